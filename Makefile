@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+#   make            all binaries and BPF objects, into build/
+#   make check      all tests, on the real kernel (root); installs what is missing
+#   make demo       the main job in a minute (root); installs what is missing
+#   make bench      speed, as ratios against rivals in the same run (root)
+#   make fuzz       the fuzz targets, for long (FUZZ_SECONDS each)
+#   make install    DESTDIR= PREFIX=
+#   make format, make lint, make clean; V=1 shows the commands
+#   SAN=1           the same under ASan and UBSan, into build-san/
+
+VERSION := 0.1.0
+PREFIX  ?= /usr/local
+DESTDIR ?=
+SAN     ?=
+V       ?=
+
+O      := $(if $(SAN),build-san,build)
+CLANG  ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+ARCH   := $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/; s/ppc64le/powerpc/; s/riscv64/riscv/')
+
+ifeq ($(V),1)
+Q   :=
+say  = @true
+else
+Q   := @
+say  = @printf '  %-8s %s\n' $(1) $(2)
+endif
+MAKEFLAGS += --no-print-directory
+
+PACKAGES := libbpf libcurl libuv libmicrohttpd yaml-0.1 libcjson libnl-3.0 libnl-route-3.0
+CFLAGS  ?= -O2 -g
+ALL_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wformat=2 -Wvla -fno-strict-aliasing -D_GNU_SOURCE -DPINTLE_VERSION='"$(VERSION)"' \
+	-Iheaders -Ibpf -I$(O) $(shell pkg-config --cflags $(PACKAGES)) $(CFLAGS)
+SANFLAGS := $(if $(SAN),-fsanitize=address -fsanitize=undefined \
+	-fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+ALL_CFLAGS += $(SANFLAGS)
+LDLIBS   = $(shell pkg-config --libs $(PACKAGES)) -lm -lpthread
+ALL_LDFLAGS = $(LDFLAGS) $(SANFLAGS)
+
+BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -D__TARGET_ARCH_$(ARCH) \
+	-Iheaders -Ibpf -idirafter /usr/include/$(shell uname -m)-linux-gnu
+
+# One list for each program; a new file in its folder is part of it.
+COMMON  := $(patsubst %.c,$(O)/%.o,$(wildcard userspace/common/*.c))
+PINTLED := $(patsubst %.c,$(O)/%.o,$(wildcard userspace/pintled/*.c))
+PINTLE  := $(patsubst %.c,$(O)/%.o,$(wildcard userspace/pintle/*.c))
+BPF_SRC := $(wildcard bpf/*.bpf.c)
+BPF_OBJ := $(patsubst %.bpf.c,$(O)/%.bpf.o,$(BPF_SRC))
+UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
+BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
+FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+.PHONY: all check demo bench fuzz fuzzers tests install clean format format-check lint deps
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(O)/pintled $(O)/pintle
+
+# -- the kernel's side ---------------------------------------------------------
+
+$(O)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) headers/pintle/abi.h
+	$(call say,BPF,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
+$(O)/pintle.bpf.o: $(BPF_OBJ)
+	$(call say,LINK,$@)
+	$(Q)$(BPFTOOL) gen object $@ $^
+
+$(O)/pintle.skel.h: $(O)/pintle.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name pintle_bpf > $@
+
+# -- programs ------------------------------------------------------------------
+
+$(O)/%.o: %.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+# Whoever includes the skeleton waits for it.
+$(PINTLED): | $(O)/pintle.skel.h
+$(patsubst %,%.o,$(BPFTEST)): | $(O)/pintle.skel.h
+
+$(O)/libpintle.a: $(COMMON)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+# The daemon without main(), so that tests can link its parts.
+$(O)/libpintled.a: $(filter-out %/main.o,$(PINTLED))
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(O)/pintled: $(O)/userspace/pintled/main.o $(O)/libpintled.a $(O)/libpintle.a
+$(O)/pintle: $(PINTLE) $(O)/libpintle.a
+$(O)/pintled $(O)/pintle:
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)
+
+# -- tests ---------------------------------------------------------------------
+
+$(UNIT) $(BPFTEST): $(O)/%: $(O)/%.o $(O)/libpintled.a $(O)/libpintle.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $< $(filter-out $<,$^) -o $@ -lcmocka $(LDLIBS)
+
+FUZZ_CFLAGS = $(filter-out $(SANFLAGS),$(ALL_CFLAGS)) -Wno-missing-prototypes -g -O1 \
+	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+# Fuzzers are built from source by clang, as one program each.
+$(O)/tests/fuzz/%: tests/fuzz/%.c $(wildcard userspace/common/*.[ch] userspace/pintled/*.[ch])
+	$(call say,FUZZ,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(FUZZ_CFLAGS) $< $$(sed -n 's/^ \* sources: //p' $<) -o $@ $(LDLIBS)
+fuzzers: $(FUZZERS)
+
+tests: all $(UNIT) $(BPFTEST)
+
+deps:
+	$(Q)scripts/deps
+
+check: deps
+	$(Q)tests/run
+
+demo: deps
+	$(Q)$(MAKE) all
+	$(Q)scripts/demo
+
+bench: deps
+	$(Q)$(MAKE) all
+	$(Q)tests/bench/run
+
+FUZZ_SECONDS ?= 600
+fuzz: fuzzers
+	$(Q)tests/fuzz/run $(O) $(FUZZ_SECONDS)
+
+# -- housekeeping --------------------------------------------------------------
+
+C_FILES = $(shell git ls-files -co --exclude-standard -- '*.c' '*.h')
+SH_FILES = $(shell git ls-files -co --exclude-standard | xargs grep -lE '^.!(/usr/bin/env bash|/bin/sh|/bin/bash)')
+
+format:
+	$(Q)clang-format -i $(C_FILES)
+
+format-check:
+	$(Q)clang-format --dry-run -Werror $(C_FILES)
+
+lint: format-check $(O)/pintle.skel.h
+	$(Q)scripts/lint
+
+install: all
+	$(Q)PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' O='$(O)' scripts/install
+
+clean:
+	$(Q)rm -rf build build-san
+
+-include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * abi.h - every key and value that the kernel's side and user space share.
+ *
+ * This file alone defines layouts. Rules for whoever changes it:
+ *   - fixed-width members, no pointers, no bit-fields; each with its unit;
+ *   - no padding that is not named, because keys are compared as bytes;
+ *   - sizes are asserted below: a change of size or meaning is a new
+ *     PINTLE_ABI_VERSION, since older pins may still be steering;
+ *   - an id (of an endpoint or a pool) that is stored anywhere stands beside a
+ *     generation, and whoever uses the id compares that first: pods churn;
+ *   - each map has one regular writer, named beside its value.
+ *
+ * Addresses are IPv6 in network byte order; IPv4 is ::ffff:a.b.c.d. Ports are in
+ * host byte order. Times are CLOCK_MONOTONIC in nanoseconds; 0 is "never".
+ * Loads are in milli-requests: 1000 is one request equivalent (DESIGN: load).
+ */
+#ifndef PINTLE_ABI_H
+#define PINTLE_ABI_H
+
+#include <linux/types.h>
+
+#define PINTLE_ABI_VERSION   1
+#define PINTLE_MAX_POOLS     64
+#define PINTLE_MAX_ENDPOINTS 1024
+#define PINTLE_MAX_CLASSES   8
+#define PINTLE_NAME_SIZE     64  /* with the terminating NUL */
+#define PINTLE_TEXT_SIZE     128 /* a path or a version, with the NUL */
+
+/* LISTEN sockets of one endpoint that are remembered: SO_REUSEPORT workers and
+ * restarts that overlap. More may listen; any one remembered reaches the group. */
+#define PINTLE_SOCKETS_PER_ENDPOINT 16
+
+/* Entries of a Maglev table: a prime, and at least 100 times the endpoints of a
+ * common pool (Eisenbud et al., NSDI '16, section 3.4, on the choice of M). */
+#define PINTLE_HOME_ENTRIES 16381
+
+/* A decision answers for its 4-tuple this long: longer than a handshake with
+ * SYN cookies takes, shorter than a port is used again. */
+#define PINTLE_PENDING_NS 10000000000ULL
+
+/* A pool up to this size is looked at as a whole; of a larger one this many
+ * eligible endpoints are drawn at random. */
+#define PINTLE_SAMPLE 8
+
+/* The kernel is never told of a load beyond this: sums of it cannot overflow. */
+#define PINTLE_MAX_LOAD 1000000000ULL /* milli-requests */
+
+/* X(symbol, name, what it says): why a connection went where it went. */
+#define PINTLE_OUTCOMES(X)                                                                         \
+	X(STICKY, "sticky", "to the endpoint that its session is bound to")                        \
+	X(HOME, "home", "to the home of its group")                                                \
+	X(LEAST_LOADED, "least_loaded", "no preference; to the least loaded endpoint")             \
+	X(ESCAPED, "escaped", "preferred endpoint too loaded; to the least loaded one")            \
+	X(STALE, "stale", "no score is fresh; connections in flight decided")                      \
+	X(SPILLED, "spilled", "over the limit of its class; to the fallback pool")                 \
+	X(DIVERTED, "diverted", "over the limit of its class; to the overload responder")          \
+	X(REFUSED, "refused", "over the limit of its class; reset")                                \
+	X(NO_ENDPOINT, "no_endpoint", "no endpoint is ready; the failure mode decided")            \
+	X(RANDOM, "random", "mode baseline: any ready endpoint")                                   \
+	X(PASSED, "passed", "mode off: left to the kernel's own lookup")
+
+#define X(symbol, name, says) PINTLE_OUTCOME_##symbol,
+enum pintle_outcome { PINTLE_OUTCOMES(X) PINTLE_OUTCOME_COUNT };
+#undef X
+#define PINTLE_MAX_OUTCOMES 16 /* room in `stats`, so that an outcome can be added */
+
+#define PINTLE_MODES(X)                                                                            \
+	X(OFF, "off", "connections are left alone")                                                \
+	X(BASELINE, "baseline", "uniformly at random over the ready endpoints, no affinity")       \
+	X(ENFORCE, "enforce", "the rule")
+#define X(symbol, name, says) PINTLE_MODE_##symbol,
+enum pintle_mode { PINTLE_MODES(X) PINTLE_MODE_COUNT };
+#undef X
+
+enum pintle_failure_mode { PINTLE_FAIL_OPEN, PINTLE_FAIL_CLOSE };
+enum pintle_hook { PINTLE_HOOK_LOOKUP = 1 };
+
+/* ---- node: mmap-able array of 1. Writer: daemon. -------------------------- */
+
+struct pintle_node {
+	__u32 abi_version;
+	__u32 pid;           /* the daemon's, in its own PID namespace */
+	__u64 heartbeat_ns;  /* the daemon's loop turned */
+	__u64 started_ns;    /* the daemon that runs now, or ran last */
+	__u64 attached_ns;   /* the links were made (survives restarts) */
+	__u64 netns_cookie;  /* SO_NETNS_COOKIE of the network namespace steered */
+	__u64 netns_inode;   /* of the same: what `ls -L -i /proc/PID/ns/net` shows */
+	__u64 reconciled_ns; /* counts were last held against the socket table */
+	__u64 drift;         /* connections by which they were ever found wrong, summed */
+	__u64 scrape_rounds; /* rounds of scrapes done since started_ns */
+	__u32 group;         /* gid of the pins */
+	__u32 zero;
+	char netns[PINTLE_TEXT_SIZE];   /* path that the configuration names */
+	char cgroup[PINTLE_TEXT_SIZE];  /* path of the cgroup that sockops is attached to */
+	char version[PINTLE_TEXT_SIZE]; /* of the daemon */
+	char config[PINTLE_TEXT_SIZE];  /* path of the configuration file */
+	char metrics[PINTLE_TEXT_SIZE]; /* where the daemon serves /metrics */
+};
+
+/* ---- names: array, pools first, then endpoints. Writer: daemon. ----------- */
+
+#define PINTLE_SLOTS            (PINTLE_MAX_POOLS + PINTLE_MAX_ENDPOINTS)
+#define PINTLE_ENDPOINT_SLOT(e) (PINTLE_MAX_POOLS + (e))
+
+struct pintle_name {
+	__u32 generation;
+	char name[PINTLE_NAME_SIZE];
+};
+
+/* ---- addresses: hash, listener -> endpoint. Writer: daemon. --------------- */
+
+struct pintle_address_key {
+	__u32 scope;
+	__u16 port;
+	__u16 zero;
+	__u8 address[16]; /* :: is any */
+};
+
+#define PINTLE_ADDRESS_ANY 0x1 /* key ::, and a listener on any local address is meant */
+#define PINTLE_ADDRESS_V4  0x2 /* key ::, and a wildcard listener for IPv4 covers the endpoint */
+#define PINTLE_ADDRESS_V6  0x4 /* the same for IPv6 */
+
+struct pintle_address {
+	__u32 endpoint;
+	__u32 generation;
+	__u32 pool;
+	__u32 flags; /* PINTLE_ADDRESS_* */
+};
+
+/* ---- frontends: LPM trie. Writer: daemon. --------------------------------- */
+
+struct pintle_frontend_key {
+	__u32 prefixlen; /* bits that count of what follows: 64 + those of the address */
+	__u32 scope;
+	__u16 port;
+	__u16 protocol;   /* IPPROTO_TCP */
+	__u8 address[16]; /* the prefix; other bits 0 */
+};
+#define PINTLE_FRONTEND_FIXED_BITS 64
+
+#define PINTLE_FRONTEND_ANNOUNCED 0x1 /* the daemon added its local route */
+
+struct pintle_frontend {
+	__u32 pool;
+	__u32 generation;
+	__u32 hook;  /* enum pintle_hook */
+	__u32 flags; /* PINTLE_FRONTEND_* */
+};
+
+/* ---- pools: array. Writer: daemon. ---------------------------------------- */
+
+struct pintle_ref {
+	__u32 id;
+	__u32 generation; /* 0 is nobody */
+};
+
+#define PINTLE_KEY_NONE   0
+#define PINTLE_KEY_SOURCE 1 /* the client's address, or a prefix of it */
+
+struct pintle_pool {
+	__u32 generation; /* 0: no such pool */
+	__u32 mode;       /* enum pintle_mode, as configured */
+	__u32 failure_mode;
+	__u32 classes; /* in use: 1..PINTLE_MAX_CLASSES */
+	/* session key and group: PINTLE_KEY_*, and how many bits of the client's
+	 * address count, of 32 (v4) and of 128 (v6) */
+	__u32 key_kind;
+	__u32 key_bits_v4;
+	__u32 key_bits_v6;
+	__u32 group_kind;
+	__u32 group_bits_v4;
+	__u32 group_bits_v6;
+	__u64 ttl_ns;         /* a binding unused so long is forgotten */
+	__u64 max_extra_load; /* milli-requests the preferred endpoint may be ahead by */
+	__u64 staleness_ns;   /* a score older than this is not believed */
+	__u32 running_weight; /* milli-requests of one connection in flight */
+	__u32 member_count;
+	struct pintle_ref members[PINTLE_MAX_ENDPOINTS];
+};
+
+/* ---- overrides: array, pools first, then endpoints, then one. Writer: CLI. - */
+
+#define PINTLE_OVERRIDE_NODE  PINTLE_SLOTS /* the last slot: settings of the node */
+#define PINTLE_OVERRIDE_COUNT (PINTLE_SLOTS + 1)
+
+#define PINTLE_OVERRIDE_MODE  0x1 /* pool: `mode` holds */
+#define PINTLE_OVERRIDE_DRAIN 0x2 /* endpoint: no further connection */
+
+struct pintle_override {
+	__u32 generation; /* of the pool or endpoint meant; another: empty */
+	__u32 flags;      /* PINTLE_OVERRIDE_* */
+	__u32 mode;       /* enum pintle_mode */
+	__u32 zero;
+	__u64 since_ns;
+	__u64 tap_until_ns; /* node's slot: `pintle events` follows until then */
+};
+
+/* ---- homes: array of (array of 1): pool id -> Maglev table. Writer: daemon. */
+
+struct pintle_homes {
+	__u32 pool_generation;
+	__u32 zero;
+	struct pintle_ref home[PINTLE_HOME_ENTRIES];
+};
+
+/* ---- endpoints: array. Writer: daemon. ------------------------------------ */
+
+#define PINTLE_ENDPOINT_ANY_ADDRESS 0x1 /* configured by port alone */
+
+struct pintle_endpoint {
+	__u32 generation;      /* never 0 once used; kept when the endpoint is gone */
+	__u32 pool_generation; /* 0: no endpoint in this slot */
+	__u32 pool;
+	__u32 flags;      /* PINTLE_ENDPOINT_* */
+	__u8 address[16]; /* where it listens; :: with ANY_ADDRESS */
+	__u16 port;
+	__u16 zero;
+	__u32 zero2;
+};
+
+/* ---- scores: mmap-able array. Writer: daemon. ----------------------------- */
+
+#define PINTLE_SIGNAL_WAITING  0x1
+#define PINTLE_SIGNAL_RUNNING  0x2
+#define PINTLE_SIGNAL_KV_CACHE 0x4
+#define PINTLE_SIGNAL_GPU      0x8
+#define PINTLE_SCORE_SATURATED 0x10 /* over a threshold of its pool */
+#define PINTLE_SCORE_FAILED    0x20 /* the last scrape failed; what stands here is from before */
+
+/* The linear load model of one class: load = published + running * (requests
+ * more than at the scrape). All policy is folded into these two by the daemon. */
+struct pintle_load_model {
+	__u32 published; /* milli-requests, at most PINTLE_MAX_LOAD */
+	__u32 running;   /* milli-requests of one connection */
+};
+
+struct pintle_score {
+	__u32 sequence; /* odd: being written; changed while reading: too old */
+	__u32 generation;
+	__u64 scraped_ns; /* start of the newest scrape that was answered well */
+	/* Counters as they stood at scraped_ns, summed over the classes. */
+	__s64 inflight; /* opened - closed */
+	__s64 pending;  /* placed - opened - failed */
+	__u32 flags;    /* PINTLE_SIGNAL_* that the page had, PINTLE_SCORE_* */
+	__u32 waiting;  /* requests */
+	__u32 running;  /* requests */
+	__u32 kv_cache; /* share in use, in millionths */
+	__u32 gpu;      /* share in use, in millionths */
+	__u32 zero;
+	struct pintle_load_model model[PINTLE_MAX_CLASSES];
+};
+
+/* ---- inflight: array, whole cache lines each. Writer: kernel. ------------- */
+
+struct pintle_counters {
+	__u64 placed; /* decisions for it */
+	__u64 opened; /* established */
+	__u64 closed; /* ends of opened ones, whatever the cause */
+	__u64 failed; /* placements known to have ended unopened */
+};
+
+/* Only ever grow. The daemon adds to them, atomically, to reconcile. */
+struct pintle_inflight {
+	struct pintle_counters by_class[PINTLE_MAX_CLASSES];
+} __attribute__((aligned(64)));
+
+/* ---- health: array. Writer: kernel. --------------------------------------- */
+
+#define PINTLE_FAMILY_V4 0x1
+#define PINTLE_FAMILY_V6 0x2
+
+#define PINTLE_UNSTEERABLE_MPTCP 1
+#define PINTLE_UNSTEERABLE_OTHER 2 /* `sockets` would not take it; see error */
+#define PINTLE_UNSTEERABLE_NETNS 3 /* found by the daemon: of another network namespace */
+
+struct pintle_health {
+	__u64 listening_since_ns; /* 0: nobody listens */
+	__u32 listeners;          /* LISTEN sockets held, as far as their ends were seen */
+	__u32 families;           /* PINTLE_FAMILY_* that a listener takes */
+	__u32 unsteerable;        /* PINTLE_UNSTEERABLE_*: why the newest listener is of no use */
+	__s32 error;              /* errno of that, negative */
+	__u64 direct_opened;      /* connections to it that were not steered */
+	__u64 direct_closed;
+	__u64 zero[2];
+};
+
+/* ---- affinity: LRU hash. Writer: kernel; the CLI deletes. ----------------- */
+
+struct pintle_session_key {
+	__u32 kind;        /* PINTLE_KEY_* */
+	__u32 prefix_bits; /* of the 128 that count; the others are 0 */
+	__u8 id[16];
+};
+
+struct pintle_affinity_key {
+	__u32 pool;
+	__u32 pool_generation;
+	struct pintle_session_key session;
+};
+
+struct pintle_affinity {
+	__u32 endpoint;
+	__u32 generation;
+	__u64 bound_ns; /* to this endpoint since */
+	__u64 used_ns;
+};
+
+/* ---- pending: LRU hash, 4-tuple -> decision. Writer: kernel. -------------- */
+
+struct pintle_tuple {
+	__u32 scope;
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 local[16];
+	__u8 remote[16];
+};
+
+struct pintle_decision {
+	__u64 decided_ns;
+	__u32 endpoint;
+	__u32 generation; /* 0: no endpoint (passed, no_endpoint) */
+	__u32 pool;
+	__u32 pool_generation;
+	__u8 class_id;
+	__u8 outcome; /* enum pintle_outcome */
+	__u16 zero;
+	__u32 zero2;
+};
+
+/* ---- conns: sk_storage, on listeners and on their children. Writer: kernel. */
+
+#define PINTLE_CONN_LISTENER 0x1 /* a LISTEN socket; its children are made with a copy */
+#define PINTLE_CONN_STEERED  0x2
+#define PINTLE_CONN_DIRECT   0x4
+
+struct pintle_conn {
+	__u32 endpoint;
+	__u32 generation;
+	__u32 pool;
+	__u32 pool_generation;
+	__u32 flags;   /* PINTLE_CONN_* */
+	__u32 counted; /* 1: opened and not yet closed; whoever swaps it to 0 counts the end */
+	__u8 class_id;
+	__u8 outcome;
+	__u16 zero;
+	__u32 zero2;
+	__u64 decided_ns;
+	__u64 opened_ns;
+};
+
+/* ---- stats: per-CPU array, pool x outcome -> decisions. Writer: kernel. --- */
+
+#define PINTLE_STAT(pool, outcome) ((pool)*PINTLE_MAX_OUTCOMES + (outcome))
+#define PINTLE_STAT_COUNT          (PINTLE_MAX_POOLS * PINTLE_MAX_OUTCOMES)
+
+/* ---- events, tap: ring buffers. Writer: kernel. --------------------------- */
+
+enum pintle_event_type { PINTLE_EVENT_CLOSED = 1, PINTLE_EVENT_DECIDED = 2 };
+
+struct pintle_event {
+	__u64 time_ns;
+	__u32 type; /* enum pintle_event_type */
+	__u32 pool;
+	__u32 pool_generation;
+	__u32 endpoint;
+	__u32 generation; /* 0: no endpoint */
+	__u8 class_id;
+	__u8 outcome;
+	__u16 zero;
+	/* of a closed connection */
+	__u32 error;              /* errno that ended it; 0: it was closed in order */
+	__u32 srtt_us;            /* smoothed round-trip time, microseconds */
+	__u64 duration_ns;        /* from established to closed */
+	__u64 bytes_received;     /* from the client */
+	__u64 bytes_acknowledged; /* by the client */
+	struct pintle_tuple tuple;
+	__u64 lost; /* events dropped so far: over the rate, or the ring was full */
+};
+
+/* Events a second that the kernel reports at most; the rest is counted as lost. */
+#define PINTLE_EVENTS_PER_SECOND 2000
+
+#define PINTLE_ASSERT_SIZE(type, size)                                                             \
+	_Static_assert(sizeof(type) == (size), #type " changed its size: new PINTLE_ABI_VERSION")
+PINTLE_ASSERT_SIZE(struct pintle_node, 720);
+PINTLE_ASSERT_SIZE(struct pintle_name, 68);
+PINTLE_ASSERT_SIZE(struct pintle_address_key, 24);
+PINTLE_ASSERT_SIZE(struct pintle_address, 16);
+PINTLE_ASSERT_SIZE(struct pintle_frontend_key, 28);
+PINTLE_ASSERT_SIZE(struct pintle_frontend, 16);
+PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 8 * PINTLE_MAX_ENDPOINTS);
+PINTLE_ASSERT_SIZE(struct pintle_override, 32);
+PINTLE_ASSERT_SIZE(struct pintle_homes, 8 + 8 * PINTLE_HOME_ENTRIES);
+PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);
+PINTLE_ASSERT_SIZE(struct pintle_score, 120);
+PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
+PINTLE_ASSERT_SIZE(struct pintle_health, 56);
+PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
+PINTLE_ASSERT_SIZE(struct pintle_affinity, 24);
+PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
+PINTLE_ASSERT_SIZE(struct pintle_decision, 32);
+PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
+PINTLE_ASSERT_SIZE(struct pintle_event, 112);
+
+#endif

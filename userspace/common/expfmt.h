@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * expfmt.h - a reader of the Prometheus text format (0.0.4 and OpenMetrics 1.0.0), one
+ * pass, no copies, no allocation. Lines whose name is not wanted are skipped at memchr speed.
+ */
+#ifndef PINTLE_EXPFMT_H
+#define PINTLE_EXPFMT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct expfmt_sample {
+	const char *name; /* within the page, not terminated */
+	size_t name_len;
+	const char *labels; /* between the braces; NULL without */
+	size_t labels_len;
+	double value; /* may be NaN or infinite: the caller's to judge */
+};
+
+struct expfmt_reader {
+	const char *at, *end;
+	bool bad; /* a line was neither sample, comment nor blank; or the page was cut inside one */
+	size_t line; /* of the newest sample, from 1 */
+};
+
+void expfmt_init(struct expfmt_reader *r, const char *page, size_t size);
+
+/** Next sample for which want(name, len, arg) is true; others are skipped after their
+ * name. Returns false at the end (then see ->bad). */
+bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t len, void *arg),
+		 void *arg, struct expfmt_sample *out);
+
+/** Value of a label, unescaped into buf (NUL-terminated, cut to size). Returns whether
+ * the sample has it. */
+bool expfmt_label(const struct expfmt_sample *s, const char *label, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* util.h - ownership that shows in a variable's type, and a few tiny helpers. */
+#ifndef PINTLE_UTIL_H
+#define PINTLE_UTIL_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ARRAY_SIZE(a)                                                                              \
+	(sizeof(a) / sizeof((a)[0]) +                                                              \
+	 sizeof(char[1 - 2 * __builtin_types_compatible_p(__typeof__(a), __typeof__(&(a)[0]))]) -  \
+	 1)
+
+#define MIN(a, b)                                                                                  \
+	({                                                                                         \
+		__typeof__(a) a_ = (a);                                                            \
+		__typeof__(b) b_ = (b);                                                            \
+		a_ < b_ ? a_ : b_;                                                                 \
+	})
+#define MAX(a, b)                                                                                  \
+	({                                                                                         \
+		__typeof__(a) a_ = (a);                                                            \
+		__typeof__(b) b_ = (b);                                                            \
+		a_ > b_ ? a_ : b_;                                                                 \
+	})
+
+#define NSEC_PER_SEC  1000000000ULL
+#define NSEC_PER_MSEC 1000000ULL
+
+/* A variable declared with one of these is released when it leaves scope;
+ * TAKE_* hands it on instead. */
+#define _cleanup_(f)   __attribute__((cleanup(f)))
+#define _cleanup_free_ _cleanup_(pintle_freep)
+/* The variable must start at -1. */
+#define _cleanup_close_  _cleanup_(pintle_closep)
+#define _cleanup_fclose_ _cleanup_(pintle_fclosep)
+
+static inline void pintle_freep(void *p)
+{
+	free(*(void **)p);
+}
+
+static inline void pintle_closep(const int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+
+static inline void pintle_fclosep(FILE **f)
+{
+	if (*f)
+		fclose(*f);
+}
+
+#define TAKE_PTR(p)                                                                                \
+	({                                                                                         \
+		__typeof__(p) *pp_ = &(p);                                                         \
+		__typeof__(p) taken_ = *pp_;                                                       \
+		*pp_ = NULL;                                                                       \
+		taken_;                                                                            \
+	})
+#define TAKE_FD(fd)                                                                                \
+	({                                                                                         \
+		int *fdp_ = &(fd);                                                                 \
+		int taken_ = *fdp_;                                                                \
+		*fdp_ = -1;                                                                        \
+		taken_;                                                                            \
+	})
+
+/** The kernel's CLOCK_MONOTONIC in nanoseconds: the clock of every time in the
+ * maps (bpf_ktime_get_ns()). Never fails. */
+static inline uint64_t monotonic_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+#endif
