@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* names.h - the names that abi.h's tables give to outcomes and modes, as text and back. */
+#ifndef PINTLE_NAMES_H
+#define PINTLE_NAMES_H
+
+#include <stdint.h>
+
+/** The name of an enum pintle_outcome ("sticky", ...) or enum pintle_mode ("enforce", ...).
+ * A value read from a map may be anything: "unknown" when it has no name. Never NULL, static. */
+const char *outcome_name(uint32_t outcome);
+const char *mode_name(uint32_t mode);
+
+/** One line on what it says, for help and documentation; "" when unknown. Static. */
+const char *outcome_help(uint32_t outcome);
+const char *mode_help(uint32_t mode);
+
+/** The value whose name is exactly `text`. Returns 0, or -EINVAL with the out-parameter
+ * untouched. */
+int outcome_parse(const char *text, uint32_t *outcome);
+int mode_parse(const char *text, uint32_t *mode);
+
+#endif
