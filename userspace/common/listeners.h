@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * listeners.h - TCP sockets of a network namespace as the kernel's own table shows them
+ * (inet_diag), and how to get hold of a LISTEN socket that another process owns.
+ *
+ * `netns_fd` is a namespace as in netns.h: -1 is the caller's own. Everything here reads;
+ * nothing changes a socket. A dump is not one instant: sockets that come, go or change their state
+ * while it runs may be missing or, rarely, appear twice.
+ */
+#ifndef PINTLE_LISTENERS_H
+#define PINTLE_LISTENERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "addr.h"
+
+struct listener {
+	struct addr ip;   /* where it is bound; 0.0.0.0 is ::ffff:0.0.0.0 */
+	uint16_t port;    /* host byte order */
+	uint8_t families; /* PINTLE_FAMILY_*: whose connections it takes */
+	bool v6;          /* an AF_INET6 socket: may still be bound to a v4-mapped address */
+	bool v6only;      /* IPV6_V6ONLY */
+	bool wildcard;    /* bound to any address */
+	bool mptcp;       /* takes MPTCP connections, and so cannot be steered */
+	uint32_t inode;   /* N of "socket:[N]" in /proc/PID/fd; 0: no process holds it */
+	uint64_t cookie;  /* SO_COOKIE; of an MPTCP listener its inner TCP socket's */
+};
+
+/** All TCP sockets in state LISTEN, IPv4 first, otherwise in no order. Without CAP_NET_ADMIN
+ * `mptcp` may be false where it should be true. Returns 0 with *out (to be freed with free();
+ * NULL if there are none) and *n; or -errno, logged, both untouched. */
+int listeners_dump(int netns_fd, struct listener **out, size_t *n);
+
+/** `fd` >= 0: the listener's socket, closed when the callback returns (dup it to keep it).
+ * `fd` < 0: why there is none, see listener_error(). */
+typedef void (*listener_fn)(const struct listener *l, int fd, void *arg);
+
+/**
+ * Gets a descriptor of each of `n` listeners from a process that holds it (pidfd_getfd), by one
+ * walk over /proc that stops when all are found; processes of the namespace itself come first.
+ *
+ * Calls `each` exactly once per listener, in no order. A descriptor given is certainly that socket
+ * (SO_COOKIE), of that namespace (SO_NETNS_COOKIE), and listening. Returns how many were
+ * found, or -errno, logged, with `each` never called: the namespace or /proc could not be read.
+ * Takes CAP_SYS_PTRACE for processes of other users, and a /proc that shows them (hostPID).
+ */
+int listeners_fetch(int netns_fd, const struct listener *ls, size_t n, listener_fn each, void *arg);
+
+/** What a negative `fd` of listener_fn means and what would help, as a static sentence. */
+const char *listener_error(int error);
+
+struct diag_connection {
+	struct addr local, remote;
+	uint16_t local_port, remote_port; /* host byte order */
+	uint8_t state;                    /* TCP_ESTABLISHED, ... of <netinet/tcp.h> */
+	bool mptcp;                       /* a subflow of an MPTCP connection */
+	uint32_t inode;                   /* 0: closed by its process, or not accepted yet */
+	uint64_t cookie;
+};
+
+/**
+ * Calls `each` for every TCP socket that has, or is about to have, a connection: SYN_SENT
+ * and ESTABLISHED up to LAST_ACK and CLOSING. Left out: LISTEN, CLOSE, handshakes that the server
+ * has not finished (SYN_RECV), and what stays for TIME_WAIT (also that of state FIN_WAIT2), so that
+ * on the server's side these are the connections between established and closed.
+ * `local_port` (host byte order) has the kernel give those of one local port only; 0: all.
+ * A callback that returns other than 0 ends the dump with that value. Returns 0, or -errno,
+ * logged.
+ */
+int connections_dump(int netns_fd, uint16_t local_port,
+		     int (*each)(const struct diag_connection *c, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * maglev.h - tables that give every group a home endpoint, and keep most of them where they
+ * are when endpoints come and go: Eisenbud et al., "Maglev", NSDI '16, section 3.4.
+ */
+#ifndef PINTLE_MAGLEV_H
+#define PINTLE_MAGLEV_H
+
+#include <pintle/abi.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct maglev_member {
+	uint32_t id;
+	uint32_t generation; /* not 0 */
+	const char *name;    /* unique in the pool */
+};
+
+/**
+ * Fills all `size` entries; each member gets as many as any other, give or take one.
+ *
+ * The table depends on the members' names alone, not on their order, ids or generations: restarts
+ * and other nodes come to the same homes. `size` is a prime (PINTLE_HOME_ENTRIES) not below
+ * `n`. With n = 0 every entry is {0, 0}: nobody.
+ * Returns 0; -EINVAL for a size that is no prime or too small, or a generation of 0; or -ENOMEM:
+ * the table is then untouched.
+ */
+int maglev_build(const struct maglev_member *members, size_t n, struct pintle_ref *table,
+		 size_t size);
+
+#endif
