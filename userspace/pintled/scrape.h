@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * scrape.h - fetches metrics pages over HTTP, again and again: libcurl driven by the
+ * daemon's libuv loop. It knows nothing of what is on a page.
+ *
+ * Connections are kept alive. Each request has to end within the target's timeout; redirects,
+ * proxies, compression and protocols other than http and https are off; a page is at most
+ * SCRAPE_MAX_PAGE bytes. One target has at most one request at a time, at intervals of
+ * interval_ns +-10 %; a scrape missed while the loop stood still is not made up for.
+ *
+ * After a failure the wait doubles from interval_ns up to SCRAPE_RETRY_MAX_NS; up to
+ * SCRAPE_RETRY_SOON_NS only where a try is cheap: a refused connection, a status other than 200,
+ * and every failure of a loopback address. (Neither is ever shorter than interval_ns.) Failing is
+ * logged once, and so is recovery; one that comes and goes, at most once a minute.
+ */
+#ifndef PINTLE_SCRAPE_H
+#define PINTLE_SCRAPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#define SCRAPE_MAX_PAGE      (4U << 20)  /* bytes of body */
+#define SCRAPE_MAX_HEAD      (64U << 10) /* bytes of all headers together */
+#define SCRAPE_RETRY_MAX_NS  10000000000ULL
+#define SCRAPE_RETRY_SOON_NS 1000000000ULL
+
+struct scraper;       /* everything scraped from within one network namespace */
+struct scrape_target; /* one page */
+
+/* All strings are copied. */
+struct scrape_options {
+	const char *url;          /* http or https */
+	const char *fallback_url; /* tried where no connection to `url` comes about; NULL: none.
+				   * Whichever worked is tried first from then on. */
+	const char *label;        /* "pool/endpoint": names the target in logs */
+	uint64_t interval_ns;     /* from start to start, at least 1 ms */
+	uint64_t timeout_ns;      /* for the whole scrape, connecting included; at least 1 ms */
+};
+
+/* Called on the loop, never from within a function of this header. */
+struct scrape_callbacks {
+	/* The connection stands and the request goes out next: the time to note counters and the
+	 * start of the scrape. Called again when the request had to be sent anew, because the
+	 * server had closed the kept connection: the last call counts. Not called where no
+	 * connection came about. May be NULL. Of the functions below only scraper_remove() and
+	 * scraper_kick() may be called from here. */
+	void (*begin)(void *arg);
+	/* The scrape is over. error is 0 and the page complete (size may be 0; page is never
+	 * NULL, not terminated, and valid during the call only); or error is -errno: -ECONNREFUSED
+	 * and other errors of connecting, -ETIMEDOUT, -EFBIG, -EPROTO (a status other than 200, or
+	 * no HTTP), -ECONNRESET (cut short), ... and page is NULL. Returns NULL, or a static
+	 * sentence of what is wrong with the page: the scrape has then failed like any other. Every
+	 * function below may be called from here. */
+	const char *(*done)(void *arg, int error, const char *page, size_t size);
+};
+
+struct scrape_stats {
+	uint64_t started;  /* requests, of both URLs */
+	uint64_t failed;   /* scrapes, bad pages included */
+	uint64_t bytes;    /* of complete pages */
+	uint64_t connects; /* sockets made */
+	unsigned int targets, in_flight;
+};
+
+/** Makes a scraper whose sockets live in the network namespace `netns_fd` (kept open by the
+ * caller as long as the scraper lives), or in the caller's own with -1. Host names are resolved in
+ * the caller's own in any case. Returns 0 and *out, or -errno (logged) with *out untouched. */
+int scraper_new(uv_loop_t *loop, int netns_fd, struct scraper **out);
+
+/** Ends all requests without a callback, closes all connections, frees the targets. What belongs
+ * to the loop is freed while that runs on: run it until it has no handles left before
+ * uv_loop_close(). NULL is allowed. Not from within a callback. */
+void scraper_free(struct scraper *s);
+
+/** Adds a target; its first scrape starts within a small random time. `callbacks` must outlive
+ * the target; `arg` goes to each of them. Returns 0 and *out, -EINVAL (no http(s) URL, times too
+ * small), or -ENOMEM, with *out untouched. */
+int scraper_add(struct scraper *s, const struct scrape_options *options,
+		const struct scrape_callbacks *callbacks, void *arg, struct scrape_target **out);
+
+/** Forgets a target, its request included: no callback follows. Safe anywhere, its own callbacks
+ * included. NULL is allowed. */
+void scraper_remove(struct scrape_target *t);
+
+/** Puts new options in place (a reload). A request in flight ends under the old ones. With
+ * another URL the target starts afresh: no back-off, scraped at once. Errors as scraper_add(),
+ * and then nothing has changed. */
+int scraper_set_options(struct scrape_target *t, const struct scrape_options *options);
+
+/** Scrapes now, whatever the interval and the back-off say; while a request is in flight, right
+ * after it. */
+void scraper_kick(struct scrape_target *t);
+
+/** Scrapes of this target failed in a row; 0 when the last one went well or none is over. */
+unsigned int scraper_failures(const struct scrape_target *t);
+
+void scraper_stats(const struct scraper *s, struct scrape_stats *out);
+
+#endif
