@@ -28,12 +28,13 @@ struct listener {
 	uint64_t cookie;  /* SO_COOKIE; of an MPTCP listener its inner TCP socket's */
 };
 
-/** All TCP sockets in state LISTEN, IPv4 first, otherwise in no order. Without CAP_NET_ADMIN
+/** All TCP sockets in state LISTEN, each once, by port and address. Without CAP_NET_ADMIN
  * `mptcp` may be false where it should be true. Returns 0 with *out (to be freed with free();
  * NULL if there are none) and *n; or -errno, logged, both untouched. */
 int listeners_dump(int netns_fd, struct listener **out, size_t *n);
 
-/** `fd` >= 0: the listener's socket, closed when the callback returns (dup it to keep it).
+/** `fd` >= 0: the listener's socket, closed when the callback returns (dup it to keep it; the
+ * server's port then stays open for as long).
  * `fd` < 0: why there is none, see listener_error(). */
 typedef void (*listener_fn)(const struct listener *l, int fd, void *arg);
 

@@ -35,7 +35,7 @@ int routes_add_local(int netns_fd, const struct frontend_addr *f, bool *added);
 int routes_remove_local(int netns_fd, const struct frontend_addr *f);
 
 /** All local routes that are ours, IPv4 first; ports are 0. Returns 0 with *out (to be freed with
- * free(); NULL if there are none) and *n; or -errno, logged, both untouched. */
+ * free()) and *n; or -errno, logged, both untouched. */
 int routes_list_local(int netns_fd, struct frontend_addr **out, size_t *n);
 
 #endif
