@@ -2,6 +2,7 @@
 /*
  * expfmt.h - a reader of the Prometheus text format (0.0.4 and OpenMetrics 1.0.0), one
  * pass, no copies, no allocation. Lines whose name is not wanted are skipped at memchr speed.
+ * Any bytes are safe, and nothing outside the page is ever read: it needs no terminator.
  */
 #ifndef PINTLE_EXPFMT_H
 #define PINTLE_EXPFMT_H
@@ -20,18 +21,22 @@ struct expfmt_sample {
 struct expfmt_reader {
 	const char *at, *end;
 	bool bad; /* a line was neither sample, comment nor blank; or the page was cut inside one */
-	size_t line; /* of the newest sample, from 1 */
+	size_t line; /* of the newest sample or of what is bad, from 1 */
 };
 
+/** `page` must outlive the reader; NULL is fine with size 0. */
 void expfmt_init(struct expfmt_reader *r, const char *page, size_t size);
 
 /** Next sample for which want(name, len, arg) is true; others are skipped after their
- * name. Returns false at the end (then see ->bad). */
+ * name. Returns false at the end (then see ->bad), with *out untouched.
+ *
+ * A page is whole when it ends with a line end or with the line "# EOF"; anything else was cut
+ * inside a line, and what stands there ("waiting 1" of "waiting 150") must not be believed. */
 bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t len, void *arg),
 		 void *arg, struct expfmt_sample *out);
 
-/** Value of a label, unescaped into buf (NUL-terminated, cut to size). Returns whether
- * the sample has it. */
+/** Value of a label, unescaped into buf (NUL-terminated, cut to size, which must not be 0).
+ * Returns whether the sample has it; buf is untouched if not. */
 bool expfmt_label(const struct expfmt_sample *s, const char *label, char *buf, size_t size);
 
 #endif

@@ -11,17 +11,17 @@ enum signal {
 	SIGNAL_WAITING,        /* requests */
 	SIGNAL_RUNNING,        /* requests */
 	SIGNAL_KV_CACHE,       /* share in use, 0..1 */
-	SIGNAL_PREFIX_HITS,    /* tokens, a counter */
-	SIGNAL_PREFIX_QUERIES, /* tokens, a counter */
-	SIGNAL_PROMPT_TOKENS,  /* a counter */
-	SIGNAL_OUTPUT_TOKENS,  /* a counter */
+	SIGNAL_PREFIX_HITS,    /* tokens (trtllm: blocks), a counter */
+	SIGNAL_PREFIX_QUERIES, /* the same unit, a counter; there only together with the hits */
+	SIGNAL_PROMPT_TOKENS,  /* tokens, cached ones too, a counter */
+	SIGNAL_OUTPUT_TOKENS,  /* tokens, a counter */
 	SIGNAL_COUNT
 };
 
 /* What a page said. Only finite values in the signal's range are ever `present`. */
 struct signals {
 	bool present[SIGNAL_COUNT];
-	double value[SIGNAL_COUNT];
+	double value[SIGNAL_COUNT]; /* 0 where not present */
 };
 
 struct engine; /* opaque: an entry of the table */
@@ -32,21 +32,27 @@ const struct engine *engine_find(const char *name);
 const char *engine_name(size_t i);
 
 /** Reads a metrics page in one pass, for only the engine's families. Any bytes are
- * safe. Returns 0 and *out; -ENODATA when the page has none of the load signals
- * (an empty page is zero load for engines whose table entry says so); -EBADMSG when
- * it is no metrics page, was cut short, or a wanted value is NaN, negative, infinite
- * or absurd. *out is untouched on failure. */
+ * safe. Returns 0 and *out; -ENODATA when the page has none of the load signals (the first
+ * three; a page from before the first request is zero load for engines whose table entry says
+ * so); -EBADMSG when it is no metrics page, was cut short, lacks the waiting requests beside
+ * other load signals, or a wanted value is NaN, negative, infinite or absurd: what is sick must
+ * not look empty. A page that lost whole lines at its end is beyond this function: the transfer
+ * must have been complete (Content-Length or the last chunk). *out is untouched on failure. */
 int engine_read(const struct engine *e, const char *page, size_t size, struct signals *out);
 
-/* DCGM exporter: GPU utilisation and memory by GPU index or pod. */
+/* DCGM exporter: GPU utilisation and memory by GPU index and pod. */
 struct dcgm_gpu {
 	int index;     /* label `gpu`; -1 when absent */
-	char pod[128]; /* label `pod`; empty when absent */
+	char pod[128]; /* label `exported_pod`, else `pod`; empty when absent */
 	bool has_utilization, has_memory;
-	double utilization; /* 0..1 */
-	double memory;      /* share in use, 0..1 */
+	double utilization; /* 0..1; the busiest, where MIG gives several */
+	double memory;      /* share in use, 0..1; over all of them */
 };
-/** Fills up to `max` entries; returns how many, or -EBADMSG. */
+
+#define DCGM_MAX 128 /* entries looked at in one page: 16 GPUs of 7 MIG instances, and more */
+
+/** Fills up to `max` entries (DCGM_MAX at most), one for each pair of index and pod; further
+ * ones are left out. Returns how many; -EBADMSG as engine_read(). *out is undefined then. */
 int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max);
 
 #endif

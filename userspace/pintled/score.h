@@ -9,19 +9,19 @@
 #include "../common/config.h"
 #include "engines.h"
 
-/** From signals to what the kernel evaluates (docs/load.md; DESIGN "The rule"):
+/** From signals to what the kernel evaluates (docs/load.md):
  *
  *   published = w.queue x waiting + w.running x running + w.gpu x gpu
  *             + w.kvCache x queueDepth x (kv / saturation.kvCache)^4
  *
  * in milli-requests, clamped to PINTLE_MAX_LOAD; a signal the page lacks counts as 0.
- * `gpu` is 0..1, or negative for "not known". Fills every member of *out but
+ * `gpu` is 0..1, or negative (or NaN) for "not known". Fills every member of *out but
  * sequence, generation, scraped_ns, inflight and pending. Cannot fail. */
 void score_compute(const struct signals *s, double gpu, const struct config_weights *w,
 		   const struct config_saturation *sat, struct pintle_score *out);
 
-/** How full an endpoint is: max(waiting / queueDepth, kv / saturation.kvCache), 0..; 1 is
- * saturated. */
+/** How full an endpoint is: max(waiting / queueDepth, kv / saturation.kvCache), 0..; from 1 on
+ * it is saturated. A threshold of 0 is none. */
 double score_saturation(const struct pintle_score *score, const struct config_saturation *sat);
 
 #endif

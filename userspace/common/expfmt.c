@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "expfmt.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { NAME_START = 1, NAME_REST = 2 };
+
+/* Not isalpha(): that one depends on the locale. */
+static const unsigned char name_char[256] = {
+	['a' ... 'z'] = NAME_START | NAME_REST,
+	['A' ... 'Z'] = NAME_START | NAME_REST,
+	['_'] = NAME_START | NAME_REST,
+	[':'] = NAME_START | NAME_REST,
+	['0' ... '9'] = NAME_REST,
+};
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static const char *skip_blanks(const char *p, const char *end)
+{
+	while (p < end && is_blank(*p))
+		p++;
+	return p;
+}
+
+/* End of the name that begins at p; p itself when none does. */
+static const char *skip_name(const char *p, const char *end)
+{
+	if (p == end || !(name_char[(unsigned char)*p] & NAME_START))
+		return p;
+	do
+		p++;
+	while (p < end && name_char[(unsigned char)*p]);
+	return p;
+}
+
+/* mantissa x 10^exponent, to the last bit or the one beside it. strtod() would read past the
+ * end of the page, and for another decimal sign in another locale. */
+static double scale(uint64_t mantissa, long exponent)
+{
+	/* Exact up to 10^27: 5^27 fits the 64 bits of x86's long double. */
+	long double value = mantissa, power = 1, square = 10;
+	unsigned long n = exponent < 0 ? -(unsigned long)exponent : (unsigned long)exponent;
+
+	if (!mantissa || exponent < -400)
+		return 0;
+	if (exponent > 400)
+		return INFINITY;
+	for (; n; n >>= 1, square *= square)
+		if (n & 1)
+			power *= square;
+	return (double)(exponent < 0 ? value / power : value * power);
+}
+
+static const char *parse_exponent(const char *p, const char *end, long *exponent)
+{
+	bool negative = false;
+	long n = 0;
+
+	if (p < end && (*p == '+' || *p == '-'))
+		negative = *p++ == '-';
+	if (p == end || !is_digit(*p))
+		return NULL;
+	for (; p < end && is_digit(*p); p++)
+		if (n < 1000000) /* beyond any double: further digits change nothing */
+			n = n * 10 + (*p - '0');
+	*exponent += negative ? -n : n;
+	return p;
+}
+
+static const char *parse_decimal(const char *p, const char *end, double *out)
+{
+	uint64_t mantissa = 0;
+	long exponent = 0;
+	bool digits = false, fraction = false;
+
+	for (; p < end; p++) {
+		if (*p == '.' && !fraction) {
+			fraction = true;
+			continue;
+		}
+		if (!is_digit(*p))
+			break;
+		digits = true;
+		if (mantissa < UINT64_MAX / 10 - 1) {
+			mantissa = mantissa * 10 + (uint64_t)(*p - '0');
+			exponent -= fraction;
+		} else {
+			exponent += !fraction; /* 19 digits stand: more than a double holds */
+		}
+	}
+	if (!digits)
+		return NULL;
+	if (p < end && (*p == 'e' || *p == 'E')) {
+		p = parse_exponent(p + 1, end, &exponent);
+		if (!p)
+			return NULL;
+	}
+	*out = scale(mantissa, exponent);
+	return p;
+}
+
+static bool is_word(const char *p, const char *end, const char *word)
+{
+	for (; *word; word++, p++)
+		if (p == end || (*p | 0x20) != *word) /* ASCII's lower case */
+			return false;
+	return true;
+}
+
+static const char *parse_word(const char *p, const char *end, double *out)
+{
+	static const struct {
+		const char *text;
+		double value;
+	} words[] = {{"infinity", INFINITY}, {"inf", INFINITY}, {"nan", NAN}};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (!is_word(p, end, words[i].text))
+			continue;
+		*out = words[i].value;
+		return p + strlen(words[i].text);
+	}
+	return NULL;
+}
+
+/* Returns the end of the number, or NULL. */
+static const char *parse_number(const char *p, const char *end, double *out)
+{
+	bool negative = false;
+
+	if (p < end && (*p == '+' || *p == '-'))
+		negative = *p++ == '-';
+	if (p == end)
+		return NULL;
+	p = is_digit(*p) || *p == '.' ? parse_decimal(p, end, out) : parse_word(p, end, out);
+	if (p && negative)
+		*out = -*out;
+	return p;
+}
+
+struct label {
+	const char *name, *value; /* the value as it stands in the page, escapes and all */
+	size_t name_len, value_len;
+};
+
+/* Reads name="value" and the comma after it. Returns where the next one begins, or NULL when
+ * this is no label. */
+static const char *parse_label(const char *p, const char *end, struct label *out)
+{
+	out->name = p;
+	p = skip_name(p, end);
+	out->name_len = (size_t)(p - out->name);
+	p = skip_blanks(p, end);
+	if (!out->name_len || p == end || *p++ != '=')
+		return NULL;
+	p = skip_blanks(p, end);
+	if (p == end || *p++ != '"')
+		return NULL;
+	out->value = p;
+	for (; p < end && *p != '"'; p++)
+		if (*p == '\\' && ++p == end)
+			return NULL;
+	if (p == end)
+		return NULL;
+	out->value_len = (size_t)(p++ - out->value);
+	p = skip_blanks(p, end);
+	if (p < end && *p == ',')
+		return skip_blanks(p + 1, end);
+	/* Without a comma only the end, or the closing brace, may follow. */
+	return p == end || *p == '}' ? p : NULL;
+}
+
+/* From behind '{'. Returns where '}' stands, or NULL. */
+static const char *skip_labels(const char *p, const char *end)
+{
+	struct label label;
+
+	p = skip_blanks(p, end);
+	while (p && p < end && *p != '}')
+		p = parse_label(p, end, &label);
+	return p && p < end ? p : NULL;
+}
+
+/* What stands behind the name: labels, value, timestamp, exemplar. */
+static bool parse_rest(const char *p, const char *end, struct expfmt_sample *s)
+{
+	double timestamp;
+
+	s->labels = NULL;
+	s->labels_len = 0;
+	p = skip_blanks(p, end);
+	if (p < end && *p == '{') {
+		s->labels = ++p;
+		p = skip_labels(p, end);
+		if (!p)
+			return false;
+		s->labels_len = (size_t)(p++ - s->labels);
+		p = skip_blanks(p, end);
+	}
+	p = parse_number(p, end, &s->value);
+	if (!p || (p < end && !is_blank(*p)))
+		return false;
+	p = skip_blanks(p, end);
+	if (p < end && *p != '#') {
+		p = parse_number(p, end, &timestamp);
+		if (!p || (p < end && !is_blank(*p)))
+			return false;
+		p = skip_blanks(p, end);
+	}
+	return p == end || *p == '#'; /* an exemplar, of no use here */
+}
+
+static bool is_eof_mark(const char *p, const char *end)
+{
+	return end - p == 5 && !memcmp(p, "# EOF", 5);
+}
+
+/* OpenMetrics: nothing may follow. Two pages in one are no page. */
+static void end_of_file(struct expfmt_reader *r)
+{
+	while (r->at < r->end && (*r->at == '\n' || *r->at == '\r'))
+		r->at++;
+	r->bad = r->at < r->end;
+	r->at = r->end;
+}
+
+void expfmt_init(struct expfmt_reader *r, const char *page, size_t size)
+{
+	if (!page) {
+		page = "";
+		size = 0;
+	}
+	*r = (struct expfmt_reader){.at = page, .end = page + size};
+}
+
+static bool stop_bad(struct expfmt_reader *r)
+{
+	r->bad = true;
+	r->at = r->end;
+	return false;
+}
+
+bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t len, void *arg),
+		 void *arg, struct expfmt_sample *out)
+{
+	while (r->at < r->end) {
+		const char *p = r->at;
+		const char *end = memchr(p, '\n', (size_t)(r->end - p));
+		struct expfmt_sample s;
+
+		r->line++;
+		if (!end) {
+			if (!is_eof_mark(p, r->end))
+				return stop_bad(r);
+			end = r->end;
+			r->at = end;
+		} else {
+			r->at = end + 1;
+			if (end > p && end[-1] == '\r')
+				end--;
+		}
+		p = skip_blanks(p, end);
+		if (p == end)
+			continue;
+		if (*p == '#') {
+			if (is_eof_mark(p, end))
+				end_of_file(r);
+			continue;
+		}
+		s.name = p;
+		p = skip_name(p, end);
+		s.name_len = (size_t)(p - s.name);
+		if (!s.name_len || p == end || (*p != '{' && !is_blank(*p)))
+			return stop_bad(r);
+		if (!want(s.name, s.name_len, arg))
+			continue;
+		if (!parse_rest(p, end, &s))
+			return stop_bad(r);
+		*out = s;
+		return true;
+	}
+	return false;
+}
+
+static void unescape(const struct label *label, char *buf, size_t size)
+{
+	const char *p = label->value, *end = p + label->value_len;
+	size_t n = 0;
+
+	for (; p < end && n + 1 < size; p++) {
+		if (*p == '\\' && p + 1 < end && strchr("\\\"n", p[1]) && p[1])
+			buf[n++] = *++p == 'n' ? '\n' : *p;
+		else
+			buf[n++] = *p;
+	}
+	buf[n] = '\0';
+}
+
+bool expfmt_label(const struct expfmt_sample *s, const char *label, char *buf, size_t size)
+{
+	size_t label_len = strlen(label);
+	const char *p, *end;
+	struct label found;
+
+	if (!s->labels)
+		return false;
+	end = s->labels + s->labels_len;
+	for (p = skip_blanks(s->labels, end); p && p < end;) {
+		p = parse_label(p, end, &found);
+		if (!p || found.name_len != label_len || memcmp(found.name, label, label_len))
+			continue;
+		unescape(&found, buf, size);
+		return true;
+	}
+	return false;
+}
