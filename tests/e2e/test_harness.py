@@ -4,10 +4,9 @@ import os
 import socket
 import subprocess
 
-from harness import (
-    CLIENT_ADDRESS, IPPROTO_MPTCP, NODE_ADDRESS, case, cgroup_root, inside,
-    source, sweep, wait_for, yaml,
-)
+from clients import CLIENT_ADDRESS, IPPROTO_MPTCP, NODE_ADDRESS, source
+from harness import case, yaml
+from kernel import cgroup_root, inside, sweep, wait_for
 
 
 def test_everything_is_private(node):
