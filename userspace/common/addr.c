@@ -9,7 +9,8 @@
 
 static const uint8_t v4_mapped[12] = {[10] = 0xff, [11] = 0xff};
 
-static const char want_address[] = "write ADDRESS:PORT, as in 127.0.0.1:8001 or [::1]:8001";
+static const char want_address[] =
+	"write ADDRESS:PORT or a port alone, as in 127.0.0.1:8001, [::1]:8001 or 8001";
 static const char want_frontend[] =
 	"write ADDRESS:PORT or PREFIX/LENGTH:PORT, as in 10.77.0.1:8000 or [fd77::/64]:8000";
 static const char want_port[] = "write a port from 1 to 65535, without leading zeros";

@@ -13,6 +13,9 @@
 
 #include "addr.h"
 
+/* Of all pools together. */
+#define CONFIG_MAX_FRONTENDS 1024
+
 /* All strings are owned by the config. Numbers are validated against the table's
  * ranges; durations are in nanoseconds. */
 

@@ -1,0 +1,735 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config_value.c - one scalar to one field; and what each type takes, in words. */
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <curl/curl.h>
+#include <math.h>
+
+#include "config_internal.h"
+#include "util.h"
+
+/* ---- text ------------------------------------------------------------------ */
+
+const char *quote(const char *text, size_t length, char buf[QUOTED_SIZE])
+{
+	static const size_t longest_escape = sizeof("\\xff") - 1, tail = sizeof("...\"") - 1;
+	size_t n = 0;
+
+	buf[n++] = '"';
+	for (size_t i = 0; i < length; i++) {
+		if (n + longest_escape + tail + 1 > QUOTED_SIZE) {
+			memcpy(buf + n, "...", 3);
+			n += 3;
+			break;
+		}
+		/* Beyond ASCII stand characters that reorder a terminal's line. */
+		if (text[i] >= ' ' && text[i] <= '~')
+			buf[n++] = text[i];
+		else
+			n += (size_t)sprintf(buf + n, "\\x%02x", (unsigned char)text[i]);
+	}
+	buf[n++] = '"';
+	buf[n] = '\0';
+	return buf;
+}
+
+locale_t numbers_begin(void)
+{
+	locale_t c = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
+
+	return c ? uselocale(c) : (locale_t)0;
+}
+
+void numbers_end(locale_t outer)
+{
+	if (outer)
+		freelocale(uselocale(outer));
+}
+
+/* Case and joints do not count: kv_cache and kvcache are both near kvCache. */
+static size_t fold(const char *text, char *out, size_t size)
+{
+	size_t n = 0;
+
+	for (; *text && n + 1 < size; text++) {
+		if (*text != '_' && *text != '-')
+			out[n++] = (char)tolower((unsigned char)*text);
+	}
+	out[n] = '\0';
+	return n;
+}
+
+#define NEAR_MAX 32 /* longer than every key; a longer text is near none */
+
+/* Levenshtein's distance. */
+static size_t edit_distance(const char *a, size_t a_length, const char *b, size_t b_length)
+{
+	size_t row[NEAR_MAX + 1];
+
+	for (size_t j = 0; j <= b_length; j++)
+		row[j] = j;
+	for (size_t i = 1; i <= a_length; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= b_length; j++) {
+			size_t changed = diagonal + (a[i - 1] != b[j - 1]);
+			size_t shorter = MIN(row[j], row[j - 1]) + 1;
+
+			diagonal = row[j];
+			row[j] = MIN(shorter, changed);
+		}
+	}
+	return row[b_length];
+}
+
+void nearest_try(struct nearest *n, const char *text, const char *candidate)
+{
+	char a[NEAR_MAX + 1], b[NEAR_MAX + 1];
+	size_t a_length, b_length, distance;
+
+	if (strlen(text) > NEAR_MAX)
+		return;
+	a_length = fold(text, a, sizeof(a));
+	b_length = fold(candidate, b, sizeof(b));
+	distance = edit_distance(a, a_length, b, b_length);
+	if (distance > MAX(b_length / 3, (size_t)1) || distance >= MIN(a_length, b_length))
+		return;
+	if (!n->best || distance < n->distance)
+		*n = (struct nearest){candidate, distance};
+}
+
+/* ---- numbers --------------------------------------------------------------- */
+
+static const struct unit {
+	const char *name;
+	double nanoseconds;
+} units[] = {
+	{"ms", 1e6},
+	{"s", 1e9},
+	{"m", 60e9},
+	{"h", 3600e9},
+};
+
+static size_t digits(const char *text)
+{
+	return strspn(text, "0123456789");
+}
+
+/* Takes a decimal number off the front of text: no hexadecimal, no infinity, no NaN, and no
+ * leading zeros, which YAML 1.1 reads as octal. Returns its end, or NULL. */
+static const char *take_number(const char *text, double *value)
+{
+	const char *start = text, *whole;
+	size_t fraction = 0;
+
+	text += *text == '+' || *text == '-';
+	whole = text;
+	text += digits(text);
+	if (text - whole > 1 && *whole == '0')
+		return NULL;
+	if (*text == '.') {
+		fraction = digits(text + 1);
+		text += 1 + fraction;
+	}
+	if (text == whole || (!fraction && text[-1] == '.'))
+		return NULL;
+	if (*text == 'e' || *text == 'E') {
+		const char *exponent = text + 1;
+
+		exponent += *exponent == '+' || *exponent == '-';
+		if (digits(exponent))
+			text = exponent + digits(exponent);
+	}
+	*value = strtod(start, NULL);
+	return text;
+}
+
+static bool looks_not_finite(const char *text)
+{
+	text += *text == '+' || *text == '-';
+	text += *text == '.';
+	return !strcasecmp(text, "nan") || !strcasecmp(text, "inf") ||
+	       !strcasecmp(text, "infinity");
+}
+
+static const char *format_duration(double ns, char *buf, size_t size)
+{
+	const struct unit *unit = &units[0];
+
+	if (ns == 0)
+		unit = &units[1];
+	for (size_t i = 0; ns != 0 && i < ARRAY_SIZE(units); i++) {
+		if (fmod(ns, units[i].nanoseconds) == 0)
+			unit = &units[i];
+	}
+	snprintf(buf, size, "%.15g%s", ns / unit->nanoseconds, unit->name);
+	return buf;
+}
+
+/* ---- what each type wants -------------------------------------------------- */
+
+static void choices_text(const struct key *k, char *buf, size_t size)
+{
+	size_t n = (size_t)snprintf(buf, size, "%s", k->choices[1] ? "one of " : "");
+
+	for (size_t i = 0; k->choices[i] && n < size; i++)
+		n += (size_t)snprintf(buf + n, size - n, "%s%s", i ? ", " : "", k->choices[i]);
+}
+
+static void children_text(const struct key *k, const char *lead, char *buf, size_t size)
+{
+	size_t n = (size_t)snprintf(buf, size, "%s", lead);
+	const char *joint = "";
+	char prefix[KEY_PREFIX_SIZE];
+
+	key_prefix(k, prefix);
+	for (size_t i = 0; i < config_key_count && n < size; i++) {
+		if (!key_is_child(&config_keys[i], prefix))
+			continue;
+		n += (size_t)snprintf(buf + n, size - n, "%s%s", joint, key_local(&config_keys[i]));
+		joint = ", ";
+	}
+}
+
+const char *key_wants(const struct key *k, char buf[WANTED_SIZE])
+{
+	char from[32], to[32];
+	int max = (int)MIN(k->max, 1e9);
+
+	switch (k->type) {
+	case KEY_MAP:
+		children_text(k, "a mapping of ", buf, WANTED_SIZE);
+		break;
+	case KEY_MAPS:
+		children_text(k, "a list, each item a mapping of ", buf, WANTED_SIZE);
+		break;
+	case KEY_FRONTENDS:
+		snprintf(buf, WANTED_SIZE,
+			 "a list such as [\"10.77.0.1:8000\", \"[fd77::1]:8000\"]");
+		break;
+	case KEY_CONSTANT:
+	case KEY_CHOICE:
+	case KEY_WORD:
+		choices_text(k, buf, WANTED_SIZE);
+		break;
+	case KEY_NAME:
+		snprintf(buf, WANTED_SIZE,
+			 "1 to %d of a-z, 0-9, \"-\" and \".\", beginning with a letter or digit",
+			 max);
+		break;
+	case KEY_PATH:
+		snprintf(buf, WANTED_SIZE, "a path from / on, of at most %d bytes", max);
+		break;
+	case KEY_ACCOUNT:
+		snprintf(buf, WANTED_SIZE, "the name or number of a group, of at most %d bytes",
+			 max);
+		break;
+	case KEY_URL:
+		snprintf(buf, WANTED_SIZE, "an http:// or https:// URL of at most %d bytes", max);
+		break;
+	case KEY_URL_PATH:
+		snprintf(buf, WANTED_SIZE, "a URL's path, from / on, of at most %d bytes", max);
+		break;
+	case KEY_SERVE:
+		snprintf(buf, WANTED_SIZE, "ADDRESS:PORT, [ADDRESS]:PORT or off");
+		break;
+	case KEY_LISTEN:
+		snprintf(buf, WANTED_SIZE, "ADDRESS:PORT, [ADDRESS]:PORT or a port alone");
+		break;
+	case KEY_BOOL:
+		snprintf(buf, WANTED_SIZE, "true or false");
+		break;
+	case KEY_INTEGER:
+		snprintf(buf, WANTED_SIZE, "a whole number from %.15g to %.15g", k->min, k->max);
+		break;
+	case KEY_NUMBER:
+		snprintf(buf, WANTED_SIZE, "a number from %.15g to %.15g", k->min, k->max);
+		break;
+	case KEY_DURATION:
+		snprintf(buf, WANTED_SIZE, "a duration from %s to %s, in ms, s, m or h",
+			 format_duration(k->min, from, sizeof(from)),
+			 format_duration(k->max, to, sizeof(to)));
+		break;
+	case KEY_SESSION:
+	case KEY_GROUP:
+		snprintf(buf, WANTED_SIZE, "none, source, source/V4BITS or source/V4BITS/V6BITS");
+		break;
+	}
+	return buf;
+}
+
+/* ---- one value ------------------------------------------------------------- */
+
+/* What a type's reader knows. `wrong` and `right` may be set instead of a value: the
+ * message is "LABEL is VALUE, WRONG; write RIGHT". */
+struct value {
+	const struct key *key;
+	const char *text;
+	size_t length;
+	bool plain;
+	const char *wrong; /* NULL: "which is not right here" */
+	const char *right; /* NULL: what the key wants */
+	char buf[QUOTED_SIZE + 32];
+};
+
+/* Each returns 0 when the value is stored; -EINVAL when it is wrong; -ENOMEM. */
+typedef int (*value_reader)(struct value *v, void *field);
+
+static int wrong(struct value *v, const char *what)
+{
+	v->wrong = what;
+	return -EINVAL;
+}
+
+static int set_text(void *field, const char *text)
+{
+	char *copy = strdup(text);
+	char **old = field;
+
+	if (!copy)
+		return -ENOMEM;
+	free(*old);
+	*old = copy;
+	return 0;
+}
+
+/* Returns the index of the choice that stands there, or -EINVAL. */
+static int read_choice_index(struct value *v)
+{
+	struct nearest nearest = {0};
+
+	for (int i = 0; v->key->choices[i]; i++) {
+		if (!strcmp(v->text, v->key->choices[i]))
+			return i;
+		nearest_try(&nearest, v->text, v->key->choices[i]);
+	}
+	if (nearest.best && v->key->choices[1]) {
+		snprintf(v->buf, sizeof(v->buf), "did you mean %s?", nearest.best);
+		v->right = v->buf;
+	}
+	return wrong(v, "which is not known");
+}
+
+static int read_constant(struct value *v, void *field)
+{
+	(void)field;
+	return MIN(read_choice_index(v), 0);
+}
+
+static int read_choice(struct value *v, void *field)
+{
+	int i = read_choice_index(v);
+
+	if (i >= 0)
+		*(uint32_t *)field = (uint32_t)i;
+	return MIN(i, 0);
+}
+
+static int read_word(struct value *v, void *field)
+{
+	int i = read_choice_index(v);
+
+	if (i >= 0)
+		*(const char **)field = v->key->choices[i];
+	return MIN(i, 0);
+}
+
+static int read_short_text(struct value *v, void *field)
+{
+	if (v->length > (size_t)v->key->max)
+		return wrong(v, "which is too long");
+	return set_text(field, v->text);
+}
+
+static int read_name(struct value *v, void *field)
+{
+	static const char first[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+	static const char others[] = "abcdefghijklmnopqrstuvwxyz0123456789-.";
+
+	if (!v->length)
+		return wrong(v, "which is empty");
+	if (!memchr(first, v->text[0], sizeof(first) - 1) || strspn(v->text, others) != v->length)
+		return wrong(v, "with a character that a name cannot have there");
+	return read_short_text(v, field);
+}
+
+static int read_path(struct value *v, void *field)
+{
+	if (v->text[0] != '/')
+		return wrong(v, "which does not begin with /");
+	return read_short_text(v, field);
+}
+
+static int read_account(struct value *v, void *field)
+{
+	static const char taken[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789_.-@";
+
+	if (!v->length || v->text[0] == '-' || strspn(v->text, taken) != v->length)
+		return wrong(v, "which is no group's name");
+	return read_short_text(v, field);
+}
+
+static void free_url(CURLU **url)
+{
+	curl_url_cleanup(*url);
+}
+
+static void free_curl(char **text)
+{
+	curl_free(*text);
+}
+
+/* Returns a CURLUcode; *out, when asked for, is to be freed with curl_url_cleanup. */
+static CURLUcode parse_url(const char *text, CURLU **out)
+{
+	_cleanup_(free_url) CURLU *url = curl_url();
+	CURLUcode code = url ? curl_url_set(url, CURLUPART_URL, text, 0) : CURLUE_OUT_OF_MEMORY;
+
+	if (!code && out)
+		*out = TAKE_PTR(url);
+	return code;
+}
+
+static int check_url(struct value *v, const char *text)
+{
+	CURLUcode code = parse_url(text, NULL);
+
+	if (code == CURLUE_OUT_OF_MEMORY)
+		return -ENOMEM;
+	if (code) {
+		snprintf(v->buf, sizeof(v->buf), "which is no URL (%s)", curl_url_strerror(code));
+		return wrong(v, v->buf);
+	}
+	return 0;
+}
+
+static int read_url(struct value *v, void *field)
+{
+	int err;
+
+	if (strncmp(v->text, "http://", 7) != 0 && strncmp(v->text, "https://", 8) != 0)
+		return wrong(v, "which is not http:// or https://");
+	err = check_url(v, v->text);
+	return err ? err : read_short_text(v, field);
+}
+
+static int read_url_path(struct value *v, void *field)
+{
+	char url[sizeof("http://h") + 256];
+	int err;
+
+	if (v->text[0] != '/')
+		return wrong(v, "which does not begin with /");
+	if (v->length > (size_t)v->key->max)
+		return wrong(v, "which is too long");
+	snprintf(url, sizeof(url), "http://h%s", v->text);
+	err = check_url(v, url);
+	return err ? err : set_text(field, v->text);
+}
+
+static bool is_multicast(const struct addr *ip)
+{
+	return addr_is_v4(ip) ? ip->bytes[12] >= 224 : ip->bytes[0] == 0xff;
+}
+
+static int parse_listener(struct value *v, struct endpoint_addr *a)
+{
+	int err = addr_parse_endpoint(v->text, a, &v->right);
+
+	if (err)
+		return wrong(v, "which is no address and port");
+	if (!a->any_ip && is_multicast(&a->ip))
+		return wrong(v, "which is no address of one host");
+	return 0;
+}
+
+static int read_serve(struct value *v, void *field)
+{
+	struct endpoint_addr a;
+	char text[ADDR_TEXT_SIZE];
+	char **metrics = field;
+	int err;
+
+	if (!strcmp(v->text, "off")) {
+		free(*metrics);
+		*metrics = NULL;
+		return 0;
+	}
+	err = parse_listener(v, &a);
+	v->right = NULL; /* that is of endpoints, which may be a port alone */
+	if (err)
+		return err;
+	if (a.any_ip)
+		return wrong(v, "which is a port without an address");
+	return set_text(field, addr_format_endpoint(&a, text));
+}
+
+static int read_listen(struct value *v, void *field)
+{
+	struct endpoint_addr a;
+	int err = parse_listener(v, &a);
+
+	if (err)
+		return err;
+	if (!a.any_ip && addr_is_any(&a.ip)) {
+		snprintf(v->buf, sizeof(v->buf), "write the port alone: \"%u\"", a.port);
+		v->right = v->buf;
+		return wrong(v, "which is no address to connect to");
+	}
+	*(struct endpoint_addr *)field = a;
+	return 0;
+}
+
+static int read_frontend(struct value *v, void *field)
+{
+	struct frontend_addr f;
+	bool v4;
+
+	if (addr_parse_frontend(v->text, &f, &v->right))
+		return wrong(v, "which is no address and port");
+	v4 = addr_is_v4(&f.prefix);
+	if (f.prefix_bits == 128 && addr_is_any(&f.prefix)) {
+		snprintf(v->buf, sizeof(v->buf),
+			 v4 ? "for every address write 0.0.0.0/0:%u"
+			    : "for every address write [::/0]:%u",
+			 f.port);
+		v->right = v->buf;
+		return wrong(v, "which is no address to connect to");
+	}
+	if (is_multicast(&f.prefix))
+		return wrong(v, "which no TCP connection can have");
+	*(struct frontend_addr *)field = f;
+	return 0;
+}
+
+static int read_bool(struct value *v, void *field)
+{
+	bool is_true = !strcmp(v->text, "true");
+
+	if (!v->plain)
+		return wrong(v, "which is text in quotes");
+	if (!is_true && strcmp(v->text, "false") != 0)
+		return wrong(v, "which is neither");
+	*(bool *)field = is_true;
+	return 0;
+}
+
+static int read_plain_number(struct value *v, double *value)
+{
+	const char *end;
+
+	if (!v->plain)
+		return wrong(v, "which is text in quotes");
+	if (looks_not_finite(v->text))
+		return wrong(v, "which is not finite");
+	end = take_number(v->text, value);
+	if (!end || *end)
+		return wrong(v, "which is no number");
+	/* Said so that a NaN, too, would be refused. */
+	if (!(*value >= v->key->min && *value <= v->key->max))
+		return wrong(v, "which is out of range");
+	return 0;
+}
+
+static int read_number(struct value *v, void *field)
+{
+	double value;
+	int err = read_plain_number(v, &value);
+
+	if (!err)
+		*(double *)field = value + 0.0; /* not -0 */
+	return err;
+}
+
+static int read_integer(struct value *v, void *field)
+{
+	double value;
+	int err = read_plain_number(v, &value);
+
+	if (err)
+		return err;
+	if (value != floor(value))
+		return wrong(v, "which is not whole");
+	*(int *)field = (int)value;
+	return 0;
+}
+
+static const struct unit *find_unit(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+		if (!strcmp(name, units[i].name))
+			return &units[i];
+	}
+	return NULL;
+}
+
+static int read_duration(struct value *v, void *field)
+{
+	const struct unit *unit;
+	const char *end;
+	double value, ns;
+
+	if (looks_not_finite(v->text))
+		return wrong(v, "which is not finite");
+	end = take_number(v->text, &value);
+	if (!end)
+		return wrong(v, "which is no duration");
+	if (!*end) {
+		snprintf(v->buf, sizeof(v->buf), "write %.20s and ms, s, m or h, as in %.20sms",
+			 v->text, v->text);
+		v->right = v->buf;
+		return wrong(v, "without a unit");
+	}
+	unit = find_unit(end);
+	if (!unit)
+		return wrong(v, "with a unit that is not known");
+	ns = value * unit->nanoseconds;
+	if (!(ns >= v->key->min && ns <= v->key->max))
+		return wrong(v, "which is out of range");
+	*(uint64_t *)field = (uint64_t)llround(ns);
+	return 0;
+}
+
+/* "/24" or "/24/64", to its end. */
+static const char *read_lengths(const char *text, unsigned int *v4, unsigned int *v6)
+{
+	double value;
+	const char *end = text + 1;
+
+	if (!digits(end) || !(end = take_number(end, &value)) || value != floor(value))
+		return NULL;
+	*v4 = value > 32 ? 33 : (unsigned int)value;
+	if (*end != '/')
+		return end;
+	end++;
+	if (!digits(end) || !(end = take_number(end, &value)) || value != floor(value))
+		return NULL;
+	*v6 = value > 128 ? 129 : (unsigned int)value;
+	return end;
+}
+
+static int read_bits(struct value *v, unsigned int v6, struct key_bits *out)
+{
+	static const char source[] = "source";
+	const char *end = v->text + sizeof(source) - 1;
+	unsigned int v4 = 32;
+
+	if (!strcmp(v->text, "none")) {
+		*out = (struct key_bits){.kind = PINTLE_KEY_NONE};
+		return 0;
+	}
+	if (strncmp(v->text, source, sizeof(source) - 1) != 0)
+		return wrong(v, "which is not known");
+	if (*end == '/')
+		end = read_lengths(end, &v4, &v6);
+	if (!end || *end)
+		return wrong(v, "which has no prefix length where one should be");
+	if (v4 > 32 || v6 > 128) {
+		v->right = "write V4BITS from 0 to 32, and V6BITS from 0 to 128";
+		return wrong(v, "which is out of range");
+	}
+	*out = (struct key_bits){PINTLE_KEY_SOURCE, (uint8_t)v4, (uint8_t)v6};
+	return 0;
+}
+
+static int read_session(struct value *v, void *field)
+{
+	return read_bits(v, 128, field);
+}
+
+/* IPv6 hosts have a /64, and change address within it: bits beyond tell nothing of a group. */
+static int read_group(struct value *v, void *field)
+{
+	return read_bits(v, 64, field);
+}
+
+static const value_reader readers[] = {
+	[KEY_FRONTENDS] = read_frontend, [KEY_CONSTANT] = read_constant,
+	[KEY_CHOICE] = read_choice,      [KEY_WORD] = read_word,
+	[KEY_NAME] = read_name,          [KEY_PATH] = read_path,
+	[KEY_ACCOUNT] = read_account,    [KEY_URL] = read_url,
+	[KEY_URL_PATH] = read_url_path,  [KEY_SERVE] = read_serve,
+	[KEY_LISTEN] = read_listen,      [KEY_BOOL] = read_bool,
+	[KEY_INTEGER] = read_integer,    [KEY_NUMBER] = read_number,
+	[KEY_DURATION] = read_duration,  [KEY_SESSION] = read_session,
+	[KEY_GROUP] = read_group,
+};
+
+static bool is_null(const struct node *n)
+{
+	return n->plain && (!n->length || !strcmp(n->text, "~") || !strcasecmp(n->text, "null"));
+}
+
+static bool has_control(const struct node *n)
+{
+	for (size_t i = 0; i < n->length; i++) {
+		if (iscntrl((unsigned char)n->text[i]))
+			return true;
+	}
+	return false;
+}
+
+static void report_value(struct report *r, const struct value *v, const struct node *n)
+{
+	char quoted[QUOTED_SIZE], wants[WANTED_SIZE];
+	const char *right = v->right;
+
+	if (right)
+		report_error(r, n->line, n->column, "%s is %s, %s; %s", key_label(v->key),
+			     quote(n->text, n->length, quoted), v->wrong, right);
+	else
+		report_error(r, n->line, n->column, "%s is %s, %s; write %s", key_label(v->key),
+			     quote(n->text, n->length, quoted), v->wrong, key_wants(v->key, wants));
+}
+
+void value_read(struct report *r, const struct key *k, const struct node *n, void *field)
+{
+	struct value v = {.key = k, .text = n->text, .length = n->length, .plain = n->plain};
+	char wants[WANTED_SIZE];
+	int err;
+
+	if (is_null(n)) {
+		report_error(r, n->line, n->column, "%s has no value; write %s", key_label(k),
+			     key_wants(k, wants));
+		return;
+	}
+	err = has_control(n) ? wrong(&v, "which holds a control character")
+			     : readers[k->type](&v, field);
+	if (err == -ENOMEM)
+		r->out_of_memory = true;
+	else if (err)
+		report_value(r, &v, n);
+}
+
+void value_read_frontend(struct report *r, const struct key *k, const struct node *n,
+			 struct frontend_addr *out)
+{
+	if (n->kind == NODE_SCALAR)
+		value_read(r, k, n, out);
+	else if (n->kind != NODE_BROKEN)
+		report_error(r, n->line, n->column,
+			     "one of %s is no text; write it in quotes, as in \"[fd77::1]:8000\"",
+			     key_label(k));
+}
+
+bool url_address(const char *text, struct addr *ip, uint16_t *port)
+{
+	_cleanup_(free_url) CURLU *url = NULL;
+	_cleanup_(free_curl) char *host = NULL;
+	_cleanup_(free_curl) char *port_text = NULL;
+	struct endpoint_addr a;
+	char address[ADDR_TEXT_SIZE];
+
+	if (parse_url(text, &url) || curl_url_get(url, CURLUPART_HOST, &host, 0) ||
+	    curl_url_get(url, CURLUPART_PORT, &port_text, CURLU_DEFAULT_PORT) ||
+	    strlen(host) + strlen(port_text) + 2 > sizeof(address))
+		return false;
+	snprintf(address, sizeof(address), "%.46s:%.5s", host, port_text);
+	if (addr_parse_endpoint(address, &a, NULL) || a.any_ip)
+		return false;
+	*ip = a.ip;
+	*port = a.port;
+	return true;
+}
