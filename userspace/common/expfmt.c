@@ -44,11 +44,11 @@ static const char *skip_name(const char *p, const char *end)
 	return p;
 }
 
-/* mantissa x 10^exponent, to the last bit or the one beside it. strtod() would read past the
- * end of the page, and for another decimal sign in another locale. */
+/* mantissa x 10^exponent: to the last bit for up to 15 digits and exponents within 22, as all
+ * counts and most shares are, otherwise that or the double beside it. strtod() would read past
+ * the end of the page, and for another decimal sign in another locale. */
 static double scale(uint64_t mantissa, long exponent)
 {
-	/* Exact up to 10^27: 5^27 fits the 64 bits of x86's long double. */
 	long double value = mantissa, power = 1, square = 10;
 	unsigned long n = exponent < 0 ? -(unsigned long)exponent : (unsigned long)exponent;
 
@@ -59,6 +59,13 @@ static double scale(uint64_t mantissa, long exponent)
 	for (; n; n >>= 1, square *= square)
 		if (n & 1)
 			power *= square;
+	if (mantissa <= 1ULL << 53 && power <= 1e22L) {
+		/* Both are doubles, so one division rounds once; by way of long double it would be
+		 * rounded twice. */
+		double m = (double)mantissa, p = (double)power;
+
+		return exponent < 0 ? m / p : m * p;
+	}
 	return (double)(exponent < 0 ? value / power : value * power);
 }
 
@@ -244,6 +251,34 @@ void expfmt_init(struct expfmt_reader *r, const char *page, size_t size)
 	*r = (struct expfmt_reader){.at = page, .end = page + size};
 }
 
+void expfmt_filter_add(struct expfmt_filter *f, const char *name)
+{
+	size_t n = 0;
+
+	if (!f->first) {
+		f->first = name;
+		f->shared = strlen(name) - (*name != '\0');
+	}
+	while (n < f->shared && name[n] == f->first[n])
+		n++;
+	if (n < f->shared) {
+		/* All names so far went on alike here. */
+		memset(f->next, 0, sizeof(f->next));
+		f->next[(unsigned char)f->first[n]] = true;
+		f->shared = n;
+	}
+	if (name[n])
+		f->next[(unsigned char)name[n]] = true;
+	else
+		f->next[' '] = f->next['\t'] = f->next['{'] = true;
+}
+
+static bool passes(const struct expfmt_filter *f, const char *p, const char *end)
+{
+	return !f || (f->first && (size_t)(end - p) > f->shared &&
+		      f->next[(unsigned char)p[f->shared]] && !memcmp(p, f->first, f->shared));
+}
+
 static bool stop_bad(struct expfmt_reader *r)
 {
 	r->bad = true;
@@ -278,10 +313,14 @@ bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t 
 				end_of_file(r);
 			continue;
 		}
+		if (!(name_char[(unsigned char)*p] & NAME_START))
+			return stop_bad(r);
+		if (!passes(r->filter, p, end))
+			continue;
 		s.name = p;
 		p = skip_name(p, end);
 		s.name_len = (size_t)(p - s.name);
-		if (!s.name_len || p == end || (*p != '{' && !is_blank(*p)))
+		if (p == end || (*p != '{' && !is_blank(*p)))
 			return stop_bad(r);
 		if (!want(s.name, s.name_len, arg))
 			continue;

@@ -18,17 +18,31 @@ struct expfmt_sample {
 	double value; /* may be NaN or infinite: the caller's to judge */
 };
 
+/* A quick look: what the wanted names begin with, and what may follow that. Most lines of a page
+ * fail it, and then cost little more than finding their end. */
+struct expfmt_filter {
+	const char *first; /* a wanted name; NULL: none was added, and none passes */
+	size_t shared;     /* bytes of it that all wanted names begin with */
+	bool next[256];    /* bytes that stand behind them */
+};
+
+/** Starts from {}. `name` is kept, not copied. Names added pass; some others may, too. */
+void expfmt_filter_add(struct expfmt_filter *f, const char *name);
+
 struct expfmt_reader {
 	const char *at, *end;
-	bool bad; /* a line was neither sample, comment nor blank; or the page was cut inside one */
+	const struct expfmt_filter *filter; /* may be set after expfmt_init(); NULL: all pass */
+	/* A line was neither sample, comment nor blank, as far as it was looked at: a sample that
+	 * is not wanted, only at its beginning. Or the page was cut inside a line. */
+	bool bad;
 	size_t line; /* of the newest sample or of what is bad, from 1 */
 };
 
 /** `page` must outlive the reader; NULL is fine with size 0. */
 void expfmt_init(struct expfmt_reader *r, const char *page, size_t size);
 
-/** Next sample for which want(name, len, arg) is true; others are skipped after their
- * name. Returns false at the end (then see ->bad), with *out untouched.
+/** Next sample that passes the filter and for which want(name, len, arg) is true. Returns false at
+ * the end (then see ->bad), with *out untouched.
  *
  * A page is whole when it ends with a line end or with the line "# EOF"; anything else was cut
  * inside a line, and what stands there ("waiting 1" of "waiting 150") must not be believed. */

@@ -197,6 +197,7 @@ const char *engine_name(size_t i)
 /* What has been read of one page. */
 struct tally {
 	const struct engine *engine;
+	struct expfmt_filter filter;
 	uint64_t lengths; /* bit n: a wanted name has n (modulo 64) bytes */
 	bool refused_only, worked;
 	double total[MAX_ROWS];
@@ -214,15 +215,24 @@ static uint64_t length_bit(size_t len)
 	return 1ULL << (len % 64);
 }
 
+static void tally_want(struct tally *t, const char *name)
+{
+	expfmt_filter_add(&t->filter, name);
+	t->lengths |= length_bit(strlen(name));
+}
+
 static void tally_init(struct tally *t, const struct engine *e)
 {
 	t->engine = e;
+	t->filter = (struct expfmt_filter){};
 	t->lengths = 0;
 	t->refused_only = t->worked = false;
-	if (e->refused_only)
-		t->lengths = length_bit(strlen(e->refused_only)) | length_bit(strlen(e->worked));
+	if (e->refused_only) {
+		tally_want(t, e->refused_only);
+		tally_want(t, e->worked);
+	}
 	for (size_t i = 0; i < e->row_count; i++) {
-		t->lengths |= length_bit(e->rows[i].name_len);
+		tally_want(t, e->rows[i].name);
 		t->total[i] = 0;
 		t->series[i] = 0;
 		for (size_t n = 0; by_replica(&e->rows[i]) && n < MAX_REPLICAS; n++)
@@ -245,7 +255,6 @@ static bool want_engine(const char *name, size_t len, void *arg)
 	const struct tally *t = arg;
 	const struct engine *e = t->engine;
 
-	/* Almost every name ends here, so a page costs little more than finding its lines. */
 	if (!(t->lengths & length_bit(len)))
 		return false;
 	for (size_t i = 0; i < e->row_count; i++)
@@ -405,6 +414,7 @@ int engine_read(const struct engine *e, const char *page, size_t size, struct si
 
 	tally_init(&t, e);
 	expfmt_init(&reader, page, size);
+	reader.filter = &t.filter;
 	while (expfmt_next(&reader, want_engine, &t, &sample)) {
 		r = tally_sample(&t, &sample);
 		if (r < 0)
