@@ -54,6 +54,8 @@ static int diag_family(int netns_fd, uint8_t family, uint32_t states, uint16_t l
 	struct inet_diag_req_v2 request = {
 		.sdiag_family = family,
 		.sdiag_protocol = IPPROTO_TCP,
+		/* Kernels give the upper-layer protocol to those only who ask for this. */
+		.idiag_ext = 1U << (INET_DIAG_INFO - 1),
 		.idiag_states = states,
 		.id = {.idiag_sport = htons(local_port),
 		       .idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}},
@@ -247,7 +249,9 @@ static const struct {
 } listener_errors[] = {
 	{ESRCH, "no process that can be seen here holds it; run in the host's PID namespace "
 		"(hostPID: true)"},
-	{EACCES, "no process that may be looked at holds it; CAP_SYS_PTRACE is missing"},
+	{EACCES,
+	 "no process that may be looked at holds it, and some may not be; CAP_SYS_PTRACE is "
+	 "missing"},
 	{EPERM, "the process that holds it does not hand it out; CAP_SYS_PTRACE, or pidfd_getfd in "
 		"the seccomp profile, is missing"},
 	{ENOSYS, "this kernel, or the seccomp profile, has no pidfd_getfd (Linux 5.6 has it)"},

@@ -84,7 +84,8 @@ int netns_socket(int netns_fd, int domain, int type, int protocol)
 		goto out;
 	}
 	if (setns(netns_fd, CLONE_NEWNET))
-		return log_err_r(errno, "cannot enter the network namespace (CAP_SYS_ADMIN)");
+		return log_err_r(errno, "cannot enter the network namespace%s",
+				 errno == EPERM ? " (CAP_SYS_ADMIN)" : "");
 	fd = make_socket(domain, type, protocol);
 	if (setns(own, CLONE_NEWNET)) {
 		log_err_r(errno, "cannot return to the own network namespace; giving up");
