@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* common.bpf.h - what more than one hook does with the maps. */
+#ifndef PINTLE_COMMON_BPF_H
+#define PINTLE_COMMON_BPF_H
+
+#include "maps.bpf.h"
+
+#include <bpf/bpf_endian.h>
+#include <linux/in.h>
+
+#define AF_INET  2
+#define AF_INET6 10
+
+#define ENOENT       2
+#define EAFNOSUPPORT 97
+#define EEXIST       17
+
+#define barrier() asm volatile("" ::: "memory")
+
+/* The compiler knows that x % n < n and drops the check that the verifier needs to see. */
+#define hide(x) asm volatile("" : "+r"(x))
+
+/* The network namespace that this copy of the programs serves. */
+const volatile __u32 scope __weak = 0;
+
+static __always_inline void address_v4(__u8 *to, __u32 network_order)
+{
+	__u32 *word = (__u32 *)to;
+
+	word[0] = 0;
+	word[1] = 0;
+	word[2] = bpf_htonl(0xffff);
+	word[3] = network_order;
+}
+
+/* Both hooks' contexts name these fields alike; they can be read one by one only. */
+#define tuple_addresses(t, ctx)                                                                    \
+	do {                                                                                       \
+		if ((ctx)->family == AF_INET) {                                                    \
+			address_v4((t)->local, (ctx)->local_ip4);                                  \
+			address_v4((t)->remote, (ctx)->remote_ip4);                                \
+		} else {                                                                           \
+			((__u32 *)(t)->local)[0] = (ctx)->local_ip6[0];                            \
+			((__u32 *)(t)->local)[1] = (ctx)->local_ip6[1];                            \
+			((__u32 *)(t)->local)[2] = (ctx)->local_ip6[2];                            \
+			((__u32 *)(t)->local)[3] = (ctx)->local_ip6[3];                            \
+			((__u32 *)(t)->remote)[0] = (ctx)->remote_ip6[0];                          \
+			((__u32 *)(t)->remote)[1] = (ctx)->remote_ip6[1];                          \
+			((__u32 *)(t)->remote)[2] = (ctx)->remote_ip6[2];                          \
+			((__u32 *)(t)->remote)[3] = (ctx)->remote_ip6[3];                          \
+		}                                                                                  \
+	} while (0)
+
+static __always_inline bool address_is_v4(const __u8 *address)
+{
+	const __u32 *word = (const __u32 *)address;
+
+	return !word[0] && !word[1] && word[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline bool address_is_any(const __u8 *address)
+{
+	const __u32 *word = (const __u32 *)address;
+
+	return !word[0] && !word[1] && !word[3] && (!word[2] || word[2] == bpf_htonl(0xffff));
+}
+
+/* Functions that are neither static nor inline are verified once, each by itself, and not
+ * at each call: that keeps the hooks far from the verifier's limit. So what they are
+ * given is plain memory, without pointers, and each looks its map entries up anew.
+ * Weak where more than one object has them: the linker makes them one. */
+
+/* The session key of a client: the first bits of its address, as many as the pool says. */
+__weak __noinline int session_of(const struct pintle_tuple *t, __u32 bits_v4, __u32 bits_v6,
+				 struct pintle_session_key *out)
+{
+	const __u32 *in;
+	__u32 *to, bits, i;
+
+	if (!t || !out)
+		return 0;
+	bits = address_is_v4(t->remote) ? 96 + bits_v4 : bits_v6;
+	out->kind = PINTLE_KEY_SOURCE;
+	out->prefix_bits = bits;
+	in = (const __u32 *)t->remote;
+	to = (__u32 *)out->id;
+#pragma unroll
+	for (i = 0; i < 4; i++) {
+		if (bits >= 32 * (i + 1))
+			to[i] = in[i];
+		else if (bits <= 32 * i)
+			to[i] = 0;
+		else
+			to[i] = in[i] & bpf_htonl(~0U << (32 - (bits & 31)));
+	}
+	return 0;
+}
+
+/* The pool that the local address belongs to; generation 0: none. */
+__weak __noinline int frontend_of(const struct pintle_tuple *t, struct pintle_ref *pool)
+{
+	struct pintle_frontend_key key = {
+		.prefixlen = PINTLE_FRONTEND_FIXED_BITS + 128,
+		.protocol = IPPROTO_TCP,
+	};
+	struct pintle_frontend *f;
+
+	if (!t || !pool)
+		return 0;
+	key.scope = t->scope;
+	key.port = t->local_port;
+	__builtin_memcpy(key.address, t->local, sizeof(key.address));
+	f = bpf_map_lookup_elem(&frontends, &key);
+	pool->id = f ? f->pool : 0;
+	pool->generation = f && f->hook == PINTLE_HOOK_LOOKUP ? f->generation : 0;
+	return 0;
+}
+
+static __always_inline struct pintle_pool *pool_find(__u32 id, __u32 generation)
+{
+	struct pintle_pool *pool = bpf_map_lookup_elem(&pools, &id);
+
+	return pool && generation && pool->generation == generation ? pool : NULL;
+}
+
+/* The endpoint, if that id still means it. */
+static __always_inline struct pintle_endpoint *endpoint_find(__u32 id, __u32 generation)
+{
+	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
+
+	return e && generation && e->generation == generation && e->pool_generation ? e : NULL;
+}
+
+static __always_inline struct pintle_counters *counters_find(__u32 endpoint, __u32 class_id)
+{
+	struct pintle_inflight *f = bpf_map_lookup_elem(&inflight, &endpoint);
+
+	return f ? &f->by_class[class_id & (PINTLE_MAX_CLASSES - 1)] : NULL;
+}
+
+static __always_inline void affinity_key(struct pintle_affinity_key *key, __u32 pool_id,
+					 const struct pintle_pool *pool,
+					 const struct pintle_tuple *t)
+{
+	key->pool = pool_id;
+	key->pool_generation = pool->generation;
+	session_of(t, pool->key_bits_v4, pool->key_bits_v6, &key->session);
+}
+
+/* ---- events ------------------------------------------------------------------ */
+
+/* Each object has a budget of its own, so that closed connections cannot drown
+ * decisions. The window is racy between CPUs, which costs a few events too many. */
+static __u64 events_window_ns;
+static __u64 events_in_window;
+static __u64 events_lost;
+
+static __always_inline bool events_allowed(__u64 now)
+{
+	if (now - events_window_ns > 1000000000ULL) {
+		events_window_ns = now;
+		events_in_window = 0;
+	}
+	return __sync_fetch_and_add(&events_in_window, 1) < PINTLE_EVENTS_PER_SECOND;
+}
+
+static __always_inline void event_report(struct pintle_event *e)
+{
+	__u32 slot = PINTLE_OVERRIDE_NODE;
+	struct pintle_override *o = bpf_map_lookup_elem(&overrides, &slot);
+
+	/* The daemon reads `events` at each poll, so nobody need be woken here. */
+	if (!events_allowed(e->time_ns) ||
+	    bpf_ringbuf_output(&events, e, sizeof(*e), BPF_RB_NO_WAKEUP))
+		__sync_fetch_and_add(&events_lost, 1);
+	e->lost = events_lost;
+	if (o && o->tap_until_ns > e->time_ns)
+		bpf_ringbuf_output(&tap, e, sizeof(*e), 0);
+}
+
+#endif

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * decide.bpf.h - the rule: which endpoint a new connection goes to, and why.
+ *
+ *   preferred = the session's bound endpoint, else the home of its group, else none
+ *   best      = the least loaded of the candidates; ties are broken at random
+ *   chosen    = preferred, unless load(preferred) > load(best) + max_extra_load
+ *
+ * Plain integers in, plain integers out: no map, no helper, no clock. The same
+ * text is compiled into the hooks, into the syscall program of the kernel tests
+ * and into host programs. Candidates are shown one after the other, so that a
+ * pool of any size needs the same few bytes of stack:
+ *
+ *   decide_begin(); decide_consider() for each eligible candidate, the preferred
+ *   one among them or by itself with decide_prefer(); decide_end().
+ */
+#ifndef PINTLE_DECIDE_BPF_H
+#define PINTLE_DECIDE_BPF_H
+
+#include <pintle/abi.h>
+
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+
+/* In the kernel the steps are functions that the verifier checks once, each by itself, for
+ * any arguments: hence the tests for NULL, and an int where nothing is returned. */
+#ifdef __bpf__
+#define DECIDE_STEP __attribute__((weak, noinline)) int
+#else
+#define DECIDE_STEP static inline int
+#endif
+
+/* Loads are 32 bits wide, since a hook's stack is small: `published` is at most
+ * PINTLE_MAX_LOAD, a correction at most twice that, so their sum still fits. */
+#define DECIDE_MAX_CORRECTION (2 * PINTLE_MAX_LOAD)
+/* More connections than this weigh no more: their product with a weight fits 64 bits. */
+#define DECIDE_MAX_MORE 1000000000LL
+
+/* What is known of one endpoint at the time of a decision. */
+struct decide_facts {
+	__s64 inflight; /* opened - closed, now */
+	__s64 pending;  /* placed - opened - failed, now */
+	__s64 inflight_at_scrape;
+	__s64 pending_at_scrape;
+	__u32 published; /* milli-requests, of the class asked for */
+	__u32 running;   /* milli-requests of one connection */
+	__u32 fresh;     /* 0: the score is too old to be believed */
+	__u32 zero;
+};
+
+struct decide_candidate {
+	__u64 published;  /* of a fresh score, else 0 */
+	__u64 correction; /* what has come since the scrape, in milli-requests */
+	__u64 blind;      /* the load when nobody's score is fresh */
+	__u32 endpoint;
+	__u32 generation;
+	__u32 fresh;
+	__u32 zero;
+};
+
+/* The least of a kind so far. */
+struct decide_least {
+	__u64 load;
+	__u32 endpoint;
+	__u32 generation; /* 0: none yet */
+	__u32 ties;       /* how many share `load` */
+	__u32 zero;
+};
+
+struct decide_state {
+	__u64 random;              /* never 0 */
+	struct decide_least fresh; /* by published + correction */
+	struct decide_least old;   /* by correction alone: what it adds to is known at the end */
+	struct decide_least blind;
+	struct decide_candidate preferred;
+	__u32 max_published;
+	__u32 preferred_outcome; /* PINTLE_OUTCOME_STICKY or _HOME; valid with a preferred one */
+	__u32 baseline;
+	__u32 zero;
+};
+
+struct decide_result {
+	__u32 endpoint;
+	__u32 generation; /* 0: no candidate was shown */
+	__u32 outcome;    /* enum pintle_outcome */
+};
+
+static __always_inline __u64 decide_more(__s64 now, __s64 then)
+{
+	__s64 more = now - then;
+
+	if (more < 0)
+		return 0;
+	return more > DECIDE_MAX_MORE ? DECIDE_MAX_MORE : more;
+}
+
+static __always_inline __u32 decide_product(__u64 more, __u32 weight)
+{
+	__u64 load = more * weight;
+
+	return load > DECIDE_MAX_CORRECTION ? DECIDE_MAX_CORRECTION : load;
+}
+
+/* running_weight: of the pool; a connection's weight where no score says it. */
+static __always_inline void decide_weigh(struct decide_candidate *c, const struct decide_facts *f,
+					 __u32 running_weight)
+{
+	__u64 more = decide_more(f->inflight, f->inflight_at_scrape) +
+		     decide_more(f->pending, f->pending_at_scrape);
+
+	c->published = f->fresh ? f->published : 0;
+	if (c->published > PINTLE_MAX_LOAD)
+		c->published = PINTLE_MAX_LOAD;
+	c->correction = decide_product(more, f->running);
+	c->blind = decide_product(decide_more(f->inflight, 0), running_weight);
+	c->fresh = f->fresh;
+}
+
+DECIDE_STEP decide_begin(struct decide_state *s, __u64 seed, __u32 baseline)
+{
+	if (!s)
+		return 0;
+	__builtin_memset(s, 0, sizeof(*s));
+	s->random = seed | 1;
+	s->baseline = baseline;
+	return 0;
+}
+
+/* xorshift64 (Marsaglia, J. Stat. Softw. 8(14), 2003): good enough to break ties. */
+static __always_inline __u64 decide_random(struct decide_state *s)
+{
+	__u64 x = s->random;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	s->random = x;
+	return x >> 11;
+}
+
+/* Reservoir of one: each of the equal ones ends up chosen with the same chance. */
+static __always_inline void decide_keep(struct decide_state *s, struct decide_least *l, __u32 load,
+					const struct decide_candidate *c)
+{
+	if (l->generation && load > l->load)
+		return;
+	if (l->generation && load == l->load) {
+		if (decide_random(s) % ++l->ties)
+			return;
+	} else {
+		l->ties = 1;
+	}
+	l->load = load;
+	l->endpoint = c->endpoint;
+	l->generation = c->generation;
+}
+
+DECIDE_STEP decide_consider(struct decide_state *s, const struct decide_candidate *c)
+{
+	if (!s || !c)
+		return 0;
+	if (s->baseline) {
+		decide_keep(s, &s->blind, 0, c);
+		return 0;
+	}
+	decide_keep(s, &s->blind, c->blind, c);
+	if (c->fresh) {
+		decide_keep(s, &s->fresh, c->published + c->correction, c);
+		if (c->published > s->max_published)
+			s->max_published = c->published;
+	} else {
+		decide_keep(s, &s->old, c->correction, c);
+	}
+	return 0;
+}
+
+/* The preferred endpoint, if it is eligible; it is a candidate like the others too. */
+static __always_inline void decide_prefer(struct decide_state *s, const struct decide_candidate *c,
+					  __u32 outcome)
+{
+	s->preferred = *c;
+	s->preferred_outcome = outcome;
+	decide_consider(s, c);
+}
+
+/* One that is too old counts as the highest fresh `published`, plus its own correction. */
+static __always_inline __u32 decide_load(const struct decide_state *s,
+					 const struct decide_candidate *c)
+{
+	if (!s->fresh.generation)
+		return c->blind;
+	return (c->fresh ? c->published : s->max_published) + c->correction;
+}
+
+/* r->generation is 0 when no candidate was shown. */
+DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct decide_result *r)
+{
+	struct decide_least best;
+	__u32 stale, old;
+
+	if (!s || !r)
+		return 0;
+	best = s->blind;
+	stale = !s->fresh.generation;
+	r->endpoint = 0;
+	r->generation = 0;
+	r->outcome = PINTLE_OUTCOME_NO_ENDPOINT;
+	if (!best.generation)
+		return 0;
+	if (!stale) {
+		best = s->fresh;
+		old = s->max_published + s->old.load;
+		if (s->old.generation &&
+		    (old < best.load ||
+		     (old == best.load &&
+		      decide_random(s) % (s->old.ties + best.ties) < s->old.ties))) {
+			best = s->old;
+			best.load = old;
+		}
+	}
+	if (s->baseline) {
+		r->outcome = PINTLE_OUTCOME_RANDOM;
+	} else if (s->preferred.generation &&
+		   decide_load(s, &s->preferred) <= best.load + max_extra_load) {
+		best.endpoint = s->preferred.endpoint;
+		best.generation = s->preferred.generation;
+		r->outcome = s->preferred_outcome;
+	} else {
+		r->outcome = s->preferred.generation ? PINTLE_OUTCOME_ESCAPED
+						     : PINTLE_OUTCOME_LEAST_LOADED;
+	}
+	if (stale && !s->baseline)
+		r->outcome = PINTLE_OUTCOME_STALE;
+	r->endpoint = best.endpoint;
+	r->generation = best.generation;
+	return 0;
+}
+
+/* ---- one decision as data, for the syscall program and the host ------------ */
+
+#define DECIDE_CASE_MAX 16
+
+struct decide_case {
+	__u64 seed;
+	__u64 max_extra_load;
+	__u32 baseline;
+	__u32 count;     /* of facts, at most DECIDE_CASE_MAX; endpoint = index */
+	__s32 preferred; /* index, or -1 */
+	__u32 preferred_outcome;
+	__u32 running_weight;
+	__u32 zero;
+	struct decide_facts facts[DECIDE_CASE_MAX];
+	struct decide_result result;
+	__u32 zero2;
+};
+
+static __always_inline void decide_case_run(struct decide_case *k)
+{
+	struct decide_candidate c = {};
+	struct decide_state s = {};
+	__u32 i;
+
+	decide_begin(&s, k->seed, k->baseline);
+	for (i = 0; i < DECIDE_CASE_MAX; i++) {
+		if (i >= k->count)
+			break;
+		c.endpoint = i;
+		c.generation = 1;
+		decide_weigh(&c, &k->facts[i], k->running_weight);
+		if ((__s32)i == k->preferred)
+			decide_prefer(&s, &c, k->preferred_outcome);
+		else
+			decide_consider(&s, &c);
+	}
+	decide_end(&s, k->max_extra_load, &k->result);
+}
+
+#endif

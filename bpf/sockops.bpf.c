@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * sockops.bpf.c - what becomes of listeners and of connections, at the servers' side.
+ *
+ *   listen()      registers a model server's socket, so that one which comes back is
+ *                 steered to again with or without a daemon
+ *   established   moves the decision into the connection's storage, counts it, and
+ *                 only now binds the session: a spoofed packet gets nowhere near
+ *   closed        counts the end and reports the connection
+ *
+ * A listener carries its endpoint in `conns`; the kernel clones that into each child,
+ * so a connection knows its endpoint even when its 4-tuple was forgotten.
+ */
+#include "common.bpf.h"
+
+#include <bpf/bpf_core_read.h>
+
+/* The few kernel fields that bpf_sock_ops does not show; found by BTF at load. */
+struct sock_common {
+	unsigned char skc_ipv6only : 1;
+} __attribute__((preserve_access_index));
+struct sock {
+	int sk_err;
+} __attribute__((preserve_access_index));
+struct tcp_sock {
+} __attribute__((preserve_access_index));
+struct mptcp_sock {
+} __attribute__((preserve_access_index));
+
+static __always_inline void addresses_read(struct bpf_sock_ops *ctx, struct pintle_tuple *t)
+{
+	t->scope = scope;
+	t->local_port = ctx->local_port;
+	t->remote_port = bpf_ntohl(ctx->remote_port);
+	tuple_addresses(t, ctx);
+}
+
+static __always_inline bool in_scope(struct bpf_sock_ops *ctx)
+{
+	__u32 zero = 0;
+	struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
+
+	return n && bpf_get_netns_cookie(ctx) == n->netns_cookie;
+}
+
+/* Callback flags belong to every program on the socket: add, never replace. */
+static __always_inline void watch_end(struct bpf_sock_ops *ctx)
+{
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+/* ---- listeners ------------------------------------------------------------------ */
+
+/* Families that a listener takes: v6 takes v4 as well, unless it was told not to or is
+ * bound to an address that v4 cannot reach. */
+static __always_inline __u32 listener_families(struct bpf_sock_ops *ctx, const __u8 *local,
+					       const void *kernel_sock)
+{
+	const struct sock_common *sk = kernel_sock;
+
+	if (ctx->family == AF_INET || (address_is_v4(local)))
+		return PINTLE_FAMILY_V4;
+	if (!address_is_any(local) || !sk || BPF_CORE_READ_BITFIELD(sk, skc_ipv6only))
+		return PINTLE_FAMILY_V6;
+	return PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6;
+}
+
+/* The endpoint that this listener serves: the one configured for its very address, or by
+ * port alone, or (for a wildcard listener) the only one configured at that port. */
+static __always_inline struct pintle_address *listener_endpoint(const __u8 *local, __u16 port,
+								__u32 families)
+{
+	struct pintle_address_key key = {.scope = scope, .port = port};
+	bool any = address_is_any(local);
+	struct pintle_address *a;
+
+	if (!any) {
+		__builtin_memcpy(key.address, local, sizeof(key.address));
+		a = bpf_map_lookup_elem(&addresses, &key);
+		if (a)
+			return a;
+		__builtin_memset(key.address, 0, sizeof(key.address));
+	}
+	a = bpf_map_lookup_elem(&addresses, &key);
+	if (!a || a->flags & PINTLE_ADDRESS_ANY)
+		return a;
+	if (any && ((a->flags & PINTLE_ADDRESS_V4 && families & PINTLE_FAMILY_V4) ||
+		    (a->flags & PINTLE_ADDRESS_V6 && families & PINTLE_FAMILY_V6)))
+		return a;
+	return NULL;
+}
+
+/* The first free slot; one whose socket was closed is free. */
+static __always_inline int listener_register(struct bpf_sock_ops *ctx, __u32 endpoint)
+{
+	int err = -EEXIST;
+	__u32 i;
+
+	for (i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT && err == -EEXIST; i++) {
+		__u32 slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
+
+		err = bpf_sock_map_update(ctx, &sockets, &slot, BPF_NOEXIST);
+	}
+	return err;
+}
+
+static __always_inline void listener_opened(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *kernel_sock;
+	struct pintle_address *a;
+	struct pintle_conn *conn;
+	struct pintle_health *h;
+	struct pintle_tuple t;
+	__u32 families, endpoint;
+	int err;
+
+	if (!sk || !in_scope(ctx))
+		return;
+	kernel_sock = bpf_skc_to_tcp_sock(sk);
+	addresses_read(ctx, &t);
+	families = listener_families(ctx, t.local, kernel_sock);
+	a = listener_endpoint(t.local, t.local_port, families);
+	if (!a || !endpoint_find(a->endpoint, a->generation))
+		return;
+	endpoint = a->endpoint;
+	h = bpf_map_lookup_elem(&health, &endpoint);
+	conn = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!h || !conn)
+		return;
+
+	err = listener_register(ctx, endpoint);
+	if (err && err != -EEXIST) {
+		h->unsteerable = bpf_skc_to_mptcp_sock(sk) ? PINTLE_UNSTEERABLE_MPTCP
+							   : PINTLE_UNSTEERABLE_OTHER;
+		h->error = err;
+		bpf_sk_storage_delete(&conns, sk);
+		return;
+	}
+	conn->endpoint = endpoint;
+	conn->generation = a->generation;
+	conn->pool = a->pool;
+	conn->flags = PINTLE_CONN_LISTENER;
+	h->unsteerable = 0;
+	h->error = 0;
+	__sync_fetch_and_or(&h->families, families);
+	__sync_fetch_and_add(&h->listeners, 1);
+	/* One that joins others changes nothing about being ready. */
+	if (!h->listening_since_ns)
+		h->listening_since_ns = bpf_ktime_get_ns();
+	watch_end(ctx);
+}
+
+static __always_inline void listener_closed(const struct pintle_conn *conn)
+{
+	__u32 endpoint = conn->endpoint;
+	struct pintle_health *h = bpf_map_lookup_elem(&health, &endpoint);
+
+	if (!h || !endpoint_find(endpoint, conn->generation) || !h->listeners)
+		return;
+	if (__sync_fetch_and_add(&h->listeners, -1) == 1) {
+		h->listening_since_ns = 0;
+		h->families = 0;
+	}
+}
+
+/* ---- connections ---------------------------------------------------------------- */
+
+static __always_inline void bind_session(const struct pintle_conn *conn,
+					 const struct pintle_tuple *t)
+{
+	struct pintle_pool *pool = pool_find(conn->pool, conn->pool_generation);
+	struct pintle_affinity_key key = {};
+	struct pintle_affinity *old, a;
+
+	if (!pool || pool->key_kind != PINTLE_KEY_SOURCE || !pool->ttl_ns ||
+	    conn->outcome > PINTLE_OUTCOME_STALE)
+		return;
+	affinity_key(&key, conn->pool, pool, t);
+	old = bpf_map_lookup_elem(&affinity, &key);
+	if (old && old->endpoint == conn->endpoint && old->generation == conn->generation) {
+		old->used_ns = conn->opened_ns;
+		return;
+	}
+	a.endpoint = conn->endpoint;
+	a.generation = conn->generation;
+	a.bound_ns = conn->opened_ns;
+	a.used_ns = conn->opened_ns;
+	bpf_map_update_elem(&affinity, &key, &a, BPF_ANY);
+}
+
+/* Moves the decision from `pending` into the connection. One that was forgotten (the LRU
+ * was full) still was steered if the client came to a frontend. */
+static __always_inline void adopt_decision(struct pintle_conn *conn, const struct pintle_tuple *t)
+{
+	struct pintle_decision *d = bpf_map_lookup_elem(&pending, t);
+	struct pintle_ref pool = {};
+
+	conn->flags = PINTLE_CONN_DIRECT;
+	conn->class_id = 0;
+	conn->outcome = PINTLE_OUTCOME_COUNT;
+	if (d && d->endpoint == conn->endpoint && d->generation == conn->generation) {
+		conn->flags = PINTLE_CONN_STEERED;
+		conn->pool = d->pool;
+		conn->pool_generation = d->pool_generation;
+		conn->class_id = d->class_id;
+		conn->outcome = d->outcome;
+		conn->decided_ns = d->decided_ns;
+		bpf_map_delete_elem(&pending, t);
+		return;
+	}
+	frontend_of(t, &pool);
+	if (pool.generation) {
+		conn->flags = PINTLE_CONN_STEERED;
+		conn->pool = pool.id;
+		conn->pool_generation = pool.generation;
+	}
+}
+
+static __always_inline void connection_opened(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_counters *n;
+	struct pintle_health *h;
+	struct pintle_conn *conn;
+	struct pintle_tuple t;
+	__u32 endpoint;
+
+	if (!sk)
+		return;
+	conn = bpf_sk_storage_get(&conns, sk, NULL, 0);
+	if (!conn || !(conn->flags & PINTLE_CONN_LISTENER))
+		return; /* a child of nobody's listener */
+	endpoint = conn->endpoint;
+	h = bpf_map_lookup_elem(&health, &endpoint);
+	if (!h || !endpoint_find(endpoint, conn->generation)) {
+		conn->flags = 0; /* the endpoint was taken out of the configuration */
+		return;
+	}
+	addresses_read(ctx, &t);
+	conn->opened_ns = bpf_ktime_get_ns();
+	adopt_decision(conn, &t);
+	n = counters_find(endpoint, conn->class_id);
+	if (!n || __sync_lock_test_and_set(&conn->counted, 1))
+		return;
+	if (conn->flags & PINTLE_CONN_STEERED) {
+		__sync_fetch_and_add(&n->opened, 1);
+		bind_session(conn, &t);
+	} else {
+		__sync_fetch_and_add(&h->direct_opened, 1);
+	}
+	watch_end(ctx);
+}
+
+static __always_inline void report_closed(struct bpf_sock_ops *ctx, const struct pintle_conn *conn)
+{
+	struct pintle_event e = {
+		.time_ns = bpf_ktime_get_ns(),
+		.type = PINTLE_EVENT_CLOSED,
+		.pool = conn->pool,
+		.pool_generation = conn->pool_generation,
+		.endpoint = conn->endpoint,
+		.generation = conn->generation,
+		.class_id = conn->class_id,
+		.outcome = conn->outcome,
+		.srtt_us = ctx->srtt_us >> 3, /* the kernel keeps eighths */
+		.bytes_received = ctx->bytes_received,
+		.bytes_acknowledged = ctx->bytes_acked,
+	};
+	struct bpf_sock *sk = ctx->sk;
+	struct sock *kernel_sock = sk ? (struct sock *)bpf_skc_to_tcp_sock(sk) : NULL;
+
+	if (kernel_sock)
+		e.error = kernel_sock->sk_err;
+	e.duration_ns = e.time_ns - conn->opened_ns;
+	addresses_read(ctx, &e.tuple);
+	event_report(&e);
+}
+
+static __always_inline void socket_closed(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_counters *n;
+	struct pintle_health *h;
+	struct pintle_conn *conn;
+	__u32 endpoint;
+
+	if (!sk)
+		return;
+	conn = bpf_sk_storage_get(&conns, sk, NULL, 0);
+	if (!conn)
+		return;
+	if (ctx->args[0] == BPF_TCP_LISTEN) {
+		if (conn->flags & PINTLE_CONN_LISTENER)
+			listener_closed(conn);
+		return;
+	}
+	if (!__sync_lock_test_and_set(&conn->counted, 0))
+		return;
+	endpoint = conn->endpoint;
+	if (conn->flags & PINTLE_CONN_DIRECT) {
+		h = bpf_map_lookup_elem(&health, &endpoint);
+		if (h)
+			__sync_fetch_and_add(&h->direct_closed, 1);
+		return;
+	}
+	n = counters_find(endpoint, conn->class_id);
+	if (n)
+		__sync_fetch_and_add(&n->closed, 1);
+	report_closed(ctx, conn);
+}
+
+SEC("sockops")
+int pintle_sockops(struct bpf_sock_ops *ctx)
+{
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_LISTEN_CB:
+		listener_opened(ctx);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		connection_opened(ctx);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		if (ctx->args[1] == BPF_TCP_CLOSE)
+			socket_closed(ctx);
+		break;
+	}
+	return 1;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
