@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * maps.h - the pinned maps, opened: the one way to them for daemon and CLI.
+ *
+ * Pins live in BPFFS/vN, N being PINTLE_ABI_VERSION: the maps by their names, and the
+ * links as link_lookup and link_sockops. The directory is made whole (staged beside,
+ * then renamed), so whoever finds it finds all of it.
+ */
+#ifndef PINTLE_MAPS_H
+#define PINTLE_MAPS_H
+
+#include <pintle/abi.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* X(name): every pinned map of bpf/maps.bpf.h */
+#define PINTLE_MAPS(X)                                                                             \
+	X(node)                                                                                    \
+	X(names)                                                                                   \
+	X(addresses)                                                                               \
+	X(frontends)                                                                               \
+	X(pools)                                                                                   \
+	X(overrides)                                                                               \
+	X(homes)                                                                                   \
+	X(endpoints)                                                                               \
+	X(scores)                                                                                  \
+	X(inflight)                                                                                \
+	X(health)                                                                                  \
+	X(sockets)                                                                                 \
+	X(affinity)                                                                                \
+	X(pending)                                                                                 \
+	X(conns)                                                                                   \
+	X(stats)                                                                                   \
+	X(events)                                                                                  \
+	X(tap)
+
+enum map_id {
+#define X(name) MAP_##name,
+	PINTLE_MAPS(X)
+#undef X
+		MAP_COUNT
+};
+
+#define PIN_LINK_LOOKUP  "link_lookup"
+#define PIN_LINK_SOCKOPS "link_sockops"
+
+#define DEFAULT_BPFFS "/sys/fs/bpf/pintle"
+
+enum maps_access {
+	MAPS_READ,  /* every map read-only; events, tap, conns and sockets are not opened (-1) */
+	MAPS_WRITE, /* all, read and write */
+};
+
+struct maps {
+	int fd[MAP_COUNT]; /* -1: not opened */
+	/* mmapped arrays: volatile in nature, written by daemon or kernel at any time */
+	struct pintle_node *node;
+	struct pintle_score *scores;
+	struct pintle_inflight *inflight;
+	struct pintle_health *health;
+	bool writable;
+};
+
+extern const char *const map_names[MAP_COUNT];
+
+/** The name of the directory that holds the pins: "BPFFS/vN" into buf. */
+void maps_dir(const char *bpffs, char *buf, size_t size);
+
+/** Opens the pins under BPFFS/vN and checks that each has the layout of abi.h. Returns 0 and
+ * *out (maps_close() it); -ENOENT: nothing is pinned there; -EPROTO: pins of another
+ * layout or version only (logged, with what to do); -EACCES and others as they come
+ * (logged by the caller). *out is untouched on failure. */
+int maps_open(const char *bpffs, enum maps_access access, struct maps **out);
+/** Closes and frees; NULL is fine. */
+void maps_close(struct maps *m);
+static inline void maps_closep(struct maps **m)
+{
+	maps_close(*m);
+}
+
+/** Layout versions other than ours that are pinned under bpffs: fills *version with one of
+ * them and returns true, or returns false. */
+bool maps_other_version(const char *bpffs, unsigned int *version);
+
+#endif
