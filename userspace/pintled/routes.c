@@ -202,7 +202,9 @@ static int check_prefix(const struct frontend_addr *f)
 
 	if (f->prefix_bits <= 128 && to_prefix(f).bits > 0)
 		return 0;
-	return log_err_r(EINVAL, "a local route for %s would make every address local",
+	return log_err_r(EINVAL,
+			 "%s cannot be made local: its prefix must have 1 bit or more, lest every "
+			 "address become local",
 			 text(f, buf));
 }
 

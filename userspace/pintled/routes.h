@@ -21,7 +21,8 @@
 
 /**
  * Adds the local route of a frontend's prefix; where it is already, nothing changes, so this may
- * be called at every start and reload (the kernel drops IPv4 ones when lo goes down).
+ * be called at every start and reload (the kernel drops IPv6 ones when lo goes down, IPv4 ones with
+ * the last IPv4 address of lo).
  *
  * *added: the route is ours, from now or from before; false: the prefix was local already by
  * somebody else's doing, which is left alone (logged at info).
