@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where cgroup2 is mounted: on this machine, and in mount and cgroup namespaces made for it. */
+#include "../../userspace/common/cgroup2.h"
+
+#include <linux/magic.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "../../userspace/common/util.h"
+#include "support_netns.h"
+
+#define UNTOUCHED "untouched"
+
+static int setup(void **state)
+{
+	(void)state;
+	descriptors_before = open_descriptors();
+	return 0;
+}
+
+static bool is_true_root(const char *path)
+{
+	char file[PATH_MAX + 32];
+	struct statfs fs;
+
+	snprintf(file, sizeof(file), "%s/cgroup.events", path);
+	return !statfs(path, &fs) && fs.f_type == CGROUP2_SUPER_MAGIC && access(file, F_OK);
+}
+
+static void test_root_of_this_machine(void **state)
+{
+	char path[PATH_MAX] = "";
+	int fd;
+
+	(void)state;
+	assert_int_equal(cgroup2_root(path, sizeof(path)), 0);
+	assert_true(is_true_root(path));
+	fd = cgroup2_open(path);
+	assert_true(fd >= 0);
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	close(fd);
+}
+
+static void test_path_that_does_not_fit(void **state)
+{
+	char path[PATH_MAX] = "", small[PATH_MAX] = UNTOUCHED;
+	size_t size;
+
+	(void)state;
+	assert_int_equal(cgroup2_root(path, sizeof(path)), 0);
+	size = strlen(path);
+	assert_int_equal(cgroup2_root(small, size), -ENAMETOOLONG);
+	assert_string_equal(small, UNTOUCHED);
+	assert_int_equal(cgroup2_root(small, size + 1), 0);
+	assert_string_equal(small, path);
+}
+
+static void test_open_takes_cgroup2_only(void **state)
+{
+	(void)state;
+	assert_int_equal(cgroup2_open("/proc"), -EINVAL);
+	assert_int_equal(cgroup2_open("/proc/self/status"), -ENOTDIR);
+	assert_int_equal(cgroup2_open("/no/such/directory"), -ENOENT);
+}
+
+/* Has no cgroup2 mounted from here on, and an empty directory /tmp. */
+static int unmount_all(void)
+{
+	char path[PATH_MAX];
+
+	CHECK(!unshare(CLONE_NEWNS));
+	CHECK(!mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	CHECK(!umount2("/sys/fs/cgroup", MNT_DETACH) || errno == EINVAL);
+	while (!cgroup2_root(path, sizeof(path)))
+		CHECK(!umount2(path, MNT_DETACH));
+	CHECK(!mount("none", "/tmp", "tmpfs", 0, NULL));
+	return 0;
+}
+
+static int mount_at(const char *path)
+{
+	CHECK(!mkdir(path, 0755) || errno == EEXIST);
+	CHECK(!mount("none", path, "cgroup2", 0, NULL));
+	return 0;
+}
+
+static int none_mounted(void *arg)
+{
+	char path[PATH_MAX] = UNTOUCHED;
+
+	(void)arg;
+	CHECK(!unmount_all());
+	CHECK(cgroup2_root(path, sizeof(path)) == -ENOENT);
+	CHECK(!strcmp(path, UNTOUCHED));
+	return 0;
+}
+
+static void test_none_mounted(void **state)
+{
+	(void)state;
+	run_in_child(none_mounted, NULL);
+}
+
+static int odd_place(void *arg)
+{
+	static const char *const odd = "/tmp/a b\\040c\n - cgroup2 ";
+	char path[PATH_MAX] = "";
+
+	(void)arg;
+	CHECK(!unmount_all());
+	CHECK(!mount_at(odd));
+	CHECK(!cgroup2_root(path, sizeof(path)));
+	CHECK(!strcmp(path, odd));
+	return 0;
+}
+
+static void test_blanks_in_the_path(void **state)
+{
+	(void)state;
+	run_in_child(odd_place, NULL);
+}
+
+static int several(void *arg)
+{
+	char path[PATH_MAX] = "";
+
+	(void)arg;
+	CHECK(!unmount_all());
+	CHECK(!mount_at("/tmp/first"));
+	CHECK(!mount("none", "/sys/fs/cgroup", "tmpfs", 0, NULL));
+	CHECK(!mount_at("/sys/fs/cgroup/unified")); /* as on a hybrid host */
+	CHECK(!mount_at("/tmp/last"));
+	CHECK(!cgroup2_root(path, sizeof(path)));
+	CHECK(!strcmp(path, "/sys/fs/cgroup/unified"));
+	/* What is hidden below another mount is no use. */
+	CHECK(!mount("none", "/sys/fs/cgroup", "tmpfs", 0, NULL));
+	CHECK(!cgroup2_root(path, sizeof(path)));
+	CHECK(!strncmp(path, "/tmp/", 5));
+	CHECK(!mount_at("/sys/fs/cgroup"));
+	CHECK(!cgroup2_root(path, sizeof(path)));
+	CHECK(!strcmp(path, "/sys/fs/cgroup"));
+	return 0;
+}
+
+static void test_several_mounts(void **state)
+{
+	(void)state;
+	run_in_child(several, NULL);
+}
+
+/* As in a container: /sys/fs/cgroup is the container's part, the host's root is elsewhere. */
+static int contained(void *arg)
+{
+	const char *cgroup = arg;
+	char procs[PATH_MAX], path[PATH_MAX] = "";
+	FILE *f;
+
+	snprintf(procs, sizeof(procs), "%s/cgroup.procs", cgroup);
+	f = fopen(procs, "we");
+	CHECK(f && fprintf(f, "0") == 1 && !fclose(f));
+	CHECK(!unshare(CLONE_NEWCGROUP));
+	CHECK(!unmount_all());
+	CHECK(!mount_at("/sys/fs/cgroup"));
+	CHECK(!is_true_root("/sys/fs/cgroup"));
+	CHECK(!cgroup2_root(path, sizeof(path)));
+	CHECK(!strcmp(path, "/sys/fs/cgroup"));
+	return 0;
+}
+
+/* The host's root, bound into the container, shows there as "/..". */
+static int contained_with_host(void *arg)
+{
+	const char *cgroup = arg;
+	char procs[PATH_MAX], path[PATH_MAX] = "";
+	FILE *f;
+
+	CHECK(!unmount_all());
+	CHECK(!mount_at("/tmp/host"));
+	snprintf(procs, sizeof(procs), "/tmp/host/%s/cgroup.procs", strrchr(cgroup, '/'));
+	f = fopen(procs, "we");
+	CHECK(f && fprintf(f, "0") == 1 && !fclose(f));
+	CHECK(!unshare(CLONE_NEWCGROUP));
+	CHECK(!mount_at("/sys/fs/cgroup"));
+	CHECK(!cgroup2_root(path, sizeof(path)));
+	CHECK(!strcmp(path, "/tmp/host"));
+	return 0;
+}
+
+static void in_cgroup(int (*fn)(void *arg))
+{
+	char root[PATH_MAX], cgroup[PATH_MAX + 32];
+	int status;
+
+	assert_int_equal(cgroup2_root(root, sizeof(root)), 0);
+	snprintf(cgroup, sizeof(cgroup), "%s/pintle-test-cgroup2-%d", root, (int)getpid());
+	assert_int_equal(mkdir(cgroup, 0755), 0);
+	status = in_child(fn, cgroup);
+	assert_int_equal(rmdir(cgroup), 0);
+	assert_int_equal(status, 0);
+}
+
+static void test_part_of_the_hierarchy(void **state)
+{
+	(void)state;
+	in_cgroup(contained);
+}
+
+static void test_hosts_root_is_preferred(void **state)
+{
+	(void)state;
+	in_cgroup(contained_with_host);
+}
+
+#define test(f) cmocka_unit_test_setup_teardown(f, setup, teardown_netns)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(test_root_of_this_machine),    test(test_path_that_does_not_fit),
+		test(test_open_takes_cgroup2_only), test(test_none_mounted),
+		test(test_blanks_in_the_path),      test(test_several_mounts),
+		test(test_part_of_the_hierarchy),   test(test_hosts_root_is_preferred),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
