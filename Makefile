@@ -100,11 +100,25 @@ $(O)/pintled $(O)/pintle:
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)
 
+# -- simulator -----------------------------------------------------------------
+
+# The engine model and what stands on it, without any main().
+SIM := $(patsubst %.c,$(O)/%.o,$(wildcard userspace/sim/*.c))
+SIM_LIBS := -lhttp_parser
+
+$(O)/libpintle-sim.a: $(filter-out %_main.o,$(SIM))
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(O)/pintle-sim: $(O)/userspace/sim/sim_main.o $(O)/libpintle-sim.a $(O)/libpintle.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(SIM_LIBS) $(LDLIBS)
+
 # -- tests ---------------------------------------------------------------------
 
-$(UNIT) $(BPFTEST): $(O)/%: $(O)/%.o $(O)/libpintled.a $(O)/libpintle.a
+$(UNIT) $(BPFTEST): $(O)/%: $(O)/%.o $(O)/libpintled.a $(O)/libpintle-sim.a $(O)/libpintle.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $< $(filter-out $<,$^) -o $@ -lcmocka $(LDLIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) $< $(filter-out $<,$^) -o $@ -lcmocka $(SIM_LIBS) $(LDLIBS)
 
 FUZZ_CFLAGS = $(filter-out $(SANFLAGS),$(ALL_CFLAGS)) -Wno-missing-prototypes -g -O1 \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
