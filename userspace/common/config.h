@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config.h - the configuration file: one table (config.c) of keys, types, ranges,
+ * config.h - the configuration file: one table (config_keys.c) of keys, types, ranges,
  * defaults and help; it drives the parser, the messages and docs/configuration.md.
  */
 #ifndef PINTLE_CONFIG_H

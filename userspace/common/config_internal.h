@@ -2,9 +2,11 @@
 /*
  * config_internal.h - what the parts of config*.c share, and nobody else includes:
  *
- *   config.c            the table of keys, and the walk along it
+ *   config_keys.c       the table of keys
+ *   config.c            the walk along it, and the file
  *   config_tree.c       YAML text to a tree that remembers lines and columns
  *   config_value.c      one scalar to one field
+ *   config_words.c      what messages say: values in quotes, what is wanted, the nearest name
  *   config_check.c      what only the whole shows: overlaps, double claims, odd settings
  *   config_report.c     messages, collected and told in the order of the file
  *   config_reference.c  docs/configuration.md from the table
@@ -84,7 +86,7 @@ const struct node *node_get(const struct node *map, const char *key);
 /* The list's i-th child, or NULL. */
 const struct node *node_at(const struct node *list, size_t i);
 
-/* ---- the table (config.c) -------------------------------------------------- */
+/* ---- config_keys.c ---------------------------------------------------------- */
 
 enum key_type {
 	KEY_MAP,       /* keys of its own */
@@ -136,6 +138,7 @@ struct key {
 	const char *help;
 };
 
+#define CONFIG_MAX_KEYS 64
 extern const struct key config_keys[];
 extern const size_t config_key_count;
 
@@ -149,26 +152,15 @@ const char *key_label(const struct key *k);
 #define KEY_PREFIX_SIZE 128
 void key_prefix(const struct key *k, char prefix[KEY_PREFIX_SIZE]);
 
-/* ---- config_value.c -------------------------------------------------------- */
+/* ---- config_words.c -------------------------------------------------------- */
 
 /* User text for a message: in quotes, cut, with nothing that a terminal would obey. */
 #define QUOTED_SIZE 100
 const char *quote(const char *text, size_t length, char buf[QUOTED_SIZE]);
 
-/* Between the two, numbers are read and written with a decimal point, whatever the
- * program's locale. */
-locale_t numbers_begin(void);
-void numbers_end(locale_t outer);
-
 /* What may stand there, for messages and the reference: "a number from 0 to 1000". */
 #define WANTED_SIZE 512
 const char *key_wants(const struct key *k, char buf[WANTED_SIZE]);
-
-/* Reads a scalar into the field, which stays as it was when the value is refused. */
-void value_read(struct report *r, const struct key *k, const struct node *n, void *field);
-/* One element of a KEY_FRONTENDS. */
-void value_read_frontend(struct report *r, const struct key *k, const struct node *n,
-			 struct frontend_addr *out);
 
 /* The candidate that `text` was most likely meant to be, or NULL when none is near. */
 struct nearest {
@@ -176,6 +168,26 @@ struct nearest {
 	size_t distance;
 };
 void nearest_try(struct nearest *n, const char *text, const char *candidate);
+
+struct unit {
+	const char *name;
+	double nanoseconds;
+};
+extern const struct unit config_units[];
+extern const size_t config_unit_count;
+
+/* Between the two, numbers are read and written with a decimal point, whatever the
+ * program's locale. */
+locale_t numbers_begin(void);
+void numbers_end(locale_t outer);
+
+/* ---- config_value.c -------------------------------------------------------- */
+
+/* Reads a scalar into the field, which stays as it was when the value is refused. */
+void value_read(struct report *r, const struct key *k, const struct node *n, void *field);
+/* One element of a KEY_FRONTENDS. */
+void value_read_frontend(struct report *r, const struct key *k, const struct node *n,
+			 struct frontend_addr *out);
 
 /* The address and port that a valid http(s) URL names by number. Returns whether it does. */
 bool url_address(const char *url, struct addr *ip, uint16_t *port);

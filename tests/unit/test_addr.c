@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_addr.c - addresses, prefixes and ports: text in, text out; what is refused, and why. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "../../userspace/common/addr.h"
+#include "../../userspace/common/util.h"
+
+struct text_case {
+	const char *in;
+	const char *out;   /* formatted again; NULL: refused */
+	const char *wants; /* then: a part of the sentence of what would be right */
+};
+
+static const struct text_case endpoints[] = {
+	{"127.0.0.1:8001", "127.0.0.1:8001", NULL},
+	{"[::1]:8001", "[::1]:8001", NULL},
+	{"[FD77:0:0::1]:1", "[fd77::1]:1", NULL},
+	{"[::ffff:10.0.0.1]:80", "10.0.0.1:80", NULL},
+	{"0.0.0.0:65535", "0.0.0.0:65535", NULL},
+	{"8003", "8003", NULL},
+	{"65535", "65535", NULL},
+	{"", NULL, "write ADDRESS:PORT"},
+	{"0", NULL, "a port from 1 to 65535"},
+	{"65536", NULL, "a port from 1 to 65535"},
+	{"080", NULL, "without leading zeros"},
+	{"4294967297", NULL, "a port from 1 to 65535"},
+	{"18446744073709551617", NULL, "a port from 1 to 65535"},
+	{"127.0.0.1", NULL, "write ADDRESS:PORT"},
+	{"127.0.0.1:", NULL, "a port from 1 to 65535"},
+	{"127.0.0.1:0", NULL, "a port from 1 to 65535"},
+	{"127.0.0.1:+80", NULL, "a port from 1 to 65535"},
+	{"127.0.0.1: 80", NULL, "a port from 1 to 65535"},
+	{"127.0.0.1:80 ", NULL, "a port from 1 to 65535"},
+	{":80", NULL, "write ADDRESS:PORT"},
+	{"127.0.0.01:80", NULL, "write ADDRESS:PORT"},
+	{"127.1:80", NULL, "write ADDRESS:PORT"},
+	{"localhost:80", NULL, "write ADDRESS:PORT"},
+	{"::1:8001", NULL, "in brackets"},
+	{"[::1]", NULL, "write ADDRESS:PORT"},
+	{"[::1]8001", NULL, "write ADDRESS:PORT"},
+	{"[::1:8001", NULL, "write ADDRESS:PORT"},
+	{"[127.0.0.1]:80", NULL, "write ADDRESS:PORT"},
+	{"[fe80::1%lo]:80", NULL, "write ADDRESS:PORT"},
+	{"[]:80", NULL, "write ADDRESS:PORT"},
+	{"127.0.0.0/8:80", NULL, "write ADDRESS:PORT"},
+	{"[1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb]:1", NULL, "write ADDRESS:PORT"},
+};
+
+static const struct text_case frontends[] = {
+	{"10.77.0.1:8000", "10.77.0.1:8000", NULL},
+	{"[fd77::1]:8000", "[fd77::1]:8000", NULL},
+	{"10.77.0.0/24:8000", "10.77.0.0/24:8000", NULL},
+	{"[fd77::/64]:8000", "[fd77::/64]:8000", NULL},
+	{"10.77.0.1/32:8000", "10.77.0.1:8000", NULL},
+	{"[fd77::1/128]:8000", "[fd77::1]:8000", NULL},
+	{"0.0.0.0/0:80", "0.0.0.0/0:80", NULL},
+	{"[::/0]:80", "[::/0]:80", NULL},
+	{"[::ffff:10.0.0.0/104]:80", "10.0.0.0/8:80", NULL},
+	{"8000", NULL, "write ADDRESS:PORT or PREFIX/LENGTH:PORT"},
+	{"10.77.0.0/33:8000", NULL, "a prefix length from 0 to 32"},
+	{"[fd77::/129]:8000", NULL, "to 128"},
+	{"10.77.0.0/:8000", NULL, "a prefix length"},
+	{"10.77.0.0/024:8000", NULL, "a prefix length"},
+	{"10.77.0.0/-1:8000", NULL, "a prefix length"},
+	{"10.77.0.0/8/8:8000", NULL, "a prefix length"},
+	{"10.77.0.1/24:8000", NULL, "set no bit beyond the prefix length"},
+	{"[fd77::1/64]:8000", NULL, "set no bit beyond the prefix length"},
+	{"[::ffff:10.0.0.0/8]:80", NULL, "set no bit beyond the prefix length"},
+	{"/24:8000", NULL, "write ADDRESS:PORT or PREFIX/LENGTH:PORT"},
+	{"10.77.0.0/24", NULL, "write ADDRESS:PORT or PREFIX/LENGTH:PORT"},
+	{"fd77::/64:8000", NULL, "in brackets"},
+	{"10.77.0.0/24:0", NULL, "a port from 1 to 65535"},
+};
+
+static void expect(const struct text_case *c, int err, const char *what, const char *formatted)
+{
+	if (c->out) {
+		if (err || strcmp(formatted, c->out) != 0)
+			fail_msg("\"%s\": got %d, \"%s\"; want \"%s\"", c->in, err, formatted,
+				 c->out);
+		return;
+	}
+	if (err != -EINVAL || !what || !strstr(what, c->wants))
+		fail_msg("\"%s\": got %d, \"%s\"; want -EINVAL and \"%s\"", c->in, err,
+			 what ? what : "(null)", c->wants);
+}
+
+static void endpoints_as_text(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(endpoints); i++) {
+		struct endpoint_addr a = {0};
+		char buf[ADDR_TEXT_SIZE];
+		const char *what = NULL;
+		int err = addr_parse_endpoint(endpoints[i].in, &a, &what);
+
+		expect(&endpoints[i], err, what, addr_format_endpoint(&a, buf));
+		assert_int_equal(a.any_ip, !err && !strchr(endpoints[i].in, ':'));
+	}
+}
+
+static void frontends_as_text(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(frontends); i++) {
+		struct frontend_addr f = {.prefix_bits = 128};
+		char buf[ADDR_TEXT_SIZE];
+		const char *what = NULL;
+		int err = addr_parse_frontend(frontends[i].in, &f, &what);
+
+		expect(&frontends[i], err, what, addr_format_frontend(&f, buf));
+	}
+}
+
+static void refusal_leaves_the_out_parameter(void **state)
+{
+	struct endpoint_addr e, e_before;
+	struct frontend_addr f, f_before;
+
+	(void)state;
+	memset(&e, 0x5a, sizeof(e));
+	memset(&f, 0x5a, sizeof(f));
+	e.any_ip = true;
+	e_before = e;
+	f_before = f;
+	assert_int_equal(addr_parse_endpoint("[::1]:70000", &e, NULL), -EINVAL);
+	assert_int_equal(addr_parse_frontend("10.0.0.1/8:80", &f, NULL), -EINVAL);
+	assert_memory_equal(&e, &e_before, sizeof(e));
+	assert_memory_equal(&f, &f_before, sizeof(f));
+}
+
+static void masks_of_every_length(void **state)
+{
+	(void)state;
+	for (unsigned int bits = 0; bits <= 128; bits++) {
+		struct addr a;
+		unsigned int set = 0;
+
+		memset(&a, 0xff, sizeof(a));
+		addr_mask(&a, bits);
+		for (unsigned int i = 0; i < 128; i++) {
+			bool one = a.bytes[i / 8] & (0x80 >> i % 8);
+
+			assert_int_equal(one, i < bits);
+			set += one;
+		}
+		assert_int_equal(set, bits);
+	}
+}
+
+static const struct overlap_case {
+	const char *a, *b;
+	bool overlap;
+} overlaps[] = {
+	{"10.0.0.0/8:1", "10.1.2.3:1", true},
+	{"10.0.0.0/8:1", "11.0.0.0/8:1", false},
+	{"10.0.0.0/8:1", "10.128.0.0/9:1", true},
+	{"0.0.0.0/0:1", "255.255.255.255:1", true},
+	{"0.0.0.0/0:1", "[fd77::1]:1", false},
+	{"[::/0]:1", "10.0.0.1:1", true}, /* IPv4 lies within it, as in the kernel's trie */
+	{"[fd77::/64]:1", "[fd77::ffff:0:0:1]:1", true},
+	{"[fd77::/64]:1", "[fd77:0:0:1::1]:1", false},
+	{"10.0.0.1:1", "10.0.0.1:1", true},
+	{"10.0.0.1:1", "10.0.0.0:1", false},
+};
+
+static void prefixes_that_overlap(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(overlaps); i++) {
+		struct frontend_addr a, b;
+
+		assert_int_equal(addr_parse_frontend(overlaps[i].a, &a, NULL), 0);
+		assert_int_equal(addr_parse_frontend(overlaps[i].b, &b, NULL), 0);
+		if (addr_prefixes_overlap(&a.prefix, a.prefix_bits, &b.prefix, b.prefix_bits) !=
+			    overlaps[i].overlap ||
+		    addr_prefixes_overlap(&b.prefix, b.prefix_bits, &a.prefix, a.prefix_bits) !=
+			    overlaps[i].overlap)
+			fail_msg("%s, %s: want %d", overlaps[i].a, overlaps[i].b,
+				 overlaps[i].overlap);
+	}
+}
+
+static void kinds_of_address(void **state)
+{
+	struct addr v6_any = {0}, v6_loopback = {.bytes = {[15] = 1}}, v4, v4_any;
+	char buf[ADDR_TEXT_SIZE];
+
+	(void)state;
+	addr_from_v4(&v4, htonl(0x7f000001));
+	addr_from_v4(&v4_any, 0);
+	assert_true(addr_is_v4(&v4) && addr_is_v4(&v4_any));
+	assert_false(addr_is_v4(&v6_any) || addr_is_v4(&v6_loopback));
+	assert_true(addr_is_any(&v6_any) && addr_is_any(&v4_any));
+	assert_false(addr_is_any(&v4) || addr_is_any(&v6_loopback));
+	assert_string_equal(addr_format_ip(&v4, buf), "127.0.0.1");
+	assert_string_equal(addr_format_ip(&v6_loopback, buf), "::1");
+	assert_string_equal(addr_format(&v4, 80, buf), "127.0.0.1:80");
+	assert_string_equal(addr_format(&v6_any, 80, buf), "[::]:80");
+}
+
+/* The longest texts there are fit, with the NUL. */
+static void longest_text_fits(void **state)
+{
+	struct frontend_addr f = {.prefix_bits = 127, .port = 65535};
+	char buf[ADDR_TEXT_SIZE];
+
+	(void)state;
+	memset(&f.prefix, 0xfe, sizeof(f.prefix));
+	assert_string_equal(addr_format_frontend(&f, buf),
+			    "[fefe:fefe:fefe:fefe:fefe:fefe:fefe:fefe/127]:65535");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(endpoints_as_text),
+		cmocka_unit_test(frontends_as_text),
+		cmocka_unit_test(refusal_leaves_the_out_parameter),
+		cmocka_unit_test(masks_of_every_length),
+		cmocka_unit_test(prefixes_that_overlap),
+		cmocka_unit_test(kinds_of_address),
+		cmocka_unit_test(longest_text_fits),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config_keys.c - the table of keys: what each takes, its default, its place in memory. */
+#include "config_internal.h"
+#include "engine_names.h"
+#include "util.h"
+
+static const char *const api_versions[] = {"pintle.dev/v1alpha1", NULL};
+static const char *const kinds[] = {"PintleConfig", NULL};
+static const char *const failure_modes[] = {
+	[PINTLE_FAIL_OPEN] = "FailOpen", [PINTLE_FAIL_CLOSE] = "FailClose", NULL};
+
+#define X(symbol, name, says) name,
+static const char *const engines[] = {PINTLE_ENGINES(X) NULL};
+static const char *const modes[] = {PINTLE_MODES(X) NULL};
+#undef X
+
+static const struct config_list pool_list = {
+	.size = sizeof(struct config_pool),
+	.count = offsetof(struct config, pool_count),
+	.line = offsetof(struct config_pool, line),
+};
+static const struct config_list endpoint_list = {
+	.size = sizeof(struct config_endpoint),
+	.count = offsetof(struct config_pool, endpoint_count),
+	.line = offsetof(struct config_endpoint, line),
+};
+static const struct config_list frontend_list = {
+	.size = sizeof(struct frontend_addr),
+	.count = offsetof(struct config_pool, frontend_count),
+};
+
+/* The walk writes a session's key and group through this one struct. */
+_Static_assert(sizeof(struct key_bits) == offsetof(struct config_stickiness, group_kind) &&
+		       offsetof(struct key_bits, v4) ==
+			       offsetof(struct config_stickiness, key_bits_v4) &&
+		       offsetof(struct key_bits, v6) ==
+			       offsetof(struct config_stickiness, key_bits_v6),
+	       "struct key_bits is not what struct config_stickiness holds");
+
+#define NODE(member)     .offset = offsetof(struct config, member)
+#define POOL(member)     .offset = offsetof(struct config_pool, member)
+#define ENDPOINT(member) .offset = offsetof(struct config_endpoint, member)
+
+#define MSEC     ((double)NSEC_PER_MSEC)
+#define SEC      ((double)NSEC_PER_SEC)
+#define HOUR     (3600 * SEC)
+#define MAX_TEXT (PINTLE_TEXT_SIZE - 1)
+#define MAX_NAME (PINTLE_NAME_SIZE - 1)
+#define MAX_LOAD ((double)PINTLE_MAX_LOAD / 1000) /* request equivalents */
+
+/* Parents stand before their keys; docs/configuration.md keeps this order. */
+const struct key config_keys[] = {
+	{"apiVersion", KEY_CONSTANT, .required = true, .choices = api_versions,
+	 .help = "The layout of this file."},
+	{"kind", KEY_CONSTANT, .required = true, .choices = kinds, .help = "What this file is."},
+
+	{"node", KEY_MAP, .help = "What holds for the node as a whole."},
+	{"node.bpffs", KEY_PATH, .max = MAX_TEXT, .preset = "/sys/fs/bpf/pintle", NODE(bpffs),
+	 .help = "Directory, in a bpf file system, for the pinned maps and links."},
+	{"node.netns", KEY_PATH, .max = MAX_TEXT, .preset = "/proc/self/ns/net", NODE(netns),
+	 .help = "The network namespace whose listeners are steered; the default is pintled's own."},
+	{"node.cgroup", KEY_PATH, .max = MAX_TEXT, NODE(cgroup),
+	 .absent = "the cgroup2 root, found in the mount table",
+	 .help = "The cgroup whose sockets are watched: model servers must run in or below it."},
+	{"node.metrics", KEY_SERVE, .preset = "127.0.0.1:9464", NODE(metrics),
+	 .help = "Where pintled serves /metrics, /healthz and /readyz."},
+	{"node.group", KEY_ACCOUNT, .max = 31, .absent = "root", NODE(group),
+	 .help = "The group that the pins belong to: its members can run the CLI's nouns."},
+
+	{"pools", KEY_MAPS, .required = true, .max = PINTLE_MAX_POOLS, NODE(pools),
+	 .list = &pool_list, .help = "The pools: each the endpoints of one model, and its policy."},
+	{"pools[].name", KEY_NAME, .required = true, .max = MAX_NAME, POOL(name),
+	 .help = "The pool's name, once in the file."},
+	{"pools[].engine", KEY_WORD, .choices = engines, .preset = "vllm", POOL(engine),
+	 .help = "Which engine's metric names the endpoints' pages use; see Engines."},
+	{"pools[].frontends", KEY_FRONTENDS, .required = true, .max = CONFIG_MAX_FRONTENDS,
+	 POOL(frontends), .list = &frontend_list,
+	 .help = "What clients connect to: addresses or address prefixes, each with a port. An "
+		 "address and port belongs to one frontend only. `[::/0]:PORT` takes in every "
+		 "IPv4 address too."},
+	{"pools[].announce", KEY_BOOL, .preset = "false", POOL(announce),
+	 .help = "Whether pintled adds local routes for the frontends, so that this node takes "
+		 "their connections. Refused for prefixes shorter than /8 (IPv4) or /16 (IPv6)."},
+
+	{"pools[].endpoints", KEY_MAPS, .required = true, .max = PINTLE_MAX_ENDPOINTS,
+	 POOL(endpoints), .list = &endpoint_list, .help = "The model servers of the pool."},
+	{"pools[].endpoints[].name", KEY_NAME, .required = true, .max = MAX_NAME, ENDPOINT(name),
+	 .help = "The endpoint's name, once in the pool."},
+	{"pools[].endpoints[].listen", KEY_LISTEN, .required = true, ENDPOINT(listen),
+	 .help = "Where the model server listens. A port alone means any listener on it, "
+		 "whatever its address; so only one endpoint can have that port."},
+	{"pools[].endpoints[].metrics", KEY_URL, .max = 1023, ENDPOINT(metrics_url),
+	 .absent = "`http://`, the address and port of `listen`, and `scrape.path`; for a port "
+		   "alone 127.0.0.1, then ::1",
+	 .help = "The endpoint's metrics page."},
+	{"pools[].endpoints[].gpu", KEY_MAP, .absent = "no GPU figures",
+	 .help = "Which GPU of the pool's `dcgm` page is the endpoint's: one of the two keys."},
+	{"pools[].endpoints[].gpu.index", KEY_INTEGER, .min = 0, .max = 1023, ENDPOINT(gpu_index),
+	 .absent = "not joined by index", .help = "The series' `gpu` label."},
+	{"pools[].endpoints[].gpu.pod", KEY_NAME, .max = MAX_TEXT, ENDPOINT(gpu_pod),
+	 .absent = "not joined by pod",
+	 .help = "The series' `pod` label; of several GPUs the busiest counts."},
+
+	{"pools[].mode", KEY_CHOICE, .choices = modes, .preset = "enforce", POOL(mode),
+	 .help = "How the pool is steered until `pintle mode` says otherwise; see Modes."},
+	{"pools[].failureMode", KEY_CHOICE, .choices = failure_modes, .preset = "FailOpen",
+	 POOL(failure_mode),
+	 .help = "With no endpoint ready: FailOpen hashes connections over all endpoints, "
+		 "FailClose refuses them at once."},
+
+	{"pools[].scrape", KEY_MAP, .help = "How the endpoints' metrics pages are read."},
+	{"pools[].scrape.interval", KEY_DURATION, .min = 10 * MSEC, .max = HOUR, .preset = "200ms",
+	 POOL(scrape.interval_ns), .help = "From one scrape of an endpoint to the next."},
+	{"pools[].scrape.timeout", KEY_DURATION, .min = 10 * MSEC, .max = HOUR, .preset = "1s",
+	 POOL(scrape.timeout_ns), .help = "A page that takes longer counts as a failure."},
+	{"pools[].scrape.path", KEY_URL_PATH, .max = 255, .preset = "/metrics", POOL(scrape.path),
+	 .help = "Path of the page, for endpoints without a `metrics` URL."},
+
+	{"pools[].stickiness", KEY_MAP, .help = "What keeps a session on its endpoint."},
+	{"pools[].stickiness.key", KEY_SESSION, .preset = "source", POOL(stickiness.key_kind),
+	 .help = "What makes a session: `source` is the client's address, `source/24/64` its first "
+		 "24 bits (IPv4) or 64 bits (IPv6). A length left out is 32 or 128."},
+	{"pools[].stickiness.group", KEY_GROUP, .preset = "none", POOL(stickiness.group_kind),
+	 .help = "Sessions of one group share a home: the endpoint that the first connection of "
+		 "each prefers. Written as `key` is, but an IPv6 length left out is 64."},
+	{"pools[].stickiness.ttl", KEY_DURATION, .min = 0, .max = 720 * HOUR, .preset = "300s",
+	 POOL(stickiness.ttl_ns), .help = "A binding unused for so long is forgotten."},
+	{"pools[].stickiness.maxExtraLoad", KEY_NUMBER, .min = 0, .max = MAX_LOAD, .preset = "8",
+	 POOL(stickiness.max_extra_load),
+	 .help = "By how many request equivalents the preferred endpoint may be ahead of the "
+		 "least loaded one before a session leaves it."},
+
+	{"pools[].weights", KEY_MAP,
+	 .help = "What each signal adds to an endpoint's load, in request equivalents."},
+	{"pools[].weights.queue", KEY_NUMBER, .min = 0, .max = 1000, .preset = "2",
+	 POOL(weights.queue), .help = "A request that waits."},
+	{"pools[].weights.kvCache", KEY_NUMBER, .min = 0, .max = 1000, .preset = "2",
+	 POOL(weights.kv_cache),
+	 .help = "What a KV cache at its threshold adds, times `saturation.queueDepth`; grows with "
+		 "the fourth power of the share in use."},
+	{"pools[].weights.running", KEY_NUMBER, .min = 0, .max = 1000, .preset = "1",
+	 POOL(weights.running),
+	 .help = "A request that runs, and each connection opened since the scrape."},
+	{"pools[].weights.gpu", KEY_NUMBER, .min = 0, .max = 1000, .preset = "0", POOL(weights.gpu),
+	 .help = "A GPU in full use."},
+
+	{"pools[].saturation", KEY_MAP, .help = "When an endpoint is full, and a score too old."},
+	{"pools[].saturation.queueDepth", KEY_NUMBER, .min = 1, .max = MAX_LOAD, .preset = "5",
+	 POOL(saturation.queue_depth),
+	 .help = "Waiting requests from which on an endpoint is saturated."},
+	{"pools[].saturation.kvCache", KEY_NUMBER, .min = 0.01, .max = 1, .preset = "0.8",
+	 POOL(saturation.kv_cache),
+	 .help = "Share of the KV cache in use from which on an endpoint is saturated."},
+	{"pools[].saturation.staleness", KEY_DURATION, .min = 10 * MSEC, .max = HOUR,
+	 .preset = "2s", POOL(saturation.staleness_ns),
+	 .help = "A score older than this is not believed."},
+
+	{"pools[].dcgm", KEY_MAP, .absent = "no GPU figures",
+	 .help = "The DCGM exporter whose figures `endpoints[].gpu` picks from."},
+	{"pools[].dcgm.url", KEY_URL, .required = true, .max = 1023, POOL(dcgm_url),
+	 .help = "Its page, such as `http://127.0.0.1:9400/metrics`."},
+	{"pools[].dcgm.interval", KEY_DURATION, .min = 10 * MSEC, .max = HOUR, .preset = "5s",
+	 POOL(dcgm_interval_ns),
+	 .help = "From one scrape of it to the next. The exporter itself collects every 30 s "
+		 "unless told otherwise."},
+};
+const size_t config_key_count = ARRAY_SIZE(config_keys);
+_Static_assert(ARRAY_SIZE(config_keys) <= CONFIG_MAX_KEYS, "raise CONFIG_MAX_KEYS");
+
+bool key_is_child(const struct key *k, const char *prefix)
+{
+	size_t length = strlen(prefix);
+
+	return !strncmp(k->path, prefix, length) && !strpbrk(k->path + length, ".[");
+}
+
+const char *key_local(const struct key *k)
+{
+	const char *dot = strrchr(k->path, '.');
+
+	return dot ? dot + 1 : k->path;
+}
+
+const char *key_label(const struct key *k)
+{
+	const char *label = k->path;
+
+	for (const char *p = k->path; (p = strstr(p, "[].")); p += 3)
+		label = p + 3;
+	return label;
+}
+
+void key_prefix(const struct key *k, char prefix[KEY_PREFIX_SIZE])
+{
+	snprintf(prefix, KEY_PREFIX_SIZE, "%s%s", k->path, k->type == KEY_MAPS ? "[]." : ".");
+}
