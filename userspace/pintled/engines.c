@@ -511,13 +511,17 @@ static void dcgm_finish(const struct dcgm_tally *t, struct dcgm_gpu *gpu)
 int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max)
 {
 	struct dcgm_tally tally[DCGM_MAX] = {};
+	struct expfmt_filter filter = {};
 	struct expfmt_reader reader;
 	struct expfmt_sample sample;
 	struct dcgm_gpu gpu;
 	size_t count = 0;
 
 	max = MIN(max, (size_t)DCGM_MAX);
+	for (int i = 0; i < DCGM_COUNT; i++)
+		expfmt_filter_add(&filter, dcgm_metrics[i].name);
 	expfmt_init(&reader, page, size);
+	reader.filter = &filter;
 	while (expfmt_next(&reader, want_dcgm, NULL, &sample)) {
 		int metric = dcgm_metric(sample.name, sample.name_len), i;
 

@@ -43,7 +43,7 @@ int engine_read(const struct engine *e, const char *page, size_t size, struct si
 /* DCGM exporter: GPU utilisation and memory by GPU index and pod. */
 struct dcgm_gpu {
 	int index;     /* label `gpu`; -1 when absent */
-	char pod[128]; /* label `exported_pod`, else `pod`; empty when absent */
+	char pod[256]; /* label `exported_pod`, else `pod`; empty when absent */
 	bool has_utilization, has_memory;
 	double utilization; /* 0..1; the busiest, where MIG gives several */
 	double memory;      /* share in use, 0..1; over all of them */

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A page of metrics text: any bytes at all, read by the reader and by every engine's table.
+ *
+ * sources: userspace/common/expfmt.c userspace/pintled/engines.c
+ */
+#include <errno.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../userspace/common/expfmt.h"
+#include "../../userspace/common/util.h"
+#include "../../userspace/pintled/engines.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define REQUIRE(condition)                                                                         \
+	do {                                                                                       \
+		if (!(condition))                                                                  \
+			abort();                                                                   \
+	} while (0)
+
+static const char *const names[] = {"vllm:num_requests_waiting", "vllm:num", "v", "a_total", "a"};
+
+static bool want_names(const char *name, size_t len, void *arg)
+{
+	(void)arg;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strlen(names[i]) == len && !memcmp(names[i], name, len))
+			return true;
+	return false;
+}
+
+static bool want_all(const char *name, size_t len, void *arg)
+{
+	(void)name;
+	(void)len;
+	(void)arg;
+	return true;
+}
+
+static void check_sample(const struct expfmt_sample *s, const char *page, size_t size)
+{
+	static const char *const labels[] = {"gpu", "engine", "dp_rank", "a"};
+	char small[4], large[300];
+
+	REQUIRE(s->name_len && s->name >= page && s->name + s->name_len <= page + size);
+	if (s->labels)
+		REQUIRE(s->labels > s->name + s->name_len - 1 &&
+			s->labels + s->labels_len < page + size && s->labels[-1] == '{' &&
+			s->labels[s->labels_len] == '}');
+	for (size_t i = 0; i < ARRAY_SIZE(labels); i++) {
+		bool has = expfmt_label(s, labels[i], large, sizeof(large));
+
+		REQUIRE(expfmt_label(s, labels[i], small, sizeof(small)) == has);
+		if (has)
+			REQUIRE(strlen(small) < sizeof(small) && strlen(large) < sizeof(large));
+	}
+}
+
+static void check_reader(const char *page, size_t size)
+{
+	struct expfmt_reader r;
+	struct expfmt_sample s;
+	size_t samples = 0;
+
+	expfmt_init(&r, page, size);
+	while (expfmt_next(&r, want_all, NULL, &s)) {
+		check_sample(&s, page, size);
+		REQUIRE(++samples <= r.line && r.at <= r.end);
+	}
+	REQUIRE(r.at == r.end && !expfmt_next(&r, want_all, NULL, &s));
+}
+
+/* The filter changes the cost, never the samples. */
+static void check_filter(const char *page, size_t size)
+{
+	struct expfmt_reader plain, filtered;
+	struct expfmt_filter filter = {};
+	struct expfmt_sample a, b;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		expfmt_filter_add(&filter, names[(i + size) % ARRAY_SIZE(names)]);
+	expfmt_init(&plain, page, size);
+	expfmt_init(&filtered, page, size);
+	filtered.filter = &filter;
+	while (expfmt_next(&plain, want_names, NULL, &a)) {
+		REQUIRE(expfmt_next(&filtered, want_names, NULL, &b));
+		REQUIRE(a.name == b.name && plain.line == filtered.line);
+	}
+	if (!plain.bad)
+		REQUIRE(!expfmt_next(&filtered, want_names, NULL, &b) && !filtered.bad);
+}
+
+static void check_engine(const struct engine *e, const char *page, size_t size)
+{
+	static const double max[SIGNAL_COUNT] = {1e9, 1e9, 1, 1e18, 1e18, 1e18, 1e18};
+	struct signals a, b;
+	size_t cut = size / 2;
+	int r;
+
+	memset(&a, 0x55, sizeof(a));
+	memset(&b, 0x55, sizeof(b));
+	r = engine_read(e, page, size, &a);
+	REQUIRE(r == 0 || r == -ENODATA || r == -EBADMSG);
+	REQUIRE(engine_read(e, page, size, &b) == r && !memcmp(&a, &b, sizeof(a)));
+	for (int i = 0; i < SIGNAL_COUNT && !r; i++)
+		REQUIRE(a.value[i] >= 0 && a.value[i] <= max[i] && (a.present[i] || !a.value[i]));
+	if (!r)
+		REQUIRE(a.present[SIGNAL_WAITING]);
+	/* Cut inside a line: never believed. */
+	if (cut && page[cut - 1] != '\n' && (cut < 5 || memcmp(page + cut - 5, "# EOF", 5)))
+		REQUIRE(engine_read(e, page, cut, &b) == -EBADMSG);
+}
+
+static void check_dcgm(const char *page, size_t size)
+{
+	struct dcgm_gpu gpu[16];
+	int n = dcgm_read(page, size, gpu, ARRAY_SIZE(gpu));
+
+	REQUIRE(n == -EBADMSG || (n >= 0 && n <= (int)ARRAY_SIZE(gpu)));
+	for (int i = 0; i < n; i++) {
+		REQUIRE(gpu[i].index >= -1 && memchr(gpu[i].pod, 0, sizeof(gpu[i].pod)));
+		REQUIRE(gpu[i].utilization >= 0 && gpu[i].utilization <= 1);
+		REQUIRE(gpu[i].memory >= 0 && gpu[i].memory <= 1);
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	/* ASan guards the end of the input itself: nothing may be read behind the page. */
+	const char *page = (const char *)data;
+
+	check_reader(page, size);
+	check_filter(page, size);
+	for (size_t i = 0; engine_name(i); i++)
+		check_engine(engine_find(engine_name(i)), page, size);
+	check_dcgm(page, size);
+	return 0;
+}

@@ -1,0 +1,598 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the engines' pages say: real pages to the last digit, the forms of engines and versions
+ * that no page is at hand of, and pages of sick servers, which must not look empty. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../userspace/common/engine_names.h"
+#include "../../userspace/common/util.h"
+#include "../../userspace/pintled/engines.h"
+
+#define PAGES "tests/data/pages/" /* tests run in the top directory */
+#define NO    NAN                 /* the page has no such signal */
+
+static const char *const signal_names[SIGNAL_COUNT] = {
+	"waiting", "running", "kv_cache", "prefix_hits", "prefix_queries", "prompt", "output",
+};
+
+static void expect(const char *what, const char *engine, const char *page, size_t size,
+		   const double *values)
+{
+	struct signals s;
+	int r;
+
+	/* An exact copy on the heap: reading behind it is an error under ASan and valgrind. */
+	_cleanup_free_ char *copy = malloc(size ? size : 1);
+
+	assert_non_null(copy);
+	memcpy(copy, page, size);
+	r = engine_read(engine_find(engine), copy, size, &s);
+	if (r)
+		fail_msg("%s: %s", what, strerror(-r));
+	for (int i = 0; i < SIGNAL_COUNT; i++) {
+		bool present = !isnan(values[i]);
+
+		if (s.present[i] != present || s.value[i] != (present ? values[i] : 0))
+			fail_msg("%s: %s is %s%.17g", what, signal_names[i],
+				 s.present[i] ? "" : "absent, ", s.value[i]);
+	}
+}
+
+static char *slurp(const char *name, size_t *size)
+{
+	char path[256];
+	char *text = malloc(1 << 20);
+	FILE *f;
+
+	snprintf(path, sizeof(path), PAGES "%s", name);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_non_null(text);
+	*size = fread(text, 1, 1 << 20, f);
+	fclose(f);
+	return text;
+}
+
+/* page; waiting, running, KV cache; prefix hits and queries; prompt and output tokens */
+static const struct {
+	const char *engine, *page;
+	double values[SIGNAL_COUNT];
+} real[] = {
+	{"vllm", "vllm-0.32.0-idle.txt", {0, 0, 0, 0, 0, 0, 0}},
+	{"vllm", "vllm-0.32.0-load.txt", {0, 16, 0.0030521303870101324, 896, 2744, 2744, 253}},
+	{"vllm", "vllm-0.32.0-after.txt", {0, 0, 0, 896, 2744, 2744, 4072}},
+	{"vllm", "vllm-0.32.0-queue.txt", {167, 16, 0.06274509803921569, 0, 3240, 3240, 1961}},
+	{"vllm", "vllm-0.32.0-kvfull.txt", {12, 5, 0.9841269841269842, 0, 23100, 23100, 24003}},
+	{"sglang", "sglang-0.5.23-idle.txt", {0, 0, 0, 0, 29, 29, 8}},
+	{"sglang", "sglang-0.5.23-load.txt", {0, 16, 0.04, 1292, 2773, 71, 240}},
+	{"sglang", "sglang-0.5.23-after.txt", {0, 0, 0, 1292, 2773, 2773, 4080}},
+	{"tgi", "tgi-3.3.7-idle.txt", {0, 0, NO, NO, NO, NO, NO}},
+	{"tgi", "tgi-3.3.7-load.txt", {0, 16, NO, NO, NO, 2744, 232}},
+	{"tgi", "tgi-3.3.7-after.txt", {0, 0, NO, NO, NO, 2744, 4072}},
+	{"llamacpp", "llamacpp-0.5.0-dev-idle.txt", {0, 0, NO, 0, 0, 0, 0}},
+	{"llamacpp", "llamacpp-0.5.0-dev-load.txt", {0, 2, NO, 1304, 2762, 2762, 3592}},
+	{"llamacpp", "llamacpp-0.5.0-dev-after.txt", {0, 0, NO, 1304, 2762, 2762, 4072}},
+	{"triton-trtllm", "triton-2.51.0-idle.txt", {0, NO, NO, NO, NO, NO, NO}},
+	{"triton-trtllm", "triton-2.51.0-load.txt", {61, NO, NO, NO, NO, NO, NO}},
+	{"triton-trtllm", "triton-2.51.0-after.txt", {0, NO, NO, NO, NO, NO, NO}},
+};
+
+static void test_real_pages(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(real); i++) {
+		size_t size;
+		_cleanup_free_ char *page = slurp(real[i].page, &size);
+
+		expect(real[i].page, real[i].engine, page, size, real[i].values);
+	}
+}
+
+/* An engine's page means nothing to another engine's entry; an empty one only means something
+ * where the table says so. */
+static void test_real_pages_of_another(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(real); i++) {
+		size_t size;
+		_cleanup_free_ char *page = slurp(real[i].page, &size);
+
+		for (size_t k = 0; engine_name(k); k++) {
+			struct signals s;
+
+			if (!strcmp(engine_name(k), real[i].engine) ||
+			    (!size && !strcmp(engine_name(k), "tgi")))
+				continue;
+			assert_int_equal(engine_read(engine_find(engine_name(k)), page, size, &s),
+					 -ENODATA);
+		}
+	}
+}
+
+static const struct {
+	const char *what, *engine, *page;
+	double values[SIGNAL_COUNT];
+} forms[] = {
+	{"vLLM before 0.10: old names",
+	 "vllm",
+	 "# TYPE vllm:num_requests_running gauge\n"
+	 "vllm:num_requests_running{model_name=\"m\"} 3.0\n"
+	 "vllm:num_requests_swapped{model_name=\"m\"} 9.0\n"
+	 "vllm:num_requests_waiting{model_name=\"m\"} 2.0\n"
+	 "vllm:gpu_cache_usage_perc{model_name=\"m\"} 0.25\n"
+	 "vllm:cpu_cache_usage_perc{model_name=\"m\"} 0.75\n"
+	 "vllm:gpu_prefix_cache_hit_rate{model_name=\"m\"} -1.0\n"
+	 "vllm:gpu_prefix_cache_queries_total{model_name=\"m\"} 100.0\n"
+	 "vllm:gpu_prefix_cache_queries_created{model_name=\"m\"} 1.7e+09\n"
+	 "vllm:gpu_prefix_cache_hits_total{model_name=\"m\"} 40.0\n"
+	 "vllm:gpu_prefix_cache_hits_created{model_name=\"m\"} 1.7e+09\n"
+	 "vllm:prompt_tokens_total{model_name=\"m\"} 500.0\n"
+	 "vllm:generation_tokens_total{model_name=\"m\"} 50.0\n",
+	 {2, 3, 0.25, 40, 100, 500, 50}},
+	{"vLLM with both generations of names: the newer ones count, in either order",
+	 "vllm",
+	 "vllm:gpu_cache_usage_perc{engine=\"0\"} 0.5\n"
+	 "vllm:kv_cache_usage_perc{engine=\"0\"} 0.25\n"
+	 "vllm:num_requests_waiting{engine=\"0\"} 0\n"
+	 "vllm:prefix_cache_hits_total{engine=\"0\"} 1\n"
+	 "vllm:gpu_prefix_cache_hits_total{engine=\"0\"} 2\n"
+	 "vllm:gpu_prefix_cache_queries_total{engine=\"0\"} 4\n"
+	 "vllm:prefix_cache_queries_total{engine=\"0\"} 3\n",
+	 {0, NO, 0.25, 1, 3, NO, NO}},
+	{"counters without _total",
+	 "vllm",
+	 "vllm:num_requests_waiting 0\nvllm:prefix_cache_hits 5\nvllm:prefix_cache_queries 6\n"
+	 "vllm:prompt_tokens 7\nvllm:generation_tokens 8\n",
+	 {0, NO, NO, 5, 6, 7, 8}},
+	{"vLLM, four data-parallel ranks, one of them full: requests add up, shares are averaged",
+	 "vllm",
+	 "vllm:num_requests_running{engine=\"0\",model_name=\"m\"} 4.0\n"
+	 "vllm:num_requests_running{engine=\"1\",model_name=\"m\"} 0.0\n"
+	 "vllm:num_requests_running{engine=\"2\",model_name=\"m\"} 1.0\n"
+	 "vllm:num_requests_running{engine=\"3\",model_name=\"m\"} 0.0\n"
+	 "vllm:num_requests_waiting{engine=\"0\",model_name=\"m\"} 7.0\n"
+	 "vllm:num_requests_waiting{engine=\"1\",model_name=\"m\"} 0.0\n"
+	 "vllm:num_requests_waiting{engine=\"2\",model_name=\"m\"} 0.0\n"
+	 "vllm:num_requests_waiting{engine=\"3\",model_name=\"m\"} 1.0\n"
+	 "vllm:kv_cache_usage_perc{engine=\"0\",model_name=\"m\"} 1.0\n"
+	 "vllm:kv_cache_usage_perc{engine=\"1\",model_name=\"m\"} 0.0\n"
+	 "vllm:kv_cache_usage_perc{engine=\"2\",model_name=\"m\"} 0.25\n"
+	 "vllm:kv_cache_usage_perc{engine=\"3\",model_name=\"m\"} 0.0\n"
+	 "vllm:prompt_tokens_total{engine=\"0\",model_name=\"m\"} 10.0\n"
+	 "vllm:prompt_tokens_total{engine=\"1\",model_name=\"m\"} 20.0\n",
+	 {8, 5, 0.3125, NO, NO, 30, NO}},
+	{"vLLM: whole names only, and no twin of a counter",
+	 "vllm",
+	 "vllm:num_requests_waiting{engine=\"0\"} 3\n"
+	 "vllm:num_requests_waiting_by_reason{engine=\"0\",reason=\"capacity\"} 3\n"
+	 "vllm:num_requests_waiting_by_reason{engine=\"0\",reason=\"deferred\"} 50\n"
+	 "vllm:num_requests_runnin 4\nvllm:num_requests_running_ 4\n"
+	 "xvllm:num_requests_waiting 4\nVLLM:num_requests_waiting 4\n"
+	 "vllm:prefix_cache_hits_total 1\nvllm:prefix_cache_hits_created 1.7e9\n"
+	 "vllm:prefix_cache_queries_total 2\nvllm:prefix_cache_queries_created 1.7e9\n"
+	 "vllm:prompt_tokens_total 3\nvllm:prompt_tokens_created 1.7e9\n"
+	 "vllm:prompt_tokens_cached_total 9\n"
+	 "vllm:generation_tokens_total 4\nvllm:generation_tokens_created 1.7e9\n",
+	 {3, NO, NO, 1, 2, 3, 4}},
+	{"rounding above 1 is 1",
+	 "vllm",
+	 "vllm:num_requests_waiting 0\nvllm:kv_cache_usage_perc 1.0000000000000002\n",
+	 {0, NO, 1, NO, NO, NO, NO}},
+	{"OpenMetrics, timestamps, exemplars, CR LF, no line end after EOF",
+	 "vllm",
+	 "# TYPE vllm:num_requests_waiting gauge\r\n"
+	 "vllm:num_requests_waiting{engine=\"0\"} 2.0 1700000000.123\r\n"
+	 "# UNIT vllm:prompt_tokens tokens\r\n"
+	 "vllm:prompt_tokens_total{engine=\"0\"} 5.0 # {id=\"a b\"} 1.0 1700000000.1\r\n"
+	 "# EOF",
+	 {2, NO, NO, NO, NO, 5, NO}},
+	{"a name in a label or a comment is no metric",
+	 "vllm",
+	 "# HELP x vllm:num_requests_waiting 9\n# vllm:num_requests_waiting 9\n"
+	 "x{y=\"\\nvllm:num_requests_waiting 9\"} 1\n"
+	 "vllm:num_requests_waiting{model_name=\"a } 9 \\\" # b\"} 1\n",
+	 {1, NO, NO, NO, NO, NO, NO}},
+	{"SGLang, two data-parallel ranks; of one's tensor, pipeline and priority series one counts",
+	 "sglang",
+	 "sglang:num_queue_reqs{dp_rank=\"0\",priority=\"\",tp_rank=\"0\"} 3.0\n"
+	 "sglang:num_queue_reqs{dp_rank=\"0\",priority=\"1\",tp_rank=\"0\"} 2.0\n"
+	 "sglang:num_queue_reqs{dp_rank=\"0\",priority=\"2\",tp_rank=\"0\"} 1.0\n"
+	 "sglang:num_queue_reqs{dp_rank=\"1\",priority=\"\",tp_rank=\"1\"} 4.0\n"
+	 "sglang:num_running_reqs{dp_rank=\"0\",tp_rank=\"0\"} 5.0\n"
+	 "sglang:num_running_reqs{dp_rank=\"1\",tp_rank=\"1\"} 6.0\n"
+	 "sglang:token_usage{dp_rank=\"0\",tp_rank=\"0\"} 0.25\n"
+	 "sglang:token_usage{dp_rank=\"1\",tp_rank=\"1\"} 0.75\n"
+	 "sglang:full_token_usage{dp_rank=\"1\"} 1\nsglang:swa_token_usage{dp_rank=\"1\"} 1\n"
+	 "sglang:num_grammar_queue_reqs{dp_rank=\"1\"} 99\n"
+	 "sglang:num_prefill_inflight_queue_reqs{dp_rank=\"1\"} 99\n",
+	 {7, 11, 0.5, NO, NO, NO, NO}},
+	{"SGLang, every scheduler of one replica reports the same requests",
+	 "sglang",
+	 "sglang:num_queue_reqs{pp_rank=\"0\",tp_rank=\"0\"} 3.0\n"
+	 "sglang:num_queue_reqs{pp_rank=\"0\",tp_rank=\"1\"} 3.0\n"
+	 "sglang:num_queue_reqs{pp_rank=\"1\",tp_rank=\"0\"} 2.0\n"
+	 "sglang:num_running_reqs{pp_rank=\"0\",tp_rank=\"0\"} 8.0\n"
+	 "sglang:num_running_reqs{pp_rank=\"0\",tp_rank=\"1\"} 8.0\n"
+	 "sglang:token_usage{pp_rank=\"0\",tp_rank=\"0\"} 0.4\n"
+	 "sglang:token_usage{pp_rank=\"0\",tp_rank=\"1\"} 0.5\n",
+	 {3, 8, 0.5, NO, NO, NO, NO}},
+	{"SGLang before prefill_effective_tokens: what finished requests found",
+	 "sglang",
+	 "sglang:num_queue_reqs 0\nsglang:num_running_reqs 0\nsglang:token_usage 0\n"
+	 "sglang:prompt_tokens_total{is_streaming=\"false\"} 100\n"
+	 "sglang:prompt_tokens_total{is_streaming=\"true\"} 200\n"
+	 "sglang:cached_tokens_total{cache_source=\"device\"} 40\n"
+	 "sglang:cached_tokens_total{cache_source=\"host\"} 2\n"
+	 "sglang:cached_tokens_total{cache_source=\"total\"} 42\n",
+	 {0, 0, 0, 42, 300, 300, NO}},
+	{"SGLang, older still: one series",
+	 "sglang",
+	 "sglang:num_queue_reqs 0\nsglang:prompt_tokens_total 100\n"
+	 "sglang:cached_tokens_total{model_name=\"m\"} 40\n",
+	 {0, NO, NO, 40, 100, 100, NO}},
+	{"trtllm-serve",
+	 "trtllm",
+	 "trtllm_request_success_total{engine_type=\"trtllm\",finished_reason=\"stop\"} 1.0\n"
+	 "trtllm_num_requests_running{engine_type=\"trtllm\",model_name=\"m\"} 6.0\n"
+	 "trtllm_num_requests_waiting{engine_type=\"trtllm\",model_name=\"m\"} 4.0\n"
+	 "trtllm_num_requests_completed_total{engine_type=\"trtllm\",model_name=\"m\"} 77.0\n"
+	 "trtllm_kv_cache_utilization{engine_type=\"trtllm\",model_name=\"m\"} 0.5\n"
+	 "trtllm_kv_cache_host_utilization{engine_type=\"trtllm\",model_name=\"m\"} 0.9\n"
+	 "trtllm_kv_cache_hit_rate{engine_type=\"trtllm\",model_name=\"m\"} 0.3\n"
+	 "trtllm_kv_cache_reused_blocks_total{engine_type=\"trtllm\",model_name=\"m\"} 30.0\n"
+	 "trtllm_kv_cache_missed_blocks_total{engine_type=\"trtllm\",model_name=\"m\"} 70.0\n"
+	 "trtllm_kv_cache_tokens_per_block{engine_type=\"trtllm\",model_name=\"m\"} 32.0\n"
+	 "trtllm_kv_cache_max_blocks{engine_type=\"trtllm\",model_name=\"m\"} 100.0\n"
+	 "trtllm_prompt_tokens_total{engine_type=\"trtllm\",model_name=\"m\"} 1000.0\n"
+	 "trtllm_generation_tokens_total{engine_type=\"trtllm\",model_name=\"m\"} 200.0\n",
+	 {4, 6, 0.5, 30, 100, 1000, 200}},
+	{"Triton with TensorRT-LLM: series by label, two models; Triton's own queue does not count",
+	 "triton-trtllm",
+	 "nv_inference_pending_request_count{model=\"ensemble\",version=\"1\"} 50\n"
+	 "nv_trt_llm_request_metrics{model=\"a\",request_type=\"waiting\",version=\"1\"} 3\n"
+	 "nv_trt_llm_request_metrics{model=\"a\",request_type=\"context\",version=\"1\"} 1\n"
+	 "nv_trt_llm_request_metrics{model=\"a\",request_type=\"scheduled\",version=\"1\"} 4\n"
+	 "nv_trt_llm_request_metrics{model=\"a\",request_type=\"max\",version=\"1\"} 512\n"
+	 "nv_trt_llm_request_metrics{model=\"a\",request_type=\"active\",version=\"1\"} 7\n"
+	 "nv_trt_llm_request_metrics{model=\"b\",request_type=\"waiting\",version=\"1\"} 1\n"
+	 "nv_trt_llm_request_metrics{model=\"b\",request_type=\"scheduled\",version=\"1\"} 2\n"
+	 "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"fraction\",model=\"a\"} 0.5\n"
+	 "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"tokens_per\",model=\"a\"} 64\n"
+	 "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"used\",model=\"a\"} 2000\n"
+	 "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"max\",model=\"a\"} 8000\n"
+	 "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"fraction\",model=\"b\"} 0.25\n",
+	 {4, 6, 0.375, NO, NO, NO, NO}},
+	{"Triton with TensorRT-LLM before it counted waiting requests: Triton's own queue",
+	 "triton-trtllm",
+	 "nv_inference_pending_request_count{model=\"ensemble\",version=\"1\"} 5\n"
+	 "nv_inference_pending_request_count{model=\"tensorrt_llm\",version=\"1\"} 6\n"
+	 "nv_trt_llm_request_metrics{model=\"a\",request_type=\"scheduled\",version=\"1\"} 4\n",
+	 {11, 4, NO, NO, NO, NO, NO}},
+	{"TGI: blank lines alone are an empty page", "tgi", "\n\n", {0, 0, NO, NO, NO, NO, NO}},
+	{"TGI whose only requests were refused: no gauge yet",
+	 "tgi",
+	 "# TYPE tgi_request_count counter\ntgi_request_count 3\n\n"
+	 "# TYPE tgi_request_failure counter\ntgi_request_failure{err=\"validation\"} 3\n\n",
+	 {0, 0, NO, NO, NO, NO, NO}},
+	{"older llama.cpp: a KV gauge, and no count of cached tokens",
+	 "llamacpp",
+	 "llamacpp:kv_cache_usage_ratio 0.5\nllamacpp:kv_cache_tokens 100\n"
+	 "llamacpp:requests_processing 1\nllamacpp:requests_deferred 2\n"
+	 "llamacpp:prompt_tokens_total 30\nllamacpp:prompt_tokens_seconds 5\n",
+	 {2, 1, 0.5, NO, NO, 30, NO}},
+};
+
+static void test_forms(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(forms); i++)
+		expect(forms[i].what, forms[i].engine, forms[i].page, strlen(forms[i].page),
+		       forms[i].values);
+}
+
+#define OK "vllm:num_requests_waiting 1\n"
+
+static const struct {
+	const char *what, *engine, *page;
+	int error;
+} hostile[] = {
+	{"empty", "vllm", "", -ENODATA},
+	{"blank", "vllm", "\n\n", -ENODATA},
+	{"comments only", "vllm", "# HELP vllm:num_requests_waiting x\n", -ENODATA},
+	{"comments only, TGI", "tgi", "# HELP tgi_queue_size x\n", -ENODATA},
+	{"metrics of something else", "vllm", "python_info 1\n", -ENODATA},
+	{"counters without a load", "vllm", "vllm:prompt_tokens_total 5\n", -ENODATA},
+	{"TGI worked, and has no gauge", "tgi",
+	 "tgi_request_count 3\ntgi_batch_inference_count{method=\"prefill\"} 1\n", -ENODATA},
+	{"TGI of another server", "tgi", "vllm:num_requests_waiting 1\n", -ENODATA},
+	{"HTML", "vllm", "<!doctype html>\n<title>Bad Gateway</title>\n", -EBADMSG},
+	{"HTML, TGI", "tgi", "<!doctype html>\n<title>Bad Gateway</title>\n", -EBADMSG},
+	{"JSON", "vllm", "{\"detail\":\"Not Found\"}\n", -EBADMSG},
+	{"JSON in one cut line", "tgi", "{\"detail\":\"Not Found\"}", -EBADMSG},
+	{"a line of text", "vllm", "Service Unavailable", -EBADMSG},
+	{"compressed", "vllm", "\x1f\x8b\x08\x04\xff\n", -EBADMSG},
+	{"waiting is NaN", "vllm", "vllm:num_requests_waiting NaN\n", -EBADMSG},
+	{"waiting is infinite", "vllm", "vllm:num_requests_waiting +Inf\n", -EBADMSG},
+	{"waiting is negative", "vllm", "vllm:num_requests_waiting -1\n", -EBADMSG},
+	{"waiting is just negative", "vllm", "vllm:num_requests_waiting -0.0001\n", -EBADMSG},
+	{"waiting is huge", "vllm", "vllm:num_requests_waiting 1000000001\n", -EBADMSG},
+	{"waiting is beyond any number", "vllm", "vllm:num_requests_waiting 1e999\n", -EBADMSG},
+	{"waiting is huge in sum", "vllm",
+	 "vllm:num_requests_waiting{engine=\"0\"} 9e8\nvllm:num_requests_waiting{engine=\"1\"} 9e8\n",
+	 -EBADMSG},
+	{"waiting is no number", "vllm", "vllm:num_requests_waiting many\n", -EBADMSG},
+	{"waiting has no value", "vllm", "vllm:num_requests_waiting\n", -EBADMSG},
+	{"waiting with broken labels", "vllm", "vllm:num_requests_waiting{engine=0} 1\n", -EBADMSG},
+	{"one rank of two is sick", "vllm",
+	 "vllm:num_requests_waiting{engine=\"0\"} 1\nvllm:num_requests_waiting{engine=\"1\"} NaN\n",
+	 -EBADMSG},
+	{"running is negative", "vllm", OK "vllm:num_requests_running -3\n", -EBADMSG},
+	{"KV cache is NaN", "vllm", OK "vllm:kv_cache_usage_perc NaN\n", -EBADMSG},
+	{"KV cache in percent", "vllm", OK "vllm:kv_cache_usage_perc 45.2\n", -EBADMSG},
+	{"KV cache over 1", "vllm", OK "vllm:kv_cache_usage_perc 1.011\n", -EBADMSG},
+	{"KV cache negative", "vllm", OK "vllm:kv_cache_usage_perc -0.1\n", -EBADMSG},
+	{"an old name is sick beside the newer", "vllm",
+	 OK "vllm:kv_cache_usage_perc 0.5\nvllm:gpu_cache_usage_perc NaN\n", -EBADMSG},
+	{"a counter is NaN", "vllm", OK "vllm:prompt_tokens_total NaN\n", -EBADMSG},
+	{"a counter is negative", "vllm", OK "vllm:prefix_cache_hits_total -1\n", -EBADMSG},
+	{"a counter is absurd", "vllm", OK "vllm:prompt_tokens_total 1e19\n", -EBADMSG},
+	{"cut inside the value", "vllm", "vllm:num_requests_waiting 1", -EBADMSG},
+	{"cut inside another line", "vllm", OK "vllm:num_req", -EBADMSG},
+	{"cut inside a comment", "vllm", OK "# HELP vllm:kv_c", -EBADMSG},
+	{"cut behind CR", "vllm", "vllm:num_requests_waiting 1\r", -EBADMSG},
+	{"two pages in one", "vllm", OK "# EOF\n" OK "# EOF\n", -EBADMSG},
+	{"running, but nothing of waiting", "vllm", "vllm:num_requests_running 3\n", -EBADMSG},
+	{"KV cache, but nothing of waiting", "vllm", "vllm:kv_cache_usage_perc 0.3\n", -EBADMSG},
+	{"ranks lost between the gauges", "vllm",
+	 "vllm:num_requests_running{engine=\"0\"} 1\nvllm:num_requests_running{engine=\"1\"} 1\n"
+	 "vllm:num_requests_waiting{engine=\"0\"} 1\n",
+	 -EBADMSG},
+	{"ranks lost, SGLang", "sglang",
+	 "sglang:num_running_reqs{dp_rank=\"0\"} 1\nsglang:num_running_reqs{dp_rank=\"1\"} 1\n"
+	 "sglang:num_queue_reqs{dp_rank=\"0\",tp_rank=\"0\"} 1\n"
+	 "sglang:num_queue_reqs{dp_rank=\"0\",tp_rank=\"1\"} 1\n",
+	 -EBADMSG},
+	{"rank is no number", "sglang", "sglang:num_queue_reqs{dp_rank=\"a\"} 1\n", -EBADMSG},
+	{"rank is empty", "sglang", "sglang:num_queue_reqs{dp_rank=\"\"} 1\n", -EBADMSG},
+	{"rank is negative", "sglang", "sglang:num_queue_reqs{dp_rank=\"-1\"} 1\n", -EBADMSG},
+	{"rank is too large", "sglang", "sglang:num_queue_reqs{dp_rank=\"128\"} 1\n", -EBADMSG},
+	{"rank is huge", "sglang", "sglang:num_queue_reqs{dp_rank=\"99999999999999999999\"} 1\n",
+	 -EBADMSG},
+	{"NaN where the label says it is wanted", "triton-trtllm",
+	 "nv_trt_llm_request_metrics{request_type=\"waiting\"} NaN\n", -EBADMSG},
+};
+
+static void test_hostile(void **state)
+{
+	struct signals before, s;
+
+	(void)state;
+	memset(&before, 0xa5, sizeof(before));
+	for (size_t i = 0; i < ARRAY_SIZE(hostile); i++) {
+		size_t size = strlen(hostile[i].page);
+		_cleanup_free_ char *copy = malloc(size + 1);
+		int r;
+
+		assert_non_null(copy);
+		memcpy(copy, hostile[i].page, size + 1);
+		s = before;
+		r = engine_read(engine_find(hostile[i].engine), copy, size, &s);
+		if (r != hostile[i].error)
+			fail_msg("%s: %d", hostile[i].what, r);
+		assert_memory_equal(&s, &before, sizeof(s));
+	}
+}
+
+/* What is not wanted may be anything: SGLang's idle page has a NaN in it. */
+static void test_unwanted_is_ignored(void **state)
+{
+	static const char page[] = "sglang:fwd_occupancy NaN\nsglang:num_queue_reqs 2\n"
+				   "sglang:num_retracted_reqs -1\nsglang:x{broken\n";
+	static const double values[] = {2, NO, NO, NO, NO, NO, NO};
+	static const char labelled[] =
+		"nv_trt_llm_request_metrics{request_type=\"waiting\"} 1\n"
+		"nv_trt_llm_request_metrics{request_type=\"max\"} NaN\n"
+		"nv_trt_llm_request_metrics{request_type=\"waiting_longer\"} NaN\n"
+		"nv_trt_llm_request_metrics NaN\n";
+	static const double one[] = {1, NO, NO, NO, NO, NO, NO};
+
+	(void)state;
+	expect("unwanted", "sglang", page, sizeof(page) - 1, values);
+	expect("other labels", "triton-trtllm", labelled, sizeof(labelled) - 1, one);
+}
+
+/* A page cut anywhere is refused, unless the cut fell between two lines: then no number differs
+ * from that of the whole page, though some may be missing (the transfer tells of that). */
+static void test_cut_anywhere(void **state)
+{
+	static const char *const pages[][2] = {
+		{"vllm", "vllm-0.32.0-queue.txt"},
+		{"sglang", "sglang-0.5.23-load.txt"},
+		{"llamacpp", "llamacpp-0.5.0-dev-load.txt"},
+		{"triton-trtllm", "triton-2.51.0-load.txt"},
+	};
+
+	(void)state;
+	for (size_t p = 0; p < ARRAY_SIZE(pages); p++) {
+		const struct engine *e = engine_find(pages[p][0]);
+		size_t size;
+		_cleanup_free_ char *page = slurp(pages[p][1], &size);
+		struct signals whole, s;
+		int read = 0;
+
+		assert_int_equal(engine_read(e, page, size, &whole), 0);
+		for (size_t cut = 1; cut < size; cut++) {
+			int r = engine_read(e, page, cut, &s);
+
+			if (page[cut - 1] != '\n') {
+				assert_int_equal(r, -EBADMSG);
+				continue;
+			}
+			if (r < 0)
+				continue;
+			read++;
+			assert_true(s.present[SIGNAL_WAITING]);
+			for (int i = SIGNAL_WAITING; i <= SIGNAL_KV_CACHE; i++)
+				assert_true(!s.present[i] || s.value[i] == whole.value[i]);
+		}
+		assert_true(read > 0);
+	}
+}
+
+/* Many ranks: as many as there is room for, each seen once. */
+static void test_many_ranks(void **state)
+{
+	static char page[64 * 1024];
+	size_t n = 0;
+	struct signals s;
+
+	(void)state;
+	for (int round = 0; round < 2; round++)
+		for (int rank = 127; rank >= 0; rank--)
+			n += (size_t)snprintf(page + n, sizeof(page) - n,
+					      "sglang:num_queue_reqs{dp_rank=\"%d\"} %d\n"
+					      "sglang:num_running_reqs{dp_rank=\"%d\"} 1\n"
+					      "sglang:token_usage{dp_rank=\"%d\"} 0.5\n",
+					      rank, round ? rank : 1, rank, rank);
+	assert_true(n < sizeof(page));
+	assert_int_equal(engine_read(engine_find("sglang"), page, n, &s), 0);
+	/* rank 0's largest is 1, that of rank n is n */
+	assert_true(s.value[SIGNAL_WAITING] == 1 + 127 * 128 / 2);
+	assert_true(s.value[SIGNAL_RUNNING] == 128);
+	assert_true(s.value[SIGNAL_KV_CACHE] == 0.5);
+}
+
+static void test_names(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ENGINE_COUNT; i++) {
+		assert_non_null(engine_name(i));
+		assert_non_null(engine_find(engine_name(i)));
+		for (size_t k = 0; k < i; k++)
+			assert_ptr_not_equal(engine_find(engine_name(i)),
+					     engine_find(engine_name(k)));
+	}
+	assert_null(engine_name(ENGINE_COUNT));
+	assert_null(engine_find("vLLM"));
+	assert_null(engine_find("vll"));
+	assert_null(engine_find(""));
+}
+
+#define GPU0                                                                                       \
+	"{gpu=\"0\",UUID=\"GPU-a\",device=\"nvidia0\",modelName=\"NVIDIA H100\",Hostname=\"n\"}"
+#define GPU1 "{gpu=\"1\",UUID=\"GPU-b\",device=\"nvidia1\",namespace=\"x\",pod=\"llama-1\"}"
+
+static void test_dcgm(void **state)
+{
+	static const char page[] = "# HELP DCGM_FI_DEV_GPU_UTIL GPU utilization (in %).\n"
+				   "# TYPE DCGM_FI_DEV_GPU_UTIL gauge\n"
+				   "DCGM_FI_DEV_GPU_UTIL" GPU0 " 87\n"
+				   "DCGM_FI_DEV_GPU_UTIL" GPU1 " 0\n"
+				   "DCGM_FI_DEV_MEM_COPY_UTIL" GPU1 " 55\n"
+				   "DCGM_FI_DEV_FB_FREE" GPU0 " 3000\n"
+				   "DCGM_FI_DEV_FB_FREE" GPU1 " 60000\n"
+				   "DCGM_FI_DEV_FB_USED" GPU0 " 6000\n"
+				   "DCGM_FI_DEV_FB_USED" GPU1 " 20000\n"
+				   "DCGM_FI_DEV_FB_RESERVED" GPU0 " 1000\n"
+				   "DCGM_FI_DEV_XID_ERRORS" GPU1 " NaN\n";
+	struct dcgm_gpu gpu[4];
+
+	(void)state;
+	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 4), 2);
+	assert_int_equal(gpu[0].index, 0);
+	assert_string_equal(gpu[0].pod, "");
+	assert_true(gpu[0].has_utilization && gpu[0].has_memory);
+	assert_true(gpu[0].utilization == 0.87);
+	assert_true(gpu[0].memory == 0.6);
+	assert_int_equal(gpu[1].index, 1);
+	assert_string_equal(gpu[1].pod, "llama-1");
+	assert_true(gpu[1].has_utilization && gpu[1].utilization == 0);
+	assert_true(gpu[1].has_memory && gpu[1].memory == 0.25);
+	/* no more than asked for, and what is left out does no harm */
+	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 1), 1);
+	assert_true(gpu[0].utilization == 0.87);
+	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 0), 0);
+	assert_int_equal(dcgm_read("", 0, gpu, 4), 0);
+}
+
+static void test_dcgm_labels(void **state)
+{
+	/* MIG: instances of one pod together; exported_pod before pod; no labels at all */
+	static const char page[] =
+		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\",GPU_I_ID=\"1\",pod=\"a\"} 10\n"
+		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\",GPU_I_ID=\"2\",pod=\"a\"} 30\n"
+		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\",GPU_I_ID=\"3\",pod=\"b\"} 20\n"
+		"DCGM_FI_DEV_FB_USED{gpu=\"0\",GPU_I_ID=\"1\",pod=\"a\"} 1\n"
+		"DCGM_FI_DEV_FB_USED{gpu=\"0\",GPU_I_ID=\"2\",pod=\"a\"} 2\n"
+		"DCGM_FI_DEV_FB_FREE{gpu=\"0\",GPU_I_ID=\"1\",pod=\"a\"} 4\n"
+		"DCGM_FI_DEV_FB_FREE{gpu=\"0\",GPU_I_ID=\"2\",pod=\"a\"} 5\n"
+		"DCGM_FI_DEV_GPU_UTIL{gpu=\"2\",pod=\"dcgm-exporter-x\",exported_pod=\"c\"} 40\n"
+		"DCGM_FI_DEV_FB_USED{gpu=\"2\",pod=\"dcgm-exporter-x\",exported_pod=\"c\"} 1\n"
+		"DCGM_FI_DEV_GPU_UTIL 50\n"
+		"DCGM_FI_DEV_GPU_UTIL{gpu=\"x\",pod=\"d\"} 60\n";
+	struct dcgm_gpu gpu[8];
+
+	(void)state;
+	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 8), 5);
+	assert_string_equal(gpu[0].pod, "a");
+	assert_true(gpu[0].utilization == 0.3 && gpu[0].memory == 0.25);
+	assert_string_equal(gpu[1].pod, "b");
+	assert_true(gpu[1].index == 0 && gpu[1].utilization == 0.2 && !gpu[1].has_memory);
+	assert_string_equal(gpu[2].pod, "c");
+	assert_true(gpu[2].index == 2 && !gpu[2].has_memory);
+	assert_true(gpu[3].index == -1 && gpu[3].utilization == 0.5);
+	assert_string_equal(gpu[3].pod, "");
+	assert_true(gpu[4].index == -1 && gpu[4].utilization == 0.6);
+}
+
+static void test_dcgm_hostile(void **state)
+{
+	static const char *const pages[] = {
+		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} NaN\n",
+		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} 101\n",
+		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} -1\n",
+		"DCGM_FI_DEV_FB_USED{gpu=\"0\"} 9223372036854775794\n",
+		"DCGM_FI_DEV_FB_USED{gpu=\"0\"} +Inf\n",
+		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} 1",
+		"<html>\n",
+	};
+	static char many[64 * 1024];
+	static struct dcgm_gpu gpu[2 * DCGM_MAX];
+	size_t n = 0;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
+		assert_int_equal(dcgm_read(pages[i], strlen(pages[i]), gpu, 8), -EBADMSG);
+	for (int i = 0; i < 2 * DCGM_MAX; i++)
+		n += (size_t)snprintf(many + n, sizeof(many) - n,
+				      "DCGM_FI_DEV_GPU_UTIL{gpu=\"%d\",pod=\"%0200d\"} 1\n", i, i);
+	assert_int_equal(dcgm_read(many, n, gpu, 2 * DCGM_MAX), DCGM_MAX);
+	assert_int_equal(strlen(gpu[0].pod), sizeof(gpu[0].pod) - 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_real_pages),
+		cmocka_unit_test(test_real_pages_of_another),
+		cmocka_unit_test(test_forms),
+		cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_unwanted_is_ignored),
+		cmocka_unit_test(test_cut_anywhere),
+		cmocka_unit_test(test_many_ranks),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_dcgm),
+		cmocka_unit_test(test_dcgm_labels),
+		cmocka_unit_test(test_dcgm_hostile),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
