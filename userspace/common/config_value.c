@@ -190,10 +190,8 @@ static int check_url(struct value *v, const char *text)
 
 	if (code == CURLUE_OUT_OF_MEMORY)
 		return -ENOMEM;
-	if (code) {
-		snprintf(v->buf, sizeof(v->buf), "which is no URL (%s)", curl_url_strerror(code));
-		return wrong(v, v->buf);
-	}
+	if (code)
+		return wrong(v, "which is no valid URL");
 	return 0;
 }
 

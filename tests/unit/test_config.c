@@ -1,0 +1,968 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_config.c - the configuration file. The table `refusals` reads as a
+ * specification: a file, and every message about it with its line and column.
+ */
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+
+#include "../../userspace/common/config.h"
+#include "../../userspace/common/names.h"
+#include "../../userspace/common/util.h"
+
+/* ---- a sink that keeps what it is told ------------------------------------- */
+
+struct told {
+	char *text; /* "LINE:COLUMN: [warning: ]message\n" of each */
+	size_t size;
+	FILE *stream;
+	size_t errors, warnings;
+};
+
+static void keep(void *arg, const char *file, int line, int column, const char *message,
+		 const char *kind)
+{
+	struct told *t = arg;
+
+	assert_string_equal(file, "test.yaml");
+	fprintf(t->stream, "%d:%d: %s%s\n", line, column, kind, message);
+}
+
+static void keep_error(void *arg, const char *file, int line, int column, const char *message)
+{
+	((struct told *)arg)->errors++;
+	keep(arg, file, line, column, message, "");
+}
+
+static void keep_warning(void *arg, const char *file, int line, int column, const char *message)
+{
+	((struct told *)arg)->warnings++;
+	keep(arg, file, line, column, message, "warning: ");
+}
+
+static int parse_bytes(struct told *t, const char *text, size_t size, struct config **out)
+{
+	struct config_sink sink = {keep_error, keep_warning, t};
+	int err;
+
+	t->stream = open_memstream(&t->text, &t->size);
+	assert_non_null(t->stream);
+	err = config_parse("test.yaml", text, size, &sink, out);
+	fclose(t->stream);
+	return err;
+}
+
+static void free_told(struct told *t)
+{
+	free(t->text);
+}
+
+#define _cleanup_told_   _cleanup_(free_told)
+#define _cleanup_config_ _cleanup_(config_freep)
+
+/* A file that must load in silence; the caller frees what it gives. */
+static struct config *load_text(const char *text)
+{
+	_cleanup_told_ struct told t = {0};
+	struct config *c = NULL;
+	int err = parse_bytes(&t, text, strlen(text), &c);
+
+	if (err || t.errors || t.warnings)
+		fail_msg("got %d and:\n%s", err, t.text);
+	return c;
+}
+
+/* ---- what is refused, and what is warned of -------------------------------- */
+
+#define HEAD     "apiVersion: pintle.dev/v1alpha1\nkind: PintleConfig\n"
+#define FRONTEND "  frontends: [\"10.77.0.1:8000\"]\n"
+#define ENDPOINT "  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n"
+/* What a case adds begins in line 7, as a key of the pool ("  mode: off"), or of the top. */
+#define POOL HEAD "pools:\n- name: a\n" FRONTEND ENDPOINT
+#define POOL_OF(frontends, endpoints)                                                              \
+	HEAD "pools:\n- name: a\n  frontends: " frontends "\n  endpoints: " endpoints "\n"
+
+#define NAME_RULE "write 1 to 63 of a-z, 0-9, \"-\" and \".\", beginning with a letter or digit\n"
+#define DURATION  "write a duration from 10ms to 1h, in ms, s, m or h\n"
+#define WEIGHT    "write a number from 0 to 1000\n"
+#define LISTEN    "write ADDRESS:PORT or a port alone, as in 127.0.0.1:8001, [::1]:8001 or 8001\n"
+#define FRONT     "write ADDRESS:PORT or PREFIX/LENGTH:PORT, as in 10.77.0.1:8000 or [fd77::/64]:8000\n"
+#define SESSION   "write none, source, source/V4BITS or source/V4BITS/V6BITS\n"
+#define SPACES63  "                                                               "
+#define A63       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+struct refusal {
+	const char *name;
+	const char *text;
+	const char *messages;
+};
+
+static const struct refusal refusals[] = {
+	/* the document */
+	{"empty file", "",
+	 "1:1: the file holds no document; begin with apiVersion: pintle.dev/v1alpha1\n"},
+	{"only a comment", "# nothing\n",
+	 "1:1: the file holds no document; begin with apiVersion: pintle.dev/v1alpha1\n"},
+	{"empty document", "---\n",
+	 "2:1: the file is one value; write a mapping: keys with values\n"},
+	{"a list", "- a\n", "1:1: the file is a list; write a mapping: keys with values\n"},
+	{"several documents", POOL "---\n" POOL,
+	 "7:1: a second document begins; keep one configuration in one file\n"},
+	{"several documents, and an error in the first", POOL "  mode: on\n---\n",
+	 "7:9: mode is \"on\", which is not known; write one of off, baseline, enforce\n"
+	 "8:1: a second document begins; keep one configuration in one file\n"},
+	{"broken YAML", HEAD "pools: [\n",
+	 "4:1: not YAML: while parsing a flow node, did not find expected node content; look at the "
+	 "indentation, colons, quotes and brackets up to here\n"},
+	{"a tab as indentation", HEAD "pools:\n\t- name: a\n",
+	 "4:1: not YAML: while scanning for the next token, found character that cannot start any "
+	 "token; look at the indentation, colons, quotes and brackets up to here\n"},
+	{"bytes that are not text", HEAD "# \xc3\xa4\xff\n",
+	 "3:4: not text: invalid leading UTF-8 octet; save the file as UTF-8\n"},
+	{"an anchor and an alias", POOL "  scrape: &s {interval: 1s}\n  weights: *s\n",
+	 "7:11: anchors (&name) are not read; write each value where it is used\n"
+	 "8:12: aliases (*name) are not read; write the value out\n"},
+	{"a bomb of aliases", "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
+	 "1:1: unknown key \"a\" at the top; known here: apiVersion, kind, node, pools\n"
+	 "1:1: \"apiVersion\" is missing at the top; add it: pintle.dev/v1alpha1\n"
+	 "1:1: \"kind\" is missing at the top; add it: PintleConfig\n"
+	 "1:1: \"pools\" is missing at the top; add it: a list, each item a mapping of name, engine, "
+	 "frontends, announce, endpoints, mode, failureMode, scrape, stickiness, weights, "
+	 "saturation, dcgm\n"
+	 "1:4: anchors (&name) are not read; write each value where it is used\n"
+	 "2:1: unknown key \"b\" at the top; known here: apiVersion, kind, node, pools\n"
+	 "2:4: anchors (&name) are not read; write each value where it is used\n"
+	 "2:8: aliases (*name) are not read; write the value out\n"
+	 "2:12: aliases (*name) are not read; write the value out\n"
+	 "3:1: unknown key \"c\" at the top; known here: apiVersion, kind, node, pools\n"
+	 "3:5: aliases (*name) are not read; write the value out\n"
+	 "3:9: aliases (*name) are not read; write the value out\n"},
+	{"a tag", POOL "  mode: !!str off\n",
+	 "7:9: tags (!type) are not read; write the value without one\n"},
+	{"nested deeper than anything here", "a: [[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]\n",
+	 "1:19: nested more than 16 deep; nothing that is read here lies so deep\n"},
+	{"a key that is a list", POOL "  [x]: 1\n", "7:3: a key is a list; write a name\n"},
+
+	/* the top */
+	{"nothing of what is required", "node: {}\n",
+	 "1:1: \"apiVersion\" is missing at the top; add it: pintle.dev/v1alpha1\n"
+	 "1:1: \"kind\" is missing at the top; add it: PintleConfig\n"
+	 "1:1: \"pools\" is missing at the top; add it: a list, each item a mapping of name, engine, "
+	 "frontends, announce, endpoints, mode, failureMode, scrape, stickiness, weights, "
+	 "saturation, dcgm\n"},
+	{"another apiVersion and kind",
+	 "apiVersion: pintle.dev/v1\nkind: Config\npools: [{name: a, frontends: [\"10.0.0.1:80\"], "
+	 "endpoints: [{name: e, listen: 81}]}]\n",
+	 "1:13: apiVersion is \"pintle.dev/v1\", which is not known; write pintle.dev/v1alpha1\n"
+	 "2:7: kind is \"Config\", which is not known; write PintleConfig\n"},
+	{"unknown key, near", POOL "nodes: {}\n",
+	 "7:1: unknown key \"nodes\" at the top; did you mean \"node\"?\n"},
+	{"unknown key, far", POOL "x-extra: {}\n",
+	 "7:1: unknown key \"x-extra\" at the top; known here: apiVersion, kind, node, pools\n"},
+	{"pools empty", HEAD "pools: []\n", "3:8: pools is empty; write at least one\n"},
+	{"pools a mapping", HEAD "pools: {name: a}\n",
+	 "3:8: pools is a mapping; write a list, each item a mapping of name, engine, frontends, "
+	 "announce, endpoints, mode, failureMode, scrape, stickiness, weights, saturation, dcgm\n"},
+	{"a pool that is text", HEAD "pools: [a]\n",
+	 "3:9: pools[] is one value; write a mapping: keys with values\n"},
+	{"a pool with nothing", HEAD "pools: [{}]\n",
+	 "3:9: \"name\" is missing in pools[]; add it: 1 to 63 of a-z, 0-9, \"-\" and \".\", beginning "
+	 "with a letter or digit\n"
+	 "3:9: \"frontends\" is missing in pools[]; add it: a list such as [\"10.77.0.1:8000\", "
+	 "\"[fd77::1]:8000\"]\n"
+	 "3:9: \"endpoints\" is missing in pools[]; add it: a list, each item a mapping of name, "
+	 "listen, metrics, gpu\n"},
+
+	/* node */
+	{"node a list", POOL "node: []\n",
+	 "7:7: node is a list; write a mapping of bpffs, netns, cgroup, metrics, group\n"},
+	{"paths that begin nowhere", POOL "node: {bpffs: pintle, netns: \"\", cgroup: ./x}\n",
+	 "7:15: node.bpffs is \"pintle\", which does not begin with /; write a path from / on, of at "
+	 "most 127 bytes\n"
+	 "7:30: node.netns is \"\", which does not begin with /; write a path from / on, of at most 127 "
+	 "bytes\n"
+	 "7:42: node.cgroup is \"./x\", which does not begin with /; write a path from / on, of at most "
+	 "127 bytes\n"},
+	{"a path too long", POOL "node: {bpffs: /" A63 "/" A63 "}\n",
+	 "7:15: node.bpffs is \"/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/"
+	 "aaaaaaaaaaaaaaaaaaaaaaaaaa...\", which is too long; write a path from / on, of at most 127 "
+	 "bytes\n"},
+	{"metrics a port alone", POOL "node: {metrics: 9464}\n",
+	 "7:17: node.metrics is \"9464\", which is a port without an address; write ADDRESS:PORT, "
+	 "[ADDRESS]:PORT or off\n"},
+	{"metrics a host name", POOL "node: {metrics: \"localhost:9464\"}\n",
+	 "7:17: node.metrics is \"localhost:9464\", which is no address and port; write ADDRESS:PORT, "
+	 "[ADDRESS]:PORT or off\n"},
+	{"a group that cannot be", POOL "node: {group: \"a b\"}\n",
+	 "7:15: node.group is \"a b\", which is no group's name; write the name or number of a group, of "
+	 "at most 31 bytes\n"},
+
+	/* names */
+	{"a name with a slash", HEAD "pools:\n- name: a/b\n" FRONTEND ENDPOINT,
+	 "4:9: name is \"a/b\", with a character that a name cannot have there; " NAME_RULE},
+	{"a name in capitals", HEAD "pools:\n- name: Llama\n" FRONTEND ENDPOINT,
+	 "4:9: name is \"Llama\", with a character that a name cannot have there; " NAME_RULE},
+	{"a name that begins with a dash", HEAD "pools:\n- name: -a\n" FRONTEND ENDPOINT,
+	 "4:9: name is \"-a\", with a character that a name cannot have there; " NAME_RULE},
+	{"a name empty", HEAD "pools:\n- name: \"\"\n" FRONTEND ENDPOINT,
+	 "4:9: name is \"\", which is empty; " NAME_RULE},
+	{"a name null", HEAD "pools:\n- name:\n" FRONTEND ENDPOINT,
+	 "4:8: name has no value; " NAME_RULE},
+	{"a name too long", HEAD "pools:\n- name: a" A63 "\n" FRONTEND ENDPOINT,
+	 "4:9: name is \"a" A63 "\", which is too long; " NAME_RULE},
+	{"a name that a terminal would obey",
+	 HEAD "pools:\n- name: \"a\\e[2Jb\\0\\u202e\"\n" FRONTEND ENDPOINT,
+	 "4:9: name is \"a\\x1b[2Jb\\x00\\xe2\\x80\\xae\", which holds a control character; " NAME_RULE},
+	{"a name that is a list", HEAD "pools:\n- name: [a]\n" FRONTEND ENDPOINT,
+	 "4:9: name is a list; " NAME_RULE},
+	{"two pools of one name",
+	 POOL
+	 "- name: a\n  frontends: [\"10.77.0.2:8000\"]\n  endpoints: [{name: e, listen: 8002}]\n",
+	 "7:9: the pool of line 4 has the name \"a\" already; choose another\n"},
+	{"two endpoints of one name",
+	 POOL_OF("[\"10.77.0.1:8000\"]", "[{name: e, listen: 8001},\n    {name: e, listen: 8002}]"),
+	 "7:12: the endpoint of line 6 has the name \"e\" already; choose another\n"},
+
+	/* keys */
+	{"a key in the wrong mapping", POOL "  interval: 1s\n",
+	 "7:3: unknown key \"interval\" in pools[]; the key that is read is pools[].scrape.interval\n"},
+	{"a key in another spelling", POOL "  failure_mode: FailOpen\n",
+	 "7:3: unknown key \"failure_mode\" in pools[]; did you mean \"failureMode\"?\n"},
+	{"a key misspelt", POOL "  sticky-ness: {}\n  wieghts: {}\n",
+	 "7:3: unknown key \"sticky-ness\" in pools[]; did you mean \"stickiness\"?\n"
+	 "8:3: unknown key \"wieghts\" in pools[]; did you mean \"weights\"?\n"},
+	{"a key of an endpoint misspelt",
+	 POOL_OF("[\"10.77.0.1:8000\"]", "[{name: e, listen: 8001, metrcs: x}]"),
+	 "6:39: unknown key \"metrcs\" in pools[].endpoints[]; did you mean \"metrics\"?\n"},
+	{"a merge key", POOL "  scrape: {<<: {interval: 1s}}\n",
+	 "7:12: unknown key \"<<\" in pools[].scrape; known here: interval, timeout, path\n"},
+	{"a key twice", POOL "  engine: tgi\n  engine: vllm\n",
+	 "8:3: \"engine\" stands here again; keep this or that of line 7\n"},
+	{"a key three times, deep", POOL "  weights: {gpu: 0, gpu: 0,\n    gpu: 0}\n",
+	 "7:21: \"gpu\" stands here again; keep this or that of line 7\n"
+	 "8:5: \"gpu\" stands here again; keep this or that of line 7\n"},
+	{"a mapping without value", POOL "  scrape:\n",
+	 "7:10: scrape is one value; write a mapping of interval, timeout, path\n"},
+
+	/* frontends */
+	{"frontends empty", POOL_OF("[]", "[{name: e, listen: 8001}]"),
+	 "5:14: frontends is empty; write at least one\n"},
+	{"frontends a text", POOL_OF("10.0.0.1:80", "[{name: e, listen: 8001}]"),
+	 "5:14: frontends is one value; write a list such as [\"10.77.0.1:8000\", \"[fd77::1]:8000\"]\n"},
+	{"frontends unquoted", HEAD "pools:\n- name: a\n  frontends:\n  - [fd77::1]\n" ENDPOINT,
+	 "6:5: one of frontends is no text; write it in quotes, as in \"[fd77::1]:8000\"\n"},
+	{"frontends of every wrong kind",
+	 POOL_OF("[\"8000\", \"10.0.0.1\", \"10.0.0.1:0\", \"10.0.0.1/24:80\", \"10.0.0.0/40:80\",\n"
+		 "    \"fd77::1:80\", \"0.0.0.0:80\", \"[::]:81\", \"224.0.0.1:80\", \"[ff02::1]:80\"]",
+		 "[{name: e, listen: 8001}]"),
+	 "5:15: frontends is \"8000\", which is no address and port; " FRONT
+	 "5:23: frontends is \"10.0.0.1\", which is no address and port; " FRONT
+	 "5:35: frontends is \"10.0.0.1:0\", which is no address and port; write a port from 1 to 65535, "
+	 "without leading zeros\n"
+	 "5:49: frontends is \"10.0.0.1/24:80\", which is no address and port; set no bit beyond the "
+	 "prefix length, as in 10.77.0.0/24:8000 or [fd77::/64]:8000\n"
+	 "5:67: frontends is \"10.0.0.0/40:80\", which is no address and port; write a prefix length from "
+	 "0 to 32 (IPv4) or to 128 (IPv6)\n"
+	 "6:5: frontends is \"fd77::1:80\", which is no address and port; write an IPv6 address in "
+	 "brackets, as in [fd77::1]:8000\n"
+	 "6:19: frontends is \"0.0.0.0:80\", which is no address to connect to; for every address write "
+	 "0.0.0.0/0:80\n"
+	 "6:33: frontends is \"[::]:81\", which is no address to connect to; for every address write "
+	 "[::/0]:81\n"
+	 "6:44: frontends is \"224.0.0.1:80\", which no TCP connection can have; "
+	 "write a list such as [\"10.77.0.1:8000\", \"[fd77::1]:8000\"]\n"
+	 "6:60: frontends is \"[ff02::1]:80\", which no TCP connection can have; "
+	 "write a list such as [\"10.77.0.1:8000\", \"[fd77::1]:8000\"]\n"},
+	{"frontends that overlap in one pool",
+	 POOL_OF("[\"10.0.0.0/8:80\", \"10.1.0.1:80\", \"10.1.0.1:81\", \"10.1.0.1:81\"]",
+		 "[{name: e, listen: 8001}]"),
+	 "5:32: frontend 10.1.0.1:80 overlaps 10.0.0.0/8:80 of pool a (line 5); list each address and "
+	 "port once\n"
+	 "5:62: frontend 10.1.0.1:81 overlaps 10.1.0.1:81 of pool a (line 5); list each address and "
+	 "port once\n"},
+	{"frontends that overlap across pools",
+	 POOL
+	 "- name: b\n  frontends:\n  - \"[::/0]:8000\"\n  endpoints: [{name: e, listen: 8002}]\n",
+	 "9:5: frontend [::/0]:8000 overlaps 10.77.0.1:8000 of pool a (line 5); list each address and "
+	 "port once\n"},
+	{"a frontend over its endpoint",
+	 POOL_OF("[\"127.0.0.1:8001\"]", "[{name: e, listen: \"127.0.0.1:8001\"}]"),
+	 "5:15: frontend 127.0.0.1:8001 covers where endpoint a/e (line 6) listens, so that its scrapes "
+	 "would be steered; keep them apart by address or port\n"},
+	{"a frontend over an endpoint that is a port alone",
+	 POOL_OF("[\"10.0.0.1:8001\", \"[::1]:8001\"]", "[{name: e, listen: 8001}]"),
+	 "5:32: frontend [::1]:8001 covers where endpoint a/e (line 6) listens, so that its scrapes "
+	 "would be steered; keep them apart by address or port\n"},
+	{"a frontend over an endpoint's metrics",
+	 POOL_OF("[\"10.0.0.0/8:9000\"]",
+		 "[{name: e, listen: 8001, metrics: \"http://10.1.1.1:9000/m\"}]"),
+	 "5:15: frontend 10.0.0.0/8:9000 covers where endpoint a/e (line 6) has its metrics, so that its "
+	 "scrapes would be steered; keep them apart by address or port\n"},
+	{"a frontend over pintled's own page",
+	 POOL_OF("[\"127.0.0.0/8:9464\"]", "[{name: e, listen: 8001}]"),
+	 "5:15: frontend 127.0.0.0/8:9464 covers node.metrics; keep them apart by address or port\n"},
+	{"a frontend over the DCGM exporter",
+	 POOL_OF("[\"127.0.0.0/8:9400\"]",
+		 "[{name: e, listen: 8001, gpu: {index: 0}}]") "  dcgm: {url: \"http://127.0.0.1:9400/metrics\"}\n",
+	 "5:15: frontend 127.0.0.0/8:9400 covers dcgm.url of pool a; keep them apart by address or "
+	 "port\n"},
+	{"an announced prefix that takes in the world",
+	 POOL_OF("[\"0.0.0.0/0:80\", \"[2000::/3]:81\"]",
+		 "[{name: e, listen: 8001}]") "  announce: true\n",
+	 "5:15: announce would make all of 0.0.0.0/0:80 local to this node; announce prefixes of /8 or "
+	 "longer\n"
+	 "5:31: announce would make all of [2000::/3]:81 local to this node; announce prefixes of /16 or "
+	 "longer\n"},
+
+	/* endpoints */
+	{"endpoints empty", POOL_OF("[\"10.0.0.1:80\"]", "[]"),
+	 "6:14: endpoints is empty; write at least one\n"},
+	{"endpoints without what they need", POOL_OF("[\"10.0.0.1:80\"]", "[{}, e]"),
+	 "6:15: \"name\" is missing in pools[].endpoints[]; add it: 1 to 63 of a-z, 0-9, \"-\" and \".\", "
+	 "beginning with a letter or digit\n"
+	 "6:15: \"listen\" is missing in pools[].endpoints[]; add it: ADDRESS:PORT, [ADDRESS]:PORT or a "
+	 "port alone\n"
+	 "6:19: pools[].endpoints[] is one value; write a mapping: keys with values\n"},
+	{"listen of every wrong kind",
+	 POOL_OF("[\"10.0.0.1:80\"]",
+		 "\n  - {name: a, listen: localhost}\n  - {name: b, listen: 0}\n"
+		 "  - {name: c, listen: \"0.0.0.0:8001\"}\n"
+		 "  - {name: d, listen: {}}\n  - {name: e, listen: ~}\n"
+		 "  - {name: f, listen: \"255.255.255.255:1\"}"),
+	 "7:23: listen is \"localhost\", which is no address and port; " LISTEN
+	 "8:23: listen is \"0\", which is no address and port; write a port from 1 to 65535, without "
+	 "leading zeros\n"
+	 "9:23: listen is \"0.0.0.0:8001\", which is no address to connect to; write the port alone: "
+	 "\"8001\"\n"
+	 "10:23: listen is a mapping; write ADDRESS:PORT, [ADDRESS]:PORT or a port alone\n"
+	 "11:23: listen has no value; write ADDRESS:PORT, [ADDRESS]:PORT or a port alone\n"
+	 "12:23: listen is \"255.255.255.255:1\", which is no address of one host; write ADDRESS:PORT, "
+	 "[ADDRESS]:PORT or a port alone\n"},
+	{"two endpoints that claim one listener",
+	 POOL_OF("[\"10.0.0.1:80\"]", "[{name: a, listen: \"127.0.0.1:8001\"},\n"
+				      "    {name: b, listen: \"[::ffff:127.0.0.1]:8001\"}]"),
+	 "7:23: listen 127.0.0.1:8001 claims the listener of endpoint a/a (line 6, 127.0.0.1:8001); give "
+	 "each endpoint its own\n"},
+	{"a port alone claims every listener on it",
+	 POOL
+	 "- name: b\n  frontends: [\"10.77.0.2:8000\"]\n  endpoints: [{name: x, listen: 8001}]\n",
+	 "9:33: listen 8001 claims the listener of endpoint a/e (line 6, 127.0.0.1:8001); give each "
+	 "endpoint its own\n"},
+	{"an endpoint where pintled listens",
+	 POOL_OF("[\"10.0.0.1:80\"]", "[{name: a, listen: 9464}]"),
+	 "6:33: listen is node.metrics (127.0.0.1:9464), where pintled itself listens; choose another "
+	 "port for one of them\n"},
+	{"metrics that are no URL",
+	 POOL_OF("[\"10.0.0.1:80\"]", "\n  - {name: a, listen: 1, metrics: /metrics}\n"
+				      "  - {name: b, listen: 2, metrics: \"file:///etc/passwd\"}\n"
+				      "  - {name: c, listen: 3, metrics: \"http://\"}\n"
+				      "  - {name: d, listen: 4, metrics: \"http://h:99999/\"}\n"
+				      "  - {name: f, listen: 6, metrics: \"http://a b/\"}"),
+	 "7:35: metrics is \"/metrics\", which is not http:// or https://; write an http:// or https:// "
+	 "URL of at most 1023 bytes\n"
+	 "8:35: metrics is \"file:///etc/passwd\", which is not http:// or https://; write an http:// or "
+	 "https:// URL of at most 1023 bytes\n"
+	 "9:35: metrics is \"http://\", which is no valid URL; write an http:// or "
+	 "https:// URL of at most 1023 bytes\n"
+	 "10:35: metrics is \"http://h:99999/\", which is no valid URL; write an http:// or https:// URL of at most 1023 bytes\n"
+	 "11:35: metrics is \"http://a b/\", which is no valid URL; write "
+	 "an http:// or https:// URL of at most 1023 bytes\n"},
+	{"a gpu without dcgm",
+	 POOL_OF("[\"10.0.0.1:80\"]", "[{name: a, listen: 1, gpu: {index: 0}}]"),
+	 "6:41: gpu of endpoint a has no page to be read from; add dcgm: {url: "
+	 "\"http://127.0.0.1:9400/metrics\"} to the pool\n"},
+	{"a gpu of both keys, of none, and wrong",
+	 POOL_OF("[\"10.0.0.1:80\"]",
+		 "\n  - {name: a, listen: 1, gpu: {index: 0, pod: x}}\n  - {name: b, listen: 2, gpu: {}}\n"
+		 "  - {name: c, listen: 3, gpu: {index: -1}}\n  - {name: d, listen: 4, gpu: {index: 0.5}}\n"
+		 "  - {name: f, listen: 5, gpu: 0}") "  dcgm: {url: \"http://127.0.0.1:9400/metrics\"}\n",
+	 "7:31: gpu of endpoint a has index and pod; write one of them\n"
+	 "8:31: gpu of endpoint b has neither index nor pod; write one of them\n"
+	 "9:39: gpu.index is \"-1\", which is out of range; write a whole number from 0 to 1023\n"
+	 "10:39: gpu.index is \"0.5\", which is not whole; write a whole number from 0 to 1023\n"
+	 "11:31: gpu is one value; write a mapping of index, pod\n"},
+	{"dcgm without a URL",
+	 POOL_OF("[\"10.0.0.1:80\"]",
+		 "[{name: a, listen: 1, gpu: {index: 0}}]") "  dcgm: {interval: 5s}\n",
+	 "7:9: \"url\" is missing in pools[].dcgm; add it: an http:// or https:// URL of at most 1023 "
+	 "bytes\n"},
+
+	/* choices */
+	{"an engine misspelt", POOL "  engine: vlm\n",
+	 "7:11: engine is \"vlm\", which is not known; did you mean vllm?\n"},
+	{"an engine unknown", POOL "  engine: ollama-server\n",
+	 "7:11: engine is \"ollama-server\", which is not known; write one of vllm, sglang, trtllm, "
+	 "triton-trtllm, tgi, llamacpp\n"},
+	{"a mode unknown", POOL "  mode: [off]\n",
+	 "7:9: mode is a list; write one of off, baseline, enforce\n"},
+	{"a failure mode in small letters", POOL "  failureMode: failclose\n",
+	 "7:16: failureMode is \"failclose\", which is not known; did you mean FailClose?\n"},
+	{"announce yes", POOL "  announce: yes\n",
+	 "7:13: announce is \"yes\", which is neither; write true or false\n"},
+	{"announce in quotes", POOL "  announce: \"true\"\n",
+	 "7:13: announce is \"true\", which is text in quotes; write true or false\n"},
+
+	/* durations */
+	{"a duration without unit", POOL "  scrape: {interval: 200}\n",
+	 "7:22: scrape.interval is \"200\", without a unit; write 200 and ms, s, m or h, as in 200ms\n"},
+	{"durations of every wrong kind",
+	 POOL "  scrape: {interval: 200us, timeout: 1 s}\n  stickiness: {ttl: -1s}\n"
+	      "  saturation: {staleness: fast}\n",
+	 "7:22: scrape.interval is \"200us\", with a unit that is not known; " DURATION
+	 "7:38: scrape.timeout is \"1 s\", with a unit that is not known; " DURATION
+	 "8:21: stickiness.ttl is \"-1s\", which is out of range; write a duration from 0s to 720h, in "
+	 "ms, s, m or h\n"
+	 "9:27: saturation.staleness is \"fast\", which is no duration; " DURATION},
+	{"durations out of range",
+	 POOL "  scrape: {interval: 1ms, timeout: 61m}\n  saturation: {staleness: 1e300h}\n",
+	 "7:22: scrape.interval is \"1ms\", which is out of range; " DURATION
+	 "7:36: scrape.timeout is \"61m\", which is out of range; " DURATION
+	 "8:27: saturation.staleness is \"1e300h\", which is out of range; " DURATION},
+	{"durations that are no number", POOL "  scrape: {interval: nan, timeout: inf}\n",
+	 "7:22: scrape.interval is \"nan\", which is not finite; " DURATION
+	 "7:36: scrape.timeout is \"inf\", which is not finite; " DURATION},
+
+	/* numbers */
+	{"numbers that are not finite",
+	 POOL "  weights: {queue: .nan, kvCache: -.inf, running: NaN, gpu: Infinity}\n",
+	 "7:20: weights.queue is \".nan\", which is not finite; " WEIGHT
+	 "7:35: weights.kvCache is \"-.inf\", which is not finite; " WEIGHT
+	 "7:51: weights.running is \"NaN\", which is not finite; " WEIGHT
+	 "7:61: weights.gpu is \"Infinity\", which is not finite; " WEIGHT},
+	{"numbers out of range",
+	 POOL "  weights: {queue: -1, kvCache: 1001, running: 1e999}\n"
+	      "  saturation: {queueDepth: 0, kvCache: 1.01}\n",
+	 "7:20: weights.queue is \"-1\", which is out of range; " WEIGHT
+	 "7:33: weights.kvCache is \"1001\", which is out of range; " WEIGHT
+	 "7:48: weights.running is \"1e999\", which is out of range; " WEIGHT
+	 "8:28: saturation.queueDepth is \"0\", which is out of range; write a number from 1 to 1000000\n"
+	 "8:40: saturation.kvCache is \"1.01\", which is out of range; write a number from 0.01 to 1\n"},
+	{"numbers of another notation",
+	 POOL "  weights: {queue: 0x10, kvCache: 1_000, running: 010, gpu: \"1\"}\n"
+	      "  stickiness: {maxExtraLoad: 1e}\n  saturation: {queueDepth: five, kvCache: 80%}\n",
+	 "7:20: weights.queue is \"0x10\", which is no number; " WEIGHT
+	 "7:35: weights.kvCache is \"1_000\", which is no number; " WEIGHT
+	 "7:51: weights.running is \"010\", which is no number; " WEIGHT
+	 "7:61: weights.gpu is \"1\", which is text in quotes; " WEIGHT
+	 "8:30: stickiness.maxExtraLoad is \"1e\", which is no number; write a number from 0 to 1000000\n"
+	 "9:28: saturation.queueDepth is \"five\", which is no number; write a number from 1 to 1000000\n"
+	 "9:43: saturation.kvCache is \"80%\", which is no number; write a number from 0.01 to 1\n"},
+
+	/* session keys */
+	{"a session key unknown", POOL "  stickiness: {key: header, group: source24}\n",
+	 "7:21: stickiness.key is \"header\", which is not known; " SESSION
+	 "7:36: stickiness.group is \"source24\", which has no prefix length where one should be; " SESSION},
+	{"prefix lengths that cannot be",
+	 POOL "  stickiness: {key: source/33, group: source/24/129}\n",
+	 "7:21: stickiness.key is \"source/33\", which is out of range; write V4BITS from 0 to 32, and "
+	 "V6BITS from 0 to 128\n"
+	 "7:39: stickiness.group is \"source/24/129\", which is out of range; write V4BITS from 0 to 32, "
+	 "and V6BITS from 0 to 128\n"},
+	{"prefix lengths that are none",
+	 POOL "  stickiness: {key: source/, group: source/24/64/1}\n",
+	 "7:21: stickiness.key is \"source/\", which has no prefix length where one should be; " SESSION
+	 "7:37: stickiness.group is \"source/24/64/1\", which has no prefix length where one should be; " SESSION},
+
+	/* the metrics' path */
+	{"a path that is none", POOL "  scrape: {path: metrics}\n",
+	 "7:18: scrape.path is \"metrics\", which does not begin with /; write a URL's path, from / on, of "
+	 "at most 255 bytes\n"},
+	{"a path with a space", POOL "  scrape: {path: /me trics}\n",
+	 "7:18: scrape.path is \"/me trics\", which is no valid URL; write "
+	 "a URL's path, from / on, of at most 255 bytes\n"},
+
+	/* several at once, errors and warnings, in the order of the file */
+	{"all at once, in the order of the file",
+	 HEAD "node: {metrics: x}\npools:\n- weights: {running: 0, queue: x}\n  name: B\n"
+	      "  endpoints: [{name: e, listen: x}]\n",
+	 "3:17: node.metrics is \"x\", which is no address and port; write ADDRESS:PORT, [ADDRESS]:PORT "
+	 "or off\n"
+	 "5:3: \"frontends\" is missing in pools[]; add it: a list such as [\"10.77.0.1:8000\", "
+	 "\"[fd77::1]:8000\"]\n"
+	 "5:22: warning: with weights.running 0, connections opened since a scrape weigh nothing, and "
+	 "bursts herd; the default is 1\n"
+	 "5:32: weights.queue is \"x\", which is no number; " WEIGHT
+	 "6:9: name is \"B\", with a character that a name cannot have there; " NAME_RULE
+	 "7:33: listen is \"x\", which is no address and port; " LISTEN},
+
+	/* warnings alone: the file loads */
+	{"warning: weights.running 0", POOL "  weights: {running: 0}\n",
+	 "7:22: warning: with weights.running 0, connections opened since a scrape weigh nothing, and "
+	 "bursts herd; the default is 1\n"},
+	{"warning: a ttl of 0", POOL "  stickiness: {ttl: 0s}\n",
+	 "7:21: warning: with stickiness.ttl 0 every binding is forgotten at once; write key: none if that "
+	 "is meant\n"},
+	{"warning: scores always too old", POOL "  scrape: {interval: 5s}\n",
+	 "4:3: warning: saturation.staleness is shorter than scrape.interval: scores are too old most of "
+	 "the time; make it several intervals\n"},
+	{"warning: a time-out beyond staleness", POOL "  scrape: {timeout: 3s}\n",
+	 "7:21: warning: scrape.timeout is longer than saturation.staleness: a score is too old before a "
+	 "slow page counts as a failure; make it shorter\n"},
+	{"warning: no endpoint for IPv6 clients",
+	 POOL_OF("[\"10.0.0.1:80\", \"[fd77::1]:80\"]", "[{name: e, listen: \"127.0.0.1:8001\"}]"),
+	 "5:30: warning: frontend [fd77::1]:80 is IPv6, but no endpoint of pool a can take such clients; "
+	 "have the servers listen on [::] and write their ports alone\n"},
+	{"warning: no endpoint for IPv4 clients",
+	 POOL_OF("[\"10.0.0.1:80\", \"[fd77::1]:80\"]", "[{name: e, listen: \"[::1]:8001\"}]"),
+	 "5:15: warning: frontend 10.0.0.1:80 is IPv4, but no endpoint of pool a can take such clients; "
+	 "have the servers listen on [::] and write their ports alone\n"},
+	{"warning: a GPU weight, and no GPU", POOL "  weights: {gpu: 1}\n",
+	 "7:18: warning: weights.gpu has no effect, since no endpoint names its gpu; give them gpu: "
+	 "{index: 0}\n"},
+	{"warning: DCGM, and no GPU", POOL "  dcgm: {url: \"http://127.0.0.1:9400/metrics\"}\n",
+	 "7:9: warning: dcgm is read for nothing; give endpoints their gpu: {index: 0}\n"},
+};
+
+static void refuse(void **state)
+{
+	const struct refusal *refusal = *state;
+	_cleanup_told_ struct told t = {0};
+	_cleanup_config_ struct config *c = NULL;
+	int err = parse_bytes(&t, refusal->text, strlen(refusal->text), &c);
+
+	assert_string_equal(t.text, refusal->messages);
+	assert_int_equal(err, t.errors ? -EINVAL : 0);
+	assert_true(t.errors ? !c : !!c);
+}
+
+/* ---- what loads ------------------------------------------------------------ */
+
+static void minimal_has_the_defaults(void **state)
+{
+	_cleanup_config_ struct config *c = load_text(POOL);
+	const struct config_pool *p = &c->pools[0];
+	const struct config_endpoint *e = &p->endpoints[0];
+
+	(void)state;
+	assert_string_equal(c->path, "test.yaml");
+	assert_string_equal(c->bpffs, "/sys/fs/bpf/pintle");
+	assert_string_equal(c->netns, "/proc/self/ns/net");
+	assert_null(c->cgroup);
+	assert_string_equal(c->metrics, "127.0.0.1:9464");
+	assert_null(c->group);
+	assert_int_equal(c->pool_count, 1);
+
+	assert_string_equal(p->name, "a");
+	assert_string_equal(p->engine, "vllm");
+	assert_int_equal(p->frontend_count, 1);
+	assert_int_equal(p->frontends[0].port, 8000);
+	assert_false(p->announce);
+	assert_int_equal(p->mode, PINTLE_MODE_ENFORCE);
+	assert_int_equal(p->failure_mode, PINTLE_FAIL_OPEN);
+	assert_int_equal(p->scrape.interval_ns, 200 * NSEC_PER_MSEC);
+	assert_int_equal(p->scrape.timeout_ns, NSEC_PER_SEC);
+	assert_string_equal(p->scrape.path, "/metrics");
+	assert_int_equal(p->stickiness.key_kind, PINTLE_KEY_SOURCE);
+	assert_int_equal(p->stickiness.key_bits_v4, 32);
+	assert_int_equal(p->stickiness.key_bits_v6, 128);
+	assert_int_equal(p->stickiness.group_kind, PINTLE_KEY_NONE);
+	assert_int_equal(p->stickiness.ttl_ns, 300 * NSEC_PER_SEC);
+	assert_true(p->stickiness.max_extra_load == 8);
+	assert_true(p->weights.queue == 2 && p->weights.kv_cache == 2 && p->weights.running == 1 &&
+		    p->weights.gpu == 0);
+	assert_true(p->saturation.queue_depth == 5 && p->saturation.kv_cache == 0.8);
+	assert_int_equal(p->saturation.staleness_ns, 2 * NSEC_PER_SEC);
+	assert_null(p->dcgm_url);
+	assert_int_equal(p->line, 4);
+
+	assert_int_equal(p->endpoint_count, 1);
+	assert_string_equal(e->name, "e");
+	assert_int_equal(e->listen.port, 8001);
+	assert_string_equal(e->metrics_url, "http://127.0.0.1:8001/metrics");
+	assert_false(e->metrics_fallback_v6);
+	assert_int_equal(e->gpu_index, -1);
+	assert_null(e->gpu_pod);
+	assert_int_equal(e->line, 6);
+}
+
+static const char all_keys[] =
+	HEAD "node:\n"
+	     "  bpffs: /run/pintle/bpf\n"
+	     "  netns: /run/netns/blue\n"
+	     "  cgroup: /sys/fs/cgroup/serving\n"
+	     "  metrics: \"[::]:9465\"\n"
+	     "  group: pintle\n"
+	     "pools:\n"
+	     "- name: one\n"
+	     "  engine: triton-trtllm\n"
+	     "  frontends: [10.77.0.0/24:8000, \"[fd77::/64]:8000\"]\n"
+	     "  announce: true\n"
+	     "  mode: off\n"
+	     "  failureMode: FailClose\n"
+	     "  endpoints:\n"
+	     "  - {name: a, listen: \"[::1]:8001\", gpu: {index: 3}}\n"
+	     "  - {name: b, listen: 8002, gpu: {pod: vllm-0}}\n"
+	     "  - {name: c, listen: '8003', metrics: https://example.test/m}\n"
+	     "  scrape: {interval: 0.5s, timeout: 1.5e3ms, path: /stats?all=1}\n"
+	     "  stickiness: {key: source/24, group: source/16/48, ttl: 2h,\n"
+	     "    maxExtraLoad: 2.5}\n"
+	     "  weights: {queue: +3, kvCache: .5, running: 1e-1, gpu: 4}\n"
+	     "  saturation: {queueDepth: 10, kvCache: 1, staleness: 1m}\n"
+	     "  dcgm: {url: \"http://127.0.0.1:9400/metrics\", interval: 10s}\n"
+	     "- name: two.b-1\n"
+	     "  mode: baseline\n"
+	     "  frontends: [\"10.78.0.1:8000\"]\n"
+	     "  endpoints: [{name: a, listen: \"10.0.0.9:8001\"}]\n"
+	     "  stickiness: {key: none, group: source/24}\n";
+
+static void every_key_is_read(void **state)
+{
+	_cleanup_config_ struct config *c = load_text(all_keys);
+	const struct config_pool *p = &c->pools[0], *two = &c->pools[1];
+	char text[ADDR_TEXT_SIZE];
+
+	(void)state;
+	assert_string_equal(c->bpffs, "/run/pintle/bpf");
+	assert_string_equal(c->netns, "/run/netns/blue");
+	assert_string_equal(c->cgroup, "/sys/fs/cgroup/serving");
+	assert_string_equal(c->metrics, "[::]:9465");
+	assert_string_equal(c->group, "pintle");
+	assert_int_equal(c->pool_count, 2);
+
+	assert_string_equal(p->engine, "triton-trtllm");
+	assert_int_equal(p->frontend_count, 2);
+	assert_string_equal(addr_format_frontend(&p->frontends[0], text), "10.77.0.0/24:8000");
+	assert_string_equal(addr_format_frontend(&p->frontends[1], text), "[fd77::/64]:8000");
+	assert_true(p->announce);
+	assert_int_equal(p->mode, PINTLE_MODE_OFF);
+	assert_int_equal(p->failure_mode, PINTLE_FAIL_CLOSE);
+	assert_int_equal(p->endpoint_count, 3);
+	assert_int_equal(p->endpoints[0].gpu_index, 3);
+	assert_null(p->endpoints[0].gpu_pod);
+	assert_string_equal(p->endpoints[0].metrics_url, "http://[::1]:8001/stats?all=1");
+	assert_int_equal(p->endpoints[1].gpu_index, -1);
+	assert_string_equal(p->endpoints[1].gpu_pod, "vllm-0");
+	assert_true(p->endpoints[1].listen.any_ip && p->endpoints[1].metrics_fallback_v6);
+	assert_string_equal(p->endpoints[1].metrics_url, "http://127.0.0.1:8002/stats?all=1");
+	assert_true(p->endpoints[2].listen.any_ip && !p->endpoints[2].metrics_fallback_v6);
+	assert_string_equal(p->endpoints[2].metrics_url, "https://example.test/m");
+	assert_int_equal(p->scrape.interval_ns, 500 * NSEC_PER_MSEC);
+	assert_int_equal(p->scrape.timeout_ns, 1500 * NSEC_PER_MSEC);
+	assert_int_equal(p->stickiness.key_bits_v4, 24);
+	assert_int_equal(p->stickiness.key_bits_v6, 128);
+	assert_int_equal(p->stickiness.group_kind, PINTLE_KEY_SOURCE);
+	assert_int_equal(p->stickiness.group_bits_v4, 16);
+	assert_int_equal(p->stickiness.group_bits_v6, 48);
+	assert_int_equal(p->stickiness.ttl_ns, 7200 * NSEC_PER_SEC);
+	assert_true(p->stickiness.max_extra_load == 2.5);
+	assert_true(p->weights.queue == 3 && p->weights.kv_cache == 0.5 &&
+		    p->weights.running == 0.1 && p->weights.gpu == 4);
+	assert_true(p->saturation.queue_depth == 10 && p->saturation.kv_cache == 1);
+	assert_int_equal(p->saturation.staleness_ns, 60 * NSEC_PER_SEC);
+	assert_string_equal(p->dcgm_url, "http://127.0.0.1:9400/metrics");
+	assert_int_equal(p->dcgm_interval_ns, 10 * NSEC_PER_SEC);
+
+	assert_string_equal(two->name, "two.b-1");
+	assert_int_equal(two->mode, PINTLE_MODE_BASELINE);
+	assert_int_equal(two->stickiness.key_kind, PINTLE_KEY_NONE);
+	assert_int_equal(two->stickiness.group_bits_v4, 24);
+	assert_int_equal(two->stickiness.group_bits_v6, 64); /* as documented, not 128 */
+	assert_int_equal(two->dcgm_interval_ns, 5 * NSEC_PER_SEC);
+}
+
+static void metrics_off(void **state)
+{
+	_cleanup_config_ struct config *c = load_text(POOL "node: {metrics: off}\n");
+
+	(void)state;
+	assert_null(c->metrics);
+}
+
+static void unlike_listeners_live_together(void **state)
+{
+	_cleanup_config_ struct config *c = load_text(POOL_OF(
+		"[\"10.0.0.1:8001\", \"10.0.0.1:8002\"]",
+		"[{name: a, listen: \"127.0.0.1:8001\"}, {name: b, listen: \"127.0.0.2:8001\"},\n"
+		"    {name: c, listen: 8002}, {name: d, listen: \"[::1]:8001\"}]"));
+
+	(void)state;
+	assert_int_equal(c->pools[0].endpoint_count, 4);
+}
+
+/* ---- sizes ----------------------------------------------------------------- */
+
+static void free_stream_text(char **text)
+{
+	free(*text);
+}
+
+static void write_pools(FILE *f, int pools, int endpoints_each)
+{
+	fputs(HEAD "pools:\n", f);
+	for (int p = 0; p < pools; p++) {
+		fprintf(f, "- name: p%d\n  frontends: [\"10.0.0.1:%d\"]\n  endpoints:\n", p, p + 1);
+		for (int e = 0; e < endpoints_each; e++)
+			fprintf(f, "  - {name: e%d, listen: \"10.1.%d.%d:%d\"}\n", e, e / 250,
+				e % 250 + 1, p + 1);
+	}
+}
+
+static void expect_sized(int pools, int endpoints_each, const char *messages)
+{
+	_cleanup_(free_stream_text) char *text = NULL;
+	_cleanup_told_ struct told t = {0};
+	_cleanup_config_ struct config *c = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+	int err;
+
+	write_pools(f, pools, endpoints_each);
+	fclose(f);
+	err = parse_bytes(&t, text, size, &c);
+	assert_string_equal(t.text, messages);
+	assert_int_equal(err, messages[0] ? -EINVAL : 0);
+	if (c)
+		assert_int_equal(c->pool_count, pools);
+}
+
+static void as_many_as_the_maps_hold(void **state)
+{
+	(void)state;
+	expect_sized(PINTLE_MAX_POOLS, PINTLE_MAX_ENDPOINTS / PINTLE_MAX_POOLS, "");
+	expect_sized(1, PINTLE_MAX_ENDPOINTS, "");
+}
+
+static void too_many_pools(void **state)
+{
+	(void)state;
+	expect_sized(PINTLE_MAX_POOLS + 2, 1,
+		     "260:3: pools: more than 64 in the file; take some out\n");
+}
+
+static void too_many_endpoints(void **state)
+{
+	(void)state;
+	expect_sized(1, PINTLE_MAX_ENDPOINTS + 1,
+		     "1031:5: endpoints: more than 1024 in the file; take some out\n");
+	expect_sized(2, PINTLE_MAX_ENDPOINTS / 2 + 1,
+		     "1034:5: endpoints: more than 1024 in the file; take some out\n");
+}
+
+static void too_many_frontends(void **state)
+{
+	_cleanup_(free_stream_text) char *text = NULL;
+	_cleanup_told_ struct told t = {0};
+	struct config *c = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	(void)state;
+	fputs(HEAD "pools:\n- name: a\n" ENDPOINT "  frontends:\n", f);
+	for (int i = 0; i < CONFIG_MAX_FRONTENDS + 3; i++)
+		fprintf(f, "  - 10.0.%d.%d:80\n", i / 250, i % 250 + 1);
+	fclose(f);
+	assert_int_equal(parse_bytes(&t, text, size, &c), -EINVAL);
+	assert_string_equal(t.text,
+			    "1031:5: frontends: more than 1024 in the file; take some out\n");
+}
+
+static void expect_repeated(const char *head, const char *each, size_t times, const char *message)
+{
+	_cleanup_(free_stream_text) char *text = NULL;
+	_cleanup_told_ struct told t = {0};
+	struct config *c = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	fputs(head, f);
+	for (size_t i = 0; i < times; i++)
+		fputs(each, f);
+	fclose(f);
+	assert_int_equal(parse_bytes(&t, text, size, &c), -EINVAL);
+	if (!strstr(t.text, message))
+		fail_msg("want \"%s\" in:\n%.2000s", message, t.text);
+}
+
+static void huge_files_end_soon(void **state)
+{
+	(void)state;
+	expect_repeated("", "# padding\n", 120000,
+			"1:1: the file is larger than 1 MiB; take some out");
+	expect_repeated("", "[", 1000000, "1:17: nested more than 16 deep");
+	expect_repeated("a: [", "x,", 500000,
+			"the file holds more than 65536 values; take some out");
+	expect_repeated("", "b: 1\n", 30000,
+			"too many messages to show more; mend these and check again");
+	expect_repeated("", "? ", 500000, "nested more than 16 deep");
+}
+
+/* ---- files ----------------------------------------------------------------- */
+
+/* The repository's top, from where this program lies: build/tests/unit/. */
+static FILE *open_source(const char *path)
+{
+	char self[PATH_MAX], whole[PATH_MAX + 64];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	FILE *f;
+
+	assert_true(n > 0);
+	self[n] = '\0';
+	snprintf(whole, sizeof(whole), "%s/../../../%s", dirname(self), path);
+	f = fopen(whole, "re");
+	if (!f)
+		fail_msg("%s: %s", whole, strerror(errno));
+	return f;
+}
+
+static char *read_source(const char *path)
+{
+	_cleanup_fclose_ FILE *f = open_source(path);
+	char *text = calloc(1, 1 << 20);
+
+	assert_non_null(text);
+	assert_true(fread(text, 1, (1 << 20) - 1, f) > 0);
+	return text;
+}
+
+static void sample_loads_as_it_stands(void **state)
+{
+	_cleanup_free_ char *text = read_source("tests/data/config/sample.yaml");
+	_cleanup_config_ struct config *c = load_text(text);
+	const struct config_pool *p = &c->pools[0];
+
+	(void)state;
+	assert_string_equal(p->name, "llama-8b");
+	assert_int_equal(p->endpoint_count, 3);
+	assert_string_equal(p->endpoints[1].metrics_url, "http://127.0.0.1:8002/metrics");
+	assert_string_equal(p->endpoints[2].metrics_url, "http://127.0.0.1:9003/metrics");
+	assert_true(p->endpoints[2].listen.any_ip);
+	assert_true(p->announce);
+}
+
+static void documentation_holds_the_sample(void **state)
+{
+	_cleanup_free_ char *sample = read_source("tests/data/config/sample.yaml");
+	_cleanup_free_ char *page = read_source("docs/configuration.md");
+
+	(void)state;
+	assert_non_null(strstr(page, sample));
+}
+
+static void documentation_is_the_table(void **state)
+{
+	static const char begin[] = "<!-- reference: begin -->\n",
+			  end[] = "<!-- reference: end -->";
+	_cleanup_free_ char *page = read_source("docs/configuration.md");
+	_cleanup_(free_stream_text) char *reference = NULL;
+	char *from = strstr(page, begin), *to = strstr(page, end);
+	size_t size;
+	FILE *f = open_memstream(&reference, &size);
+
+	(void)state;
+	assert_true(from && to && from < to);
+	*to = '\0';
+	config_write_reference(f);
+	fclose(f);
+	assert_string_equal(from + strlen(begin), reference);
+}
+
+static void never_called(void *arg, const char *file, int line, int column, const char *message)
+{
+	(void)arg;
+	fail_msg("%s:%d:%d: %s", file, line, column, message);
+}
+
+static void count_error(void *arg, const char *file, int line, int column, const char *message)
+{
+	(void)file;
+	assert_int_equal(line, 1);
+	assert_int_equal(column, 1);
+	*(const char **)arg = strstr(message, "cannot be read: ") ? strdup(message) : NULL;
+}
+
+static void files_that_cannot_be_read(void **state)
+{
+	char *message = NULL;
+	struct config_sink sink = {count_error, never_called, &message};
+	struct config *c = NULL;
+
+	(void)state;
+	assert_int_equal(config_load("/nonexistent/pintle.yaml", &sink, &c), -ENOENT);
+	assert_string_equal(message, "cannot be read: No such file or directory; name a "
+				     "configuration file that can");
+	free(message);
+	assert_int_equal(config_load("/", &sink, &c), -EISDIR);
+	assert_string_equal(message,
+			    "cannot be read: Is a directory; name a configuration file that can");
+	free(message);
+	assert_null(c);
+}
+
+static void files_that_load(void **state)
+{
+	char path[] = "/tmp/pintle-test-config.XXXXXX";
+	struct config_sink sink = {never_called, never_called, NULL};
+	int fd = mkstemp(path);
+	_cleanup_config_ struct config *c = NULL;
+	ssize_t written;
+	int err;
+
+	(void)state;
+	assert_true(fd >= 0);
+	written = write(fd, all_keys, strlen(all_keys));
+	close(fd);
+	err = config_load(path, &sink, &c);
+	unlink(path);
+	assert_int_equal(written, strlen(all_keys));
+	assert_int_equal(err, 0);
+	assert_string_equal(c->path, path);
+}
+
+static void names_both_ways(void **state)
+{
+	uint32_t value = 77;
+
+	(void)state;
+	for (uint32_t i = 0; i < PINTLE_MODE_COUNT; i++) {
+		assert_int_equal(mode_parse(mode_name(i), &value), 0);
+		assert_int_equal(value, i);
+	}
+	for (uint32_t i = 0; i < PINTLE_OUTCOME_COUNT; i++) {
+		assert_int_equal(outcome_parse(outcome_name(i), &value), 0);
+		assert_int_equal(value, i);
+	}
+	value = 77;
+	assert_int_equal(mode_parse("Off", &value), -EINVAL);
+	assert_int_equal(outcome_parse("", &value), -EINVAL);
+	assert_int_equal(value, 77);
+	assert_string_equal(mode_name(PINTLE_MODE_COUNT), "unknown");
+	assert_string_equal(outcome_name(UINT32_MAX), "unknown");
+	assert_string_equal(mode_help(UINT32_MAX), "");
+	assert_string_equal(outcome_name(PINTLE_OUTCOME_LEAST_LOADED), "least_loaded");
+}
+
+int main(void)
+{
+	static const struct CMUnitTest others[] = {
+		cmocka_unit_test(minimal_has_the_defaults),
+		cmocka_unit_test(every_key_is_read),
+		cmocka_unit_test(metrics_off),
+		cmocka_unit_test(unlike_listeners_live_together),
+		cmocka_unit_test(as_many_as_the_maps_hold),
+		cmocka_unit_test(too_many_pools),
+		cmocka_unit_test(too_many_endpoints),
+		cmocka_unit_test(too_many_frontends),
+		cmocka_unit_test(huge_files_end_soon),
+		cmocka_unit_test(sample_loads_as_it_stands),
+		cmocka_unit_test(documentation_holds_the_sample),
+		cmocka_unit_test(documentation_is_the_table),
+		cmocka_unit_test(files_that_cannot_be_read),
+		cmocka_unit_test(files_that_load),
+		cmocka_unit_test(names_both_ways),
+	};
+	struct CMUnitTest tests[ARRAY_SIZE(refusals) + ARRAY_SIZE(others)] = {0};
+
+	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
+		tests[i] = (struct CMUnitTest){.name = refusals[i].name,
+					       .test_func = refuse,
+					       .initial_state = (void *)&refusals[i]};
+	memcpy(tests + ARRAY_SIZE(refusals), others, sizeof(others));
+	return cmocka_run_group_tests_name("config", tests, NULL, NULL);
+}
