@@ -14,15 +14,16 @@ METRICS = "127.0.0.1:9464"
 class Daemon:
     """pintled in the node's network namespace."""
 
-    def __init__(self, node, config, *, arguments=(), netns=None, wait=True, wrapper=()):
+    def __init__(self, node, config, *, binary=BUILD / "pintled", netns=None, wait=True, wrapper=(),
+                 env=None):
         self.node = node
         self.config = config
         self.number = len(node.daemons)
         self.netns = netns or node.netns
         self.log_path = node.dir / f"pintled-{self.number}.log"
         self.stopped = False
-        argv = [*wrapper, BUILD / "pintled", "--config", config, "--log-level", "debug", *arguments]
-        self.process = node.popen(argv, netns=self.netns, log=self.log_path.name)
+        argv = [*wrapper, binary, "--config", config, "--log-level", "debug"]
+        self.process = node.popen(argv, netns=self.netns, log=self.log_path.name, env=env)
         node.daemons.append(self)
         if wait:
             self.wait_ready()

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CLI against real pins: nouns, verbs, and that they need no daemon."""
+import json
+import os
+import subprocess
+
+from clients import FRONTEND, source
+from harness import case
+from kernel import BUILD, Skip, wait_for
+
+ENDPOINT_KEYS = {
+    "pool", "name", "address", "state", "waiting", "running", "kv_cache", "gpu", "age_seconds",
+    "load", "in_flight", "direct", "share",
+}
+NOUNS = ("status", "pools", "endpoints", "sessions", "stats", "version")
+
+
+@case(each=NOUNS)
+def test_nouns_are_json(node, noun):
+    """Each noun prints an array of objects with snake_case keys; with and without a daemon."""
+    daemon = node.steer(node.servers(2))
+    node.ask(FRONTEND["v4"])
+    for _ in range(2):
+        rows = node.cli(noun)
+        assert isinstance(rows, list) and rows and all(isinstance(r, dict) for r in rows), rows
+        for row in rows:
+            for key in row:
+                assert key == key.lower() and " " not in key and "-" not in key, key
+        assert node.pintle(noun).stdout.strip()
+        daemon.kill()
+
+
+def test_endpoint_keys(node):
+    """`endpoints` has the keys that it is documented to have."""
+    node.steer(node.servers(2))
+    held = node.hold(FRONTEND["v4"], 4)
+    rows = node.cli("endpoints")
+    for row in rows:
+        assert ENDPOINT_KEYS <= set(row), ENDPOINT_KEYS - set(row)
+    assert [r["pool"] for r in rows] == ["pool", "pool"]
+    assert abs(sum(r["share"] for r in rows) - 1) < 0.01, rows
+    for c, _ in held:
+        c.close()
+
+
+def test_options_stand_anywhere(node):
+    """Options may come before or after the noun; the environment names the directory, too."""
+    node.steer(node.servers(1))
+    binary = BUILD / "pintle"
+    forms = [
+        [binary, "--bpffs", node.bpffs, "-o", "json", "endpoints"],
+        [binary, "endpoints", "-o", "json", "--bpffs", node.bpffs],
+        [binary, "-o", "json", "endpoints", "--bpffs", node.bpffs],
+    ]
+    said = {json.loads(node.run(*f).stdout)[0]["name"] for f in forms}
+    said.add(json.loads(node.run(binary, "endpoints", "-o", "json",
+                                 env={"PINTLE_BPFFS": str(node.bpffs)}).stdout)[0]["name"])
+    assert said == {"s0"}
+
+
+def test_nothing_attached(node):
+    """Without pins it says that nothing runs here, and exits with an error."""
+    result = node.pintle("status", check=False)
+    assert result.returncode != 0 and str(node.bpffs) in result.stderr, result
+
+
+def test_wrong_words(node):
+    """An unknown noun, endpoint or mode is told, with what would be right."""
+    node.steer(node.servers(1))
+    for words, hint in (
+        (["nosuch"], "status"), (["mode", "pool", "fast"], "enforce"), (["mode", "nosuch", "off"], "nosuch"),
+        (["drain", "nosuch"], "nosuch"), (["drain"], "drain"), (["unbind"], "unbind"),
+    ):
+        result = node.pintle(*words, check=False)
+        assert result.returncode != 0 and hint in result.stderr, (words, result)
+
+
+def test_status(node):
+    """status: the daemon is alive, or is not; the mode; decisions per outcome."""
+    daemon = node.steer(node.servers(2))
+    node.spread(FRONTEND["v4"], 5)
+    text = node.pintle("status").stdout
+    assert "enforce" in text and "least_loaded" in text and str(daemon.pid) in text, text
+    daemon.kill()
+    after = wait_for(lambda: node.pintle("status").stdout)
+    assert "enforce" in after
+
+
+def test_sessions_and_unbind(node):
+    """Bindings are listed by client; unbind forgets one, or a pool's all."""
+    node.steer(node.servers(2))
+    for i in (1, 2, 3):
+        node.ask(FRONTEND["v4"], source(i))
+    rows = node.cli("sessions", "--pool", "pool")
+    assert len(rows) == 3, rows
+    text = json.dumps(rows)
+    assert all(source(i) in text for i in (1, 2, 3)), rows
+    node.pintle("unbind", source(2))
+    rows = node.cli("sessions")
+    assert len(rows) == 2 and source(2) not in json.dumps(rows), rows
+    node.ask(FRONTEND["v4"], source(2))
+    assert node.decisions() == {"least_loaded": 4}
+    node.pintle("unbind", "--pool", "pool")
+    assert node.cli("sessions") == []
+
+
+def test_verbs_survive(node):
+    """What a verb changed survives reload, restart and the daemon's death; reset takes it back."""
+    servers = node.servers(2)
+    daemon = node.steer(servers)
+    node.pintle("drain", "pool/s0")
+    node.pintle("mode", "pool", "baseline")
+
+    def holds():
+        assert node.spread(FRONTEND["v4"], 10) == {"s1": 10}
+        assert set(node.decisions()) == {"random"}, node.decisions()
+        text = node.pintle("status").stdout
+        assert "s0" in text and "baseline" in text, text
+        return True
+
+    assert holds()
+    daemon.reload(node.config(node.pool(servers, stickiness={"ttl": "100s"})))
+    wait_for(lambda: daemon.log().lower().count("reload") >= 1)
+    assert holds()
+    daemon.stop()
+    assert holds()
+    daemon = node.steer(servers)
+    assert holds()
+    node.pintle("reset")
+    wait_for(lambda: node.spread(FRONTEND["v4"], 10)["s0"] > 0)
+    assert "drain" not in node.pintle("status").stdout
+
+
+def test_enable_and_disable(node):
+    """enable is enforce, disable is off."""
+    node.steer(node.servers(1))
+    said = node.pintle("disable", "pool")
+    assert "off" in json.dumps(node.cli("pools"))
+    # Nobody but Pintle answers the announced frontend: the user is told.
+    assert (said.stdout + said.stderr).strip()
+    node.pintle("enable", "pool")
+    assert node.ask(FRONTEND["v4"]) == "s0"
+
+
+def test_check(node):
+    """`check` says what is wrong without touching anything; warnings leave the status at 0."""
+    good = node.write("good.yaml", node.config(node.pool([{"name": "a", "listen": "8001"}])))
+    assert node.pintle("check", good).returncode == 0
+    v4_only = node.write("warn.yaml", node.config(node.pool([{"name": "a", "listen": "127.0.0.1:8001"}])))
+    warned = node.pintle("check", v4_only)
+    assert warned.returncode == 0 and "warning" in warned.stderr, warned
+    bad = node.write("bad.yaml", good.read_text().replace("endpoints:", "endpionts:"))
+    result = node.pintle("check", bad, check=False)
+    assert result.returncode == 2 and f"{bad}:" in result.stderr and "endpoints" in result.stderr, result
+    assert list(node.bpf_mount.iterdir()) == []
+
+
+def test_doctor(node):
+    """`doctor` has a line for each thing it looked at; its exit status says whether all is well."""
+    node.steer(node.servers(1))
+    result = node.pintle("doctor", check=False)
+    lines = result.stdout.splitlines()
+    assert len(lines) >= 6, result
+    assert "cgroup" in result.stdout and "bpf" in result.stdout, result.stdout
+    rows = json.loads(node.pintle("doctor", "-o", "json", check=False).stdout)
+    assert len(rows) >= 6 and all(isinstance(r, dict) for r in rows)
+
+
+def test_doctor_names_other_programs(node):
+    """Another sockops program on the same cgroup is named."""
+    node.steer(node.servers(1))
+    text = node.pintle("doctor", check=False).stdout
+    assert "sockops" in text or "sock_ops" in text, text
+
+
+@case(each=("status", "endpoints", "mode", "drain", "unbind", "check", "doctor", "events"))
+def test_help(node, word):
+    """--help for each word, on stdout."""
+    result = node.run(BUILD / "pintle", word, "--help")
+    assert word in result.stdout, result
+
+
+def test_group_may_read(node):
+    """Members of the configured group run the nouns, without any capability; not events."""
+    servers = node.servers(2)
+    node.daemon(node.config(node.pool(servers), group="games"))
+    node.ask(FRONTEND["v4"])
+    os.chmod(node.bpf_mount, 0o755)
+    # The programs may lie where others cannot reach.
+    binary = node.dir / "pintle"
+    binary.write_bytes((BUILD / "pintle").read_bytes())
+    binary.chmod(0o755)
+
+    def as_member(*words, group="games"):
+        return node.run("setpriv", "--reuid", "65534", "--regid", group, "--clear-groups",
+                        "--bounding-set", "-all", binary, "--bpffs", node.bpffs, *words, check=False)
+
+    unprivileged = open("/proc/sys/kernel/unprivileged_bpf_disabled").read().strip()
+    for noun in NOUNS:
+        result = as_member(noun, "-o", "json")
+        assert result.returncode == 0, (noun, unprivileged, result)
+        assert json.loads(result.stdout)
+    assert as_member("events").returncode != 0
+    assert as_member("drain", "s0").returncode != 0
+    assert as_member("endpoints", group="nogroup").returncode != 0
+
+
+def test_pins_are_not_for_others(node):
+    """Pins have modes 0750 and 0640."""
+    node.steer(node.servers(1))
+    for path in [node.bpffs, *node.bpffs.rglob("*")]:
+        mode = path.lstat().st_mode
+        if path.is_symlink():
+            continue
+        assert mode & 0o7777 == (0o750 if path.is_dir() else 0o640), (path, oct(mode))
+
+
+def test_bpftool_reads_the_maps(node):
+    """Every pinned map dumps with field names."""
+    node.steer(node.servers(2))
+    node.ask(FRONTEND["v4"])
+    found = json.loads(node.run("bpftool", "-j", "map", "list", "-f").stdout)
+    assert found
+    for name in ("endpoints", "affinity", "frontends", "node"):
+        pins = [p for p in node.bpffs.rglob(name)]
+        assert pins, (name, list(node.bpffs.rglob("*")))
+        out = node.run("bpftool", "map", "dump", "pinned", pins[0]).stdout
+        assert "generation" in out or "prefixlen" in out or "abi_version" in out, (name, out[:300])
+
+
+def test_events_follow_one_at_a_time(node):
+    """`events` follows; a second follower is told that there is one."""
+    node.steer(node.servers(1))
+    follower = node.popen([BUILD / "pintle", "--bpffs", node.bpffs, "events"],
+                          stdout=subprocess.PIPE, text=True)
+    os.set_blocking(follower.stdout.fileno(), False)
+
+    def heard():
+        node.ask(FRONTEND["v4"])
+        return follower.stdout.read()
+
+    text = wait_for(heard)
+    assert "s0" in text, text
+    second = node.popen([BUILD / "pintle", "--bpffs", node.bpffs, "events"],
+                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    out, _ = second.communicate(timeout=10)
+    assert second.returncode != 0 and out.strip()
+    follower.terminate()
+    follower.wait(5)
+
+
+def test_bash_completion(node):
+    """The completion offers the nouns and verbs."""
+    del node
+    from kernel import TOP
+
+    files = list(TOP.glob("build/*.bash")) + list(TOP.glob("scripts/*.bash")) + list(TOP.glob("docs/*.bash"))
+    if not files:
+        raise Skip("no completion file")
+    script = f'source {files[0]}; COMP_WORDS=(pintle end); COMP_CWORD=1; ' \
+             'f=$(complete -p pintle | sed "s/.*-F \\([^ ]*\\).*/\\1/"); "$f"; echo "${COMPREPLY[@]}"'
+    out = subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout
+    assert "endpoints" in out, out

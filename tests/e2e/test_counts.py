@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts stay exact, whatever clients, servers and strangers do."""
+import random
+import threading
+from contextlib import suppress
+
+import packets
+from clients import FRONTEND, source
+from harness import case
+from kernel import SAN, wait_for
+
+BOTH = ("v4", "v6")
+
+
+def counts_agree(node):
+    """in_flight of all endpoints = what the socket table says."""
+    def agree():
+        table = node.open_connections()
+        counted = sum(node.in_flight().values())
+        assert counted == table, f"counted {counted}, the socket table has {table}"
+        return True
+
+    wait_for(agree, 15)
+
+
+def no_drift(daemon):
+    assert daemon.metric("pintle_drift_total") == 0
+
+
+@case(each=BOTH)
+def test_open_and_closed(node, family):
+    """A connection counts from established to closed, at its server."""
+    node.steer(node.servers(2))
+    held = node.hold(FRONTEND[family], 10)
+    expected = {"s0": 0, "s1": 0}
+    for _, name in held:
+        expected[name] += 1
+    assert node.in_flight() == expected
+    for c, name in held[:5]:
+        c.close()
+        expected[name] -= 1
+    wait_for(lambda: node.in_flight() == expected)
+    for c, _ in held[5:]:
+        c.reset()
+    wait_for(lambda: node.in_flight() == {"s0": 0, "s1": 0})
+
+
+def test_scrapes_are_direct(node):
+    """Scrapes and probes of a server's own address are counted apart."""
+    server = node.server("s0", 8001)
+    node.steer([server])
+    probe = node.connect("127.0.0.1:8001")
+    probe.ask()
+    row = node.endpoint("s0")
+    assert row["in_flight"] == 0 and row["direct"] >= 2, row
+    before = row["direct"]
+    probe.close()
+    wait_for(lambda: node.endpoint("s0")["direct"] == before - 1)
+
+
+def test_server_killed_with_connections(node):
+    """The connections of a killed server end with it."""
+    servers = node.servers(2)
+    node.steer(servers)
+    held = node.hold(FRONTEND["v4"], 10)
+    servers[0].kill()
+    wait_for(lambda: node.in_flight()["s0"] == 0)
+    assert node.in_flight()["s1"] == sum(name == "s1" for _, name in held)
+    counts_agree(node)
+
+
+def test_half_closed(node):
+    """A connection that the client has half-closed is in flight until the server closes it."""
+    server = node.server("s0", 8001)
+    node.steer([server])
+    c = node.connect(FRONTEND["v4"])
+    c.send("/hold")
+    c.half_close()
+    wait_for(lambda: server.counts().held == 1)
+    assert node.in_flight() == {"s0": 1}
+    server.release()
+    assert c.read() == "s0"
+    wait_for(lambda: node.in_flight() == {"s0": 0})
+
+
+@case(timeout=120)
+def test_any_mixture(node):
+    """Resets, half-closes, server kills and plain ends, at once: no drift."""
+    servers = node.servers(3)
+    daemon = node.steer(servers)
+    rng = random.Random(7)
+    total = 200 if SAN else 600
+    turn = iter(range(total))
+    lock = threading.Lock()
+    kept = []
+
+    def client():
+        while True:
+            with lock:
+                i = next(turn, None)
+                how = rng.randrange(6)
+            if i is None:
+                return
+            with suppress(OSError):
+                c = node.connect(FRONTEND["v4" if i % 2 else "v6"],
+                                 source(i % 40 + 1, "v4" if i % 2 else "v6"), timeout=3)
+                if how == 0:
+                    c.close()
+                    continue
+                if how == 1:
+                    c.reset()
+                    continue
+                c.send("/hold" if how == 2 else "/bytes/100000" if how == 3 else "/")
+                if how == 2:
+                    c.half_close()
+                elif how == 3:
+                    c.reset()
+                elif how == 4:
+                    c.read()
+                    with lock:
+                        kept.append(c)
+                else:
+                    c.read()
+                    c.close()
+
+    threads = [threading.Thread(target=client) for _ in range(8)]
+    for t in threads:
+        t.start()
+    for server in servers[:2]:
+        server.drop(reset=True)
+        server.kill()
+        server.start()
+    for t in threads:
+        t.join()
+    for server in servers:
+        server.release()
+    counts_agree(node)
+    for c in kept:
+        c.close()
+    for server in servers:
+        server.drop()
+    wait_for(lambda: set(node.in_flight().values()) == {0}, 15)
+    counts_agree(node)
+    no_drift(daemon)
+
+
+@case(timeout=120, san=False)
+def test_many_connections(node):
+    """Tens of thousands of short connections end in zero, without drift."""
+    servers = [node.nginx(f"s{i}", f"127.0.0.1:{8001 + i}") for i in range(2)]
+    daemon = node.steer(servers)
+    node.run("wrk", "-t2", "-c32", "-d5s", "-H", "Connection: close", "http://10.77.0.1:8000/")
+    wait_for(lambda: set(node.in_flight().values()) == {0})
+    total = sum(node.decisions().values())
+    assert total > 5000, total
+    no_drift(daemon)
+
+
+def test_stats_add_up(node):
+    """Every decision has exactly one outcome: they add up to the connections made."""
+    servers = node.servers(3)
+    daemon = node.steer(servers)
+    with node.load(FRONTEND["v4"], workers=4) as load:
+        load.go_on(200)
+        servers[0].set(waiting=40)
+        load.go_on(200)
+        node.pintle("mode", "pool", "baseline")
+        load.go_on(100)
+    assert not load.failures, load.failures[:3]
+    decisions = node.decisions()
+    assert sum(decisions.values()) == load.done, (decisions, load.done)
+    assert {"sticky", "random"} <= set(decisions)
+    exported = {dict(labels)["outcome"]: n for (name, labels), n in daemon.metrics().items()
+                if name == "pintle_decisions_total" and n}
+    assert exported == decisions
+
+
+@case(each=("ACK", "RST", "SYN"), timeout=120)
+def test_spoofed(node, kind):
+    """10,000 spoofed segments bind nothing, evict nothing and leave the loads as they were."""
+    node.add_client()
+    servers = node.servers(3)
+    daemon = node.steer(servers)
+    bound = {i: node.ask(FRONTEND["v4"], source(i)) for i in range(1, 21)}
+    sessions = node.cli("sessions")
+    wait_for(lambda: set(node.in_flight().values()) == {0})
+    before = node.decisions()
+    loads = {e["name"]: e["load"] for e in node.cli("endpoints")}
+
+    spoofed = [(f"10.201.{i >> 8}.{i & 255}", 1024 + i) for i in range(10000)]
+    node.ip("route", "add", "10.201.0.0/16", "via", "10.99.0.2")
+    for _ in range(2):  # the second round meets what the first left behind
+        packets.send(node.client_netns, spoofed, ("10.77.0.1", 8000), kind)
+
+    assert len(node.cli("sessions")) == len(sessions)
+    counted = sum(node.decisions().values()) - sum(before.values())
+    assert counted <= 10000, f"{counted} decisions for 10,000 addresses and ports"
+    for s in servers:
+        s.scraped()
+    assert {e["name"]: e["load"] for e in node.cli("endpoints")} == loads
+    assert set(node.in_flight().values()) == {0}
+    for i, name in bound.items():
+        assert node.ask(FRONTEND["v4"], source(i)) == name
+    no_drift(daemon)
+
+
+def test_counts_survive_the_daemon(node):
+    """What opens and closes while no daemon runs is counted, too."""
+    server = node.server("s0", 8001)
+    daemon = node.steer([server])
+    held = node.hold(FRONTEND["v4"], 4)
+    daemon.kill()
+    held[0][0].close()
+    held += node.hold(FRONTEND["v4"], 3, first=50)
+    wait_for(lambda: node.in_flight() == {"s0": 6})
+    second = node.steer([server])
+    assert node.in_flight() == {"s0": 6}
+    for c, _ in held[1:]:
+        c.close()
+    wait_for(lambda: node.in_flight() == {"s0": 0})
+    no_drift(second)
+
+
+def test_reports_closed_connections(node):
+    """`pintle events` tells who was closed: bytes each way, duration, outcome."""
+    import json
+    import subprocess
+
+    from kernel import BUILD
+
+    node.steer(node.servers(1))
+    follower = node.popen([BUILD / "pintle", "--bpffs", node.bpffs, "events", "-o", "json"],
+                          stdout=subprocess.PIPE, text=True)
+    rows = []
+
+    def read():
+        for line in follower.stdout:
+            rows.append(line)
+
+    threading.Thread(target=read, daemon=True).start()
+
+    def seen():
+        with node.connect(FRONTEND["v4"], source(3)) as c:
+            c.ask("/bytes/5000")
+        return [r for r in rows if source(3) in r]
+
+    line = wait_for(seen)[0].strip().strip(",[]")
+    row = json.loads(line)
+    assert row["endpoint"].endswith("s0"), row
+    follower.terminate()

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From metrics pages to loads: what is believed, what is not, and what follows from it."""
+from clients import FRONTEND, source
+from harness import case
+from kernel import wait_for
+from servers import vllm_page
+
+LONG = {"saturation": {"staleness": "1h"}}
+
+
+def load_of(node, name):
+    return node.endpoint(name)["load"]
+
+
+def test_formula(node):
+    """load = queue x waiting + running x running + kvCache x queueDepth x (kv / threshold)^4"""
+    server = node.server("s0", 8001)
+    server.set(waiting=3, running=4, kv_cache=0.8)
+    node.steer([server], weights={"queue": 2, "running": 1, "kvCache": 2})
+    assert load_of(node, "s0") == 2 * 3 + 4 + 2 * 5
+    row = node.endpoint("s0")
+    assert (row["waiting"], row["running"], row["kv_cache"]) == (3, 4, 0.8), row
+    server.set(waiting=0, running=0, kv_cache=0.4)
+    wait_for(lambda: abs(load_of(node, "s0") - 10 / 16) < 0.002)
+
+
+def test_weights(node):
+    """The weights of the pool are the weights of the formula."""
+    server = node.server("s0", 8001)
+    server.set(waiting=1, running=1, kv_cache=1.0)
+    node.steer([server], weights={"queue": 100, "running": 10, "kvCache": 0})
+    assert load_of(node, "s0") == 110
+
+
+def test_follows_the_page(node):
+    """Each scrape replaces what was known."""
+    server = node.server("s0", 8001)
+    node.steer([server])
+    for waiting in (7, 0, 3):
+        server.set(waiting=waiting)
+        wait_for(lambda: node.endpoint("s0")["waiting"] == waiting)
+
+
+LIES = {
+    "nan": vllm_page(waiting="NaN"),
+    "negative": vllm_page(waiting="-5"),
+    "infinite": vllm_page(waiting="+Inf"),
+    "absurd": vllm_page(waiting="1e300"),
+    "word": vllm_page(waiting="many"),
+    "kv-over-one": vllm_page(kv_cache="17.0"),
+    "cut": vllm_page(waiting="0") + "vllm:num_requests_wai",
+    "html": "<!DOCTYPE html><html><body>It works!</body></html>\n",
+    "binary": "\x00\x01\x02\x03" * 100,
+    "empty": "",
+    "other": "# TYPE up gauge\nup 1\n",
+}
+
+
+@case(each=LIES)
+def test_lying_page(node, lie):
+    """A page that cannot be true changes nothing: the sick server does not look empty."""
+    servers = node.servers(2)
+    servers[0].set(waiting=4)
+    servers[1].set(waiting=1)
+    node.steer(servers, **LONG)
+    servers[0].be(page=LIES[lie])
+    servers[0].scraped()
+    row = node.endpoint("s0")
+    assert row["waiting"] == 4 and row["load"] == 8, row
+    assert node.spread(FRONTEND["v4"], 10) == {"s1": 10}
+    servers[0].be(page=None)
+    servers[0].set(waiting=0)
+    wait_for(lambda: node.endpoint("s0")["waiting"] == 0)
+
+
+FAILURES = {
+    "500": {"status": 500},
+    "404": {"status": 404},
+    "stall": {"stall": True},
+    "cut-short": {"cut": 40},
+    "huge": None,
+}
+
+
+@case(each=FAILURES)
+def test_failing_page_is_not_empty(node, failure):
+    """A server whose metrics fail counts as the most loaded of the fresh ones, and is left."""
+    servers = node.servers(3)
+    servers[0].set(waiting=0)
+    servers[1].set(waiting=2)
+    servers[2].set(waiting=6)
+    node.steer(servers, scrape={"interval": "50ms", "timeout": "200ms"},
+               saturation={"staleness": "400ms"})
+    assert node.ask(FRONTEND["v4"], source(1)) == "s0"
+    sick = FAILURES[failure] or {"page": "# padding\n" * 600000 + vllm_page()}
+    servers[0].be(**sick)
+    wait_for(lambda: node.endpoint("s0")["age_seconds"] > 0.5)
+    assert node.spread(FRONTEND["v4"], 10, first=10) == {"s1": 10}
+    # Bound before, it stays: 12 (as the most loaded) is not more than 4 + 8.
+    assert node.ask(FRONTEND["v4"], source(1)) == "s0"
+    servers[0].be(status=200, stall=False, cut=None, page=None)
+    wait_for(lambda: node.endpoint("s0")["age_seconds"] < 0.4)
+    assert node.spread(FRONTEND["v4"], 10, first=100) == {"s0": 10}
+
+
+def test_all_stale(node):
+    """No score is fresh: connections in flight alone decide, and the outcome says so."""
+    servers = node.servers(3)
+    servers[0].set(waiting=50)
+    node.steer(servers, saturation={"staleness": "300ms"})
+    for s in servers:
+        s.be(status=500)
+    wait_for(lambda: min(e["age_seconds"] for e in node.cli("endpoints")) > 0.4)
+    held = node.hold(FRONTEND["v4"], 12)
+    assert sorted(node.in_flight().values()) == [4, 4, 4]
+    assert node.decisions() == {"stale": 12}
+    for c, _ in held:
+        c.close()
+
+
+def test_daemon_gone_stale(node):
+    """The same when the daemon died: the kernel goes on by what it counts itself."""
+    servers = node.servers(3)
+    servers[1].set(waiting=50)
+    daemon = node.steer(servers, saturation={"staleness": "300ms"})
+    daemon.kill()
+    wait_for(lambda: min(e["age_seconds"] for e in node.cli("endpoints")) > 0.4)
+    held = node.hold(FRONTEND["v4"], 12)
+    assert sorted(node.in_flight().values()) == [4, 4, 4]
+    assert node.decisions()["stale"] >= 11
+    for c, _ in held:
+        c.close()
+
+
+def test_saturated_is_shown(node):
+    """Over a threshold an endpoint is shown as saturated, and the pool's saturation says it."""
+    servers = node.servers(2)
+    servers[0].set(waiting=6)
+    daemon = node.steer(servers)
+    assert node.endpoint("s0")["state"] == "saturated"
+    assert node.endpoint("s1")["state"] == "ready"
+    assert daemon.metric("pintle_pool_saturation", pool="pool") > 0
+
+
+def test_other_metrics_address(node):
+    """`metrics:` names a page elsewhere: a sidecar's."""
+    server = node.server("s0", 8001)
+    sidecar = node.server("page", "127.0.0.1:9003")
+    sidecar.set(waiting=9)
+    endpoint = {"name": "s0", "listen": "8001", "metrics": "http://127.0.0.1:9003/metrics"}
+    node.steer([endpoint])
+    assert node.endpoint("s0")["waiting"] == 9
+    assert server.counts().scrapes == 0
+
+
+def test_keeps_scrape_connections(node):
+    """A page is fetched over a kept connection."""
+    server = node.server("s0", 8001)
+    node.steer([server])
+    server.scraped(20)
+    assert node.endpoint("s0")["direct"] <= 2, node.endpoint("s0")
+
+
+def test_gpu(node):
+    """DCGM's utilisation is joined by GPU index and weighs what `weights.gpu` says."""
+    servers = node.servers(2)
+    dcgm = node.server("dcgm", "127.0.0.1:9400")
+    dcgm.be(page=(
+        "# HELP DCGM_FI_DEV_GPU_UTIL GPU utilization (in %).\n"
+        "# TYPE DCGM_FI_DEV_GPU_UTIL gauge\n"
+        'DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-a",modelName="NVIDIA H200"} 50\n'
+        'DCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="GPU-b",modelName="NVIDIA H200"} 0\n'
+    ))
+    node.steer(
+        [{"name": s.name, "listen": s.listen, "gpu": {"index": i}} for i, s in enumerate(servers)],
+        weights={"gpu": 10},
+        dcgm={"url": "http://127.0.0.1:9400/metrics", "interval": "50ms"},
+    )
+    wait_for(lambda: load_of(node, "s0") == 5)
+    assert load_of(node, "s1") == 0
+    assert node.endpoint("s0")["gpu"] == 0.5
+    assert node.spread(FRONTEND["v4"], 10) == {"s1": 10}
+
+
+def test_engines_signals_are_exported(node):
+    """Load signals, tokens and prefix-cache counters go out again by pool and endpoint."""
+    server = node.server("s0", 8001)
+    server.set(waiting=2, hits=300, queries=1000, prompt=5000, output=700)
+    daemon = node.steer([server])
+    wait_for(lambda: daemon.metric("pintle_endpoint_load", pool="pool", endpoint="s0") == 4)
+    found = {name: value for (name, labels), value in daemon.metrics().items()
+             if dict(labels).get("endpoint") == "s0"}
+    for value in (300, 1000, 5000, 700):
+        assert value in found.values(), (value, found)
+
+
+def test_logs_a_failure_once(node):
+    """Repeated failure is one line, recovery another."""
+    server = node.server("s0", 8001)
+    daemon = node.steer([server])
+    server.be(status=500)
+    wait_for(lambda: daemon.get("/metrics") and node.endpoint("s0")["age_seconds"] > 2)
+    lines = [x for x in daemon.log().splitlines() if "s0" in x and "500" in x and "debug" not in x.lower()]
+    assert len(lines) == 1, lines
