@@ -12,6 +12,7 @@
 #include <pintle/abi.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* X(name): every pinned map of bpf/maps.bpf.h */
 #define PINTLE_MAPS(X)                                                                             \
@@ -53,7 +54,8 @@ enum maps_access {
 
 struct maps {
 	int fd[MAP_COUNT]; /* -1: not opened */
-	/* mmapped arrays: volatile in nature, written by daemon or kernel at any time */
+	/* mmapped arrays: volatile in nature, written by daemon or kernel at any time. NULL with
+	 * MAPS_READ: what is open for reading only cannot be mapped; see maps_value(). */
 	struct pintle_node *node;
 	struct pintle_score *scores;
 	struct pintle_inflight *inflight;
@@ -77,6 +79,10 @@ static inline void maps_closep(struct maps **m)
 {
 	maps_close(*m);
 }
+
+/** Copies one value of an array, in either way of access; `value` has room for a whole one
+ * (of a per-CPU array: one for each possible CPU). Returns 0 or -errno. */
+int maps_value(const struct maps *m, enum map_id id, uint32_t index, void *value);
 
 /** Layout versions other than ours that are pinned under bpffs: fills *version with one of
  * them and returns true, or returns false. */
