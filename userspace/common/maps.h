@@ -73,6 +73,8 @@ void maps_dir(const char *bpffs, char *buf, size_t size);
  * layout or version only (logged, with what to do); -EACCES and others as they come
  * (logged by the caller). *out is untouched on failure. */
 int maps_open(const char *bpffs, enum maps_access access, struct maps **out);
+/** The same for a directory of pins given by itself, such as one still being staged. */
+int maps_open_dir(const char *dir, enum maps_access access, struct maps **out);
 /** Closes and frees; NULL is fine. */
 void maps_close(struct maps *m);
 static inline void maps_closep(struct maps **m)
