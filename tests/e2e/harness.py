@@ -375,6 +375,16 @@ def yaml(value, indent=0):
     return f"{pad}{json.dumps(value)}\n"
 
 
+def on_sigterm():
+    """From now on SIGTERM is the exception Ended."""
+
+    def ended(*_):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Ended
+
+    signal.signal(signal.SIGTERM, ended)
+
+
 # -- one case ----------------------------------------------------------------------
 
 
@@ -386,11 +396,7 @@ def main():
     if name not in chosen:
         sys.exit(f"no case {name} in {module}; there are: {' '.join(chosen)}")
 
-    def ended(*_):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Ended
-
-    signal.signal(signal.SIGTERM, ended)
+    on_sigterm()
     try:
         with Node() as node:
             try:
