@@ -137,11 +137,13 @@ deps:
 check: deps
 	$(Q)tests/run
 
-demo: deps
+demo:
+	$(Q)scripts/deps demo
 	$(Q)$(MAKE) all
 	$(Q)scripts/demo
 
-bench: deps
+bench:
+	$(Q)scripts/deps bench
 	$(Q)$(MAKE) all
 	$(Q)tests/bench/run
 
@@ -160,7 +162,7 @@ format:
 format-check:
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 
-lint: format-check $(O)/pintle.skel.h
+lint: $(O)/pintle.skel.h
 	$(Q)scripts/lint
 
 install: all

@@ -385,6 +385,15 @@ def on_sigterm():
     signal.signal(signal.SIGTERM, ended)
 
 
+def print_locals(trace, function):
+    """The variables of the case: what a bare assert does not tell."""
+    while trace and trace.tb_frame.f_code is not function.__code__:
+        trace = trace.tb_next
+    for name, value in (trace.tb_frame.f_locals if trace else {}).items():
+        if name != "node":
+            print(f"  {name} = {repr(value)[:300]}")
+
+
 # -- one case ----------------------------------------------------------------------
 
 
@@ -413,8 +422,9 @@ def main():
     except Ended:
         print("ended by SIGTERM")
         return 1
-    except Exception:
+    except Exception as e:
         traceback.print_exc(file=sys.stdout)
+        print_locals(e.__traceback__, chosen[name].function)
         return 1
     return 0
 
