@@ -135,6 +135,7 @@ static int several(void *arg)
 	CHECK(!strcmp(path, "/sys/fs/cgroup/unified"));
 	/* What is hidden below another mount is no use. */
 	CHECK(!mount("none", "/sys/fs/cgroup", "tmpfs", 0, NULL));
+	CHECK(!mkdir("/sys/fs/cgroup/unified", 0755));
 	CHECK(!cgroup2_root(path, sizeof(path)));
 	CHECK(!strncmp(path, "/tmp/", 5));
 	CHECK(!mount_at("/sys/fs/cgroup"));

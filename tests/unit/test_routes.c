@@ -212,6 +212,7 @@ static void test_a_longer_prefix_is_another_route(void **state)
 	(void)state;
 	assert_true(add("10.78.0.0/24:8000"));
 	assert_true(add("10.78.0.0:8000"));
+	assert_string_equal(list(-1), "10.78.0.0:8000 10.78.0.0/24:8000");
 	remove_route("10.78.0.0:8000");
 	assert_string_equal(list(-1), "10.78.0.0/24:8000");
 }
