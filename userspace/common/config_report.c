@@ -30,8 +30,8 @@ static struct message *add(struct report *r)
 	return &r->messages[r->count];
 }
 
-static void report(struct report *r, bool warning, int line, int column, const char *fmt,
-		   va_list ap)
+__attribute__((format(printf, 5, 0))) static void report(struct report *r, bool warning, int line,
+							 int column, const char *fmt, va_list ap)
 {
 	struct message *m = add(r);
 	char *text;

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fuzz_config.c - any bytes as a configuration file: no crash, no leak, and an outcome
+ * that keeps what config.h promises.
+ *
+ * sources: userspace/common/config.c userspace/common/config_check.c
+ * sources: userspace/common/config_keys.c userspace/common/config_report.c
+ * sources: userspace/common/config_tree.c userspace/common/config_value.c
+ * sources: userspace/common/config_words.c userspace/common/addr.c
+ */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "../../userspace/common/config.h"
+#include "../../userspace/common/util.h"
+
+#define PROMISE(condition)                                                                         \
+	do {                                                                                       \
+		if (!(condition))                                                                  \
+			__builtin_trap();                                                          \
+	} while (0)
+
+struct told {
+	size_t errors;
+	int line, column;
+};
+
+/* One line, printable, "what is wrong; what would be right", in the file's order. */
+static void check_message(struct told *t, int line, int column, const char *message)
+{
+	PROMISE(line > t->line || (line == t->line && column >= t->column));
+	PROMISE(line >= 1 && column >= 1);
+	PROMISE(strstr(message, "; "));
+	for (const char *p = message; *p; p++)
+		PROMISE(*p >= ' ' && *p <= '~');
+	t->line = line;
+	t->column = column;
+}
+
+static void take_error(void *arg, const char *file, int line, int column, const char *message)
+{
+	struct told *t = arg;
+
+	(void)file;
+	t->errors++;
+	check_message(t, line, column, message);
+}
+
+static void take_warning(void *arg, const char *file, int line, int column, const char *message)
+{
+	(void)file;
+	check_message(arg, line, column, message);
+}
+
+static void check_endpoint(const struct config_endpoint *e)
+{
+	PROMISE(e->name && strlen(e->name) < PINTLE_NAME_SIZE);
+	PROMISE(e->listen.port && (e->listen.any_ip || !addr_is_any(&e->listen.ip)));
+	PROMISE(e->metrics_url && !strncmp(e->metrics_url, "http", 4));
+	PROMISE(e->gpu_index >= -1 && e->gpu_index <= 1023);
+	PROMISE(!e->gpu_pod || strlen(e->gpu_pod) < PINTLE_TEXT_SIZE);
+}
+
+static void check_frontend(const struct frontend_addr *f)
+{
+	struct frontend_addr again;
+	char text[ADDR_TEXT_SIZE];
+
+	PROMISE(!addr_parse_frontend(addr_format_frontend(f, text), &again, NULL));
+	PROMISE(again.port == f->port && again.prefix_bits == f->prefix_bits &&
+		!memcmp(&again.prefix, &f->prefix, sizeof(f->prefix)));
+}
+
+static void check_pool(const struct config_pool *p)
+{
+	const double numbers[] = {
+		p->stickiness.max_extra_load, p->weights.queue, p->weights.kv_cache,
+		p->weights.running,           p->weights.gpu,   p->saturation.queue_depth,
+		p->saturation.kv_cache};
+
+	PROMISE(p->name && strlen(p->name) < PINTLE_NAME_SIZE && p->engine && p->scrape.path);
+	PROMISE(p->frontend_count && p->endpoint_count);
+	PROMISE(p->mode < PINTLE_MODE_COUNT && p->failure_mode <= PINTLE_FAIL_CLOSE);
+	PROMISE(p->stickiness.key_bits_v4 <= 32 && p->stickiness.key_bits_v6 <= 128);
+	PROMISE(p->stickiness.group_bits_v4 <= 32 && p->stickiness.group_bits_v6 <= 128);
+	PROMISE(p->scrape.interval_ns && p->scrape.timeout_ns && p->saturation.staleness_ns);
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		PROMISE(isfinite(numbers[i]) && numbers[i] >= 0 && !signbit(numbers[i]));
+	for (size_t i = 0; i < p->frontend_count; i++)
+		check_frontend(&p->frontends[i]);
+	for (size_t i = 0; i < p->endpoint_count; i++)
+		check_endpoint(&p->endpoints[i]);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	_cleanup_(config_freep) struct config *c = NULL;
+	struct told t = {0};
+	const struct config_sink sink = {take_error, take_warning, &t};
+	int err = config_parse("fuzz.yaml", (const char *)data, size, &sink, &c);
+
+	PROMISE(err == 0 || err == -EINVAL);
+	PROMISE((err == 0) == (c != NULL) && (err == 0) == (t.errors == 0));
+	if (!c)
+		return 0;
+	PROMISE(c->pool_count && c->pool_count <= PINTLE_MAX_POOLS);
+	PROMISE(strlen(c->bpffs) < PINTLE_TEXT_SIZE && strlen(c->netns) < PINTLE_TEXT_SIZE);
+	for (size_t i = 0; i < c->pool_count; i++)
+		check_pool(&c->pools[i]);
+	return 0;
+}
