@@ -93,8 +93,9 @@ struct state_pool {
 	uint32_t mode_configured; /* what the file says */
 	bool overridden;          /* `pintle mode` set it */
 	uint64_t overridden_since_ns;
-	uint32_t failure_mode; /* enum pintle_failure_mode */
-	uint32_t key_kind;     /* PINTLE_KEY_* */
+	uint32_t failure_mode;             /* enum pintle_failure_mode */
+	uint32_t key_kind;                 /* PINTLE_KEY_* */
+	uint32_t key_bits_v4, key_bits_v6; /* 0..32, 0..128 */
 	uint64_t ttl_ns, staleness_ns;
 	double max_extra_load;                    /* requests */
 	uint64_t decisions[PINTLE_OUTCOME_COUNT]; /* ever, over all CPUs */
@@ -142,6 +143,13 @@ struct state_session {
  * untouched. */
 int state_sessions(const struct maps *m, const struct state *s, struct state_session **out,
 		   size_t *n);
+
+/** Calls `each` for every entry of `affinity`, too old or not. What is added or deleted
+ * meanwhile may be missing or appear twice. A callback that returns other than 0 ends it with that
+ * value. Returns 0 or -errno. */
+typedef int (*state_binding_fn)(const struct pintle_affinity_key *key,
+				const struct pintle_affinity *binding, void *arg);
+int state_bindings(const struct maps *m, state_binding_fn each, void *arg);
 
 /** The text of a session key, and back, as `pintle sessions` shows it and `pintle unbind`
  * takes it. `buf` has ADDR_TEXT_SIZE bytes. Parsing returns 0 or -EINVAL, *key untouched. */

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* state.c - what the maps say, read once: pools, frontends, decisions; the whole. */
+#include "state_internal.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <netinet/in.h>
+
+/* A frontend taken out while we walk sends the walk back to the start. */
+#define MAX_FRONTEND_STEPS 16384
+
+#define MILLI 1000.0
+
+/* ---- node ----------------------------------------------------------------------- */
+
+static int node_read(const struct maps *m, struct state *s)
+{
+	struct pintle_node n;
+	int err = maps_value(m, MAP_node, 0, &n);
+
+	if (err)
+		return err;
+	s->node = n;
+#define TEXT(field) state_text(s->node.field, sizeof(n.field), n.field, sizeof(n.field))
+	TEXT(netns);
+	TEXT(cgroup);
+	TEXT(version);
+	TEXT(config);
+	TEXT(metrics);
+#undef TEXT
+	s->daemon_alive = n.heartbeat_ns &&
+			  (int64_t)(s->now_ns - n.heartbeat_ns) <= (int64_t)STATE_HEARTBEAT_NS;
+	return 0;
+}
+
+/* ---- pools ---------------------------------------------------------------------- */
+
+static void mode_read(const struct maps *m, struct state_pool *p)
+{
+	struct pintle_override o;
+
+	p->mode = p->mode_configured;
+	if (maps_value(m, MAP_overrides, p->id, &o) || o.generation != p->generation ||
+	    !(o.flags & PINTLE_OVERRIDE_MODE))
+		return;
+	p->mode = o.mode;
+	p->overridden = true;
+	p->overridden_since_ns = o.since_ns;
+}
+
+static int decisions_read(const struct maps *m, struct state_pool *p, uint64_t *by_cpu, int cpus)
+{
+	for (uint32_t outcome = 0; outcome < PINTLE_OUTCOME_COUNT; outcome++) {
+		int err = maps_value(m, MAP_stats, PINTLE_STAT(p->id, outcome), by_cpu);
+
+		if (err)
+			return err;
+		for (int cpu = 0; cpu < cpus; cpu++)
+			p->decisions[outcome] += by_cpu[cpu];
+		p->decisions_total += p->decisions[outcome];
+	}
+	return 0;
+}
+
+static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_pool *from,
+		      const struct state *s)
+{
+	*p = (struct state_pool){
+		.id = id,
+		.generation = from->generation,
+		.mode_configured = from->mode,
+		.failure_mode = from->failure_mode,
+		.key_kind = from->key_kind,
+		.key_bits_v4 = MIN(from->key_bits_v4, 32U),
+		.key_bits_v6 = MIN(from->key_bits_v6, 128U),
+		.ttl_ns = from->ttl_ns,
+		.staleness_ns = from->staleness_ns,
+		.max_extra_load = (double)from->max_extra_load / MILLI,
+		/* The kernel's own question, at the same limit. */
+		.daemonless =
+			(int64_t)(s->now_ns - s->node.heartbeat_ns) > (int64_t)from->staleness_ns,
+	};
+}
+
+static int pools_read(const struct maps *m, struct state *s)
+{
+	int cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ uint64_t *by_cpu = calloc(cpus > 0 ? (size_t)cpus : 1, sizeof(*by_cpu));
+	_cleanup_free_ struct pintle_pool *pool = malloc(sizeof(*pool));
+	bool seen[PINTLE_MAX_ENDPOINTS] = {false};
+	int err = cpus > 0 ? 0 : cpus;
+
+	if (!by_cpu || !pool)
+		return -ENOMEM;
+	for (uint32_t id = 0; !err && id < PINTLE_MAX_POOLS; id++) {
+		struct state_pool *p = &s->pools[s->pool_count];
+
+		err = maps_value(m, MAP_pools, id, pool);
+		if (err || !pool->generation)
+			continue;
+		pool_take(p, id, pool, s);
+		state_read_name(m, id, p->generation, "pool", id, p->name);
+		mode_read(m, p);
+		err = decisions_read(m, p, by_cpu, cpus);
+		if (!err)
+			err = state_read_endpoints(m, s, p, pool, seen);
+		s->pool_count++;
+	}
+	return err;
+}
+
+/* ---- frontends ------------------------------------------------------------------ */
+
+static struct state_pool *pool_of(struct state *s, const struct pintle_frontend *f)
+{
+	for (size_t i = 0; i < s->pool_count; i++) {
+		if (s->pools[i].id == f->pool && s->pools[i].generation == f->generation)
+			return &s->pools[i];
+	}
+	return NULL;
+}
+
+static int address_compare(const struct frontend_addr *a, const struct frontend_addr *b)
+{
+	int order = memcmp(&a->prefix, &b->prefix, sizeof(a->prefix));
+
+	if (!order)
+		order = a->prefix_bits - b->prefix_bits;
+	return order ? order : a->port - b->port;
+}
+
+static struct frontend_addr frontend_address(const struct pintle_frontend_key *key)
+{
+	uint32_t bits = MAX(key->prefixlen, (uint32_t)PINTLE_FRONTEND_FIXED_BITS);
+	struct frontend_addr a;
+
+	memcpy(a.prefix.bytes, key->address, sizeof(key->address));
+	a.prefix_bits = (uint8_t)MIN(bits - PINTLE_FRONTEND_FIXED_BITS, 128U);
+	a.port = key->port;
+	return a;
+}
+
+/* One that is known already was met by a walk that had to start again. */
+static int frontend_add(struct state_pool *p, const struct pintle_frontend_key *key, uint32_t flags)
+{
+	struct frontend_addr a = frontend_address(key);
+	struct state_frontend *more, *f;
+
+	for (size_t i = 0; i < p->frontend_count; i++) {
+		if (!address_compare(&p->frontends[i].addr, &a))
+			return 0;
+	}
+	more = realloc(p->frontends, (p->frontend_count + 1) * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	p->frontends = more;
+	f = &more[p->frontend_count++];
+	*f = (struct state_frontend){.addr = a, .announced = flags & PINTLE_FRONTEND_ANNOUNCED};
+	addr_format_frontend(&f->addr, f->text);
+	return 0;
+}
+
+static int frontend_compare(const void *left, const void *right)
+{
+	return address_compare(&((const struct state_frontend *)left)->addr,
+			       &((const struct state_frontend *)right)->addr);
+}
+
+static int frontends_read(const struct maps *m, struct state *s)
+{
+	struct pintle_frontend_key key, *previous = NULL;
+	int fd = m->fd[MAP_frontends];
+
+	for (int i = 0; i < MAX_FRONTEND_STEPS && !bpf_map_get_next_key(fd, previous, &key); i++) {
+		struct pintle_frontend f;
+		struct state_pool *p;
+		int err;
+
+		previous = &key;
+		/* An exact entry that was just taken out may be answered by a wider one. */
+		if (bpf_map_lookup_elem(fd, &key, &f) || !(p = pool_of(s, &f)))
+			continue;
+		err = frontend_add(p, &key, f.flags);
+		if (err)
+			return err;
+	}
+	for (size_t i = 0; i < s->pool_count; i++) {
+		struct state_pool *p = &s->pools[i];
+
+		if (p->frontend_count)
+			qsort(p->frontends, p->frontend_count, sizeof(*p->frontends),
+			      frontend_compare);
+	}
+	return 0;
+}
+
+/* ---- the whole ------------------------------------------------------------------ */
+
+int state_read(const struct maps *m, struct state **out)
+{
+	_cleanup_(state_freep) struct state *s = calloc(1, sizeof(*s));
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	s->pools = calloc(PINTLE_MAX_POOLS, sizeof(*s->pools));
+	s->endpoints = calloc(PINTLE_MAX_ENDPOINTS, sizeof(*s->endpoints));
+	if (!s->pools || !s->endpoints)
+		return -ENOMEM;
+	s->now_ns = monotonic_ns();
+	err = node_read(m, s);
+	if (!err)
+		err = pools_read(m, s);
+	if (!err)
+		err = frontends_read(m, s);
+	if (err)
+		return err;
+	*out = TAKE_PTR(s);
+	return 0;
+}
+
+void state_free(struct state *s)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; s->pools && i < PINTLE_MAX_POOLS; i++)
+		free(s->pools[i].frontends);
+	free(s->pools);
+	free(s->endpoints);
+	free(s);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * state_internal.h - what the parts of state*.c share, and nobody else includes:
+ *
+ *   state.c           pools, frontends, decisions; the whole
+ *   state_endpoint.c  one endpoint: its score, its counts, what follows from them
+ *   state_session.c   bindings
+ *   state_names.c     what states and reasons are called; texts from maps
+ */
+#ifndef PINTLE_STATE_INTERNAL_H
+#define PINTLE_STATE_INTERNAL_H
+
+#include "state.h"
+#include "util.h"
+
+/* What stands in a map may be anything: no sum of counts that are cut to this overflows. */
+#define STATE_MAX_COUNT 1000000000000000ULL /* 1e15 */
+
+/** The name in `names` at `slot` if it is of that generation, else `kind` and the slot's id. */
+void state_read_name(const struct maps *m, uint32_t slot, uint32_t generation, const char *kind,
+		     uint32_t id, char name[PINTLE_NAME_SIZE]);
+
+/** Reads the pool's endpoints (members of `pool`, each id once: `seen`) behind those that `s`
+ * has already. Room for them is there. Returns 0 or -errno. */
+int state_read_endpoints(const struct maps *m, struct state *s, struct state_pool *to,
+			 const struct pintle_pool *pool, bool seen[PINTLE_MAX_ENDPOINTS]);
+
+#endif

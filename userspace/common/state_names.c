@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* state_names.c - what states and reasons are called; texts out of maps. */
+#include "state_internal.h"
+
+struct words {
+	const char *name, *help;
+};
+
+static const struct words states[STATE_COUNT] = {
+#define X(symbol, name, says) [STATE_##symbol] = {name, says},
+	STATE_ENDPOINT_STATES(X)
+#undef X
+};
+
+static const struct words reasons[] = {
+	[PINTLE_UNSTEERABLE_MPTCP] =
+		{"unsteerable: mptcp",
+		 "it listens by MPTCP, which the kernel cannot steer to; start it without: a Go server "
+		 "with GODEBUG=multipathtcp=0, others under no mptcpize, or with sysctl "
+		 "net.mptcp.enabled=0"},
+	[PINTLE_UNSTEERABLE_OTHER] =
+		{"unsteerable: refused",
+		 "the kernel would not take its socket for steering; `pintle doctor` may tell why"},
+	[PINTLE_UNSTEERABLE_NETNS] =
+		{"unsteerable: netns",
+		 "it listens in another network namespace; set node.netns to that one, or start the "
+		 "server in the namespace that is steered"},
+};
+
+static const struct words unknown = {"unknown", ""};
+static const struct words unknown_reason = {"unsteerable: unknown",
+					    "use the pintle of pintled's own version"};
+
+const char *state_name(enum state_endpoint_state s)
+{
+	return (s < STATE_COUNT ? &states[s] : &unknown)->name;
+}
+
+const char *state_help(enum state_endpoint_state s)
+{
+	return (s < STATE_COUNT ? &states[s] : &unknown)->help;
+}
+
+static const struct words *reason_find(uint32_t reason)
+{
+	if (!reason)
+		return NULL;
+	return reason < ARRAY_SIZE(reasons) ? &reasons[reason] : &unknown_reason;
+}
+
+const char *unsteerable_text(uint32_t reason)
+{
+	const struct words *w = reason_find(reason);
+
+	return w ? w->name : NULL;
+}
+
+const char *unsteerable_cure(uint32_t reason)
+{
+	const struct words *w = reason_find(reason);
+
+	return w ? w->help : NULL;
+}
+
+void state_text(char *to, size_t to_size, const char *from, size_t size)
+{
+	size_t length = MIN(strnlen(from, size), to_size - 1);
+
+	for (size_t i = 0; i < length; i++)
+		to[i] = from[i] >= ' ' && from[i] <= '~' ? from[i] : '?';
+	to[length] = '\0';
+}
+
+void state_read_name(const struct maps *m, uint32_t slot, uint32_t generation, const char *kind,
+		     uint32_t id, char name[PINTLE_NAME_SIZE])
+{
+	struct pintle_name n;
+
+	if (!maps_value(m, MAP_names, slot, &n) && n.generation == generation && n.name[0])
+		state_text(name, PINTLE_NAME_SIZE, n.name, sizeof(n.name));
+	else
+		snprintf(name, PINTLE_NAME_SIZE, "%s#%u", kind, id);
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* state_session.c - bindings: read in batches, and their keys as text and back. */
+#include "state_internal.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <ctype.h>
+
+#define V4_BITS 96 /* of an IPv4 address, those that say that it is one */
+
+/* ---- keys as text --------------------------------------------------------------- */
+
+const char *state_session_format(const struct pintle_session_key *key, char *buf)
+{
+	unsigned int bits = MIN(key->prefix_bits, 128U);
+	struct addr ip;
+
+	memcpy(ip.bytes, key->id, sizeof(ip.bytes));
+	if (key->kind != PINTLE_KEY_SOURCE) {
+		int n = snprintf(buf, ADDR_TEXT_SIZE, "key:%u/%u/", key->kind, bits);
+
+		for (size_t i = 0; i < sizeof(ip.bytes); i++)
+			n += sprintf(buf + n, "%02x", ip.bytes[i]);
+		return buf;
+	}
+	addr_format_ip(&ip, buf);
+	if (bits < 128) {
+		size_t n = strlen(buf);
+		bool v4 = addr_is_v4(&ip) && bits >= V4_BITS;
+
+		snprintf(buf + n, ADDR_TEXT_SIZE - n, "/%u", v4 ? bits - V4_BITS : bits);
+	}
+	return buf;
+}
+
+static int opaque_parse(const char *text, struct pintle_session_key *key)
+{
+	struct pintle_session_key k = {0};
+	int at = 0;
+
+	if (sscanf(text, "key:%9u/%3u/%n", &k.kind, &k.prefix_bits, &at) != 2 || !at ||
+	    k.prefix_bits > 128 || strlen(text + at) != 2 * sizeof(k.id))
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(k.id); i++, at += 2) {
+		unsigned int byte;
+
+		if (!isxdigit((unsigned char)text[at]) || !isxdigit((unsigned char)text[at + 1]) ||
+		    sscanf(text + at, "%2x", &byte) != 1)
+			return -EINVAL;
+		k.id[i] = (uint8_t)byte;
+	}
+	*key = k;
+	return 0;
+}
+
+/* "24" after the slash; without one, `most`. */
+static int bits_parse(const char *text, unsigned int most, unsigned int *bits)
+{
+	char *end;
+	long n;
+
+	if (!text) {
+		*bits = most;
+		return 0;
+	}
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	n = strtol(text, &end, 10);
+	if (*end || n < 0 || n > (long)most)
+		return -EINVAL;
+	*bits = (unsigned int)n;
+	return 0;
+}
+
+int state_session_parse(const char *text, struct pintle_session_key *key)
+{
+	char address[ADDR_TEXT_SIZE], *slash;
+	unsigned int bits;
+	struct addr ip, masked;
+	uint32_t v4;
+	int err;
+
+	if (!strncmp(text, "key:", 4))
+		return opaque_parse(text, key);
+	if (strlen(text) >= sizeof(address))
+		return -EINVAL;
+	strcpy(address, text);
+	slash = strchr(address, '/');
+	if (slash)
+		*slash++ = '\0';
+	if (inet_pton(AF_INET, address, &v4) == 1) {
+		addr_from_v4(&ip, v4);
+		err = bits_parse(slash, 32, &bits);
+		bits += V4_BITS;
+	} else if (inet_pton(AF_INET6, address, ip.bytes) == 1) {
+		err = bits_parse(slash, 128, &bits);
+	} else {
+		return -EINVAL;
+	}
+	if (err)
+		return err;
+	masked = ip;
+	addr_mask(&masked, bits);
+	if (memcmp(&masked, &ip, sizeof(ip)))
+		return -EINVAL;
+	*key = (struct pintle_session_key){.kind = PINTLE_KEY_SOURCE, .prefix_bits = bits};
+	memcpy(key->id, ip.bytes, sizeof(key->id));
+	return 0;
+}
+
+/* ---- reading -------------------------------------------------------------------- */
+
+#define BATCH     512
+#define BATCH_MAX (1U << 20) /* of one bucket: never so in earnest */
+
+struct batch {
+	struct pintle_affinity_key *keys;
+	struct pintle_affinity *values;
+	uint32_t room;
+};
+
+static void batch_free(struct batch *b)
+{
+	free(b->keys);
+	free(b->values);
+}
+
+static int batch_grow(struct batch *b, uint32_t room)
+{
+	if (room > BATCH_MAX)
+		return -ENOSPC;
+	batch_free(b);
+	b->keys = calloc(room, sizeof(*b->keys));
+	b->values = calloc(room, sizeof(*b->values));
+	b->room = room;
+	return b->keys && b->values ? 0 : -ENOMEM;
+}
+
+int state_bindings(const struct maps *m, state_binding_fn each, void *arg)
+{
+	_cleanup_(batch_free) struct batch b = {0};
+	uint32_t at = 0, count;
+	bool first = true, last = false;
+	int err = batch_grow(&b, BATCH);
+
+	while (!err && !last) {
+		uint32_t next = 0;
+
+		count = b.room;
+		if (bpf_map_lookup_batch(m->fd[MAP_affinity], first ? NULL : &at, &next, b.keys,
+					 b.values, &count, NULL)) {
+			if (errno == ENOSPC) {
+				err = batch_grow(&b, 4 * b.room);
+				continue;
+			}
+			if (errno != ENOENT)
+				return -errno;
+			last = true;
+		}
+		for (uint32_t i = 0; !err && i < MIN(count, b.room); i++)
+			err = each(&b.keys[i], &b.values[i], arg);
+		at = next;
+		first = false;
+	}
+	return err;
+}
+
+/* What the maps' ids mean here, or -1. */
+struct index {
+	int pools[PINTLE_MAX_POOLS];
+	int endpoints[PINTLE_MAX_ENDPOINTS];
+};
+
+struct collection {
+	const struct state *state;
+	uint64_t now;
+	struct index index;
+	struct state_session *sessions;
+	size_t count, room;
+};
+
+static void index_make(struct index *x, const struct state *s)
+{
+	memset(x, -1, sizeof(*x));
+	for (size_t i = 0; i < s->pool_count; i++)
+		x->pools[s->pools[i].id] = (int)i;
+	for (size_t i = 0; i < s->endpoint_count; i++)
+		x->endpoints[s->endpoints[i].id] = (int)i;
+}
+
+static bool binding_holds(const struct collection *c, const struct pintle_affinity_key *key,
+			  const struct pintle_affinity *a, struct state_session *out)
+{
+	const struct state *s = c->state;
+	int pool = key->pool < PINTLE_MAX_POOLS ? c->index.pools[key->pool] : -1;
+	int endpoint = a->endpoint < PINTLE_MAX_ENDPOINTS ? c->index.endpoints[a->endpoint] : -1;
+
+	if (pool < 0 || endpoint < 0 || s->pools[pool].generation != key->pool_generation ||
+	    s->endpoints[endpoint].generation != a->generation ||
+	    (int64_t)(c->now - a->used_ns) >= (int64_t)s->pools[pool].ttl_ns)
+		return false;
+	*out = (struct state_session){
+		.pool = (uint32_t)pool, .endpoint = (uint32_t)endpoint, .key = *key};
+	return true;
+}
+
+static double seconds_since(uint64_t now, uint64_t then)
+{
+	int64_t ns = (int64_t)(now - then);
+
+	return (double)MAX(ns, 0) / (double)NSEC_PER_SEC;
+}
+
+static int session_collect(const struct pintle_affinity_key *key, const struct pintle_affinity *a,
+			   void *arg)
+{
+	struct collection *c = arg;
+	struct state_session *one;
+
+	if (c->count == c->room) {
+		size_t room = c->room ? 2 * c->room : BATCH;
+		struct state_session *more = realloc(c->sessions, room * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		c->sessions = more;
+		c->room = room;
+	}
+	one = &c->sessions[c->count];
+	if (!binding_holds(c, key, a, one))
+		return 0;
+	one->age_seconds = seconds_since(c->now, a->bound_ns);
+	one->idle_seconds = seconds_since(c->now, a->used_ns);
+	state_session_format(&key->session, one->text);
+	c->count++;
+	return 0;
+}
+
+static int session_compare(const void *left, const void *right)
+{
+	const struct state_session *a = left, *b = right;
+	int order = (a->pool > b->pool) - (a->pool < b->pool);
+
+	if (!order)
+		order = memcmp(a->key.session.id, b->key.session.id, sizeof(a->key.session.id));
+	if (!order)
+		order = (a->key.session.prefix_bits > b->key.session.prefix_bits) -
+			(a->key.session.prefix_bits < b->key.session.prefix_bits);
+	return order;
+}
+
+int state_sessions(const struct maps *m, const struct state *s, struct state_session **out,
+		   size_t *n)
+{
+	struct collection c = {.state = s, .now = monotonic_ns()};
+	int err;
+
+	index_make(&c.index, s);
+	err = state_bindings(m, session_collect, &c);
+	if (err) {
+		free(c.sessions);
+		return err;
+	}
+	if (c.count)
+		qsort(c.sessions, c.count, sizeof(*c.sessions), session_compare);
+	*out = c.sessions;
+	*n = c.count;
+	return 0;
+}
