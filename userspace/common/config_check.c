@@ -269,23 +269,34 @@ static bool takes_family(const struct config_endpoint *e, bool v4)
 	return e->listen.any_ip || !e->listen.port || addr_is_v4(&e->listen.ip) == v4;
 }
 
-/* A listener on an IPv4 address cannot take an IPv6 connection, nor the reverse. */
+/* A listener on an IPv4 address cannot take an IPv6 connection, nor the reverse: such an
+ * endpoint is passed over for these clients, which is easily overlooked. */
 static void check_family(const struct item *f, struct report *r)
 {
+	const struct config_endpoint *first = NULL;
 	bool v4 = addr_is_v4(&f->frontend->prefix);
 	char text[ADDR_TEXT_SIZE];
+	size_t unfit = 0;
 
-	if (!f->frontend->port || !f->pool->endpoint_count)
+	if (!f->frontend->port)
 		return;
 	for (size_t i = 0; i < f->pool->endpoint_count; i++) {
-		if (takes_family(&f->pool->endpoints[i], v4))
-			return;
+		const struct config_endpoint *e = &f->pool->endpoints[i];
+
+		if (takes_family(e, v4))
+			continue;
+		first = first ? first : e;
+		unfit++;
 	}
-	report_warning(r, f->node->line, f->node->column,
-		       "frontend %s is %s, but no endpoint of pool %s can take such clients; have "
-		       "the servers listen on [::] and write their ports alone",
-		       addr_format_frontend(f->frontend, text), v4 ? "IPv4" : "IPv6",
-		       pool_name(f->pool));
+	if (first)
+		report_warning(
+			r, f->node->line, f->node->column,
+			"frontend %s is %s, but %zu of %zu endpoints of pool %s listen on %s "
+			"alone (first %s) and get none of its clients; have the servers listen "
+			"on [::] and write their ports alone",
+			addr_format_frontend(f->frontend, text), v4 ? "IPv4" : "IPv6", unfit,
+			f->pool->endpoint_count, pool_name(f->pool), v4 ? "IPv6" : "IPv4",
+			endpoint_name(first));
 }
 
 /* ---- GPUs ------------------------------------------------------------------ */
