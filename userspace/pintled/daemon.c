@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon.h"
+
+#include <signal.h>
+#include <uv.h>
+
+#include "../common/log.h"
+#include "../common/util.h"
+#include "attach.h"
+#include "exporter.h"
+#include "notify.h"
+#include "poll.h"
+#include "publish.h"
+#include "reconcile.h"
+#include "register.h"
+#include "telemetry.h"
+
+/* The heartbeat has to be much younger than any pool's staleness limit; and readers take one
+ * older than STATE_HEARTBEAT_NS for a dead daemon. */
+#define HEARTBEAT_MAX_MS 500
+#define HEARTBEAT_MIN_MS 20
+#define HOUSEKEEPING_MS  2000
+#define RECONCILE_ROUNDS 5  /* of housekeeping */
+#define FILL_ROUNDS      30 /* of housekeeping */
+
+struct daemon {
+	uv_loop_t loop;
+	uv_timer_t heartbeat, housekeeping;
+	uv_signal_t sigterm, sigint, sighup;
+	struct config *config;
+	struct publication *publication;
+	struct attachment *attachment;
+	struct maps *maps; /* the attachment's */
+	struct poller *poller;
+	struct telemetry *telemetry;
+	struct exporter *exporter;
+	bool attached, ready_told;
+	uint64_t rounds, watchdog_ns, watchdog_told_ns;
+};
+
+/* ---- turning --------------------------------------------------------------------- */
+
+static uint64_t heartbeat_ms(const struct config *c)
+{
+	uint64_t ms = HEARTBEAT_MAX_MS;
+
+	for (size_t i = 0; i < c->pool_count; i++)
+		ms = MIN(ms, c->pools[i].saturation.staleness_ns / NSEC_PER_MSEC / 4);
+	return MAX(ms, (uint64_t)HEARTBEAT_MIN_MS);
+}
+
+static void tell_ready(struct daemon *d)
+{
+	if (d->ready_told || !poller_first_round_over(d->poller))
+		return;
+	d->ready_told = true;
+	log_info("ready: %zu pools", d->config->pool_count);
+	notify_ready(NULL);
+}
+
+static void on_heartbeat(uv_timer_t *timer)
+{
+	struct daemon *d = timer->data;
+	uint64_t now = monotonic_ns();
+
+	__atomic_store_n(&d->maps->node->heartbeat_ns, now, __ATOMIC_RELAXED);
+	telemetry_consume(d->telemetry);
+	tell_ready(d);
+	if (d->watchdog_ns && now - d->watchdog_told_ns >= d->watchdog_ns / 2) {
+		d->watchdog_told_ns = now;
+		notify_watchdog();
+	}
+}
+
+static void on_housekeeping(uv_timer_t *timer)
+{
+	struct daemon *d = timer->data;
+
+	d->rounds++;
+	if (poller_suspects_listener(d->poller))
+		register_listeners(d->maps, attachment_netns(d->attachment));
+	if (d->rounds % RECONCILE_ROUNDS == 0)
+		reconcile(d->attachment);
+	if (d->rounds % FILL_ROUNDS == 0)
+		telemetry_check_fill(d->telemetry);
+}
+
+static void start_heartbeat(struct daemon *d)
+{
+	uint64_t ms = heartbeat_ms(d->config);
+
+	uv_timer_start(&d->heartbeat, on_heartbeat, 0, ms);
+}
+
+/* ---- serving --------------------------------------------------------------------- */
+
+static void render(struct metrics_text *out, void *arg)
+{
+	struct daemon *d = arg;
+
+	telemetry_render(d->telemetry, d->poller, d->config, out);
+}
+
+static bool ready(void *arg, const char **why)
+{
+	struct daemon *d = arg;
+
+	if (!d->attached)
+		*why = "not attached";
+	else if (!poller_first_round_over(d->poller))
+		*why = "the first round of scrapes is not over";
+	else
+		return true;
+	return false;
+}
+
+static const struct exporter_callbacks exporter_callbacks = {.render = render, .ready = ready};
+
+/* ---- configuration --------------------------------------------------------------- */
+
+static bool differs(const char *a, const char *b)
+{
+	return (a || b) && (!a || !b || strcmp(a, b));
+}
+
+/* What is under `node` holds from attaching to detaching. */
+static void warn_of_node(const struct config *old, const struct config *new)
+{
+	if (differs(old->bpffs, new->bpffs) || differs(old->netns, new->netns) ||
+	    differs(old->cgroup, new->cgroup) || differs(old->metrics, new->metrics) ||
+	    differs(old->group, new->group))
+		log_warn("a change under node: takes effect when pintled is started again; "
+			 "pools are reloaded now");
+}
+
+/* Puts `c` in place of the running configuration, or leaves that as it is. */
+static int apply(struct daemon *d, struct config *c)
+{
+	struct publication *p = NULL;
+	int err = publish(d->maps, attachment_netns(d->attachment), c, &p);
+
+	if (err)
+		return err;
+	/* The old ones are named by the poller until it is told of the new. */
+	err = poller_configure(d->poller, c, p);
+	publication_free(d->publication);
+	config_free(d->config);
+	d->publication = p;
+	d->config = c;
+	register_listeners(d->maps, attachment_netns(d->attachment));
+	start_heartbeat(d);
+	return err;
+}
+
+static void on_hangup(uv_signal_t *s, int number)
+{
+	struct daemon *d = s->data;
+	struct config *c = NULL;
+
+	(void)number;
+	notify_reloading();
+	if (config_load(d->config->path, &config_sink_stderr, &c)) {
+		log_error("the configuration was not reloaded; the running one stays");
+	} else {
+		warn_of_node(d->config, c);
+		if (apply(d, c)) {
+			log_error("the configuration was not reloaded wholly");
+			if (d->config != c)
+				config_free(c);
+		} else {
+			log_info("reloaded %s: %zu pools", c->path, c->pool_count);
+		}
+	}
+	notify_ready(NULL);
+}
+
+/* ---- life ------------------------------------------------------------------------ */
+
+static void on_terminate(uv_signal_t *s, int number)
+{
+	struct daemon *d = s->data;
+
+	log_info("%s: leaving; connections go on being steered (undo with --detach)",
+		 number == SIGTERM ? "SIGTERM" : "SIGINT");
+	notify_stopping(NULL);
+	uv_stop(&d->loop);
+}
+
+static int start_attachment(struct daemon *d)
+{
+	int err = attachment_prepare(d->config, &d->attachment);
+
+	if (err)
+		return err;
+	d->maps = attachment_maps(d->attachment);
+	err = publish(d->maps, attachment_netns(d->attachment), d->config, &d->publication);
+	if (!err)
+		err = attachment_commit(d->attachment);
+	if (err)
+		return err;
+	d->attached = true;
+	/* Only now: a server that listens from here on is seen by sockops. */
+	register_listeners(d->maps, attachment_netns(d->attachment));
+	reconcile(d->attachment);
+	log_info("%s; steering in %s, pinned under %s",
+		 attachment_resumed(d->attachment) ? "took over what was pinned" : "attached",
+		 d->config->netns, d->config->bpffs);
+	return 0;
+}
+
+static void watch_signal(struct daemon *d, uv_signal_t *s, uv_signal_cb cb, int number)
+{
+	uv_signal_init(&d->loop, s);
+	s->data = d;
+	uv_signal_start(s, cb, number);
+}
+
+static int start(struct daemon *d)
+{
+	int err = start_attachment(d);
+
+	if (!err)
+		err = telemetry_new(d->maps, &d->telemetry);
+	if (!err)
+		err = poller_new(&d->loop, attachment_netns(d->attachment), d->maps, &d->poller);
+	if (!err)
+		err = poller_configure(d->poller, d->config, d->publication);
+	if (!err && d->config->metrics)
+		err = exporter_new(&d->loop, d->config->metrics, &exporter_callbacks, d,
+				   &d->exporter);
+	if (err)
+		return err;
+	d->watchdog_ns = notify_watchdog_interval_ns();
+	watch_signal(d, &d->sigterm, on_terminate, SIGTERM);
+	watch_signal(d, &d->sigint, on_terminate, SIGINT);
+	watch_signal(d, &d->sighup, on_hangup, SIGHUP);
+	start_heartbeat(d);
+	uv_timer_start(&d->housekeeping, on_housekeeping, HOUSEKEEPING_MS, HOUSEKEEPING_MS);
+	return 0;
+}
+
+static void close_handle(uv_handle_t *h, void *arg)
+{
+	(void)arg;
+	if (!uv_is_closing(h))
+		uv_close(h, NULL);
+}
+
+/* The exporter and the scraper close their own handles; ours are closed here, and the loop
+ * turns until all are gone. */
+static void stop(struct daemon *d)
+{
+	uv_handle_t *ours[] = {(uv_handle_t *)&d->heartbeat, (uv_handle_t *)&d->housekeeping,
+			       (uv_handle_t *)&d->sigterm, (uv_handle_t *)&d->sigint,
+			       (uv_handle_t *)&d->sighup};
+
+	exporter_free(d->exporter);
+	poller_free(d->poller);
+	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+		if (ours[i]->loop)
+			close_handle(ours[i], NULL);
+	uv_run(&d->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&d->loop);
+	telemetry_free(d->telemetry);
+	publication_free(d->publication);
+	attachment_free(d->attachment);
+	config_free(d->config);
+}
+
+int daemon_run(struct config *c)
+{
+	struct daemon d = {.config = c};
+	int err = uv_loop_init(&d.loop);
+
+	if (err) {
+		config_free(c);
+		return log_err_r(err, "event loop");
+	}
+	uv_timer_init(&d.loop, &d.heartbeat);
+	uv_timer_init(&d.loop, &d.housekeeping);
+	d.heartbeat.data = &d;
+	d.housekeeping.data = &d;
+	/* A client of /metrics that goes away must not end the daemon. */
+	signal(SIGPIPE, SIG_IGN);
+	err = start(&d);
+	if (!err)
+		uv_run(&d.loop, UV_RUN_DEFAULT);
+	stop(&d);
+	return err;
+}

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "poll.h"
+
+#include <math.h>
+
+#include "../common/log.h"
+#include "../common/util.h"
+#include "score.h"
+
+/* GPU figures older than this many intervals of their exporter are no longer used. */
+#define DCGM_INTERVALS 4
+
+struct watch {
+	struct poller *poller;
+	struct scrape_target *target;
+	const struct config_pool *pool;
+	const struct config_endpoint *endpoint;
+	const struct engine *engine;
+	struct pintle_ref ref;
+	bool answered, keep;
+	/* noted at the start of the scrape in progress */
+	uint64_t begun_ns;
+	int64_t inflight, pending;
+	struct poll_counters counters;
+};
+
+/* One DCGM exporter, asked once however many pools name it. */
+struct gpu_source {
+	struct poller *poller;
+	struct scrape_target *target;
+	char *url;
+	uint64_t interval_ns, read_ns;
+	struct dcgm_gpu *gpus;
+	int count;
+	bool keep;
+};
+
+struct poller {
+	uv_loop_t *loop;
+	const struct maps *m;
+	struct scraper *scraper;
+	const struct config *config;
+	const struct publication *publication;
+	struct watch *watches[PINTLE_MAX_ENDPOINTS];
+	struct gpu_source **sources;
+	size_t source_count;
+};
+
+/* ---- GPUs ------------------------------------------------------------------------ */
+
+static const char *gpus_done(void *arg, int error, const char *page, size_t size)
+{
+	struct gpu_source *s = arg;
+	int n;
+
+	if (error)
+		return NULL;
+	if (!s->gpus)
+		s->gpus = calloc(DCGM_MAX, sizeof(*s->gpus));
+	if (!s->gpus)
+		return "no memory for it";
+	n = dcgm_read(page, size, s->gpus, DCGM_MAX);
+	if (n < 0) {
+		s->count = 0;
+		return "it is no page of a DCGM exporter";
+	}
+	s->count = n;
+	s->read_ns = monotonic_ns();
+	return NULL;
+}
+
+static const struct scrape_callbacks gpu_callbacks = {.done = gpus_done};
+
+static bool gpu_is_of(const struct dcgm_gpu *g, const struct config_endpoint *e)
+{
+	return (e->gpu_index >= 0 && g->index == e->gpu_index) ||
+	       (e->gpu_pod && !strcmp(g->pod, e->gpu_pod));
+}
+
+/* The busiest of the endpoint's GPUs, 0..1; -1: not known. */
+static double gpu_utilization(const struct poller *p, const struct config_pool *pool,
+			      const struct config_endpoint *e)
+{
+	double utilization = -1;
+
+	for (size_t i = 0; pool->dcgm_url && i < p->source_count; i++) {
+		const struct gpu_source *s = p->sources[i];
+
+		if (strcmp(s->url, pool->dcgm_url) || !s->read_ns ||
+		    monotonic_ns() - s->read_ns > DCGM_INTERVALS * s->interval_ns)
+			continue;
+		for (int j = 0; j < s->count; j++)
+			if (s->gpus[j].has_utilization && gpu_is_of(&s->gpus[j], e))
+				utilization = fmax(utilization, s->gpus[j].utilization);
+	}
+	return utilization;
+}
+
+static void source_free(struct gpu_source *s)
+{
+	scraper_remove(s->target);
+	free(s->gpus);
+	free(s->url);
+	free(s);
+}
+
+static int add_source(struct poller *p, const struct config_pool *pool)
+{
+	struct scrape_options options = {
+		.url = pool->dcgm_url,
+		.label = "dcgm",
+		.interval_ns = pool->dcgm_interval_ns,
+		.timeout_ns = MIN(pool->dcgm_interval_ns, 5 * NSEC_PER_SEC),
+	};
+	struct gpu_source **more, *s;
+	int err;
+
+	for (size_t i = 0; i < p->source_count; i++) {
+		s = p->sources[i];
+		if (strcmp(s->url, pool->dcgm_url))
+			continue;
+		/* The most impatient of the pools that share it sets the pace. */
+		s->interval_ns = s->keep ? MIN(s->interval_ns, pool->dcgm_interval_ns)
+					 : pool->dcgm_interval_ns;
+		s->keep = true;
+		options.interval_ns = s->interval_ns;
+		return scraper_set_options(s->target, &options);
+	}
+	more = realloc(p->sources, (p->source_count + 1) * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	p->sources = more;
+	s = calloc(1, sizeof(*s));
+	if (!s || !(s->url = strdup(pool->dcgm_url))) {
+		free(s);
+		return -ENOMEM;
+	}
+	s->poller = p;
+	s->interval_ns = pool->dcgm_interval_ns;
+	s->keep = true;
+	err = scraper_add(p->scraper, &options, &gpu_callbacks, s, &s->target);
+	if (err) {
+		source_free(s);
+		return err;
+	}
+	p->sources[p->source_count++] = s;
+	return 0;
+}
+
+static int configure_sources(struct poller *p)
+{
+	size_t kept = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < p->source_count; i++)
+		p->sources[i]->keep = false;
+	for (size_t i = 0; !err && i < p->config->pool_count; i++)
+		if (p->config->pools[i].dcgm_url)
+			err = add_source(p, &p->config->pools[i]);
+	for (size_t i = 0; i < p->source_count; i++) {
+		if (p->sources[i]->keep)
+			p->sources[kept++] = p->sources[i];
+		else
+			source_free(p->sources[i]);
+	}
+	p->source_count = kept;
+	return err;
+}
+
+/* ---- scores ---------------------------------------------------------------------- */
+
+static void begin(void *arg)
+{
+	struct watch *w = arg;
+	const struct pintle_inflight *f = &w->poller->m->inflight[w->ref.id];
+
+	w->inflight = w->pending = 0;
+	for (int i = 0; i < PINTLE_MAX_CLASSES; i++) {
+		const struct pintle_counters *c = &f->by_class[i];
+		uint64_t opened = __atomic_load_n(&c->opened, __ATOMIC_RELAXED);
+
+		w->inflight += (int64_t)(opened - __atomic_load_n(&c->closed, __ATOMIC_RELAXED));
+		w->pending += (int64_t)(__atomic_load_n(&c->placed, __ATOMIC_RELAXED) - opened -
+					__atomic_load_n(&c->failed, __ATOMIC_RELAXED));
+	}
+	w->begun_ns = monotonic_ns();
+}
+
+/* Readers take a score whose sequence is odd, or changes under them, as too old. */
+static void store_score(struct pintle_score *to, const struct pintle_score *from)
+{
+	uint32_t sequence = to->sequence & ~1U;
+	struct pintle_score v = *from;
+
+	__atomic_store_n(&to->sequence, sequence + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	v.sequence = sequence + 1;
+	*to = v;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__atomic_store_n(&to->sequence, sequence + 2, __ATOMIC_RELEASE);
+}
+
+static void mark_failed(struct watch *w)
+{
+	struct pintle_score *s = &w->poller->m->scores[w->ref.id];
+
+	w->counters.failures++;
+	if (s->flags & PINTLE_SCORE_FAILED)
+		return;
+	__atomic_fetch_or(&s->flags, PINTLE_SCORE_FAILED, __ATOMIC_RELAXED);
+}
+
+static const char *done(void *arg, int error, const char *page, size_t size)
+{
+	struct watch *w = arg;
+	struct pintle_score score;
+	struct signals signals;
+	int err = error;
+
+	w->answered = true;
+	w->counters.scrapes++;
+	if (!err)
+		err = engine_read(w->engine, page, size, &signals);
+	if (err) {
+		mark_failed(w);
+		if (error)
+			return NULL;
+		return err == -ENODATA
+			       ? "none of the engine's load signals is on it; is pool.engine right?"
+			       : "a value on it cannot be, or it is no metrics page";
+	}
+	memset(&score, 0, sizeof(score));
+	score_compute(&signals, gpu_utilization(w->poller, w->pool, w->endpoint), &w->pool->weights,
+		      &w->pool->saturation, &score);
+	score.generation = w->ref.generation;
+	score.scraped_ns = w->begun_ns;
+	score.inflight = w->inflight;
+	score.pending = w->pending;
+	store_score(&w->poller->m->scores[w->ref.id], &score);
+	w->counters.signals = signals;
+	w->counters.known = true;
+	return NULL;
+}
+
+static const struct scrape_callbacks endpoint_callbacks = {.begin = begin, .done = done};
+
+/* ---- targets --------------------------------------------------------------------- */
+
+static void watch_free(struct watch *w)
+{
+	if (!w)
+		return;
+	scraper_remove(w->target);
+	free(w);
+}
+
+/* A server known by its port alone may listen on IPv6 only. */
+static char *fallback_url(const struct config_endpoint *e)
+{
+	static const char v4[] = "http://127.0.0.1:";
+	char *url = NULL;
+
+	if (!e->metrics_fallback_v6 || strncmp(e->metrics_url, v4, sizeof(v4) - 1) ||
+	    asprintf(&url, "http://[::1]:%s", e->metrics_url + sizeof(v4) - 1) < 0)
+		return NULL;
+	return url;
+}
+
+static int configure_watch(struct poller *p, const struct config_pool *pool,
+			   const struct config_endpoint *e, const struct pintle_ref *ref)
+{
+	_cleanup_free_ char *fallback = fallback_url(e);
+	char label[2 * PINTLE_NAME_SIZE + 2];
+	struct scrape_options options = {
+		.url = e->metrics_url,
+		.fallback_url = fallback,
+		.label = label,
+		.interval_ns = pool->scrape.interval_ns,
+		.timeout_ns = pool->scrape.timeout_ns,
+	};
+	struct watch *w = p->watches[ref->id];
+	int err;
+
+	snprintf(label, sizeof(label), "%s/%s", pool->name, e->name);
+	if (w && w->ref.generation != ref->generation) {
+		watch_free(w);
+		w = p->watches[ref->id] = NULL;
+	}
+	if (w) {
+		err = scraper_set_options(w->target, &options);
+	} else {
+		w = calloc(1, sizeof(*w));
+		if (!w)
+			return log_err_r(ENOMEM, "poll");
+		w->poller = p;
+		w->ref = *ref;
+		err = scraper_add(p->scraper, &options, &endpoint_callbacks, w, &w->target);
+		if (err) {
+			free(w);
+			return log_err_r(err, "cannot scrape %s for %s", e->metrics_url, label);
+		}
+		p->watches[ref->id] = w;
+	}
+	if (err)
+		return log_err_r(err, "cannot scrape %s for %s", e->metrics_url, label);
+	w->pool = pool;
+	w->endpoint = e;
+	w->engine = engine_find(pool->engine);
+	w->keep = true;
+	return 0;
+}
+
+int poller_configure(struct poller *p, const struct config *c, const struct publication *pub)
+{
+	int err = 0;
+
+	p->config = c;
+	p->publication = pub;
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
+		if (p->watches[i])
+			p->watches[i]->keep = false;
+	for (size_t i = 0; i < c->pool_count; i++)
+		for (size_t j = 0; j < c->pools[i].endpoint_count; j++)
+			err = configure_watch(p, &c->pools[i], &c->pools[i].endpoints[j],
+					      &pub->pools[i].endpoints[j])
+				      ?: err;
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+		if (p->watches[i] && !p->watches[i]->keep) {
+			watch_free(p->watches[i]);
+			p->watches[i] = NULL;
+		}
+	}
+	return configure_sources(p) ?: err;
+}
+
+int poller_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct poller **out)
+{
+	struct poller *p = calloc(1, sizeof(*p));
+	int err;
+
+	if (!p)
+		return log_err_r(ENOMEM, "poll");
+	p->loop = loop;
+	p->m = m;
+	err = scraper_new(loop, netns_fd, &p->scraper);
+	if (err) {
+		free(p);
+		return err;
+	}
+	*out = p;
+	return 0;
+}
+
+void poller_free(struct poller *p)
+{
+	if (!p)
+		return;
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
+		watch_free(p->watches[i]);
+	for (size_t i = 0; i < p->source_count; i++)
+		source_free(p->sources[i]);
+	free(p->sources);
+	scraper_free(p->scraper);
+	free(p);
+}
+
+/* ---- questions ------------------------------------------------------------------- */
+
+bool poller_first_round_over(const struct poller *p)
+{
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
+		if (p->watches[i] && !p->watches[i]->answered)
+			return false;
+	return true;
+}
+
+bool poller_suspects_listener(const struct poller *p)
+{
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+		const struct watch *w = p->watches[i];
+
+		if (w && w->counters.known && !scraper_failures(w->target) &&
+		    !__atomic_load_n(&p->m->health[i].listening_since_ns, __ATOMIC_RELAXED))
+			return true;
+	}
+	return false;
+}
+
+const struct poll_counters *poller_counters(const struct poller *p, uint32_t endpoint)
+{
+	return endpoint < PINTLE_MAX_ENDPOINTS && p->watches[endpoint]
+		       ? &p->watches[endpoint]->counters
+		       : NULL;
+}
+
+double poller_saturation(const struct poller *p, size_t pool)
+{
+	const struct config_pool *c = &p->config->pools[pool];
+	uint64_t now = monotonic_ns();
+	double sum = 0;
+
+	for (size_t i = 0; i < c->endpoint_count; i++) {
+		uint32_t id = p->publication->pools[pool].endpoints[i].id;
+		const struct pintle_score *s = &p->m->scores[id];
+		bool fresh = s->scraped_ns && now - s->scraped_ns <= c->saturation.staleness_ns;
+
+		sum += fresh ? score_saturation(s, &c->saturation) : 1;
+	}
+	return c->endpoint_count ? sum / (double)c->endpoint_count : 0;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * register.h - servers that listened before Pintle came, or where its sockops program does not
+ * reach (outside the cgroup): found by inet_diag and put into `sockets` from here.
+ */
+#ifndef PINTLE_REGISTER_H
+#define PINTLE_REGISTER_H
+
+#include "../common/maps.h"
+
+/** Holds the LISTEN sockets of the namespace against `sockets`, adds what is missing there, and
+ * puts `health` right where it disagrees. Cheap when nothing is missing (one dump). A listener that
+ * cannot be had is logged once, and tried again at the next call. Returns 0 or -errno. */
+int register_listeners(const struct maps *m, int netns_fd);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* telemetry.h - what the kernel reports of closed connections, and the page /metrics. */
+#ifndef PINTLE_TELEMETRY_H
+#define PINTLE_TELEMETRY_H
+
+#include "../common/config.h"
+#include "../common/maps.h"
+#include "../common/metrics_text.h"
+#include "poll.h"
+
+struct telemetry;
+
+/** Starts to read the `events` ring. Returns 0 and *out, or -errno, logged. */
+int telemetry_new(const struct maps *m, struct telemetry **out);
+/** Reads what is in the ring. Never blocks. */
+void telemetry_consume(struct telemetry *t);
+/** Estimates how full the LRU maps are and warns, once each, above 80 %. Walks the maps:
+ * not for every turn of the loop. */
+void telemetry_check_fill(struct telemetry *t);
+/** Writes the whole page. */
+void telemetry_render(const struct telemetry *t, const struct poller *poller,
+		      const struct config *c, struct metrics_text *out);
+void telemetry_free(struct telemetry *t);
+
+#endif
