@@ -5,7 +5,7 @@
  *
  * Connections are kept alive. Each request has to end within the target's timeout; redirects,
  * proxies, compression and protocols other than http and https are off; a page is at most
- * SCRAPE_MAX_PAGE bytes. One target has at most one request at a time, at intervals of
+ * 4 MiB. One target has at most one request at a time, at intervals of
  * interval_ns +-10 %; a scrape missed while the loop stood still is not made up for.
  *
  * After a failure the wait doubles from interval_ns up to SCRAPE_RETRY_MAX_NS; up to
@@ -21,8 +21,6 @@
 #include <stdint.h>
 #include <uv.h>
 
-#define SCRAPE_MAX_PAGE      (4U << 20)  /* bytes of body */
-#define SCRAPE_MAX_HEAD      (64U << 10) /* bytes of all headers together */
 #define SCRAPE_RETRY_MAX_NS  10000000000ULL
 #define SCRAPE_RETRY_SOON_NS 1000000000ULL
 

@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fetch.h"
+
+#include <ctype.h>
+#include <sys/queue.h>
+
+#include "../common/log.h"
+#include "../common/util.h"
+#include "curl_loop.h"
+
+/*
+ * A fetch owns libcurl's handle with its buffers, and the page. It takes a hundred times the
+ * memory of a target, so that targets do not have one each: a few wait here for the next request.
+ */
+#define IDLE_MAX       16
+#define PAGE_START     (64U << 10)  /* first room for a page: a vLLM page fits */
+#define PAGE_KEEP      (256U << 10) /* a larger buffer is not kept for the next page */
+#define PAGES_TOTAL    (64U << 20)  /* of all: many huge pages at once must not be the end */
+#define RECEIVE_BUFFER (64L << 10)  /* libcurl reads once for each turn of the loop */
+#define TIMEOUT_MAX_MS 86400000ULL  /* libcurl's limit is an int */
+
+struct fetch {
+	struct fetcher *owner;
+	LIST_ENTRY(fetch) all;
+	SLIST_ENTRY(fetch) idle;
+	CURL *easy;
+	const struct fetch_callbacks *callbacks; /* NULL: cancelled, or idle */
+	void *arg;
+	char *page;
+	size_t size, room;
+	size_t head;        /* bytes of headers so far */
+	int error;          /* why we broke it off ourselves, -errno */
+	const char *reason; /* the same in words */
+	char message[CURL_ERROR_SIZE];
+};
+
+struct fetcher {
+	struct curl_loop *http;
+	struct curl_slist *headers;
+	LIST_HEAD(, fetch) all;
+	SLIST_HEAD(, fetch) idle;
+	unsigned int idle_count;
+	size_t pages; /* bytes of room of all fetches */
+};
+
+/* -- the page --------------------------------------------------------------------- */
+
+static bool make_room(struct fetch *x, size_t need)
+{
+	size_t room = MAX(x->room, (size_t)PAGE_START);
+	char *p;
+
+	while (room < need)
+		room *= 2;
+	if (room == x->room)
+		return true;
+	if (x->owner->pages - x->room + room > PAGES_TOTAL)
+		return false;
+	p = realloc(x->page, room);
+	if (!p)
+		return false;
+	x->owner->pages += room - x->room;
+	x->page = p;
+	x->room = room;
+	return true;
+}
+
+static void drop_page(struct fetch *x)
+{
+	free(TAKE_PTR(x->page));
+	x->owner->pages -= x->room;
+	x->room = 0;
+}
+
+/* -- libcurl's callbacks ---------------------------------------------------------- */
+
+static long status_of(const struct fetch *x)
+{
+	long status = 0;
+
+	curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
+	return status;
+}
+
+/* Taking fewer bytes than there are makes libcurl end the transfer. */
+static size_t break_off(struct fetch *x, int error, const char *reason)
+{
+	x->error = error;
+	x->reason = reason;
+	return 0;
+}
+
+static size_t on_body(char *data, size_t one, size_t count, void *arg)
+{
+	struct fetch *x = arg;
+	size_t size = one * count;
+
+	if (!x->callbacks)
+		return 0;
+	if (!x->size && status_of(x) != 200)
+		return size; /* the text of an error: of no interest, but the connection lives on */
+	if (size > FETCH_MAX_PAGE - x->size)
+		return break_off(x, -EFBIG, "the page is larger than 4 MiB");
+	if (!make_room(x, x->size + size))
+		return break_off(x, -ENOBUFS, "no memory for the page");
+	memcpy(x->page + x->size, data, size);
+	x->size += size;
+	return size;
+}
+
+static size_t on_head(char *data, size_t one, size_t count, void *arg)
+{
+	struct fetch *x = arg;
+	size_t size = one * count;
+
+	(void)data;
+	x->head += size;
+	if (x->head > FETCH_MAX_HEAD)
+		return break_off(x, -EFBIG, "the headers are larger than 64 KiB");
+	return size;
+}
+
+static int on_connected(void *arg, char *ip, char *local_ip, int port, int local_port)
+{
+	struct fetch *x = arg;
+
+	(void)ip;
+	(void)local_ip;
+	(void)port;
+	(void)local_port;
+	x->size = x->head = 0; /* it may be sent for the second time */
+	if (x->callbacks)
+		x->callbacks->begin(x->arg);
+	return x->callbacks ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+}
+
+static void set_options(struct fetch *x)
+{
+	CURL *e = x->easy;
+
+	curl_easy_setopt(e, CURLOPT_PRIVATE, x);
+	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, x->message);
+	curl_easy_setopt(e, CURLOPT_HTTPHEADER, x->owner->headers);
+	curl_easy_setopt(e, CURLOPT_USERAGENT, "pintled/" PINTLE_VERSION);
+	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(e, CURLOPT_PROXY, "");
+	curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
+	curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)FETCH_MAX_PAGE);
+	/* After each request libcurl walks its whole cache of addresses for old ones: with 1,000
+	 * targets that costs more than the request. */
+	curl_easy_setopt(e, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
+	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(e, CURLOPT_WRITEDATA, x);
+	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_head);
+	curl_easy_setopt(e, CURLOPT_HEADERDATA, x);
+	curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_connected);
+	curl_easy_setopt(e, CURLOPT_PREREQDATA, x);
+	curl_loop_adopt(x->owner->http, e);
+}
+
+/* -- what the end of a transfer means --------------------------------------------- */
+
+static const struct {
+	CURLcode code;
+	int error;
+	const char *reason; /* NULL: the text of the system's error, else libcurl's */
+} results[] = {
+	{CURLE_OPERATION_TIMEDOUT, ETIMEDOUT, "no complete answer within the timeout"},
+	{CURLE_PARTIAL_FILE, ECONNRESET, "the page was cut short"},
+	{CURLE_GOT_NOTHING, ECONNRESET, "the server closed without an answer"},
+	{CURLE_RECV_ERROR, ECONNRESET, NULL},
+	{CURLE_SEND_ERROR, ECONNRESET, NULL},
+	{CURLE_COULDNT_CONNECT, ECONNREFUSED, NULL},
+	{CURLE_COULDNT_RESOLVE_HOST, EHOSTUNREACH, NULL},
+	{CURLE_FILESIZE_EXCEEDED, EFBIG, "the page is larger than 4 MiB"},
+	{CURLE_OUT_OF_MEMORY, ENOMEM, NULL},
+};
+
+static void make_printable(char *text)
+{
+	for (; *text; text++)
+		if (!isprint((unsigned char)*text))
+			*text = '?';
+}
+
+static bool is_loopback(const char *ip)
+{
+	return !strncmp(ip, "127.", 4) || !strncmp(ip, "::ffff:127.", 11) || !strcmp(ip, "::1");
+}
+
+static void explain_code(struct fetch *x, CURLcode code, struct fetch_result *r)
+{
+	long os_error = 0;
+
+	r->error = -EPROTO;
+	for (size_t i = 0; i < ARRAY_SIZE(results); i++) {
+		if (results[i].code != code)
+			continue;
+		r->error = -results[i].error;
+		r->reason = results[i].reason;
+		curl_easy_getinfo(x->easy, CURLINFO_OS_ERRNO, &os_error);
+		if (!r->reason && os_error > 0) {
+			r->error = -(int)os_error;
+			r->reason = strerror((int)os_error);
+		}
+	}
+	make_printable(x->message);
+	if (!r->reason)
+		r->reason = *x->message ? x->message : curl_easy_strerror(code);
+}
+
+static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
+{
+	long status = status_of(x);
+	char *ip = NULL;
+
+	*r = (struct fetch_result){.no_connection = code == CURLE_COULDNT_CONNECT};
+	if (!curl_easy_getinfo(x->easy, CURLINFO_PRIMARY_IP, &ip) && ip)
+		r->loopback = is_loopback(ip);
+	if (x->error) {
+		r->error = x->error;
+		r->reason = x->reason;
+	} else if (code) {
+		explain_code(x, code, r);
+	} else if (status != 200) {
+		r->error = -EPROTO;
+		r->answered = true;
+		snprintf(x->message, sizeof(x->message), "HTTP status %ld", status);
+		r->reason = x->message;
+	} else {
+		r->page = x->page ? x->page : "";
+		r->size = x->size;
+	}
+}
+
+/* -- fetches ---------------------------------------------------------------------- */
+
+static struct fetch *new_fetch(struct fetcher *f)
+{
+	_cleanup_free_ struct fetch *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return NULL;
+	x->easy = curl_easy_init();
+	if (!x->easy)
+		return NULL;
+	x->owner = f;
+	LIST_INSERT_HEAD(&f->all, x, all);
+	set_options(x);
+	return TAKE_PTR(x);
+}
+
+static struct fetch *get_fetch(struct fetcher *f)
+{
+	struct fetch *x = SLIST_FIRST(&f->idle);
+
+	if (!x)
+		return new_fetch(f);
+	SLIST_REMOVE_HEAD(&f->idle, idle);
+	f->idle_count--;
+	return x;
+}
+
+static void free_fetch(struct fetch *x)
+{
+	LIST_REMOVE(x, all);
+	curl_easy_cleanup(x->easy);
+	drop_page(x);
+	free(x);
+}
+
+static void put_fetch(struct fetch *x)
+{
+	struct fetcher *f = x->owner;
+
+	x->callbacks = NULL;
+	if (f->idle_count >= IDLE_MAX) {
+		free_fetch(x);
+		return;
+	}
+	if (x->room > PAGE_KEEP)
+		drop_page(x);
+	SLIST_INSERT_HEAD(&f->idle, x, idle);
+	f->idle_count++;
+}
+
+static void on_end(CURL *easy, CURLcode code, void *arg)
+{
+	const struct fetch_callbacks *callbacks;
+	struct fetch_result result;
+	struct fetch *x = NULL;
+
+	(void)arg;
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&x);
+	callbacks = TAKE_PTR(x->callbacks);
+	if (callbacks) {
+		explain(x, code, &result);
+		callbacks->end(x->arg, &result);
+	}
+	put_fetch(x);
+}
+
+int fetch_start(struct fetcher *f, const char *url, uint64_t timeout_ms,
+		const struct fetch_callbacks *callbacks, void *arg, struct fetch **out)
+{
+	long timeout = (long)MIN(timeout_ms, TIMEOUT_MAX_MS);
+	struct fetch *x = get_fetch(f);
+
+	*out = NULL;
+	if (!x)
+		return -ENOMEM;
+	x->callbacks = callbacks;
+	x->arg = arg;
+	x->size = x->head = 0;
+	x->error = 0;
+	x->reason = NULL;
+	*x->message = '\0';
+	*out = x;
+	if (!curl_easy_setopt(x->easy, CURLOPT_URL, url) &&
+	    !curl_easy_setopt(x->easy, CURLOPT_TIMEOUT_MS, timeout ? timeout : 1) &&
+	    !curl_loop_start(f->http, x->easy))
+		return 0;
+	*out = NULL;
+	put_fetch(x);
+	return -ENOMEM;
+}
+
+void fetch_cancel(struct fetch *x)
+{
+	x->callbacks = NULL;
+	/* Where libcurl is on the stack it goes on, and ends at its next step: see on_body() and
+	 * on_connected(). */
+	if (curl_loop_stop(x->owner->http, x->easy))
+		put_fetch(x);
+}
+
+/* -- the fetcher ------------------------------------------------------------------ */
+
+int fetcher_new(uv_loop_t *loop, int netns_fd, struct fetcher **out)
+{
+	_cleanup_free_ struct fetcher *f = calloc(1, sizeof(*f));
+	int r;
+
+	if (!f)
+		return log_err_r(ENOMEM, "no memory for the HTTP client");
+	r = curl_loop_new(loop, netns_fd, on_end, NULL, &f->http);
+	if (r)
+		return r;
+	f->headers = curl_slist_append(NULL, "Accept: text/plain;version=0.0.4");
+	if (!f->headers) {
+		curl_loop_free(f->http);
+		return log_err_r(ENOMEM, "no memory for the HTTP client");
+	}
+	*out = TAKE_PTR(f);
+	return 0;
+}
+
+void fetcher_free(struct fetcher *f)
+{
+	if (!f)
+		return;
+	while (!LIST_EMPTY(&f->all))
+		free_fetch(LIST_FIRST(&f->all));
+	curl_loop_free(f->http);
+	curl_slist_free_all(f->headers);
+	free(f);
+}
+
+void fetcher_keep(struct fetcher *f, unsigned int connections)
+{
+	curl_loop_keep(f->http, connections);
+}
+
+uint64_t fetcher_connects(const struct fetcher *f)
+{
+	return curl_loop_connects(f->http);
+}
+
+int fetch_check_url(const char *url, char **shown)
+{
+	CURLU *u = curl_url();
+	char *scheme = NULL, *text = NULL;
+	int r = -EINVAL;
+
+	if (!u)
+		return -ENOMEM;
+	if (!curl_url_set(u, CURLUPART_URL, url, 0) &&
+	    !curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) &&
+	    (!strcmp(scheme, "http") || !strcmp(scheme, "https")) &&
+	    !curl_url_set(u, CURLUPART_USER, NULL, 0) &&
+	    !curl_url_set(u, CURLUPART_PASSWORD, NULL, 0) &&
+	    !curl_url_get(u, CURLUPART_URL, &text, 0)) {
+		r = 0;
+		if (shown) {
+			*shown = strdup(text);
+			r = *shown ? 0 : -ENOMEM;
+		}
+		if (shown && *shown)
+			make_printable(*shown);
+	}
+	curl_free(scheme);
+	curl_free(text);
+	curl_url_cleanup(u);
+	return r;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fetch.h - one GET of one page: the limits it is held to, and what its end means. */
+#ifndef PINTLE_FETCH_H
+#define PINTLE_FETCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#define FETCH_MAX_PAGE (4U << 20)  /* bytes of body */
+#define FETCH_MAX_HEAD (64U << 10) /* bytes of all headers together */
+
+struct fetcher; /* requests from within one network namespace, and their kept connections */
+struct fetch;   /* a request in flight */
+
+struct fetch_result {
+	int error;          /* 0, or -errno as in scrape.h */
+	const char *reason; /* with an error: in words, printable, one line */
+	const char *page;   /* without: not terminated, never NULL; valid during the call */
+	size_t size;
+	bool no_connection; /* none came about: another address may still answer */
+	bool answered;      /* with something else than 200 */
+	bool loopback;      /* it was a loopback address */
+};
+
+struct fetch_callbacks {
+	/* Connected: the request goes out when this returns, again when the server had closed the
+	 * kept connection. Only fetch_cancel() may be called from here. */
+	void (*begin)(void *arg);
+	/* Over; the fetch is no more. Any function may be called from here, but fetcher_free(). */
+	void (*end)(void *arg, const struct fetch_result *result);
+};
+
+/** See scraper_new(). */
+int fetcher_new(uv_loop_t *loop, int netns_fd, struct fetcher **out);
+/** Cancels what is in flight. See scraper_free(). */
+void fetcher_free(struct fetcher *f);
+
+/** Asks for a page; `end` may be called, with *out already set, before this returns. The strings
+ * are copied; `callbacks` must outlive the fetch. Returns 0, or -ENOMEM with *out NULL and no
+ * callback. */
+int fetch_start(struct fetcher *f, const char *url, uint64_t timeout_ms,
+		const struct fetch_callbacks *callbacks, void *arg, struct fetch **out);
+
+/** No callback follows. */
+void fetch_cancel(struct fetch *x);
+
+/** How many idle connections may be kept. */
+void fetcher_keep(struct fetcher *f, unsigned int connections);
+/** Sockets made so far. */
+uint64_t fetcher_connects(const struct fetcher *f);
+
+/** What may be fetched: 0, and unless NULL *shown (the caller's to free) is the URL for logs,
+ * without user and password; or -EINVAL, not an http or https URL; or -ENOMEM. */
+int fetch_check_url(const char *url, char **shown);
+
+#endif
