@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "metrics_text.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+
+#include "util.h"
+
+static const char *const type_names[] = {
+	[METRICS_COUNTER] = "counter",
+	[METRICS_GAUGE] = "gauge",
+	[METRICS_UNTYPED] = "untyped",
+};
+
+static void fail(struct metrics_text *t, int error)
+{
+	if (!t->error)
+		t->error = error;
+}
+
+/* Room for `size` more bytes; NULL, with the error set, without memory. */
+static char *reserve(struct metrics_text *t, size_t size)
+{
+	size_t room = MAX(t->room, (size_t)4096);
+	char *p;
+
+	while (room - t->size < size)
+		room *= 2;
+	if (room == t->room)
+		return t->text + t->size;
+	p = realloc(t->text, room);
+	if (!p) {
+		fail(t, -ENOMEM);
+		return NULL;
+	}
+	t->text = p;
+	t->room = room;
+	return p + t->size;
+}
+
+static void put(struct metrics_text *t, const char *text, size_t size)
+{
+	char *p = reserve(t, size);
+
+	if (!p)
+		return;
+	memcpy(p, text, size);
+	t->size += size;
+}
+
+static void put_text(struct metrics_text *t, const char *text)
+{
+	put(t, text, strlen(text));
+}
+
+/* Bytes of the well-formed UTF-8 character at `s`, or 0 (RFC 3629: no overlong forms, no
+ * surrogates, nothing beyond U+10FFFF). Never reads beyond a NUL. */
+static size_t utf8_length(const unsigned char *s)
+{
+	static const struct {
+		unsigned char first_min, first_max, second_min, second_max, length;
+	} forms[] = {
+		{0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2},
+		{0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
+		{0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+		{0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4},
+		{0xf4, 0xf4, 0x80, 0x8f, 4},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
+		if (s[0] < forms[i].first_min || s[0] > forms[i].first_max)
+			continue;
+		if (forms[i].length == 1)
+			return 1;
+		if (s[1] < forms[i].second_min || s[1] > forms[i].second_max)
+			return 0;
+		for (size_t k = 2; k < forms[i].length; k++)
+			if ((s[k] & 0xc0) != 0x80)
+				return 0;
+		return forms[i].length;
+	}
+	return 0;
+}
+
+/* In help texts the quote stands for itself. */
+static void put_escaped(struct metrics_text *t, const char *text, bool quoted)
+{
+	while (*text && !t->error) {
+		size_t n = utf8_length((const unsigned char *)text);
+
+		if (!n)
+			put_text(t, "\xef\xbf\xbd");
+		else if (*text == '\n')
+			put_text(t, "\\n");
+		else if (*text == '\\' || (quoted && *text == '"'))
+			put(t, (char[]){'\\', *text}, 2);
+		else
+			put(t, text, n);
+		text += MAX(n, (size_t)1);
+	}
+}
+
+static bool is_family(const struct metrics_text *t, const char *name)
+{
+	for (unsigned int i = 0; i < t->family_count; i++)
+		if (!strcmp(t->families[i], name))
+			return true;
+	return false;
+}
+
+void metrics_family(struct metrics_text *t, const char *name, enum metrics_type type,
+		    const char *help)
+{
+	if (is_family(t, name))
+		fail(t, -EEXIST);
+	if (t->family_count == METRICS_MAX_FAMILIES)
+		fail(t, -E2BIG);
+	if (t->error)
+		return;
+	t->families[t->family_count++] = name;
+	put_text(t, "# HELP ");
+	put_text(t, name);
+	put_text(t, " ");
+	put_escaped(t, help, false);
+	put_text(t, "\n# TYPE ");
+	put_text(t, name);
+	put_text(t, " ");
+	put_text(t, type_names[type]);
+	put_text(t, "\n");
+}
+
+static void put_sample(struct metrics_text *t, const char *value, va_list labels)
+{
+	const char *label, *separator = "{";
+
+	if (!t->family_count)
+		fail(t, -EINVAL);
+	if (t->error)
+		return;
+	put_text(t, t->families[t->family_count - 1]);
+	while ((label = va_arg(labels, const char *))) {
+		put_text(t, separator);
+		put_text(t, label);
+		put_text(t, "=\"");
+		put_escaped(t, va_arg(labels, const char *), true);
+		put_text(t, "\"");
+		separator = ",";
+	}
+	put_text(t, *separator == ',' ? "} " : " ");
+	put_text(t, value);
+	put_text(t, "\n");
+}
+
+/* The fewest digits that read back as the same number. */
+static void format_double(double value, char *buf, size_t size)
+{
+	if (isnan(value)) {
+		snprintf(buf, size, "NaN");
+		return;
+	}
+	if (isinf(value)) {
+		snprintf(buf, size, value < 0 ? "-Inf" : "+Inf");
+		return;
+	}
+	for (int digits = 15; digits <= 17; digits++) {
+		snprintf(buf, size, "%.*g", digits, value);
+		if (strtod(buf, NULL) == value)
+			return;
+	}
+}
+
+void metrics_sample(struct metrics_text *t, double value, ...)
+{
+	char text[40];
+	va_list ap;
+
+	format_double(value, text, sizeof(text));
+	va_start(ap, value);
+	put_sample(t, text, ap);
+	va_end(ap);
+}
+
+void metrics_sample_u64(struct metrics_text *t, uint64_t value, ...)
+{
+	char text[24];
+	va_list ap;
+
+	snprintf(text, sizeof(text), "%" PRIu64, value);
+	va_start(ap, value);
+	put_sample(t, text, ap);
+	va_end(ap);
+}
+
+int metrics_text_error(const struct metrics_text *t)
+{
+	return t->error;
+}
+
+void metrics_text_free(struct metrics_text *t)
+{
+	free(t->text);
+	*t = (struct metrics_text){0};
+}

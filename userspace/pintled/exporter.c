@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "exporter.h"
+
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "../common/addr.h"
+#include "../common/log.h"
+#include "../common/util.h"
+
+#define CONNECTIONS_MAX   64
+#define CONNECTION_MEMORY (16U << 10) /* a request's head has to fit */
+#define TIMEOUT_S         10
+#define BACKLOG           64
+
+#define TYPE_TEXT    "text/plain; charset=utf-8"
+#define TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"
+
+struct exporter {
+	struct MHD_Daemon *daemon;
+	uv_poll_t poll; /* the daemon's epoll descriptor */
+	uv_timer_t timer;
+	unsigned int open_handles;
+	struct exporter_callbacks callbacks;
+	void *arg;
+};
+
+/* -- answers ---------------------------------------------------------------------- */
+
+static enum MHD_Result answer(struct MHD_Connection *c, unsigned int status, const char *type,
+			      void *body, size_t size, enum MHD_ResponseMemoryMode mode)
+{
+	struct MHD_Response *r = MHD_create_response_from_buffer(size, body, mode);
+	enum MHD_Result result;
+
+	if (!r) {
+		if (mode == MHD_RESPMEM_MUST_FREE)
+			free(body);
+		return MHD_NO;
+	}
+	MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+	MHD_add_response_header(r, "Cache-Control", "no-store");
+	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
+		MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+	result = MHD_queue_response(c, status, r);
+	MHD_destroy_response(r);
+	return result;
+}
+
+static enum MHD_Result answer_text(struct MHD_Connection *c, unsigned int status, const char *text)
+{
+	return answer(c, status, TYPE_TEXT, (void *)text, strlen(text), MHD_RESPMEM_MUST_COPY);
+}
+
+static enum MHD_Result answer_metrics(struct exporter *e, struct MHD_Connection *c)
+{
+	struct metrics_text t = {0};
+	int error;
+
+	e->callbacks.render(&t, e->arg);
+	error = metrics_text_error(&t);
+	if (error) {
+		metrics_text_free(&t);
+		log_debug("the metrics page cannot be built: %s", strerror(-error));
+		return answer_text(c, MHD_HTTP_INTERNAL_SERVER_ERROR, "the page cannot be built\n");
+	}
+	return answer(c, MHD_HTTP_OK, TYPE_METRICS, t.text, t.size, MHD_RESPMEM_MUST_FREE);
+}
+
+static enum MHD_Result answer_health(struct exporter *e, struct MHD_Connection *c)
+{
+	(void)e;
+	return answer_text(c, MHD_HTTP_OK, "ok\n");
+}
+
+static enum MHD_Result answer_ready(struct exporter *e, struct MHD_Connection *c)
+{
+	const char *why = "not ready";
+	char line[256];
+
+	if (e->callbacks.ready(e->arg, &why))
+		return answer_text(c, MHD_HTTP_OK, "ready\n");
+	snprintf(line, sizeof(line), "%s\n", why);
+	return answer_text(c, MHD_HTTP_SERVICE_UNAVAILABLE, line);
+}
+
+static const struct {
+	const char *path;
+	enum MHD_Result (*answer)(struct exporter *e, struct MHD_Connection *c);
+} pages[] = {
+	{"/metrics", answer_metrics},
+	{"/healthz", answer_health},
+	{"/readyz", answer_ready},
+};
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const char *path,
+				  const char *method, const char *version, const char *upload,
+				  size_t *upload_size, void **state)
+{
+	(void)version;
+	(void)upload;
+	/* An answer to the head alone: libmicrohttpd then closes, and the body is never read. */
+	if (strcmp(method, MHD_HTTP_METHOD_GET) && strcmp(method, MHD_HTTP_METHOD_HEAD))
+		return answer_text(c, MHD_HTTP_METHOD_NOT_ALLOWED, "GET or HEAD\n");
+	if (!*state) {
+		*state = arg;
+		return MHD_YES;
+	}
+	if (*upload_size) {
+		*upload_size = 0;
+		return MHD_YES;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
+		if (!strcmp(path, pages[i].path))
+			return pages[i].answer(arg, c);
+	return answer_text(c, MHD_HTTP_NOT_FOUND, "/metrics, /healthz, /readyz\n");
+}
+
+/* -- on the loop ------------------------------------------------------------------ */
+
+static void on_timer(uv_timer_t *t);
+
+static void run(struct exporter *e)
+{
+	MHD_UNSIGNED_LONG_LONG timeout_ms;
+
+	MHD_run(e->daemon);
+	if (MHD_get_timeout(e->daemon, &timeout_ms) == MHD_YES)
+		uv_timer_start(&e->timer, on_timer, timeout_ms, 0);
+	else
+		uv_timer_stop(&e->timer);
+}
+
+static void on_timer(uv_timer_t *t)
+{
+	run(t->data);
+}
+
+static void on_poll(uv_poll_t *p, int status, int events)
+{
+	(void)status;
+	(void)events;
+	run(p->data);
+}
+
+/* What a client has sent wrong is its own business; it must not fill the log. */
+static void on_message(void *arg, const char *fmt, va_list ap)
+{
+	(void)arg;
+	log_writev(LOG_DEBUG, fmt, ap);
+}
+
+/* -- life ------------------------------------------------------------------------- */
+
+static socklen_t socket_address(const struct endpoint_addr *a, struct sockaddr_storage *out)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+
+	*out = (struct sockaddr_storage){0};
+	if (a->any_ip || addr_is_v4(&a->ip)) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons(a->port);
+		v4->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+		if (!a->any_ip)
+			memcpy(&v4->sin_addr, a->ip.bytes + 12, 4);
+		return sizeof(*v4);
+	}
+	v6->sin6_family = AF_INET6;
+	v6->sin6_port = htons(a->port);
+	memcpy(&v6->sin6_addr, a->ip.bytes, 16);
+	return sizeof(*v6);
+}
+
+/* Our own listener, not libmicrohttpd's: only so is it known what went wrong. */
+static int open_listener(const char *address)
+{
+	_cleanup_close_ int fd = -1;
+	struct sockaddr_storage a;
+	struct endpoint_addr parsed;
+	const char *what;
+	socklen_t length;
+	int one = 1;
+
+	if (addr_parse_endpoint(address, &parsed, &what)) {
+		log_error("cannot serve metrics on %s: %s", address, what);
+		return -EINVAL;
+	}
+	length = socket_address(&parsed, &a);
+	fd = socket(a.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return log_err_r(errno, "cannot serve metrics on %s", address);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (a.ss_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&a, length) || listen(fd, BACKLOG)) {
+		if (errno != EADDRINUSE)
+			return log_err_r(errno, "cannot serve metrics on %s", address);
+		log_error("cannot serve metrics on %s: the port is taken; stop what listens there "
+			  "(another pintled?), or set node.metrics to another one",
+			  address);
+		return -EADDRINUSE;
+	}
+	return TAKE_FD(fd);
+}
+
+static void on_close(uv_handle_t *h)
+{
+	struct exporter *e = h->data;
+
+	if (!--e->open_handles)
+		free(e);
+}
+
+int exporter_new(uv_loop_t *loop, const char *address, const struct exporter_callbacks *callbacks,
+		 void *arg, struct exporter **out)
+{
+	_cleanup_close_ int listener = open_listener(address);
+	_cleanup_free_ struct exporter *e = NULL;
+	const union MHD_DaemonInfo *info;
+	int r;
+
+	if (listener < 0)
+		return listener;
+	e = calloc(1, sizeof(*e));
+	if (!e)
+		return log_err_r(ENOMEM, "cannot serve metrics on %s", address);
+	e->callbacks = *callbacks;
+	e->arg = arg;
+	e->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, e,
+		MHD_OPTION_EXTERNAL_LOGGER, on_message, NULL, MHD_OPTION_LISTEN_SOCKET, listener,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned int)CONNECTIONS_MAX,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)TIMEOUT_S, MHD_OPTION_END);
+	if (!e->daemon)
+		return log_err_r(ENOMEM, "cannot serve metrics on %s", address);
+	TAKE_FD(listener); /* libmicrohttpd closes it */
+	info = MHD_get_daemon_info(e->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	r = info ? uv_poll_init(loop, &e->poll, info->epoll_fd) : -EINVAL;
+	if (r) {
+		MHD_stop_daemon(e->daemon);
+		return log_err_r(r, "cannot serve metrics on %s", address);
+	}
+	uv_timer_init(loop, &e->timer);
+	e->poll.data = e->timer.data = e;
+	e->open_handles = 2;
+	uv_poll_start(&e->poll, UV_READABLE, on_poll);
+	*out = TAKE_PTR(e);
+	return 0;
+}
+
+void exporter_free(struct exporter *e)
+{
+	if (!e)
+		return;
+	/* Before its epoll descriptor is closed. */
+	uv_close((uv_handle_t *)&e->poll, on_close);
+	uv_close((uv_handle_t *)&e->timer, on_close);
+	MHD_stop_daemon(e->daemon);
+}
