@@ -180,29 +180,11 @@ static int version_check(const struct maps *m, const char *dir)
 	return -EPROTO;
 }
 
-int maps_open(const char *bpffs, enum maps_access access_mode, struct maps **out)
+int maps_open_dir(const char *dir, enum maps_access access_mode, struct maps **out)
 {
-	_cleanup_(maps_closep) struct maps *m = NULL;
-	unsigned int other;
-	char dir[PATH_MAX];
-	struct stat st;
+	_cleanup_(maps_closep) struct maps *m = calloc(1, sizeof(*m));
 	int err;
 
-	if (strlen(bpffs) + 32 > sizeof(dir))
-		return -ENAMETOOLONG;
-	maps_dir(bpffs, dir, sizeof(dir));
-	if (stat(dir, &st)) {
-		err = -errno;
-		if (err == -ENOENT && maps_other_version(bpffs, &other)) {
-			log_error("%s holds maps of version %u, and this program knows version %d "
-				  "only; use the pintled and pintle of one version, or remove "
-				  "those pins with the pintled that made them: pintled --detach",
-				  bpffs, other, PINTLE_ABI_VERSION);
-			return -EPROTO;
-		}
-		return err == -ENOTDIR ? -ENOENT : err;
-	}
-	m = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
 	m->writable = access_mode == MAPS_WRITE;
@@ -219,6 +201,29 @@ int maps_open(const char *bpffs, enum maps_access access_mode, struct maps **out
 		return err;
 	*out = TAKE_PTR(m);
 	return 0;
+}
+
+int maps_open(const char *bpffs, enum maps_access access_mode, struct maps **out)
+{
+	unsigned int other;
+	char dir[PATH_MAX];
+	struct stat st;
+	int err;
+
+	if (strlen(bpffs) + 32 > sizeof(dir))
+		return -ENAMETOOLONG;
+	maps_dir(bpffs, dir, sizeof(dir));
+	if (!stat(dir, &st))
+		return maps_open_dir(dir, access_mode, out);
+	err = -errno;
+	if (err == -ENOENT && maps_other_version(bpffs, &other)) {
+		log_error("%s holds maps of version %u, and this program knows version %d only; "
+			  "use the pintled and pintle of one version, or remove those pins with "
+			  "the pintled that made them: pintled --detach",
+			  bpffs, other, PINTLE_ABI_VERSION);
+		return -EPROTO;
+	}
+	return err == -ENOTDIR ? -ENOENT : err;
 }
 
 void maps_close(struct maps *m)
