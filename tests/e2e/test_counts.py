@@ -24,7 +24,7 @@ def counts_agree(node):
 
 
 def no_drift(daemon):
-    assert daemon.metric("pintle_drift_total") == 0
+    assert daemon.metric("pintle_in_flight_drift_total") == 0
 
 
 @case(each=BOTH)

@@ -151,7 +151,7 @@ def test_restart_under_load(node):
     for i, name in bound.items():
         assert node.ask(FRONTEND["v4"], source(i)) == name
     wait_for(lambda: set(node.in_flight().values()) == {0})
-    assert daemon.metric("pintle_drift_total") == 0
+    assert daemon.metric("pintle_in_flight_drift_total") == 0
 
 
 @case(timeout=120)
@@ -192,7 +192,7 @@ def test_upgrade_under_load(node):
     wait_for(lambda: set(node.in_flight().values()) == {0})
     for i, (_, name) in enumerate(held):
         assert node.ask(FRONTEND["v4"], source(500 + i)) == name
-    assert second.metric("pintle_drift_total") == 0
+    assert second.metric("pintle_in_flight_drift_total") == 0
 
 
 def test_upgrade_replaces_the_programs(node):
