@@ -23,6 +23,7 @@
 
 #define DIR_MODE  0750
 #define FILE_MODE 0640
+#define STAGING   "new" /* bpffs has no names with dots */
 
 struct attachment {
 	int lock_fd;
@@ -32,7 +33,7 @@ struct attachment {
 	bool resumed, committed;
 	gid_t group;
 	char dir[PATH_MAX];     /* BPFFS/vN */
-	char staging[PATH_MAX]; /* BPFFS/vN.new */
+	char staging[PATH_MAX]; /* BPFFS/new */
 	char cgroup[PINTLE_TEXT_SIZE];
 	struct pintle_bpf *skel;
 	struct maps *maps;
@@ -296,7 +297,7 @@ static int prepare(struct attachment *a, const struct config *c)
 	if (a->lock_fd < 0)
 		return a->lock_fd == -ENOENT ? log_err_r(ENOENT, "%s", c->bpffs) : a->lock_fd;
 	maps_dir(c->bpffs, a->dir, sizeof(a->dir));
-	if ((size_t)snprintf(a->staging, sizeof(a->staging), "%s.new", a->dir) >=
+	if ((size_t)snprintf(a->staging, sizeof(a->staging), "%s/" STAGING, c->bpffs) >=
 	    sizeof(a->staging))
 		return log_err_r(ENAMETOOLONG, "node.bpffs");
 	if (maps_other_version(c->bpffs, &other)) {
@@ -589,7 +590,7 @@ int detach(const char *bpffs)
 	if (lock < 0)
 		return lock;
 	maps_dir(bpffs, dir, sizeof(dir));
-	snprintf(staging, sizeof(staging), "%s.new", dir);
+	snprintf(staging, sizeof(staging), "%s/" STAGING, bpffs);
 	remove_pins(staging);
 	while (maps_other_version(bpffs, &other)) {
 		/* Another version's links and pins have the same names; its routes we cannot know.
