@@ -131,6 +131,10 @@ fuzzers: $(FUZZERS)
 
 tests: all $(UNIT) $(BPFTEST)
 
+$(O)/tests/bench/conn: $(O)/tests/bench/conn.o
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $< -o $@
+
 deps:
 	$(Q)scripts/deps
 
@@ -144,8 +148,8 @@ demo:
 
 bench:
 	$(Q)scripts/deps bench
-	$(Q)$(MAKE) all
-	$(Q)tests/bench/run
+	$(Q)$(MAKE) all $(O)/tests/bench/conn
+	$(Q)tests/bench/run --save
 
 FUZZ_SECONDS ?= 600
 fuzz: fuzzers
