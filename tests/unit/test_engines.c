@@ -361,6 +361,7 @@ static const struct {
 	 "sglang:num_queue_reqs{dp_rank=\"0\",tp_rank=\"1\"} 1\n",
 	 -EBADMSG},
 	{"rank is no number", "sglang", "sglang:num_queue_reqs{dp_rank=\"a\"} 1\n", -EBADMSG},
+	{"rank is hexadecimal", "sglang", "sglang:num_queue_reqs{dp_rank=\"1a\"} 1\n", -EBADMSG},
 	{"rank is empty", "sglang", "sglang:num_queue_reqs{dp_rank=\"\"} 1\n", -EBADMSG},
 	{"rank is negative", "sglang", "sglang:num_queue_reqs{dp_rank=\"-1\"} 1\n", -EBADMSG},
 	{"rank is too large", "sglang", "sglang:num_queue_reqs{dp_rank=\"128\"} 1\n", -EBADMSG},
@@ -527,8 +528,8 @@ static void test_dcgm_labels(void **state)
 {
 	/* MIG: instances of one pod together; exported_pod before pod; no labels at all */
 	static const char page[] =
-		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\",GPU_I_ID=\"1\",pod=\"a\"} 10\n"
-		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\",GPU_I_ID=\"2\",pod=\"a\"} 30\n"
+		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\",GPU_I_ID=\"1\",pod=\"a\"} 30\n"
+		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\",GPU_I_ID=\"2\",pod=\"a\"} 10\n"
 		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\",GPU_I_ID=\"3\",pod=\"b\"} 20\n"
 		"DCGM_FI_DEV_FB_USED{gpu=\"0\",GPU_I_ID=\"1\",pod=\"a\"} 1\n"
 		"DCGM_FI_DEV_FB_USED{gpu=\"0\",GPU_I_ID=\"2\",pod=\"a\"} 2\n"
@@ -564,7 +565,7 @@ static void test_dcgm_hostile(void **state)
 		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} 1",
 		"<html>\n",
 	};
-	static char many[64 * 1024];
+	static char many[128 * 1024];
 	static struct dcgm_gpu gpu[2 * DCGM_MAX];
 	size_t n = 0;
 
@@ -573,7 +574,7 @@ static void test_dcgm_hostile(void **state)
 		assert_int_equal(dcgm_read(pages[i], strlen(pages[i]), gpu, 8), -EBADMSG);
 	for (int i = 0; i < 2 * DCGM_MAX; i++)
 		n += (size_t)snprintf(many + n, sizeof(many) - n,
-				      "DCGM_FI_DEV_GPU_UTIL{gpu=\"%d\",pod=\"%0200d\"} 1\n", i, i);
+				      "DCGM_FI_DEV_GPU_UTIL{gpu=\"%d\",pod=\"%0400d\"} 1\n", i, i);
 	assert_int_equal(dcgm_read(many, n, gpu, 2 * DCGM_MAX), DCGM_MAX);
 	assert_int_equal(strlen(gpu[0].pod), sizeof(gpu[0].pod) - 1);
 }

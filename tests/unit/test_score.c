@@ -54,7 +54,7 @@ static const struct {
 	{4, 0, 0.79, -1, 0, 17509, ALL, 0.9875},
 	/* pages of tests/data/pages: vLLM's queue and kvfull */
 	{167, 16, 0.06274509803921569, -1, 0, 350000, ALL | FULL, 33.4},
-	{12, 5, 0.9841269841269842, -1, 0, 51901, ALL | FULL, 2.4},
+	{12, 5, 0.9841269841269842, -1, 0, 51900, ALL | FULL, 2.4},
 	/* what the page lacks counts as nothing, and the flags say so */
 	{7, NO, NO, -1, 0, 14000, PINTLE_SIGNAL_WAITING | FULL, 1.4},
 	{2, 3, NO, -1, 0, 7000, PINTLE_SIGNAL_WAITING | PINTLE_SIGNAL_RUNNING, 0.4},
@@ -63,8 +63,8 @@ static const struct {
 	{0, 0, 0, 0.5, 0, 0, ALL | PINTLE_SIGNAL_GPU, 0},
 	{0, 0, 0, 0.5, 4, 2000, ALL | PINTLE_SIGNAL_GPU, 0},
 	{0, 0, 0, 0, 4, 0, ALL | PINTLE_SIGNAL_GPU, 0},
-	{0, 0, 0, -1, 4, 0, ALL, 0},
-	{0, 0, 0, NAN, 4, 0, ALL, 0},
+	{1, 0, 0, -1, 4, 2000, ALL, 0.2},
+	{1, 0, 0, NAN, 4, 2000, ALL, 0.2},
 	/* rounded to the nearest */
 	{0, 0.0004, 0, -1, 0, 0, ALL, 0},
 	{0, 0.0006, 0, -1, 0, 1, ALL, 0},
