@@ -63,7 +63,7 @@ static inline int as_init(void *arg)
 	const struct child *c = arg;
 
 	CHECK(!unshare(CLONE_NEWNS));
-	CHECK(!mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	CHECK(!mount("none", "/", "", MS_REC | MS_PRIVATE, NULL));
 	CHECK(!mount("proc", "/proc", "proc", 0, NULL));
 	return c->fn(c->arg);
 }

@@ -70,7 +70,7 @@ static int unmount_all(void)
 	char path[PATH_MAX];
 
 	CHECK(!unshare(CLONE_NEWNS));
-	CHECK(!mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	CHECK(!mount("none", "/", "", MS_REC | MS_PRIVATE, NULL));
 	CHECK(!umount2("/sys/fs/cgroup", MNT_DETACH) || errno == EINVAL);
 	while (!cgroup2_root(path, sizeof(path)))
 		CHECK(!umount2(path, MNT_DETACH));

@@ -262,11 +262,11 @@ static int by_name(void *arg)
 
 	(void)arg;
 	CHECK(!unshare(CLONE_NEWNS | CLONE_NEWNET));
-	CHECK(!mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	CHECK(!mount("none", "/", "", MS_REC | MS_PRIVATE, NULL));
 	CHECK(!mount("none", "/run", "tmpfs", 0, NULL));
 	CHECK(!mkdir("/run/netns", 0755));
 	close(open("/run/netns/pintle-test", O_CREAT | O_RDWR | O_CLOEXEC, 0600));
-	CHECK(!mount("/proc/self/ns/net", "/run/netns/pintle-test", NULL, MS_BIND, NULL));
+	CHECK(!mount("/proc/self/ns/net", "/run/netns/pintle-test", "", MS_BIND, NULL));
 	CHECK(!netns_inode(-1, &named));
 	CHECK(!unshare(CLONE_NEWNET)); /* now no process is in it */
 	fd = netns_open_by_inode(named, NULL);

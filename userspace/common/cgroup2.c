@@ -113,6 +113,6 @@ int cgroup2_root(char *path, size_t size)
 			 best.path);
 	else if (found > 1)
 		log_debug("cgroup2 is mounted %zu times; using %s", found, best.path);
-	strcpy(path, best.path);
+	memcpy(path, best.path, strlen(best.path) + 1);
 	return 0;
 }

@@ -58,42 +58,45 @@ static int make_socket(int domain, int type, int protocol)
 {
 	int fd = socket(domain, type | SOCK_CLOEXEC, protocol);
 
-	return fd < 0 ? -errno : fd;
+	return fd < 0 ? log_err_r(errno, "cannot make a socket (family %d, protocol %d)", domain,
+				  protocol)
+		      : fd;
+}
+
+/* Enters the namespace, unless it is the caller's own. *own: the way back, or -1. */
+static int leave(int netns_fd, int *own)
+{
+	_cleanup_close_ int here = open(OWN_NETNS, O_RDONLY | O_CLOEXEC);
+	uint64_t inode_here = 0, inode_there = 0;
+	int r = here < 0 ? -errno : netns_inode(here, &inode_here);
+
+	if (!r)
+		r = netns_inode(netns_fd, &inode_there);
+	if (r)
+		return log_err_r(r, "cannot tell which network namespace is meant");
+	*own = -1;
+	if (inode_here == inode_there)
+		return 0;
+	if (setns(netns_fd, CLONE_NEWNET))
+		return log_err_r(errno, "cannot enter the network namespace%s",
+				 errno == EPERM ? " (CAP_SYS_ADMIN)" : "");
+	*own = TAKE_FD(here);
+	return 0;
 }
 
 int netns_socket(int netns_fd, int domain, int type, int protocol)
 {
 	_cleanup_close_ int own = -1;
-	uint64_t here, there;
-	int fd, r;
+	int r = netns_fd < 0 ? 0 : leave(netns_fd, &own);
+	int fd;
 
-	if (netns_fd < 0) {
-		fd = make_socket(domain, type, protocol);
-		goto out;
-	}
-	own = open(OWN_NETNS, O_RDONLY | O_CLOEXEC);
-	if (own < 0)
-		return log_err_r(errno, "cannot open %s", OWN_NETNS);
-	r = netns_inode(own, &here);
-	if (!r)
-		r = netns_inode(netns_fd, &there);
 	if (r)
-		return log_err_r(r, "cannot tell which network namespace is meant");
-	if (here == there) {
-		fd = make_socket(domain, type, protocol);
-		goto out;
-	}
-	if (setns(netns_fd, CLONE_NEWNET))
-		return log_err_r(errno, "cannot enter the network namespace%s",
-				 errno == EPERM ? " (CAP_SYS_ADMIN)" : "");
+		return r;
 	fd = make_socket(domain, type, protocol);
-	if (setns(own, CLONE_NEWNET)) {
+	if (own >= 0 && setns(own, CLONE_NEWNET)) {
 		log_err_r(errno, "cannot return to the own network namespace; giving up");
 		abort();
 	}
-out:
-	if (fd < 0)
-		log_err_r(fd, "cannot make a socket (family %d, protocol %d)", domain, protocol);
 	return fd;
 }
 
