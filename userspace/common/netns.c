@@ -119,7 +119,7 @@ static int open_if_inode(const char *path, uint64_t inode)
 {
 	_cleanup_close_ int fd = -1;
 	struct stat st;
-	uint64_t opened;
+	uint64_t opened = 0;
 	int r;
 
 	if (stat(path, &st))

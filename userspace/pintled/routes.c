@@ -214,7 +214,7 @@ int routes_add_local(int netns_fd, const struct frontend_addr *f, bool *added)
 {
 	char buf[ADDR_TEXT_SIZE];
 	enum owner owner = NOBODY;
-	uint32_t lo;
+	uint32_t lo = 0;
 	int r = check_prefix(f);
 
 	if (!r)
