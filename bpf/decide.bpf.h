@@ -88,7 +88,7 @@ struct decide_result {
 
 static __always_inline __u64 decide_more(__s64 now, __s64 then)
 {
-	__s64 more = now - then;
+	__s64 more = (__u64)now - (__u64)then; /* counters may wrap: so no signed overflow */
 
 	if (more < 0)
 		return 0;
@@ -193,6 +193,14 @@ static __always_inline __u32 decide_load(const struct decide_state *s,
 	return (c->fresh ? c->published : s->max_published) + c->correction;
 }
 
+/* How much more than the best one the preferred one has to do. */
+static __always_inline __u64 decide_ahead(const struct decide_state *s, __u64 best)
+{
+	__u64 load = decide_load(s, &s->preferred);
+
+	return load > best ? load - best : 0;
+}
+
 /* r->generation is 0 when no candidate was shown. */
 DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct decide_result *r)
 {
@@ -221,8 +229,7 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct deci
 	}
 	if (s->baseline) {
 		r->outcome = PINTLE_OUTCOME_RANDOM;
-	} else if (s->preferred.generation &&
-		   decide_load(s, &s->preferred) <= best.load + max_extra_load) {
+	} else if (s->preferred.generation && decide_ahead(s, best.load) <= max_extra_load) {
 		best.endpoint = s->preferred.endpoint;
 		best.generation = s->preferred.generation;
 		r->outcome = s->preferred_outcome;

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* support_bpf.h - the skeleton, loaded and attached to nothing; repeatable random numbers and
+ * what is even enough. Needs root. */
+#ifndef PINTLE_TESTS_SUPPORT_BPF_H
+#define PINTLE_TESTS_SUPPORT_BPF_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <math.h>
+
+#include "../../userspace/common/util.h"
+#include "decide.bpf.h"
+#include "pintle.skel.h"
+
+/* splitmix64: the n-th of a sequence that is the same in every run. */
+static inline uint64_t random_at(uint64_t n)
+{
+	uint64_t x = (n + 1) * 0x9e3779b97f4a7c15ULL;
+
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+	return x ^ (x >> 31);
+}
+
+/* Pearson's chi-square, held against its mean plus six standard deviations: an even spread
+ * over up to a thousand places goes beyond that less than once in a hundred thousand. */
+static inline void assert_even(const uint32_t *counts, uint32_t n, uint32_t total)
+{
+	double expected = (double)total / n, chi2 = 0, freedom = n - 1;
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		sum += counts[i];
+		chi2 += (counts[i] - expected) * (counts[i] - expected) / expected;
+	}
+	assert_int_equal(sum, total);
+	if (chi2 > freedom + 6 * sqrt(2 * freedom) + 6)
+		fail_msg("chi-square %.1f over %u places", chi2, n);
+}
+
+/* NULL if the kernel refuses; libbpf's messages, with the verifier's log, say why. */
+static inline struct pintle_bpf *load_skeleton(void)
+{
+	struct pintle_bpf *skel = pintle_bpf__open();
+
+	if (skel && pintle_bpf__load(skel)) {
+		pintle_bpf__destroy(skel);
+		skel = NULL;
+	}
+	return skel;
+}
+
+#endif

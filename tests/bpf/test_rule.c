@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rule as a table: what is known of the endpoints, and where the connection goes, and why.
+ * Each row is decided on the host and in the kernel, from the same header, over many seeds; both
+ * must agree. Loads are written in requests; a connection weighs one request.
+ */
+#include "support_bpf.h"
+
+#define SEEDS        6400 /* for each row on the host; the kernel follows for KERNEL_SEEDS of them */
+#define KERNEL_SEEDS 640
+
+/* A connection weighs so much, in milli-requests. */
+#define WEIGHT 1000
+
+/* ---- the words of the table ------------------------------------------------------- */
+
+/* An endpoint by what was scraped and, behind it, what it counted then and counts now. */
+#define FRESH(requests, ...)                                                                       \
+	{                                                                                          \
+		.published = (uint32_t)((requests)*1000 + 0.5), .running = WEIGHT, .fresh = 1,           \
+		__VA_ARGS__                                                                        \
+	}
+/* The same with a score that is too old to be believed. */
+#define OLD(requests, ...)                                                                         \
+	{                                                                                          \
+		.published = (uint32_t)((requests)*1000 + 0.5), .running = WEIGHT, __VA_ARGS__           \
+	}
+#define IN_FLIGHT(now, then) .inflight = (now), .inflight_at_scrape = (then)
+#define PENDING(now, then)   .pending = (now), .pending_at_scrape = (then)
+
+#define ENDPOINTS(...)                                                                             \
+	.facts = {__VA_ARGS__},                                                                    \
+	.count = sizeof((struct decide_facts[]){__VA_ARGS__}) / sizeof(struct decide_facts)
+
+#define NOBODY      .preferred = -1
+#define BOUND_TO(i) .preferred = (i), .preferred_outcome = PINTLE_OUTCOME_STICKY
+#define HOME_IS(i)  .preferred = (i), .preferred_outcome = PINTLE_OUTCOME_HOME
+
+/* Where it may go: any of these, each as often as the others. */
+#define TO(...) .to = {__VA_ARGS__}, .n_to = sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t)
+#define NOWHERE .n_to = 0
+
+#define GOES(where, why) where, .outcome = PINTLE_OUTCOME_##why
+
+struct row {
+	const char *says;
+	int preferred;
+	uint32_t preferred_outcome;
+	uint32_t baseline;
+	uint64_t max_extra_load; /* milli-requests; 0: 8 requests */
+	uint32_t no_extra_load;  /* 1: and none is allowed */
+	uint32_t count;
+	struct decide_facts facts[DECIDE_CASE_MAX];
+	uint32_t to[DECIDE_CASE_MAX];
+	uint32_t n_to;
+	uint32_t outcome;
+};
+
+/* clang-format off: a row is said, given, expected */
+static const struct row rows[] = {
+	/* -- nothing is preferred ----------------------------------------------------------- */
+	{"no preference: the least loaded", NOBODY, ENDPOINTS(FRESH(3), FRESH(1), FRESH(2)),
+	 GOES(TO(1), LEAST_LOADED)},
+	{"a thousandth of a request less is less", NOBODY,
+	 ENDPOINTS(FRESH(1.001), FRESH(1.000), FRESH(1.001)), GOES(TO(1), LEAST_LOADED)},
+	{"one endpoint: that one, whatever its load", NOBODY, ENDPOINTS(FRESH(1000000)),
+	 GOES(TO(0), LEAST_LOADED)},
+	{"ties of two are broken evenly", NOBODY, ENDPOINTS(FRESH(1), FRESH(2), FRESH(1)),
+	 GOES(TO(0, 2), LEAST_LOADED)},
+	{"ties of eight idle ones are broken evenly", NOBODY,
+	 ENDPOINTS(FRESH(0), FRESH(0), FRESH(0), FRESH(0), FRESH(0), FRESH(0), FRESH(0), FRESH(0)),
+	 GOES(TO(0, 1, 2, 3, 4, 5, 6, 7), LEAST_LOADED)},
+	{"a tie of published load and of load that came since", NOBODY,
+	 ENDPOINTS(FRESH(5), FRESH(3, IN_FLIGHT(9, 7)), FRESH(6)), GOES(TO(0, 1), LEAST_LOADED)},
+	{"nobody to go to", NOBODY, .count = 0, GOES(NOWHERE, NO_ENDPOINT)},
+
+	/* -- what came since the scrape ------------------------------------------------------ */
+	{"what is in flight beyond the scrape counts", NOBODY,
+	 ENDPOINTS(FRESH(1, IN_FLIGHT(12, 10)), FRESH(2)), GOES(TO(1), LEAST_LOADED)},
+	{"what was in flight at the scrape is in the score already", NOBODY,
+	 ENDPOINTS(FRESH(1, IN_FLIGHT(500, 500)), FRESH(2)), GOES(TO(0), LEAST_LOADED)},
+	{"a placement counts before it is established", NOBODY,
+	 ENDPOINTS(FRESH(1, PENDING(2, 0)), FRESH(2)), GOES(TO(1), LEAST_LOADED)},
+	{"a SYN never completed weighs nothing after the next scrape", NOBODY,
+	 ENDPOINTS(FRESH(1, PENDING(10000, 10000)), FRESH(2)), GOES(TO(0), LEAST_LOADED)},
+	{"connections that ended since take nothing off the score", NOBODY,
+	 ENDPOINTS(FRESH(3, IN_FLIGHT(0, 50)), FRESH(2)), GOES(TO(1), LEAST_LOADED)},
+	{"placements that opened since take nothing off the score", NOBODY,
+	 ENDPOINTS(FRESH(3, PENDING(0, 50)), FRESH(2)), GOES(TO(1), LEAST_LOADED)},
+	{"one correction below zero does not eat the other", NOBODY,
+	 ENDPOINTS(FRESH(1, IN_FLIGHT(0, 50), PENDING(2, 0)), FRESH(2)), GOES(TO(1), LEAST_LOADED)},
+	{"what a connection weighs is the endpoint's own", NOBODY,
+	 ENDPOINTS({.published = 1000, .running = 100, .fresh = 1, IN_FLIGHT(9, 0)}, FRESH(2)),
+	 GOES(TO(0), LEAST_LOADED)},
+
+	/* -- sticky until saturated ----------------------------------------------------------- */
+	{"bound: sticky", BOUND_TO(1), ENDPOINTS(FRESH(1), FRESH(4), FRESH(2)),
+	 GOES(TO(1), STICKY)},
+	{"bound, and ahead by just what is allowed: sticky", BOUND_TO(0),
+	 ENDPOINTS(FRESH(9), FRESH(1)), GOES(TO(0), STICKY)},
+	{"bound, and ahead by a thousandth more: escaped", BOUND_TO(0),
+	 ENDPOINTS(FRESH(9.001), FRESH(1)), GOES(TO(1), ESCAPED)},
+	{"escaped: to the least loaded, ties evenly", BOUND_TO(1),
+	 ENDPOINTS(FRESH(1), FRESH(20), FRESH(1), FRESH(1.5)), GOES(TO(0, 2), ESCAPED)},
+	{"bound to the least loaded among equals: sticky, always", BOUND_TO(2),
+	 ENDPOINTS(FRESH(1), FRESH(1), FRESH(1)), GOES(TO(2), STICKY)},
+	{"no extra load allowed, and equal: sticky", BOUND_TO(0), .no_extra_load = 1,
+	 ENDPOINTS(FRESH(1), FRESH(1)), GOES(TO(0), STICKY)},
+	{"no extra load allowed, and a thousandth ahead: escaped", BOUND_TO(0), .no_extra_load = 1,
+	 ENDPOINTS(FRESH(1.001), FRESH(1)), GOES(TO(1), ESCAPED)},
+	{"what came since drives a session away too", BOUND_TO(0),
+	 ENDPOINTS(FRESH(1, IN_FLIGHT(9, 0)), FRESH(1)), GOES(TO(1), ESCAPED)},
+	{"bound, and nobody else there: sticky, whatever its load", BOUND_TO(0),
+	 ENDPOINTS(FRESH(1000000)), GOES(TO(0), STICKY)},
+	{"the home of its group: home", HOME_IS(1), ENDPOINTS(FRESH(1), FRESH(4)),
+	 GOES(TO(1), HOME)},
+	{"the home is too far ahead: escaped", HOME_IS(1), ENDPOINTS(FRESH(1), FRESH(9.001)),
+	 GOES(TO(0), ESCAPED)},
+	{"any extra load allowed: sticky, without overflow", BOUND_TO(0),
+	 .max_extra_load = UINT64_MAX, ENDPOINTS(FRESH(1000), FRESH(1)), GOES(TO(0), STICKY)},
+
+	/* -- nobody's score is fresh ------------------------------------------------------------
+	 */
+	{"nobody fresh: the fewest in flight, whatever was published", NOBODY,
+	 ENDPOINTS(OLD(1, IN_FLIGHT(5, 0)), OLD(900, IN_FLIGHT(2, 0)), OLD(0, IN_FLIGHT(3, 0))),
+	 GOES(TO(1), STALE)},
+	{"nobody fresh: all that is in flight, not only what came since", NOBODY,
+	 ENDPOINTS(OLD(0, IN_FLIGHT(5, 5)), OLD(0, IN_FLIGHT(2, 0))), GOES(TO(1), STALE)},
+	{"nobody fresh: what is pending does not count", NOBODY,
+	 ENDPOINTS(OLD(0, IN_FLIGHT(1, 0)), OLD(0, PENDING(99, 0))), GOES(TO(1), STALE)},
+	{"nobody fresh: ties evenly", NOBODY, ENDPOINTS(OLD(7), OLD(1), OLD(3)),
+	 GOES(TO(0, 1, 2), STALE)},
+	{"nobody fresh: counts below zero are zero", NOBODY,
+	 ENDPOINTS(OLD(0, IN_FLIGHT(-50, 0)), OLD(0), OLD(0, IN_FLIGHT(1, 0))),
+	 GOES(TO(0, 1), STALE)},
+	{"nobody fresh, bound: kept by connections in flight, and said to be stale", BOUND_TO(0),
+	 ENDPOINTS(OLD(900, IN_FLIGHT(8, 0)), OLD(0)), GOES(TO(0), STALE)},
+	{"nobody fresh, bound, too many in flight: left, and said to be stale", BOUND_TO(0),
+	 ENDPOINTS(OLD(0, IN_FLIGHT(9, 0)), OLD(0)), GOES(TO(1), STALE)},
+	{"nobody fresh, with a home: kept, and said to be stale", HOME_IS(1),
+	 ENDPOINTS(OLD(0), OLD(0, IN_FLIGHT(3, 0))), GOES(TO(1), STALE)},
+	{"nobody fresh: the weight is the pool's, not the model's", NOBODY,
+	 ENDPOINTS({.running = 1, IN_FLIGHT(5, 0)}, {.running = 1000000, IN_FLIGHT(4, 0)}),
+	 GOES(TO(1), STALE)},
+
+	/* -- some scores are fresh ----------------------------------------------------------------
+	 */
+	{"too old counts as the highest fresh one", NOBODY, ENDPOINTS(OLD(0), FRESH(3), FRESH(7)),
+	 GOES(TO(1), LEAST_LOADED)},
+	{"too old is not better than the only fresh one, and not worse", NOBODY,
+	 ENDPOINTS(OLD(0), FRESH(3)), GOES(TO(0, 1), LEAST_LOADED)},
+	{"two too old and one fresh, all equal: evenly", NOBODY,
+	 ENDPOINTS(OLD(0), FRESH(3), OLD(900)), GOES(TO(0, 1, 2), LEAST_LOADED)},
+	{"too old, plus what came since: worse than the highest fresh one", NOBODY,
+	 ENDPOINTS(OLD(0, IN_FLIGHT(1, 0)), FRESH(3)), GOES(TO(1), LEAST_LOADED)},
+	{"too old, but the fresh one has been given more since", NOBODY,
+	 ENDPOINTS(OLD(0), FRESH(3, PENDING(1, 0))), GOES(TO(0), LEAST_LOADED)},
+	{"what came since to a fresh one is not what the too old is held at", NOBODY,
+	 ENDPOINTS(OLD(0), FRESH(3), FRESH(3, PENDING(5, 0))), GOES(TO(0, 1), LEAST_LOADED)},
+	{"of two too old the one with less come since", NOBODY,
+	 ENDPOINTS(OLD(0, IN_FLIGHT(3, 1)), OLD(9, IN_FLIGHT(9, 8)), FRESH(3, PENDING(5, 0))),
+	 GOES(TO(1), LEAST_LOADED)},
+	{"bound to one too old, within what is allowed of the best: sticky", BOUND_TO(0),
+	 ENDPOINTS(OLD(900), FRESH(1), FRESH(9)), GOES(TO(0), STICKY)},
+	{"bound to one too old, held at the highest fresh: escaped", BOUND_TO(0),
+	 ENDPOINTS(OLD(0), FRESH(1), FRESH(9.001)), GOES(TO(1), ESCAPED)},
+	{"the bound one's own fresh score is among the highest", BOUND_TO(0),
+	 ENDPOINTS(FRESH(9.001), OLD(0), FRESH(1)), GOES(TO(2), ESCAPED)},
+	{"the bound one alone is fresh: the others count as it does", BOUND_TO(0),
+	 ENDPOINTS(FRESH(50), OLD(0)), GOES(TO(0), STICKY)},
+	{"the bound one alone is fresh and has been given more since than allowed", BOUND_TO(0),
+	 ENDPOINTS(FRESH(50, IN_FLIGHT(9, 0)), OLD(0)), GOES(TO(1), ESCAPED)},
+
+	/* -- baseline
+	   --------------------------------------------------------------------------------- */
+	{"baseline: any, evenly, whatever the loads", NOBODY, .baseline = 1,
+	 ENDPOINTS(FRESH(0), FRESH(1000), OLD(0), OLD(0, IN_FLIGHT(9, 0)), FRESH(3)),
+	 GOES(TO(0, 1, 2, 3, 4), RANDOM)},
+	{"baseline: nobody fresh is random all the same", NOBODY, .baseline = 1,
+	 ENDPOINTS(OLD(0), OLD(9, IN_FLIGHT(9, 0)), OLD(5)), GOES(TO(0, 1, 2), RANDOM)},
+	{"baseline: sixteen, evenly", NOBODY, .baseline = 1,
+	 ENDPOINTS(FRESH(0), FRESH(1), FRESH(2), FRESH(3), FRESH(4), FRESH(5), FRESH(6), FRESH(7),
+		   FRESH(8), FRESH(9), FRESH(8), FRESH(7), FRESH(6), FRESH(5), FRESH(4), FRESH(3)),
+	 GOES(TO(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), RANDOM)},
+	{"baseline: nobody to go to", NOBODY, .baseline = 1, .count = 0,
+	 GOES(NOWHERE, NO_ENDPOINT)},
+
+	/* -- numbers at their ends
+	   ------------------------------------------------------------------------ */
+	{"published beyond the most is held at the most", NOBODY,
+	 ENDPOINTS({.published = UINT32_MAX, .fresh = 1},
+		   {.published = PINTLE_MAX_LOAD, .fresh = 1}),
+	 GOES(TO(0, 1), LEAST_LOADED)},
+	{"the most published and the most come since still add up", NOBODY,
+	 ENDPOINTS({.published = PINTLE_MAX_LOAD,
+		    .running = UINT32_MAX,
+		    .fresh = 1,
+		    IN_FLIGHT(INT64_MAX, 0),
+		    PENDING(INT64_MAX, 0)},
+		   FRESH(1000000)),
+	 GOES(TO(1), LEAST_LOADED)},
+	{"counts far apart: their difference wraps, as counters do", NOBODY,
+	ENDPOINTS(FRESH(1, IN_FLIGHT(INT64_MIN, INT64_MAX)), FRESH(3), FRESH(1.5)),
+	GOES(TO(2), LEAST_LOADED)},
+{"the most negative of everything is nothing", NOBODY,
+	 ENDPOINTS(FRESH(1, IN_FLIGHT(INT64_MIN, 0), PENDING(INT64_MIN, 0)), FRESH(1)),
+	 GOES(TO(0, 1), LEAST_LOADED)},
+	{"nobody fresh, with the most in flight everywhere but one", NOBODY,
+	 ENDPOINTS(OLD(0, IN_FLIGHT(INT64_MAX, 0)), OLD(0, IN_FLIGHT(1000, 0)),
+		   OLD(0, IN_FLIGHT(INT64_MAX, INT64_MIN))),
+	 GOES(TO(1), STALE)},
+	{"bound to the most loaded that there can be: escaped", BOUND_TO(0),
+	 ENDPOINTS({.published = UINT32_MAX,
+		    .running = UINT32_MAX,
+		    .fresh = 1,
+		    IN_FLIGHT(INT64_MAX, 0)},
+		   FRESH(0)),
+	 GOES(TO(1), ESCAPED)},
+};
+/* clang-format on */
+
+/* ---- deciding, on both sides --------------------------------------------------------- */
+
+static struct pintle_bpf *skel;
+
+static int load(void **state)
+{
+	(void)state;
+	skel = load_skeleton();
+	return skel ? 0 : -1;
+}
+
+static int unload(void **state)
+{
+	(void)state;
+	pintle_bpf__destroy(skel);
+	return 0;
+}
+
+/* Decides in the kernel; the result lies in k. */
+static void decide_in_kernel(struct decide_case *k)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+
+	memcpy(&skel->bss->rule_case, k, sizeof(*k));
+	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(skel->progs.pintle_rule), &opts),
+			 0);
+	assert_int_equal(opts.retval, 0);
+	memcpy(k, &skel->bss->rule_case, sizeof(*k));
+}
+
+static void assert_same_in_kernel(const struct decide_case *host)
+{
+	struct decide_case k = *host;
+
+	memset(&k.result, 0xff, sizeof(k.result));
+	decide_in_kernel(&k);
+	assert_memory_equal(&k.result, &host->result, sizeof(k.result));
+}
+
+static struct decide_case case_of(const struct row *row)
+{
+	struct decide_case k = {
+		.max_extra_load = row->max_extra_load
+					  ?: row->no_extra_load ? 0
+								: 8000,
+		.baseline = row->baseline,
+		.count = row->count,
+		.preferred = row->preferred,
+		.preferred_outcome = row->preferred_outcome,
+		.running_weight = WEIGHT,
+	};
+
+	memcpy(k.facts, row->facts, sizeof(k.facts));
+	return k;
+}
+
+static void test_row(void **state)
+{
+	const struct row *row = *state;
+	uint32_t counts[DECIDE_CASE_MAX] = {0}, to[DECIDE_CASE_MAX] = {0};
+	struct decide_case k = case_of(row);
+
+	for (uint32_t i = 0; i < SEEDS; i++) {
+		k.seed = random_at(i);
+		decide_case_run(&k);
+		if (i < KERNEL_SEEDS)
+			assert_same_in_kernel(&k);
+		assert_int_equal(k.result.outcome, row->outcome);
+		assert_int_equal(k.result.generation, row->n_to ? 1 : 0);
+		assert_in_range(k.result.endpoint, 0, DECIDE_CASE_MAX - 1);
+		counts[k.result.endpoint]++;
+	}
+	if (!row->n_to)
+		return;
+	for (uint32_t i = 0; i < row->n_to; i++)
+		to[i] = counts[row->to[i]];
+	assert_even(to, row->n_to, SEEDS);
+}
+
+/* ---- the rule said again, in the plainest way ------------------------------------------ */
+
+static long double more(int64_t now, int64_t then)
+{
+	/* Counters wrap: it is the difference that means something. */
+	int64_t n = (int64_t)((uint64_t)now - (uint64_t)then);
+
+	return n < 0 ? 0 : fminl(n, DECIDE_MAX_MORE);
+}
+
+static long double published(const struct decide_facts *f)
+{
+	return fminl(f->published, PINTLE_MAX_LOAD);
+}
+
+static long double capped(long double load)
+{
+	return fminl(load, DECIDE_MAX_CORRECTION);
+}
+
+/* The load of endpoint e as DESIGN has it. */
+static long double load_of(const struct decide_case *k, uint32_t e, bool any_fresh,
+			   long double highest)
+{
+	const struct decide_facts *f = &k->facts[e];
+
+	if (!any_fresh)
+		return capped(more(f->inflight, 0) * k->running_weight);
+	return (f->fresh ? published(f) : highest) +
+	       capped((more(f->inflight, f->inflight_at_scrape) +
+		       more(f->pending, f->pending_at_scrape)) *
+		      f->running);
+}
+
+static void assert_follows_the_rule(const struct decide_case *k)
+{
+	long double highest = 0, best = INFINITY, preferred = INFINITY;
+	const struct decide_result *r = &k->result;
+	bool any_fresh = false, keep;
+	uint32_t outcome;
+
+	for (uint32_t i = 0; i < k->count; i++) {
+		if (!k->facts[i].fresh)
+			continue;
+		any_fresh = true;
+		highest = fmaxl(highest, published(&k->facts[i]));
+	}
+	for (uint32_t i = 0; i < k->count; i++)
+		best = fminl(best, load_of(k, i, any_fresh, highest));
+	if (!k->count) {
+		assert_int_equal(r->generation, 0);
+		assert_int_equal(r->outcome, PINTLE_OUTCOME_NO_ENDPOINT);
+		return;
+	}
+	assert_int_equal(r->generation, 1);
+	assert_in_range(r->endpoint, 0, k->count - 1);
+	if (k->baseline) {
+		assert_int_equal(r->outcome, PINTLE_OUTCOME_RANDOM);
+		return;
+	}
+	if (k->preferred >= 0)
+		preferred = load_of(k, (uint32_t)k->preferred, any_fresh, highest);
+	keep = k->preferred >= 0 && preferred <= best + (long double)k->max_extra_load;
+	outcome = !any_fresh         ? PINTLE_OUTCOME_STALE
+		  : keep             ? k->preferred_outcome
+		  : k->preferred < 0 ? PINTLE_OUTCOME_LEAST_LOADED
+				     : PINTLE_OUTCOME_ESCAPED;
+	assert_int_equal(r->outcome, outcome);
+	if (keep)
+		assert_int_equal(r->endpoint, k->preferred);
+	else
+		assert_true(load_of(k, r->endpoint, any_fresh, highest) == best);
+}
+
+/* Small numbers tie and straddle thresholds; large ones reach the ends of their types. */
+static int64_t random_count(uint64_t r)
+{
+	switch (r & 7) {
+	case 0:
+		return (int64_t)random_at(r);
+	case 1:
+		return -(int64_t)(r >> 32 & 0xff);
+	default:
+		return (int64_t)(r >> 32 & 0xf);
+	}
+}
+
+static uint32_t random_load(uint64_t r)
+{
+	return r & 7 ? (uint32_t)(r >> 40 & 0xf) * 1000 : (uint32_t)(r >> 32);
+}
+
+static struct decide_case random_case(uint64_t *at)
+{
+	struct decide_case k = {
+		.seed = random_at(++*at),
+		.count = random_at(++*at) % (DECIDE_CASE_MAX + 1),
+		.baseline = !(random_at(++*at) % 8),
+		.running_weight = random_load(random_at(++*at)),
+		.preferred = -1,
+	};
+	uint64_t r = random_at(++*at);
+
+	k.max_extra_load = r & 15 ? (r >> 32 & 0xf) * 1000 : random_at(r);
+	if (k.count && !k.baseline && r & 0x100) {
+		k.preferred = (int32_t)(random_at(++*at) % k.count);
+		k.preferred_outcome = r & 0x200 ? PINTLE_OUTCOME_STICKY : PINTLE_OUTCOME_HOME;
+	}
+	for (uint32_t i = 0; i < k.count; i++) {
+		struct decide_facts *f = &k.facts[i];
+
+		f->inflight = random_count(random_at(++*at));
+		f->pending = random_count(random_at(++*at));
+		f->inflight_at_scrape = random_count(random_at(++*at));
+		f->pending_at_scrape = random_count(random_at(++*at));
+		f->published = random_load(random_at(++*at));
+		f->running = random_load(random_at(++*at));
+		f->fresh = (r >> (16 + i)) & 1;
+	}
+	return k;
+}
+
+static void test_random_cases(void **state)
+{
+	uint64_t at = 0;
+
+	(void)state;
+	for (int i = 0; i < 100000; i++) {
+		struct decide_case k = random_case(&at);
+
+		decide_case_run(&k);
+		assert_follows_the_rule(&k);
+		assert_same_in_kernel(&k);
+	}
+}
+
+/* ---- one connection after the other ------------------------------------------------------ */
+
+/* The counters behind the facts, as the hooks keep them. */
+static uint32_t place(struct decide_case *k, uint64_t seed)
+{
+	k->seed = random_at(seed);
+	decide_case_run(k);
+	assert_same_in_kernel(k);
+	assert_int_equal(k->result.generation, 1);
+	k->facts[k->result.endpoint].pending++;
+	return k->result.endpoint;
+}
+
+static void establish(struct decide_case *k, uint32_t e)
+{
+	k->facts[e].pending--;
+	k->facts[e].inflight++;
+}
+
+static void end(struct decide_case *k, uint32_t e)
+{
+	k->facts[e].inflight--;
+}
+
+static void test_forty_short_ones_are_no_load(void **state)
+{
+	const struct row row = {NULL, NOBODY, ENDPOINTS(FRESH(2), FRESH(1), FRESH(1.5))};
+	struct decide_case k = case_of(&row);
+
+	(void)state;
+	for (uint64_t i = 0; i < 40; i++) {
+		uint32_t e = place(&k, i);
+
+		assert_int_equal(e, 1);
+		establish(&k, e);
+		end(&k, e);
+	}
+}
+
+static void test_forty_at_once_spread(void **state)
+{
+	const struct row row = {NULL, NOBODY, ENDPOINTS(FRESH(0), FRESH(4), FRESH(8), FRESH(0))};
+	struct decide_case k = case_of(&row);
+	uint32_t got[4] = {0};
+
+	(void)state;
+	/* In between some are established: that changes where they are counted, not that. */
+	for (uint64_t i = 0; i < 40; i++) {
+		uint32_t e = place(&k, i);
+
+		if (i & 1)
+			establish(&k, e);
+		got[e]++;
+	}
+	/* All end up at 13 requests: 52 in all, 12 of which were there before. */
+	assert_int_equal(got[0], 13);
+	assert_int_equal(got[1], 9);
+	assert_int_equal(got[2], 5);
+	assert_int_equal(got[3], 13);
+}
+
+static void test_a_burst_of_one_session_escapes_in_time(void **state)
+{
+	const struct row row = {NULL, BOUND_TO(1), ENDPOINTS(FRESH(0), FRESH(0))};
+	struct decide_case k = case_of(&row);
+
+	(void)state;
+	for (uint64_t i = 0; i < 9; i++) {
+		assert_int_equal(place(&k, i), 1);
+		assert_int_equal(k.result.outcome, PINTLE_OUTCOME_STICKY);
+	}
+	assert_int_equal(place(&k, 9), 0);
+	assert_int_equal(k.result.outcome, PINTLE_OUTCOME_ESCAPED);
+}
+
+/* ---- -------------------------------------------------------------------------------------- */
+
+int main(void)
+{
+	const struct CMUnitTest others[] = {
+		cmocka_unit_test(test_random_cases),
+		cmocka_unit_test(test_forty_short_ones_are_no_load),
+		cmocka_unit_test(test_forty_at_once_spread),
+		cmocka_unit_test(test_a_burst_of_one_session_escapes_in_time),
+	};
+	struct CMUnitTest tests[ARRAY_SIZE(rows) + ARRAY_SIZE(others)] = {0};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		tests[i] = (struct CMUnitTest){
+			.name = rows[i].says,
+			.test_func = test_row,
+			.initial_state = (void *)&rows[i],
+		};
+	memcpy(tests + ARRAY_SIZE(rows), others, sizeof(others));
+	return cmocka_run_group_tests(tests, load, unload);
+}
