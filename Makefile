@@ -110,6 +110,7 @@ $(O)/libpintle-sim.a: $(filter-out %_main.o,$(SIM))
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
+all: $(O)/pintle-sim
 $(O)/pintle-sim: $(O)/userspace/sim/sim_main.o $(O)/libpintle-sim.a $(O)/libpintle.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(SIM_LIBS) $(LDLIBS)
