@@ -287,7 +287,7 @@ try:
     client.completions.create(model="nix", prompt="x")
     sys.exit("no error for an unknown model")
 except openai.NotFoundError as e:
-    assert e.code == 404 and "nix" in str(e), e
+    assert e.status_code == 404 and "nix" in str(e), e
 try:
     client.chat.completions.create(model="llama", messages=[], max_tokens=1)
     sys.exit("no error for no messages")
