@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cli.h - what all of the CLI shares.
+ *
+ *   main.c         the program
+ *   commands.c     the table of nouns and verbs: dispatch, help and completion come from it
+ *   options.c      the table of options; a command line to a struct cli
+ *   help.c         --help, of the program and of each command
+ *   completion.c   bash completion
+ *   output.c       rows as an aligned table or as JSON, from one table of columns
+ *   words.c        ages, times, the nearest word
+ *   target.c       pools and endpoints by name
+ *   noun_*.c       one noun each: they read
+ *   verb_*.c       verbs: they write
+ *   doctor*.c      what is wrong with this machine
+ *
+ * Data goes to stdout, talk to stderr (log.h).
+ */
+#ifndef PINTLE_CLI_H
+#define PINTLE_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "../common/maps.h"
+#include "../common/state.h"
+#include "../common/util.h"
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+struct command;
+
+struct cli {
+	const struct command *command; /* NULL: none was given */
+	const char *bpffs;
+	const char *pool; /* --pool; NULL: not given */
+	bool json;
+	bool color; /* stdout takes colours */
+	bool help, version;
+	char **words; /* the command's arguments, not the command itself */
+	int word_count;
+};
+
+/* ---- commands.c ------------------------------------------------------------- */
+
+enum command_kind { NOUN, VERB };
+
+/* What an argument is: for completion. */
+enum word_kind {
+	WORD_NONE,
+	WORD_POOL,
+	WORD_ENDPOINT,
+	WORD_MODE,
+	WORD_SESSION,
+	WORD_FILE,
+	WORD_SHELL
+};
+
+#define COMMAND_WORDS 2
+
+/* Options that only some commands take, as bits. */
+#define OPTION_OUTPUT 0x1 /* -o */
+#define OPTION_POOL   0x2 /* --pool */
+#define OPTION_BPFFS  0x4 /* --bpffs: it looks into the maps */
+
+struct columns;
+
+struct command {
+	const char *name;
+	enum command_kind kind;
+	const char *arguments;         /* "POOL MODE"; "" */
+	const char *summary;           /* one line, beginning small, without a full stop */
+	const char *help;              /* more, or NULL */
+	int (*run)(struct cli *cli);   /* an exit status */
+	const struct columns *columns; /* of -o json; NULL: none */
+	unsigned int options;          /* OPTION_* */
+	int least, most;               /* arguments */
+	enum word_kind words[COMMAND_WORDS];
+};
+
+extern const struct command commands[];
+extern const size_t command_count;
+
+const struct command *command_find(const char *name);
+
+/* ---- options.c -------------------------------------------------------------- */
+
+struct option_help {
+	const char *name;     /* without the dashes */
+	char letter;          /* 0: none */
+	const char *argument; /* NULL: takes none */
+	const char *help;
+	unsigned int bit; /* OPTION_*: only commands with it; 0: all */
+};
+
+extern const struct option_help options[];
+extern const size_t option_count;
+
+/** Reads a command line; options may stand anywhere. Returns 0, or EXIT_USAGE after telling
+ * what is wrong and what would be right. */
+int options_parse(struct cli *cli, int argc, char **argv);
+
+/* ---- help.c, completion.c --------------------------------------------------- */
+
+void help_program(FILE *f);
+void help_command(FILE *f, const struct command *c);
+/** "usage: pintle mode POOL MODE" on stderr; returns EXIT_USAGE. */
+int usage_error(const struct cli *cli);
+int run_completion(struct cli *cli);
+
+/* ---- words.c ---------------------------------------------------------------- */
+
+#define WORDS_SIZE 32
+
+/** An age as people say it: "0.2 s", "47 s", "5 m", "3 h", "2 d". `buf` has WORDS_SIZE bytes. */
+const char *age_text(double seconds, char *buf);
+/** Local wall-clock time, "2026-03-01 14:02:11", of a time of the maps. */
+const char *wall_text(uint64_t monotonic, char *buf);
+/** The same as RFC 3339 in UTC, "2026-03-01T13:02:11Z". */
+const char *wall_rfc3339(uint64_t monotonic, char *buf);
+
+/** Keeps the candidate nearest to a word that may be mistyped; starts from {.word = ...}. */
+struct nearest_word {
+	const char *word;
+	const char *best; /* NULL: nothing is near */
+	size_t distance;
+};
+void nearest_word_try(struct nearest_word *n, const char *candidate);
+
+/* ---- target.c --------------------------------------------------------------- */
+
+/** Opens the maps; tells what is wrong and returns NULL if it cannot. */
+struct maps *open_maps(const struct cli *cli, enum maps_access access);
+/** The same, and reads them: *m and *s. Returns 0, or EXIT_FAILED after telling. */
+int open_state(const struct cli *cli, enum maps_access access, struct maps **m, struct state **s);
+
+/** A pool by name; an endpoint as POOL/NAME, or as NAME where that is the only one. Tells what
+ * would be right and returns NULL if there is none. */
+struct state_pool *find_pool(const struct state *s, const char *name);
+struct state_endpoint *find_endpoint(const struct state *s, const char *name);
+
+/** "POOL/NAME" into buf. */
+#define ENDPOINT_NAME_SIZE (2 * PINTLE_NAME_SIZE + 1)
+const char *endpoint_name(const struct state *s, const struct state_endpoint *e, char *buf);
+
+/* ---- nouns and verbs -------------------------------------------------------- */
+
+int run_status(struct cli *cli);
+int run_pools(struct cli *cli);
+int run_endpoints(struct cli *cli);
+int run_sessions(struct cli *cli);
+int run_stats(struct cli *cli);
+int run_events(struct cli *cli);
+int run_version(struct cli *cli);
+int run_mode(struct cli *cli);
+int run_enable(struct cli *cli);
+int run_disable(struct cli *cli);
+int run_drain(struct cli *cli);
+int run_undrain(struct cli *cli);
+int run_unbind(struct cli *cli);
+int run_reset(struct cli *cli);
+int run_check(struct cli *cli);
+int run_doctor(struct cli *cli);
+
+extern const struct columns status_columns, pools_columns, endpoints_columns, sessions_columns,
+	stats_columns, events_columns, version_columns, doctor_columns;
+
+#endif

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* commands.c - the table of nouns and verbs. */
+#include "cli.h"
+
+#define MAPS      OPTION_BPFFS
+#define NOUN_MAPS (OPTION_BPFFS | OPTION_OUTPUT)
+
+const struct command commands[] = {
+	{
+		.name = "status",
+		.kind = NOUN,
+		.arguments = "",
+		.summary = "attached where, since when, the daemon, the pools, what was toggled",
+		.help = "Exit status 1 when nothing is pinned under the directory. A daemon that does\n"
+			"not run is told, and is no failure: the kernel goes on steering.",
+		.run = run_status,
+		.columns = &status_columns,
+		.options = NOUN_MAPS,
+	},
+	{
+		.name = "pools",
+		.kind = NOUN,
+		.arguments = "",
+		.summary = "each pool with its mode, frontends and policy",
+		.run = run_pools,
+		.columns = &pools_columns,
+		.options = NOUN_MAPS,
+	},
+	{
+		.name = "endpoints",
+		.kind = NOUN,
+		.arguments = "[--pool POOL]",
+		.summary = "each endpoint with its state, signals, load and connections",
+		.help = "IN-FLIGHT counts steered connections; DIRECT the others, such as scrapes. LOAD is\n"
+			"what the rule compares now, in request equivalents. On a narrow terminal columns\n"
+			"are left out; -o json has them all.",
+		.run = run_endpoints,
+		.columns = &endpoints_columns,
+		.options = NOUN_MAPS | OPTION_POOL,
+	},
+	{
+		.name = "sessions",
+		.kind = NOUN,
+		.arguments = "[--pool POOL]",
+		.summary = "which session is bound to which endpoint",
+		.help = "A session is shown as `pintle unbind` takes it: a client's address, or the prefix\n"
+			"that stickiness.key names.",
+		.run = run_sessions,
+		.columns = &sessions_columns,
+		.options = NOUN_MAPS | OPTION_POOL,
+	},
+	{
+		.name = "stats",
+		.kind = NOUN,
+		.arguments = "[--pool POOL]",
+		.summary = "decisions per pool and outcome since the maps were made",
+		.run = run_stats,
+		.columns = &stats_columns,
+		.options = NOUN_MAPS | OPTION_POOL,
+	},
+	{
+		.name = "events",
+		.kind = NOUN,
+		.arguments = "[--pool POOL]",
+		.summary = "follow closed connections and rare decisions (root)",
+		.help = "A line for each connection that closed, and for each decision whose outcome is\n"
+			"rare (escaped, stale, no_endpoint), until Ctrl-C. With -o json one object a line.\n"
+			"Needs root, and one can follow at a time: the kernel fills a ring of its own as\n"
+			"long as somebody does.",
+		.run = run_events,
+		.columns = &events_columns,
+		.options = NOUN_MAPS | OPTION_POOL,
+	},
+	{
+		.name = "version",
+		.kind = NOUN,
+		.arguments = "",
+		.summary = "versions of this program, the maps' layout, the daemon and the kernel",
+		.run = run_version,
+		.columns = &version_columns,
+		.options = NOUN_MAPS,
+	},
+	{
+		.name = "mode",
+		.kind = VERB,
+		.arguments = "POOL enforce|baseline|off",
+		.summary = "set what holds for a pool's new connections",
+		.help = "enforce: the rule; baseline: at random over the ready endpoints; off: left to the\n"
+			"kernel's own lookup. Holds until it is set again or `pintle reset`, over reload\n"
+			"and restart. Setting what the file says takes the override back.",
+		.run = run_mode,
+		.options = MAPS,
+		.least = 2,
+		.most = 2,
+		.words = {WORD_POOL, WORD_MODE},
+	},
+	{
+		.name = "enable",
+		.kind = VERB,
+		.arguments = "POOL",
+		.summary = "the same as mode POOL enforce",
+		.run = run_enable,
+		.options = MAPS,
+		.least = 1,
+		.most = 1,
+		.words = {WORD_POOL},
+	},
+	{
+		.name = "disable",
+		.kind = VERB,
+		.arguments = "POOL",
+		.summary = "the same as mode POOL off",
+		.run = run_disable,
+		.options = MAPS,
+		.least = 1,
+		.most = 1,
+		.words = {WORD_POOL},
+	},
+	{
+		.name = "drain",
+		.kind = VERB,
+		.arguments = "ENDPOINT",
+		.summary = "send no further connection to an endpoint",
+		.help = "Open connections go on; bound sessions move at their next connection. ENDPOINT is\n"
+			"POOL/NAME, or NAME where that is unambiguous.",
+		.run = run_drain,
+		.options = MAPS,
+		.least = 1,
+		.most = 1,
+		.words = {WORD_ENDPOINT},
+	},
+	{
+		.name = "undrain",
+		.kind = VERB,
+		.arguments = "ENDPOINT",
+		.summary = "take back a drain",
+		.run = run_undrain,
+		.options = MAPS,
+		.least = 1,
+		.most = 1,
+		.words = {WORD_ENDPOINT},
+	},
+	{
+		.name = "unbind",
+		.kind = VERB,
+		.arguments = "[SESSION] [--pool POOL]",
+		.summary = "forget to which endpoint a session is bound",
+		.help = "SESSION is what `pintle sessions` shows, or an address in it. With --pool alone,\n"
+			"all sessions of that pool. The next connection is decided afresh.",
+		.run = run_unbind,
+		.options = MAPS | OPTION_POOL,
+		.most = 1,
+		.words = {WORD_SESSION},
+	},
+	{
+		.name = "reset",
+		.kind = VERB,
+		.arguments = "",
+		.summary = "take back all that mode and drain changed",
+		.run = run_reset,
+		.options = MAPS,
+	},
+	{
+		.name = "check",
+		.kind = VERB,
+		.arguments = "FILE",
+		.summary = "validate a configuration file without touching anything",
+		.help = "Errors and warnings go to stderr as FILE:LINE:COLUMN: what is wrong; what would\n"
+			"be right. Exit status 0 when it would load, even with warnings; 2 when not.",
+		.run = run_check,
+		.least = 1,
+		.most = 1,
+		.words = {WORD_FILE},
+	},
+	{
+		.name = "doctor",
+		.kind = VERB,
+		.arguments = "",
+		.summary = "look for what keeps Pintle from working on this machine",
+		.help = "A line for each thing: ok, warn or FAIL, what was found, and the cure. Exit\n"
+			"status 1 when something fails. It changes nothing; as root it sees most.",
+		.run = run_doctor,
+		.columns = &doctor_columns,
+		.options = NOUN_MAPS,
+	},
+	{
+		.name = "completion",
+		.kind = VERB,
+		.arguments = "bash",
+		.summary = "print a completion script for a shell",
+		.help = "For this shell alone: source <(pintle completion bash)",
+		.run = run_completion,
+		.least = 1,
+		.most = 1,
+		.words = {WORD_SHELL},
+	},
+};
+const size_t command_count = ARRAY_SIZE(commands);
+
+const struct command *command_find(const char *name)
+{
+	for (size_t i = 0; i < command_count; i++) {
+		if (!strcmp(commands[i].name, name))
+			return &commands[i];
+	}
+	return NULL;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* completion.c - bash completion, out of the tables of commands and options. */
+#include "cli.h"
+
+#include "../common/log.h"
+#include "../common/names.h"
+#include "output.h"
+
+/* Names come from the program itself; where the maps cannot be read, nothing is offered. */
+static const char *const word_sources[] = {
+	[WORD_NONE] = "",
+	[WORD_POOL] = "$(__pintle_names pools)",
+	[WORD_ENDPOINT] = "$(__pintle_names endpoints)",
+	[WORD_MODE] = NULL, /* of names.h */
+	[WORD_SESSION] = "$(__pintle_names sessions)",
+	[WORD_FILE] = "", /* bash's own */
+	[WORD_SHELL] = "bash",
+};
+
+static void print_modes(void)
+{
+	for (uint32_t mode = 0; mode < PINTLE_MODE_COUNT; mode++)
+		printf("%s%s", mode ? " " : "", mode_name(mode));
+}
+
+static void print_command(const struct command *c)
+{
+	for (size_t i = 0; i < COMMAND_WORDS && c->words[i] != WORD_NONE; i++) {
+		printf("\t%s,%zu) ", c->name, i);
+		if (c->words[i] == WORD_FILE) {
+			printf("compopt -o default; return ;;\n");
+			continue;
+		}
+		printf("words=\"");
+		if (c->words[i] == WORD_MODE)
+			print_modes();
+		else
+			printf("%s", word_sources[c->words[i]]);
+		printf("\" ;;\n");
+	}
+}
+
+static void print_option_words(void)
+{
+	for (size_t i = 0; i < option_count; i++) {
+		printf("%s--%s", i ? " " : "", options[i].name);
+		if (options[i].letter)
+			printf(" -%c", options[i].letter);
+	}
+}
+
+/* A word before the one to complete that takes an argument is not the command. */
+static void print_option_patterns(void)
+{
+	const char *separator = "";
+
+	for (size_t i = 0; i < option_count; i++) {
+		if (!options[i].argument)
+			continue;
+		printf("%s--%s", separator, options[i].name);
+		if (options[i].letter)
+			printf(" | -%c", options[i].letter);
+		separator = " | ";
+	}
+}
+
+static void print_commands(void)
+{
+	for (size_t i = 0; i < command_count; i++)
+		printf("%s%s", i ? " " : "", commands[i].name);
+}
+
+static const char head[] =
+	"# bash completion for pintle(8); made by `pintle completion bash`\n"
+	"\n"
+	"__pintle_names() {\n"
+	"\t# The first column, without its heading; of endpoints that is POOL/NAME.\n"
+	"\tpintle ${__pintle_bpffs:+--bpffs \"$__pintle_bpffs\"} \"$1\" 2>/dev/null |\n"
+	"\t\tawk 'NR > 1 && !NF { exit } NR > 1 { print $1 }'\n"
+	"}\n"
+	"\n"
+	"_pintle() {\n"
+	"\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev= command= words= i at=0 __pintle_bpffs=\n"
+	"\tCOMPREPLY=()\n"
+	"\t[ \"$COMP_CWORD\" -gt 0 ] && prev=${COMP_WORDS[COMP_CWORD-1]}\n"
+	"\tfor ((i = 1; i < COMP_CWORD; i++)); do\n"
+	"\t\tcase ${COMP_WORDS[i]} in\n"
+	"\t\t--bpffs) __pintle_bpffs=${COMP_WORDS[i+1]}; i=$((i + 1)) ;;\n"
+	"\t\t";
+
+static const char middle[] =
+	") i=$((i + 1)) ;;\n"
+	"\t\t-*) ;;\n"
+	"\t\t*) if [ -z \"$command\" ]; then command=${COMP_WORDS[i]}; "
+	"else at=$((at + 1)); fi ;;\n"
+	"\t\tesac\n"
+	"\tdone\n"
+	"\tcase $prev in\n"
+	"\t--bpffs) compopt -o dirnames 2>/dev/null; return ;;\n"
+	"\t--output | -o) COMPREPLY=($(compgen -W 'text json' -- \"$cur\")); return ;;\n"
+	"\t--pool) COMPREPLY=($(compgen -W \"$(__pintle_names pools)\" -- \"$cur\")); "
+	"return ;;\n"
+	"\tesac\n"
+	"\tif [[ $cur == -* ]]; then\n"
+	"\t\tCOMPREPLY=($(compgen -W '";
+
+static const char tail[] = "\tesac\n"
+			   "\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+			   "}\n"
+			   "complete -F _pintle pintle\n";
+
+int run_completion(struct cli *cli)
+{
+	if (strcmp(cli->words[0], "bash") != 0) {
+		log_error("no completion for '%s'; there is one for bash", cli->words[0]);
+		return EXIT_USAGE;
+	}
+	fputs(head, stdout);
+	print_option_patterns();
+	fputs(middle, stdout);
+	print_option_words();
+	printf("' -- \"$cur\"))\n\t\treturn\n\tfi\n\tcase $command,$at in\n\t,*) words=\"");
+	print_commands();
+	printf("\" ;;\n");
+	for (size_t i = 0; i < command_count; i++)
+		print_command(&commands[i]);
+	fputs(tail, stdout);
+	return output_finish();
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* doctor.c - looks at all that Pintle needs of a machine, and says what helps. */
+#include "doctor.h"
+
+#include <stdarg.h>
+
+#include "../common/log.h"
+#include "../common/netns.h"
+#include "output.h"
+
+static const struct check {
+	const char *name;
+	doctor_fn run;
+} checks[] = {
+	{"kernel", doctor_kernel},         {"btf", doctor_btf},
+	{"lockdown", doctor_lockdown},     {"capabilities", doctor_capabilities},
+	{"programs", doctor_programs},     {"maps", doctor_maps},
+	{"helpers", doctor_helpers},       {"link", doctor_link},
+	{"bpffs", doctor_bpffs},           {"cgroup2", doctor_cgroup},
+	{"sysctl", doctor_sysctls},        {"daemon", doctor_daemon},
+	{"sk_lookup", doctor_lookup_hook}, {"sockops", doctor_sockops_hook},
+	{"mptcp", doctor_mptcp},
+};
+
+static const struct {
+	const char *json, *text;
+	enum tone tone;
+} verdicts[] = {
+	[VERDICT_OK] = {"ok", "ok", TONE_GOOD},
+	[VERDICT_WARN] = {"warn", "warn", TONE_WARN},
+	[VERDICT_FAIL] = {"fail", "FAIL", TONE_BAD},
+};
+
+/* ---- findings -------------------------------------------------------------------- */
+
+void doctor_say(struct doctor *d, enum verdict verdict, const char *cure, const char *fmt, ...)
+{
+	struct finding f = {.check = d->check, .verdict = verdict};
+	struct finding *more;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&f.said, fmt, ap) < 0)
+		f.said = NULL;
+	va_end(ap);
+	f.cure = cure ? strdup(cure) : NULL;
+	more = realloc(d->findings, (d->count + 1) * sizeof(*more));
+	if (more)
+		d->findings = more;
+	if (!more || !f.said || (cure && !f.cure)) {
+		free(f.said);
+		free(f.cure);
+		d->out_of_memory = true;
+		return;
+	}
+	d->findings[d->count++] = f;
+}
+
+static void doctor_free(struct doctor *d)
+{
+	for (size_t i = 0; i < d->count; i++) {
+		free(d->findings[i].said);
+		free(d->findings[i].cure);
+	}
+	free(d->findings);
+	state_free(d->s);
+	maps_close(d->m);
+	if (d->netns >= 0)
+		close(d->netns);
+}
+
+/* ---- output ---------------------------------------------------------------------- */
+
+#define GET(name)    GETTER(name, const struct finding *f, const void *arg)
+#define COLUMN(name) .get = get_##name
+
+GET(check)
+{
+	return value_text(f->check);
+}
+
+GET(result)
+{
+	return value_text(verdicts[f->verdict].json);
+}
+
+GET(found)
+{
+	return value_text(f->said);
+}
+
+GET(cure)
+{
+	return f->cure ? value_text(f->cure) : value_none();
+}
+
+static const struct column columns[] = {
+	{.key = "check", COLUMN(check), .help = "text: what was looked at; may appear again"},
+	{.key = "result", COLUMN(result), .help = "text: ok, warn, fail"},
+	{.key = "found", COLUMN(found), .help = "text: what was found"},
+	{.key = "cure", COLUMN(cure), .help = "text: what helps, or null"},
+};
+const struct columns doctor_columns = COLUMNS(columns);
+
+static void print_text(const struct doctor *d)
+{
+	for (size_t i = 0; i < d->count; i++) {
+		const struct finding *f = &d->findings[i];
+		enum tone tone = verdicts[f->verdict].tone;
+
+		printf("%s%-4s%s  %-12s  %s%s%s\n", tone_begin(d->cli, tone),
+		       verdicts[f->verdict].text, tone_end(d->cli, tone), f->check, f->said,
+		       f->cure ? "; " : "", f->cure ? f->cure : "");
+	}
+}
+
+/* ---- the whole ------------------------------------------------------------------- */
+
+/* What is pinned, if anything: some checks can say more then. */
+static void doctor_begin(struct doctor *d)
+{
+	d->privileged = geteuid() == 0;
+	if (!maps_open(d->cli->bpffs, MAPS_READ, &d->m) && state_read(d->m, &d->s))
+		d->s = NULL;
+	d->netns = d->s ? netns_open_by_inode(d->s->node.netns_inode, d->s->node.netns)
+			: netns_open("/proc/self/ns/net");
+}
+
+int run_doctor(struct cli *cli)
+{
+	_cleanup_(doctor_free) struct doctor d = {.cli = cli, .netns = -1};
+	enum verdict worst = VERDICT_OK;
+	int status;
+
+	doctor_begin(&d);
+	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
+		d.check = checks[i].name;
+		checks[i].run(&d);
+	}
+	if (d.out_of_memory) {
+		log_error("out of memory");
+		return EXIT_FAILED;
+	}
+	for (size_t i = 0; i < d.count; i++)
+		worst = MAX(worst, d.findings[i].verdict);
+	if (cli->json) {
+		status = output_rows(cli, &doctor_columns, d.findings, d.count, sizeof(*d.findings),
+				     NULL, NULL);
+	} else {
+		print_text(&d);
+		status = output_finish();
+	}
+	return status || worst == VERDICT_FAIL ? EXIT_FAILED : EXIT_OK;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * doctor.h - what the parts of `pintle doctor` share. A check is a function that looks at one
+ * thing and tells what it found; it changes nothing.
+ */
+#ifndef PINTLE_DOCTOR_H
+#define PINTLE_DOCTOR_H
+
+#include "cli.h"
+
+enum verdict { VERDICT_OK, VERDICT_WARN, VERDICT_FAIL };
+
+struct finding {
+	const char *check; /* a word: "kernel", "btf", ... */
+	enum verdict verdict;
+	char *said; /* what was found; owned */
+	char *cure; /* what helps; NULL with VERDICT_OK; owned */
+};
+
+struct doctor {
+	const struct cli *cli;
+	const char *check; /* the one that runs */
+	struct finding *findings;
+	size_t count;
+	bool out_of_memory;
+
+	struct maps *m; /* NULL: none could be read */
+	struct state *s;
+	int netns;       /* the namespace that is steered, else our own; -1: cannot be opened */
+	bool privileged; /* may use bpf(2) */
+};
+
+typedef void (*doctor_fn)(struct doctor *d);
+
+/** Tells one finding. `cure` is NULL with VERDICT_OK. */
+void doctor_say(struct doctor *d, enum verdict verdict, const char *cure, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* doctor_kernel.c */
+void doctor_kernel(struct doctor *d);
+void doctor_btf(struct doctor *d);
+void doctor_programs(struct doctor *d);
+void doctor_maps(struct doctor *d);
+void doctor_helpers(struct doctor *d);
+void doctor_link(struct doctor *d);
+void doctor_lockdown(struct doctor *d);
+
+/* doctor_system.c */
+void doctor_capabilities(struct doctor *d);
+void doctor_bpffs(struct doctor *d);
+void doctor_cgroup(struct doctor *d);
+void doctor_sysctls(struct doctor *d);
+
+/* doctor_hooks.c */
+void doctor_lookup_hook(struct doctor *d);
+void doctor_sockops_hook(struct doctor *d);
+void doctor_mptcp(struct doctor *d);
+void doctor_daemon(struct doctor *d);
+
+#endif

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* doctor_kernel.c - what the kernel can do: by trying, since distributions backport. */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <sched.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+
+#include "doctor.h"
+
+#define FLOOR_MAJOR 6
+#define FLOOR_MINOR 1
+
+void doctor_kernel(struct doctor *d)
+{
+	unsigned int major = 0, minor = 0;
+	struct utsname u;
+
+	uname(&u);
+	if (sscanf(u.release, "%u.%u", &major, &minor) != 2)
+		doctor_say(d, VERDICT_WARN, "compare it with 6.1 yourself", "release %s",
+			   u.release);
+	else if (major < FLOOR_MAJOR || (major == FLOOR_MAJOR && minor < FLOOR_MINOR))
+		doctor_say(d, VERDICT_FAIL, "use Linux 6.1 or newer", "release %s is too old",
+			   u.release);
+	else
+		doctor_say(d, VERDICT_OK, NULL, "release %s; 6.1 is needed", u.release);
+}
+
+void doctor_btf(struct doctor *d)
+{
+	static const char path[] = "/sys/kernel/btf/vmlinux";
+
+	if (!access(path, R_OK))
+		doctor_say(d, VERDICT_OK, NULL, "%s is there", path);
+	else
+		doctor_say(d, VERDICT_FAIL,
+			   "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, and mount sysfs",
+			   "%s: %s", path, strerror(errno));
+}
+
+/* "none [integrity] confidentiality": the one in brackets holds. */
+void doctor_lockdown(struct doctor *d)
+{
+	int fd = open("/sys/kernel/security/lockdown", O_RDONLY | O_CLOEXEC);
+	char text[128] = "";
+	ssize_t n;
+
+	if (fd < 0) {
+		doctor_say(d, VERDICT_OK, NULL, "the kernel is not locked down");
+		return;
+	}
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[MAX(n, 0)] = '\0';
+	if (strstr(text, "[confidentiality]"))
+		doctor_say(
+			d, VERDICT_FAIL, "boot with lockdown=integrity or less",
+			"the kernel is locked down to confidentiality, which denies BPF programs "
+			"the reading of kernel memory");
+	else
+		doctor_say(d, VERDICT_OK, NULL, "the kernel lets BPF programs read its memory");
+}
+
+/* ---- probes ---------------------------------------------------------------------- */
+
+struct probe {
+	const char *name;
+	int type;   /* of program or map */
+	int helper; /* of programs of that type; 0: the type itself */
+};
+
+typedef int (*probe_fn)(const struct probe *p);
+
+static void probe_all(struct doctor *d, const char *what, const struct probe *probes, size_t count,
+		      probe_fn can)
+{
+	char names[512] = "";
+	size_t n = 0, missing = 0;
+
+	if (!d->privileged) {
+		doctor_say(d, VERDICT_WARN, "run it as root", "%s were not tried", what);
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		int answer = can(&probes[i]);
+
+		if (answer == 1) {
+			n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s", n ? ", " : "",
+					      probes[i].name);
+			n = MIN(n, sizeof(names) - 1);
+			continue;
+		}
+		missing++;
+		doctor_say(d, answer ? VERDICT_WARN : VERDICT_FAIL,
+			   answer ? "run it as root, outside of a container without CAP_BPF"
+				  : "use Linux 6.1 or newer, with CONFIG_BPF_SYSCALL, "
+				    "CONFIG_CGROUP_BPF and CONFIG_INET",
+			   "%s: %s%s%s", probes[i].name, answer ? "cannot be tried" : "is missing",
+			   answer ? ": " : "", answer ? strerror(-answer) : "");
+	}
+	if (!missing)
+		doctor_say(d, VERDICT_OK, NULL, "%s: %s", what, names);
+}
+
+static int can_program(const struct probe *p)
+{
+	return libbpf_probe_bpf_prog_type((enum bpf_prog_type)p->type, NULL);
+}
+
+void doctor_programs(struct doctor *d)
+{
+	static const struct probe probes[] = {
+		{"sk_lookup", BPF_PROG_TYPE_SK_LOOKUP, 0},
+		{"sockops", BPF_PROG_TYPE_SOCK_OPS, 0},
+		{"iter", BPF_PROG_TYPE_TRACING, 0},
+	};
+
+	probe_all(d, "program types", probes, ARRAY_SIZE(probes), can_program);
+}
+
+static int can_map(const struct probe *p)
+{
+	return libbpf_probe_bpf_map_type((enum bpf_map_type)p->type, NULL);
+}
+
+void doctor_maps(struct doctor *d)
+{
+	static const struct probe probes[] = {
+		{"array", BPF_MAP_TYPE_ARRAY, 0},
+		{"per-CPU array", BPF_MAP_TYPE_PERCPU_ARRAY, 0},
+		{"array of maps", BPF_MAP_TYPE_ARRAY_OF_MAPS, 0},
+		{"LRU hash", BPF_MAP_TYPE_LRU_HASH, 0},
+		{"LPM trie", BPF_MAP_TYPE_LPM_TRIE, 0},
+		{"sockmap", BPF_MAP_TYPE_SOCKMAP, 0},
+		{"sk_storage", BPF_MAP_TYPE_SK_STORAGE, 0},
+		{"ring buffer", BPF_MAP_TYPE_RINGBUF, 0},
+	};
+
+	probe_all(d, "map types", probes, ARRAY_SIZE(probes), can_map);
+}
+
+static int can_helper(const struct probe *p)
+{
+	return libbpf_probe_bpf_helper((enum bpf_prog_type)p->type, (enum bpf_func_id)p->helper,
+				       NULL);
+}
+
+void doctor_helpers(struct doctor *d)
+{
+	static const struct probe probes[] = {
+		{"bpf_sk_assign", BPF_PROG_TYPE_SK_LOOKUP, BPF_FUNC_sk_assign},
+		{"bpf_loop", BPF_PROG_TYPE_SK_LOOKUP, BPF_FUNC_loop},
+		{"bpf_ringbuf_output", BPF_PROG_TYPE_SK_LOOKUP, BPF_FUNC_ringbuf_output},
+		{"bpf_sk_storage_get", BPF_PROG_TYPE_SOCK_OPS, BPF_FUNC_sk_storage_get},
+		{"bpf_sock_map_update", BPF_PROG_TYPE_SOCK_OPS, BPF_FUNC_sock_map_update},
+		{"bpf_get_netns_cookie", BPF_PROG_TYPE_SOCK_OPS, BPF_FUNC_get_netns_cookie},
+		{"bpf_skc_to_tcp_sock", BPF_PROG_TYPE_SOCK_OPS, BPF_FUNC_skc_to_tcp_sock},
+		{"bpf_skc_to_mptcp_sock", BPF_PROG_TYPE_SOCK_OPS, BPF_FUNC_skc_to_mptcp_sock},
+	};
+
+	probe_all(d, "helpers", probes, ARRAY_SIZE(probes), can_helper);
+}
+
+/* ---- attaching ------------------------------------------------------------------- */
+
+/* return SK_PASS; */
+static const struct bpf_insn pass[] = {
+	{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1},
+	{.code = BPF_JMP | BPF_EXIT},
+};
+
+/* In a network namespace that ends with this process; nobody else sees it. 0 or an errno. */
+static int link_try(void)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_SK_LOOKUP);
+	int program, netns;
+
+	if (unshare(CLONE_NEWNET))
+		return errno;
+	netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (netns < 0)
+		return errno;
+	program = bpf_prog_load(BPF_PROG_TYPE_SK_LOOKUP, "pintle_doctor", "GPL", pass,
+				ARRAY_SIZE(pass), &opts);
+	if (program < 0)
+		return errno;
+	return bpf_link_create(program, netns, BPF_SK_LOOKUP, NULL) < 0 ? errno : 0;
+}
+
+void doctor_link(struct doctor *d)
+{
+	int status = 0;
+	pid_t pid;
+
+	if (!d->privileged) {
+		doctor_say(d, VERDICT_WARN, "run it as root", "attaching was not tried");
+		return;
+	}
+	fflush(NULL);
+	pid = fork();
+	if (!pid)
+		_exit(link_try());
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status)) {
+		doctor_say(d, VERDICT_WARN, "try again", "attaching could not be tried");
+		return;
+	}
+	if (WEXITSTATUS(status))
+		doctor_say(d, VERDICT_FAIL,
+			   "run pintled with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN, on Linux "
+			   "6.1 or newer",
+			   "an sk_lookup program cannot be attached to a network namespace: %s",
+			   strerror(WEXITSTATUS(status)));
+	else
+		doctor_say(d, VERDICT_OK, NULL,
+			   "an sk_lookup program can be attached to a network namespace");
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* doctor_system.c - mounts, capabilities, sysctls. */
+#include <fcntl.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "../common/cgroup2.h"
+#include "doctor.h"
+
+/* ---- capabilities ---------------------------------------------------------------- */
+
+static const struct {
+	int bit;
+	const char *name;
+	const char *purpose;
+	enum verdict without;
+} capabilities[] = {
+	{CAP_BPF, "CAP_BPF", "to load programs", VERDICT_FAIL},
+	{CAP_NET_ADMIN, "CAP_NET_ADMIN", "to attach them and to add routes", VERDICT_FAIL},
+	{CAP_PERFMON, "CAP_PERFMON", "for programs that read kernel memory", VERDICT_FAIL},
+	{CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "to enter the network namespace and to pin", VERDICT_FAIL},
+	{CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "to find listeners that run already", VERDICT_WARN},
+	{CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE", "to reach the bpffs and other users' /proc entries",
+	 VERDICT_WARN},
+};
+
+static bool effective_read(uint64_t *mask)
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/self/status", "re");
+	char line[256];
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "CapEff: %" SCNx64, mask) == 1)
+			return true;
+	}
+	return false;
+}
+
+void doctor_capabilities(struct doctor *d)
+{
+	uint64_t mask;
+	int missing = 0;
+
+	if (!effective_read(&mask)) {
+		doctor_say(d, VERDICT_WARN, "mount /proc", "/proc/self/status cannot be read");
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(capabilities); i++) {
+		if (mask & (1ULL << capabilities[i].bit))
+			continue;
+		missing++;
+		doctor_say(d, capabilities[i].without,
+			   "run pintled as root, or with it (AmbientCapabilities=, "
+			   "securityContext.capabilities)",
+			   "%s is missing, which pintled needs %s", capabilities[i].name,
+			   capabilities[i].purpose);
+	}
+	if (!missing)
+		doctor_say(d, VERDICT_OK, NULL,
+			   "all that pintled needs, as far as we here have them");
+}
+
+/* ---- bpffs ----------------------------------------------------------------------- */
+
+/* The nearest directory that exists, at or above `path`. */
+static void existing(const char *path, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s", path);
+	while (access(buf, F_OK) && errno == ENOENT) {
+		char *slash = strrchr(buf, '/');
+
+		if (!slash || slash == buf) {
+			snprintf(buf, size, "%s", slash ? "/" : ".");
+			return;
+		}
+		*slash = '\0';
+	}
+}
+
+/* Members of the group that reads the pins must be able to come to them. */
+static void group_passes(struct doctor *d)
+{
+	gid_t gid = d->s ? d->s->node.group : 0;
+	char path[PATH_MAX];
+	char *slash;
+
+	if (!gid)
+		return;
+	snprintf(path, sizeof(path), "%s", d->cli->bpffs);
+	while ((slash = strrchr(path, '/')) && slash != path) {
+		struct stat st;
+
+		*slash = '\0';
+		if (stat(path, &st) || st.st_mode & S_IXOTH ||
+		    (st.st_gid == gid && st.st_mode & S_IXGRP))
+			continue;
+		doctor_say(d, VERDICT_WARN,
+			   "mount a bpffs of Pintle's own and name it in node.bpffs, or chmod that "
+			   "directory to 0711",
+			   "group %u may read the pins, but may not pass %s", gid, path);
+	}
+}
+
+void doctor_bpffs(struct doctor *d)
+{
+	char path[PATH_MAX], cure[PATH_MAX + 64];
+	struct statfs fs;
+
+	existing(d->cli->bpffs, path, sizeof(path));
+	if (statfs(path, &fs)) {
+		doctor_say(d, VERDICT_WARN, "run it as root, or as a member of node.group",
+			   "%s: %s", path, strerror(errno));
+		return;
+	}
+	if ((unsigned long)fs.f_type != BPF_FS_MAGIC) {
+		snprintf(cure, sizeof(cure), "mount -t bpf bpf %s",
+			 strcmp(path, "/sys/fs") != 0 ? path : "/sys/fs/bpf");
+		doctor_say(d, VERDICT_FAIL, cure, "%s does not lie on a bpffs", d->cli->bpffs);
+		return;
+	}
+	doctor_say(d, VERDICT_OK, NULL, "%s lies on a bpffs", d->cli->bpffs);
+	group_passes(d);
+}
+
+/* ---- cgroup2 --------------------------------------------------------------------- */
+
+void doctor_cgroup(struct doctor *d)
+{
+	char path[PATH_MAX];
+	int err;
+
+	if (d->s && d->s->node.cgroup[0])
+		snprintf(path, sizeof(path), "%s", d->s->node.cgroup);
+	else if ((err = cgroup2_root(path, sizeof(path))) < 0) {
+		doctor_say(d, VERDICT_FAIL, "mount -t cgroup2 none /sys/fs/cgroup",
+			   "no cgroup2 is mounted: %s", strerror(-err));
+		return;
+	}
+	doctor_say(d, VERDICT_OK, NULL, "the hierarchy of cgroup2 at %s", path);
+}
+
+/* ---- sysctls --------------------------------------------------------------------- */
+
+static bool sysctl_read(const char *name, long *value)
+{
+	char path[128];
+	_cleanup_fclose_ FILE *f = NULL;
+
+	snprintf(path, sizeof(path), "/proc/sys/%s", name);
+	f = fopen(path, "re");
+	return f && fscanf(f, "%ld", value) == 1;
+}
+
+/* X: below `least` or above `most` is told. Those of net/ are this namespace's. */
+static const struct {
+	const char *name;
+	long least, most;
+	const char *why, *cure;
+} sysctls[] = {
+	{"net/ipv4/tcp_syncookies", 0, 1, "cookies for every SYN lose options and hide the backlog",
+	 "sysctl net.ipv4.tcp_syncookies=1; 2 is for tests"},
+	{"kernel/unprivileged_bpf_disabled", 1, 2, "anybody may load programs",
+	 "sysctl kernel.unprivileged_bpf_disabled=2; Pintle does not need it open"},
+	{"net/core/optmem_max", 4096, LONG_MAX,
+	 "a socket may be refused the storage that counts its connection",
+	 "sysctl net.core.optmem_max=20480"},
+	{"net/core/bpf_jit_enable", 1, 2, "programs are interpreted, which is slow",
+	 "sysctl net.core.bpf_jit_enable=1"},
+};
+
+void doctor_sysctls(struct doctor *d)
+{
+	char good[256] = "";
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(sysctls); i++) {
+		long value;
+
+		/* A kernel built without it has nothing to set. */
+		if (!sysctl_read(sysctls[i].name, &value))
+			continue;
+		if (value < sysctls[i].least || value > sysctls[i].most) {
+			doctor_say(d, VERDICT_WARN, sysctls[i].cure, "%s is %ld: %s",
+				   sysctls[i].name, value, sysctls[i].why);
+			continue;
+		}
+		n += (size_t)snprintf(good + n, sizeof(good) - n, "%s%s %ld", n ? ", " : "",
+				      strrchr(sysctls[i].name, '/') + 1, value);
+		n = MIN(n, sizeof(good) - 1);
+	}
+	if (n)
+		doctor_say(d, VERDICT_OK, NULL, "%s", good);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* help.c - --help, out of the tables of commands, options and columns. */
+#include "cli.h"
+#include "output.h"
+
+static void print_commands(FILE *f, const char *title, enum command_kind kind)
+{
+	fprintf(f, "\n%s\n", title);
+	for (size_t i = 0; i < command_count; i++) {
+		if (commands[i].kind == kind)
+			fprintf(f, "  %-10s  %s\n", commands[i].name, commands[i].summary);
+	}
+}
+
+/* Those that a command takes; NULL: all. */
+static void print_options(FILE *f, const struct command *c)
+{
+	fprintf(f, "\nOptions, before or after the command:\n");
+	for (size_t i = 0; i < option_count; i++) {
+		const struct option_help *o = &options[i];
+		char left[32];
+
+		if (c && o->bit && !(c->options & o->bit))
+			continue;
+		snprintf(left, sizeof(left), "--%s%s%s", o->name, o->argument ? " " : "",
+			 o->argument ? o->argument : "");
+		if (o->letter)
+			fprintf(f, "  -%c, %-15s  %s\n", o->letter, left, o->help);
+		else
+			fprintf(f, "      %-15s  %s\n", left, o->help);
+	}
+}
+
+void help_program(FILE *f)
+{
+	fprintf(f, "usage: pintle [OPTION ...] COMMAND [ARGUMENT ...]\n");
+	print_commands(f, "Nouns read:", NOUN);
+	print_commands(f, "Verbs change something, or look around:", VERB);
+	print_options(f, NULL);
+	fprintf(f, "\nExit status: 0 done, 1 failed, 2 a mistake in the command line.\n");
+}
+
+static void print_usage(FILE *f, const struct command *c)
+{
+	fprintf(f, "usage: pintle %s%s%s\n", c->name, *c->arguments ? " " : "", c->arguments);
+}
+
+static void print_keys(FILE *f, const struct columns *c)
+{
+	fprintf(f, "\nKeys of -o json:\n");
+	for (size_t i = 0; i < c->count; i++) {
+		if (c->column[i].key)
+			fprintf(f, "  %-26s  %s\n", c->column[i].key, c->column[i].help);
+	}
+}
+
+void help_command(FILE *f, const struct command *c)
+{
+	print_usage(f, c);
+	fprintf(f, "\n%s: %s.\n", c->name, c->summary);
+	if (c->help)
+		fprintf(f, "\n%s\n", c->help);
+	print_options(f, c);
+	if (c->columns)
+		print_keys(f, c->columns);
+}
+
+int usage_error(const struct cli *cli)
+{
+	print_usage(stderr, cli->command);
+	return EXIT_USAGE;
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* noun_endpoints.c - each endpoint with its state, signals, load and connections. */
+#include "output.h"
+
+#define GET(name) GETTER(name, const struct state_endpoint *e, const struct state *s)
+
+GET(full_name)
+{
+	char buf[ENDPOINT_NAME_SIZE];
+
+	return value_text(endpoint_name(s, e, buf));
+}
+
+GET(pool)
+{
+	return value_text(s->pools[e->pool].name);
+}
+
+GET(name)
+{
+	return value_text(e->name);
+}
+
+GET(address)
+{
+	return value_text(e->address);
+}
+
+GET(state)
+{
+	return value_text(state_name(e->state));
+}
+
+static const enum tone state_tones[STATE_COUNT] = {
+	[STATE_READY] = TONE_GOOD,      [STATE_SATURATED] = TONE_WARN, [STATE_STALE] = TONE_WARN,
+	[STATE_WAITING] = TONE_WARN,    [STATE_DRAINED] = TONE_FAINT,  [STATE_DOWN] = TONE_BAD,
+	[STATE_UNSTEERABLE] = TONE_BAD,
+};
+
+/* For people: the reason where the state alone says too little. */
+GET(state_text)
+{
+	struct value v = value_text(e->state == STATE_UNSTEERABLE ? unsteerable_text(e->unsteerable)
+								  : state_name(e->state));
+
+	v.tone = state_tones[e->state];
+	return v;
+}
+
+GET(unsteerable)
+{
+	return e->unsteerable ? value_text(unsteerable_text(e->unsteerable)) : value_none();
+}
+
+GET(cure)
+{
+	return e->unsteerable ? value_text(unsteerable_cure(e->unsteerable)) : value_none();
+}
+
+GET(drained)
+{
+	return value_bool(e->drained);
+}
+
+#define GET_NUMBER(name, kind, there)                                                              \
+	GET(name)                                                                                  \
+	{                                                                                          \
+		return value_number(kind, e->name, there);                                         \
+	}
+#define GET_COUNT(name)                                                                            \
+	GET(name)                                                                                  \
+	{                                                                                          \
+		return value_count((uint64_t)e->name);                                             \
+	}
+
+GET_NUMBER(kv_cache, VALUE_SHARE, e->has_kv_cache)
+GET_NUMBER(gpu, VALUE_SHARE, e->has_gpu)
+GET_NUMBER(age_seconds, VALUE_SECONDS, e->has_age)
+GET_NUMBER(load, VALUE_NUMBER, true)
+GET_NUMBER(published, VALUE_NUMBER, e->has_age)
+GET_NUMBER(share, VALUE_SHARE, true)
+GET_COUNT(in_flight)
+GET_COUNT(pending)
+GET_COUNT(direct)
+GET_COUNT(placed)
+GET_COUNT(opened)
+GET_COUNT(closed)
+GET_COUNT(failed)
+GET_COUNT(listeners)
+
+GET(waiting)
+{
+	return e->has_waiting ? value_count((uint64_t)e->waiting) : value_none();
+}
+
+GET(running)
+{
+	return e->has_running ? value_count((uint64_t)e->running) : value_none();
+}
+
+GET(scrape_failed)
+{
+	return value_bool(e->scrape_failed);
+}
+
+GET(families)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	if (e->families & PINTLE_FAMILY_V4)
+		cJSON_AddItemToArray(list, cJSON_CreateString("ipv4"));
+	if (e->families & PINTLE_FAMILY_V6)
+		cJSON_AddItemToArray(list, cJSON_CreateString("ipv6"));
+	return value_json(list);
+}
+
+#define COLUMN(name) .get = get_##name
+
+static const struct column columns[] = {
+	{.heading = "ENDPOINT", COLUMN(full_name)},
+	{.key = "pool", COLUMN(pool), .help = "text: name of its pool"},
+	{.key = "name", COLUMN(name), .help = "text: its name, once in the pool"},
+	{.key = "address",
+	 .heading = "ADDRESS",
+	 .spare = 2,
+	 COLUMN(address),
+	 .help = "text: where it listens, as configured"},
+	{.key = "state",
+	 COLUMN(state),
+	 .help = "text: ready, saturated, stale, waiting, drained, down, unsteerable"},
+	{.heading = "STATE", COLUMN(state_text)},
+	{.key = "waiting",
+	 .heading = "WAIT",
+	 .right = true,
+	 COLUMN(waiting),
+	 .help = "requests waiting, of the newest good page; null: not told"},
+	{.key = "running",
+	 .heading = "RUN",
+	 .right = true,
+	 COLUMN(running),
+	 .help = "requests running; null: not told"},
+	{.key = "kv_cache",
+	 .heading = "KV",
+	 .right = true,
+	 COLUMN(kv_cache),
+	 .help = "share of the KV cache in use, 0..1; null: not told"},
+	{.key = "gpu",
+	 .heading = "GPU",
+	 .right = true,
+	 .spare = 4,
+	 COLUMN(gpu),
+	 .help = "share of the GPU in use, 0..1; null: not told"},
+	{.key = "age_seconds",
+	 .heading = "AGE",
+	 .right = true,
+	 .spare = 1,
+	 COLUMN(age_seconds),
+	 .help = "seconds since that page was asked for; null: never"},
+	{.key = "load",
+	 .heading = "LOAD",
+	 .right = true,
+	 COLUMN(load),
+	 .help = "request equivalents, as the rule compares them now"},
+	{.key = "in_flight",
+	 .heading = "IN-FLIGHT",
+	 .right = true,
+	 COLUMN(in_flight),
+	 .help = "steered connections open now"},
+	{.key = "direct",
+	 .heading = "DIRECT",
+	 .right = true,
+	 .spare = 3,
+	 COLUMN(direct),
+	 .help = "other connections open now, such as scrapes and probes"},
+	{.key = "share",
+	 .heading = "SHARE",
+	 .right = true,
+	 COLUMN(share),
+	 .help = "of its pool's placements ever, 0..1"},
+	{.key = "published",
+	 COLUMN(published),
+	 .help = "the part of load that the newest page makes; null: never"},
+	{.key = "pending", COLUMN(pending), .help = "placements not yet established"},
+	{.key = "placed", COLUMN(placed), .help = "decisions for it, ever"},
+	{.key = "opened", COLUMN(opened), .help = "connections established, ever"},
+	{.key = "closed", COLUMN(closed), .help = "of these, ended"},
+	{.key = "failed", COLUMN(failed), .help = "placements that ended unopened, ever"},
+	{.key = "listeners", COLUMN(listeners), .help = "its sockets in state LISTEN"},
+	{.key = "families", COLUMN(families), .help = "list of text: ipv4, ipv6: what they take"},
+	{.key = "drained", COLUMN(drained), .help = "bool: `pintle drain` holds, in any state"},
+	{.key = "scrape_failed",
+	 COLUMN(scrape_failed),
+	 .help = "bool: the newest scrape failed; the signals are older"},
+	{.key = "unsteerable",
+	 COLUMN(unsteerable),
+	 .help = "text: why the newest listener cannot be steered to; null: it can"},
+	{.key = "cure", COLUMN(cure), .help = "text: what helps against that, or null"},
+};
+const struct columns endpoints_columns = COLUMNS(columns);
+
+static void print_cures(const struct state *s, const struct state_endpoint *e, size_t count)
+{
+	const char *gap = "\n";
+	char name[ENDPOINT_NAME_SIZE];
+
+	for (size_t i = 0; i < count; i++) {
+		if (!e[i].unsteerable)
+			continue;
+		printf("%s%s: %s: %s\n", gap, endpoint_name(s, &e[i], name),
+		       unsteerable_text(e[i].unsteerable), unsteerable_cure(e[i].unsteerable));
+		gap = "";
+	}
+}
+
+int run_endpoints(struct cli *cli)
+{
+	_cleanup_(state_freep) struct state *s = NULL;
+	_cleanup_(maps_closep) struct maps *m = NULL;
+	const struct state_endpoint *first;
+	const struct state_pool *pool;
+	size_t count;
+	int status = open_state(cli, MAPS_READ, &m, &s);
+
+	if (status)
+		return status;
+	first = s->endpoints;
+	count = s->endpoint_count;
+	if (cli->pool) {
+		pool = find_pool(s, cli->pool);
+		if (!pool)
+			return EXIT_FAILED;
+		first += pool->first_endpoint;
+		count = pool->endpoint_count;
+	}
+	status = output_rows(cli, &endpoints_columns, first, count, sizeof(*first), s,
+			     "no endpoints");
+	if (status || cli->json)
+		return status;
+	print_cures(s, first, count);
+	return output_finish();
+}

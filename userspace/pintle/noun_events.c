@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * noun_events.c - follows the `tap` ring. The kernel fills it only while a lease runs, which
+ * is renewed here every second: a follower that dies costs nothing for long. One follows at a
+ * time, since who reads a record takes it: a lock on the pins' directory says who.
+ */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/file.h>
+
+#include "../common/log.h"
+#include "../common/names.h"
+#include "output.h"
+
+#define LEASE_NS  (3 * NSEC_PER_SEC)
+#define RENEW_NS  NSEC_PER_SEC
+#define TICK_MSEC 200 /* at most so long after a signal we end */
+
+struct follower {
+	const struct cli *cli;
+	struct maps *m;
+	struct state *s; /* renewed with the lease, for names */
+	const char *pool_name;
+	uint64_t since_ns; /* older records are those of a follower before us */
+	uint64_t renewed_ns;
+	bool broken; /* stdout takes no more */
+};
+
+/* The event, and what it is about if that still exists. */
+struct event_row {
+	const struct pintle_event *e;
+	const struct state *s;
+	const struct state_pool *pool;
+	const struct state_endpoint *endpoint;
+};
+
+static volatile sig_atomic_t stopping;
+
+static void stop(int signal_number)
+{
+	(void)signal_number;
+	stopping = 1;
+}
+
+/* ---- columns --------------------------------------------------------------------- */
+
+#define GET(name)    GETTER(name, const struct event_row *r, const void *arg)
+#define COLUMN(name) .get = get_##name
+
+static struct value value_address(const uint8_t *address, uint16_t port)
+{
+	char text[ADDR_TEXT_SIZE];
+	struct addr ip;
+
+	memcpy(ip.bytes, address, sizeof(ip.bytes));
+	return value_text(addr_format(&ip, port, text));
+}
+
+static bool closed(const struct event_row *r)
+{
+	return r->e->type == PINTLE_EVENT_CLOSED;
+}
+
+GET(time)
+{
+	char when[WORDS_SIZE];
+
+	return value_text(wall_rfc3339(r->e->time_ns, when));
+}
+
+GET(monotonic)
+{
+	return value_count(r->e->time_ns);
+}
+
+GET(event)
+{
+	return value_text(closed(r)                            ? "closed"
+			  : r->e->type == PINTLE_EVENT_DECIDED ? "decided"
+							       : "unknown");
+}
+
+GET(pool)
+{
+	return r->pool ? value_text(r->pool->name) : value_none();
+}
+
+GET(endpoint)
+{
+	return r->endpoint ? value_text(r->endpoint->name) : value_none();
+}
+
+GET(outcome)
+{
+	/* A connection whose decision was forgotten has none. */
+	return r->e->outcome < PINTLE_OUTCOME_COUNT ? value_text(outcome_name(r->e->outcome))
+						    : value_none();
+}
+
+GET(client)
+{
+	return value_address(r->e->tuple.remote, r->e->tuple.remote_port);
+}
+
+GET(frontend)
+{
+	return value_address(r->e->tuple.local, r->e->tuple.local_port);
+}
+
+GET(duration_seconds)
+{
+	return value_number(VALUE_SECONDS, (double)r->e->duration_ns / (double)NSEC_PER_SEC,
+			    closed(r));
+}
+
+GET(bytes_received)
+{
+	return closed(r) ? value_count(r->e->bytes_received) : value_none();
+}
+
+GET(bytes_acknowledged)
+{
+	return closed(r) ? value_count(r->e->bytes_acknowledged) : value_none();
+}
+
+GET(srtt_us)
+{
+	return closed(r) ? value_count(r->e->srtt_us) : value_none();
+}
+
+GET(error)
+{
+	return r->e->error && r->e->error < 4096 ? value_text(strerror((int)r->e->error))
+						 : value_none();
+}
+
+GET(lost)
+{
+	return value_count(r->e->lost);
+}
+
+static const struct column columns[] = {
+	{.key = "time", COLUMN(time), .help = "text: RFC 3339 time"},
+	{.key = "monotonic_ns",
+	 COLUMN(monotonic),
+	 .help = "the same on the kernel's monotonic clock"},
+	{.key = "event", COLUMN(event), .help = "text: closed, decided"},
+	{.key = "pool", COLUMN(pool), .help = "text: name of the pool; null: gone"},
+	{.key = "endpoint", COLUMN(endpoint), .help = "text: its name; null: none, or gone"},
+	{.key = "outcome", COLUMN(outcome), .help = "text: why it went there; null: forgotten"},
+	{.key = "client", COLUMN(client), .help = "text: address and port"},
+	{.key = "frontend", COLUMN(frontend), .help = "text: address and port it connected to"},
+	{.key = "duration_seconds",
+	 COLUMN(duration_seconds),
+	 .help = "from established to closed; this and the next: null where decided"},
+	{.key = "bytes_received", COLUMN(bytes_received), .help = "from the client"},
+	{.key = "bytes_acknowledged", COLUMN(bytes_acknowledged), .help = "by the client"},
+	{.key = "srtt_us", COLUMN(srtt_us), .help = "smoothed round-trip time, microseconds"},
+	{.key = "error", COLUMN(error), .help = "text: what ended it; null: in order"},
+	{.key = "lost", COLUMN(lost), .help = "events dropped so far for the daemon, since loaded"},
+};
+const struct columns events_columns = COLUMNS(columns);
+
+/* ---- one event ------------------------------------------------------------------- */
+
+static struct event_row row_of(const struct follower *f, const struct pintle_event *e)
+{
+	struct event_row r = {.e = e, .s = f->s};
+
+	for (size_t i = 0; i < f->s->pool_count && !r.pool; i++) {
+		const struct state_pool *p = &f->s->pools[i];
+
+		if (p->id == e->pool && p->generation == e->pool_generation)
+			r.pool = p;
+	}
+	for (size_t i = 0; i < f->s->endpoint_count && !r.endpoint; i++) {
+		const struct state_endpoint *x = &f->s->endpoints[i];
+
+		if (x->id == e->endpoint && x->generation == e->generation)
+			r.endpoint = x;
+	}
+	return r;
+}
+
+static void print_text(const struct follower *f, const struct event_row *r)
+{
+	const struct pintle_event *e = r->e;
+	char when[WORDS_SIZE], name[ENDPOINT_NAME_SIZE] = "-";
+	bool failed = e->error || e->outcome == PINTLE_OUTCOME_NO_ENDPOINT;
+
+	wall_text(e->time_ns, when);
+	if (r->endpoint)
+		endpoint_name(f->s, r->endpoint, name);
+	else if (r->pool)
+		snprintf(name, sizeof(name), "%s/-", r->pool->name);
+	printf("%s  %s%-7s%s  %s  %s  %s -> %s", when,
+	       tone_begin(f->cli, failed ? TONE_BAD : TONE_PLAIN), get_event(r, NULL).text,
+	       tone_end(f->cli, failed ? TONE_BAD : TONE_PLAIN), name,
+	       e->outcome < PINTLE_OUTCOME_COUNT ? outcome_name(e->outcome) : "-",
+	       get_client(r, NULL).text, get_frontend(r, NULL).text);
+	if (closed(r))
+		printf("  %.3f s  %llu B in  %llu B out  rtt %.1f ms",
+		       (double)e->duration_ns / (double)NSEC_PER_SEC, e->bytes_received,
+		       e->bytes_acknowledged, e->srtt_us / 1000.0);
+	if (e->error)
+		printf("  %s", get_error(r, NULL).text);
+	putchar('\n');
+}
+
+static int print_json(const struct event_row *r)
+{
+	cJSON *object = output_object(&events_columns, r, NULL);
+	char *text = object ? cJSON_PrintUnformatted(object) : NULL;
+
+	cJSON_Delete(object);
+	if (!text)
+		return -ENOMEM;
+	puts(text);
+	cJSON_free(text);
+	return 0;
+}
+
+static int on_event(void *arg, void *data, size_t size)
+{
+	struct follower *f = arg;
+	struct pintle_event e;
+	struct event_row r;
+
+	if (size < sizeof(e) || f->broken)
+		return 0;
+	memcpy(&e, data, sizeof(e));
+	if ((int64_t)(e.time_ns - f->since_ns) < 0)
+		return 0;
+	r = row_of(f, &e);
+	if (f->pool_name && (!r.pool || strcmp(r.pool->name, f->pool_name) != 0))
+		return 0;
+	if (f->cli->json && print_json(&r))
+		return -ENOMEM;
+	if (!f->cli->json)
+		print_text(f, &r);
+	return 0;
+}
+
+/* ---- the lease ------------------------------------------------------------------- */
+
+static int lease_set(const struct maps *m, uint64_t until)
+{
+	struct pintle_override o = {.tap_until_ns = until};
+	uint32_t slot = PINTLE_OVERRIDE_NODE;
+
+	return bpf_map_update_elem(m->fd[MAP_overrides], &slot, &o, BPF_ANY) ? -errno : 0;
+}
+
+/* Whoever takes the pins away (pintled --detach) leaves us with maps that nobody fills. */
+static bool still_pinned(const struct follower *f)
+{
+	char dir[PATH_MAX];
+
+	maps_dir(f->cli->bpffs, dir, sizeof(dir));
+	return !access(dir, F_OK);
+}
+
+static int renew(struct follower *f)
+{
+	uint64_t now = monotonic_ns();
+	struct state *s = NULL;
+	int err;
+
+	if (f->renewed_ns && now - f->renewed_ns < RENEW_NS)
+		return 0;
+	err = lease_set(f->m, now + LEASE_NS);
+	if (!err)
+		err = state_read(f->m, &s);
+	if (err)
+		return log_err_r(err, "cannot go on following");
+	state_free(f->s);
+	f->s = s;
+	if (f->renewed_ns && !still_pinned(f)) {
+		log_error("the pins under %s are gone", f->cli->bpffs);
+		return -ENOENT;
+	}
+	f->renewed_ns = now;
+	return 0;
+}
+
+static int lock_take(const struct cli *cli)
+{
+	char dir[PATH_MAX];
+	int fd;
+
+	maps_dir(cli->bpffs, dir, sizeof(dir));
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return log_err_r(errno, "cannot open %s", dir);
+	if (!flock(fd, LOCK_EX | LOCK_NB))
+		return fd;
+	if (errno == EWOULDBLOCK)
+		log_error("another `pintle events` follows already; one can at a time");
+	else
+		log_err_r(errno, "cannot lock %s", dir);
+	close(fd);
+	return -EBUSY;
+}
+
+/* ---- following ------------------------------------------------------------------- */
+
+static bool reader_gone(void)
+{
+	struct pollfd p = {.fd = STDOUT_FILENO};
+
+	return poll(&p, 1, 0) > 0 && p.revents & (POLLERR | POLLNVAL);
+}
+
+static int follow(struct follower *f, struct ring_buffer *ring)
+{
+	while (!stopping && !f->broken) {
+		int err = renew(f);
+
+		if (err)
+			return EXIT_FAILED;
+		err = ring_buffer__poll(ring, TICK_MSEC);
+		if (err < 0 && err != -EINTR) {
+			log_err_r(err, "cannot read the ring");
+			return EXIT_FAILED;
+		}
+		f->broken = fflush(stdout) || ferror(stdout) || reader_gone();
+	}
+	/* Who piped us into head(1) has got what he wanted. */
+	return EXIT_OK;
+}
+
+static void signals_catch(void)
+{
+	struct sigaction a = {.sa_handler = stop};
+
+	/* Without SA_RESTART: the wait for events ends at once. */
+	sigaction(SIGINT, &a, NULL);
+	sigaction(SIGTERM, &a, NULL);
+	sigaction(SIGHUP, &a, NULL);
+}
+
+static int follow_locked(struct follower *f)
+{
+	struct ring_buffer *ring = ring_buffer__new(f->m->fd[MAP_tap], on_event, f, NULL);
+	int status;
+
+	if (!ring) {
+		log_err_r(errno, "cannot open the ring");
+		return EXIT_FAILED;
+	}
+	status = follow(f, ring);
+	ring_buffer__free(ring);
+	return status;
+}
+
+int run_events(struct cli *cli)
+{
+	struct follower f = {.cli = cli, .pool_name = cli->pool};
+	_cleanup_(maps_closep) struct maps *m = NULL;
+	_cleanup_close_ int lock = -1;
+	int status;
+
+	m = open_maps(cli, MAPS_WRITE);
+	if (!m)
+		return EXIT_FAILED;
+	lock = lock_take(cli);
+	if (lock < 0)
+		return EXIT_FAILED;
+	f.m = m;
+	f.since_ns = monotonic_ns();
+	signals_catch();
+	status = renew(&f) ? EXIT_FAILED : EXIT_OK;
+	if (!status && cli->pool && !find_pool(f.s, cli->pool))
+		status = EXIT_FAILED;
+	if (!status)
+		status = follow_locked(&f);
+	lease_set(m, 0);
+	state_free(f.s);
+	return status;
+}

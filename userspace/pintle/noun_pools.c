@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* noun_pools.c - each pool with its mode, frontends and policy. */
+#include "../common/names.h"
+#include "output.h"
+
+#define GET(name) GETTER(name, const struct state_pool *p, const struct state *s)
+
+GET(name)
+{
+	return value_text(p->name);
+}
+
+GET(mode)
+{
+	struct value v = value_text(mode_name(p->mode));
+
+	v.tone = p->mode == PINTLE_MODE_ENFORCE ? TONE_GOOD : TONE_WARN;
+	return v;
+}
+
+GET(mode_configured)
+{
+	return value_text(mode_name(p->mode_configured));
+}
+
+/* In the table a star says that the file says otherwise. */
+GET(mode_text)
+{
+	struct value v = get_mode(p, s);
+
+	if (p->overridden)
+		strcat(v.text, "*");
+	return v;
+}
+
+GET(overridden)
+{
+	return value_bool(p->overridden);
+}
+
+GET(failure_mode)
+{
+	return value_text(p->failure_mode == PINTLE_FAIL_OPEN ? "FailOpen" : "FailClose");
+}
+
+GET(frontends)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	for (size_t i = 0; list && i < p->frontend_count; i++)
+		cJSON_AddItemToArray(list, cJSON_CreateString(p->frontends[i].text));
+	return value_json(list);
+}
+
+GET(frontends_text)
+{
+	struct value v = {.kind = VALUE_TEXT};
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->frontend_count; i++) {
+		const char *text = p->frontends[i].text;
+
+		if (n + strlen(text) + sizeof(", , ...") > sizeof(v.text)) {
+			snprintf(v.text + n, sizeof(v.text) - n, ", ...");
+			break;
+		}
+		n += (size_t)snprintf(v.text + n, sizeof(v.text) - n, "%s%s", n ? ", " : "", text);
+	}
+	return v;
+}
+
+GET(announced)
+{
+	bool all = p->frontend_count > 0;
+
+	for (size_t i = 0; i < p->frontend_count; i++)
+		all = all && p->frontends[i].announced;
+	return value_bool(all);
+}
+
+GET(endpoints)
+{
+	return value_count(p->endpoint_count);
+}
+
+GET(ready)
+{
+	struct value v = value_count(p->ready_count);
+
+	v.tone = !p->ready_count                      ? TONE_BAD
+		 : p->ready_count < p->endpoint_count ? TONE_WARN
+						      : TONE_GOOD;
+	return v;
+}
+
+GET(in_flight)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < p->endpoint_count; i++)
+		n += (uint64_t)s->endpoints[p->first_endpoint + i].in_flight;
+	return value_count(n);
+}
+
+GET(decisions)
+{
+	return value_count(p->decisions_total);
+}
+
+GET(key)
+{
+	return value_text(p->key_kind == PINTLE_KEY_NONE     ? "none"
+			  : p->key_kind == PINTLE_KEY_SOURCE ? "source"
+							     : "unknown");
+}
+
+GET(key_bits_v4)
+{
+	return value_count(p->key_bits_v4);
+}
+
+GET(key_bits_v6)
+{
+	return value_count(p->key_bits_v6);
+}
+
+static struct value seconds(uint64_t ns)
+{
+	return value_number(VALUE_SECONDS, (double)ns / (double)NSEC_PER_SEC, true);
+}
+
+GET(ttl_seconds)
+{
+	return seconds(p->ttl_ns);
+}
+
+GET(staleness_seconds)
+{
+	return seconds(p->staleness_ns);
+}
+
+GET(max_extra_load)
+{
+	return value_number(VALUE_NUMBER, p->max_extra_load, true);
+}
+
+#define COLUMN(name) .get = get_##name
+
+static const struct column columns[] = {
+	{.key = "name",
+	 .heading = "POOL",
+	 COLUMN(name),
+	 .help = "text: its name, once on the node"},
+	{.key = "mode", COLUMN(mode), .help = "text: what holds: enforce, baseline, off"},
+	{.heading = "MODE", COLUMN(mode_text)},
+	{.key = "mode_configured", COLUMN(mode_configured), .help = "text: what the file says"},
+	{.key = "overridden", COLUMN(overridden), .help = "bool: `pintle mode` set what holds"},
+	{.key = "endpoints",
+	 .heading = "ENDPOINTS",
+	 .right = true,
+	 COLUMN(endpoints),
+	 .help = "how many it has"},
+	{.key = "ready",
+	 .heading = "READY",
+	 .right = true,
+	 COLUMN(ready),
+	 .help = "how many of them may be chosen: ready, saturated or stale"},
+	{.key = "in_flight",
+	 .heading = "IN-FLIGHT",
+	 .right = true,
+	 COLUMN(in_flight),
+	 .help = "steered connections open now"},
+	{.key = "decisions",
+	 .heading = "DECISIONS",
+	 .right = true,
+	 COLUMN(decisions),
+	 .help = "ever; `pintle stats` has them by outcome"},
+	{.key = "frontends", COLUMN(frontends), .help = "list of text: what clients connect to"},
+	{.heading = "FRONTENDS", COLUMN(frontends_text)},
+	{.key = "announced",
+	 COLUMN(announced),
+	 .help = "bool: the daemon added local routes for all of them"},
+	{.key = "failure_mode", COLUMN(failure_mode), .help = "text: FailOpen, FailClose"},
+	{.key = "session_key", COLUMN(key), .help = "text: what makes a session: source, none"},
+	{.key = "session_key_bits_v4", COLUMN(key_bits_v4), .help = "of an IPv4 address, 0..32"},
+	{.key = "session_key_bits_v6", COLUMN(key_bits_v6), .help = "of an IPv6 address, 0..128"},
+	{.key = "ttl_seconds", COLUMN(ttl_seconds), .help = "after which an unused binding ends"},
+	{.key = "max_extra_load",
+	 COLUMN(max_extra_load),
+	 .help = "request equivalents that a session's endpoint may be ahead by"},
+	{.key = "staleness_seconds",
+	 COLUMN(staleness_seconds),
+	 .help = "after which a score is not believed"},
+};
+const struct columns pools_columns = COLUMNS(columns);
+
+int run_pools(struct cli *cli)
+{
+	_cleanup_(state_freep) struct state *s = NULL;
+	_cleanup_(maps_closep) struct maps *m = NULL;
+	bool star = false;
+	int status = open_state(cli, MAPS_READ, &m, &s);
+
+	if (status)
+		return status;
+	status = output_rows(cli, &pools_columns, s->pools, s->pool_count, sizeof(*s->pools), s,
+			     "no pools");
+	for (size_t i = 0; i < s->pool_count; i++)
+		star = star || s->pools[i].overridden;
+	if (status || cli->json || !star)
+		return status;
+	puts("\n* set by `pintle mode`; `pintle reset` takes it back");
+	return output_finish();
+}

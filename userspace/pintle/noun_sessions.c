@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* noun_sessions.c - which session is bound to which endpoint. */
+#include "../common/log.h"
+#include "output.h"
+
+#define GET(name) GETTER(name, const struct state_session *b, const struct state *s)
+
+GET(session)
+{
+	return value_text(b->text);
+}
+
+GET(pool)
+{
+	return value_text(s->pools[b->pool].name);
+}
+
+GET(endpoint)
+{
+	return value_text(s->endpoints[b->endpoint].name);
+}
+
+GET(endpoint_text)
+{
+	char buf[ENDPOINT_NAME_SIZE];
+
+	return value_text(endpoint_name(s, &s->endpoints[b->endpoint], buf));
+}
+
+GET(age_seconds)
+{
+	return value_number(VALUE_SECONDS, b->age_seconds, true);
+}
+
+GET(idle_seconds)
+{
+	return value_number(VALUE_SECONDS, b->idle_seconds, true);
+}
+
+#define COLUMN(name) .get = get_##name
+
+static const struct column columns[] = {
+	{.key = "session",
+	 .heading = "SESSION",
+	 COLUMN(session),
+	 .help = "text: address or prefix, as `pintle unbind` takes it"},
+	{.key = "pool", COLUMN(pool), .help = "text: name of the pool"},
+	{.key = "endpoint", COLUMN(endpoint), .help = "text: name of the endpoint in that pool"},
+	{.heading = "ENDPOINT", COLUMN(endpoint_text)},
+	{.key = "age_seconds",
+	 .heading = "AGE",
+	 .right = true,
+	 COLUMN(age_seconds),
+	 .help = "seconds since it was bound to that endpoint"},
+	{.key = "idle_seconds",
+	 .heading = "IDLE",
+	 .right = true,
+	 COLUMN(idle_seconds),
+	 .help = "seconds since its newest connection was established"},
+};
+const struct columns sessions_columns = COLUMNS(columns);
+
+/* They come sorted by pool: the pool's own are one run. */
+static size_t sessions_of(const struct state_session *all, size_t *count, size_t pool)
+{
+	size_t first = 0, last;
+
+	while (first < *count && all[first].pool != pool)
+		first++;
+	for (last = first; last < *count && all[last].pool == pool;)
+		last++;
+	*count = last - first;
+	return first;
+}
+
+int run_sessions(struct cli *cli)
+{
+	_cleanup_free_ struct state_session *all = NULL;
+	_cleanup_(state_freep) struct state *s = NULL;
+	_cleanup_(maps_closep) struct maps *m = NULL;
+	const struct state_pool *pool = NULL;
+	size_t count, first = 0;
+	int err, status = open_state(cli, MAPS_READ, &m, &s);
+
+	if (status)
+		return status;
+	if (cli->pool) {
+		pool = find_pool(s, cli->pool);
+		if (!pool)
+			return EXIT_FAILED;
+	}
+	err = state_sessions(m, s, &all, &count);
+	if (err) {
+		log_err_r(err, "cannot read the sessions");
+		return EXIT_FAILED;
+	}
+	if (pool)
+		first = sessions_of(all, &count, (size_t)(pool - s->pools));
+	return output_rows(cli, &sessions_columns, all ? all + first : NULL, count, sizeof(*all), s,
+			   "no sessions are bound");
+}

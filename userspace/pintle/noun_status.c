@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* noun_status.c - one look at the whole: attached where, the daemon, the pools, what was toggled.
+ */
+#include "../common/log.h"
+#include "../common/names.h"
+#include "output.h"
+#include "warnings.h"
+
+struct status {
+	const struct cli *cli;
+	const struct state *s;
+	cJSON *pools, *overrides, *warnings; /* owned */
+};
+
+static void status_free(struct status *t)
+{
+	cJSON_Delete(t->pools);
+	cJSON_Delete(t->overrides);
+	cJSON_Delete(t->warnings);
+}
+
+static double seconds_since(const struct state *s, uint64_t then)
+{
+	int64_t ns = (int64_t)(s->now_ns - then);
+
+	return (double)MAX(ns, 0) / (double)NSEC_PER_SEC;
+}
+
+/* ---- what was toggled ------------------------------------------------------------ */
+
+static cJSON *override_new(const struct state *s, const char *pool, const char *endpoint,
+			   const char *what, const char *value, const char *configured,
+			   uint64_t since)
+{
+	cJSON *o = cJSON_CreateObject();
+	char when[WORDS_SIZE];
+
+	cJSON_AddStringToObject(o, "pool", pool);
+	if (endpoint)
+		cJSON_AddStringToObject(o, "endpoint", endpoint);
+	else
+		cJSON_AddNullToObject(o, "endpoint");
+	cJSON_AddStringToObject(o, "setting", what);
+	cJSON_AddStringToObject(o, "value", value);
+	cJSON_AddStringToObject(o, "configured", configured);
+	cJSON_AddStringToObject(o, "since", wall_rfc3339(since, when));
+	cJSON_AddItemToObject(o, "age_seconds", json_number(seconds_since(s, since)));
+	return o;
+}
+
+static cJSON *overrides_new(const struct state *s)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	for (size_t i = 0; i < s->pool_count; i++) {
+		const struct state_pool *p = &s->pools[i];
+
+		if (p->overridden)
+			cJSON_AddItemToArray(list, override_new(s, p->name, NULL, "mode",
+								mode_name(p->mode),
+								mode_name(p->mode_configured),
+								p->overridden_since_ns));
+	}
+	for (size_t i = 0; i < s->endpoint_count; i++) {
+		const struct state_endpoint *e = &s->endpoints[i];
+
+		if (e->drained)
+			cJSON_AddItemToArray(list, override_new(s, s->pools[e->pool].name, e->name,
+								"drained", "true", "false",
+								e->drained_since_ns));
+	}
+	return list;
+}
+
+static void print_overrides(const struct status *t)
+{
+	const cJSON *o;
+
+	if (!cJSON_GetArraySize(t->overrides))
+		return;
+	printf("\n%sToggled%s (`pintle reset` takes it all back)\n",
+	       tone_begin(t->cli, TONE_HEADING), tone_end(t->cli, TONE_HEADING));
+	cJSON_ArrayForEach (o, t->overrides) {
+		const char *pool = cJSON_GetStringValue(cJSON_GetObjectItem(o, "pool"));
+		const char *endpoint = cJSON_GetStringValue(cJSON_GetObjectItem(o, "endpoint"));
+		char age[WORDS_SIZE];
+
+		age_text(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "age_seconds")), age);
+		if (endpoint)
+			printf("  endpoint %s/%s drained, for %s\n", pool, endpoint, age);
+		else
+			printf("  pool %s mode %s, configured %s, for %s\n", pool,
+			       cJSON_GetStringValue(cJSON_GetObjectItem(o, "value")),
+			       cJSON_GetStringValue(cJSON_GetObjectItem(o, "configured")), age);
+	}
+}
+
+/* ---- pools ----------------------------------------------------------------------- */
+
+static cJSON *decisions_new(const struct state_pool *p)
+{
+	cJSON *o = cJSON_CreateObject();
+
+	for (uint32_t outcome = 0; outcome < PINTLE_OUTCOME_COUNT; outcome++)
+		cJSON_AddItemToObject(o, outcome_name(outcome), json_count(p->decisions[outcome]));
+	return o;
+}
+
+static cJSON *pools_new(const struct state *s)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	for (size_t i = 0; i < s->pool_count; i++) {
+		const struct state_pool *p = &s->pools[i];
+		cJSON *o = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(o, "name", p->name);
+		cJSON_AddStringToObject(o, "mode", mode_name(p->mode));
+		cJSON_AddItemToObject(o, "endpoints", json_count(p->endpoint_count));
+		cJSON_AddItemToObject(o, "ready", json_count(p->ready_count));
+		cJSON_AddItemToObject(o, "decisions", decisions_new(p));
+		cJSON_AddItemToArray(list, o);
+	}
+	return list;
+}
+
+static void print_decisions(const struct state_pool *p)
+{
+	const char *separator = ": ";
+
+	printf("decisions %llu", (unsigned long long)p->decisions_total);
+	for (uint32_t outcome = 0; outcome < PINTLE_OUTCOME_COUNT; outcome++) {
+		if (!p->decisions[outcome])
+			continue;
+		printf("%s%s %llu", separator, outcome_name(outcome),
+		       (unsigned long long)p->decisions[outcome]);
+		separator = ", ";
+	}
+	putchar('\n');
+}
+
+static void print_pools(const struct status *t)
+{
+	const struct state *s = t->s;
+
+	for (size_t i = 0; i < s->pool_count; i++) {
+		const struct state_pool *p = &s->pools[i];
+		enum tone tone = p->mode == PINTLE_MODE_ENFORCE ? TONE_GOOD : TONE_WARN;
+
+		printf("\n%sPool %s%s\n", tone_begin(t->cli, TONE_HEADING), p->name,
+		       tone_end(t->cli, TONE_HEADING));
+		printf("  mode      %s%s%s%s\n", tone_begin(t->cli, tone), mode_name(p->mode),
+		       tone_end(t->cli, tone), p->overridden ? ", toggled" : "");
+		printf("  frontends");
+		for (size_t j = 0; j < p->frontend_count; j++)
+			printf(" %s", p->frontends[j].text);
+		printf("%s\n", p->frontend_count ? "" : " none");
+		printf("  endpoints %zu, ready %zu\n", p->endpoint_count, p->ready_count);
+		printf("  ");
+		print_decisions(p);
+	}
+}
+
+/* ---- the node -------------------------------------------------------------------- */
+
+static void print_daemon(const struct status *t)
+{
+	const struct pintle_node *n = &t->s->node;
+	char age[WORDS_SIZE], when[WORDS_SIZE];
+	bool alive = t->s->daemon_alive;
+	enum tone tone = alive ? TONE_GOOD : TONE_BAD;
+
+	printf("daemon    %s%s%s", tone_begin(t->cli, tone), alive ? "runs" : "does not run",
+	       tone_end(t->cli, tone));
+	if (!n->heartbeat_ns) {
+		printf("\n");
+		return;
+	}
+	printf(": %spid %u, version %s\n", alive ? "" : "was ", n->pid,
+	       n->version[0] ? n->version : "unknown");
+	printf("          started %s, heartbeat %s ago\n", wall_text(n->started_ns, when),
+	       age_text(seconds_since(t->s, n->heartbeat_ns), age));
+}
+
+static void print_node(const struct status *t)
+{
+	const struct pintle_node *n = &t->s->node;
+	char age[WORDS_SIZE], when[WORDS_SIZE];
+
+	printf("maps      %s, layout %u\n", t->cli->bpffs, n->abi_version);
+	if (n->attached_ns) {
+		printf("attached  since %s (%s)\n", wall_text(n->attached_ns, when),
+		       age_text(seconds_since(t->s, n->attached_ns), age));
+		printf("          lookup in netns %s (inode %llu)\n", n->netns, n->netns_inode);
+		printf("          sockops on cgroup %s\n", n->cgroup);
+	} else {
+		printf("attached  no\n");
+	}
+	print_daemon(t);
+	if (n->config[0])
+		printf("config    %s\n", n->config);
+	if (n->metrics[0])
+		printf("metrics   http://%s/metrics\n", n->metrics);
+	if (n->reconciled_ns)
+		printf("counts    held against the sockets %s ago, drift %llu\n",
+		       age_text(seconds_since(t->s, n->reconciled_ns), age), n->drift);
+}
+
+static int print_text(const struct status *t)
+{
+	const cJSON *w;
+
+	print_node(t);
+	print_pools(t);
+	print_overrides(t);
+	if (cJSON_GetArraySize(t->warnings))
+		printf("\n%sWarnings%s\n", tone_begin(t->cli, TONE_WARN),
+		       tone_end(t->cli, TONE_WARN));
+	cJSON_ArrayForEach (w, t->warnings) {
+		printf("  %s\n", cJSON_GetStringValue(w));
+	}
+	return output_finish();
+}
+
+/* ---- keys ------------------------------------------------------------------------ */
+
+#define GET(name)    GETTER(name, const struct status *t, const void *arg)
+#define COLUMN(name) .get = get_##name
+
+#define GET_TEXT(name)                                                                             \
+	GET(name)                                                                                  \
+	{                                                                                          \
+		return t->s->node.name[0] ? value_text(t->s->node.name) : value_none();            \
+	}
+#define GET_NODE_COUNT(key, member)                                                                \
+	GET(key)                                                                                   \
+	{                                                                                          \
+		return value_count(t->s->node.member);                                             \
+	}
+#define GET_AGE(key, member)                                                                       \
+	GET(key)                                                                                   \
+	{                                                                                          \
+		return value_number(VALUE_SECONDS, seconds_since(t->s, t->s->node.member),         \
+				    t->s->node.member);                                            \
+	}
+#define GET_WALL(key, member)                                                                      \
+	GET(key)                                                                                   \
+	{                                                                                          \
+		char when[WORDS_SIZE];                                                             \
+                                                                                                   \
+		return t->s->node.member ? value_text(wall_rfc3339(t->s->node.member, when))       \
+					 : value_none();                                           \
+	}
+#define GET_LIST(name)                                                                             \
+	GET(name)                                                                                  \
+	{                                                                                          \
+		return value_json(cJSON_Duplicate(t->name, true));                                 \
+	}
+
+GET(bpffs)
+{
+	return value_text(t->cli->bpffs);
+}
+
+GET(daemon_alive)
+{
+	return value_bool(t->s->daemon_alive);
+}
+
+GET(daemon_version)
+{
+	return t->s->node.version[0] ? value_text(t->s->node.version) : value_none();
+}
+
+GET_NODE_COUNT(layout_version, abi_version)
+GET_WALL(attached_since, attached_ns)
+GET_AGE(attached_seconds, attached_ns)
+GET_TEXT(netns)
+GET_NODE_COUNT(netns_inode, netns_inode)
+GET_TEXT(cgroup)
+GET_NODE_COUNT(daemon_pid, pid)
+GET_WALL(daemon_started, started_ns)
+GET_AGE(heartbeat_age_seconds, heartbeat_ns)
+GET_NODE_COUNT(scrape_rounds, scrape_rounds)
+GET_AGE(reconciled_age_seconds, reconciled_ns)
+GET_NODE_COUNT(drift, drift)
+GET_NODE_COUNT(group_id, group)
+GET_TEXT(config)
+GET_TEXT(metrics)
+GET_LIST(pools)
+GET_LIST(overrides)
+GET_LIST(warnings)
+
+static const struct column columns[] = {
+	{.key = "bpffs", COLUMN(bpffs), .help = "text: directory that holds the pins"},
+	{.key = "layout_version", COLUMN(layout_version), .help = "of the maps"},
+	{.key = "attached_since",
+	 COLUMN(attached_since),
+	 .help = "text: RFC 3339 time; null: not attached"},
+	{.key = "attached_seconds",
+	 COLUMN(attached_seconds),
+	 .help = "the same as an age, or null"},
+	{.key = "netns",
+	 COLUMN(netns),
+	 .help = "text: path of the network namespace, as configured"},
+	{.key = "netns_inode", COLUMN(netns_inode), .help = "of that namespace"},
+	{.key = "cgroup", COLUMN(cgroup), .help = "text: path of the cgroup of sockops"},
+	{.key = "daemon_alive",
+	 COLUMN(daemon_alive),
+	 .help = "bool: its heart beat within 2 seconds"},
+	{.key = "daemon_pid", COLUMN(daemon_pid), .help = "of the daemon that runs or ran"},
+	{.key = "daemon_version", COLUMN(daemon_version), .help = "text: of the same, or null"},
+	{.key = "daemon_started", COLUMN(daemon_started), .help = "text: RFC 3339 time, or null"},
+	{.key = "heartbeat_age_seconds", COLUMN(heartbeat_age_seconds), .help = "or null: never"},
+	{.key = "scrape_rounds", COLUMN(scrape_rounds), .help = "done since daemon_started"},
+	{.key = "reconciled_age_seconds",
+	 COLUMN(reconciled_age_seconds),
+	 .help = "since counts were held against the socket table; null: never"},
+	{.key = "drift", COLUMN(drift), .help = "connections by which counts were wrong, ever"},
+	{.key = "group_id", COLUMN(group_id), .help = "gid that may read the pins"},
+	{.key = "config", COLUMN(config), .help = "text: path of the configuration, or null"},
+	{.key = "metrics", COLUMN(metrics), .help = "text: address of /metrics; null: not served"},
+	{.key = "pools",
+	 COLUMN(pools),
+	 .help = "list of {name, mode, endpoints, ready, decisions: {OUTCOME: count}}"},
+	{.key = "overrides",
+	 COLUMN(overrides),
+	 .help = "list of {pool, endpoint or null, setting, value, configured, since, age_seconds}"},
+	{.key = "warnings", COLUMN(warnings), .help = "list of text"},
+};
+const struct columns status_columns = COLUMNS(columns);
+
+int run_status(struct cli *cli)
+{
+	_cleanup_(state_freep) struct state *s = NULL;
+	_cleanup_(maps_closep) struct maps *m = NULL;
+	_cleanup_(status_free) struct status t = {.cli = cli};
+	int status = open_state(cli, MAPS_READ, &m, &s);
+
+	if (status)
+		return status;
+	t.s = s;
+	t.pools = pools_new(s);
+	t.overrides = overrides_new(s);
+	t.warnings = warnings_collect(cli, s);
+	if (!t.pools || !t.overrides || !t.warnings) {
+		log_error("out of memory");
+		return EXIT_FAILED;
+	}
+	if (cli->json)
+		return output_rows(cli, &status_columns, &t, 1, sizeof(t), NULL, NULL);
+	return print_text(&t);
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* options.c - a command line to a struct cli: from two tables, options and commands. */
+#include "cli.h"
+
+#include <getopt.h>
+
+#include "../common/log.h"
+
+const struct option_help options[] = {
+	{"bpffs", 0, "DIR", "where the maps are pinned (PINTLE_BPFFS, else " DEFAULT_BPFFS ")",
+	 OPTION_BPFFS},
+	{"output", 'o', "FORMAT", "text (the default) or json", OPTION_OUTPUT},
+	{"pool", 0, "POOL", "only what belongs to this pool", OPTION_POOL},
+	{"help", 'h', NULL, "this text; `pintle COMMAND --help` says more", 0},
+	{"version", 'V', NULL, "the version", 0},
+};
+const size_t option_count = ARRAY_SIZE(options);
+
+enum { OPT_BPFFS, OPT_OUTPUT, OPT_POOL, OPT_HELP, OPT_VERSION, OPT_FIRST = 256 };
+
+/* As getopt_long() wants it; it permutes, so that options may stand anywhere. */
+static void getopt_tables(struct option *longs, char *shorts)
+{
+	size_t n = 0;
+
+	shorts[n++] = ':';
+	for (size_t i = 0; i < option_count; i++) {
+		longs[i] = (struct option){
+			.name = options[i].name,
+			.has_arg = options[i].argument ? required_argument : no_argument,
+			.val = OPT_FIRST + (int)i,
+		};
+		if (!options[i].letter)
+			continue;
+		shorts[n++] = options[i].letter;
+		if (options[i].argument)
+			shorts[n++] = ':';
+	}
+	longs[option_count] = (struct option){0};
+	shorts[n] = '\0';
+}
+
+static int option_index(int value)
+{
+	for (size_t i = 0; i < option_count; i++) {
+		if (value == OPT_FIRST + (int)i || (value && value == options[i].letter))
+			return (int)i;
+	}
+	return -1;
+}
+
+static int unknown_option(const char *word)
+{
+	struct nearest_word n = {.word = word + strspn(word, "-")};
+
+	for (size_t i = 0; i < option_count; i++)
+		nearest_word_try(&n, options[i].name);
+	if (n.best)
+		log_error("no option %s; did you mean --%s?", word, n.best);
+	else
+		log_error("no option %s; see pintle --help", word);
+	return EXIT_USAGE;
+}
+
+static int output_set(struct cli *cli, const char *format)
+{
+	if (strcmp(format, "json") != 0 && strcmp(format, "text") != 0) {
+		log_error("no output format '%s'; there are text and json", format);
+		return EXIT_USAGE;
+	}
+	cli->json = *format == 'j';
+	return 0;
+}
+
+static int option_set(struct cli *cli, int which, const char *argument)
+{
+	switch (which) {
+	case OPT_BPFFS:
+		if (!*argument) {
+			log_error("--bpffs takes a directory, such as " DEFAULT_BPFFS);
+			return EXIT_USAGE;
+		}
+		cli->bpffs = argument;
+		return 0;
+	case OPT_OUTPUT:
+		return output_set(cli, argument);
+	case OPT_POOL:
+		cli->pool = argument;
+		return 0;
+	case OPT_HELP:
+		cli->help = true;
+		return 0;
+	case OPT_VERSION:
+		cli->version = true;
+		return 0;
+	}
+	return EXIT_USAGE;
+}
+
+/* Options that the command has no use for: taking them in silence would promise something. */
+static int options_fit(const struct cli *cli)
+{
+	const struct command *c = cli->command;
+
+	if (cli->pool && !(c->options & OPTION_POOL)) {
+		log_error("%s takes no --pool", c->name);
+		return usage_error(cli);
+	}
+	if (cli->json && !(c->options & OPTION_OUTPUT)) {
+		log_error("%s prints no data, so it takes no -o json", c->name);
+		return usage_error(cli);
+	}
+	return 0;
+}
+
+static int command_set(struct cli *cli, int count, char **words)
+{
+	struct nearest_word n = {.word = words[0]};
+
+	cli->command = command_find(words[0]);
+	if (cli->command) {
+		cli->words = words + 1;
+		cli->word_count = count - 1;
+		return 0;
+	}
+	for (size_t i = 0; i < command_count; i++)
+		nearest_word_try(&n, commands[i].name);
+	if (n.best) {
+		log_error("no command '%s'; did you mean %s?", words[0], n.best);
+		return EXIT_USAGE;
+	}
+	log_error("no command '%s'; pintle --help lists them: status, pools, endpoints, ...",
+		  words[0]);
+	return EXIT_USAGE;
+}
+
+static int words_check(struct cli *cli)
+{
+	const struct command *c = cli->command;
+
+	if (cli->word_count < c->least) {
+		log_error("%s needs %s", c->name, c->arguments);
+		return usage_error(cli);
+	}
+	if (cli->word_count > c->most) {
+		log_error("%s takes no '%s'", c->name, cli->words[c->most]);
+		return usage_error(cli);
+	}
+	return 0;
+}
+
+static int getopt_loop(struct cli *cli, int argc, char **argv)
+{
+	struct option longs[ARRAY_SIZE(options) + 1];
+	char shorts[2 * ARRAY_SIZE(options) + 2];
+	int value, err = 0;
+
+	getopt_tables(longs, shorts);
+	opterr = 0;
+	while (!err && (value = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+		if (value == ':') {
+			int which = option_index(optopt);
+
+			log_error("%s needs %s", argv[optind - 1],
+				  which < 0 ? "an argument" : options[which].argument);
+			err = EXIT_USAGE;
+		} else if (value == '?') {
+			char letter[] = {'-', (char)optopt, '\0'};
+
+			/* A long option that takes no argument, and got one, has optopt set. */
+			err = unknown_option(optopt > 0 && optopt < OPT_FIRST ? letter
+									      : argv[optind - 1]);
+		} else {
+			err = option_set(cli, option_index(value), optarg);
+		}
+	}
+	return err;
+}
+
+int options_parse(struct cli *cli, int argc, char **argv)
+{
+	const char *environment = getenv("PINTLE_BPFFS");
+	int err;
+
+	cli->bpffs = environment && *environment ? environment : DEFAULT_BPFFS;
+	err = getopt_loop(cli, argc, argv);
+	if (!err && optind < argc)
+		err = command_set(cli, argc - optind, argv + optind);
+	if (err || cli->help || cli->version)
+		return err;
+	if (!cli->command) {
+		help_program(stderr);
+		return EXIT_USAGE;
+	}
+	err = options_fit(cli);
+	return err ? err : words_check(cli);
+}

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* output.c - rows as an aligned table or as JSON. */
+#include "output.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <sys/ioctl.h>
+
+#include "../common/log.h"
+
+/* ---- values --------------------------------------------------------------------- */
+
+struct value value_none(void)
+{
+	return (struct value){.kind = VALUE_NONE, .tone = TONE_FAINT};
+}
+
+struct value value_text(const char *text)
+{
+	struct value v = {.kind = VALUE_TEXT};
+
+	snprintf(v.text, sizeof(v.text), "%s", text);
+	return v;
+}
+
+struct value value_count(uint64_t n)
+{
+	return (struct value){.kind = VALUE_COUNT, .count = n};
+}
+
+struct value value_number(enum value_kind kind, double n, bool there)
+{
+	if (!there || !isfinite(n))
+		return value_none();
+	return (struct value){.kind = kind, .number = n};
+}
+
+struct value value_bool(bool yes)
+{
+	return (struct value){.kind = VALUE_BOOL, .yes = yes};
+}
+
+struct value value_json(cJSON *json)
+{
+	if (!json)
+		return value_none();
+	return (struct value){.kind = VALUE_JSON, .json = json};
+}
+
+/* ---- JSON ----------------------------------------------------------------------- */
+
+cJSON *json_count(uint64_t n)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%" PRIu64, n);
+	return cJSON_CreateRaw(text);
+}
+
+/* cJSON prints the 17 digits that a double takes; a millionth is all that we know. */
+cJSON *json_number(double n)
+{
+	char text[400];
+	size_t length;
+
+	if (!isfinite(n))
+		return cJSON_CreateNull();
+	length = (size_t)snprintf(text, sizeof(text), "%.6f", n);
+	while (text[length - 1] == '0')
+		text[--length] = '\0';
+	if (text[length - 1] == '.')
+		text[--length] = '\0';
+	return cJSON_CreateRaw(strcmp(text, "-0") ? text : "0");
+}
+
+static cJSON *value_to_json(const struct value *v)
+{
+	switch (v->kind) {
+	case VALUE_NONE:
+		return cJSON_CreateNull();
+	case VALUE_TEXT:
+		return cJSON_CreateString(v->text);
+	case VALUE_COUNT:
+		return json_count(v->count);
+	case VALUE_BOOL:
+		return cJSON_CreateBool(v->yes);
+	case VALUE_JSON:
+		return v->json;
+	default:
+		return json_number(v->number);
+	}
+}
+
+cJSON *output_object(const struct columns *c, const void *row, const void *arg)
+{
+	cJSON *object = cJSON_CreateObject();
+
+	for (size_t i = 0; object && i < c->count; i++) {
+		struct value v;
+		cJSON *item;
+
+		if (!c->column[i].key)
+			continue;
+		v = c->column[i].get(row, arg);
+		item = value_to_json(&v);
+		if (item && cJSON_AddItemToObject(object, c->column[i].key, item))
+			continue;
+		cJSON_Delete(item);
+		cJSON_Delete(object);
+		return NULL;
+	}
+	return object;
+}
+
+int output_json(cJSON *array)
+{
+	char *text = cJSON_Print(array);
+
+	cJSON_Delete(array);
+	if (!text) {
+		log_error("out of memory");
+		return EXIT_FAILED;
+	}
+	puts(text);
+	cJSON_free(text);
+	return output_finish();
+}
+
+static int rows_json(const struct columns *c, const void *rows, size_t count, size_t size,
+		     const void *arg)
+{
+	cJSON *array = cJSON_CreateArray();
+
+	for (size_t i = 0; array && i < count; i++) {
+		cJSON *object = output_object(c, (const char *)rows + i * size, arg);
+
+		if (object && cJSON_AddItemToArray(array, object))
+			continue;
+		cJSON_Delete(object);
+		cJSON_Delete(array);
+		array = NULL;
+	}
+	return output_json(array);
+}
+
+/* ---- text ----------------------------------------------------------------------- */
+
+static const char *const tones[] = {
+	[TONE_PLAIN] = "",       [TONE_GOOD] = "\033[32m", [TONE_WARN] = "\033[33m",
+	[TONE_BAD] = "\033[31m", [TONE_FAINT] = "\033[2m", [TONE_HEADING] = "\033[1m",
+};
+
+const char *tone_begin(const struct cli *cli, enum tone tone)
+{
+	return cli->color ? tones[tone] : "";
+}
+
+const char *tone_end(const struct cli *cli, enum tone tone)
+{
+	return cli->color && tones[tone][0] ? "\033[0m" : "";
+}
+
+struct text_cell {
+	char *text; /* owned */
+	enum tone tone;
+};
+
+struct text_table {
+	const struct columns *columns;
+	struct text_cell *cells; /* count rows of columns->count */
+	size_t *widths;
+	bool *hidden;
+	size_t count;
+};
+
+static void text_table_free(struct text_table *t)
+{
+	for (size_t i = 0; t->cells && i < t->count * t->columns->count; i++)
+		free(t->cells[i].text);
+	free(t->cells);
+	free(t->widths);
+	free(t->hidden);
+}
+
+static char *value_to_text(const struct value *v)
+{
+	char buf[WORDS_SIZE], *text = NULL;
+	int n = 0;
+
+	switch (v->kind) {
+	case VALUE_NONE:
+	case VALUE_JSON:
+		return strdup("-");
+	case VALUE_TEXT:
+		return strdup(v->text[0] ? v->text : "-");
+	case VALUE_COUNT:
+		n = asprintf(&text, "%" PRIu64, v->count);
+		break;
+	case VALUE_NUMBER:
+		n = asprintf(&text, "%.1f", v->number);
+		break;
+	case VALUE_SHARE:
+		n = asprintf(&text, "%.0f%%", 100 * v->number);
+		break;
+	case VALUE_SECONDS:
+		return strdup(age_text(v->number, buf));
+	case VALUE_BOOL:
+		return strdup(v->yes ? "yes" : "no");
+	}
+	return n < 0 ? NULL : text;
+}
+
+static bool text_table_fill(struct text_table *t, const void *rows, size_t size, const void *arg)
+{
+	const struct columns *c = t->columns;
+
+	for (size_t i = 0; i < t->count; i++) {
+		for (size_t j = 0; j < c->count; j++) {
+			struct text_cell *cell = &t->cells[i * c->count + j];
+			struct value v;
+
+			if (t->hidden[j])
+				continue;
+			v = c->column[j].get((const char *)rows + i * size, arg);
+			*cell = (struct text_cell){value_to_text(&v), v.tone};
+			if (!cell->text)
+				return false;
+			t->widths[j] = MAX(t->widths[j], strlen(cell->text));
+		}
+	}
+	return true;
+}
+
+static bool text_table_make(struct text_table *t, const void *rows, size_t size, const void *arg)
+{
+	const struct columns *c = t->columns;
+
+	t->cells = calloc(t->count * c->count + 1, sizeof(*t->cells));
+	t->widths = calloc(c->count, sizeof(*t->widths));
+	t->hidden = calloc(c->count, sizeof(*t->hidden));
+	if (!t->cells || !t->widths || !t->hidden)
+		return false;
+	for (size_t j = 0; j < c->count; j++) {
+		t->hidden[j] = !c->column[j].heading;
+		t->widths[j] = t->hidden[j] ? 0 : strlen(c->column[j].heading);
+	}
+	return text_table_fill(t, rows, size, arg);
+}
+
+#define GAP 2
+
+static size_t text_table_width(const struct text_table *t)
+{
+	size_t width = 0;
+
+	for (size_t j = 0; j < t->columns->count; j++)
+		width += t->hidden[j] ? 0 : t->widths[j] + (width ? GAP : 0);
+	return width;
+}
+
+/* Into a file or pipe goes everything: only a person's terminal has an edge. */
+static void text_table_narrow(struct text_table *t)
+{
+	struct winsize w;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) || !w.ws_col)
+		return;
+	while (text_table_width(t) > w.ws_col) {
+		size_t worst = t->columns->count;
+		int spare = 0;
+
+		for (size_t j = 0; j < t->columns->count; j++) {
+			if (!t->hidden[j] && t->columns->column[j].spare > spare) {
+				worst = j;
+				spare = t->columns->column[j].spare;
+			}
+		}
+		if (worst == t->columns->count)
+			return;
+		t->hidden[worst] = true;
+	}
+}
+
+static void text_cell_print(const struct cli *cli, const struct text_table *t, size_t j,
+			    const char *text, enum tone tone, bool first, bool last)
+{
+	size_t pad = t->widths[j] - strlen(text);
+	bool right = t->columns->column[j].right;
+
+	printf("%*s%*s%s%s%s", first ? 0 : GAP, "", right ? (int)pad : 0, "", tone_begin(cli, tone),
+	       text, tone_end(cli, tone));
+	if (!right && !last)
+		printf("%*s", (int)pad, "");
+}
+
+/* row == count: the headings. */
+static void text_row_print(const struct cli *cli, const struct text_table *t, size_t row)
+{
+	const struct columns *c = t->columns;
+	size_t first = c->count, last = 0;
+
+	for (size_t j = 0; j < c->count; j++) {
+		if (t->hidden[j])
+			continue;
+		first = MIN(first, j);
+		last = j;
+	}
+	for (size_t j = first; j <= last; j++) {
+		const struct text_cell *cell = &t->cells[row * c->count + j];
+		bool heading = row == t->count;
+
+		if (!t->hidden[j])
+			text_cell_print(cli, t, j, heading ? c->column[j].heading : cell->text,
+					heading ? TONE_HEADING : cell->tone, j == first, j == last);
+	}
+	putchar('\n');
+}
+
+static int rows_text(const struct cli *cli, const struct columns *c, const void *rows, size_t count,
+		     size_t size, const void *arg)
+{
+	_cleanup_(text_table_free) struct text_table t = {.columns = c, .count = count};
+
+	if (!text_table_make(&t, rows, size, arg)) {
+		log_error("out of memory");
+		return EXIT_FAILED;
+	}
+	text_table_narrow(&t);
+	text_row_print(cli, &t, count);
+	for (size_t i = 0; i < count; i++)
+		text_row_print(cli, &t, i);
+	return output_finish();
+}
+
+/* ---- both ----------------------------------------------------------------------- */
+
+int output_rows(const struct cli *cli, const struct columns *c, const void *rows, size_t count,
+		size_t size, const void *arg, const char *empty)
+{
+	if (cli->json)
+		return rows_json(c, rows, count, size, arg);
+	if (!count && empty) {
+		puts(empty);
+		return output_finish();
+	}
+	return rows_text(cli, c, rows, count, size, arg);
+}
+
+int output_finish(void)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return EXIT_OK;
+	if (errno != EPIPE)
+		log_err_r(errno, "cannot write to stdout");
+	return EXIT_FAILED;
+}

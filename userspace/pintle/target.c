@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* target.c - the maps and what is in them by name; what to say when it is not there. */
+#include "cli.h"
+
+#include "../common/log.h"
+
+/* ---- the maps ------------------------------------------------------------------- */
+
+static void explain(const struct cli *cli, int err, enum maps_access access)
+{
+	switch (err) {
+	case -EPROTO: /* told already */
+		return;
+	case -ENOENT:
+		log_error("nothing is pinned under %s; is pintled running? try --bpffs",
+			  cli->bpffs);
+		return;
+	case -EACCES:
+	case -EPERM:
+		if (access == MAPS_WRITE && cli->command)
+			log_error("%s needs root: it writes to the maps under %s (%s)",
+				  cli->command->name, cli->bpffs, strerror(-err));
+		else
+			log_error("%s may be read by root and by the group that node.group names "
+				  "only; each directory above it must let that group pass (%s)",
+				  cli->bpffs, strerror(-err));
+		return;
+	default:
+		log_err_r(err, "cannot open the maps under %s", cli->bpffs);
+	}
+}
+
+struct maps *open_maps(const struct cli *cli, enum maps_access access)
+{
+	struct maps *m = NULL;
+	int err = maps_open(cli->bpffs, access, &m);
+
+	if (err)
+		explain(cli, err, access);
+	return m;
+}
+
+int open_state(const struct cli *cli, enum maps_access access, struct maps **m, struct state **s)
+{
+	int err;
+
+	*m = open_maps(cli, access);
+	if (!*m)
+		return EXIT_FAILED;
+	err = state_read(*m, s);
+	if (err) {
+		log_err_r(err, "cannot read the maps under %s", cli->bpffs);
+		return EXIT_FAILED;
+	}
+	return 0;
+}
+
+/* ---- names ---------------------------------------------------------------------- */
+
+const char *endpoint_name(const struct state *s, const struct state_endpoint *e, char *buf)
+{
+	snprintf(buf, ENDPOINT_NAME_SIZE, "%s/%s", s->pools[e->pool].name, e->name);
+	return buf;
+}
+
+/* At most a screen's width of them. */
+static const char *pool_list(const struct state *s, char *buf, size_t size)
+{
+	size_t n = 0;
+
+	buf[0] = '\0';
+	for (size_t i = 0; i < s->pool_count; i++) {
+		if (n + strlen(s->pools[i].name) + 8 > size) {
+			snprintf(buf + n, size - n, ", ...");
+			break;
+		}
+		n += (size_t)snprintf(buf + n, size - n, "%s%s", n ? ", " : "", s->pools[i].name);
+	}
+	return buf;
+}
+
+struct state_pool *find_pool(const struct state *s, const char *name)
+{
+	struct nearest_word near = {.word = name};
+	char list[128];
+
+	for (size_t i = 0; i < s->pool_count; i++) {
+		if (!strcmp(s->pools[i].name, name))
+			return &s->pools[i];
+		nearest_word_try(&near, s->pools[i].name);
+	}
+	if (near.best)
+		log_error("no pool '%s'; did you mean %s?", name, near.best);
+	else if (s->pool_count)
+		log_error("no pool '%s'; there are: %s", name, pool_list(s, list, sizeof(list)));
+	else
+		log_error("no pool '%s'; there is none", name);
+	return NULL;
+}
+
+static void no_endpoint(const struct state *s, const char *name)
+{
+	char full[2][ENDPOINT_NAME_SIZE], *best = NULL;
+	struct nearest_word near = {.word = name};
+
+	for (size_t i = 0; i < s->endpoint_count; i++) {
+		const struct state_endpoint *e = &s->endpoints[i];
+		const char *was = near.best;
+
+		nearest_word_try(&near, e->name);
+		nearest_word_try(&near, endpoint_name(s, e, full[0]));
+		if (near.best == was)
+			continue;
+		/* full[0] is written again at the next turn */
+		endpoint_name(s, e, full[1]);
+		near.best = full[1];
+		best = full[1];
+	}
+	if (best)
+		log_error("no endpoint '%s'; did you mean %s?", name, best);
+	else
+		log_error("no endpoint '%s'; `pintle endpoints` lists them as POOL/NAME", name);
+}
+
+struct state_endpoint *find_endpoint(const struct state *s, const char *name)
+{
+	struct state_endpoint *found[2] = {NULL};
+	char full[2][ENDPOINT_NAME_SIZE];
+
+	for (size_t i = 0; i < s->endpoint_count; i++) {
+		struct state_endpoint *e = &s->endpoints[i];
+
+		if (!strcmp(endpoint_name(s, e, full[0]), name))
+			return e;
+		if (strcmp(e->name, name) != 0)
+			continue;
+		found[1] = found[0];
+		found[0] = e;
+	}
+	if (found[1]) {
+		log_error("'%s' is ambiguous; write %s or %s", name,
+			  endpoint_name(s, found[1], full[0]), endpoint_name(s, found[0], full[1]));
+		return NULL;
+	}
+	if (!found[0])
+		no_endpoint(s, name);
+	return found[0];
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verb_check.c - validates a configuration file without touching anything. */
+#include "../common/config.h"
+#include "../common/log.h"
+#include "cli.h"
+#include "output.h"
+
+int run_check(struct cli *cli)
+{
+	_cleanup_(config_freep) struct config *c = NULL;
+	size_t endpoints = 0;
+
+	if (config_load(cli->words[0], &config_sink_stderr, &c))
+		return EXIT_USAGE;
+	for (size_t i = 0; i < c->pool_count; i++)
+		endpoints += c->pools[i].endpoint_count;
+	printf("%s: good: %zu pool%s, %zu endpoint%s\n", cli->words[0], c->pool_count,
+	       c->pool_count == 1 ? "" : "s", endpoints, endpoints == 1 ? "" : "s");
+	return output_finish();
+}

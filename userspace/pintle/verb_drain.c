@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verb_drain.c - an endpoint that gets no further connection, and back. */
+#include <bpf/bpf.h>
+
+#include "../common/log.h"
+#include "cli.h"
+#include "output.h"
+
+static int drain_set(const struct maps *m, const struct state_endpoint *e, bool drained)
+{
+	uint32_t slot = PINTLE_ENDPOINT_SLOT(e->id);
+	struct pintle_override o = {0};
+
+	if (drained)
+		o = (struct pintle_override){
+			.generation = e->generation,
+			.flags = PINTLE_OVERRIDE_DRAIN,
+			.since_ns = monotonic_ns(),
+		};
+	if (bpf_map_update_elem(m->fd[MAP_overrides], &slot, &o, BPF_ANY))
+		return log_err_r(errno, "cannot %s %s", drained ? "drain" : "undrain", e->name);
+	return 0;
+}
+
+static bool takes_connections(const struct state_endpoint *e)
+{
+	return e->state == STATE_READY || e->state == STATE_SATURATED || e->state == STATE_STALE;
+}
+
+static void warn_of_last(const struct state *s, const struct state_endpoint *e)
+{
+	const struct state_pool *p = &s->pools[e->pool];
+
+	if (p->ready_count > (takes_connections(e) ? 1U : 0U))
+		return;
+	log_warn("no other endpoint of %s is ready: its connections %s", p->name,
+		 p->failure_mode == PINTLE_FAIL_CLOSE ? "are refused now (FailClose)"
+						      : "go to whoever listens (FailOpen)");
+}
+
+static int drain_run(const struct cli *cli, bool drained)
+{
+	_cleanup_(state_freep) struct state *s = NULL;
+	_cleanup_(maps_closep) struct maps *m = NULL;
+	const struct state_endpoint *e;
+	char name[ENDPOINT_NAME_SIZE];
+	int status = open_state(cli, MAPS_WRITE, &m, &s);
+
+	if (status)
+		return status;
+	e = find_endpoint(s, cli->words[0]);
+	if (!e)
+		return EXIT_FAILED;
+	endpoint_name(s, e, name);
+	if (e->drained == drained) {
+		printf("%s: %s\n", name, drained ? "is drained already" : "was not drained");
+		return output_finish();
+	}
+	if (drain_set(m, e, drained))
+		return EXIT_FAILED;
+	if (drained) {
+		warn_of_last(s, e);
+		printf("%s: drained; %lld open connections go on\n", name, (long long)e->in_flight);
+	} else {
+		printf("%s: takes connections again\n", name);
+	}
+	return output_finish();
+}
+
+int run_drain(struct cli *cli)
+{
+	return drain_run(cli, true);
+}
+
+int run_undrain(struct cli *cli)
+{
+	return drain_run(cli, false);
+}

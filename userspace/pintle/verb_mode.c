@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verb_mode.c - sets what holds for a pool's new connections. */
+#include <bpf/bpf.h>
+
+#include "../common/listeners.h"
+#include "../common/log.h"
+#include "../common/names.h"
+#include "../common/netns.h"
+#include "cli.h"
+#include "output.h"
+
+/* ---- who else would answer ------------------------------------------------------- */
+
+static bool takes_family(const struct listener *l, const struct frontend_addr *f)
+{
+	return l->families & (addr_is_v4(&f->prefix) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6);
+}
+
+/* Whether the kernel's own lookup finds somebody for all of the frontend. */
+static bool answered(const struct frontend_addr *f, const struct listener *ls, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (ls[i].port != f->port || !takes_family(&ls[i], f))
+			continue;
+		if (ls[i].wildcard ||
+		    (f->prefix_bits == 128 && !memcmp(&ls[i].ip, &f->prefix, sizeof(f->prefix))))
+			return true;
+	}
+	return false;
+}
+
+/* What is turned off is meant to fall through to somebody; often there is nobody. */
+static void warn_of_refusals(const struct state *s, const struct state_pool *p)
+{
+	_cleanup_close_ int netns = netns_open_by_inode(s->node.netns_inode, s->node.netns);
+	_cleanup_free_ struct listener *ls = NULL;
+	size_t n = 0;
+
+	/* Not seeing the namespace, the announced ones are what we can tell of. */
+	if (netns >= 0 && listeners_dump(netns, &ls, &n))
+		n = 0;
+	for (size_t i = 0; i < p->frontend_count; i++) {
+		const struct state_frontend *f = &p->frontends[i];
+
+		if (answered(&f->addr, ls, n) || (netns < 0 && !f->announced))
+			continue;
+		log_warn("nobody but Pintle answers %s: with %s off, connections to it are refused",
+			 f->text, p->name);
+	}
+}
+
+/* ---- the override ---------------------------------------------------------------- */
+
+static int mode_set(const struct maps *m, const struct state_pool *p, uint32_t mode)
+{
+	struct pintle_override o = {0};
+
+	/* What the file says needs no override, and then a changed file holds again. */
+	if (mode != p->mode_configured)
+		o = (struct pintle_override){
+			.generation = p->generation,
+			.flags = PINTLE_OVERRIDE_MODE,
+			.mode = mode,
+			.since_ns = monotonic_ns(),
+		};
+	if (bpf_map_update_elem(m->fd[MAP_overrides], &p->id, &o, BPF_ANY))
+		return log_err_r(errno, "cannot set the mode of %s", p->name);
+	return 0;
+}
+
+static int mode_run(const struct cli *cli, uint32_t mode)
+{
+	_cleanup_(state_freep) struct state *s = NULL;
+	_cleanup_(maps_closep) struct maps *m = NULL;
+	const struct state_pool *p;
+	int status = open_state(cli, MAPS_WRITE, &m, &s);
+
+	if (status)
+		return status;
+	p = find_pool(s, cli->words[0]);
+	if (!p || mode_set(m, p, mode))
+		return EXIT_FAILED;
+	if (mode == PINTLE_MODE_OFF)
+		warn_of_refusals(s, p);
+	printf("%s: mode %s%s\n", p->name, mode_name(mode),
+	       mode == p->mode_configured ? ", as configured"
+					  : ", until it is set again or `pintle reset`");
+	return output_finish();
+}
+
+int run_mode(struct cli *cli)
+{
+	uint32_t mode;
+
+	if (mode_parse(cli->words[1], &mode)) {
+		log_error("no mode '%s'; there are enforce, baseline and off", cli->words[1]);
+		return usage_error(cli);
+	}
+	return mode_run(cli, mode);
+}
+
+int run_enable(struct cli *cli)
+{
+	return mode_run(cli, PINTLE_MODE_ENFORCE);
+}
+
+int run_disable(struct cli *cli)
+{
+	return mode_run(cli, PINTLE_MODE_OFF);
+}
