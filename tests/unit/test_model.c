@@ -636,6 +636,41 @@ static void test_abort(void **state)
 	model_free(m);
 }
 
+/* The hashes belong to the caller, who may free them when told of the end. */
+static void free_hashes(void *arg, const struct model_event *e)
+{
+	(void)arg;
+	if (e->type == MODEL_FINISHED || e->type == MODEL_ABORTED)
+		free((void *)(uintptr_t)e->id);
+}
+
+static void test_hashes_are_free_at_the_end(void **state)
+{
+	struct model_config c = by_hand();
+	struct model *m = NULL;
+
+	(void)state;
+	c.max_seqs = 2;
+	assert_int_equal(model_new(&c, free_hashes, NULL, NULL, &m, NULL), 0);
+	for (int i = 0; i < 4; i++) {
+		uint64_t *hashes = calloc(50, sizeof(*hashes)), handle;
+		struct model_request r = {.id = (uintptr_t)hashes,
+					  .blocks = hashes,
+					  .block_count = 50,
+					  .prompt_tokens = 10,
+					  .output_tokens = 100};
+
+		assert_non_null(hashes);
+		fill_hashes(hashes, 50, (uint64_t)i << 32);
+		assert_int_equal(model_submit(m, 0, &r, &handle), 0);
+		if (i % 2)
+			assert_int_equal(model_abort(m, 50 * MS, handle), 0); /* running, waiting */
+	}
+	run_out(m);
+	assert_int_equal(stats(m).aborted, 2);
+	model_free(m);
+}
+
 static void test_refusals(void **state)
 {
 	struct model_config c = by_hand();
@@ -988,6 +1023,7 @@ int main(void)
 		cmocka_unit_test(test_adapters_do_not_share_prefixes),
 		cmocka_unit_test(test_startup_stall_slow),
 		cmocka_unit_test(test_abort),
+		cmocka_unit_test(test_hashes_are_free_at_the_end),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_bad_configurations),
 		cmocka_unit_test(test_conservation),

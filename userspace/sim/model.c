@@ -424,7 +424,6 @@ int model_abort(struct model *m, uint64_t now_ns, uint64_t handle)
 	s = seq_find(m, handle);
 	if (!s)
 		return -ENOENT;
-	seq_event(m, s, MODEL_ABORTED);
 	if (s->state == SEQ_WAITING) {
 		list_remove(m, queue_of(m, s), s);
 		m->adapters[s->r.adapter].waiting--;
@@ -434,6 +433,7 @@ int model_abort(struct model *m, uint64_t now_ns, uint64_t handle)
 	}
 	m->blocked = false;
 	m->stats.aborted++;
+	seq_event(m, s, MODEL_ABORTED); /* last: the caller may free the blocks' hashes now */
 	seq_free(m, s);
 	model_advance(m, now_ns);
 	return 0;
