@@ -13,11 +13,9 @@ static const struct words states[STATE_COUNT] = {
 };
 
 static const struct words reasons[] = {
-	[PINTLE_UNSTEERABLE_MPTCP] =
-		{"unsteerable: mptcp",
-		 "it listens by MPTCP, which the kernel cannot steer to; start it without: a Go server "
-		 "with GODEBUG=multipathtcp=0, others under no mptcpize, or with sysctl "
-		 "net.mptcp.enabled=0"},
+	[PINTLE_UNSTEERABLE_MPTCP] = {"unsteerable: mptcp",
+				      "it listens by MPTCP; start it without: a Go server with "
+				      "GODEBUG=multipathtcp=0, any other not under mptcpize"},
 	[PINTLE_UNSTEERABLE_OTHER] =
 		{"unsteerable: refused",
 		 "the kernel would not take its socket for steering; `pintle doctor` may tell why"},

@@ -105,8 +105,33 @@ static void probe_all(struct doctor *d, const char *what, const struct probe *pr
 		doctor_say(d, VERDICT_OK, NULL, "%s: %s", what, names);
 }
 
+#define ITERATOR "bpf_sk_storage_map" /* the one that recounts connections */
+
+/* libbpf would try fentry for the type, which some architectures and kernels lack. */
+static int can_iterate(void)
+{
+	static const struct bpf_insn done[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_TRACE_ITER);
+	int id = libbpf_find_vmlinux_btf_id(ITERATOR, BPF_TRACE_ITER), fd;
+
+	if (id < 0)
+		return id == -EPERM || id == -EACCES ? id : 0;
+	opts.attach_btf_id = (uint32_t)id;
+	fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "pintle_doctor", "GPL", done, ARRAY_SIZE(done),
+			   &opts);
+	if (fd < 0)
+		return errno == EPERM ? -EPERM : 0;
+	close(fd);
+	return 1;
+}
+
 static int can_program(const struct probe *p)
 {
+	if (p->type == BPF_PROG_TYPE_TRACING)
+		return can_iterate();
 	return libbpf_probe_bpf_prog_type((enum bpf_prog_type)p->type, NULL);
 }
 

@@ -74,24 +74,27 @@ static cJSON *overrides_new(const struct state *s)
 
 static void print_overrides(const struct status *t)
 {
-	const cJSON *o;
+	const struct state *s = t->s;
+	char age[WORDS_SIZE], name[ENDPOINT_NAME_SIZE];
 
 	if (!cJSON_GetArraySize(t->overrides))
 		return;
 	printf("\n%sToggled%s (`pintle reset` takes it all back)\n",
 	       tone_begin(t->cli, TONE_HEADING), tone_end(t->cli, TONE_HEADING));
-	cJSON_ArrayForEach (o, t->overrides) {
-		const char *pool = cJSON_GetStringValue(cJSON_GetObjectItem(o, "pool"));
-		const char *endpoint = cJSON_GetStringValue(cJSON_GetObjectItem(o, "endpoint"));
-		char age[WORDS_SIZE];
+	for (size_t i = 0; i < s->pool_count; i++) {
+		const struct state_pool *p = &s->pools[i];
 
-		age_text(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "age_seconds")), age);
-		if (endpoint)
-			printf("  endpoint %s/%s drained, for %s\n", pool, endpoint, age);
-		else
-			printf("  pool %s mode %s, configured %s, for %s\n", pool,
-			       cJSON_GetStringValue(cJSON_GetObjectItem(o, "value")),
-			       cJSON_GetStringValue(cJSON_GetObjectItem(o, "configured")), age);
+		if (p->overridden)
+			printf("  %s: mode %s for %s, configured %s\n", p->name, mode_name(p->mode),
+			       age_text(seconds_since(s, p->overridden_since_ns), age),
+			       mode_name(p->mode_configured));
+	}
+	for (size_t i = 0; i < s->endpoint_count; i++) {
+		const struct state_endpoint *e = &s->endpoints[i];
+
+		if (e->drained)
+			printf("  %s: drained for %s\n", endpoint_name(s, e, name),
+			       age_text(seconds_since(s, e->drained_since_ns), age));
 	}
 }
 

@@ -98,14 +98,16 @@ static void unsteerable_warnings(cJSON *list, const struct cli *cli, const struc
 	(void)cli;
 	for (size_t i = 0; i < s->endpoint_count && left; i++) {
 		const struct state_endpoint *e = &s->endpoints[i];
+		char why[64] = "";
 
 		if (!e->unsteerable)
 			continue;
 		left--;
-		warn(list, "%s is %s%s%s%s: %s", endpoint_name(s, e, name),
-		     unsteerable_text(e->unsteerable), e->unsteerable_error ? " (" : "",
-		     e->unsteerable_error ? strerror(e->unsteerable_error) : "",
-		     e->unsteerable_error ? ")" : "", unsteerable_cure(e->unsteerable));
+		/* The kernel's word for MPTCP, EINVAL, tells nothing. */
+		if (e->unsteerable == PINTLE_UNSTEERABLE_OTHER && e->unsteerable_error)
+			snprintf(why, sizeof(why), " (%s)", strerror(e->unsteerable_error));
+		warn(list, "%s is %s%s: %s", endpoint_name(s, e, name),
+		     unsteerable_text(e->unsteerable), why, unsteerable_cure(e->unsteerable));
 	}
 }
 
