@@ -8,17 +8,19 @@
 #include "../common/util.h"
 
 /*
- * What libuv watches for libcurl. One of our own sockets stays with libuv from socket() to
- * close(), and stays watched between two requests: for libcurl each request adds and removes
- * its socket, which would be four epoll_ctl(2) a scrape.
+ * What libuv watches for libcurl. A kept connection stays watched between two requests: for
+ * libcurl each request adds and removes its socket, which would be three epoll_ctl(2) a scrape.
+ * That is safe only where close_socket() will hear of the end. A socket that is not connected yet
+ * is closed by libcurl itself, without a word, and the resolver thread's pipe was never ours:
+ * libuv must have forgotten those before their number means another socket.
  */
 struct watch {
 	uv_poll_t poll;
 	struct curl_loop *owner;
 	int fd;
-	int watched; /* UV_READABLE, UV_WRITABLE: what libuv looks for */
-	int wanted;  /* what libcurl asked for; 0 while the connection is idle */
-	bool ours;   /* made by open_socket(); the resolver thread's pipe is not */
+	int watched;    /* UV_READABLE, UV_WRITABLE: what libuv looks for */
+	int wanted;     /* what libcurl asked for; 0 while the connection is idle */
+	bool connected; /* and so closed by close_socket() */
 };
 
 struct curl_loop {
@@ -58,7 +60,7 @@ static int make_room(struct curl_loop *l, int fd)
 	return 0;
 }
 
-static int add_watch(struct curl_loop *l, int fd, bool ours, struct watch **out)
+static int add_watch(struct curl_loop *l, int fd, struct watch **out)
 {
 	_cleanup_free_ struct watch *w = calloc(1, sizeof(*w));
 	int r;
@@ -71,7 +73,6 @@ static int add_watch(struct curl_loop *l, int fd, bool ours, struct watch **out)
 	w->poll.data = w;
 	w->owner = l;
 	w->fd = fd;
-	w->ours = ours;
 	*out = l->watches[fd] = w;
 	TAKE_PTR(w);
 	return 0;
@@ -88,18 +89,28 @@ static void drop_watch(struct curl_loop *l, struct watch *w)
 	uv_close((uv_handle_t *)&w->poll, free_handle_data);
 }
 
+static int set_watched(struct watch *w, int events);
+
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
 {
 	struct curl_loop *l = arg;
 	_cleanup_close_ int fd = -1;
 	struct watch *w;
+	int wanted = 0;
 
 	(void)purpose;
 	fd = netns_socket(l->netns_fd, a->family, a->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
 			  a->protocol);
 	if (fd < 0)
 		return CURL_SOCKET_BAD;
-	if (add_watch(l, fd, true, &w))
+	/* libcurl has closed a socket of that number without a word. Should it want the same of
+	 * this one, it will not say so again. */
+	w = find_watch(l, fd);
+	if (w) {
+		wanted = w->wanted;
+		drop_watch(l, w);
+	}
+	if (add_watch(l, fd, &w) || set_watched(w, wanted))
 		return CURL_SOCKET_BAD;
 	l->connects++;
 	return TAKE_FD(fd);
@@ -165,24 +176,8 @@ static void on_socket(uv_poll_t *p, int status, int events)
 	collect(l);
 }
 
-static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
+static int set_watched(struct watch *w, int events)
 {
-	struct curl_loop *l = arg;
-	struct watch *w = find_watch(l, fd);
-	int events =
-		(what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
-
-	(void)easy;
-	(void)unused;
-	if (what == CURL_POLL_REMOVE) {
-		if (w && w->ours)
-			w->wanted = 0;
-		else if (w)
-			drop_watch(l, w);
-		return 0;
-	}
-	if (!w && add_watch(l, fd, false, &w))
-		return -1;
 	w->wanted = events;
 	if (events == w->watched)
 		return 0;
@@ -190,6 +185,34 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, voi
 		return -1;
 	w->watched = events;
 	return 0;
+}
+
+/* Whether the request's connection stands, TLS included. */
+static bool is_connected(CURL *easy)
+{
+	curl_off_t us = 0;
+
+	return !curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &us) && us > 0;
+}
+
+static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
+{
+	struct curl_loop *l = arg;
+	struct watch *w = find_watch(l, fd);
+
+	(void)unused;
+	if (what == CURL_POLL_REMOVE) {
+		if (w && w->connected)
+			w->wanted = 0;
+		else if (w)
+			drop_watch(l, w);
+		return 0;
+	}
+	if (!w && add_watch(l, fd, &w))
+		return -1;
+	w->connected = w->connected || is_connected(easy);
+	return set_watched(w, (what & CURL_POLL_IN ? UV_READABLE : 0) |
+				      (what & CURL_POLL_OUT ? UV_WRITABLE : 0));
 }
 
 static void on_timer(uv_timer_t *t)

@@ -29,6 +29,7 @@ struct fetch {
 	char *page;
 	size_t size, room;
 	size_t head;        /* bytes of headers so far */
+	bool head_ended;    /* by its empty line */
 	int error;          /* why we broke it off ourselves, -errno */
 	const char *reason; /* the same in words */
 	char message[CURL_ERROR_SIZE];
@@ -113,10 +114,14 @@ static size_t on_head(char *data, size_t one, size_t count, void *arg)
 	struct fetch *x = arg;
 	size_t size = one * count;
 
-	(void)data;
 	x->head += size;
 	if (x->head > FETCH_MAX_HEAD)
 		return break_off(x, -EFBIG, "the headers are larger than 64 KiB");
+	/* An interim answer has a head too; a trailer comes after the empty line. */
+	if (size >= 5 && !memcmp(data, "HTTP/", 5))
+		x->head_ended = false;
+	else if (size <= 2 && (*data == '\r' || *data == '\n'))
+		x->head_ended = true;
 	return size;
 }
 
@@ -129,6 +134,7 @@ static int on_connected(void *arg, char *ip, char *local_ip, int port, int local
 	(void)port;
 	(void)local_port;
 	x->size = x->head = 0; /* it may be sent for the second time */
+	x->head_ended = false;
 	if (x->callbacks)
 		x->callbacks->begin(x->arg);
 	return x->callbacks ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
@@ -171,7 +177,7 @@ static const struct {
 	{CURLE_OPERATION_TIMEDOUT, ETIMEDOUT, "no complete answer within the timeout"},
 	{CURLE_PARTIAL_FILE, ECONNRESET, "the page was cut short"},
 	{CURLE_GOT_NOTHING, ECONNRESET, "the server closed without an answer"},
-	{CURLE_RECV_ERROR, ECONNRESET, NULL},
+	{CURLE_RECV_ERROR, EPROTO, NULL},
 	{CURLE_SEND_ERROR, ECONNRESET, NULL},
 	{CURLE_COULDNT_CONNECT, ECONNREFUSED, NULL},
 	{CURLE_COULDNT_RESOLVE_HOST, EHOSTUNREACH, NULL},
@@ -230,6 +236,11 @@ static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
 		r->answered = true;
 		snprintf(x->message, sizeof(x->message), "HTTP status %ld", status);
 		r->reason = x->message;
+	} else if (!x->head_ended) {
+		/* For libcurl this is an answer without a body: a server that died here would look
+		 * like one without load. */
+		r->error = -ECONNRESET;
+		r->reason = "the answer was cut short";
 	} else {
 		r->page = x->page ? x->page : "";
 		r->size = x->size;
