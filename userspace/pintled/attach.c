@@ -77,7 +77,20 @@ static int make_bpffs_dir(const char *path)
 	return 0;
 }
 
-/* Whoever holds this may change what is pinned. Returns a descriptor, or -errno, logged. */
+/* The PID that the pins name, of the daemon that has the lock; 0: not known. */
+static unsigned int pid_of_pins(const char *bpffs)
+{
+	_cleanup_(maps_closep) struct maps *m = NULL;
+	struct pintle_node node;
+	__u32 zero = 0;
+
+	if (maps_open(bpffs, MAPS_READ, &m) || bpf_map_lookup_elem(m->fd[MAP_node], &zero, &node))
+		return 0;
+	return node.pid;
+}
+
+/* Whoever holds this may change what is pinned. Returns a descriptor; -ENOENT, not logged; or
+ * -errno, logged. */
 static int lock_dir(const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -87,9 +100,9 @@ static int lock_dir(const char *path)
 	if (flock(fd, LOCK_EX | LOCK_NB)) {
 		if (errno != EWOULDBLOCK)
 			return log_err_r(errno, "failed to lock %s", path);
-		log_error("another pintled already serves %s; stop it first, or give this one a "
-			  "node.bpffs of its own",
-			  path);
+		log_error("another pintled (PID %u) is running and serves %s; stop it first, or "
+			  "give this one a node.bpffs of its own",
+			  pid_of_pins(path), path);
 		return -EBUSY;
 	}
 	return TAKE_FD(fd);
