@@ -349,10 +349,16 @@ class Node:
     def open_connections(self, port=8000):
         """What the socket table says: connections to that port on the node that have been
         established and are not closed. Steered ones keep the frontend's port."""
+        # A socket whose process is gone may wait for the other end's FIN as a mere timer, which
+        # ss shows as fin-wait-2 too: for the kernel that connection is closed.
         states = ["established", "fin-wait-1", "fin-wait-2", "close-wait", "last-ack", "closing"]
         filters = [word for s in states for word in ("state", s)]
-        out = self.run("ss", "-Htn", *filters, f"( sport = :{port} )").stdout
-        return len(out.splitlines())
+        out = self.run("ss", "-Htno", *filters, f"( sport = :{port} )").stdout
+        return sum("timer:(timewait" not in line for line in out.splitlines())
+
+    def pins(self):
+        """What lies in the case's bpf file system, but for what the kernel puts there."""
+        return sorted(p.name for p in self.bpf_mount.iterdir() if not p.name.endswith(".debug"))
 
 
 def yaml(value, indent=0):

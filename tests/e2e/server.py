@@ -23,6 +23,7 @@ import struct
 import sys
 
 IPPROTO_MPTCP = 262
+IPV6_FREEBIND = 78
 RST_ON_CLOSE = struct.pack("ii", 1, 0)
 
 PAGE = """\
@@ -102,6 +103,7 @@ class Server:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(self.options.get("v6only", 0)))
+            s.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
         s.bind((host, port))
         s.listen(1024)
         s.setblocking(False)

@@ -2,11 +2,10 @@
 """The CLI against real pins: nouns, verbs, and that they need no daemon."""
 import json
 import os
-import subprocess
 
 from clients import FRONTEND, source
 from harness import case
-from kernel import BUILD, Skip, wait_for
+from kernel import BUILD, wait_for
 
 ENDPOINT_KEYS = {
     "pool", "name", "address", "state", "waiting", "running", "kv_cache", "gpu", "age_seconds",
@@ -152,7 +151,7 @@ def test_check(node):
     bad = node.write("bad.yaml", good.read_text().replace("endpoints:", "endpionts:"))
     result = node.pintle("check", bad, check=False)
     assert result.returncode == 2 and f"{bad}:" in result.stderr and "endpoints" in result.stderr, result
-    assert list(node.bpf_mount.iterdir()) == []
+    assert node.pins() == []
 
 
 def test_doctor(node):
@@ -231,33 +230,37 @@ def test_bpftool_reads_the_maps(node):
 def test_events_follow_one_at_a_time(node):
     """`events` follows; a second follower is told that there is one."""
     node.steer(node.servers(1))
-    follower = node.popen([BUILD / "pintle", "--bpffs", node.bpffs, "events"],
-                          stdout=subprocess.PIPE, text=True)
-    os.set_blocking(follower.stdout.fileno(), False)
+    binary = BUILD / "pintle"
+    follower = node.popen([binary, "--bpffs", node.bpffs, "events"], log="events.log")
 
     def heard():
         node.ask(FRONTEND["v4"])
-        return follower.stdout.read()
+        return (node.dir / "events.log").read_text()
 
-    text = wait_for(heard)
-    assert "s0" in text, text
-    second = node.popen([BUILD / "pintle", "--bpffs", node.bpffs, "events"],
-                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    out, _ = second.communicate(timeout=10)
-    assert second.returncode != 0 and out.strip()
+    assert "s0" in wait_for(heard)
+    second = node.pintle("events", check=False)
+    assert second.returncode != 0 and second.stderr.strip(), second
     follower.terminate()
     follower.wait(5)
 
 
-def test_bash_completion(node):
-    """The completion offers the nouns and verbs."""
-    del node
-    from kernel import TOP
-
-    files = list(TOP.glob("build/*.bash")) + list(TOP.glob("scripts/*.bash")) + list(TOP.glob("docs/*.bash"))
-    if not files:
-        raise Skip("no completion file")
-    script = f'source {files[0]}; COMP_WORDS=(pintle end); COMP_CWORD=1; ' \
-             'f=$(complete -p pintle | sed "s/.*-F \\([^ ]*\\).*/\\1/"); "$f"; echo "${COMPREPLY[@]}"'
-    out = subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout
-    assert "endpoints" in out, out
+@case(each=("", "end", "mode pool ", "drain "))
+def test_bash_completion(node, typed):
+    """The completion offers commands, modes, and the names of what runs."""
+    node.steer(node.servers(1))
+    script = node.write("completion.bash", node.pintle("completion", "bash").stdout)
+    words = ["pintle", *typed.split(" ")]
+    binary = BUILD / "pintle"
+    text = f"""
+        PATH={binary.parent}:$PATH PINTLE_BPFFS={node.bpffs}
+        export PINTLE_BPFFS
+        source {script}
+        COMP_WORDS=({' '.join(w or "''" for w in words)}); COMP_CWORD={len(words) - 1}
+        COMP_LINE="pintle {typed}"; COMP_POINT=${{#COMP_LINE}}
+        f=$(complete -p pintle | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+        "$f" pintle '{words[-1]}' '{words[-2]}'
+        echo "${{COMPREPLY[@]}}"
+    """
+    offered = node.run("bash", "-c", text).stdout.split()
+    wanted = {"": "status", "end": "endpoints", "mode pool ": "baseline", "drain ": "s0"}[typed]
+    assert any(wanted in o for o in offered), offered

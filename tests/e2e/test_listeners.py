@@ -72,18 +72,22 @@ def test_server_restarts_without_daemon(node, family):
     assert node.ask(FRONTEND[family]) == "s0"
 
 
-def test_listening_is_not_ready(node):
+@case(each=("found at start", "seen at listen"))
+def test_listening_is_not_ready(node, how):
     """A server that comes back is chosen only when its page has answered 200 since."""
-    servers = node.servers(2)
-    node.steer(servers)
+    endpoints = [{"name": f"s{i}", "listen": str(8001 + i)} for i in range(2)]
+    servers = node.servers(2) if how == "found at start" else []
+    node.steer(endpoints)
+    servers = servers or node.servers(2)
     wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"})
     servers[1].set(waiting=100)
     servers[1].scraped()
     servers[0].kill()
     servers[0].start(be={"ready": False})
     servers[0].scraped()
-    assert node.spread(FRONTEND["v4"], 20) == {"s1": 20}
-    assert node.endpoint("s0")["state"] != "ready"
+    assert node.endpoint("s0")["state"] == "waiting", node.cli("endpoints")
+    spread = node.spread(FRONTEND["v4"], 20)
+    assert spread == {"s1": 20}, (spread, node.decisions(), node.cli("endpoints"))
     servers[0].be(ready=True)
     wait_for(lambda: node.endpoint("s0")["state"] == "ready")
     assert node.spread(FRONTEND["v4"], 20, first=100) == {"s0": 20}

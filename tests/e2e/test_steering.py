@@ -45,7 +45,7 @@ def test_from_another_namespace(node, family):
 
 def test_client_sees_the_frontend(node):
     """No translation: both ends know the connection by the frontend's address."""
-    node.steer(node.servers(1))
+    node.steer([node.server("s0", "127.0.0.1:8001")])
     with node.connect(FRONTEND["v4"]) as c:
         c.ask()
         assert c.sock.getpeername() == ("10.77.0.1", 8000)
@@ -282,10 +282,11 @@ def test_two_pools(node):
         node.pool(a, "a", frontends=["10.77.0.1:8000"]),
         node.pool(b, "b", frontends=["10.77.0.1:8001", "10.77.0.2:8000"]),
     ))
-    assert node.ask("10.77.0.1:8000") in {"s0", "s1"}
-    first = node.ask("10.77.0.1:8001")
+    client = source(1)
+    assert node.ask("10.77.0.1:8000", client) in {"s0", "s1"}
+    first = node.ask("10.77.0.1:8001", client)
     assert first in {"t0", "t1"}
-    assert node.ask("10.77.0.2:8000") == first
+    assert node.ask("10.77.0.2:8000", client) == first
     assert node.decisions("a") == {"least_loaded": 1}
     assert node.decisions("b") == {"least_loaded": 1, "sticky": 1}
 
