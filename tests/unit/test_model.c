@@ -25,6 +25,9 @@ struct log {
 	int firsts[MAX_IDS], ends[MAX_IDS], preempted[MAX_IDS], tokens[MAX_IDS];
 	uint64_t longest_gap_ns, decoded, gaps_ns;
 	uint64_t last_ns;
+	uint32_t most_prefill;   /* tokens in one step */
+	uint64_t order[MAX_IDS]; /* of ends */
+	int ended;
 };
 
 static void note(void *arg, const struct model_event *e)
@@ -49,6 +52,7 @@ static void note(void *arg, const struct model_event *e)
 	case MODEL_ABORTED:
 		l->end[e->id] = *e;
 		l->ends[e->id]++;
+		l->order[l->ended++ % MAX_IDS] = e->id;
 	}
 }
 
@@ -56,6 +60,7 @@ static void note_steps(void *arg, const struct model_steps *s)
 {
 	struct log *l = arg;
 
+	l->most_prefill = MAX(l->most_prefill, s->prefill_tokens);
 	if (!s->decodes)
 		return;
 	l->longest_gap_ns = MAX(l->longest_gap_ns, s->first_gap_ns);
@@ -242,6 +247,7 @@ static void test_chunked_prefill(void **state)
 	assert_int_equal(l.first[2].scheduled_ns, 6100000);
 	assert_int_equal(l.first[2].at_ns, 6100000 + 2 * 4600000 + 4100000);
 	assert_int_equal(stats(m).prefill_tokens, 24);
+	assert_int_equal(l.most_prefill, 7);
 	model_free(m);
 }
 
@@ -262,6 +268,23 @@ static void test_two_prompts_share_a_step(void **state)
 	assert_int_equal(l.first[1].at_ns, 10 * MS);
 	assert_int_equal(l.first[2].at_ns, 13 * MS);
 	assert_int_equal(l.first[2].scheduled_ns, 1 * MS);
+	model_free(m);
+}
+
+static void test_equal_requests_end_in_order(void **state)
+{
+	struct model_config c = by_hand();
+	struct log l;
+	struct model *m = start(&c, &l);
+
+	(void)state;
+	model_stall(m, 0, 1 * MS);
+	for (uint64_t id = 1; id <= 8; id++)
+		submit(m, 0, id, 4, 10);
+	run_out(m);
+	assert_int_equal(l.end[1].at_ns, l.end[8].at_ns);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(l.order[i], i + 1);
 	model_free(m);
 }
 
@@ -896,6 +919,7 @@ static void test_runs_change_nothing(void **state)
 	for (uint64_t seed = 1; seed <= 4; seed++) {
 		c.jitter = seed % 2 ? 0.1 : 0;
 		c.frontend_ns = seed * MS;
+		c.by_rank = seed > 2;
 		c.token_events = false;
 		random_load(&c, seed, false, outcomes, &coarse_stats);
 		c.token_events = true;
@@ -1010,6 +1034,7 @@ int main(void)
 		cmocka_unit_test(test_arrival_joins_at_the_next_boundary),
 		cmocka_unit_test(test_chunked_prefill),
 		cmocka_unit_test(test_two_prompts_share_a_step),
+		cmocka_unit_test(test_equal_requests_end_in_order),
 		cmocka_unit_test(test_rank_goes_first),
 		cmocka_unit_test(test_front_end_delay),
 		cmocka_unit_test(test_preemption),

@@ -289,8 +289,9 @@ uint64_t model_next(const struct model *m)
 	return ps == MODEL_NEVER ? MODEL_NEVER : to_ns(ps);
 }
 
-/* Brings all books up to now; the step under way stays as it was begun. */
-static void run_sync(struct model *m, bool freeze)
+/* Brings all books up to now. With `last`, the run ends with the step under way, which stays
+ * as it was begun. */
+static void run_sync(struct model *m, bool last)
 {
 	uint32_t ended;
 
@@ -299,10 +300,8 @@ static void run_sync(struct model *m, bool freeze)
 	ended = run_ended(m, m->now_ps);
 	if (ended)
 		run_commit(m, ended);
-	if (freeze && m->run.steps) {
-		m->run.fixed_ps = run_end(m, 1) - m->run.start_ps;
-		m->run.steps = 1;
-	}
+	if (last)
+		m->run.steps = MIN(m->run.steps, 1U);
 }
 
 void model_set_slow(struct model *m, uint64_t now_ns, double factor)
