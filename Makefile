@@ -57,7 +57,7 @@ FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c))
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(O)/pintled $(O)/pintle
+all: $(O)/pintled $(O)/pintle $(O)/pintle.bash
 
 # -- the kernel's side ---------------------------------------------------------
 
@@ -83,7 +83,7 @@ $(O)/%.o: %.c
 
 # Whoever includes the skeleton waits for it.
 $(PINTLED): | $(O)/pintle.skel.h
-$(patsubst %,%.o,$(BPFTEST)): | $(O)/pintle.skel.h
+$(patsubst %,%.o,$(BPFTEST) $(UNIT)): | $(O)/pintle.skel.h
 
 $(O)/libpintle.a: $(COMMON)
 	$(call say,AR,$@)
@@ -115,11 +115,19 @@ $(O)/pintle-sim: $(O)/userspace/sim/sim_main.o $(O)/libpintle-sim.a $(O)/libpint
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(SIM_LIBS) $(LDLIBS)
 
+# The completion knows what the program's own table knows.
+$(O)/pintle.bash: $(O)/pintle
+	$(call say,GEN,$@)
+	$(Q)$< completion bash > $@
+
 # -- tests ---------------------------------------------------------------------
 
 $(UNIT) $(BPFTEST): $(O)/%: $(O)/%.o $(O)/libpintled.a $(O)/libpintle-sim.a $(O)/libpintle.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $< $(filter-out $<,$^) -o $@ -lcmocka $(SIM_LIBS) $(LDLIBS)
+
+# It runs the program itself.
+$(O)/tests/unit/test_cli: | $(O)/pintle
 
 FUZZ_CFLAGS = $(filter-out $(SANFLAGS),$(ALL_CFLAGS)) -Wno-missing-prototypes -g -O1 \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined

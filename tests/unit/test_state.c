@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the maps say, read once: the same for root and for a reader without privileges. */
+#include "support_pins.h"
+
+#include "../../userspace/common/log.h"
+
+static struct state *read_state(const struct maps *m)
+{
+	struct state *s = NULL;
+
+	assert_int_equal(state_read(m, &s), 0);
+	return s;
+}
+
+static const struct state_endpoint *endpoint(const struct state *s, const char *name)
+{
+	for (size_t i = 0; i < s->endpoint_count; i++) {
+		if (s->pools[s->endpoints[i].pool].id == LLAMA &&
+		    !strcmp(s->endpoints[i].name, name))
+			return &s->endpoints[i];
+	}
+	fail_msg("no endpoint %s", name);
+	return NULL;
+}
+
+static bool near(double a, double b)
+{
+	return a > b - 1e-6 && a < b + 1e-6;
+}
+
+/* ---- maps ------------------------------------------------------------------------ */
+
+static void test_open_nothing(void **state)
+{
+	struct maps *m = NULL;
+
+	(void)state;
+	assert_int_equal(maps_open("/mnt/nowhere", MAPS_READ, &m), -ENOENT);
+	assert_int_equal(maps_open("/mnt/nowhere", MAPS_WRITE, &m), -ENOENT);
+	assert_null(m);
+}
+
+static void test_open_other_version(void **state)
+{
+	struct maps *m = NULL;
+	unsigned int version = 0;
+
+	(void)state;
+	assert_int_equal(mkdir("/mnt/old", 0750), 0);
+	assert_int_equal(mkdir("/mnt/old/v7", 0750), 0);
+	assert_int_equal(maps_open("/mnt/old", MAPS_READ, &m), -EPROTO);
+	assert_true(maps_other_version("/mnt/old", &version));
+	assert_int_equal(version, 7);
+	assert_false(maps_other_version(PINS_BPFFS, &version));
+	assert_null(m);
+	rmdir("/mnt/old/v7");
+	rmdir("/mnt/old");
+}
+
+/* A pin that is missing, and one of another size, are refused: never misread. */
+static void test_open_other_layout(void **state)
+{
+	const struct pins *p = *state;
+	struct maps *m = NULL;
+	int fd, before = open_descriptors();
+
+	assert_int_equal(unlink(PINS_DIR "/health"), 0);
+	assert_int_equal(maps_open(PINS_BPFFS, MAPS_READ, &m), -EPROTO);
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "health", 4, sizeof(struct pintle_health) + 8,
+			    PINTLE_MAX_ENDPOINTS, NULL);
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_obj_pin(fd, PINS_DIR "/health"), 0);
+	close(fd);
+	assert_int_equal(maps_open(PINS_BPFFS, MAPS_READ, &m), -EPROTO);
+	assert_int_equal(maps_open(PINS_BPFFS, MAPS_WRITE, &m), -EPROTO);
+	unlink(PINS_DIR "/health");
+	assert_int_equal(bpf_obj_pin(p->m->fd[MAP_health], PINS_DIR "/health"), 0);
+	assert_int_equal(maps_open(PINS_BPFFS, MAPS_READ, &m), 0);
+	maps_close(m);
+	assert_int_equal(open_descriptors(), before);
+}
+
+static void test_open_other_abi(void **state)
+{
+	const struct pins *p = *state;
+	struct maps *m = NULL;
+
+	p->m->node->abi_version = PINTLE_ABI_VERSION + 1;
+	assert_int_equal(maps_open(PINS_BPFFS, MAPS_READ, &m), -EPROTO);
+	p->m->node->abi_version = PINTLE_ABI_VERSION;
+	assert_int_equal(maps_open(PINS_BPFFS, MAPS_READ, &m), 0);
+	maps_close(m);
+}
+
+static void test_open_read(void **state)
+{
+	struct maps *m = NULL;
+	uint32_t zero = 0;
+	struct pintle_node n;
+
+	(void)state;
+	assert_int_equal(maps_open(PINS_BPFFS, MAPS_READ, &m), 0);
+	assert_int_equal(m->fd[MAP_events], -1);
+	assert_int_equal(m->fd[MAP_conns], -1);
+	assert_null(m->scores);
+	assert_int_equal(maps_value(m, MAP_node, 0, &n), 0);
+	assert_int_equal(bpf_map_update_elem(m->fd[MAP_node], &zero, &n, BPF_ANY), -EPERM);
+	maps_close(m);
+}
+
+/* ---- state ----------------------------------------------------------------------- */
+
+static void check_filled(const struct state *s)
+{
+	static const struct {
+		const char *name;
+		enum state_endpoint_state state;
+		double load;
+	} want[] = {
+		{"gpu0", STATE_READY, 4.5},      {"gpu1", STATE_SATURATED, 56},
+		{"gpu2", STATE_UNSTEERABLE, 56}, {"gpu3", STATE_STALE, 56},
+		{"gpu4", STATE_DOWN, 56},        {"gpu5", STATE_WAITING, 56},
+	};
+	const struct state_endpoint *e;
+
+	assert_int_equal(s->pool_count, 2);
+	assert_int_equal(s->endpoint_count, 7);
+	assert_true(s->daemon_alive);
+	for (size_t i = 0; i < ARRAY_SIZE(want); i++) {
+		e = endpoint(s, want[i].name);
+		assert_string_equal(state_name(e->state), state_name(want[i].state));
+		assert_true(near(e->load, want[i].load));
+	}
+	e = endpoint(s, "gpu0");
+	assert_true(e->has_waiting && e->has_kv_cache && !e->has_gpu && e->fresh);
+	assert_true(near(e->kv_cache, 0.123456));
+	assert_true(near(e->share, 0.75));
+	assert_int_equal(e->in_flight, 5);
+	assert_int_equal(e->pending, 1);
+	assert_int_equal(e->direct, 1);
+	assert_true(e->age_seconds >= 2.5 * 3600);
+	assert_string_equal(e->address, "127.0.0.1:8001");
+	e = endpoint(s, "gpu3");
+	assert_true(e->scrape_failed && !e->fresh);
+	assert_string_equal(e->address, "8004");
+	assert_int_equal(endpoint(s, "gpu2")->unsteerable, PINTLE_UNSTEERABLE_MPTCP);
+	assert_int_equal(endpoint(s, "gpu2")->unsteerable_error, EINVAL);
+	assert_false(endpoint(s, "gpu4")->has_age);
+	assert_int_equal(s->pools[0].ready_count, 3);
+	assert_int_equal(s->pools[0].decisions_total, 100);
+	assert_int_equal(s->pools[0].decisions[PINTLE_OUTCOME_STICKY], 60);
+	assert_int_equal(s->pools[1].decisions_total, 3000000000);
+	assert_int_equal(s->pools[0].frontend_count, 2);
+	assert_string_equal(s->pools[0].frontends[0].text, "10.77.0.1:8000");
+	assert_string_equal(s->pools[0].frontends[1].text, "[fd77::1]:8000");
+	assert_true(s->pools[0].frontends[0].announced);
+	assert_int_equal(s->pools[1].frontend_count, 1);
+	assert_string_equal(s->pools[1].frontends[0].text, "10.78.0.0/24:9000");
+}
+
+static void test_both_ways_agree(void **state)
+{
+	const struct pins *p = *state;
+	struct maps *reader = NULL;
+	struct state *s;
+
+	s = read_state(p->m);
+	check_filled(s);
+	state_free(s);
+	assert_int_equal(maps_open(PINS_BPFFS, MAPS_READ, &reader), 0);
+	s = read_state(reader);
+	check_filled(s);
+	state_free(s);
+	maps_close(reader);
+}
+
+/* With no heartbeat readiness is not asked for, as in the kernel. */
+static void test_daemonless(void **state)
+{
+	const struct pins *p = *state;
+	struct state *s;
+
+	p->m->node->heartbeat_ns = monotonic_ns() - HOURS(4);
+	s = read_state(p->m);
+	assert_false(s->daemon_alive);
+	assert_true(s->pools[0].daemonless);
+	assert_int_equal(endpoint(s, "gpu5")->state, STATE_STALE);
+	assert_int_equal(endpoint(s, "gpu4")->state, STATE_DOWN);
+	state_free(s);
+}
+
+/* When nobody's score is fresh, connections in flight alone are the load. */
+static void test_all_stale(void **state)
+{
+	const struct pins *p = *state;
+	struct state *s;
+
+	for (int i = 0; i < 6; i++)
+		p->m->scores[i].scraped_ns = monotonic_ns() - HOURS(4);
+	s = read_state(p->m);
+	assert_int_equal(endpoint(s, "gpu0")->state, STATE_STALE);
+	assert_true(near(endpoint(s, "gpu0")->load, 5));
+	assert_true(near(endpoint(s, "gpu1")->load, 7));
+	state_free(s);
+}
+
+/* A score that is being written is not read, in either way of access. */
+static void test_torn_score(void **state)
+{
+	const struct pins *p = *state;
+	struct maps *reader = NULL;
+	struct state *s;
+
+	p->m->scores[0].sequence = 3;
+	s = read_state(p->m);
+	assert_false(endpoint(s, "gpu0")->has_age);
+	assert_false(endpoint(s, "gpu0")->fresh);
+	state_free(s);
+	assert_int_equal(maps_open(PINS_BPFFS, MAPS_READ, &reader), 0);
+	s = read_state(reader);
+	assert_false(endpoint(s, "gpu0")->has_age);
+	state_free(s);
+	maps_close(reader);
+	p->m->scores[0].sequence = 4;
+	s = read_state(p->m);
+	assert_true(endpoint(s, "gpu0")->fresh);
+	state_free(s);
+}
+
+static void write_score(struct pintle_score *score, uint32_t i)
+{
+	uint32_t n = i % 1000;
+
+	__atomic_store_n(&score->sequence, 2 * i + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	score->waiting = n;
+	score->model[0].published = 1000 * n;
+	__atomic_store_n(&score->sequence, 2 * i + 2, __ATOMIC_RELEASE);
+}
+
+/* Both halves of a score always say the same, or the reader saw a torn one. */
+static void write_scores(struct pintle_score *score)
+{
+	for (uint32_t i = 0;; i++) {
+		write_score(score, i);
+		for (volatile int pause = 0; pause < 10000; pause++)
+			;
+	}
+}
+
+static void test_scores_are_whole(void **state)
+{
+	const struct pins *p = *state;
+	struct maps *readers[2] = {p->m, NULL};
+	int status, seen[2] = {0};
+	pid_t pid;
+
+	assert_int_equal(maps_open(PINS_BPFFS, MAPS_READ, &readers[1]), 0);
+	write_score(&p->m->scores[0], 0);
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		write_scores(&p->m->scores[0]);
+	}
+	for (int i = 0; i < 300; i++) {
+		struct state *s = read_state(readers[i % 2]);
+		const struct state_endpoint *e = endpoint(s, "gpu0");
+
+		if (e->has_age)
+			assert_true(near(e->published, e->waiting));
+		seen[i % 2] += e->has_age;
+		state_free(s);
+	}
+	assert_true(seen[0] > 0 && seen[1] > 0);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	maps_close(readers[1]);
+}
+
+static void test_overrides(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_override mode = {LLAMA_GEN, PINTLE_OVERRIDE_MODE, PINTLE_MODE_OFF, 0, 1, 0};
+	struct pintle_override drain = {GEN(0), PINTLE_OVERRIDE_DRAIN, 0, 0, 1, 0};
+	struct state *s;
+
+	pins_at(p, MAP_overrides, LLAMA, &mode);
+	pins_at(p, MAP_overrides, PINTLE_ENDPOINT_SLOT(0), &drain);
+	s = read_state(p->m);
+	assert_true(s->pools[0].overridden);
+	assert_int_equal(s->pools[0].mode, PINTLE_MODE_OFF);
+	assert_int_equal(s->pools[0].mode_configured, PINTLE_MODE_ENFORCE);
+	assert_true(endpoint(s, "gpu0")->drained);
+	assert_int_equal(endpoint(s, "gpu0")->state, STATE_DRAINED);
+	state_free(s);
+
+	/* meant for whoever had the id before */
+	mode.generation--;
+	drain.generation--;
+	pins_at(p, MAP_overrides, LLAMA, &mode);
+	pins_at(p, MAP_overrides, PINTLE_ENDPOINT_SLOT(0), &drain);
+	s = read_state(p->m);
+	assert_false(s->pools[0].overridden);
+	assert_int_equal(s->pools[0].mode, PINTLE_MODE_ENFORCE);
+	assert_false(endpoint(s, "gpu0")->drained);
+	state_free(s);
+}
+
+/* Ids that came to mean something else, twice the same member, and ids out of range. */
+static void test_members_are_judged(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_pool pool;
+	struct state *s;
+
+	assert_int_equal(maps_value(p->m, MAP_pools, LLAMA, &pool), 0);
+	pool.member_count = UINT32_MAX;
+	pool.members[1] = pool.members[0];
+	pool.members[2].generation++;
+	pool.members[3].id = UINT32_MAX;
+	pool.members[4] = (struct pintle_ref){QWEN_GPU0, GEN(QWEN_GPU0)};
+	pins_at(p, MAP_pools, LLAMA, &pool);
+	s = read_state(p->m);
+	assert_int_equal(s->pools[0].endpoint_count, 2);
+	assert_string_equal(s->endpoints[0].name, "gpu0");
+	assert_string_equal(s->endpoints[1].name, "gpu5");
+	assert_int_equal(s->endpoints[2].id, QWEN_GPU0);
+	state_free(s);
+}
+
+static void test_full(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_pool pool = {
+		.generation = 1, .member_count = PINTLE_MAX_ENDPOINTS, .staleness_ns = HOURS(3)};
+	struct state *s;
+
+	pins_zero(p);
+	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+		struct pintle_endpoint e = {.generation = 1,
+					    .pool_generation = 1,
+					    .pool = PINTLE_MAX_POOLS - 1,
+					    .port = 80};
+
+		pins_at(p, MAP_endpoints, i, &e);
+		pool.members[i] = (struct pintle_ref){i, 1};
+	}
+	pins_at(p, MAP_pools, PINTLE_MAX_POOLS - 1, &pool);
+	/* once more, by another pool: each endpoint is there once */
+	pins_at(p, MAP_pools, 0, &pool);
+	s = read_state(p->m);
+	assert_int_equal(s->endpoint_count, PINTLE_MAX_ENDPOINTS);
+	assert_string_equal(s->endpoints[1023].name, "endpoint#1023");
+	assert_string_equal(s->pools[1].name, "pool#63");
+	state_free(s);
+}
+
+/* A count never runs below zero, or past what an int64 holds. */
+static void test_absurd_counts(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_inflight f;
+	struct state *s;
+
+	memset(&f, 0xff, sizeof(f));
+	f.by_class[0].closed = 0;
+	pins_at(p, MAP_inflight, 0, &f);
+	memset(&p->m->scores[0].inflight, 0x80, sizeof(int64_t));
+	memset(&p->m->scores[0].pending, 0x7f, sizeof(int64_t));
+	memset(&p->m->health[0].direct_closed, 0x7f, sizeof(uint64_t));
+	s = read_state(p->m);
+	assert_true(endpoint(s, "gpu0")->in_flight >= 0);
+	assert_true(endpoint(s, "gpu0")->pending >= 0);
+	assert_true(endpoint(s, "gpu0")->direct >= 0);
+	assert_true(endpoint(s, "gpu0")->load <= 2.0 * PINTLE_MAX_LOAD / 1000 + 3);
+	state_free(s);
+}
+
+static void test_names_are_judged(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_name n = {.generation = LLAMA_GEN};
+	struct state *s;
+
+	memset(n.name, 'x', sizeof(n.name));
+	n.name[1] = '\n';
+	n.name[2] = '\033';
+	n.name[3] = (char)0xff;
+	pins_at(p, MAP_names, LLAMA, &n);
+	memset(p->m->node->config, 'y', sizeof(p->m->node->config));
+	s = read_state(p->m);
+	assert_int_equal(strlen(s->pools[0].name), PINTLE_NAME_SIZE - 1);
+	assert_memory_equal(s->pools[0].name, "x???x", 5);
+	assert_int_equal(strlen(s->node.config), PINTLE_TEXT_SIZE - 1);
+	state_free(s);
+	n.generation++;
+	pins_at(p, MAP_names, LLAMA, &n);
+	s = read_state(p->m);
+	assert_string_equal(s->pools[0].name, "pool#0");
+	state_free(s);
+}
+
+/* Whatever stands in the maps: nothing is read or written out of bounds. */
+static void test_random_maps(void **state)
+{
+	static const struct {
+		enum map_id id;
+		uint32_t count;
+		size_t size;
+	} arrays[] = {
+		{MAP_node, 1, sizeof(struct pintle_node)},
+		{MAP_names, PINTLE_SLOTS, sizeof(struct pintle_name)},
+		{MAP_pools, PINTLE_MAX_POOLS, sizeof(struct pintle_pool)},
+		{MAP_overrides, 80, sizeof(struct pintle_override)},
+		{MAP_endpoints, PINTLE_MAX_ENDPOINTS, sizeof(struct pintle_endpoint)},
+		{MAP_scores, 64, sizeof(struct pintle_score)},
+		{MAP_inflight, 64, sizeof(struct pintle_inflight)},
+		{MAP_health, 64, sizeof(struct pintle_health)},
+	};
+	const struct pins *p = *state;
+	static unsigned char value[16384];
+
+	srandom(1);
+	for (int round = 0; round < 5; round++) {
+		struct state_session *sessions = NULL;
+		struct state *s;
+		size_t n;
+
+		for (size_t i = 0; i < ARRAY_SIZE(arrays); i++) {
+			for (uint32_t k = 0; k < arrays[i].count; k++) {
+				for (size_t b = 0; b < arrays[i].size; b++)
+					value[b] = (unsigned char)random();
+				/* generations that match, so that most of it is looked at */
+				if (arrays[i].id == MAP_pools || arrays[i].id == MAP_names)
+					memset(value, 1, 4);
+				if (arrays[i].id == MAP_endpoints) {
+					struct pintle_endpoint *e = (void *)value;
+
+					e->generation = e->pool_generation = 0x01010101;
+					e->pool = k % PINTLE_MAX_POOLS;
+				}
+				if (arrays[i].id == MAP_pools)
+					for (uint32_t j = 0; j < PINTLE_MAX_ENDPOINTS; j++)
+						((struct pintle_pool *)value)->members[j] =
+							(struct pintle_ref){(uint32_t)random() %
+										    1100,
+									    0x01010101};
+				pins_at(p, arrays[i].id, k, value);
+			}
+		}
+		s = read_state(p->m);
+		assert_int_equal(s->pool_count, PINTLE_MAX_POOLS);
+		assert_true(s->endpoint_count > 100);
+		assert_int_equal(state_sessions(p->m, s, &sessions, &n), 0);
+		free(sessions);
+		state_free(s);
+	}
+}
+
+/* ---- sessions -------------------------------------------------------------------- */
+
+static void test_sessions(void **state)
+{
+	static const char *const want[] = {"fd00:1::/64", "10.0.0.0/24", "10.0.1.0/24"};
+	const struct pins *p = *state;
+	struct state *s = read_state(p->m);
+	struct state_session *all = NULL;
+	size_t n = 0, found = 0;
+
+	assert_int_equal(state_sessions(p->m, s, &all, &n), 0);
+	assert_int_equal(n, 3);
+	for (size_t i = 0; i < n; i++) {
+		for (size_t j = 0; j < ARRAY_SIZE(want); j++)
+			found += !strcmp(all[i].text, want[j]);
+		assert_true(all[i].age_seconds >= 5.5 * 3600);
+		assert_int_equal(all[i].pool, 0);
+	}
+	assert_int_equal(found, 3);
+	assert_string_equal(all[0].text, "10.0.0.0/24");
+	assert_string_equal(s->endpoints[all[0].endpoint].name, "gpu1");
+	free(all);
+	state_free(s);
+}
+
+/* More than a batch holds; each once. */
+static void test_many_sessions(void **state)
+{
+	const struct pins *p = *state;
+	struct state_session *all = NULL;
+	struct state *s;
+	size_t n = 0;
+
+	for (int i = 0; i < 5000; i++) {
+		char text[32];
+
+		snprintf(text, sizeof(text), "11.%d.%d.%d", i >> 16, i >> 8 & 255, i & 255);
+		pins_session(p, text, LLAMA, LLAMA_GEN, 0, HOURS(1), HOURS(1));
+	}
+	s = read_state(p->m);
+	assert_int_equal(state_sessions(p->m, s, &all, &n), 0);
+	assert_int_equal(n, 5003);
+	for (size_t i = 1; i < n; i++)
+		assert_true(strcmp(all[i].text, all[i - 1].text) != 0);
+	free(all);
+	state_free(s);
+}
+
+static void test_session_texts(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t bits; /* 0: refused */
+	} rows[] = {
+		{"10.0.0.7", 128},
+		{"10.0.0.0/24", 120},
+		{"::/0", 0},
+		{"fd77::1", 128},
+		{"fd77::/64", 64},
+		{"0.0.0.0/0", 96},
+		{"10.0.0.7/24", 0}, /* bits beyond the prefix */
+		{"10.0.0.0/33", 0},
+		{"fd77::/129", 0},
+		{"10.0.0.0/", 0},
+		{"10.0.0.0/-1", 0},
+		{"10.0.0.0/ 8", 0},
+		{"10.0.0.0/8x", 0},
+		{"10.0.0", 0},
+		{"", 0},
+		{"/24", 0},
+		{"gpu0", 0},
+		{"key:2/128/000102030405060708090a0b0c0d0eff", 128},
+		{"key:2/128/000102030405060708090a0b0c0d0e", 0},
+		{"key:2/129/000102030405060708090a0b0c0d0eff", 0},
+		{"key:2/128/000102030405060708090a0b0c0d0e+f", 0},
+		{"key:2/128/", 0},
+		{"key:", 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct pintle_session_key key = {.prefix_bits = 4711};
+		char text[ADDR_TEXT_SIZE];
+		int err = state_session_parse(rows[i].text, &key);
+
+		if (!strcmp(rows[i].text, "::/0")) {
+			assert_int_equal(err, 0);
+			assert_int_equal(key.prefix_bits, 0);
+			continue;
+		}
+		if (!rows[i].bits) {
+			assert_int_equal(err, -EINVAL);
+			assert_int_equal(key.prefix_bits, 4711);
+			continue;
+		}
+		assert_int_equal(err, 0);
+		assert_int_equal(key.prefix_bits, rows[i].bits);
+		assert_string_equal(state_session_format(&key, text), rows[i].text);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		pins_test(test_open_nothing),
+		pins_test(test_open_other_version),
+		pins_test(test_open_other_layout),
+		pins_test(test_open_other_abi),
+		pins_test(test_open_read),
+		pins_test(test_both_ways_agree),
+		pins_test(test_daemonless),
+		pins_test(test_all_stale),
+		pins_test(test_torn_score),
+		pins_test(test_scores_are_whole),
+		pins_test(test_overrides),
+		pins_test(test_members_are_judged),
+		pins_test(test_full),
+		pins_test(test_absurd_counts),
+		pins_test(test_names_are_judged),
+		pins_test(test_random_maps),
+		pins_test(test_sessions),
+		pins_test(test_many_sessions),
+		pins_test(test_session_texts),
+	};
+
+	log_libbpf();
+	return cmocka_run_group_tests(tests, pins_setup, pins_teardown);
+}
