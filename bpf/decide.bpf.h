@@ -50,22 +50,20 @@ struct decide_facts {
 };
 
 struct decide_candidate {
-	__u64 published;  /* of a fresh score, else 0 */
-	__u64 correction; /* what has come since the scrape, in milli-requests */
-	__u64 blind;      /* the load when nobody's score is fresh */
+	__u32 published;  /* of a fresh score, else 0 */
+	__u32 correction; /* what has come since the scrape, in milli-requests */
+	__u32 blind;      /* the load when nobody's score is fresh */
 	__u32 endpoint;
 	__u32 generation;
 	__u32 fresh;
-	__u32 zero;
 };
 
 /* The least of a kind so far. */
 struct decide_least {
-	__u64 load;
+	__u32 load;
 	__u32 endpoint;
 	__u32 generation; /* 0: none yet */
 	__u32 ties;       /* how many share `load` */
-	__u32 zero;
 };
 
 struct decide_state {
@@ -194,9 +192,9 @@ static __always_inline __u32 decide_load(const struct decide_state *s,
 }
 
 /* How much more than the best one the preferred one has to do. */
-static __always_inline __u64 decide_ahead(const struct decide_state *s, __u64 best)
+static __always_inline __u32 decide_ahead(const struct decide_state *s, __u32 best)
 {
-	__u64 load = decide_load(s, &s->preferred);
+	__u32 load = decide_load(s, &s->preferred);
 
 	return load > best ? load - best : 0;
 }

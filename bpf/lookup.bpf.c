@@ -117,15 +117,26 @@ struct sample {
 	__u32 start, step, taken, zero;
 };
 
+/* Primes beyond PINTLE_MAX_ENDPOINTS have no factor in common with the size of a pool: with
+ * one as the stride each member comes once before any comes again. */
+static const __u32 strides[16] = {1031, 1153, 1289, 1433, 1571, 1721, 1873, 2017,
+				  2179, 2341, 2503, 2671, 2837, 3001, 3169, 3329};
+
+struct sample_loop {
+	struct sample *sample;
+	const struct terms *terms;
+};
+
 /* The i-th member of the sample. Returns 1 when there are enough. */
-__noinline int sample_member(struct sample *s, const struct terms *t, __u32 i)
+static long sample_member(__u32 i, void *arg)
 {
+	const struct sample_loop *l = arg;
+	const struct terms *t = l->terms;
 	struct decide_candidate c = {};
+	struct sample *s = l->sample;
 	struct pintle_pool *pool;
 	__u32 n, at;
 
-	if (!s || !t)
-		return 1;
 	pool = pool_find(t->pool, t->pool_generation);
 	if (!pool)
 		return 1;
@@ -138,28 +149,17 @@ __noinline int sample_member(struct sample *s, const struct terms *t, __u32 i)
 		return 1;
 	c.endpoint = pool->members[at].id;
 	c.generation = pool->members[at].generation;
-	if (!endpoint_weigh(t, &c))
+	if (endpoint_weigh(t, &c)) {
+		decide_consider(&s->rule, &c);
+		s->taken++;
+	}
+	if (n <= PINTLE_SAMPLE)
 		return 0;
-	decide_consider(&s->rule, &c);
-	s->taken++;
-	return s->taken >= PINTLE_SAMPLE && n > PINTLE_SAMPLE;
+	return s->taken >= PINTLE_SAMPLE || (s->taken && i >= 2 * PINTLE_SAMPLE);
 }
 
-struct sample_loop {
-	struct sample *sample;
-	const struct terms *terms;
-};
-
-static long sample_step(__u32 i, void *arg)
-{
-	struct sample_loop *l = arg;
-
-	return !!sample_member(l->sample, l->terms, i);
-}
-
-/* A small pool is looked at as a whole. In a large one members are drawn from a random
- * place on with a random stride; if none of the first draws is eligible, all are
- * looked at in turn until enough are found. */
+/* A small pool is looked at as a whole. In a large one members are drawn with a random stride
+ * from a random place on, until enough are eligible, or some are and many were drawn. */
 __noinline int sample_members(struct sample *s, const struct terms *t, __u32 n)
 {
 	struct sample_loop l = {.sample = s, .terms = t};
@@ -169,13 +169,9 @@ __noinline int sample_members(struct sample *s, const struct terms *t, __u32 n)
 	s->step = 1;
 	if (n > PINTLE_SAMPLE) {
 		s->start = bpf_get_prandom_u32() % n;
-		s->step = 1 + bpf_get_prandom_u32() % (n - 1);
-		bpf_loop(2 * PINTLE_SAMPLE, sample_step, &l, 0);
-		if (s->taken)
-			return 0;
-		s->step = 1;
+		s->step = strides[bpf_get_prandom_u32() % (sizeof(strides) / sizeof(strides[0]))];
 	}
-	bpf_loop(PINTLE_MAX_ENDPOINTS, sample_step, &l, 0);
+	bpf_loop(PINTLE_MAX_ENDPOINTS, sample_member, &l, 0);
 	return 0;
 }
 
