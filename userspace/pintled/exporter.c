@@ -121,11 +121,22 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
 
 static void on_timer(uv_timer_t *t);
 
+static unsigned int count_connections(struct exporter *e)
+{
+	return MHD_get_daemon_info(e->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections;
+}
+
 static void run(struct exporter *e)
 {
 	MHD_UNSIGNED_LONG_LONG timeout_ms;
+	unsigned int before;
 
-	MHD_run(e->daemon);
+	/* At its limit libmicrohttpd watches the listener no more, and does so again only at the
+	 * beginning of a run: one that closed connections must not be the last. */
+	do {
+		before = count_connections(e);
+		MHD_run(e->daemon);
+	} while (count_connections(e) < before);
 	if (MHD_get_timeout(e->daemon, &timeout_ms) == MHD_YES)
 		uv_timer_start(&e->timer, on_timer, timeout_ms, 0);
 	else
