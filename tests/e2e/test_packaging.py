@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The systemd unit, the DaemonSet and the image: what they say holds, and is enough to steer."""
+import re
+import shutil
+from pathlib import Path
+
+import yaml as pyyaml
+
+from clients import FRONTEND, connect_in
+from daemon import Daemon
+from harness import case
+from kernel import BUILD, SAN, TOP, Skip, wait_for
+
+MANIFESTS = TOP / "manifests"
+UNIT = MANIFESTS / "pintled.service"
+PROGRAMS = ("pintled", "pintle")
+
+
+def manifest(name):
+    return pyyaml.safe_load((MANIFESTS / name).read_text())
+
+
+def pod():
+    return manifest("daemonset.yaml")["spec"]["template"]["spec"]
+
+
+def unit():
+    """{key: [values]} of the unit's settings."""
+    found = {}
+    for key, value in re.findall(r"^(\w+)=(.*)$", UNIT.read_text(), re.M):
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def capabilities(of):
+    if of == "unit":
+        return [c.removeprefix("CAP_") for c in unit()["CapabilityBoundingSet"][0].split()]
+    return pod()["containers"][0]["securityContext"]["capabilities"]["add"]
+
+
+def version():
+    return re.search(r"^VERSION := (\S+)$", (TOP / "Makefile").read_text(), re.M)[1]
+
+
+# As both sandboxes have it: files read-only but for the bpffs, a cgroup namespace whose root hides
+# the true one, no other capabilities and no way to new ones.
+SANDBOX = """\
+mount --make-rprivate /
+mount -o remount,bind,ro /
+exec setpriv --no-new-privs --inh-caps=-all --bounding-set="$1" "${@:2}"
+"""
+
+
+@case(each=("unit", "daemonset"))
+def test_sandbox_is_wide_enough(node, of):
+    """With the named capabilities, a read-only root and a hidden cgroup root it attaches, takes
+    over another user's listener, scrapes, adds routes, and lives through a restart and a reload."""
+    node.write("metrics", "vllm:num_requests_waiting 0\nvllm:num_requests_running 0\n")
+    node.dir.chmod(0o755)
+    node.popen(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-I",
+         "-m", "http.server", "8001", "--bind", "127.0.0.1", "--directory", node.dir],
+        log="server.log",
+    )
+
+    def serves():
+        with connect_in(node.netns, "127.0.0.1:8001", timeout=5) as c:
+            c.send("/metrics", close=True)
+            c.read()
+            return c.status == 200
+
+    wait_for(serves)
+    settings = {"cgroup": None}
+    if "CHOWN" in capabilities(of):
+        settings["group"] = "games"
+    config = node.write("c.yaml", node.config(
+        node.pool([{"name": "other", "listen": "127.0.0.1:8001"}]), **settings
+    ))
+    allowed = "-all" + "".join(f",+{c.lower()}" for c in capabilities(of))
+    wrapper = ["unshare", "--mount", "--cgroup", "bash", "-c", SANDBOX, "-", allowed]
+
+    def steered():
+        with connect_in(node.netns, FRONTEND["v4"], timeout=5) as c:
+            c.send("/metrics", close=True)
+            return "num_requests_running" in c.read()
+
+    daemon = Daemon(node, config, wrapper=wrapper)
+    assert steered()
+    daemon.stop()
+    daemon = Daemon(node, config, wrapper=wrapper)
+    before = daemon.log().count("reloaded")
+    daemon.reload()
+    wait_for(lambda: daemon.log().count("reloaded") > before)
+    assert steered()
+    daemon.stop()
+    assert steered()
+
+
+def test_daemonset_is_whole(node):
+    """The pieces of the kustomization fit: files, ConfigMap, mounts, probes, version."""
+    del node
+    kustomization = manifest("kustomization.yaml")
+    for name in kustomization["resources"]:
+        assert manifest(name)["kind"], name
+    (generated,) = kustomization["configMapGenerator"]
+    config = manifest(generated["files"][0])
+    spec = pod()
+    (container,) = spec["containers"]
+    (image,) = kustomization["images"]
+    assert image == {"name": container["image"], "newTag": version()}
+    volumes = {v["name"]: v for v in spec["volumes"]}
+    mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
+    assert set(volumes) == set(mounts)
+    assert volumes["config"]["configMap"]["name"] == generated["name"]
+    assert container["args"][-1] == f"{mounts['config']}/{generated['files'][0]}"
+    assert config["node"]["bpffs"].startswith(mounts["bpffs"] + "/")
+    host, port = config["node"]["metrics"].rsplit(":", 1)
+    for probe, path in (("startup", "/healthz"), ("liveness", "/healthz"), ("readiness", "/readyz")):
+        assert container[f"{probe}Probe"]["httpGet"] == {"host": host, "port": int(port), "path": path}
+    assert spec["hostNetwork"] and spec["hostPID"]
+    assert "lifecycle" not in container, "a preStop hook would be the place to detach by mistake"
+    assert "SYS_ADMIN" not in capabilities("daemonset")
+
+
+def test_daemonset_configuration_loads(node):
+    """The ConfigMap's configuration is one that loads, without a warning."""
+    result = node.run(BUILD / "pintle", "check", MANIFESTS / "pintle.yaml")
+    assert "warning" not in result.stderr, result.stderr
+
+
+def test_kustomize_builds(node):
+    """kubectl makes one namespace, one ConfigMap and one DaemonSet of it."""
+    if not shutil.which("kubectl"):
+        raise Skip("no kubectl")
+    kinds = [x["kind"] for x in pyyaml.safe_load_all(
+        node.run("kubectl", "kustomize", MANIFESTS, timeout=60).stdout)]
+    assert sorted(kinds) == ["ConfigMap", "DaemonSet", "Namespace"], kinds
+
+
+def test_unit_is_valid(node):
+    """systemd has nothing to say about the unit, and finds it no more exposed than it is known to
+    be; stopping it cannot detach."""
+    settings = unit()
+    assert settings["Type"] == ["notify"] and not {"ExecStop", "ExecStopPost"} & set(settings)
+    assert all("--detach" not in v for values in settings.values() for v in values)
+    if not shutil.which("systemd-analyze"):
+        raise Skip("no systemd-analyze")
+    text = UNIT.read_text().replace("/usr/local/sbin/pintled", str(BUILD / "pintled"))
+    node.write("pintled.service", text)
+    result = node.run("systemd-analyze", "verify", "--man=no", node.dir / "pintled.service")
+    assert not result.stderr.strip(), result.stderr
+    node.run("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=34",
+             node.dir / "pintled.service")
+
+
+@case(san=False)
+def test_image_has_the_libraries(node):
+    """The image installs the packages of exactly the libraries that the programs are linked with."""
+    if not shutil.which("dpkg"):
+        raise Skip("no Debian")
+    wanted = set()
+    for program in PROGRAMS:
+        needed = re.findall(r"NEEDED +(\S+)", node.run("objdump", "-p", BUILD / program).stdout)
+        paths = dict(re.findall(r"(\S+) => (\S+)", node.run("ldd", BUILD / program).stdout))
+        for library in needed:
+            # /lib or /usr/lib: dpkg knows one of the two.
+            place = f"*/{Path(paths[library]).parent.name}/{library}"
+            wanted.add(node.run("dpkg", "-S", place).stdout.split(":")[0])
+    text = (MANIFESTS / "Dockerfile").read_text()
+    install = re.search(r"apt-get install[^&]*", text)[0]
+    given = {w for w in install.split() if re.match(r"(lib|ca-)", w)}
+    assert given == (wanted - {"libc6"}) | {"ca-certificates"}, (given ^ wanted)
+    assert f"pintle:{version()}" in text
+
+
+def test_install(node):
+    """make install: programs, unit and documents in their places; the unit names what is there."""
+    if SAN:
+        raise Skip("installs what the plain build made")
+    node.run("env", f"DESTDIR={node.dir}/root", "PREFIX=/opt/p", "O=build", TOP / "scripts/install")
+    root = node.dir / "root/opt/p"
+    for path in ("sbin/pintled", "bin/pintle", "share/doc/pintle/README.md",
+                 "share/doc/pintle/operations.md", "lib/systemd/system/pintled.service"):
+        assert (root / path).is_file(), path
+    text = (root / "lib/systemd/system/pintled.service").read_text()
+    assert "ExecStart=/opt/p/sbin/pintled " in text and "/usr/local" not in text.split("[Unit]")[1]
