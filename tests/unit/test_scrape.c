@@ -345,7 +345,7 @@ static void good_page(void **state)
 	add_url(&f, &r, s.url);
 	RUN_UNTIL(&f, r.dones >= 1);
 	assert_int_equal(r.error, 0);
-	assert_int_equal(r.begins, 1);
+	assert_true(r.begins >= r.dones);
 	assert_int_equal(r.size, strlen(PAGE));
 	assert_memory_equal(r.page, PAGE, strlen(PAGE));
 	assert_non_null(strstr(s.head, "GET /metrics HTTP/1.1\r\n"));
