@@ -11,9 +11,9 @@
 
 #include <cmocka.h>
 
-#include "userspace/common/log.h"
-#include "userspace/common/util.h"
-#include "userspace/pintled/exporter.h"
+#include "../../userspace/common/log.h"
+#include "../../userspace/common/util.h"
+#include "../../userspace/pintled/exporter.h"
 
 #define LOOK_MS        10
 #define PATIENCE_LOOKS 3000 /* then an answer that does not come is a failure */

@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "userspace/common/util.h"
-#include "userspace/pintled/notify.h"
+#include "../../userspace/common/util.h"
+#include "../../userspace/pintled/notify.h"
 
 /* A manager at a path, or with '@' in the abstract namespace; the caller closes it. */
 static int manager(const char *name)

@@ -15,13 +15,14 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <cmocka.h>
 
-#include "userspace/common/log.h"
-#include "userspace/common/util.h"
-#include "userspace/pintled/scrape.h"
+#include "../../userspace/common/log.h"
+#include "../../userspace/common/util.h"
+#include "../../userspace/pintled/scrape.h"
 
 #define PAGE           "# TYPE vllm:num_requests_waiting gauge\nvllm:num_requests_waiting 17\n"
 #define GOOD           "HTTP/1.1 200 OK\r\nContent-Length: 68\r\n\r\n" PAGE
@@ -1229,6 +1230,36 @@ static bool answer_now_and_then(struct server *s, int fd)
 	return true;
 }
 
+static void no_descriptors_left(void **state)
+{
+	struct fixture f;
+	struct server s;
+	struct record r = {0};
+	struct rlimit before, none;
+	char log[8192];
+
+	(void)state;
+	setup(&f);
+	server_start(&s, answer_good);
+	capture_stderr(&f);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = (rlim_t)dup(STDERR_FILENO); /* the next number that a socket would get */
+	close((int)none.rlim_cur);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	add_url(&f, &r, s.url);
+	RUN_UNTIL(&f, r.dones >= 3);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	RUN_UNTIL(&f, r.good >= 1);
+	read_stderr(&f, log, sizeof(log));
+	assert_true(r.dones > 3);
+	assert_int_equal(count_lines(log, "next messages suppressed\n"), 1);
+	assert_int_equal(count_lines(log, "works again after"), 1);
+	assert_int_equal(count_lines(log, "\n"), 2);
+	teardown(&f);
+	server_stop(&s);
+}
+
 static void coming_and_going_does_not_flood(void **state)
 {
 	struct fixture f;
@@ -1331,6 +1362,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(hung_servers_do_not_hold_up_others),
 		cmocka_unit_test(many_targets),
 		cmocka_unit_test(failing_is_said_once),
+		cmocka_unit_test(no_descriptors_left),
 		cmocka_unit_test(coming_and_going_does_not_flood),
 		cmocka_unit_test(bad_page_is_a_failure),
 		cmocka_unit_test(password_is_not_logged),

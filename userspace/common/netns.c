@@ -54,17 +54,9 @@ int netns_inode(int netns_fd, uint64_t *inode)
 	return 0;
 }
 
-static int make_socket(int domain, int type, int protocol)
-{
-	int fd = socket(domain, type | SOCK_CLOEXEC, protocol);
-
-	return fd < 0 ? log_err_r(errno, "cannot make a socket (family %d, protocol %d)", domain,
-				  protocol)
-		      : fd;
-}
-
-/* Enters the namespace, unless it is the caller's own. *own: the way back, or -1. */
-static int leave(int netns_fd, int *own)
+/* Enters the namespace, unless it is the caller's own. *own: the way back, or -1. On failure
+ * *what says what did not go. */
+static int leave(int netns_fd, int *own, const char **what)
 {
 	_cleanup_close_ int here = open(OWN_NETNS, O_RDONLY | O_CLOEXEC);
 	uint64_t inode_here = 0, inode_there = 0;
@@ -72,32 +64,55 @@ static int leave(int netns_fd, int *own)
 
 	if (!r)
 		r = netns_inode(netns_fd, &inode_there);
-	if (r)
-		return log_err_r(r, "cannot tell which network namespace is meant");
+	if (r) {
+		*what = "cannot tell which network namespace is meant";
+		return r;
+	}
 	*own = -1;
 	if (inode_here == inode_there)
 		return 0;
-	if (setns(netns_fd, CLONE_NEWNET))
-		return log_err_r(errno, "cannot enter the network namespace%s",
-				 errno == EPERM ? " (CAP_SYS_ADMIN)" : "");
+	if (setns(netns_fd, CLONE_NEWNET)) {
+		*what = errno == EPERM ? "cannot enter the network namespace (CAP_SYS_ADMIN)"
+				       : "cannot enter the network namespace";
+		return -errno;
+	}
 	*own = TAKE_FD(here);
 	return 0;
 }
 
-int netns_socket(int netns_fd, int domain, int type, int protocol)
+static int make_socket(int netns_fd, int domain, int type, int protocol, const char **what)
 {
 	_cleanup_close_ int own = -1;
-	int r = netns_fd < 0 ? 0 : leave(netns_fd, &own);
+	int r = netns_fd < 0 ? 0 : leave(netns_fd, &own, what);
 	int fd;
 
 	if (r)
 		return r;
-	fd = make_socket(domain, type, protocol);
+	fd = socket(domain, type | SOCK_CLOEXEC, protocol);
+	if (fd < 0) {
+		*what = "cannot make a socket";
+		fd = -errno;
+	}
 	if (own >= 0 && setns(own, CLONE_NEWNET)) {
 		log_err_r(errno, "cannot return to the own network namespace; giving up");
 		abort();
 	}
 	return fd;
+}
+
+int netns_socket(int netns_fd, int domain, int type, int protocol)
+{
+	const char *what = NULL;
+	int fd = make_socket(netns_fd, domain, type, protocol, &what);
+
+	return fd < 0 ? log_err_r(fd, "%s (family %d, protocol %d)", what, domain, protocol) : fd;
+}
+
+int netns_socket_quiet(int netns_fd, int domain, int type, int protocol)
+{
+	const char *what;
+
+	return make_socket(netns_fd, domain, type, protocol, &what);
 }
 
 int netns_cookie(int netns_fd, uint64_t *cookie)

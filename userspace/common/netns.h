@@ -34,6 +34,9 @@ int netns_cookie(int netns_fd, uint64_t *cookie);
  */
 int netns_socket(int netns_fd, int domain, int type, int protocol);
 
+/** The same, for who tries again and again and says so once: logs nothing. */
+int netns_socket_quiet(int netns_fd, int domain, int type, int protocol);
+
 /**
  * Finds a namespace by its inode: at `hint` (a path, or NULL), the caller's own, those with
  * a name in /run/netns, those of running processes.

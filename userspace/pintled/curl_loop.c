@@ -99,10 +99,12 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 	int wanted = 0;
 
 	(void)purpose;
-	fd = netns_socket(l->netns_fd, a->family, a->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
-			  a->protocol);
-	if (fd < 0)
+	fd = netns_socket_quiet(l->netns_fd, a->family, a->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
+				a->protocol);
+	if (fd < 0) {
+		log_debug("no socket for a request: %s", strerror(-fd));
 		return CURL_SOCKET_BAD;
+	}
 	/* libcurl has closed a socket of that number without a word. Should it want the same of
 	 * this one, it will not say so again. */
 	w = find_watch(l, fd);
