@@ -90,18 +90,41 @@ static __always_inline struct pintle_address *listener_endpoint(const __u8 *loca
 	return NULL;
 }
 
-/* The first free slot; one whose socket was closed is free. */
-static __always_inline int listener_register(struct bpf_sock_ops *ctx, __u32 endpoint)
+/* Takes the first free slot; one whose socket was closed is free. The end of a listener that
+ * the daemon found is not reported, but shows here: its slot is free. *ended counts those. */
+static __always_inline int listener_register(struct bpf_sock_ops *ctx, __u32 endpoint,
+					     struct pintle_health *h, __u32 *ended)
 {
+	__u32 i, unwatched = h->unwatched;
 	int err = -EEXIST;
-	__u32 i;
 
-	for (i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT && err == -EEXIST; i++) {
+	*ended = 0;
+	for (i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
 		__u32 slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
+		__u32 bit = unwatched & (1U << i);
+		int taken;
 
-		err = bpf_sock_map_update(ctx, &sockets, &slot, BPF_NOEXIST);
+		if (err != -EEXIST && !bit)
+			continue;
+		taken = bpf_sock_map_update(ctx, &sockets, &slot, BPF_NOEXIST);
+		if (err == -EEXIST)
+			err = taken;
+		if (taken || !bit)
+			continue;
+		__sync_fetch_and_and(&h->unwatched, ~bit);
+		(*ended)++;
 	}
 	return err;
+}
+
+static __always_inline void listeners_ended(struct pintle_health *h, __u32 n)
+{
+	if (n > h->listeners)
+		n = h->listeners;
+	if (n && __sync_fetch_and_add(&h->listeners, -n) == n) {
+		h->listening_since_ns = 0;
+		h->families = 0;
+	}
 }
 
 static __always_inline void listener_opened(struct bpf_sock_ops *ctx)
@@ -112,7 +135,7 @@ static __always_inline void listener_opened(struct bpf_sock_ops *ctx)
 	struct pintle_conn *conn;
 	struct pintle_health *h;
 	struct pintle_tuple t;
-	__u32 families, endpoint;
+	__u32 families, endpoint, ended;
 	int err;
 
 	if (!sk || !in_scope(ctx))
@@ -129,7 +152,8 @@ static __always_inline void listener_opened(struct bpf_sock_ops *ctx)
 	if (!h || !conn)
 		return;
 
-	err = listener_register(ctx, endpoint);
+	err = listener_register(ctx, endpoint, h, &ended);
+	listeners_ended(h, ended);
 	if (err && err != -EEXIST) {
 		h->unsteerable = bpf_skc_to_mptcp_sock(sk) ? PINTLE_UNSTEERABLE_MPTCP
 							   : PINTLE_UNSTEERABLE_OTHER;
@@ -156,12 +180,8 @@ static __always_inline void listener_closed(const struct pintle_conn *conn)
 	__u32 endpoint = conn->endpoint;
 	struct pintle_health *h = bpf_map_lookup_elem(&health, &endpoint);
 
-	if (!h || !endpoint_find(endpoint, conn->generation) || !h->listeners)
-		return;
-	if (__sync_fetch_and_add(&h->listeners, -1) == 1) {
-		h->listening_since_ns = 0;
-		h->families = 0;
-	}
+	if (h && endpoint_find(endpoint, conn->generation))
+		listeners_ended(h, 1);
 }
 
 /* ---- connections ---------------------------------------------------------------- */

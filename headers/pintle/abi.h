@@ -29,7 +29,7 @@
 
 /* LISTEN sockets of one endpoint that are remembered: SO_REUSEPORT workers and
  * restarts that overlap. More may listen; any one remembered reaches the group. */
-#define PINTLE_SOCKETS_PER_ENDPOINT 16
+#define PINTLE_SOCKETS_PER_ENDPOINT 16 /* at most the bits of `unwatched` */
 
 /* Entries of a Maglev table: a prime, and at least 100 times the endpoints of a
  * common pool (Eisenbud et al., NSDI '16, section 3.4, on the choice of M). */
@@ -282,7 +282,10 @@ struct pintle_health {
 	__s32 error;              /* errno of that, negative */
 	__u64 direct_opened;      /* connections to it that were not steered */
 	__u64 direct_closed;
-	__u64 zero[2];
+	__u32 unwatched; /* bit i: in slot i of `sockets` the daemon put a listener that listened
+			  * before it came; the kernel will not report its end */
+	__u32 zero;
+	__u64 zero2;
 };
 
 /* ---- affinity: LRU hash. Writer: kernel; the CLI deletes. ----------------- */

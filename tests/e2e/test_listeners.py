@@ -72,11 +72,12 @@ def test_server_restarts_without_daemon(node, family):
     assert node.ask(FRONTEND[family]) == "s0"
 
 
-@case(each=("found at start", "seen at listen"))
+@case(each=("found at start", "seen at listen", "pair found at start"))
 def test_listening_is_not_ready(node, how):
     """A server that comes back is chosen only when its page has answered 200 since."""
     endpoints = [{"name": f"s{i}", "listen": str(8001 + i)} for i in range(2)]
-    servers = node.servers(2) if how == "found at start" else []
+    pair = {"reuseport": True, "listeners": 2} if how.startswith("pair") else {}
+    servers = node.servers(2, **pair) if how.endswith("at start") else []
     node.steer(endpoints)
     servers = servers or node.servers(2)
     wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"})
@@ -262,8 +263,8 @@ def test_hundred_listeners_do_not_leak(node):
     for _ in range(40):
         server.order("unlisten", index=0)
         server.order("listen")
-    wait_for(served_by(node, "s0"))
-    assert node.endpoint("s0")["state"] == "ready"
+    wait_for(lambda: node.endpoint("s0")["state"] == "ready")
+    assert node.ask(FRONTEND["v4"]) == "s0"
 
 
 def test_cgroup_default_is_the_root(node):

@@ -20,20 +20,36 @@ struct registration {
 	size_t n;
 };
 
-/* The sockets' cookies that an endpoint's slots hold; 0 is an empty slot. */
-static unsigned int read_slots(const struct maps *m, uint32_t endpoint,
-			       uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT])
+/* The sockets' cookies that an endpoint's slots hold; 0 is an empty slot. Returns the slots in
+ * use, a bit each. */
+static uint32_t read_slots(const struct maps *m, uint32_t endpoint,
+			   uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT])
 {
-	unsigned int used = 0;
+	uint32_t used = 0;
 
 	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
 		uint32_t slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
 
 		cookies[i] = 0;
 		if (!bpf_map_lookup_elem(m->fd[MAP_sockets], &slot, &cookies[i]) && cookies[i])
-			used++;
+			used |= 1U << i;
 	}
 	return used;
+}
+
+/* One socket may hold several slots: see listener_register() in bpf/sockops.bpf.c. */
+static uint32_t count_sockets(const uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT])
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
+		bool again = !cookies[i];
+
+		for (uint32_t j = 0; j < i; j++)
+			again |= cookies[j] == cookies[i];
+		n += !again;
+	}
+	return n;
 }
 
 /* The same search as listener_endpoint() in bpf/sockops.bpf.c. */
@@ -71,8 +87,11 @@ static int put_socket(const struct maps *m, const struct claim *c, int fd)
 	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
 		uint32_t slot = c->to.endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
 
-		if (!bpf_map_update_elem(m->fd[MAP_sockets], &slot, &value, BPF_NOEXIST))
+		if (!bpf_map_update_elem(m->fd[MAP_sockets], &slot, &value, BPF_NOEXIST)) {
+			__atomic_fetch_or(&m->health[c->to.endpoint].unwatched, 1U << i,
+					  __ATOMIC_RELAXED);
 			return 0;
+		}
 		if (errno != EEXIST)
 			return -errno;
 	}
@@ -133,7 +152,7 @@ static void claim_all(struct registration *r, struct listener *ls, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		struct claim *c = &r->claims[r->n];
 		uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT];
-		unsigned int used;
+		uint32_t used;
 
 		c->listener = &ls[i];
 		if (!find_endpoint(r->m, &ls[i], &c->to) || c->to.endpoint >= PINTLE_MAX_ENDPOINTS)
@@ -142,7 +161,7 @@ static void claim_all(struct registration *r, struct listener *ls, size_t n)
 		if (ls[i].mptcp)
 			continue;
 		used = read_slots(r->m, c->to.endpoint, cookies);
-		c->registered = used == PINTLE_SOCKETS_PER_ENDPOINT;
+		c->registered = used == (1U << PINTLE_SOCKETS_PER_ENDPOINT) - 1;
 		for (int j = 0; j < PINTLE_SOCKETS_PER_ENDPOINT; j++)
 			c->registered |= cookies[j] == ls[i].cookie;
 	}
@@ -172,14 +191,14 @@ static int fetch_missing(struct registration *r, int netns_fd)
 	return found < 0 ? found : 0;
 }
 
-/* Listeners that `health` counts: as many as there are slots in use; none: nobody listens. */
+/* Listeners that `health` counts: as many as there are in the slots; none: nobody listens. */
 static void settle_health(const struct registration *r)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
 		struct pintle_health *h = &r->m->health[i];
 		uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT];
 		bool claimed = false, unsteerable = false;
-		unsigned int used;
+		uint32_t used;
 
 		for (size_t j = 0; j < r->n; j++) {
 			claimed |= r->claims[j].to.endpoint == i;
@@ -189,7 +208,8 @@ static void settle_health(const struct registration *r)
 		if (!claimed && !h->listening_since_ns && !h->unsteerable)
 			continue;
 		used = read_slots(r->m, i, cookies);
-		__atomic_store_n(&h->listeners, used, __ATOMIC_RELAXED);
+		__atomic_fetch_and(&h->unwatched, used, __ATOMIC_RELAXED);
+		__atomic_store_n(&h->listeners, count_sockets(cookies), __ATOMIC_RELAXED);
 		if (!used) {
 			__atomic_store_n(&h->listening_since_ns, 0, __ATOMIC_RELAXED);
 			__atomic_store_n(&h->families, 0, __ATOMIC_RELAXED);
