@@ -117,9 +117,9 @@ static void check_filled(const struct state *s)
 		enum state_endpoint_state state;
 		double load;
 	} want[] = {
-		{"gpu0", STATE_READY, 4.5},      {"gpu1", STATE_SATURATED, 56},
-		{"gpu2", STATE_UNSTEERABLE, 56}, {"gpu3", STATE_STALE, 56},
-		{"gpu4", STATE_DOWN, 56},        {"gpu5", STATE_WAITING, 56},
+		{"gpu0", STATE_READY, 4.5},     {"gpu1", STATE_SATURATED, 56},
+		{"gpu2", STATE_UNSTEERABLE, 0}, {"gpu3", STATE_STALE, 56},
+		{"gpu4", STATE_DOWN, 0},        {"gpu5", STATE_WAITING, 0},
 	};
 	const struct state_endpoint *e;
 

@@ -233,7 +233,8 @@ static bool endpoint_identify(const struct maps *m, const struct pintle_ref *ref
 	return true;
 }
 
-/* Loads are comparable within a pool only: one that is too old counts as the highest fresh one. */
+/* Loads are comparable within a pool only: one that is too old counts as the highest fresh one.
+ * Who cannot be chosen is no part of that comparison. */
 static void loads_and_shares(struct state *s, const struct state_pool *pool,
 			     const struct decide_candidate *c)
 {
@@ -248,7 +249,9 @@ static void loads_and_shares(struct state *s, const struct state_pool *pool,
 		placed += (double)e[i].placed;
 	}
 	for (size_t i = 0; i < pool->endpoint_count; i++) {
-		e[i].load = decide_load(&rule, &c[i]) / MILLI;
+		e[i].load = (is_ready(e[i].state) ? decide_load(&rule, &c[i])
+						  : c[i].published + c[i].correction) /
+			    MILLI;
 		e[i].share = placed > 0 ? (double)e[i].placed / placed : 0;
 	}
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* doctor_hooks.c - who else is on our hooks, who listens in a way that cannot be steered. */
 #include <bpf/bpf.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
 
@@ -113,8 +114,9 @@ void doctor_sockops_hook(struct doctor *d)
 		snprintf(path, sizeof(path), "%s", d->s->node.cgroup);
 	else if (cgroup2_root(path, sizeof(path)))
 		return; /* told by the check of cgroup2 */
+	/* Whether it is a cgroup is told by the check of cgroup2. */
 	if (d->privileged)
-		fd = cgroup2_open(path);
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0) {
 		doctor_say(d, VERDICT_WARN, "run it as root",
 			   "other sockops programs were not looked for");

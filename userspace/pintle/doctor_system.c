@@ -132,16 +132,24 @@ void doctor_bpffs(struct doctor *d)
 void doctor_cgroup(struct doctor *d)
 {
 	char path[PATH_MAX];
-	int err;
+	struct statfs fs;
+	int err = 0;
 
 	if (d->s && d->s->node.cgroup[0])
 		snprintf(path, sizeof(path), "%s", d->s->node.cgroup);
-	else if ((err = cgroup2_root(path, sizeof(path))) < 0) {
+	else
+		err = cgroup2_root(path, sizeof(path));
+	if (err)
 		doctor_say(d, VERDICT_FAIL, "mount -t cgroup2 none /sys/fs/cgroup",
 			   "no cgroup2 is mounted: %s", strerror(-err));
-		return;
-	}
-	doctor_say(d, VERDICT_OK, NULL, "the hierarchy of cgroup2 at %s", path);
+	else if (statfs(path, &fs))
+		doctor_say(d, VERDICT_FAIL, "see that node.cgroup is there, and restart pintled",
+			   "%s: %s", path, strerror(errno));
+	else if ((unsigned long)fs.f_type != CGROUP2_SUPER_MAGIC)
+		doctor_say(d, VERDICT_FAIL, "name a cgroup of version 2 in node.cgroup",
+			   "%s is not in a cgroup2 file system", path);
+	else
+		doctor_say(d, VERDICT_OK, NULL, "%s is in a cgroup2 file system", path);
 }
 
 /* ---- sysctls --------------------------------------------------------------------- */

@@ -1,0 +1,957 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The CLI against maps of the real kernel: what nouns say, what verbs change. */
+#include "support_cli.h"
+
+#include <arpa/inet.h>
+#include <pty.h>
+#include <sys/ioctl.h>
+#include <sys/utsname.h>
+
+#include "../../userspace/common/cgroup2.h"
+#include "../../userspace/common/log.h"
+
+#define NOBODY  65534
+#define READERS 4711 /* a group that owns the pins in some tests */
+
+static const char *const nouns[] = {"status", "pools", "endpoints", "sessions", "stats", "version"};
+
+static struct pintle_override override_at(const struct pins *p, uint32_t slot)
+{
+	struct pintle_override o;
+
+	assert_int_equal(maps_value(p->m, MAP_overrides, slot, &o), 0);
+	return o;
+}
+
+/* ---- nouns ----------------------------------------------------------------------- */
+
+static void test_snapshots(void **state)
+{
+	(void)state;
+	snapshot("status.txt", WORDS("status"));
+	snapshot("status.json", WORDS("status", "-o", "json"));
+	snapshot("pools.txt", WORDS("pools"));
+	snapshot("pools.json", WORDS("pools", "-o", "json"));
+	snapshot("endpoints.txt", WORDS("endpoints"));
+	snapshot("endpoints.json", WORDS("endpoints", "-o", "json"));
+	snapshot("endpoints-qwen.txt", WORDS("endpoints", "--pool", "qwen"));
+	snapshot("sessions.txt", WORDS("sessions"));
+	snapshot("sessions.json", WORDS("sessions", "-o", "json"));
+	snapshot("stats.txt", WORDS("stats"));
+	snapshot("stats.json", WORDS("stats", "--pool", "llama-8b", "-o", "json"));
+}
+
+static void test_snapshots_toggled(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_override mode = {
+		.generation = LLAMA_GEN,
+		.flags = PINTLE_OVERRIDE_MODE,
+		.mode = PINTLE_MODE_OFF,
+		.since_ns = monotonic_ns() - HOURS(2.5),
+	};
+	struct pintle_override drain = {
+		.generation = GEN(1),
+		.flags = PINTLE_OVERRIDE_DRAIN,
+		.since_ns = monotonic_ns() - HOURS(4.5),
+	};
+
+	pins_at(p, MAP_overrides, LLAMA, &mode);
+	pins_at(p, MAP_overrides, PINTLE_ENDPOINT_SLOT(1), &drain);
+	snapshot("status-toggled.txt", WORDS("status"));
+	snapshot("status-toggled.json", WORDS("status", "-o", "json"));
+	snapshot("pools-toggled.txt", WORDS("pools"));
+	snapshot("endpoints-toggled.txt", WORDS("endpoints"));
+}
+
+/* All of it works from the maps alone. */
+static void test_snapshots_without_daemon(void **state)
+{
+	const struct pins *p = *state;
+
+	p->m->node->heartbeat_ns = monotonic_ns() - HOURS(4.5);
+	snapshot("status-dead.txt", WORDS("status"));
+	snapshot("endpoints-dead.txt", WORDS("endpoints"));
+}
+
+static void test_empty(void **state)
+{
+	pins_zero(*state);
+	expect(0, "attached  no", "", "status");
+	expect(0, "no pools", "", "pools");
+	expect(0, "no endpoints", "", "endpoints");
+	expect(0, "no sessions", "", "sessions");
+	expect(0, "no decisions", "", "stats");
+	for (size_t i = 0; i < ARRAY_SIZE(nouns); i++) {
+		_cleanup_json_ cJSON *rows = cli_json(WORDS("-o", "json", nouns[i]));
+
+		assert_true(cJSON_GetArraySize(rows) <= 1);
+	}
+}
+
+static char *documentation(void)
+{
+	int fd = open("docs/cli.md", O_RDONLY | O_CLOEXEC);
+	char *text;
+
+	assert_true(fd >= 0);
+	text = cli_read(fd);
+	close(fd);
+	return text;
+}
+
+/* Each line of "KEY  meaning" in --help: is it a row of the section, and a key of the object? */
+static void check_keys(char *help, const char *section, const cJSON *row)
+{
+	char *line, *next = strstr(help, "Keys of -o json:\n");
+	const cJSON *key = row ? row->child : NULL;
+
+	assert_non_null(next);
+	strsep(&next, "\n");
+	while ((line = strsep(&next, "\n")) && *line) {
+		char name[64], meaning[256], want[512];
+
+		assert_int_equal(sscanf(line, " %63s %255[^\n]", name, meaning), 2);
+		snprintf(want, sizeof(want), "\n| `%s` | %s |\n", name, meaning);
+		if (!strstr(section, want))
+			fail_msg("docs/cli.md lacks%sin%.40s", want, section);
+		if (!row)
+			continue;
+		assert_non_null(key);
+		assert_string_equal(key->string, name);
+		key = key->next;
+	}
+	assert_null(key);
+}
+
+/* --help, docs/cli.md and what is printed agree on the keys and their order. */
+static void test_keys_are_documented(void **state)
+{
+	static const char *const words[] = {"status", "pools",   "endpoints", "sessions",
+					    "stats",  "version", "doctor",    "events"};
+	_cleanup_free_ char *docs = documentation();
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		_cleanup_said_ struct said help = pintle(words[i], "--help");
+		_cleanup_json_ cJSON *rows = NULL;
+		char heading[64];
+		char *section, *end;
+
+		/* events follows for ever; its own test has its keys */
+		if (strcmp(words[i], "events") != 0)
+			rows = cli_json(WORDS(words[i], "-o", "json"));
+		snprintf(heading, sizeof(heading), "\n### %s\n", words[i]);
+		section = strstr(docs, heading);
+		assert_non_null(section);
+		section = strdup(section);
+		end = strstr(section + 1, "\n### ");
+		if (end)
+			*end = '\0';
+		check_keys(help.out, section, rows ? rows->child : NULL);
+		free(section);
+	}
+}
+
+/* Every command and every option has its place in the page and in the manual. */
+static void test_commands_are_documented(void **state)
+{
+	_cleanup_said_ struct said help = pintle("--help");
+	_cleanup_free_ char *docs = documentation(), *manual = NULL;
+	char *line, *next = help.out;
+	int fd = open("docs/man/pintle.8", O_RDONLY | O_CLOEXEC), count = 0;
+
+	(void)state;
+	assert_true(fd >= 0);
+	manual = cli_read(fd);
+	close(fd);
+	while ((line = strsep(&next, "\n"))) {
+		char name[32], want[64];
+
+		const char *option = strstr(line, "--");
+
+		if (strncmp(line, "  ", 2) != 0)
+			continue;
+		if (line[2] >= 'a' && sscanf(line, "  %31[a-z]", name) == 1)
+			snprintf(want, sizeof(want), "\n.It Cm %s", name);
+		else if (option && option < line + 8 && sscanf(option, "--%31[a-z]", name) == 1)
+			snprintf(want, sizeof(want), "Fl -%s", name);
+		else
+			continue;
+		count++;
+		if (!strstr(manual, want))
+			fail_msg("docs/man/pintle.8 lacks %s", want);
+		snprintf(want, sizeof(want), "%s", name);
+		if (!strstr(docs, want))
+			fail_msg("docs/cli.md lacks %s", want);
+	}
+	assert_true(count > 20);
+}
+
+static void test_numbers(void **state)
+{
+	_cleanup_json_ cJSON *rows = cli_json(WORDS("endpoints", "-o", "json"));
+	const cJSON *first = rows->child;
+
+	(void)state;
+	assert_int_equal(cJSON_GetArraySize(rows), 7);
+	assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(first, "name")), "gpu0");
+	assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(first, "load")) == 4.5);
+	assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(first, "age_seconds")) >= 9000);
+	assert_true(cJSON_IsNull(cJSON_GetObjectItem(first, "gpu")));
+}
+
+static void test_nothing_pinned(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(nouns) - 1; i++)
+		expect(1, "", "nothing is pinned under /mnt/nowhere", nouns[i], "--bpffs",
+		       "/mnt/nowhere");
+	expect(1, "", "is pintled running? try --bpffs", "drain", "gpu0", "--bpffs",
+	       "/mnt/nowhere");
+	expect(0, "PINTLED", "", "version", "--bpffs", "/mnt/nowhere");
+}
+
+static void test_options_anywhere(void **state)
+{
+	(void)state;
+	expect(0, "[{", "", "-o", "json", "--bpffs", PINS_BPFFS, "pools");
+	expect(0, "[{", "", "pools", "--output=json", "--bpffs=" PINS_BPFFS);
+	expect(0, "[{", "", "--bpffs", PINS_BPFFS, "pools", "-ojson");
+	expect(1, "", "/mnt/other", "pools", "--bpffs", "/mnt/other");
+	expect(0, "pintle " PINTLE_VERSION "\n", "", "--version");
+	expect(0, "pintle " PINTLE_VERSION "\n", "", "status", "-V");
+}
+
+static void test_usage_errors(void **state)
+{
+	static const struct {
+		const char *words[4];
+		const char *hint;
+	} rows[] = {
+		{{NULL}, "usage: pintle"},
+		{{"statsu"}, "did you mean stats?"},
+		{{"endpoint"}, "did you mean endpoints?"},
+		{{"nosuch"}, "status"},
+		{{"pools", "extra"}, "takes no 'extra'"},
+		{{"mode"}, "usage: pintle mode POOL enforce|baseline|off"},
+		{{"mode", "llama-8b"}, "usage: pintle mode POOL"},
+		{{"mode", "llama-8b", "fast"}, "enforce, baseline and off"},
+		{{"drain"}, "drain needs ENDPOINT"},
+		{{"unbind"}, "--pool POOL"},
+		{{"unbind", "10.0.0.7/8"}, "10.0.0.0/24"},
+		{{"status", "--pool", "qwen"}, "takes no --pool"},
+		{{"drain", "gpu1", "-ojson"}, "takes no -o json"},
+		{{"status", "-o", "yaml"}, "text and json"},
+		{{"status", "-o"}, "needs FORMAT"},
+		{{"status", "--bpfs", "x"}, "did you mean --bpffs?"},
+		{{"status", "-x"}, "no option -x"},
+		{{"status", "--bpffs", ""}, "takes a directory"},
+		{{"status", "--help=x"}, "--help"},
+		{{"completion", "fish"}, "bash"},
+		{{"check"}, "check needs FILE"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		cli_expect(__FILE__, __LINE__,
+			   WORDS(rows[i].words[0], rows[i].words[1], rows[i].words[2],
+				 rows[i].words[3]),
+			   2, "", rows[i].hint);
+}
+
+static void test_help(void **state)
+{
+	(void)state;
+	expect(0, "Nouns read:", "", "--help");
+	expect(0, "usage: pintle mode POOL", "", "mode", "--help");
+	expect(0, "usage: pintle events", "", "-h", "events");
+	expect(0, "Keys of -o json:", "", "doctor", "--help");
+}
+
+static void test_stdout_full(void **state)
+{
+	static const char *const words[][CLI_WORDS + 1] = {
+		{"status"}, {"endpoints", "-o", "json"}, {"--help"}, {"completion", "bash"}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		_cleanup_said_ struct said s =
+			cli_as(&(struct as){.stdout_path = "/dev/full"}, words[i]);
+
+		assert_int_equal(s.status, 1);
+		assert_non_null(strstr(s.err, "No space left"));
+	}
+}
+
+/* ---- verbs ----------------------------------------------------------------------- */
+
+static void test_mode(void **state)
+{
+	const struct pins *p = *state;
+	uint64_t before = monotonic_ns();
+	struct pintle_override o;
+
+	expect(0, "llama-8b: mode baseline", "", "mode", "llama-8b", "baseline");
+	o = override_at(p, LLAMA);
+	assert_int_equal(o.generation, LLAMA_GEN);
+	assert_int_equal(o.flags, PINTLE_OVERRIDE_MODE);
+	assert_int_equal(o.mode, PINTLE_MODE_BASELINE);
+	assert_true(o.since_ns >= before && o.since_ns <= monotonic_ns());
+	assert_int_equal(override_at(p, QWEN).flags, 0);
+	/* back to what the file says: no override is left */
+	expect(0, "as configured", "", "enable", "llama-8b");
+	assert_int_equal(override_at(p, LLAMA).flags, 0);
+	expect(0, "mode enforce", "", "enable", "qwen");
+	assert_int_equal(override_at(p, QWEN).mode, PINTLE_MODE_ENFORCE);
+	expect(1, "", "did you mean llama-8b?", "mode", "llama-8", "off");
+	expect(1, "", "there are: llama-8b, qwen", "mode", "xyzzy", "off");
+}
+
+static int listen_on(uint16_t port, const char *address)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(inet_pton(AF_INET, address, &a.sin_addr), 1);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	return fd;
+}
+
+/* Off means falling through to somebody: where there is nobody, that is told. */
+static void test_mode_off_warns(void **state)
+{
+	int fd;
+
+	expect(0, "mode off", "nobody but Pintle answers 10.77.0.1:8000", "mode", "llama-8b",
+	       "off");
+	expect(0, "mode off", "nobody but Pintle answers [fd77::1]:8000", "disable", "llama-8b");
+	expect(0, "mode off", "nobody but Pintle answers 10.78.0.0/24:9000", "disable", "qwen");
+	assert_int_equal(override_at(*state, QWEN).mode, PINTLE_MODE_OFF);
+	fd = listen_on(9000, "127.0.0.1");
+	expect(0, "mode off", "nobody but Pintle", "disable", "qwen");
+	close(fd);
+	fd = listen_on(9000, "0.0.0.0");
+	expect(0, "mode off", "", "disable", "qwen");
+	close(fd);
+}
+
+static void test_drain(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_override o;
+
+	expect(0, "llama-8b/gpu1: drained; 7 open", "", "drain", "gpu1");
+	o = override_at(p, PINTLE_ENDPOINT_SLOT(1));
+	assert_int_equal(o.generation, GEN(1));
+	assert_int_equal(o.flags, PINTLE_OVERRIDE_DRAIN);
+	expect(0, "already", "", "drain", "llama-8b/gpu1");
+	expect(0, "takes connections again", "", "undrain", "llama-8b/gpu1");
+	assert_int_equal(override_at(p, PINTLE_ENDPOINT_SLOT(1)).flags, 0);
+	expect(0, "was not drained", "", "undrain", "gpu1");
+	expect(1, "", "llama-8b/gpu0 or qwen/gpu0", "drain", "gpu0");
+	expect(1, "", "did you mean llama-8b/gpu", "drain", "llama-8b/gpu9");
+	expect(1, "", "POOL/NAME", "drain", "xyzzy");
+	expect(0, "drained", "no other endpoint of qwen is ready", "drain", "qwen/gpu0");
+}
+
+static size_t sessions_left(void)
+{
+	_cleanup_json_ cJSON *rows = cli_json(WORDS("sessions", "-o", "json"));
+
+	return (size_t)cJSON_GetArraySize(rows);
+}
+
+static void test_unbind(void **state)
+{
+	assert_int_equal(sessions_left(), 3);
+	expect(0, "llama-8b: 10.0.0.0/24 is bound no more", "", "unbind", "10.0.0.0/24");
+	assert_int_equal(sessions_left(), 2);
+	expect(1, "", "10.0.0.0/24 is not bound", "unbind", "10.0.0.0/24");
+	/* an address stands for the session that it is in */
+	expect(0, "bound no more", "", "unbind", "10.0.1.99");
+	expect(0, "bound no more", "", "unbind", "fd00:1::77", "--pool", "llama-8b");
+	assert_int_equal(sessions_left(), 0);
+	expect(2, "", "is no session", "unbind", "gpu0");
+
+	pins_fill(*state);
+	pins_session(*state, "10.0.0.0/24", QWEN, QWEN_GEN, QWEN_GPU0, 1, 1);
+	expect(1, "", "is not bound", "unbind", "10.0.1.0/24", "--pool", "qwen");
+	/* those that are too old or orphaned go as well */
+	expect(0, "llama-8b: 6 sessions", "", "unbind", "--pool", "llama-8b");
+	expect(1, "", "no pool 'xyzzy'", "unbind", "--pool", "xyzzy");
+}
+
+static void test_reset(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_override old = {.generation = 3, .flags = PINTLE_OVERRIDE_DRAIN};
+	struct pintle_override tap = {.tap_until_ns = 12345};
+
+	pins_at(p, MAP_overrides, PINTLE_ENDPOINT_SLOT(500), &old);
+	pins_at(p, MAP_overrides, PINTLE_OVERRIDE_NODE, &tap);
+	expect(0, "mode baseline", "", "mode", "llama-8b", "baseline");
+	expect(0, "drained", "", "drain", "gpu1");
+	expect(0, "llama-8b: mode enforce, as configured\nllama-8b/gpu1: takes", "", "reset");
+	for (uint32_t slot = 0; slot < PINTLE_SLOTS; slot++)
+		assert_int_equal(override_at(p, slot).flags, 0);
+	/* whoever follows events goes on */
+	assert_int_equal(override_at(p, PINTLE_OVERRIDE_NODE).tap_until_ns, 12345);
+	expect(0, "nothing was toggled", "", "reset");
+}
+
+static const char *write_config(const char *text)
+{
+	static char path[] = "/tmp/pintle-test-XXXXXX";
+	int fd;
+
+	strcpy(path, "/tmp/pintle-test-XXXXXX");
+	fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
+	return path;
+}
+
+static void test_check(void **state)
+{
+	static const char good[] = "apiVersion: pintle.dev/v1alpha1\nkind: PintleConfig\n"
+				   "pools:\n- name: a\n  frontends: [\"10.0.0.1:80\"]\n"
+				   "  endpoints: [{name: x, listen: \"8001\"}]\n";
+	static const char bad[] = "apiVersion: pintle.dev/v1alpha1\nkind: PintleConfig\n"
+				  "pools:\n- nam: a\n";
+	const char *path;
+
+	(void)state;
+	path = write_config(good);
+	expect(0, "good: 1 pool, 1 endpoint", "", "check", path);
+	unlink(path);
+	path = write_config(bad);
+	expect(2, "", ":4:3: ", "check", path);
+	unlink(path);
+	expect(2, "", "/nowhere.yaml", "check", "/nowhere.yaml");
+}
+
+/* ---- who may --------------------------------------------------------------------- */
+
+static void pins_give(gid_t group)
+{
+	char path[128];
+
+	assert_int_equal(chown(PINS_BPFFS, 0, group), 0);
+	assert_int_equal(chown(PINS_DIR, 0, group), 0);
+	for (enum map_id id = 0; id < MAP_COUNT; id++) {
+		snprintf(path, sizeof(path), PINS_DIR "/%s", map_names[id]);
+		assert_int_equal(chown(path, 0, group), 0);
+	}
+}
+
+static void test_group_reads(void **state)
+{
+	const struct as reader = {.uid = NOBODY, .gid = READERS};
+	const struct as stranger = {.uid = NOBODY, .gid = READERS + 1};
+
+	(void)state;
+	pins_give(READERS);
+	for (size_t i = 0; i < ARRAY_SIZE(nouns); i++) {
+		_cleanup_said_ struct said root = pintle(nouns[i]);
+		_cleanup_said_ struct said s = cli_as(&reader, WORDS(nouns[i]));
+		_cleanup_said_ struct said no = cli_as(&stranger, WORDS(nouns[i]));
+		_cleanup_free_ char *a = normalise(root.out), *b = normalise(s.out);
+
+		assert_int_equal(s.status, 0);
+		assert_string_equal(s.err, "");
+		/* root sees in addition that the links of this test are missing */
+		if (strcmp(nouns[i], "status") != 0)
+			assert_string_equal(a, b);
+		if (!strcmp(nouns[i], "version"))
+			continue;
+		assert_int_equal(no.status, 1);
+		assert_non_null(strstr(no.err, "node.group"));
+	}
+	pins_give(0);
+}
+
+static void test_group_does_not_write(void **state)
+{
+	static const char *const words[][CLI_WORDS + 1] = {
+		{"mode", "qwen", "off"}, {"drain", "gpu1"}, {"undrain", "gpu1"},
+		{"unbind", "10.0.0.1"},  {"reset"},         {"events"},
+	};
+	const struct as reader = {.uid = NOBODY, .gid = READERS};
+
+	pins_give(READERS);
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		_cleanup_said_ struct said s = cli_as(&reader, words[i]);
+
+		assert_int_equal(s.status, 1);
+		assert_non_null(strstr(s.err, "needs root"));
+	}
+	assert_int_equal(override_at(*state, QWEN).flags, 0);
+	pins_give(0);
+}
+
+/* ---- hostile maps ---------------------------------------------------------------- */
+
+static bool printable(const char *text)
+{
+	for (; *text; text++) {
+		if ((*text < ' ' || *text > '~') && *text != '\n' && *text != '\t')
+			return false;
+	}
+	return true;
+}
+
+static void fill_random(const struct pins *p, enum map_id id, uint32_t index, size_t size)
+{
+	unsigned char value[sizeof(struct pintle_pool)];
+
+	for (size_t i = 0; i < size; i++)
+		value[i] = (unsigned char)random();
+	/* what says that something is there stays, so that the rest is looked at */
+	if (id == MAP_pools)
+		memcpy(value, &(uint32_t){LLAMA_GEN}, 4);
+	if (id == MAP_names || id == MAP_scores)
+		memcpy(value + (id == MAP_scores ? 4 : 0), &(uint32_t){GEN(0)}, 4);
+	if (id == MAP_overrides)
+		memcpy(value, &(uint32_t){LLAMA_GEN}, 4);
+	if (id == MAP_node)
+		memcpy(value, &(uint32_t){PINTLE_ABI_VERSION}, 4);
+	pins_at(p, id, index, value);
+}
+
+static void test_hostile(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_pool pool;
+
+	srandom(7);
+	for (int round = 0; round < 4; round++) {
+		pins_fill(p);
+		fill_random(p, MAP_node, 0, sizeof(struct pintle_node));
+		fill_random(p, MAP_pools, LLAMA, sizeof(struct pintle_pool));
+		assert_int_equal(maps_value(p->m, MAP_pools, LLAMA, &pool), 0);
+		pool.members[0] = (struct pintle_ref){0, GEN(0)};
+		pins_at(p, MAP_pools, LLAMA, &pool);
+		fill_random(p, MAP_names, PINTLE_ENDPOINT_SLOT(0), sizeof(struct pintle_name));
+		fill_random(p, MAP_scores, 0, sizeof(struct pintle_score));
+		fill_random(p, MAP_inflight, 0, sizeof(struct pintle_inflight));
+		fill_random(p, MAP_health, 0, sizeof(struct pintle_health));
+		fill_random(p, MAP_overrides, LLAMA, sizeof(struct pintle_override));
+		for (size_t i = 0; i < ARRAY_SIZE(nouns); i++) {
+			_cleanup_json_ cJSON *rows = cli_json(WORDS(nouns[i], "-o", "json"));
+			_cleanup_said_ struct said s = pintle(nouns[i]);
+
+			assert_int_equal(s.status, 0);
+			assert_true(printable(s.out));
+		}
+	}
+}
+
+/* ---- events ---------------------------------------------------------------------- */
+
+/* A connection for a pool with nobody ready, decided by the program itself: an event. */
+static void decide_once(const struct pins *p, uint16_t remote_port)
+{
+	struct bpf_sk_lookup ctx = {
+		.family = AF_INET,
+		.protocol = IPPROTO_TCP,
+		.remote_ip4 = htonl(0x0a000007),
+		.remote_port = htons(remote_port),
+		.local_ip4 = htonl(0x0a4e0005),
+		.local_port = 9000,
+	};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &ctx, .ctx_size_in = sizeof(ctx));
+
+	assert_int_equal(
+		bpf_prog_test_run_opts(bpf_program__fd(p->skel->progs.pintle_lookup), &opts), 0);
+}
+
+static void wait_for_lease(const struct pins *p, bool there)
+{
+	for (int i = 0; i < 1000; i++) {
+		uint64_t until = override_at(p, PINTLE_OVERRIDE_NODE).tap_until_ns;
+
+		if (there == (until > monotonic_ns()))
+			return;
+		usleep(10000);
+	}
+	fail_msg("no lease within 10 s");
+}
+
+/* Events until `text` is there. */
+static void provoke_until(const struct pins *p, int out, const char *text)
+{
+	for (int i = 0; i < 1000; i++) {
+		_cleanup_free_ char *said = cli_read(out);
+
+		if (strstr(said, text))
+			return;
+		decide_once(p, (uint16_t)(1000 + i));
+		usleep(10000);
+	}
+	fail_msg("no such event within 10 s: %s", text);
+}
+
+static void test_events(void **state)
+{
+	const struct pins *p = *state;
+	struct running r;
+
+	/* a record for a follower before us; it must not be shown */
+	pins_at(p, MAP_overrides, PINTLE_OVERRIDE_NODE,
+		&(struct pintle_override){.tap_until_ns = UINT64_MAX / 2});
+	decide_once(p, 999);
+	r = cli_start(&(struct as){0}, WORDS("events"));
+	wait_for_lease(p, true);
+	provoke_until(p, r.out, "decided");
+	kill(r.pid, SIGINT);
+	{
+		_cleanup_said_ struct said s = cli_wait(&r);
+
+		assert_int_equal(s.status, 0);
+		assert_string_equal(s.err, "");
+		assert_non_null(strstr(s.out, "qwen/-  no_endpoint  10.0.0.7:1"));
+		assert_non_null(strstr(s.out, "-> 10.78.0.5:9000"));
+		assert_null(strstr(s.out, "10.0.0.7:999"));
+	}
+	assert_int_equal(override_at(p, PINTLE_OVERRIDE_NODE).tap_until_ns, 0);
+}
+
+static void test_events_json(void **state)
+{
+	const struct pins *p = *state;
+	struct running r = cli_start(&(struct as){0}, WORDS("events", "-ojson", "--pool", "qwen"));
+	_cleanup_json_ cJSON *first = NULL;
+
+	wait_for_lease(p, true);
+	provoke_until(p, r.out, "no_endpoint");
+	kill(r.pid, SIGTERM);
+	{
+		_cleanup_said_ struct said s = cli_wait(&r);
+
+		assert_int_equal(s.status, 0);
+		*strchr(s.out, '\n') = '\0'; /* one object a line */
+		first = cJSON_Parse(s.out);
+		assert_true(cJSON_IsObject(first));
+	}
+	assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(first, "pool")), "qwen");
+	assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(first, "event")), "decided");
+	assert_true(cJSON_IsNull(cJSON_GetObjectItem(first, "endpoint")));
+	assert_true(cJSON_IsNull(cJSON_GetObjectItem(first, "bytes_received")));
+}
+
+static void test_events_one_at_a_time(void **state)
+{
+	struct running r = cli_start(&(struct as){0}, WORDS("events"));
+
+	wait_for_lease(*state, true);
+	expect(1, "", "another `pintle events` follows already", "events");
+	/* a follower that dies does not keep the next one out */
+	kill(r.pid, SIGKILL);
+	{
+		_cleanup_said_ struct said s = cli_wait(&r);
+
+		assert_int_equal(s.status, 128 + SIGKILL);
+	}
+	expect(1, "", "no pool 'xyzzy'", "events", "--pool", "xyzzy");
+	assert_int_equal(override_at(*state, PINTLE_OVERRIDE_NODE).tap_until_ns, 0);
+}
+
+/* Whoever reads goes away: it ends, with nothing to complain about, even if nothing happens. */
+static void test_events_reader_gone(void **state)
+{
+	struct running r;
+	int pipe_fds[2];
+
+	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	r = cli_start(&(struct as){.stdout_fd = pipe_fds[1]}, WORDS("events"));
+	close(pipe_fds[1]);
+	wait_for_lease(*state, true);
+	close(pipe_fds[0]);
+	{
+		_cleanup_said_ struct said s = cli_wait(&r);
+
+		assert_int_equal(s.status, 0);
+		assert_string_equal(s.err, "");
+	}
+	wait_for_lease(*state, false);
+}
+
+/* ---- doctor ---------------------------------------------------------------------- */
+
+static int refill_for_doctor(void **state)
+{
+	const struct pins *p = *state;
+	char cgroup[PINTLE_TEXT_SIZE];
+
+	pins_fill(p);
+	assert_int_equal(cgroup2_root(cgroup, sizeof(cgroup)), 0);
+	strcpy(p->m->node->cgroup, cgroup);
+	return 0;
+}
+
+#define doctor_test(f) cmocka_unit_test_setup(f, refill_for_doctor)
+
+static void test_doctor(void **state)
+{
+	_cleanup_said_ struct said s = pintle("doctor");
+	_cleanup_json_ cJSON *rows = cli_json(WORDS("doctor", "-o", "json"));
+	const cJSON *row;
+	bool fails = false;
+
+	(void)state;
+	cJSON_ArrayForEach (row, rows) {
+		const char *result = cJSON_GetStringValue(cJSON_GetObjectItem(row, "result"));
+		bool ok = !strcmp(result, "ok");
+
+		fails = fails || !strcmp(result, "fail");
+		assert_true(cJSON_IsNull(cJSON_GetObjectItem(row, "cure")) == ok);
+	}
+	assert_int_equal(s.status, fails ? 1 : 0);
+	assert_string_equal(s.err, "");
+	assert_true(cJSON_GetArraySize(rows) >= 12);
+	/* This kernel has run the programs above. */
+	assert_non_null(strstr(s.out, "ok    programs"));
+	assert_non_null(strstr(s.out, "ok    maps"));
+	assert_non_null(strstr(s.out, "ok    helpers"));
+	assert_non_null(strstr(s.out, "ok    link"));
+	assert_non_null(strstr(s.out, "ok    bpffs         " PINS_BPFFS));
+}
+
+static void test_doctor_other_cgroup(void **state)
+{
+	const struct pins *p = *state;
+
+	strcpy(p->m->node->cgroup, "/tmp");
+	expect(1, "FAIL  cgroup2       /tmp is not in a cgroup2 file system", "", "doctor");
+	strcpy(p->m->node->cgroup, "/nowhere");
+	expect(1, "FAIL  cgroup2       /nowhere: No such file", "", "doctor");
+}
+
+static void test_doctor_fails(void **state)
+{
+	_cleanup_said_ struct said s = pintle("doctor", "--bpffs", "/tmp/pintle-nowhere");
+
+	(void)state;
+	assert_int_equal(s.status, 1);
+	assert_non_null(strstr(s.out,
+			       "FAIL  bpffs         /tmp/pintle-nowhere does not lie on a bpffs; "
+			       "mount -t bpf"));
+}
+
+static void test_doctor_unprivileged(void **state)
+{
+	const struct as nobody = {.uid = NOBODY, .gid = NOBODY};
+	_cleanup_said_ struct said s = cli_as(&nobody, WORDS("doctor"));
+
+	(void)state;
+	assert_int_equal(s.status, 1);
+	assert_non_null(strstr(s.out, "FAIL  capabilities  CAP_BPF is missing"));
+}
+
+/* Another program on the hook is named, in the order in which they run. */
+static void test_doctor_names_others(void **state)
+{
+	const struct pins *p = *state;
+	int netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	int link = bpf_link_create(bpf_program__fd(p->skel->progs.pintle_lookup), netns,
+				   BPF_SK_LOOKUP, NULL);
+
+	assert_true(link >= 0);
+	expect(0, "warn  sk_lookup     1 program on the steered namespace: pintle_lookup (id", "",
+	       "doctor");
+	assert_int_equal(bpf_obj_pin(link, PINS_DIR "/" PIN_LINK_LOOKUP), 0);
+	expect(0, ", ours)", "", "doctor");
+	unlink(PINS_DIR "/" PIN_LINK_LOOKUP);
+	close(link);
+	close(netns);
+}
+
+static void test_doctor_mptcp(void **state)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(8003)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 262);
+
+	(void)state;
+	if (fd < 0)
+		skip(); /* a kernel without MPTCP */
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	expect(0, "warn  mptcp         llama-8b/gpu2: the listener on 127.0.0.1:8003", "",
+	       "doctor");
+	expect(0, "GODEBUG=multipathtcp=0", "", "doctor");
+	close(fd);
+}
+
+/* ---- terminals ------------------------------------------------------------------- */
+
+/* What it says on a terminal of that width. */
+static char *on_terminal(unsigned short columns, const char *no_color, const char *noun)
+{
+	struct winsize size = {.ws_row = 50, .ws_col = columns};
+	int binary = cli_binary(), master, status;
+	char *text = calloc(1, 65536);
+	size_t n = 0;
+	ssize_t got;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = forkpty(&master, NULL, NULL, &size);
+	assert_true(pid >= 0);
+	if (!pid) {
+		char *argv[] = {(char *)"pintle", (char *)noun, NULL};
+		char *environment[] = {(char *)"PINTLE_BPFFS=" PINS_BPFFS, (char *)"TERM=xterm",
+				       (char *)no_color, NULL};
+
+		fexecve(binary, argv, environment);
+		_exit(97);
+	}
+	close(binary);
+	/* EIO is how the end reads. */
+	while (n < 65535 && (got = read(master, text + n, 65535 - n)) > 0)
+		n += (size_t)got;
+	close(master);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	return text;
+}
+
+static void test_colors(void **state)
+{
+	_cleanup_free_ char *colored = on_terminal(200, NULL, "endpoints");
+	_cleanup_free_ char *empty = on_terminal(200, "NO_COLOR=", "endpoints");
+	_cleanup_free_ char *plain = on_terminal(200, "NO_COLOR=1", "endpoints");
+
+	(void)state;
+	assert_non_null(strstr(colored, "\033[32mready\033[0m"));
+	assert_non_null(strstr(empty, "\033[32mready\033[0m"));
+	assert_null(strchr(plain, '\033'));
+	assert_non_null(strstr(plain, "ready"));
+}
+
+static size_t widest_line(const char *text)
+{
+	size_t widest = 0, n = 0;
+
+	for (; *text; text++) {
+		n = *text == '\n' || *text == '\r' ? 0 : n + 1;
+		widest = MAX(widest, n);
+	}
+	return widest;
+}
+
+/* The table; the sentences below it wrap as they will. */
+static void test_narrow_terminal(void **state)
+{
+	static const char *const tables[] = {"endpoints", "pools", "sessions", "stats"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+		_cleanup_free_ char *text = on_terminal(80, "NO_COLOR=1", tables[i]);
+		char *rest = strstr(text, "\r\n\r\n");
+
+		if (rest)
+			*rest = '\0';
+		assert_true(widest_line(text) <= 80);
+		assert_non_null(strchr(text, '\n'));
+	}
+}
+
+/* ---- completion ------------------------------------------------------------------ */
+
+static void complete(const char *words, int at, const char *want)
+{
+	_cleanup_said_ struct said script = pintle("completion", "bash");
+	char command[16384], line[1024] = "";
+	char program[64];
+	int binary = cli_binary();
+	FILE *f;
+
+	fcntl(binary, F_SETFD, 0);
+	snprintf(program, sizeof(program), "/proc/self/fd/%d", binary);
+	snprintf(command, sizeof(command),
+		 "bash -c '%s\npintle() { PINTLE_BPFFS=" PINS_BPFFS " %s \"$@\"; }\n"
+		 "COMP_WORDS=(%s); COMP_CWORD=%d; _pintle; echo \"${COMPREPLY[@]}\"'",
+		 "eval \"$SCRIPT\"", program, words, at);
+	setenv("SCRIPT", script.out, 1);
+	f = popen(command, "re");
+	assert_non_null(f);
+	if (!fgets(line, sizeof(line), f))
+		line[0] = '\0';
+	assert_int_equal(pclose(f), 0);
+	close(binary);
+	line[strcspn(line, "\n")] = '\0';
+	assert_string_equal(line, want);
+}
+
+static void test_completion(void **state)
+{
+	(void)state;
+	if (system("bash -c true"))
+		skip();
+	complete("pintle en", 1, "endpoints enable");
+	complete("pintle -o json se", 3, "sessions");
+	complete("pintle mode ll", 2, "llama-8b");
+	complete("pintle mode llama-8b b", 3, "baseline");
+	complete("pintle drain qw", 2, "qwen/gpu0");
+	complete("pintle -o j", 2, "json");
+	complete("pintle status --b", 2, "--bpffs");
+	complete("pintle --bpffs /mnt/nowhere mode ll", 4, "");
+	complete("pintle unbind 10.0.1", 2, "10.0.1.0/24");
+}
+
+static int setup(void **state)
+{
+	static struct pins p;
+
+	pins_mount();
+	pins_load(&p, true);
+	*state = &p;
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		pins_test(test_snapshots),
+		pins_test(test_snapshots_toggled),
+		pins_test(test_snapshots_without_daemon),
+		pins_test(test_empty),
+		pins_test(test_keys_are_documented),
+		pins_test(test_commands_are_documented),
+		pins_test(test_numbers),
+		pins_test(test_nothing_pinned),
+		pins_test(test_options_anywhere),
+		pins_test(test_usage_errors),
+		pins_test(test_help),
+		pins_test(test_stdout_full),
+		pins_test(test_mode),
+		pins_test(test_mode_off_warns),
+		pins_test(test_drain),
+		pins_test(test_unbind),
+		pins_test(test_reset),
+		pins_test(test_check),
+		pins_test(test_group_reads),
+		pins_test(test_group_does_not_write),
+		pins_test(test_hostile),
+		pins_test(test_events),
+		pins_test(test_events_json),
+		pins_test(test_events_one_at_a_time),
+		pins_test(test_events_reader_gone),
+		doctor_test(test_doctor),
+		doctor_test(test_doctor_other_cgroup),
+		doctor_test(test_doctor_fails),
+		doctor_test(test_doctor_unprivileged),
+		doctor_test(test_doctor_names_others),
+		doctor_test(test_doctor_mptcp),
+		pins_test(test_colors),
+		pins_test(test_narrow_terminal),
+		pins_test(test_completion),
+	};
+
+	log_libbpf();
+	return cmocka_run_group_tests(tests, setup, pins_teardown);
+}
