@@ -33,6 +33,7 @@ struct curl_loop {
 	bool in_curl;    /* libcurl is on the stack and must not be entered again */
 	bool collecting; /* `done` is on the stack: collect()'s loop there goes on afterwards */
 	uint64_t connects;
+	int socket_error; /* of the newest socket, -errno */
 	curl_loop_done done;
 	void *arg;
 };
@@ -101,10 +102,9 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 	(void)purpose;
 	fd = netns_socket_quiet(l->netns_fd, a->family, a->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
 				a->protocol);
-	if (fd < 0) {
-		log_debug("no socket for a request: %s", strerror(-fd));
+	l->socket_error = MIN(fd, 0);
+	if (fd < 0)
 		return CURL_SOCKET_BAD;
-	}
 	/* libcurl has closed a socket of that number without a word. Should it want the same of
 	 * this one, it will not say so again. */
 	w = find_watch(l, fd);
@@ -312,6 +312,11 @@ bool curl_loop_stop(struct curl_loop *l, CURL *easy)
 void curl_loop_keep(struct curl_loop *l, unsigned int connections)
 {
 	curl_multi_setopt(l->multi, CURLMOPT_MAXCONNECTS, (long)connections);
+}
+
+int curl_loop_socket_error(const struct curl_loop *l)
+{
+	return l->socket_error;
 }
 
 uint64_t curl_loop_connects(const struct curl_loop *l)

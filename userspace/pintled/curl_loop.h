@@ -39,6 +39,9 @@ bool curl_loop_stop(struct curl_loop *l, CURL *easy);
 /** How many idle connections may be kept. */
 void curl_loop_keep(struct curl_loop *l, unsigned int connections);
 
+/** Why the newest socket could not be made, -errno, or 0: libcurl itself does not tell. */
+int curl_loop_socket_error(const struct curl_loop *l);
+
 /** Sockets made so far. */
 uint64_t curl_loop_connects(const struct curl_loop *l);
 

@@ -208,6 +208,8 @@ static void explain_code(struct fetch *x, CURLcode code, struct fetch_result *r)
 		r->error = -results[i].error;
 		r->reason = results[i].reason;
 		curl_easy_getinfo(x->easy, CURLINFO_OS_ERRNO, &os_error);
+		if (!os_error && code == CURLE_COULDNT_CONNECT)
+			os_error = -curl_loop_socket_error(x->owner->http);
 		if (!r->reason && os_error > 0) {
 			r->error = -(int)os_error;
 			r->reason = strerror((int)os_error);
