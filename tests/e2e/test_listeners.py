@@ -94,6 +94,15 @@ def test_listening_is_not_ready(node, how):
     assert node.spread(FRONTEND["v4"], 20, first=100) == {"s0": 20}
 
 
+def test_dead_server_is_shown_down(node):
+    """A server that the daemon found, and that is killed, is shown `down` without a connection."""
+    servers = node.servers(2)
+    node.steer(servers)
+    servers[0].kill()
+    wait_for(lambda: node.endpoint("s0")["state"] == "down")
+    assert node.endpoint("s1")["state"] == "ready"
+
+
 def test_empty_page_is_no_load(node):
     """TGI's page is empty until its first request: that is zero, and ready."""
     server = node.server("s0", 8001, be={"page": ""})

@@ -379,8 +379,10 @@ bool poller_suspects_listener(const struct poller *p)
 	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
 		const struct watch *w = p->watches[i];
 
-		if (w && w->counters.known && !scraper_failures(w->target) &&
-		    !__atomic_load_n(&p->m->health[i].listening_since_ns, __ATOMIC_RELAXED))
+		if (w && w->counters.known &&
+		    !scraper_failures(w->target) !=
+			    !!__atomic_load_n(&p->m->health[i].listening_since_ns,
+					      __ATOMIC_RELAXED))
 			return true;
 	}
 	return false;

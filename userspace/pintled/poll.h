@@ -33,7 +33,9 @@ int poller_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct polle
 int poller_configure(struct poller *p, const struct config *c, const struct publication *pub);
 /** Whether every endpoint has been asked once, with whatever result. */
 bool poller_first_round_over(const struct poller *p);
-/** Whether a page of an endpoint came that nobody is known to listen for: time to look. */
+/** Whether a page of an endpoint came that nobody is known to listen for, or none comes any more
+ * although somebody is (the kernel does not see the end of a listener that the daemon found, until
+ * a decision runs into it): time to look. */
 bool poller_suspects_listener(const struct poller *p);
 /** By endpoint id; NULL for an id that is not polled. */
 const struct poll_counters *poller_counters(const struct poller *p, uint32_t endpoint);
