@@ -519,7 +519,8 @@ static __always_inline bool decided_before(struct bpf_sk_lookup *ctx,
 	struct pintle_decision *d = bpf_map_lookup_elem(&pending, tuple);
 	int err;
 
-	if (!d || now - d->decided_ns > PINTLE_PENDING_NS)
+	/* Another CPU may have decided a moment after this one read the clock. */
+	if (!d || (__s64)(now - d->decided_ns) > (__s64)PINTLE_PENDING_NS)
 		return false;
 	if (d->outcome == PINTLE_OUTCOME_PASSED)
 		return mode == PINTLE_MODE_OFF;

@@ -17,13 +17,13 @@
 /* An endpoint by what was scraped and, behind it, what it counted then and counts now. */
 #define FRESH(requests, ...)                                                                       \
 	{                                                                                          \
-		.published = (uint32_t)((requests)*1000 + 0.5), .running = WEIGHT, .fresh = 1,           \
+		.published = (uint32_t)((requests)*1000 + 0.5), .running = WEIGHT, .fresh = 1,     \
 		__VA_ARGS__                                                                        \
 	}
 /* The same with a score that is too old to be believed. */
 #define OLD(requests, ...)                                                                         \
 	{                                                                                          \
-		.published = (uint32_t)((requests)*1000 + 0.5), .running = WEIGHT, __VA_ARGS__           \
+		.published = (uint32_t)((requests)*1000 + 0.5), .running = WEIGHT, __VA_ARGS__     \
 	}
 #define IN_FLIGHT(now, then) .inflight = (now), .inflight_at_scrape = (then)
 #define PENDING(now, then)   .pending = (now), .pending_at_scrape = (then)
@@ -200,9 +200,9 @@ static const struct row rows[] = {
 		   FRESH(1000000)),
 	 GOES(TO(1), LEAST_LOADED)},
 	{"counts far apart: their difference wraps, as counters do", NOBODY,
-	ENDPOINTS(FRESH(1, IN_FLIGHT(INT64_MIN, INT64_MAX)), FRESH(3), FRESH(1.5)),
-	GOES(TO(2), LEAST_LOADED)},
-{"the most negative of everything is nothing", NOBODY,
+	 ENDPOINTS(FRESH(1, IN_FLIGHT(INT64_MIN, INT64_MAX)), FRESH(3), FRESH(1.5)),
+	 GOES(TO(2), LEAST_LOADED)},
+	{"the most negative of everything is nothing", NOBODY,
 	 ENDPOINTS(FRESH(1, IN_FLIGHT(INT64_MIN, 0), PENDING(INT64_MIN, 0)), FRESH(1)),
 	 GOES(TO(0, 1), LEAST_LOADED)},
 	{"nobody fresh, with the most in flight everywhere but one", NOBODY,

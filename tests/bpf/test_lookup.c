@@ -1,0 +1,662 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The lookup hook: whose segments it takes, in which mode, and to which socket; what it
+ * remembers and counts. What the rule makes of loads is test_choice.c's. */
+#include "support_world.h"
+
+/* ---- whose segments ------------------------------------------------------------------ */
+
+#define OTHER_POOL 9
+
+/* The frontends of the table below, beside 10.77.0.1:8000 and [fd77::1]:8000 of POOL. */
+static void put_more_frontends(void)
+{
+	const struct pintle_frontend ours = {POOL, POOL_GEN, PINTLE_HOOK_LOOKUP, 0};
+	const struct pintle_frontend other = {OTHER_POOL, 1, PINTLE_HOOK_LOOKUP, 0};
+	struct pintle_pool other_pool = {.generation = 1, .mode = PINTLE_MODE_OFF};
+	struct pintle_frontend old = ours, connect = ours, beyond = ours, never = ours;
+	struct pintle_frontend_key scoped = {
+		.prefixlen = PINTLE_FRONTEND_FIXED_BITS + 128,
+		.scope = 1,
+		.port = 8000,
+		.protocol = IPPROTO_TCP,
+	};
+
+	put(pools, (uint32_t)OTHER_POOL, &other_pool);
+	put_frontend("10.77.1.0", 24, 8000, ours);
+	put_frontend("10.77.1.7", 32, 8000, other);
+	put_frontend("fd77:1::", 64, 8000, ours);
+	put_frontend("10.77.2.1", 32, 80, ours);
+	old.generation--;
+	put_frontend("10.77.3.1", 32, 8000, old);
+	connect.hook = PINTLE_HOOK_LOOKUP + 1;
+	put_frontend("10.77.3.2", 32, 8000, connect);
+	beyond.pool = PINTLE_MAX_POOLS;
+	put_frontend("10.77.3.3", 32, 8000, beyond);
+	never.pool = OTHER_POOL + 1;
+	never.generation = 0;
+	put_frontend("10.77.3.4", 32, 8000, never);
+	address_of("10.77.4.1", scoped.address);
+	put(frontends, scoped, &ours);
+}
+
+/* clang-format off */
+static const struct {
+	const char *says;
+	struct segment segment;
+	int pool; /* -1: nobody's */
+} segments[] = {
+	{"IPv4", {.from = "192.0.2.1", .to = "10.77.0.1"}, POOL},
+	{"IPv6", {.from = "2001:db8::1", .to = "fd77::1"}, POOL},
+	{"another address", {.from = "192.0.2.1", .to = "10.77.0.2"}, -1},
+	{"another IPv6 address", {.from = "2001:db8::1", .to = "fd77::2"}, -1},
+	{"another port", {.from = "192.0.2.1", .to = "10.77.0.1", .to_port = 8001}, -1},
+	{"the same port as bytes the other way round",
+		{.from = "192.0.2.1", .to = "10.77.0.1", .to_port = 0x401f}, -1},
+	{"UDP", {.from = "192.0.2.1", .to = "10.77.0.1", .protocol = IPPROTO_UDP}, -1},
+	{"UDP over IPv6", {.from = "2001:db8::1", .to = "fd77::1", .protocol = IPPROTO_UDP}, -1},
+	{"first of a prefix", {.from = "192.0.2.1", .to = "10.77.1.0"}, POOL},
+	{"last of a prefix", {.from = "192.0.2.1", .to = "10.77.1.255"}, POOL},
+	{"beside a prefix", {.from = "192.0.2.1", .to = "10.77.2.0"}, -1},
+	{"a longer prefix of another pool inside", {.from = "192.0.2.1", .to = "10.77.1.7"},
+		OTHER_POOL},
+	{"an IPv6 prefix", {.from = "2001:db8::1", .to = "fd77:1::ffff:1:2"}, POOL},
+	{"beside an IPv6 prefix", {.from = "2001:db8::1", .to = "fd77:1:0:1::"}, -1},
+	{"v4-mapped addresses in an IPv6 segment",
+		{.from = "::ffff:192.0.2.1", .to = "::ffff:10.77.0.1"}, POOL},
+	{"a frontend at another port", {.from = "192.0.2.1", .to = "10.77.2.1", .to_port = 80}, POOL},
+	{"and not at the usual one", {.from = "192.0.2.1", .to = "10.77.2.1"}, -1},
+	{"a frontend of a pool that is gone", {.from = "192.0.2.1", .to = "10.77.3.1"}, -1},
+	{"a frontend of another hook", {.from = "192.0.2.1", .to = "10.77.3.2"}, -1},
+	{"a pool beyond the last", {.from = "192.0.2.1", .to = "10.77.3.3"}, -1},
+	{"a pool never made", {.from = "192.0.2.1", .to = "10.77.3.4"}, -1},
+	{"a frontend of another scope", {.from = "192.0.2.1", .to = "10.77.4.1"}, -1},
+};
+/* clang-format on */
+
+static void test_whose_segments(void **state)
+{
+	(void)state;
+	make_endpoints(1);
+	put_more_frontends();
+	for (size_t i = 0; i < ARRAY_SIZE(segments); i++) {
+		struct segment s = segments[i].segment;
+		int pool = segments[i].pool;
+		struct seen seen;
+
+		s.port = (uint16_t)(5000 + i);
+		seen = look_up(s);
+		if (seen.verdict != SK_PASS || seen.cookie != (pool == POOL ? w.cookie[0] : 0) ||
+		    seen.remembered != (pool >= 0) ||
+		    (seen.remembered && seen.decision.pool != (uint32_t)pool))
+			fail_msg("not so: %s", segments[i].says);
+	}
+}
+
+/* ---- modes ----------------------------------------------------------------------------- */
+
+static void set_mode(enum pintle_mode mode)
+{
+	w.pool.mode = mode;
+	put_pool();
+}
+
+static void test_off_passes_and_counts_once(void **state)
+{
+	const struct segment s = {.from = "192.0.2.1", .port = 5000};
+	struct seen seen;
+
+	(void)state;
+	make_endpoints(2);
+	set_mode(PINTLE_MODE_OFF);
+	for (int i = 0; i < 3; i++) {
+		seen = look_up(s);
+		assert_int_equal(seen.verdict, SK_PASS);
+		assert_int_equal(seen.cookie, 0);
+		assert_int_equal(seen.endpoint, NOBODY);
+		assert_int_equal(seen.decision.outcome, PINTLE_OUTCOME_PASSED);
+	}
+	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_PASSED), 1);
+	assert_int_equal(decisions(), 1);
+	assert_int_equal(counters_of(0).placed + counters_of(1).placed, 0);
+}
+
+static void test_mode_changes_under_a_client(void **state)
+{
+	const struct segment s = {.from = "192.0.2.1", .port = 5000};
+
+	(void)state;
+	make_endpoints(1);
+	set_mode(PINTLE_MODE_OFF);
+	assert_int_equal(look_up(s).cookie, 0);
+	set_mode(PINTLE_MODE_ENFORCE);
+	assert_went(look_up(s), 0, LEAST_LOADED);
+	set_mode(PINTLE_MODE_OFF);
+	assert_int_equal(look_up(s).cookie, 0);
+	assert_int_equal(decisions(), 3);
+}
+
+static void test_baseline_is_even_and_binds_to_nothing(void **state)
+{
+	struct pintle_affinity a = {.endpoint = 2, .generation = GEN(2), .used_ns = w.now};
+	struct pintle_affinity_key key = {.pool = POOL,
+					  .pool_generation = POOL_GEN,
+					  .session = {PINTLE_KEY_SOURCE, 128, {0}}};
+	uint32_t counts[4] = {0};
+
+	(void)state;
+	make_endpoints(4);
+	put_load(1, 500);
+	set_mode(PINTLE_MODE_BASELINE);
+	address_of("192.0.2.1", key.session.id);
+	put(affinity, key, &a);
+	for (int i = 0; i < 4000; i++) {
+		struct seen seen = visit("192.0.2.1");
+
+		assert_in_range(seen.endpoint, 0, 3);
+		assert_went(seen, seen.endpoint, RANDOM);
+		counts[seen.endpoint]++;
+	}
+	assert_even(counts, 4, 4000);
+	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_RANDOM), 4000);
+}
+
+static void test_what_the_operator_set_goes_before_the_file(void **state)
+{
+	(void)state;
+	make_endpoints(1);
+	put_override(POOL, POOL_GEN, PINTLE_OVERRIDE_MODE, PINTLE_MODE_OFF);
+	assert_int_equal(visit("192.0.2.1").decision.outcome, PINTLE_OUTCOME_PASSED);
+	put_override(POOL, POOL_GEN, PINTLE_OVERRIDE_MODE, PINTLE_MODE_BASELINE);
+	assert_went(visit("192.0.2.1"), 0, RANDOM);
+	set_mode(PINTLE_MODE_OFF);
+	put_override(POOL, POOL_GEN, PINTLE_OVERRIDE_MODE, PINTLE_MODE_ENFORCE);
+	assert_went(visit("192.0.2.1"), 0, LEAST_LOADED);
+}
+
+static void test_what_was_set_for_another_is_ignored(void **state)
+{
+	(void)state;
+	make_endpoints(1);
+	put_override(POOL, POOL_GEN - 1, PINTLE_OVERRIDE_MODE, PINTLE_MODE_OFF);
+	put_override(PINTLE_ENDPOINT_SLOT(0), GEN(0) - 1, PINTLE_OVERRIDE_DRAIN, 0);
+	assert_went(visit("192.0.2.1"), 0, LEAST_LOADED);
+	put_override(POOL, POOL_GEN, PINTLE_OVERRIDE_DRAIN, PINTLE_MODE_OFF);
+	put_override(PINTLE_ENDPOINT_SLOT(0), GEN(0), PINTLE_OVERRIDE_MODE, 0);
+	assert_went(visit("192.0.2.1"), 0, LEAST_LOADED);
+}
+
+/* ---- who is eligible ----------------------------------------------------------------------- */
+
+static void test_drained_gets_no_more(void **state)
+{
+	const struct segment s = {.from = "192.0.2.1", .port = 5000};
+
+	(void)state;
+	make_endpoints(2);
+	put_load(1, 50);
+	assert_went(look_up(s), 0, LEAST_LOADED);
+	put_override(PINTLE_ENDPOINT_SLOT(0), GEN(0), PINTLE_OVERRIDE_DRAIN, 0);
+	assert_went(visit("192.0.2.1"), 1, LEAST_LOADED);
+	/* One that is on its way goes on. */
+	assert_went(look_up(s), 0, LEAST_LOADED);
+	/* Nor does failing open wake it up. */
+	put_override(PINTLE_ENDPOINT_SLOT(1), GEN(1), PINTLE_OVERRIDE_DRAIN, 0);
+	assert_nobody(visit("192.0.2.1"), SK_PASS);
+}
+
+static void test_listening_is_not_ready(void **state)
+{
+	(void)state;
+	make_endpoints(2);
+	put_load(1, 50);
+	make_unready(0);
+	assert_went(visit("192.0.2.1"), 1, LEAST_LOADED);
+	/* A scrape that began after it listened. */
+	struct pintle_score s = score_of(0);
+	s.scraped_ns = health_of(0).listening_since_ns;
+	put(scores, 0U, &s);
+	assert_went(visit("192.0.2.1"), 0, LEAST_LOADED);
+}
+
+static void test_with_the_daemon_gone_listening_is_ready(void **state)
+{
+	(void)state;
+	make_endpoints(2);
+	put_load(1, 50);
+	make_unready(0);
+	w.pool.staleness_ns = 5 * SECOND;
+	put_pool();
+	put_heartbeat(w.now - 6 * SECOND);
+	assert_int_equal(visit("192.0.2.1").endpoint, 0);
+}
+
+static void test_who_does_not_listen_is_not_eligible(void **state)
+{
+	struct pintle_health h;
+
+	(void)state;
+	make_endpoints(2);
+	put_load(1, 50);
+	h = health_of(0);
+	h.listening_since_ns = 0;
+	put(health, 0U, &h);
+	put_heartbeat(0);
+	assert_went_to(visit("192.0.2.1"), 1);
+}
+
+static void test_of_another_pool_is_not_eligible(void **state)
+{
+	struct pintle_endpoint e = {
+		.generation = GEN(0), .pool = POOL + 1, .pool_generation = POOL_GEN};
+
+	(void)state;
+	make_endpoints(2);
+	put_load(1, 50);
+	put(endpoints, 0U, &e);
+	assert_went(visit("192.0.2.1"), 1, LEAST_LOADED);
+	e.pool = POOL;
+	e.pool_generation--;
+	put(endpoints, 0U, &e);
+	assert_went(visit("192.0.2.1"), 1, LEAST_LOADED);
+	e.pool_generation = 0; /* the slot is empty */
+	put(endpoints, 0U, &e);
+	assert_went(visit("192.0.2.1"), 1, LEAST_LOADED);
+}
+
+static void test_an_id_used_again_is_somebody_else(void **state)
+{
+	struct pintle_endpoint e = {
+		.generation = GEN(0) + 1, .pool = POOL, .pool_generation = POOL_GEN};
+	const struct segment s = {.from = "192.0.2.1", .port = 5000};
+
+	(void)state;
+	make_endpoints(2);
+	put_load(1, 50);
+	assert_went(look_up(s), 0, LEAST_LOADED);
+	put(endpoints, 0U, &e);
+	assert_went(look_up(s), 1, LEAST_LOADED);
+	assert_went(visit("192.0.2.1"), 1, LEAST_LOADED);
+}
+
+/* ---- families ----------------------------------------------------------------------------------
+ */
+
+static void replace_listener(uint32_t e, int kind)
+{
+	close_listener(e);
+	w.listener[e] = make_listener(kind);
+	w.cookie[e] = cookie_of(w.listener[e]);
+	put_socket(e, 0, w.listener[e]);
+}
+
+/* `health` says both families; only trying shows that it is not so. */
+static void refuses_family(int kind, const char *client, uint32_t left)
+{
+	make_endpoints(2);
+	put_load(1, 50);
+	replace_listener(0, kind);
+	assert_went(visit(client), 1, LEAST_LOADED);
+	assert_int_equal(health_of(0).families, left);
+	assert_int_equal(counters_of(0).placed, 1);
+	assert_int_equal(counters_of(0).failed, 1);
+	assert_int_equal(counters_of(1).placed, 1);
+	assert_int_equal(counters_of(1).failed, 0);
+	assert_int_equal(decisions(), 1);
+	/* From now on it is known. */
+	assert_went(visit(client), 1, LEAST_LOADED);
+	assert_int_equal(counters_of(0).placed, 1);
+	assert_went(visit(strchr(client, ':') ? "192.0.2.1" : "2001:db8::1"), 0, LEAST_LOADED);
+	assert_true(health_of(0).listening_since_ns);
+}
+
+static void test_v6only_takes_no_v4(void **state)
+{
+	(void)state;
+	refuses_family(V6ONLY, "192.0.2.1", PINTLE_FAMILY_V6);
+}
+
+static void test_v4_takes_no_v6(void **state)
+{
+	(void)state;
+	refuses_family(V4, "2001:db8::1", PINTLE_FAMILY_V4);
+}
+
+static void test_a_dual_stack_listener_takes_both(void **state)
+{
+	(void)state;
+	make_endpoints(1);
+	assert_went(visit("192.0.2.1"), 0, LEAST_LOADED);
+	assert_went(visit("2001:db8::1"), 0, LEAST_LOADED);
+	assert_int_equal(counters_of(0).failed, 0);
+}
+
+static void test_nobody_for_that_family(void **state)
+{
+	(void)state;
+	make_endpoints(1);
+	replace_listener(0, V4);
+	assert_nobody(visit("2001:db8::1"), SK_PASS);
+	w.pool.failure_mode = PINTLE_FAIL_CLOSE;
+	put_pool();
+	assert_nobody(visit("2001:db8::1"), SK_DROP);
+	assert_went(visit("192.0.2.1"), 0, LEAST_LOADED);
+}
+
+/* ---- listeners that go away, and several of them
+ * -------------------------------------------------- */
+
+static void test_a_closed_listener_is_left(void **state)
+{
+	struct pintle_health h;
+
+	(void)state;
+	make_endpoints(2);
+	put_load(1, 50);
+	close_listener(0);
+	assert_went(visit("192.0.2.1"), 1, LEAST_LOADED);
+	h = health_of(0);
+	assert_int_equal(h.listening_since_ns, 0);
+	assert_int_equal(h.listeners, 0);
+	assert_int_equal(counters_of(0).placed, 1);
+	assert_int_equal(counters_of(0).failed, 1);
+	assert_int_equal(decisions(), 1);
+}
+
+static void test_all_listeners_closed(void **state)
+{
+	(void)state;
+	make_endpoints(3);
+	for (uint32_t e = 0; e < 3; e++)
+		close_listener(e);
+	assert_nobody(visit("192.0.2.1"), SK_PASS);
+	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_NO_ENDPOINT), 1);
+	assert_int_equal(decisions(), 1);
+	for (uint32_t e = 0; e < 3; e++) {
+		assert_int_equal(counters_of(e).placed, 1);
+		assert_int_equal(counters_of(e).failed, 1);
+	}
+}
+
+static void test_any_slot_will_do(void **state)
+{
+	(void)state;
+	make_endpoints(1);
+	close_listener(0);
+	w.listener[0] = make_listener(V6);
+	w.cookie[0] = cookie_of(w.listener[0]);
+	put_socket(0, PINTLE_SOCKETS_PER_ENDPOINT - 1, w.listener[0]);
+	assert_went(visit("192.0.2.1"), 0, LEAST_LOADED);
+	assert_int_equal(counters_of(0).failed, 0);
+}
+
+static void test_several_listeners_close_in_either_order(void **state)
+{
+	int second = make_listener(V6), third = make_listener(V6);
+	struct segment s = {.from = "192.0.2.1", .port = 5000};
+
+	(void)state;
+	make_endpoints(1);
+	put_socket(0, 4, second);
+	put_socket(0, 9, third);
+	assert_int_equal(look_up(s).cookie, w.cookie[0]);
+	close_listener(0);
+	assert_int_equal(look_up(s).cookie, cookie_of(second));
+	close(third);
+	assert_int_equal(look_up(s).cookie, cookie_of(second));
+	close(second);
+	assert_nobody(look_up(s), SK_PASS);
+}
+
+static void test_one_listener_for_each_family(void **state)
+{
+	int v6 = make_listener(V6ONLY);
+
+	(void)state;
+	make_endpoints(1);
+	replace_listener(0, V4);
+	put_socket(0, 1, v6);
+	assert_int_equal(visit("192.0.2.1").cookie, w.cookie[0]);
+	assert_int_equal(visit("2001:db8::1").cookie, cookie_of(v6));
+	assert_int_equal(health_of(0).families, PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6);
+	assert_int_equal(counters_of(0).failed, 0);
+	close(v6);
+}
+
+static void test_the_next_endpoint_has_its_own_slots(void **state)
+{
+	(void)state;
+	make_endpoints(3);
+	close_listener(1);
+	for (int i = 0; i < 32; i++)
+		assert_int_not_equal(visit("192.0.2.1").endpoint, 1);
+}
+
+/* ---- decisions are remembered
+ * ------------------------------------------------------------------------ */
+
+static void test_a_second_segment_counts_nothing(void **state)
+{
+	const struct segment s = {.from = "192.0.2.1", .port = 5000};
+	struct seen first, again;
+
+	(void)state;
+	make_endpoints(4);
+	first = look_up(s);
+	assert_in_range(first.endpoint, 0, 3);
+	for (uint32_t i = 0; i < 100; i++) {
+		put_load(first.endpoint, i);
+		again = look_up(s);
+		assert_int_equal(again.cookie, first.cookie);
+		assert_memory_equal(&again.decision, &first.decision, sizeof(first.decision));
+	}
+	assert_int_equal(counters_of(first.endpoint).placed, 1);
+	assert_int_equal(counters_of(first.endpoint).failed, 0);
+	assert_int_equal(decisions(), 1);
+}
+
+/* As if the decision had been taken so much earlier. */
+static void age_decision(const struct segment *s, uint64_t ns)
+{
+	struct pintle_tuple t = tuple_of(s);
+	struct pintle_decision d;
+
+	get(pending, t, &d);
+	d.decided_ns -= ns;
+	put(pending, t, &d);
+}
+
+static void test_for_ten_seconds(void **state)
+{
+	const struct segment s = {.from = "192.0.2.1", .port = 5000};
+
+	(void)state;
+	make_endpoints(2);
+	put_load(1, 50);
+	assert_went(look_up(s), 0, LEAST_LOADED);
+	put_load(0, 90);
+	age_decision(&s, PINTLE_PENDING_NS + 1);
+	assert_went(look_up(s), 1, LEAST_LOADED);
+	assert_int_equal(decisions(), 2);
+	/* A clock read on another processor a moment later. */
+	age_decision(&s, -(uint64_t)SECOND);
+	put_load(0, 0);
+	assert_went(look_up(s), 1, LEAST_LOADED);
+	assert_int_equal(decisions(), 2);
+}
+
+static void test_other_tuples_are_other_decisions(void **state)
+{
+	(void)state;
+	make_endpoints(1);
+	look_up((struct segment){.from = "192.0.2.1", .port = 5000});
+	look_up((struct segment){.from = "192.0.2.1", .port = 5001});
+	look_up((struct segment){.from = "192.0.2.2", .port = 5000});
+	look_up((struct segment){.from = "2001:db8::1", .port = 5000});
+	assert_int_equal(counters_of(0).placed, 4);
+	assert_int_equal(decisions(), 4);
+}
+
+static void test_a_remembered_listener_is_gone(void **state)
+{
+	const struct segment s = {.from = "192.0.2.1", .port = 5000};
+
+	(void)state;
+	make_endpoints(2);
+	put_load(1, 50);
+	assert_went(look_up(s), 0, LEAST_LOADED);
+	close_listener(0);
+	assert_went(look_up(s), 1, LEAST_LOADED);
+	assert_int_equal(counters_of(0).placed, 1);
+	assert_int_equal(counters_of(0).failed, 1);
+	assert_int_equal(counters_of(1).placed, 1);
+	assert_int_equal(health_of(0).listening_since_ns, 0);
+	assert_int_equal(decisions(), 2);
+	assert_went(look_up(s), 1, LEAST_LOADED);
+	assert_int_equal(counters_of(0).failed, 1);
+}
+
+/* ---- nobody is ready
+ * ------------------------------------------------------------------------------------- */
+
+static void test_fail_open_hashes_over_all(void **state)
+{
+	uint32_t counts[4] = {0};
+
+	(void)state;
+	make_endpoints(4);
+	for (uint32_t e = 0; e < 4; e++)
+		make_unready(e);
+	for (uint32_t i = 0; i < 4000; i++) {
+		struct seen seen = visit_nth(i);
+
+		assert_in_range(seen.endpoint, 0, 3);
+		assert_went(seen, seen.endpoint, NO_ENDPOINT);
+		counts[seen.endpoint]++;
+	}
+	assert_even(counts, 4, 4000);
+	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_NO_ENDPOINT), 4000);
+}
+
+static void test_fail_open_is_repeatable(void **state)
+{
+	const struct segment s = {.from = "192.0.2.1", .port = 5000};
+	struct pintle_tuple t = tuple_of(&s);
+	struct seen first, again;
+
+	(void)state;
+	make_endpoints(8);
+	for (uint32_t e = 0; e < 8; e++)
+		make_unready(e);
+	first = look_up(s);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(bpf_map_delete_elem(map_fd(pending), &t), 0);
+		again = look_up(s);
+		assert_int_equal(again.cookie, first.cookie);
+	}
+	/* And so is the way round one that is gone. */
+	close_listener(first.endpoint);
+	first = look_up(s);
+	assert_int_not_equal(first.cookie, again.cookie);
+	assert_true(first.cookie);
+}
+
+static void test_fail_close_refuses(void **state)
+{
+	(void)state;
+	make_endpoints(2);
+	make_unready(0);
+	make_unready(1);
+	w.pool.failure_mode = PINTLE_FAIL_CLOSE;
+	put_pool();
+	assert_nobody(visit("192.0.2.1"), SK_DROP);
+	assert_nobody(visit("2001:db8::1"), SK_DROP);
+	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_NO_ENDPOINT), 2);
+}
+
+static void test_an_empty_pool(void **state)
+{
+	(void)state;
+	assert_nobody(visit("192.0.2.1"), SK_PASS);
+	w.pool.failure_mode = PINTLE_FAIL_CLOSE;
+	put_pool();
+	assert_nobody(visit("192.0.2.1"), SK_DROP);
+}
+
+/* ---- counts
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void test_counted_before_the_next_decision(void **state)
+{
+	(void)state;
+	make_endpoints(4);
+	for (uint32_t i = 0; i < 40; i++)
+		visit_nth(i);
+	for (uint32_t e = 0; e < 4; e++)
+		assert_int_equal(counters_of(e).placed, 10);
+}
+
+static void test_outcomes_add_up(void **state)
+{
+	uint64_t placed = 0;
+
+	(void)state;
+	make_endpoints(4);
+	for (uint32_t i = 0; i < 1000; i++) {
+		uint32_t e = i % 4;
+
+		put_load(e, i % 30);
+		if (i == 500)
+			close_listener(2);
+		put_override(POOL, POOL_GEN, i % 5 ? 0 : PINTLE_OVERRIDE_MODE, (i / 5) % 3);
+		visit_nth(i);
+	}
+	for (uint32_t e = 0; e < 4; e++) {
+		struct pintle_counters n = counters_of(e);
+
+		placed += n.placed - n.failed;
+		assert_int_equal(n.opened + n.closed, 0);
+	}
+	assert_int_equal(decisions(), 1000);
+	assert_int_equal(placed + outcomes(POOL, PINTLE_OUTCOME_PASSED), 1000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		world_test(test_whose_segments),
+		world_test(test_off_passes_and_counts_once),
+		world_test(test_mode_changes_under_a_client),
+		world_test(test_baseline_is_even_and_binds_to_nothing),
+		world_test(test_what_the_operator_set_goes_before_the_file),
+		world_test(test_what_was_set_for_another_is_ignored),
+		world_test(test_drained_gets_no_more),
+		world_test(test_listening_is_not_ready),
+		world_test(test_with_the_daemon_gone_listening_is_ready),
+		world_test(test_who_does_not_listen_is_not_eligible),
+		world_test(test_of_another_pool_is_not_eligible),
+		world_test(test_an_id_used_again_is_somebody_else),
+		world_test(test_v6only_takes_no_v4),
+		world_test(test_v4_takes_no_v6),
+		world_test(test_a_dual_stack_listener_takes_both),
+		world_test(test_nobody_for_that_family),
+		world_test(test_a_closed_listener_is_left),
+		world_test(test_all_listeners_closed),
+		world_test(test_any_slot_will_do),
+		world_test(test_several_listeners_close_in_either_order),
+		world_test(test_one_listener_for_each_family),
+		world_test(test_the_next_endpoint_has_its_own_slots),
+		world_test(test_a_second_segment_counts_nothing),
+		world_test(test_for_ten_seconds),
+		world_test(test_other_tuples_are_other_decisions),
+		world_test(test_a_remembered_listener_is_gone),
+		world_test(test_fail_open_hashes_over_all),
+		world_test(test_fail_open_is_repeatable),
+		world_test(test_fail_close_refuses),
+		world_test(test_an_empty_pool),
+		world_test(test_counted_before_the_next_decision),
+		world_test(test_outcomes_add_up),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
