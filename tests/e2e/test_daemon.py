@@ -121,15 +121,16 @@ def test_announce(node):
 # -- under load -------------------------------------------------------------------------
 
 
-def under_load(node, remote=False):
-    return node.load(FRONTEND["v4"], workers=4, remote=remote)
+def under_load(node):
+    return node.load(FRONTEND["v4"], workers=4)
 
 
-@case(timeout=120)
-def test_killed_under_load(node):
+@case(timeout=120, each=BOTH)
+def test_killed_under_load(node, family):
     """kill -9: not one connection fails, then or later."""
+    node.add_client()
     daemon = node.steer(node.servers(3), saturation={"staleness": "500ms"})
-    with under_load(node) as load:
+    with node.load(FRONTEND[family], workers=4, remote=True) as load:
         load.go_on(200)
         daemon.kill()
         load.go_on(500)
@@ -310,6 +311,27 @@ pools:
     node.detach(config)
     for s in servers:
         s.end()
+
+
+def test_other_layout(node):
+    """Pins of another layout are refused, untouched, with a message that says what to do; and
+    that helps."""
+    servers = node.servers(1)
+    other = node.bpffs / "v9"
+    other.mkdir(parents=True)
+    node.run("bpftool", "map", "create", other / "node", "type", "array", "key", 4, "value", 8,
+             "entries", 1, "name", "node")
+    config = node.write("c.yaml", node.config(node.pool(servers)))
+    for command in ([BUILD / "pintled", "--config", config],
+                    [BUILD / "pintle", "--bpffs", node.bpffs, "status"]):
+        result = node.run(*command, check=False)
+        assert result.returncode == 1 and "--detach" in result.stderr, result
+        assert "9" in result.stderr, result.stderr
+    assert [p.name for p in other.iterdir()] == ["node"]
+    assert bpf_objects(node) == ([], [])
+    node.detach()
+    node.daemon(config.read_text())
+    assert node.ask(FRONTEND["v4"]) == "s0"
 
 
 def test_missing_bpffs(node):
