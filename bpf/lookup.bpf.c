@@ -155,11 +155,12 @@ static long sample_member(__u32 i, void *arg)
 	}
 	if (n <= PINTLE_SAMPLE)
 		return 0;
-	return s->taken >= PINTLE_SAMPLE || (s->taken && i >= 2 * PINTLE_SAMPLE);
+	return s->taken >= PINTLE_SAMPLE || (s->taken && i == 2 * PINTLE_SAMPLE - 1);
 }
 
 /* A small pool is looked at as a whole. In a large one members are drawn with a random stride
- * from a random place on, until enough are eligible, or some are and many were drawn. */
+ * from a random place on, until enough are eligible; some will do if they are among the first
+ * draws. */
 __noinline int sample_members(struct sample *s, const struct terms *t, __u32 n)
 {
 	struct sample_loop l = {.sample = s, .terms = t};
