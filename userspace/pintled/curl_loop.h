@@ -24,7 +24,8 @@ int curl_loop_new(uv_loop_t *loop, int netns_fd, curl_loop_done done, void *arg,
  * running any more. NULL is allowed; not from within a callback. */
 void curl_loop_free(struct curl_loop *l);
 
-/** Sets what a new easy handle needs to live on this loop. Once for each handle. */
+/** Sets what an easy handle needs to live on this loop; before its first start, and when it comes
+ * from another loop. */
 void curl_loop_adopt(struct curl_loop *l, CURL *easy);
 
 /** Begins the transfer, and does at once what needs no waiting: `done` may be called, for this

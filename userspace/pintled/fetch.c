@@ -19,8 +19,19 @@
 #define RECEIVE_BUFFER (64L << 10)  /* libcurl reads once for each turn of the loop */
 #define TIMEOUT_MAX_MS 86400000ULL  /* libcurl's limit is an int */
 
+#define LANE_SEATS  128 /* a lane takes 40 kB; a microsecond of a request goes into 128 seats */
+#define LANE_SPARES 4   /* idle connections kept beyond one for each seat */
+
+struct fetch_lane {
+	struct fetcher *owner;
+	SLIST_ENTRY(fetch_lane) all;
+	struct curl_loop *http;
+	unsigned int seats; /* taken */
+};
+
 struct fetch {
 	struct fetcher *owner;
+	struct fetch_lane *lane; /* of the newest request */
 	LIST_ENTRY(fetch) all;
 	SLIST_ENTRY(fetch) idle;
 	CURL *easy;
@@ -36,7 +47,9 @@ struct fetch {
 };
 
 struct fetcher {
-	struct curl_loop *http;
+	uv_loop_t *loop;
+	int netns_fd;
+	SLIST_HEAD(, fetch_lane) lanes;
 	struct curl_slist *headers;
 	LIST_HEAD(, fetch) all;
 	SLIST_HEAD(, fetch) idle;
@@ -164,7 +177,6 @@ static void set_options(struct fetch *x)
 	curl_easy_setopt(e, CURLOPT_HEADERDATA, x);
 	curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_connected);
 	curl_easy_setopt(e, CURLOPT_PREREQDATA, x);
-	curl_loop_adopt(x->owner->http, e);
 }
 
 /* -- what the end of a transfer means --------------------------------------------- */
@@ -209,7 +221,7 @@ static void explain_code(struct fetch *x, CURLcode code, struct fetch_result *r)
 		r->reason = results[i].reason;
 		curl_easy_getinfo(x->easy, CURLINFO_OS_ERRNO, &os_error);
 		if (!os_error && code == CURLE_COULDNT_CONNECT)
-			os_error = -curl_loop_socket_error(x->owner->http);
+			os_error = -curl_loop_socket_error(x->lane->http);
 		if (!r->reason && os_error > 0) {
 			r->error = -(int)os_error;
 			r->reason = strerror((int)os_error);
@@ -316,15 +328,19 @@ static void on_end(CURL *easy, CURLcode code, void *arg)
 	put_fetch(x);
 }
 
-int fetch_start(struct fetcher *f, const char *url, uint64_t timeout_ms,
+int fetch_start(struct fetch_lane *lane, const char *url, uint64_t timeout_ms,
 		const struct fetch_callbacks *callbacks, void *arg, struct fetch **out)
 {
 	long timeout = (long)MIN(timeout_ms, TIMEOUT_MAX_MS);
-	struct fetch *x = get_fetch(f);
+	struct fetch *x = get_fetch(lane->owner);
 
 	*out = NULL;
 	if (!x)
 		return -ENOMEM;
+	if (x->lane != lane) {
+		x->lane = lane;
+		curl_loop_adopt(lane->http, x->easy);
+	}
 	x->callbacks = callbacks;
 	x->arg = arg;
 	x->size = x->head = 0;
@@ -334,7 +350,7 @@ int fetch_start(struct fetcher *f, const char *url, uint64_t timeout_ms,
 	*out = x;
 	if (!curl_easy_setopt(x->easy, CURLOPT_URL, url) &&
 	    !curl_easy_setopt(x->easy, CURLOPT_TIMEOUT_MS, timeout ? timeout : 1) &&
-	    !curl_loop_start(f->http, x->easy))
+	    !curl_loop_start(lane->http, x->easy))
 		return 0;
 	*out = NULL;
 	put_fetch(x);
@@ -346,26 +362,62 @@ void fetch_cancel(struct fetch *x)
 	x->callbacks = NULL;
 	/* Where libcurl is on the stack it goes on, and ends at its next step: see on_body() and
 	 * on_connected(). */
-	if (curl_loop_stop(x->owner->http, x->easy))
+	if (curl_loop_stop(x->lane->http, x->easy))
 		put_fetch(x);
 }
 
-/* -- the fetcher ------------------------------------------------------------------ */
+/* -- lanes, and the fetcher ------------------------------------------------------- */
+
+static struct fetch_lane *new_lane(struct fetcher *f)
+{
+	_cleanup_free_ struct fetch_lane *lane = calloc(1, sizeof(*lane));
+
+	if (!lane || curl_loop_new(f->loop, f->netns_fd, on_end, NULL, &lane->http))
+		return NULL;
+	lane->owner = f;
+	SLIST_INSERT_HEAD(&f->lanes, lane, all);
+	return TAKE_PTR(lane);
+}
+
+static void count_seats(struct fetch_lane *lane, int change)
+{
+	lane->seats += (unsigned int)change;
+	curl_loop_keep(lane->http, lane->seats + LANE_SPARES);
+}
+
+struct fetch_lane *fetcher_join(struct fetcher *f)
+{
+	struct fetch_lane *lane;
+
+	lane = SLIST_FIRST(&f->lanes);
+	while (lane && lane->seats >= LANE_SEATS)
+		lane = SLIST_NEXT(lane, all);
+	if (!lane)
+		lane = new_lane(f);
+	if (lane)
+		count_seats(lane, 1);
+	return lane;
+}
+
+void fetcher_leave(struct fetch_lane *lane)
+{
+	count_seats(lane, -1);
+}
 
 int fetcher_new(uv_loop_t *loop, int netns_fd, struct fetcher **out)
 {
 	_cleanup_free_ struct fetcher *f = calloc(1, sizeof(*f));
-	int r;
 
 	if (!f)
 		return log_err_r(ENOMEM, "no memory for the HTTP client");
-	r = curl_loop_new(loop, netns_fd, on_end, NULL, &f->http);
-	if (r)
-		return r;
+	f->loop = loop;
+	f->netns_fd = netns_fd;
 	f->headers = curl_slist_append(NULL, "Accept: text/plain;version=0.0.4");
-	if (!f->headers) {
-		curl_loop_free(f->http);
+	if (!f->headers)
 		return log_err_r(ENOMEM, "no memory for the HTTP client");
+	if (!new_lane(f)) {
+		curl_slist_free_all(f->headers);
+		return -ENOMEM;
 	}
 	*out = TAKE_PTR(f);
 	return 0;
@@ -373,23 +425,29 @@ int fetcher_new(uv_loop_t *loop, int netns_fd, struct fetcher **out)
 
 void fetcher_free(struct fetcher *f)
 {
+	struct fetch_lane *lane;
+
 	if (!f)
 		return;
 	while (!LIST_EMPTY(&f->all))
 		free_fetch(LIST_FIRST(&f->all));
-	curl_loop_free(f->http);
+	while ((lane = SLIST_FIRST(&f->lanes))) {
+		SLIST_REMOVE_HEAD(&f->lanes, all);
+		curl_loop_free(lane->http);
+		free(lane);
+	}
 	curl_slist_free_all(f->headers);
 	free(f);
 }
 
-void fetcher_keep(struct fetcher *f, unsigned int connections)
-{
-	curl_loop_keep(f->http, connections);
-}
-
 uint64_t fetcher_connects(const struct fetcher *f)
 {
-	return curl_loop_connects(f->http);
+	const struct fetch_lane *lane;
+	uint64_t n = 0;
+
+	for (lane = SLIST_FIRST(&f->lanes); lane; lane = SLIST_NEXT(lane, all))
+		n += curl_loop_connects(lane->http);
+	return n;
 }
 
 int fetch_check_url(const char *url, char **shown)

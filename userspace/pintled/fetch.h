@@ -11,8 +11,12 @@
 #define FETCH_MAX_PAGE (4U << 20)  /* bytes of body */
 #define FETCH_MAX_HEAD (64U << 10) /* bytes of all headers together */
 
-struct fetcher; /* requests from within one network namespace, and their kept connections */
+struct fetcher; /* requests from within one network namespace */
 struct fetch;   /* a request in flight */
+
+/* The kept connections of some of those who ask again and again. libcurl looks at every kept
+ * connection of its handle after each request, so that one handle does not do for 1,000. */
+struct fetch_lane;
 
 struct fetch_result {
 	int error;          /* 0, or -errno as in scrape.h */
@@ -37,17 +41,20 @@ int fetcher_new(uv_loop_t *loop, int netns_fd, struct fetcher **out);
 /** Cancels what is in flight. See scraper_free(). */
 void fetcher_free(struct fetcher *f);
 
+/** Gives whoever will ask again and again a lane, with room for one more kept connection. NULL:
+ * out of memory. To be given back with fetcher_leave(), before fetcher_free(). */
+struct fetch_lane *fetcher_join(struct fetcher *f);
+void fetcher_leave(struct fetch_lane *lane);
+
 /** Asks for a page; `end` may be called, with *out already set, before this returns. The strings
  * are copied; `callbacks` must outlive the fetch. Returns 0, or -ENOMEM with *out NULL and no
  * callback. */
-int fetch_start(struct fetcher *f, const char *url, uint64_t timeout_ms,
+int fetch_start(struct fetch_lane *lane, const char *url, uint64_t timeout_ms,
 		const struct fetch_callbacks *callbacks, void *arg, struct fetch **out);
 
 /** No callback follows. */
 void fetch_cancel(struct fetch *x);
 
-/** How many idle connections may be kept. */
-void fetcher_keep(struct fetcher *f, unsigned int connections);
 /** Sockets made so far. */
 uint64_t fetcher_connects(const struct fetcher *f);
 

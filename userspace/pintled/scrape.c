@@ -8,9 +8,8 @@
 #include "../common/util.h"
 #include "fetch.h"
 
-#define MIN_TIME_NS      NSEC_PER_MSEC
-#define SAY_AGAIN_NS     (60 * NSEC_PER_SEC)
-#define IDLE_CONNECTIONS 16 /* kept beyond one for each target */
+#define MIN_TIME_NS  NSEC_PER_MSEC
+#define SAY_AGAIN_NS (60 * NSEC_PER_SEC)
 
 /* The first scrapes of many targets are spread. */
 #define FIRST_DELAY_NS      (10 * NSEC_PER_MSEC)
@@ -44,6 +43,7 @@ struct scrape_target {
 	const struct scrape_callbacks *callbacks;
 	void *arg;
 
+	struct fetch_lane *lane;
 	struct fetch *fetch; /* in flight */
 	uint64_t started_ns, due_ns, said_ns;
 	unsigned int current; /* index of the URL that is tried first */
@@ -212,8 +212,8 @@ static void request(struct scrape_target *t)
 
 	t->scraper->stats.started++;
 	t->scraper->stats.in_flight++;
-	if (fetch_start(t->scraper->fetcher, t->urls.url[t->current], left / NSEC_PER_MSEC,
-			&callbacks, t, &t->fetch)) {
+	if (fetch_start(t->lane, t->urls.url[t->current], left / NSEC_PER_MSEC, &callbacks, t,
+			&t->fetch)) {
 		t->scraper->stats.in_flight--;
 		end_scrape(t, &no_memory);
 	}
@@ -350,36 +350,41 @@ static int take_options(struct scrape_target *t, const struct scrape_options *o)
 	return 0;
 }
 
-static void free_target(uv_handle_t *h)
+static void free_strings(struct scrape_target *t)
 {
-	struct scrape_target *t = h->data;
-
 	free_urls(&t->urls);
 	free(t->label);
-	free(t);
 }
 
-static void count_targets(struct scraper *s, int change)
+static void free_target(uv_handle_t *h)
 {
-	s->stats.targets += (unsigned int)change;
-	fetcher_keep(s->fetcher, s->stats.targets + IDLE_CONNECTIONS);
+	free_strings(h->data);
+	free(h->data);
 }
 
 int scraper_add(struct scraper *s, const struct scrape_options *o,
 		const struct scrape_callbacks *callbacks, void *arg, struct scrape_target **out)
 {
 	_cleanup_free_ struct scrape_target *t = calloc(1, sizeof(*t));
-	int r = t ? take_options(t, o) : -ENOMEM;
+	int r;
 
+	if (!t)
+		return -ENOMEM;
+	r = take_options(t, o);
 	if (r)
 		return r;
+	t->lane = fetcher_join(s->fetcher);
+	if (!t->lane) {
+		free_strings(t);
+		return -ENOMEM;
+	}
 	t->scraper = s;
 	t->callbacks = callbacks;
 	t->arg = arg;
 	uv_timer_init(s->loop, &t->timer);
 	t->timer.data = t;
 	LIST_INSERT_HEAD(&s->targets, t, all);
-	count_targets(s, 1);
+	s->stats.targets++;
 	schedule_first(t);
 	*out = TAKE_PTR(t);
 	return 0;
@@ -392,7 +397,8 @@ void scraper_remove(struct scrape_target *t)
 	t->removed = true;
 	LIST_REMOVE(t, all);
 	abandon(t);
-	count_targets(t->scraper, -1);
+	fetcher_leave(t->lane);
+	t->scraper->stats.targets--;
 	uv_close((uv_handle_t *)&t->timer, free_target);
 }
 
