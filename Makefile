@@ -115,6 +115,12 @@ $(O)/pintle-sim: $(O)/userspace/sim/sim_main.o $(O)/libpintle-sim.a $(O)/libpint
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(SIM_LIBS) $(LDLIBS)
 
+# The lab runs the kernel's rule and the daemon's load formula.
+all: $(O)/pintle-lab
+$(O)/pintle-lab: $(O)/userspace/sim/lab_main.o $(O)/libpintle-sim.a $(O)/libpintled.a $(O)/libpintle.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(SIM_LIBS) $(LDLIBS)
+
 # The completion knows what the program's own table knows.
 $(O)/pintle.bash: $(O)/pintle
 	$(call say,GEN,$@)
@@ -122,7 +128,7 @@ $(O)/pintle.bash: $(O)/pintle
 
 # -- tests ---------------------------------------------------------------------
 
-$(UNIT) $(BPFTEST): $(O)/%: $(O)/%.o $(O)/libpintled.a $(O)/libpintle-sim.a $(O)/libpintle.a
+$(UNIT) $(BPFTEST): $(O)/%: $(O)/%.o $(O)/libpintle-sim.a $(O)/libpintled.a $(O)/libpintle.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $< $(filter-out $<,$^) -o $@ -lcmocka $(SIM_LIBS) $(LDLIBS)
 
