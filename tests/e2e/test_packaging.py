@@ -9,7 +9,7 @@ import yaml as pyyaml
 from clients import FRONTEND, connect_in
 from daemon import Daemon
 from harness import case
-from kernel import BUILD, SAN, TOP, Skip, wait_for
+from kernel import BUILD, SAN, TOP, Skip, cgroup_root, wait_for
 
 MANIFESTS = TOP / "manifests"
 UNIT = MANIFESTS / "pintled.service"
@@ -42,12 +42,13 @@ def version():
     return re.search(r"^VERSION := (\S+)$", (TOP / "Makefile").read_text(), re.M)[1]
 
 
-# As both sandboxes have it: files read-only but for the bpffs, a cgroup namespace whose root hides
-# the true one, no other capabilities and no way to new ones.
+# As both sandboxes have it: files and cgroups read-only, the bpffs not; a cgroup namespace whose
+# root hides the true one; no other capabilities and no way to new ones.
 SANDBOX = """\
 mount --make-rprivate /
+mount -o remount,bind,ro "$1"
 mount -o remount,bind,ro /
-exec setpriv --no-new-privs --inh-caps=-all --bounding-set="$1" "${@:2}"
+exec setpriv --no-new-privs --inh-caps=-all --bounding-set="$2" "${@:3}"
 """
 
 
@@ -77,7 +78,8 @@ def test_sandbox_is_wide_enough(node, of):
         node.pool([{"name": "other", "listen": "127.0.0.1:8001"}]), **settings
     ))
     allowed = "-all" + "".join(f",+{c.lower()}" for c in capabilities(of))
-    wrapper = ["unshare", "--mount", "--cgroup", "bash", "-c", SANDBOX, "-", allowed]
+    wrapper = ["unshare", "--mount", "--cgroup", "bash", "-c", SANDBOX, "-", cgroup_root(),
+               allowed]
 
     def steered():
         with connect_in(node.netns, FRONTEND["v4"], timeout=5) as c:
