@@ -110,10 +110,16 @@ $(O)/libpintle-sim.a: $(filter-out %_main.o,$(SIM))
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
-all: $(O)/pintle-sim
+all: $(O)/pintle-sim $(O)/pintle-load
 $(O)/pintle-sim: $(O)/userspace/sim/sim_main.o $(O)/libpintle-sim.a $(O)/libpintle.a
+# The load generator reads metrics as the daemon does.
+$(O)/pintle-load: $(O)/userspace/sim/load_main.o $(O)/libpintle-sim.a $(O)/libpintled.a $(O)/libpintle.a
+$(O)/pintle-sim $(O)/pintle-load:
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(SIM_LIBS) $(LDLIBS)
+
+# It holds the ready-made workloads.
+$(O)/userspace/sim/load_builtin.o: $(wildcard userspace/sim/workloads/*.yaml)
 
 # The lab runs the kernel's rule and the daemon's load formula.
 all: $(O)/pintle-lab

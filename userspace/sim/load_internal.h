@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * load_internal.h - what the parts of a run share. One thread, one libuv loop.
+ *
+ *	load_run.c       phases, start and end
+ *	load_clients.c   sessions: when they begin, ask, think and end
+ *	load_request.c   a request, from its due time to its row in the statistics
+ *
+ * Every request has a time at which it is due: an arrival of the open loop, or the end of the
+ * turn before it and the time to think. All that is measured counts from there, not from when
+ * this process got round to sending it; so neither a server that holds up its clients nor a client
+ * that is late hides what a user would have waited.
+ */
+#ifndef PINTLE_LOAD_INTERNAL_H
+#define PINTLE_LOAD_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "load_answer.h"
+#include "load_client.h"
+#include "load_run.h"
+#include "load_timers.h"
+
+struct run;
+struct client_session;
+
+struct class_state {
+	struct run *run;
+	const struct workload_class *c;
+	unsigned int index;
+	struct rng arrivals;
+	uint64_t arrived_ns; /* the newest arrival, since the start */
+	struct zipf groups;
+	struct source_prefix source;
+	struct load_timer timer;
+	uint64_t sessions; /* begun so far */
+};
+
+struct client_session {
+	struct load_timer timer; /* until it is due; first, so that it can be found from it */
+	struct class_state *class;
+	LIST_ENTRY(client_session) all;
+	struct session says;
+	bool begun;
+	struct load_conn *kept;
+	union load_address source;
+};
+
+struct request {
+	struct exchange x; /* first, so that it can be found from it */
+	struct client_session *s;
+	LIST_ENTRY(request) all;
+	struct load_timer timeout;
+	struct answer answer;
+	struct stats_row *endpoint; /* NULL: not named yet */
+	uint64_t due_ns, first_ns, last_ns;
+	uint32_t pieces, pieces_in_window;
+	bool measured;
+};
+
+struct run {
+	const struct run_config *config;
+	uv_loop_t loop;
+	uv_signal_t signals[2];
+	struct load_timers timers;
+	struct load_client client;
+	struct load_servers *servers;
+	struct class_state *classes;
+	LIST_HEAD(session_list, client_session) sessions;
+	LIST_HEAD(request_list, request) requests;
+	struct stats stats;
+	uint64_t start_ns, from_ns, to_ns; /* the window is [from, to) */
+	struct load_timer window_begins, window_ends, tick;
+	unsigned int measured_live, live;
+	/* of a trace */
+	struct client_session **trace_sessions;
+	size_t trace_next;
+	struct load_timer trace_timer;
+	bool started, stopping, reading, closing, interrupted;
+	int error;
+};
+
+/* load_run.c */
+/** Ends the run at once; what is under way is cancelled and not counted. */
+void run_close(struct run *run);
+/** The same because of an error, which is logged. */
+void run_failed(struct run *run, int error);
+/** Closes if the run is over and nothing that counts is under way. */
+void run_maybe_end(struct run *run);
+/** load_timer_set() that ends the run when there is no memory. */
+void run_set_timer(struct run *run, struct load_timer *timer, uint64_t at_ns);
+/** Whether a time lies in the measured window. */
+bool run_in_window(const struct run *run, uint64_t at_ns);
+
+/* load_clients.c */
+/** Lets the sessions of a class begin, when they are due. */
+void class_start(struct class_state *class);
+void class_on_arrival(struct load_timer *t);
+/** Replays the trace from its first request on. */
+void trace_start(struct run *run);
+void trace_on_due(struct load_timer *t);
+/** The answer of a session's request was read to its end, or was not. */
+void session_answered(struct client_session *s, enum load_outcome outcome,
+		      const struct answer *answer);
+/** Ends a session; nothing of it may be under way. */
+void session_free(struct client_session *s);
+
+/* load_request.c */
+/** Sends a body which was due at due_ns; session_answered() may be called before it returns. */
+void request_send(struct client_session *s, uint64_t due_ns, const struct buf *body,
+		  bool keep_text);
+/** Ends a request under way as this outcome. */
+void request_break(struct request *q, enum load_outcome outcome);
+/** Forgets a request, which counts nowhere. */
+void request_drop(struct request *q);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* load_run.h - a run: sessions begin, ask, think and end, and what they see is written down. */
+#ifndef PINTLE_LOAD_RUN_H
+#define PINTLE_LOAD_RUN_H
+
+#include "load_servers.h"
+#include "load_session.h"
+#include "load_stats.h"
+
+struct run_config {
+	const struct workload *workload;
+	const struct trace *trace; /* NULL: none. Its requests are of the workload's one class */
+	union load_address target;
+	const char *host; /* for the header Host */
+	struct session_form form;
+	struct source_prefix source; /* not set: the kernel chooses */
+	uint64_t seed;
+	uint64_t warmup_ns, duration_ns, timeout_ns;
+	struct load_server *servers; /* whose metrics are read */
+	size_t server_count;
+	bool progress; /* a line on stderr, each second */
+};
+
+struct run_result {
+	struct stats stats;  /* to be freed with stats_free() */
+	uint64_t elapsed_ns; /* from the first request to the end */
+	uint64_t window_ns;  /* measured */
+	bool interrupted;    /* by SIGINT or SIGTERM */
+	uint64_t connections, reused, retried;
+	double cpu_seconds; /* of this process */
+};
+
+/** Returns 0 and *out, or -errno (logged). */
+int load_run(const struct run_config *config, struct run_result *out);
+
+#endif
