@@ -30,6 +30,7 @@ struct reading {
 
 struct load_servers {
 	struct fetcher *fetcher;
+	struct fetch_lane *lane;
 	struct reading *readings;
 	size_t count, left;
 	int what;
@@ -104,7 +105,7 @@ void load_servers_read(struct load_servers *s, int what, void (*done)(void *arg)
 	for (size_t i = 0; i < s->count; i++) {
 		struct reading *reading = &s->readings[i];
 
-		if (fetch_start(s->fetcher, reading->server->url, TIMEOUT_MS, &callbacks, reading,
+		if (fetch_start(s->lane, reading->server->url, TIMEOUT_MS, &callbacks, reading,
 				&reading->fetch))
 			one_read(s);
 	}
@@ -131,6 +132,11 @@ int load_servers_new(uv_loop_t *loop, struct load_server *list, size_t count,
 	err = fetcher_new(loop, -1, &s->fetcher);
 	if (err)
 		return err;
+	s->lane = fetcher_join(s->fetcher);
+	if (!s->lane) {
+		fetcher_free(s->fetcher);
+		return log_err_r(ENOMEM, "no memory for the servers' metrics");
+	}
 	for (size_t i = 0; i < count; i++)
 		readings[i] = (struct reading){.owner = s, .server = &list[i]};
 	s->count = count;
@@ -143,6 +149,7 @@ void load_servers_free(struct load_servers *s)
 {
 	if (!s)
 		return;
+	fetcher_leave(s->lane);
 	fetcher_free(s->fetcher);
 	free(s->readings);
 	free(s);
