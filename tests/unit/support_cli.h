@@ -11,7 +11,8 @@
 
 #include "support_pins.h"
 
-#define CLI_WORDS 16
+#define CLI_WORDS   16
+#define CLI_SECONDS 60 /* whoever has not ended by then hangs: SIGALRM ends it */
 
 struct said {
 	int status; /* exit status; 128 + the signal */
@@ -65,6 +66,7 @@ static inline void cli_child(int binary, const struct as *as, int out, int err,
 		_exit(99);
 	if (as->uid && (setgroups(1, &as->gid) || setgid(as->gid) || setuid(as->uid)))
 		_exit(98);
+	alarm(CLI_SECONDS);
 	fexecve(binary, argv, environment);
 	_exit(97);
 }

@@ -67,7 +67,7 @@ static int64_t count_cut(int64_t n)
 /* Ends are read before what they are the ends of, so that no difference is below 0. */
 static int counters_read(const struct maps *m, uint32_t id, struct state_endpoint *e)
 {
-	struct pintle_inflight copy;
+	struct pintle_inflight copy = {0};
 	const struct pintle_inflight *f = m->inflight ? &m->inflight[id] : &copy;
 	int err = m->inflight ? 0 : maps_value(m, MAP_inflight, id, &copy);
 
@@ -86,7 +86,7 @@ static int counters_read(const struct maps *m, uint32_t id, struct state_endpoin
 
 static int health_read(const struct maps *m, uint32_t id, struct state_endpoint *e)
 {
-	struct pintle_health copy;
+	struct pintle_health copy = {0};
 	const struct pintle_health *h = m->health ? &m->health[id] : &copy;
 	int err = m->health ? 0 : maps_value(m, MAP_health, id, &copy);
 	uint64_t closed;

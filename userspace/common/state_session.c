@@ -75,16 +75,15 @@ static int bits_parse(const char *text, unsigned int most, unsigned int *bits)
 int state_session_parse(const char *text, struct pintle_session_key *key)
 {
 	char address[ADDR_TEXT_SIZE], *slash;
-	unsigned int bits;
+	unsigned int bits = 0;
 	struct addr ip, masked;
 	uint32_t v4;
 	int err;
 
 	if (!strncmp(text, "key:", 4))
 		return opaque_parse(text, key);
-	if (strlen(text) >= sizeof(address))
+	if (snprintf(address, sizeof(address), "%s", text) >= (int)sizeof(address))
 		return -EINVAL;
-	strcpy(address, text);
 	slash = strchr(address, '/');
 	if (slash)
 		*slash++ = '\0';

@@ -62,7 +62,7 @@ static uint32_t own_program(const struct doctor *d, const char *pin)
 static void programs_tell(struct doctor *d, const char *where, int fd, enum bpf_attach_type type,
 			  uint32_t flags, const char *pin, const char *cure)
 {
-	struct program programs[MAX_PROGRAMS];
+	struct program programs[MAX_PROGRAMS] = {0};
 	char list[1024] = "";
 	uint32_t own = own_program(d, pin);
 	int n = programs_query(fd, type, flags, programs);
@@ -146,7 +146,7 @@ static const struct state_endpoint *endpoint_at(const struct doctor *d, const st
 void doctor_mptcp(struct doctor *d)
 {
 	_cleanup_free_ struct listener *ls = NULL;
-	char where[ADDR_TEXT_SIZE], name[ENDPOINT_NAME_SIZE + 8] = "";
+	char where[ADDR_TEXT_SIZE], name[ENDPOINT_NAME_SIZE] = "";
 	size_t n = 0, found = 0;
 
 	if (d->netns < 0 || listeners_dump(d->netns, &ls, &n)) {
@@ -160,12 +160,10 @@ void doctor_mptcp(struct doctor *d)
 		if (!ls[i].mptcp || (d->s && !e))
 			continue;
 		found++;
-		if (e) {
+		if (e)
 			endpoint_name(d->s, e, name);
-			strcat(name, ": ");
-		}
 		doctor_say(d, VERDICT_WARN, unsteerable_cure(PINTLE_UNSTEERABLE_MPTCP),
-			   "%sthe listener on %s cannot be steered to", name,
+			   "%s%sthe listener on %s cannot be steered to", name, e ? ": " : "",
 			   addr_format(&ls[i].ip, ls[i].port, where));
 	}
 	if (!found)

@@ -15,17 +15,17 @@
 /* ---- capabilities ---------------------------------------------------------------- */
 
 static const struct {
-	int bit;
 	const char *name;
 	const char *purpose;
+	int bit;
 	enum verdict without;
 } capabilities[] = {
-	{CAP_BPF, "CAP_BPF", "to load programs", VERDICT_FAIL},
-	{CAP_NET_ADMIN, "CAP_NET_ADMIN", "to attach them and to add routes", VERDICT_FAIL},
-	{CAP_PERFMON, "CAP_PERFMON", "for programs that read kernel memory", VERDICT_FAIL},
-	{CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "to enter the network namespace and to pin", VERDICT_FAIL},
-	{CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "to find listeners that run already", VERDICT_WARN},
-	{CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE", "to reach the bpffs and other users' /proc entries",
+	{"CAP_BPF", "to load programs", CAP_BPF, VERDICT_FAIL},
+	{"CAP_NET_ADMIN", "to attach them and to add routes", CAP_NET_ADMIN, VERDICT_FAIL},
+	{"CAP_PERFMON", "for programs that read kernel memory", CAP_PERFMON, VERDICT_FAIL},
+	{"CAP_SYS_ADMIN", "to enter the network namespace and to pin", CAP_SYS_ADMIN, VERDICT_FAIL},
+	{"CAP_SYS_PTRACE", "to find listeners that run already", CAP_SYS_PTRACE, VERDICT_WARN},
+	{"CAP_DAC_OVERRIDE", "to reach the bpffs and other users' /proc entries", CAP_DAC_OVERRIDE,
 	 VERDICT_WARN},
 };
 

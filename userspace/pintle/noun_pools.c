@@ -28,8 +28,7 @@ GET(mode_text)
 {
 	struct value v = get_mode(p, s);
 
-	if (p->overridden)
-		strcat(v.text, "*");
+	snprintf(v.text, sizeof(v.text), "%s%s", mode_name(p->mode), p->overridden ? "*" : "");
 	return v;
 }
 
