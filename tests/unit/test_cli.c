@@ -769,6 +769,16 @@ static void test_doctor_names_others(void **state)
 	close(netns);
 }
 
+/* An inode that is somebody else's by now. */
+static void test_doctor_namespace_gone(void **state)
+{
+	const struct pins *p = *state;
+
+	p->m->node->netns_cookie = 1; /* that of the first namespace; ours is another */
+	expect(1, "FAIL  sk_lookup     the namespace that is steered, /proc/self/ns/net, cannot",
+	       "", "doctor");
+}
+
 static void test_doctor_mptcp(void **state)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(8003)};
@@ -946,6 +956,7 @@ int main(void)
 		doctor_test(test_doctor_fails),
 		doctor_test(test_doctor_unprivileged),
 		doctor_test(test_doctor_names_others),
+		doctor_test(test_doctor_namespace_gone),
 		doctor_test(test_doctor_mptcp),
 		pins_test(test_colors),
 		pins_test(test_narrow_terminal),

@@ -136,6 +136,10 @@ struct maps *open_maps(const struct cli *cli, enum maps_access access);
 /** The same, and reads them: *m and *s. Returns 0, or EXIT_FAILED after telling. */
 int open_state(const struct cli *cli, enum maps_access access, struct maps **m, struct state **s);
 
+/** The network namespace that is steered: a descriptor (the caller's), or -errno: -ENOENT when it
+ * is gone, -EACCES when it may exist where we cannot look. */
+int open_steered_netns(const struct state *s);
+
 /** A pool by name; an endpoint as POOL/NAME, or as NAME where that is the only one. Tells what
  * would be right and returns NULL if there is none. */
 struct state_pool *find_pool(const struct state *s, const char *name);

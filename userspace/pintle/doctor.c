@@ -122,8 +122,7 @@ static void doctor_begin(struct doctor *d)
 	d->privileged = geteuid() == 0;
 	if (!maps_open(d->cli->bpffs, MAPS_READ, &d->m) && state_read(d->m, &d->s))
 		d->s = NULL;
-	d->netns = d->s ? netns_open_by_inode(d->s->node.netns_inode, d->s->node.netns)
-			: netns_open("/proc/self/ns/net");
+	d->netns = d->s ? open_steered_netns(d->s) : netns_open("/proc/self/ns/net");
 }
 
 int run_doctor(struct cli *cli)

@@ -26,7 +26,7 @@ struct doctor {
 
 	struct maps *m; /* NULL: none could be read */
 	struct state *s;
-	int netns;       /* the namespace that is steered, else our own; -1: cannot be opened */
+	int netns;       /* the namespace that is steered, else our own; or -errno */
 	bool privileged; /* may use bpf(2) */
 };
 

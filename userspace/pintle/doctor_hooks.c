@@ -94,9 +94,15 @@ static void programs_tell(struct doctor *d, const char *where, int fd, enum bpf_
 
 void doctor_lookup_hook(struct doctor *d)
 {
-	if (!d->privileged || d->netns < 0) {
+	if (!d->privileged) {
 		doctor_say(d, VERDICT_WARN, "run it as root",
 			   "other sk_lookup programs were not looked for");
+		return;
+	}
+	if (d->netns < 0) {
+		doctor_say(d, VERDICT_FAIL, "see node.netns, and restart pintled",
+			   "the namespace that is steered, %s, cannot be found: %s",
+			   d->s ? d->s->node.netns : "our own", strerror(-d->netns));
 		return;
 	}
 	programs_tell(d, d->s ? "the steered namespace" : "this network namespace", d->netns,
@@ -149,6 +155,8 @@ void doctor_mptcp(struct doctor *d)
 	char where[ADDR_TEXT_SIZE], name[ENDPOINT_NAME_SIZE] = "";
 	size_t n = 0, found = 0;
 
+	if (d->netns < 0 && d->privileged)
+		return; /* told by the check of sk_lookup */
 	if (d->netns < 0 || listeners_dump(d->netns, &ls, &n)) {
 		doctor_say(d, VERDICT_WARN, "run it as root",
 			   "MPTCP listeners were not looked for");

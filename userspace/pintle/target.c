@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include "../common/log.h"
+#include "../common/netns.h"
 
 /* ---- the maps ------------------------------------------------------------------- */
 
@@ -53,6 +54,19 @@ int open_state(const struct cli *cli, enum maps_access access, struct maps **m, 
 		return EXIT_FAILED;
 	}
 	return 0;
+}
+
+int open_steered_netns(const struct state *s)
+{
+	int fd = netns_open_by_inode(s->node.netns_inode, s->node.netns);
+	uint64_t cookie = 0;
+
+	/* Inodes are used again, cookies are not. */
+	if (fd < 0 || !s->node.netns_cookie || netns_cookie(fd, &cookie) ||
+	    cookie == s->node.netns_cookie)
+		return fd;
+	close(fd);
+	return -ENOENT;
 }
 
 /* ---- names ---------------------------------------------------------------------- */

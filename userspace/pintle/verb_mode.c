@@ -5,7 +5,6 @@
 #include "../common/listeners.h"
 #include "../common/log.h"
 #include "../common/names.h"
-#include "../common/netns.h"
 #include "cli.h"
 #include "output.h"
 
@@ -32,7 +31,7 @@ static bool answered(const struct frontend_addr *f, const struct listener *ls, s
 /* What is turned off is meant to fall through to somebody; often there is nobody. */
 static void warn_of_refusals(const struct state *s, const struct state_pool *p)
 {
-	_cleanup_close_ int netns = netns_open_by_inode(s->node.netns_inode, s->node.netns);
+	_cleanup_close_ int netns = open_steered_netns(s);
 	_cleanup_free_ struct listener *ls = NULL;
 	size_t n = 0;
 
