@@ -506,6 +506,7 @@ static void endless_answers(void **state)
 		{answer_endlessly, "HTTP/1.1 200 OK\r\n\r\n", -EFBIG},
 		{answer_endlessly,
 		 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n", -EFBIG},
+		{answer_endlessly, "HTTP/1.1 503 Loading\r\n\r\n", -EPROTO},
 		{answer_endless_hints, NULL, -EFBIG},
 		{answer_endless_headers, NULL, -EFBIG},
 	};
@@ -918,6 +919,7 @@ static void url_is_reloaded(void **state)
 	struct server before, after;
 	struct record r = {0};
 	struct scrape_options o;
+	struct scrape_stats stats;
 
 	(void)state;
 	setup(&f);
@@ -932,6 +934,8 @@ static void url_is_reloaded(void **state)
 	RUN_UNTIL(&f, r.dones >= 1);
 	assert_int_equal(r.error, 0);
 	assert_int_equal(atomic_load(&after.requests), 1);
+	scraper_stats(f.scraper, &stats);
+	assert_int_equal(stats.started - stats.in_flight, 2); /* the old one was called off */
 	teardown(&f);
 	server_stop(&before);
 	server_stop(&after);
@@ -1054,6 +1058,7 @@ static void removed_in_the_callbacks_of_another(void **state)
 		add_url(&f, &other, s.url);
 		RUN_UNTIL(&f, other.good >= 3);
 		assert_null(victim);
+		assert_int_equal(other.good, other.dones);
 		assert_int_equal(hung.dones, 0);
 		scraper_remove(other.target);
 	}

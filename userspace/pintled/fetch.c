@@ -39,7 +39,7 @@ struct fetch {
 	void *arg;
 	char *page;
 	size_t size, room;
-	size_t head;        /* bytes of headers so far */
+	size_t head;        /* bytes of headers so far, and of an error's text */
 	bool head_ended;    /* by its empty line */
 	int error;          /* why we broke it off ourselves, -errno */
 	const char *reason; /* the same in words */
@@ -104,6 +104,16 @@ static size_t break_off(struct fetch *x, int error, const char *reason)
 	return 0;
 }
 
+/* The text of an error is of no interest; but when it has been read, the connection lives on. */
+static size_t skip_error_page(struct fetch *x, size_t size)
+{
+	x->head += size;
+	if (x->head <= FETCH_MAX_HEAD)
+		return size;
+	snprintf(x->message, sizeof(x->message), "HTTP status %ld", status_of(x));
+	return break_off(x, -EPROTO, x->message);
+}
+
 static size_t on_body(char *data, size_t one, size_t count, void *arg)
 {
 	struct fetch *x = arg;
@@ -112,7 +122,7 @@ static size_t on_body(char *data, size_t one, size_t count, void *arg)
 	if (!x->callbacks)
 		return 0;
 	if (!x->size && status_of(x) != 200)
-		return size; /* the text of an error: of no interest, but the connection lives on */
+		return skip_error_page(x, size);
 	if (size > FETCH_MAX_PAGE - x->size)
 		return break_off(x, -EFBIG, "the page is larger than 4 MiB");
 	if (!make_room(x, x->size + size))
