@@ -47,6 +47,7 @@ def outcomes():
     return listed("headers/pintle/abi.h", "PINTLE_OUTCOMES")
 
 
+@case(san=False)
 def test_every_outcome_is_explained(node):
     """A row for each outcome of abi.h, and none for another, in the same order: what to do
     (operations), and what it means (load, where the reserved ones stand below)."""
@@ -55,6 +56,7 @@ def test_every_outcome_is_explained(node):
     assert set(outcomes()) <= set(re.findall(r"`(\w+)`", page("docs/load.md")))
 
 
+@case(san=False)
 def test_every_state_is_explained(node):
     """A row for each state that `pintle endpoints` shows, and for each reason of `unsteerable`."""
     del node
@@ -67,6 +69,7 @@ def test_every_state_is_explained(node):
     assert set(named) <= set(states) | known, set(named) - set(states) - known
 
 
+@case(san=False)
 def test_every_map_is_described(node):
     """A row for each pinned map, with its type's number of entries and its structs, and no other."""
     del node
@@ -95,6 +98,7 @@ def test_every_map_is_described(node):
 
 
 @case(san=False)
+@case(san=False)
 def test_every_metric_is_described(node):
     """docs/metrics.md has the families of the real page, with their types and labels, no others."""
     daemon = node.steer(node.servers(2))
@@ -114,6 +118,7 @@ def test_every_metric_is_described(node):
             assert found == [x for x in labels.split(", ") if x], (name, found, labels)
 
 
+@case(san=False)
 def test_every_command_is_described(node):
     """docs/cli.md names each noun and verb of the CLI's table."""
     del node
@@ -124,6 +129,7 @@ def test_every_command_is_described(node):
     assert not missing, missing
 
 
+@case(san=False)
 def test_named_metrics_exist(node):
     """No page speaks of a metric that is not exported."""
     del node
@@ -135,6 +141,7 @@ def test_named_metrics_exist(node):
             assert name in real, (path.name, name)
 
 
+@case(san=False)
 def test_named_keys_exist(node):
     """No page speaks of a configuration key that is not there."""
     del node
@@ -156,6 +163,7 @@ def anchors(text):
     return found
 
 
+@case(san=False)
 def test_links_lead_somewhere(node):
     """Each link within the repository names a file, and a heading of it, that is there."""
     del node
@@ -172,6 +180,7 @@ def test_links_lead_somewhere(node):
                 assert anchor in anchors(target.read_text()), (path.name, link)
 
 
+@case(san=False)
 def test_named_files_exist(node):
     """Each path of the tree that a page names in backquotes is there."""
     del node
@@ -183,6 +192,7 @@ def test_named_files_exist(node):
             assert (TOP / name).exists(), (path.name, name)
 
 
+@case(san=False)
 def test_nothing_of_this_machine(node):
     """No page names a path that only the writer's machine has."""
     del node
