@@ -150,7 +150,7 @@ $(O)/tests/fuzz/%: tests/fuzz/%.c $(wildcard userspace/common/*.[ch] userspace/p
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) $< $$(sed -n 's/^ \* sources: //p' $<) -o $@ $(LDLIBS)
 fuzzers: $(FUZZERS)
 
-tests: all $(UNIT) $(BPFTEST)
+tests: all $(UNIT) $(BPFTEST) $(O)/tests/bench/conn
 
 $(O)/tests/bench/conn: $(O)/tests/bench/conn.o
 	$(call say,LD,$@)

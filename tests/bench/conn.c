@@ -8,6 +8,9 @@
  *                                    connections to each target in turn: connect, send a byte,
  *                                    receive a byte. Prints one line a round and target: NAME
  *                                    and the median of the N, in microseconds.
+ *   conn storm N ADDRESS PORT SEED   N connections from many loopback addresses, with every kind of
+ *                                    end; prints how many could not connect, or got no answer
+ *                                    although they waited for one.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -118,7 +121,7 @@ static void serve(uint16_t port, int count, const char *path)
 				continue;
 			}
 			got = recv(fd, buf, sizeof(buf), 0);
-			if (got <= 0)
+			if (got <= 0 || *buf == 'q')
 				close(fd);
 			else if (*buf == 'G')
 				send_all(fd, page, page_size);
@@ -222,6 +225,83 @@ static void measure(int rounds, int n, struct target *targets, int count)
 	free(us);
 }
 
+/* ---- storm ----------------------------------------------------------------------- */
+
+/* How a connection of the storm ends. */
+enum end {
+	END_CLOSE,       /* asks, and closes */
+	END_RESET,       /* asks, and resets */
+	END_RESET_EARLY, /* resets without a word */
+	END_SILENT,      /* closes without a word */
+	END_HALF,        /* shuts its side, and reads to the end */
+	END_UNREAD,      /* asks, and closes with the answer unread */
+	END_SERVER,      /* has the server close */
+	ENDS
+};
+
+static uint64_t random_next(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state >> 11;
+}
+
+static bool finish(int fd, enum end how)
+{
+	const struct linger hard = {.l_onoff = 1};
+	char byte = how == END_SERVER ? 'q' : 'x', buf[64];
+	bool fine = true;
+
+	if (how == END_RESET_EARLY || how == END_SILENT)
+		goto out;
+	fine = send(fd, &byte, 1, MSG_NOSIGNAL) == 1;
+	if (how == END_HALF)
+		shutdown(fd, SHUT_WR);
+	if (how == END_HALF || how == END_SERVER)
+		while (recv(fd, buf, sizeof(buf), 0) > 0)
+			;
+	else if (how != END_UNREAD)
+		fine = fine && recv(fd, buf, 1, 0) == 1;
+out:
+	if (how == END_RESET || how == END_RESET_EARLY)
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	close(fd);
+	return fine;
+}
+
+static void storm(long n, const char *address, uint16_t port, uint64_t seed)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+	const struct timeval patience = {.tv_sec = 10};
+	long refused = 0, unanswered = 0;
+	uint64_t state = seed * 2654435761U + 88172645463325252ULL;
+
+	if (inet_pton(AF_INET, address, &to.sin_addr) != 1)
+		die(address);
+	for (long i = 0; i < n; i++) {
+		/* Ports are not used up by TIME_WAIT: each address has its own. */
+		struct sockaddr_in from = {.sin_family = AF_INET};
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+		uint64_t r = random_next(&state);
+
+		if (fd < 0)
+			die("socket");
+		from.sin_addr.s_addr = htonl(0x7f010001 + (uint32_t)(r % 4000));
+		setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+		if (bind(fd, (struct sockaddr *)&from, sizeof(from)))
+			die("bind");
+		if (connect(fd, (struct sockaddr *)&to, sizeof(to))) {
+			refused++;
+			close(fd);
+			continue;
+		}
+		unanswered += !finish(fd, (enum end)((r >> 32) % ENDS));
+	}
+	printf("%ld %ld\n", refused, unanswered);
+}
+
 int main(int argc, char **argv)
 {
 	struct rlimit files = {MAX_FDS, MAX_FDS};
@@ -238,9 +318,12 @@ int main(int argc, char **argv)
 			targets[i - 4] = parse_target(argv[i]);
 		measure(atoi(argv[2]), atoi(argv[3]), targets, argc - 4);
 		free(targets);
+	} else if (argc == 6 && !strcmp(argv[1], "storm")) {
+		storm(atol(argv[2]), argv[3], (uint16_t)atoi(argv[4]), strtoull(argv[5], NULL, 10));
 	} else {
 		fprintf(stderr,
-			"usage: conn serve PORT COUNT [PAGE] | conn measure ROUNDS N TARGET...\n");
+			"usage: conn serve PORT COUNT [PAGE] | conn measure ROUNDS N TARGET... | "
+			"conn storm N ADDRESS PORT SEED\n");
 		return 2;
 	}
 	return 0;
