@@ -190,13 +190,13 @@ static inline void put_socket(uint32_t e, uint32_t slot, int fd)
 	put(sockets, e * PINTLE_SOCKETS_PER_ENDPOINT + slot, &value);
 }
 
-/* It has listened for ten seconds, for all families. */
+/* It has listened for ever, for all families. */
 static inline void put_endpoint(uint32_t e)
 {
 	struct pintle_endpoint is = {
 		.generation = GEN(e), .pool = POOL, .pool_generation = POOL_GEN};
 	struct pintle_health h = {
-		.listening_since_ns = w.now - 10 * SECOND,
+		.listening_since_ns = 1,
 		.listeners = 1,
 		.families = PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6,
 	};
@@ -246,7 +246,7 @@ static inline void make_unready(uint32_t e)
 {
 	struct pintle_health h = health_of(e);
 
-	h.listening_since_ns = w.now;
+	h.listening_since_ns = monotonic_ns();
 	put(health, e, &h);
 }
 

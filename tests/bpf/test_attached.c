@@ -1,0 +1,629 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Both hooks attached, and real connections over loopback: what listen(), connect() and close()
+ * leave in the maps. No daemon runs; the test fills the maps as one would. */
+#include "support_world.h"
+
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+
+#include "../../userspace/common/cgroup2.h"
+#include "../unit/support_netns.h"
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+
+#define FRONTEND_V4 "127.77.0.1" /* every address of 127/8 is local: no route is needed */
+#define FRONTEND_V6 "::1"
+#define PORT        8000
+
+static char home[PATH_MAX], cgroup[PATH_MAX];
+
+/* Waits for what the kernel does a little later. */
+#define wait_for(condition)                                                                        \
+	do {                                                                                       \
+		uint64_t until_ = monotonic_ns() + 20 * SECOND;                                    \
+		while (!(condition) && monotonic_ns() < until_)                                    \
+			usleep(1000);                                                              \
+		assert_true(condition);                                                            \
+	} while (0)
+
+/* ---- sockets --------------------------------------------------------------------------------- */
+
+static struct sockaddr_in6 socket_address(const char *address, uint16_t port)
+{
+	struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+
+	address_of(address, a.sin6_addr.s6_addr);
+	return a;
+}
+
+static uint16_t port_of(int fd)
+{
+	struct sockaddr_in6 a;
+	socklen_t size = sizeof(a);
+
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &size), 0);
+	return ntohs(a.sin6_port);
+}
+
+/* Bound to `address`, which v4-mapped is for IPv4; port 0: any. Does not listen yet. */
+static int bound(int protocol, const char *address, uint16_t port)
+{
+	struct sockaddr_in6 a = socket_address(address, port);
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, protocol), one = 1, zero = 0;
+
+	if (fd < 0)
+		return fd;
+	assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero)), 0);
+	if (port)
+		assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	return fd;
+}
+
+/* Says in `addresses` that whoever listens there, or anywhere at that port, is endpoint e. */
+static void put_address(uint32_t e, const char *address, uint16_t port)
+{
+	struct pintle_address_key key = {.port = port};
+	struct pintle_address to = {.endpoint = e,
+				    .generation = GEN(e),
+				    .pool = POOL,
+				    .flags = address ? 0 : PINTLE_ADDRESS_ANY};
+
+	if (address)
+		address_of(address, key.address);
+	put(addresses, key, &to);
+}
+
+static void make_ready(uint32_t e)
+{
+	struct pintle_score s = {
+		.generation = GEN(e), .scraped_ns = monotonic_ns(), .model = {{0, 1000}}};
+
+	put(scores, e, &s);
+}
+
+/* Endpoint e, with a server at any port of `address`: known, listening, and ready. */
+static void serve(uint32_t e, const char *address)
+{
+	struct pintle_endpoint is = {
+		.generation = GEN(e), .pool = POOL, .pool_generation = POOL_GEN};
+	int fd = bound(IPPROTO_TCP, address, 0);
+
+	put(endpoints, e, &is);
+	put_address(e, address, port_of(fd));
+	w.listener[e] = fd;
+	w.cookie[e] = cookie_of(fd);
+	w.pool.members[e] = (struct pintle_ref){e, GEN(e)};
+	w.pool.member_count = MAX(w.pool.member_count, e + 1);
+	put_pool();
+	assert_int_equal(listen(fd, 64), 0);
+	make_ready(e);
+}
+
+/* A client's socket, connected to a frontend; -errno. */
+static int client(const char *address)
+{
+	struct sockaddr_in6 to = socket_address(address, PORT);
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), zero = 0, err;
+
+	assert_true(fd >= 0);
+	assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero)), 0);
+	if (!connect(fd, (struct sockaddr *)&to, sizeof(to)))
+		return fd;
+	err = -errno;
+	close(fd);
+	return err;
+}
+
+struct pair {
+	int client, server;
+};
+
+static struct pair open_pair(const char *address, int listener)
+{
+	struct pair p = {.client = client(address)};
+
+	struct pollfd ready = {listener, POLLIN, 0};
+
+	if (p.client < 0)
+		fail_msg("connect: %s", strerror(-p.client));
+	assert_int_equal(poll(&ready, 1, 20000), 1);
+	p.server = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(p.server >= 0);
+	return p;
+}
+
+static void close_pair(struct pair p)
+{
+	close(p.client);
+	close(p.server);
+}
+
+static uint64_t in_flight(uint32_t e)
+{
+	struct pintle_counters n = counters_of(e);
+
+	return n.opened - n.closed;
+}
+
+static uint32_t slots_used(uint32_t e)
+{
+	uint32_t used = 0;
+	uint64_t cookie;
+
+	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
+		uint32_t slot = e * PINTLE_SOCKETS_PER_ENDPOINT + i;
+
+		used += !bpf_map_lookup_elem(map_fd(sockets), &slot, &cookie);
+	}
+	return used;
+}
+
+/* ---- what listen() does ------------------------------------------------------------------------
+ */
+
+static void test_listen_registers(void **state)
+{
+	uint64_t before = monotonic_ns(), cookie;
+	struct pintle_health h;
+
+	(void)state;
+	serve(1, "127.0.0.1");
+	h = health_of(1);
+	assert_in_range(h.listening_since_ns, before, monotonic_ns());
+	assert_int_equal(h.listeners, 1);
+	assert_int_equal(h.families, PINTLE_FAMILY_V4);
+	assert_int_equal(h.unsteerable, 0);
+	get(sockets, 1U * PINTLE_SOCKETS_PER_ENDPOINT, &cookie);
+	assert_int_equal(cookie, w.cookie[1]);
+	close_listener(1);
+	h = health_of(1);
+	assert_int_equal(h.listening_since_ns, 0);
+	assert_int_equal(h.listeners, 0);
+	assert_int_equal(h.families, 0);
+	assert_int_equal(slots_used(1), 0);
+}
+
+static void test_listeners_of_others_are_left_alone(void **state)
+{
+	int other;
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	other = bound(IPPROTO_TCP, "127.0.0.2", 0);
+	put_address(0, "127.0.0.1", port_of(other)); /* the port, at another address */
+	assert_int_equal(listen(other, 1), 0);
+	assert_int_equal(health_of(0).listeners, 1);
+	close(other);
+}
+
+static void test_a_wildcard_listener_serves_an_endpoint_by_port(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	serve(0, "::1");
+	close_listener(0);
+	w.listener[0] = bound(IPPROTO_TCP, "::", 0);
+	put_address(0, NULL, port_of(w.listener[0]));
+	assert_int_equal(listen(w.listener[0], 16), 0);
+	make_ready(0);
+	assert_int_equal(health_of(0).families, PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6);
+	p = open_pair(FRONTEND_V4, w.listener[0]);
+	close_pair(p);
+	p = open_pair(FRONTEND_V6, w.listener[0]);
+	close_pair(p);
+}
+
+static void close_in_order(bool first_first)
+{
+	struct pair p;
+	int second;
+
+	serve(0, "127.0.0.1");
+	close_listener(0);
+	w.listener[0] = bound(IPPROTO_TCP, "127.0.0.1", 18001);
+	second = bound(IPPROTO_TCP, "127.0.0.1", 18001);
+	put_address(0, "127.0.0.1", 18001);
+	assert_int_equal(listen(w.listener[0], 16), 0);
+	assert_int_equal(listen(second, 16), 0);
+	make_ready(0);
+	assert_int_equal(health_of(0).listeners, 2);
+	assert_int_equal(slots_used(0), 2);
+	if (first_first) {
+		close(w.listener[0]);
+		w.listener[0] = second;
+	} else {
+		close(second);
+	}
+	assert_int_equal(health_of(0).listeners, 1);
+	assert_int_equal(slots_used(0), 1);
+	for (int i = 0; i < 8; i++) {
+		p = open_pair(FRONTEND_V4, w.listener[0]);
+		close_pair(p);
+	}
+	close_listener(0);
+	assert_int_equal(health_of(0).listening_since_ns, 0);
+}
+
+static void test_two_listeners_the_first_closes_first(void **state)
+{
+	(void)state;
+	close_in_order(true);
+}
+
+static void test_two_listeners_the_second_closes_first(void **state)
+{
+	(void)state;
+	close_in_order(false);
+}
+
+static void test_an_mptcp_listener_is_said_to_be_unsteerable(void **state)
+{
+	int fd = bound(IPPROTO_MPTCP, "127.0.0.1", 0);
+	struct pintle_endpoint is = {
+		.generation = GEN(0), .pool = POOL, .pool_generation = POOL_GEN};
+
+	(void)state;
+	if (fd < 0)
+		skip(); /* this kernel has no MPTCP */
+	put(endpoints, 0U, &is);
+	put_address(0, "127.0.0.1", port_of(fd));
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(health_of(0).unsteerable, PINTLE_UNSTEERABLE_MPTCP);
+	assert_true(health_of(0).error < 0);
+	assert_int_equal(health_of(0).listening_since_ns, 0);
+	assert_int_equal(slots_used(0), 0);
+	close(fd);
+}
+
+/* ---- what a connection leaves -------------------------------------------------------------------
+ */
+
+static void test_a_connection_from_open_to_close(void **state)
+{
+	struct pintle_counters n;
+	struct pintle_conn conn;
+	struct pintle_tuple next;
+	struct pair p;
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	p = open_pair(FRONTEND_V4, w.listener[0]);
+	n = counters_of(0);
+	assert_int_equal(n.placed, 1);
+	assert_int_equal(n.opened, 1);
+	assert_int_equal(n.closed + n.failed, 0);
+	assert_int_equal(bpf_map_get_next_key(map_fd(pending), NULL, &next), -ENOENT);
+	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_LEAST_LOADED), 1);
+
+	get(conns, p.server, &conn);
+	assert_int_equal(conn.endpoint, 0);
+	assert_int_equal(conn.generation, GEN(0));
+	assert_int_equal(conn.pool, POOL);
+	assert_int_equal(conn.pool_generation, POOL_GEN);
+	assert_int_equal(conn.flags, PINTLE_CONN_STEERED);
+	assert_int_equal(conn.counted, 1);
+	assert_int_equal(conn.outcome, PINTLE_OUTCOME_LEAST_LOADED);
+	assert_in_range(conn.opened_ns, conn.decided_ns, monotonic_ns());
+
+	assert_int_equal(write(p.client, "four", 4), 4);
+	close_pair(p);
+	wait_for(in_flight(0) == 0);
+	assert_int_equal(counters_of(0).closed, 1);
+}
+
+static void test_the_session_stays_where_it_was_opened(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	serve(1, "127.0.0.1");
+	make_unready(0);
+	p = open_pair(FRONTEND_V4, w.listener[1]);
+	close_pair(p);
+	make_ready(0);
+	wait_for(in_flight(1) == 0);
+	for (int i = 0; i < 20; i++) {
+		p = open_pair(FRONTEND_V4, w.listener[1]);
+		close_pair(p);
+		wait_for(in_flight(1) == 0);
+	}
+	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_STICKY), 20);
+	assert_int_equal(counters_of(0).placed, 0);
+}
+
+static void test_ipv6(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	serve(0, "::1");
+	serve(1, "127.0.0.1");
+	for (int i = 0; i < 8; i++) {
+		p = open_pair(FRONTEND_V6, w.listener[0]);
+		close_pair(p);
+		p = open_pair(FRONTEND_V4, w.listener[1]);
+		close_pair(p);
+	}
+	wait_for(in_flight(0) == 0 && in_flight(1) == 0);
+	assert_int_equal(counters_of(0).opened, 8);
+	assert_int_equal(counters_of(1).opened, 8);
+}
+
+static void test_a_reset_ends_it_too(void **state)
+{
+	struct linger at_once = {.l_onoff = 1};
+	struct pair p;
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	p = open_pair(FRONTEND_V4, w.listener[0]);
+	assert_int_equal(setsockopt(p.client, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
+	close_pair(p);
+	wait_for(in_flight(0) == 0);
+}
+
+static void test_nobody_listens(void **state)
+{
+	(void)state;
+	serve(0, "127.0.0.1");
+	close_listener(0);
+	assert_int_equal(client(FRONTEND_V4), -ECONNREFUSED);
+	w.pool.failure_mode = PINTLE_FAIL_CLOSE;
+	put_pool();
+	assert_int_equal(client(FRONTEND_V4), -ECONNREFUSED);
+	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_NO_ENDPOINT), 2);
+}
+
+static void test_a_server_that_comes_back(void **state)
+{
+	uint16_t port;
+	struct pair p;
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	port = port_of(w.listener[0]);
+	close_listener(0);
+	w.listener[0] = bound(IPPROTO_TCP, "127.0.0.1", port);
+	assert_int_equal(listen(w.listener[0], 16), 0);
+	make_ready(0);
+	p = open_pair(FRONTEND_V4, w.listener[0]);
+	close_pair(p);
+}
+
+static void test_a_direct_connection_is_counted_apart(void **state)
+{
+	struct sockaddr_in6 to;
+	int fd, zero = 0;
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	to = socket_address("127.0.0.1", port_of(w.listener[0]));
+	fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero)), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	close_pair((struct pair){fd, accept4(w.listener[0], NULL, NULL, SOCK_CLOEXEC)});
+	wait_for(health_of(0).direct_closed == 1);
+	assert_int_equal(health_of(0).direct_opened, 1);
+	assert_int_equal(counters_of(0).placed + counters_of(0).opened, 0);
+	assert_int_equal(decisions(), 0);
+}
+
+static void test_with_syn_cookies(void **state)
+{
+	int fd = open("/proc/sys/net/ipv4/tcp_syncookies", O_WRONLY | O_CLOEXEC);
+	struct pair p;
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "2", 1), 1);
+	close(fd);
+	serve(0, "127.0.0.1");
+	serve(1, "127.0.0.1");
+	for (int i = 0; i < 20; i++) {
+		struct pollfd ready[2] = {{w.listener[0], POLLIN, 0}, {w.listener[1], POLLIN, 0}};
+
+		p.client = client(FRONTEND_V4);
+		assert_true(p.client >= 0);
+		assert_int_equal(poll(ready, 2, 20000), 1);
+		p.server = accept4(w.listener[!ready[0].revents], NULL, NULL, SOCK_CLOEXEC);
+		close_pair(p);
+	}
+	wait_for(in_flight(0) == 0 && in_flight(1) == 0);
+	assert_int_equal(counters_of(0).opened + counters_of(1).opened, 20);
+	assert_int_equal(decisions(), 20);
+}
+
+/* ---- records and recounts
+ * -------------------------------------------------------------------------- */
+
+struct heard {
+	struct pintle_event closed;
+	int n;
+};
+
+static int hear(void *arg, void *data, size_t size)
+{
+	struct heard *h = arg;
+
+	assert_true(size >= sizeof(h->closed));
+	memcpy(&h->closed, data, sizeof(h->closed));
+	h->n++;
+	return 0;
+}
+
+static void test_a_closed_connection_is_reported(void **state)
+{
+	struct heard h = {0};
+	struct ring_buffer *ring;
+	char buf[8];
+	struct pair p;
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	p = open_pair(FRONTEND_V4, w.listener[0]);
+	assert_int_equal(write(p.client, "four", 4), 4);
+	assert_int_equal(read(p.server, buf, sizeof(buf)), 4);
+	assert_int_equal(write(p.server, "sixsix", 6), 6);
+	assert_int_equal(read(p.client, buf, sizeof(buf)), 6);
+	close_pair(p);
+	ring = ring_buffer__new(map_fd(events), hear, &h, NULL);
+	assert_non_null(ring);
+	wait_for(ring_buffer__consume(ring) >= 0 && h.n > 0);
+	ring_buffer__free(ring);
+	assert_int_equal(h.n, 1);
+	assert_int_equal(h.closed.type, PINTLE_EVENT_CLOSED);
+	assert_int_equal(h.closed.endpoint, 0);
+	assert_int_equal(h.closed.outcome, PINTLE_OUTCOME_LEAST_LOADED);
+	assert_in_range(h.closed.bytes_received, 4, 5); /* the FIN counts */
+	assert_in_range(h.closed.bytes_acknowledged, 6, 7);
+	assert_int_equal(h.closed.tuple.local_port, PORT);
+	assert_true(h.closed.duration_ns > 0);
+}
+
+static uint64_t recount(uint32_t e)
+{
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
+	union bpf_iter_link_info info = {.map.map_fd = (uint32_t)map_fd(conns)};
+	uint64_t n = 0, zero = 0;
+	struct bpf_link *link;
+	char buf[64];
+	int fd;
+
+	opts.link_info = &info;
+	opts.link_info_len = sizeof(info);
+	put(recount, e * PINTLE_MAX_CLASSES, &zero);
+	link = bpf_program__attach_iter(w.skel->progs.pintle_recount, &opts);
+	assert_non_null(link);
+	fd = bpf_iter_create(bpf_link__fd(link));
+	assert_true(fd >= 0);
+	while (read(fd, buf, sizeof(buf)) > 0)
+		;
+	close(fd);
+	bpf_link__destroy(link);
+	get(recount, e * PINTLE_MAX_CLASSES, &n);
+	return n;
+}
+
+static void test_a_recount_finds_those_in_flight(void **state)
+{
+	struct pair p[10];
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++)
+		p[i] = open_pair(FRONTEND_V4, w.listener[0]);
+	assert_int_equal(in_flight(0), 10);
+	assert_int_equal(recount(0), 10);
+	for (size_t i = 0; i < 4; i++)
+		close_pair(p[i]);
+	wait_for(in_flight(0) == 6);
+	assert_int_equal(recount(0), 6);
+	for (size_t i = 4; i < ARRAY_SIZE(p); i++)
+		close_pair(p[i]);
+	wait_for(in_flight(0) == 0);
+	assert_int_equal(recount(0), 0);
+}
+
+/* ---- each test
+ * ------------------------------------------------------------------------------------------ */
+
+static void join(const char *dir)
+{
+	char path[PATH_MAX + 16];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_true(write(fd, "0", 1) == 1);
+	close(fd);
+}
+
+/* Where cgroup2 is mounted, and a cgroup of this process's own in it. */
+static int make_cgroup(void **state)
+{
+	(void)state;
+	if (cgroup2_root(home, sizeof(home)))
+		return -1;
+	if ((size_t)snprintf(cgroup, sizeof(cgroup), "%s/pintle-test-%d", home, getpid()) >=
+	    sizeof(cgroup))
+		return -1;
+	return mkdir(cgroup, 0755);
+}
+
+static int remove_cgroup(void **state)
+{
+	(void)state;
+	return rmdir(cgroup);
+}
+
+static int attach(void **state)
+{
+	const struct pintle_frontend ours = {POOL, POOL_GEN, PINTLE_HOOK_LOOKUP, 0};
+	struct pintle_node n = {.abi_version = PINTLE_ABI_VERSION};
+	socklen_t size = sizeof(n.netns_cookie);
+	int netns, group, fd;
+
+	if (make_world(state))
+		return -1;
+	set_lo(true);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &n.netns_cookie, &size), 0);
+	close(fd);
+	n.heartbeat_ns = monotonic_ns();
+	put(node, 0U, &n);
+	put_frontend(FRONTEND_V4, 32, PORT, ours);
+	put_frontend(FRONTEND_V6, 128, PORT, ours);
+
+	netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	group = cgroup2_open(cgroup);
+	assert_true(netns >= 0 && group >= 0);
+	w.skel->links.pintle_lookup = bpf_program__attach_netns(w.skel->progs.pintle_lookup, netns);
+	w.skel->links.pintle_sockops =
+		bpf_program__attach_cgroup(w.skel->progs.pintle_sockops, group);
+	close(netns);
+	close(group);
+	if (!w.skel->links.pintle_lookup || !w.skel->links.pintle_sockops)
+		return -1;
+	join(cgroup);
+	return 0;
+}
+
+static int detach(void **state)
+{
+	join(home);
+	return unmake_world(state);
+}
+
+#define attached_test(f) cmocka_unit_test_setup_teardown(f, attach, detach)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		attached_test(test_listen_registers),
+		attached_test(test_listeners_of_others_are_left_alone),
+		attached_test(test_a_wildcard_listener_serves_an_endpoint_by_port),
+		attached_test(test_two_listeners_the_first_closes_first),
+		attached_test(test_two_listeners_the_second_closes_first),
+		attached_test(test_an_mptcp_listener_is_said_to_be_unsteerable),
+		attached_test(test_a_connection_from_open_to_close),
+		attached_test(test_the_session_stays_where_it_was_opened),
+		attached_test(test_ipv6),
+		attached_test(test_a_reset_ends_it_too),
+		attached_test(test_nobody_listens),
+		attached_test(test_a_server_that_comes_back),
+		attached_test(test_a_direct_connection_is_counted_apart),
+		attached_test(test_with_syn_cookies),
+		attached_test(test_a_closed_connection_is_reported),
+		attached_test(test_a_recount_finds_those_in_flight),
+	};
+
+	return cmocka_run_group_tests(tests, make_cgroup, remove_cgroup);
+}
