@@ -63,10 +63,11 @@ uint64_t load_histogram_quantile(const struct load_histogram *h, double share)
 	uint64_t wanted = (uint64_t)ceil(share * (double)h->count), seen = 0, middle;
 	size_t i = 0;
 
-	if (!h->count)
-		return 0;
-	wanted = MAX(wanted, (uint64_t)1);
-	wanted = MIN(wanted, h->count);
+	/* The first and the last are known exactly. */
+	if (wanted >= h->count)
+		return h->max_ns;
+	if (wanted <= 1)
+		return h->min_ns;
 	while ((seen += h->counts[i]) < wanted)
 		i++;
 	middle = MAX(bucket_middle(i), h->min_ns);
