@@ -31,6 +31,7 @@ enum {
 	GROUP,
 	SAMPLE,
 	CORRECTION,
+	PLACED,
 	BINDINGS,
 };
 
@@ -145,6 +146,8 @@ static void pintle_page(void *self, uint32_t node, uint32_t endpoint, const stru
 	view->model = score.model[0];
 	if (p->v[EXPONENT] != 4)
 		view->model.published = bend(p, &s);
+	if (p->v[PLACED] > 0)
+		view->model.running = (uint32_t)(p->v[PLACED] * 1000);
 	view->inflight_at_scrape = view->inflight;
 	view->scraped_ns = now_ns + 1;
 }
@@ -287,6 +290,7 @@ const struct lab_policy lab_policy_pintle = {
 			[SAMPLE] = {"sample", PINTLE_SAMPLE, 1, LAB_MAX_ENDPOINTS,
 				    "endpoints looked at; 8 is built in"},
 			[CORRECTION] = {"correction", 1, 0, 1, "0: placements do not count"},
+			[PLACED] = {"placed", 0, 0, 1000, "weight since the scrape; 0: as running"},
 			[BINDINGS] = {"bindings", 131072, 1, 1 << 24, "size of the binding table"},
 		},
 	.interval_key = INTERVAL,

@@ -4,9 +4,10 @@
  * should balance", NSDI '24, sections 4 and 5: asynchronous probes that are used again, and the
  * hot-cold lexicographic rule. Each node is a client of its own.
  *
- * A probe's answer is exact for the time it was sent. Latency is that of whole answers, as
- * in the paper: the median of those that began with about as many requests in flight as there
- * are now. In a pool with fewer endpoints than probes, the pool is as large as the fleet.
+ * A probe's answer is exact for the time it was sent. Latency is the median of those that began
+ * with about as many requests in flight as there are now: of first tokens, since that of whole
+ * answers is mostly their length (whole=1 takes it, as in the paper). In a pool with fewer
+ * endpoints than probes, the pool is as large as the fleet.
  */
 #include <stdlib.h>
 
@@ -18,7 +19,7 @@
 #define NEAREST   9  /* of them, those whose median is told */
 #define RIF_TRAIL 128
 
-enum { POOL, AGE, PROBES, REMOVE, QUANTILE, DELTA };
+enum { POOL, AGE, PROBES, REMOVE, QUANTILE, DELTA, WHOLE };
 
 struct server {
 	uint32_t rif;
@@ -237,16 +238,30 @@ static uint32_t prequal_pick(void *self, struct lab_request *r, uint64_t now_ns)
 	return endpoint;
 }
 
-static void prequal_ended(void *self, const struct lab_request *r, uint64_t now_ns)
+static void sample_add(struct server *s, const struct lab_request *r, uint64_t now_ns)
 {
-	struct prequal *p = self;
-	struct server *s = &p->servers[r->endpoint];
 	uint32_t at = s->next++ % SAMPLES;
 
-	s->rif--;
 	s->sample[at].rif = r->seen;
 	s->sample[at].latency_ns = (double)(now_ns - r->arrived_ns);
 	s->count = MIN(s->count + 1, (uint32_t)SAMPLES);
+}
+
+static void prequal_first_token(void *self, const struct lab_request *r, uint64_t now_ns)
+{
+	struct prequal *p = self;
+
+	if (p->v[WHOLE] == 0)
+		sample_add(&p->servers[r->endpoint], r, now_ns);
+}
+
+static void prequal_ended(void *self, const struct lab_request *r, uint64_t now_ns)
+{
+	struct prequal *p = self;
+
+	p->servers[r->endpoint].rif--;
+	if (p->v[WHOLE] > 0)
+		sample_add(&p->servers[r->endpoint], r, now_ns);
 }
 
 const struct lab_policy lab_policy_prequal = {
@@ -260,10 +275,12 @@ const struct lab_policy lab_policy_prequal = {
 			[REMOVE] = {"remove", 1, 0, 64, "probes, for each query"},
 			[QUANTILE] = {"quantile", 0.84, 0, 1, "of requests in flight: hot above"},
 			[DELTA] = {"delta", 1, 0, 100, "of the paper's equation (1)"},
+			[WHOLE] = {"whole", 0, 0, 1, "latency: 0 first token, 1 whole answer"},
 		},
 	.interval_key = -1,
 	.create = prequal_create,
 	.destroy = prequal_destroy,
 	.pick = prequal_pick,
+	.first_token = prequal_first_token,
 	.ended = prequal_ended,
 };

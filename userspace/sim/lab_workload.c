@@ -44,7 +44,7 @@ static const struct lab_workload workloads[] = {
 			.context = 16000,
 		}},
 		.burst = 1,
-		.rate = 12,
+		.rate = 9,
 		.slo_ms = 1000,
 	},
 	{
@@ -68,7 +68,7 @@ static const struct lab_workload workloads[] = {
 			.context = 64000,
 		}},
 		.burst = 1,
-		.rate = 4,
+		.rate = 2,
 		.slo_ms = 2000,
 	},
 	{
@@ -103,7 +103,7 @@ static const struct lab_workload workloads[] = {
 		.burst = 8,
 		.burst_s = 3,
 		.calm_s = 20,
-		.rate = 12,
+		.rate = 9,
 		.slo_ms = 1000,
 	},
 	{

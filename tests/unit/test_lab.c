@@ -1,0 +1,898 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The policy lab: its books, that it runs the engine model as it is, and the policies
+ * against cases computed by hand. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../userspace/common/config.h"
+#include "../../userspace/common/util.h"
+#include "../../userspace/sim/lab_index.h"
+#include "../../userspace/sim/lab_policy.h"
+#include "../../userspace/sim/lab_report.h"
+
+#define SEC   1000000000ULL
+#define CLOSE 1e-9
+
+/* -- statistics ----------------------------------------------------------------------- */
+
+static void test_histogram(void **state)
+{
+	struct lab_histogram *h = calloc(1, sizeof(*h));
+
+	(void)state;
+	assert_non_null(h);
+	for (uint64_t i = 1; i <= 1000; i++)
+		lab_histogram_add(h, i * 1000000, 1);
+	lab_histogram_add(h, UINT64_MAX, 0);
+	assert_float_equal(lab_histogram_quantile(h, 0.5) / 1e6, 500, 4);
+	assert_float_equal(lab_histogram_quantile(h, 0.95) / 1e6, 950, 8);
+	assert_float_equal(lab_histogram_quantile(h, 1) / 1e6, 1000, 8);
+	assert_float_equal(lab_histogram_mean(h) / 1e6, 500.5, 1e-6);
+	memset(h, 0, sizeof(*h));
+	assert_float_equal(lab_histogram_quantile(h, 0.5), 0, 0);
+	for (uint64_t v = 1; v; v *= 2) { /* every octave, to the last */
+		lab_histogram_add(h, v, 1);
+		assert_true(fabs(lab_histogram_quantile(h, 1) / (double)v - 1) < 0.01);
+	}
+	free(h);
+}
+
+static void test_interval(void **state)
+{
+	const double three[] = {1, 2, 3};
+	struct lab_interval i = lab_interval_of(three, 3);
+
+	(void)state;
+	assert_float_equal(i.mean, 2, CLOSE);
+	assert_float_equal(i.half, 4.303 / sqrt(3), CLOSE); /* deviation 1, two degrees */
+	i = lab_interval_of(three, 1);
+	assert_float_equal(i.mean, 1, CLOSE);
+	assert_float_equal(i.half, 0, CLOSE);
+}
+
+static void test_herd(void **state)
+{
+	const uint32_t placed[] = {0, 0, 0, 1, 0, 1, 2, 3};
+	struct lab_herd h;
+
+	(void)state;
+	assert_int_equal(lab_herd_init(&h, 4), 0);
+	for (uint32_t i = 0; i < 8; i++)
+		lab_herd_add(&h, i < 4 ? 7 : 9, placed[i]);
+	/* most 3 of a fair share of 1, then 1 of 1; four placements each */
+	assert_float_equal(lab_herd_index(&h), (3 * 4 + 1 * 4) / 8.0, CLOSE);
+	lab_herd_fini(&h);
+}
+
+static void test_moment(void **state)
+{
+	const uint32_t requests[] = {1, 3};
+	struct lab_moment m = lab_moment_of(requests, 2);
+
+	(void)state;
+	assert_float_equal(m.mean, 2, CLOSE);
+	assert_float_equal(m.most, 3, CLOSE);
+	assert_float_equal(m.spread, 0.5, CLOSE);
+}
+
+/* -- the index ------------------------------------------------------------------------ */
+
+static void test_index_forgets_the_oldest(void **state)
+{
+	struct lab_index *x = NULL;
+
+	(void)state;
+	assert_int_equal(lab_index_new(2, 2, &x), 0);
+	assert_int_equal(lab_index_put(x, 10, 0, 1, 1), 0);
+	assert_int_equal(lab_index_put(x, 11, 0, 2, 2), 0);
+	assert_int_equal(lab_index_put(x, 11, 1, 3, 2), 0);
+	assert_int_equal(lab_index_put(x, 10, 0, 4, 3), 0); /* used again: 11 is the oldest */
+	assert_int_equal(lab_index_put(x, 12, 0, 5, 4), 0);
+	assert_null(lab_index_get(x, 11, 0));
+	assert_int_equal(lab_index_get(x, 11, 1)->value, 3); /* another owner's */
+	assert_int_equal(lab_index_get(x, 10, 0)->value, 4);
+	assert_int_equal(lab_index_get(x, 10, 0)->used_ns, 3);
+	lab_index_free(x);
+}
+
+static void test_index_matches_without_gaps(void **state)
+{
+	const uint64_t keys[] = {1, 2, 3};
+	uint32_t matched[3];
+	struct lab_index *x = NULL;
+
+	(void)state;
+	assert_int_equal(lab_index_new(3, 10000, &x), 0);
+	for (uint64_t i = 100; i < 5000; i++) /* others, so that it grows */
+		assert_int_equal(lab_index_put(x, i, 0, 0, 0), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(lab_index_put(x, keys[i], 0, 0, 0), 0);
+	assert_int_equal(lab_index_put(x, 1, 1, 0, 0), 0);
+	assert_int_equal(lab_index_put(x, 3, 1, 0, 0), 0);
+	assert_int_equal(lab_index_put(x, 2, 2, 0, 0), 0);
+	lab_index_match(x, keys, 3, matched, 3);
+	assert_int_equal(matched[0], 3);
+	assert_int_equal(matched[1], 1);
+	assert_int_equal(matched[2], 0);
+	lab_index_free(x);
+}
+
+/* -- rivals, by hand ------------------------------------------------------------------- */
+
+static void test_chwbl_bound(void **state)
+{
+	const struct {
+		uint32_t load;
+		uint64_t total;
+		bool ok;
+	} cases[] = {
+		{5, 0, true},  /* an idle fleet */
+		{1, 7, true},  /* (7 + 1) / 4 x 1.25 = 2.5 */
+		{2, 7, false}, /* 3 > 2.5 */
+		{0, 1, false}, /* 1 > (1 + 1) / 4 x 1.25 */
+		{0, 3, true},  /* 1 <= 1.25 */
+		{4, 15, true}, /* 5 <= 5 */
+		{5, 15, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		if (chwbl_load_ok(cases[i].load, cases[i].total, 4, 1.25) != cases[i].ok)
+			fail_msg("load %u of %lu", cases[i].load, cases[i].total);
+}
+
+static void test_epp_scores(void **state)
+{
+	const struct epp_weights w = {2, 2, 3};
+	const struct lab_page pages[] = {{0, 9, 0.5}, {5, 9, 0.2}, {10, 9, 0}};
+	const struct lab_page even[] = {{4, 0, 0.5}, {4, 0, 1}, {4, 0, 0}};
+	const uint32_t matched[] = {0, 4, 8};
+	double out[3];
+
+	(void)state;
+	epp_score(&w, pages, matched, 8, 3, out);
+	assert_float_equal(out[0], 2 * 1.0 + 2 * 0.5 + 3 * 0.0, CLOSE);
+	assert_float_equal(out[1], 2 * 0.5 + 2 * 0.8 + 3 * 0.5, CLOSE);
+	assert_float_equal(out[2], 2 * 0.0 + 2 * 1.0 + 3 * 1.0, CLOSE);
+	/* equal queues score 1 all; a prompt without a block matches nothing */
+	epp_score(&w, even, matched, 0, 3, out);
+	assert_float_equal(out[0], 3, CLOSE);
+	assert_float_equal(out[1], 2, CLOSE);
+	assert_float_equal(out[2], 4, CLOSE);
+}
+
+static void test_prequal_rule(void **state)
+{
+	const struct prequal_probe pool[] = {
+		{.endpoint = 0, .rif = 2, .latency_ns = 50},
+		{.endpoint = 1, .rif = 9, .latency_ns = 5},
+		{.endpoint = 2, .rif = 1, .latency_ns = 80},
+	};
+	const uint32_t counts[] = {5, 1, 4, 2, 3};
+
+	(void)state;
+	assert_int_equal(prequal_choose(pool, 3, 5), 0);  /* 1 is hot; of the cold the fastest */
+	assert_int_equal(prequal_choose(pool, 3, 1), 2);  /* the only cold one */
+	assert_int_equal(prequal_choose(pool, 3, 0), 2);  /* all hot: the least rif */
+	assert_int_equal(prequal_choose(pool, 3, 10), 1); /* all cold: the fastest */
+	assert_float_equal(prequal_quantile(counts, 5, 0), 1, CLOSE);
+	assert_float_equal(prequal_quantile(counts, 5, 0.5), 3, CLOSE);
+	assert_float_equal(prequal_quantile(counts, 5, 0.84), 5, CLOSE);
+	assert_float_equal(prequal_quantile(counts, 5, 1), 5, CLOSE);
+}
+
+static void test_sglang_balance(void **state)
+{
+	(void)state;
+	assert_true(sglang_unbalanced(70, 5, 64, 1.5));
+	assert_false(sglang_unbalanced(64, 0, 64, 1.5));    /* 64 is not above 64 */
+	assert_false(sglang_unbalanced(300, 220, 64, 1.5)); /* 300 < 330 */
+	assert_true(sglang_unbalanced(331, 220, 64, 1.5));
+}
+
+/* -- policies as objects ----------------------------------------------------------------- */
+
+struct object {
+	const struct lab_policy *policy;
+	void *self;
+	uint64_t blocks[256];
+};
+
+static struct object make(const char *spec, uint32_t endpoints, uint32_t nodes)
+{
+	const struct lab_fleet fleet = {
+		.endpoints = endpoints,
+		.nodes = nodes,
+		.block_tokens = 64,
+		.blocks = 1000,
+		.prefill_tokens_per_s = 1000,
+		.seed = 42,
+	};
+	double values[LAB_MAX_KEYS];
+	struct object o = {0};
+	char why[256] = "";
+
+	if (lab_policy_parse(spec, &o.policy, values, why, sizeof(why)))
+		fail_msg("%s", why);
+	assert_int_equal(o.policy->create(&fleet, values, &o.self), 0);
+	return o;
+}
+
+static void drop(struct object *o)
+{
+	o->policy->destroy(o->self);
+}
+
+/* A request of `blocks` blocks that are all `content`'s. */
+static struct lab_request ask(struct object *o, uint64_t client, uint32_t node, uint64_t content,
+			      uint32_t blocks)
+{
+	for (uint32_t i = 0; i < blocks; i++)
+		o->blocks[i] = lab_hash(content, i);
+	return (struct lab_request){
+		.client = client,
+		.prefix = lab_hash(content, 0),
+		.node = node,
+		.blocks = o->blocks,
+		.block_count = blocks,
+		.prompt_tokens = 64 * blocks,
+	};
+}
+
+static uint32_t pick(struct object *o, struct lab_request *r, uint64_t now_ns)
+{
+	r->endpoint = o->policy->pick(o->self, r, now_ns);
+	return r->endpoint;
+}
+
+static void test_nodes_know_their_own(void **state)
+{
+	struct object o = make("least-connections", 2, 2);
+	struct lab_request r = ask(&o, 1, 0, 1, 1), other;
+	uint32_t seen[2] = {0};
+
+	(void)state;
+	pick(&o, &r, 0);
+	for (int i = 0; i < 64; i++) { /* node 1 has none: either will do, by chance */
+		other = ask(&o, 2, 1, 2, 1);
+		seen[pick(&o, &other, 0)]++;
+		o.policy->ended(o.self, &other, 0);
+	}
+	assert_true(seen[0] && seen[1]);
+	for (int i = 0; i < 8; i++) { /* node 0 has one on r.endpoint, so never there */
+		other = ask(&o, 2, 0, 2, 1);
+		assert_int_not_equal(pick(&o, &other, 0), r.endpoint);
+		o.policy->ended(o.self, &other, 0);
+	}
+	drop(&o);
+}
+
+static void test_chwbl_spreads_one_prefix(void **state)
+{
+	struct object o = make("chwbl", 4, 1);
+	uint32_t load[4] = {0};
+
+	(void)state;
+	/* The first three find nobody within the bound, and so stay at home. */
+	for (uint32_t i = 0; i < 100; i++) {
+		struct lab_request r = ask(&o, i, 0, 7, 4);
+
+		load[pick(&o, &r, 0)]++;
+		for (int e = 0; e < 4; e++)
+			assert_true(load[e] <= fmax(3, (i + 1) / 4.0 * 1.25));
+	}
+	assert_true(load[0] && load[1] && load[2] && load[3]);
+	drop(&o);
+}
+
+/* 2000 uncached tokens may be in flight beyond the coldest. */
+static void epp_sticky_case(const char *spec, bool stays)
+{
+	struct object o = make(spec, 2, 1);
+	struct lab_request warm = ask(&o, 0, 0, 1, 10), r;
+	uint32_t home = pick(&o, &warm, 0);
+
+	r = ask(&o, 0, 0, 2, 30); /* 640 are in flight at home: elsewhere */
+	assert_int_not_equal(pick(&o, &r, 0), home);
+	r = ask(&o, 0, 0, 3, 60); /* 640 + 3840 < 1920 + 3840 */
+	assert_int_equal(pick(&o, &r, 0), home);
+	/* home leads by 640 + 3840 - 1920 = 2560 */
+	r = ask(&o, 0, 0, 1, 10);
+	assert_int_equal(pick(&o, &r, 0) == home, stays);
+	if (stays) {
+		assert_int_equal(r.charge, 0);
+		drop(&o);
+		return;
+	}
+	assert_int_equal(r.charge, 640);
+	drop(&o);
+}
+
+static void test_epp_sticky(void **state)
+{
+	(void)state;
+	epp_sticky_case("epp-sticky:tmax=2", false); /* 2000 < 2560 */
+	epp_sticky_case("epp-sticky:tmax=3", true);
+}
+
+static void test_sglang_follows_the_prefix(void **state)
+{
+	struct object o = make("sglang", 8, 1);
+	struct lab_request r = ask(&o, 0, 0, 1, 10);
+	uint32_t home = pick(&o, &r, 0);
+
+	(void)state;
+	for (int i = 0; i < 64; i++) {
+		r = ask(&o, 0, 0, 1, 10);
+		assert_int_equal(pick(&o, &r, 0), home);
+	}
+	r = ask(&o, 0, 0, 1, 10); /* 65 against 0: unbalanced */
+	assert_int_not_equal(pick(&o, &r, 0), home);
+	drop(&o);
+}
+
+/* The example of docs/load.md: gpu0 21.164, gpu1 9.625, a session bound to gpu0. */
+static void pintle_case(int more, uint32_t expected)
+{
+	const struct lab_page full = {50, 50, 0.5}, idle = {0, 0, 0};
+	const struct lab_page gpu0 = {3, 12, 0.6}, gpu1 = {0, 9, 0.4};
+	struct object o = make("pintle", 2, 1);
+	struct lab_request r = ask(&o, 1, 0, 1, 1), other;
+
+	o.policy->page(o.self, 0, 0, &idle, SEC);
+	o.policy->page(o.self, 0, 1, &full, SEC);
+	assert_int_equal(pick(&o, &r, SEC), 0);
+	o.policy->ended(o.self, &r, SEC);
+	o.policy->page(o.self, 0, 0, &gpu0, 2 * SEC);
+	o.policy->page(o.self, 0, 1, &gpu1, 2 * SEC);
+	for (int i = 0; i < more; i++) {
+		other = ask(&o, 100 + i, 0, 2, 1);
+		assert_int_equal(pick(&o, &other, 2 * SEC), 1);
+	}
+	assert_int_equal(pick(&o, &r, 2 * SEC), expected);
+	drop(&o);
+}
+
+static void test_pintle_by_hand(void **state)
+{
+	(void)state;
+	pintle_case(0, 1);
+	pintle_case(2, 1); /* 11.625 + 8 < 21.164 */
+	pintle_case(3, 1); /* 12.625 + 8 */
+	pintle_case(4, 0); /* 13.625 + 8 > 21.164 */
+}
+
+static void test_pintle_forgets(void **state)
+{
+	const struct lab_page idle = {0, 0, 0}, busy = {0, 5, 0};
+	struct object o = make("pintle:ttl=10,staleness=2000", 2, 1);
+	struct lab_request r = ask(&o, 1, 0, 1, 1);
+	uint64_t outcomes[PINTLE_MAX_OUTCOMES];
+
+	(void)state;
+	o.policy->page(o.self, 0, 0, &idle, SEC);
+	o.policy->page(o.self, 0, 1, &busy, SEC);
+	assert_int_equal(pick(&o, &r, SEC), 0);
+	o.policy->ended(o.self, &r, SEC);
+	o.policy->page(o.self, 0, 0, &busy, 10 * SEC);
+	o.policy->page(o.self, 0, 1, &idle, 10 * SEC);
+	assert_int_equal(pick(&o, &r, 10 * SEC), 0); /* bound, and 5 is within 8 */
+	o.policy->ended(o.self, &r, 10 * SEC);
+	o.policy->page(o.self, 0, 0, &busy, 20 * SEC);
+	o.policy->page(o.self, 0, 1, &idle, 20 * SEC);
+	assert_int_equal(pick(&o, &r, 20 * SEC), 1); /* unused for 10 s */
+	o.policy->ended(o.self, &r, 20 * SEC);
+	pick(&o, &r, 23 * SEC); /* pages of 3 s ago */
+	o.policy->outcomes(o.self, outcomes);
+	assert_int_equal(outcomes[PINTLE_OUTCOME_LEAST_LOADED], 2);
+	assert_int_equal(outcomes[PINTLE_OUTCOME_STICKY], 1);
+	assert_int_equal(outcomes[PINTLE_OUTCOME_STALE], 1);
+	drop(&o);
+}
+
+/* A node counts its own connections; the others' it sees in the page. */
+static void test_pintle_sees_others_in_the_page(void **state)
+{
+	const struct lab_page idle = {0, 0, 0}, busy = {0, 1, 0};
+	struct object o = make("pintle:key=0", 2, 2);
+	struct lab_request r;
+
+	(void)state;
+	for (uint32_t node = 0; node < 2; node++) {
+		o.policy->page(o.self, node, 0, &idle, SEC);
+		o.policy->page(o.self, node, 1, &busy, SEC);
+	}
+	for (uint32_t node = 0; node < 2; node++) { /* each finds 0 idle */
+		r = ask(&o, node, node, 1, 1);
+		assert_int_equal(pick(&o, &r, SEC), 0);
+	}
+	o.policy->page(o.self, 0, 0, &(struct lab_page){0, 2, 0}, 2 * SEC);
+	o.policy->page(o.self, 0, 1, &busy, 2 * SEC);
+	r = ask(&o, 3, 0, 1, 1);
+	assert_int_equal(pick(&o, &r, 2 * SEC), 1);
+	drop(&o);
+}
+
+/* -- the lab's books ---------------------------------------------------------------------- */
+
+/* Turns that overlap on few small engines. */
+static const struct lab_workload small = {
+	.name = "small",
+	.says = "for tests",
+	.parts = 1,
+	.part = {{
+		.name = "small",
+		.share = 1,
+		.turns = 3,
+		.turns_max = 6,
+		.think_s = 0.05,
+		.width = 1,
+		.groups = 2,
+		.system = 100,
+		.first = {40, 0.5, 400},
+		.message = {20, 0.5, 400},
+		.answer = {10, 0.5, 100},
+		.context = 2000,
+	}},
+	.burst = 1,
+};
+
+/* What a policy of the test's own saw. */
+struct trace {
+	struct lab_request r;
+	uint64_t blocks[512];
+	uint64_t first_ns, ended_ns;
+};
+
+#define TRACE_MAX 4096
+static struct trace *traced;
+static uint32_t trace_count, trace_endpoints;
+static struct trace *current[TRACE_MAX]; /* by session */
+
+static int trace_create(const struct lab_fleet *fleet, const double *values, void **out)
+{
+	(void)values;
+	trace_endpoints = fleet->endpoints;
+	*out = &trace_count;
+	return 0;
+}
+
+static void trace_destroy(void *self)
+{
+	(void)self;
+}
+
+static uint32_t trace_pick(void *self, struct lab_request *r, uint64_t now_ns)
+{
+	struct trace *t = &traced[trace_count];
+
+	(void)self;
+	assert_true(trace_count < TRACE_MAX && r->id < TRACE_MAX && r->block_count < 512);
+	assert_null(current[r->id]); /* the one before has ended */
+	assert_int_equal(r->arrived_ns, now_ns);
+	t->r = *r;
+	/* those of the answer lie behind the prompt's */
+	memcpy(t->blocks, r->blocks,
+	       (r->prompt_tokens + r->output_tokens) / 16 * sizeof(*t->blocks));
+	t->r.endpoint = trace_count % trace_endpoints;
+	current[r->id] = t;
+	return traced[trace_count++].r.endpoint;
+}
+
+static void trace_first(void *self, const struct lab_request *r, uint64_t now_ns)
+{
+	(void)self;
+	(void)now_ns;
+	current[r->id]->first_ns = r->first_ns;
+}
+
+static void trace_ended(void *self, const struct lab_request *r, uint64_t now_ns)
+{
+	(void)self;
+	assert_non_null(current[r->id]);
+	assert_int_equal(current[r->id]->r.endpoint, r->endpoint);
+	current[r->id]->ended_ns = now_ns;
+	current[r->id] = NULL;
+}
+
+static const struct lab_policy trace_policy = {
+	.name = "trace",
+	.interval_key = -1,
+	.create = trace_create,
+	.destroy = trace_destroy,
+	.pick = trace_pick,
+	.first_token = trace_first,
+	.ended = trace_ended,
+};
+
+static int trace_begin(void **state)
+{
+	(void)state;
+	traced = calloc(TRACE_MAX, sizeof(*traced));
+	trace_count = 0;
+	memset(current, 0, sizeof(current));
+	return traced ? 0 : -1;
+}
+
+static int trace_end(void **state)
+{
+	(void)state;
+	free(traced);
+	return 0;
+}
+
+static struct lab_options small_options(uint32_t endpoints)
+{
+	return (struct lab_options){
+		.workload = &small,
+		.profile = profile_find("tiny"),
+		.policy = &trace_policy,
+		.endpoints = endpoints,
+		.nodes = 1,
+		.block_tokens = 16,
+		.rate = 100,
+		.seconds = 5,
+		.seed = 3,
+	};
+}
+
+static void replay_event(void *arg, const struct model_event *e)
+{
+	uint64_t *times = arg;
+
+	if (e->type == MODEL_FIRST_TOKEN)
+		times[2 * e->id] = e->at_ns;
+	if (e->type == MODEL_FINISHED)
+		times[2 * e->id + 1] = e->at_ns;
+}
+
+/* One engine, fed directly with what the lab gave to it, does the same at the same time. */
+static void test_agrees_with_the_model(void **state)
+{
+	struct lab_options o = small_options(1);
+	_cleanup_free_ uint64_t *times = calloc(2 * TRACE_MAX, sizeof(*times));
+	struct model_config c = o.profile->config;
+	struct lab_result result;
+	struct model *m = NULL;
+	uint32_t overlaps = 0, at;
+	uint64_t next;
+
+	(void)state;
+	assert_int_equal(lab_run(&o, &result, NULL), 0);
+	assert_int_equal(model_new(&c, replay_event, NULL, times, &m, NULL), 0);
+	for (at = 0; at < trace_count; at++) {
+		struct trace *t = &traced[at];
+		struct model_request r = {
+			.id = at,
+			.blocks = t->blocks,
+			.block_count = (t->r.prompt_tokens + t->r.output_tokens) / 16,
+			.prompt_tokens = t->r.prompt_tokens,
+			.output_tokens = t->r.output_tokens,
+		};
+
+		overlaps += at && traced[at - 1].ended_ns > t->r.arrived_ns;
+		assert_int_equal(model_submit(m, t->r.arrived_ns, &r, NULL), 0);
+	}
+	while ((next = model_next(m)) != MODEL_NEVER)
+		model_advance(m, next);
+	for (at = 0; at < trace_count; at++) {
+		if (!traced[at].ended_ns)
+			continue; /* the lab stopped before */
+		assert_int_equal(traced[at].first_ns, times[2 * at]);
+		assert_int_equal(traced[at].ended_ns, times[2 * at + 1]);
+	}
+	assert_true(trace_count > 400 && overlaps > 40);
+	assert_true(result.hit_rate > 0.3); /* later turns, and the system prompt */
+	model_free(m);
+	lab_result_fini(&result);
+}
+
+/* A request alone: 0.5 ms of front end and a step of 0.2 + max(0.8, 50 x 0.004) ms. */
+static void test_a_request_alone(void **state)
+{
+	struct lab_workload w = small;
+	struct lab_options o = small_options(1);
+	struct lab_result result;
+
+	(void)state;
+	w.part[0].turns = 1;
+	w.part[0].system = 10;
+	w.part[0].first = (struct lab_tokens){40, 0, 40};
+	w.part[0].answer = (struct lab_tokens){3, 0, 3};
+	o.workload = &w;
+	o.rate = 0.5;
+	o.seconds = 60;
+	assert_int_equal(lab_run(&o, &result, NULL), 0);
+	assert_true(result.measured >= 10);
+	assert_int_equal(result.ttft.count, result.measured);
+	assert_float_equal(lab_histogram_mean(&result.ttft), 1500000, 1);
+	/* two more tokens, each a step of 0.2 + 0.8 + 0.005 ms */
+	assert_int_equal(result.itl.count, 2 * result.measured);
+	assert_float_equal(lab_histogram_mean(&result.itl), 1005000, 1);
+	lab_result_fini(&result);
+}
+
+static void test_conservation(void **state)
+{
+	struct lab_options o = small_options(3);
+	struct lab_result result;
+	uint32_t open = 0, unfinished = 0, measured = 0;
+
+	(void)state;
+	o.rate = 40;
+	o.warmup_s = 2;
+	assert_int_equal(lab_run(&o, &result, NULL), 0);
+	assert_int_equal(result.placed, trace_count);
+	for (uint32_t i = 0; i < trace_count; i++) {
+		bool in = traced[i].r.arrived_ns >= 2 * SEC && traced[i].r.arrived_ns < 7 * SEC;
+
+		measured += in;
+		open += in && !traced[i].ended_ns;
+	}
+	unfinished = (uint32_t)result.unfinished;
+	assert_int_equal(result.measured, measured);
+	assert_int_equal(unfinished, open);
+	assert_int_equal(result.measured, result.ended + result.unfinished + result.refused);
+	assert_int_equal(result.ttft.count, result.measured - result.refused);
+	assert_int_equal(result.timeline_count, 5);
+	lab_result_fini(&result);
+}
+
+/* What is too long for the engine is refused, and is not lost count of. */
+static void test_refused(void **state)
+{
+	struct lab_workload w = small;
+	struct lab_options o = small_options(2);
+	struct lab_result result;
+
+	(void)state;
+	w.part[0].first = (struct lab_tokens){5000, 0, 5000}; /* of at most 4096 */
+	w.part[0].context = 10000;
+	w.part[0].turns = 1;
+	o.workload = &w;
+	o.rate = 2;
+	assert_int_equal(lab_run(&o, &result, NULL), 0);
+	assert_true(result.measured > 0);
+	assert_int_equal(result.refused, result.measured);
+	assert_int_equal(result.ttft.count, 0);
+	for (uint32_t i = 0; i < trace_count; i++)
+		assert_true(traced[i].ended_ns > 0);
+	lab_result_fini(&result);
+}
+
+/* Overload: what was not answered counts with its wait, instead of being left out. */
+static void test_unfinished_counts(void **state)
+{
+	struct lab_workload w = small;
+	struct lab_options o = small_options(1);
+	struct lab_result result;
+
+	(void)state;
+	w.part[0].answer = (struct lab_tokens){100, 0, 100};
+	o.workload = &w;
+	o.rate = 600;
+	o.seconds = 2;
+	assert_int_equal(lab_run(&o, &result, NULL), 0);
+	assert_true(result.unfinished > 0);
+	assert_int_equal(result.ttft.count, result.measured);
+	lab_result_fini(&result);
+}
+
+static char *story(struct lab_options *o)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+	struct lab_row row;
+
+	assert_non_null(f);
+	assert_int_equal(lab_row_run(o, "p", 2, &row, NULL), 0);
+	row.cpu_s = 0;
+	assert_int_equal(lab_json_row(f, o, &row, true), 0);
+	lab_row_fini(&row);
+	fclose(f);
+	return text;
+}
+
+static void test_deterministic(void **state)
+{
+	(void)state;
+	for (size_t i = 0; lab_policy_at(i); i++) {
+		struct lab_options o = small_options(4);
+		_cleanup_free_ char *one = NULL, *again = NULL, *other = NULL;
+		char why[64];
+
+		o.nodes = 3;
+		o.seconds = 2;
+		o.rate = 50;
+		assert_int_equal(lab_policy_parse(lab_policy_at(i)->name, &o.policy, o.values, why,
+						  sizeof(why)),
+				 0);
+		one = story(&o);
+		again = story(&o);
+		o.seed = 99;
+		other = story(&o);
+		assert_string_equal(one, again);
+		assert_string_not_equal(one, other);
+	}
+}
+
+/* A connection that is kept goes where it goes: fewer decisions, the same requests. */
+static void test_keep_alive(void **state)
+{
+	struct lab_options o = small_options(2);
+	struct lab_result once, kept;
+	uint64_t decided = 0, all = 0;
+	char why[64];
+
+	(void)state;
+	assert_int_equal(lab_policy_parse("pintle", &o.policy, o.values, why, sizeof(why)), 0);
+	o.rate = 30;
+	assert_int_equal(lab_run(&o, &once, NULL), 0);
+	o.keep_alive_s = 5;
+	assert_int_equal(lab_run(&o, &kept, NULL), 0);
+	for (int i = 0; i < PINTLE_MAX_OUTCOMES; i++) {
+		all += once.outcomes[i];
+		decided += kept.outcomes[i];
+	}
+	assert_int_equal(all, once.placed);
+	assert_true(decided * 2 < kept.placed);
+	lab_result_fini(&once);
+	lab_result_fini(&kept);
+}
+
+/* -- settings ------------------------------------------------------------------------------ */
+
+static void test_specs(void **state)
+{
+	static const struct {
+		const char *spec, *why;
+	} bad[] = {
+		{"nobody", "no policy \"nobody\"; --list shows which there are"},
+		{"", "no policy \"\"; --list shows which there are"},
+		{"pintle:depth=1", "policy pintle has no key \"depth\"; --list shows which it has"},
+		{"pintle:ttl", "\"ttl\" is not KEY=VALUE"},
+		{"chwbl:factor=0.5",
+		 "factor of policy chwbl is \"0.5\"; write a number from 1 to 1000"},
+		{"chwbl:factor=nan",
+		 "factor of policy chwbl is \"nan\"; write a number from 1 to 1000"},
+		{"chwbl:factor=2x",
+		 "factor of policy chwbl is \"2x\"; write a number from 1 to 1000"},
+		{"chwbl:config=/etc/passwd",
+		 "policy chwbl has no key \"config\"; --list shows which it has"},
+	};
+	const struct lab_policy *p = NULL;
+	double values[LAB_MAX_KEYS];
+	char why[256];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(lab_policy_parse(bad[i].spec, &p, values, why, sizeof(why)),
+				 -EINVAL);
+		assert_string_equal(why, bad[i].why);
+		assert_null(p);
+	}
+	assert_int_equal(
+		lab_policy_parse("chwbl:factor=2,replicas=8", &p, values, why, sizeof(why)), 0);
+	assert_ptr_equal(p, &lab_policy_chwbl);
+	assert_float_equal(values[0], 2, CLOSE);
+	assert_float_equal(values[1], 8, CLOSE);
+}
+
+static void test_options_out_of_range(void **state)
+{
+	struct lab_options good = small_options(2), bad[6];
+	struct lab_result result;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		bad[i] = good;
+	bad[0].endpoints = 0;
+	bad[1].nodes = LAB_MAX_NODES + 1;
+	bad[2].rate = NAN;
+	bad[3].seconds = 0;
+	bad[4].block_tokens = 0;
+	bad[5].sick = (struct lab_sick){2, 4};
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		const char *what = NULL;
+
+		assert_int_equal(lab_run(&bad[i], &result, &what), -EINVAL);
+		assert_non_null(what);
+	}
+}
+
+/* Runs pintle-lab beside this program's folder. Returns its exit status. */
+static int lab_program(const char *arguments)
+{
+	char self[512], command[1200];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	int status;
+
+	assert_true(n > 0);
+	self[n] = '\0';
+	for (int up = 0; up < 3; up++)
+		*strrchr(self, '/') = '\0';
+	snprintf(command, sizeof(command), "%s/pintle-lab %s >/dev/null 2>&1", self, arguments);
+	status = system(command);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void test_program(void **state)
+{
+	static const char *const refused[] = {
+		"--workload nothing",
+		"--policy nobody",
+		"--policy pintle:x=1",
+		"--endpoints 0",
+		"--endpoints 1025",
+		"--nodes 1.5",
+		"--rate 0",
+		"--rate nan",
+		"--duration -1",
+		"--seeds 65",
+		"--output xml",
+		"--sick 8:2",
+		"--sick 1:0",
+		"--knee=0",
+		"--profile none",
+		"more",
+		"--block-size 0",
+		"--keep-alive 9999",
+		"--policy pintle:config=/nowhere",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
+		if (lab_program(refused[i]) != 2)
+			fail_msg("%s: not refused", refused[i]);
+	assert_int_equal(lab_program("--list"), 0);
+	assert_int_equal(lab_program("-w chat -p random -p pintle -d 5 --warmup 5 --seeds 1"), 0);
+	assert_int_equal(lab_program("-w chat -p epp -d 5 --warmup 5 --seeds 1 --knee -o json"), 0);
+}
+
+int main(void)
+{
+#define TRACED(test) cmocka_unit_test_setup_teardown(test, trace_begin, trace_end)
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_histogram),
+		cmocka_unit_test(test_interval),
+		cmocka_unit_test(test_herd),
+		cmocka_unit_test(test_moment),
+		cmocka_unit_test(test_index_forgets_the_oldest),
+		cmocka_unit_test(test_index_matches_without_gaps),
+		cmocka_unit_test(test_chwbl_bound),
+		cmocka_unit_test(test_epp_scores),
+		cmocka_unit_test(test_prequal_rule),
+		cmocka_unit_test(test_sglang_balance),
+		cmocka_unit_test(test_nodes_know_their_own),
+		cmocka_unit_test(test_chwbl_spreads_one_prefix),
+		cmocka_unit_test(test_epp_sticky),
+		cmocka_unit_test(test_sglang_follows_the_prefix),
+		cmocka_unit_test(test_pintle_by_hand),
+		cmocka_unit_test(test_pintle_forgets),
+		cmocka_unit_test(test_pintle_sees_others_in_the_page),
+		TRACED(test_agrees_with_the_model),
+		TRACED(test_a_request_alone),
+		TRACED(test_conservation),
+		TRACED(test_refused),
+		TRACED(test_unfinished_counts),
+		TRACED(test_deterministic),
+		TRACED(test_keep_alive),
+		cmocka_unit_test(test_specs),
+		cmocka_unit_test(test_options_out_of_range),
+		cmocka_unit_test(test_program),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
