@@ -4,6 +4,7 @@
 #   make check      all tests, on the real kernel (root); installs what is missing
 #   make demo       the main job in a minute (root); installs what is missing
 #   make bench      speed, as ratios against rivals in the same run (root)
+#   make check-kernels   the kernel's side on Linux 6.1 and 6.12, under qemu (minutes)
 #   make fuzz       the fuzz targets, for long (FUZZ_SECONDS each)
 #   make install    DESTDIR= PREFIX=
 #   make format, make lint, make clean; V=1 shows the commands
@@ -53,7 +54,7 @@ UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
 BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
 FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all check demo bench fuzz fuzzers tests install clean format format-check lint deps
+.PHONY: all check check-kernels demo bench fuzz fuzzers tests install clean format format-check lint deps
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -161,6 +162,11 @@ deps:
 
 check: deps
 	$(Q)tests/run
+
+check-kernels:
+	$(Q)scripts/deps kernels
+	$(Q)$(MAKE) all $(BPFTEST)
+	$(Q)tests/kernels
 
 demo:
 	$(Q)scripts/deps demo
