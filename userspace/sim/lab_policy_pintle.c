@@ -32,6 +32,7 @@ enum {
 	SAMPLE,
 	CORRECTION,
 	PLACED,
+	ENDS,
 	BINDINGS,
 };
 
@@ -168,6 +169,14 @@ static void weigh(const struct pintle *p, const struct lab_request *r, uint64_t 
 			 now_ns + 1 - view->scraped_ns <= (uint64_t)(p->v[STALENESS] * 1e6),
 	};
 
+	/* Not what the kernel does, whose correction is never below 0: an endpoint that has ended
+	 * more than it was given since the scrape is credited with the difference. */
+	if (p->v[ENDS] > 0 && f.inflight < f.inflight_at_scrape) {
+		int64_t fewer = (f.inflight_at_scrape - f.inflight) * (int64_t)running;
+
+		f.published -= (uint32_t)MIN(fewer, (int64_t)f.published);
+		f.inflight_at_scrape = f.inflight;
+	}
 	if (p->v[CORRECTION] == 0)
 		f.inflight_at_scrape = f.inflight;
 	decide_weigh(c, &f, running);
@@ -291,6 +300,7 @@ const struct lab_policy lab_policy_pintle = {
 				    "endpoints looked at; 8 is built in"},
 			[CORRECTION] = {"correction", 1, 0, 1, "0: placements do not count"},
 			[PLACED] = {"placed", 0, 0, 1000, "weight since the scrape; 0: as running"},
+			[ENDS] = {"ends", 0, 0, 1, "1: ends since the scrape are credited"},
 			[BINDINGS] = {"bindings", 131072, 1, 1 << 24, "size of the binding table"},
 		},
 	.interval_key = INTERVAL,
