@@ -5,6 +5,7 @@
 #   make demo       the main job in a minute (root); installs what is missing
 #   make bench      speed, as ratios against rivals in the same run (root)
 #   make check-kernels   the kernel's side on Linux 6.1 and 6.12, under qemu (minutes)
+#   make experiments  tables and plots of the policy lab, into docs/experiments/
 #   make fuzz       the fuzz targets, for long (FUZZ_SECONDS each)
 #   make install    DESTDIR= PREFIX=
 #   make format, make lint, make clean; V=1 shows the commands
@@ -128,6 +129,12 @@ $(O)/pintle-lab: $(O)/userspace/sim/lab_main.o $(O)/libpintle-sim.a $(O)/libpint
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(SIM_LIBS) $(LDLIBS)
 
+# All tables and plots of docs/experiments/; LAB_FLAGS=--full for more seeds and sizes.
+LAB_FLAGS ?=
+.PHONY: experiments
+experiments: $(O)/pintle-lab
+	$(Q)scripts/experiments $(LAB_FLAGS)
+
 # The completion knows what the program's own table knows.
 $(O)/pintle.bash: $(O)/pintle
 	$(call say,GEN,$@)
@@ -141,6 +148,7 @@ $(UNIT) $(BPFTEST): $(O)/%: $(O)/%.o $(O)/libpintle-sim.a $(O)/libpintled.a $(O)
 
 # It runs the program itself.
 $(O)/tests/unit/test_cli: | $(O)/pintle
+$(O)/tests/unit/test_lab: | $(O)/pintle-lab
 
 FUZZ_CFLAGS = $(filter-out $(SANFLAGS),$(ALL_CFLAGS)) -Wno-missing-prototypes -g -O1 \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
