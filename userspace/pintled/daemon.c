@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <uv.h>
 
@@ -20,12 +21,13 @@
 #define HEARTBEAT_MAX_MS 500
 #define HEARTBEAT_MIN_MS 20
 #define HOUSEKEEPING_MS  2000
+#define FIRST_BEAT_NS    (2 * NSEC_PER_SEC)
 #define RECONCILE_ROUNDS 5  /* of housekeeping */
 #define FILL_ROUNDS      30 /* of housekeeping */
 
 struct daemon {
 	uv_loop_t loop;
-	uv_timer_t heartbeat, housekeeping;
+	uv_timer_t heartbeat, housekeeping, reload;
 	uv_signal_t sigterm, sigint, sighup;
 	struct config *config;
 	struct publication *publication;
@@ -35,7 +37,7 @@ struct daemon {
 	struct telemetry *telemetry;
 	struct exporter *exporter;
 	bool attached, ready_told;
-	uint64_t rounds, watchdog_ns, watchdog_told_ns;
+	uint64_t rounds, started_ns, watchdog_ns, watchdog_told_ns;
 };
 
 /* ---- turning --------------------------------------------------------------------- */
@@ -58,12 +60,22 @@ static void tell_ready(struct daemon *d)
 	notify_ready(NULL);
 }
 
+/* While the heart beats, the kernel wants to hear of an endpoint that began to listen before it
+ * takes it. So over what steered without a daemon it begins to beat when each endpoint has been
+ * asked; but one that does not answer does not hold it up for long. */
+static bool may_beat(const struct daemon *d, uint64_t now)
+{
+	return !attachment_resumed(d->attachment) || poller_first_round_over(d->poller) ||
+	       now - d->started_ns >= FIRST_BEAT_NS;
+}
+
 static void on_heartbeat(uv_timer_t *timer)
 {
 	struct daemon *d = timer->data;
 	uint64_t now = monotonic_ns();
 
-	__atomic_store_n(&d->maps->node->heartbeat_ns, now, __ATOMIC_RELAXED);
+	if (may_beat(d, now))
+		__atomic_store_n(&d->maps->node->heartbeat_ns, now, __ATOMIC_RELAXED);
 	telemetry_consume(d->telemetry);
 	tell_ready(d);
 	if (d->watchdog_ns && now - d->watchdog_told_ns >= d->watchdog_ns / 2) {
@@ -133,45 +145,65 @@ static void warn_of_node(const struct config *old, const struct config *new)
 			 "pools are reloaded now");
 }
 
-/* Puts `c` in place of the running configuration, or leaves that as it is. */
+/* Both go to the daemon, and what they replace is freed once the poller no longer names it. */
+static int run_by(struct daemon *d, struct config *c, struct publication *p)
+{
+	int err = poller_configure(d->poller, c, p);
+
+	publication_free(d->publication);
+	d->publication = p;
+	if (d->config != c)
+		config_free(d->config);
+	d->config = c;
+	start_heartbeat(d);
+	return err;
+}
+
+/* Puts `c` in place of the running configuration, or leaves that as it is. Takes `c`. */
 static int apply(struct daemon *d, struct config *c)
 {
 	struct publication *p = NULL;
 	int err = publish(d->maps, attachment_netns(d->attachment), c, &p);
 
-	if (err)
-		return err;
-	/* The old ones are named by the poller until it is told of the new. */
-	err = poller_configure(d->poller, c, p);
-	publication_free(d->publication);
-	config_free(d->config);
-	d->publication = p;
-	d->config = c;
-	register_listeners(d->maps, attachment_netns(d->attachment));
-	start_heartbeat(d);
+	if (!err)
+		return run_by(d, c, p);
+	config_free(c);
+	/* A part of it may stand in the maps: the running one takes its place. */
+	if (!publish(d->maps, attachment_netns(d->attachment), d->config, &p))
+		run_by(d, d->config, p);
 	return err;
 }
 
+static void reload(struct daemon *d)
+{
+	struct config *c = NULL;
+
+	if (config_load(d->config->path, &config_sink_stderr, &c)) {
+		log_error("the configuration was not reloaded; the running one stays");
+		return;
+	}
+	warn_of_node(d->config, c);
+	if (apply(d, c))
+		log_error("%s was not reloaded wholly; see above", d->config->path);
+	else
+		log_info("reloaded %s: %zu pools", d->config->path, d->config->pool_count);
+}
+
+static void on_reload(uv_timer_t *timer)
+{
+	notify_reloading();
+	reload(timer->data);
+	malloc_trim(0);
+	notify_ready(NULL);
+}
+
+/* Many at once are one. */
 static void on_hangup(uv_signal_t *s, int number)
 {
 	struct daemon *d = s->data;
-	struct config *c = NULL;
 
 	(void)number;
-	notify_reloading();
-	if (config_load(d->config->path, &config_sink_stderr, &c)) {
-		log_error("the configuration was not reloaded; the running one stays");
-	} else {
-		warn_of_node(d->config, c);
-		if (apply(d, c)) {
-			log_error("the configuration was not reloaded wholly");
-			if (d->config != c)
-				config_free(c);
-		} else {
-			log_info("reloaded %s: %zu pools", c->path, c->pool_count);
-		}
-	}
-	notify_ready(NULL);
+	uv_timer_start(&d->reload, on_reload, 0, 0);
 }
 
 /* ---- life ------------------------------------------------------------------------ */
@@ -186,25 +218,30 @@ static void on_terminate(uv_signal_t *s, int number)
 	uv_stop(&d->loop);
 }
 
-static int start_attachment(struct daemon *d)
+static int configure(struct daemon *d)
 {
-	int err = attachment_prepare(d->config, &d->attachment);
+	int err = publish(d->maps, attachment_netns(d->attachment), d->config, &d->publication);
 
-	if (err)
-		return err;
-	d->maps = attachment_maps(d->attachment);
-	err = publish(d->maps, attachment_netns(d->attachment), d->config, &d->publication);
+	return err ? err : poller_configure(d->poller, d->config, d->publication);
+}
+
+/* See attach.h on which comes first. */
+static int steer(struct daemon *d)
+{
+	bool resumed = attachment_resumed(d->attachment);
+	int err = resumed ? attachment_commit(d->attachment, d->config) : configure(d);
+
 	if (!err)
-		err = attachment_commit(d->attachment);
+		err = resumed ? configure(d) : attachment_commit(d->attachment, d->config);
 	if (err)
 		return err;
 	d->attached = true;
-	/* Only now: a server that listens from here on is seen by sockops. */
+	/* Who began to listen just before sockops saw it. */
 	register_listeners(d->maps, attachment_netns(d->attachment));
 	reconcile(d->attachment);
 	log_info("%s; steering in %s, pinned under %s",
-		 attachment_resumed(d->attachment) ? "took over what was pinned" : "attached",
-		 d->config->netns, d->config->bpffs);
+		 resumed ? "took over what was pinned" : "attached", d->config->netns,
+		 d->config->bpffs);
 	return 0;
 }
 
@@ -215,50 +252,64 @@ static void watch_signal(struct daemon *d, uv_signal_t *s, uv_signal_cb cb, int 
 	uv_signal_start(s, cb, number);
 }
 
+/* All that can well fail comes before the first change to what steers. */
 static int start(struct daemon *d)
 {
-	int err = start_attachment(d);
+	int err = attachment_prepare(d->config, &d->attachment);
 
-	if (!err)
-		err = telemetry_new(d->maps, &d->telemetry);
+	if (err)
+		return err;
+	d->maps = attachment_maps(d->attachment);
+	err = telemetry_new(d->maps, &d->telemetry);
 	if (!err)
 		err = poller_new(&d->loop, attachment_netns(d->attachment), d->maps, &d->poller);
-	if (!err)
-		err = poller_configure(d->poller, d->config, d->publication);
 	if (!err && d->config->metrics)
 		err = exporter_new(&d->loop, d->config->metrics, &exporter_callbacks, d,
 				   &d->exporter);
+	if (!err)
+		err = steer(d);
 	if (err)
 		return err;
+	d->started_ns = monotonic_ns();
 	d->watchdog_ns = notify_watchdog_interval_ns();
-	watch_signal(d, &d->sigterm, on_terminate, SIGTERM);
-	watch_signal(d, &d->sigint, on_terminate, SIGINT);
-	watch_signal(d, &d->sighup, on_hangup, SIGHUP);
 	start_heartbeat(d);
 	uv_timer_start(&d->housekeeping, on_housekeeping, HOUSEKEEPING_MS, HOUSEKEEPING_MS);
 	return 0;
 }
 
-static void close_handle(uv_handle_t *h, void *arg)
+static void init_timer(struct daemon *d, uv_timer_t *timer)
 {
-	(void)arg;
-	if (!uv_is_closing(h))
-		uv_close(h, NULL);
+	uv_timer_init(&d->loop, timer);
+	timer->data = d;
+}
+
+static void init(struct daemon *d)
+{
+	init_timer(d, &d->heartbeat);
+	init_timer(d, &d->housekeeping);
+	init_timer(d, &d->reload);
+	/* From here on a signal waits until all is attached, and does not leave half of it. */
+	watch_signal(d, &d->sigterm, on_terminate, SIGTERM);
+	watch_signal(d, &d->sigint, on_terminate, SIGINT);
+	watch_signal(d, &d->sighup, on_hangup, SIGHUP);
+	/* A client of /metrics that goes away must not end the daemon. */
+	signal(SIGPIPE, SIG_IGN);
 }
 
 /* The exporter and the scraper close their own handles; ours are closed here, and the loop
  * turns until all are gone. */
 static void stop(struct daemon *d)
 {
-	uv_handle_t *ours[] = {(uv_handle_t *)&d->heartbeat, (uv_handle_t *)&d->housekeeping,
-			       (uv_handle_t *)&d->sigterm, (uv_handle_t *)&d->sigint,
-			       (uv_handle_t *)&d->sighup};
+	uv_handle_t *ours[] = {
+		(uv_handle_t *)&d->heartbeat, (uv_handle_t *)&d->housekeeping,
+		(uv_handle_t *)&d->reload,    (uv_handle_t *)&d->sigterm,
+		(uv_handle_t *)&d->sigint,    (uv_handle_t *)&d->sighup,
+	};
 
 	exporter_free(d->exporter);
 	poller_free(d->poller);
 	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
-		if (ours[i]->loop)
-			close_handle(ours[i], NULL);
+		uv_close(ours[i], NULL);
 	uv_run(&d->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&d->loop);
 	telemetry_free(d->telemetry);
@@ -276,12 +327,7 @@ int daemon_run(struct config *c)
 		config_free(c);
 		return log_err_r(err, "event loop");
 	}
-	uv_timer_init(&d.loop, &d.heartbeat);
-	uv_timer_init(&d.loop, &d.housekeeping);
-	d.heartbeat.data = &d;
-	d.housekeeping.data = &d;
-	/* A client of /metrics that goes away must not end the daemon. */
-	signal(SIGPIPE, SIG_IGN);
+	init(&d);
 	err = start(&d);
 	if (!err)
 		uv_run(&d.loop, UV_RUN_DEFAULT);

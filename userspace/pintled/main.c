@@ -6,7 +6,7 @@
 #include "../common/log.h"
 #include "../common/maps.h"
 #include "../common/util.h"
-#include "attach.h"
+#include "pins.h"
 #include "daemon.h"
 
 #define EXIT_USAGE 2

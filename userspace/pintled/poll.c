@@ -10,6 +10,9 @@
 /* GPU figures older than this many intervals of their exporter are no longer used. */
 #define DCGM_INTERVALS 4
 
+/* Who stays odd however often one looks is looked at again after so many times only. */
+#define LOOK_AGAIN 32
+
 struct watch {
 	struct poller *poller;
 	struct scrape_target *target;
@@ -17,7 +20,9 @@ struct watch {
 	const struct config_endpoint *endpoint;
 	const struct engine *engine;
 	struct pintle_ref ref;
-	bool answered, keep;
+	bool keep;
+	uint64_t round;         /* the last one that it has a part in */
+	unsigned int suspected; /* looks at it in a row that found it odd */
 	/* noted at the start of the scrape in progress */
 	uint64_t begun_ns;
 	int64_t inflight, pending;
@@ -44,6 +49,9 @@ struct poller {
 	struct watch *watches[PINTLE_MAX_ENDPOINTS];
 	struct gpu_source **sources;
 	size_t source_count;
+	/* A round of scrapes is over when every endpoint was asked in it. */
+	uint64_t round;    /* the current one, from 1 */
+	size_t round_open; /* endpoints that it waits for */
 };
 
 /* ---- GPUs ------------------------------------------------------------------------ */
@@ -210,6 +218,24 @@ static void mark_failed(struct watch *w)
 	__atomic_fetch_or(&s->flags, PINTLE_SCORE_FAILED, __ATOMIC_RELAXED);
 }
 
+static void end_round(struct poller *p)
+{
+	p->m->node->scrape_rounds++;
+	p->round++;
+	p->round_open = 0;
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
+		p->round_open += p->watches[i] != NULL;
+}
+
+static void take_part(struct watch *w)
+{
+	if (w->round == w->poller->round)
+		return;
+	w->round = w->poller->round;
+	if (!--w->poller->round_open)
+		end_round(w->poller);
+}
+
 static const char *done(void *arg, int error, const char *page, size_t size)
 {
 	struct watch *w = arg;
@@ -217,7 +243,7 @@ static const char *done(void *arg, int error, const char *page, size_t size)
 	struct signals signals;
 	int err = error;
 
-	w->answered = true;
+	take_part(w);
 	w->counters.scrapes++;
 	if (!err)
 		err = engine_read(w->engine, page, size, &signals);
@@ -310,6 +336,20 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 	return 0;
 }
 
+/* Who came joins the round, who left no longer holds it up. */
+static void recount_round(struct poller *p)
+{
+	size_t watched = 0;
+
+	p->round_open = 0;
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+		watched += p->watches[i] != NULL;
+		p->round_open += p->watches[i] && p->watches[i]->round != p->round;
+	}
+	if (watched && !p->round_open)
+		end_round(p);
+}
+
 int poller_configure(struct poller *p, const struct config *c, const struct publication *pub)
 {
 	int err = 0;
@@ -330,6 +370,7 @@ int poller_configure(struct poller *p, const struct config *c, const struct publ
 			p->watches[i] = NULL;
 		}
 	}
+	recount_round(p);
 	return configure_sources(p) ?: err;
 }
 
@@ -342,6 +383,7 @@ int poller_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct polle
 		return log_err_r(ENOMEM, "poll");
 	p->loop = loop;
 	p->m = m;
+	p->round = 1;
 	err = scraper_new(loop, netns_fd, &p->scraper);
 	if (err) {
 		free(p);
@@ -368,24 +410,33 @@ void poller_free(struct poller *p)
 
 bool poller_first_round_over(const struct poller *p)
 {
-	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
-		if (p->watches[i] && !p->watches[i]->answered)
-			return false;
-	return true;
+	return p->round > 1;
 }
 
-bool poller_suspects_listener(const struct poller *p)
+/* It answers though nobody is known to listen, or no longer does though somebody is. */
+static bool is_odd(const struct watch *w)
 {
-	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
-		const struct watch *w = p->watches[i];
+	bool listens = __atomic_load_n(&w->poller->m->health[w->ref.id].listening_since_ns,
+				       __ATOMIC_RELAXED);
 
-		if (w && w->counters.known &&
-		    !scraper_failures(w->target) !=
-			    !!__atomic_load_n(&p->m->health[i].listening_since_ns,
-					      __ATOMIC_RELAXED))
-			return true;
+	return w->counters.known && !scraper_failures(w->target) != listens;
+}
+
+bool poller_suspects_listener(struct poller *p)
+{
+	bool look = false;
+
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+		struct watch *w = p->watches[i];
+		unsigned int n;
+
+		if (!w)
+			continue;
+		n = w->suspected = is_odd(w) ? w->suspected + 1 : 0;
+		/* 1, 2, 4, 8, 16, 32, 64, ... */
+		look |= n && (n % LOOK_AGAIN == 0 || !(n & (n - 1)));
 	}
-	return false;
+	return look;
 }
 
 const struct poll_counters *poller_counters(const struct poller *p, uint32_t endpoint)

@@ -28,15 +28,17 @@ struct poll_counters {
 /** `m`, `netns_fd` and the loop must outlive the poller. Returns 0 and *out, or -errno, logged. */
 int poller_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct poller **out);
 /** Asks for exactly the endpoints of this configuration from now on; those that stay keep
- * their connection and counters. `c` and `p` are kept by reference until the next call. Returns 0,
- * or -errno, logged. */
+ * their connection and counters. `c` and `pub` are kept by reference until the next call, whatever
+ * this one returns: 0; or -errno, logged: then some endpoints or GPUs are not asked. Rounds of
+ * scrapes are counted in node->scrape_rounds. */
 int poller_configure(struct poller *p, const struct config *c, const struct publication *pub);
-/** Whether every endpoint has been asked once, with whatever result. */
+/** Whether every endpoint of the first configuration has been asked once, with whatever result. */
 bool poller_first_round_over(const struct poller *p);
-/** Whether a page of an endpoint came that nobody is known to listen for, or none comes any more
- * although somebody is (the kernel does not see the end of a listener that the daemon found, until
- * a decision runs into it): time to look. */
-bool poller_suspects_listener(const struct poller *p);
+/** To be asked at regular times: whether a page of an endpoint came that nobody is known to listen
+ * for, or none comes any more although somebody is (the kernel does not see the end of a listener
+ * that the daemon found, until a decision runs into it), so that it is time to look. For an
+ * endpoint that stays so it is, ever more seldom. */
+bool poller_suspects_listener(struct poller *p);
 /** By endpoint id; NULL for an id that is not polled. */
 const struct poll_counters *poller_counters(const struct poller *p, uint32_t endpoint);
 /** Mean over the pool's endpoints of score_saturation(), a stale one counting as 1; as GIE's

@@ -2,10 +2,6 @@
 /*
  * publish.h - the configuration, written into the maps; and which id each of its pools and
  * endpoints has there.
- *
- * Ids stay: a pool keeps its own by its name, an endpoint by pool, name and address, over
- * reloads, restarts and upgrades, because bindings and counts name them. One that
- * leaves gives its id back once nothing of it is in flight.
  */
 #ifndef PINTLE_PUBLISH_H
 #define PINTLE_PUBLISH_H
@@ -27,10 +23,16 @@ struct publication {
 	size_t pool_count;
 };
 
-/** Writes all of it: what is new first, what is gone last, so that at no moment a
- * connection finds less than before or after. Adds and removes local routes in the network
- * namespace `netns_fd`. Returns 0 and *out (publication_free() it); -ENOSPC when ids run out; else
- * -errno, logged. */
+/**
+ * Writes all of it: what is new first, what is gone last, so that at no moment a connection finds
+ * less than before or after; servers of new endpoints that listen already are registered
+ * (register.h) before a pool names them. Adds and removes local routes in the network namespace
+ * `netns_fd`.
+ *
+ * Returns 0 and *out (publication_free() it); or -errno, logged. -ENOSPC (ids run out) and errors
+ * of routes leave the maps as they were. Others, which take a kernel out of memory, may leave a
+ * part of the new configuration beside the old one: publish the old one again.
+ */
 int publish(const struct maps *m, int netns_fd, const struct config *c, struct publication **out);
 void publication_free(struct publication *p);
 

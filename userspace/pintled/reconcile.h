@@ -7,11 +7,11 @@
 
 #include "attach.h"
 
-/** Counts every endpoint's live connections anew. Where the kernel's counts stood still meanwhile
- * and differ, they are put right by an atomic add; where they moved, the next round will see.
- * Returns by how many connections counts were wrong, summed (0 in all but odd cases: an end can
- * be missed only when another program takes our callback flag away, or while nothing of
- * ours is attached); also added to node->drift. */
+/** Counts every endpoint's live connections anew. Where the kernel's counts cannot be right,
+ * however connections came and went meanwhile, they are put right by an atomic add, and that is
+ * logged in one line. Returns by how many connections counts were wrong, summed (0 in all but odd
+ * cases: an end can be missed only when another program takes our callback flag away, or while
+ * nothing of ours is attached); also added to node->drift. */
 uint64_t reconcile(struct attachment *a);
 
 #endif

@@ -9,32 +9,50 @@
 
 /* A listener, and the endpoint it serves. */
 struct claim {
-	struct listener *listener;
+	const struct listener *listener;
 	struct pintle_address to;
 	bool registered;
+};
+
+/* What is known of an endpoint's listeners. */
+struct place {
+	bool read; /* the sockets' cookies that its slots hold; 0 is an empty slot */
+	uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT];
+	uint32_t used; /* a bit for each slot */
+	bool claimed;
+	uint32_t families;    /* of those that are registered */
+	uint32_t unsteerable; /* why one is not: PINTLE_UNSTEERABLE_* */
+	int error;
+	uint16_t port;
 };
 
 struct registration {
 	const struct maps *m;
 	struct claim *claims;
 	size_t n;
+	struct place *places; /* PINTLE_MAX_ENDPOINTS */
 };
 
-/* The sockets' cookies that an endpoint's slots hold; 0 is an empty slot. Returns the slots in
- * use, a bit each. */
-static uint32_t read_slots(const struct maps *m, uint32_t endpoint,
-			   uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT])
+static struct place *read_place(struct registration *r, uint32_t endpoint)
 {
-	uint32_t used = 0;
+	struct place *p = &r->places[endpoint];
 
+	p->read = true;
+	p->used = 0;
 	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
 		uint32_t slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
 
-		cookies[i] = 0;
-		if (!bpf_map_lookup_elem(m->fd[MAP_sockets], &slot, &cookies[i]) && cookies[i])
-			used |= 1U << i;
+		p->cookies[i] = 0;
+		if (!bpf_map_lookup_elem(r->m->fd[MAP_sockets], &slot, &p->cookies[i]) &&
+		    p->cookies[i])
+			p->used |= 1U << i;
 	}
-	return used;
+	return p;
+}
+
+static struct place *place_of(struct registration *r, uint32_t endpoint)
+{
+	return r->places[endpoint].read ? &r->places[endpoint] : read_place(r, endpoint);
 }
 
 /* One socket may hold several slots: see listener_register() in bpf/sockops.bpf.c. */
@@ -98,33 +116,19 @@ static int put_socket(const struct maps *m, const struct claim *c, int fd)
 	return 0; /* enough of them: any one reaches the whole SO_REUSEPORT group */
 }
 
-/* `health` is the kernel's; these stores say only what it could not see. */
-static void mark_listening(const struct maps *m, const struct claim *c)
+static void note_registered(struct registration *r, struct claim *c)
 {
-	struct pintle_health *h = &m->health[c->to.endpoint];
-
-	__atomic_fetch_or(&h->families, c->listener->families, __ATOMIC_RELAXED);
-	h->unsteerable = 0;
-	h->error = 0;
-	if (!__atomic_load_n(&h->listening_since_ns, __ATOMIC_RELAXED))
-		__atomic_store_n(&h->listening_since_ns, monotonic_ns(), __ATOMIC_RELAXED);
+	c->registered = true;
+	r->places[c->to.endpoint].families |= c->listener->families;
 }
 
-static void mark_unsteerable(const struct maps *m, const struct claim *c, uint32_t why, int error)
+static void note_unsteerable(struct registration *r, const struct claim *c, uint32_t why, int error)
 {
-	struct pintle_health *h = &m->health[c->to.endpoint];
+	struct place *p = &r->places[c->to.endpoint];
 
-	if (h->unsteerable == why && h->error == error)
-		return;
-	h->unsteerable = why;
-	h->error = error;
-	if (why == PINTLE_UNSTEERABLE_MPTCP)
-		log_warn("the listener at port %u cannot be steered: it is an MPTCP one "
-			 "(Go >= 1.24: start the server with GODEBUG=multipathtcp=0)",
-			 c->listener->port);
-	else
-		log_warn("the listener at port %u cannot be steered: %s", c->listener->port,
-			 listener_error(error));
+	p->unsteerable = why;
+	p->error = error;
+	p->port = c->listener->port;
 }
 
 static void fetched(const struct listener *l, int fd, void *arg)
@@ -140,30 +144,37 @@ static void fetched(const struct listener *l, int fd, void *arg)
 		return;
 	err = fd < 0 ? fd : put_socket(r->m, c, fd);
 	if (err) {
-		mark_unsteerable(r->m, c, PINTLE_UNSTEERABLE_OTHER, err);
+		note_unsteerable(r, c, PINTLE_UNSTEERABLE_OTHER, err);
 		return;
 	}
-	c->registered = true;
-	mark_listening(r->m, c);
+	note_registered(r, c);
 }
 
-static void claim_all(struct registration *r, struct listener *ls, size_t n)
+static bool holds(const struct place *p, uint64_t cookie)
+{
+	for (int i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++)
+		if (p->cookies[i] == cookie)
+			return true;
+	return false;
+}
+
+static void claim_all(struct registration *r, const struct listener *ls, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct claim *c = &r->claims[r->n];
-		uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT];
-		uint32_t used;
+		struct place *p;
 
 		c->listener = &ls[i];
 		if (!find_endpoint(r->m, &ls[i], &c->to) || c->to.endpoint >= PINTLE_MAX_ENDPOINTS)
 			continue;
 		r->n++;
+		p = place_of(r, c->to.endpoint);
+		p->claimed = true;
 		if (ls[i].mptcp)
-			continue;
-		used = read_slots(r->m, c->to.endpoint, cookies);
-		c->registered = used == (1U << PINTLE_SOCKETS_PER_ENDPOINT) - 1;
-		for (int j = 0; j < PINTLE_SOCKETS_PER_ENDPOINT; j++)
-			c->registered |= cookies[j] == ls[i].cookie;
+			note_unsteerable(r, c, PINTLE_UNSTEERABLE_MPTCP, -EINVAL);
+		else if (holds(p, ls[i].cookie) ||
+			 p->used == (1U << PINTLE_SOCKETS_PER_ENDPOINT) - 1)
+			note_registered(r, c);
 	}
 }
 
@@ -175,66 +186,82 @@ static int fetch_missing(struct registration *r, int netns_fd)
 
 	if (!missing)
 		return log_err_r(ENOMEM, "listeners");
-	for (size_t i = 0; i < r->n; i++) {
-		struct claim *c = &r->claims[i];
-
-		if (c->listener->mptcp)
-			mark_unsteerable(r->m, c, PINTLE_UNSTEERABLE_MPTCP, -EINVAL);
-		else if (c->registered)
-			mark_listening(r->m, c);
-		else
-			missing[n++] = *c->listener;
-	}
+	for (size_t i = 0; i < r->n; i++)
+		if (!r->claims[i].registered && !r->claims[i].listener->mptcp)
+			missing[n++] = *r->claims[i].listener;
 	if (!n)
 		return 0;
 	found = listeners_fetch(netns_fd, missing, n, fetched, r);
 	return found < 0 ? found : 0;
 }
 
-/* Listeners that `health` counts: as many as there are in the slots; none: nobody listens. */
-static void settle_health(const struct registration *r)
+static void set_unsteerable(struct pintle_health *h, const struct place *p)
+{
+	if (h->unsteerable == p->unsteerable && h->error == p->error)
+		return;
+	h->unsteerable = p->unsteerable;
+	h->error = p->error;
+	if (p->unsteerable == PINTLE_UNSTEERABLE_MPTCP)
+		log_warn("the listener at port %u cannot be steered: it is an MPTCP one "
+			 "(Go >= 1.24: start the server with GODEBUG=multipathtcp=0)",
+			 p->port);
+	else if (p->unsteerable)
+		log_warn("the listener at port %u cannot be steered: %s", p->port,
+			 listener_error(p->error));
+}
+
+/* `health` is the kernel's; these stores say only what it could not see. An endpoint with one
+ * listener that is registered is steered, whatever the others are. */
+static void settle(struct pintle_health *h, const struct place *p)
+{
+	static const struct place steerable;
+
+	__atomic_fetch_and(&h->unwatched, p->used, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->listeners, count_sockets(p->cookies), __ATOMIC_RELAXED);
+	if (!p->used) {
+		__atomic_store_n(&h->listening_since_ns, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&h->families, 0, __ATOMIC_RELAXED);
+		set_unsteerable(h, p);
+		return;
+	}
+	__atomic_fetch_or(&h->families, p->families, __ATOMIC_RELAXED);
+	set_unsteerable(h, &steerable);
+	if (!__atomic_load_n(&h->listening_since_ns, __ATOMIC_RELAXED))
+		__atomic_store_n(&h->listening_since_ns, monotonic_ns(), __ATOMIC_RELAXED);
+}
+
+/* The slots are read anew: while others were fetched, listen() may have filled some. One that does
+ * so just while `health` is written is seen by the second look. */
+static void settle_all(struct registration *r)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
 		struct pintle_health *h = &r->m->health[i];
-		uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT];
-		bool claimed = false, unsteerable = false;
-		uint32_t used;
 
-		for (size_t j = 0; j < r->n; j++) {
-			claimed |= r->claims[j].to.endpoint == i;
-			unsteerable |=
-				r->claims[j].to.endpoint == i && r->claims[j].listener->mptcp;
-		}
-		if (!claimed && !h->listening_since_ns && !h->unsteerable)
+		if (!r->places[i].claimed && !h->listening_since_ns && !h->unsteerable)
 			continue;
-		used = read_slots(r->m, i, cookies);
-		__atomic_fetch_and(&h->unwatched, used, __ATOMIC_RELAXED);
-		__atomic_store_n(&h->listeners, count_sockets(cookies), __ATOMIC_RELAXED);
-		if (!used) {
-			__atomic_store_n(&h->listening_since_ns, 0, __ATOMIC_RELAXED);
-			__atomic_store_n(&h->families, 0, __ATOMIC_RELAXED);
-		}
-		if (!claimed || (!unsteerable && used))
-			h->unsteerable = 0;
+		settle(h, read_place(r, i));
+		if (!r->places[i].used && read_place(r, i)->used)
+			settle(h, &r->places[i]);
 	}
 }
 
 int register_listeners(const struct maps *m, int netns_fd)
 {
+	_cleanup_free_ struct place *places = calloc(PINTLE_MAX_ENDPOINTS, sizeof(*places));
 	_cleanup_free_ struct listener *ls = NULL;
 	_cleanup_free_ struct claim *claims = NULL;
-	struct registration r = {.m = m};
+	struct registration r = {.m = m, .places = places};
 	size_t n = 0;
 	int err = listeners_dump(netns_fd, &ls, &n);
 
 	if (err)
 		return err;
 	claims = calloc(n + 1, sizeof(*claims));
-	if (!claims)
+	if (!claims || !places)
 		return log_err_r(ENOMEM, "listeners");
 	r.claims = claims;
 	claim_all(&r, ls, n);
 	err = fetch_missing(&r, netns_fd);
-	settle_health(&r);
+	settle_all(&r);
 	return err;
 }

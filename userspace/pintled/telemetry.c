@@ -38,7 +38,9 @@ static const struct {
 struct telemetry {
 	const struct maps *m;
 	struct ring_buffer *ring;
-	uint64_t lost;
+	uint64_t started_ns;
+	/* By type, since each type's program counts what it lost. */
+	uint64_t lost[PINTLE_EVENT_DECIDED + 1];
 	struct ended ended[PINTLE_MAX_ENDPOINTS];
 	double fill[ARRAY_SIZE(lru_table)];
 	bool warned[ARRAY_SIZE(lru_table)];
@@ -65,12 +67,16 @@ static int on_event(void *arg, void *data, size_t size)
 	const struct pintle_event *e = data;
 	struct ended *d;
 
-	if (size < sizeof(*e))
+	/* What the ring kept from before this daemon is not of its counts. */
+	if (size < sizeof(*e) || e->time_ns < t->started_ns)
 		return 0;
-	t->lost = MAX(t->lost, e->lost);
+	if (e->type < ARRAY_SIZE(t->lost))
+		t->lost[e->type] = e->lost;
 	if (e->type != PINTLE_EVENT_CLOSED || e->endpoint >= PINTLE_MAX_ENDPOINTS)
 		return 0;
 	d = &t->ended[e->endpoint];
+	if ((int32_t)(e->generation - d->generation) < 0)
+		return 0; /* the id has been given to another since */
 	if (d->generation != e->generation) {
 		memset(d, 0, sizeof(*d));
 		d->generation = e->generation;
@@ -89,6 +95,7 @@ int telemetry_new(const struct maps *m, struct telemetry **out)
 	if (!t)
 		return log_err_r(ENOMEM, "telemetry");
 	t->m = m;
+	t->started_ns = monotonic_ns();
 	t->ring = ring_buffer__new(m->fd[MAP_events], on_event, t, NULL);
 	if (!t->ring) {
 		int err = log_err_r(errno, "failed to read the events ring");
@@ -113,23 +120,32 @@ void telemetry_consume(struct telemetry *t)
 	ring_buffer__consume(t->ring);
 }
 
+/* Entries at once: more than any bucket has. */
+#define FILL_BATCH 4096
+
+/* By batches, which go from bucket to bucket: entries come and go meanwhile, and a walk from key to
+ * key would begin again at each key that went. */
 static double map_fill(int fd)
 {
+	_cleanup_free_ void *keys = NULL, *values = NULL;
 	struct bpf_map_info info = {};
-	__u32 size = sizeof(info);
-	unsigned char key[64];
-	void *previous = NULL;
-	uint64_t n = 0;
+	__u32 size = sizeof(info), at = 0, n;
+	uint64_t found = 0;
+	int err = 0;
 
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) || !info.max_entries ||
-	    info.key_size > sizeof(key))
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) || !info.max_entries)
 		return 0;
-	/* The map changes meanwhile: the walk may start over, so it is bounded. */
-	while (n < info.max_entries && !bpf_map_get_next_key(fd, previous, key)) {
-		previous = key;
-		n++;
+	keys = calloc(FILL_BATCH, info.key_size);
+	values = calloc(FILL_BATCH, info.value_size);
+	if (!keys || !values)
+		return 0;
+	for (bool first = true; !err && found < info.max_entries; first = false) {
+		n = FILL_BATCH;
+		err = bpf_map_lookup_batch(fd, first ? NULL : &at, &at, keys, values, &n, NULL);
+		if (!err || err == -ENOENT)
+			found += n;
 	}
-	return (double)n / info.max_entries;
+	return (double)MIN(found, (uint64_t)info.max_entries) / info.max_entries;
 }
 
 void telemetry_check_fill(struct telemetry *t)
@@ -336,7 +352,10 @@ static void render_node(const struct page *p)
 	metrics_sample_u64(p->out, n->drift, NULL);
 	metrics_family(p->out, "pintle_events_lost_total", METRICS_COUNTER,
 		       "Events dropped in the kernel: over the rate, or the ring was full.");
-	metrics_sample_u64(p->out, p->telemetry->lost, NULL);
+	metrics_sample_u64(p->out,
+			   p->telemetry->lost[PINTLE_EVENT_CLOSED] +
+				   p->telemetry->lost[PINTLE_EVENT_DECIDED],
+			   NULL);
 	metrics_family(p->out, "pintle_map_fill_ratio", METRICS_GAUGE,
 		       "How full a map that forgets the oldest is.");
 	for (size_t i = 0; i < ARRAY_SIZE(lru_table); i++)

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "frontends.h"
+
+#include <bpf/bpf.h>
+#include <netinet/in.h>
+
+#include "../common/log.h"
+#include "../common/util.h"
+#include "routes.h"
+
+#define SCOPE 0
+
+void frontends_free(struct frontends *f)
+{
+	free(f->rows);
+	*f = (struct frontends){0};
+}
+
+static int add_row(struct frontends *f, const struct frontend_row *row)
+{
+	if (f->n == f->room) {
+		size_t room = f->room ? 2 * f->room : 64;
+		struct frontend_row *rows = reallocarray(f->rows, room, sizeof(*rows));
+
+		if (!rows)
+			return log_err_r(ENOMEM, "frontends");
+		f->rows = rows;
+		f->room = room;
+	}
+	f->rows[f->n++] = *row;
+	return 0;
+}
+
+int frontends_load(const struct maps *m, struct frontends *out)
+{
+	_cleanup_(frontends_free) struct frontends f = {0};
+	struct pintle_frontend_key *previous = NULL;
+	struct frontend_row row;
+	int fd = m->fd[MAP_frontends], err = 0;
+
+	while (!err && !bpf_map_get_next_key(fd, previous, &row.key)) {
+		previous = &row.key;
+		if (row.key.prefixlen < PINTLE_FRONTEND_FIXED_BITS)
+			continue; /* not of ours, and no prefix */
+		if (bpf_map_lookup_elem(fd, &row.key, &row.value))
+			return log_err_r(errno, "failed to read map frontends");
+		err = add_row(&f, &row);
+	}
+	if (err)
+		return err;
+	*out = f;
+	f = (struct frontends){0};
+	return 0;
+}
+
+static struct pintle_frontend_key key_of(const struct frontend_addr *f)
+{
+	struct pintle_frontend_key k = {
+		.prefixlen = PINTLE_FRONTEND_FIXED_BITS + f->prefix_bits,
+		.scope = SCOPE,
+		.port = f->port,
+		.protocol = IPPROTO_TCP,
+	};
+
+	memcpy(k.address, f->prefix.bytes, sizeof(k.address));
+	return k;
+}
+
+static struct frontend_addr address_of(const struct pintle_frontend_key *k)
+{
+	struct frontend_addr f = {
+		.port = k->port,
+		.prefix_bits = (uint8_t)(k->prefixlen - PINTLE_FRONTEND_FIXED_BITS),
+	};
+
+	memcpy(f.prefix.bytes, k->address, sizeof(f.prefix.bytes));
+	return f;
+}
+
+int frontends_wanted(const struct config *c, const struct publication *p, struct frontends *out)
+{
+	_cleanup_(frontends_free) struct frontends f = {0};
+	int err = 0;
+
+	for (size_t i = 0; i < c->pool_count; i++) {
+		for (size_t j = 0; !err && j < c->pools[i].frontend_count; j++) {
+			struct frontend_row row = {
+				.key = key_of(&c->pools[i].frontends[j]),
+				.value = {.pool = p->pools[i].ref.id,
+					  .generation = p->pools[i].ref.generation,
+					  .hook = PINTLE_HOOK_LOOKUP,
+					  .flags = c->pools[i].announce ? PINTLE_FRONTEND_ANNOUNCED
+									: 0},
+			};
+
+			err = add_row(&f, &row);
+		}
+	}
+	if (err)
+		return err;
+	*out = f;
+	f = (struct frontends){0};
+	return 0;
+}
+
+/* ---- questions ------------------------------------------------------------------- */
+
+static bool same_key(const struct pintle_frontend_key *a, const struct pintle_frontend_key *b)
+{
+	return !memcmp(a, b, sizeof(*a));
+}
+
+static const struct frontend_row *find(const struct frontends *f,
+				       const struct pintle_frontend_key *key)
+{
+	for (size_t i = 0; i < f->n; i++)
+		if (same_key(&f->rows[i].key, key))
+			return &f->rows[i];
+	return NULL;
+}
+
+/* Frontends that differ in the port alone share a route. */
+static bool same_prefix(const struct pintle_frontend_key *a, const struct pintle_frontend_key *b)
+{
+	return a->prefixlen == b->prefixlen && !memcmp(a->address, b->address, sizeof(a->address));
+}
+
+static bool announced(const struct frontends *f, const struct pintle_frontend_key *key)
+{
+	for (size_t i = 0; i < f->n; i++)
+		if (f->rows[i].value.flags & PINTLE_FRONTEND_ANNOUNCED &&
+		    same_prefix(&f->rows[i].key, key))
+			return true;
+	return false;
+}
+
+/* ---- writing --------------------------------------------------------------------- */
+
+static int put(const struct maps *m, const struct pintle_frontend_key *key,
+	       const struct pintle_frontend *value)
+{
+	if (bpf_map_update_elem(m->fd[MAP_frontends], key, value, BPF_ANY))
+		return log_err_r(errno, "failed to write to map frontends");
+	return 0;
+}
+
+/* Notes that the route of `key` is ours, and changes no decision by it: a frontend that is not
+ * there yet goes on as the one that covers it now, or as none. */
+static int note_route(const struct maps *m, const struct frontends *old,
+		      const struct pintle_frontend_key *key)
+{
+	const struct frontend_row *row = find(old, key);
+	struct pintle_frontend value = {0};
+
+	if (row)
+		value = row->value;
+	else
+		bpf_map_lookup_elem(m->fd[MAP_frontends], key, &value);
+	value.flags |= PINTLE_FRONTEND_ANNOUNCED;
+	return put(m, key, &value);
+}
+
+struct own_routes {
+	struct frontend_addr *all;
+	size_t n;
+};
+
+static bool is_own(const struct own_routes *own, const struct frontend_addr *f)
+{
+	for (size_t i = 0; i < own->n; i++)
+		if (own->all[i].prefix_bits == f->prefix_bits &&
+		    !memcmp(&own->all[i].prefix, &f->prefix, sizeof(f->prefix)))
+			return true;
+	return false;
+}
+
+static int announce(const struct maps *m, int netns_fd, const struct own_routes *own,
+		    const struct frontends *old, struct frontend_row *row)
+{
+	struct frontend_addr f = address_of(&row->key);
+	bool ours = true;
+	int err = 0;
+
+	if (!is_own(own, &f)) {
+		err = note_route(m, old, &row->key);
+		if (!err)
+			err = routes_add_local(netns_fd, &f, &ours);
+	}
+	if (!err && !ours)
+		row->value.flags &= ~(uint32_t)PINTLE_FRONTEND_ANNOUNCED;
+	return err;
+}
+
+static bool any_announced(const struct frontends *f)
+{
+	for (size_t i = 0; i < f->n; i++)
+		if (f->rows[i].value.flags & PINTLE_FRONTEND_ANNOUNCED)
+			return true;
+	return false;
+}
+
+int frontends_announce(const struct maps *m, int netns_fd, const struct frontends *old,
+		       struct frontends *wanted)
+{
+	_cleanup_free_ struct frontend_addr *all = NULL;
+	struct own_routes own = {0};
+	int err;
+
+	if (!any_announced(wanted))
+		return 0;
+	err = routes_list_local(netns_fd, &all, &own.n);
+	if (err)
+		return err;
+	own.all = all;
+	for (size_t i = 0; !err && i < wanted->n; i++)
+		if (wanted->rows[i].value.flags & PINTLE_FRONTEND_ANNOUNCED)
+			err = announce(m, netns_fd, &own, old, &wanted->rows[i]);
+	if (!err)
+		return 0;
+	frontends_settle(m, netns_fd, old);
+	return err;
+}
+
+int frontends_put(const struct maps *m, const struct frontends *old, const struct frontends *wanted)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < wanted->n; i++) {
+		struct pintle_frontend value = wanted->rows[i].value;
+		const struct frontend_row *was = find(old, &wanted->rows[i].key);
+
+		/* Its route is there until frontends_settle() has removed it. */
+		if (was)
+			value.flags |= was->value.flags & PINTLE_FRONTEND_ANNOUNCED;
+		err = put(m, &wanted->rows[i].key, &value);
+	}
+	return err;
+}
+
+static int settle_row(const struct maps *m, int netns_fd, const struct frontends *wanted,
+		      const struct frontend_row *now)
+{
+	const struct frontend_row *row = find(wanted, &now->key);
+	struct frontend_addr f = address_of(&now->key);
+	int err = 0;
+
+	if (now->value.flags & PINTLE_FRONTEND_ANNOUNCED && !announced(wanted, &now->key))
+		err = routes_remove_local(netns_fd, &f);
+	if (err)
+		return err;
+	if (row)
+		return memcmp(&row->value, &now->value, sizeof(now->value))
+			       ? put(m, &now->key, &row->value)
+			       : 0;
+	if (bpf_map_delete_elem(m->fd[MAP_frontends], &now->key) && errno != ENOENT)
+		return log_err_r(errno, "failed to delete from map frontends");
+	return 0;
+}
+
+int frontends_settle(const struct maps *m, int netns_fd, const struct frontends *wanted)
+{
+	_cleanup_(frontends_free) struct frontends now = {0};
+	int err = frontends_load(m, &now);
+
+	for (size_t i = 0; !err && i < now.n; i++)
+		err = settle_row(m, netns_fd, wanted, &now.rows[i]);
+	return err;
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ids.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "../common/log.h"
+#include "../common/util.h"
+
+enum use {
+	LEFT, /* not planned for: free, or to be retired */
+	KEPT,
+	NEW,
+};
+
+struct ids {
+	const struct maps *m;
+	/* As the maps hold them; NEW ones as they will. */
+	uint32_t pools[PINTLE_MAX_POOLS]; /* generations; 0: no such pool */
+	struct pintle_endpoint endpoints[PINTLE_MAX_ENDPOINTS];
+	struct pintle_name names[PINTLE_SLOTS];
+	enum use pool_use[PINTLE_MAX_POOLS];
+	enum use endpoint_use[PINTLE_MAX_ENDPOINTS];
+	bool renamed[PINTLE_SLOTS];
+};
+
+/* ---- reading --------------------------------------------------------------------- */
+
+static int read_pools(struct ids *ids)
+{
+	_cleanup_free_ struct pintle_pool *p = malloc(sizeof(*p));
+	int err = p ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; !err && i < PINTLE_MAX_POOLS; i++) {
+		err = maps_value(ids->m, MAP_pools, i, p);
+		ids->pools[i] = err ? 0 : p->generation;
+	}
+	return err;
+}
+
+int ids_load(const struct maps *m, struct ids **out)
+{
+	_cleanup_(ids_freep) struct ids *ids = calloc(1, sizeof(*ids));
+	int err;
+
+	if (!ids)
+		return log_err_r(ENOMEM, "ids");
+	ids->m = m;
+	err = read_pools(ids);
+	for (uint32_t i = 0; !err && i < PINTLE_MAX_ENDPOINTS; i++)
+		err = maps_value(m, MAP_endpoints, i, &ids->endpoints[i]);
+	for (uint32_t i = 0; !err && i < PINTLE_SLOTS; i++)
+		err = maps_value(m, MAP_names, i, &ids->names[i]);
+	if (err)
+		return log_err_r(err, "failed to read the ids in use");
+	*out = TAKE_PTR(ids);
+	return 0;
+}
+
+void ids_free(struct ids *ids)
+{
+	free(ids);
+}
+
+/* ---- planning -------------------------------------------------------------------- */
+
+static uint32_t next_generation(uint32_t generation)
+{
+	return generation + 1 ?: 1; /* 0 is nobody */
+}
+
+static bool has_name(const struct pintle_name *n, const char *name)
+{
+	return !strncmp(n->name, name, sizeof(n->name));
+}
+
+static void plan_name(struct ids *ids, uint32_t slot, uint32_t generation, const char *name)
+{
+	struct pintle_name *n = &ids->names[slot];
+
+	if (n->generation == generation && has_name(n, name))
+		return;
+	memset(n, 0, sizeof(*n));
+	n->generation = generation;
+	snprintf(n->name, sizeof(n->name), "%s", name);
+	ids->renamed[slot] = true;
+}
+
+static struct pintle_ref keep_pool(struct ids *ids, const char *name)
+{
+	for (uint32_t i = 0; i < PINTLE_MAX_POOLS; i++) {
+		if (ids->pools[i] && has_name(&ids->names[i], name)) {
+			ids->pool_use[i] = KEPT;
+			return (struct pintle_ref){i, ids->pools[i]};
+		}
+	}
+	return (struct pintle_ref){0};
+}
+
+/* `names` keeps the generation of a pool that is gone, so that the next one there differs. */
+static int new_pool(struct ids *ids, const char *name, struct pintle_ref *ref)
+{
+	for (uint32_t i = 0; i < PINTLE_MAX_POOLS; i++) {
+		if (ids->pool_use[i] != LEFT || ids->pools[i])
+			continue;
+		*ref = (struct pintle_ref){i, next_generation(ids->names[i].generation)};
+		ids->pool_use[i] = NEW;
+		ids->pools[i] = ref->generation;
+		plan_name(ids, i, ref->generation, name);
+		return 0;
+	}
+	return log_err_r(ENOSPC,
+			 "no room for pool %s: %d are in use; where one takes the place of "
+			 "another, reload without the old one first",
+			 name, PINTLE_MAX_POOLS);
+}
+
+static bool is_at(const struct pintle_endpoint *e, const struct endpoint_addr *a)
+{
+	return e->port == a->port && !!(e->flags & PINTLE_ENDPOINT_ANY_ADDRESS) == a->any_ip &&
+	       !memcmp(e->address, a->ip.bytes, sizeof(e->address));
+}
+
+static struct pintle_ref keep_endpoint(struct ids *ids, struct pintle_ref pool,
+				       const struct config_endpoint *c)
+{
+	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+		const struct pintle_endpoint *e = &ids->endpoints[i];
+
+		if (ids->endpoint_use[i] != LEFT || e->pool_generation != pool.generation ||
+		    e->pool != pool.id || !is_at(e, &c->listen))
+			continue;
+		ids->endpoint_use[i] = KEPT;
+		plan_name(ids, PINTLE_ENDPOINT_SLOT(i), e->generation, c->name);
+		return (struct pintle_ref){i, e->generation};
+	}
+	return (struct pintle_ref){0};
+}
+
+static bool has_connections(const struct ids *ids, uint32_t endpoint)
+{
+	const struct pintle_inflight *f = &ids->m->inflight[endpoint];
+
+	for (int c = 0; c < PINTLE_MAX_CLASSES; c++)
+		if (__atomic_load_n(&f->by_class[c].opened, __ATOMIC_RELAXED) !=
+		    __atomic_load_n(&f->by_class[c].closed, __ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
+/* An id that nobody has; else one whose endpoint leaves now; else -1. */
+static int find_id(const struct ids *ids)
+{
+	int leaving = -1;
+
+	for (int i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+		bool taken = ids->endpoints[i].pool_generation;
+
+		if (ids->endpoint_use[i] != LEFT || (taken && leaving >= 0) ||
+		    has_connections(ids, (uint32_t)i))
+			continue;
+		if (!taken)
+			return i;
+		leaving = i;
+	}
+	return leaving;
+}
+
+static int new_endpoint(struct ids *ids, struct pintle_ref pool, const struct config_endpoint *c,
+			struct pintle_ref *ref)
+{
+	struct pintle_endpoint *e;
+	int id = find_id(ids);
+
+	if (id < 0)
+		return log_err_r(ENOSPC,
+				 "no room for endpoint %s: %d are in use or still have connections",
+				 c->name, PINTLE_MAX_ENDPOINTS);
+	e = &ids->endpoints[id];
+	*e = (struct pintle_endpoint){
+		.generation = next_generation(e->generation),
+		.pool = pool.id,
+		.pool_generation = pool.generation,
+		.flags = c->listen.any_ip ? PINTLE_ENDPOINT_ANY_ADDRESS : 0,
+		.port = c->listen.port,
+	};
+	memcpy(e->address, c->listen.ip.bytes, sizeof(e->address));
+	ids->endpoint_use[id] = NEW;
+	*ref = (struct pintle_ref){(uint32_t)id, e->generation};
+	plan_name(ids, PINTLE_ENDPOINT_SLOT(ref->id), ref->generation, c->name);
+	return 0;
+}
+
+static int plan_pools(struct ids *ids, const struct config *c, struct publication *p)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < c->pool_count; i++)
+		p->pools[i].ref = keep_pool(ids, c->pools[i].name);
+	for (size_t i = 0; !err && i < c->pool_count; i++)
+		if (!p->pools[i].ref.generation)
+			err = new_pool(ids, c->pools[i].name, &p->pools[i].ref);
+	return err;
+}
+
+/* Those that stay come first: what is left of the ids is for the others. */
+int ids_plan(struct ids *ids, const struct config *c, struct publication *p)
+{
+	int err = plan_pools(ids, c, p);
+
+	for (size_t i = 0; !err && i < c->pool_count; i++)
+		for (size_t j = 0; j < c->pools[i].endpoint_count; j++)
+			p->pools[i].endpoints[j] =
+				keep_endpoint(ids, p->pools[i].ref, &c->pools[i].endpoints[j]);
+	for (size_t i = 0; !err && i < c->pool_count; i++)
+		for (size_t j = 0; !err && j < c->pools[i].endpoint_count; j++)
+			if (!p->pools[i].endpoints[j].generation)
+				err = new_endpoint(ids, p->pools[i].ref, &c->pools[i].endpoints[j],
+						   &p->pools[i].endpoints[j]);
+	return err;
+}
+
+/* ---- writing --------------------------------------------------------------------- */
+
+static int put(const struct ids *ids, enum map_id map, uint32_t key, const void *value)
+{
+	if (bpf_map_update_elem(ids->m->fd[map], &key, value, BPF_ANY))
+		return log_err_r(errno, "failed to write to map %s", map_names[map]);
+	return 0;
+}
+
+static void forget_sockets(const struct ids *ids, uint32_t endpoint)
+{
+	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
+		uint32_t slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
+
+		bpf_map_delete_elem(ids->m->fd[MAP_sockets], &slot);
+	}
+}
+
+/* Nothing of the one who had this id is in flight, so nobody else writes here. */
+static int write_endpoint(const struct ids *ids, uint32_t id)
+{
+	const struct pintle_endpoint *e = &ids->endpoints[id];
+	struct pintle_score *s = &ids->m->scores[id];
+
+	if (e->generation > 1)
+		forget_sockets(ids, id);
+	memset(&ids->m->health[id], 0, sizeof(ids->m->health[id]));
+	memset(&ids->m->inflight[id], 0, sizeof(ids->m->inflight[id]));
+	memset(s, 0, sizeof(*s));
+	s->generation = e->generation;
+	return put(ids, MAP_endpoints, id, e);
+}
+
+static int clear_stats(const struct ids *ids, uint32_t pool)
+{
+	int cpus = libbpf_num_possible_cpus(), err = 0;
+	_cleanup_free_ uint64_t *zeros = calloc(cpus > 0 ? (size_t)cpus : 1, sizeof(*zeros));
+
+	if (!zeros || cpus <= 0)
+		return log_err_r(zeros ? -cpus : ENOMEM, "failed to clear map stats");
+	for (uint32_t i = 0; !err && i < PINTLE_MAX_OUTCOMES; i++)
+		err = put(ids, MAP_stats, PINTLE_STAT(pool, i), zeros);
+	return err;
+}
+
+int ids_write(const struct ids *ids)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; !err && i < PINTLE_MAX_POOLS; i++)
+		if (ids->pool_use[i] == NEW)
+			err = clear_stats(ids, i);
+	for (uint32_t i = 0; !err && i < PINTLE_SLOTS; i++)
+		if (ids->renamed[i])
+			err = put(ids, MAP_names, i, &ids->names[i]);
+	for (uint32_t i = 0; !err && i < PINTLE_MAX_ENDPOINTS; i++)
+		if (ids->endpoint_use[i] == NEW)
+			err = write_endpoint(ids, i);
+	return err;
+}
+
+static int retire_pool(const struct ids *ids, uint32_t id)
+{
+	_cleanup_free_ struct pintle_pool *none = calloc(1, sizeof(*none));
+	int err = none ? put(ids, MAP_pools, id, none) : log_err_r(ENOMEM, "ids");
+
+	if (!err)
+		bpf_map_delete_elem(ids->m->fd[MAP_homes], &id);
+	return err;
+}
+
+int ids_retire(struct ids *ids)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; !err && i < PINTLE_MAX_ENDPOINTS; i++) {
+		if (ids->endpoint_use[i] != LEFT || !ids->endpoints[i].pool_generation)
+			continue;
+		ids->endpoints[i].pool_generation = 0;
+		err = put(ids, MAP_endpoints, i, &ids->endpoints[i]);
+		if (!err)
+			forget_sockets(ids, i);
+	}
+	for (uint32_t i = 0; !err && i < PINTLE_MAX_POOLS; i++)
+		if (ids->pool_use[i] == LEFT && ids->pools[i])
+			err = retire_pool(ids, i);
+	return err;
+}

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pins.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "../common/log.h"
+#include "../common/maps.h"
+#include "../common/netns.h"
+#include "../common/util.h"
+#include "routes.h"
+
+/* ---- the directory --------------------------------------------------------------- */
+
+static bool is_bpffs(const char *path)
+{
+	struct statfs fs;
+
+	return !statfs(path, &fs) && fs.f_type == BPF_FS_MAGIC;
+}
+
+int pins_make_dir(const char *bpffs, bool *made)
+{
+	_cleanup_free_ char *parent = strdup(bpffs);
+	char *slash;
+
+	*made = false;
+	if (!parent)
+		return log_err_r(ENOMEM, "bpffs");
+	if (is_bpffs(bpffs))
+		return 0;
+	slash = strrchr(parent, '/');
+	if (!slash || slash == parent)
+		return log_err_r(EINVAL, "%s is no place for pins", bpffs);
+	*slash = '\0';
+	if (!is_bpffs(parent)) {
+		log_error("neither %s nor %s is on a bpffs; mount one: mount -t bpf bpf %s", bpffs,
+			  parent, strncmp(parent, "/sys/", 5) ? bpffs : "/sys/fs/bpf");
+		return -ENOTDIR;
+	}
+	if (mkdir(bpffs, PINS_DIR_MODE) && errno != EEXIST)
+		return log_err_r(errno, "failed to make %s", bpffs);
+	*made = true;
+	return 0;
+}
+
+/* The PID that the pins name, of the daemon that has the lock; 0: not known. */
+static unsigned int pid_of_pins(const char *bpffs)
+{
+	_cleanup_(maps_closep) struct maps *m = NULL;
+	struct pintle_node node;
+
+	if (maps_open(bpffs, MAPS_READ, &m) || maps_value(m, MAP_node, 0, &node))
+		return 0;
+	return node.pid;
+}
+
+int pins_lock(const char *bpffs)
+{
+	_cleanup_close_ int fd = open(bpffs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOENT ? -ENOENT : log_err_r(errno, "failed to open %s", bpffs);
+	if (flock(fd, LOCK_EX | LOCK_NB)) {
+		if (errno != EWOULDBLOCK)
+			return log_err_r(errno, "failed to lock %s", bpffs);
+		log_error("another pintled (PID %u) is running and serves %s; stop it first, or "
+			  "give this one a node.bpffs of its own",
+			  pid_of_pins(bpffs), bpffs);
+		return -EBUSY;
+	}
+	return TAKE_FD(fd);
+}
+
+int pins_own(const char *path, mode_t mode, gid_t group)
+{
+	if (chmod(path, mode) || (group && chown(path, (uid_t)-1, group)))
+		return log_err_r(errno, "failed to set mode and group of %s", path);
+	return 0;
+}
+
+/* ---- what is pinned -------------------------------------------------------------- */
+
+bool pins_whole(const char *dir)
+{
+	char path[PINS_PATH_SIZE];
+
+	for (size_t i = 0; i < MAP_COUNT; i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, map_names[i]);
+		if (access(path, F_OK))
+			return false;
+	}
+	return true;
+}
+
+static bool link_info(const char *dir, const char *pin, struct bpf_link_info *info)
+{
+	_cleanup_close_ int fd = -1;
+	char path[PINS_PATH_SIZE];
+	__u32 size = sizeof(*info);
+
+	snprintf(path, sizeof(path), "%s/%s", dir, pin);
+	memset(info, 0, sizeof(*info));
+	fd = bpf_obj_get(path);
+	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, info, &size);
+}
+
+/* The kernel tells 0 for a namespace or cgroup that is gone. */
+bool pins_steer(const char *dir)
+{
+	struct bpf_link_info info;
+
+	return link_info(dir, PIN_LINK_LOOKUP, &info) && info.type == BPF_LINK_TYPE_NETNS &&
+	       info.netns.netns_ino;
+}
+
+unsigned long long pins_cgroup(const char *dir)
+{
+	struct bpf_link_info info;
+
+	return link_info(dir, PIN_LINK_SOCKOPS, &info) && info.type == BPF_LINK_TYPE_CGROUP
+		       ? info.cgroup.cgroup_id
+		       : 0;
+}
+
+/* ---- taking away ----------------------------------------------------------------- */
+
+static void detach_link(const char *dir, const char *pin)
+{
+	char path[PINS_PATH_SIZE];
+	struct bpf_link *link;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, pin);
+	link = bpf_link__open(path);
+	if (!link)
+		return;
+	/* The kernel frees a link some time after its last pin is gone; this ends it now. */
+	if (bpf_link__detach(link) && errno != ENOLINK)
+		log_err_r(errno, "failed to detach %s", path);
+	bpf_link__destroy(link);
+}
+
+/* A pinned map, if keys and values are of these sizes; -1. */
+static int open_map(const char *dir, enum map_id id, size_t key_size, size_t value_size)
+{
+	_cleanup_close_ int fd = -1;
+	struct bpf_map_info info = {};
+	char path[PINS_PATH_SIZE];
+	__u32 size = sizeof(info);
+
+	snprintf(path, sizeof(path), "%s/%s", dir, map_names[id]);
+	fd = bpf_obj_get(path);
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) || info.key_size != key_size ||
+	    info.value_size != value_size)
+		return -1;
+	return TAKE_FD(fd);
+}
+
+/* The namespace that the pins steer; -ENOENT: it is gone, and its routes with it. */
+static int netns_of_pins(int node_fd)
+{
+	_cleanup_close_ int fd = -1;
+	struct pintle_node node;
+	__u32 zero = 0;
+	uint64_t cookie;
+
+	if (bpf_map_lookup_elem(node_fd, &zero, &node))
+		return -errno;
+	node.netns[sizeof(node.netns) - 1] = '\0';
+	fd = netns_open_by_inode(node.netns_inode, node.netns);
+	if (fd < 0)
+		return fd;
+	/* Inodes are used again. */
+	return netns_cookie(fd, &cookie) || cookie != node.netns_cookie ? -ENOENT : TAKE_FD(fd);
+}
+
+static bool is_staging(const char *dir)
+{
+	const char *slash = strrchr(dir, '/');
+
+	return slash && !strcmp(slash + 1, PINS_STAGING);
+}
+
+/* Frontends share a route when they differ in the port alone: removing it twice is fine. */
+static int remove_routes(const char *dir)
+{
+	_cleanup_close_ int node_fd =
+		open_map(dir, MAP_node, sizeof(__u32), sizeof(struct pintle_node));
+	_cleanup_close_ int frontends_fd =
+		open_map(dir, MAP_frontends, sizeof(struct pintle_frontend_key),
+			 sizeof(struct pintle_frontend));
+	_cleanup_close_ int netns_fd = -1;
+	struct pintle_frontend_key key, *previous = NULL;
+	int err = 0;
+
+	if (node_fd < 0 || frontends_fd < 0) {
+		/* Staged pins become whole before a route is added. */
+		if (is_staging(dir))
+			return 0;
+		log_warn("%s does not tell which local routes were added by it; if any is left: ip "
+			 "route flush table local proto %d",
+			 dir, PINTLE_ROUTE_PROTOCOL);
+		return 0;
+	}
+	netns_fd = netns_of_pins(node_fd);
+	if (netns_fd == -ENOENT)
+		return 0;
+	if (netns_fd < 0)
+		return log_err_r(netns_fd,
+				 "cannot enter the network namespace that %s steers, to "
+				 "remove local routes",
+				 dir);
+	while (!bpf_map_get_next_key(frontends_fd, previous, &key)) {
+		struct frontend_addr f = {.port = key.port};
+		struct pintle_frontend value;
+
+		previous = &key;
+		if (bpf_map_lookup_elem(frontends_fd, &key, &value) ||
+		    !(value.flags & PINTLE_FRONTEND_ANNOUNCED) ||
+		    key.prefixlen < PINTLE_FRONTEND_FIXED_BITS)
+			continue;
+		memcpy(f.prefix.bytes, key.address, sizeof(f.prefix.bytes));
+		f.prefix_bits = (uint8_t)(key.prefixlen - PINTLE_FRONTEND_FIXED_BITS);
+		err = routes_remove_local(netns_fd, &f) ?: err;
+	}
+	return err;
+}
+
+static int remove_pins(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	int err = 0;
+
+	if (!d)
+		return errno == ENOENT ? 0 : log_err_r(errno, "failed to read %s", dir);
+	while ((e = readdir(d))) {
+		int flags = e->d_type == DT_DIR ? AT_REMOVEDIR : 0;
+
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+			continue;
+		if (unlinkat(dirfd(d), e->d_name, flags) && errno != ENOENT)
+			err = log_err_r(errno, "failed to remove %s/%s", dir, e->d_name);
+	}
+	closedir(d);
+	if (!err && rmdir(dir))
+		err = log_err_r(errno, "failed to remove %s", dir);
+	return err;
+}
+
+int pins_undo(const char *dir)
+{
+	int err;
+
+	/* Nothing there; or nothing in it, which is what a killed detach may leave. */
+	if (access(dir, F_OK) || !rmdir(dir))
+		return 0;
+	/* No decision may be taken that nobody counts: the hook that decides goes first. */
+	detach_link(dir, PIN_LINK_LOOKUP);
+	detach_link(dir, PIN_LINK_SOCKOPS);
+	/* Pins say which routes are ours: they go last, and stay where a route does. */
+	err = remove_routes(dir);
+	return err ? err : remove_pins(dir);
+}
+
+static bool is_ours(const char *name)
+{
+	unsigned int version;
+	char end;
+
+	return !strcmp(name, PINS_STAGING) || sscanf(name, "v%4u%c", &version, &end) == 1;
+}
+
+static int undo_all(const char *bpffs, unsigned int *undone)
+{
+	DIR *d = opendir(bpffs);
+	struct dirent *e;
+	int err = 0;
+
+	if (!d)
+		return log_err_r(errno, "failed to read %s", bpffs);
+	while ((e = readdir(d))) {
+		char dir[PINS_PATH_SIZE];
+
+		if (!is_ours(e->d_name))
+			continue;
+		snprintf(dir, sizeof(dir), "%s/%s", bpffs, e->d_name);
+		err = pins_undo(dir) ?: err;
+		++*undone;
+	}
+	closedir(d);
+	return err;
+}
+
+int detach(const char *bpffs)
+{
+	_cleanup_close_ int lock = pins_lock(bpffs);
+	unsigned int undone = 0;
+	int err;
+
+	if (lock == -ENOENT) {
+		log_info("nothing is attached: there is no %s", bpffs);
+		return 0;
+	}
+	if (lock < 0)
+		return lock;
+	err = undo_all(bpffs, &undone);
+	if (err)
+		return err;
+	if (!undone)
+		log_info("nothing is attached: there are no pins in %s", bpffs);
+	else
+		log_info("detached: links, pins and local routes under %s are gone", bpffs);
+	/* Only if nothing else is in it, and it is no mount point. */
+	rmdir(bpffs);
+	return 0;
+}
