@@ -169,11 +169,11 @@ static __always_inline void event_report(struct pintle_event *e)
 	__u32 slot = PINTLE_OVERRIDE_NODE;
 	struct pintle_override *o = bpf_map_lookup_elem(&overrides, &slot);
 
+	e->lost = events_lost;
 	/* The daemon reads `events` at each poll, so nobody need be woken here. */
 	if (!events_allowed(e->time_ns) ||
 	    bpf_ringbuf_output(&events, e, sizeof(*e), BPF_RB_NO_WAKEUP))
 		__sync_fetch_and_add(&events_lost, 1);
-	e->lost = events_lost;
 	if (o && o->tap_until_ns > e->time_ns)
 		bpf_ringbuf_output(&tap, e, sizeof(*e), 0);
 }

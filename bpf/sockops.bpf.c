@@ -319,8 +319,9 @@ static __always_inline void socket_closed(struct bpf_sock_ops *ctx)
 		return;
 	endpoint = conn->endpoint;
 	if (conn->flags & PINTLE_CONN_DIRECT) {
+		/* Of an endpoint that was taken out nobody counts them any more. */
 		h = bpf_map_lookup_elem(&health, &endpoint);
-		if (h)
+		if (h && endpoint_find(endpoint, conn->generation))
 			__sync_fetch_and_add(&h->direct_closed, 1);
 		return;
 	}
