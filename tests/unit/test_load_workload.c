@@ -279,9 +279,12 @@ static void test_overrides(void **state)
 	assert_true(w->classes[1].arrival.points[1].rate == 6);
 	assert_true(workload_set_users(w, 4));
 	assert_int_equal(w->classes[2].users + w->classes[3].users, 4);
-	assert_true(w->classes[2].users >= 1 && w->classes[3].users >= 2);
+	assert_int_equal(w->classes[2].users, 1);
 	assert_true(workload_set_users(w, 400));
-	assert_int_equal(w->classes[2].users + w->classes[3].users, 400);
+	assert_true(w->classes[2].users == 100 && w->classes[3].users == 300);
+	assert_true(workload_set_users(w, 10)); /* 2.5 and 7.5 */
+	assert_int_equal(w->classes[2].users + w->classes[3].users, 10);
+	assert_true(w->classes[2].users >= 2 && w->classes[2].users <= 3);
 	assert_true(workload_set_users(w, 2));
 	assert_true(w->classes[2].users == 1 && w->classes[3].users == 1);
 	assert_false(workload_set_users(w, 1));

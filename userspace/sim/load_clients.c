@@ -41,6 +41,7 @@ static void begin(struct client_session *s, uint64_t due_ns)
 	uint64_t number = class->sessions++;
 
 	s->begun = true;
+	s->number = number;
 	session_begin(&s->says, class->c, class->index, &class->groups, run->config->seed, number);
 	choose_address(s, number, s->says.group);
 	run->stats.classes[class->index].sessions += run_in_window(run, due_ns);
@@ -172,6 +173,7 @@ static struct client_session *trace_session(struct run *run, const struct trace_
 	if (!s || run->trace_sessions[r->session])
 		return s;
 	run->trace_sessions[r->session] = s;
+	s->number = r->session;
 	choose_address(s, r->session, r->group == TRACE_NONE ? 0 : r->group);
 	run->stats.classes[0].sessions += run_in_window(run, run->start_ns + r->at_ns);
 	return s;

@@ -42,6 +42,7 @@ struct client_session {
 	LIST_ENTRY(client_session) all;
 	struct session says;
 	bool begun;
+	uint64_t number; /* within its class */
 	struct load_conn *kept;
 	union load_address source;
 };

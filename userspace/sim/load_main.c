@@ -17,7 +17,7 @@
 const char *argp_program_version = "pintle-load " PINTLE_VERSION;
 
 struct options {
-	const char *target, *workload, *trace, *source, *model;
+	const char *target, *workload, *trace, *source, *model, *log;
 	struct load_server servers[MAX_SERVERS];
 	size_t server_count;
 	double duration, warmup, rate, timeout; /* duration, rate: 0: as the workload says */
@@ -36,6 +36,7 @@ enum {
 	OPT_TIMEOUT,
 	OPT_WARMUP,
 	OPT_NATURAL_END,
+	OPT_LOG,
 	OPT_LIST,
 	OPT_SHOW,
 };
@@ -68,6 +69,7 @@ static const struct argp_option table[] = {
 	{.name = NULL, .doc = "What is told:", .group = 3},
 	{"metrics", OPT_METRICS, "URL", 0,
 	 "A server's metrics page, for the prefix-hit rate; once for each server", 0},
+	{"log", OPT_LOG, "FILE", 0, "Write a line of JSON for each request that ended", 0},
 	{"output", 'o', "text|json", 0, "Form of the report (text)", 0},
 	{},
 };
@@ -207,6 +209,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_TRACE:
 		o->trace = arg;
+		break;
+	case OPT_LOG:
+		o->log = arg;
 		break;
 	case OPT_NATURAL_END:
 		o->natural_end = true;
@@ -352,6 +357,24 @@ static int set_times(const struct options *o, struct run_config *c)
 	return 0;
 }
 
+static int open_log(const struct options *o, FILE **out)
+{
+	if (!o->log)
+		return 0;
+	*out = fopen(o->log, "we");
+	return *out ? 0 : log_err_r(errno, "--log: %s", o->log);
+}
+
+/* What was not written shows here at the latest. */
+static int close_log(const struct options *o, FILE *f)
+{
+	int bad = f && ferror(f);
+
+	if (f && (fclose(f) || bad))
+		return log_err_r(bad ? EIO : errno, "--log: %s", o->log);
+	return 0;
+}
+
 static int tell(const struct options *o, const struct run_config *config,
 		const struct run_result *result)
 {
@@ -374,6 +397,43 @@ static uint64_t count_ok(const struct stats *s)
 	return ok;
 }
 
+/* Errors here are mistakes of whoever wrote the command line or the files. */
+static int read_input(const struct options *o, struct run_config *c, struct workload **w,
+		      struct trace *trace)
+{
+	int err = read_workload(o, w);
+
+	if (!err && o->trace)
+		err = trace_load(o->trace, &config_sink_stderr, trace);
+	if (err)
+		return err;
+	c->workload = *w;
+	c->trace = o->trace ? trace : NULL;
+	err = override_workload(o, *w);
+	return err ? err : set_times(o, c);
+}
+
+static int run_and_tell(const struct options *o, struct run_config *config)
+{
+	_cleanup_fclose_ FILE *log = NULL;
+	struct run_result result;
+	int err = open_log(o, &log);
+	uint64_t ok;
+
+	if (err)
+		return 1;
+	config->log = log;
+	err = load_run(config, &result);
+	if (err)
+		return 1;
+	ok = count_ok(&result.stats);
+	err = tell(o, config, &result);
+	stats_free(&result.stats);
+	if (close_log(o, TAKE_PTR(log)))
+		return 1;
+	return err || !ok;
+}
+
 static int run(struct options *o)
 {
 	_cleanup_(workload_freep) struct workload *w = NULL;
@@ -385,35 +445,18 @@ static int run(struct options *o)
 		.server_count = o->server_count,
 		.progress = isatty(STDERR_FILENO),
 	};
-	struct run_result result;
 	char host[256];
-	uint64_t ok;
-	int err = read_workload(o, &w);
+	int err = read_input(o, &config, &w, &trace);
 
-	if (!err && o->trace) {
-		err = trace_load(o->trace, &config_sink_stderr, &trace);
-		config.trace = &trace;
-	}
-	if (!err)
-		err = override_workload(o, w);
-	if (!err)
-		err = set_times(o, &config);
 	if (err)
 		return 2;
+	config.host = host;
 	err = read_target(o->target, host, &config.target);
 	if (!err)
 		err = choose_source(o, w, &config.target, &config.source);
 	if (err)
 		return err == -EINVAL ? 2 : 1;
-	config.workload = w;
-	config.host = host;
-	err = load_run(&config, &result);
-	if (err)
-		return 1;
-	ok = count_ok(&result.stats);
-	err = tell(o, &config, &result);
-	stats_free(&result.stats);
-	return err || !ok;
+	return run_and_tell(o, &config);
 }
 
 int main(int argc, char **argv)

@@ -96,18 +96,21 @@ static enum load_outcome on_event(struct exchange *x, char *data, size_t size)
 static enum load_outcome judge(struct request *q)
 {
 	const struct answer *a = &q->answer;
-	const char *problem = NULL;
+	enum load_outcome outcome = LOAD_STREAM;
+	const char *problem;
 
-	if (a->aborted)
-		return LOAD_ABORTED;
-	if (!q->pieces)
+	if (a->aborted) {
+		outcome = LOAD_ABORTED;
+		problem = "finish_reason abort";
+	} else if (!q->pieces) {
 		problem = "an answer without text";
-	else if (!a->done)
+	} else if (!a->done) {
 		problem = "the stream ended without [DONE]";
-	if (!problem)
+	} else {
 		return LOAD_OK;
+	}
 	snprintf(q->x.problem, sizeof(q->x.problem), "%s", problem);
-	return LOAD_STREAM;
+	return outcome;
 }
 
 static void count_well(struct stats_row *r, const struct request *q, uint32_t tokens,
@@ -136,6 +139,32 @@ static void count_row(struct run *run, struct stats_row *r, const struct request
 		count_well(r, q, tokens, now_ns);
 }
 
+/* Seconds from when it was due. */
+static double since_due(const struct request *q, uint64_t at_ns)
+{
+	return at_ns > q->due_ns ? (double)(at_ns - q->due_ns) * 1e-9 : 0;
+}
+
+static void write_log(const struct request *q, enum load_outcome outcome, uint64_t now_ns)
+{
+	const struct run *run = q->s->class->run;
+	struct buf endpoint = {};
+
+	buf_json(&endpoint, q->x.endpoint);
+	fprintf(run->config->log,
+		"{\"class\":\"%s\",\"session\":%ju,\"due\":%.9f,\"measured\":%s,"
+		"\"outcome\":\"%s\",\"endpoint\":%.*s,\"ttft\":%.9f,\"last\":%.9f,"
+		"\"e2e\":%.9f,\"pieces\":%u,\"output_tokens\":%u,\"prompt_tokens\":%u,"
+		"\"cached_tokens\":%u}\n",
+		q->s->class->c->name, (uintmax_t)q->s->number,
+		(double)(q->due_ns - run->start_ns) * 1e-9, q->measured ? "true" : "false",
+		load_outcome_keys[outcome], (int)endpoint.size, endpoint.size ? endpoint.data : "",
+		since_due(q, q->first_ns), since_due(q, q->last_ns), since_due(q, now_ns),
+		q->pieces, q->answer.output_tokens, q->answer.prompt_tokens,
+		q->answer.cached_tokens);
+	buf_free(&endpoint);
+}
+
 static void count(struct request *q, enum load_outcome outcome)
 {
 	struct run *run = q->s->class->run;
@@ -148,6 +177,8 @@ static void count(struct request *q, enum load_outcome outcome)
 	run->stats.warmup_requests += !q->measured;
 	if (!*problem)
 		snprintf(problem, sizeof(run->stats.problems[0]), "%s", q->x.problem);
+	if (run->config->log)
+		write_log(q, outcome, now_ns);
 	count_row(run, row_of(q), q, outcome, now_ns);
 	if (endpoint_of(q))
 		count_row(run, q->endpoint, q, outcome, now_ns);

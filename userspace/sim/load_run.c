@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* load_run.c - a run's phases, its start and its end. */
+#include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 
@@ -9,11 +10,23 @@
 
 /* -- the end ---------------------------------------------------------------------- */
 
+/* libuv gives them back to the system when it closes; but one more must not cost the report. */
+static void block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 void run_close(struct run *run)
 {
 	if (run->closing)
 		return;
 	run->closing = true;
+	block_signals();
 	while (!LIST_EMPTY(&run->requests))
 		request_drop(LIST_FIRST(&run->requests));
 	while (!LIST_EMPTY(&run->sessions))

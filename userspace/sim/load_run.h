@@ -3,6 +3,8 @@
 #ifndef PINTLE_LOAD_RUN_H
 #define PINTLE_LOAD_RUN_H
 
+#include <stdio.h>
+
 #include "load_servers.h"
 #include "load_session.h"
 #include "load_stats.h"
@@ -18,6 +20,7 @@ struct run_config {
 	uint64_t warmup_ns, duration_ns, timeout_ns;
 	struct load_server *servers; /* whose metrics are read */
 	size_t server_count;
+	FILE *log;     /* a line of JSON for each request that ended; NULL: none */
 	bool progress; /* a line on stderr, each second */
 };
 

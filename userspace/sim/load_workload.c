@@ -664,13 +664,32 @@ bool workload_set_rate(struct workload *w, double rate)
 	return true;
 }
 
-/* Every class keeps at least one; what rounding leaves over goes to the first ones. */
-bool workload_set_users(struct workload *w, unsigned int users)
+/* The class that is furthest from its share: below it, or (more) above it with one to spare. */
+static struct workload_class *furthest(const struct workload *w, const double *shares, bool more)
 {
-	unsigned int sum = 0, classes = 0, given_out = 0;
+	struct workload_class *found = NULL;
+	double worst = -INFINITY;
 
 	for (size_t i = 0; i < w->class_count; i++) {
-		sum += (unsigned int)w->classes[i].users;
+		struct workload_class *c = &w->classes[i];
+		double distance = more ? c->users - shares[i] : shares[i] - c->users;
+
+		if (!c->users || (more && c->users == 1) || distance <= worst)
+			continue;
+		found = c;
+		worst = distance;
+	}
+	return found;
+}
+
+/* Every class keeps at least one. */
+bool workload_set_users(struct workload *w, unsigned int users)
+{
+	double shares[WORKLOAD_MAX_CLASSES] = {0}, sum = 0;
+	unsigned int classes = 0, given_out = 0;
+
+	for (size_t i = 0; i < w->class_count; i++) {
+		sum += w->classes[i].users;
 		classes += w->classes[i].users > 0;
 	}
 	if (!classes || users < classes)
@@ -678,16 +697,15 @@ bool workload_set_users(struct workload *w, unsigned int users)
 	for (size_t i = 0; i < w->class_count; i++) {
 		struct workload_class *c = &w->classes[i];
 
-		if (c->users > 0)
-			c->users = 1 + (int)((uint64_t)(users - classes) * (unsigned int)c->users /
-					     sum);
+		if (!c->users)
+			continue;
+		shares[i] = users * (c->users / sum);
+		c->users = MAX((int)shares[i], 1);
 		given_out += (unsigned int)c->users;
 	}
-	for (size_t i = 0; given_out < users; i = (i + 1) % w->class_count) {
-		if (w->classes[i].users > 0) {
-			w->classes[i].users++;
-			given_out++;
-		}
-	}
+	for (; given_out < users; given_out++)
+		furthest(w, shares, false)->users++;
+	for (; given_out > users; given_out--)
+		furthest(w, shares, true)->users--;
 	return true;
 }
