@@ -140,6 +140,9 @@ static void test_connections_since_the_scrape_count(void **state)
 	n.by_class[0].failed += 2; /* six are on their way */
 	put(inflight, 0U, &n);
 	assert_went(visit("192.0.2.1"), 1, LEAST_LOADED);
+	n.by_class[0].failed += 6; /* and come to nothing */
+	put(inflight, 0U, &n);
+	assert_went(visit("192.0.2.1"), 0, LEAST_LOADED);
 }
 
 static void test_counts_of_all_classes_in_use(void **state)

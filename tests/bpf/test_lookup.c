@@ -560,6 +560,20 @@ static void test_fail_open_is_repeatable(void **state)
 	assert_true(first.cookie);
 }
 
+static void test_fail_open_knows_who_is_gone(void **state)
+{
+	struct pintle_endpoint e = {
+		.generation = GEN(0) + 1, .pool = POOL + 1, .pool_generation = POOL_GEN};
+
+	(void)state;
+	make_endpoints(2);
+	make_unready(0);
+	make_unready(1);
+	put(endpoints, 0U, &e);
+	for (uint32_t i = 0; i < 20; i++)
+		assert_went(visit_nth(i), 1, NO_ENDPOINT);
+}
+
 static void test_fail_close_refuses(void **state)
 {
 	(void)state;
@@ -652,6 +666,7 @@ int main(void)
 		world_test(test_a_remembered_listener_is_gone),
 		world_test(test_fail_open_hashes_over_all),
 		world_test(test_fail_open_is_repeatable),
+		world_test(test_fail_open_knows_who_is_gone),
 		world_test(test_fail_close_refuses),
 		world_test(test_an_empty_pool),
 		world_test(test_counted_before_the_next_decision),
