@@ -197,14 +197,17 @@ static const struct bpf_insn pass[] = {
 	{.code = BPF_JMP | BPF_EXIT},
 };
 
-/* In a network namespace that ends with this process; nobody else sees it. 0 or an errno. */
+#define NOT_TRIED 255 /* no errno */
+
+/* In a network namespace that ends with this process; nobody else sees it. 0, an errno or
+ * NOT_TRIED: making one takes CAP_SYS_ADMIN, which attaching does not. */
 static int link_try(void)
 {
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_SK_LOOKUP);
 	int program, netns;
 
 	if (unshare(CLONE_NEWNET))
-		return errno;
+		return errno == EPERM ? NOT_TRIED : errno;
 	netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (netns < 0)
 		return errno;
@@ -232,10 +235,12 @@ void doctor_link(struct doctor *d)
 		doctor_say(d, VERDICT_WARN, "try again", "attaching could not be tried");
 		return;
 	}
-	if (WEXITSTATUS(status))
+	if (WEXITSTATUS(status) == NOT_TRIED)
+		doctor_say(d, VERDICT_WARN, "run it as root",
+			   "attaching was not tried: that takes CAP_SYS_ADMIN");
+	else if (WEXITSTATUS(status))
 		doctor_say(d, VERDICT_FAIL,
-			   "run pintled with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN, on Linux "
-			   "6.1 or newer",
+			   "run pintled with CAP_BPF and CAP_NET_ADMIN, on Linux 6.1 or newer",
 			   "an sk_lookup program cannot be attached to a network namespace: %s",
 			   strerror(WEXITSTATUS(status)));
 	else

@@ -14,20 +14,38 @@
 
 /* ---- capabilities ---------------------------------------------------------------- */
 
+/* What manifests/ give the daemon, too. */
 static const struct {
 	const char *name;
 	const char *purpose;
 	int bit;
+	int includes_it; /* a wider one that does as well; or the same */
 	enum verdict without;
 } capabilities[] = {
-	{"CAP_BPF", "to load programs", CAP_BPF, VERDICT_FAIL},
-	{"CAP_NET_ADMIN", "to attach them and to add routes", CAP_NET_ADMIN, VERDICT_FAIL},
-	{"CAP_PERFMON", "for programs that read kernel memory", CAP_PERFMON, VERDICT_FAIL},
-	{"CAP_SYS_ADMIN", "to enter the network namespace and to pin", CAP_SYS_ADMIN, VERDICT_FAIL},
-	{"CAP_SYS_PTRACE", "to find listeners that run already", CAP_SYS_PTRACE, VERDICT_WARN},
-	{"CAP_DAC_OVERRIDE", "to reach the bpffs and other users' /proc entries", CAP_DAC_OVERRIDE,
-	 VERDICT_WARN},
+	{"CAP_BPF", "to load programs", CAP_BPF, CAP_BPF, VERDICT_FAIL},
+	{"CAP_NET_ADMIN", "to attach them and to add routes", CAP_NET_ADMIN, CAP_NET_ADMIN,
+	 VERDICT_FAIL},
+	{"CAP_PERFMON", "for programs that read kernel memory", CAP_PERFMON, CAP_PERFMON,
+	 VERDICT_FAIL},
+	{"CAP_SYS_PTRACE", "to take over listeners that run already", CAP_SYS_PTRACE,
+	 CAP_SYS_PTRACE, VERDICT_WARN},
+	{"CAP_DAC_READ_SEARCH", "to find listeners of other users in /proc", CAP_DAC_READ_SEARCH,
+	 CAP_DAC_OVERRIDE, VERDICT_WARN},
 };
+
+/* Entering a namespace takes more than steering in one's own. */
+static bool other_netns(const struct doctor *d)
+{
+	return d->s && d->s->node.netns[0] && strcmp(d->s->node.netns, "/proc/self/ns/net") != 0;
+}
+
+static void lacks(struct doctor *d, enum verdict verdict, const char *name, const char *purpose)
+{
+	doctor_say(d, verdict,
+		   "run pintled as root, or with it (AmbientCapabilities=, "
+		   "securityContext.capabilities)",
+		   "%s is missing, which pintled needs %s", name, purpose);
+}
 
 static bool effective_read(uint64_t *mask)
 {
@@ -51,18 +69,17 @@ void doctor_capabilities(struct doctor *d)
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(capabilities); i++) {
-		if (mask & (1ULL << capabilities[i].bit))
+		if (mask & (1ULL << capabilities[i].bit | 1ULL << capabilities[i].includes_it))
 			continue;
 		missing++;
-		doctor_say(d, capabilities[i].without,
-			   "run pintled as root, or with it (AmbientCapabilities=, "
-			   "securityContext.capabilities)",
-			   "%s is missing, which pintled needs %s", capabilities[i].name,
-			   capabilities[i].purpose);
+		lacks(d, capabilities[i].without, capabilities[i].name, capabilities[i].purpose);
+	}
+	if (other_netns(d) && !(mask & 1ULL << CAP_SYS_ADMIN)) {
+		missing++;
+		lacks(d, VERDICT_FAIL, "CAP_SYS_ADMIN", "to enter node.netns");
 	}
 	if (!missing)
-		doctor_say(d, VERDICT_OK, NULL,
-			   "all that pintled needs, as far as we here have them");
+		doctor_say(d, VERDICT_OK, NULL, "here are all that pintled needs");
 }
 
 /* ---- bpffs ----------------------------------------------------------------------- */
