@@ -109,10 +109,11 @@ static int new_pool(struct ids *ids, const char *name, struct pintle_ref *ref)
 		plan_name(ids, i, ref->generation, name);
 		return 0;
 	}
-	return log_err_r(ENOSPC,
-			 "no room for pool %s: %d are in use; where one takes the place of "
-			 "another, reload without the old one first",
-			 name, PINTLE_MAX_POOLS);
+	log_error(
+		"no room for pool %s: %d are in use; where one takes the place of another, reload "
+		"without the old one first",
+		name, PINTLE_MAX_POOLS);
+	return -ENOSPC;
 }
 
 static bool is_at(const struct pintle_endpoint *e, const struct endpoint_addr *a)
@@ -172,10 +173,11 @@ static int new_endpoint(struct ids *ids, struct pintle_ref pool, const struct co
 	struct pintle_endpoint *e;
 	int id = find_id(ids);
 
-	if (id < 0)
-		return log_err_r(ENOSPC,
-				 "no room for endpoint %s: %d are in use or still have connections",
-				 c->name, PINTLE_MAX_ENDPOINTS);
+	if (id < 0) {
+		log_error("no room for endpoint %s: %d are in use or still have connections",
+			  c->name, PINTLE_MAX_ENDPOINTS);
+		return -ENOSPC;
+	}
 	e = &ids->endpoints[id];
 	*e = (struct pintle_endpoint){
 		.generation = next_generation(e->generation),

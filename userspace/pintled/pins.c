@@ -137,7 +137,7 @@ static void detach_link(const char *dir, const char *pin)
 	struct bpf_link *link;
 
 	snprintf(path, sizeof(path), "%s/%s", dir, pin);
-	link = bpf_link__open(path);
+	link = access(path, F_OK) ? NULL : bpf_link__open(path);
 	if (!link)
 		return;
 	/* The kernel frees a link some time after its last pin is gone; this ends it now. */

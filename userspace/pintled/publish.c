@@ -155,15 +155,6 @@ static int collect_addresses(const struct config *c, const struct publication *p
 	return 0;
 }
 
-static int put_addresses(const struct maps *m, const struct addresses *a)
-{
-	int err = 0;
-
-	for (size_t i = 0; !err && i < a->n; i++)
-		err = put(m, MAP_addresses, &a->rows[i].key, &a->rows[i].value);
-	return err;
-}
-
 static bool address_wanted(const struct addresses *a, const struct pintle_address_key *key)
 {
 	for (size_t i = 0; i < a->n; i++)
@@ -187,6 +178,17 @@ static int prune_addresses(const struct maps *m, const struct addresses *wanted)
 		}
 	}
 	return 0;
+}
+
+/* No decision is taken by them, only whose a listener is; and there an old row may stand before a
+ * new one: 127.0.0.1:8001 before port 8001 of any address. So both at once. */
+static int put_addresses(const struct maps *m, const struct addresses *a)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < a->n; i++)
+		err = put(m, MAP_addresses, &a->rows[i].key, &a->rows[i].value);
+	return err ? err : prune_addresses(m, a);
 }
 
 /* ---- all together ---------------------------------------------------------------- */
@@ -276,8 +278,6 @@ int publish(const struct maps *m, int netns_fd, const struct config *c, struct p
 	/* and what is gone, which nothing names any more. */
 	if (!err)
 		err = frontends_settle(m, netns_fd, &wanted);
-	if (!err)
-		err = prune_addresses(m, &addresses);
 	if (!err)
 		err = ids_retire(ids);
 	if (err)
