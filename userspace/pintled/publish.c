@@ -7,6 +7,7 @@
 #include "../common/log.h"
 #include "../common/util.h"
 #include "frontends.h"
+#include "homes.h"
 #include "ids.h"
 #include "maglev.h"
 #include "register.h"
@@ -57,7 +58,6 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 static int put_homes(const struct maps *m, const struct config_pool *c,
 		     const struct published_pool *p)
 {
-	LIBBPF_OPTS(bpf_map_create_opts, opts);
 	_cleanup_free_ struct maglev_member *members = calloc(c->endpoint_count, sizeof(*members));
 	_cleanup_free_ struct pintle_homes *v = calloc(1, sizeof(*v));
 	_cleanup_close_ int fd = -1;
@@ -78,9 +78,10 @@ static int put_homes(const struct maps *m, const struct config_pool *c,
 	err = maglev_build(members, c->endpoint_count, v->home, PINTLE_HOME_ENTRIES);
 	if (err)
 		return log_err_r(err, "failed to build the homes of pool %s", c->name);
-	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "homes_inner", sizeof(uint32_t), sizeof(*v), 1,
-			    &opts);
-	if (fd < 0 || bpf_map_update_elem(fd, &zero, v, BPF_ANY))
+	fd = homes_make();
+	if (fd < 0)
+		return log_err_r(fd, "failed to make the homes of pool %s", c->name);
+	if (bpf_map_update_elem(fd, &zero, v, BPF_ANY))
 		return log_err_r(errno, "failed to make the homes of pool %s", c->name);
 	return put(m, MAP_homes, &p->ref.id, &fd);
 }
