@@ -2,6 +2,10 @@
 """The CLI against real pins: nouns, verbs, and that they need no daemon."""
 import json
 import os
+import re
+import time
+from datetime import datetime
+from pathlib import Path
 
 from clients import FRONTEND, source
 from harness import case
@@ -80,9 +84,17 @@ def test_status(node):
     node.spread(FRONTEND["v4"], 5)
     text = node.pintle("status").stdout
     assert "enforce" in text and "least_loaded" in text and str(daemon.pid) in text, text
+    (row,) = node.cli("status")
+    assert row["daemon_alive"] and row["daemon_pid"] == daemon.pid, row
+    since = datetime.fromisoformat(row["attached_since"]).timestamp()
+    assert abs(time.time() - row["attached_seconds"] - since) < 2, row
+    assert os.stat(node.netns).st_ino == row["netns_inode"] and row["cgroup"] == str(node.cgroup), row
+    assert row["pools"][0]["decisions"]["least_loaded"] == 5, row
     daemon.kill()
-    after = wait_for(lambda: node.pintle("status").stdout)
-    assert "enforce" in after
+    wait_for(lambda: not node.cli("status")[0]["daemon_alive"])
+    after = node.pintle("status").stdout
+    assert "does not run" in after and "enforce" in after, after
+    assert node.cli("status")[0]["attached_since"] == row["attached_since"]
 
 
 def test_sessions_and_unbind(node):
@@ -134,11 +146,16 @@ def test_enable_and_disable(node):
     """enable is enforce, disable is off."""
     node.steer(node.servers(1))
     said = node.pintle("disable", "pool")
-    assert "off" in json.dumps(node.cli("pools"))
-    # Nobody but Pintle answers the announced frontend: the user is told.
-    assert (said.stdout + said.stderr).strip()
+    assert node.cli("pools")[0]["mode"] == "off"
+    for frontend in FRONTEND.values():
+        assert f"nobody but Pintle answers {frontend}" in said.stderr, said.stderr
     node.pintle("enable", "pool")
+    assert node.cli("pools")[0]["mode"] == "enforce"
     assert node.ask(FRONTEND["v4"]) == "s0"
+    own = node.server("own", FRONTEND["v4"])
+    said = node.pintle("mode", "pool", "off").stderr
+    assert FRONTEND["v4"] not in said and FRONTEND["v6"] in said, said
+    own.end()
 
 
 def test_check(node):
@@ -166,10 +183,29 @@ def test_doctor(node):
 
 
 def test_doctor_names_other_programs(node):
-    """Another sockops program on the same cgroup is named."""
+    """Another sockops program on the same cgroup is named, in the order in which they run."""
+    pin = node.bpf_mount / "neighbour"
+    object_file = node.dir / "neighbour.bpf.o"
+    node.run("clang", "-target", "bpf", "-O2", "-g", "-idirafter",
+             f"/usr/include/{os.uname().machine}-linux-gnu", "-c",
+             Path(__file__).with_name("neighbour.bpf.c"), "-o", object_file)
     node.steer(node.servers(1))
-    text = node.pintle("doctor", check=False).stdout
-    assert "sockops" in text or "sock_ops" in text, text
+
+    def row():
+        rows = json.loads(node.pintle("doctor", "-o", "json", check=False).stdout)
+        (found,) = [r for r in rows if r["check"] == "sockops"]
+        return found
+
+    alone = row()
+    assert alone["result"] == "ok" and "neighbour" not in alone["found"], alone
+    node.run("bpftool", "prog", "load", object_file, pin, "type", "sockops")
+    node.run("bpftool", "cgroup", "attach", node.cgroup, "sock_ops", "pinned", pin, "multi")
+    try:
+        both = row()
+        assert both["result"] == "warn" and both["cure"], both
+        assert re.search(r"pintle_sockops \(id \d+, ours\), then neighbour", both["found"]), both
+    finally:
+        node.run("bpftool", "cgroup", "detach", node.cgroup, "sock_ops", "pinned", pin)
 
 
 @case(each=("status", "endpoints", "mode", "drain", "unbind", "check", "doctor", "events"))
@@ -214,17 +250,36 @@ def test_pins_are_not_for_others(node):
         assert mode & 0o7777 == (0o750 if path.is_dir() else 0o640), (path, oct(mode))
 
 
+# map -> a field that a dump shows. None: it may be empty, but has the types.
+DUMPED = {
+    "node": "heartbeat_ns", "names": "name", "addresses": "endpoint", "frontends": "prefixlen",
+    "pools": "max_extra_load", "overrides": "since_ns", "endpoints": "pool_generation",
+    "scores": "published", "inflight": "placed", "health": "listening_since_ns",
+    "affinity": "bound_ns", "stats": "value", "pending": None, "conns": None,
+}
+# For these kinds the kernel takes no types; and a ring has nothing to list.
+UNTYPED = {"homes", "sockets"}
+RINGS = {"events", "tap"}
+
+
 def test_bpftool_reads_the_maps(node):
-    """Every pinned map dumps with field names."""
-    node.steer(node.servers(2))
+    """Every pinned map dumps, with field names wherever the kernel keeps them."""
+    node.steer(node.servers(2), stickiness={"group": "source"})
     node.ask(FRONTEND["v4"])
-    found = json.loads(node.run("bpftool", "-j", "map", "list", "-f").stdout)
-    assert found
-    for name in ("endpoints", "affinity", "frontends", "node"):
-        pins = [p for p in node.bpffs.rglob(name)]
-        assert pins, (name, list(node.bpffs.rglob("*")))
-        out = node.run("bpftool", "map", "dump", "pinned", pins[0]).stdout
-        assert "generation" in out or "prefixlen" in out or "abi_version" in out, (name, out[:300])
+    pins = {p.name: p for p in node.bpffs.rglob("*") if not p.is_dir() and not p.name.startswith("link_")}
+    known = set(DUMPED) | UNTYPED | RINGS
+    assert set(pins) == known, set(pins) ^ known
+    for name, field in DUMPED.items():
+        shown = json.loads(node.run("bpftool", "-j", "map", "show", "pinned", pins[name]).stdout)
+        assert shown.get("btf_id"), shown
+        if field:
+            out = node.run("bpftool", "map", "dump", "pinned", pins[name]).stdout
+            assert f'"{field}": ' in out, (name, out[:300])
+    for name in UNTYPED:
+        node.run("bpftool", "map", "dump", "pinned", pins[name])
+    homes = node.run("bpftool", "map", "dump", "pinned", pins["homes"]).stdout
+    inner = int.from_bytes(bytes.fromhex(re.search(r"value: ([0-9a-f ]+)", homes)[1]), "little")
+    assert '"generation": ' in node.run("bpftool", "map", "dump", "id", inner).stdout
 
 
 def test_events_follow_one_at_a_time(node):

@@ -286,5 +286,9 @@ def test_reports_closed_connections(node):
 
     line = wait_for(seen)[0].strip().strip(",[]")
     row = json.loads(line)
-    assert row["endpoint"].endswith("s0"), row
+    assert (row["event"], row["pool"], row["endpoint"]) == ("closed", "pool", "s0"), row
+    assert row["outcome"] in ("least_loaded", "sticky") and row["error"] is None, row
+    assert row["client"].startswith(source(3) + ":") and row["frontend"] == FRONTEND["v4"], row
+    assert row["bytes_received"] > 20 and row["bytes_acknowledged"] >= 5000, row
+    assert 0 < row["duration_seconds"] < 60 and row["srtt_us"] > 0, row
     follower.terminate()
