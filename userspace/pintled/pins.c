@@ -120,6 +120,14 @@ bool pins_steer(const char *dir)
 	       info.netns.netns_ino;
 }
 
+static bool netns_is_gone(const char *dir)
+{
+	struct bpf_link_info info;
+
+	return link_info(dir, PIN_LINK_LOOKUP, &info) && info.type == BPF_LINK_TYPE_NETNS &&
+	       !info.netns.netns_ino;
+}
+
 unsigned long long pins_cgroup(const char *dir)
 {
 	struct bpf_link_info info;
@@ -209,13 +217,15 @@ static int remove_routes(const char *dir)
 		return 0;
 	}
 	netns_fd = netns_of_pins(node_fd);
-	if (netns_fd == -ENOENT)
+	if (netns_fd < 0) {
+		if (netns_fd != -ENOENT)
+			log_warn(
+				"the network namespace that %s steers cannot be reached (%s); if "
+				"any of its local routes is left there: ip route flush table local "
+				"proto %d",
+				dir, strerror(-netns_fd), PINTLE_ROUTE_PROTOCOL);
 		return 0;
-	if (netns_fd < 0)
-		return log_err_r(netns_fd,
-				 "cannot enter the network namespace that %s steers, to "
-				 "remove local routes",
-				 dir);
+	}
 	while (!bpf_map_get_next_key(frontends_fd, previous, &key)) {
 		struct frontend_addr f = {.port = key.port};
 		struct pintle_frontend value;
@@ -256,16 +266,18 @@ static int remove_pins(const char *dir)
 
 int pins_undo(const char *dir)
 {
+	bool gone;
 	int err;
 
 	/* Nothing there; or nothing in it, which is what a killed detach may leave. */
 	if (access(dir, F_OK) || !rmdir(dir))
 		return 0;
+	gone = netns_is_gone(dir); /* and its routes with it */
 	/* No decision may be taken that nobody counts: the hook that decides goes first. */
 	detach_link(dir, PIN_LINK_LOOKUP);
 	detach_link(dir, PIN_LINK_SOCKOPS);
 	/* Pins say which routes are ours: they go last, and stay where a route does. */
-	err = remove_routes(dir);
+	err = gone ? 0 : remove_routes(dir);
 	return err ? err : remove_pins(dir);
 }
 

@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pins in every state that a crash, a half-done detach or a person may leave: what a start makes of
+ * them, and that a detach leaves nothing. */
+#include "support_steer.h"
+
+#define ANNOUNCED                                                                                  \
+	POOL("a", "10.77.0.1:8000", "announce: true, " SERVERS(AT("e0", 8001) "," AT("e1", 8002)))
+
+static void assert_nothing_left(void)
+{
+	assert_int_equal(lookups_attached(), 0);
+	assert_int_equal(sockops_attached(), 0);
+	assert_int_equal(routes_there(), 0);
+	assert_int_equal(access(BPFFS, F_OK), -1);
+}
+
+static void assert_attached_once(void)
+{
+	assert_int_equal(lookups_attached(), 1);
+	assert_int_equal(sockops_attached(), 1);
+}
+
+/* Attached, and nobody runs any more. */
+static void attach_and_leave(void)
+{
+	struct steer s;
+
+	steer_start(&s, ANNOUNCED, true);
+	steer_end(&s);
+	assert_attached_once();
+	assert_int_equal(routes_there(), 1);
+}
+
+static int start_again(struct steer *s)
+{
+	*s = (struct steer){.c = config_with("", ANNOUNCED)};
+	return attachment_prepare(s->c, &s->a);
+}
+
+/* A second start finds what is expected there, and attaches. */
+static void assert_starts(bool resumed)
+{
+	struct steer s;
+
+	assert_int_equal(start_again(&s), 0);
+	s.m = attachment_maps(s.a);
+	assert_int_equal(attachment_resumed(s.a), resumed);
+	if (!resumed)
+		assert_int_equal(steer_publish(&s, ANNOUNCED), 0);
+	assert_int_equal(attachment_commit(s.a, s.c), 0);
+	if (resumed)
+		assert_int_equal(steer_publish(&s, ANNOUNCED), 0);
+	steer_end(&s);
+	assert_attached_once();
+	assert_int_equal(routes_there(), 1);
+}
+
+static void assert_refused(int error)
+{
+	struct steer s;
+
+	assert_int_equal(start_again(&s), error);
+	steer_end(&s);
+}
+
+static void assert_detaches(void)
+{
+	assert_int_equal(detach(BPFFS), 0);
+	assert_nothing_left();
+}
+
+/* ---- starts that come to nothing --------------------------------------------------------- */
+
+static void test_a_start_that_is_given_up(void **state)
+{
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, ANNOUNCED, false);
+	assert_int_equal(routes_there(), 1);
+	steer_end(&s);
+	assert_nothing_left();
+}
+
+/* The last step fails: both hooks are attached already. */
+static void fail_to_commit(struct steer *s)
+{
+	steer_start(s, ANNOUNCED, false);
+	assert_int_equal(mkdir(PINS, 0750), 0);
+	assert_int_equal(mkdir(PINS "/obstacle", 0750), 0);
+	assert_true(attachment_commit(s->a, s->c) < 0);
+	assert_attached_once();
+}
+
+static void clear_obstacle(void)
+{
+	assert_int_equal(rmdir(PINS "/obstacle"), 0);
+	assert_int_equal(rmdir(PINS), 0);
+}
+
+static void test_a_commit_that_fails(void **state)
+{
+	struct steer s;
+
+	(void)state;
+	fail_to_commit(&s);
+	clear_obstacle();
+	steer_end(&s);
+	assert_nothing_left();
+}
+
+static int crash_in_commit(void *arg)
+{
+	struct steer s;
+
+	(void)arg;
+	fail_to_commit(&s);
+	clear_obstacle();
+	return 0; /* by _exit() */
+}
+
+static void test_a_crash_in_commit_then_detach(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(crash_in_commit, NULL), 0);
+	assert_attached_once();
+	assert_int_equal(routes_there(), 1);
+	assert_detaches();
+}
+
+static void test_a_crash_in_commit_then_start(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(crash_in_commit, NULL), 0);
+	assert_starts(false);
+	assert_int_equal(access(BPFFS "/new", F_OK), -1);
+	assert_detaches();
+}
+
+static int crash_in_staging(void *arg)
+{
+	struct steer s;
+
+	(void)arg;
+	steer_start(&s, ANNOUNCED, false);
+	assert_int_equal(unlink(BPFFS "/new/frontends"), 0);
+	assert_int_equal(unlink(BPFFS "/new/tap"), 0);
+	return 0;
+}
+
+static void test_a_crash_in_staging(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(crash_in_staging, NULL), 0);
+	assert_starts(false);
+	assert_detaches();
+}
+
+/* ---- pins that are not as they were made ------------------------------------------------- */
+
+static void test_detach_takes_all_and_again_nothing(void **state)
+{
+	(void)state;
+	attach_and_leave();
+	assert_detaches();
+	assert_detaches();
+}
+
+static void test_a_second_one_is_refused(void **state)
+{
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, ANNOUNCED, true);
+	assert_refused(-EBUSY);
+	assert_int_equal(detach(BPFFS), -EBUSY);
+	assert_attached_once();
+	assert_int_equal(routes_there(), 1);
+	steer_end(&s);
+}
+
+static void test_a_link_is_missing(void **state)
+{
+	static const char *const links[] = {PINS "/link_lookup", PINS "/link_sockops"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
+		attach_and_leave();
+		assert_int_equal(unlink(links[i]), 0);
+		wait_for(lookups_attached() + sockops_attached() == 1);
+		assert_starts(true);
+		assert_int_equal(unlink(links[i]), 0);
+		assert_detaches();
+	}
+}
+
+static void test_both_links_are_missing(void **state)
+{
+	(void)state;
+	attach_and_leave();
+	assert_int_equal(unlink(PINS "/link_lookup"), 0);
+	assert_int_equal(unlink(PINS "/link_sockops"), 0);
+	wait_for(lookups_attached() + sockops_attached() == 0);
+	assert_starts(true);
+	assert_detaches();
+}
+
+static void test_links_that_were_detached_by_force(void **state)
+{
+	static const char *const links[] = {PINS "/link_lookup", PINS "/link_sockops"};
+
+	(void)state;
+	attach_and_leave();
+	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
+		int fd = bpf_obj_get(links[i]);
+
+		assert_int_equal(bpf_link_detach(fd), 0);
+		close(fd);
+	}
+	assert_int_equal(lookups_attached() + sockops_attached(), 0);
+	assert_starts(true);
+	assert_detaches();
+}
+
+/* While it steers, pins that are not whole are for a person to decide about. */
+static void test_a_map_is_missing(void **state)
+{
+	(void)state;
+	attach_and_leave();
+	assert_int_equal(unlink(PINS "/affinity"), 0);
+	assert_refused(-EPROTO);
+	assert_attached_once();
+	assert_detaches();
+}
+
+static void test_a_detach_was_killed(void **state)
+{
+	(void)state;
+	attach_and_leave();
+	assert_int_equal(unlink(PINS "/link_lookup"), 0);
+	assert_int_equal(unlink(PINS "/link_sockops"), 0);
+	assert_int_equal(unlink(PINS "/scores"), 0);
+	wait_for(lookups_attached() + sockops_attached() == 0);
+	assert_starts(false);
+	assert_detaches();
+
+	/* At its very last step. */
+	assert_int_equal(mkdir(BPFFS, 0750), 0);
+	assert_int_equal(mkdir(PINS, 0750), 0);
+	assert_starts(false);
+	assert_detaches();
+	assert_int_equal(mkdir(BPFFS, 0750), 0);
+	assert_int_equal(mkdir(PINS, 0750), 0);
+	assert_detaches();
+}
+
+/* It says which routes cannot be told to be ours, and takes away the rest. */
+static void test_the_map_of_frontends_is_missing(void **state)
+{
+	_cleanup_free_ char *told = NULL;
+	struct frontend_addr f;
+
+	(void)state;
+	attach_and_leave();
+	assert_int_equal(unlink(PINS "/frontends"), 0);
+	told_begin();
+	assert_int_equal(detach(BPFFS), 0);
+	told = told_end();
+	assert_int_equal(count_text(told, "proto 112"), 1);
+	assert_int_equal(lookups_attached() + sockops_attached(), 0);
+	assert_int_equal(access(BPFFS, F_OK), -1);
+	assert_int_equal(addr_parse_frontend("10.77.0.1:8000", &f, NULL), 0);
+	assert_int_equal(routes_remove_local(-1, &f), 0);
+}
+
+static void test_pins_of_another_layout(void **state)
+{
+	(void)state;
+	attach_and_leave();
+	assert_int_equal(rename(PINS, BPFFS "/v9"), 0);
+	assert_refused(-EPROTO);
+	assert_attached_once();
+	assert_detaches();
+}
+
+/* What is not ours stays, and the directory with it. */
+static void test_somebody_elses_pins(void **state)
+{
+	int fd;
+
+	(void)state;
+	attach_and_leave();
+	fd = bpf_obj_get(PINS "/node");
+	assert_int_equal(bpf_obj_pin(fd, BPFFS "/other"), 0);
+	close(fd);
+	assert_int_equal(detach(BPFFS), 0);
+	assert_int_equal(access(BPFFS "/other", F_OK), 0);
+	assert_int_equal(access(PINS, F_OK), -1);
+	assert_int_equal(unlink(BPFFS "/other"), 0);
+	assert_int_equal(rmdir(BPFFS), 0);
+	assert_nothing_left();
+}
+
+/* ---- other places -------------------------------------------------------------------------- */
+
+static void test_another_network_namespace(void **state)
+{
+	int first = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	(void)state;
+	attach_and_leave();
+	assert_int_equal(unshare(CLONE_NEWNET), 0);
+	set_lo(true);
+	assert_refused(-EXDEV);
+
+	/* From here a detach reaches the other one, routes and all, by its processes. */
+	enter_netns(first);
+	close(first);
+	assert_attached_once();
+	assert_detaches();
+}
+
+static int attach_elsewhere(void *arg)
+{
+	(void)arg;
+	assert_int_equal(unshare(CLONE_NEWNET), 0);
+	set_lo(true);
+	attach_and_leave();
+	return 0;
+}
+
+/* A pod came back: its old namespace is gone, and what steered it steers nothing. */
+static void test_the_network_namespace_is_gone(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(attach_elsewhere, NULL), 0);
+	wait_for(!pins_steer(PINS));
+	assert_starts(false);
+	assert_detaches();
+
+	assert_int_equal(in_child(attach_elsewhere, NULL), 0);
+	wait_for(!pins_steer(PINS));
+	assert_detaches();
+}
+
+static void test_another_cgroup(void **state)
+{
+	char mine[PINTLE_TEXT_SIZE], other[PINTLE_TEXT_SIZE];
+
+	(void)state;
+	attach_and_leave();
+	snprintf(mine, sizeof(mine), "%.100s", cgroup);
+	snprintf(other, sizeof(other), "%.100s-other", cgroup);
+	assert_int_equal(mkdir(other, 0755), 0);
+	snprintf(cgroup, sizeof(cgroup), "%s", other);
+	assert_refused(-EXDEV);
+	snprintf(cgroup, sizeof(cgroup), "%s", mine);
+	assert_attached_once();
+	assert_starts(true);
+	assert_int_equal(rmdir(other), 0);
+	assert_detaches();
+}
+
+static void test_the_cgroup_is_gone(void **state)
+{
+	(void)state;
+	attach_and_leave();
+	join_cgroup(cgroup_home);
+	assert_int_equal(rmdir(cgroup), 0);
+	assert_int_equal(mkdir(cgroup, 0755), 0);
+	join_cgroup(cgroup);
+	wait_for(!pins_cgroup(PINS));
+	assert_int_equal(sockops_attached(), 0);
+	assert_starts(true);
+	assert_detaches();
+}
+
+/* ---- what the node tells --------------------------------------------------------------------- */
+
+static void test_the_node_is_described_when_it_is_so(void **state)
+{
+	struct pintle_node before, *n;
+	struct steer s;
+
+	(void)state;
+	attach_and_leave();
+	s = (struct steer){.c = config_with(", metrics: \"127.0.0.1:9999\"", ANNOUNCED)};
+	assert_int_equal(attachment_prepare(s.c, &s.a), 0);
+	n = attachment_maps(s.a)->node;
+	n->pid = 1;
+	n->started_ns = n->heartbeat_ns = 7;
+	before = *n;
+	/* Up to here it might still come to nothing. */
+	assert_true(!memcmp(&before, n, sizeof(before)));
+	assert_int_equal(attachment_commit(s.a, s.c), 0);
+	assert_int_equal(n->pid, getpid());
+	assert_true(n->started_ns > 7);
+	assert_int_equal(n->heartbeat_ns, 7);
+	assert_int_equal(n->attached_ns, before.attached_ns);
+	assert_string_equal(n->metrics, "127.0.0.1:9999");
+	assert_string_equal(n->cgroup, cgroup);
+	steer_end(&s);
+}
+
+static void test_of_a_long_path_the_end_is_told(void **state)
+{
+	char path[600], *end;
+	struct steer s = {.c = config_with("", ANNOUNCED)};
+
+	(void)state;
+	memset(path, 'x', sizeof(path));
+	strcpy(path + sizeof(path) - sizeof("/pintle.yaml"), "/pintle.yaml");
+	free(s.c->path);
+	s.c->path = strdup(path);
+	assert_int_equal(attachment_prepare(s.c, &s.a), 0);
+	s.m = attachment_maps(s.a);
+	assert_int_equal(strlen(s.m->node->config), PINTLE_TEXT_SIZE - 1);
+	assert_true(!strncmp(s.m->node->config, "...x", 4));
+	end = strstr(s.m->node->config, "x/pintle.yaml");
+	assert_non_null(end);
+	assert_int_equal(strlen(end), strlen("x/pintle.yaml"));
+	steer_end(&s);
+}
+
+static gid_t group_of(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_gid;
+}
+
+static void test_another_group_at_a_restart(void **state)
+{
+	struct steer s;
+
+	(void)state;
+	attach_and_leave();
+	assert_int_equal(group_of(PINS "/scores"), 0);
+	s = (struct steer){.c = config_with(", group: \"4242\"", ANNOUNCED)};
+	assert_int_equal(attachment_prepare(s.c, &s.a), 0);
+	assert_int_equal(attachment_commit(s.a, s.c), 0);
+	assert_int_equal(attachment_maps(s.a)->node->group, 4242);
+	steer_end(&s);
+	assert_int_equal(group_of(BPFFS), 4242);
+	assert_int_equal(group_of(PINS), 4242);
+	assert_int_equal(group_of(PINS "/scores"), 4242);
+	assert_int_equal(group_of(PINS "/link_lookup"), 4242);
+	assert_detaches();
+}
+
+static void test_a_restart_replaces_the_programs(void **state)
+{
+	struct bpf_link_info before = {}, after = {};
+	__u32 size = sizeof(before);
+	int fd;
+
+	(void)state;
+	attach_and_leave();
+	fd = bpf_obj_get(PINS "/link_sockops");
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, &before, &size), 0);
+	assert_starts(true);
+	size = sizeof(after);
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, &after, &size), 0);
+	close(fd);
+	assert_int_equal(before.id, after.id);
+	assert_int_not_equal(before.prog_id, after.prog_id);
+	assert_detaches();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		steer_test(test_a_start_that_is_given_up),
+		steer_test(test_a_commit_that_fails),
+		steer_test(test_a_crash_in_commit_then_detach),
+		steer_test(test_a_crash_in_commit_then_start),
+		steer_test(test_a_crash_in_staging),
+		steer_test(test_detach_takes_all_and_again_nothing),
+		steer_test(test_a_second_one_is_refused),
+		steer_test(test_a_link_is_missing),
+		steer_test(test_both_links_are_missing),
+		steer_test(test_links_that_were_detached_by_force),
+		steer_test(test_a_map_is_missing),
+		steer_test(test_a_detach_was_killed),
+		steer_test(test_the_map_of_frontends_is_missing),
+		steer_test(test_pins_of_another_layout),
+		steer_test(test_somebody_elses_pins),
+		steer_test(test_another_network_namespace),
+		steer_test(test_the_network_namespace_is_gone),
+		steer_test(test_another_cgroup),
+		steer_test(test_the_cgroup_is_gone),
+		steer_test(test_the_node_is_described_when_it_is_so),
+		steer_test(test_of_a_long_path_the_end_is_told),
+		steer_test(test_another_group_at_a_restart),
+		steer_test(test_a_restart_replaces_the_programs),
+	};
+
+	return cmocka_run_group_tests(tests, make_cgroup, remove_cgroup);
+}
