@@ -13,7 +13,7 @@ from kernel import BUILD, TOP, Skip, cgroup_root, wait_for
 
 MANIFESTS = TOP / "manifests"
 UNIT = MANIFESTS / "pintled.service"
-PROGRAMS = ("pintled", "pintle")
+PROGRAMS = ("pintled", "pintle", "pintle-sim", "pintle-load", "pintle-lab")
 
 
 def manifest(name):
@@ -184,8 +184,13 @@ def test_install(node):
     """make install: programs, unit and documents in their places; the unit names what is there."""
     node.run("env", f"DESTDIR={node.dir}/root", "PREFIX=/opt/p", "O=build", TOP / "scripts/install")
     root = node.dir / "root/opt/p"
-    for path in ("sbin/pintled", "bin/pintle", "share/doc/pintle/README.md",
-                 "share/doc/pintle/operations.md", "lib/systemd/system/pintled.service"):
+    for path in ("share/doc/pintle/README.md", "share/doc/pintle/operations.md",
+                 "share/bash-completion/completions/pintle", "lib/systemd/system/pintled.service"):
         assert (root / path).is_file(), path
+    for program in PROGRAMS:
+        path = root / ("sbin" if program == "pintled" else "bin") / program
+        assert program in node.run(path, "--help").stdout, program
+    for page in (root / "share/man").rglob("*.[1-8]"):
+        assert page.name.rsplit(".", 1)[0] in PROGRAMS, page
     text = (root / "lib/systemd/system/pintled.service").read_text()
     assert "ExecStart=/opt/p/sbin/pintled " in text and "/usr/local" not in text.split("[Unit]")[1]
