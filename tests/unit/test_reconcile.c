@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Counts held against the sockets that there are: right ones are left alone, also while connections
+ * come and go; wrong ones are put right, also then. */
+#include "support_steer.h"
+
+#include <stdatomic.h>
+
+#include "../../userspace/pintled/reconcile.h"
+
+#define ONE POOL("a", FRONTEND, SERVERS(AT("e0", 8001)))
+
+struct node {
+	struct steer s;
+	int server;
+	struct pintle_counters *n;
+};
+
+static void node_start(struct node *d, const char *pools)
+{
+	steer_start(&d->s, pools, true);
+	d->server = listen_at("127.0.0.1", 8001);
+	d->n = &d->s.m->inflight[d->s.p->pools[0].endpoints[0].id].by_class[0];
+}
+
+static void node_end(struct node *d)
+{
+	close(d->server);
+	steer_end(&d->s);
+}
+
+static uint64_t in_flight(const struct node *d)
+{
+	uint64_t closed = __atomic_load_n(&d->n->closed, __ATOMIC_ACQUIRE);
+
+	return __atomic_load_n(&d->n->opened, __ATOMIC_ACQUIRE) - closed;
+}
+
+struct pair {
+	int client, server;
+};
+
+static struct pair open_pair(const struct node *d)
+{
+	struct pair p = {.client = connect_to("127.77.0.1", 8000)};
+
+	assert_true(p.client >= 0);
+	p.server = accept4(d->server, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(p.server >= 0);
+	return p;
+}
+
+static void close_pair(struct pair p)
+{
+	close(p.client);
+	close(p.server);
+}
+
+static void test_counts_that_are_right(void **state)
+{
+	struct pair p[3];
+	struct node d;
+
+	(void)state;
+	node_start(&d, ONE);
+	assert_int_equal(reconcile(d.s.a), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++)
+		p[i] = open_pair(&d);
+	assert_int_equal(reconcile(d.s.a), 0);
+	assert_int_equal(in_flight(&d), 3);
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++)
+		close_pair(p[i]);
+	wait_for(in_flight(&d) == 0);
+	assert_int_equal(reconcile(d.s.a), 0);
+	assert_int_equal(d.s.m->node->drift, 0);
+	assert_true(d.s.m->node->reconciled_ns > 0);
+	node_end(&d);
+}
+
+static void test_counts_that_are_wrong(void **state)
+{
+	static const int wrong[] = {1, -1, 5, -2};
+	struct node d;
+	struct pair p;
+
+	(void)state;
+	node_start(&d, ONE);
+	p = open_pair(&d);
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		uint64_t drift = d.s.m->node->drift, by = (uint64_t)abs(wrong[i]);
+		struct pintle_counters before = *d.n;
+
+		/* An end that nobody saw; a beginning that nobody saw. */
+		if (wrong[i] > 0)
+			d.n->opened += by;
+		else
+			d.n->closed += by;
+		assert_int_equal(reconcile(d.s.a), by);
+		assert_int_equal(in_flight(&d), 1);
+		assert_int_equal(d.s.m->node->drift, drift + by);
+		/* Counters only grow. */
+		assert_true(d.n->opened >= before.opened && d.n->closed >= before.closed);
+		assert_int_equal(reconcile(d.s.a), 0);
+	}
+	close_pair(p);
+	node_end(&d);
+}
+
+/* Of an endpoint that was taken out too: its id waits for this. */
+static void test_an_endpoint_that_left(void **state)
+{
+	struct node d;
+	struct pair p;
+
+	(void)state;
+	node_start(&d, ONE);
+	p = open_pair(&d);
+	assert_int_equal(steer_publish(&d.s, POOL("a", FRONTEND, SERVERS(AT("e0", 8002)))), 0);
+	assert_int_equal(reconcile(d.s.a), 0);
+	assert_int_equal(in_flight(&d), 1);
+	d.n->opened++;
+	assert_int_equal(reconcile(d.s.a), 1);
+	close_pair(p);
+	wait_for(in_flight(&d) == 0);
+	node_end(&d);
+}
+
+static void test_many_at_once_are_one_line(void **state)
+{
+	_cleanup_free_ char *told = NULL;
+	struct node d;
+
+	(void)state;
+	node_start(&d, ONE);
+	for (uint32_t i = 0; i < 100; i++)
+		d.s.m->inflight[i].by_class[i % PINTLE_MAX_CLASSES].opened += 2;
+	told_begin();
+	assert_int_equal(reconcile(d.s.a), 200);
+	assert_int_equal(reconcile(d.s.a), 0);
+	told = told_end();
+	assert_int_equal(count_text(told, "\n"), 1);
+	assert_int_equal(count_text(told, "by 200 at 100 endpoints"), 1);
+	node_end(&d);
+}
+
+/* ---- while connections come and go --------------------------------------------------------- */
+
+struct churn {
+	struct node *node;
+	pthread_t thread[2];
+	atomic_bool end;
+	atomic_int turns;
+};
+
+static void *come_and_go(void *arg)
+{
+	struct churn *c = arg;
+
+	while (!c->end) {
+		int fd = connect_to("127.77.0.1", 8000);
+
+		if (fd >= 0)
+			close(fd);
+		fd = accept4(c->node->server, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd >= 0)
+			close(fd);
+		c->turns++;
+	}
+	return NULL;
+}
+
+static void churn_begin(struct churn *c, struct node *d)
+{
+	*c = (struct churn){.node = d};
+	fcntl(d->server, F_SETFL, O_NONBLOCK);
+	for (size_t i = 0; i < ARRAY_SIZE(c->thread); i++)
+		pthread_create(&c->thread[i], NULL, come_and_go, c);
+	wait_for(c->turns > 10);
+}
+
+static void churn_end(struct churn *c)
+{
+	int fd;
+
+	c->end = true;
+	for (size_t i = 0; i < ARRAY_SIZE(c->thread); i++)
+		pthread_join(c->thread[i], NULL);
+	while ((fd = accept4(c->node->server, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+		close(fd);
+}
+
+static void test_right_ones_under_traffic(void **state)
+{
+	struct churn c;
+	struct node d;
+
+	(void)state;
+	node_start(&d, ONE);
+	churn_begin(&c, &d);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(reconcile(d.s.a), 0);
+	churn_end(&c);
+	wait_for(in_flight(&d) == 0);
+	assert_int_equal(d.s.m->node->drift, 0);
+	node_end(&d);
+}
+
+/* The counts never stand still, and yet: more than can have come and gone is certainly wrong. */
+static void test_wrong_ones_under_traffic(void **state)
+{
+	struct churn c;
+	struct node d;
+
+	(void)state;
+	node_start(&d, ONE);
+	churn_begin(&c, &d);
+	__atomic_fetch_add(&d.n->opened, 1000000, __ATOMIC_RELAXED);
+	wait_for(reconcile(d.s.a) || d.s.m->node->drift);
+	assert_true(d.s.m->node->drift > 900000);
+	churn_end(&c);
+	/* What was left of it shows when they stand. */
+	wait_for(!reconcile(d.s.a) && in_flight(&d) == 0);
+	assert_int_equal(d.s.m->node->drift, 1000000);
+	node_end(&d);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		steer_test(test_counts_that_are_right),
+		steer_test(test_counts_that_are_wrong),
+		steer_test(test_an_endpoint_that_left),
+		steer_test(test_many_at_once_are_one_line),
+		steer_test(test_right_ones_under_traffic),
+		steer_test(test_wrong_ones_under_traffic),
+	};
+
+	return cmocka_run_group_tests(tests, make_cgroup, remove_cgroup);
+}
