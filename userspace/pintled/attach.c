@@ -257,6 +257,15 @@ static void tell(char to[PINTLE_TEXT_SIZE], const char *from)
 		memcpy(to, from, size);
 }
 
+/* From / on, since whoever asks stands in another directory; links stay as they are: in a ConfigMap
+ * they move. */
+static void tell_path(char to[PINTLE_TEXT_SIZE], const char *path)
+{
+	_cleanup_free_ char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0), *whole = NULL;
+
+	tell(to, cwd && asprintf(&whole, "%s/%s", cwd, path) >= 0 ? whole : path);
+}
+
 static void describe_node(struct attachment *a, const struct config *c)
 {
 	struct pintle_node *n = a->maps->node;
@@ -274,7 +283,7 @@ static void describe_node(struct attachment *a, const struct config *c)
 	tell(n->netns, c->netns);
 	tell(n->cgroup, a->cgroup);
 	tell(n->version, PINTLE_VERSION);
-	tell(n->config, c->path);
+	tell_path(n->config, c->path);
 	tell(n->metrics, c->metrics);
 }
 
