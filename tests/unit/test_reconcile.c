@@ -4,6 +4,7 @@
 #include "support_steer.h"
 
 #include <stdatomic.h>
+#include <sys/resource.h>
 
 #include "../../userspace/pintled/reconcile.h"
 
@@ -151,17 +152,18 @@ struct churn {
 	atomic_int turns;
 };
 
+/* In bursts, so that the counts swing. */
 static void *come_and_go(void *arg)
 {
 	struct churn *c = arg;
+	int client[32], fd;
 
 	while (!c->end) {
-		int fd = connect_to("127.77.0.1", 8000);
-
-		if (fd >= 0)
-			close(fd);
-		fd = accept4(c->node->server, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (fd >= 0)
+		for (size_t i = 0; i < ARRAY_SIZE(client); i++)
+			client[i] = connect_to("127.77.0.1", 8000);
+		for (size_t i = 0; i < ARRAY_SIZE(client); i++)
+			close(client[i]);
+		while ((fd = accept4(c->node->server, NULL, NULL, SOCK_CLOEXEC)) >= 0)
 			close(fd);
 		c->turns++;
 	}
@@ -174,7 +176,7 @@ static void churn_begin(struct churn *c, struct node *d)
 	fcntl(d->server, F_SETFL, O_NONBLOCK);
 	for (size_t i = 0; i < ARRAY_SIZE(c->thread); i++)
 		pthread_create(&c->thread[i], NULL, come_and_go, c);
-	wait_for(c->turns > 10);
+	wait_for(c->turns > 2);
 }
 
 static void churn_end(struct churn *c)
@@ -188,17 +190,25 @@ static void churn_end(struct churn *c)
 		close(fd);
 }
 
+/* Among others that stay, so that the walk takes its time. */
 static void test_right_ones_under_traffic(void **state)
 {
+	static struct pair stay[2000];
+	const struct rlimit enough = {8192, 8192};
 	struct churn c;
 	struct node d;
 
 	(void)state;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &enough), 0);
 	node_start(&d, ONE);
+	for (size_t i = 0; i < ARRAY_SIZE(stay); i++)
+		stay[i] = open_pair(&d);
 	churn_begin(&c, &d);
-	for (int i = 0; i < 100; i++)
+	while (c.turns < 300)
 		assert_int_equal(reconcile(d.s.a), 0);
 	churn_end(&c);
+	for (size_t i = 0; i < ARRAY_SIZE(stay); i++)
+		close_pair(stay[i]);
 	wait_for(in_flight(&d) == 0);
 	assert_int_equal(d.s.m->node->drift, 0);
 	node_end(&d);
