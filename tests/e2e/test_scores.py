@@ -162,23 +162,29 @@ def test_keeps_scrape_connections(node):
 
 
 def test_gpu(node):
-    """DCGM's utilisation is joined by GPU index and weighs what `weights.gpu` says."""
+    """DCGM's figures are joined by GPU index or by pod; utilisation weighs what `weights.gpu` says."""
     servers = node.servers(2)
     dcgm = node.server("dcgm", "127.0.0.1:9400")
     dcgm.be(page=(
         "# HELP DCGM_FI_DEV_GPU_UTIL GPU utilization (in %).\n"
         "# TYPE DCGM_FI_DEV_GPU_UTIL gauge\n"
         'DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-a",modelName="NVIDIA H200"} 50\n'
-        'DCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="GPU-b",modelName="NVIDIA H200"} 0\n'
+        'DCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="GPU-b",pod="llama-1",namespace="x"} 10\n'
+        'DCGM_FI_DEV_FB_USED{gpu="0",UUID="GPU-a",modelName="NVIDIA H200"} 3000\n'
+        'DCGM_FI_DEV_FB_FREE{gpu="0",UUID="GPU-a",modelName="NVIDIA H200"} 1000\n'
     ))
-    node.steer(
-        [{"name": s.name, "listen": s.listen, "gpu": {"index": i}} for i, s in enumerate(servers)],
+    daemon = node.steer(
+        [{"name": s.name, "listen": s.listen, "gpu": gpu}
+         for s, gpu in zip(servers, ({"index": 0}, {"pod": "llama-1"}))],
         weights={"gpu": 10},
         dcgm={"url": "http://127.0.0.1:9400/metrics", "interval": "50ms"},
     )
     wait_for(lambda: load_of(node, "s0") == 5)
-    assert load_of(node, "s1") == 0
+    wait_for(lambda: load_of(node, "s1") == 1)
     assert node.endpoint("s0")["gpu"] == 0.5
+    memory = {dict(labels)["endpoint"]: value for (name, labels), value in daemon.metrics().items()
+              if name == "pintle_endpoint_gpu_memory_usage_ratio"}
+    assert memory == {"s0": 0.75}, memory
     assert node.spread(FRONTEND["v4"], 10) == {"s1": 10}
 
 

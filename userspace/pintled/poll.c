@@ -85,11 +85,15 @@ static bool gpu_is_of(const struct dcgm_gpu *g, const struct config_endpoint *e)
 	       (e->gpu_pod && !strcmp(g->pod, e->gpu_pod));
 }
 
-/* The busiest of the endpoint's GPUs, 0..1; -1: not known. */
-static double gpu_utilization(const struct poller *p, const struct config_pool *pool,
-			      const struct config_endpoint *e)
+struct gpu_figures {
+	double utilization, memory; /* 0..1; -1: not known */
+};
+
+/* Of several GPUs the busiest, and the fullest. */
+static struct gpu_figures gpu_figures(const struct poller *p, const struct config_pool *pool,
+				      const struct config_endpoint *e)
 {
-	double utilization = -1;
+	struct gpu_figures f = {-1, -1};
 
 	for (size_t i = 0; pool->dcgm_url && i < p->source_count; i++) {
 		const struct gpu_source *s = p->sources[i];
@@ -97,11 +101,18 @@ static double gpu_utilization(const struct poller *p, const struct config_pool *
 		if (strcmp(s->url, pool->dcgm_url) || !s->read_ns ||
 		    monotonic_ns() - s->read_ns > DCGM_INTERVALS * s->interval_ns)
 			continue;
-		for (int j = 0; j < s->count; j++)
-			if (s->gpus[j].has_utilization && gpu_is_of(&s->gpus[j], e))
-				utilization = fmax(utilization, s->gpus[j].utilization);
+		for (int j = 0; j < s->count; j++) {
+			const struct dcgm_gpu *g = &s->gpus[j];
+
+			if (!gpu_is_of(g, e))
+				continue;
+			if (g->has_utilization)
+				f.utilization = fmax(f.utilization, g->utilization);
+			if (g->has_memory)
+				f.memory = fmax(f.memory, g->memory);
+		}
 	}
-	return utilization;
+	return f;
 }
 
 static void source_free(struct gpu_source *s)
@@ -256,8 +267,8 @@ static const char *done(void *arg, int error, const char *page, size_t size)
 			       : "a value on it cannot be, or it is no metrics page";
 	}
 	memset(&score, 0, sizeof(score));
-	score_compute(&signals, gpu_utilization(w->poller, w->pool, w->endpoint), &w->pool->weights,
-		      &w->pool->saturation, &score);
+	score_compute(&signals, gpu_figures(w->poller, w->pool, w->endpoint).utilization,
+		      &w->pool->weights, &w->pool->saturation, &score);
 	score.generation = w->ref.generation;
 	score.scraped_ns = w->begun_ns;
 	score.inflight = w->inflight;
@@ -444,6 +455,13 @@ const struct poll_counters *poller_counters(const struct poller *p, uint32_t end
 	return endpoint < PINTLE_MAX_ENDPOINTS && p->watches[endpoint]
 		       ? &p->watches[endpoint]->counters
 		       : NULL;
+}
+
+double poller_gpu_memory(const struct poller *p, uint32_t endpoint)
+{
+	const struct watch *w = endpoint < PINTLE_MAX_ENDPOINTS ? p->watches[endpoint] : NULL;
+
+	return w ? gpu_figures(p, w->pool, w->endpoint).memory : -1;
 }
 
 double poller_saturation(const struct poller *p, size_t pool)

@@ -41,6 +41,9 @@ bool poller_first_round_over(const struct poller *p);
 bool poller_suspects_listener(struct poller *p);
 /** By endpoint id; NULL for an id that is not polled. */
 const struct poll_counters *poller_counters(const struct poller *p, uint32_t endpoint);
+/** Share of GPU memory in use, 0..1, of the fullest of the endpoint's GPUs, by a DCGM page that is
+ * not too old; -1: not known. */
+double poller_gpu_memory(const struct poller *p, uint32_t endpoint);
 /** Mean over the pool's endpoints of score_saturation(), a stale one counting as 1; as GIE's
  * utilization detector takes it. `pool` is an index into the configuration. */
 double poller_saturation(const struct poller *p, size_t pool);

@@ -204,6 +204,8 @@ VALUE_FN(value_waiting, e->has_waiting, e->waiting)
 VALUE_FN(value_running, e->has_running, e->running)
 VALUE_FN(value_kv_cache, e->has_kv_cache, e->kv_cache)
 VALUE_FN(value_gpu, e->has_gpu, e->gpu)
+VALUE_FN(value_gpu_memory, poller_gpu_memory(p->poller, e->id) >= 0,
+	 poller_gpu_memory(p->poller, e->id))
 VALUE_FN(value_ready, true,
 	 e->state == STATE_READY || e->state == STATE_SATURATED || e->state == STATE_STALE)
 VALUE_FN(value_saturated, true, e->saturated)
@@ -247,6 +249,8 @@ static const struct {
 	 "Share of the KV cache in use, as scraped.", value_kv_cache},
 	{"pintle_endpoint_gpu_utilization_ratio", METRICS_GAUGE,
 	 "Utilisation of the busiest of its GPUs, by DCGM.", value_gpu},
+	{"pintle_endpoint_gpu_memory_usage_ratio", METRICS_GAUGE,
+	 "Share of memory in use on the fullest of its GPUs, by DCGM.", value_gpu_memory},
 	{"pintle_endpoint_ready", METRICS_GAUGE, "1: it may be chosen.", value_ready},
 	{"pintle_endpoint_saturated", METRICS_GAUGE, "1: over a threshold of its pool.",
 	 value_saturated},
