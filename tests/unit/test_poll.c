@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a metrics page to a score in the map: what a page changes, and what none changes. */
+#include "support_steer.h"
+
+#include <poll.h>
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "../../userspace/pintled/poll.h"
+
+#define FAST "scrape: {interval: 10ms, timeout: 1s}, "
+
+/* ---- model servers' pages ------------------------------------------------------------------ */
+
+#define SERVERS_MAX 4
+
+/* Answers on ports 8001, 8002, ... until it is told to end. */
+struct pages {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	int listener[SERVERS_MAX];
+	const char *page[SERVERS_MAX]; /* NULL: 503 */
+	atomic_bool end;
+	atomic_uint asked[SERVERS_MAX];
+};
+
+static void answer(struct pages *p, int i, int fd)
+{
+	char request[4096], text[4096];
+	const char *page;
+
+	if (recv(fd, request, sizeof(request), 0) > 0) {
+		pthread_mutex_lock(&p->lock);
+		page = p->page[i];
+		pthread_mutex_unlock(&p->lock);
+		snprintf(text, sizeof(text),
+			 "HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+			 page ? "200 OK" : "503 Not now", page ? strlen(page) : 0,
+			 page ? page : "");
+		send(fd, text, strlen(text), MSG_NOSIGNAL);
+		p->asked[i]++;
+	}
+	close(fd);
+}
+
+static void *serve(void *arg)
+{
+	struct pages *p = arg;
+
+	while (!p->end) {
+		struct pollfd ready[SERVERS_MAX];
+
+		for (int i = 0; i < SERVERS_MAX; i++)
+			ready[i] = (struct pollfd){.fd = p->listener[i], .events = POLLIN};
+		poll(ready, SERVERS_MAX, 20);
+		for (int i = 0; i < SERVERS_MAX; i++) {
+			int fd = ready[i].revents & POLLIN
+					 ? accept4(p->listener[i], NULL, NULL, SOCK_CLOEXEC)
+					 : -1;
+
+			if (fd >= 0)
+				answer(p, i, fd);
+		}
+	}
+	return NULL;
+}
+
+static void show(struct pages *p, int i, const char *page)
+{
+	pthread_mutex_lock(&p->lock);
+	p->page[i] = page;
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- a poller on them ------------------------------------------------------------------------ */
+
+struct world {
+	struct pages pages;
+	struct steer s;
+	uv_loop_t loop;
+	uv_timer_t tick;
+	struct poller *p;
+};
+
+static void on_tick(uv_timer_t *t)
+{
+	(void)t;
+}
+
+static void world_start(struct world *w, const char *pools)
+{
+	memset(w, 0, sizeof(*w));
+	pthread_mutex_init(&w->pages.lock, NULL);
+	for (int i = 0; i < SERVERS_MAX; i++)
+		w->pages.listener[i] = listen_at("127.0.0.1", (uint16_t)(8001 + i));
+	pthread_create(&w->pages.thread, NULL, serve, &w->pages);
+	steer_start(&w->s, pools, false);
+	assert_int_equal(uv_loop_init(&w->loop), 0);
+	/* So that the loop turns even when nothing happens. */
+	uv_timer_init(&w->loop, &w->tick);
+	uv_timer_start(&w->tick, on_tick, 1, 1);
+	assert_int_equal(poller_new(&w->loop, attachment_netns(w->s.a), w->s.m, &w->p), 0);
+}
+
+static void world_end(struct world *w)
+{
+	poller_free(w->p);
+	uv_close((uv_handle_t *)&w->tick, NULL);
+	uv_run(&w->loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&w->loop), 0);
+	steer_end(&w->s);
+	w->pages.end = true;
+	pthread_join(w->pages.thread, NULL);
+	for (int i = 0; i < SERVERS_MAX; i++)
+		close(w->pages.listener[i]);
+}
+
+static void configure(struct world *w)
+{
+	assert_int_equal(poller_configure(w->p, w->s.c, w->s.p), 0);
+}
+
+#define turn_until(w, condition)                                                                   \
+	do {                                                                                       \
+		uint64_t until_ = monotonic_ns() + 20 * NSEC_PER_SEC;                              \
+		while (!(condition) && monotonic_ns() < until_)                                    \
+			uv_run(&(w)->loop, UV_RUN_ONCE);                                           \
+		assert_true(condition);                                                            \
+	} while (0)
+
+static struct pintle_ref ref_of(const struct world *w, size_t i)
+{
+	return w->s.p->pools[0].endpoints[i];
+}
+
+static struct pintle_score *score_of(const struct world *w, size_t i)
+{
+	return &w->s.m->scores[ref_of(w, i).id];
+}
+
+static const struct poll_counters *counters_of(const struct world *w, size_t i)
+{
+	return poller_counters(w->p, ref_of(w, i).id);
+}
+
+/* Until so many more scrapes are over than now. */
+static void turn_scrapes(struct world *w, size_t i, uint64_t n)
+{
+	uint64_t before = counters_of(w, i)->scrapes;
+
+	turn_until(w, counters_of(w, i)->scrapes >= before + n);
+}
+
+#define ONE POOL("a", FRONTEND, FAST SERVERS(AT("e0", 8001)))
+#define TWO POOL("a", FRONTEND, FAST SERVERS(AT("e0", 8001) "," AT("e1", 8002)))
+
+#define PAGE(waiting, running, kv)                                                                 \
+	"vllm:num_requests_waiting{engine=\"0\"} " #waiting "\n"                                   \
+	"vllm:num_requests_running{engine=\"0\"} " #running "\n"                                   \
+	"vllm:kv_cache_usage_perc{engine=\"0\"} " #kv "\n"
+
+/* ---- what a page changes -----------------------------------------------------------------------
+ */
+
+static void test_a_page_becomes_a_score(void **state)
+{
+	struct pintle_inflight *f;
+	struct pintle_score *s;
+	struct world w;
+	uint64_t before;
+
+	(void)state;
+	world_start(&w, ONE);
+	show(&w.pages, 0, PAGE(3, 4, 0.4));
+	s = score_of(&w, 0);
+	f = &w.s.m->inflight[ref_of(&w, 0).id];
+	f->by_class[0] =
+		(struct pintle_counters){.placed = 20, .opened = 12, .closed = 5, .failed = 6};
+	f->by_class[7] = (struct pintle_counters){.placed = 1, .opened = 1};
+	before = monotonic_ns();
+	configure(&w);
+	assert_false(poller_first_round_over(w.p));
+	turn_until(&w, s->scraped_ns);
+	assert_true(s->scraped_ns >= before && s->scraped_ns <= monotonic_ns());
+	assert_int_equal(s->generation, ref_of(&w, 0).generation);
+	assert_int_equal(s->sequence % 2, 0);
+	assert_int_equal(s->inflight, 8);
+	assert_int_equal(s->pending, 2);
+	assert_int_equal(s->waiting, 3);
+	assert_int_equal(s->running, 4);
+	assert_int_equal(s->kv_cache, 400000);
+	assert_int_equal(s->flags,
+			 PINTLE_SIGNAL_WAITING | PINTLE_SIGNAL_RUNNING | PINTLE_SIGNAL_KV_CACHE);
+	/* 2 x 3 + 1 x 4 + 2 x 5 x (0.4 / 0.8)^4 */
+	assert_int_equal(s->model[0].published, 10625);
+	assert_int_equal(s->model[0].running, 1000);
+	assert_true(poller_first_round_over(w.p));
+	assert_true(w.s.m->node->scrape_rounds >= 1);
+	world_end(&w);
+}
+
+/* A score stands until a better one comes. */
+static void test_what_changes_nothing_but_a_flag(void **state)
+{
+	static const char *const bad[] = {
+		NULL, /* 503 */
+		PAGE(NaN, 4, 0.4),
+		PAGE(-3, 4, 0.4),
+		"<html>",
+		"something_else 1\n",
+	};
+	struct pintle_score before, after;
+	struct world w;
+
+	(void)state;
+	world_start(&w, ONE);
+	show(&w.pages, 0, PAGE(3, 4, 0.4));
+	configure(&w);
+	turn_until(&w, score_of(&w, 0)->scraped_ns);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		uint64_t failures = counters_of(&w, 0)->failures;
+
+		show(&w.pages, 0, bad[i]);
+		turn_until(&w, score_of(&w, 0)->flags & PINTLE_SCORE_FAILED);
+		before = *score_of(&w, 0);
+		turn_scrapes(&w, 0, 2);
+		after = *score_of(&w, 0);
+		assert_true(!memcmp(&before, &after, sizeof(before)));
+		assert_int_equal(after.waiting, 3);
+		assert_true(counters_of(&w, 0)->failures >= failures + 3);
+		show(&w.pages, 0, PAGE(3, 4, 0.4));
+		turn_until(&w, !(score_of(&w, 0)->flags & PINTLE_SCORE_FAILED));
+		assert_true(score_of(&w, 0)->scraped_ns > before.scraped_ns);
+	}
+	world_end(&w);
+}
+
+static void test_over_a_threshold(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_start(&w, TWO);
+	show(&w.pages, 0, PAGE(10, 4, 0.4));
+	configure(&w);
+	turn_until(&w, score_of(&w, 0)->scraped_ns && counters_of(&w, 1)->scrapes);
+	assert_true(score_of(&w, 0)->flags & PINTLE_SCORE_SATURATED);
+	/* 10 / 5, and one that is stale. */
+	assert_true(poller_saturation(w.p, 0) == 1.5);
+	world_end(&w);
+}
+
+static void test_gpus(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_start(&w,
+		    POOL("a", FRONTEND,
+			 FAST "weights: {gpu: 10}, dcgm: {url: \"http://127.0.0.1:8004/metrics\", "
+			      "interval: 100ms}, " SERVERS(
+				      "{name: e0, listen: \"127.0.0.1:8001\", gpu: {index: 1}}")));
+	show(&w.pages, 0, PAGE(0, 0, 0));
+	show(&w.pages, 3,
+	     "DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} 10\n"
+	     "DCGM_FI_DEV_GPU_UTIL{gpu=\"1\"} 80\n");
+	configure(&w);
+	turn_until(&w, score_of(&w, 0)->flags & PINTLE_SIGNAL_GPU);
+	assert_int_equal(score_of(&w, 0)->gpu, 800000);
+	assert_int_equal(score_of(&w, 0)->model[0].published, 8000);
+	/* A figure that grew old is no figure. */
+	show(&w.pages, 3, NULL);
+	turn_until(&w, !(score_of(&w, 0)->flags & PINTLE_SIGNAL_GPU));
+	assert_int_equal(score_of(&w, 0)->model[0].published, 0);
+	world_end(&w);
+}
+
+/* ---- another configuration
+ * ------------------------------------------------------------------------ */
+
+static void reconfigure(struct world *w, const char *pools)
+{
+	struct config *old = w->s.c;
+	struct publication *published = w->s.p;
+
+	w->s.c = config_with("", pools);
+	assert_int_equal(publish(w->s.m, attachment_netns(w->s.a), w->s.c, &w->s.p), 0);
+	configure(w);
+	/* Nothing of the old one may be named any more: the sanitizer sees it. */
+	config_free(old);
+	publication_free(published);
+}
+
+static void test_who_stays_and_who_goes(void **state)
+{
+	struct pintle_ref gone;
+	uint64_t scrapes;
+	unsigned int asked;
+	struct world w;
+
+	(void)state;
+	world_start(&w, TWO);
+	show(&w.pages, 0, PAGE(1, 1, 0));
+	show(&w.pages, 1, PAGE(2, 2, 0));
+	configure(&w);
+	turn_scrapes(&w, 0, 3);
+	turn_until(&w, score_of(&w, 1)->scraped_ns);
+	scrapes = counters_of(&w, 0)->scrapes;
+	gone = ref_of(&w, 1);
+
+	reconfigure(&w, POOL("a", FRONTEND, FAST SERVERS(AT("e2", 8003) "," AT("e0", 8001))));
+	assert_null(poller_counters(w.p, gone.id));
+	assert_int_equal(counters_of(&w, 1)->scrapes, scrapes);
+	assert_int_equal(counters_of(&w, 0)->scrapes, 0);
+	asked = w.pages.asked[1];
+	show(&w.pages, 2, PAGE(5, 5, 0));
+	turn_until(&w, score_of(&w, 0)->scraped_ns);
+	turn_scrapes(&w, 1, 3);
+	/* One more may have been on its way. */
+	assert_true(w.pages.asked[1] <= asked + 1);
+	assert_true(poller_first_round_over(w.p));
+
+	/* The same id, and another endpoint. */
+	reconfigure(&w, POOL("a", FRONTEND, FAST SERVERS(AT("e0", 8001) "," AT("e3", 8004))));
+	assert_int_equal(ref_of(&w, 1).id, gone.id);
+	assert_int_equal(counters_of(&w, 1)->scrapes, 0);
+	assert_int_equal(score_of(&w, 1)->scraped_ns, 0);
+	show(&w.pages, 3, PAGE(6, 6, 0));
+	turn_until(&w, score_of(&w, 1)->scraped_ns);
+	assert_int_equal(score_of(&w, 1)->generation, gone.generation + 1);
+	world_end(&w);
+}
+
+static void test_rounds(void **state)
+{
+	uint64_t rounds;
+	struct world w;
+
+	(void)state;
+	world_start(&w, TWO);
+	show(&w.pages, 0, PAGE(1, 1, 0));
+	configure(&w);
+	/* A failure is an answer too. */
+	turn_until(&w, w.s.m->node->scrape_rounds == 1);
+	assert_true(counters_of(&w, 0)->scrapes && counters_of(&w, 1)->scrapes);
+	show(&w.pages, 1, PAGE(1, 1, 0));
+	turn_until(&w, w.s.m->node->scrape_rounds >= 3);
+
+	/* Who leaves does not hold a round up. */
+	rounds = w.s.m->node->scrape_rounds;
+	reconfigure(&w, ONE);
+	turn_until(&w, w.s.m->node->scrape_rounds >= rounds + 3);
+	assert_true(poller_first_round_over(w.p));
+	world_end(&w);
+}
+
+/* One URL that cannot be: the others are asked, and the next configuration mends it. */
+static void test_a_configuration_that_fails(void **state)
+{
+	struct config_endpoint *e;
+	struct world w;
+	char *url;
+
+	(void)state;
+	world_start(&w, TWO);
+	show(&w.pages, 0, PAGE(1, 1, 0));
+	show(&w.pages, 1, PAGE(1, 1, 0));
+	e = &w.s.c->pools[0].endpoints[0];
+	url = e->metrics_url;
+	e->metrics_url = strdup("gopher://127.0.0.1:8001/");
+	assert_true(poller_configure(w.p, w.s.c, w.s.p) < 0);
+	assert_null(counters_of(&w, 0));
+	turn_scrapes(&w, 1, 2);
+	free(e->metrics_url);
+	e->metrics_url = url;
+	configure(&w);
+	turn_scrapes(&w, 0, 2);
+
+	/* The same of one that was asked already. */
+	e->metrics_url = strdup("gopher://127.0.0.1:8001/");
+	assert_true(poller_configure(w.p, w.s.c, w.s.p) < 0);
+	assert_null(counters_of(&w, 0));
+	free(e->metrics_url);
+	e->metrics_url = url;
+	reconfigure(&w, TWO);
+	turn_scrapes(&w, 0, 2);
+	world_end(&w);
+}
+
+/* ---- listeners ---------------------------------------------------------------------------------
+ */
+
+static void test_when_to_look_for_listeners(void **state)
+{
+	/* of 70 times that are asked */
+	static const int looks[] = {1, 2, 4, 8, 16, 32, 64};
+	struct pintle_health *h;
+	struct world w;
+	int found = 0;
+
+	(void)state;
+	world_start(&w, ONE);
+	h = &w.s.m->health[ref_of(&w, 0).id];
+	show(&w.pages, 0, PAGE(1, 1, 0));
+	configure(&w);
+	h->listening_since_ns = 0;
+	assert_false(poller_suspects_listener(w.p)); /* nothing is known yet */
+	turn_until(&w, counters_of(&w, 0)->known);
+	for (int i = 1; i <= 70; i++) {
+		if (!poller_suspects_listener(w.p))
+			continue;
+		assert_true((size_t)found < ARRAY_SIZE(looks));
+		assert_int_equal(i, looks[found++]);
+	}
+	assert_int_equal(found, ARRAY_SIZE(looks));
+
+	h->listening_since_ns = monotonic_ns();
+	assert_false(poller_suspects_listener(w.p));
+	show(&w.pages, 0, NULL);
+	turn_until(&w, score_of(&w, 0)->flags & PINTLE_SCORE_FAILED);
+	turn_until(&w, poller_suspects_listener(w.p)); /* at once again */
+	world_end(&w);
+}
+
+/* libuv keeps a pipe of its own from the first loop on. */
+static int setup(void **state)
+{
+	uv_loop_t loop;
+
+	assert_int_equal(uv_loop_init(&loop), 0);
+	uv_loop_close(&loop);
+	return make_cgroup(state);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		steer_test(test_a_page_becomes_a_score),
+		steer_test(test_what_changes_nothing_but_a_flag),
+		steer_test(test_over_a_threshold),
+		steer_test(test_gpus),
+		steer_test(test_who_stays_and_who_goes),
+		steer_test(test_rounds),
+		steer_test(test_a_configuration_that_fails),
+		steer_test(test_when_to_look_for_listeners),
+	};
+
+	return cmocka_run_group_tests(tests, setup, remove_cgroup);
+}
