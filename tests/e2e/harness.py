@@ -31,7 +31,7 @@ from clients import (
 from daemon import METRICS, Daemon
 from kernel import (
     BUILD, CLONE_NEWNS, MNT_DETACH, MS_PRIVATE, MS_REC, PREFIX, Skip, cgroup_root, check, inside,
-    libc, mount, remove_cgroup,
+    libc, mount, remove_cgroup, sweep_empty,
 )
 from servers import ModelServer, Nginx, Uvicorn
 
@@ -92,6 +92,7 @@ class Node:
     # .. making and removing
 
     def __enter__(self):
+        sweep_empty()
         check(libc.unshare(CLONE_NEWNS), "unshare")
         mount("none", "/", flags=MS_REC | MS_PRIVATE)
         Path("/run/netns").mkdir(exist_ok=True)

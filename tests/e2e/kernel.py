@@ -107,3 +107,12 @@ def sweep(pid):
         shutil.rmtree(path, ignore_errors=True)
 
 
+def sweep_empty():
+    """What processes left behind that were killed before they could clean up: empty cgroups and
+    directories, named after a process that is no more."""
+    temporary = Path(tempfile.gettempdir())
+    for path in [*cgroup_root().glob(f"{PREFIX}*"), *temporary.glob(f"{PREFIX}*")]:
+        pid = path.name[len(PREFIX):].split("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            with contextlib.suppress(OSError):
+                path.rmdir()
