@@ -189,6 +189,20 @@ static void test_daemonless(void **state)
 	state_free(s);
 }
 
+/* One that took over runs, before it says so to the kernel. */
+static void test_daemon_just_started(void **state)
+{
+	const struct pins *p = *state;
+	struct state *s;
+
+	p->m->node->heartbeat_ns = monotonic_ns() - HOURS(4);
+	p->m->node->started_ns = monotonic_ns();
+	s = read_state(p->m);
+	assert_true(s->daemon_alive);
+	assert_true(s->pools[0].daemonless);
+	state_free(s);
+}
+
 /* When nobody's score is fresh, connections in flight alone are the load. */
 static void test_all_stale(void **state)
 {
@@ -563,25 +577,16 @@ static void test_session_texts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		pins_test(test_open_nothing),
-		pins_test(test_open_other_version),
-		pins_test(test_open_other_layout),
-		pins_test(test_open_other_abi),
-		pins_test(test_open_read),
-		pins_test(test_both_ways_agree),
-		pins_test(test_daemonless),
-		pins_test(test_all_stale),
-		pins_test(test_torn_score),
-		pins_test(test_scores_are_whole),
-		pins_test(test_overrides),
-		pins_test(test_members_are_judged),
-		pins_test(test_full),
-		pins_test(test_absurd_counts),
-		pins_test(test_names_are_judged),
-		pins_test(test_random_maps),
-		pins_test(test_sessions),
-		pins_test(test_many_sessions),
-		pins_test(test_session_texts),
+		pins_test(test_open_nothing),       pins_test(test_open_other_version),
+		pins_test(test_open_other_layout),  pins_test(test_open_other_abi),
+		pins_test(test_open_read),          pins_test(test_both_ways_agree),
+		pins_test(test_daemonless),         pins_test(test_daemon_just_started),
+		pins_test(test_all_stale),          pins_test(test_torn_score),
+		pins_test(test_scores_are_whole),   pins_test(test_overrides),
+		pins_test(test_members_are_judged), pins_test(test_full),
+		pins_test(test_absurd_counts),      pins_test(test_names_are_judged),
+		pins_test(test_random_maps),        pins_test(test_sessions),
+		pins_test(test_many_sessions),      pins_test(test_session_texts),
 	};
 
 	log_libbpf();

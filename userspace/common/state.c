@@ -13,6 +13,16 @@
 
 /* ---- node ----------------------------------------------------------------------- */
 
+/* A daemon that took over begins to beat only when it has asked each endpoint once, or after a
+ * while. */
+static bool daemon_alive(const struct pintle_node *n, uint64_t now)
+{
+	if ((int64_t)(n->started_ns - n->heartbeat_ns) > 0 &&
+	    now - n->started_ns <= STATE_FIRST_HEARTBEAT_NS)
+		return true;
+	return n->heartbeat_ns && (int64_t)(now - n->heartbeat_ns) <= (int64_t)STATE_HEARTBEAT_NS;
+}
+
 static int node_read(const struct maps *m, struct state *s)
 {
 	struct pintle_node n;
@@ -28,8 +38,7 @@ static int node_read(const struct maps *m, struct state *s)
 	TEXT(config);
 	TEXT(metrics);
 #undef TEXT
-	s->daemon_alive = n.heartbeat_ns &&
-			  (int64_t)(s->now_ns - n.heartbeat_ns) <= (int64_t)STATE_HEARTBEAT_NS;
+	s->daemon_alive = daemon_alive(&n, s->now_ns);
 	return 0;
 }
 

@@ -112,14 +112,15 @@ struct state_pool {
 struct state {
 	struct pintle_node node;  /* all its texts are terminated and printable */
 	uint64_t now_ns;          /* when it was read */
-	bool daemon_alive;        /* heartbeat within STATE_HEARTBEAT_NS */
+	bool daemon_alive;        /* heartbeat within STATE_HEARTBEAT_NS, or just started */
 	struct state_pool *pools; /* by id */
 	size_t pool_count;
 	struct state_endpoint *endpoints; /* pool by pool, in the order of the configuration */
 	size_t endpoint_count;
 };
 
-#define STATE_HEARTBEAT_NS 2000000000ULL
+#define STATE_HEARTBEAT_NS       2000000000ULL
+#define STATE_FIRST_HEARTBEAT_NS 3000000000ULL /* from the daemon's start */
 
 /** Reads everything but sessions. Returns 0 and *out (state_free() it), or -errno; *out is
  * untouched on failure. Does not log. */
