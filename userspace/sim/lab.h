@@ -42,6 +42,9 @@ struct lab_options {
 	double warmup_s, seconds;    /* what arrives in `seconds` after `warmup_s` is measured */
 	double keep_alive_s;         /* an idle connection lives so long; 0: one request on each */
 	struct lab_sick sick;
+	/* Stop when a tenth of the requests expected have a TTFT above this, so that p95 is
+	 * above it for sure; 0: run to the end. */
+	double hopeless_ms;
 	uint64_t seed;
 };
 

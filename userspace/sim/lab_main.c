@@ -49,8 +49,8 @@ static const struct argp_option table[] = {
 	{"nodes", 'N', "N", 0, "Nodes that connect from, 1 to 1024 (4)", 0},
 	{"profile", OPT_PROFILE, "NAME", 0, "Model and GPU, as of pintle-sim (llama-8b-h100)", 0},
 	{"rate", 'r', "N", 0, "Requests a second for each engine (the workload's)", 0},
-	{"duration", 'd', "SECONDS", 0, "Virtual time that is measured (300)", 0},
-	{"warmup", OPT_WARMUP, "SECONDS", 0, "Virtual time before (180)", 0},
+	{"duration", 'd', "SECONDS", 0, "Virtual time that is measured (900)", 0},
+	{"warmup", OPT_WARMUP, "SECONDS", 0, "Virtual time before (600)", 0},
 	{"block-size", OPT_BLOCK_SIZE, "N", 0, "Tokens of a KV block (64)", 0},
 	{"keep-alive", OPT_KEEP_ALIVE, "SECONDS", 0,
 	 "Clients keep a connection, idle for at most so long (one request on each)", 0},
@@ -235,7 +235,7 @@ static int run_one(const struct options *o, const struct wanted *w, const char *
 	if (o->knee)
 		err = lab_knee(&lab, w->spec, o->seeds,
 			       o->slo_ms > 0 ? o->slo_ms : lab.workload->slo_ms, lab.rate / 8,
-			       lab.rate * 8, &row, what);
+			       lab.rate * 3, &row, what);
 	else
 		err = lab_row_run(&lab, w->spec, o->seeds, &row, what);
 	if (err)
@@ -278,8 +278,8 @@ int main(int argc, char **argv)
 		.lab = {.endpoints = 8,
 			.nodes = 4,
 			.block_tokens = 64,
-			.warmup_s = 180,
-			.seconds = 300,
+			.warmup_s = 600,
+			.seconds = 900,
 			.seed = 1},
 		.seeds = 3,
 	};

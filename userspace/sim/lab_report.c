@@ -124,6 +124,14 @@ static void row_keep(struct lab_row *to, const struct lab_row *from)
 	*to = *from;
 }
 
+static bool within(const struct lab_row *row, double slo_ms)
+{
+	for (uint32_t i = 0; i < row->seeds; i++)
+		if (row->values[LAB_TTFT_P95][i] > slo_ms)
+			return false;
+	return true;
+}
+
 int lab_knee(const struct lab_options *o, const char *policy, uint32_t seeds, double slo_ms,
 	     double low, double high, struct lab_row *row, const char **what)
 {
@@ -131,6 +139,7 @@ int lab_knee(const struct lab_options *o, const char *policy, uint32_t seeds, do
 	struct lab_options at = *o;
 	int err;
 
+	at.hopeless_ms = slo_ms;
 	while (high / low > 1.02) {
 		at.rate = best.rate > 0 ? sqrt(low * high) : low;
 		err = lab_row_run(&at, policy, seeds, &now, what);
@@ -138,7 +147,7 @@ int lab_knee(const struct lab_options *o, const char *policy, uint32_t seeds, do
 			lab_row_fini(&best);
 			return err;
 		}
-		if (lab_row_figure(&now, LAB_TTFT_P95).mean <= slo_ms) {
+		if (within(&now, slo_ms)) {
 			low = at.rate;
 			row_keep(&best, &now);
 		} else {

@@ -49,8 +49,8 @@ int lab_row_run(const struct lab_options *o, const char *policy, uint32_t seeds,
 void lab_row_fini(struct lab_row *row);
 struct lab_interval lab_row_figure(const struct lab_row *row, enum lab_figure figure);
 
-/** The highest rate (requests/s for each endpoint) with a p95 of TTFT, averaged over the seeds,
- * of at most slo_ms, found by halving between low and high down to 2 %; the row at that
+/** The highest rate (requests/s for each endpoint) with a p95 of TTFT of at most slo_ms for each
+ * of the seeds, found by halving between low and high down to 2 %; the row at that
  * rate in *row. Rate 0 when even `low` is too much. */
 int lab_knee(const struct lab_options *o, const char *policy, uint32_t seeds, double slo_ms,
 	     double low, double high, struct lab_row *row, const char **what);

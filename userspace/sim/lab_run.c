@@ -76,6 +76,8 @@ struct lab {
 	struct lab_herd herd;
 	uint32_t *counts;
 	uint64_t open; /* measured and not ended */
+	uint64_t late; /* measured, with a TTFT above hopeless_ms */
+	bool hopeless;
 	double spread, peak;
 	uint32_t moments;
 };
@@ -190,8 +192,14 @@ static void on_steps(void *arg, const struct model_steps *s)
 
 static void ttft_add(struct lab *lab, const struct lab_request *r, uint64_t ttft_ns)
 {
-	if (r->measured)
-		lab_histogram_add(r->part ? &lab->out->ttft_other : &lab->out->ttft, ttft_ns, 1);
+	double expected =
+		lab->o->rate * lab->o->endpoints * lab->o->seconds * lab->w->part[0].share;
+
+	if (!r->measured)
+		return;
+	lab_histogram_add(r->part ? &lab->out->ttft_other : &lab->out->ttft, ttft_ns, 1);
+	if (lab->o->hopeless_ms > 0 && !r->part && (double)ttft_ns > lab->o->hopeless_ms * 1e6)
+		lab->hopeless = (double)++lab->late > expected / 10;
 }
 
 static void request_ended(struct lab *lab, struct session *s);
@@ -707,7 +715,7 @@ static void give_up(struct lab *lab)
 
 static int loop(struct lab *lab)
 {
-	while (!lab->err) {
+	while (!lab->err && !lab->hopeless) {
 		uint32_t e = lab->heap[0];
 		bool engine = lab->engines[e].next_ns <= lab->events[0].at_ns;
 

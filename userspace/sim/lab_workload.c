@@ -19,7 +19,7 @@ static const struct lab_workload workloads[] = {
 		.parts = 1,
 		.part = {{CHAT, .share = 1}},
 		.burst = 1,
-		.rate = 12,
+		.rate = 8.5,
 		.slo_ms = 500,
 	},
 	{
@@ -68,7 +68,7 @@ static const struct lab_workload workloads[] = {
 			.context = 64000,
 		}},
 		.burst = 1,
-		.rate = 2,
+		.rate = 1.6,
 		.slo_ms = 2000,
 	},
 	{
@@ -103,7 +103,7 @@ static const struct lab_workload workloads[] = {
 		.burst = 8,
 		.burst_s = 3,
 		.calm_s = 20,
-		.rate = 9,
+		.rate = 7.5,
 		.slo_ms = 1000,
 	},
 	{
@@ -128,7 +128,7 @@ static const struct lab_workload workloads[] = {
 				 .context = 16000,
 			 }},
 		.burst = 1,
-		.rate = 8,
+		.rate = 6,
 		.slo_ms = 1000,
 	},
 };
