@@ -226,6 +226,24 @@ def test_second_instance(node):
     assert daemon.get("/healthz")[0] == 200
 
 
+def test_second_instance_elsewhere(node):
+    """One with another directory, but for the same namespace, says so and leaves no trace; also
+    when the first one's daemon is gone."""
+    servers = node.servers(1)
+    daemon = node.steer(servers)
+    other = node.bpf_mount / "other"
+    config = node.write("other.yaml", node.config(node.pool(servers), bpffs=str(other),
+                                                  metrics="127.0.0.1:9465"))
+    before = routes(node)
+    for _ in range(2):
+        second = node.run(BUILD / "pintled", "--config", config, check=False)
+        assert second.returncode == 1 and "--detach" in second.stderr, second
+        assert "another Pintle" in second.stderr, second.stderr
+        assert not other.exists() and routes(node) == before
+        assert node.ask(FRONTEND["v4"]) == "s0"
+        daemon.kill()
+
+
 def test_second_instance_after_kill(node):
     """A lock does not outlive its daemon."""
     servers = node.servers(1)

@@ -89,6 +89,30 @@ static int open_places(struct attachment *a, const struct config *c)
 	return err ? err : open_cgroup(a, c);
 }
 
+/* Two in one namespace would decide each other's connections and remove each other's routes. Says
+ * nothing where programs of others cannot be looked at, which takes CAP_SYS_ADMIN. */
+static int refuse_rival(const struct attachment *a, const struct config *c)
+{
+	uint32_t ids[64], count = ARRAY_SIZE(ids), flags;
+
+	if (bpf_prog_query(a->netns_fd, BPF_SK_LOOKUP, 0, &flags, ids, &count))
+		return 0;
+	for (uint32_t i = 0; i < count; i++) {
+		_cleanup_close_ int fd = bpf_prog_get_fd_by_id(ids[i]);
+		struct bpf_prog_info info = {0};
+		uint32_t size = sizeof(info);
+
+		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) ||
+		    strncmp(info.name, "pintle_lookup", sizeof(info.name)) != 0)
+			continue;
+		log_error("another Pintle, pinned elsewhere than %s, steers in %s already (program "
+			  "%u); take it away first, with its own pintled --detach --bpffs DIR",
+			  c->bpffs, c->netns, ids[i]);
+		return -EBUSY;
+	}
+	return 0;
+}
+
 /* ---- loading --------------------------------------------------------------------- */
 
 static struct pintle_bpf *open_skeleton(void)
@@ -310,6 +334,8 @@ static int prepare(struct attachment *a, const struct config *c)
 		err = open_places(a, c);
 	if (!err)
 		err = find_pins(a);
+	if (!err && !a->resumed)
+		err = refuse_rival(a, c);
 	if (!err)
 		err = load_skeleton(a, a->resumed);
 	if (!err && !a->resumed)

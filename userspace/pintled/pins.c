@@ -71,7 +71,7 @@ int pins_lock(const char *bpffs)
 		if (errno != EWOULDBLOCK)
 			return log_err_r(errno, "failed to lock %s", bpffs);
 		log_error("another pintled (PID %u) is running and serves %s; stop it first, or "
-			  "give this one a node.bpffs of its own",
+			  "for another network namespace give this one a node.bpffs of its own",
 			  pid_of_pins(bpffs), bpffs);
 		return -EBUSY;
 	}
