@@ -15,7 +15,7 @@ import threading
 import time
 
 from harness import case, yaml
-from kernel import BUILD, SAN, inside, wait_for
+from kernel import BUILD, SAN, TOP, inside, wait_for
 from test_sim import Sim
 
 SLACK = 5 if SAN else 1
@@ -808,3 +808,38 @@ def test_mistakes(node):
     assert got.returncode == 1 and "/nowhere/x" in got.stderr
     assert "pintle-load " in node.run(BUILD / "pintle-load", "--version").stdout
     assert "--workload" in node.run(BUILD / "pintle-load", "--help").stdout
+
+
+def test_its_documents(node):
+    """The page's example works; options, keys of the JSON and outcomes are all described."""
+    page = (TOP / "docs/load-generator.md").read_text()
+    manual = (TOP / "docs/man/pintle-load.1").read_text().replace("\\-", "-")
+    options = set(re.findall(r"--[a-z-]+", node.run(BUILD / "pintle-load", "--help").stdout))
+    assert len(options) > 15
+    assert {o for o in options if o not in manual} <= {"--usage"}
+    example = node.write("example.yaml", re.search(r"```yaml\n(.*?)```", page, re.S)[1])
+    sim = Sim(node, "--speed", 100, "--max-model-len", 100000, "--num-blocks", 20000)
+    report, requests = load(node, "-t", f"http://{sim.at[0]}", "-w", example, "-d", 0.5, "--users", 2,
+                            "--metrics", f"http://{sim.at[0]}")
+    assert report["total"]["ok"] == len(requests) > 0
+    for number, form in enumerate((r'^    (\{"time".*)$', r"^    (time,.*\n    .*)$")):
+        trace = node.write(f"trace-{number}", re.search(form, page, re.M)[1].replace("    ", ""))
+        report, requests = load(node, "-t", f"http://{sim.at[0]}", "--trace", trace,
+                                "--metrics", f"http://{sim.at[0]}")
+        assert report["total"]["ok"] == 1
+
+    def keys(value):
+        if isinstance(value, dict):
+            for key, item in value.items():
+                yield key
+                yield from keys(item)
+        elif isinstance(value, list):
+            for item in value:
+                yield from keys(item)
+
+    named = set(re.findall(r"\w+", page))
+    assert not set(keys({k: v for k, v in report.items() if k != "problems"})) - named
+    assert not set(requests[0]) - named
+    for key in re.findall(r'"(?:\w+\.)?(\w+)", KEY_|\.path = "(?:\w+\.)?(\w+)"',
+                          (TOP / "userspace/sim/load_workload.c").read_text()):
+        assert next(filter(None, key)) in named, key
