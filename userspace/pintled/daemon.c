@@ -22,8 +22,9 @@
 #define HEARTBEAT_MIN_MS 20
 #define HOUSEKEEPING_MS  2000
 #define FIRST_BEAT_NS    (2 * NSEC_PER_SEC)
-#define RECONCILE_ROUNDS 5  /* of housekeeping */
-#define FILL_ROUNDS      30 /* of housekeeping */
+#define RECONCILE_ROUNDS 5           /* of housekeeping */
+#define FILL_ROUNDS      30          /* of housekeeping */
+#define LARGE            (128 << 10) /* bytes: such pieces are given back when they are freed */
 
 struct daemon {
 	uv_loop_t loop;
@@ -58,6 +59,8 @@ static void tell_ready(struct daemon *d)
 	d->ready_told = true;
 	log_info("ready: %zu pools", d->config->pool_count);
 	notify_ready(NULL);
+	/* The first round, which is all at once, took memory that no other does. */
+	malloc_trim(0);
 }
 
 /* While the heart beats, the kernel wants to hear of an endpoint that began to listen before it
@@ -93,8 +96,10 @@ static void on_housekeeping(uv_timer_t *timer)
 		register_listeners(d->maps, attachment_netns(d->attachment));
 	if (d->rounds % RECONCILE_ROUNDS == 0)
 		reconcile(d->attachment);
-	if (d->rounds % FILL_ROUNDS == 0)
+	if (d->rounds % FILL_ROUNDS == 0) {
 		telemetry_check_fill(d->telemetry);
+		malloc_trim(0);
+	}
 }
 
 static void start_heartbeat(struct daemon *d)
@@ -327,6 +332,9 @@ int daemon_run(struct config *c)
 		config_free(c);
 		return log_err_r(err, "event loop");
 	}
+	/* Said once, so that it stays: else each large piece that is freed raises it, and the next
+	 * ones, such as a page of /metrics, are kept. */
+	mallopt(M_MMAP_THRESHOLD, LARGE);
 	init(&d);
 	err = start(&d);
 	if (!err)

@@ -13,6 +13,7 @@
  * memory of a target, so that targets do not have one each: a few wait here for the next request.
  */
 #define IDLE_MAX       16
+#define IDLE_PAGES     4            /* of those that wait, so many keep their room for a page */
 #define PAGE_START     (64U << 10)  /* first room for a page: a vLLM page fits */
 #define PAGE_KEEP      (256U << 10) /* a larger buffer is not kept for the next page */
 #define PAGES_TOTAL    (64U << 20)  /* of all: many huge pages at once must not be the end */
@@ -316,7 +317,7 @@ static void put_fetch(struct fetch *x)
 		free_fetch(x);
 		return;
 	}
-	if (x->room > PAGE_KEEP)
+	if (x->room > PAGE_KEEP || f->idle_count >= IDLE_PAGES)
 		drop_page(x);
 	SLIST_INSERT_HEAD(&f->idle, x, idle);
 	f->idle_count++;
