@@ -121,6 +121,7 @@ bool chwbl_load_ok(uint32_t load, uint64_t total, uint32_t n, double factor)
 	return !total || load + 1.0 <= mean * factor;
 }
 
+/* A ring has spots: there is no pool without endpoints. Past the last one comes the first. */
 static uint32_t ring_first(const struct ring *x, uint64_t hash)
 {
 	uint32_t low = 0, high = x->spots;
@@ -133,7 +134,7 @@ static uint32_t ring_first(const struct ring *x, uint64_t hash)
 		else
 			high = middle;
 	}
-	return low % x->spots;
+	return low < x->spots ? low : 0;
 }
 
 static uint32_t ring_pick(void *self, struct lab_request *r, uint64_t now_ns)
