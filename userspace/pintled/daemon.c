@@ -315,6 +315,10 @@ static void stop(struct daemon *d)
 	poller_free(d->poller);
 	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
 		uv_close(ours[i], NULL);
+	/* libuv gives signals back their default: one more, sent by somebody impatient, must not
+	 * turn a clean end into a kill. */
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
 	uv_run(&d->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&d->loop);
 	telemetry_free(d->telemetry);
