@@ -14,7 +14,7 @@ char *buf_room(struct buf *b, size_t more)
 
 	if (b->failed)
 		return NULL;
-	if (more > b->room - b->size) {
+	if (!b->data || more > b->room - b->size) {
 		while (room - b->size < more) {
 			if (room > SIZE_MAX / 4) {
 				b->failed = true;
