@@ -208,6 +208,10 @@ static int refuse_other_cgroup(const struct attachment *a)
 /* What a killed detach left, or somebody took apart, is of no use once no link steers by it. */
 static int clear_ruins(const struct attachment *a)
 {
+	int err = pins_undo(a->staging); /* of one that was killed while it attached */
+
+	if (err)
+		return err;
 	if (access(a->dir, F_OK) || pins_steer(a->dir) || pins_whole(a->dir))
 		return 0;
 	log_warn("the pins in %s are not whole, and nothing steers by them: starting afresh",
@@ -255,10 +259,8 @@ static int pin_map(const struct attachment *a, const char *name)
 
 static int stage(struct attachment *a)
 {
-	int err = pins_undo(a->staging); /* what a crash left */
+	int err;
 
-	if (err)
-		return err;
 	if (mkdir(a->staging, PINS_DIR_MODE))
 		return log_err_r(errno, "failed to make %s", a->staging);
 	err = pins_own(a->staging, PINS_DIR_MODE, a->group);
