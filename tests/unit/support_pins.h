@@ -183,6 +183,10 @@ static inline void pins_endpoint(const struct pins *p, const struct pins_endpoin
 	value.port = a.port;
 	memcpy(value.address, a.ip.bytes, sizeof(value.address));
 	e.score.generation = GEN(e.id);
+	/* "Ago" may be before the machine was started: such times wrap, and their age still comes
+	 * out right, but which of two was first does not. So what was first was so by 1 ns. */
+	if (e.score.scraped_ns && e.health.listening_since_ns > e.score.scraped_ns)
+		e.health.listening_since_ns = e.score.scraped_ns + 1;
 	if (e.score.scraped_ns)
 		e.score.scraped_ns = now - e.score.scraped_ns;
 	if (e.health.listening_since_ns)
