@@ -119,20 +119,26 @@ static void errors_text(FILE *f, const struct stats *s, const struct stats_row *
 	}
 }
 
+static double server_sum(const struct run_config *config, enum server_counter counter)
+{
+	return load_servers_sum(config->servers, config->server_count, counter);
+}
+
 static void servers_text(FILE *f, const struct run_config *config)
 {
-	double hits = load_servers_sum(config->servers, config->server_count, SERVER_HITS);
-	double queries = load_servers_sum(config->servers, config->server_count, SERVER_QUERIES);
-	double count = load_servers_sum(config->servers, config->server_count, SERVER_QUEUE_COUNT);
-	double queue = load_servers_sum(config->servers, config->server_count, SERVER_QUEUE_SUM);
+	double queries = server_sum(config, SERVER_QUERIES);
 
 	if (!config->server_count)
 		return;
 	fprintf(f,
-		"\nservers: prefix hits %.1f %% of %.0f tokens, %.1f ms in the queue on average, "
-		"%.0f preemptions\n",
-		100 * share(hits, queries), queries, 1e3 * share(queue, count),
-		load_servers_sum(config->servers, config->server_count, SERVER_PREEMPTIONS));
+		"\nservers: prefix hits %.1f %% of %.0f tokens; on average %.1f ms in the queue, "
+		"TTFT %.1f ms; %.0f preemptions\n",
+		100 * share(server_sum(config, SERVER_HITS), queries), queries,
+		1e3 * share(server_sum(config, SERVER_QUEUE_SUM),
+			    server_sum(config, SERVER_QUEUE_COUNT)),
+		1e3 * share(server_sum(config, SERVER_TTFT_SUM),
+			    server_sum(config, SERVER_TTFT_COUNT)),
+		server_sum(config, SERVER_PREEMPTIONS));
 	for (size_t i = 0; i < config->server_count; i++)
 		if (*config->servers[i].problem)
 			fprintf(f, "not counted: %s: %s\n", config->servers[i].url,

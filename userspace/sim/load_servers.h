@@ -14,6 +14,8 @@
 	X(QUERIES, "prefix_queries", "vllm:prefix_cache_queries_total")                            \
 	X(QUEUE_SUM, "queue_seconds", "vllm:request_queue_time_seconds_sum")                       \
 	X(QUEUE_COUNT, "queue_count", "vllm:request_queue_time_seconds_count")                     \
+	X(TTFT_SUM, "ttft_seconds", "vllm:time_to_first_token_seconds_sum")                        \
+	X(TTFT_COUNT, "ttft_count", "vllm:time_to_first_token_seconds_count")                      \
 	X(PREEMPTIONS, "preemptions", "vllm:num_preemptions_total")
 
 enum server_counter {
