@@ -7,7 +7,6 @@
 #   make check-kernels   the kernel's side on Linux 6.1 and 6.12, under qemu (minutes)
 #   make experiment   the same traffic at random and steered, on real sockets (root, half an hour)
 #   make experiments  tables and plots of the policy lab, into docs/experiments/
-#   make experiment   steered against random placement, on real sockets (root; half an hour)
 #   make fuzz       the fuzz targets, for long (FUZZ_SECONDS each)
 #   make install    DESTDIR= PREFIX=
 #   make format, make lint, make clean; V=1 shows the commands
@@ -133,11 +132,7 @@ $(O)/pintle-lab: $(O)/userspace/sim/lab_main.o $(O)/libpintle-sim.a $(O)/libpint
 
 # All tables and plots of docs/experiments/; LAB_FLAGS=--full for more seeds and sizes.
 LAB_FLAGS ?=
-.PHONY: experiment experiments
-experiment: deps
-	$(Q)$(MAKE) all
-	$(Q)scripts/experiment --save
-
+.PHONY: experiments
 experiments: $(O)/pintle-lab
 	$(Q)scripts/experiments $(LAB_FLAGS)
 
