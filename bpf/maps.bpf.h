@@ -148,6 +148,23 @@ struct {
 	__type(value, struct pintle_conn);
 } MAP(conns);
 
+/* What was decided for a client's socket, and the hint it gave before. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct pintle_connect);
+} MAP(connects);
+
+/* Which client a cgroup is. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_CLIENTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct pintle_client);
+} MAP(clients);
+
 /* Decisions by pool and outcome. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

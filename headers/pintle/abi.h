@@ -20,7 +20,7 @@
 
 #include <linux/types.h>
 
-#define PINTLE_ABI_VERSION   1
+#define PINTLE_ABI_VERSION   2
 #define PINTLE_MAX_POOLS     64
 #define PINTLE_MAX_ENDPOINTS 1024
 #define PINTLE_MAX_CLASSES   8
@@ -58,7 +58,7 @@
 	X(REFUSED, "refused", "over the limit of its class; reset")                                \
 	X(NO_ENDPOINT, "no_endpoint", "no endpoint is ready; the failure mode decided")            \
 	X(RANDOM, "random", "mode baseline: any ready endpoint")                                   \
-	X(PASSED, "passed", "mode off: left to the kernel's own lookup")
+	X(PASSED, "passed", "mode off, or no daemon for long: left as it came")
 
 #define X(symbol, name, says) PINTLE_OUTCOME_##symbol,
 enum pintle_outcome { PINTLE_OUTCOMES(X) PINTLE_OUTCOME_COUNT };
@@ -74,7 +74,24 @@ enum pintle_mode { PINTLE_MODES(X) PINTLE_MODE_COUNT };
 #undef X
 
 enum pintle_failure_mode { PINTLE_FAIL_OPEN, PINTLE_FAIL_CLOSE };
-enum pintle_hook { PINTLE_HOOK_LOOKUP = 1 };
+
+/* Which hook decides a frontend's connections. */
+#define PINTLE_HOOKS(X)                                                                            \
+	X(LOOKUP, "lookup", "model servers that listen on this node")                              \
+	X(CONNECT, "connect", "clients on this node, model servers anywhere")
+#define X(symbol, name, says) PINTLE_HOOK_##symbol,
+enum pintle_hook { PINTLE_HOOK_NONE, PINTLE_HOOKS(X) PINTLE_HOOK_COUNT };
+#undef X
+
+/* X(symbol, name, what it says): how an endpoint failed a client, seen at the client's socket. */
+#define PINTLE_FAILURES(X)                                                                         \
+	X(REFUSED, "refused", "the connection was refused")                                        \
+	X(UNANSWERED, "unanswered", "a SYN had to be sent again")                                  \
+	X(UNREACHABLE, "unreachable", "a router said that there is no way")                        \
+	X(RESET, "reset", "reset before the first byte of an answer")
+#define X(symbol, name, says) PINTLE_FAILURE_##symbol,
+enum pintle_failure { PINTLE_FAILURES(X) PINTLE_FAILURE_COUNT };
+#undef X
 
 /* ---- node: mmap-able array of 1. Writer: daemon. -------------------------- */
 
@@ -89,6 +106,8 @@ struct pintle_node {
 	__u64 reconciled_ns; /* counts were last held against the socket table */
 	__u64 drift;         /* connections by which they were ever found wrong, summed */
 	__u64 scrape_rounds; /* rounds of scrapes done since started_ns */
+	__u64 daemonless_ns; /* the connect hook passes once the heartbeat is older; 0: never */
+	__u64 hint_key[2];   /* of the hash that makes a session key of a hint; random, kept */
 	__u32 group;         /* gid of the pins */
 	__u32 zero;
 	char netns[PINTLE_TEXT_SIZE];   /* path that the configuration names */
@@ -144,8 +163,9 @@ struct pintle_frontend_key {
 struct pintle_frontend {
 	__u32 pool;
 	__u32 generation;
-	__u32 hook;  /* enum pintle_hook */
-	__u32 flags; /* PINTLE_FRONTEND_* */
+	__u32 hook;        /* enum pintle_hook */
+	__u32 flags;       /* PINTLE_FRONTEND_* */
+	__u32 prefix_bits; /* of the address: what is beyond them may tell sessions apart */
 };
 
 /* ---- pools: array. Writer: daemon. ---------------------------------------- */
@@ -155,15 +175,37 @@ struct pintle_ref {
 	__u32 generation; /* 0 is nobody */
 };
 
-#define PINTLE_KEY_NONE   0
-#define PINTLE_KEY_SOURCE 1 /* the client's address, or a prefix of it */
+/* X(symbol, name, hooks that see it, what it says): what tells sessions, or groups, apart. */
+#define PINTLE_KEY_LOOKUP  (1 << PINTLE_HOOK_LOOKUP)
+#define PINTLE_KEY_CONNECT (1 << PINTLE_HOOK_CONNECT)
+#define PINTLE_KEY_BOTH    (PINTLE_KEY_LOOKUP | PINTLE_KEY_CONNECT)
+#define PINTLE_KEYS(X)                                                                             \
+	X(NONE, "none", PINTLE_KEY_BOTH, "nothing")                                                \
+	X(SOURCE, "source", PINTLE_KEY_BOTH, "the client's address, or a prefix of it")            \
+	X(DESTINATION, "destination", PINTLE_KEY_BOTH,                                             \
+	  "the bits of the destination beyond the frontend's prefix")                              \
+	X(CLIENT, "client", PINTLE_KEY_CONNECT, "the client's network namespace: a pod")           \
+	X(CGROUP, "cgroup", PINTLE_KEY_CONNECT, "the client by its cgroup: a pod or a service")    \
+	X(MARK, "mark", PINTLE_KEY_CONNECT, "the socket's mark (SO_MARK)")                         \
+	X(HINT, "hint", PINTLE_KEY_CONNECT, "what the client said by setsockopt (pintle/hint.h)")
+#define X(symbol, name, hooks, says) PINTLE_KEY_##symbol,
+enum pintle_key { PINTLE_KEYS(X) PINTLE_KEY_COUNT };
+#undef X
 
 struct pintle_pool {
 	__u32 generation; /* 0: no such pool */
 	__u32 mode;       /* enum pintle_mode, as configured */
 	__u32 failure_mode;
 	__u32 classes; /* in use: 1..PINTLE_MAX_CLASSES */
-	/* session key and group: PINTLE_KEY_*, and how many bits of the client's
+	__u32 hook;    /* enum pintle_hook, of all its frontends */
+	/* ejection: after how many failures in a row (0: never), and how many members may be
+	 * ejected at once */
+	__u32 eject_after;
+	__u32 eject_most;
+	__u32 zero;
+	__u64 eject_ns;     /* the first time; doubled each time in a row */
+	__u64 eject_max_ns; /* up to this */
+	/* session key and group: enum pintle_key, and how many bits of the client's
 	 * address count, of 32 (v4) and of 128 (v6) */
 	__u32 key_kind;
 	__u32 key_bits_v4;
@@ -284,14 +326,19 @@ struct pintle_health {
 	__u64 direct_closed;
 	__u32 unwatched; /* bit i: in slot i of `sockets` the daemon put a listener that listened
 			  * before it came; the kernel will not report its end */
-	__u32 zero;
-	__u64 zero2;
+	/* Seen at clients' sockets (connect hook): */
+	__u32 unopened; /* in a row; ended by a connection that is established */
+	__u32 resets;   /* in a row, before the first byte; ended by one that brought bytes */
+	__u32 ejected_in_a_row;               /* times; ended by the first success */
+	__u64 ejected_until_ns;               /* 0: not ejected */
+	__u64 ejections;                      /* times, ever */
+	__u64 failures[PINTLE_FAILURE_COUNT]; /* by kind, ever */
 };
 
 /* ---- affinity: LRU hash. Writer: kernel; the CLI deletes. ----------------- */
 
 struct pintle_session_key {
-	__u32 kind;        /* PINTLE_KEY_* */
+	__u32 kind;        /* enum pintle_key; PINTLE_KEY_NONE: nothing tells the session apart */
 	__u32 prefix_bits; /* of the 128 that count; the others are 0 */
 	__u8 id[16];
 };
@@ -352,6 +399,55 @@ struct pintle_conn {
 	__u64 opened_ns;
 };
 
+/* ---- connects: sk_storage, on clients' sockets. Writer: kernel. ------------- */
+
+#define PINTLE_CONNECT_RELEASED   0x1 /* the application closed it */
+#define PINTLE_CONNECT_UNANSWERED 0x2 /* counted as PINTLE_FAILURE_UNANSWERED */
+#define PINTLE_CONNECT_REPORTED   0x4 /* its end was */
+
+struct pintle_hint {
+	__u8 session[16]; /* hash of the session's key; 0: none */
+	__u8 group[16];   /* the same of the prefix's */
+	__u32 flags;      /* PINTLE_HINT_*: which of them hold */
+	__u32 class_id;
+};
+#define PINTLE_HINT_SESSION 0x1
+#define PINTLE_HINT_GROUP   0x2
+#define PINTLE_HINT_CLASS   0x4
+
+/* What connect() decided, until the socket ends or connects elsewhere. */
+struct pintle_connect {
+	__u32 endpoint;
+	__u32 generation; /* 0: this socket's connection is not ours */
+	__u32 pool;
+	__u32 pool_generation;
+	__u32 flags;   /* PINTLE_CONNECT_* */
+	__u32 placed;  /* 1: placed, not yet opened nor failed; whoever swaps it to 0 counts that */
+	__u32 counted; /* 1: opened and not yet closed; whoever swaps it to 0 counts the end */
+	__u16 port;    /* the endpoint's */
+	__u16 frontend_port;
+	__u8 address[16];  /* the endpoint's */
+	__u8 frontend[16]; /* what the client asked for */
+	__u8 class_id;
+	__u8 outcome;
+	__u16 zero;
+	__u32 zero2;
+	__u64 cgroup; /* id, of whoever called connect() */
+	__u64 decided_ns;
+	__u64 opened_ns;
+	struct pintle_session_key session; /* to be bound when it is established */
+	struct pintle_hint hint;           /* set before connect(); stays */
+};
+
+/* ---- clients: hash, cgroup id -> who that is. Writer: daemon. -------------- */
+
+/* Containers of one pod, or all that a pattern of the configuration matches, are one client. */
+struct pintle_client {
+	__u64 id;                    /* hash of the name: the same on every node */
+	char name[PINTLE_NAME_SIZE]; /* "pod/UID", or as configured */
+};
+#define PINTLE_MAX_CLIENTS 16384
+
 /* ---- stats: per-CPU array, pool x outcome -> decisions. Writer: kernel. --- */
 
 #define PINTLE_STAT(pool, outcome) ((pool)*PINTLE_MAX_OUTCOMES + (outcome))
@@ -359,7 +455,12 @@ struct pintle_conn {
 
 /* ---- events, tap: ring buffers. Writer: kernel. --------------------------- */
 
-enum pintle_event_type { PINTLE_EVENT_CLOSED = 1, PINTLE_EVENT_DECIDED = 2 };
+enum pintle_event_type {
+	PINTLE_EVENT_CLOSED = 1,
+	PINTLE_EVENT_DECIDED = 2,
+	PINTLE_EVENT_EJECTED = 3,  /* `failure` was the last straw; for duration_ns */
+	PINTLE_EVENT_RESTORED = 4, /* a success ended the ejections */
+};
 
 struct pintle_event {
 	__u64 time_ns;
@@ -370,15 +471,16 @@ struct pintle_event {
 	__u32 generation; /* 0: no endpoint */
 	__u8 class_id;
 	__u8 outcome;
-	__u16 zero;
+	__u8 hook;    /* enum pintle_hook */
+	__u8 failure; /* enum pintle_failure, of the endpoint; PINTLE_FAILURE_COUNT: none */
 	/* of a closed connection */
-	__u32 error;              /* errno that ended it; 0: it was closed in order */
-	__u32 srtt_us;            /* smoothed round-trip time, microseconds */
-	__u64 duration_ns;        /* from established to closed */
-	__u64 bytes_received;     /* from the client */
-	__u64 bytes_acknowledged; /* by the client */
-	struct pintle_tuple tuple;
-	__u64 lost; /* events dropped so far: over the rate, or the ring was full */
+	__u32 error;               /* errno that ended it; 0: it was closed in order */
+	__u32 srtt_us;             /* smoothed round-trip time, microseconds */
+	__u64 duration_ns;         /* from established (lookup), SYN sent (connect) to closed */
+	__u64 bytes_received;      /* from the client */
+	__u64 bytes_acknowledged;  /* by the client */
+	struct pintle_tuple tuple; /* local: the frontend */
+	__u64 lost;                /* events dropped so far: over the rate, or the ring was full */
 };
 
 /* Events a second that the kernel reports at most; the rest is counted as lost. */
@@ -386,24 +488,26 @@ struct pintle_event {
 
 #define PINTLE_ASSERT_SIZE(type, size)                                                             \
 	_Static_assert(sizeof(type) == (size), #type " changed its size: new PINTLE_ABI_VERSION")
-PINTLE_ASSERT_SIZE(struct pintle_node, 720);
+PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24);
 PINTLE_ASSERT_SIZE(struct pintle_name, 68);
 PINTLE_ASSERT_SIZE(struct pintle_address_key, 24);
 PINTLE_ASSERT_SIZE(struct pintle_address, 16);
 PINTLE_ASSERT_SIZE(struct pintle_frontend_key, 28);
-PINTLE_ASSERT_SIZE(struct pintle_frontend, 16);
-PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 8 * PINTLE_MAX_ENDPOINTS);
+PINTLE_ASSERT_SIZE(struct pintle_frontend, 20);
+PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 8 * PINTLE_MAX_ENDPOINTS);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
 PINTLE_ASSERT_SIZE(struct pintle_homes, 8 + 8 * PINTLE_HOME_ENTRIES);
 PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);
 PINTLE_ASSERT_SIZE(struct pintle_score, 120);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
-PINTLE_ASSERT_SIZE(struct pintle_health, 56);
+PINTLE_ASSERT_SIZE(struct pintle_health, 56 + 8 + 16 + 8 * PINTLE_FAILURE_COUNT - 8);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 24);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
 PINTLE_ASSERT_SIZE(struct pintle_decision, 32);
 PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
+PINTLE_ASSERT_SIZE(struct pintle_connect, 160);
+PINTLE_ASSERT_SIZE(struct pintle_client, 72);
 PINTLE_ASSERT_SIZE(struct pintle_event, 112);
 
 #endif

@@ -31,6 +31,8 @@
 	X(affinity)                                                                                \
 	X(pending)                                                                                 \
 	X(conns)                                                                                   \
+	X(connects)                                                                                \
+	X(clients)                                                                                 \
 	X(stats)                                                                                   \
 	X(events)                                                                                  \
 	X(tap)
@@ -48,7 +50,7 @@ enum map_id {
 #define DEFAULT_BPFFS "/sys/fs/bpf/pintle"
 
 enum maps_access {
-	MAPS_READ,  /* every map read-only; events, tap, conns and sockets are not opened (-1) */
+	MAPS_READ,  /* every map read-only; events, tap, conns, connects and sockets are not opened (-1) */
 	MAPS_WRITE, /* all, read and write */
 };
 

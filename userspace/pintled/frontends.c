@@ -90,7 +90,8 @@ int frontends_wanted(const struct config *c, const struct publication *p, struct
 					  .generation = p->pools[i].ref.generation,
 					  .hook = PINTLE_HOOK_LOOKUP,
 					  .flags = c->pools[i].announce ? PINTLE_FRONTEND_ANNOUNCED
-									: 0},
+									: 0,
+					  .prefix_bits = c->pools[i].frontends[j].prefix_bits},
 			};
 
 			err = add_row(&f, &row);

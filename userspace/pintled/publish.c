@@ -39,6 +39,7 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	v->mode = c->mode;
 	v->failure_mode = c->failure_mode;
 	v->classes = 1;
+	v->hook = PINTLE_HOOK_LOOKUP;
 	v->key_kind = c->stickiness.key_kind;
 	v->key_bits_v4 = c->stickiness.key_bits_v4;
 	v->key_bits_v6 = c->stickiness.key_bits_v6;
