@@ -366,6 +366,7 @@ static inline int make_world(void **state)
 		.mode = PINTLE_MODE_ENFORCE,
 		.failure_mode = PINTLE_FAIL_OPEN,
 		.classes = 1,
+		.hook = PINTLE_HOOK_LOOKUP,
 		.key_kind = PINTLE_KEY_SOURCE,
 		.key_bits_v4 = 32,
 		.key_bits_v6 = 128,
@@ -379,9 +380,9 @@ static inline int make_world(void **state)
 	put_pool();
 	put_heartbeat(w.now);
 	put_frontend("10.77.0.1", 32, 8000,
-		     (struct pintle_frontend){POOL, POOL_GEN, PINTLE_HOOK_LOOKUP, 0});
+		     (struct pintle_frontend){POOL, POOL_GEN, PINTLE_HOOK_LOOKUP, 0, 128});
 	put_frontend("fd77::1", 128, 8000,
-		     (struct pintle_frontend){POOL, POOL_GEN, PINTLE_HOOK_LOOKUP, 0});
+		     (struct pintle_frontend){POOL, POOL_GEN, PINTLE_HOOK_LOOKUP, 0, 128});
 	return 0;
 }
 

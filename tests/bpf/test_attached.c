@@ -566,7 +566,7 @@ static int remove_cgroup(void **state)
 
 static int attach(void **state)
 {
-	const struct pintle_frontend ours = {POOL, POOL_GEN, PINTLE_HOOK_LOOKUP, 0};
+	const struct pintle_frontend ours = {POOL, POOL_GEN, PINTLE_HOOK_LOOKUP, 0, 128};
 	struct pintle_node n = {.abi_version = PINTLE_ABI_VERSION};
 	socklen_t size = sizeof(n.netns_cookie);
 	int netns, group, fd;

@@ -10,8 +10,8 @@
 /* The frontends of the table below, beside 10.77.0.1:8000 and [fd77::1]:8000 of POOL. */
 static void put_more_frontends(void)
 {
-	const struct pintle_frontend ours = {POOL, POOL_GEN, PINTLE_HOOK_LOOKUP, 0};
-	const struct pintle_frontend other = {OTHER_POOL, 1, PINTLE_HOOK_LOOKUP, 0};
+	const struct pintle_frontend ours = {POOL, POOL_GEN, PINTLE_HOOK_LOOKUP, 0, 128};
+	const struct pintle_frontend other = {OTHER_POOL, 1, PINTLE_HOOK_LOOKUP, 0, 128};
 	struct pintle_pool other_pool = {.generation = 1, .mode = PINTLE_MODE_OFF};
 	struct pintle_frontend old = ours, connect = ours, beyond = ours, never = ours;
 	struct pintle_frontend_key scoped = {

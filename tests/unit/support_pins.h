@@ -150,7 +150,7 @@ static inline void pins_frontend(const struct pins *p, const char *text, uint32_
 				 uint32_t generation, uint32_t flags)
 {
 	struct pintle_frontend_key key = {.protocol = IPPROTO_TCP};
-	struct pintle_frontend value = {pool, generation, PINTLE_HOOK_LOOKUP, flags};
+	struct pintle_frontend value = {pool, generation, PINTLE_HOOK_LOOKUP, flags, 128};
 	struct frontend_addr a;
 
 	assert_int_equal(addr_parse_frontend(text, &a, NULL), 0);
@@ -263,6 +263,7 @@ static inline void pins_fill_pools(const struct pins *p)
 		.mode = PINTLE_MODE_ENFORCE,
 		.failure_mode = PINTLE_FAIL_OPEN,
 		.classes = 1,
+		.hook = PINTLE_HOOK_LOOKUP,
 		.key_kind = PINTLE_KEY_SOURCE,
 		.key_bits_v4 = 24,
 		.key_bits_v6 = 64,
@@ -283,6 +284,7 @@ static inline void pins_fill_pools(const struct pins *p)
 		.mode = PINTLE_MODE_BASELINE,
 		.failure_mode = PINTLE_FAIL_CLOSE,
 		.classes = 1,
+		.hook = PINTLE_HOOK_LOOKUP,
 		.staleness_ns = HOURS(3),
 		.running_weight = 1000,
 		.member_count = 1,
