@@ -26,7 +26,9 @@
 #include "support_netns.h"
 
 #define PINS_BPFFS "/mnt/pintle"
-#define PINS_DIR   PINS_BPFFS "/v1"
+#define STRING_(x) #x
+#define STRING(x)  STRING_(x)
+#define PINS_DIR   PINS_BPFFS "/v" STRING(PINTLE_ABI_VERSION)
 
 #define LLAMA     0 /* pool ids and generations */
 #define LLAMA_GEN 5

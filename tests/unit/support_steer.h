@@ -25,7 +25,9 @@
 #include "support_netns.h"
 
 #define BPFFS "/mnt/pintle"
-#define PINS  BPFFS "/v1"
+#define STRING_(x) #x
+#define STRING(x)  STRING_(x)
+#define PINS       BPFFS "/v" STRING(PINTLE_ABI_VERSION)
 
 /* Every address of 127/8 is local: a frontend there needs no route. */
 #define FRONTEND "127.77.0.1:8000"
