@@ -70,34 +70,56 @@ static __always_inline bool address_is_any(const __u8 *address)
  * given is plain memory, without pointers, and each looks its map entries up anew.
  * Weak where more than one object has them: the linker makes them one. */
 
-/* The session key of a client: the first bits of its address, as many as the pool says. */
-__weak __noinline int session_of(const struct pintle_tuple *t, __u32 bits_v4, __u32 bits_v6,
-				 struct pintle_session_key *out)
+/* How many bits of an address make a key, in one argument: of the client's address of either
+ * family, and of the frontend's prefix. */
+#define KEY_BITS(v4, v6, frontend) ((v4) | (v6) << 8 | (frontend) << 16)
+
+static __always_inline __u32 mask_of(__u32 bits, __u32 word)
+{
+	if (bits >= 32 * (word + 1))
+		return ~0U;
+	return bits <= 32 * word ? 0 : bpf_htonl(~0U << (32 - (bits & 31)));
+}
+
+/* The key of a kind that an address tells, for both hooks: the first bits of the client's,
+ * or those of the destination beyond the frontend's prefix. PINTLE_KEY_NONE where the
+ * address says nothing: a client that has none yet. */
+__weak __noinline int key_of_tuple(const struct pintle_tuple *t, __u32 kind, __u32 key_bits,
+				   struct pintle_session_key *out)
 {
 	const __u32 *in;
 	__u32 *to, bits, i;
 
 	if (!t || !out)
 		return 0;
-	bits = address_is_v4(t->remote) ? 96 + bits_v4 : bits_v6;
-	out->kind = PINTLE_KEY_SOURCE;
-	out->prefix_bits = bits;
-	in = (const __u32 *)t->remote;
+	__builtin_memset(out, 0, sizeof(*out));
+	if (kind == PINTLE_KEY_SOURCE) {
+		if (address_is_any(t->remote))
+			return 0;
+		in = (const __u32 *)t->remote;
+		bits = address_is_v4(t->remote) ? 96 + (key_bits & 0xff) : key_bits >> 8 & 0xff;
+		out->prefix_bits = bits;
+	} else if (kind == PINTLE_KEY_DESTINATION) {
+		in = (const __u32 *)t->local;
+		bits = key_bits >> 16;
+		out->prefix_bits = 128;
+	} else {
+		return 0;
+	}
+	out->kind = kind;
 	to = (__u32 *)out->id;
 #pragma unroll
 	for (i = 0; i < 4; i++) {
-		if (bits >= 32 * (i + 1))
-			to[i] = in[i];
-		else if (bits <= 32 * i)
-			to[i] = 0;
-		else
-			to[i] = in[i] & bpf_htonl(~0U << (32 - (bits & 31)));
+		__u32 mask = mask_of(bits, i);
+
+		to[i] = in[i] & (kind == PINTLE_KEY_SOURCE ? mask : ~mask);
 	}
 	return 0;
 }
 
-/* The pool that the local address belongs to; generation 0: none. */
-__weak __noinline int frontend_of(const struct pintle_tuple *t, struct pintle_ref *pool)
+/* The pool whose frontend the local address belongs to, if `hook` decides it; generation 0:
+ * none. Returns the bits of the frontend's prefix. */
+__weak __noinline int frontend_of(const struct pintle_tuple *t, __u32 hook, struct pintle_ref *pool)
 {
 	struct pintle_frontend_key key = {
 		.prefixlen = PINTLE_FRONTEND_FIXED_BITS + 128,
@@ -112,8 +134,8 @@ __weak __noinline int frontend_of(const struct pintle_tuple *t, struct pintle_re
 	__builtin_memcpy(key.address, t->local, sizeof(key.address));
 	f = bpf_map_lookup_elem(&frontends, &key);
 	pool->id = f ? f->pool : 0;
-	pool->generation = f && f->hook == PINTLE_HOOK_LOOKUP ? f->generation : 0;
-	return 0;
+	pool->generation = f && f->hook == hook ? f->generation : 0;
+	return f ? f->prefix_bits & 0xff : 0;
 }
 
 static __always_inline struct pintle_pool *pool_find(__u32 id, __u32 generation)
@@ -138,13 +160,24 @@ static __always_inline struct pintle_counters *counters_find(__u32 endpoint, __u
 	return f ? &f->by_class[class_id & (PINTLE_MAX_CLASSES - 1)] : NULL;
 }
 
-static __always_inline void affinity_key(struct pintle_affinity_key *key, __u32 pool_id,
-					 const struct pintle_pool *pool,
-					 const struct pintle_tuple *t)
+/* What the session is bound to from now on. Only of an established connection: a spoofed packet, or
+ * a connect() that nobody answers, binds nothing. */
+static __always_inline void bind_session(const struct pintle_affinity_key *key, __u32 endpoint,
+					 __u32 generation, __u64 now)
 {
-	key->pool = pool_id;
-	key->pool_generation = pool->generation;
-	session_of(t, pool->key_bits_v4, pool->key_bits_v6, &key->session);
+	struct pintle_affinity *old = bpf_map_lookup_elem(&affinity, key);
+	struct pintle_affinity a = {endpoint, generation, now, now};
+
+	if (old && old->endpoint == endpoint && old->generation == generation)
+		old->used_ns = now;
+	else
+		bpf_map_update_elem(&affinity, key, &a, BPF_ANY);
+}
+
+/* Whether an outcome is one that a session is bound by. */
+static __always_inline bool binds(const struct pintle_pool *pool, __u32 outcome)
+{
+	return pool->ttl_ns && outcome <= PINTLE_OUTCOME_STALE;
 }
 
 /* ---- events ------------------------------------------------------------------ */

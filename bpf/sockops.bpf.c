@@ -186,27 +186,23 @@ static __always_inline void listener_closed(const struct pintle_conn *conn)
 
 /* ---- connections ---------------------------------------------------------------- */
 
-static __always_inline void bind_session(const struct pintle_conn *conn,
-					 const struct pintle_tuple *t)
+static __always_inline void bind_client(const struct pintle_conn *conn,
+					const struct pintle_tuple *t)
 {
 	struct pintle_pool *pool = pool_find(conn->pool, conn->pool_generation);
-	struct pintle_affinity_key key = {};
-	struct pintle_affinity *old, a;
+	struct pintle_affinity_key key = {.pool = conn->pool,
+					  .pool_generation = conn->pool_generation};
+	struct pintle_ref ref;
+	__u32 frontend_bits = 0;
 
-	if (!pool || pool->key_kind != PINTLE_KEY_SOURCE || !pool->ttl_ns ||
-	    conn->outcome > PINTLE_OUTCOME_STALE)
+	if (!pool || !binds(pool, conn->outcome))
 		return;
-	affinity_key(&key, conn->pool, pool, t);
-	old = bpf_map_lookup_elem(&affinity, &key);
-	if (old && old->endpoint == conn->endpoint && old->generation == conn->generation) {
-		old->used_ns = conn->opened_ns;
-		return;
-	}
-	a.endpoint = conn->endpoint;
-	a.generation = conn->generation;
-	a.bound_ns = conn->opened_ns;
-	a.used_ns = conn->opened_ns;
-	bpf_map_update_elem(&affinity, &key, &a, BPF_ANY);
+	if (pool->key_kind == PINTLE_KEY_DESTINATION)
+		frontend_bits = frontend_of(t, PINTLE_HOOK_LOOKUP, &ref);
+	key_of_tuple(t, pool->key_kind,
+		     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, frontend_bits), &key.session);
+	if (key.session.kind != PINTLE_KEY_NONE)
+		bind_session(&key, conn->endpoint, conn->generation, conn->opened_ns);
 }
 
 /* Moves the decision from `pending` into the connection. One that was forgotten (the LRU
@@ -229,7 +225,7 @@ static __always_inline void adopt_decision(struct pintle_conn *conn, const struc
 		bpf_map_delete_elem(&pending, t);
 		return;
 	}
-	frontend_of(t, &pool);
+	frontend_of(t, PINTLE_HOOK_LOOKUP, &pool);
 	if (pool.generation) {
 		conn->flags = PINTLE_CONN_STEERED;
 		conn->pool = pool.id;
@@ -265,7 +261,7 @@ static __always_inline void connection_opened(struct bpf_sock_ops *ctx)
 		return;
 	if (conn->flags & PINTLE_CONN_STEERED) {
 		__sync_fetch_and_add(&n->opened, 1);
-		bind_session(conn, &t);
+		bind_client(conn, &t);
 	} else {
 		__sync_fetch_and_add(&h->direct_opened, 1);
 	}
