@@ -6,6 +6,8 @@
  *   best      = the least loaded of the candidates; ties are broken at random
  *   chosen    = preferred, unless load(preferred) > load(best) + max_extra_load
  *
+ *   load      = published + what came since the scrape - what ended since; never below 0
+ *
  * Plain integers in, plain integers out: no map, no helper, no clock. The same
  * text is compiled into the hooks, into the syscall program of the kernel tests
  * and into host programs. Candidates are shown one after the other, so that a
@@ -32,7 +34,7 @@
 #endif
 
 /* Loads are 32 bits wide, since a hook's stack is small: `published` is at most
- * PINTLE_MAX_LOAD, a correction at most twice that, so their sum still fits. */
+ * PINTLE_MAX_LOAD, what came at most twice that, so their sum still fits. */
 #define DECIDE_MAX_CORRECTION (2 * PINTLE_MAX_LOAD)
 /* More connections than this weigh no more: their product with a weight fits 64 bits. */
 #define DECIDE_MAX_MORE 1000000000LL
@@ -44,15 +46,15 @@ struct decide_facts {
 	__s64 inflight_at_scrape;
 	__s64 pending_at_scrape;
 	__u32 published; /* milli-requests, of the class asked for */
-	__u32 running;   /* milli-requests of one connection */
+	__u32 running;   /* milli-requests of one connection that came since */
 	__u32 fresh;     /* 0: the score is too old to be believed */
 	__u32 zero;
 };
 
 struct decide_candidate {
-	__u32 published;  /* of a fresh score, else 0 */
-	__u32 correction; /* what has come since the scrape, in milli-requests */
-	__u32 blind;      /* the load when nobody's score is fresh */
+	__u32 published; /* of a fresh score, else 0 */
+	__u32 load;      /* with a fresh score; with an old one only what came since it */
+	__u32 blind;     /* the load when nobody's score is fresh */
 	__u32 endpoint;
 	__u32 generation;
 	__u32 fresh;
@@ -67,9 +69,9 @@ struct decide_least {
 };
 
 struct decide_state {
-	__u64 random;              /* never 0 */
-	struct decide_least fresh; /* by published + correction */
-	struct decide_least old;   /* by correction alone: what it adds to is known at the end */
+	__u64 random; /* never 0 */
+	struct decide_least fresh;
+	struct decide_least old; /* by what came since: what that adds to is known at the end */
 	struct decide_least blind;
 	struct decide_candidate preferred;
 	__u32 max_published;
@@ -100,17 +102,30 @@ static __always_inline __u32 decide_product(__u64 more, __u32 weight)
 	return load > DECIDE_MAX_CORRECTION ? DECIDE_MAX_CORRECTION : load;
 }
 
-/* running_weight: of the pool; a connection's weight where no score says it. */
+/* running_weight: of the pool; what a connection weighs that the page knew, and where no score
+ * says it.
+ *
+ * Without credit for what ended, the first placements on whoever looks best would be free: an
+ * endpoint that ended three since and was given three would have the load of its page, as one
+ * that ended three and was given none. Only a page that is believed has what ended in it: an old
+ * score, which counts as the highest of the others', earns nothing. Nor does pending: it falls
+ * when a connection opens, before any page has seen it, and when SYNs are given up. */
 static __always_inline void decide_weigh(struct decide_candidate *c, const struct decide_facts *f,
 					 __u32 running_weight)
 {
-	__u64 more = decide_more(f->inflight, f->inflight_at_scrape) +
+	__u64 came = decide_more(f->inflight, f->inflight_at_scrape) +
 		     decide_more(f->pending, f->pending_at_scrape);
+	__u32 ended;
 
 	c->published = f->fresh ? f->published : 0;
 	if (c->published > PINTLE_MAX_LOAD)
 		c->published = PINTLE_MAX_LOAD;
-	c->correction = decide_product(more, f->running);
+	c->load = c->published + decide_product(came, f->running);
+	if (f->fresh) {
+		ended = decide_product(decide_more(f->inflight_at_scrape, f->inflight),
+				       running_weight);
+		c->load = c->load > ended ? c->load - ended : 0;
+	}
 	c->blind = decide_product(decide_more(f->inflight, 0), running_weight);
 	c->fresh = f->fresh;
 }
@@ -164,11 +179,11 @@ DECIDE_STEP decide_consider(struct decide_state *s, const struct decide_candidat
 	}
 	decide_keep(s, &s->blind, c->blind, c);
 	if (c->fresh) {
-		decide_keep(s, &s->fresh, c->published + c->correction, c);
+		decide_keep(s, &s->fresh, c->load, c);
 		if (c->published > s->max_published)
 			s->max_published = c->published;
 	} else {
-		decide_keep(s, &s->old, c->correction, c);
+		decide_keep(s, &s->old, c->load, c);
 	}
 	return 0;
 }
@@ -182,13 +197,13 @@ static __always_inline void decide_prefer(struct decide_state *s, const struct d
 	decide_consider(s, c);
 }
 
-/* One that is too old counts as the highest fresh `published`, plus its own correction. */
+/* One that is too old counts as the highest fresh `published`, plus what came to it since. */
 static __always_inline __u32 decide_load(const struct decide_state *s,
 					 const struct decide_candidate *c)
 {
 	if (!s->fresh.generation)
 		return c->blind;
-	return (c->fresh ? c->published : s->max_published) + c->correction;
+	return c->fresh ? c->load : s->max_published + c->load;
 }
 
 /* How much more than the best one the preferred one has to do. */

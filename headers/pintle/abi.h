@@ -270,11 +270,12 @@ struct pintle_endpoint {
 #define PINTLE_SCORE_SATURATED 0x10 /* over a threshold of its pool */
 #define PINTLE_SCORE_FAILED    0x20 /* the last scrape failed; what stands here is from before */
 
-/* The linear load model of one class: load = published + running * (requests
- * more than at the scrape). All policy is folded into these two by the daemon. */
+/* The linear load model of one class: load = published + running * (connections
+ * that came since the scrape) - the pool's running_weight * (those that ended since).
+ * All policy is folded into these by the daemon. */
 struct pintle_load_model {
 	__u32 published; /* milli-requests, at most PINTLE_MAX_LOAD */
-	__u32 running;   /* milli-requests of one connection */
+	__u32 running;   /* milli-requests of a connection that came since */
 };
 
 struct pintle_score {

@@ -2,7 +2,8 @@
 /*
  * The rule as a table: what is known of the endpoints, and where the connection goes, and why.
  * Each row is decided on the host and in the kernel, from the same header, over many seeds; both
- * must agree. Loads are written in requests; a connection weighs one request.
+ * must agree. Loads are written in requests; a connection that came weighs one, as does one that
+ * ended.
  */
 #include "support_bpf.h"
 
@@ -83,15 +84,25 @@ static const struct row rows[] = {
 	 ENDPOINTS(FRESH(1, PENDING(2, 0)), FRESH(2)), GOES(TO(1), LEAST_LOADED)},
 	{"a SYN never completed weighs nothing after the next scrape", NOBODY,
 	 ENDPOINTS(FRESH(1, PENDING(10000, 10000)), FRESH(2)), GOES(TO(0), LEAST_LOADED)},
-	{"connections that ended since take nothing off the score", NOBODY,
-	 ENDPOINTS(FRESH(3, IN_FLIGHT(0, 50)), FRESH(2)), GOES(TO(1), LEAST_LOADED)},
-	{"placements that opened since take nothing off the score", NOBODY,
+	{"connections that ended since are taken off the score", NOBODY,
+	 ENDPOINTS(FRESH(9, IN_FLIGHT(43, 50)), FRESH(2.001)), GOES(TO(0), LEAST_LOADED)},
+	{"no more of them than there were", NOBODY,
+	 ENDPOINTS(FRESH(9, IN_FLIGHT(44, 50)), FRESH(2.999)), GOES(TO(1), LEAST_LOADED)},
+	{"as many ended as came: the score as it is", NOBODY,
+	 ENDPOINTS(FRESH(3, IN_FLIGHT(50, 50)), FRESH(3)), GOES(TO(0, 1), LEAST_LOADED)},
+	{"ended and placed since: each counts", NOBODY,
+	 ENDPOINTS(FRESH(5, IN_FLIGHT(6, 10), PENDING(2, 0)), FRESH(3)),
+	 GOES(TO(0, 1), LEAST_LOADED)},
+	{"no load is below zero, however many ended", NOBODY,
+	 ENDPOINTS(FRESH(3, IN_FLIGHT(0, 50)), FRESH(0)), GOES(TO(0, 1), LEAST_LOADED)},
+	{"placements that opened, or were given up, take nothing off the score", NOBODY,
 	 ENDPOINTS(FRESH(3, PENDING(0, 50)), FRESH(2)), GOES(TO(1), LEAST_LOADED)},
-	{"one correction below zero does not eat the other", NOBODY,
-	 ENDPOINTS(FRESH(1, IN_FLIGHT(0, 50), PENDING(2, 0)), FRESH(2)), GOES(TO(1), LEAST_LOADED)},
-	{"what a connection weighs is the endpoint's own", NOBODY,
+	{"what a connection weighs that came is the endpoint's own", NOBODY,
 	 ENDPOINTS({.published = 1000, .running = 100, .fresh = 1, IN_FLIGHT(9, 0)}, FRESH(2)),
 	 GOES(TO(0), LEAST_LOADED)},
+	{"what one weighs that ended is the pool's", NOBODY,
+	 ENDPOINTS({.published = 9000, .running = 9000, .fresh = 1, IN_FLIGHT(0, 2)}, FRESH(7)),
+	 GOES(TO(0, 1), LEAST_LOADED)},
 
 	/* -- sticky until saturated ----------------------------------------------------------- */
 	{"bound: sticky", BOUND_TO(1), ENDPOINTS(FRESH(1), FRESH(4), FRESH(2)),
@@ -110,6 +121,8 @@ static const struct row rows[] = {
 	 ENDPOINTS(FRESH(1.001), FRESH(1)), GOES(TO(1), ESCAPED)},
 	{"what came since drives a session away too", BOUND_TO(0),
 	 ENDPOINTS(FRESH(1, IN_FLIGHT(9, 0)), FRESH(1)), GOES(TO(1), ESCAPED)},
+	{"what ended since keeps one", BOUND_TO(0), ENDPOINTS(FRESH(10, IN_FLIGHT(3, 4)), FRESH(1)),
+	 GOES(TO(0), STICKY)},
 	{"bound, and nobody else there: sticky, whatever its load", BOUND_TO(0),
 	 ENDPOINTS(FRESH(1000000)), GOES(TO(0), STICKY)},
 	{"the home of its group: home", HOME_IS(1), ENDPOINTS(FRESH(1), FRESH(4)),
@@ -155,6 +168,10 @@ static const struct row rows[] = {
 	 ENDPOINTS(OLD(0, IN_FLIGHT(1, 0)), FRESH(3)), GOES(TO(1), LEAST_LOADED)},
 	{"too old, but the fresh one has been given more since", NOBODY,
 	 ENDPOINTS(OLD(0), FRESH(3, PENDING(1, 0))), GOES(TO(0), LEAST_LOADED)},
+	{"too old: what ended since earns nothing, for it was on another page", NOBODY,
+	 ENDPOINTS(OLD(0, IN_FLIGHT(0, 50)), FRESH(3)), GOES(TO(0, 1), LEAST_LOADED)},
+	{"what ended at a fresh one is not taken off what the too old is held at", NOBODY,
+	 ENDPOINTS(OLD(0), FRESH(3, IN_FLIGHT(0, 2))), GOES(TO(1), LEAST_LOADED)},
 	{"what came since to a fresh one is not what the too old is held at", NOBODY,
 	 ENDPOINTS(OLD(0), FRESH(3), FRESH(3, PENDING(5, 0))), GOES(TO(0, 1), LEAST_LOADED)},
 	{"of two too old the one with less come since", NOBODY,
@@ -202,8 +219,12 @@ static const struct row rows[] = {
 	{"counts far apart: their difference wraps, as counters do", NOBODY,
 	 ENDPOINTS(FRESH(1, IN_FLIGHT(INT64_MIN, INT64_MAX)), FRESH(3), FRESH(1.5)),
 	 GOES(TO(2), LEAST_LOADED)},
-	{"the most negative of everything is nothing", NOBODY,
-	 ENDPOINTS(FRESH(1, IN_FLIGHT(INT64_MIN, 0), PENDING(INT64_MIN, 0)), FRESH(1)),
+	{"the most that can end leaves no load, and no less", NOBODY,
+	 ENDPOINTS({.published = UINT32_MAX,
+		    .fresh = 1,
+		    IN_FLIGHT(-INT64_MAX, 0),
+		    PENDING(INT64_MIN, 0)},
+		   FRESH(0)),
 	 GOES(TO(0, 1), LEAST_LOADED)},
 	{"nobody fresh, with the most in flight everywhere but one", NOBODY,
 	 ENDPOINTS(OLD(0, IN_FLIGHT(INT64_MAX, 0)), OLD(0, IN_FLIGHT(1000, 0)),
@@ -323,13 +344,17 @@ static long double load_of(const struct decide_case *k, uint32_t e, bool any_fre
 			   long double highest)
 {
 	const struct decide_facts *f = &k->facts[e];
+	long double came, ended;
 
 	if (!any_fresh)
 		return capped(more(f->inflight, 0) * k->running_weight);
-	return (f->fresh ? published(f) : highest) +
-	       capped((more(f->inflight, f->inflight_at_scrape) +
+	came = capped((more(f->inflight, f->inflight_at_scrape) +
 		       more(f->pending, f->pending_at_scrape)) *
 		      f->running);
+	if (!f->fresh)
+		return highest + came;
+	ended = capped(more(f->inflight_at_scrape, f->inflight) * k->running_weight);
+	return fmaxl(published(f) + came - ended, 0);
 }
 
 static void assert_follows_the_rule(const struct decide_case *k)

@@ -108,7 +108,7 @@ def test_sticky(node, family):
 @case(each=BOTH)
 def test_sticky_by_prefix(node, family):
     """With a prefix as the key, neighbours share a session."""
-    node.steer(node.servers(4), stickiness={"key": "source/24/64"}, weights={"running": 0})
+    node.steer(node.servers(4), stickiness={"key": "source/24/64"}, weights={"running": 0, "queue": 0})
     names = {node.ask(FRONTEND[family], source(i, family)) for i in range(1, 20)}
     assert len(names) == 1
     assert node.decisions()["sticky"] == 18

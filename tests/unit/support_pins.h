@@ -329,7 +329,7 @@ static inline void pins_fill_endpoints(const struct pins *p)
 		  .direct_opened = 12,
 		  .direct_closed = 11},
 		 {.placed = 75, .opened = 74, .closed = 69}},
-		/* fewer in flight than at the scrape: published alone */
+		/* two fewer in flight than at the scrape: 54 */
 		{1,
 		 LLAMA,
 		 LLAMA_GEN,

@@ -487,16 +487,16 @@ static const struct refusal refusals[] = {
 	 "or off\n"
 	 "5:3: \"frontends\" is missing in pools[]; add it: a list such as [\"10.77.0.1:8000\", "
 	 "\"[fd77::1]:8000\"]\n"
-	 "5:22: warning: with weights.running 0, connections opened since a scrape weigh nothing, and "
-	 "bursts herd; the default is 1\n"
+	 "5:22: warning: with weights.running 0, requests that run weigh nothing, and without fresh "
+	 "scores nothing does; the default is 1\n"
 	 "5:32: weights.queue is \"x\", which is no number; " WEIGHT
 	 "6:9: name is \"B\", with a character that a name cannot have there; " NAME_RULE
 	 "7:33: listen is \"x\", which is no address and port; " LISTEN},
 
 	/* warnings alone: the file loads */
 	{"warning: weights.running 0", POOL "  weights: {running: 0}\n",
-	 "7:22: warning: with weights.running 0, connections opened since a scrape weigh nothing, and "
-	 "bursts herd; the default is 1\n"},
+	 "7:22: warning: with weights.running 0, requests that run weigh nothing, and without fresh "
+	 "scores nothing does; the default is 1\n"},
 	{"warning: a ttl of 0", POOL "  stickiness: {ttl: 0s}\n",
 	 "7:21: warning: with stickiness.ttl 0 every binding is forgotten at once; write key: none if that "
 	 "is meant\n"},
@@ -568,7 +568,7 @@ static void minimal_has_the_defaults(void **state)
 	assert_int_equal(p->stickiness.key_bits_v6, 128);
 	assert_int_equal(p->stickiness.group_kind, PINTLE_KEY_NONE);
 	assert_int_equal(p->stickiness.ttl_ns, 300 * NSEC_PER_SEC);
-	assert_true(p->stickiness.max_extra_load == 8);
+	assert_true(p->stickiness.max_extra_load == 16);
 	assert_true(p->weights.queue == 2 && p->weights.kv_cache == 2 && p->weights.running == 1 &&
 		    p->weights.gpu == 0);
 	assert_true(p->saturation.queue_depth == 5 && p->saturation.kv_cache == 0.8);

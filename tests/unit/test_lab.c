@@ -342,23 +342,24 @@ static void test_sglang_follows_the_prefix(void **state)
 }
 
 /* The example of docs/load.md: gpu0 21.164, gpu1 9.625, a session bound to gpu0. */
-static void pintle_case(int more, uint32_t expected)
+static void pintle_case(int came, const char *spec, uint32_t expected)
 {
 	const struct lab_page full = {50, 50, 0.5}, idle = {0, 0, 0};
 	const struct lab_page gpu0 = {3, 12, 0.6}, gpu1 = {0, 9, 0.4};
-	struct object o = make("pintle", 2, 1);
-	struct lab_request r = ask(&o, 1, 0, 1, 1), other;
+	struct object o = make(spec, 2, 1);
+	struct lab_request r = ask(&o, 1, 0, 1, 1), other = ask(&o, 2, 0, 1, 1);
 
 	o.policy->page(o.self, 0, 0, &idle, SEC);
 	o.policy->page(o.self, 0, 1, &full, SEC);
 	assert_int_equal(pick(&o, &r, SEC), 0);
+	assert_int_equal(pick(&o, &other, SEC), 0);
 	o.policy->ended(o.self, &r, SEC);
 	o.policy->page(o.self, 0, 0, &gpu0, 2 * SEC);
 	o.policy->page(o.self, 0, 1, &gpu1, 2 * SEC);
-	for (int i = 0; i < more; i++) {
-		other = ask(&o, 100 + i, 0, 2, 1);
-		assert_int_equal(pick(&o, &other, 2 * SEC), 1);
-	}
+	if (came < 0)
+		o.policy->ended(o.self, &other, 2 * SEC);
+	for (int i = 0; i < came; i++)
+		assert_int_equal(pick(&o, &r, 2 * SEC), 0);
 	assert_int_equal(pick(&o, &r, 2 * SEC), expected);
 	drop(&o);
 }
@@ -366,10 +367,13 @@ static void pintle_case(int more, uint32_t expected)
 static void test_pintle_by_hand(void **state)
 {
 	(void)state;
-	pintle_case(0, 1);
-	pintle_case(2, 1); /* 11.625 + 8 < 21.164 */
-	pintle_case(3, 1); /* 12.625 + 8 */
-	pintle_case(4, 0); /* 13.625 + 8 > 21.164 */
+	pintle_case(0, "pintle", 0);
+	pintle_case(2, "pintle", 0); /* 25.164 < 9.625 + 16 */
+	pintle_case(3, "pintle", 1); /* 27.164 */
+	pintle_case(0, "pintle:maxExtraLoad=11", 1);
+	pintle_case(-1, "pintle:maxExtraLoad=11", 0); /* 20.164 < 9.625 + 11 */
+	pintle_case(-1, "pintle:maxExtraLoad=11,ends=0", 1);
+	pintle_case(3, "pintle:placed=1", 0); /* 24.164 */
 }
 
 static void test_pintle_forgets(void **state)
@@ -386,7 +390,7 @@ static void test_pintle_forgets(void **state)
 	o.policy->ended(o.self, &r, SEC);
 	o.policy->page(o.self, 0, 0, &busy, 10 * SEC);
 	o.policy->page(o.self, 0, 1, &idle, 10 * SEC);
-	assert_int_equal(pick(&o, &r, 10 * SEC), 0); /* bound, and 5 is within 8 */
+	assert_int_equal(pick(&o, &r, 10 * SEC), 0); /* bound, and 5 is within 16 */
 	o.policy->ended(o.self, &r, 10 * SEC);
 	o.policy->page(o.self, 0, 0, &busy, 20 * SEC);
 	o.policy->page(o.self, 0, 1, &idle, 20 * SEC);
@@ -403,7 +407,7 @@ static void test_pintle_forgets(void **state)
 /* A node counts its own connections; the others' it sees in the page, and its own not twice. */
 static void test_pintle_sees_others_in_the_page(void **state)
 {
-	const struct lab_page idle = {0, 0, 0}, busy = {0, 3, 0}, more = {0, 4, 0};
+	const struct lab_page idle = {0, 0, 0}, busy = {0, 6, 0}, more = {0, 7, 0};
 	struct object o = make("pintle:key=0", 2, 2);
 	uint32_t seen[2] = {0};
 	struct lab_request r;
@@ -413,7 +417,7 @@ static void test_pintle_sees_others_in_the_page(void **state)
 		o.policy->page(o.self, node, 0, &idle, SEC);
 		o.policy->page(o.self, node, 1, &busy, SEC);
 	}
-	for (int i = 0; i < 3; i++) { /* loads of 0, 1 and 2 against 3 */
+	for (int i = 0; i < 3; i++) { /* loads of 0, 2 and 4 against 6 */
 		r = ask(&o, 1, 1, 1, 1);
 		assert_int_equal(pick(&o, &r, SEC), 0);
 	}
@@ -421,13 +425,13 @@ static void test_pintle_sees_others_in_the_page(void **state)
 		r = ask(&o, 2, 0, 1, 1);
 		assert_int_equal(pick(&o, &r, SEC), 0);
 	}
-	for (int i = 0; i < 4; i++) { /* node 1: 3 against 3, and so on */
+	for (int i = 0; i < 4; i++) { /* node 1: 6 against 6, and so on */
 		r = ask(&o, 1, 1, 1, 1);
 		seen[pick(&o, &r, SEC)]++;
 	}
 	assert_int_equal(seen[0], 2);
 	assert_int_equal(seen[1], 2);
-	/* the page has node 0's three: 3 against 4 */
+	/* the page has node 0's three: 6 against 7 */
 	o.policy->page(o.self, 0, 0, &busy, 2 * SEC);
 	o.policy->page(o.self, 0, 1, &more, 2 * SEC);
 	r = ask(&o, 3, 0, 1, 1);
@@ -961,7 +965,7 @@ static void test_profiles(void **state)
 	profile_case("chat", 32, 1, 0);
 	profile_case("rag", 64, 1, 1);
 	profile_case("agents", 32, 1, 0);
-	profile_case("batch", 8, 0, 0);
+	profile_case("batch", 16, 0, 0);
 }
 
 /* The lab's defaults are those of the configuration. */

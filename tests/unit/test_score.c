@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <decide.bpf.h>
 #include <math.h>
 #include <string.h>
 
@@ -92,6 +93,22 @@ static void test_formula(void **state)
 	}
 }
 
+/* The rule's load when so many more connections are open than at the scrape. */
+static uint32_t load_after(const struct pintle_score *score, int64_t more)
+{
+	struct decide_facts f = {
+		.inflight = 10 + more,
+		.inflight_at_scrape = 10,
+		.published = score->model[0].published,
+		.running = score->model[0].running,
+		.fresh = 1,
+	};
+	struct decide_candidate c;
+
+	decide_weigh(&c, &f, (uint32_t)(weights.running * 1000));
+	return c.load;
+}
+
 /* docs/load.md, "An example". */
 static void test_worked_example(void **state)
 {
@@ -103,13 +120,33 @@ static void test_worked_example(void **state)
 	score_compute(&gpu1, -1, &weights, &saturation, &b);
 	assert_int_equal(a.model[0].published, 21164);
 	assert_int_equal(b.model[0].published, 9625);
-	assert_int_equal(a.model[0].running, 1000);
-	assert_int_equal(b.model[0].running, 1000);
+	assert_int_equal(a.model[0].running, 2000);
+	assert_int_equal(b.model[0].running, 2000);
 	assert_true(fabs(score_saturation(&a, &saturation) - 0.75) < 1e-9);
 	assert_true(fabs(score_saturation(&b, &saturation) - 0.5) < 1e-9);
-	/* two connections more on gpu1: the session still leaves gpu0; with four it stays */
-	assert_true(a.model[0].published > b.model[0].published + 2 * b.model[0].running + 8000);
-	assert_false(a.model[0].published > b.model[0].published + 4 * b.model[0].running + 8000);
+	assert_int_equal(load_after(&a, 0), 21164);
+	assert_int_equal(load_after(&a, 3), 27164);
+	assert_int_equal(load_after(&a, -2), 19164);
+	assert_true(21164 <= 9625 + 16000 && 27164 > 9625 + 16000);
+}
+
+/* A connection that came since the scrape weighs as one that waits, or runs if that is more. */
+static void test_what_came(void **state)
+{
+	static const struct {
+		double queue, running;
+		uint32_t came;
+	} rows[] = {{2, 1, 2000}, {0, 1, 1000}, {2, 0, 2000}, {1, 3, 3000}, {0, 0, 0}};
+	struct signals s = signals_of(1, 1, 0);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct config_weights w = {.queue = rows[i].queue, .running = rows[i].running};
+		struct pintle_score score = {};
+
+		score_compute(&s, -1, &w, &saturation, &score);
+		assert_int_equal(score.model[0].running, rows[i].came);
+	}
 }
 
 static void test_every_field(void **state)
@@ -139,7 +176,7 @@ static void test_every_field(void **state)
 	for (int i = 0; i < PINTLE_MAX_CLASSES; i++) {
 		/* 6.8 + 2.6 + 10 x (0.123456789 / 0.8)^4 */
 		assert_int_equal(score.model[i].published, 9406);
-		assert_int_equal(score.model[i].running, 1000);
+		assert_int_equal(score.model[i].running, 2000);
 	}
 }
 
@@ -186,9 +223,9 @@ static void test_nonsense(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_formula),     cmocka_unit_test(test_worked_example),
-		cmocka_unit_test(test_every_field), cmocka_unit_test(test_monotonic),
-		cmocka_unit_test(test_nonsense),
+		cmocka_unit_test(test_formula),   cmocka_unit_test(test_worked_example),
+		cmocka_unit_test(test_what_came), cmocka_unit_test(test_every_field),
+		cmocka_unit_test(test_monotonic), cmocka_unit_test(test_nonsense),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

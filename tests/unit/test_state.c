@@ -117,7 +117,7 @@ static void check_filled(const struct state *s)
 		enum state_endpoint_state state;
 		double load;
 	} want[] = {
-		{"gpu0", STATE_READY, 4.5},     {"gpu1", STATE_SATURATED, 56},
+		{"gpu0", STATE_READY, 4.5},     {"gpu1", STATE_SATURATED, 54},
 		{"gpu2", STATE_UNSTEERABLE, 0}, {"gpu3", STATE_STALE, 56},
 		{"gpu4", STATE_DOWN, 0},        {"gpu5", STATE_WAITING, 0},
 	};

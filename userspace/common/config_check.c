@@ -354,8 +354,8 @@ static void check_settings(const struct config_pool *p, const struct node *n, st
 
 	if (p->weights.running == 0)
 		report_warning(r, running->line, running->column,
-			       "with weights.running 0, connections opened since a scrape weigh "
-			       "nothing, and bursts herd; the default is 1");
+			       "with weights.running 0, requests that run weigh nothing, and "
+			       "without fresh scores nothing does; the default is 1");
 	if (p->stickiness.key_kind != PINTLE_KEY_NONE && p->stickiness.ttl_ns == 0)
 		report_warning(
 			r, ttl->line, ttl->column,

@@ -125,7 +125,7 @@ const struct key config_keys[] = {
 		 "each prefers. Written as `key` is, but an IPv6 length left out is 64."},
 	{"pools[].stickiness.ttl", KEY_DURATION, .min = 0, .max = 720 * HOUR, .preset = "300s",
 	 POOL(stickiness.ttl_ns), .help = "A binding unused for so long is forgotten."},
-	{"pools[].stickiness.maxExtraLoad", KEY_NUMBER, .min = 0, .max = MAX_LOAD, .preset = "8",
+	{"pools[].stickiness.maxExtraLoad", KEY_NUMBER, .min = 0, .max = MAX_LOAD, .preset = "16",
 	 POOL(stickiness.max_extra_load),
 	 .help = "By how many request equivalents the preferred endpoint may be ahead of the "
 		 "least loaded one before a session leaves it."},
@@ -133,14 +133,15 @@ const struct key config_keys[] = {
 	{"pools[].weights", KEY_MAP,
 	 .help = "What each signal adds to an endpoint's load, in request equivalents."},
 	{"pools[].weights.queue", KEY_NUMBER, .min = 0, .max = 1000, .preset = "2",
-	 POOL(weights.queue), .help = "A request that waits."},
+	 POOL(weights.queue),
+	 .help = "A request that waits, and each connection that came since the scrape."},
 	{"pools[].weights.kvCache", KEY_NUMBER, .min = 0, .max = 1000, .preset = "2",
 	 POOL(weights.kv_cache),
 	 .help = "What a KV cache at its threshold adds, times `saturation.queueDepth`; grows with "
 		 "the fourth power of the share in use."},
 	{"pools[].weights.running", KEY_NUMBER, .min = 0, .max = 1000, .preset = "1",
 	 POOL(weights.running),
-	 .help = "A request that runs, and each connection opened since the scrape."},
+	 .help = "A request that runs, and, taken off, each connection that ended since the scrape."},
 	{"pools[].weights.gpu", KEY_NUMBER, .min = 0, .max = 1000, .preset = "0", POOL(weights.gpu),
 	 .help = "A GPU in full use."},
 

@@ -249,9 +249,7 @@ static void loads_and_shares(struct state *s, const struct state_pool *pool,
 		placed += (double)e[i].placed;
 	}
 	for (size_t i = 0; i < pool->endpoint_count; i++) {
-		e[i].load = (is_ready(e[i].state) ? decide_load(&rule, &c[i])
-						  : c[i].published + c[i].correction) /
-			    MILLI;
+		e[i].load = (is_ready(e[i].state) ? decide_load(&rule, &c[i]) : c[i].load) / MILLI;
 		e[i].share = placed > 0 ? (double)e[i].placed / placed : 0;
 	}
 }

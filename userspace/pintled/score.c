@@ -71,7 +71,8 @@ void score_compute(const struct signals *s, double gpu, const struct config_weig
 		      term(w->kv_cache, kv_cache_load(kv_cache, sat));
 	struct pintle_load_model model = {
 		.published = to_u32(load * MILLI, PINTLE_MAX_LOAD),
-		.running = to_u32(w->running * MILLI, PINTLE_MAX_LOAD),
+		/* Its prompt is still to be computed, and the page does not say so yet. */
+		.running = to_u32(MAX(w->queue, w->running) * MILLI, PINTLE_MAX_LOAD),
 	};
 
 	out->flags = flags_of(s, gpu);

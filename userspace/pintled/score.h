@@ -14,7 +14,8 @@
  *   published = w.queue x waiting + w.running x running + w.gpu x gpu
  *             + w.kvCache x queueDepth x (kv / saturation.kvCache)^4
  *
- * in milli-requests, clamped to PINTLE_MAX_LOAD; a signal the page lacks counts as 0.
+ * in milli-requests, clamped to PINTLE_MAX_LOAD; a signal the page lacks counts as 0. A
+ * connection that came since weighs max(w.queue, w.running).
  * `gpu` is 0..1, or negative (or NaN) for "not known". Fills every member of *out but
  * sequence, generation, scraped_ns, inflight and pending. Cannot fail. */
 void score_compute(const struct signals *s, double gpu, const struct config_weights *w,

@@ -169,15 +169,8 @@ static void weigh(const struct pintle *p, const struct lab_request *r, uint64_t 
 			 now_ns + 1 - view->scraped_ns <= (uint64_t)(p->v[STALENESS] * 1e6),
 	};
 
-	/* Not what the kernel does, whose correction is never below 0: an endpoint that has ended
-	 * more than it was given since the scrape is credited with the difference. */
-	if (p->v[ENDS] > 0 && f.inflight < f.inflight_at_scrape) {
-		int64_t fewer = (f.inflight_at_scrape - f.inflight) * (int64_t)running;
-
-		f.published -= (uint32_t)MIN(fewer, (int64_t)f.published);
-		f.inflight_at_scrape = f.inflight;
-	}
-	if (p->v[CORRECTION] == 0)
+	/* What the rule would be without parts of it. */
+	if (p->v[CORRECTION] == 0 || (p->v[ENDS] == 0 && f.inflight < f.inflight_at_scrape))
 		f.inflight_at_scrape = f.inflight;
 	decide_weigh(c, &f, running);
 }
@@ -284,7 +277,7 @@ const struct lab_policy lab_policy_pintle = {
 	.per_connection = true,
 	.keys =
 		{
-			[MAX_EXTRA_LOAD] = {"maxExtraLoad", 8, 0, 1e6, "stickiness.maxExtraLoad"},
+			[MAX_EXTRA_LOAD] = {"maxExtraLoad", 16, 0, 1e6, "stickiness.maxExtraLoad"},
 			[QUEUE] = {"queue", 2, 0, 1000, "weights.queue"},
 			[KV_CACHE] = {"kvCache", 2, 0, 1000, "weights.kvCache"},
 			[RUNNING] = {"running", 1, 0, 1000, "weights.running"},
@@ -298,9 +291,11 @@ const struct lab_policy lab_policy_pintle = {
 			[GROUP] = {"group", 0, 0, 1, "stickiness.group: 0 none, 1 by tenant"},
 			[SAMPLE] = {"sample", PINTLE_SAMPLE, 1, LAB_MAX_ENDPOINTS,
 				    "endpoints looked at; 8 is built in"},
-			[CORRECTION] = {"correction", 1, 0, 1, "0: placements do not count"},
-			[PLACED] = {"placed", 0, 0, 1000, "weight since the scrape; 0: as running"},
-			[ENDS] = {"ends", 0, 0, 1, "1: ends since the scrape are credited"},
+			[CORRECTION] = {"correction", 1, 0, 1,
+					"0: what came and ended does not count"},
+			[PLACED] = {"placed", 0, 0, 1000,
+				    "weight since the scrape; 0: as built in"},
+			[ENDS] = {"ends", 1, 0, 1, "0: ends since the scrape are not credited"},
 			[BINDINGS] = {"bindings", 131072, 1, 1 << 24, "size of the binding table"},
 		},
 	.interval_key = INTERVAL,
