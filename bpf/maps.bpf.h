@@ -165,6 +165,31 @@ struct {
 	__type(value, struct pintle_client);
 } MAP(clients);
 
+/* Where the requests of a pool arrive: its frontends, or its endpoints. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_frontend_key);
+	__type(value, struct pintle_ref);
+} MAP(oneshot);
+
+/* Connections of which no more than the first segment of data came. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct pintle_tuple);
+	__type(value, struct pintle_flow);
+} MAP(oneshot_flows);
+
+/* What was done with first segments, by pool. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PINTLE_ONESHOT_STAT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} MAP(oneshot_stats);
+
 /* Decisions by pool and outcome. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

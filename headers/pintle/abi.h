@@ -93,6 +93,37 @@ enum pintle_hook { PINTLE_HOOK_NONE, PINTLE_HOOKS(X) PINTLE_HOOK_COUNT };
 enum pintle_failure { PINTLE_FAILURES(X) PINTLE_FAILURE_COUNT };
 #undef X
 
+/* How the requests of a kept-alive connection come to their servers. */
+#define PINTLE_REQUESTS(X)                                                                         \
+	X(AS_THEY_COME, "as-they-come", "all requests of a connection go where it was steered to") \
+	X(ONE_PER_CONNECTION, "one-per-connection",                                                \
+	  "each HTTP/1.1 request comes on a connection of its own, so that each is steered")
+#define X(symbol, name, says) PINTLE_REQUESTS_##symbol,
+enum pintle_requests { PINTLE_REQUESTS(X) PINTLE_REQUESTS_COUNT };
+#undef X
+
+/* X(symbol, name, what it says): what one-shot did with the first segment of a connection. They
+ * add up to the first segments seen. */
+#define PINTLE_ONESHOTS(X)                                                                         \
+	X(REWRITTEN_CONNECTION, "rewritten_connection", "its Connection header says close now")    \
+	X(REWRITTEN_OTHER_HEADER, "rewritten_other_header",                                        \
+	  "a header that nobody needs became Connection: close")                                   \
+	X(REWRITTEN_VERSION, "rewritten_version", "the request line says HTTP/1.0 now")            \
+	X(LEFT_CLOSE, "left_close", "the client asks for close by itself")                         \
+	X(LEFT_NO_ROOM, "left_no_room", "no header line that can be spared is long enough")        \
+	X(LEFT_TRANSFER_ENCODING, "left_transfer_encoding",                                        \
+	  "only the version could be changed, and the body is chunked")                            \
+	X(LEFT_UPGRADE, "left_upgrade", "asks for another protocol: WebSocket, a tunnel")          \
+	X(LEFT_VERSION, "left_version", "another version of HTTP than 1.1")                        \
+	X(LEFT_NOT_HTTP, "left_not_http", "no request line of HTTP: TLS, say")                     \
+	X(LEFT_UNFINISHED, "left_unfinished", "the headers do not end in the first segment")       \
+	X(LEFT_MALFORMED, "left_malformed", "the headers are not as RFC 9112 has them")            \
+	X(LEFT_FAILED, "left_failed", "the kernel gave no memory to change it")
+#define X(symbol, name, says) PINTLE_ONESHOT_##symbol,
+enum pintle_oneshot { PINTLE_ONESHOTS(X) PINTLE_ONESHOT_COUNT };
+#undef X
+#define PINTLE_MAX_ONESHOTS 16 /* room in `oneshot_stats` */
+
 /* ---- node: mmap-able array of 1. Writer: daemon. -------------------------- */
 
 struct pintle_node {
@@ -109,7 +140,7 @@ struct pintle_node {
 	__u64 daemonless_ns; /* the connect hook passes once the heartbeat is older; 0: never */
 	__u64 hint_key[2];   /* of the hash that makes a session key of a hint; random, kept */
 	__u32 group;         /* gid of the pins */
-	__u32 zero;
+	__u32 devices;       /* that one-shot is attached to */
 	char netns[PINTLE_TEXT_SIZE];   /* path that the configuration names */
 	char cgroup[PINTLE_TEXT_SIZE];  /* path of the cgroup that sockops is attached to */
 	char version[PINTLE_TEXT_SIZE]; /* of the daemon */
@@ -192,6 +223,20 @@ struct pintle_ref {
 enum pintle_key { PINTLE_KEYS(X) PINTLE_KEY_COUNT };
 #undef X
 
+/* A header line that may be overwritten: its name in small letters and the colon, then zeros. */
+#define PINTLE_HEADER_SIZE 32
+#define PINTLE_MAX_HEADERS 4
+struct pintle_header {
+	char name[PINTLE_HEADER_SIZE];
+};
+
+/* Of one-shot; see PINTLE_ONESHOTS. */
+struct pintle_rewrite {
+	__u32 http10; /* 1: where nothing else can be changed, the version is */
+	__u32 zero;
+	struct pintle_header headers[PINTLE_MAX_HEADERS]; /* the first that is there; empty: none */
+};
+
 struct pintle_pool {
 	__u32 generation; /* 0: no such pool */
 	__u32 mode;       /* enum pintle_mode, as configured */
@@ -202,7 +247,7 @@ struct pintle_pool {
 	 * ejected at once */
 	__u32 eject_after;
 	__u32 eject_most;
-	__u32 zero;
+	__u32 requests;     /* enum pintle_requests, as configured */
 	__u64 eject_ns;     /* the first time; doubled each time in a row */
 	__u64 eject_max_ns; /* up to this */
 	/* session key and group: enum pintle_key, and how many bits of the client's
@@ -218,6 +263,7 @@ struct pintle_pool {
 	__u64 staleness_ns;   /* a score older than this is not believed */
 	__u32 running_weight; /* milli-requests of one connection in flight */
 	__u32 member_count;
+	struct pintle_rewrite rewrite;
 	struct pintle_ref members[PINTLE_MAX_ENDPOINTS];
 };
 
@@ -226,17 +272,37 @@ struct pintle_pool {
 #define PINTLE_OVERRIDE_NODE  PINTLE_SLOTS /* the last slot: settings of the node */
 #define PINTLE_OVERRIDE_COUNT (PINTLE_SLOTS + 1)
 
-#define PINTLE_OVERRIDE_MODE  0x1 /* pool: `mode` holds */
-#define PINTLE_OVERRIDE_DRAIN 0x2 /* endpoint: no further connection */
+#define PINTLE_OVERRIDE_MODE     0x1 /* pool: `mode` holds */
+#define PINTLE_OVERRIDE_DRAIN    0x2 /* endpoint: no further connection */
+#define PINTLE_OVERRIDE_REQUESTS 0x4 /* pool: `requests` holds */
 
 struct pintle_override {
 	__u32 generation; /* of the pool or endpoint meant; another: empty */
 	__u32 flags;      /* PINTLE_OVERRIDE_* */
 	__u32 mode;       /* enum pintle_mode */
-	__u32 zero;
+	__u32 requests;   /* enum pintle_requests */
 	__u64 since_ns;
 	__u64 tap_until_ns; /* node's slot: `pintle events` follows until then */
 };
+
+/* ---- oneshot: LPM trie, where requests arrive -> pool. Writer: daemon. ---- */
+
+/* The key is a struct pintle_frontend_key: a frontend of a lookup pool, or an endpoint of a
+ * connect pool; the value a struct pintle_ref. Pools that leave requests as they come are in it
+ * too, so that an override needs no daemon. */
+
+/* ---- oneshot_flows: LRU hash, 4-tuple -> its first segment. Writer: kernel. */
+
+/* From the SYN until data beyond the first segment came; `local` is where requests arrive. */
+struct pintle_flow {
+	__u32 sequence; /* of the first byte of data, host byte order */
+	__u32 counted;  /* 1: the first segment was */
+};
+
+/* ---- oneshot_stats: per-CPU array, pool x pintle_oneshot. Writer: kernel. - */
+
+#define PINTLE_ONESHOT_STAT(pool, oneshot) ((pool)*PINTLE_MAX_ONESHOTS + (oneshot))
+#define PINTLE_ONESHOT_STAT_COUNT          (PINTLE_MAX_POOLS * PINTLE_MAX_ONESHOTS)
 
 /* ---- homes: array of (array of 1): pool id -> Maglev table. Writer: daemon. */
 
@@ -495,7 +561,9 @@ PINTLE_ASSERT_SIZE(struct pintle_address_key, 24);
 PINTLE_ASSERT_SIZE(struct pintle_address, 16);
 PINTLE_ASSERT_SIZE(struct pintle_frontend_key, 28);
 PINTLE_ASSERT_SIZE(struct pintle_frontend, 20);
-PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 8 * PINTLE_MAX_ENDPOINTS);
+PINTLE_ASSERT_SIZE(struct pintle_rewrite, 136);
+PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 8 * PINTLE_MAX_ENDPOINTS);
+PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
 PINTLE_ASSERT_SIZE(struct pintle_homes, 8 + 8 * PINTLE_HOME_ENTRIES);
 PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);

@@ -33,6 +33,9 @@
 	X(conns)                                                                                   \
 	X(connects)                                                                                \
 	X(clients)                                                                                 \
+	X(oneshot)                                                                                 \
+	X(oneshot_flows)                                                                           \
+	X(oneshot_stats)                                                                           \
 	X(stats)                                                                                   \
 	X(events)                                                                                  \
 	X(tap)
@@ -50,7 +53,8 @@ enum map_id {
 #define DEFAULT_BPFFS "/sys/fs/bpf/pintle"
 
 enum maps_access {
-	MAPS_READ,  /* every map read-only; events, tap, conns, connects and sockets are not opened (-1) */
+	MAPS_READ,  /* every map read-only; events, tap, conns, connects and sockets are not opened
+		       (-1) */
 	MAPS_WRITE, /* all, read and write */
 };
 

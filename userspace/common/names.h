@@ -1,22 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* names.h - the names that abi.h's tables give to outcomes and modes, as text and back. */
+/* names.h - the names that abi.h's tables give to outcomes, modes and the like, as text and back.
+ */
 #ifndef PINTLE_NAMES_H
 #define PINTLE_NAMES_H
 
 #include <stdint.h>
 
-/** The name of an enum pintle_outcome ("sticky", ...) or enum pintle_mode ("enforce", ...).
- * A value read from a map may be anything: "unknown" when it has no name. Never NULL, static. */
+/** The name of an enum pintle_outcome ("sticky", ...), pintle_mode ("enforce", ...),
+ * pintle_requests ("as-they-come", ...) or pintle_oneshot ("rewritten_connection", ...). A value
+ * read from a map may be anything: "unknown" when it has no name. Never NULL, static. */
 const char *outcome_name(uint32_t outcome);
 const char *mode_name(uint32_t mode);
+const char *requests_name(uint32_t requests);
+const char *oneshot_name(uint32_t oneshot);
 
 /** One line on what it says, for help and documentation; "" when unknown. Static. */
 const char *outcome_help(uint32_t outcome);
 const char *mode_help(uint32_t mode);
+const char *oneshot_help(uint32_t oneshot);
 
 /** The value whose name is exactly `text`. Returns 0, or -EINVAL with the out-parameter
  * untouched. */
 int outcome_parse(const char *text, uint32_t *outcome);
 int mode_parse(const char *text, uint32_t *mode);
+int requests_parse(const char *text, uint32_t *requests);
 
 #endif

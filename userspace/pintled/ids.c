@@ -264,6 +264,8 @@ static int clear_stats(const struct ids *ids, uint32_t pool)
 		return log_err_r(zeros ? -cpus : ENOMEM, "failed to clear map stats");
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_OUTCOMES; i++)
 		err = put(ids, MAP_stats, PINTLE_STAT(pool, i), zeros);
+	for (uint32_t i = 0; !err && i < PINTLE_MAX_ONESHOTS; i++)
+		err = put(ids, MAP_oneshot_stats, PINTLE_ONESHOT_STAT(pool, i), zeros);
 	return err;
 }
 
