@@ -118,9 +118,10 @@ def connect_in(netns, to, frm=None, timeout=10):
 
 
 class Load:
-    """Clients that connect, ask once and close, over and over, until stopped."""
+    """Clients that connect, ask once and close, over and over, until stopped; with sources each
+    from an address of its own."""
 
-    def __init__(self, node, to, workers=4, remote=False, pause=0.0):
+    def __init__(self, node, to, workers=4, remote=False, pause=0.0, sources=True):
         self.node, self.to, self.remote, self.pause = node, to, remote, pause
         self.answers = collections.Counter()
         self.failures = []
@@ -129,7 +130,8 @@ class Load:
         self.lock = threading.Lock()
         family = "v6" if is_v6(split(to)[0]) else "v4"
         self.threads = [
-            threading.Thread(target=self._work, args=(source(i + 1, family, remote),), daemon=True)
+            threading.Thread(target=self._work, daemon=True,
+                             args=(source(i + 1, family, remote) if sources else None,))
             for i in range(workers)
         ]
 

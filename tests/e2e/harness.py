@@ -33,6 +33,7 @@ from kernel import (
     BUILD, CLONE_NEWNS, MNT_DETACH, MS_PRIVATE, MS_REC, PREFIX, Skip, cgroup_root, check, inside,
     libc, mount, remove_cgroup, sweep_empty,
 )
+from pins import Pins
 from servers import ModelServer, Nginx, Uvicorn
 
 SKIPPED = 77
@@ -78,7 +79,7 @@ def cases_of(module):
 # -- the node ----------------------------------------------------------------------
 
 
-class Node:
+class Node(Pins):
     """Everything one case owns; a context manager that leaves nothing behind."""
 
     def __init__(self):
@@ -174,9 +175,11 @@ class Node:
 
     # .. processes
 
-    def popen(self, argv, *, netns=None, log=None, session=False, env=None, **more):
-        """Starts a process in the node's network namespace (or another) and cgroup."""
+    def popen(self, argv, *, netns=None, cgroup=None, log=None, session=False, env=None, **more):
+        """Starts a process in the node's network namespace and cgroup, or in others."""
         out = more.pop("stdout", None)
+        if cgroup:
+            argv = ["sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', cgroup, *argv]
         if log:
             out = open(self.dir / log, "ab")
         environment = {
@@ -200,10 +203,10 @@ class Node:
         self.processes.append(process)
         return process
 
-    def run(self, *argv, netns=None, check=True, timeout=30, env=None):
+    def run(self, *argv, netns=None, cgroup=None, check=True, timeout=30, env=None):
         """Runs a command to its end; returns it with stdout and stderr as text."""
-        process = self.popen(argv, netns=netns, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                             text=True, env=env)
+        process = self.popen(argv, netns=netns, cgroup=cgroup, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True, env=env)
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -286,35 +289,6 @@ class Node:
     def steer(self, servers, name="pool", **more):
         """pintled with one pool of these servers."""
         return self.daemon(self.config(self.pool(servers, name, **more)))
-
-    def detach(self, config=None, check=True):
-        argument = ["--config", config] if config else ["--bpffs", self.bpffs]
-        return self.run(BUILD / "pintled", "--detach", *argument, check=check)
-
-    def cli(self, *arguments):
-        """What `pintle ... -o json` prints, parsed."""
-        return json.loads(self.pintle(*arguments, "-o", "json").stdout)
-
-    def pintle(self, *arguments, check=True):
-        """`pintle --bpffs DIR ...` as a person runs it."""
-        return self.run(BUILD / "pintle", "--bpffs", self.bpffs, *arguments, check=check)
-
-    def endpoint(self, name):
-        for e in self.cli("endpoints"):
-            if e["name"] == name:
-                return e
-        raise KeyError(name)
-
-    def in_flight(self):
-        return {e["name"]: e["in_flight"] for e in self.cli("endpoints")}
-
-    def decisions(self, pool="pool"):
-        """{outcome: count}, without the zeros."""
-        found = {}
-        for row in self.cli("stats"):
-            if row["pool"] == pool and row.get("decisions", 0):
-                found[row["outcome"]] = row["decisions"]
-        return found
 
     # .. clients
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The harness itself, without Pintle: what the other cases take for granted."""
+import errno
 import os
 import socket
 import subprocess
@@ -7,6 +8,7 @@ import subprocess
 from clients import CLIENT_ADDRESS, IPPROTO_MPTCP, NODE_ADDRESS, source
 from harness import case, yaml
 from kernel import cgroup_root, inside, sweep, wait_for
+from pods import SERVICE, Cluster
 
 
 def test_everything_is_private(node):
@@ -210,3 +212,29 @@ def test_yaml(node):
         'a: 1\nb:\n  c:\n    - "x:1"\n    - "[::1]:2"\n  d: []\n'
         'e:\n  - f: 1\n    g:\n      h: true\n  - i: 2\n'
     ), text
+
+
+@case(each=("v4", "v6"))
+def test_pods_reach_pods(node, family):
+    """Pods reach each other by their own addresses, on one machine and across machines, and
+    their sockets belong to them; a Service's address leads nowhere."""
+    cluster = Cluster(node, 2)
+    near, = cluster.servers(1)
+    far, = cluster.servers(1, first=1, machine=1)
+    client = cluster.pod("client")
+    assert client.ask(near.address(family)) == "s0"
+    with client.connect(far.address(family)) as c:
+        assert c.ask() == "s1"
+        assert c.sock.getsockname()[0] == (client.v6 if family == "v6" else client.v4)
+        assert client.in_flight() == {far.address(family): 1}
+        assert near.in_flight() == {}
+    assert client.in_flight() == {}
+    try:
+        client.ask(SERVICE[family])
+    except OSError as e:
+        assert e.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH), e
+    else:
+        raise AssertionError("somebody answered")
+    assert str(os.getpid()) not in (client.cgroup / "cgroup.procs").read_text().split()
+    shown = client.run("cat", "/proc/self/cgroup").stdout
+    assert shown.strip().endswith(f"/{node.id}/n1/client"), shown
