@@ -75,11 +75,6 @@ static __always_inline __u64 score_read(const struct terms *t, const struct pint
 	return scraped_ns;
 }
 
-static __always_inline bool ejected(const struct pintle_health *h, __u64 now)
-{
-	return h->ejected_until_ns && (__s64)(now - h->ejected_until_ns) < 0;
-}
-
 /* Whether there is somebody there for this connection, as far as is known. */
 static __always_inline bool reachable(const struct terms *t, const struct pintle_pool *pool,
 				      const struct pintle_endpoint *e,
@@ -300,6 +295,26 @@ static __always_inline bool rare(__u32 outcome)
 {
 	return outcome == PINTLE_OUTCOME_ESCAPED || outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
 	       outcome == PINTLE_OUTCOME_STALE;
+}
+
+/* tuple.local: the frontend. */
+__weak __noinline int report_decision(const struct pintle_tuple *tuple, const struct terms *t,
+				      const struct decide_result *r, __u32 hook)
+{
+	struct pintle_event e = {.type = PINTLE_EVENT_DECIDED, .failure = PINTLE_FAILURE_COUNT};
+
+	if (!tuple || !t || !r)
+		return 0;
+	e.time_ns = t->now;
+	e.pool = t->key.pool;
+	e.pool_generation = t->key.pool_generation;
+	e.endpoint = r->endpoint;
+	e.generation = r->generation;
+	e.outcome = r->outcome;
+	e.hook = hook;
+	e.tuple = *tuple;
+	event_report(&e);
+	return 0;
 }
 
 static __always_inline __u32 pool_mode(__u32 id, const struct pintle_pool *pool)

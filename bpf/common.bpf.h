@@ -6,14 +6,11 @@
 #include "maps.bpf.h"
 
 #include <bpf/bpf_endian.h>
+#include <linux/errno.h>
 #include <linux/in.h>
 
 #define AF_INET  2
 #define AF_INET6 10
-
-#define ENOENT       2
-#define EAFNOSUPPORT 97
-#define EEXIST       17
 
 #define barrier() asm volatile("" ::: "memory")
 
@@ -33,21 +30,26 @@ static __always_inline void address_v4(__u8 *to, __u32 network_order)
 	word[3] = network_order;
 }
 
-/* Both hooks' contexts name these fields alike; they can be read one by one only. */
+/* Fields of a context can be read one by one only, each at its own place. So the compiler must
+ * neither make one load of two words (volatile) nor of two branches (a barrier in one). */
+#define context_read(field) (*(const volatile __u32 *)&(field))
+
+/* Both contexts name these fields alike. */
 #define tuple_addresses(t, ctx)                                                                    \
 	do {                                                                                       \
 		if ((ctx)->family == AF_INET) {                                                    \
-			address_v4((t)->local, (ctx)->local_ip4);                                  \
-			address_v4((t)->remote, (ctx)->remote_ip4);                                \
+			address_v4((t)->local, context_read((ctx)->local_ip4));                    \
+			address_v4((t)->remote, context_read((ctx)->remote_ip4));                  \
+			barrier();                                                                 \
 		} else {                                                                           \
-			((__u32 *)(t)->local)[0] = (ctx)->local_ip6[0];                            \
-			((__u32 *)(t)->local)[1] = (ctx)->local_ip6[1];                            \
-			((__u32 *)(t)->local)[2] = (ctx)->local_ip6[2];                            \
-			((__u32 *)(t)->local)[3] = (ctx)->local_ip6[3];                            \
-			((__u32 *)(t)->remote)[0] = (ctx)->remote_ip6[0];                          \
-			((__u32 *)(t)->remote)[1] = (ctx)->remote_ip6[1];                          \
-			((__u32 *)(t)->remote)[2] = (ctx)->remote_ip6[2];                          \
-			((__u32 *)(t)->remote)[3] = (ctx)->remote_ip6[3];                          \
+			((__u32 *)(t)->local)[0] = context_read((ctx)->local_ip6[0]);              \
+			((__u32 *)(t)->local)[1] = context_read((ctx)->local_ip6[1]);              \
+			((__u32 *)(t)->local)[2] = context_read((ctx)->local_ip6[2]);              \
+			((__u32 *)(t)->local)[3] = context_read((ctx)->local_ip6[3]);              \
+			((__u32 *)(t)->remote)[0] = context_read((ctx)->remote_ip6[0]);            \
+			((__u32 *)(t)->remote)[1] = context_read((ctx)->remote_ip6[1]);            \
+			((__u32 *)(t)->remote)[2] = context_read((ctx)->remote_ip6[2]);            \
+			((__u32 *)(t)->remote)[3] = context_read((ctx)->remote_ip6[3]);            \
 		}                                                                                  \
 	} while (0)
 
@@ -151,6 +153,11 @@ static __always_inline struct pintle_endpoint *endpoint_find(__u32 id, __u32 gen
 	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
 
 	return e && generation && e->generation == generation && e->pool_generation ? e : NULL;
+}
+
+static __always_inline bool ejected(const struct pintle_health *h, __u64 now)
+{
+	return h->ejected_until_ns && (__s64)(now - h->ejected_until_ns) < 0;
 }
 
 static __always_inline struct pintle_counters *counters_find(__u32 endpoint, __u32 class_id)

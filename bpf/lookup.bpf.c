@@ -151,26 +151,6 @@ static __always_inline void remember(const struct pintle_tuple *tuple, struct pi
 	count_outcome(d->pool, r->outcome);
 }
 
-static __noinline void report_decision(const struct pintle_tuple *tuple,
-				       const struct pintle_decision *d)
-{
-	struct pintle_event e = {
-		.time_ns = d->decided_ns,
-		.type = PINTLE_EVENT_DECIDED,
-		.pool = d->pool,
-		.pool_generation = d->pool_generation,
-		.endpoint = d->endpoint,
-		.generation = d->generation,
-		.class_id = d->class_id,
-		.outcome = d->outcome,
-		.hook = PINTLE_HOOK_LOOKUP,
-		.failure = PINTLE_FAILURE_COUNT,
-		.tuple = *tuple,
-	};
-
-	event_report(&e);
-}
-
 static __always_inline void tuple_read(struct pintle_tuple *t, struct bpf_sk_lookup *ctx)
 {
 	t->scope = scope;
@@ -238,7 +218,7 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 	}
 	remember(tuple, d, &r);
 	if (rare(r.outcome))
-		report_decision(tuple, d);
+		report_decision(tuple, &t, &r, PINTLE_HOOK_LOOKUP);
 	if (r.generation)
 		return SK_PASS;
 	return pool->failure_mode == PINTLE_FAIL_OPEN ? SK_PASS : SK_DROP;

@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * reconcile.bpf.c - holds the counts against the sockets that there are: an iterator over
- * `conns` counts the live connections of each endpoint and class into `recount`. It
- * walks every network namespace's sockets, and needs no scan of the socket table.
+ * reconcile.bpf.c - holds the counts against the sockets that there are: iterators over
+ * `conns` and `connects` count the live connections of each endpoint and class into
+ * `recount`. They walk every network namespace's sockets, and need no scan of the socket table.
  */
-#include "maps.bpf.h"
+#include "common.bpf.h"
 
 struct bpf_iter_meta {
 	void *seq;
 } __attribute__((preserve_access_index));
+struct in6_address {
+	unsigned int word[4];
+};
 struct sock_common {
+	unsigned int skc_daddr;
+	unsigned short skc_dport;
+	unsigned short skc_family;
 	unsigned char skc_state;
+	struct in6_address skc_v6_daddr;
 } __attribute__((preserve_access_index));
 struct sock {
 	struct sock_common __sk_common;
@@ -22,13 +29,20 @@ struct bpf_iter__bpf_sk_storage_map {
 	void *value;
 } __attribute__((preserve_access_index));
 
+static __always_inline void count_live(__u32 endpoint, __u32 class_id)
+{
+	__u32 at = endpoint * PINTLE_MAX_CLASSES + (class_id & (PINTLE_MAX_CLASSES - 1));
+	__u64 *n = bpf_map_lookup_elem(&recount, &at);
+
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
 SEC("iter/bpf_sk_storage_map")
 int pintle_recount(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct pintle_conn *conn = ctx->value;
 	struct sock *sk = ctx->sk;
-	__u64 *n;
-	__u32 at;
 
 	if (!sk || !conn || !conn->counted || !(conn->flags & PINTLE_CONN_STEERED))
 		return 0;
@@ -37,10 +51,43 @@ int pintle_recount(struct bpf_iter__bpf_sk_storage_map *ctx)
 		conn->counted = 0;
 		return 0;
 	}
-	at = conn->endpoint * PINTLE_MAX_CLASSES + (conn->class_id & (PINTLE_MAX_CLASSES - 1));
-	n = bpf_map_lookup_elem(&recount, &at);
-	if (n)
-		__sync_fetch_and_add(n, 1);
+	count_live(conn->endpoint, conn->class_id);
+	return 0;
+}
+
+/* Whether the socket is on its way to, or connected to, where the record says. */
+static __always_inline bool is_there(const struct pintle_connect *c, struct sock *sk)
+{
+	const __u32 *address = (const __u32 *)c->address;
+	const struct sock_common *s = &sk->__sk_common;
+
+	if (s->skc_state == BPF_TCP_CLOSE || s->skc_dport != bpf_htons(c->port))
+		return false;
+	if (address_is_v4(c->address))
+		return s->skc_daddr == address[3];
+	return s->skc_v6_daddr.word[0] == address[0] && s->skc_v6_daddr.word[1] == address[1] &&
+	       s->skc_v6_daddr.word[2] == address[2] && s->skc_v6_daddr.word[3] == address[3];
+}
+
+/* What went by while the links were away: an end, a further connect() of the socket, or a SYN. */
+SEC("iter/bpf_sk_storage_map")
+int pintle_recount_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct pintle_connect *c = ctx->value;
+	struct sock *sk = ctx->sk;
+
+	if (!sk || !c || !c->generation || (!c->counted && !c->placed))
+		return 0;
+	if (c->counted && !is_there(c, sk)) {
+		c->counted = 0;
+		return 0;
+	}
+	if (c->placed && sk->__sk_common.skc_state == BPF_TCP_ESTABLISHED && is_there(c, sk)) {
+		c->placed = 0;
+		c->counted = 1;
+	}
+	if (c->counted)
+		count_live(c->endpoint, c->class_id);
 	return 0;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * sockops.bpf.c - what becomes of listeners and of connections, at the servers' side.
+ * sockops.bpf.c - what becomes of listeners and of connections.
+ *
+ * At the clients' side see sockops_client.bpf.h. At the servers' side:
  *
  *   listen()      registers a model server's socket, so that one which comes back is
  *                 steered to again with or without a daemon
@@ -48,6 +50,8 @@ static __always_inline void watch_end(struct bpf_sock_ops *ctx)
 {
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
+
+#include "sockops_client.bpf.h"
 
 /* ---- listeners ------------------------------------------------------------------ */
 
@@ -279,15 +283,14 @@ static __always_inline void report_closed(struct bpf_sock_ops *ctx, const struct
 		.generation = conn->generation,
 		.class_id = conn->class_id,
 		.outcome = conn->outcome,
+		.hook = PINTLE_HOOK_LOOKUP,
+		.failure = PINTLE_FAILURE_COUNT,
 		.srtt_us = ctx->srtt_us >> 3, /* the kernel keeps eighths */
 		.bytes_received = ctx->bytes_received,
 		.bytes_acknowledged = ctx->bytes_acked,
 	};
-	struct bpf_sock *sk = ctx->sk;
-	struct sock *kernel_sock = sk ? (struct sock *)bpf_skc_to_tcp_sock(sk) : NULL;
 
-	if (kernel_sock)
-		e.error = kernel_sock->sk_err;
+	e.error = error_of(ctx);
 	e.duration_ns = e.time_ns - conn->opened_ns;
 	addresses_read(ctx, &e.tuple);
 	event_report(&e);
@@ -304,8 +307,13 @@ static __always_inline void socket_closed(struct bpf_sock_ops *ctx)
 	if (!sk)
 		return;
 	conn = bpf_sk_storage_get(&conns, sk, NULL, 0);
-	if (!conn)
+	if (!conn) {
+		struct pintle_connect *client = client_find(ctx);
+
+		if (client)
+			client_closed(ctx, client);
 		return;
+	}
 	if (ctx->args[0] == BPF_TCP_LISTEN) {
 		if (conn->flags & PINTLE_CONN_LISTENER)
 			listener_closed(conn);
@@ -336,6 +344,15 @@ int pintle_sockops(struct bpf_sock_ops *ctx)
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		connection_opened(ctx);
+		break;
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		client_connecting(ctx);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		client_established(ctx);
+		break;
+	case BPF_SOCK_OPS_RTO_CB:
+		client_unanswered(ctx);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		if (ctx->args[1] == BPF_TCP_CLOSE)

@@ -475,12 +475,12 @@ struct pintle_conn {
 struct pintle_hint {
 	__u8 session[16]; /* hash of the session's key; 0: none */
 	__u8 group[16];   /* the same of the prefix's */
-	__u32 flags;      /* PINTLE_HINT_*: which of them hold */
+	__u32 flags;      /* PINTLE_HINTED_*: which of them hold */
 	__u32 class_id;
 };
-#define PINTLE_HINT_SESSION 0x1
-#define PINTLE_HINT_GROUP   0x2
-#define PINTLE_HINT_CLASS   0x4
+#define PINTLE_HINTED_SESSION 0x1
+#define PINTLE_HINTED_GROUP   0x2
+#define PINTLE_HINTED_CLASS   0x4
 
 /* What connect() decided, until the socket ends or connects elsewhere. */
 struct pintle_connect {

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * client.bpf.h - what the record of a client's socket counts at its endpoint, and when that ends.
+ *
+ *	placed	decided in connect(); until the SYN is sent, or it is known that none will be
+ *	opened	the SYN was sent (TCP_CONNECT_CB); until the socket's end
+ *
+ * The hooks of one socket may run on two CPUs at once: close() does not wait for a segment that
+ * is being taken in. So each count is begun and ended by whoever swaps its flag in the record.
+ */
+#ifndef PINTLE_CLIENT_BPF_H
+#define PINTLE_CLIENT_BPF_H
+
+#include "common.bpf.h"
+
+/* The counters that this record counts in; NULL once its endpoint's id belongs to another. One that
+ * was taken out of the configuration keeps its generation, and ends are still counted. */
+static __always_inline struct pintle_counters *counters_of(const struct pintle_connect *c)
+{
+	__u32 id = c->endpoint;
+	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
+
+	if (!e || !c->generation || e->generation != c->generation)
+		return NULL;
+	return counters_find(id, c->class_id);
+}
+
+/* Ends whatever the record still counts. Returns whether there was anything. */
+static __always_inline bool count_end(struct pintle_connect *c)
+{
+	struct pintle_counters *n = counters_of(c);
+	bool placed = __sync_lock_test_and_set(&c->placed, 0);
+	bool counted = __sync_lock_test_and_set(&c->counted, 0);
+
+	if (n && placed)
+		__sync_fetch_and_add(&n->failed, 1);
+	if (n && counted)
+		__sync_fetch_and_add(&n->closed, 1);
+	return placed || counted;
+}
+
+/* The socket's connection is not ours, or no longer. Its hint stays. */
+static __always_inline void disown(struct pintle_connect *c)
+{
+	count_end(c);
+	c->generation = 0;
+}
+
+#endif

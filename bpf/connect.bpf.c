@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * connect.bpf.c - the connect hook (cgroup/connect4,6): connect() to a frontend goes on to the
+ * address of the endpoint that the rule chooses. It also says afterwards whom the client asked
+ * for (getpeername), and sees the last close() (sock_release).
+ *
+ * A decision is only counted as placed here: whether a SYN is ever sent shows in sockops, where
+ * the rest of the connection's life is followed.
+ */
+#include "choose.bpf.h"
+#include "client.bpf.h"
+
+/* What is known of whoever calls connect(), beside addresses and hints. */
+struct caller {
+	__u64 netns;
+	__u64 cgroup;
+	__u32 mark;
+	__u32 zero;
+};
+
+/* ---- keys --------------------------------------------------------------------------- */
+
+static __always_inline void key_is(struct pintle_session_key *key, __u32 kind, __u64 high,
+				   __u64 low)
+{
+	__u64 *id = (__u64 *)key->id;
+
+	key->kind = kind;
+	key->prefix_bits = 128;
+	id[0] = high;
+	id[1] = low;
+}
+
+/* By the name that the daemon knows the cgroup by, where it does: containers of one pod are one. */
+static __always_inline void key_of_cgroup(struct pintle_session_key *key, __u64 cgroup)
+{
+	struct pintle_client *c = bpf_map_lookup_elem(&clients, &cgroup);
+
+	if (c)
+		key_is(key, PINTLE_KEY_CGROUP, 1, c->id);
+	else
+		key_is(key, PINTLE_KEY_CGROUP, 0, cgroup);
+}
+
+/* The client's key of one kind; PINTLE_KEY_NONE where nothing tells it. */
+__noinline int key_of_caller(__u32 kind, const struct caller *caller,
+			     const struct pintle_hint *hint, __u32 hinted,
+			     struct pintle_session_key *key)
+{
+	const __u64 *hash;
+
+	if (!caller || !hint || !key)
+		return 0;
+	__builtin_memset(key, 0, sizeof(*key));
+	switch (kind) {
+	case PINTLE_KEY_CLIENT:
+		key_is(key, kind, 0, caller->netns);
+		break;
+	case PINTLE_KEY_CGROUP:
+		key_of_cgroup(key, caller->cgroup);
+		break;
+	case PINTLE_KEY_MARK:
+		if (caller->mark)
+			key_is(key, kind, 0, caller->mark);
+		break;
+	case PINTLE_KEY_HINT:
+		if (!(hint->flags & hinted))
+			break;
+		hash = (const __u64 *)(hinted == PINTLE_HINTED_SESSION ? hint->session
+								       : hint->group);
+		key_is(key, kind, hash[0], hash[1]);
+		break;
+	}
+	return 0;
+}
+
+static __always_inline bool is_of_address(__u32 kind)
+{
+	return kind == PINTLE_KEY_SOURCE || kind == PINTLE_KEY_DESTINATION;
+}
+
+static __always_inline void connect_keys(struct terms *t, const struct pintle_pool *pool,
+					 const struct pintle_tuple *tuple, __u32 frontend_bits,
+					 const struct caller *caller,
+					 const struct pintle_connect *c)
+{
+	struct pintle_session_key group;
+
+	if (is_of_address(pool->key_kind))
+		key_of_tuple(tuple, pool->key_kind,
+			     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, frontend_bits),
+			     &t->key.session);
+	else
+		key_of_caller(pool->key_kind, caller, &c->hint, PINTLE_HINTED_SESSION,
+			      &t->key.session);
+	if (pool->group_kind == PINTLE_KEY_NONE)
+		return;
+	if (is_of_address(pool->group_kind))
+		key_of_tuple(tuple, pool->group_kind,
+			     KEY_BITS(pool->group_bits_v4, pool->group_bits_v6, frontend_bits),
+			     &group);
+	else
+		key_of_caller(pool->group_kind, caller, &c->hint, PINTLE_HINTED_GROUP, &group);
+	t->home = home_of(&group);
+}
+
+/* ---- the decision ------------------------------------------------------------------- */
+
+/* What connect() does then. */
+enum verdict { GO_ON, REWRITE, REFUSE };
+
+static __always_inline bool daemonless_for_long(__u64 now)
+{
+	__u32 zero = 0;
+	struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
+
+	return !n || (n->daemonless_ns && (__s64)(now - n->heartbeat_ns) > (__s64)n->daemonless_ns);
+}
+
+static __always_inline __u32 class_of(const struct pintle_pool *pool, const struct pintle_hint *h)
+{
+	return h->flags & PINTLE_HINTED_CLASS && h->class_id < pool->classes ? h->class_id : 0;
+}
+
+/* Notes the decision in the socket's record, as placed. */
+static __always_inline void place(struct pintle_connect *c, const struct terms *t,
+				  const struct decide_result *r, const struct pintle_tuple *tuple)
+{
+	__u32 id = r->endpoint;
+	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
+	struct pintle_counters *n = counters_find(id, c->class_id);
+
+	if (!e || !n)
+		return;
+	c->endpoint = r->endpoint;
+	c->generation = r->generation;
+	c->pool = t->key.pool;
+	c->pool_generation = t->key.pool_generation;
+	c->outcome = r->outcome;
+	c->port = e->port;
+	c->frontend_port = tuple->local_port;
+	__builtin_memcpy(c->address, e->address, sizeof(c->address));
+	__builtin_memcpy(c->frontend, tuple->local, sizeof(c->frontend));
+	c->session = t->key.session;
+	c->decided_ns = t->now;
+	c->opened_ns = 0;
+	c->flags = 0;
+	/* Counted before the next decision is taken, so that a burst spreads. */
+	__sync_fetch_and_add(&n->placed, 1);
+	c->placed = 1;
+}
+
+/* tuple: from wherever the socket is bound to, to whom the client asked for. Then c->address says
+ * whom it gets. */
+static __always_inline enum verdict decide(const struct pintle_tuple *tuple, __u32 family,
+					   struct bpf_sock *sk, const struct caller *caller)
+{
+	struct pintle_connect *c = bpf_sk_storage_get(&connects, sk, NULL, 0);
+	struct decide_result r = {.outcome = PINTLE_OUTCOME_NO_ENDPOINT};
+	struct terms t = {.family = family};
+	struct pintle_ref ref = {};
+	struct pintle_pool *pool;
+	__u32 mode, frontend_bits;
+
+	/* Of an earlier connect() of this socket; the kernel has given that up. */
+	if (c)
+		disown(c);
+	frontend_bits = frontend_of(tuple, PINTLE_HOOK_CONNECT, &ref);
+	pool = pool_find(ref.id, ref.generation);
+	if (!pool)
+		return GO_ON;
+	t.key.pool = ref.id;
+	t.key.pool_generation = ref.generation;
+	t.now = bpf_ktime_get_ns();
+	t.daemonless = daemon_silent(pool, t.now);
+	mode = pool_mode(ref.id, pool);
+	if (mode != PINTLE_MODE_OFF && !daemonless_for_long(t.now))
+		c = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	else
+		c = NULL;
+	if (!c) {
+		/* Also where there is no room for the record: nobody would count the connection. */
+		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
+		return GO_ON;
+	}
+	c->cgroup = caller->cgroup;
+	c->class_id = class_of(pool, &c->hint);
+	connect_keys(&t, pool, tuple, frontend_bits, caller, c);
+	choose(&t, mode, &r);
+	count_outcome(ref.id, r.outcome);
+	if (rare(r.outcome))
+		report_decision(tuple, &t, &r, PINTLE_HOOK_CONNECT);
+	if (!r.generation)
+		return pool->failure_mode == PINTLE_FAIL_OPEN ? GO_ON : REFUSE;
+	place(c, &t, &r, tuple);
+	return c->generation ? REWRITE : GO_ON;
+}
+
+static __always_inline int refuse(void)
+{
+	bpf_set_retval(-ECONNREFUSED);
+	return 0;
+}
+
+static __always_inline void caller_read(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
+					struct caller *caller)
+{
+	caller->netns = bpf_get_netns_cookie(ctx);
+	caller->cgroup = bpf_get_current_cgroup_id();
+	caller->mark = sk->mark;
+}
+
+#define user_port(ctx) bpf_ntohs(context_read((ctx)->user_port))
+
+SEC("cgroup/connect4")
+int pintle_connect4(struct bpf_sock_addr *ctx)
+{
+	struct pintle_tuple tuple = {.scope = scope};
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_connect *c;
+	struct caller caller = {};
+
+	if (ctx->protocol != IPPROTO_TCP || !sk)
+		return 1;
+	tuple.local_port = user_port(ctx);
+	address_v4(tuple.local, ctx->user_ip4);
+	address_v4(tuple.remote, sk->src_ip4);
+	caller_read(ctx, sk, &caller);
+	switch (decide(&tuple, PINTLE_FAMILY_V4, sk, &caller)) {
+	case GO_ON:
+		return 1;
+	case REFUSE:
+		return refuse();
+	case REWRITE:
+		break;
+	}
+	c = bpf_sk_storage_get(&connects, sk, NULL, 0);
+	if (!c)
+		return 1;
+	ctx->user_ip4 = ((__u32 *)c->address)[3];
+	ctx->user_port = bpf_htons(c->port);
+	return 1;
+}
+
+SEC("cgroup/connect6")
+int pintle_connect6(struct bpf_sock_addr *ctx)
+{
+	struct pintle_tuple tuple = {.scope = scope};
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_connect *c;
+	struct caller caller = {};
+	__u32 *to;
+
+	if (ctx->protocol != IPPROTO_TCP || !sk)
+		return 1;
+	tuple.local_port = user_port(ctx);
+	to = (__u32 *)tuple.local;
+	to[0] = ctx->user_ip6[0];
+	to[1] = ctx->user_ip6[1];
+	to[2] = ctx->user_ip6[2];
+	to[3] = ctx->user_ip6[3];
+	to = (__u32 *)tuple.remote;
+	to[0] = sk->src_ip6[0];
+	to[1] = sk->src_ip6[1];
+	to[2] = sk->src_ip6[2];
+	to[3] = sk->src_ip6[3];
+	caller_read(ctx, sk, &caller);
+	/* To a v4-mapped destination IPv4 goes out. */
+	switch (decide(&tuple, address_is_v4(tuple.local) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6, sk,
+		       &caller)) {
+	case GO_ON:
+		return 1;
+	case REFUSE:
+		return refuse();
+	case REWRITE:
+		break;
+	}
+	c = bpf_sk_storage_get(&connects, sk, NULL, 0);
+	if (!c)
+		return 1;
+	to = (__u32 *)c->address;
+	ctx->user_ip6[0] = to[0];
+	ctx->user_ip6[1] = to[1];
+	ctx->user_ip6[2] = to[2];
+	ctx->user_ip6[3] = to[3];
+	ctx->user_port = bpf_htons(c->port);
+	return 1;
+}
+
+/* ---- afterwards --------------------------------------------------------------------- */
+
+/* The record, if the socket is connected to where it says. Runs in accept() of servers too. */
+static __always_inline struct pintle_connect *connected(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_connect *c;
+
+	if (!sk)
+		return NULL;
+	c = bpf_sk_storage_get(&connects, sk, NULL, 0);
+	return c && c->generation && c->port == user_port(ctx) ? c : NULL;
+}
+
+SEC("cgroup/getpeername4")
+int pintle_getpeername4(struct bpf_sock_addr *ctx)
+{
+	struct pintle_connect *c = connected(ctx);
+
+	if (!c || ((__u32 *)c->address)[3] != ctx->user_ip4)
+		return 1;
+	ctx->user_ip4 = ((__u32 *)c->frontend)[3];
+	ctx->user_port = bpf_htons(c->frontend_port);
+	return 1;
+}
+
+SEC("cgroup/getpeername6")
+int pintle_getpeername6(struct bpf_sock_addr *ctx)
+{
+	struct pintle_connect *c = connected(ctx);
+	__u32 *address, *frontend;
+
+	if (!c)
+		return 1;
+	address = (__u32 *)c->address;
+	frontend = (__u32 *)c->frontend;
+	if (address[0] != ctx->user_ip6[0] || address[1] != ctx->user_ip6[1] ||
+	    address[2] != ctx->user_ip6[2] || address[3] != ctx->user_ip6[3])
+		return 1;
+	ctx->user_ip6[0] = frontend[0];
+	ctx->user_ip6[1] = frontend[1];
+	ctx->user_ip6[2] = frontend[2];
+	ctx->user_ip6[3] = frontend[3];
+	ctx->user_port = bpf_htons(c->frontend_port);
+	return 1;
+}
+
+/* The last close(). What is still under way to the other side is no longer the client's. */
+SEC("cgroup/sock_release")
+int pintle_release(struct bpf_sock *sk)
+{
+	struct pintle_connect *c = bpf_sk_storage_get(&connects, sk, NULL, 0);
+
+	if (!c || !c->generation)
+		return 1;
+	__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_RELEASED);
+	count_end(c);
+	return 1;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

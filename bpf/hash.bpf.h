@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * hash.bpf.h - SipHash-2-4 with 128 bits of output (Aumasson and Bernstein, INDOCRYPT '12, and
+ * the authors' reference code), of short texts: what clients hint must not be able to meet
+ * somebody else's key on purpose.
+ *
+ * No map, no helper: the same text serves the kernel and host programs.
+ */
+#ifndef PINTLE_HASH_BPF_H
+#define PINTLE_HASH_BPF_H
+
+#include <linux/types.h>
+#include <pintle/hint.h>
+
+#define HASH_WORDS (PINTLE_HINT_MAX / 8)
+
+/* The text, zeros behind it, and one word more than it can fill, for its length. */
+struct hash_input {
+	__u64 key[2];
+	__u64 word[HASH_WORDS + 1];
+	__u32 size; /* bytes of the text: 0..PINTLE_HINT_MAX */
+	__u32 zero;
+};
+
+struct hash_output {
+	__u64 word[2];
+};
+
+#define HASH_ROTATE(x, n) ((x) << (n) | (x) >> (64 - (n)))
+
+static inline __attribute__((always_inline)) void hash_rounds(__u64 v[4], int rounds)
+{
+	int i;
+
+	for (i = 0; i < rounds; i++) {
+		v[0] += v[1];
+		v[2] += v[3];
+		v[1] = HASH_ROTATE(v[1], 13) ^ v[0];
+		v[3] = HASH_ROTATE(v[3], 16) ^ v[2];
+		v[0] = HASH_ROTATE(v[0], 32);
+		v[2] += v[1];
+		v[0] += v[3];
+		v[1] = HASH_ROTATE(v[1], 17) ^ v[2];
+		v[3] = HASH_ROTATE(v[3], 21) ^ v[0];
+		v[2] = HASH_ROTATE(v[2], 32);
+	}
+}
+
+static inline __attribute__((always_inline)) __u64 hash_little(__u64 word)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return word;
+#else
+	return __builtin_bswap64(word);
+#endif
+}
+
+/* A size beyond PINTLE_HINT_MAX counts as that. */
+static inline __attribute__((always_inline)) void hash_text(const struct hash_input *in,
+							    struct hash_output *out)
+{
+	__u64 v[4] = {in->key[0] ^ 0x736f6d6570736575ULL, in->key[1] ^ 0x646f72616e646f6dULL ^ 0xee,
+		      in->key[0] ^ 0x6c7967656e657261ULL, in->key[1] ^ 0x7465646279746573ULL};
+	__u32 i, size = in->size > PINTLE_HINT_MAX ? PINTLE_HINT_MAX : in->size;
+
+	for (i = 0; i <= HASH_WORDS && i <= size / 8; i++) {
+		__u64 m = hash_little(in->word[i]);
+
+		if (i == size / 8)
+			m |= (__u64)size << 56;
+		v[3] ^= m;
+		hash_rounds(v, 2);
+		v[0] ^= m;
+	}
+	v[2] ^= 0xee;
+	hash_rounds(v, 4);
+	out->word[0] = hash_little(v[0] ^ v[1] ^ v[2] ^ v[3]);
+	v[1] ^= 0xdd;
+	hash_rounds(v, 4);
+	out->word[1] = hash_little(v[0] ^ v[1] ^ v[2] ^ v[3]);
+}
+
+#endif

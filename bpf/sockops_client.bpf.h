@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * sockops_client.bpf.h - what becomes of connections that connect() was steered for, at the
+ * client's side; a part of sockops.bpf.c.
+ *
+ *   SYN sent      counted as in flight, if it really goes where it was steered to
+ *   established   binds the session; an endpoint that failed before is as good as new
+ *   unanswered    a SYN had to be sent again: about a second, not the kernel's two minutes
+ *   closed        counts the end, tells how the endpoint failed if it did, and reports
+ *
+ * An endpoint that fails several times in a row is ejected: not chosen for a while.
+ */
+#ifndef PINTLE_SOCKOPS_CLIENT_BPF_H
+#define PINTLE_SOCKOPS_CLIENT_BPF_H
+
+#include "client.bpf.h"
+
+static __always_inline void event_of(struct pintle_event *e, const struct pintle_connect *c,
+				     __u32 type, __u64 now)
+{
+	e->time_ns = now;
+	e->type = type;
+	e->pool = c->pool;
+	e->pool_generation = c->pool_generation;
+	e->endpoint = c->endpoint;
+	e->generation = c->generation;
+	e->class_id = c->class_id;
+	e->outcome = c->outcome;
+	e->hook = PINTLE_HOOK_CONNECT;
+	e->failure = PINTLE_FAILURE_COUNT;
+	e->tuple.scope = scope;
+	e->tuple.local_port = c->frontend_port;
+	__builtin_memcpy(e->tuple.local, c->frontend, sizeof(e->tuple.local));
+}
+
+/* ---- ejection ------------------------------------------------------------------------ */
+
+struct ejected_loop {
+	struct pintle_ref pool;
+	__u64 now;
+	__u32 ejected;
+};
+
+static long ejected_member(__u32 i, void *arg)
+{
+	struct ejected_loop *l = arg;
+	struct pintle_pool *pool = pool_find(l->pool.id, l->pool.generation);
+	struct pintle_health *h;
+	__u32 id;
+
+	if (!pool || i >= pool->member_count || i >= PINTLE_MAX_ENDPOINTS)
+		return 1;
+	id = pool->members[i].id;
+	h = bpf_map_lookup_elem(&health, &id);
+	if (h && ejected(h, l->now) && endpoint_find(id, pool->members[i].generation))
+		l->ejected++;
+	return 0;
+}
+
+__noinline int ejected_members(const struct pintle_ref *pool, __u64 now)
+{
+	struct ejected_loop l = {.now = now};
+
+	if (!pool)
+		return 0;
+	l.pool = *pool;
+	bpf_loop(PINTLE_MAX_ENDPOINTS, ejected_member, &l, 0);
+	return l.ejected;
+}
+
+/* Twice as long each time in a row, up to the pool's limit. */
+static __always_inline __u64 ejection_ns(const struct pintle_pool *pool, __u32 times)
+{
+	__u64 ns = pool->eject_ns << (times & 31);
+
+	if (times > 31 || ns >> (times & 31) != pool->eject_ns || ns > pool->eject_max_ns)
+		return pool->eject_max_ns;
+	return ns;
+}
+
+/* No more than the pool's share are ejected at once: whoever comes on top of that takes itself
+ * back. Two that do so at the same time both go on, which the next failure puts right. */
+static __always_inline void eject(const struct pintle_connect *c, const struct pintle_pool *pool,
+				  struct pintle_health *h, __u32 failure, __u64 now)
+{
+	struct pintle_ref ref = {c->pool, c->pool_generation};
+	__u64 before = h->ejected_until_ns;
+	__u64 ns = ejection_ns(pool, h->ejected_in_a_row);
+	struct pintle_event e = {};
+
+	/* Not again because of connections that were made before. */
+	if ((before && (__s64)(now - before) < 0) || !pool->eject_most ||
+	    __sync_val_compare_and_swap(&h->ejected_until_ns, before, now + ns) != before)
+		return;
+	if ((__u32)ejected_members(&ref, now) > pool->eject_most) {
+		__sync_val_compare_and_swap(&h->ejected_until_ns, now + ns, 0);
+		return;
+	}
+	__sync_fetch_and_add(&h->ejected_in_a_row, 1);
+	__sync_fetch_and_add(&h->ejections, 1);
+	event_of(&e, c, PINTLE_EVENT_EJECTED, now);
+	e.failure = failure;
+	e.duration_ns = ns;
+	event_report(&e);
+}
+
+static __always_inline struct pintle_health *health_of(const struct pintle_connect *c)
+{
+	__u32 id = c->endpoint;
+
+	return endpoint_find(id, c->generation) ? bpf_map_lookup_elem(&health, &id) : NULL;
+}
+
+__noinline int endpoint_failed(struct pintle_connect *c, __u32 failure)
+{
+	struct pintle_health *h;
+	struct pintle_pool *pool;
+	__u32 *in_a_row;
+
+	if (!c || failure >= PINTLE_FAILURE_COUNT)
+		return 0;
+	h = health_of(c);
+	pool = pool_find(c->pool, c->pool_generation);
+	if (!h || !pool)
+		return 0;
+	__sync_fetch_and_add(&h->failures[failure], 1);
+	in_a_row = failure == PINTLE_FAILURE_RESET ? &h->resets : &h->unopened;
+	__sync_fetch_and_add(in_a_row, 1);
+	if (pool->eject_after && h->resets + h->unopened >= pool->eject_after)
+		eject(c, pool, h, failure, bpf_ktime_get_ns());
+	return 0;
+}
+
+/* An established connection says that somebody answers; only a byte of an answer says that it is no
+ * server that drops whoever comes. */
+__noinline int endpoint_answered(struct pintle_connect *c, __u32 bytes)
+{
+	struct pintle_health *h;
+	struct pintle_event e = {};
+
+	if (!c)
+		return 0;
+	h = health_of(c);
+	if (!h)
+		return 0;
+	/* Read first: the line is shared by all CPUs, and nearly always clean. */
+	if (h->unopened)
+		h->unopened = 0;
+	if (bytes && h->resets)
+		h->resets = 0;
+	if (h->resets || !h->ejected_in_a_row || !__sync_lock_test_and_set(&h->ejected_in_a_row, 0))
+		return 0;
+	h->ejected_until_ns = 0;
+	event_of(&e, c, PINTLE_EVENT_RESTORED, bpf_ktime_get_ns());
+	event_report(&e);
+	return 0;
+}
+
+/* ---- the connection's life ------------------------------------------------------------ */
+
+static __always_inline struct pintle_connect *client_find(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_connect *c = sk ? bpf_sk_storage_get(&connects, sk, NULL, 0) : NULL;
+
+	return c && c->generation ? c : NULL;
+}
+
+/* Another program may have changed the address after us: then the connection is not ours. */
+static __always_inline bool goes_there(const struct pintle_connect *c, const struct pintle_tuple *t)
+{
+	const __u64 *a = (const __u64 *)c->address, *b = (const __u64 *)t->remote;
+
+	return c->port == t->remote_port && a[0] == b[0] && a[1] == b[1];
+}
+
+static __always_inline void client_connecting(struct bpf_sock_ops *ctx)
+{
+	struct pintle_connect *c = client_find(ctx);
+	struct pintle_counters *n;
+	struct pintle_tuple t;
+
+	if (!c)
+		return;
+	addresses_read(ctx, &t);
+	n = counters_of(c);
+	if (!n || !goes_there(c, &t) || !endpoint_find(c->endpoint, c->generation)) {
+		disown(c);
+		return;
+	}
+	c->opened_ns = bpf_ktime_get_ns();
+	if (__sync_lock_test_and_set(&c->placed, 0)) {
+		__sync_fetch_and_add(&n->opened, 1);
+		__sync_lock_test_and_set(&c->counted, 1);
+	}
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG |
+					       BPF_SOCK_OPS_RTO_CB_FLAG);
+}
+
+static __always_inline void client_established(struct bpf_sock_ops *ctx)
+{
+	struct pintle_connect *c = client_find(ctx);
+	struct pintle_affinity_key key = {};
+	struct pintle_pool *pool;
+
+	if (!c)
+		return;
+	/* Another program may have replaced the flags since. */
+	if (!(ctx->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_STATE_CB_FLAG))
+		watch_end(ctx);
+	endpoint_answered(c, 0);
+	pool = pool_find(c->pool, c->pool_generation);
+	if (!pool || !binds(pool, c->outcome) || c->session.kind == PINTLE_KEY_NONE)
+		return;
+	key.pool = c->pool;
+	key.pool_generation = c->pool_generation;
+	key.session = c->session;
+	bind_session(&key, c->endpoint, c->generation, bpf_ktime_get_ns());
+}
+
+static __always_inline void client_unanswered(struct bpf_sock_ops *ctx)
+{
+	struct pintle_connect *c = client_find(ctx);
+
+	if (!c || ctx->state != BPF_TCP_SYN_SENT)
+		return;
+	if (!(__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_UNANSWERED) &
+	      PINTLE_CONNECT_UNANSWERED))
+		endpoint_failed(c, PINTLE_FAILURE_UNANSWERED);
+}
+
+static __always_inline __u32 error_of(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct sock *kernel_sock = sk ? (struct sock *)bpf_skc_to_tcp_sock(sk) : NULL;
+
+	return kernel_sock ? kernel_sock->sk_err : 0;
+}
+
+/* How the endpoint failed this connection, if it did. A client that gave up first is no failure of
+ * the endpoint, and none is counted twice. */
+static __always_inline __u32 failure_of(struct bpf_sock_ops *ctx, const struct pintle_connect *c,
+					__u32 error)
+{
+	if (c->flags & (PINTLE_CONNECT_RELEASED | PINTLE_CONNECT_UNANSWERED))
+		return PINTLE_FAILURE_COUNT;
+	if (ctx->args[0] != BPF_TCP_SYN_SENT)
+		return error == ECONNRESET && !ctx->bytes_received ? PINTLE_FAILURE_RESET
+								   : PINTLE_FAILURE_COUNT;
+	switch (error) {
+	case ECONNREFUSED:
+		return PINTLE_FAILURE_REFUSED;
+	case ETIMEDOUT:
+		return PINTLE_FAILURE_UNANSWERED;
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+		return PINTLE_FAILURE_UNREACHABLE;
+	}
+	return PINTLE_FAILURE_COUNT;
+}
+
+static __always_inline void client_closed(struct bpf_sock_ops *ctx, struct pintle_connect *c)
+{
+	struct pintle_event e = {};
+	struct pintle_tuple t;
+	__u32 error, failure;
+	__u64 now;
+
+	count_end(c);
+	if (!c->opened_ns ||
+	    __sync_fetch_and_or(&c->flags, PINTLE_CONNECT_REPORTED) & PINTLE_CONNECT_REPORTED)
+		return;
+	error = error_of(ctx);
+	failure = failure_of(ctx, c, error);
+	if (failure != PINTLE_FAILURE_COUNT)
+		endpoint_failed(c, failure);
+	else if (ctx->bytes_received)
+		endpoint_answered(c, 1);
+	now = bpf_ktime_get_ns();
+	event_of(&e, c, PINTLE_EVENT_CLOSED, now);
+	e.failure = failure;
+	e.error = error;
+	e.srtt_us = ctx->srtt_us >> 3; /* the kernel keeps eighths */
+	/* From the client, as at the server's side: what it sent. */
+	e.bytes_received = ctx->bytes_acked;
+	e.bytes_acknowledged = ctx->bytes_received;
+	e.duration_ns = now - c->opened_ns;
+	e.tuple.remote_port = ctx->local_port;
+	addresses_read(ctx, &t);
+	__builtin_memcpy(e.tuple.remote, t.local, sizeof(e.tuple.remote));
+	event_report(&e);
+}
+
+#endif
