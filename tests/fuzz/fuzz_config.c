@@ -5,6 +5,7 @@
  *
  * sources: userspace/common/config.c userspace/common/config_check.c
  * sources: userspace/common/config_keys.c userspace/common/config_report.c
+ * sources: userspace/common/config_hooks.c userspace/common/names.c
  * sources: userspace/common/config_tree.c userspace/common/config_value.c
  * sources: userspace/common/config_words.c userspace/common/addr.c
  */
@@ -14,6 +15,7 @@
 #include <string.h>
 
 #include "../../userspace/common/config.h"
+#include "../../userspace/common/names.h"
 #include "../../userspace/common/util.h"
 
 #define PROMISE(condition)                                                                         \
@@ -54,10 +56,14 @@ static void take_warning(void *arg, const char *file, int line, int column, cons
 	check_message(arg, line, column, message);
 }
 
-static void check_endpoint(const struct config_endpoint *e)
+static void check_endpoint(const struct config_pool *p, const struct config_endpoint *e)
 {
+	const struct endpoint_addr *at = config_endpoint_at(e);
+
 	PROMISE(e->name && strlen(e->name) < PINTLE_NAME_SIZE);
-	PROMISE(e->listen.port && (e->listen.any_ip || !addr_is_any(&e->listen.ip)));
+	PROMISE(at->port && (at->any_ip || !addr_is_any(&at->ip)));
+	PROMISE(!e->listen.port == !!e->address.port && !e->address.any_ip);
+	PROMISE(p->hook == (e->listen.port ? PINTLE_HOOK_LOOKUP : PINTLE_HOOK_CONNECT));
 	PROMISE(e->metrics_url && !strncmp(e->metrics_url, "http", 4));
 	PROMISE(e->gpu_index >= -1 && e->gpu_index <= 1023);
 	PROMISE(!e->gpu_pod || strlen(e->gpu_pod) < PINTLE_TEXT_SIZE);
@@ -76,9 +82,9 @@ static void check_frontend(const struct frontend_addr *f)
 static void check_pool(const struct config_pool *p)
 {
 	const double numbers[] = {
-		p->stickiness.max_extra_load, p->weights.queue, p->weights.kv_cache,
-		p->weights.running,           p->weights.gpu,   p->saturation.queue_depth,
-		p->saturation.kv_cache};
+		p->stickiness.max_extra_load, p->weights.queue,     p->weights.kv_cache,
+		p->weights.running,           p->weights.gpu,       p->saturation.queue_depth,
+		p->saturation.kv_cache,       p->ejection.max_share};
 
 	PROMISE(p->name && strlen(p->name) < PINTLE_NAME_SIZE && p->engine && p->scrape.path);
 	PROMISE(p->frontend_count && p->endpoint_count);
@@ -86,12 +92,16 @@ static void check_pool(const struct config_pool *p)
 	PROMISE(p->stickiness.key_bits_v4 <= 32 && p->stickiness.key_bits_v6 <= 128);
 	PROMISE(p->stickiness.group_bits_v4 <= 32 && p->stickiness.group_bits_v6 <= 128);
 	PROMISE(p->scrape.interval_ns && p->scrape.timeout_ns && p->saturation.staleness_ns);
+	PROMISE(key_seen_by(p->stickiness.key_kind, p->hook));
+	PROMISE(key_seen_by(p->stickiness.group_kind, p->hook));
+	PROMISE(p->ejection.failures >= 0 && p->ejection.time_ns && p->ejection.max_time_ns);
+	PROMISE(!p->announce || p->hook == PINTLE_HOOK_LOOKUP);
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
 		PROMISE(isfinite(numbers[i]) && numbers[i] >= 0 && !signbit(numbers[i]));
 	for (size_t i = 0; i < p->frontend_count; i++)
 		check_frontend(&p->frontends[i]);
 	for (size_t i = 0; i < p->endpoint_count; i++)
-		check_endpoint(&p->endpoints[i]);
+		check_endpoint(p, &p->endpoints[i]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -109,5 +119,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	PROMISE(strlen(c->bpffs) < PINTLE_TEXT_SIZE && strlen(c->netns) < PINTLE_TEXT_SIZE);
 	for (size_t i = 0; i < c->pool_count; i++)
 		check_pool(&c->pools[i]);
+	for (size_t i = 0; i < c->client_count; i++)
+		PROMISE(c->clients[i].name && c->clients[i].cgroup[0] == '/');
 	return 0;
 }

@@ -90,14 +90,21 @@ static struct config *load_text(const char *text, const char *warnings)
 #define POOL_OF(frontends, endpoints)                                                              \
 	HEAD "pools:\n- name: a\n  frontends: " frontends "\n  endpoints: " endpoints "\n"
 
+#define CONNECT_POOL                                                                               \
+	HEAD "pools:\n- name: a\n" FRONTEND                                                        \
+	     "  endpoints: [{name: e, address: \"10.1.0.1:8000\"},\n"                              \
+	     "    {name: f, address: \"10.1.0.2:8000\"}]\n"
+#define ADDRESS   "write ADDRESS:PORT or [ADDRESS]:PORT\n"
 #define NAME_RULE "write 1 to 63 of a-z, 0-9, \"-\" and \".\", beginning with a letter or digit\n"
 #define DURATION  "write a duration from 10ms to 1h, in ms, s, m or h\n"
 #define WEIGHT    "write a number from 0 to 1000\n"
 #define LISTEN    "write ADDRESS:PORT or a port alone, as in 127.0.0.1:8001, [::1]:8001 or 8001\n"
 #define FRONT     "write ADDRESS:PORT or PREFIX/LENGTH:PORT, as in 10.77.0.1:8000 or [fd77::/64]:8000\n"
-#define SESSION   "write none, source, source/V4BITS or source/V4BITS/V6BITS\n"
-#define SPACES63  "                                                               "
-#define A63       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define SESSION                                                                                    \
+	"write none, source, source/V4BITS, source/V4BITS/V6BITS, destination, client, cgroup, "   \
+	"mark or hint\n"
+#define SPACES63 "                                                               "
+#define A63      "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 struct refusal {
 	const char *name;
@@ -131,18 +138,18 @@ static const struct refusal refusals[] = {
 	 "7:11: anchors (&name) are not read; write each value where it is used\n"
 	 "8:12: aliases (*name) are not read; write the value out\n"},
 	{"a bomb of aliases", "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
-	 "1:1: unknown key \"a\" at the top; known here: apiVersion, kind, node, pools\n"
+	 "1:1: unknown key \"a\" at the top; known here: apiVersion, kind, node, clients, pools\n"
 	 "1:1: \"apiVersion\" is missing at the top; add it: pintle.dev/v1alpha1\n"
 	 "1:1: \"kind\" is missing at the top; add it: PintleConfig\n"
 	 "1:1: \"pools\" is missing at the top; add it: a list, each item a mapping of name, engine, "
 	 "frontends, announce, endpoints, mode, failureMode, scrape, stickiness, weights, "
-	 "saturation, dcgm\n"
+	 "saturation, ejection, dcgm\n"
 	 "1:4: anchors (&name) are not read; write each value where it is used\n"
-	 "2:1: unknown key \"b\" at the top; known here: apiVersion, kind, node, pools\n"
+	 "2:1: unknown key \"b\" at the top; known here: apiVersion, kind, node, clients, pools\n"
 	 "2:4: anchors (&name) are not read; write each value where it is used\n"
 	 "2:8: aliases (*name) are not read; write the value out\n"
 	 "2:12: aliases (*name) are not read; write the value out\n"
-	 "3:1: unknown key \"c\" at the top; known here: apiVersion, kind, node, pools\n"
+	 "3:1: unknown key \"c\" at the top; known here: apiVersion, kind, node, clients, pools\n"
 	 "3:5: aliases (*name) are not read; write the value out\n"
 	 "3:9: aliases (*name) are not read; write the value out\n"},
 	{"a tag", POOL "  mode: !!str off\n",
@@ -157,7 +164,7 @@ static const struct refusal refusals[] = {
 	 "1:1: \"kind\" is missing at the top; add it: PintleConfig\n"
 	 "1:1: \"pools\" is missing at the top; add it: a list, each item a mapping of name, engine, "
 	 "frontends, announce, endpoints, mode, failureMode, scrape, stickiness, weights, "
-	 "saturation, dcgm\n"},
+	 "saturation, ejection, dcgm\n"},
 	{"another apiVersion and kind",
 	 "apiVersion: pintle.dev/v1\nkind: Config\npools: [{name: a, frontends: [\"10.0.0.1:80\"], "
 	 "endpoints: [{name: e, listen: 81}]}]\n",
@@ -166,11 +173,11 @@ static const struct refusal refusals[] = {
 	{"unknown key, near", POOL "nodes: {}\n",
 	 "7:1: unknown key \"nodes\" at the top; did you mean \"node\"?\n"},
 	{"unknown key, far", POOL "x-extra: {}\n",
-	 "7:1: unknown key \"x-extra\" at the top; known here: apiVersion, kind, node, pools\n"},
+	 "7:1: unknown key \"x-extra\" at the top; known here: apiVersion, kind, node, clients, pools\n"},
 	{"pools empty", HEAD "pools: []\n", "3:8: pools is empty; write at least one\n"},
 	{"pools a mapping", HEAD "pools: {name: a}\n",
 	 "3:8: pools is a mapping; write a list, each item a mapping of name, engine, frontends, "
-	 "announce, endpoints, mode, failureMode, scrape, stickiness, weights, saturation, dcgm\n"},
+	 "announce, endpoints, mode, failureMode, scrape, stickiness, weights, saturation, ejection, dcgm\n"},
 	{"a pool that is text", HEAD "pools: [a]\n",
 	 "3:9: pools[] is one value; write a mapping: keys with values\n"},
 	{"a pool with nothing", HEAD "pools: [{}]\n",
@@ -179,11 +186,12 @@ static const struct refusal refusals[] = {
 	 "3:9: \"frontends\" is missing in pools[]; add it: a list such as [\"10.77.0.1:8000\", "
 	 "\"[fd77::1]:8000\"]\n"
 	 "3:9: \"endpoints\" is missing in pools[]; add it: a list, each item a mapping of name, "
-	 "listen, metrics, gpu\n"},
+	 "listen, address, metrics, gpu\n"},
 
 	/* node */
 	{"node a list", POOL "node: []\n",
-	 "7:7: node is a list; write a mapping of bpffs, netns, cgroup, metrics, group\n"},
+	 "7:7: node is a list; write a mapping of bpffs, netns, cgroup, metrics, group, "
+	 "daemonless\n"},
 	{"paths that begin nowhere", POOL "node: {bpffs: pintle, netns: \"\", cgroup: ./x}\n",
 	 "7:15: node.bpffs is \"pintle\", which does not begin with /; write a path from / on, of at "
 	 "most 127 bytes\n"
@@ -328,8 +336,8 @@ static const struct refusal refusals[] = {
 	{"endpoints without what they need", POOL_OF("[\"10.0.0.1:80\"]", "[{}, e]"),
 	 "6:15: \"name\" is missing in pools[].endpoints[]; add it: 1 to 63 of a-z, 0-9, \"-\" and \".\", "
 	 "beginning with a letter or digit\n"
-	 "6:15: \"listen\" is missing in pools[].endpoints[]; add it: ADDRESS:PORT, [ADDRESS]:PORT or a "
-	 "port alone\n"
+	 "6:15: endpoint ? has neither listen nor address; write listen: ADDRESS:PORT or a port alone for "
+	 "a server on this node, address: ADDRESS:PORT for one that runs anywhere\n"
 	 "6:19: pools[].endpoints[] is one value; write a mapping: keys with values\n"},
 	{"listen of every wrong kind",
 	 POOL_OF("[\"10.0.0.1:80\"]",
@@ -471,6 +479,70 @@ static const struct refusal refusals[] = {
 	 "7:21: stickiness.key is \"source/\", which has no prefix length where one should be; " SESSION
 	 "7:37: stickiness.group is \"source/24/64/1\", which has no prefix length where one should be; " SESSION},
 
+	{"a session key misspelt", POOL "  stickiness: {key: destinaton}\n",
+	 "7:21: stickiness.key is \"destinaton\", which is not known; did you mean destination?\n"},
+	{"session keys that only connect() shows", POOL "  stickiness: {key: mark, group: hint}\n",
+	 "7:21: stickiness.key is mark, which is not seen where endpoints have listen; write one of "
+	 "none, source, destination\n"
+	 "7:34: stickiness.group is hint, which is not seen where endpoints have listen; write one of "
+	 "none, source, destination\n"},
+
+	/* endpoints anywhere */
+	{"addresses of every wrong kind",
+	 POOL_OF("[\"10.0.0.1:80\"]",
+		 "\n  - {name: a, address: pod-0}\n  - {name: b, address: 8000}\n"
+		 "  - {name: c, address: \"0.0.0.0:8000\"}\n  - {name: d, address: \"10.0.0.7\"}\n"
+		 "  - {name: e, address: \"[ff02::1]:1\"}\n  - {name: f, address: }"),
+	 "7:24: address is \"pod-0\", which is no address and port; " ADDRESS
+	 "8:24: address is \"8000\", which is a port without an address; " ADDRESS
+	 "9:24: address is \"0.0.0.0:8000\", which is no address to connect to; " ADDRESS
+	 "10:24: address is \"10.0.0.7\", which is no address and port; " ADDRESS
+	 "11:24: address is \"[ff02::1]:1\", which is no address of one host; " ADDRESS
+	 "12:24: address has no value; " ADDRESS},
+	{"an endpoint of both kinds, and one of neither",
+	 POOL_OF("[\"10.0.0.1:80\"]",
+		 "\n  - {name: a, listen: 1, address: \"10.0.0.7:1\"}\n  - {name: b}"),
+	 "7:35: endpoint a has both listen and address; write listen for a server on this node, address "
+	 "for one that runs anywhere\n"
+	 "8:5: endpoint b has neither listen nor address; write listen: ADDRESS:PORT or a port alone for "
+	 "a server on this node, address: ADDRESS:PORT for one that runs anywhere\n"},
+	{"endpoints of two hooks in one pool",
+	 POOL_OF("[\"10.0.0.1:80\"]", "\n  - {name: a, listen: 1}\n  - {name: b, listen: 2}\n"
+				      "  - {name: c, address: \"10.0.0.7:1\"}"),
+	 "9:24: endpoint c has address, but endpoint a (line 7) of this pool has listen; one hook "
+	 "decides a pool: make two pools of them\n"},
+	{"two endpoints at one address",
+	 POOL_OF("[\"10.0.0.1:80\"]", "[{name: a, address: \"10.0.0.7:1\"},\n"
+				      "    {name: b, address: \"10.0.0.7:1\"}]"),
+	 "7:24: address 10.0.0.7:1 claims the address of endpoint a/a (line 6, 10.0.0.7:1); give each "
+	 "endpoint its own\n"},
+	{"a frontend over an endpoint's address",
+	 POOL_OF("[\"10.0.0.0/8:80\"]", "[{name: a, address: \"10.0.0.7:80\"}]"),
+	 "5:15: frontend 10.0.0.0/8:80 covers where endpoint a/a (line 6) is, so that its scrapes would "
+	 "be steered; keep them apart by address or port\n"},
+	{"announced, where clients are steered in connect()", CONNECT_POOL "  announce: true\n",
+	 "8:13: announce is for endpoints with listen: with address clients are steered before an "
+	 "address matters; take it out\n"},
+	{"ejection, where listeners tell", POOL "  ejection: {failures: 1}\n",
+	 "7:13: ejection is of endpoints with address: one with listen is left out as soon as it stops "
+	 "listening; take this out\n"},
+	{"ejection out of range",
+	 CONNECT_POOL "  ejection: {failures: -1, time: 1ms, maxTime: 25h, maxShare: 2}\n",
+	 "8:24: ejection.failures is \"-1\", which is out of range; write a whole number from 0 to "
+	 "1000000\n"
+	 "8:34: ejection.time is \"1ms\", which is out of range; write a duration from 10ms to 24h, in "
+	 "ms, s, m or h\n"
+	 "8:48: ejection.maxTime is \"25h\", which is out of range; write a duration from 10ms to 24h, "
+	 "in ms, s, m or h\n"
+	 "8:63: ejection.maxShare is \"2\", which is out of range; write a number from 0 to 1\n"},
+	{"clients without what they need", POOL "clients:\n- {name: A/b}\n- {name: b, cgroup: x}\n",
+	 "8:1: warning: clients has no effect, since no pool's key or group is cgroup; write stickiness: "
+	 "{key: cgroup}\n"
+	 "8:3: \"cgroup\" is missing in clients[]; add it: a path from / on, of at most 255 bytes\n"
+	 "8:10: name is \"A/b\", with a character that a name cannot have there; " NAME_RULE
+	 "9:21: cgroup is \"x\", which does not begin with /; write a path from / on, of at most 255 "
+	 "bytes\n"},
+
 	/* the metrics' path */
 	{"a path that is none", POOL "  scrape: {path: metrics}\n",
 	 "7:18: scrape.path is \"metrics\", which does not begin with /; write a URL's path, from / on, of "
@@ -520,6 +592,23 @@ static const struct refusal refusals[] = {
 	{"warning: a GPU weight, and no GPU", POOL "  weights: {gpu: 1}\n",
 	 "7:18: warning: weights.gpu has no effect, since no endpoint names its gpu; give them gpu: "
 	 "{index: 0}\n"},
+	{"warning: endpoints anywhere that cannot take IPv6 clients",
+	 POOL_OF("[\"10.0.0.1:80\", \"[fd77::1]:80\"]", "[{name: e, address: \"10.1.0.1:8001\"}]"),
+	 "5:30: warning: frontend [fd77::1]:80 is IPv6, but 1 of 1 endpoints of pool a are at IPv4 alone "
+	 "(first e) and get none of its clients; make a pool for each family\n"},
+	{"warning: a destination that tells nothing apart",
+	 POOL "  stickiness: {key: destination}\n",
+	 "7:21: warning: stickiness.key is destination, but no frontend is a prefix, so it tells nothing "
+	 "apart; write one as in \"[fd77::/64]:8000\"\n"},
+	{"warning: ejections of nobody, and odd times",
+	 CONNECT_POOL "  ejection: {time: 1m, maxTime: 1s, maxShare: 0.4}\n",
+	 "8:33: warning: ejection.maxTime is shorter than ejection.time and holds; make it longer\n"
+	 "8:47: warning: ejection.maxShare 0.4 of 2 endpoints is less than one: none is ever ejected; "
+	 "write failures: 0 if that is meant\n"},
+	{"warning: clients that no key asks for",
+	 POOL "clients: [{name: b, cgroup: /system.slice/b.service}]\n",
+	 "7:10: warning: clients has no effect, since no pool's key or group is cgroup; write stickiness: "
+	 "{key: cgroup}\n"},
 	{"warning: DCGM, and no GPU", POOL "  dcgm: {url: \"http://127.0.0.1:9400/metrics\"}\n",
 	 "7:9: warning: dcgm is read for nothing; give endpoints their gpu: {index: 0}\n"},
 };
@@ -593,6 +682,10 @@ static const char all_keys[] =
 	     "  cgroup: /sys/fs/cgroup/serving\n"
 	     "  metrics: \"[::]:9465\"\n"
 	     "  group: pintle\n"
+	     "  daemonless: 0s\n"
+	     "clients:\n"
+	     "- {name: batch, cgroup: \"/system.slice/batch-*.service\"}\n"
+	     "- {name: web, cgroup: /web}\n"
 	     "pools:\n"
 	     "- name: one\n"
 	     "  engine: triton-trtllm\n"
@@ -614,16 +707,22 @@ static const char all_keys[] =
 	     "  mode: baseline\n"
 	     "  frontends: [\"10.78.0.1:8000\"]\n"
 	     "  endpoints: [{name: a, listen: \"10.0.0.9:8001\"}]\n"
-	     "  stickiness: {key: none, group: source/24}\n";
+	     "  stickiness: {key: none, group: source/24}\n"
+	     "- name: three\n"
+	     "  frontends: [\"10.96.0.10:80\"]\n"
+	     "  endpoints: [{name: a, address: \"10.0.3.17:8000\"},\n"
+	     "    {name: b, address: \"10.0.3.18:8000\", metrics: \"http://10.0.3.18:9/m\"}]\n"
+	     "  stickiness: {key: cgroup, group: hint}\n"
+	     "  ejection: {failures: 5, time: 1s, maxTime: 1m, maxShare: 1}\n";
 
 static void every_key_is_read(void **state)
 {
 	_cleanup_config_ struct config *c = load_text(
 		all_keys,
-		"12:15: warning: frontend 10.77.0.0/24:8000 is IPv4, but 1 of 3 endpoints of pool one "
+		"16:15: warning: frontend 10.77.0.0/24:8000 is IPv4, but 1 of 3 endpoints of pool one "
 		"listen on IPv6 alone (first a) and get none of its clients; have the servers listen on "
 		"[::] and write their ports alone\n");
-	const struct config_pool *p = &c->pools[0], *two = &c->pools[1];
+	const struct config_pool *p = &c->pools[0], *two = &c->pools[1], *three = &c->pools[2];
 	char text[ADDR_TEXT_SIZE];
 
 	(void)state;
@@ -632,8 +731,14 @@ static void every_key_is_read(void **state)
 	assert_string_equal(c->cgroup, "/sys/fs/cgroup/serving");
 	assert_string_equal(c->metrics, "[::]:9465");
 	assert_string_equal(c->group, "pintle");
-	assert_int_equal(c->pool_count, 2);
+	assert_int_equal(c->daemonless_ns, 0);
+	assert_int_equal(c->client_count, 2);
+	assert_string_equal(c->clients[0].name, "batch");
+	assert_string_equal(c->clients[0].cgroup, "/system.slice/batch-*.service");
+	assert_string_equal(c->clients[1].cgroup, "/web");
+	assert_int_equal(c->pool_count, 3);
 
+	assert_int_equal(p->hook, PINTLE_HOOK_LOOKUP);
 	assert_string_equal(p->engine, "triton-trtllm");
 	assert_int_equal(p->frontend_count, 2);
 	assert_string_equal(addr_format_frontend(&p->frontends[0], text), "10.77.0.0/24:8000");
@@ -673,6 +778,51 @@ static void every_key_is_read(void **state)
 	assert_int_equal(two->stickiness.group_bits_v4, 24);
 	assert_int_equal(two->stickiness.group_bits_v6, 64); /* as documented, not 128 */
 	assert_int_equal(two->dcgm_interval_ns, 5 * NSEC_PER_SEC);
+
+	assert_int_equal(three->hook, PINTLE_HOOK_CONNECT);
+	assert_string_equal(addr_format_endpoint(&three->endpoints[0].address, text),
+			    "10.0.3.17:8000");
+	assert_ptr_equal(config_endpoint_at(&three->endpoints[0]), &three->endpoints[0].address);
+	assert_int_equal(three->endpoints[0].listen.port, 0);
+	assert_string_equal(three->endpoints[0].metrics_url, "http://10.0.3.17:8000/metrics");
+	assert_string_equal(three->endpoints[1].metrics_url, "http://10.0.3.18:9/m");
+	assert_int_equal(three->stickiness.key_kind, PINTLE_KEY_CGROUP);
+	assert_int_equal(three->stickiness.group_kind, PINTLE_KEY_HINT);
+	assert_int_equal(three->ejection.failures, 5);
+	assert_int_equal(three->ejection.time_ns, NSEC_PER_SEC);
+	assert_int_equal(three->ejection.max_time_ns, 60 * NSEC_PER_SEC);
+	assert_true(three->ejection.max_share == 1);
+}
+
+static void connect_pool_has_the_defaults(void **state)
+{
+	_cleanup_config_ struct config *c = load_text(CONNECT_POOL, NULL);
+	const struct config_pool *p = &c->pools[0];
+
+	(void)state;
+	assert_int_equal(c->daemonless_ns, 600 * NSEC_PER_SEC);
+	assert_int_equal(c->client_count, 0);
+	assert_int_equal(p->hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(p->stickiness.key_kind, PINTLE_KEY_CLIENT);
+	assert_int_equal(p->stickiness.group_kind, PINTLE_KEY_NONE);
+	assert_int_equal(p->ejection.failures, 3);
+	assert_int_equal(p->ejection.time_ns, 10 * NSEC_PER_SEC);
+	assert_int_equal(p->ejection.max_time_ns, 300 * NSEC_PER_SEC);
+	assert_true(p->ejection.max_share == 0.5);
+}
+
+/* A server may serve clients elsewhere by lookup, and those on its own node in connect(). */
+static void one_server_of_two_hooks(void **state)
+{
+	_cleanup_config_ struct config *c = load_text(
+		POOL_OF("[\"10.0.0.1:80\"]",
+			"[{name: a, listen: \"10.1.0.1:8000\"}]") "- name: b\n  frontends: [\"10.0.0.2:80\"]\n"
+								  "  endpoints: [{name: a, address: \"10.1.0.1:8000\"}]\n",
+		NULL);
+
+	(void)state;
+	assert_int_equal(c->pools[0].hook, PINTLE_HOOK_LOOKUP);
+	assert_int_equal(c->pools[1].hook, PINTLE_HOOK_CONNECT);
 }
 
 static void metrics_off(void **state)
@@ -853,6 +1003,8 @@ static void sample_loads_as_it_stands(void **state)
 	assert_string_equal(p->endpoints[2].metrics_url, "http://127.0.0.1:9003/metrics");
 	assert_true(p->endpoints[2].listen.any_ip);
 	assert_true(p->announce);
+	assert_int_equal(c->pools[1].hook, PINTLE_HOOK_CONNECT);
+	assert_string_equal(c->pools[1].endpoints[1].metrics_url, "http://10.0.7.21:8000/metrics");
 }
 
 static void documentation_holds_the_sample(void **state)
@@ -962,6 +1114,8 @@ int main(void)
 	static const struct CMUnitTest others[] = {
 		cmocka_unit_test(minimal_has_the_defaults),
 		cmocka_unit_test(every_key_is_read),
+		cmocka_unit_test(connect_pool_has_the_defaults),
+		cmocka_unit_test(one_server_of_two_hooks),
 		cmocka_unit_test(metrics_off),
 		cmocka_unit_test(unlike_listeners_live_together),
 		cmocka_unit_test(as_many_as_the_maps_hold),

@@ -293,6 +293,103 @@ static void test_a_new_pool_starts_from_nothing(void **state)
 	steer_end(&s);
 }
 
+/* ---- the connect hook --------------------------------------------------------------------- */
+
+#define CONNECT                                                                                    \
+	POOL("a", "127.77.0.0/24:8000",                                                            \
+	     "stickiness: {key: destination, group: hint}, "                                       \
+	     "ejection: {failures: 4, time: 2s, maxTime: 9s, maxShare: 0.7}, " SERVERS(            \
+		     "{name: e0, address: \"127.0.0.1:8001\"}, "                                   \
+		     "{name: e1, address: \"127.0.0.1:8002\"}, "                                   \
+		     "{name: e2, address: \"127.0.0.1:8003\"}"))
+
+static size_t rows_of(const struct steer *s, enum map_id id)
+{
+	char key[64], *previous = NULL;
+	size_t n = 0;
+
+	for (; !bpf_map_get_next_key(s->m->fd[id], previous, key); n++)
+		previous = key;
+	return n;
+}
+
+static void test_a_connect_pool(void **state)
+{
+	_cleanup_free_ struct pintle_pool *p = malloc(sizeof(*p));
+	struct pintle_frontend_key key = {.prefixlen = PINTLE_FRONTEND_FIXED_BITS + 120,
+					  .port = 8000,
+					  .protocol = IPPROTO_TCP,
+					  .address = {[10] = 0xff, 0xff, 127, 77, 0, 0}};
+	struct pintle_frontend f;
+	struct pintle_endpoint e;
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, CONNECT, false);
+	assert_int_equal(maps_value(s.m, MAP_pools, s.p->pools[0].ref.id, p), 0);
+	assert_int_equal(p->hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(p->key_kind, PINTLE_KEY_DESTINATION);
+	assert_int_equal(p->group_kind, PINTLE_KEY_HINT);
+	assert_int_equal(p->eject_after, 4);
+	assert_int_equal(p->eject_most, 2);
+	assert_int_equal(p->eject_ns, 2 * NSEC_PER_SEC);
+	assert_int_equal(p->eject_max_ns, 9 * NSEC_PER_SEC);
+	assert_int_equal(bpf_map_lookup_elem(s.m->fd[MAP_frontends], &key, &f), 0);
+	assert_int_equal(f.hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(f.prefix_bits, 120);
+	e = endpoint_at(&s, endpoint_ref(&s, 0, 1).id);
+	assert_int_equal(e.port, 8002);
+	assert_int_equal(e.flags, 0);
+	assert_int_equal(e.address[12], 127);
+	/* Nobody who listens here is one of these. */
+	assert_int_equal(rows_of(&s, MAP_addresses), 0);
+	assert_true(has_homes(&s, s.p->pools[0].ref.id));
+	assert_int_equal(s.m->node->daemonless_ns, 600 * NSEC_PER_SEC);
+	steer_end(&s);
+}
+
+/* What is counted and remembered of endpoints is not the same for another hook. */
+static void test_another_hook_is_another_pool(void **state)
+{
+	struct pintle_ref pool, endpoint;
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, POOL("a", FRONTEND, SERVERS(AT("e0", 8001))), false);
+	pool = s.p->pools[0].ref;
+	endpoint = endpoint_ref(&s, 0, 0);
+	assert_int_equal(steer_publish(&s, CONNECT), 0);
+	assert_false(same_ref(s.p->pools[0].ref, pool));
+	assert_false(same_ref(endpoint_ref(&s, 0, 0), endpoint));
+	assert_int_equal(pool_generation_at(&s, pool.id), 0);
+	assert_int_equal(endpoint_at(&s, endpoint.id).pool_generation, 0);
+	assert_int_equal(rows_of(&s, MAP_addresses), 0);
+	assert_int_equal(rows_of(&s, MAP_frontends), 1);
+	steer_end(&s);
+}
+
+static void test_the_key_of_hints_stays(void **state)
+{
+	uint64_t before[2];
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, CONNECT, false);
+	memcpy(before, s.m->node->hint_key, sizeof(before));
+	assert_true(before[0] && before[1]);
+	steer_end(&s);
+	detach(BPFFS);
+
+	steer_start(&s, TWO_POOLS, true);
+	assert_memory_not_equal(before, s.m->node->hint_key, sizeof(before));
+	memcpy(before, s.m->node->hint_key, sizeof(before));
+	steer_end(&s);
+	steer_prepare(&s, TWO_POOLS);
+	assert_int_equal(attachment_commit(s.a, s.c), 0);
+	assert_memory_equal(before, s.m->node->hint_key, sizeof(before));
+	steer_end(&s);
+}
+
 /* ---- all there is room for --------------------------------------------------------------- */
 
 /* 64 pools of 16 endpoints; one of another name or address. */
@@ -569,6 +666,9 @@ int main(void)
 		steer_test(test_a_name_is_not_the_endpoint),
 		steer_test(test_an_id_waits_for_open_connections),
 		steer_test(test_a_new_pool_starts_from_nothing),
+		steer_test(test_a_connect_pool),
+		steer_test(test_another_hook_is_another_pool),
+		steer_test(test_the_key_of_hints_stays),
 		steer_test(test_everything_in_use),
 		steer_test(test_a_route_that_cannot_be_added),
 		steer_test(test_routes_follow_frontends),

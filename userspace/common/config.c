@@ -252,21 +252,22 @@ static void read_map(struct walk *w, const struct node *map, const char *prefix,
 
 /* ---- the whole ------------------------------------------------------------- */
 
-/* "http://" listen scrape.path, once both are known. */
+/* "http://" address scrape.path, once both are known. */
 static int derive_metrics_url(const struct config_pool *p, struct config_endpoint *e)
 {
+	const struct endpoint_addr *at = config_endpoint_at(e);
 	struct addr loopback;
 	char address[ADDR_TEXT_SIZE];
 
 	if (e->metrics_url)
 		return 0;
 	addr_from_v4(&loopback, htonl(INADDR_LOOPBACK));
-	addr_format(e->listen.any_ip ? &loopback : &e->listen.ip, e->listen.port, address);
+	addr_format(at->any_ip ? &loopback : &at->ip, at->port, address);
 	if (asprintf(&e->metrics_url, "http://%s%s", address, p->scrape.path) < 0) {
 		e->metrics_url = NULL;
 		return -ENOMEM;
 	}
-	e->metrics_fallback_v6 = e->listen.any_ip;
+	e->metrics_fallback_v6 = at->any_ip;
 	return 0;
 }
 
@@ -303,6 +304,7 @@ static int read_text(struct report *r, const char *name, const char *text, size_
 	}
 	read_presets(&w, "", c);
 	read_map(&w, tree.root, "", c);
+	config_hooks_derive(c, tree.root);
 	config_check(c, tree.root, r);
 	if (r->errors || r->out_of_memory)
 		return -EINVAL;
@@ -392,6 +394,11 @@ void config_free(struct config *c)
 		return;
 	for (size_t i = 0; i < c->pool_count; i++)
 		free_pool(&c->pools[i]);
+	for (size_t i = 0; i < c->client_count; i++) {
+		free(c->clients[i].name);
+		free(c->clients[i].cgroup);
+	}
+	free(c->clients);
 	free(c->pools);
 	free(c->path);
 	free(c->bpffs);

@@ -19,15 +19,24 @@
 /* All strings are owned by the config. Numbers are validated against the table's
  * ranges; durations are in nanoseconds. */
 
+/* One of `listen` and `address` is given, the same of all endpoints of a pool; the other's port
+ * is 0. */
 struct config_endpoint {
 	char *name;
 	struct endpoint_addr listen;
-	char *metrics_url; /* always set: derived from `listen` and scrape.path when not given */
+	struct endpoint_addr address; /* never any_ip */
+	char *metrics_url; /* always set: derived from where it is and scrape.path when not given */
 	bool metrics_fallback_v6; /* bare port, derived URL: 127.0.0.1 first, then ::1 */
 	int gpu_index;            /* DCGM's `gpu` label; -1: not joined by index */
 	char *gpu_pod;            /* DCGM's `pod` label; NULL: not joined by pod */
 	int line;                 /* where it begins in the file, from 1 */
 };
+
+/** Where the endpoint is, whichever way it is given. */
+static inline const struct endpoint_addr *config_endpoint_at(const struct config_endpoint *e)
+{
+	return e->address.port ? &e->address : &e->listen;
+}
 
 struct config_stickiness {
 	uint32_t key_kind;   /* PINTLE_KEY_* */
@@ -56,8 +65,24 @@ struct config_saturation {
 	uint64_t staleness_ns;
 };
 
+/* Of connect pools. */
+struct config_ejection {
+	int failures; /* in a row; 0: never */
+	uint64_t time_ns, max_time_ns;
+	double max_share; /* 0..1, of the pool's endpoints */
+};
+
+/* Cgroups that are one client: those that the pattern (fnmatch) matches, as paths below the
+ * cgroup2 root. */
+struct config_client {
+	char *name;
+	char *cgroup;
+	int line;
+};
+
 struct config_pool {
 	char *name;
+	uint32_t hook;      /* enum pintle_hook: CONNECT if its endpoints have an `address` */
 	const char *engine; /* name of an entry of the engine table (not owned) */
 	struct frontend_addr *frontends;
 	size_t frontend_count;
@@ -70,6 +95,7 @@ struct config_pool {
 	struct config_stickiness stickiness;
 	struct config_weights weights;
 	struct config_saturation saturation;
+	struct config_ejection ejection;
 	char *dcgm_url; /* DCGM exporter's page; NULL: none */
 	uint64_t dcgm_interval_ns;
 	int line;
@@ -79,9 +105,12 @@ struct config {
 	char *path; /* of the file */
 	char *bpffs;
 	char *netns;
-	char *cgroup;  /* NULL: the cgroup2 root of the mount table */
-	char *metrics; /* "ADDRESS:PORT"; NULL: not served */
-	char *group;   /* that the pins belong to; NULL: root */
+	char *cgroup;           /* NULL: the cgroup2 root of the mount table */
+	char *metrics;          /* "ADDRESS:PORT"; NULL: not served */
+	char *group;            /* that the pins belong to; NULL: root */
+	uint64_t daemonless_ns; /* 0: never */
+	struct config_client *clients;
+	size_t client_count;
 	struct config_pool *pools;
 	size_t pool_count;
 };

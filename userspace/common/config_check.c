@@ -43,8 +43,7 @@ static void add_item(struct report *r, struct items *items, struct item item)
 	items->all[items->count++] = item;
 }
 
-/* The node of a value, or of what would hold it: where to point a message about it. */
-static const struct node *place_of(const struct node *node, const char *first, const char *second)
+const struct node *place_of(const struct node *node, const char *first, const char *second)
 {
 	const struct node *outer = node_get(node, first);
 	const struct node *inner = second ? node_get(outer, second) : NULL;
@@ -52,12 +51,12 @@ static const struct node *place_of(const struct node *node, const char *first, c
 	return inner ? inner : outer ? outer : node;
 }
 
-static const char *pool_name(const struct config_pool *p)
+const char *pool_label(const struct config_pool *p)
 {
 	return p->name ? p->name : "?";
 }
 
-static const char *endpoint_name(const struct config_endpoint *e)
+const char *endpoint_label(const struct config_endpoint *e)
 {
 	return e->name ? e->name : "?";
 }
@@ -112,26 +111,35 @@ static bool same_listener(const struct endpoint_addr *a, const struct endpoint_a
 	       (a->any_ip || b->any_ip || !memcmp(&a->ip, &b->ip, sizeof(a->ip)));
 }
 
-static void check_listeners(const struct items *endpoints, struct report *r)
+/* A server may be an endpoint of either hook, one of each at most. */
+static bool same_server(const struct config_endpoint *a, const struct config_endpoint *b)
+{
+	return same_listener(&a->listen, &b->listen) || same_listener(&a->address, &b->address);
+}
+
+static void check_servers(const struct items *endpoints, struct report *r)
 {
 	char text[ADDR_TEXT_SIZE], other[ADDR_TEXT_SIZE];
 
 	for (size_t i = 0; i < endpoints->count; i++) {
 		const struct item *a = &endpoints->all[i];
-		const struct node *place = place_of(a->node, "listen", NULL);
+		bool listens = a->endpoint->listen.port;
+		const char *key = listens ? "listen" : "address";
+		const struct node *place = place_of(a->node, key, NULL);
 
 		for (size_t j = 0; j < i; j++) {
 			const struct item *b = &endpoints->all[j];
 
-			if (!same_listener(&a->endpoint->listen, &b->endpoint->listen))
+			if (!same_server(a->endpoint, b->endpoint))
 				continue;
-			report_error(
-				r, place->line, place->column,
-				"listen %s claims the listener of endpoint %s/%s (line %d, %s); "
-				"give each endpoint its own",
-				addr_format_endpoint(&a->endpoint->listen, text),
-				pool_name(b->pool), endpoint_name(b->endpoint), b->endpoint->line,
-				addr_format_endpoint(&b->endpoint->listen, other));
+			report_error(r, place->line, place->column,
+				     "%s %s claims the %s of endpoint %s/%s (line %d, %s); "
+				     "give each endpoint its own",
+				     key,
+				     addr_format_endpoint(config_endpoint_at(a->endpoint), text),
+				     listens ? "listener" : "address", pool_label(b->pool),
+				     endpoint_label(b->endpoint), b->endpoint->line,
+				     addr_format_endpoint(config_endpoint_at(b->endpoint), other));
 			break;
 		}
 	}
@@ -157,7 +165,7 @@ static void check_overlaps(const struct items *frontends, struct report *r)
 				"frontend %s overlaps %s of pool %s (line %d); list each address "
 				"and port once",
 				addr_format_frontend(a, text), addr_format_frontend(b, other),
-				pool_name(item->pool), item->node->line);
+				pool_label(item->pool), item->node->line);
 			break;
 		}
 	}
@@ -192,15 +200,18 @@ static void check_cover(const struct config *c, const struct item *f, const stru
 	addr_format_frontend(a, text);
 	for (size_t i = 0; i < endpoints->count; i++) {
 		const struct item *e = &endpoints->all[i];
-		bool listener = covers_listener(a, &e->endpoint->listen);
+		bool server = covers_listener(a, config_endpoint_at(e->endpoint));
 
-		if (!listener && !covers(a, &e->scrape_ip, e->scrape_port))
+		if (!server && !covers(a, &e->scrape_ip, e->scrape_port))
 			continue;
 		report_error(r, f->node->line, f->node->column,
 			     "frontend %s covers where endpoint %s/%s (line %d) %s, so that its "
 			     "scrapes would be steered; keep them apart by address or port",
-			     text, pool_name(e->pool), endpoint_name(e->endpoint),
-			     e->endpoint->line, listener ? "listens" : "has its metrics");
+			     text, pool_label(e->pool), endpoint_label(e->endpoint),
+			     e->endpoint->line,
+			     !server                    ? "has its metrics"
+			     : e->endpoint->listen.port ? "listens"
+							: "is");
 		break;
 	}
 	if (c->metrics && !addr_parse_endpoint(c->metrics, &served, NULL) &&
@@ -226,7 +237,7 @@ static void check_cover_dcgm(const struct config_pool *p, const struct items *fr
 			report_error(r, f->node->line, f->node->column,
 				     "frontend %s covers dcgm.url of pool %s; keep them apart by "
 				     "address or port",
-				     addr_format_frontend(f->frontend, text), pool_name(p));
+				     addr_format_frontend(f->frontend, text), pool_label(p));
 	}
 }
 
@@ -266,15 +277,17 @@ static void check_announce(const struct item *f, struct report *r)
 
 static bool takes_family(const struct config_endpoint *e, bool v4)
 {
-	return e->listen.any_ip || !e->listen.port || addr_is_v4(&e->listen.ip) == v4;
+	const struct endpoint_addr *at = config_endpoint_at(e);
+
+	return at->any_ip || !at->port || addr_is_v4(&at->ip) == v4;
 }
 
-/* A listener on an IPv4 address cannot take an IPv6 connection, nor the reverse: such an
+/* What is at an IPv4 address cannot take an IPv6 connection, nor the reverse: such an
  * endpoint is passed over for these clients, which is easily overlooked. */
 static void check_family(const struct item *f, struct report *r)
 {
 	const struct config_endpoint *first = NULL;
-	bool v4 = addr_is_v4(&f->frontend->prefix);
+	bool v4 = addr_is_v4(&f->frontend->prefix), lookup = f->pool->hook == PINTLE_HOOK_LOOKUP;
 	char text[ADDR_TEXT_SIZE];
 	size_t unfit = 0;
 
@@ -291,12 +304,14 @@ static void check_family(const struct item *f, struct report *r)
 	if (first)
 		report_warning(
 			r, f->node->line, f->node->column,
-			"frontend %s is %s, but %zu of %zu endpoints of pool %s listen on %s "
-			"alone (first %s) and get none of its clients; have the servers listen "
-			"on [::] and write their ports alone",
+			"frontend %s is %s, but %zu of %zu endpoints of pool %s %s %s "
+			"alone (first %s) and get none of its clients; %s",
 			addr_format_frontend(f->frontend, text), v4 ? "IPv4" : "IPv6", unfit,
-			f->pool->endpoint_count, pool_name(f->pool), v4 ? "IPv6" : "IPv4",
-			endpoint_name(first));
+			f->pool->endpoint_count, pool_label(f->pool),
+			lookup ? "listen on" : "are at", v4 ? "IPv6" : "IPv4",
+			endpoint_label(first),
+			lookup ? "have the servers listen on [::] and write their ports alone"
+			       : "make a pool for each family");
 }
 
 /* ---- GPUs ------------------------------------------------------------------ */
@@ -312,13 +327,13 @@ static bool check_gpu(const struct config_endpoint *e, const struct node *n, boo
 		return gpu;
 	if (index == pod)
 		report_error(r, gpu->line, gpu->column,
-			     "gpu of endpoint %s has %s; write one of them", endpoint_name(e),
+			     "gpu of endpoint %s has %s; write one of them", endpoint_label(e),
 			     index ? "index and pod" : "neither index nor pod");
 	if (!has_dcgm)
 		report_error(r, gpu->line, gpu->column,
 			     "gpu of endpoint %s has no page to be read from; add dcgm: {url: "
 			     "\"http://127.0.0.1:9400/metrics\"} to the pool",
-			     endpoint_name(e));
+			     endpoint_label(e));
 	return true;
 }
 
@@ -400,6 +415,7 @@ void config_check(const struct config *c, const struct node *root, struct report
 	const struct node *pools = node_get(root, "pools");
 	const struct node *n = node_at(pools, 0);
 
+	config_hooks_check(c, root, r);
 	check_pool_names(c, pools, r);
 	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {
 		collect(&c->pools[i], n, r, &endpoints, &frontends);
@@ -407,7 +423,7 @@ void config_check(const struct config *c, const struct node *root, struct report
 		check_gpus(&c->pools[i], n, r);
 		check_settings(&c->pools[i], n, r);
 	}
-	check_listeners(&endpoints, r);
+	check_servers(&endpoints, r);
 	check_served(c, &endpoints, r);
 	check_overlaps(&frontends, r);
 	for (size_t i = 0; i < frontends.count; i++) {

@@ -8,6 +8,7 @@
  *   config_value.c      one scalar to one field
  *   config_words.c      what messages say: values in quotes, what is wanted, the nearest name
  *   config_check.c      what only the whole shows: overlaps, double claims, odd settings
+ *   config_hooks.c      which hook decides each pool, and what it can do
  *   config_report.c     messages, collected and told in the order of the file
  *   config_reference.c  docs/configuration.md from the table
  */
@@ -102,6 +103,7 @@ enum key_type {
 	KEY_URL_PATH,
 	KEY_SERVE,    /* char *: "ADDRESS:PORT"; NULL for "off" */
 	KEY_LISTEN,   /* struct endpoint_addr */
+	KEY_ADDRESS,  /* the same, with an address */
 	KEY_BOOL,     /* bool */
 	KEY_INTEGER,  /* int */
 	KEY_NUMBER,   /* double */
@@ -138,7 +140,7 @@ struct key {
 	const char *help;
 };
 
-#define CONFIG_MAX_KEYS 64
+#define CONFIG_MAX_KEYS 96
 extern const struct key config_keys[];
 extern const size_t config_key_count;
 
@@ -192,10 +194,22 @@ void value_read_frontend(struct report *r, const struct key *k, const struct nod
 /* The address and port that a valid http(s) URL names by number. Returns whether it does. */
 bool url_address(const char *url, struct addr *ip, uint16_t *port);
 
+/* ---- config_hooks.c -------------------------------------------------------- */
+
+/* Each pool's hook, and the defaults that depend on it. */
+void config_hooks_derive(struct config *c, const struct node *root);
+/* Endpoints of two hooks, and what a hook cannot do. Nodes as for config_check(). */
+void config_hooks_check(const struct config *c, const struct node *root, struct report *r);
+
 /* ---- config_check.c -------------------------------------------------------- */
 
 /* Element i of a list in `c` came from child i of its node under `root`. Members that were
  * refused are still 0 or NULL, and are passed over. */
 void config_check(const struct config *c, const struct node *root, struct report *r);
+/* The node of a value, or of what would hold it: where to point a message about it. */
+const struct node *place_of(const struct node *node, const char *first, const char *second);
+/* Names for messages: "?" for one that was refused. */
+const char *pool_label(const struct config_pool *p);
+const char *endpoint_label(const struct config_endpoint *e);
 
 #endif

@@ -14,6 +14,11 @@ static const char *const engines[] = {PINTLE_ENGINES(X) NULL};
 static const char *const modes[] = {PINTLE_MODES(X) NULL};
 #undef X
 
+static const struct config_list client_list = {
+	.size = sizeof(struct config_client),
+	.count = offsetof(struct config, client_count),
+	.line = offsetof(struct config_client, line),
+};
 static const struct config_list pool_list = {
 	.size = sizeof(struct config_pool),
 	.count = offsetof(struct config, pool_count),
@@ -39,6 +44,7 @@ _Static_assert(sizeof(struct key_bits) == offsetof(struct config_stickiness, gro
 
 #define NODE(member)     .offset = offsetof(struct config, member)
 #define POOL(member)     .offset = offsetof(struct config_pool, member)
+#define CLIENT(member)   .offset = offsetof(struct config_client, member)
 #define ENDPOINT(member) .offset = offsetof(struct config_endpoint, member)
 
 #define MSEC     ((double)NSEC_PER_MSEC)
@@ -61,11 +67,28 @@ const struct key config_keys[] = {
 	 .help = "The network namespace whose listeners are steered; the default is pintled's own."},
 	{"node.cgroup", KEY_PATH, .max = MAX_TEXT, NODE(cgroup),
 	 .absent = "the cgroup2 root, found in the mount table",
-	 .help = "The cgroup whose sockets are watched: model servers must run in or below it."},
+	 .help = "The cgroup whose sockets are watched and whose clients are steered: model servers "
+		 "with `listen`, and clients of pools with `address`, must run in or below it."},
 	{"node.metrics", KEY_SERVE, .preset = "127.0.0.1:9464", NODE(metrics),
 	 .help = "Where pintled serves /metrics, /healthz and /readyz."},
 	{"node.group", KEY_ACCOUNT, .max = 31, .absent = "root", NODE(group),
 	 .help = "The group that the pins belong to: its members can run the CLI's nouns."},
+
+	{"node.daemonless", KEY_DURATION, .min = 0, .max = 720 * HOUR, .preset = "10m",
+	 NODE(daemonless_ns),
+	 .help = "With pintled gone for so long, pools with `address` are left to whoever else "
+		 "serves their frontends, such as kube-proxy: their pods may have moved. 0s is never."},
+
+	{"clients", KEY_MAPS, .max = 256, NODE(clients), .list = &client_list,
+	 .absent =
+		 "each Kubernetes pod is a client, `pod/UID`, and each other cgroup one by itself",
+	 .help = "Names for clients by their cgroups, where a key is `cgroup`; the first that "
+		 "matches counts. Several of one name are one client."},
+	{"clients[].name", KEY_NAME, .required = true, .max = MAX_NAME, CLIENT(name),
+	 .help = "What the client is called."},
+	{"clients[].cgroup", KEY_PATH, .required = true, .max = 255, CLIENT(cgroup),
+	 .help = "Path below the cgroup2 root, or a pattern of it, where `*` also stands for `/`: "
+		 "`/system.slice/batch-*.service`. What is below such a cgroup belongs to it."},
 
 	{"pools", KEY_MAPS, .required = true, .max = PINTLE_MAX_POOLS, NODE(pools),
 	 .list = &pool_list, .help = "The pools: each the endpoints of one model, and its policy."},
@@ -80,18 +103,24 @@ const struct key config_keys[] = {
 		 "IPv4 address too."},
 	{"pools[].announce", KEY_BOOL, .preset = "false", POOL(announce),
 	 .help = "Whether pintled adds local routes for the frontends, so that this node takes "
-		 "their connections. Refused for prefixes shorter than /8 (IPv4) or /16 (IPv6)."},
+		 "their connections. Refused for prefixes shorter than /8 (IPv4) or /16 (IPv6), and for "
+		 "endpoints with an `address`."},
 
 	{"pools[].endpoints", KEY_MAPS, .required = true, .max = PINTLE_MAX_ENDPOINTS,
 	 POOL(endpoints), .list = &endpoint_list, .help = "The model servers of the pool."},
 	{"pools[].endpoints[].name", KEY_NAME, .required = true, .max = MAX_NAME, ENDPOINT(name),
 	 .help = "The endpoint's name, once in the pool."},
-	{"pools[].endpoints[].listen", KEY_LISTEN, .required = true, ENDPOINT(listen),
-	 .help = "Where the model server listens. A port alone means any listener on it, "
-		 "whatever its address; so only one endpoint can have that port."},
+	{"pools[].endpoints[].listen", KEY_LISTEN, .absent = "`address`", ENDPOINT(listen),
+	 .help = "Where a model server on this node listens: the lookup hook steers to it. A port "
+		 "alone means any listener on it, whatever its address; so only one endpoint can "
+		 "have that port."},
+	{"pools[].endpoints[].address", KEY_ADDRESS, .absent = "`listen`", ENDPOINT(address),
+	 .help = "Where a model server is that runs anywhere, in a pod say: the connect hook steers "
+		 "clients on this node to it. Endpoints of a pool have all `listen` or all "
+		 "`address`."},
 	{"pools[].endpoints[].metrics", KEY_URL, .max = 1023, ENDPOINT(metrics_url),
-	 .absent = "`http://`, the address and port of `listen`, and `scrape.path`; for a port "
-		   "alone 127.0.0.1, then ::1",
+	 .absent = "`http://`, the address and port, and `scrape.path`; for a port alone "
+		   "127.0.0.1, then ::1",
 	 .help = "The endpoint's metrics page."},
 	{"pools[].endpoints[].gpu", KEY_MAP, .absent = "no GPU figures",
 	 .help = "Which GPU of the pool's `dcgm` page is the endpoint's: one of the two keys."},
@@ -105,8 +134,8 @@ const struct key config_keys[] = {
 	 .help = "How the pool is steered until `pintle mode` says otherwise; see Modes."},
 	{"pools[].failureMode", KEY_CHOICE, .choices = failure_modes, .preset = "FailOpen",
 	 POOL(failure_mode),
-	 .help = "With no endpoint ready: FailOpen hashes connections over all endpoints, "
-		 "FailClose refuses them at once."},
+	 .help = "With no endpoint ready: FailOpen hashes connections over all endpoints (`listen`) "
+		 "or leaves them as they came (`address`), FailClose refuses them at once."},
 
 	{"pools[].scrape", KEY_MAP, .help = "How the endpoints' metrics pages are read."},
 	{"pools[].scrape.interval", KEY_DURATION, .min = 10 * MSEC, .max = HOUR, .preset = "200ms",
@@ -117,9 +146,10 @@ const struct key config_keys[] = {
 	 .help = "Path of the page, for endpoints without a `metrics` URL."},
 
 	{"pools[].stickiness", KEY_MAP, .help = "What keeps a session on its endpoint."},
-	{"pools[].stickiness.key", KEY_SESSION, .preset = "source", POOL(stickiness.key_kind),
-	 .help = "What makes a session: `source` is the client's address, `source/24/64` its first "
-		 "24 bits (IPv4) or 64 bits (IPv6). A length left out is 32 or 128."},
+	{"pools[].stickiness.key", KEY_SESSION, POOL(stickiness.key_kind),
+	 .absent = "`source` with `listen`, `client` with `address`",
+	 .help = "What makes a session; see Session keys. `source/24/64` is the client's first 24 "
+		 "bits (IPv4) or 64 bits (IPv6); a length left out is 32 or 128."},
 	{"pools[].stickiness.group", KEY_GROUP, .preset = "none", POOL(stickiness.group_kind),
 	 .help = "Sessions of one group share a home: the endpoint that the first connection of "
 		 "each prefers. Written as `key` is, but an IPv6 length left out is 64."},
@@ -155,6 +185,22 @@ const struct key config_keys[] = {
 	{"pools[].saturation.staleness", KEY_DURATION, .min = 10 * MSEC, .max = HOUR,
 	 .preset = "2s", POOL(saturation.staleness_ns),
 	 .help = "A score older than this is not believed."},
+
+	{"pools[].ejection", KEY_MAP,
+	 .help = "When an endpoint with an `address` that fails its clients is left out for a while."},
+	{"pools[].ejection.failures", KEY_INTEGER, .min = 0, .max = 1000000, .preset = "3",
+	 POOL(ejection.failures),
+	 .help = "Failures in a row that eject it: refused, unanswered, unreachable, or reset before "
+		 "the first byte. 0 is never."},
+	{"pools[].ejection.time", KEY_DURATION, .min = 10 * MSEC, .max = 24 * HOUR, .preset = "10s",
+	 POOL(ejection.time_ns),
+	 .help = "For how long, the first time; doubled each time in a row. The first success ends "
+		 "that."},
+	{"pools[].ejection.maxTime", KEY_DURATION, .min = 10 * MSEC, .max = 24 * HOUR,
+	 .preset = "5m", POOL(ejection.max_time_ns), .help = "The longest that an endpoint is ejected for at a time."},
+	{"pools[].ejection.maxShare", KEY_NUMBER, .min = 0, .max = 1, .preset = "0.5",
+	 POOL(ejection.max_share),
+	 .help = "Share of the pool's endpoints, rounded down, that may be ejected at once."},
 
 	{"pools[].dcgm", KEY_MAP, .absent = "no GPU figures",
 	 .help = "The DCGM exporter whose figures `endpoints[].gpu` picks from."},

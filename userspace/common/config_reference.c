@@ -2,6 +2,7 @@
 /* config_reference.c - the table of keys as Markdown. */
 #include "config_internal.h"
 #include "engine_names.h"
+#include "names.h"
 #include "util.h"
 
 struct choice {
@@ -60,6 +61,18 @@ static void write_choices(FILE *f, const char *title, const struct choice *choic
 		fprintf(f, "| `%s` | %s |\n", choices[i].name, choices[i].help);
 }
 
+static void write_keys(FILE *f)
+{
+	fputs("### Session keys\n\n| name | with `listen` | with `address` | tells apart by |\n"
+	      "|---|---|---|---|\n",
+	      f);
+	for (uint32_t i = 0; i < PINTLE_KEY_COUNT; i++)
+		fprintf(f, "| `%s` | %s | %s | %s |\n", key_name(i),
+			key_seen_by(i, PINTLE_HOOK_LOOKUP) ? "yes" : "no",
+			key_seen_by(i, PINTLE_HOOK_CONNECT) ? "yes" : "no", key_help(i));
+	fputc('\n', f);
+}
+
 void config_write_reference(FILE *f)
 {
 	locale_t outer = numbers_begin();
@@ -69,6 +82,7 @@ void config_write_reference(FILE *f)
 		if (config_keys[i].type == KEY_MAP || config_keys[i].type == KEY_MAPS)
 			write_mapping(f, &config_keys[i]);
 	}
+	write_keys(f);
 	write_choices(f, "Engines", engines, ARRAY_SIZE(engines));
 	fputc('\n', f);
 	write_choices(f, "Modes", modes, ARRAY_SIZE(modes));

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "config_internal.h"
+#include "names.h"
 #include "util.h"
 
 /* ---- numbers --------------------------------------------------------------- */
@@ -272,6 +273,22 @@ static int read_listen(struct value *v, void *field)
 	return 0;
 }
 
+static int read_address(struct value *v, void *field)
+{
+	struct endpoint_addr a;
+	int err = parse_listener(v, &a);
+
+	v->right = NULL; /* that is of those that may be a port alone */
+	if (err)
+		return err;
+	if (a.any_ip)
+		return wrong(v, "which is a port without an address");
+	if (addr_is_any(&a.ip))
+		return wrong(v, "which is no address to connect to");
+	*(struct endpoint_addr *)field = a;
+	return 0;
+}
+
 static int read_frontend(struct value *v, void *field)
 {
 	struct frontend_addr f;
@@ -404,14 +421,23 @@ static int read_bits(struct value *v, unsigned int v6, struct key_bits *out)
 {
 	static const char source[] = "source";
 	const char *end = v->text + sizeof(source) - 1;
+	struct nearest nearest = {0};
 	unsigned int v4 = 32;
 
-	if (!strcmp(v->text, "none")) {
-		*out = (struct key_bits){.kind = PINTLE_KEY_NONE};
-		return 0;
+	for (uint32_t i = 0; i < PINTLE_KEY_COUNT; i++) {
+		if (i != PINTLE_KEY_SOURCE && !strcmp(v->text, key_name(i))) {
+			*out = (struct key_bits){.kind = i};
+			return 0;
+		}
+		nearest_try(&nearest, v->text, key_name(i));
 	}
-	if (strncmp(v->text, source, sizeof(source) - 1) != 0)
+	if (strncmp(v->text, source, sizeof(source) - 1) != 0) {
+		if (nearest.best) {
+			snprintf(v->buf, sizeof(v->buf), "did you mean %s?", nearest.best);
+			v->right = v->buf;
+		}
 		return wrong(v, "which is not known");
+	}
 	if (*end == '/')
 		end = read_lengths(end, &v4, &v6);
 	if (!end || *end)
@@ -441,10 +467,10 @@ static const value_reader readers[] = {
 	[KEY_NAME] = read_name,          [KEY_PATH] = read_path,
 	[KEY_ACCOUNT] = read_account,    [KEY_URL] = read_url,
 	[KEY_URL_PATH] = read_url_path,  [KEY_SERVE] = read_serve,
-	[KEY_LISTEN] = read_listen,      [KEY_BOOL] = read_bool,
-	[KEY_INTEGER] = read_integer,    [KEY_NUMBER] = read_number,
-	[KEY_DURATION] = read_duration,  [KEY_SESSION] = read_session,
-	[KEY_GROUP] = read_group,
+	[KEY_LISTEN] = read_listen,      [KEY_ADDRESS] = read_address,
+	[KEY_BOOL] = read_bool,          [KEY_INTEGER] = read_integer,
+	[KEY_NUMBER] = read_number,      [KEY_DURATION] = read_duration,
+	[KEY_SESSION] = read_session,    [KEY_GROUP] = read_group,
 };
 
 static bool is_null(const struct node *n)

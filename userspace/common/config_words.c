@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "config_internal.h"
+#include "names.h"
 #include "util.h"
 
 /* ---- text ------------------------------------------------------------------ */
@@ -144,6 +145,20 @@ static void children_text(const struct key *k, const char *lead, char *buf, size
 	}
 }
 
+static void session_text(char *buf, size_t size)
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < PINTLE_KEY_COUNT && n < size; i++)
+		n += (size_t)snprintf(
+			buf + n, size - n, "%s%s%s",
+			i == PINTLE_KEY_NONE        ? ""
+			: i == PINTLE_KEY_COUNT - 1 ? " or "
+						    : ", ",
+			key_name(i),
+			i == PINTLE_KEY_SOURCE ? ", source/V4BITS, source/V4BITS/V6BITS" : "");
+}
+
 const char *key_wants(const struct key *k, char buf[WANTED_SIZE])
 {
 	char from[32], to[32];
@@ -189,6 +204,9 @@ const char *key_wants(const struct key *k, char buf[WANTED_SIZE])
 	case KEY_LISTEN:
 		snprintf(buf, WANTED_SIZE, "ADDRESS:PORT, [ADDRESS]:PORT or a port alone");
 		break;
+	case KEY_ADDRESS:
+		snprintf(buf, WANTED_SIZE, "ADDRESS:PORT or [ADDRESS]:PORT");
+		break;
 	case KEY_BOOL:
 		snprintf(buf, WANTED_SIZE, "true or false");
 		break;
@@ -205,7 +223,7 @@ const char *key_wants(const struct key *k, char buf[WANTED_SIZE])
 		break;
 	case KEY_SESSION:
 	case KEY_GROUP:
-		snprintf(buf, WANTED_SIZE, "none, source, source/V4BITS or source/V4BITS/V6BITS");
+		session_text(buf, WANTED_SIZE);
 		break;
 	}
 	return buf;

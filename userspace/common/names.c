@@ -26,6 +26,18 @@ static const struct name requests[] = {PINTLE_REQUESTS(X)};
 static const struct name oneshots[] = {PINTLE_ONESHOTS(X)};
 #undef X
 
+#define X(symbol, text, hooks, says) [PINTLE_KEY_##symbol] = {text, says},
+static const struct name keys[] = {PINTLE_KEYS(X)};
+#undef X
+
+#define X(symbol, text, says) [PINTLE_HOOK_##symbol] = {text, says},
+static const struct name hooks[] = {[PINTLE_HOOK_NONE] = {"none", ""}, PINTLE_HOOKS(X)};
+#undef X
+
+#define X(symbol, text, says) [PINTLE_FAILURE_##symbol] = {text, says},
+static const struct name failures[] = {PINTLE_FAILURES(X)};
+#undef X
+
 static int parse(const struct name *names, size_t count, const char *text, uint32_t *value)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -57,6 +69,21 @@ const char *oneshot_name(uint32_t oneshot)
 	return oneshot < ARRAY_SIZE(oneshots) ? oneshots[oneshot].name : "unknown";
 }
 
+const char *key_name(uint32_t key)
+{
+	return key < ARRAY_SIZE(keys) ? keys[key].name : "unknown";
+}
+
+const char *hook_name(uint32_t hook)
+{
+	return hook < ARRAY_SIZE(hooks) ? hooks[hook].name : "unknown";
+}
+
+const char *failure_name(uint32_t failure)
+{
+	return failure < ARRAY_SIZE(failures) ? failures[failure].name : "unknown";
+}
+
 const char *outcome_help(uint32_t outcome)
 {
 	return outcome < ARRAY_SIZE(outcomes) ? outcomes[outcome].help : "";
@@ -80,6 +107,30 @@ int outcome_parse(const char *text, uint32_t *outcome)
 int mode_parse(const char *text, uint32_t *mode)
 {
 	return parse(modes, ARRAY_SIZE(modes), text, mode);
+}
+
+const char *key_help(uint32_t key)
+{
+	return key < ARRAY_SIZE(keys) ? keys[key].help : "";
+}
+
+const char *failure_help(uint32_t failure)
+{
+	return failure < ARRAY_SIZE(failures) ? failures[failure].help : "";
+}
+
+bool key_seen_by(uint32_t key, uint32_t hook)
+{
+#define X(symbol, text, hooks, says) [PINTLE_KEY_##symbol] = hooks,
+	static const unsigned int seen_by[] = {PINTLE_KEYS(X)};
+#undef X
+
+	return key < ARRAY_SIZE(seen_by) && seen_by[key] & 1U << hook;
+}
+
+int key_parse(const char *text, uint32_t *key)
+{
+	return parse(keys, ARRAY_SIZE(keys), text, key);
 }
 
 int requests_parse(const char *text, uint32_t *r)

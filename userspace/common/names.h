@@ -4,25 +4,36 @@
 #ifndef PINTLE_NAMES_H
 #define PINTLE_NAMES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /** The name of an enum pintle_outcome ("sticky", ...), pintle_mode ("enforce", ...),
- * pintle_requests ("as-they-come", ...) or pintle_oneshot ("rewritten_connection", ...). A value
+ * pintle_requests ("as-they-come", ...), pintle_oneshot ("rewritten_connection", ...), pintle_key
+ * ("source", ...), pintle_hook ("connect", ...) or pintle_failure ("refused", ...). A value
  * read from a map may be anything: "unknown" when it has no name. Never NULL, static. */
 const char *outcome_name(uint32_t outcome);
 const char *mode_name(uint32_t mode);
 const char *requests_name(uint32_t requests);
 const char *oneshot_name(uint32_t oneshot);
+const char *key_name(uint32_t key);
+const char *hook_name(uint32_t hook);
+const char *failure_name(uint32_t failure);
 
 /** One line on what it says, for help and documentation; "" when unknown. Static. */
 const char *outcome_help(uint32_t outcome);
 const char *mode_help(uint32_t mode);
 const char *oneshot_help(uint32_t oneshot);
+const char *key_help(uint32_t key);
+const char *failure_help(uint32_t failure);
+
+/** Whether the hook (enum pintle_hook) can see what makes such a key (enum pintle_key). */
+bool key_seen_by(uint32_t key, uint32_t hook);
 
 /** The value whose name is exactly `text`. Returns 0, or -EINVAL with the out-parameter
  * untouched. */
 int outcome_parse(const char *text, uint32_t *outcome);
 int mode_parse(const char *text, uint32_t *mode);
 int requests_parse(const char *text, uint32_t *requests);
+int key_parse(const char *text, uint32_t *key);
 
 #endif

@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <malloc.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "../common/cgroup2.h"
@@ -302,6 +303,10 @@ static void describe_node(struct attachment *a, const struct config *c)
 	/* Over pins the old one stands until something is known: see on_heartbeat(). */
 	if (!a->resumed)
 		n->heartbeat_ns = n->started_ns;
+	/* Bindings by hints are found again by it, so it stays as long as they do. */
+	if (!n->hint_key[0] && !n->hint_key[1] &&
+	    getrandom(n->hint_key, sizeof(n->hint_key), 0) != sizeof(n->hint_key))
+		log_err_r(errno, "failed to draw the key of hints");
 	n->scrape_rounds = 0;
 	n->netns_cookie = a->netns_cookie;
 	n->netns_inode = a->netns_inode;

@@ -17,6 +17,7 @@ struct ids {
 	const struct maps *m;
 	/* As the maps hold them; NEW ones as they will. */
 	uint32_t pools[PINTLE_MAX_POOLS]; /* generations; 0: no such pool */
+	uint32_t hooks[PINTLE_MAX_POOLS];
 	struct pintle_endpoint endpoints[PINTLE_MAX_ENDPOINTS];
 	struct pintle_name names[PINTLE_SLOTS];
 	enum use pool_use[PINTLE_MAX_POOLS];
@@ -34,6 +35,7 @@ static int read_pools(struct ids *ids)
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_POOLS; i++) {
 		err = maps_value(ids->m, MAP_pools, i, p);
 		ids->pools[i] = err ? 0 : p->generation;
+		ids->hooks[i] = err ? 0 : p->hook;
 	}
 	return err;
 }
@@ -86,10 +88,11 @@ static void plan_name(struct ids *ids, uint32_t slot, uint32_t generation, const
 	ids->renamed[slot] = true;
 }
 
-static struct pintle_ref keep_pool(struct ids *ids, const char *name)
+static struct pintle_ref keep_pool(struct ids *ids, const struct config_pool *c)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_POOLS; i++) {
-		if (ids->pools[i] && has_name(&ids->names[i], name)) {
+		if (ids->pools[i] && ids->hooks[i] == c->hook &&
+		    has_name(&ids->names[i], c->name)) {
 			ids->pool_use[i] = KEPT;
 			return (struct pintle_ref){i, ids->pools[i]};
 		}
@@ -129,7 +132,7 @@ static struct pintle_ref keep_endpoint(struct ids *ids, struct pintle_ref pool,
 		const struct pintle_endpoint *e = &ids->endpoints[i];
 
 		if (ids->endpoint_use[i] != LEFT || e->pool_generation != pool.generation ||
-		    e->pool != pool.id || !is_at(e, &c->listen))
+		    e->pool != pool.id || !is_at(e, config_endpoint_at(c)))
 			continue;
 		ids->endpoint_use[i] = KEPT;
 		plan_name(ids, PINTLE_ENDPOINT_SLOT(i), e->generation, c->name);
@@ -170,6 +173,7 @@ static int find_id(const struct ids *ids)
 static int new_endpoint(struct ids *ids, struct pintle_ref pool, const struct config_endpoint *c,
 			struct pintle_ref *ref)
 {
+	const struct endpoint_addr *at = config_endpoint_at(c);
 	struct pintle_endpoint *e;
 	int id = find_id(ids);
 
@@ -183,10 +187,10 @@ static int new_endpoint(struct ids *ids, struct pintle_ref pool, const struct co
 		.generation = next_generation(e->generation),
 		.pool = pool.id,
 		.pool_generation = pool.generation,
-		.flags = c->listen.any_ip ? PINTLE_ENDPOINT_ANY_ADDRESS : 0,
-		.port = c->listen.port,
+		.flags = at->any_ip ? PINTLE_ENDPOINT_ANY_ADDRESS : 0,
+		.port = at->port,
 	};
-	memcpy(e->address, c->listen.ip.bytes, sizeof(e->address));
+	memcpy(e->address, at->ip.bytes, sizeof(e->address));
 	ids->endpoint_use[id] = NEW;
 	*ref = (struct pintle_ref){(uint32_t)id, e->generation};
 	plan_name(ids, PINTLE_ENDPOINT_SLOT(ref->id), ref->generation, c->name);
@@ -198,7 +202,7 @@ static int plan_pools(struct ids *ids, const struct config *c, struct publicatio
 	int err = 0;
 
 	for (size_t i = 0; i < c->pool_count; i++)
-		p->pools[i].ref = keep_pool(ids, c->pools[i].name);
+		p->pools[i].ref = keep_pool(ids, &c->pools[i]);
 	for (size_t i = 0; !err && i < c->pool_count; i++)
 		if (!p->pools[i].ref.generation)
 			err = new_pool(ids, c->pools[i].name, &p->pools[i].ref);

@@ -28,6 +28,17 @@ static __u32 milli(double load)
 	return (__u32)fmin(load * 1000 + 0.5, (double)PINTLE_MAX_LOAD);
 }
 
+static void set_ejection(struct pintle_pool *v, const struct config_pool *c)
+{
+	/* A share such as 0.3 of 10 is a little less than 3 in binary. */
+	double most = floor(c->ejection.max_share * (double)c->endpoint_count + 1e-9);
+
+	v->eject_after = (__u32)c->ejection.failures;
+	v->eject_most = (__u32)most;
+	v->eject_ns = MIN(c->ejection.time_ns, c->ejection.max_time_ns);
+	v->eject_max_ns = c->ejection.max_time_ns;
+}
+
 static int put_pool(const struct maps *m, const struct config_pool *c,
 		    const struct published_pool *p)
 {
@@ -39,7 +50,9 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	v->mode = c->mode;
 	v->failure_mode = c->failure_mode;
 	v->classes = 1;
-	v->hook = PINTLE_HOOK_LOOKUP;
+	v->hook = c->hook;
+	if (c->hook == PINTLE_HOOK_CONNECT)
+		set_ejection(v, c);
 	v->key_kind = c->stickiness.key_kind;
 	v->key_bits_v4 = c->stickiness.key_bits_v4;
 	v->key_bits_v6 = c->stickiness.key_bits_v6;
@@ -144,6 +157,9 @@ static int collect_addresses(const struct config *c, const struct publication *p
 	if (!out->rows || !at_port)
 		return log_err_r(ENOMEM, "addresses");
 	for (size_t i = 0; i < c->pool_count; i++) {
+		/* Who listens elsewhere, or here for another hook's pool, is not to be known. */
+		if (c->pools[i].hook != PINTLE_HOOK_LOOKUP)
+			continue;
 		for (size_t j = 0; j < c->pools[i].endpoint_count; j++) {
 			out->rows[n] = address_of(&c->pools[i].endpoints[j], &p->pools[i], j);
 			at_port[out->rows[n++].key.port]++;
@@ -273,6 +289,7 @@ int publish(const struct maps *m, int netns_fd, const struct config *c, struct p
 	register_listeners(m, netns_fd);
 
 	/* what decides, a pool and a frontend in one step each; */
+	m->node->daemonless_ns = c->daemonless_ns;
 	err = put_pools(m, c, p);
 	if (!err)
 		err = frontends_put(m, &old, &wanted);
