@@ -79,29 +79,33 @@ static __always_inline bool is_of_address(__u32 kind)
 	return kind == PINTLE_KEY_SOURCE || kind == PINTLE_KEY_DESTINATION;
 }
 
-static __always_inline void connect_keys(struct terms *t, const struct pintle_pool *pool,
-					 const struct pintle_tuple *tuple, __u32 frontend_bits,
-					 const struct caller *caller,
-					 const struct pintle_connect *c)
+__noinline int connect_keys(struct terms *t, const struct pintle_tuple *tuple, __u32 frontend_bits,
+			    const struct caller *caller, const struct pintle_hint *hint)
 {
 	struct pintle_session_key group;
+	struct pintle_pool *pool;
 
+	if (!t || !tuple || !caller || !hint)
+		return 0;
+	pool = pool_of(t);
+	if (!pool)
+		return 0;
 	if (is_of_address(pool->key_kind))
 		key_of_tuple(tuple, pool->key_kind,
 			     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, frontend_bits),
 			     &t->key.session);
 	else
-		key_of_caller(pool->key_kind, caller, &c->hint, PINTLE_HINTED_SESSION,
-			      &t->key.session);
+		key_of_caller(pool->key_kind, caller, hint, PINTLE_HINTED_SESSION, &t->key.session);
 	if (pool->group_kind == PINTLE_KEY_NONE)
-		return;
+		return 0;
 	if (is_of_address(pool->group_kind))
 		key_of_tuple(tuple, pool->group_kind,
 			     KEY_BITS(pool->group_bits_v4, pool->group_bits_v6, frontend_bits),
 			     &group);
 	else
-		key_of_caller(pool->group_kind, caller, &c->hint, PINTLE_HINTED_GROUP, &group);
+		key_of_caller(pool->group_kind, caller, hint, PINTLE_HINTED_GROUP, &group);
 	t->home = home_of(&group);
+	return 0;
 }
 
 /* ---- the decision ------------------------------------------------------------------- */
@@ -185,7 +189,7 @@ static __always_inline enum verdict decide(const struct pintle_tuple *tuple, __u
 	}
 	c->cgroup = caller->cgroup;
 	c->class_id = class_of(pool, &c->hint);
-	connect_keys(&t, pool, tuple, frontend_bits, caller, c);
+	connect_keys(&t, tuple, frontend_bits, caller, &c->hint);
 	choose(&t, mode, &r);
 	count_outcome(ref.id, r.outcome);
 	if (rare(r.outcome))
