@@ -193,12 +193,13 @@ __weak __noinline int sample_members(struct sample *s, const struct terms *t, __
 static __always_inline bool prefer_bound(struct decide_state *rule, const struct terms *t,
 					 const struct pintle_pool *pool)
 {
+	struct pintle_affinity_key key = t->key; /* 6.1 takes keys from the stack only */
 	struct decide_candidate c = {};
 	struct pintle_affinity *a;
 
-	if (t->key.session.kind == PINTLE_KEY_NONE)
+	if (key.session.kind == PINTLE_KEY_NONE)
 		return false;
-	a = bpf_map_lookup_elem(&affinity, &t->key);
+	a = bpf_map_lookup_elem(&affinity, &key);
 	if (!a || (__s64)(t->now - a->used_ns) >= (__s64)pool->ttl_ns)
 		return false;
 	c.endpoint = a->endpoint;

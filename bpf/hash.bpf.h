@@ -61,12 +61,15 @@ static inline __attribute__((always_inline)) void hash_text(const struct hash_in
 {
 	__u64 v[4] = {in->key[0] ^ 0x736f6d6570736575ULL, in->key[1] ^ 0x646f72616e646f6dULL ^ 0xee,
 		      in->key[0] ^ 0x6c7967656e657261ULL, in->key[1] ^ 0x7465646279746573ULL};
-	__u32 i, size = in->size > PINTLE_HINT_MAX ? PINTLE_HINT_MAX : in->size;
+	__u32 i, last, size = in->size > PINTLE_HINT_MAX ? PINTLE_HINT_MAX : in->size;
 
-	for (i = 0; i <= HASH_WORDS && i <= size / 8; i++) {
+	last = size / 8;
+	/* Hidden, so that the compiler leaves the other bound, which the verifier needs to see. */
+	asm volatile("" : "+r"(last));
+	for (i = 0; i <= HASH_WORDS && i <= last; i++) {
 		__u64 m = hash_little(in->word[i]);
 
-		if (i == size / 8)
+		if (i == last)
 			m |= (__u64)size << 56;
 		v[3] ^= m;
 		hash_rounds(v, 2);

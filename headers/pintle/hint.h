@@ -9,8 +9,8 @@
  * socket from then on; given again, it takes the place of the former.
  *
  * Returns 0; or -1 with errno
- *	ENOPROTOOPT	nobody listens: no Pintle, or none of its pools uses hints. Nothing has
- *			changed; go on and connect.
+ *	ENOPROTOOPT	(EOPNOTSUPP on an MPTCP or unix socket) nobody listens: no Pintle, or none
+ *of its pools uses hints. Nothing has changed; go on and connect.
  *	EINVAL		a size or a class that does not fit the rules below
  *	ENOMEM		no room for it with this socket (net.core.optmem_max)
  *
@@ -22,17 +22,17 @@
 #ifndef PINTLE_HINT_H
 #define PINTLE_HINT_H
 
-#define PINTLE_HINT_LEVEL 6 /* IPPROTO_TCP */
+#define PINTLE_HINT_LEVEL 0x5054
 
 /* The session: connections that say the same here go to the same model server, while that is
  * not too loaded. 1 to 64 bytes of any kind: a string without its NUL, or a 64-bit number. */
-#define PINTLE_HINT_SESSION 0x5054
+#define PINTLE_HINT_SESSION 1
 /* The group, for `stickiness.group: hint`: what many sessions have in common, such as the name or
  * a hash of a long prompt that they all begin with. Sized as the session. */
-#define PINTLE_HINT_GROUP 0x5055
+#define PINTLE_HINT_GROUP 2
 /* The class of the connection: an unsigned 32-bit number in the machine's byte order, 0 to 7. One
  * that the pool does not have counts as 0. */
-#define PINTLE_HINT_CLASS 0x5056
+#define PINTLE_HINT_CLASS 3
 
 #define PINTLE_HINT_MAX 64 /* bytes of a session or a group */
 
