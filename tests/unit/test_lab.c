@@ -25,28 +25,6 @@
 
 /* -- statistics ----------------------------------------------------------------------- */
 
-static void test_histogram(void **state)
-{
-	struct lab_histogram *h = calloc(1, sizeof(*h));
-
-	(void)state;
-	assert_non_null(h);
-	for (uint64_t i = 1; i <= 1000; i++)
-		lab_histogram_add(h, i * 1000000, 1);
-	lab_histogram_add(h, UINT64_MAX, 0);
-	assert_float_equal(lab_histogram_quantile(h, 0.5) / 1e6, 500, 4);
-	assert_float_equal(lab_histogram_quantile(h, 0.95) / 1e6, 950, 8);
-	assert_float_equal(lab_histogram_quantile(h, 1) / 1e6, 1000, 8);
-	assert_float_equal(lab_histogram_mean(h) / 1e6, 500.5, 1e-6);
-	memset(h, 0, sizeof(*h));
-	assert_float_equal(lab_histogram_quantile(h, 0.5), 0, 0);
-	for (uint64_t v = 1; v; v *= 2) { /* every octave, to the last */
-		lab_histogram_add(h, v, 1);
-		assert_true(fabs(lab_histogram_quantile(h, 1) / (double)v - 1) < 0.01);
-	}
-	free(h);
-}
-
 static void test_interval(void **state)
 {
 	const double three[] = {1, 2, 3};
@@ -631,10 +609,10 @@ static void test_a_request_alone(void **state)
 	assert_int_equal(lab_run(&o, &result, NULL), 0);
 	assert_true(result.measured >= 10);
 	assert_int_equal(result.ttft.count, result.measured);
-	assert_float_equal(lab_histogram_mean(&result.ttft), 1500000, 1);
+	assert_float_equal(load_histogram_mean(&result.ttft), 1500000, 1);
 	/* two more tokens, each a step of 0.2 + 0.8 + 0.005 ms */
 	assert_int_equal(result.itl.count, 2 * result.measured);
-	assert_float_equal(lab_histogram_mean(&result.itl), 1005000, 1);
+	assert_float_equal(load_histogram_mean(&result.itl), 1005000, 1);
 	lab_result_fini(&result);
 }
 
@@ -722,8 +700,8 @@ static void test_hopeless(void **state)
 	o.hopeless_ms = 20;
 	assert_int_equal(lab_run(&o, &cut, NULL), 0);
 	assert_true(cut.placed < whole.placed);
-	assert_true(lab_histogram_quantile(&cut.ttft, 0.95) > 20e6);
-	assert_true(lab_histogram_quantile(&whole.ttft, 0.95) > 20e6);
+	assert_true(load_histogram_quantile(&cut.ttft, 0.95) > 20e6);
+	assert_true(load_histogram_quantile(&whole.ttft, 0.95) > 20e6);
 	lab_result_fini(&whole);
 	lab_result_fini(&cut);
 	memset(current, 0, sizeof(current));
@@ -864,6 +842,19 @@ static void test_options_out_of_range(void **state)
 	}
 }
 
+static char *file_text(const char *path) /* tests run in the top directory */
+{
+	_cleanup_fclose_ FILE *f = fopen(path, "re");
+	char *text;
+
+	if (!f)
+		fail_msg("%s: %s", path, strerror(errno));
+	text = calloc(1, 1 << 20);
+	assert_non_null(text);
+	assert_true(fread(text, 1, (1 << 20) - 1, f) > 0);
+	return text;
+}
+
 /* Runs pintle-lab beside this program's folder. Returns its exit status. */
 static int lab_program(const char *arguments)
 {
@@ -903,6 +894,15 @@ static void test_program(void **state)
 		"--block-size 0",
 		"--keep-alive 9999",
 		"--policy pintle:config=/nowhere",
+		"--trace /nowhere",
+		"--trace /dev/null",
+		"--trace x --rate 3",
+		"--trace x --workload chat",
+		"--trace x --knee",
+		"--trace x --keep-alive 5",
+		"--log x",
+		"--log x --policy random --policy epp --seeds 1",
+		"--log x --policy random --seeds 2",
 	};
 
 	(void)state;
@@ -914,20 +914,43 @@ static void test_program(void **state)
 	assert_int_equal(lab_program("-w chat -p epp -d 5 --warmup 5 --seeds 1 --knee -o json"), 0);
 }
 
-/* -- named profiles ---------------------------------------------------------------------- */
-
-static char *file_text(const char *path) /* tests run in the top directory */
+/* Every request of a trace ends once, whoever places it and however the file is written. */
+static void test_program_replays(void **state)
 {
-	_cleanup_fclose_ FILE *f = fopen(path, "re");
-	char *text;
+	char arguments[256], trace[] = "/tmp/pintle-lab-XXXXXX", log[] = "/tmp/pintle-lab-XXXXXX";
+	int fds[] = {mkstemp(trace), mkstemp(log)};
+	_cleanup_fclose_ FILE *f = fdopen(fds[0], "w");
 
-	if (!f)
-		fail_msg("%s: %s", path, strerror(errno));
-	text = calloc(1, 1 << 20);
-	assert_non_null(text);
-	assert_true(fread(text, 1, (1 << 20) - 1, f) > 0);
-	return text;
+	(void)state;
+	assert_true(f && fds[1] >= 0);
+	close(fds[1]);
+	fprintf(f, "time,session,prompt_tokens,output_tokens,group\n");
+	for (int i = 0; i < 300; i++)
+		fprintf(f, "%d.%d,s%d,%d,%d,%s\n", i / 10, i % 10, i % 37, 1 + 31 * (i % 60),
+			1 + i % 90,
+			i % 3   ? ""
+			: i % 2 ? "a"
+				: "b");
+	fflush(f);
+	for (size_t i = 0; lab_policy_at(i); i++) {
+		_cleanup_free_ char *said = NULL;
+		size_t lines = 0;
+
+		snprintf(arguments, sizeof(arguments),
+			 "--trace %s --log %s -p %s --seeds 1 -n 5 -N 3 --profile tiny", trace, log,
+			 lab_policy_at(i)->name);
+		assert_int_equal(lab_program(arguments), 0);
+		said = file_text(log);
+		for (const char *at = said; (at = strchr(at, '\n')); at++)
+			lines++;
+		assert_int_equal(lines, 300);
+	}
+	assert_int_equal(lab_program("--trace tests/data/config/sample.yaml"), 2);
+	unlink(trace);
+	unlink(log);
 }
+
+/* -- named profiles ---------------------------------------------------------------------- */
 
 /* The profile's file loads, docs/policy.md shows the very settings of its pool, and the lab
  * takes them. */
@@ -995,7 +1018,6 @@ int main(void)
 {
 #define TRACED(test) cmocka_unit_test_setup_teardown(test, trace_begin, trace_end)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_histogram),
 		cmocka_unit_test(test_interval),
 		cmocka_unit_test(test_herd),
 		cmocka_unit_test(test_moment),
@@ -1023,6 +1045,7 @@ int main(void)
 		cmocka_unit_test(test_specs),
 		cmocka_unit_test(test_options_out_of_range),
 		cmocka_unit_test(test_program),
+		cmocka_unit_test(test_program_replays),
 		cmocka_unit_test(test_profiles),
 		cmocka_unit_test(test_defaults),
 	};

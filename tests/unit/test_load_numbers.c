@@ -344,6 +344,8 @@ static void test_histogram_quantiles(void **state)
 		load_histogram_add(i % 2 ? h : other, i * 1000);
 	load_histogram_merge(h, other);
 	assert_int_equal(h->count, 1000);
+	load_histogram_add_many(h, 7, 0);
+	assert_int_equal(h->min_ns, 1000);
 	near(load_histogram_mean(h), 500.5e3, 1e-12);
 	assert_int_equal(h->min_ns, 1000);
 	assert_int_equal(h->max_ns, 1000000);
@@ -357,6 +359,11 @@ static void test_histogram_quantiles(void **state)
 	load_histogram_merge(h, other);
 	assert_int_equal(h->min_ns, 1000);
 	load_histogram_merge(other, h);
+	assert_memory_equal(other, h, sizeof(*h));
+	/* many at once are as many one by one */
+	for (int i = 0; i < 5; i++)
+		load_histogram_add(h, 3000);
+	load_histogram_add_many(other, 3000, 5);
 	assert_memory_equal(other, h, sizeof(*h));
 	free(h);
 	free(other);

@@ -11,9 +11,11 @@
 
 #include <math.h>
 #include <pintle/abi.h>
+#include <stdio.h>
 
 #include "lab_stats.h"
 #include "lab_workload.h"
+#include "load_histogram.h"
 #include "profiles.h"
 
 #define LAB_MAX_ENDPOINTS PINTLE_MAX_ENDPOINTS
@@ -24,6 +26,7 @@
 #define LAB_HERD_NS 200000000ULL
 
 struct lab_policy;
+struct trace;
 
 struct lab_sick {
 	uint32_t endpoint;
@@ -45,13 +48,17 @@ struct lab_options {
 	/* Stop when a tenth of the requests expected have a TTFT above this, so that p95 is
 	 * above it for sure; 0: run to the end. */
 	double hopeless_ms;
+	/* Requests that were recorded, instead of the workload's (lab_workload_trace then) at its
+	 * rate; a connection for each. NULL: none. */
+	const struct trace *trace;
+	FILE *log; /* gets a line of JSON for each request that ends; NULL: nobody does */
 	uint64_t seed;
 };
 
 struct lab_result {
-	struct lab_histogram ttft; /* of the workload's first part, nanoseconds */
-	struct lab_histogram ttft_other;
-	struct lab_histogram itl;
+	struct load_histogram ttft; /* of the workload's first part, nanoseconds */
+	struct load_histogram ttft_other;
+	struct load_histogram itl;
 	uint64_t placed;     /* requests, warm-up and all */
 	uint64_t measured;   /* that arrived while it was measured */
 	uint64_t ended;      /* of them, ended */

@@ -7,6 +7,7 @@
 #include "../common/util.h"
 #include "lab_policy.h"
 #include "lab_report.h"
+#include "load_trace.h"
 
 #define MAX_POLICIES 64
 
@@ -25,6 +26,7 @@ struct options {
 	uint32_t policy_count, seeds;
 	bool json, timeline, knee;
 	double slo_ms; /* 0: the workload's */
+	const char *trace, *log;
 };
 
 enum {
@@ -38,19 +40,24 @@ enum {
 	OPT_SICK,
 	OPT_KNEE,
 	OPT_TIMELINE,
+	OPT_TRACE,
+	OPT_LOG,
 };
 
 static const struct argp_option table[] = {
 	{.name = NULL, .doc = "Experiment:", .group = 1},
 	{"workload", 'w', "NAME", 0, "Who asks for what (chat)", 0},
+	{"trace", OPT_TRACE, "FILE", 0,
+	 "Instead of a workload the requests of a file, as pintle-load takes it", 0},
 	{"policy", 'p', "NAME[:KEY=VALUE,...]", 0,
 	 "Who places it; may be given more than once (all, with their defaults)", 0},
 	{"endpoints", 'n', "N", 0, "Engines, 1 to 1024 (8)", 0},
 	{"nodes", 'N', "N", 0, "Nodes that connect from, 1 to 1024 (4)", 0},
 	{"profile", OPT_PROFILE, "NAME", 0, "Model and GPU, as of pintle-sim (llama-8b-h100)", 0},
 	{"rate", 'r', "N", 0, "Requests a second for each engine (the workload's)", 0},
-	{"duration", 'd', "SECONDS", 0, "Virtual time that is measured (900)", 0},
-	{"warmup", OPT_WARMUP, "SECONDS", 0, "Virtual time before (600)", 0},
+	{"duration", 'd', "SECONDS", 0,
+	 "Virtual time that is measured (900; of a trace: to its end)", 0},
+	{"warmup", OPT_WARMUP, "SECONDS", 0, "Virtual time before (600; with a trace: 0)", 0},
 	{"block-size", OPT_BLOCK_SIZE, "N", 0, "Tokens of a KV block (64)", 0},
 	{"keep-alive", OPT_KEEP_ALIVE, "SECONDS", 0,
 	 "Clients keep a connection, idle for at most so long (one request on each)", 0},
@@ -62,6 +69,8 @@ static const struct argp_option table[] = {
 
 	{.name = NULL, .doc = "Output:", .group = 2},
 	{"output", 'o', "FORMAT", 0, "table or json, one line for each policy (table)", 0},
+	{"log", OPT_LOG, "FILE", 0,
+	 "Write a line of JSON for each request that ended, of one policy and seed", 0},
 	{"timeline", OPT_TIMELINE, NULL, 0, "JSON: the load of each second of the first run, too",
 	 0},
 	{"list", OPT_LIST, NULL, 0, "Say which workloads, policies and keys there are", 0},
@@ -178,6 +187,20 @@ static error_t parse_experiment(int key, const char *arg, struct argp_state *sta
 	}
 }
 
+static void check(struct argp_state *state, struct options *o)
+{
+	if (o->lab.sick.factor > 0 && o->lab.sick.endpoint >= o->lab.endpoints)
+		argp_error(state, "--sick: there is no engine %u", o->lab.sick.endpoint);
+	if (o->trace && (o->lab.workload || o->lab.rate > 0 || o->knee))
+		argp_error(state, "--trace says itself what comes and when: it does not go with "
+				  "--workload, --rate or --knee");
+	if (o->trace && o->lab.keep_alive_s > 0)
+		argp_error(state, "--keep-alive does not go with --trace, whose requests have a "
+				  "connection each");
+	if (o->log && (o->seeds != 1 || o->policy_count != 1 || o->knee))
+		argp_error(state, "--log is of one run: give one --policy and --seeds 1");
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct options *o = state->input;
@@ -207,6 +230,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_TIMELINE:
 		o->timeline = true;
 		return 0;
+	case OPT_TRACE:
+		o->trace = arg;
+		return 0;
+	case OPT_LOG:
+		o->log = arg;
+		return 0;
 	case OPT_LIST:
 		list_all();
 		exit(0);
@@ -214,8 +243,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		argp_error(state, "'%s': takes no arguments", arg);
 		return EINVAL;
 	case ARGP_KEY_END:
-		if (o->lab.sick.factor > 0 && o->lab.sick.endpoint >= o->lab.endpoints)
-			argp_error(state, "--sick: there is no engine %u", o->lab.sick.endpoint);
+		check(state, o);
 		return 0;
 	default:
 		return parse_experiment(key, arg, state, o);
@@ -266,6 +294,49 @@ static int run(struct options *o)
 	return 0;
 }
 
+/* What was not said on the command line. */
+static int settle(struct options *o, struct trace *trace)
+{
+	int err;
+
+	if (o->lab.warmup_s < 0)
+		o->lab.warmup_s = o->trace ? 0 : 600;
+	if (!o->trace) {
+		o->lab.workload = o->lab.workload ?: lab_workload_find("chat");
+		o->lab.seconds = o->lab.seconds > 0 ? o->lab.seconds : 900;
+		return 0;
+	}
+	err = trace_load(o->trace, &config_sink_stderr, trace);
+	if (err)
+		return err;
+	o->lab.trace = trace;
+	o->lab.workload = &lab_workload_trace;
+	if (o->lab.seconds <= 0)
+		o->lab.seconds = 1 + floor((double)trace->requests[trace->count - 1].at_ns / 1e9 -
+					   o->lab.warmup_s);
+	o->lab.rate = (double)trace->count / o->lab.endpoints / o->lab.seconds;
+	if (o->lab.seconds < 1 || o->lab.seconds > LAB_MAX_SECONDS) {
+		log_error("%s: it must last longer than the warm-up, and at most a day", o->trace);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int run_logged(struct options *o)
+{
+	int err;
+
+	if (!o->log)
+		return run(o);
+	o->lab.log = fopen(o->log, "we");
+	if (!o->lab.log)
+		return log_err_r(errno, "cannot write %s", o->log);
+	err = run(o);
+	if (fclose(o->lab.log) && !err)
+		err = log_err_r(errno, "cannot write %s", o->log);
+	return err;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {
@@ -275,19 +346,16 @@ int main(int argc, char **argv)
 		       "The same options give the same figures.",
 	};
 	static struct options o = {
-		.lab = {.endpoints = 8,
-			.nodes = 4,
-			.block_tokens = 64,
-			.warmup_s = 600,
-			.seconds = 900,
-			.seed = 1},
+		.lab = {.endpoints = 8, .nodes = 4, .block_tokens = 64, .warmup_s = -1, .seed = 1},
 		.seeds = 3,
 	};
+	_cleanup_(trace_free) struct trace trace = {0};
 
-	o.lab.workload = lab_workload_find("chat");
 	o.lab.profile = profile_find("llama-8b-h100");
 	argp_err_exit_status = 2;
 	log_init("pintle-lab", LOG_WARN);
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
-	return run(&o) ? 1 : 0;
+	if (settle(&o, &trace))
+		return 2;
+	return run_logged(&o) ? 1 : 0;
 }

@@ -5,54 +5,6 @@
 
 #include "../common/util.h"
 
-static uint32_t bucket_of(uint64_t value)
-{
-	uint32_t shift;
-
-	if (value < 1ULL << (LAB_SUB_BITS + 1))
-		return (uint32_t)value;
-	shift = 63 - (uint32_t)__builtin_clzll(value) - LAB_SUB_BITS;
-	return (shift << LAB_SUB_BITS) + (uint32_t)(value >> shift);
-}
-
-static double bucket_middle(uint32_t bucket)
-{
-	uint32_t shift = bucket >> LAB_SUB_BITS;
-	uint64_t low;
-
-	if (shift < 2)
-		return bucket;
-	shift--;
-	low = (uint64_t)(bucket - (shift << LAB_SUB_BITS)) << shift;
-	return (double)low + (double)((1ULL << shift) - 1) / 2;
-}
-
-void lab_histogram_add(struct lab_histogram *h, uint64_t value, uint64_t n)
-{
-	h->buckets[bucket_of(value)] += n;
-	h->count += n;
-	h->sum += (double)value * (double)n;
-}
-
-double lab_histogram_quantile(const struct lab_histogram *h, double q)
-{
-	double wanted = q * (double)h->count, seen = 0;
-
-	if (!h->count)
-		return 0;
-	for (uint32_t i = 0; i < LAB_BUCKETS; i++) {
-		seen += (double)h->buckets[i];
-		if (h->buckets[i] && seen >= wanted)
-			return bucket_middle(i);
-	}
-	return 0;
-}
-
-double lab_histogram_mean(const struct lab_histogram *h)
-{
-	return h->count ? h->sum / (double)h->count : 0;
-}
-
 /* -- herd ------------------------------------------------------------------------ */
 
 int lab_herd_init(struct lab_herd *h, uint32_t endpoints)

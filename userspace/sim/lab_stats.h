@@ -13,24 +13,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Buckets grow by 1/64 of an octave's start: a quantile is off by 0.8 % at most. */
-#define LAB_SUB_BITS 6
-#define LAB_BUCKETS  ((64 - LAB_SUB_BITS + 1) << LAB_SUB_BITS)
-
-struct lab_histogram {
-	uint64_t count;
-	double sum;
-	uint64_t buckets[LAB_BUCKETS];
-};
-
-/** Adds `value` (nanoseconds) n times. */
-void lab_histogram_add(struct lab_histogram *h, uint64_t value, uint64_t n);
-/** The smallest value with a share q (0..1) of all at or below it, as the middle of its
- * bucket; 0 when empty. */
-double lab_histogram_quantile(const struct lab_histogram *h, double q);
-/** 0 when empty. */
-double lab_histogram_mean(const struct lab_histogram *h);
-
 struct lab_herd {
 	uint64_t window; /* number of the one under way */
 	uint32_t *counts;

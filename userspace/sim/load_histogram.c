@@ -31,14 +31,21 @@ static uint64_t bucket_middle(size_t bucket)
 	return ((bucket % HISTOGRAM_HALF + HISTOGRAM_HALF) << shift) + (1ULL << shift) / 2;
 }
 
-void load_histogram_add(struct load_histogram *h, uint64_t ns)
+void load_histogram_add_many(struct load_histogram *h, uint64_t ns, uint64_t n)
 {
+	if (!n)
+		return;
 	ns = MIN(ns, (uint64_t)HISTOGRAM_MAX);
 	h->min_ns = h->count ? MIN(h->min_ns, ns) : ns;
 	h->max_ns = MAX(h->max_ns, ns);
-	h->sum_ns += (double)ns;
-	h->count++;
-	h->counts[bucket_of(ns)]++;
+	h->sum_ns += (double)ns * (double)n;
+	h->count += n;
+	h->counts[bucket_of(ns)] += n;
+}
+
+void load_histogram_add(struct load_histogram *h, uint64_t ns)
+{
+	load_histogram_add_many(h, ns, 1);
 }
 
 void load_histogram_merge(struct load_histogram *to, const struct load_histogram *from)

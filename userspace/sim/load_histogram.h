@@ -23,6 +23,8 @@ struct load_histogram {
 };
 
 void load_histogram_add(struct load_histogram *h, uint64_t ns);
+/** The same n times. */
+void load_histogram_add_many(struct load_histogram *h, uint64_t ns, uint64_t n);
 void load_histogram_merge(struct load_histogram *to, const struct load_histogram *from);
 double load_histogram_mean(const struct load_histogram *h); /* 0 of nothing */
 /** The least time (as its bucket tells it) that at least this share (0..1) of all does not

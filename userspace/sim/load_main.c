@@ -237,8 +237,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 /* -- from options to a run -------------------------------------------------------- */
 
 /* A trace's requests need a class for what the trace does not say. */
-static const char trace_class[] = "classes: [{name: trace, arrival: {users: 1}, prompt: 1, "
-				  "output: 1, shared: {tokens: 512}}]";
+#define TEXT_OF(x)   #x
+#define NUMBER_OF(x) TEXT_OF(x)
+static const char trace_class[] =
+	"classes: [{name: trace, arrival: {users: 1}, prompt: 1, output: 1, "
+	"shared: {tokens: " NUMBER_OF(TRACE_SHARED_TOKENS) "}}]";
 
 __attribute__((format(printf, 1, 2))) static int refuse(const char *fmt, ...)
 {

@@ -9,6 +9,8 @@
 #include "../common/config.h"
 
 #define TRACE_NONE UINT32_MAX
+/* What a group shares where neither the trace nor a workload says. */
+#define TRACE_SHARED_TOKENS 512
 
 struct trace_request {
 	uint64_t at_ns;   /* from the first one */

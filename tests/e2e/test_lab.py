@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy lab: recorded requests in virtual time, and the same ones through real sockets."""
+import json
+import subprocess
+
+from harness import case
+from kernel import BUILD
+from test_load import load
+from test_sim import Sim
+
+COLUMNS = ("time", "session", "prompt_tokens", "output_tokens", "group", "shared_tokens")
+# A run in which a client saw more than this (of real seconds) beside its server's time was held up
+# by something else on this machine, and says nothing.
+PUNCTUAL = 0.05
+TRIES = 8
+ROUNDING = 1e-6  # of sums of times, as text
+
+# Each alone, on a cache of 8,192 tokens: sessions that grow, a text that two share, one prompt
+# again, and what was evicted in between.
+ALONE = [(0.25 * i, *row) for i, row in enumerate([
+    ("a", 500, 20, "docs", 320), ("b", 500, 20, "docs", 320), ("a", 900, 10, "docs", 320),
+    ("c", 1800, 40, "", 0), ("c", 1800, 40, "", 0), ("d", 2500, 5, "", 0), ("e", 2500, 5, "", 0),
+    ("a", 1300, 30, "docs", 320), ("c", 1900, 1, "", 0), ("b", 501, 2, "docs", 320)])]
+# One that takes a step of 8 ms; meanwhile more come than the cache can hold, so that some wait and
+# some are preempted. Who shares a step is then no matter of microseconds.
+TOGETHER = [(0, "z", 1999, 4, "", 0)] + [
+    (0.002 + 0.0005 * i, f"s{i}", 1340 + 100 * i, 100, "docs", 640) for i in range(7)]
+
+
+def csv(rows, speed=1.0, more=0):
+    return "\n".join([",".join(COLUMNS)] + [
+        f"{t / speed:.6f},{s},{prompt + more},{output},{group},{shared + more if group else ''}"
+        for t, s, prompt, output, group, shared in rows]) + "\n"
+
+
+def in_the_lab(node, rows):
+    """A prompt has a token more here: the server puts one before the text."""
+    trace, log = node.write("lab.csv", csv(rows, more=1)), node.dir / "lab.log"
+    subprocess.run([BUILD / "pintle-lab", "--trace", trace, "--log", log, "--profile", "tiny",
+                    "--block-size", "16", "-n", "1", "-N", "1", "-p", "random", "--seeds", "1"],
+                   check=True, stdout=subprocess.DEVNULL)
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def on_sockets(node, rows, speed):
+    sim = Sim(node, "--max-num-seqs", 16, "--speed", speed)
+    _, requests = load(node, "-t", f"http://{sim.at[0]}", "--api", "completions",
+                       "--trace", node.write("load.csv", csv(rows, speed)))
+    sums = {short: sim.metric(f"vllm:{name}_seconds_sum")
+            for short, name in (("ttft", "time_to_first_token"), ("e2e", "e2e_request_latency"),
+                                ("decode", "request_decode_time"), ("queue", "request_queue_time"))}
+    counts = {short: sim.metric(f"vllm:{name}_total") for short, name in (
+        ("hits", "prefix_cache_hits"), ("queries", "prefix_cache_queries"),
+        ("preemptions", "num_preemptions"), ("prompt", "prompt_tokens"),
+        ("output", "generation_tokens"))}
+    sim.process.terminate()
+    sim.process.wait(20)
+    return requests, sums, counts
+
+
+@case(each=("alone", "together"), timeout=120)
+def test_lab_and_server_agree(node, how):
+    """One trace: the same hits, tokens and times, to what the way over sockets adds."""
+    rows, speed = {"alone": (ALONE, 1), "together": (TOGETHER, 0.02)}[how]
+    lab = sorted(in_the_lab(node, rows), key=lambda r: r["due"])
+    assert len(lab) == len(rows)
+    for _ in range(TRIES):
+        requests, sums, counts = on_sockets(node, rows, speed)
+        requests.sort(key=lambda r: r["due"])
+        beside = max((r["e2e"] - mine["e2e"] / speed for r, mine in zip(requests, lab)))
+        if beside <= PUNCTUAL:
+            break
+    told = ("session", "prompt_tokens", "output_tokens", "cached_tokens")
+    assert [[r[k] for k in told] for r in requests] == [[r[k] for k in told] for r in lab]
+    assert counts["hits"] == sum(r["cached_tokens"] for r in lab) > 0
+    assert counts["queries"] == counts["prompt"] == sum(r["prompt_tokens"] for r in lab)
+    assert counts["output"] == sum(r["output_tokens"] for r in lab)
+    total = {k: sum(r[k] for r in lab) for k in ("ttft", "e2e")}
+    # what a server does when is told by its own clock, exactly
+    decode = total["e2e"] - total["ttft"]
+    assert abs(sums["decode"] - decode) < ROUNDING, (sums, total)
+    if how == "alone":
+        assert counts["preemptions"] == 0
+        assert all(abs(sums[k] - total[k]) < ROUNDING for k in total), (sums, total)
+    else:
+        assert counts["preemptions"] > 0 and sums["queue"] > 0
+        # but for when a request arrived
+        late = PUNCTUAL * speed * len(rows)
+        assert all(abs(sums[k] - total[k]) < late for k in total), (sums, total)
+    # no client can have seen it sooner, and none saw it much later
+    for r, mine in zip(requests, lab):
+        for k in ("ttft", "e2e"):
+            assert -PUNCTUAL <= r[k] - mine[k] / speed <= PUNCTUAL, (k, r, mine)

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+/* lab_engines.c - the engines, by when each goes on; what their events say. */
+#include "lab_internal.h"
+
+static void heap_put(struct lab *lab, uint32_t at, uint32_t e)
+{
+	lab->heap[at] = e;
+	lab->engines[e].heap_at = at;
+}
+
+static bool engine_earlier(const struct lab *lab, uint32_t a, uint32_t b)
+{
+	uint64_t x = lab->engines[a].next_ns, y = lab->engines[b].next_ns;
+
+	return x < y || (x == y && a < b);
+}
+
+void lab_engine_reschedule(struct lab *lab, uint32_t e)
+{
+	uint32_t at = lab->engines[e].heap_at, child;
+
+	lab->engines[e].next_ns = model_next(lab->engines[e].model);
+	for (; at && engine_earlier(lab, e, lab->heap[(at - 1) / 2]); at = (at - 1) / 2)
+		heap_put(lab, at, lab->heap[(at - 1) / 2]);
+	while ((child = 2 * at + 1) < lab->o->endpoints) {
+		if (child + 1 < lab->o->endpoints &&
+		    engine_earlier(lab, lab->heap[child + 1], lab->heap[child]))
+			child++;
+		if (!engine_earlier(lab, lab->heap[child], e))
+			break;
+		heap_put(lab, at, lab->heap[child]);
+		at = child;
+	}
+	heap_put(lab, at, e);
+}
+
+bool lab_measuring(const struct lab *lab)
+{
+	return lab->now_ns >= lab->from_ns && lab->now_ns < lab->to_ns;
+}
+
+/* Gaps grow linearly from the first to the last; told in a few pieces. */
+static void on_steps(void *arg, const struct model_steps *s)
+{
+	struct engine_slot *e = arg;
+	struct lab *lab = e->lab;
+	uint32_t rest = s->steps - 1, pieces = MIN(rest, 4U);
+
+	if (!s->decodes || !lab_measuring(lab))
+		return;
+	load_histogram_add_many(&lab->out->itl, s->first_gap_ns, s->decodes);
+	for (uint32_t i = 1; i <= pieces; i++) {
+		uint32_t n = rest * i / pieces - rest * (i - 1) / pieces;
+		uint64_t gap = s->last_gap_ns;
+
+		/* A first gap that something held up says nothing about the others. */
+		if (s->first_gap_ns < s->last_gap_ns)
+			gap = s->first_gap_ns + (s->last_gap_ns - s->first_gap_ns) * i / pieces;
+		load_histogram_add_many(&lab->out->itl, gap, (uint64_t)n * s->decodes);
+	}
+}
+
+void lab_ttft_add(struct lab *lab, const struct lab_request *r, uint64_t ttft_ns)
+{
+	double expected =
+		lab->o->rate * lab->o->endpoints * lab->o->seconds * lab->w->part[0].share;
+
+	if (!r->measured)
+		return;
+	load_histogram_add(r->part ? &lab->out->ttft_other : &lab->out->ttft, ttft_ns);
+	if (lab->o->hopeless_ms > 0 && !r->part && (double)ttft_ns > lab->o->hopeless_ms * 1e6)
+		lab->hopeless = (double)++lab->late > expected / 10;
+}
+
+/* With the words of pintle-load's log. */
+static void log_request(const struct lab *lab, const struct session *s, const struct model_event *e)
+{
+	fprintf(lab->o->log,
+		"{\"session\":%ju,\"due\":%.9f,\"measured\":%s,\"endpoint\":%u,\"ttft\":%.9f,"
+		"\"e2e\":%.9f,\"output_tokens\":%u,\"prompt_tokens\":%u,\"cached_tokens\":%u}\n",
+		(uintmax_t)s->number, (double)s->r.arrived_ns * 1e-9,
+		s->r.measured ? "true" : "false", s->r.endpoint,
+		(double)(e->first_ns - e->arrived_ns) * 1e-9,
+		(double)(e->at_ns - e->arrived_ns) * 1e-9, e->generated, e->prompt_tokens,
+		e->cached_tokens);
+}
+
+static void on_event(void *arg, const struct model_event *event)
+{
+	struct engine_slot *e = arg;
+	struct lab *lab = e->lab;
+	struct session *s = lab->sessions[event->id];
+
+	switch (event->type) {
+	case MODEL_FIRST_TOKEN:
+		s->r.first_ns = event->at_ns;
+		lab_ttft_add(lab, &s->r, event->at_ns - s->r.arrived_ns);
+		if (lab->policy->first_token)
+			lab->policy->first_token(lab->self, &s->r, lab->now_ns);
+		break;
+	case MODEL_FINISHED:
+		if (lab->o->log)
+			log_request(lab, s, event);
+		/* fallthrough */
+	case MODEL_ABORTED:
+		e->requests--;
+		lab_request_ended(lab, s);
+		break;
+	case MODEL_TOKEN:
+	case MODEL_PREEMPTED:
+		break;
+	}
+}
+
+int lab_engines_init(struct lab *lab)
+{
+	struct model_config c = lab->o->profile->config;
+	uint32_t n = lab->o->endpoints;
+
+	c.blocks = MAX(1U, (uint32_t)((uint64_t)c.blocks * c.block_tokens / lab->o->block_tokens));
+	c.block_tokens = lab->o->block_tokens;
+	lab->engines = calloc(n, sizeof(*lab->engines));
+	lab->heap = calloc(n, sizeof(*lab->heap));
+	lab->counts = calloc(n, sizeof(*lab->counts));
+	if (!lab->engines || !lab->heap || !lab->counts)
+		return -ENOMEM;
+	lab->blocks = c.blocks;
+	for (uint32_t i = 0; i < n; i++) {
+		struct engine_slot *e = &lab->engines[i];
+		int err;
+
+		c.seed = lab_hash(lab->o->seed, i);
+		e->lab = lab;
+		e->next_ns = NEVER;
+		err = model_new(&c, on_event, on_steps, e, &e->model, NULL);
+		if (err)
+			return err;
+		heap_put(lab, i, i);
+		if (lab->o->sick.factor > 0 && lab->o->sick.endpoint == i)
+			model_set_slow(e->model, 0, lab->o->sick.factor);
+	}
+	return 0;
+}
+
+void lab_engines_fini(struct lab *lab)
+{
+	for (uint32_t i = 0; lab->engines && i < lab->o->endpoints; i++)
+		model_free(lab->engines[i].model);
+	free(lab->engines);
+	free(lab->heap);
+}

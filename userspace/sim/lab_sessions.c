@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+/* lab_sessions.c - what a session asks, and where its requests go. */
+#include "lab_internal.h"
+
+static uint32_t tokens_draw(struct session *s, const struct lab_tokens *t)
+{
+	double n = t->median * exp(t->sigma * lab_normal(&s->random));
+
+	return (uint32_t)fmax(1, fmin(n, t->max));
+}
+
+static uint32_t turns_draw(struct session *s, const struct lab_part *p)
+{
+	double n;
+
+	if (p->turns <= 1)
+		return 1;
+	n = 1 + floor(log(lab_unit(&s->random)) / log(1 - 1 / p->turns));
+	return (uint32_t)MIN(n, (double)p->turns_max);
+}
+
+struct session *lab_session_new(struct lab *lab)
+{
+	struct session *s;
+
+	if (lab->free_session) {
+		s = lab->sessions[lab->free_session - 1];
+		lab->free_session = s->next_free;
+		return s;
+	}
+	if (lab->session_count == lab->session_room) {
+		uint32_t room = lab->session_room ? 2 * lab->session_room : 256;
+		struct session **more = reallocarray(lab->sessions, room, sizeof(*more));
+
+		if (!more)
+			return NULL;
+		lab->sessions = more;
+		lab->session_room = room;
+	}
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->r.id = lab->session_count;
+	lab->sessions[lab->session_count++] = s;
+	return s;
+}
+
+void lab_disconnect(struct lab *lab, struct session *s)
+{
+	if (!s->connected)
+		return;
+	s->connected = false;
+	s->connection++;
+	if (lab->policy->ended)
+		lab->policy->ended(lab->self, &s->r, lab->now_ns);
+}
+
+void lab_session_end(struct lab *lab, struct session *s)
+{
+	lab_disconnect(lab, s);
+	s->next_free = lab->free_session;
+	lab->free_session = (uint32_t)s->r.id + 1;
+}
+
+int lab_blocks_reserve(struct session *s, uint32_t n)
+{
+	uint64_t *blocks;
+
+	if (n <= s->block_room)
+		return 0;
+	blocks = reallocarray(s->blocks, 2 * (size_t)n, sizeof(*blocks));
+	if (!blocks)
+		return -ENOMEM;
+	s->blocks = blocks;
+	s->block_room = 2 * n;
+	return 0;
+}
+
+/* Names the blocks of the first `tokens` tokens of the session. */
+static int blocks_extend(struct lab *lab, struct session *s, uint32_t tokens)
+{
+	const struct lab_part *p = &lab->w->part[s->r.part];
+	uint32_t size = lab->o->block_tokens, n = tokens / size;
+
+	if (lab_blocks_reserve(s, n))
+		return -ENOMEM;
+	for (uint32_t i = s->block_count; i < n; i++) {
+		bool common = (uint64_t)(i + 1) * size <= p->system;
+		uint64_t owner = common ? lab_hash(s->r.part, s->r.group) : s->content;
+
+		s->last_block = model_chain(s->last_block, lab_hash(owner, i));
+		s->blocks[i] = s->last_block;
+	}
+	s->block_count = MAX(s->block_count, n);
+	return 0;
+}
+
+static void blocks_forget(struct lab *lab, struct session *s)
+{
+	const struct lab_part *p = &lab->w->part[s->r.part];
+
+	s->content = lab_next(&s->random);
+	s->history = p->system;
+	s->block_count = 0;
+	s->last_block = 0;
+}
+
+static uint64_t client_of(const struct lab_part *p, struct session *s, uint64_t job)
+{
+	switch (p->client) {
+	case LAB_CLIENT_APP:
+		return lab_hash(s->r.group, lab_below(&s->random, p->apps));
+	case LAB_CLIENT_JOB:
+		return lab_hash(job, 0x10b);
+	default:
+		return lab_hash(s->number, 0x5e55);
+	}
+}
+
+void lab_session_begin(struct lab *lab, uint32_t part, uint64_t job, uint32_t group)
+{
+	const struct lab_part *p = &lab->w->part[part];
+	struct session *s = lab_session_new(lab);
+
+	if (!s) {
+		lab->err = -ENOMEM;
+		return;
+	}
+	s->number = ++lab->session_serial;
+	s->random.state = lab_hash(lab->o->seed, s->number);
+	s->r.part = part;
+	s->r.group = group;
+	s->r.session = s->number;
+	s->r.client = client_of(p, s, job);
+	s->r.node = (uint32_t)(lab_mix(s->r.client) % lab->o->nodes);
+	s->turns_left = turns_draw(s, p);
+	blocks_forget(lab, s);
+	lab_event_put(lab, lab->now_ns, TURN, (uint32_t)s->r.id, 0);
+}
+
+static void place(struct lab *lab, struct session *s)
+{
+	struct lab_request *r = &s->r;
+
+	if (s->connected) { /* nobody is asked: it goes where the connection leads */
+		s->connection++;
+		return;
+	}
+	r->endpoint = lab->policy->pick(lab->self, r, lab->now_ns);
+	lab_herd_add(&lab->herd, lab->now_ns / LAB_HERD_NS, r->endpoint);
+	s->connected = true;
+}
+
+void lab_submit(struct lab *lab, struct session *s)
+{
+	struct lab_request *r = &s->r;
+	struct model_request mr;
+	struct engine_slot *e;
+	int err;
+
+	r->blocks = s->blocks;
+	r->block_count = r->prompt_tokens / lab->o->block_tokens;
+	r->arrived_ns = lab->now_ns;
+	r->first_ns = 0;
+	r->measured = lab_measuring(lab);
+	place(lab, s);
+	lab->out->placed++;
+	lab->out->measured += r->measured;
+	lab->open += r->measured;
+	e = &lab->engines[r->endpoint];
+	mr = (struct model_request){
+		.id = r->id,
+		.blocks = s->blocks,
+		.block_count = s->block_count,
+		.prompt_tokens = r->prompt_tokens,
+		.output_tokens = r->output_tokens,
+	};
+	e->requests++;
+	err = model_submit(e->model, lab->now_ns, &mr, NULL);
+	if (err == -ENOMEM)
+		lab->err = err;
+	if (err) {
+		e->requests--;
+		lab->out->refused += r->measured;
+		lab->open -= r->measured;
+		lab_session_end(lab, s);
+	}
+	lab_engine_reschedule(lab, r->endpoint);
+}
+
+void lab_turn(struct lab *lab, struct session *s)
+{
+	const struct lab_part *p = &lab->w->part[s->r.part];
+	bool first = s->history == p->system;
+	struct lab_request *r = &s->r;
+
+	if (p->forgets)
+		blocks_forget(lab, s);
+	r->prompt_tokens = s->history + tokens_draw(s, first ? &p->first : &p->message);
+	r->output_tokens = tokens_draw(s, &p->answer);
+	if (r->prompt_tokens + r->output_tokens > p->context) {
+		lab_session_end(lab, s);
+		return;
+	}
+	if (blocks_extend(lab, s, r->prompt_tokens + r->output_tokens)) {
+		lab->err = -ENOMEM;
+		return;
+	}
+	r->prefix = p->document ? lab_hash(r->group, 0xd0c) : lab_hash(s->content, 0x9ef1);
+	lab_submit(lab, s);
+}
+
+void lab_request_ended(struct lab *lab, struct session *s)
+{
+	const struct lab_part *p = &lab->w->part[s->r.part];
+	double think = p->think_s > 0 ? lab_exponential(&s->random, p->think_s) : 0;
+
+	lab->out->ended += s->r.measured;
+	lab->open -= s->r.measured;
+	if (lab_measuring(lab)) {
+		lab->out->requests_per_s += 1 / lab->o->seconds;
+		lab->out->tokens_per_s += s->r.output_tokens / lab->o->seconds;
+	}
+	s->history = s->r.prompt_tokens + s->r.output_tokens;
+	if (!--s->turns_left) {
+		lab_session_end(lab, s);
+		return;
+	}
+	if (!lab->policy->per_connection || lab->o->keep_alive_s <= 0)
+		lab_disconnect(lab, s);
+	else
+		lab_event_put(lab, lab->now_ns + (uint64_t)(lab->o->keep_alive_s * 1e9), CLOSE,
+			      (uint32_t)s->r.id, ++s->connection);
+	lab_event_put(lab, lab->now_ns + (uint64_t)(think * 1e9), TURN, (uint32_t)s->r.id, 0);
+}
