@@ -227,7 +227,7 @@ enum pintle_key { PINTLE_KEYS(X) PINTLE_KEY_COUNT };
 #define PINTLE_HEADER_SIZE 32
 #define PINTLE_MAX_HEADERS 4
 struct pintle_header {
-	char name[PINTLE_HEADER_SIZE];
+	char name[PINTLE_HEADER_SIZE] __attribute__((aligned(8)));
 };
 
 /* Of one-shot; see PINTLE_ONESHOTS. */

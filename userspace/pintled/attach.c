@@ -125,6 +125,8 @@ static struct pintle_bpf *open_skeleton(void)
 		return NULL;
 	}
 	bpf_program__set_autoload(skel->progs.pintle_rule, false);
+	bpf_program__set_autoload(skel->progs.pintle_oneshot, false);
+	bpf_program__set_autoload(skel->progs.pintle_oneshot3, false);
 	return skel;
 }
 
