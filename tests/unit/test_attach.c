@@ -468,6 +468,154 @@ static void test_a_restart_replaces_the_programs(void **state)
 	assert_detaches();
 }
 
+/* ---- links of the connect hook --------------------------------------------------------------- */
+
+#define CONNECT(more)                                                                              \
+	POOL("b", "127.77.0.2:8000", more SERVERS("{name: e0, address: \"127.0.0.1:8001\"}"))
+
+/* One letter for each kind of program on the cgroup: C connect4, c connect6, r sock_release, p and
+ * P getpeername, h setsockopt. */
+static const char *on_cgroup(void)
+{
+	static const struct {
+		enum bpf_attach_type type;
+		char letter;
+	} kinds[] = {{BPF_CGROUP_INET4_CONNECT, 'C'},     {BPF_CGROUP_INET6_CONNECT, 'c'},
+		     {BPF_CGROUP_INET_SOCK_RELEASE, 'r'}, {BPF_CGROUP_INET4_GETPEERNAME, 'p'},
+		     {BPF_CGROUP_INET6_GETPEERNAME, 'P'}, {BPF_CGROUP_SETSOCKOPT, 'h'}};
+	static char text[64];
+	int fd = open(cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	size_t at = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		__u32 ids[8], n = ARRAY_SIZE(ids);
+
+		assert_int_equal(bpf_prog_query(fd, kinds[i].type, 0, NULL, ids, &n), 0);
+		while (n--)
+			text[at++] = kinds[i].letter;
+	}
+	close(fd);
+	text[at] = '\0';
+	return text;
+}
+
+/* As the daemon reloads. */
+static void reload(struct steer *s, const char *pools)
+{
+	struct config *c = config_with("", pools);
+
+	assert_int_equal(attachment_extend(s->a, c), 0);
+	config_free(c);
+	assert_int_equal(steer_publish(s, pools), 0);
+	attachment_trim(s->a, s->c);
+}
+
+static void test_links_come_and_go_with_pools(void **state)
+{
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, ANNOUNCED, true);
+	assert_string_equal(on_cgroup(), "");
+	reload(&s, ANNOUNCED CONNECT(""));
+	assert_string_equal(on_cgroup(), "CcrpP");
+	assert_int_equal(close(listen_at("127.0.0.1", 8001)), 0);
+	reload(&s, CONNECT("stickiness: {key: hint}, "));
+	assert_string_equal(on_cgroup(), "CcrpPh");
+	reload(&s, CONNECT("stickiness: {group: hint}, "));
+	assert_string_equal(on_cgroup(), "CcrpPh");
+	reload(&s, CONNECT(""));
+	assert_string_equal(on_cgroup(), "CcrpP");
+	reload(&s, ANNOUNCED);
+	assert_string_equal(on_cgroup(), "");
+	assert_attached_once();
+	reload(&s, CONNECT(""));
+	steer_end(&s);
+	assert_string_equal(on_cgroup(), "CcrpP");
+	assert_detaches();
+	assert_string_equal(on_cgroup(), "");
+}
+
+static uint32_t connect_program(void)
+{
+	int fd = bpf_obj_get(PINS "/link_connect4");
+	struct bpf_link_info info = {0};
+	__u32 size = sizeof(info);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &size), 0);
+	close(fd);
+	return info.prog_id;
+}
+
+/* What was pinned is replaced, what is new is added, what is not wanted any more goes. */
+static void test_links_over_restarts(void **state)
+{
+	static const struct {
+		const char *pools, *there, *then;
+	} steps[] = {
+		{CONNECT(""), "CcrpP", "CcrpP"},
+		{CONNECT("stickiness: {key: hint}, "), "CcrpPh", "CcrpPh"},
+		{ANNOUNCED, "CcrpPh", ""},
+		{CONNECT(""), "CcrpP", "CcrpP"},
+	};
+	uint32_t before;
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, CONNECT(""), true);
+	steer_end(&s);
+	before = connect_program();
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		steer_prepare(&s, steps[i].pools);
+		assert_true(attachment_resumed(s.a));
+		assert_int_equal(attachment_commit(s.a, s.c), 0);
+		assert_string_equal(on_cgroup(), steps[i].there);
+		if (!i)
+			assert_int_not_equal(connect_program(), before);
+		s.p = NULL;
+		assert_int_equal(steer_publish(&s, steps[i].pools), 0);
+		attachment_trim(s.a, s.c);
+		assert_string_equal(on_cgroup(), steps[i].then);
+		steer_end(&s);
+	}
+	assert_detaches();
+	assert_string_equal(on_cgroup(), "");
+}
+
+static void test_a_connection_of_the_connect_hook(void **state)
+{
+	int server, client, child;
+	struct pintle_counters *n;
+	struct sockaddr_in peer;
+	socklen_t size = sizeof(peer);
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, CONNECT(""), true);
+	n = &s.m->inflight[s.p->pools[0].endpoints[0].id].by_class[0];
+	server = listen_at("127.0.0.1", 8001);
+	/* For so long without a daemon, pods may have moved. */
+	s.m->node->heartbeat_ns = 1;
+	assert_true(connect_to("127.77.0.2", 8000) < 0);
+	assert_int_equal(n->placed, 0);
+	s.m->node->heartbeat_ns = monotonic_ns() - 60 * NSEC_PER_SEC;
+
+	client = connect_to("127.77.0.2", 8000);
+	assert_true(client >= 0);
+	child = accept4(server, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(child >= 0);
+	assert_int_equal(getpeername(client, (struct sockaddr *)&peer, &size), 0);
+	assert_int_equal(ntohl(peer.sin_addr.s_addr), 0x7f4d0002);
+	assert_int_equal(n->placed, 1);
+	assert_int_equal(n->opened, 1);
+	close(client);
+	wait_for(n->closed == 1);
+	close(child);
+	close(server);
+	steer_end(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -494,6 +642,9 @@ int main(void)
 		steer_test(test_of_a_long_path_the_end_is_told),
 		steer_test(test_another_group_at_a_restart),
 		steer_test(test_a_restart_replaces_the_programs),
+		steer_test(test_links_come_and_go_with_pools),
+		steer_test(test_links_over_restarts),
+		steer_test(test_a_connection_of_the_connect_hook),
 	};
 
 	return cmocka_run_group_tests(tests, make_cgroup, remove_cgroup);

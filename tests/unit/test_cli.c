@@ -762,9 +762,9 @@ static void test_doctor_names_others(void **state)
 	assert_true(link >= 0);
 	expect(0, "warn  sk_lookup     1 program on the steered namespace: pintle_lookup (id", "",
 	       "doctor");
-	assert_int_equal(bpf_obj_pin(link, PINS_DIR "/" PIN_LINK_LOOKUP), 0);
+	assert_int_equal(bpf_obj_pin(link, PINS_DIR "/" "link_lookup"), 0);
 	expect(0, ", ours)", "", "doctor");
-	unlink(PINS_DIR "/" PIN_LINK_LOOKUP);
+	unlink(PINS_DIR "/" "link_lookup");
 	close(link);
 	close(netns);
 }

@@ -3,7 +3,7 @@
  * maps.h - the pinned maps, opened: the one way to them for daemon and CLI.
  *
  * Pins live in BPFFS/vN, N being PINTLE_ABI_VERSION: the maps by their names, and the
- * links as link_lookup and link_sockops. The directory is made whole (staged beside,
+ * links (links.h). The directory is made whole (staged beside,
  * then renamed), so whoever finds it finds all of it.
  */
 #ifndef PINTLE_MAPS_H
@@ -46,9 +46,6 @@ enum map_id {
 #undef X
 		MAP_COUNT
 };
-
-#define PIN_LINK_LOOKUP  "link_lookup"
-#define PIN_LINK_SOCKOPS "link_sockops"
 
 #define DEFAULT_BPFFS "/sys/fs/bpf/pintle"
 

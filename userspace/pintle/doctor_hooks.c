@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "../common/cgroup2.h"
+#include "../common/links.h"
 #include "../common/listeners.h"
 #include "doctor.h"
 
@@ -106,7 +107,7 @@ void doctor_lookup_hook(struct doctor *d)
 		return;
 	}
 	programs_tell(d, d->s ? "the steered namespace" : "this network namespace", d->netns,
-		      BPF_SK_LOOKUP, 0, PIN_LINK_LOOKUP,
+		      BPF_SK_LOOKUP, 0, link_kinds[LINK_LOOKUP].pin,
 		      "see that no other program assigns sockets for the same addresses: the last "
 		      "one that does decides");
 }
@@ -129,7 +130,8 @@ void doctor_sockops_hook(struct doctor *d)
 		return;
 	}
 	programs_tell(
-		d, path, fd, BPF_CGROUP_SOCK_OPS, BPF_F_QUERY_EFFECTIVE, PIN_LINK_SOCKOPS,
+		d, path, fd, BPF_CGROUP_SOCK_OPS, BPF_F_QUERY_EFFECTIVE,
+		link_kinds[LINK_SOCKOPS].pin,
 		"see that the others add to the callback flags, and do not replace them: else "
 		"ends of connections are missed, and pintled has to recount");
 }

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdarg.h>
 
+#include "../common/links.h"
 #include "../common/names.h"
 
 /* A node full of sick endpoints must not bury the rest. */
@@ -84,8 +85,8 @@ static void link_warnings(cJSON *list, const struct cli *cli, const struct state
 	(void)s;
 	if (geteuid())
 		return;
-	link_warning(list, cli, PIN_LINK_LOOKUP);
-	link_warning(list, cli, PIN_LINK_SOCKOPS);
+	link_warning(list, cli, link_kinds[LINK_LOOKUP].pin);
+	link_warning(list, cli, link_kinds[LINK_SOCKOPS].pin);
 }
 
 /* ---- endpoints ------------------------------------------------------------------- */

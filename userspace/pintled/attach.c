@@ -14,6 +14,7 @@
 #include "../common/netns.h"
 #include "../common/util.h"
 #include "decide.bpf.h" /* of a type that the skeleton names */
+#include "linking.h"
 #include "pins.h"
 #include "pintle.skel.h"
 
@@ -28,9 +29,9 @@ struct attachment {
 	char dir[PATH_MAX];     /* BPFFS/vN */
 	char staging[PATH_MAX]; /* BPFFS/new */
 	char cgroup[PINTLE_TEXT_SIZE];
-	struct pintle_bpf *skel; /* until the commit */
+	struct pintle_bpf *skel; /* while programs are being attached */
 	struct maps *maps;
-	struct bpf_link *recount_link;
+	struct bpf_link *recount_links[2];
 	uint64_t *recount; /* NULL: the kernel does not recount */
 	bool recount_told;
 };
@@ -114,42 +115,90 @@ static int refuse_rival(const struct attachment *a, const struct config *c)
 	return 0;
 }
 
+/* ---- what is wanted ---------------------------------------------------------------- */
+
+static bool uses_connect(const struct config *c)
+{
+	for (size_t i = 0; i < c->pool_count; i++)
+		if (c->pools[i].hook == PINTLE_HOOK_CONNECT)
+			return true;
+	return false;
+}
+
+static bool uses_hints(const struct config *c)
+{
+	for (size_t i = 0; i < c->pool_count; i++) {
+		const struct config_stickiness *s = &c->pools[i].stickiness;
+
+		if (s->key_kind == PINTLE_KEY_HINT || s->group_kind == PINTLE_KEY_HINT)
+			return true;
+	}
+	return false;
+}
+
+static bool wanted(const struct link_kind *k, const struct config *c)
+{
+	switch (k->use) {
+	case LINK_OF_CONNECT:
+		return uses_connect(c);
+	case LINK_OF_HINTS:
+		return uses_hints(c);
+	default:
+		return true;
+	}
+}
+
 /* ---- loading --------------------------------------------------------------------- */
 
-static struct pintle_bpf *open_skeleton(void)
+static struct pintle_bpf *open_skeleton(const bool load[LINK_COUNT], bool recount)
 {
 	struct pintle_bpf *skel = pintle_bpf__open();
+	struct bpf_program *program;
 
 	if (!skel) {
 		log_error("failed to open the BPF object: %s", strerror(errno));
 		return NULL;
 	}
-	bpf_program__set_autoload(skel->progs.pintle_rule, false);
-	bpf_program__set_autoload(skel->progs.pintle_oneshot, false);
-	bpf_program__set_autoload(skel->progs.pintle_oneshot3, false);
+	/* Each that is not asked for is left out: the kernel may not have what it needs. */
+	bpf_object__for_each_program(program, skel->obj)
+	{
+		bpf_program__set_autoload(program, false);
+	}
+	bpf_program__set_autoload(skel->progs.pintle_recount, recount);
+	bpf_program__set_autoload(skel->progs.pintle_recount_connects, recount);
+	for (int i = 0; i < LINK_COUNT; i++)
+		bpf_program__set_autoload(
+			bpf_object__find_program_by_name(skel->obj, link_kinds[i].program),
+			load[i]);
 	return skel;
 }
 
-/* Loads without a word; only when that fails once more with libbpf's talk, so that the
- * verifier's reasons are seen. */
-static int load_skeleton(struct attachment *a, bool reuse)
+static int reuse_maps(struct attachment *a)
+{
+	int err = 0;
+
+	for (int i = 0; !err && i < MAP_COUNT; i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(a->skel->obj, map_names[i]);
+
+		err = map ? bpf_map__reuse_fd(map, a->maps->fd[i]) : -ENOENT;
+	}
+	return err;
+}
+
+/* Loads the programs of these links, with the maps of a->maps if there are any. Without a word;
+ * only when that fails once more with libbpf's talk, so that the verifier's reasons are seen. */
+static int load_skeleton(struct attachment *a, const bool load[LINK_COUNT], bool recount)
 {
 	libbpf_print_fn_t print = libbpf_set_print(NULL);
 	int err = 0;
 
 	for (int attempt = 0; attempt < 2; attempt++) {
-		a->skel = open_skeleton();
+		a->skel = open_skeleton(load, recount);
 		if (!a->skel) {
 			err = -errno;
 			break;
 		}
-		err = 0;
-		for (int i = 0; reuse && !err && i < MAP_COUNT; i++) {
-			struct bpf_map *map =
-				bpf_object__find_map_by_name(a->skel->obj, map_names[i]);
-
-			err = map ? bpf_map__reuse_fd(map, a->maps->fd[i]) : -ENOENT;
-		}
+		err = a->maps ? reuse_maps(a) : 0;
 		if (!err)
 			err = pintle_bpf__load(a->skel);
 		if (!err)
@@ -164,6 +213,22 @@ static int load_skeleton(struct attachment *a, bool reuse)
 			err,
 			"the kernel would not load the programs (`pintle doctor` says what is missing)");
 	return err;
+}
+
+static int load_wanted(struct attachment *a, const struct config *c)
+{
+	bool load[LINK_COUNT];
+
+	for (int i = 0; i < LINK_COUNT; i++)
+		load[i] = wanted(&link_kinds[i], c);
+	return load_skeleton(a, load, true);
+}
+
+/* The links hold the programs. What libbpf read of them takes a megabyte. */
+static void unload_skeleton(struct attachment *a)
+{
+	pintle_bpf__destroy(TAKE_PTR(a->skel));
+	malloc_trim(0);
 }
 
 /* ---- pins there are -------------------------------------------------------------- */
@@ -346,7 +411,7 @@ static int prepare(struct attachment *a, const struct config *c)
 	if (!err && !a->resumed)
 		err = refuse_rival(a, c);
 	if (!err)
-		err = load_skeleton(a, a->resumed);
+		err = load_wanted(a, c);
 	if (!err && !a->resumed)
 		err = stage(a);
 	if (err)
@@ -376,80 +441,30 @@ int attachment_prepare(const struct config *c, struct attachment **out)
 
 /* ---- commit ---------------------------------------------------------------------- */
 
-static const struct {
-	const char *pin;
-	bool netns; /* else the cgroup */
-} link_table[] = {
-	/* The counting side first: a decision must never be taken that nobody would count. */
-	{PIN_LINK_SOCKOPS, false},
-	{PIN_LINK_LOOKUP, true},
-};
-
-static struct bpf_program *link_program(const struct attachment *a, bool netns)
+static int program_fd(const struct attachment *a, const struct link_kind *k)
 {
-	return netns ? a->skel->progs.pintle_lookup : a->skel->progs.pintle_sockops;
+	return bpf_program__fd(bpf_object__find_program_by_name(a->skel->obj, k->program));
 }
 
-static int attach_and_pin(struct attachment *a, const char *dir, const char *pin, bool netns)
+static struct link_place place_of(const struct attachment *a)
 {
-	struct bpf_program *prog = link_program(a, netns);
-	char path[PINS_PATH_SIZE];
-	struct bpf_link *link;
-	int err;
-
-	link = netns ? bpf_program__attach_netns(prog, a->netns_fd)
-		     : bpf_program__attach_cgroup(prog, a->cgroup_fd);
-	if (!link)
-		return log_err_r(errno, "failed to attach to the %s %s",
-				 netns ? "network namespace" : "cgroup",
-				 netns ? a->maps->node->netns : a->cgroup);
-	snprintf(path, sizeof(path), "%s/%s", dir, pin);
-	err = bpf_link__pin(link, path);
-	if (err)
-		log_err_r(err, "failed to pin %s", path);
-	else
-		err = pins_own(path, PINS_FILE_MODE, a->group);
-	/* A pinned link outlives this: destroy only closes the descriptor. One that could not be
-	 * pinned is detached by it. */
-	bpf_link__destroy(link);
-	return err;
+	return (struct link_place){.netns_fd = a->netns_fd,
+				   .cgroup_fd = a->cgroup_fd,
+				   .netns = a->maps->node->netns,
+				   .cgroup = a->cgroup,
+				   .group = a->group};
 }
 
-/* The new program takes the old one's place in one step; no connection falls between. */
-static int replace_program(struct attachment *a, const char *pin, bool netns)
+static int commit_fresh(struct attachment *a, const struct config *c)
 {
-	char path[PINS_PATH_SIZE];
-	struct bpf_link *link;
-	int err;
-
-	snprintf(path, sizeof(path), "%s/%s", a->dir, pin);
-	link = bpf_link__open(path);
-	if (!link) {
-		if (errno != ENOENT)
-			return log_err_r(errno, "failed to open %s", path);
-		log_warn("%s is missing; attaching anew", path);
-		return attach_and_pin(a, a->dir, pin, netns);
-	}
-	err = bpf_link__update_program(link, link_program(a, netns));
-	if (err == -ENOLINK) {
-		/* What it was attached to is gone, or somebody detached it by force. */
-		log_warn("%s was no longer attached; attaching anew", path);
-		unlink(path);
-		err = attach_and_pin(a, a->dir, pin, netns);
-	} else if (err) {
-		log_err_r(err, "failed to replace the program of %s", path);
-	}
-	bpf_link__destroy(link);
-	return err;
-}
-
-static int commit_fresh(struct attachment *a)
-{
+	struct link_place to = place_of(a);
 	int err = 0;
 
 	a->maps->node->attached_ns = monotonic_ns();
-	for (size_t i = 0; !err && i < ARRAY_SIZE(link_table); i++)
-		err = attach_and_pin(a, a->staging, link_table[i].pin, link_table[i].netns);
+	for (int i = 0; !err && i < LINK_COUNT; i++)
+		if (wanted(&link_kinds[i], c))
+			err = link_attach(&link_kinds[i], program_fd(a, &link_kinds[i]), &to,
+					  a->staging);
 	if (!err && rename(a->staging, a->dir))
 		err = log_err_r(errno, "failed to rename %s to %s", a->staging, a->dir);
 	return err;
@@ -460,27 +475,41 @@ static int own_all(const struct attachment *a)
 	char path[PINS_PATH_SIZE];
 	int err = pins_own(a->dir, PINS_DIR_MODE, a->group);
 
-	for (size_t i = 0; !err && i < MAP_COUNT + ARRAY_SIZE(link_table); i++) {
+	for (int i = 0; !err && i < MAP_COUNT + LINK_COUNT; i++) {
+		if (i >= MAP_COUNT && !link_pinned(&link_kinds[i - MAP_COUNT], a->dir))
+			continue;
 		snprintf(path, sizeof(path), "%s/%s", a->dir,
-			 i < MAP_COUNT ? map_names[i] : link_table[i - MAP_COUNT].pin);
+			 i < MAP_COUNT ? map_names[i] : link_kinds[i - MAP_COUNT].pin);
 		err = pins_own(path, PINS_FILE_MODE, a->group);
 	}
 	return err;
 }
 
-static int commit_resumed(struct attachment *a)
+/* An optional link may not have been wanted before; the others are missed. */
+static int commit_link(struct attachment *a, const struct link_kind *k, const struct link_place *to)
 {
+	int fd = program_fd(a, k);
+
+	if (k->use != LINK_ALWAYS && !link_pinned(k, a->dir))
+		return link_attach(k, fd, to, a->dir);
+	return link_replace(k, fd, to, a->dir);
+}
+
+static int commit_resumed(struct attachment *a, const struct config *c)
+{
+	struct link_place to = place_of(a);
 	int err = 0;
 
-	for (size_t i = 0; !err && i < ARRAY_SIZE(link_table); i++)
-		err = replace_program(a, link_table[i].pin, link_table[i].netns);
+	for (int i = 0; !err && i < LINK_COUNT; i++)
+		if (wanted(&link_kinds[i], c))
+			err = commit_link(a, &link_kinds[i], &to);
 	/* Another group may be configured than when the pins were made. */
 	return err || a->group == a->maps->node->group ? err : own_all(a);
 }
 
 int attachment_commit(struct attachment *a, const struct config *c)
 {
-	int err = a->resumed ? commit_resumed(a) : commit_fresh(a);
+	int err = a->resumed ? commit_resumed(a, c) : commit_fresh(a, c);
 
 	if (err)
 		return err;
@@ -489,10 +518,38 @@ int attachment_commit(struct attachment *a, const struct config *c)
 		describe_node(a, c);
 	if (a->group)
 		pins_own(a->bpffs, PINS_DIR_MODE, a->group);
-	/* The links hold the programs. What libbpf read of them takes a megabyte. */
-	pintle_bpf__destroy(TAKE_PTR(a->skel));
-	malloc_trim(0);
+	unload_skeleton(a);
 	return 0;
+}
+
+int attachment_extend(struct attachment *a, const struct config *c)
+{
+	struct link_place to = place_of(a);
+	bool load[LINK_COUNT], any = false;
+	int err;
+
+	for (int i = 0; i < LINK_COUNT; i++) {
+		load[i] = wanted(&link_kinds[i], c) && !link_pinned(&link_kinds[i], a->dir);
+		any |= load[i];
+	}
+	if (!any)
+		return 0;
+	err = load_skeleton(a, load, false);
+	if (err)
+		return err;
+	for (int i = 0; !err && i < LINK_COUNT; i++)
+		if (load[i])
+			err = link_attach(&link_kinds[i], program_fd(a, &link_kinds[i]), &to,
+					  a->dir);
+	unload_skeleton(a);
+	return err;
+}
+
+void attachment_trim(struct attachment *a, const struct config *c)
+{
+	for (int i = LINK_COUNT; i-- > 0;)
+		if (!wanted(&link_kinds[i], c))
+			link_detach(&link_kinds[i], a->dir);
 }
 
 static void close_fd(int fd)
@@ -512,7 +569,8 @@ void attachment_free(struct attachment *a)
 	}
 	if (a->recount)
 		munmap(a->recount, RECOUNT_SIZE);
-	bpf_link__destroy(a->recount_link);
+	for (size_t i = 0; i < ARRAY_SIZE(a->recount_links); i++)
+		bpf_link__destroy(a->recount_links[i]);
 	pintle_bpf__destroy(a->skel);
 	maps_close(a->maps);
 	close_fd(a->cgroup_fd);
@@ -539,15 +597,24 @@ bool attachment_resumed(const struct attachment *a)
 
 /* ---- recount --------------------------------------------------------------------- */
 
+static struct bpf_link *attach_recount(struct attachment *a, struct bpf_program *program,
+				       enum map_id map)
+{
+	union bpf_iter_link_info info = {.map.map_fd = (__u32)a->maps->fd[map]};
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
+
+	return bpf_program__attach_iter(program, &opts);
+}
+
 static void prepare_recount(struct attachment *a)
 {
-	union bpf_iter_link_info info = {.map.map_fd = (__u32)a->maps->fd[MAP_conns]};
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
+	struct bpf_link **links = a->recount_links;
 	void *p;
 
-	a->recount_link = bpf_program__attach_iter(a->skel->progs.pintle_recount, &opts);
-	if (!a->recount_link) {
-		log_err_r(errno, "failed to attach the recounting iterator");
+	links[0] = attach_recount(a, a->skel->progs.pintle_recount, MAP_conns);
+	links[1] = attach_recount(a, a->skel->progs.pintle_recount_connects, MAP_connects);
+	if (!links[0] || !links[1]) {
+		log_err_r(errno, "failed to attach the recounting iterators");
 		return;
 	}
 	p = mmap(NULL, RECOUNT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -558,28 +625,33 @@ static void prepare_recount(struct attachment *a)
 		a->recount = p;
 }
 
-static const volatile uint64_t *recount_failed(struct attachment *a, int err)
+/* It writes nothing: reading to the end runs it over every socket. */
+static int run_recount(const struct bpf_link *link)
 {
-	if (!a->recount_told)
-		log_err_r(err, "failed to run the recounting iterator");
-	a->recount_told = true;
-	return NULL;
+	_cleanup_close_ int fd = bpf_iter_create(bpf_link__fd(link));
+	char buf[64];
+	ssize_t n;
+
+	if (fd < 0)
+		return fd;
+	while ((n = read(fd, buf, sizeof(buf))) > 0 || (n < 0 && errno == EAGAIN))
+		;
+	return n < 0 ? -errno : 0;
 }
 
 const volatile uint64_t *attachment_recount(struct attachment *a)
 {
-	_cleanup_close_ int fd = -1;
-	char buf[64];
-	ssize_t n;
+	int err = 0;
 
 	if (!a->recount)
 		return NULL;
 	memset(a->recount, 0, RECOUNT_SIZE);
-	fd = bpf_iter_create(bpf_link__fd(a->recount_link));
-	if (fd < 0)
-		return recount_failed(a, errno);
-	/* It writes nothing: reading to the end runs it over every socket. */
-	while ((n = read(fd, buf, sizeof(buf))) > 0 || (n < 0 && errno == EAGAIN))
-		;
-	return n < 0 ? recount_failed(a, errno) : a->recount;
+	for (size_t i = 0; !err && i < ARRAY_SIZE(a->recount_links); i++)
+		err = run_recount(a->recount_links[i]);
+	if (!err)
+		return a->recount;
+	if (!a->recount_told)
+		log_err_r(err, "failed to run the recounting iterators");
+	a->recount_told = true;
+	return NULL;
 }

@@ -11,6 +11,11 @@
  * attached has something to go by. Over pins that steer already it is published after, so that
  * a failure to attach leaves their configuration as it was.
  *
+ * Some programs are attached only while a pool needs them: see links.h. On a reload,
+ *
+ *   attachment_extend()    comes before the configuration is published,
+ *   attachment_trim()      after it; also after the commit, over pins that steer already
+ *
  * Whoever holds an attachment holds the lock on the bpffs directory (pins.h).
  */
 #ifndef PINTLE_ATTACH_H
@@ -34,6 +39,12 @@ int attachment_prepare(const struct config *c, struct attachment **out);
  */
 int attachment_commit(struct attachment *a, const struct config *c);
 
+/** Loads and attaches what `c` needs and is not attached yet. Returns 0; or -errno, logged: some of
+ * it may be attached, which a trim to the running configuration takes away again. */
+int attachment_extend(struct attachment *a, const struct config *c);
+/** Detaches what `c` does not need. */
+void attachment_trim(struct attachment *a, const struct config *c);
+
 /** Lets go of everything but the pins: what was committed goes on steering; what was not is taken
  * away, local routes included. NULL is fine. */
 void attachment_free(struct attachment *a);
@@ -44,7 +55,7 @@ struct maps *attachment_maps(const struct attachment *a);
 int attachment_netns(const struct attachment *a);
 /** Whether pins were found, and so bindings and counts are older than this process. */
 bool attachment_resumed(const struct attachment *a);
-/** Runs the recounting iterator to its end and returns its result, PINTLE_MAX_ENDPOINTS x
+/** Runs the recounting iterators to their ends and returns its result, PINTLE_MAX_ENDPOINTS x
  * PINTLE_MAX_CLASSES live connections (owned by the attachment, valid until the next
  * call); NULL when the kernel would not (logged once). */
 const volatile uint64_t *attachment_recount(struct attachment *a);

@@ -168,14 +168,19 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 static int apply(struct daemon *d, struct config *c)
 {
 	struct publication *p = NULL;
-	int err = publish(d->maps, attachment_netns(d->attachment), c, &p);
+	int err = attachment_extend(d->attachment, c);
 
 	if (!err)
+		err = publish(d->maps, attachment_netns(d->attachment), c, &p);
+	if (!err) {
+		attachment_trim(d->attachment, c);
 		return run_by(d, c, p);
+	}
 	config_free(c);
 	/* A part of it may stand in the maps: the running one takes its place. */
 	if (!publish(d->maps, attachment_netns(d->attachment), d->config, &p))
 		run_by(d, d->config, p);
+	attachment_trim(d->attachment, d->config);
 	return err;
 }
 
@@ -240,6 +245,7 @@ static int steer(struct daemon *d)
 		err = resumed ? configure(d) : attachment_commit(d->attachment, d->config);
 	if (err)
 		return err;
+	attachment_trim(d->attachment, d->config);
 	d->attached = true;
 	/* Who began to listen just before sockops saw it. */
 	register_listeners(d->maps, attachment_netns(d->attachment));

@@ -14,6 +14,7 @@
 #include "../common/maps.h"
 #include "../common/netns.h"
 #include "../common/util.h"
+#include "linking.h"
 #include "routes.h"
 
 /* ---- the directory --------------------------------------------------------------- */
@@ -99,13 +100,13 @@ bool pins_whole(const char *dir)
 	return true;
 }
 
-static bool link_info(const char *dir, const char *pin, struct bpf_link_info *info)
+static bool link_info(const char *dir, enum link_id id, struct bpf_link_info *info)
 {
 	_cleanup_close_ int fd = -1;
 	char path[PINS_PATH_SIZE];
 	__u32 size = sizeof(*info);
 
-	snprintf(path, sizeof(path), "%s/%s", dir, pin);
+	snprintf(path, sizeof(path), "%s/%s", dir, link_kinds[id].pin);
 	memset(info, 0, sizeof(*info));
 	fd = bpf_obj_get(path);
 	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, info, &size);
@@ -116,7 +117,7 @@ bool pins_steer(const char *dir)
 {
 	struct bpf_link_info info;
 
-	return link_info(dir, PIN_LINK_LOOKUP, &info) && info.type == BPF_LINK_TYPE_NETNS &&
+	return link_info(dir, LINK_LOOKUP, &info) && info.type == BPF_LINK_TYPE_NETNS &&
 	       info.netns.netns_ino;
 }
 
@@ -124,7 +125,7 @@ static bool netns_is_gone(const char *dir)
 {
 	struct bpf_link_info info;
 
-	return link_info(dir, PIN_LINK_LOOKUP, &info) && info.type == BPF_LINK_TYPE_NETNS &&
+	return link_info(dir, LINK_LOOKUP, &info) && info.type == BPF_LINK_TYPE_NETNS &&
 	       !info.netns.netns_ino;
 }
 
@@ -132,27 +133,12 @@ unsigned long long pins_cgroup(const char *dir)
 {
 	struct bpf_link_info info;
 
-	return link_info(dir, PIN_LINK_SOCKOPS, &info) && info.type == BPF_LINK_TYPE_CGROUP
+	return link_info(dir, LINK_SOCKOPS, &info) && info.type == BPF_LINK_TYPE_CGROUP
 		       ? info.cgroup.cgroup_id
 		       : 0;
 }
 
 /* ---- taking away ----------------------------------------------------------------- */
-
-static void detach_link(const char *dir, const char *pin)
-{
-	char path[PINS_PATH_SIZE];
-	struct bpf_link *link;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, pin);
-	link = access(path, F_OK) ? NULL : bpf_link__open(path);
-	if (!link)
-		return;
-	/* The kernel frees a link some time after its last pin is gone; this ends it now. */
-	if (bpf_link__detach(link) && errno != ENOLINK)
-		log_err_r(errno, "failed to detach %s", path);
-	bpf_link__destroy(link);
-}
 
 /* A pinned map, if keys and values are of these sizes; -1. */
 static int open_map(const char *dir, enum map_id id, size_t key_size, size_t value_size)
@@ -273,9 +259,9 @@ int pins_undo(const char *dir)
 	if (access(dir, F_OK) || !rmdir(dir))
 		return 0;
 	gone = netns_is_gone(dir); /* and its routes with it */
-	/* No decision may be taken that nobody counts: the hook that decides goes first. */
-	detach_link(dir, PIN_LINK_LOOKUP);
-	detach_link(dir, PIN_LINK_SOCKOPS);
+	/* No decision may be taken that nobody counts: the hooks that decide go first. */
+	for (int i = LINK_COUNT; i-- > 0;)
+		link_detach(&link_kinds[i], dir);
 	/* Pins say which routes are ours: they go last, and stay where a route does. */
 	err = gone ? 0 : remove_routes(dir);
 	return err ? err : remove_pins(dir);

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* links.h - every link that may be pinned beside the maps: which program, where, and when. */
+#ifndef PINTLE_LINKS_H
+#define PINTLE_LINKS_H
+
+#include <linux/bpf.h>
+#include <stdbool.h>
+
+/* What a link is there for. */
+enum link_use {
+	LINK_ALWAYS,
+	LINK_OF_CONNECT, /* while a pool is decided by the connect hook */
+	LINK_OF_HINTS,   /* while a pool's key or group is `hint` */
+};
+
+enum link_id {
+	LINK_SOCKOPS,
+	LINK_LOOKUP,
+	LINK_RELEASE,
+	LINK_GETPEERNAME4,
+	LINK_GETPEERNAME6,
+	LINK_HINT,
+	LINK_CONNECT4,
+	LINK_CONNECT6,
+	LINK_COUNT
+};
+
+struct link_kind {
+	const char *pin;     /* its name in the directory of pins */
+	const char *program; /* its name in the object */
+	enum bpf_attach_type type;
+	enum link_use use;
+	bool netns; /* attached to the network namespace; else to the cgroup */
+	/* Before the programs of others where the kernel has BPF_F_PREORDER: a load balancer that
+	 * came first would take the frontend for its own. */
+	bool preorder;
+};
+
+/** In the order in which they are attached; they are detached in the reverse. Who counts comes
+ * first: a decision must never be taken that nobody counts. */
+extern const struct link_kind link_kinds[LINK_COUNT];
+
+/* A UAPI flag that older headers lack. */
+#ifndef BPF_F_PREORDER
+#define BPF_F_PREORDER (1U << 6)
+#endif
+
+#endif

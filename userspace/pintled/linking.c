@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "linking.h"
+
+#include <bpf/bpf.h>
+
+#include "../common/log.h"
+#include "../common/util.h"
+#include "pins.h"
+
+static const char *pin_path(const struct link_kind *k, const char *dir, char path[PINS_PATH_SIZE])
+{
+	snprintf(path, PINS_PATH_SIZE, "%s/%s", dir, k->pin);
+	return path;
+}
+
+static int create(const struct link_kind *k, int prog_fd, const struct link_place *to)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = k->preorder ? BPF_F_PREORDER : 0);
+	int at = k->netns ? to->netns_fd : to->cgroup_fd;
+	int fd = bpf_link_create(prog_fd, at, k->type, &opts);
+
+	if (fd == -EINVAL && opts.flags) {
+		opts.flags = 0; /* Linux before 6.15 */
+		fd = bpf_link_create(prog_fd, at, k->type, &opts);
+	}
+	return fd;
+}
+
+int link_attach(const struct link_kind *k, int prog_fd, const struct link_place *to,
+		const char *dir)
+{
+	/* A pinned link outlives this descriptor; one that could not be pinned ends with it. */
+	_cleanup_close_ int fd = create(k, prog_fd, to);
+	char path[PINS_PATH_SIZE];
+
+	if (fd < 0)
+		return log_err_r(fd, "failed to attach %s to the %s %s", k->program,
+				 k->netns ? "network namespace" : "cgroup",
+				 k->netns ? to->netns : to->cgroup);
+	pin_path(k, dir, path);
+	if (bpf_obj_pin(fd, path))
+		return log_err_r(errno, "failed to pin %s", path);
+	return pins_own(path, PINS_FILE_MODE, to->group);
+}
+
+int link_replace(const struct link_kind *k, int prog_fd, const struct link_place *to,
+		 const char *dir)
+{
+	_cleanup_close_ int fd = -1;
+	char path[PINS_PATH_SIZE];
+
+	fd = bpf_obj_get(pin_path(k, dir, path));
+	if (fd < 0) {
+		if (fd != -ENOENT)
+			return log_err_r(fd, "failed to open %s", path);
+		log_warn("%s is missing; attaching anew", path);
+		return link_attach(k, prog_fd, to, dir);
+	}
+	if (!bpf_link_update(fd, prog_fd, NULL))
+		return 0;
+	if (errno != ENOLINK)
+		return log_err_r(errno, "failed to replace the program of %s", path);
+	/* What it was attached to is gone, or somebody detached it by force. */
+	log_warn("%s was no longer attached; attaching anew", path);
+	unlink(path);
+	return link_attach(k, prog_fd, to, dir);
+}
+
+bool link_pinned(const struct link_kind *k, const char *dir)
+{
+	char path[PINS_PATH_SIZE];
+
+	return !access(pin_path(k, dir, path), F_OK);
+}
+
+void link_detach(const struct link_kind *k, const char *dir)
+{
+	_cleanup_close_ int fd = -1;
+	char path[PINS_PATH_SIZE];
+
+	if (!link_pinned(k, dir))
+		return;
+	fd = bpf_obj_get(pin_path(k, dir, path));
+	/* The kernel frees a link some time after its last pin is gone; this ends it now. */
+	if (fd >= 0 && bpf_link_detach(fd) && errno != ENOLINK)
+		log_err_r(errno, "failed to detach %s", path);
+	if (unlink(path))
+		log_err_r(errno, "failed to remove %s", path);
+}
