@@ -33,6 +33,20 @@ static __always_inline void event_of(struct pintle_event *e, const struct pintle
 	__builtin_memcpy(e->tuple.local, c->frontend, sizeof(e->tuple.local));
 }
 
+/* Of the endpoint, not of a connection: `ns` is for how long it is ejected. */
+__noinline int report_endpoint(const struct pintle_connect *c, __u32 type, __u32 failure, __u64 ns)
+{
+	struct pintle_event e = {};
+
+	if (!c)
+		return 0;
+	event_of(&e, c, type, bpf_ktime_get_ns());
+	e.failure = failure;
+	e.duration_ns = ns;
+	event_report(&e);
+	return 0;
+}
+
 /* ---- ejection ------------------------------------------------------------------------ */
 
 struct ejected_loop {
@@ -86,7 +100,6 @@ static __always_inline void eject(const struct pintle_connect *c, const struct p
 	struct pintle_ref ref = {c->pool, c->pool_generation};
 	__u64 before = h->ejected_until_ns;
 	__u64 ns = ejection_ns(pool, h->ejected_in_a_row);
-	struct pintle_event e = {};
 
 	/* Not again because of connections that were made before. */
 	if ((before && (__s64)(now - before) < 0) || !pool->eject_most ||
@@ -98,10 +111,7 @@ static __always_inline void eject(const struct pintle_connect *c, const struct p
 	}
 	__sync_fetch_and_add(&h->ejected_in_a_row, 1);
 	__sync_fetch_and_add(&h->ejections, 1);
-	event_of(&e, c, PINTLE_EVENT_EJECTED, now);
-	e.failure = failure;
-	e.duration_ns = ns;
-	event_report(&e);
+	report_endpoint(c, PINTLE_EVENT_EJECTED, failure, ns);
 }
 
 static __always_inline struct pintle_health *health_of(const struct pintle_connect *c)
@@ -136,7 +146,6 @@ __noinline int endpoint_failed(struct pintle_connect *c, __u32 failure)
 __noinline int endpoint_answered(struct pintle_connect *c, __u32 bytes)
 {
 	struct pintle_health *h;
-	struct pintle_event e = {};
 
 	if (!c)
 		return 0;
@@ -151,8 +160,7 @@ __noinline int endpoint_answered(struct pintle_connect *c, __u32 bytes)
 	if (h->resets || !h->ejected_in_a_row || !__sync_lock_test_and_set(&h->ejected_in_a_row, 0))
 		return 0;
 	h->ejected_until_ns = 0;
-	event_of(&e, c, PINTLE_EVENT_RESTORED, bpf_ktime_get_ns());
-	event_report(&e);
+	report_endpoint(c, PINTLE_EVENT_RESTORED, PINTLE_FAILURE_COUNT, 0);
 	return 0;
 }
 
