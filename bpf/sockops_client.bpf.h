@@ -127,11 +127,12 @@ __noinline int endpoint_failed(struct pintle_connect *c, __u32 failure)
 	struct pintle_pool *pool;
 	__u32 *in_a_row;
 
-	if (!c || failure >= PINTLE_FAILURE_COUNT)
+	if (!c)
 		return 0;
 	h = health_of(c);
 	pool = pool_find(c->pool, c->pool_generation);
-	if (!h || !pool)
+	hide(failure);
+	if (!h || !pool || failure >= PINTLE_FAILURE_COUNT)
 		return 0;
 	__sync_fetch_and_add(&h->failures[failure], 1);
 	in_a_row = failure == PINTLE_FAILURE_RESET ? &h->resets : &h->unopened;
