@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy lab: recorded requests in virtual time, and the same ones through real sockets."""
+"""The policy lab: requests in virtual time, and the same ones through real sockets."""
+import collections
 import json
 import subprocess
 
 from harness import case
 from kernel import BUILD
-from test_load import load
+from test_load import load, workload
 from test_sim import Sim
 
 COLUMNS = ("time", "session", "prompt_tokens", "output_tokens", "group", "shared_tokens")
@@ -91,3 +92,40 @@ def test_lab_and_server_agree(node, how):
     for r, mine in zip(requests, lab):
         for k in ("ttft", "e2e"):
             assert -PUNCTUAL <= r[k] - mine[k] / speed <= PUNCTUAL, (k, r, mine)
+
+
+def by_session(requests):
+    """{class and session: [(prompt, output), ...] in their order}, and when each began."""
+    turns, begun = collections.defaultdict(list), {}
+    for r in sorted(requests, key=lambda r: r["due"]):
+        key = r["class"], r["session"]
+        begun.setdefault(key, r["due"])
+        turns[key].append((r["prompt_tokens"], r["output_tokens"]))
+    return turns, begun
+
+
+def test_lab_asks_what_pintle_load_asks(node):
+    """Of one seed the sessions of a workload are the same, token by token."""
+    file = workload(
+        node,
+        {"name": "talk", "arrival": {"process": "gamma", "cv": 2, "rate": 20}, "turns": {"mean": 3},
+         "think": {"mean": "50ms"}, "shared": {"groups": 3, "tokens": {"from": 50, "to": 90}},
+         "prompt": {"median": 20, "sigma": 1}, "output": {"median": 9, "sigma": 1, "max": 40}},
+        {"name": "job", "arrival": {"users": 4}, "turns": 2, "history": False, "context": 30,
+         "prompt": {"from": 5, "to": 50}, "output": {"mean": 5}})
+    sim = Sim(node)
+    _, requests = load(node, "-t", f"http://{sim.at[0]}", "-w", file, "--seed", 7, "-d", 2)
+    log = node.dir / "lab.log"
+    subprocess.run([BUILD / "pintle-lab", "--load", file, "--seed", "7", "--seeds", "1", "-p", "random",
+                    "--profile", "tiny", "--warmup", "0", "-d", "2", "--log", log],
+                   check=True, stdout=subprocess.DEVNULL)
+    turns, begun = by_session(requests)
+    lab_turns, lab_begun = by_session(map(json.loads, log.read_text().splitlines()))
+    both = turns.keys() & lab_turns.keys()
+    assert len(both) > 40 and {c for c, _ in both} == {"talk", "job"}
+    for key in both:
+        n = min(len(turns[key]), len(lab_turns[key]))
+        assert turns[key][:n] == lab_turns[key][:n], key
+    # an open loop's arrivals do not hang on the answers
+    assert all(abs(begun[key] - lab_begun[key]) < 1e-6 for key in both if key[0] == "talk")
+    assert sum(len(turns[key]) > 1 for key in both) > 20

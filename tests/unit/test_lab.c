@@ -900,6 +900,11 @@ static void test_program(void **state)
 		"--trace x --workload chat",
 		"--trace x --knee",
 		"--trace x --keep-alive 5",
+		"--load nothing",
+		"--load rag --workload chat",
+		"--load rag --knee",
+		"--load rag --trace x",
+		"--load batch --rate 3",
 		"--log x",
 		"--log x --policy random --policy epp --seeds 1",
 		"--log x --policy random --seeds 2",
@@ -911,6 +916,8 @@ static void test_program(void **state)
 			fail_msg("%s: not refused", refused[i]);
 	assert_int_equal(lab_program("--list"), 0);
 	assert_int_equal(lab_program("-w chat -p random -p pintle -d 5 --warmup 5 --seeds 1"), 0);
+	assert_int_equal(lab_program("--load chat-batch -p pintle -d 5 --warmup 5 --seeds 1"), 0);
+	assert_int_equal(lab_program("--load rag -r 0.5 -p epp -d 5 --warmup 5 --keep-alive 5"), 0);
 	assert_int_equal(lab_program("-w chat -p epp -d 5 --warmup 5 --seeds 1 --knee -o json"), 0);
 }
 

@@ -27,6 +27,7 @@
 
 struct lab_policy;
 struct trace;
+struct workload;
 
 struct lab_sick {
 	uint32_t endpoint;
@@ -48,9 +49,10 @@ struct lab_options {
 	/* Stop when a tenth of the requests expected have a TTFT above this, so that p95 is
 	 * above it for sure; 0: run to the end. */
 	double hopeless_ms;
-	/* Requests that were recorded, instead of the workload's (lab_workload_trace then) at its
-	 * rate; a connection for each. NULL: none. */
+	/* Instead of the workload's requests (it is lab_workload_foreign then) at its rate:
+	 * recorded ones, with a connection for each, or pintle-load's. At most one is not NULL. */
 	const struct trace *trace;
+	const struct workload *load;
 	FILE *log; /* gets a line of JSON for each request that ends; NULL: nobody does */
 	uint64_t seed;
 };

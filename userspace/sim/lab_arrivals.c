@@ -71,6 +71,8 @@ int lab_arrivals_init(struct lab *lab)
 					: 1;
 
 	lab->burst_ends_ns = NEVER;
+	if (lab->o->load)
+		return lab_load_init(lab);
 	if (lab->o->trace) {
 		lab_trace_init(lab);
 		return 0;

@@ -73,13 +73,15 @@ void lab_ttft_add(struct lab *lab, const struct lab_request *r, uint64_t ttft_ns
 }
 
 /* With the words of pintle-load's log. */
-static void log_request(const struct lab *lab, const struct session *s, const struct model_event *e)
+static void log_request(const struct lab *lab, const struct lab_session *s,
+			const struct model_event *e)
 {
 	fprintf(lab->o->log,
-		"{\"session\":%ju,\"due\":%.9f,\"measured\":%s,\"endpoint\":%u,\"ttft\":%.9f,"
-		"\"e2e\":%.9f,\"output_tokens\":%u,\"prompt_tokens\":%u,\"cached_tokens\":%u}\n",
-		(uintmax_t)s->number, (double)s->r.arrived_ns * 1e-9,
-		s->r.measured ? "true" : "false", s->r.endpoint,
+		"{\"class\":\"%s\",\"session\":%ju,\"due\":%.9f,\"measured\":%s,\"endpoint\":%u,"
+		"\"ttft\":%.9f,\"e2e\":%.9f,\"output_tokens\":%u,\"prompt_tokens\":%u,"
+		"\"cached_tokens\":%u}\n",
+		lab->o->load ? s->says.c->name : lab->w->part[s->r.part].name, (uintmax_t)s->number,
+		(double)s->r.arrived_ns * 1e-9, s->r.measured ? "true" : "false", s->r.endpoint,
 		(double)(e->first_ns - e->arrived_ns) * 1e-9,
 		(double)(e->at_ns - e->arrived_ns) * 1e-9, e->generated, e->prompt_tokens,
 		e->cached_tokens);
@@ -89,7 +91,7 @@ static void on_event(void *arg, const struct model_event *event)
 {
 	struct engine_slot *e = arg;
 	struct lab *lab = e->lab;
-	struct session *s = lab->sessions[event->id];
+	struct lab_session *s = lab->sessions[event->id];
 
 	switch (event->type) {
 	case MODEL_FIRST_TOKEN:

@@ -8,6 +8,7 @@
  *	lab_engines.c   the engines, by when each goes on; what their events say
  *	lab_sessions.c  what a session asks, and where its requests go
  *	lab_arrivals.c  when sessions begin
+ *	lab_load.c      pintle-load's sessions instead of both
  *	lab_trace.c     recorded requests instead of both
  *
  * What must stay true: engines are only called from the loop, never out of their own
@@ -19,10 +20,11 @@
 #include "../common/util.h"
 #include "lab.h"
 #include "lab_policy.h"
+#include "load_session.h"
 
 #define NEVER MODEL_NEVER
 
-enum what { SESSION_BEGINS, TURN, SCRAPE, LOOK, CLOSE, REPLAY };
+enum what { SESSION_BEGINS, TURN, SCRAPE, LOOK, CLOSE, REPLAY, LOAD_BEGINS };
 
 struct event {
 	uint64_t at_ns, serial;
@@ -32,7 +34,7 @@ struct event {
 };
 
 /* A client's conversation. Its request's blocks are this array's beginning. */
-struct session {
+struct lab_session {
 	struct lab_request r;
 	uint64_t number; /* serial of the session, from 1 */
 	/* Of its own, so that the same sessions ask the same under any policy. */
@@ -43,9 +45,18 @@ struct session {
 	uint64_t content;    /* what makes the blocks beyond the system prompt differ */
 	uint32_t history;    /* tokens before the next message */
 	uint32_t turns_left;
+	/* of pintle-load's */
+	struct session says;
+	uint32_t class;
 	bool connected;
 	uint32_t connection;
 	uint32_t next_free;
+};
+
+/* Up to which token of a prompt and its answer what is said. */
+struct lab_text {
+	uint32_t end;
+	uint64_t content;
 };
 
 struct engine_slot {
@@ -74,7 +85,7 @@ struct lab {
 	uint32_t event_count, event_room;
 	uint64_t serial;
 
-	struct session **sessions;
+	struct lab_session **sessions;
 	uint32_t session_count, session_room, free_session; /* +1 */
 	uint64_t session_serial, job_serial;
 
@@ -82,6 +93,8 @@ struct lab {
 	double part_rate[LAB_MAX_PARTS];   /* jobs a second when calm */
 	bool bursting;
 	uint64_t burst_ends_ns;
+
+	struct lab_class *classes; /* of pintle-load's workload */
 
 	struct lab_herd herd;
 	uint32_t *counts;
@@ -109,24 +122,37 @@ void lab_ttft_add(struct lab *lab, const struct lab_request *r, uint64_t ttft_ns
 
 /* lab_sessions.c */
 /** One to be filled, r.id alone set; NULL: no memory. */
-struct session *lab_session_new(struct lab *lab);
+struct lab_session *lab_session_new(struct lab *lab);
 /** A session of this part begins, now. */
 void lab_session_begin(struct lab *lab, uint32_t part, uint64_t job, uint32_t group);
-void lab_session_end(struct lab *lab, struct session *s);
+void lab_session_end(struct lab *lab, struct lab_session *s);
 /** Its connection is closed, if there is one. */
-void lab_disconnect(struct lab *lab, struct session *s);
-/** Room for the hashes of so many blocks. 0 or -ENOMEM. */
-int lab_blocks_reserve(struct session *s, uint32_t n);
+void lab_disconnect(struct lab *lab, struct lab_session *s);
+/** Names the blocks of the prompt and the answer in s->r by the text that each ends in; the last of
+ * the three goes on for ever. 0 or -ENOMEM. */
+int lab_blocks_name(const struct lab *lab, struct lab_session *s, const struct lab_text texts[3]);
+/** The next turn is due after so long; the connection may be kept meanwhile, if the options say so.
+ */
+void lab_turn_wait(struct lab *lab, struct lab_session *s, uint64_t think_ns, bool keep);
 /** Asks the next question. */
-void lab_turn(struct lab *lab, struct session *s);
+void lab_turn(struct lab *lab, struct lab_session *s);
 /** Sends the request s->r, whose lengths and blocks are set. */
-void lab_submit(struct lab *lab, struct session *s);
+void lab_submit(struct lab *lab, struct lab_session *s);
 /** Called out of an engine: whatever follows is put into the queue. */
-void lab_request_ended(struct lab *lab, struct session *s);
+void lab_request_ended(struct lab *lab, struct lab_session *s);
 
 /* lab_arrivals.c */
 int lab_arrivals_init(struct lab *lab);
 void lab_arrive(struct lab *lab, uint32_t part, bool only_pace);
+
+/* lab_load.c */
+int lab_load_init(struct lab *lab);
+void lab_load_fini(struct lab *lab);
+/** A session of this class begins, and asks. */
+void lab_load_begin(struct lab *lab, uint32_t class);
+void lab_load_turn(struct lab *lab, struct lab_session *s);
+/** Its request has ended. */
+void lab_load_ended(struct lab *lab, struct lab_session *s);
 
 /* lab_trace.c */
 void lab_trace_init(struct lab *lab);

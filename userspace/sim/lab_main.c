@@ -8,6 +8,7 @@
 #include "lab_policy.h"
 #include "lab_report.h"
 #include "load_trace.h"
+#include "load_workload.h"
 
 #define MAX_POLICIES 64
 
@@ -26,7 +27,7 @@ struct options {
 	uint32_t policy_count, seeds;
 	bool json, timeline, knee;
 	double slo_ms; /* 0: the workload's */
-	const char *trace, *log;
+	const char *trace, *load, *log;
 };
 
 enum {
@@ -41,20 +42,23 @@ enum {
 	OPT_KNEE,
 	OPT_TIMELINE,
 	OPT_TRACE,
+	OPT_LOAD,
 	OPT_LOG,
 };
 
 static const struct argp_option table[] = {
 	{.name = NULL, .doc = "Experiment:", .group = 1},
 	{"workload", 'w', "NAME", 0, "Who asks for what (chat)", 0},
-	{"trace", OPT_TRACE, "FILE", 0,
-	 "Instead of a workload the requests of a file, as pintle-load takes it", 0},
+	{"load", OPT_LOAD, "NAME|FILE", 0, "Instead, a workload of pintle-load", 0},
+	{"trace", OPT_TRACE, "FILE", 0, "Instead, the requests of a file that pintle-load replays",
+	 0},
 	{"policy", 'p', "NAME[:KEY=VALUE,...]", 0,
 	 "Who places it; may be given more than once (all, with their defaults)", 0},
 	{"endpoints", 'n', "N", 0, "Engines, 1 to 1024 (8)", 0},
 	{"nodes", 'N', "N", 0, "Nodes that connect from, 1 to 1024 (4)", 0},
 	{"profile", OPT_PROFILE, "NAME", 0, "Model and GPU, as of pintle-sim (llama-8b-h100)", 0},
-	{"rate", 'r', "N", 0, "Requests a second for each engine (the workload's)", 0},
+	{"rate", 'r', "N", 0,
+	 "Requests a second for each engine, with --load: new sessions (the workload's)", 0},
 	{"duration", 'd', "SECONDS", 0,
 	 "Virtual time that is measured (900; of a trace: to its end)", 0},
 	{"warmup", OPT_WARMUP, "SECONDS", 0, "Virtual time before (600; with a trace: 0)", 0},
@@ -191,9 +195,11 @@ static void check(struct argp_state *state, struct options *o)
 {
 	if (o->lab.sick.factor > 0 && o->lab.sick.endpoint >= o->lab.endpoints)
 		argp_error(state, "--sick: there is no engine %u", o->lab.sick.endpoint);
-	if (o->trace && (o->lab.workload || o->lab.rate > 0 || o->knee))
+	if (o->trace && (o->lab.workload || o->load || o->lab.rate > 0 || o->knee))
 		argp_error(state, "--trace says itself what comes and when: it does not go with "
-				  "--workload, --rate or --knee");
+				  "--workload, --load, --rate or --knee");
+	if (o->load && (o->lab.workload || o->knee))
+		argp_error(state, "--load does not go with --workload or --knee");
 	if (o->trace && o->lab.keep_alive_s > 0)
 		argp_error(state, "--keep-alive does not go with --trace, whose requests have a "
 				  "connection each");
@@ -232,6 +238,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_TRACE:
 		o->trace = arg;
+		return 0;
+	case OPT_LOAD:
+		o->load = arg;
 		return 0;
 	case OPT_LOG:
 		o->log = arg;
@@ -294,32 +303,54 @@ static int run(struct options *o)
 	return 0;
 }
 
-/* What was not said on the command line. */
-static int settle(struct options *o, struct trace *trace)
+static int settle_trace(struct options *o, struct trace *trace)
 {
-	int err;
+	int err = trace_load(o->trace, &config_sink_stderr, trace);
 
-	if (o->lab.warmup_s < 0)
-		o->lab.warmup_s = o->trace ? 0 : 600;
-	if (!o->trace) {
-		o->lab.workload = o->lab.workload ?: lab_workload_find("chat");
-		o->lab.seconds = o->lab.seconds > 0 ? o->lab.seconds : 900;
-		return 0;
-	}
-	err = trace_load(o->trace, &config_sink_stderr, trace);
 	if (err)
 		return err;
 	o->lab.trace = trace;
-	o->lab.workload = &lab_workload_trace;
 	if (o->lab.seconds <= 0)
 		o->lab.seconds = 1 + floor((double)trace->requests[trace->count - 1].at_ns / 1e9 -
 					   o->lab.warmup_s);
 	o->lab.rate = (double)trace->count / o->lab.endpoints / o->lab.seconds;
-	if (o->lab.seconds < 1 || o->lab.seconds > LAB_MAX_SECONDS) {
-		log_error("%s: it must last longer than the warm-up, and at most a day", o->trace);
+	if (o->lab.seconds >= 1 && o->lab.seconds <= LAB_MAX_SECONDS)
+		return 0;
+	log_error("%s: it must last longer than the warm-up, and at most a day", o->trace);
+	return -EINVAL;
+}
+
+static int settle_load(struct options *o, struct workload **load)
+{
+	int err = workload_open(o->load, &config_sink_stderr, load);
+
+	if (err)
+		return err;
+	if (o->lab.rate > 0 && !workload_set_rate(*load, o->lab.rate * o->lab.endpoints)) {
+		log_error("--rate: %s has no open-loop class", o->load);
 		return -EINVAL;
 	}
+	o->lab.load = *load;
 	return 0;
+}
+
+/* What was not said on the command line. */
+static int settle(struct options *o, struct lab_workload *foreign, struct trace *trace,
+		  struct workload **load)
+{
+	int err = 0;
+
+	if (o->lab.warmup_s < 0)
+		o->lab.warmup_s = o->trace ? 0 : 600;
+	if (o->trace || o->load) {
+		*foreign = lab_workload_foreign;
+		foreign->name = o->trace ?: o->load;
+		o->lab.workload = foreign;
+		err = o->trace ? settle_trace(o, trace) : settle_load(o, load);
+	}
+	o->lab.workload = o->lab.workload ?: lab_workload_find("chat");
+	o->lab.seconds = o->lab.seconds > 0 ? o->lab.seconds : 900;
+	return err;
 }
 
 static int run_logged(struct options *o)
@@ -349,13 +380,15 @@ int main(int argc, char **argv)
 		.lab = {.endpoints = 8, .nodes = 4, .block_tokens = 64, .warmup_s = -1, .seed = 1},
 		.seeds = 3,
 	};
+	_cleanup_(workload_freep) struct workload *load = NULL;
 	_cleanup_(trace_free) struct trace trace = {0};
+	struct lab_workload foreign;
 
 	o.lab.profile = profile_find("llama-8b-h100");
 	argp_err_exit_status = 2;
 	log_init("pintle-lab", LOG_WARN);
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
-	if (settle(&o, &trace))
+	if (settle(&o, &foreign, &trace, &load))
 		return 2;
 	return run_logged(&o) ? 1 : 0;
 }

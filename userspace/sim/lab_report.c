@@ -101,6 +101,8 @@ int lab_row_run(const struct lab_options *o, const char *policy, uint32_t seeds,
 		}
 		lab_result_fini(&result);
 	}
+	if (o->load) /* it says when sessions come, not requests */
+		r.rate = lab_row_figure(&r, LAB_REQUESTS).mean / o->endpoints;
 	r.cpu_s = cpu_now() - began;
 	*row = r;
 	return 0;

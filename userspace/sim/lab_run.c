@@ -56,17 +56,24 @@ static void look(struct lab *lab)
 
 static void handle(struct lab *lab, const struct event *e)
 {
-	struct session *s;
+	struct lab_session *s;
 
 	switch (e->what) {
 	case SESSION_BEGINS:
 		lab_arrive(lab, e->which, e->stamp);
 		break;
 	case TURN:
-		lab_turn(lab, lab->sessions[e->which]);
+		s = lab->sessions[e->which];
+		if (lab->o->load)
+			lab_load_turn(lab, s);
+		else
+			lab_turn(lab, s);
 		break;
 	case SCRAPE:
 		scrape(lab, e->which);
+		break;
+	case LOAD_BEGINS:
+		lab_load_begin(lab, e->which);
 		break;
 	case REPLAY:
 		lab_trace_due(lab, e->which);
@@ -207,6 +214,7 @@ static void lab_fini(struct lab *lab)
 	}
 	for (uint32_t i = 0; i < LAB_MAX_PARTS; i++)
 		free(lab->popularity[i]);
+	lab_load_fini(lab);
 	lab_herd_fini(&lab->herd);
 	free(lab->sessions);
 	free(lab->counts);

@@ -2,14 +2,14 @@
 /* lab_sessions.c - what a session asks, and where its requests go. */
 #include "lab_internal.h"
 
-static uint32_t tokens_draw(struct session *s, const struct lab_tokens *t)
+static uint32_t tokens_draw(struct lab_session *s, const struct lab_tokens *t)
 {
 	double n = t->median * exp(t->sigma * lab_normal(&s->random));
 
 	return (uint32_t)fmax(1, fmin(n, t->max));
 }
 
-static uint32_t turns_draw(struct session *s, const struct lab_part *p)
+static uint32_t turns_draw(struct lab_session *s, const struct lab_part *p)
 {
 	double n;
 
@@ -19,9 +19,9 @@ static uint32_t turns_draw(struct session *s, const struct lab_part *p)
 	return (uint32_t)MIN(n, (double)p->turns_max);
 }
 
-struct session *lab_session_new(struct lab *lab)
+struct lab_session *lab_session_new(struct lab *lab)
 {
-	struct session *s;
+	struct lab_session *s;
 
 	if (lab->free_session) {
 		s = lab->sessions[lab->free_session - 1];
@@ -30,7 +30,7 @@ struct session *lab_session_new(struct lab *lab)
 	}
 	if (lab->session_count == lab->session_room) {
 		uint32_t room = lab->session_room ? 2 * lab->session_room : 256;
-		struct session **more = reallocarray(lab->sessions, room, sizeof(*more));
+		struct lab_session **more = reallocarray(lab->sessions, room, sizeof(*more));
 
 		if (!more)
 			return NULL;
@@ -45,7 +45,7 @@ struct session *lab_session_new(struct lab *lab)
 	return s;
 }
 
-void lab_disconnect(struct lab *lab, struct session *s)
+void lab_disconnect(struct lab *lab, struct lab_session *s)
 {
 	if (!s->connected)
 		return;
@@ -55,14 +55,14 @@ void lab_disconnect(struct lab *lab, struct session *s)
 		lab->policy->ended(lab->self, &s->r, lab->now_ns);
 }
 
-void lab_session_end(struct lab *lab, struct session *s)
+void lab_session_end(struct lab *lab, struct lab_session *s)
 {
 	lab_disconnect(lab, s);
 	s->next_free = lab->free_session;
 	lab->free_session = (uint32_t)s->r.id + 1;
 }
 
-int lab_blocks_reserve(struct session *s, uint32_t n)
+static int blocks_reserve(struct lab_session *s, uint32_t n)
 {
 	uint64_t *blocks;
 
@@ -76,13 +76,31 @@ int lab_blocks_reserve(struct session *s, uint32_t n)
 	return 0;
 }
 
+int lab_blocks_name(const struct lab *lab, struct lab_session *s, const struct lab_text texts[3])
+{
+	uint32_t size = lab->o->block_tokens, n = (s->r.prompt_tokens + s->r.output_tokens) / size;
+	uint64_t last = 0;
+
+	if (blocks_reserve(s, n))
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t end = (uint64_t)(i + 1) * size;
+		const struct lab_text *text = &texts[(end > texts[0].end) + (end > texts[1].end)];
+
+		last = model_chain(last, lab_hash(text->content, i));
+		s->blocks[i] = last;
+	}
+	s->block_count = n;
+	return 0;
+}
+
 /* Names the blocks of the first `tokens` tokens of the session. */
-static int blocks_extend(struct lab *lab, struct session *s, uint32_t tokens)
+static int blocks_extend(struct lab *lab, struct lab_session *s, uint32_t tokens)
 {
 	const struct lab_part *p = &lab->w->part[s->r.part];
 	uint32_t size = lab->o->block_tokens, n = tokens / size;
 
-	if (lab_blocks_reserve(s, n))
+	if (blocks_reserve(s, n))
 		return -ENOMEM;
 	for (uint32_t i = s->block_count; i < n; i++) {
 		bool common = (uint64_t)(i + 1) * size <= p->system;
@@ -95,7 +113,7 @@ static int blocks_extend(struct lab *lab, struct session *s, uint32_t tokens)
 	return 0;
 }
 
-static void blocks_forget(struct lab *lab, struct session *s)
+static void blocks_forget(struct lab *lab, struct lab_session *s)
 {
 	const struct lab_part *p = &lab->w->part[s->r.part];
 
@@ -105,7 +123,7 @@ static void blocks_forget(struct lab *lab, struct session *s)
 	s->last_block = 0;
 }
 
-static uint64_t client_of(const struct lab_part *p, struct session *s, uint64_t job)
+static uint64_t client_of(const struct lab_part *p, struct lab_session *s, uint64_t job)
 {
 	switch (p->client) {
 	case LAB_CLIENT_APP:
@@ -120,7 +138,7 @@ static uint64_t client_of(const struct lab_part *p, struct session *s, uint64_t 
 void lab_session_begin(struct lab *lab, uint32_t part, uint64_t job, uint32_t group)
 {
 	const struct lab_part *p = &lab->w->part[part];
-	struct session *s = lab_session_new(lab);
+	struct lab_session *s = lab_session_new(lab);
 
 	if (!s) {
 		lab->err = -ENOMEM;
@@ -138,7 +156,7 @@ void lab_session_begin(struct lab *lab, uint32_t part, uint64_t job, uint32_t gr
 	lab_event_put(lab, lab->now_ns, TURN, (uint32_t)s->r.id, 0);
 }
 
-static void place(struct lab *lab, struct session *s)
+static void place(struct lab *lab, struct lab_session *s)
 {
 	struct lab_request *r = &s->r;
 
@@ -151,7 +169,7 @@ static void place(struct lab *lab, struct session *s)
 	s->connected = true;
 }
 
-void lab_submit(struct lab *lab, struct session *s)
+void lab_submit(struct lab *lab, struct lab_session *s)
 {
 	struct lab_request *r = &s->r;
 	struct model_request mr;
@@ -188,7 +206,7 @@ void lab_submit(struct lab *lab, struct session *s)
 	lab_engine_reschedule(lab, r->endpoint);
 }
 
-void lab_turn(struct lab *lab, struct session *s)
+void lab_turn(struct lab *lab, struct lab_session *s)
 {
 	const struct lab_part *p = &lab->w->part[s->r.part];
 	bool first = s->history == p->system;
@@ -210,7 +228,17 @@ void lab_turn(struct lab *lab, struct session *s)
 	lab_submit(lab, s);
 }
 
-void lab_request_ended(struct lab *lab, struct session *s)
+void lab_turn_wait(struct lab *lab, struct lab_session *s, uint64_t think_ns, bool keep)
+{
+	if (!keep || !lab->policy->per_connection || lab->o->keep_alive_s <= 0)
+		lab_disconnect(lab, s);
+	else
+		lab_event_put(lab, lab->now_ns + (uint64_t)(lab->o->keep_alive_s * 1e9), CLOSE,
+			      (uint32_t)s->r.id, ++s->connection);
+	lab_event_put(lab, lab->now_ns + think_ns, TURN, (uint32_t)s->r.id, 0);
+}
+
+void lab_request_ended(struct lab *lab, struct lab_session *s)
 {
 	const struct lab_part *p = &lab->w->part[s->r.part];
 	double think = p->think_s > 0 ? lab_exponential(&s->random, p->think_s) : 0;
@@ -221,15 +249,13 @@ void lab_request_ended(struct lab *lab, struct session *s)
 		lab->out->requests_per_s += 1 / lab->o->seconds;
 		lab->out->tokens_per_s += s->r.output_tokens / lab->o->seconds;
 	}
-	s->history = s->r.prompt_tokens + s->r.output_tokens;
-	if (!--s->turns_left) {
-		lab_session_end(lab, s);
+	if (lab->o->load) {
+		lab_load_ended(lab, s);
 		return;
 	}
-	if (!lab->policy->per_connection || lab->o->keep_alive_s <= 0)
-		lab_disconnect(lab, s);
+	s->history = s->r.prompt_tokens + s->r.output_tokens;
+	if (!--s->turns_left)
+		lab_session_end(lab, s);
 	else
-		lab_event_put(lab, lab->now_ns + (uint64_t)(lab->o->keep_alive_s * 1e9), CLOSE,
-			      (uint32_t)s->r.id, ++s->connection);
-	lab_event_put(lab, lab->now_ns + (uint64_t)(think * 1e9), TURN, (uint32_t)s->r.id, 0);
+		lab_turn_wait(lab, s, (uint64_t)(think * 1e9), true);
 }

@@ -9,17 +9,6 @@
 
 #include "lab_internal.h"
 
-/* For what a trace does not say: one turn, and nobody thinks. */
-const struct lab_workload lab_workload_trace = {
-	.name = "trace",
-	.says = "the requests of a file",
-	.parts = 1,
-	.part = {{.name = "trace", .share = 1, .turns = 1, .turns_max = 1, .width = 1}},
-	.burst = 1,
-	.rate = 1,
-	.slo_ms = 1000,
-};
-
 static uint32_t shared_tokens(const struct trace_request *q)
 {
 	uint32_t shared = q->shared_tokens == TRACE_NONE ? TRACE_SHARED_TOKENS : q->shared_tokens;
@@ -27,27 +16,19 @@ static uint32_t shared_tokens(const struct trace_request *q)
 	return q->group == TRACE_NONE ? 0 : MIN(shared, q->prompt_tokens);
 }
 
-/* Names the blocks of the prompt and the answer; an answer follows from its prompt. */
-static int blocks_name(const struct lab *lab, struct session *s, const struct trace_request *q)
+/* What the group shares, the session's text, and an answer that follows from both. */
+static int blocks_name(const struct lab *lab, struct lab_session *s, const struct trace_request *q)
 {
-	uint32_t size = lab->o->block_tokens, shared = shared_tokens(q);
-	uint32_t n = (q->prompt_tokens + q->output_tokens) / size;
-	uint64_t common = lab_hash(q->group, 0x6709), own = lab_hash(common, shared);
-	uint64_t answer, last = 0;
+	uint32_t shared = shared_tokens(q);
+	uint64_t common = lab_hash(q->group, 0x6709);
+	uint64_t own = lab_hash(lab_hash(common, shared), q->session);
+	const struct lab_text texts[3] = {
+		{shared, common},
+		{q->prompt_tokens, own},
+		{UINT32_MAX, lab_hash(own, q->prompt_tokens)},
+	};
 
-	if (lab_blocks_reserve(s, n))
-		return -ENOMEM;
-	own = lab_hash(own, q->session);
-	answer = lab_hash(own, q->prompt_tokens);
-	for (uint32_t i = 0; i < n; i++) {
-		uint64_t end = (uint64_t)(i + 1) * size;
-		uint64_t text = end <= shared ? common : end <= q->prompt_tokens ? own : answer;
-
-		last = model_chain(last, lab_hash(text, i));
-		s->blocks[i] = last;
-	}
-	s->block_count = n;
-	return 0;
+	return lab_blocks_name(lab, s, texts);
 }
 
 void lab_trace_init(struct lab *lab)
@@ -58,12 +39,12 @@ void lab_trace_init(struct lab *lab)
 void lab_trace_due(struct lab *lab, uint32_t i)
 {
 	const struct trace_request *q = &lab->o->trace->requests[i];
-	struct session *s = lab_session_new(lab);
+	struct lab_session *s = lab_session_new(lab);
 	struct lab_request *r;
 
 	if (i + 1 < lab->o->trace->count)
 		lab_event_put(lab, q[1].at_ns, REPLAY, i + 1, 0);
-	if (!s || blocks_name(lab, s, q)) {
+	if (!s) {
 		lab->err = -ENOMEM;
 		return;
 	}
@@ -79,5 +60,8 @@ void lab_trace_due(struct lab *lab, uint32_t i)
 	r->node = (uint32_t)(lab_mix(r->client) % lab->o->nodes);
 	r->prompt_tokens = q->prompt_tokens;
 	r->output_tokens = q->output_tokens;
-	lab_submit(lab, s);
+	if (blocks_name(lab, s, q))
+		lab->err = -ENOMEM;
+	else
+		lab_submit(lab, s);
 }

@@ -133,6 +133,16 @@ static const struct lab_workload workloads[] = {
 	},
 };
 
+const struct lab_workload lab_workload_foreign = {
+	.name = "file",
+	.says = "what a file says",
+	.parts = 1,
+	.part = {{.name = "file", .share = 1, .turns = 1, .turns_max = 1, .width = 1}},
+	.burst = 1,
+	.rate = 1,
+	.slo_ms = 1000,
+};
+
 const struct lab_workload *lab_workload_list(uint32_t *count)
 {
 	*count = ARRAY_SIZE(workloads);

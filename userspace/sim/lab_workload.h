@@ -62,7 +62,7 @@ struct lab_workload {
 const struct lab_workload *lab_workload_list(uint32_t *count);
 /** The one with this name, or NULL. */
 const struct lab_workload *lab_workload_find(const char *name);
-/** Stands for a trace. */
-extern const struct lab_workload lab_workload_trace;
+/** Stands for a trace, or a workload of pintle-load. */
+extern const struct lab_workload lab_workload_foreign;
 
 #endif

@@ -32,3 +32,11 @@ const struct workload_builtin *workload_find(const char *name)
 			return &workload_builtins[i];
 	return NULL;
 }
+
+int workload_open(const char *name, const struct config_sink *sink, struct workload **out)
+{
+	const struct workload_builtin *b = workload_find(name);
+
+	return b ? workload_parse(b->name, b->text, (size_t)(b->end - b->text), sink, out)
+		 : workload_load(name, sink, out);
+}

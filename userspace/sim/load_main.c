@@ -257,16 +257,10 @@ __attribute__((format(printf, 1, 2))) static int refuse(const char *fmt, ...)
 
 static int read_workload(const struct options *o, struct workload **out)
 {
-	const struct workload_builtin *b;
-
 	if (!o->workload)
 		return workload_parse("trace", trace_class, strlen(trace_class),
 				      &config_sink_stderr, out);
-	b = workload_find(o->workload);
-	if (b)
-		return workload_parse(b->name, b->text, (size_t)(b->end - b->text),
-				      &config_sink_stderr, out);
-	return workload_load(o->workload, &config_sink_stderr, out);
+	return workload_open(o->workload, &config_sink_stderr, out);
 }
 
 static int override_workload(const struct options *o, struct workload *w)

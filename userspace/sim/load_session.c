@@ -86,12 +86,19 @@ static void user_end(struct buf *b, const struct session_form *form)
 	buf_puts(b, form->chat ? "\"}" : answer);
 }
 
+void session_draw(struct session *s, uint32_t *prompt, uint32_t *output)
+{
+	*prompt = dist_draw_whole(&s->c->prompt, &s->rng);
+	*output = dist_draw_whole(&s->c->output, &s->rng);
+	s->turns_left--;
+}
+
 void session_ask(struct session *s, const struct session_form *form, struct buf *body)
 {
 	const struct workload_class *c = s->c;
-	uint32_t prompt = dist_draw_whole(&c->prompt, &s->rng);
-	uint32_t output = dist_draw_whole(&c->output, &s->rng);
+	uint32_t prompt, output;
 
+	session_draw(s, &prompt, &output);
 	s->asked.size = 0;
 	user_begin(&s->asked, form);
 	/* It stands in the history afterwards. */
@@ -100,7 +107,6 @@ void session_ask(struct session *s, const struct session_form *form, struct buf 
 	load_text(&s->asked, s->own_seed, s->said, prompt);
 	user_end(&s->asked, form);
 	s->said += prompt;
-	s->turns_left--;
 
 	head(body, form, output, c->priority);
 	shared_text(body, form, s->shared_seed, s->shared_tokens);

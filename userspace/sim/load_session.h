@@ -33,6 +33,8 @@ struct session {
 /** Starts from any bytes. `groups` chooses one of c->groups. */
 void session_begin(struct session *s, const struct workload_class *c, unsigned int class_index,
 		   const struct zipf *groups, uint64_t seed, uint64_t number);
+/** The lengths of the next turn, which session_ask() draws itself; turns_left falls by one. */
+void session_draw(struct session *s, uint32_t *prompt, uint32_t *output);
 /** Adds the body of the next turn's request; turns_left falls by one. */
 void session_ask(struct session *s, const struct session_form *form, struct buf *body);
 /** What came back; needed only if there are turns left and c->history. */

@@ -74,5 +74,7 @@ struct workload_builtin {
 extern const struct workload_builtin workload_builtins[];
 extern const size_t workload_builtin_count;
 const struct workload_builtin *workload_find(const char *name); /* or NULL */
+/** The built-in one of this name, or else the file. As workload_load(). */
+int workload_open(const char *name, const struct config_sink *sink, struct workload **out);
 
 #endif
