@@ -25,7 +25,7 @@
 struct scratch {
 	struct oneshot_scan scan;
 	struct oneshot_edit edit;
-	__u8 line[256]; /* the edit, from an even offset on */
+	__u8 line[264]; /* the edit, from an even offset on */
 };
 
 /* Too large for the stack; a CPU runs one of these programs at a time. Not pinned. */
@@ -181,6 +181,13 @@ static __always_inline struct pintle_flow *first_segment(const struct segment *s
 	return NULL;
 }
 
+/* 1 to most, a power of two, as n is already: in words that the verifier of Linux 6.1 knows. */
+static __always_inline __u32 at_least_1(__u32 n, __u32 most)
+{
+	hide(n);
+	return ((n - 1) & (most - 1)) + 1;
+}
+
 /* ---- reading ------------------------------------------------------------------- */
 
 struct reading {
@@ -202,9 +209,10 @@ static __always_inline int read_chunk(const struct reading *r, __u32 at)
 		n = CHUNK;
 	at &= ONESHOT_MAX - CHUNK;
 	hide(at);
-	hide(n);
-	if (n < 1 || n > CHUNK || at > ONESHOT_MAX - CHUNK ||
-	    bpf_skb_load_bytes(r->skb, r->data + at, r->scan->bytes + at, n))
+	if (at > ONESHOT_MAX - CHUNK)
+		return -1;
+	n = at_least_1(n, CHUNK);
+	if (bpf_skb_load_bytes(r->skb, r->data + at, r->scan->bytes + at, n))
 		return -1;
 	r->scan->size = at + n;
 	return 0;
@@ -254,10 +262,9 @@ static __always_inline int overwrite(struct __sk_buff *skb, const struct segment
 	bpf_loop(whole, draw_byte, &d, 0);
 	hide(at);
 	hide(whole);
-	hide(length);
-	if (at >= ONESHOT_MAX || whole < 4 || whole > sizeof(x->line) || length < 1 ||
-	    length > ONESHOT_LINE_MAX)
+	if (at >= ONESHOT_MAX || whole < 4 || whole > 256)
 		return -1;
+	length = at_least_1(length, 256);
 	difference =
 		bpf_csum_diff((__be32 *)(x->scan.bytes + at), whole, (__be32 *)x->line, whole, 0);
 	if (bpf_skb_store_bytes(skb, s->data + at + odd, x->line + odd, length, 0))

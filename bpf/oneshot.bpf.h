@@ -68,12 +68,13 @@ struct oneshot_span {
 #define ONESHOT_CHUNKED   0x200 /* there is a Transfer-Encoding */
 
 struct oneshot_scan {
-	__u32 size;  /* bytes that are there, at most ONESHOT_MAX */
-	__u32 known; /* ONESHOT_* */
-	__u32 line;  /* where the line at hand begins */
-	__u32 cr;    /* in it, 1 + the place of a CR; 0: none */
-	__u32 digit; /* the last one of the version */
-	__u32 zero;
+	__u32 size;                     /* bytes that are there, at most ONESHOT_MAX */
+	__u32 known;                    /* ONESHOT_* */
+	__u32 line;                     /* where the line at hand begins */
+	__u32 cr;                       /* in it, 1 + the place of a CR; 0: none */
+	__u32 digit;                    /* the last one of the version */
+	__u32 commas;                   /* in the list at hand, seen: 1 */
+	struct oneshot_span item;       /* the word of it at hand; from 0: none yet */
 	struct oneshot_span keep_alive; /* that word, with the blanks behind it */
 	struct oneshot_span upgrade;    /* the Connection header with that word */
 	struct oneshot_span spare[PINTLE_MAX_HEADERS];
@@ -155,12 +156,12 @@ static __always_inline int oneshot_is_plain(__u8 c)
 
 enum oneshot_header { ONESHOT_CONNECTION, ONESHOT_PROTOCOLS };
 
+/* Nothing in it may change: the verifier of Linux 6.1 goes through a loop once, and takes what it
+ * knows of the stack then for what holds ever after. */
 struct oneshot_list {
 	struct oneshot_scan *scan;
-	__u32 header;     /* enum oneshot_header */
-	__u32 from, to;   /* the header's value */
-	__u32 begin, end; /* the word at hand; begin 0: none yet */
-	__u32 commas;
+	__u32 header;   /* enum oneshot_header */
+	__u32 from, to; /* the header's value */
 	__u32 zero;
 };
 
@@ -168,9 +169,9 @@ struct oneshot_list {
 static __always_inline void oneshot_read_item(const struct oneshot_list *l, __u32 end)
 {
 	struct oneshot_scan *s = l->scan;
-	__u64 word = oneshot_load(s, l->begin) | ONESHOT_SMALL;
-	__u64 more = oneshot_load(s, l->begin + 8) | ONESHOT_SMALL;
-	__u32 length = l->end - l->begin;
+	__u64 word = oneshot_load(s, s->item.from) | ONESHOT_SMALL;
+	__u64 more = oneshot_load(s, s->item.from + 8) | ONESHOT_SMALL;
+	__u32 length = s->item.to - s->item.from;
 
 	if (l->header == ONESHOT_PROTOCOLS)
 		s->known |= length == 3 && oneshot_begins(word, ONESHOT_TEXT("h2c\0\0\0\0"))
@@ -182,34 +183,35 @@ static __always_inline void oneshot_read_item(const struct oneshot_list *l, __u3
 		s->known |= ONESHOT_UPGRADE;
 	else if (length == 10 && word == ONESHOT_TEXT("keep-ali") &&
 		 oneshot_begins(more, ONESHOT_TEXT("ve\0\0\0\0\0")) && !s->keep_alive.to) {
-		s->keep_alive.from = l->begin;
+		s->keep_alive.from = s->item.from;
 		s->keep_alive.to = end;
 	}
 }
 
 static long oneshot_read_item_byte(__u32 i, void *arg)
 {
-	struct oneshot_list *l = arg;
+	const struct oneshot_list *l = arg;
+	struct oneshot_scan *s = l->scan;
 	__u32 at = l->from + i;
 	__u8 c = ',';
 
 	if (at < l->to)
-		c = l->scan->bytes[at & (ONESHOT_MAX - 1)];
+		c = s->bytes[at & (ONESHOT_MAX - 1)];
 	if (c == ',') {
-		if (l->begin)
+		if (s->item.from)
 			oneshot_read_item(l, at);
 		else if (at < l->to)
-			l->scan->known |= ONESHOT_MALFORMED;
-		l->begin = 0;
-		l->commas = 1;
-	} else if (c == '\t' && l->commas) {
-		l->scan->known |= ONESHOT_MALFORMED;
+			s->known |= ONESHOT_MALFORMED;
+		s->item.from = 0;
+		s->commas = 1;
+	} else if (c == '\t' && s->commas) {
+		s->known |= ONESHOT_MALFORMED;
 	} else if (!oneshot_is_blank(c)) {
 		if (l->header == ONESHOT_CONNECTION && !oneshot_is_plain(c))
-			l->scan->known |= ONESHOT_MALFORMED;
-		if (!l->begin)
-			l->begin = at;
-		l->end = at + 1;
+			s->known |= ONESHOT_MALFORMED;
+		if (!s->item.from)
+			s->item.from = at;
+		s->item.to = at + 1;
 	}
 	return at >= l->to;
 }
@@ -222,6 +224,7 @@ ONESHOT_STEP oneshot_read_list(struct oneshot_scan *s, __u32 from, __u32 to, __u
 
 	if (!s)
 		return 0;
+	s->item.from = s->item.to = s->commas = 0;
 	if (to - from > ONESHOT_VALUE_MAX)
 		s->known |= ONESHOT_MALFORMED;
 	else
