@@ -210,7 +210,7 @@ static inline char *normalise(const char *said)
 		const char *expression, *by;
 	} rules[] = {
 		{"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}Z?", "TIME"},
-		{"((age|idle|attached)_seconds\":[[:space:]]*)[0-9.]+", "AGE"},
+		{"((age|idle|attached|ejected)_seconds\":[[:space:]]*)[0-9.]+", "AGE"},
 		{"(inode(\":)?[[:space:]]+)[0-9]+", "INODE"},
 		{"(version(\":[[:space:]]*\"| ))[0-9]+[.][0-9.]+", "VERSION"},
 	};

@@ -226,7 +226,7 @@ static inline void pins_session(const struct pins *p, const char *text, uint32_t
 		.used_ns = monotonic_ns() - used_ago,
 	};
 
-	assert_int_equal(state_session_parse(text, &key.session), 0);
+	assert_int_equal(state_session_parse(text, NULL, &key.session), 0);
 	pins_set(p, MAP_affinity, &key, &value);
 }
 

@@ -64,6 +64,56 @@ static void test_snapshots_toggled(void **state)
 	snapshot("endpoints-toggled.txt", WORDS("endpoints"));
 }
 
+/* The same endpoints, as if they were pods. */
+static void connect_fill(const struct pins *p)
+{
+	struct pintle_pool pool;
+
+	assert_int_equal(maps_value(p->m, MAP_pools, LLAMA, &pool), 0);
+	pool.hook = PINTLE_HOOK_CONNECT;
+	pool.key_kind = PINTLE_KEY_HINT;
+	pool.group_kind = PINTLE_KEY_CGROUP;
+	pool.eject_after = 3;
+	pool.eject_most = 2;
+	pool.eject_ns = 10 * NSEC_PER_SEC;
+	pool.eject_max_ns = 300 * NSEC_PER_SEC;
+	pins_at(p, MAP_pools, LLAMA, &pool);
+	for (int i = 0; i < 6; i++) {
+		uint64_t ejected = i == 4 ? monotonic_ns() + HOURS(2.5) : 0;
+
+		p->m->health[i] = (struct pintle_health){.ejected_until_ns = ejected};
+	}
+	p->m->health[4].unopened = 3;
+	p->m->health[4].ejections = 2;
+	p->m->health[4].failures[PINTLE_FAILURE_REFUSED] = 8;
+	p->m->health[4].failures[PINTLE_FAILURE_UNANSWERED] = 1;
+}
+
+static void test_snapshots_of_the_connect_hook(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_affinity binding = {0, GEN(0), monotonic_ns() - HOURS(2.5),
+					  monotonic_ns() - HOURS(1.5)};
+	struct pintle_affinity_key key = {.pool = LLAMA, .pool_generation = LLAMA_GEN};
+
+	connect_fill(p);
+	snapshot("status-connect.txt", WORDS("status"));
+	snapshot("pools-connect.txt", WORDS("pools"));
+	snapshot("pools-connect.json", WORDS("pools", "-o", "json"));
+	snapshot("endpoints-connect.txt", WORDS("endpoints", "--pool", "llama-8b"));
+	snapshot("endpoints-connect.json", WORDS("endpoints", "--pool", "llama-8b", "-o", "json"));
+
+	p->m->node->hint_key[0] = 4711;
+	assert_int_equal(state_session_parse("hint=user-1", p->m->node->hint_key, &key.session), 0);
+	pins_set(p, MAP_affinity, &key, &binding);
+	expect(0, "hint:", "", "sessions", "hint=user-1");
+	expect(0, "no sessions", "", "sessions", "hint=user-2");
+	expect(2, "", "is no session", "sessions", "header:x");
+	expect(1, "", "not bound", "unbind", "hint=user-2");
+	expect(0, "bound no more", "", "unbind", "hint=user-1");
+	expect(0, "no sessions", "", "sessions", "hint=user-1");
+}
+
 /* All of it works from the maps alone. */
 static void test_snapshots_without_daemon(void **state)
 {
@@ -762,9 +812,12 @@ static void test_doctor_names_others(void **state)
 	assert_true(link >= 0);
 	expect(0, "warn  sk_lookup     1 program on the steered namespace: pintle_lookup (id", "",
 	       "doctor");
-	assert_int_equal(bpf_obj_pin(link, PINS_DIR "/" "link_lookup"), 0);
+	assert_int_equal(bpf_obj_pin(link, PINS_DIR "/"
+						    "link_lookup"),
+			 0);
 	expect(0, ", ours)", "", "doctor");
-	unlink(PINS_DIR "/" "link_lookup");
+	unlink(PINS_DIR "/"
+			"link_lookup");
 	close(link);
 	close(netns);
 }
@@ -926,6 +979,7 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		pins_test(test_snapshots_of_the_connect_hook),
 		pins_test(test_snapshots),
 		pins_test(test_snapshots_toggled),
 		pins_test(test_snapshots_without_daemon),

@@ -3,6 +3,7 @@
 #include "support_pins.h"
 
 #include "../../userspace/common/log.h"
+#include "../../userspace/common/names.h"
 
 static struct state *read_state(const struct maps *m)
 {
@@ -209,8 +210,11 @@ static void test_all_stale(void **state)
 	const struct pins *p = *state;
 	struct state *s;
 
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < 6; i++) {
 		p->m->scores[i].scraped_ns = monotonic_ns() - HOURS(4);
+		if (p->m->health[i].listening_since_ns)
+			p->m->health[i].listening_since_ns = p->m->scores[i].scraped_ns - 1;
+	}
 	s = read_state(p->m);
 	assert_int_equal(endpoint(s, "gpu0")->state, STATE_STALE);
 	assert_true(near(endpoint(s, "gpu0")->load, 5));
@@ -521,6 +525,8 @@ static void test_many_sessions(void **state)
 	state_free(s);
 }
 
+#define MANY_AS "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" /* 64 */
+
 static void test_session_texts(void **state)
 {
 	static const struct {
@@ -544,19 +550,41 @@ static void test_session_texts(void **state)
 		{"", 0},
 		{"/24", 0},
 		{"gpu0", 0},
-		{"key:2/128/000102030405060708090a0b0c0d0eff", 128},
-		{"key:2/128/000102030405060708090a0b0c0d0e", 0},
-		{"key:2/129/000102030405060708090a0b0c0d0eff", 0},
-		{"key:2/128/000102030405060708090a0b0c0d0e+f", 0},
-		{"key:2/128/", 0},
+		{"key:99/128/000102030405060708090a0b0c0d0eff", 128},
+		{"key:99/128/000102030405060708090a0b0c0d0e", 0},
+		{"key:99/129/000102030405060708090a0b0c0d0eff", 0},
+		{"key:99/128/000102030405060708090a0b0c0d0e+f", 0},
+		{"key:99/128/", 0},
 		{"key:", 0},
+		{"client:4711", 128},
+		{"client:18446744073709551615", 128},
+		{"client:18446744073709551616", 0},
+		{"client:-1", 0},
+		{"client: 1", 0},
+		{"client:", 0},
+		{"cgroup:815", 128},
+		{"cgroup:#00000000deadbeef", 128},
+		{"cgroup:#", 0},
+		{"cgroup:", 0},
+		{"cgroup:/there/is/no/such", 0},
+		{"cgroup:" MANY_AS, 0},
+		{"mark:0x1f", 128},
+		{"mark:0x1ffffffff", 0},
+		{"mark:x", 0},
+		{"destination:::7:8:9", 128},
+		{"destination:10.0.0.7", 0},
+		{"hint:000102030405060708090a0b0c0d0eff", 128},
+		{"hint:0001", 0},
+		{"hint:000102030405060708090a0b0c0d0e+f", 0},
+		{"hint=user-4711", 0}, /* by whose key? */
+		{"header:x", 0},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct pintle_session_key key = {.prefix_bits = 4711};
-		char text[ADDR_TEXT_SIZE];
-		int err = state_session_parse(rows[i].text, &key);
+		char text[STATE_KEY_SIZE];
+		int err = state_session_parse(rows[i].text, NULL, &key);
 
 		if (!strcmp(rows[i].text, "::/0")) {
 			assert_int_equal(err, 0);
@@ -574,19 +602,129 @@ static void test_session_texts(void **state)
 	}
 }
 
+/* What is taken, and shown otherwise. */
+static void test_session_texts_by_other_names(void **state)
+{
+	static const __u64 hint_key[2] = {1, 2}, other[2] = {1, 3};
+	const struct pins *p = *state;
+	struct pintle_client c = {.id = client_id("pod/7d1c"), .name = "pod/7d1c"};
+	struct pintle_affinity_key key = {.pool = LLAMA, .pool_generation = LLAMA_GEN};
+	struct pintle_affinity binding = {0, GEN(0), monotonic_ns(), monotonic_ns()};
+	struct pintle_session_key a, b;
+	struct state_session *all = NULL;
+	struct state *s = read_state(p->m);
+	char text[STATE_KEY_SIZE];
+	uint64_t cgroup = 4711;
+	size_t n = 0;
+
+	assert_int_equal(state_session_parse("mark:31", NULL, &a), 0);
+	assert_string_equal(state_session_format(&a, text), "mark:0x1f");
+
+	assert_int_equal(state_session_parse("hint=user-4711", hint_key, &a), 0);
+	assert_int_equal(a.kind, PINTLE_KEY_HINT);
+	assert_int_equal(state_session_parse("hint=user-4711", other, &b), 0);
+	assert_memory_not_equal(&a, &b, sizeof(a));
+	assert_int_equal(state_session_parse("hint=user-4712", hint_key, &b), 0);
+	assert_memory_not_equal(&a, &b, sizeof(a));
+	assert_int_equal(state_session_parse(state_session_format(&a, text), NULL, &b), 0);
+	assert_memory_equal(&a, &b, sizeof(a));
+	assert_int_equal(state_session_parse("hint=" MANY_AS, hint_key, &b), 0);
+	assert_int_equal(state_session_parse("hint=" MANY_AS "a", hint_key, &b), -EINVAL);
+	assert_int_equal(state_session_parse("hint=", hint_key, &b), -EINVAL);
+
+	/* The cgroup2 root is there; its id is its inode. */
+	assert_int_equal(state_session_parse("cgroup:/", NULL, &a), 0);
+	assert_true(strtoul(state_session_format(&a, text) + strlen("cgroup:"), NULL, 10) > 0);
+
+	assert_int_equal(state_session_parse("cgroup:pod/7d1c", NULL, &key.session), 0);
+	pins_set(p, MAP_affinity, &key, &binding);
+	pins_set(p, MAP_clients, &cgroup, &c);
+	assert_int_equal(state_sessions(p->m, s, &all, &n), 0);
+	for (size_t i = 0; i < n; i++)
+		if (all[i].key.session.kind == PINTLE_KEY_CGROUP)
+			assert_string_equal(all[i].text, "cgroup:pod/7d1c");
+	assert_int_equal(n, 4);
+	free(all);
+	assert_int_equal(bpf_map_delete_elem(p->m->fd[MAP_clients], &cgroup), 0);
+	state_free(s);
+}
+
+/* ---- endpoints with an address --------------------------------------------------------- */
+
+static void test_of_the_connect_hook(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_pool pool;
+	uint64_t now = monotonic_ns();
+	const struct state_endpoint *e;
+	struct state *s;
+
+	assert_int_equal(maps_value(p->m, MAP_pools, LLAMA, &pool), 0);
+	pool.hook = PINTLE_HOOK_CONNECT;
+	pool.key_kind = PINTLE_KEY_HINT;
+	pool.eject_after = 3;
+	pins_at(p, MAP_pools, LLAMA, &pool);
+	p->m->health[4] = (struct pintle_health){.unopened = 2,
+						 .resets = 1,
+						 .ejected_until_ns = now + HOURS(1),
+						 .ejections = 7,
+						 .failures = {[PINTLE_FAILURE_RESET] = 4}};
+	p->m->health[0].listening_since_ns = 0;
+	p->m->health[0].ejected_until_ns = now - 1;
+	s = read_state(p->m);
+	assert_int_equal(s->pools[0].hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(s->pools[0].eject_after, 3);
+	assert_int_equal(s->pools[0].ejected_count, 1);
+	assert_false(s->pools[0].passes);
+
+	e = endpoint(s, "gpu0"); /* nobody is known to listen, and need not be */
+	assert_int_equal(e->state, STATE_READY);
+	assert_int_equal(e->families, PINTLE_FAMILY_V4);
+	assert_false(e->ejected);
+	e = endpoint(s, "gpu4");
+	assert_int_equal(e->state, STATE_EJECTED);
+	assert_true(e->ejected_seconds > 3500 && e->ejected_seconds <= 3600);
+	assert_int_equal(e->failures_in_row, 3);
+	assert_int_equal(e->ejections, 7);
+	assert_int_equal(e->failures[PINTLE_FAILURE_RESET], 4);
+	assert_int_equal(e->families, PINTLE_FAMILY_V6);
+	assert_int_equal(endpoint(s, "gpu5")->state, STATE_WAITING);
+	assert_int_equal(s->pools[1].hook, PINTLE_HOOK_LOOKUP);
+	state_free(s);
+
+	p->m->node->heartbeat_ns = now - HOURS(2);
+	p->m->node->daemonless_ns = HOURS(1);
+	s = read_state(p->m);
+	assert_true(s->pools[0].passes);
+	assert_false(s->pools[1].passes);
+	state_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		pins_test(test_open_nothing),       pins_test(test_open_other_version),
-		pins_test(test_open_other_layout),  pins_test(test_open_other_abi),
-		pins_test(test_open_read),          pins_test(test_both_ways_agree),
-		pins_test(test_daemonless),         pins_test(test_daemon_just_started),
-		pins_test(test_all_stale),          pins_test(test_torn_score),
-		pins_test(test_scores_are_whole),   pins_test(test_overrides),
-		pins_test(test_members_are_judged), pins_test(test_full),
-		pins_test(test_absurd_counts),      pins_test(test_names_are_judged),
-		pins_test(test_random_maps),        pins_test(test_sessions),
-		pins_test(test_many_sessions),      pins_test(test_session_texts),
+		pins_test(test_open_nothing),
+		pins_test(test_open_other_version),
+		pins_test(test_open_other_layout),
+		pins_test(test_open_other_abi),
+		pins_test(test_open_read),
+		pins_test(test_both_ways_agree),
+		pins_test(test_daemonless),
+		pins_test(test_daemon_just_started),
+		pins_test(test_all_stale),
+		pins_test(test_torn_score),
+		pins_test(test_scores_are_whole),
+		pins_test(test_overrides),
+		pins_test(test_members_are_judged),
+		pins_test(test_full),
+		pins_test(test_absurd_counts),
+		pins_test(test_names_are_judged),
+		pins_test(test_random_maps),
+		pins_test(test_sessions),
+		pins_test(test_many_sessions),
+		pins_test(test_session_texts),
+		pins_test(test_session_texts_by_other_names),
+		pins_test(test_of_the_connect_hook),
 	};
 
 	log_libbpf();

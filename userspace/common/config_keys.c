@@ -197,7 +197,8 @@ const struct key config_keys[] = {
 	 .help = "For how long, the first time; doubled each time in a row. The first success ends "
 		 "that."},
 	{"pools[].ejection.maxTime", KEY_DURATION, .min = 10 * MSEC, .max = 24 * HOUR,
-	 .preset = "5m", POOL(ejection.max_time_ns), .help = "The longest that an endpoint is ejected for at a time."},
+	 .preset = "5m", POOL(ejection.max_time_ns),
+	 .help = "The longest that an endpoint is ejected for at a time."},
 	{"pools[].ejection.maxShare", KEY_NUMBER, .min = 0, .max = 1, .preset = "0.5",
 	 POOL(ejection.max_share),
 	 .help = "Share of the pool's endpoints, rounded down, that may be ejected at once."},

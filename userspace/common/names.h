@@ -36,4 +36,7 @@ int mode_parse(const char *text, uint32_t *mode);
 int requests_parse(const char *text, uint32_t *requests);
 int key_parse(const char *text, uint32_t *key);
 
+/** The id of the client of that name (struct pintle_client), the same on every node. */
+uint64_t client_id(const char *name);
+
 #endif

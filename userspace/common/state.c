@@ -78,7 +78,13 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.id = id,
 		.generation = from->generation,
 		.mode_configured = from->mode,
+		.hook = from->hook,
 		.failure_mode = from->failure_mode,
+		.group_kind = from->group_kind,
+		.eject_after = from->eject_after,
+		.eject_most = from->eject_most,
+		.eject_ns = from->eject_ns,
+		.eject_max_ns = from->eject_max_ns,
 		.key_kind = from->key_kind,
 		.key_bits_v4 = from->key_bits_v4 > 32 ? 32 : from->key_bits_v4,
 		.key_bits_v6 = from->key_bits_v6 > 128 ? 128 : from->key_bits_v6,
@@ -88,6 +94,9 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		/* The kernel's own question, at the same limit. */
 		.daemonless =
 			(int64_t)(s->now_ns - s->node.heartbeat_ns) > (int64_t)from->staleness_ns,
+		.passes = from->hook == PINTLE_HOOK_CONNECT && s->node.daemonless_ns &&
+			  (int64_t)(s->now_ns - s->node.heartbeat_ns) >
+				  (int64_t)s->node.daemonless_ns,
 	};
 }
 

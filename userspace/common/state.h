@@ -25,6 +25,7 @@
 	X(STALE, "stale", "ready, but its score is too old to be believed")                        \
 	X(WAITING, "waiting", "it listens, but no good metrics page came since")                   \
 	X(DRAINED, "drained", "takes no further connection until undrained")                       \
+	X(EJECTED, "ejected", "failed its clients in a row; left out for a while")                 \
 	X(DOWN, "down", "nobody listens")                                                          \
 	X(UNSTEERABLE, "unsteerable", "somebody listens whom the kernel cannot steer to")
 
@@ -76,8 +77,15 @@ struct state_endpoint {
 	double share; /* of its pool's placements, 0..1; 0 without any */
 
 	uint32_t families;  /* PINTLE_FAMILY_* */
-	uint32_t listeners; /* LISTEN sockets */
+	uint32_t listeners; /* LISTEN sockets; 0 with an address */
 	uint64_t listening_since_ns;
+
+	/* with an address: as clients on this node saw it */
+	bool ejected;                            /* whatever its state */
+	double ejected_seconds;                  /* from now on */
+	uint32_t failures_in_row;                /* since the last success */
+	uint64_t ejections;                      /* ever */
+	uint64_t failures[PINTLE_FAILURE_COUNT]; /* ever */
 };
 
 struct state_frontend {
@@ -93,14 +101,19 @@ struct state_pool {
 	uint32_t mode_configured; /* what the file says */
 	bool overridden;          /* `pintle mode` set it */
 	uint64_t overridden_since_ns;
+	uint32_t hook;                     /* enum pintle_hook */
 	uint32_t failure_mode;             /* enum pintle_failure_mode */
-	uint32_t key_kind;                 /* PINTLE_KEY_* */
+	uint32_t key_kind, group_kind;     /* PINTLE_KEY_* */
 	uint32_t key_bits_v4, key_bits_v6; /* 0..32, 0..128 */
+	uint32_t eject_after, eject_most;  /* failures in a row, 0: never; endpoints at once */
+	uint64_t eject_ns, eject_max_ns;
+	size_t ejected_count;
 	uint64_t ttl_ns, staleness_ns;
 	double max_extra_load;                    /* requests */
 	uint64_t decisions[PINTLE_OUTCOME_COUNT]; /* ever, over all CPUs */
 	uint64_t decisions_total;
 	bool daemonless; /* no heartbeat within its staleness limit, as the kernel sees it */
+	bool passes;     /* of the connect hook, and no heartbeat within node.daemonless_ns */
 
 	struct state_frontend *frontends;
 	size_t frontend_count;
@@ -131,10 +144,12 @@ static inline void state_freep(struct state **s)
 	state_free(*s);
 }
 
+#define STATE_KEY_SIZE (PINTLE_NAME_SIZE + 16)
+
 struct state_session {
 	uint32_t pool, endpoint; /* indexes into state.pools and state.endpoints */
 	struct pintle_affinity_key key;
-	char text[ADDR_TEXT_SIZE]; /* "10.0.0.7", "10.0.0.0/24", "fd77::/64" */
+	char text[STATE_KEY_SIZE]; /* "10.0.0.7", "fd77::/64", "client:4711", "cgroup:pod/..." */
 	double age_seconds;        /* bound since */
 	double idle_seconds;       /* since it was used last */
 };
@@ -153,9 +168,12 @@ typedef int (*state_binding_fn)(const struct pintle_affinity_key *key,
 int state_bindings(const struct maps *m, state_binding_fn each, void *arg);
 
 /** The text of a session key, and back, as `pintle sessions` shows it and `pintle unbind`
- * takes it. `buf` has ADDR_TEXT_SIZE bytes. Parsing returns 0 or -EINVAL, *key untouched. */
+ * takes it. `buf` has STATE_KEY_SIZE bytes. Parsing takes more: cgroup:NAME, cgroup:/PATH, and
+ * hint=TEXT, which needs the node's hint_key (else NULL). It returns 0 or -EINVAL, *key untouched.
+ */
 const char *state_session_format(const struct pintle_session_key *key, char *buf);
-int state_session_parse(const char *text, struct pintle_session_key *key);
+int state_session_parse(const char *text, const __u64 hint_key[2],
+			struct pintle_session_key *key);
 
 /** `from` (`size` bytes of a map, perhaps without a NUL) as printable ASCII, cut to fit. */
 void state_text(char *to, size_t to_size, const char *from, size_t size);

@@ -84,7 +84,25 @@ static int counters_read(const struct maps *m, uint32_t id, struct state_endpoin
 	return err;
 }
 
-static int health_read(const struct maps *m, uint32_t id, struct state_endpoint *e)
+/* As clients' sockets saw it; there is no listener to be known of. */
+static void client_health_take(const struct pintle_health *h, uint64_t now,
+			       struct state_endpoint *e)
+{
+	uint64_t until = __atomic_load_n(&h->ejected_until_ns, __ATOMIC_RELAXED);
+	int64_t left = (int64_t)(until - now);
+
+	e->families = addr_is_v4(&e->addr.ip) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
+	e->ejected = until && left > 0;
+	e->ejected_seconds = e->ejected ? (double)left / (double)NSEC_PER_SEC : 0;
+	e->failures_in_row = __atomic_load_n(&h->unopened, __ATOMIC_RELAXED) +
+			     __atomic_load_n(&h->resets, __ATOMIC_RELAXED);
+	e->ejections = __atomic_load_n(&h->ejections, __ATOMIC_RELAXED);
+	for (int i = 0; i < PINTLE_FAILURE_COUNT; i++)
+		e->failures[i] = __atomic_load_n(&h->failures[i], __ATOMIC_RELAXED);
+}
+
+static int health_read(const struct maps *m, uint32_t id, uint32_t hook, uint64_t now,
+		       struct state_endpoint *e)
 {
 	struct pintle_health copy = {0};
 	const struct pintle_health *h = m->health ? &m->health[id] : &copy;
@@ -94,6 +112,10 @@ static int health_read(const struct maps *m, uint32_t id, struct state_endpoint 
 
 	if (err)
 		return err;
+	if (hook == PINTLE_HOOK_CONNECT) {
+		client_health_take(h, now, e);
+		return 0;
+	}
 	closed = __atomic_load_n(&h->direct_closed, __ATOMIC_ACQUIRE);
 	e->direct_opened = __atomic_load_n(&h->direct_opened, __ATOMIC_ACQUIRE);
 	e->direct = count_left(e->direct_opened, closed);
@@ -139,7 +161,7 @@ static void signals_take(struct state_endpoint *e, const struct pintle_score *sc
 	e->published = MIN(score->model[0].published, PINTLE_MAX_LOAD) / MILLI;
 }
 
-/* As the lookup hook gathers them (bpf/lookup.bpf.c). */
+/* As the hooks gather them (bpf/choose.bpf.h). */
 static struct decide_facts facts_of(const struct state_endpoint *e,
 				    const struct pintle_score *score,
 				    const struct pintle_pool *pool)
@@ -161,17 +183,20 @@ static struct decide_facts facts_of(const struct state_endpoint *e,
 }
 
 /* The first row that holds. */
-static enum state_endpoint_state state_of(const struct state_endpoint *e, uint64_t scraped_ns,
-					  bool daemonless)
+static enum state_endpoint_state state_of(const struct state_endpoint *e, uint32_t hook,
+					  uint64_t scraped_ns, bool daemonless)
 {
+	bool unheard = hook == PINTLE_HOOK_LOOKUP && !e->listening_since_ns;
+
 	const struct {
 		bool holds;
 		enum state_endpoint_state state;
 	} rows[] = {
-		{!e->listening_since_ns && e->unsteerable, STATE_UNSTEERABLE},
-		{!e->listening_since_ns, STATE_DOWN},
+		{unheard && e->unsteerable, STATE_UNSTEERABLE},
+		{unheard, STATE_DOWN},
 		{e->drained, STATE_DRAINED},
-		{scraped_ns < e->listening_since_ns && !daemonless, STATE_WAITING},
+		{e->ejected, STATE_EJECTED},
+		{(!scraped_ns || scraped_ns < e->listening_since_ns) && !daemonless, STATE_WAITING},
 		{!e->fresh, STATE_STALE},
 		{e->saturated, STATE_SATURATED},
 	};
@@ -198,7 +223,7 @@ static int endpoint_read(const struct maps *m, uint64_t now, const struct state_
 	int err = counters_read(m, e->id, e);
 
 	if (!err)
-		err = health_read(m, e->id, e);
+		err = health_read(m, e->id, of->hook, now, e);
 	if (err)
 		return err;
 	drain_read(m, e);
@@ -207,7 +232,7 @@ static int endpoint_read(const struct maps *m, uint64_t now, const struct state_
 		signals_take(e, &score, now);
 		e->fresh = (int64_t)(now - score.scraped_ns) <= (int64_t)pool->staleness_ns;
 	}
-	e->state = state_of(e, scored ? score.scraped_ns : 0, of->daemonless);
+	e->state = state_of(e, of->hook, scored ? score.scraped_ns : 0, of->daemonless);
 	facts = facts_of(e, scored ? &score : NULL, pool);
 	c->endpoint = e->id;
 	c->generation = e->generation;
@@ -278,6 +303,7 @@ int state_read_endpoints(const struct maps *m, struct state *s, struct state_poo
 			return err;
 		seen[ref->id] = true;
 		to->ready_count += is_ready(e->state);
+		to->ejected_count += e->ejected;
 		to->endpoint_count++;
 		s->endpoint_count++;
 	}

@@ -5,6 +5,7 @@
  *   state.c           pools, frontends, decisions; the whole
  *   state_endpoint.c  one endpoint: its score, its counts, what follows from them
  *   state_session.c   bindings
+ *   state_key.c       session keys as text, and back
  *   state_names.c     what states and reasons are called; texts from maps
  */
 #ifndef PINTLE_STATE_INTERNAL_H
@@ -24,5 +25,12 @@ void state_read_name(const struct maps *m, uint32_t slot, uint32_t generation, c
  * has already. Room for them is there. Returns 0 or -errno. */
 int state_read_endpoints(const struct maps *m, struct state *s, struct state_pool *to,
 			 const struct pintle_pool *pool, bool seen[PINTLE_MAX_ENDPOINTS]);
+
+/** The names of clients that the daemon knows: *out (free() it) and *n. Returns 0 or -ENOMEM. */
+int state_clients_read(const struct maps *m, struct pintle_client **out, size_t *n);
+
+/** Puts a client's name in the place of its number, if the key is of one of these. */
+void state_session_name(const struct pintle_client *clients, size_t n,
+			const struct pintle_session_key *key, char *buf);
 
 #endif

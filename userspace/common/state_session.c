@@ -1,111 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state_session.c - bindings: read in batches, and their keys as text and back. */
+/* state_session.c - bindings, read in batches. */
 #include "state_internal.h"
 
-#include <arpa/inet.h>
 #include <bpf/bpf.h>
-#include <ctype.h>
-
-#define V4_BITS 96 /* of an IPv4 address, those that say that it is one */
-
-/* ---- keys as text --------------------------------------------------------------- */
-
-const char *state_session_format(const struct pintle_session_key *key, char *buf)
-{
-	unsigned int bits = MIN(key->prefix_bits, 128U);
-	struct addr ip;
-
-	memcpy(ip.bytes, key->id, sizeof(ip.bytes));
-	if (key->kind != PINTLE_KEY_SOURCE) {
-		int n = snprintf(buf, ADDR_TEXT_SIZE, "key:%u/%u/", key->kind, bits);
-
-		for (size_t i = 0; i < sizeof(ip.bytes); i++)
-			n += sprintf(buf + n, "%02x", ip.bytes[i]);
-		return buf;
-	}
-	addr_format_ip(&ip, buf);
-	if (bits < 128) {
-		size_t n = strlen(buf);
-		bool v4 = addr_is_v4(&ip) && bits >= V4_BITS;
-
-		snprintf(buf + n, ADDR_TEXT_SIZE - n, "/%u", v4 ? bits - V4_BITS : bits);
-	}
-	return buf;
-}
-
-static int opaque_parse(const char *text, struct pintle_session_key *key)
-{
-	struct pintle_session_key k = {0};
-	int at = 0;
-
-	if (sscanf(text, "key:%9u/%3u/%n", &k.kind, &k.prefix_bits, &at) != 2 || !at ||
-	    k.prefix_bits > 128 || strlen(text + at) != 2 * sizeof(k.id))
-		return -EINVAL;
-	for (size_t i = 0; i < sizeof(k.id); i++, at += 2) {
-		unsigned int byte;
-
-		if (!isxdigit((unsigned char)text[at]) || !isxdigit((unsigned char)text[at + 1]) ||
-		    sscanf(text + at, "%2x", &byte) != 1)
-			return -EINVAL;
-		k.id[i] = (uint8_t)byte;
-	}
-	*key = k;
-	return 0;
-}
-
-/* "24" after the slash; without one, `most`. */
-static int bits_parse(const char *text, unsigned int most, unsigned int *bits)
-{
-	char *end;
-	long n;
-
-	if (!text) {
-		*bits = most;
-		return 0;
-	}
-	if (!isdigit((unsigned char)*text))
-		return -EINVAL;
-	n = strtol(text, &end, 10);
-	if (*end || n < 0 || n > (long)most)
-		return -EINVAL;
-	*bits = (unsigned int)n;
-	return 0;
-}
-
-int state_session_parse(const char *text, struct pintle_session_key *key)
-{
-	char address[ADDR_TEXT_SIZE], *slash;
-	unsigned int bits = 0;
-	struct addr ip, masked;
-	uint32_t v4;
-	int err;
-
-	if (!strncmp(text, "key:", 4))
-		return opaque_parse(text, key);
-	if (snprintf(address, sizeof(address), "%s", text) >= (int)sizeof(address))
-		return -EINVAL;
-	slash = strchr(address, '/');
-	if (slash)
-		*slash++ = '\0';
-	if (inet_pton(AF_INET, address, &v4) == 1) {
-		addr_from_v4(&ip, v4);
-		err = bits_parse(slash, 32, &bits);
-		bits += V4_BITS;
-	} else if (inet_pton(AF_INET6, address, ip.bytes) == 1) {
-		err = bits_parse(slash, 128, &bits);
-	} else {
-		return -EINVAL;
-	}
-	if (err)
-		return err;
-	masked = ip;
-	addr_mask(&masked, bits);
-	if (memcmp(&masked, &ip, sizeof(ip)))
-		return -EINVAL;
-	*key = (struct pintle_session_key){.kind = PINTLE_KEY_SOURCE, .prefix_bits = bits};
-	memcpy(key->id, ip.bytes, sizeof(key->id));
-	return 0;
-}
 
 /* ---- reading -------------------------------------------------------------------- */
 
@@ -174,6 +71,8 @@ struct collection {
 	const struct state *state;
 	uint64_t now;
 	struct index index;
+	struct pintle_client *clients;
+	size_t client_count;
 	struct state_session *sessions;
 	size_t count, room;
 };
@@ -231,6 +130,7 @@ static int session_collect(const struct pintle_affinity_key *key, const struct p
 	one->age_seconds = seconds_since(c->now, a->bound_ns);
 	one->idle_seconds = seconds_since(c->now, a->used_ns);
 	state_session_format(&key->session, one->text);
+	state_session_name(c->clients, c->client_count, &key->session, one->text);
 	c->count++;
 	return 0;
 }
@@ -255,7 +155,10 @@ int state_sessions(const struct maps *m, const struct state *s, struct state_ses
 	int err;
 
 	index_make(&c.index, s);
-	err = state_bindings(m, session_collect, &c);
+	err = state_clients_read(m, &c.clients, &c.client_count);
+	if (!err)
+		err = state_bindings(m, session_collect, &c);
+	free(c.clients);
 	if (err) {
 		free(c.sessions);
 		return err;

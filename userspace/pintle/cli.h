@@ -10,6 +10,7 @@
  *   output.c       rows as an aligned table or as JSON, from one table of columns
  *   words.c        ages, times, the nearest word
  *   target.c       pools and endpoints by name
+ *   programs.c     programs that are attached, ours and others
  *   noun_*.c       one noun each: they read
  *   verb_*.c       verbs: they write
  *   doctor*.c      what is wrong with this machine
@@ -145,9 +146,17 @@ int open_steered_netns(const struct state *s);
 struct state_pool *find_pool(const struct state *s, const char *name);
 struct state_endpoint *find_endpoint(const struct state *s, const char *name);
 
+/** What becomes of a pool's connections while no endpoint is ready: "are refused (FailClose)". */
+const char *without_endpoints(const struct state_pool *p);
+
 /** "POOL/NAME" into buf. */
 #define ENDPOINT_NAME_SIZE (2 * PINTLE_NAME_SIZE + 1)
 const char *endpoint_name(const struct state *s, const struct state_endpoint *e, char *buf);
+
+/* With what was written in its place. */
+#define NOT_A_SESSION                                                                              \
+	"'%s' is no session; write one as `pintle sessions` shows it, such as 10.0.0.7, "          \
+	"10.0.0.0/24, cgroup:NAME or hint:HASH, or hint=TEXT as a client said it"
 
 /* ---- nouns and verbs -------------------------------------------------------- */
 

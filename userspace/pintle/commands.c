@@ -41,13 +41,18 @@ const struct command commands[] = {
 	{
 		.name = "sessions",
 		.kind = NOUN,
-		.arguments = "[--pool POOL]",
+		.arguments = "[SESSION] [--pool POOL]",
 		.summary = "which session is bound to which endpoint",
-		.help = "A session is shown as `pintle unbind` takes it: a client's address, or the prefix\n"
-			"that stickiness.key names.",
+		.help = "A session is shown, and taken, by what makes it (stickiness.key): an address or a\n"
+			"prefix; client:COOKIE of the client's network namespace; cgroup:NAME of a client,\n"
+			"or cgroup:ID of a cgroup without one (cgroup:/PATH is taken too); mark:0xMARK;\n"
+			"destination:ADDRESS, without the frontend's prefix; hint:HASH. A hint's text is not\n"
+			"kept, but hint=TEXT finds it.",
 		.run = run_sessions,
 		.columns = &sessions_columns,
 		.options = NOUN_MAPS | OPTION_POOL,
+		.most = 1,
+		.words = {WORD_SESSION},
 	},
 	{
 		.name = "stats",
@@ -62,9 +67,10 @@ const struct command commands[] = {
 		.name = "events",
 		.kind = NOUN,
 		.arguments = "[--pool POOL]",
-		.summary = "follow closed connections and rare decisions (root)",
-		.help = "A line for each connection that closed, and for each decision whose outcome is\n"
-			"rare (escaped, stale, no_endpoint), until Ctrl-C. With -o json one object a line.\n"
+		.summary = "follow closed connections, rare decisions and ejections (root)",
+		.help = "A line for each connection that closed, for each decision whose outcome is rare\n"
+			"(escaped, stale, no_endpoint), and for each endpoint that is ejected or restored,\n"
+			"until Ctrl-C. With -o json one object a line.\n"
 			"Needs root, and one can follow at a time: the kernel fills a ring of its own as\n"
 			"long as somebody does.",
 		.run = run_events,
@@ -145,8 +151,8 @@ const struct command commands[] = {
 		.kind = VERB,
 		.arguments = "[SESSION] [--pool POOL]",
 		.summary = "forget to which endpoint a session is bound",
-		.help = "SESSION is what `pintle sessions` shows, or an address in it. With --pool alone,\n"
-			"all sessions of that pool. The next connection is decided afresh.",
+		.help = "SESSION is what `pintle sessions` shows or takes, or an address in it. With --pool\n"
+			"alone, all sessions of that pool. The next connection is decided afresh.",
 		.run = run_unbind,
 		.options = MAPS | OPTION_POOL,
 		.most = 1,

@@ -43,6 +43,7 @@ void doctor_programs(struct doctor *d);
 void doctor_maps(struct doctor *d);
 void doctor_helpers(struct doctor *d);
 void doctor_link(struct doctor *d);
+void doctor_connect_link(struct doctor *d);
 void doctor_lockdown(struct doctor *d);
 
 /* doctor_system.c */
@@ -54,6 +55,7 @@ void doctor_sysctls(struct doctor *d);
 /* doctor_hooks.c */
 void doctor_lookup_hook(struct doctor *d);
 void doctor_sockops_hook(struct doctor *d);
+void doctor_connect_hook(struct doctor *d);
 void doctor_mptcp(struct doctor *d);
 void doctor_daemon(struct doctor *d);
 

@@ -1,96 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* doctor_hooks.c - who else is on our hooks, who listens in a way that cannot be steered. */
-#include <bpf/bpf.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <sys/stat.h>
 
-#include "../common/cgroup2.h"
-#include "../common/links.h"
 #include "../common/listeners.h"
 #include "doctor.h"
-
-#define MAX_PROGRAMS 64 /* the kernel's own limit on a cgroup's hook */
+#include "programs.h"
 
 /* ---- programs on a hook ---------------------------------------------------------- */
 
-struct program {
-	uint32_t id;
-	char name[BPF_OBJ_NAME_LEN];
-};
-
-static void program_name(struct program *p)
+static void programs_tell(struct doctor *d, const char *where, int fd, enum link_id link,
+			  bool first_is_fine, const char *cure)
 {
-	_cleanup_close_ int fd = bpf_prog_get_fd_by_id(p->id);
-	struct bpf_prog_info info = {0};
-	uint32_t size = sizeof(info);
-
-	snprintf(p->name, sizeof(p->name), "?");
-	if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) && info.name[0])
-		state_text(p->name, sizeof(p->name), info.name, sizeof(info.name));
-}
-
-/* In the order in which they run. Returns how many, or -errno. */
-static int programs_query(int fd, enum bpf_attach_type type, uint32_t flags, struct program *out)
-{
-	uint32_t ids[MAX_PROGRAMS], count = MAX_PROGRAMS, attach_flags;
-
-	if (bpf_prog_query(fd, type, flags, &attach_flags, ids, &count))
-		return -errno;
-	count = MIN(count, (uint32_t)MAX_PROGRAMS);
-	for (uint32_t i = 0; i < count; i++) {
-		out[i].id = ids[i];
-		program_name(&out[i]);
-	}
-	return (int)count;
-}
-
-/* The program of our link, by the pin; 0: none, or not to be seen. */
-static uint32_t own_program(const struct doctor *d, const char *pin)
-{
-	_cleanup_close_ int fd = -1;
-	struct bpf_link_info info = {0};
-	uint32_t size = sizeof(info);
-	char dir[PATH_MAX], path[PATH_MAX];
-
-	maps_dir(d->cli->bpffs, dir, sizeof(dir));
-	if (snprintf(path, sizeof(path), "%s/%s", dir, pin) >= (int)sizeof(path))
-		return 0;
-	fd = bpf_obj_get(path);
-	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) ? info.prog_id : 0;
-}
-
-static void programs_tell(struct doctor *d, const char *where, int fd, enum bpf_attach_type type,
-			  uint32_t flags, const char *pin, const char *cure)
-{
-	struct program programs[MAX_PROGRAMS] = {0};
+	struct programs p;
 	char list[1024] = "";
-	uint32_t own = own_program(d, pin);
-	int n = programs_query(fd, type, flags, programs);
-	size_t at = 0;
-	int others = 0;
+	int err = programs_query(d->cli, fd, link, &p);
+	size_t at = 0, others = 0;
 
-	if (n < 0) {
+	if (err) {
 		doctor_say(d, VERDICT_WARN, "run it as root", "programs on %s cannot be listed: %s",
-			   where, strerror(-n));
+			   where, strerror(-err));
 		return;
 	}
-	for (int i = 0; i < n; i++) {
-		bool ours = own && programs[i].id == own;
+	for (size_t i = 0; i < p.count; i++) {
+		bool ours = p.all[i].ours;
 
-		others += !ours;
+		others += !ours && !(first_is_fine && i > p.own);
 		at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s (id %u%s)",
-				       at ? ", then " : "", programs[i].name, programs[i].id,
+				       at ? ", then " : "", p.all[i].name, p.all[i].id,
 				       ours ? ", ours" : "");
 		at = MIN(at, sizeof(list) - 1);
 	}
-	if (!n)
+	if (!p.count)
 		doctor_say(d, VERDICT_OK, NULL, "no program on %s", where);
 	else if (others)
-		doctor_say(d, VERDICT_WARN, cure, "%d program%s on %s: %s", n, n == 1 ? "" : "s",
-			   where, list);
+		doctor_say(d, VERDICT_WARN, cure, "%zu program%s on %s: %s", p.count,
+			   p.count == 1 ? "" : "s", where, list);
 	else
-		doctor_say(d, VERDICT_OK, NULL, "on %s only %s", where, list);
+		doctor_say(d, VERDICT_OK, NULL, "on %s%s %s", where, p.count == 1 ? " only" : "",
+			   list);
 }
 
 void doctor_lookup_hook(struct doctor *d)
@@ -107,33 +54,40 @@ void doctor_lookup_hook(struct doctor *d)
 		return;
 	}
 	programs_tell(d, d->s ? "the steered namespace" : "this network namespace", d->netns,
-		      BPF_SK_LOOKUP, 0, link_kinds[LINK_LOOKUP].pin,
+		      LINK_LOOKUP, false,
 		      "see that no other program assigns sockets for the same addresses: the last "
 		      "one that does decides");
 }
 
-void doctor_sockops_hook(struct doctor *d)
+static void cgroup_hook(struct doctor *d, enum link_id link, const char *kind, bool first_is_fine,
+			const char *cure)
 {
 	char path[PATH_MAX];
-	_cleanup_close_ int fd = -1;
-
-	if (d->s && d->s->node.cgroup[0])
-		snprintf(path, sizeof(path), "%s", d->s->node.cgroup);
-	else if (cgroup2_root(path, sizeof(path)))
-		return; /* told by the check of cgroup2 */
 	/* Whether it is a cgroup is told by the check of cgroup2. */
-	if (d->privileged)
-		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0) {
+	_cleanup_close_ int fd = d->privileged ? open_watched_cgroup(d->s, path) : -EPERM;
+
+	if (fd == -ENOENT && !d->s)
+		return; /* told by the check of cgroup2 */
+	if (fd < 0)
 		doctor_say(d, VERDICT_WARN, "run it as root",
-			   "other sockops programs were not looked for");
-		return;
-	}
-	programs_tell(
-		d, path, fd, BPF_CGROUP_SOCK_OPS, BPF_F_QUERY_EFFECTIVE,
-		link_kinds[LINK_SOCKOPS].pin,
-		"see that the others add to the callback flags, and do not replace them: else "
-		"ends of connections are missed, and pintled has to recount");
+			   "other %s programs were not looked for", kind);
+	else
+		programs_tell(d, path, fd, link, first_is_fine, cure);
+}
+
+void doctor_sockops_hook(struct doctor *d)
+{
+	cgroup_hook(d, LINK_SOCKOPS, "sockops", false,
+		    "see that the others add to the callback flags, and do not replace them: else "
+		    "ends of connections are missed, and pintled has to recount");
+}
+
+void doctor_connect_hook(struct doctor *d)
+{
+	cgroup_hook(d, LINK_CONNECT4, "connect", true,
+		    "see that none that runs before ours rewrites a frontend's address; on Linux "
+		    "6.15 and newer ours comes first by itself, before that whoever is attached "
+		    "first, or to a cgroup further down");
 }
 
 /* ---- listeners ------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include "../common/links.h"
 #include "doctor.h"
 
 #define FLOOR_MAJOR 6
@@ -140,6 +141,8 @@ void doctor_programs(struct doctor *d)
 	static const struct probe probes[] = {
 		{"sk_lookup", BPF_PROG_TYPE_SK_LOOKUP, 0},
 		{"sockops", BPF_PROG_TYPE_SOCK_OPS, 0},
+		{"connect", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, 0},
+		{"setsockopt", BPF_PROG_TYPE_CGROUP_SOCKOPT, 0},
 		{"iter", BPF_PROG_TYPE_TRACING, 0},
 	};
 
@@ -182,6 +185,12 @@ void doctor_helpers(struct doctor *d)
 		{"bpf_sk_storage_get", BPF_PROG_TYPE_SOCK_OPS, BPF_FUNC_sk_storage_get},
 		{"bpf_sock_map_update", BPF_PROG_TYPE_SOCK_OPS, BPF_FUNC_sock_map_update},
 		{"bpf_get_netns_cookie", BPF_PROG_TYPE_SOCK_OPS, BPF_FUNC_get_netns_cookie},
+		{"bpf_sk_storage_get of connect", BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+		 BPF_FUNC_sk_storage_get},
+		{"bpf_get_netns_cookie of connect", BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+		 BPF_FUNC_get_netns_cookie},
+		{"bpf_get_current_cgroup_id", BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+		 BPF_FUNC_get_current_cgroup_id},
 		{"bpf_skc_to_tcp_sock", BPF_PROG_TYPE_SOCK_OPS, BPF_FUNC_skc_to_tcp_sock},
 		{"bpf_skc_to_mptcp_sock", BPF_PROG_TYPE_SOCK_OPS, BPF_FUNC_skc_to_mptcp_sock},
 	};
@@ -246,4 +255,41 @@ void doctor_link(struct doctor *d)
 	else
 		doctor_say(d, VERDICT_OK, NULL,
 			   "an sk_lookup program can be attached to a network namespace");
+}
+
+/* The kernel looks at program and flags before it looks for the cgroup: what it says of one that
+ * cannot be tells whether it would attach. 0: it would; else an errno. */
+static int connect_link_try(int program, uint32_t flags)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
+	int err = -bpf_link_create(program, -1, BPF_CGROUP_INET4_CONNECT, &opts);
+
+	return err == EBADF ? 0 : err;
+}
+
+void doctor_connect_link(struct doctor *d)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_CGROUP_INET4_CONNECT);
+	_cleanup_close_ int program = -1;
+	int err;
+
+	if (!d->privileged) {
+		doctor_say(d, VERDICT_WARN, "run it as root", "the connect hook was not tried");
+		return;
+	}
+	program = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "pintle_doctor", "GPL", pass,
+				ARRAY_SIZE(pass), &opts);
+	err = program < 0 ? -program : connect_link_try(program, 0);
+	if (err)
+		doctor_say(d, VERDICT_FAIL,
+			   "run pintled with CAP_BPF and CAP_NET_ADMIN, on Linux 6.1 or newer with "
+			   "CONFIG_CGROUP_BPF",
+			   "a connect program cannot be attached to a cgroup: %s", strerror(err));
+	else if (connect_link_try(program, BPF_F_PREORDER))
+		doctor_say(d, VERDICT_OK, NULL,
+			   "a connect program can be attached to a cgroup; which of several runs "
+			   "first is for who attaches first (BPF_F_PREORDER came with Linux 6.15)");
+	else
+		doctor_say(d, VERDICT_OK, NULL,
+			   "a connect program can be attached to a cgroup, before those of others");
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* noun_endpoints.c - each endpoint with its state, signals, load and connections. */
+#include "../common/names.h"
 #include "output.h"
 
 #define GET(name) GETTER(name, const struct state_endpoint *e, const struct state *s)
@@ -32,9 +33,9 @@ GET(state)
 }
 
 static const enum tone state_tones[STATE_COUNT] = {
-	[STATE_READY] = TONE_GOOD,      [STATE_SATURATED] = TONE_WARN, [STATE_STALE] = TONE_WARN,
-	[STATE_WAITING] = TONE_WARN,    [STATE_DRAINED] = TONE_FAINT,  [STATE_DOWN] = TONE_BAD,
-	[STATE_UNSTEERABLE] = TONE_BAD,
+	[STATE_READY] = TONE_GOOD,   [STATE_SATURATED] = TONE_WARN,  [STATE_STALE] = TONE_WARN,
+	[STATE_WAITING] = TONE_WARN, [STATE_DRAINED] = TONE_FAINT,   [STATE_DOWN] = TONE_BAD,
+	[STATE_EJECTED] = TONE_BAD,  [STATE_UNSTEERABLE] = TONE_BAD,
 };
 
 /* For people: the reason where the state alone says too little. */
@@ -43,6 +44,10 @@ GET(state_text)
 	struct value v = value_text(e->state == STATE_UNSTEERABLE ? unsteerable_text(e->unsteerable)
 								  : state_name(e->state));
 
+	char left[WORDS_SIZE];
+
+	if (e->state == STATE_EJECTED)
+		snprintf(v.text, sizeof(v.text), "ejected %s", age_text(e->ejected_seconds, left));
 	v.tone = state_tones[e->state];
 	return v;
 }
@@ -114,6 +119,32 @@ GET(families)
 	return value_json(list);
 }
 
+GET(ejected)
+{
+	return value_bool(e->ejected);
+}
+
+GET(ejected_seconds)
+{
+	return value_number(VALUE_SECONDS, e->ejected_seconds, e->ejected);
+}
+
+GET(failures_in_a_row)
+{
+	return value_count(e->failures_in_row);
+}
+
+GET_COUNT(ejections)
+
+GET(failures)
+{
+	cJSON *o = cJSON_CreateObject();
+
+	for (uint32_t i = 0; i < PINTLE_FAILURE_COUNT; i++)
+		cJSON_AddItemToObject(o, failure_name(i), json_count(e->failures[i]));
+	return value_json(o);
+}
+
 #define COLUMN(name) .get = get_##name
 
 static const struct column columns[] = {
@@ -124,10 +155,10 @@ static const struct column columns[] = {
 	 .heading = "ADDRESS",
 	 .spare = 2,
 	 COLUMN(address),
-	 .help = "text: where it listens, as configured"},
+	 .help = "text: where it is, or listens, as configured"},
 	{.key = "state",
 	 COLUMN(state),
-	 .help = "text: ready, saturated, stale, waiting, drained, down, unsteerable"},
+	 .help = "text: ready, saturated, stale, waiting, drained, ejected, down, unsteerable"},
 	{.heading = "STATE", COLUMN(state_text)},
 	{.key = "waiting",
 	 .heading = "WAIT",
@@ -188,6 +219,17 @@ static const struct column columns[] = {
 	{.key = "listeners", COLUMN(listeners), .help = "its sockets in state LISTEN"},
 	{.key = "families", COLUMN(families), .help = "list of text: ipv4, ipv6: what they take"},
 	{.key = "drained", COLUMN(drained), .help = "bool: `pintle drain` holds, in any state"},
+	{.key = "ejected", COLUMN(ejected), .help = "bool: it failed its clients, and is left out"},
+	{.key = "ejected_seconds",
+	 COLUMN(ejected_seconds),
+	 .help = "for how much longer; null: it is not"},
+	{.key = "failures_in_a_row",
+	 COLUMN(failures_in_a_row),
+	 .help = "since the last success, as clients saw it"},
+	{.key = "ejections", COLUMN(ejections), .help = "how often it was ejected, ever"},
+	{.key = "failures",
+	 COLUMN(failures),
+	 .help = "{refused, unanswered, unreachable, reset}: connections of clients, ever"},
 	{.key = "scrape_failed",
 	 COLUMN(scrape_failed),
 	 .help = "bool: the newest scrape failed; the signals are older"},

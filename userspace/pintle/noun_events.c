@@ -60,6 +60,12 @@ static struct value value_address(const uint8_t *address, uint16_t port)
 	return value_text(addr_format(&ip, port, text));
 }
 
+/* Of the endpoint as such, and not of a connection. */
+static bool is_of_endpoint(const struct event_row *r)
+{
+	return r->e->type == PINTLE_EVENT_EJECTED || r->e->type == PINTLE_EVENT_RESTORED;
+}
+
 static bool closed(const struct event_row *r)
 {
 	return r->e->type == PINTLE_EVENT_CLOSED;
@@ -79,9 +85,15 @@ GET(monotonic)
 
 GET(event)
 {
-	return value_text(closed(r)                            ? "closed"
-			  : r->e->type == PINTLE_EVENT_DECIDED ? "decided"
-							       : "unknown");
+	static const char *const types[] = {
+		[PINTLE_EVENT_CLOSED] = "closed",
+		[PINTLE_EVENT_DECIDED] = "decided",
+		[PINTLE_EVENT_EJECTED] = "ejected",
+		[PINTLE_EVENT_RESTORED] = "restored",
+	};
+	uint32_t type = r->e->type;
+
+	return value_text(type < ARRAY_SIZE(types) && types[type] ? types[type] : "unknown");
 }
 
 GET(pool)
@@ -94,6 +106,19 @@ GET(endpoint)
 	return r->endpoint ? value_text(r->endpoint->name) : value_none();
 }
 
+GET(hook)
+{
+	return r->e->hook && r->e->hook < PINTLE_HOOK_COUNT ? value_text(hook_name(r->e->hook))
+							    : value_none();
+}
+
+GET(failure)
+{
+	return r->e->hook == PINTLE_HOOK_CONNECT && r->e->failure < PINTLE_FAILURE_COUNT
+		       ? value_text(failure_name(r->e->failure))
+		       : value_none();
+}
+
 GET(outcome)
 {
 	/* A connection whose decision was forgotten has none. */
@@ -103,18 +128,20 @@ GET(outcome)
 
 GET(client)
 {
-	return value_address(r->e->tuple.remote, r->e->tuple.remote_port);
+	return is_of_endpoint(r) ? value_none()
+				 : value_address(r->e->tuple.remote, r->e->tuple.remote_port);
 }
 
 GET(frontend)
 {
-	return value_address(r->e->tuple.local, r->e->tuple.local_port);
+	return is_of_endpoint(r) ? value_none()
+				 : value_address(r->e->tuple.local, r->e->tuple.local_port);
 }
 
 GET(duration_seconds)
 {
 	return value_number(VALUE_SECONDS, (double)r->e->duration_ns / (double)NSEC_PER_SEC,
-			    closed(r));
+			    closed(r) || r->e->type == PINTLE_EVENT_EJECTED);
 }
 
 GET(bytes_received)
@@ -148,16 +175,27 @@ static const struct column columns[] = {
 	{.key = "monotonic_ns",
 	 COLUMN(monotonic),
 	 .help = "the same on the kernel's monotonic clock"},
-	{.key = "event", COLUMN(event), .help = "text: closed, decided"},
+	{.key = "event", COLUMN(event), .help = "text: closed, decided, ejected, restored"},
+	{.key = "hook", COLUMN(hook), .help = "text: lookup, connect"},
 	{.key = "pool", COLUMN(pool), .help = "text: name of the pool; null: gone"},
 	{.key = "endpoint", COLUMN(endpoint), .help = "text: its name; null: none, or gone"},
 	{.key = "outcome", COLUMN(outcome), .help = "text: why it went there; null: forgotten"},
-	{.key = "client", COLUMN(client), .help = "text: address and port"},
-	{.key = "frontend", COLUMN(frontend), .help = "text: address and port it connected to"},
+	{.key = "client",
+	 COLUMN(client),
+	 .help = "text: address and port; null: ejected, restored"},
+	{.key = "frontend",
+	 COLUMN(frontend),
+	 .help = "text: address and port it connected to; null likewise"},
 	{.key = "duration_seconds",
 	 COLUMN(duration_seconds),
-	 .help = "from established to closed; this and the next: null where decided"},
-	{.key = "bytes_received", COLUMN(bytes_received), .help = "from the client"},
+	 .help = "from established (lookup) or its SYN (connect) to closed; of an ejection; or null"},
+	{.key = "failure",
+	 COLUMN(failure),
+	 .help = "text: how the endpoint failed its client: refused, unanswered, unreachable, reset; "
+		 "or null"},
+	{.key = "bytes_received",
+	 COLUMN(bytes_received),
+	 .help = "from the client; this and the next: null unless closed"},
 	{.key = "bytes_acknowledged", COLUMN(bytes_acknowledged), .help = "by the client"},
 	{.key = "srtt_us", COLUMN(srtt_us), .help = "smoothed round-trip time, microseconds"},
 	{.key = "error", COLUMN(error), .help = "text: what ended it; null: in order"},
@@ -190,23 +228,29 @@ static void print_text(const struct follower *f, const struct event_row *r)
 {
 	const struct pintle_event *e = r->e;
 	char when[WORDS_SIZE], name[ENDPOINT_NAME_SIZE] = "-";
-	bool failed = e->error || e->outcome == PINTLE_OUTCOME_NO_ENDPOINT;
+	bool failed = e->error || e->type == PINTLE_EVENT_EJECTED ||
+		      (e->outcome == PINTLE_OUTCOME_NO_ENDPOINT && !is_of_endpoint(r));
 
 	wall_text(e->time_ns, when);
 	if (r->endpoint)
 		endpoint_name(f->s, r->endpoint, name);
 	else if (r->pool)
 		snprintf(name, sizeof(name), "%s/-", r->pool->name);
-	printf("%s  %s%-7s%s  %s  %s  %s -> %s", when,
-	       tone_begin(f->cli, failed ? TONE_BAD : TONE_PLAIN), get_event(r, NULL).text,
-	       tone_end(f->cli, failed ? TONE_BAD : TONE_PLAIN), name,
-	       e->outcome < PINTLE_OUTCOME_COUNT ? outcome_name(e->outcome) : "-",
-	       get_client(r, NULL).text, get_frontend(r, NULL).text);
+	printf("%s  %s%-8s%s  %s", when, tone_begin(f->cli, failed ? TONE_BAD : TONE_PLAIN),
+	       get_event(r, NULL).text, tone_end(f->cli, failed ? TONE_BAD : TONE_PLAIN), name);
+	if (!is_of_endpoint(r))
+		printf("  %s  %s -> %s",
+		       e->outcome < PINTLE_OUTCOME_COUNT ? outcome_name(e->outcome) : "-",
+		       get_client(r, NULL).text, get_frontend(r, NULL).text);
 	if (closed(r))
 		printf("  %.3f s  %llu B in  %llu B out  rtt %.1f ms",
 		       (double)e->duration_ns / (double)NSEC_PER_SEC, e->bytes_received,
 		       e->bytes_acknowledged, e->srtt_us / 1000.0);
-	if (e->error)
+	if (e->type == PINTLE_EVENT_EJECTED)
+		printf("  for %.1f s", (double)e->duration_ns / (double)NSEC_PER_SEC);
+	if (get_failure(r, NULL).kind == VALUE_TEXT)
+		printf("  %s", get_failure(r, NULL).text);
+	else if (e->error)
 		printf("  %s", get_error(r, NULL).text);
 	putchar('\n');
 }

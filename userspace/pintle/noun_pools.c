@@ -106,11 +106,42 @@ GET(decisions)
 	return value_count(p->decisions_total);
 }
 
+GET(hook)
+{
+	return value_text(hook_name(p->hook));
+}
+
 GET(key)
 {
-	return value_text(p->key_kind == PINTLE_KEY_NONE     ? "none"
-			  : p->key_kind == PINTLE_KEY_SOURCE ? "source"
-							     : "unknown");
+	return value_text(key_name(p->key_kind));
+}
+
+GET(group)
+{
+	return value_text(key_name(p->group_kind));
+}
+
+GET(ejected)
+{
+	struct value v = value_count(p->ejected_count);
+
+	v.tone = p->ejected_count ? TONE_BAD : TONE_PLAIN;
+	return v;
+}
+
+GET(ejection)
+{
+	cJSON *o;
+
+	if (p->hook != PINTLE_HOOK_CONNECT)
+		return value_none();
+	o = cJSON_CreateObject();
+	cJSON_AddItemToObject(o, "failures", json_count(p->eject_after));
+	cJSON_AddItemToObject(o, "seconds", json_number((double)p->eject_ns / NSEC_PER_SEC));
+	cJSON_AddItemToObject(o, "max_seconds",
+			      json_number((double)p->eject_max_ns / NSEC_PER_SEC));
+	cJSON_AddItemToObject(o, "at_once", json_count(p->eject_most));
+	return value_json(o);
 }
 
 GET(key_bits_v4)
@@ -152,6 +183,11 @@ static const struct column columns[] = {
 	 .help = "text: its name, once on the node"},
 	{.key = "mode", COLUMN(mode), .help = "text: what holds: enforce, baseline, off"},
 	{.heading = "MODE", COLUMN(mode_text)},
+	{.key = "hook",
+	 .heading = "HOOK",
+	 .spare = 3,
+	 COLUMN(hook),
+	 .help = "text: what decides its connections: lookup, connect"},
 	{.key = "mode_configured", COLUMN(mode_configured), .help = "text: what the file says"},
 	{.key = "overridden", COLUMN(overridden), .help = "bool: `pintle mode` set what holds"},
 	{.key = "endpoints",
@@ -164,6 +200,7 @@ static const struct column columns[] = {
 	 .right = true,
 	 COLUMN(ready),
 	 .help = "how many of them may be chosen: ready, saturated or stale"},
+	{.key = "ejected", COLUMN(ejected), .help = "how many of them are, now"},
 	{.key = "in_flight",
 	 .heading = "IN-FLIGHT",
 	 .right = true,
@@ -181,9 +218,14 @@ static const struct column columns[] = {
 	 COLUMN(announced),
 	 .help = "bool: the daemon added local routes for all of them"},
 	{.key = "failure_mode", COLUMN(failure_mode), .help = "text: FailOpen, FailClose"},
-	{.key = "session_key", COLUMN(key), .help = "text: what makes a session: source, none"},
+	{.key = "session_key",
+	 .heading = "KEY",
+	 .spare = 4,
+	 COLUMN(key),
+	 .help = "text: what makes a session: none, source, destination, client, cgroup, mark, hint"},
 	{.key = "session_key_bits_v4", COLUMN(key_bits_v4), .help = "of an IPv4 address, 0..32"},
 	{.key = "session_key_bits_v6", COLUMN(key_bits_v6), .help = "of an IPv6 address, 0..128"},
+	{.key = "group", COLUMN(group), .help = "text: what makes a group, of the same words"},
 	{.key = "ttl_seconds", COLUMN(ttl_seconds), .help = "after which an unused binding ends"},
 	{.key = "max_extra_load",
 	 COLUMN(max_extra_load),
@@ -191,6 +233,9 @@ static const struct column columns[] = {
 	{.key = "staleness_seconds",
 	 COLUMN(staleness_seconds),
 	 .help = "after which a score is not believed"},
+	{.key = "ejection",
+	 COLUMN(ejection),
+	 .help = "{failures (0: never), seconds, max_seconds, at_once}; null: hook is lookup"},
 };
 const struct columns pools_columns = COLUMNS(columns);
 

@@ -43,7 +43,7 @@ static const struct column columns[] = {
 	{.key = "session",
 	 .heading = "SESSION",
 	 COLUMN(session),
-	 .help = "text: address or prefix, as `pintle unbind` takes it"},
+	 .help = "text: address, prefix or KIND:KEY, as `pintle unbind` takes it"},
 	{.key = "pool", COLUMN(pool), .help = "text: name of the pool"},
 	{.key = "endpoint", COLUMN(endpoint), .help = "text: name of the endpoint in that pool"},
 	{.heading = "ENDPOINT", COLUMN(endpoint_text)},
@@ -73,12 +73,25 @@ static size_t sessions_of(const struct state_session *all, size_t *count, size_t
 	return first;
 }
 
+/* Keeps those of one key: in front, in their order. */
+static size_t keep_session(struct state_session *all, size_t count,
+			   const struct pintle_session_key *key)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (!memcmp(&all[i].key.session, key, sizeof(*key)))
+			all[kept++] = all[i];
+	return kept;
+}
+
 int run_sessions(struct cli *cli)
 {
 	_cleanup_free_ struct state_session *all = NULL;
 	_cleanup_(state_freep) struct state *s = NULL;
 	_cleanup_(maps_closep) struct maps *m = NULL;
 	const struct state_pool *pool = NULL;
+	struct pintle_session_key key;
 	size_t count, first = 0;
 	int err, status = open_state(cli, MAPS_READ, &m, &s);
 
@@ -89,11 +102,17 @@ int run_sessions(struct cli *cli)
 		if (!pool)
 			return EXIT_FAILED;
 	}
+	if (cli->word_count && state_session_parse(cli->words[0], s->node.hint_key, &key)) {
+		log_error(NOT_A_SESSION, cli->words[0]);
+		return EXIT_USAGE;
+	}
 	err = state_sessions(m, s, &all, &count);
 	if (err) {
 		log_err_r(err, "cannot read the sessions");
 		return EXIT_FAILED;
 	}
+	if (cli->word_count)
+		count = keep_session(all, count, &key);
 	if (pool)
 		first = sessions_of(all, &count, (size_t)(pool - s->pools));
 	return output_rows(cli, &sessions_columns, all ? all + first : NULL, count, sizeof(*all), s,

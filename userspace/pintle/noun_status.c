@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* noun_status.c - one look at the whole: attached where, the daemon, the pools, what was toggled.
  */
+#include <limits.h>
+
 #include "../common/log.h"
 #include "../common/names.h"
 #include "output.h"
+#include "programs.h"
 #include "warnings.h"
 
 struct status {
@@ -121,6 +124,8 @@ static cJSON *pools_new(const struct state *s)
 		cJSON_AddStringToObject(o, "mode", mode_name(p->mode));
 		cJSON_AddItemToObject(o, "endpoints", json_count(p->endpoint_count));
 		cJSON_AddItemToObject(o, "ready", json_count(p->ready_count));
+		cJSON_AddItemToObject(o, "ejected", json_count(p->ejected_count));
+		cJSON_AddStringToObject(o, "hook", hook_name(p->hook));
 		cJSON_AddItemToObject(o, "decisions", decisions_new(p));
 		cJSON_AddItemToArray(list, o);
 	}
@@ -158,7 +163,10 @@ static void print_pools(const struct status *t)
 		for (size_t j = 0; j < p->frontend_count; j++)
 			printf(" %s", p->frontends[j].text);
 		printf("%s\n", p->frontend_count ? "" : " none");
-		printf("  endpoints %zu, ready %zu\n", p->endpoint_count, p->ready_count);
+		printf("  endpoints %zu, ready %zu", p->endpoint_count, p->ready_count);
+		if (p->ejected_count)
+			printf(", ejected %zu", p->ejected_count);
+		putchar('\n');
 		printf("  ");
 		print_decisions(p);
 	}
@@ -185,6 +193,23 @@ static void print_daemon(const struct status *t)
 	       age_text(seconds_since(t->s, n->heartbeat_ns), age));
 }
 
+/* Where ours stands among the programs that see a connect(), as far as may be seen. */
+static void print_connect(const struct status *t)
+{
+	char path[PATH_MAX];
+	_cleanup_close_ int fd = -1;
+	struct programs p;
+
+	if (!link_is_pinned(t->cli, LINK_CONNECT4))
+		return;
+	printf("          connect on cgroup %s", t->s->node.cgroup);
+	fd = open_watched_cgroup(t->s, path);
+	if (fd >= 0 && !programs_query(t->cli, fd, LINK_CONNECT4, &p) && p.own < p.count)
+		printf(", number %zu of %zu program%s", p.own + 1, p.count,
+		       p.count == 1 ? "" : "s");
+	puts(link_is_pinned(t->cli, LINK_HINT) ? ", with hints" : "");
+}
+
 static void print_node(const struct status *t)
 {
 	const struct pintle_node *n = &t->s->node;
@@ -196,6 +221,7 @@ static void print_node(const struct status *t)
 		       age_text(seconds_since(t->s, n->attached_ns), age));
 		printf("          lookup in netns %s (inode %llu)\n", n->netns, n->netns_inode);
 		printf("          sockops on cgroup %s\n", n->cgroup);
+		print_connect(t);
 	} else {
 		printf("attached  no\n");
 	}
@@ -275,6 +301,24 @@ GET(daemon_version)
 	return t->s->node.version[0] ? value_text(t->s->node.version) : value_none();
 }
 
+/* What is pinned is attached; link_lookup and the like are for who runs the daemon. */
+GET(hooks)
+{
+	static const struct {
+		enum link_id link;
+		const char *name;
+	} hooks[] = {{LINK_LOOKUP, "lookup"},
+		     {LINK_SOCKOPS, "sockops"},
+		     {LINK_CONNECT4, "connect"},
+		     {LINK_HINT, "hint"}};
+	cJSON *list = cJSON_CreateArray();
+
+	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++)
+		if (link_is_pinned(t->cli, hooks[i].link))
+			cJSON_AddItemToArray(list, cJSON_CreateString(hooks[i].name));
+	return value_json(list);
+}
+
 GET_NODE_COUNT(layout_version, abi_version)
 GET_WALL(attached_since, attached_ns)
 GET_AGE(attached_seconds, attached_ns)
@@ -308,6 +352,9 @@ static const struct column columns[] = {
 	 .help = "text: path of the network namespace, as configured"},
 	{.key = "netns_inode", COLUMN(netns_inode), .help = "of that namespace"},
 	{.key = "cgroup", COLUMN(cgroup), .help = "text: path of the cgroup of sockops"},
+	{.key = "hooks",
+	 COLUMN(hooks),
+	 .help = "list of text: what is attached: lookup, sockops, connect, hint"},
 	{.key = "daemon_alive",
 	 COLUMN(daemon_alive),
 	 .help = "bool: its heart beat within 2 seconds"},
@@ -325,7 +372,7 @@ static const struct column columns[] = {
 	{.key = "metrics", COLUMN(metrics), .help = "text: address of /metrics; null: not served"},
 	{.key = "pools",
 	 COLUMN(pools),
-	 .help = "list of {name, mode, endpoints, ready, decisions: {OUTCOME: count}}"},
+	 .help = "list of {name, mode, endpoints, ready, ejected, hook, decisions: {OUTCOME: count}}"},
 	{.key = "overrides",
 	 COLUMN(overrides),
 	 .help = "list of {pool, endpoint or null, setting, value, configured, since, age_seconds}"},

@@ -71,6 +71,14 @@ int open_steered_netns(const struct state *s)
 
 /* ---- names ---------------------------------------------------------------------- */
 
+const char *without_endpoints(const struct state_pool *p)
+{
+	if (p->failure_mode == PINTLE_FAIL_CLOSE)
+		return "are refused (FailClose)";
+	return p->hook == PINTLE_HOOK_CONNECT ? "are left as they came (FailOpen)"
+					      : "go to whoever listens (FailOpen)";
+}
+
 const char *endpoint_name(const struct state *s, const struct state_endpoint *e, char *buf)
 {
 	snprintf(buf, ENDPOINT_NAME_SIZE, "%s/%s", s->pools[e->pool].name, e->name);

@@ -34,8 +34,7 @@ static void warn_of_last(const struct state *s, const struct state_endpoint *e)
 	if (p->ready_count > (takes_connections(e) ? 1U : 0U))
 		return;
 	log_warn("no other endpoint of %s is ready: its connections %s", p->name,
-		 p->failure_mode == PINTLE_FAIL_CLOSE ? "are refused now (FailClose)"
-						      : "go to whoever listens (FailOpen)");
+		 without_endpoints(p));
 }
 
 static int drain_run(const struct cli *cli, bool drained)

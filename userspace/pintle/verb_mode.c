@@ -79,7 +79,8 @@ static int mode_run(const struct cli *cli, uint32_t mode)
 	p = find_pool(s, cli->words[0]);
 	if (!p || mode_set(m, p, mode))
 		return EXIT_FAILED;
-	if (mode == PINTLE_MODE_OFF)
+	/* Whoever else serves the frontend of a connect pool is not seen by its listeners. */
+	if (mode == PINTLE_MODE_OFF && p->hook == PINTLE_HOOK_LOOKUP)
 		warn_of_refusals(s, p);
 	printf("%s: mode %s%s\n", p->name, mode_name(mode),
 	       mode == p->mode_configured ? ", as configured"

@@ -58,10 +58,8 @@ static int unbind_session(const struct maps *m, const struct state *s,
 	struct pintle_session_key key;
 	int found = 0;
 
-	if (state_session_parse(text, &key)) {
-		log_error("'%s' is no session; write an address or a prefix as `pintle sessions` "
-			  "shows it, such as 10.0.0.7 or 10.0.0.0/24",
-			  text);
+	if (state_session_parse(text, s->node.hint_key, &key)) {
+		log_error(NOT_A_SESSION, text);
 		return EXIT_USAGE;
 	}
 	for (size_t i = 0; i < s->pool_count; i++) {

@@ -2,12 +2,11 @@
 /* warnings.c - what an operator should know although it works. */
 #include "warnings.h"
 
-#include <bpf/bpf.h>
 #include <limits.h>
 #include <stdarg.h>
 
-#include "../common/links.h"
 #include "../common/names.h"
+#include "programs.h"
 
 /* A node full of sick endpoints must not bury the rest. */
 #define MAX_OF_A_KIND 10
@@ -54,39 +53,59 @@ static void daemon_warnings(cJSON *list, const struct cli *cli, const struct sta
 		     n->drift);
 }
 
-static void link_warning(cJSON *list, const struct cli *cli, const char *pin)
+static void link_warning(cJSON *list, const struct cli *cli, enum link_id link)
 {
-	_cleanup_close_ int fd = -1;
+	_cleanup_close_ int fd = link_open(cli, link);
 	struct bpf_link_info info = {0};
 	uint32_t size = sizeof(info);
-	char dir[PATH_MAX], path[PATH_MAX];
+	char path[PATH_MAX];
 
-	maps_dir(cli->bpffs, dir, sizeof(dir));
-	if (snprintf(path, sizeof(path), "%s/%s", dir, pin) >= (int)sizeof(path))
-		return;
-	fd = bpf_obj_get(path);
-	if (fd < 0) {
-		if (errno == ENOENT)
-			warn(list, "%s is missing: that hook is not attached; restart pintled",
-			     path);
-		return;
-	}
-	if (bpf_obj_get_info_by_fd(fd, &info, &size))
+	if (fd == -ENOENT)
+		warn(list, "%s is missing: that hook is not attached; restart pintled",
+		     link_path(cli, link, path));
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size))
 		return;
 	/* The kernel lets go of both when what they are attached to ends. */
 	if (info.type == BPF_LINK_TYPE_NETNS && !info.netns.netns_ino)
 		warn(list, "the network namespace that was steered is gone; restart pintled");
 	if (info.type == BPF_LINK_TYPE_CGROUP && !info.cgroup.cgroup_id)
-		warn(list, "the cgroup that sockops was attached to is gone; restart pintled");
+		warn(list, "the cgroup that %s was attached to is gone; restart pintled",
+		     link_kinds[link].program);
+}
+
+static bool uses_connect(const struct state *s)
+{
+	for (size_t i = 0; i < s->pool_count; i++)
+		if (s->pools[i].hook == PINTLE_HOOK_CONNECT)
+			return true;
+	return false;
+}
+
+/* One that runs before ours and takes the frontend for its own leaves us nothing to steer. */
+static void order_warning(cJSON *list, const struct cli *cli, const struct state *s)
+{
+	char path[PATH_MAX];
+	_cleanup_close_ int fd = open_watched_cgroup(s, path);
+	struct programs p;
+
+	if (fd < 0 || programs_query(cli, fd, LINK_CONNECT4, &p) || p.own == p.count || !p.own)
+		return;
+	warn(list,
+	     "at connect() %s (program %u) runs before ours: what it rewrites is not steered; "
+	     "`pintle doctor` says what helps",
+	     p.all[0].name, p.all[0].id);
 }
 
 static void link_warnings(cJSON *list, const struct cli *cli, const struct state *s)
 {
-	(void)s;
 	if (geteuid())
 		return;
-	link_warning(list, cli, link_kinds[LINK_LOOKUP].pin);
-	link_warning(list, cli, link_kinds[LINK_SOCKOPS].pin);
+	for (int i = 0; i < LINK_COUNT; i++)
+		if (link_kinds[i].use == LINK_ALWAYS ||
+		    (link_kinds[i].use == LINK_OF_CONNECT && uses_connect(s)))
+			link_warning(list, cli, (enum link_id)i);
+	if (uses_connect(s))
+		order_warning(list, cli, s);
 }
 
 /* ---- endpoints ------------------------------------------------------------------- */
@@ -133,7 +152,8 @@ static void family_warning(cJSON *list, const struct state *s, const struct stat
 	for (size_t i = 0; i < p->endpoint_count && left; i++) {
 		const struct state_endpoint *e = &s->endpoints[p->first_endpoint + i];
 
-		if (!e->listening_since_ns || e->families & family)
+		if ((p->hook == PINTLE_HOOK_LOOKUP && !e->listening_since_ns) ||
+		    e->families & family)
 			continue;
 		left--;
 		warn(list,
@@ -145,17 +165,22 @@ static void family_warning(cJSON *list, const struct state *s, const struct stat
 
 static void family_warnings(cJSON *list, const struct cli *cli, const struct state *s)
 {
+	static const char by_family[] = "make a pool for each family";
+
 	(void)cli;
 	for (size_t i = 0; i < s->pool_count; i++) {
 		const struct state_pool *p = &s->pools[i];
 
+		bool lookup = p->hook == PINTLE_HOOK_LOOKUP;
+
 		if (serves(p, false))
 			family_warning(list, s, p, PINTLE_FAMILY_V6, "IPv6",
-				       "have the server listen on [::]");
+				       lookup ? "have the server listen on [::]" : by_family);
 		if (serves(p, true))
 			family_warning(list, s, p, PINTLE_FAMILY_V4, "IPv4",
-				       "have the server listen on 0.0.0.0, or on [::] without "
-				       "IPV6_V6ONLY");
+				       lookup ? "have the server listen on 0.0.0.0, or on [::] "
+						"without IPV6_V6ONLY"
+					      : by_family);
 	}
 }
 
@@ -168,13 +193,35 @@ static void scrape_warnings(cJSON *list, const struct cli *cli, const struct sta
 	for (size_t i = 0; i < s->endpoint_count && left; i++) {
 		const struct state_endpoint *e = &s->endpoints[i];
 
-		if (!s->daemon_alive || !e->scrape_failed || !e->listening_since_ns)
+		bool there = s->pools[e->pool].hook == PINTLE_HOOK_CONNECT ? e->has_age
+									   : e->listening_since_ns;
+
+		if (!s->daemon_alive || !e->scrape_failed || !there)
 			continue;
 		left--;
 		warn(list,
 		     "%s: its metrics page fails; what is known of it is %s old; pintled's "
 		     "log says why",
 		     endpoint_name(s, e, name), age_text(e->age_seconds, age));
+	}
+}
+
+static void ejection_warnings(cJSON *list, const struct cli *cli, const struct state *s)
+{
+	char name[ENDPOINT_NAME_SIZE], left_text[WORDS_SIZE];
+	int left = MAX_OF_A_KIND;
+
+	(void)cli;
+	for (size_t i = 0; i < s->endpoint_count && left; i++) {
+		const struct state_endpoint *e = &s->endpoints[i];
+
+		if (!e->ejected)
+			continue;
+		left--;
+		warn(list,
+		     "%s is ejected for %s more: clients failed to reach it %u times in a row",
+		     endpoint_name(s, e, name), age_text(e->ejected_seconds, left_text),
+		     e->failures_in_row);
 	}
 }
 
@@ -185,12 +232,15 @@ static void pool_warnings(cJSON *list, const struct cli *cli, const struct state
 	(void)cli;
 	for (size_t i = 0; i < s->pool_count; i++) {
 		const struct state_pool *p = &s->pools[i];
-		bool closes = p->failure_mode == PINTLE_FAIL_CLOSE;
 
-		if (!p->ready_count && p->mode != PINTLE_MODE_OFF)
+		if (p->passes)
+			warn(list,
+			     "pintled has been gone for longer than node.daemonless: connections "
+			     "to pool %s are left as they came",
+			     p->name);
+		else if (!p->ready_count && p->mode != PINTLE_MODE_OFF)
 			warn(list, "pool %s has no endpoint that is ready: connections %s", p->name,
-			     closes ? "are refused (FailClose)"
-				    : "go to whoever listens (FailOpen)");
+			     without_endpoints(p));
 		if (!p->frontend_count)
 			warn(list, "pool %s has no frontend: nothing comes to it", p->name);
 		if (p->mode >= PINTLE_MODE_COUNT)
@@ -202,8 +252,8 @@ static void pool_warnings(cJSON *list, const struct cli *cli, const struct state
 cJSON *warnings_collect(const struct cli *cli, const struct state *s)
 {
 	static void (*const kinds[])(cJSON *, const struct cli *, const struct state *) = {
-		daemon_warnings,      link_warnings,   pool_warnings,
-		unsteerable_warnings, family_warnings, scrape_warnings,
+		daemon_warnings, link_warnings,   pool_warnings,     unsteerable_warnings,
+		family_warnings, scrape_warnings, ejection_warnings,
 	};
 	cJSON *list = cJSON_CreateArray();
 

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "programs.h"
+
+#include <fcntl.h>
+#include <limits.h>
+
+#include "../common/cgroup2.h"
+
+const char *link_path(const struct cli *cli, enum link_id link, char *path)
+{
+	size_t length;
+
+	maps_dir(cli->bpffs, path, PATH_MAX);
+	length = strlen(path);
+	snprintf(path + length, PATH_MAX - length, "/%s", link_kinds[link].pin);
+	return path;
+}
+
+bool link_is_pinned(const struct cli *cli, enum link_id link)
+{
+	char path[PATH_MAX];
+
+	return !access(link_path(cli, link, path), F_OK);
+}
+
+int link_open(const struct cli *cli, enum link_id link)
+{
+	char path[PATH_MAX];
+
+	return bpf_obj_get(link_path(cli, link, path));
+}
+
+/* The program of our link, by the pin; 0: none, or not to be seen. */
+static uint32_t own_program(const struct cli *cli, enum link_id link)
+{
+	_cleanup_close_ int fd = link_open(cli, link);
+	struct bpf_link_info info = {0};
+	uint32_t size = sizeof(info);
+
+	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) ? info.prog_id : 0;
+}
+
+static void program_name(struct program *p)
+{
+	_cleanup_close_ int fd = bpf_prog_get_fd_by_id(p->id);
+	struct bpf_prog_info info = {0};
+	uint32_t size = sizeof(info);
+
+	snprintf(p->name, sizeof(p->name), "?");
+	if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) && info.name[0])
+		state_text(p->name, sizeof(p->name), info.name, sizeof(info.name));
+}
+
+int programs_query(const struct cli *cli, int fd, enum link_id link, struct programs *out)
+{
+	const struct link_kind *k = &link_kinds[link];
+	uint32_t ids[MAX_PROGRAMS], count = MAX_PROGRAMS, attach_flags;
+	uint32_t own = own_program(cli, link);
+
+	if (bpf_prog_query(fd, k->type, k->netns ? 0 : BPF_F_QUERY_EFFECTIVE, &attach_flags, ids,
+			   &count))
+		return -errno;
+	*out = (struct programs){.count = MIN(count, (uint32_t)MAX_PROGRAMS)};
+	out->own = out->count;
+	for (size_t i = out->count; i-- > 0;) {
+		out->all[i].id = ids[i];
+		out->all[i].ours = own && ids[i] == own;
+		program_name(&out->all[i]);
+		if (out->all[i].ours)
+			out->own = i;
+	}
+	return 0;
+}
+
+int open_watched_cgroup(const struct state *s, char *path)
+{
+	int fd, err = 0;
+
+	if (s && s->node.cgroup[0])
+		snprintf(path, PATH_MAX, "%s", s->node.cgroup);
+	else
+		err = cgroup2_root(path, PATH_MAX);
+	if (err)
+		return err;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
