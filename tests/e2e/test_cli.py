@@ -255,7 +255,8 @@ DUMPED = {
     "node": "heartbeat_ns", "names": "name", "addresses": "endpoint", "frontends": "prefixlen",
     "pools": "max_extra_load", "overrides": "since_ns", "endpoints": "pool_generation",
     "scores": "published", "inflight": "placed", "health": "listening_since_ns",
-    "affinity": "bound_ns", "stats": "value", "pending": None, "conns": None,
+    "affinity": "bound_ns", "stats": "value", "pending": None, "conns": None, "connects": None,
+    "clients": None, "oneshot": None, "oneshot_flows": None, "oneshot_stats": "value",
 }
 # For these kinds the kernel takes no types; and a ring has nothing to list.
 UNTYPED = {"homes", "sockets"}
