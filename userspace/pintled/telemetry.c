@@ -19,6 +19,9 @@ static const char *const ending_names[ENDINGS] = {
 	[END_ERROR] = "error",
 };
 
+/* Each object in the kernel counts what it lost by itself. */
+enum source { SOURCE_SOCKOPS, SOURCE_LOOKUP, SOURCE_CONNECT, SOURCES };
+
 struct ended {
 	uint32_t generation;
 	uint64_t count[ENDINGS];
@@ -39,8 +42,9 @@ struct telemetry {
 	const struct maps *m;
 	struct ring_buffer *ring;
 	uint64_t started_ns;
-	/* By type, since each type's program counts what it lost. */
-	uint64_t lost[PINTLE_EVENT_DECIDED + 1];
+	uint64_t lost[SOURCES];
+	uint64_t told_ns;
+	unsigned int told; /* within a second of that */
 	struct ended ended[PINTLE_MAX_ENDPOINTS];
 	double fill[ARRAY_SIZE(lru_table)];
 	bool warned[ARRAY_SIZE(lru_table)];
@@ -61,6 +65,57 @@ static enum ending ending_of(uint32_t error)
 	}
 }
 
+static enum source source_of(const struct pintle_event *e)
+{
+	if (e->type != PINTLE_EVENT_DECIDED)
+		return SOURCE_SOCKOPS;
+	return e->hook == PINTLE_HOOK_CONNECT ? SOURCE_CONNECT : SOURCE_LOOKUP;
+}
+
+/* ---- ejections ---------------------------------------------------------------------- */
+
+#define TOLD_MAX 20 /* lines a second: a pool that is down as a whole must not fill the disk */
+
+static bool name_of(const struct telemetry *t, uint32_t slot, uint32_t generation,
+		    char to[PINTLE_NAME_SIZE])
+{
+	struct pintle_name n;
+
+	if (maps_value(t->m, MAP_names, slot, &n) || n.generation != generation)
+		return false;
+	state_text(to, PINTLE_NAME_SIZE, n.name, sizeof(n.name));
+	return true;
+}
+
+static bool may_tell(struct telemetry *t, uint64_t now)
+{
+	if (now - t->told_ns >= NSEC_PER_SEC) {
+		t->told_ns = now;
+		t->told = 0;
+	}
+	return t->told++ < TOLD_MAX;
+}
+
+static void tell_ejection(struct telemetry *t, const struct pintle_event *e)
+{
+	char pool[PINTLE_NAME_SIZE], endpoint[PINTLE_NAME_SIZE];
+
+	if (e->pool >= PINTLE_MAX_POOLS || e->endpoint >= PINTLE_MAX_ENDPOINTS ||
+	    !name_of(t, e->pool, e->pool_generation, pool) ||
+	    !name_of(t, PINTLE_ENDPOINT_SLOT(e->endpoint), e->generation, endpoint) ||
+	    !may_tell(t, monotonic_ns()))
+		return;
+	if (e->type == PINTLE_EVENT_RESTORED)
+		log_info("%s/%s answers its clients again", pool, endpoint);
+	else
+		log_warn("%s/%s is ejected for %.1f s: it failed its clients several times in a "
+			 "row, the last time by: %s",
+			 pool, endpoint, (double)e->duration_ns / (double)NSEC_PER_SEC,
+			 failure_name(e->failure));
+}
+
+/* ---- the ring ----------------------------------------------------------------------- */
+
 static int on_event(void *arg, void *data, size_t size)
 {
 	struct telemetry *t = arg;
@@ -70,8 +125,9 @@ static int on_event(void *arg, void *data, size_t size)
 	/* What the ring kept from before this daemon is not of its counts. */
 	if (size < sizeof(*e) || e->time_ns < t->started_ns)
 		return 0;
-	if (e->type < ARRAY_SIZE(t->lost))
-		t->lost[e->type] = e->lost;
+	t->lost[source_of(e)] = e->lost;
+	if (e->type == PINTLE_EVENT_EJECTED || e->type == PINTLE_EVENT_RESTORED)
+		tell_ejection(t, e);
 	if (e->type != PINTLE_EVENT_CLOSED || e->endpoint >= PINTLE_MAX_ENDPOINTS)
 		return 0;
 	d = &t->ended[e->endpoint];
@@ -210,6 +266,9 @@ VALUE_FN(value_ready, true,
 	 e->state == STATE_READY || e->state == STATE_SATURATED || e->state == STATE_STALE)
 VALUE_FN(value_saturated, true, e->saturated)
 VALUE_FN(value_drained, true, e->drained)
+#define OF_CONNECT (p->state->pools[e->pool].hook == PINTLE_HOOK_CONNECT)
+VALUE_FN(value_ejected, OF_CONNECT, e->ejected)
+VALUE_FN(value_ejections, OF_CONNECT, e->ejections)
 VALUE_FN(value_placed, true, e->placed)
 VALUE_FN(value_opened, true, e->opened)
 VALUE_FN(value_closed, true, e->closed)
@@ -256,6 +315,10 @@ static const struct {
 	 value_saturated},
 	{"pintle_endpoint_drained", METRICS_GAUGE, "1: takes no further connection.",
 	 value_drained},
+	{"pintle_endpoint_ejected", METRICS_GAUGE,
+	 "1: left out for a while, since it failed its clients.", value_ejected},
+	{"pintle_endpoint_ejections_total", METRICS_COUNTER, "How often it was ejected.",
+	 value_ejections},
 	{"pintle_endpoint_placements_total", METRICS_COUNTER, "Decisions for it.", value_placed},
 	{"pintle_endpoint_connections_opened_total", METRICS_COUNTER,
 	 "Steered connections that were established.", value_opened},
@@ -299,6 +362,16 @@ static void render_endpoints(const struct page *p)
 					       "endpoint", e->name, NULL);
 		}
 	}
+	metrics_family(p->out, "pintle_endpoint_failures_total", METRICS_COUNTER,
+		       "Connections of clients that it failed, by how.");
+	for (size_t j = 0; j < p->state->endpoint_count; j++) {
+		const struct state_endpoint *e = &p->state->endpoints[j];
+
+		for (uint32_t k = 0; OF_CONNECT && k < PINTLE_FAILURE_COUNT; k++)
+			metrics_sample_u64(p->out, e->failures[k], "pool",
+					   p->state->pools[e->pool].name, "endpoint", e->name,
+					   "failure", failure_name(k), NULL);
+	}
 	metrics_family(p->out, "pintle_connections_ended_total", METRICS_COUNTER,
 		       "Steered connections that ended since the daemon started, by how.");
 	for (size_t j = 0; j < p->state->endpoint_count; j++)
@@ -329,6 +402,12 @@ static void render_pools(const struct page *p)
 		       "Endpoints that may be chosen.");
 	for (size_t i = 0; i < s->pool_count; i++)
 		metrics_sample_u64(p->out, s->pools[i].ready_count, "pool", s->pools[i].name, NULL);
+	metrics_family(p->out, "pintle_pool_info", METRICS_GAUGE,
+		       "1; labels say which hook decides it, and what makes a session.");
+	for (size_t i = 0; i < s->pool_count; i++)
+		metrics_sample_u64(p->out, 1, "pool", s->pools[i].name, "hook",
+				   hook_name(s->pools[i].hook), "key",
+				   key_name(s->pools[i].key_kind), NULL);
 	metrics_family(p->out, "pintle_pool_endpoints", METRICS_GAUGE, "Endpoints configured.");
 	for (size_t i = 0; i < s->pool_count; i++)
 		metrics_sample_u64(p->out, s->pools[i].endpoint_count, "pool", s->pools[i].name,
@@ -357,8 +436,8 @@ static void render_node(const struct page *p)
 	metrics_family(p->out, "pintle_events_lost_total", METRICS_COUNTER,
 		       "Events dropped in the kernel: over the rate, or the ring was full.");
 	metrics_sample_u64(p->out,
-			   p->telemetry->lost[PINTLE_EVENT_CLOSED] +
-				   p->telemetry->lost[PINTLE_EVENT_DECIDED],
+			   p->telemetry->lost[SOURCE_SOCKOPS] + p->telemetry->lost[SOURCE_LOOKUP] +
+				   p->telemetry->lost[SOURCE_CONNECT],
 			   NULL);
 	metrics_family(p->out, "pintle_map_fill_ratio", METRICS_GAUGE,
 		       "How full a map that forgets the oldest is.");
