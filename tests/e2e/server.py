@@ -17,6 +17,7 @@ Paths:  /metrics    the page, with the status that was set
 A request with "Connection: close" is answered and then closed.
 """
 import json
+import re
 import selectors
 import socket
 import struct
@@ -157,7 +158,7 @@ class Server:
 
     def request(self, c, head):
         path = head.split(" ", 2)[1]
-        close = "connection: close" in head.lower()
+        close = bool(re.search(r"^connection:\s*close\s*$", head, re.I | re.M))
         if path == "/metrics":
             self.scrapes += 1
             if self.stall or self.silent:

@@ -103,6 +103,7 @@ static struct config *load_text(const char *text, const char *warnings)
 #define SESSION                                                                                    \
 	"write none, source, source/V4BITS, source/V4BITS/V6BITS, destination, client, cgroup, "   \
 	"mark or hint\n"
+#define HEADERS  "write up to 4 names of headers with commas between, or none\n"
 #define SPACES63 "                                                               "
 #define A63      "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
@@ -142,7 +143,7 @@ static const struct refusal refusals[] = {
 	 "1:1: \"apiVersion\" is missing at the top; add it: pintle.dev/v1alpha1\n"
 	 "1:1: \"kind\" is missing at the top; add it: PintleConfig\n"
 	 "1:1: \"pools\" is missing at the top; add it: a list, each item a mapping of name, engine, "
-	 "frontends, announce, endpoints, mode, failureMode, scrape, stickiness, weights, "
+	 "frontends, announce, endpoints, mode, failureMode, requests, spareHeaders, http10, scrape, stickiness, weights, "
 	 "saturation, ejection, dcgm\n"
 	 "1:4: anchors (&name) are not read; write each value where it is used\n"
 	 "2:1: unknown key \"b\" at the top; known here: apiVersion, kind, node, clients, pools\n"
@@ -163,7 +164,7 @@ static const struct refusal refusals[] = {
 	 "1:1: \"apiVersion\" is missing at the top; add it: pintle.dev/v1alpha1\n"
 	 "1:1: \"kind\" is missing at the top; add it: PintleConfig\n"
 	 "1:1: \"pools\" is missing at the top; add it: a list, each item a mapping of name, engine, "
-	 "frontends, announce, endpoints, mode, failureMode, scrape, stickiness, weights, "
+	 "frontends, announce, endpoints, mode, failureMode, requests, spareHeaders, http10, scrape, stickiness, weights, "
 	 "saturation, ejection, dcgm\n"},
 	{"another apiVersion and kind",
 	 "apiVersion: pintle.dev/v1\nkind: Config\npools: [{name: a, frontends: [\"10.0.0.1:80\"], "
@@ -177,7 +178,7 @@ static const struct refusal refusals[] = {
 	{"pools empty", HEAD "pools: []\n", "3:8: pools is empty; write at least one\n"},
 	{"pools a mapping", HEAD "pools: {name: a}\n",
 	 "3:8: pools is a mapping; write a list, each item a mapping of name, engine, frontends, "
-	 "announce, endpoints, mode, failureMode, scrape, stickiness, weights, saturation, ejection, dcgm\n"},
+	 "announce, endpoints, mode, failureMode, requests, spareHeaders, http10, scrape, stickiness, weights, saturation, ejection, dcgm\n"},
 	{"a pool that is text", HEAD "pools: [a]\n",
 	 "3:9: pools[] is one value; write a mapping: keys with values\n"},
 	{"a pool with nothing", HEAD "pools: [{}]\n",
@@ -411,6 +412,24 @@ static const struct refusal refusals[] = {
 	 "triton-trtllm, tgi, llamacpp\n"},
 	{"a mode unknown", POOL "  mode: [off]\n",
 	 "7:9: mode is a list; write one of off, baseline, enforce\n"},
+	{"requests in other words", POOL "  requests: one\n",
+	 "7:13: requests is \"one\", which is not known; write one of as-they-come, "
+	 "one-per-connection\n"},
+	{"a header that is needed", POOL "  spareHeaders: Accept, host\n",
+	 "7:17: spareHeaders is \"Accept, host\", with one that the answer needs; " HEADERS},
+	{"no name of a header", POOL "  spareHeaders: \"A:\"\n",
+	 "7:17: spareHeaders is \"A:\", with a name that no such header has; " HEADERS},
+	{"two headers without a comma", POOL "  spareHeaders: Accept Cookie\n",
+	 "7:17: spareHeaders is \"Accept Cookie\", with no comma between two names; " HEADERS},
+	{"a comma at the end", POOL "  spareHeaders: \"Accept,\"\n",
+	 "7:17: spareHeaders is \"Accept,\", with a name that is empty or too long; " HEADERS},
+	{"a header twice", POOL "  spareHeaders: Accept,ACCEPT\n",
+	 "7:17: spareHeaders is \"Accept,ACCEPT\", with one twice; " HEADERS},
+	{"five headers", POOL "  spareHeaders: a,b,c,d,e\n",
+	 "7:17: spareHeaders is \"a,b,c,d,e\", which are too many; " HEADERS},
+	{"a long name", POOL "  spareHeaders: a234567890123456789012345678901\n",
+	 "7:17: spareHeaders is \"a234567890123456789012345678901\", with a name that is empty or "
+	 "too long; " HEADERS},
 	{"a failure mode in small letters", POOL "  failureMode: failclose\n",
 	 "7:16: failureMode is \"failclose\", which is not known; did you mean FailClose?\n"},
 	{"announce yes", POOL "  announce: yes\n",
@@ -658,6 +677,11 @@ static void minimal_has_the_defaults(void **state)
 	assert_int_equal(p->stickiness.group_kind, PINTLE_KEY_NONE);
 	assert_int_equal(p->stickiness.ttl_ns, 300 * NSEC_PER_SEC);
 	assert_true(p->stickiness.max_extra_load == 16);
+	assert_int_equal(p->requests, PINTLE_REQUESTS_AS_THEY_COME);
+	assert_false(p->http10);
+	assert_string_equal(p->spare_headers[0].name, "accept-encoding:");
+	assert_string_equal(p->spare_headers[1].name, "user-agent:");
+	assert_string_equal(p->spare_headers[2].name, "");
 	assert_true(p->weights.queue == 2 && p->weights.kv_cache == 2 && p->weights.running == 1 &&
 		    p->weights.gpu == 0);
 	assert_true(p->saturation.queue_depth == 5 && p->saturation.kv_cache == 0.8);
@@ -700,6 +724,9 @@ static const char all_keys[] =
 	     "  scrape: {interval: 0.5s, timeout: 1.5e3ms, path: /stats?all=1}\n"
 	     "  stickiness: {key: source/24, group: source/16/48, ttl: 2h,\n"
 	     "    maxExtraLoad: 2.5}\n"
+	     "  requests: one-per-connection\n"
+	     "  http10: true\n"
+	     "  spareHeaders: X-Request-Id ,a, Accept\n"
 	     "  weights: {queue: +3, kvCache: .5, running: 1e-1, gpu: 4}\n"
 	     "  saturation: {queueDepth: 10, kvCache: 1, staleness: 1m}\n"
 	     "  dcgm: {url: \"http://127.0.0.1:9400/metrics\", interval: 10s}\n"
@@ -765,6 +792,12 @@ static void every_key_is_read(void **state)
 	assert_int_equal(p->stickiness.group_bits_v6, 48);
 	assert_int_equal(p->stickiness.ttl_ns, 7200 * NSEC_PER_SEC);
 	assert_true(p->stickiness.max_extra_load == 2.5);
+	assert_int_equal(p->requests, PINTLE_REQUESTS_ONE_PER_CONNECTION);
+	assert_true(p->http10);
+	assert_string_equal(p->spare_headers[0].name, "x-request-id:");
+	assert_string_equal(p->spare_headers[1].name, "a:");
+	assert_string_equal(p->spare_headers[2].name, "accept:");
+	assert_string_equal(p->spare_headers[3].name, "");
 	assert_true(p->weights.queue == 3 && p->weights.kv_cache == 0.5 &&
 		    p->weights.running == 0.1 && p->weights.gpu == 4);
 	assert_true(p->saturation.queue_depth == 10 && p->saturation.kv_cache == 1);

@@ -96,6 +96,9 @@ struct config_pool {
 	struct config_weights weights;
 	struct config_saturation saturation;
 	struct config_ejection ejection;
+	uint32_t requests; /* enum pintle_requests */
+	bool http10;
+	struct pintle_header spare_headers[PINTLE_MAX_HEADERS];
 	char *dcgm_url; /* DCGM exporter's page; NULL: none */
 	uint64_t dcgm_interval_ns;
 	int line;

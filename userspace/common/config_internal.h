@@ -110,6 +110,7 @@ enum key_type {
 	KEY_DURATION, /* uint64_t, nanoseconds */
 	KEY_SESSION,  /* struct key_bits, as the session's key */
 	KEY_GROUP,    /* the same, as the group */
+	KEY_HEADERS,  /* struct pintle_header[PINTLE_MAX_HEADERS] */
 };
 
 /* The three members that config_stickiness has of each: kind, v4, v6. */

@@ -12,6 +12,7 @@ static const char *const failure_modes[] = {
 #define X(symbol, name, says) name,
 static const char *const engines[] = {PINTLE_ENGINES(X) NULL};
 static const char *const modes[] = {PINTLE_MODES(X) NULL};
+static const char *const requests[] = {PINTLE_REQUESTS(X) NULL};
 #undef X
 
 static const struct config_list client_list = {
@@ -136,6 +137,21 @@ const struct key config_keys[] = {
 	 POOL(failure_mode),
 	 .help = "With no endpoint ready: FailOpen hashes connections over all endpoints (`listen`) "
 		 "or leaves them as they came (`address`), FailClose refuses them at once."},
+
+	{"pools[].requests", KEY_CHOICE, .choices = requests, .preset = "as-they-come",
+	 POOL(requests),
+	 .help = "Whether the requests of a kept-alive connection all go where it was steered to, "
+		 "or each HTTP/1.1 request on a connection of its own, until `pintle set` says "
+		 "otherwise; see docs/keep-alive.md."},
+	{"pools[].spareHeaders", KEY_HEADERS, .preset = "Accept-Encoding, User-Agent",
+	 POOL(spare_headers),
+	 .help = "With one request per connection: headers that may be overwritten with "
+		 "`Connection: close` where a request has no Connection header. The first that is "
+		 "there, in a line of 17 to 248 characters."},
+	{"pools[].http10", KEY_BOOL, .preset = "false", POOL(http10),
+	 .help = "With one request per connection: whether a request where no header can be changed "
+		 "becomes one of HTTP/1.0. An answer cut short may look complete to its client "
+		 "then."},
 
 	{"pools[].scrape", KEY_MAP, .help = "How the endpoints' metrics pages are read."},
 	{"pools[].scrape.interval", KEY_DURATION, .min = 10 * MSEC, .max = HOUR, .preset = "200ms",

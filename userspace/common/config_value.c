@@ -461,6 +461,63 @@ static int read_group(struct value *v, void *field)
 	return read_bits(v, 64, field);
 }
 
+/* Without them a request is another, or none. */
+static const char *const needed_headers[] = {
+	"authorization:", "connection:", "content-encoding:",  "content-length:", "content-type:",
+	"expect:",        "host:",       "transfer-encoding:", "upgrade:",
+};
+
+static int read_header(struct value *v, const char *text, size_t length,
+		       struct pintle_header headers[PINTLE_MAX_HEADERS], size_t n)
+{
+	char name[PINTLE_HEADER_SIZE] = {0};
+
+	if (!length || length > sizeof(name) - 2)
+		return wrong(v, "with a name that is empty or too long");
+	if (n == PINTLE_MAX_HEADERS)
+		return wrong(v, "which are too many");
+	for (size_t i = 0; i < length; i++) {
+		if (!isalnum((unsigned char)text[i]) && text[i] != '-')
+			return wrong(v, "with a name that no such header has");
+		name[i] = (char)tolower((unsigned char)text[i]);
+	}
+	name[length] = ':';
+	for (size_t i = 0; i < ARRAY_SIZE(needed_headers); i++)
+		if (!strcmp(name, needed_headers[i]))
+			return wrong(v, "with one that the answer needs");
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(name, headers[i].name))
+			return wrong(v, "with one twice");
+	memcpy(headers[n].name, name, sizeof(name));
+	return 0;
+}
+
+static int read_headers(struct value *v, void *field)
+{
+	struct pintle_header headers[PINTLE_MAX_HEADERS] = {0};
+	const char *at = v->text;
+	bool none = !strcmp(at, "none");
+	size_t n = 0;
+	int err = 0;
+
+	while (!none && !err) {
+		size_t length;
+
+		at += strspn(at, " ");
+		length = strcspn(at, ", ");
+		err = read_header(v, at, length, headers, n++);
+		at += length;
+		at += strspn(at, " ");
+		if (!*at)
+			break;
+		if (!err && *at++ != ',')
+			err = wrong(v, "with no comma between two names");
+	}
+	if (!err)
+		memcpy(field, headers, sizeof(headers));
+	return err;
+}
+
 static const value_reader readers[] = {
 	[KEY_FRONTENDS] = read_frontend, [KEY_CONSTANT] = read_constant,
 	[KEY_CHOICE] = read_choice,      [KEY_WORD] = read_word,
@@ -471,6 +528,7 @@ static const value_reader readers[] = {
 	[KEY_BOOL] = read_bool,          [KEY_INTEGER] = read_integer,
 	[KEY_NUMBER] = read_number,      [KEY_DURATION] = read_duration,
 	[KEY_SESSION] = read_session,    [KEY_GROUP] = read_group,
+	[KEY_HEADERS] = read_headers,
 };
 
 static bool is_null(const struct node *n)

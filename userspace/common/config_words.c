@@ -221,6 +221,10 @@ const char *key_wants(const struct key *k, char buf[WANTED_SIZE])
 			 format_duration(k->min, from, sizeof(from)),
 			 format_duration(k->max, to, sizeof(to)));
 		break;
+	case KEY_HEADERS:
+		snprintf(buf, WANTED_SIZE, "up to %d names of headers with commas between, or none",
+			 PINTLE_MAX_HEADERS);
+		break;
 	case KEY_SESSION:
 	case KEY_GROUP:
 		session_text(buf, WANTED_SIZE);

@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <malloc.h>
 #include <sys/mman.h>
@@ -150,7 +151,8 @@ static bool wanted(const struct link_kind *k, const struct config *c)
 
 /* ---- loading --------------------------------------------------------------------- */
 
-static struct pintle_bpf *open_skeleton(const bool load[LINK_COUNT], bool recount)
+static struct pintle_bpf *open_skeleton(const bool load[LINK_COUNT], bool recount,
+					const char *other)
 {
 	struct pintle_bpf *skel = pintle_bpf__open();
 	struct bpf_program *program;
@@ -170,6 +172,8 @@ static struct pintle_bpf *open_skeleton(const bool load[LINK_COUNT], bool recoun
 		bpf_program__set_autoload(
 			bpf_object__find_program_by_name(skel->obj, link_kinds[i].program),
 			load[i]);
+	if (other)
+		bpf_program__set_autoload(bpf_object__find_program_by_name(skel->obj, other), true);
 	return skel;
 }
 
@@ -185,15 +189,17 @@ static int reuse_maps(struct attachment *a)
 	return err;
 }
 
-/* Loads the programs of these links, with the maps of a->maps if there are any. Without a word;
- * only when that fails once more with libbpf's talk, so that the verifier's reasons are seen. */
-static int load_skeleton(struct attachment *a, const bool load[LINK_COUNT], bool recount)
+/* Loads the programs of these links, and one other by its name (or NULL), with the maps of a->maps
+ * if there are any. Without a word; only when that fails once more with libbpf's talk, so that the
+ * verifier's reasons are seen. */
+static int load_skeleton(struct attachment *a, const bool load[LINK_COUNT], bool recount,
+			 const char *other)
 {
 	libbpf_print_fn_t print = libbpf_set_print(NULL);
 	int err = 0;
 
 	for (int attempt = 0; attempt < 2; attempt++) {
-		a->skel = open_skeleton(load, recount);
+		a->skel = open_skeleton(load, recount, other);
 		if (!a->skel) {
 			err = -errno;
 			break;
@@ -221,7 +227,7 @@ static int load_wanted(struct attachment *a, const struct config *c)
 
 	for (int i = 0; i < LINK_COUNT; i++)
 		load[i] = wanted(&link_kinds[i], c);
-	return load_skeleton(a, load, true);
+	return load_skeleton(a, load, true, NULL);
 }
 
 /* The links hold the programs. What libbpf read of them takes a megabyte. */
@@ -534,7 +540,7 @@ int attachment_extend(struct attachment *a, const struct config *c)
 	}
 	if (!any)
 		return 0;
-	err = load_skeleton(a, load, false);
+	err = load_skeleton(a, load, false, NULL);
 	if (err)
 		return err;
 	for (int i = 0; !err && i < LINK_COUNT; i++)
@@ -550,6 +556,20 @@ void attachment_trim(struct attachment *a, const struct config *c)
 	for (int i = LINK_COUNT; i-- > 0;)
 		if (!wanted(&link_kinds[i], c))
 			link_detach(&link_kinds[i], a->dir);
+}
+
+int attachment_program(struct attachment *a, const char *name)
+{
+	const bool none[LINK_COUNT] = {false};
+	int err = load_skeleton(a, none, false, name), fd;
+
+	if (err)
+		return err;
+	fd = fcntl(bpf_program__fd(bpf_object__find_program_by_name(a->skel->obj, name)),
+		   F_DUPFD_CLOEXEC, 0);
+	err = fd < 0 ? log_err_r(errno, "failed to keep program %s", name) : 0;
+	unload_skeleton(a);
+	return err ? err : fd;
 }
 
 static void close_fd(int fd)

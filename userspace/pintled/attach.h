@@ -45,6 +45,10 @@ int attachment_extend(struct attachment *a, const struct config *c);
 /** Detaches what `c` does not need. */
 void attachment_trim(struct attachment *a, const struct config *c);
 
+/** Loads one program by itself, over the maps, once committed. Returns a descriptor (the caller's),
+ * or -errno, logged. */
+int attachment_program(struct attachment *a, const char *name);
+
 /** Lets go of everything but the pins: what was committed goes on steering; what was not is taken
  * away, local routes included. NULL is fine. */
 void attachment_free(struct attachment *a);

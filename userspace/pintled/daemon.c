@@ -10,6 +10,7 @@
 #include "attach.h"
 #include "exporter.h"
 #include "notify.h"
+#include "oneshot.h"
 #include "poll.h"
 #include "publish.h"
 #include "reconcile.h"
@@ -24,6 +25,7 @@
 #define FIRST_BEAT_NS    (2 * NSEC_PER_SEC)
 #define RECONCILE_ROUNDS 5           /* of housekeeping */
 #define FILL_ROUNDS      30          /* of housekeeping */
+#define ONESHOT_ROUNDS   15          /* of housekeeping */
 #define LARGE            (128 << 10) /* bytes: such pieces are given back when they are freed */
 
 struct daemon {
@@ -37,6 +39,7 @@ struct daemon {
 	struct poller *poller;
 	struct telemetry *telemetry;
 	struct exporter *exporter;
+	struct oneshot *oneshot;
 	bool attached, ready_told;
 	uint64_t rounds, started_ns, watchdog_ns, watchdog_told_ns;
 };
@@ -80,6 +83,7 @@ static void on_heartbeat(uv_timer_t *timer)
 	if (may_beat(d, now))
 		__atomic_store_n(&d->maps->node->heartbeat_ns, now, __ATOMIC_RELAXED);
 	telemetry_consume(d->telemetry);
+	oneshot_look(d->oneshot);
 	tell_ready(d);
 	if (d->watchdog_ns && now - d->watchdog_told_ns >= d->watchdog_ns / 2) {
 		d->watchdog_told_ns = now;
@@ -96,6 +100,8 @@ static void on_housekeeping(uv_timer_t *timer)
 		register_listeners(d->maps, attachment_netns(d->attachment));
 	if (d->rounds % RECONCILE_ROUNDS == 0)
 		reconcile(d->attachment);
+	if (d->rounds % ONESHOT_ROUNDS == 0)
+		oneshot_refresh(d->oneshot);
 	if (d->rounds % FILL_ROUNDS == 0) {
 		telemetry_check_fill(d->telemetry);
 		malloc_trim(0);
@@ -155,6 +161,7 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 {
 	int err = poller_configure(d->poller, c, p);
 
+	oneshot_configure(d->oneshot, c, p);
 	publication_free(d->publication);
 	d->publication = p;
 	if (d->config != c)
@@ -250,6 +257,10 @@ static int steer(struct daemon *d)
 	/* Who began to listen just before sockops saw it. */
 	register_listeners(d->maps, attachment_netns(d->attachment));
 	reconcile(d->attachment);
+	err = oneshot_new(&d->loop, d->attachment, &d->oneshot);
+	if (err)
+		return err;
+	oneshot_configure(d->oneshot, d->config, d->publication);
 	log_info("%s; steering in %s, pinned under %s",
 		 resumed ? "took over what was pinned" : "attached", d->config->netns,
 		 d->config->bpffs);
@@ -318,6 +329,7 @@ static void stop(struct daemon *d)
 	};
 
 	exporter_free(d->exporter);
+	oneshot_free(d->oneshot);
 	poller_free(d->poller);
 	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
 		uv_close(ours[i], NULL);

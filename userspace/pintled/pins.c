@@ -13,6 +13,7 @@
 #include "../common/log.h"
 #include "../common/maps.h"
 #include "../common/netns.h"
+#include "../common/tc.h"
 #include "../common/util.h"
 #include "linking.h"
 #include "routes.h"
@@ -228,6 +229,29 @@ static int remove_routes(const char *dir)
 	return err;
 }
 
+static int remove_filters(const char *dir)
+{
+	_cleanup_close_ int node_fd =
+		open_map(dir, MAP_node, sizeof(__u32), sizeof(struct pintle_node));
+	_cleanup_close_ int oneshot_fd = open_map(
+		dir, MAP_oneshot, sizeof(struct pintle_frontend_key), sizeof(struct pintle_ref));
+	_cleanup_close_ int netns_fd = -1;
+	int err;
+
+	if (node_fd < 0 || oneshot_fd < 0)
+		return 0; /* of another layout, or not made yet */
+	netns_fd = netns_of_pins(node_fd);
+	if (netns_fd < 0) {
+		if (netns_fd != -ENOENT)
+			log_warn("the network namespace that %s steers cannot be reached (%s); if "
+				 "a filter pintle_oneshot is left there: tc filter del",
+				 dir, strerror(-netns_fd));
+		return 0;
+	}
+	err = tc_detach_all(netns_fd, tc_handle(oneshot_fd));
+	return err ? log_err_r(err, "failed to take one-shot off its devices") : 0;
+}
+
 static int remove_pins(const char *dir)
 {
 	DIR *d = opendir(dir);
@@ -262,8 +286,9 @@ int pins_undo(const char *dir)
 	/* No decision may be taken that nobody counts: the hooks that decide go first. */
 	for (int i = LINK_COUNT; i-- > 0;)
 		link_detach(&link_kinds[i], dir);
-	/* Pins say which routes are ours: they go last, and stay where a route does. */
-	err = gone ? 0 : remove_routes(dir);
+	/* Pins say which filters and routes are ours: they go last, and stay where one of those
+	 * does. */
+	err = gone ? 0 : (remove_filters(dir) ?: remove_routes(dir));
 	return err ? err : remove_pins(dir);
 }
 

@@ -10,6 +10,7 @@
 #include "homes.h"
 #include "ids.h"
 #include "maglev.h"
+#include "places.h"
 #include "register.h"
 
 #define SCOPE 0
@@ -63,6 +64,9 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	v->max_extra_load = milli(c->stickiness.max_extra_load);
 	v->staleness_ns = c->saturation.staleness_ns;
 	v->running_weight = milli(c->weights.running);
+	v->requests = c->requests;
+	v->rewrite.http10 = c->http10;
+	memcpy(v->rewrite.headers, c->spare_headers, sizeof(v->rewrite.headers));
 	v->member_count = (__u32)c->endpoint_count;
 	memcpy(v->members, p->endpoints, c->endpoint_count * sizeof(*v->members));
 	return put(m, MAP_pools, &p->ref.id, v);
@@ -293,6 +297,8 @@ int publish(const struct maps *m, int netns_fd, const struct config *c, struct p
 	err = put_pools(m, c, p);
 	if (!err)
 		err = frontends_put(m, &old, &wanted);
+	if (!err)
+		err = places_publish(m, c, p);
 
 	/* and what is gone, which nothing names any more. */
 	if (!err)

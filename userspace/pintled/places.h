@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* places.h - the map `oneshot`: where the requests of each pool arrive. */
+#ifndef PINTLE_PLACES_H
+#define PINTLE_PLACES_H
+
+#include "publish.h"
+
+/** Writes the frontends of lookup pools and the endpoints of connect pools, whether the pool wants
+ * its requests rewritten or not; then takes out what is no longer wanted. Returns 0 or -errno,
+ * logged. */
+int places_publish(const struct maps *m, const struct config *c, const struct publication *p);
+
+#endif
