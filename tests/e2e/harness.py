@@ -48,9 +48,10 @@ class Ended(BaseException):
 Case = collections.namedtuple("Case", "name function arguments alone timeout san")
 
 
-def case(*, alone=False, timeout=60, san=True, each=()):
-    """Marks a test function. alone: nothing beside it; san: also under the sanitizers;
-    each: run once for each value, passed as the second argument."""
+def case(*, alone=False, timeout=60, san=None, each=()):
+    """Marks a test function. alone: nothing beside it; san: also under the sanitizers (None: as
+    the module's UNDER_SANITIZERS says, or yes); each: run once for each value, passed as the
+    second argument."""
 
     def mark(function):
         function.marks = {"alone": alone, "timeout": timeout, "san": san, "each": each}
@@ -61,7 +62,8 @@ def case(*, alone=False, timeout=60, san=True, each=()):
 
 def cases_of(module):
     """The cases of a test module, in the order of the file."""
-    plain = {"alone": False, "timeout": 60, "san": True, "each": ()}
+    plain = {"alone": False, "timeout": 60, "san": None, "each": ()}
+    default_san = getattr(module, "UNDER_SANITIZERS", True)
     found = []
     for name, function in vars(module).items():
         if not name.startswith("test_") or not inspect.isfunction(function):
@@ -70,6 +72,7 @@ def cases_of(module):
             continue
         marks = dict(getattr(function, "marks", plain))
         each = marks.pop("each")
+        marks["san"] = default_san if marks["san"] is None else marks["san"]
         variants = [((), "")] if not each else [((e,), f"[{e}]") for e in each]
         for arguments, suffix in variants:
             found.append(Case(name[5:] + suffix, function, arguments, **marks))
@@ -191,7 +194,7 @@ class Node(Pins):
         with inside(netns or self.netns):
             process = subprocess.Popen(
                 [str(a) for a in argv],
-                stdin=subprocess.DEVNULL,
+                stdin=more.pop("stdin", subprocess.DEVNULL),
                 stdout=out,
                 stderr=more.pop("stderr", subprocess.STDOUT if log else None),
                 env=environment,

@@ -13,13 +13,14 @@ other by its own address, on whichever machine it runs, as any CNI plugin has it
 """
 import collections
 import json
+import os
 import socket
 import struct
 import threading
 
 from clients import Connection, Load, is_v6, split
 from daemon import Daemon
-from kernel import BUILD, Skip, wait_for
+from kernel import BUILD, HERE, Skip, wait_for
 from pins import Pins
 from servers import ModelServer, Nginx, Uvicorn
 
@@ -183,8 +184,8 @@ class Machine(Pins):
         self.node, self.number, self.name = node, number, f"n{number}"
         self.netns = node.netns.with_name(self.name)
         self.cgroup = node.cgroup / self.name
-        self.cgroup.mkdir()
-        (self.cgroup / "pintled").mkdir()
+        self.dir, self.own = node.dir, self.cgroup / "own"
+        self.own.mkdir(parents=True)
         self.bpffs = node.bpf_mount / self.name
         self.pods = {}
         node.make_netns(self.netns)
@@ -197,8 +198,15 @@ class Machine(Pins):
     def nft(self, rules):
         nft(self.node, self.netns, rules)
 
+    def popen(self, argv, *, netns=None, cgroup=None, **more):
+        """A process of the machine's own, in no pod."""
+        return self.node.popen(argv, netns=self.netns, cgroup=cgroup or self.own, **more)
+
     def run(self, *argv, **more):
         return self.node.run(*argv, netns=self.netns, **more)
+
+    def server(self, name, port, **options):
+        return ModelServer(self, name, str(port), **options)
 
     def pod(self, name):
         self.pods[name] = Pod(self, name, len(self.pods) + 2)
@@ -213,7 +221,7 @@ class Machine(Pins):
         if not (BUILD / "pintled").exists():
             raise Skip("pintled is not built")
         path = self.node.write(f"{self.name}-{len(self.node.daemons)}.yaml", config)
-        into = ("sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', self.cgroup / "pintled")
+        into = ("sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', self.own)
         return Daemon(self.node, path, netns=self.netns, **{"wrapper": into, **more})
 
     def steer(self, *pools, **settings):
@@ -223,7 +231,7 @@ class Machine(Pins):
         return daemon
 
     def all_ready(self):
-        wait_for(lambda: {e["state"] for e in self.cli("endpoints")} == {"ready"}, 20,
+        wait_for(lambda: all(e["age_seconds"] is not None for e in self.cli("endpoints")), 20,
                  "all endpoints to be ready")
 
 
@@ -267,8 +275,10 @@ class Cluster:
     def pool(self, endpoints, name="pool", *, family="v4", to=None, **more):
         """Configuration of a pool of pods, or of endpoints as written out."""
         written = [e if isinstance(e, dict) else self.endpoint_of(e, family) for e in endpoints]
-        return self.node.pool(written, name, **{
-            "frontends": [to or SERVICE[family]], "announce": False, "stickiness": {"key": "none"}, **more})
+        pool = self.node.pool(written, name, **{
+            "frontends": [to or SERVICE[family]], "stickiness": {"key": "none"}, **more})
+        del pool["announce"]  # connect() needs no route
+        return pool
 
 
 def ip_batch(node, netns, lines):
@@ -278,3 +288,45 @@ def ip_batch(node, netns, lines):
 
 def nft(node, netns, rules):
     node.run("nft", "-f", node.write("rules.nft", rules), netns=netns)
+
+
+class Rival:
+    """rival.bpf.c on a cgroup, as another load balancer would be. programs: of rival4, rival6, rude."""
+
+    KINDS = {"rival4": "connect4", "rival6": "connect6", "rude": "sock_ops"}
+
+    def __init__(self, node, *programs):
+        self.node, self.programs = node, programs
+        self.pins = node.bpf_mount / "rival"
+        compiled = node.dir / "rival.bpf.o"
+        node.run("clang", "-target", "bpf", "-O2", "-g", "-idirafter",
+                 f"/usr/include/{os.uname().machine}-linux-gnu", "-c", HERE / "rival.bpf.c", "-o", compiled)
+        self.pins.mkdir()
+        node.run("bpftool", "prog", "loadall", compiled, self.pins, "pinmaps", self.pins)
+
+    def attach(self, cgroup):
+        """Runs after what is attached there already, and before what a parent of it has."""
+        self.cgroup = cgroup
+        for name in self.programs:
+            self.node.run("bpftool", "cgroup", "attach", cgroup, self.KINDS[name], "pinned", self.pins / name,
+                          "multi")
+
+    def detach(self):
+        for name in self.programs:
+            self.node.run("bpftool", "cgroup", "detach", self.cgroup, self.KINDS[name], "pinned", self.pins / name)
+
+    def move(self, host, to):
+        """Connections to that host go to another; None: they are denied."""
+        def hex_of(address):
+            if address is None:
+                return ["0"] * 16
+            address = address if is_v6(address) else f"::ffff:{address}"
+            return [str(b) for b in socket.inet_pton(socket.AF_INET6, address)]
+
+        self.node.run("bpftool", "map", "update", "pinned", self.pins / "moves",
+                      "key", *hex_of(host), "value", *hex_of(to))
+
+    def seen(self):
+        """(rewritten, denied, flags replaced)"""
+        rows = json.loads(self.node.run("bpftool", "-j", "map", "dump", "pinned", self.pins / "seen").stdout)
+        return tuple(r["formatted"]["value"] for r in rows)

@@ -5,10 +5,10 @@ import os
 import socket
 import subprocess
 
-from clients import CLIENT_ADDRESS, IPPROTO_MPTCP, NODE_ADDRESS, source
+from clients import CLIENT_ADDRESS, IPPROTO_MPTCP, NODE_ADDRESS, source, split
 from harness import case, yaml
 from kernel import cgroup_root, inside, sweep, wait_for
-from pods import SERVICE, Cluster
+from pods import SERVICE, Cluster, Rival, mapped
 
 
 def test_everything_is_private(node):
@@ -238,3 +238,26 @@ def test_pods_reach_pods(node, family):
     assert str(os.getpid()) not in (client.cgroup / "cgroup.procs").read_text().split()
     shown = client.run("cat", "/proc/self/cgroup").stdout
     assert shown.strip().endswith(f"/{node.id}/n1/client"), shown
+
+
+@case(each=("v4", "v6", "mapped"))
+def test_rival(node, how):
+    """The stand-in for another load balancer sends clients elsewhere, or denies them."""
+    cluster = Cluster(node)
+    server, = cluster.servers(1)
+    client = cluster.pod("client")
+    family = "v6" if how == "v6" else "v4"
+    to = mapped(SERVICE["v4"]) if how == "mapped" else SERVICE[family]
+    rival = Rival(node, "rival4", "rival6", "rude")
+    rival.attach(client.cgroup)
+    rival.move(split(SERVICE[family])[0], split(server.address(family))[0])
+    assert client.ask(to) == "s0"
+    assert rival.seen() == (1, 0, 1)
+    rival.move(split(SERVICE[family])[0], None)
+    try:
+        client.ask(to)
+    except PermissionError:
+        assert rival.seen() == (1, 1, 1)
+    else:
+        raise AssertionError("somebody answered")
+    rival.detach()
