@@ -56,7 +56,7 @@ UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
 BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
 FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all check check-kernels demo bench fuzz fuzzers tests install clean format format-check lint deps
+.PHONY: all check check-kernels demo bench fuzz fuzzers tests install clean format format-check lint deps clients
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -165,16 +165,21 @@ $(O)/tests/fuzz/%: tests/fuzz/%.c $(wildcard bpf/*.h userspace/common/*.[ch] use
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) $< $$(sed -n 's/^ \* sources: //p' $<) -o $@ $(SIM_LIBS) $(LDLIBS)
 fuzzers: $(FUZZERS)
 
-tests: all $(UNIT) $(BPFTEST) $(O)/tests/bench/conn
+# Programs that cases and the benchmark run: servers and clients, one file each.
+HELPERS := $(addprefix $(O)/tests/,bench/conn e2e/mixture e2e/peer)
+tests: all $(UNIT) $(BPFTEST) $(HELPERS)
 
-$(O)/tests/bench/conn: $(O)/tests/bench/conn.o
+$(HELPERS): %: %.o
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $< -o $@
+	$(Q)$(CC) $(ALL_LDFLAGS) $< -o $@ -lpthread
+
+clients:
+	$(Q)scripts/clients
 
 deps:
 	$(Q)scripts/deps
 
-check: deps
+check: deps clients
 	$(Q)tests/run
 
 check-kernels:
