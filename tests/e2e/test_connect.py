@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The connect hook: clients in pods, model servers in pods, on this machine or another."""
+import socket
+
+from clients import IPPROTO_MPTCP, Connection, split
+from harness import case
+from kernel import wait_for
+from pods import FAMILY, SERVICE, Cluster, mapped, service
+
+HOWS = ("v4", "v6", "mapped")
+BOTH = ("v4", "v6")
+MSG_FASTOPEN = 0x20000000
+# Scores stand still for the length of a case: what happens between two scrapes.
+SELDOM = {"scrape": {"interval": "1h"}, "saturation": {"staleness": "1h"}}
+
+
+def family_of(how):
+    return "v6" if how == "v6" else "v4"
+
+
+def target(how, services=SERVICE):
+    return mapped(services["v4"]) if how == "mapped" else services[how]
+
+
+def steered(node, how="v4", servers=2, **more):
+    """A cluster with one pool, and a client."""
+    cluster = Cluster(node)
+    pods = cluster.servers(servers)
+    client = cluster.pod("client")
+    daemon = cluster.steer(cluster.pool(pods, family=family_of(how), **more))
+    return cluster, pods, client, daemon
+
+
+def all_zero(cluster):
+    wait_for(lambda: {(e["in_flight"], e["pending"]) for e in cluster.cli("endpoints")} == {(0, 0)})
+
+
+@case(each=HOWS)
+def test_lands_on_a_pod(node, how):
+    """A connection to the Service is answered by a pod and counted once, there; the client
+    believes that it talks to the Service, the server sees the client's own address."""
+    cluster, pods, client, _ = steered(node, how)
+    host, port = split(target(how))
+    with client.connect(target(how)) as c:
+        assert c.sock.getpeername()[:2] == (host, port)
+        name = c.ask()
+        chosen, = [p for p in pods if p.name == name]
+        assert client.in_flight() == {chosen.address(family_of(how)): 1}
+        assert cluster.in_flight() == {p.name: int(p is chosen) for p in pods}
+        shown = node.run("ss", "-Htn", "sport = :8000", netns=chosen.netns).stdout
+        own = client.v6 if how == "v6" else client.v4
+        assert own in shown, shown
+    all_zero(cluster)
+    assert cluster.decisions() == {"least_loaded": 1}
+    row = cluster.endpoint(chosen.name)
+    assert (row["placed"], row["opened"], row["closed"], row["failed"]) == (1, 1, 1, 0), row
+
+
+@case(each=HOWS)
+def test_not_blocking(node, how):
+    """A connect() that does not wait is steered, too."""
+    cluster, _, client, _ = steered(node, how)
+    s = client.socket(FAMILY[how])
+    s.setblocking(False)
+    assert s.connect_ex(split(target(how))) in (0, 115)
+    s.settimeout(5)
+    with Connection(s) as c:
+        assert c.ask() in ("s0", "s1")
+        assert s.getpeername()[:2] == split(target(how))
+    all_zero(cluster)
+
+
+@case(each=HOWS)
+def test_fast_open(node, how):
+    """sendto() with MSG_FASTOPEN connects by itself, and is steered."""
+    cluster, _, client, _ = steered(node, how)
+    client.sysctl("net.ipv4.tcp_fastopen", 1)
+    s = client.socket(FAMILY[how])
+    with Connection(s) as c:
+        s.sendto(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n", MSG_FASTOPEN, split(target(how)))
+        assert c.read() in ("s0", "s1")
+        assert sum(cluster.in_flight().values()) == 1
+    all_zero(cluster)
+    assert sum(cluster.decisions().values()) == 1
+
+
+@case(each=HOWS)
+def test_udp_is_untouched(node, how):
+    """What is no TCP is not decided upon."""
+    cluster, _, client, _ = steered(node, how)
+    with client.socket(FAMILY[how], socket.SOCK_DGRAM) as s:
+        s.connect(split(target(how)))
+        assert s.getpeername()[:2] == split(target(how))
+    assert cluster.decisions() == {}
+
+
+@case(each=BOTH)
+def test_mptcp_client(node, family):
+    """A client that speaks Multipath TCP is steered and counted."""
+    cluster, pods, client, _ = steered(node, family)
+    with client.connect(SERVICE[family], protocol=IPPROTO_MPTCP) as c:
+        assert c.ask() in ("s0", "s1")
+        assert sum(cluster.in_flight().values()) == 1
+    all_zero(cluster)
+
+
+@case(each=BOTH)
+def test_other_destinations_pass(node, family):
+    """Another port, another address, a server's own address: left alone."""
+    cluster, pods, client, _ = steered(node, family)
+    assert client.ask(pods[0].address(family)) == "s0"
+    for to in (service(10, 8001)[family], service(11)[family]):
+        try:
+            client.ask(to, timeout=3)
+        except OSError:
+            continue
+        raise AssertionError(f"{to} was answered")
+    assert cluster.decisions() == {}
+    assert sum(cluster.in_flight().values()) == 0
+
+
+@case(each=BOTH)
+def test_two_machines(node, family):
+    """A pod on one machine reaches pods on both, steered by a pintled on each machine; every
+    one counts what its own clients opened."""
+    cluster = Cluster(node, 2)
+    pods = cluster.servers(1) + cluster.servers(1, first=1, machine=1)
+    clients = [m.pod("client") for m in cluster.machines]
+    for machine in cluster.machines:
+        machine.steer(cluster.pool(pods, family=family))
+    held = []
+    for i, client in enumerate(clients):
+        for _ in range(4 + 2 * i):
+            c = client.connect(SERVICE[family])
+            held.append((c, c.ask()))
+    assert {name for _, name in held} == {"s0", "s1"}, held
+    for machine, client, count in zip(cluster.machines, clients, (4, 6)):
+        counted = machine.in_flight()
+        table = client.in_flight()
+        assert sum(counted.values()) == count
+        assert {p.name: table[p.address(family)] for p in pods} == counted
+    for c, _ in held:
+        c.close()
+    for machine in cluster.machines:
+        all_zero(machine)
+
+
+def test_follows_load(node):
+    """New clients avoid the server with the long queue."""
+    cluster, pods, client, _ = steered(node, servers=3)
+    pods[1].model.set(waiting=20)
+    pods[1].model.scraped()
+    spread = client.spread(SERVICE["v4"], 30)
+    assert spread["s1"] == 0 and spread["s0"] and spread["s2"], spread
+
+
+@case(each=BOTH)
+def test_forty_at_once_spread(node, family):
+    """Connections opened within one scrape interval count before the next is placed."""
+    cluster, pods, client, _ = steered(node, family, servers=4, **SELDOM)
+    held = [client.connect(SERVICE[family]) for _ in range(40)]
+    assert cluster.in_flight() == {p.name: 10 for p in pods}
+    for c in held:
+        c.close()
+    all_zero(cluster)
+
+
+def test_beside_the_lookup_hook(node):
+    """One pintled with a pool of each hook: each decides its own frontends."""
+    cluster = Cluster(node)
+    pods = cluster.servers(2)
+    client = cluster.pod("client")
+    local = cluster.machines[0].server("local", 8001)
+    lookup = node.pool([local], "lookup", frontends=["10.96.0.77:8000"], announce=True)
+    cluster.steer(cluster.pool(pods), lookup)
+    assert client.ask(SERVICE["v4"]) in ("s0", "s1")
+    assert client.ask("10.96.0.77:8000") == "local"
+    assert sum(cluster.decisions("pool").values()) == 1
+    assert sum(cluster.decisions("lookup").values()) == 1
+    all_zero(cluster)
+
+
+def test_drain(node):
+    """A drained endpoint gets no further connection; open ones go on."""
+    cluster, pods, client, _ = steered(node, stickiness={"key": "client"})
+    with client.connect(SERVICE["v4"]) as c:
+        name = c.ask()
+        other = "s1" if name == "s0" else "s0"
+        cluster.pintle("drain", name)
+        assert client.spread(SERVICE["v4"], 10) == {other: 10}
+        assert c.ask() == name
+    cluster.pintle("undrain", name)
+    all_zero(cluster)
+
+
+@case(each=("FailOpen", "FailClose"))
+def test_no_endpoint(node, mode):
+    """With none ready, FailOpen lets the connection go on to the Service, FailClose refuses."""
+    cluster, pods, client, _ = steered(node, failureMode=mode)
+    for p in pods:
+        cluster.pintle("drain", p.name)
+    try:
+        client.ask(SERVICE["v4"], timeout=5)
+    except ConnectionRefusedError:
+        assert mode == "FailClose"
+    except OSError:
+        assert mode == "FailOpen"
+    else:
+        raise AssertionError("somebody answered")
+    assert cluster.decisions() == {"no_endpoint": 1}
+    all_zero(cluster)
+
+
+def test_not_before_its_first_page(node):
+    """An endpoint that was never scraped well is not chosen."""
+    cluster = Cluster(node)
+    pods = cluster.servers(2)
+    pods[1].model.be(ready=False)
+    client = cluster.pod("client")
+    cluster.daemon(cluster.config(cluster.pool(pods)))
+    for p in pods:
+        p.model.scraped()
+    assert client.spread(SERVICE["v4"], 20) == {"s0": 20}
+    pods[1].model.be(ready=True)
+    cluster.all_ready()
+    pods[0].model.set(waiting=50)
+    pods[0].model.scraped()
+    assert client.ask(SERVICE["v4"]) == "s1"
+
+
+def test_prefix(node):
+    """Each address of a frontend prefix is a frontend."""
+    cluster = Cluster(node)
+    pods = cluster.servers(2)
+    client = cluster.pod("client")
+    cluster.steer(cluster.pool(pods, family="v6", to="[fd96:0:0:1::/64]:8000"))
+    for i in (1, 0xffff, 1 << 60):
+        host = str(socket.inet_ntop(socket.AF_INET6, ((0xfd96 << 112) + (1 << 64) + i).to_bytes(16, "big")))
+        with client.connect(f"[{host}]:8000") as c:
+            assert c.ask() in ("s0", "s1")
+            assert c.sock.getpeername()[0] == host
+    all_zero(cluster)

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What makes a session at the connect hook: namespaces, cgroups, addresses, marks, hints."""
+import errno
+import socket
+import struct
+
+from clients import IPPROTO_MPTCP, split
+from harness import case
+from kernel import wait_for
+from pods import SERVICE, Cluster
+from test_connect import BOTH, all_zero
+from test_connect_clients import PROGRAMS, URL, library, simulated, spread_of
+
+# The daemon's own code is run by test_connect and test_connect_daemon.
+UNDER_SANITIZERS = False
+
+SO_MARK = 36
+LEVEL, SESSION, GROUP, CLASS, LONGEST = 0x5054, 1, 2, 3, 64  # pintle/hint.h
+# Loads stay equal, so that only sessions decide.
+EVEN = {"weights": {"running": 0, "queue": 0}}
+
+
+def with_key(node, key, servers=4, clients=1, settings=None, **more):
+    cluster = Cluster(node)
+    pods = cluster.servers(servers)
+    cluster.steer(cluster.pool(pods, **{"stickiness": {"key": key}, **EVEN, **more}), **(settings or {}))
+    return cluster, [cluster.pod(f"client{i}") for i in range(clients)]
+
+
+def stays(cluster, asks, rounds=4):
+    """Each of these ways to ask is a session of its own, and stays where it came first. Returns
+    where each is."""
+    first = [ask() for ask in asks]
+    for _ in range(rounds - 1):
+        for ask, name in zip(asks, first):
+            assert ask() == name
+    found = cluster.decisions()
+    assert found == {"least_loaded": len(asks), "sticky": (rounds - 1) * len(asks)}, found
+    assert len(cluster.cli("sessions")) == len(asks)
+    all_zero(cluster)
+    return first
+
+
+def test_client(node):
+    """A pod is a session, whatever its processes do."""
+    cluster, clients = with_key(node, "client", clients=8)
+    asks = [lambda c=c: c.ask(SERVICE["v4"]) for c in clients]
+    assert len(set(stays(cluster, asks))) > 1
+
+
+@case(each=BOTH)
+def test_source(node, family):
+    """The address that a socket is bound to; one that is bound to none is nobody's."""
+    cluster = Cluster(node)
+    pods = cluster.servers(4)
+    cluster.steer(cluster.pool(pods, family=family, stickiness={"key": "source"}, **EVEN))
+    client = cluster.pod("client")
+    own = [f"10.1.0.{100 + i}" if family == "v4" else f"fd01::1:{i}" for i in range(8)]
+    client.batch(*(f"addr add {a}/{32 if family == 'v4' else 128} dev eth0"
+                   f"{'' if family == 'v4' else ' nodad'}" for a in own))
+    cluster.batch(*(f"route add {a} dev pod{len(pods) + 2}" for a in own))
+    stays(cluster, [lambda a=a: client.ask(SERVICE[family], a) for a in own])
+    before = cluster.decisions()["sticky"]
+    client.spread(SERVICE[family], 5)
+    assert cluster.decisions()["sticky"] == before
+
+
+def test_mark(node):
+    """SO_MARK; sockets without one are nobody's."""
+    cluster, (client,) = with_key(node, "mark")
+    asks = [lambda m=m: client.ask(SERVICE["v4"], options=[(socket.SOL_SOCKET, SO_MARK, m)])
+            for m in range(1, 9)]
+    stays(cluster, asks)
+    before = cluster.decisions()["sticky"]
+    client.spread(SERVICE["v4"], 5)
+    assert cluster.decisions()["sticky"] == before
+
+
+def test_destination(node):
+    """Each address of an IPv6 /64 is a session: no client needs to do more than to connect."""
+    cluster = Cluster(node)
+    pods = cluster.servers(4)
+    cluster.steer(cluster.pool(pods, family="v6", to="[fd96:0:0:1::/64]:8000",
+                               stickiness={"key": "destination"}, **EVEN))
+    client = cluster.pod("client")
+    stays(cluster, [lambda i=i: client.ask(f"[fd96:0:0:1:{i:x}::{i:x}]:8000") for i in range(1, 9)])
+
+
+@case(each=("plain",))
+def test_cgroup(node, how):
+    """Processes of one cgroup are a session, and of all cgroups that are one client: by a
+    pattern of the configuration, or as containers of one Kubernetes pod."""
+    uid = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+    groups = {
+        "plain": ["one", "two", "three"],
+        "named": ["batch-1", "batch-2", "other"],
+        "pod": [f"kubepods/burstable/pod{uid}/c1", f"kubepods/burstable/pod{uid}/c2", "kubepods/burstable"],
+    }[how]
+    cluster, (client,) = with_key(node, "cgroup", settings={
+        "clients": [{"name": "batch-jobs", "cgroup": f"/{cluster_path(node)}/*/batch-*"}]} if how == "named" else {})
+    paths = [client.cgroup / g for g in groups]
+    for path in paths:
+        path.mkdir(parents=True, exist_ok=True)
+
+    def ask(path):
+        return client.run("curl", "-sS", "-m5", URL["v4"], cgroup=path).stdout
+
+    def known():
+        return {s["session"] for s in cluster.cli("sessions")}
+
+    if how == "plain":
+        stays(cluster, [lambda p=p: ask(p) for p in paths])
+        return
+    # The daemon learns of a cgroup a moment after it was made.
+    wait_for(lambda: (ask(paths[0]), ask(paths[1])) and
+             any(word in s for s in known() for word in ("batch-jobs", uid)))
+    cluster.pintle("unbind", "--pool", "pool")
+    assert ask(paths[0]) == ask(paths[1]) == ask(paths[0])
+    ask(paths[2])
+    assert len(known()) == 2, known()
+
+
+def cluster_path(node):
+    return str(node.cgroup.relative_to(node.cgroup.parent)) + "/n1"
+
+
+# -- hints ------------------------------------------------------------------------------------
+
+
+def hint(text):
+    return LEVEL, SESSION, text if isinstance(text, bytes) else text.encode()
+
+
+@case(each=("string", "number", "long"))
+def test_hint(node, how):
+    """What a client says is its session: a string, a number, up to 64 bytes, all of which count."""
+    keys = {
+        "string": [f"user-{i}".encode() for i in range(8)],
+        "number": [struct.pack("=Q", i) for i in range(8)],
+        "long": [b"x" * 63 + bytes([i]) for i in range(4)] + [b"x" * n for n in (64, 63, 62, 1)],
+    }[how]
+    cluster, (client,) = with_key(node, "hint")
+    stays(cluster, [lambda k=k: client.ask(SERVICE["v4"], options=[hint(k)]) for k in keys])
+    before = cluster.decisions()["sticky"]
+    client.spread(SERVICE["v4"], 5)
+    assert cluster.decisions()["sticky"] == before
+
+
+def test_hint_moves_between_pods(node):
+    """A session is where it is, from whichever pod of the machine its client connects."""
+    cluster, clients = with_key(node, "hint", clients=3)
+    for i in range(6):
+        assert len({c.ask(SERVICE["v4"], options=[hint(f"user-{i}")]) for c in clients}) == 1
+
+
+def test_hint_of_a_group(node):
+    """Sessions with one prefix share a home, on every machine the same one."""
+    cluster = Cluster(node, 2)
+    pods = cluster.servers(4)
+    pool = cluster.pool(pods, stickiness={"key": "hint", "group": "hint"}, **EVEN)
+    clients = []
+    for machine in cluster.machines:
+        machine.steer(pool)
+        clients.append(machine.pod("client"))
+    homes = {}
+    for prefix in range(6):
+        asked = {c.ask(SERVICE["v4"], options=[(LEVEL, GROUP, f"prompt-{prefix}".encode()), hint(f"{i}")])
+                 for c in clients for i in range(prefix * 10, prefix * 10 + 3)}
+        assert len(asked) == 1, asked
+        homes[prefix] = asked.pop()
+    assert len(set(homes.values())) > 1, homes
+    for machine in cluster.machines:
+        assert machine.decisions() == {"home": 18}, machine.decisions()
+
+
+def test_hint_again(node):
+    """The later hint holds, and for every connect() of the socket."""
+    cluster, (client,) = with_key(node, "hint")
+    first, second = (client.ask(SERVICE["v4"], options=[hint(f"user-{i}")]) for i in (1, 2))
+    assert client.ask(SERVICE["v4"], options=[hint("user-2"), hint("user-1")]) == first
+    assert client.ask(SERVICE["v4"], options=[hint("user-1"), hint("user-2")]) == second
+    assert cluster.decisions()["sticky"] == 2
+
+
+MALFORMED = [
+    (SESSION, b""), (SESSION, b"x" * (LONGEST + 1)), (SESSION, b"x" * 8192), (GROUP, b""), (GROUP, b"x" * 65),
+    (CLASS, b"\1"), (CLASS, struct.pack("=Q", 1)), (CLASS, struct.pack("=I", 8)), (CLASS, b""),
+]
+
+
+def test_hint_malformed(node):
+    """EINVAL, and what was said before still holds."""
+    cluster, (client,) = with_key(node, "hint")
+    name = client.ask(SERVICE["v4"], options=[hint("user-1")])
+    for _ in range(3):
+        with client.socket() as s:
+            s.setsockopt(*hint("user-1"))
+            for option, value in MALFORMED:
+                assert refused_with(s, LEVEL, option, value) == errno.EINVAL, (option, value[:70])
+            for option in (0, 4, 0x7fffffff):
+                assert refused_with(s, LEVEL, option, b"x") == errno.ENOPROTOOPT, option
+            s.setsockopt(LEVEL, CLASS, struct.pack("=I", 1))
+            s.connect(split(SERVICE["v4"]))
+            s.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+            assert s.recv(1000, socket.MSG_WAITALL).decode().endswith(name)
+    assert cluster.decisions() == {"least_loaded": 1, "sticky": 3}
+
+
+def refused_with(s, *option):
+    try:
+        s.setsockopt(*option)
+    except OSError as e:
+        return e.errno
+    return 0
+
+
+def test_hint_where_nobody_listens(node):
+    """ENOPROTOOPT without a pool that uses hints, and while there is one not on other sockets. The
+    hook is there only as long as it is used."""
+    cluster = Cluster(node)
+    pods = cluster.servers(2)
+    client = cluster.pod("client")
+    daemon = cluster.steer(cluster.pool(pods))
+    kinds = [(socket.AF_INET, socket.SOCK_STREAM, 0), (socket.AF_INET6, socket.SOCK_STREAM, 0)]
+    others = [(socket.AF_INET, socket.SOCK_DGRAM, 0), (socket.AF_UNIX, socket.SOCK_STREAM, 0),
+              (socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP)]
+
+    def said(kind):
+        with client.socket(*kind) as s:
+            return refused_with(s, *hint("user-1"))
+
+    def all_refuse():
+        return all(said(kind) in (errno.ENOPROTOOPT, errno.EOPNOTSUPP) for kind in kinds + others)
+
+    assert all_refuse()
+    for _ in range(2):
+        daemon.reload(cluster.config(cluster.pool(pods, stickiness={"key": "hint"})))
+        wait_for(lambda: not any(said(kind) for kind in kinds))
+        for kind in others[:2]:
+            assert said(kind) in (errno.ENOPROTOOPT, errno.EOPNOTSUPP)
+        daemon.reload(cluster.config(cluster.pool(pods, stickiness={"key": "none"})))
+        wait_for(all_refuse)
+
+
+def test_foreign_options_pass(node):
+    """With the hint's hook attached, other options do what they always did: of every length, the
+    ones above a page included."""
+    cluster, (client,) = with_key(node, "hint")
+    client.sysctl("net.ipv4.igmp_max_msf", 4000)
+    with client.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        assert s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 7, 0))
+        assert s.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == struct.pack("ll", 7, 0)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+        assert s.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
+        for size in (4, 64, 4095, 4096, 4097, 20000):
+            assert refused_with(s, socket.IPPROTO_TCP, 0x5054, b"x" * size) == errno.ENOPROTOOPT
+    for count in (1, 1000, 1022, 1023, 1024, 3000):  # 1020 sources and the head fill a page
+        with client.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            group, own = socket.inet_aton("239.1.2.3"), socket.inet_aton(client.v4)
+            s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group + own)
+            sources = b"".join(struct.pack("!I", 0x0b000001 + i) for i in range(count))
+            # struct ip_msfilter: the group, our address, exclude, how many, and they
+            s.setsockopt(socket.IPPROTO_IP, 41, group + own + struct.pack("=II", 0, count) + sources)
+            kept = node.run("cat", "/proc/net/mcfilter", netns=client.netns).stdout
+            assert kept.lower().count("0xef010203") == count, (count, kept[:300])
+
+
+@case(each=("httpx", "openai", "urllib3"), timeout=120)
+def test_hint_from_python(node, what):
+    """By a network backend of httpx, by urllib3's `socket_options`."""
+    python = library("python") / "bin/python"
+    cluster, client = simulated(node, 3, stickiness={"key": "hint"}, **EVEN)
+    for i in range(2):
+        result = client.run(python, "-B", PROGRAMS / "ask.py", what, URL["v4"], 3, f"user-{i}", timeout=60)
+        assert len(spread_of(result, 3)) == 1, result
+    assert cluster.decisions() == {"least_loaded": 2, "sticky": 4}

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Off means off, and who else is there: kube-proxy's rules, other load balancers' programs."""
+import time
+
+from clients import split
+from harness import case
+from kernel import wait_for
+from pods import SERVICE, Cluster, Rival
+from test_connect import BOTH, all_zero, steered, target
+
+# The daemon's own code is run by test_connect and test_connect_daemon.
+UNDER_SANITIZERS = False
+
+# What kube-proxy makes of a Service with one endpoint.
+KUBE_PROXY = """
+table ip kube {{
+    chain prerouting {{
+        type nat hook prerouting priority dstnat
+        ip daddr {v4[0]} tcp dport {v4[1]} dnat to {pod.v4}:8000
+    }}
+}}
+table ip6 kube {{
+    chain prerouting {{
+        type nat hook prerouting priority dstnat
+        ip6 daddr {v6[0]} tcp dport {v6[1]} dnat to [{pod.v6}]:8000
+    }}
+}}
+"""
+
+
+def kube_proxy(cluster, pod):
+    """Every connection to the Service that arrives at the machine goes to that pod."""
+    cluster.nft(KUBE_PROXY.format(pod=pod, v4=split(SERVICE["v4"]), v6=split(SERVICE["v6"])))
+
+
+def fallen_back(node, how="v4", settings=None, **more):
+    """A pool of s0 and s1, and kube-proxy that knows s2 alone: who answers tells who decided."""
+    cluster = Cluster(node)
+    pods = cluster.servers(3)
+    client = cluster.pod("client")
+    kube_proxy(cluster, pods[2])
+    assert client.ask(target(how)) == "s2"
+    daemon = cluster.steer(cluster.pool(pods[:2], family="v6" if how == "v6" else "v4", **more), **(settings or {}))
+    assert client.ask(target(how)) in ("s0", "s1")
+    return cluster, pods, client, daemon
+
+
+@case(each=("v4", "v6", "mapped"))
+def test_off_falls_back(node, how):
+    """`pintle disable`: kube-proxy serves the Service as before; `pintle enable` takes it back."""
+    cluster, pods, client, _ = fallen_back(node, how)
+    cluster.pintle("disable", "pool")
+    assert client.spread(target(how), 5) == {"s2": 5}
+    assert cluster.decisions()["passed"] == 5
+    cluster.pintle("enable", "pool")
+    assert client.ask(target(how)) in ("s0", "s1")
+    all_zero(cluster)
+
+
+@case(each=BOTH)
+def test_detach_falls_back(node, family):
+    """`pintled --detach` takes the programs away; what they steered goes on where it is, and
+    its socket tells the truth again."""
+    cluster, pods, client, daemon = fallen_back(node, family)
+    with client.connect(SERVICE[family]) as c:
+        name = c.ask()
+        daemon.stop()
+        cluster.detach()
+        assert client.spread(SERVICE[family], 5) == {"s2": 5}
+        assert c.ask() == name
+        assert c.sock.getpeername()[0] == split(pods[int(name[1])].address(family))[0]
+    assert node.pins() == []
+
+
+def test_no_endpoint_falls_back(node):
+    """FailOpen with none ready: kube-proxy decides."""
+    cluster, _, client, _ = fallen_back(node, failureMode="FailOpen")
+    for name in ("s0", "s1"):
+        cluster.pintle("drain", name)
+    assert client.spread(SERVICE["v4"], 5) == {"s2": 5}
+    assert cluster.decisions()["no_endpoint"] == 5
+
+
+@case(each=("later", "never"))
+def test_without_daemon(node, when):
+    """node.daemonless after the daemon's last sign of life connections pass; 0: they never do. A
+    daemon that comes back steers again."""
+    period = "1s" if when == "later" else "0s"
+    cluster, pods, client, daemon = fallen_back(node, settings={"daemonless": period})
+    daemon.kill()
+    assert client.ask(SERVICE["v4"]) in ("s0", "s1")
+    if when == "later":
+        wait_for(lambda: client.ask(SERVICE["v4"]) == "s2")
+        assert cluster.decisions()["passed"] >= 1
+    else:
+        time.sleep(1.5)
+        assert set(client.spread(SERVICE["v4"], 10)) <= {"s0", "s1"}
+    cluster.steer(cluster.pool(pods[:2]), daemonless=period)
+    wait_for(lambda: client.ask(SERVICE["v4"]) in ("s0", "s1"))
+    all_zero(cluster)
+
+
+# -- another load balancer on the same hook ------------------------------------------------
+
+
+def with_rival(node, where, first):
+    """The rival knows s2 for the Service; it is attached to the machine's cgroup, or to the
+    client's, before or after pintled comes."""
+    cluster = Cluster(node)
+    pods = cluster.servers(3)
+    client = cluster.pod("client")
+    rival = Rival(node, "rival4")
+    rival.move(split(SERVICE["v4"])[0], pods[2].v4)
+
+    def come():
+        rival.attach(cluster.cgroup if where == "same" else client.cgroup)
+
+    if first:
+        come()
+    cluster.steer(cluster.pool(pods[:2]))
+    if not first:
+        come()
+    return cluster, pods, client, rival
+
+
+@case(each=("same first", "same later", "child first", "child later"))
+def test_before_another(node, how):
+    """Pintle decides before another load balancer's program, which then knows the destination
+    no more; where the kernel cannot order them so, the one in the child cgroup decides."""
+    where, when = how.split()
+    cluster, pods, client, rival = with_rival(node, where, when == "first")
+    ours = {"s0", "s1"}
+    found = client.ask(SERVICE["v4"])
+    if preorder(node):
+        assert found in ours, found
+        assert rival.seen()[0] == 0
+    elif how == "same later":
+        assert found in ours, found
+    else:
+        assert found == "s2", found
+    counted = sum(cluster.decisions().values())
+    assert counted == (found in ours)
+    all_zero(cluster)
+    rival.detach()
+
+
+def preorder(node):
+    """Whether this kernel has BPF_F_PREORDER: since 6.15."""
+    release = node.run("uname", "-r").stdout.split(".")
+    return (int(release[0]), int(release[1])) >= (6, 15)
+
+
+def test_overruled(node):
+    """Another program that rewrites what we chose: the connection is its own, and not counted at
+    our endpoint."""
+    cluster, pods, client, _ = steered(node, servers=3)
+    cluster.pintle("drain", "s2")
+    rival = Rival(node, "rival4")
+    for p in pods[:2]:
+        rival.move(p.v4, pods[2].v4)
+    rival.attach(cluster.cgroup)
+    with client.connect(SERVICE["v4"]) as c:
+        assert c.ask() == "s2"
+        assert set(cluster.in_flight().values()) == {0}
+    all_zero(cluster)
+    rows = cluster.cli("endpoints")
+    assert sum(r["placed"] for r in rows) == sum(r["failed"] for r in rows) == 1, rows
+    rival.detach()
+    assert client.ask(SERVICE["v4"]) in ("s0", "s1")
