@@ -8,6 +8,9 @@
  *                                    connections to each target in turn: connect, send a byte,
  *                                    receive a byte. Prints one line a round and target: NAME
  *                                    and the median of the N, in microseconds.
+ *   conn burst ROUNDS N TARGET...    the same, but the N connections of a round are opened at once
+ *                                    and then used; the time of all of them, divided by N.
+ *   conn stream ROUNDS N TARGET...   the server's page N times on one connection; MB a second.
  *   conn storm N ADDRESS PORT SEED   N connections from many loopback addresses, with every kind of
  *                                    end; prints how many could not connect, or got no answer
  *                                    although they waited for one.
@@ -203,26 +206,132 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void measure(int rounds, int n, struct target *targets, int count)
+/* The median of n. */
+static double one_by_one(const struct target *t, int n)
 {
-	double *us = calloc((size_t)n, sizeof(*us));
+	double *us = calloc((size_t)n, sizeof(*us)), median;
 
 	if (!us)
 		die("calloc");
+	for (int i = 0; i < n; i++)
+		us[i] = once(t);
+	qsort(us, (size_t)n, sizeof(*us), compare);
+	median = us[n / 2];
+	free(us);
+	return median;
+}
+
+static void start(const struct target *t, int ep)
+{
+	struct epoll_event e = {.events = EPOLLOUT};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0 ||
+	    (connect(fd, (const struct sockaddr *)&t->to, sizeof(t->to)) && errno != EINPROGRESS))
+		die(t->name);
+	e.data.fd = fd;
+	if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e))
+		die("epoll_ctl");
+}
+
+/* Connected: asks. Answered: ends. Returns whether it has ended. */
+static bool go_on(const struct target *t, int ep, int fd, uint32_t what)
+{
+	const struct linger hard = {.l_onoff = 1};
+	struct epoll_event e = {.events = EPOLLIN, .data.fd = fd};
+	char byte = 'x';
+
+	if (what & EPOLLOUT) {
+		if (send(fd, &byte, 1, MSG_NOSIGNAL) != 1 || epoll_ctl(ep, EPOLL_CTL_MOD, fd, &e))
+			die(t->name);
+		return false;
+	}
+	if (recv(fd, &byte, 1, 0) != 1)
+		die(t->name);
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	close(fd);
+	return true;
+}
+
+static double at_once(const struct target *t, int n)
+{
+	struct epoll_event events[256];
+	int ep = epoll_create1(EPOLL_CLOEXEC), left = n;
+	double begun = now_us();
+
+	for (int i = 0; i < n; i++)
+		start(t, ep);
+	while (left) {
+		int got = epoll_wait(ep, events, 256, -1);
+
+		for (int i = 0; i < got; i++)
+			left -= go_on(t, ep, events[i].data.fd, events[i].events);
+	}
+	close(ep);
+	return (now_us() - begun) / n;
+}
+
+/* Reads one answer of `size` bytes; with size 0 the first one, whose head says how long it is. */
+static size_t read_answer(const struct target *t, int fd, size_t size)
+{
+	static char buf[1 << 18];
+	size_t have = 0;
+
+	while (!size || have < size) {
+		ssize_t got = recv(fd, buf, sizeof(buf) - 1, 0);
+		const char *length;
+
+		if (got <= 0)
+			die(t->name);
+		have += (size_t)got;
+		if (size)
+			continue;
+		buf[got] = 0;
+		length = strstr(buf, "Content-Length: ");
+		if (!length || !strstr(buf, "\r\n\r\n"))
+			die("answer");
+		size = strtoul(length + 16, NULL, 10) + (size_t)(strstr(buf, "\r\n\r\n") + 4 - buf);
+	}
+	return size;
+}
+
+static double stream(const struct target *t, int n)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	size_t size = 0;
+	double begun;
+
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&t->to, sizeof(t->to)))
+		die(t->name);
+	begun = now_us();
+	for (int i = 0; i < n; i++) {
+		if (send(fd, "G", 1, MSG_NOSIGNAL) != 1)
+			die(t->name);
+		size = read_answer(t, fd, size);
+	}
+	begun = now_us() - begun;
+	close(fd);
+	return (double)size * n / begun;
+}
+
+static const struct {
+	const char *name;
+	double (*run)(const struct target *t, int n);
+} ways[] = {{"measure", one_by_one}, {"burst", at_once}, {"stream", stream}};
+
+static void measure(double (*run)(const struct target *t, int n), int rounds, int n,
+		    struct target *targets, int count)
+{
 	for (int r = 0; r < rounds; r++) {
 		for (int i = 0; i < count; i++) {
 			/* Another one first each round: none always follows the same. */
 			const struct target *t = &targets[(i + r) % count];
 
 			enter(t);
-			for (int j = 0; j < n; j++)
-				us[j] = once(t);
-			qsort(us, (size_t)n, sizeof(*us), compare);
-			printf("%s %.3f\n", t->name, us[n / 2]);
+			printf("%s %.3f\n", t->name, run(t, n));
 		}
 		fflush(stdout);
 	}
-	free(us);
 }
 
 /* ---- storm ----------------------------------------------------------------------- */
@@ -305,24 +414,28 @@ static void storm(long n, const char *address, uint16_t port, uint64_t seed)
 int main(int argc, char **argv)
 {
 	struct rlimit files = {MAX_FDS, MAX_FDS};
+	size_t way = 0;
 
 	setrlimit(RLIMIT_NOFILE, &files);
+	while (argc > 1 && way < sizeof(ways) / sizeof(*ways) &&
+	       strcmp(argv[1], ways[way].name) != 0)
+		way++;
 	if (argc >= 4 && !strcmp(argv[1], "serve")) {
 		serve((uint16_t)atoi(argv[2]), atoi(argv[3]), argc > 4 ? argv[4] : NULL);
-	} else if (argc >= 5 && !strcmp(argv[1], "measure")) {
+	} else if (argc >= 5 && way < sizeof(ways) / sizeof(*ways)) {
 		struct target *targets = calloc((size_t)argc, sizeof(*targets));
 
 		if (!targets)
 			die("calloc");
 		for (int i = 4; i < argc; i++)
 			targets[i - 4] = parse_target(argv[i]);
-		measure(atoi(argv[2]), atoi(argv[3]), targets, argc - 4);
+		measure(ways[way].run, atoi(argv[2]), atoi(argv[3]), targets, argc - 4);
 		free(targets);
 	} else if (argc == 6 && !strcmp(argv[1], "storm")) {
 		storm(atol(argv[2]), argv[3], (uint16_t)atoi(argv[4]), strtoull(argv[5], NULL, 10));
 	} else {
 		fprintf(stderr,
-			"usage: conn serve PORT COUNT [PAGE] | conn measure ROUNDS N TARGET... | "
+			"usage: conn serve PORT COUNT [PAGE] | conn measure|burst|stream ROUNDS N TARGET... | "
 			"conn storm N ADDRESS PORT SEED\n");
 		return 2;
 	}
