@@ -266,7 +266,7 @@ class Node(Pins):
                 pool[key] = value
         return pool
 
-    def config(self, *pools, **node):
+    def config(self, *pools, clients=(), **node):
         """The text of a configuration file."""
         settings = {
             "bpffs": str(self.bpffs), "netns": str(self.netns), "cgroup": str(self.cgroup),
@@ -275,6 +275,7 @@ class Node(Pins):
         return yaml({
             "apiVersion": "pintle.dev/v1alpha1", "kind": "PintleConfig",
             "node": {k: v for k, v in settings.items() if v is not None}, "pools": list(pools),
+            **({"clients": list(clients)} if clients else {}),
         })
 
     def write(self, name, text):

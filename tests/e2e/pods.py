@@ -231,7 +231,7 @@ class Machine(Pins):
         return daemon
 
     def all_ready(self):
-        wait_for(lambda: all(e["age_seconds"] is not None for e in self.cli("endpoints")), 20,
+        wait_for(lambda: {e["state"] for e in self.cli("endpoints")} == {"ready"}, 20,
                  "all endpoints to be ready")
 
 

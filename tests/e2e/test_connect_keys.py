@@ -86,42 +86,17 @@ def test_destination(node):
     stays(cluster, [lambda i=i: client.ask(f"[fd96:0:0:1:{i:x}::{i:x}]:8000") for i in range(1, 9)])
 
 
-@case(each=("plain",))
-def test_cgroup(node, how):
-    """Processes of one cgroup are a session, and of all cgroups that are one client: by a
-    pattern of the configuration, or as containers of one Kubernetes pod."""
-    uid = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
-    groups = {
-        "plain": ["one", "two", "three"],
-        "named": ["batch-1", "batch-2", "other"],
-        "pod": [f"kubepods/burstable/pod{uid}/c1", f"kubepods/burstable/pod{uid}/c2", "kubepods/burstable"],
-    }[how]
-    cluster, (client,) = with_key(node, "cgroup", settings={
-        "clients": [{"name": "batch-jobs", "cgroup": f"/{cluster_path(node)}/*/batch-*"}]} if how == "named" else {})
-    paths = [client.cgroup / g for g in groups]
+def ask_from(client, path):
+    return client.run("curl", "-sS", "-m5", URL["v4"], cgroup=path).stdout
+
+
+def test_cgroup(node):
+    """Processes of one cgroup are a session; that of the caller counts."""
+    cluster, (client,) = with_key(node, "cgroup")
+    paths = [client.cgroup / name for name in ("one", "two", "three")]
     for path in paths:
-        path.mkdir(parents=True, exist_ok=True)
-
-    def ask(path):
-        return client.run("curl", "-sS", "-m5", URL["v4"], cgroup=path).stdout
-
-    def known():
-        return {s["session"] for s in cluster.cli("sessions")}
-
-    if how == "plain":
-        stays(cluster, [lambda p=p: ask(p) for p in paths])
-        return
-    # The daemon learns of a cgroup a moment after it was made.
-    wait_for(lambda: (ask(paths[0]), ask(paths[1])) and
-             any(word in s for s in known() for word in ("batch-jobs", uid)))
-    cluster.pintle("unbind", "--pool", "pool")
-    assert ask(paths[0]) == ask(paths[1]) == ask(paths[0])
-    ask(paths[2])
-    assert len(known()) == 2, known()
-
-
-def cluster_path(node):
-    return str(node.cgroup.relative_to(node.cgroup.parent)) + "/n1"
+        path.mkdir()
+    stays(cluster, [lambda p=p: ask_from(client, p) for p in paths])
 
 
 # -- hints ------------------------------------------------------------------------------------
