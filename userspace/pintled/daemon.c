@@ -8,6 +8,7 @@
 #include "../common/log.h"
 #include "../common/util.h"
 #include "attach.h"
+#include "clients.h"
 #include "exporter.h"
 #include "notify.h"
 #include "oneshot.h"
@@ -25,7 +26,7 @@
 #define FIRST_BEAT_NS    (2 * NSEC_PER_SEC)
 #define RECONCILE_ROUNDS 5           /* of housekeeping */
 #define FILL_ROUNDS      30          /* of housekeeping */
-#define ONESHOT_ROUNDS   15          /* of housekeeping */
+#define LOOK_ROUNDS      15          /* of housekeeping */
 #define LARGE            (128 << 10) /* bytes: such pieces are given back when they are freed */
 
 struct daemon {
@@ -38,6 +39,7 @@ struct daemon {
 	struct maps *maps; /* the attachment's */
 	struct poller *poller;
 	struct telemetry *telemetry;
+	struct clients *clients;
 	struct exporter *exporter;
 	struct oneshot *oneshot;
 	bool attached, ready_told;
@@ -100,8 +102,10 @@ static void on_housekeeping(uv_timer_t *timer)
 		register_listeners(d->maps, attachment_netns(d->attachment));
 	if (d->rounds % RECONCILE_ROUNDS == 0)
 		reconcile(d->attachment);
-	if (d->rounds % ONESHOT_ROUNDS == 0)
+	if (d->rounds % LOOK_ROUNDS == 0) {
 		oneshot_refresh(d->oneshot);
+		clients_rescan(d->clients);
+	}
 	if (d->rounds % FILL_ROUNDS == 0) {
 		telemetry_check_fill(d->telemetry);
 		malloc_trim(0);
@@ -121,7 +125,7 @@ static void render(struct metrics_text *out, void *arg)
 {
 	struct daemon *d = arg;
 
-	telemetry_render(d->telemetry, d->poller, d->config, out);
+	telemetry_render(d->telemetry, d->poller, d->config, clients_count(d->clients), out);
 }
 
 static bool ready(void *arg, const char **why)
@@ -162,6 +166,7 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 	int err = poller_configure(d->poller, c, p);
 
 	oneshot_configure(d->oneshot, c, p);
+	clients_configure(d->clients, c);
 	publication_free(d->publication);
 	d->publication = p;
 	if (d->config != c)
@@ -239,7 +244,10 @@ static int configure(struct daemon *d)
 {
 	int err = publish(d->maps, attachment_netns(d->attachment), d->config, &d->publication);
 
-	return err ? err : poller_configure(d->poller, d->config, d->publication);
+	if (err)
+		return err;
+	clients_configure(d->clients, d->config);
+	return poller_configure(d->poller, d->config, d->publication);
 }
 
 /* See attach.h on which comes first. */
@@ -283,6 +291,8 @@ static int start(struct daemon *d)
 		return err;
 	d->maps = attachment_maps(d->attachment);
 	err = telemetry_new(d->maps, &d->telemetry);
+	if (!err)
+		err = clients_new(&d->loop, d->maps, &d->clients);
 	if (!err)
 		err = poller_new(&d->loop, attachment_netns(d->attachment), d->maps, &d->poller);
 	if (!err && d->config->metrics)
@@ -331,6 +341,7 @@ static void stop(struct daemon *d)
 	exporter_free(d->exporter);
 	oneshot_free(d->oneshot);
 	poller_free(d->poller);
+	clients_free(d->clients);
 	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
 		uv_close(ours[i], NULL);
 	/* libuv gives signals back their default: one more, sent by somebody impatient, must not

@@ -224,6 +224,7 @@ struct page {
 	const struct telemetry *telemetry;
 	const struct poller *poller;
 	const struct config *config;
+	size_t clients;
 };
 
 static const struct poll_counters *counters_of(const struct page *p, const struct state_endpoint *e)
@@ -439,6 +440,9 @@ static void render_node(const struct page *p)
 			   p->telemetry->lost[SOURCE_SOCKOPS] + p->telemetry->lost[SOURCE_LOOKUP] +
 				   p->telemetry->lost[SOURCE_CONNECT],
 			   NULL);
+	metrics_family(p->out, "pintle_clients", METRICS_GAUGE,
+		       "Cgroups whose client is known by a name; 0 where no key is cgroup.");
+	metrics_sample_u64(p->out, p->clients, NULL);
 	metrics_family(p->out, "pintle_map_fill_ratio", METRICS_GAUGE,
 		       "How full a map that forgets the oldest is.");
 	for (size_t i = 0; i < ARRAY_SIZE(lru_table); i++)
@@ -447,10 +451,11 @@ static void render_node(const struct page *p)
 }
 
 void telemetry_render(const struct telemetry *t, const struct poller *poller,
-		      const struct config *c, struct metrics_text *out)
+		      const struct config *c, size_t clients, struct metrics_text *out)
 {
 	_cleanup_(state_freep) struct state *state = NULL;
-	struct page p = {.out = out, .telemetry = t, .poller = poller, .config = c};
+	struct page p = {
+		.out = out, .telemetry = t, .poller = poller, .config = c, .clients = clients};
 	int err = state_read(t->m, &state);
 
 	if (err) {

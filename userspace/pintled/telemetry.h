@@ -17,9 +17,9 @@ void telemetry_consume(struct telemetry *t);
 /** Estimates how full the LRU maps are and warns, once each, above 80 %. Walks the maps:
  * not for every turn of the loop. */
 void telemetry_check_fill(struct telemetry *t);
-/** Writes the whole page. */
+/** Writes the whole page; `clients` is how many cgroups are known by name. */
 void telemetry_render(const struct telemetry *t, const struct poller *poller,
-		      const struct config *c, struct metrics_text *out);
+		      const struct config *c, size_t clients, struct metrics_text *out);
 void telemetry_free(struct telemetry *t);
 
 #endif

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "clients.h"
+
+#include <bpf/bpf.h>
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+
+#include "../common/cgroup2.h"
+#include "../common/log.h"
+#include "../common/names.h"
+#include "../common/util.h"
+
+#define MAX_CGROUPS 65536
+#define MAX_DEPTH   64
+#define SETTLE_MS   5  /* one pod comes with several cgroups */
+#define REST        10 /* times as long as a walk took nothing is walked again */
+
+/* A cgroup of the tree; name[0] is 0 where it is nobody in particular. */
+struct cgroup {
+	uint64_t id;
+	bool watched;
+	char name[PINTLE_NAME_SIZE];
+};
+
+struct tree {
+	struct cgroup *all; /* by id, once the walk is over */
+	size_t count, room;
+};
+
+struct clients {
+	uv_loop_t *loop;
+	const struct maps *m;
+	const struct config *config;
+	bool active;
+	char root[PATH_MAX];  /* where the walk begins */
+	char below[PATH_MAX]; /* that, as a path below the cgroup2 root: "" or "/..." */
+	struct tree tree;     /* what the map was last made to say */
+	int inotify;
+	uv_poll_t poll;
+	uv_timer_t timer;
+	int handles;
+	uint64_t walk_ns, walked_ns;
+	bool told_full, told_watches, told_many;
+};
+
+/* ---- names ------------------------------------------------------------------------ */
+
+static bool is_uid(const char *text, size_t length)
+{
+	/* 8-4-4-4-12, with either joint; of a static pod 32 digits. */
+	if (length != 36 && length != 32)
+		return false;
+	for (size_t i = 0; i < length; i++) {
+		bool joint = length == 36 && (i == 8 || i == 13 || i == 18 || i == 23);
+
+		if (joint ? text[i] != '-' && text[i] != '_' : !isxdigit((unsigned char)text[i]))
+			return false;
+	}
+	return true;
+}
+
+bool clients_pod(const char *path, char name[PINTLE_NAME_SIZE])
+{
+	const char *base = strrchr(path, '/'), *pod;
+	size_t length;
+
+	if (!base || !strstr(path, "kubepods"))
+		return false;
+	/* "podUID" of the cgroupfs driver, "kubepods-burstable-podUID.slice" of the systemd one */
+	pod = strstr(++base, "-pod");
+	pod = pod ? pod + 4 : !strncmp(base, "pod", 3) ? base + 3 : NULL;
+	if (!pod)
+		return false;
+	length = strcspn(pod, ".");
+	if ((pod[length] && strcmp(pod + length, ".slice") != 0) || !is_uid(pod, length))
+		return false;
+	snprintf(name, PINTLE_NAME_SIZE, "pod/%.*s", (int)length, pod);
+	for (char *p = name; *p; p++)
+		if (*p == '_')
+			*p = '-';
+	return true;
+}
+
+/* Takes the place of what it is below. */
+static void identify(const struct config *c, const char *path, char name[PINTLE_NAME_SIZE])
+{
+	for (size_t i = 0; i < c->client_count; i++) {
+		if (fnmatch(c->clients[i].cgroup, path, 0))
+			continue;
+		snprintf(name, PINTLE_NAME_SIZE, "%s", c->clients[i].name);
+		return;
+	}
+	if (!name[0])
+		clients_pod(path, name);
+}
+
+/* ---- the walk ---------------------------------------------------------------------- */
+
+struct walk {
+	struct clients *clients;
+	struct tree *tree;
+	char path[PATH_MAX]; /* below the cgroup2 root */
+	bool full;
+};
+
+static int by_id(const void *left, const void *right)
+{
+	const struct cgroup *a = left, *b = right;
+
+	return (a->id > b->id) - (a->id < b->id);
+}
+
+static const struct cgroup *find(const struct tree *t, uint64_t id)
+{
+	struct cgroup key = {.id = id};
+
+	return t->count ? bsearch(&key, t->all, t->count, sizeof(key), by_id) : NULL;
+}
+
+static bool add(struct walk *w, uint64_t id, bool watched, const char *name)
+{
+	struct tree *t = w->tree;
+
+	if (t->count == t->room) {
+		size_t room = t->room ? 2 * t->room : 256;
+		struct cgroup *more =
+			room <= MAX_CGROUPS ? reallocarray(t->all, room, sizeof(*more)) : NULL;
+
+		if (!more)
+			return false;
+		t->all = more;
+		t->room = room;
+	}
+	t->all[t->count] = (struct cgroup){.id = id, .watched = watched};
+	snprintf(t->all[t->count++].name, PINTLE_NAME_SIZE, "%s", name);
+	return true;
+}
+
+/* The kernel drops a watch with its directory. */
+static bool watch(struct clients *x, uint64_t id, int fd)
+{
+	const struct cgroup *before = find(&x->tree, id);
+	char path[32];
+
+	if (x->inotify < 0 || (before && before->watched))
+		return x->inotify >= 0;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (inotify_add_watch(x->inotify, path, IN_CREATE | IN_DELETE | IN_ONLYDIR) >= 0)
+		return true;
+	if (errno == ENOENT || x->told_watches)
+		return false;
+	log_warn("cannot watch every cgroup (%s): clients in new ones are known by their pods only "
+		 "after half a minute; a higher fs.inotify.max_user_watches helps",
+		 strerror(errno));
+	x->told_watches = true;
+	return false;
+}
+
+static void walk_dir(struct walk *w, int fd, const char *inherited, int depth);
+
+static void walk_children(struct walk *w, DIR *d, const char *name, int depth)
+{
+	size_t length = strlen(w->path);
+	struct dirent *e;
+
+	while (!w->full && (e = readdir(d))) {
+		int fd;
+
+		if (e->d_type != DT_DIR || e->d_name[0] == '.' ||
+		    length + strlen(e->d_name) + 2 > sizeof(w->path))
+			continue;
+		fd = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0)
+			continue; /* gone */
+		sprintf(w->path + length, "/%s", e->d_name);
+		walk_dir(w, fd, name, depth + 1);
+		w->path[length] = '\0';
+	}
+}
+
+/* Takes fd. A watch is set before the directory is read, so that no child comes in between. */
+static void walk_dir(struct walk *w, int fd, const char *inherited, int depth)
+{
+	char name[PINTLE_NAME_SIZE];
+	struct stat st;
+	bool watched;
+	DIR *d;
+
+	if (fstat(fd, &st)) {
+		close(fd);
+		return;
+	}
+	snprintf(name, sizeof(name), "%s", inherited);
+	identify(w->clients->config, w->path[0] ? w->path : "/", name);
+	watched = watch(w->clients, st.st_ino, fd);
+	w->full = !add(w, st.st_ino, watched, name);
+	d = !w->full && depth < MAX_DEPTH ? fdopendir(fd) : NULL;
+	if (!d) {
+		close(fd);
+		return;
+	}
+	walk_children(w, d, name, depth);
+	closedir(d);
+}
+
+static bool walk_tree(struct clients *x, struct tree *to)
+{
+	struct walk w = {.clients = x, .tree = to};
+	int fd = open(x->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	snprintf(w.path, sizeof(w.path), "%s", x->below);
+	walk_dir(&w, fd, "", 0);
+	if (w.full && !x->told_many) {
+		log_warn("more than %d cgroups: not all are looked at for clients", MAX_CGROUPS);
+		x->told_many = true;
+	}
+	if (to->count)
+		qsort(to->all, to->count, sizeof(*to->all), by_id);
+	return true;
+}
+
+/* ---- the map ----------------------------------------------------------------------- */
+
+static void take_out(const struct clients *x, uint64_t id)
+{
+	bpf_map_delete_elem(x->m->fd[MAP_clients], &id);
+}
+
+static void put(struct clients *x, const struct cgroup *g)
+{
+	struct pintle_client c = {.id = client_id(g->name)};
+
+	memcpy(c.name, g->name, sizeof(c.name));
+	if (!bpf_map_update_elem(x->m->fd[MAP_clients], &g->id, &c, BPF_ANY) || x->told_full)
+		return;
+	log_err_r(errno, "failed to write to map clients; who is not in it is a client by its "
+			 "cgroup's id");
+	x->told_full = true;
+}
+
+/* Who is gone goes first: that makes room. */
+static void settle(struct clients *x, const struct tree *now)
+{
+	const struct tree *was = &x->tree;
+
+	for (size_t i = 0; i < was->count; i++) {
+		const struct cgroup *g = find(now, was->all[i].id);
+
+		if (was->all[i].name[0] && (!g || !g->name[0]))
+			take_out(x, was->all[i].id);
+	}
+	for (size_t i = 0; i < now->count; i++) {
+		const struct cgroup *g = find(was, now->all[i].id);
+
+		if (now->all[i].name[0] && (!g || strcmp(g->name, now->all[i].name) != 0))
+			put(x, &now->all[i]);
+	}
+}
+
+/* What a daemon before this one left is looked at as if it were all wrong. */
+static void adopt(struct clients *x)
+{
+	struct walk w = {.clients = x, .tree = &x->tree};
+	uint64_t key, *previous = NULL;
+	int fd = x->m->fd[MAP_clients];
+
+	for (int i = 0; i < PINTLE_MAX_CLIENTS && !bpf_map_get_next_key(fd, previous, &key); i++) {
+		if (!add(&w, key, false, "?"))
+			break;
+		previous = &key;
+	}
+	if (x->tree.count)
+		qsort(x->tree.all, x->tree.count, sizeof(*x->tree.all), by_id);
+}
+
+static void take_tree(struct clients *x, struct tree *tree)
+{
+	settle(x, tree);
+	free(x->tree.all);
+	x->tree = *tree;
+}
+
+static void walk_now(struct clients *x)
+{
+	uint64_t begun = monotonic_ns();
+	struct tree tree = {0};
+
+	if (!x->active)
+		return;
+	if (walk_tree(x, &tree))
+		take_tree(x, &tree);
+	else
+		free(tree.all);
+	x->walked_ns = monotonic_ns();
+	x->walk_ns = x->walked_ns - begun;
+}
+
+/* ---- watching ---------------------------------------------------------------------- */
+
+static void on_timer(uv_timer_t *timer)
+{
+	walk_now(timer->data);
+}
+
+/* A tree that is large, or never at rest, must not take the daemon's whole time. */
+static void walk_soon(struct clients *x)
+{
+	uint64_t rested = monotonic_ns() - x->walked_ns, rest = REST * x->walk_ns;
+	uint64_t ms = rested < rest ? (rest - rested) / NSEC_PER_MSEC : 0;
+
+	if (!uv_is_active((uv_handle_t *)&x->timer))
+		uv_timer_start(&x->timer, on_timer, MAX(ms, (uint64_t)SETTLE_MS), 0);
+}
+
+static void on_change(uv_poll_t *poll, int status, int events)
+{
+	struct clients *x = poll->data;
+	char buf[16384] __attribute__((aligned(__alignof__(struct inotify_event))));
+
+	(void)status;
+	(void)events;
+	while (read(x->inotify, buf, sizeof(buf)) > 0)
+		;
+	walk_soon(x);
+}
+
+static bool asked_for(const struct config *c)
+{
+	for (size_t i = 0; i < c->pool_count; i++)
+		if (c->pools[i].stickiness.key_kind == PINTLE_KEY_CGROUP ||
+		    c->pools[i].stickiness.group_kind == PINTLE_KEY_CGROUP)
+			return true;
+	return false;
+}
+
+/* Clients come from node.cgroup only; their paths are told from the cgroup2 root on. */
+static bool find_root(struct clients *x)
+{
+	char top[PATH_MAX];
+	size_t length;
+
+	snprintf(x->root, sizeof(x->root), "%.*s", (int)sizeof(x->m->node->cgroup),
+		 x->m->node->cgroup);
+	x->below[0] = '\0';
+	if (cgroup2_root(top, sizeof(top)))
+		return false;
+	length = strlen(top);
+	if (!strncmp(x->root, top, length) && x->root[length] == '/' && x->root[length + 1])
+		snprintf(x->below, sizeof(x->below), "%s", x->root + length);
+	return true;
+}
+
+static void start(struct clients *x)
+{
+	if (!find_root(x))
+		return;
+	x->active = true;
+	if (x->inotify >= 0)
+		return;
+	x->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (x->inotify < 0) {
+		log_err_r(errno, "cannot watch cgroups; the tree is walked now and then");
+	} else if (!uv_poll_init(x->loop, &x->poll, x->inotify)) {
+		x->poll.data = x;
+		x->handles++;
+		uv_poll_start(&x->poll, UV_READABLE, on_change);
+	}
+}
+
+static void nothing_but_free(uv_handle_t *handle)
+{
+	struct clients *x = handle->data;
+
+	if (--x->handles)
+		return;
+	if (x->inotify >= 0)
+		close(x->inotify);
+	free(x->tree.all);
+	free(x);
+}
+
+int clients_new(uv_loop_t *loop, const struct maps *m, struct clients **out)
+{
+	struct clients *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return log_err_r(ENOMEM, "clients");
+	x->loop = loop;
+	x->m = m;
+	x->inotify = -1;
+	uv_timer_init(loop, &x->timer);
+	x->timer.data = x;
+	x->handles = 1;
+	adopt(x);
+	*out = x;
+	return 0;
+}
+
+void clients_configure(struct clients *x, const struct config *c)
+{
+	struct tree none = {0};
+
+	x->config = c;
+	if (asked_for(c)) {
+		if (!x->active)
+			start(x);
+		walk_now(x);
+		return;
+	}
+	/* Its watches stay, if there are any: a reload that asks again goes on with them. */
+	if (x->active)
+		uv_timer_stop(&x->timer);
+	x->active = false;
+	take_tree(x, &none);
+}
+
+void clients_rescan(struct clients *x)
+{
+	walk_now(x);
+}
+
+size_t clients_count(const struct clients *x)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < x->tree.count; i++)
+		n += x->tree.all[i].name[0] != '\0';
+	return n;
+}
+
+void clients_free(struct clients *x)
+{
+	if (!x)
+		return;
+	if (x->handles > 1)
+		uv_close((uv_handle_t *)&x->poll, nothing_but_free);
+	uv_close((uv_handle_t *)&x->timer, nothing_but_free);
+}
