@@ -40,7 +40,7 @@ def first_column(name, heading=None):
 def listed(name, macro):
     """The names of an X-macro table."""
     body = re.search(rf"#define {macro}\(X\)((?:.*\\\n)*.*)", page(name))[1]
-    return re.findall(r'X\(\w+,\s*"([^"]+)"', body)
+    return re.findall(r'X\(\w+,[\s\\]*"([^"]+)"', body)
 
 
 def outcomes():
@@ -67,6 +67,14 @@ def test_every_state_is_explained(node):
     known = set(reasons) - {"unsteerable: unknown"}
     assert known <= set(named), known - set(named)
     assert set(named) <= set(states) | known, set(named) - set(states) - known
+
+
+@case(san=False)
+def test_every_result_of_oneshot_is_explained(node):
+    """A row for each thing that one-shot does with a first segment, in the order of abi.h."""
+    del node
+    results = listed("headers/pintle/abi.h", "PINTLE_ONESHOTS")
+    assert first_column("docs/keep-alive.md", "What it counts") == results
 
 
 @case(san=False)

@@ -214,6 +214,16 @@ static inline void pins_decisions(const struct pins *p, uint32_t pool, enum pint
 	free(values);
 }
 
+static inline void pins_oneshots(const struct pins *p, uint32_t pool, enum pintle_oneshot oneshot,
+				 uint64_t n)
+{
+	uint64_t *values = calloc((size_t)libbpf_num_possible_cpus(), sizeof(*values));
+
+	values[0] = n;
+	pins_at(p, MAP_oneshot_stats, PINTLE_ONESHOT_STAT(pool, oneshot), values);
+	free(values);
+}
+
 static inline void pins_session(const struct pins *p, const char *text, uint32_t pool,
 				uint32_t pool_generation, uint32_t endpoint, uint64_t bound_ago,
 				uint64_t used_ago)

@@ -56,8 +56,19 @@ static void test_snapshots_toggled(void **state)
 		.since_ns = monotonic_ns() - HOURS(4.5),
 	};
 
+	struct pintle_override requests = {
+		.generation = QWEN_GEN,
+		.flags = PINTLE_OVERRIDE_REQUESTS,
+		.requests = PINTLE_REQUESTS_ONE_PER_CONNECTION,
+		.since_ns = monotonic_ns() - HOURS(6.5),
+	};
+
 	pins_at(p, MAP_overrides, LLAMA, &mode);
+	pins_at(p, MAP_overrides, QWEN, &requests);
 	pins_at(p, MAP_overrides, PINTLE_ENDPOINT_SLOT(1), &drain);
+	pins_oneshots(p, QWEN, PINTLE_ONESHOT_REWRITTEN_CONNECTION, 300);
+	pins_oneshots(p, QWEN, PINTLE_ONESHOT_LEFT_NO_ROOM, 100);
+	snapshot("stats-oneshot.txt", WORDS("stats", "--pool", "qwen"));
 	snapshot("status-toggled.txt", WORDS("status"));
 	snapshot("status-toggled.json", WORDS("status", "-o", "json"));
 	snapshot("pools-toggled.txt", WORDS("pools"));
@@ -287,6 +298,9 @@ static void test_usage_errors(void **state)
 		{{"mode"}, "usage: pintle mode POOL enforce|baseline|off"},
 		{{"mode", "llama-8b"}, "usage: pintle mode POOL"},
 		{{"mode", "llama-8b", "fast"}, "enforce, baseline and off"},
+		{{"set", "llama-8b"}, "usage: pintle set POOL requests=VALUE"},
+		{{"set", "llama-8b", "mode=off"}, "no setting 'mode=off'"},
+		{{"set", "llama-8b", "requests=one"}, "as-they-come and one-per-connection"},
 		{{"drain"}, "drain needs ENDPOINT"},
 		{{"unbind"}, "--pool POOL"},
 		{{"unbind", "10.0.0.7/8"}, "10.0.0.0/24"},
@@ -356,6 +370,53 @@ static void test_mode(void **state)
 	assert_int_equal(override_at(p, QWEN).mode, PINTLE_MODE_ENFORCE);
 	expect(1, "", "did you mean llama-8b?", "mode", "llama-8", "off");
 	expect(1, "", "there are: llama-8b, qwen", "mode", "xyzzy", "off");
+}
+
+/* One setting leaves the other alone, and each is taken back by itself. */
+static void test_set(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_override o;
+
+	p->m->node->places = 2;
+	expect(0, "mode baseline", "", "mode", "llama-8b", "baseline");
+	expect(0,
+	       "llama-8b: requests one-per-connection, until it is set again or `pintle reset`\n",
+	       "", "set", "llama-8b", "requests=one-per-connection");
+	o = override_at(p, LLAMA);
+	assert_int_equal(o.generation, LLAMA_GEN);
+	assert_int_equal(o.flags, PINTLE_OVERRIDE_MODE | PINTLE_OVERRIDE_REQUESTS);
+	assert_int_equal(o.mode, PINTLE_MODE_BASELINE);
+	assert_int_equal(o.requests, PINTLE_REQUESTS_ONE_PER_CONNECTION);
+	expect(0, "mode enforce, as configured", "", "enable", "llama-8b");
+	assert_int_equal(override_at(p, LLAMA).flags, PINTLE_OVERRIDE_REQUESTS);
+	expect(0, "one-per-connection*", "", "pools");
+	expect(0, "requests as-they-come, as configured", "", "set", "llama-8b",
+	       "requests=as-they-come");
+	assert_int_equal(override_at(p, LLAMA).flags, 0);
+	assert_int_equal(override_at(p, QWEN).flags, 0);
+	expect(1, "", "did you mean llama-8b?", "set", "llama-8", "requests=as-they-come");
+}
+
+/* Nobody attaches the program. */
+static void test_set_without_a_daemon(void **state)
+{
+	const struct pins *p = *state;
+
+	p->m->node->heartbeat_ns = p->m->node->started_ns = 1;
+	expect(0, "takes effect when pintled starts", "", "set", "qwen",
+	       "requests=one-per-connection");
+	assert_int_equal(override_at(p, QWEN).requests, PINTLE_REQUESTS_ONE_PER_CONNECTION);
+	expect(0, "that begins when pintled starts", "", "status");
+	expect(0, "qwen: requests as-they-come, as configured\n", "", "reset");
+	assert_int_equal(override_at(p, QWEN).flags, 0);
+}
+
+/* It is there, and does not. */
+static void test_set_in_vain(void **state)
+{
+	(void)state;
+	expect(0, "pintled has not attached it", "", "set", "qwen", "requests=one-per-connection");
 }
 
 static int listen_on(uint16_t port, const char *address)
@@ -956,7 +1017,8 @@ static void test_completion(void **state)
 	if (system("bash -c true"))
 		skip();
 	complete("pintle en", 1, "endpoints enable");
-	complete("pintle -o json se", 3, "sessions");
+	complete("pintle -o json se", 3, "sessions set");
+	complete("pintle set llama-8b requests=o", 3, "requests=one-per-connection");
 	complete("pintle mode ll", 2, "llama-8b");
 	complete("pintle mode llama-8b b", 3, "baseline");
 	complete("pintle drain qw", 2, "qwen/gpu0");
@@ -994,6 +1056,9 @@ int main(void)
 		pins_test(test_stdout_full),
 		pins_test(test_mode),
 		pins_test(test_mode_off_warns),
+		pins_test(test_set),
+		pins_test(test_set_without_a_daemon),
+		pins_test(test_set_in_vain),
 		pins_test(test_drain),
 		pins_test(test_unbind),
 		pins_test(test_reset),

@@ -44,31 +44,54 @@ static int node_read(const struct maps *m, struct state *s)
 
 /* ---- pools ---------------------------------------------------------------------- */
 
-static void mode_read(const struct maps *m, struct state_pool *p)
+static void overrides_read(const struct maps *m, struct state_pool *p)
 {
 	struct pintle_override o;
 
 	p->mode = p->mode_configured;
-	if (maps_value(m, MAP_overrides, p->id, &o) || o.generation != p->generation ||
-	    !(o.flags & PINTLE_OVERRIDE_MODE))
+	p->requests = p->requests_configured;
+	if (maps_value(m, MAP_overrides, p->id, &o) || o.generation != p->generation)
 		return;
-	p->mode = o.mode;
-	p->overridden = true;
 	p->overridden_since_ns = o.since_ns;
+	if (o.flags & PINTLE_OVERRIDE_MODE) {
+		p->mode = o.mode;
+		p->overridden = true;
+	}
+	if (o.flags & PINTLE_OVERRIDE_REQUESTS) {
+		p->requests = o.requests;
+		p->requests_overridden = true;
+	}
 }
 
-static int decisions_read(const struct maps *m, struct state_pool *p, uint64_t *by_cpu, int cpus)
+/* `count` values from `at` on, each summed over all CPUs; and the sum of all. */
+static int sums_read(const struct maps *m, enum map_id map, uint32_t at, uint32_t count,
+		     uint64_t *sums, uint64_t *total)
 {
-	for (uint32_t outcome = 0; outcome < PINTLE_OUTCOME_COUNT; outcome++) {
-		int err = maps_value(m, MAP_stats, PINTLE_STAT(p->id, outcome), by_cpu);
+	int cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ uint64_t *by_cpu = calloc(cpus > 0 ? (size_t)cpus : 1, sizeof(*by_cpu));
+
+	if (!by_cpu || cpus <= 0)
+		return by_cpu ? cpus : -ENOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		int err = maps_value(m, map, at + i, by_cpu);
 
 		if (err)
 			return err;
 		for (int cpu = 0; cpu < cpus; cpu++)
-			p->decisions[outcome] += by_cpu[cpu];
-		p->decisions_total += p->decisions[outcome];
+			sums[i] += by_cpu[cpu];
+		*total += sums[i];
 	}
 	return 0;
+}
+
+static int counts_read(const struct maps *m, struct state_pool *p)
+{
+	int err = sums_read(m, MAP_stats, PINTLE_STAT(p->id, 0), PINTLE_OUTCOME_COUNT, p->decisions,
+			    &p->decisions_total);
+
+	return err ? err
+		   : sums_read(m, MAP_oneshot_stats, PINTLE_ONESHOT_STAT(p->id, 0),
+			       PINTLE_ONESHOT_COUNT, p->oneshots, &p->oneshots_total);
 }
 
 static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_pool *from,
@@ -78,6 +101,7 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.id = id,
 		.generation = from->generation,
 		.mode_configured = from->mode,
+		.requests_configured = from->requests,
 		.hook = from->hook,
 		.failure_mode = from->failure_mode,
 		.group_kind = from->group_kind,
@@ -102,13 +126,11 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 
 static int pools_read(const struct maps *m, struct state *s)
 {
-	int cpus = libbpf_num_possible_cpus();
-	_cleanup_free_ uint64_t *by_cpu = calloc(cpus > 0 ? (size_t)cpus : 1, sizeof(*by_cpu));
 	_cleanup_free_ struct pintle_pool *pool = malloc(sizeof(*pool));
 	bool seen[PINTLE_MAX_ENDPOINTS] = {false};
-	int err = cpus > 0 ? 0 : cpus;
+	int err = 0;
 
-	if (!by_cpu || !pool)
+	if (!pool)
 		return -ENOMEM;
 	for (uint32_t id = 0; !err && id < PINTLE_MAX_POOLS; id++) {
 		struct state_pool *p = &s->pools[s->pool_count];
@@ -118,8 +140,8 @@ static int pools_read(const struct maps *m, struct state *s)
 			continue;
 		pool_take(p, id, pool, s);
 		state_read_name(m, id, p->generation, "pool", id, p->name);
-		mode_read(m, p);
-		err = decisions_read(m, p, by_cpu, cpus);
+		overrides_read(m, p);
+		err = counts_read(m, p);
 		if (!err)
 			err = state_read_endpoints(m, s, p, pool, seen);
 		s->pool_count++;

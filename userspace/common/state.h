@@ -100,7 +100,12 @@ struct state_pool {
 	uint32_t mode;            /* enum pintle_mode: what holds */
 	uint32_t mode_configured; /* what the file says */
 	bool overridden;          /* `pintle mode` set it */
-	uint64_t overridden_since_ns;
+	uint32_t requests;        /* enum pintle_requests: what holds */
+	uint32_t requests_configured;
+	bool requests_overridden;                /* `pintle set` set it */
+	uint64_t overridden_since_ns;            /* the one that was set last */
+	uint64_t oneshots[PINTLE_ONESHOT_COUNT]; /* first segments, ever, over all CPUs */
+	uint64_t oneshots_total;
 	uint32_t hook;                     /* enum pintle_hook */
 	uint32_t failure_mode;             /* enum pintle_failure_mode */
 	uint32_t key_kind, group_kind;     /* PINTLE_KEY_* */
@@ -172,8 +177,7 @@ int state_bindings(const struct maps *m, state_binding_fn each, void *arg);
  * hint=TEXT, which needs the node's hint_key (else NULL). It returns 0 or -EINVAL, *key untouched.
  */
 const char *state_session_format(const struct pintle_session_key *key, char *buf);
-int state_session_parse(const char *text, const __u64 hint_key[2],
-			struct pintle_session_key *key);
+int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle_session_key *key);
 
 /** `from` (`size` bytes of a map, perhaps without a NUL) as printable ASCII, cut to fit. */
 void state_text(char *to, size_t to_size, const char *from, size_t size);

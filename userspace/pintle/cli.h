@@ -10,6 +10,7 @@
  *   output.c       rows as an aligned table or as JSON, from one table of columns
  *   words.c        ages, times, the nearest word
  *   target.c       pools and endpoints by name
+ *   override.c     a pool's setting, toggled
  *   programs.c     programs that are attached, ours and others
  *   noun_*.c       one noun each: they read
  *   verb_*.c       verbs: they write
@@ -54,6 +55,7 @@ enum word_kind {
 	WORD_POOL,
 	WORD_ENDPOINT,
 	WORD_MODE,
+	WORD_SETTING,
 	WORD_SESSION,
 	WORD_FILE,
 	WORD_SHELL
@@ -158,6 +160,13 @@ const char *endpoint_name(const struct state *s, const struct state_endpoint *e,
 	"'%s' is no session; write one as `pintle sessions` shows it, such as 10.0.0.7, "          \
 	"10.0.0.0/24, cgroup:NAME or hint:HASH, or hint=TEXT as a client said it"
 
+/* ---- override.c ------------------------------------------------------------- */
+
+/** Sets PINTLE_OVERRIDE_MODE or _REQUESTS of a pool, or takes it back when the value is the
+ * configured one; the other stays. Returns 0 or -errno, logged. */
+int override_pool(const struct maps *m, const struct state_pool *p, uint32_t flag, uint32_t value,
+		  bool configured);
+
 /* ---- nouns and verbs -------------------------------------------------------- */
 
 int run_status(struct cli *cli);
@@ -170,6 +179,7 @@ int run_version(struct cli *cli);
 int run_mode(struct cli *cli);
 int run_enable(struct cli *cli);
 int run_disable(struct cli *cli);
+int run_set(struct cli *cli);
 int run_drain(struct cli *cli);
 int run_undrain(struct cli *cli);
 int run_unbind(struct cli *cli);

@@ -59,6 +59,8 @@ const struct command commands[] = {
 		.kind = NOUN,
 		.arguments = "[--pool POOL]",
 		.summary = "decisions per pool and outcome since the maps were made",
+		.help = "And what one-shot did with the first segments of connections, in pools with one\n"
+			"request per connection.",
 		.run = run_stats,
 		.columns = &stats_columns,
 		.options = NOUN_MAPS | OPTION_POOL,
@@ -123,6 +125,21 @@ const struct command commands[] = {
 		.words = {WORD_POOL},
 	},
 	{
+		.name = "set",
+		.kind = VERB,
+		.arguments = "POOL requests=VALUE",
+		.summary = "set whether each request comes on a connection of its own",
+		.help = "VALUE is as-they-come: all requests of a kept-alive connection go where it was\n"
+			"steered to; or one-per-connection: servers are made to close after each answer, so\n"
+			"that each HTTP/1.1 request is steered. Connections that are open go on as they\n"
+			"were. Holds until it is set again or `pintle reset`, over reload and restart.",
+		.run = run_set,
+		.options = MAPS,
+		.least = 2,
+		.most = 2,
+		.words = {WORD_POOL, WORD_SETTING},
+	},
+	{
 		.name = "drain",
 		.kind = VERB,
 		.arguments = "ENDPOINT",
@@ -162,7 +179,7 @@ const struct command commands[] = {
 		.name = "reset",
 		.kind = VERB,
 		.arguments = "",
-		.summary = "take back all that mode and drain changed",
+		.summary = "take back all that mode, set and drain changed",
 		.run = run_reset,
 		.options = MAPS,
 	},

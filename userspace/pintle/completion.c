@@ -12,6 +12,7 @@ static const char *const word_sources[] = {
 	[WORD_POOL] = "$(__pintle_names pools)",
 	[WORD_ENDPOINT] = "$(__pintle_names endpoints)",
 	[WORD_MODE] = NULL, /* of names.h */
+	[WORD_SETTING] = NULL,
 	[WORD_SESSION] = "$(__pintle_names sessions)",
 	[WORD_FILE] = "", /* bash's own */
 	[WORD_SHELL] = "bash",
@@ -21,6 +22,12 @@ static void print_modes(void)
 {
 	for (uint32_t mode = 0; mode < PINTLE_MODE_COUNT; mode++)
 		printf("%s%s", mode ? " " : "", mode_name(mode));
+}
+
+static void print_settings(void)
+{
+	for (uint32_t r = 0; r < PINTLE_REQUESTS_COUNT; r++)
+		printf("%srequests=%s", r ? " " : "", requests_name(r));
 }
 
 static void print_command(const struct command *c)
@@ -34,6 +41,8 @@ static void print_command(const struct command *c)
 		printf("words=\"");
 		if (c->words[i] == WORD_MODE)
 			print_modes();
+		else if (c->words[i] == WORD_SETTING)
+			print_settings();
 		else
 			printf("%s", word_sources[c->words[i]]);
 		printf("\" ;;\n");

@@ -32,6 +32,25 @@ GET(mode_text)
 	return v;
 }
 
+GET(requests)
+{
+	return value_text(requests_name(p->requests));
+}
+
+GET(requests_configured)
+{
+	return value_text(requests_name(p->requests_configured));
+}
+
+GET(requests_text)
+{
+	struct value v = {.kind = VALUE_TEXT};
+
+	snprintf(v.text, sizeof(v.text), "%s%s", requests_name(p->requests),
+		 p->requests_overridden ? "*" : "");
+	return v;
+}
+
 GET(overridden)
 {
 	return value_bool(p->overridden);
@@ -190,6 +209,13 @@ static const struct column columns[] = {
 	 .help = "text: what decides its connections: lookup, connect"},
 	{.key = "mode_configured", COLUMN(mode_configured), .help = "text: what the file says"},
 	{.key = "overridden", COLUMN(overridden), .help = "bool: `pintle mode` set what holds"},
+	{.key = "requests",
+	 COLUMN(requests),
+	 .help = "text: what holds: as-they-come, one-per-connection"},
+	{.heading = "REQUESTS", .spare = 3, COLUMN(requests_text)},
+	{.key = "requests_configured",
+	 COLUMN(requests_configured),
+	 .help = "text: what the file says"},
 	{.key = "endpoints",
 	 .heading = "ENDPOINTS",
 	 .right = true,
@@ -251,9 +277,9 @@ int run_pools(struct cli *cli)
 	status = output_rows(cli, &pools_columns, s->pools, s->pool_count, sizeof(*s->pools), s,
 			     "no pools");
 	for (size_t i = 0; i < s->pool_count; i++)
-		star = star || s->pools[i].overridden;
+		star = star || s->pools[i].overridden || s->pools[i].requests_overridden;
 	if (status || cli->json || !star)
 		return status;
-	puts("\n* set by `pintle mode`; `pintle reset` takes it back");
+	puts("\n* set by `pintle mode` or `pintle set`; `pintle reset` takes it back");
 	return output_finish();
 }

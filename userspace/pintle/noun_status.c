@@ -58,6 +58,12 @@ static cJSON *overrides_new(const struct state *s)
 	for (size_t i = 0; i < s->pool_count; i++) {
 		const struct state_pool *p = &s->pools[i];
 
+		if (p->requests_overridden)
+			cJSON_AddItemToArray(list,
+					     override_new(s, p->name, NULL, "requests",
+							  requests_name(p->requests),
+							  requests_name(p->requests_configured),
+							  p->overridden_since_ns));
 		if (p->overridden)
 			cJSON_AddItemToArray(list, override_new(s, p->name, NULL, "mode",
 								mode_name(p->mode),
@@ -87,6 +93,11 @@ static void print_overrides(const struct status *t)
 	for (size_t i = 0; i < s->pool_count; i++) {
 		const struct state_pool *p = &s->pools[i];
 
+		if (p->requests_overridden)
+			printf("  %s: requests %s for %s, configured %s\n", p->name,
+			       requests_name(p->requests),
+			       age_text(seconds_since(s, p->overridden_since_ns), age),
+			       requests_name(p->requests_configured));
 		if (p->overridden)
 			printf("  %s: mode %s for %s, configured %s\n", p->name, mode_name(p->mode),
 			       age_text(seconds_since(s, p->overridden_since_ns), age),
@@ -159,6 +170,9 @@ static void print_pools(const struct status *t)
 		       tone_end(t->cli, TONE_HEADING));
 		printf("  mode      %s%s%s%s\n", tone_begin(t->cli, tone), mode_name(p->mode),
 		       tone_end(t->cli, tone), p->overridden ? ", toggled" : "");
+		if (p->requests != PINTLE_REQUESTS_AS_THEY_COME)
+			printf("  requests  %s%s\n", requests_name(p->requests),
+			       p->requests_overridden ? ", toggled" : "");
 		printf("  frontends");
 		for (size_t j = 0; j < p->frontend_count; j++)
 			printf(" %s", p->frontends[j].text);
@@ -332,6 +346,7 @@ GET_NODE_COUNT(scrape_rounds, scrape_rounds)
 GET_AGE(reconciled_age_seconds, reconciled_ns)
 GET_NODE_COUNT(drift, drift)
 GET_NODE_COUNT(group_id, group)
+GET_NODE_COUNT(oneshot_places, places)
 GET_TEXT(config)
 GET_TEXT(metrics)
 GET_LIST(pools)
@@ -368,6 +383,9 @@ static const struct column columns[] = {
 	 .help = "since counts were held against the socket table; null: never"},
 	{.key = "drift", COLUMN(drift), .help = "connections by which counts were wrong, ever"},
 	{.key = "group_id", COLUMN(group_id), .help = "gid that may read the pins"},
+	{.key = "oneshot_places",
+	 COLUMN(oneshot_places),
+	 .help = "where one-shot is attached: a direction of a device each"},
 	{.key = "config", COLUMN(config), .help = "text: path of the configuration, or null"},
 	{.key = "metrics", COLUMN(metrics), .help = "text: address of /metrics; null: not served"},
 	{.key = "pools",

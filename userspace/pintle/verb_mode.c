@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* verb_mode.c - sets what holds for a pool's new connections. */
-#include <bpf/bpf.h>
-
 #include "../common/listeners.h"
 #include "../common/log.h"
 #include "../common/names.h"
@@ -50,23 +48,6 @@ static void warn_of_refusals(const struct state *s, const struct state_pool *p)
 
 /* ---- the override ---------------------------------------------------------------- */
 
-static int mode_set(const struct maps *m, const struct state_pool *p, uint32_t mode)
-{
-	struct pintle_override o = {0};
-
-	/* What the file says needs no override, and then a changed file holds again. */
-	if (mode != p->mode_configured)
-		o = (struct pintle_override){
-			.generation = p->generation,
-			.flags = PINTLE_OVERRIDE_MODE,
-			.mode = mode,
-			.since_ns = monotonic_ns(),
-		};
-	if (bpf_map_update_elem(m->fd[MAP_overrides], &p->id, &o, BPF_ANY))
-		return log_err_r(errno, "cannot set the mode of %s", p->name);
-	return 0;
-}
-
 static int mode_run(const struct cli *cli, uint32_t mode)
 {
 	_cleanup_(state_freep) struct state *s = NULL;
@@ -77,7 +58,7 @@ static int mode_run(const struct cli *cli, uint32_t mode)
 	if (status)
 		return status;
 	p = find_pool(s, cli->words[0]);
-	if (!p || mode_set(m, p, mode))
+	if (!p || override_pool(m, p, PINTLE_OVERRIDE_MODE, mode, mode == p->mode_configured))
 		return EXIT_FAILED;
 	/* Whoever else serves the frontend of a connect pool is not seen by its listeners. */
 	if (mode == PINTLE_MODE_OFF && p->hook == PINTLE_HOOK_LOOKUP)

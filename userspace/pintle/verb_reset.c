@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verb_reset.c - takes back all that mode and drain changed. */
+/* verb_reset.c - takes back all that mode, set and drain changed. */
 #include <bpf/bpf.h>
 
 #include "../common/log.h"
@@ -33,10 +33,13 @@ static size_t tell_what_was(const struct state *s)
 	for (size_t i = 0; i < s->pool_count; i++) {
 		const struct state_pool *p = &s->pools[i];
 
-		if (!p->overridden)
-			continue;
-		printf("%s: mode %s, as configured\n", p->name, mode_name(p->mode_configured));
-		n++;
+		if (p->overridden)
+			printf("%s: mode %s, as configured\n", p->name,
+			       mode_name(p->mode_configured));
+		if (p->requests_overridden)
+			printf("%s: requests %s, as configured\n", p->name,
+			       requests_name(p->requests_configured));
+		n += p->overridden + p->requests_overridden;
 	}
 	for (size_t i = 0; i < s->endpoint_count; i++) {
 		if (!s->endpoints[i].drained)

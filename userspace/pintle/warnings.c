@@ -249,11 +249,27 @@ static void pool_warnings(cJSON *list, const struct cli *cli, const struct state
 	}
 }
 
+static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct state *s)
+{
+	(void)cli;
+	for (size_t i = 0; i < s->pool_count; i++) {
+		const struct state_pool *p = &s->pools[i];
+
+		if (p->requests == PINTLE_REQUESTS_ONE_PER_CONNECTION && !s->node.places)
+			warn(list,
+			     "pool %s wants one request per connection, and one-shot is attached "
+			     "nowhere: %s",
+			     p->name,
+			     s->daemon_alive ? "pintled's log says why"
+					     : "that begins when pintled starts");
+	}
+}
+
 cJSON *warnings_collect(const struct cli *cli, const struct state *s)
 {
 	static void (*const kinds[])(cJSON *, const struct cli *, const struct state *) = {
 		daemon_warnings, link_warnings,   pool_warnings,     unsteerable_warnings,
-		family_warnings, scrape_warnings, ejection_warnings,
+		family_warnings, scrape_warnings, ejection_warnings, oneshot_warnings,
 	};
 	cJSON *list = cJSON_CreateArray();
 

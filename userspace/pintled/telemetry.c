@@ -420,6 +420,27 @@ static void render_pools(const struct page *p)
 					   "mode", mode_name(m), NULL);
 }
 
+static void render_oneshot(const struct page *p)
+{
+	const struct state *s = p->state;
+
+	metrics_family(p->out, "pintle_pool_requests", METRICS_GAUGE,
+		       "1 for how the requests of a connection come that holds.");
+	for (size_t i = 0; i < s->pool_count; i++)
+		for (uint32_t r = 0; r < PINTLE_REQUESTS_COUNT; r++)
+			metrics_sample_u64(p->out, s->pools[i].requests == r, "pool",
+					   s->pools[i].name, "requests", requests_name(r), NULL);
+	metrics_family(p->out, "pintle_first_segments_total", METRICS_COUNTER,
+		       "First segments of connections, by what one-shot did with them.");
+	for (size_t i = 0; i < s->pool_count; i++)
+		for (uint32_t o = 0; o < PINTLE_ONESHOT_COUNT; o++)
+			metrics_sample_u64(p->out, s->pools[i].oneshots[o], "pool",
+					   s->pools[i].name, "oneshot", oneshot_name(o), NULL);
+	metrics_family(p->out, "pintle_oneshot_places", METRICS_GAUGE,
+		       "Where one-shot is attached: a direction of a device each.");
+	metrics_sample_u64(p->out, s->node.places, NULL);
+}
+
 static void render_node(const struct page *p)
 {
 	const struct pintle_node *n = &p->state->node;
@@ -466,5 +487,6 @@ void telemetry_render(const struct telemetry *t, const struct poller *poller,
 	p.state = state;
 	render_node(&p);
 	render_pools(&p);
+	render_oneshot(&p);
 	render_endpoints(&p);
 }

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verb_set.c - sets one setting of a pool at run time. */
+#include "../common/log.h"
+#include "../common/names.h"
+#include "cli.h"
+#include "output.h"
+
+/* The daemon looks several times a second. */
+#define ATTACH_WAIT_NS (3 * NSEC_PER_SEC)
+#define ATTACH_LOOK_MS 20
+
+static const char requests_is[] = "requests=";
+
+static uint32_t places(const struct maps *m)
+{
+	struct pintle_node n;
+
+	return maps_value(m, MAP_node, 0, &n) ? 0 : n.places;
+}
+
+/* From when on it holds: the program has to be where the requests arrive. */
+static const char *when(const struct maps *m, const struct state *s, uint32_t requests)
+{
+	const struct timespec look = {.tv_nsec = ATTACH_LOOK_MS * (long)NSEC_PER_MSEC};
+	uint64_t until = monotonic_ns() + ATTACH_WAIT_NS;
+
+	if (requests != PINTLE_REQUESTS_ONE_PER_CONNECTION)
+		return "";
+	if (!s->daemon_alive)
+		return places(m) ? "" : "; takes effect when pintled starts";
+	while (!places(m)) {
+		if (monotonic_ns() > until)
+			return "; pintled has not attached it, its log says why";
+		nanosleep(&look, NULL);
+	}
+	return "";
+}
+
+static int requests_set(const struct maps *m, const struct state *s, const struct state_pool *p,
+			uint32_t requests)
+{
+	bool configured = requests == p->requests_configured;
+
+	if (override_pool(m, p, PINTLE_OVERRIDE_REQUESTS, requests, configured))
+		return EXIT_FAILED;
+	printf("%s: requests %s%s%s\n", p->name, requests_name(requests),
+	       configured ? ", as configured" : ", until it is set again or `pintle reset`",
+	       when(m, s, requests));
+	return output_finish();
+}
+
+int run_set(struct cli *cli)
+{
+	_cleanup_(state_freep) struct state *s = NULL;
+	_cleanup_(maps_closep) struct maps *m = NULL;
+	const char *setting = cli->words[1];
+	const struct state_pool *p;
+	uint32_t requests;
+	int status;
+
+	if (strncmp(setting, requests_is, strlen(requests_is)) != 0) {
+		log_error("no setting '%s'; there is requests=as-they-come and "
+			  "requests=one-per-connection",
+			  setting);
+		return usage_error(cli);
+	}
+	setting += strlen(requests_is);
+	if (requests_parse(setting, &requests)) {
+		log_error("requests cannot be '%s'; there are as-they-come and one-per-connection",
+			  setting);
+		return usage_error(cli);
+	}
+	status = open_state(cli, MAPS_WRITE, &m, &s);
+	if (status)
+		return status;
+	p = find_pool(s, cli->words[0]);
+	return p ? requests_set(m, s, p, requests) : EXIT_FAILED;
+}
