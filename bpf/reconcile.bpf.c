@@ -29,13 +29,13 @@ struct bpf_iter__bpf_sk_storage_map {
 	void *value;
 } __attribute__((preserve_access_index));
 
-static __always_inline void count_live(__u32 endpoint, __u32 class_id)
+static __always_inline void count_one(__u32 endpoint, __u32 class_id, __u64 one)
 {
 	__u32 at = endpoint * PINTLE_MAX_CLASSES + (class_id & (PINTLE_MAX_CLASSES - 1));
 	__u64 *n = bpf_map_lookup_elem(&recount, &at);
 
 	if (n)
-		__sync_fetch_and_add(n, 1);
+		__sync_fetch_and_add(n, one);
 }
 
 SEC("iter/bpf_sk_storage_map")
@@ -51,7 +51,7 @@ int pintle_recount(struct bpf_iter__bpf_sk_storage_map *ctx)
 		conn->counted = 0;
 		return 0;
 	}
-	count_live(conn->endpoint, conn->class_id);
+	count_one(conn->endpoint, conn->class_id, PINTLE_RECOUNT_IN_FLIGHT);
 	return 0;
 }
 
@@ -86,8 +86,8 @@ int pintle_recount_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 		c->placed = 0;
 		c->counted = 1;
 	}
-	if (c->counted)
-		count_live(c->endpoint, c->class_id);
+	count_one(c->endpoint, c->class_id,
+		  c->counted ? PINTLE_RECOUNT_IN_FLIGHT : PINTLE_RECOUNT_WAITING);
 	return 0;
 }
 

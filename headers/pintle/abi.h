@@ -515,6 +515,11 @@ struct pintle_client {
 };
 #define PINTLE_MAX_CLIENTS 16384
 
+/* ---- recount: array, endpoint x class -> sockets. Writer: the recounting iterators. -- */
+
+#define PINTLE_RECOUNT_IN_FLIGHT 1ULL         /* opened: the lower 32 bits */
+#define PINTLE_RECOUNT_WAITING   (1ULL << 32) /* placed by connect(), not opened: the upper */
+
 /* ---- stats: per-CPU array, pool x outcome -> decisions. Writer: kernel. --- */
 
 #define PINTLE_STAT(pool, outcome) ((pool)*PINTLE_MAX_OUTCOMES + (outcome))

@@ -219,4 +219,4 @@ def test_links_away_and_back(node, how):
     # Clients cannot tell what they tried meanwhile from what was placed.
     storm.compare(waiting, pending_too=False)
     storm.order("go")
-    storm.end(pending_too=False)
+    storm.end()

@@ -60,7 +60,7 @@ int attachment_netns(const struct attachment *a);
 /** Whether pins were found, and so bindings and counts are older than this process. */
 bool attachment_resumed(const struct attachment *a);
 /** Runs the recounting iterators to their ends and returns its result, PINTLE_MAX_ENDPOINTS x
- * PINTLE_MAX_CLASSES live connections (owned by the attachment, valid until the next
+ * PINTLE_MAX_CLASSES sums of PINTLE_RECOUNT_* (owned by the attachment, valid until the next
  * call); NULL when the kernel would not (logged once). */
 const volatile uint64_t *attachment_recount(struct attachment *a);
 

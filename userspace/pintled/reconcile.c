@@ -4,39 +4,71 @@
 #include "../common/log.h"
 #include "../common/util.h"
 
-#define COUNTS (PINTLE_MAX_ENDPOINTS * PINTLE_MAX_CLASSES)
+/* Each counter of an endpoint and class is held against what was seen of it: */
+enum kind {
+	IN_FLIGHT, /* opened and not closed */
+	WAITING,   /* placed, and neither opened nor failed */
+	KINDS,
+};
+#define COUNTERS (PINTLE_MAX_ENDPOINTS * PINTLE_MAX_CLASSES)
+#define COUNTS   (COUNTERS * KINDS)
 
 struct count {
-	uint64_t opened, closed;
+	uint64_t begun, ended;
 };
 
 static struct pintle_counters *counters_at(const struct maps *m, size_t i)
 {
-	return &m->inflight[i / PINTLE_MAX_CLASSES].by_class[i % PINTLE_MAX_CLASSES];
+	size_t at = i / KINDS;
+
+	return &m->inflight[at / PINTLE_MAX_CLASSES].by_class[at % PINTLE_MAX_CLASSES];
 }
 
 static struct count read_count(const struct maps *m, size_t i)
 {
 	const struct pintle_counters *c = counters_at(m, i);
+	uint64_t opened = __atomic_load_n(&c->opened, __ATOMIC_ACQUIRE);
 
-	return (struct count){__atomic_load_n(&c->opened, __ATOMIC_ACQUIRE),
-			      __atomic_load_n(&c->closed, __ATOMIC_ACQUIRE)};
+	if (i % KINDS == IN_FLIGHT)
+		return (struct count){opened, __atomic_load_n(&c->closed, __ATOMIC_ACQUIRE)};
+	return (struct count){__atomic_load_n(&c->placed, __ATOMIC_ACQUIRE),
+			      opened + __atomic_load_n(&c->failed, __ATOMIC_ACQUIRE)};
+}
+
+static uint64_t seen_of(const volatile uint64_t *seen, size_t i)
+{
+	uint64_t both = seen[i / KINDS];
+
+	return i % KINDS == IN_FLIGHT ? both & UINT32_MAX : both >> 32;
 }
 
 /*
  * By how much a count is certainly wrong: above 0, it says more than there are. While the sockets
- * were walked, connections came and went; but no more were opened than the count says now, and none
- * were closed before it said so then. So what the walk saw must lie between two bounds, which meet
+ * were walked, connections came and went; but no more were begun than the count says now, and none
+ * were ended before it said so then. So what the walk saw must lie between two bounds, which meet
  * where nothing moved.
  */
-static int64_t wrong_by(struct count before, struct count after, uint64_t live)
+static int64_t wrong_by(struct count before, struct count after, uint64_t seen)
 {
-	int64_t least = (int64_t)(before.opened - after.closed);
-	int64_t most = (int64_t)(after.opened - before.closed);
+	int64_t least = (int64_t)(before.begun - after.ended);
+	int64_t most = (int64_t)(after.begun - before.ended);
 
-	if ((int64_t)live < least)
-		return least - (int64_t)live;
-	return (int64_t)live > most ? most - (int64_t)live : 0;
+	if ((int64_t)seen < least)
+		return least - (int64_t)seen;
+	return (int64_t)seen > most ? most - (int64_t)seen : 0;
+}
+
+/* Placements of a lookup pool wait for a segment, in no socket: nothing can be seen of them. */
+static bool can_be_seen(const struct maps *m, size_t i)
+{
+	uint32_t id = (uint32_t)(i / KINDS / PINTLE_MAX_CLASSES);
+	_cleanup_free_ struct pintle_pool *pool = malloc(sizeof(*pool));
+	struct pintle_endpoint e;
+
+	if (i % KINDS == IN_FLIGHT)
+		return true;
+	return pool && !maps_value(m, MAP_endpoints, id, &e) && e.pool < PINTLE_MAX_POOLS &&
+	       !maps_value(m, MAP_pools, e.pool, pool) && pool->hook == PINTLE_HOOK_CONNECT;
 }
 
 /* Fills wrong[] by one walk. Returns how many counts are wrong, or -EAGAIN when the kernel would
@@ -45,18 +77,20 @@ static int take_pass(struct attachment *a, int64_t wrong[COUNTS])
 {
 	_cleanup_free_ struct count *before = calloc(COUNTS, sizeof(*before));
 	const struct maps *m = attachment_maps(a);
-	const volatile uint64_t *live;
+	const volatile uint64_t *seen;
 	int n = 0;
 
 	if (!before)
 		return -ENOMEM;
 	for (size_t i = 0; i < COUNTS; i++)
 		before[i] = read_count(m, i);
-	live = attachment_recount(a);
-	if (!live)
+	seen = attachment_recount(a);
+	if (!seen)
 		return -EAGAIN;
 	for (size_t i = 0; i < COUNTS; i++) {
-		wrong[i] = wrong_by(before[i], read_count(m, i), live[i]);
+		wrong[i] = wrong_by(before[i], read_count(m, i), seen_of(seen, i));
+		if (wrong[i] && !can_be_seen(m, i))
+			wrong[i] = 0;
 		n += wrong[i] != 0;
 	}
 	return n;
@@ -71,12 +105,15 @@ static int64_t agreed(int64_t first, int64_t second)
 	return first < 0 && second < 0 ? MAX(first, second) : 0;
 }
 
-static void put_right(struct pintle_counters *c, int64_t wrong)
+static void put_right(struct pintle_counters *c, enum kind kind, int64_t wrong)
 {
+	__u64 *begun = kind == IN_FLIGHT ? &c->opened : &c->placed;
+	__u64 *ended = kind == IN_FLIGHT ? &c->closed : &c->failed;
+
 	if (wrong > 0)
-		__atomic_fetch_add(&c->closed, (uint64_t)wrong, __ATOMIC_RELAXED);
+		__atomic_fetch_add(ended, (uint64_t)wrong, __ATOMIC_RELAXED);
 	else
-		__atomic_fetch_add(&c->opened, (uint64_t)-wrong, __ATOMIC_RELAXED);
+		__atomic_fetch_add(begun, (uint64_t)-wrong, __ATOMIC_RELAXED);
 }
 
 static uint64_t settle(const struct maps *m, const int64_t first[COUNTS],
@@ -85,14 +122,19 @@ static uint64_t settle(const struct maps *m, const int64_t first[COUNTS],
 	unsigned int endpoints = 0, last = PINTLE_MAX_ENDPOINTS;
 	uint64_t drift = 0;
 
-	for (size_t i = 0; i < COUNTS; i++) {
-		int64_t wrong = agreed(first[i], second[i]);
-		unsigned int endpoint = (unsigned int)(i / PINTLE_MAX_CLASSES);
+	for (size_t i = 0; i < COUNTS; i += KINDS) {
+		unsigned int endpoint = (unsigned int)(i / KINDS / PINTLE_MAX_CLASSES);
+		int64_t in_flight = agreed(first[i + IN_FLIGHT], second[i + IN_FLIGHT]);
+		int64_t waiting = agreed(first[i + WAITING], second[i + WAITING]);
 
-		if (!wrong)
+		/* What was opened unseen waits no longer by that alone. */
+		if (waiting > 0 && in_flight < 0)
+			waiting = MAX(waiting + in_flight, 0);
+		if (!in_flight && !waiting)
 			continue;
-		put_right(counters_at(m, i), wrong);
-		drift += (uint64_t)llabs(wrong);
+		put_right(counters_at(m, i), IN_FLIGHT, in_flight);
+		put_right(counters_at(m, i), WAITING, waiting);
+		drift += (uint64_t)(llabs(in_flight) + llabs(waiting));
 		endpoints += endpoint != last;
 		last = endpoint;
 	}
