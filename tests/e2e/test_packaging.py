@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The systemd unit, the DaemonSet and the image: what they say holds, and is enough to steer."""
+import os
 import re
 import shutil
 from pathlib import Path
@@ -54,8 +55,9 @@ exec setpriv --no-new-privs --inh-caps=-all --bounding-set="$2" "${@:3}"
 
 @case(each=("unit", "daemonset"))
 def test_sandbox_is_wide_enough(node, of):
-    """With the named capabilities, a read-only root and a hidden cgroup root it attaches, takes
-    over another user's listener, scrapes, adds routes, and lives through a restart and a reload."""
+    """With the named capabilities, a read-only root and a hidden cgroup root it attaches both hooks,
+    takes over another user's listener, scrapes, adds routes, knows clients by their cgroups, and
+    lives through a restart and a reload."""
     node.write("metrics", "vllm:num_requests_waiting 0\nvllm:num_requests_running 0\n")
     node.dir.chmod(0o755)
     node.popen(
@@ -72,22 +74,33 @@ def test_sandbox_is_wide_enough(node, of):
 
     wait_for(serves)
     settings = {"cgroup": None}
+    # Of nobody else, since the whole machine's clients are steered.
+    elsewhere = f"10.79.{os.getpid() >> 8 & 255}.{os.getpid() & 255}:{8000 + (os.getpid() >> 16)}"
     if "CHOWN" in capabilities(of):
         settings["group"] = "games"
     config = node.write("c.yaml", node.config(
-        node.pool([{"name": "other", "listen": "127.0.0.1:8001"}]), **settings
+        node.pool([{"name": "other", "listen": "127.0.0.1:8001"}]),
+        node.pool([{"name": "pod", "address": "127.0.0.1:8001"}], name="pods",
+                  frontends=[elsewhere], announce=False,
+                  stickiness={"key": "cgroup", "group": "hint"}),
+        clients=[{"name": "tests", "cgroup": "/*"}], **settings
     ))
     allowed = "-all" + "".join(f",+{c.lower()}" for c in capabilities(of))
     wrapper = ["unshare", "--mount", "--cgroup", "bash", "-c", SANDBOX, "-", cgroup_root(),
                allowed]
 
-    def steered():
-        with connect_in(node.netns, FRONTEND["v4"], timeout=5) as c:
+    def answers(frontend):
+        with connect_in(node.netns, frontend, timeout=5) as c:
             c.send("/metrics", close=True)
             return "num_requests_running" in c.read()
 
+    def steered():
+        return answers(FRONTEND["v4"]) and answers(elsewhere)
+
     daemon = Daemon(node, config, wrapper=wrapper)
     assert steered()
+    sessions = [s["session"] for s in node.cli("sessions", "--pool", "pods")]
+    assert sessions == ["cgroup:tests"], sessions
     daemon.stop()
     daemon = Daemon(node, config, wrapper=wrapper)
     before = daemon.log().count("reloaded")
