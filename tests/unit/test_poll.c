@@ -390,6 +390,20 @@ static void test_a_configuration_that_fails(void **state)
 /* ---- listeners ---------------------------------------------------------------------------------
  */
 
+static void test_no_listener_is_looked_for_elsewhere(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_start(&w, POOL("a", FRONTEND, SERVERS("{name: e0, address: \"127.0.0.1:8001\"}")));
+	show(&w.pages, 0, PAGE(1, 1, 0));
+	configure(&w);
+	turn_until(&w, counters_of(&w, 0)->known);
+	assert_false(poller_suspects_listener(w.p));
+	assert_int_equal(score_of(&w, 0)->waiting, 1);
+	world_end(&w);
+}
+
 static void test_when_to_look_for_listeners(void **state)
 {
 	/* of 70 times that are asked */
@@ -442,6 +456,7 @@ int main(void)
 		steer_test(test_who_stays_and_who_goes),
 		steer_test(test_rounds),
 		steer_test(test_a_configuration_that_fails),
+		steer_test(test_no_listener_is_looked_for_elsewhere),
 		steer_test(test_when_to_look_for_listeners),
 	};
 

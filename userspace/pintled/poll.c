@@ -424,13 +424,15 @@ bool poller_first_round_over(const struct poller *p)
 	return p->round > 1;
 }
 
-/* It answers though nobody is known to listen, or no longer does though somebody is. */
+/* It answers though nobody is known to listen, or no longer does though somebody is. Of one that is
+ * anywhere nothing is to be known. */
 static bool is_odd(const struct watch *w)
 {
 	bool listens = __atomic_load_n(&w->poller->m->health[w->ref.id].listening_since_ns,
 				       __ATOMIC_RELAXED);
 
-	return w->counters.known && !scraper_failures(w->target) != listens;
+	return w->pool->hook == PINTLE_HOOK_LOOKUP && w->counters.known &&
+	       !scraper_failures(w->target) != listens;
 }
 
 bool poller_suspects_listener(struct poller *p)
