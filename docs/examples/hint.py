@@ -4,41 +4,60 @@
     python3 hint.py http://10.96.0.10:8000/v1 MODEL user-4711 user-4712 ...
 
 Sends one request on behalf of each session and prints which server answered it. Connections are
-kept by httpx and used again: so a client for each session, or as here, for each task of one.
+kept and used again, so there is a client for each session.
+
+The `socket_options` of an httpx transport are set when it has connected, which is too late; so the
+socket is made here. requests and urllib3 set theirs before (HTTPAdapter's and PoolManager's
+`socket_options`), and aiohttp takes a `socket_factory`.
 """
 import errno
 import socket
 import sys
 
-import httpx
 import openai
 
 LEVEL, SESSION, GROUP = 0x5054, 1, 2  # pintle/hint.h
 
 
-def socket_options(session, group=None):
-    """The options to give to httpx: none where Pintle does not take hints.
+def hint(sock, session):
+    """Before connect(). Where Pintle takes no hints the connection is made all the same."""
+    try:
+        sock.setsockopt(LEVEL, SESSION, session.encode()[:64])
+    except OSError as e:
+        if e.errno != errno.ENOPROTOOPT:
+            raise
 
-    httpx takes an option that is refused for a failure to connect, so it is tried first.
-    """
-    options = [(LEVEL, SESSION, session.encode()[:64])]
-    if group is not None:
-        options.append((LEVEL, GROUP, group.encode()[:64]))
-    with socket.socket() as probe:
-        try:
-            for option in options:
-                probe.setsockopt(*option)
-        except OSError as error:
-            if error.errno != errno.ENOPROTOOPT:
+
+def hinted_backend(backend, session):
+    """httpcore's network backend, with sockets that carry a hint."""
+    stream = type(backend).connect_tcp.__globals__["SyncStream"]
+
+    class Hinted(type(backend)):
+        def connect_tcp(self, host, port, timeout=None, local_address=None, socket_options=None):
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM)[0]
+            sock = socket.socket(family, kind, protocol)
+            try:
+                hint(sock, session)
+                for option in socket_options or ():
+                    sock.setsockopt(*option)
+                sock.settimeout(timeout)
+                if local_address:
+                    sock.bind((local_address, 0))
+                sock.connect(address)
+            except BaseException:
+                sock.close()
                 raise
-            return []
-    return options
+            return stream(sock)
+
+    return Hinted()
 
 
 def client_of(url, session):
-    transport = httpx.HTTPTransport(socket_options=socket_options(session))
-    return openai.OpenAI(base_url=url, api_key="none", max_retries=0,
-                         http_client=httpx.Client(transport=transport))
+    client = openai.DefaultHttpxClient()
+    pool = client._transport._pool  # httpx has no public way to it
+    pool._network_backend = hinted_backend(pool._network_backend, session)
+    return openai.OpenAI(base_url=url, api_key="none", max_retries=0, http_client=client)
 
 
 def main(url, model, *sessions):

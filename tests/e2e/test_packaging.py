@@ -197,7 +197,7 @@ def test_install(node):
     """make install: programs, unit and documents in their places; the unit names what is there."""
     node.run("env", f"DESTDIR={node.dir}/root", "PREFIX=/opt/p", "O=build", TOP / "scripts/install")
     root = node.dir / "root/opt/p"
-    for path in ("share/doc/pintle/README.md", "share/doc/pintle/operations.md",
+    for path in ("share/doc/pintle/README.md", "share/doc/pintle/operations.md", "include/pintle/hint.h",
                  "share/bash-completion/completions/pintle", "lib/systemd/system/pintled.service"):
         assert (root / path).is_file(), path
     for program in PROGRAMS:

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What docs/examples shows works as it stands there."""
+from harness import case
+from kernel import TOP, wait_for
+from pods import SERVICE
+from test_connect_clients import UNDER_SANITIZERS, library, need, simulated  # noqa: F401
+from test_connect_keys import EVEN
+
+EXAMPLES = TOP / "docs/examples"
+HOST, PORT = SERVICE["v4"].split(":")
+MODEL = "llama"
+KEYS = [f"user-{i}" for i in range(8)]
+
+
+def hinted(node):
+    return simulated(node, 3, stickiness={"key": "hint"}, **EVEN)
+
+
+def each_stays(cluster, ask):
+    """Twice for each session: the second time where it was the first."""
+    first = [ask(key) for key in KEYS]
+    assert [ask(key) for key in KEYS] == first
+    assert len(set(first)) > 1
+    assert cluster.decisions() == {"least_loaded": len(KEYS), "sticky": len(KEYS)}
+
+
+def pod_of(text):
+    """Who answered, of an answer with its head."""
+    return next(line.split()[1] for line in text.splitlines() if line.lower().startswith("x-inference-pod:"))
+
+
+def test_hint_c(node):
+    program = node.dir / "hint"
+    node.run(need("cc"), "-Wall", "-Wextra", "-Werror", f"-I{TOP}/headers", "-o", program, EXAMPLES / "hint.c")
+    cluster, client = hinted(node)
+    each_stays(cluster, lambda key: pod_of(client.run(program, HOST, PORT, key, "/v1/models").stdout))
+
+
+@case(timeout=120)
+def test_hint_py(node):
+    python = library("python") / "bin/python"
+    cluster, client = hinted(node)
+    asked = [client.run(python, "-B", EXAMPLES / "hint.py", f"http://{SERVICE['v4']}/v1", MODEL, *KEYS,
+                        timeout=60).stdout for _ in range(2)]
+    assert asked[0] == asked[1] and len({line.split()[1] for line in asked[0].splitlines()}) > 1, asked
+    assert cluster.decisions() == {"least_loaded": len(KEYS), "sticky": len(KEYS)}
+
+
+@case(timeout=120)
+def test_hint_go(node):
+    program = node.dir / "hint"
+    node.run(need("go"), "build", "-o", program, EXAMPLES / "hint.go", timeout=100,
+             env={"HOME": str(node.dir), "GOCACHE": str(node.dir / "go"), "GOFLAGS": "-mod=mod"})
+    cluster, client = hinted(node)
+    each_stays(cluster, lambda key: client.run(program, f"http://{SERVICE['v4']}/v1/models", key).stdout.split()[1])
+
+
+def gateway(node, example, argv):
+    """The gateway in a pod of its own, as the example has it but for the frontend's address and its own."""
+    cluster, client = simulated(node, 3, stickiness={"key": "source"}, **EVEN)
+    own = "10.200.0.0/16"
+    text = (EXAMPLES / example).read_text().replace("127.78.0.1:8000", SERVICE["v4"])
+    # The 127/8 of the example reaches no pod.
+    text = text.replace("127.200.0.", "10.200.0.").replace("2143813632", str((10 << 24) + (200 << 16)))
+    client.batch(f"route add local {own} dev lo")
+    cluster.batch(f"route add {own} dev pod{client.v4.rsplit('.')[-1]}")
+    client.popen([*argv, node.write(example, text)], log=f"{example}.log")
+
+    def ask(key):
+        return client.run("curl", "-sS", "-m5", "-o", "/dev/null", "-D-", "-H", f"x-session-id: {key}",
+                          "http://127.0.0.1:8080/v1/models").stdout
+
+    wait_for(lambda: client.run("curl", "-s", "-m1", "http://127.0.0.1:8080/", check=False).returncode == 0)
+    before = cluster.decisions()
+    first = [pod_of(ask(key)) for key in KEYS]
+    assert [pod_of(ask(key)) for key in KEYS] == first
+    assert len(set(first)) > 1
+    assert cluster.decisions()["sticky"] - before.get("sticky", 0) >= len(KEYS)
+
+
+def test_nginx_source(node):
+    gateway(node, "nginx-source.conf",
+            [need("nginx"), "-e", "stderr", "-g", f"daemon off; pid {node.dir}/nginx.pid;", "-c"])
+
+
+def test_haproxy_source(node):
+    gateway(node, "haproxy-source.cfg", [need("haproxy"), "-db", "-q", "-f"])
