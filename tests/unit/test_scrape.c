@@ -350,7 +350,10 @@ static void good_page(void **state)
 	assert_int_equal(r.size, strlen(PAGE));
 	assert_memory_equal(r.page, PAGE, strlen(PAGE));
 	assert_non_null(strstr(s.head, "GET /metrics HTTP/1.1\r\n"));
-	assert_non_null(strstr(s.head, "User-Agent: pintled/" PINTLE_VERSION "\r\n"));
+	/* Its connections are to stay: see fetch.c. */
+	assert_null(strstr(s.head, "User-Agent"));
+	assert_null(strstr(s.head, "Accept-Encoding"));
+	assert_null(strstr(s.head, "Connection"));
 	assert_non_null(strstr(s.head, "Accept: text/plain;version=0.0.4\r\n"));
 	assert_null(strcasestr(s.head, "Accept-Encoding"));
 	teardown(&f);

@@ -171,7 +171,6 @@ static void set_options(struct fetch *x)
 	curl_easy_setopt(e, CURLOPT_PRIVATE, x);
 	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, x->message);
 	curl_easy_setopt(e, CURLOPT_HTTPHEADER, x->owner->headers);
-	curl_easy_setopt(e, CURLOPT_USERAGENT, "pintled/" PINTLE_VERSION);
 	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
@@ -423,6 +422,8 @@ int fetcher_new(uv_loop_t *loop, int netns_fd, struct fetcher **out)
 		return log_err_r(ENOMEM, "no memory for the HTTP client");
 	f->loop = loop;
 	f->netns_fd = netns_fd;
+	/* No User-Agent, nor anything else that one-shot takes for a header to spare: where it sees
+	 * scrapes, too, their connections are to stay. */
 	f->headers = curl_slist_append(NULL, "Accept: text/plain;version=0.0.4");
 	if (!f->headers)
 		return log_err_r(ENOMEM, "no memory for the HTTP client");
