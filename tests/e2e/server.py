@@ -62,6 +62,13 @@ SIGNALS = {
 }
 
 
+def ends_with_answer(head):
+    """As RFC 9112, 9.3, has it."""
+    said = ",".join(re.findall(r"^connection:(.*)$", head, re.I | re.M))
+    words = {word.strip().lower() for word in said.split(",")}
+    return "close" in words or (" HTTP/1.0\r" in head + "\r" and "keep-alive" not in words)
+
+
 class Connection:
     def __init__(self, sock):
         self.sock = sock
@@ -158,7 +165,7 @@ class Server:
 
     def request(self, c, head):
         path = head.split(" ", 2)[1]
-        close = bool(re.search(r"^connection:\s*close\s*$", head, re.I | re.M))
+        close = ends_with_answer(head)
         if path == "/metrics":
             self.scrapes += 1
             if self.stall or self.silent:

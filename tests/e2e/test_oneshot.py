@@ -1,17 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """One request per connection: what clients keep alive comes on connections of its own."""
 import http.client
+import json
+import re
+import shutil
+import signal
+import threading
+import time
 
 from clients import FRONTEND, split
-from harness import case, inside
-from kernel import wait_for
+from harness import case
+from kernel import BUILD, Skip, wait_for
+from pods import SERVICE, Cluster
 
 BOTH = ("v4", "v6")
 ONE = {"requests": "one-per-connection"}
+# A filter of somebody else, of another kind, at the first priority.
+EVERYTHING = ["prio", "1", "protocol", "ip", "u32", "match", "u32", "0", "0"]
+KEEP = {"Connection": "keep-alive"}
 
 
-def filters(node, netns=None):
-    """{device: [filters of ours]} in both directions, as `tc` shows them."""
+def filters(node, netns):
+    """{device: [directions]} where a filter of ours is."""
     found = {}
     for line in node.run("ip", "-o", "link", netns=netns).stdout.splitlines():
         device = line.split(": ")[1].split("@")[0]
@@ -23,41 +33,397 @@ def filters(node, netns=None):
     return found
 
 
-def attached(node):
-    """Waits until the daemon has put the program on the devices."""
-    wait_for(lambda: filters(node), what="one-shot's filters")
+def clsacts(node, netns):
+    out = node.run("tc", "qdisc", "show", netns=netns).stdout
+    return set(re.findall(r"^qdisc clsact \S+ dev (\S+)", out, re.M))
+
+
+def oneshots(pins, pool="pool"):
+    """{what one-shot did: how often}, without the zeros."""
+    return {row["oneshot"]: row["segments"] for row in pins.cli("stats")
+            if row["pool"] == pool and row["segments"]}
 
 
 class Client:
-    """http.client, keeping its connection alive as long as the server does."""
+    """http.client, keeping its connection as long as the server does. connect: makes a Connection."""
 
-    def __init__(self, node, to, remote=False):
-        self.node, self.to, self.remote = node, split(to), remote
-        self.c = None
+    def __init__(self, connect, headers=None):
+        self.connect = connect
+        self.headers = KEEP if headers is None else headers
+        self.http = None
         self.connections = 0
 
-    def ask(self, path="/", headers=None):
-        if self.c is None:
-            with inside(self.node.client_netns if self.remote else self.node.netns):
-                self.c = http.client.HTTPConnection(*self.to, timeout=10)
-                self.c.connect()
+    def request(self, path="/", body=None):
+        if self.http is None or self.http.sock is None:
+            self.http = http.client.HTTPConnection("test")
+            self.http.sock = self.connect().sock
             self.connections += 1
-        self.c.request("GET", path, headers=headers or {"Connection": "keep-alive"})
-        answer = self.c.getresponse()
-        body = answer.read()
-        assert answer.status == 200, answer.status
-        if self.c.sock is None:
-            self.c = None
-        return body.decode()
+        # No Accept-Encoding by itself.
+        self.http.putrequest("POST" if body else "GET", path, skip_accept_encoding=True)
+        for name, value in {**self.headers, **({"Content-Length": len(body)} if body else {})}.items():
+            self.http.putheader(name, value)
+        self.http.endheaders(body.encode() if body else None)
+        return self.http.getresponse()
+
+    def ask(self, path="/", body=None):
+        answer = self.request(path, body)
+        said = answer.read()
+        assert answer.status == 200, (answer.status, said)
+        return said.decode()
 
 
-@case(each=BOTH)
-def test_every_request_is_steered(node, family):
-    """Ten requests of a client that keeps alive are ten connections, and ten decisions."""
+# -- a pool on this node -------------------------------------------------------------
+
+
+@case(each=("v4", "v6", "v4 remote", "v6 remote"))
+def test_every_request_is_steered(node, where):
+    """Ten requests of a client that keeps its connection are ten connections and ten decisions."""
+    family, remote = where[:2], "remote" in where
+    node.add_client()
     node.steer(node.servers(2), **ONE)
-    assert filters(node) == {"lo": ["ingress"]}
-    client = Client(node, FRONTEND[family])
+    assert filters(node, node.netns) == {"lo": ["ingress"], "veth0": ["ingress"]}
+    client = Client(lambda: node.connect(FRONTEND[family], remote=remote))
     for _ in range(10):
         client.ask()
     assert client.connections == 10
     assert sum(node.decisions().values()) == 10
+    assert oneshots(node) == {"rewritten_connection": 10}
+
+
+@case(each=("as-they-come", "one-per-connection"))
+def test_follows_load(node, requests):
+    """A kept-alive client leaves a server that fills up, if each of its requests is steered."""
+    servers = node.servers(2)
+    node.steer(servers, requests=requests, stickiness={"key": "none"})
+    client = Client(lambda: node.connect(FRONTEND["v4"]))
+    first = client.ask()
+    hot = servers[int(first[1])]
+    hot.set(waiting=50)
+    hot.scraped()
+    stayed = requests == "as-they-come"
+    assert {client.ask() == first for _ in range(5)} == {stayed}
+    assert client.connections == (1 if stayed else 6)
+    assert bool(filters(node, node.netns)) != stayed
+
+
+REQUESTS = [
+    # headers, http10, what one-shot does, connections for three requests
+    ({"Connection": "keep-alive"}, False, "rewritten_connection", 3),
+    ({"connection": "Keep-Alive, TE", "TE": "trailers"}, False, "rewritten_connection", 3),
+    ({"User-Agent": "Go-http-client/1.1"}, False, "rewritten_other_header", 3),
+    ({"X-Other": "0123456789"}, False, "left_no_room", 1),
+    ({"X-Other": "0123456789"}, True, "rewritten_version", 3),
+    ({"Connection": "close"}, False, "left_close", 3),
+    ({"Connection": "Upgrade", "Upgrade": "websocket"}, False, "left_upgrade", 1),
+]
+
+
+def test_what_is_changed(node):
+    """Each way of changing a request, and of leaving it, as `pintle stats` and /metrics tell it."""
+    servers = node.servers(1)
+    for http10 in (False, True):
+        daemon = node.steer(servers, http10=http10, **ONE)
+        for headers, needs, result, connections in REQUESTS:
+            if needs != http10:
+                continue
+            before = oneshots(node).get(result, 0)
+            client = Client(lambda: node.connect(FRONTEND["v4"]), headers)
+            for _ in range(3):
+                client.ask()
+            assert client.connections == connections, (headers, client.connections)
+            assert oneshots(node)[result] == before + connections
+        for result, count in oneshots(node).items():
+            assert daemon.metric("pintle_first_segments_total", pool="pool", oneshot=result) == count
+        assert daemon.metric("pintle_oneshot_places") == 1
+        daemon.stop()
+
+
+def test_curl(node):
+    """curl, three URLs in one call: three connections, no error."""
+    servers = node.servers(1)
+    node.steer(servers, **ONE)
+    out = node.run("curl", "-sS", "--fail", *[f"http://{FRONTEND['v4']}/{i}" for i in range(3)],
+                   "-w", "%{num_connects}\n")
+    assert out.stdout == "s01\n" * 3, out.stdout
+    assert oneshots(node) == {"rewritten_other_header": 3}
+
+
+def test_large_bodies(node):
+    """A body of many segments behind the headers arrives as it was sent."""
+    node.add_client()
+    sims = simulators(node, 2, "--max-model-len", 100000, "--num-blocks", 100000)
+    node.steer(sims.endpoints, **ONE)
+    client = Client(lambda: node.connect(FRONTEND["v4"], remote=True))
+    prompt = "word " * 20000
+    for _ in range(5):
+        said = json.loads(client.ask("/v1/completions", json.dumps(
+            {"model": "llama", "prompt": prompt, "max_tokens": 1})))
+        assert said["usage"]["prompt_tokens"] >= len(prompt) // 8, said["usage"]
+    assert client.connections == 5
+    assert oneshots(node) == {"rewritten_connection": 5}
+
+
+def test_wrk(node):
+    """wrk sends no header to spare; with http10 each of its requests has a connection."""
+    if not shutil.which("wrk"):
+        raise Skip("no wrk")
+    servers = node.servers(2)
+    node.steer(servers, http10=True, **ONE)
+    out = node.run("wrk", "-t1", "-c8", "-d2s", f"http://{FRONTEND['v4']}/").stdout
+    done = int(re.search(r"(\d+) requests in", out)[1])
+    # What is on its way when wrk stops counts here only.
+    assert done > 100
+    wait_for(lambda: done <= oneshots(node)["rewritten_version"] <= done + 16)
+    assert sum(oneshots(node).values()) == oneshots(node)["rewritten_version"]
+
+
+# -- what goes wrong -------------------------------------------------------------------
+
+
+class Simulators:
+    def __init__(self, node, count, *options):
+        self.process = node.popen(
+            [BUILD / "pintle-sim", "--port", 8001, "--profile", "tiny", "--count", count, *options],
+            log="sim.log")
+        self.endpoints = [{"name": f"s{i}", "listen": f"127.0.0.1:{8001 + i}"} for i in range(count)]
+
+
+def simulators(node, count, *options):
+    sims = Simulators(node, count, *options)
+    for e in sims.endpoints:
+        wait_for(lambda e=e: node.connect(e["listen"]).close() or True, what="the simulator")
+    return sims
+
+
+def test_a_server_that_dies_in_mid_stream(node):
+    """HTTP/1.1 framing stays, so that an answer cut short is an error, not an end."""
+    sims = simulators(node, 1, "--speed", "0.01")
+    node.steer(sims.endpoints, **ONE)
+    client = Client(lambda: node.connect(FRONTEND["v4"]))
+    answer = client.request("/v1/completions", json.dumps(
+        {"model": "llama", "prompt": "hello", "max_tokens": 2000, "stream": True}))
+    assert answer.status == 200 and answer.read(10)
+    assert oneshots(node) == {"rewritten_connection": 1}
+    sims.process.send_signal(signal.SIGKILL)
+    try:
+        rest = answer.read()
+    except (http.client.IncompleteRead, ConnectionError):
+        return
+    raise AssertionError(f"taken for complete: {rest[-200:]}")
+
+
+class KeptAlive(threading.Thread):
+    """A client that keeps its connection and asks over and over, until stopped."""
+
+    def __init__(self, connect):
+        super().__init__(daemon=True)
+        self.client = Client(connect)
+        self.asked, self.failures, self.stopping = 0, [], False
+        self.start()
+
+    def run(self):
+        while not self.stopping:
+            try:
+                self.client.ask()
+            except (OSError, http.client.HTTPException) as e:
+                self.failures.append(repr(e))
+                self.client.http = None
+            self.asked += 1
+            time.sleep(0.001)
+
+    def stop(self):
+        self.stopping = True
+        self.join(20)
+        assert not self.failures, self.failures[:5]
+
+
+def test_toggled_under_load(node):
+    """`pintle set` on and off under clients that keep alive: no request fails."""
+    servers = node.servers(3)
+    node.steer(servers, stickiness={"key": "none"})
+    clients = [KeptAlive(lambda: node.connect(FRONTEND["v4"])) for _ in range(6)]
+
+    def go_on(count=20):
+        goals = [c.asked + count for c in clients]
+        wait_for(lambda: all(c.asked >= g for c, g in zip(clients, goals)), 30)
+
+    go_on()
+    assert sum(c.client.connections for c in clients) == 6
+    for _ in range(5):
+        said = node.pintle("set", "pool", "requests=one-per-connection").stdout
+        assert said == ("pool: requests one-per-connection, until it is set again or "
+                        "`pintle reset`\n"), said
+        assert filters(node, node.netns)
+        go_on()
+        # Connections from before go on, so nobody need have closed yet; new ones are one each.
+        with node.connect(FRONTEND["v4"]) as c:
+            c.sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")
+            c.read()
+            assert not c.sock.recv(1)
+        said = node.pintle("set", "pool", "requests=as-they-come").stdout
+        assert said == "pool: requests as-they-come, as configured\n", said
+        go_on()
+        wait_for(lambda: not filters(node, node.netns))
+    for c in clients:
+        c.stop()
+
+
+def test_survives_the_daemon(node):
+    """It goes on without a daemon, killed or not, and the next one takes it over; under load."""
+    servers = node.servers(2)
+    daemon = node.steer(servers, **ONE)
+    clients = [KeptAlive(lambda: node.connect(FRONTEND["v4"])) for _ in range(4)]
+    for how in ("kill", "stop", "kill"):
+        getattr(daemon, how)()
+        assert filters(node, node.netns)
+        before = oneshots(node)["rewritten_connection"]
+        wait_for(lambda: oneshots(node)["rewritten_connection"] > before + 20)  # noqa: B023
+        daemon = node.steer(servers, **ONE)
+        assert len(filters(node, node.netns)["lo"]) == 1
+    for c in clients:
+        c.stop()
+        assert c.client.connections >= c.asked - 1
+
+
+def test_set_without_a_daemon(node):
+    """With nobody to attach it, `pintle set` says so; the next daemon does."""
+    servers = node.servers(2)
+    daemon = node.steer(servers)
+    daemon.stop()
+    said = node.pintle("set", "pool", "requests=one-per-connection").stdout
+    assert "takes effect when pintled starts" in said, said
+    assert not filters(node, node.netns)
+    node.steer(servers)
+    client = Client(lambda: node.connect(FRONTEND["v4"]))
+    for _ in range(3):
+        client.ask()
+    assert client.connections == 3
+    shown, = node.cli("pools")
+    assert (shown["requests"], shown["requests_configured"]) == ("one-per-connection", "as-they-come")
+    node.pintle("reset")
+    wait_for(lambda: not filters(node, node.netns))
+
+
+def test_detach_takes_only_its_own(node):
+    """Filters and clsact of others stay as they were; ours are gone, and what was made for them."""
+    node.ip("link", "add", "theirs", "type", "veth", "peer", "name", "empty")
+    for device in ("theirs", "empty"):
+        node.run("tc", "qdisc", "add", "dev", device, "clsact")
+    node.run("tc", "filter", "add", "dev", "theirs", "ingress", *EVERYTHING)
+    before = node.run("tc", "-s", "filter", "show", "dev", "theirs", "ingress").stdout
+    daemon = node.steer(node.servers(1), **ONE)
+    assert set(filters(node, node.netns)) == {"lo", "theirs", "empty"}
+    daemon.stop()
+    node.detach()
+    assert filters(node, node.netns) == {}
+    assert node.run("tc", "-s", "filter", "show", "dev", "theirs", "ingress").stdout == before
+    assert clsacts(node, node.netns) == {"theirs", "empty"}
+
+
+def test_devices_come_and_go(node):
+    """A device that is made later gets it, too; somebody who uses our clsact keeps it."""
+    node.steer(node.servers(1), **ONE)
+    node.add_client()
+    wait_for(lambda: filters(node, node.netns) == {"lo": ["ingress"], "veth0": ["ingress"]})
+    client = Client(lambda: node.connect(FRONTEND["v4"], remote=True))
+    for _ in range(3):
+        client.ask()
+    assert client.connections == 3
+    node.run("tc", "filter", "add", "dev", "veth0", "egress", *EVERYTHING)
+    node.pintle("set", "pool", "requests=as-they-come")
+    wait_for(lambda: not filters(node, node.netns))
+    assert clsacts(node, node.netns) == {"veth0"}
+
+
+def test_pools_that_leave_it_are_left(node):
+    """One pool's requests are rewritten, another's beside it are not."""
+    a, b = node.servers(1), [node.server("t0", 8011)]
+    node.daemon(node.config(node.pool(a, "a", frontends=["10.77.0.1:8000"], **ONE),
+                            node.pool(b, "b", frontends=["10.77.0.1:8001"])))
+    for to, connections in (("10.77.0.1:8000", 4), ("10.77.0.1:8001", 1)):
+        client = Client(lambda to=to: node.connect(to))
+        for _ in range(4):
+            client.ask()
+        assert client.connections == connections
+    assert oneshots(node, "b") == {}
+
+
+# -- pods --------------------------------------------------------------------------------
+
+
+@case(each=BOTH)
+def test_pods(node, family):
+    """Clients and servers in pods: attached to the devices of the servers' pods, and to no other;
+    every client of the endpoints is seen, pintled's scrapes keep their connections."""
+    cluster = Cluster(node)
+    pods = cluster.servers(2)
+    client = cluster.pod("client")
+    daemon = cluster.steer(cluster.pool(pods, family=family, **ONE))
+    machine = cluster.machines[0]
+    assert filters(node, machine.netns) == {"pod2": ["egress"], "pod3": ["egress"]}
+    kept = Client(lambda: client.connect(SERVICE[family]))
+    for _ in range(10):
+        kept.ask()
+    assert kept.connections == 10
+    assert sum(cluster.decisions().values()) == 10
+    direct = Client(lambda: client.connect(pods[0].address(family)))
+    for _ in range(3):
+        direct.ask()
+    assert direct.connections == 3
+    counted = oneshots(cluster)
+    assert counted.pop("rewritten_connection") == 13
+    # Scrapes: a connection each, begun before the program came or seen and left.
+    assert set(counted) <= {"left_no_room"} and counted.get("left_no_room", 0) <= 2, counted
+    scraped = [p.model.counts().scrapes for p in pods]
+    wait_for(lambda: all(p.model.counts().scrapes > n + 10 for p, n in zip(pods, scraped)))
+    assert oneshots(cluster).get("left_no_room", 0) <= 2
+    daemon.stop()
+    cluster.detach()
+    assert filters(node, machine.netns) == {} and clsacts(node, machine.netns) == set()
+
+
+def test_two_machines(node):
+    """It acts on the servers' machine; on the clients' the pods of the other are behind a gateway."""
+    cluster = Cluster(node, 2)
+    pods = cluster.servers(1) + cluster.servers(1, first=1, machine=1)
+    client = cluster.pod("client")
+    for machine in cluster.machines:
+        machine.steer(cluster.pool(pods, **ONE))
+    assert [filters(node, m.netns) for m in cluster.machines] == [
+        {"pod2": ["egress"]}, {"pod2": ["egress"]}]
+    kept = Client(lambda: client.connect(SERVICE["v4"]))
+    names = {kept.ask() for _ in range(20)}
+    assert kept.connections == 20 and names == {"s0", "s1"}
+
+
+def test_routes_are_followed(node):
+    """The filter goes where the route to the endpoint goes."""
+    cluster = Cluster(node)
+    pods = cluster.servers(1)
+    machine = cluster.machines[0]
+    cluster.steer(cluster.pool(pods, **ONE))
+    assert filters(node, machine.netns) == {"pod2": ["egress"]}
+    machine.batch("link add other type veth peer name end", "link set other up",
+                  "link set end up", f"route replace {pods[0].v4} dev other")
+    wait_for(lambda: filters(node, machine.netns) == {"other": ["egress"]})
+    machine.batch(f"route replace {pods[0].v4} dev pod2")
+    wait_for(lambda: filters(node, machine.netns) == {"pod2": ["egress"]})
+
+
+def test_bridge(node):
+    """Pods on a bridge: what goes from one to the other never goes out by the bridge itself."""
+    cluster = Cluster(node)
+    machine = cluster.machines[0]
+    machine.batch("link add br0 type bridge", "link set br0 up", "addr add 10.200.0.1/24 dev br0")
+    pods = cluster.servers(1)
+    client = cluster.pod("client")
+    for i, pod in enumerate((pods[0], client)):
+        machine.batch(f"link add port{i} type veth peer name eth1 netns {pod.netns.name}",
+                      f"link set port{i} master br0", f"link set port{i} up")
+        pod.batch("link set eth1 up", f"addr add 10.200.0.{i + 2}/24 dev eth1")
+    cluster.steer(cluster.pool([{"name": "s0", "address": "10.200.0.2:8000"}], **ONE))
+    assert filters(node, machine.netns) == {"port0": ["egress"], "port1": ["egress"]}
+    kept = Client(lambda: client.connect(SERVICE["v4"]))
+    for _ in range(5):
+        assert kept.ask() == "s0"
+    assert kept.connections == 5

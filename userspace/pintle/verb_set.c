@@ -11,29 +11,26 @@
 
 static const char requests_is[] = "requests=";
 
-static uint32_t places(const struct maps *m)
-{
-	struct pintle_node n;
-
-	return maps_value(m, MAP_node, 0, &n) ? 0 : n.places;
-}
-
-/* From when on it holds: the program has to be where the requests arrive. */
-static const char *when(const struct maps *m, const struct state *s, uint32_t requests)
+/* From when on it holds: the program has to be where the requests arrive. A daemon that ended a
+ * moment ago looks alive at first. */
+static const char *when(const struct maps *m, bool alive, uint32_t requests)
 {
 	const struct timespec look = {.tv_nsec = ATTACH_LOOK_MS * (long)NSEC_PER_MSEC};
-	uint64_t until = monotonic_ns() + ATTACH_WAIT_NS;
+	uint64_t begin = monotonic_ns(), now = begin;
+	struct pintle_node n = {0};
 
 	if (requests != PINTLE_REQUESTS_ONE_PER_CONNECTION)
 		return "";
-	if (!s->daemon_alive)
-		return places(m) ? "" : "; takes effect when pintled starts";
-	while (!places(m)) {
-		if (monotonic_ns() > until)
-			return "; pintled has not attached it, its log says why";
+	while (!maps_value(m, MAP_node, 0, &n) && !n.places && alive &&
+	       now - begin < ATTACH_WAIT_NS) {
 		nanosleep(&look, NULL);
+		now = monotonic_ns();
+		alive = (int64_t)(now - n.heartbeat_ns) <= (int64_t)STATE_HEARTBEAT_NS;
 	}
-	return "";
+	if (n.places)
+		return "";
+	return alive ? "; pintled has not attached it, its log says why"
+		     : "; takes effect when pintled starts";
 }
 
 static int requests_set(const struct maps *m, const struct state *s, const struct state_pool *p,
@@ -45,7 +42,7 @@ static int requests_set(const struct maps *m, const struct state *s, const struc
 		return EXIT_FAILED;
 	printf("%s: requests %s%s%s\n", p->name, requests_name(requests),
 	       configured ? ", as configured" : ", until it is set again or `pintle reset`",
-	       when(m, s, requests));
+	       when(m, s->daemon_alive, requests));
 	return output_finish();
 }
 
