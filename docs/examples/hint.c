@@ -36,8 +36,8 @@ int main(int argc, char **argv)
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	if (fd < 0)
 		return fail("socket");
-	/* A longer key is to be hashed or cut by its owner. Without Pintle the connection is as good as
-	 * ever: only a mistake of ours is worth a word. */
+	/* A longer key is to be hashed or cut by its owner. Without Pintle the connection is as
+	 * good as ever: only a mistake of ours is worth a word. */
 	if (setsockopt(fd, PINTLE_HINT_LEVEL, PINTLE_HINT_SESSION, argv[3],
 		       (socklen_t)strlen(argv[3])) &&
 	    errno != ENOPROTOOPT)

@@ -3,8 +3,11 @@
 from harness import case
 from kernel import TOP, wait_for
 from pods import SERVICE
-from test_connect_clients import UNDER_SANITIZERS, library, need, simulated  # noqa: F401
+from test_connect_clients import library, need, simulated
 from test_connect_keys import EVEN
+
+# The daemon's own code is run by test_connect and test_connect_daemon.
+UNDER_SANITIZERS = False
 
 EXAMPLES = TOP / "docs/examples"
 HOST, PORT = SERVICE["v4"].split(":")

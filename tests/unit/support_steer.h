@@ -24,7 +24,7 @@
 #include "../../userspace/pintled/routes.h"
 #include "support_netns.h"
 
-#define BPFFS "/mnt/pintle"
+#define BPFFS      "/mnt/pintle"
 #define STRING_(x) #x
 #define STRING(x)  STRING_(x)
 #define PINS       BPFFS "/v" STRING(PINTLE_ABI_VERSION)

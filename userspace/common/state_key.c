@@ -273,8 +273,7 @@ static int hash_hint(const char *text, const __u64 hint_key[2], struct pintle_se
 	return 0;
 }
 
-int state_session_parse(const char *text, const __u64 hint_key[2],
-			struct pintle_session_key *key)
+int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle_session_key *key)
 {
 	static const struct {
 		const char *prefix;
