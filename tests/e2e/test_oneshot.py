@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 
-from clients import FRONTEND, split
+from clients import FRONTEND
 from harness import case
 from kernel import BUILD, Skip, wait_for
 from pods import SERVICE, Cluster
@@ -277,7 +277,7 @@ def test_survives_the_daemon(node):
         getattr(daemon, how)()
         assert filters(node, node.netns)
         before = oneshots(node)["rewritten_connection"]
-        wait_for(lambda: oneshots(node)["rewritten_connection"] > before + 20)  # noqa: B023
+        wait_for(lambda: oneshots(node)["rewritten_connection"] > before + 20)
         daemon = node.steer(servers, **ONE)
         assert len(filters(node, node.netns)["lo"]) == 1
     for c in clients:
