@@ -20,7 +20,7 @@ static const struct check {
 	{"cgroup2", doctor_cgroup},       {"sysctl", doctor_sysctls},
 	{"daemon", doctor_daemon},        {"sk_lookup", doctor_lookup_hook},
 	{"sockops", doctor_sockops_hook}, {"connect", doctor_connect_hook},
-	{"mptcp", doctor_mptcp},
+	{"mptcp", doctor_mptcp},          {"oneshot", doctor_oneshot},
 };
 
 static const struct {

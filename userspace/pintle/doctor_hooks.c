@@ -137,6 +137,30 @@ void doctor_mptcp(struct doctor *d)
 
 /* ---- what is pinned -------------------------------------------------------------- */
 
+/* Only where a pool wants it here; of a connect pool it is where the servers are. */
+void doctor_oneshot(struct doctor *d)
+{
+	bool wanted = false;
+
+	for (size_t i = 0; d->s && i < d->s->pool_count; i++)
+		wanted |= d->s->pools[i].requests == PINTLE_REQUESTS_ONE_PER_CONNECTION &&
+			  d->s->pools[i].hook == PINTLE_HOOK_LOOKUP;
+	if (!d->s || (!wanted && !d->s->node.places))
+		return;
+	if (d->s->node.places)
+		doctor_say(d, VERDICT_OK, NULL,
+			   "one request per connection: attached in %u places (tc filter show)",
+			   d->s->node.places);
+	else
+		doctor_say(d, VERDICT_FAIL,
+			   d->s->daemon_alive
+				   ? "see pintled's log; the kernel needs sch_ingress and cls_bpf "
+				     "(modprobe -a sch_ingress cls_bpf)"
+				   : "start pintled",
+			   "a pool wants one request per connection, and one-shot is attached "
+			   "nowhere");
+}
+
 void doctor_daemon(struct doctor *d)
 {
 	unsigned int version;

@@ -13,7 +13,8 @@ static const char requests_is[] = "requests=";
 
 /* From when on it holds: the program has to be where the requests arrive. A daemon that ended a
  * moment ago looks alive at first. */
-static const char *when(const struct maps *m, bool alive, uint32_t requests)
+static const char *when(const struct maps *m, const struct state_pool *p, bool alive,
+			uint32_t requests)
 {
 	const struct timespec look = {.tv_nsec = ATTACH_LOOK_MS * (long)NSEC_PER_MSEC};
 	uint64_t begin = monotonic_ns(), now = begin;
@@ -29,8 +30,11 @@ static const char *when(const struct maps *m, bool alive, uint32_t requests)
 	}
 	if (n.places)
 		return "";
-	return alive ? "; pintled has not attached it, its log says why"
-		     : "; takes effect when pintled starts";
+	if (!alive)
+		return "; takes effect when pintled starts";
+	return p->hook == PINTLE_HOOK_CONNECT
+		       ? "; on the nodes of its servers, none of which is here"
+		       : "; pintled has not attached it, its log says why";
 }
 
 static int requests_set(const struct maps *m, const struct state *s, const struct state_pool *p,
@@ -42,7 +46,7 @@ static int requests_set(const struct maps *m, const struct state *s, const struc
 		return EXIT_FAILED;
 	printf("%s: requests %s%s%s\n", p->name, requests_name(requests),
 	       configured ? ", as configured" : ", until it is set again or `pintle reset`",
-	       when(m, s->daemon_alive, requests));
+	       when(m, p, s->daemon_alive, requests));
 	return output_finish();
 }
 

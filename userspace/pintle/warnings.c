@@ -249,13 +249,15 @@ static void pool_warnings(cJSON *list, const struct cli *cli, const struct state
 	}
 }
 
+/* Of a connect pool it may be attached on other nodes only: where the servers are. */
 static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct state *s)
 {
 	(void)cli;
 	for (size_t i = 0; i < s->pool_count; i++) {
 		const struct state_pool *p = &s->pools[i];
 
-		if (p->requests == PINTLE_REQUESTS_ONE_PER_CONNECTION && !s->node.places)
+		if (p->requests == PINTLE_REQUESTS_ONE_PER_CONNECTION &&
+		    p->hook == PINTLE_HOOK_LOOKUP && !s->node.places)
 			warn(list,
 			     "pool %s wants one request per connection, and one-shot is attached "
 			     "nowhere: %s",

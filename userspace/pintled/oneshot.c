@@ -212,10 +212,13 @@ static int attach_device(struct oneshot *o, const struct tc_device *d, enum tc_d
 	if (fd < 0)
 		return fd;
 	err = tc_attach(o->netns_fd, (struct tc_place){d->index, direction}, o->handle, fd);
-	if (err && err != -ENODEV)
-		return log_err_r(err, "failed to attach one-shot to what %s %s",
-				 direction == TC_IN ? "comes in on" : "goes out by", d->name);
-	return 0;
+	if (err && err != -ENODEV && !o->failed)
+		log_err_r(err, "failed to attach one-shot to what %s %s%s",
+			  direction == TC_IN ? "comes in on" : "goes out by", d->name,
+			  err == -ENOENT || err == -EOPNOTSUPP
+				  ? " (modprobe -a sch_ingress cls_bpf, which the kernel lacks)"
+				  : "");
+	return err == -ENODEV ? 0 : err;
 }
 
 static int detach_others(const struct oneshot *o, const struct devices *d,
