@@ -10,8 +10,10 @@
 #include "../common/tc.h"
 #include "../common/util.h"
 
-/* Changes come in bursts: a pod's device, its address, its route. */
+/* Changes come in bursts: a pod's device, its address, its route. And where they never end, this
+ * must not be all that the daemon does. */
 #define SETTLE_MS 50
+#define PAUSE_MS  1000
 
 static const char *const program_names[] = {"pintle_oneshot3", "pintle_oneshot"};
 
@@ -29,6 +31,7 @@ struct oneshot {
 	int programs[2];               /* by whether there is an Ethernet header; -1: not loaded */
 	bool loaded_before;            /* the filters have this daemon's programs */
 	bool failed;                   /* and it was told */
+	uint64_t arranged_ns;
 };
 
 /* ---- whether --------------------------------------------------------------------- */
@@ -287,6 +290,13 @@ static void on_settled(uv_timer_t *timer)
 	oneshot_refresh(timer->data);
 }
 
+static uint64_t until_next(const struct oneshot *o)
+{
+	uint64_t since = (monotonic_ns() - o->arranged_ns) / NSEC_PER_MSEC;
+
+	return since + SETTLE_MS >= PAUSE_MS ? SETTLE_MS : PAUSE_MS - since;
+}
+
 static void on_change(uv_poll_t *watch, int status, int events)
 {
 	struct oneshot *o = watch->data;
@@ -298,7 +308,7 @@ static void on_change(uv_poll_t *watch, int status, int events)
 	while (recv(o->watch_fd, buf, sizeof(buf), MSG_DONTWAIT) > 0 || errno == ENOBUFS)
 		;
 	if (!uv_is_active((uv_handle_t *)&o->settle))
-		uv_timer_start(&o->settle, on_settled, SETTLE_MS, 0);
+		uv_timer_start(&o->settle, on_settled, until_next(o), 0);
 }
 
 static void watch(struct oneshot *o)
@@ -338,6 +348,7 @@ void oneshot_refresh(struct oneshot *o)
 	if (err && !o->failed)
 		log_err_r(err, "one-shot is not where it should be; it is tried again");
 	o->failed = err;
+	o->arranged_ns = monotonic_ns();
 	if (!any_wanted(o))
 		unload(o);
 }
