@@ -454,9 +454,6 @@ static void child(struct worker *w, bool moves)
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		struct itimerval never = {0};
-
-		setitimer(ITIMER_REAL, &never, NULL);
 		if (moves)
 			child_moves();
 		else
@@ -536,35 +533,35 @@ static void report(void)
 	fflush(stdout);
 }
 
-static void on_alarm(int number)
+static void on_signal(int number)
 {
 	(void)number;
 }
 
-/* System calls of all threads but this one are interrupted now and then. */
-static void start_alarms(void)
+/* System calls of all workers are interrupted now and then. */
+static void *interrupt(void *arg)
 {
-	const struct itimerval often = {{.tv_usec = 3000}, {.tv_usec = 3000}};
-	const struct sigaction action = {.sa_handler = on_alarm};
-	sigset_t set;
-
-	sigaction(SIGALRM, &action, NULL);
-	setitimer(ITIMER_REAL, &often, NULL);
-	sigemptyset(&set);
-	sigaddset(&set, SIGALRM);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	for (unsigned int i = 0; !stopping; i++) {
+		usleep(3000);
+		pthread_kill(workers[i % THREADS].thread, SIGUSR1);
+	}
+	return arg;
 }
 
 static void run(uint64_t seed)
 {
+	const struct sigaction action = {.sa_handler = on_signal};
+	pthread_t interrupter;
 	char line[16];
 
+	sigaction(SIGUSR1, &action, NULL);
 	for (int i = 0; i < THREADS; i++) {
 		workers[i].random = (seed * THREADS + (uint64_t)i + 1) * 0x9e3779b97f4a7c15ULL;
 		if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
 			die("pthread_create");
 	}
-	start_alarms();
+	if (pthread_create(&interrupter, NULL, interrupt, NULL))
+		die("pthread_create");
 	while (fgets(line, sizeof(line), stdin) && *line != 'q') {
 		pausing = *line == 'p';
 		while (pausing && resting < THREADS)
@@ -575,6 +572,7 @@ static void run(uint64_t seed)
 			report();
 	}
 	stopping = 1;
+	pthread_join(interrupter, NULL);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(workers[i].thread, NULL);
 }

@@ -291,12 +291,12 @@ def nft(node, netns, rules):
 
 
 class Rival:
-    """rival.bpf.c on a cgroup, as another load balancer would be. programs: of rival4, rival6, rude."""
+    """rival.bpf.c on a cgroup, as another load balancer or a careless neighbour would be."""
 
     KINDS = {"rival4": "connect4", "rival6": "connect6", "rude": "sock_ops"}
 
-    def __init__(self, node, *programs):
-        self.node, self.programs = node, programs
+    def __init__(self, node):
+        self.node, self.attached = node, []
         self.pins = node.bpf_mount / "rival"
         compiled = node.dir / "rival.bpf.o"
         node.run("clang", "-target", "bpf", "-O2", "-g", "-idirafter",
@@ -304,16 +304,19 @@ class Rival:
         self.pins.mkdir()
         node.run("bpftool", "prog", "loadall", compiled, self.pins, "pinmaps", self.pins)
 
-    def attach(self, cgroup):
-        """Runs after what is attached there already, and before what a parent of it has."""
-        self.cgroup = cgroup
-        for name in self.programs:
-            self.node.run("bpftool", "cgroup", "attach", cgroup, self.KINDS[name], "pinned", self.pins / name,
-                          "multi")
+    def attach(self, cgroup, *programs):
+        """Of KINDS. They run after what is attached there already, and before what a parent has."""
+        for name in programs:
+            self._bpftool("attach", cgroup, name, "multi")
+            self.attached.append((cgroup, name))
 
     def detach(self):
-        for name in self.programs:
-            self.node.run("bpftool", "cgroup", "detach", self.cgroup, self.KINDS[name], "pinned", self.pins / name)
+        for cgroup, name in self.attached:
+            self._bpftool("detach", cgroup, name)
+        self.attached = []
+
+    def _bpftool(self, word, cgroup, name, *more):
+        self.node.run("bpftool", "cgroup", word, cgroup, self.KINDS[name], "pinned", self.pins / name, *more)
 
     def move(self, host, to):
         """Connections to that host go to another; None: they are denied."""

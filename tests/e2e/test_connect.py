@@ -7,6 +7,9 @@ from harness import case
 from kernel import wait_for
 from pods import FAMILY, SERVICE, Cluster, mapped, service
 
+# What concerns the daemon is run under them, too.
+UNDER_SANITIZERS = False
+
 HOWS = ("v4", "v6", "mapped")
 BOTH = ("v4", "v6")
 MSG_FASTOPEN = 0x20000000
@@ -119,7 +122,7 @@ def test_other_destinations_pass(node, family):
     assert sum(cluster.in_flight().values()) == 0
 
 
-@case(each=BOTH)
+@case(each=BOTH, san=True)
 def test_two_machines(node, family):
     """A pod on one machine reaches pods on both, steered by a pintled on each machine; every
     one counts what its own clients opened."""
@@ -165,6 +168,7 @@ def test_forty_at_once_spread(node, family):
     all_zero(cluster)
 
 
+@case(san=True)
 def test_beside_the_lookup_hook(node):
     """One pintled with a pool of each hook: each decides its own frontends."""
     cluster = Cluster(node)
@@ -211,6 +215,7 @@ def test_no_endpoint(node, mode):
     all_zero(cluster)
 
 
+@case(san=True)
 def test_not_before_its_first_page(node):
     """An endpoint that was never scraped well is not chosen."""
     cluster = Cluster(node)

@@ -44,9 +44,10 @@ class World:
     """A pool and a Service for each place; the endpoints' pages come from elsewhere, so that all
     of them look well whatever happens to clients."""
 
-    def __init__(self, node, how):
+    def __init__(self, node, how, before=lambda cluster: None):
         self.node, self.how, self.family = node, how, "v6" if how == "v6" else "v4"
         self.cluster = Cluster(node)
+        before(self.cluster)
         self.peer, self.client, pages = (self.cluster.pod(n) for n in ("peer", "client", "pages"))
         pages.server()
         self.helper = BUILD / "tests/e2e/peer"
@@ -378,9 +379,9 @@ def row_unreachable_by_icmp(w):
 
 def row_denied(w):
     """A program that runs after ours denies the connection."""
-    rival = Rival(w.node, "rival4", "rival6")
+    rival = Rival(w.node)
     rival.move(split(w.addresses["good"])[0], None)
-    rival.attach(w.cluster.cgroup)
+    rival.attach(w.cluster.cgroup, "rival4", "rival6")
     s = w.socket()
     try:
         w.fails(s, "good", errno.EPERM)
@@ -538,14 +539,43 @@ def row_fast_open_deferred_and_dropped(w):
 ROWS = {name[4:]: f for name, f in globals().items() if name.startswith("row_")}
 
 
-@case(each=("v4", "v6", "mapped"), timeout=120)
-def test_counted_once(node, how):
-    """Each row of this file, one after the other."""
-    w = World(node, how)
-    for name, row in ROWS.items():
+def run_rows(w, rows):
+    for name in rows:
         print(f"row: {name}")
         w.begin()
-        row(w)
+        ROWS[name](w)
         wait_for(lambda: w.client.in_flight() == {})
         w.end()
     assert w.daemon.metric("pintle_in_flight_drift_total") == 0
+
+
+@case(each=("v4", "v6", "mapped"), timeout=120)
+def test_counted_once(node, how):
+    """Each row of this file, one after the other."""
+    run_rows(World(node, how), ROWS)
+
+
+def test_flags_taken_away_before_us(node):
+    """A neighbour that runs before us and replaces the callback flags of every connection: we take
+    ours back."""
+    rival = Rival(node)
+    w = World(node, "v4", lambda cluster: rival.attach(cluster.cgroup, "rude"))
+    run_rows(w, ("client_closes_first", "both_half_closed_before_close", "reset_by_server", "disconnected",
+                 "multipath", "fast_open"))
+    assert rival.seen()[2] >= 6
+
+
+def test_flags_taken_away_after_us(node):
+    """One that runs after us: ends are not reported any more, but every close() is seen."""
+    w = World(node, "v4")
+    rival = Rival(node)
+    rival.attach(w.cluster.cgroup, "rude")
+    for ending in (b"F", b"R", b"H", b"E"):
+        w.begin()
+        s = w.connect("good")
+        s.sendall(ending)
+        with contextlib.suppress(OSError):
+            s.recv(9)
+        s.close()
+        w.saw(**WHOLE)
+        w.end()

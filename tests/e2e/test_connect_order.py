@@ -109,11 +109,11 @@ def with_rival(node, where, first):
     cluster = Cluster(node)
     pods = cluster.servers(3)
     client = cluster.pod("client")
-    rival = Rival(node, "rival4")
+    rival = Rival(node)
     rival.move(split(SERVICE["v4"])[0], pods[2].v4)
 
     def come():
-        rival.attach(cluster.cgroup if where == "same" else client.cgroup)
+        rival.attach(cluster.cgroup if where == "same" else client.cgroup, "rival4")
 
     if first:
         come()
@@ -155,10 +155,10 @@ def test_overruled(node):
     our endpoint."""
     cluster, pods, client, _ = steered(node, servers=3)
     cluster.pintle("drain", "s2")
-    rival = Rival(node, "rival4")
+    rival = Rival(node)
     for p in pods[:2]:
         rival.move(p.v4, pods[2].v4)
-    rival.attach(cluster.cgroup)
+    rival.attach(cluster.cgroup, "rival4")
     with client.connect(SERVICE["v4"]) as c:
         assert c.ask() == "s2"
         assert set(cluster.in_flight().values()) == {0}

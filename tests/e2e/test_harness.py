@@ -248,8 +248,8 @@ def test_rival(node, how):
     client = cluster.pod("client")
     family = "v6" if how == "v6" else "v4"
     to = mapped(SERVICE["v4"]) if how == "mapped" else SERVICE[family]
-    rival = Rival(node, "rival4", "rival6", "rude")
-    rival.attach(client.cgroup)
+    rival = Rival(node)
+    rival.attach(client.cgroup, "rival4", "rival6", "rude")
     rival.move(split(SERVICE[family])[0], split(server.address(family))[0])
     assert client.ask(to) == "s0"
     assert rival.seen() == (1, 0, 1)
