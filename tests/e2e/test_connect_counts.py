@@ -141,7 +141,7 @@ class Storm:
             assert pending == waiting or not pending_too, (pending, waiting)
             return True
 
-        wait_for(agree, 10)
+        wait_for(agree, 30)
 
     def end(self, pending_too=True):
         self.order("quit")
@@ -157,7 +157,7 @@ class Storm:
             assert not left, (left, self.tables(orphans=True))
             return True
 
-        wait_for(nothing_left, 20)
+        wait_for(nothing_left, 40)
 
     def drift(self):
         return self.daemon.metric("pintle_in_flight_drift_total")

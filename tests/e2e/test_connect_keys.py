@@ -99,6 +99,51 @@ def test_cgroup(node):
     stays(cluster, [lambda p=p: ask_from(client, p) for p in paths])
 
 
+@case(each=("named", "pod"))
+def test_cgroup_of_a_client(node, how):
+    """All cgroups of one client are one session: those that a pattern of the configuration matches,
+    or the containers of one Kubernetes pod; made before the daemon came or later. One that takes
+    the place of another is not taken for it."""
+    uid = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+    name, *groups = {
+        "named": ["batch-jobs", "batch-1", "batch-2", "other"],
+        "pod": [uid, f"kubepods/burstable/pod{uid}/c1", f"kubepods/burstable/pod{uid}/c2", "kubepods/burstable"],
+    }[how]
+    cluster = Cluster(node)
+    client = cluster.pod("client")
+    paths = [client.cgroup / g for g in groups]
+    paths[0].mkdir(parents=True)
+    pattern = f"/{node.id}/n1/client/batch-*"
+    cluster.steer(cluster.pool(cluster.servers(4), stickiness={"key": "cgroup"}, **EVEN),
+                  clients=[{"name": "batch-jobs", "cgroup": pattern}])
+
+    def known():
+        return {s["session"] for s in cluster.cli("sessions")}
+
+    assert ask_from(client, paths[0]) == ask_from(client, paths[0])
+    assert len(known()) == 1 and name in known().pop(), known()
+    for path in paths[1:]:
+        path.mkdir(parents=True, exist_ok=True)
+
+    def joined():
+        cluster.pintle("unbind", "--pool", "pool")
+        first = ask_from(client, paths[0])
+        assert ask_from(client, paths[1]) == first
+        return len(known()) == 1
+
+    # The daemon learns of a cgroup a moment after it was made.
+    wait_for(joined)
+    ask_from(client, paths[2])
+    assert len(known()) == 2, known()
+    # Gone, and made again under another name: it is nobody's.
+    paths[1].rmdir()
+    again = client.cgroup / "again"
+    again.mkdir()
+    cluster.pintle("unbind", "--pool", "pool")
+    ask_from(client, again)
+    assert not any(name in session for session in known()), known()
+
+
 # -- hints ------------------------------------------------------------------------------------
 
 
