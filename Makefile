@@ -194,6 +194,7 @@ demo:
 
 bench:
 	$(Q)scripts/deps bench
+	$(Q)scripts/clients python router
 	$(Q)$(MAKE) all $(O)/tests/bench/conn
 	$(Q)tests/bench/run --save
 

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unmodified clients and gateways in pods, unmodified servers in pods: what people really run."""
 import collections
-import os
-import shutil
 
 from clients import split
 from harness import case
-from kernel import BUILD, HERE, TOP, Skip, wait_for
+from kernel import BUILD, HERE, wait_for
+from packages import library, need
 from pods import SERVICE, Cluster
 from test_connect import BOTH, all_zero
 
@@ -14,22 +13,7 @@ from test_connect import BOTH, all_zero
 UNDER_SANITIZERS = False
 
 PROGRAMS = HERE / "programs"
-LIBRARIES = TOP / "build/clients"
 URL = {"v4": "http://" + SERVICE["v4"], "v6": "http://" + SERVICE["v6"]}
-
-
-def need(tool):
-    path = shutil.which(tool, path="/usr/sbin:/usr/local/go/bin:" + os.environ["PATH"])
-    if not path:
-        raise Skip(f"no {tool}")
-    return path
-
-
-def library(what):
-    path = LIBRARIES / what
-    if not path.exists():
-        raise Skip(f"no OpenAI library for {what}: scripts/clients fetches it")
-    return path
 
 
 def simulated(node, count=2, family="v4", **more):

@@ -9,7 +9,8 @@ from harness import case
 from kernel import wait_for
 from pods import SERVICE, Cluster
 from test_connect import BOTH, all_zero
-from test_connect_clients import PROGRAMS, URL, library, simulated, spread_of
+from packages import library
+from test_connect_clients import PROGRAMS, URL, simulated, spread_of
 
 # The daemon's own code is run by test_connect and test_connect_daemon.
 UNDER_SANITIZERS = False

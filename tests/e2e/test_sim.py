@@ -12,6 +12,7 @@ import time
 
 from harness import case
 from kernel import BUILD, SAN, TOP, Skip, inside, wait_for
+from packages import library, need
 
 PAGES = TOP / "tests/data/pages"
 
@@ -314,36 +315,20 @@ console.log("works");
 """
 
 
-def fetched(argv, what):
-    """Runs a package manager; a case that cannot have its package is skipped."""
-    try:
-        got = subprocess.run(argv, capture_output=True, text=True, timeout=120)
-    except (OSError, subprocess.TimeoutExpired) as e:
-        raise Skip(f"{what}: {e}") from None
-    if got.returncode:
-        raise Skip(f"{what} is not to be had: {(got.stderr or got.stdout).strip()[-200:]}")
-
-
 @case(timeout=200, san=False)
 def test_openai_python_client(node):
-    fetched(["/usr/bin/python3", "-m", "pip", "install", "-q", "--no-cache-dir", "--target",
-             node.dir / "py", "openai"], "the Python package openai")
+    python = library("python") / "bin/python"
     sim = Sim(node)
-    script = node.write("client.py", PYTHON_CLIENT)
-    out = node.run("/usr/bin/python3", script, sim.at[0], env={"PYTHONPATH": str(node.dir / "py")})
+    out = node.run(python, "-B", node.write("client.py", PYTHON_CLIENT), sim.at[0])
     assert out.stdout.startswith("works"), out
 
 
 @case(timeout=200, san=False)
 def test_openai_node_client(node):
-    npm = shutil.which("npm")
-    if not npm:
-        raise Skip("no npm")
-    fetched([npm, "install", "--silent", "--no-audit", "--no-fund", "--cache", node.dir / "npm",
-             "--prefix", node.dir / "js", "openai"], "the Node package openai")
+    packages = library("node")
     sim = Sim(node)
-    (node.dir / "js/client.mjs").write_text(NODE_CLIENT)
-    assert node.run("node", node.dir / "js/client.mjs", sim.at[0]).stdout == "works\n"
+    (node.dir / "node_modules").symlink_to(packages / "node_modules")
+    assert node.run(need("node"), node.write("client.mjs", NODE_CLIENT), sim.at[0]).stdout == "works\n"
 
 
 # -- metrics -----------------------------------------------------------------------
