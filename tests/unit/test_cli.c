@@ -790,6 +790,79 @@ static void test_events_reader_gone(void **state)
 	wait_for_lease(*state, false);
 }
 
+/* ---- others at connect() --------------------------------------------------------- */
+
+/* A program that lets every connect() pass. */
+static int pass_program(const char *name)
+{
+	static const struct bpf_insn pass[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_CGROUP_INET4_CONNECT);
+	int fd = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, name, "GPL", pass, ARRAY_SIZE(pass),
+			       &opts);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static int attach_to(int cgroup, const char *name)
+{
+	int program = pass_program(name);
+	int link = bpf_link_create(program, cgroup, BPF_CGROUP_INET4_CONNECT, NULL);
+
+	assert_true(link >= 0);
+	close(program);
+	return link;
+}
+
+/* Whoever comes first is no trouble where that is us, and is told where it is not. */
+static void test_order_at_connect(void **state)
+{
+	static const char pin[] = PINS_DIR "/link_connect4";
+	const struct pins *p = *state;
+	char root[PINTLE_TEXT_SIZE / 2], path[PINTLE_TEXT_SIZE];
+	int cgroup, ours, rival;
+
+	connect_fill(p);
+	assert_int_equal(cgroup2_root(root, sizeof(root)), 0);
+	snprintf(path, sizeof(path), "%s/pintle-test-cli-%d", root, getpid());
+	assert_int_equal(mkdir(path, 0755), 0);
+	cgroup = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	strcpy(p->m->node->cgroup, path);
+
+	ours = attach_to(cgroup, "pintle_connect4");
+	assert_int_equal(bpf_obj_pin(ours, pin), 0);
+	rival = attach_to(cgroup, "other_balancer");
+	expect(0, "number 1 of 2 programs", "", "status");
+	expect(0, "\"hooks\":\t[\"connect\"]", "", "status", "-o", "json");
+	{
+		_cleanup_said_ struct said status = pintle("status");
+		_cleanup_said_ struct said doctor = pintle("doctor");
+
+		assert_null(strstr(status.out, "runs before ours"));
+		assert_non_null(strstr(doctor.out, ", ours), then other_balancer"));
+	}
+
+	unlink(pin);
+	close(ours);
+	ours = attach_to(cgroup, "pintle_connect4");
+	assert_int_equal(bpf_obj_pin(ours, pin), 0);
+	expect(0, "number 2 of 2 programs", "", "status");
+	expect(0, "at connect() other_balancer (program", "", "status");
+	{
+		_cleanup_said_ struct said doctor = pintle("doctor");
+
+		assert_non_null(strstr(doctor.out, "warn  connect       2 programs on"));
+	}
+	unlink(pin);
+	close(ours);
+	close(rival);
+	close(cgroup);
+	assert_int_equal(rmdir(path), 0);
+}
+
 /* ---- doctor ---------------------------------------------------------------------- */
 
 static int refill_for_doctor(void **state)
@@ -1041,6 +1114,7 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		pins_test(test_order_at_connect),
 		pins_test(test_snapshots_of_the_connect_hook),
 		pins_test(test_snapshots),
 		pins_test(test_snapshots_toggled),

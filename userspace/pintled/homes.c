@@ -3,9 +3,8 @@
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
-#include <errno.h>
-#include <pintle/abi.h>
-#include <stddef.h>
+
+#include "../common/util.h"
 
 struct types {
 	struct btf *btf;
@@ -33,10 +32,12 @@ static int describe(struct types *t)
 	return btf__load_into_kernel(b);
 }
 
-int homes_make(void)
+/* Returns its descriptor, or -errno. */
+static int make_table(const struct pintle_homes *v, bool typed)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts);
-	struct types t = {.btf = btf__new_empty()};
+	struct types t = {.btf = typed ? btf__new_empty() : NULL};
+	uint32_t zero = 0;
 	int fd;
 
 	if (t.btf && !describe(&t)) {
@@ -44,10 +45,31 @@ int homes_make(void)
 		opts.btf_key_type_id = (__u32)t.key;
 		opts.btf_value_type_id = (__u32)t.value;
 	}
-	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "homes_inner", sizeof(__u32),
-			    sizeof(struct pintle_homes), 1, &opts);
-	if (fd < 0)
-		fd = -errno;
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "homes_inner", sizeof(__u32), sizeof(*v), 1, &opts);
 	btf__free(t.btf); /* the map holds its own reference */
+	if (fd >= 0 && bpf_map_update_elem(fd, &zero, v, BPF_ANY)) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
 	return fd;
+}
+
+static int put_table(const struct maps *m, uint32_t pool, const struct pintle_homes *v, bool typed)
+{
+	_cleanup_close_ int fd = make_table(v, typed);
+
+	if (fd < 0)
+		return fd;
+	return bpf_map_update_elem(m->fd[MAP_homes], &pool, &fd, BPF_ANY) ? -errno : 0;
+}
+
+int homes_put(const struct maps *m, uint32_t pool, const struct pintle_homes *v)
+{
+	int err = put_table(m, pool, v, true);
+
+	/* Linux 6.1 takes a table with types for another kind than the one without that `homes` was
+	 * made for. */
+	return err == -EINVAL ? put_table(m, pool, v, false) : err;
 }

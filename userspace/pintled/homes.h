@@ -5,11 +5,13 @@
 #ifndef PINTLE_HOMES_H
 #define PINTLE_HOMES_H
 
+#include "../common/maps.h"
+
 /**
- * Makes an array of one struct pintle_homes, all zero, with types where the kernel takes them, so
- * that `bpftool map dump` shows its fields (the object's own BTF does not reach inner maps).
- * Returns its descriptor, to be closed by the caller; or -errno.
+ * Puts a copy of the table in place as that pool's, in one step. It has types where the kernel
+ * takes them, so that `bpftool map dump` shows its fields (the object's own BTF does not reach
+ * inner maps). Returns 0 or -errno.
  */
-int homes_make(void);
+int homes_put(const struct maps *m, uint32_t pool, const struct pintle_homes *v);
 
 #endif

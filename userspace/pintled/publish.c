@@ -78,8 +78,6 @@ static int put_homes(const struct maps *m, const struct config_pool *c,
 {
 	_cleanup_free_ struct maglev_member *members = calloc(c->endpoint_count, sizeof(*members));
 	_cleanup_free_ struct pintle_homes *v = calloc(1, sizeof(*v));
-	_cleanup_close_ int fd = -1;
-	uint32_t zero = 0;
 	int err;
 
 	if (c->stickiness.group_kind == PINTLE_KEY_NONE) {
@@ -96,12 +94,8 @@ static int put_homes(const struct maps *m, const struct config_pool *c,
 	err = maglev_build(members, c->endpoint_count, v->home, PINTLE_HOME_ENTRIES);
 	if (err)
 		return log_err_r(err, "failed to build the homes of pool %s", c->name);
-	fd = homes_make();
-	if (fd < 0)
-		return log_err_r(fd, "failed to make the homes of pool %s", c->name);
-	if (bpf_map_update_elem(fd, &zero, v, BPF_ANY))
-		return log_err_r(errno, "failed to make the homes of pool %s", c->name);
-	return put(m, MAP_homes, &p->ref.id, &fd);
+	err = homes_put(m, p->ref.id, v);
+	return err ? log_err_r(err, "failed to make the homes of pool %s", c->name) : 0;
 }
 
 /* ---- addresses ------------------------------------------------------------------- */
