@@ -339,7 +339,7 @@ int detach(const char *bpffs)
 	if (!undone)
 		log_info("nothing is attached: there are no pins in %s", bpffs);
 	else
-		log_info("detached: links, pins and local routes under %s are gone", bpffs);
+		log_info("detached: links, filters, pins and local routes of %s are gone", bpffs);
 	/* Only if nothing else is in it, and it is no mount point. */
 	rmdir(bpffs);
 	return 0;
