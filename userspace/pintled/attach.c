@@ -5,8 +5,6 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <malloc.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
@@ -16,8 +14,10 @@
 #include "../common/util.h"
 #include "decide.bpf.h" /* of a type that the skeleton names */
 #include "linking.h"
+#include "load.h"
 #include "pins.h"
 #include "pintle.skel.h"
+#include "recount.h"
 
 struct attachment {
 	int lock_fd;
@@ -32,12 +32,8 @@ struct attachment {
 	char cgroup[PINTLE_TEXT_SIZE];
 	struct pintle_bpf *skel; /* while programs are being attached */
 	struct maps *maps;
-	struct bpf_link *recount_links[2];
-	uint64_t *recount; /* NULL: the kernel does not recount */
-	bool recount_told;
+	struct recount *recount; /* NULL: the kernel does not recount */
 };
-
-#define RECOUNT_SIZE (PINTLE_MAX_ENDPOINTS * PINTLE_MAX_CLASSES * sizeof(uint64_t))
 
 /* ---- where ----------------------------------------------------------------------- */
 
@@ -149,92 +145,13 @@ static bool wanted(const struct link_kind *k, const struct config *c)
 	}
 }
 
-/* ---- loading --------------------------------------------------------------------- */
-
-static struct pintle_bpf *open_skeleton(const bool load[LINK_COUNT], bool recount,
-					const char *other)
-{
-	struct pintle_bpf *skel = pintle_bpf__open();
-	struct bpf_program *program;
-
-	if (!skel) {
-		log_error("failed to open the BPF object: %s", strerror(errno));
-		return NULL;
-	}
-	/* Each that is not asked for is left out: the kernel may not have what it needs. */
-	bpf_object__for_each_program(program, skel->obj)
-	{
-		bpf_program__set_autoload(program, false);
-	}
-	bpf_program__set_autoload(skel->progs.pintle_recount, recount);
-	bpf_program__set_autoload(skel->progs.pintle_recount_connects, recount);
-	for (int i = 0; i < LINK_COUNT; i++)
-		bpf_program__set_autoload(
-			bpf_object__find_program_by_name(skel->obj, link_kinds[i].program),
-			load[i]);
-	if (other)
-		bpf_program__set_autoload(bpf_object__find_program_by_name(skel->obj, other), true);
-	return skel;
-}
-
-static int reuse_maps(struct attachment *a)
-{
-	int err = 0;
-
-	for (int i = 0; !err && i < MAP_COUNT; i++) {
-		struct bpf_map *map = bpf_object__find_map_by_name(a->skel->obj, map_names[i]);
-
-		err = map ? bpf_map__reuse_fd(map, a->maps->fd[i]) : -ENOENT;
-	}
-	return err;
-}
-
-/* Loads the programs of these links, and one other by its name (or NULL), with the maps of a->maps
- * if there are any. Without a word; only when that fails once more with libbpf's talk, so that the
- * verifier's reasons are seen. */
-static int load_skeleton(struct attachment *a, const bool load[LINK_COUNT], bool recount,
-			 const char *other)
-{
-	libbpf_print_fn_t print = libbpf_set_print(NULL);
-	int err = 0;
-
-	for (int attempt = 0; attempt < 2; attempt++) {
-		a->skel = open_skeleton(load, recount, other);
-		if (!a->skel) {
-			err = -errno;
-			break;
-		}
-		err = a->maps ? reuse_maps(a) : 0;
-		if (!err)
-			err = pintle_bpf__load(a->skel);
-		if (!err)
-			break;
-		pintle_bpf__destroy(a->skel);
-		a->skel = NULL;
-		libbpf_set_print(print);
-	}
-	libbpf_set_print(print);
-	if (err)
-		log_err_r(
-			err,
-			"the kernel would not load the programs (`pintle doctor` says what is missing)");
-	return err;
-}
-
 static int load_wanted(struct attachment *a, const struct config *c)
 {
-	bool load[LINK_COUNT];
+	struct load_list which = {.recount = true};
 
 	for (int i = 0; i < LINK_COUNT; i++)
-		load[i] = wanted(&link_kinds[i], c);
-	return load_skeleton(a, load, true, NULL);
-}
-
-/* The links hold the programs. What libbpf read of them takes a megabyte. */
-static void unload_skeleton(struct attachment *a)
-{
-	pintle_bpf__destroy(TAKE_PTR(a->skel));
-	malloc_trim(0);
+		which.links[i] = wanted(&link_kinds[i], c);
+	return programs_load(&which, a->maps, &a->skel);
 }
 
 /* ---- pins there are -------------------------------------------------------------- */
@@ -391,8 +308,6 @@ static void describe_node(struct attachment *a, const struct config *c)
 	tell(n->metrics, c->metrics);
 }
 
-static void prepare_recount(struct attachment *a);
-
 static int prepare(struct attachment *a, const struct config *c)
 {
 	int err = find_group(c->group, &a->group);
@@ -422,7 +337,7 @@ static int prepare(struct attachment *a, const struct config *c)
 		err = stage(a);
 	if (err)
 		return err;
-	prepare_recount(a);
+	a->recount = recount_new(a->skel, a->maps);
 	if (!a->resumed)
 		describe_node(a, c);
 	return 0;
@@ -447,11 +362,6 @@ int attachment_prepare(const struct config *c, struct attachment **out)
 
 /* ---- commit ---------------------------------------------------------------------- */
 
-static int program_fd(const struct attachment *a, const struct link_kind *k)
-{
-	return bpf_program__fd(bpf_object__find_program_by_name(a->skel->obj, k->program));
-}
-
 static struct link_place place_of(const struct attachment *a)
 {
 	return (struct link_place){.netns_fd = a->netns_fd,
@@ -469,7 +379,8 @@ static int commit_fresh(struct attachment *a, const struct config *c)
 	a->maps->node->attached_ns = monotonic_ns();
 	for (int i = 0; !err && i < LINK_COUNT; i++)
 		if (wanted(&link_kinds[i], c))
-			err = link_attach(&link_kinds[i], program_fd(a, &link_kinds[i]), &to,
+			err = link_attach(&link_kinds[i],
+					  programs_fd(a->skel, link_kinds[i].program), &to,
 					  a->staging);
 	if (!err && rename(a->staging, a->dir))
 		err = log_err_r(errno, "failed to rename %s to %s", a->staging, a->dir);
@@ -494,7 +405,7 @@ static int own_all(const struct attachment *a)
 /* An optional link may not have been wanted before; the others are missed. */
 static int commit_link(struct attachment *a, const struct link_kind *k, const struct link_place *to)
 {
-	int fd = program_fd(a, k);
+	int fd = programs_fd(a->skel, k->program);
 
 	if (k->use != LINK_ALWAYS && !link_pinned(k, a->dir))
 		return link_attach(k, fd, to, a->dir);
@@ -524,30 +435,31 @@ int attachment_commit(struct attachment *a, const struct config *c)
 		describe_node(a, c);
 	if (a->group)
 		pins_own(a->bpffs, PINS_DIR_MODE, a->group);
-	unload_skeleton(a);
+	programs_unload(&a->skel);
 	return 0;
 }
 
 int attachment_extend(struct attachment *a, const struct config *c)
 {
 	struct link_place to = place_of(a);
-	bool load[LINK_COUNT], any = false;
+	struct load_list which = {0};
+	bool any = false;
 	int err;
 
 	for (int i = 0; i < LINK_COUNT; i++) {
-		load[i] = wanted(&link_kinds[i], c) && !link_pinned(&link_kinds[i], a->dir);
-		any |= load[i];
+		which.links[i] = wanted(&link_kinds[i], c) && !link_pinned(&link_kinds[i], a->dir);
+		any |= which.links[i];
 	}
 	if (!any)
 		return 0;
-	err = load_skeleton(a, load, false, NULL);
+	err = programs_load(&which, a->maps, &a->skel);
 	if (err)
 		return err;
 	for (int i = 0; !err && i < LINK_COUNT; i++)
-		if (load[i])
-			err = link_attach(&link_kinds[i], program_fd(a, &link_kinds[i]), &to,
-					  a->dir);
-	unload_skeleton(a);
+		if (which.links[i])
+			err = link_attach(&link_kinds[i],
+					  programs_fd(a->skel, link_kinds[i].program), &to, a->dir);
+	programs_unload(&a->skel);
 	return err;
 }
 
@@ -560,15 +472,14 @@ void attachment_trim(struct attachment *a, const struct config *c)
 
 int attachment_program(struct attachment *a, const char *name)
 {
-	const bool none[LINK_COUNT] = {false};
-	int err = load_skeleton(a, none, false, name), fd;
+	const struct load_list which = {.other = name};
+	int err = programs_load(&which, a->maps, &a->skel), fd;
 
 	if (err)
 		return err;
-	fd = fcntl(bpf_program__fd(bpf_object__find_program_by_name(a->skel->obj, name)),
-		   F_DUPFD_CLOEXEC, 0);
+	fd = fcntl(programs_fd(a->skel, name), F_DUPFD_CLOEXEC, 0);
 	err = fd < 0 ? log_err_r(errno, "failed to keep program %s", name) : 0;
-	unload_skeleton(a);
+	programs_unload(&a->skel);
 	return err ? err : fd;
 }
 
@@ -587,11 +498,8 @@ void attachment_free(struct attachment *a)
 		if (a->made)
 			rmdir(a->bpffs);
 	}
-	if (a->recount)
-		munmap(a->recount, RECOUNT_SIZE);
-	for (size_t i = 0; i < ARRAY_SIZE(a->recount_links); i++)
-		bpf_link__destroy(a->recount_links[i]);
-	pintle_bpf__destroy(a->skel);
+	recount_free(a->recount);
+	programs_unload(&a->skel);
 	maps_close(a->maps);
 	close_fd(a->cgroup_fd);
 	close_fd(a->netns_fd);
@@ -615,63 +523,7 @@ bool attachment_resumed(const struct attachment *a)
 	return a->resumed;
 }
 
-/* ---- recount --------------------------------------------------------------------- */
-
-static struct bpf_link *attach_recount(struct attachment *a, struct bpf_program *program,
-				       enum map_id map)
-{
-	union bpf_iter_link_info info = {.map.map_fd = (__u32)a->maps->fd[map]};
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
-
-	return bpf_program__attach_iter(program, &opts);
-}
-
-static void prepare_recount(struct attachment *a)
-{
-	struct bpf_link **links = a->recount_links;
-	void *p;
-
-	links[0] = attach_recount(a, a->skel->progs.pintle_recount, MAP_conns);
-	links[1] = attach_recount(a, a->skel->progs.pintle_recount_connects, MAP_connects);
-	if (!links[0] || !links[1]) {
-		log_err_r(errno, "failed to attach the recounting iterators");
-		return;
-	}
-	p = mmap(NULL, RECOUNT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
-		 bpf_map__fd(a->skel->maps.recount), 0);
-	if (p == MAP_FAILED)
-		log_err_r(errno, "failed to map the recount");
-	else
-		a->recount = p;
-}
-
-/* It writes nothing: reading to the end runs it over every socket. */
-static int run_recount(const struct bpf_link *link)
-{
-	_cleanup_close_ int fd = bpf_iter_create(bpf_link__fd(link));
-	char buf[64];
-	ssize_t n;
-
-	if (fd < 0)
-		return fd;
-	while ((n = read(fd, buf, sizeof(buf))) > 0 || (n < 0 && errno == EAGAIN))
-		;
-	return n < 0 ? -errno : 0;
-}
-
 const volatile uint64_t *attachment_recount(struct attachment *a)
 {
-	int err = 0;
-
-	if (!a->recount)
-		return NULL;
-	memset(a->recount, 0, RECOUNT_SIZE);
-	for (size_t i = 0; !err && i < ARRAY_SIZE(a->recount_links); i++)
-		err = run_recount(a->recount_links[i]);
-	if (!err)
-		return a->recount;
-	if (!a->recount_told)
-		log_err_r(err, "failed to run the recounting iterators");
-	a->recount_told = true;
-	return NULL;
+	return recount_run(a->recount);
 }

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* recount.h - counts the sockets that there are, by the iterators of bpf/reconcile.bpf.c. */
+#ifndef PINTLE_RECOUNT_H
+#define PINTLE_RECOUNT_H
+
+#include <stdint.h>
+
+#include "../common/maps.h"
+
+struct recount;
+struct pintle_bpf;
+
+/** Attaches the iterators of a skeleton that is loaded; it may be unloaded afterwards. Returns NULL
+ * where the kernel does not recount, logged. */
+struct recount *recount_new(const struct pintle_bpf *skel, const struct maps *m);
+
+/** Runs them to their ends. Returns PINTLE_MAX_ENDPOINTS x PINTLE_MAX_CLASSES sums of
+ * PINTLE_RECOUNT_*, valid until the next call; NULL when the kernel would not (logged once), or `r`
+ * is NULL. */
+const volatile uint64_t *recount_run(struct recount *r);
+
+void recount_free(struct recount *r);
+
+#endif
