@@ -645,6 +645,14 @@ static void test_session_texts_by_other_names(void **state)
 			assert_string_equal(all[i].text, "cgroup:pod/7d1c");
 	assert_int_equal(n, 4);
 	free(all);
+	/* By its id it is the same one. */
+	assert_int_equal(state_session_parse("cgroup:4711", NULL, &a), 0);
+	state_session_resolve(p->m, &a);
+	assert_memory_equal(&a, &key.session, sizeof(a));
+	assert_int_equal(state_session_parse("cgroup:4712", NULL, &a), 0);
+	b = a;
+	state_session_resolve(p->m, &b);
+	assert_memory_equal(&a, &b, sizeof(a));
 	assert_int_equal(bpf_map_delete_elem(p->m->fd[MAP_clients], &cgroup), 0);
 	state_free(s);
 }

@@ -179,6 +179,10 @@ int state_bindings(const struct maps *m, state_binding_fn each, void *arg);
 const char *state_session_format(const struct pintle_session_key *key, char *buf);
 int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle_session_key *key);
 
+/** Makes the key of a cgroup that of its client, where the daemon knows it by a name: as the kernel
+ * does. Other keys stay as they are. */
+void state_session_resolve(const struct maps *m, struct pintle_session_key *key);
+
 /** `from` (`size` bytes of a map, perhaps without a NUL) as printable ASCII, cut to fit. */
 void state_text(char *to, size_t to_size, const char *from, size_t size);
 

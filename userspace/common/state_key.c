@@ -328,6 +328,16 @@ int state_clients_read(const struct maps *m, struct pintle_client **out, size_t 
 	return 0;
 }
 
+void state_session_resolve(const struct maps *m, struct pintle_session_key *key)
+{
+	struct halves h = halves_of(key);
+	struct pintle_client c;
+
+	if (key->kind == PINTLE_KEY_CGROUP && !h.high &&
+	    !bpf_map_lookup_elem(m->fd[MAP_clients], &h.low, &c))
+		*key = key_of(PINTLE_KEY_CGROUP, 1, c.id);
+}
+
 void state_session_name(const struct pintle_client *clients, size_t n,
 			const struct pintle_session_key *key, char *buf)
 {

@@ -106,6 +106,8 @@ int run_sessions(struct cli *cli)
 		log_error(NOT_A_SESSION, cli->words[0]);
 		return EXIT_USAGE;
 	}
+	if (cli->word_count)
+		state_session_resolve(m, &key);
 	err = state_sessions(m, s, &all, &count);
 	if (err) {
 		log_err_r(err, "cannot read the sessions");

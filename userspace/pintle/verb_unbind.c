@@ -62,6 +62,7 @@ static int unbind_session(const struct maps *m, const struct state *s,
 		log_error(NOT_A_SESSION, text);
 		return EXIT_USAGE;
 	}
+	state_session_resolve(m, &key);
 	for (size_t i = 0; i < s->pool_count; i++) {
 		const struct state_pool *p = &s->pools[i];
 		int n = only && only != p ? 0 : unbind_in_pool(m, p, &key);

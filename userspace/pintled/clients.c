@@ -171,7 +171,7 @@ static void walk_children(struct walk *w, DIR *d, const char *name, int depth)
 	while (!w->full && (e = readdir(d))) {
 		int fd;
 
-		if (e->d_type != DT_DIR || e->d_name[0] == '.' ||
+		if (e->d_type != DT_DIR || !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
 		    length + strlen(e->d_name) + 2 > sizeof(w->path))
 			continue;
 		fd = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
