@@ -153,7 +153,8 @@ static uint16_t tcp_checksum(const struct packet *p)
 static void append(struct packet *p, const void *bytes, size_t size)
 {
 	assert_true(p->size + size <= sizeof(p->bytes));
-	memcpy(p->bytes + p->size, bytes, size);
+	if (size)
+		memcpy(p->bytes + p->size, bytes, size);
 	p->size += size;
 }
 
