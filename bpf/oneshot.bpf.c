@@ -20,7 +20,8 @@
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
 
-#define CHUNK 512 /* bytes read at once: most headers are shorter */
+#define STRIDE 8   /* words in one turn of the loop, which costs more than they do */
+#define CHUNK  512 /* bytes read at once: most headers are shorter */
 
 struct scratch {
 	struct oneshot_scan scan;
@@ -222,9 +223,15 @@ static long read_word(__u32 i, void *arg)
 {
 	const struct reading *r = arg;
 
-	if (8 * i >= r->scan->size && read_chunk(r, 8 * i))
+	__u32 word;
+
+	if (STRIDE * 8 * i >= r->scan->size && read_chunk(r, STRIDE * 8 * i))
 		return 1;
-	return oneshot_word(r->scan, i, r->how);
+#pragma unroll
+	for (word = 0; word < STRIDE; word++)
+		if (oneshot_word(r->scan, STRIDE * i + word, r->how))
+			return 1;
+	return 0;
 }
 
 /* ---- writing ------------------------------------------------------------------- */
@@ -309,7 +316,7 @@ static __always_inline int first_request(struct __sk_buff *skb, __u32 below_ip)
 	r.how = &pool->rewrite;
 	r.data = s.data;
 	r.size = s.size;
-	bpf_loop(ONESHOT_MAX / 8, read_word, &r, 0);
+	bpf_loop(ONESHOT_MAX / 8 / STRIDE, read_word, &r, 0);
 	oneshot_decide(&x->scan, &pool->rewrite, &x->edit);
 	if (x->edit.kind != ONESHOT_NOTHING && overwrite(skb, &s, x))
 		x->edit.result = PINTLE_ONESHOT_LEFT_FAILED;

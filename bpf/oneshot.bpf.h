@@ -122,10 +122,10 @@ static __always_inline __u64 oneshot_load(const struct oneshot_scan *s, __u32 at
 	return x;
 }
 
-/* Whether a byte of it is below a blank. */
-static __always_inline int oneshot_has_control(__u64 x)
+/* The high bit of each byte below a blank; above the first, perhaps of others too. */
+static __always_inline __u64 oneshot_controls(__u64 x)
 {
-	return !!((x - ONESHOT_EACH(0x20)) & ~x & ONESHOT_EACH(0x80));
+	return (x - ONESHOT_EACH(0x20)) & ~x & ONESHOT_EACH(0x80);
 }
 
 /* The bytes of an ASCII text that are not zero, as a mask. */
@@ -360,8 +360,8 @@ static __always_inline void oneshot_read_line(struct oneshot_scan *s, __u32 end,
 
 /* ---- bytes --------------------------------------------------------------------- */
 
-/* Those of the eight from `at` on that are there; some are control characters. */
-ONESHOT_STEP oneshot_read_controls(struct oneshot_scan *s, __u32 at,
+/* Those of the eight bytes from `at` on that are there and may be control characters. */
+ONESHOT_STEP oneshot_read_controls(struct oneshot_scan *s, __u32 at, __u64 controls,
 				   const struct pintle_rewrite *how)
 {
 	__u32 i;
@@ -371,6 +371,8 @@ ONESHOT_STEP oneshot_read_controls(struct oneshot_scan *s, __u32 at,
 	for (i = 0; i < 8; i++, at++) {
 		__u8 c;
 
+		if (!(oneshot_char(controls, i) & 0x80))
+			continue;
 		if (at >= s->size || s->known & ONESHOT_OVER)
 			return 0;
 		c = s->bytes[at & (ONESHOT_MAX - 1)];
@@ -396,13 +398,18 @@ static __always_inline int oneshot_word(struct oneshot_scan *s, __u32 i,
 					const struct pintle_rewrite *how)
 {
 	__u32 at = 8 * i;
+	__u64 controls;
 
 	if (at >= s->size || at >= ONESHOT_MAX)
 		return 1;
-	if (!at && (s->bytes[0] < 'A' || s->bytes[0] > 'Z'))
+	if (!at && (s->bytes[0] < 'A' || s->bytes[0] > 'Z')) {
 		s->known |= ONESHOT_NOT_HTTP;
-	else if (oneshot_has_control(*(const __u64 *)(s->bytes + (at & (ONESHOT_MAX - 8)))))
-		oneshot_read_controls(s, at, how);
+		return 1;
+	}
+	controls = oneshot_controls(*(const __u64 *)(s->bytes + (at & (ONESHOT_MAX - 8))));
+	if (!controls)
+		return 0;
+	oneshot_read_controls(s, at, controls, how);
 	return !!(s->known & ONESHOT_OVER);
 }
 
