@@ -624,6 +624,9 @@ static const struct refusal refusals[] = {
 	 "8:33: warning: ejection.maxTime is shorter than ejection.time and holds; make it longer\n"
 	 "8:47: warning: ejection.maxShare 0.4 of 2 endpoints is less than one: none is ever ejected; "
 	 "write failures: 0 if that is meant\n"},
+	{"warning: passing while the daemon runs", CONNECT_POOL "node: {daemonless: 500ms}\n",
+	 "8:20: warning: node.daemonless is so short that pools with address pass while pintled runs; "
+	 "write 1s or longer, or 0s for never\n"},
 	{"warning: clients that no key asks for",
 	 POOL "clients: [{name: b, cgroup: /system.slice/b.service}]\n",
 	 "7:10: warning: clients has no effect, since no pool's key or group is cgroup; write stickiness: "

@@ -186,12 +186,24 @@ static bool by_cgroup(const struct config_pool *p)
 	       p->stickiness.group_kind == PINTLE_KEY_CGROUP;
 }
 
+/* The heart beats twice a second. */
+static void check_daemonless(const struct config *c, const struct node *root, struct report *r)
+{
+	const struct node *place = place_of(root, "node", "daemonless");
+
+	if (c->daemonless_ns && c->daemonless_ns < NSEC_PER_SEC)
+		report_warning(r, place->line, place->column,
+			       "node.daemonless is so short that pools with address pass while "
+			       "pintled runs; write 1s or longer, or 0s for never");
+}
+
 void config_hooks_check(const struct config *c, const struct node *root, struct report *r)
 {
 	const struct node *n = node_at(node_get(root, "pools"), 0);
 	const struct node *clients = node_get(root, "clients");
 	bool used = false;
 
+	check_daemonless(c, root, r);
 	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {
 		check_pool(&c->pools[i], n, r);
 		used |= by_cgroup(&c->pools[i]);
