@@ -304,6 +304,21 @@ def test_set_without_a_daemon(node):
     wait_for(lambda: not filters(node, node.netns))
 
 
+def test_pins_taken_away_by_hand(node):
+    """Filters hold on to maps that nobody can reach any more; the next daemon takes them away."""
+    servers = node.servers(1)
+    daemon = node.steer(servers, **ONE)
+    daemon.kill()
+    shutil.rmtree(node.bpffs)
+    assert filters(node, node.netns) == {"lo": ["ingress"]}
+    daemon = node.steer(servers)
+    assert filters(node, node.netns) == {} and clsacts(node, node.netns) == set()
+    daemon.stop()
+    node.steer(servers, **ONE)
+    shown = node.run("tc", "filter", "show", "dev", "lo", "ingress").stdout
+    assert shown.count(" handle ") == 1, shown
+
+
 def test_detach_takes_only_its_own(node):
     """Filters and clsact of others stay as they were; ours are gone, and what was made for them."""
     node.ip("link", "add", "theirs", "type", "veth", "peer", "name", "empty")

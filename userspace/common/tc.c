@@ -175,18 +175,18 @@ static const struct filter *find_ours(const struct list *l, uint32_t handle)
 	const struct filter *f = l->items;
 
 	for (size_t i = 0; i < l->n; i++)
-		if (f[i].bpf && f[i].handle == handle && !strncmp(f[i].name, NAME, strlen(NAME)))
+		if (f[i].bpf && f[i].handle && (f[i].handle == handle || handle == TC_ANY) &&
+		    !strncmp(f[i].name, NAME, strlen(NAME)))
 			return &f[i];
 	return NULL;
 }
 
-/* Those of others: any entry with a handle. */
-static bool has_others(const struct list *l, uint32_t handle)
+static bool has_any_but(const struct list *l, const struct filter *but)
 {
-	const struct filter *f = l->items, *ours = find_ours(l, handle);
+	const struct filter *f = l->items;
 
 	for (size_t i = 0; i < l->n; i++)
-		if (f[i].handle && &f[i] != ours)
+		if (f[i].handle && &f[i] != but)
 			return true;
 	return false;
 }
@@ -365,8 +365,8 @@ int tc_detach(int netns_fd, struct tc_place at, uint32_t handle)
 	err = drop_filter(netns_fd, at, ours);
 	if (err)
 		return is_gone(err) ? 0 : err;
-	if (strcmp(ours->name, NAME_CLSACT) != 0 || has_others(&l, handle) ||
-	    has_others(&beside, 0))
+	if (strcmp(ours->name, NAME_CLSACT) != 0 || has_any_but(&l, ours) ||
+	    has_any_but(&beside, NULL))
 		return 0;
 	err = change_clsact(netns_fd, at.device, RTM_DELQDISC, 0);
 	return is_gone(err) ? 0 : err;
@@ -397,13 +397,19 @@ int tc_find(int netns_fd, uint32_t handle, struct tc_place **out, size_t *n)
 	return 0;
 }
 
+/* Of any handle there may be several in one place. */
 int tc_detach_all(int netns_fd, uint32_t handle)
 {
-	_cleanup_free_ struct tc_place *places = NULL;
-	size_t n = 0;
-	int err = tc_find(netns_fd, handle, &places, &n);
+	size_t n = 1;
+	int err = 0;
 
-	for (size_t i = 0; i < n; i++)
-		err = tc_detach(netns_fd, places[i], handle) ?: err;
+	for (int i = 0; !err && n && i < MAX_PRIORITY; i++) {
+		_cleanup_free_ struct tc_place *places = NULL;
+
+		n = 0;
+		err = tc_find(netns_fd, handle, &places, &n);
+		for (size_t j = 0; j < n; j++)
+			err = tc_detach(netns_fd, places[j], handle) ?: err;
+	}
 	return err;
 }

@@ -50,7 +50,9 @@ int tc_attach(int netns_fd, struct tc_place at, uint32_t handle, int prog_fd);
 /** Takes our filter away from there. Returns 0, also when there was none; or -errno. */
 int tc_detach(int netns_fd, struct tc_place at, uint32_t handle);
 
-/** The same everywhere. */
+/** The same everywhere; with TC_ANY, filters of ours of whatever handle: of one Pintle or another,
+ * running or long gone. */
+#define TC_ANY UINT32_MAX
 int tc_detach_all(int netns_fd, uint32_t handle);
 
 #endif

@@ -382,6 +382,10 @@ int oneshot_new(uv_loop_t *loop, struct attachment *a, struct oneshot **out)
 	o->netns_fd = attachment_netns(a);
 	o->handle = tc_handle(o->m->fd[MAP_oneshot]);
 	o->watch_fd = o->programs[0] = o->programs[1] = -1;
+	/* Two cannot steer in one namespace: what is there was left by one whose pins were taken
+	 * away by hand, and goes by maps that nobody can reach. */
+	if (!attachment_resumed(a) && tc_detach_all(o->netns_fd, TC_ANY))
+		log_warn("filters of an earlier Pintle could not be taken away");
 	uv_timer_init(loop, &o->settle);
 	o->settle.data = o;
 	*out = o;
