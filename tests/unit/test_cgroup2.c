@@ -213,15 +213,68 @@ static void test_hosts_root_is_preferred(void **state)
 	in_cgroup(contained_with_host);
 }
 
+/* ---- walking --------------------------------------------------------------------------- */
+
+struct seen {
+	char paths[256];
+	int depth, left;
+};
+
+static bool see(void *arg, const struct cgroup2_visit *v)
+{
+	struct seen *s = arg;
+	struct stat st;
+
+	assert_int_equal(fstat(v->fd, &st), 0);
+	assert_int_equal(st.st_ino, v->id);
+	s->depth = MAX(s->depth, v->depth);
+	strcat(s->paths, v->path);
+	strcat(s->paths, " ");
+	return --s->left > 0;
+}
+
+static int walk_what_is_there(void *arg)
+{
+	const char *cgroup = arg;
+	char child[PATH_MAX], inner[PATH_MAX + 8];
+	struct seen s = {.left = 100};
+
+	snprintf(child, sizeof(child), "%s/.a", cgroup);
+	snprintf(inner, sizeof(inner), "%s/b", child);
+	CHECK(!mkdir(child, 0755) && !mkdir(inner, 0755));
+	CHECK(!cgroup2_walk(cgroup, "", see, &s));
+	CHECK(!strcmp(s.paths, "/ /.a /.a/b ") && s.depth == 2);
+	s = (struct seen){.left = 100};
+	CHECK(!cgroup2_walk(cgroup, "/x", see, &s));
+	CHECK(!strcmp(s.paths, "/x /x/.a /x/.a/b "));
+	s = (struct seen){.left = 2};
+	CHECK(cgroup2_walk(cgroup, "", see, &s) == -ECANCELED);
+	CHECK(!strcmp(s.paths, "/ /.a "));
+	CHECK(!rmdir(inner) && !rmdir(child));
+	CHECK(cgroup2_walk(child, "", see, &s) == -ENOENT);
+	return 0;
+}
+
+static void test_walk(void **state)
+{
+	(void)state;
+	in_cgroup(walk_what_is_there);
+}
+
 #define test(f) cmocka_unit_test_setup_teardown(f, setup, teardown_netns)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(test_root_of_this_machine),    test(test_path_that_does_not_fit),
-		test(test_open_takes_cgroup2_only), test(test_none_mounted),
-		test(test_blanks_in_the_path),      test(test_several_mounts),
-		test(test_part_of_the_hierarchy),   test(test_hosts_root_is_preferred),
+		test(test_root_of_this_machine),
+		test(test_path_that_does_not_fit),
+		test(test_open_takes_cgroup2_only),
+		test(test_none_mounted),
+		test(test_blanks_in_the_path),
+		test(test_several_mounts),
+		test(test_part_of_the_hierarchy),
+		test(test_hosts_root_is_preferred),
+		test(test_walk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

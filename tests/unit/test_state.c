@@ -616,6 +616,7 @@ static void test_session_texts_by_other_names(void **state)
 	char text[STATE_KEY_SIZE];
 	uint64_t cgroup = 4711;
 	size_t n = 0;
+	int found = 0;
 
 	assert_int_equal(state_session_parse("mark:31", NULL, &a), 0);
 	assert_string_equal(state_session_format(&a, text), "mark:0x1f");
@@ -645,6 +646,20 @@ static void test_session_texts_by_other_names(void **state)
 			assert_string_equal(all[i].text, "cgroup:pod/7d1c");
 	assert_int_equal(n, 4);
 	free(all);
+	/* One without a name is known by its path. */
+	assert_int_equal(state_session_parse("cgroup:/", NULL, &key.session), 0);
+	pins_set(p, MAP_affinity, &key, &binding);
+	key.session.id[15] ^= 0x40; /* and by its id, where there is none such */
+	pins_set(p, MAP_affinity, &key, &binding);
+	state_session_format(&key.session, text);
+	assert_int_equal(state_sessions(p->m, s, &all, &n), 0);
+	assert_int_equal(n, 6);
+	for (size_t i = 0; i < n; i++)
+		found += !strcmp(all[i].text, "cgroup:/") + !strcmp(all[i].text, text);
+	assert_int_equal(found, 2);
+	free(all);
+	assert_int_equal(state_session_parse("cgroup:pod/7d1c", NULL, &key.session), 0);
+
 	/* By its id it is the same one. */
 	assert_int_equal(state_session_parse("cgroup:4711", NULL, &a), 0);
 	state_session_resolve(p->m, &a);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cgroup2.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include "log.h"
@@ -115,4 +117,70 @@ int cgroup2_root(char *path, size_t size)
 		log_debug("cgroup2 is mounted %zu times; using %s", found, best.path);
 	memcpy(path, best.path, strlen(best.path) + 1);
 	return 0;
+}
+
+/* ---- walking ----------------------------------------------------------------------- */
+
+struct walk {
+	bool (*each)(void *arg, const struct cgroup2_visit *v);
+	void *arg;
+	char path[PATH_MAX];
+};
+
+static int walk_dir(struct walk *w, int fd, int depth);
+
+static int walk_children(struct walk *w, DIR *d, int depth)
+{
+	size_t length = strlen(w->path);
+	struct dirent *e;
+	int err = 0;
+
+	while (!err && (e = readdir(d))) {
+		int fd;
+
+		if (e->d_type != DT_DIR || !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
+		    length + strlen(e->d_name) + 2 > sizeof(w->path))
+			continue;
+		fd = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0)
+			continue;
+		sprintf(w->path + length, "/%s", e->d_name);
+		err = walk_dir(w, fd, depth + 1);
+		w->path[length] = '\0';
+	}
+	return err;
+}
+
+/* Takes fd. */
+static int walk_dir(struct walk *w, int fd, int depth)
+{
+	struct stat st;
+	DIR *d = NULL;
+	int err = 0;
+
+	if (!fstat(fd, &st)) {
+		struct cgroup2_visit v = {fd, st.st_ino, w->path[0] ? w->path : "/", depth};
+
+		err = w->each(w->arg, &v) ? 0 : -ECANCELED;
+		d = !err && depth < CGROUP2_MAX_DEPTH ? fdopendir(fd) : NULL;
+	}
+	if (!d) {
+		close(fd);
+		return err;
+	}
+	err = walk_children(w, d, depth);
+	closedir(d);
+	return err;
+}
+
+int cgroup2_walk(const char *root, const char *below,
+		 bool (*each)(void *arg, const struct cgroup2_visit *v), void *arg)
+{
+	struct walk w = {.each = each, .arg = arg};
+	int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	snprintf(w.path, sizeof(w.path), "%s", below);
+	return walk_dir(&w, fd, 0);
 }

@@ -149,12 +149,13 @@ static inline void state_freep(struct state **s)
 	state_free(*s);
 }
 
-#define STATE_KEY_SIZE (PINTLE_NAME_SIZE + 16)
+#define STATE_KEY_SIZE 256
 
 struct state_session {
 	uint32_t pool, endpoint; /* indexes into state.pools and state.endpoints */
 	struct pintle_affinity_key key;
-	char text[STATE_KEY_SIZE]; /* "10.0.0.7", "fd77::/64", "client:4711", "cgroup:pod/..." */
+	char text[STATE_KEY_SIZE]; /* "10.0.0.7", "fd77::/64", "client:4711", "cgroup:pod/...",
+				      "cgroup:/..." */
 	double age_seconds;        /* bound since */
 	double idle_seconds;       /* since it was used last */
 };

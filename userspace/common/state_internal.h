@@ -26,6 +26,10 @@ void state_read_name(const struct maps *m, uint32_t slot, uint32_t generation, c
 int state_read_endpoints(const struct maps *m, struct state *s, struct state_pool *to,
 			 const struct pintle_pool *pool, bool seen[PINTLE_MAX_ENDPOINTS]);
 
+/** Puts the paths of cgroups, below the cgroup2 root, in the place of their ids, where they are
+ * found and fit. */
+void state_sessions_paths(struct state_session *sessions, size_t n);
+
 /** The names of clients that the daemon knows: *out (free() it) and *n. Returns 0 or -ENOMEM. */
 int state_clients_read(const struct maps *m, struct pintle_client **out, size_t *n);
 

@@ -352,3 +352,63 @@ void state_session_name(const struct pintle_client *clients, size_t n,
 		return;
 	}
 }
+
+/* ---- paths of cgroups ------------------------------------------------------------ */
+
+struct paths {
+	struct state_session **wanted; /* by id */
+	size_t count;
+};
+
+static uint64_t cgroup_of(const struct state_session *s)
+{
+	struct halves h = halves_of(&s->key.session);
+
+	return s->key.session.kind == PINTLE_KEY_CGROUP && !h.high ? h.low : 0;
+}
+
+static int by_cgroup(const void *left, const void *right)
+{
+	uint64_t a = cgroup_of(*(struct state_session *const *)left);
+	uint64_t b = cgroup_of(*(struct state_session *const *)right);
+
+	return (a > b) - (a < b);
+}
+
+/* A session of each pool may be of one cgroup. */
+static bool take_path(void *arg, const struct cgroup2_visit *v)
+{
+	const struct paths *p = arg;
+	size_t from = 0, to = p->count;
+
+	while (from < to) {
+		size_t middle = from + (to - from) / 2;
+
+		if (cgroup_of(p->wanted[middle]) < v->id)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	for (; from < p->count && cgroup_of(p->wanted[from]) == v->id; from++) {
+		if (strlen(v->path) + sizeof("cgroup:") > STATE_KEY_SIZE)
+			break;
+		snprintf(p->wanted[from]->text, STATE_KEY_SIZE, "cgroup:%s", v->path);
+	}
+	return true;
+}
+
+void state_sessions_paths(struct state_session *sessions, size_t n)
+{
+	_cleanup_free_ struct state_session **wanted =
+		calloc(n + 1, sizeof(struct state_session *));
+	struct paths p = {.wanted = wanted};
+	char root[PATH_MAX];
+
+	for (size_t i = 0; wanted && i < n; i++)
+		if (cgroup_of(&sessions[i]))
+			wanted[p.count++] = &sessions[i];
+	if (!p.count || cgroup2_root(root, sizeof(root)))
+		return;
+	qsort(wanted, p.count, sizeof(*wanted), by_cgroup);
+	cgroup2_walk(root, "", take_path, &p);
+}

@@ -163,6 +163,7 @@ int state_sessions(const struct maps *m, const struct state *s, struct state_ses
 		free(c.sessions);
 		return err;
 	}
+	state_sessions_paths(c.sessions, c.count);
 	if (c.count)
 		qsort(c.sessions, c.count, sizeof(*c.sessions), session_compare);
 	*out = c.sessions;

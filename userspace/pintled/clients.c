@@ -3,12 +3,10 @@
 
 #include <bpf/bpf.h>
 #include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <limits.h>
 #include <sys/inotify.h>
-#include <sys/stat.h>
 
 #include "../common/cgroup2.h"
 #include "../common/log.h"
@@ -16,7 +14,6 @@
 #include "../common/util.h"
 
 #define MAX_CGROUPS 65536
-#define MAX_DEPTH   64
 #define SETTLE_MS   5  /* one pod comes with several cgroups */
 #define REST        10 /* times as long as a walk took nothing is walked again */
 
@@ -104,8 +101,7 @@ static void identify(const struct config *c, const char *path, char name[PINTLE_
 struct walk {
 	struct clients *clients;
 	struct tree *tree;
-	char path[PATH_MAX]; /* below the cgroup2 root */
-	bool full;
+	char names[CGROUP2_MAX_DEPTH + 1][PINTLE_NAME_SIZE]; /* on the way to where it is */
 };
 
 static int by_id(const void *left, const void *right)
@@ -122,10 +118,8 @@ static const struct cgroup *find(const struct tree *t, uint64_t id)
 	return t->count ? bsearch(&key, t->all, t->count, sizeof(key), by_id) : NULL;
 }
 
-static bool add(struct walk *w, uint64_t id, bool watched, const char *name)
+static bool add(struct tree *t, uint64_t id, bool watched, const char *name)
 {
-	struct tree *t = w->tree;
-
 	if (t->count == t->room) {
 		size_t room = t->room ? 2 * t->room : 256;
 		struct cgroup *more =
@@ -154,76 +148,36 @@ static bool watch(struct clients *x, uint64_t id, int fd)
 		return true;
 	if (errno == ENOENT || x->told_watches)
 		return false;
-	log_warn("cannot watch every cgroup (%s): clients in new ones are known by their pods only "
-		 "after half a minute; a higher fs.inotify.max_user_watches helps",
+	log_warn("cannot watch every cgroup (%s): clients in new ones are known only after half a "
+		 "minute; a higher fs.inotify.max_user_watches helps",
 		 strerror(errno));
 	x->told_watches = true;
 	return false;
 }
 
-static void walk_dir(struct walk *w, int fd, const char *inherited, int depth);
-
-static void walk_children(struct walk *w, DIR *d, const char *name, int depth)
+/* A watch is set before the directory is read, so that no child comes in between. */
+static bool visit(void *arg, const struct cgroup2_visit *v)
 {
-	size_t length = strlen(w->path);
-	struct dirent *e;
+	struct walk *w = arg;
+	char *name = w->names[v->depth];
 
-	while (!w->full && (e = readdir(d))) {
-		int fd;
-
-		if (e->d_type != DT_DIR || !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
-		    length + strlen(e->d_name) + 2 > sizeof(w->path))
-			continue;
-		fd = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-		if (fd < 0)
-			continue; /* gone */
-		sprintf(w->path + length, "/%s", e->d_name);
-		walk_dir(w, fd, name, depth + 1);
-		w->path[length] = '\0';
-	}
-}
-
-/* Takes fd. A watch is set before the directory is read, so that no child comes in between. */
-static void walk_dir(struct walk *w, int fd, const char *inherited, int depth)
-{
-	char name[PINTLE_NAME_SIZE];
-	struct stat st;
-	bool watched;
-	DIR *d;
-
-	if (fstat(fd, &st)) {
-		close(fd);
-		return;
-	}
-	snprintf(name, sizeof(name), "%s", inherited);
-	identify(w->clients->config, w->path[0] ? w->path : "/", name);
-	watched = watch(w->clients, st.st_ino, fd);
-	w->full = !add(w, st.st_ino, watched, name);
-	d = !w->full && depth < MAX_DEPTH ? fdopendir(fd) : NULL;
-	if (!d) {
-		close(fd);
-		return;
-	}
-	walk_children(w, d, name, depth);
-	closedir(d);
+	snprintf(name, PINTLE_NAME_SIZE, "%s", v->depth ? w->names[v->depth - 1] : "");
+	identify(w->clients->config, v->path, name);
+	return add(w->tree, v->id, watch(w->clients, v->id, v->fd), name);
 }
 
 static bool walk_tree(struct clients *x, struct tree *to)
 {
 	struct walk w = {.clients = x, .tree = to};
-	int fd = open(x->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err = cgroup2_walk(x->root, x->below, visit, &w);
 
-	if (fd < 0)
-		return false;
-	snprintf(w.path, sizeof(w.path), "%s", x->below);
-	walk_dir(&w, fd, "", 0);
-	if (w.full && !x->told_many) {
+	if (err == -ECANCELED && !x->told_many) {
 		log_warn("more than %d cgroups: not all are looked at for clients", MAX_CGROUPS);
 		x->told_many = true;
 	}
 	if (to->count)
 		qsort(to->all, to->count, sizeof(*to->all), by_id);
-	return true;
+	return !err || err == -ECANCELED;
 }
 
 /* ---- the map ----------------------------------------------------------------------- */
@@ -267,12 +221,11 @@ static void settle(struct clients *x, const struct tree *now)
 /* What a daemon before this one left is looked at as if it were all wrong. */
 static void adopt(struct clients *x)
 {
-	struct walk w = {.clients = x, .tree = &x->tree};
 	uint64_t key, *previous = NULL;
 	int fd = x->m->fd[MAP_clients];
 
 	for (int i = 0; i < PINTLE_MAX_CLIENTS && !bpf_map_get_next_key(fd, previous, &key); i++) {
-		if (!add(&w, key, false, "?"))
+		if (!add(&x->tree, key, false, "?"))
 			break;
 		previous = &key;
 	}
