@@ -49,11 +49,13 @@ def test_hint_py(node):
     assert cluster.decisions() == {"least_loaded": len(KEYS), "sticky": len(KEYS)}
 
 
-@case(timeout=120)
+@case(timeout=240)
 def test_hint_go(node):
     program = node.dir / "hint"
-    node.run(need("go"), "build", "-o", program, EXAMPLES / "hint.go", timeout=100,
-             env={"HOME": str(node.dir), "GOCACHE": str(node.dir / "go"), "GOFLAGS": "-mod=mod"})
+    node.run(need("go"), "build", "-o", program, EXAMPLES / "hint.go", timeout=200,
+             # Half a minute of work the first time.
+             env={"HOME": str(node.dir), "GOCACHE": str(TOP / "build/go-cache"), "GOFLAGS": "-mod=mod",
+                  "CGO_ENABLED": "0"})
     cluster, client = hinted(node)
     each_stays(cluster, lambda key: client.run(program, f"http://{SERVICE['v4']}/v1/models", key).stdout.split()[1])
 
