@@ -82,7 +82,8 @@ int pintle_recount_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 		c->counted = 0;
 		return 0;
 	}
-	if (c->placed && sk->__sk_common.skc_state == BPF_TCP_ESTABLISHED && is_there(c, sk)) {
+	/* It may be past ESTABLISHED again, and still the client's. */
+	if (c->placed && sk->__sk_common.skc_state != BPF_TCP_SYN_SENT && is_there(c, sk)) {
 		c->placed = 0;
 		c->counted = 1;
 	}

@@ -143,7 +143,7 @@ class Storm:
 
         wait_for(agree, 30)
 
-    def end(self, pending_too=True):
+    def end(self):
         self.order("quit")
         for storm in self.storms:
             assert storm.wait(20) == 0
@@ -153,7 +153,7 @@ class Storm:
 
         def nothing_left():
             left = {e["name"]: (e["in_flight"], e["pending"]) for e in self.cluster.cli("endpoints")
-                    if e["in_flight"] or (e["pending"] and pending_too)}
+                    if e["in_flight"] or e["pending"]}
             assert not left, (left, self.tables(orphans=True))
             return True
 
