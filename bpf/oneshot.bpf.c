@@ -5,7 +5,8 @@
  * and is steered. It decides nothing.
  *
  *   SYN                  noted with the number of its first byte of data
- *   first segment        overwritten as oneshot.bpf.h says; sent again, it is so again, alike
+ *   first segment        overwritten as oneshot.bpf.h says; sent again, it is so again, alike; left
+ *                        alone, it stays so, even if it comes again with more behind it
  *   anything further     forgets the connection: a body may look like anything
  *
  * Packets to elsewhere leave after one look-up. A connection that is not noted, or forgotten too
@@ -321,8 +322,12 @@ static __always_inline int first_request(struct __sk_buff *skb, __u32 below_ip)
 	if (x->edit.kind != ONESHOT_NOTHING && overwrite(skb, &s, x))
 		x->edit.result = PINTLE_ONESHOT_LEFT_FAILED;
 	/* Once, however often it is sent or on how many devices it is seen. */
-	if (!__sync_lock_test_and_set(&flow->counted, 1))
-		count(id, x->edit.result);
+	if (__sync_lock_test_and_set(&flow->counted, 1))
+		return TC_ACT_UNSPEC;
+	count(id, x->edit.result);
+	/* The server may have this part as it was: half a line must not be overwritten. */
+	if (x->edit.kind == ONESHOT_NOTHING)
+		bpf_map_delete_elem(&oneshot_flows, &s.tuple);
 	return TC_ACT_UNSPEC;
 }
 

@@ -293,7 +293,8 @@ struct pintle_override {
 
 /* ---- oneshot_flows: LRU hash, 4-tuple -> its first segment. Writer: kernel. */
 
-/* From the SYN until data beyond the first segment came; `local` is where requests arrive. */
+/* From the SYN until data beyond the first segment came, or that was left alone; `local` is where
+ * requests arrive. */
 struct pintle_flow {
 	__u32 sequence; /* of the first byte of data, host byte order */
 	__u32 counted;  /* 1: the first segment was */

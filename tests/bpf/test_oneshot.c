@@ -667,6 +667,20 @@ static void test_sent_again_it_is_rewritten_alike(void **state)
 	assert_int_equal(first_segments(), 1);
 }
 
+/* The server may have taken what came first, though its client does not know. */
+static void test_left_alone_it_stays_so_with_more_behind_it(void **state)
+{
+	(void)state;
+	for (size_t size = 1; size < KEEP; size++) {
+		struct client c = opened(&plain4);
+
+		assert_true(untouched(c, 0, ACK, keep, size));
+		assert_true(untouched(c, 0, ACK, keep, KEEP));
+	}
+	assert_int_equal(first_segments(), KEEP - 1);
+	assert_int_equal(counter(POOL, PINTLE_ONESHOT_LEFT_UNFINISHED), KEEP - 1);
+}
+
 static void test_one_that_overtakes_the_first(void **state)
 {
 	struct client c = opened(&plain6);
@@ -880,6 +894,7 @@ int main(void)
 		world_test(test_lines_of_every_length),
 		world_test(test_only_the_first_segment),
 		world_test(test_sent_again_it_is_rewritten_alike),
+		world_test(test_left_alone_it_stays_so_with_more_behind_it),
 		world_test(test_one_that_overtakes_the_first),
 		world_test(test_ends_are_forgotten),
 		world_test(test_the_only_segment_may_end_it),
