@@ -103,6 +103,13 @@ class Pod:
     def nft(self, rules):
         nft(self.node, self.netns, rules)
 
+    def delete(self):
+        """As a kubelet does it, once the pod's processes are gone: its namespace, then its cgroup."""
+        if self.door:
+            self.door.close()
+        self.node.run("ip", "netns", "del", self.netns.name)
+        wait_for(lambda: self.cgroup.rmdir() is None)
+
     # .. as a server
 
     def address(self, family="v4", port=8000):

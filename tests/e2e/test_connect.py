@@ -4,12 +4,13 @@ import socket
 
 from clients import IPPROTO_MPTCP, Connection, split
 from harness import case
-from kernel import wait_for
+from kernel import BUILD, wait_for
 from pods import FAMILY, SERVICE, Cluster, mapped, service
 
 # What concerns the daemon is run under them, too.
 UNDER_SANITIZERS = False
 
+PEER = BUILD / "tests/e2e/peer"
 HOWS = ("v4", "v6", "mapped")
 BOTH = ("v4", "v6")
 MSG_FASTOPEN = 0x20000000
@@ -146,6 +147,42 @@ def test_two_machines(node, family):
         c.close()
     for machine in cluster.machines:
         all_zero(machine)
+
+
+@case(each=BOTH)
+def test_server_as_a_client(node, family):
+    """A pod that connects to the Service it serves may get itself; as a server it still sees its
+    clients' own addresses, in accept() and in getpeername()."""
+    cluster, pods, _, _ = steered(node, family)
+    assert set(pods[0].spread(SERVICE[family], 20)) == {"s0", "s1"}
+    all_zero(cluster)
+    listener = pods[1].socket(FAMILY[family])
+    with listener:
+        own = split(pods[1].address(family, 8100))
+        listener.bind(own)
+        listener.listen()
+        with pods[0].connect(pods[1].address(family, 8100)) as c:
+            accepted, peer = listener.accept()
+            with accepted:
+                assert peer == accepted.getpeername() == c.sock.getsockname()
+
+
+def test_pods_come_and_go(node):
+    """A client's pod that is deleted with its connections open takes its counts with it; so does
+    one that waited for an answer. Whoever comes next begins at zero."""
+    cluster, pods, _, daemon = steered(node)
+    pods[1].nft("table inet hole { chain input { type filter hook input priority filter; "
+                "tcp dport 8000 ct state new drop; }; }\n")
+    for round_ in range(3):
+        client = cluster.pod(f"client-{round_}")
+        children = [client.popen([PEER, "connect", *split(SERVICE["v4"])]) for _ in range(6)]
+        wait_for(lambda: sum(cluster.in_flight().values()) == 6)
+        (client.cgroup / "cgroup.kill").write_text("1")
+        for child in children:
+            child.wait()
+        client.delete()
+        all_zero(cluster)
+    assert daemon.metric("pintle_in_flight_drift_total") == 0
 
 
 def test_follows_load(node):
