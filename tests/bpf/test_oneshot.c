@@ -106,7 +106,9 @@ struct framing {
 	int tags;       /* VLAN */
 	int ip_options; /* words of four bytes */
 	int tcp_options;
-	int padding;      /* bytes behind the packet */
+	int padding; /* bytes behind the packet */
+	bool bare;   /* no link layer; the kernel takes bytes 12 and 13, of the source, for its type
+		      */
 	int protocol;     /* 0: TCP */
 	int fragment;     /* the field of IPv4, host byte order */
 	const char *from; /* NULL: the usual ones */
@@ -209,8 +211,9 @@ static struct packet make(const struct framing *f, uint16_t port, uint32_t seque
 
 	memset(tcp, 1, sizeof(tcp)); /* options that say nothing */
 	memset(tcp, 0, 20);
-	append(&p, "\x02\0\0\0\0\1\x02\0\0\0\0\2", 12);
-	for (int i = 0; i <= f->tags; i++) {
+	if (!f->bare)
+		append(&p, "\x02\0\0\0\0\1\x02\0\0\0\0\2", 12);
+	for (int i = 0; !f->bare && i <= f->tags; i++) {
 		append(&p, zeros, i ? 4 : 2);
 		put16(&p, p.size - 2, i < f->tags ? ETH_P_8021Q : type);
 		if (i)
@@ -241,10 +244,11 @@ static struct packet pass(const struct packet *in)
 	static uint8_t out[sizeof(in->bytes)];
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in->bytes, .data_size_in = (__u32)in->size,
 		    .data_out = out, .data_size_out = sizeof(out));
+	const struct bpf_program *program =
+		in->framing->bare ? w.skel->progs.pintle_oneshot3 : w.skel->progs.pintle_oneshot;
 	struct packet p = *in;
 
-	assert_int_equal(
-		bpf_prog_test_run_opts(bpf_program__fd(w.skel->progs.pintle_oneshot), &opts), 0);
+	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(program), &opts), 0);
 	assert_int_equal(opts.retval, GO);
 	assert_int_equal(opts.data_size_out, in->size);
 	memcpy(p.bytes, out, in->size);
@@ -526,6 +530,8 @@ static const struct framing framings[] = {
 	{"IPv6, options of TCP", .family = AF_INET6, .tcp_options = 3},
 	{"IPv6, VLAN", .family = AF_INET6, .tags = 1},
 	{"IPv6, padded", .family = AF_INET6, .padding = 1},
+	{"IPv4, bare", .family = AF_INET, .bare = true, .from = "8.0.2.7"},
+	{"IPv6, bare", .family = AF_INET6, .bare = true, .from = "2001:db8:86dd::7"},
 };
 
 /* The request with `shift` bytes more in its target, so that all behind lies elsewhere. */
