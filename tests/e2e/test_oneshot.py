@@ -335,6 +335,26 @@ def test_detach_takes_only_its_own(node):
     assert clsacts(node, node.netns) == {"theirs", "empty"}
 
 
+def test_the_same_handle(node):
+    """A filter of somebody else that has our handle by chance is not replaced."""
+    def shown():
+        return node.run("tc", "filter", "show", "dev", "lo", "ingress").stdout
+
+    node.steer(node.servers(1), **ONE)
+    handle = re.search(r" handle (0x[0-9a-f]+) pintle_oneshot", shown())[1]
+    node.pintle("set", "pool", "requests=as-they-come")
+    wait_for(lambda: not filters(node, node.netns))
+    node.run("tc", "qdisc", "add", "dev", "lo", "clsact")
+    node.run("tc", "filter", "add", "dev", "lo", "ingress", "prio", "1", "handle", handle, "bpf",
+             "bytecode", "1,6 0 0 4294967295")
+    node.pintle("set", "pool", "requests=one-per-connection")
+    wait_for(lambda: filters(node, node.netns) == {"lo": ["ingress"]})
+    assert "bytecode" in shown(), shown()
+    node.pintle("set", "pool", "requests=as-they-come")
+    wait_for(lambda: not filters(node, node.netns))
+    assert "bytecode" in shown() and clsacts(node, node.netns) == {"lo"}
+
+
 def test_devices_come_and_go(node):
     """A device that is made later gets it, too; somebody who uses our clsact keeps it."""
     node.steer(node.servers(1), **ONE)

@@ -191,8 +191,9 @@ static bool has_any_but(const struct list *l, const struct filter *but)
 	return false;
 }
 
-/* The first priority that is free, or has filters of our kind only. */
-static uint32_t priority_for(const struct list *l)
+/* The first priority that is free, or has filters of our kind only, none of our handle: it would
+ * be replaced. */
+static uint32_t priority_for(const struct list *l, uint32_t handle)
 {
 	const struct filter *f = l->items;
 
@@ -201,7 +202,8 @@ static uint32_t priority_for(const struct list *l)
 
 		for (size_t i = 0; i < l->n; i++)
 			if (PRIORITY_OF(f[i].info) == priority)
-				fits &= f[i].bpf && f[i].info == INFO(priority);
+				fits &= f[i].bpf && f[i].info == INFO(priority) &&
+					f[i].handle != handle;
 		if (fits)
 			return priority;
 	}
@@ -323,7 +325,7 @@ int tc_attach(int netns_fd, struct tc_place at, uint32_t handle, int prog_fd)
 		err = add_clsact(netns_fd, at.device, &added);
 	if (err)
 		return err;
-	info = INFO(priority_for(&l));
+	info = INFO(priority_for(&l, handle));
 	err = put_filter(netns_fd, at, handle, info, prog_fd,
 			 added || added_before(netns_fd, at, handle) ? NAME_CLSACT : NAME);
 	if (err && added)
