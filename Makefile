@@ -166,12 +166,12 @@ $(O)/tests/fuzz/%: tests/fuzz/%.c $(wildcard bpf/*.h userspace/common/*.[ch] use
 fuzzers: $(FUZZERS)
 
 # Programs that cases and the benchmark run: servers and clients, one file each.
-HELPERS := $(addprefix $(O)/tests/,bench/conn e2e/mixture e2e/peer)
+HELPERS := $(addprefix $(O)/tests/,bench/conn bench/http e2e/mixture e2e/peer)
 tests: all $(UNIT) $(BPFTEST) $(HELPERS)
 
 $(HELPERS): %: %.o
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $< -o $@ -lpthread
+	$(Q)$(CC) $(ALL_LDFLAGS) $< -o $@ -lpthread -lhttp_parser
 
 clients:
 	$(Q)scripts/clients
@@ -195,7 +195,7 @@ demo:
 bench:
 	$(Q)scripts/deps bench
 	$(Q)scripts/clients python router
-	$(Q)$(MAKE) all $(O)/tests/bench/conn
+	$(Q)$(MAKE) all $(O)/tests/bench/conn $(O)/tests/bench/http
 	$(Q)tests/bench/run --save
 
 FUZZ_SECONDS ?= 600

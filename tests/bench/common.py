@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the questions of the benchmark stand on."""
+import collections
+import socket
+import sys
+from pathlib import Path
+
+from kernel import BUILD, TOP, inside, wait_for
+
+CONN = BUILD / "tests/bench/conn"
+PAGE = TOP / "tests/data/pages/vllm-0.32.0-load.txt"
+VIP = "10.77.0.1"
+
+
+def say(*words):
+    print(*words, file=sys.stderr, flush=True)
+
+
+def table(title, what, head, rows):
+    out = [f"## {title}", "", what, "", "| " + " | ".join(head) + " |",
+           "|" + "|".join("---" if i == 0 else "---:" for i in range(len(head))) + "|"]
+    out += ["| " + " | ".join(str(c) for c in row) + " |" for row in rows]
+    return "\n".join(out) + "\n"
+
+
+class Bench:
+    """A node with two namespaces: `plain`, which Pintle never touches, and `steered`."""
+
+    def __init__(self, node):
+        self.node = node
+        self.plain = Path("/run/netns") / (node.id + "-plain")
+        node.make_netns(self.plain)
+        self.groups = {}
+        for name in ("plain", "steered"):
+            self.groups[name] = node.cgroup / name
+            self.groups[name].mkdir()
+        self.node.add_client()
+
+    def netns(self, where):
+        return self.plain if where == "plain" else self.node.netns
+
+    def serve(self, where, port, count, page=PAGE):
+        process = self.node.popen(
+            ["sh", "-c", 'echo $$ > "$1/cgroup.procs"; shift; exec "$@"', "sh", self.groups[where],
+             CONN, "serve", port, count, page], netns=self.netns(where), log=f"serve-{where}-{port}.log")
+        log = self.node.dir / f"serve-{where}-{port}.log"
+        wait_for(lambda: "listening" in log.read_text(), 20, "servers to listen")
+        return process
+
+    def pintled(self, first_port, count, **more):
+        endpoints = [{"name": f"e{i}", "listen": f"127.0.0.1:{first_port + i}"} for i in range(count)]
+        pool = self.node.pool(endpoints, frontends=[f"{VIP}:8000"], stickiness={"key": "none"},
+                              **{"scrape": {"interval": "1s", "timeout": "1s"}, **more})
+        return self.node.daemon(self.node.config(pool, cgroup=str(self.groups["steered"])))
+
+    def all_ready(self, daemon, count):
+        wait_for(lambda: daemon.metric("pintle_pool_ready_endpoints", pool="pool") == count, 60,
+                 "all endpoints to be ready")
+
+    def measure(self, targets, rounds, count):
+        """{name: [median of each round, in us]}"""
+        return measure(self.node, "measure", rounds, count, [
+            (name, netns, self.groups[group], address, port)
+            for name, netns, group, address, port in targets])
+
+
+def measure(node, how, rounds, count, targets):
+    """{name: [what each round gave]}. how: a way of conn.c; targets: (name, netns, cgroup,
+    address, port)."""
+    argv = [",".join(map(str, t)) for t in targets]
+    found = collections.defaultdict(list)
+    for line in node.run(CONN, how, rounds, count, *argv, timeout=900).stdout.splitlines():
+        name, value = line.split()
+        found[name].append(float(value))
+    return found
+
+
+def wait_port(netns, port):
+    def answers():
+        with inside(netns):
+            s = socket.socket()
+        with s:
+            s.settimeout(1)
+            s.connect(("127.0.0.1", port))
+            return True
+
+    wait_for(answers, 10, f"port {port}")
