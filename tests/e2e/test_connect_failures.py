@@ -140,7 +140,7 @@ def test_black_hole(node):
     w.pods[0].nft(DROP)
     waiting = []
     begun = time.monotonic()
-    while w.client.in_flight()[w.pods[0].address()] < 4:
+    while w.client.in_flight()[w.pods[0].address()] < 4 and not w.is_ejected("s0"):
         s = w.client.socket()
         s.setblocking(False)
         assert s.connect_ex(split(SERVICE["v4"])) == errno.EINPROGRESS
