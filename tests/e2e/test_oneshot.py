@@ -355,6 +355,29 @@ def test_the_same_handle(node):
     assert "bytecode" in shown() and clsacts(node, node.netns) == {"lo"}
 
 
+def test_beside_an_ingress_qdisc(node):
+    """It has no place for what goes out, but shows what comes in there, too: that is ours to keep."""
+    node.add_client()
+    node.run("tc", "qdisc", "add", "dev", "veth0", "ingress")
+
+    def there():
+        return node.run("tc", "filter", "show", "dev", "veth0", "ingress").stdout.count(" handle ")
+
+    servers = node.servers(1)
+    for _ in range(3):
+        daemon = node.steer(servers, **ONE)
+        assert there() == 1
+        assert daemon.metric("pintle_oneshot_places") == 2
+        client = Client(lambda: node.connect(FRONTEND["v4"], remote=True))
+        for _ in range(3):
+            client.ask()
+        assert client.connections == 3
+        daemon.stop()
+    node.detach()
+    assert there() == 0 and clsacts(node, node.netns) == set()
+    assert "qdisc ingress" in node.run("tc", "qdisc", "show", "dev", "veth0").stdout
+
+
 def test_devices_come_and_go(node):
     """A device that is made later gets it, too; somebody who uses our clsact keeps it."""
     node.steer(node.servers(1), **ONE)
@@ -415,6 +438,20 @@ def test_pods(node, family):
     daemon.stop()
     cluster.detach()
     assert filters(node, machine.netns) == {} and clsacts(node, machine.netns) == set()
+
+
+def test_pod_behind_an_ingress_qdisc(node):
+    """What goes out by such a device cannot be seen: that is told, and nothing is put elsewhere."""
+    cluster = Cluster(node)
+    pods = cluster.servers(2)
+    machine = cluster.machines[0]
+    node.run("tc", "qdisc", "add", "dev", "pod2", "ingress", netns=machine.netns)
+    daemon = cluster.steer(cluster.pool(pods, **ONE))
+    assert filters(node, machine.netns) == {"pod3": ["egress"]}
+    assert "what goes out by pod2 (an ingress qdisc is where" in daemon.log()
+    node.run("tc", "qdisc", "del", "dev", "pod2", "ingress", netns=machine.netns)
+    machine.batch("link add other type veth peer name end")  # has it look
+    wait_for(lambda: filters(node, machine.netns) == {"pod2": ["egress"], "pod3": ["egress"]})
 
 
 def test_two_machines(node):

@@ -212,28 +212,51 @@ static uint32_t priority_for(const struct list *l, uint32_t handle)
 
 /* ---- clsact --------------------------------------------------------------------------- */
 
+/* A clsact, or an ingress qdisc in its place: the half of it, which takes a filter for what goes
+ * out, and shows its own for such ones, but has them all for what comes in. */
+struct clsact {
+	uint32_t device;
+	bool half;
+};
+
 static int on_qdisc(const struct nlmsghdr *h, void *arg)
 {
+	struct nlattr *a[TCA_MAX + 1];
 	const struct tcmsg *m = nlmsg_data(h);
-	uint32_t *device;
+	struct clsact *c;
 
-	if (h->nlmsg_type != RTM_NEWQDISC || nlmsg_datalen(h) < (int)sizeof(*m) ||
-	    m->tcm_parent != TC_H_CLSACT)
+	if (h->nlmsg_type != RTM_NEWQDISC)
 		return 0;
-	device = list_add(arg);
-	if (!device)
+	if (nlmsg_parse((struct nlmsghdr *)h, sizeof(*m), a, TCA_MAX, NULL) < 0)
+		return -EBADMSG;
+	if (m->tcm_parent != TC_H_CLSACT)
+		return 0;
+	c = list_add(arg);
+	if (!c)
 		return -ENOMEM;
-	*device = (uint32_t)m->tcm_ifindex;
+	*c = (struct clsact){(uint32_t)m->tcm_ifindex, !is_kind(a[TCA_KIND], "clsact")};
 	return 0;
 }
 
-/* The devices that have one, or an ingress qdisc, which is the half of it. */
 static int list_clsact(int netns_fd, struct list *l)
 {
 	const struct tcmsg any = {.tcm_family = AF_UNSPEC};
 
-	l->size = sizeof(uint32_t);
+	l->size = sizeof(struct clsact);
 	return dump(netns_fd, RTM_GETQDISC, &any, sizeof(any), on_qdisc, l);
+}
+
+/* -EBUSY: an ingress qdisc is there. */
+static int check_way_out(int netns_fd, uint32_t device)
+{
+	_cleanup_(list_free) struct list l = {0};
+	int err = list_clsact(netns_fd, &l);
+	const struct clsact *c = l.items;
+
+	for (size_t i = 0; !err && i < l.n; i++)
+		if (c[i].device == device && c[i].half)
+			err = -EBUSY;
+	return err;
 }
 
 static int change_clsact(int netns_fd, uint32_t device, int type, int flags)
@@ -316,8 +339,10 @@ int tc_attach(int netns_fd, struct tc_place at, uint32_t handle, int prog_fd)
 	const struct filter *ours;
 	bool added = false;
 	uint32_t info;
-	int err = list_filters(netns_fd, at, &l);
+	int err = at.direction == TC_OUT ? check_way_out(netns_fd, at.device) : 0;
 
+	if (!err)
+		err = list_filters(netns_fd, at, &l);
 	ours = err ? NULL : find_ours(&l, handle);
 	if (ours)
 		return put_filter(netns_fd, at, handle, ours->info, prog_fd, ours->name);
@@ -380,10 +405,13 @@ int tc_find(int netns_fd, uint32_t handle, struct tc_place **out, size_t *n)
 	int err = list_clsact(netns_fd, &devices);
 
 	for (size_t i = 0; !err && i < 2 * devices.n; i++) {
-		struct tc_place at = {((uint32_t *)devices.items)[i / 2], i & 1 ? TC_OUT : TC_IN};
+		const struct clsact *c = (const struct clsact *)devices.items + i / 2;
+		struct tc_place at = {c->device, i & 1 ? TC_OUT : TC_IN};
 		_cleanup_(list_free) struct list l = {0};
 		struct tc_place *p;
 
+		if (at.direction == TC_OUT && c->half)
+			continue;
 		err = list_filters(netns_fd, at, &l);
 		if (err || !find_ours(&l, handle))
 			continue;

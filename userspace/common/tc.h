@@ -44,7 +44,7 @@ int tc_find(int netns_fd, uint32_t handle, struct tc_place **out, size_t *n);
 
 /** Puts the program there, in the place of our filter if there is one, without a packet going by
  * neither. Before all others where the kernel lets it. Returns 0; -ENODEV when the device is gone;
- * or -errno. */
+ * -EBUSY where an ingress qdisc lets nothing be attached to what goes out; or -errno. */
 int tc_attach(int netns_fd, struct tc_place at, uint32_t handle, int prog_fd);
 
 /** Takes our filter away from there. Returns 0, also when there was none; or -errno. */

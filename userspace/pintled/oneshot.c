@@ -208,6 +208,19 @@ static bool has(const struct tc_place *places, size_t n, struct tc_place at)
 	return false;
 }
 
+static const char *hint(int err)
+{
+	switch (err) {
+	case -ENOENT:
+	case -EOPNOTSUPP:
+		return " (modprobe -a sch_ingress cls_bpf, which the kernel lacks)";
+	case -EBUSY:
+		return " (an ingress qdisc is where clsact has to be: tc qdisc show)";
+	default:
+		return "";
+	}
+}
+
 static int attach_device(struct oneshot *o, const struct tc_device *d, enum tc_direction direction)
 {
 	int fd = program_for(o, d), err;
@@ -217,10 +230,7 @@ static int attach_device(struct oneshot *o, const struct tc_device *d, enum tc_d
 	err = tc_attach(o->netns_fd, (struct tc_place){d->index, direction}, o->handle, fd);
 	if (err && err != -ENODEV && !o->failed)
 		log_err_r(err, "failed to attach one-shot to what %s %s%s",
-			  direction == TC_IN ? "comes in on" : "goes out by", d->name,
-			  err == -ENOENT || err == -EOPNOTSUPP
-				  ? " (modprobe -a sch_ingress cls_bpf, which the kernel lacks)"
-				  : "");
+			  direction == TC_IN ? "comes in on" : "goes out by", d->name, hint(err));
 	return err == -ENODEV ? 0 : err;
 }
 
@@ -248,6 +258,7 @@ static int arrange(struct oneshot *o)
 	_cleanup_free_ struct tc_place *there = NULL;
 	size_t n = 0;
 	uint32_t attached = 0;
+	bool loaded = true;
 	int err = tc_find(o->netns_fd, o->handle, &there, &n), e;
 
 	if (!err)
@@ -257,16 +268,17 @@ static int arrange(struct oneshot *o)
 	for (size_t i = 0; i < 2 * d.n; i++) {
 		const struct tc_device *device = &d.all[i / 2];
 		enum tc_direction direction = i & 1 ? TC_OUT : TC_IN;
+		bool is_there;
 
 		if (!is_wanted(&d, i / 2, direction))
 			continue;
-		e = o->loaded_before && has(there, n, (struct tc_place){device->index, direction})
-			    ? 0
-			    : attach_device(o, device, direction);
+		is_there = has(there, n, (struct tc_place){device->index, direction});
+		e = o->loaded_before && is_there ? 0 : attach_device(o, device, direction);
 		attached += !e;
+		loaded &= !e || !is_there;
 		err = e ?: err;
 	}
-	o->loaded_before = !err;
+	o->loaded_before = loaded;
 	if (o->m->node->places != attached)
 		log_info("one-shot: attached in %u places", attached);
 	__atomic_store_n(&o->m->node->places, attached, __ATOMIC_RELAXED);
