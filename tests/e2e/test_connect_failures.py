@@ -5,7 +5,6 @@ import errno
 import json
 import subprocess
 import threading
-import time
 
 from clients import split
 from harness import case
@@ -139,7 +138,6 @@ def test_black_hole(node):
     w = Clinic(node, ejection={**EJECTION, "time": "1h", "maxTime": "2h"})
     w.pods[0].nft(DROP)
     waiting = []
-    begun = time.monotonic()
     while w.client.in_flight()[w.pods[0].address()] < 4 and not w.is_ejected("s0"):
         s = w.client.socket()
         s.setblocking(False)
@@ -147,7 +145,8 @@ def test_black_hole(node):
         waiting.append(s)
         assert len(waiting) < 200
     wait_for(lambda: w.is_ejected("s0"))
-    assert time.monotonic() - begun < 30
+    # Nobody has been told yet: all of them still try.
+    assert w.client.in_flight()[w.pods[0].address()] >= 3
     assert w.failures("s0")["unanswered"] >= 3
     assert w.attempt(20) == 0
     for s in waiting:
@@ -162,10 +161,8 @@ def test_who_gives_up_earlier_is_no_witness(node):
     w.pods[0].nft(DROP)
     for _ in range(6):
         with w.client.socket() as s:
-            s.settimeout(0.05)
-            with contextlib.suppress(TimeoutError):
-                s.connect(split(SERVICE["v4"]))
-                raise AssertionError("it was answered")
+            s.setblocking(False)
+            assert s.connect_ex(split(SERVICE["v4"])) == errno.EINPROGRESS
     all_zero(w.cluster)
     assert w.failures("s0") == {}
     assert not w.is_ejected("s0")
