@@ -10,7 +10,7 @@
  *   anything further     forgets the connection: a body may look like anything
  *
  * Packets to elsewhere leave after one look-up. A connection that is not noted, or forgotten too
- * early, merely stays kept alive. Whoever else is on the device comes after, always.
+ * early, merely stays kept alive. No packet's way ends here: who comes after sees them all.
  */
 #include "common.bpf.h"
 #include "oneshot.bpf.h"
