@@ -337,8 +337,9 @@ def test_gateway(node, gateway):
     every_request_has_its_own(world, "requests", urls, True, "rewritten_other_header")
     world.set("as-they-come")
     few = ask(world, "requests", urls, True)
-    # nginx answers before it has read a long prompt; Envoy gives such a connection up.
-    assert max(few.values()) <= COUNT + 2, f"kept alive, as they come: {few}"
+    if gateway == "envoy":
+        few.pop("nginx", 0)  # answers before it has read the prompt: Envoy gives such a connection up
+    assert max(few.values()) <= 3, f"kept alive, as they come: {few}"
     world.set("one-per-connection")
     cut(world, "requests", streaming(world, urls))
 
