@@ -9,13 +9,13 @@
  * socket from then on; given again, it takes the place of the former.
  *
  * Returns 0; or -1 with errno
- *	ENOPROTOOPT	(EOPNOTSUPP on an MPTCP or unix socket) nobody listens: no Pintle, or none
- *of its pools uses hints. Nothing has changed; go on and connect.
+ *	ENOPROTOOPT	(EOPNOTSUPP on an MPTCP or unix socket) nobody listens: no Pintle,
+ *			or none of its pools uses hints. Nothing has changed; go on and connect.
  *	EINVAL		a size or a class that does not fit the rules below
  *	ENOMEM		no room for it with this socket (net.core.optmem_max)
  *
  * A hint is only of use where the pool's `stickiness.key` (or `group`) is `hint`. On an MPTCP
- *socket it is taken, and has no effect.
+ * socket it is taken, and has no effect.
  *
  * Not in need of anything else of Pintle: copy the numbers where that is easier.
  */
