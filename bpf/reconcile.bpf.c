@@ -4,7 +4,7 @@
  * `conns` and `connects` count the live connections of each endpoint and class into
  * `recount`. They walk every network namespace's sockets, and need no scan of the socket table.
  */
-#include "common.bpf.h"
+#include "client.bpf.h"
 
 struct bpf_iter_meta {
 	void *seq;
@@ -76,7 +76,7 @@ int pintle_recount_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct pintle_connect *c = ctx->value;
 	struct sock *sk = ctx->sk;
 
-	if (!sk || !c || !c->generation || (!c->counted && !c->placed))
+	if (!sk || !c || (!c->counted && !c->placed) || !counters_of(c))
 		return 0;
 	if (c->counted && !is_there(c, sk)) {
 		c->counted = 0;
