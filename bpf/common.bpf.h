@@ -204,6 +204,12 @@ static __always_inline bool events_allowed(__u64 now)
 	return __sync_fetch_and_add(&events_in_window, 1) < PINTLE_EVENTS_PER_SECOND;
 }
 
+/* Few, and they come when connections have most to tell: no budget is for them. */
+static __always_inline bool of_endpoint(const struct pintle_event *e)
+{
+	return e->type == PINTLE_EVENT_EJECTED || e->type == PINTLE_EVENT_RESTORED;
+}
+
 static __always_inline void event_report(struct pintle_event *e)
 {
 	__u32 slot = PINTLE_OVERRIDE_NODE;
@@ -211,7 +217,7 @@ static __always_inline void event_report(struct pintle_event *e)
 
 	e->lost = events_lost;
 	/* The daemon reads `events` at each poll, so nobody need be woken here. */
-	if (!events_allowed(e->time_ns) ||
+	if (!(of_endpoint(e) || events_allowed(e->time_ns)) ||
 	    bpf_ringbuf_output(&events, e, sizeof(*e), BPF_RB_NO_WAKEUP))
 		__sync_fetch_and_add(&events_lost, 1);
 	if (o && o->tap_until_ns > e->time_ns)

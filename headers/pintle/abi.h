@@ -556,7 +556,7 @@ struct pintle_event {
 	__u64 lost;                /* events dropped so far: over the rate, or the ring was full */
 };
 
-/* Events a second that the kernel reports at most; the rest is counted as lost. */
+/* Of connections, what is told in a second at most; the rest is counted as lost. */
 #define PINTLE_EVENTS_PER_SECOND 2000
 
 #define PINTLE_ASSERT_SIZE(type, size)                                                             \

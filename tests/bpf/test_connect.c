@@ -331,23 +331,6 @@ static void test_a_shared_socket_ends_once(void **state)
 	assert_int_equal(counters_of(0).closed, 1);
 }
 
-static void test_an_endpoint_that_is_another_now(void **state)
-{
-	struct pintle_endpoint e;
-	int fd = make_client(), server;
-
-	(void)state;
-	serve(0, "127.0.0.1");
-	assert_int_equal(go(fd), 0);
-	served_by(&server);
-	get(endpoints, 0U, &e);
-	e.generation++;
-	put(endpoints, 0U, &e);
-	close(fd);
-	close(server);
-	assert_int_equal(counters_of(0).closed, 0);
-}
-
 static uint64_t recount_connects(uint32_t e)
 {
 	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
@@ -370,6 +353,25 @@ static uint64_t recount_connects(uint32_t e)
 	bpf_link__destroy(link);
 	get(recount, e * PINTLE_MAX_CLASSES, &n);
 	return n;
+}
+
+static void test_an_endpoint_that_is_another_now(void **state)
+{
+	struct pintle_endpoint e;
+	int fd = make_client(), server;
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	assert_int_equal(go(fd), 0);
+	served_by(&server);
+	get(endpoints, 0U, &e);
+	e.generation++;
+	assert_int_equal(recount_connects(0), 1);
+	put(endpoints, 0U, &e);
+	assert_int_equal(recount_connects(0), 0);
+	close(fd);
+	close(server);
+	assert_int_equal(counters_of(0).closed, 0);
 }
 
 /* With sockops away neither a SYN nor an end is seen. */
@@ -472,6 +474,36 @@ static void test_refused_in_a_row(void **state)
 		close(server);
 	}
 	assert_int_equal(counters_of(1).opened, 8);
+}
+
+static int hear_ejection(void *arg, void *data, size_t size)
+{
+	const struct pintle_event *e = data;
+	int *n = arg;
+
+	assert_true(size >= sizeof(*e));
+	*n += e->type == PINTLE_EVENT_EJECTED;
+	return 0;
+}
+
+/* Where many connections fail at once is where somebody looks for it. */
+static void test_an_ejection_is_told_whatever_else_is(void **state)
+{
+	int told = 0;
+	struct ring_buffer *ring = ring_buffer__new(map_fd(events), hear_ejection, &told, NULL);
+
+	(void)state;
+	assert_non_null(ring);
+	serve(0, "127.0.0.1");
+	stop_serving(0);
+	configure_ejection(0, 1, 1000 * SECOND, 1000 * SECOND);
+	for (int i = 0; i < PINTLE_EVENTS_PER_SECOND + 100; i++)
+		refuse_once();
+	assert_true(ring_buffer__consume(ring) > 0);
+	configure_ejection(1, 1, 1000 * SECOND, 1000 * SECOND);
+	refuse_once();
+	wait_for(ring_buffer__consume(ring) >= 0 && told == 1);
+	ring_buffer__free(ring);
 }
 
 static void test_ejections_grow_and_end(void **state)
@@ -939,6 +971,7 @@ int main(void)
 		connect_test(test_an_endpoint_that_is_another_now),
 		connect_test(test_a_recount_finds_what_was_missed),
 		connect_test(test_refused_in_a_row),
+		connect_test(test_an_ejection_is_told_whatever_else_is),
 		connect_test(test_ejections_grow_and_end),
 		connect_test(test_only_a_share_is_ejected),
 		connect_test(test_reset_before_the_first_byte),
