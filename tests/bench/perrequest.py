@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions about kept-alive clients: what one request per connection gains, and what it costs."""
 import collections
+import itertools
 import json
 import shutil
 import statistics
@@ -197,27 +198,27 @@ WHAT = ("Kept-alive clients, four servers that answer at once, all on one machin
 # -- what it gains ---------------------------------------------------------------------
 
 
-WORKLOAD = """
-description: Sixteen clients that keep their connections, some of them busy
-source: 127.1.0.0/16
-classes:
-  - name: busy
-    arrival: {users: 6, spread: 1s}
+# Sixteen clients that keep their connections: how many of them are how busy.
+CLASS = """
+  - name: {name}
+    arrival: {{users: {users}, spread: 1s}}
     turns: 1000
-    think: {mean: 50ms, max: 200ms}
+    think: {{mean: {think}, max: {most}}}
     history: false
-    prompt: {median: 500, sigma: 0.5, max: 2000}
-    output: {median: 30, sigma: 0.5, max: 100}
-    connection: keep-alive
-  - name: rare
-    arrival: {users: 10, spread: 1s}
-    turns: 1000
-    think: {mean: 2s, max: 5s}
-    history: false
-    prompt: {median: 500, sigma: 0.5, max: 2000}
-    output: {median: 30, sigma: 0.5, max: 100}
+    prompt: {{median: 500, sigma: 0.5, max: 2000}}
+    output: {{median: 30, sigma: 0.5, max: 100}}
     connection: keep-alive
 """
+BUSY, RARE = {"name": "busy", "think": "50ms", "most": "200ms"}, {"name": "rare", "think": "2s", "most": "5s"}
+WORKLOADS = {
+    "6 busy, 10 that ask now and then": [{**BUSY, "users": 6}, {**RARE, "users": 10}],
+    "all busy": [{**BUSY, "users": 16}],
+}
+
+
+def workload(classes):
+    return ("description: Clients that keep their connections\nsource: 127.1.0.0/16\nclasses:"
+            + "".join(CLASS.format(**c) for c in classes))
 
 
 def simulate(node, netns):
@@ -228,11 +229,11 @@ def simulate(node, netns):
     wait_for(lambda: (node.dir / log).read_text().count(":90") == SERVERS, 20, "servers to listen")
 
 
-def load(node, way, seconds, seed):
+def load(node, way, classes, seconds, seed):
     """Requests, share of the slow server in them in %, median and p95 of TTFT in ms."""
     report = json.loads(node.run(
         BUILD / "pintle-load", "--target", f"http://{way.address}:{way.port}", "--workload",
-        node.write("kept.yaml", WORKLOAD), "--warmup", seconds / 5, "--duration", seconds, "--seed", seed,
+        node.write("kept.yaml", workload(classes)), "--warmup", seconds / 5, "--duration", seconds, "--seed", seed,
         "-o", "json", netns=way.netns, timeout=seconds + 60).stdout)
     total = report["total"]
     assert total["ok"] == total["requests"], total["errors"]
@@ -253,18 +254,18 @@ def slow_server(node, quick):
     ways += [Way("HAProxy leastconn", bench.plain, "127.0.0.1", port, None)
              for port in start_rivals(bench, ["HAProxy http"]).values()]
     found = collections.defaultdict(list)
-    for seed in range(1 if quick else 3):
+    for (clients, classes), seed in itertools.product(WORKLOADS.items(), range(1 if quick else 3)):
         for way in ways:
             if way.connection:
                 node.pintle("set", "pool", f"requests={way.connection}")
-            found[way.name].append(load(node, way, 3 if quick else 15, seed))
+            found[clients, way.name].append(load(node, way, classes, 3 if quick else 15, seed))
     rows = []
-    for name, rounds in found.items():
+    for (clients, name), rounds in found.items():
         requests, share, p50, p95, connections = (statistics.median(r) for r in zip(*rounds))
-        rows.append([name, f"{requests:.0f}", f"{connections:.0f}", f"{share:.1f}", f"{p50:.0f}", f"{p95:.0f}"])
+        rows.append([clients, name, f"{requests:.0f}", f"{connections:.0f}", f"{share:.1f}", f"{p50:.0f}", f"{p95:.0f}"])
     return table(
         "Kept-alive clients and a slow server",
-        "16 clients that keep their connections, 6 of them busy and 10 that ask now and then, over 4 of pintle-sim's "
+        "16 clients that keep their connections, over 4 of pintle-sim's "
         f"llama-8b-h100 with room for 2 requests at a time, one of them {SLOWER} times slower; medians of 3 runs of 15 s "
         "with pintle-load. HAProxy balances requests (`mode http`, `leastconn`).",
-        ["way", "requests", "connections of clients", "% on the slow server", "TTFT p50 ms", "TTFT p95 ms"], rows)
+        ["clients", "way", "requests", "connections of clients", "% on the slow server", "TTFT p50 ms", "TTFT p95 ms"], rows)
