@@ -375,6 +375,20 @@ def test_health_and_readiness(node):
     assert daemon.get("/nosuch")[0] == 404
 
 
+def test_not_ready_without_its_cgroup(node):
+    """Nothing is steered once the cgroup is gone: /readyz says so, and doctor does not ask for root."""
+    own = node.cgroup / "own"
+    own.mkdir()
+    servers = node.servers(1)
+    daemon = Daemon(node, node.write("c.yaml", node.config(node.pool(servers), cgroup=str(own))))
+    assert daemon.get("/readyz")[0] == 200
+    own.rmdir()
+    wait_for(lambda: daemon.get("/readyz")[0] == 503)
+    assert "restart pintled" in daemon.get("/readyz")[1]
+    assert "run it as root" not in node.pintle("doctor", check=False).stdout
+    daemon.stop()
+
+
 def test_promtool(node):
     """promtool has nothing to say about /metrics."""
     if not shutil.which("promtool"):

@@ -66,7 +66,7 @@ static void cgroup_hook(struct doctor *d, enum link_id link, const char *kind, b
 	/* Whether it is a cgroup is told by the check of cgroup2. */
 	_cleanup_close_ int fd = d->privileged ? open_watched_cgroup(d->s, path) : -EPERM;
 
-	if (fd == -ENOENT && !d->s)
+	if (fd == -ENOENT)
 		return; /* told by the check of cgroup2 */
 	if (fd < 0)
 		doctor_say(d, VERDICT_WARN, "run it as root",

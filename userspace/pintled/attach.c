@@ -518,6 +518,11 @@ int attachment_netns(const struct attachment *a)
 	return a->netns_fd;
 }
 
+bool attachment_steers(const struct attachment *a)
+{
+	return pins_steer(a->dir) && pins_cgroup(a->dir);
+}
+
 bool attachment_resumed(const struct attachment *a)
 {
 	return a->resumed;

@@ -59,6 +59,8 @@ struct maps *attachment_maps(const struct attachment *a);
 int attachment_netns(const struct attachment *a);
 /** Whether pins were found, and so bindings and counts are older than this process. */
 bool attachment_resumed(const struct attachment *a);
+/** Whether what was attached still is: whether its network namespace and its cgroup still are. */
+bool attachment_steers(const struct attachment *a);
 /** Runs the recounting iterators to their ends and returns its result, PINTLE_MAX_ENDPOINTS x
  * PINTLE_MAX_CLASSES sums of PINTLE_RECOUNT_* (owned by the attachment, valid until the next
  * call); NULL when the kernel would not (logged once). */

@@ -134,6 +134,8 @@ static bool ready(void *arg, const char **why)
 
 	if (!d->attached)
 		*why = "not attached";
+	else if (!attachment_steers(d->attachment))
+		*why = "the network namespace or the cgroup that was steered is gone; restart pintled";
 	else if (!poller_first_round_over(d->poller))
 		*why = "the first round of scrapes is not over";
 	else
