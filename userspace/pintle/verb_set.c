@@ -26,7 +26,9 @@ static const char *when(const struct maps *m, const struct state_pool *p, bool a
 	       now - begin < ATTACH_WAIT_NS) {
 		nanosleep(&look, NULL);
 		now = monotonic_ns();
-		alive = (int64_t)(now - n.heartbeat_ns) <= (int64_t)STATE_HEARTBEAT_NS;
+		/* One that starts over pins writes no heartbeat until it knows something. */
+		alive = (int64_t)(now - MAX(n.heartbeat_ns, n.started_ns)) <=
+			(int64_t)STATE_HEARTBEAT_NS;
 	}
 	if (n.places)
 		return "";
