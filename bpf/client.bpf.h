@@ -25,8 +25,8 @@ static __always_inline struct pintle_counters *counters_of(const struct pintle_c
 	return counters_find(id, c->class_id);
 }
 
-/* Ends whatever the record still counts. Returns whether there was anything. */
-static __always_inline bool count_end(struct pintle_connect *c)
+/* Ends whatever the record still counts. */
+static __always_inline void count_end(struct pintle_connect *c)
 {
 	struct pintle_counters *n = counters_of(c);
 	bool placed = __sync_lock_test_and_set(&c->placed, 0);
@@ -36,7 +36,6 @@ static __always_inline bool count_end(struct pintle_connect *c)
 		__sync_fetch_and_add(&n->failed, 1);
 	if (n && counted)
 		__sync_fetch_and_add(&n->closed, 1);
-	return placed || counted;
 }
 
 /* The socket's connection is not ours, or no longer. Its hint stays. */

@@ -110,8 +110,9 @@ __noinline int connect_keys(struct terms *t, const struct pintle_tuple *tuple, _
 
 /* ---- the decision ------------------------------------------------------------------- */
 
-/* What connect() does then. */
-enum verdict { GO_ON, REWRITE, REFUSE };
+/* What the program returns. */
+#define GO_ON  1
+#define REFUSE 0 /* with what bpf_set_retval() was told */
 
 static __always_inline bool daemonless_for_long(__u64 now)
 {
@@ -154,10 +155,11 @@ static __always_inline void place(struct pintle_connect *c, const struct terms *
 	c->placed = 1;
 }
 
-/* tuple: from wherever the socket is bound to, to whom the client asked for. Then c->address says
- * whom it gets. */
-static __always_inline enum verdict decide(const struct pintle_tuple *tuple, __u32 family,
-					   struct bpf_sock *sk, const struct caller *caller)
+/* tuple: from wherever the socket is bound to, to whom the client asked for. Returns the socket's
+ * record, whose address it gets; or NULL, and *verdict is what to return. */
+static __always_inline struct pintle_connect *decide(const struct pintle_tuple *tuple, __u32 family,
+						     struct bpf_sock *sk,
+						     const struct caller *caller, int *verdict)
 {
 	struct pintle_connect *c = bpf_sk_storage_get(&connects, sk, NULL, 0);
 	struct decide_result r = {.outcome = PINTLE_OUTCOME_NO_ENDPOINT};
@@ -166,13 +168,14 @@ static __always_inline enum verdict decide(const struct pintle_tuple *tuple, __u
 	struct pintle_pool *pool;
 	__u32 mode, frontend_bits;
 
+	*verdict = GO_ON;
 	/* Of an earlier connect() of this socket; the kernel has given that up. */
 	if (c)
 		disown(c);
 	frontend_bits = frontend_of(tuple, PINTLE_HOOK_CONNECT, &ref);
 	pool = pool_find(ref.id, ref.generation);
 	if (!pool)
-		return GO_ON;
+		return NULL;
 	t.key.pool = ref.id;
 	t.key.pool_generation = ref.generation;
 	t.now = bpf_ktime_get_ns();
@@ -185,7 +188,7 @@ static __always_inline enum verdict decide(const struct pintle_tuple *tuple, __u
 	if (!c) {
 		/* Also where there is no room for the record: nobody would count the connection. */
 		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
-		return GO_ON;
+		return NULL;
 	}
 	c->cgroup = caller->cgroup;
 	c->class_id = class_of(pool, &c->hint);
@@ -194,16 +197,15 @@ static __always_inline enum verdict decide(const struct pintle_tuple *tuple, __u
 	count_outcome(ref.id, r.outcome);
 	if (rare(r.outcome))
 		report_decision(tuple, &t, &r, PINTLE_HOOK_CONNECT);
-	if (!r.generation)
-		return pool->failure_mode == PINTLE_FAIL_OPEN ? GO_ON : REFUSE;
+	if (!r.generation) {
+		if (pool->failure_mode != PINTLE_FAIL_OPEN) {
+			bpf_set_retval(-ECONNREFUSED);
+			*verdict = REFUSE;
+		}
+		return NULL;
+	}
 	place(c, &t, &r, tuple);
-	return c->generation ? REWRITE : GO_ON;
-}
-
-static __always_inline int refuse(void)
-{
-	bpf_set_retval(-ECONNREFUSED);
-	return 0;
+	return c->generation ? c : NULL;
 }
 
 static __always_inline void caller_read(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
@@ -223,27 +225,20 @@ int pintle_connect4(struct bpf_sock_addr *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct pintle_connect *c;
 	struct caller caller = {};
+	int verdict;
 
 	if (ctx->protocol != IPPROTO_TCP || !sk)
-		return 1;
+		return GO_ON;
 	tuple.local_port = user_port(ctx);
 	address_v4(tuple.local, ctx->user_ip4);
 	address_v4(tuple.remote, sk->src_ip4);
 	caller_read(ctx, sk, &caller);
-	switch (decide(&tuple, PINTLE_FAMILY_V4, sk, &caller)) {
-	case GO_ON:
-		return 1;
-	case REFUSE:
-		return refuse();
-	case REWRITE:
-		break;
-	}
-	c = bpf_sk_storage_get(&connects, sk, NULL, 0);
+	c = decide(&tuple, PINTLE_FAMILY_V4, sk, &caller, &verdict);
 	if (!c)
-		return 1;
+		return verdict;
 	ctx->user_ip4 = ((__u32 *)c->address)[3];
 	ctx->user_port = bpf_htons(c->port);
-	return 1;
+	return GO_ON;
 }
 
 SEC("cgroup/connect6")
@@ -253,10 +248,11 @@ int pintle_connect6(struct bpf_sock_addr *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct pintle_connect *c;
 	struct caller caller = {};
+	int verdict;
 	__u32 *to;
 
 	if (ctx->protocol != IPPROTO_TCP || !sk)
-		return 1;
+		return GO_ON;
 	tuple.local_port = user_port(ctx);
 	to = (__u32 *)tuple.local;
 	to[0] = ctx->user_ip6[0];
@@ -270,25 +266,17 @@ int pintle_connect6(struct bpf_sock_addr *ctx)
 	to[3] = sk->src_ip6[3];
 	caller_read(ctx, sk, &caller);
 	/* To a v4-mapped destination IPv4 goes out. */
-	switch (decide(&tuple, address_is_v4(tuple.local) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6, sk,
-		       &caller)) {
-	case GO_ON:
-		return 1;
-	case REFUSE:
-		return refuse();
-	case REWRITE:
-		break;
-	}
-	c = bpf_sk_storage_get(&connects, sk, NULL, 0);
+	c = decide(&tuple, address_is_v4(tuple.local) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6, sk,
+		   &caller, &verdict);
 	if (!c)
-		return 1;
+		return verdict;
 	to = (__u32 *)c->address;
 	ctx->user_ip6[0] = to[0];
 	ctx->user_ip6[1] = to[1];
 	ctx->user_ip6[2] = to[2];
 	ctx->user_ip6[3] = to[3];
 	ctx->user_port = bpf_htons(c->port);
-	return 1;
+	return GO_ON;
 }
 
 /* ---- afterwards --------------------------------------------------------------------- */
