@@ -57,6 +57,31 @@ static inline int bound(int protocol, const char *address, uint16_t port)
 	return fd;
 }
 
+/* Takes both families. */
+static inline int make_client(void)
+{
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), zero = 0;
+
+	assert_true(fd >= 0);
+	assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero)), 0);
+	return fd;
+}
+
+/* 0 or -errno. */
+static inline int connect_to(int fd, const char *address, uint16_t port)
+{
+	struct sockaddr_in6 to = socket_address(address, port);
+
+	return connect(fd, (struct sockaddr *)&to, sizeof(to)) ? -errno : 0;
+}
+
+static inline uint64_t in_flight(uint32_t e)
+{
+	struct pintle_counters n = counters_of(e);
+
+	return n.opened - n.closed;
+}
+
 struct heard {
 	struct pintle_event closed;
 	int n;
@@ -70,6 +95,31 @@ static inline int hear(void *arg, void *data, size_t size)
 	memcpy(&h->closed, data, sizeof(h->closed));
 	h->n++;
 	return 0;
+}
+
+/* What one of the recounting iterators, run over the storage map, finds at endpoint e. */
+static inline uint64_t recount_by(struct bpf_program *program, int map, uint32_t e)
+{
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
+	union bpf_iter_link_info info = {.map.map_fd = (uint32_t)map};
+	uint64_t n = 0, zero = 0;
+	struct bpf_link *link;
+	char buf[64];
+	int fd;
+
+	opts.link_info = &info;
+	opts.link_info_len = sizeof(info);
+	put(recount, e * PINTLE_MAX_CLASSES, &zero);
+	link = bpf_program__attach_iter(program, &opts);
+	assert_non_null(link);
+	fd = bpf_iter_create(bpf_link__fd(link));
+	assert_true(fd >= 0);
+	while (read(fd, buf, sizeof(buf)) > 0)
+		;
+	close(fd);
+	bpf_link__destroy(link);
+	get(recount, e * PINTLE_MAX_CLASSES, &n);
+	return n;
 }
 
 static inline void join(const char *dir)

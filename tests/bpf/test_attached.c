@@ -56,14 +56,10 @@ static void serve(uint32_t e, const char *address)
 /* A client's socket, connected to a frontend; -errno. */
 static int client(const char *address)
 {
-	struct sockaddr_in6 to = socket_address(address, PORT);
-	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), zero = 0, err;
+	int fd = make_client(), err = connect_to(fd, address, PORT);
 
-	assert_true(fd >= 0);
-	assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero)), 0);
-	if (!connect(fd, (struct sockaddr *)&to, sizeof(to)))
+	if (!err)
 		return fd;
-	err = -errno;
 	close(fd);
 	return err;
 }
@@ -90,13 +86,6 @@ static void close_pair(struct pair p)
 {
 	close(p.client);
 	close(p.server);
-}
-
-static uint64_t in_flight(uint32_t e)
-{
-	struct pintle_counters n = counters_of(e);
-
-	return n.opened - n.closed;
 }
 
 static uint32_t slots_used(uint32_t e)
@@ -423,26 +412,7 @@ static void test_a_closed_connection_is_reported(void **state)
 
 static uint64_t recount(uint32_t e)
 {
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
-	union bpf_iter_link_info info = {.map.map_fd = (uint32_t)map_fd(conns)};
-	uint64_t n = 0, zero = 0;
-	struct bpf_link *link;
-	char buf[64];
-	int fd;
-
-	opts.link_info = &info;
-	opts.link_info_len = sizeof(info);
-	put(recount, e * PINTLE_MAX_CLASSES, &zero);
-	link = bpf_program__attach_iter(w.skel->progs.pintle_recount, &opts);
-	assert_non_null(link);
-	fd = bpf_iter_create(bpf_link__fd(link));
-	assert_true(fd >= 0);
-	while (read(fd, buf, sizeof(buf)) > 0)
-		;
-	close(fd);
-	bpf_link__destroy(link);
-	get(recount, e * PINTLE_MAX_CLASSES, &n);
-	return n;
+	return recount_by(w.skel->progs.pintle_recount, map_fd(conns), e);
 }
 
 static void test_a_recount_finds_those_in_flight(void **state)

@@ -47,32 +47,9 @@ static void stop_serving(uint32_t e)
 	w.listener[e] = -1;
 }
 
-static int make_client(void)
-{
-	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), zero = 0;
-
-	assert_true(fd >= 0);
-	assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero)), 0);
-	return fd;
-}
-
-static int connect_to(int fd, const char *address, uint16_t port)
-{
-	struct sockaddr_in6 to = socket_address(address, port);
-
-	return connect(fd, (struct sockaddr *)&to, sizeof(to)) ? -errno : 0;
-}
-
 static int go(int fd)
 {
 	return connect_to(fd, VIP_V4, PORT);
-}
-
-static int64_t in_flight(uint32_t e)
-{
-	struct pintle_counters n = counters_of(e);
-
-	return (int64_t)(n.opened - n.closed);
 }
 
 static int64_t pending_of(uint32_t e)
@@ -333,26 +310,7 @@ static void test_a_shared_socket_ends_once(void **state)
 
 static uint64_t recount_connects(uint32_t e)
 {
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
-	union bpf_iter_link_info info = {.map.map_fd = (uint32_t)map_fd(connects)};
-	uint64_t n = 0, zero = 0;
-	struct bpf_link *link;
-	char buf[64];
-	int fd;
-
-	opts.link_info = &info;
-	opts.link_info_len = sizeof(info);
-	put(recount, e * PINTLE_MAX_CLASSES, &zero);
-	link = bpf_program__attach_iter(w.skel->progs.pintle_recount_connects, &opts);
-	assert_non_null(link);
-	fd = bpf_iter_create(bpf_link__fd(link));
-	assert_true(fd >= 0);
-	while (read(fd, buf, sizeof(buf)) > 0)
-		;
-	close(fd);
-	bpf_link__destroy(link);
-	get(recount, e * PINTLE_MAX_CLASSES, &n);
-	return n;
+	return recount_by(w.skel->progs.pintle_recount_connects, map_fd(connects), e);
 }
 
 static void test_an_endpoint_that_is_another_now(void **state)
@@ -771,12 +729,6 @@ static void test_key_cgroup(void **state)
 	wait_for(!bpf_map_lookup_elem(map_fd(affinity), &by_id, &(struct pintle_affinity){0}));
 }
 
-static int to_one_address(int i)
-{
-	(void)i;
-	return make_client();
-}
-
 /* An address of a frontend that is a prefix makes a session. */
 static void test_key_destination(void **state)
 {
@@ -788,7 +740,7 @@ static void test_key_destination(void **state)
 	put_frontend("127.79.0.0", 16, PORT, prefix);
 	for (int i = 0; i < 40; i++) {
 		char address[32];
-		int fd = to_one_address(i), server;
+		int fd = make_client(), server;
 		uint32_t e;
 
 		snprintf(address, sizeof(address), "127.79.1.%d", i < 20 ? 1 : i);
