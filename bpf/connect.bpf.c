@@ -190,7 +190,7 @@ static __always_inline struct pintle_connect *decide(const struct pintle_tuple *
 		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
 		return NULL;
 	}
-	c->cgroup = caller->cgroup;
+	c->client = caller->netns;
 	c->class_id = class_of(pool, &c->hint);
 	connect_keys(&t, tuple, frontend_bits, caller, &c->hint);
 	choose(&t, mode, &r);

@@ -20,7 +20,7 @@
 
 #include <linux/types.h>
 
-#define PINTLE_ABI_VERSION   2
+#define PINTLE_ABI_VERSION   3
 #define PINTLE_MAX_POOLS     64
 #define PINTLE_MAX_ENDPOINTS 1024
 #define PINTLE_MAX_CLASSES   8
@@ -500,7 +500,7 @@ struct pintle_connect {
 	__u8 outcome;
 	__u16 zero;
 	__u32 zero2;
-	__u64 cgroup; /* id, of whoever called connect() */
+	__u64 client; /* the network namespace (its cookie) of whoever called connect() */
 	__u64 decided_ns;
 	__u64 opened_ns;
 	struct pintle_session_key session; /* to be bound when it is established */
