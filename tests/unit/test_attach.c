@@ -596,9 +596,10 @@ static void test_a_connection_of_the_connect_hook(void **state)
 	n = &s.m->inflight[s.p->pools[0].endpoints[0].id].by_class[0];
 	server = listen_at("127.0.0.1", 8001);
 	/* For so long without a daemon, pods may have moved. */
-	s.m->node->heartbeat_ns = 1;
+	s.m->node->daemonless_ns = 1;
 	assert_true(connect_to("127.77.0.2", 8000) < 0);
 	assert_int_equal(n->placed, 0);
+	s.m->node->daemonless_ns = 0;
 	s.m->node->heartbeat_ns = monotonic_ns() - 60 * NSEC_PER_SEC;
 
 	client = connect_to("127.77.0.2", 8000);

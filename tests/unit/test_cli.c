@@ -415,7 +415,10 @@ static void test_set_without_a_daemon(void **state)
 /* It is there, and does not. */
 static void test_set_in_vain(void **state)
 {
-	(void)state;
+	struct pins *p = *state;
+
+	/* The machine may have booted after the time at which the fixture says pintled started. */
+	p->m->node->started_ns = 1;
 	expect(0, "pintled has not attached it", "", "set", "qwen", "requests=one-per-connection");
 }
 
