@@ -14,7 +14,8 @@
 
 #define barrier() asm volatile("" ::: "memory")
 
-/* The compiler knows that x % n < n and drops the check that the verifier needs to see. */
+/* Forgets what the compiler knows of `x`: that x % n < n, or that a function returns 0 or 1. It
+ * would drop the check that the verifier needs to see. */
 #define hide(x) asm volatile("" : "+r"(x))
 
 /* The network namespace that this copy of the programs serves. */
@@ -164,7 +165,12 @@ static __always_inline struct pintle_counters *counters_find(__u32 endpoint, __u
 {
 	struct pintle_inflight *f = bpf_map_lookup_elem(&inflight, &endpoint);
 
-	return f ? &f->by_class[class_id & (PINTLE_MAX_CLASSES - 1)] : NULL;
+	if (!f)
+		return NULL;
+	/* Clang 15 and later would add the offset before the check; the verifier refuses arithmetic
+	 * on a pointer that may be NULL. */
+	barrier();
+	return &f->by_class[class_id & (PINTLE_MAX_CLASSES - 1)];
 }
 
 /* What the session is bound to from now on. Only of an established connection: a spoofed packet, or
