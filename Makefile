@@ -56,7 +56,7 @@ UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
 BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
 FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all check check-kernels demo bench fuzz fuzzers tests install clean format format-check lint deps clients
+.PHONY: all check former check-kernels demo bench fuzz fuzzers tests install clean format format-check lint deps clients
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -176,10 +176,13 @@ $(HELPERS): %: %.o
 clients:
 	$(Q)scripts/clients
 
+former:
+	$(Q)scripts/former
+
 deps:
 	$(Q)scripts/deps
 
-check: deps clients
+check: deps clients former
 	$(Q)tests/run
 
 check-kernels:

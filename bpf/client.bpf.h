@@ -13,6 +13,9 @@
 
 #include "common.bpf.h"
 
+/* Pins of the former layout are being taken over: a socket's record may still be in theirs. */
+const volatile bool carrying __weak = false;
+
 /* The counters that this record counts in; NULL once its endpoint's id belongs to another. One that
  * was taken out of the configuration keeps its generation, and ends are still counted. */
 static __always_inline struct pintle_counters *counters_of(const struct pintle_connect *c)
@@ -43,6 +46,50 @@ static __always_inline void disown(struct pintle_connect *c)
 {
 	count_end(c);
 	c->generation = 0;
+}
+
+/* Carries a record of the former layout over. Whoever swaps its generation to 0 carries it, and its
+ * own generation comes last: until then nobody takes the new record for one. A hint alone has no
+ * generation; to carry it twice is harmless. */
+static __always_inline void connect_carry(struct pintle_connect *c, pintle_former_connect *former)
+{
+	__u32 generation = __sync_lock_test_and_set(&former->generation, 0);
+	__u32 placed, counted;
+
+	if (!generation) {
+		if (!c->generation && !c->hint.flags)
+			c->hint = former->hint;
+		return;
+	}
+	/* The socket has connected once more, steered by a program of this layout. */
+	if (c->generation)
+		count_end(c);
+	c->generation = 0;
+	placed = __sync_lock_test_and_set(&former->placed, 0);
+	counted = __sync_lock_test_and_set(&former->counted, 0);
+	*c = *former;
+	c->client = 0;
+	c->placed = placed;
+	c->counted = counted;
+	barrier();
+	c->generation = generation;
+}
+
+/* The socket's record, if it has one. */
+static __always_inline struct pintle_connect *connect_find(struct bpf_sock *sk)
+{
+	struct pintle_connect *c = bpf_sk_storage_get(&connects, sk, NULL, 0);
+	pintle_former_connect *former;
+
+	if (c || !carrying)
+		return c;
+	former = bpf_sk_storage_get(&connects_former, sk, NULL, 0);
+	if (!former)
+		return NULL;
+	c = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (c)
+		connect_carry(c, former);
+	return c;
 }
 
 #endif

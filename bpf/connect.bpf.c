@@ -161,7 +161,7 @@ static __always_inline struct pintle_connect *decide(const struct pintle_tuple *
 						     struct bpf_sock *sk,
 						     const struct caller *caller, int *verdict)
 {
-	struct pintle_connect *c = bpf_sk_storage_get(&connects, sk, NULL, 0);
+	struct pintle_connect *c = connect_find(sk);
 	struct decide_result r = {.outcome = PINTLE_OUTCOME_NO_ENDPOINT};
 	struct terms t = {.family = family};
 	struct pintle_ref ref = {};
@@ -289,7 +289,7 @@ static __always_inline struct pintle_connect *connected(struct bpf_sock_addr *ct
 
 	if (!sk)
 		return NULL;
-	c = bpf_sk_storage_get(&connects, sk, NULL, 0);
+	c = connect_find(sk);
 	return c && c->generation && c->port == user_port(ctx) ? c : NULL;
 }
 
@@ -330,7 +330,7 @@ int pintle_getpeername6(struct bpf_sock_addr *ctx)
 SEC("cgroup/sock_release")
 int pintle_release(struct bpf_sock *sk)
 {
-	struct pintle_connect *c = bpf_sk_storage_get(&connects, sk, NULL, 0);
+	struct pintle_connect *c = connect_find(sk);
 
 	if (!c || !c->generation)
 		return 1;

@@ -5,7 +5,7 @@
  *
  * Runs for every setsockopt() of the cgroup, so it is attached only while a pool uses hints.
  */
-#include "common.bpf.h"
+#include "client.bpf.h"
 #include "hash.bpf.h"
 
 #define SOCK_STREAM 1
@@ -67,10 +67,11 @@ static __always_inline int take_class(struct bpf_sockopt *ctx, __u32 *to)
 
 static __always_inline int take(struct bpf_sockopt *ctx, struct bpf_sock *sk, __u32 flag)
 {
-	struct pintle_connect *c =
-		bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct pintle_connect *c = connect_find(sk);
 	int err;
 
+	if (!c)
+		c = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!c)
 		return -ENOMEM;
 	if (flag == PINTLE_HINTED_CLASS)

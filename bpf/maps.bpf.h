@@ -156,6 +156,14 @@ struct {
 	__type(value, struct pintle_connect);
 } MAP(connects);
 
+/* While pins of the former layout are taken over: their `connects`. Else there is no such map. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, pintle_former_connect);
+} MAP(connects_former);
+
 /* Which client a cgroup is. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -92,4 +92,21 @@ int pintle_recount_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 	return 0;
 }
 
+/* The walk over `connects` of the former layout, once every program is of this one: carries the
+ * records of sockets to which nothing has happened since. */
+SEC("iter/bpf_sk_storage_map")
+int pintle_carry(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	pintle_former_connect *former = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct pintle_connect *c;
+
+	if (!sk || !former || (!former->generation && !former->hint.flags))
+		return 0;
+	c = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (c)
+		connect_carry(c, former);
+	return 0;
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -170,7 +170,7 @@ __noinline int endpoint_answered(struct pintle_connect *c, __u32 bytes)
 static __always_inline struct pintle_connect *client_find(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
-	struct pintle_connect *c = sk ? bpf_sk_storage_get(&connects, sk, NULL, 0) : NULL;
+	struct pintle_connect *c = sk ? connect_find(sk) : NULL;
 
 	return c && c->generation ? c : NULL;
 }

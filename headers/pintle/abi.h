@@ -20,12 +20,13 @@
 
 #include <linux/types.h>
 
-#define PINTLE_ABI_VERSION   3
-#define PINTLE_MAX_POOLS     64
-#define PINTLE_MAX_ENDPOINTS 1024
-#define PINTLE_MAX_CLASSES   8
-#define PINTLE_NAME_SIZE     64  /* with the terminating NUL */
-#define PINTLE_TEXT_SIZE     128 /* a path or a version, with the NUL */
+#define PINTLE_ABI_VERSION    3
+#define PINTLE_FORMER_VERSION 2 /* the one older layout that a takeover understands */
+#define PINTLE_MAX_POOLS      64
+#define PINTLE_MAX_ENDPOINTS  1024
+#define PINTLE_MAX_CLASSES    8
+#define PINTLE_NAME_SIZE      64  /* with the terminating NUL */
+#define PINTLE_TEXT_SIZE      128 /* a path or a version, with the NUL */
 
 /* LISTEN sockets of one endpoint that are remembered: SO_REUSEPORT workers and
  * restarts that overlap. More may listen; any one remembered reaches the group. */
@@ -506,6 +507,9 @@ struct pintle_connect {
 	struct pintle_session_key session; /* to be bound when it is established */
 	struct pintle_hint hint;           /* set before connect(); stays */
 };
+
+/* In layout 2 `client` held the id of a cgroup; nothing else differs. */
+typedef struct pintle_connect pintle_former_connect;
 
 /* ---- clients: hash, cgroup id -> who that is. Writer: daemon. -------------- */
 

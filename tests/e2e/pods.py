@@ -18,7 +18,7 @@ import socket
 import struct
 import threading
 
-from clients import Connection, Load, is_v6, split
+from clients import Connection, Load, connect_in, is_v6, split
 from daemon import Daemon
 from kernel import BUILD, HERE, Skip, wait_for
 from pins import Pins
@@ -214,6 +214,18 @@ class Machine(Pins):
 
     def server(self, name, port, **options):
         return ModelServer(self, name, str(port), **options)
+
+    def connect(self, to, frm=None, *, remote=False, timeout=10):
+        """A connection from the machine itself, in no pod."""
+        del remote
+        return connect_in(self.netns, to, frm, timeout)
+
+    def ask(self, to, frm=None):
+        with self.connect(to, frm) as c:
+            return c.ask(close=True)
+
+    def load(self, to, **more):
+        return Load(self, to, **more)
 
     def pod(self, name):
         self.pods[name] = Pod(self, name, len(self.pods) + 2)

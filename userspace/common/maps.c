@@ -101,11 +101,12 @@ bool maps_other_version(const char *bpffs, unsigned int *version)
 
 	if (!dir)
 		return false;
-	while (!found && (d = readdir(dir))) {
+	while ((d = readdir(dir))) {
 		unsigned int n;
 		char end;
 
-		if (sscanf(d->d_name, "v%4u%c", &n, &end) != 1 || n == PINTLE_ABI_VERSION)
+		if (sscanf(d->d_name, "v%4u%c", &n, &end) != 1 || n == PINTLE_ABI_VERSION ||
+		    (found && n == PINTLE_FORMER_VERSION))
 			continue;
 		*version = n;
 		found = true;
@@ -114,7 +115,17 @@ bool maps_other_version(const char *bpffs, unsigned int *version)
 	return found;
 }
 
-static int layout_check(const char *path, enum map_id id, int fd)
+uint32_t maps_value_size(enum map_id id)
+{
+	return layouts[id].value_size;
+}
+
+uint32_t maps_entries(enum map_id id)
+{
+	return layouts[id].entries;
+}
+
+int maps_check(const char *path, enum map_id id, uint32_t value_size, int fd)
 {
 	const struct layout *want = &layouts[id];
 	struct bpf_map_info got = {0};
@@ -123,7 +134,7 @@ static int layout_check(const char *path, enum map_id id, int fd)
 	if (bpf_obj_get_info_by_fd(fd, &got, &size))
 		return log_err_r(errno, "%s: cannot ask for its layout", path);
 	if (got.type == want->type && got.key_size == want->key_size &&
-	    got.value_size == want->value_size &&
+	    got.value_size == value_size &&
 	    (want->entries == ANY || got.max_entries == want->entries))
 		return 0;
 	log_error("%s has another layout than this program knows (type %u, key %u, value %u bytes, "
@@ -155,7 +166,7 @@ static int map_open(struct maps *m, const char *dir, enum map_id id)
 			  path);
 		return -EPROTO;
 	}
-	return layout_check(path, id, m->fd[id]);
+	return maps_check(path, id, layouts[id].value_size, m->fd[id]);
 }
 
 /* A descriptor that was opened for reading cannot be mapped: the kernel wants VM_SHARED, and
@@ -224,6 +235,13 @@ int maps_open(const char *bpffs, enum maps_access access_mode, struct maps **out
 	if (!stat(dir, &st))
 		return maps_open_dir(dir, access_mode, out);
 	err = -errno;
+	if (err == -ENOENT && maps_other_version(bpffs, &other) && other == PINTLE_FORMER_VERSION) {
+		log_error(
+			"%s holds maps of version %u; start the pintled of this version, which takes "
+			"them over, or use the pintle of that one",
+			bpffs, other);
+		return -EPROTO;
+	}
 	if (err == -ENOENT && maps_other_version(bpffs, &other)) {
 		log_error("%s holds maps of version %u, and this program knows version %d only; "
 			  "use the pintled and pintle of one version, or remove those pins with "

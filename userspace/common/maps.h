@@ -89,8 +89,17 @@ static inline void maps_closep(struct maps **m)
  * (of a per-CPU array: one for each possible CPU). Returns 0 or -errno. */
 int maps_value(const struct maps *m, enum map_id id, uint32_t index, void *value);
 
+/** Bytes of a value in this layout. */
+uint32_t maps_value_size(enum map_id id);
+/** Entries of an array; 0 where the layout leaves the number open. */
+uint32_t maps_entries(enum map_id id);
+/** Whether the map is what this layout says of it, but for values of `value_size` bytes. Returns 0;
+ * or -EPROTO or another -errno, logged with `path`. */
+int maps_check(const char *path, enum map_id id, uint32_t value_size, int fd);
+
 /** Layout versions other than ours that are pinned under bpffs: fills *version with one of
- * them and returns true, or returns false. */
+ * them, PINTLE_FORMER_VERSION only where there is no further one, and returns true; or returns
+ * false. */
 bool maps_other_version(const char *bpffs, unsigned int *version);
 
 #endif

@@ -18,6 +18,7 @@
 #include "pins.h"
 #include "pintle.skel.h"
 #include "recount.h"
+#include "takeover.h"
 
 struct attachment {
 	int lock_fd;
@@ -32,7 +33,9 @@ struct attachment {
 	char cgroup[PINTLE_TEXT_SIZE];
 	struct pintle_bpf *skel; /* while programs are being attached */
 	struct maps *maps;
-	struct recount *recount; /* NULL: the kernel does not recount */
+	struct recount *recount;   /* NULL: the kernel does not recount */
+	struct takeover *takeover; /* of pins of the former layout; NULL: there are none */
+	bool staged;               /* pins are in `staging` */
 };
 
 /* ---- where ----------------------------------------------------------------------- */
@@ -148,10 +151,16 @@ static bool wanted(const struct link_kind *k, const struct config *c)
 static int load_wanted(struct attachment *a, const struct config *c)
 {
 	struct load_list which = {.recount = true};
+	const struct maps *maps = a->maps;
+	struct maps kept;
 
 	for (int i = 0; i < LINK_COUNT; i++)
 		which.links[i] = wanted(&link_kinds[i], c);
-	return programs_load(&which, a->maps, &a->skel);
+	if (!maps && a->takeover) {
+		takeover_kept(a->takeover, &kept);
+		maps = &kept;
+	}
+	return programs_load(&which, maps, &a->skel);
 }
 
 /* ---- pins there are -------------------------------------------------------------- */
@@ -160,7 +169,7 @@ static int refuse_other_layout(const struct config *c)
 {
 	unsigned int other;
 
-	if (!maps_other_version(c->bpffs, &other))
+	if (!maps_other_version(c->bpffs, &other) || other == PINTLE_FORMER_VERSION)
 		return 0;
 	log_error("%s has pins of layout %u, this pintled has layout %d; they still steer. "
 		  "Remove them first: pintled --detach --bpffs %s",
@@ -183,23 +192,42 @@ static int refuse_other_netns(const struct attachment *a)
 }
 
 /* A cgroup's id is the inode of its directory. */
-static int refuse_other_cgroup(const struct attachment *a)
+static int refuse_other_cgroup(const struct attachment *a, const char *dir)
 {
-	unsigned long long pinned = pins_cgroup(a->dir);
+	unsigned long long pinned = pins_cgroup(dir);
 	struct stat st;
 
 	if (!pinned || fstat(a->cgroup_fd, &st) || st.st_ino == pinned)
 		return 0;
 	log_error("the pins in %s count the connections of another cgroup than %s; remove them "
 		  "first: pintled --detach --bpffs %s",
-		  a->dir, a->cgroup, a->bpffs);
+		  dir, a->cgroup, a->bpffs);
 	return -EXDEV;
+}
+
+/* Sets a->takeover. */
+static int find_former(struct attachment *a)
+{
+	int err = takeover_find(a->bpffs, !access(a->dir, F_OK), &a->takeover);
+	const char *dir;
+
+	if (err || !a->takeover)
+		return err;
+	dir = takeover_dir(a->takeover);
+	if (!pins_netns_gone(dir))
+		return 0;
+	log_warn("the network namespace that the pins in %s steered is gone: starting afresh", dir);
+	err = pins_undo(dir);
+	takeover_free(TAKE_PTR(a->takeover));
+	return err;
 }
 
 /* What a killed detach left, or somebody took apart, is of no use once no link steers by it. */
 static int clear_ruins(const struct attachment *a)
 {
-	int err = pins_undo(a->staging); /* of one that was killed while it attached */
+	/* Left by a daemon that was killed while it attached. While pins of the former layout
+	 * steer, it had not begun to: routes and filters are theirs. */
+	int err = a->takeover ? pins_remove(a->staging) : pins_undo(a->staging);
 
 	if (err)
 		return err;
@@ -215,10 +243,11 @@ static int find_pins(struct attachment *a)
 {
 	int err = clear_ruins(a);
 
-	if (!err)
-		err = maps_open(a->bpffs, MAPS_WRITE, &a->maps);
+	if (err || access(a->dir, F_OK))
+		return err;
+	err = maps_open_dir(a->dir, MAPS_WRITE, &a->maps);
 	if (err)
-		return err == -ENOENT ? 0 : err;
+		return err;
 	if (!pins_steer(a->dir) && a->maps->node->netns_cookie != a->netns_cookie) {
 		log_warn("the network namespace that the pins in %s steered is gone: starting "
 			 "afresh",
@@ -228,7 +257,7 @@ static int find_pins(struct attachment *a)
 	}
 	err = refuse_other_netns(a);
 	if (!err)
-		err = refuse_other_cgroup(a);
+		err = refuse_other_cgroup(a, a->dir);
 	a->resumed = !err;
 	return err;
 }
@@ -254,10 +283,28 @@ static int stage(struct attachment *a)
 
 	if (mkdir(a->staging, PINS_DIR_MODE))
 		return log_err_r(errno, "failed to make %s", a->staging);
+	a->staged = true;
 	err = pins_own(a->staging, PINS_DIR_MODE, a->group);
 	for (int i = 0; !err && i < MAP_COUNT; i++)
 		err = pin_map(a, map_names[i]);
 	return err ? err : maps_open_dir(a->staging, MAPS_WRITE, &a->maps);
+}
+
+/* Maps of this layout are staged unless a takeover that was killed has pinned them already. */
+static int prepare_takeover(struct attachment *a)
+{
+	int err = a->maps ? 0 : stage(a);
+
+	if (!err)
+		err = takeover_copy(a->takeover, a->maps);
+	if (!err)
+		err = refuse_other_netns(a);
+	if (!err)
+		err = refuse_other_cgroup(a, takeover_dir(a->takeover));
+	if (!err)
+		err = takeover_load(a->takeover, a->maps);
+	a->resumed = !err;
+	return err;
 }
 
 /* ---- prepare --------------------------------------------------------------------- */
@@ -328,11 +375,15 @@ static int prepare(struct attachment *a, const struct config *c)
 	if (!err)
 		err = open_places(a, c);
 	if (!err)
+		err = find_former(a);
+	if (!err)
 		err = find_pins(a);
-	if (!err && !a->resumed)
+	if (!err && !a->resumed && !a->takeover)
 		err = refuse_rival(a, c);
 	if (!err)
 		err = load_wanted(a, c);
+	if (!err && a->takeover)
+		err = prepare_takeover(a);
 	if (!err && !a->resumed)
 		err = stage(a);
 	if (err)
@@ -371,6 +422,15 @@ static struct link_place place_of(const struct attachment *a)
 				   .group = a->group};
 }
 
+/* Makes what is staged visible, whole. */
+static int unstage(struct attachment *a)
+{
+	if (rename(a->staging, a->dir))
+		return log_err_r(errno, "failed to rename %s to %s", a->staging, a->dir);
+	a->staged = false;
+	return 0;
+}
+
 static int commit_fresh(struct attachment *a, const struct config *c)
 {
 	struct link_place to = place_of(a);
@@ -382,9 +442,7 @@ static int commit_fresh(struct attachment *a, const struct config *c)
 			err = link_attach(&link_kinds[i],
 					  programs_fd(a->skel, link_kinds[i].program), &to,
 					  a->staging);
-	if (!err && rename(a->staging, a->dir))
-		err = log_err_r(errno, "failed to rename %s to %s", a->staging, a->dir);
-	return err;
+	return err ?: unstage(a);
 }
 
 static int own_all(const struct attachment *a)
@@ -412,10 +470,21 @@ static int commit_link(struct attachment *a, const struct link_kind *k, const st
 	return link_replace(k, fd, to, a->dir);
 }
 
+/* From the rename on the takeover goes on, if need be at the next start. */
+static int commit_takeover(struct attachment *a, const struct link_place *to)
+{
+	int err = a->staged ? unstage(a) : 0;
+
+	if (!err)
+		err = takeover_commit(a->takeover, a->maps, a->dir, to);
+	takeover_free(TAKE_PTR(a->takeover));
+	return err;
+}
+
 static int commit_resumed(struct attachment *a, const struct config *c)
 {
 	struct link_place to = place_of(a);
-	int err = 0;
+	int err = a->takeover ? commit_takeover(a, &to) : 0;
 
 	for (int i = 0; !err && i < LINK_COUNT; i++)
 		if (wanted(&link_kinds[i], c))
@@ -493,11 +562,11 @@ void attachment_free(struct attachment *a)
 {
 	if (!a)
 		return;
-	if (a->lock_fd >= 0 && !a->resumed && !a->committed) {
-		pins_undo(a->staging);
-		if (a->made)
-			rmdir(a->bpffs);
-	}
+	if (a->staged)
+		a->takeover ? pins_remove(a->staging) : pins_undo(a->staging);
+	if (a->made && !a->committed)
+		rmdir(a->bpffs);
+	takeover_free(a->takeover);
 	recount_free(a->recount);
 	programs_unload(&a->skel);
 	maps_close(a->maps);

@@ -66,6 +66,19 @@ int link_replace(const struct link_kind *k, int prog_fd, const struct link_place
 	return link_attach(k, prog_fd, to, dir);
 }
 
+int link_move(const struct link_kind *k, int prog_fd, const struct link_place *to, const char *from,
+	      const char *dir)
+{
+	char path[PINS_PATH_SIZE], moved[PINS_PATH_SIZE];
+	int err = link_replace(k, prog_fd, to, from);
+
+	if (err)
+		return err;
+	if (rename(pin_path(k, from, path), pin_path(k, dir, moved)))
+		return log_err_r(errno, "failed to move %s to %s", path, moved);
+	return 0;
+}
+
 bool link_pinned(const struct link_kind *k, const char *dir)
 {
 	char path[PINS_PATH_SIZE];

@@ -26,6 +26,11 @@ int link_attach(const struct link_kind *k, int prog_fd, const struct link_place 
 int link_replace(const struct link_kind *k, int prog_fd, const struct link_place *to,
 		 const char *dir);
 
+/** The same for a link pinned in `from`, whose pin then moves to `dir`. Returns 0; or -errno,
+ * logged: the pin is in one of the two. */
+int link_move(const struct link_kind *k, int prog_fd, const struct link_place *to, const char *from,
+	      const char *dir);
+
 bool link_pinned(const struct link_kind *k, const char *dir);
 
 /** Ends it, if it is pinned in `dir`, and takes the pin away. */

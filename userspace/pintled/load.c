@@ -34,7 +34,16 @@ static struct pintle_bpf *open_skeleton(const struct load_list *which)
 			ask_for(skel, link_kinds[i].program);
 	if (which->other)
 		ask_for(skel, which->other);
+	bpf_program__set_autoload(skel->progs.pintle_carry, which->carry);
+	skel->rodata->carrying = which->carry;
 	return skel;
+}
+
+/* Without it the programs have no code that reads the map. */
+static int former_map(const struct load_list *which, struct bpf_map *map)
+{
+	return which->carry ? bpf_map__reuse_fd(map, which->carry_from)
+			    : bpf_map__set_autocreate(map, false);
 }
 
 static int reuse_maps(const struct pintle_bpf *skel, const struct maps *maps)
@@ -44,7 +53,10 @@ static int reuse_maps(const struct pintle_bpf *skel, const struct maps *maps)
 	for (int i = 0; maps && !err && i < MAP_COUNT; i++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(skel->obj, map_names[i]);
 
-		err = map ? bpf_map__reuse_fd(map, maps->fd[i]) : -ENOENT;
+		if (!map)
+			err = -ENOENT;
+		else if (maps->fd[i] >= 0)
+			err = bpf_map__reuse_fd(map, maps->fd[i]);
 	}
 	return err;
 }
@@ -57,6 +69,8 @@ static int try(const struct load_list *which, const struct maps *maps, struct pi
 	if (!skel)
 		return -errno;
 	err = reuse_maps(skel, maps);
+	if (!err)
+		err = former_map(which, skel->maps.connects_former);
 	if (!err)
 		err = pintle_bpf__load(skel);
 	if (err)

@@ -13,10 +13,13 @@ struct load_list {
 	bool links[LINK_COUNT]; /* those links' programs */
 	bool recount;           /* the iterators */
 	const char *other;      /* one more, by its name; NULL: none */
+	bool carry;             /* pintle_carry too, and all of them carry records over, */
+	int carry_from;         /* from this: `connects` of the former layout */
 };
 
-/** Loads them, with these maps, or new ones where `maps` is NULL. Returns 0 and *out
- * (programs_unload() it); or -errno, logged with the verifier's reasons. */
+/** Loads them, with these maps. A map whose descriptor is -1 is made anew, and each one where
+ * `maps` is NULL. Returns 0 and *out (programs_unload() it); or -errno, logged with the verifier's
+ * reasons. */
 int programs_load(const struct load_list *which, const struct maps *maps, struct pintle_bpf **out);
 
 /** The descriptor of a program that was loaded, which the skeleton keeps. */

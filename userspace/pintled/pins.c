@@ -122,7 +122,7 @@ bool pins_steer(const char *dir)
 	       info.netns.netns_ino;
 }
 
-static bool netns_is_gone(const char *dir)
+bool pins_netns_gone(const char *dir)
 {
 	struct bpf_link_info info;
 
@@ -252,14 +252,17 @@ static int remove_filters(const char *dir)
 	return err ? log_err_r(err, "failed to take one-shot off its devices") : 0;
 }
 
-static int remove_pins(const char *dir)
+int pins_remove(const char *dir)
 {
+	char node[PINS_PATH_SIZE];
 	DIR *d = opendir(dir);
 	struct dirent *e;
 	int err = 0;
 
 	if (!d)
 		return errno == ENOENT ? 0 : log_err_r(errno, "failed to read %s", dir);
+	snprintf(node, sizeof(node), "%s/%s", dir, map_names[MAP_node]);
+	unlink(node); /* if it fails, so does the loop, which tells */
 	while ((e = readdir(d))) {
 		int flags = e->d_type == DT_DIR ? AT_REMOVEDIR : 0;
 
@@ -282,14 +285,14 @@ int pins_undo(const char *dir)
 	/* Nothing there; or nothing in it, which is what a killed detach may leave. */
 	if (access(dir, F_OK) || !rmdir(dir))
 		return 0;
-	gone = netns_is_gone(dir); /* and its routes with it */
+	gone = pins_netns_gone(dir); /* and its routes with it */
 	/* No decision may be taken that nobody counts: the hooks that decide go first. */
 	for (int i = LINK_COUNT; i-- > 0;)
 		link_detach(&link_kinds[i], dir);
 	/* Pins say which filters and routes are ours: they go last, and stay where one of those
 	 * does. */
 	err = gone ? 0 : (remove_filters(dir) ?: remove_routes(dir));
-	return err ? err : remove_pins(dir);
+	return err ? err : pins_remove(dir);
 }
 
 static bool is_ours(const char *name)

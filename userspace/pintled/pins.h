@@ -40,6 +40,9 @@ bool pins_whole(const char *dir);
  * that still is. */
 bool pins_steer(const char *dir);
 
+/** Whether that link is there, and its network namespace is not any more. */
+bool pins_netns_gone(const char *dir);
+
 /** The cgroup, by its id, whose sockets the pinned sockops program serves; 0: no link is pinned, or
  * its cgroup is gone. */
 unsigned long long pins_cgroup(const char *dir);
@@ -47,6 +50,11 @@ unsigned long long pins_cgroup(const char *dir);
 /** Takes `dir` away with all that was added by it: links, then local routes, then pins. Returns 0,
  * also when there is no `dir`; or -errno, logged: what could not be removed is still pinned. */
 int pins_undo(const char *dir);
+
+/** Takes the pins in `dir` away, and `dir`, and nothing that was added by them. Returns 0, also
+ * where there is none; or -errno, logged. The pin of `node` goes first: without it nobody takes the
+ * rest for whole. */
+int pins_remove(const char *dir);
 
 /** Takes away everything that any daemon ever added under this directory, of whatever layout.
  * Works from the pins alone. Returns 0, also when there was nothing; -EBUSY while a daemon runs;

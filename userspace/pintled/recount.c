@@ -18,9 +18,9 @@ struct recount {
 	bool told;
 };
 
-static struct bpf_link *attach(const struct maps *m, struct bpf_program *program, enum map_id map)
+static struct bpf_link *attach(const struct bpf_program *program, int map_fd)
 {
-	union bpf_iter_link_info info = {.map.map_fd = (__u32)m->fd[map]};
+	union bpf_iter_link_info info = {.map.map_fd = (__u32)map_fd};
 	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
 
 	return bpf_program__attach_iter(program, &opts);
@@ -30,8 +30,8 @@ static int prepare(struct recount *r, const struct pintle_bpf *skel, const struc
 {
 	void *p;
 
-	r->links[0] = attach(m, skel->progs.pintle_recount, MAP_conns);
-	r->links[1] = attach(m, skel->progs.pintle_recount_connects, MAP_connects);
+	r->links[0] = attach(skel->progs.pintle_recount, m->fd[MAP_conns]);
+	r->links[1] = attach(skel->progs.pintle_recount_connects, m->fd[MAP_connects]);
 	if (!r->links[0] || !r->links[1])
 		return log_err_r(errno, "failed to attach the recounting iterators");
 	p = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(skel->maps.recount),
@@ -64,6 +64,15 @@ static int run(const struct bpf_link *link)
 	while ((n = read(fd, buf, sizeof(buf))) > 0 || (n < 0 && errno == EAGAIN))
 		;
 	return n < 0 ? -errno : 0;
+}
+
+int recount_walk(const struct bpf_program *program, int map_fd)
+{
+	struct bpf_link *link = attach(program, map_fd);
+	int err = link ? run(link) : -errno;
+
+	bpf_link__destroy(link);
+	return err;
 }
 
 const volatile uint64_t *recount_run(struct recount *r)

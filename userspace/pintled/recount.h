@@ -8,6 +8,7 @@
 #include "../common/maps.h"
 
 struct recount;
+struct bpf_program;
 struct pintle_bpf;
 
 /** Attaches the iterators of a skeleton that is loaded; it may be unloaded afterwards. Returns NULL
@@ -18,6 +19,9 @@ struct recount *recount_new(const struct pintle_bpf *skel, const struct maps *m)
  * PINTLE_RECOUNT_*, valid until the next call; NULL when the kernel would not (logged once), or `r`
  * is NULL. */
 const volatile uint64_t *recount_run(struct recount *r);
+
+/** Runs an iterator once over a map of socket storage. Returns 0 or -errno. */
+int recount_walk(const struct bpf_program *program, int map_fd);
 
 void recount_free(struct recount *r);
 

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This pintled takes over what the pintled of the former layout of the maps has attached. That one
+is built from this repository's history (scripts/former)."""
+import contextlib
+import json
+import re
+import signal
+
+from clients import FRONTEND
+from harness import Skip, case
+from kernel import BUILD, TOP, wait_for
+from pods import SERVICE, Cluster
+
+FORMER = TOP / "build/former"
+HINT_LEVEL, HINT_SESSION = 0x5054, 1
+HINTED = "10.96.0.20:80"  # the frontend of a pool whose sessions are told by hints
+
+
+class Upgrade:
+    """One machine that the former pintled steers: a lookup pool with a route and filters of its
+    own, a connect pool, and one with hints."""
+
+    def __init__(self, node):
+        if not (FORMER / "pintled").exists():
+            raise Skip("no pintled of the former layout (scripts/former)")
+        self.node, self.cluster = node, Cluster(node)
+        machine = self.cluster.machines[0]
+        pods = self.cluster.servers(6)
+        self.client = self.cluster.pod("client")
+        self.machine = machine
+        local = [machine.server(f"l{i}", 8001 + i) for i in range(3)]
+        self.netns, self.bpffs = machine.netns, machine.bpffs
+        lookup = node.pool(local, "lookup", stickiness={"ttl": "300s"}, requests="one-per-connection")
+        connect = self.cluster.pool(pods[:3], "connect", stickiness={"key": "client"})
+        hinted = self.cluster.pool(pods[3:], "hinted", to=HINTED, stickiness={"key": "hint"})
+        self.config = self.cluster.config(lookup, connect, hinted)
+
+    def start_former(self):
+        self.daemon = self.cluster.daemon(self.config, binary=FORMER / "pintled")
+        wait_for(lambda: {e["state"] for e in self.former_cli("endpoints")} == {"ready"})
+        return self.daemon
+
+    def start(self, **more):
+        self.daemon = self.cluster.daemon(self.config, **more)
+        return self.daemon
+
+    def former_cli(self, *words):
+        return json.loads(self.node.run(FORMER / "pintle", "--bpffs", self.bpffs, *words, "-o", "json").stdout)
+
+    def versions(self):
+        return sorted(p.name for p in self.bpffs.iterdir())
+
+    # .. clients: in the pod, and in the machine's own namespace
+
+    def hinted(self, text):
+        option = (HINT_LEVEL, HINT_SESSION, text.encode())
+        with self.client.connect(HINTED, options=[option]) as c:
+            return c.ask(close=True)
+
+    def answers(self):
+        """Who answers each session; asked again, the same ones must."""
+        return [*(self.machine.ask(FRONTEND["v4"], f"127.1.0.{i}") for i in range(1, 9)), self.client.ask(SERVICE["v4"]),
+                *(self.hinted(f"user-{i}") for i in range(8))]
+
+    @contextlib.contextmanager
+    def held(self):
+        """Connections that stay open: [(connection, who answers)]."""
+        with contextlib.ExitStack() as stack:
+            opened = [stack.enter_context(self.client.connect(SERVICE["v4"])) for _ in range(5)]
+            yield [(c, c.ask()) for c in opened]
+
+    @contextlib.contextmanager
+    def load(self):
+        """Short connections to the connect pool and to the lookup pool, none of which may fail."""
+        with self.client.load(SERVICE["v4"], workers=2) as pods, \
+                self.machine.load(FRONTEND["v4"], workers=2) as local:
+            yield lambda n: (pods.go_on(n), local.go_on(n))
+        assert not pods.failures, (len(pods.failures), pods.failures[:3])
+        assert not local.failures, (len(local.failures), local.failures[:3])
+
+    def taken_over(self, in_flight):
+        """All of it is of this layout, and every count was right when it was held against the
+        sockets."""
+        assert self.versions() == ["v3"], self.versions()
+        wait_for(lambda: sum(self.cluster.in_flight().values()) == in_flight, 20,
+                 f"{in_flight} connections in flight")
+        assert self.daemon.metric("pintle_in_flight_drift_total") == 0, self.daemon.log()
+
+
+@case(timeout=120, each=("stopped", "killed"))
+def test_under_load(node, how):
+    """No connection fails; bindings, overrides, counts and open connections are carried over."""
+    up = Upgrade(node)
+    former = up.start_former()
+    node.run(FORMER / "pintle", "--bpffs", up.bpffs, "drain", "connect/s2")
+    answers = up.answers()
+    with up.held() as held, up.load() as go_on:
+        go_on(100)
+        opened = {e["name"]: e["opened"] for e in up.former_cli("endpoints")}
+        former.stop() if how == "stopped" else former.kill()
+        go_on(100)
+        up.start()
+        go_on(100)
+        assert up.answers() == answers
+        assert [c.ask() for c, _ in held] == [name for _, name in held]
+    up.taken_over(0)
+    assert up.cluster.endpoint("s2")["drained"]
+    for e in up.cluster.cli("endpoints"):
+        assert e["opened"] >= opened[e["name"]], e
+    assert "layout 2" in up.daemon.log()
+    # What was added to the machine is known to be ours: it goes.
+    up.daemon.stop()
+    up.cluster.detach()
+    assert "pintle" not in node.run("ip", "route", "show", "table", "local", netns=up.netns).stdout
+    assert not node.run("tc", "filter", "show", "dev", "lo", "ingress", netns=up.netns).stdout.strip()
+
+
+def steps(node, up):
+    """The letters of a whole takeover, by killat.c, up to where this pintled is ready."""
+    library = node.dir / "killat.so"
+    node.run("cc", "-shared", "-fPIC", "-O2", "-o", library, TOP / "tests/e2e/killat.c", "-ldl")
+    log = node.dir / "steps"
+    up.start(env={"LD_PRELOAD": str(library), "KILL_LOG": str(log)})
+    return library, log.read_text()
+
+
+@case(timeout=300, san=False, each=("staging", "moving", "removing"))
+def test_killed_after_each_step(node, when):
+    """Killed right after any step, the next start begins again or goes on, and nothing is lost."""
+    up = Upgrade(node)
+    up.start_former().kill()
+    library, letters = steps(node, up)
+    up.daemon.stop()
+    up.cluster.detach()
+    # staging pins, then the rename; links: u and m in turn; then the walk, and pins are removed
+    staged = re.match(r"r?p+m", letters)
+    moved = re.compile(r"(um)+").match(letters, staged.end())
+    assert staged and moved, letters
+    if when == "staging":
+        points = [staged.start() + 2, staged.end() // 2, staged.end() - 1, staged.end()]
+    elif when == "moving":
+        points = list(range(moved.start() + 1, moved.end() + 1))
+    else:
+        walk = letters.index("i", moved.end())
+        removed = re.compile(r"r+").search(letters, walk)
+        points = [walk + 1, removed.start() + 1, removed.start() + 2, removed.end() - 1, removed.end(),
+                  removed.end() + 1]
+    for point in points:
+        up.start_former().kill()
+        answers = up.answers()
+        with up.held() as held:
+            with up.load() as go_on:
+                go_on(10)
+                broken = up.start(wait=False, env={"LD_PRELOAD": str(library), "KILL_AT": str(point)})
+                assert broken.process.wait(30) == -signal.SIGKILL, (point, broken.log())
+                broken.stopped = True
+                go_on(10)
+                up.start()
+                go_on(10)
+                assert up.answers() == answers, point
+                assert [c.ask() for c, _ in held] == [name for _, name in held], point
+            up.taken_over(5)
+        up.daemon.stop()
+        up.cluster.detach()
+
+
+def test_an_ended_connection_is_not_counted_on(node):
+    """What a client's socket has counted ends with it, whichever layout's programs began it."""
+    up = Upgrade(node)
+    up.start_former().kill()
+    made = [up.client.connect(SERVICE["v4"]) for _ in range(3)]
+    for c in made:
+        c.ask()
+    up.start()
+    up.taken_over(3)
+    made[0].reset()
+    up.taken_over(2)
+    made[1].close()
+    up.taken_over(1)
+    made[2].half_close()
+    made[2].close()
+    up.taken_over(0)
+
+
+def test_a_downgrade_is_refused(node):
+    """The former pintled leaves pins of this layout alone, and its CLI says so."""
+    up = Upgrade(node)
+    up.start()
+    up.daemon.stop()
+    path = node.write("former.yaml", up.config)
+    for command in ([FORMER / "pintled", "--config", path], [FORMER / "pintle", "--bpffs", up.bpffs, "status"]):
+        result = node.run(*command, netns=up.netns, check=False)
+        assert result.returncode == 1 and "3" in result.stderr and "--detach" in result.stderr, result
+    assert up.versions() == ["v3"]
+    assert up.client.ask(SERVICE["v4"]).startswith("s")
+
+
+def test_the_cli_says_who_takes_over(node):
+    """Over pins of the former layout this CLI names the cure."""
+    up = Upgrade(node)
+    up.start_former()
+    result = up.cluster.pintle("status", check=False)
+    assert result.returncode == 1 and "takes them over" in result.stderr, result.stderr
+    assert "takes them over" in up.cluster.pintle("doctor", check=False).stdout
+
+
+def test_a_start_that_fails_changes_nothing(node):
+    """A start that fails before it attaches leaves the former layout as it steers."""
+    up = Upgrade(node)
+    up.start_former().kill()
+    config = up.config.replace("127.0.0.1:9464", "203.0.113.1:9464", 1)
+    result = node.run(BUILD / "pintled", "--config", node.write("bad.yaml", config), netns=up.netns, check=False)
+    assert result.returncode == 1, result
+    assert up.versions() == ["v2"], up.versions()
+    assert up.client.ask(SERVICE["v4"]).startswith("s")
+    up.start()
+    up.taken_over(0)

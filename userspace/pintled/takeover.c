@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "takeover.h"
+
+#include <bpf/bpf.h>
+#include <sys/mman.h>
+
+#include "../common/log.h"
+#include "../common/util.h"
+#include "decide.bpf.h" /* of a type that the skeleton names */
+#include "load.h"
+#include "pins.h"
+#include "pintle.skel.h"
+#include "recount.h"
+
+struct takeover {
+	char dir[PATH_MAX];
+	int fd[MAP_COUNT]; /* -1: the former layout has no such map */
+	struct pintle_bpf *skel;
+};
+
+/* ---- what changed between the two layouts ------------------------------------------- */
+
+/* A map that is not in this table is the same in both. */
+struct conversion {
+	enum map_id map;
+	uint32_t value_size; /* in the former layout; 0: it has no such map */
+	/* Before the links are moved: reads the former map only, and skips what is there. */
+	int (*copy)(const struct takeover *t, const struct maps *m, const struct conversion *c);
+	/* After that: what the former programs wrote since. Done twice, it does no harm. */
+	int (*move)(const struct takeover *t, const struct maps *m, const struct conversion *c);
+};
+
+static bool is_zero(const void *value, size_t size)
+{
+	const uint8_t *p = value;
+
+	return !p[0] && !memcmp(p, p + 1, size - 1);
+}
+
+/* Values that only grew at their ends: the former bytes, then zeros. */
+static int copy_grown(const struct takeover *t, const struct maps *m, const struct conversion *c)
+{
+	size_t size = maps_value_size(c->map);
+	_cleanup_free_ void *there = malloc(size), *value = calloc(1, size);
+
+	if (!there || !value)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < maps_entries(c->map); i++) {
+		if (bpf_map_lookup_elem(t->fd[c->map], &i, value) ||
+		    bpf_map_lookup_elem(m->fd[c->map], &i, there))
+			return -errno;
+		if (!is_zero(there, size) || is_zero(value, size))
+			continue;
+		if (bpf_map_update_elem(m->fd[c->map], &i, value, BPF_ANY))
+			return -errno;
+	}
+	return 0;
+}
+
+/* It says which layout its maps have. */
+static int copy_node(const struct takeover *t, const struct maps *m, const struct conversion *c)
+{
+	int err = copy_grown(t, m, c);
+
+	m->node->abi_version = PINTLE_ABI_VERSION;
+	return err;
+}
+
+/* An operator may have used the former CLI meanwhile: what was said last holds. */
+static int copy_overrides(const struct takeover *t, const struct maps *m,
+			  const struct conversion *c)
+{
+	for (uint32_t i = 0; i < PINTLE_OVERRIDE_COUNT; i++) {
+		struct pintle_override former = {0}, there;
+
+		if (bpf_map_lookup_elem(t->fd[c->map], &i, &former) ||
+		    bpf_map_lookup_elem(m->fd[c->map], &i, &there))
+			return -errno;
+		if (former.since_ns > there.since_ns &&
+		    bpf_map_update_elem(m->fd[c->map], &i, &former, BPF_ANY))
+			return -errno;
+	}
+	return 0;
+}
+
+static int put_binding(const struct maps *m, const struct pintle_affinity_key *key,
+		       const struct pintle_affinity *former)
+{
+	struct pintle_affinity there;
+	uint64_t flags = BPF_ANY;
+
+	if (bpf_map_lookup_elem(m->fd[MAP_affinity], key, &there))
+		flags = BPF_NOEXIST;
+	else if (there.used_ns >= former->used_ns)
+		return 0;
+	if (bpf_map_update_elem(m->fd[MAP_affinity], key, former, flags) && errno != EEXIST)
+		return -errno;
+	return 0;
+}
+
+#define BATCH 4096 /* entries: more than a bucket has */
+
+static int copy_affinity(const struct takeover *t, const struct maps *m, const struct conversion *c)
+{
+	_cleanup_free_ struct pintle_affinity_key *keys = calloc(BATCH, sizeof(*keys));
+	_cleanup_free_ char *values = calloc(BATCH, c->value_size);
+	uint32_t at = 0, n;
+	int err = keys && values ? 0 : -ENOMEM, put = 0;
+
+	for (bool first = true; !err && !put; first = false) {
+		n = BATCH;
+		err = bpf_map_lookup_batch(t->fd[c->map], first ? NULL : &at, &at, keys, values, &n,
+					   NULL);
+		for (uint32_t i = 0; (!err || err == -ENOENT) && !put && i < n; i++) {
+			struct pintle_affinity former = {0};
+
+			memcpy(&former, values + (size_t)i * c->value_size, c->value_size);
+			put = put_binding(m, &keys[i], &former);
+		}
+	}
+	return err == -ENOENT ? put : err ?: put;
+}
+
+/* Counts are moved and not copied: what is taken out of the former map is not added twice. */
+static void move_count(__u64 *to, __u64 *from)
+{
+	__atomic_fetch_add(to, __atomic_exchange_n(from, 0, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+}
+
+static int copy_health(const struct takeover *t, const struct maps *m, const struct conversion *c)
+{
+	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+		struct pintle_health former = {0};
+
+		if (bpf_map_lookup_elem(t->fd[c->map], &i, &former))
+			return -errno;
+		former.direct_opened = former.direct_closed = former.ejections = 0;
+		memset(former.failures, 0, sizeof(former.failures));
+		if (is_zero(&m->health[i], sizeof(former)))
+			m->health[i] = former;
+	}
+	return 0;
+}
+
+static int move_health(const struct takeover *t, const struct maps *m, const struct conversion *c)
+{
+	size_t size = (size_t)c->value_size * PINTLE_MAX_ENDPOINTS;
+	char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd[c->map], 0);
+
+	if (base == MAP_FAILED)
+		return -errno;
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+		struct pintle_health *from = (struct pintle_health *)(base + i * c->value_size);
+		struct pintle_health *to = &m->health[i];
+
+		move_count(&to->direct_opened, &from->direct_opened);
+		move_count(&to->direct_closed, &from->direct_closed);
+		move_count(&to->ejections, &from->ejections);
+		for (int k = 0; k < PINTLE_FAILURE_COUNT; k++)
+			move_count(&to->failures[k], &from->failures[k]);
+	}
+	munmap(base, size);
+	return 0;
+}
+
+static int carry_connects(const struct takeover *t, const struct maps *m,
+			  const struct conversion *c)
+{
+	(void)m;
+	return recount_walk(t->skel->progs.pintle_carry, t->fd[c->map]);
+}
+
+static const struct conversion conversions[] = {
+	{MAP_node, 744, copy_node, NULL},
+	{MAP_overrides, 32, copy_overrides, copy_overrides},
+	{MAP_health, 104, copy_health, move_health},
+	{MAP_affinity, 24, copy_affinity, copy_affinity},
+	{MAP_connects, 160, NULL, carry_connects},
+};
+
+static const struct conversion *conversion_of(enum map_id map)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(conversions); i++)
+		if (conversions[i].map == map)
+			return &conversions[i];
+	return NULL;
+}
+
+/* ---- the former pins --------------------------------------------------------------- */
+
+/* Returns 0; -ENOENT: not pinned; or -errno, logged. */
+static int open_map(struct takeover *t, enum map_id id)
+{
+	const struct conversion *c = conversion_of(id);
+	uint32_t size = c ? c->value_size : maps_value_size(id);
+	char path[PINS_PATH_SIZE];
+
+	if (c && !c->value_size)
+		return 0;
+	snprintf(path, sizeof(path), "%s/%s", t->dir, map_names[id]);
+	t->fd[id] = bpf_obj_get(path);
+	if (t->fd[id] < 0) {
+		int err = -errno;
+
+		t->fd[id] = -1;
+		return err == -ENOENT ? err : log_err_r(err, "failed to open %s", path);
+	}
+	return maps_check(path, id, size, t->fd[id]);
+}
+
+static int open_maps(struct takeover *t)
+{
+	bool whole = true;
+	int err;
+
+	for (enum map_id id = 0; id < MAP_COUNT; id++) {
+		err = open_map(t, id);
+		if (err && err != -ENOENT)
+			return err;
+		whole &= !err;
+	}
+	return whole ? 0 : -ENOENT;
+}
+
+/* What is pinned under t->dir is of no use. */
+static int clear(const struct takeover *t, bool begun)
+{
+	if (begun)
+		return pins_remove(t->dir);
+	if (pins_steer(t->dir)) {
+		log_error("the pins in %s are not whole, but they steer; remove them first: "
+			  "pintled --detach",
+			  t->dir);
+		return -EPROTO;
+	}
+	log_warn("the pins in %s are not whole, and nothing steers by them: starting afresh",
+		 t->dir);
+	return pins_undo(t->dir);
+}
+
+static void takeover_freep(struct takeover **t)
+{
+	takeover_free(*t);
+}
+
+int takeover_find(const char *bpffs, bool begun, struct takeover **out)
+{
+	_cleanup_(takeover_freep) struct takeover *t = calloc(1, sizeof(*t));
+	int err;
+
+	if (!t)
+		return log_err_r(ENOMEM, "takeover");
+	memset(t->fd, -1, sizeof(t->fd));
+	*out = NULL;
+	snprintf(t->dir, sizeof(t->dir), "%s/v%d", bpffs, PINTLE_FORMER_VERSION);
+	if (access(t->dir, F_OK))
+		return 0;
+	err = open_maps(t);
+	if (err)
+		return err == -ENOENT ? clear(t, begun) : err;
+	*out = TAKE_PTR(t);
+	return 0;
+}
+
+void takeover_free(struct takeover *t)
+{
+	if (!t)
+		return;
+	programs_unload(&t->skel);
+	for (enum map_id id = 0; id < MAP_COUNT; id++)
+		if (t->fd[id] >= 0)
+			close(t->fd[id]);
+	free(t);
+}
+
+const char *takeover_dir(const struct takeover *t)
+{
+	return t->dir;
+}
+
+void takeover_kept(const struct takeover *t, struct maps *m)
+{
+	for (enum map_id id = 0; id < MAP_COUNT; id++)
+		m->fd[id] = conversion_of(id) ? -1 : t->fd[id];
+}
+
+/* ---- taking over ------------------------------------------------------------------- */
+
+int takeover_copy(const struct takeover *t, const struct maps *m)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < ARRAY_SIZE(conversions); i++) {
+		const struct conversion *c = &conversions[i];
+
+		err = c->copy ? c->copy(t, m, c) : 0;
+		if (err)
+			log_err_r(err, "failed to copy %s/%s", t->dir, map_names[c->map]);
+	}
+	return err;
+}
+
+static int move_maps(const struct takeover *t, const struct maps *m)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < ARRAY_SIZE(conversions); i++) {
+		const struct conversion *c = &conversions[i];
+
+		err = c->move ? c->move(t, m, c) : 0;
+		if (err)
+			log_err_r(err, "failed to carry %s/%s over", t->dir, map_names[c->map]);
+	}
+	return err;
+}
+
+int takeover_load(struct takeover *t, const struct maps *m)
+{
+	struct load_list which = {.carry = true, .carry_from = t->fd[MAP_connects]};
+
+	for (int i = 0; i < LINK_COUNT; i++)
+		which.links[i] = link_pinned(&link_kinds[i], t->dir);
+	return programs_load(&which, m, &t->skel);
+}
+
+int takeover_commit(struct takeover *t, const struct maps *m, const char *dir,
+		    const struct link_place *to)
+{
+	int err = 0;
+
+	for (int i = 0; !err && i < LINK_COUNT; i++)
+		if (link_pinned(&link_kinds[i], t->dir))
+			err = link_move(&link_kinds[i], programs_fd(t->skel, link_kinds[i].program),
+					to, t->dir, dir);
+	if (!err)
+		err = move_maps(t, m);
+	if (!err)
+		err = pins_remove(t->dir);
+	if (!err)
+		log_info("took over pins of layout %d", PINTLE_FORMER_VERSION);
+	return err;
+}
