@@ -20,7 +20,8 @@ V       ?=
 
 O      := $(if $(SAN),build-san,build)
 CLANG  ?= clang
-BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+# On Ubuntu 24.04 the one in sbin works with its own kernel only.
+BPFTOOL ?= $(firstword $(wildcard /usr/lib/linux-tools/*/bpftool /usr/sbin/bpftool) bpftool)
 ARCH   := $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/; s/ppc64le/powerpc/; s/riscv64/riscv/')
 
 ifeq ($(V),1)
