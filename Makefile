@@ -4,6 +4,7 @@
 #   make check      all tests, on the real kernel (root); installs what is missing
 #   make demo       the main job in a minute (root); installs what is missing
 #   make bench      speed, as ratios against rivals in the same run (root)
+#   make check-compilers   the kernel's side by clang 14 to 19, loaded here (fetches what is missing)
 #   make check-kernels   the kernel's side on Linux 6.1 and 6.12, under qemu (minutes)
 #   make experiment   the same traffic at random and steered, on real sockets (root, half an hour)
 #   make experiments  tables and plots of the policy lab, into docs/experiments/
@@ -57,7 +58,7 @@ UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
 BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
 FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all check check-kernels demo bench fuzz fuzzers tests install clean format format-check lint deps clients
+.PHONY: all check check-compilers check-kernels demo bench fuzz fuzzers tests install clean format format-check lint deps clients
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -180,8 +181,14 @@ clients:
 deps:
 	$(Q)scripts/deps
 
+# CHECK: more words for tests/run.
+CHECK ?=
 check: deps clients
-	$(Q)tests/run
+	$(Q)tests/run $(CHECK)
+
+check-compilers:
+	$(Q)scripts/deps compilers fresh
+	$(Q)tests/run --filter compilers/
 
 check-kernels:
 	$(Q)scripts/deps kernels
