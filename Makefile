@@ -4,6 +4,7 @@
 #   make check      all tests, on the real kernel (root); installs what is missing
 #   make demo       the main job in a minute (root); installs what is missing
 #   make bench      speed, as ratios against rivals in the same run (root)
+#   make check-compilers   the kernel's side by clang 14 to 19, loaded here (fetches what is missing)
 #   make check-kernels   the kernel's side on Linux 6.1 and 6.12, under qemu (minutes)
 #   make experiment   the same traffic at random and steered, on real sockets (root, half an hour)
 #   make experiments  tables and plots of the policy lab, into docs/experiments/
@@ -20,7 +21,8 @@ V       ?=
 
 O      := $(if $(SAN),build-san,build)
 CLANG  ?= clang
-BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+# On Ubuntu 24.04 the one in sbin works with its own kernel only.
+BPFTOOL ?= $(firstword $(wildcard /usr/lib/linux-tools/*/bpftool /usr/sbin/bpftool) bpftool)
 ARCH   := $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/; s/ppc64le/powerpc/; s/riscv64/riscv/')
 
 ifeq ($(V),1)
@@ -56,7 +58,7 @@ UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
 BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
 FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all check former check-kernels demo bench fuzz fuzzers tests install clean format format-check lint deps clients
+.PHONY: all check check-compilers check-kernels demo bench fuzz fuzzers tests install clean format format-check lint deps clients former
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -182,8 +184,14 @@ former:
 deps:
 	$(Q)scripts/deps
 
+# CHECK: more words for tests/run.
+CHECK ?=
 check: deps clients former
-	$(Q)tests/run
+	$(Q)tests/run $(CHECK)
+
+check-compilers:
+	$(Q)scripts/deps compilers fresh
+	$(Q)tests/run --filter compilers/
 
 check-kernels:
 	$(Q)scripts/deps kernels
