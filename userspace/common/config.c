@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "config_internal.h"
 #include "util.h"
@@ -353,21 +354,58 @@ static ssize_t read_whole(int fd, char *text)
 	return (ssize_t)size;
 }
 
+/* What cannot be a configuration file; NULL: it can. */
+static const char *odd_file(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return NULL;
+	case S_IFDIR:
+		return "a directory";
+	case S_IFIFO:
+		return "a FIFO";
+	case S_IFSOCK:
+		return "a socket";
+	default:
+		return "a device";
+	}
+}
+
+/* A FIFO would have its reader wait for the other end, and a terminal, for somebody who types. Even
+ * opening a device may do something. Returns a descriptor; -EINVAL and *odd; or -errno. */
+static int open_file(const char *path, const char **odd)
+{
+	struct stat st;
+	int fd;
+
+	if (stat(path, &st))
+		return -errno;
+	*odd = odd_file(st.st_mode);
+	if (*odd)
+		return -EINVAL;
+	/* Should it be another one by now, O_NONBLOCK does not wait for it either. */
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	return fd < 0 ? -errno : fd;
+}
+
 int config_load(const char *path, const struct config_sink *sink, struct config **out)
 {
+	const char *odd = NULL;
 	_cleanup_free_ char *text = malloc(CONFIG_MAX_BYTES + 1);
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t size = fd < 0 ? -errno : text ? read_whole(fd, text) : -ENOMEM;
+	_cleanup_close_ int fd = open_file(path, &odd);
+	ssize_t size = fd < 0 ? fd : text ? read_whole(fd, text) : -ENOMEM;
 	char message[256];
 
-	if (size < 0) {
+	if (size >= 0)
+		return config_parse(path, text, (size_t)size, sink, out);
+	if (odd)
+		snprintf(message, sizeof(message), "is %s; name a regular file", odd);
+	else
 		snprintf(message, sizeof(message),
 			 "cannot be read: %s; name a configuration file that can",
 			 strerror((int)-size));
-		sink->error(sink->arg, path, 1, 1, message);
-		return (int)size;
-	}
-	return config_parse(path, text, (size_t)size, sink, out);
+	sink->error(sink->arg, path, 1, 1, message);
+	return (int)size;
 }
 
 static void free_endpoint(struct config_endpoint *e)
