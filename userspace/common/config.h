@@ -53,6 +53,9 @@ struct config_scrape {
 	uint64_t interval_ns;
 	uint64_t timeout_ns;
 	char *path;
+	const char *scheme;     /* http or https (not owned) */
+	char *credentials_file; /* of a bearer token; NULL: none, and so are the others */
+	char *ca_file, *cert_file, *key_file, *server_name;
 };
 
 struct config_weights {
