@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the daemon and the CLI tell, whom, and what they keep to themselves."""
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -28,6 +29,51 @@ def test_probes_are_answered(node, who):
         begun = time.monotonic()
         assert daemon.get(path)[0] == 200
         assert time.monotonic() - begun < 3, path
+    for c in held:
+        c.close()
+
+
+# -- of itself -----------------------------------------------------------------------------
+
+
+def test_reload_is_told(node):
+    """Whether the newest reload went well, and when the last one did; a FIFO in the place of the file
+    holds nobody up."""
+    servers = node.servers(2)
+    daemon = node.steer(servers)
+    when = "pintle_config_last_reload_success_timestamp_seconds"
+    well = "pintle_config_last_reload_successful"
+    begun = daemon.metric(when)
+    assert daemon.metric(well) == 1 and abs(begun - time.time()) < 60
+    good = Path(daemon.config).read_text()
+    daemon.reload("pools: 1")
+    wait_for(lambda: daemon.metric(well) == 0)
+    os.unlink(daemon.config)
+    os.mkfifo(daemon.config)
+    daemon.reload()
+    wait_for(lambda: "is a FIFO; name a regular file" in daemon.log())
+    check = node.run(BUILD / "pintle", "check", daemon.config, check=False)
+    assert check.returncode == 2 and "is a FIFO; name a regular file" in check.stderr, check
+    assert (daemon.metric(well), daemon.metric(when)) == (0, begun)
+    os.unlink(daemon.config)
+    daemon.reload(good)
+    wait_for(lambda: daemon.metric(well) == 1)
+    assert daemon.metric(when) > begun
+
+
+def test_process_is_told(node):
+    """The daemon's own resources, as its /proc shows them."""
+    daemon = node.steer(node.servers(1))
+    held = [daemon.node.connect(METRICS) for _ in range(20)]
+    found = daemon.metrics()
+    fds = len(os.listdir(f"/proc/{daemon.pid}/fd"))
+    resident = int(Path(f"/proc/{daemon.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    limit = re.search(r"Max open files +(\d+)", Path(f"/proc/{daemon.pid}/limits").read_text())
+    assert abs(found["process_open_fds", ()] - fds) <= 2, fds
+    assert found["process_max_fds", ()] == int(limit[1])
+    assert abs(found["process_resident_memory_bytes", ()] / resident - 1) < 0.2, resident
+    assert abs(found["process_start_time_seconds", ()] - time.time()) < 60
+    assert 0 < found["process_cpu_seconds_total", ()] < 60
     for c in held:
         c.close()
 
