@@ -115,7 +115,7 @@ def test_every_metric_is_described(node):
     real = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
     said = {}
     for row in table_rows(page("docs/metrics.md")):
-        if row[0].startswith("`pintle_"):
+        if row[0].startswith(("`pintle_", "`process_")):
             said[row[0].strip("`")] = row[1:3]
     assert set(said) == set(real), set(said) ^ set(real)
     for name, (kind, labels) in said.items():
@@ -141,10 +141,10 @@ def test_every_command_is_described(node):
 def test_named_metrics_exist(node):
     """No page speaks of a metric that is not exported."""
     del node
-    source = page("userspace/pintled/telemetry.c")
-    real = set(re.findall(r'"(pintle_\w+)"', source))
+    source = page("userspace/pintled/telemetry.c") + page("userspace/pintled/process.c")
+    real = set(re.findall(r'"((?:pintle|process)_\w+)"', source))
     for path in PAGES:
-        for name in re.findall(r"\bpintle_\w+_(?:total|seconds|ratio|info|load|in_flight|saturation)\b",
+        for name in re.findall(r"\b(?:pintle|process)_\w+_(?:total|seconds|ratio|info|load|in_flight|saturation)\b",
                                path.read_text()):
             assert name in real, (path.name, name)
 

@@ -602,6 +602,96 @@ static void more_connections_than_served(void **state)
 	teardown(&f);
 }
 
+static void turn(struct fixture *f, int times)
+{
+	for (int i = 0; i < times; i++)
+		uv_run(&f->loop, UV_RUN_ONCE);
+}
+
+/* Whoever holds connections without a whole request, however many, keeps no probe out, nor cuts a
+ * page that is being read. */
+static void unfinished_requests_keep_nobody_out(void **state)
+{
+	enum { MANY = 300, SIZE = 4 << 20 };
+	static const char *const starts[] = {"", "G", "GET /healthz HTTP/1.1\r\nHost: a\r\n"};
+	struct fixture f;
+	char *buf = malloc(SIZE);
+	int fd[MANY], reading;
+	uint64_t begun;
+
+	(void)state;
+	assert_non_null(buf);
+	setup(&f);
+	f.samples = 20000;
+	reading = dial(&f);
+	say(reading, "GET /metrics HTTP/1.1\r\n" CLOSE);
+	while (!f.renders)
+		uv_run(&f.loop, UV_RUN_ONCE);
+	begun = monotonic_ns();
+	for (int i = 0; i < MANY; i++) {
+		fd[i] = dial(&f);
+		say(fd[i], starts[i % 3]);
+		uv_run(&f.loop, UV_RUN_NOWAIT);
+	}
+	turn(&f, 10);
+	for (int i = 0; i < 3; i++)
+		assert_alive(&f);
+	assert_true(monotonic_ns() - begun < 4 * NSEC_PER_SEC); /* before any had its time */
+	hear(&f, reading, NULL, buf, SIZE);
+	assert_non_null(strstr(buf, "18446744073709551615\n"));
+	for (int i = 0; i < MANY; i++)
+		close(fd[i]);
+	close(reading);
+	free(buf);
+	teardown(&f);
+}
+
+/* The same of clients that ask for the page, and do not read it. */
+static void unread_answers_keep_nobody_out(void **state)
+{
+	enum { MANY = 80 };
+	struct fixture f;
+	int fd[MANY];
+
+	(void)state;
+	setup(&f);
+	f.samples = 50000;
+	for (int i = 0; i < MANY; i++) {
+		fd[i] = dial(&f);
+		say(fd[i], "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+	}
+	while (!f.renders)
+		uv_run(&f.loop, UV_RUN_ONCE);
+	turn(&f, 20);
+	assert_true(f.renders < MANY / 2); /* who asks at once gets one page */
+	assert_alive(&f);
+	for (int i = 0; i < MANY; i++)
+		close(fd[i]);
+	teardown(&f);
+}
+
+/* A byte now and then does not hold a connection. */
+static void trickled_request_has_its_time(void **state)
+{
+	struct fixture f;
+	int fd, looks = 0;
+	char c;
+
+	(void)state;
+	setup(&f);
+	fd = dial(&f);
+	say(fd, "GET /healthz HTTP/1.1\r\nX: ");
+	while (recv(fd, &c, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN && looks++ < PATIENCE_LOOKS) {
+		if (looks % 10 == 0)
+			say(fd, "a");
+		uv_run(&f.loop, UV_RUN_ONCE);
+	}
+	assert_true(looks < PATIENCE_LOOKS);
+	assert_alive(&f);
+	close(fd);
+	teardown(&f);
+}
+
 /* Idle, in the middle of a head, and in the middle of a page. */
 static void freed_with_connections_open(void **state)
 {
@@ -648,6 +738,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(bad_address_is_refused),
 		cmocka_unit_test(hostile_requests),
 		cmocka_unit_test(more_connections_than_served),
+		cmocka_unit_test(unfinished_requests_keep_nobody_out),
+		cmocka_unit_test(unread_answers_keep_nobody_out),
+		cmocka_unit_test(trickled_request_has_its_time),
 		cmocka_unit_test(freed_with_connections_open),
 	};
 

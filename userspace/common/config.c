@@ -3,9 +3,9 @@
 #include "config.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 
 #include "config_internal.h"
+#include "file.h"
 #include "util.h"
 
 #define CONFIG_MAX_BYTES (1024 * 1024)
@@ -252,7 +252,7 @@ static void read_map(struct walk *w, const struct node *map, const char *prefix,
 
 /* ---- the whole ------------------------------------------------------------- */
 
-/* "http://" address scrape.path, once both are known. */
+/* scrape.scheme "://" address scrape.path, once all are known. */
 static int derive_metrics_url(const struct config_pool *p, struct config_endpoint *e)
 {
 	const struct endpoint_addr *at = config_endpoint_at(e);
@@ -263,7 +263,7 @@ static int derive_metrics_url(const struct config_pool *p, struct config_endpoin
 		return 0;
 	addr_from_v4(&loopback, htonl(INADDR_LOOPBACK));
 	addr_format(at->any_ip ? &loopback : &at->ip, at->port, address);
-	if (asprintf(&e->metrics_url, "http://%s%s", address, p->scrape.path) < 0) {
+	if (asprintf(&e->metrics_url, "%s://%s%s", p->scrape.scheme, address, p->scrape.path) < 0) {
 		e->metrics_url = NULL;
 		return -ENOMEM;
 	}
@@ -334,40 +334,25 @@ int config_parse(const char *name, const char *text, size_t size, const struct c
 	return r.out_of_memory ? -ENOMEM : err;
 }
 
-/* Returns the bytes read, at most CONFIG_MAX_BYTES + 1, so that too much shows. */
-static ssize_t read_whole(int fd, char *text)
-{
-	size_t size = 0;
-
-	while (size <= CONFIG_MAX_BYTES) {
-		ssize_t n = read(fd, text + size, CONFIG_MAX_BYTES + 1 - size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (!n)
-			break;
-		size += (size_t)n;
-	}
-	return (ssize_t)size;
-}
-
 int config_load(const char *path, const struct config_sink *sink, struct config **out)
 {
+	const char *odd = NULL;
 	_cleanup_free_ char *text = malloc(CONFIG_MAX_BYTES + 1);
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t size = fd < 0 ? -errno : text ? read_whole(fd, text) : -ENOMEM;
+	_cleanup_close_ int fd = file_open(path, &odd);
+	/* One byte more than may be, so that too much shows. */
+	ssize_t size = fd < 0 ? fd : text ? file_read(fd, text, CONFIG_MAX_BYTES + 1) : -ENOMEM;
 	char message[256];
 
-	if (size < 0) {
+	if (size >= 0)
+		return config_parse(path, text, (size_t)size, sink, out);
+	if (odd)
+		snprintf(message, sizeof(message), "is %s; name a regular file", odd);
+	else
 		snprintf(message, sizeof(message),
 			 "cannot be read: %s; name a configuration file that can",
 			 strerror((int)-size));
-		sink->error(sink->arg, path, 1, 1, message);
-		return (int)size;
-	}
-	return config_parse(path, text, (size_t)size, sink, out);
+	sink->error(sink->arg, path, 1, 1, message);
+	return (int)size;
 }
 
 static void free_endpoint(struct config_endpoint *e)
@@ -385,6 +370,11 @@ static void free_pool(struct config_pool *p)
 	free(p->frontends);
 	free(p->name);
 	free(p->scrape.path);
+	free(p->scrape.credentials_file);
+	free(p->scrape.ca_file);
+	free(p->scrape.cert_file);
+	free(p->scrape.key_file);
+	free(p->scrape.server_name);
 	free(p->dcgm_url);
 }
 

@@ -53,6 +53,9 @@ struct config_scrape {
 	uint64_t interval_ns;
 	uint64_t timeout_ns;
 	char *path;
+	const char *scheme;     /* http or https (not owned) */
+	char *credentials_file; /* of a bearer token; NULL: none, and so are the others */
+	char *ca_file, *cert_file, *key_file, *server_name;
 };
 
 struct config_weights {
@@ -126,10 +129,10 @@ struct config_sink {
 	void *arg;
 };
 
-/** Reads and validates the whole file (at most 1 MiB). Reports every error, not the first only.
- * Returns 0 and *out (to be freed with config_free); -EINVAL when errors were
- * reported; -errno when the file could not be read (reported as an error too).
- * *out is untouched on failure. */
+/** Reads and validates the whole file (a regular one, at most 1 MiB). Reports every error, not the
+ * first only. Never waits for another process. Returns 0 and *out (to be freed with config_free);
+ * -EINVAL when errors were reported; -errno when the file could not be read (reported as an error
+ * too). *out is untouched on failure. */
 int config_load(const char *path, const struct config_sink *sink, struct config **out);
 /** The same on text in memory; `name` stands for the file in messages. Any bytes
  * are safe (fuzzed). */

@@ -358,6 +358,64 @@ static void check_gpus(const struct config_pool *p, const struct node *n, struct
 			"gpu: {index: 0}");
 }
 
+/* ---- pages ------------------------------------------------------------------- */
+
+static bool is_loopback(const struct addr *ip)
+{
+	static const struct addr v6 = {.bytes = {[15] = 1}};
+
+	return addr_is_v4(ip) ? ip->bytes[12] == 127 : !memcmp(ip, &v6, sizeof(v6));
+}
+
+/* Of the page that an endpoint names, or else of the one that is derived for it. */
+static bool is_https(const struct config_pool *p, const struct config_endpoint *e)
+{
+	const char *url = e->metrics_url ? e->metrics_url : p->scrape.scheme;
+
+	return url && !strncmp(url, "https", 5);
+}
+
+static bool stays_here(const struct config_endpoint *e)
+{
+	const struct endpoint_addr *at = config_endpoint_at(e);
+	struct addr ip;
+	uint16_t port;
+
+	if (e->metrics_url)
+		return url_address(e->metrics_url, &ip, &port) && is_loopback(&ip);
+	return at->any_ip || is_loopback(&at->ip);
+}
+
+static void check_pages(const struct config_pool *p, const struct node *n, struct report *r)
+{
+	const struct node *scrape = node_get(n, "scrape"), *tls = node_get(scrape, "tlsConfig");
+	const struct node *authorization = place_of(n, "scrape", "authorization");
+	const struct config_endpoint *open = NULL;
+	bool https = false;
+
+	for (size_t i = 0; i < p->endpoint_count; i++) {
+		const struct config_endpoint *e = &p->endpoints[i];
+
+		https |= is_https(p, e);
+		if (!is_https(p, e) && !stays_here(e))
+			open = open ? open : e;
+	}
+	if (p->scrape.credentials_file && open)
+		report_warning(
+			r, authorization->line, authorization->column,
+			"the credential goes to endpoint %s over the network as it is, which "
+			"whoever is on the way can read; ask for its page by https",
+			endpoint_label(open));
+	if (tls && !node_get(tls, "certFile") != !node_get(tls, "keyFile"))
+		report_error(r, tls->line, tls->column,
+			     "tlsConfig has %s alone; write certFile and keyFile, or neither",
+			     node_get(tls, "certFile") ? "certFile" : "keyFile");
+	if (tls && !https)
+		report_warning(r, tls->line, tls->column,
+			       "tlsConfig is for nothing, since no page is asked for by https; "
+			       "write scheme: https, or metrics: \"https://...\" of an endpoint");
+}
+
 /* ---- settings that contradict each other ----------------------------------- */
 
 static void check_settings(const struct config_pool *p, const struct node *n, struct report *r)
@@ -421,6 +479,7 @@ void config_check(const struct config *c, const struct node *root, struct report
 		collect(&c->pools[i], n, r, &endpoints, &frontends);
 		check_endpoint_names(&c->pools[i], node_get(n, "endpoints"), r);
 		check_gpus(&c->pools[i], n, r);
+		check_pages(&c->pools[i], n, r);
 		check_settings(&c->pools[i], n, r);
 	}
 	check_servers(&endpoints, r);

@@ -130,6 +130,7 @@ struct key {
 	const char *path; /* "pools[].scrape.interval": "[]" is an element of a list */
 	enum key_type type;
 	bool required;
+	bool secret; /* what stands there by mistake may be a secret: no message shows it */
 	/* Of a number or duration (nanoseconds) the range, of a text the most bytes, of a list
 	 * the most elements in the whole file. */
 	double min, max;
@@ -160,6 +161,9 @@ void key_prefix(const struct key *k, char prefix[KEY_PREFIX_SIZE]);
 /* User text for a message: in quotes, cut, with nothing that a terminal would obey. */
 #define QUOTED_SIZE 100
 const char *quote(const char *text, size_t length, char buf[QUOTED_SIZE]);
+
+/* The same of what was meant as a URL, without what may be a password or a token. */
+const char *quote_url(const char *text, size_t length, char buf[QUOTED_SIZE]);
 
 /* What may stand there, for messages and the reference: "a number from 0 to 1000". */
 #define WANTED_SIZE 512

@@ -14,6 +14,7 @@ static const char *const engines[] = {PINTLE_ENGINES(X) NULL};
 static const char *const modes[] = {PINTLE_MODES(X) NULL};
 static const char *const requests[] = {PINTLE_REQUESTS(X) NULL};
 #undef X
+static const char *const schemes[] = {"http", "https", NULL};
 
 static const struct config_list client_list = {
 	.size = sizeof(struct config_client),
@@ -53,6 +54,8 @@ _Static_assert(sizeof(struct key_bits) == offsetof(struct config_stickiness, gro
 #define HOUR     (3600 * SEC)
 #define MAX_TEXT (PINTLE_TEXT_SIZE - 1)
 #define MAX_NAME (PINTLE_NAME_SIZE - 1)
+#define MAX_FILE 1023
+#define MAX_HOST 253
 #define MAX_LOAD ((double)PINTLE_MAX_LOAD / 1000) /* request equivalents */
 
 /* Parents stand before their keys; docs/configuration.md keeps this order. */
@@ -120,7 +123,7 @@ const struct key config_keys[] = {
 		 "clients on this node to it. Endpoints of a pool have all `listen` or all "
 		 "`address`."},
 	{"pools[].endpoints[].metrics", KEY_URL, .max = 1023, ENDPOINT(metrics_url),
-	 .absent = "`http://`, the address and port, and `scrape.path`; for a port alone "
+	 .absent = "`scrape.scheme`, the address and port, and `scrape.path`; for a port alone "
 		   "127.0.0.1, then ::1",
 	 .help = "The endpoint's metrics page."},
 	{"pools[].endpoints[].gpu", KEY_MAP, .absent = "no GPU figures",
@@ -160,6 +163,28 @@ const struct key config_keys[] = {
 	 POOL(scrape.timeout_ns), .help = "A page that takes longer counts as a failure."},
 	{"pools[].scrape.path", KEY_URL_PATH, .max = 255, .preset = "/metrics", POOL(scrape.path),
 	 .help = "Path of the page, for endpoints without a `metrics` URL."},
+	{"pools[].scrape.scheme", KEY_WORD, .choices = schemes, .preset = "http",
+	 POOL(scrape.scheme), .help = "Likewise, whether it is asked for by TLS."},
+	{"pools[].scrape.authorization", KEY_MAP, .absent = "no credential is sent",
+	 .help = "What is sent to each page of the pool's endpoints; to the host that is configured "
+		 "alone, since redirects are not followed. Not to the `dcgm` page."},
+	{"pools[].scrape.authorization.credentialsFile", KEY_PATH, .required = true, .secret = true,
+	 .max = MAX_FILE, POOL(scrape.credentials_file),
+	 .help = "File with a bearer token and nothing else; read again within a second when it "
+		 "changes."},
+	{"pools[].scrape.tlsConfig", KEY_MAP, .absent = "the system's authorities, no certificate",
+	 .help = "How https pages are asked for. The files are PEM."},
+	{"pools[].scrape.tlsConfig.caFile", KEY_PATH, .max = MAX_FILE, POOL(scrape.ca_file),
+	 .absent = "the system's",
+	 .help = "The authorities that a server's certificate must be of."},
+	{"pools[].scrape.tlsConfig.certFile", KEY_PATH, .max = MAX_FILE, POOL(scrape.cert_file),
+	 .absent = "none", .help = "Certificate that pintled shows to servers; with `keyFile`."},
+	{"pools[].scrape.tlsConfig.keyFile", KEY_PATH, .max = MAX_FILE, .secret = true,
+	 POOL(scrape.key_file), .absent = "none", .help = "Its private key."},
+	{"pools[].scrape.tlsConfig.serverName", KEY_NAME, .max = MAX_HOST, POOL(scrape.server_name),
+	 .absent = "the URL's host",
+	 .help = "The name that a server's certificate must have, where pages are asked for by "
+		 "address; sent as the request's host, too."},
 
 	{"pools[].stickiness", KEY_MAP, .help = "What keeps a session on its endpoint."},
 	{"pools[].stickiness.key", KEY_SESSION, POOL(stickiness.key_kind),

@@ -545,17 +545,26 @@ static bool has_control(const struct node *n)
 	return false;
 }
 
+static const char *shown_value(const struct value *v, const struct node *n, char buf[QUOTED_SIZE])
+{
+	if (v->key->secret)
+		return "(hidden)";
+	if (v->key->type == KEY_URL || v->key->type == KEY_URL_PATH)
+		return quote_url(n->text, n->length, buf);
+	return quote(n->text, n->length, buf);
+}
+
 static void report_value(struct report *r, const struct value *v, const struct node *n)
 {
-	char quoted[QUOTED_SIZE], wants[WANTED_SIZE];
+	char shown[QUOTED_SIZE], wants[WANTED_SIZE];
 	const char *right = v->right;
 
 	if (right)
 		report_error(r, n->line, n->column, "%s is %s, %s; %s", key_label(v->key),
-			     quote(n->text, n->length, quoted), v->wrong, right);
+			     shown_value(v, n, shown), v->wrong, right);
 	else
 		report_error(r, n->line, n->column, "%s is %s, %s; write %s", key_label(v->key),
-			     quote(n->text, n->length, quoted), v->wrong, key_wants(v->key, wants));
+			     shown_value(v, n, shown), v->wrong, key_wants(v->key, wants));
 }
 
 void value_read(struct report *r, const struct key *k, const struct node *n, void *field)

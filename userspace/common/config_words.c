@@ -32,6 +32,30 @@ const char *quote(const char *text, size_t length, char buf[QUOTED_SIZE])
 	return buf;
 }
 
+/* By characters, not by parts: it may be no URL at all. User and password end with the last "@", a
+ * query begins with the first "?"; where that stands before the "@", nobody knows what is what. */
+const char *quote_url(const char *text, size_t length, char buf[QUOTED_SIZE])
+{
+	size_t scheme = strncmp(text, "http://", 7) == 0    ? 7
+			: strncmp(text, "https://", 8) == 0 ? 8
+							    : 0;
+	const char *at = memrchr(text, '@', length), *host = at ? at : text + scheme;
+	const char *query = text + strcspn(text, "?#");
+	_cleanup_free_ char *shown = NULL;
+	int n;
+
+	if (at && query < at)
+		n = asprintf(&shown, "%.*s...", (int)scheme, text);
+	else
+		n = asprintf(&shown, "%.*s%s%.*s%s", (int)scheme, text, at ? "..." : "",
+			     (int)(query - host), host, *query ? "?..." : "");
+	if (n < 0) {
+		shown = NULL;
+		return "a URL";
+	}
+	return quote(shown, (size_t)n, buf);
+}
+
 locale_t numbers_begin(void)
 {
 	locale_t c = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);

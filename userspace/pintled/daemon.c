@@ -13,6 +13,7 @@
 #include "notify.h"
 #include "oneshot.h"
 #include "poll.h"
+#include "process.h"
 #include "publish.h"
 #include "reconcile.h"
 #include "register.h"
@@ -42,6 +43,7 @@ struct daemon {
 	struct clients *clients;
 	struct exporter *exporter;
 	struct oneshot *oneshot;
+	struct process process;
 	bool attached, ready_told;
 	uint64_t rounds, started_ns, watchdog_ns, watchdog_told_ns;
 };
@@ -126,6 +128,7 @@ static void render(struct metrics_text *out, void *arg)
 	struct daemon *d = arg;
 
 	telemetry_render(d->telemetry, d->poller, d->config, clients_count(d->clients), out);
+	process_render(&d->process, out);
 }
 
 static bool ready(void *arg, const char **why)
@@ -201,13 +204,17 @@ static int apply(struct daemon *d, struct config *c)
 static void reload(struct daemon *d)
 {
 	struct config *c = NULL;
+	int err = config_load(d->config->path, &config_sink_stderr, &c);
 
-	if (config_load(d->config->path, &config_sink_stderr, &c)) {
+	if (err) {
+		process_reloaded(&d->process, false);
 		log_error("the configuration was not reloaded; the running one stays");
 		return;
 	}
 	warn_of_node(d->config, c);
-	if (apply(d, c))
+	err = apply(d, c);
+	process_reloaded(&d->process, !err);
+	if (err)
 		log_error("%s was not reloaded wholly; see above", d->config->path);
 	else
 		log_info("reloaded %s: %zu pools", d->config->path, d->config->pool_count);
@@ -371,6 +378,7 @@ int daemon_run(struct config *c)
 	 * ones, such as a page of /metrics, are kept. */
 	mallopt(M_MMAP_THRESHOLD, LARGE);
 	init(&d);
+	process_begin(&d.process);
 	err = start(&d);
 	if (!err)
 		uv_run(&d.loop, UV_RUN_DEFAULT);

@@ -3,6 +3,7 @@
 
 #include <microhttpd.h>
 #include <netinet/in.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 
 #include "../common/addr.h"
@@ -10,37 +11,146 @@
 #include "../common/util.h"
 
 #define CONNECTIONS_MAX   64
+#define CONNECTIONS_SPARE 32          /* dropped, but not yet closed by libmicrohttpd */
 #define CONNECTION_MEMORY (16U << 10) /* a request's head has to fit */
-#define TIMEOUT_S         10
-#define BACKLOG           64
+#define REQUEST_NS        (5 * NSEC_PER_SEC)
+#define ANSWER_NS         (10 * NSEC_PER_SEC)
+#define BACKLOG           SOMAXCONN
 
 #define TYPE_TEXT    "text/plain; charset=utf-8"
 #define TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"
 
+/*
+ * A connection waits for a request, or for its client to read the answer; each has its time. Where
+ * all places are taken, a new connection gets one at once: that of the connection that has waited
+ * longest for its request, or else of the one that has been answered longest. So a client that
+ * holds connections open, from whatever address, loses these, and a probe is still answered.
+ */
+struct connection {
+	TAILQ_ENTRY(connection) entry;
+	struct connection_queue *queue; /* NULL: dropped, and to be closed by libmicrohttpd */
+	int fd;                         /* libmicrohttpd's; open as long as this lives */
+	uint64_t since_ns;              /* in this queue */
+};
+
+TAILQ_HEAD(connection_queue, connection);
+
 struct exporter {
 	struct MHD_Daemon *daemon;
-	uv_poll_t poll; /* the daemon's epoll descriptor */
+	struct connection_queue waiting, answered; /* the oldest first */
+	unsigned int queued;                       /* in both */
+	struct MHD_Response *page;                 /* of this turn of the loop */
+	uv_poll_t poll;                            /* the daemon's epoll descriptor */
 	uv_timer_t timer;
 	unsigned int open_handles;
 	struct exporter_callbacks callbacks;
 	void *arg;
 };
 
+/* -- connections ------------------------------------------------------------------ */
+
+static void leave_queue(struct exporter *e, struct connection *c)
+{
+	if (!c->queue)
+		return;
+	TAILQ_REMOVE(c->queue, c, entry);
+	c->queue = NULL;
+	e->queued--;
+}
+
+static void enter_queue(struct exporter *e, struct connection *c, struct connection_queue *queue)
+{
+	leave_queue(e, c);
+	c->queue = queue;
+	c->since_ns = monotonic_ns();
+	TAILQ_INSERT_TAIL(queue, c, entry);
+	e->queued++;
+}
+
+/* libmicrohttpd has no call that closes a connection, but sees that this one is at its end. */
+static void drop(struct exporter *e, struct connection *c)
+{
+	leave_queue(e, c);
+	shutdown(c->fd, SHUT_RDWR);
+}
+
+static struct connection *connection_of(struct MHD_Connection *c)
+{
+	return MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+static void open_connection(struct exporter *e, struct MHD_Connection *mhd, void **context)
+{
+	struct connection *c = calloc(1, sizeof(*c));
+
+	*context = c;
+	if (!c)
+		return; /* it holds a place until its client leaves */
+	c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+	if (e->queued >= CONNECTIONS_MAX)
+		drop(e, TAILQ_FIRST(TAILQ_EMPTY(&e->waiting) ? &e->answered : &e->waiting));
+	enter_queue(e, c, &e->waiting);
+}
+
+static void on_connection(void *arg, struct MHD_Connection *mhd, void **context,
+			  enum MHD_ConnectionNotificationCode what)
+{
+	struct exporter *e = arg;
+
+	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+		open_connection(e, mhd, context);
+	} else if (*context) {
+		leave_queue(e, *context);
+		free(TAKE_PTR(*context));
+	}
+}
+
+/* The answer is out, and the client may ask again. */
+static void on_completed(void *arg, struct MHD_Connection *mhd, void **state,
+			 enum MHD_RequestTerminationCode how)
+{
+	struct connection *c = connection_of(mhd);
+
+	(void)state;
+	(void)how;
+	if (c && c->queue)
+		enter_queue(arg, c, &((struct exporter *)arg)->waiting);
+}
+
+/* Drops those of a queue that had their time. Returns in how many ns the next one will have. */
+static uint64_t drop_overdue(struct exporter *e, struct connection_queue *queue, uint64_t time_ns)
+{
+	uint64_t now = monotonic_ns();
+	struct connection *c;
+
+	while ((c = TAILQ_FIRST(queue)) && now - c->since_ns >= time_ns)
+		drop(e, c);
+	return c ? c->since_ns + time_ns - now : UINT64_MAX;
+}
+
 /* -- answers ---------------------------------------------------------------------- */
 
-static enum MHD_Result answer(struct MHD_Connection *c, unsigned int status, const char *type,
-			      void *body, size_t size, enum MHD_ResponseMemoryMode mode)
+/* NULL: out of memory. */
+static struct MHD_Response *new_response(const char *type, void *body, size_t size,
+					 enum MHD_ResponseMemoryMode mode)
 {
 	struct MHD_Response *r = MHD_create_response_from_buffer(size, body, mode);
-	enum MHD_Result result;
 
-	if (!r) {
-		if (mode == MHD_RESPMEM_MUST_FREE)
-			free(body);
-		return MHD_NO;
-	}
+	if (!r)
+		return NULL;
 	MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
 	MHD_add_response_header(r, "Cache-Control", "no-store");
+	return r;
+}
+
+static enum MHD_Result answer_text(struct MHD_Connection *c, unsigned int status, const char *text)
+{
+	struct MHD_Response *r =
+		new_response(TYPE_TEXT, (void *)text, strlen(text), MHD_RESPMEM_MUST_COPY);
+	enum MHD_Result result;
+
+	if (!r)
+		return MHD_NO;
 	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
 		MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
 	result = MHD_queue_response(c, status, r);
@@ -48,24 +158,37 @@ static enum MHD_Result answer(struct MHD_Connection *c, unsigned int status, con
 	return result;
 }
 
-static enum MHD_Result answer_text(struct MHD_Connection *c, unsigned int status, const char *text)
-{
-	return answer(c, status, TYPE_TEXT, (void *)text, strlen(text), MHD_RESPMEM_MUST_COPY);
-}
-
-static enum MHD_Result answer_metrics(struct exporter *e, struct MHD_Connection *c)
+/* All who ask within one turn of the loop get the same page: many at once must not keep the loop
+ * from its other work. */
+static int build_page(struct exporter *e)
 {
 	struct metrics_text t = {0};
 	int error;
 
 	e->callbacks.render(&t, e->arg);
 	error = metrics_text_error(&t);
+	if (!error) {
+		e->page = new_response(TYPE_METRICS, t.text, t.size, MHD_RESPMEM_MUST_FREE);
+		error = e->page ? 0 : -ENOMEM;
+	}
 	if (error) {
 		metrics_text_free(&t);
 		log_debug("the metrics page cannot be built: %s", strerror(-error));
-		return answer_text(c, MHD_HTTP_INTERNAL_SERVER_ERROR, "the page cannot be built\n");
 	}
-	return answer(c, MHD_HTTP_OK, TYPE_METRICS, t.text, t.size, MHD_RESPMEM_MUST_FREE);
+	return error;
+}
+
+static void drop_page(struct exporter *e)
+{
+	if (e->page)
+		MHD_destroy_response(TAKE_PTR(e->page)); /* who reads it keeps it */
+}
+
+static enum MHD_Result answer_metrics(struct exporter *e, struct MHD_Connection *c)
+{
+	if (!e->page && build_page(e))
+		return answer_text(c, MHD_HTTP_INTERNAL_SERVER_ERROR, "the page cannot be built\n");
+	return MHD_queue_response(c, MHD_HTTP_OK, e->page);
 }
 
 static enum MHD_Result answer_health(struct exporter *e, struct MHD_Connection *c)
@@ -98,6 +221,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
 				  const char *method, const char *version, const char *upload,
 				  size_t *upload_size, void **state)
 {
+	struct connection *tracked = connection_of(c);
+
 	(void)version;
 	(void)upload;
 	/* An answer to the head alone: libmicrohttpd then closes, and the body is never read. */
@@ -111,6 +236,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
 		*upload_size = 0;
 		return MHD_YES;
 	}
+	if (tracked && tracked->queue)
+		enter_queue(arg, tracked, &((struct exporter *)arg)->answered);
 	for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
 		if (!strcmp(path, pages[i].path))
 			return pages[i].answer(arg, c);
@@ -128,8 +255,9 @@ static unsigned int count_connections(struct exporter *e)
 
 static void run(struct exporter *e)
 {
-	MHD_UNSIGNED_LONG_LONG timeout_ms;
+	MHD_UNSIGNED_LONG_LONG own_ms;
 	unsigned int before;
+	uint64_t wait_ns;
 
 	/* At its limit libmicrohttpd watches the listener no more, and does so again only at the
 	 * beginning of a run: one that closed connections must not be the last. */
@@ -137,10 +265,16 @@ static void run(struct exporter *e)
 		before = count_connections(e);
 		MHD_run(e->daemon);
 	} while (count_connections(e) < before);
-	if (MHD_get_timeout(e->daemon, &timeout_ms) == MHD_YES)
-		uv_timer_start(&e->timer, on_timer, timeout_ms, 0);
-	else
+	drop_page(e);
+	wait_ns = MIN(drop_overdue(e, &e->waiting, REQUEST_NS),
+		      drop_overdue(e, &e->answered, ANSWER_NS));
+	if (MHD_get_timeout(e->daemon, &own_ms) == MHD_YES)
+		wait_ns = MIN(wait_ns, own_ms * NSEC_PER_MSEC);
+	if (wait_ns == UINT64_MAX)
 		uv_timer_stop(&e->timer);
+	else
+		uv_timer_start(&e->timer, on_timer, (wait_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC,
+			       0);
 }
 
 static void on_timer(uv_timer_t *t)
@@ -237,14 +371,17 @@ int exporter_new(uv_loop_t *loop, const char *address, const struct exporter_cal
 	e = calloc(1, sizeof(*e));
 	if (!e)
 		return log_err_r(ENOMEM, "cannot serve metrics on %s", address);
+	TAILQ_INIT(&e->waiting);
+	TAILQ_INIT(&e->answered);
 	e->callbacks = *callbacks;
 	e->arg = arg;
 	e->daemon = MHD_start_daemon(
 		MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, e,
 		MHD_OPTION_EXTERNAL_LOGGER, on_message, NULL, MHD_OPTION_LISTEN_SOCKET, listener,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned int)CONNECTIONS_MAX,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned int)(CONNECTIONS_MAX + CONNECTIONS_SPARE),
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)TIMEOUT_S, MHD_OPTION_END);
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, e, MHD_OPTION_NOTIFY_COMPLETED,
+		on_completed, e, MHD_OPTION_END);
 	if (!e->daemon)
 		return log_err_r(ENOMEM, "cannot serve metrics on %s", address);
 	TAKE_FD(listener); /* libmicrohttpd closes it */

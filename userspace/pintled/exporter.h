@@ -3,12 +3,15 @@
  * exporter.h - serves /metrics, /healthz and /readyz on the daemon's event loop, with no
  * thread of its own: that /healthz answers is the proof that the loop lives.
  *
- *	GET or HEAD	/metrics	200, the page that `render` builds; 500 when it reports an
- *error /healthz	200 /readyz		200, or 503 with the reason that `ready` gives
+ *	GET or HEAD	/metrics	200, the page that `render` builds; 500 when it cannot
+ *			/healthz	200
+ *			/readyz		200, or 503 with the reason that `ready` gives
  *			anything else	404
  *	another method			405
  *
- * At most 64 connections, each closed after 10 s of silence.
+ * A connection has 5 s for a whole request, and 10 s to read the answer. There are at most 64: a
+ * new one takes the place of the one that has waited longest for its request, or else of the one
+ * that has been answered longest, so that clients who hold connections never keep a probe out.
  */
 #ifndef PINTLE_EXPORTER_H
 #define PINTLE_EXPORTER_H

@@ -20,6 +20,8 @@
 #define RECEIVE_BUFFER (64L << 10)  /* libcurl reads once for each turn of the loop */
 #define TIMEOUT_MAX_MS 86400000ULL  /* libcurl's limit is an int */
 
+#define CA_CACHE_S 60L /* for so long libcurl does not read the authorities' file anew */
+
 #define LANE_SEATS  128 /* a lane takes 40 kB; a microsecond of a request goes into 128 seats */
 #define LANE_SPARES 4   /* idle connections kept beyond one for each seat */
 
@@ -36,6 +38,8 @@ struct fetch {
 	LIST_ENTRY(fetch) all;
 	SLIST_ENTRY(fetch) idle;
 	CURL *easy;
+	struct curl_slist *connect_to;           /* libcurl keeps none of its own */
+	bool has_access;                         /* of this request or one before */
 	const struct fetch_callbacks *callbacks; /* NULL: cancelled, or idle */
 	void *arg;
 	char *page;
@@ -181,6 +185,7 @@ static void set_options(struct fetch *x)
 	/* After each request libcurl walks its whole cache of addresses for old ones: with 1,000
 	 * targets that costs more than the request. */
 	curl_easy_setopt(e, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
+	curl_easy_setopt(e, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S);
 	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(e, CURLOPT_WRITEDATA, x);
 	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_head);
@@ -303,6 +308,7 @@ static void free_fetch(struct fetch *x)
 {
 	LIST_REMOVE(x, all);
 	curl_easy_cleanup(x->easy);
+	curl_slist_free_all(x->connect_to);
 	drop_page(x);
 	free(x);
 }
@@ -338,8 +344,45 @@ static void on_end(CURL *easy, CURLcode code, void *arg)
 	put_fetch(x);
 }
 
-int fetch_start(struct fetch_lane *lane, const char *url, uint64_t timeout_ms,
-		const struct fetch_callbacks *callbacks, void *arg, struct fetch **out)
+static bool set_connect_to(struct fetch *x, const char *text)
+{
+	struct curl_slist *list = text ? curl_slist_append(NULL, text) : NULL;
+
+	if (text && !list)
+		return false;
+	curl_easy_setopt(x->easy, CURLOPT_CONNECT_TO, list);
+	curl_slist_free_all(x->connect_to);
+	x->connect_to = list;
+	return true;
+}
+
+/* A handle goes from one page to another: whatever the last one set, this one sets, too. */
+static bool set_access(struct fetch *x, const struct fetch_access *access)
+{
+	static const struct fetch_access none;
+	const struct fetch_access *a = access ? access : &none;
+	char *ca_file = NULL, *ca_path = NULL;
+	CURL *e = x->easy;
+
+	if (!access && !x->has_access)
+		return true;
+	x->has_access = access;
+	/* Those that libcurl was built with: of an option's NULL it makes none. */
+	curl_easy_getinfo(e, CURLINFO_CAINFO, &ca_file);
+	curl_easy_getinfo(e, CURLINFO_CAPATH, &ca_path);
+	return !curl_easy_setopt(e, CURLOPT_CAINFO, a->ca_file ? a->ca_file : ca_file) &&
+	       !curl_easy_setopt(e, CURLOPT_CAPATH, a->ca_file ? NULL : ca_path) &&
+	       !curl_easy_setopt(e, CURLOPT_SSLCERT, a->cert_file) &&
+	       !curl_easy_setopt(e, CURLOPT_SSLKEY, a->key_file) &&
+	       !curl_easy_setopt(e, CURLOPT_HTTPAUTH,
+				 (long)(a->bearer ? CURLAUTH_BEARER : CURLAUTH_BASIC)) &&
+	       !curl_easy_setopt(e, CURLOPT_XOAUTH2_BEARER, a->bearer) &&
+	       set_connect_to(x, a->connect_to);
+}
+
+int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_access *access,
+		uint64_t timeout_ms, const struct fetch_callbacks *callbacks, void *arg,
+		struct fetch **out)
 {
 	long timeout = (long)MIN(timeout_ms, TIMEOUT_MAX_MS);
 	struct fetch *x = get_fetch(lane->owner);
@@ -358,7 +401,7 @@ int fetch_start(struct fetch_lane *lane, const char *url, uint64_t timeout_ms,
 	x->reason = NULL;
 	*x->message = '\0';
 	*out = x;
-	if (!curl_easy_setopt(x->easy, CURLOPT_URL, url) &&
+	if (set_access(x, access) && !curl_easy_setopt(x->easy, CURLOPT_URL, url) &&
 	    !curl_easy_setopt(x->easy, CURLOPT_TIMEOUT_MS, timeout ? timeout : 1) &&
 	    !curl_loop_start(lane->http, x->easy))
 		return 0;
@@ -462,30 +505,70 @@ uint64_t fetcher_connects(const struct fetcher *f)
 	return n;
 }
 
+static void free_url(CURLU **u)
+{
+	curl_url_cleanup(*u);
+}
+
+static void free_curl(char **text)
+{
+	curl_free(*text);
+}
+
+#define _cleanup_url_  _cleanup_(free_url)
+#define _cleanup_curl_ _cleanup_(free_curl)
+
+/* Takes off what may be a secret, as tokens in queries are. */
+static int show_url(CURLU *u, char **shown)
+{
+	_cleanup_curl_ char *query = NULL, *text = NULL;
+
+	if (!curl_url_get(u, CURLUPART_QUERY, &query, 0) &&
+	    curl_url_set(u, CURLUPART_QUERY, "...", 0))
+		return -ENOMEM;
+	if (curl_url_set(u, CURLUPART_USER, NULL, 0) ||
+	    curl_url_set(u, CURLUPART_PASSWORD, NULL, 0) ||
+	    curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) ||
+	    curl_url_get(u, CURLUPART_URL, &text, 0) || !(*shown = strdup(text)))
+		return -ENOMEM;
+	make_printable(*shown);
+	return 0;
+}
+
 int fetch_check_url(const char *url, char **shown)
 {
-	CURLU *u = curl_url();
-	char *scheme = NULL, *text = NULL;
-	int r = -EINVAL;
+	_cleanup_url_ CURLU *u = curl_url();
+	_cleanup_curl_ char *scheme = NULL;
 
 	if (!u)
 		return -ENOMEM;
-	if (!curl_url_set(u, CURLUPART_URL, url, 0) &&
-	    !curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) &&
-	    (!strcmp(scheme, "http") || !strcmp(scheme, "https")) &&
-	    !curl_url_set(u, CURLUPART_USER, NULL, 0) &&
-	    !curl_url_set(u, CURLUPART_PASSWORD, NULL, 0) &&
-	    !curl_url_get(u, CURLUPART_URL, &text, 0)) {
-		r = 0;
-		if (shown) {
-			*shown = strdup(text);
-			r = *shown ? 0 : -ENOMEM;
-		}
-		if (shown && *shown)
-			make_printable(*shown);
+	if (curl_url_set(u, CURLUPART_URL, url, 0) ||
+	    curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) ||
+	    (strcmp(scheme, "http") && strcmp(scheme, "https")))
+		return -EINVAL;
+	return shown ? show_url(u, shown) : 0;
+}
+
+int fetch_name_server(const char *url, const char *name, char **named, char **connect_to)
+{
+	_cleanup_url_ CURLU *u = curl_url();
+	_cleanup_curl_ char *host = NULL, *port = NULL, *text = NULL;
+	_cleanup_free_ char *to = NULL, *copy = NULL;
+
+	if (!u)
+		return -ENOMEM;
+	if (curl_url_set(u, CURLUPART_URL, url, 0) || curl_url_get(u, CURLUPART_HOST, &host, 0) ||
+	    curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) ||
+	    curl_url_set(u, CURLUPART_HOST, name, 0) || curl_url_get(u, CURLUPART_URL, &text, 0))
+		return -EINVAL;
+	if (asprintf(&to, "::%s:%s", host, port) < 0) {
+		to = NULL;
+		return -ENOMEM;
 	}
-	curl_free(scheme);
-	curl_free(text);
-	curl_url_cleanup(u);
-	return r;
+	copy = strdup(text);
+	if (!copy)
+		return -ENOMEM;
+	*named = TAKE_PTR(copy);
+	*connect_to = TAKE_PTR(to);
+	return 0;
 }

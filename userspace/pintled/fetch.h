@@ -46,11 +46,21 @@ void fetcher_free(struct fetcher *f);
 struct fetch_lane *fetcher_join(struct fetcher *f);
 void fetcher_leave(struct fetch_lane *lane);
 
+/* Who we are to the server, and who it has to be. Redirects are not followed, so that a credential
+ * goes to the host of the URL alone. */
+struct fetch_access {
+	const char *bearer;               /* sent as a bearer token; NULL: none */
+	const char *ca_file;              /* instead of the system's authorities; NULL: these */
+	const char *cert_file, *key_file; /* our certificate; NULL: none */
+	const char *connect_to;           /* see fetch_name_server(); NULL: the URL's own host */
+};
+
 /** Asks for a page; `end` may be called, with *out already set, before this returns. The strings
- * are copied; `callbacks` must outlive the fetch. Returns 0, or -ENOMEM with *out NULL and no
- * callback. */
-int fetch_start(struct fetch_lane *lane, const char *url, uint64_t timeout_ms,
-		const struct fetch_callbacks *callbacks, void *arg, struct fetch **out);
+ * are copied; `access` may be NULL; `callbacks` must outlive the fetch. Returns 0, or -ENOMEM with
+ * *out NULL and no callback. */
+int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_access *access,
+		uint64_t timeout_ms, const struct fetch_callbacks *callbacks, void *arg,
+		struct fetch **out);
 
 /** No callback follows. */
 void fetch_cancel(struct fetch *x);
@@ -59,7 +69,12 @@ void fetch_cancel(struct fetch *x);
 uint64_t fetcher_connects(const struct fetcher *f);
 
 /** What may be fetched: 0, and unless NULL *shown (the caller's to free) is the URL for logs,
- * without user and password; or -EINVAL, not an http or https URL; or -ENOMEM. */
+ * without user, password and query; or -EINVAL, not an http or https URL; or -ENOMEM. */
 int fetch_check_url(const char *url, char **shown);
+
+/** The same page of a server that has a certificate for `name`, while the URL says where it is: 0,
+ * *named, the URL to ask for, and *connect_to, for fetch_access, both the caller's to free; or
+ * -EINVAL, or -ENOMEM. */
+int fetch_name_server(const char *url, const char *name, char **named, char **connect_to);
 
 #endif

@@ -294,11 +294,12 @@ static void watch_free(struct watch *w)
 /* A server known by its port alone may listen on IPv6 only. */
 static char *fallback_url(const struct config_endpoint *e)
 {
-	static const char v4[] = "http://127.0.0.1:";
+	static const char v4[] = "://127.0.0.1:";
+	const char *at = e->metrics_fallback_v6 ? strstr(e->metrics_url, v4) : NULL;
 	char *url = NULL;
 
-	if (!e->metrics_fallback_v6 || strncmp(e->metrics_url, v4, sizeof(v4) - 1) ||
-	    asprintf(&url, "http://[::1]:%s", e->metrics_url + sizeof(v4) - 1) < 0)
+	if (!at || asprintf(&url, "%.*s://[::1]:%s", (int)(at - e->metrics_url), e->metrics_url,
+			    at + sizeof(v4) - 1) < 0)
 		return NULL;
 	return url;
 }
@@ -311,6 +312,11 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 	struct scrape_options options = {
 		.url = e->metrics_url,
 		.fallback_url = fallback,
+		.credentials_file = pool->scrape.credentials_file,
+		.ca_file = pool->scrape.ca_file,
+		.cert_file = pool->scrape.cert_file,
+		.key_file = pool->scrape.key_file,
+		.server_name = pool->scrape.server_name,
 		.label = label,
 		.interval_ns = pool->scrape.interval_ns,
 		.timeout_ns = pool->scrape.timeout_ns,
@@ -334,12 +340,12 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 		err = scraper_add(p->scraper, &options, &endpoint_callbacks, w, &w->target);
 		if (err) {
 			free(w);
-			return log_err_r(err, "cannot scrape %s for %s", e->metrics_url, label);
+			return log_err_r(err, "cannot scrape %s", label);
 		}
 		p->watches[ref->id] = w;
 	}
 	if (err)
-		return log_err_r(err, "cannot scrape %s for %s", e->metrics_url, label);
+		return log_err_r(err, "cannot scrape %s", label);
 	w->pool = pool;
 	w->endpoint = e;
 	w->engine = engine_find(pool->engine);

@@ -7,6 +7,7 @@
 #include "../common/log.h"
 #include "../common/util.h"
 #include "fetch.h"
+#include "secret.h"
 
 #define MIN_TIME_NS  NSEC_PER_MSEC
 #define SAY_AGAIN_NS (60 * NSEC_PER_SEC)
@@ -26,10 +27,14 @@
 #define YOUNG_MAX 16
 #define YOUNG_NS  (50 * NSEC_PER_MSEC)
 
-/* [1] is the fallback, or NULL. */
-struct urls {
+/* What is asked for, and how. [1] is the fallback, or NULL. */
+struct source {
 	char *url[2];
 	char *shown[2]; /* for logs */
+	char *connect_to[2];
+	struct secret *credentials;
+	char *ca_file, *cert_file, *key_file;
+	bool open; /* to whoever asks: none of these is given */
 };
 
 struct scrape_target {
@@ -37,7 +42,7 @@ struct scrape_target {
 	LIST_ENTRY(scrape_target) all;
 	TAILQ_ENTRY(scrape_target) due, young;
 	uv_timer_t timer; /* until it is due */
-	struct urls urls;
+	struct source source;
 	char *label;
 	uint64_t interval_ns, timeout_ns;
 	const struct scrape_callbacks *callbacks;
@@ -65,6 +70,7 @@ struct scraper {
 	uv_loop_t *loop;
 	struct fetcher *fetcher;
 	LIST_HEAD(, scrape_target) targets;
+	struct secrets secrets;
 	struct target_queue due;   /* waiting for one of the young to end, or to age */
 	struct target_queue young; /* the oldest first */
 	unsigned int young_count;
@@ -124,7 +130,7 @@ static void schedule_retry(struct scrape_target *t, bool soon)
 
 static void say_failure(struct scrape_target *t, const char *reason)
 {
-	const char *url = t->urls.shown[t->current];
+	const char *url = t->source.shown[t->current];
 	uint64_t now = monotonic_ns();
 
 	if (t->said || (t->said_ns && now - t->said_ns < SAY_AGAIN_NS)) {
@@ -141,7 +147,7 @@ static void say_recovery(struct scrape_target *t)
 {
 	if (t->said)
 		log_info("scrape of %s at %s works again after %u failure%s", t->label,
-			 t->urls.shown[t->current], t->failures, t->failures == 1 ? "" : "s");
+			 t->source.shown[t->current], t->failures, t->failures == 1 ? "" : "s");
 	t->said = false;
 }
 
@@ -203,19 +209,37 @@ static void on_begin(void *arg)
 
 static void on_end(void *arg, const struct fetch_result *r);
 
-static void request(struct scrape_target *t)
+/* Returns 0, or -errno and *reason. */
+static int start_fetch(struct scrape_target *t, uint64_t timeout_ms, const char **reason)
 {
 	static const struct fetch_callbacks callbacks = {.begin = on_begin, .end = on_end};
-	static const struct fetch_result no_memory = {.error = -ENOMEM, .reason = "out of memory"};
+	const struct source *s = &t->source;
+	struct fetch_access access = {
+		.ca_file = s->ca_file,
+		.cert_file = s->cert_file,
+		.key_file = s->key_file,
+		.connect_to = s->connect_to[t->current],
+	};
+
+	if (s->credentials && !(access.bearer = secret_text(s->credentials, reason)))
+		return -EACCES;
+	*reason = "out of memory";
+	return fetch_start(t->lane, s->url[t->current], s->open ? NULL : &access, timeout_ms,
+			   &callbacks, t, &t->fetch);
+}
+
+static void request(struct scrape_target *t)
+{
 	uint64_t spent = monotonic_ns() - t->started_ns;
 	uint64_t left = t->timeout_ns > spent ? t->timeout_ns - spent : 0;
+	struct fetch_result failure = {0};
 
 	t->scraper->stats.started++;
 	t->scraper->stats.in_flight++;
-	if (fetch_start(t->lane, t->urls.url[t->current], left / NSEC_PER_MSEC, &callbacks, t,
-			&t->fetch)) {
+	failure.error = start_fetch(t, left / NSEC_PER_MSEC, &failure.reason);
+	if (failure.error) {
 		t->scraper->stats.in_flight--;
-		end_scrape(t, &no_memory);
+		end_scrape(t, &failure);
 	}
 }
 
@@ -227,7 +251,7 @@ static void on_end(void *arg, const struct fetch_result *r)
 	t->fetch = NULL;
 	s->stats.in_flight--;
 	t->loopback = r->loopback;
-	if (r->no_connection && t->urls.url[1] && !t->tried_other) {
+	if (r->no_connection && t->source.url[1] && !t->tried_other) {
 		t->tried_other = true;
 		t->current ^= 1;
 		request(t);
@@ -288,29 +312,54 @@ static void on_due(uv_timer_t *timer)
 
 /* -- targets ---------------------------------------------------------------------- */
 
-static void free_urls(struct urls *u)
+static void free_source(struct source *s)
 {
 	for (int i = 0; i < 2; i++) {
-		free(u->url[i]);
-		free(u->shown[i]);
+		free(s->url[i]);
+		free(s->shown[i]);
+		free(s->connect_to[i]);
 	}
+	secret_put(s->credentials);
+	free(s->ca_file);
+	free(s->cert_file);
+	free(s->key_file);
 }
 
-static int copy_urls(const struct scrape_options *o, struct urls *out)
+static int copy_url(const char *given, const char *server_name, struct source *s, int i)
 {
-	const char *given[2] = {o->url, o->fallback_url};
-	struct urls u = {0};
-	int r = 0;
+	int r = fetch_check_url(given, &s->shown[i]);
 
-	for (int i = 0; i < 2 && given[i] && !r; i++) {
-		r = fetch_check_url(given[i], &u.shown[i]);
-		if (!r && !(u.url[i] = strdup(given[i])))
-			r = -ENOMEM;
-	}
+	if (!r && server_name && !strncmp(given, "https:", 6))
+		return fetch_name_server(given, server_name, &s->url[i], &s->connect_to[i]);
+	if (!r && !(s->url[i] = strdup(given)))
+		r = -ENOMEM;
+	return r;
+}
+
+static int copy_text(const char *from, char **to)
+{
+	*to = from ? strdup(from) : NULL;
+	return from && !*to ? -ENOMEM : 0;
+}
+
+static int copy_source(struct scraper *scraper, const struct scrape_options *o, struct source *out)
+{
+	struct source s = {0};
+	int r = copy_url(o->url, o->server_name, &s, 0);
+
+	if (!r && o->fallback_url)
+		r = copy_url(o->fallback_url, o->server_name, &s, 1);
+	if (!r && o->credentials_file &&
+	    !(s.credentials = secret_get(&scraper->secrets, o->credentials_file)))
+		r = -ENOMEM;
+	r = r ?: copy_text(o->ca_file, &s.ca_file);
+	r = r ?: copy_text(o->cert_file, &s.cert_file);
+	r = r ?: copy_text(o->key_file, &s.key_file);
+	s.open = !s.credentials && !s.ca_file && !s.cert_file && !s.connect_to[0];
 	if (r)
-		free_urls(&u);
+		free_source(&s);
 	else
-		*out = u;
+		*out = s;
 	return r;
 }
 
@@ -319,15 +368,18 @@ static bool same_text(const char *a, const char *b)
 	return a && b ? !strcmp(a, b) : a == b;
 }
 
-static bool same_urls(const struct urls *a, const struct urls *b)
+static bool same_source(const struct source *a, const struct source *b)
 {
-	return same_text(a->url[0], b->url[0]) && same_text(a->url[1], b->url[1]);
+	return same_text(a->url[0], b->url[0]) && same_text(a->url[1], b->url[1]) &&
+	       same_text(a->connect_to[0], b->connect_to[0]) && a->credentials == b->credentials &&
+	       same_text(a->ca_file, b->ca_file) && same_text(a->cert_file, b->cert_file) &&
+	       same_text(a->key_file, b->key_file);
 }
 
 /* Puts all options in place, or none. */
-static int take_options(struct scrape_target *t, const struct scrape_options *o)
+static int take_options(struct scraper *s, struct scrape_target *t, const struct scrape_options *o)
 {
-	struct urls urls;
+	struct source source;
 	char *label;
 	int r;
 
@@ -336,14 +388,14 @@ static int take_options(struct scrape_target *t, const struct scrape_options *o)
 	label = strdup(o->label);
 	if (!label)
 		return -ENOMEM;
-	r = copy_urls(o, &urls);
+	r = copy_source(s, o, &source);
 	if (r) {
 		free(label);
 		return r;
 	}
-	free_urls(&t->urls);
+	free_source(&t->source);
 	free(t->label);
-	t->urls = urls;
+	t->source = source;
 	t->label = label;
 	t->interval_ns = o->interval_ns;
 	t->timeout_ns = o->timeout_ns;
@@ -352,7 +404,7 @@ static int take_options(struct scrape_target *t, const struct scrape_options *o)
 
 static void free_strings(struct scrape_target *t)
 {
-	free_urls(&t->urls);
+	free_source(&t->source);
 	free(t->label);
 }
 
@@ -370,7 +422,7 @@ int scraper_add(struct scraper *s, const struct scrape_options *o,
 
 	if (!t)
 		return -ENOMEM;
-	r = take_options(t, o);
+	r = take_options(s, t, o);
 	if (r)
 		return r;
 	t->lane = fetcher_join(s->fetcher);
@@ -397,6 +449,8 @@ void scraper_remove(struct scrape_target *t)
 	t->removed = true;
 	LIST_REMOVE(t, all);
 	abandon(t);
+	/* The rest of it goes with its timer, perhaps after the scraper, which has the secrets. */
+	secret_put(TAKE_PTR(t->source.credentials));
 	fetcher_leave(t->lane);
 	t->scraper->stats.targets--;
 	uv_close((uv_handle_t *)&t->timer, free_target);
@@ -416,21 +470,21 @@ static void start_afresh(struct scrape_target *t)
 
 int scraper_set_options(struct scrape_target *t, const struct scrape_options *o)
 {
-	struct urls before = t->urls;
+	struct source before = t->source;
 	int r;
 
-	t->urls = (struct urls){0};
-	r = take_options(t, o);
+	t->source = (struct source){0};
+	r = take_options(t->scraper, t, o);
 	if (r) {
-		t->urls = before;
+		t->source = before;
 		return r;
 	}
-	if (!same_urls(&before, &t->urls))
+	if (!same_source(&before, &t->source))
 		start_afresh(t);
 	else if (uv_is_active((uv_handle_t *)&t->timer) &&
 		 t->due_ns > monotonic_ns() + t->interval_ns)
 		schedule_regular(t);
-	free_urls(&before);
+	free_source(&before);
 	return 0;
 }
 

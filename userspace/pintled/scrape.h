@@ -32,9 +32,14 @@ struct scrape_options {
 	const char *url;          /* http or https */
 	const char *fallback_url; /* tried where no connection to `url` comes about; NULL: none.
 				   * Whichever worked is tried first from then on. */
-	const char *label;        /* "pool/endpoint": names the target in logs */
-	uint64_t interval_ns;     /* from start to start, at least 1 ms */
-	uint64_t timeout_ns;      /* for the whole scrape, connecting included; at least 1 ms */
+	/* NULL where there is none of it. */
+	const char *credentials_file;     /* holds the bearer token; read again when it changes */
+	const char *ca_file;              /* whom to believe, instead of the system's authorities */
+	const char *cert_file, *key_file; /* what we show to the server */
+	const char *server_name;          /* of an https server, instead of the URL's host */
+	const char *label;                /* "pool/endpoint": names the target in logs */
+	uint64_t interval_ns;             /* from start to start, at least 1 ms */
+	uint64_t timeout_ns; /* for the whole scrape, connecting included; at least 1 ms */
 };
 
 /* Called on the loop, never from within a function of this header. */
@@ -83,8 +88,8 @@ int scraper_add(struct scraper *s, const struct scrape_options *options,
 void scraper_remove(struct scrape_target *t);
 
 /** Puts new options in place (a reload). A request in flight ends under the old ones. With
- * another URL the target starts afresh: no back-off, scraped at once. Errors as scraper_add(),
- * and then nothing has changed. */
+ * another URL or access to it the target starts afresh: no back-off, scraped at once. Errors as
+ * scraper_add(), and then nothing has changed. */
 int scraper_set_options(struct scrape_target *t, const struct scrape_options *options);
 
 /** Scrapes now, whatever the interval and the back-off say; while a request is in flight, right

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the daemon and the CLI tell, whom, and what they keep to themselves."""
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+from clients import NODE_ADDRESS, split
+from daemon import METRICS, Daemon
+from harness import case
+from kernel import BUILD, wait_for
+
+
+@case(each=("loopback", "another address"))
+def test_probes_are_answered(node, who):
+    """Whoever holds hundreds of connections to node.metrics without a whole request, even from the
+    kubelet's own address, does not keep a probe from its answer."""
+    remote = who != "loopback"
+    port = METRICS.split(":")[1]
+    node.add_client()
+    daemon = node.daemon(node.config(node.pool(node.servers(1)), metrics=f"0.0.0.0:{port}"))
+    held = []
+    for i in range(300):
+        c = node.connect(f"{NODE_ADDRESS['v4']}:{port}" if remote else METRICS, remote=remote)
+        c.sock.sendall((b"", b"GET /hea", b"GET /metrics HTTP/1.1\r\nHost: a\r\n")[i % 3])
+        held.append(c)
+    for path in ("/healthz", "/readyz", "/metrics"):
+        begun = time.monotonic()
+        assert daemon.get(path)[0] == 200
+        assert time.monotonic() - begun < 3, path
+    for c in held:
+        c.close()
+
+
+# -- of itself -----------------------------------------------------------------------------
+
+
+def test_reload_is_told(node):
+    """Whether the newest reload went well, and when the last one did; a FIFO in the place of the file
+    holds nobody up."""
+    servers = node.servers(2)
+    daemon = node.steer(servers)
+    when = "pintle_config_last_reload_success_timestamp_seconds"
+    well = "pintle_config_last_reload_successful"
+    begun = daemon.metric(when)
+    assert daemon.metric(well) == 1 and abs(begun - time.time()) < 60
+    good = Path(daemon.config).read_text()
+    daemon.reload("pools: 1")
+    wait_for(lambda: daemon.metric(well) == 0)
+    os.unlink(daemon.config)
+    os.mkfifo(daemon.config)
+    daemon.reload()
+    wait_for(lambda: "is a FIFO; name a regular file" in daemon.log())
+    check = node.run(BUILD / "pintle", "check", daemon.config, check=False)
+    assert check.returncode == 2 and "is a FIFO; name a regular file" in check.stderr, check
+    assert (daemon.metric(well), daemon.metric(when)) == (0, begun)
+    os.unlink(daemon.config)
+    daemon.reload(good)
+    wait_for(lambda: daemon.metric(well) == 1)
+    assert daemon.metric(when) > begun
+
+
+def test_process_is_told(node):
+    """The daemon's own resources, as its /proc shows them."""
+    daemon = node.steer(node.servers(1))
+    held = [daemon.node.connect(METRICS) for _ in range(20)]
+    found = daemon.metrics()
+    fds = len(os.listdir(f"/proc/{daemon.pid}/fd"))
+    resident = int(Path(f"/proc/{daemon.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    limit = re.search(r"Max open files +(\d+)", Path(f"/proc/{daemon.pid}/limits").read_text())
+    assert abs(found["process_open_fds", ()] - fds) <= 2, fds
+    assert found["process_max_fds", ()] == int(limit[1])
+    assert abs(found["process_resident_memory_bytes", ()] / resident - 1) < 0.2, resident
+    assert abs(found["process_start_time_seconds", ()] - time.time()) < 60
+    assert 0 < found["process_cpu_seconds_total", ()] < 60
+    for c in held:
+        c.close()
+
+
+# -- pages that are not for everybody ---------------------------------------------------
+
+SECRET = "s3cret-t0ken"
+HTTPS = "127.0.0.1:9443"
+
+
+class Protected:
+    """An https page for the endpoint s0: its server, the files that name and open it."""
+
+    def __init__(self, node, **options):
+        self.node = node
+        self.model = node.server("s0")
+        self.token = self.put("token", SECRET)
+        self.accepted = self.put("accepted", SECRET)
+        self.log = self.put("requests", "")
+        authority = self.certify("authority", "/CN=tests")
+        self.ca = authority[0]
+        cert, key = self.certify("page", "/CN=page.test", "DNS:page.test", authority)
+        self.cert, self.key = self.certify("pintled", "/CN=pintled", "DNS:pintled", authority)
+        node.popen(["/usr/bin/python3", Path(__file__).with_name("tls_page.py"), json.dumps({
+            "address": split(HTTPS), "cert": str(cert), "key": str(key), "log": str(self.log),
+            "token": str(self.accepted), "client_ca": str(self.ca), **options,
+        })], log="tls-page.log")
+        wait_for(lambda: node.connect(HTTPS).close() or True)
+
+    def put(self, name, text):
+        """As Kubernetes does it: another file takes the place of the old one."""
+        new = self.node.write(name + ".new", text)
+        return new.rename(self.node.dir / name)
+
+    def certify(self, name, subject, names=None, by=None):
+        """(certificate, key), self-signed or of an authority."""
+        cert, key = self.node.dir / f"{name}.pem", self.node.dir / f"{name}.key"
+        more = ["-addext", f"subjectAltName={names}"] if names else []
+        more += ["-CA", by[0], "-CAkey", by[1]] if by else []
+        self.node.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                      "-nodes", "-days", "2", "-subj", subject, "-keyout", key, "-out", cert, *more)
+        return cert, key
+
+    def config(self, url=f"https://{HTTPS}/metrics?key={SECRET}", **tls):
+        tls = {"caFile": str(self.ca), "certFile": str(self.cert), "keyFile": str(self.key),
+               "serverName": "page.test", **tls}
+        return self.node.config(self.node.pool([{"name": "s0", "listen": "8001", "metrics": url}], scrape={
+            "authorization": {"credentialsFile": str(self.token)},
+            "tlsConfig": {k: v for k, v in tls.items() if v},
+        }))
+
+    def requests(self):
+        return [line.split(" ", 2) for line in self.log.read_text().splitlines()]
+
+    def row(self):
+        return self.node.cli("endpoints")[0]
+
+
+def test_protected_page(node):
+    """A page that asks for a certificate and a token is read; a token that is put in the old one's
+    place is used without a word, and one that cannot be read is told. Nothing shows the secret."""
+    page = Protected(node)
+    daemon = node.daemon(page.config())
+    wait_for(lambda: page.row()["state"] == "ready")
+    assert page.requests()[0] == [f"/metrics?key={SECRET}", "page.test:9443", f"Bearer {SECRET}"]
+    page.put("accepted", "another")
+    wait_for(lambda: page.row()["scrape_failed"])
+    page.put("token", "another\n")
+    wait_for(lambda: not page.row()["scrape_failed"])
+    page.put("token", "two words\r\nX-Evil: 1")
+    wait_for(lambda: page.row()["scrape_failed"])
+    wait_for(lambda: f"no credential in {page.token}: it holds something else" in daemon.log())
+    page.token.unlink()
+    wait_for(lambda: "No such file" in daemon.log())
+    page.put("token", "another")
+    wait_for(lambda: not page.row()["scrape_failed"])
+    told = daemon.log() + daemon.get("/metrics")[1] + "".join(
+        json.dumps(node.cli(noun)) + node.pintle(noun).stdout for noun in ("status", "pools", "endpoints"))
+    assert not [word for word in (SECRET, "another", "two words") if word in told], told
+
+
+@case(each=("authority", "certificate", "name"))
+def test_page_of_a_stranger(node, what):
+    """A server without the right authority or name gets no request, and one that wants a certificate
+    gives no page; the log says why."""
+    page = Protected(node)
+    wrong = {
+        "authority": ({"caFile": None}, "certificate"),
+        "certificate": ({"certFile": None, "keyFile": None}, "certificate required"),
+        "name": ({"serverName": "other.test"}, "other.test"),
+    }[what]
+    daemon = Daemon(node, node.write("c.yaml", page.config(**wrong[0])), wait=False)
+    said = wait_for(lambda: re.search("scrape of pool/s0 at .* failed: (.*);", daemon.log()))
+    assert wrong[1] in said[1], said[0]
+    assert page.requests() == [] and SECRET not in daemon.log()
+
+
+def test_redirect_gets_no_credential(node):
+    """A page that sends elsewhere is a failure; elsewhere nobody asks."""
+    other = node.server("other", "8009")
+    page = Protected(node, redirect="http://127.0.0.1:8009/metrics")
+    daemon = Daemon(node, node.write("c.yaml", page.config()), wait=False)
+    wait_for(lambda: "failed: HTTP status 302" in daemon.log())
+    assert len(page.requests()) >= 1 and other.counts().scrapes == 0
+
+
+def test_check_shows_no_secret(node):
+    """What `pintle check` and the daemon say of a broken URL has neither its password nor its query."""
+    for url in (f"http//u:{SECRET}@h/", f"http://u:{SECRET}@h:99999/?key={SECRET}"):
+        config = node.write("c.yaml", node.config(node.pool(
+            [{"name": "s0", "listen": "8001", "metrics": url}])))
+        for argv in ([BUILD / "pintle", "check", config], [BUILD / "pintled", "--config", config]):
+            result = node.run(*argv, check=False)
+            assert result.returncode == 2 and "metrics is" in result.stderr, result
+            assert SECRET not in result.stdout + result.stderr, result
