@@ -33,6 +33,7 @@ def test_cgroup_ends_all_processes(node):
     assert not (cgroup_root() / node.id).exists()
 
 
+@case(san=False)
 def test_fetched_programs_find_python(node):
     """Programs that scripts/clients fetched start: the interpreter that they name is there."""
     del node
