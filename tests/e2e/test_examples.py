@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What docs/examples shows works as it stands there."""
+"""What docs/examples shows of hints works as it stands there; test_gateways has the rest."""
 from harness import case
-from kernel import TOP, wait_for
+from kernel import TOP
+from packages import library, need
 from pods import SERVICE
-from test_connect_clients import library, need, simulated
+from test_connect_clients import simulated
 from test_connect_keys import EVEN
 
 # The daemon's own code is run by test_connect and test_connect_daemon.
@@ -58,35 +59,3 @@ def test_hint_go(node):
                   "CGO_ENABLED": "0"})
     cluster, client = hinted(node)
     each_stays(cluster, lambda key: client.run(program, f"http://{SERVICE['v4']}/v1/models", key).stdout.split()[1])
-
-
-def gateway(node, example, argv):
-    """The gateway in a pod of its own, as the example has it but for the frontend's address and its own."""
-    cluster, client = simulated(node, 3, stickiness={"key": "source"}, **EVEN)
-    own = "10.200.0.0/16"
-    text = (EXAMPLES / example).read_text().replace("127.78.0.1:8000", SERVICE["v4"])
-    # The 127/8 of the example reaches no pod.
-    text = text.replace("127.200.0.", "10.200.0.").replace("2143813632", str((10 << 24) + (200 << 16)))
-    client.batch(f"route add local {own} dev lo")
-    cluster.batch(f"route add {own} dev pod{client.v4.rsplit('.')[-1]}")
-    client.popen([*argv, node.write(example, text)], log=f"{example}.log")
-
-    def ask(key):
-        return client.run("curl", "-sS", "-m5", "-o", "/dev/null", "-D-", "-H", f"x-session-id: {key}",
-                          "http://127.0.0.1:8080/v1/models").stdout
-
-    wait_for(lambda: client.run("curl", "-s", "-m1", "http://127.0.0.1:8080/", check=False).returncode == 0)
-    before = cluster.decisions()
-    first = [pod_of(ask(key)) for key in KEYS]
-    assert [pod_of(ask(key)) for key in KEYS] == first
-    assert len(set(first)) > 1
-    assert cluster.decisions()["sticky"] - before.get("sticky", 0) >= len(KEYS)
-
-
-def test_nginx_source(node):
-    gateway(node, "nginx-source.conf",
-            [need("nginx"), "-e", "stderr", "-g", f"daemon off; pid {node.dir}/nginx.pid;", "-c"])
-
-
-def test_haproxy_source(node):
-    gateway(node, "haproxy-source.cfg", [need("haproxy"), "-db", "-q", "-f"])

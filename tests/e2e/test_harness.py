@@ -8,6 +8,7 @@ import subprocess
 from clients import CLIENT_ADDRESS, IPPROTO_MPTCP, NODE_ADDRESS, source, split
 from harness import case, yaml
 from kernel import cgroup_root, inside, sweep, wait_for
+from packages import library
 from pods import SERVICE, Cluster, Rival, mapped
 
 
@@ -30,6 +31,17 @@ def test_cgroup_ends_all_processes(node):
     sweep(os.getpid())
     assert stray.wait(5) == -9
     assert not (cgroup_root() / node.id).exists()
+
+
+@case(san=False)
+def test_fetched_programs_find_python(node):
+    """Programs that scripts/clients fetched start: the interpreter that they name is there."""
+    del node
+    for program in (library("python") / "bin").iterdir():
+        with open(program, "rb") as f:
+            first = f.readline()
+        if first.startswith(b"#!"):
+            assert os.access(first[2:].strip(), os.X_OK), (program.name, first)
 
 
 @case(each=("v4", "v6"))

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 
+import packages
 from harness import case
 from kernel import BUILD, HERE, Skip, wait_for
 from packages import library, need
@@ -316,9 +317,7 @@ def envoy(world, ports):
 
     config = {"static_resources": {"listeners": [listener(p) for p in ports],
                                    "clusters": [cluster(p, to) for p, to in ports.items()]}}
-    binary = next(library("python").glob("lib/*/site-packages/envoy/_bin/envoy"))
-    return [binary, "-c", world.node.write("envoy.json", json.dumps(config)),
-            "--concurrency", 1, "--use-dynamic-base-id", "-l", "error"]
+    return packages.envoy(world.node.write("envoy.json", json.dumps(config)))
 
 
 GATEWAYS = {"haproxy": haproxy, "nginx": nginx, "envoy": envoy}

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gateways of docs/examples tell Pintle the session, as they stand there but for addresses and
+files. A client keeps one connection to the gateway and sends the requests of all sessions on it: one
+that connects anew each time would not see connections that the gateway shares among sessions."""
+import base64
+import json
+import subprocess
+import time
+
+import packages
+from harness import case
+from kernel import TOP, wait_for
+from packages import need
+from pods import SERVICE, Cluster
+from test_connect_keys import EVEN
+
+# The daemon's own code is run by test_connect and test_connect_daemon.
+UNDER_SANITIZERS = False
+
+EXAMPLES = TOP / "docs/examples"
+KEYS = [f"user-{i}" for i in range(8)]
+
+
+class Gateway:
+    """A gateway in a pod of its own. command: what starts it, of its configuration's path."""
+
+    def __init__(self, node, example, command, key, frontend, swaps):
+        self.cluster = Cluster(node)
+        self.servers = self.cluster.servers(3)
+        self.pod = self.cluster.pod("gateway")
+        self.cluster.steer(self.cluster.pool(self.servers, to=frontend, stickiness={"key": key}, **EVEN))
+        text = (EXAMPLES / example).read_text()
+        for old, new in swaps.items():
+            assert old in text, old
+            text = text.replace(old, str(new))
+        self.pod.popen(command(node.write(example, text)), log=f"{example}.log")
+        wait_for(lambda: self.connect().close() is None, 20, "the gateway")
+
+    def connect(self):
+        return self.pod.connect("127.0.0.1:8080")
+
+    def ask(self, requests):
+        """All on one connection; each is given by its headers. [(status, body: who answered)]"""
+        with self.connect() as c:
+            return [(c.ask("/v1/models", headers=headers), c.status)[::-1] for headers in requests]
+
+
+def nginx(node, origin):
+    return lambda path: [packages.gateway("nginx", origin), "-e", "stderr", "-p", node.dir, "-c", path,
+                         "-g", f"daemon off; pid {node.dir}/nginx.pid; user root;"]
+
+
+def haproxy(origin):
+    return lambda path: [packages.gateway("haproxy", origin), "-db", "-q", "-f", path]
+
+
+def each_request_is_steered(gateway, headers_of):
+    """Each request opens a connection, which its own session decides: also the second of a session in
+    a row, and one on another connection of a client."""
+    requests = [headers_of(key) for key in KEYS for _ in range(2)]
+    first = gateway.ask(requests)
+    names = [name for _, name in first]
+    assert {status for status, _ in first} == {200}, first
+    assert names[::2] == names[1::2] and len(set(names)) > 1, first
+    assert gateway.ask(requests) == first
+    sessions = gateway.cluster.cli("sessions")
+    assert len(KEYS) // 2 < len(sessions) <= len(KEYS), sessions  # some may share an address
+    decided = gateway.cluster.decisions()
+    assert decided == {"least_loaded": len(sessions), "sticky": 2 * len(requests) - len(sessions)}, decided
+
+
+# -- an address to connect from for each session -----------------------------------------------------
+
+
+def source_gateway(node, example, command, swaps=None):
+    # The 127/8 of the example reaches no pod.
+    own = {"nginx-source.conf": {"127.200.0.": "10.200.0."},
+           "haproxy-source.cfg": {"2143813632": (10 << 24) + (200 << 16)}}[example]
+    swaps = {**own, **(swaps or {"127.78.0.1:8000": SERVICE["v4"]})}
+    gateway = Gateway(node, example, command, "source", SERVICE["v4"], swaps)
+    network = "10.200.0.0/16"
+    gateway.pod.batch(f"route add local {network} dev lo")
+    gateway.cluster.batch(f"route add {network} dev pod{gateway.pod.v4.rsplit('.')[-1]}")
+    return gateway
+
+
+def by_header(session):
+    return {"x-session-id": session}
+
+
+@case(each=packages.NGINX)
+def test_nginx_source(node, origin):
+    each_request_is_steered(source_gateway(node, "nginx-source.conf", nginx(node, origin)), by_header)
+
+
+@case(each=packages.NGINX)
+def test_nginx_source_upstream(node, origin):
+    """The same with the frontend in an `upstream`, to which newer ones keep connections."""
+    gateway = source_gateway(node, "nginx-source.conf", nginx(node, origin), {
+        "server {\n": f"upstream frontend {{ server {SERVICE['v4']}; }}\n    server {{\n",
+        "proxy_pass http://127.78.0.1:8000": "proxy_pass http://frontend"})
+    each_request_is_steered(gateway, by_header)
+
+
+@case(each=packages.HAPROXY)
+def test_haproxy_source(node, origin):
+    each_request_is_steered(source_gateway(node, "haproxy-source.cfg", haproxy(origin)), by_header)
+
+
+@case(each=packages.HAPROXY[1:])
+def test_haproxy_mark(node, origin):
+    """The same by a mark, which takes no address of the gateway's."""
+    each_request_is_steered(Gateway(node, "haproxy-source.cfg", haproxy(origin), "mark", SERVICE["v4"], {
+        "http-request set-src": "http-request set-bc-mark",
+        "source 0.0.0.0 usesrc clientip": "", "127.78.0.1:8000": SERVICE["v4"]}), by_header)
+
+
+# -- an address to connect to for each user whom the gateway has verified -----------------------------
+
+
+PREFIX = "10.78.0.0/16:8000"
+USERS = [f"user-{i}" for i in range(12)]
+
+
+def destination_gateway(node, example, command, swaps):
+    return Gateway(node, example, command, "destination", PREFIX, swaps)
+
+
+def nobody_is_let_in(gateway, refused):
+    """refused: [(headers, status)]. Nothing that a client says reaches a server without a user whom
+    the gateway has verified."""
+    before = gateway.cluster.decisions()
+    assert [status for status, _ in gateway.ask([headers for headers, _ in refused])] == [s for _, s in refused]
+    assert gateway.cluster.decisions() == before
+
+
+class Passwords:
+    """Who is whom by a password; an Issuer says it by tokens."""
+
+    @staticmethod
+    def of(user, secret=None):
+        said = f"{user}:{secret or 'secret-' + user}".encode()
+        return {"authorization": "Basic " + base64.b64encode(said).decode()}
+
+
+def nginx_gateway(node, origin="installed", swaps=None):
+    users = node.write("users", "".join(f"{key}:{{PLAIN}}secret-{key}\n" for key in USERS))
+    return destination_gateway(node, "nginx-destination.conf", nginx(node, origin),
+                               {"/etc/nginx/users": users, **(swaps or {})}), Passwords
+
+
+@case(each=packages.NGINX)
+def test_nginx_destination(node, origin):
+    gateway, _ = nginx_gateway(node, origin)
+    each_request_is_steered(gateway, Passwords.of)
+    nobody_is_let_in(gateway, [({}, 401), (Passwords.of("user-0", "secret-user-1"), 401),
+                               (Passwords.of("other"), 401)])
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class Issuer:
+    """Who signs tokens: RS256, by openssl."""
+
+    def __init__(self, node, name="issuer"):
+        self.node, self.secret, self.public = node, node.dir / f"{name}.key", node.dir / f"{name}.pem"
+        self.openssl("genrsa", "-out", self.secret, "2048")
+        self.openssl("rsa", "-in", self.secret, "-pubout", "-out", self.public)
+
+    def openssl(self, *arguments, **more):
+        return subprocess.run([need("openssl"), *arguments], check=True, capture_output=True, **more).stdout
+
+    def jwks(self):
+        said = self.openssl("rsa", "-in", self.secret, "-noout", "-modulus").decode()
+        number = bytes.fromhex(said.strip().split("=")[1])
+        key = {"kty": "RSA", "alg": "RS256", "use": "sig", "e": "AQAB", "n": base64url(number)}
+        return self.node.write("jwks.json", json.dumps({"keys": [key]}))
+
+    def of(self, user=None, **claims):
+        claims = {"iss": "https://issuer.example", "exp": int(time.time()) + 3600, **claims}
+        claims |= {} if user is None else {"sub": user}
+        text = ".".join(base64url(json.dumps(part).encode()) for part in ({"alg": "RS256"}, claims))
+        signature = self.openssl("dgst", "-sha256", "-sign", self.secret, input=text.encode())
+        return {"authorization": f"Bearer {text}.{base64url(signature)}"}
+
+    def refused(self):
+        unsigned = self.of("user-0")["authorization"].rpartition(".")[0]
+        others = Issuer(self.node, "other").of("user-0")
+        return [({}, 401), ({"authorization": unsigned + "."}, 401), (others, 401),
+                (self.of("user-0", exp=1), 401), (self.of(), 403), (self.of(""), 403)]
+
+
+def haproxy_gateway(node, origin="installed", swaps=None):
+    issuer = Issuer(node)
+    return destination_gateway(node, "haproxy-destination.cfg", haproxy(origin),
+                               {"/etc/haproxy/issuer.pem": issuer.public, **(swaps or {})}), issuer
+
+
+@case(each=packages.HAPROXY)
+def test_haproxy_destination(node, origin):
+    gateway, issuer = haproxy_gateway(node, origin)
+    each_request_is_steered(gateway, issuer.of)
+    nobody_is_let_in(gateway, issuer.refused())
+
+
+def envoy_gateway(node, swaps=None):
+    issuer = Issuer(node)
+    return destination_gateway(node, "envoy-destination.yaml", packages.envoy,
+                               {"/etc/envoy/jwks.json": issuer.jwks(), **(swaps or {})}), issuer
+
+
+def test_envoy_destination(node):
+    """Nor does a client get further by saying itself where to connect."""
+    gateway, issuer = envoy_gateway(node)
+    each_request_is_steered(gateway, issuer.of)
+    nobody_is_let_in(gateway, issuer.refused())
+    elsewhere = {"x-envoy-original-dst-host": gateway.servers[0].address()}
+    nobody_is_let_in(gateway, [(elsewhere, 401)])
+    placed = gateway.cluster.decisions()["sticky"]
+    one = gateway.ask([issuer.of(KEYS[0])] * 2 + [{**issuer.of(KEYS[0]), **elsewhere}] * 2)
+    assert len(set(one)) == 1 and gateway.cluster.decisions()["sticky"] == placed + 4
+
+
+RETRY = "retry_policy: {retry_on: connect-failure, num_retries: 3}"
+SERVER_CLOSE = "    option http-server-close"
+# How a gateway is set up, and how many requests of 12 find a dead engine.
+RETRIES = {
+    "envoy": (envoy_gateway, {}, 0),
+    "envoy without": (envoy_gateway, {RETRY: ""}, 3),
+    "haproxy": (haproxy_gateway, {}, 0),
+    "haproxy without": (haproxy_gateway, {SERVER_CLOSE: f"    retries 0\n{SERVER_CLOSE}"}, 3),
+    "nginx": (nginx_gateway, {}, 3),
+}
+
+
+@case(each=tuple(RETRIES))
+def test_retry(node, how):
+    """An engine dies. Three connections find out; no client does where the gateway tries again."""
+    setup, swaps, failed = RETRIES[how]
+    gateway, who = setup(node, swaps=swaps)
+    requests = [who.of(user) for user in USERS]
+    names = [name for _, name in gateway.ask(requests)]
+    victim = next(s for s in gateway.servers if names.count(s.name) > 3)
+    victim.model.kill()
+    statuses = [status for status, _ in gateway.ask(requests)]
+    assert statuses.count(200) == 12 - failed and set(statuses) <= {200, 502, 503}, statuses
+    assert gateway.cluster.endpoint(victim.name)["state"] == "ejected"
