@@ -302,19 +302,20 @@ static __always_inline bool rare(__u32 outcome)
 __weak __noinline int report_decision(const struct pintle_tuple *tuple, const struct terms *t,
 				      const struct decide_result *r, __u32 hook)
 {
-	struct pintle_event e = {.type = PINTLE_EVENT_DECIDED, .failure = PINTLE_FAILURE_COUNT};
+	struct pintle_event *e;
 
-	if (!tuple || !t || !r)
+	if (!tuple || !t || !r || !followed(t->now))
 		return 0;
-	e.time_ns = t->now;
-	e.pool = t->key.pool;
-	e.pool_generation = t->key.pool_generation;
-	e.endpoint = r->endpoint;
-	e.generation = r->generation;
-	e.outcome = r->outcome;
-	e.hook = hook;
-	e.tuple = *tuple;
-	event_report(&e);
+	e = event_begin(PINTLE_EVENT_DECIDED, hook, t->now);
+	if (!e)
+		return 0;
+	e->pool = t->key.pool;
+	e->pool_generation = t->key.pool_generation;
+	e->endpoint = r->endpoint;
+	e->generation = r->generation;
+	e->outcome = r->outcome;
+	e->tuple = *tuple;
+	event_end(e);
 	return 0;
 }
 

@@ -195,39 +195,40 @@ static __always_inline bool binds(const struct pintle_pool *pool, __u32 outcome)
 
 /* ---- events ------------------------------------------------------------------ */
 
-/* Each object has a budget of its own, so that closed connections cannot drown
- * decisions. The window is racy between CPUs, which costs a few events too many. */
-static __u64 events_window_ns;
-static __u64 events_in_window;
-static __u64 events_lost;
+/* One count for all hooks: it tells the follower what it did not see. */
+__u64 events_lost __weak = 0;
 
-static __always_inline bool events_allowed(__u64 now)
-{
-	if (now - events_window_ns > 1000000000ULL) {
-		events_window_ns = now;
-		events_in_window = 0;
-	}
-	return __sync_fetch_and_add(&events_in_window, 1) < PINTLE_EVENTS_PER_SECOND;
-}
-
-/* Few, and they come when connections have most to tell: no budget is for them. */
-static __always_inline bool of_endpoint(const struct pintle_event *e)
-{
-	return e->type == PINTLE_EVENT_EJECTED || e->type == PINTLE_EVENT_RESTORED;
-}
-
-static __always_inline void event_report(struct pintle_event *e)
+/* Whether `pintle events` follows; nobody else reads events. */
+static __always_inline bool followed(__u64 now)
 {
 	__u32 slot = PINTLE_OVERRIDE_NODE;
 	struct pintle_override *o = bpf_map_lookup_elem(&overrides, &slot);
 
-	e->lost = events_lost;
-	/* The daemon reads `events` at each poll, so nobody need be woken here. */
-	if (!(of_endpoint(e) || events_allowed(e->time_ns)) ||
-	    bpf_ringbuf_output(&events, e, sizeof(*e), BPF_RB_NO_WAKEUP))
+	return o && o->tap_until_ns > now;
+}
+
+/* An event in the ring, of no failure and else of zeros; to be submitted by event_end(). NULL:
+ * there is no room, which is counted. */
+static __always_inline struct pintle_event *event_begin(__u32 type, __u32 hook, __u64 now)
+{
+	struct pintle_event *e = bpf_ringbuf_reserve(&tap, sizeof(*e), 0);
+
+	if (!e) {
 		__sync_fetch_and_add(&events_lost, 1);
-	if (o && o->tap_until_ns > e->time_ns)
-		bpf_ringbuf_output(&tap, e, sizeof(*e), 0);
+		return NULL;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->time_ns = now;
+	e->type = type;
+	e->hook = hook;
+	e->failure = PINTLE_FAILURE_COUNT;
+	e->lost = events_lost;
+	return e;
+}
+
+static __always_inline void event_end(struct pintle_event *e)
+{
+	bpf_ringbuf_submit(e, 0);
 }
 
 #endif

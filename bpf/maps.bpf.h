@@ -106,6 +106,15 @@ struct {
 	__type(value, struct pintle_inflight);
 } MAP(inflight);
 
+/* Ever growing sums over the connections that ended. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_ENDPOINTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pintle_ends);
+} MAP(ends);
+
 /* Whether somebody listens, and since when. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -206,13 +215,7 @@ struct {
 	__type(value, __u64);
 } MAP(stats);
 
-/* Closed connections and rare decisions, for the daemon. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 512 * 1024);
-} MAP(events);
-
-/* The same for `pintle events`, while one follows. */
+/* Closed connections, rare decisions and ejections, while `pintle events` follows. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);

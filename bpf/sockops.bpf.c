@@ -8,7 +8,7 @@
  *                 steered to again with or without a daemon
  *   established   moves the decision into the connection's storage, counts it, and
  *                 only now binds the session: a spoofed packet gets nowhere near
- *   closed        counts the end and reports the connection
+ *   closed        counts the end, in flight and in the endpoint's sums; tells who follows
  *
  * A listener carries its endpoint in `conns`; the kernel clones that into each child,
  * so a connection knows its endpoint even when its 4-tuple was forgotten.
@@ -49,6 +49,73 @@ static __always_inline bool in_scope(struct bpf_sock_ops *ctx)
 static __always_inline void watch_end(struct bpf_sock_ops *ctx)
 {
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+/* ---- ends ----------------------------------------------------------------------- */
+
+/* How a connection ended. */
+struct end {
+	__u64 now;
+	__u64 duration_ns;
+	__u64 received;     /* bytes from the client */
+	__u64 acknowledged; /* bytes by the client */
+	__u32 error;        /* errno; 0: in order */
+};
+
+static __always_inline __u32 error_of(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct sock *kernel_sock = sk ? (struct sock *)bpf_skc_to_tcp_sock(sk) : NULL;
+
+	return kernel_sock ? kernel_sock->sk_err : 0;
+}
+
+static __always_inline enum pintle_ending ending_of(__u32 error)
+{
+	switch (error) {
+	case 0:
+		return PINTLE_ENDING_CLOSED;
+	case ECONNRESET:
+	case EPIPE:
+		return PINTLE_ENDING_RESET;
+	case ETIMEDOUT:
+		return PINTLE_ENDING_TIMEOUT;
+	default:
+		return PINTLE_ENDING_ERROR;
+	}
+}
+
+/* In the sums of the endpoint, unless its id was given to another since. One that was taken out of
+ * the configuration keeps its generation. */
+static __always_inline void count_ended(__u32 endpoint, __u32 generation, const struct end *end)
+{
+	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &endpoint);
+	struct pintle_ends *sums = bpf_map_lookup_elem(&ends, &endpoint);
+	__u32 how = ending_of(end->error);
+
+	hide(how);
+	if (!e || e->generation != generation || !sums || how >= PINTLE_ENDING_COUNT)
+		return;
+	__sync_fetch_and_add(&sums->count[how], 1);
+	__sync_fetch_and_add(&sums->bytes_received, end->received);
+	__sync_fetch_and_add(&sums->bytes_acknowledged, end->acknowledged);
+	__sync_fetch_and_add(&sums->duration_ns, end->duration_ns);
+}
+
+/* What both sides tell of it alike; the rest is for the caller, and event_end(). */
+static __always_inline struct pintle_event *event_closed(struct bpf_sock_ops *ctx, __u32 hook,
+							 const struct end *end)
+{
+	struct pintle_event *e = event_begin(PINTLE_EVENT_CLOSED, hook, end->now);
+
+	if (!e)
+		return NULL;
+	e->error = end->error;
+	e->srtt_us = ctx->srtt_us >> 3; /* the kernel keeps eighths */
+	e->duration_ns = end->duration_ns;
+	e->bytes_received = end->received;
+	e->bytes_acknowledged = end->acknowledged;
+	return e;
 }
 
 #include "sockops_client.bpf.h"
@@ -272,34 +339,46 @@ static __always_inline void connection_opened(struct bpf_sock_ops *ctx)
 	watch_end(ctx);
 }
 
-static __always_inline void report_closed(struct bpf_sock_ops *ctx, const struct pintle_conn *conn)
+static __always_inline void report_closed(struct bpf_sock_ops *ctx, const struct pintle_conn *conn,
+					  const struct end *end)
 {
-	struct pintle_event e = {
-		.time_ns = bpf_ktime_get_ns(),
-		.type = PINTLE_EVENT_CLOSED,
-		.pool = conn->pool,
-		.pool_generation = conn->pool_generation,
-		.endpoint = conn->endpoint,
-		.generation = conn->generation,
-		.class_id = conn->class_id,
-		.outcome = conn->outcome,
-		.hook = PINTLE_HOOK_LOOKUP,
-		.failure = PINTLE_FAILURE_COUNT,
-		.srtt_us = ctx->srtt_us >> 3, /* the kernel keeps eighths */
-		.bytes_received = ctx->bytes_received,
-		.bytes_acknowledged = ctx->bytes_acked,
+	struct pintle_event *e = event_closed(ctx, PINTLE_HOOK_LOOKUP, end);
+
+	if (!e)
+		return;
+	e->pool = conn->pool;
+	e->pool_generation = conn->pool_generation;
+	e->endpoint = conn->endpoint;
+	e->generation = conn->generation;
+	e->class_id = conn->class_id;
+	e->outcome = conn->outcome;
+	addresses_read(ctx, &e->tuple);
+	event_end(e);
+}
+
+static __always_inline void connection_closed(struct bpf_sock_ops *ctx,
+					      const struct pintle_conn *conn)
+{
+	struct pintle_counters *n = counters_find(conn->endpoint, conn->class_id);
+	struct end end = {
+		.now = bpf_ktime_get_ns(),
+		.error = error_of(ctx),
+		.received = ctx->bytes_received,
+		.acknowledged = ctx->bytes_acked,
 	};
 
-	e.error = error_of(ctx);
-	e.duration_ns = e.time_ns - conn->opened_ns;
-	addresses_read(ctx, &e.tuple);
-	event_report(&e);
+	end.duration_ns = end.now - conn->opened_ns;
+	count_ended(conn->endpoint, conn->generation, &end);
+	/* Last: while it is in flight, nobody else is given the endpoint's id. */
+	if (n)
+		__sync_fetch_and_add(&n->closed, 1);
+	if (followed(end.now))
+		report_closed(ctx, conn, &end);
 }
 
 static __always_inline void socket_closed(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
-	struct pintle_counters *n;
 	struct pintle_health *h;
 	struct pintle_conn *conn;
 	__u32 endpoint;
@@ -329,10 +408,7 @@ static __always_inline void socket_closed(struct bpf_sock_ops *ctx)
 			__sync_fetch_and_add(&h->direct_closed, 1);
 		return;
 	}
-	n = counters_find(endpoint, conn->class_id);
-	if (n)
-		__sync_fetch_and_add(&n->closed, 1);
-	report_closed(ctx, conn);
+	connection_closed(ctx, conn);
 }
 
 SEC("sockops")

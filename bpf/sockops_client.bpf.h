@@ -6,7 +6,7 @@
  *   SYN sent      counted as in flight, if it really goes where it was steered to
  *   established   binds the session; an endpoint that failed before is as good as new
  *   unanswered    a SYN had to be sent again: about a second, not the kernel's two minutes
- *   closed        counts the end, tells how the endpoint failed if it did, and reports
+ *   closed        counts the end, tells how the endpoint failed if it did, and who follows
  *
  * An endpoint that fails several times in a row is ejected: not chosen for a while.
  */
@@ -15,19 +15,14 @@
 
 #include "client.bpf.h"
 
-static __always_inline void event_of(struct pintle_event *e, const struct pintle_connect *c,
-				     __u32 type, __u64 now)
+static __always_inline void event_of(struct pintle_event *e, const struct pintle_connect *c)
 {
-	e->time_ns = now;
-	e->type = type;
 	e->pool = c->pool;
 	e->pool_generation = c->pool_generation;
 	e->endpoint = c->endpoint;
 	e->generation = c->generation;
 	e->class_id = c->class_id;
 	e->outcome = c->outcome;
-	e->hook = PINTLE_HOOK_CONNECT;
-	e->failure = PINTLE_FAILURE_COUNT;
 	e->tuple.scope = scope;
 	e->tuple.local_port = c->frontend_port;
 	__builtin_memcpy(e->tuple.local, c->frontend, sizeof(e->tuple.local));
@@ -36,14 +31,18 @@ static __always_inline void event_of(struct pintle_event *e, const struct pintle
 /* Of the endpoint, not of a connection: `ns` is for how long it is ejected. */
 __noinline int report_endpoint(const struct pintle_connect *c, __u32 type, __u32 failure, __u64 ns)
 {
-	struct pintle_event e = {};
+	__u64 now = bpf_ktime_get_ns();
+	struct pintle_event *e;
 
-	if (!c)
+	if (!c || !followed(now))
 		return 0;
-	event_of(&e, c, type, bpf_ktime_get_ns());
-	e.failure = failure;
-	e.duration_ns = ns;
-	event_report(&e);
+	e = event_begin(type, PINTLE_HOOK_CONNECT, now);
+	if (!e)
+		return 0;
+	event_of(e, c);
+	e->failure = failure;
+	e->duration_ns = ns;
+	event_end(e);
 	return 0;
 }
 
@@ -238,14 +237,6 @@ static __always_inline void client_unanswered(struct bpf_sock_ops *ctx)
 		endpoint_failed(c, PINTLE_FAILURE_UNANSWERED);
 }
 
-static __always_inline __u32 error_of(struct bpf_sock_ops *ctx)
-{
-	struct bpf_sock *sk = ctx->sk;
-	struct sock *kernel_sock = sk ? (struct sock *)bpf_skc_to_tcp_sock(sk) : NULL;
-
-	return kernel_sock ? kernel_sock->sk_err : 0;
-}
-
 /* How the endpoint failed this connection, if it did. A client that gave up first is no failure of
  * the endpoint, and none is counted twice. */
 static __always_inline __u32 failure_of(struct bpf_sock_ops *ctx, const struct pintle_connect *c,
@@ -268,36 +259,43 @@ static __always_inline __u32 failure_of(struct bpf_sock_ops *ctx, const struct p
 	return PINTLE_FAILURE_COUNT;
 }
 
+static __always_inline void report_client(struct bpf_sock_ops *ctx, const struct pintle_connect *c,
+					  const struct end *end, __u32 failure)
+{
+	struct pintle_event *e = event_closed(ctx, PINTLE_HOOK_CONNECT, end);
+	struct pintle_tuple t;
+
+	if (!e)
+		return;
+	event_of(e, c);
+	e->failure = failure;
+	e->tuple.remote_port = ctx->local_port;
+	addresses_read(ctx, &t);
+	__builtin_memcpy(e->tuple.remote, t.local, sizeof(e->tuple.remote));
+	event_end(e);
+}
+
 static __always_inline void client_closed(struct bpf_sock_ops *ctx, struct pintle_connect *c)
 {
-	struct pintle_event e = {};
-	struct pintle_tuple t;
-	__u32 error, failure;
-	__u64 now;
+	/* From the client, as at the server's side: what it sent. */
+	struct end end = {.received = ctx->bytes_acked, .acknowledged = ctx->bytes_received};
+	__u32 failure;
 
 	count_end(c);
 	if (!c->opened_ns ||
 	    __sync_fetch_and_or(&c->flags, PINTLE_CONNECT_REPORTED) & PINTLE_CONNECT_REPORTED)
 		return;
-	error = error_of(ctx);
-	failure = failure_of(ctx, c, error);
+	end.error = error_of(ctx);
+	failure = failure_of(ctx, c, end.error);
 	if (failure != PINTLE_FAILURE_COUNT)
 		endpoint_failed(c, failure);
-	else if (ctx->bytes_received)
+	else if (end.acknowledged)
 		endpoint_answered(c, 1);
-	now = bpf_ktime_get_ns();
-	event_of(&e, c, PINTLE_EVENT_CLOSED, now);
-	e.failure = failure;
-	e.error = error;
-	e.srtt_us = ctx->srtt_us >> 3; /* the kernel keeps eighths */
-	/* From the client, as at the server's side: what it sent. */
-	e.bytes_received = ctx->bytes_acked;
-	e.bytes_acknowledged = ctx->bytes_received;
-	e.duration_ns = now - c->opened_ns;
-	e.tuple.remote_port = ctx->local_port;
-	addresses_read(ctx, &t);
-	__builtin_memcpy(e.tuple.remote, t.local, sizeof(e.tuple.remote));
-	event_report(&e);
+	end.now = bpf_ktime_get_ns();
+	end.duration_ns = end.now - c->opened_ns;
+	count_ended(c->endpoint, c->generation, &end);
+	if (followed(end.now))
+		report_client(ctx, c, &end, failure);
 }
 
 #endif

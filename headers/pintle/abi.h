@@ -94,6 +94,16 @@ enum pintle_hook { PINTLE_HOOK_NONE, PINTLE_HOOKS(X) PINTLE_HOOK_COUNT };
 enum pintle_failure { PINTLE_FAILURES(X) PINTLE_FAILURE_COUNT };
 #undef X
 
+/* X(symbol, name, what it says): how a steered connection ended, by the socket's error. */
+#define PINTLE_ENDINGS(X)                                                                          \
+	X(CLOSED, "closed", "without an error: in order, or by a reset of its own side")           \
+	X(RESET, "reset", "by a reset of the other side")                                          \
+	X(TIMEOUT, "timeout", "since the other side no longer answered")                           \
+	X(ERROR, "error", "by any other error, such as a refused connection")
+#define X(symbol, name, says) PINTLE_ENDING_##symbol,
+enum pintle_ending { PINTLE_ENDINGS(X) PINTLE_ENDING_COUNT };
+#undef X
+
 /* How the requests of a kept-alive connection come to their servers. */
 #define PINTLE_REQUESTS(X)                                                                         \
 	X(AS_THEY_COME, "as-they-come", "all requests of a connection go where it was steered to") \
@@ -376,6 +386,17 @@ struct pintle_inflight {
 	struct pintle_counters by_class[PINTLE_MAX_CLASSES];
 } __attribute__((aligned(64)));
 
+/* ---- ends: mmap-able array, one cache line each. Writer: kernel. ---------- */
+
+/* Sums over the steered connections of an endpoint that ended. Only ever grow. */
+struct pintle_ends {
+	__u64 count[PINTLE_ENDING_COUNT];
+	__u64 bytes_received;     /* from the clients */
+	__u64 bytes_acknowledged; /* by the clients */
+	__u64 duration_ns;        /* from established (lookup), SYN sent (connect) to closed */
+	__u64 zero;
+} __attribute__((aligned(64)));
+
 /* ---- health: array. Writer: kernel. --------------------------------------- */
 
 #define PINTLE_FAMILY_V4 0x1
@@ -530,7 +551,7 @@ struct pintle_client {
 #define PINTLE_STAT(pool, outcome) ((pool)*PINTLE_MAX_OUTCOMES + (outcome))
 #define PINTLE_STAT_COUNT          (PINTLE_MAX_POOLS * PINTLE_MAX_OUTCOMES)
 
-/* ---- events, tap: ring buffers. Writer: kernel. --------------------------- */
+/* ---- tap: ring buffer, while `pintle events` follows. Writer: kernel. ------ */
 
 enum pintle_event_type {
 	PINTLE_EVENT_CLOSED = 1,
@@ -557,11 +578,8 @@ struct pintle_event {
 	__u64 bytes_received;      /* from the client */
 	__u64 bytes_acknowledged;  /* by the client */
 	struct pintle_tuple tuple; /* local: the frontend */
-	__u64 lost;                /* events dropped so far: over the rate, or the ring was full */
+	__u64 lost; /* events that found the ring full, since the programs were loaded */
 };
-
-/* Of connections, what is told in a second at most; the rest is counted as lost. */
-#define PINTLE_EVENTS_PER_SECOND 2000
 
 #define PINTLE_ASSERT_SIZE(type, size)                                                             \
 	_Static_assert(sizeof(type) == (size), #type " changed its size: new PINTLE_ABI_VERSION")
@@ -579,6 +597,7 @@ PINTLE_ASSERT_SIZE(struct pintle_homes, 8 + 8 * PINTLE_HOME_ENTRIES);
 PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);
 PINTLE_ASSERT_SIZE(struct pintle_score, 120);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
+PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
 PINTLE_ASSERT_SIZE(struct pintle_health, 56 + 8 + 16 + 8 * PINTLE_FAILURE_COUNT - 8);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 24);

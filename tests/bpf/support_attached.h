@@ -97,6 +97,14 @@ static inline int hear(void *arg, void *data, size_t size)
 	return 0;
 }
 
+/* As `pintle events` does: events go to the ring from now on. */
+static inline void follow(void)
+{
+	struct pintle_override o = {.tap_until_ns = UINT64_MAX};
+
+	put(overrides, (uint32_t)PINTLE_OVERRIDE_NODE, &o);
+}
+
 /* What one of the recounting iterators, run over the storage map, finds at endpoint e. */
 static inline uint64_t recount_by(struct bpf_program *program, int map, uint32_t e)
 {

@@ -121,6 +121,14 @@ static inline struct pintle_counters counters_of(uint32_t e)
 	return f.by_class[0];
 }
 
+static inline struct pintle_ends ends_of(uint32_t e)
+{
+	struct pintle_ends n;
+
+	get(ends, e, &n);
+	return n;
+}
+
 static inline void put_override(uint32_t slot, uint32_t generation, uint32_t flags, uint32_t mode)
 {
 	struct pintle_override o = {.generation = generation, .flags = flags, .mode = mode};

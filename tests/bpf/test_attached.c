@@ -378,8 +378,49 @@ static void test_with_syn_cookies(void **state)
 	assert_int_equal(decisions(), 20);
 }
 
-/* ---- records and recounts
- * -------------------------------------------------------------------------- */
+/* ---- ends, records and recounts -------------------------------------------------------------- */
+
+static void test_ends_are_summed(void **state)
+{
+	struct linger hard = {.l_onoff = 1};
+	struct pintle_endpoint next = {
+		.generation = GEN(0) + 1, .pool = POOL, .pool_generation = POOL_GEN};
+	uint64_t begun = monotonic_ns();
+	struct pintle_ends n;
+	struct pair p;
+	char buf[8];
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	p = open_pair(FRONTEND_V4, w.listener[0]);
+	assert_int_equal(write(p.client, "four", 4), 4);
+	assert_int_equal(read(p.server, buf, sizeof(buf)), 4);
+	assert_int_equal(write(p.server, "sixsix", 6), 6);
+	assert_int_equal(read(p.client, buf, sizeof(buf)), 6);
+	close_pair(p);
+	wait_for(in_flight(0) == 0);
+	n = ends_of(0);
+	assert_int_equal(n.count[PINTLE_ENDING_CLOSED], 1);
+	assert_in_range(n.bytes_received, 4, 5); /* the FIN counts */
+	assert_in_range(n.bytes_acknowledged, 6, 7);
+	assert_in_range(n.duration_ns, 1, monotonic_ns() - begun);
+
+	p = open_pair(FRONTEND_V4, w.listener[0]);
+	assert_int_equal(setsockopt(p.client, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard)), 0);
+	close_pair(p);
+	wait_for(in_flight(0) == 0);
+	assert_int_equal(ends_of(0).count[PINTLE_ENDING_CLOSED], 1);
+	assert_int_equal(ends_of(0).count[PINTLE_ENDING_RESET], 1);
+	assert_int_equal(ends_of(0).count[PINTLE_ENDING_TIMEOUT], 0);
+	assert_int_equal(ends_of(0).count[PINTLE_ENDING_ERROR], 0);
+
+	/* The id is another endpoint's by the time it ends. */
+	p = open_pair(FRONTEND_V4, w.listener[0]);
+	put(endpoints, 0U, &next);
+	close_pair(p);
+	wait_for(in_flight(0) == 0);
+	assert_int_equal(ends_of(0).count[PINTLE_ENDING_CLOSED], 1);
+}
 
 static void test_a_closed_connection_is_reported(void **state)
 {
@@ -390,24 +431,28 @@ static void test_a_closed_connection_is_reported(void **state)
 
 	(void)state;
 	serve(0, "127.0.0.1");
+	close_pair(open_pair(FRONTEND_V4, w.listener[0])); /* nobody follows yet */
+	wait_for(in_flight(0) == 0);
+	follow();
 	p = open_pair(FRONTEND_V4, w.listener[0]);
 	assert_int_equal(write(p.client, "four", 4), 4);
 	assert_int_equal(read(p.server, buf, sizeof(buf)), 4);
 	assert_int_equal(write(p.server, "sixsix", 6), 6);
 	assert_int_equal(read(p.client, buf, sizeof(buf)), 6);
 	close_pair(p);
-	ring = ring_buffer__new(map_fd(events), hear, &h, NULL);
+	ring = ring_buffer__new(map_fd(tap), hear, &h, NULL);
 	assert_non_null(ring);
 	wait_for(ring_buffer__consume(ring) >= 0 && h.n > 0);
 	ring_buffer__free(ring);
 	assert_int_equal(h.n, 1);
 	assert_int_equal(h.closed.type, PINTLE_EVENT_CLOSED);
 	assert_int_equal(h.closed.endpoint, 0);
-	assert_int_equal(h.closed.outcome, PINTLE_OUTCOME_LEAST_LOADED);
+	assert_int_equal(h.closed.outcome, PINTLE_OUTCOME_STICKY);
 	assert_in_range(h.closed.bytes_received, 4, 5); /* the FIN counts */
 	assert_in_range(h.closed.bytes_acknowledged, 6, 7);
 	assert_int_equal(h.closed.tuple.local_port, PORT);
 	assert_true(h.closed.duration_ns > 0);
+	assert_int_equal(h.closed.lost, 0);
 }
 
 static uint64_t recount(uint32_t e)
@@ -508,6 +553,7 @@ int main(void)
 		attached_test(test_a_server_that_comes_back),
 		attached_test(test_a_direct_connection_is_counted_apart),
 		attached_test(test_with_syn_cookies),
+		attached_test(test_ends_are_summed),
 		attached_test(test_a_closed_connection_is_reported),
 		attached_test(test_a_recount_finds_those_in_flight),
 	};

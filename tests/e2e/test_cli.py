@@ -254,13 +254,14 @@ def test_pins_are_not_for_others(node):
 DUMPED = {
     "node": "heartbeat_ns", "names": "name", "addresses": "endpoint", "frontends": "prefixlen",
     "pools": "max_extra_load", "overrides": "since_ns", "endpoints": "pool_generation",
-    "scores": "published", "inflight": "placed", "health": "listening_since_ns",
+    "scores": "published", "inflight": "placed", "ends": "duration_ns",
+    "health": "listening_since_ns",
     "affinity": "bound_ns", "stats": "value", "pending": None, "conns": None, "connects": None,
     "clients": None, "oneshot": None, "oneshot_flows": None, "oneshot_stats": "value",
 }
 # For these kinds the kernel takes no types; and a ring has nothing to list.
 UNTYPED = {"homes", "sockets"}
-RINGS = {"events", "tap"}
+RINGS = {"tap"}
 
 
 def test_bpftool_reads_the_maps(node):

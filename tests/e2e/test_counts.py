@@ -10,8 +10,11 @@ import packets
 from clients import FRONTEND, source, split
 from harness import case
 from kernel import BUILD, SAN, TOP, wait_for
+from pods import SERVICE, Cluster
 
 BOTH = ("v4", "v6")
+CONN = BUILD / "tests/bench/conn"
+PAGE = TOP / "tests/data/pages/vllm-0.32.0-idle.txt"
 
 
 def counts_agree(node):
@@ -162,18 +165,15 @@ def test_many_connections(node):
 def test_a_million_connections(node):
     """A million connections with every kind of end, while servers are killed and started again:
     counts equal the socket table, and no drift was ever found."""
-    conn = BUILD / "tests/bench/conn"
-    page = TOP / "tests/data/pages/vllm-0.32.0-idle.txt"
-
     def serve(i):
-        return node.popen([conn, "serve", 9001 + 2 * i, 2, page], log=f"serve-{i}.log")
+        return node.popen([CONN, "serve", 9001 + 2 * i, 2, PAGE], log=f"serve-{i}.log")
 
     running = {i: serve(i) for i in range(4)}
     endpoints = [{"name": f"s{i}", "listen": f"127.0.0.1:{9001 + i}"} for i in range(8)]
     daemon = node.daemon(node.config(node.pool(endpoints, frontends=[FRONTEND["v4"]])))
     wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"})
     host, port = split(FRONTEND["v4"])
-    storms = [node.popen([conn, "storm", 500_000, host, port, seed], stdout=subprocess.PIPE, text=True)
+    storms = [node.popen([CONN, "storm", 500_000, host, port, seed], stdout=subprocess.PIPE, text=True)
               for seed in (1, 2)]
     kills = 0
     while any(s.poll() is None for s in storms):
@@ -194,6 +194,65 @@ def test_a_million_connections(node):
                  for i in range(8))
     assert opened == closed
     assert opened > 990_000, (opened, refused, kills)
+
+
+def fast_at_lookup(node, count):
+    """Fast servers at the lookup hook, and how to make `count` connections with every kind of end."""
+    node.popen([CONN, "serve", 9001, 2, PAGE], log="serve.log")
+    endpoints = [{"name": f"s{i}", "listen": f"127.0.0.1:{9001 + i}"} for i in range(2)]
+    config = node.config(node.pool(endpoints, frontends=[FRONTEND["v4"]]))
+
+    def make():
+        host, port = split(FRONTEND["v4"])
+        storms = [node.popen([CONN, "storm", count // 2, host, port, seed], stdout=subprocess.PIPE, text=True)
+                  for seed in (1, 2)]
+        assert [s.communicate()[0] for s in storms] == ["0 0\n"] * 2
+
+    return node, lambda: node.daemon(config), make
+
+
+def fast_at_connect(node, count):
+    """The same at the connect hook; each connection ends with a reset of the client's."""
+    cluster = Cluster(node)
+    servers = [cluster.pod(f"s{i}") for i in range(2)]
+    for s in servers:
+        s.popen([CONN, "serve", 8000, 1, PAGE], log=f"{s.name}.log")
+    client = cluster.pod("client")
+    config = cluster.config(cluster.pool(servers))
+
+    def make():
+        target = ",".join(map(str, ("pool", client.netns, client.cgroup, *split(SERVICE["v4"]))))
+        client.run(CONN, "measure", 1, count, target)
+
+    return cluster, lambda: cluster.daemon(config), make
+
+
+@case(each=("lookup", "connect"), timeout=120, san=False)
+def test_every_end_is_counted(node, hook):
+    """Of many thousand connections a second, each end is counted and its bytes; and another daemon
+    goes on from there."""
+    count = 20_000
+    world, start, make = {"lookup": fast_at_lookup, "connect": fast_at_connect}[hook](node, count)
+    daemon = start()
+    wait_for(lambda: {e["state"] for e in world.cli("endpoints")} == {"ready"}, 20)
+
+    def summed(name):
+        return sum(n for (family, _), n in daemon.metrics().items() if family == name)
+
+    make()
+    wait_for(lambda: set(world.in_flight().values()) == {0}, 30)
+
+    def all_counted():
+        assert summed("pintle_connections_ended_total") == count, summed("pintle_connections_ended_total")
+        return True
+
+    wait_for(all_counted)
+    received, seconds = (summed(f"pintle_endpoint_{n}_total") for n in ("received_bytes", "connection_seconds"))
+    assert received > count / 2 and seconds > 0, (received, seconds)
+    daemon.kill()
+    daemon = start()
+    assert summed("pintle_connections_ended_total") == count
+    assert summed("pintle_endpoint_received_bytes_total") == received
 
 
 def test_stats_add_up(node):

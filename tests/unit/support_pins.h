@@ -121,6 +121,7 @@ static inline void pins_zero(const struct pins *p)
 		{MAP_endpoints, PINTLE_MAX_ENDPOINTS},
 		{MAP_scores, PINTLE_MAX_ENDPOINTS},
 		{MAP_inflight, PINTLE_MAX_ENDPOINTS},
+		{MAP_ends, PINTLE_MAX_ENDPOINTS},
 		{MAP_health, PINTLE_MAX_ENDPOINTS},
 	};
 	static const enum map_id hashes[] = {MAP_frontends, MAP_affinity};

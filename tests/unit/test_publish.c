@@ -54,6 +54,7 @@ static char *picture(const struct steer *s, size_t *size)
 		{MAP_health, PINTLE_MAX_ENDPOINTS, sizeof(struct pintle_health)},
 		{MAP_scores, PINTLE_MAX_ENDPOINTS, sizeof(struct pintle_score)},
 		{MAP_inflight, PINTLE_MAX_ENDPOINTS, sizeof(struct pintle_inflight)},
+		{MAP_ends, PINTLE_MAX_ENDPOINTS, sizeof(struct pintle_ends)},
 	};
 	static const enum map_id hashes[] = {MAP_addresses, MAP_frontends};
 	char *text, key[64], value[64];
@@ -434,11 +435,15 @@ static void test_everything_in_use(void **state)
 	s.m->inflight[first.id].by_class[0].opened = 1;
 	assert_unchanged(&s, assert_int_equal(steer_publish(&s, moved), -ENOSPC));
 	s.m->inflight[first.id].by_class[0].closed = 1;
+	s.m->ends[first.id].count[PINTLE_ENDING_CLOSED] = 1;
+	s.m->ends[last.id].count[PINTLE_ENDING_CLOSED] = 1;
 	assert_int_equal(steer_publish(&s, moved), 0);
 	assert_int_equal(endpoint_ref(&s, 0, 0).id, first.id);
 	assert_int_equal(endpoint_ref(&s, 0, 0).generation, first.generation + 1);
 	assert_int_equal(endpoint_at(&s, first.id).port, 9999);
 	assert_int_equal(s.m->inflight[first.id].by_class[0].opened, 0);
+	assert_int_equal(s.m->ends[first.id].count[PINTLE_ENDING_CLOSED], 0);
+	assert_int_equal(s.m->ends[last.id].count[PINTLE_ENDING_CLOSED], 1);
 	assert_true(same_ref(endpoint_ref(&s, 63, 15), last));
 	steer_end(&s);
 }

@@ -101,7 +101,7 @@ static void test_open_read(void **state)
 
 	(void)state;
 	assert_int_equal(maps_open(PINS_BPFFS, MAPS_READ, &m), 0);
-	assert_int_equal(m->fd[MAP_events], -1);
+	assert_int_equal(m->fd[MAP_tap], -1);
 	assert_int_equal(m->fd[MAP_conns], -1);
 	assert_null(m->scores);
 	assert_int_equal(maps_value(m, MAP_node, 0, &n), 0);

@@ -39,6 +39,7 @@ static const struct layout {
 	[MAP_scores] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_score), PINTLE_MAX_ENDPOINTS},
 	[MAP_inflight] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_inflight),
 			  PINTLE_MAX_ENDPOINTS},
+	[MAP_ends] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_ends), PINTLE_MAX_ENDPOINTS},
 	[MAP_health] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_health), PINTLE_MAX_ENDPOINTS},
 	[MAP_sockets] = {BPF_MAP_TYPE_SOCKMAP, 4, 8,
 			 PINTLE_MAX_ENDPOINTS *PINTLE_SOCKETS_PER_ENDPOINT, .write_only = true},
@@ -57,7 +58,6 @@ static const struct layout {
 			       sizeof(struct pintle_flow), ANY},
 	[MAP_oneshot_stats] = {BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, PINTLE_ONESHOT_STAT_COUNT},
 	[MAP_stats] = {BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, PINTLE_STAT_COUNT},
-	[MAP_events] = {BPF_MAP_TYPE_RINGBUF, 0, 0, ANY, .write_only = true},
 	[MAP_tap] = {BPF_MAP_TYPE_RINGBUF, 0, 0, ANY, .write_only = true},
 };
 
@@ -68,6 +68,7 @@ static const struct mapping {
 	{MAP_node, offsetof(struct maps, node)},
 	{MAP_scores, offsetof(struct maps, scores)},
 	{MAP_inflight, offsetof(struct maps, inflight)},
+	{MAP_ends, offsetof(struct maps, ends)},
 	{MAP_health, offsetof(struct maps, health)},
 };
 
@@ -83,6 +84,7 @@ static size_t mapping_size(const struct mapping *map)
 	_Static_assert(sizeof(struct pintle_node) % 8 == 0 &&
 			       sizeof(struct pintle_score) % 8 == 0 &&
 			       sizeof(struct pintle_inflight) % 8 == 0 &&
+			       sizeof(struct pintle_ends) % 8 == 0 &&
 			       sizeof(struct pintle_health) % 8 == 0,
 		       "the kernel keeps values of an array at multiples of 8 bytes");
 	return (size_t)l->value_size * l->entries;

@@ -26,6 +26,7 @@
 	X(endpoints)                                                                               \
 	X(scores)                                                                                  \
 	X(inflight)                                                                                \
+	X(ends)                                                                                    \
 	X(health)                                                                                  \
 	X(sockets)                                                                                 \
 	X(affinity)                                                                                \
@@ -37,7 +38,6 @@
 	X(oneshot_flows)                                                                           \
 	X(oneshot_stats)                                                                           \
 	X(stats)                                                                                   \
-	X(events)                                                                                  \
 	X(tap)
 
 enum map_id {
@@ -50,8 +50,7 @@ enum map_id {
 #define DEFAULT_BPFFS "/sys/fs/bpf/pintle"
 
 enum maps_access {
-	MAPS_READ,  /* every map read-only; events, tap, conns, connects and sockets are not opened
-		       (-1) */
+	MAPS_READ,  /* every map read-only; tap, conns, connects and sockets are not opened (-1) */
 	MAPS_WRITE, /* all, read and write */
 };
 
@@ -62,6 +61,7 @@ struct maps {
 	struct pintle_node *node;
 	struct pintle_score *scores;
 	struct pintle_inflight *inflight;
+	struct pintle_ends *ends;
 	struct pintle_health *health;
 	bool writable;
 };

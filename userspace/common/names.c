@@ -38,6 +38,10 @@ static const struct name hooks[] = {[PINTLE_HOOK_NONE] = {"none", ""}, PINTLE_HO
 static const struct name failures[] = {PINTLE_FAILURES(X)};
 #undef X
 
+#define X(symbol, text, says) [PINTLE_ENDING_##symbol] = {text, says},
+static const struct name endings[] = {PINTLE_ENDINGS(X)};
+#undef X
+
 static int parse(const struct name *names, size_t count, const char *text, uint32_t *value)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -82,6 +86,11 @@ const char *hook_name(uint32_t hook)
 const char *failure_name(uint32_t failure)
 {
 	return failure < ARRAY_SIZE(failures) ? failures[failure].name : "unknown";
+}
+
+const char *ending_name(uint32_t ending)
+{
+	return ending < ARRAY_SIZE(endings) ? endings[ending].name : "unknown";
 }
 
 const char *outcome_help(uint32_t outcome)

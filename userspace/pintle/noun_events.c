@@ -199,7 +199,9 @@ static const struct column columns[] = {
 	{.key = "bytes_acknowledged", COLUMN(bytes_acknowledged), .help = "by the client"},
 	{.key = "srtt_us", COLUMN(srtt_us), .help = "smoothed round-trip time, microseconds"},
 	{.key = "error", COLUMN(error), .help = "text: what ended it; null: in order"},
-	{.key = "lost", COLUMN(lost), .help = "events dropped so far for the daemon, since loaded"},
+	{.key = "lost",
+	 COLUMN(lost),
+	 .help = "events so far that found no room, since the programs were loaded"},
 };
 const struct columns events_columns = COLUMNS(columns);
 

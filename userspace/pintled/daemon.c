@@ -86,7 +86,7 @@ static void on_heartbeat(uv_timer_t *timer)
 
 	if (may_beat(d, now))
 		__atomic_store_n(&d->maps->node->heartbeat_ns, now, __ATOMIC_RELAXED);
-	telemetry_consume(d->telemetry);
+	telemetry_look(d->telemetry);
 	oneshot_look(d->oneshot);
 	tell_ready(d);
 	if (d->watchdog_ns && now - d->watchdog_told_ns >= d->watchdog_ns / 2) {

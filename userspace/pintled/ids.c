@@ -254,6 +254,7 @@ static int write_endpoint(const struct ids *ids, uint32_t id)
 		forget_sockets(ids, id);
 	memset(&ids->m->health[id], 0, sizeof(ids->m->health[id]));
 	memset(&ids->m->inflight[id], 0, sizeof(ids->m->inflight[id]));
+	memset(&ids->m->ends[id], 0, sizeof(ids->m->ends[id]));
 	memset(s, 0, sizeof(*s));
 	s->generation = e->generation;
 	return put(ids, MAP_endpoints, id, e);

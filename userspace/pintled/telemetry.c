@@ -10,25 +10,6 @@
 #include "../common/state.h"
 #include "../common/util.h"
 
-/* How connections end, by the errno that ended them. */
-enum ending { END_CLOSED, END_RESET, END_TIMEOUT, END_ERROR, ENDINGS };
-static const char *const ending_names[ENDINGS] = {
-	[END_CLOSED] = "closed",
-	[END_RESET] = "reset",
-	[END_TIMEOUT] = "timeout",
-	[END_ERROR] = "error",
-};
-
-/* Each object in the kernel counts what it lost by itself. */
-enum source { SOURCE_SOCKOPS, SOURCE_LOOKUP, SOURCE_CONNECT, SOURCES };
-
-struct ended {
-	uint32_t generation;
-	uint64_t count[ENDINGS];
-	uint64_t bytes_received, bytes_acknowledged;
-	double duration_seconds;
-};
-
 /* Maps that forget: kept in one place with what it means when one is full. */
 static const struct {
 	enum map_id map;
@@ -38,54 +19,25 @@ static const struct {
 	{MAP_pending, "connections still in their handshake may be decided twice"},
 };
 
+/* What an endpoint's `health` said when it was last looked at. */
+struct seen {
+	uint64_t ejections;
+	uint64_t failures[PINTLE_FAILURE_COUNT];
+	bool failed; /* ejected, and nobody was answered since */
+};
+
 struct telemetry {
 	const struct maps *m;
-	struct ring_buffer *ring;
-	uint64_t started_ns;
-	uint64_t lost[SOURCES];
 	uint64_t told_ns;
 	unsigned int told; /* within a second of that */
-	struct ended ended[PINTLE_MAX_ENDPOINTS];
+	struct seen seen[PINTLE_MAX_ENDPOINTS];
 	double fill[ARRAY_SIZE(lru_table)];
 	bool warned[ARRAY_SIZE(lru_table)];
 };
 
-static enum ending ending_of(uint32_t error)
-{
-	switch (error) {
-	case 0:
-		return END_CLOSED;
-	case ECONNRESET:
-	case EPIPE:
-		return END_RESET;
-	case ETIMEDOUT:
-		return END_TIMEOUT;
-	default:
-		return END_ERROR;
-	}
-}
-
-static enum source source_of(const struct pintle_event *e)
-{
-	if (e->type != PINTLE_EVENT_DECIDED)
-		return SOURCE_SOCKOPS;
-	return e->hook == PINTLE_HOOK_CONNECT ? SOURCE_CONNECT : SOURCE_LOOKUP;
-}
-
 /* ---- ejections ---------------------------------------------------------------------- */
 
 #define TOLD_MAX 20 /* lines a second: a pool that is down as a whole must not fill the disk */
-
-static bool name_of(const struct telemetry *t, uint32_t slot, uint32_t generation,
-		    char to[PINTLE_NAME_SIZE])
-{
-	struct pintle_name n;
-
-	if (maps_value(t->m, MAP_names, slot, &n) || n.generation != generation)
-		return false;
-	state_text(to, PINTLE_NAME_SIZE, n.name, sizeof(n.name));
-	return true;
-}
 
 static bool may_tell(struct telemetry *t, uint64_t now)
 {
@@ -96,52 +48,96 @@ static bool may_tell(struct telemetry *t, uint64_t now)
 	return t->told++ < TOLD_MAX;
 }
 
-static void tell_ejection(struct telemetry *t, const struct pintle_event *e)
+static bool name_of(const struct telemetry *t, uint32_t slot, char to[PINTLE_NAME_SIZE])
 {
-	char pool[PINTLE_NAME_SIZE], endpoint[PINTLE_NAME_SIZE];
+	struct pintle_name n;
 
-	if (e->pool >= PINTLE_MAX_POOLS || e->endpoint >= PINTLE_MAX_ENDPOINTS ||
-	    !name_of(t, e->pool, e->pool_generation, pool) ||
-	    !name_of(t, PINTLE_ENDPOINT_SLOT(e->endpoint), e->generation, endpoint) ||
-	    !may_tell(t, monotonic_ns()))
-		return;
-	if (e->type == PINTLE_EVENT_RESTORED)
-		log_info("%s/%s answers its clients again", pool, endpoint);
-	else
-		log_warn("%s/%s is ejected for %.1f s: it failed its clients several times in a "
-			 "row, the last time by: %s",
-			 pool, endpoint, (double)e->duration_ns / (double)NSEC_PER_SEC,
-			 failure_name(e->failure));
+	if (maps_value(t->m, MAP_names, slot, &n))
+		return false;
+	state_text(to, PINTLE_NAME_SIZE, n.name, sizeof(n.name));
+	return true;
 }
 
-/* ---- the ring ----------------------------------------------------------------------- */
-
-static int on_event(void *arg, void *data, size_t size)
+/* "POOL/ENDPOINT" of an endpoint that there is. */
+static bool whole_name_of(const struct telemetry *t, uint32_t id, char to[2 * PINTLE_NAME_SIZE])
 {
-	struct telemetry *t = arg;
-	const struct pintle_event *e = data;
-	struct ended *d;
+	char pool[PINTLE_NAME_SIZE], endpoint[PINTLE_NAME_SIZE];
+	struct pintle_endpoint e;
 
-	/* What the ring kept from before this daemon is not of its counts. */
-	if (size < sizeof(*e) || e->time_ns < t->started_ns)
-		return 0;
-	t->lost[source_of(e)] = e->lost;
-	if (e->type == PINTLE_EVENT_EJECTED || e->type == PINTLE_EVENT_RESTORED)
-		tell_ejection(t, e);
-	if (e->type != PINTLE_EVENT_CLOSED || e->endpoint >= PINTLE_MAX_ENDPOINTS)
-		return 0;
-	d = &t->ended[e->endpoint];
-	if ((int32_t)(e->generation - d->generation) < 0)
-		return 0; /* the id has been given to another since */
-	if (d->generation != e->generation) {
-		memset(d, 0, sizeof(*d));
-		d->generation = e->generation;
-	}
-	d->count[ending_of(e->error)]++;
-	d->bytes_received += e->bytes_received;
-	d->bytes_acknowledged += e->bytes_acknowledged;
-	d->duration_seconds += (double)e->duration_ns / 1e9;
-	return 0;
+	if (maps_value(t->m, MAP_endpoints, id, &e) || !e.pool_generation ||
+	    !name_of(t, e.pool, pool) || !name_of(t, PINTLE_ENDPOINT_SLOT(id), endpoint))
+		return false;
+	snprintf(to, 2 * PINTLE_NAME_SIZE, "%s/%s", pool, endpoint);
+	return true;
+}
+
+/* " (refused, reset)": the kinds of failure that came since the last look. */
+static void failures_since(const struct seen *before, const struct seen *now, char *to, size_t size)
+{
+	size_t n = 0;
+
+	*to = '\0';
+	for (uint32_t k = 0; k < PINTLE_FAILURE_COUNT && n < size; k++)
+		if (now->failures[k] != before->failures[k])
+			n += (size_t)snprintf(to + n, size - n, "%s%s", n ? ", " : " (",
+					      failure_name(k));
+	if (n && n < size)
+		snprintf(to + n, size - n, ")");
+}
+
+static void tell_ejection(struct telemetry *t, uint32_t id, const struct seen *before,
+			  const struct seen *now)
+{
+	uint64_t until = __atomic_load_n(&t->m->health[id].ejected_until_ns, __ATOMIC_RELAXED);
+	char name[2 * PINTLE_NAME_SIZE], kinds[64], time[64] = "was ejected";
+	uint64_t at = monotonic_ns();
+
+	if (!may_tell(t, at) || !whole_name_of(t, id, name))
+		return;
+	if (until > at)
+		snprintf(time, sizeof(time), "is ejected for another %.1f s",
+			 (double)(until - at) / (double)NSEC_PER_SEC);
+	failures_since(before, now, kinds, sizeof(kinds));
+	log_warn("%s %s: it failed its clients several times in a row%s", name, time, kinds);
+}
+
+static void tell_return(struct telemetry *t, uint32_t id)
+{
+	char name[2 * PINTLE_NAME_SIZE];
+
+	if (may_tell(t, monotonic_ns()) && whole_name_of(t, id, name))
+		log_info("%s answers its clients again", name);
+}
+
+static struct seen see(const struct pintle_health *h)
+{
+	struct seen s = {
+		.ejections = __atomic_load_n(&h->ejections, __ATOMIC_RELAXED),
+		.failed = __atomic_load_n(&h->ejected_in_a_row, __ATOMIC_RELAXED),
+	};
+
+	for (int k = 0; k < PINTLE_FAILURE_COUNT; k++)
+		s.failures[k] = __atomic_load_n(&h->failures[k], __ATOMIC_RELAXED);
+	return s;
+}
+
+/* An id that was given to another endpoint begins anew, with fewer ejections or none. */
+static void tell_changes(struct telemetry *t, uint32_t id)
+{
+	struct seen before = t->seen[id], now = see(&t->m->health[id]);
+	bool ejected = now.ejections > before.ejections;
+
+	t->seen[id] = now;
+	if (ejected)
+		tell_ejection(t, id, &before, &now);
+	if (now.ejections && !now.failed && (ejected || before.failed))
+		tell_return(t, id);
+}
+
+void telemetry_look(struct telemetry *t)
+{
+	for (uint32_t id = 0; id < PINTLE_MAX_ENDPOINTS; id++)
+		tell_changes(t, id);
 }
 
 int telemetry_new(const struct maps *m, struct telemetry **out)
@@ -151,30 +147,18 @@ int telemetry_new(const struct maps *m, struct telemetry **out)
 	if (!t)
 		return log_err_r(ENOMEM, "telemetry");
 	t->m = m;
-	t->started_ns = monotonic_ns();
-	t->ring = ring_buffer__new(m->fd[MAP_events], on_event, t, NULL);
-	if (!t->ring) {
-		int err = log_err_r(errno, "failed to read the events ring");
-
-		free(t);
-		return err;
-	}
+	for (uint32_t id = 0; id < PINTLE_MAX_ENDPOINTS; id++)
+		t->seen[id] = see(&m->health[id]);
 	*out = t;
 	return 0;
 }
 
 void telemetry_free(struct telemetry *t)
 {
-	if (!t)
-		return;
-	ring_buffer__free(t->ring);
 	free(t);
 }
 
-void telemetry_consume(struct telemetry *t)
-{
-	ring_buffer__consume(t->ring);
-}
+/* ---- maps that forget --------------------------------------------------------------- */
 
 /* Entries at once: more than any bucket has. */
 #define FILL_BATCH 4096
@@ -235,13 +219,12 @@ static const struct poll_counters *counters_of(const struct page *p, const struc
 	return c ? c : &none;
 }
 
-static const struct ended *ended_of(const struct page *p, const struct state_endpoint *e)
+static const struct pintle_ends *ends_of(const struct page *p, const struct state_endpoint *e)
 {
-	static const struct ended none;
-	const struct ended *d = &p->telemetry->ended[e->id];
-
-	return d->generation == e->generation ? d : &none;
+	return &p->telemetry->m->ends[e->id];
 }
+
+#define SUM(p, e, member) __atomic_load_n(&ends_of(p, e)->member, __ATOMIC_RELAXED)
 
 /* One row each family of endpoints: a value, and whether there is one. */
 #define VALUE_FN(name, known, expression)                                                          \
@@ -276,9 +259,9 @@ VALUE_FN(value_closed, true, e->closed)
 VALUE_FN(value_unopened, true, e->failed)
 VALUE_FN(value_scrapes, true, counters_of(p, e)->scrapes)
 VALUE_FN(value_scrape_failures, true, counters_of(p, e)->failures)
-VALUE_FN(value_received, true, ended_of(p, e)->bytes_received)
-VALUE_FN(value_sent, true, ended_of(p, e)->bytes_acknowledged)
-VALUE_FN(value_duration, true, ended_of(p, e)->duration_seconds)
+VALUE_FN(value_received, true, SUM(p, e, bytes_received))
+VALUE_FN(value_sent, true, SUM(p, e, bytes_acknowledged))
+VALUE_FN(value_duration, true, (double)SUM(p, e, duration_ns) / (double)NSEC_PER_SEC)
 #define SIGNAL_FN(name, signal)                                                                    \
 	VALUE_FN(name, counters_of(p, e)->signals.present[signal],                                 \
 		 counters_of(p, e)->signals.value[signal])
@@ -328,12 +311,11 @@ static const struct {
 	{"pintle_endpoint_placements_failed_total", METRICS_COUNTER,
 	 "Placements known to have ended before they were established.", value_unopened},
 	{"pintle_endpoint_received_bytes_total", METRICS_COUNTER,
-	 "Bytes from clients, of connections that ended since the daemon started.", value_received},
+	 "Bytes from clients, of connections that ended.", value_received},
 	{"pintle_endpoint_sent_bytes_total", METRICS_COUNTER,
-	 "Bytes that clients acknowledged, of connections that ended since the daemon started.",
-	 value_sent},
+	 "Bytes that clients acknowledged, of connections that ended.", value_sent},
 	{"pintle_endpoint_connection_seconds_total", METRICS_COUNTER,
-	 "Durations of connections that ended since the daemon started, summed.", value_duration},
+	 "Durations of connections that ended, summed.", value_duration},
 	{"pintle_endpoint_scrapes_total", METRICS_COUNTER, "Scrapes that are over.", value_scrapes},
 	{"pintle_endpoint_scrape_failures_total", METRICS_COUNTER,
 	 "Scrapes that failed or gave a bad page.", value_scrape_failures},
@@ -374,13 +356,13 @@ static void render_endpoints(const struct page *p)
 					   "failure", failure_name(k), NULL);
 	}
 	metrics_family(p->out, "pintle_connections_ended_total", METRICS_COUNTER,
-		       "Steered connections that ended since the daemon started, by how.");
+		       "Steered connections that ended, by how.");
 	for (size_t j = 0; j < p->state->endpoint_count; j++)
-		for (int k = 0; k < ENDINGS; k++)
+		for (uint32_t k = 0; k < PINTLE_ENDING_COUNT; k++)
 			metrics_sample_u64(
-				p->out, ended_of(p, &p->state->endpoints[j])->count[k], "pool",
+				p->out, SUM(p, &p->state->endpoints[j], count[k]), "pool",
 				p->state->pools[p->state->endpoints[j].pool].name, "endpoint",
-				p->state->endpoints[j].name, "how", ending_names[k], NULL);
+				p->state->endpoints[j].name, "how", ending_name(k), NULL);
 }
 
 static void render_pools(const struct page *p)
@@ -455,12 +437,6 @@ static void render_node(const struct page *p)
 		p->out, "pintle_in_flight_drift_total", METRICS_COUNTER,
 		"Connections by which in-flight counts were ever found wrong and put right.");
 	metrics_sample_u64(p->out, n->drift, NULL);
-	metrics_family(p->out, "pintle_events_lost_total", METRICS_COUNTER,
-		       "Events dropped in the kernel: over the rate, or the ring was full.");
-	metrics_sample_u64(p->out,
-			   p->telemetry->lost[SOURCE_SOCKOPS] + p->telemetry->lost[SOURCE_LOOKUP] +
-				   p->telemetry->lost[SOURCE_CONNECT],
-			   NULL);
 	metrics_family(p->out, "pintle_clients", METRICS_GAUGE,
 		       "Cgroups whose client is known by a name; 0 where no key is cgroup.");
 	metrics_sample_u64(p->out, p->clients, NULL);

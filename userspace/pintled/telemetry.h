@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* telemetry.h - what the kernel reports of closed connections, and the page /metrics. */
+/* telemetry.h - what the log says of ejections and of full maps, and the page /metrics. */
 #ifndef PINTLE_TELEMETRY_H
 #define PINTLE_TELEMETRY_H
 
@@ -10,10 +10,10 @@
 
 struct telemetry;
 
-/** Starts to read the `events` ring. Returns 0 and *out, or -errno, logged. */
+/** What `m`, opened for writing, holds now is not news. Returns 0 and *out, or -errno, logged. */
 int telemetry_new(const struct maps *m, struct telemetry **out);
-/** Reads what is in the ring. Never blocks. */
-void telemetry_consume(struct telemetry *t);
+/** Logs which endpoints were ejected, or answer their clients again, since the last look. */
+void telemetry_look(struct telemetry *t);
 /** Estimates how full the LRU maps are and warns, once each, above 80 %. Walks the maps:
  * not for every turn of the loop. */
 void telemetry_check_fill(struct telemetry *t);
