@@ -16,16 +16,10 @@
 /* Pins of the former layout are being taken over: a socket's record may still be in theirs. */
 const volatile bool carrying __weak = false;
 
-/* The counters that this record counts in; NULL once its endpoint's id belongs to another. One that
- * was taken out of the configuration keeps its generation, and ends are still counted. */
+/* The counters that this record counts in. */
 static __always_inline struct pintle_counters *counters_of(const struct pintle_connect *c)
 {
-	__u32 id = c->endpoint;
-	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
-
-	if (!e || !c->generation || e->generation != c->generation)
-		return NULL;
-	return counters_find(id, c->class_id);
+	return counters_kept(c->endpoint, c->generation, c->class_id);
 }
 
 /* Ends whatever the record still counts. */

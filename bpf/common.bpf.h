@@ -173,6 +173,36 @@ static __always_inline struct pintle_counters *counters_find(__u32 endpoint, __u
 	return &f->by_class[class_id & (PINTLE_MAX_CLASSES - 1)];
 }
 
+/* The counters that something which is stored with this generation counts in; NULL once the id
+ * belongs to another endpoint. One that was taken out of the configuration keeps its generation,
+ * and ends are still counted. */
+static __always_inline struct pintle_counters *counters_kept(__u32 endpoint, __u32 generation,
+							     __u32 class_id)
+{
+	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &endpoint);
+
+	if (!e || !generation || e->generation != generation)
+		return NULL;
+	return counters_find(endpoint, class_id);
+}
+
+/* ---- decisions of the lookup hook -------------------------------------------- */
+
+/* Another CPU may have decided a moment after this one read the clock. */
+static __always_inline bool expired(const struct pintle_decision *d, __u64 now)
+{
+	return (__s64)(now - d->decided_ns) > (__s64)PINTLE_PENDING_NS;
+}
+
+/* The decision's placement came to nothing. Counted once, whoever finds that out. */
+static __always_inline void placement_failed(struct pintle_decision *d)
+{
+	struct pintle_counters *n = counters_kept(d->endpoint, d->generation, d->class_id);
+
+	if (n && !__sync_lock_test_and_set(&d->ended, 1))
+		__sync_fetch_and_add(&n->failed, 1);
+}
+
 /* What the session is bound to from now on. Only of an established connection: a spoofed packet, or
  * a connect() that nobody answers, binds nothing. */
 static __always_inline void bind_session(const struct pintle_affinity_key *key, __u32 endpoint,

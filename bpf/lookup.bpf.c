@@ -136,14 +136,6 @@ static __always_inline void endpoint_not_there(__u32 endpoint, int why, __u32 fa
 		h->listening_since_ns = now;
 }
 
-static __always_inline void count_failed(const struct pintle_decision *d)
-{
-	struct pintle_counters *n = counters_find(d->endpoint, d->class_id);
-
-	if (n)
-		__sync_fetch_and_add(&n->failed, 1);
-}
-
 static __always_inline void remember(const struct pintle_tuple *tuple, struct pintle_decision *d,
 				     const struct decide_result *r)
 {
@@ -227,26 +219,40 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 	return pool->failure_mode == PINTLE_FAIL_OPEN ? SK_PASS : SK_DROP;
 }
 
-/* A decision that still stands answers for this segment too, and counts nothing. */
-static __always_inline bool decided_before(struct bpf_sk_lookup *ctx,
-					   const struct pintle_tuple *tuple, __u32 mode, __u64 now)
+/* Whether the decision's endpoint takes this segment too. */
+static __always_inline bool assign_again(struct bpf_sk_lookup *ctx, const struct pintle_decision *d,
+					 __u64 now)
 {
-	struct pintle_decision *d = bpf_map_lookup_elem(&pending, tuple);
 	int err;
 
-	/* Another CPU may have decided a moment after this one read the clock. */
-	if (!d || (__s64)(now - d->decided_ns) > (__s64)PINTLE_PENDING_NS)
-		return false;
-	if (d->outcome == PINTLE_OUTCOME_PASSED)
-		return mode == PINTLE_MODE_OFF;
-	if (mode == PINTLE_MODE_OFF || !d->generation || !endpoint_find(d->endpoint, d->generation))
+	if (!d->generation || !endpoint_find(d->endpoint, d->generation))
 		return false;
 	err = endpoint_assign(ctx, d->endpoint);
 	if (!err)
 		return true;
-	count_failed(d);
 	endpoint_not_there(d->endpoint, err,
 			   ctx->family == AF_INET ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6, now);
+	return false;
+}
+
+/* A decision that still stands answers for this segment too, and counts nothing. One that does not
+ * will be replaced, and waits no longer. */
+static __always_inline bool decided_before(struct bpf_sk_lookup *ctx,
+					   const struct pintle_tuple *tuple, __u32 mode, __u64 now)
+{
+	struct pintle_decision *d = bpf_map_lookup_elem(&pending, tuple);
+
+	if (!d)
+		return false;
+	if (!expired(d, now)) {
+		if (d->outcome == PINTLE_OUTCOME_PASSED) {
+			if (mode == PINTLE_MODE_OFF)
+				return true;
+		} else if (mode != PINTLE_MODE_OFF && assign_again(ctx, d, now)) {
+			return true;
+		}
+	}
+	placement_failed(d);
 	return false;
 }
 

@@ -221,7 +221,7 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } MAP(tap);
 
-/* Scratch of the reconciling iterators: sockets by endpoint and class. Not pinned. */
+/* Scratch of the reconciling iterators: sockets and decisions by endpoint and class. Not pinned. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, PINTLE_MAX_ENDPOINTS *PINTLE_MAX_CLASSES);

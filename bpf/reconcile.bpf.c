@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * reconcile.bpf.c - holds the counts against the sockets that there are: iterators over
- * `conns` and `connects` count the live connections of each endpoint and class into
- * `recount`. They walk every network namespace's sockets, and need no scan of the socket table.
+ * reconcile.bpf.c - holds the counts against what there is: iterators over `conns` and `connects`
+ * count the live connections of each endpoint and class into `recount`, one over `pending` the
+ * decisions of the lookup hook that may still become one. They walk every network namespace's
+ * sockets, and need no scan of the socket table.
  */
 #include "client.bpf.h"
 
@@ -26,6 +27,13 @@ struct bpf_iter__bpf_sk_storage_map {
 	struct bpf_iter_meta *meta;
 	void *map;
 	struct sock *sk;
+	void *value;
+} __attribute__((preserve_access_index));
+
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	void *map;
+	void *key;
 	void *value;
 } __attribute__((preserve_access_index));
 
@@ -89,6 +97,22 @@ int pintle_recount_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 	}
 	count_one(c->endpoint, c->class_id,
 		  c->counted ? PINTLE_RECOUNT_IN_FLIGHT : PINTLE_RECOUNT_WAITING);
+	return 0;
+}
+
+/* A SYN that nobody answered, a stray ACK or RST: such a decision stays until another takes its
+ * place, but no longer counts as placed. */
+SEC("iter/bpf_map_elem")
+int pintle_recount_pending(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct pintle_decision *d = ctx->value;
+
+	if (!d || d->ended || !counters_kept(d->endpoint, d->generation, d->class_id))
+		return 0;
+	if (expired(d, bpf_ktime_get_ns()))
+		placement_failed(d);
+	else
+		count_one(d->endpoint, d->class_id, PINTLE_RECOUNT_WAITING);
 	return 0;
 }
 

@@ -276,6 +276,14 @@ static __always_inline void bind_client(const struct pintle_conn *conn,
 		bind_session(&key, conn->endpoint, conn->generation, conn->opened_ns);
 }
 
+static __always_inline void count_placed(const struct pintle_conn *conn)
+{
+	struct pintle_counters *n = counters_find(conn->endpoint, conn->class_id);
+
+	if (n)
+		__sync_fetch_and_add(&n->placed, 1);
+}
+
 /* Moves the decision from `pending` into the connection. One that was forgotten (the LRU
  * was full) still was steered if the client came to a frontend. */
 static __always_inline void adopt_decision(struct pintle_conn *conn, const struct pintle_tuple *t)
@@ -293,6 +301,9 @@ static __always_inline void adopt_decision(struct pintle_conn *conn, const struc
 		conn->class_id = d->class_id;
 		conn->outcome = d->outcome;
 		conn->decided_ns = d->decided_ns;
+		/* The handshake took so long that the placement was counted as failed meanwhile. */
+		if (__sync_lock_test_and_set(&d->ended, 1))
+			count_placed(conn);
 		bpf_map_delete_elem(&pending, t);
 		return;
 	}

@@ -465,7 +465,7 @@ struct pintle_decision {
 	__u8 class_id;
 	__u8 outcome; /* enum pintle_outcome */
 	__u16 zero;
-	__u32 zero2;
+	__u32 ended; /* 1: its placement counts as failed; whoever swaps it to 1 counts that */
 };
 
 /* ---- conns: sk_storage, on listeners and on their children. Writer: kernel. */
@@ -541,10 +541,10 @@ struct pintle_client {
 };
 #define PINTLE_MAX_CLIENTS 16384
 
-/* ---- recount: array, endpoint x class -> sockets. Writer: the recounting iterators. -- */
+/* ---- recount: array, endpoint x class -> what there is. Writer: the recounting iterators. -- */
 
 #define PINTLE_RECOUNT_IN_FLIGHT 1ULL         /* opened: the lower 32 bits */
-#define PINTLE_RECOUNT_WAITING   (1ULL << 32) /* placed by connect(), not opened: the upper */
+#define PINTLE_RECOUNT_WAITING   (1ULL << 32) /* placed, not opened: the upper */
 
 /* ---- stats: per-CPU array, pool x outcome -> decisions. Writer: kernel. --- */
 

@@ -105,31 +105,6 @@ static inline void follow(void)
 	put(overrides, (uint32_t)PINTLE_OVERRIDE_NODE, &o);
 }
 
-/* What one of the recounting iterators, run over the storage map, finds at endpoint e. */
-static inline uint64_t recount_by(struct bpf_program *program, int map, uint32_t e)
-{
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
-	union bpf_iter_link_info info = {.map.map_fd = (uint32_t)map};
-	uint64_t n = 0, zero = 0;
-	struct bpf_link *link;
-	char buf[64];
-	int fd;
-
-	opts.link_info = &info;
-	opts.link_info_len = sizeof(info);
-	put(recount, e * PINTLE_MAX_CLASSES, &zero);
-	link = bpf_program__attach_iter(program, &opts);
-	assert_non_null(link);
-	fd = bpf_iter_create(bpf_link__fd(link));
-	assert_true(fd >= 0);
-	while (read(fd, buf, sizeof(buf)) > 0)
-		;
-	close(fd);
-	bpf_link__destroy(link);
-	get(recount, e * PINTLE_MAX_CLASSES, &n);
-	return n;
-}
-
 static inline void join(const char *dir)
 {
 	char path[PATH_MAX + 16];

@@ -15,6 +15,7 @@
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define POOL      3
 #define POOL_GEN  7
@@ -156,6 +157,31 @@ static inline uint64_t decisions(void)
 	for (uint32_t i = 0; i < PINTLE_MAX_OUTCOMES; i++)
 		sum += outcomes(POOL, i);
 	return sum;
+}
+
+/* What one of the recounting iterators, run over its map, finds at endpoint e. */
+static inline uint64_t recount_by(struct bpf_program *program, int map, uint32_t e)
+{
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
+	union bpf_iter_link_info info = {.map.map_fd = (uint32_t)map};
+	uint64_t n = 0, zero = 0;
+	struct bpf_link *link;
+	char buf[64];
+	int fd;
+
+	opts.link_info = &info;
+	opts.link_info_len = sizeof(info);
+	put(recount, e * PINTLE_MAX_CLASSES, &zero);
+	link = bpf_program__attach_iter(program, &opts);
+	assert_non_null(link);
+	fd = bpf_iter_create(bpf_link__fd(link));
+	assert_true(fd >= 0);
+	while (read(fd, buf, sizeof(buf)) > 0)
+		;
+	close(fd);
+	bpf_link__destroy(link);
+	get(recount, e * PINTLE_MAX_CLASSES, &n);
+	return n;
 }
 
 /* ---- endpoints -------------------------------------------------------------------------- */

@@ -3,6 +3,8 @@
  * leave in the maps. No daemon runs; the test fills the maps as one would. */
 #include "support_attached.h"
 
+#include <netinet/tcp.h>
+
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
 #endif
@@ -480,6 +482,36 @@ static void test_a_recount_finds_those_in_flight(void **state)
 	assert_int_equal(recount(0), 0);
 }
 
+/* A server that wants data first leaves the handshake open until some come. */
+static void test_a_handshake_longer_than_it_is_waited_for(void **state)
+{
+	struct pintle_tuple key;
+	struct pintle_decision d;
+	struct pintle_counters n;
+	int wait_seconds = 60, fd;
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	assert_int_equal(setsockopt(w.listener[0], IPPROTO_TCP, TCP_DEFER_ACCEPT, &wait_seconds,
+				    sizeof(wait_seconds)),
+			 0);
+	fd = client(FRONTEND_V4);
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_map_get_next_key(map_fd(pending), NULL, &key), 0);
+	get(pending, key, &d);
+	d.decided_ns -= PINTLE_PENDING_NS + 1;
+	put(pending, key, &d);
+	recount_by(w.skel->progs.pintle_recount_pending, map_fd(pending), 0);
+	assert_int_equal(counters_of(0).failed, 1);
+	assert_int_equal(in_flight(0), 0);
+
+	assert_int_equal(write(fd, "x", 1), 1);
+	wait_for(in_flight(0) == 1);
+	n = counters_of(0);
+	assert_int_equal(n.placed, n.opened + n.failed);
+	close(fd);
+}
+
 /* ---- each test
  * ------------------------------------------------------------------------------------------ */
 
@@ -556,6 +588,7 @@ int main(void)
 		attached_test(test_ends_are_summed),
 		attached_test(test_a_closed_connection_is_reported),
 		attached_test(test_a_recount_finds_those_in_flight),
+		attached_test(test_a_handshake_longer_than_it_is_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, make_cgroup, remove_cgroup);

@@ -477,11 +477,72 @@ static void test_for_ten_seconds(void **state)
 	age_decision(&s, PINTLE_PENDING_NS + 1);
 	assert_went(look_up(s), 1, LEAST_LOADED);
 	assert_int_equal(decisions(), 2);
+	assert_int_equal(counters_of(0).failed, 1);
 	/* A clock read on another processor a moment later. */
 	age_decision(&s, -(uint64_t)SECOND);
 	put_load(0, 0);
 	assert_went(look_up(s), 1, LEAST_LOADED);
 	assert_int_equal(decisions(), 2);
+}
+
+static uint64_t waiting(uint32_t e)
+{
+	struct pintle_counters n = counters_of(e);
+
+	return n.placed - n.opened - n.failed;
+}
+
+/* The decision is replaced by one to leave the segment alone. */
+static void test_switched_off_while_it_waits(void **state)
+{
+	const struct segment s = {.from = "192.0.2.1", .port = 5000};
+
+	(void)state;
+	make_endpoints(1);
+	look_up(s);
+	assert_int_equal(waiting(0), 1);
+	set_mode(PINTLE_MODE_OFF);
+	look_up(s);
+	look_up(s);
+	assert_int_equal(waiting(0), 0);
+	assert_int_equal(counters_of(0).failed, 1);
+}
+
+static uint64_t recount_pending(uint32_t e)
+{
+	return recount_by(w.skel->progs.pintle_recount_pending, map_fd(pending), e) /
+	       PINTLE_RECOUNT_WAITING;
+}
+
+static void test_a_recount_ends_what_nobody_answered(void **state)
+{
+	const struct segment old = {.from = "192.0.2.1", .port = 5000};
+	struct pintle_endpoint e = {
+		.generation = GEN(0) + 1, .pool = POOL, .pool_generation = POOL_GEN};
+
+	(void)state;
+	make_endpoints(1);
+	look_up(old);
+	for (int i = 0; i < 9; i++)
+		visit("192.0.2.1");
+	assert_int_equal(recount_pending(0), 10);
+	assert_int_equal(waiting(0), 10);
+	age_decision(&old, PINTLE_PENDING_NS + 1);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(recount_pending(0), 9);
+		assert_int_equal(waiting(0), 9);
+	}
+	/* Its end is counted already. */
+	look_up(old);
+	assert_int_equal(recount_pending(0), 10);
+	assert_int_equal(waiting(0), 10);
+	assert_int_equal(counters_of(0).failed, 1);
+	/* None of them is the next one's that has this id. */
+	age_decision(&old, PINTLE_PENDING_NS + 1);
+	put(endpoints, 0U, &e);
+	assert_int_equal(recount_pending(0), 0);
+	look_up(old);
+	assert_int_equal(counters_of(0).failed, 1);
 }
 
 static void test_other_tuples_are_other_decisions(void **state)
@@ -662,6 +723,8 @@ int main(void)
 		world_test(test_the_next_endpoint_has_its_own_slots),
 		world_test(test_a_second_segment_counts_nothing),
 		world_test(test_for_ten_seconds),
+		world_test(test_switched_off_while_it_waits),
+		world_test(test_a_recount_ends_what_nobody_answered),
 		world_test(test_other_tuples_are_other_decisions),
 		world_test(test_a_remembered_listener_is_gone),
 		world_test(test_fail_open_hashes_over_all),

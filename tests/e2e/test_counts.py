@@ -276,7 +276,8 @@ def test_stats_add_up(node):
 
 @case(each=("ACK", "RST", "SYN"), timeout=120)
 def test_spoofed(node, kind):
-    """10,000 spoofed segments bind nothing, evict nothing and leave the loads as they were."""
+    """10,000 spoofed segments bind nothing, evict nothing, leave the loads as they were, and are
+    forgotten."""
     node.add_client()
     servers = node.servers(3)
     daemon = node.steer(servers)
@@ -300,6 +301,7 @@ def test_spoofed(node, kind):
     assert set(node.in_flight().values()) == {0}
     for i, name in bound.items():
         assert node.ask(FRONTEND["v4"], source(i)) == name
+    wait_for(lambda: {e["pending"] for e in node.cli("endpoints")} == {0}, 40)
     no_drift(daemon)
 
 

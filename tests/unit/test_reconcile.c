@@ -3,6 +3,7 @@
  * come and go; wrong ones are put right, also then. */
 #include "support_steer.h"
 
+#include <netinet/tcp.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
 
@@ -143,6 +144,121 @@ static void test_many_at_once_are_one_line(void **state)
 	node_end(&d);
 }
 
+/* ---- decisions that came to nothing ---------------------------------------------------------- */
+
+/* One's complement, over the pseudo header too. */
+static uint16_t checksum(const uint16_t *words, size_t count)
+{
+	uint32_t sum = 0;
+
+	for (size_t i = 0; i < count; i++)
+		sum += words[i];
+	sum = (sum >> 16) + (sum & 0xffff);
+	return (uint16_t) ~(sum + (sum >> 16));
+}
+
+/* A reset of a connection that there never was. */
+static void send_stray(int raw, uint16_t port)
+{
+	const struct sockaddr_in to = address_v4("127.77.0.1", 0);
+	struct {
+		uint32_t from, to;
+		uint8_t zero, protocol;
+		uint16_t size;
+		struct tcphdr tcp;
+	} s = {
+		.from = htonl(INADDR_LOOPBACK),
+		.to = to.sin_addr.s_addr,
+		.protocol = IPPROTO_TCP,
+		.size = htons(sizeof(s.tcp)),
+		.tcp = {.source = htons(port), .dest = htons(8000), .doff = 5, .rst = 1},
+	};
+
+	s.tcp.check = checksum((const uint16_t *)&s, sizeof(s) / 2);
+	assert_int_equal(sendto(raw, &s.tcp, sizeof(s.tcp), 0, (const void *)&to, sizeof(to)),
+			 sizeof(s.tcp));
+}
+
+static uint64_t waiting(const struct node *d)
+{
+	return d->n->placed - d->n->opened - d->n->failed;
+}
+
+#define STRAYS 5000
+
+/* As if all that waits had been decided so much earlier. Gathered first: what is written moves in
+ * its bucket. */
+static void age_pending(const struct node *d, uint64_t ns)
+{
+	static struct pintle_tuple keys[STRAYS];
+	int fd = d->s.m->fd[MAP_pending];
+	struct pintle_decision decision;
+	size_t n = 0;
+
+	while (n < STRAYS && !bpf_map_get_next_key(fd, n ? &keys[n - 1] : NULL, &keys[n]))
+		n++;
+	while (n-- > 0) {
+		assert_int_equal(bpf_map_lookup_elem(fd, &keys[n], &decision), 0);
+		decision.decided_ns -= ns;
+		assert_int_equal(bpf_map_update_elem(fd, &keys[n], &decision, BPF_EXIST), 0);
+	}
+}
+
+static void send_strays(const struct node *d)
+{
+	int raw = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_TCP);
+
+	assert_true(raw >= 0);
+	for (uint16_t i = 0; i < STRAYS; i++)
+		send_stray(raw, 1024 + i);
+	close(raw);
+	assert_int_equal(waiting(d), STRAYS);
+}
+
+/* Anybody can send such, so it is nothing that the operator hears of. */
+static void test_strays_do_not_wait_for_ever(void **state)
+{
+	struct node d;
+	struct pair p;
+
+	(void)state;
+	node_start(&d, ONE);
+	send_strays(&d);
+	assert_int_equal(reconcile(d.s.a), 0);
+	assert_int_equal(waiting(&d), STRAYS);
+	age_pending(&d, PINTLE_PENDING_NS + 1);
+	assert_int_equal(reconcile(d.s.a), 0);
+	assert_int_equal(waiting(&d), 0);
+	p = open_pair(&d);
+	assert_int_equal(reconcile(d.s.a), 0);
+	assert_int_equal(waiting(&d), 0);
+	assert_int_equal(in_flight(&d), 1);
+	close_pair(p);
+	assert_int_equal(d.s.m->node->drift, 0);
+	node_end(&d);
+}
+
+/* `pending` has no room for more: who was driven out is missed, and nobody counted wrong. */
+static void test_forgotten_decisions_do_not_wait_for_ever(void **state)
+{
+	struct pintle_tuple key;
+	struct node d;
+	int fd;
+
+	(void)state;
+	node_start(&d, ONE);
+	send_strays(&d);
+	fd = d.s.m->fd[MAP_pending];
+	for (int i = 0; i < 100; i++) {
+		assert_int_equal(bpf_map_get_next_key(fd, NULL, &key), 0);
+		assert_int_equal(bpf_map_delete_elem(fd, &key), 0);
+	}
+	assert_int_equal(reconcile(d.s.a), 0);
+	assert_int_equal(waiting(&d), STRAYS - 100);
+	assert_int_equal(d.s.m->node->drift, 0);
+	node_end(&d);
+}
+
 /* ---- while connections come and go --------------------------------------------------------- */
 
 struct churn {
@@ -240,6 +356,8 @@ int main(void)
 		steer_test(test_counts_that_are_wrong),
 		steer_test(test_an_endpoint_that_left),
 		steer_test(test_many_at_once_are_one_line),
+		steer_test(test_strays_do_not_wait_for_ever),
+		steer_test(test_forgotten_decisions_do_not_wait_for_ever),
 		steer_test(test_right_ones_under_traffic),
 		steer_test(test_wrong_ones_under_traffic),
 	};

@@ -29,6 +29,7 @@ static struct pintle_bpf *open_skeleton(const struct load_list *which)
 	}
 	bpf_program__set_autoload(skel->progs.pintle_recount, which->recount);
 	bpf_program__set_autoload(skel->progs.pintle_recount_connects, which->recount);
+	bpf_program__set_autoload(skel->progs.pintle_recount_pending, which->recount);
 	for (int i = 0; i < LINK_COUNT; i++)
 		if (which->links[i])
 			ask_for(skel, link_kinds[i].program);

@@ -58,17 +58,15 @@ static int64_t wrong_by(struct count before, struct count after, uint64_t seen)
 	return (int64_t)seen > most ? most - (int64_t)seen : 0;
 }
 
-/* Placements of a lookup pool wait for a segment, in no socket: nothing can be seen of them. */
-static bool can_be_seen(const struct maps *m, size_t i)
+/* A decision of the lookup hook waits in `pending`, from where others drive it when many come at
+ * once: strangers can do that with stray segments. So nobody counted wrong. */
+static bool may_be_forgotten(const struct maps *m, unsigned int endpoint)
 {
-	uint32_t id = (uint32_t)(i / KINDS / PINTLE_MAX_CLASSES);
 	_cleanup_free_ struct pintle_pool *pool = malloc(sizeof(*pool));
 	struct pintle_endpoint e;
 
-	if (i % KINDS == IN_FLIGHT)
-		return true;
-	return pool && !maps_value(m, MAP_endpoints, id, &e) && e.pool < PINTLE_MAX_POOLS &&
-	       !maps_value(m, MAP_pools, e.pool, pool) && pool->hook == PINTLE_HOOK_CONNECT;
+	return !pool || maps_value(m, MAP_endpoints, endpoint, &e) || e.pool >= PINTLE_MAX_POOLS ||
+	       maps_value(m, MAP_pools, e.pool, pool) || pool->hook != PINTLE_HOOK_CONNECT;
 }
 
 /* Fills wrong[] by one walk. Returns how many counts are wrong, or -EAGAIN when the kernel would
@@ -89,8 +87,6 @@ static int take_pass(struct attachment *a, int64_t wrong[COUNTS])
 		return -EAGAIN;
 	for (size_t i = 0; i < COUNTS; i++) {
 		wrong[i] = wrong_by(before[i], read_count(m, i), seen_of(seen, i));
-		if (wrong[i] && !can_be_seen(m, i))
-			wrong[i] = 0;
 		n += wrong[i] != 0;
 	}
 	return n;
@@ -112,7 +108,7 @@ static void put_right(struct pintle_counters *c, enum kind kind, int64_t wrong)
 
 	if (wrong > 0)
 		__atomic_fetch_add(ended, (uint64_t)wrong, __ATOMIC_RELAXED);
-	else
+	else if (wrong < 0)
 		__atomic_fetch_add(begun, (uint64_t)-wrong, __ATOMIC_RELAXED);
 }
 
@@ -130,10 +126,12 @@ static uint64_t settle(const struct maps *m, const int64_t first[COUNTS],
 		/* What was opened unseen waits no longer by that alone. */
 		if (waiting > 0 && in_flight < 0)
 			waiting = MAX(waiting + in_flight, 0);
-		if (!in_flight && !waiting)
-			continue;
 		put_right(counters_at(m, i), IN_FLIGHT, in_flight);
 		put_right(counters_at(m, i), WAITING, waiting);
+		if (waiting && may_be_forgotten(m, endpoint))
+			waiting = 0;
+		if (!in_flight && !waiting)
+			continue;
 		drift += (uint64_t)(llabs(in_flight) + llabs(waiting));
 		endpoints += endpoint != last;
 		last = endpoint;

@@ -13,7 +13,7 @@
 #define SIZE (PINTLE_MAX_ENDPOINTS * PINTLE_MAX_CLASSES * sizeof(uint64_t))
 
 struct recount {
-	struct bpf_link *links[2];
+	struct bpf_link *links[3];
 	uint64_t *counts;
 	bool told;
 };
@@ -32,7 +32,8 @@ static int prepare(struct recount *r, const struct pintle_bpf *skel, const struc
 
 	r->links[0] = attach(skel->progs.pintle_recount, m->fd[MAP_conns]);
 	r->links[1] = attach(skel->progs.pintle_recount_connects, m->fd[MAP_connects]);
-	if (!r->links[0] || !r->links[1])
+	r->links[2] = attach(skel->progs.pintle_recount_pending, m->fd[MAP_pending]);
+	if (!r->links[0] || !r->links[1] || !r->links[2])
 		return log_err_r(errno, "failed to attach the recounting iterators");
 	p = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(skel->maps.recount),
 		 0);
@@ -52,7 +53,7 @@ struct recount *recount_new(const struct pintle_bpf *skel, const struct maps *m)
 	return NULL;
 }
 
-/* It writes nothing: reading to the end runs it over every socket. */
+/* It writes nothing: reading to the end runs it over every entry. */
 static int run(const struct bpf_link *link)
 {
 	_cleanup_close_ int fd = bpf_iter_create(bpf_link__fd(link));

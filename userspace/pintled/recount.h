@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* recount.h - counts the sockets that there are, by the iterators of bpf/reconcile.bpf.c. */
+/* recount.h - counts the sockets and decisions that there are, by the iterators of
+ * bpf/reconcile.bpf.c. */
 #ifndef PINTLE_RECOUNT_H
 #define PINTLE_RECOUNT_H
 

@@ -176,6 +176,7 @@ static const struct conversion conversions[] = {
 	{MAP_health, 104, copy_health, move_health},
 	{MAP_affinity, 24, copy_affinity, copy_affinity},
 	{MAP_connects, 160, NULL, carry_connects},
+	{MAP_ends, 0, NULL, NULL},
 };
 
 static const struct conversion *conversion_of(enum map_id map)
