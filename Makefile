@@ -233,4 +233,4 @@ install: all
 clean:
 	$(Q)rm -rf build build-san
 
--include $(shell find $(O) -name '*.d' 2>/dev/null)
+-include $(shell find $(O)/userspace $(O)/tests -name '*.d' 2>/dev/null)

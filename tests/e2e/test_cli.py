@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clients import FRONTEND, source
 from harness import case
-from kernel import BUILD, wait_for
+from kernel import BUILD, mount, wait_for
 
 ENDPOINT_KEYS = {
     "pool", "name", "address", "state", "waiting", "running", "kv_cache", "gpu", "age_seconds",
@@ -180,6 +180,46 @@ def test_doctor(node):
     assert "cgroup" in result.stdout and "bpf" in result.stdout, result.stdout
     rows = json.loads(node.pintle("doctor", "-o", "json", check=False).stdout)
     assert len(rows) >= 6 and all(isinstance(r, dict) for r in rows)
+
+
+def doctor(*how, node):
+    """{check: [(result, found, cure)]}, and never blames the kernel's version: this one is new enough."""
+    result = node.run(*how, BUILD / "pintle", "doctor", "-o", "json", check=False)
+    assert not result.stderr and "6.1 or newer" not in result.stdout, result
+    found = {}
+    for row in json.loads(result.stdout):
+        found.setdefault(row["check"], []).append((row["result"], row["found"], row["cure"]))
+    return found
+
+
+def test_doctor_in_a_user_namespace(node):
+    """Root of a user namespace may load nothing, whatever capabilities it has there."""
+    found = doctor("unshare", "--user", "--map-root-user", node=node)
+    assert found["capabilities"] == [(
+        "fail", "this is a user namespace, whose capabilities load no BPF programs",
+        "run pintled outside of it, not in a rootless container")], found
+    for check in ("programs", "maps", "helpers", "link"):
+        (result, said, cure), = found[check]
+        assert (result, cure) == ("warn", "run it outside of this user namespace"), found
+        assert said.endswith("not tried"), found
+
+
+def test_doctor_without_capabilities(node):
+    """Root of a container without CAP_BPF: the capability is named, the rest is not tried."""
+    found = doctor("setpriv", "--bounding-set=-bpf,-sys_admin", "--inh-caps=-all", node=node)
+    assert [said for result, said, _ in found["capabilities"] if result == "fail"] == [
+        "CAP_BPF is missing, which pintled needs to load programs"], found
+    assert found["programs"] == [
+        ("warn", "program types were not tried", "run it with CAP_BPF and CAP_NET_ADMIN")], found
+
+
+def test_doctor_without_btf(node):
+    """It blames BTF alone."""
+    mount("tmpfs", "/sys/kernel/btf", "tmpfs")  # in this case's mount namespace
+    found = doctor(node=node)
+    assert [result for result, _, _ in found["btf"]] == ["fail"], found
+    assert found["programs"] == [("warn", "iter: cannot be tried without BTF", "see btf")], found
+    assert [result for check in ("maps", "helpers", "link") for result, _, _ in found[check]] == ["ok"] * 3
 
 
 def test_doctor_names_other_programs(node):

@@ -360,6 +360,35 @@ def test_missing_bpffs(node):
     assert "bpf" in result.stderr and "mount" in result.stderr, result.stderr
 
 
+def files(soft, hard):
+    """Runs what follows with so many open files allowed."""
+    return ["prlimit", f"--nofile={soft}:{hard}"]
+
+
+def test_soft_limit_of_files(node):
+    """A soft limit, as low as systemd's default is for a thousand endpoints, holds nothing up."""
+    servers = node.servers(2)
+    daemon = node.daemon(node.config(node.pool(servers)), wrapper=files(32, 400))
+    text = Path(f"/proc/{daemon.pid}/limits").read_text()
+    assert next(line for line in text.splitlines() if line.startswith("Max open files")).split()[3:5] == [
+        "400", "400"], text
+    assert "LimitNOFILE" not in daemon.log()
+    daemon.reload(node.config(node.pool(servers, endpoints=[
+        {"name": f"e{i}", "listen": f"127.0.0.1:{9500 + i}"} for i in range(73)])))
+    wait_for(lambda: "only 400 files may be open, so many endpoints may need 402; raise LimitNOFILE="
+             in daemon.log())
+
+
+def test_hard_limit_of_files(node):
+    """Too few for a start: one line with the cure, and nothing was begun."""
+    config = node.write("x.yaml", node.config(node.pool(node.servers(1))))
+    result = node.run(*files(48, 72), BUILD / "pintled", "--config", config, check=False)
+    assert result.returncode == 1
+    assert result.stderr == ("pintled: error: only 72 files may be open, pintled needs 256; "
+                             "raise LimitNOFILE= of its unit, or ulimit -n\n"), result.stderr
+    assert node.pins() == []
+
+
 # -- what it serves and says ---------------------------------------------------------------
 
 

@@ -110,9 +110,39 @@ int log_err_r(int code, const char *fmt, ...)
 	return -abs(code);
 }
 
-static int libbpf_print(enum libbpf_print_level level, const char *fmt, va_list ap)
+#define LINES_MAX 40 /* of one message, unless debug messages are shown */
+
+/* Where the last `count` lines of `text` begin. */
+static const char *last_lines(const char *text, size_t count)
 {
-	log_line(level == LIBBPF_WARN ? LOG_INFO : LOG_DEBUG, 0, fmt, ap);
+	const char *at = text + strlen(text);
+
+	if (at > text && at[-1] == '\n')
+		at--;
+	while (at > text && (at[-1] != '\n' || --count))
+		at--;
+	return at;
+}
+
+/* A verifier's log comes as one message of thousands of lines: the first names the program, the
+ * last ones say why it was refused. */
+static int libbpf_print(enum libbpf_print_level its, const char *fmt, va_list ap)
+{
+	enum log_level level = its == LIBBPF_WARN ? LOG_INFO : LOG_DEBUG;
+	_cleanup_free_ char *text = NULL;
+	const char *line, *end, *last;
+
+	if (!log_enabled(level) || vasprintf(&text, fmt, ap) < 0)
+		return 0;
+	last = log_enabled(LOG_DEBUG) ? text : last_lines(text, LINES_MAX);
+	for (line = text; *line; line = *end ? end + 1 : end) {
+		end = strchrnul(line, '\n');
+		log_write(level, "%.*s", (int)(end - line), line);
+		if (line == text && last > end + 1) {
+			log_write(level, "[...]");
+			end = last - 1;
+		}
+	}
 	return 0;
 }
 

@@ -31,8 +31,9 @@ int log_err_r(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3
 #define log_info(...)  log_write(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_write(LOG_DEBUG, __VA_ARGS__)
 
-/** Has libbpf's messages come through here, one level less urgent than libbpf
- * thinks they are: its "info" is our "debug". */
+/** Has libbpf's messages come through here, one level less urgent than libbpf thinks they are: its
+ * "info" is our "debug". Each of their lines is one of ours; of a long message, such as a
+ * verifier's log, the first and the last 40, or all where debug messages are shown. */
 void log_libbpf(void);
 
 #endif

@@ -3,6 +3,7 @@
 #include "doctor.h"
 
 #include <stdarg.h>
+#include <sys/stat.h>
 
 #include "../common/log.h"
 #include "../common/netns.h"
@@ -117,10 +118,24 @@ static void print_text(const struct doctor *d)
 
 /* ---- the whole ------------------------------------------------------------------- */
 
+/* The first one's inode has always had this number (include/linux/proc_ns.h). */
+#define FIRST_USERNS 0xEFFFFFFDU
+
+static bool in_user_namespace(void)
+{
+	struct stat st;
+
+	return !stat("/proc/self/ns/user", &st) && st.st_ino != FIRST_USERNS;
+}
+
 /* What is pinned, if anything: some checks can say more then. */
 static void doctor_begin(struct doctor *d)
 {
-	d->privileged = geteuid() == 0;
+	d->userns = in_user_namespace();
+	d->privileged = doctor_may_load();
+	d->for_privilege = d->userns        ? "run it outside of this user namespace"
+			   : geteuid() != 0 ? "run it as root"
+					    : "run it with CAP_BPF and CAP_NET_ADMIN";
 	if (!maps_open(d->cli->bpffs, MAPS_READ, &d->m) && state_read(d->m, &d->s))
 		d->s = NULL;
 	d->netns = d->s ? open_steered_netns(d->s) : netns_open("/proc/self/ns/net");

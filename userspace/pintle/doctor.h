@@ -28,6 +28,8 @@ struct doctor {
 	struct state *s;
 	int netns;       /* the namespace that is steered, else our own; or -errno */
 	bool privileged; /* may use bpf(2) */
+	bool userns;     /* in another user namespace than the first: capabilities are worth less */
+	const char *for_privilege; /* the cure where it is not privileged */
 };
 
 typedef void (*doctor_fn)(struct doctor *d);
@@ -37,6 +39,8 @@ void doctor_say(struct doctor *d, enum verdict verdict, const char *cure, const 
 	__attribute__((format(printf, 4, 5)));
 
 /* doctor_kernel.c */
+/** Whether the kernel lets this process load programs that attach to the network. */
+bool doctor_may_load(void);
 void doctor_kernel(struct doctor *d);
 void doctor_btf(struct doctor *d);
 void doctor_programs(struct doctor *d);

@@ -17,7 +17,7 @@ static void programs_tell(struct doctor *d, const char *where, int fd, enum link
 	size_t at = 0, others = 0;
 
 	if (err) {
-		doctor_say(d, VERDICT_WARN, "run it as root", "programs on %s cannot be listed: %s",
+		doctor_say(d, VERDICT_WARN, d->for_privilege, "programs on %s cannot be listed: %s",
 			   where, strerror(-err));
 		return;
 	}
@@ -69,7 +69,7 @@ static void cgroup_hook(struct doctor *d, enum link_id link, const char *kind, b
 	if (fd == -ENOENT)
 		return; /* told by the check of cgroup2 */
 	if (fd < 0)
-		doctor_say(d, VERDICT_WARN, "run it as root",
+		doctor_say(d, VERDICT_WARN, d->for_privilege,
 			   "other %s programs were not looked for", kind);
 	else
 		programs_tell(d, path, fd, link, first_is_fine, cure);
@@ -114,7 +114,7 @@ void doctor_mptcp(struct doctor *d)
 	if (d->netns < 0 && d->privileged)
 		return; /* told by the check of sk_lookup */
 	if (d->netns < 0 || listeners_dump(d->netns, &ls, &n)) {
-		doctor_say(d, VERDICT_WARN, "run it as root",
+		doctor_say(d, VERDICT_WARN, d->for_privilege,
 			   "MPTCP listeners were not looked for");
 		return;
 	}

@@ -30,16 +30,16 @@ void doctor_kernel(struct doctor *d)
 		doctor_say(d, VERDICT_OK, NULL, "release %s; 6.1 is needed", u.release);
 }
 
+#define BTF "/sys/kernel/btf/vmlinux"
+
 void doctor_btf(struct doctor *d)
 {
-	static const char path[] = "/sys/kernel/btf/vmlinux";
-
-	if (!access(path, R_OK))
-		doctor_say(d, VERDICT_OK, NULL, "%s is there", path);
+	if (!access(BTF, R_OK))
+		doctor_say(d, VERDICT_OK, NULL, BTF " is there");
 	else
 		doctor_say(d, VERDICT_FAIL,
 			   "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, and mount sysfs",
-			   "%s: %s", path, strerror(errno));
+			   BTF ": %s", strerror(errno));
 }
 
 /* "none [integrity] confidentiality": the one in brackets holds. */
@@ -65,6 +65,28 @@ void doctor_lockdown(struct doctor *d)
 		doctor_say(d, VERDICT_OK, NULL, "the kernel lets BPF programs read its memory");
 }
 
+/* return SK_PASS; */
+static const struct bpf_insn pass[] = {
+	{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1},
+	{.code = BPF_JMP | BPF_EXIT},
+};
+
+static int load_lookup(void)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_SK_LOOKUP);
+
+	return bpf_prog_load(BPF_PROG_TYPE_SK_LOOKUP, "pintle_doctor", "GPL", pass,
+			     ARRAY_SIZE(pass), &opts);
+}
+
+/* The kernel asks for capabilities before it asks for anything else. */
+bool doctor_may_load(void)
+{
+	_cleanup_close_ int program = load_lookup();
+
+	return program >= 0 || (errno != EPERM && errno != EACCES);
+}
+
 /* ---- probes ---------------------------------------------------------------------- */
 
 struct probe {
@@ -73,7 +95,23 @@ struct probe {
 	int helper; /* of programs of that type; 0: the type itself */
 };
 
+/* 1: it is there; 0: it is not; -EPERM; -ENODATA: only BTF would tell. */
 typedef int (*probe_fn)(const struct probe *p);
+
+static void probe_tell(struct doctor *d, const struct probe *p, int answer)
+{
+	if (!answer)
+		doctor_say(d, VERDICT_FAIL,
+			   "use Linux 6.1 or newer, with CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF and "
+			   "CONFIG_INET",
+			   "%s: is missing", p->name);
+	else if (answer == -ENODATA)
+		doctor_say(d, VERDICT_WARN, "see btf", "%s: cannot be tried without BTF", p->name);
+	else
+		doctor_say(d, VERDICT_WARN,
+			   "run it as root, outside of a container without CAP_BPF",
+			   "%s: cannot be tried: %s", p->name, strerror(-answer));
+}
 
 static void probe_all(struct doctor *d, const char *what, const struct probe *probes, size_t count,
 		      probe_fn can)
@@ -82,7 +120,7 @@ static void probe_all(struct doctor *d, const char *what, const struct probe *pr
 	size_t n = 0, missing = 0;
 
 	if (!d->privileged) {
-		doctor_say(d, VERDICT_WARN, "run it as root", "%s were not tried", what);
+		doctor_say(d, VERDICT_WARN, d->for_privilege, "%s were not tried", what);
 		return;
 	}
 	for (size_t i = 0; i < count; i++) {
@@ -95,12 +133,7 @@ static void probe_all(struct doctor *d, const char *what, const struct probe *pr
 			continue;
 		}
 		missing++;
-		doctor_say(d, answer ? VERDICT_WARN : VERDICT_FAIL,
-			   answer ? "run it as root, outside of a container without CAP_BPF"
-				  : "use Linux 6.1 or newer, with CONFIG_BPF_SYSCALL, "
-				    "CONFIG_CGROUP_BPF and CONFIG_INET",
-			   "%s: %s%s%s", probes[i].name, answer ? "cannot be tried" : "is missing",
-			   answer ? ": " : "", answer ? strerror(-answer) : "");
+		probe_tell(d, &probes[i], answer);
 	}
 	if (!missing)
 		doctor_say(d, VERDICT_OK, NULL, "%s: %s", what, names);
@@ -116,8 +149,11 @@ static int can_iterate(void)
 		{.code = BPF_JMP | BPF_EXIT},
 	};
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_TRACE_ITER);
-	int id = libbpf_find_vmlinux_btf_id(ITERATOR, BPF_TRACE_ITER), fd;
+	int id, fd;
 
+	if (access(BTF, R_OK))
+		return -ENODATA;
+	id = libbpf_find_vmlinux_btf_id(ITERATOR, BPF_TRACE_ITER);
 	if (id < 0)
 		return id == -EPERM || id == -EACCES ? id : 0;
 	opts.attach_btf_id = (uint32_t)id;
@@ -200,19 +236,12 @@ void doctor_helpers(struct doctor *d)
 
 /* ---- attaching ------------------------------------------------------------------- */
 
-/* return SK_PASS; */
-static const struct bpf_insn pass[] = {
-	{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1},
-	{.code = BPF_JMP | BPF_EXIT},
-};
-
 #define NOT_TRIED 255 /* no errno */
 
 /* In a network namespace that ends with this process; nobody else sees it. 0, an errno or
  * NOT_TRIED: making one takes CAP_SYS_ADMIN, which attaching does not. */
 static int link_try(void)
 {
-	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_SK_LOOKUP);
 	int program, netns;
 
 	if (unshare(CLONE_NEWNET))
@@ -220,8 +249,7 @@ static int link_try(void)
 	netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (netns < 0)
 		return errno;
-	program = bpf_prog_load(BPF_PROG_TYPE_SK_LOOKUP, "pintle_doctor", "GPL", pass,
-				ARRAY_SIZE(pass), &opts);
+	program = load_lookup();
 	if (program < 0)
 		return errno;
 	return bpf_link_create(program, netns, BPF_SK_LOOKUP, NULL) < 0 ? errno : 0;
@@ -233,7 +261,7 @@ void doctor_link(struct doctor *d)
 	pid_t pid;
 
 	if (!d->privileged) {
-		doctor_say(d, VERDICT_WARN, "run it as root", "attaching was not tried");
+		doctor_say(d, VERDICT_WARN, d->for_privilege, "attaching was not tried");
 		return;
 	}
 	fflush(NULL);
@@ -274,7 +302,7 @@ void doctor_connect_link(struct doctor *d)
 	int err;
 
 	if (!d->privileged) {
-		doctor_say(d, VERDICT_WARN, "run it as root", "the connect hook was not tried");
+		doctor_say(d, VERDICT_WARN, d->for_privilege, "the connect hook was not tried");
 		return;
 	}
 	program = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "pintle_doctor", "GPL", pass,

@@ -64,6 +64,12 @@ void doctor_capabilities(struct doctor *d)
 	uint64_t mask;
 	int missing = 0;
 
+	if (d->userns) {
+		doctor_say(d, VERDICT_FAIL,
+			   "run pintled outside of it, not in a rootless container",
+			   "this is a user namespace, whose capabilities load no BPF programs");
+		return;
+	}
 	if (!effective_read(&mask)) {
 		doctor_say(d, VERDICT_WARN, "mount /proc", "/proc/self/status cannot be read");
 		return;

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <uv.h>
 
+#include "../common/files.h"
 #include "../common/log.h"
 #include "../common/util.h"
 #include "attach.h"
@@ -29,6 +30,10 @@
 #define FILL_ROUNDS      30          /* of housekeeping */
 #define LOOK_ROUNDS      15          /* of housekeeping */
 #define LARGE            (128 << 10) /* bytes: such pieces are given back when they are freed */
+/* Open files: maps, programs and links while it starts, clients of /metrics; and for each endpoint
+ * its metrics page and its GPU's. */
+#define FILES_LEAST        256
+#define FILES_PER_ENDPOINT 2
 
 struct daemon {
 	uv_loop_t loop;
@@ -47,6 +52,28 @@ struct daemon {
 	bool attached, ready_told;
 	uint64_t rounds, started_ns, watchdog_ns, watchdog_told_ns;
 };
+
+/* ---- open files ------------------------------------------------------------------ */
+
+#define FILES_CURE "raise LimitNOFILE= of its unit, or ulimit -n"
+
+/* -EMFILE where so few files may be open that even a start would fail half-way. */
+static int look_at_files(const struct config *c)
+{
+	uint64_t limit = files_raise_limit(), wanted = FILES_LEAST;
+
+	for (size_t i = 0; i < c->pool_count; i++)
+		wanted += FILES_PER_ENDPOINT * c->pools[i].endpoint_count;
+	if (limit < FILES_LEAST) {
+		log_error("only %ju files may be open, pintled needs %d; " FILES_CURE,
+			  (uintmax_t)limit, FILES_LEAST);
+		return -EMFILE;
+	}
+	if (limit < wanted)
+		log_warn("only %ju files may be open, so many endpoints may need %ju; " FILES_CURE,
+			 (uintmax_t)limit, (uintmax_t)wanted);
+	return 0;
+}
 
 /* ---- turning --------------------------------------------------------------------- */
 
@@ -212,6 +239,7 @@ static void reload(struct daemon *d)
 		return;
 	}
 	warn_of_node(d->config, c);
+	look_at_files(c);
 	err = apply(d, c);
 	process_reloaded(&d->process, !err);
 	if (err)
@@ -294,8 +322,10 @@ static void watch_signal(struct daemon *d, uv_signal_t *s, uv_signal_cb cb, int 
 /* All that can well fail comes before the first change to what steers. */
 static int start(struct daemon *d)
 {
-	int err = attachment_prepare(d->config, &d->attachment);
+	int err = look_at_files(d->config);
 
+	if (!err)
+		err = attachment_prepare(d->config, &d->attachment);
 	if (err)
 		return err;
 	d->maps = attachment_maps(d->attachment);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
+#include "../common/files.h"
 #include "../common/log.h"
 #include "../common/util.h"
 #include "load_internal.h"
@@ -189,16 +190,6 @@ static void on_signal(uv_signal_t *signal, int number)
 
 /* -- setting up ------------------------------------------------------------------- */
 
-static void raise_file_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static int make_classes(struct run *run)
 {
 	const struct run_config *config = run->config;
@@ -299,7 +290,7 @@ int load_run(const struct run_config *config, struct run_result *out)
 	run->timers.fd = -1;
 	run->client.target = config->target;
 	run->client.loop = &run->loop;
-	raise_file_limit();
+	files_raise_limit();
 	uv_loop_init(&run->loop);
 	err = prepare(run);
 	if (!err) {

@@ -7,9 +7,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/timerfd.h>
 
+#include "../common/files.h"
 #include "../common/log.h"
 #include "../common/util.h"
 #include "server_internal.h"
@@ -221,15 +221,11 @@ static void on_signal(uv_signal_t *signal, int number)
 
 static void raise_file_limit(unsigned int servers)
 {
-	struct rlimit limit;
+	uint64_t limit = files_raise_limit();
 
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-	if (limit.rlim_cur < 1024 + 2 * servers)
+	if (limit < 1024 + 2 * servers)
 		log_warn("only %ju files may be open (ulimit -n): few connections will fit",
-			 (uintmax_t)limit.rlim_cur);
+			 (uintmax_t)limit);
 }
 
 static int sim_start(struct sim *sim)

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* files.h - how many files this process may have open. */
+#ifndef PINTLE_FILES_H
+#define PINTLE_FILES_H
+
+#include <stdint.h>
+
+/** Raises the soft limit of open files to the hard one: systemd's soft default of 1,024, made for
+ * select(), is too few here. Returns how many may be open now; UINT64_MAX where that cannot be
+ * told. */
+uint64_t files_raise_limit(void);
+
+#endif
