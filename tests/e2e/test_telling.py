@@ -61,6 +61,25 @@ def test_reload_is_told(node):
     assert daemon.metric(when) > begun
 
 
+@case(each=("value", "twice", "terminal"))
+def test_bad_page_is_named(node, what):
+    """The log says where a page is wrong and how, and repeats nothing that a terminal would obey."""
+    page, said = {
+        "value": ("vllm:num_requests_running 1\nvllm:num_requests_waiting NaN\n",
+                  "line 2, vllm:num_requests_waiting: its value is nan"),
+        "twice": ("vllm:num_requests_waiting 1\nvllm:num_requests_waiting 1\n",
+                  "line 2, vllm:num_requests_waiting: the series of line 1 again"),
+        "terminal": ("vllm:num_requests_waiting{\x1b]0;SECRET\x07} 1\n",
+                     "line 1, vllm:num_requests_waiting: its labels cannot be read"),
+    }[what]
+    servers = node.servers(1)
+    daemon = node.steer(servers)
+    servers[0].be(page=page)
+    wait_for(lambda: f"failed: {said}" in daemon.log())
+    assert "\x1b" not in daemon.log() and "SECRET" not in daemon.log()
+    assert node.cli("endpoints")[0]["scrape_failed"]
+
+
 def test_process_is_told(node):
     """The daemon's own resources, as its /proc shows them."""
     daemon = node.steer(node.servers(1))
