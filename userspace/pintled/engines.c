@@ -494,9 +494,9 @@ static int refuse_uneven(const struct tally *t, const size_t *series, enum signa
 	return refuse(
 		fault,
 		"it has %s %zu time%s, but %s %zu time%s; each of the server's ranks has both",
-		signal_name(t, signal), series[signal], series[signal] == 1 ? "" : "s",
+		signal_name(t, signal), series[signal], plural(series[signal]),
 		signal_name(t, SIGNAL_WAITING), series[SIGNAL_WAITING],
-		series[SIGNAL_WAITING] == 1 ? "" : "s");
+		plural(series[SIGNAL_WAITING]));
 }
 
 static int tally_signals(const struct tally *t, struct signals *s, char *fault)
