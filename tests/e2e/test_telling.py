@@ -9,7 +9,7 @@ from pathlib import Path
 from clients import NODE_ADDRESS, split
 from daemon import METRICS, Daemon
 from harness import case
-from kernel import BUILD, wait_for
+from kernel import BUILD, TOP, wait_for
 
 
 @case(each=("loopback", "another address"))
@@ -95,6 +95,30 @@ def test_process_is_told(node):
     assert 0 < found["process_cpu_seconds_total", ()] < 60
     for c in held:
         c.close()
+
+
+def series_of(daemon):
+    """Families that endpoints have, and how many series each endpoint has."""
+    found = [(name, dict(labels).get("endpoint")) for name, labels in daemon.metrics()]
+    return {n for n, e in found if e}, sum(e == "s0" for _, e in found)
+
+
+def test_fewer_series(node):
+    """node.metricsDetail: main leaves of each endpoint what docs/metrics.md calls main, from a reload on;
+    pools and the node have all."""
+    servers = node.servers(2)
+    daemon = node.steer(servers)
+    everything, many = series_of(daemon)
+    others = {n for n, labels in daemon.metrics() if not dict(labels).get("endpoint")}
+    daemon.reload(node.config(node.pool(servers), metricsDetail="main"))
+    wait_for(lambda: series_of(daemon)[1] < many)
+    page = (TOP / "docs/metrics.md").read_text()
+    said = set(re.findall(r"^\| `(pintle_\w+)` .*\*Main\.\* \|$", page, re.M))
+    few = series_of(daemon)[0]
+    # Those of the connect hook alone are not on this page.
+    assert few == said & everything and {"pintle_endpoint_load", "pintle_endpoint_ready"} <= few, few ^ said
+    assert series_of(daemon)[1] * 2 <= many + 1
+    assert others == {n for n, labels in daemon.metrics() if not dict(labels).get("endpoint")}
 
 
 # -- pages that are not for everybody ---------------------------------------------------
