@@ -349,8 +349,7 @@ static void test_reader_gone(void **state)
 
 		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 		close(fds[0]);
-		_cleanup_said_ struct said s =
-			cli_as(&(struct as){.stdout_fd = fds[1]}, words[i]);
+		_cleanup_said_ struct said s = cli_as(&(struct as){.stdout_fd = fds[1]}, words[i]);
 
 		close(fds[1]);
 		assert_int_equal(s.status, 0);
