@@ -205,5 +205,10 @@ def test_install(node):
         assert program in node.run(path, "--help").stdout, program
     for page in (root / "share/man").rglob("*.[1-8]"):
         assert page.name.rsplit(".", 1)[0] in PROGRAMS, page
+    for page in (root / "share/doc").rglob("*.md"):
+        text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            target = page.parent / link.partition("#")[0]
+            assert re.match(r"[a-z]+:", link) or target.exists(), (page.name, link)
     text = (root / "lib/systemd/system/pintled.service").read_text()
     assert "ExecStart=/opt/p/sbin/pintled " in text and "/usr/local" not in text.split("[Unit]")[1]

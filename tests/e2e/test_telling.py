@@ -9,7 +9,7 @@ from pathlib import Path
 from clients import NODE_ADDRESS, split
 from daemon import METRICS, Daemon
 from harness import case
-from kernel import BUILD, wait_for
+from kernel import BUILD, TOP, wait_for
 
 
 @case(each=("loopback", "another address"))
@@ -61,6 +61,25 @@ def test_reload_is_told(node):
     assert daemon.metric(when) > begun
 
 
+@case(each=("value", "twice", "terminal"))
+def test_bad_page_is_named(node, what):
+    """The log says where a page is wrong and how, and repeats nothing that a terminal would obey."""
+    page, said = {
+        "value": ("vllm:num_requests_running 1\nvllm:num_requests_waiting NaN\n",
+                  "line 2, vllm:num_requests_waiting: its value is nan"),
+        "twice": ("vllm:num_requests_waiting 1\nvllm:num_requests_waiting 1\n",
+                  "line 2, vllm:num_requests_waiting: the series of line 1 again"),
+        "terminal": ("vllm:num_requests_waiting{\x1b]0;SECRET\x07} 1\n",
+                     "line 1, vllm:num_requests_waiting: its labels cannot be read"),
+    }[what]
+    servers = node.servers(1)
+    daemon = node.steer(servers)
+    servers[0].be(page=page)
+    wait_for(lambda: f"failed: {said}" in daemon.log())
+    assert "\x1b" not in daemon.log() and "SECRET" not in daemon.log()
+    assert node.cli("endpoints")[0]["scrape_failed"]
+
+
 def test_process_is_told(node):
     """The daemon's own resources, as its /proc shows them."""
     daemon = node.steer(node.servers(1))
@@ -76,6 +95,30 @@ def test_process_is_told(node):
     assert 0 < found["process_cpu_seconds_total", ()] < 60
     for c in held:
         c.close()
+
+
+def series_of(daemon):
+    """Families that endpoints have, and how many series each endpoint has."""
+    found = [(name, dict(labels).get("endpoint")) for name, labels in daemon.metrics()]
+    return {n for n, e in found if e}, sum(e == "s0" for _, e in found)
+
+
+def test_fewer_series(node):
+    """node.metricsDetail: main leaves of each endpoint what docs/metrics.md calls main, from a reload on;
+    pools and the node have all."""
+    servers = node.servers(2)
+    daemon = node.steer(servers)
+    everything, many = series_of(daemon)
+    others = {n for n, labels in daemon.metrics() if not dict(labels).get("endpoint")}
+    daemon.reload(node.config(node.pool(servers), metricsDetail="main"))
+    wait_for(lambda: series_of(daemon)[1] < many)
+    page = (TOP / "docs/metrics.md").read_text()
+    said = set(re.findall(r"^\| `(pintle_\w+)` .*\*Main\.\* \|$", page, re.M))
+    few = series_of(daemon)[0]
+    # Those of the connect hook alone are not on this page.
+    assert few == said & everything and {"pintle_endpoint_load", "pintle_endpoint_ready"} <= few, few ^ said
+    assert series_of(daemon)[1] * 2 <= many + 1
+    assert others == {n for n, labels in daemon.metrics() if not dict(labels).get("endpoint")}
 
 
 # -- pages that are not for everybody ---------------------------------------------------

@@ -99,27 +99,32 @@ static void check_engine(const struct engine *e, const char *page, size_t size)
 {
 	static const double max[SIGNAL_COUNT] = {1e9, 1e9, 1, 1e18, 1e18, 1e18, 1e18};
 	struct signals a, b;
+	char fault[FAULT_SIZE] = "";
 	size_t cut = size / 2;
 	int r;
 
 	memset(&a, 0x55, sizeof(a));
 	memset(&b, 0x55, sizeof(b));
-	r = engine_read(e, page, size, &a);
+	r = engine_read(e, page, size, &a, fault);
+	/* Whatever the page holds: words, and nothing that a terminal would obey. */
+	REQUIRE((!r || *fault) && memchr(fault, 0, sizeof(fault)));
+	for (const char *p = fault; *p; p++)
+		REQUIRE(*p >= ' ' && *p <= '~');
 	REQUIRE(r == 0 || r == -ENODATA || r == -EBADMSG);
-	REQUIRE(engine_read(e, page, size, &b) == r && !memcmp(&a, &b, sizeof(a)));
+	REQUIRE(engine_read(e, page, size, &b, NULL) == r && !memcmp(&a, &b, sizeof(a)));
 	for (int i = 0; i < SIGNAL_COUNT && !r; i++)
 		REQUIRE(a.value[i] >= 0 && a.value[i] <= max[i] && (a.present[i] || !a.value[i]));
 	if (!r)
 		REQUIRE(a.present[SIGNAL_WAITING]);
 	/* Cut inside a line: never believed. (Behind the mark only blank lines can be lost.) */
 	if (cut && page[cut - 1] != '\n' && !memmem(page, cut, "# EOF", 5))
-		REQUIRE(engine_read(e, page, cut, &b) == -EBADMSG);
+		REQUIRE(engine_read(e, page, cut, &b, NULL) == -EBADMSG);
 }
 
 static void check_dcgm(const char *page, size_t size)
 {
 	struct dcgm_gpu gpu[16];
-	int n = dcgm_read(page, size, gpu, ARRAY_SIZE(gpu));
+	int n = dcgm_read(page, size, gpu, ARRAY_SIZE(gpu), NULL);
 
 	REQUIRE(n == -EBADMSG || (n >= 0 && n <= (int)ARRAY_SIZE(gpu)));
 	for (int i = 0; i < n; i++) {

@@ -331,6 +331,30 @@ static void test_help(void **state)
 	expect(0, "usage: pintle mode POOL", "", "mode", "--help");
 	expect(0, "usage: pintle events", "", "-h", "events");
 	expect(0, "Keys of -o json:", "", "doctor", "--help");
+	expect(0, "Nouns read:", "", "help");
+	expect(0, "usage: pintle mode POOL", "", "help", "mode");
+	expect(2, "", "did you mean endpoints?", "help", "endpoint");
+	expect(2, "", "help takes no 'pools'", "help", "mode", "pools");
+}
+
+/* As in `pintle endpoints | head -1`. */
+static void test_reader_gone(void **state)
+{
+	static const char *const words[][CLI_WORDS + 1] = {
+		{"status"}, {"endpoints"}, {"endpoints", "-o", "json"}, {"help"}, {"--help"}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		int fds[2];
+
+		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+		close(fds[0]);
+		_cleanup_said_ struct said s = cli_as(&(struct as){.stdout_fd = fds[1]}, words[i]);
+
+		close(fds[1]);
+		assert_int_equal(s.status, 0);
+		assert_string_equal(s.err, "");
+	}
 }
 
 static void test_stdout_full(void **state)
@@ -1131,6 +1155,7 @@ int main(void)
 		pins_test(test_usage_errors),
 		pins_test(test_help),
 		pins_test(test_stdout_full),
+		pins_test(test_reader_gone),
 		pins_test(test_mode),
 		pins_test(test_mode_off_warns),
 		pins_test(test_set),

@@ -193,7 +193,7 @@ static const struct refusal refusals[] = {
 
 	/* node */
 	{"node a list", POOL "node: []\n",
-	 "7:7: node is a list; write a mapping of bpffs, netns, cgroup, metrics, group, "
+	 "7:7: node is a list; write a mapping of bpffs, netns, cgroup, metrics, metricsDetail, group, "
 	 "daemonless\n"},
 	{"paths that begin nowhere", POOL "node: {bpffs: pintle, netns: \"\", cgroup: ./x}\n",
 	 "7:15: node.bpffs is \"pintle\", which does not begin with /; write a path from / on, of at "
@@ -643,21 +643,21 @@ static const struct refusal refusals[] = {
 	{"warning: endpoints that cannot take IPv6 clients",
 	 POOL_OF("[\"10.0.0.1:80\", \"[fd77::1]:80\"]",
 		 "[{name: e, listen: \"127.0.0.1:8001\"}, {name: f, listen: 8002}]"),
-	 "5:30: warning: frontend [fd77::1]:80 is IPv6, but 1 of 2 endpoints of pool a listen on IPv4 "
-	 "alone (first e) and get none of its clients; have the servers listen on [::] and write their "
+	 "5:30: warning: frontend [fd77::1]:80 is IPv6: its clients never reach 1 of 2 endpoints of pool a, on "
+	 "IPv4 alone (first e); have the servers listen on [::] and write their "
 	 "ports alone\n"},
 	{"warning: endpoints that cannot take IPv4 clients",
 	 POOL_OF("[\"10.0.0.1:80\", \"[fd77::1]:80\"]", "[{name: e, listen: \"[::1]:8001\"}]"),
-	 "5:15: warning: frontend 10.0.0.1:80 is IPv4, but 1 of 1 endpoints of pool a listen on IPv6 "
-	 "alone (first e) and get none of its clients; have the servers listen on [::] and write their "
+	 "5:15: warning: frontend 10.0.0.1:80 is IPv4: its clients never reach 1 of 1 endpoint of pool a, on "
+	 "IPv6 alone (first e); have the servers listen on [::] and write their "
 	 "ports alone\n"},
 	{"warning: a GPU weight, and no GPU", POOL "  weights: {gpu: 1}\n",
 	 "7:18: warning: weights.gpu has no effect, since no endpoint names its gpu; give them gpu: "
 	 "{index: 0}\n"},
 	{"warning: endpoints anywhere that cannot take IPv6 clients",
 	 POOL_OF("[\"10.0.0.1:80\", \"[fd77::1]:80\"]", "[{name: e, address: \"10.1.0.1:8001\"}]"),
-	 "5:30: warning: frontend [fd77::1]:80 is IPv6, but 1 of 1 endpoints of pool a are at IPv4 alone "
-	 "(first e) and get none of its clients; make a pool for each family\n"},
+	 "5:30: warning: frontend [fd77::1]:80 is IPv6: its clients never reach 1 of 1 endpoint of pool a, on "
+	 "IPv4 alone (first e); make a pool for each family\n"},
 	{"warning: a destination that tells nothing apart",
 	 POOL "  stickiness: {key: destination}\n",
 	 "7:21: warning: stickiness.key is destination, but no frontend is a prefix, so it tells nothing "
@@ -794,8 +794,8 @@ static void every_key_is_read(void **state)
 {
 	_cleanup_config_ struct config *c = load_text(
 		all_keys,
-		"16:15: warning: frontend 10.77.0.0/24:8000 is IPv4, but 1 of 3 endpoints of pool one "
-		"listen on IPv6 alone (first a) and get none of its clients; have the servers listen on "
+		"16:15: warning: frontend 10.77.0.0/24:8000 is IPv4: its clients never reach 1 of 3 endpoints of pool one, on "
+		"IPv6 alone (first a); have the servers listen on "
 		"[::] and write their ports alone\n");
 	const struct config_pool *p = &c->pools[0], *two = &c->pools[1], *three = &c->pools[2];
 	char text[ADDR_TEXT_SIZE];
@@ -926,11 +926,11 @@ static void unlike_listeners_live_together(void **state)
 		POOL_OF("[\"10.0.0.1:8001\", \"10.0.0.1:8002\"]",
 			"[{name: a, listen: \"127.0.0.1:8001\"}, {name: b, listen: \"127.0.0.2:8001\"},\n"
 			"    {name: c, listen: 8002}, {name: d, listen: \"[::1]:8001\"}]"),
-		"5:15: warning: frontend 10.0.0.1:8001 is IPv4, but 1 of 4 endpoints of pool a listen on "
-		"IPv6 alone (first d) and get none of its clients; have the servers listen on [::] and "
+		"5:15: warning: frontend 10.0.0.1:8001 is IPv4: its clients never reach 1 of 4 endpoints of pool a, on "
+		"IPv6 alone (first d); have the servers listen on [::] and "
 		"write their ports alone\n"
-		"5:32: warning: frontend 10.0.0.1:8002 is IPv4, but 1 of 4 endpoints of pool a listen on "
-		"IPv6 alone (first d) and get none of its clients; have the servers listen on [::] and "
+		"5:32: warning: frontend 10.0.0.1:8002 is IPv4: its clients never reach 1 of 4 endpoints of pool a, on "
+		"IPv6 alone (first d); have the servers listen on [::] and "
 		"write their ports alone\n");
 
 	(void)state;
@@ -1073,8 +1073,8 @@ static char *read_source(const char *path)
 }
 
 static const char sample_warning[] =
-	"11:33: warning: frontend [fd77::1]:8000 is IPv6, but 2 of 3 endpoints of pool llama-8b listen "
-	"on IPv4 alone (first gpu0) and get none of its clients; have the servers listen on [::] and "
+	"11:33: warning: frontend [fd77::1]:8000 is IPv6: its clients never reach 2 of 3 endpoints of pool llama-8b, on "
+	"IPv4 alone (first gpu0); have the servers listen on [::] and "
 	"write their ports alone\n";
 
 static void sample_loads_as_it_stands(void **state)

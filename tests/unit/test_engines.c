@@ -34,7 +34,7 @@ static void expect(const char *what, const char *engine, const char *page, size_
 
 	assert_non_null(copy);
 	memcpy(copy, page, size);
-	r = engine_read(engine_find(engine), copy, size, &s);
+	r = engine_read(engine_find(engine), copy, size, &s, NULL);
 	if (r)
 		fail_msg("%s: %s", what, strerror(-r));
 	for (int i = 0; i < SIGNAL_COUNT; i++) {
@@ -111,8 +111,9 @@ static void test_real_pages_of_another(void **state)
 			if (!strcmp(engine_name(k), real[i].engine) ||
 			    (!size && !strcmp(engine_name(k), "tgi")))
 				continue;
-			assert_int_equal(engine_read(engine_find(engine_name(k)), page, size, &s),
-					 -ENODATA);
+			assert_int_equal(
+				engine_read(engine_find(engine_name(k)), page, size, &s, NULL),
+				-ENODATA);
 		}
 	}
 }
@@ -385,7 +386,7 @@ static void test_hostile(void **state)
 		assert_non_null(copy);
 		memcpy(copy, hostile[i].page, size + 1);
 		s = before;
-		r = engine_read(engine_find(hostile[i].engine), copy, size, &s);
+		r = engine_read(engine_find(hostile[i].engine), copy, size, &s, NULL);
 		if (r != hostile[i].error)
 			fail_msg("%s: %d", hostile[i].what, r);
 		assert_memory_equal(&s, &before, sizeof(s));
@@ -429,9 +430,9 @@ static void test_cut_anywhere(void **state)
 		struct signals whole, s;
 		int read = 0;
 
-		assert_int_equal(engine_read(e, page, size, &whole), 0);
+		assert_int_equal(engine_read(e, page, size, &whole, NULL), 0);
 		for (size_t cut = 1; cut < size; cut++) {
-			int r = engine_read(e, page, cut, &s);
+			int r = engine_read(e, page, cut, &s, NULL);
 
 			if (page[cut - 1] != '\n') {
 				assert_int_equal(r, -EBADMSG);
@@ -458,13 +459,14 @@ static void test_many_ranks(void **state)
 	(void)state;
 	for (int round = 0; round < 2; round++)
 		for (int rank = 127; rank >= 0; rank--)
-			n += (size_t)snprintf(page + n, sizeof(page) - n,
-					      "sglang:num_queue_reqs{dp_rank=\"%d\"} %d\n"
-					      "sglang:num_running_reqs{dp_rank=\"%d\"} 1\n"
-					      "sglang:token_usage{dp_rank=\"%d\"} 0.5\n",
-					      rank, round ? rank : 1, rank, rank);
+			n += (size_t)snprintf(
+				page + n, sizeof(page) - n,
+				"sglang:num_queue_reqs{dp_rank=\"%d\",tp_rank=\"%d\"} %d\n"
+				"sglang:num_running_reqs{dp_rank=\"%d\",tp_rank=\"%d\"} 1\n"
+				"sglang:token_usage{dp_rank=\"%d\",tp_rank=\"%d\"} 0.5\n",
+				rank, round, round ? rank : 1, rank, round, rank, round);
 	assert_true(n < sizeof(page));
-	assert_int_equal(engine_read(engine_find("sglang"), page, n, &s), 0);
+	assert_int_equal(engine_read(engine_find("sglang"), page, n, &s, NULL), 0);
 	/* rank 0's largest is 1, that of rank n is n */
 	assert_true(s.value[SIGNAL_WAITING] == 1 + 127 * 128 / 2);
 	assert_true(s.value[SIGNAL_RUNNING] == 128);
@@ -507,7 +509,7 @@ static void test_dcgm(void **state)
 	struct dcgm_gpu gpu[4];
 
 	(void)state;
-	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 4), 2);
+	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 4, NULL), 2);
 	assert_int_equal(gpu[0].index, 0);
 	assert_string_equal(gpu[0].pod, "");
 	assert_true(gpu[0].has_utilization && gpu[0].has_memory);
@@ -518,10 +520,10 @@ static void test_dcgm(void **state)
 	assert_true(gpu[1].has_utilization && gpu[1].utilization == 0);
 	assert_true(gpu[1].has_memory && gpu[1].memory == 0.25);
 	/* no more than asked for, and what is left out does no harm */
-	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 1), 1);
+	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 1, NULL), 1);
 	assert_true(gpu[0].utilization == 0.87);
-	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 0), 0);
-	assert_int_equal(dcgm_read("", 0, gpu, 4), 0);
+	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 0, NULL), 0);
+	assert_int_equal(dcgm_read("", 0, gpu, 4, NULL), 0);
 }
 
 static void test_dcgm_labels(void **state)
@@ -542,7 +544,7 @@ static void test_dcgm_labels(void **state)
 	struct dcgm_gpu gpu[8];
 
 	(void)state;
-	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 8), 5);
+	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 8, NULL), 5);
 	assert_string_equal(gpu[0].pod, "a");
 	assert_true(gpu[0].utilization == 0.3 && gpu[0].memory == 0.25);
 	assert_string_equal(gpu[1].pod, "b");
@@ -571,17 +573,110 @@ static void test_dcgm_hostile(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
-		assert_int_equal(dcgm_read(pages[i], strlen(pages[i]), gpu, 8), -EBADMSG);
+		assert_int_equal(dcgm_read(pages[i], strlen(pages[i]), gpu, 8, NULL), -EBADMSG);
 	for (int i = 0; i < 2 * DCGM_MAX; i++)
 		n += (size_t)snprintf(many + n, sizeof(many) - n,
 				      "DCGM_FI_DEV_GPU_UTIL{gpu=\"%d\",pod=\"%0400d\"} 1\n", i, i);
-	assert_int_equal(dcgm_read(many, n, gpu, 2 * DCGM_MAX), DCGM_MAX);
+	assert_int_equal(dcgm_read(many, n, gpu, 2 * DCGM_MAX, NULL), DCGM_MAX);
 	assert_int_equal(strlen(gpu[0].pod), sizeof(gpu[0].pod) - 1);
+}
+
+/* ---- what is said of a page -------------------------------------------------- */
+
+#define W "vllm:num_requests_waiting"
+
+static const struct {
+	const char *engine, *page, *fault;
+} faults[] = {
+	{"vllm", "\x1f\x8b\x08\x1b[31m", "line 1: it is compressed; serve the page as plain text"},
+	{"vllm", "<html>\x1b[31m</html>\n",
+	 "line 1: it is HTML; name the path of the metrics page"},
+	{"vllm", "{\"token\": \"SECRET\"}",
+	 "line 1: it is JSON; name the path of the metrics page"},
+	{"vllm", W " 1\n\x1b]0;SECRET\x07\n",
+	 "line 2: it begins as no metric's name does; write NAME{LABEL=\"VALUE\"} NUMBER"},
+	{"vllm", "# HELP x\n" W " 1\n" W "{a=\"b\"} 15",
+	 "line 3: the page ends inside it; end it with a line end"},
+	{"vllm", W " NaN\n", "line 1, " W ": its value is nan; a number from 0 to 1e+09 can be"},
+	{"vllm", "\n\n" W " -1\n",
+	 "line 3, " W ": its value is -1; a number from 0 to 1e+09 can be"},
+	{"vllm", W " 1\nvllm:kv_cache_usage_perc 55\n",
+	 "line 2, vllm:kv_cache_usage_perc: its value is 55; a number from 0 to 1.01 can be"},
+	{"vllm", W " many\n", "line 1, " W ": its value is no number"},
+	{"vllm", W "{a=\x1b[31m} 1\n",
+	 "line 1, " W ": its labels cannot be read; write {name=\"value\",name=\"value\"}"},
+	{"vllm", W " 1 SECRET\n",
+	 "line 1, " W ": behind its value stands something else than a timestamp"},
+	{"vllm", W "\x1b[31m 1\n",
+	 "line 1, " W ": its name ends with no blank; write NAME{LABEL=\"VALUE\"} NUMBER"},
+	{"vllm", W " 1\n# EOF\n" W " 2\n",
+	 "line 2: something follows # EOF; write that last, and once"},
+	{"vllm", W " 9e8\n" W "{a=\"1\"} 9e8\n",
+	 W ": its series add up to 1.8e+09; a number from 0 to 1e+09 can be"},
+	{"vllm", W " 1\n" W "{engine=\"1\"} 1\nvllm:num_requests_running 0\n",
+	 "it has vllm:num_requests_running 1 time, but " W
+	 " 2 times; each of the server's ranks has "
+	 "both"},
+	{"vllm", "vllm:num_requests_running 1\n", "it has vllm:num_requests_running, but no " W},
+	{"vllm", "",
+	 "it has no " W ", nor another load signal of this engine; is the pool's engine "
+	 "right, and does the server export metrics?"},
+	{"sglang", "sglang:num_queue_reqs{dp_rank=\"\x1b\"} 1\n",
+	 "line 1, sglang:num_queue_reqs: its dp_rank is no number below 128"},
+	/* the same series twice: whatever the order of its labels, and whatever the value */
+	{"vllm", W " 1\n" W " 1\n",
+	 "line 2, " W
+	 ": the series of line 1 again; a page has each name with the same labels once"},
+	{"vllm",
+	 W "{a=\"1\",b=\"2\"} 1\n# c\n" W "{a=\"2\",b=\"1\"} 1\n" W "{ b=\"2\" , a=\"1\", } 2\n",
+	 "line 4, " W
+	 ": the series of line 1 again; a page has each name with the same labels once"},
+	{"sglang",
+	 "sglang:num_queue_reqs{dp_rank=\"0\",tp_rank=\"0\"} 1\n"
+	 "sglang:num_queue_reqs{dp_rank=\"0\",tp_rank=\"1\"} 1\n"
+	 "sglang:num_queue_reqs{dp_rank=\"0\",tp_rank=\"1\"} 1\n",
+	 "line 3, sglang:num_queue_reqs: the series of line 2 again; a page has each name with the same "
+	 "labels once"},
+};
+
+static void test_faults_are_named(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
+		char fault[FAULT_SIZE] = "";
+		struct signals s;
+
+		assert_true(engine_read(engine_find(faults[i].engine), faults[i].page,
+					strlen(faults[i].page), &s, fault) < 0);
+		assert_string_equal(fault, faults[i].fault);
+	}
+}
+
+/* Ranks whose series differ in one label are many, and none is another's. */
+static void test_many_series(void **state)
+{
+	enum { RANKS = 128, TP = 64 };
+	size_t n = 0, room = (size_t)RANKS * TP * 80;
+	_cleanup_free_ char *page = malloc(room);
+	struct signals s;
+
+	(void)state;
+	assert_non_null(page);
+	for (int rank = 0; rank < RANKS; rank++)
+		for (int tp = 0; tp < TP; tp++)
+			n += (size_t)snprintf(
+				page + n, room - n,
+				"sglang:num_queue_reqs{tp_rank=\"%d\",dp_rank=\"%d\"} 1\n", tp,
+				rank);
+	assert_int_equal(engine_read(engine_find("sglang"), page, n, &s, NULL), 0);
+	assert_true(s.value[SIGNAL_WAITING] == RANKS);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_faults_are_named),
+		cmocka_unit_test(test_many_series),
 		cmocka_unit_test(test_real_pages),
 		cmocka_unit_test(test_real_pages_of_another),
 		cmocka_unit_test(test_forms),

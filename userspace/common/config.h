@@ -107,12 +107,16 @@ struct config_pool {
 	int line;
 };
 
+/* Which series of endpoints are on /metrics. */
+enum config_detail { DETAIL_MAIN, DETAIL_ALL };
+
 struct config {
 	char *path; /* of the file */
 	char *bpffs;
 	char *netns;
 	char *cgroup;           /* NULL: the cgroup2 root of the mount table */
 	char *metrics;          /* "ADDRESS:PORT"; NULL: not served */
+	uint32_t detail;        /* enum config_detail: of /metrics */
 	char *group;            /* that the pins belong to; NULL: root */
 	uint64_t daemonless_ns; /* 0: never */
 	struct config_client *clients;

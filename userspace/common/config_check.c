@@ -304,12 +304,11 @@ static void check_family(const struct item *f, struct report *r)
 	if (first)
 		report_warning(
 			r, f->node->line, f->node->column,
-			"frontend %s is %s, but %zu of %zu endpoints of pool %s %s %s "
-			"alone (first %s) and get none of its clients; %s",
+			"frontend %s is %s: its clients never reach %zu of %zu endpoint%s of pool %s, on "
+			"%s alone (first %s); %s",
 			addr_format_frontend(f->frontend, text), v4 ? "IPv4" : "IPv6", unfit,
-			f->pool->endpoint_count, pool_label(f->pool),
-			lookup ? "listen on" : "are at", v4 ? "IPv6" : "IPv4",
-			endpoint_label(first),
+			f->pool->endpoint_count, plural(f->pool->endpoint_count),
+			pool_label(f->pool), v4 ? "IPv6" : "IPv4", endpoint_label(first),
 			lookup ? "have the servers listen on [::] and write their ports alone"
 			       : "make a pool for each family");
 }

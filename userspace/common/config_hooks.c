@@ -150,9 +150,9 @@ static void check_ejection(const struct config_pool *p, const struct node *n, st
 	}
 	if (p->ejection.failures && p->ejection.max_share * (double)p->endpoint_count < 1)
 		report_warning(r, share->line, share->column,
-			       "ejection.maxShare %g of %zu endpoints is less than one: none is "
+			       "ejection.maxShare %g of %zu endpoint%s is less than one: none is "
 			       "ever ejected; write failures: 0 if that is meant",
-			       p->ejection.max_share, p->endpoint_count);
+			       p->ejection.max_share, p->endpoint_count, plural(p->endpoint_count));
 	if (p->ejection.max_time_ns < p->ejection.time_ns)
 		report_warning(r, longest->line, longest->column,
 			       "ejection.maxTime is shorter than ejection.time and holds; make it "

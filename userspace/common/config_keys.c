@@ -14,6 +14,7 @@ static const char *const engines[] = {PINTLE_ENGINES(X) NULL};
 static const char *const modes[] = {PINTLE_MODES(X) NULL};
 static const char *const requests[] = {PINTLE_REQUESTS(X) NULL};
 #undef X
+static const char *const details[] = {[DETAIL_MAIN] = "main", [DETAIL_ALL] = "all", NULL};
 static const char *const schemes[] = {"http", "https", NULL};
 
 static const struct config_list client_list = {
@@ -75,6 +76,9 @@ const struct key config_keys[] = {
 		 "with `listen`, and clients of pools with `address`, must run in or below it."},
 	{"node.metrics", KEY_SERVE, .preset = "127.0.0.1:9464", NODE(metrics),
 	 .help = "Where pintled serves /metrics, /healthz and /readyz."},
+	{"node.metricsDetail", KEY_CHOICE, .choices = details, .preset = "all", NODE(detail),
+	 .help = "Which series each endpoint has on /metrics: all of them, or the main ones, half as "
+		 "many, where there are hundreds of endpoints; see docs/metrics.md."},
 	{"node.group", KEY_ACCOUNT, .max = 31, .absent = "root", NODE(group),
 	 .help = "The group that the pins belong to: its members can run the CLI's nouns."},
 

@@ -199,9 +199,14 @@ static const char *skip_labels(const char *p, const char *end)
 	return p && p < end ? p : NULL;
 }
 
-/* What stands behind the name: labels, value, timestamp, exemplar. */
-static bool parse_rest(const char *p, const char *end, struct expfmt_sample *s)
+/* What stands behind the name: labels, value, timestamp, exemplar. Returns what is wrong with it.
+ */
+static const char *parse_rest(const char *p, const char *end, struct expfmt_sample *s)
 {
+	static const char no_labels[] =
+		"its labels cannot be read; write {name=\"value\",name=\"value\"}";
+	static const char no_value[] = "its value is no number";
+	static const char no_end[] = "behind its value stands something else than a timestamp";
 	double timestamp;
 
 	s->labels = NULL;
@@ -211,21 +216,21 @@ static bool parse_rest(const char *p, const char *end, struct expfmt_sample *s)
 		s->labels = ++p;
 		p = skip_labels(p, end);
 		if (!p)
-			return false;
+			return no_labels;
 		s->labels_len = (size_t)(p++ - s->labels);
 		p = skip_blanks(p, end);
 	}
 	p = parse_number(p, end, &s->value);
 	if (!p || (p < end && !is_blank(*p)))
-		return false;
+		return no_value;
 	p = skip_blanks(p, end);
 	if (p < end && *p != '#') {
 		p = parse_number(p, end, &timestamp);
 		if (!p || (p < end && !is_blank(*p)))
-			return false;
+			return no_end;
 		p = skip_blanks(p, end);
 	}
-	return p == end || *p == '#'; /* an exemplar, of no use here */
+	return p == end || *p == '#' ? NULL : no_end; /* an exemplar, of no use here */
 }
 
 static bool is_eof_mark(const char *p, const char *end)
@@ -239,6 +244,7 @@ static void end_of_file(struct expfmt_reader *r)
 	while (r->at < r->end && (*r->at == '\n' || *r->at == '\r'))
 		r->at++;
 	r->bad = r->at < r->end;
+	r->what = "something follows # EOF; write that last, and once";
 	r->at = r->end;
 }
 
@@ -279,11 +285,29 @@ static bool passes(const struct expfmt_filter *f, const char *p, const char *end
 		      f->next[(unsigned char)p[f->shared]] && !memcmp(p, f->first, f->shared));
 }
 
-static bool stop_bad(struct expfmt_reader *r)
+static bool stop_bad(struct expfmt_reader *r, const char *what)
 {
 	r->bad = true;
+	r->what = what;
 	r->at = r->end;
 	return false;
+}
+
+/* What a line is that begins as no metric's name does. */
+static const char *strange_line(const char *p, const char *end)
+{
+	if (end - p >= 2 && !memcmp(p, "\x1f\x8b", 2))
+		return "it is compressed; serve the page as plain text";
+	if (*p == '<')
+		return "it is HTML; name the path of the metrics page";
+	if (*p == '{' || *p == '[')
+		return "it is JSON; name the path of the metrics page";
+	return "it begins as no metric's name does; write NAME{LABEL=\"VALUE\"} NUMBER";
+}
+
+static bool begins_well(const char *p, const char *end)
+{
+	return p == end || *p == '#' || (name_char[(unsigned char)*p] & NAME_START);
 }
 
 bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t len, void *arg),
@@ -293,11 +317,16 @@ bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t 
 		const char *p = r->at;
 		const char *end = memchr(p, '\n', (size_t)(r->end - p));
 		struct expfmt_sample s;
+		const char *what;
 
 		r->line++;
+		r->name = NULL;
+		if (!end && !begins_well(skip_blanks(p, r->end), r->end))
+			return stop_bad(r, strange_line(skip_blanks(p, r->end), r->end));
 		if (!end) {
 			if (!is_eof_mark(p, r->end))
-				return stop_bad(r);
+				return stop_bad(r,
+						"the page ends inside it; end it with a line end");
 			end = r->end;
 			r->at = end;
 		} else {
@@ -313,23 +342,61 @@ bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t 
 				end_of_file(r);
 			continue;
 		}
-		if (!(name_char[(unsigned char)*p] & NAME_START))
-			return stop_bad(r);
+		if (!begins_well(p, end))
+			return stop_bad(r, strange_line(p, end));
 		if (!passes(r->filter, p, end))
 			continue;
 		s.name = p;
 		p = skip_name(p, end);
 		s.name_len = (size_t)(p - s.name);
+		r->name = s.name;
+		r->name_len = s.name_len;
 		if (p == end || (*p != '{' && !is_blank(*p)))
-			return stop_bad(r);
+			return stop_bad(
+				r,
+				"its name ends with no blank; write NAME{LABEL=\"VALUE\"} NUMBER");
 		if (!want(s.name, s.name_len, arg))
 			continue;
-		if (!parse_rest(p, end, &s))
-			return stop_bad(r);
+		what = parse_rest(p, end, &s);
+		if (what)
+			return stop_bad(r, what);
 		*out = s;
 		return true;
 	}
 	return false;
+}
+
+/* FNV-1a, from `hash` on. */
+static uint64_t hash_bytes(uint64_t hash, const char *p, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		hash = (hash ^ (unsigned char)p[i]) * 0x100000001b3ULL;
+	return hash;
+}
+
+uint64_t expfmt_series(const struct expfmt_sample *s)
+{
+	static const uint64_t start = 0xcbf29ce484222325ULL;
+	uint64_t series = hash_bytes(start, s->name, s->name_len);
+	const char *p, *end;
+	struct label label;
+
+	if (!s->labels)
+		return series;
+	end = s->labels + s->labels_len;
+	/* A sum, since the order of labels says nothing; each multiplied by itself, so that values
+	 * that change places make another sum. */
+	for (p = skip_blanks(s->labels, end); p && p < end;) {
+		uint64_t one;
+
+		p = parse_label(p, end, &label);
+		if (!p)
+			break;
+		one = hash_bytes(start, label.name, label.name_len);
+		one = hash_bytes(hash_bytes(one, "=", 1), label.value, label.value_len);
+		series += one * (one | 1);
+	}
+	return series;
 }
 
 static void unescape(const struct label *label, char *buf, size_t size)

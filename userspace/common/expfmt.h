@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct expfmt_sample {
 	const char *name; /* within the page, not terminated */
@@ -36,6 +37,10 @@ struct expfmt_reader {
 	 * is not wanted, only at its beginning. Or the page was cut inside a line. */
 	bool bad;
 	size_t line; /* of the newest sample or of what is bad, from 1 */
+	/* Where it is bad: static words for what is wrong and what would be right; and the metric's
+	 * name within the page, of characters that a name may have, or NULL. */
+	const char *what, *name;
+	size_t name_len;
 };
 
 /** `page` must outlive the reader; NULL is fine with size 0. */
@@ -48,6 +53,10 @@ void expfmt_init(struct expfmt_reader *r, const char *page, size_t size);
  * inside a line, and what stands there ("waiting 1" of "waiting 150") must not be believed. */
 bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t len, void *arg),
 		 void *arg, struct expfmt_sample *out);
+
+/** A number that two samples share when they are of one series, name and labels alike in whatever
+ * order (and others by a chance of 2^-64, or by the design of whoever writes both). */
+uint64_t expfmt_series(const struct expfmt_sample *s);
 
 /** Value of a label, unescaped into buf (NUL-terminated, cut to size, which must not be 0).
  * Returns whether the sample has it; buf is untouched if not. */

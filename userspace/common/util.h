@@ -78,6 +78,12 @@ static inline void pintle_fclosep(FILE **f)
 		taken_;                                                                            \
 	})
 
+/** The end of a regular noun after a count: `printf("%zu pool%s", n, plural(n))`. */
+static inline const char *plural(uint64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 /** The kernel's CLOCK_MONOTONIC in nanoseconds: the clock of every time in the
  * maps (bpf_ktime_get_ns()). Never fails. */
 static inline uint64_t monotonic_ns(void)

@@ -58,6 +58,7 @@ enum word_kind {
 	WORD_SETTING,
 	WORD_SESSION,
 	WORD_FILE,
+	WORD_COMMAND,
 	WORD_SHELL
 };
 
@@ -86,6 +87,7 @@ struct command {
 extern const struct command commands[];
 extern const size_t command_count;
 
+/** A command by its name. Tells what would be right and returns NULL if there is none. */
 const struct command *command_find(const char *name);
 
 /* ---- options.c -------------------------------------------------------------- */
@@ -111,6 +113,7 @@ void help_program(FILE *f);
 void help_command(FILE *f, const struct command *c);
 /** "usage: pintle mode POOL MODE" on stderr; returns EXIT_USAGE. */
 int usage_error(const struct cli *cli);
+int run_help(struct cli *cli);
 int run_completion(struct cli *cli);
 
 /* ---- words.c ---------------------------------------------------------------- */

@@ -2,6 +2,8 @@
 /* commands.c - the table of nouns and verbs. */
 #include "cli.h"
 
+#include "../common/log.h"
+
 #define MAPS      OPTION_BPFFS
 #define NOUN_MAPS (OPTION_BPFFS | OPTION_OUTPUT)
 
@@ -207,6 +209,16 @@ const struct command commands[] = {
 		.options = NOUN_MAPS,
 	},
 	{
+		.name = "help",
+		.kind = VERB,
+		.arguments = "[COMMAND]",
+		.summary = "what there is, or what a command takes and prints",
+		.help = "The same as --help, and as COMMAND --help.",
+		.run = run_help,
+		.most = 1,
+		.words = {WORD_COMMAND},
+	},
+	{
 		.name = "completion",
 		.kind = VERB,
 		.arguments = "bash",
@@ -222,9 +234,18 @@ const size_t command_count = ARRAY_SIZE(commands);
 
 const struct command *command_find(const char *name)
 {
+	struct nearest_word n = {.word = name};
+
 	for (size_t i = 0; i < command_count; i++) {
 		if (!strcmp(commands[i].name, name))
 			return &commands[i];
+		nearest_word_try(&n, commands[i].name);
 	}
+	if (n.best)
+		log_error("no command '%s'; did you mean %s?", name, n.best);
+	else
+		log_error("no command '%s'; pintle --help lists them: status, pools, "
+			  "endpoints, ...",
+			  name);
 	return NULL;
 }

@@ -14,7 +14,8 @@ static const char *const word_sources[] = {
 	[WORD_MODE] = NULL, /* of names.h */
 	[WORD_SETTING] = NULL,
 	[WORD_SESSION] = "$(__pintle_names sessions)",
-	[WORD_FILE] = "", /* bash's own */
+	[WORD_FILE] = "",      /* bash's own */
+	[WORD_COMMAND] = NULL, /* of commands.c */
 	[WORD_SHELL] = "bash",
 };
 
@@ -30,6 +31,12 @@ static void print_settings(void)
 		printf("%srequests=%s", r ? " " : "", requests_name(r));
 }
 
+static void print_commands(void)
+{
+	for (size_t i = 0; i < command_count; i++)
+		printf("%s%s", i ? " " : "", commands[i].name);
+}
+
 static void print_command(const struct command *c)
 {
 	for (size_t i = 0; i < COMMAND_WORDS && c->words[i] != WORD_NONE; i++) {
@@ -43,6 +50,8 @@ static void print_command(const struct command *c)
 			print_modes();
 		else if (c->words[i] == WORD_SETTING)
 			print_settings();
+		else if (c->words[i] == WORD_COMMAND)
+			print_commands();
 		else
 			printf("%s", word_sources[c->words[i]]);
 		printf("\" ;;\n");
@@ -71,12 +80,6 @@ static void print_option_patterns(void)
 			printf(" | -%c", options[i].letter);
 		separator = " | ";
 	}
-}
-
-static void print_commands(void)
-{
-	for (size_t i = 0; i < command_count; i++)
-		printf("%s%s", i ? " " : "", commands[i].name);
 }
 
 static const char head[] =

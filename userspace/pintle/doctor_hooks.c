@@ -34,7 +34,7 @@ static void programs_tell(struct doctor *d, const char *where, int fd, enum link
 		doctor_say(d, VERDICT_OK, NULL, "no program on %s", where);
 	else if (others)
 		doctor_say(d, VERDICT_WARN, cure, "%zu program%s on %s: %s", p.count,
-			   p.count == 1 ? "" : "s", where, list);
+			   plural(p.count), where, list);
 	else
 		doctor_say(d, VERDICT_OK, NULL, "on %s%s %s", where, p.count == 1 ? " only" : "",
 			   list);
@@ -149,8 +149,8 @@ void doctor_oneshot(struct doctor *d)
 		return;
 	if (d->s->node.places)
 		doctor_say(d, VERDICT_OK, NULL,
-			   "one request per connection: attached in %u places (tc filter show)",
-			   d->s->node.places);
+			   "one request per connection: attached in %u place%s (tc filter show)",
+			   d->s->node.places, plural(d->s->node.places));
 	else
 		doctor_say(d, VERDICT_FAIL,
 			   d->s->daemon_alive

@@ -65,6 +65,19 @@ void help_command(FILE *f, const struct command *c)
 		print_keys(f, c->columns);
 }
 
+int run_help(struct cli *cli)
+{
+	const struct command *c = cli->word_count ? command_find(cli->words[0]) : NULL;
+
+	if (cli->word_count && !c)
+		return EXIT_USAGE;
+	if (c)
+		help_command(stdout, c);
+	else
+		help_program(stdout);
+	return output_finish();
+}
+
 int usage_error(const struct cli *cli)
 {
 	print_usage(stderr, cli->command);

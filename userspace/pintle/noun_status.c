@@ -219,8 +219,7 @@ static void print_connect(const struct status *t)
 	printf("          connect on cgroup %s", t->s->node.cgroup);
 	fd = open_watched_cgroup(t->s, path);
 	if (fd >= 0 && !programs_query(t->cli, fd, LINK_CONNECT4, &p) && p.own < p.count)
-		printf(", number %zu of %zu program%s", p.own + 1, p.count,
-		       p.count == 1 ? "" : "s");
+		printf(", number %zu of %zu program%s", p.own + 1, p.count, plural(p.count));
 	puts(link_is_pinned(t->cli, LINK_HINT) ? ", with hints" : "");
 }
 

@@ -115,23 +115,12 @@ static int options_fit(const struct cli *cli)
 
 static int command_set(struct cli *cli, int count, char **words)
 {
-	struct nearest_word n = {.word = words[0]};
-
 	cli->command = command_find(words[0]);
-	if (cli->command) {
-		cli->words = words + 1;
-		cli->word_count = count - 1;
-		return 0;
-	}
-	for (size_t i = 0; i < command_count; i++)
-		nearest_word_try(&n, commands[i].name);
-	if (n.best) {
-		log_error("no command '%s'; did you mean %s?", words[0], n.best);
+	if (!cli->command)
 		return EXIT_USAGE;
-	}
-	log_error("no command '%s'; pintle --help lists them: status, pools, endpoints, ...",
-		  words[0]);
-	return EXIT_USAGE;
+	cli->words = words + 1;
+	cli->word_count = count - 1;
+	return 0;
 }
 
 static int words_check(struct cli *cli)

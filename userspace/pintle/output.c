@@ -350,7 +350,8 @@ int output_finish(void)
 {
 	if (!fflush(stdout) && !ferror(stdout))
 		return EXIT_OK;
-	if (errno != EPIPE)
-		log_err_r(errno, "cannot write to stdout");
+	if (errno == EPIPE)
+		return EXIT_OK;
+	log_err_r(errno, "cannot write to stdout");
 	return EXIT_FAILED;
 }

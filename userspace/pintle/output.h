@@ -90,8 +90,8 @@ cJSON *json_number(double n);
 const char *tone_begin(const struct cli *cli, enum tone tone);
 const char *tone_end(const struct cli *cli, enum tone tone);
 
-/** EXIT_OK, or EXIT_FAILED after telling when stdout could not be written (a reader that
- * went away is nothing to tell). */
+/** EXIT_OK, or EXIT_FAILED after telling when stdout could not be written. A reader that went away,
+ * such as head(1), has what it wanted: that is no failure. */
 int output_finish(void);
 
 #endif

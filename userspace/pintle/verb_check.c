@@ -15,6 +15,6 @@ int run_check(struct cli *cli)
 	for (size_t i = 0; i < c->pool_count; i++)
 		endpoints += c->pools[i].endpoint_count;
 	printf("%s: good: %zu pool%s, %zu endpoint%s\n", cli->words[0], c->pool_count,
-	       c->pool_count == 1 ? "" : "s", endpoints, endpoints == 1 ? "" : "s");
+	       plural(c->pool_count), endpoints, plural(endpoints));
 	return output_finish();
 }

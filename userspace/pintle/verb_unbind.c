@@ -129,7 +129,7 @@ static int unbind_pool(const struct maps *m, const struct state_pool *p)
 		log_err_r(err, "cannot unbind the sessions of %s", p->name);
 		return EXIT_FAILED;
 	}
-	printf("%s: %zu sessions are bound no more\n", p->name, gone);
+	printf("%s: %zu session%s bound no more\n", p->name, gone, gone == 1 ? " is" : "s are");
 	return output_finish();
 }
 

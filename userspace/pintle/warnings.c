@@ -219,9 +219,9 @@ static void ejection_warnings(cJSON *list, const struct cli *cli, const struct s
 			continue;
 		left--;
 		warn(list,
-		     "%s is ejected for %s more: clients failed to reach it %u times in a row",
+		     "%s is ejected for %s more: clients failed to reach it %u time%s in a row",
 		     endpoint_name(s, e, name), age_text(e->ejected_seconds, left_text),
-		     e->failures_in_row);
+		     e->failures_in_row, plural(e->failures_in_row));
 	}
 }
 

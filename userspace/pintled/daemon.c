@@ -91,7 +91,7 @@ static void tell_ready(struct daemon *d)
 	if (d->ready_told || !poller_first_round_over(d->poller))
 		return;
 	d->ready_told = true;
-	log_info("ready: %zu pools", d->config->pool_count);
+	log_info("ready: %zu pool%s", d->config->pool_count, plural(d->config->pool_count));
 	notify_ready(NULL);
 	/* The first round, which is all at once, took memory that no other does. */
 	malloc_trim(0);
@@ -245,7 +245,8 @@ static void reload(struct daemon *d)
 	if (err)
 		log_error("%s was not reloaded wholly; see above", d->config->path);
 	else
-		log_info("reloaded %s: %zu pools", d->config->path, d->config->pool_count);
+		log_info("reloaded %s: %zu pool%s", d->config->path, d->config->pool_count,
+			 plural(d->config->pool_count));
 }
 
 static void on_reload(uv_timer_t *timer)

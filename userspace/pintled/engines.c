@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #include "../common/expfmt.h"
 #include "../common/util.h"
 
+#define NAME_SHOWN   80  /* characters of a metric's name in messages */
 #define MAX_REPLICAS 128 /* data-parallel ranks of one server */
 
 /* How the series of one metric become one number. */
@@ -194,6 +196,100 @@ const char *engine_name(size_t i)
 	return i < ENGINE_COUNT ? engine_names[i] : NULL;
 }
 
+/* ---- what is wrong with a page ---------------------------------------------- */
+
+__attribute__((format(printf, 2, 3))) static int refuse(char *fault, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (fault)
+		vsnprintf(fault, FAULT_SIZE, fmt, ap);
+	va_end(ap);
+	return -EBADMSG;
+}
+
+static int refuse_line(char *fault, const struct expfmt_reader *r)
+{
+	if (!r->name)
+		return refuse(fault, "line %zu: %s", r->line, r->what);
+	return refuse(fault, "line %zu, %.*s: %s", r->line,
+		      (int)MIN(r->name_len, (size_t)NAME_SHOWN), r->name, r->what);
+}
+
+static int refuse_value(char *fault, size_t line, const char *name, double value, double max)
+{
+	return refuse(fault, "line %zu, %s: its value is %g; a number from 0 to %g can be", line,
+		      name, value, max);
+}
+
+/* ---- series that must not come twice ---------------------------------------- */
+
+struct series {
+	uint64_t id;
+	size_t line;
+	const char *name; /* within the page */
+	size_t name_len;
+};
+
+struct series_list {
+	struct series *series;
+	size_t count, room;
+};
+
+static void series_free(struct series_list *l)
+{
+	free(l->series);
+}
+
+static int series_add(struct series_list *l, const struct expfmt_sample *s, size_t line)
+{
+	struct series *more;
+
+	if (l->count == l->room) {
+		size_t room = l->room ? 2 * l->room : 64;
+
+		more = reallocarray(l->series, room, sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		l->series = more;
+		l->room = room;
+	}
+	l->series[l->count++] = (struct series){expfmt_series(s), line, s->name, s->name_len};
+	return 0;
+}
+
+static int by_id(const void *left, const void *right)
+{
+	const struct series *a = left, *b = right;
+
+	if (a->id != b->id)
+		return a->id < b->id ? -1 : 1;
+	return a->line < b->line ? -1 : a->line > b->line;
+}
+
+/* Which of two values holds nobody knows; their sum is neither. */
+static int series_check(struct series_list *l, char *fault)
+{
+	if (!l->count)
+		return 0;
+	qsort(l->series, l->count, sizeof(*l->series), by_id);
+	for (size_t i = 1; i < l->count; i++) {
+		const struct series *a = &l->series[i - 1], *b = &l->series[i];
+
+		if (a->id == b->id)
+			return refuse(
+				fault,
+				"line %zu, %.*s: the series of line %zu again; a page has each "
+				"name with the same labels once",
+				b->line, (int)MIN(b->name_len, (size_t)NAME_SHOWN), b->name,
+				a->line);
+	}
+	return 0;
+}
+
+/* ---- a page ------------------------------------------------------------------ */
+
 /* What has been read of one page. */
 struct tally {
 	const struct engine *engine;
@@ -277,7 +373,8 @@ static int label_number(const struct expfmt_sample *s, const char *label, int li
 	return !*end && n < limit ? (int)n : -1;
 }
 
-static int tally_add(struct tally *t, size_t row, const struct expfmt_sample *s)
+/* Returns whether its replica is one. */
+static bool tally_add(struct tally *t, size_t row, const struct expfmt_sample *s)
 {
 	double *largest;
 	int replica;
@@ -285,11 +382,11 @@ static int tally_add(struct tally *t, size_t row, const struct expfmt_sample *s)
 	if (!by_replica(&t->engine->rows[row])) {
 		t->total[row] += s->value;
 		t->series[row]++;
-		return 0;
+		return true;
 	}
 	replica = label_number(s, t->engine->replica_label, MAX_REPLICAS, 0);
 	if (replica < 0)
-		return -EBADMSG;
+		return false;
 	largest = &t->largest[row][replica];
 	if (*largest < 0) {
 		t->series[row]++;
@@ -299,7 +396,7 @@ static int tally_add(struct tally *t, size_t row, const struct expfmt_sample *s)
 		t->total[row] += s->value - *largest;
 		*largest = s->value;
 	}
-	return 0;
+	return true;
 }
 
 static bool has_label(const struct expfmt_sample *s, const struct row *row)
@@ -310,7 +407,7 @@ static bool has_label(const struct expfmt_sample *s, const struct row *row)
 	       (expfmt_label(s, row->label, text, sizeof(text)) && !strcmp(text, row->label_value));
 }
 
-static int tally_sample(struct tally *t, const struct expfmt_sample *s)
+static int tally_sample(struct tally *t, const struct expfmt_sample *s, size_t line, char *fault)
 {
 	const struct engine *e = t->engine;
 
@@ -321,8 +418,12 @@ static int tally_sample(struct tally *t, const struct expfmt_sample *s)
 
 		if (!is_of_row(s->name, s->name_len, row) || !has_label(s, row))
 			continue;
-		if (!in_range(row->signal, s->value) || tally_add(t, i, s) < 0)
-			return -EBADMSG;
+		if (!in_range(row->signal, s->value))
+			return refuse_value(fault, line, row->name, s->value,
+					    signal_max[row->signal]);
+		if (!tally_add(t, i, s))
+			return refuse(fault, "line %zu, %s: its %s is no number below %d", line,
+				      row->name, e->replica_label, MAX_REPLICAS);
 	}
 	return 0;
 }
@@ -352,6 +453,22 @@ static size_t tally_signal(const struct tally *t, enum signal signal, double *va
 	return series;
 }
 
+/* A metric of the signal that the page has, or else the one it should have. */
+static const char *signal_name(const struct tally *t, enum signal signal)
+{
+	const struct engine *e = t->engine;
+	const char *name = NULL;
+
+	for (size_t i = 0; i < e->row_count; i++) {
+		if (e->rows[i].signal != signal)
+			continue;
+		if (t->series[i])
+			return e->rows[i].name;
+		name = name ? name : e->rows[i].name;
+	}
+	return name;
+}
+
 /* Before the first request that is worked on. */
 static bool is_idle(const struct tally *t, const char *page, size_t size)
 {
@@ -371,25 +488,45 @@ static void set_idle(const struct engine *e, struct signals *s)
 		s->present[e->rows[i].signal] |= is_load(e->rows[i].signal);
 }
 
-static int tally_signals(const struct tally *t, struct signals *s)
+static int refuse_uneven(const struct tally *t, const size_t *series, enum signal signal,
+			 char *fault)
 {
+	return refuse(
+		fault,
+		"it has %s %zu time%s, but %s %zu time%s; each of the server's ranks has both",
+		signal_name(t, signal), series[signal], plural(series[signal]),
+		signal_name(t, SIGNAL_WAITING), series[SIGNAL_WAITING],
+		plural(series[SIGNAL_WAITING]));
+}
+
+static int tally_signals(const struct tally *t, struct signals *s, char *fault)
+{
+	enum signal load = SIGNAL_COUNT;
 	size_t series[SIGNAL_COUNT];
-	bool load = false;
 
 	for (enum signal i = 0; i < SIGNAL_COUNT; i++) {
 		series[i] = tally_signal(t, i, &s->value[i]);
 		s->present[i] = series[i] > 0;
 		if (!in_range(i, s->value[i])) /* the sum may be too much where no part was */
-			return -EBADMSG;
-		load |= is_load(i) && s->present[i];
+			return refuse(fault,
+				      "%s: its series add up to %g; a number from 0 to %g can be",
+				      signal_name(t, i), s->value[i], signal_max[i]);
+		if (load == SIGNAL_COUNT && is_load(i) && s->present[i])
+			load = i;
 	}
-	if (!load)
+	if (load == SIGNAL_COUNT) {
+		refuse(fault,
+		       "it has no %s, nor another load signal of this engine; is the pool's engine "
+		       "right, and does the server export metrics?",
+		       signal_name(t, SIGNAL_WAITING));
 		return -ENODATA;
+	}
 	if (!s->present[SIGNAL_WAITING])
-		return -EBADMSG;
+		return refuse(fault, "it has %s, but no %s", signal_name(t, load),
+			      signal_name(t, SIGNAL_WAITING));
 	for (enum signal i = 0; i < SIGNAL_COUNT; i++)
 		if (t->engine->even && is_load(i) && series[i] && series[i] != series[0])
-			return -EBADMSG;
+			return refuse_uneven(t, series, i, fault);
 	return 0;
 }
 
@@ -404,25 +541,39 @@ static void tidy(struct signals *s)
 	}
 }
 
-int engine_read(const struct engine *e, const char *page, size_t size, struct signals *out)
+static int read_samples(struct tally *t, const char *page, size_t size, char *fault)
 {
+	_cleanup_(series_free) struct series_list list = {0};
 	struct expfmt_reader reader;
 	struct expfmt_sample sample;
+	int r = 0;
+
+	expfmt_init(&reader, page, size);
+	reader.filter = &t->filter;
+	while (!r && expfmt_next(&reader, want_engine, t, &sample)) {
+		r = series_add(&list, &sample, reader.line);
+		if (!r)
+			r = tally_sample(t, &sample, reader.line, fault);
+		else
+			refuse(fault, "no memory for its series");
+	}
+	if (!r && reader.bad)
+		r = refuse_line(fault, &reader);
+	return r ? r : series_check(&list, fault);
+}
+
+int engine_read(const struct engine *e, const char *page, size_t size, struct signals *out,
+		char *fault)
+{
 	struct signals s = {};
 	struct tally t;
 	int r;
 
 	tally_init(&t, e);
-	expfmt_init(&reader, page, size);
-	reader.filter = &t.filter;
-	while (expfmt_next(&reader, want_engine, &t, &sample)) {
-		r = tally_sample(&t, &sample);
-		if (r < 0)
-			return r;
-	}
-	if (reader.bad)
-		return -EBADMSG;
-	r = tally_signals(&t, &s);
+	r = read_samples(&t, page, size, fault);
+	if (r < 0)
+		return r;
+	r = tally_signals(&t, &s, fault);
 	if (r == -ENODATA && is_idle(&t, page, size)) {
 		set_idle(e, &s);
 		r = 0;
@@ -508,7 +659,7 @@ static void dcgm_finish(const struct dcgm_tally *t, struct dcgm_gpu *gpu)
 		gpu->memory = t->value[FB_USED] / total;
 }
 
-int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max)
+int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max, char *fault)
 {
 	struct dcgm_tally tally[DCGM_MAX] = {};
 	struct expfmt_filter filter = {};
@@ -526,14 +677,15 @@ int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max)
 		int metric = dcgm_metric(sample.name, sample.name_len), i;
 
 		if (!(sample.value >= 0 && sample.value <= dcgm_metrics[metric].max))
-			return -EBADMSG;
+			return refuse_value(fault, reader.line, dcgm_metrics[metric].name,
+					    sample.value, dcgm_metrics[metric].max);
 		dcgm_identify(&sample, &gpu);
 		i = dcgm_place(&gpu, out, &count, max);
 		if (i >= 0)
 			dcgm_add(&tally[i], metric, sample.value);
 	}
 	if (reader.bad)
-		return -EBADMSG;
+		return refuse_line(fault, &reader);
 	for (size_t i = 0; i < count; i++)
 		dcgm_finish(&tally[i], &out[i]);
 	return (int)count;

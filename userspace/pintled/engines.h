@@ -24,6 +24,10 @@ struct signals {
 	double value[SIGNAL_COUNT]; /* 0 where not present */
 };
 
+/* What is wrong with a page and what would be right, one line for the log, printable whatever the
+ * page holds: line and metric where there is one. */
+#define FAULT_SIZE 256
+
 struct engine; /* opaque: an entry of the table */
 
 /** The entry of that name (vllm, sglang, trtllm, triton-trtllm, tgi, llamacpp), or NULL. */
@@ -34,11 +38,13 @@ const char *engine_name(size_t i);
 /** Reads a metrics page in one pass, for only the engine's families. Any bytes are
  * safe. Returns 0 and *out; -ENODATA when the page has none of the load signals (the first
  * three; a page from before the first request is zero load for engines whose table entry says
- * so); -EBADMSG when it is no metrics page, was cut short, lacks the waiting requests beside
- * other load signals, or a wanted value is NaN, negative, infinite or absurd: what is sick must
- * not look empty. A page that lost whole lines at its end is beyond this function: the transfer
- * must have been complete (Content-Length or the last chunk). *out is untouched on failure. */
-int engine_read(const struct engine *e, const char *page, size_t size, struct signals *out);
+ * so); -EBADMSG when it is no metrics page, was cut short, has a series twice, lacks the waiting
+ * requests beside other load signals, or a wanted value is NaN, negative, infinite or absurd: what
+ * is sick must not look empty; -ENOMEM. A page that lost whole lines at its end is beyond this
+ * function: the transfer must have been complete (Content-Length or the last chunk). *out is
+ * untouched on failure, and `fault` (FAULT_SIZE bytes, or NULL) says what is wrong. */
+int engine_read(const struct engine *e, const char *page, size_t size, struct signals *out,
+		char *fault);
 
 /* DCGM exporter: GPU utilisation and memory by GPU index and pod. */
 struct dcgm_gpu {
@@ -52,7 +58,8 @@ struct dcgm_gpu {
 #define DCGM_MAX 128 /* entries looked at in one page: 16 GPUs of 7 MIG instances, and more */
 
 /** Fills up to `max` entries (DCGM_MAX at most), one for each pair of index and pod; further
- * ones are left out. Returns how many; -EBADMSG as engine_read(). *out is undefined then. */
-int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max);
+ * ones are left out. Returns how many; -EBADMSG and `fault` as engine_read(). *out is undefined
+ * then. */
+int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max, char *fault);
 
 #endif

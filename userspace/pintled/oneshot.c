@@ -280,7 +280,7 @@ static int arrange(struct oneshot *o)
 	}
 	o->loaded_before = loaded;
 	if (o->m->node->places != attached)
-		log_info("one-shot: attached in %u places", attached);
+		log_info("one-shot: attached in %u place%s", attached, plural(attached));
 	__atomic_store_n(&o->m->node->places, attached, __ATOMIC_RELAXED);
 	return detach_others(o, &d, there, n) ?: err;
 }

@@ -50,8 +50,9 @@ struct poller {
 	struct gpu_source **sources;
 	size_t source_count;
 	/* A round of scrapes is over when every endpoint was asked in it. */
-	uint64_t round;    /* the current one, from 1 */
-	size_t round_open; /* endpoints that it waits for */
+	uint64_t round;         /* the current one, from 1 */
+	size_t round_open;      /* endpoints that it waits for */
+	char fault[FAULT_SIZE]; /* of the newest bad page */
 };
 
 /* ---- GPUs ------------------------------------------------------------------------ */
@@ -67,10 +68,10 @@ static const char *gpus_done(void *arg, int error, const char *page, size_t size
 		s->gpus = calloc(DCGM_MAX, sizeof(*s->gpus));
 	if (!s->gpus)
 		return "no memory for it";
-	n = dcgm_read(page, size, s->gpus, DCGM_MAX);
+	n = dcgm_read(page, size, s->gpus, DCGM_MAX, s->poller->fault);
 	if (n < 0) {
 		s->count = 0;
-		return "it is no page of a DCGM exporter";
+		return s->poller->fault;
 	}
 	s->count = n;
 	s->read_ns = monotonic_ns();
@@ -257,14 +258,10 @@ static const char *done(void *arg, int error, const char *page, size_t size)
 	take_part(w);
 	w->counters.scrapes++;
 	if (!err)
-		err = engine_read(w->engine, page, size, &signals);
+		err = engine_read(w->engine, page, size, &signals, w->poller->fault);
 	if (err) {
 		mark_failed(w);
-		if (error)
-			return NULL;
-		return err == -ENODATA
-			       ? "none of the engine's load signals is on it; is pool.engine right?"
-			       : "a value on it cannot be, or it is no metrics page";
+		return error ? NULL : w->poller->fault;
 	}
 	memset(&score, 0, sizeof(score));
 	score_compute(&signals, gpu_figures(w->poller, w->pool, w->endpoint).utilization,

@@ -139,7 +139,7 @@ static uint64_t settle(const struct maps *m, const int64_t first[COUNTS],
 	if (drift)
 		log_warn("connections in flight were counted wrong by %llu at %u endpoint%s (the "
 			 "last has id %u); put right by the socket table",
-			 (unsigned long long)drift, endpoints, endpoints == 1 ? "" : "s", last);
+			 (unsigned long long)drift, endpoints, plural(endpoints), last);
 	return drift;
 }
 

@@ -147,7 +147,7 @@ static void say_recovery(struct scrape_target *t)
 {
 	if (t->said)
 		log_info("scrape of %s at %s works again after %u failure%s", t->label,
-			 t->source.shown[t->current], t->failures, t->failures == 1 ? "" : "s");
+			 t->source.shown[t->current], t->failures, plural(t->failures));
 	t->said = false;
 }
 

@@ -53,9 +53,10 @@ struct scrape_callbacks {
 	/* The scrape is over. error is 0 and the page complete (size may be 0; page is never
 	 * NULL, not terminated, and valid during the call only); or error is -errno: -ECONNREFUSED
 	 * and other errors of connecting, -ETIMEDOUT, -EFBIG, -EPROTO (a status other than 200, or
-	 * no HTTP), -ECONNRESET (cut short), ... and page is NULL. Returns NULL, or a static
-	 * sentence of what is wrong with the page: the scrape has then failed like any other. Every
-	 * function below may be called from here. */
+	 * no HTTP), -ECONNRESET (cut short), ... and page is NULL. Returns NULL, or what
+	 * is wrong with the page, in words that are valid until the next call and hold nothing of
+	 * it that is not printable: the scrape has then failed like any other. Every function below
+	 * may be called from here. */
 	const char *(*done)(void *arg, int error, const char *page, size_t size);
 };
 

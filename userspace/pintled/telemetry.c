@@ -331,9 +331,37 @@ static const struct {
 	 "Generated tokens, as the model server counts them.", value_output_tokens},
 };
 
+/* What is left of each endpoint with node.metricsDetail main: what alerts and boards look at. */
+static const char *const main_families[] = {
+	"pintle_endpoint_load",
+	"pintle_endpoint_in_flight",
+	"pintle_endpoint_score_age_seconds",
+	"pintle_endpoint_waiting_requests",
+	"pintle_endpoint_running_requests",
+	"pintle_endpoint_kv_cache_usage_ratio",
+	"pintle_endpoint_ready",
+	"pintle_endpoint_drained",
+	"pintle_endpoint_ejected",
+	"pintle_endpoint_ejections_total",
+	"pintle_endpoint_placements_total",
+	"pintle_endpoint_connections_opened_total",
+	"pintle_endpoint_scrape_failures_total",
+};
+
+static bool is_shown(const struct page *p, const char *family)
+{
+	bool shown = p->config->detail == DETAIL_ALL;
+
+	for (size_t i = 0; !shown && i < ARRAY_SIZE(main_families); i++)
+		shown = !strcmp(family, main_families[i]);
+	return shown;
+}
+
 static void render_endpoints(const struct page *p)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(endpoint_families); i++) {
+		if (!is_shown(p, endpoint_families[i].name))
+			continue;
 		metrics_family(p->out, endpoint_families[i].name, endpoint_families[i].type,
 			       endpoint_families[i].help);
 		for (size_t j = 0; j < p->state->endpoint_count; j++) {
@@ -345,6 +373,8 @@ static void render_endpoints(const struct page *p)
 					       "endpoint", e->name, NULL);
 		}
 	}
+	if (p->config->detail != DETAIL_ALL)
+		return;
 	metrics_family(p->out, "pintle_endpoint_failures_total", METRICS_COUNTER,
 		       "Connections of clients that it failed, by how.");
 	for (size_t j = 0; j < p->state->endpoint_count; j++) {

@@ -51,9 +51,10 @@ static void heading(FILE *f, const struct report_names *names, const struct run_
 	fprintf(f, "%s%s%s to %s, %s, seed %" PRIu64 "\n", names->workload,
 		names->trace ? ", trace " : "", names->trace ? names->trace : "", names->target,
 		config->form.chat ? "chat" : "completions", config->seed);
-	fprintf(f, "measured for %.1f s, after %.1f s of warm-up%s; %" PRIu64 " connections\n",
+	fprintf(f, "measured for %.1f s, after %.1f s of warm-up%s; %" PRIu64 " connection%s\n",
 		seconds(result->window_ns), seconds(config->warmup_ns),
-		result->interrupted ? ", ended by a signal" : "", result->connections);
+		result->interrupted ? ", ended by a signal" : "", result->connections,
+		plural(result->connections));
 }
 
 static void row_text(FILE *f, const struct stats_row *r, double window)
