@@ -13,6 +13,7 @@ well under 100 ms: few imports, one thread.
 Paths:  /metrics    the page, with the status that was set
         /hold       no answer until "release"
         /bytes/N    N bytes
+        /head       the request's head, as it came
         other       the server's name
 A request with "Connection: close" is answered and then closed.
 """
@@ -180,6 +181,8 @@ class Server:
             self.drop(c, reset=True)
         elif self.silent:
             pass
+        elif path == "/head":
+            self.send(c, 200, head.encode("latin-1"), close)
         elif path == "/hold" or self.held:
             c.held = path + (" close" if close else "")
         else:

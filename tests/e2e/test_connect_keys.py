@@ -7,7 +7,7 @@ import struct
 from clients import IPPROTO_MPTCP, split
 from harness import case
 from kernel import wait_for
-from pods import SERVICE, Cluster
+from pods import SERVICE, Cluster, at
 from test_connect import BOTH, all_zero
 from packages import library
 from test_connect_clients import PROGRAMS, URL, simulated, spread_of
@@ -77,14 +77,30 @@ def test_mark(node):
     assert cluster.decisions()["sticky"] == before
 
 
-def test_destination(node):
-    """Each address of an IPv6 /64 is a session: no client needs to do more than to connect."""
+DESTINATIONS = {
+    "v4": ("10.78.0.0/16:8000", [f"10.78.{i}.{10 * i}" for i in range(1, 9)]),
+    "v6": ("[fd96:0:0:1::/64]:8000", [f"fd96::1:{i:x}:0:0:{i:x}" for i in range(1, 9)]),
+}
+
+
+@case(each=BOTH)
+def test_destination(node, family):
+    """Each address in a prefix is a session: no client needs to do more than to connect. It is shown,
+    found and unbound by that address."""
     cluster = Cluster(node)
     pods = cluster.servers(4)
-    cluster.steer(cluster.pool(pods, family="v6", to="[fd96:0:0:1::/64]:8000",
-                               stickiness={"key": "destination"}, **EVEN))
+    prefix, addresses = DESTINATIONS[family]
+    # The pool's other frontend is one address: they cannot be in it.
+    cluster.steer(cluster.pool(pods, family=family, stickiness={"key": "destination"}, **EVEN,
+                               frontends=[SERVICE[family], prefix]))
     client = cluster.pod("client")
-    stays(cluster, [lambda i=i: client.ask(f"[fd96:0:0:1:{i:x}::{i:x}]:8000") for i in range(1, 9)])
+    stays(cluster, [lambda a=a: client.ask(at(a, 8000)) for a in addresses])
+    assert {s["session"] for s in cluster.cli("sessions")} == {f"destination:{a}" for a in addresses}
+    one = f"destination:{addresses[3]}"
+    assert [s["session"] for s in cluster.cli("sessions", one)] == [one]
+    cluster.pintle("unbind", one)
+    assert {s["session"] for s in cluster.cli("sessions")} == {f"destination:{a}" for a in addresses} - {one}
+    assert cluster.cli("sessions", one) == []
 
 
 def ask_from(client, path):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One request per connection: what clients keep alive comes on connections of its own."""
+import hmac
 import http.client
 import json
 import re
@@ -135,6 +136,63 @@ def test_what_is_changed(node):
         for result, count in oneshots(node).items():
             assert daemon.metric("pintle_first_segments_total", pool="pool", oneshot=result) == count
         assert daemon.metric("pintle_oneshot_places") == 1
+        daemon.stop()
+
+
+@case(each=("as-they-come", "one-per-connection"))
+def test_pipelined(node, requests):
+    """Of requests that a client sends without waiting for answers the first is answered: then the
+    connection ends, as that request seems to ask for."""
+    node.steer(node.servers(1), requests=requests)
+    with node.connect(FRONTEND["v4"]) as c:
+        c.sock.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: keep-alive\r\n\r\n" * 3)
+        answered = 0
+        try:
+            while answered < 3:
+                assert c.read() == "s0"
+                answered += 1
+        except ConnectionError:
+            pass  # closed or reset
+    assert answered == (3 if requests == "as-they-come" else 1)
+
+
+def signed(headers):
+    """What a client adds that signs its headers, as AWS's version 4 does."""
+    names = sorted(name.lower() for name in headers)
+    text = "\n".join(f"{name}:{value}" for name, value in sorted((k.lower(), v) for k, v in headers.items()))
+    code = hmac.new(b"secret", text.encode(), "sha256").hexdigest()
+    return {"Authorization": f"AWS4-HMAC-SHA256 SignedHeaders={';'.join(names)}, Signature={code}"}
+
+
+def verified(head):
+    """Whether the head that arrived has the signature of what it names."""
+    got = dict(re.findall(r"^([\w-]+): *(.*?)\r?$", head.lower(), re.M))
+    names, code = re.search(r"signedheaders=(.*?), signature=(\w+)", got["authorization"]).groups()
+    if not set(names.split(";")) <= set(got):
+        return False
+    return code in signed({name: got[name] for name in names.split(";")})["Authorization"]
+
+
+# headers that are signed, others, spareHeaders, connections for three requests, whether they verify
+SIGNED = [
+    ({"User-Agent": "sdk/1.2.3 lang/4.5"}, {}, None, 3, False),
+    ({"Accept-Encoding": "identity"}, {}, None, 3, False),
+    ({"User-Agent": "sdk/1.2.3 lang/4.5"}, KEEP, None, 3, True),
+    ({"User-Agent": "sdk/1.2.3 lang/4.5"}, {"Accept-Encoding": "identity"}, "Accept-Encoding", 3, True),
+    ({"User-Agent": "sdk/1.2.3 lang/4.5"}, {}, "none", 1, True),
+]
+
+
+def test_signed_requests(node):
+    """A signature over a header that one-shot may overwrite is broken; not by a Connection header, nor
+    where spareHeaders names others."""
+    servers = node.servers(1)
+    for headers, others, spare, connections, right in SIGNED:
+        daemon = node.steer(servers, **ONE, **({"spareHeaders": spare} if spare else {}))
+        client = Client(lambda: node.connect(FRONTEND["v4"]), {**headers, **others, **signed(headers)})
+        heads = [client.ask("/head") for _ in range(3)]
+        assert [verified(head) for head in heads] == [right] * 3, (headers, others, spare, heads[0])
+        assert client.connections == connections, (headers, others, spare)
         daemon.stop()
 
 

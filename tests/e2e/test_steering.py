@@ -106,6 +106,24 @@ def test_sticky(node, family):
 
 
 @case(each=BOTH)
+def test_destination(node, family):
+    """Each address of a prefix is a session, whoever connects, and is shown and unbound by it."""
+    prefix, addresses = {"v4": ("10.78.0.0/16:8000", [f"10.78.{i}.{9 * i}" for i in range(1, 9)]),
+                         "v6": ("[fd78::/64]:8000", [f"fd78::{i:x}:0:0:7" for i in range(1, 9)])}[family]
+    node.steer(node.servers(4), frontends=[prefix], stickiness={"key": "destination"},
+               weights={"running": 0, "queue": 0})
+    to = [f"{a}:8000" if family == "v4" else f"[{a}]:8000" for a in addresses]
+    first = [node.ask(t, source(1, family)) for t in to]
+    assert len(set(first)) > 1
+    assert [node.ask(t, source(2, family)) for t in to] == first
+    named = {f"destination:{a}" for a in addresses}
+    assert {s["session"] for s in node.cli("sessions")} == named
+    one = f"destination:{addresses[3]}"
+    node.pintle("unbind", one)
+    assert {s["session"] for s in node.cli("sessions")} == named - {one}
+
+
+@case(each=BOTH)
 def test_sticky_by_prefix(node, family):
     """With a prefix as the key, neighbours share a session."""
     node.steer(node.servers(4), stickiness={"key": "source/24/64"}, weights={"running": 0, "queue": 0})

@@ -572,7 +572,9 @@ static void test_session_texts(void **state)
 		{"mark:0x1ffffffff", 0},
 		{"mark:x", 0},
 		{"destination:::7:8:9", 128},
-		{"destination:10.0.0.7", 0},
+		{"destination:10.0.0.7", 128},
+		{"destination:10.0.0.0/24", 0},
+		{"destination:", 0},
 		{"hint:000102030405060708090a0b0c0d0eff", 128},
 		{"hint:0001", 0},
 		{"hint:000102030405060708090a0b0c0d0e+f", 0},
@@ -672,6 +674,56 @@ static void test_session_texts_by_other_names(void **state)
 	state_free(s);
 }
 
+/* A destination is its bits beyond a frontend's prefix; people know it by the address. */
+static void test_session_texts_of_destinations(void **state)
+{
+	static const struct {
+		const char *asked, *low, *shown; /* low: what the kernel has of it */
+	} rows[] = {
+		{"destination:10.78.0.7", "destination:::7", "destination:10.78.0.7"},
+		{"destination:10.80.229.129", "destination:::e581", "destination:10.80.229.129"},
+		{"destination:fd78::4:3:2:1", "destination:::4:3:2:1", "destination:fd78::4:3:2:1"},
+		/* The same bits beyond any prefix are the same session: shown by the longest. */
+		{"destination:fd78::7", "destination:::7", "destination:10.78.0.7"},
+		{"destination:10.80.0.7", "destination:::7", "destination:10.78.0.7"},
+		{"destination:::7", "destination:::7", "destination:10.78.0.7"},
+		/* Of a frontend that is there no more. */
+		{"destination:::5:4:3:2:1", "destination:::5:4:3:2:1", "destination:::5:4:3:2:1"},
+	};
+	const struct pins *p = *state;
+	struct pintle_affinity binding = {QWEN_GPU0, GEN(QWEN_GPU0), monotonic_ns(),
+					  monotonic_ns()};
+	struct pintle_affinity_key key = {.pool = QWEN, .pool_generation = QWEN_GEN};
+	struct state *s;
+
+	pins_frontend(p, "10.80.0.0/16:9000", QWEN, QWEN_GEN, 0);
+	pins_frontend(p, "[fd78::/64]:9000", QWEN, QWEN_GEN, 0);
+	pins_frontend(p, "[fd78::1]:9001", QWEN, QWEN_GEN, 0);
+	s = read_state(p->m);
+	s->pools[1].ttl_ns = HOURS(1);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct pintle_session_key asked, one;
+		struct state_session *all = NULL;
+		bool known = false;
+		int shown = 0;
+		size_t n;
+
+		assert_int_equal(state_session_parse(rows[i].low, NULL, &key.session), 0);
+		assert_int_equal(state_session_parse(rows[i].asked, NULL, &asked), 0);
+		for (size_t at = 0; state_session_in_pool(&s->pools[1], &asked, at, &one); at++)
+			known |= !memcmp(&one, &key.session, sizeof(one));
+		assert_true(known);
+		pins_set(p, MAP_affinity, &key, &binding);
+		assert_int_equal(state_sessions(p->m, s, &all, &n), 0);
+		for (size_t at = 0; at < n; at++)
+			shown += !strcmp(all[at].text, rows[i].shown);
+		assert_int_equal(shown, 1);
+		free(all);
+		assert_int_equal(bpf_map_delete_elem(p->m->fd[MAP_affinity], &key), 0);
+	}
+	state_free(s);
+}
+
 /* ---- endpoints with an address --------------------------------------------------------- */
 
 static void test_of_the_connect_hook(void **state)
@@ -747,6 +799,7 @@ int main(void)
 		pins_test(test_many_sessions),
 		pins_test(test_session_texts),
 		pins_test(test_session_texts_by_other_names),
+		pins_test(test_session_texts_of_destinations),
 		pins_test(test_of_the_connect_hook),
 	};
 

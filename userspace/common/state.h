@@ -180,6 +180,13 @@ int state_bindings(const struct maps *m, state_binding_fn each, void *arg);
 const char *state_session_format(const struct pintle_session_key *key, char *buf);
 int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle_session_key *key);
 
+/** The keys under which the pool may hold the session `asked`, for i from 0 on: `asked` itself; of
+ * a client's address also its first bits that count in this pool; of a destination also its bits
+ * beyond each frontend of the pool. Returns true with *out, perhaps one of those before; false,
+ * *out untouched, where there is no further one. */
+bool state_session_in_pool(const struct state_pool *p, const struct pintle_session_key *asked,
+			   size_t i, struct pintle_session_key *out);
+
 /** Makes the key of a cgroup that of its client, where the daemon knows it by a name: as the kernel
  * does. Other keys stay as they are. */
 void state_session_resolve(const struct maps *m, struct pintle_session_key *key);

@@ -37,4 +37,10 @@ int state_clients_read(const struct maps *m, struct pintle_client **out, size_t 
 void state_session_name(const struct pintle_client *clients, size_t n,
 			const struct pintle_session_key *key, char *buf);
 
+/** Puts an address in the place of the bits of it that the kernel keeps, if the key is a
+ * destination's. Several frontends of the pool may have room for these bits: it is in that with the
+ * longest prefix. `buf` (STATE_KEY_SIZE bytes) stays as it is where none has. */
+void state_session_destination(const struct state_pool *p, const struct pintle_session_key *key,
+			       char *buf);
+
 #endif

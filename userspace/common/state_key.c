@@ -49,11 +49,103 @@ static void format_source(const struct pintle_session_key *key, char *buf)
 	}
 }
 
+/* ---- destinations ---------------------------------------------------------------- */
+
+/* The kernel keeps the bits beyond a frontend's prefix; with the prefix they are an address. */
+
+static struct addr addr_of(const struct pintle_session_key *key)
+{
+	struct addr ip;
+
+	memcpy(ip.bytes, key->id, sizeof(ip.bytes));
+	return ip;
+}
+
+/* Whether the first `bits` of both are the same. */
+static bool same_prefix(const struct addr *a, const struct addr *b, unsigned int bits)
+{
+	return addr_prefixes_overlap(a, bits, b, bits);
+}
+
+/* f: NULL for the bits alone, as the kernel keeps them. */
+static void format_destination(const struct pintle_session_key *key, const struct frontend_addr *f,
+			       char *buf)
+{
+	struct addr ip = addr_of(key);
+	char text[ADDR_TEXT_SIZE];
+
+	for (size_t i = 0; f && i < sizeof(ip.bytes); i++)
+		ip.bytes[i] |= f->prefix.bytes[i];
+	snprintf(buf, STATE_KEY_SIZE, "destination:%s", addr_format_ip(&ip, text));
+}
+
+void state_session_destination(const struct state_pool *p, const struct pintle_session_key *key,
+			       char *buf)
+{
+	static const struct addr none;
+	const struct frontend_addr *best = NULL;
+	struct addr beyond = addr_of(key);
+
+	if (key->kind != PINTLE_KEY_DESTINATION)
+		return;
+	for (size_t i = 0; i < p->frontend_count; i++) {
+		const struct frontend_addr *f = &p->frontends[i].addr;
+
+		if (same_prefix(&beyond, &none, f->prefix_bits) &&
+		    (!best || f->prefix_bits > best->prefix_bits))
+			best = f;
+	}
+	if (best)
+		format_destination(key, best, buf);
+}
+
+/* The key that the kernel makes of that address, if it is one of the frontend. */
+static struct pintle_session_key key_beyond(const struct pintle_session_key *of,
+					    const struct frontend_addr *f)
+{
+	struct pintle_session_key key = *of;
+	struct addr ip = addr_of(of);
+
+	if (same_prefix(&ip, &f->prefix, f->prefix_bits))
+		for (size_t i = 0; i < sizeof(ip.bytes); i++)
+			key.id[i] = ip.bytes[i] & (uint8_t)~f->prefix.bytes[i];
+	return key;
+}
+
+/* The key that the kernel makes of that client's address. */
+static struct pintle_session_key key_of_source(const struct pintle_session_key *of,
+					       const struct state_pool *p)
+{
+	struct pintle_session_key key = *of;
+	struct addr ip = addr_of(of);
+
+	key.prefix_bits = addr_is_v4(&ip) ? V4_BITS + p->key_bits_v4 : p->key_bits_v6;
+	addr_mask(&ip, key.prefix_bits);
+	memcpy(key.id, ip.bytes, sizeof(key.id));
+	return key;
+}
+
+bool state_session_in_pool(const struct state_pool *p, const struct pintle_session_key *asked,
+			   size_t i, struct pintle_session_key *out)
+{
+	if (i == 0)
+		*out = *asked;
+	else if (asked->kind == PINTLE_KEY_SOURCE && asked->prefix_bits == 128 && i == 1)
+		*out = key_of_source(asked, p);
+	else if (asked->kind == PINTLE_KEY_DESTINATION && i <= p->frontend_count)
+		*out = key_beyond(asked, &p->frontends[i - 1].addr);
+	else
+		return false;
+	return true;
+}
+
+/* ---- to text, of any kind -------------------------------------------------------- */
+
 const char *state_session_format(const struct pintle_session_key *key, char *buf)
 {
 	const char *name = key_name(key->kind);
 	struct halves h = halves_of(key);
-	char address[INET6_ADDRSTRLEN], hex[2 * sizeof(key->id) + 1];
+	char hex[2 * sizeof(key->id) + 1];
 	bool plain = key->prefix_bits == 128 && !h.high;
 
 	if (key->kind == PINTLE_KEY_SOURCE) {
@@ -65,8 +157,7 @@ const char *state_session_format(const struct pintle_session_key *key, char *buf
 	} else if (plain && key->kind == PINTLE_KEY_MARK) {
 		snprintf(buf, STATE_KEY_SIZE, "mark:0x%llx", (unsigned long long)h.low);
 	} else if (key->prefix_bits == 128 && key->kind == PINTLE_KEY_DESTINATION) {
-		inet_ntop(AF_INET6, key->id, address, sizeof(address));
-		snprintf(buf, STATE_KEY_SIZE, "destination:%s", address);
+		format_destination(key, NULL, buf);
 	} else {
 		format_hex(key, hex);
 		if (key->prefix_bits == 128 && key->kind == PINTLE_KEY_HINT)
@@ -228,11 +319,15 @@ static int parse_cgroup(const char *text, struct pintle_session_key *key)
 
 static int parse_destination(const char *text, struct pintle_session_key *key)
 {
-	struct pintle_session_key k = {.kind = PINTLE_KEY_DESTINATION, .prefix_bits = 128};
+	struct addr ip;
+	uint32_t v4;
 
-	if (inet_pton(AF_INET6, text, k.id) != 1)
+	if (inet_pton(AF_INET, text, &v4) == 1)
+		addr_from_v4(&ip, v4);
+	else if (inet_pton(AF_INET6, text, ip.bytes) != 1)
 		return -EINVAL;
-	*key = k;
+	*key = (struct pintle_session_key){.kind = PINTLE_KEY_DESTINATION, .prefix_bits = 128};
+	memcpy(key->id, ip.bytes, sizeof(key->id));
 	return 0;
 }
 

@@ -131,6 +131,7 @@ static int session_collect(const struct pintle_affinity_key *key, const struct p
 	one->idle_seconds = seconds_since(c->now, a->used_ns);
 	state_session_format(&key->session, one->text);
 	state_session_name(c->clients, c->client_count, &key->session, one->text);
+	state_session_destination(&c->state->pools[one->pool], &key->session, one->text);
 	c->count++;
 	return 0;
 }

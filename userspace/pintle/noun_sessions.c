@@ -73,14 +73,25 @@ static size_t sessions_of(const struct state_session *all, size_t *count, size_t
 	return first;
 }
 
-/* Keeps those of one key: in front, in their order. */
-static size_t keep_session(struct state_session *all, size_t count,
-			   const struct pintle_session_key *key)
+static bool is_session(const struct state_pool *p, const struct pintle_session_key *key,
+		       const struct pintle_session_key *asked)
+{
+	struct pintle_session_key one;
+
+	for (size_t i = 0; state_session_in_pool(p, asked, i, &one); i++)
+		if (!memcmp(&one, key, sizeof(one)))
+			return true;
+	return false;
+}
+
+/* Keeps those that were asked for: in front, in their order. */
+static size_t keep_session(const struct state *s, struct state_session *all, size_t count,
+			   const struct pintle_session_key *asked)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < count; i++)
-		if (!memcmp(&all[i].key.session, key, sizeof(*key)))
+		if (is_session(&s->pools[all[i].pool], &all[i].key.session, asked))
 			all[kept++] = all[i];
 	return kept;
 }
@@ -114,7 +125,7 @@ int run_sessions(struct cli *cli)
 		return EXIT_FAILED;
 	}
 	if (cli->word_count)
-		count = keep_session(all, count, &key);
+		count = keep_session(s, all, count, &key);
 	if (pool)
 		first = sessions_of(all, &count, (size_t)(pool - s->pools));
 	return output_rows(cli, &sessions_columns, all ? all + first : NULL, count, sizeof(*all), s,

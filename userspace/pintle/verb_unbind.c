@@ -8,26 +8,6 @@
 
 /* ---- one session ----------------------------------------------------------------- */
 
-/* Without a prefix length the address itself is meant. */
-static bool is_address(const struct pintle_session_key *key)
-{
-	return key->kind == PINTLE_KEY_SOURCE && key->prefix_bits == 128;
-}
-
-/* The key that the kernel makes of that address, for this pool. */
-static struct pintle_session_key key_in_pool(const struct pintle_session_key *of,
-					     const struct state_pool *p)
-{
-	struct pintle_session_key key = *of;
-	struct addr ip;
-
-	memcpy(ip.bytes, key.id, sizeof(ip.bytes));
-	key.prefix_bits = addr_is_v4(&ip) ? 96 + p->key_bits_v4 : p->key_bits_v6;
-	addr_mask(&ip, key.prefix_bits);
-	memcpy(key.id, ip.bytes, sizeof(key.id));
-	return key;
-}
-
 /* 1: it was bound; 0: it was not; or -errno. */
 static int binding_delete(const struct maps *m, const struct state_pool *p,
 			  const struct pintle_session_key *session)
@@ -40,16 +20,21 @@ static int binding_delete(const struct maps *m, const struct state_pool *p,
 	return errno == ENOENT ? 0 : -errno;
 }
 
+/* The same, for all that the pool may know it by. */
 static int unbind_in_pool(const struct maps *m, const struct state_pool *p,
 			  const struct pintle_session_key *session)
 {
-	struct pintle_session_key wider;
-	int n = binding_delete(m, p, session);
+	struct pintle_session_key key;
+	int found = 0;
 
-	if (n || !is_address(session))
-		return n;
-	wider = key_in_pool(session, p);
-	return binding_delete(m, p, &wider);
+	for (size_t i = 0; state_session_in_pool(p, session, i, &key); i++) {
+		int n = binding_delete(m, p, &key);
+
+		if (n < 0)
+			return n;
+		found |= n;
+	}
+	return found;
 }
 
 static int unbind_session(const struct maps *m, const struct state *s,
