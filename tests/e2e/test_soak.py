@@ -5,7 +5,6 @@ import os
 import shutil
 
 from clients import FRONTEND
-from daemon import Daemon
 from harness import case
 from kernel import BUILD, wait_for
 from pods import SERVICE, Cluster
