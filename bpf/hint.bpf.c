@@ -11,6 +11,8 @@
 #define SOCK_STREAM 1
 #define PAGE        4096 /* of a longer value only so much is shown, and must not be written back */
 
+#define TAKEN -1 /* as a length: the kernel's own handler is passed over */
+
 /* What each option sets. */
 #define OPTIONS (PINTLE_HINT_CLASS - PINTLE_HINT_SESSION + 1)
 static const __u32 hint_flags[OPTIONS] = {
@@ -97,12 +99,14 @@ int pintle_hint(struct bpf_sockopt *ctx)
 			ctx->optlen = 0; /* the kernel takes it from the caller as it is */
 		return 1;
 	}
+	if (ctx->optlen == TAKEN)
+		return 1; /* by another Pintle, for a cgroup above or below */
 	err = take(ctx, sk, hint_flags[option]);
 	if (err) {
 		bpf_set_retval(err);
 		return 0;
 	}
-	ctx->optlen = -1; /* done: the kernel's own handler is passed over */
+	ctx->optlen = TAKEN;
 	return 1;
 }
 

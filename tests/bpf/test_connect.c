@@ -885,6 +885,30 @@ static void test_foreign_options_pass(void **state)
 	close(fd);
 }
 
+/* A second Pintle serves a cgroup below the first one's: whoever comes second finds the hint taken.
+ */
+static void test_two_take_hints(void **state)
+{
+	char below[PATH_MAX];
+	struct bpf_link *second;
+	int group, fd;
+
+	(void)state;
+	assert_true(snprintf(below, sizeof(below), "%.4000s/below", cgroup) > 0);
+	assert_int_equal(mkdir(below, 0755), 0);
+	group = cgroup2_open(below);
+	second = bpf_program__attach_cgroup(w.skel->progs.pintle_hint, group);
+	assert_non_null(second);
+	join(below);
+	fd = make_client();
+	assert_int_equal(set(fd, PINTLE_HINT_LEVEL, PINTLE_HINT_SESSION, "a", 1), 0);
+	close(fd);
+	join(home);
+	bpf_link__destroy(second);
+	close(group);
+	assert_int_equal(rmdir(below), 0);
+}
+
 static void test_without_pintle(void **state)
 {
 	int fd = make_client();
@@ -974,6 +998,7 @@ int main(void)
 		connect_test(test_the_refused_bind_nothing),
 		connect_test(test_hints_that_do_not_fit),
 		connect_test(test_foreign_options_pass),
+		connect_test(test_two_take_hints),
 		connect_test(test_without_pintle),
 	};
 
