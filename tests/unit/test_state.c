@@ -31,6 +31,28 @@ static bool near(double a, double b)
 
 /* ---- maps ------------------------------------------------------------------------ */
 
+/* Without a pin each start of the daemon makes another, empty map. maps_open() checks the layouts
+ * of those that are pinned. */
+static void test_every_map_is_pinned(void **state)
+{
+	static const char *const not_pinned[] = {"recount", "oneshot_scratch", "connects_former"};
+	const struct pins *p = *state;
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, p->skel->obj)
+	{
+		bool known = bpf_map__is_internal(map);
+
+		for (size_t i = 0; i < MAP_COUNT; i++)
+			known |= !strcmp(bpf_map__name(map), map_names[i]);
+		for (size_t i = 0; i < ARRAY_SIZE(not_pinned); i++)
+			known |= !strcmp(bpf_map__name(map), not_pinned[i]);
+		if (!known)
+			fail_msg("map %s is not in PINTLE_MAPS (userspace/common/maps.h)",
+				 bpf_map__name(map));
+	}
+}
+
 static void test_open_nothing(void **state)
 {
 	struct maps *m = NULL;
@@ -782,6 +804,7 @@ int main(void)
 		pins_test(test_open_other_version),
 		pins_test(test_open_other_layout),
 		pins_test(test_open_other_abi),
+		pins_test(test_every_map_is_pinned),
 		pins_test(test_open_read),
 		pins_test(test_both_ways_agree),
 		pins_test(test_daemonless),

@@ -173,12 +173,10 @@ static int carry_connects(const struct takeover *t, const struct maps *m,
 static const struct conversion conversions[] = {
 	{MAP_node, 744, copy_node, NULL},
 	{MAP_overrides, 32, copy_overrides, copy_overrides},
-	{MAP_ends, 0, NULL,
-	 NULL}, /* its sums begin at 0, as with any daemon of the former layout */
 	{MAP_health, 104, copy_health, move_health},
 	{MAP_affinity, 24, copy_affinity, copy_affinity},
 	{MAP_connects, 160, NULL, carry_connects},
-	{MAP_ends, 0, NULL, NULL},
+	{MAP_ends, 0, NULL, NULL}, /* the sums begin at 0 */
 };
 
 static const struct conversion *conversion_of(enum map_id map)
