@@ -196,7 +196,7 @@ check-compilers:
 check-kernels:
 	$(Q)scripts/deps kernels
 	$(Q)$(MAKE) all $(BPFTEST)
-	$(Q)tests/kernels
+	$(Q)O='$(O)' tests/kernels
 
 demo:
 	$(Q)scripts/deps demo

@@ -269,9 +269,9 @@ static __always_inline int overwrite(struct __sk_buff *skb, const struct segment
 	at &= ~1U;
 	bpf_loop(whole, draw_byte, &d, 0);
 	hide(at);
-	hide(whole);
-	if (at >= ONESHOT_MAX || whole < 4 || whole > 256)
+	if (at >= ONESHOT_MAX)
 		return -1;
+	whole = at_least_1(whole, 256);
 	length = at_least_1(length, 256);
 	difference =
 		bpf_csum_diff((__be32 *)(x->scan.bytes + at), whole, (__be32 *)x->line, whole, 0);
