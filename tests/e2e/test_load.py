@@ -694,12 +694,13 @@ def test_metrics_pages(node):
     sick.be(status=200, stall=True)
     before = sim.metric("vllm:generation_tokens_total")
     process = start(node, "-t", f"http://{sim.at[0]}", "-d", 60, "--warmup", 0.2, "-w",
-                    workload(node), "--metrics", "http://127.0.0.1:9001", "-o", "json")
+                    workload(node), "--metrics", "http://u:SECRET@127.0.0.1:9001/metrics", "-o", "json")
     wait_for(lambda: sim.metric("vllm:generation_tokens_total") > before + 20)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)  # two of one kind may be one
     report = json.loads(end(process)[0])
     assert report["servers"]["pages"][0]["problem"] == "not read"
+    assert report["servers"]["pages"][0]["url"] == "http://127.0.0.1:9001/metrics"
 
 
 def test_text_report(node):

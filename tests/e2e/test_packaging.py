@@ -212,3 +212,20 @@ def test_install(node):
             assert re.match(r"[a-z]+:", link) or target.exists(), (page.name, link)
     text = (root / "lib/systemd/system/pintled.service").read_text()
     assert "ExecStart=/opt/p/sbin/pintled " in text and "/usr/local" not in text.split("[Unit]")[1]
+
+
+@case(san=False)
+def test_alerts(node):
+    """The alerts name metrics that there are; each comes when it should, and none where all is well."""
+    if not shutil.which("promtool"):
+        raise Skip("there is no promtool")
+    rules = MANIFESTS / "prometheus-rules.yaml"
+    said = node.run("promtool", "check", "rules", rules).stdout
+    assert "SUCCESS" in said, said
+    exported = set(re.findall(r"^\| `(\w+)` \|", (TOP / "docs/metrics.md").read_text(), re.M))
+    for expr in re.findall(r"expr: (.*)", rules.read_text()):
+        names = re.findall(r"\b(?:pintle|process)_\w+", expr)
+        assert names and set(names) <= exported, expr
+    for path in (rules, TOP / "tests/data/prometheus/rules-test.yaml"):
+        shutil.copy(path, node.dir)
+    node.run("promtool", "test", "rules", node.dir / "rules-test.yaml")

@@ -7,7 +7,7 @@
  * sources: userspace/common/config_keys.c userspace/common/config_report.c
  * sources: userspace/common/config_hooks.c userspace/common/names.c
  * sources: userspace/common/config_tree.c userspace/common/config_value.c
- * sources: userspace/common/config_words.c userspace/common/addr.c
+ * sources: userspace/common/config_words.c userspace/common/addr.c userspace/common/file.c
  */
 #include <math.h>
 #include <stddef.h>

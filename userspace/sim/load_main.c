@@ -10,6 +10,7 @@
 
 #include "../common/log.h"
 #include "../common/util.h"
+#include "../pintled/fetch.h"
 #include "load_report.h"
 
 #define MAX_SERVERS 1024
@@ -103,20 +104,23 @@ static void add_server(struct argp_state *state, const char *text, struct option
 {
 	static const char scheme[] = "http://", secure[] = "https://";
 	const char *path = NULL;
-	char *url;
+	char *url, *shown;
 
 	if (!strncmp(text, scheme, strlen(scheme)))
 		path = strchr(text + strlen(scheme), '/');
 	else if (!strncmp(text, secure, strlen(secure)))
 		path = strchr(text + strlen(secure), '/');
 	else
-		argp_error(state, "--metrics: '%s' is no URL; write http://HOST:PORT/metrics",
-			   text);
+		argp_error(state, "--metrics: that is no URL; write http://HOST:PORT/metrics");
 	if (o->server_count == MAX_SERVERS)
 		argp_error(state, "--metrics: given more than %d times", MAX_SERVERS);
 	if (asprintf(&url, "%s%s", text, path ? "" : "/metrics") < 0)
 		argp_failure(state, 1, ENOMEM, "--metrics");
-	o->servers[o->server_count++].url = url;
+	if (fetch_check_url(url, &shown))
+		argp_error(state,
+			   "--metrics: that is no valid URL; write http://HOST:PORT/metrics");
+	o->servers[o->server_count].url = url;
+	o->servers[o->server_count++].shown = shown;
 }
 
 static const char *need_name(struct argp_state *state, const char *option, const char *text)
@@ -473,7 +477,9 @@ int main(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
 	signal(SIGPIPE, SIG_IGN);
 	status = run(&o);
-	for (size_t i = 0; i < o.server_count; i++)
+	for (size_t i = 0; i < o.server_count; i++) {
 		free((char *)o.servers[i].url);
+		free((char *)o.servers[i].shown);
+	}
 	return status;
 }

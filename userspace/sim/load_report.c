@@ -142,7 +142,7 @@ static void servers_text(FILE *f, const struct run_config *config)
 		server_sum(config, SERVER_PREEMPTIONS));
 	for (size_t i = 0; i < config->server_count; i++)
 		if (*config->servers[i].problem)
-			fprintf(f, "not counted: %s: %s\n", config->servers[i].url,
+			fprintf(f, "not counted: %s: %s\n", config->servers[i].shown,
 				config->servers[i].problem);
 }
 
@@ -255,7 +255,7 @@ static void servers_json(cJSON *parent, const struct run_config *config)
 		const struct load_server *server = &config->servers[i];
 		cJSON *page = cJSON_CreateObject();
 
-		cJSON_AddStringToObject(page, "url", server->url);
+		cJSON_AddStringToObject(page, "url", server->shown);
 		if (server->read[0] && server->read[1])
 			cJSON_AddNullToObject(page, "problem");
 		else

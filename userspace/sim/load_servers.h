@@ -28,6 +28,7 @@ extern const char *const server_counter_keys[SERVER_COUNTER_COUNT];
 
 struct load_server {
 	const char *url;
+	const char *shown; /* the same for reports, without user, password and query */
 	double at[2][SERVER_COUNTER_COUNT]; /* at the beginning and at the end */
 	bool read[2];
 	char problem[160]; /* why it was not read, if not */
