@@ -5,6 +5,8 @@
  *	placed	decided in connect(); until the SYN is sent, or it is known that none will be
  *	opened	the SYN was sent (TCP_CONNECT_CB); until the socket's end
  *
+ * A record that is `apart` (see connect.bpf.c) counts nowhere.
+ *
  * The hooks of one socket may run on two CPUs at once: close() does not wait for a segment that
  * is being taken in. So each count is begun and ended by whoever swaps its flag in the record.
  */

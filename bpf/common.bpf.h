@@ -3,6 +3,7 @@
 #ifndef PINTLE_COMMON_BPF_H
 #define PINTLE_COMMON_BPF_H
 
+#include "health.bpf.h"
 #include "maps.bpf.h"
 
 #include <bpf/bpf_endian.h>
@@ -158,7 +159,7 @@ static __always_inline struct pintle_endpoint *endpoint_find(__u32 id, __u32 gen
 
 static __always_inline bool ejected(const struct pintle_health *h, __u64 now)
 {
-	return h->ejected_until_ns && (__s64)(now - h->ejected_until_ns) < 0;
+	return health_ejected(h->ejected_until_ns, h->answered_ns, h->failed_ns, now);
 }
 
 static __always_inline struct pintle_counters *counters_find(__u32 endpoint, __u32 class_id)

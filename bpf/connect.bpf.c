@@ -15,8 +15,37 @@ struct caller {
 	__u64 netns;
 	__u64 cgroup;
 	__u32 mark;
-	__u32 zero;
+	__u32 apart; /* 1: see is_apart() */
 };
+
+/* The few kernel fields that no helper shows; found by BTF at load. */
+struct user_namespace {
+	int level;
+} __attribute__((preserve_access_index));
+struct net {
+	struct user_namespace *user_ns;
+} __attribute__((preserve_access_index));
+struct sock_common {
+	struct {
+		struct net *net;
+	} skc_net;
+} __attribute__((preserve_access_index));
+struct sock {
+	struct sock_common __sk_common;
+} __attribute__((preserve_access_index));
+
+/*
+ * Whether the socket's network namespace belongs to another user namespace than the first. There
+ * whoever made it, which any user may, is root: he may give himself an endpoint's address and answer
+ * his own connections, or fail them. They are steered, but what becomes of them says nothing of the
+ * endpoint, and is counted nowhere.
+ */
+static __always_inline bool is_apart(struct bpf_sock *sk)
+{
+	struct sock *kernel_sock = (struct sock *)bpf_skc_to_tcp_sock(sk);
+
+	return kernel_sock && kernel_sock->__sk_common.skc_net.net->user_ns->level > 0;
+}
 
 /* ---- keys --------------------------------------------------------------------------- */
 
@@ -79,6 +108,16 @@ static __always_inline bool is_of_address(__u32 kind)
 	return kind == PINTLE_KEY_SOURCE || kind == PINTLE_KEY_DESTINATION;
 }
 
+/* A socket that is apart may claim any mark and any address, and connects at will: so it binds no
+ * session that another client could have, too. */
+static __always_inline void keep_apart(struct pintle_session_key *key, __u64 netns)
+{
+	if (is_of_address(key->kind))
+		__builtin_memset(key, 0, sizeof(*key));
+	else if (key->kind == PINTLE_KEY_MARK || key->kind == PINTLE_KEY_HINT)
+		*(__u64 *)key->id ^= netns;
+}
+
 __noinline int connect_keys(struct terms *t, const struct pintle_tuple *tuple, __u32 frontend_bits,
 			    const struct caller *caller, const struct pintle_hint *hint)
 {
@@ -96,6 +135,8 @@ __noinline int connect_keys(struct terms *t, const struct pintle_tuple *tuple, _
 			     &t->key.session);
 	else
 		key_of_caller(pool->key_kind, caller, hint, PINTLE_HINTED_SESSION, &t->key.session);
+	if (caller->apart)
+		keep_apart(&t->key.session, caller->netns);
 	if (pool->group_kind == PINTLE_KEY_NONE)
 		return 0;
 	if (is_of_address(pool->group_kind))
@@ -129,7 +170,8 @@ static __always_inline __u32 class_of(const struct pintle_pool *pool, const stru
 
 /* Notes the decision in the socket's record, as placed. */
 static __always_inline void place(struct pintle_connect *c, const struct terms *t,
-				  const struct decide_result *r, const struct pintle_tuple *tuple)
+				  const struct decide_result *r, const struct pintle_tuple *tuple,
+				  bool apart)
 {
 	__u32 id = r->endpoint;
 	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
@@ -149,7 +191,9 @@ static __always_inline void place(struct pintle_connect *c, const struct terms *
 	c->session = t->key.session;
 	c->decided_ns = t->now;
 	c->opened_ns = 0;
-	c->flags = 0;
+	c->flags = apart ? PINTLE_CONNECT_APART : 0;
+	if (apart)
+		return;
 	/* Counted before the next decision is taken, so that a burst spreads. */
 	__sync_fetch_and_add(&n->placed, 1);
 	c->placed = 1;
@@ -159,7 +203,7 @@ static __always_inline void place(struct pintle_connect *c, const struct terms *
  * record, whose address it gets; or NULL, and *verdict is what to return. */
 static __always_inline struct pintle_connect *decide(const struct pintle_tuple *tuple, __u32 family,
 						     struct bpf_sock *sk,
-						     const struct caller *caller, int *verdict)
+						     struct caller *caller, int *verdict)
 {
 	struct pintle_connect *c = connect_find(sk);
 	struct decide_result r = {.outcome = PINTLE_OUTCOME_NO_ENDPOINT};
@@ -191,6 +235,7 @@ static __always_inline struct pintle_connect *decide(const struct pintle_tuple *
 		return NULL;
 	}
 	c->client = caller->netns;
+	caller->apart = is_apart(sk);
 	c->class_id = class_of(pool, &c->hint);
 	connect_keys(&t, tuple, frontend_bits, caller, &c->hint);
 	choose(&t, mode, &r);
@@ -204,7 +249,7 @@ static __always_inline struct pintle_connect *decide(const struct pintle_tuple *
 		}
 		return NULL;
 	}
-	place(c, &t, &r, tuple);
+	place(c, &t, &r, tuple, caller->apart);
 	return c->generation ? c : NULL;
 }
 

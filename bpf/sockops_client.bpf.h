@@ -4,11 +4,14 @@
  * client's side; a part of sockops.bpf.c.
  *
  *   SYN sent      counted as in flight, if it really goes where it was steered to
- *   established   binds the session; an endpoint that failed before is as good as new
+ *   established   binds the session; of an endpoint that failed before the connection was begun
+ *                 it is a success
  *   unanswered    a SYN had to be sent again: about a second, not the kernel's two minutes
  *   closed        counts the end, tells how the endpoint failed if it did, and who follows
  *
- * An endpoint that fails several times in a row is ejected: not chosen for a while.
+ * An endpoint that fails several times in a row is ejected: not chosen for a while. Clients fail
+ * for reasons of their own, too, and some on purpose. So one client alone counts only while no other
+ * is served, and the endpoint's own page outweighs all of them: see struct pintle_health.
  */
 #ifndef PINTLE_SOCKOPS_CLIENT_BPF_H
 #define PINTLE_SOCKOPS_CLIENT_BPF_H
@@ -100,8 +103,7 @@ static __always_inline void eject(const struct pintle_connect *c, const struct p
 	__u64 before = h->ejected_until_ns;
 	__u64 ns = ejection_ns(pool, h->ejected_in_a_row);
 
-	/* Not again because of connections that were made before. */
-	if ((before && (__s64)(now - before) < 0) || !pool->eject_most ||
+	if (!pool->eject_most ||
 	    __sync_val_compare_and_swap(&h->ejected_until_ns, before, now + ns) != before)
 		return;
 	if ((__u32)ejected_members(&ref, now) > pool->eject_most) {
@@ -113,18 +115,47 @@ static __always_inline void eject(const struct pintle_connect *c, const struct p
 	report_endpoint(c, PINTLE_EVENT_EJECTED, failure, ns);
 }
 
+/* NULL: what becomes of this connection says nothing of the endpoint. */
 static __always_inline struct pintle_health *health_of(const struct pintle_connect *c)
 {
 	__u32 id = c->endpoint;
 
-	return endpoint_find(id, c->generation) ? bpf_map_lookup_elem(&health, &id) : NULL;
+	if (c->flags & PINTLE_CONNECT_APART || !endpoint_find(id, c->generation))
+		return NULL;
+	return bpf_map_lookup_elem(&health, &id);
+}
+
+/* Whether a failure of this client makes the row longer. */
+static __always_inline bool of_the_row(const struct pintle_health *h,
+				       const struct pintle_pool *pool, __u64 client, __u64 now)
+{
+	/* Connections that were made before it was ejected are no news. */
+	if (ejected(h, now) || (__s64)(now - h->vouched_until_ns) < 0)
+		return false;
+	return h->failed_by != client || !h->others_ns ||
+	       (__s64)(now - h->others_ns) >= (__s64)pool->eject_ns;
+}
+
+static __always_inline void blame(struct pintle_health *h, __u64 client, __u32 *in_a_row, __u64 now)
+{
+	if (health_answered(h->answered_ns, h->failed_ns)) {
+		h->unopened = 0;
+		h->resets = 0;
+		h->ejected_in_a_row = 0;
+	}
+	if (h->failed_by != client) {
+		h->failed_by = client;
+		h->others_ns = 0;
+	}
+	h->failed_ns = now;
+	__sync_fetch_and_add(in_a_row, 1);
 }
 
 __noinline int endpoint_failed(struct pintle_connect *c, __u32 failure)
 {
+	__u64 now = bpf_ktime_get_ns();
 	struct pintle_health *h;
 	struct pintle_pool *pool;
-	__u32 *in_a_row;
 
 	if (!c)
 		return 0;
@@ -134,11 +165,25 @@ __noinline int endpoint_failed(struct pintle_connect *c, __u32 failure)
 	if (!h || !pool || failure >= PINTLE_FAILURE_COUNT)
 		return 0;
 	__sync_fetch_and_add(&h->failures[failure], 1);
-	in_a_row = failure == PINTLE_FAILURE_RESET ? &h->resets : &h->unopened;
-	__sync_fetch_and_add(in_a_row, 1);
+	if (!of_the_row(h, pool, c->client, now))
+		return 0;
+	blame(h, c->client, failure == PINTLE_FAILURE_RESET ? &h->resets : &h->unopened, now);
 	if (pool->eject_after && h->resets + h->unopened >= pool->eject_after)
-		eject(c, pool, h, failure, bpf_ktime_get_ns());
+		eject(c, pool, h, failure, now);
 	return 0;
+}
+
+/* What a success of this client says of the one that failed last. */
+static __always_inline void acquit(struct pintle_health *h, const struct pintle_connect *c)
+{
+	struct pintle_pool *pool = pool_find(c->pool, c->pool_generation);
+	__u64 now = bpf_ktime_get_ns();
+
+	if (h->failed_by == c->client)
+		h->failed_by = 0;
+	else if (h->failed_by && pool &&
+		 (!h->others_ns || now - h->others_ns > pool->eject_ns / 8))
+		h->others_ns = now; /* seldom, since all CPUs read this line */
 }
 
 /* An established connection says that somebody answers; only a byte of an answer says that it is no
@@ -150,14 +195,20 @@ __noinline int endpoint_answered(struct pintle_connect *c, __u32 bytes)
 	if (!c)
 		return 0;
 	h = health_of(c);
-	if (!h)
-		return 0;
 	/* Read first: the line is shared by all CPUs, and nearly always clean. */
+	if (!h || !(h->failed_by | h->unopened | h->resets | h->ejected_in_a_row))
+		return 0;
+	/* A stream that goes on is no news of a server that takes no new ones. */
+	if ((__s64)(c->opened_ns - h->failed_ns) < 0)
+		return 0;
 	if (h->unopened)
 		h->unopened = 0;
 	if (bytes && h->resets)
 		h->resets = 0;
-	if (h->resets || !h->ejected_in_a_row || !__sync_lock_test_and_set(&h->ejected_in_a_row, 0))
+	if (h->resets)
+		return 0;
+	acquit(h, c);
+	if (!h->ejected_in_a_row || !__sync_lock_test_and_set(&h->ejected_in_a_row, 0))
 		return 0;
 	h->ejected_until_ns = 0;
 	report_endpoint(c, PINTLE_EVENT_RESTORED, PINTLE_FAILURE_COUNT, 0);

@@ -397,7 +397,7 @@ struct pintle_ends {
 	__u64 zero;
 } __attribute__((aligned(64)));
 
-/* ---- health: array. Writer: kernel. --------------------------------------- */
+/* ---- health: mmap-able array. Writer: kernel, but where it says otherwise. --- */
 
 #define PINTLE_FAMILY_V4 0x1
 #define PINTLE_FAMILY_V6 0x2
@@ -423,6 +423,14 @@ struct pintle_health {
 	__u64 ejected_until_ns;               /* 0: not ejected */
 	__u64 ejections;                      /* times, ever */
 	__u64 failures[PINTLE_FAILURE_COUNT]; /* by kind, ever */
+	__u64 failed_ns; /* the newest failure of the row: a connection begun before it is no success */
+	__u64 failed_by; /* the client that it failed: a network namespace (its cookie); 0: nobody */
+	__u64 others_ns; /* when it last served another client since then; 0: never. Until
+			  * pool.eject_ns later the same client's failures are not of the row */
+	/* Written by the daemon, and 0 once its page fails: */
+	__u64 answered_ns;      /* start of a connection over which its page came. After failed_ns:
+				 * row and ejection are void */
+	__u64 vouched_until_ns; /* until then no client's failure is of the row */
 };
 
 /* ---- affinity: LRU hash. Writer: kernel; the CLI deletes. ----------------- */
@@ -494,6 +502,7 @@ struct pintle_conn {
 #define PINTLE_CONNECT_RELEASED   0x1 /* the application closed it */
 #define PINTLE_CONNECT_UNANSWERED 0x2 /* counted as PINTLE_FAILURE_UNANSWERED */
 #define PINTLE_CONNECT_REPORTED   0x4 /* its end was */
+#define PINTLE_CONNECT_APART      0x8 /* from the network of a user namespace: not counted */
 
 struct pintle_hint {
 	__u8 session[16]; /* hash of the session's key; 0: none */
@@ -598,7 +607,7 @@ PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);
 PINTLE_ASSERT_SIZE(struct pintle_score, 120);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
-PINTLE_ASSERT_SIZE(struct pintle_health, 56 + 8 + 16 + 8 * PINTLE_FAILURE_COUNT - 8);
+PINTLE_ASSERT_SIZE(struct pintle_health, 56 + 8 + 16 + 8 * PINTLE_FAILURE_COUNT - 8 + 40);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 24);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);

@@ -535,6 +535,112 @@ static void test_ejections_grow_and_end(void **state)
 	close(server);
 }
 
+/* What is known already when clients of this namespace are refused three times. Times are seconds
+ * from now, 0 is never. */
+static const struct {
+	const char *what;
+	bool by_us; /* it failed this client last */
+	int others, failed, answered, vouched;
+	uint32_t row; /* then */
+} witnesses[] = {
+	{"nothing", false, 0, 0, 0, 0, 3},
+	{"it failed another client before", false, 0, -9, 0, 0, 5},
+	{"it failed us before", true, 0, -9, 0, 0, 5},
+	{"another was served since it failed us", true, -4, -9, 0, 0, 2},
+	{"another was, but not lately", true, -600, -900, 0, 0, 5},
+	{"another was served since it failed a third", false, -4, -9, 0, 0, 5},
+	{"its page came before it failed", true, 0, -9, -19, 0, 5},
+	{"its page came since", true, 0, -9, -4, 0, 3},
+	{"its page outweighs us", true, 0, -9, -4, 50, 2},
+	{"its page did", true, 0, -90, -50, -4, 3},
+};
+
+static uint64_t at(int seconds)
+{
+	return seconds ? monotonic_ns() + (uint64_t)((int64_t)SECOND * seconds) : 0;
+}
+
+static void test_which_failures_are_of_the_row(void **state)
+{
+	uint64_t us;
+	socklen_t size = sizeof(us);
+	int fd = make_client();
+
+	(void)state;
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &us, &size), 0);
+	close(fd);
+	serve(0, "127.0.0.1");
+	stop_serving(0);
+	configure_ejection(100, 1, 100 * SECOND, 100 * SECOND);
+	for (size_t i = 0; i < ARRAY_SIZE(witnesses); i++) {
+		struct pintle_health h = {
+			.unopened = 2,
+			.failed_by = witnesses[i].by_us ? us : us + 1,
+			.failed_ns = at(witnesses[i].failed),
+			.others_ns = at(witnesses[i].others),
+			.answered_ns = at(witnesses[i].answered),
+			.vouched_until_ns = at(witnesses[i].vouched),
+		};
+
+		if (!witnesses[i].failed)
+			h.failed_by = h.unopened = 0;
+		put(health, 0U, &h);
+		for (int j = 0; j < 3; j++)
+			refuse_once();
+		h = health_of(0);
+		if (h.unopened != witnesses[i].row)
+			fail_msg("%s: the row is %u", witnesses[i].what, h.unopened);
+		assert_int_equal(h.failures[PINTLE_FAILURE_REFUSED], 3);
+	}
+}
+
+/* A page that came since ends the ejection; the next is as short as the first. */
+static void test_a_page_voids_an_ejection(void **state)
+{
+	struct pintle_health h;
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	stop_serving(0);
+	configure_ejection(1, 1, 1000 * SECOND, 9000 * SECOND);
+	refuse_once();
+	h = health_of(0);
+	assert_int_equal(h.ejected_in_a_row, 1);
+	assert_true(h.ejected_until_ns);
+	h.answered_ns = monotonic_ns();
+	put(health, 0U, &h);
+	refuse_once(); /* it is chosen again, and fails again */
+	h = health_of(0);
+	assert_int_equal(h.failures[PINTLE_FAILURE_REFUSED], 2);
+	assert_int_equal(h.ejections, 2);
+	assert_int_equal(h.ejected_in_a_row, 1);
+	assert_in_range((h.ejected_until_ns - monotonic_ns()) / SECOND, 940, 1000);
+}
+
+static void test_an_old_connection_is_no_success(void **state)
+{
+	int fd, server;
+	char byte = 0;
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	configure_ejection(1, 1, 1000 * SECOND, 1000 * SECOND);
+	fd = make_client();
+	assert_int_equal(go(fd), 0);
+	served_by(&server);
+	stop_serving(0);
+	refuse_once();
+	assert_int_equal(health_of(0).ejections, 1);
+	assert_int_equal(write(server, "x", 1), 1);
+	assert_int_equal(read(fd, &byte, 1), 1);
+	close(server);
+	close(fd);
+	wait_for(in_flight(0) == 0);
+	assert_int_equal(health_of(0).ejected_in_a_row, 1);
+	assert_true(health_of(0).ejected_until_ns);
+	assert_int_equal(health_of(0).unopened, 1);
+}
+
 static void test_only_a_share_is_ejected(void **state)
 {
 	(void)state;
@@ -986,6 +1092,9 @@ int main(void)
 		connect_test(test_refused_in_a_row),
 		connect_test(test_a_full_ring_is_told),
 		connect_test(test_ejections_grow_and_end),
+		connect_test(test_which_failures_are_of_the_row),
+		connect_test(test_a_page_voids_an_ejection),
+		connect_test(test_an_old_connection_is_no_success),
 		connect_test(test_only_a_share_is_ejected),
 		connect_test(test_reset_before_the_first_byte),
 		connect_test(test_unanswered),

@@ -873,6 +873,8 @@ static void every_key_is_read(void **state)
 	assert_int_equal(three->endpoints[0].listen.port, 0);
 	assert_string_equal(three->endpoints[0].metrics_url, "http://10.0.3.17:8000/metrics");
 	assert_string_equal(three->endpoints[1].metrics_url, "http://10.0.3.18:9/m");
+	assert_true(three->endpoints[0].metrics_own);
+	assert_false(three->endpoints[1].metrics_own);
 	assert_int_equal(three->stickiness.key_kind, PINTLE_KEY_CGROUP);
 	assert_int_equal(three->stickiness.group_kind, PINTLE_KEY_HINT);
 	assert_int_equal(three->ejection.failures, 5);

@@ -639,6 +639,54 @@ static void connection_is_kept(void **state)
 	server_stop(&s);
 }
 
+static bool wish_fresh, is_fresh;
+static int fresh_ones;
+
+/* One request each time that it is wished for. */
+static bool on_fresh(void *arg)
+{
+	(void)arg;
+	is_fresh = wish_fresh;
+	wish_fresh = false;
+	return is_fresh;
+}
+
+static void count_fresh(struct record *r)
+{
+	(void)r;
+	fresh_ones += is_fresh;
+}
+
+/* A fresh connection is for one request, and the one that was kept is there afterwards. */
+static void connection_is_fresh_when_asked_for(void **state)
+{
+	static const struct scrape_callbacks with_fresh = {
+		.fresh = on_fresh, .begin = on_begin, .done = on_done};
+	struct record r = {.in_done = count_fresh};
+	struct scrape_options o;
+	struct fixture f;
+	struct server s;
+
+	(void)state;
+	server_start(&s, answer_good);
+	setup(&f);
+	o = options_of(s.url);
+	r.f = &f;
+	assert_int_equal(scraper_add(f.scraper, &o, &with_fresh, &r, &r.target), 0);
+	for (int i = 1; i <= 3; i++) {
+		int before = r.good;
+
+		RUN_UNTIL(&f, r.good >= before + 3);
+		assert_int_equal(atomic_load(&s.connections), i);
+		wish_fresh = true;
+		RUN_UNTIL(&f, fresh_ones == i);
+		assert_int_equal(atomic_load(&s.connections), i + 1);
+	}
+	assert_int_equal(r.good, r.dones);
+	teardown(&f);
+	server_stop(&s);
+}
+
 /* As if kept, but closed: the next request finds out. */
 static bool answer_and_close(struct server *s, int fd)
 {
@@ -1351,6 +1399,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(redirect_is_not_followed),
 		cmocka_unit_test(proxy_of_the_environment_is_not_used),
 		cmocka_unit_test(connection_is_kept),
+		cmocka_unit_test(connection_is_fresh_when_asked_for),
 		cmocka_unit_test(server_that_closes_after_each_answer),
 		cmocka_unit_test(request_is_sent_again_when_the_kept_connection_was_closed),
 		cmocka_unit_test(refused_then_back_again),

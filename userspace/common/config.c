@@ -256,11 +256,16 @@ static void read_map(struct walk *w, const struct node *map, const char *prefix,
 static int derive_metrics_url(const struct config_pool *p, struct config_endpoint *e)
 {
 	const struct endpoint_addr *at = config_endpoint_at(e);
-	struct addr loopback;
+	struct addr loopback, page;
 	char address[ADDR_TEXT_SIZE];
+	uint16_t port;
 
-	if (e->metrics_url)
+	if (e->metrics_url) {
+		e->metrics_own = url_address(e->metrics_url, &page, &port) &&
+				 port == at->port && !memcmp(&page, &at->ip, sizeof(page));
 		return 0;
+	}
+	e->metrics_own = !at->any_ip;
 	addr_from_v4(&loopback, htonl(INADDR_LOOPBACK));
 	addr_format(at->any_ip ? &loopback : &at->ip, at->port, address);
 	if (asprintf(&e->metrics_url, "%s://%s%s", p->scrape.scheme, address, p->scrape.path) < 0) {

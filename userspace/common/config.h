@@ -26,6 +26,7 @@ struct config_endpoint {
 	struct endpoint_addr listen;
 	struct endpoint_addr address; /* never any_ip */
 	char *metrics_url; /* always set: derived from where it is and scrape.path when not given */
+	bool metrics_own;  /* that is at the endpoint's own address and port */
 	bool metrics_fallback_v6; /* bare port, derived URL: 127.0.0.1 first, then ::1 */
 	int gpu_index;            /* DCGM's `gpu` label; -1: not joined by index */
 	char *gpu_pod;            /* DCGM's `pod` label; NULL: not joined by pod */

@@ -3,6 +3,7 @@
 #include "state_internal.h"
 
 #include "decide.bpf.h"
+#include "health.bpf.h"
 
 #define MILLI       1000.0
 #define MILLION     1000000.0
@@ -84,18 +85,27 @@ static int counters_read(const struct maps *m, uint32_t id, struct state_endpoin
 	return err;
 }
 
+static double seconds_left(uint64_t until, uint64_t now)
+{
+	return until > now ? (double)(until - now) / (double)NSEC_PER_SEC : 0;
+}
+
 /* As clients' sockets saw it; there is no listener to be known of. */
 static void client_health_take(const struct pintle_health *h, uint64_t now,
 			       struct state_endpoint *e)
 {
 	uint64_t until = __atomic_load_n(&h->ejected_until_ns, __ATOMIC_RELAXED);
-	int64_t left = (int64_t)(until - now);
+	uint64_t vouched = __atomic_load_n(&h->vouched_until_ns, __ATOMIC_RELAXED);
+	uint64_t answered = __atomic_load_n(&h->answered_ns, __ATOMIC_RELAXED);
+	uint64_t failed = __atomic_load_n(&h->failed_ns, __ATOMIC_RELAXED);
 
 	e->families = addr_is_v4(&e->addr.ip) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
-	e->ejected = until && left > 0;
-	e->ejected_seconds = e->ejected ? (double)left / (double)NSEC_PER_SEC : 0;
-	e->failures_in_row = __atomic_load_n(&h->unopened, __ATOMIC_RELAXED) +
-			     __atomic_load_n(&h->resets, __ATOMIC_RELAXED);
+	e->ejected = health_ejected(until, answered, failed, now);
+	e->ejected_seconds = e->ejected ? seconds_left(until, now) : 0;
+	e->vouched_seconds = seconds_left(vouched, now);
+	if (!health_answered(answered, failed))
+		e->failures_in_row = __atomic_load_n(&h->unopened, __ATOMIC_RELAXED) +
+				     __atomic_load_n(&h->resets, __ATOMIC_RELAXED);
 	e->ejections = __atomic_load_n(&h->ejections, __ATOMIC_RELAXED);
 	for (int i = 0; i < PINTLE_FAILURE_COUNT; i++)
 		e->failures[i] = __atomic_load_n(&h->failures[i], __ATOMIC_RELAXED);

@@ -129,6 +129,11 @@ GET(ejected_seconds)
 	return value_number(VALUE_SECONDS, e->ejected_seconds, e->ejected);
 }
 
+GET(vouched_seconds)
+{
+	return value_number(VALUE_SECONDS, e->vouched_seconds, e->vouched_seconds > 0);
+}
+
 GET(failures_in_a_row)
 {
 	return value_count(e->failures_in_row);
@@ -223,6 +228,9 @@ static const struct column columns[] = {
 	{.key = "ejected_seconds",
 	 COLUMN(ejected_seconds),
 	 .help = "for how much longer; null: it is not"},
+	{.key = "vouched_seconds",
+	 COLUMN(vouched_seconds),
+	 .help = "for how long its page outweighs failures of clients; null: they count"},
 	{.key = "failures_in_a_row",
 	 COLUMN(failures_in_a_row),
 	 .help = "since the last success, as clients saw it"},

@@ -381,7 +381,7 @@ static bool set_access(struct fetch *x, const struct fetch_access *access)
 }
 
 int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_access *access,
-		uint64_t timeout_ms, const struct fetch_callbacks *callbacks, void *arg,
+		bool fresh, uint64_t timeout_ms, const struct fetch_callbacks *callbacks, void *arg,
 		struct fetch **out)
 {
 	long timeout = (long)MIN(timeout_ms, TIMEOUT_MAX_MS);
@@ -401,6 +401,9 @@ int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_acc
 	x->reason = NULL;
 	*x->message = '\0';
 	*out = x;
+	/* A connection that is kept is in the way of others that are: their number is limited. */
+	curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, (long)fresh);
+	curl_easy_setopt(x->easy, CURLOPT_FORBID_REUSE, (long)fresh);
 	if (set_access(x, access) && !curl_easy_setopt(x->easy, CURLOPT_URL, url) &&
 	    !curl_easy_setopt(x->easy, CURLOPT_TIMEOUT_MS, timeout ? timeout : 1) &&
 	    !curl_loop_start(lane->http, x->easy))

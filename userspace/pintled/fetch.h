@@ -56,10 +56,11 @@ struct fetch_access {
 };
 
 /** Asks for a page; `end` may be called, with *out already set, before this returns. The strings
- * are copied; `access` may be NULL; `callbacks` must outlive the fetch. Returns 0, or -ENOMEM with
- * *out NULL and no callback. */
+ * are copied; `access` may be NULL; `callbacks` must outlive the fetch. With `fresh` the page comes
+ * over a connection that is made for it, and closed after it. Returns 0, or -ENOMEM with *out NULL
+ * and no callback. */
 int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_access *access,
-		uint64_t timeout_ms, const struct fetch_callbacks *callbacks, void *arg,
+		bool fresh, uint64_t timeout_ms, const struct fetch_callbacks *callbacks, void *arg,
 		struct fetch **out);
 
 /** No callback follows. */

@@ -6,6 +6,7 @@
 #include "../common/log.h"
 #include "../common/util.h"
 #include "score.h"
+#include "vouch.h"
 
 /* GPU figures older than this many intervals of their exporter are no longer used. */
 #define DCGM_INTERVALS 4
@@ -27,6 +28,7 @@ struct watch {
 	uint64_t begun_ns;
 	int64_t inflight, pending;
 	struct poll_counters counters;
+	struct vouch vouch;
 };
 
 /* One DCGM exporter, asked once however many pools name it. */
@@ -189,6 +191,29 @@ static int configure_sources(struct poller *p)
 
 /* ---- scores ---------------------------------------------------------------------- */
 
+/* Whether what answers for its page is the server that clients are steered to. */
+static bool is_witness(const struct watch *w)
+{
+	return w->pool->hook == PINTLE_HOOK_CONNECT && w->endpoint->metrics_own;
+}
+
+static bool fresh(void *arg)
+{
+	struct watch *w = arg;
+
+	return is_witness(w) && vouch_ask(&w->vouch, &w->poller->m->health[w->ref.id],
+					  &w->pool->ejection);
+}
+
+static void hear(struct watch *w, bool good)
+{
+	if (is_witness(w) && vouch_hear(&w->vouch, &w->poller->m->health[w->ref.id],
+					&w->pool->ejection, good))
+		log_info("%s/%s failed clients, but answers for its page over a new connection: "
+			 "it is no longer ejected",
+			 w->pool->name, w->endpoint->name);
+}
+
 static void begin(void *arg)
 {
 	struct watch *w = arg;
@@ -259,6 +284,7 @@ static const char *done(void *arg, int error, const char *page, size_t size)
 	w->counters.scrapes++;
 	if (!err)
 		err = engine_read(w->engine, page, size, &signals, w->poller->fault);
+	hear(w, !err);
 	if (err) {
 		mark_failed(w);
 		return error ? NULL : w->poller->fault;
@@ -276,7 +302,8 @@ static const char *done(void *arg, int error, const char *page, size_t size)
 	return NULL;
 }
 
-static const struct scrape_callbacks endpoint_callbacks = {.begin = begin, .done = done};
+static const struct scrape_callbacks endpoint_callbacks = {
+	.fresh = fresh, .begin = begin, .done = done};
 
 /* ---- targets --------------------------------------------------------------------- */
 

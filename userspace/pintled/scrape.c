@@ -220,11 +220,12 @@ static int start_fetch(struct scrape_target *t, uint64_t timeout_ms, const char 
 		.key_file = s->key_file,
 		.connect_to = s->connect_to[t->current],
 	};
+	bool fresh = t->callbacks->fresh && t->callbacks->fresh(t->arg);
 
 	if (s->credentials && !(access.bearer = secret_text(s->credentials, reason)))
 		return -EACCES;
 	*reason = "out of memory";
-	return fetch_start(t->lane, s->url[t->current], s->open ? NULL : &access, timeout_ms,
+	return fetch_start(t->lane, s->url[t->current], s->open ? NULL : &access, fresh, timeout_ms,
 			   &callbacks, t, &t->fetch);
 }
 

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may say that an endpoint fails: clients have reasons of their own to fail, and the rest of the node
+is not to suffer for it."""
+import contextlib
+import select
+import socket
+import threading
+import time
+
+from clients import split
+from harness import case
+from kernel import wait_for
+from pods import FAMILY, SERVICE
+from test_connect import BOTH, all_zero
+from test_connect_failures import Clinic, accept, refuse
+
+# The kernel does most of it; the daemon's part is a few stores.
+UNDER_SANITIZERS = False
+
+# Long enough to be seen; the page has to void it, and not its end.
+EJECTION = {"failures": 3, "time": "20s", "maxTime": "60s", "maxShare": 0.5}
+LONG = {"failures": 3, "time": "1h", "maxTime": "2h", "maxShare": 0.5}
+
+IP_TTL, IP_MINTTL = 2, 21
+HARMFUL = {
+    "ttl": (socket.IPPROTO_IP, IP_TTL, 1),           # the SYN dies at the first router
+    "minttl": (socket.IPPROTO_IP, IP_MINTTL, 255),   # no answer is taken
+}
+NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+
+
+def cut_off(pod, servers, verdict):
+    """The pod's firewall keeps it from these servers, as a NetworkPolicy would."""
+    pod.nft("table inet cut { chain output { type filter hook output priority filter; "
+            f"ip daddr {{ {', '.join(s.v4 for s in servers)} }} tcp dport 8000 {verdict}; }}; }}\n")
+
+
+class Hammer:
+    """A pod that connects over and over, many at a time, whatever comes of it."""
+
+    AT_ONCE = 40
+    FAILS_WITHIN = 1.5  # seconds: who closes before the first SYN is sent again is no witness
+
+    def __init__(self, pod, family="v4", options=()):
+        self.pod, self.family, self.options = pod, family, options
+        self.stopping = False
+        self.thread = threading.Thread(target=self._work, daemon=True)
+
+    def _begin(self):
+        s = self.pod.socket(FAMILY[self.family])
+        for option in self.options:
+            s.setsockopt(*option)
+        s.setblocking(False)
+        s.connect_ex(split(SERVICE[self.family]))
+        return s
+
+    def _work(self):
+        going = []
+        while not self.stopping:
+            going.append((self._begin(), time.monotonic() + self.FAILS_WITHIN))
+            if len(going) == self.AT_ONCE:
+                s, until = going.pop(0)
+                select.select([], [s], [], max(0, until - time.monotonic()))
+                s.close()
+        for s, _ in going:
+            s.close()
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping = True
+        self.thread.join(20)
+
+
+def failed(w, name):
+    return sum(w.failures(name).values())
+
+
+def watch(w, names, goal):
+    """Until each of these endpoints has failed so many times more: how often one was found ejected."""
+    before = {n: failed(w, n) for n in names}
+    seen = []
+
+    def enough():
+        seen.extend(w.is_ejected(n) for n in names)
+        return all(failed(w, n) - before[n] >= goal for n in names)
+
+    wait_for(enough, 40, f"{goal} failures each")
+    return sum(seen)
+
+
+@case(each=("reject with tcp reset", "drop"))
+def test_pods_that_are_cut_off(node, verdict):
+    """Two pods with a firewall before half of the servers fail there in turn, for ever. Once the
+    pages have answered, nobody else notices."""
+    w = Clinic(node, own_page=True, ejection=EJECTION)
+    cut = [w.cluster.pod(f"cut{i}") for i in range(2)]
+    for pod in cut:
+        cut_off(pod, w.pods[:2], verdict)
+    with contextlib.ExitStack() as stack:
+        for pod in cut:
+            stack.enter_context(Hammer(pod))
+        wait_for(lambda: all(w.row(n)["vouched_seconds"] for n in ("s0", "s1")), 30)
+        assert watch(w, ("s0", "s1"), 20) == 0
+        assert w.attempt(40) == 0
+        found = w.client.spread(SERVICE["v4"], 80)
+        assert set(found) == {"s0", "s1", "s2", "s3"}, found
+    assert all(w.row(n)["ejections"] <= 1 for n in ("s0", "s1"))
+
+
+@case(each=tuple(HARMFUL))
+def test_a_client_that_means_harm(node, how):
+    """Socket options that any user may set make every server fail: none is ejected for longer than
+    a page takes."""
+    w = Clinic(node, own_page=True, ejection=EJECTION)
+    names = ("s0", "s1", "s2", "s3")
+    with Hammer(w.cluster.pod("harm"), options=[HARMFUL[how]]):
+        wait_for(lambda: all(w.row(n)["vouched_seconds"] for n in names), 30)
+        assert watch(w, names, 10) == 0
+        assert w.attempt(40) == 0
+    assert all(w.row(n)["ejections"] <= 1 for n in names)
+
+
+def test_dead_right_after_that(node):
+    """A page that no longer comes takes it back: three clients fail at a dead server, as ever."""
+    w = Clinic(node, own_page=True, ejection=LONG)
+    with Hammer(w.cluster.pod("harm"), options=[HARMFUL["ttl"]]):
+        wait_for(lambda: w.row("s0")["vouched_seconds"], 30)
+    refuse(w.pods[0])
+    # The scrape's own connection was kept. It goes on to bring the page, and proves nothing.
+    failures = 0
+    while w.row("s0")["vouched_seconds"]:
+        failures += w.attempt(1)
+        assert failures < 200
+    assert w.until_ejected("s0") <= 3
+    assert w.attempt(20) == 0
+    assert w.row("s0")["vouched_seconds"] is None
+
+
+def test_a_kept_connection_proves_nothing(node):
+    """A server that takes no new connections is left, however well its page is read over an old one."""
+    w = Clinic(node, own_page=True, ejection=LONG)
+    refuse(w.pods[0])
+    assert w.until_ejected("s0") == 3
+    w.pods[1].model.scraped(4)
+    assert w.is_ejected("s0")
+    assert w.attempt(20) == 0
+
+
+def test_one_client_among_others(node):
+    """Without a page to judge by, a client counts alone only until another one is served."""
+    w = Clinic(node, servers=2, ejection=LONG)
+    w.cluster.pintle("drain", "s1")
+    cut = w.cluster.pod("cut")
+    cut_off(cut, w.pods[:1], "reject with tcp reset")
+
+    def fail(count):
+        for _ in range(count):
+            with contextlib.suppress(ConnectionRefusedError):
+                cut.ask(SERVICE["v4"])
+                raise AssertionError("is not cut off")
+
+    def row():
+        return w.row("s0")["failures_in_a_row"]
+
+    fail(2)
+    assert row() == 2
+    w.ask()
+    wait_for(lambda: row() == 0)
+    fail(20)
+    assert row() == 0 and not w.is_ejected("s0"), w.row("s0")
+    # It is served itself: its next failures are news.
+    cut.run("nft", "flush", "ruleset")
+    cut.ask(SERVICE["v4"])
+    cut_off(cut, w.pods[:1], "reject with tcp reset")
+    fail(2)
+    assert row() == 2
+    # And what others see counts as ever.
+    w.ask()
+    wait_for(lambda: row() == 0)
+    fail(1)
+    refuse(w.pods[0])
+    assert w.attempt(3) == 3
+    assert w.is_ejected("s0")
+
+
+def test_a_server_that_drains(node):
+    """It takes no new clients, and serves those it has to the end. Each end is no success: three
+    clients are refused, then one after each ejection, and these grow."""
+    w = Clinic(node, servers=2, ejection={"failures": 3, "time": "300ms", "maxTime": "1h", "maxShare": 0.5})
+    rows = w.follow()
+    w.cluster.pintle("drain", "s1")
+    streams = [w.client.connect(SERVICE["v4"]) for _ in range(6)]
+    for c in streams:
+        assert c.ask() == "s0"
+    w.cluster.pintle("undrain", "s1")
+    refuse(w.pods[0])
+
+    def durations():
+        return [r["duration_seconds"] for r in rows if r["event"] == "ejected"]
+
+    refused = 0
+    for i, c in enumerate(streams[:4]):
+        c.ask()
+        c.close()
+
+        def again():
+            nonlocal refused
+            refused += w.attempt(1)
+            return len(durations()) > i
+        wait_for(again, 30, f"ejection {i + 1}")
+    assert durations() == [0.3, 0.6, 1.2, 2.4], durations()
+    assert refused == 3 + 3, refused
+    accept(w.pods[0])
+    for c in streams[4:]:
+        c.ask()
+        c.close()
+    assert w.is_ejected("s0")
+
+
+# Owns every address, and so serves itself: as many connections as there are lines to read.
+PHANTOM = """
+import socket, subprocess, sys
+service, count, *addresses = sys.argv[1:]
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+for a in addresses:
+    subprocess.run(["ip", "addr", "add", a, "dev", "lo"], check=True)
+listener = socket.create_server(("", 8000), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
+host, _, port = service.rpartition(":")
+held = []
+for _ in range(int(count)):
+    s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 7)
+    s.connect((host.strip("[]"), int(port)))
+    held.append(s)
+    held.append(listener.accept()[0])
+print("open", flush=True)
+sys.stdin.readline()
+listener.close()
+for s in held:
+    s.close()
+failures = 0
+for _ in range(int(count)):
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), 10)
+    except OSError:
+        failures += 1
+print("failed", failures, flush=True)
+sys.stdin.readline()
+"""
+
+
+@case(each=BOTH)
+def test_a_user_namespace_of_its_own(node, family):
+    """Any user may make a network in which the endpoints' addresses are his. What he connects to
+    there, or not, counts for nobody."""
+    w = Clinic(node, family=family, ejection=LONG, stickiness={"key": "mark"})
+    addresses = [p.v6 + "/128" if family == "v6" else p.v4 + "/32" for p in w.pods]
+    pod = w.cluster.pod("nobody")
+    before = w.cluster.cli("endpoints")
+    phantom = pod.popen([*NOBODY, "unshare", "-Urn", "/usr/bin/python3", "-I", "-S", "-c", PHANTOM,
+                         SERVICE[family], 40, *addresses], stdin=-1, stdout=-1, text=True)
+    assert phantom.stdout.readline() == "open\n"
+    counts = ("in_flight", "pending", "placed", "opened", "failures", "failures_in_a_row")
+
+    def of(rows):
+        return [{k: r[k] for k in counts} for r in rows]
+
+    assert of(w.cluster.cli("endpoints")) == of(before)
+    assert w.cluster.decisions() == {"least_loaded": 1, "sticky": 39}
+    # Its sessions are its own, whatever it says: mark 7 is still free.
+    mark = (socket.SOL_SOCKET, socket.SO_MARK, 7)
+    with w.client.connect(SERVICE[family], options=[mark]) as c:
+        c.ask()
+    assert w.cluster.decisions() == {"least_loaded": 2, "sticky": 39}
+    all_zero(w.cluster)
+    before = w.cluster.cli("endpoints")
+    phantom.stdin.write("\n")
+    phantom.stdin.flush()
+    assert phantom.stdout.readline() == "failed 40\n"
+    assert of(w.cluster.cli("endpoints")) == of(before)
+    assert not any(w.is_ejected(p.name) for p in w.pods)
+    phantom.stdin.close()
+    phantom.wait(10)
+    # Whoever is in the node's own networks still counts.
+    with w.client.connect(SERVICE[family]) as c:
+        c.ask()
+        assert sum(w.cluster.in_flight().values()) == 1
+    all_zero(w.cluster)
+    assert w.daemon.metric("pintle_in_flight_drift_total") == 0

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vouch.h"
+
+#include "../common/util.h"
+#include "health.bpf.h"
+
+static uint64_t load(const __u64 *at)
+{
+	return __atomic_load_n(at, __ATOMIC_RELAXED);
+}
+
+static void store(__u64 *at, uint64_t value)
+{
+	__atomic_store_n(at, value, __ATOMIC_RELAXED);
+}
+
+bool vouch_ask(struct vouch *v, const struct pintle_health *h, const struct config_ejection *e)
+{
+	v->failures = 0;
+	for (int i = 0; i < PINTLE_FAILURE_COUNT; i++)
+		v->failures += load(&h->failures[i]);
+	v->asked_ns = monotonic_ns();
+	v->fresh = e->failures && v->failures != v->answered;
+	return v->fresh;
+}
+
+/* As ejections do it: twice as long each time, up to the limit. */
+static uint64_t how_long(const struct vouch *v, const struct config_ejection *e)
+{
+	uint64_t ns = MIN(e->time_ns, e->max_time_ns);
+
+	for (unsigned int i = 1; i < v->voids && ns < e->max_time_ns; i++)
+		ns *= 2;
+	return MIN(ns, e->max_time_ns);
+}
+
+bool vouch_hear(struct vouch *v, struct pintle_health *h, const struct config_ejection *e,
+		bool good)
+{
+	uint64_t now = monotonic_ns();
+	bool ejected;
+
+	if (!good) {
+		if (load(&h->vouched_until_ns))
+			store(&h->vouched_until_ns, 0);
+		if (load(&h->answered_ns))
+			store(&h->answered_ns, 0);
+		v->voids = 0;
+		return false;
+	}
+	/* One that failed a client meanwhile is asked again. */
+	if (!v->fresh || load(&h->failed_ns) >= v->asked_ns)
+		return false;
+	ejected = health_ejected(load(&h->ejected_until_ns), load(&h->answered_ns),
+				 load(&h->failed_ns), now);
+	v->answered = v->failures;
+	v->voids += ejected;
+	store(&h->answered_ns, v->asked_ns);
+	store(&h->vouched_until_ns, now + how_long(v, e));
+	return ejected;
+}
