@@ -86,9 +86,9 @@ static __always_inline bool reachable(const struct terms *t, const struct pintle
 	       !ejected(h, t->now);
 }
 
-/* c->endpoint and c->generation in. Returns 1 if that endpoint may be chosen for this
- * connection, and then *c has its loads. */
-__weak __noinline int endpoint_weigh(const struct terms *t, struct decide_candidate *c)
+/* c->endpoint and c->generation in; bound: the session is bound to it. Returns 1 if that endpoint
+ * may be chosen for this connection, and then *c has its loads. */
+__weak __noinline int endpoint_weigh(const struct terms *t, struct decide_candidate *c, __u32 bound)
 {
 	struct decide_facts f = {};
 	struct pintle_inflight *counts;
@@ -120,7 +120,7 @@ __weak __noinline int endpoint_weigh(const struct terms *t, struct decide_candid
 		f.inflight += opened - n->closed;
 		f.pending += n->placed - opened - n->failed;
 	}
-	decide_weigh(c, &f, pool->running_weight);
+	decide_weigh(c, &f, pool->running_weight, bound);
 	return 1;
 }
 
@@ -162,7 +162,7 @@ static long sample_member(__u32 i, void *arg)
 		return 1;
 	c->endpoint = pool->members[at].id;
 	c->generation = pool->members[at].generation;
-	if (endpoint_weigh(t, c)) {
+	if (endpoint_weigh(t, c, false)) {
 		decide_consider(&s->rule, c);
 		s->taken++;
 	}
@@ -204,7 +204,7 @@ static __always_inline bool prefer_bound(struct decide_state *rule, const struct
 		return false;
 	c.endpoint = a->endpoint;
 	c.generation = a->generation;
-	if (!endpoint_weigh(t, &c))
+	if (!endpoint_weigh(t, &c, true))
 		return false;
 	decide_prefer(rule, &c, PINTLE_OUTCOME_STICKY);
 	return true;
@@ -246,7 +246,7 @@ static __always_inline void prefer_home(struct decide_state *rule, const struct 
 		return;
 	c.endpoint = table->home[at].id;
 	c.generation = table->home[at].generation;
-	if (endpoint_weigh(t, &c))
+	if (endpoint_weigh(t, &c, false))
 		decide_prefer(rule, &c, PINTLE_OUTCOME_HOME);
 }
 

@@ -103,6 +103,17 @@ __noinline int key_of_caller(__u32 kind, const struct caller *caller,
 	return 0;
 }
 
+/* Another client's text, however it was learnt, finds and moves no session of this one. The hash is
+ * keyed, so that no two texts are as far apart as two cookies are; its first half stays as it is,
+ * by which `pintle unbind` finds a text. */
+static __always_inline void of_client(struct pintle_session_key *key, __u64 netns)
+{
+	__u64 *id = (__u64 *)key->id;
+
+	if (key->kind == PINTLE_KEY_HINT)
+		id[1] ^= netns;
+}
+
 static __always_inline bool is_of_address(__u32 kind)
 {
 	return kind == PINTLE_KEY_SOURCE || kind == PINTLE_KEY_DESTINATION;
@@ -137,6 +148,8 @@ __noinline int connect_keys(struct terms *t, const struct pintle_tuple *tuple, _
 		key_of_caller(pool->key_kind, caller, hint, PINTLE_HINTED_SESSION, &t->key.session);
 	if (caller->apart)
 		keep_apart(&t->key.session, caller->netns);
+	else if (!pool->hints_shared)
+		of_client(&t->key.session, caller->netns);
 	if (pool->group_kind == PINTLE_KEY_NONE)
 		return 0;
 	if (is_of_address(pool->group_kind))

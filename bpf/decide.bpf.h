@@ -6,7 +6,8 @@
  *   best      = the least loaded of the candidates; ties are broken at random
  *   chosen    = preferred, unless load(preferred) > load(best) + max_extra_load
  *
- *   load      = published + what came since the scrape - what ended since; never below 0
+ *   load      = published + what came since the scrape - what ended since; never below 0;
+ *               of the bound endpoint without placements that are not established yet
  *
  * Plain integers in, plain integers out: no map, no helper, no clock. The same
  * text is compiled into the hooks, into the syscall program of the kernel tests
@@ -20,6 +21,7 @@
 #define PINTLE_DECIDE_BPF_H
 
 #include <pintle/abi.h>
+#include <stdbool.h>
 
 #ifndef __always_inline
 #define __always_inline inline __attribute__((always_inline))
@@ -104,6 +106,10 @@ static __always_inline __u32 decide_product(__u64 more, __u32 weight)
 
 /* running_weight: of the pool; what a connection weighs that the page knew, and where no score
  * says it.
+ * bound: the candidate is the one that the session is bound to. Its placements do not count, since
+ * anybody can make some in the session's name: 18 forged segments with a client's address, which
+ * all go where the client is bound to, would drive it away. Its real connections count once they
+ * are established.
  *
  * Without credit for what ended, the first placements on whoever looks best would be free: an
  * endpoint that ended three since and was given three would have the load of its page, as one
@@ -111,12 +117,13 @@ static __always_inline __u32 decide_product(__u64 more, __u32 weight)
  * score, which counts as the highest of the others', earns nothing. Nor does pending: it falls
  * when a connection opens, before any page has seen it, and when SYNs are given up. */
 static __always_inline void decide_weigh(struct decide_candidate *c, const struct decide_facts *f,
-					 __u32 running_weight)
+					 __u32 running_weight, bool bound)
 {
-	__u64 came = decide_more(f->inflight, f->inflight_at_scrape) +
-		     decide_more(f->pending, f->pending_at_scrape);
+	__u64 came = decide_more(f->inflight, f->inflight_at_scrape);
 	__u32 ended;
 
+	if (!bound)
+		came += decide_more(f->pending, f->pending_at_scrape);
 	c->published = f->fresh ? f->published : 0;
 	if (c->published > PINTLE_MAX_LOAD)
 		c->published = PINTLE_MAX_LOAD;
@@ -279,6 +286,7 @@ static __always_inline void decide_case_run(struct decide_case *k)
 {
 	struct decide_candidate c = {};
 	struct decide_state s = {};
+	bool preferred;
 	__u32 i;
 
 	decide_begin(&s, k->seed, k->baseline);
@@ -287,8 +295,10 @@ static __always_inline void decide_case_run(struct decide_case *k)
 			break;
 		c.endpoint = i;
 		c.generation = 1;
-		decide_weigh(&c, &k->facts[i], k->running_weight);
-		if ((__s32)i == k->preferred)
+		preferred = (__s32)i == k->preferred;
+		decide_weigh(&c, &k->facts[i], k->running_weight,
+			     preferred && k->preferred_outcome == PINTLE_OUTCOME_STICKY);
+		if (preferred)
 			decide_prefer(&s, &c, k->preferred_outcome);
 		else
 			decide_consider(&s, &c);

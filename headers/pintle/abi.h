@@ -229,7 +229,8 @@ struct pintle_ref {
 	X(CLIENT, "client", PINTLE_KEY_CONNECT, "the client's network namespace: a pod")           \
 	X(CGROUP, "cgroup", PINTLE_KEY_CONNECT, "the client by its cgroup: a pod or a service")    \
 	X(MARK, "mark", PINTLE_KEY_CONNECT, "the socket's mark (SO_MARK)")                         \
-	X(HINT, "hint", PINTLE_KEY_CONNECT, "what the client said by setsockopt (pintle/hint.h)")
+	X(HINT, "hint", PINTLE_KEY_CONNECT,                                                        \
+	  "what the client said by setsockopt (pintle/hint.h), and which client that is")
 #define X(symbol, name, hooks, says) PINTLE_KEY_##symbol,
 enum pintle_key { PINTLE_KEYS(X) PINTLE_KEY_COUNT };
 #undef X
@@ -276,6 +277,8 @@ struct pintle_pool {
 	__u32 member_count;
 	struct pintle_rewrite rewrite;
 	struct pintle_ref members[PINTLE_MAX_ENDPOINTS];
+	__u32 hints_shared; /* 1: a hinted session is one whichever client says so */
+	__u32 zero;
 };
 
 /* ---- overrides: array, pools first, then endpoints, then one. Writer: CLI. - */
@@ -599,7 +602,7 @@ PINTLE_ASSERT_SIZE(struct pintle_address, 16);
 PINTLE_ASSERT_SIZE(struct pintle_frontend_key, 28);
 PINTLE_ASSERT_SIZE(struct pintle_frontend, 20);
 PINTLE_ASSERT_SIZE(struct pintle_rewrite, 136);
-PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 8 * PINTLE_MAX_ENDPOINTS);
+PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 8 * PINTLE_MAX_ENDPOINTS + 8);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
 PINTLE_ASSERT_SIZE(struct pintle_homes, 8 + 8 * PINTLE_HOME_ENTRIES);

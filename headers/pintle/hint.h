@@ -24,11 +24,13 @@
 
 #define PINTLE_HINT_LEVEL 0x5054
 
-/* The session: connections that say the same here go to the same model server, while that is
- * not too loaded. 1 to 64 bytes of any kind: a string without its NUL, or a 64-bit number. */
+/* The session: connections of this client (its network namespace; with `stickiness.shared` of any)
+ * that say the same here go to the same model server, while that is not too loaded. 1 to 64 bytes
+ * of any kind: a string without its NUL, or a 64-bit number. */
 #define PINTLE_HINT_SESSION 1
 /* The group, for `stickiness.group: hint`: what many sessions have in common, such as the name or
- * a hash of a long prompt that they all begin with. Sized as the session. */
+ * a hash of a long prompt that they all begin with. Whoever says the same has the same group. Sized
+ * as the session. */
 #define PINTLE_HINT_GROUP 2
 /* The class of the connection: an unsigned 32-bit number in the machine's byte order, 0 to 7. One
  * that the pool does not have counts as 0. */

@@ -121,6 +121,17 @@ static const struct row rows[] = {
 	 ENDPOINTS(FRESH(1.001), FRESH(1)), GOES(TO(1), ESCAPED)},
 	{"what came since drives a session away too", BOUND_TO(0),
 	 ENDPOINTS(FRESH(1, IN_FLIGHT(9, 0)), FRESH(1)), GOES(TO(1), ESCAPED)},
+	{"placements that are not established drive no session away: anybody can make some",
+	 BOUND_TO(0), ENDPOINTS(FRESH(1, PENDING(200, 0)), FRESH(1)), GOES(TO(0), STICKY)},
+	{"and earn it nothing where it is too loaded", BOUND_TO(0),
+	 ENDPOINTS(FRESH(9.001, PENDING(0, 200)), FRESH(1)), GOES(TO(1), ESCAPED)},
+	{"nor do they hold one that has another reason to leave", BOUND_TO(0),
+	 ENDPOINTS(FRESH(1, IN_FLIGHT(10, 0), PENDING(1, 0)), FRESH(1, PENDING(1, 0))),
+	 GOES(TO(1), ESCAPED)},
+	{"placements elsewhere count", BOUND_TO(0), ENDPOINTS(FRESH(10), FRESH(1, PENDING(1, 0))),
+	 GOES(TO(0), STICKY)},
+	{"from its home placements drive it away", HOME_IS(0),
+	 ENDPOINTS(FRESH(1, PENDING(9, 0)), FRESH(1)), GOES(TO(1), ESCAPED)},
 	{"what ended since keeps one", BOUND_TO(0), ENDPOINTS(FRESH(10, IN_FLIGHT(3, 4)), FRESH(1)),
 	 GOES(TO(0), STICKY)},
 	{"bound, and nobody else there: sticky, whatever its load", BOUND_TO(0),
@@ -344,12 +355,13 @@ static long double load_of(const struct decide_case *k, uint32_t e, bool any_fre
 			   long double highest)
 {
 	const struct decide_facts *f = &k->facts[e];
+	bool bound = k->preferred == (int32_t)e && k->preferred_outcome == PINTLE_OUTCOME_STICKY;
 	long double came, ended;
 
 	if (!any_fresh)
 		return capped(more(f->inflight, 0) * k->running_weight);
 	came = capped((more(f->inflight, f->inflight_at_scrape) +
-		       more(f->pending, f->pending_at_scrape)) *
+		       (bound ? 0 : more(f->pending, f->pending_at_scrape))) *
 		      f->running);
 	if (!f->fresh)
 		return highest + came;
@@ -529,9 +541,23 @@ static void test_a_burst_of_one_session_escapes_in_time(void **state)
 	for (uint64_t i = 0; i < 9; i++) {
 		assert_int_equal(place(&k, i), 1);
 		assert_int_equal(k.result.outcome, PINTLE_OUTCOME_STICKY);
+		establish(&k, 1);
 	}
 	assert_int_equal(place(&k, 9), 0);
 	assert_int_equal(k.result.outcome, PINTLE_OUTCOME_ESCAPED);
+}
+
+/* Others' do: they keep away from where they went. */
+static void test_a_burst_that_comes_to_nothing_moves_no_session(void **state)
+{
+	const struct row row = {NULL, BOUND_TO(1), ENDPOINTS(FRESH(0), FRESH(0))};
+	struct decide_case k = case_of(&row);
+
+	(void)state;
+	for (uint64_t i = 0; i < 200; i++)
+		assert_int_equal(place(&k, i), 1);
+	k.preferred = -1;
+	assert_int_equal(place(&k, 200), 0);
 }
 
 /* ---- -------------------------------------------------------------------------------------- */
@@ -543,6 +569,7 @@ int main(void)
 		cmocka_unit_test(test_forty_short_ones_are_no_load),
 		cmocka_unit_test(test_forty_at_once_spread),
 		cmocka_unit_test(test_a_burst_of_one_session_escapes_in_time),
+		cmocka_unit_test(test_a_burst_that_comes_to_nothing_moves_no_session),
 	};
 	struct CMUnitTest tests[ARRAY_SIZE(rows) + ARRAY_SIZE(others)] = {0};
 

@@ -183,11 +183,29 @@ def test_hint(node, how):
     assert cluster.decisions()["sticky"] == before
 
 
-def test_hint_moves_between_pods(node):
-    """A session is where it is, from whichever pod of the machine its client connects."""
+def test_hint_is_of_its_client(node):
+    """Who knows what another pod says comes to sessions of his own, and moves none of the other's."""
     cluster, clients = with_key(node, "hint", clients=3)
+    where = stays(cluster, [lambda c=c, i=i: c.ask(SERVICE["v4"], options=[hint(f"user-{i}")])
+                            for i in range(4) for c in clients])
+    assert any(len(set(where[3 * i:3 * i + 3])) > 1 for i in range(4)), where
+    assert len(cluster.cli("sessions", "hint=user-1")) == 3
+    said = cluster.pintle("unbind", "hint=user-1").stdout
+    assert "hint=user-1 is bound no more: 3 sessions" in said, said
+    one = cluster.cli("sessions", "hint=user-2")[0]["session"]
+    cluster.pintle("unbind", one)
+    assert len(cluster.cli("sessions", "hint=user-2")) == 2 and len(cluster.cli("sessions")) == 8
+
+
+def test_hint_moves_between_pods(node):
+    """In a pool that says so, a session is where it is, from whichever pod of the machine its client
+    connects."""
+    cluster, clients = with_key(node, "hint", clients=3, stickiness={"key": "hint", "shared": True})
     for i in range(6):
         assert len({c.ask(SERVICE["v4"], options=[hint(f"user-{i}")]) for c in clients}) == 1
+    assert len(cluster.cli("sessions", "hint=user-1")) == 1
+    said = cluster.pintle("unbind", "hint=user-1").stdout
+    assert "pool: hint=user-1 is bound no more" in said, said
 
 
 def test_hint_of_a_group(node):

@@ -2,6 +2,7 @@
 """Which server a new connection lands on, and why; IPv4 and IPv6."""
 import time
 
+import packets
 from clients import FRONTEND, source
 from harness import case
 from kernel import wait_for
@@ -170,6 +171,25 @@ def test_escape(node, family):
     settled(hot)
     assert node.ask(FRONTEND[family]) == other.name
     assert node.decisions() == {"least_loaded": 1, "escaped": 1, "sticky": 1}
+
+
+@case(each=("ACK", "RST", "SYN"))
+def test_forged_segments_move_no_session(node, kind):
+    """Segments with a client's address, forged by somebody else, leave its session where it is."""
+    node.add_client()
+    node.steer(node.servers(2), **SELDOM)
+    name = node.ask(FRONTEND["v4"], source(1, remote=True), remote=True)
+    port = 1024
+    for count in (18, 200):
+        forged = [(source(1, remote=True), port + i) for i in range(count)]
+        port += count
+        packets.send(node.client_netns, forged, ("10.77.0.1", 8000), kind)
+        wait_for(lambda: sum(node.decisions().values()) > len(forged))
+        for _ in range(5):
+            assert node.ask(FRONTEND["v4"], source(1, remote=True), remote=True) == name
+    assert "escaped" not in node.decisions(), node.decisions()
+    # Whoever is bound to nobody keeps away from where they wait.
+    assert node.ask(FRONTEND["v4"], source(2, remote=True), remote=True) != name
 
 
 def test_stays_within_the_allowance(node):

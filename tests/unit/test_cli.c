@@ -116,12 +116,16 @@ static void test_snapshots_of_the_connect_hook(void **state)
 
 	p->m->node->hint_key[0] = 4711;
 	assert_int_equal(state_session_parse("hint=user-1", p->m->node->hint_key, &key.session), 0);
-	pins_set(p, MAP_affinity, &key, &binding);
+	key.session.prefix_bits = 128;
+	for (uint8_t client = 1; client <= 2; client++) {
+		key.session.id[8] = client;
+		pins_set(p, MAP_affinity, &key, &binding);
+	}
 	expect(0, "hint:", "", "sessions", "hint=user-1");
 	expect(0, "no sessions", "", "sessions", "hint=user-2");
 	expect(2, "", "is no session", "sessions", "header:x");
 	expect(1, "", "not bound", "unbind", "hint=user-2");
-	expect(0, "bound no more", "", "unbind", "hint=user-1");
+	expect(0, "hint=user-1 is bound no more: 2 sessions", "", "unbind", "hint=user-1");
 	expect(0, "no sessions", "", "sessions", "hint=user-1");
 }
 

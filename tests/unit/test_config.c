@@ -549,6 +549,10 @@ static const struct refusal refusals[] = {
 	 "7:34: stickiness.group is hint, which is not seen where endpoints have listen; write one of "
 	 "none, source, destination\n"},
 
+	{"hints shared that are none", POOL "  stickiness: {key: source, shared: true}\n",
+	 "7:37: stickiness.shared is of sessions that clients name, and the key is source; write key: "
+	 "hint, or take this out\n"},
+
 	/* endpoints anywhere */
 	{"addresses of every wrong kind",
 	 POOL_OF("[\"10.0.0.1:80\"]",

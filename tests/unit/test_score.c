@@ -105,7 +105,7 @@ static uint32_t load_after(const struct pintle_score *score, int64_t more)
 	};
 	struct decide_candidate c;
 
-	decide_weigh(&c, &f, (uint32_t)(weights.running * 1000));
+	decide_weigh(&c, &f, (uint32_t)(weights.running * 1000), false);
 	return c.load;
 }
 

@@ -653,6 +653,17 @@ static void test_session_texts_by_other_names(void **state)
 	assert_memory_not_equal(&a, &b, sizeof(a));
 	assert_int_equal(state_session_parse(state_session_format(&a, text), NULL, &b), 0);
 	assert_memory_equal(&a, &b, sizeof(a));
+	/* Another client's of the same text is meant too. */
+	assert_int_equal(state_session_parse("hint=user-4711", hint_key, &b), 0);
+	b.prefix_bits = 128;
+	memset(b.id + 8, 7, 8);
+	assert_true(state_session_meant(&s->pools[0], &a, &b));
+	assert_false(state_session_meant(&s->pools[0], &b, &a));
+	b.id[7] ^= 1;
+	assert_false(state_session_meant(&s->pools[0], &a, &b));
+	b.id[7] ^= 1;
+	b.kind = PINTLE_KEY_MARK;
+	assert_false(state_session_meant(&s->pools[0], &a, &b));
 	assert_int_equal(state_session_parse("hint=" MANY_AS, hint_key, &b), 0);
 	assert_int_equal(state_session_parse("hint=" MANY_AS "a", hint_key, &b), -EINVAL);
 	assert_int_equal(state_session_parse("hint=", hint_key, &b), -EINVAL);

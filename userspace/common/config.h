@@ -48,6 +48,7 @@ struct config_stickiness {
 	uint8_t group_bits_v6;
 	uint64_t ttl_ns;
 	double max_extra_load; /* request equivalents */
+	bool shared;           /* of hints: one namespace for all clients */
 };
 
 struct config_scrape {

@@ -134,6 +134,18 @@ static void check_destination(const struct config_pool *p, const struct node *n,
 			       local);
 }
 
+static void check_shared(const struct config_pool *p, const struct node *n, struct report *r)
+{
+	const struct node *place = place_of(n, "stickiness", "shared");
+
+	if (p->stickiness.shared && p->stickiness.key_kind != PINTLE_KEY_HINT)
+		report_error(
+			r, place->line, place->column,
+			"stickiness.shared is of sessions that clients name, and the key is %s; "
+			"write key: hint, or take this out",
+			key_name(p->stickiness.key_kind));
+}
+
 static void check_ejection(const struct config_pool *p, const struct node *n, struct report *r)
 {
 	const struct node *ejection = node_get(n, "ejection");
@@ -173,6 +185,7 @@ static void check_pool(const struct config_pool *p, const struct node *n, struct
 			     "steered before an address matters; take it out");
 	check_key(p, n, "key", p->stickiness.key_kind, r);
 	check_key(p, n, "group", p->stickiness.group_kind, r);
+	check_shared(p, n, r);
 	check_destination(p, n, "key", p->stickiness.key_kind, r);
 	check_destination(p, n, "group", p->stickiness.group_kind, r);
 	check_ejection(p, n, r);

@@ -198,6 +198,10 @@ const struct key config_keys[] = {
 	{"pools[].stickiness.group", KEY_GROUP, .preset = "none", POOL(stickiness.group_kind),
 	 .help = "Sessions of one group share a home: the endpoint that the first connection of "
 		 "each prefers. Written as `key` is, but an IPv6 length left out is 64."},
+	{"pools[].stickiness.shared", KEY_BOOL, .preset = "false", POOL(stickiness.shared),
+	 .help = "With `key: hint`: whether clients that say the same are one session, and so trust "
+		 "each other. If not, what a client says tells its own sessions apart; a client is a "
+		 "network namespace: a pod."},
 	{"pools[].stickiness.ttl", KEY_DURATION, .min = 0, .max = 720 * HOUR, .preset = "300s",
 	 POOL(stickiness.ttl_ns), .help = "A binding unused for so long is forgotten."},
 	{"pools[].stickiness.maxExtraLoad", KEY_NUMBER, .min = 0, .max = MAX_LOAD, .preset = "16",

@@ -176,8 +176,8 @@ int state_bindings(const struct maps *m, state_binding_fn each, void *arg);
 
 /** The text of a session key, and back, as `pintle sessions` shows it and `pintle unbind`
  * takes it. `buf` has STATE_KEY_SIZE bytes. Parsing takes more: cgroup:NAME, cgroup:/PATH, and
- * hint=TEXT, which needs the node's hint_key (else NULL). It returns 0 or -EINVAL, *key untouched.
- */
+ * hint=TEXT, which needs the node's hint_key (else NULL) and may mean a session of several clients.
+ * It returns 0 or -EINVAL, *key untouched. */
 const char *state_session_format(const struct pintle_session_key *key, char *buf);
 int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle_session_key *key);
 
@@ -187,6 +187,11 @@ int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle
  * *out untouched, where there is no further one. */
 bool state_session_in_pool(const struct state_pool *p, const struct pintle_session_key *asked,
 			   size_t i, struct pintle_session_key *out);
+
+/** Whether a session that the pool holds under `key` is meant by `asked`, which was parsed from a
+ * text: it is one of those, or of any client that said this hint. */
+bool state_session_meant(const struct state_pool *p, const struct pintle_session_key *asked,
+			 const struct pintle_session_key *key);
 
 /** Makes the key of a cgroup that of its client, where the daemon knows it by a name: as the kernel
  * does. Other keys stay as they are. */

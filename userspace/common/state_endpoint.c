@@ -246,7 +246,7 @@ static int endpoint_read(const struct maps *m, uint64_t now, const struct state_
 	facts = facts_of(e, scored ? &score : NULL, pool);
 	c->endpoint = e->id;
 	c->generation = e->generation;
-	decide_weigh(c, &facts, pool->running_weight);
+	decide_weigh(c, &facts, pool->running_weight, false);
 	return 0;
 }
 

@@ -11,7 +11,8 @@
 #include "names.h"
 #include "state_internal.h"
 
-#define V4_BITS 96 /* of an IPv4 address, those that say that it is one */
+#define V4_BITS   96 /* of an IPv4 address, those that say that it is one */
+#define HINT_BITS 64 /* of a hint's hash, those that are the same for every client */
 
 /* ---- to text -------------------------------------------------------------------- */
 
@@ -353,7 +354,8 @@ static int parse_opaque(const char *text, struct pintle_session_key *key)
 	return 0;
 }
 
-/* As bpf/hint.bpf.c does it. */
+/* As bpf/hint.bpf.c does it. The second half hangs on the client too: see of_client() in
+ * bpf/connect.bpf.c. */
 static int hash_hint(const char *text, const __u64 hint_key[2], struct pintle_session_key *key)
 {
 	struct hash_input in = {.size = (uint32_t)strnlen(text, PINTLE_HINT_MAX + 1)};
@@ -364,7 +366,8 @@ static int hash_hint(const char *text, const __u64 hint_key[2], struct pintle_se
 	memcpy(in.key, hint_key, sizeof(in.key));
 	memcpy(in.word, text, in.size);
 	hash_text(&in, &out);
-	*key = key_of(PINTLE_KEY_HINT, out.word[0], out.word[1]);
+	*key = key_of(PINTLE_KEY_HINT, out.word[0], 0);
+	key->prefix_bits = HINT_BITS;
 	return 0;
 }
 
@@ -391,6 +394,19 @@ int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle
 			return kinds[i].parse(text + length, key);
 	}
 	return parse_source(text, key);
+}
+
+bool state_session_meant(const struct state_pool *p, const struct pintle_session_key *asked,
+			 const struct pintle_session_key *key)
+{
+	struct pintle_session_key one;
+
+	if (asked->kind == PINTLE_KEY_HINT && asked->prefix_bits == HINT_BITS)
+		return key->kind == PINTLE_KEY_HINT && !memcmp(key->id, asked->id, HINT_BITS / 8);
+	for (size_t i = 0; state_session_in_pool(p, asked, i, &one); i++)
+		if (!memcmp(&one, key, sizeof(one)))
+			return true;
+	return false;
 }
 
 /* ---- names of clients ----------------------------------------------------------- */

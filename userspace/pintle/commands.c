@@ -48,7 +48,8 @@ const struct command commands[] = {
 		.help = "A session is shown, and taken, by what makes it (stickiness.key): an address or a\n"
 			"prefix; client:COOKIE of the client's network namespace; cgroup:NAME of a client,\n"
 			"or cgroup:/PATH (cgroup:ID) of a cgroup without one; mark:0xMARK;\n"
-			"destination:ADDRESS; hint:HASH. A hint's text is not kept, but hint=TEXT finds it.",
+			"destination:ADDRESS; hint:HASH. A hint's text is not kept, but hint=TEXT finds it:\n"
+			"one session for each client that said so.",
 		.run = run_sessions,
 		.columns = &sessions_columns,
 		.options = NOUN_MAPS | OPTION_POOL,

@@ -73,17 +73,6 @@ static size_t sessions_of(const struct state_session *all, size_t *count, size_t
 	return first;
 }
 
-static bool is_session(const struct state_pool *p, const struct pintle_session_key *key,
-		       const struct pintle_session_key *asked)
-{
-	struct pintle_session_key one;
-
-	for (size_t i = 0; state_session_in_pool(p, asked, i, &one); i++)
-		if (!memcmp(&one, key, sizeof(one)))
-			return true;
-	return false;
-}
-
 /* Keeps those that were asked for: in front, in their order. */
 static size_t keep_session(const struct state *s, struct state_session *all, size_t count,
 			   const struct pintle_session_key *asked)
@@ -91,7 +80,7 @@ static size_t keep_session(const struct state *s, struct state_session *all, siz
 	size_t kept = 0;
 
 	for (size_t i = 0; i < count; i++)
-		if (is_session(&s->pools[all[i].pool], &all[i].key.session, asked))
+		if (state_session_meant(&s->pools[all[i].pool], asked, &all[i].key.session))
 			all[kept++] = all[i];
 	return kept;
 }

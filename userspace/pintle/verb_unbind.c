@@ -6,74 +6,44 @@
 #include "cli.h"
 #include "output.h"
 
-/* ---- one session ----------------------------------------------------------------- */
-
-/* 1: it was bound; 0: it was not; or -errno. */
-static int binding_delete(const struct maps *m, const struct state_pool *p,
-			  const struct pintle_session_key *session)
-{
-	struct pintle_affinity_key key = {
-		.pool = p->id, .pool_generation = p->generation, .session = *session};
-
-	if (!bpf_map_delete_elem(m->fd[MAP_affinity], &key))
-		return 1;
-	return errno == ENOENT ? 0 : -errno;
-}
-
-/* The same, for all that the pool may know it by. */
-static int unbind_in_pool(const struct maps *m, const struct state_pool *p,
-			  const struct pintle_session_key *session)
-{
-	struct pintle_session_key key;
-	int found = 0;
-
-	for (size_t i = 0; state_session_in_pool(p, session, i, &key); i++) {
-		int n = binding_delete(m, p, &key);
-
-		if (n < 0)
-			return n;
-		found |= n;
-	}
-	return found;
-}
-
-static int unbind_session(const struct maps *m, const struct state *s,
-			  const struct state_pool *only, const char *text)
-{
-	struct pintle_session_key key;
-	int found = 0;
-
-	if (state_session_parse(text, s->node.hint_key, &key)) {
-		log_error(NOT_A_SESSION, text);
-		return EXIT_USAGE;
-	}
-	state_session_resolve(m, &key);
-	for (size_t i = 0; i < s->pool_count; i++) {
-		const struct state_pool *p = &s->pools[i];
-		int n = only && only != p ? 0 : unbind_in_pool(m, p, &key);
-
-		if (n < 0) {
-			log_err_r(n, "cannot unbind %s", text);
-			return EXIT_FAILED;
-		}
-		if (n)
-			printf("%s: %s is bound no more\n", p->name, text);
-		found += n;
-	}
-	if (!found) {
-		log_error("%s is not bound; `pintle sessions` shows who is", text);
-		return EXIT_FAILED;
-	}
-	return output_finish();
-}
-
-/* ---- all of a pool --------------------------------------------------------------- */
+/* Whose bindings: of one session, of one pool, or both. */
+struct wanted {
+	const struct state *state;
+	const struct state_pool *pool; /* NULL: any */
+	bool one;                      /* only those of `session` */
+	struct pintle_session_key session;
+};
 
 struct harvest {
-	uint32_t pool;
+	const struct wanted *wanted;
 	struct pintle_affinity_key *keys;
 	size_t count, room;
 };
+
+/* ---- which are meant --------------------------------------------------------------- */
+
+static const struct state_pool *pool_of(const struct state *s,
+					const struct pintle_affinity_key *key)
+{
+	for (size_t i = 0; i < s->pool_count; i++)
+		if (s->pools[i].id == key->pool)
+			return &s->pools[i];
+	return NULL;
+}
+
+static bool is_meant(const struct wanted *w, const struct pintle_affinity_key *key)
+{
+	const struct state_pool *p = pool_of(w->state, key);
+
+	if (!p || (w->pool && w->pool != p))
+		return false;
+	if (!w->one)
+		return true; /* what is too old, or of another generation, goes as well */
+	return key->pool_generation == p->generation &&
+	       state_session_meant(p, &w->session, &key->session);
+}
+
+/* ---- unbinding --------------------------------------------------------------------- */
 
 static int harvest_key(const struct pintle_affinity_key *key, const struct pintle_affinity *binding,
 		       void *arg)
@@ -81,7 +51,7 @@ static int harvest_key(const struct pintle_affinity_key *key, const struct pintl
 	struct harvest *h = arg;
 
 	(void)binding;
-	if (key->pool != h->pool)
+	if (!is_meant(h->wanted, key))
 		return 0;
 	if (h->count == h->room) {
 		size_t room = h->room ? 2 * h->room : 1024;
@@ -96,25 +66,67 @@ static int harvest_key(const struct pintle_affinity_key *key, const struct pintl
 	return 0;
 }
 
-/* Gathered first: deleting under the walk would make it miss some. */
-static int unbind_pool(const struct maps *m, const struct state_pool *p)
+/* How many were forgotten, by the pool's place in the state. Gathered first: deleting under the
+ * walk would make it miss some. */
+static int unbind(const struct maps *m, const struct wanted *w, size_t gone[PINTLE_MAX_POOLS])
 {
-	struct harvest h = {.pool = p->id};
+	struct harvest h = {.wanted = w};
 	int err = state_bindings(m, harvest_key, &h);
-	size_t gone = 0;
 
 	for (size_t i = 0; !err && i < h.count; i++) {
 		if (!bpf_map_delete_elem(m->fd[MAP_affinity], &h.keys[i]))
-			gone++;
+			gone[pool_of(w->state, &h.keys[i]) - w->state->pools]++;
 		else if (errno != ENOENT)
 			err = -errno;
 	}
 	free(h.keys);
+	return err;
+}
+
+static int unbind_session(const struct maps *m, const struct state *s,
+			  const struct state_pool *only, const char *text)
+{
+	struct wanted w = {.state = s, .pool = only, .one = true};
+	size_t gone[PINTLE_MAX_POOLS] = {0}, found = 0;
+	int err;
+
+	if (state_session_parse(text, s->node.hint_key, &w.session)) {
+		log_error(NOT_A_SESSION, text);
+		return EXIT_USAGE;
+	}
+	state_session_resolve(m, &w.session);
+	err = unbind(m, &w, gone);
+	if (err) {
+		log_err_r(err, "cannot unbind %s", text);
+		return EXIT_FAILED;
+	}
+	for (size_t i = 0; i < s->pool_count; i++) {
+		if (gone[i] == 1)
+			printf("%s: %s is bound no more\n", s->pools[i].name, text);
+		else if (gone[i])
+			printf("%s: %s is bound no more: %zu sessions\n", s->pools[i].name, text,
+			       gone[i]);
+		found += gone[i];
+	}
+	if (!found) {
+		log_error("%s is not bound; `pintle sessions` shows who is", text);
+		return EXIT_FAILED;
+	}
+	return output_finish();
+}
+
+static int unbind_pool(const struct maps *m, const struct state *s, const struct state_pool *p)
+{
+	const struct wanted w = {.state = s, .pool = p};
+	size_t gone[PINTLE_MAX_POOLS] = {0}, n;
+	int err = unbind(m, &w, gone);
+
 	if (err) {
 		log_err_r(err, "cannot unbind the sessions of %s", p->name);
 		return EXIT_FAILED;
 	}
-	printf("%s: %zu session%s bound no more\n", p->name, gone, gone == 1 ? " is" : "s are");
+	n = gone[p - s->pools];
+	printf("%s: %zu session%s bound no more\n", p->name, n, n == 1 ? " is" : "s are");
 	return output_finish();
 }
 
@@ -137,5 +149,5 @@ int run_unbind(struct cli *cli)
 		if (!p)
 			return EXIT_FAILED;
 	}
-	return cli->word_count ? unbind_session(m, s, p, cli->words[0]) : unbind_pool(m, p);
+	return cli->word_count ? unbind_session(m, s, p, cli->words[0]) : unbind_pool(m, s, p);
 }

@@ -60,6 +60,7 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	v->group_kind = c->stickiness.group_kind;
 	v->group_bits_v4 = c->stickiness.group_bits_v4;
 	v->group_bits_v6 = c->stickiness.group_bits_v6;
+	v->hints_shared = c->stickiness.shared;
 	v->ttl_ns = c->stickiness.ttl_ns;
 	v->max_extra_load = milli(c->stickiness.max_extra_load);
 	v->staleness_ns = c->saturation.staleness_ns;

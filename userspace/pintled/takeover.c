@@ -172,6 +172,7 @@ static int carry_connects(const struct takeover *t, const struct maps *m,
 
 static const struct conversion conversions[] = {
 	{MAP_node, 744, copy_node, NULL},
+	{MAP_pools, 8432, copy_grown, NULL},
 	{MAP_overrides, 32, copy_overrides, copy_overrides},
 	{MAP_health, 104, copy_health, move_health},
 	{MAP_affinity, 24, copy_affinity, copy_affinity},

@@ -155,7 +155,7 @@ static void pintle_page(void *self, uint32_t node, uint32_t endpoint, const stru
 
 /* -- the rule, as lookup.bpf.c asks it --------------------------------------------------- */
 
-static void weigh(const struct pintle *p, const struct lab_request *r, uint64_t now_ns,
+static void weigh(const struct pintle *p, const struct lab_request *r, uint64_t now_ns, bool bound,
 		  struct decide_candidate *c)
 {
 	const struct view *view = view_of(p, r->node, c->endpoint);
@@ -172,7 +172,7 @@ static void weigh(const struct pintle *p, const struct lab_request *r, uint64_t 
 	/* What the rule would be without parts of it. */
 	if (p->v[CORRECTION] == 0 || (p->v[ENDS] == 0 && f.inflight < f.inflight_at_scrape))
 		f.inflight_at_scrape = f.inflight;
-	decide_weigh(c, &f, running);
+	decide_weigh(c, &f, running, bound);
 }
 
 static void prefer(const struct pintle *p, struct decide_state *rule, const struct lab_request *r,
@@ -184,11 +184,11 @@ static void prefer(const struct pintle *p, struct decide_state *rule, const stru
 
 	if (bound && now_ns - bound->used_ns < (uint64_t)(p->v[TTL] * 1e9)) {
 		c.endpoint = bound->value;
-		weigh(p, r, now_ns, &c);
+		weigh(p, r, now_ns, true, &c);
 		decide_prefer(rule, &c, PINTLE_OUTCOME_STICKY);
 	} else if (p->v[GROUP] > 0) {
 		c.endpoint = p->homes[lab_mix(r->group + 1) % PINTLE_HOME_ENTRIES].id;
-		weigh(p, r, now_ns, &c);
+		weigh(p, r, now_ns, false, &c);
 		decide_prefer(rule, &c, PINTLE_OUTCOME_HOME);
 	}
 }
@@ -210,7 +210,7 @@ static void sample(struct pintle *p, struct decide_state *rule, const struct lab
 	}
 	for (uint32_t i = 0; i < size; i++) {
 		c.endpoint = (start + i * step) % n;
-		weigh(p, r, now_ns, &c);
+		weigh(p, r, now_ns, false, &c);
 		decide_consider(rule, &c);
 	}
 }
