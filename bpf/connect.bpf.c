@@ -35,10 +35,10 @@ struct sock {
 } __attribute__((preserve_access_index));
 
 /*
- * Whether the socket's network namespace belongs to another user namespace than the first. There
- * whoever made it, which any user may, is root: he may give himself an endpoint's address and answer
- * his own connections, or fail them. They are steered, but what becomes of them says nothing of the
- * endpoint, and is counted nowhere.
+ * Whether the socket's network namespace belongs to another user namespace than the first. Any user
+ * may make both, and is root there: he can give himself an endpoint's address, and answer his own
+ * connections or fail them. Such connections are steered, but they say nothing of the endpoint and
+ * are counted nowhere.
  */
 static __always_inline bool is_apart(struct bpf_sock *sk)
 {
@@ -119,8 +119,8 @@ static __always_inline bool is_of_address(__u32 kind)
 	return kind == PINTLE_KEY_SOURCE || kind == PINTLE_KEY_DESTINATION;
 }
 
-/* A socket that is apart may claim any mark and any address, and connects at will: so it binds no
- * session that another client could have, too. */
+/* A socket that is apart may claim any mark and any address, and can have any connection
+ * established. It must not bind a session that another client may have, too. */
 static __always_inline void keep_apart(struct pintle_session_key *key, __u64 netns)
 {
 	if (is_of_address(key->kind))
@@ -215,8 +215,8 @@ static __always_inline void place(struct pintle_connect *c, const struct terms *
 /* tuple: from wherever the socket is bound to, to whom the client asked for. Returns the socket's
  * record, whose address it gets; or NULL, and *verdict is what to return. */
 static __always_inline struct pintle_connect *decide(const struct pintle_tuple *tuple, __u32 family,
-						     struct bpf_sock *sk,
-						     struct caller *caller, int *verdict)
+						     struct bpf_sock *sk, struct caller *caller,
+						     int *verdict)
 {
 	struct pintle_connect *c = connect_find(sk);
 	struct decide_result r = {.outcome = PINTLE_OUTCOME_NO_ENDPOINT};

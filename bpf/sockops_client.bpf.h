@@ -4,14 +4,13 @@
  * client's side; a part of sockops.bpf.c.
  *
  *   SYN sent      counted as in flight, if it really goes where it was steered to
- *   established   binds the session; of an endpoint that failed before the connection was begun
- *                 it is a success
+ *   established   binds the session; a success, unless the endpoint has failed since the SYN
  *   unanswered    a SYN had to be sent again: about a second, not the kernel's two minutes
  *   closed        counts the end, tells how the endpoint failed if it did, and who follows
  *
- * An endpoint that fails several times in a row is ejected: not chosen for a while. Clients fail
- * for reasons of their own, too, and some on purpose. So one client alone counts only while no other
- * is served, and the endpoint's own page outweighs all of them: see struct pintle_health.
+ * An endpoint that fails several times in a row is ejected: not chosen for a while. Clients also
+ * fail for reasons of their own, some on purpose. So one client alone counts only while no other is
+ * served, and the endpoint's own page outweighs all clients: see struct pintle_health.
  */
 #ifndef PINTLE_SOCKOPS_CLIENT_BPF_H
 #define PINTLE_SOCKOPS_CLIENT_BPF_H
@@ -125,11 +124,12 @@ static __always_inline struct pintle_health *health_of(const struct pintle_conne
 	return bpf_map_lookup_elem(&health, &id);
 }
 
-/* Whether a failure of this client makes the row longer. */
+/* Whether a failure of this client makes the row longer. One that a firewall cuts off fails again
+ * and again while all others are served: its failures are no news. */
 static __always_inline bool of_the_row(const struct pintle_health *h,
 				       const struct pintle_pool *pool, __u64 client, __u64 now)
 {
-	/* Connections that were made before it was ejected are no news. */
+	/* Nor are those of connections that were made before it was ejected. */
 	if (ejected(h, now) || (__s64)(now - h->vouched_until_ns) < 0)
 		return false;
 	return h->failed_by != client || !h->others_ns ||
@@ -181,8 +181,7 @@ static __always_inline void acquit(struct pintle_health *h, const struct pintle_
 
 	if (h->failed_by == c->client)
 		h->failed_by = 0;
-	else if (h->failed_by && pool &&
-		 (!h->others_ns || now - h->others_ns > pool->eject_ns / 8))
+	else if (h->failed_by && pool && (!h->others_ns || now - h->others_ns > pool->eject_ns / 8))
 		h->others_ns = now; /* seldom, since all CPUs read this line */
 }
 
@@ -198,7 +197,7 @@ __noinline int endpoint_answered(struct pintle_connect *c, __u32 bytes)
 	/* Read first: the line is shared by all CPUs, and nearly always clean. */
 	if (!h || !(h->failed_by | h->unopened | h->resets | h->ejected_in_a_row))
 		return 0;
-	/* A stream that goes on is no news of a server that takes no new ones. */
+	/* A server that drains takes no new connections, and ends the old ones in order. */
 	if ((__s64)(c->opened_ns - h->failed_ns) < 0)
 		return 0;
 	if (h->unopened)
@@ -344,7 +343,8 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx, struct pintl
 		endpoint_answered(c, 1);
 	end.now = bpf_ktime_get_ns();
 	end.duration_ns = end.now - c->opened_ns;
-	count_ended(c->endpoint, c->generation, &end);
+	if (!(c->flags & PINTLE_CONNECT_APART))
+		count_ended(c->endpoint, c->generation, &end);
 	if (followed(end.now))
 		report_client(ctx, c, &end, failure);
 }

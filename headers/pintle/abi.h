@@ -426,13 +426,13 @@ struct pintle_health {
 	__u64 ejected_until_ns;               /* 0: not ejected */
 	__u64 ejections;                      /* times, ever */
 	__u64 failures[PINTLE_FAILURE_COUNT]; /* by kind, ever */
-	__u64 failed_ns; /* the newest failure of the row: a connection begun before it is no success */
-	__u64 failed_by; /* the client that it failed: a network namespace (its cookie); 0: nobody */
-	__u64 others_ns; /* when it last served another client since then; 0: never. Until
-			  * pool.eject_ns later the same client's failures are not of the row */
-	/* Written by the daemon, and 0 once its page fails: */
-	__u64 answered_ns;      /* start of a connection over which its page came. After failed_ns:
-				 * row and ejection are void */
+	__u64 failed_ns; /* newest failure of the row; success is only what was begun after it */
+	__u64 failed_by; /* the client that failed then: its network namespace's cookie; 0: none */
+	__u64 others_ns; /* another client was served since; 0: none. For pool.eject_ns from then on
+			  * that client's failures are not of the row */
+	/* Written by the daemon; 0 once the endpoint's page fails: */
+	__u64 answered_ns;      /* start of the newest connection made for the page, which came. If
+				 * that is after failed_ns, the row and the ejection are void */
 	__u64 vouched_until_ns; /* until then no client's failure is of the row */
 };
 
@@ -505,7 +505,7 @@ struct pintle_conn {
 #define PINTLE_CONNECT_RELEASED   0x1 /* the application closed it */
 #define PINTLE_CONNECT_UNANSWERED 0x2 /* counted as PINTLE_FAILURE_UNANSWERED */
 #define PINTLE_CONNECT_REPORTED   0x4 /* its end was */
-#define PINTLE_CONNECT_APART      0x8 /* from the network of a user namespace: not counted */
+#define PINTLE_CONNECT_APART      0x8 /* of a user namespace's own network: not counted */
 
 struct pintle_hint {
 	__u8 session[16]; /* hash of the session's key; 0: none */

@@ -261,8 +261,8 @@ static int derive_metrics_url(const struct config_pool *p, struct config_endpoin
 	uint16_t port;
 
 	if (e->metrics_url) {
-		e->metrics_own = url_address(e->metrics_url, &page, &port) &&
-				 port == at->port && !memcmp(&page, &at->ip, sizeof(page));
+		e->metrics_own = url_address(e->metrics_url, &page, &port) && port == at->port &&
+				 !memcmp(&page, &at->ip, sizeof(page));
 		return 0;
 	}
 	e->metrics_own = !at->any_ip;

@@ -240,11 +240,12 @@ const struct key config_keys[] = {
 	{"pools[].ejection.failures", KEY_INTEGER, .min = 0, .max = 1000000, .preset = "3",
 	 POOL(ejection.failures),
 	 .help = "Failures in a row that eject it: refused, unanswered, unreachable, or reset before "
-		 "the first byte. 0 is never."},
+		 "the first byte. 0 is never. The endpoint's own page outweighs them: see "
+		 "docs/connect.md."},
 	{"pools[].ejection.time", KEY_DURATION, .min = 10 * MSEC, .max = 24 * HOUR, .preset = "10s",
 	 POOL(ejection.time_ns),
-	 .help = "For how long, the first time; doubled each time in a row. The first success ends "
-		 "that."},
+	 .help = "For how long, the first time; doubled each time in a row. The first success of a "
+		 "connection begun since ends that."},
 	{"pools[].ejection.maxTime", KEY_DURATION, .min = 10 * MSEC, .max = 24 * HOUR,
 	 .preset = "5m", POOL(ejection.max_time_ns),
 	 .help = "The longest that an endpoint is ejected for at a time."},

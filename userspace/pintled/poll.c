@@ -201,14 +201,14 @@ static bool fresh(void *arg)
 {
 	struct watch *w = arg;
 
-	return is_witness(w) && vouch_ask(&w->vouch, &w->poller->m->health[w->ref.id],
-					  &w->pool->ejection);
+	return is_witness(w) &&
+	       vouch_ask(&w->vouch, &w->poller->m->health[w->ref.id], &w->pool->ejection);
 }
 
 static void hear(struct watch *w, bool good)
 {
-	if (is_witness(w) && vouch_hear(&w->vouch, &w->poller->m->health[w->ref.id],
-					&w->pool->ejection, good))
+	if (is_witness(w) &&
+	    vouch_hear(&w->vouch, &w->poller->m->health[w->ref.id], &w->pool->ejection, good))
 		log_info("%s/%s failed clients, but answers for its page over a new connection: "
 			 "it is no longer ejected",
 			 w->pool->name, w->endpoint->name);

@@ -3,10 +3,10 @@
  * scrape.h - fetches metrics pages over HTTP, again and again: libcurl driven by the
  * daemon's libuv loop. It knows nothing of what is on a page.
  *
- * Connections are kept alive, unless the target asks for a fresh one. Each request has to end within the target's timeout; redirects,
- * proxies, compression and protocols other than http and https are off; a page is at most
- * 4 MiB. One target has at most one request at a time, at intervals of
- * interval_ns +-10 %; a scrape missed while the loop stood still is not made up for.
+ * Connections are kept alive, unless the target asks for a fresh one. Each request has to end
+ * within the target's timeout; redirects, proxies, compression and protocols other than http and
+ * https are off; a page is at most 4 MiB. One target has at most one request at a time, at
+ * intervals of interval_ns +-10 %; a scrape missed while the loop stood still is not made up for.
  *
  * After a failure the wait doubles from interval_ns up to SCRAPE_RETRY_MAX_NS; up to
  * SCRAPE_RETRY_SOON_NS only where a try is cheap: a refused connection, a status other than 200,
@@ -44,8 +44,9 @@ struct scrape_options {
 
 /* Called on the loop, never from within a function of this header. */
 struct scrape_callbacks {
-	/* A request is about to be made: whether it must go over a connection of its own, instead of
-	 * one that was kept. Only scraper_failures() may be called from here. May be NULL: never. */
+	/* A request is about to be made: whether it must go over a connection of its own, instead
+	 * of one that was kept. Only scraper_failures() may be called from here. May be NULL:
+	 * never. */
 	bool (*fresh)(void *arg);
 	/* The connection stands and the request goes out next: the time to note counters and the
 	 * start of the scrape. Called again when the request had to be sent anew, because the

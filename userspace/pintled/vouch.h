@@ -27,8 +27,8 @@ struct vouch {
 	unsigned int voids; /* ejections that were void, since a page last failed */
 };
 
-/** Before a page is asked for at the endpoint's own address and port. Returns whether it has to come
- * over a connection of its own. */
+/** Before a page is asked for at the endpoint's own address and port. Returns whether it has to
+ * come over a connection of its own. */
 bool vouch_ask(struct vouch *v, const struct pintle_health *h, const struct config_ejection *e);
 /** The page came (`good`), or did not, or was none. Returns whether that ended an ejection. */
 bool vouch_hear(struct vouch *v, struct pintle_health *h, const struct config_ejection *e,
