@@ -190,7 +190,8 @@ static int carry_connects(const struct takeover *t, const struct maps *m,
 static const struct conversion conversions[] = {
 	{MAP_node, 744, copy_node, NULL},
 	{MAP_overrides, 32, copy_overrides, copy_overrides},
-	{MAP_ends, 0, NULL, NULL}, /* its sums begin at 0, as with any daemon of the former layout */
+	{MAP_ends, 0, NULL,
+	 NULL}, /* its sums begin at 0, as with any daemon of the former layout */
 	{MAP_addresses, 16, copy_addresses, NULL},
 	{MAP_server_cgroups, 0, NULL, NULL},
 	{MAP_health, 104, copy_health, move_health},
