@@ -28,6 +28,7 @@ static const struct layout {
 	[MAP_names] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_name), PINTLE_SLOTS},
 	[MAP_addresses] = {BPF_MAP_TYPE_HASH, sizeof(struct pintle_address_key),
 			   sizeof(struct pintle_address), ANY},
+	[MAP_server_cgroups] = {BPF_MAP_TYPE_HASH, sizeof(struct pintle_server_cgroup), 4, ANY},
 	[MAP_frontends] = {BPF_MAP_TYPE_LPM_TRIE, sizeof(struct pintle_frontend_key),
 			   sizeof(struct pintle_frontend), ANY},
 	[MAP_pools] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_pool), PINTLE_MAX_POOLS},
@@ -163,8 +164,8 @@ static int map_open(struct maps *m, const char *dir, enum map_id id)
 		/* Gone as a whole while we look: nothing is pinned. */
 		if (err != -ENOENT || access(dir, F_OK))
 			return err;
-		log_error("%s is missing: the pins are not whole; remove them with pintled "
-			  "--detach and start pintled again",
+		log_error("%s is missing: the pins are not whole; pintled puts it back within a "
+			  "second while it runs, else start it",
 			  path);
 		return -EPROTO;
 	}
