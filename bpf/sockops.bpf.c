@@ -161,6 +161,24 @@ static __always_inline struct pintle_address *listener_endpoint(const __u8 *loca
 	return NULL;
 }
 
+/* Every slot is taken: one more of n listeners takes the slot of any other with the probability
+ * that makes each of the n as likely to hold one. So when new workers join old ones and the old
+ * ones then end, some of the new hold a slot. *ended counts a listener whose end nobody reports. */
+static __always_inline void listener_push_in(struct bpf_sock_ops *ctx, __u32 endpoint,
+					     struct pintle_health *h, __u32 *ended)
+{
+	__u32 i = bpf_get_prandom_u32() % (h->listeners + 1), slot;
+
+	h->crowded = 1;
+	if (i >= PINTLE_SOCKETS_PER_ENDPOINT)
+		return;
+	slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
+	if (bpf_sock_map_update(ctx, &sockets, &slot, BPF_ANY) || !(h->unwatched & 1U << i))
+		return;
+	__sync_fetch_and_and(&h->unwatched, ~(1U << i));
+	(*ended)++;
+}
+
 /* Takes the first free slot; one whose socket was closed is free. The end of a listener that
  * the daemon found is not reported, but shows here: its slot is free. *ended counts those. */
 static __always_inline int listener_register(struct bpf_sock_ops *ctx, __u32 endpoint,
@@ -185,6 +203,8 @@ static __always_inline int listener_register(struct bpf_sock_ops *ctx, __u32 end
 		__sync_fetch_and_and(&h->unwatched, ~bit);
 		(*ended)++;
 	}
+	if (err == -EEXIST)
+		listener_push_in(ctx, endpoint, h, ended);
 	return err;
 }
 
@@ -235,7 +255,7 @@ static __always_inline void listener_opened(struct bpf_sock_ops *ctx)
 	conn->endpoint = endpoint;
 	conn->generation = a->generation;
 	conn->pool = a->pool;
-	conn->flags = PINTLE_CONN_LISTENER;
+	conn->flags = PINTLE_CONN_LISTENER | PINTLE_CONN_WATCHED;
 	h->unsteerable = 0;
 	h->error = 0;
 	__sync_fetch_and_or(&h->families, families);

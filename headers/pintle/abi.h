@@ -434,6 +434,10 @@ struct pintle_health {
 	__u64 answered_ns;      /* start of the newest connection made for the page, which came. If
 				 * that is after failed_ns, the row and the ejection are void */
 	__u64 vouched_until_ns; /* until then no client's failure is of the row */
+	/* Seen at listeners: */
+	__u32 crowded; /* 1: a listener found every slot of `sockets` taken; the daemon puts it into
+			* one that has become free */
+	__u32 zero;
 };
 
 /* ---- affinity: LRU hash. Writer: kernel; the CLI deletes. ----------------- */
@@ -484,6 +488,7 @@ struct pintle_decision {
 #define PINTLE_CONN_LISTENER 0x1 /* a LISTEN socket; its children are made with a copy */
 #define PINTLE_CONN_STEERED  0x2
 #define PINTLE_CONN_DIRECT   0x4
+#define PINTLE_CONN_WATCHED  0x8 /* with LISTENER: sockops will be told of its end */
 
 struct pintle_conn {
 	__u32 endpoint;
@@ -610,7 +615,7 @@ PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);
 PINTLE_ASSERT_SIZE(struct pintle_score, 120);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
-PINTLE_ASSERT_SIZE(struct pintle_health, 56 + 8 + 16 + 8 * PINTLE_FAILURE_COUNT - 8 + 40);
+PINTLE_ASSERT_SIZE(struct pintle_health, 120 + 8 * PINTLE_FAILURE_COUNT);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 24);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);

@@ -155,6 +155,26 @@ def test_overlapping_restart(node):
     new.end()
 
 
+@case(each=("found at start", "seen at listen"))
+def test_many_workers_overlap(node, how):
+    """24 workers, more than are remembered, are joined by 24 new ones and end: never `down`."""
+    many = {"reuseport": True, "listeners": 24}
+    old = node.server("s0", 8001, **many)
+    node.steer([old])
+    if how == "seen at listen":
+        old.kill()
+        old.start()
+    wait_for(served_by(node, "s0"))
+    new = node.server("new", 8001, **many)
+    old.kill()
+    for _ in range(50):
+        assert node.ask(FRONTEND["v4"]) == "new"
+        assert node.endpoint("s0")["state"] != "down"
+    wait_for(lambda: node.endpoint("s0")["listeners"] == 24)
+    assert node.endpoint("s0")["state"] == "ready"
+    new.end()
+
+
 def test_mptcp_is_shown(node):
     """A listener that cannot be steered is shown with the cure, never silently absent."""
     servers = [node.server("s0", 8001), node.server("s1", 8002, mptcp=True)]

@@ -167,6 +167,63 @@ static void test_several_of_one_endpoint(void **state)
 	close(fd[0]);
 }
 
+/* ---- more than there are slots ------------------------------------------------------------ */
+
+#define WORKERS 24
+
+static void listen_many(int fd[WORKERS])
+{
+	for (size_t i = 0; i < WORKERS; i++)
+		fd[i] = listen_at("127.0.0.1", 8001);
+}
+
+static void close_many(int fd[WORKERS])
+{
+	for (size_t i = 0; i < WORKERS; i++)
+		close(fd[i]);
+}
+
+/* New workers join, and the old ones end: the new ones were remembered by then, and the slots that
+ * the old ones leave are filled. */
+static void test_workers_take_the_place_of_workers(void **state)
+{
+	static const char *const kinds[] = {"found by the daemon", "seen at listen()"};
+	int old[WORKERS], new[WORKERS];
+
+	(void)state;
+	for (size_t kind = 0; kind < ARRAY_SIZE(kinds); kind++) {
+		struct steer s;
+
+		if (!kind)
+			listen_many(old);
+		steer_start(&s, POOL_OF(AT("e0", 8001)), true);
+		if (kind)
+			listen_many(old);
+		listen_many(new);
+		close_many(old);
+		if (!slots_with(&s, first_id(&s), 0) || !health_of(&s)->listening_since_ns ||
+		    !register_has_room(s.m))
+			fail_msg("%s", kinds[kind]);
+		assert_in_range(health_of(&s)->listeners, WORKERS, 2 * WORKERS);
+
+		look(&s);
+		assert_int_equal(slots_with(&s, first_id(&s), 0), PINTLE_SOCKETS_PER_ENDPOINT);
+		assert_int_equal(health_of(&s)->listeners, WORKERS);
+		assert_int_equal(health_of(&s)->unwatched, 0);
+		assert_false(register_has_room(s.m));
+
+		/* The end of each is seen, and only that of the last ends the endpoint. */
+		for (size_t i = 0; i < WORKERS; i++) {
+			assert_true(health_of(&s)->listening_since_ns > 0);
+			close(new[i]);
+		}
+		assert_int_equal(health_of(&s)->listening_since_ns, 0);
+		assert_int_equal(health_of(&s)->listeners, 0);
+		steer_end(&s);
+		detach(BPFFS);
+	}
+}
+
 /* The listener was another endpoint's: its connections are the new one's from now on. */
 static void test_a_listener_changes_its_endpoint(void **state)
 {
@@ -295,6 +352,7 @@ int main(void)
 		steer_test(test_whose_listener_it_is),
 		steer_test(test_it_comes_and_goes),
 		steer_test(test_several_of_one_endpoint),
+		steer_test(test_workers_take_the_place_of_workers),
 		steer_test(test_a_listener_changes_its_endpoint),
 		steer_test(test_one_that_nobody_holds_is_told_once),
 		steer_test(test_one_of_two_that_nobody_holds),

@@ -127,7 +127,7 @@ static void on_housekeeping(uv_timer_t *timer)
 	struct daemon *d = timer->data;
 
 	d->rounds++;
-	if (poller_suspects_listener(d->poller))
+	if (poller_suspects_listener(d->poller) || register_has_room(d->maps))
 		register_listeners(d->maps, attachment_netns(d->attachment));
 	if (d->rounds % RECONCILE_ROUNDS == 0)
 		reconcile(d->attachment);

@@ -20,6 +20,8 @@ struct place {
 	uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT];
 	uint32_t used; /* a bit for each slot */
 	bool claimed;
+	bool crowded;         /* a registered one has no slot */
+	uint32_t watched;     /* such ones whose ends the kernel reports */
 	uint32_t families;    /* of those that are registered */
 	uint32_t unsteerable; /* why one is not: PINTLE_UNSTEERABLE_* */
 	int error;
@@ -89,7 +91,26 @@ static bool find_endpoint(const struct maps *m, const struct listener *l, struct
 			       (to->flags & PINTLE_ADDRESS_V6 && l->families & PINTLE_FAMILY_V6));
 }
 
-static int put_socket(const struct maps *m, const struct claim *c, int fd)
+/* Whether the kernel saw it listen, for the endpoint that it still serves. */
+static bool is_watched(const struct maps *m, const struct claim *c, int fd)
+{
+	struct pintle_conn conn;
+
+	return !bpf_map_lookup_elem(m->fd[MAP_conns], &fd, &conn) &&
+	       conn.endpoint == c->to.endpoint && conn.generation == c->to.generation &&
+	       conn.flags & PINTLE_CONN_WATCHED;
+}
+
+static void mark_slot(struct pintle_health *h, uint32_t slot, bool watched)
+{
+	if (watched)
+		__atomic_fetch_and(&h->unwatched, ~(1U << slot), __ATOMIC_RELAXED);
+	else
+		__atomic_fetch_or(&h->unwatched, 1U << slot, __ATOMIC_RELAXED);
+}
+
+/* Returns whether it has a slot now, or -errno. */
+static int put_socket(const struct maps *m, const struct claim *c, int fd, bool watched)
 {
 	struct pintle_conn conn = {
 		.endpoint = c->to.endpoint,
@@ -100,20 +121,19 @@ static int put_socket(const struct maps *m, const struct claim *c, int fd)
 	uint64_t value = (uint64_t)fd;
 
 	/* First what its children are to know of their endpoint. */
-	if (bpf_map_update_elem(m->fd[MAP_conns], &fd, &conn, BPF_ANY))
+	if (!watched && bpf_map_update_elem(m->fd[MAP_conns], &fd, &conn, BPF_ANY))
 		return -errno;
 	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
 		uint32_t slot = c->to.endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
 
 		if (!bpf_map_update_elem(m->fd[MAP_sockets], &slot, &value, BPF_NOEXIST)) {
-			__atomic_fetch_or(&m->health[c->to.endpoint].unwatched, 1U << i,
-					  __ATOMIC_RELAXED);
-			return 0;
+			mark_slot(&m->health[c->to.endpoint], i, watched);
+			return true;
 		}
 		if (errno != EEXIST)
 			return -errno;
 	}
-	return 0; /* enough of them: any one reaches the whole SO_REUSEPORT group */
+	return false; /* enough of them: any one reaches the whole SO_REUSEPORT group */
 }
 
 static void note_registered(struct registration *r, struct claim *c)
@@ -135,19 +155,23 @@ static void fetched(const struct listener *l, int fd, void *arg)
 {
 	struct registration *r = arg;
 	struct claim *c = NULL;
-	int err;
+	bool watched;
+	int held;
 
 	for (size_t i = 0; i < r->n && !c; i++)
 		if (r->claims[i].listener->cookie == l->cookie)
 			c = &r->claims[i];
 	if (!c)
 		return;
-	err = fd < 0 ? fd : put_socket(r->m, c, fd);
-	if (err) {
-		note_unsteerable(r, c, PINTLE_UNSTEERABLE_OTHER, err);
+	watched = fd >= 0 && is_watched(r->m, c, fd);
+	held = fd < 0 ? fd : put_socket(r->m, c, fd, watched);
+	if (held < 0) {
+		note_unsteerable(r, c, PINTLE_UNSTEERABLE_OTHER, held);
 		return;
 	}
 	note_registered(r, c);
+	r->places[c->to.endpoint].crowded |= !held;
+	r->places[c->to.endpoint].watched += !held && watched;
 }
 
 static bool holds(const struct place *p, uint64_t cookie)
@@ -172,8 +196,7 @@ static void claim_all(struct registration *r, const struct listener *ls, size_t 
 		p->claimed = true;
 		if (ls[i].mptcp)
 			note_unsteerable(r, c, PINTLE_UNSTEERABLE_MPTCP, -EINVAL);
-		else if (holds(p, ls[i].cookie) ||
-			 p->used == (1U << PINTLE_SOCKETS_PER_ENDPOINT) - 1)
+		else if (holds(p, ls[i].cookie))
 			note_registered(r, c);
 	}
 }
@@ -217,7 +240,8 @@ static void settle(struct pintle_health *h, const struct place *p)
 	static const struct place steerable;
 
 	__atomic_fetch_and(&h->unwatched, p->used, __ATOMIC_RELAXED);
-	__atomic_store_n(&h->listeners, count_sockets(p->cookies), __ATOMIC_RELAXED);
+	__atomic_store_n(&h->listeners, count_sockets(p->cookies) + p->watched, __ATOMIC_RELAXED);
+	h->crowded = p->crowded;
 	if (!p->used) {
 		__atomic_store_n(&h->listening_since_ns, 0, __ATOMIC_RELAXED);
 		__atomic_store_n(&h->families, 0, __ATOMIC_RELAXED);
@@ -243,6 +267,26 @@ static void settle_all(struct registration *r)
 		if (!r->places[i].used && read_place(r, i)->used)
 			settle(h, &r->places[i]);
 	}
+}
+
+static bool has_room(const struct maps *m, uint32_t endpoint)
+{
+	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
+		uint32_t slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
+		uint64_t cookie;
+
+		if (bpf_map_lookup_elem(m->fd[MAP_sockets], &slot, &cookie) || !cookie)
+			return true;
+	}
+	return false;
+}
+
+bool register_has_room(const struct maps *m)
+{
+	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
+		if (m->health[i].crowded && has_room(m, i))
+			return true;
+	return false;
 }
 
 int register_listeners(const struct maps *m, int netns_fd)

@@ -13,4 +13,8 @@
  * cannot be had is logged once, and tried again at the next call. Returns 0 or -errno. */
 int register_listeners(const struct maps *m, int netns_fd);
 
+/** Whether an endpoint with more listeners than slots has a free slot, so that looking is worth it.
+ * Cheap. */
+bool register_has_room(const struct maps *m);
+
 #endif
