@@ -39,6 +39,15 @@ struct {
 	__type(value, struct pintle_address);
 } MAP(addresses);
 
+/* In which cgroups a server must run to be an endpoint that names some. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_SERVER_CGROUPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_server_cgroup);
+	__type(value, __u32);
+} MAP(server_cgroups);
+
 /* Which pool a destination belongs to. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

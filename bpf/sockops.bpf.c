@@ -14,6 +14,7 @@
  * so a connection knows its endpoint even when its 4-tuple was forgotten.
  */
 #include "common.bpf.h"
+#include "listener.bpf.h"
 
 #include <bpf/bpf_core_read.h>
 
@@ -21,8 +22,22 @@
 struct sock_common {
 	unsigned char skc_ipv6only : 1;
 } __attribute__((preserve_access_index));
+struct kernfs_node {
+	__u64 id;
+} __attribute__((preserve_access_index));
+struct cgroup {
+	struct kernfs_node *kn;
+} __attribute__((preserve_access_index));
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+} __attribute__((preserve_access_index));
+typedef struct {
+	__u32 val;
+} kuid_t;
 struct sock {
 	int sk_err;
+	kuid_t sk_uid;
+	struct sock_cgroup_data sk_cgrp_data;
 } __attribute__((preserve_access_index));
 struct tcp_sock {
 } __attribute__((preserve_access_index));
@@ -131,15 +146,16 @@ static __always_inline __u32 listener_families(struct bpf_sock_ops *ctx, const _
 
 	if (ctx->family == AF_INET || (address_is_v4(local)))
 		return PINTLE_FAMILY_V4;
-	if (!address_is_any(local) || !sk || BPF_CORE_READ_BITFIELD(sk, skc_ipv6only))
+	if (!address_is_any(local) || BPF_CORE_READ_BITFIELD(sk, skc_ipv6only))
 		return PINTLE_FAMILY_V6;
 	return PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6;
 }
 
 /* The endpoint that this listener serves: the one configured for its very address, or by
- * port alone, or (for a wildcard listener) the only one configured at that port. */
+ * port alone, or (for a wildcard listener) the only one configured at that port. *elsewhere: it
+ * has the port of one that is configured by port alone, whose page comes from another address. */
 static __always_inline struct pintle_address *listener_endpoint(const __u8 *local, __u16 port,
-								__u32 families)
+								__u32 families, bool *elsewhere)
 {
 	struct pintle_address_key key = {.scope = scope, .port = port};
 	bool any = address_is_any(local);
@@ -158,7 +174,44 @@ static __always_inline struct pintle_address *listener_endpoint(const __u8 *loca
 	if (any && ((a->flags & PINTLE_ADDRESS_V4 && families & PINTLE_FAMILY_V4) ||
 		    (a->flags & PINTLE_ADDRESS_V6 && families & PINTLE_FAMILY_V6)))
 		return a;
-	return NULL;
+	*elsewhere = true;
+	return a->flags & PINTLE_ADDRESS_PORT ? a : NULL;
+}
+
+static __always_inline void listener_refuse(struct pintle_health *h, __u32 why, __u32 uid)
+{
+	/* One that is not even at the address is of interest only where the server is missing. */
+	if (why == PINTLE_UNSTEERABLE_ADDRESS && h->listening_since_ns)
+		return;
+	h->stranger = uid;
+	h->error = 0;
+	h->unsteerable = why;
+}
+
+/* Whose the socket is: the user, and the cgroup, that made it. */
+static __always_inline __u32 owner_of(const void *kernel_sock)
+{
+	const struct sock *sk = kernel_sock;
+
+	return sk->sk_uid.val;
+}
+
+static __always_inline __u64 cgroup_of(const void *kernel_sock)
+{
+	const struct sock *sk = kernel_sock;
+
+	/* Not where the kernel is built without CONFIG_SOCK_CGROUP_DATA. */
+	return bpf_core_field_exists(sk->sk_cgrp_data) ? sk->sk_cgrp_data.cgroup->kn->id : 0;
+}
+
+static __always_inline bool in_cgroup(const struct pintle_address *a, const void *kernel_sock)
+{
+	struct pintle_server_cgroup key = {.pattern = a->pattern};
+
+	if (!(a->flags & PINTLE_ADDRESS_CGROUP))
+		return true;
+	key.cgroup = cgroup_of(kernel_sock);
+	return bpf_map_lookup_elem(&server_cgroups, &key);
 }
 
 /* Every slot is taken: one more of n listeners takes the slot of any other with the probability
@@ -226,21 +279,33 @@ static __always_inline void listener_opened(struct bpf_sock_ops *ctx)
 	struct pintle_conn *conn;
 	struct pintle_health *h;
 	struct pintle_tuple t;
-	__u32 families, endpoint, ended;
+	__u32 families, endpoint, ended, uid, strange;
+	bool elsewhere = false;
 	int err;
 
 	if (!sk || !in_scope(ctx))
 		return;
 	kernel_sock = bpf_skc_to_tcp_sock(sk);
+	if (!kernel_sock)
+		return;
 	addresses_read(ctx, &t);
 	families = listener_families(ctx, t.local, kernel_sock);
-	a = listener_endpoint(t.local, t.local_port, families);
+	a = listener_endpoint(t.local, t.local_port, families, &elsewhere);
 	if (!a || !endpoint_find(a->endpoint, a->generation))
 		return;
 	endpoint = a->endpoint;
 	h = bpf_map_lookup_elem(&health, &endpoint);
+	if (!h)
+		return;
+	uid = owner_of(kernel_sock);
+	strange = elsewhere ? PINTLE_UNSTEERABLE_ADDRESS
+			    : listener_strange(a, h->owner, uid, in_cgroup(a, kernel_sock));
+	if (strange) {
+		listener_refuse(h, strange, uid);
+		return;
+	}
 	conn = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!h || !conn)
+	if (!conn)
 		return;
 
 	err = listener_register(ctx, endpoint, h, &ended);
@@ -256,6 +321,7 @@ static __always_inline void listener_opened(struct bpf_sock_ops *ctx)
 	conn->generation = a->generation;
 	conn->pool = a->pool;
 	conn->flags = PINTLE_CONN_LISTENER | PINTLE_CONN_WATCHED;
+	h->owner = listener_owner(a, h->owner, uid);
 	h->unsteerable = 0;
 	h->error = 0;
 	__sync_fetch_and_or(&h->families, families);

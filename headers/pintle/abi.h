@@ -181,13 +181,29 @@ struct pintle_address_key {
 #define PINTLE_ADDRESS_ANY 0x1 /* key ::, and a listener on any local address is meant */
 #define PINTLE_ADDRESS_V4  0x2 /* key ::, and a wildcard listener for IPv4 covers the endpoint */
 #define PINTLE_ADDRESS_V6  0x4 /* the same for IPv6 */
+#define PINTLE_ADDRESS_PORT                                                                        \
+	0x8 /* with V4 or V6: configured by port alone; its page tells the addresses */
+#define PINTLE_ADDRESS_USER   0x10 /* only a listener of `user` is meant */
+#define PINTLE_ADDRESS_CGROUP 0x20 /* only one in a cgroup of `pattern` is */
 
 struct pintle_address {
 	__u32 endpoint;
 	__u32 generation;
 	__u32 pool;
-	__u32 flags; /* PINTLE_ADDRESS_* */
+	__u32 flags;   /* PINTLE_ADDRESS_* */
+	__u64 pattern; /* hash of the endpoint's pattern of cgroups */
+	__u32 user;    /* uid */
+	__u32 zero;
 };
+
+/* ---- server_cgroups: hash, a cgroup that matches a pattern -> 1. Writer: daemon. */
+
+/* Each cgroup that an endpoint's pattern matches, and each one below it. */
+struct pintle_server_cgroup {
+	__u64 cgroup; /* id */
+	__u64 pattern;
+};
+#define PINTLE_MAX_SERVER_CGROUPS 16384
 
 /* ---- frontends: LPM trie. Writer: daemon. --------------------------------- */
 
@@ -408,6 +424,11 @@ struct pintle_ends {
 #define PINTLE_UNSTEERABLE_MPTCP 1
 #define PINTLE_UNSTEERABLE_OTHER 2 /* `sockets` would not take it; see error */
 #define PINTLE_UNSTEERABLE_NETNS 3 /* found by the daemon: of another network namespace */
+/* It can be steered to, but is not believed to be the endpoint: a stranger. */
+#define PINTLE_UNSTEERABLE_OWNER   4 /* of another user than the first listener */
+#define PINTLE_UNSTEERABLE_USER    5 /* not of the configured user */
+#define PINTLE_UNSTEERABLE_CGROUP  6 /* not in a configured cgroup */
+#define PINTLE_UNSTEERABLE_ADDRESS 7 /* at another address than the page is read from */
 
 struct pintle_health {
 	__u64 listening_since_ns; /* 0: nobody listens */
@@ -437,7 +458,8 @@ struct pintle_health {
 	/* Seen at listeners: */
 	__u32 crowded; /* 1: a listener found every slot of `sockets` taken; the daemon puts it into
 			* one that has become free */
-	__u32 zero;
+	__u32 stranger; /* uid of the newest listener that was not believed */
+	__u64 owner;    /* 1 + uid of the listener that was believed first; 0: none yet */
 };
 
 /* ---- affinity: LRU hash. Writer: kernel; the CLI deletes. ----------------- */
@@ -603,7 +625,8 @@ struct pintle_event {
 PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24);
 PINTLE_ASSERT_SIZE(struct pintle_name, 68);
 PINTLE_ASSERT_SIZE(struct pintle_address_key, 24);
-PINTLE_ASSERT_SIZE(struct pintle_address, 16);
+PINTLE_ASSERT_SIZE(struct pintle_address, 32);
+PINTLE_ASSERT_SIZE(struct pintle_server_cgroup, 16);
 PINTLE_ASSERT_SIZE(struct pintle_frontend_key, 28);
 PINTLE_ASSERT_SIZE(struct pintle_frontend, 20);
 PINTLE_ASSERT_SIZE(struct pintle_rewrite, 136);
@@ -615,7 +638,7 @@ PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);
 PINTLE_ASSERT_SIZE(struct pintle_score, 120);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
-PINTLE_ASSERT_SIZE(struct pintle_health, 120 + 8 * PINTLE_FAILURE_COUNT);
+PINTLE_ASSERT_SIZE(struct pintle_health, 128 + 8 * PINTLE_FAILURE_COUNT);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 24);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);

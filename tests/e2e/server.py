@@ -18,6 +18,7 @@ Paths:  /metrics    the page, with the status that was set
 A request with "Connection: close" is answered and then closed.
 """
 import json
+import os
 import re
 import selectors
 import socket
@@ -106,7 +107,9 @@ class Server:
         host, port = self.address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         protocol = IPPROTO_MPTCP if self.options.get("mptcp") else 0
+        os.seteuid(self.options.get("uid", 0))
         s = socket.socket(family, socket.SOCK_STREAM, protocol)
+        os.seteuid(0)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self.options.get("reuseport"):
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -20,8 +20,8 @@ def vllm_page(**signals):
 class ModelServer:
     """tests/e2e/server.py in a process of its own."""
 
-    def __init__(self, node, name, listen, *, netns=None, **options):
-        self.node, self.name, self.listen = node, name, listen
+    def __init__(self, node, name, listen, *, netns=None, cgroup=None, **options):
+        self.node, self.name, self.listen, self.cgroup = node, name, listen, cgroup
         self.address = split(listen)
         self.netns = netns or node.netns
         self.options = options
@@ -35,7 +35,8 @@ class ModelServer:
             "name": self.name, "address": self.address, "control": str(control),
         }
         argv = ["/usr/bin/python3", "-I", "-S", HERE / "server.py", json.dumps(options)]
-        self.process = self.node.popen(argv, netns=self.netns, log=f"{self.name}.log")
+        self.process = self.node.popen(argv, netns=self.netns, cgroup=self.cgroup,
+                                       log=f"{self.name}.log")
         self.door = socket.socket(socket.AF_UNIX)
         self.door.settimeout(10)
 

@@ -175,6 +175,108 @@ def test_many_workers_overlap(node, how):
     new.end()
 
 
+SERVER, STRANGER = 61001, 61002
+
+
+def never_reaches(node, stranger, times=20):
+    """FailOpen included: whoever listens there gets no client of the frontend."""
+    for _ in range(times):
+        assert refused(node)
+    assert stranger.counts().accepted == 0
+
+
+@case(each=("8001", "127.0.0.1:8001"))
+def test_stranger_while_the_server_is_down(node, listen):
+    """A local user who listens at the address of a server that is down does not become it."""
+    server = node.server("s0", 8001, uid=SERVER)
+    daemon = node.steer([{"name": "s0", "listen": listen}])
+    assert node.ask(FRONTEND["v4"]) == "s0"
+    server.kill()
+    stranger = node.server("stranger", 8001, uid=STRANGER, signals={"waiting": 77.0})
+    wait_for(lambda: node.endpoint("s0")["state"] == "unsteerable")
+    assert node.endpoint("s0")["unsteerable"] == "unsteerable: owner"
+    never_reaches(node, stranger)
+    wait_for(lambda: "of uid 61002, is unsteerable: owner" in daemon.log())
+    status = node.pintle("status").stdout
+    assert "unsteerable: owner (uid 61002)" in status and "write `user`" in status, status
+
+    # Neither a reload nor a start of the daemon hands it over.
+    daemon.reload()
+    never_reaches(node, stranger)
+    daemon.stop()
+    daemon = node.daemon(Path(daemon.config).read_text())
+    never_reaches(node, stranger)
+    assert node.endpoint("s0")["waiting"] != 77
+
+    # Nor do the connections that it keeps when the server comes back.
+    stranger.order("unlisten")
+    server.start(signals={"waiting": 3.0})
+    wait_for(lambda: node.endpoint("s0")["state"] == "ready")
+    assert node.endpoint("s0")["waiting"] == 3
+    assert node.spread(FRONTEND["v4"], 10) == {"s0": 10}
+    server.scraped(5)
+    assert node.endpoint("s0")["waiting"] == 3
+    stranger.end()
+
+
+@case(each=("127.0.0.2:8001", "[::1]:8001"))
+def test_stranger_at_another_address(node, where):
+    """With a port alone, who listens at another address is not the endpoint, nor is its page."""
+    server = node.server("s0", "0.0.0.0:8001", uid=SERVER, signals={"waiting": 3.0})
+    node.steer([{"name": "s0", "listen": "8001"}])
+    assert node.ask(FRONTEND["v4"]) == "s0"
+    server.kill()
+    stranger = node.server("stranger", where, uid=STRANGER, signals={"waiting": 77.0})
+    wait_for(lambda: node.endpoint("s0")["state"] == "unsteerable")
+    never_reaches(node, stranger)
+    stranger.order("unlisten")
+    server.start(uid=SERVER)
+    if where.startswith("["):
+        stranger.order("listen")
+    wait_for(lambda: node.endpoint("s0")["state"] == "ready")
+    assert node.endpoint("s0")["waiting"] == 3
+    assert node.spread(FRONTEND["v4"], 20) == {"s0": 20}
+    stranger.end()
+
+
+def test_user_of_a_server_is_changed(node):
+    """The administrator's way: `user` and a reload."""
+    server = node.server("s0", 8001, uid=SERVER)
+    endpoint = {"name": "s0", "listen": "127.0.0.1:8001"}
+    daemon = node.steer([endpoint])
+    server.kill()
+    server = node.server("new", 8001, uid=STRANGER)
+    wait_for(lambda: node.endpoint("s0")["state"] == "unsteerable")
+    daemon.reload(node.config(node.pool([{**endpoint, "user": str(STRANGER)}])))
+    wait_for(served_by(node, "new"))
+    daemon.reload(node.config(node.pool([endpoint])))
+    wait_for(served_by(node, "new"))
+    server.kill()
+    server.start()
+    wait_for(served_by(node, "new"))
+    server.end()
+
+
+def test_server_of_a_cgroup(node):
+    """`cgroup`: a cgroup that is made anew is known again; who listens outside of it is left out."""
+    endpoint = {"name": "s0", "listen": "127.0.0.1:8001", "cgroup": f"/*{node.cgroup.name}/vllm"}
+    home = node.cgroup / "vllm"
+    daemon = node.steer([endpoint])
+    for _ in range(2):
+        home.mkdir()
+        server = node.server("s0", 8001, cgroup=str(home))
+        wait_for(served_by(node, "s0"))
+        server.kill()
+        wait_for(lambda: not home.joinpath("cgroup.procs").read_text())
+        home.rmdir()
+    stranger = node.server("stranger", 8001)
+    wait_for(lambda: node.endpoint("s0")["unsteerable"] == "unsteerable: cgroup")
+    never_reaches(node, stranger)
+    daemon.reload(node.config(node.pool([{**endpoint, "cgroup": "/*"}])))
+    wait_for(served_by(node, "stranger"))
+    stranger.end()
+
+
 def test_mptcp_is_shown(node):
     """A listener that cannot be steered is shown with the cure, never silently absent."""
     servers = [node.server("s0", 8001), node.server("s1", 8002, mptcp=True)]
@@ -218,7 +320,7 @@ def test_other_cgroup_at_start(node):
 
 
 def test_wildcard_and_port_alone(node):
-    """`listen: "8001"` takes any listener of that port; an address takes only its own."""
+    """`listen: "8001"` takes the listener that its page comes from; an address takes only its own."""
     by_port = node.server("s0", "127.0.0.5:8001")
     elsewhere = node.server("s1", "127.0.0.6:8002")
     metrics = "http://127.0.0.5:8001/metrics"

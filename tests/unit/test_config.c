@@ -189,7 +189,7 @@ static const struct refusal refusals[] = {
 	 "3:9: \"frontends\" is missing in pools[]; add it: a list such as [\"10.77.0.1:8000\", "
 	 "\"[fd77::1]:8000\"]\n"
 	 "3:9: \"endpoints\" is missing in pools[]; add it: a list, each item a mapping of name, "
-	 "listen, address, metrics, gpu\n"},
+	 "listen, address, user, cgroup, metrics, gpu\n"},
 
 	/* node */
 	{"node a list", POOL "node: []\n",
@@ -589,6 +589,19 @@ static const struct refusal refusals[] = {
 	{"announced, where clients are steered in connect()", CONNECT_POOL "  announce: true\n",
 	 "8:13: announce is for endpoints with listen: with address clients are steered before an "
 	 "address matters; take it out\n"},
+	{"whose listeners, of an address",
+	 POOL_OF("[\"10.96.0.10:80\"]",
+		 "[{name: a, address: \"10.1.0.1:8000\", user: vllm, cgroup: /vllm}]"),
+	 "6:57: endpoint a has user, which tells listeners on this node apart, and address; take it "
+	 "out\n"
+	 "6:71: endpoint a has cgroup, which tells listeners on this node apart, and address; take it "
+	 "out\n"},
+	{"whose listeners, as they are not written",
+	 POOL_OF("[\"10.77.0.1:8000\"]",
+		 "[{name: a, listen: \"127.0.0.1:8001\", user: \"a b\", cgroup: vllm}]"),
+	 "6:57: user is \"a b\", which is no user's name; write the name or number of a user, of at most "
+	 "31 bytes\n"
+	 "6:72: cgroup is \"vllm\", which does not begin with /; write a path from / on, of at most 255 bytes\n"},
 	{"ejection, where listeners tell", POOL "  ejection: {failures: 1}\n",
 	 "7:13: ejection is of endpoints with address: one with listen is left out as soon as it stops "
 	 "listening; take this out\n"},
@@ -768,8 +781,8 @@ static const char all_keys[] =
 	     "  mode: off\n"
 	     "  failureMode: FailClose\n"
 	     "  endpoints:\n"
-	     "  - {name: a, listen: \"[::1]:8001\", gpu: {index: 3}}\n"
-	     "  - {name: b, listen: 8002, gpu: {pod: vllm-0}}\n"
+	     "  - {name: a, listen: \"[::1]:8001\", user: vllm, gpu: {index: 3}}\n"
+	     "  - {name: b, listen: 8002, user: 1000, cgroup: \"/vllm-*\", gpu: {pod: vllm-0}}\n"
 	     "  - {name: c, listen: '8003', metrics: https://example.test/m}\n"
 	     "  scrape: {interval: 0.5s, timeout: 1.5e3ms, path: /stats?all=1, scheme: https,\n"
 	     "    authorization: {credentialsFile: /run/t},\n"
@@ -831,6 +844,11 @@ static void every_key_is_read(void **state)
 	assert_string_equal(p->endpoints[0].metrics_url, "https://[::1]:8001/stats?all=1");
 	assert_int_equal(p->endpoints[1].gpu_index, -1);
 	assert_string_equal(p->endpoints[1].gpu_pod, "vllm-0");
+	assert_string_equal(p->endpoints[0].user, "vllm");
+	assert_null(p->endpoints[0].cgroup);
+	assert_string_equal(p->endpoints[1].user, "1000");
+	assert_string_equal(p->endpoints[1].cgroup, "/vllm-*");
+	assert_null(p->endpoints[2].user);
 	assert_true(p->endpoints[1].listen.any_ip && p->endpoints[1].metrics_fallback_v6);
 	assert_string_equal(p->endpoints[1].metrics_url, "https://127.0.0.1:8002/stats?all=1");
 	assert_true(p->endpoints[2].listen.any_ip && !p->endpoints[2].metrics_fallback_v6);

@@ -3,6 +3,8 @@
  * be had. */
 #include "support_steer.h"
 
+#include <sys/fsuid.h>
+
 #include "../../userspace/pintled/register.h"
 
 #ifndef IPPROTO_MPTCP
@@ -50,7 +52,22 @@ static void look(const struct steer *s)
 	assert_int_equal(register_listeners(s->m, -1), 0);
 }
 
+#define LOOKS 5
+
+static int looks_told(const struct steer *s, const char *what)
+{
+	_cleanup_free_ char *told = NULL;
+
+	told_begin();
+	for (int i = 0; i < LOOKS; i++)
+		register_listeners(s->m, -1);
+	told = told_end();
+	return count_text(told, what);
+}
+
 /* ---- found ------------------------------------------------------------------------------- */
+
+#define PAGE_AT(at) "{name: e0, listen: \"8001\", metrics: \"http://" at "/metrics\"}"
 
 static const struct {
 	const char *name;
@@ -70,7 +87,19 @@ static const struct {
 	 false, 0},
 	{"a port alone, any address", POOL_OF("{name: e0, listen: \"8001\"}"), "0.0.0.0", false,
 	 true, PINTLE_FAMILY_V4},
-	{"a port alone, one address", POOL_OF("{name: e0, listen: \"8001\"}"), "127.0.0.9", false,
+	{"a port alone, where its page is read", POOL_OF("{name: e0, listen: \"8001\"}"),
+	 "127.0.0.1", false, true, PINTLE_FAMILY_V4},
+	{"a port alone, another address", POOL_OF("{name: e0, listen: \"8001\"}"), "127.0.0.9",
+	 false, false, 0},
+	{"a port alone, its page at that address", POOL_OF(PAGE_AT("127.0.0.9:8001")), "127.0.0.9",
+	 false, true, PINTLE_FAMILY_V4},
+	{"a port alone, its page at one address, any", POOL_OF(PAGE_AT("127.0.0.9:8001")),
+	 "0.0.0.0", false, true, PINTLE_FAMILY_V4},
+	{"a port alone, its page at an IPv6 address, any IPv4", POOL_OF(PAGE_AT("[::1]:8001")),
+	 "0.0.0.0", false, false, 0},
+	{"a port alone, its page at another port", POOL_OF(PAGE_AT("127.0.0.1:9001")), "127.0.0.9",
+	 false, true, PINTLE_FAMILY_V4},
+	{"a port alone, its page at a name", POOL_OF(PAGE_AT("localhost:8001")), "127.0.0.9", false,
 	 true, PINTLE_FAMILY_V4},
 	{"a port alone, IPv6", POOL_OF("{name: e0, listen: \"8001\"}"), "::1", true, true,
 	 PINTLE_FAMILY_V6},
@@ -246,6 +275,197 @@ static void test_a_listener_changes_its_endpoint(void **state)
 	close(fd);
 }
 
+/* ---- whose it is -------------------------------------------------------------------------- */
+
+#define SERVER_UID 61001
+#define OTHER_UID  61002
+#define OWNED(by)  POOL_OF("{name: e0, listen: \"127.0.0.1:8001\"" by "}")
+
+/* As a process of that user would; the test goes on as root. */
+static int listen_as(uid_t uid)
+{
+	int fd;
+
+	setfsuid(uid);
+	fd = listen_at("127.0.0.1", 8001);
+	setfsuid(0);
+	return fd;
+}
+
+static bool believed(const struct steer *s, int fd)
+{
+	struct pintle_conn conn;
+	bool held = slots_with(s, first_id(s), cookie_of(fd)) == 1;
+	bool known = !bpf_map_lookup_elem(s->m->fd[MAP_conns], &fd, &conn);
+
+	assert_int_equal(held, known);
+	assert_int_equal(held, !!health_of(s)->listening_since_ns);
+	return held;
+}
+
+static int serve_seen(struct steer *s, uid_t uid)
+{
+	(void)s;
+	return listen_as(uid);
+}
+
+static int serve_found(struct steer *s, uid_t uid)
+{
+	int fd = listen_as(uid);
+
+	look(s);
+	return fd;
+}
+
+/* Seen at listen(), or with no sockops there found by the daemon: the answers are the same. */
+static void each_way(void (*test)(struct steer *s, int (*serve)(struct steer *s, uid_t uid)))
+{
+	struct steer s;
+
+	steer_start(&s, OWNED(""), true);
+	test(&s, serve_seen);
+	steer_end(&s);
+	detach(BPFFS);
+	steer_start(&s, OWNED(""), false);
+	test(&s, serve_found);
+	steer_end(&s);
+}
+
+static void end(struct steer *s, int fd)
+{
+	close(fd);
+	look(s);
+	assert_int_equal(health_of(s)->listening_since_ns, 0);
+}
+
+static void others_are_strangers(struct steer *s, int (*serve)(struct steer *s, uid_t uid))
+{
+	int fd = serve(s, SERVER_UID);
+
+	assert_true(believed(s, fd));
+	assert_int_equal(health_of(s)->owner, 1 + SERVER_UID);
+	end(s, fd);
+
+	fd = serve(s, OTHER_UID);
+	assert_false(believed(s, fd));
+	assert_int_equal(health_of(s)->unsteerable, PINTLE_UNSTEERABLE_OWNER);
+	assert_int_equal(health_of(s)->stranger, OTHER_UID);
+	look(s);
+	assert_false(believed(s, fd));
+	assert_int_equal(steer_publish(s, OWNED("")), 0); /* nor after a reload */
+	assert_false(believed(s, fd));
+	end(s, fd);
+	assert_int_equal(health_of(s)->unsteerable, 0);
+
+	/* Root is believed, and leaves the endpoint its owner. */
+	fd = serve(s, 0);
+	assert_true(believed(s, fd));
+	end(s, fd);
+	fd = serve(s, SERVER_UID);
+	assert_true(believed(s, fd));
+	end(s, fd);
+}
+
+static void test_another_user_is_a_stranger(void **state)
+{
+	(void)state;
+	each_way(others_are_strangers);
+}
+
+/* What the configuration says holds, and is remembered when it no longer says so. */
+static void configured_user(struct steer *s, int (*serve)(struct steer *s, uid_t uid))
+{
+	int fd = serve(s, OTHER_UID);
+
+	assert_true(believed(s, fd)); /* the first; and no longer, once the owner is named: */
+	assert_int_equal(steer_publish(s, OWNED(", user: " STRING(SERVER_UID))), 0);
+	assert_false(believed(s, fd));
+	assert_int_equal(health_of(s)->unsteerable, PINTLE_UNSTEERABLE_USER);
+	end(s, fd);
+	fd = serve(s, 0);
+	assert_false(believed(s, fd));
+	end(s, fd);
+	fd = serve(s, SERVER_UID);
+	assert_true(believed(s, fd));
+	assert_int_equal(health_of(s)->unsteerable, 0);
+
+	assert_int_equal(steer_publish(s, OWNED("")), 0);
+	assert_true(believed(s, fd));
+	end(s, fd);
+	fd = serve(s, OTHER_UID);
+	assert_false(believed(s, fd));
+	end(s, fd);
+}
+
+static void test_a_user_is_configured(void **state)
+{
+	(void)state;
+	each_way(configured_user);
+}
+
+static void configured_cgroup(struct steer *s, int (*serve)(struct steer *s, uid_t uid))
+{
+	_cleanup_free_ char *pools = NULL, *dir = NULL, *below = NULL;
+	int fd;
+
+	assert_true(asprintf(&dir, "%s/server", cgroup) > 0);
+	assert_true(asprintf(&below, "%s/below", dir) > 0);
+	assert_true(asprintf(&pools,
+			     POOL("a", FRONTEND,
+				  SERVERS("{name: e0, listen: \"127.0.0.1:8001\", "
+					  "cgroup: \"/*pintle-test-%d/serv*\"}")),
+			     getpid()) > 0);
+	assert_int_equal(mkdir(dir, 0755), 0);
+	assert_int_equal(mkdir(below, 0755), 0);
+	assert_int_equal(steer_publish(s, pools), 0);
+	fd = serve(s, 0);
+	assert_false(believed(s, fd));
+	assert_int_equal(health_of(s)->unsteerable, PINTLE_UNSTEERABLE_CGROUP);
+	end(s, fd);
+
+	join_cgroup(below);
+	fd = serve(s, SERVER_UID);
+	assert_true(believed(s, fd));
+	end(s, fd);
+	fd = serve(s, OTHER_UID); /* the cgroup is what counts */
+	assert_true(believed(s, fd));
+	end(s, fd);
+	join_cgroup(cgroup);
+	assert_int_equal(rmdir(below), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
+static void test_a_cgroup_is_configured(void **state)
+{
+	(void)state;
+	each_way(configured_cgroup);
+}
+
+static void test_a_stranger_is_told_once(void **state)
+{
+	struct steer s;
+	int fd;
+
+	(void)state;
+	steer_start(&s, OWNED(", user: " STRING(SERVER_UID)), true);
+	fd = listen_as(OTHER_UID);
+	assert_int_equal(looks_told(&s, "a/e0: the listener at port 8001, of uid 61002, is "
+					"unsteerable: user"),
+			 1);
+	close(fd);
+	steer_end(&s);
+}
+
+static void test_a_user_that_is_not_there(void **state)
+{
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, OWNED(""), false);
+	assert_int_equal(steer_publish(&s, OWNED(", user: nobody-of-this-name")), -ENOENT);
+	steer_end(&s);
+}
+
 /* ---- not to be had ------------------------------------------------------------------------ */
 
 /* No process holds the socket: it waits in a queue. Ends with both ends of that. */
@@ -272,19 +492,6 @@ static void unhide(const int pair[2])
 {
 	close(pair[0]);
 	close(pair[1]);
-}
-
-#define LOOKS 5
-
-static int looks_told(const struct steer *s, const char *what)
-{
-	_cleanup_free_ char *told = NULL;
-
-	told_begin();
-	for (int i = 0; i < LOOKS; i++)
-		register_listeners(s->m, -1);
-	told = told_end();
-	return count_text(told, what);
 }
 
 static void test_one_that_nobody_holds_is_told_once(void **state)
@@ -354,6 +561,11 @@ int main(void)
 		steer_test(test_several_of_one_endpoint),
 		steer_test(test_workers_take_the_place_of_workers),
 		steer_test(test_a_listener_changes_its_endpoint),
+		steer_test(test_another_user_is_a_stranger),
+		steer_test(test_a_user_is_configured),
+		steer_test(test_a_cgroup_is_configured),
+		steer_test(test_a_stranger_is_told_once),
+		steer_test(test_a_user_that_is_not_there),
 		steer_test(test_one_that_nobody_holds_is_told_once),
 		steer_test(test_one_of_two_that_nobody_holds),
 		steer_test(test_mptcp_is_told_once),

@@ -205,10 +205,11 @@ struct record {
 	size_t size;
 	const char *bad; /* what done() says of a page */
 	void (*in_begin)(struct record *r);
+	bool (*refuse)(const struct fetch_connection *c); /* NULL: nobody */
 	void (*in_done)(struct record *r);
 };
 
-static void on_begin(void *arg)
+static bool on_begin(void *arg, const struct fetch_connection *c)
 {
 	struct record *r = arg;
 
@@ -216,6 +217,7 @@ static void on_begin(void *arg)
 	r->open = true;
 	if (r->in_begin)
 		r->in_begin(r);
+	return !r->refuse || !r->refuse(c);
 }
 
 static const char *on_done(void *arg, int error, const char *page, size_t size)
@@ -792,6 +794,73 @@ static void fallback_is_tried_and_remembered(void **state)
 	assert_int_equal(atomic_load(&v4.connections), 1);
 	teardown(&f);
 	server_stop(&v4);
+}
+
+static bool refuse_kept(const struct fetch_connection *c)
+{
+	return !c->fresh;
+}
+
+/* Each request goes out over a connection of its own; none over the one that was refused. */
+static void kept_connection_is_refused(void **state)
+{
+	struct fixture f;
+	struct server s;
+	struct record r = {.refuse = refuse_kept};
+
+	(void)state;
+	setup(&f);
+	server_start(&s, answer_good);
+	add_url(&f, &r, s.url);
+	RUN_UNTIL(&f, r.dones >= 5);
+	assert_int_equal(r.good, r.dones);
+	assert_in_range(r.begins, 2 * r.dones - 1, 2 * r.dones + 1);
+	assert_in_range(atomic_load(&s.connections), r.dones, r.dones + 1);
+	assert_in_range(atomic_load(&s.requests), r.dones, r.dones + 1);
+	teardown(&f);
+	server_stop(&s);
+}
+
+static bool refuse_all(const struct fetch_connection *c)
+{
+	(void)c;
+	return true;
+}
+
+static bool refuse_v4(const struct fetch_connection *c)
+{
+	return !c->v6;
+}
+
+/* A new connection that is refused is as good as none: the other URL is tried, then it is over. */
+static void new_connection_is_refused(void **state)
+{
+	bool (*const refuses[])(const struct fetch_connection *c) = {refuse_all, refuse_v4};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(refuses); i++) {
+		struct fixture f;
+		struct server v4, v6;
+		struct record r = {.refuse = refuses[i]};
+		struct scrape_options o;
+
+		setup(&f);
+		server_bind(&v4, AF_INET, answer_good);
+		server_bind(&v6, AF_INET6, answer_good);
+		server_listen(&v4);
+		server_listen(&v6);
+		o = options_of(v4.url);
+		o.fallback_url = v6.url;
+		add(&f, &r, &o);
+		RUN_UNTIL(&f, r.dones >= 3);
+		assert_int_equal(atomic_load(&v4.requests), 0);
+		assert_int_equal(r.good, i ? r.dones : 0);
+		if (!i)
+			assert_int_equal(r.error, -ESTALE);
+		teardown(&f);
+		server_stop(&v4);
+		server_stop(&v6);
+	}
 }
 
 /* A name with an address of each family, one of which refuses: libcurl tries them in turn. */
@@ -1404,6 +1473,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(request_is_sent_again_when_the_kept_connection_was_closed),
 		cmocka_unit_test(refused_then_back_again),
 		cmocka_unit_test(fallback_is_tried_and_remembered),
+		cmocka_unit_test(kept_connection_is_refused),
+		cmocka_unit_test(new_connection_is_refused),
 		cmocka_unit_test(name_with_two_addresses),
 		cmocka_unit_test(both_refused_is_one_failure),
 		cmocka_unit_test(target_in_another_netns),

@@ -364,6 +364,8 @@ static void free_endpoint(struct config_endpoint *e)
 {
 	free(e->name);
 	free(e->metrics_url);
+	free(e->user);
+	free(e->cgroup);
 	free(e->gpu_pod);
 }
 

@@ -28,9 +28,11 @@ struct config_endpoint {
 	char *metrics_url; /* always set: derived from where it is and scrape.path when not given */
 	bool metrics_own;  /* that is at the endpoint's own address and port */
 	bool metrics_fallback_v6; /* bare port, derived URL: 127.0.0.1 first, then ::1 */
-	int gpu_index;            /* DCGM's `gpu` label; -1: not joined by index */
-	char *gpu_pod;            /* DCGM's `pod` label; NULL: not joined by pod */
-	int line;                 /* where it begins in the file, from 1 */
+	char *user;    /* name or number; NULL: whoever is there first. With `listen` only */
+	char *cgroup;  /* pattern, as of struct config_client; NULL: any. With `listen` only */
+	int gpu_index; /* DCGM's `gpu` label; -1: not joined by index */
+	char *gpu_pod; /* DCGM's `pod` label; NULL: not joined by pod */
+	int line;      /* where it begins in the file, from 1 */
 };
 
 /** Where the endpoint is, whichever way it is given. */
@@ -154,6 +156,9 @@ static inline void config_freep(struct config **c)
 /** The stderr sink: "FILE:LINE:COLUMN: what; what would be right", warnings
  * as "FILE:LINE:COLUMN: warning: ...". */
 extern const struct config_sink config_sink_stderr;
+
+/** The address and port that a valid http(s) URL names by number. Returns whether it does. */
+bool url_address(const char *url, struct addr *ip, uint16_t *port);
 
 /** Writes docs/configuration.md's reference (Markdown) from the table. */
 void config_write_reference(FILE *f);

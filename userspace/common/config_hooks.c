@@ -62,6 +62,23 @@ static const struct config_endpoint *first_of(const struct config_pool *p, const
 	return NULL;
 }
 
+static void check_owner(const struct config_endpoint *e, const struct node *n, uint32_t hook,
+			struct report *r)
+{
+	static const char *const keys[] = {"user", "cgroup"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys) && hook == PINTLE_HOOK_CONNECT; i++) {
+		const struct node *place = place_of(n, keys[i], NULL);
+
+		if (place != n)
+			report_error(
+				r, place->line, place->column,
+				"endpoint %s has %s, which tells listeners on this node apart, "
+				"and address; take it out",
+				endpoint_label(e), keys[i]);
+	}
+}
+
 static void check_endpoint(const struct config_pool *p, const struct config_endpoint *e,
 			   const struct node *n, const struct config_endpoint *first,
 			   struct report *r)
@@ -69,7 +86,10 @@ static void check_endpoint(const struct config_pool *p, const struct config_endp
 	uint32_t hook = hook_of(n);
 	const struct node *place;
 
-	if (n->kind != NODE_MAP || hook == p->hook)
+	if (n->kind != NODE_MAP)
+		return;
+	check_owner(e, n, hook, r);
+	if (hook == p->hook)
 		return;
 	if (hook) {
 		place = place_of(n, hook_keys[hook], NULL);

@@ -98,7 +98,8 @@ enum key_type {
 	KEY_WORD,      /* const char *: the choice */
 	KEY_NAME,      /* char * */
 	KEY_PATH,
-	KEY_ACCOUNT,
+	KEY_GROUP_NAME,
+	KEY_USER,
 	KEY_URL,
 	KEY_URL_PATH,
 	KEY_SERVE,    /* char *: "ADDRESS:PORT"; NULL for "off" */
@@ -195,9 +196,6 @@ void value_read(struct report *r, const struct key *k, const struct node *n, voi
 /* One element of a KEY_FRONTENDS. */
 void value_read_frontend(struct report *r, const struct key *k, const struct node *n,
 			 struct frontend_addr *out);
-
-/* The address and port that a valid http(s) URL names by number. Returns whether it does. */
-bool url_address(const char *url, struct addr *ip, uint16_t *port);
 
 /* ---- config_hooks.c -------------------------------------------------------- */
 

@@ -79,7 +79,7 @@ const struct key config_keys[] = {
 	{"node.metricsDetail", KEY_CHOICE, .choices = details, .preset = "all", NODE(detail),
 	 .help = "Which series each endpoint has on /metrics: all of them, or the main ones, half as "
 		 "many, where there are hundreds of endpoints; see docs/metrics.md."},
-	{"node.group", KEY_ACCOUNT, .max = 31, .absent = "root", NODE(group),
+	{"node.group", KEY_GROUP_NAME, .max = 31, .absent = "root", NODE(group),
 	 .help = "The group that the pins belong to: its members can run the CLI's nouns."},
 
 	{"node.daemonless", KEY_DURATION, .min = 0, .max = 720 * HOUR, .preset = "10m",
@@ -120,12 +120,21 @@ const struct key config_keys[] = {
 	 .help = "The endpoint's name, once in the pool."},
 	{"pools[].endpoints[].listen", KEY_LISTEN, .absent = "`address`", ENDPOINT(listen),
 	 .help = "Where a model server on this node listens: the lookup hook steers to it. A port "
-		 "alone means any listener on it, whatever its address; so only one endpoint can "
-		 "have that port."},
+		 "alone means the listener that the metrics page is read from: at its address, or at "
+		 "every address. Where the page is at another port, or named by a host, it means any "
+		 "listener on the port. Only one endpoint can have that port."},
 	{"pools[].endpoints[].address", KEY_ADDRESS, .absent = "`listen`", ENDPOINT(address),
 	 .help = "Where a model server is that runs anywhere, in a pod say: the connect hook steers "
 		 "clients on this node to it. Endpoints of a pool have all `listen` or all "
 		 "`address`."},
+	{"pools[].endpoints[].user", KEY_USER, .max = 31, ENDPOINT(user),
+	 .absent = "the user of the listener that was there first, and root",
+	 .help = "With `listen`: the user whose listeners are the endpoint; others at its address are "
+		 "left out and told."},
+	{"pools[].endpoints[].cgroup", KEY_PATH, .max = 255, ENDPOINT(cgroup), .absent = "any",
+	 .help = "With `listen`: the cgroup whose listeners, or of whose children, are the endpoint: "
+		 "a path below the cgroup2 root, or a pattern of it, as in `clients[].cgroup`. It "
+		 "must be in or below `node.cgroup`. Without `user`, their user is free."},
 	{"pools[].endpoints[].metrics", KEY_URL, .max = 1023, ENDPOINT(metrics_url),
 	 .absent = "`scrape.scheme`, the address and port, and `scrape.path`; for a port alone "
 		   "127.0.0.1, then ::1",

@@ -160,7 +160,8 @@ static int read_account(struct value *v, void *field)
 				    "0123456789_.-@";
 
 	if (!v->length || v->text[0] == '-' || strspn(v->text, taken) != v->length)
-		return wrong(v, "which is no group's name");
+		return wrong(v, v->key->type == KEY_USER ? "which is no user's name"
+							 : "which is no group's name");
 	return read_short_text(v, field);
 }
 
@@ -519,15 +520,25 @@ static int read_headers(struct value *v, void *field)
 }
 
 static const value_reader readers[] = {
-	[KEY_FRONTENDS] = read_frontend, [KEY_CONSTANT] = read_constant,
-	[KEY_CHOICE] = read_choice,      [KEY_WORD] = read_word,
-	[KEY_NAME] = read_name,          [KEY_PATH] = read_path,
-	[KEY_ACCOUNT] = read_account,    [KEY_URL] = read_url,
-	[KEY_URL_PATH] = read_url_path,  [KEY_SERVE] = read_serve,
-	[KEY_LISTEN] = read_listen,      [KEY_ADDRESS] = read_address,
-	[KEY_BOOL] = read_bool,          [KEY_INTEGER] = read_integer,
-	[KEY_NUMBER] = read_number,      [KEY_DURATION] = read_duration,
-	[KEY_SESSION] = read_session,    [KEY_GROUP] = read_group,
+	[KEY_FRONTENDS] = read_frontend,
+	[KEY_CONSTANT] = read_constant,
+	[KEY_CHOICE] = read_choice,
+	[KEY_WORD] = read_word,
+	[KEY_NAME] = read_name,
+	[KEY_PATH] = read_path,
+	[KEY_GROUP_NAME] = read_account,
+	[KEY_USER] = read_account,
+	[KEY_URL] = read_url,
+	[KEY_URL_PATH] = read_url_path,
+	[KEY_SERVE] = read_serve,
+	[KEY_LISTEN] = read_listen,
+	[KEY_ADDRESS] = read_address,
+	[KEY_BOOL] = read_bool,
+	[KEY_INTEGER] = read_integer,
+	[KEY_NUMBER] = read_number,
+	[KEY_DURATION] = read_duration,
+	[KEY_SESSION] = read_session,
+	[KEY_GROUP] = read_group,
 	[KEY_HEADERS] = read_headers,
 };
 

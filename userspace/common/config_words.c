@@ -212,9 +212,10 @@ const char *key_wants(const struct key *k, char buf[WANTED_SIZE])
 	case KEY_PATH:
 		snprintf(buf, WANTED_SIZE, "a path from / on, of at most %d bytes", max);
 		break;
-	case KEY_ACCOUNT:
-		snprintf(buf, WANTED_SIZE, "the name or number of a group, of at most %d bytes",
-			 max);
+	case KEY_GROUP_NAME:
+	case KEY_USER:
+		snprintf(buf, WANTED_SIZE, "the name or number of a %s, of at most %d bytes",
+			 k->type == KEY_USER ? "user" : "group", max);
 		break;
 	case KEY_URL:
 		snprintf(buf, WANTED_SIZE, "an http:// or https:// URL of at most %d bytes", max);

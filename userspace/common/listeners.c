@@ -96,6 +96,13 @@ static uint64_t diag_cookie(const struct inet_diag_msg *m)
 	return m->id.idiag_cookie[0] | (uint64_t)m->id.idiag_cookie[1] << 32;
 }
 
+static uint64_t diag_cgroup(struct nlattr **attributes)
+{
+	const struct nlattr *cgroup = attributes[INET_DIAG_CGROUP_ID];
+
+	return cgroup && nla_len(cgroup) >= (int)sizeof(uint64_t) ? nla_get_u64(cgroup) : 0;
+}
+
 /* An MPTCP socket is listed with its inner TCP sockets, which have this upper-layer protocol. */
 static bool diag_is_mptcp(struct nlattr **attributes)
 {
@@ -144,6 +151,8 @@ static int add_listener(const struct inet_diag_msg *m, struct nlattr **attribute
 		.mptcp = diag_is_mptcp(attributes),
 		.inode = m->idiag_inode,
 		.cookie = diag_cookie(m),
+		.uid = m->idiag_uid,
+		.cgroup = diag_cgroup(attributes),
 	};
 	diag_address(m->idiag_family, m->id.idiag_src, &l->ip);
 	l->wildcard = addr_is_any(&l->ip);

@@ -26,6 +26,8 @@ struct listener {
 	bool mptcp;       /* takes MPTCP connections, and so cannot be steered */
 	uint32_t inode;   /* N of "socket:[N]" in /proc/PID/fd; 0: no process holds it */
 	uint64_t cookie;  /* SO_COOKIE; of an MPTCP listener its inner TCP socket's */
+	uint32_t uid;     /* the user that made it, in the caller's user namespace */
+	uint64_t cgroup;  /* id of the cgroup that made it; 0: the kernel does not tell */
 };
 
 /** All TCP sockets in state LISTEN, each once, by port and address. Without CAP_NET_ADMIN

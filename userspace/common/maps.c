@@ -28,6 +28,7 @@ static const struct layout {
 	[MAP_names] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_name), PINTLE_SLOTS},
 	[MAP_addresses] = {BPF_MAP_TYPE_HASH, sizeof(struct pintle_address_key),
 			   sizeof(struct pintle_address), ANY},
+	[MAP_server_cgroups] = {BPF_MAP_TYPE_HASH, sizeof(struct pintle_server_cgroup), 4, ANY},
 	[MAP_frontends] = {BPF_MAP_TYPE_LPM_TRIE, sizeof(struct pintle_frontend_key),
 			   sizeof(struct pintle_frontend), ANY},
 	[MAP_pools] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_pool), PINTLE_MAX_POOLS},

@@ -19,6 +19,7 @@
 	X(node)                                                                                    \
 	X(names)                                                                                   \
 	X(addresses)                                                                               \
+	X(server_cgroups)                                                                          \
 	X(frontends)                                                                               \
 	X(pools)                                                                                   \
 	X(overrides)                                                                               \

@@ -43,6 +43,11 @@ const char *state_help(enum state_endpoint_state s);
 /* "unsteerable: mptcp" and what helps; NULL and NULL for 0. An unknown reason has a text too. */
 const char *unsteerable_text(uint32_t reason);
 const char *unsteerable_cure(uint32_t reason);
+/* Whether the kernel could steer to it, but it is not believed to be the endpoint. */
+static inline bool unsteerable_stranger(uint32_t reason)
+{
+	return reason >= PINTLE_UNSTEERABLE_OWNER && reason <= PINTLE_UNSTEERABLE_ADDRESS;
+}
 
 struct state_endpoint {
 	uint32_t id, generation;
@@ -55,6 +60,7 @@ struct state_endpoint {
 	uint32_t unsteerable; /* PINTLE_UNSTEERABLE_*, also of an endpoint that is not in that state
 			       */
 	int unsteerable_error; /* errno of it, positive; 0: none */
+	uint32_t stranger;     /* uid of a listener that is not believed to be the endpoint */
 	bool drained;          /* whatever its state */
 	uint64_t drained_since_ns;
 

@@ -134,6 +134,7 @@ static int health_read(const struct maps *m, uint32_t id, uint32_t hook, uint64_
 	e->families = __atomic_load_n(&h->families, __ATOMIC_RELAXED) &
 		      (PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6);
 	e->unsteerable = __atomic_load_n(&h->unsteerable, __ATOMIC_RELAXED);
+	e->stranger = __atomic_load_n(&h->stranger, __ATOMIC_RELAXED);
 	error = __atomic_load_n(&h->error, __ATOMIC_RELAXED);
 	e->unsteerable_error = e->unsteerable && error < 0 && error >= -4095 ? -error : 0;
 	return 0;

@@ -23,6 +23,22 @@ static const struct words reasons[] = {
 		{"unsteerable: netns",
 		 "it listens in another network namespace; set node.netns to that one, or start the "
 		 "server in the namespace that is steered"},
+	[PINTLE_UNSTEERABLE_OWNER] =
+		{"unsteerable: owner",
+		 "another user than the endpoint's own listens there; if that is meant, write `user` "
+		 "into its configuration and reload"},
+	[PINTLE_UNSTEERABLE_USER] =
+		{"unsteerable: user",
+		 "another user than `user` of the endpoint listens there; start the server as that "
+		 "one, or correct the configuration and reload"},
+	[PINTLE_UNSTEERABLE_CGROUP] =
+		{"unsteerable: cgroup",
+		 "it does not run in `cgroup` of the endpoint; start the server there, or correct "
+		 "the configuration and reload"},
+	[PINTLE_UNSTEERABLE_ADDRESS] =
+		{"unsteerable: address",
+		 "it listens at another address than the metrics page is read from; write the "
+		 "server's own address as `listen`"},
 };
 
 static const struct words unknown = {"unknown", ""};

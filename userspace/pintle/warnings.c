@@ -126,6 +126,8 @@ static void unsteerable_warnings(cJSON *list, const struct cli *cli, const struc
 		/* The kernel's word for MPTCP, EINVAL, tells nothing. */
 		if (e->unsteerable == PINTLE_UNSTEERABLE_OTHER && e->unsteerable_error)
 			snprintf(why, sizeof(why), " (%s)", strerror(e->unsteerable_error));
+		if (unsteerable_stranger(e->unsteerable))
+			snprintf(why, sizeof(why), " (uid %u)", e->stranger);
 		warn(list, "%s is %s%s: %s", endpoint_name(s, e, name),
 		     unsteerable_text(e->unsteerable), why, unsteerable_cure(e->unsteerable));
 	}

@@ -12,6 +12,7 @@
 #include "../common/log.h"
 #include "../common/names.h"
 #include "../common/util.h"
+#include "server_cgroups.h"
 
 #define MAX_CGROUPS 65536
 #define SETTLE_MS   5  /* one pod comes with several cgroups */
@@ -33,7 +34,8 @@ struct clients {
 	uv_loop_t *loop;
 	const struct maps *m;
 	const struct config *config;
-	bool active;
+	bool active; /* the tree is walked: for `named` clients, or for server_cgroups.h */
+	bool named;
 	char root[PATH_MAX];  /* where the walk begins */
 	char below[PATH_MAX]; /* that, as a path below the cgroup2 root: "" or "/..." */
 	struct tree tree;     /* what the map was last made to say */
@@ -162,7 +164,8 @@ static bool visit(void *arg, const struct cgroup2_visit *v)
 	char *name = w->names[v->depth];
 
 	snprintf(name, PINTLE_NAME_SIZE, "%s", v->depth ? w->names[v->depth - 1] : "");
-	identify(w->clients->config, v->path, name);
+	if (w->clients->named)
+		identify(w->clients->config, v->path, name);
 	return add(w->tree, v->id, watch(w->clients, v->id, v->fd), name);
 }
 
@@ -251,6 +254,7 @@ static void walk_now(struct clients *x)
 		take_tree(x, &tree);
 	else
 		free(tree.all);
+	server_cgroups_update(x->m, x->config, x->root, x->below);
 	x->walked_ns = monotonic_ns();
 	x->walk_ns = x->walked_ns - begun;
 }
@@ -293,26 +297,24 @@ static bool asked_for(const struct config *c)
 	return false;
 }
 
-/* Clients come from node.cgroup only; their paths are told from the cgroup2 root on. */
-static bool find_root(struct clients *x)
+bool clients_root(const struct maps *m, char root[PATH_MAX], char below[PATH_MAX])
 {
 	char top[PATH_MAX];
 	size_t length;
 
-	snprintf(x->root, sizeof(x->root), "%.*s", (int)sizeof(x->m->node->cgroup),
-		 x->m->node->cgroup);
-	x->below[0] = '\0';
+	snprintf(root, PATH_MAX, "%.*s", (int)sizeof(m->node->cgroup), m->node->cgroup);
+	below[0] = '\0';
 	if (cgroup2_root(top, sizeof(top)))
 		return false;
 	length = strlen(top);
-	if (!strncmp(x->root, top, length) && x->root[length] == '/' && x->root[length + 1])
-		snprintf(x->below, sizeof(x->below), "%s", x->root + length);
+	if (!strncmp(root, top, length) && root[length] == '/' && root[length + 1])
+		snprintf(below, PATH_MAX, "%s", root + length);
 	return true;
 }
 
 static void start(struct clients *x)
 {
-	if (!find_root(x))
+	if (!clients_root(x->m, x->root, x->below))
 		return;
 	x->active = true;
 	if (x->inotify >= 0)
@@ -361,7 +363,8 @@ void clients_configure(struct clients *x, const struct config *c)
 	struct tree none = {0};
 
 	x->config = c;
-	if (asked_for(c)) {
+	x->named = asked_for(c);
+	if (x->named || server_cgroups_wanted(c)) {
 		if (!x->active)
 			start(x);
 		walk_now(x);

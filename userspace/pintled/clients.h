@@ -4,7 +4,8 @@
  *
  * A client is what the configuration names by a pattern, or a Kubernetes pod, by the name that the
  * kubelet gives its cgroup; with all that is below. Other cgroups are not in the map: the
- * kernel takes each for a client by its id. Only while a pool's key or group is `cgroup`.
+ * kernel takes each for a client by its id. Only while a pool's key or group is `cgroup`. The same
+ * walks keep the map of server_cgroups.h, while an endpoint names a cgroup.
  *
  * inotify says that the tree has changed, and then it is walked as a whole. So an event that is
  * lost costs no more than the time until the next walk.
@@ -12,6 +13,8 @@
 #ifndef PINTLE_CLIENTS_H
 #define PINTLE_CLIENTS_H
 
+#include <limits.h>
+#include <stdbool.h>
 #include <uv.h>
 
 #include "../common/config.h"
@@ -37,6 +40,11 @@ size_t clients_count(const struct clients *x);
  * fine.
  */
 void clients_free(struct clients *x);
+
+/** Where clients and model servers run, as the maps have it: the directory of node.cgroup, and its
+ * path below the cgroup2 root, from which on patterns tell cgroups ("" or "/..."). Returns false
+ * where no cgroup2 is mounted (logged). */
+bool clients_root(const struct maps *m, char root[PATH_MAX], char below[PATH_MAX]);
 
 /** The client that a cgroup of this path is, if it is a pod's: "pod/UID" into `name`; `path` is
  * below the cgroup2 root. Returns whether it is. */

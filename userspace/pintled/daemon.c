@@ -129,6 +129,8 @@ static void on_housekeeping(uv_timer_t *timer)
 	d->rounds++;
 	if (poller_suspects_listener(d->poller) || register_has_room(d->maps))
 		register_listeners(d->maps, attachment_netns(d->attachment));
+	else
+		register_tell(d->maps);
 	if (d->rounds % RECONCILE_ROUNDS == 0)
 		reconcile(d->attachment);
 	if (d->rounds % LOOK_ROUNDS == 0) {

@@ -46,6 +46,7 @@ struct fetch {
 	size_t size, room;
 	size_t head;        /* bytes of headers so far, and of an error's text */
 	bool head_ended;    /* by its empty line */
+	bool refused;       /* by begin() */
 	int error;          /* why we broke it off ourselves, -errno */
 	const char *reason; /* the same in words */
 	char message[CURL_ERROR_SIZE];
@@ -153,19 +154,31 @@ static size_t on_head(char *data, size_t one, size_t count, void *arg)
 	return size;
 }
 
+static bool is_fresh(const struct fetch *x)
+{
+	long made = 0;
+
+	curl_easy_getinfo(x->easy, CURLINFO_NUM_CONNECTS, &made);
+	return made > 0;
+}
+
 static int on_connected(void *arg, char *ip, char *local_ip, int port, int local_port)
 {
 	struct fetch *x = arg;
+	struct fetch_connection c = {
+		.fresh = is_fresh(x),
+		.v6 = strchr(ip, ':') && strncmp(ip, "::ffff:", 7) != 0,
+		.local_port = (uint16_t)local_port,
+	};
 
-	(void)ip;
 	(void)local_ip;
 	(void)port;
-	(void)local_port;
 	x->size = x->head = 0; /* it may be sent for the second time */
 	x->head_ended = false;
 	if (x->callbacks)
-		x->callbacks->begin(x->arg);
-	return x->callbacks ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+		x->refused = !x->callbacks->begin(x->arg, &c);
+	/* To abort closes the connection. */
+	return x->callbacks && !x->refused ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 static void set_options(struct fetch *x)
@@ -252,10 +265,17 @@ static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
 	long status = status_of(x);
 	char *ip = NULL;
 
-	*r = (struct fetch_result){.no_connection = code == CURLE_COULDNT_CONNECT};
+	*r = (struct fetch_result){.no_connection = code == CURLE_COULDNT_CONNECT,
+				   .refused = x->refused,
+				   .fresh = is_fresh(x)};
 	if (!curl_easy_getinfo(x->easy, CURLINFO_PRIMARY_IP, &ip) && ip)
 		r->loopback = is_loopback(ip);
-	if (x->error) {
+	if (x->refused) {
+		r->error = -ESTALE;
+		r->reason =
+			"whoever answers there is not believed to be the endpoint (pintle status "
+			"says why)";
+	} else if (x->error) {
 		r->error = x->error;
 		r->reason = x->reason;
 	} else if (code) {
@@ -398,6 +418,7 @@ int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_acc
 	x->arg = arg;
 	x->size = x->head = 0;
 	x->error = 0;
+	x->refused = false;
 	x->reason = NULL;
 	*x->message = '\0';
 	*out = x;

@@ -26,12 +26,21 @@ struct fetch_result {
 	bool no_connection; /* none came about: another address may still answer */
 	bool answered;      /* with something else than 200 */
 	bool loopback;      /* it was a loopback address */
+	bool refused;       /* by begin(): the request did not go out, the connection was closed */
+	bool fresh;         /* the connection was made for this request */
+};
+
+struct fetch_connection {
+	bool fresh; /* made for this request */
+	bool v6;    /* to an IPv6 address, not a mapped one */
+	uint16_t local_port;
 };
 
 struct fetch_callbacks {
-	/* Connected: the request goes out when this returns, again when the server had closed the
-	 * kept connection. Only fetch_cancel() may be called from here. */
-	void (*begin)(void *arg);
+	/* Connected: the request goes out when this returns true, again when the server had closed
+	 * the kept connection. False: over this connection it does not, nor does any other. Only
+	 * fetch_cancel() may be called from here. */
+	bool (*begin)(void *arg, const struct fetch_connection *c);
 	/* Over; the fetch is no more. Any function may be called from here, but fetcher_free(). */
 	void (*end)(void *arg, const struct fetch_result *result);
 };

@@ -4,7 +4,9 @@
 #include <math.h>
 
 #include "../common/log.h"
+#include "../common/state.h"
 #include "../common/util.h"
+#include "register.h"
 #include "score.h"
 #include "vouch.h"
 
@@ -24,6 +26,9 @@ struct watch {
 	bool keep;
 	uint64_t round;         /* the last one that it has a part in */
 	unsigned int suspected; /* looks at it in a row that found it odd */
+	/* the newest connection: its local port, and listening_since_ns when it was made */
+	uint16_t local_port;
+	uint64_t connected_since_ns;
 	/* noted at the start of the scrape in progress */
 	uint64_t begun_ns;
 	int64_t inflight, pending;
@@ -214,11 +219,42 @@ static void hear(struct watch *w, bool good)
 			 w->pool->name, w->endpoint->name);
 }
 
-static void begin(void *arg)
+static uint64_t listening_since(const struct watch *w)
+{
+	return __atomic_load_n(&w->poller->m->health[w->ref.id].listening_since_ns,
+			       __ATOMIC_RELAXED);
+}
+
+/* Whether the endpoint's own listeners can have accepted the connection. While the server is down,
+ * anybody may listen at its address; and whoever did may keep the connections that it accepted
+ * then, until long after the server is back. */
+static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
+{
+	const struct pintle_health *h = &w->poller->m->health[w->ref.id];
+	uint64_t since =
+		c->fresh ? register_listening_since(w->poller->m, w->ref.id) : listening_since(w);
+
+	if (w->pool->hook != PINTLE_HOOK_LOOKUP)
+		return true;
+	if (c->fresh) {
+		w->local_port = c->local_port;
+		w->connected_since_ns = since;
+	} else if (c->local_port != w->local_port || since != w->connected_since_ns) {
+		return false;
+	}
+	if (!since)
+		return !unsteerable_stranger(h->unsteerable);
+	return !w->endpoint->metrics_fallback_v6 ||
+	       h->families & (c->v6 ? PINTLE_FAMILY_V6 : PINTLE_FAMILY_V4);
+}
+
+static bool begin(void *arg, const struct fetch_connection *connection)
 {
 	struct watch *w = arg;
 	const struct pintle_inflight *f = &w->poller->m->inflight[w->ref.id];
 
+	if (!is_of_endpoint(w, connection))
+		return false;
 	w->inflight = w->pending = 0;
 	for (int i = 0; i < PINTLE_MAX_CLASSES; i++) {
 		const struct pintle_counters *c = &f->by_class[i];
@@ -229,6 +265,7 @@ static void begin(void *arg)
 					__atomic_load_n(&c->failed, __ATOMIC_RELAXED));
 	}
 	w->begun_ns = monotonic_ns();
+	return true;
 }
 
 /* Readers take a score whose sequence is odd, or changes under them, as too old. */
@@ -454,15 +491,16 @@ bool poller_first_round_over(const struct poller *p)
 	return p->round > 1;
 }
 
-/* It answers though nobody is known to listen, or no longer does though somebody is. Of one that is
- * anywhere nothing is to be known. */
+/* Its page and what is known of its listeners disagree, or a stranger listens, who may have left.
+ * Connect pools are skipped: their servers may run on another node. */
 static bool is_odd(const struct watch *w)
 {
-	bool listens = __atomic_load_n(&w->poller->m->health[w->ref.id].listening_since_ns,
-				       __ATOMIC_RELAXED);
+	bool listens = listening_since(w);
 
-	return w->pool->hook == PINTLE_HOOK_LOOKUP && w->counters.known &&
-	       !scraper_failures(w->target) != listens;
+	if (w->pool->hook != PINTLE_HOOK_LOOKUP)
+		return false;
+	return unsteerable_stranger(w->poller->m->health[w->ref.id].unsteerable) ||
+	       (w->counters.known && !scraper_failures(w->target) != listens);
 }
 
 bool poller_suspects_listener(struct poller *p)

@@ -2,16 +2,21 @@
 #include "publish.h"
 
 #include <bpf/bpf.h>
+#include <limits.h>
 #include <math.h>
+#include <pwd.h>
 
 #include "../common/log.h"
+#include "../common/names.h"
 #include "../common/util.h"
+#include "clients.h"
 #include "frontends.h"
 #include "homes.h"
 #include "ids.h"
 #include "maglev.h"
 #include "places.h"
 #include "register.h"
+#include "server_cgroups.h"
 
 #define SCOPE 0
 
@@ -116,60 +121,131 @@ static void addresses_free(struct addresses *a)
 	free(a->rows);
 }
 
-static struct address_row address_of(const struct config_endpoint *c,
-				     const struct published_pool *p, size_t i)
+/* Who must have made a listener. */
+static int add_owner(const struct config_endpoint *c, struct pintle_address *a)
 {
-	struct address_row a = {
-		.key = {.scope = SCOPE, .port = c->listen.port},
-		.value = {.endpoint = p->endpoints[i].id,
-			  .generation = p->endpoints[i].generation,
-			  .pool = p->ref.id,
-			  .flags = c->listen.any_ip ? PINTLE_ADDRESS_ANY : 0},
-	};
+	char *end;
+	unsigned long uid;
+	const struct passwd *p;
 
-	memcpy(a.key.address, c->listen.ip.bytes, sizeof(a.key.address));
-	return a;
+	if (c->cgroup) {
+		a->flags |= PINTLE_ADDRESS_CGROUP;
+		a->pattern = client_id(c->cgroup);
+	}
+	if (!c->user)
+		return 0;
+	a->flags |= PINTLE_ADDRESS_USER;
+	errno = 0;
+	uid = strtoul(c->user, &end, 10);
+	if (*c->user && !*end && !errno && uid < UINT32_MAX) {
+		a->user = (__u32)uid;
+		return 0;
+	}
+	p = getpwnam(c->user);
+	if (!p) {
+		log_error(
+			"endpoint %s: there is no user '%s' on this machine; in a container write "
+			"the number",
+			c->name, c->user);
+		return -ENOENT;
+	}
+	a->user = p->pw_uid;
+	return 0;
+}
+
+static void add_address(struct addresses *to, const struct address_row *row, const struct addr *ip,
+			__u32 flags)
+{
+	struct address_row *a = &to->rows[to->n++];
+
+	*a = *row;
+	a->value.flags |= flags;
+	memcpy(a->key.address, ip->bytes, sizeof(a->key.address));
+}
+
+static __u32 family_flag(const struct addr *ip)
+{
+	return addr_is_v4(ip) ? PINTLE_ADDRESS_V4 : PINTLE_ADDRESS_V6;
+}
+
+/* Of an endpoint by port alone: its listener is where its page is read from, so that nobody becomes
+ * it by listening on another address at that port. Where the page does not tell, it is any. */
+static void add_port(struct addresses *to, const struct address_row *row,
+		     const struct config_endpoint *c)
+{
+	static const struct addr any;
+	struct addr ip, v6 = {.bytes = {[15] = 1}};
+	uint16_t port;
+
+	if (!url_address(c->metrics_url, &ip, &port) || port != c->listen.port ||
+	    addr_is_any(&ip)) {
+		add_address(to, row, &any, PINTLE_ADDRESS_ANY);
+		return;
+	}
+	add_address(to, row, &ip, 0);
+	if (c->metrics_fallback_v6)
+		add_address(to, row, &v6, 0);
+	add_address(to, row, &any,
+		    PINTLE_ADDRESS_PORT | family_flag(&ip) |
+			    (c->metrics_fallback_v6 ? PINTLE_ADDRESS_V6 : 0));
 }
 
 /* Most servers listen on every address although one is configured: where an endpoint is the only
  * one at its port, a wildcard listener there is it. */
-static struct address_row wildcard_of(const struct address_row *row)
+static int add_endpoint(struct addresses *to, const struct config_endpoint *c,
+			const struct published_pool *p, size_t i, bool alone_at_port)
 {
-	struct address_row a = *row;
-	struct addr ip;
+	static const struct addr any;
+	struct address_row row = {
+		.key = {.scope = SCOPE, .port = c->listen.port},
+		.value = {.endpoint = p->endpoints[i].id,
+			  .generation = p->endpoints[i].generation,
+			  .pool = p->ref.id},
+	};
+	int err = add_owner(c, &row.value);
 
-	memcpy(ip.bytes, row->key.address, sizeof(ip.bytes));
-	memset(a.key.address, 0, sizeof(a.key.address));
-	a.value.flags = addr_is_v4(&ip) ? PINTLE_ADDRESS_V4 : PINTLE_ADDRESS_V6;
-	return a;
+	if (err)
+		return err;
+	if (c->listen.any_ip) {
+		add_port(to, &row, c);
+		return 0;
+	}
+	add_address(to, &row, &c->listen.ip, 0);
+	if (alone_at_port)
+		add_address(to, &row, &any, family_flag(&c->listen.ip));
+	return 0;
 }
+
+/* Who listens elsewhere, or here for another hook's pool, is not to be known. */
+#define FOR_EACH_SERVER(c, i, j)                                                                   \
+	for (size_t i = 0; i < (c)->pool_count; i++)                                               \
+		for (size_t j = 0;                                                                 \
+		     (c)->pools[i].hook == PINTLE_HOOK_LOOKUP && j < (c)->pools[i].endpoint_count; \
+		     j++)
+
+#define ROWS_OF_ENDPOINT 3 /* at most */
 
 static int collect_addresses(const struct config *c, const struct publication *p,
 			     struct addresses *out)
 {
 	_cleanup_free_ uint16_t *at_port = calloc(UINT16_MAX + 1, sizeof(*at_port));
-	size_t endpoints = 0, n = 0;
+	size_t endpoints = 0;
+	int err = 0;
 
-	for (size_t i = 0; i < c->pool_count; i++)
-		endpoints += c->pools[i].endpoint_count;
-	out->rows = calloc(2 * endpoints + 1, sizeof(*out->rows));
+	FOR_EACH_SERVER(c, i, j)
+	endpoints++;
+	out->rows = calloc(ROWS_OF_ENDPOINT * endpoints + 1, sizeof(*out->rows));
 	if (!out->rows || !at_port)
 		return log_err_r(ENOMEM, "addresses");
-	for (size_t i = 0; i < c->pool_count; i++) {
-		/* Who listens elsewhere, or here for another hook's pool, is not to be known. */
-		if (c->pools[i].hook != PINTLE_HOOK_LOOKUP)
-			continue;
-		for (size_t j = 0; j < c->pools[i].endpoint_count; j++) {
-			out->rows[n] = address_of(&c->pools[i].endpoints[j], &p->pools[i], j);
-			at_port[out->rows[n++].key.port]++;
-		}
+	FOR_EACH_SERVER(c, i, j)
+	at_port[c->pools[i].endpoints[j].listen.port]++;
+	FOR_EACH_SERVER(c, i, j)
+	{
+		const struct config_endpoint *e = &c->pools[i].endpoints[j];
+
+		err = add_endpoint(out, e, &p->pools[i], j, at_port[e->listen.port] == 1) ?: err;
 	}
-	out->n = n;
-	for (size_t i = 0; i < n; i++)
-		if (!(out->rows[i].value.flags & PINTLE_ADDRESS_ANY) &&
-		    at_port[out->rows[i].key.port] == 1)
-			out->rows[out->n++] = wildcard_of(&out->rows[i]);
-	return 0;
+	return err;
 }
 
 static bool address_wanted(const struct addresses *a, const struct pintle_address_key *key)
@@ -206,6 +282,15 @@ static int put_addresses(const struct maps *m, const struct addresses *a)
 	for (size_t i = 0; !err && i < a->n; i++)
 		err = put(m, MAP_addresses, &a->rows[i].key, &a->rows[i].value);
 	return err ? err : prune_addresses(m, a);
+}
+
+/* Without them, their endpoints have no listener; that is told, and mended by later walks. */
+static void put_server_cgroups(const struct maps *m, const struct config *c)
+{
+	char root[PATH_MAX] = "", below[PATH_MAX] = "";
+
+	if (!server_cgroups_wanted(c) || clients_root(m, root, below))
+		server_cgroups_update(m, c, root, below);
 }
 
 /* ---- all together ---------------------------------------------------------------- */
@@ -281,6 +366,7 @@ int publish(const struct maps *m, int netns_fd, const struct config *c, struct p
 
 	/* what is new, which nothing names yet; */
 	err = ids_write(ids);
+	put_server_cgroups(m, c);
 	if (!err)
 		err = put_addresses(m, &addresses);
 	if (err)

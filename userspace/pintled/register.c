@@ -5,13 +5,17 @@
 
 #include "../common/listeners.h"
 #include "../common/log.h"
+#include "../common/state.h"
 #include "../common/util.h"
+#include "listener.bpf.h"
 
 /* A listener, and the endpoint it serves. */
 struct claim {
 	const struct listener *listener;
 	struct pintle_address to;
 	bool registered;
+	uint32_t strange; /* why it is not believed: PINTLE_UNSTEERABLE_* */
+	bool evict;       /* it is not, but has a slot */
 };
 
 /* What is known of an endpoint's listeners. */
@@ -25,7 +29,7 @@ struct place {
 	uint32_t families;    /* of those that are registered */
 	uint32_t unsteerable; /* why one is not: PINTLE_UNSTEERABLE_* */
 	int error;
-	uint16_t port;
+	uint32_t stranger; /* uid */
 };
 
 struct registration {
@@ -35,20 +39,37 @@ struct registration {
 	struct place *places; /* PINTLE_MAX_ENDPOINTS */
 };
 
+#define ALL_SLOTS ((1U << PINTLE_SOCKETS_PER_ENDPOINT) - 1)
+
+/* Returns a bit for each slot that holds a socket, and its cookie in cookies[]; else 0 there. */
+static uint32_t read_slots(const struct maps *m, uint32_t endpoint,
+			   uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT])
+{
+	uint32_t used = 0;
+
+	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
+		uint32_t slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
+
+		cookies[i] = 0;
+		if (!bpf_map_lookup_elem(m->fd[MAP_sockets], &slot, &cookies[i]) && cookies[i])
+			used |= 1U << i;
+	}
+	return used;
+}
+
+static uint32_t slots_used(const struct maps *m, uint32_t endpoint)
+{
+	uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT];
+
+	return read_slots(m, endpoint, cookies);
+}
+
 static struct place *read_place(struct registration *r, uint32_t endpoint)
 {
 	struct place *p = &r->places[endpoint];
 
 	p->read = true;
-	p->used = 0;
-	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
-		uint32_t slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
-
-		p->cookies[i] = 0;
-		if (!bpf_map_lookup_elem(r->m->fd[MAP_sockets], &slot, &p->cookies[i]) &&
-		    p->cookies[i])
-			p->used |= 1U << i;
-	}
+	p->used = read_slots(r->m, endpoint, p->cookies);
 	return p;
 }
 
@@ -73,7 +94,8 @@ static uint32_t count_sockets(const uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT
 }
 
 /* The same search as listener_endpoint() in bpf/sockops.bpf.c. */
-static bool find_endpoint(const struct maps *m, const struct listener *l, struct pintle_address *to)
+static bool find_endpoint(const struct maps *m, const struct listener *l, struct pintle_address *to,
+			  bool *elsewhere)
 {
 	struct pintle_address_key key = {.port = l->port};
 
@@ -85,10 +107,22 @@ static bool find_endpoint(const struct maps *m, const struct listener *l, struct
 	}
 	if (bpf_map_lookup_elem(m->fd[MAP_addresses], &key, to))
 		return false;
-	if (to->flags & PINTLE_ADDRESS_ANY)
+	if (to->flags & PINTLE_ADDRESS_ANY ||
+	    (l->wildcard && ((to->flags & PINTLE_ADDRESS_V4 && l->families & PINTLE_FAMILY_V4) ||
+			     (to->flags & PINTLE_ADDRESS_V6 && l->families & PINTLE_FAMILY_V6))))
 		return true;
-	return l->wildcard && ((to->flags & PINTLE_ADDRESS_V4 && l->families & PINTLE_FAMILY_V4) ||
-			       (to->flags & PINTLE_ADDRESS_V6 && l->families & PINTLE_FAMILY_V6));
+	*elsewhere = to->flags & PINTLE_ADDRESS_PORT;
+	return *elsewhere;
+}
+
+static uint32_t strange(const struct maps *m, const struct listener *l,
+			const struct pintle_address *to)
+{
+	struct pintle_server_cgroup key = {.cgroup = l->cgroup, .pattern = to->pattern};
+	uint32_t there;
+
+	return listener_strange(to, m->health[to->endpoint].owner, l->uid,
+				!bpf_map_lookup_elem(m->fd[MAP_server_cgroups], &key, &there));
 }
 
 /* Whether the kernel saw it listen, for the endpoint that it still serves. */
@@ -138,7 +172,10 @@ static int put_socket(const struct maps *m, const struct claim *c, int fd, bool 
 
 static void note_registered(struct registration *r, struct claim *c)
 {
+	struct pintle_health *h = &r->m->health[c->to.endpoint];
+
 	c->registered = true;
+	h->owner = listener_owner(&c->to, h->owner, c->listener->uid);
 	r->places[c->to.endpoint].families |= c->listener->families;
 }
 
@@ -146,9 +183,28 @@ static void note_unsteerable(struct registration *r, const struct claim *c, uint
 {
 	struct place *p = &r->places[c->to.endpoint];
 
+	/* One that is not even at the address tells least. */
+	if (p->unsteerable && why == PINTLE_UNSTEERABLE_ADDRESS)
+		return;
 	p->unsteerable = why;
 	p->error = error;
-	p->port = c->listener->port;
+	p->stranger = c->listener->uid;
+}
+
+/* One that was believed until the configuration changed: its connections are not the endpoint's
+ * from now on. */
+static void evict(const struct maps *m, const struct claim *c, int fd)
+{
+	if (fd >= 0)
+		bpf_map_delete_elem(m->fd[MAP_conns], &fd);
+	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
+		uint32_t slot = c->to.endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
+		uint64_t cookie;
+
+		if (!bpf_map_lookup_elem(m->fd[MAP_sockets], &slot, &cookie) &&
+		    cookie == c->listener->cookie)
+			bpf_map_delete_elem(m->fd[MAP_sockets], &slot);
+	}
 }
 
 static void fetched(const struct listener *l, int fd, void *arg)
@@ -163,6 +219,10 @@ static void fetched(const struct listener *l, int fd, void *arg)
 			c = &r->claims[i];
 	if (!c)
 		return;
+	if (c->evict) {
+		evict(r->m, c, fd);
+		return;
+	}
 	watched = fd >= 0 && is_watched(r->m, c, fd);
 	held = fd < 0 ? fd : put_socket(r->m, c, fd, watched);
 	if (held < 0) {
@@ -186,15 +246,21 @@ static void claim_all(struct registration *r, const struct listener *ls, size_t 
 {
 	for (size_t i = 0; i < n; i++) {
 		struct claim *c = &r->claims[r->n];
+		bool elsewhere = false;
 		struct place *p;
 
 		c->listener = &ls[i];
-		if (!find_endpoint(r->m, &ls[i], &c->to) || c->to.endpoint >= PINTLE_MAX_ENDPOINTS)
+		if (!find_endpoint(r->m, &ls[i], &c->to, &elsewhere) ||
+		    c->to.endpoint >= PINTLE_MAX_ENDPOINTS)
 			continue;
 		r->n++;
 		p = place_of(r, c->to.endpoint);
 		p->claimed = true;
-		if (ls[i].mptcp)
+		c->strange = elsewhere ? PINTLE_UNSTEERABLE_ADDRESS : strange(r->m, &ls[i], &c->to);
+		c->evict = c->strange && holds(p, ls[i].cookie);
+		if (c->strange)
+			note_unsteerable(r, c, c->strange, 0);
+		else if (ls[i].mptcp)
 			note_unsteerable(r, c, PINTLE_UNSTEERABLE_MPTCP, -EINVAL);
 		else if (holds(p, ls[i].cookie))
 			note_registered(r, c);
@@ -210,7 +276,8 @@ static int fetch_missing(struct registration *r, int netns_fd)
 	if (!missing)
 		return log_err_r(ENOMEM, "listeners");
 	for (size_t i = 0; i < r->n; i++)
-		if (!r->claims[i].registered && !r->claims[i].listener->mptcp)
+		if (r->claims[i].evict || (!r->claims[i].registered && !r->claims[i].strange &&
+					   !r->claims[i].listener->mptcp))
 			missing[n++] = *r->claims[i].listener;
 	if (!n)
 		return 0;
@@ -220,21 +287,13 @@ static int fetch_missing(struct registration *r, int netns_fd)
 
 static void set_unsteerable(struct pintle_health *h, const struct place *p)
 {
-	if (h->unsteerable == p->unsteerable && h->error == p->error)
-		return;
-	h->unsteerable = p->unsteerable;
+	h->stranger = p->stranger;
 	h->error = p->error;
-	if (p->unsteerable == PINTLE_UNSTEERABLE_MPTCP)
-		log_warn("the listener at port %u cannot be steered: it is an MPTCP one "
-			 "(Go >= 1.24: start the server with GODEBUG=multipathtcp=0)",
-			 p->port);
-	else if (p->unsteerable)
-		log_warn("the listener at port %u cannot be steered: %s", p->port,
-			 listener_error(p->error));
+	h->unsteerable = p->unsteerable;
 }
 
 /* `health` is the kernel's; these stores say only what it could not see. An endpoint with one
- * listener that is registered is steered, whatever the others are. */
+ * listener that is registered is steered, whatever the others are; a stranger beside it is told. */
 static void settle(struct pintle_health *h, const struct place *p)
 {
 	static const struct place steerable;
@@ -249,7 +308,10 @@ static void settle(struct pintle_health *h, const struct place *p)
 		return;
 	}
 	__atomic_fetch_or(&h->families, p->families, __ATOMIC_RELAXED);
-	set_unsteerable(h, &steerable);
+	set_unsteerable(h, unsteerable_stranger(p->unsteerable) &&
+					   p->unsteerable != PINTLE_UNSTEERABLE_ADDRESS
+				   ? p
+				   : &steerable);
 	if (!__atomic_load_n(&h->listening_since_ns, __ATOMIC_RELAXED))
 		__atomic_store_n(&h->listening_since_ns, monotonic_ns(), __ATOMIC_RELAXED);
 }
@@ -269,22 +331,80 @@ static void settle_all(struct registration *r)
 	}
 }
 
-static bool has_room(const struct maps *m, uint32_t endpoint)
-{
-	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
-		uint32_t slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
-		uint64_t cookie;
+/* ---- what is said of them --------------------------------------------------------- */
 
-		if (bpf_map_lookup_elem(m->fd[MAP_sockets], &slot, &cookie) || !cookie)
-			return true;
+struct told {
+	uint32_t generation, unsteerable, stranger;
+	int32_t error;
+};
+
+static void name_of(const struct maps *m, uint32_t slot, char name[PINTLE_NAME_SIZE])
+{
+	struct pintle_name n = {0};
+
+	maps_value(m, MAP_names, slot, &n);
+	snprintf(name, PINTLE_NAME_SIZE, "%.*s", PINTLE_NAME_SIZE - 1, n.name);
+}
+
+static void tell(const struct maps *m, uint32_t endpoint, const struct pintle_endpoint *e,
+		 const struct told *now)
+{
+	char pool[PINTLE_NAME_SIZE], name[PINTLE_NAME_SIZE], who[32] = "";
+
+	name_of(m, e->pool, pool);
+	name_of(m, PINTLE_ENDPOINT_SLOT(endpoint), name);
+	if (unsteerable_stranger(now->unsteerable))
+		snprintf(who, sizeof(who), ", of uid %u,", now->stranger);
+	log_warn("%s/%s: the listener at port %u%s is %s: %s", pool, name, e->port, who,
+		 unsteerable_text(now->unsteerable),
+		 now->unsteerable == PINTLE_UNSTEERABLE_OTHER ? listener_error(now->error)
+							      : unsteerable_cure(now->unsteerable));
+}
+
+void register_tell(const struct maps *m)
+{
+	static struct told all[PINTLE_MAX_ENDPOINTS]; /* of the one daemon in this process */
+
+	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+		const struct pintle_health *h = &m->health[i];
+		struct told now = {0, h->unsteerable, h->stranger, h->error}, *was = &all[i];
+		struct pintle_endpoint e;
+
+		if (!now.unsteerable) {
+			*was = now;
+			continue;
+		}
+		if (maps_value(m, MAP_endpoints, i, &e) || !e.pool_generation)
+			continue;
+		now.generation = e.generation;
+		if (!memcmp(was, &now, sizeof(now)))
+			continue;
+		*was = now;
+		tell(m, i, &e, &now);
 	}
-	return false;
+}
+
+uint64_t register_listening_since(const struct maps *m, uint32_t endpoint)
+{
+	struct pintle_health *h = &m->health[endpoint];
+	uint64_t since = __atomic_load_n(&h->listening_since_ns, __ATOMIC_RELAXED), was = since;
+
+	if (!since || !h->unwatched || slots_used(m, endpoint))
+		return since;
+	__atomic_compare_exchange_n(&h->listening_since_ns, &was, 0, false, __ATOMIC_SEQ_CST,
+				    __ATOMIC_RELAXED);
+	/* One that came just then found the old time there, and left it. */
+	if (!slots_used(m, endpoint))
+		return 0;
+	since = monotonic_ns();
+	__atomic_store_n(&h->listening_since_ns, since, __ATOMIC_RELAXED);
+	return since;
 }
 
 bool register_has_room(const struct maps *m)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
-		if (m->health[i].crowded && has_room(m, i))
+		if (m->health[i].crowded && slots_used(m, i) != ALL_SLOTS)
 			return true;
 	return false;
 }
@@ -307,5 +427,6 @@ int register_listeners(const struct maps *m, int netns_fd)
 	claim_all(&r, ls, n);
 	err = fetch_missing(&r, netns_fd);
 	settle_all(&r);
+	register_tell(m);
 	return err;
 }

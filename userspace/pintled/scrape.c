@@ -199,12 +199,11 @@ static void end_scrape(struct scrape_target *t, const struct fetch_result *r)
 	t->again = t->afresh = false;
 }
 
-static void on_begin(void *arg)
+static bool on_begin(void *arg, const struct fetch_connection *c)
 {
 	struct scrape_target *t = arg;
 
-	if (t->callbacks->begin)
-		t->callbacks->begin(t->arg);
+	return !t->callbacks->begin || t->callbacks->begin(t->arg, c);
 }
 
 static void on_end(void *arg, const struct fetch_result *r);
@@ -252,7 +251,11 @@ static void on_end(void *arg, const struct fetch_result *r)
 	t->fetch = NULL;
 	s->stats.in_flight--;
 	t->loopback = r->loopback;
-	if (r->no_connection && t->source.url[1] && !t->tried_other) {
+	if (r->refused && !r->fresh) {
+		request(t); /* that connection is closed now */
+		return;
+	}
+	if ((r->no_connection || r->refused) && t->source.url[1] && !t->tried_other) {
 		t->tried_other = true;
 		t->current ^= 1;
 		request(t);

@@ -21,6 +21,8 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "fetch.h"
+
 #define SCRAPE_RETRY_MAX_NS  10000000000ULL
 #define SCRAPE_RETRY_SOON_NS 1000000000ULL
 
@@ -51,16 +53,17 @@ struct scrape_callbacks {
 	/* The connection stands and the request goes out next: the time to note counters and the
 	 * start of the scrape. Called again when the request had to be sent anew, because the
 	 * server had closed the kept connection: the last call counts. Not called where no
-	 * connection came about. May be NULL. Of the functions below only scraper_remove() and
-	 * scraper_kick() may be called from here. */
-	void (*begin)(void *arg);
+	 * connection came about. Returns whether whoever is at the other end may be asked: if not,
+	 * a kept connection is made anew, and of a new one the other URL is tried. May be NULL. Of
+	 * the functions below only scraper_remove() and scraper_kick() may be called from here. */
+	bool (*begin)(void *arg, const struct fetch_connection *c);
 	/* The scrape is over. error is 0 and the page complete (size may be 0; page is never
 	 * NULL, not terminated, and valid during the call only); or error is -errno: -ECONNREFUSED
-	 * and other errors of connecting, -ETIMEDOUT, -EFBIG, -EPROTO (a status other than 200, or
-	 * no HTTP), -ECONNRESET (cut short), ... and page is NULL. Returns NULL, or what
-	 * is wrong with the page, in words that are valid until the next call and hold nothing of
-	 * it that is not printable: the scrape has then failed like any other. Every function below
-	 * may be called from here. */
+	 * and other errors of connecting, -ESTALE (begin() would not ask), -ETIMEDOUT, -EFBIG,
+	 * -EPROTO (a status other than 200, or no HTTP), -ECONNRESET (cut short), ... and page is
+	 * NULL. Returns NULL, or what is wrong with the page, in words that are valid until the
+	 * next call and hold nothing of it that is not printable: the scrape has then failed like
+	 * any other. Every function below may be called from here. */
 	const char *(*done)(void *arg, int error, const char *page, size_t size);
 };
 

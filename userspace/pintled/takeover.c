@@ -83,6 +83,23 @@ static int copy_overrides(const struct takeover *t, const struct maps *m,
 	return 0;
 }
 
+/* Until the configuration is published anew, listeners are known by the former one. */
+static int copy_addresses(const struct takeover *t, const struct maps *m,
+			  const struct conversion *c)
+{
+	struct pintle_address_key key, *previous = NULL;
+
+	for (; !bpf_map_get_next_key(t->fd[c->map], previous, &key); previous = &key) {
+		struct pintle_address former = {0};
+
+		if (!bpf_map_lookup_elem(t->fd[c->map], &key, &former) &&
+		    bpf_map_update_elem(m->fd[c->map], &key, &former, BPF_NOEXIST) &&
+		    errno != EEXIST)
+			return -errno;
+	}
+	return 0;
+}
+
 static int put_binding(const struct maps *m, const struct pintle_affinity_key *key,
 		       const struct pintle_affinity *former)
 {
@@ -174,6 +191,8 @@ static const struct conversion conversions[] = {
 	{MAP_node, 744, copy_node, NULL},
 	{MAP_pools, 8432, copy_grown, NULL},
 	{MAP_overrides, 32, copy_overrides, copy_overrides},
+	{MAP_addresses, 16, copy_addresses, NULL},
+	{MAP_server_cgroups, 0, NULL, NULL},
 	{MAP_health, 104, copy_health, move_health},
 	{MAP_affinity, 24, copy_affinity, copy_affinity},
 	{MAP_connects, 160, NULL, carry_connects},

@@ -74,9 +74,11 @@ static void one_read(struct load_servers *s)
 	done(s->arg);
 }
 
-static void on_begin(void *arg)
+static bool on_begin(void *arg, const struct fetch_connection *connection)
 {
 	(void)arg;
+	(void)connection;
+	return true;
 }
 
 static void on_end(void *arg, const struct fetch_result *result)

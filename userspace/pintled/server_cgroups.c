@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server_cgroups.h"
+
+#include <bpf/bpf.h>
+#include <fnmatch.h>
+
+#include "../common/cgroup2.h"
+#include "../common/log.h"
+#include "../common/names.h"
+#include "../common/util.h"
+
+struct pattern {
+	const char *text; /* the configuration's */
+	uint64_t id;
+};
+
+struct walk {
+	struct pattern *patterns;
+	size_t count;
+	bool *matched; /* for each depth on the way to where the walk is, each pattern */
+	struct pintle_server_cgroup *rows;
+	size_t row_count, room;
+};
+
+/* ---- the walk -------------------------------------------------------------------- */
+
+bool server_cgroups_wanted(const struct config *c)
+{
+	for (size_t i = 0; i < c->pool_count; i++)
+		for (size_t j = 0; j < c->pools[i].endpoint_count; j++)
+			if (c->pools[i].endpoints[j].cgroup)
+				return true;
+	return false;
+}
+
+/* Many endpoints may have one pattern. */
+static void add_pattern(struct walk *w, const char *text)
+{
+	uint64_t id = client_id(text);
+
+	for (size_t i = 0; i < w->count; i++)
+		if (w->patterns[i].id == id)
+			return;
+	w->patterns[w->count++] = (struct pattern){text, id};
+}
+
+static int collect_patterns(struct walk *w, const struct config *c)
+{
+	size_t endpoints = 0;
+
+	for (size_t i = 0; i < c->pool_count; i++)
+		endpoints += c->pools[i].endpoint_count;
+	w->patterns = calloc(endpoints + 1, sizeof(*w->patterns));
+	if (!w->patterns)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->pool_count; i++)
+		for (size_t j = 0; j < c->pools[i].endpoint_count; j++)
+			if (c->pools[i].endpoints[j].cgroup)
+				add_pattern(w, c->pools[i].endpoints[j].cgroup);
+	w->matched = calloc(CGROUP2_MAX_DEPTH + 1, w->count + 1);
+	return w->matched ? 0 : -ENOMEM;
+}
+
+static bool add_row(struct walk *w, uint64_t cgroup, uint64_t pattern)
+{
+	if (w->row_count == w->room) {
+		size_t room = w->room ? 2 * w->room : 64;
+		struct pintle_server_cgroup *rows =
+			room <= PINTLE_MAX_SERVER_CGROUPS
+				? reallocarray(w->rows, room, sizeof(*rows))
+				: NULL;
+
+		if (!rows)
+			return false;
+		w->rows = rows;
+		w->room = room;
+	}
+	w->rows[w->row_count++] = (struct pintle_server_cgroup){cgroup, pattern};
+	return true;
+}
+
+/* What is below a cgroup that matches, matches. */
+static bool visit(void *arg, const struct cgroup2_visit *v)
+{
+	struct walk *w = arg;
+	bool *here = w->matched + (size_t)v->depth * w->count, *above = here - w->count;
+
+	for (size_t i = 0; i < w->count; i++) {
+		here[i] = (v->depth && above[i]) || !fnmatch(w->patterns[i].text, v->path, 0);
+		if (here[i] && !add_row(w, v->id, w->patterns[i].id))
+			return false;
+	}
+	return true;
+}
+
+/* ---- the map --------------------------------------------------------------------- */
+
+static int by_bytes(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct pintle_server_cgroup));
+}
+
+static bool wanted(const struct walk *w, const struct pintle_server_cgroup *key)
+{
+	return w->row_count && bsearch(key, w->rows, w->row_count, sizeof(*key), by_bytes);
+}
+
+/* Walks by keys that stay: from one that was deleted the walk would begin again. */
+static void prune(const struct maps *m, const struct walk *w)
+{
+	struct pintle_server_cgroup key, kept, *previous = NULL;
+	int fd = m->fd[MAP_server_cgroups];
+
+	while (!bpf_map_get_next_key(fd, previous, &key)) {
+		if (wanted(w, &key)) {
+			kept = key;
+			previous = &kept;
+		} else if (bpf_map_delete_elem(fd, &key) && errno != ENOENT) {
+			log_err_r(errno, "failed to delete from map server_cgroups");
+			return;
+		}
+	}
+}
+
+static int settle(const struct maps *m, const struct walk *w)
+{
+	const uint32_t one = 1;
+
+	prune(m, w);
+	for (size_t i = 0; i < w->row_count; i++)
+		if (bpf_map_update_elem(m->fd[MAP_server_cgroups], &w->rows[i], &one, BPF_ANY))
+			return log_err_r(errno, "failed to write to map server_cgroups");
+	return 0;
+}
+
+int server_cgroups_update(const struct maps *m, const struct config *c, const char *root,
+			  const char *below)
+{
+	struct walk w = {0};
+	int err = collect_patterns(&w, c);
+
+	if (!err && w.count)
+		err = cgroup2_walk(root, below, visit, &w);
+	if (err == -ECANCELED)
+		err = log_err_r(ENOSPC, "more than %d cgroups match the patterns of endpoints",
+				PINTLE_MAX_SERVER_CGROUPS);
+	else if (err)
+		log_err_r(err, "cannot look for the cgroups of endpoints in %s", root);
+	if (w.row_count)
+		qsort(w.rows, w.row_count, sizeof(*w.rows), by_bytes);
+	err = settle(m, &w) ?: err;
+	free(w.patterns);
+	free(w.matched);
+	free(w.rows);
+	return err;
+}
