@@ -222,14 +222,180 @@ static void test_links_that_were_detached_by_force(void **state)
 	assert_detaches();
 }
 
-/* While it steers, pins that are not whole are for a person to decide about. */
+static uint32_t map_id(const char *path)
+{
+	struct bpf_map_info info = {0};
+	uint32_t size = sizeof(info);
+	int fd = bpf_obj_get(path);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &size), 0);
+	close(fd);
+	return info.id;
+}
+
+/* A map that an attached program uses is found again, with all that is in it. */
 static void test_a_map_is_missing(void **state)
 {
+	static const char *const maps[] = {PINS "/affinity", PINS "/node", PINS "/sockets"};
+	uint32_t ids[ARRAY_SIZE(maps)];
+
 	(void)state;
 	attach_and_leave();
-	assert_int_equal(unlink(PINS "/affinity"), 0);
-	assert_refused(-EPROTO);
+	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
+		ids[i] = map_id(maps[i]);
+		assert_int_equal(unlink(maps[i]), 0);
+	}
+	assert_starts(true);
+	for (size_t i = 0; i < ARRAY_SIZE(maps); i++)
+		assert_int_equal(map_id(maps[i]), ids[i]);
+	assert_detaches();
+}
+
+/* No program uses `names`: it went with its pin. */
+static void test_a_map_is_missing_for_good(void **state)
+{
+	_cleanup_free_ char *told = NULL;
+
+	(void)state;
+	attach_and_leave();
+	assert_int_equal(unlink(PINS "/names"), 0);
+	told_begin();
+	assert_starts(false);
+	told = told_end();
+	assert_int_equal(count_text(told, "/names is missing"), 1);
+	assert_int_equal(count_text(told, "starting afresh"), 1);
+	assert_detaches();
+}
+
+/* ---- while the daemon runs ---------------------------------------------------------------- */
+
+static bool pinned(const char *path)
+{
+	return !access(path, F_OK);
+}
+
+/* The daemon holds what was pinned: a pin that is removed loses nothing, and is put back. */
+static void test_pins_are_put_back(void **state)
+{
+	static const char *const pins[] = {PINS "/link_lookup", PINS "/link_sockops",
+					   PINS "/names"};
+	_cleanup_free_ char *told = NULL;
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, ANNOUNCED, true);
+	told_begin();
+	for (size_t i = 0; i < ARRAY_SIZE(pins); i++) {
+		uint32_t before = i == 2 ? map_id(pins[i]) : 0;
+
+		assert_int_equal(unlink(pins[i]), 0);
+		assert_attached_once();
+		assert_false(attachment_tend(s.a, s.c));
+		assert_true(pinned(pins[i]));
+		assert_true(!before || map_id(pins[i]) == before);
+		assert_attached_once();
+	}
+	told = told_end();
+	assert_int_equal(count_text(told, "1 pin in " PINS " was removed, and put back"), 3);
+	assert_null(attachment_lost(s.a));
+	steer_end(&s);
 	assert_attached_once();
+	assert_detaches();
+}
+
+static void remove_directory(const char *dir)
+{
+	char command[PATH_MAX];
+
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	assert_int_equal(system(command), 0);
+}
+
+static void test_the_directory_is_put_back(void **state)
+{
+	static const char *const dirs[] = {PINS, BPFFS};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+		struct steer s;
+
+		steer_start(&s, ANNOUNCED, true);
+		remove_directory(dirs[i]);
+		assert_false(attachment_tend(s.a, s.c));
+		assert_attached_once();
+		assert_true(pins_whole(PINS) && pins_steer(PINS));
+		assert_int_equal(detach(BPFFS), -EBUSY); /* it is locked again */
+		steer_end(&s);
+		assert_starts(true);
+		assert_detaches();
+	}
+}
+
+static bool hook_attached(const struct steer *s, enum link_id id)
+{
+	bool attached;
+
+	assert_true(attachment_hook(s->a, s->c, id, &attached));
+	return attached;
+}
+
+static void test_hooks_detached_by_force_are_attached_again(void **state)
+{
+	static const char *const links[] = {PINS "/link_lookup", PINS "/link_sockops"};
+	_cleanup_free_ char *told = NULL;
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, ANNOUNCED, true);
+	told_begin();
+	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
+		int fd = bpf_obj_get(links[i]);
+
+		assert_int_equal(bpf_link_detach(fd), 0);
+		close(fd);
+		assert_true(attachment_tend(s.a, s.c));
+		assert_attached_once();
+		assert_true(hook_attached(&s, i ? LINK_SOCKOPS : LINK_LOOKUP));
+		assert_false(attachment_tend(s.a, s.c)); /* nothing left to do */
+	}
+	told = told_end();
+	assert_int_equal(count_text(told, "attached again, having been lost: lookup"), 1);
+	assert_int_equal(count_text(told, "attached again, having been lost: sockops"), 1);
+	steer_end(&s);
+	assert_detaches();
+}
+
+/* Without its cgroup nothing can be attached to it; as soon as there is one of that path, all is.
+ */
+static void test_a_cgroup_that_comes_back(void **state)
+{
+	_cleanup_free_ char *told = NULL;
+	bool again = false;
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, ANNOUNCED, true);
+	join_cgroup(cgroup_home);
+	assert_int_equal(rmdir(cgroup), 0);
+	wait_for(!pins_cgroup(PINS));
+	told_begin();
+	wait_for((attachment_tend(s.a, s.c), attachment_lost(s.a)));
+	for (int i = 0; i < 3; i++)
+		assert_false(attachment_tend(s.a, s.c));
+	told = told_end();
+	assert_int_equal(count_text(told, "not attached: sockops (the cgroup"), 1);
+	assert_false(hook_attached(&s, LINK_SOCKOPS));
+	assert_true(hook_attached(&s, LINK_LOOKUP));
+	assert_non_null(strstr(attachment_lost(s.a), "sockops"));
+
+	assert_int_equal(mkdir(cgroup, 0755), 0);
+	wait_for(again |= attachment_tend(s.a, s.c));
+	assert_attached_once();
+	assert_null(attachment_lost(s.a));
+	assert_true(hook_attached(&s, LINK_SOCKOPS));
+	join_cgroup(cgroup);
+	steer_end(&s);
 	assert_detaches();
 }
 
@@ -631,6 +797,11 @@ int main(void)
 		steer_test(test_both_links_are_missing),
 		steer_test(test_links_that_were_detached_by_force),
 		steer_test(test_a_map_is_missing),
+		steer_test(test_a_map_is_missing_for_good),
+		steer_test(test_pins_are_put_back),
+		steer_test(test_the_directory_is_put_back),
+		steer_test(test_hooks_detached_by_force_are_attached_again),
+		steer_test(test_a_cgroup_that_comes_back),
 		steer_test(test_a_detach_was_killed),
 		steer_test(test_the_map_of_frontends_is_missing),
 		steer_test(test_pins_of_another_layout),

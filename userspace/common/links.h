@@ -40,6 +40,19 @@ struct link_kind {
  * first: a decision must never be taken that nobody counts. */
 extern const struct link_kind link_kinds[LINK_COUNT];
 
+/** What the hook is called: "lookup", "sockops". */
+static inline const char *link_hook(const struct link_kind *k)
+{
+	return k->pin + sizeof("link_") - 1;
+}
+
+/** Whether a link is attached: the kernel tells 0 for a network namespace or a cgroup that is gone,
+ * and for a link that was detached by force. */
+static inline bool link_is_attached(const struct bpf_link_info *info)
+{
+	return info->type == BPF_LINK_TYPE_NETNS ? info->netns.netns_ino : info->cgroup.cgroup_id;
+}
+
 /* A UAPI flag that older headers lack. */
 #ifndef BPF_F_PREORDER
 #define BPF_F_PREORDER (1U << 6)

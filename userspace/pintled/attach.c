@@ -19,6 +19,7 @@
 #include "pintle.skel.h"
 #include "recount.h"
 #include "takeover.h"
+#include "tend.h"
 
 struct attachment {
 	int lock_fd;
@@ -36,7 +37,17 @@ struct attachment {
 	struct recount *recount;   /* NULL: the kernel does not recount */
 	struct takeover *takeover; /* of pins of the former layout; NULL: there are none */
 	bool staged;               /* pins are in `staging` */
+	struct tend tend;
+	bool lost[LINK_COUNT];                /* wanted, and not attached as of the last look */
+	char lost_why[256];                   /* of the newest */
+	uint64_t tend_wait_ns, tend_again_ns; /* after a try that failed */
 };
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
 
 /* ---- where ----------------------------------------------------------------------- */
 
@@ -231,9 +242,9 @@ static int clear_ruins(const struct attachment *a)
 
 	if (err)
 		return err;
-	if (access(a->dir, F_OK) || pins_steer(a->dir) || pins_whole(a->dir))
+	if (access(a->dir, F_OK) || pins_whole(a->dir) || pins_repair(a->dir))
 		return 0;
-	log_warn("the pins in %s are not whole, and nothing steers by them: starting afresh",
+	log_warn("the pins in %s are not whole: starting afresh; bindings and counts are lost",
 		 a->dir);
 	return pins_undo(a->dir);
 }
@@ -402,6 +413,7 @@ int attachment_prepare(const struct config *c, struct attachment **out)
 	if (!a)
 		return log_err_r(ENOMEM, "attach");
 	a->lock_fd = a->netns_fd = a->cgroup_fd = -1;
+	tend_begin(&a->tend);
 	err = prepare(a, c);
 	if (err) {
 		attachment_free(a);
@@ -505,6 +517,7 @@ int attachment_commit(struct attachment *a, const struct config *c)
 	if (a->group)
 		pins_own(a->bpffs, PINS_DIR_MODE, a->group);
 	programs_unload(&a->skel);
+	tend_hold(&a->tend, a->dir);
 	return 0;
 }
 
@@ -529,14 +542,223 @@ int attachment_extend(struct attachment *a, const struct config *c)
 			err = link_attach(&link_kinds[i],
 					  programs_fd(a->skel, link_kinds[i].program), &to, a->dir);
 	programs_unload(&a->skel);
+	tend_hold(&a->tend, a->dir);
 	return err;
 }
 
 void attachment_trim(struct attachment *a, const struct config *c)
 {
-	for (int i = LINK_COUNT; i-- > 0;)
-		if (!wanted(&link_kinds[i], c))
-			link_detach(&link_kinds[i], a->dir);
+	for (int i = LINK_COUNT; i-- > 0;) {
+		if (wanted(&link_kinds[i], c))
+			continue;
+		link_detach(&link_kinds[i], a->dir);
+		tend_release(&a->tend, (enum link_id)i);
+		a->lost[i] = false;
+	}
+}
+
+/* ---- tending ---------------------------------------------------------------------- */
+
+#define TEND_WAIT_MIN_NS (NSEC_PER_SEC / 2)
+#define TEND_WAIT_MAX_NS (30 * NSEC_PER_SEC)
+
+static const char *hooks_text(const bool which[LINK_COUNT], char *buf, size_t size)
+{
+	size_t at = 0;
+
+	buf[0] = '\0';
+	for (int i = 0; i < LINK_COUNT && at < size; i++)
+		if (which[i])
+			at += (size_t)snprintf(buf + at, size - at, "%s%s", at ? ", " : "",
+					       link_hook(&link_kinds[i]));
+	return buf;
+}
+
+/* The whole directory of pins was removed, perhaps with the lock's: what is made anew appears whole
+ * there, by the rename, as it did at first. */
+static int put_back_directory(struct attachment *a)
+{
+	bool made;
+	int err, lock;
+
+	if (access(a->bpffs, F_OK)) {
+		err = pins_make_dir(a->bpffs, &made);
+		lock = err ? err : pins_lock(a->bpffs);
+		if (lock < 0)
+			return lock;
+		close_fd(a->lock_fd);
+		a->lock_fd = lock;
+		if (a->group)
+			pins_own(a->bpffs, PINS_DIR_MODE, a->group);
+	}
+	if (mkdir(a->staging, PINS_DIR_MODE) && errno != EEXIST)
+		return log_err_r(errno, "failed to make %s", a->staging);
+	err = pins_own(a->staging, PINS_DIR_MODE, a->group);
+	if (!err) {
+		int n = tend_pins(&a->tend, a->maps, a->staging, a->group);
+
+		err = n < 0 ? n : unstage(a);
+	}
+	return err;
+}
+
+static int put_back_pins(struct attachment *a)
+{
+	int n;
+
+	if (access(a->dir, F_OK)) {
+		int err = put_back_directory(a);
+
+		if (!err)
+			log_warn("%s was removed, and was put back; pintled --detach is what takes "
+				 "Pintle away",
+				 a->dir);
+		return err;
+	}
+	n = tend_pins(&a->tend, a->maps, a->dir, a->group);
+	if (n > 0)
+		log_warn("%d pin%s in %s %s removed, and put back; pintled --detach is what takes "
+			 "Pintle away",
+			 n, n == 1 ? "" : "s", a->dir, n == 1 ? "was" : "were");
+	return n < 0 ? n : 0;
+}
+
+/* A cgroup that was removed and made again, under the same path, is another one. */
+static bool cgroup_is_there(struct attachment *a)
+{
+	struct stat there, held;
+	int fd;
+
+	if (stat(a->cgroup, &there))
+		return false;
+	if (!fstat(a->cgroup_fd, &held) && there.st_ino == held.st_ino)
+		return true;
+	fd = cgroup2_open(a->cgroup);
+	if (fd < 0)
+		return false;
+	close(a->cgroup_fd);
+	a->cgroup_fd = fd;
+	return true;
+}
+
+static int attach_lost(struct attachment *a, const bool lost[LINK_COUNT])
+{
+	struct link_place to = place_of(a);
+	struct load_list which = {0};
+	int err;
+
+	memcpy(which.links, lost, sizeof(which.links));
+	err = programs_load(&which, a->maps, &a->skel);
+	for (int i = 0; !err && i < LINK_COUNT; i++) {
+		if (!lost[i])
+			continue;
+		err = link_replace(&link_kinds[i], programs_fd(a->skel, link_kinds[i].program), &to,
+				   a->dir);
+		tend_release(&a->tend, (enum link_id)i);
+	}
+	programs_unload(&a->skel);
+	tend_hold(&a->tend, a->dir);
+	return err;
+}
+
+/* Fills a->lost. Returns whether any is. */
+static bool look_for_lost(struct attachment *a, const struct config *c)
+{
+	bool any = false;
+
+	for (int i = 0; i < LINK_COUNT; i++) {
+		a->lost[i] = wanted(&link_kinds[i], c) && !tend_attached(&a->tend, (enum link_id)i);
+		any |= a->lost[i];
+	}
+	return any;
+}
+
+static void tell_lost(struct attachment *a, const char *why)
+{
+	char hooks[128];
+	bool news = !a->lost_why[0];
+
+	snprintf(a->lost_why, sizeof(a->lost_why), "not attached: %s (%s)",
+		 hooks_text(a->lost, hooks, sizeof(hooks)), why);
+	if (news)
+		log_error("%s; trying again until it is", a->lost_why);
+}
+
+static int mend(struct attachment *a)
+{
+	bool lost[LINK_COUNT], any_of_cgroup = false, cgroup = cgroup_is_there(a), any = false;
+	int err = 0;
+
+	for (int i = 0; i < LINK_COUNT; i++) {
+		any_of_cgroup |= a->lost[i] && !link_kinds[i].netns;
+		lost[i] = a->lost[i] && (link_kinds[i].netns || cgroup);
+		any |= lost[i];
+	}
+	if (any)
+		err = attach_lost(a, lost);
+	if (any_of_cgroup && !cgroup) {
+		char why[PINTLE_TEXT_SIZE + 32];
+
+		snprintf(why, sizeof(why), "the cgroup %s is gone", a->cgroup);
+		tell_lost(a, why);
+		return -ESTALE;
+	}
+	if (err)
+		tell_lost(a, "see pintled's log");
+	return err;
+}
+
+static void tended_well(struct attachment *a)
+{
+	a->lost_why[0] = '\0';
+	a->tend_wait_ns = 0;
+}
+
+static void tend_later(struct attachment *a, uint64_t now, int err)
+{
+	uint64_t wait = MAX(2 * a->tend_wait_ns, TEND_WAIT_MIN_NS);
+
+	/* To look for a cgroup is cheap, and says nothing. */
+	a->tend_wait_ns = err == -ESTALE ? TEND_WAIT_MIN_NS : MIN(wait, TEND_WAIT_MAX_NS);
+	a->tend_again_ns = now + a->tend_wait_ns;
+}
+
+bool attachment_tend(struct attachment *a, const struct config *c)
+{
+	uint64_t now = monotonic_ns();
+	char hooks[128];
+	int err;
+
+	if (!a->committed || now < a->tend_again_ns)
+		return false;
+	err = put_back_pins(a);
+	if (!err && !look_for_lost(a, c)) {
+		tended_well(a);
+		return false;
+	}
+	if (!err) {
+		hooks_text(a->lost, hooks, sizeof(hooks));
+		err = mend(a);
+	}
+	if (!err && !look_for_lost(a, c)) {
+		log_warn("attached again, having been lost: %s", hooks);
+		tended_well(a);
+		return true;
+	}
+	tend_later(a, now, err);
+	return false;
+}
+
+bool attachment_hook(const struct attachment *a, const struct config *c, enum link_id id,
+		     bool *attached)
+{
+	*attached = wanted(&link_kinds[id], c) && !a->lost[id];
+	return wanted(&link_kinds[id], c);
+}
+
+const char *attachment_lost(const struct attachment *a)
+{
+	return a->lost_why[0] ? a->lost_why : NULL;
 }
 
 int attachment_program(struct attachment *a, const char *name)
@@ -552,12 +774,6 @@ int attachment_program(struct attachment *a, const char *name)
 	return err ? err : fd;
 }
 
-static void close_fd(int fd)
-{
-	if (fd >= 0)
-		close(fd);
-}
-
 void attachment_free(struct attachment *a)
 {
 	if (!a)
@@ -567,6 +783,7 @@ void attachment_free(struct attachment *a)
 	if (a->made && !a->committed)
 		rmdir(a->bpffs);
 	takeover_free(a->takeover);
+	tend_end(&a->tend);
 	recount_free(a->recount);
 	programs_unload(&a->skel);
 	maps_close(a->maps);
@@ -585,11 +802,6 @@ struct maps *attachment_maps(const struct attachment *a)
 int attachment_netns(const struct attachment *a)
 {
 	return a->netns_fd;
-}
-
-bool attachment_steers(const struct attachment *a)
-{
-	return pins_steer(a->dir) && pins_cgroup(a->dir);
 }
 
 bool attachment_resumed(const struct attachment *a)

@@ -25,6 +25,7 @@
 #define HEARTBEAT_MAX_MS 500
 #define HEARTBEAT_MIN_MS 20
 #define HOUSEKEEPING_MS  2000
+#define TEND_MS          300
 #define FIRST_BEAT_NS    (2 * NSEC_PER_SEC)
 #define RECONCILE_ROUNDS 5           /* of housekeeping */
 #define FILL_ROUNDS      30          /* of housekeeping */
@@ -37,7 +38,7 @@
 
 struct daemon {
 	uv_loop_t loop;
-	uv_timer_t heartbeat, housekeeping, reload;
+	uv_timer_t heartbeat, housekeeping, tending, reload;
 	uv_signal_t sigterm, sigint, sighup;
 	struct config *config;
 	struct publication *publication;
@@ -143,6 +144,17 @@ static void on_housekeeping(uv_timer_t *timer)
 	}
 }
 
+/* While a hook was lost, nobody saw who listened, connected or closed. */
+static void on_tending(uv_timer_t *timer)
+{
+	struct daemon *d = timer->data;
+
+	if (!attachment_tend(d->attachment, d->config))
+		return;
+	register_listeners(d->maps, attachment_netns(d->attachment));
+	reconcile(d->attachment);
+}
+
 static void start_heartbeat(struct daemon *d)
 {
 	uint64_t ms = heartbeat_ms(d->config);
@@ -152,11 +164,23 @@ static void start_heartbeat(struct daemon *d)
 
 /* ---- serving --------------------------------------------------------------------- */
 
+static void render_hooks(const struct daemon *d, struct metrics_text *out)
+{
+	bool attached;
+
+	metrics_family(out, "pintle_hook_attached", METRICS_GAUGE,
+		       "1: attached. 0: lost, which the daemon mends as soon as it can.");
+	for (int i = 0; i < LINK_COUNT; i++)
+		if (attachment_hook(d->attachment, d->config, (enum link_id)i, &attached))
+			metrics_sample_u64(out, attached, "hook", link_hook(&link_kinds[i]), NULL);
+}
+
 static void render(struct metrics_text *out, void *arg)
 {
 	struct daemon *d = arg;
 
 	telemetry_render(d->telemetry, d->poller, d->config, clients_count(d->clients), out);
+	render_hooks(d, out);
 	process_render(&d->process, out);
 }
 
@@ -166,8 +190,8 @@ static bool ready(void *arg, const char **why)
 
 	if (!d->attached)
 		*why = "not attached";
-	else if (!attachment_steers(d->attachment))
-		*why = "the network namespace or the cgroup that was steered is gone; restart pintled";
+	else if (attachment_lost(d->attachment))
+		*why = attachment_lost(d->attachment);
 	else if (!poller_first_round_over(d->poller))
 		*why = "the first round of scrapes is not over";
 	else
@@ -348,6 +372,7 @@ static int start(struct daemon *d)
 	d->watchdog_ns = notify_watchdog_interval_ns();
 	start_heartbeat(d);
 	uv_timer_start(&d->housekeeping, on_housekeeping, HOUSEKEEPING_MS, HOUSEKEEPING_MS);
+	uv_timer_start(&d->tending, on_tending, TEND_MS, TEND_MS);
 	return 0;
 }
 
@@ -361,6 +386,7 @@ static void init(struct daemon *d)
 {
 	init_timer(d, &d->heartbeat);
 	init_timer(d, &d->housekeeping);
+	init_timer(d, &d->tending);
 	init_timer(d, &d->reload);
 	/* From here on a signal waits until all is attached, and does not leave half of it. */
 	watch_signal(d, &d->sigterm, on_terminate, SIGTERM);
@@ -376,8 +402,9 @@ static void stop(struct daemon *d)
 {
 	uv_handle_t *ours[] = {
 		(uv_handle_t *)&d->heartbeat, (uv_handle_t *)&d->housekeeping,
-		(uv_handle_t *)&d->reload,    (uv_handle_t *)&d->sigterm,
-		(uv_handle_t *)&d->sigint,    (uv_handle_t *)&d->sighup,
+		(uv_handle_t *)&d->tending,   (uv_handle_t *)&d->reload,
+		(uv_handle_t *)&d->sigterm,   (uv_handle_t *)&d->sigint,
+		(uv_handle_t *)&d->sighup,
 	};
 
 	exporter_free(d->exporter);

@@ -113,6 +113,68 @@ static bool link_info(const char *dir, enum link_id id, struct bpf_link_info *in
 	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, info, &size);
 }
 
+/* The map of that name which a program uses; -1: none does. */
+static int map_of_program(int prog_fd, const char *name)
+{
+	__u32 ids[64], size = sizeof(struct bpf_prog_info);
+	struct bpf_prog_info info = {.nr_map_ids = ARRAY_SIZE(ids),
+				     .map_ids = (__u64)(uintptr_t)ids};
+
+	if (bpf_obj_get_info_by_fd(prog_fd, &info, &size))
+		return -1;
+	for (__u32 i = 0; i < MIN(info.nr_map_ids, (__u32)ARRAY_SIZE(ids)); i++) {
+		_cleanup_close_ int fd = bpf_map_get_fd_by_id(ids[i]);
+		struct bpf_map_info map = {0};
+
+		size = sizeof(map);
+		if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &map, &size) &&
+		    !strncmp(map.name, name, sizeof(map.name) - 1))
+			return TAKE_FD(fd);
+	}
+	return -1;
+}
+
+static int map_of_links(const char *dir, const char *name)
+{
+	int found = -1;
+
+	for (int i = 0; found < 0 && i < LINK_COUNT; i++) {
+		_cleanup_close_ int prog_fd = -1;
+		struct bpf_link_info info;
+
+		if (!link_info(dir, (enum link_id)i, &info))
+			continue;
+		prog_fd = bpf_prog_get_fd_by_id(info.prog_id);
+		found = prog_fd < 0 ? -1 : map_of_program(prog_fd, name);
+	}
+	return found;
+}
+
+bool pins_repair(const char *dir)
+{
+	char path[PINS_PATH_SIZE];
+	struct stat st;
+
+	if (stat(dir, &st))
+		return false;
+	for (size_t i = 0; i < MAP_COUNT; i++) {
+		_cleanup_close_ int fd = -1;
+
+		snprintf(path, sizeof(path), "%s/%s", dir, map_names[i]);
+		if (!access(path, F_OK))
+			continue;
+		fd = map_of_links(dir, map_names[i]);
+		if (fd < 0 || bpf_obj_pin(fd, path) || pins_own(path, PINS_FILE_MODE, st.st_gid)) {
+			log_warn("%s is missing, and no program that is attached uses that map: it "
+				 "cannot be found again",
+				 path);
+			return false;
+		}
+		log_warn("%s was missing; found again by the programs that are attached", path);
+	}
+	return true;
+}
+
 /* The kernel tells 0 for a namespace or cgroup that is gone. */
 bool pins_steer(const char *dir)
 {

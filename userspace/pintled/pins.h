@@ -35,6 +35,10 @@ int pins_own(const char *path, mode_t mode, gid_t group);
 
 /** Whether every map is pinned in `dir`. */
 bool pins_whole(const char *dir);
+/** Pins maps that are missing in `dir` anew, found by the programs of the links that are pinned
+ * there. Returns whether the maps are whole now; what was done, or could not be, is logged. Takes
+ * CAP_SYS_ADMIN. */
+bool pins_repair(const char *dir);
 
 /** Whether the lookup hook is attached by a link that is pinned in `dir`, to a network namespace
  * that still is. */

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tend.h"
+
+#include <bpf/bpf.h>
+
+#include "../common/log.h"
+#include "../common/util.h"
+#include "linking.h"
+#include "pins.h"
+
+void tend_begin(struct tend *t)
+{
+	memset(t->fd, -1, sizeof(t->fd));
+}
+
+void tend_hold(struct tend *t, const char *dir)
+{
+	char path[PINS_PATH_SIZE];
+
+	for (int i = 0; i < LINK_COUNT; i++) {
+		if (t->fd[i] >= 0 || !link_pinned(&link_kinds[i], dir))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, link_kinds[i].pin);
+		t->fd[i] = bpf_obj_get(path);
+	}
+}
+
+void tend_release(struct tend *t, enum link_id id)
+{
+	if (t->fd[id] >= 0)
+		close(t->fd[id]);
+	t->fd[id] = -1;
+}
+
+void tend_end(struct tend *t)
+{
+	for (int i = 0; i < LINK_COUNT; i++)
+		tend_release(t, (enum link_id)i);
+}
+
+bool tend_attached(const struct tend *t, enum link_id id)
+{
+	struct bpf_link_info info = {0};
+	__u32 size = sizeof(info);
+
+	return t->fd[id] >= 0 && !bpf_obj_get_info_by_fd(t->fd[id], &info, &size) &&
+	       link_is_attached(&info);
+}
+
+static int pin(int fd, const char *dir, const char *name, gid_t group)
+{
+	char path[PINS_PATH_SIZE];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	if (!access(path, F_OK))
+		return 0;
+	if (bpf_obj_pin(fd, path))
+		return log_err_r(errno, "failed to pin %s again", path);
+	return pins_own(path, PINS_FILE_MODE, group) ?: 1;
+}
+
+int tend_pins(const struct tend *t, const struct maps *m, const char *dir, gid_t group)
+{
+	int done = 0, r = 0;
+
+	for (int i = 0; r >= 0 && i < MAP_COUNT; i++, done += r)
+		r = pin(m->fd[i], dir, map_names[i], group);
+	for (int i = 0; r >= 0 && i < LINK_COUNT; i++, done += r)
+		r = tend_attached(t, (enum link_id)i) ? pin(t->fd[i], dir, link_kinds[i].pin, group)
+						      : 0;
+	return r < 0 ? r : done;
+}
