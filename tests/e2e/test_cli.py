@@ -297,7 +297,7 @@ DUMPED = {
     "scores": "published", "inflight": "placed", "ends": "duration_ns",
     "health": "listening_since_ns",
     "affinity": "bound_ns", "stats": "value", "pending": None, "conns": None, "connects": None,
-    "clients": None, "oneshot": None, "oneshot_flows": None, "oneshot_stats": "value",
+    "clients": None, "server_cgroups": None, "oneshot": None, "oneshot_flows": None, "oneshot_stats": "value",
 }
 # For these kinds the kernel takes no types; and a ring has nothing to list.
 UNTYPED = {"homes", "sockets"}

@@ -118,6 +118,102 @@ def test_announce(node):
     assert node.ask("10.77.0.9:8000") == "s0"
 
 
+# -- what is taken away while it runs ----------------------------------------------------
+
+
+def layout(node):
+    """The directory of pins."""
+    return next(node.bpffs.glob("v*"))
+
+
+@case(each=("link_lookup", "link_sockops", "names", "everything"))
+def test_pins_removed(node, what):
+    """A pin that is removed while the daemon runs loses nothing, and is back within a second."""
+    daemon = node.steer(node.servers(2))
+    pins = layout(node)
+    with node.load(FRONTEND["v4"], workers=2) as load:
+        load.go_on(50)
+        removed = sorted(pins.iterdir()) if what == "everything" else [pins / what]
+        if what == "everything":
+            shutil.rmtree(node.bpffs)
+        else:
+            removed[0].unlink()
+        wait_for(lambda: all(p.exists() for p in removed), 2)
+        load.go_on(100)
+    assert not load.failures, load.failures[:3]
+    assert "put back" in daemon.log()
+    assert daemon.get("/readyz")[0] == 200
+    name = node.ask(FRONTEND["v4"])
+    daemon.kill()
+    assert node.ask(FRONTEND["v4"]) == name
+
+
+@case(each=("lookup", "sockops"))
+def test_hook_detached_by_force(node, hook):
+    """A hook that is lost is attached again by itself, and said."""
+    daemon = node.steer(node.servers(2))
+    assert daemon.metric("pintle_hook_attached", hook=hook) == 1
+    node.run("bpftool", "link", "detach", "pinned", layout(node) / f"link_{hook}")
+    wait_for(lambda: f"attached again, having been lost: {hook}" in daemon.log(), 2)
+    assert node.ask(FRONTEND["v4"])
+    assert daemon.get("/readyz")[0] == 200
+    assert daemon.metric("pintle_hook_attached", hook=hook) == 1
+    wait_for(lambda: set(node.in_flight().values()) == {0})
+
+
+def test_cgroup_made_again(node):
+    """The cgroup that is watched is removed: said by all who are asked, until it is there again."""
+    inner = node.cgroup / "inner"
+    inner.mkdir()
+    server = node.server("s0", 8001)
+    daemon = node.daemon(node.config(node.pool([server]), cgroup=str(inner)))
+    inner.rmdir()
+    wait_for(lambda: daemon.get("/readyz")[0] == 503)
+    assert "not attached: sockops" in daemon.get("/readyz")[1], daemon.get("/readyz")
+    assert daemon.metric("pintle_hook_attached", hook="sockops") == 0
+    assert daemon.metric("pintle_hook_attached", hook="lookup") == 1
+    assert "hook sockops is not attached" in node.pintle("status").stdout
+    assert "hook sockops is not attached" in node.pintle("doctor", check=False).stdout
+    assert node.ask(FRONTEND["v4"]) == "s0"  # the lookup hook goes on
+    inner.mkdir()
+    wait_for(lambda: daemon.get("/readyz")[0] == 200)
+    assert daemon.log().count("not attached: sockops") == 1
+    assert daemon.metric("pintle_hook_attached", hook="sockops") == 1
+    server.kill()
+    server = node.server("s0", 8001, cgroup=str(inner))
+    wait_for(served_by(node, "s0"))
+    server.end()
+
+
+def served_by(node, name, to=FRONTEND["v4"]):
+    return lambda: node.ask(to) == name
+
+
+def test_map_missing_at_start(node):
+    """A map whose pin was removed is found by the attached programs: bindings and counts go on."""
+    servers = node.servers(3)
+    daemon = node.steer(servers)
+    name = node.ask(FRONTEND["v4"])
+    placed = {e["name"]: e["placed"] for e in node.cli("endpoints")}
+    daemon.stop()
+    for pin in ("affinity", "inflight", "node"):
+        (layout(node) / pin).unlink()
+    daemon = node.daemon(Path(daemon.config).read_text())
+    assert "found again" in daemon.log() and "took over" in daemon.log()
+    assert {e["name"]: e["placed"] for e in node.cli("endpoints")} == placed
+    assert node.ask(FRONTEND["v4"]) == name
+
+
+def test_map_missing_for_good(node):
+    """One that no program uses cannot be found: it starts afresh, and says so."""
+    daemon = node.steer(node.servers(2))
+    daemon.stop()
+    (layout(node) / "names").unlink()
+    daemon = node.daemon(Path(daemon.config).read_text())
+    assert "starting afresh" in daemon.log()
+    assert node.ask(FRONTEND["v4"])
+
+
 # -- under load -------------------------------------------------------------------------
 
 
@@ -413,7 +509,7 @@ def test_not_ready_without_its_cgroup(node):
     assert daemon.get("/readyz")[0] == 200
     own.rmdir()
     wait_for(lambda: daemon.get("/readyz")[0] == 503)
-    assert "restart pintled" in daemon.get("/readyz")[1]
+    assert "sockops" in daemon.get("/readyz")[1]
     assert "run it as root" not in node.pintle("doctor", check=False).stdout
     daemon.stop()
 

@@ -13,15 +13,16 @@ static const struct check {
 	const char *name;
 	doctor_fn run;
 } checks[] = {
-	{"kernel", doctor_kernel},        {"btf", doctor_btf},
-	{"lockdown", doctor_lockdown},    {"capabilities", doctor_capabilities},
-	{"programs", doctor_programs},    {"maps", doctor_maps},
-	{"helpers", doctor_helpers},      {"link", doctor_link},
-	{"connect", doctor_connect_link}, {"bpffs", doctor_bpffs},
-	{"cgroup2", doctor_cgroup},       {"sysctl", doctor_sysctls},
-	{"daemon", doctor_daemon},        {"sk_lookup", doctor_lookup_hook},
-	{"sockops", doctor_sockops_hook}, {"connect", doctor_connect_hook},
-	{"mptcp", doctor_mptcp},          {"oneshot", doctor_oneshot},
+	{"kernel", doctor_kernel},         {"btf", doctor_btf},
+	{"lockdown", doctor_lockdown},     {"capabilities", doctor_capabilities},
+	{"programs", doctor_programs},     {"maps", doctor_maps},
+	{"helpers", doctor_helpers},       {"link", doctor_link},
+	{"connect", doctor_connect_link},  {"bpffs", doctor_bpffs},
+	{"cgroup2", doctor_cgroup},        {"sysctl", doctor_sysctls},
+	{"daemon", doctor_daemon},         {"hooks", doctor_attached},
+	{"sk_lookup", doctor_lookup_hook}, {"sockops", doctor_sockops_hook},
+	{"connect", doctor_connect_hook},  {"mptcp", doctor_mptcp},
+	{"oneshot", doctor_oneshot},
 };
 
 static const struct {

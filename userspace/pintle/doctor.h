@@ -57,6 +57,7 @@ void doctor_cgroup(struct doctor *d);
 void doctor_sysctls(struct doctor *d);
 
 /* doctor_hooks.c */
+void doctor_attached(struct doctor *d);
 void doctor_lookup_hook(struct doctor *d);
 void doctor_sockops_hook(struct doctor *d);
 void doctor_connect_hook(struct doctor *d);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* doctor_hooks.c - who else is on our hooks, who listens in a way that cannot be steered. */
+/* doctor_hooks.c - whether our hooks are attached, who else is on them, who listens in a way that
+ * cannot be steered. */
 #include <limits.h>
 
 #include "../common/listeners.h"
@@ -38,6 +39,25 @@ static void programs_tell(struct doctor *d, const char *where, int fd, enum link
 	else
 		doctor_say(d, VERDICT_OK, NULL, "on %s%s %s", where, p.count == 1 ? " only" : "",
 			   list);
+}
+
+/* Whether our own are there at all. */
+void doctor_attached(struct doctor *d)
+{
+	char why[LINK_TROUBLE_SIZE];
+	size_t lost = 0, wanted = 0;
+
+	if (!d->s || !d->privileged)
+		return; /* nothing is pinned; or the other checks say that they see nothing */
+	for (int i = 0; i < LINK_COUNT; i++) {
+		wanted += link_wanted(d->s, (enum link_id)i);
+		if (!link_trouble(d->cli, d->s, (enum link_id)i, why))
+			continue;
+		lost++;
+		doctor_say(d, VERDICT_FAIL, link_cure(d->s), "%s", why);
+	}
+	if (!lost)
+		doctor_say(d, VERDICT_OK, NULL, "%zu hooks are attached", wanted);
 }
 
 void doctor_lookup_hook(struct doctor *d)

@@ -166,7 +166,7 @@ void doctor_cgroup(struct doctor *d)
 		doctor_say(d, VERDICT_FAIL, "mount -t cgroup2 none /sys/fs/cgroup",
 			   "no cgroup2 is mounted: %s", strerror(-err));
 	else if (statfs(path, &fs))
-		doctor_say(d, VERDICT_FAIL, "see that node.cgroup is there, and restart pintled",
+		doctor_say(d, VERDICT_FAIL, "make node.cgroup, and pintled goes on with it",
 			   "%s: %s", path, strerror(errno));
 	else if ((unsigned long)fs.f_type != CGROUP2_SUPER_MAGIC)
 		doctor_say(d, VERDICT_FAIL, "name a cgroup of version 2 in node.cgroup",

@@ -30,6 +30,68 @@ int link_open(const struct cli *cli, enum link_id link)
 	return bpf_obj_get(link_path(cli, link, path));
 }
 
+static bool any_pool(const struct state *s, bool (*is)(const struct state_pool *p))
+{
+	for (size_t i = 0; i < s->pool_count; i++)
+		if (is(&s->pools[i]))
+			return true;
+	return false;
+}
+
+static bool is_connect(const struct state_pool *p)
+{
+	return p->hook == PINTLE_HOOK_CONNECT;
+}
+
+static bool takes_hints(const struct state_pool *p)
+{
+	return p->key_kind == PINTLE_KEY_HINT || p->group_kind == PINTLE_KEY_HINT;
+}
+
+bool link_wanted(const struct state *s, enum link_id link)
+{
+	switch (link_kinds[link].use) {
+	case LINK_OF_CONNECT:
+		return any_pool(s, is_connect);
+	case LINK_OF_HINTS:
+		return any_pool(s, takes_hints);
+	default:
+		return true;
+	}
+}
+
+bool link_trouble(const struct cli *cli, const struct state *s, enum link_id link,
+		  char why[LINK_TROUBLE_SIZE])
+{
+	const struct link_kind *k = &link_kinds[link];
+	struct bpf_link_info info = {0};
+	uint32_t size = sizeof(info);
+	char path[PATH_MAX];
+	_cleanup_close_ int fd = -1;
+
+	if (!link_wanted(s, link))
+		return false;
+	fd = link_open(cli, link);
+	if (fd == -ENOENT) {
+		snprintf(why, LINK_TROUBLE_SIZE, "%s is missing: hook %s is not attached",
+			 link_path(cli, link, path), link_hook(k));
+		return true;
+	}
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) || link_is_attached(&info))
+		return false;
+	snprintf(why, LINK_TROUBLE_SIZE,
+		 "hook %s is not attached: its %s is gone, or it was detached by force",
+		 link_hook(k), k->netns ? "network namespace" : "cgroup");
+	return true;
+}
+
+const char *link_cure(const struct state *s)
+{
+	return s->daemon_alive
+		       ? "pintled attaches it again within a second, or its log says why not"
+		       : "start pintled";
+}
+
 /* The program of our link, by the pin; 0: none, or not to be seen. */
 static uint32_t own_program(const struct cli *cli, enum link_id link)
 {

@@ -4,6 +4,7 @@
 #define PINTLE_CLI_PROGRAMS_H
 
 #include <bpf/bpf.h>
+#include <limits.h>
 
 #include "../common/links.h"
 #include "cli.h"
@@ -35,6 +36,17 @@ const char *link_path(const struct cli *cli, enum link_id link, char *path);
 
 /** Whether the link is pinned, as far as whoever asks can see. */
 bool link_is_pinned(const struct cli *cli, enum link_id link);
+
+/** Whether a pool needs that hook. */
+bool link_wanted(const struct state *s, enum link_id link);
+
+#define LINK_TROUBLE_SIZE (PATH_MAX + 64)
+/** Whether a hook that is needed is not attached, as far as whoever asks can see; and then `why`,
+ * in words. */
+bool link_trouble(const struct cli *cli, const struct state *s, enum link_id link,
+		  char why[LINK_TROUBLE_SIZE]);
+/** What helps against that. */
+const char *link_cure(const struct state *s);
 
 /** The pinned link: a descriptor (the caller's), or -errno. */
 int link_open(const struct cli *cli, enum link_id link);

@@ -53,34 +53,6 @@ static void daemon_warnings(cJSON *list, const struct cli *cli, const struct sta
 		     n->drift);
 }
 
-static void link_warning(cJSON *list, const struct cli *cli, enum link_id link)
-{
-	_cleanup_close_ int fd = link_open(cli, link);
-	struct bpf_link_info info = {0};
-	uint32_t size = sizeof(info);
-	char path[PATH_MAX];
-
-	if (fd == -ENOENT)
-		warn(list, "%s is missing: that hook is not attached; restart pintled",
-		     link_path(cli, link, path));
-	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size))
-		return;
-	/* The kernel lets go of both when what they are attached to ends. */
-	if (info.type == BPF_LINK_TYPE_NETNS && !info.netns.netns_ino)
-		warn(list, "the network namespace that was steered is gone; restart pintled");
-	if (info.type == BPF_LINK_TYPE_CGROUP && !info.cgroup.cgroup_id)
-		warn(list, "the cgroup that %s was attached to is gone; restart pintled",
-		     link_kinds[link].program);
-}
-
-static bool uses_connect(const struct state *s)
-{
-	for (size_t i = 0; i < s->pool_count; i++)
-		if (s->pools[i].hook == PINTLE_HOOK_CONNECT)
-			return true;
-	return false;
-}
-
 /* One that runs before ours and takes the frontend for its own leaves us nothing to steer. */
 static void order_warning(cJSON *list, const struct cli *cli, const struct state *s)
 {
@@ -98,13 +70,14 @@ static void order_warning(cJSON *list, const struct cli *cli, const struct state
 
 static void link_warnings(cJSON *list, const struct cli *cli, const struct state *s)
 {
+	char why[LINK_TROUBLE_SIZE];
+
 	if (geteuid())
 		return;
 	for (int i = 0; i < LINK_COUNT; i++)
-		if (link_kinds[i].use == LINK_ALWAYS ||
-		    (link_kinds[i].use == LINK_OF_CONNECT && uses_connect(s)))
-			link_warning(list, cli, (enum link_id)i);
-	if (uses_connect(s))
+		if (link_trouble(cli, s, (enum link_id)i, why))
+			warn(list, "%s; %s", why, link_cure(s));
+	if (link_wanted(s, LINK_CONNECT4))
 		order_warning(list, cli, s);
 }
 
