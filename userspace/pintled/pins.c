@@ -113,7 +113,7 @@ static bool link_info(const char *dir, enum link_id id, struct bpf_link_info *in
 	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, info, &size);
 }
 
-/* The map of that name which a program uses; -1: none does. */
+/* The map of that name which a program uses; -ENOENT: none does; or -errno. */
 static int map_of_program(int prog_fd, const char *name)
 {
 	__u32 ids[64], size = sizeof(struct bpf_prog_info);
@@ -121,7 +121,7 @@ static int map_of_program(int prog_fd, const char *name)
 				     .map_ids = (__u64)(uintptr_t)ids};
 
 	if (bpf_obj_get_info_by_fd(prog_fd, &info, &size))
-		return -1;
+		return -errno;
 	for (__u32 i = 0; i < MIN(info.nr_map_ids, (__u32)ARRAY_SIZE(ids)); i++) {
 		_cleanup_close_ int fd = bpf_map_get_fd_by_id(ids[i]);
 		struct bpf_map_info map = {0};
@@ -131,12 +131,12 @@ static int map_of_program(int prog_fd, const char *name)
 		    !strncmp(map.name, name, sizeof(map.name) - 1))
 			return TAKE_FD(fd);
 	}
-	return -1;
+	return -ENOENT;
 }
 
 static int map_of_links(const char *dir, const char *name)
 {
-	int found = -1;
+	int found = -ENOENT;
 
 	for (int i = 0; found < 0 && i < LINK_COUNT; i++) {
 		_cleanup_close_ int prog_fd = -1;
@@ -145,7 +145,7 @@ static int map_of_links(const char *dir, const char *name)
 		if (!link_info(dir, (enum link_id)i, &info))
 			continue;
 		prog_fd = bpf_prog_get_fd_by_id(info.prog_id);
-		found = prog_fd < 0 ? -1 : map_of_program(prog_fd, name);
+		found = prog_fd < 0 ? prog_fd : map_of_program(prog_fd, name);
 	}
 	return found;
 }
@@ -165,9 +165,10 @@ bool pins_repair(const char *dir)
 			continue;
 		fd = map_of_links(dir, map_names[i]);
 		if (fd < 0 || bpf_obj_pin(fd, path) || pins_own(path, PINS_FILE_MODE, st.st_gid)) {
-			log_warn("%s is missing, and no program that is attached uses that map: it "
-				 "cannot be found again",
-				 path);
+			log_warn("%s is missing, and cannot be found again: %s", path,
+				 fd == -EPERM ? "to look at the attached programs takes "
+						"CAP_SYS_ADMIN"
+					      : "no program that is attached uses that map");
 			return false;
 		}
 		log_warn("%s was missing; found again by the programs that are attached", path);

@@ -191,7 +191,6 @@ static const struct conversion conversions[] = {
 	{MAP_node, 744, copy_node, NULL},
 	{MAP_pools, 8432, copy_grown, NULL},
 	{MAP_overrides, 32, copy_overrides, copy_overrides},
-	{MAP_ends, 0, NULL, NULL}, /* the sums begin at 0 */
 	{MAP_addresses, 16, copy_addresses, NULL},
 	{MAP_server_cgroups, 0, NULL, NULL},
 	{MAP_health, 104, copy_health, move_health},
