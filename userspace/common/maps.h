@@ -30,6 +30,9 @@
 	X(health)                                                                                  \
 	X(sockets)                                                                                 \
 	X(affinity)                                                                                \
+	X(affinity_beyond)                                                                         \
+	X(shares)                                                                                  \
+	X(bindings)                                                                                \
 	X(pending)                                                                                 \
 	X(conns)                                                                                   \
 	X(connects)                                                                                \
@@ -63,6 +66,7 @@ struct maps {
 	struct pintle_inflight *inflight;
 	struct pintle_ends *ends;
 	struct pintle_health *health;
+	struct pintle_bindings *bindings;
 	bool writable;
 };
 
