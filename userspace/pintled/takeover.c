@@ -181,6 +181,7 @@ static const struct conversion conversions[] = {
 	{MAP_affinity_beyond, 0, NULL, NULL},
 	{MAP_shares, 0, NULL, NULL},
 	{MAP_bindings, 0, NULL, NULL},
+	{MAP_majorities, 0, NULL, NULL},
 };
 
 static const struct conversion *conversion_of(enum map_id map)
