@@ -204,18 +204,93 @@ static __always_inline void placement_failed(struct pintle_decision *d)
 		__sync_fetch_and_add(&n->failed, 1);
 }
 
+/* ---- bindings ---------------------------------------------------------------- */
+
+static __always_inline struct pintle_affinity *binding_find(const struct pintle_affinity_key *key)
+{
+	struct pintle_affinity *a = bpf_map_lookup_elem(&affinity, key);
+
+	return a ? a : bpf_map_lookup_elem(&affinity_beyond, key);
+}
+
+/* Counts one more binding of the client, unless it has its share. The daemon counts those that are
+ * gone; without one a client's count only grows, so that it is beyond its share earlier. */
+static __always_inline bool share_take(__u64 client)
+{
+	__u64 *n = bpf_map_lookup_elem(&shares, &client), one = 1;
+
+	if (!n) {
+		bpf_map_update_elem(&shares, &client, &one, BPF_NOEXIST);
+		return true;
+	}
+	if (*n >= PINTLE_CLIENT_SHARE)
+		return false;
+	__sync_fetch_and_add(n, 1);
+	return true;
+}
+
+/* In the place of one that another CPU may have made or that may be forgotten just now. */
+static __always_inline void binding_make(const struct pintle_affinity_key *key,
+					 const struct pintle_affinity *a)
+{
+	void *map = share_take(a->client) ? (void *)&affinity : (void *)&affinity_beyond;
+	__u32 pool = key->pool;
+	struct pintle_bindings *n = bpf_map_lookup_elem(&bindings, &pool);
+
+	if (!bpf_map_update_elem(map, key, a, BPF_NOEXIST) && n)
+		__sync_fetch_and_add(&n->made, 1);
+}
+
 /* What the session is bound to from now on. Only of an established connection: a spoofed packet, or
  * a connect() that nobody answers, binds nothing. */
-static __always_inline void bind_session(const struct pintle_affinity_key *key, __u32 endpoint,
-					 __u32 generation, __u64 now)
+static __always_inline void bind_session(const struct pintle_affinity_key *key, __u64 client,
+					 __u32 endpoint, __u32 generation, __u64 now)
 {
-	struct pintle_affinity *old = bpf_map_lookup_elem(&affinity, key);
-	struct pintle_affinity a = {endpoint, generation, now, now};
+	struct pintle_affinity *old = binding_find(key);
+	struct pintle_affinity a = {endpoint, generation, now, now, client};
 
-	if (old && old->endpoint == endpoint && old->generation == generation)
+	if (old && old->endpoint == endpoint && old->generation == generation) {
 		old->used_ns = now;
-	else
-		bpf_map_update_elem(&affinity, key, &a, BPF_ANY);
+		return;
+	}
+	/* Where it is, it stays: whoever is counted for it. */
+	if (old && (!bpf_map_update_elem(&affinity, key, &a, BPF_EXIST) ||
+		    !bpf_map_update_elem(&affinity_beyond, key, &a, BPF_EXIST)))
+		return;
+	binding_make(key, &a);
+}
+
+/* The vote of Boyer and Moore (MJRTY, 1981): whoever makes more than half of the connections of
+ * this CPU ends up in the entry. How many those are is told by a mean over the newest ones. Two
+ * contexts of one CPU may get in each other's way here, which costs a vote. */
+static __always_inline void vote(const struct pintle_affinity_key *key)
+{
+	bool somebody = key->session.kind != PINTLE_KEY_NONE, same;
+	const __u64 *a, *b = (const __u64 *)&key->session;
+	__u32 pool = key->pool, seen;
+	struct pintle_majority *m = bpf_map_lookup_elem(&majorities, &pool);
+
+	if (!m)
+		return;
+	a = (const __u64 *)&m->session;
+	same = somebody && a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
+	if (m->pool_generation != key->pool_generation || (somebody && !same && !m->votes)) {
+		m->session = key->session;
+		m->pool_generation = key->pool_generation;
+		m->votes = somebody;
+		m->seen = 1;
+		m->share = somebody ? PINTLE_MAJORITY_WHOLE : 0;
+		return;
+	}
+	seen = m->seen < PINTLE_MAJORITY_WINDOW ? m->seen + 1 : PINTLE_MAJORITY_WINDOW;
+	m->seen = seen;
+	if (same) {
+		m->votes += m->votes < PINTLE_MAJORITY_WINDOW;
+		m->share += (PINTLE_MAJORITY_WHOLE - m->share) / seen;
+	} else {
+		m->votes -= !!m->votes;
+		m->share -= m->share / seen;
+	}
 }
 
 /* Whether an outcome is one that a session is bound by. */

@@ -124,6 +124,10 @@ struct state_pool {
 	double max_extra_load;                    /* requests */
 	uint64_t decisions[PINTLE_OUTCOME_COUNT]; /* ever, over all CPUs */
 	uint64_t decisions_total;
+	/* The session that makes more than half of the newest connections (about 128 on each CPU),
+	 * and of which share; 0: there is none, or too few connections came. */
+	struct pintle_session_key largest;
+	double largest_share;
 	bool daemonless; /* no heartbeat within its staleness limit, as the kernel sees it */
 	bool passes;     /* of the connect hook, and no heartbeat within node.daemonless_ns */
 
@@ -143,6 +147,9 @@ struct state {
 	struct state_endpoint *endpoints; /* pool by pool, in the order of the configuration */
 	size_t endpoint_count;
 };
+
+/* Connections of a session that are enough to speak of its share. */
+#define STATE_MAJORITY_LEAST 50
 
 #define STATE_HEARTBEAT_NS       2000000000ULL
 #define STATE_FIRST_HEARTBEAT_NS 3000000000ULL /* from the daemon's start */
@@ -173,12 +180,18 @@ struct state_session {
 int state_sessions(const struct maps *m, const struct state *s, struct state_session **out,
 		   size_t *n);
 
-/** Calls `each` for every entry of `affinity`, too old or not. What is added or deleted
- * meanwhile may be missing or appear twice. A callback that returns other than 0 ends it with that
- * value. Returns 0 or -errno. */
+/** Calls `each` for every binding, too old or not: of both maps, or of the one given. What is added
+ * or deleted meanwhile may be missing or appear twice. A callback that returns other than 0 ends it
+ * with that value. Returns 0 or -errno. */
 typedef int (*state_binding_fn)(const struct pintle_affinity_key *key,
 				const struct pintle_affinity *binding, void *arg);
 int state_bindings(const struct maps *m, state_binding_fn each, void *arg);
+int state_bindings_of(const struct maps *m, enum map_id map, state_binding_fn each, void *arg);
+
+/** Forgets the session, whichever map it is in; `current`: its pool is of this generation, so that
+ * the pool's count of bindings removed has it. `m` is writable. Returns 1; 0 if it was not bound;
+ * or -errno. */
+int state_unbind(const struct maps *m, const struct pintle_affinity_key *key, bool current);
 
 /** The text of a session key, and back, as `pintle sessions` shows it and `pintle unbind`
  * takes it. `buf` has STATE_KEY_SIZE bytes. Parsing takes more: cgroup:NAME, cgroup:/PATH, and
