@@ -199,7 +199,7 @@ static __always_inline bool prefer_bound(struct decide_state *rule, const struct
 
 	if (key.session.kind == PINTLE_KEY_NONE)
 		return false;
-	a = bpf_map_lookup_elem(&affinity, &key);
+	a = binding_find(&key);
 	if (!a || (__s64)(t->now - a->used_ns) >= (__s64)pool->ttl_ns)
 		return false;
 	c.endpoint = a->endpoint;

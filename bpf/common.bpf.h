@@ -204,18 +204,60 @@ static __always_inline void placement_failed(struct pintle_decision *d)
 		__sync_fetch_and_add(&n->failed, 1);
 }
 
+/* ---- bindings ---------------------------------------------------------------- */
+
+static __always_inline struct pintle_affinity *binding_find(const struct pintle_affinity_key *key)
+{
+	struct pintle_affinity *a = bpf_map_lookup_elem(&affinity, key);
+
+	return a ? a : bpf_map_lookup_elem(&affinity_beyond, key);
+}
+
+/* Counts one more binding of the client, unless it has its share. The daemon counts those that are
+ * gone; without one a client's count only grows, so that it is beyond its share earlier. */
+static __always_inline bool share_take(__u64 client)
+{
+	__u64 *n = bpf_map_lookup_elem(&shares, &client), one = 1;
+
+	if (!n) {
+		bpf_map_update_elem(&shares, &client, &one, BPF_NOEXIST);
+		return true;
+	}
+	if (*n >= PINTLE_CLIENT_SHARE)
+		return false;
+	__sync_fetch_and_add(n, 1);
+	return true;
+}
+
+/* In the place of one that another CPU may have made or that may be forgotten just now. */
+static __always_inline void binding_make(const struct pintle_affinity_key *key,
+					 const struct pintle_affinity *a)
+{
+	void *map = share_take(a->client) ? (void *)&affinity : (void *)&affinity_beyond;
+	__u32 pool = key->pool;
+	struct pintle_bindings *n = bpf_map_lookup_elem(&bindings, &pool);
+
+	if (!bpf_map_update_elem(map, key, a, BPF_NOEXIST) && n)
+		__sync_fetch_and_add(&n->made, 1);
+}
+
 /* What the session is bound to from now on. Only of an established connection: a spoofed packet, or
  * a connect() that nobody answers, binds nothing. */
-static __always_inline void bind_session(const struct pintle_affinity_key *key, __u32 endpoint,
-					 __u32 generation, __u64 now)
+static __always_inline void bind_session(const struct pintle_affinity_key *key, __u64 client,
+					 __u32 endpoint, __u32 generation, __u64 now)
 {
-	struct pintle_affinity *old = bpf_map_lookup_elem(&affinity, key);
-	struct pintle_affinity a = {endpoint, generation, now, now};
+	struct pintle_affinity *old = binding_find(key);
+	struct pintle_affinity a = {endpoint, generation, now, now, client};
 
-	if (old && old->endpoint == endpoint && old->generation == generation)
+	if (old && old->endpoint == endpoint && old->generation == generation) {
 		old->used_ns = now;
-	else
-		bpf_map_update_elem(&affinity, key, &a, BPF_ANY);
+		return;
+	}
+	/* Where it is, it stays: whoever is counted for it. */
+	if (old && (!bpf_map_update_elem(&affinity, key, &a, BPF_EXIST) ||
+		    !bpf_map_update_elem(&affinity_beyond, key, &a, BPF_EXIST)))
+		return;
+	binding_make(key, &a);
 }
 
 /* Whether an outcome is one that a session is bound by. */

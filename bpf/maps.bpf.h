@@ -145,10 +145,36 @@ struct {
 /* Which endpoint a session is bound to. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 131072);
+	__uint(max_entries, PINTLE_AFFINITY_ENTRIES);
 	__type(key, struct pintle_affinity_key);
 	__type(value, struct pintle_affinity);
 } MAP(affinity);
+
+/* The same, of clients that have more than their share of `affinity`: an entry that is driven out
+ * here is of one of them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PINTLE_AFFINITY_BEYOND_ENTRIES);
+	__type(key, struct pintle_affinity_key);
+	__type(value, struct pintle_affinity);
+} MAP(affinity_beyond);
+
+/* How many bindings each client has in `affinity`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PINTLE_MAX_SHARES);
+	__type(key, __u64);
+	__type(value, __u64);
+} MAP(shares);
+
+/* What became of each pool's bindings. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_POOLS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pintle_bindings);
+} MAP(bindings);
 
 /* Decisions whose connection is not established yet. */
 struct {

@@ -343,6 +343,23 @@ static __always_inline void listener_closed(const struct pintle_conn *conn)
 
 /* ---- connections ---------------------------------------------------------------- */
 
+/* Whose share a binding is of; see `shares` in abi.h. A network may have as many sessions as
+ * addresses, a host by itself only where they are no addresses. */
+static __always_inline __u64 client_of(const struct pintle_tuple *t, __u32 key_kind)
+{
+	bool host = key_kind == PINTLE_KEY_DESTINATION;
+	const __u32 *word = (const __u32 *)t->remote;
+	__u64 high = bpf_ntohl(word[0]), v4 = bpf_ntohl(word[3]);
+
+	if (address_is_v4(t->remote)) {
+		if (v4 >> 24 == 127)
+			v4 = 127 << 24;
+		return PINTLE_CLIENT_V4 | (host ? v4 : v4 & 0xffff0000);
+	}
+	high = high << 32 | bpf_ntohl(word[1]);
+	return host ? high : high & ~0xffffULL;
+}
+
 static __always_inline void bind_client(const struct pintle_conn *conn,
 					const struct pintle_tuple *t)
 {
@@ -359,7 +376,8 @@ static __always_inline void bind_client(const struct pintle_conn *conn,
 	key_of_tuple(t, pool->key_kind,
 		     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, frontend_bits), &key.session);
 	if (key.session.kind != PINTLE_KEY_NONE)
-		bind_session(&key, conn->endpoint, conn->generation, conn->opened_ns);
+		bind_session(&key, client_of(t, pool->key_kind), conn->endpoint, conn->generation,
+			     conn->opened_ns);
 }
 
 static __always_inline void count_placed(const struct pintle_conn *conn)

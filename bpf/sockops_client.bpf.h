@@ -260,6 +260,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 	struct pintle_connect *c = client_find(ctx);
 	struct pintle_affinity_key key = {};
 	struct pintle_pool *pool;
+	__u64 client;
 
 	if (!c)
 		return;
@@ -273,7 +274,8 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 	key.pool = c->pool;
 	key.pool_generation = c->pool_generation;
 	key.session = c->session;
-	bind_session(&key, c->endpoint, c->generation, bpf_ktime_get_ns());
+	client = c->flags & PINTLE_CONNECT_APART ? PINTLE_CLIENT_APART : c->client;
+	bind_session(&key, client, c->endpoint, c->generation, bpf_ktime_get_ns());
 }
 
 static __always_inline void client_unanswered(struct bpf_sock_ops *ctx)

@@ -462,7 +462,13 @@ struct pintle_health {
 	__u64 owner;    /* 1 + uid of the listener that was believed first; 0: none yet */
 };
 
-/* ---- affinity: LRU hash. Writer: kernel; the CLI deletes. ----------------- */
+/* ---- affinity, affinity_beyond: LRU hashes. Writer: kernel; daemon and CLI delete. -- */
+
+#define PINTLE_AFFINITY_ENTRIES        131072
+#define PINTLE_AFFINITY_BEYOND_ENTRIES 65536
+/* So many bindings of one client are in `affinity`; what comes on top of that goes to
+ * `affinity_beyond`, where only such clients drive each other's out. */
+#define PINTLE_CLIENT_SHARE (PINTLE_AFFINITY_ENTRIES / 8)
 
 struct pintle_session_key {
 	__u32 kind;        /* enum pintle_key; PINTLE_KEY_NONE: nothing tells the session apart */
@@ -481,6 +487,28 @@ struct pintle_affinity {
 	__u32 generation;
 	__u64 bound_ns; /* to this endpoint since */
 	__u64 used_ns;
+	__u64 client; /* whose share it is of: the key of `shares`; 0: not known */
+};
+
+/* ---- shares: LRU hash, client -> its bindings in `affinity`. Writer: kernel; the daemon puts
+ * right. */
+
+/* A client is, at the connect hook, a network namespace (its cookie); those that belong to a user
+ * namespace are one together, since any user can make some. At the lookup hook it is a network, or,
+ * where sessions are not addresses (key destination), a host: the first bits of an IPv6 address as
+ * a number (48; 64), or of an IPv4 address (16; 32) with this bit. All of 127/8 is one. */
+#define PINTLE_CLIENT_V4    (1ULL << 48)
+#define PINTLE_CLIENT_APART (2ULL << 48)
+#define PINTLE_MAX_SHARES   16384
+
+/* ---- bindings: mmap-able array, pool -> what became of its bindings. Writer: see each. -- */
+
+/* Each number only grows, but `held`. */
+struct pintle_bindings {
+	__u64 made;    /* kernel */
+	__u64 removed; /* too old, of a former pool or endpoint, or unbound: daemon and CLI */
+	__u64 evicted; /* the others that are gone, as of the daemon's newest walk */
+	__u64 held;    /* as of the daemon's newest walk */
 };
 
 /* ---- pending: LRU hash, 4-tuple -> decision. Writer: kernel. -------------- */
@@ -640,7 +668,8 @@ PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
 PINTLE_ASSERT_SIZE(struct pintle_health, 128 + 8 * PINTLE_FAILURE_COUNT);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
-PINTLE_ASSERT_SIZE(struct pintle_affinity, 24);
+PINTLE_ASSERT_SIZE(struct pintle_affinity, 32);
+PINTLE_ASSERT_SIZE(struct pintle_bindings, 32);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
 PINTLE_ASSERT_SIZE(struct pintle_decision, 32);
 PINTLE_ASSERT_SIZE(struct pintle_conn, 48);

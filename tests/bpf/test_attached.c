@@ -141,17 +141,23 @@ static void test_listeners_of_others_are_left_alone(void **state)
 	close(other);
 }
 
-static void test_a_wildcard_listener_serves_an_endpoint_by_port(void **state)
+/* Endpoint 0, by a port alone. */
+static void serve_everywhere(void)
 {
-	struct pair p;
-
-	(void)state;
 	serve(0, "::1");
 	close_listener(0);
 	w.listener[0] = bound(IPPROTO_TCP, "::", 0);
 	put_address(0, NULL, port_of(w.listener[0]));
 	assert_int_equal(listen(w.listener[0], 16), 0);
 	make_ready(0);
+}
+
+static void test_a_wildcard_listener_serves_an_endpoint_by_port(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	serve_everywhere();
 	assert_int_equal(health_of(0).families, PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6);
 	p = open_pair(FRONTEND_V4, w.listener[0]);
 	close_pair(p);
@@ -457,6 +463,55 @@ static void test_a_closed_connection_is_reported(void **state)
 	assert_int_equal(h.closed.lost, 0);
 }
 
+/* Connects from that address, and says whose share the binding is of. */
+static uint64_t client_from(const char *address, const char *to)
+{
+	struct sockaddr_in6 a = socket_address(address, 0);
+	struct pintle_affinity_key key;
+	struct pintle_affinity binding;
+	int fd = make_client(), one = 1;
+
+	assert_int_equal(setsockopt(fd, SOL_IPV6, IPV6_FREEBIND, &one, sizeof(one)), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(connect_to(fd, to, PORT), 0);
+	wait_for(!bpf_map_get_next_key(map_fd(affinity), NULL, &key));
+	get(affinity, key, &binding);
+	assert_int_equal(bpf_map_delete_elem(map_fd(affinity), &key), 0);
+	close(fd);
+	return binding.client;
+}
+
+static void make_local(const char *prefix)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "ip route add local %s dev lo", prefix);
+	assert_int_equal(system(command), 0);
+}
+
+/* A network's where sessions are addresses, a host's where they are not. */
+static void test_whose_share(void **state)
+{
+	(void)state;
+	serve_everywhere();
+	make_local("10.7.0.0/16");
+	make_local("2001:db8:7::/48");
+	w.pool.key_bits_v6 = 64;
+	put_pool();
+	assert_int_equal(client_from("127.1.2.3", FRONTEND_V4), PINTLE_CLIENT_V4 | 0x7f000000);
+	assert_int_equal(client_from("10.7.8.9", FRONTEND_V4), PINTLE_CLIENT_V4 | 0x0a070000);
+	assert_int_equal(client_from("2001:db8:7:8::9", FRONTEND_V6), 0x20010db800070000);
+	w.pool.key_kind = PINTLE_KEY_DESTINATION;
+	put_pool();
+	put_frontend("127.77.0.0", 16, PORT,
+		     (struct pintle_frontend){POOL, POOL_GEN, PINTLE_HOOK_LOOKUP, 0, 112});
+	put_frontend("2001:db8:7:77::", 64, PORT,
+		     (struct pintle_frontend){POOL, POOL_GEN, PINTLE_HOOK_LOOKUP, 0, 64});
+	assert_int_equal(client_from("127.1.2.3", "127.77.9.9"), PINTLE_CLIENT_V4 | 0x7f000000);
+	assert_int_equal(client_from("10.7.8.9", "127.77.9.9"), PINTLE_CLIENT_V4 | 0x0a070809);
+	assert_int_equal(client_from("2001:db8:7:8::9", "2001:db8:7:77::9"), 0x20010db800070008);
+}
+
 static uint64_t recount(uint32_t e)
 {
 	return recount_by(w.skel->progs.pintle_recount, map_fd(conns), e);
@@ -587,6 +642,7 @@ int main(void)
 		attached_test(test_with_syn_cookies),
 		attached_test(test_ends_are_summed),
 		attached_test(test_a_closed_connection_is_reported),
+		attached_test(test_whose_share),
 		attached_test(test_a_recount_finds_those_in_flight),
 		attached_test(test_a_handshake_longer_than_it_is_waited_for),
 	};

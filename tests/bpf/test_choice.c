@@ -176,7 +176,7 @@ static void bind_client(const char *address, uint32_t bits, struct pintle_affini
 
 static struct pintle_affinity bound_to(uint32_t e)
 {
-	return (struct pintle_affinity){e, GEN(e), w.now - SECOND, w.now - SECOND};
+	return (struct pintle_affinity){e, GEN(e), w.now - SECOND, w.now - SECOND, 0};
 }
 
 static void test_bound(void **state)
@@ -190,6 +190,19 @@ static void test_bound(void **state)
 	assert_went(visit("192.0.2.2"), 0, LEAST_LOADED);
 	put_load(1, 50);
 	assert_went(visit("192.0.2.1"), 0, ESCAPED);
+}
+
+static void test_bound_beyond_its_clients_share(void **state)
+{
+	struct pintle_affinity_key key = {
+		POOL, POOL_GEN, {.kind = PINTLE_KEY_SOURCE, .prefix_bits = 128}};
+	struct pintle_affinity a = bound_to(1);
+
+	(void)state;
+	two_endpoints(0);
+	address_of("192.0.2.1", key.session.id);
+	put(affinity_beyond, key, &a);
+	assert_went(visit("192.0.2.1"), 1, STICKY);
 }
 
 static void test_a_look_up_binds_nothing(void **state)
@@ -539,6 +552,7 @@ int main(void)
 		world_test(test_connections_since_the_scrape_count),
 		world_test(test_counts_of_all_classes_in_use),
 		world_test(test_bound),
+		world_test(test_bound_beyond_its_clients_share),
 		world_test(test_a_look_up_binds_nothing),
 		world_test(test_a_look_up_does_not_renew),
 		world_test(test_bound_by_a_prefix),

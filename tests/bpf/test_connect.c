@@ -915,6 +915,107 @@ static void test_the_refused_bind_nothing(void **state)
 	assert_int_equal(bpf_map_get_next_key(map_fd(affinity), NULL, &key), -ENOENT);
 }
 
+/* ---- shares -------------------------------------------------------------------------------- */
+
+static uint32_t entries_of(int map)
+{
+	struct pintle_affinity_key key;
+	uint32_t n = 0;
+
+	for (bool more = !bpf_map_get_next_key(map, NULL, &key); more; n++)
+		more = !bpf_map_get_next_key(map, &key, &key);
+	return n;
+}
+
+static uint64_t own_netns(void)
+{
+	uint64_t cookie;
+	socklen_t size = sizeof(cookie);
+	int fd = make_client();
+
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size), 0);
+	close(fd);
+	return cookie;
+}
+
+static uint64_t share_of(uint64_t client)
+{
+	uint64_t n = 0;
+
+	bpf_map_lookup_elem(map_fd(shares), &client, &n);
+	return n;
+}
+
+/* So many bindings of another client, used just now, in a map of bindings. */
+static void fill(int map, uint32_t n, uint64_t client)
+{
+	struct pintle_affinity_key key = {
+		POOL, POOL_GEN, {.kind = PINTLE_KEY_HINT, .prefix_bits = 128}};
+	struct pintle_affinity a = {0, GEN(0), monotonic_ns(), monotonic_ns(), client};
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t id = random_at(i);
+
+		memcpy(key.session.id, &id, sizeof(id));
+		assert_int_equal(bpf_map_update_elem(map, &key, &a, BPF_ANY), 0);
+	}
+}
+
+static uint64_t made(void)
+{
+	struct pintle_bindings n;
+
+	get(bindings, (uint32_t)POOL, &n);
+	return n.made;
+}
+
+static void test_a_share_is_counted(void **state)
+{
+	uint64_t self = own_netns();
+
+	(void)state;
+	serve_four(PINTLE_KEY_HINT);
+	for (int i = 0; i < 20; i++)
+		visit_with(hinted_apart(i % 10));
+	assert_int_equal(share_of(self), 10);
+	assert_int_equal(made(), 10);
+	assert_int_equal(entries_of(map_fd(affinity)), 10);
+	assert_int_equal(entries_of(map_fd(affinity_beyond)), 0);
+	/* A session that goes elsewhere is the same one. */
+	put_override(PINTLE_ENDPOINT_SLOT(visit_with(hinted_apart(1))),
+		     GEN(visit_with(hinted_apart(1))), PINTLE_OVERRIDE_DRAIN, 0);
+	visit_with(hinted_apart(1));
+	assert_int_equal(share_of(self), 10);
+	assert_int_equal(made(), 10);
+}
+
+/* Without a daemon too: nobody else loses a binding to a client that has its share, and that one's
+ * former sessions stay. */
+static void test_a_client_beyond_its_share(void **state)
+{
+	uint64_t self = own_netns(), full = PINTLE_CLIENT_SHARE - 1;
+	uint32_t first, e;
+
+	(void)state;
+	serve_four(PINTLE_KEY_HINT);
+	fill(map_fd(affinity), 1000, self + 1);
+	put(shares, self, &full);
+	first = visit_with(hinted_apart(0)); /* the last one within it */
+	assert_int_equal(entries_of(map_fd(affinity)), 1001);
+	fill(map_fd(affinity_beyond), PINTLE_AFFINITY_BEYOND_ENTRIES, self + 1);
+	for (int i = 1; i <= 300; i++) {
+		e = visit_with(hinted_apart(i));
+		if (i % 100 == 0)
+			assert_int_equal(visit_with(hinted_apart(i)), e); /* bound, there */
+	}
+	assert_int_equal(share_of(self), PINTLE_CLIENT_SHARE);
+	assert_int_equal(made(), 301);
+	assert_int_equal(entries_of(map_fd(affinity)), 1001);
+	assert_true(entries_of(map_fd(affinity_beyond)) <= PINTLE_AFFINITY_BEYOND_ENTRIES);
+	assert_int_equal(visit_with(hinted_apart(0)), first);
+	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_STICKY), 4);
+}
+
 /* ---- hints -------------------------------------------------------------------------------------
  */
 
@@ -1101,6 +1202,8 @@ int main(void)
 		connect_test(test_key_source),
 		connect_test(test_key_mark),
 		connect_test(test_key_hint),
+		connect_test(test_a_share_is_counted),
+		connect_test(test_a_client_beyond_its_share),
 		connect_test(test_key_client),
 		connect_test(test_key_cgroup),
 		connect_test(test_key_destination),

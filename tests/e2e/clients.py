@@ -16,8 +16,8 @@ IPPROTO_MPTCP = 262
 
 # Where the fixtures put things: addresses are the same in every case, namespaces are not.
 FRONTEND = {"v4": "10.77.0.1:8000", "v6": "[fd77::1]:8000"}
-LOCAL_SOURCES = {"v4": "127.1.0.0/16", "v6": "fd01::/64"}     # clients on the node itself
-REMOTE_SOURCES = {"v4": "10.200.0.0/16", "v6": "fd02::/64"}   # clients behind the veth pair
+LOCAL_SOURCES = {"v4": "127.1.0.0/16", "v6": "fd01::/48"}     # clients on the node itself
+REMOTE_SOURCES = {"v4": "10.200.0.0/16", "v6": "fd02::/48"}   # clients behind the veth pair
 NODE_ADDRESS = {"v4": "10.99.0.1", "v6": "fd99::1"}
 CLIENT_ADDRESS = {"v4": "10.99.0.2", "v6": "fd99::2"}
 
@@ -35,9 +35,10 @@ def is_v6(host):
 
 
 def source(number, family="v4", remote=False):
-    """The number-th client address: of the node itself, or of the client's namespace."""
+    """The number-th client address, of IPv6 in a /64 of its own: of the node itself, or of the
+    client's namespace."""
     network = ipaddress.ip_network((REMOTE_SOURCES if remote else LOCAL_SOURCES)[family])
-    return str(network[number])
+    return str(network[number if family == "v4" else (number << 64) + 1])
 
 
 class Connection:

@@ -296,7 +296,8 @@ DUMPED = {
     "pools": "max_extra_load", "overrides": "since_ns", "endpoints": "pool_generation",
     "scores": "published", "inflight": "placed", "ends": "duration_ns",
     "health": "listening_since_ns",
-    "affinity": "bound_ns", "stats": "value", "pending": None, "conns": None, "connects": None,
+    "affinity": "client", "affinity_beyond": None, "shares": None, "bindings": "evicted",
+    "stats": "value", "pending": None, "conns": None, "connects": None,
     "clients": None, "server_cgroups": None, "oneshot": None, "oneshot_flows": None, "oneshot_stats": "value",
 }
 # For these kinds the kernel takes no types; and a ring has nothing to list.

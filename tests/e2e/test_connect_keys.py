@@ -54,7 +54,7 @@ def test_source(node, family):
     """The address that a socket is bound to; one that is bound to none is nobody's."""
     cluster = Cluster(node)
     pods = cluster.servers(4)
-    cluster.steer(cluster.pool(pods, family=family, stickiness={"key": "source"}, **EVEN))
+    cluster.steer(cluster.pool(pods, family=family, stickiness={"key": "source/32/128"}, **EVEN))
     client = cluster.pod("client")
     own = [f"10.1.0.{100 + i}" if family == "v4" else f"fd01::1:{i}" for i in range(8)]
     client.batch(*(f"addr add {a}/{32 if family == 'v4' else 128} dev eth0"
@@ -226,6 +226,36 @@ def test_hint_of_a_group(node):
     assert len(set(homes.values())) > 1, homes
     for machine in cluster.machines:
         assert machine.decisions() == {"home": 18}, machine.decisions()
+
+
+@case(timeout=300, san=False)
+def test_one_client_flushes_nobody(node):
+    """A client that makes more sessions than there is room for drives out its own alone, also while no
+    daemon runs. The next daemon counts and tells it."""
+    cluster = Cluster(node)
+    pods = cluster.servers(4)
+    pool = cluster.pool(pods, stickiness={"key": "hint"}, **EVEN)
+    daemon = cluster.steer(pool)
+    other, greedy = cluster.pod("other"), cluster.pod("greedy")
+    where = {i: other.ask(SERVICE["v4"], options=[hint(f"user-{i}")]) for i in range(100)}
+    daemon.kill()
+    for i in range(140_000):
+        with greedy.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
+            s.setsockopt(*hint(struct.pack("=Q", i)))
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            s.connect(split(SERVICE["v4"]))
+    daemon = cluster.steer(pool)
+    for i, name in where.items():
+        assert other.ask(SERVICE["v4"], options=[hint(f"user-{i}")]) == name
+    assert cluster.decisions()["sticky"] == len(where)
+
+    def evicted():
+        return daemon.metric("pintle_bindings_evicted_total", pool="pool")
+
+    wait_for(lambda: evicted() > 140_000 - 131072 // 8 - 65536 - 100)
+    held = daemon.metric("pintle_bindings", pool="pool")
+    assert 131072 // 8 + 100 < held <= 131072 // 8 + 65536 + 100 and held + evicted() == 140_000 + 100
+    assert daemon.log().count("sessions lost their binding") == 1, daemon.log()
 
 
 def test_hint_again(node):

@@ -274,6 +274,9 @@ def test_a_user_namespace_of_its_own(node, family):
 
     assert of(w.cluster.cli("endpoints")) == of(before)
     assert w.cluster.decisions() == {"least_loaded": 1, "sticky": 39}
+    # All such networks together have one client's share of the bindings.
+    shares = next(Path(w.cluster.bpffs).rglob("shares"))
+    assert f'"key": {2 << 48},' in node.run("bpftool", "map", "dump", "pinned", shares).stdout
     # A daemon that starts holds the counts against the sockets, and finds none of these.
     w.daemon.stop()
     w.daemon = w.cluster.steer(w.pool)

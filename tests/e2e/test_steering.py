@@ -127,10 +127,19 @@ def test_destination(node, family):
 @case(each=BOTH)
 def test_sticky_by_prefix(node, family):
     """With a prefix as the key, neighbours share a session."""
-    node.steer(node.servers(4), stickiness={"key": "source/24/64"}, weights={"running": 0, "queue": 0})
+    node.steer(node.servers(4), stickiness={"key": "source/24/48"}, weights={"running": 0, "queue": 0})
     names = {node.ask(FRONTEND[family], source(i, family)) for i in range(1, 20)}
     assert len(names) == 1
     assert node.decisions()["sticky"] == 18
+
+
+@case(each=("source", "source/32/128"))
+def test_an_ipv6_host_is_one_session(node, key):
+    """Whatever it makes of the lower half of its address, unless the pool says that this counts."""
+    node.steer(node.servers(4), stickiness={"key": key}, weights={"running": 0, "queue": 0})
+    for i in range(1, 20):
+        node.ask(FRONTEND["v6"], f"fd01:0:0:7:{i:x}::{i:x}")
+    assert node.decisions().get("sticky", 0) == (18 if key == "source" else 0)
 
 
 def test_binding_expires(node):
@@ -209,8 +218,7 @@ def test_stays_within_the_allowance(node):
 @case(each=BOTH)
 def test_groups_share_a_home(node, family):
     """First connections of one group go to one server; other groups may go elsewhere."""
-    group = "source/24/64" if family == "v4" else "source/24/120"
-    node.steer(node.servers(4), stickiness={"group": group})
+    node.steer(node.servers(4), stickiness={"group": "source/24/56"})
     homes = {}
     for i in range(1, 40 * 256, 256):
         homes[i] = node.ask(FRONTEND[family], source(i, family))

@@ -123,8 +123,9 @@ static inline void pins_zero(const struct pins *p)
 		{MAP_inflight, PINTLE_MAX_ENDPOINTS},
 		{MAP_ends, PINTLE_MAX_ENDPOINTS},
 		{MAP_health, PINTLE_MAX_ENDPOINTS},
+		{MAP_bindings, PINTLE_MAX_POOLS},
 	};
-	static const enum map_id hashes[] = {MAP_frontends, MAP_affinity};
+	static const enum map_id hashes[] = {MAP_frontends, MAP_affinity, MAP_affinity_beyond};
 
 	for (size_t i = 0; i < ARRAY_SIZE(arrays); i++) {
 		for (uint32_t n = 0; n < arrays[i].count; n++)

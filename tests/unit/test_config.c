@@ -736,7 +736,7 @@ static void minimal_has_the_defaults(void **state)
 	assert_string_equal(p->scrape.path, "/metrics");
 	assert_int_equal(p->stickiness.key_kind, PINTLE_KEY_SOURCE);
 	assert_int_equal(p->stickiness.key_bits_v4, 32);
-	assert_int_equal(p->stickiness.key_bits_v6, 128);
+	assert_int_equal(p->stickiness.key_bits_v6, 64);
 	assert_int_equal(p->stickiness.group_kind, PINTLE_KEY_NONE);
 	assert_int_equal(p->stickiness.ttl_ns, 300 * NSEC_PER_SEC);
 	assert_true(p->stickiness.max_extra_load == 16);
@@ -862,7 +862,7 @@ static void every_key_is_read(void **state)
 	assert_string_equal(p->scrape.server_name, "one.test");
 	assert_null(two->scrape.credentials_file);
 	assert_int_equal(p->stickiness.key_bits_v4, 24);
-	assert_int_equal(p->stickiness.key_bits_v6, 128);
+	assert_int_equal(p->stickiness.key_bits_v6, 64);
 	assert_int_equal(p->stickiness.group_kind, PINTLE_KEY_SOURCE);
 	assert_int_equal(p->stickiness.group_bits_v4, 16);
 	assert_int_equal(p->stickiness.group_bits_v6, 48);
@@ -885,7 +885,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(two->mode, PINTLE_MODE_BASELINE);
 	assert_int_equal(two->stickiness.key_kind, PINTLE_KEY_NONE);
 	assert_int_equal(two->stickiness.group_bits_v4, 24);
-	assert_int_equal(two->stickiness.group_bits_v6, 64); /* as documented, not 128 */
+	assert_int_equal(two->stickiness.group_bits_v6, 64);
 	assert_int_equal(two->dcgm_interval_ns, 5 * NSEC_PER_SEC);
 
 	assert_int_equal(three->hook, PINTLE_HOOK_CONNECT);

@@ -36,8 +36,8 @@ static void derive(struct config_pool *p, const struct node *n)
 	p->stickiness.key_kind =
 		p->hook == PINTLE_HOOK_CONNECT ? PINTLE_KEY_CLIENT : PINTLE_KEY_SOURCE;
 	if (p->hook == PINTLE_HOOK_LOOKUP) {
-		p->stickiness.key_bits_v4 = 32;
-		p->stickiness.key_bits_v6 = 128;
+		p->stickiness.key_bits_v4 = CONFIG_KEY_BITS_V4;
+		p->stickiness.key_bits_v6 = CONFIG_KEY_BITS_V6;
 	}
 }
 

@@ -109,8 +109,7 @@ enum key_type {
 	KEY_INTEGER,  /* int */
 	KEY_NUMBER,   /* double */
 	KEY_DURATION, /* uint64_t, nanoseconds */
-	KEY_SESSION,  /* struct key_bits, as the session's key */
-	KEY_GROUP,    /* the same, as the group */
+	KEY_SESSION,  /* struct key_bits: a session's key, or a group */
 	KEY_HEADERS,  /* struct pintle_header[PINTLE_MAX_HEADERS] */
 };
 
@@ -154,6 +153,10 @@ const char *key_local(const struct key *k);
 /* Its path from the innermost list element on: "scrape.interval". */
 const char *key_label(const struct key *k);
 /* The prefix of the keys in it: "pools[].scrape." for the mapping "pools[].scrape". */
+/* Of a client's address, where a length is left out. */
+#define CONFIG_KEY_BITS_V4 32
+#define CONFIG_KEY_BITS_V6 64
+
 #define KEY_PREFIX_SIZE 128
 void key_prefix(const struct key *k, char prefix[KEY_PREFIX_SIZE]);
 

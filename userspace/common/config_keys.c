@@ -203,10 +203,12 @@ const struct key config_keys[] = {
 	{"pools[].stickiness.key", KEY_SESSION, POOL(stickiness.key_kind),
 	 .absent = "`source` with `listen`, `client` with `address`",
 	 .help = "What makes a session; see Session keys. `source/24/64` is the client's first 24 "
-		 "bits (IPv4) or 64 bits (IPv6); a length left out is 32 or 128."},
-	{"pools[].stickiness.group", KEY_GROUP, .preset = "none", POOL(stickiness.group_kind),
+		 "bits (IPv4) or 64 bits (IPv6); a length left out is 32 or 64. Where clients share a "
+		 "/64, as the pods of a node do, or a gateway has many addresses of one, write "
+		 "`source/32/128`."},
+	{"pools[].stickiness.group", KEY_SESSION, .preset = "none", POOL(stickiness.group_kind),
 	 .help = "Sessions of one group share a home: the endpoint that the first connection of "
-		 "each prefers. Written as `key` is, but an IPv6 length left out is 64."},
+		 "each prefers. Written as `key` is."},
 	{"pools[].stickiness.shared", KEY_BOOL, .preset = "false", POOL(stickiness.shared),
 	 .help = "With `key: hint`: whether clients that say the same are one session, and so trust "
 		 "each other. If not, what a client says tells its own sessions apart; a client is a "

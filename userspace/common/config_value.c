@@ -418,12 +418,15 @@ static const char *read_lengths(const char *text, unsigned int *v4, unsigned int
 	return end;
 }
 
-static int read_bits(struct value *v, unsigned int v6, struct key_bits *out)
+/* IPv6 hosts have a /64, and change address within it: bits beyond tell sessions apart that are
+ * one, and let one host make any number. */
+static int read_session(struct value *v, void *field)
 {
 	static const char source[] = "source";
 	const char *end = v->text + sizeof(source) - 1;
+	unsigned int v4 = CONFIG_KEY_BITS_V4, v6 = CONFIG_KEY_BITS_V6;
 	struct nearest nearest = {0};
-	unsigned int v4 = 32;
+	struct key_bits *out = field;
 
 	for (uint32_t i = 0; i < PINTLE_KEY_COUNT; i++) {
 		if (i != PINTLE_KEY_SOURCE && !strcmp(v->text, key_name(i))) {
@@ -449,17 +452,6 @@ static int read_bits(struct value *v, unsigned int v6, struct key_bits *out)
 	}
 	*out = (struct key_bits){PINTLE_KEY_SOURCE, (uint8_t)v4, (uint8_t)v6};
 	return 0;
-}
-
-static int read_session(struct value *v, void *field)
-{
-	return read_bits(v, 128, field);
-}
-
-/* IPv6 hosts have a /64, and change address within it: bits beyond tell nothing of a group. */
-static int read_group(struct value *v, void *field)
-{
-	return read_bits(v, 64, field);
 }
 
 /* Without them a request is another, or none. */
@@ -538,7 +530,6 @@ static const value_reader readers[] = {
 	[KEY_NUMBER] = read_number,
 	[KEY_DURATION] = read_duration,
 	[KEY_SESSION] = read_session,
-	[KEY_GROUP] = read_group,
 	[KEY_HEADERS] = read_headers,
 };
 

@@ -251,7 +251,6 @@ const char *key_wants(const struct key *k, char buf[WANTED_SIZE])
 			 PINTLE_MAX_HEADERS);
 		break;
 	case KEY_SESSION:
-	case KEY_GROUP:
 		session_text(buf, WANTED_SIZE);
 		break;
 	}

@@ -46,6 +46,10 @@ static const struct layout {
 			 PINTLE_MAX_ENDPOINTS *PINTLE_SOCKETS_PER_ENDPOINT, .write_only = true},
 	[MAP_affinity] = {BPF_MAP_TYPE_LRU_HASH, sizeof(struct pintle_affinity_key),
 			  sizeof(struct pintle_affinity), ANY},
+	[MAP_affinity_beyond] = {BPF_MAP_TYPE_LRU_HASH, sizeof(struct pintle_affinity_key),
+				 sizeof(struct pintle_affinity), ANY},
+	[MAP_shares] = {BPF_MAP_TYPE_LRU_HASH, 8, 8, ANY},
+	[MAP_bindings] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_bindings), PINTLE_MAX_POOLS},
 	[MAP_pending] = {BPF_MAP_TYPE_LRU_HASH, sizeof(struct pintle_tuple),
 			 sizeof(struct pintle_decision), ANY},
 	[MAP_conns] = {BPF_MAP_TYPE_SK_STORAGE, 4, sizeof(struct pintle_conn), ANY,
@@ -71,6 +75,7 @@ static const struct mapping {
 	{MAP_inflight, offsetof(struct maps, inflight)},
 	{MAP_ends, offsetof(struct maps, ends)},
 	{MAP_health, offsetof(struct maps, health)},
+	{MAP_bindings, offsetof(struct maps, bindings)},
 };
 
 static void **mapping_pointer(struct maps *m, const struct mapping *map)
@@ -86,7 +91,8 @@ static size_t mapping_size(const struct mapping *map)
 			       sizeof(struct pintle_score) % 8 == 0 &&
 			       sizeof(struct pintle_inflight) % 8 == 0 &&
 			       sizeof(struct pintle_ends) % 8 == 0 &&
-			       sizeof(struct pintle_health) % 8 == 0,
+			       sizeof(struct pintle_health) % 8 == 0 &&
+			       sizeof(struct pintle_bindings) % 8 == 0,
 		       "the kernel keeps values of an array at multiples of 8 bytes");
 	return (size_t)l->value_size * l->entries;
 }

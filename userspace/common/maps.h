@@ -31,6 +31,9 @@
 	X(health)                                                                                  \
 	X(sockets)                                                                                 \
 	X(affinity)                                                                                \
+	X(affinity_beyond)                                                                         \
+	X(shares)                                                                                  \
+	X(bindings)                                                                                \
 	X(pending)                                                                                 \
 	X(conns)                                                                                   \
 	X(connects)                                                                                \
@@ -64,6 +67,7 @@ struct maps {
 	struct pintle_inflight *inflight;
 	struct pintle_ends *ends;
 	struct pintle_health *health;
+	struct pintle_bindings *bindings;
 	bool writable;
 };
 

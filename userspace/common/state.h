@@ -173,12 +173,18 @@ struct state_session {
 int state_sessions(const struct maps *m, const struct state *s, struct state_session **out,
 		   size_t *n);
 
-/** Calls `each` for every entry of `affinity`, too old or not. What is added or deleted
- * meanwhile may be missing or appear twice. A callback that returns other than 0 ends it with that
- * value. Returns 0 or -errno. */
+/** Calls `each` for every binding, too old or not: of both maps, or of the one given. What is added
+ * or deleted meanwhile may be missing or appear twice. A callback that returns other than 0 ends it
+ * with that value. Returns 0 or -errno. */
 typedef int (*state_binding_fn)(const struct pintle_affinity_key *key,
 				const struct pintle_affinity *binding, void *arg);
 int state_bindings(const struct maps *m, state_binding_fn each, void *arg);
+int state_bindings_of(const struct maps *m, enum map_id map, state_binding_fn each, void *arg);
+
+/** Forgets the session, whichever map it is in; `current`: its pool is of this generation, so that
+ * the pool's count of bindings removed has it. `m` is writable. Returns 1; 0 if it was not bound;
+ * or -errno. */
+int state_unbind(const struct maps *m, const struct pintle_affinity_key *key, bool current);
 
 /** The text of a session key, and back, as `pintle sessions` shows it and `pintle unbind`
  * takes it. `buf` has STATE_KEY_SIZE bytes. Parsing takes more: cgroup:NAME, cgroup:/PATH, and

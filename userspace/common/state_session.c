@@ -32,7 +32,7 @@ static int batch_grow(struct batch *b, uint32_t room)
 	return b->keys && b->values ? 0 : -ENOMEM;
 }
 
-int state_bindings(const struct maps *m, state_binding_fn each, void *arg)
+int state_bindings_of(const struct maps *m, enum map_id map, state_binding_fn each, void *arg)
 {
 	_cleanup_(batch_free) struct batch b = {0};
 	uint32_t at = 0, count;
@@ -43,8 +43,8 @@ int state_bindings(const struct maps *m, state_binding_fn each, void *arg)
 		uint32_t next = 0;
 
 		count = b.room;
-		if (bpf_map_lookup_batch(m->fd[MAP_affinity], first ? NULL : &at, &next, b.keys,
-					 b.values, &count, NULL)) {
+		if (bpf_map_lookup_batch(m->fd[map], first ? NULL : &at, &next, b.keys, b.values,
+					 &count, NULL)) {
 			if (errno == ENOSPC) {
 				err = batch_grow(&b, 4 * b.room);
 				continue;
@@ -59,6 +59,30 @@ int state_bindings(const struct maps *m, state_binding_fn each, void *arg)
 		first = false;
 	}
 	return err;
+}
+
+int state_bindings(const struct maps *m, state_binding_fn each, void *arg)
+{
+	int err = state_bindings_of(m, MAP_affinity, each, arg);
+
+	return err ?: state_bindings_of(m, MAP_affinity_beyond, each, arg);
+}
+
+int state_unbind(const struct maps *m, const struct pintle_affinity_key *key, bool current)
+{
+	static const enum map_id where[] = {MAP_affinity, MAP_affinity_beyond};
+	int gone = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(where); i++) {
+		if (!bpf_map_delete_elem(m->fd[where[i]], key))
+			gone++;
+		else if (errno != ENOENT)
+			return -errno;
+	}
+	if (gone && current)
+		__atomic_fetch_add(&m->bindings[key->pool].removed, (uint64_t)gone,
+				   __ATOMIC_RELAXED);
+	return gone > 0;
 }
 
 /* What the maps' ids mean here, or -1. */

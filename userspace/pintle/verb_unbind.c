@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* verb_unbind.c - forgets to which endpoint sessions are bound. */
-#include <bpf/bpf.h>
-
 #include "../common/log.h"
 #include "cli.h"
 #include "output.h"
@@ -73,14 +71,14 @@ static int unbind(const struct maps *m, const struct wanted *w, size_t gone[PINT
 	struct harvest h = {.wanted = w};
 	int err = state_bindings(m, harvest_key, &h);
 
-	for (size_t i = 0; !err && i < h.count; i++) {
-		if (!bpf_map_delete_elem(m->fd[MAP_affinity], &h.keys[i]))
-			gone[pool_of(w->state, &h.keys[i]) - w->state->pools]++;
-		else if (errno != ENOENT)
-			err = -errno;
+	for (size_t i = 0; err >= 0 && i < h.count; i++) {
+		const struct state_pool *p = pool_of(w->state, &h.keys[i]);
+
+		err = state_unbind(m, &h.keys[i], h.keys[i].pool_generation == p->generation);
+		gone[p - w->state->pools] += err == 1;
 	}
 	free(h.keys);
-	return err;
+	return MIN(err, 0);
 }
 
 static int unbind_session(const struct maps *m, const struct state *s,

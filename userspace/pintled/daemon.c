@@ -9,6 +9,7 @@
 #include "../common/log.h"
 #include "../common/util.h"
 #include "attach.h"
+#include "bindings.h"
 #include "clients.h"
 #include "exporter.h"
 #include "notify.h"
@@ -46,6 +47,7 @@ struct daemon {
 	struct maps *maps; /* the attachment's */
 	struct poller *poller;
 	struct telemetry *telemetry;
+	struct bindings *bindings;
 	struct clients *clients;
 	struct exporter *exporter;
 	struct oneshot *oneshot;
@@ -132,8 +134,10 @@ static void on_housekeeping(uv_timer_t *timer)
 		register_listeners(d->maps, attachment_netns(d->attachment));
 	else
 		register_tell(d->maps);
-	if (d->rounds % RECONCILE_ROUNDS == 0)
+	if (d->rounds % RECONCILE_ROUNDS == 0) {
 		reconcile(d->attachment);
+		bindings_walk(d->bindings);
+	}
 	if (d->rounds % LOOK_ROUNDS == 0) {
 		oneshot_refresh(d->oneshot);
 		clients_rescan(d->clients);
@@ -329,6 +333,7 @@ static int steer(struct daemon *d)
 	/* Who began to listen just before sockops saw it. */
 	register_listeners(d->maps, attachment_netns(d->attachment));
 	reconcile(d->attachment);
+	bindings_walk(d->bindings);
 	err = oneshot_new(&d->loop, d->attachment, &d->oneshot);
 	if (err)
 		return err;
@@ -356,7 +361,8 @@ static int start(struct daemon *d)
 	if (err)
 		return err;
 	d->maps = attachment_maps(d->attachment);
-	err = telemetry_new(d->maps, &d->telemetry);
+	d->bindings = bindings_new(d->maps);
+	err = d->bindings ? telemetry_new(d->maps, &d->telemetry) : log_err_r(ENOMEM, "bindings");
 	if (!err)
 		err = clients_new(&d->loop, d->maps, &d->clients);
 	if (!err)
@@ -420,6 +426,7 @@ static void stop(struct daemon *d)
 	uv_run(&d->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&d->loop);
 	telemetry_free(d->telemetry);
+	bindings_free(d->bindings);
 	publication_free(d->publication);
 	attachment_free(d->attachment);
 	config_free(d->config);

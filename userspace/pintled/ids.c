@@ -267,6 +267,7 @@ static int clear_stats(const struct ids *ids, uint32_t pool)
 
 	if (!zeros || cpus <= 0)
 		return log_err_r(zeros ? -cpus : ENOMEM, "failed to clear map stats");
+	memset(&ids->m->bindings[pool], 0, sizeof(ids->m->bindings[pool]));
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_OUTCOMES; i++)
 		err = put(ids, MAP_stats, PINTLE_STAT(pool, i), zeros);
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_ONESHOTS; i++)

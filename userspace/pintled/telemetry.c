@@ -16,6 +16,7 @@ static const struct {
 	const char *means;
 } lru_table[] = {
 	{MAP_affinity, "sessions that were idle longest lose their binding"},
+	{MAP_affinity_beyond, "clients with more than their share of sessions lose bindings"},
 	{MAP_pending, "connections still in their handshake may be decided twice"},
 };
 
@@ -395,6 +396,11 @@ static void render_endpoints(const struct page *p)
 				p->state->endpoints[j].name, "how", ending_name(k), NULL);
 }
 
+static const struct pintle_bindings *bindings_of(const struct page *p, size_t pool)
+{
+	return &p->telemetry->m->bindings[p->state->pools[pool].id];
+}
+
 static void render_pools(const struct page *p)
 {
 	const struct state *s = p->state;
@@ -421,6 +427,15 @@ static void render_pools(const struct page *p)
 		metrics_sample_u64(p->out, 1, "pool", s->pools[i].name, "hook",
 				   hook_name(s->pools[i].hook), "key",
 				   key_name(s->pools[i].key_kind), NULL);
+	metrics_family(p->out, "pintle_bindings", METRICS_GAUGE,
+		       "Sessions that are bound to an endpoint.");
+	for (size_t i = 0; i < s->pool_count; i++)
+		metrics_sample_u64(p->out, bindings_of(p, i)->held, "pool", s->pools[i].name, NULL);
+	metrics_family(p->out, "pintle_bindings_evicted_total", METRICS_COUNTER,
+		       "Bindings that were forgotten for want of room.");
+	for (size_t i = 0; i < s->pool_count; i++)
+		metrics_sample_u64(p->out, bindings_of(p, i)->evicted, "pool", s->pools[i].name,
+				   NULL);
 	metrics_family(p->out, "pintle_pool_endpoints", METRICS_GAUGE, "Endpoints configured.");
 	for (size_t i = 0; i < s->pool_count; i++)
 		metrics_sample_u64(p->out, s->pools[i].endpoint_count, "pool", s->pools[i].name,
