@@ -260,6 +260,39 @@ static __always_inline void bind_session(const struct pintle_affinity_key *key, 
 	binding_make(key, &a);
 }
 
+/* The vote of Boyer and Moore (MJRTY, 1981): whoever makes more than half of the connections of
+ * this CPU ends up in the entry. How many those are is told by a mean over the newest ones. Two
+ * contexts of one CPU may get in each other's way here, which costs a vote. */
+static __always_inline void vote(const struct pintle_affinity_key *key)
+{
+	bool somebody = key->session.kind != PINTLE_KEY_NONE, same;
+	const __u64 *a, *b = (const __u64 *)&key->session;
+	__u32 pool = key->pool, seen;
+	struct pintle_majority *m = bpf_map_lookup_elem(&majorities, &pool);
+
+	if (!m)
+		return;
+	a = (const __u64 *)&m->session;
+	same = somebody && a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
+	if (m->pool_generation != key->pool_generation || (somebody && !same && !m->votes)) {
+		m->session = key->session;
+		m->pool_generation = key->pool_generation;
+		m->votes = somebody;
+		m->seen = 1;
+		m->share = somebody ? PINTLE_MAJORITY_WHOLE : 0;
+		return;
+	}
+	seen = m->seen < PINTLE_MAJORITY_WINDOW ? m->seen + 1 : PINTLE_MAJORITY_WINDOW;
+	m->seen = seen;
+	if (same) {
+		m->votes += m->votes < PINTLE_MAJORITY_WINDOW;
+		m->share += (PINTLE_MAJORITY_WHOLE - m->share) / seen;
+	} else {
+		m->votes -= !!m->votes;
+		m->share -= m->share / seen;
+	}
+}
+
 /* Whether an outcome is one that a session is bound by. */
 static __always_inline bool binds(const struct pintle_pool *pool, __u32 outcome)
 {

@@ -176,6 +176,14 @@ struct {
 	__type(value, struct pintle_bindings);
 } MAP(bindings);
 
+/* A session that makes most of a pool's connections. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PINTLE_MAX_POOLS);
+	__type(key, __u32);
+	__type(value, struct pintle_majority);
+} MAP(majorities);
+
 /* Decisions whose connection is not established yet. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

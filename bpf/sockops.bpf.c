@@ -375,6 +375,7 @@ static __always_inline void bind_client(const struct pintle_conn *conn,
 		frontend_bits = frontend_of(t, PINTLE_HOOK_LOOKUP, &ref);
 	key_of_tuple(t, pool->key_kind,
 		     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, frontend_bits), &key.session);
+	vote(&key);
 	if (key.session.kind != PINTLE_KEY_NONE)
 		bind_session(&key, client_of(t, pool->key_kind), conn->endpoint, conn->generation,
 			     conn->opened_ns);

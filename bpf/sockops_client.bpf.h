@@ -269,11 +269,15 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 		watch_end(ctx);
 	endpoint_answered(c, 0);
 	pool = pool_find(c->pool, c->pool_generation);
-	if (!pool || !binds(pool, c->outcome) || c->session.kind == PINTLE_KEY_NONE)
+	if (!pool || !binds(pool, c->outcome))
 		return;
 	key.pool = c->pool;
 	key.pool_generation = c->pool_generation;
 	key.session = c->session;
+	if (!(c->flags & PINTLE_CONNECT_APART))
+		vote(&key);
+	if (key.session.kind == PINTLE_KEY_NONE)
+		return;
 	client = c->flags & PINTLE_CONNECT_APART ? PINTLE_CLIENT_APART : c->client;
 	bind_session(&key, client, c->endpoint, c->generation, bpf_ktime_get_ns());
 }

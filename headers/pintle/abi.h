@@ -511,6 +511,21 @@ struct pintle_bindings {
 	__u64 held;    /* as of the daemon's newest walk */
 };
 
+/* ---- majorities: per-CPU array, pool -> a session that makes most of it. Writer: kernel. - */
+
+#define PINTLE_MAJORITY_WINDOW 128     /* connections */
+#define PINTLE_MAJORITY_WHOLE  1000000 /* of `share` */
+
+/* Of the connections that were established on this CPU. Where one session makes more than half of
+ * them, it is that one; else any. */
+struct pintle_majority {
+	struct pintle_session_key session;
+	__u32 pool_generation;
+	__u32 votes; /* how far it is ahead, at most the window */
+	__u32 seen;  /* connections since it is the one, at most the window */
+	__u32 share; /* that it made of about so many newest ones, in millionths */
+};
+
 /* ---- pending: LRU hash, 4-tuple -> decision. Writer: kernel. -------------- */
 
 struct pintle_tuple {
@@ -670,6 +685,7 @@ PINTLE_ASSERT_SIZE(struct pintle_health, 128 + 8 * PINTLE_FAILURE_COUNT);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 32);
 PINTLE_ASSERT_SIZE(struct pintle_bindings, 32);
+PINTLE_ASSERT_SIZE(struct pintle_majority, 40);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
 PINTLE_ASSERT_SIZE(struct pintle_decision, 32);
 PINTLE_ASSERT_SIZE(struct pintle_conn, 48);

@@ -1016,6 +1016,72 @@ static void test_a_client_beyond_its_share(void **state)
 	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_STICKY), 4);
 }
 
+/* ---- most of a pool ------------------------------------------------------------------------ */
+
+/* The vote of this CPU, where all of a connection happens over loopback. */
+static struct pintle_majority majority(void)
+{
+	static struct pintle_majority all[1024];
+
+	assert_in_range(libbpf_num_possible_cpus(), 1, ARRAY_SIZE(all));
+	get(majorities, (uint32_t)POOL, all);
+	return all[sched_getcpu()];
+}
+
+static void stay_on_this_cpu(void)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+}
+
+static double share_made(void)
+{
+	return (double)majority().share / PINTLE_MAJORITY_WHOLE;
+}
+
+static bool is_majority(const struct pintle_session_key *session)
+{
+	struct pintle_majority m = majority();
+
+	return !memcmp(&m.session, session, sizeof(*session));
+}
+
+static void test_a_session_that_makes_most(void **state)
+{
+	struct pintle_session_key one;
+	cpu_set_t before;
+
+	(void)state;
+	sched_getaffinity(0, sizeof(before), &before);
+	stay_on_this_cpu();
+	serve_four(PINTLE_KEY_HINT);
+	visit_with(hinted(0));
+	one = majority().session;
+	for (int i = 1; i < 300; i++)
+		visit_with(i % 4 ? hinted(i) : hinted_apart(i));
+	assert_true(is_majority(&one));
+	assert_int_equal(majority().seen, PINTLE_MAJORITY_WINDOW);
+	assert_true(share_made() > 0.7 && share_made() < 0.8);
+	/* Who says nothing is nobody, and yet no less. */
+	for (int i = 0; i < PINTLE_MAJORITY_WINDOW; i++)
+		visit_with(make_client());
+	assert_true(is_majority(&one));
+	assert_true(share_made() < 0.4);
+	/* Another takes over. */
+	for (int i = 0; i < 200; i++)
+		visit_with(hinted_apart(7));
+	assert_false(is_majority(&one));
+	assert_true(share_made() > 0.9);
+	/* Many that are even are none. */
+	for (int i = 0; i < 500; i++)
+		visit_with(hinted_apart(i % 10));
+	assert_true(majority().seen < 50 || share_made() < 0.5);
+	assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+}
+
 /* ---- hints -------------------------------------------------------------------------------------
  */
 
@@ -1202,6 +1268,7 @@ int main(void)
 		connect_test(test_key_source),
 		connect_test(test_key_mark),
 		connect_test(test_key_hint),
+		connect_test(test_a_session_that_makes_most),
 		connect_test(test_a_share_is_counted),
 		connect_test(test_a_client_beyond_its_share),
 		connect_test(test_key_client),

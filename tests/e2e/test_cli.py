@@ -7,6 +7,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+import packets
 from clients import FRONTEND, source
 from harness import case
 from kernel import BUILD, mount, wait_for
@@ -95,6 +96,33 @@ def test_status(node):
     after = node.pintle("status").stdout
     assert "does not run" in after and "enforce" in after, after
     assert node.cli("status")[0]["attached_since"] == row["attached_since"]
+
+
+def test_status_tells_a_gateway(node):
+    """One session that is most of a pool is told, with the cure, while there is a choice; forged segments
+    and many clients are none."""
+    node.add_client()
+    servers = node.servers(2)
+    daemon = node.steer(servers)
+
+    def told():
+        share = daemon.metric("pintle_pool_largest_session_ratio", pool="pool")
+        warned = re.search(r"one session \((\S+)\) makes (\d+) % of the connections", node.pintle("status").stdout)
+        assert bool(warned) == bool(share)
+        return warned and (warned[1], int(warned[2]) / 100, share)
+
+    gateway = source(7, remote=True)
+    packets.send(node.client_netns, [(gateway, 1024 + i) for i in range(500)], ("10.77.0.1", 8000), "RST")
+    node.spread(FRONTEND["v4"], 150)
+    assert not told()
+    cpus = len(os.sched_getaffinity(0))
+    for _ in range(150 * cpus):
+        node.ask(FRONTEND["v4"], gateway, remote=True)
+    session, warned, share = told()
+    assert session == gateway and abs(warned - share) < 0.01 and share > 0.8, (session, warned, share)
+    assert "docs/operations.md#clients-behind-one-address" in node.pintle("status").stdout
+    servers[1].kill()
+    wait_for(lambda: "one session" not in node.pintle("status").stdout)
 
 
 def test_sessions_and_unbind(node):
@@ -297,6 +325,7 @@ DUMPED = {
     "scores": "published", "inflight": "placed", "ends": "duration_ns",
     "health": "listening_since_ns",
     "affinity": "client", "affinity_beyond": None, "shares": None, "bindings": "evicted",
+    "majorities": "votes",
     "stats": "value", "pending": None, "conns": None, "connects": None,
     "clients": None, "server_cgroups": None, "oneshot": None, "oneshot_flows": None, "oneshot_stats": "value",
 }

@@ -757,6 +757,66 @@ static void test_session_texts_of_destinations(void **state)
 	state_free(s);
 }
 
+/* ---- a session that is most of a pool --------------------------------------------------- */
+
+/* What a CPU saw. */
+static struct pintle_majority majority_of(const char *session, uint32_t seen, double share)
+{
+	struct pintle_majority m = {
+		.pool_generation = LLAMA_GEN,
+		.seen = seen,
+		.share = (uint32_t)(share * PINTLE_MAJORITY_WHOLE),
+	};
+
+	assert_int_equal(state_session_parse(session, NULL, &m.session), 0);
+	return m;
+}
+
+static double largest(const struct pins *p, struct pintle_majority first,
+		      struct pintle_majority second)
+{
+	int cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ struct pintle_majority *all = calloc((size_t)cpus, sizeof(*all));
+	struct state *s;
+	double share;
+
+	all[0] = first;
+	if (cpus > 1)
+		all[1] = second;
+	pins_at(p, MAP_majorities, LLAMA, all);
+	s = read_state(p->m);
+	share = s->pools[0].largest_share;
+	if (share > 0)
+		assert_memory_equal(&s->pools[0].largest, &first.session, sizeof(first.session));
+	state_free(s);
+	return share;
+}
+
+static void test_a_session_that_is_most(void **state)
+{
+	const struct pintle_majority none = {0};
+	const struct pins *p = *state;
+	struct pintle_majority former = majority_of("10.0.0.0/24", 128, 1);
+
+	if (libbpf_num_possible_cpus() < 2)
+		skip();
+	former.pool_generation--;
+	assert_true(largest(p, majority_of("10.0.0.0/24", 49, 1), none) == 0);
+	assert_float_equal(largest(p, majority_of("10.0.0.0/24", 50, 0.83), none), 0.83, 1e-6);
+	assert_true(largest(p, majority_of("10.0.0.0/24", 128, 0.5), none) == 0);
+	assert_float_equal(
+		largest(p, majority_of("10.0.0.0/24", 128, 1), majority_of("10.0.0.0/24", 64, 0.4)),
+		0.8, 1e-6);
+	assert_float_equal(largest(p, majority_of("10.0.0.0/24", 128, 0.9),
+				   majority_of("10.0.1.0/24", 32, 0.6)),
+			   0.72, 1e-6);
+	assert_true(largest(p, majority_of("10.0.0.0/24", 60, 0.9),
+			    majority_of("10.0.1.0/24", 60, 0.6)) == 0);
+	assert_true(largest(p, former, none) == 0);
+	assert_true(largest(p, majority_of("mark:7", 128, 1), none) == 0); /* a key it had once */
+	largest(p, none, none);
+}
+
 /* ---- endpoints with an address --------------------------------------------------------- */
 
 static void test_of_the_connect_hook(void **state)
@@ -833,6 +893,7 @@ int main(void)
 		pins_test(test_many_sessions),
 		pins_test(test_session_texts),
 		pins_test(test_session_texts_by_other_names),
+		pins_test(test_a_session_that_is_most),
 		pins_test(test_session_texts_of_destinations),
 		pins_test(test_of_the_connect_hook),
 	};

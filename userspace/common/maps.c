@@ -50,6 +50,8 @@ static const struct layout {
 				 sizeof(struct pintle_affinity), ANY},
 	[MAP_shares] = {BPF_MAP_TYPE_LRU_HASH, 8, 8, ANY},
 	[MAP_bindings] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_bindings), PINTLE_MAX_POOLS},
+	[MAP_majorities] = {BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct pintle_majority),
+			    PINTLE_MAX_POOLS},
 	[MAP_pending] = {BPF_MAP_TYPE_LRU_HASH, sizeof(struct pintle_tuple),
 			 sizeof(struct pintle_decision), ANY},
 	[MAP_conns] = {BPF_MAP_TYPE_SK_STORAGE, 4, sizeof(struct pintle_conn), ANY,

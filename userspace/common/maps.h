@@ -34,6 +34,7 @@
 	X(affinity_beyond)                                                                         \
 	X(shares)                                                                                  \
 	X(bindings)                                                                                \
+	X(majorities)                                                                              \
 	X(pending)                                                                                 \
 	X(conns)                                                                                   \
 	X(connects)                                                                                \

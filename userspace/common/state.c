@@ -143,6 +143,8 @@ static int pools_read(const struct maps *m, struct state *s)
 		overrides_read(m, p);
 		err = counts_read(m, p);
 		if (!err)
+			err = state_read_majority(m, p);
+		if (!err)
 			err = state_read_endpoints(m, s, p, pool, seen);
 		s->pool_count++;
 	}

@@ -124,6 +124,10 @@ struct state_pool {
 	double max_extra_load;                    /* requests */
 	uint64_t decisions[PINTLE_OUTCOME_COUNT]; /* ever, over all CPUs */
 	uint64_t decisions_total;
+	/* The session that makes more than half of the newest connections (about 128 on each CPU),
+	 * and of which share; 0: there is none, or too few connections came. */
+	struct pintle_session_key largest;
+	double largest_share;
 	bool daemonless; /* no heartbeat within its staleness limit, as the kernel sees it */
 	bool passes;     /* of the connect hook, and no heartbeat within node.daemonless_ns */
 
@@ -143,6 +147,9 @@ struct state {
 	struct state_endpoint *endpoints; /* pool by pool, in the order of the configuration */
 	size_t endpoint_count;
 };
+
+/* Connections of a session that are enough to speak of its share. */
+#define STATE_MAJORITY_LEAST 50
 
 #define STATE_HEARTBEAT_NS       2000000000ULL
 #define STATE_FIRST_HEARTBEAT_NS 3000000000ULL /* from the daemon's start */

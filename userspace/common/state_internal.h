@@ -4,7 +4,7 @@
  *
  *   state.c           pools, frontends, decisions; the whole
  *   state_endpoint.c  one endpoint: its score, its counts, what follows from them
- *   state_session.c   bindings
+ *   state_session.c   bindings, the session that is most of a pool
  *   state_key.c       session keys as text, and back
  *   state_names.c     what states and reasons are called; texts from maps
  */
@@ -25,6 +25,9 @@ void state_read_name(const struct maps *m, uint32_t slot, uint32_t generation, c
  * has already. Room for them is there. Returns 0 or -errno. */
 int state_read_endpoints(const struct maps *m, struct state *s, struct state_pool *to,
 			 const struct pintle_pool *pool, bool seen[PINTLE_MAX_ENDPOINTS]);
+
+/** Fills p->largest and p->largest_share. Returns 0 or -errno. */
+int state_read_majority(const struct maps *m, struct state_pool *p);
 
 /** Puts the paths of cgroups, below the cgroup2 root, in the place of their ids, where they are
  * found and fit. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state_session.c - bindings, read in batches. */
+/* state_session.c - bindings, read in batches; the session that is most of a pool. */
 #include "state_internal.h"
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 
 /* ---- reading -------------------------------------------------------------------- */
 
@@ -194,4 +195,51 @@ int state_sessions(const struct maps *m, const struct state *s, struct state_ses
 	*out = c.sessions;
 	*n = c.count;
 	return 0;
+}
+
+/* ---- one that is most of a pool --------------------------------------------------- */
+
+/* `n` entries, one of each CPU. All connections there count, and of those the share that the
+ * session made where it is known. */
+static double share_of(const struct pintle_majority *all, int n, const struct state_pool *p,
+		       const struct pintle_session_key *session)
+{
+	double connections = 0, own = 0, seen = 0;
+
+	for (int i = 0; i < n; i++) {
+		const struct pintle_majority *v = &all[i];
+		uint32_t weight = MIN(v->seen, (uint32_t)PINTLE_MAJORITY_WINDOW);
+
+		if (v->pool_generation != p->generation)
+			continue;
+		connections += weight;
+		if (memcmp(&v->session, session, sizeof(*session)) != 0)
+			continue;
+		seen += weight;
+		own += weight * ((double)MIN(v->share, (uint32_t)PINTLE_MAJORITY_WHOLE) /
+				 PINTLE_MAJORITY_WHOLE);
+	}
+	return seen >= STATE_MAJORITY_LEAST ? own / connections : 0;
+}
+
+int state_read_majority(const struct maps *m, struct state_pool *p)
+{
+	int cpus = libbpf_num_possible_cpus(), err;
+	_cleanup_free_ struct pintle_majority *all =
+		calloc(cpus > 0 ? (size_t)cpus : 1, sizeof(*all));
+
+	if (!all || cpus <= 0)
+		return all ? cpus : -ENOMEM;
+	err = maps_value(m, MAP_majorities, p->id, all);
+	for (int i = 0; !err && i < cpus; i++) {
+		double share = share_of(all, cpus, p, &all[i].session);
+
+		/* Of a key that the pool had once: nothing to speak of now. */
+		if (share <= 0.5 || all[i].session.kind != p->key_kind || !p->key_kind)
+			continue;
+		p->largest = all[i].session;
+		p->largest_share = share;
+		break;
+	}
+	return err;
 }

@@ -224,6 +224,25 @@ static void pool_warnings(cJSON *list, const struct cli *cli, const struct state
 	}
 }
 
+/* All clients of a gateway or a NAT are one session to a key that cannot see them, and go to one
+ * endpoint until that is full. */
+static void session_warnings(cJSON *list, const struct cli *cli, const struct state *s)
+{
+	char text[STATE_KEY_SIZE];
+
+	(void)cli;
+	for (size_t i = 0; i < s->pool_count; i++) {
+		const struct state_pool *p = &s->pools[i];
+
+		if (p->largest_share <= 0 || p->ready_count < 2 || p->mode != PINTLE_MODE_ENFORCE)
+			continue;
+		warn(list,
+		     "pool %s: one session (%s) makes %.0f %% of the connections: a gateway, a NAT "
+		     "or a batch job? See docs/operations.md#clients-behind-one-address",
+		     p->name, state_session_format(&p->largest, text), 100 * p->largest_share);
+	}
+}
+
 /* Of a connect pool it may be attached on other nodes only: where the servers are. */
 static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct state *s)
 {
@@ -245,8 +264,9 @@ static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct st
 cJSON *warnings_collect(const struct cli *cli, const struct state *s)
 {
 	static void (*const kinds[])(cJSON *, const struct cli *, const struct state *) = {
-		daemon_warnings, link_warnings,   pool_warnings,     unsteerable_warnings,
-		family_warnings, scrape_warnings, ejection_warnings, oneshot_warnings,
+		daemon_warnings,      link_warnings,    pool_warnings,
+		unsteerable_warnings, family_warnings,  scrape_warnings,
+		ejection_warnings,    oneshot_warnings, session_warnings,
 	};
 	cJSON *list = cJSON_CreateArray();
 

@@ -196,6 +196,7 @@ static const struct conversion conversions[] = {
 	{MAP_affinity_beyond, 0, NULL, NULL},
 	{MAP_shares, 0, NULL, NULL},
 	{MAP_bindings, 0, NULL, NULL},
+	{MAP_majorities, 0, NULL, NULL},
 	{MAP_health, 104, copy_health, move_health},
 	{MAP_affinity, 24, copy_affinity, copy_affinity},
 	{MAP_connects, 160, NULL, carry_connects},

@@ -436,6 +436,11 @@ static void render_pools(const struct page *p)
 	for (size_t i = 0; i < s->pool_count; i++)
 		metrics_sample_u64(p->out, bindings_of(p, i)->evicted, "pool", s->pools[i].name,
 				   NULL);
+	metrics_family(
+		p->out, "pintle_pool_largest_session_ratio", METRICS_GAUGE,
+		"Share of the newest connections that one session makes, if more than half.");
+	for (size_t i = 0; i < s->pool_count; i++)
+		metrics_sample(p->out, s->pools[i].largest_share, "pool", s->pools[i].name, NULL);
 	metrics_family(p->out, "pintle_pool_endpoints", METRICS_GAUGE, "Endpoints configured.");
 	for (size_t i = 0; i < s->pool_count; i++)
 		metrics_sample_u64(p->out, s->pools[i].endpoint_count, "pool", s->pools[i].name,
