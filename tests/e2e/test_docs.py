@@ -106,7 +106,6 @@ def test_every_map_is_described(node):
 
 
 @case(san=False)
-@case(san=False)
 def test_every_metric_is_described(node):
     """docs/metrics.md has the families of the real page, with their types and labels, no others."""
     daemon = node.steer(node.servers(2))
