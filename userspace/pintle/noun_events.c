@@ -201,7 +201,7 @@ static const struct column columns[] = {
 	{.key = "error", COLUMN(error), .help = "text: what ended it; null: in order"},
 	{.key = "lost",
 	 COLUMN(lost),
-	 .help = "events so far that found no room, since the programs were loaded"},
+	 .help = "events that found no room, since the programs were loaded"},
 };
 const struct columns events_columns = COLUMNS(columns);
 
