@@ -86,8 +86,8 @@ static __always_inline bool reachable(const struct terms *t, const struct pintle
 	       !ejected(h, t->now);
 }
 
-/* c->endpoint and c->generation in; bound: the session is bound to it. Returns 1 if that endpoint
- * may be chosen for this connection, and then *c has its loads. */
+/* Takes c->endpoint and c->generation; bound: the session is bound to that endpoint. Returns 1 if
+ * the endpoint may be chosen for this connection, and then *c has its loads. */
 __weak __noinline int endpoint_weigh(const struct terms *t, struct decide_candidate *c, __u32 bound)
 {
 	struct decide_facts f = {};

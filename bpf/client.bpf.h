@@ -44,9 +44,9 @@ static __always_inline void disown(struct pintle_connect *c)
 	c->generation = 0;
 }
 
-/* Carries a record of the former layout over. Whoever swaps its generation to 0 carries it, and its
- * own generation comes last: until then nobody takes the new record for one. A hint alone has no
- * generation; to carry it twice is harmless. */
+/* Carries a record of the former layout over. Whoever swaps the former generation to 0 carries it.
+ * The new record gets its generation last: until then nobody takes it for one. A hint alone has no
+ * generation; carrying it twice is harmless. */
 static __always_inline void connect_carry(struct pintle_connect *c, pintle_former_connect *former)
 {
 	__u32 generation = __sync_lock_test_and_set(&former->generation, 0);

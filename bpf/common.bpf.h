@@ -15,8 +15,8 @@
 
 #define barrier() asm volatile("" ::: "memory")
 
-/* Forgets what the compiler knows of `x`: that x % n < n, or that a function returns 0 or 1. It
- * would drop the check that the verifier needs to see. */
+/* Makes the compiler forget what it knows of `x`: that x % n < n, or that a function returns 0 or
+ * 1. Knowing that, it would drop the check that the verifier needs to see. */
 #define hide(x) asm volatile("" : "+r"(x))
 
 /* The network namespace that this copy of the programs serves. */
@@ -174,9 +174,9 @@ static __always_inline struct pintle_counters *counters_find(__u32 endpoint, __u
 	return &f->by_class[class_id & (PINTLE_MAX_CLASSES - 1)];
 }
 
-/* The counters that something which is stored with this generation counts in; NULL once the id
- * belongs to another endpoint. One that was taken out of the configuration keeps its generation,
- * and ends are still counted. */
+/* The counters of an endpoint whose id was stored with this generation; NULL once the id belongs to
+ * another endpoint. An endpoint that was taken out of the configuration keeps its generation, and
+ * ends are still counted. */
 static __always_inline struct pintle_counters *counters_kept(__u32 endpoint, __u32 generation,
 							     __u32 class_id)
 {
@@ -195,7 +195,7 @@ static __always_inline bool expired(const struct pintle_decision *d, __u64 now)
 	return (__s64)(now - d->decided_ns) > (__s64)PINTLE_PENDING_NS;
 }
 
-/* The decision's placement came to nothing. Counted once, whoever finds that out. */
+/* Counts that the decision's placement came to nothing: once, whoever finds it out. */
 static __always_inline void placement_failed(struct pintle_decision *d)
 {
 	struct pintle_counters *n = counters_kept(d->endpoint, d->generation, d->class_id);
@@ -301,7 +301,7 @@ static __always_inline bool binds(const struct pintle_pool *pool, __u32 outcome)
 
 /* ---- events ------------------------------------------------------------------ */
 
-/* One count for all hooks: it tells the follower what it did not see. */
+/* One count for all hooks: it tells who follows how much was not seen. */
 __u64 events_lost __weak = 0;
 
 /* Whether `pintle events` follows; nobody else reads events. */
@@ -313,8 +313,8 @@ static __always_inline bool followed(__u64 now)
 	return o && o->tap_until_ns > now;
 }
 
-/* An event in the ring, of no failure and else of zeros; to be submitted by event_end(). NULL:
- * there is no room, which is counted. */
+/* Reserves an event in the ring: its head is filled in, with no failure, and the rest is zeros. To
+ * be submitted by event_end(). NULL: there is no room, which is counted. */
 static __always_inline struct pintle_event *event_begin(__u32 type, __u32 hook, __u64 now)
 {
 	struct pintle_event *e = bpf_ringbuf_reserve(&tap, sizeof(*e), 0);

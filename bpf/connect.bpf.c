@@ -103,9 +103,9 @@ __noinline int key_of_caller(__u32 kind, const struct caller *caller,
 	return 0;
 }
 
-/* Another client's text, however it was learnt, finds and moves no session of this one. The hash is
- * keyed, so that no two texts are as far apart as two cookies are; its first half stays as it is,
- * by which `pintle unbind` finds a text. */
+/* Makes a hinted session its client's own: another client that learns the text neither finds nor
+ * moves it. The hash is keyed, so nobody can look for two texts whose hashes differ as two cookies
+ * do. Its first half stays as it is: by that `pintle unbind` finds a text. */
 static __always_inline void of_client(struct pintle_session_key *key, __u64 netns)
 {
 	__u64 *id = (__u64 *)key->id;

@@ -4,8 +4,8 @@
  * Compiled into sockops and into the daemon, which have to agree.
  *
  * While a model server is down, any local user may listen at its address. So a configured user or
- * cgroup decides; without either, the listeners of an endpoint stay those of the user who made
- * the first one. Root is believed always: it has other ways.
+ * cgroup decides. Without either, an endpoint's listeners are those of the user who made the first
+ * one, and root's: root has other ways.
  */
 #ifndef PINTLE_LISTENER_BPF_H
 #define PINTLE_LISTENER_BPF_H
@@ -15,8 +15,8 @@
 
 #define LISTENER_CONFIGURED (PINTLE_ADDRESS_USER | PINTLE_ADDRESS_CGROUP)
 
-/* 0, or PINTLE_UNSTEERABLE_*. `owner` is of the endpoint's health; `in_cgroup` counts with
- * PINTLE_ADDRESS_CGROUP only. */
+/* Returns 0, or PINTLE_UNSTEERABLE_*. `owner` is that of the endpoint's health; `in_cgroup` counts
+ * with PINTLE_ADDRESS_CGROUP only. */
 static inline __u32 listener_strange(const struct pintle_address *a, __u64 owner, __u32 uid,
 				     bool in_cgroup)
 {
@@ -29,7 +29,7 @@ static inline __u32 listener_strange(const struct pintle_address *a, __u64 owner
 	return PINTLE_UNSTEERABLE_OWNER;
 }
 
-/* The owner from now on, a listener of `uid` having been believed. What the configuration says is
+/* Returns the owner from now on, after a listener of `uid` was believed. A configured one is
  * remembered, too: the key may be taken out again. */
 static inline __u64 listener_owner(const struct pintle_address *a, __u64 owner, __u32 uid)
 {

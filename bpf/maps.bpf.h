@@ -39,7 +39,7 @@ struct {
 	__type(value, struct pintle_address);
 } MAP(addresses);
 
-/* In which cgroups a server must run to be an endpoint that names some. */
+/* Which cgroups match an endpoint's pattern: there its server must run. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, PINTLE_MAX_SERVER_CGROUPS);

@@ -8,7 +8,7 @@
  *                 steered to again with or without a daemon
  *   established   moves the decision into the connection's storage, counts it, and
  *                 only now binds the session: a spoofed packet gets nowhere near
- *   closed        counts the end, in flight and in the endpoint's sums; tells who follows
+ *   closed        counts the end, in flight and in the endpoint's sums; reports to who follows
  *
  * A listener carries its endpoint in `conns`; the kernel clones that into each child,
  * so a connection knows its endpoint even when its 4-tuple was forgotten.
@@ -100,8 +100,8 @@ static __always_inline enum pintle_ending ending_of(__u32 error)
 	}
 }
 
-/* In the sums of the endpoint, unless its id was given to another since. One that was taken out of
- * the configuration keeps its generation. */
+/* Adds the end to the endpoint's sums, unless its id was given to another since. An endpoint that
+ * was taken out of the configuration keeps its generation. */
 static __always_inline void count_ended(__u32 endpoint, __u32 generation, const struct end *end)
 {
 	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &endpoint);
@@ -117,7 +117,7 @@ static __always_inline void count_ended(__u32 endpoint, __u32 generation, const 
 	__sync_fetch_and_add(&sums->duration_ns, end->duration_ns);
 }
 
-/* What both sides tell of it alike; the rest is for the caller, and event_end(). */
+/* Begins an event with what both hooks report alike. The caller adds the rest, then event_end(). */
 static __always_inline struct pintle_event *event_closed(struct bpf_sock_ops *ctx, __u32 hook,
 							 const struct end *end)
 {
@@ -214,8 +214,8 @@ static __always_inline bool in_cgroup(const struct pintle_address *a, const void
 	return bpf_map_lookup_elem(&server_cgroups, &key);
 }
 
-/* Every slot is taken: one more of n listeners takes the slot of any other with the probability
- * that makes each of the n as likely to hold one. So when new workers join old ones and the old
+/* Every slot is taken: the newest of n listeners takes a random slot, with the probability that
+ * makes each of the n as likely to hold one. So when new workers join old ones and the old
  * ones then end, some of the new hold a slot. *ended counts a listener whose end nobody reports. */
 static __always_inline void listener_push_in(struct bpf_sock_ops *ctx, __u32 endpoint,
 					     struct pintle_health *h, __u32 *ended)

@@ -6,7 +6,7 @@
  *   SYN sent      counted as in flight, if it really goes where it was steered to
  *   established   binds the session; a success, unless the endpoint has failed since the SYN
  *   unanswered    a SYN had to be sent again: about a second, not the kernel's two minutes
- *   closed        counts the end, tells how the endpoint failed if it did, and who follows
+ *   closed        counts the end; notes how the endpoint failed, if it did; reports to who follows
  *
  * An endpoint that fails several times in a row is ejected: not chosen for a while. Clients also
  * fail for reasons of their own, some on purpose. So one client alone counts only while no other is
@@ -30,7 +30,7 @@ static __always_inline void event_of(struct pintle_event *e, const struct pintle
 	__builtin_memcpy(e->tuple.local, c->frontend, sizeof(e->tuple.local));
 }
 
-/* Of the endpoint, not of a connection: `ns` is for how long it is ejected. */
+/* An event about the endpoint, not about a connection. `ns`: for how long it is ejected. */
 __noinline int report_endpoint(const struct pintle_connect *c, __u32 type, __u32 failure, __u64 ns)
 {
 	__u64 now = bpf_ktime_get_ns();

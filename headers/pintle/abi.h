@@ -184,7 +184,7 @@ struct pintle_address_key {
 #define PINTLE_ADDRESS_PORT                                                                        \
 	0x8 /* with V4 or V6: configured by port alone; its page tells the addresses */
 #define PINTLE_ADDRESS_USER   0x10 /* only a listener of `user` is meant */
-#define PINTLE_ADDRESS_CGROUP 0x20 /* only one in a cgroup of `pattern` is */
+#define PINTLE_ADDRESS_CGROUP 0x20 /* only one made in a cgroup that `pattern` matches is */
 
 struct pintle_address {
 	__u32 endpoint;
@@ -198,10 +198,10 @@ struct pintle_address {
 
 /* ---- server_cgroups: hash, a cgroup that matches a pattern -> 1. Writer: daemon. */
 
-/* Each cgroup that an endpoint's pattern matches, and each one below it. */
+/* One for each cgroup that an endpoint's pattern matches, and for each one below it. */
 struct pintle_server_cgroup {
-	__u64 cgroup; /* id */
-	__u64 pattern;
+	__u64 cgroup;  /* id */
+	__u64 pattern; /* as in struct pintle_address */
 };
 #define PINTLE_MAX_SERVER_CGROUPS 16384
 
@@ -293,7 +293,7 @@ struct pintle_pool {
 	__u32 member_count;
 	struct pintle_rewrite rewrite;
 	struct pintle_ref members[PINTLE_MAX_ENDPOINTS];
-	__u32 hints_shared; /* 1: a hinted session is one whichever client says so */
+	__u32 hints_shared; /* 1: all clients that say the same hint share one session */
 	__u32 zero;
 };
 
@@ -447,19 +447,20 @@ struct pintle_health {
 	__u64 ejected_until_ns;               /* 0: not ejected */
 	__u64 ejections;                      /* times, ever */
 	__u64 failures[PINTLE_FAILURE_COUNT]; /* by kind, ever */
-	__u64 failed_ns; /* newest failure of the row; success is only what was begun after it */
+	__u64 failed_ns; /* newest failure of the row; only what was begun after it is a success */
 	__u64 failed_by; /* the client that failed then: its network namespace's cookie; 0: none */
-	__u64 others_ns; /* another client was served since; 0: none. For pool.eject_ns from then on
-			  * that client's failures are not of the row */
+	__u64 others_ns; /* when another client was served since; 0: none was. For pool.eject_ns
+			  * from then on failures of `failed_by` are not of the row */
 	/* Written by the daemon; 0 once the endpoint's page fails: */
-	__u64 answered_ns;      /* start of the newest connection made for the page, which came. If
-				 * that is after failed_ns, the row and the ejection are void */
+	__u64 answered_ns;      /* start of the newest connection over which the page came. If it is
+				 * after failed_ns, the row and the ejection are void */
 	__u64 vouched_until_ns; /* until then no client's failure is of the row */
 	/* Seen at listeners: */
 	__u32 crowded; /* 1: a listener found every slot of `sockets` taken; the daemon puts it into
 			* one that has become free */
 	__u32 stranger; /* uid of the newest listener that was not believed */
-	__u64 owner;    /* 1 + uid of the listener that was believed first; 0: none yet */
+	__u64 owner;    /* 1 + uid of the first listener that was believed, or of the newest one
+			 * while a user or cgroup is configured; 0: none yet */
 };
 
 /* ---- affinity, affinity_beyond: LRU hashes. Writer: kernel; daemon and CLI delete. -- */

@@ -366,7 +366,7 @@ static bool is_loopback(const struct addr *ip)
 	return addr_is_v4(ip) ? ip->bytes[12] == 127 : !memcmp(ip, &v6, sizeof(v6));
 }
 
-/* Of the page that an endpoint names, or else of the one that is derived for it. */
+/* The page's that the endpoint names, or else that is derived for it. */
 static bool is_https(const struct config_pool *p, const struct config_endpoint *e)
 {
 	const char *url = e->metrics_url ? e->metrics_url : p->scrape.scheme;

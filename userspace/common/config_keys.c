@@ -120,9 +120,9 @@ const struct key config_keys[] = {
 	 .help = "The endpoint's name, once in the pool."},
 	{"pools[].endpoints[].listen", KEY_LISTEN, .absent = "`address`", ENDPOINT(listen),
 	 .help = "Where a model server on this node listens: the lookup hook steers to it. A port "
-		 "alone means the listener that the metrics page is read from: at its address, or at "
-		 "every address. Where the page is at another port, or named by a host, it means any "
-		 "listener on the port. Only one endpoint can have that port."},
+		 "alone means the listener at the address that the metrics page is read from, or at "
+		 "every address. Where the page is at another port, or its URL names a host, it means "
+		 "any listener on the port. Only one endpoint can have that port."},
 	{"pools[].endpoints[].address", KEY_ADDRESS, .absent = "`listen`", ENDPOINT(address),
 	 .help = "Where a model server is that runs anywhere, in a pod say: the connect hook steers "
 		 "clients on this node to it. Endpoints of a pool have all `listen` or all "
@@ -130,11 +130,11 @@ const struct key config_keys[] = {
 	{"pools[].endpoints[].user", KEY_USER, .max = 31, ENDPOINT(user),
 	 .absent = "the user of the listener that was there first, and root",
 	 .help = "With `listen`: the user whose listeners are the endpoint; others at its address are "
-		 "left out and told."},
+		 "left out and reported."},
 	{"pools[].endpoints[].cgroup", KEY_PATH, .max = 255, ENDPOINT(cgroup), .absent = "any",
-	 .help = "With `listen`: the cgroup whose listeners, or of whose children, are the endpoint: "
-		 "a path below the cgroup2 root, or a pattern of it, as in `clients[].cgroup`. It "
-		 "must be in or below `node.cgroup`. Without `user`, their user is free."},
+	 .help = "With `listen`: the cgroup in or below which the endpoint's listeners are made: a path "
+		 "below the cgroup2 root, or a pattern of it, as in `clients[].cgroup`. It must be in "
+		 "or below `node.cgroup`. Without `user`, they may be any user's."},
 	{"pools[].endpoints[].metrics", KEY_URL, .max = 1023, ENDPOINT(metrics_url),
 	 .absent = "`scrape.scheme`, the address and port, and `scrape.path`; for a port alone "
 		   "127.0.0.1, then ::1",
@@ -177,10 +177,11 @@ const struct key config_keys[] = {
 	{"pools[].scrape.path", KEY_URL_PATH, .max = 255, .preset = "/metrics", POOL(scrape.path),
 	 .help = "Path of the page, for endpoints without a `metrics` URL."},
 	{"pools[].scrape.scheme", KEY_WORD, .choices = schemes, .preset = "http",
-	 POOL(scrape.scheme), .help = "Likewise, whether it is asked for by TLS."},
+	 POOL(scrape.scheme),
+	 .help = "http, or https for TLS; for endpoints without a `metrics` URL."},
 	{"pools[].scrape.authorization", KEY_MAP, .absent = "no credential is sent",
-	 .help = "What is sent to each page of the pool's endpoints; to the host that is configured "
-		 "alone, since redirects are not followed. Not to the `dcgm` page."},
+	 .help = "What is sent with each request for a page of the pool's endpoints, to the "
+		 "configured host alone: redirects are not followed. The `dcgm` page gets none."},
 	{"pools[].scrape.authorization.credentialsFile", KEY_PATH, .required = true, .secret = true,
 	 .max = MAX_FILE, POOL(scrape.credentials_file),
 	 .help = "File with a bearer token and nothing else; read again within a second when it "
@@ -189,7 +190,7 @@ const struct key config_keys[] = {
 	 .help = "How https pages are asked for. The files are PEM."},
 	{"pools[].scrape.tlsConfig.caFile", KEY_PATH, .max = MAX_FILE, POOL(scrape.ca_file),
 	 .absent = "the system's",
-	 .help = "The authorities that a server's certificate must be of."},
+	 .help = "The authorities, one of which must have signed a server's certificate."},
 	{"pools[].scrape.tlsConfig.certFile", KEY_PATH, .max = MAX_FILE, POOL(scrape.cert_file),
 	 .absent = "none", .help = "Certificate that pintled shows to servers; with `keyFile`."},
 	{"pools[].scrape.tlsConfig.keyFile", KEY_PATH, .max = MAX_FILE, .secret = true,
@@ -210,9 +211,9 @@ const struct key config_keys[] = {
 	 .help = "Sessions of one group share a home: the endpoint that the first connection of "
 		 "each prefers. Written as `key` is."},
 	{"pools[].stickiness.shared", KEY_BOOL, .preset = "false", POOL(stickiness.shared),
-	 .help = "With `key: hint`: whether clients that say the same are one session, and so trust "
-		 "each other. If not, what a client says tells its own sessions apart; a client is a "
-		 "network namespace: a pod."},
+	 .help = "With `key: hint`: whether clients that say the same share one session, and so must "
+		 "trust each other. If not, hints tell apart the sessions of one client only, which is "
+		 "a network namespace: a pod."},
 	{"pools[].stickiness.ttl", KEY_DURATION, .min = 0, .max = 720 * HOUR, .preset = "300s",
 	 POOL(stickiness.ttl_ns), .help = "A binding unused for so long is forgotten."},
 	{"pools[].stickiness.maxExtraLoad", KEY_NUMBER, .min = 0, .max = MAX_LOAD, .preset = "16",
@@ -256,7 +257,7 @@ const struct key config_keys[] = {
 	{"pools[].ejection.time", KEY_DURATION, .min = 10 * MSEC, .max = 24 * HOUR, .preset = "10s",
 	 POOL(ejection.time_ns),
 	 .help = "For how long, the first time; doubled each time in a row. The first success of a "
-		 "connection begun since ends that."},
+		 "connection that was begun after the newest failure ends the row."},
 	{"pools[].ejection.maxTime", KEY_DURATION, .min = 10 * MSEC, .max = 24 * HOUR,
 	 .preset = "5m", POOL(ejection.max_time_ns),
 	 .help = "The longest that an endpoint is ejected for at a time."},

@@ -54,8 +54,8 @@ void expfmt_init(struct expfmt_reader *r, const char *page, size_t size);
 bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t len, void *arg),
 		 void *arg, struct expfmt_sample *out);
 
-/** A number that two samples share when they are of one series, name and labels alike in whatever
- * order (and others by a chance of 2^-64, or by the design of whoever writes both). */
+/** A hash of name and labels, whatever the order of the labels: equal for two samples of one
+ * series. For others it is equal by a chance of 2^-64, or because whoever wrote both sought it. */
 uint64_t expfmt_series(const struct expfmt_sample *s);
 
 /** Value of a label, unescaped into buf (NUL-terminated, cut to size, which must not be 0).

@@ -36,7 +36,7 @@ int file_open(const char *path, const char **odd)
 	*odd = odd_file(st.st_mode);
 	if (*odd)
 		return -EINVAL;
-	/* Should it be another one by now, O_NONBLOCK does not wait for it either. */
+	/* If it is another file by now, open() does not wait for that either: O_NONBLOCK. */
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	return fd < 0 ? -errno : fd;
 }

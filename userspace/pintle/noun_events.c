@@ -60,7 +60,7 @@ static struct value value_address(const uint8_t *address, uint16_t port)
 	return value_text(addr_format(&ip, port, text));
 }
 
-/* Of the endpoint as such, and not of a connection. */
+/* About the endpoint as such, not about a connection. */
 static bool is_of_endpoint(const struct event_row *r)
 {
 	return r->e->type == PINTLE_EVENT_EJECTED || r->e->type == PINTLE_EVENT_RESTORED;
@@ -201,7 +201,7 @@ static const struct column columns[] = {
 	{.key = "error", COLUMN(error), .help = "text: what ended it; null: in order"},
 	{.key = "lost",
 	 COLUMN(lost),
-	 .help = "events so far that found no room, since the programs were loaded"},
+	 .help = "events that found no room, since the programs were loaded"},
 };
 const struct columns events_columns = COLUMNS(columns);
 

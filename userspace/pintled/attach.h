@@ -62,14 +62,15 @@ int attachment_netns(const struct attachment *a);
 bool attachment_resumed(const struct attachment *a);
 /** Looks whether all that was pinned and attached for `c`, the configuration that runs, still is,
  * and puts back what is not: pins, the directory of them, links that were detached by force or with
- * their cgroup, as soon as there is one of its path again. For every now and then; cheap where
- * nothing is missing. What is lost is logged once, and so is its return. Returns whether a hook was
- * attached anew: then connections and listeners may have been missed. */
+ * their cgroup, as soon as there is one at its path again. To be called every now and then; cheap
+ * where nothing is missing. What is lost is logged once, and so is its return. Returns whether a
+ * hook was attached anew: then connections and listeners may have been missed. */
 bool attachment_tend(struct attachment *a, const struct config *c);
-/** Whether `c` needs that hook; and whether it is attached, as of the last look. */
+/** Whether `c` needs that hook; *attached: whether it is attached, as of the last look. */
 bool attachment_hook(const struct attachment *a, const struct config *c, enum link_id id,
 		     bool *attached);
-/** Which hooks are not attached and why, as of the last look; NULL: none. The attachment's. */
+/** Which hooks are not attached and why, as of the last look, in words that the attachment owns;
+ * NULL: all are. */
 const char *attachment_lost(const struct attachment *a);
 /** Runs the recounting iterators to their ends and returns its result, PINTLE_MAX_ENDPOINTS x
  * PINTLE_MAX_CLASSES sums of PINTLE_RECOUNT_* (owned by the attachment, valid until the next

@@ -4,8 +4,8 @@
  *
  * A client is what the configuration names by a pattern, or a Kubernetes pod, by the name that the
  * kubelet gives its cgroup; with all that is below. Other cgroups are not in the map: the
- * kernel takes each for a client by its id. Only while a pool's key or group is `cgroup`. The same
- * walks keep the map of server_cgroups.h, while an endpoint names a cgroup.
+ * kernel takes each for a client by its id. The map is kept only while a pool's key or group is
+ * `cgroup`. The same walks keep the map of server_cgroups.h while an endpoint names a cgroup.
  *
  * inotify says that the tree has changed, and then it is walked as a whole. So an event that is
  * lost costs no more than the time until the next walk.

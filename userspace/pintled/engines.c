@@ -268,7 +268,7 @@ static int by_id(const void *left, const void *right)
 	return a->line < b->line ? -1 : a->line > b->line;
 }
 
-/* Which of two values holds nobody knows; their sum is neither. */
+/* Nobody knows which of two values holds; their sum is neither. */
 static int series_check(struct series_list *l, char *fault)
 {
 	if (!l->count)

@@ -37,9 +37,9 @@ struct fetch_connection {
 };
 
 struct fetch_callbacks {
-	/* Connected: the request goes out when this returns true, again when the server had closed
-	 * the kept connection. False: over this connection it does not, nor does any other. Only
-	 * fetch_cancel() may be called from here. */
+	/* Connected. True: the request goes out; this is asked again when the server had closed the
+	 * kept connection. False: neither this request nor another goes out over this connection.
+	 * Only fetch_cancel() may be called from here. */
 	bool (*begin)(void *arg, const struct fetch_connection *c);
 	/* Over; the fetch is no more. Any function may be called from here, but fetcher_free(). */
 	void (*end)(void *arg, const struct fetch_result *result);
@@ -82,9 +82,9 @@ uint64_t fetcher_connects(const struct fetcher *f);
  * without user, password and query; or -EINVAL, not an http or https URL; or -ENOMEM. */
 int fetch_check_url(const char *url, char **shown);
 
-/** The same page of a server that has a certificate for `name`, while the URL says where it is: 0,
- * *named, the URL to ask for, and *connect_to, for fetch_access, both the caller's to free; or
- * -EINVAL, or -ENOMEM. */
+/** For a server that has a certificate for `name` and is where `url` says. Returns 0 with *named,
+ * the URL to ask for, and *connect_to, for fetch_access, both the caller's to free; or -EINVAL, or
+ * -ENOMEM. */
 int fetch_name_server(const char *url, const char *name, char **named, char **connect_to);
 
 #endif

@@ -13,8 +13,8 @@ struct load_list {
 	bool links[LINK_COUNT]; /* those links' programs */
 	bool recount;           /* the iterators */
 	const char *other;      /* one more, by its name; NULL: none */
-	bool carry;             /* pintle_carry too, and all of them carry records over, */
-	int carry_from;         /* from this: `connects` of the former layout */
+	bool carry;             /* pintle_carry too; all of them carry records over */
+	int carry_from;         /* with carry: descriptor of the former layout's `connects` */
 };
 
 /** Loads them, with these maps. A map whose descriptor is -1 is made anew, and each one where

@@ -35,16 +35,17 @@ int pins_own(const char *path, mode_t mode, gid_t group);
 
 /** Whether every map is pinned in `dir`. */
 bool pins_whole(const char *dir);
-/** Pins maps that are missing in `dir` anew, found by the programs of the links that are pinned
- * there. Returns whether the maps are whole now; what was done, or could not be, is logged. Takes
- * CAP_SYS_ADMIN. */
+
+/** Pins maps that are missing in `dir` anew, found through the programs of the links that are
+ * pinned there. Returns whether the maps are whole now; what was done, or could not be, is logged.
+ * Takes CAP_SYS_ADMIN. */
 bool pins_repair(const char *dir);
 
 /** Whether the lookup hook is attached by a link that is pinned in `dir`, to a network namespace
  * that still is. */
 bool pins_steer(const char *dir);
 
-/** Whether that link is there, and its network namespace is not any more. */
+/** Whether the lookup hook's link is pinned in `dir` and its network namespace is gone. */
 bool pins_netns_gone(const char *dir);
 
 /** The cgroup, by its id, whose sockets the pinned sockops program serves; 0: no link is pinned, or

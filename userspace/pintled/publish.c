@@ -168,7 +168,7 @@ static __u32 family_flag(const struct addr *ip)
 	return addr_is_v4(ip) ? PINTLE_ADDRESS_V4 : PINTLE_ADDRESS_V6;
 }
 
-/* Of an endpoint by port alone: its listener is where its page is read from, so that nobody becomes
+/* An endpoint by port alone: its listener is where its page is read from, so that nobody becomes
  * it by listening on another address at that port. Where the page does not tell, it is any. */
 static void add_port(struct addresses *to, const struct address_row *row,
 		     const struct config_endpoint *c)
@@ -216,7 +216,7 @@ static int add_endpoint(struct addresses *to, const struct config_endpoint *c,
 	return 0;
 }
 
-/* Who listens elsewhere, or here for another hook's pool, is not to be known. */
+/* Each server on this node: only the lookup hook's pools have listeners. */
 #define FOR_EACH_SERVER(c, i, j)                                                                   \
 	for (size_t i = 0; i < (c)->pool_count; i++)                                               \
 		for (size_t j = 0;                                                                 \

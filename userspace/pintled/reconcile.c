@@ -58,8 +58,8 @@ static int64_t wrong_by(struct count before, struct count after, uint64_t seen)
 	return (int64_t)seen > most ? most - (int64_t)seen : 0;
 }
 
-/* A decision of the lookup hook waits in `pending`, from where others drive it when many come at
- * once: strangers can do that with stray segments. So nobody counted wrong. */
+/* A decision of the lookup hook waits in `pending`, an LRU: when many come at once, they drive
+ * others out, and strangers can do that with stray segments. Then nobody counted wrong. */
 static bool may_be_forgotten(const struct maps *m, unsigned int endpoint)
 {
 	_cleanup_free_ struct pintle_pool *pool = malloc(sizeof(*pool));

@@ -8,18 +8,18 @@
 
 #include "../common/maps.h"
 
-/** Says of each endpoint once why its newest listener is of no use, whoever found that out. Cheap.
- */
+/** Logs for each endpoint, once, why its newest listener is of no use, whether sockops found that
+ * out or register_listeners(). Cheap. */
 void register_tell(const struct maps *m);
 
-/** Holds the LISTEN sockets of the namespace against `sockets`, adds what is missing there, and
- * takes out what is not believed to be the endpoint (any more), and
- * puts `health` right where it disagrees. Cheap when nothing is missing (one dump). A listener that
- * cannot be had is logged once, and tried again at the next call. Returns 0 or -errno. */
+/** Holds the LISTEN sockets of the namespace against `sockets`: adds what is missing there, takes
+ * out what is not, or no longer, believed to be the endpoint, and puts `health` right where it
+ * disagrees. Cheap when nothing is missing (one dump). A listener that cannot be had is logged
+ * once, and tried again at the next call. Returns 0 or -errno. */
 int register_listeners(const struct maps *m, int netns_fd);
 
-/** listening_since_ns of an endpoint, having made sure: the kernel does not report the end of a
- * listener that was found here, but its slot is empty then. */
+/** listening_since_ns of an endpoint (0: nobody listens), after a look at its slots: the kernel
+ * does not report the end of a listener that was found here, but empties its slot. */
 uint64_t register_listening_since(const struct maps *m, uint32_t endpoint);
 
 /** Whether an endpoint with more listeners than slots has a free slot, so that looking is worth it.

@@ -34,7 +34,7 @@ struct scrape_options {
 	const char *url;          /* http or https */
 	const char *fallback_url; /* tried where no connection to `url` comes about; NULL: none.
 				   * Whichever worked is tried first from then on. */
-	/* NULL where there is none of it. */
+	/* Each may be NULL: there is none. */
 	const char *credentials_file;     /* holds the bearer token; read again when it changes */
 	const char *ca_file;              /* whom to believe, instead of the system's authorities */
 	const char *cert_file, *key_file; /* what we show to the server */

@@ -23,10 +23,11 @@
 
 struct takeover;
 
-/** Opens the pins of the former layout. `begun`: this layout is pinned as well. Then pins that are
- * not whole are the rest of a takeover, and are removed; else, if nothing steers by them, they are
- * taken away with all that was added by them. Returns 0 and *out (takeover_free() it), NULL where
- * there is nothing to take over; or -errno, logged: -EPROTO: maps that are not of that layout. */
+/** Opens the pins of the former layout. `begun`: this layout is pinned as well. Pins that are not
+ * whole are removed if `begun`, as the rest of a takeover; if not, and if nothing steers by them,
+ * they are taken away with all that was added by them. Returns 0 and *out (takeover_free() it),
+ * NULL where there is nothing to take over; or -errno, logged: -EPROTO: maps that are not of that
+ * layout, or pins that are not whole and steer. */
 int takeover_find(const char *bpffs, bool begun, struct takeover **out);
 void takeover_free(struct takeover *t);
 

@@ -2,11 +2,11 @@
 /*
  * vouch.h - an endpoint's own page against the failures of its clients.
  *
- * A client that a firewall cuts off fails at healthy endpoints, and one that means harm can. The
- * daemon is one more client, and nobody else's. So when clients have failed, it asks for the next
- * page over a new connection, since one that was kept says nothing of a server that takes no more.
- * If the page comes, the row and the ejection are void, and no client's failure counts for about as
- * long as an ejection would take. A page that does not come takes that back.
+ * A client that a firewall cuts off fails at healthy endpoints, and one that means harm can do so
+ * on purpose. The daemon is a client, too, that nobody else controls. So when clients have failed,
+ * it asks for the next page over a new connection: a kept one says nothing of a server that takes
+ * no new ones. If the page comes, the row and the ejection are void, and no client's failure counts
+ * for about as long as an ejection would last. A page that does not come takes that back.
  *
  * The kernel does the rest, from the two times that are written here: see struct pintle_health.
  */
@@ -18,7 +18,7 @@
 
 #include "../common/config.h"
 
-/* Of one endpoint; all zero at the start. */
+/* One for each endpoint; all zero at the start. */
 struct vouch {
 	bool fresh;         /* the page that is asked for comes over a new connection */
 	uint64_t asked_ns;  /* when that was begun */
@@ -30,7 +30,8 @@ struct vouch {
 /** Before a page is asked for at the endpoint's own address and port. Returns whether it has to
  * come over a connection of its own. */
 bool vouch_ask(struct vouch *v, const struct pintle_health *h, const struct config_ejection *e);
-/** The page came (`good`), or did not, or was none. Returns whether that ended an ejection. */
+/** The scrape is over; `good`: the page came, and was one. Returns whether that ended an ejection.
+ */
 bool vouch_hear(struct vouch *v, struct pintle_health *h, const struct config_ejection *e,
 		bool good);
 
