@@ -239,6 +239,35 @@ def test_stranger_at_another_address(node, where):
     stranger.end()
 
 
+@case(each=("[::1]:8001", "outside node.cgroup"))
+def test_page_of_a_stranger_is_not_asked_for(node, who):
+    """A stranger that no hook has seen listen is found before anything is asked of it: a request may
+    carry a token."""
+    inner = node.cgroup / "inner"
+    inner.mkdir()
+    server = node.server("s0", "127.0.0.1:8001", uid=SERVER, cgroup=str(inner), signals={"waiting": 3.0})
+    node.daemon(node.config(node.pool([{"name": "s0", "listen": "8001"}]), cgroup=str(inner)))
+    wait_for(served_by(node, "s0"))
+    beside = who.startswith("[")
+    server.kill()
+    stranger = node.server("stranger", who if beside else "127.0.0.1:8001", uid=STRANGER,
+                           signals={"waiting": 77.0})
+    for again in (True, False):
+        wait_for(lambda: node.endpoint("s0")["unsteerable"] == "unsteerable: owner")
+        never_reaches(node, stranger)
+        if not beside:
+            stranger.order("unlisten")
+        server.start()
+        wait_for(served_by(node, "s0"))
+        if again:
+            server.kill()
+        if again and not beside:
+            stranger.order("listen")
+    assert stranger.counts().scrapes == 0
+    assert node.endpoint("s0")["waiting"] == 3
+    stranger.end()
+
+
 def test_user_of_a_server_is_changed(node):
     """The administrator's way: `user` and a reload."""
     server = node.server("s0", 8001, uid=SERVER)

@@ -206,6 +206,40 @@ def test_the_cli_says_who_takes_over(node):
     assert "takes them over" in up.cluster.pintle("doctor", check=False).stdout
 
 
+def test_a_map_that_is_missing(node):
+    """A map whose pin was removed is found by the former programs; one that none uses is not, and what
+    steers is left alone."""
+    up = Upgrade(node)
+    up.start_former().kill()
+    answers = up.answers()
+    for pin in ("affinity", "connects", "node"):
+        (up.bpffs / "v2" / pin).unlink()
+    with up.held() as held, up.load() as go_on:
+        up.start()
+        assert "v2/affinity was missing; found again" in up.daemon.log()
+        go_on(20)
+        assert up.answers() == answers
+        assert [c.ask() for c, _ in held] == [name for _, name in held]
+    up.taken_over(0)
+    up.daemon.stop()
+    up.cluster.detach()
+    up.start_former().kill()
+    (up.bpffs / "v2/names").unlink()
+    result = node.run(BUILD / "pintled", "--config", node.write("c.yaml", up.config), netns=up.netns, check=False)
+    assert result.returncode == 1 and "they steer; remove them first" in result.stderr, result
+    assert up.versions() == ["v2"] and up.client.ask(SERVICE["v4"]).startswith("s")
+
+
+def test_the_former_daemon_runs(node):
+    """Beside a former pintled that still runs this one does not start, and names it."""
+    up = Upgrade(node)
+    former = up.start_former()
+    result = node.run(BUILD / "pintled", "--config", node.write("c.yaml", up.config), netns=up.netns, check=False)
+    assert result.returncode == 1 and f"another pintled (PID {former.pid})" in result.stderr, result
+    assert "holds maps of version" not in result.stderr, result
+    assert up.versions() == ["v2"]
+
+
 def test_a_start_that_fails_changes_nothing(node):
     """A start that fails before it attaches leaves the former layout as it steers."""
     up = Upgrade(node)

@@ -262,7 +262,7 @@ static int derive_metrics_url(const struct config_pool *p, struct config_endpoin
 
 	if (e->metrics_url) {
 		e->metrics_own = url_address(e->metrics_url, &page, &port) && port == at->port &&
-				 !memcmp(&page, &at->ip, sizeof(page));
+				 (at->any_ip || !memcmp(&page, &at->ip, sizeof(page)));
 		return 0;
 	}
 	e->metrics_own = !at->any_ip;

@@ -183,8 +183,10 @@ void doctor_oneshot(struct doctor *d)
 
 void doctor_daemon(struct doctor *d)
 {
+	char dir[PATH_MAX];
 	unsigned int version;
 
+	maps_dir(d->cli->bpffs, dir, sizeof(dir));
 	if (d->s && d->s->daemon_alive)
 		doctor_say(d, VERDICT_OK, NULL, "pintled %s runs, pid %u", d->s->node.version,
 			   d->s->node.pid);
@@ -204,6 +206,11 @@ void doctor_daemon(struct doctor *d)
 			"pintled that made them: pintled --detach",
 			"%s holds maps of version %u, and this program knows version %d only",
 			d->cli->bpffs, version, PINTLE_ABI_VERSION);
+	else if (!access(dir, F_OK))
+		doctor_say(d, VERDICT_FAIL,
+			   "start pintled, which puts back what is missing; while it runs it does "
+			   "so within a second",
+			   "the pins in %s cannot be read whole", dir);
 	else
 		doctor_say(d, VERDICT_OK, NULL, "nothing can be seen under %s", d->cli->bpffs);
 }

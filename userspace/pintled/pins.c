@@ -52,15 +52,28 @@ int pins_make_dir(const char *bpffs, bool *made)
 	return 0;
 }
 
+/* `pid` stands at the same place in this layout and in the former one. */
+static unsigned int pid_of_layout(const char *bpffs, int version)
+{
+	_cleanup_close_ int fd = -1;
+	_cleanup_free_ struct pintle_node *node = NULL;
+	struct bpf_map_info info = {};
+	char path[PINS_PATH_SIZE];
+	__u32 size = sizeof(info), zero = 0;
+
+	snprintf(path, sizeof(path), "%s/v%d/%s", bpffs, version, map_names[MAP_node]);
+	fd = bpf_obj_get(path);
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size))
+		return 0;
+	node = calloc(1, MAX(info.value_size, (__u32)sizeof(*node)));
+	return node && !bpf_map_lookup_elem(fd, &zero, node) ? node->pid : 0;
+}
+
 /* The PID that the pins name, of the daemon that has the lock; 0: not known. */
 static unsigned int pid_of_pins(const char *bpffs)
 {
-	_cleanup_(maps_closep) struct maps *m = NULL;
-	struct pintle_node node;
-
-	if (maps_open(bpffs, MAPS_READ, &m) || maps_value(m, MAP_node, 0, &node))
-		return 0;
-	return node.pid;
+	return pid_of_layout(bpffs, PINTLE_ABI_VERSION)
+		       ?: pid_of_layout(bpffs, PINTLE_FORMER_VERSION);
 }
 
 int pins_lock(const char *bpffs)
@@ -150,28 +163,32 @@ static int map_of_links(const char *dir, const char *name)
 	return found;
 }
 
-bool pins_repair(const char *dir)
+bool pins_repair_map(const char *dir, const char *name)
 {
+	_cleanup_close_ int fd = map_of_links(dir, name);
 	char path[PINS_PATH_SIZE];
 	struct stat st;
 
-	if (stat(dir, &st))
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	if (fd < 0 || stat(dir, &st) || bpf_obj_pin(fd, path) ||
+	    pins_own(path, PINS_FILE_MODE, st.st_gid)) {
+		log_warn("%s is missing, and cannot be found again: %s", path,
+			 fd == -EPERM ? "to look at the attached programs takes CAP_SYS_ADMIN"
+				      : "no program that is attached uses that map");
 		return false;
-	for (size_t i = 0; i < MAP_COUNT; i++) {
-		_cleanup_close_ int fd = -1;
+	}
+	log_warn("%s was missing; found again by the programs that are attached", path);
+	return true;
+}
 
+bool pins_repair(const char *dir)
+{
+	char path[PINS_PATH_SIZE];
+
+	for (size_t i = 0; i < MAP_COUNT; i++) {
 		snprintf(path, sizeof(path), "%s/%s", dir, map_names[i]);
-		if (!access(path, F_OK))
-			continue;
-		fd = map_of_links(dir, map_names[i]);
-		if (fd < 0 || bpf_obj_pin(fd, path) || pins_own(path, PINS_FILE_MODE, st.st_gid)) {
-			log_warn("%s is missing, and cannot be found again: %s", path,
-				 fd == -EPERM ? "to look at the attached programs takes "
-						"CAP_SYS_ADMIN"
-					      : "no program that is attached uses that map");
+		if (access(path, F_OK) && !pins_repair_map(dir, map_names[i]))
 			return false;
-		}
-		log_warn("%s was missing; found again by the programs that are attached", path);
 	}
 	return true;
 }
@@ -230,6 +247,9 @@ static int netns_of_pins(int node_fd)
 
 	if (bpf_map_lookup_elem(node_fd, &zero, &node))
 		return -errno;
+	/* Staged, and killed before anything was added anywhere. */
+	if (!node.netns_inode)
+		return -ENOENT;
 	node.netns[sizeof(node.netns) - 1] = '\0';
 	fd = netns_open_by_inode(node.netns_inode, node.netns);
 	if (fd < 0)

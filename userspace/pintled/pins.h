@@ -40,6 +40,8 @@ bool pins_whole(const char *dir);
  * pinned there. Returns whether the maps are whole now; what was done, or could not be, is logged.
  * Takes CAP_SYS_ADMIN. */
 bool pins_repair(const char *dir);
+/** The same for one map, which is missing. Returns whether it is pinned now. */
+bool pins_repair_map(const char *dir, const char *name);
 
 /** Whether the lookup hook is attached by a link that is pinned in `dir`, to a network namespace
  * that still is. */

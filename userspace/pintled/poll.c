@@ -26,6 +26,7 @@ struct watch {
 	bool keep;
 	uint64_t round;         /* the last one that it has a part in */
 	unsigned int suspected; /* looks at it in a row that found it odd */
+	bool disbelieved;       /* the newest scrape was not asked: see is_of_endpoint() */
 	/* the newest connection: its local port, and listening_since_ns when it was made */
 	uint16_t local_port;
 	uint64_t connected_since_ns;
@@ -225,6 +226,12 @@ static uint64_t listening_since(const struct watch *w)
 			       __ATOMIC_RELAXED);
 }
 
+/* Its page comes from another port or address, where the endpoint's listeners are not. */
+static bool elsewhere(const struct config_endpoint *e)
+{
+	return !e->metrics_own && !e->metrics_fallback_v6;
+}
+
 /* Whether the endpoint's own listeners can have accepted the connection. While the server is down,
  * anybody may listen at its address; and whoever did may keep the connections that it accepted
  * then, until long after the server is back. */
@@ -242,8 +249,11 @@ static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
 	} else if (c->local_port != w->local_port || since != w->connected_since_ns) {
 		return false;
 	}
+	/* Nobody is known to listen, and somebody answers: a stranger, or a server whose listen()
+	 * was not seen. The next look at the listeners tells. */
 	if (!since)
-		return !unsteerable_stranger(h->unsteerable);
+		return (h->unsteerable || elsewhere(w->endpoint)) &&
+		       !unsteerable_stranger(h->unsteerable);
 	return !w->endpoint->metrics_fallback_v6 ||
 	       h->families & (c->v6 ? PINTLE_FAMILY_V6 : PINTLE_FAMILY_V4);
 }
@@ -319,6 +329,7 @@ static const char *done(void *arg, int error, const char *page, size_t size)
 
 	take_part(w);
 	w->counters.scrapes++;
+	w->disbelieved = error == -ESTALE;
 	if (!err)
 		err = engine_read(w->engine, page, size, &signals, w->poller->fault);
 	hear(w, !err);
@@ -500,6 +511,7 @@ static bool is_odd(const struct watch *w)
 	if (w->pool->hook != PINTLE_HOOK_LOOKUP)
 		return false;
 	return unsteerable_stranger(w->poller->m->health[w->ref.id].unsteerable) ||
+	       (w->disbelieved && !listens) ||
 	       (w->counters.known && !scraper_failures(w->target) != listens);
 }
 

@@ -192,6 +192,7 @@ static const struct conversion conversions[] = {
 	{MAP_pools, 8432, copy_grown, NULL},
 	{MAP_overrides, 32, copy_overrides, copy_overrides},
 	{MAP_addresses, 16, copy_addresses, NULL},
+	{MAP_ends, 0, NULL, NULL}, /* the sums begin at 0 */
 	{MAP_server_cgroups, 0, NULL, NULL},
 	{MAP_affinity_beyond, 0, NULL, NULL},
 	{MAP_shares, 0, NULL, NULL},
@@ -217,6 +218,15 @@ static const struct conversion *conversion_of(enum map_id map)
 
 /* ---- the former pins --------------------------------------------------------------- */
 
+/* Once its links are moved, the former layout is being removed. */
+static bool has_links(const struct takeover *t)
+{
+	for (int i = 0; i < LINK_COUNT; i++)
+		if (link_pinned(&link_kinds[i], t->dir))
+			return true;
+	return false;
+}
+
 /* Returns 0; -ENOENT: not pinned; or -errno, logged. */
 static int open_map(struct takeover *t, enum map_id id)
 {
@@ -227,6 +237,8 @@ static int open_map(struct takeover *t, enum map_id id)
 	if (c && !c->value_size)
 		return 0;
 	snprintf(path, sizeof(path), "%s/%s", t->dir, map_names[id]);
+	if (access(path, F_OK) && has_links(t))
+		pins_repair_map(t->dir, map_names[id]);
 	t->fd[id] = bpf_obj_get(path);
 	if (t->fd[id] < 0) {
 		int err = -errno;
