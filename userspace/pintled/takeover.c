@@ -202,10 +202,6 @@ static const struct conversion conversions[] = {
 	{MAP_affinity, 24, copy_affinity, copy_affinity},
 	{MAP_connects, 160, NULL, carry_connects},
 	{MAP_ends, 0, NULL, NULL}, /* the sums begin at 0 */
-	{MAP_affinity_beyond, 0, NULL, NULL},
-	{MAP_shares, 0, NULL, NULL},
-	{MAP_bindings, 0, NULL, NULL},
-	{MAP_majorities, 0, NULL, NULL},
 };
 
 static const struct conversion *conversion_of(enum map_id map)
