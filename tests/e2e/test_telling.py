@@ -232,3 +232,8 @@ def test_check_shows_no_secret(node):
             result = node.run(*argv, check=False)
             assert result.returncode == 2 and "metrics is" in result.stderr, result
             assert SECRET not in result.stdout + result.stderr, result
+    config = node.write("c.yaml", node.config(node.pool(
+        [{"name": "s0", "listen": f"http://u:{SECRET}@h/"}]), metrics=f"http://u:{SECRET}@h:1/?{SECRET}"))
+    result = node.run(BUILD / "pintle", "check", config, check=False)
+    assert "listen is" in result.stderr and "node.metrics is" in result.stderr, result
+    assert SECRET not in result.stderr, result

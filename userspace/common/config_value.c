@@ -551,7 +551,9 @@ static const char *shown_value(const struct value *v, const struct node *n, char
 {
 	if (v->key->secret)
 		return "(hidden)";
-	if (v->key->type == KEY_URL || v->key->type == KEY_URL_PATH)
+	/* A URL with a password is as secret where an address should stand. */
+	if (v->key->type == KEY_URL || v->key->type == KEY_URL_PATH ||
+	    memmem(n->text, n->length, "://", 3))
 		return quote_url(n->text, n->length, buf);
 	return quote(n->text, n->length, buf);
 }
