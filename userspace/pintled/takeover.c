@@ -192,7 +192,6 @@ static const struct conversion conversions[] = {
 	{MAP_pools, 8432, copy_grown, NULL},
 	{MAP_overrides, 32, copy_overrides, copy_overrides},
 	{MAP_addresses, 16, copy_addresses, NULL},
-	{MAP_ends, 0, NULL, NULL}, /* the sums begin at 0 */
 	{MAP_server_cgroups, 0, NULL, NULL},
 	{MAP_affinity_beyond, 0, NULL, NULL},
 	{MAP_shares, 0, NULL, NULL},
