@@ -282,26 +282,35 @@ struct decide_case {
 	__u32 zero2;
 };
 
+/* A function of its own, so that the verifier goes through it once: sixteen rounds of its branches
+ * are too many for Linux 6.1. */
+DECIDE_STEP decide_case_step(struct decide_state *s, const struct decide_case *k, __u32 i)
+{
+	struct decide_candidate c = {.endpoint = i, .generation = 1};
+	bool preferred;
+
+	if (!s || !k || i >= DECIDE_CASE_MAX)
+		return 0;
+	preferred = (__s32)i == k->preferred;
+	decide_weigh(&c, &k->facts[i], k->running_weight,
+		     preferred && k->preferred_outcome == PINTLE_OUTCOME_STICKY);
+	if (preferred)
+		decide_prefer(s, &c, k->preferred_outcome);
+	else
+		decide_consider(s, &c);
+	return 0;
+}
+
 static __always_inline void decide_case_run(struct decide_case *k)
 {
-	struct decide_candidate c = {};
 	struct decide_state s = {};
-	bool preferred;
 	__u32 i;
 
 	decide_begin(&s, k->seed, k->baseline);
 	for (i = 0; i < DECIDE_CASE_MAX; i++) {
 		if (i >= k->count)
 			break;
-		c.endpoint = i;
-		c.generation = 1;
-		preferred = (__s32)i == k->preferred;
-		decide_weigh(&c, &k->facts[i], k->running_weight,
-			     preferred && k->preferred_outcome == PINTLE_OUTCOME_STICKY);
-		if (preferred)
-			decide_prefer(&s, &c, k->preferred_outcome);
-		else
-			decide_consider(&s, &c);
+		decide_case_step(&s, k, i);
 	}
 	decide_end(&s, k->max_extra_load, &k->result);
 }
