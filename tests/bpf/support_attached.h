@@ -11,7 +11,7 @@
 #include <poll.h>
 #include <sys/stat.h>
 
-#include "../../userspace/common/cgroup2.h"
+#include "../../userspace/net/cgroup2.h"
 #include "../unit/support_netns.h"
 
 static char home[PATH_MAX], cgroup[PATH_MAX];

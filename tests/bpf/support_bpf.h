@@ -14,7 +14,7 @@
 #include <bpf/libbpf.h>
 #include <math.h>
 
-#include "../../userspace/common/util.h"
+#include "../../userspace/base/util.h"
 #include "decide.bpf.h"
 #include "pintle.skel.h"
 

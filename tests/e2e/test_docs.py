@@ -60,8 +60,8 @@ def test_every_outcome_is_explained(node):
 def test_every_state_is_explained(node):
     """A row for each state that `pintle endpoints` shows, and for each reason of `unsteerable`."""
     del node
-    states = listed("userspace/common/state.h", "STATE_ENDPOINT_STATES")
-    reasons = re.findall(r'"(unsteerable: \w+)"', page("userspace/common/state_names.c"))
+    states = listed("userspace/maps/state.h", "STATE_ENDPOINT_STATES")
+    reasons = re.findall(r'"(unsteerable: \w+)"', page("userspace/maps/state_names.c"))
     named = first_column("docs/operations.md", "By state of an endpoint")
     assert set(states) - {"unsteerable"} <= set(named), set(states) - set(named)
     known = set(reasons) - {"unsteerable: unknown"}
@@ -85,7 +85,7 @@ def map_block(source, name):
 def test_every_map_is_described(node):
     """A row for each pinned map, with its type's number of entries and its structs, and no other."""
     del node
-    header = page("userspace/common/maps.h")
+    header = page("userspace/maps/maps.h")
     pinned = re.findall(r"X\((\w+)\)", re.search(r"#define PINTLE_MAPS\(X\)((?:.*\\\n)*.*)", header)[1])
     source = page("bpf/maps.bpf.h")
     rows = {row[0].strip("`"): row for row in table_rows(page("docs/maps.md"), "Every map")}

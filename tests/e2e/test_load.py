@@ -842,5 +842,5 @@ def test_its_documents(node):
     assert not set(keys({k: v for k, v in report.items() if k != "problems"})) - named
     assert not set(requests[0]) - named
     for key in re.findall(r'"(?:\w+\.)?(\w+)", KEY_|\.path = "(?:\w+\.)?(\w+)"',
-                          (TOP / "userspace/sim/load_workload.c").read_text()):
+                          (TOP / "lab/load/load_workload.c").read_text()):
         assert next(filter(None, key)) in named, key

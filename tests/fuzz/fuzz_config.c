@@ -3,20 +3,20 @@
  * fuzz_config.c - any bytes as a configuration file: no crash, no leak, and an outcome
  * that keeps what config.h promises.
  *
- * sources: userspace/common/config.c userspace/common/config_check.c
- * sources: userspace/common/config_keys.c userspace/common/config_report.c
- * sources: userspace/common/config_hooks.c userspace/common/names.c
- * sources: userspace/common/config_tree.c userspace/common/config_value.c
- * sources: userspace/common/config_words.c userspace/common/addr.c userspace/common/file.c
+ * sources: userspace/config/config.c userspace/config/config_check.c
+ * sources: userspace/config/config_keys.c userspace/config/config_report.c
+ * sources: userspace/config/config_hooks.c userspace/maps/names.c
+ * sources: userspace/config/config_tree.c userspace/config/config_value.c
+ * sources: userspace/config/config_words.c userspace/net/addr.c userspace/base/file.c
  */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#include "../../userspace/common/config.h"
-#include "../../userspace/common/names.h"
-#include "../../userspace/common/util.h"
+#include "../../userspace/config/config.h"
+#include "../../userspace/maps/names.h"
+#include "../../userspace/base/util.h"
 
 #define PROMISE(condition)                                                                         \
 	do {                                                                                       \

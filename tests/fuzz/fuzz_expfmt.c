@@ -2,7 +2,7 @@
 /*
  * A page of metrics text: any bytes at all, read by the reader and by every engine's table.
  *
- * sources: userspace/common/expfmt.c userspace/pintled/engines.c
+ * sources: userspace/base/expfmt.c userspace/policy/engines.c
  */
 #include <errno.h>
 #include <math.h>
@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../userspace/common/expfmt.h"
-#include "../../userspace/common/util.h"
-#include "../../userspace/pintled/engines.h"
+#include "../../userspace/base/expfmt.h"
+#include "../../userspace/base/util.h"
+#include "../../userspace/policy/engines.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

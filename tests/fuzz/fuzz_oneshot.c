@@ -13,7 +13,7 @@
 
 #include <http_parser.h>
 
-#include "../../userspace/common/util.h"
+#include "../../userspace/base/util.h"
 #include "oneshot.bpf.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -17,10 +17,10 @@
 #include <netinet/in.h>
 #include <sys/stat.h>
 
-#include "../../userspace/common/maps.h"
-#include "../../userspace/common/netns.h"
-#include "../../userspace/common/state.h"
-#include "../../userspace/common/util.h"
+#include "../../userspace/maps/maps.h"
+#include "../../userspace/net/netns.h"
+#include "../../userspace/maps/state.h"
+#include "../../userspace/base/util.h"
 #include "decide.bpf.h"
 #include "pintle.skel.h"
 #include "support_netns.h"

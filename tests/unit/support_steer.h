@@ -14,14 +14,14 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "../../userspace/common/cgroup2.h"
-#include "../../userspace/common/config.h"
-#include "../../userspace/common/log.h"
-#include "../../userspace/common/util.h"
+#include "../../userspace/net/cgroup2.h"
+#include "../../userspace/config/config.h"
+#include "../../userspace/base/log.h"
+#include "../../userspace/base/util.h"
 #include "../../userspace/pintled/attach.h"
 #include "../../userspace/pintled/pins.h"
 #include "../../userspace/pintled/publish.h"
-#include "../../userspace/pintled/routes.h"
+#include "../../userspace/net/routes.h"
 #include "support_netns.h"
 
 #define BPFFS      "/mnt/pintle"

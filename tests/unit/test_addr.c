@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "../../userspace/common/addr.h"
-#include "../../userspace/common/util.h"
+#include "../../userspace/net/addr.h"
+#include "../../userspace/base/util.h"
 
 struct text_case {
 	const char *in;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where cgroup2 is mounted: on this machine, and in mount and cgroup namespaces made for it. */
-#include "../../userspace/common/cgroup2.h"
+#include "../../userspace/net/cgroup2.h"
 
 #include <linux/magic.h>
 #include <limits.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#include "../../userspace/common/util.h"
+#include "../../userspace/base/util.h"
 #include "support_netns.h"
 
 #define UNTOUCHED "untouched"

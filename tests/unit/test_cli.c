@@ -7,8 +7,8 @@
 #include <sys/ioctl.h>
 #include <sys/utsname.h>
 
-#include "../../userspace/common/cgroup2.h"
-#include "../../userspace/common/log.h"
+#include "../../userspace/net/cgroup2.h"
+#include "../../userspace/base/log.h"
 
 #define NOBODY  65534
 #define READERS 4711 /* a group that owns the pins in some tests */

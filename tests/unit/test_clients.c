@@ -2,7 +2,7 @@
 /* Who is who among the cgroups: real ones, that come and go. */
 #include "support_steer.h"
 
-#include "../../userspace/common/names.h"
+#include "../../userspace/maps/names.h"
 #include "../../userspace/pintled/clients.h"
 
 #define UID       "7d1c0a1e-0000-4000-8000-00000000beef"

@@ -15,9 +15,9 @@
 #include <sys/un.h>
 #include <cmocka.h>
 
-#include "../../userspace/common/config.h"
-#include "../../userspace/common/names.h"
-#include "../../userspace/common/util.h"
+#include "../../userspace/config/config.h"
+#include "../../userspace/maps/names.h"
+#include "../../userspace/base/util.h"
 
 /* ---- a sink that keeps what it is told ------------------------------------- */
 

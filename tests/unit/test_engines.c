@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../userspace/common/engine_names.h"
-#include "../../userspace/common/util.h"
-#include "../../userspace/pintled/engines.h"
+#include "../../userspace/policy/engine_names.h"
+#include "../../userspace/base/util.h"
+#include "../../userspace/policy/engines.h"
 
 #define PAGES "tests/data/pages/" /* tests run in the top directory */
 #define NO    NAN                 /* the page has no such signal */

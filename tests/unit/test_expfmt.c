@@ -14,8 +14,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../userspace/common/expfmt.h"
-#include "../../userspace/common/util.h"
+#include "../../userspace/base/expfmt.h"
+#include "../../userspace/base/util.h"
 
 #define PAGES "tests/data/pages" /* tests run in the top directory */
 

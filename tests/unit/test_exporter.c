@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "../../userspace/common/log.h"
-#include "../../userspace/common/util.h"
+#include "../../userspace/base/log.h"
+#include "../../userspace/base/util.h"
 #include "../../userspace/pintled/exporter.h"
 
 #define LOOK_MS        10

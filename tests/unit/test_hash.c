@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../../userspace/common/util.h"
+#include "../../userspace/base/util.h"
 #include "hash.bpf.h"
 
 /* Key 00 01 .. 0f, text 00 01 ..: the first two as the authors publish them, the others by

@@ -14,11 +14,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../userspace/common/config.h"
-#include "../../userspace/common/util.h"
-#include "../../userspace/sim/lab_index.h"
-#include "../../userspace/sim/lab_policy.h"
-#include "../../userspace/sim/lab_report.h"
+#include "../../userspace/config/config.h"
+#include "../../userspace/base/util.h"
+#include "../../lab/fleet/lab_index.h"
+#include "../../lab/policies/lab_policy.h"
+#include "../../lab/fleet/lab_report.h"
 
 #define SEC   1000000000ULL
 #define CLOSE 1e-9

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sockets of a namespace as the kernel lists them, and listeners fetched from their processes. */
-#include "../../userspace/common/listeners.h"
+#include "../../userspace/net/listeners.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pintle/abi.h>
 #include <time.h>
 
-#include "../../userspace/common/netns.h"
-#include "../../userspace/common/util.h"
+#include "../../userspace/net/netns.h"
+#include "../../userspace/base/util.h"
 #include "support_netns.h"
 
 #define V4     PINTLE_FAMILY_V4

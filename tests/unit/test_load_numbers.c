@@ -10,11 +10,11 @@
 
 #include <cmocka.h>
 
-#include "../../userspace/common/util.h"
-#include "../../userspace/sim/load_arrival.h"
-#include "../../userspace/sim/load_histogram.h"
-#include "../../userspace/sim/load_random.h"
-#include "../../userspace/sim/load_timers.h"
+#include "../../userspace/base/util.h"
+#include "../../lab/load/load_arrival.h"
+#include "../../lab/load/load_histogram.h"
+#include "../../lab/load/load_random.h"
+#include "../../lab/load/load_timers.h"
 
 #define DRAWS 200000
 

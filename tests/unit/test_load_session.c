@@ -12,12 +12,12 @@
 #include <cjson/cJSON.h>
 #include <cmocka.h>
 
-#include "../../userspace/common/util.h"
-#include "../../userspace/sim/load_answer.h"
-#include "../../userspace/sim/load_session.h"
-#include "../../userspace/sim/load_source.h"
-#include "../../userspace/sim/load_sse.h"
-#include "../../userspace/sim/load_text.h"
+#include "../../userspace/base/util.h"
+#include "../../lab/load/load_answer.h"
+#include "../../lab/load/load_session.h"
+#include "../../lab/load/load_source.h"
+#include "../../lab/load/load_sse.h"
+#include "../../lab/load/load_text.h"
 
 /* -- texts ------------------------------------------------------------------------ */
 

@@ -11,9 +11,9 @@
 
 #include <cmocka.h>
 
-#include "../../userspace/common/util.h"
-#include "../../userspace/sim/load_trace.h"
-#include "../../userspace/sim/load_workload.h"
+#include "../../userspace/base/util.h"
+#include "../../lab/load/load_trace.h"
+#include "../../lab/load/load_workload.h"
 
 static char said[8192];
 
@@ -303,7 +303,7 @@ static void test_overrides(void **state)
 /* Every file of the folder is built in, unchanged, and is right. */
 static void test_builtins(void **state)
 {
-	DIR *folder = opendir("userspace/sim/workloads");
+	DIR *folder = opendir("lab/load/workloads");
 	size_t files = 0;
 
 	(void)state;
@@ -317,7 +317,7 @@ static void test_builtins(void **state)
 
 		if (e->d_name[0] == '.')
 			continue;
-		snprintf(path, sizeof(path), "userspace/sim/workloads/%s", e->d_name);
+		snprintf(path, sizeof(path), "lab/load/workloads/%s", e->d_name);
 		snprintf(name, sizeof(name), "%.*s", (int)strcspn(e->d_name, "."), e->d_name);
 		f = fopen(path, "r");
 		assert_non_null(f);

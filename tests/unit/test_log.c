@@ -10,8 +10,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
-#include "../../userspace/common/log.h"
-#include "../../userspace/common/util.h"
+#include "../../userspace/base/log.h"
+#include "../../userspace/base/util.h"
 
 static int own_stderr = -1, captured = -1;
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Maglev tables: even, repeatable, and little disturbed by a change. */
-#include "../../userspace/pintled/maglev.h"
+#include "../../userspace/policy/maglev.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
 
-#include "../../userspace/common/util.h"
+#include "../../userspace/base/util.h"
 
 #define SIZE PINTLE_HOME_ENTRIES
 #define MOST 1000

@@ -11,9 +11,9 @@
 #include <cmocka.h>
 #include <errno.h>
 
-#include "../../userspace/common/util.h"
-#include "../../userspace/sim/model.h"
-#include "../../userspace/sim/profiles.h"
+#include "../../userspace/base/util.h"
+#include "../../lab/engine/model.h"
+#include "../../lab/engine/profiles.h"
 
 #define MS       1000000ULL
 #define MAX_IDS  64

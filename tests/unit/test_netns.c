@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Namespaces: opened, entered for a socket, left again, found by inode. */
-#include "../../userspace/common/netns.h"
+#include "../../userspace/net/netns.h"
 
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "../../userspace/common/util.h"
+#include "../../userspace/base/util.h"
 #include "support_netns.h"
 
 #define NOBODY_ID 65534

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "../../userspace/common/util.h"
+#include "../../userspace/base/util.h"
 #include "../../userspace/pintled/notify.h"
 
 /* A manager at a path, or with '@' in the abstract namespace; the caller closes it. */

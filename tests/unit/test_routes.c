@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Local routes for frontends: added, listed, removed; and only ours. */
-#include "../../userspace/pintled/routes.h"
+#include "../../userspace/net/routes.h"
 
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <netlink/attr.h>
 
-#include "../../userspace/common/netlink.h"
-#include "../../userspace/common/netns.h"
-#include "../../userspace/common/util.h"
+#include "../../userspace/net/netlink.h"
+#include "../../userspace/net/netns.h"
+#include "../../userspace/base/util.h"
 #include "support_netns.h"
 
 #define NOBODY 65534

@@ -9,8 +9,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "../../userspace/common/util.h"
-#include "../../userspace/pintled/score.h"
+#include "../../userspace/base/util.h"
+#include "../../userspace/policy/score.h"
 
 /* the defaults of docs/configuration.md */
 static const struct config_weights weights = {.queue = 2, .kv_cache = 2, .running = 1, .gpu = 0};

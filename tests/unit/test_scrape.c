@@ -20,9 +20,9 @@
 
 #include <cmocka.h>
 
-#include "../../userspace/common/log.h"
-#include "../../userspace/common/util.h"
-#include "../../userspace/pintled/scrape.h"
+#include "../../userspace/base/log.h"
+#include "../../userspace/base/util.h"
+#include "../../userspace/fetch/scrape.h"
 
 #define PAGE           "# TYPE vllm:num_requests_waiting gauge\nvllm:num_requests_waiting 17\n"
 #define GOOD           "HTTP/1.1 200 OK\r\nContent-Length: 68\r\n\r\n" PAGE

@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
-#include "../../userspace/sim/server_buf.h"
-#include "../../userspace/sim/server_metrics.h"
-#include "../../userspace/sim/server_text.h"
+#include "../../lab/sim/server_buf.h"
+#include "../../lab/sim/server_metrics.h"
+#include "../../lab/sim/server_text.h"
 
 static void test_four_bytes_a_token(void **state)
 {

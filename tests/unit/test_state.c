@@ -2,8 +2,8 @@
 /* What the maps say, read once: the same for root and for a reader without privileges. */
 #include "support_pins.h"
 
-#include "../../userspace/common/log.h"
-#include "../../userspace/common/names.h"
+#include "../../userspace/base/log.h"
+#include "../../userspace/maps/names.h"
 
 static struct state *read_state(const struct maps *m)
 {
@@ -48,7 +48,7 @@ static void test_every_map_is_pinned(void **state)
 		for (size_t i = 0; i < ARRAY_SIZE(not_pinned); i++)
 			known |= !strcmp(bpf_map__name(map), not_pinned[i]);
 		if (!known)
-			fail_msg("map %s is not in PINTLE_MAPS (userspace/common/maps.h)",
+			fail_msg("map %s is not in PINTLE_MAPS (userspace/maps/maps.h)",
 				 bpf_map__name(map));
 	}
 }

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 #include <health.bpf.h>
 
-#include "../../userspace/common/util.h"
+#include "../../userspace/base/util.h"
 #include "../../userspace/pintled/vouch.h"
 
 static const struct config_ejection ejection = {

@@ -26,9 +26,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "../common/maps.h"
-#include "../common/state.h"
-#include "../common/util.h"
+#include "../maps/maps.h"
+#include "../maps/state.h"
+#include "../base/util.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 

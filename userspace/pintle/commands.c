@@ -2,7 +2,7 @@
 /* commands.c - the table of nouns and verbs. */
 #include "cli.h"
 
-#include "../common/log.h"
+#include "../base/log.h"
 
 #define MAPS      OPTION_BPFFS
 #define NOUN_MAPS (OPTION_BPFFS | OPTION_OUTPUT)

@@ -2,8 +2,8 @@
 /* completion.c - bash completion, out of the tables of commands and options. */
 #include "cli.h"
 
-#include "../common/log.h"
-#include "../common/names.h"
+#include "../base/log.h"
+#include "../maps/names.h"
 #include "output.h"
 
 /* Names come from the program itself; where the maps cannot be read, nothing is offered. */

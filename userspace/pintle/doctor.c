@@ -5,8 +5,8 @@
 #include <stdarg.h>
 #include <sys/stat.h>
 
-#include "../common/log.h"
-#include "../common/netns.h"
+#include "../base/log.h"
+#include "../net/netns.h"
 #include "output.h"
 
 static const struct check {

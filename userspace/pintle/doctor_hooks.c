@@ -3,7 +3,7 @@
  * cannot be steered. */
 #include <limits.h>
 
-#include "../common/listeners.h"
+#include "../net/listeners.h"
 #include "doctor.h"
 #include "programs.h"
 

@@ -8,7 +8,7 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
-#include "../common/links.h"
+#include "../maps/links.h"
 #include "doctor.h"
 
 #define FLOOR_MAJOR 6

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#include "../common/cgroup2.h"
+#include "../net/cgroup2.h"
 #include "doctor.h"
 
 /* ---- capabilities ---------------------------------------------------------------- */

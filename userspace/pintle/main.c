@@ -4,7 +4,7 @@
 
 #include <signal.h>
 
-#include "../common/log.h"
+#include "../base/log.h"
 #include "output.h"
 
 /* NO_COLOR: see no-color.org; any value but the empty one counts. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* noun_endpoints.c - each endpoint with its state, signals, load and connections. */
-#include "../common/names.h"
+#include "../maps/names.h"
 #include "output.h"
 
 #define GET(name) GETTER(name, const struct state_endpoint *e, const struct state *s)

@@ -12,8 +12,8 @@
 #include <signal.h>
 #include <sys/file.h>
 
-#include "../common/log.h"
-#include "../common/names.h"
+#include "../base/log.h"
+#include "../maps/names.h"
 #include "output.h"
 
 #define LEASE_NS  (3 * NSEC_PER_SEC)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* noun_pools.c - each pool with its mode, frontends and policy. */
-#include "../common/names.h"
+#include "../maps/names.h"
 #include "output.h"
 
 #define GET(name) GETTER(name, const struct state_pool *p, const struct state *s)

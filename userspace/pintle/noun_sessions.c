@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* noun_sessions.c - which session is bound to which endpoint. */
-#include "../common/log.h"
+#include "../base/log.h"
 #include "output.h"
 
 #define GET(name) GETTER(name, const struct state_session *b, const struct state *s)

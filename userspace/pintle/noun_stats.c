@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* noun_stats.c - decisions per pool and outcome; what one-shot did with first segments. */
-#include "../common/names.h"
+#include "../maps/names.h"
 #include "output.h"
 
 struct stat_row {

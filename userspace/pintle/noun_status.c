@@ -3,8 +3,8 @@
  */
 #include <limits.h>
 
-#include "../common/log.h"
-#include "../common/names.h"
+#include "../base/log.h"
+#include "../maps/names.h"
 #include "output.h"
 #include "programs.h"
 #include "warnings.h"

@@ -4,7 +4,7 @@
 
 #include <getopt.h>
 
-#include "../common/log.h"
+#include "../base/log.h"
 
 const struct option_help options[] = {
 	{"bpffs", 0, "DIR", "where the maps are pinned (PINTLE_BPFFS, else " DEFAULT_BPFFS ")",

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <sys/ioctl.h>
 
-#include "../common/log.h"
+#include "../base/log.h"
 
 /* ---- values --------------------------------------------------------------------- */
 

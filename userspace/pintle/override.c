@@ -2,7 +2,7 @@
 /* override.c - one setting of a pool, toggled or taken back. */
 #include <bpf/bpf.h>
 
-#include "../common/log.h"
+#include "../base/log.h"
 #include "cli.h"
 
 int override_pool(const struct maps *m, const struct state_pool *p, uint32_t flag, uint32_t value,

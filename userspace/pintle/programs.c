@@ -4,7 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 
-#include "../common/cgroup2.h"
+#include "../net/cgroup2.h"
 
 const char *link_path(const struct cli *cli, enum link_id link, char *path)
 {

@@ -6,7 +6,7 @@
 #include <bpf/bpf.h>
 #include <limits.h>
 
-#include "../common/links.h"
+#include "../maps/links.h"
 #include "cli.h"
 
 #define MAX_PROGRAMS 64 /* the kernel's own limit on a cgroup's hook */

@@ -2,8 +2,8 @@
 /* target.c - the maps and what is in them by name; what to say when it is not there. */
 #include "cli.h"
 
-#include "../common/log.h"
-#include "../common/netns.h"
+#include "../base/log.h"
+#include "../net/netns.h"
 
 /* ---- the maps ------------------------------------------------------------------- */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* verb_check.c - validates a configuration file without touching anything. */
-#include "../common/config.h"
-#include "../common/log.h"
+#include "../config/config.h"
+#include "../base/log.h"
 #include "cli.h"
 #include "output.h"
 

@@ -2,7 +2,7 @@
 /* verb_drain.c - an endpoint that gets no further connection, and back. */
 #include <bpf/bpf.h>
 
-#include "../common/log.h"
+#include "../base/log.h"
 #include "cli.h"
 #include "output.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* verb_mode.c - sets what holds for a pool's new connections. */
-#include "../common/listeners.h"
-#include "../common/log.h"
-#include "../common/names.h"
+#include "../net/listeners.h"
+#include "../base/log.h"
+#include "../maps/names.h"
 #include "cli.h"
 #include "output.h"
 

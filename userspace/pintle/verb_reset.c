@@ -2,8 +2,8 @@
 /* verb_reset.c - takes back all that mode, set and drain changed. */
 #include <bpf/bpf.h>
 
-#include "../common/log.h"
-#include "../common/names.h"
+#include "../base/log.h"
+#include "../maps/names.h"
 #include "cli.h"
 #include "output.h"
 

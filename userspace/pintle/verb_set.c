@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* verb_set.c - sets one setting of a pool at run time. */
-#include "../common/log.h"
-#include "../common/names.h"
+#include "../base/log.h"
+#include "../maps/names.h"
 #include "cli.h"
 #include "output.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* verb_unbind.c - forgets to which endpoint sessions are bound. */
-#include "../common/log.h"
+#include "../base/log.h"
 #include "cli.h"
 #include "output.h"
 

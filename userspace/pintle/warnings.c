@@ -5,7 +5,7 @@
 #include <limits.h>
 #include <stdarg.h>
 
-#include "../common/names.h"
+#include "../maps/names.h"
 #include "programs.h"
 
 /* A node full of sick endpoints must not bury the rest. */

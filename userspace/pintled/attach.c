@@ -8,13 +8,13 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
-#include "../common/cgroup2.h"
-#include "../common/log.h"
-#include "../common/netns.h"
-#include "../common/util.h"
+#include "../net/cgroup2.h"
+#include "../base/log.h"
+#include "../net/netns.h"
+#include "../base/util.h"
 #include "decide.bpf.h" /* of a type that the skeleton names */
 #include "linking.h"
-#include "load.h"
+#include "programs.h"
 #include "pins.h"
 #include "pintle.skel.h"
 #include "recount.h"

@@ -23,9 +23,9 @@
 
 #include <stdbool.h>
 
-#include "../common/config.h"
-#include "../common/links.h"
-#include "../common/maps.h"
+#include "../config/config.h"
+#include "../maps/links.h"
+#include "../maps/maps.h"
 
 struct attachment;
 

@@ -4,10 +4,10 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 
-#include "../common/addr.h"
-#include "../common/log.h"
-#include "../common/state.h"
-#include "../common/util.h"
+#include "../net/addr.h"
+#include "../base/log.h"
+#include "../maps/state.h"
+#include "../base/util.h"
 
 /* What is needed of a pool. */
 struct pool {

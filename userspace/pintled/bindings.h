@@ -3,7 +3,7 @@
 #ifndef PINTLE_BINDINGS_H
 #define PINTLE_BINDINGS_H
 
-#include "../common/maps.h"
+#include "../maps/maps.h"
 
 struct bindings;
 

@@ -8,10 +8,10 @@
 #include <limits.h>
 #include <sys/inotify.h>
 
-#include "../common/cgroup2.h"
-#include "../common/log.h"
-#include "../common/names.h"
-#include "../common/util.h"
+#include "../net/cgroup2.h"
+#include "../base/log.h"
+#include "../maps/names.h"
+#include "../base/util.h"
 #include "server_cgroups.h"
 
 #define MAX_CGROUPS 65536

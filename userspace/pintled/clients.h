@@ -17,8 +17,8 @@
 #include <stdbool.h>
 #include <uv.h>
 
-#include "../common/config.h"
-#include "../common/maps.h"
+#include "../config/config.h"
+#include "../maps/maps.h"
 
 struct clients;
 

@@ -5,9 +5,9 @@
 #include <signal.h>
 #include <uv.h>
 
-#include "../common/files.h"
-#include "../common/log.h"
-#include "../common/util.h"
+#include "../base/files.h"
+#include "../base/log.h"
+#include "../base/util.h"
 #include "attach.h"
 #include "bindings.h"
 #include "clients.h"

@@ -3,7 +3,7 @@
 #ifndef PINTLE_DAEMON_H
 #define PINTLE_DAEMON_H
 
-#include "../common/config.h"
+#include "../config/config.h"
 
 /** Attaches (or takes over what is pinned), polls and serves until SIGTERM or SIGINT, and leaves
  * the steering in place. SIGHUP reads config->path again. Takes ownership of `c`. Returns 0 after a

@@ -6,9 +6,9 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 
-#include "../common/addr.h"
-#include "../common/log.h"
-#include "../common/util.h"
+#include "../net/addr.h"
+#include "../base/log.h"
+#include "../base/util.h"
 
 #define CONNECTIONS_MAX   64
 #define CONNECTIONS_SPARE 32          /* dropped, but not yet closed by libmicrohttpd */

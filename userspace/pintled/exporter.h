@@ -19,7 +19,7 @@
 #include <stdbool.h>
 #include <uv.h>
 
-#include "../common/metrics_text.h"
+#include "../base/metrics_text.h"
 
 struct exporter;
 

@@ -4,9 +4,9 @@
 #include <bpf/bpf.h>
 #include <netinet/in.h>
 
-#include "../common/log.h"
-#include "../common/util.h"
-#include "routes.h"
+#include "../base/log.h"
+#include "../base/util.h"
+#include "../net/routes.h"
 
 #define SCOPE 0
 

@@ -4,7 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 
-#include "../common/util.h"
+#include "../base/util.h"
 
 struct types {
 	struct btf *btf;

@@ -5,7 +5,7 @@
 #ifndef PINTLE_HOMES_H
 #define PINTLE_HOMES_H
 
-#include "../common/maps.h"
+#include "../maps/maps.h"
 
 /**
  * Puts a copy of the table in place as that pool's, in one step. It has types where the kernel

@@ -3,8 +3,8 @@
 
 #include <bpf/bpf.h>
 
-#include "../common/log.h"
-#include "../common/util.h"
+#include "../base/log.h"
+#include "../base/util.h"
 #include "pins.h"
 
 static const char *pin_path(const struct link_kind *k, const char *dir, char path[PINS_PATH_SIZE])

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "../common/links.h"
+#include "../maps/links.h"
 
 struct link_place {
 	int netns_fd, cgroup_fd;

@@ -2,10 +2,10 @@
 /* main.c - pintled: load, attach, poll, publish; or undo all of it. */
 #include <argp.h>
 
-#include "../common/config.h"
-#include "../common/log.h"
-#include "../common/maps.h"
-#include "../common/util.h"
+#include "../config/config.h"
+#include "../base/log.h"
+#include "../maps/maps.h"
+#include "../base/util.h"
 #include "pins.h"
 #include "daemon.h"
 

@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "../common/util.h"
+#include "../base/util.h"
 
 #define MESSAGE_SIZE 512
 

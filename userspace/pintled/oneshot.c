@@ -4,11 +4,11 @@
 #include <linux/rtnetlink.h>
 #include <netlink/attr.h>
 
-#include "../common/log.h"
-#include "../common/netlink.h"
-#include "../common/netns.h"
-#include "../common/tc.h"
-#include "../common/util.h"
+#include "../base/log.h"
+#include "../net/netlink.h"
+#include "../net/netns.h"
+#include "../net/tc.h"
+#include "../base/util.h"
 
 /* Changes come in bursts: a pod's device, its address, its route. And where they never end, this
  * must not be all that the daemon does. */

@@ -10,13 +10,13 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#include "../common/log.h"
-#include "../common/maps.h"
-#include "../common/netns.h"
-#include "../common/tc.h"
-#include "../common/util.h"
+#include "../base/log.h"
+#include "../maps/maps.h"
+#include "../net/netns.h"
+#include "../net/tc.h"
+#include "../base/util.h"
 #include "linking.h"
-#include "routes.h"
+#include "../net/routes.h"
 
 /* ---- the directory --------------------------------------------------------------- */
 

@@ -4,8 +4,8 @@
 #include <bpf/bpf.h>
 #include <netinet/in.h>
 
-#include "../common/log.h"
-#include "../common/util.h"
+#include "../base/log.h"
+#include "../base/util.h"
 
 #define SCOPE 0
 

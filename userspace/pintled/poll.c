@@ -3,11 +3,11 @@
 
 #include <math.h>
 
-#include "../common/log.h"
-#include "../common/state.h"
-#include "../common/util.h"
+#include "../base/log.h"
+#include "../maps/state.h"
+#include "../base/util.h"
 #include "register.h"
-#include "score.h"
+#include "../policy/score.h"
 #include "vouch.h"
 
 /* GPU figures older than this many intervals of their exporter are no longer used. */

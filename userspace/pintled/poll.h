@@ -10,11 +10,11 @@
 
 #include <uv.h>
 
-#include "../common/config.h"
-#include "../common/maps.h"
-#include "engines.h"
+#include "../config/config.h"
+#include "../maps/maps.h"
+#include "../policy/engines.h"
 #include "publish.h"
-#include "scrape.h"
+#include "../fetch/scrape.h"
 
 struct poller;
 

@@ -4,7 +4,7 @@
 #include <dirent.h>
 #include <sys/resource.h>
 
-#include "../common/util.h"
+#include "../base/util.h"
 
 static double unix_time(void)
 {

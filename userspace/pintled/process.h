@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "../common/metrics_text.h"
+#include "../base/metrics_text.h"
 
 struct process {
 	double started, loaded; /* Unix time: of the daemon, of the configuration that holds */

@@ -6,14 +6,14 @@
 #include <math.h>
 #include <pwd.h>
 
-#include "../common/log.h"
-#include "../common/names.h"
-#include "../common/util.h"
+#include "../base/log.h"
+#include "../maps/names.h"
+#include "../base/util.h"
 #include "clients.h"
 #include "frontends.h"
 #include "homes.h"
 #include "ids.h"
-#include "maglev.h"
+#include "../policy/maglev.h"
 #include "places.h"
 #include "register.h"
 #include "server_cgroups.h"

@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../common/config.h"
-#include "../common/maps.h"
+#include "../config/config.h"
+#include "../maps/maps.h"
 
 /* Parallel to config->pools, and to each pool's endpoints. */
 struct published_pool {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "reconcile.h"
 
-#include "../common/log.h"
-#include "../common/util.h"
+#include "../base/log.h"
+#include "../base/util.h"
 
 /* Each counter of an endpoint and class is held against what was seen of it: */
 enum kind {

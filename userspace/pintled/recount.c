@@ -5,8 +5,8 @@
 #include <bpf/libbpf.h>
 #include <sys/mman.h>
 
-#include "../common/log.h"
-#include "../common/util.h"
+#include "../base/log.h"
+#include "../base/util.h"
 #include "decide.bpf.h" /* of a type that the skeleton names */
 #include "pintle.skel.h"
 

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "../common/maps.h"
+#include "../maps/maps.h"
 
 struct recount;
 struct bpf_program;

@@ -3,10 +3,10 @@
 
 #include <bpf/bpf.h>
 
-#include "../common/listeners.h"
-#include "../common/log.h"
-#include "../common/state.h"
-#include "../common/util.h"
+#include "../net/listeners.h"
+#include "../base/log.h"
+#include "../maps/state.h"
+#include "../base/util.h"
 #include "listener.bpf.h"
 
 /* A listener, and the endpoint it serves. */

@@ -6,7 +6,7 @@
 #ifndef PINTLE_REGISTER_H
 #define PINTLE_REGISTER_H
 
-#include "../common/maps.h"
+#include "../maps/maps.h"
 
 /** Logs for each endpoint, once, why its newest listener is of no use, whether sockops found that
  * out or register_listeners(). Cheap. */

@@ -4,10 +4,10 @@
 #include <bpf/bpf.h>
 #include <fnmatch.h>
 
-#include "../common/cgroup2.h"
-#include "../common/log.h"
-#include "../common/names.h"
-#include "../common/util.h"
+#include "../net/cgroup2.h"
+#include "../base/log.h"
+#include "../maps/names.h"
+#include "../base/util.h"
 
 struct pattern {
 	const char *text; /* the configuration's */

@@ -8,8 +8,8 @@
 
 #include <stdbool.h>
 
-#include "../common/config.h"
-#include "../common/maps.h"
+#include "../config/config.h"
+#include "../maps/maps.h"
 
 /** Whether an endpoint names a cgroup. */
 bool server_cgroups_wanted(const struct config *c);

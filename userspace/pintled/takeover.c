@@ -4,10 +4,10 @@
 #include <bpf/bpf.h>
 #include <sys/mman.h>
 
-#include "../common/log.h"
-#include "../common/util.h"
+#include "../base/log.h"
+#include "../base/util.h"
 #include "decide.bpf.h" /* of a type that the skeleton names */
-#include "load.h"
+#include "programs.h"
 #include "pins.h"
 #include "pintle.skel.h"
 #include "recount.h"

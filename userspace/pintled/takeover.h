@@ -18,7 +18,7 @@
 
 #include <stdbool.h>
 
-#include "../common/maps.h"
+#include "../maps/maps.h"
 #include "linking.h"
 
 struct takeover;

@@ -5,10 +5,10 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 
-#include "../common/log.h"
-#include "../common/names.h"
-#include "../common/state.h"
-#include "../common/util.h"
+#include "../base/log.h"
+#include "../maps/names.h"
+#include "../maps/state.h"
+#include "../base/util.h"
 
 /* Maps that forget: kept in one place with what it means when one is full. */
 static const struct {

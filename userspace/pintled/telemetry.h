@@ -3,9 +3,9 @@
 #ifndef PINTLE_TELEMETRY_H
 #define PINTLE_TELEMETRY_H
 
-#include "../common/config.h"
-#include "../common/maps.h"
-#include "../common/metrics_text.h"
+#include "../config/config.h"
+#include "../maps/maps.h"
+#include "../base/metrics_text.h"
 #include "poll.h"
 
 struct telemetry;

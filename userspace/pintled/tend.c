@@ -3,8 +3,8 @@
 
 #include <bpf/bpf.h>
 
-#include "../common/log.h"
-#include "../common/util.h"
+#include "../base/log.h"
+#include "../base/util.h"
 #include "linking.h"
 #include "pins.h"
 

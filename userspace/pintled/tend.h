@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "../common/links.h"
-#include "../common/maps.h"
+#include "../maps/links.h"
+#include "../maps/maps.h"
 
 struct tend {
 	int fd[LINK_COUNT]; /* of the links that are held; -1 */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vouch.h"
 
-#include "../common/util.h"
+#include "../base/util.h"
 #include "health.bpf.h"
 
 static uint64_t load(const __u64 *at)

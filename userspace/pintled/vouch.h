@@ -16,7 +16,7 @@
 #include <pintle/abi.h>
 #include <stdbool.h>
 
-#include "../common/config.h"
+#include "../config/config.h"
 
 /* One for each endpoint; all zero at the start. */
 struct vouch {

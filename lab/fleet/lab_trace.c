@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * lab_trace.c - recorded requests, each when it is due, whether or not earlier ones are over.
+ *
+ * Prompts are those that pintle-load makes of the same file (docs/load-generator.md): what the
+ * group shares, then the beginning of the session's text. Blocks that hold the same are the same.
+ */
+#include "../load/load_trace.h"
+
+#include "lab_internal.h"
+
+static uint32_t shared_tokens(const struct trace_request *q)
+{
+	uint32_t shared = q->shared_tokens == TRACE_NONE ? TRACE_SHARED_TOKENS : q->shared_tokens;
+
+	return q->group == TRACE_NONE ? 0 : MIN(shared, q->prompt_tokens);
+}
+
+/* What the group shares, the session's text, and an answer that follows from both. */
+static int blocks_name(const struct lab *lab, struct lab_session *s, const struct trace_request *q)
+{
+	uint32_t shared = shared_tokens(q);
+	uint64_t common = lab_hash(q->group, 0x6709);
+	uint64_t own = lab_hash(lab_hash(common, shared), q->session);
+	const struct lab_text texts[3] = {
+		{shared, common},
+		{q->prompt_tokens, own},
+		{UINT32_MAX, lab_hash(own, q->prompt_tokens)},
+	};
+
+	return lab_blocks_name(lab, s, texts);
+}
+
+void lab_trace_init(struct lab *lab)
+{
+	lab_event_put(lab, lab->o->trace->requests[0].at_ns, REPLAY, 0, 0);
+}
+
+void lab_trace_due(struct lab *lab, uint32_t i)
+{
+	const struct trace_request *q = &lab->o->trace->requests[i];
+	struct lab_session *s = lab_session_new(lab);
+	struct lab_request *r;
+
+	if (i + 1 < lab->o->trace->count)
+		lab_event_put(lab, q[1].at_ns, REPLAY, i + 1, 0);
+	if (!s) {
+		lab->err = -ENOMEM;
+		return;
+	}
+	r = &s->r;
+	s->number = q->session;
+	s->turns_left = 1;
+	r->part = 0;
+	r->session = q->session;
+	r->client = lab_hash(q->session, 0x5e55);
+	/* One in no group is a group by itself. */
+	r->group = q->group == TRACE_NONE ? (uint64_t)lab->o->trace->groups + q->session : q->group;
+	r->prefix = lab_hash(q->group == TRACE_NONE ? r->client : r->group, 0x9ef1);
+	r->node = (uint32_t)(lab_mix(r->client) % lab->o->nodes);
+	r->prompt_tokens = q->prompt_tokens;
+	r->output_tokens = q->output_tokens;
+	if (blocks_name(lab, s, q))
+		lab->err = -ENOMEM;
+	else
+		lab_submit(lab, s);
+}

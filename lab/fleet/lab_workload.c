@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab_workload.h"
+
+#include <string.h>
+
+#include "../../userspace/base/util.h"
+
+/* Lengths are round numbers of the order that public traces show (ShareGPT for chat, the
+ * BurstGPT trace for bursts); nobody's traffic in particular. */
+#define CHAT                                                                                       \
+	.name = "chat", .turns = 6, .turns_max = 40, .think_s = 15, .width = 1, .groups = 1,       \
+	.system = 400, .client = LAB_CLIENT_SESSION, .first = {120, 0.9, 4000},                    \
+	.message = {60, 0.8, 2000}, .answer = {220, 0.7, 1500}, .context = 16000
+
+static const struct lab_workload workloads[] = {
+	{
+		.name = "chat",
+		.says = "conversations of six turns on average, one system prompt for all",
+		.parts = 1,
+		.part = {{CHAT, .share = 1}},
+		.burst = 1,
+		.rate = 8.5,
+		.slo_ms = 500,
+	},
+	{
+		.name = "rag",
+		.says = "questions on 400 tenants' documents (Zipf), from four application pods each",
+		.parts = 1,
+		.part = {{
+			.name = "rag",
+			.share = 1,
+			.turns = 1,
+			.turns_max = 1,
+			.width = 1,
+			.groups = 400,
+			.zipf = 0.9,
+			.system = 4000,
+			.client = LAB_CLIENT_APP,
+			.apps = 4,
+			.document = true,
+			.first = {300, 0.5, 3000},
+			.message = {300, 0.5, 3000},
+			.answer = {150, 0.6, 1000},
+			.context = 16000,
+		}},
+		.burst = 1,
+		.rate = 9,
+		.slo_ms = 1000,
+	},
+	{
+		.name = "agents",
+		.says = "agents with long contexts that grow by tool results, 14 turns on average",
+		.parts = 1,
+		.part = {{
+			.name = "agents",
+			.share = 1,
+			.turns = 14,
+			.turns_max = 60,
+			.think_s = 3,
+			.width = 1,
+			.groups = 4,
+			.zipf = 0.5,
+			.system = 4000,
+			.client = LAB_CLIENT_SESSION,
+			.first = {6000, 0.7, 40000},
+			.message = {900, 0.8, 12000},
+			.answer = {140, 0.7, 1500},
+			.context = 64000,
+		}},
+		.burst = 1,
+		.rate = 1.6,
+		.slo_ms = 2000,
+	},
+	{
+		.name = "batch",
+		.says = "jobs that summarise documents, 24 at a time, each job from one address",
+		.parts = 1,
+		.part = {{
+			.name = "batch",
+			.share = 1,
+			.turns = 8,
+			.turns_max = 60,
+			.think_s = 0.01,
+			.forgets = true,
+			.width = 24,
+			.groups = 1,
+			.system = 200,
+			.client = LAB_CLIENT_JOB,
+			.first = {3000, 0.6, 12000},
+			.message = {3000, 0.6, 12000},
+			.answer = {200, 0.5, 800},
+			.context = 16000,
+		}},
+		.burst = 1,
+		.rate = 4,
+		.slo_ms = 5000,
+	},
+	{
+		.name = "bursts",
+		.says = "chat whose sessions come eight times as fast for 3 s, every 20 s or so",
+		.parts = 1,
+		.part = {{CHAT, .share = 1}},
+		.burst = 8,
+		.burst_s = 3,
+		.calm_s = 20,
+		.rate = 7.5,
+		.slo_ms = 1000,
+	},
+	{
+		.name = "mixed",
+		.says = "chat (seven requests of ten; TTFT is its) beside batch jobs",
+		.parts = 2,
+		.part = {{CHAT, .share = 0.7},
+			 {
+				 .name = "batch",
+				 .share = 0.3,
+				 .turns = 8,
+				 .turns_max = 60,
+				 .think_s = 0.01,
+				 .forgets = true,
+				 .width = 24,
+				 .groups = 1,
+				 .system = 200,
+				 .client = LAB_CLIENT_JOB,
+				 .first = {3000, 0.6, 12000},
+				 .message = {3000, 0.6, 12000},
+				 .answer = {200, 0.5, 800},
+				 .context = 16000,
+			 }},
+		.burst = 1,
+		.rate = 6,
+		.slo_ms = 1000,
+	},
+};
+
+const struct lab_workload lab_workload_foreign = {
+	.name = "file",
+	.says = "what a file says",
+	.parts = 1,
+	.part = {{.name = "file", .share = 1, .turns = 1, .turns_max = 1, .width = 1}},
+	.burst = 1,
+	.rate = 1,
+	.slo_ms = 1000,
+};
+
+const struct lab_workload *lab_workload_list(uint32_t *count)
+{
+	*count = ARRAY_SIZE(workloads);
+	return workloads;
+}
+
+const struct lab_workload *lab_workload_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(workloads); i++)
+		if (!strcmp(workloads[i].name, name))
+			return &workloads[i];
+	return NULL;
+}

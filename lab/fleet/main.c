@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+/* lab_main.c - pintle-lab: from options to a table. */
+#include <argp.h>
+#include <errno.h>
+
+#include "../../userspace/base/log.h"
+#include "../../userspace/base/util.h"
+#include "../policies/lab_policy.h"
+#include "lab_report.h"
+#include "../load/load_trace.h"
+#include "../load/load_workload.h"
+
+#define MAX_POLICIES 64
+
+const char *argp_program_version = "pintle-lab " PINTLE_VERSION;
+
+/* One --policy. */
+struct wanted {
+	const char *spec;
+	const struct lab_policy *policy;
+	double values[LAB_MAX_KEYS];
+};
+
+struct options {
+	struct lab_options lab;
+	struct wanted policies[MAX_POLICIES];
+	uint32_t policy_count, seeds;
+	bool json, timeline, knee;
+	double slo_ms; /* 0: the workload's */
+	const char *trace, *load, *log;
+};
+
+enum {
+	OPT_LIST = 256,
+	OPT_PROFILE,
+	OPT_WARMUP,
+	OPT_SEED,
+	OPT_SEEDS,
+	OPT_BLOCK_SIZE,
+	OPT_KEEP_ALIVE,
+	OPT_SICK,
+	OPT_KNEE,
+	OPT_TIMELINE,
+	OPT_TRACE,
+	OPT_LOAD,
+	OPT_LOG,
+};
+
+static const struct argp_option table[] = {
+	{.name = NULL, .doc = "Experiment:", .group = 1},
+	{"workload", 'w', "NAME", 0, "Who asks for what (chat)", 0},
+	{"load", OPT_LOAD, "NAME|FILE", 0, "Instead, a workload of pintle-load", 0},
+	{"trace", OPT_TRACE, "FILE", 0, "Instead, the requests of a file that pintle-load replays",
+	 0},
+	{"policy", 'p', "NAME[:KEY=VALUE,...]", 0,
+	 "Who places it; may be given more than once (all, with their defaults)", 0},
+	{"endpoints", 'n', "N", 0, "Engines, 1 to 1024 (8)", 0},
+	{"nodes", 'N', "N", 0, "Nodes that connect from, 1 to 1024 (4)", 0},
+	{"profile", OPT_PROFILE, "NAME", 0, "Model and GPU, as of pintle-sim (llama-8b-h100)", 0},
+	{"rate", 'r', "N", 0,
+	 "Requests a second for each engine, with --load: new sessions (the workload's)", 0},
+	{"duration", 'd', "SECONDS", 0,
+	 "Virtual time that is measured (900; of a trace: to its end)", 0},
+	{"warmup", OPT_WARMUP, "SECONDS", 0, "Virtual time before (600; with a trace: 0)", 0},
+	{"block-size", OPT_BLOCK_SIZE, "N", 0, "Tokens of a KV block (64)", 0},
+	{"keep-alive", OPT_KEEP_ALIVE, "SECONDS", 0,
+	 "Clients keep a connection, idle for at most so long (one request on each)", 0},
+	{"sick", OPT_SICK, "I:FACTOR", 0, "Steps of engine I take so many times as long", 0},
+	{"seed", OPT_SEED, "N", 0, "What is random follows from this (1)", 0},
+	{"seeds", OPT_SEEDS, "N", 0, "Runs, with consecutive seeds, 1 to 64 (3)", 0},
+	{"knee", OPT_KNEE, "MS", OPTION_ARG_OPTIONAL,
+	 "Find the highest rate with such a p95 of TTFT (the workload's)", 0},
+
+	{.name = NULL, .doc = "Output:", .group = 2},
+	{"output", 'o', "FORMAT", 0, "table or json, one line for each policy (table)", 0},
+	{"log", OPT_LOG, "FILE", 0,
+	 "Write a line of JSON for each request that ended, of one policy and seed", 0},
+	{"timeline", OPT_TIMELINE, NULL, 0, "JSON: the load of each second of the first run, too",
+	 0},
+	{"list", OPT_LIST, NULL, 0, "Say which workloads, policies and keys there are", 0},
+	{},
+};
+
+static double number(struct argp_state *state, const char *option, const char *text, double low,
+		     double high)
+{
+	char *end;
+	double value = strtod(text, &end);
+
+	if (end == text || *end || !(value >= low && value <= high))
+		argp_error(state, "--%s: '%s' is not a number from %g to %g", option, text, low,
+			   high);
+	return value;
+}
+
+static uint32_t count(struct argp_state *state, const char *option, const char *text, double low,
+		      double high)
+{
+	double value = number(state, option, text, low, high);
+
+	if (value != floor(value))
+		argp_error(state, "--%s: '%s' is not a whole number", option, text);
+	return (uint32_t)value;
+}
+
+static void list_all(void)
+{
+	uint32_t n;
+	const struct lab_workload *w = lab_workload_list(&n);
+
+	printf("Workloads:\n");
+	for (uint32_t i = 0; i < n; i++)
+		printf("  %-18s %s\n%20s rate %g, p95 of TTFT at the knee %g ms\n", w[i].name,
+		       w[i].says, "", w[i].rate, w[i].slo_ms);
+	printf("\nPolicies:\n");
+	for (size_t i = 0; lab_policy_at(i); i++) {
+		const struct lab_policy *p = lab_policy_at(i);
+
+		printf("  %-18s %s%s\n", p->name, p->says, p->central ? " (central)" : "");
+		for (int k = 0; k < LAB_MAX_KEYS && p->keys[k].name; k++)
+			printf("%20s %-15s %-8g %s\n", "", p->keys[k].name, p->keys[k].value,
+			       p->keys[k].says);
+	}
+}
+
+static void policy_add(struct options *o, struct argp_state *state, const char *spec)
+{
+	struct wanted *w = &o->policies[o->policy_count];
+	char why[256];
+
+	if (o->policy_count == MAX_POLICIES)
+		argp_error(state, "--policy: at most %d of them", MAX_POLICIES);
+	if (lab_policy_parse(spec, &w->policy, w->values, why, sizeof(why)))
+		argp_error(state, "--policy: %s", why);
+	w->spec = spec;
+	o->policy_count++;
+}
+
+static void sick_set(struct options *o, struct argp_state *state, const char *text)
+{
+	uint32_t endpoint;
+	double factor;
+	char rest;
+
+	if (sscanf(text, "%u:%lf%c", &endpoint, &factor, &rest) != 2 || endpoint >= 1024 ||
+	    !(factor >= 0.01 && factor <= 1000))
+		argp_error(state, "--sick: '%s' is not I:FACTOR, such as 0:4", text);
+	o->lab.sick = (struct lab_sick){endpoint, factor};
+}
+
+static error_t parse_experiment(int key, const char *arg, struct argp_state *state,
+				struct options *o)
+{
+	switch (key) {
+	case 'w':
+		o->lab.workload = lab_workload_find(arg);
+		if (!o->lab.workload)
+			argp_error(state, "--workload: no workload '%s'; see --list", arg);
+		return 0;
+	case OPT_PROFILE:
+		o->lab.profile = profile_find(arg);
+		if (!o->lab.profile)
+			argp_error(state,
+				   "--profile: no profile '%s'; see pintle-sim "
+				   "--list-profiles",
+				   arg);
+		return 0;
+	case 'n':
+		o->lab.endpoints = count(state, "endpoints", arg, 1, LAB_MAX_ENDPOINTS);
+		return 0;
+	case 'N':
+		o->lab.nodes = count(state, "nodes", arg, 1, LAB_MAX_NODES);
+		return 0;
+	case 'r':
+		o->lab.rate = number(state, "rate", arg, 0.001, 1e5);
+		return 0;
+	case 'd':
+		o->lab.seconds = number(state, "duration", arg, 1, LAB_MAX_SECONDS);
+		return 0;
+	case OPT_WARMUP:
+		o->lab.warmup_s = number(state, "warmup", arg, 0, LAB_MAX_SECONDS);
+		return 0;
+	case OPT_BLOCK_SIZE:
+		o->lab.block_tokens = count(state, "block-size", arg, 1, 1024);
+		return 0;
+	case OPT_KEEP_ALIVE:
+		o->lab.keep_alive_s = number(state, "keep-alive", arg, 0, 3600);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static void check(struct argp_state *state, struct options *o)
+{
+	if (o->lab.sick.factor > 0 && o->lab.sick.endpoint >= o->lab.endpoints)
+		argp_error(state, "--sick: there is no engine %u", o->lab.sick.endpoint);
+	if (o->trace && (o->lab.workload || o->load || o->lab.rate > 0 || o->knee))
+		argp_error(state, "--trace says itself what comes and when: it does not go with "
+				  "--workload, --load, --rate or --knee");
+	if (o->load && (o->lab.workload || o->knee))
+		argp_error(state, "--load does not go with --workload or --knee");
+	if (o->trace && o->lab.keep_alive_s > 0)
+		argp_error(state, "--keep-alive does not go with --trace, whose requests have a "
+				  "connection each");
+	if (o->log && (o->seeds != 1 || o->policy_count != 1 || o->knee))
+		argp_error(state, "--log is of one run: give one --policy and --seeds 1");
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct options *o = state->input;
+
+	switch (key) {
+	case 'p':
+		policy_add(o, state, arg);
+		return 0;
+	case OPT_SICK:
+		sick_set(o, state, arg);
+		return 0;
+	case OPT_SEED:
+		o->lab.seed = count(state, "seed", arg, 0, 9e15);
+		return 0;
+	case OPT_SEEDS:
+		o->seeds = count(state, "seeds", arg, 1, LAB_MAX_SEEDS);
+		return 0;
+	case OPT_KNEE:
+		o->knee = true;
+		o->slo_ms = arg ? number(state, "knee", arg, 1, 1e6) : 0;
+		return 0;
+	case 'o':
+		if (strcmp(arg, "table") && strcmp(arg, "json"))
+			argp_error(state, "--output: '%s' is not table or json", arg);
+		o->json = !strcmp(arg, "json");
+		return 0;
+	case OPT_TIMELINE:
+		o->timeline = true;
+		return 0;
+	case OPT_TRACE:
+		o->trace = arg;
+		return 0;
+	case OPT_LOAD:
+		o->load = arg;
+		return 0;
+	case OPT_LOG:
+		o->log = arg;
+		return 0;
+	case OPT_LIST:
+		list_all();
+		exit(0);
+	case ARGP_KEY_ARG:
+		argp_error(state, "'%s': takes no arguments", arg);
+		return EINVAL;
+	case ARGP_KEY_END:
+		check(state, o);
+		return 0;
+	default:
+		return parse_experiment(key, arg, state, o);
+	}
+}
+
+static int run_one(const struct options *o, const struct wanted *w, const char **what)
+{
+	struct lab_options lab = o->lab;
+	struct lab_row row;
+	int err;
+
+	lab.policy = w->policy;
+	memcpy(lab.values, w->values, sizeof(lab.values));
+	if (lab.rate <= 0)
+		lab.rate = lab.workload->rate;
+	if (o->knee)
+		err = lab_knee(&lab, w->spec, o->seeds,
+			       o->slo_ms > 0 ? o->slo_ms : lab.workload->slo_ms, lab.rate / 8,
+			       lab.rate * 3, &row, what);
+	else
+		err = lab_row_run(&lab, w->spec, o->seeds, &row, what);
+	if (err)
+		return err;
+	if (o->json)
+		err = lab_json_row(stdout, &lab, &row, o->timeline);
+	else
+		lab_table_row(stdout, &row);
+	fflush(stdout);
+	lab_row_fini(&row);
+	return err;
+}
+
+static int run(struct options *o)
+{
+	const char *what = "";
+	int err = 0;
+
+	if (!o->policy_count)
+		for (size_t i = 0; lab_policy_at(i); i++)
+			policy_add(o, NULL, lab_policy_at(i)->name);
+	if (!o->json)
+		lab_table_head(stdout);
+	for (uint32_t i = 0; !err && i < o->policy_count; i++)
+		err = run_one(o, &o->policies[i], &what);
+	if (err)
+		return log_err_r(-err, "the experiment failed%s%s", *what ? ": " : "", what);
+	return 0;
+}
+
+static int settle_trace(struct options *o, struct trace *trace)
+{
+	int err = trace_load(o->trace, &config_sink_stderr, trace);
+
+	if (err)
+		return err;
+	o->lab.trace = trace;
+	if (o->lab.seconds <= 0)
+		o->lab.seconds = 1 + floor((double)trace->requests[trace->count - 1].at_ns / 1e9 -
+					   o->lab.warmup_s);
+	o->lab.rate = (double)trace->count / o->lab.endpoints / o->lab.seconds;
+	if (o->lab.seconds >= 1 && o->lab.seconds <= LAB_MAX_SECONDS)
+		return 0;
+	log_error("%s: it must last longer than the warm-up, and at most a day", o->trace);
+	return -EINVAL;
+}
+
+static int settle_load(struct options *o, struct workload **load)
+{
+	int err = workload_open(o->load, &config_sink_stderr, load);
+
+	if (err)
+		return err;
+	if (o->lab.rate > 0 && !workload_set_rate(*load, o->lab.rate * o->lab.endpoints)) {
+		log_error("--rate: %s has no open-loop class", o->load);
+		return -EINVAL;
+	}
+	o->lab.load = *load;
+	return 0;
+}
+
+/* What was not said on the command line. */
+static int settle(struct options *o, struct lab_workload *foreign, struct trace *trace,
+		  struct workload **load)
+{
+	int err = 0;
+
+	if (o->lab.warmup_s < 0)
+		o->lab.warmup_s = o->trace ? 0 : 600;
+	if (o->trace || o->load) {
+		*foreign = lab_workload_foreign;
+		foreign->name = o->trace ?: o->load;
+		o->lab.workload = foreign;
+		err = o->trace ? settle_trace(o, trace) : settle_load(o, load);
+	}
+	o->lab.workload = o->lab.workload ?: lab_workload_find("chat");
+	o->lab.seconds = o->lab.seconds > 0 ? o->lab.seconds : 900;
+	return err;
+}
+
+static int run_logged(struct options *o)
+{
+	int err;
+
+	if (!o->log)
+		return run(o);
+	o->lab.log = fopen(o->log, "we");
+	if (!o->lab.log)
+		return log_err_r(errno, "cannot write %s", o->log);
+	err = run(o);
+	if (fclose(o->lab.log) && !err)
+		err = log_err_r(errno, "cannot write %s", o->log);
+	return err;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct argp argp = {
+		.options = table,
+		.parser = parse,
+		.doc = "Compares placement policies on many simulated engines, in virtual time.\v"
+		       "The same options give the same figures.",
+	};
+	static struct options o = {
+		.lab = {.endpoints = 8, .nodes = 4, .block_tokens = 64, .warmup_s = -1, .seed = 1},
+		.seeds = 3,
+	};
+	_cleanup_(workload_freep) struct workload *load = NULL;
+	_cleanup_(trace_free) struct trace trace = {0};
+	struct lab_workload foreign;
+
+	o.lab.profile = profile_find("llama-8b-h100");
+	argp_err_exit_status = 2;
+	log_init("pintle-lab", LOG_WARN);
+	argp_parse(&argp, argc, argv, 0, NULL, &o);
+	if (settle(&o, &foreign, &trace, &load))
+		return 2;
+	return run_logged(&o) ? 1 : 0;
+}

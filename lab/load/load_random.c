@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "load_random.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "../../userspace/base/util.h"
+
+/* SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014. */
+static uint64_t mix(uint64_t x)
+{
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+	return x ^ (x >> 31);
+}
+
+#define GOLDEN 0x9e3779b97f4a7c15ULL
+
+void rng_init(struct rng *r, uint64_t seed, uint64_t a, uint64_t b)
+{
+	r->state = mix(mix(mix(seed + GOLDEN) + a + GOLDEN) + b + GOLDEN);
+}
+
+uint64_t rng_next(struct rng *r)
+{
+	r->state += GOLDEN;
+	return mix(r->state);
+}
+
+double rng_unit(struct rng *r)
+{
+	return ((double)(rng_next(r) >> 11) + 0.5) * 0x1p-53;
+}
+
+double rng_normal(struct rng *r)
+{
+	double radius = sqrt(-2 * log(rng_unit(r)));
+
+	return radius * cos(2 * M_PI * rng_unit(r));
+}
+
+double rng_exponential(struct rng *r)
+{
+	return -log(rng_unit(r));
+}
+
+/* Marsaglia and Tsang, "A simple method for generating gamma variables", 2000. Shape >= 1. */
+static double gamma_draw(struct rng *r, double shape)
+{
+	double d = shape - 1.0 / 3, c = 1 / sqrt(9 * d);
+
+	for (;;) {
+		double x = rng_normal(r), v = 1 + c * x;
+
+		if (v <= 0)
+			continue;
+		v = v * v * v;
+		if (log(rng_unit(r)) < x * x / 2 + d - d * v + d * log(v))
+			return d * v;
+	}
+}
+
+double rng_gamma(struct rng *r, double cv)
+{
+	double shape = 1 / (cv * cv);
+
+	if (shape >= 1)
+		return gamma_draw(r, shape) / shape;
+	return gamma_draw(r, shape + 1) * pow(rng_unit(r), 1 / shape) / shape;
+}
+
+int zipf_init(struct zipf *z, uint32_t count, double exponent)
+{
+	double *sums = calloc(count, sizeof(*sums)), total = 0;
+
+	if (!sums)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		total += pow((double)i + 1, -exponent);
+		sums[i] = total;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		sums[i] /= total;
+	*z = (struct zipf){.sums = sums, .count = count};
+	return 0;
+}
+
+uint32_t zipf_draw(const struct zipf *z, struct rng *r)
+{
+	double u = rng_unit(r);
+	uint32_t low = 0, high = z->count - 1;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (z->sums[middle] < u)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+void zipf_free(struct zipf *z)
+{
+	free(z->sums);
+	*z = (struct zipf){};
+}
+
+static double clamp(const struct dist *d, double value)
+{
+	value = MAX(value, d->min);
+	return MIN(value, d->max);
+}
+
+double dist_draw(const struct dist *d, struct rng *r)
+{
+	double value = d->a;
+
+	switch (d->shape) {
+	case DIST_CONSTANT:
+		break;
+	case DIST_EXPONENTIAL:
+		value = d->a * rng_exponential(r);
+		break;
+	case DIST_LOGNORMAL:
+		value = d->a * exp(d->b * rng_normal(r));
+		break;
+	case DIST_UNIFORM:
+		value = d->a + (d->b - d->a) * rng_unit(r);
+		break;
+	}
+	return clamp(d, value);
+}
+
+uint32_t dist_draw_whole(const struct dist *d, struct rng *r)
+{
+	double value;
+
+	if (d->shape == DIST_EXPONENTIAL)
+		value = d->a <= 1 ? 1 : 1 + floor(log(rng_unit(r)) / log(1 - 1 / d->a));
+	else if (d->shape == DIST_UNIFORM)
+		value = d->a + floor((d->b - d->a + 1) * rng_unit(r));
+	else
+		value = round(dist_draw(d, r));
+	return (uint32_t)clamp(d, value);
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+/* lab_policy.c - which policies there are, and how one is asked for. */
+#include "lab_policy.h"
+
+#include <stdlib.h>
+
+#include "../../userspace/base/util.h"
+
+static const struct lab_policy *const policies[] = {
+	&lab_policy_random,      &lab_policy_round_robin,  &lab_policy_least_connections,
+	&lab_policy_two_choices, &lab_policy_session_hash, &lab_policy_chwbl,
+	&lab_policy_epp,         &lab_policy_epp_sticky,   &lab_policy_prequal,
+	&lab_policy_sglang,      &lab_policy_pintle,
+};
+
+const struct lab_policy *lab_policy_at(size_t i)
+{
+	return i < ARRAY_SIZE(policies) ? policies[i] : NULL;
+}
+
+static const struct lab_policy *policy_find(const char *name, size_t length)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(policies); i++)
+		if (strlen(policies[i]->name) == length &&
+		    !strncmp(policies[i]->name, name, length))
+			return policies[i];
+	return NULL;
+}
+
+static int key_set(const struct lab_policy *p, double *values, const char *key, const char *text,
+		   char *why, size_t size)
+{
+	double value;
+	char *end;
+
+	if (p->load && !strcmp(key, "config")) {
+		int err = p->load(text, values);
+
+		if (err)
+			snprintf(why, size, "%s: cannot be used as a configuration", text);
+		return err;
+	}
+	for (size_t i = 0; i < LAB_MAX_KEYS && p->keys[i].name; i++) {
+		const struct lab_key *k = &p->keys[i];
+
+		if (strcmp(k->name, key))
+			continue;
+		value = strtod(text, &end);
+		if (end == text || *end || !(value >= k->min && value <= k->max)) {
+			snprintf(why, size,
+				 "%s of policy %s is \"%s\"; write a number from %g to %g", key,
+				 p->name, text, k->min, k->max);
+			return -EINVAL;
+		}
+		values[i] = value;
+		return 0;
+	}
+	snprintf(why, size, "policy %s has no key \"%s\"; --list shows which it has", p->name, key);
+	return -EINVAL;
+}
+
+int lab_policy_parse(const char *spec, const struct lab_policy **out, double *values, char *why,
+		     size_t size)
+{
+	size_t length = strcspn(spec, ":");
+	const struct lab_policy *p = policy_find(spec, length);
+	_cleanup_free_ char *rest = NULL;
+	char *pair, *save = NULL;
+
+	if (!p) {
+		snprintf(why, size, "no policy \"%.*s\"; --list shows which there are",
+			 (int)MIN(length, 64U), spec);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < LAB_MAX_KEYS; i++)
+		values[i] = p->keys[i].value;
+	rest = strdup(spec[length] ? spec + length + 1 : "");
+	if (!rest)
+		return -ENOMEM;
+	for (pair = strtok_r(rest, ",", &save); pair; pair = strtok_r(NULL, ",", &save)) {
+		char *equals = strchr(pair, '=');
+		int err;
+
+		if (!equals) {
+			snprintf(why, size, "\"%s\" is not KEY=VALUE", pair);
+			return -EINVAL;
+		}
+		*equals = '\0';
+		err = key_set(p, values, pair, equals + 1, why, size);
+		if (err)
+			return err;
+	}
+	*out = p;
+	return 0;
+}

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * lab_policy_pintle.c - Pintle on each node: the rule of bpf/decide.bpf.h, the load formula of
+ * pintled/score.h and the homes of pintled/maglev.h, fed as bpf/lookup.bpf.c feeds them.
+ *
+ * A node counts its own connections only, and sees the others' in the scrape. Handshakes
+ * take no time here, so nothing is ever pending.
+ */
+#include <decide.bpf.h>
+#include <stdlib.h>
+
+#include "../../userspace/config/config.h"
+#include "../../userspace/base/util.h"
+#include "../../userspace/policy/maglev.h"
+#include "../../userspace/policy/score.h"
+#include "../fleet/lab_index.h"
+#include "lab_policy.h"
+
+enum {
+	MAX_EXTRA_LOAD,
+	QUEUE,
+	KV_CACHE,
+	RUNNING,
+	QUEUE_DEPTH,
+	KV_THRESHOLD,
+	EXPONENT,
+	INTERVAL,
+	STALENESS,
+	TTL,
+	KEY,
+	GROUP,
+	SAMPLE,
+	CORRECTION,
+	PLACED,
+	ENDS,
+	BINDINGS,
+};
+
+struct view {
+	int64_t inflight, inflight_at_scrape;
+	uint64_t scraped_ns; /* +1; 0: never */
+	struct pintle_load_model model;
+};
+
+struct pintle {
+	struct lab_fleet fleet;
+	double v[LAB_MAX_KEYS];
+	struct config_weights weights;
+	struct config_saturation saturation;
+	struct lab_random random;
+	struct lab_index *bindings;
+	struct pintle_ref *homes; /* PINTLE_HOME_ENTRIES */
+	struct view *views;       /* [node][endpoint] */
+	uint64_t outcomes[PINTLE_MAX_OUTCOMES];
+};
+
+static void pintle_destroy(void *self)
+{
+	struct pintle *p = self;
+
+	lab_index_free(p->bindings);
+	free(p->homes);
+	free(p->views);
+	free(p);
+}
+
+static int homes_build(struct pintle *p)
+{
+	uint32_t n = p->fleet.endpoints;
+	_cleanup_free_ struct maglev_member *members = calloc(n, sizeof(*members));
+	_cleanup_free_ char(*names)[16] = calloc(n, sizeof(*names));
+
+	p->homes = calloc(PINTLE_HOME_ENTRIES, sizeof(*p->homes));
+	if (!members || !names || !p->homes)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		snprintf(names[i], sizeof(names[i]), "gpu%u", i);
+		members[i] = (struct maglev_member){i, 1, names[i]};
+	}
+	return maglev_build(members, n, p->homes, PINTLE_HOME_ENTRIES);
+}
+
+static int pintle_create(const struct lab_fleet *fleet, const double *v, void **out)
+{
+	struct pintle *p = calloc(1, sizeof(*p));
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	p->fleet = *fleet;
+	memcpy(p->v, v, sizeof(p->v));
+	p->weights = (struct config_weights){
+		.queue = v[QUEUE], .kv_cache = v[KV_CACHE], .running = v[RUNNING]};
+	p->saturation = (struct config_saturation){.queue_depth = v[QUEUE_DEPTH],
+						   .kv_cache = v[KV_THRESHOLD]};
+	p->random.state = fleet->seed;
+	p->views = calloc((size_t)fleet->nodes * fleet->endpoints, sizeof(*p->views));
+	err = p->views ? lab_index_new(fleet->nodes, (uint32_t)v[BINDINGS], &p->bindings) : -ENOMEM;
+	if (!err)
+		err = homes_build(p);
+	if (err) {
+		pintle_destroy(p);
+		return err;
+	}
+	*out = p;
+	return 0;
+}
+
+static struct view *view_of(const struct pintle *p, uint32_t node, uint32_t endpoint)
+{
+	return &p->views[(size_t)node * p->fleet.endpoints + endpoint];
+}
+
+/* -- scores --------------------------------------------------------------------------- */
+
+/* Another exponent than the formula's, to find out what it is good for. */
+static uint32_t bend(const struct pintle *p, const struct signals *s)
+{
+	struct config_weights without = p->weights;
+	struct pintle_score score;
+	double kv, load;
+
+	without.kv_cache = 0;
+	score_compute(s, -1, &without, &p->saturation, &score);
+	kv = s->value[SIGNAL_KV_CACHE] / p->saturation.kv_cache;
+	load = score.model[0].published +
+	       1000 * p->weights.kv_cache * p->saturation.queue_depth * pow(kv, p->v[EXPONENT]);
+	return (uint32_t)MIN(load, (double)PINTLE_MAX_LOAD);
+}
+
+static void pintle_page(void *self, uint32_t node, uint32_t endpoint, const struct lab_page *page,
+			uint64_t now_ns)
+{
+	struct pintle *p = self;
+	struct view *view = view_of(p, node, endpoint);
+	struct signals s = {
+		.present = {[SIGNAL_WAITING] = true,
+			    [SIGNAL_RUNNING] = true,
+			    [SIGNAL_KV_CACHE] = true},
+		.value = {[SIGNAL_WAITING] = page->waiting,
+			  [SIGNAL_RUNNING] = page->running,
+			  [SIGNAL_KV_CACHE] = page->kv_cache},
+	};
+	struct pintle_score score;
+
+	score_compute(&s, -1, &p->weights, &p->saturation, &score);
+	view->model = score.model[0];
+	if (p->v[EXPONENT] != 4)
+		view->model.published = bend(p, &s);
+	if (p->v[PLACED] > 0)
+		view->model.running = (uint32_t)(p->v[PLACED] * 1000);
+	view->inflight_at_scrape = view->inflight;
+	view->scraped_ns = now_ns + 1;
+}
+
+/* -- the rule, as lookup.bpf.c asks it --------------------------------------------------- */
+
+static void weigh(const struct pintle *p, const struct lab_request *r, uint64_t now_ns, bool bound,
+		  struct decide_candidate *c)
+{
+	const struct view *view = view_of(p, r->node, c->endpoint);
+	uint32_t running = (uint32_t)(p->v[RUNNING] * 1000);
+	struct decide_facts f = {
+		.inflight = view->inflight,
+		.inflight_at_scrape = view->inflight_at_scrape,
+		.published = view->model.published,
+		.running = view->scraped_ns ? view->model.running : running,
+		.fresh = view->scraped_ns &&
+			 now_ns + 1 - view->scraped_ns <= (uint64_t)(p->v[STALENESS] * 1e6),
+	};
+
+	/* What the rule would be without parts of it. */
+	if (p->v[CORRECTION] == 0 || (p->v[ENDS] == 0 && f.inflight < f.inflight_at_scrape))
+		f.inflight_at_scrape = f.inflight;
+	decide_weigh(c, &f, running, bound);
+}
+
+static void prefer(const struct pintle *p, struct decide_state *rule, const struct lab_request *r,
+		   uint64_t now_ns)
+{
+	struct decide_candidate c = {.generation = 1};
+	const struct lab_entry *bound =
+		p->v[KEY] > 0 ? lab_index_get(p->bindings, r->client, r->node) : NULL;
+
+	if (bound && now_ns - bound->used_ns < (uint64_t)(p->v[TTL] * 1e9)) {
+		c.endpoint = bound->value;
+		weigh(p, r, now_ns, true, &c);
+		decide_prefer(rule, &c, PINTLE_OUTCOME_STICKY);
+	} else if (p->v[GROUP] > 0) {
+		c.endpoint = p->homes[lab_mix(r->group + 1) % PINTLE_HOME_ENTRIES].id;
+		weigh(p, r, now_ns, false, &c);
+		decide_prefer(rule, &c, PINTLE_OUTCOME_HOME);
+	}
+}
+
+/* The same strides as there. */
+static const uint32_t strides[16] = {1031, 1153, 1289, 1433, 1571, 1721, 1873, 2017,
+				     2179, 2341, 2503, 2671, 2837, 3001, 3169, 3329};
+
+static void sample(struct pintle *p, struct decide_state *rule, const struct lab_request *r,
+		   uint64_t now_ns)
+{
+	struct decide_candidate c = {.generation = 1};
+	uint32_t n = p->fleet.endpoints, start = 0, step = 1;
+	uint32_t size = MIN((uint32_t)p->v[SAMPLE], n);
+
+	if (n > size) {
+		start = lab_below(&p->random, n);
+		step = strides[lab_below(&p->random, ARRAY_SIZE(strides))];
+	}
+	for (uint32_t i = 0; i < size; i++) {
+		c.endpoint = (start + i * step) % n;
+		weigh(p, r, now_ns, false, &c);
+		decide_consider(rule, &c);
+	}
+}
+
+static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
+{
+	struct pintle *p = self;
+	struct decide_result result;
+	struct decide_state rule;
+
+	decide_begin(&rule, lab_next(&p->random), 0);
+	prefer(p, &rule, r, now_ns);
+	sample(p, &rule, r, now_ns);
+	decide_end(&rule, (uint64_t)(p->v[MAX_EXTRA_LOAD] * 1000), &result);
+	p->outcomes[result.outcome]++;
+	view_of(p, r->node, result.endpoint)->inflight++;
+	/* A binding that cannot be made for want of memory is one that the LRU forgot. */
+	if (p->v[KEY] > 0)
+		lab_index_put(p->bindings, r->client, r->node, result.endpoint, now_ns);
+	return result.endpoint;
+}
+
+static void pintle_ended(void *self, const struct lab_request *r, uint64_t now_ns)
+{
+	(void)now_ns;
+	view_of(self, r->node, r->endpoint)->inflight--;
+}
+
+static void pintle_outcomes(const void *self, uint64_t *counts)
+{
+	const struct pintle *p = self;
+
+	memcpy(counts, p->outcomes, sizeof(p->outcomes));
+}
+
+/* -- settings ------------------------------------------------------------------------- */
+
+static int pintle_load(const char *path, double *v)
+{
+	_cleanup_(config_freep) struct config *c = NULL;
+	const struct config_pool *pool;
+	int err = config_load(path, &config_sink_stderr, &c);
+
+	if (err)
+		return err;
+	pool = &c->pools[0];
+	v[MAX_EXTRA_LOAD] = pool->stickiness.max_extra_load;
+	v[QUEUE] = pool->weights.queue;
+	v[KV_CACHE] = pool->weights.kv_cache;
+	v[RUNNING] = pool->weights.running;
+	v[QUEUE_DEPTH] = pool->saturation.queue_depth;
+	v[KV_THRESHOLD] = pool->saturation.kv_cache;
+	v[INTERVAL] = (double)pool->scrape.interval_ns / 1e6;
+	v[STALENESS] = (double)pool->saturation.staleness_ns / 1e6;
+	v[TTL] = (double)pool->stickiness.ttl_ns / 1e9;
+	v[KEY] = pool->stickiness.key_kind != PINTLE_KEY_NONE;
+	v[GROUP] = pool->stickiness.group_kind != PINTLE_KEY_NONE;
+	return 0;
+}
+
+const struct lab_policy lab_policy_pintle = {
+	.name = "pintle",
+	.says = "the rule, on each node; config=FILE takes the settings of a file's first pool",
+	.per_connection = true,
+	.keys =
+		{
+			[MAX_EXTRA_LOAD] = {"maxExtraLoad", 16, 0, 1e6, "stickiness.maxExtraLoad"},
+			[QUEUE] = {"queue", 2, 0, 1000, "weights.queue"},
+			[KV_CACHE] = {"kvCache", 2, 0, 1000, "weights.kvCache"},
+			[RUNNING] = {"running", 1, 0, 1000, "weights.running"},
+			[QUEUE_DEPTH] = {"queueDepth", 5, 0, 1e6, "saturation.queueDepth"},
+			[KV_THRESHOLD] = {"kvThreshold", 0.8, 0.01, 1, "saturation.kvCache"},
+			[EXPONENT] = {"exponent", 4, 0.1, 32, "of the KV curve; 4 is built in"},
+			[INTERVAL] = {"interval", 200, 10, 3600000, "scrape.interval, ms"},
+			[STALENESS] = {"staleness", 2000, 10, 3600000, "saturation.staleness, ms"},
+			[TTL] = {"ttl", 300, 0, 86400, "stickiness.ttl, s"},
+			[KEY] = {"key", 1, 0, 1, "stickiness.key: 0 none, 1 source"},
+			[GROUP] = {"group", 0, 0, 1, "stickiness.group: 0 none, 1 by tenant"},
+			[SAMPLE] = {"sample", PINTLE_SAMPLE, 1, LAB_MAX_ENDPOINTS,
+				    "endpoints looked at; 8 is built in"},
+			[CORRECTION] = {"correction", 1, 0, 1,
+					"0: what came and ended does not count"},
+			[PLACED] = {"placed", 0, 0, 1000,
+				    "weight since the scrape; 0: as built in"},
+			[ENDS] = {"ends", 1, 0, 1, "0: ends since the scrape are not credited"},
+			[BINDINGS] = {"bindings", 131072, 1, 1 << 24, "size of the binding table"},
+		},
+	.interval_key = INTERVAL,
+	.load = pintle_load,
+	.create = pintle_create,
+	.destroy = pintle_destroy,
+	.pick = pintle_pick,
+	.ended = pintle_ended,
+	.page = pintle_page,
+	.outcomes = pintle_outcomes,
+};

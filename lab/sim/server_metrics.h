@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server_metrics.h - the /metrics page of vLLM 0.32: names, labels, types, buckets and order
+ * as the real page has them. Times are in the server's own time (see --speed).
+ */
+#ifndef PINTLE_SIM_SERVER_METRICS_H
+#define PINTLE_SIM_SERVER_METRICS_H
+
+#include <stdint.h>
+
+#include "../engine/model.h"
+#include "server_buf.h"
+
+#define METRICS_MAX_BOUNDS 24
+
+struct histogram {
+	const double *bounds; /* ends with 0 */
+	uint64_t counts[METRICS_MAX_BOUNDS];
+	uint64_t count;
+	double sum;
+};
+
+void histogram_add(struct histogram *h, double value, uint64_t times);
+
+enum metrics_finish { FINISH_STOP, FINISH_LENGTH, FINISH_ABORT, FINISH_ERROR, FINISH_REASONS = 5 };
+
+/* Paths that are counted by name. */
+enum metrics_handler {
+	HANDLER_MODELS,
+	HANDLER_COMPLETIONS,
+	HANDLER_CHAT,
+	HANDLER_TOKENIZE,
+	HANDLER_NONE, /* "none", as for a path that does not exist */
+	HANDLERS,
+	HANDLER_UNCOUNTED, /* /health, /metrics and the like */
+};
+
+struct http_counts {
+	uint64_t requests[3]; /* 2xx, 4xx, 5xx */
+	double created[3];
+	uint64_t request_bytes, response_bytes;
+	struct histogram seconds;
+};
+
+struct sim_metrics {
+	double created; /* Unix time */
+	uint64_t finished[FINISH_REASONS];
+	uint64_t prompt_tokens, cached_tokens;
+	struct histogram prompt, generation, iteration, max_generation, params_n, params_max, ttft,
+		itl, per_token, e2e, queue, inference, prefill, decode, preemptions, computed;
+	struct histogram http_seconds;
+	struct http_counts http[HANDLERS];
+};
+
+/* What of the page is no counter of its own. */
+struct metrics_view {
+	const char *model_name;
+	uint32_t engine; /* the data-parallel rank */
+	const struct model_config *config;
+	const struct model_stats *stats;
+	/* LoRA adapters by name, comma-separated; NULL: there are none */
+	const char *running_adapters, *waiting_adapters;
+};
+
+void metrics_init(struct sim_metrics *m);
+/** A request's end: FINISH_* and the event that said so. `seconds` of virtual time per ns: 1e-9. */
+void metrics_request(struct sim_metrics *m, const struct model_event *e, enum metrics_finish how,
+		     uint32_t max_tokens, bool has_max_tokens);
+void metrics_steps(struct sim_metrics *m, const struct model_steps *s);
+void metrics_http(struct sim_metrics *m, enum metrics_handler handler, unsigned int status,
+		  size_t request_bytes, size_t response_bytes, double seconds);
+/** Writes the page. */
+void metrics_page(const struct sim_metrics *m, const struct metrics_view *v, struct buf *b);
+
+#endif

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config_hooks.c - which hook decides each pool, what of the defaults that changes, and what is
+ * asked of a hook that cannot do it. */
+#include "config_internal.h"
+#include "../maps/names.h"
+#include "../base/util.h"
+
+static const char *const hook_keys[] = {
+	[PINTLE_HOOK_LOOKUP] = "listen",
+	[PINTLE_HOOK_CONNECT] = "address",
+};
+
+/* The hook that an endpoint asks for; 0: for none, or for both. */
+static uint32_t hook_of(const struct node *endpoint)
+{
+	bool listen = node_get(endpoint, "listen"), address = node_get(endpoint, "address");
+
+	if (listen == address)
+		return PINTLE_HOOK_NONE;
+	return listen ? PINTLE_HOOK_LOOKUP : PINTLE_HOOK_CONNECT;
+}
+
+/* ---- what follows from the hook -------------------------------------------- */
+
+static void derive(struct config_pool *p, const struct node *n)
+{
+	const struct node *child = node_at(node_get(n, "endpoints"), 0);
+
+	for (; child && !p->hook; child = child->next)
+		p->hook = hook_of(child);
+	if (!p->hook)
+		p->hook = PINTLE_HOOK_LOOKUP; /* an error, but told elsewhere */
+	if (node_get(node_get(n, "stickiness"), "key"))
+		return;
+	/* A client seldom binds its address before connect(); which pod it is, is always known. */
+	p->stickiness.key_kind =
+		p->hook == PINTLE_HOOK_CONNECT ? PINTLE_KEY_CLIENT : PINTLE_KEY_SOURCE;
+	if (p->hook == PINTLE_HOOK_LOOKUP) {
+		p->stickiness.key_bits_v4 = CONFIG_KEY_BITS_V4;
+		p->stickiness.key_bits_v6 = CONFIG_KEY_BITS_V6;
+	}
+}
+
+void config_hooks_derive(struct config *c, const struct node *root)
+{
+	const struct node *n = node_at(node_get(root, "pools"), 0);
+
+	for (size_t i = 0; i < c->pool_count; i++, n = n->next)
+		derive(&c->pools[i], n);
+}
+
+/* ---- endpoints ------------------------------------------------------------- */
+
+/* The first endpoint that made the pool this hook's. */
+static const struct config_endpoint *first_of(const struct config_pool *p, const struct node *n)
+{
+	const struct node *child = node_at(node_get(n, "endpoints"), 0);
+
+	for (size_t i = 0; i < p->endpoint_count; i++, child = child->next)
+		if (hook_of(child) == p->hook)
+			return &p->endpoints[i];
+	return NULL;
+}
+
+static void check_owner(const struct config_endpoint *e, const struct node *n, uint32_t hook,
+			struct report *r)
+{
+	static const char *const keys[] = {"user", "cgroup"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys) && hook == PINTLE_HOOK_CONNECT; i++) {
+		const struct node *place = place_of(n, keys[i], NULL);
+
+		if (place != n)
+			report_error(
+				r, place->line, place->column,
+				"endpoint %s has %s, which tells listeners on this node apart, "
+				"and address; take it out",
+				endpoint_label(e), keys[i]);
+	}
+}
+
+static void check_endpoint(const struct config_pool *p, const struct config_endpoint *e,
+			   const struct node *n, const struct config_endpoint *first,
+			   struct report *r)
+{
+	uint32_t hook = hook_of(n);
+	const struct node *place;
+
+	if (n->kind != NODE_MAP)
+		return;
+	check_owner(e, n, hook, r);
+	if (hook == p->hook)
+		return;
+	if (hook) {
+		place = place_of(n, hook_keys[hook], NULL);
+		report_error(r, place->line, place->column,
+			     "endpoint %s has %s, but endpoint %s (line %d) of this pool has %s; "
+			     "one hook decides a pool: make two pools of them",
+			     endpoint_label(e), hook_keys[hook], endpoint_label(first), first->line,
+			     hook_keys[p->hook]);
+	} else if (node_get(n, "listen")) {
+		place = place_of(n, "address", NULL);
+		report_error(r, place->line, place->column,
+			     "endpoint %s has both listen and address; write listen for a server "
+			     "on this node, address for one that runs anywhere",
+			     endpoint_label(e));
+	} else {
+		report_error(r, n->line, n->column,
+			     "endpoint %s has neither listen nor address; write listen: "
+			     "ADDRESS:PORT or a port alone for a server on this node, address: "
+			     "ADDRESS:PORT for one that runs anywhere",
+			     endpoint_label(e));
+	}
+}
+
+/* ---- what the hook can do -------------------------------------------------- */
+
+static void check_key(const struct config_pool *p, const struct node *n, const char *local,
+		      uint32_t kind, struct report *r)
+{
+	const struct node *place = place_of(n, "stickiness", local);
+	char possible[WANTED_SIZE];
+	size_t used = 0;
+
+	if (key_seen_by(kind, p->hook))
+		return;
+	for (uint32_t i = 0; i < PINTLE_KEY_COUNT; i++)
+		if (key_seen_by(i, p->hook))
+			used += (size_t)snprintf(possible + used, sizeof(possible) - used, "%s%s",
+						 used ? ", " : "", key_name(i));
+	report_error(r, place->line, place->column,
+		     "stickiness.%s is %s, which is not seen where endpoints have %s; write one of "
+		     "%s",
+		     local, key_name(kind), hook_keys[p->hook], possible);
+}
+
+static bool has_prefix(const struct config_pool *p)
+{
+	for (size_t i = 0; i < p->frontend_count; i++)
+		if (p->frontends[i].port && p->frontends[i].prefix_bits < 128)
+			return true;
+	return false;
+}
+
+static void check_destination(const struct config_pool *p, const struct node *n, const char *local,
+			      uint32_t kind, struct report *r)
+{
+	const struct node *place = place_of(n, "stickiness", local);
+
+	if (kind == PINTLE_KEY_DESTINATION && !has_prefix(p))
+		report_warning(r, place->line, place->column,
+			       "stickiness.%s is destination, but no frontend is a prefix, so it "
+			       "tells nothing apart; write one as in \"[fd77::/64]:8000\"",
+			       local);
+}
+
+static void check_shared(const struct config_pool *p, const struct node *n, struct report *r)
+{
+	const struct node *place = place_of(n, "stickiness", "shared");
+
+	if (p->stickiness.shared && p->stickiness.key_kind != PINTLE_KEY_HINT)
+		report_error(
+			r, place->line, place->column,
+			"stickiness.shared is of sessions that clients name, and the key is %s; "
+			"write key: hint, or take this out",
+			key_name(p->stickiness.key_kind));
+}
+
+static void check_ejection(const struct config_pool *p, const struct node *n, struct report *r)
+{
+	const struct node *ejection = node_get(n, "ejection");
+	const struct node *share = place_of(n, "ejection", "maxShare");
+	const struct node *longest = place_of(n, "ejection", "maxTime");
+
+	if (!ejection)
+		return;
+	if (p->hook != PINTLE_HOOK_CONNECT) {
+		report_error(r, ejection->line, ejection->column,
+			     "ejection is of endpoints with address: one with listen is left out "
+			     "as soon as it stops listening; take this out");
+		return;
+	}
+	if (p->ejection.failures && p->ejection.max_share * (double)p->endpoint_count < 1)
+		report_warning(r, share->line, share->column,
+			       "ejection.maxShare %g of %zu endpoint%s is less than one: none is "
+			       "ever ejected; write failures: 0 if that is meant",
+			       p->ejection.max_share, p->endpoint_count, plural(p->endpoint_count));
+	if (p->ejection.max_time_ns < p->ejection.time_ns)
+		report_warning(r, longest->line, longest->column,
+			       "ejection.maxTime is shorter than ejection.time and holds; make it "
+			       "longer");
+}
+
+static void check_pool(const struct config_pool *p, const struct node *n, struct report *r)
+{
+	const struct node *child = node_at(node_get(n, "endpoints"), 0);
+	const struct config_endpoint *first = first_of(p, n);
+	const struct node *announce = place_of(n, "announce", NULL);
+
+	for (size_t i = 0; i < p->endpoint_count; i++, child = child->next)
+		check_endpoint(p, &p->endpoints[i], child, first, r);
+	if (p->announce && p->hook == PINTLE_HOOK_CONNECT)
+		report_error(r, announce->line, announce->column,
+			     "announce is for endpoints with listen: with address clients are "
+			     "steered before an address matters; take it out");
+	check_key(p, n, "key", p->stickiness.key_kind, r);
+	check_key(p, n, "group", p->stickiness.group_kind, r);
+	check_shared(p, n, r);
+	check_destination(p, n, "key", p->stickiness.key_kind, r);
+	check_destination(p, n, "group", p->stickiness.group_kind, r);
+	check_ejection(p, n, r);
+}
+
+/* ---- all ------------------------------------------------------------------- */
+
+static bool by_cgroup(const struct config_pool *p)
+{
+	return p->stickiness.key_kind == PINTLE_KEY_CGROUP ||
+	       p->stickiness.group_kind == PINTLE_KEY_CGROUP;
+}
+
+/* The heart beats twice a second. */
+static void check_daemonless(const struct config *c, const struct node *root, struct report *r)
+{
+	const struct node *place = place_of(root, "node", "daemonless");
+
+	if (c->daemonless_ns && c->daemonless_ns < NSEC_PER_SEC)
+		report_warning(r, place->line, place->column,
+			       "node.daemonless is so short that pools with address pass while "
+			       "pintled runs; write 1s or longer, or 0s for never");
+}
+
+void config_hooks_check(const struct config *c, const struct node *root, struct report *r)
+{
+	const struct node *n = node_at(node_get(root, "pools"), 0);
+	const struct node *clients = node_get(root, "clients");
+	bool used = false;
+
+	check_daemonless(c, root, r);
+	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {
+		check_pool(&c->pools[i], n, r);
+		used |= by_cgroup(&c->pools[i]);
+	}
+	if (clients && !used)
+		report_warning(r, clients->line, clients->column,
+			       "clients has no effect, since no pool's key or group is cgroup; "
+			       "write stickiness: {key: cgroup}");
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config_reference.c - the table of keys as Markdown. */
+#include "config_internal.h"
+#include "../policy/engine_names.h"
+#include "../maps/names.h"
+#include "../base/util.h"
+
+struct choice {
+	const char *name;
+	const char *help;
+};
+
+#define X(symbol, text, says) {text, says},
+static const struct choice engines[] = {PINTLE_ENGINES(X)};
+static const struct choice modes[] = {PINTLE_MODES(X)};
+#undef X
+
+static void write_default(FILE *f, const struct key *k)
+{
+	if (k->required)
+		fputs("required", f);
+	else if (k->preset)
+		fprintf(f, "`%s`", k->preset);
+	else
+		fputs(k->absent ? k->absent : "as below", f);
+}
+
+static void write_row(FILE *f, const struct key *k)
+{
+	char wants[WANTED_SIZE];
+
+	fprintf(f, "| `%s` | %s | ", key_local(k), key_wants(k, wants));
+	write_default(f, k);
+	fprintf(f, " | %s |\n", k->help);
+}
+
+static void write_section(FILE *f, const char *title, const char *prefix)
+{
+	fprintf(f, "### %s\n\n", title);
+	fputs("| key | takes | default | meaning |\n|---|---|---|---|\n", f);
+	for (size_t i = 0; i < config_key_count; i++) {
+		if (key_is_child(&config_keys[i], prefix))
+			write_row(f, &config_keys[i]);
+	}
+	fputc('\n', f);
+}
+
+static void write_mapping(FILE *f, const struct key *k)
+{
+	char prefix[KEY_PREFIX_SIZE], title[KEY_PREFIX_SIZE + 2];
+
+	key_prefix(k, prefix);
+	snprintf(title, sizeof(title), "`%.*s`", (int)strlen(prefix) - 1, prefix);
+	write_section(f, title, prefix);
+}
+
+static void write_choices(FILE *f, const char *title, const struct choice *choices, size_t count)
+{
+	fprintf(f, "### %s\n\n| name | meaning |\n|---|---|\n", title);
+	for (size_t i = 0; i < count; i++)
+		fprintf(f, "| `%s` | %s |\n", choices[i].name, choices[i].help);
+}
+
+static void write_keys(FILE *f)
+{
+	fputs("### Session keys\n\n| name | with `listen` | with `address` | tells apart by |\n"
+	      "|---|---|---|---|\n",
+	      f);
+	for (uint32_t i = 0; i < PINTLE_KEY_COUNT; i++)
+		fprintf(f, "| `%s` | %s | %s | %s |\n", key_name(i),
+			key_seen_by(i, PINTLE_HOOK_LOOKUP) ? "yes" : "no",
+			key_seen_by(i, PINTLE_HOOK_CONNECT) ? "yes" : "no", key_help(i));
+	fputc('\n', f);
+}
+
+void config_write_reference(FILE *f)
+{
+	locale_t outer = numbers_begin();
+
+	write_section(f, "The file", "");
+	for (size_t i = 0; i < config_key_count; i++) {
+		if (config_keys[i].type == KEY_MAP || config_keys[i].type == KEY_MAPS)
+			write_mapping(f, &config_keys[i]);
+	}
+	write_keys(f);
+	write_choices(f, "Engines", engines, ARRAY_SIZE(engines));
+	fputc('\n', f);
+	write_choices(f, "Modes", modes, ARRAY_SIZE(modes));
+	numbers_end(outer);
+}

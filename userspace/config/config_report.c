@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config_report.c - messages are collected first, so that all are told, in the file's order. */
+#include <stdarg.h>
+
+#include "config_internal.h"
+#include "../base/util.h"
+
+bool report_full(const struct report *r)
+{
+	return r->out_of_memory || r->count >= CONFIG_MAX_MESSAGES;
+}
+
+static struct message *add(struct report *r)
+{
+	struct message *grown;
+
+	if (report_full(r))
+		return NULL;
+	if (r->count == r->room) {
+		size_t room = r->room ? 2 * r->room : 16;
+
+		grown = reallocarray(r->messages, room, sizeof(*grown));
+		if (!grown) {
+			r->out_of_memory = true;
+			return NULL;
+		}
+		r->messages = grown;
+		r->room = room;
+	}
+	return &r->messages[r->count];
+}
+
+__attribute__((format(printf, 5, 0))) static void report(struct report *r, bool warning, int line,
+							 int column, const char *fmt, va_list ap)
+{
+	struct message *m = add(r);
+	char *text;
+
+	r->errors += !warning;
+	if (!m)
+		return;
+	if (vasprintf(&text, fmt, ap) < 0) {
+		r->out_of_memory = true;
+		return;
+	}
+	*m = (struct message){line, column, warning, text};
+	r->count++;
+}
+
+void report_error(struct report *r, int line, int column, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	report(r, false, line, column, fmt, ap);
+	va_end(ap);
+}
+
+void report_warning(struct report *r, int line, int column, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	report(r, true, line, column, fmt, ap);
+	va_end(ap);
+}
+
+struct place {
+	const struct message *m;
+	size_t order; /* keeps messages about one place as they came: qsort is not stable */
+};
+
+static int by_place(const void *left, const void *right)
+{
+	const struct place *a = left, *b = right;
+
+	if (a->m->line != b->m->line)
+		return a->m->line < b->m->line ? -1 : 1;
+	if (a->m->column != b->m->column)
+		return a->m->column < b->m->column ? -1 : 1;
+	return a->order < b->order ? -1 : a->order > b->order;
+}
+
+void report_tell(struct report *r, const char *file, const struct config_sink *sink)
+{
+	_cleanup_free_ struct place *places = calloc(r->count + 1, sizeof(*places));
+	const struct message *m = NULL;
+
+	if (!places)
+		r->out_of_memory = true;
+	for (size_t i = 0; places && i < r->count; i++)
+		places[i] = (struct place){&r->messages[i], i};
+	if (places)
+		qsort(places, r->count, sizeof(*places), by_place);
+	for (size_t i = 0; places && i < r->count; i++) {
+		m = places[i].m;
+		(m->warning ? sink->warning : sink->error)(sink->arg, file, m->line, m->column,
+							   m->text);
+	}
+	if (r->out_of_memory)
+		sink->error(sink->arg, file, 1, 1, "out of memory; free some and try again");
+	else if (m && r->count == CONFIG_MAX_MESSAGES)
+		sink->error(sink->arg, file, m->line, m->column,
+			    "too many messages to show more; mend these and check again");
+}
+
+void report_free(struct report *r)
+{
+	for (size_t i = 0; i < r->count; i++)
+		free(r->messages[i].text);
+	free(r->messages);
+}
+
+static void to_stderr(const char *file, int line, int column, const char *kind, const char *message)
+{
+	fprintf(stderr, "%s:%d:%d: %s%s\n", file, line, column, kind, message);
+}
+
+static void error_to_stderr(void *arg, const char *file, int line, int column, const char *message)
+{
+	(void)arg;
+	to_stderr(file, line, column, "", message);
+}
+
+static void warning_to_stderr(void *arg, const char *file, int line, int column,
+			      const char *message)
+{
+	(void)arg;
+	to_stderr(file, line, column, "warning: ", message);
+}
+
+const struct config_sink config_sink_stderr = {
+	.error = error_to_stderr,
+	.warning = warning_to_stderr,
+};

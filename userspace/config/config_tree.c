@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config_tree.c - YAML text to a tree, from libyaml's events. The events, rather than
+ * libyaml's own documents, because they still show anchors, aliases and tags, which are
+ * refused here: a configuration means what stands at one place, and an alias could make
+ * a small file a huge one.
+ */
+#include <yaml.h>
+
+#include "config_internal.h"
+#include "../base/util.h"
+
+struct builder {
+	struct tree *tree;
+	struct report *report;
+	struct node *open[CONFIG_MAX_DEPTH];    /* lists and mappings not yet ended */
+	struct node *pending[CONFIG_MAX_DEPTH]; /* a mapping's key that waits for its value */
+	size_t depth;
+	size_t nodes;
+	size_t documents;
+	bool done; /* nothing further is to be read */
+};
+
+static void free_parser(yaml_parser_t *parser)
+{
+	yaml_parser_delete(parser);
+}
+
+static void free_event(yaml_event_t *event)
+{
+	yaml_event_delete(event);
+}
+
+static int line_of(const yaml_mark_t *mark)
+{
+	return (int)mark->line + 1;
+}
+
+static int column_of(const yaml_mark_t *mark)
+{
+	return (int)mark->column + 1;
+}
+
+static struct node *new_node(struct builder *b, enum node_kind kind, const yaml_event_t *event)
+{
+	struct node *n = calloc(1, sizeof(*n));
+
+	if (!n) {
+		b->report->out_of_memory = true;
+		return NULL;
+	}
+	n->kind = kind;
+	n->line = line_of(&event->start_mark);
+	n->column = column_of(&event->start_mark);
+	n->allocated = b->tree->nodes;
+	b->tree->nodes = n;
+	return n;
+}
+
+static void append(struct node *parent, struct node *child)
+{
+	if (parent->last)
+		parent->last->next = child;
+	else
+		parent->first = child;
+	parent->last = child;
+	parent->count++;
+}
+
+/* Hangs a node where it belongs: as the root, a list's next item, or a mapping's key or
+ * the value of that. */
+static bool place(struct builder *b, struct node *n)
+{
+	struct node *parent = b->depth ? b->open[b->depth - 1] : NULL;
+	struct node **key = b->depth ? &b->pending[b->depth - 1] : NULL;
+
+	if (++b->nodes > CONFIG_MAX_NODES) {
+		report_error(b->report, n->line, n->column,
+			     "the file holds more than %d values; take some out", CONFIG_MAX_NODES);
+		return false;
+	}
+	if (!parent) {
+		b->tree->root = n;
+	} else if (parent->kind == NODE_LIST) {
+		append(parent, n);
+	} else if (!*key) {
+		*key = n;
+	} else {
+		n->key = TAKE_PTR(*key);
+		append(parent, n);
+	}
+	return true;
+}
+
+static bool open_node(struct builder *b, struct node *n)
+{
+	if (!n || !place(b, n))
+		return false;
+	if (b->depth == CONFIG_MAX_DEPTH) {
+		report_error(b->report, n->line, n->column,
+			     "nested more than %d deep; nothing that is read here lies so deep",
+			     CONFIG_MAX_DEPTH);
+		return false;
+	}
+	b->pending[b->depth] = NULL;
+	b->open[b->depth++] = n;
+	return true;
+}
+
+static bool add_scalar(struct builder *b, const yaml_event_t *event)
+{
+	struct node *n = new_node(b, NODE_SCALAR, event);
+
+	if (!n)
+		return false;
+	n->plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+	n->length = event->data.scalar.length;
+	n->text = malloc(n->length + 1);
+	if (!n->text) {
+		b->report->out_of_memory = true;
+		return false;
+	}
+	memcpy(n->text, event->data.scalar.value, n->length);
+	n->text[n->length] = '\0';
+	return place(b, n);
+}
+
+static bool add_broken(struct builder *b, const yaml_event_t *event)
+{
+	struct node *n = new_node(b, NODE_BROKEN, event);
+
+	return n && place(b, n);
+}
+
+static void refuse_extras(struct builder *b, const yaml_event_t *event, const void *anchor,
+			  const void *tag)
+{
+	int line = line_of(&event->start_mark), column = column_of(&event->start_mark);
+
+	if (anchor)
+		report_error(b->report, line, column,
+			     "anchors (&name) are not read; write each value where it is used");
+	if (tag)
+		report_error(b->report, line, column,
+			     "tags (!type) are not read; write the value without one");
+}
+
+static bool begin_document(struct builder *b, const yaml_event_t *event)
+{
+	if (!b->documents++)
+		return true;
+	report_error(b->report, line_of(&event->start_mark), column_of(&event->start_mark),
+		     "a second document begins; keep one configuration in one file");
+	b->done = true;
+	return true;
+}
+
+/* Returns whether to go on. */
+static bool take_event(struct builder *b, const yaml_event_t *event)
+{
+	switch (event->type) {
+	case YAML_DOCUMENT_START_EVENT:
+		return begin_document(b, event);
+	case YAML_SCALAR_EVENT:
+		refuse_extras(b, event, event->data.scalar.anchor, event->data.scalar.tag);
+		return add_scalar(b, event);
+	case YAML_ALIAS_EVENT:
+		report_error(b->report, line_of(&event->start_mark), column_of(&event->start_mark),
+			     "aliases (*name) are not read; write the value out");
+		return add_broken(b, event);
+	case YAML_MAPPING_START_EVENT:
+		refuse_extras(b, event, event->data.mapping_start.anchor,
+			      event->data.mapping_start.tag);
+		return open_node(b, new_node(b, NODE_MAP, event));
+	case YAML_SEQUENCE_START_EVENT:
+		refuse_extras(b, event, event->data.sequence_start.anchor,
+			      event->data.sequence_start.tag);
+		return open_node(b, new_node(b, NODE_LIST, event));
+	case YAML_MAPPING_END_EVENT:
+	case YAML_SEQUENCE_END_EVENT:
+		b->depth--;
+		return true;
+	case YAML_STREAM_END_EVENT:
+		b->done = true;
+		return true;
+	default:
+		return true;
+	}
+}
+
+/* libyaml gives only a byte offset for what is not text at all. */
+static void report_bad_bytes(struct report *r, const yaml_parser_t *parser, const char *text,
+			     size_t size)
+{
+	size_t end = MIN(parser->problem_offset, size);
+	int line = 1, column = 1;
+
+	for (size_t i = 0; i < end; i++) {
+		if (text[i] == '\n') {
+			line++;
+			column = 1;
+		} else if (((unsigned char)text[i] & 0xc0) != 0x80) {
+			column++;
+		}
+	}
+	report_error(r, line, column, "not text: %s; save the file as UTF-8", parser->problem);
+}
+
+static void report_bad_yaml(struct report *r, const yaml_parser_t *parser, const char *text,
+			    size_t size)
+{
+	const yaml_mark_t *mark = &parser->problem_mark;
+
+	switch (parser->error) {
+	case YAML_MEMORY_ERROR:
+		r->out_of_memory = true;
+		break;
+	case YAML_READER_ERROR:
+		report_bad_bytes(r, parser, text, size);
+		break;
+	default:
+		report_error(
+			r, line_of(mark), column_of(mark),
+			"not YAML: %s%s%s; look at the indentation, colons, quotes and brackets "
+			"up to here",
+			parser->context ? parser->context : "", parser->context ? ", " : "",
+			parser->problem);
+	}
+}
+
+bool tree_read(struct tree *t, const char *text, size_t size, struct report *r)
+{
+	struct builder b = {.tree = t, .report = r};
+	_cleanup_(free_parser) yaml_parser_t parser = {0};
+
+	if (!yaml_parser_initialize(&parser)) {
+		r->out_of_memory = true;
+		return false;
+	}
+	yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
+	while (!b.done) {
+		_cleanup_(free_event) yaml_event_t event = {0};
+
+		if (!yaml_parser_parse(&parser, &event)) {
+			report_bad_yaml(r, &parser, text, size);
+			return false;
+		}
+		if (!take_event(&b, &event) || report_full(r))
+			return false;
+	}
+	return true;
+}
+
+void tree_free(struct tree *t)
+{
+	while (t->nodes) {
+		struct node *n = t->nodes;
+
+		t->nodes = n->allocated;
+		free(n->text);
+		free(n);
+	}
+}
+
+const struct node *node_get(const struct node *map, const char *key)
+{
+	const struct node *n = map && map->kind == NODE_MAP ? map->first : NULL;
+
+	for (; n; n = n->next) {
+		if (n->key->kind == NODE_SCALAR && n->key->length == strlen(key) &&
+		    !memcmp(n->key->text, key, n->key->length))
+			return n;
+	}
+	return NULL;
+}
+
+const struct node *node_at(const struct node *list, size_t i)
+{
+	const struct node *n = list && list->kind == NODE_LIST ? list->first : NULL;
+
+	while (n && i--)
+		n = n->next;
+	return n;
+}

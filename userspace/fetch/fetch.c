@@ -1,0 +1,598 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fetch.h"
+
+#include <ctype.h>
+#include <sys/queue.h>
+
+#include "../base/log.h"
+#include "../base/util.h"
+#include "curl_loop.h"
+
+/*
+ * A fetch owns libcurl's handle with its buffers, and the page. It takes a hundred times the
+ * memory of a target, so that targets do not have one each: a few wait here for the next request.
+ */
+#define IDLE_MAX       16
+#define IDLE_PAGES     4            /* of those that wait, so many keep their room for a page */
+#define PAGE_START     (64U << 10)  /* first room for a page: a vLLM page fits */
+#define PAGE_KEEP      (256U << 10) /* a larger buffer is not kept for the next page */
+#define PAGES_TOTAL    (64U << 20)  /* of all: many huge pages at once must not be the end */
+#define RECEIVE_BUFFER (64L << 10)  /* libcurl reads once for each turn of the loop */
+#define TIMEOUT_MAX_MS 86400000ULL  /* libcurl's limit is an int */
+
+#define CA_CACHE_S 60L /* for so long libcurl does not read the authorities' file anew */
+
+#define LANE_SEATS  128 /* a lane takes 40 kB; a microsecond of a request goes into 128 seats */
+#define LANE_SPARES 4   /* idle connections kept beyond one for each seat */
+
+struct fetch_lane {
+	struct fetcher *owner;
+	SLIST_ENTRY(fetch_lane) all;
+	struct curl_loop *http;
+	unsigned int seats; /* taken */
+};
+
+struct fetch {
+	struct fetcher *owner;
+	struct fetch_lane *lane; /* of the newest request */
+	LIST_ENTRY(fetch) all;
+	SLIST_ENTRY(fetch) idle;
+	CURL *easy;
+	struct curl_slist *connect_to;           /* libcurl keeps none of its own */
+	bool has_access;                         /* of this request or one before */
+	const struct fetch_callbacks *callbacks; /* NULL: cancelled, or idle */
+	void *arg;
+	char *page;
+	size_t size, room;
+	size_t head;        /* bytes of headers so far, and of an error's text */
+	bool head_ended;    /* by its empty line */
+	bool refused;       /* by begin() */
+	int error;          /* why we broke it off ourselves, -errno */
+	const char *reason; /* the same in words */
+	char message[CURL_ERROR_SIZE];
+};
+
+struct fetcher {
+	uv_loop_t *loop;
+	int netns_fd;
+	SLIST_HEAD(, fetch_lane) lanes;
+	struct curl_slist *headers;
+	LIST_HEAD(, fetch) all;
+	SLIST_HEAD(, fetch) idle;
+	unsigned int idle_count;
+	size_t pages; /* bytes of room of all fetches */
+};
+
+/* -- the page --------------------------------------------------------------------- */
+
+static bool make_room(struct fetch *x, size_t need)
+{
+	size_t room = MAX(x->room, (size_t)PAGE_START);
+	char *p;
+
+	while (room < need)
+		room *= 2;
+	if (room == x->room)
+		return true;
+	if (x->owner->pages - x->room + room > PAGES_TOTAL)
+		return false;
+	p = realloc(x->page, room);
+	if (!p)
+		return false;
+	x->owner->pages += room - x->room;
+	x->page = p;
+	x->room = room;
+	return true;
+}
+
+static void drop_page(struct fetch *x)
+{
+	free(TAKE_PTR(x->page));
+	x->owner->pages -= x->room;
+	x->room = 0;
+}
+
+/* -- libcurl's callbacks ---------------------------------------------------------- */
+
+static long status_of(const struct fetch *x)
+{
+	long status = 0;
+
+	curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
+	return status;
+}
+
+/* Taking fewer bytes than there are makes libcurl end the transfer. */
+static size_t break_off(struct fetch *x, int error, const char *reason)
+{
+	x->error = error;
+	x->reason = reason;
+	return 0;
+}
+
+/* The text of an error is of no interest; but when it has been read, the connection lives on. */
+static size_t skip_error_page(struct fetch *x, size_t size)
+{
+	x->head += size;
+	if (x->head <= FETCH_MAX_HEAD)
+		return size;
+	snprintf(x->message, sizeof(x->message), "HTTP status %ld", status_of(x));
+	return break_off(x, -EPROTO, x->message);
+}
+
+static size_t on_body(char *data, size_t one, size_t count, void *arg)
+{
+	struct fetch *x = arg;
+	size_t size = one * count;
+
+	if (!x->callbacks)
+		return 0;
+	if (!x->size && status_of(x) != 200)
+		return skip_error_page(x, size);
+	if (size > FETCH_MAX_PAGE - x->size)
+		return break_off(x, -EFBIG, "the page is larger than 4 MiB");
+	if (!make_room(x, x->size + size))
+		return break_off(x, -ENOBUFS, "no memory for the page");
+	memcpy(x->page + x->size, data, size);
+	x->size += size;
+	return size;
+}
+
+static size_t on_head(char *data, size_t one, size_t count, void *arg)
+{
+	struct fetch *x = arg;
+	size_t size = one * count;
+
+	x->head += size;
+	if (x->head > FETCH_MAX_HEAD)
+		return break_off(x, -EFBIG, "the headers are larger than 64 KiB");
+	/* An interim answer has a head too; a trailer comes after the empty line. */
+	if (size >= 5 && !memcmp(data, "HTTP/", 5))
+		x->head_ended = false;
+	else if (size <= 2 && (*data == '\r' || *data == '\n'))
+		x->head_ended = true;
+	return size;
+}
+
+static bool is_fresh(const struct fetch *x)
+{
+	long made = 0;
+
+	curl_easy_getinfo(x->easy, CURLINFO_NUM_CONNECTS, &made);
+	return made > 0;
+}
+
+static int on_connected(void *arg, char *ip, char *local_ip, int port, int local_port)
+{
+	struct fetch *x = arg;
+	struct fetch_connection c = {
+		.fresh = is_fresh(x),
+		.v6 = strchr(ip, ':') && strncmp(ip, "::ffff:", 7) != 0,
+		.local_port = (uint16_t)local_port,
+	};
+
+	(void)local_ip;
+	(void)port;
+	x->size = x->head = 0; /* it may be sent for the second time */
+	x->head_ended = false;
+	if (x->callbacks)
+		x->refused = !x->callbacks->begin(x->arg, &c);
+	/* To abort closes the connection. */
+	return x->callbacks && !x->refused ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+}
+
+static void set_options(struct fetch *x)
+{
+	CURL *e = x->easy;
+
+	curl_easy_setopt(e, CURLOPT_PRIVATE, x);
+	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, x->message);
+	curl_easy_setopt(e, CURLOPT_HTTPHEADER, x->owner->headers);
+	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(e, CURLOPT_PROXY, "");
+	curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
+	curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)FETCH_MAX_PAGE);
+	/* After each request libcurl walks its whole cache of addresses for old ones: with 1,000
+	 * targets that costs more than the request. */
+	curl_easy_setopt(e, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
+	curl_easy_setopt(e, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S);
+	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(e, CURLOPT_WRITEDATA, x);
+	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_head);
+	curl_easy_setopt(e, CURLOPT_HEADERDATA, x);
+	curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_connected);
+	curl_easy_setopt(e, CURLOPT_PREREQDATA, x);
+}
+
+/* -- what the end of a transfer means --------------------------------------------- */
+
+static const struct {
+	CURLcode code;
+	int error;
+	const char *reason; /* NULL: the text of the system's error, else libcurl's */
+} results[] = {
+	{CURLE_OPERATION_TIMEDOUT, ETIMEDOUT, "no complete answer within the timeout"},
+	{CURLE_PARTIAL_FILE, ECONNRESET, "the page was cut short"},
+	{CURLE_GOT_NOTHING, ECONNRESET, "the server closed without an answer"},
+	{CURLE_RECV_ERROR, EPROTO, NULL},
+	{CURLE_SEND_ERROR, ECONNRESET, NULL},
+	{CURLE_COULDNT_CONNECT, ECONNREFUSED, NULL},
+	{CURLE_COULDNT_RESOLVE_HOST, EHOSTUNREACH, NULL},
+	{CURLE_FILESIZE_EXCEEDED, EFBIG, "the page is larger than 4 MiB"},
+	{CURLE_OUT_OF_MEMORY, ENOMEM, NULL},
+};
+
+static void make_printable(char *text)
+{
+	for (; *text; text++)
+		if (!isprint((unsigned char)*text))
+			*text = '?';
+}
+
+static bool is_loopback(const char *ip)
+{
+	return !strncmp(ip, "127.", 4) || !strncmp(ip, "::ffff:127.", 11) || !strcmp(ip, "::1");
+}
+
+static void explain_code(struct fetch *x, CURLcode code, struct fetch_result *r)
+{
+	long os_error = 0;
+
+	r->error = -EPROTO;
+	for (size_t i = 0; i < ARRAY_SIZE(results); i++) {
+		if (results[i].code != code)
+			continue;
+		r->error = -results[i].error;
+		r->reason = results[i].reason;
+		curl_easy_getinfo(x->easy, CURLINFO_OS_ERRNO, &os_error);
+		if (!os_error && code == CURLE_COULDNT_CONNECT)
+			os_error = -curl_loop_socket_error(x->lane->http);
+		if (!r->reason && os_error > 0) {
+			r->error = -(int)os_error;
+			r->reason = strerror((int)os_error);
+		}
+	}
+	make_printable(x->message);
+	if (!r->reason)
+		r->reason = *x->message ? x->message : curl_easy_strerror(code);
+}
+
+static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
+{
+	long status = status_of(x);
+	char *ip = NULL;
+
+	*r = (struct fetch_result){.no_connection = code == CURLE_COULDNT_CONNECT,
+				   .refused = x->refused,
+				   .fresh = is_fresh(x)};
+	if (!curl_easy_getinfo(x->easy, CURLINFO_PRIMARY_IP, &ip) && ip)
+		r->loopback = is_loopback(ip);
+	if (x->refused) {
+		r->error = -ESTALE;
+		r->reason =
+			"whoever answers there is not believed to be the endpoint (pintle status "
+			"says why)";
+	} else if (x->error) {
+		r->error = x->error;
+		r->reason = x->reason;
+	} else if (code) {
+		explain_code(x, code, r);
+	} else if (status != 200) {
+		r->error = -EPROTO;
+		r->answered = true;
+		snprintf(x->message, sizeof(x->message), "HTTP status %ld", status);
+		r->reason = x->message;
+	} else if (!x->head_ended) {
+		/* For libcurl this is an answer without a body: a server that died here would look
+		 * like one without load. */
+		r->error = -ECONNRESET;
+		r->reason = "the answer was cut short";
+	} else {
+		r->page = x->page ? x->page : "";
+		r->size = x->size;
+	}
+}
+
+/* -- fetches ---------------------------------------------------------------------- */
+
+static struct fetch *new_fetch(struct fetcher *f)
+{
+	_cleanup_free_ struct fetch *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return NULL;
+	x->easy = curl_easy_init();
+	if (!x->easy)
+		return NULL;
+	x->owner = f;
+	LIST_INSERT_HEAD(&f->all, x, all);
+	set_options(x);
+	return TAKE_PTR(x);
+}
+
+static struct fetch *get_fetch(struct fetcher *f)
+{
+	struct fetch *x = SLIST_FIRST(&f->idle);
+
+	if (!x)
+		return new_fetch(f);
+	SLIST_REMOVE_HEAD(&f->idle, idle);
+	f->idle_count--;
+	return x;
+}
+
+static void free_fetch(struct fetch *x)
+{
+	LIST_REMOVE(x, all);
+	curl_easy_cleanup(x->easy);
+	curl_slist_free_all(x->connect_to);
+	drop_page(x);
+	free(x);
+}
+
+static void put_fetch(struct fetch *x)
+{
+	struct fetcher *f = x->owner;
+
+	x->callbacks = NULL;
+	if (f->idle_count >= IDLE_MAX) {
+		free_fetch(x);
+		return;
+	}
+	if (x->room > PAGE_KEEP || f->idle_count >= IDLE_PAGES)
+		drop_page(x);
+	SLIST_INSERT_HEAD(&f->idle, x, idle);
+	f->idle_count++;
+}
+
+static void on_end(CURL *easy, CURLcode code, void *arg)
+{
+	const struct fetch_callbacks *callbacks;
+	struct fetch_result result;
+	struct fetch *x = NULL;
+
+	(void)arg;
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&x);
+	callbacks = TAKE_PTR(x->callbacks);
+	if (callbacks) {
+		explain(x, code, &result);
+		callbacks->end(x->arg, &result);
+	}
+	put_fetch(x);
+}
+
+static bool set_connect_to(struct fetch *x, const char *text)
+{
+	struct curl_slist *list = text ? curl_slist_append(NULL, text) : NULL;
+
+	if (text && !list)
+		return false;
+	curl_easy_setopt(x->easy, CURLOPT_CONNECT_TO, list);
+	curl_slist_free_all(x->connect_to);
+	x->connect_to = list;
+	return true;
+}
+
+/* A handle goes from one page to another: whatever the last one set, this one sets, too. */
+static bool set_access(struct fetch *x, const struct fetch_access *access)
+{
+	static const struct fetch_access none;
+	const struct fetch_access *a = access ? access : &none;
+	char *ca_file = NULL, *ca_path = NULL;
+	CURL *e = x->easy;
+
+	if (!access && !x->has_access)
+		return true;
+	x->has_access = access;
+	/* Those that libcurl was built with: of an option's NULL it makes none. */
+	curl_easy_getinfo(e, CURLINFO_CAINFO, &ca_file);
+	curl_easy_getinfo(e, CURLINFO_CAPATH, &ca_path);
+	return !curl_easy_setopt(e, CURLOPT_CAINFO, a->ca_file ? a->ca_file : ca_file) &&
+	       !curl_easy_setopt(e, CURLOPT_CAPATH, a->ca_file ? NULL : ca_path) &&
+	       !curl_easy_setopt(e, CURLOPT_SSLCERT, a->cert_file) &&
+	       !curl_easy_setopt(e, CURLOPT_SSLKEY, a->key_file) &&
+	       !curl_easy_setopt(e, CURLOPT_HTTPAUTH,
+				 (long)(a->bearer ? CURLAUTH_BEARER : CURLAUTH_BASIC)) &&
+	       !curl_easy_setopt(e, CURLOPT_XOAUTH2_BEARER, a->bearer) &&
+	       set_connect_to(x, a->connect_to);
+}
+
+int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_access *access,
+		bool fresh, uint64_t timeout_ms, const struct fetch_callbacks *callbacks, void *arg,
+		struct fetch **out)
+{
+	long timeout = (long)MIN(timeout_ms, TIMEOUT_MAX_MS);
+	struct fetch *x = get_fetch(lane->owner);
+
+	*out = NULL;
+	if (!x)
+		return -ENOMEM;
+	if (x->lane != lane) {
+		x->lane = lane;
+		curl_loop_adopt(lane->http, x->easy);
+	}
+	x->callbacks = callbacks;
+	x->arg = arg;
+	x->size = x->head = 0;
+	x->error = 0;
+	x->refused = false;
+	x->reason = NULL;
+	*x->message = '\0';
+	*out = x;
+	/* A connection that is kept is in the way of others that are: their number is limited. */
+	curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, (long)fresh);
+	curl_easy_setopt(x->easy, CURLOPT_FORBID_REUSE, (long)fresh);
+	if (set_access(x, access) && !curl_easy_setopt(x->easy, CURLOPT_URL, url) &&
+	    !curl_easy_setopt(x->easy, CURLOPT_TIMEOUT_MS, timeout ? timeout : 1) &&
+	    !curl_loop_start(lane->http, x->easy))
+		return 0;
+	*out = NULL;
+	put_fetch(x);
+	return -ENOMEM;
+}
+
+void fetch_cancel(struct fetch *x)
+{
+	x->callbacks = NULL;
+	/* Where libcurl is on the stack it goes on, and ends at its next step: see on_body() and
+	 * on_connected(). */
+	if (curl_loop_stop(x->lane->http, x->easy))
+		put_fetch(x);
+}
+
+/* -- lanes, and the fetcher ------------------------------------------------------- */
+
+static struct fetch_lane *new_lane(struct fetcher *f)
+{
+	_cleanup_free_ struct fetch_lane *lane = calloc(1, sizeof(*lane));
+
+	if (!lane || curl_loop_new(f->loop, f->netns_fd, on_end, NULL, &lane->http))
+		return NULL;
+	lane->owner = f;
+	SLIST_INSERT_HEAD(&f->lanes, lane, all);
+	return TAKE_PTR(lane);
+}
+
+static void count_seats(struct fetch_lane *lane, int change)
+{
+	lane->seats += (unsigned int)change;
+	curl_loop_keep(lane->http, lane->seats + LANE_SPARES);
+}
+
+struct fetch_lane *fetcher_join(struct fetcher *f)
+{
+	struct fetch_lane *lane;
+
+	lane = SLIST_FIRST(&f->lanes);
+	while (lane && lane->seats >= LANE_SEATS)
+		lane = SLIST_NEXT(lane, all);
+	if (!lane)
+		lane = new_lane(f);
+	if (lane)
+		count_seats(lane, 1);
+	return lane;
+}
+
+void fetcher_leave(struct fetch_lane *lane)
+{
+	count_seats(lane, -1);
+}
+
+int fetcher_new(uv_loop_t *loop, int netns_fd, struct fetcher **out)
+{
+	_cleanup_free_ struct fetcher *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return log_err_r(ENOMEM, "no memory for the HTTP client");
+	f->loop = loop;
+	f->netns_fd = netns_fd;
+	/* No User-Agent, nor anything else that one-shot takes for a header to spare: where it sees
+	 * scrapes, too, their connections are to stay. */
+	f->headers = curl_slist_append(NULL, "Accept: text/plain;version=0.0.4");
+	if (!f->headers)
+		return log_err_r(ENOMEM, "no memory for the HTTP client");
+	if (!new_lane(f)) {
+		curl_slist_free_all(f->headers);
+		return -ENOMEM;
+	}
+	*out = TAKE_PTR(f);
+	return 0;
+}
+
+void fetcher_free(struct fetcher *f)
+{
+	struct fetch_lane *lane;
+
+	if (!f)
+		return;
+	while (!LIST_EMPTY(&f->all))
+		free_fetch(LIST_FIRST(&f->all));
+	while ((lane = SLIST_FIRST(&f->lanes))) {
+		SLIST_REMOVE_HEAD(&f->lanes, all);
+		curl_loop_free(lane->http);
+		free(lane);
+	}
+	curl_slist_free_all(f->headers);
+	free(f);
+}
+
+uint64_t fetcher_connects(const struct fetcher *f)
+{
+	const struct fetch_lane *lane;
+	uint64_t n = 0;
+
+	for (lane = SLIST_FIRST(&f->lanes); lane; lane = SLIST_NEXT(lane, all))
+		n += curl_loop_connects(lane->http);
+	return n;
+}
+
+static void free_url(CURLU **u)
+{
+	curl_url_cleanup(*u);
+}
+
+static void free_curl(char **text)
+{
+	curl_free(*text);
+}
+
+#define _cleanup_url_  _cleanup_(free_url)
+#define _cleanup_curl_ _cleanup_(free_curl)
+
+/* Takes off what may be a secret, as tokens in queries are. */
+static int show_url(CURLU *u, char **shown)
+{
+	_cleanup_curl_ char *query = NULL, *text = NULL;
+
+	if (!curl_url_get(u, CURLUPART_QUERY, &query, 0) &&
+	    curl_url_set(u, CURLUPART_QUERY, "...", 0))
+		return -ENOMEM;
+	if (curl_url_set(u, CURLUPART_USER, NULL, 0) ||
+	    curl_url_set(u, CURLUPART_PASSWORD, NULL, 0) ||
+	    curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) ||
+	    curl_url_get(u, CURLUPART_URL, &text, 0) || !(*shown = strdup(text)))
+		return -ENOMEM;
+	make_printable(*shown);
+	return 0;
+}
+
+int fetch_check_url(const char *url, char **shown)
+{
+	_cleanup_url_ CURLU *u = curl_url();
+	_cleanup_curl_ char *scheme = NULL;
+
+	if (!u)
+		return -ENOMEM;
+	if (curl_url_set(u, CURLUPART_URL, url, 0) ||
+	    curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) ||
+	    (strcmp(scheme, "http") && strcmp(scheme, "https")))
+		return -EINVAL;
+	return shown ? show_url(u, shown) : 0;
+}
+
+int fetch_name_server(const char *url, const char *name, char **named, char **connect_to)
+{
+	_cleanup_url_ CURLU *u = curl_url();
+	_cleanup_curl_ char *host = NULL, *port = NULL, *text = NULL;
+	_cleanup_free_ char *to = NULL, *copy = NULL;
+
+	if (!u)
+		return -ENOMEM;
+	if (curl_url_set(u, CURLUPART_URL, url, 0) || curl_url_get(u, CURLUPART_HOST, &host, 0) ||
+	    curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) ||
+	    curl_url_set(u, CURLUPART_HOST, name, 0) || curl_url_get(u, CURLUPART_URL, &text, 0))
+		return -EINVAL;
+	if (asprintf(&to, "::%s:%s", host, port) < 0) {
+		to = NULL;
+		return -ENOMEM;
+	}
+	copy = strdup(text);
+	if (!copy)
+		return -ENOMEM;
+	*named = TAKE_PTR(copy);
+	*connect_to = TAKE_PTR(to);
+	return 0;
+}

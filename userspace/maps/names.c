@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "names.h"
+
+#include <pintle/abi.h>
+
+#include "../base/util.h"
+
+struct name {
+	const char *name;
+	const char *help;
+};
+
+#define X(symbol, text, says) [PINTLE_OUTCOME_##symbol] = {text, says},
+static const struct name outcomes[] = {PINTLE_OUTCOMES(X)};
+#undef X
+
+#define X(symbol, text, says) [PINTLE_MODE_##symbol] = {text, says},
+static const struct name modes[] = {PINTLE_MODES(X)};
+#undef X
+
+#define X(symbol, text, says) [PINTLE_REQUESTS_##symbol] = {text, says},
+static const struct name requests[] = {PINTLE_REQUESTS(X)};
+#undef X
+
+#define X(symbol, text, says) [PINTLE_ONESHOT_##symbol] = {text, says},
+static const struct name oneshots[] = {PINTLE_ONESHOTS(X)};
+#undef X
+
+#define X(symbol, text, hooks, says) [PINTLE_KEY_##symbol] = {text, says},
+static const struct name keys[] = {PINTLE_KEYS(X)};
+#undef X
+
+#define X(symbol, text, says) [PINTLE_HOOK_##symbol] = {text, says},
+static const struct name hooks[] = {[PINTLE_HOOK_NONE] = {"none", ""}, PINTLE_HOOKS(X)};
+#undef X
+
+#define X(symbol, text, says) [PINTLE_FAILURE_##symbol] = {text, says},
+static const struct name failures[] = {PINTLE_FAILURES(X)};
+#undef X
+
+#define X(symbol, text, says) [PINTLE_ENDING_##symbol] = {text, says},
+static const struct name endings[] = {PINTLE_ENDINGS(X)};
+#undef X
+
+static int parse(const struct name *names, size_t count, const char *text, uint32_t *value)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (!strcmp(text, names[i].name)) {
+			*value = (uint32_t)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+const char *outcome_name(uint32_t outcome)
+{
+	return outcome < ARRAY_SIZE(outcomes) ? outcomes[outcome].name : "unknown";
+}
+
+const char *mode_name(uint32_t mode)
+{
+	return mode < ARRAY_SIZE(modes) ? modes[mode].name : "unknown";
+}
+
+const char *requests_name(uint32_t r)
+{
+	return r < ARRAY_SIZE(requests) ? requests[r].name : "unknown";
+}
+
+const char *oneshot_name(uint32_t oneshot)
+{
+	return oneshot < ARRAY_SIZE(oneshots) ? oneshots[oneshot].name : "unknown";
+}
+
+const char *key_name(uint32_t key)
+{
+	return key < ARRAY_SIZE(keys) ? keys[key].name : "unknown";
+}
+
+const char *hook_name(uint32_t hook)
+{
+	return hook < ARRAY_SIZE(hooks) ? hooks[hook].name : "unknown";
+}
+
+const char *failure_name(uint32_t failure)
+{
+	return failure < ARRAY_SIZE(failures) ? failures[failure].name : "unknown";
+}
+
+const char *ending_name(uint32_t ending)
+{
+	return ending < ARRAY_SIZE(endings) ? endings[ending].name : "unknown";
+}
+
+const char *outcome_help(uint32_t outcome)
+{
+	return outcome < ARRAY_SIZE(outcomes) ? outcomes[outcome].help : "";
+}
+
+const char *mode_help(uint32_t mode)
+{
+	return mode < ARRAY_SIZE(modes) ? modes[mode].help : "";
+}
+
+const char *oneshot_help(uint32_t oneshot)
+{
+	return oneshot < ARRAY_SIZE(oneshots) ? oneshots[oneshot].help : "";
+}
+
+int outcome_parse(const char *text, uint32_t *outcome)
+{
+	return parse(outcomes, ARRAY_SIZE(outcomes), text, outcome);
+}
+
+int mode_parse(const char *text, uint32_t *mode)
+{
+	return parse(modes, ARRAY_SIZE(modes), text, mode);
+}
+
+const char *key_help(uint32_t key)
+{
+	return key < ARRAY_SIZE(keys) ? keys[key].help : "";
+}
+
+const char *failure_help(uint32_t failure)
+{
+	return failure < ARRAY_SIZE(failures) ? failures[failure].help : "";
+}
+
+bool key_seen_by(uint32_t key, uint32_t hook)
+{
+#define X(symbol, text, hooks, says) [PINTLE_KEY_##symbol] = hooks,
+	static const unsigned int seen_by[] = {PINTLE_KEYS(X)};
+#undef X
+
+	return key < ARRAY_SIZE(seen_by) && seen_by[key] & 1U << hook;
+}
+
+int key_parse(const char *text, uint32_t *key)
+{
+	return parse(keys, ARRAY_SIZE(keys), text, key);
+}
+
+int requests_parse(const char *text, uint32_t *r)
+{
+	return parse(requests, ARRAY_SIZE(requests), text, r);
+}
+
+/* FNV-1a (Fowler, Noll and Vo). */
+uint64_t client_id(const char *name)
+{
+	uint64_t h = 0xcbf29ce484222325ULL;
+
+	for (; *name; name++)
+		h = (h ^ (unsigned char)*name) * 0x100000001b3ULL;
+	return h;
+}

@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* state_key.c - session keys as text, and back. */
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <ctype.h>
+#include <limits.h>
+#include <sys/stat.h>
+
+#include "../net/cgroup2.h"
+#include "hash.bpf.h"
+#include "names.h"
+#include "state_internal.h"
+
+#define V4_BITS   96 /* of an IPv4 address, those that say that it is one */
+#define HINT_BITS 64 /* of a hint's hash, those that are the same for every client */
+
+/* ---- to text -------------------------------------------------------------------- */
+
+/* The two halves of an id, as the kernel writes numbers there. */
+struct halves {
+	uint64_t high, low;
+};
+
+static struct halves halves_of(const struct pintle_session_key *key)
+{
+	struct halves h;
+
+	memcpy(&h, key->id, sizeof(h));
+	return h;
+}
+
+static void format_hex(const struct pintle_session_key *key, char *to)
+{
+	for (size_t i = 0; i < sizeof(key->id); i++)
+		sprintf(to + 2 * i, "%02x", key->id[i]);
+}
+
+static void format_source(const struct pintle_session_key *key, char *buf)
+{
+	unsigned int bits = MIN(key->prefix_bits, 128U);
+	struct addr ip;
+
+	memcpy(ip.bytes, key->id, sizeof(ip.bytes));
+	addr_format_ip(&ip, buf);
+	if (bits < 128) {
+		size_t n = strlen(buf);
+		bool v4 = addr_is_v4(&ip) && bits >= V4_BITS;
+
+		snprintf(buf + n, STATE_KEY_SIZE - n, "/%u", v4 ? bits - V4_BITS : bits);
+	}
+}
+
+/* ---- destinations ---------------------------------------------------------------- */
+
+/* The kernel keeps the bits beyond a frontend's prefix; with the prefix they are an address. */
+
+static struct addr addr_of(const struct pintle_session_key *key)
+{
+	struct addr ip;
+
+	memcpy(ip.bytes, key->id, sizeof(ip.bytes));
+	return ip;
+}
+
+/* Whether the first `bits` of both are the same. */
+static bool same_prefix(const struct addr *a, const struct addr *b, unsigned int bits)
+{
+	return addr_prefixes_overlap(a, bits, b, bits);
+}
+
+/* f: NULL for the bits alone, as the kernel keeps them. */
+static void format_destination(const struct pintle_session_key *key, const struct frontend_addr *f,
+			       char *buf)
+{
+	struct addr ip = addr_of(key);
+	char text[ADDR_TEXT_SIZE];
+
+	for (size_t i = 0; f && i < sizeof(ip.bytes); i++)
+		ip.bytes[i] |= f->prefix.bytes[i];
+	snprintf(buf, STATE_KEY_SIZE, "destination:%s", addr_format_ip(&ip, text));
+}
+
+void state_session_destination(const struct state_pool *p, const struct pintle_session_key *key,
+			       char *buf)
+{
+	static const struct addr none;
+	const struct frontend_addr *best = NULL;
+	struct addr beyond = addr_of(key);
+
+	if (key->kind != PINTLE_KEY_DESTINATION)
+		return;
+	for (size_t i = 0; i < p->frontend_count; i++) {
+		const struct frontend_addr *f = &p->frontends[i].addr;
+
+		if (same_prefix(&beyond, &none, f->prefix_bits) &&
+		    (!best || f->prefix_bits > best->prefix_bits))
+			best = f;
+	}
+	if (best)
+		format_destination(key, best, buf);
+}
+
+/* The key that the kernel makes of that address, if it is one of the frontend. */
+static struct pintle_session_key key_beyond(const struct pintle_session_key *of,
+					    const struct frontend_addr *f)
+{
+	struct pintle_session_key key = *of;
+	struct addr ip = addr_of(of);
+
+	if (same_prefix(&ip, &f->prefix, f->prefix_bits))
+		for (size_t i = 0; i < sizeof(ip.bytes); i++)
+			key.id[i] = ip.bytes[i] & (uint8_t)~f->prefix.bytes[i];
+	return key;
+}
+
+/* The key that the kernel makes of that client's address. */
+static struct pintle_session_key key_of_source(const struct pintle_session_key *of,
+					       const struct state_pool *p)
+{
+	struct pintle_session_key key = *of;
+	struct addr ip = addr_of(of);
+
+	key.prefix_bits = addr_is_v4(&ip) ? V4_BITS + p->key_bits_v4 : p->key_bits_v6;
+	addr_mask(&ip, key.prefix_bits);
+	memcpy(key.id, ip.bytes, sizeof(key.id));
+	return key;
+}
+
+bool state_session_in_pool(const struct state_pool *p, const struct pintle_session_key *asked,
+			   size_t i, struct pintle_session_key *out)
+{
+	if (i == 0)
+		*out = *asked;
+	else if (asked->kind == PINTLE_KEY_SOURCE && asked->prefix_bits == 128 && i == 1)
+		*out = key_of_source(asked, p);
+	else if (asked->kind == PINTLE_KEY_DESTINATION && i <= p->frontend_count)
+		*out = key_beyond(asked, &p->frontends[i - 1].addr);
+	else
+		return false;
+	return true;
+}
+
+/* ---- to text, of any kind -------------------------------------------------------- */
+
+const char *state_session_format(const struct pintle_session_key *key, char *buf)
+{
+	const char *name = key_name(key->kind);
+	struct halves h = halves_of(key);
+	char hex[2 * sizeof(key->id) + 1];
+	bool plain = key->prefix_bits == 128 && !h.high;
+
+	if (key->kind == PINTLE_KEY_SOURCE) {
+		format_source(key, buf);
+	} else if (key->kind == PINTLE_KEY_CGROUP && key->prefix_bits == 128 && h.high == 1) {
+		snprintf(buf, STATE_KEY_SIZE, "cgroup:#%016llx", (unsigned long long)h.low);
+	} else if (plain && (key->kind == PINTLE_KEY_CGROUP || key->kind == PINTLE_KEY_CLIENT)) {
+		snprintf(buf, STATE_KEY_SIZE, "%s:%llu", name, (unsigned long long)h.low);
+	} else if (plain && key->kind == PINTLE_KEY_MARK) {
+		snprintf(buf, STATE_KEY_SIZE, "mark:0x%llx", (unsigned long long)h.low);
+	} else if (key->prefix_bits == 128 && key->kind == PINTLE_KEY_DESTINATION) {
+		format_destination(key, NULL, buf);
+	} else {
+		format_hex(key, hex);
+		if (key->prefix_bits == 128 && key->kind == PINTLE_KEY_HINT)
+			snprintf(buf, STATE_KEY_SIZE, "hint:%s", hex);
+		else
+			snprintf(buf, STATE_KEY_SIZE, "key:%u/%u/%s", key->kind,
+				 MIN(key->prefix_bits, 128U), hex);
+	}
+	return buf;
+}
+
+/* ---- from text ------------------------------------------------------------------ */
+
+/* "24" after the slash; without one, `most`. */
+static int parse_bits(const char *text, unsigned int most, unsigned int *bits)
+{
+	char *end;
+	long n;
+
+	if (!text) {
+		*bits = most;
+		return 0;
+	}
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	n = strtol(text, &end, 10);
+	if (*end || n < 0 || n > (long)most)
+		return -EINVAL;
+	*bits = (unsigned int)n;
+	return 0;
+}
+
+static int parse_source(const char *text, struct pintle_session_key *key)
+{
+	char address[ADDR_TEXT_SIZE], *slash;
+	unsigned int bits = 0;
+	struct addr ip, masked;
+	uint32_t v4;
+	int err;
+
+	if (snprintf(address, sizeof(address), "%s", text) >= (int)sizeof(address))
+		return -EINVAL;
+	slash = strchr(address, '/');
+	if (slash)
+		*slash++ = '\0';
+	if (inet_pton(AF_INET, address, &v4) == 1) {
+		addr_from_v4(&ip, v4);
+		err = parse_bits(slash, 32, &bits);
+		bits += V4_BITS;
+	} else if (inet_pton(AF_INET6, address, ip.bytes) == 1) {
+		err = parse_bits(slash, 128, &bits);
+	} else {
+		return -EINVAL;
+	}
+	if (err)
+		return err;
+	masked = ip;
+	addr_mask(&masked, bits);
+	if (memcmp(&masked, &ip, sizeof(ip)))
+		return -EINVAL;
+	*key = (struct pintle_session_key){.kind = PINTLE_KEY_SOURCE, .prefix_bits = bits};
+	memcpy(key->id, ip.bytes, sizeof(key->id));
+	return 0;
+}
+
+static struct pintle_session_key key_of(uint32_t kind, uint64_t high, uint64_t low)
+{
+	struct pintle_session_key key = {.kind = kind, .prefix_bits = 128};
+	struct halves h = {high, low};
+
+	memcpy(key.id, &h, sizeof(key.id));
+	return key;
+}
+
+/* The whole of `text` as one number of that base: no sign, no space. */
+static bool parse_number(const char *text, int base, uint64_t *n)
+{
+	char *end;
+
+	if (!isxdigit((unsigned char)*text))
+		return false;
+	errno = 0;
+	*n = strtoull(text, &end, base);
+	return !*end && !errno;
+}
+
+static bool parse_hex(const char *text, uint8_t id[16])
+{
+	uint8_t bytes[16];
+
+	if (strlen(text) != 2 * sizeof(bytes))
+		return false;
+	for (size_t i = 0; i < sizeof(bytes); i++) {
+		unsigned int byte;
+
+		if (!isxdigit((unsigned char)text[2 * i]) ||
+		    !isxdigit((unsigned char)text[2 * i + 1]) ||
+		    sscanf(text + 2 * i, "%2x", &byte) != 1)
+			return false;
+		bytes[i] = (uint8_t)byte;
+	}
+	memcpy(id, bytes, sizeof(bytes));
+	return true;
+}
+
+static int parse_client(const char *text, struct pintle_session_key *key)
+{
+	uint64_t n;
+
+	if (!parse_number(text, 10, &n))
+		return -EINVAL;
+	*key = key_of(PINTLE_KEY_CLIENT, 0, n);
+	return 0;
+}
+
+static int parse_mark(const char *text, struct pintle_session_key *key)
+{
+	uint64_t n;
+
+	if (!parse_number(text, 0, &n) || n > UINT32_MAX)
+		return -EINVAL;
+	*key = key_of(PINTLE_KEY_MARK, 0, n);
+	return 0;
+}
+
+/* A cgroup's id is the inode of its directory. */
+static int parse_cgroup_path(const char *text, struct pintle_session_key *key)
+{
+	char path[2 * PATH_MAX], root[PATH_MAX];
+	struct stat st;
+
+	if (cgroup2_root(root, sizeof(root)))
+		return -EINVAL;
+	if ((size_t)snprintf(path, sizeof(path), "%s%s", root, text) >= sizeof(path) ||
+	    stat(path, &st))
+		return -EINVAL;
+	*key = key_of(PINTLE_KEY_CGROUP, 0, st.st_ino);
+	return 0;
+}
+
+static int parse_cgroup(const char *text, struct pintle_session_key *key)
+{
+	uint64_t n;
+
+	if (text[0] == '/')
+		return parse_cgroup_path(text, key);
+	if (text[0] == '#') {
+		if (!parse_number(text + 1, 16, &n))
+			return -EINVAL;
+		*key = key_of(PINTLE_KEY_CGROUP, 1, n);
+		return 0;
+	}
+	if (!*text || strlen(text) >= PINTLE_NAME_SIZE)
+		return -EINVAL;
+	*key = parse_number(text, 10, &n) ? key_of(PINTLE_KEY_CGROUP, 0, n)
+					  : key_of(PINTLE_KEY_CGROUP, 1, client_id(text));
+	return 0;
+}
+
+static int parse_destination(const char *text, struct pintle_session_key *key)
+{
+	struct addr ip;
+	uint32_t v4;
+
+	if (inet_pton(AF_INET, text, &v4) == 1)
+		addr_from_v4(&ip, v4);
+	else if (inet_pton(AF_INET6, text, ip.bytes) != 1)
+		return -EINVAL;
+	*key = (struct pintle_session_key){.kind = PINTLE_KEY_DESTINATION, .prefix_bits = 128};
+	memcpy(key->id, ip.bytes, sizeof(key->id));
+	return 0;
+}
+
+static int parse_hash(const char *text, struct pintle_session_key *key)
+{
+	struct pintle_session_key k = {.kind = PINTLE_KEY_HINT, .prefix_bits = 128};
+
+	if (!parse_hex(text, k.id))
+		return -EINVAL;
+	*key = k;
+	return 0;
+}
+
+static int parse_opaque(const char *text, struct pintle_session_key *key)
+{
+	struct pintle_session_key k = {0};
+	int at = 0;
+
+	if (sscanf(text, "%9u/%3u/%n", &k.kind, &k.prefix_bits, &at) != 2 || !at ||
+	    k.prefix_bits > 128 || !parse_hex(text + at, k.id))
+		return -EINVAL;
+	*key = k;
+	return 0;
+}
+
+/* As bpf/hint.bpf.c does it. The second half hangs on the client too: see of_client() in
+ * bpf/connect.bpf.c. */
+static int hash_hint(const char *text, const __u64 hint_key[2], struct pintle_session_key *key)
+{
+	struct hash_input in = {.size = (uint32_t)strnlen(text, PINTLE_HINT_MAX + 1)};
+	struct hash_output out;
+
+	if (!hint_key || !in.size || in.size > PINTLE_HINT_MAX)
+		return -EINVAL;
+	memcpy(in.key, hint_key, sizeof(in.key));
+	memcpy(in.word, text, in.size);
+	hash_text(&in, &out);
+	*key = key_of(PINTLE_KEY_HINT, out.word[0], 0);
+	key->prefix_bits = HINT_BITS;
+	return 0;
+}
+
+int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle_session_key *key)
+{
+	static const struct {
+		const char *prefix;
+		int (*parse)(const char *text, struct pintle_session_key *key);
+	} kinds[] = {
+		{"client:", parse_client},
+		{"cgroup:", parse_cgroup},
+		{"mark:", parse_mark},
+		{"hint:", parse_hash},
+		{"destination:", parse_destination},
+		{"key:", parse_opaque},
+	};
+
+	if (!strncmp(text, "hint=", 5))
+		return hash_hint(text + 5, hint_key, key);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		size_t length = strlen(kinds[i].prefix);
+
+		if (!strncmp(text, kinds[i].prefix, length))
+			return kinds[i].parse(text + length, key);
+	}
+	return parse_source(text, key);
+}
+
+bool state_session_meant(const struct state_pool *p, const struct pintle_session_key *asked,
+			 const struct pintle_session_key *key)
+{
+	struct pintle_session_key one;
+
+	if (asked->kind == PINTLE_KEY_HINT && asked->prefix_bits == HINT_BITS)
+		return key->kind == PINTLE_KEY_HINT && !memcmp(key->id, asked->id, HINT_BITS / 8);
+	for (size_t i = 0; state_session_in_pool(p, asked, i, &one); i++)
+		if (!memcmp(&one, key, sizeof(one)))
+			return true;
+	return false;
+}
+
+/* ---- names of clients ----------------------------------------------------------- */
+
+#define MAX_STEPS (2 * PINTLE_MAX_CLIENTS)
+
+int state_clients_read(const struct maps *m, struct pintle_client **out, size_t *n)
+{
+	_cleanup_free_ struct pintle_client *all = calloc(PINTLE_MAX_CLIENTS, sizeof(*all));
+	uint64_t key, *previous = NULL;
+	int fd = m->fd[MAP_clients];
+	size_t count = 0;
+
+	if (!all)
+		return -ENOMEM;
+	for (int i = 0; i < MAX_STEPS && count < PINTLE_MAX_CLIENTS; i++) {
+		struct pintle_client c;
+
+		if (bpf_map_get_next_key(fd, previous, &key))
+			break;
+		previous = &key;
+		if (bpf_map_lookup_elem(fd, &key, &c))
+			continue;
+		all[count].id = c.id;
+		state_text(all[count].name, sizeof(c.name), c.name, sizeof(c.name));
+		count++;
+	}
+	*out = TAKE_PTR(all);
+	*n = count;
+	return 0;
+}
+
+void state_session_resolve(const struct maps *m, struct pintle_session_key *key)
+{
+	struct halves h = halves_of(key);
+	struct pintle_client c;
+
+	if (key->kind == PINTLE_KEY_CGROUP && !h.high &&
+	    !bpf_map_lookup_elem(m->fd[MAP_clients], &h.low, &c))
+		*key = key_of(PINTLE_KEY_CGROUP, 1, c.id);
+}
+
+void state_session_name(const struct pintle_client *clients, size_t n,
+			const struct pintle_session_key *key, char *buf)
+{
+	struct halves h = halves_of(key);
+
+	if (key->kind != PINTLE_KEY_CGROUP || h.high != 1)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		if (clients[i].id != h.low)
+			continue;
+		snprintf(buf, STATE_KEY_SIZE, "cgroup:%s", clients[i].name);
+		return;
+	}
+}
+
+/* ---- paths of cgroups ------------------------------------------------------------ */
+
+struct paths {
+	struct state_session **wanted; /* by id */
+	size_t count;
+};
+
+static uint64_t cgroup_of(const struct state_session *s)
+{
+	struct halves h = halves_of(&s->key.session);
+
+	return s->key.session.kind == PINTLE_KEY_CGROUP && !h.high ? h.low : 0;
+}
+
+static int by_cgroup(const void *left, const void *right)
+{
+	uint64_t a = cgroup_of(*(struct state_session *const *)left);
+	uint64_t b = cgroup_of(*(struct state_session *const *)right);
+
+	return (a > b) - (a < b);
+}
+
+/* A session of each pool may be of one cgroup. */
+static bool take_path(void *arg, const struct cgroup2_visit *v)
+{
+	const struct paths *p = arg;
+	size_t from = 0, to = p->count;
+
+	while (from < to) {
+		size_t middle = from + (to - from) / 2;
+
+		if (cgroup_of(p->wanted[middle]) < v->id)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	for (; from < p->count && cgroup_of(p->wanted[from]) == v->id; from++) {
+		if (strlen(v->path) + sizeof("cgroup:") > STATE_KEY_SIZE)
+			break;
+		snprintf(p->wanted[from]->text, STATE_KEY_SIZE, "cgroup:%s", v->path);
+	}
+	return true;
+}
+
+void state_sessions_paths(struct state_session *sessions, size_t n)
+{
+	_cleanup_free_ struct state_session **wanted =
+		calloc(n + 1, sizeof(struct state_session *));
+	struct paths p = {.wanted = wanted};
+	char root[PATH_MAX];
+
+	for (size_t i = 0; wanted && i < n; i++)
+		if (cgroup_of(&sessions[i]))
+			wanted[p.count++] = &sessions[i];
+	if (!p.count || cgroup2_root(root, sizeof(root)))
+		return;
+	qsort(wanted, p.count, sizeof(*wanted), by_cgroup);
+	cgroup2_walk(root, "", take_path, &p);
+}

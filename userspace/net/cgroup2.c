@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cgroup2.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "../base/log.h"
+#include "../base/util.h"
+
+#define MOUNTINFO "/proc/self/mountinfo"
+
+/* Better ones first; a mount elsewhere ranks after all of these. */
+static const char *const usual_places[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
+
+static int open_cgroup2(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct statfs fs;
+
+	if (fd < 0 || fstatfs(fd, &fs))
+		return -errno;
+	return fs.f_type == CGROUP2_SUPER_MAGIC ? TAKE_FD(fd) : -EINVAL;
+}
+
+int cgroup2_open(const char *path)
+{
+	int fd = open_cgroup2(path);
+
+	if (fd == -EINVAL)
+		log_error("%s is not in a cgroup2 file system", path);
+	else if (fd < 0)
+		log_err_r(fd, "cannot open the cgroup %s", path);
+	return fd;
+}
+
+/* proc(5): space, tab, newline and backslash are written as three octal digits. */
+static void unescape(char *text)
+{
+	char *to = text;
+	unsigned int c;
+	int used;
+
+	for (const char *from = text; *from; to++) {
+		if (from[0] == '\\' && sscanf(from + 1, "%3o%n", &c, &used) == 1) {
+			*to = (char)c;
+			from += 1 + used;
+		} else {
+			*to = *from++;
+		}
+	}
+	*to = '\0';
+}
+
+struct mount {
+	char path[PATH_MAX];
+	bool true_root; /* of the machine's hierarchy */
+	size_t rank;    /* in usual_places */
+};
+
+/* A line is "id parent major:minor root mountpoint options tags... - type source options". The
+ * root is "/" for a cgroup namespace's own root as well, and "/../.." for the machine's root seen
+ * from such a namespace. So ask the directory: only the true root has no cgroup.events. */
+static bool read_mount(char *line, struct mount *m)
+{
+	char root[PATH_MAX], type[32];
+	const char *rest = strstr(line, " - ");
+	_cleanup_close_ int fd = -1;
+
+	if (!rest || sscanf(rest, " - %31s", type) != 1 || strcmp(type, "cgroup2") ||
+	    sscanf(line, "%*s %*s %*s %4095s %4095s", root, m->path) != 2)
+		return false;
+	unescape(m->path);
+	fd = open_cgroup2(m->path); /* another mount may lie over it */
+	if (fd < 0)
+		return false;
+	m->true_root = faccessat(fd, "cgroup.events", F_OK, 0) && errno == ENOENT;
+	for (m->rank = 0; m->rank < ARRAY_SIZE(usual_places); m->rank++) {
+		if (!strcmp(m->path, usual_places[m->rank]))
+			break;
+	}
+	return m->true_root || !strcmp(root, "/");
+}
+
+static bool better(const struct mount *a, const struct mount *b)
+{
+	return a->true_root != b->true_root ? a->true_root : a->rank < b->rank;
+}
+
+int cgroup2_root(char *path, size_t size)
+{
+	_cleanup_fclose_ FILE *f = fopen(MOUNTINFO, "re");
+	_cleanup_free_ char *line = NULL;
+	struct mount best, m;
+	size_t room = 0, found = 0;
+
+	if (!f)
+		return log_err_r(errno, "cannot open %s", MOUNTINFO);
+	while (getline(&line, &room, f) > 0) {
+		if (read_mount(line, &m) && (!found++ || better(&m, &best)))
+			best = m;
+	}
+	if (ferror(f))
+		return log_err_r(EIO, "cannot read %s", MOUNTINFO);
+	if (!found)
+		return log_err_r(ENOENT, "no cgroup2 is mounted (mount -t cgroup2 none DIR)");
+	if (strlen(best.path) >= size)
+		return log_err_r(ENAMETOOLONG, "the cgroup2 root is mounted at %s", best.path);
+	if (!best.true_root)
+		log_warn("%s shows only a part of the cgroup2 hierarchy: processes outside it will "
+			 "not be seen; mount the host's root into this container",
+			 best.path);
+	else if (found > 1)
+		log_debug("cgroup2 is mounted %zu times; using %s", found, best.path);
+	memcpy(path, best.path, strlen(best.path) + 1);
+	return 0;
+}
+
+/* ---- walking ----------------------------------------------------------------------- */
+
+struct walk {
+	bool (*each)(void *arg, const struct cgroup2_visit *v);
+	void *arg;
+	char path[PATH_MAX];
+};
+
+static int walk_dir(struct walk *w, int fd, int depth);
+
+static int walk_children(struct walk *w, DIR *d, int depth)
+{
+	size_t length = strlen(w->path);
+	struct dirent *e;
+	int err = 0;
+
+	while (!err && (e = readdir(d))) {
+		int fd;
+
+		if (e->d_type != DT_DIR || !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
+		    length + strlen(e->d_name) + 2 > sizeof(w->path))
+			continue;
+		fd = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0)
+			continue;
+		sprintf(w->path + length, "/%s", e->d_name);
+		err = walk_dir(w, fd, depth + 1);
+		w->path[length] = '\0';
+	}
+	return err;
+}
+
+/* Takes fd. */
+static int walk_dir(struct walk *w, int fd, int depth)
+{
+	struct stat st;
+	DIR *d = NULL;
+	int err = 0;
+
+	if (!fstat(fd, &st)) {
+		struct cgroup2_visit v = {fd, st.st_ino, w->path[0] ? w->path : "/", depth};
+
+		err = w->each(w->arg, &v) ? 0 : -ECANCELED;
+		d = !err && depth < CGROUP2_MAX_DEPTH ? fdopendir(fd) : NULL;
+	}
+	if (!d) {
+		close(fd);
+		return err;
+	}
+	err = walk_children(w, d, depth);
+	closedir(d);
+	return err;
+}
+
+int cgroup2_walk(const char *root, const char *below,
+		 bool (*each)(void *arg, const struct cgroup2_visit *v), void *arg)
+{
+	struct walk w = {.each = each, .arg = arg};
+	int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	snprintf(w.path, sizeof(w.path), "%s", below);
+	return walk_dir(&w, fd, 0);
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "netns.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "../base/log.h"
+#include "../base/util.h"
+
+/* Not /proc/self: a namespace belongs to a thread. */
+#define OWN_NETNS "/proc/thread-self/ns/net"
+
+/* The path comes from a configuration: opening must neither block (FIFO) nor take a terminal, and
+ * the ioctl is for nsfs alone. */
+static int open_netns(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct statfs fs;
+
+	if (fd < 0 || fstatfs(fd, &fs))
+		return -errno;
+	if (fs.f_type != NSFS_MAGIC || ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET)
+		return -EINVAL;
+	return TAKE_FD(fd);
+}
+
+int netns_open(const char *path)
+{
+	int fd = open_netns(path);
+
+	if (fd == -EINVAL)
+		log_error("%s is not a network namespace", path);
+	else if (fd == -EACCES || fd == -EPERM)
+		log_err_r(fd, "cannot open %s (CAP_SYS_PTRACE, for another user's process)", path);
+	else if (fd < 0)
+		log_err_r(fd, "cannot open the network namespace %s", path);
+	return fd;
+}
+
+int netns_inode(int netns_fd, uint64_t *inode)
+{
+	struct stat st;
+
+	if (netns_fd < 0 ? stat(OWN_NETNS, &st) : fstat(netns_fd, &st))
+		return -errno;
+	*inode = st.st_ino;
+	return 0;
+}
+
+/* Enters the namespace, unless it is the caller's own. *own: the way back, or -1. On failure
+ * *what says what did not go. */
+static int leave(int netns_fd, int *own, const char **what)
+{
+	_cleanup_close_ int here = open(OWN_NETNS, O_RDONLY | O_CLOEXEC);
+	uint64_t inode_here = 0, inode_there = 0;
+	int r = here < 0 ? -errno : netns_inode(here, &inode_here);
+
+	if (!r)
+		r = netns_inode(netns_fd, &inode_there);
+	if (r) {
+		*what = "cannot tell which network namespace is meant";
+		return r;
+	}
+	*own = -1;
+	if (inode_here == inode_there)
+		return 0;
+	if (setns(netns_fd, CLONE_NEWNET)) {
+		*what = errno == EPERM ? "cannot enter the network namespace (CAP_SYS_ADMIN)"
+				       : "cannot enter the network namespace";
+		return -errno;
+	}
+	*own = TAKE_FD(here);
+	return 0;
+}
+
+static int make_socket(int netns_fd, int domain, int type, int protocol, const char **what)
+{
+	_cleanup_close_ int own = -1;
+	int r = netns_fd < 0 ? 0 : leave(netns_fd, &own, what);
+	int fd;
+
+	if (r)
+		return r;
+	fd = socket(domain, type | SOCK_CLOEXEC, protocol);
+	if (fd < 0) {
+		*what = "cannot make a socket";
+		fd = -errno;
+	}
+	if (own >= 0 && setns(own, CLONE_NEWNET)) {
+		log_err_r(errno, "cannot return to the own network namespace; giving up");
+		abort();
+	}
+	return fd;
+}
+
+int netns_socket(int netns_fd, int domain, int type, int protocol)
+{
+	const char *what = NULL;
+	int fd = make_socket(netns_fd, domain, type, protocol, &what);
+
+	return fd < 0 ? log_err_r(fd, "%s (family %d, protocol %d)", what, domain, protocol) : fd;
+}
+
+int netns_socket_quiet(int netns_fd, int domain, int type, int protocol)
+{
+	const char *what;
+
+	return make_socket(netns_fd, domain, type, protocol, &what);
+}
+
+int netns_cookie(int netns_fd, uint64_t *cookie)
+{
+	_cleanup_close_ int fd = netns_socket(netns_fd, AF_UNIX, SOCK_DGRAM, 0);
+	uint64_t value;
+	socklen_t size = sizeof(value);
+
+	if (fd < 0)
+		return fd;
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &value, &size))
+		return log_err_r(errno, "cannot read SO_NETNS_COOKIE (Linux 5.14 has it)");
+	*cookie = value;
+	return 0;
+}
+
+/* stat() first: most files looked at are not the one, and need no descriptor. */
+static int open_if_inode(const char *path, uint64_t inode)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+	uint64_t opened = 0;
+	int r;
+
+	if (stat(path, &st))
+		return -errno;
+	if (st.st_ino != inode)
+		return -ENOENT;
+	fd = open_netns(path);
+	if (fd < 0)
+		return fd;
+	r = netns_inode(fd, &opened);
+	if (r)
+		return r;
+	return opened == inode ? TAKE_FD(fd) : -ENOENT;
+}
+
+static void closedirp(DIR **d)
+{
+	if (*d)
+		closedir(*d);
+}
+
+/* Looks at `directory`/ENTRY`rest` of all entries. Returns a descriptor; -EACCES if one that may
+ * not be looked at might be it; else -ENOENT. */
+static int search(const char *directory, const char *rest, uint64_t inode)
+{
+	_cleanup_(closedirp) DIR *d = opendir(directory);
+	int result = -ENOENT;
+
+	for (struct dirent *e; d && (e = readdir(d));) {
+		char path[sizeof(e->d_name) + 32];
+		int fd;
+
+		snprintf(path, sizeof(path), "%s/%s%s", directory, e->d_name, rest);
+		fd = open_if_inode(path, inode);
+		if (fd >= 0)
+			return fd;
+		if (fd == -EACCES || fd == -EPERM)
+			result = -EACCES;
+	}
+	return result;
+}
+
+int netns_open_by_inode(uint64_t inode, const char *hint)
+{
+	int fd = hint ? open_if_inode(hint, inode) : -ENOENT;
+
+	if (fd < 0)
+		fd = open_if_inode(OWN_NETNS, inode);
+	if (fd < 0)
+		fd = search("/run/netns", "", inode);
+	if (fd < 0)
+		fd = search("/proc", "/ns/net", inode);
+	return fd;
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "routes.h"
+
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netlink/attr.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "../base/log.h"
+#include "netlink.h"
+#include "netns.h"
+#include "../base/util.h"
+
+#define V4_MAPPED_BITS 96
+
+/* A dump that is disturbed by other routes coming and going is begun again so often. */
+#define DUMP_TRIES 10
+
+/* The prefix as rtnetlink has it: IPv4 without the 96 bits before. */
+struct prefix {
+	uint8_t family, bits;
+	const uint8_t *bytes;
+	size_t size;
+};
+
+static struct prefix to_prefix(const struct frontend_addr *f)
+{
+	if (addr_is_v4(&f->prefix) && f->prefix_bits >= V4_MAPPED_BITS)
+		return (struct prefix){AF_INET, f->prefix_bits - V4_MAPPED_BITS,
+				       f->prefix.bytes + 12, 4};
+	return (struct prefix){AF_INET6, f->prefix_bits, f->prefix.bytes, 16};
+}
+
+static bool from_route(const struct rtmsg *m, const struct nlattr *dst, struct frontend_addr *out)
+{
+	struct frontend_addr f = {0};
+	uint32_t v4 = 0;
+
+	if (m->rtm_family == AF_INET && m->rtm_dst_len <= 32) {
+		if (dst)
+			nla_memcpy(&v4, dst, sizeof(v4));
+		addr_from_v4(&f.prefix, v4);
+		f.prefix_bits = V4_MAPPED_BITS + m->rtm_dst_len;
+	} else if (m->rtm_family == AF_INET6 && m->rtm_dst_len <= 128) {
+		if (dst)
+			nla_memcpy(&f.prefix, dst, sizeof(f.prefix));
+		f.prefix_bits = m->rtm_dst_len;
+	} else {
+		return false;
+	}
+	*out = f;
+	return true;
+}
+
+static const char *text(const struct frontend_addr *f, char *buf)
+{
+	const struct prefix p = to_prefix(f);
+	char ip[ADDR_TEXT_SIZE];
+
+	snprintf(buf, ADDR_TEXT_SIZE, "%s/%u", addr_format_ip(&f->prefix, ip), p.bits);
+	return buf;
+}
+
+static int lo_index(int netns_fd, uint32_t *index)
+{
+	_cleanup_close_ int fd = netns_socket(netns_fd, AF_INET, SOCK_DGRAM, 0);
+	struct ifreq lo = {.ifr_name = "lo"};
+
+	if (fd < 0)
+		return fd;
+	if (ioctl(fd, SIOCGIFFLAGS, &lo))
+		return log_err_r(errno, "cannot look at interface lo");
+	if (!(lo.ifr_flags & IFF_UP))
+		return log_err_r(ENETDOWN, "interface lo is down in the network namespace; bring "
+					   "lo up (ip link set lo up)");
+	if (ioctl(fd, SIOCGIFINDEX, &lo))
+		return log_err_r(errno, "cannot look at interface lo");
+	*index = (uint32_t)lo.ifr_ifindex;
+	return 0;
+}
+
+static int change(int netns_fd, int type, int flags, const struct frontend_addr *f,
+		  const uint32_t *oif)
+{
+	const struct prefix p = to_prefix(f);
+	const struct rtmsg m = {
+		.rtm_family = p.family,
+		.rtm_dst_len = p.bits,
+		.rtm_table = RT_TABLE_LOCAL,
+		.rtm_protocol = PINTLE_ROUTE_PROTOCOL,
+		.rtm_scope = RT_SCOPE_HOST,
+		.rtm_type = RTN_LOCAL,
+	};
+	_cleanup_(nl_msg_freep) struct nl_msg *msg = nlmsg_alloc_simple(type, flags);
+
+	if (!msg || nlmsg_append(msg, (void *)&m, sizeof(m), NLMSG_ALIGNTO) < 0 ||
+	    nla_put(msg, RTA_DST, (int)p.size, p.bytes) < 0 ||
+	    (oif && nla_put_u32(msg, RTA_OIF, *oif) < 0))
+		return -ENOMEM;
+	return netlink_ask(netns_fd, NETLINK_ROUTE, msg, NULL, NULL);
+}
+
+struct route {
+	struct frontend_addr prefix;
+	uint8_t protocol;
+};
+
+struct routes {
+	uint8_t family;
+	struct route *items;
+	size_t n, room;
+};
+
+static void routes_free(struct routes *r)
+{
+	free(r->items);
+}
+
+static int add_route(struct routes *list, const struct frontend_addr *prefix, uint8_t protocol)
+{
+	if (list->n == list->room) {
+		size_t room = list->room ? 2 * list->room : 64;
+		struct route *items = reallocarray(list->items, room, sizeof(*items));
+
+		if (!items)
+			return -ENOMEM;
+		list->items = items;
+		list->room = room;
+	}
+	list->items[list->n++] = (struct route){.prefix = *prefix, .protocol = protocol};
+	return 0;
+}
+
+/* Kernels that do not filter give all routes, so each is looked at. */
+static int on_route(const struct nlmsghdr *h, void *arg)
+{
+	struct routes *list = arg;
+	struct nlattr *attributes[RTA_MAX + 1];
+	const struct rtmsg *m = nlmsg_data(h);
+	struct frontend_addr prefix;
+
+	if (h->nlmsg_type != RTM_NEWROUTE)
+		return 0;
+	if (nlmsg_parse((struct nlmsghdr *)h, sizeof(*m), attributes, RTA_MAX, NULL) < 0)
+		return -EBADMSG;
+	if (m->rtm_family != list->family || m->rtm_table != RT_TABLE_LOCAL ||
+	    m->rtm_type != RTN_LOCAL || m->rtm_flags & RTM_F_CLONED ||
+	    !from_route(m, attributes[RTA_DST], &prefix))
+		return 0;
+	return add_route(list, &prefix, m->rtm_protocol);
+}
+
+/* Reads the local routes of list->family, whoever made them, to the end of the list. */
+static int read_local(int netns_fd, struct routes *list)
+{
+	const struct rtmsg m = {
+		.rtm_family = list->family, .rtm_table = RT_TABLE_LOCAL, .rtm_type = RTN_LOCAL};
+	const size_t before = list->n;
+	int r = -EAGAIN;
+
+	for (int i = 0; r == -EAGAIN && i < DUMP_TRIES; i++) {
+		_cleanup_(nl_msg_freep) struct nl_msg *msg =
+			nlmsg_alloc_simple(RTM_GETROUTE, NLM_F_DUMP);
+
+		if (!msg || nlmsg_append(msg, (void *)&m, sizeof(m), NLMSG_ALIGNTO) < 0)
+			return -ENOMEM;
+		list->n = before;
+		r = netlink_ask(netns_fd, NETLINK_ROUTE, msg, on_route, list);
+	}
+	/* No table yet; or a kernel without this family. */
+	return r == -ENOENT || r == -EOPNOTSUPP || r == -EAFNOSUPPORT ? 0 : r;
+}
+
+enum owner { NOBODY, SOMEBODY, PINTLE };
+
+static int owner_of(int netns_fd, const struct frontend_addr *f, enum owner *owner)
+{
+	_cleanup_(routes_free) struct routes list = {.family = to_prefix(f).family};
+	int r = read_local(netns_fd, &list);
+
+	if (r)
+		return r;
+	*owner = NOBODY;
+	for (size_t i = 0; i < list.n; i++) {
+		const struct route *route = &list.items[i];
+
+		if (route->prefix.prefix_bits != f->prefix_bits ||
+		    memcmp(&route->prefix.prefix, &f->prefix, sizeof(f->prefix)))
+			continue;
+		if (route->protocol == PINTLE_ROUTE_PROTOCOL)
+			*owner = PINTLE;
+		else if (*owner == NOBODY)
+			*owner = SOMEBODY;
+	}
+	return 0;
+}
+
+static int check_prefix(const struct frontend_addr *f)
+{
+	char buf[ADDR_TEXT_SIZE];
+
+	if (f->prefix_bits <= 128 && to_prefix(f).bits > 0)
+		return 0;
+	return log_err_r(EINVAL,
+			 "%s cannot be made local: its prefix must have 1 bit or more, lest every "
+			 "address become local",
+			 text(f, buf));
+}
+
+/* IPv6 lets two routes with the same prefix stand side by side (their metrics differ), so
+ * NLM_F_EXCL alone would not find that of an address on an interface. */
+int routes_add_local(int netns_fd, const struct frontend_addr *f, bool *added)
+{
+	char buf[ADDR_TEXT_SIZE];
+	enum owner owner = NOBODY;
+	uint32_t lo = 0;
+	int r = check_prefix(f);
+
+	if (!r)
+		r = lo_index(netns_fd, &lo);
+	if (r)
+		return r;
+	r = owner_of(netns_fd, f, &owner);
+	if (!r && owner == NOBODY) {
+		r = change(netns_fd, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, f, &lo);
+		if (r == -EEXIST)
+			r = owner_of(netns_fd, f, &owner);
+		else
+			owner = PINTLE;
+	}
+	if (r)
+		return log_err_r(r, "cannot add the local route of %s%s", text(f, buf),
+				 r == -EPERM ? " (CAP_NET_ADMIN)" : "");
+	if (owner != PINTLE)
+		log_info("%s is routed here already by somebody else; left as it is", text(f, buf));
+	*added = owner == PINTLE;
+	return 0;
+}
+
+/* The kernel compares the protocol, so nobody else's route can be hit. */
+int routes_remove_local(int netns_fd, const struct frontend_addr *f)
+{
+	char buf[ADDR_TEXT_SIZE];
+	int r = change(netns_fd, RTM_DELROUTE, 0, f, NULL);
+
+	if (r && r != -ESRCH)
+		return log_err_r(r, "cannot remove the local route of %s%s", text(f, buf),
+				 r == -EPERM ? " (CAP_NET_ADMIN)" : "");
+	return 0;
+}
+
+int routes_list_local(int netns_fd, struct frontend_addr **out, size_t *n)
+{
+	_cleanup_(routes_free) struct routes list = {.family = AF_INET};
+	struct frontend_addr *ours;
+	size_t found = 0;
+	int r = read_local(netns_fd, &list);
+
+	list.family = AF_INET6;
+	if (!r)
+		r = read_local(netns_fd, &list);
+	if (r)
+		return log_err_r(r, "cannot read the local routes");
+	ours = calloc(MAX(list.n, 1U), sizeof(*ours));
+	if (!ours)
+		return log_err_r(ENOMEM, "cannot read the local routes");
+	for (size_t i = 0; i < list.n; i++) {
+		if (list.items[i].protocol == PINTLE_ROUTE_PROTOCOL)
+			ours[found++] = list.items[i].prefix;
+	}
+	*out = ours;
+	*n = found;
+	return 0;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * routes.h - `local` routes that make the kernel take packets for a frontend.
+ *
+ * What Pintle adds is of type local, in table local, on lo, and carries a protocol number of its
+ * own, by which it is found and removed again: `ip route show table local proto 112`.
+ * A route belongs to an address prefix, not a port: frontends that differ in the port only share
+ * one, so remove it with the last of them. `netns_fd` is a namespace as in netns.h.
+ */
+#ifndef PINTLE_ROUTES_H
+#define PINTLE_ROUTES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "addr.h"
+
+/* rtm_protocol of our routes. Numbers above RTPROT_STATIC (4) are for daemons to choose; none
+ * in /etc/iproute2/rt_protos or linux/rtnetlink.h has this one. */
+#define PINTLE_ROUTE_PROTOCOL 112
+
+/**
+ * Adds the local route of a frontend's prefix; where it is already, nothing changes, so this may
+ * be called at every start and reload (the kernel drops IPv6 ones when lo goes down, IPv4 ones with
+ * the last IPv4 address of lo).
+ *
+ * *added: the route is ours, from now or from before; false: the prefix was local already by
+ * somebody else's doing, which is left alone (logged at info).
+ * Returns 0; or -errno, logged, *added untouched: -ENETDOWN when lo is down there, -EINVAL for
+ * a prefix of 0 bits (it would make every address local), -EPERM without CAP_NET_ADMIN.
+ */
+int routes_add_local(int netns_fd, const struct frontend_addr *f, bool *added);
+
+/** Removes the route of a frontend's prefix if it is ours. Returns 0, also when there is none; or
+ * -errno, logged. */
+int routes_remove_local(int netns_fd, const struct frontend_addr *f);
+
+/** All local routes that are ours, IPv4 first; ports are 0. Returns 0 with *out (to be freed with
+ * free()) and *n; or -errno, logged, both untouched. */
+int routes_list_local(int netns_fd, struct frontend_addr **out, size_t *n);
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "programs.h"
+
+#include <bpf/libbpf.h>
+#include <malloc.h>
+
+#include "../base/log.h"
+#include "../base/util.h"
+#include "decide.bpf.h" /* of a type that the skeleton names */
+#include "pintle.skel.h"
+
+static void ask_for(struct pintle_bpf *skel, const char *name)
+{
+	bpf_program__set_autoload(bpf_object__find_program_by_name(skel->obj, name), true);
+}
+
+static struct pintle_bpf *open_skeleton(const struct load_list *which)
+{
+	struct pintle_bpf *skel = pintle_bpf__open();
+	struct bpf_program *program;
+
+	if (!skel) {
+		log_error("failed to open the BPF object: %s", strerror(errno));
+		return NULL;
+	}
+	bpf_object__for_each_program(program, skel->obj)
+	{
+		bpf_program__set_autoload(program, false);
+	}
+	bpf_program__set_autoload(skel->progs.pintle_recount, which->recount);
+	bpf_program__set_autoload(skel->progs.pintle_recount_connects, which->recount);
+	bpf_program__set_autoload(skel->progs.pintle_recount_pending, which->recount);
+	for (int i = 0; i < LINK_COUNT; i++)
+		if (which->links[i])
+			ask_for(skel, link_kinds[i].program);
+	if (which->other)
+		ask_for(skel, which->other);
+	bpf_program__set_autoload(skel->progs.pintle_carry, which->carry);
+	skel->rodata->carrying = which->carry;
+	return skel;
+}
+
+/* Without it the programs have no code that reads the map. */
+static int former_map(const struct load_list *which, struct bpf_map *map)
+{
+	return which->carry ? bpf_map__reuse_fd(map, which->carry_from)
+			    : bpf_map__set_autocreate(map, false);
+}
+
+static int reuse_maps(const struct pintle_bpf *skel, const struct maps *maps)
+{
+	int err = 0;
+
+	for (int i = 0; maps && !err && i < MAP_COUNT; i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(skel->obj, map_names[i]);
+
+		if (!map)
+			err = -ENOENT;
+		else if (maps->fd[i] >= 0)
+			err = bpf_map__reuse_fd(map, maps->fd[i]);
+	}
+	return err;
+}
+
+static int try(const struct load_list *which, const struct maps *maps, struct pintle_bpf **out)
+{
+	struct pintle_bpf *skel = open_skeleton(which);
+	int err;
+
+	if (!skel)
+		return -errno;
+	err = reuse_maps(skel, maps);
+	if (!err)
+		err = former_map(which, skel->maps.connects_former);
+	if (!err)
+		err = pintle_bpf__load(skel);
+	if (err)
+		pintle_bpf__destroy(skel);
+	else
+		*out = skel;
+	return err;
+}
+
+/* Without a word; only when that fails once more with libbpf's talk. */
+int programs_load(const struct load_list *which, const struct maps *maps, struct pintle_bpf **out)
+{
+	libbpf_print_fn_t print = libbpf_set_print(NULL);
+	int err = try(which, maps, out);
+
+	libbpf_set_print(print);
+	if (err)
+		err = try(which, maps, out);
+	if (err)
+		log_err_r(
+			err,
+			"the kernel would not load the programs (`pintle doctor` says what is missing)");
+	return err;
+}
+
+int programs_fd(const struct pintle_bpf *skel, const char *name)
+{
+	return bpf_program__fd(bpf_object__find_program_by_name(skel->obj, name));
+}
+
+void programs_unload(struct pintle_bpf **skel)
+{
+	pintle_bpf__destroy(TAKE_PTR(*skel));
+	malloc_trim(0);
+}

@@ -1,0 +1,692 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engines.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine_names.h"
+#include "../base/expfmt.h"
+#include "../base/util.h"
+
+#define NAME_SHOWN   80  /* characters of a metric's name in messages */
+#define MAX_REPLICAS 128 /* data-parallel ranks of one server */
+
+/* How the series of one metric become one number. */
+enum combine {
+	SUM,
+	/* For the share of a cache of which every rank has its own. The largest would call a
+	 * server of eight ranks full when one is, though its own balancer sends the next request
+	 * to another; what waits for the full one is seen in the waiting requests. */
+	MEAN,
+	/* The sum over the replicas, of each of which only the largest series counts: its tensor
+	 * and pipeline ranks may all report the same requests. */
+	SUM_OF_REPLICAS,
+	MEAN_OF_REPLICAS,
+};
+
+/* One metric. Of a signal's rows those of the lowest `choice` that the page has count, and
+ * they add up: newer names go before older ones, and a signal may consist of several parts. */
+struct row {
+	enum signal signal;
+	unsigned int choice;
+	enum combine combine;
+	const char *name;
+	size_t name_len;
+	const char *label, *label_value; /* only series with this label; NULL: all */
+};
+
+struct engine {
+	const char *replica_label; /* numbers the data-parallel ranks */
+	/* Every replica has one series of each load signal: otherwise the page lost lines. */
+	bool even;
+	/* Gauges appear with the first request that is worked on. Before it the page is empty; or
+	 * it has `refused_only`, which counts refused requests too, and not yet `worked`. Both mean
+	 * that nothing waits and nothing runs. */
+	bool empty_is_idle;
+	const char *refused_only, *worked;
+	const struct row *rows;
+	size_t row_count;
+};
+
+#define NAME(text)      .name = (text), .name_len = sizeof(text) - 1
+#define ONLY(key, text) .label = (key), .label_value = (text)
+#define ROW(sig, how, ...)                                                                         \
+	{                                                                                          \
+		.signal = (sig), .combine = (how), __VA_ARGS__                                     \
+	}
+/* Clients that follow OpenMetrics append _total to a counter's name; others do not. */
+#define COUNTER(sig, nth, text)                                                                    \
+	ROW(sig, SUM, .choice = 2 * (nth), NAME(text "_total")),                                   \
+		ROW(sig, SUM, .choice = 2 * (nth) + 1, NAME(text))
+
+static const struct row vllm[] = {
+	ROW(SIGNAL_WAITING, SUM, NAME("vllm:num_requests_waiting")),
+	ROW(SIGNAL_RUNNING, SUM, NAME("vllm:num_requests_running")),
+	ROW(SIGNAL_KV_CACHE, MEAN, NAME("vllm:kv_cache_usage_perc")),
+	ROW(SIGNAL_KV_CACHE, MEAN, .choice = 1, NAME("vllm:gpu_cache_usage_perc")),
+	COUNTER(SIGNAL_PREFIX_HITS, 0, "vllm:prefix_cache_hits"),
+	COUNTER(SIGNAL_PREFIX_HITS, 1, "vllm:gpu_prefix_cache_hits"),
+	COUNTER(SIGNAL_PREFIX_QUERIES, 0, "vllm:prefix_cache_queries"),
+	COUNTER(SIGNAL_PREFIX_QUERIES, 1, "vllm:gpu_prefix_cache_queries"),
+	COUNTER(SIGNAL_PROMPT_TOKENS, 0, "vllm:prompt_tokens"),
+	COUNTER(SIGNAL_OUTPUT_TOKENS, 0, "vllm:generation_tokens"),
+};
+
+/* Prefill counts tokens as they are looked up; older servers only have what the finished
+ * requests found (cached_tokens), of their prompts. */
+#define PREFILL(sig, mode)                                                                         \
+	ROW(sig, SUM_OF_REPLICAS, NAME("sglang:prefill_effective_tokens_total"), ONLY("mode", mode))
+#define CACHED(source)                                                                             \
+	ROW(SIGNAL_PREFIX_HITS, SUM, .choice = 1, NAME("sglang:cached_tokens_total"),              \
+	    ONLY("cache_source", source))
+
+static const struct row sglang[] = {
+	ROW(SIGNAL_WAITING, SUM_OF_REPLICAS, NAME("sglang:num_queue_reqs")),
+	ROW(SIGNAL_RUNNING, SUM_OF_REPLICAS, NAME("sglang:num_running_reqs")),
+	ROW(SIGNAL_KV_CACHE, MEAN_OF_REPLICAS, NAME("sglang:token_usage")),
+	PREFILL(SIGNAL_PREFIX_HITS, "device_hit"),
+	PREFILL(SIGNAL_PREFIX_HITS, "host_hit"),
+	PREFILL(SIGNAL_PREFIX_HITS, "storage_hit"),
+	CACHED("device"),
+	CACHED("host"),
+	CACHED("storage"),
+	ROW(SIGNAL_PREFIX_HITS, SUM, .choice = 2, NAME("sglang:cached_tokens_total")),
+	PREFILL(SIGNAL_PREFIX_QUERIES, "input"),
+	PREFILL(SIGNAL_PREFIX_QUERIES, "device_hit"),
+	PREFILL(SIGNAL_PREFIX_QUERIES, "host_hit"),
+	PREFILL(SIGNAL_PREFIX_QUERIES, "storage_hit"),
+	ROW(SIGNAL_PREFIX_QUERIES, SUM, .choice = 1, NAME("sglang:prompt_tokens_total")),
+	ROW(SIGNAL_PROMPT_TOKENS, SUM, NAME("sglang:prompt_tokens_total")),
+	ROW(SIGNAL_OUTPUT_TOKENS, SUM, NAME("sglang:generation_tokens_total")),
+};
+
+static const struct row trtllm[] = {
+	ROW(SIGNAL_WAITING, SUM, NAME("trtllm_num_requests_waiting")),
+	ROW(SIGNAL_RUNNING, SUM, NAME("trtllm_num_requests_running")),
+	ROW(SIGNAL_KV_CACHE, MEAN, NAME("trtllm_kv_cache_utilization")),
+	/* In blocks: tokens are not counted. */
+	ROW(SIGNAL_PREFIX_HITS, SUM, NAME("trtllm_kv_cache_reused_blocks_total")),
+	ROW(SIGNAL_PREFIX_QUERIES, SUM, NAME("trtllm_kv_cache_reused_blocks_total")),
+	ROW(SIGNAL_PREFIX_QUERIES, SUM, NAME("trtllm_kv_cache_missed_blocks_total")),
+	COUNTER(SIGNAL_PROMPT_TOKENS, 0, "trtllm_prompt_tokens"),
+	COUNTER(SIGNAL_OUTPUT_TOKENS, 0, "trtllm_generation_tokens"),
+};
+
+static const struct row triton_trtllm[] = {
+	ROW(SIGNAL_WAITING, SUM, NAME("nv_trt_llm_request_metrics"),
+	    ONLY("request_type", "waiting")),
+	/* Before the backend has the above, and for other backends: Triton's own queue. */
+	ROW(SIGNAL_WAITING, SUM, .choice = 1, NAME("nv_inference_pending_request_count")),
+	ROW(SIGNAL_RUNNING, SUM, NAME("nv_trt_llm_request_metrics"),
+	    ONLY("request_type", "scheduled")),
+	ROW(SIGNAL_KV_CACHE, MEAN, NAME("nv_trt_llm_kv_cache_block_metrics"),
+	    ONLY("kv_cache_block_type", "fraction")),
+};
+
+static const struct row tgi[] = {
+	ROW(SIGNAL_WAITING, SUM, NAME("tgi_queue_size")),
+	ROW(SIGNAL_RUNNING, SUM, NAME("tgi_batch_current_size")),
+	ROW(SIGNAL_PROMPT_TOKENS, SUM, NAME("tgi_request_input_length_sum")),
+	ROW(SIGNAL_OUTPUT_TOKENS, SUM, NAME("tgi_request_generated_tokens_sum")),
+};
+
+static const struct row llamacpp[] = {
+	ROW(SIGNAL_WAITING, SUM, NAME("llamacpp:requests_deferred")),
+	ROW(SIGNAL_RUNNING, SUM, NAME("llamacpp:requests_processing")),
+	ROW(SIGNAL_KV_CACHE, MEAN, NAME("llamacpp:kv_cache_usage_ratio")), /* not in newer ones */
+	ROW(SIGNAL_PREFIX_HITS, SUM, NAME("llamacpp:prompt_tokens_cached_total")),
+	/* Its prompt_tokens are those that were computed, so without the cached ones. */
+	ROW(SIGNAL_PREFIX_QUERIES, SUM, NAME("llamacpp:prompt_tokens_cached_total")),
+	ROW(SIGNAL_PREFIX_QUERIES, SUM, NAME("llamacpp:prompt_tokens_total")),
+	ROW(SIGNAL_PROMPT_TOKENS, SUM, NAME("llamacpp:prompt_tokens_cached_total")),
+	ROW(SIGNAL_PROMPT_TOKENS, SUM, NAME("llamacpp:prompt_tokens_total")),
+	ROW(SIGNAL_OUTPUT_TOKENS, SUM, NAME("llamacpp:tokens_predicted_total")),
+};
+
+#define MAX_ROWS 20
+#define ROWS(table)                                                                                \
+	.rows = (table),                                                                           \
+	.row_count = sizeof(char[ARRAY_SIZE(table) <= MAX_ROWS ? 1 : -1]) * ARRAY_SIZE(table)
+
+static const struct engine engines[ENGINE_COUNT] = {
+	[ENGINE_VLLM] = {ROWS(vllm), .even = true},
+	[ENGINE_SGLANG] = {ROWS(sglang), .replica_label = "dp_rank", .even = true},
+	[ENGINE_TRTLLM] = {ROWS(trtllm)},
+	[ENGINE_TRITON_TRTLLM] = {ROWS(triton_trtllm)},
+	[ENGINE_TGI] = {ROWS(tgi), .empty_is_idle = true, .refused_only = "tgi_request_count",
+			.worked = "tgi_batch_inference_count"},
+	[ENGINE_LLAMACPP] = {ROWS(llamacpp)},
+};
+
+#define X(symbol, name, says) [ENGINE_##symbol] = (name),
+static const char *const engine_names[ENGINE_COUNT] = {PINTLE_ENGINES(X)};
+#undef X
+
+/* Beyond these a server is not busy but sick, or it is no model server. */
+static const double signal_max[SIGNAL_COUNT] = {
+	[SIGNAL_WAITING] = 1e9,        [SIGNAL_RUNNING] = 1e9,
+	[SIGNAL_KV_CACHE] = 1.01, /* engines round, SGLang to hundredths */
+	[SIGNAL_PREFIX_HITS] = 1e18,   [SIGNAL_PREFIX_QUERIES] = 1e18,
+	[SIGNAL_PROMPT_TOKENS] = 1e18, [SIGNAL_OUTPUT_TOKENS] = 1e18,
+};
+
+static bool in_range(enum signal signal, double value)
+{
+	return value >= 0 && value <= signal_max[signal]; /* not so for NaN */
+}
+
+static bool is_load(enum signal signal)
+{
+	return signal == SIGNAL_WAITING || signal == SIGNAL_RUNNING || signal == SIGNAL_KV_CACHE;
+}
+
+const struct engine *engine_find(const char *name)
+{
+	for (size_t i = 0; i < ENGINE_COUNT; i++)
+		if (!strcmp(engine_names[i], name))
+			return &engines[i];
+	return NULL;
+}
+
+const char *engine_name(size_t i)
+{
+	return i < ENGINE_COUNT ? engine_names[i] : NULL;
+}
+
+/* ---- what is wrong with a page ---------------------------------------------- */
+
+__attribute__((format(printf, 2, 3))) static int refuse(char *fault, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (fault)
+		vsnprintf(fault, FAULT_SIZE, fmt, ap);
+	va_end(ap);
+	return -EBADMSG;
+}
+
+static int refuse_line(char *fault, const struct expfmt_reader *r)
+{
+	if (!r->name)
+		return refuse(fault, "line %zu: %s", r->line, r->what);
+	return refuse(fault, "line %zu, %.*s: %s", r->line,
+		      (int)MIN(r->name_len, (size_t)NAME_SHOWN), r->name, r->what);
+}
+
+static int refuse_value(char *fault, size_t line, const char *name, double value, double max)
+{
+	return refuse(fault, "line %zu, %s: its value is %g; a number from 0 to %g can be", line,
+		      name, value, max);
+}
+
+/* ---- series that must not come twice ---------------------------------------- */
+
+struct series {
+	uint64_t id;
+	size_t line;
+	const char *name; /* within the page */
+	size_t name_len;
+};
+
+struct series_list {
+	struct series *series;
+	size_t count, room;
+};
+
+static void series_free(struct series_list *l)
+{
+	free(l->series);
+}
+
+static int series_add(struct series_list *l, const struct expfmt_sample *s, size_t line)
+{
+	struct series *more;
+
+	if (l->count == l->room) {
+		size_t room = l->room ? 2 * l->room : 64;
+
+		more = reallocarray(l->series, room, sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		l->series = more;
+		l->room = room;
+	}
+	l->series[l->count++] = (struct series){expfmt_series(s), line, s->name, s->name_len};
+	return 0;
+}
+
+static int by_id(const void *left, const void *right)
+{
+	const struct series *a = left, *b = right;
+
+	if (a->id != b->id)
+		return a->id < b->id ? -1 : 1;
+	return a->line < b->line ? -1 : a->line > b->line;
+}
+
+/* Nobody knows which of two values holds; their sum is neither. */
+static int series_check(struct series_list *l, char *fault)
+{
+	if (!l->count)
+		return 0;
+	qsort(l->series, l->count, sizeof(*l->series), by_id);
+	for (size_t i = 1; i < l->count; i++) {
+		const struct series *a = &l->series[i - 1], *b = &l->series[i];
+
+		if (a->id == b->id)
+			return refuse(
+				fault,
+				"line %zu, %.*s: the series of line %zu again; a page has each "
+				"name with the same labels once",
+				b->line, (int)MIN(b->name_len, (size_t)NAME_SHOWN), b->name,
+				a->line);
+	}
+	return 0;
+}
+
+/* ---- a page ------------------------------------------------------------------ */
+
+/* What has been read of one page. */
+struct tally {
+	const struct engine *engine;
+	struct expfmt_filter filter;
+	uint64_t lengths; /* bit n: a wanted name has n (modulo 64) bytes */
+	bool refused_only, worked;
+	double total[MAX_ROWS];
+	size_t series[MAX_ROWS];                /* or replicas, for the rows that combine those */
+	double largest[MAX_ROWS][MAX_REPLICAS]; /* negative: none yet */
+};
+
+static bool by_replica(const struct row *row)
+{
+	return row->combine == SUM_OF_REPLICAS || row->combine == MEAN_OF_REPLICAS;
+}
+
+static uint64_t length_bit(size_t len)
+{
+	return 1ULL << (len % 64);
+}
+
+static void tally_want(struct tally *t, const char *name)
+{
+	expfmt_filter_add(&t->filter, name);
+	t->lengths |= length_bit(strlen(name));
+}
+
+static void tally_init(struct tally *t, const struct engine *e)
+{
+	t->engine = e;
+	t->filter = (struct expfmt_filter){};
+	t->lengths = 0;
+	t->refused_only = t->worked = false;
+	if (e->refused_only) {
+		tally_want(t, e->refused_only);
+		tally_want(t, e->worked);
+	}
+	for (size_t i = 0; i < e->row_count; i++) {
+		tally_want(t, e->rows[i].name);
+		t->total[i] = 0;
+		t->series[i] = 0;
+		for (size_t n = 0; by_replica(&e->rows[i]) && n < MAX_REPLICAS; n++)
+			t->largest[i][n] = -1;
+	}
+}
+
+static bool is_named(const char *name, size_t len, const char *wanted)
+{
+	return wanted && strlen(wanted) == len && !memcmp(wanted, name, len);
+}
+
+static bool is_of_row(const char *name, size_t len, const struct row *row)
+{
+	return row->name_len == len && !memcmp(row->name, name, len);
+}
+
+static bool want_engine(const char *name, size_t len, void *arg)
+{
+	const struct tally *t = arg;
+	const struct engine *e = t->engine;
+
+	if (!(t->lengths & length_bit(len)))
+		return false;
+	for (size_t i = 0; i < e->row_count; i++)
+		if (is_of_row(name, len, &e->rows[i]))
+			return true;
+	return is_named(name, len, e->refused_only) || is_named(name, len, e->worked);
+}
+
+/* The number in a label; -1 when it is none below `limit`. */
+static int label_number(const struct expfmt_sample *s, const char *label, int limit, int absent)
+{
+	char text[16], *end;
+	long n;
+
+	if (!expfmt_label(s, label, text, sizeof(text)))
+		return absent;
+	if (text[0] < '0' || text[0] > '9') /* strtol() takes blanks and signs */
+		return -1;
+	n = strtol(text, &end, 10);
+	return !*end && n < limit ? (int)n : -1;
+}
+
+/* Returns whether its replica is one. */
+static bool tally_add(struct tally *t, size_t row, const struct expfmt_sample *s)
+{
+	double *largest;
+	int replica;
+
+	if (!by_replica(&t->engine->rows[row])) {
+		t->total[row] += s->value;
+		t->series[row]++;
+		return true;
+	}
+	replica = label_number(s, t->engine->replica_label, MAX_REPLICAS, 0);
+	if (replica < 0)
+		return false;
+	largest = &t->largest[row][replica];
+	if (*largest < 0) {
+		t->series[row]++;
+		*largest = 0;
+	}
+	if (s->value > *largest) {
+		t->total[row] += s->value - *largest;
+		*largest = s->value;
+	}
+	return true;
+}
+
+static bool has_label(const struct expfmt_sample *s, const struct row *row)
+{
+	char text[64];
+
+	return !row->label ||
+	       (expfmt_label(s, row->label, text, sizeof(text)) && !strcmp(text, row->label_value));
+}
+
+static int tally_sample(struct tally *t, const struct expfmt_sample *s, size_t line, char *fault)
+{
+	const struct engine *e = t->engine;
+
+	t->refused_only |= is_named(s->name, s->name_len, e->refused_only);
+	t->worked |= is_named(s->name, s->name_len, e->worked);
+	for (size_t i = 0; i < e->row_count; i++) {
+		const struct row *row = &e->rows[i];
+
+		if (!is_of_row(s->name, s->name_len, row) || !has_label(s, row))
+			continue;
+		if (!in_range(row->signal, s->value))
+			return refuse_value(fault, line, row->name, s->value,
+					    signal_max[row->signal]);
+		if (!tally_add(t, i, s))
+			return refuse(fault, "line %zu, %s: its %s is no number below %d", line,
+				      row->name, e->replica_label, MAX_REPLICAS);
+	}
+	return 0;
+}
+
+/* Returns of how many series (or replicas) the signal was made. */
+static size_t tally_signal(const struct tally *t, enum signal signal, double *value)
+{
+	const struct engine *e = t->engine;
+	unsigned int choice = UINT_MAX;
+	size_t series = 0;
+
+	for (size_t i = 0; i < e->row_count; i++)
+		if (e->rows[i].signal == signal && t->series[i])
+			choice = MIN(choice, e->rows[i].choice);
+	*value = 0;
+	for (size_t i = 0; i < e->row_count; i++) {
+		const struct row *row = &e->rows[i];
+
+		if (row->signal != signal || row->choice != choice || !t->series[i])
+			continue;
+		series = t->series[i];
+		if (row->combine == MEAN || row->combine == MEAN_OF_REPLICAS)
+			*value += t->total[i] / (double)series;
+		else
+			*value += t->total[i];
+	}
+	return series;
+}
+
+/* A metric of the signal that the page has, or else the one it should have. */
+static const char *signal_name(const struct tally *t, enum signal signal)
+{
+	const struct engine *e = t->engine;
+	const char *name = NULL;
+
+	for (size_t i = 0; i < e->row_count; i++) {
+		if (e->rows[i].signal != signal)
+			continue;
+		if (t->series[i])
+			return e->rows[i].name;
+		name = name ? name : e->rows[i].name;
+	}
+	return name;
+}
+
+/* Before the first request that is worked on. */
+static bool is_idle(const struct tally *t, const char *page, size_t size)
+{
+	if (!t->engine->empty_is_idle)
+		return false;
+	if (t->refused_only && !t->worked)
+		return true;
+	for (size_t i = 0; i < size; i++)
+		if (page[i] != '\n' && page[i] != '\r')
+			return false;
+	return true;
+}
+
+static void set_idle(const struct engine *e, struct signals *s)
+{
+	for (size_t i = 0; i < e->row_count; i++)
+		s->present[e->rows[i].signal] |= is_load(e->rows[i].signal);
+}
+
+static int refuse_uneven(const struct tally *t, const size_t *series, enum signal signal,
+			 char *fault)
+{
+	return refuse(
+		fault,
+		"it has %s %zu time%s, but %s %zu time%s; each of the server's ranks has both",
+		signal_name(t, signal), series[signal], plural(series[signal]),
+		signal_name(t, SIGNAL_WAITING), series[SIGNAL_WAITING],
+		plural(series[SIGNAL_WAITING]));
+}
+
+static int tally_signals(const struct tally *t, struct signals *s, char *fault)
+{
+	enum signal load = SIGNAL_COUNT;
+	size_t series[SIGNAL_COUNT];
+
+	for (enum signal i = 0; i < SIGNAL_COUNT; i++) {
+		series[i] = tally_signal(t, i, &s->value[i]);
+		s->present[i] = series[i] > 0;
+		if (!in_range(i, s->value[i])) /* the sum may be too much where no part was */
+			return refuse(fault,
+				      "%s: its series add up to %g; a number from 0 to %g can be",
+				      signal_name(t, i), s->value[i], signal_max[i]);
+		if (load == SIGNAL_COUNT && is_load(i) && s->present[i])
+			load = i;
+	}
+	if (load == SIGNAL_COUNT) {
+		refuse(fault,
+		       "it has no %s, nor another load signal of this engine; is the pool's engine "
+		       "right, and does the server export metrics?",
+		       signal_name(t, SIGNAL_WAITING));
+		return -ENODATA;
+	}
+	if (!s->present[SIGNAL_WAITING])
+		return refuse(fault, "it has %s, but no %s", signal_name(t, load),
+			      signal_name(t, SIGNAL_WAITING));
+	for (enum signal i = 0; i < SIGNAL_COUNT; i++)
+		if (t->engine->even && is_load(i) && series[i] && series[i] != series[0])
+			return refuse_uneven(t, series, i, fault);
+	return 0;
+}
+
+static void tidy(struct signals *s)
+{
+	s->value[SIGNAL_KV_CACHE] = MIN(s->value[SIGNAL_KV_CACHE], 1.0);
+	if (s->present[SIGNAL_PREFIX_HITS] && s->present[SIGNAL_PREFIX_QUERIES])
+		return;
+	for (enum signal i = SIGNAL_PREFIX_HITS; i <= SIGNAL_PREFIX_QUERIES; i++) {
+		s->present[i] = false;
+		s->value[i] = 0;
+	}
+}
+
+static int read_samples(struct tally *t, const char *page, size_t size, char *fault)
+{
+	_cleanup_(series_free) struct series_list list = {0};
+	struct expfmt_reader reader;
+	struct expfmt_sample sample;
+	int r = 0;
+
+	expfmt_init(&reader, page, size);
+	reader.filter = &t->filter;
+	while (!r && expfmt_next(&reader, want_engine, t, &sample)) {
+		r = series_add(&list, &sample, reader.line);
+		if (!r)
+			r = tally_sample(t, &sample, reader.line, fault);
+		else
+			refuse(fault, "no memory for its series");
+	}
+	if (!r && reader.bad)
+		r = refuse_line(fault, &reader);
+	return r ? r : series_check(&list, fault);
+}
+
+int engine_read(const struct engine *e, const char *page, size_t size, struct signals *out,
+		char *fault)
+{
+	struct signals s = {};
+	struct tally t;
+	int r;
+
+	tally_init(&t, e);
+	r = read_samples(&t, page, size, fault);
+	if (r < 0)
+		return r;
+	r = tally_signals(&t, &s, fault);
+	if (r == -ENODATA && is_idle(&t, page, size)) {
+		set_idle(e, &s);
+		r = 0;
+	}
+	if (r < 0)
+		return r;
+	tidy(&s);
+	*out = s;
+	return 0;
+}
+
+/* ---- DCGM exporter --------------------------------------------------------- */
+
+enum dcgm_metric { GPU_UTIL, FB_USED, FB_FREE, FB_RESERVED, DCGM_COUNT };
+
+static const struct {
+	const char *name;
+	double max;
+} dcgm_metrics[DCGM_COUNT] = {
+	[GPU_UTIL] = {"DCGM_FI_DEV_GPU_UTIL", 100}, /* percent; DCGM's "not known" is near 2^63 */
+	[FB_USED] = {"DCGM_FI_DEV_FB_USED", 1e9},   /* MiB, and so the others */
+	[FB_FREE] = {"DCGM_FI_DEV_FB_FREE", 1e9},
+	[FB_RESERVED] = {"DCGM_FI_DEV_FB_RESERVED", 1e9},
+};
+
+static int dcgm_metric(const char *name, size_t len)
+{
+	for (int i = 0; i < DCGM_COUNT; i++)
+		if (is_named(name, len, dcgm_metrics[i].name))
+			return i;
+	return -1;
+}
+
+static bool want_dcgm(const char *name, size_t len, void *arg)
+{
+	(void)arg;
+	return dcgm_metric(name, len) >= 0;
+}
+
+static void dcgm_identify(const struct expfmt_sample *s, struct dcgm_gpu *gpu)
+{
+	*gpu = (struct dcgm_gpu){.index = label_number(s, "gpu", INT_MAX, -1)};
+	/* Prometheus renames the exporter's label when its own target is a pod. */
+	if (!expfmt_label(s, "exported_pod", gpu->pod, sizeof(gpu->pod)))
+		expfmt_label(s, "pod", gpu->pod, sizeof(gpu->pod));
+}
+
+/* What a page says of one GPU and pod, all MIG instances together. */
+struct dcgm_tally {
+	bool has[DCGM_COUNT];
+	double value[DCGM_COUNT];
+};
+
+/* The place of the GPU in out, a new one while there is room; -1 after that. */
+static int dcgm_place(const struct dcgm_gpu *gpu, struct dcgm_gpu *out, size_t *count, size_t max)
+{
+	for (size_t i = 0; i < *count; i++)
+		if (out[i].index == gpu->index && !strcmp(out[i].pod, gpu->pod))
+			return (int)i;
+	if (*count == max)
+		return -1;
+	out[*count] = *gpu;
+	return (int)(*count)++;
+}
+
+static void dcgm_add(struct dcgm_tally *t, int metric, double value)
+{
+	t->has[metric] = true;
+	if (metric == GPU_UTIL)
+		t->value[metric] = MAX(t->value[metric], value);
+	else
+		t->value[metric] += value;
+}
+
+static void dcgm_finish(const struct dcgm_tally *t, struct dcgm_gpu *gpu)
+{
+	double total = t->value[FB_USED] + t->value[FB_FREE] + t->value[FB_RESERVED];
+
+	gpu->has_utilization = t->has[GPU_UTIL];
+	gpu->utilization = t->value[GPU_UTIL] / 100;
+	gpu->has_memory = t->has[FB_USED] && t->has[FB_FREE] && total > 0;
+	if (gpu->has_memory)
+		gpu->memory = t->value[FB_USED] / total;
+}
+
+int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max, char *fault)
+{
+	struct dcgm_tally tally[DCGM_MAX] = {};
+	struct expfmt_filter filter = {};
+	struct expfmt_reader reader;
+	struct expfmt_sample sample;
+	struct dcgm_gpu gpu;
+	size_t count = 0;
+
+	max = MIN(max, (size_t)DCGM_MAX);
+	for (int i = 0; i < DCGM_COUNT; i++)
+		expfmt_filter_add(&filter, dcgm_metrics[i].name);
+	expfmt_init(&reader, page, size);
+	reader.filter = &filter;
+	while (expfmt_next(&reader, want_dcgm, NULL, &sample)) {
+		int metric = dcgm_metric(sample.name, sample.name_len), i;
+
+		if (!(sample.value >= 0 && sample.value <= dcgm_metrics[metric].max))
+			return refuse_value(fault, reader.line, dcgm_metrics[metric].name,
+					    sample.value, dcgm_metrics[metric].max);
+		dcgm_identify(&sample, &gpu);
+		i = dcgm_place(&gpu, out, &count, max);
+		if (i >= 0)
+			dcgm_add(&tally[i], metric, sample.value);
+	}
+	if (reader.bad)
+		return refuse_line(fault, &reader);
+	for (size_t i = 0; i < count; i++)
+		dcgm_finish(&tally[i], &out[i]);
+	return (int)count;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "maglev.h"
+
+#include "../base/util.h"
+
+/* Where a member is in its permutation of the entries: offset, offset + skip, ... mod size. */
+struct turn {
+	const struct maglev_member *member;
+	uint32_t next, skip;
+};
+
+/* FNV-1a, 64 bits, with the constants of the IETF draft draft-eastlake-fnv. */
+static uint64_t hash_name(const char *name)
+{
+	uint64_t h = 0xcbf29ce484222325ULL;
+
+	for (; *name; name++)
+		h = (h ^ (uint8_t)*name) * 0x100000001b3ULL;
+	return h;
+}
+
+/* The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA '14; constants of Vigna's splitmix64.c):
+ * FNV-1a alone leaves names that differ in their last digit close together. */
+static uint64_t mix(uint64_t x)
+{
+	x += 0x9e3779b97f4a7c15ULL;
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+	return x ^ (x >> 31);
+}
+
+static bool is_prime(size_t n)
+{
+	for (size_t d = 2; d * d <= n; d++) {
+		if (n % d == 0)
+			return false;
+	}
+	return n >= 2;
+}
+
+/* Turns are taken by name: the order of the configuration must not matter. */
+static int by_name(const void *a, const void *b)
+{
+	const struct turn *x = a, *y = b;
+
+	return strcmp(x->member->name, y->member->name);
+}
+
+static uint32_t add_modulo(uint32_t a, uint32_t b, uint32_t size)
+{
+	return (uint32_t)(((uint64_t)a + b) % size);
+}
+
+/* A prime size makes every skip reach every entry, so a free one is always found. */
+static void take_turns(struct turn *turns, size_t n, struct pintle_ref *table, uint32_t size)
+{
+	for (uint32_t filled = 0; filled < size; filled++) {
+		struct turn *t = &turns[filled % n];
+
+		while (table[t->next].generation)
+			t->next = add_modulo(t->next, t->skip, size);
+		table[t->next].id = t->member->id;
+		table[t->next].generation = t->member->generation;
+	}
+}
+
+int maglev_build(const struct maglev_member *members, size_t n, struct pintle_ref *table,
+		 size_t size)
+{
+	_cleanup_free_ struct turn *turns = NULL;
+
+	if (size > UINT32_MAX || !is_prime(size) || n > size)
+		return -EINVAL;
+	turns = calloc(MAX(n, 1U), sizeof(*turns));
+	if (!turns)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		const uint64_t h = hash_name(members[i].name);
+
+		if (!members[i].generation)
+			return -EINVAL;
+		turns[i].member = &members[i];
+		turns[i].next = (uint32_t)(mix(h) % size);
+		turns[i].skip = (uint32_t)(mix(~h) % (size - 1) + 1);
+	}
+	qsort(turns, n, sizeof(*turns), by_name);
+	memset(table, 0, size * sizeof(*table));
+	if (n)
+		take_turns(turns, n, table, (uint32_t)size);
+	return 0;
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "score.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "../base/util.h"
+
+#define MILLI 1e3
+#define MICRO 1e6
+
+/* Rounded and kept within 0..max, whatever comes in: NaN is 0. */
+static uint32_t to_u32(double value, double max)
+{
+	return value > 0 ? (uint32_t)lround(MIN(value, max)) : 0;
+}
+
+static double term(double weight, double amount)
+{
+	return weight > 0 && amount > 0 ? weight * amount : 0;
+}
+
+static double share_of(double value, double threshold)
+{
+	return value > 0 && threshold > 0 ? value / threshold : 0;
+}
+
+/* The curve: next to nothing while the cache has room, as much as a full queue at the threshold,
+ * soon more than any queue above it, where the server begins to preempt. */
+static double kv_cache_load(double kv_cache, const struct config_saturation *sat)
+{
+	double share = share_of(kv_cache, sat->kv_cache);
+
+	return term(sat->queue_depth, share * share * share * share);
+}
+
+double score_saturation(const struct pintle_score *score, const struct config_saturation *sat)
+{
+	double queue = share_of(score->waiting, sat->queue_depth);
+	double kv_cache = share_of(score->kv_cache / MICRO, sat->kv_cache);
+
+	return MAX(queue, kv_cache);
+}
+
+static uint32_t flags_of(const struct signals *s, double gpu)
+{
+	uint32_t flags = 0;
+
+	if (s->present[SIGNAL_WAITING])
+		flags |= PINTLE_SIGNAL_WAITING;
+	if (s->present[SIGNAL_RUNNING])
+		flags |= PINTLE_SIGNAL_RUNNING;
+	if (s->present[SIGNAL_KV_CACHE])
+		flags |= PINTLE_SIGNAL_KV_CACHE;
+	if (gpu >= 0)
+		flags |= PINTLE_SIGNAL_GPU;
+	return flags;
+}
+
+static double value_of(const struct signals *s, enum signal signal)
+{
+	return s->present[signal] ? s->value[signal] : 0;
+}
+
+void score_compute(const struct signals *s, double gpu, const struct config_weights *w,
+		   const struct config_saturation *sat, struct pintle_score *out)
+{
+	double waiting = value_of(s, SIGNAL_WAITING), running = value_of(s, SIGNAL_RUNNING);
+	double kv_cache = value_of(s, SIGNAL_KV_CACHE);
+	double load = term(w->queue, waiting) + term(w->running, running) + term(w->gpu, gpu) +
+		      term(w->kv_cache, kv_cache_load(kv_cache, sat));
+	struct pintle_load_model model = {
+		.published = to_u32(load * MILLI, PINTLE_MAX_LOAD),
+		/* Its prompt is still to be computed, and the page does not say so yet. */
+		.running = to_u32(MAX(w->queue, w->running) * MILLI, PINTLE_MAX_LOAD),
+	};
+
+	out->flags = flags_of(s, gpu);
+	out->waiting = to_u32(waiting, UINT32_MAX);
+	out->running = to_u32(running, UINT32_MAX);
+	out->kv_cache = to_u32(kv_cache * MICRO, MICRO);
+	out->gpu = to_u32(gpu * MICRO, MICRO);
+	out->zero = 0;
+	if (score_saturation(out, sat) >= 1)
+		out->flags |= PINTLE_SCORE_SATURATED;
+	for (size_t i = 0; i < PINTLE_MAX_CLASSES; i++)
+		out->model[i] = model;
+}
