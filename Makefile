@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-#   make            all binaries and BPF objects, into build/
+#   make            pintled and pintle, into build/
+#   make lab        simulated servers and clients, and the policy lab
 #   make check      all tests, on the real kernel (root); installs what is missing
 #   make demo       the main job in a minute (root); installs what is missing
 #   make bench      speed, as ratios against rivals in the same run (root)
@@ -9,7 +10,7 @@
 #   make experiment   the same traffic at random and steered, on real sockets (root, half an hour)
 #   make experiments  tables and plots of the policy lab, into docs/experiments/
 #   make fuzz       the fuzz targets, for long (FUZZ_SECONDS each)
-#   make install    DESTDIR= PREFIX=
+#   make install, make install-lab   DESTDIR= PREFIX=
 #   make format, make lint, make clean; V=1 shows the commands
 #   SAN=1           the same under ASan and UBSan, into build-san/
 
@@ -49,16 +50,20 @@ BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -D__TARGET_ARCH_
 	-Iheaders -Ibpf -idirafter /usr/include/$(shell uname -m)-linux-gnu
 
 # One list for each program; a new file in its folder is part of it.
-COMMON  := $(patsubst %.c,$(O)/%.o,$(wildcard userspace/common/*.c))
-PINTLED := $(patsubst %.c,$(O)/%.o,$(wildcard userspace/pintled/*.c))
-PINTLE  := $(patsubst %.c,$(O)/%.o,$(wildcard userspace/pintle/*.c))
+objects  = $(patsubst %.c,$(O)/%.o,$(wildcard $(addsuffix /*.c,$(1))))
+COMMON  := $(call objects,$(addprefix userspace/,base config net maps))
+POLICY  := $(call objects,userspace/policy)
+FETCH   := $(call objects,userspace/fetch)
+PINTLED := $(call objects,userspace/pintled)
+PINTLE  := $(call objects,userspace/pintle)
+LAB     := $(call objects,$(addprefix lab/,engine sim load policies fleet))
 BPF_SRC := $(wildcard bpf/*.bpf.c)
 BPF_OBJ := $(patsubst %.bpf.c,$(O)/%.bpf.o,$(BPF_SRC))
 UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
 BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
 FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all check check-compilers check-kernels demo bench fuzz fuzzers tests install clean format format-check lint deps clients former
+.PHONY: all check check-compilers check-kernels demo bench fuzz fuzzers tests install install-lab clean format format-check lint deps clients former
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -95,7 +100,7 @@ $(O)/libpintle.a: $(COMMON)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 # The daemon without main(), so that tests can link its parts.
-$(O)/libpintled.a: $(filter-out %/main.o,$(PINTLED))
+$(O)/libpintled.a: $(filter-out %/main.o,$(PINTLED)) $(FETCH) $(POLICY)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
@@ -105,32 +110,29 @@ $(O)/pintled $(O)/pintle:
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)
 
-# -- simulator -----------------------------------------------------------------
+# -- the lab -------------------------------------------------------------------
 
-# The engine model and what stands on it, without any main().
-SIM := $(patsubst %.c,$(O)/%.o,$(wildcard userspace/sim/*.c))
-SIM_LIBS := -lhttp_parser
+# Simulated servers and clients, and the policy lab: by themselves, no part of the product. The load
+# generator reads metrics as the daemon does; the policy lab runs the kernel's rule and the daemon's
+# load formula.
+LAB_PROGRAMS := $(addprefix $(O)/pintle-,sim load lab)
+LAB_LIBS := -lhttp_parser
 
-$(O)/libpintle-sim.a: $(filter-out %_main.o,$(SIM))
+$(O)/libpintle-lab.a: $(filter-out %/main.o,$(LAB))
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
-all: $(O)/pintle-sim $(O)/pintle-load
-$(O)/pintle-sim: $(O)/userspace/sim/sim_main.o $(O)/libpintle-sim.a $(O)/libpintle.a
-# The load generator reads metrics as the daemon does.
-$(O)/pintle-load: $(O)/userspace/sim/load_main.o $(O)/libpintle-sim.a $(O)/libpintled.a $(O)/libpintle.a
-$(O)/pintle-sim $(O)/pintle-load:
+.PHONY: lab
+lab: $(LAB_PROGRAMS)
+$(O)/pintle-sim: $(O)/lab/sim/main.o
+$(O)/pintle-load: $(O)/lab/load/main.o
+$(O)/pintle-lab: $(O)/lab/fleet/main.o
+$(LAB_PROGRAMS): $(O)/libpintle-lab.a $(O)/libpintled.a $(O)/libpintle.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(SIM_LIBS) $(LDLIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %/main.o,$^) $(filter %.a,$^) -o $@ $(LAB_LIBS) $(LDLIBS)
 
 # It holds the ready-made workloads.
-$(O)/userspace/sim/load_builtin.o: $(wildcard userspace/sim/workloads/*.yaml)
-
-# The lab runs the kernel's rule and the daemon's load formula.
-all: $(O)/pintle-lab
-$(O)/pintle-lab: $(O)/userspace/sim/lab_main.o $(O)/libpintle-sim.a $(O)/libpintled.a $(O)/libpintle.a
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(SIM_LIBS) $(LDLIBS)
+$(O)/lab/load/load_builtin.o: $(wildcard lab/load/workloads/*.yaml)
 
 # All tables and plots of docs/experiments/; LAB_FLAGS=--full for more seeds and sizes.
 LAB_FLAGS ?=
@@ -140,7 +142,7 @@ experiments: $(O)/pintle-lab
 
 # The same traffic placed at random and steered: docs/experiments/steering.md (root, half an hour).
 .PHONY: experiment
-experiment: all
+experiment: all lab
 	$(Q)scripts/experiment --save
 
 # The completion knows what the program's own table knows.
@@ -150,9 +152,9 @@ $(O)/pintle.bash: $(O)/pintle
 
 # -- tests ---------------------------------------------------------------------
 
-$(UNIT) $(BPFTEST): $(O)/%: $(O)/%.o $(O)/libpintle-sim.a $(O)/libpintled.a $(O)/libpintle.a
+$(UNIT) $(BPFTEST): $(O)/%: $(O)/%.o $(O)/libpintle-lab.a $(O)/libpintled.a $(O)/libpintle.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $< $(filter-out $<,$^) -o $@ -lcmocka $(SIM_LIBS) $(LDLIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) $< $(filter-out $<,$^) -o $@ -lcmocka $(LAB_LIBS) $(LDLIBS)
 
 # It runs the program itself.
 $(O)/tests/unit/test_cli: | $(O)/pintle
@@ -161,15 +163,15 @@ $(O)/tests/unit/test_lab: | $(O)/pintle-lab
 FUZZ_CFLAGS = $(filter-out $(SANFLAGS),$(ALL_CFLAGS)) -Wno-missing-prototypes -g -O1 \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 # Fuzzers are built from source by clang, as one program each.
-$(O)/tests/fuzz/%: tests/fuzz/%.c $(wildcard bpf/*.h userspace/common/*.[ch] userspace/pintled/*.[ch])
+$(O)/tests/fuzz/%: tests/fuzz/%.c $(wildcard bpf/*.h userspace/*/*.[ch])
 	$(call say,FUZZ,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CLANG) $(FUZZ_CFLAGS) $< $$(sed -n 's/^ \* sources: //p' $<) -o $@ $(SIM_LIBS) $(LDLIBS)
+	$(Q)$(CLANG) $(FUZZ_CFLAGS) $< $$(sed -n 's/^ \* sources: //p' $<) -o $@ $(LAB_LIBS) $(LDLIBS)
 fuzzers: $(FUZZERS)
 
 # Programs that cases and the benchmark run: servers and clients, one file each.
 HELPERS := $(addprefix $(O)/tests/,bench/conn bench/http e2e/mixture e2e/peer)
-tests: all $(UNIT) $(BPFTEST) $(HELPERS)
+tests: all lab $(UNIT) $(BPFTEST) $(HELPERS)
 
 $(HELPERS): %: %.o
 	$(call say,LD,$@)
@@ -229,6 +231,9 @@ lint: $(O)/pintle.skel.h
 
 install: all
 	$(Q)PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' O='$(O)' scripts/install
+
+install-lab: lab
+	$(Q)PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' O='$(O)' scripts/install lab
 
 clean:
 	$(Q)rm -rf build build-san

@@ -14,7 +14,7 @@
 #define INCLUDE(symbol, name)                                                                      \
 	__asm__(".section .rodata\n"                                                               \
 		"workload_" #symbol "_text:\n"                                                     \
-		".incbin \"lab/load/workloads/" name ".yaml\"\n"                              \
+		".incbin \"lab/load/workloads/" name ".yaml\"\n"                                   \
 		"workload_" #symbol "_end:\n"                                                      \
 		".byte 0\n"                                                                        \
 		".previous\n");                                                                    \

@@ -14,7 +14,8 @@ from kernel import BUILD, TOP, Skip, cgroup_root, wait_for
 
 MANIFESTS = TOP / "manifests"
 UNIT = MANIFESTS / "pintled.service"
-PROGRAMS = ("pintled", "pintle", "pintle-sim", "pintle-load", "pintle-lab")
+PROGRAMS = ("pintled", "pintle")
+LAB = ("pintle-sim", "pintle-load", "pintle-lab")
 
 
 def manifest(name):
@@ -193,6 +194,17 @@ def test_image_has_the_libraries(node):
 
 
 @case(san=False)
+def test_install_lab(node):
+    """make install-lab: the simulated servers and clients and the policy lab, and nothing else."""
+    node.run("env", f"DESTDIR={node.dir}/root", "PREFIX=/opt/p", "O=build", TOP / "scripts/install", "lab")
+    root = node.dir / "root/opt/p"
+    for program in LAB:
+        assert program in node.run(root / "bin" / program, "--help").stdout, program
+    files = sorted(f.name.rsplit(".", 1)[0] for f in root.rglob("*") if f.is_file())
+    assert files == sorted(LAB * 2), files
+
+
+@case(san=False)
 def test_install(node):
     """make install: programs, unit and documents in their places; the unit names what is there."""
     node.run("env", f"DESTDIR={node.dir}/root", "PREFIX=/opt/p", "O=build", TOP / "scripts/install")
@@ -203,8 +215,8 @@ def test_install(node):
     for program in PROGRAMS:
         path = root / ("sbin" if program == "pintled" else "bin") / program
         assert program in node.run(path, "--help").stdout, program
-    for page in (root / "share/man").rglob("*.[1-8]"):
-        assert page.name.rsplit(".", 1)[0] in PROGRAMS, page
+    pages = {page.name.rsplit(".", 1)[0] for page in (root / "share/man").rglob("*.[1-8]")}
+    assert pages == set(PROGRAMS), pages
     for page in (root / "share/doc").rglob("*.md"):
         text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
         for link in re.findall(r"\]\(([^)\s]+)\)", text):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* load.h - programs into the kernel. */
-#ifndef PINTLE_LOAD_H
-#define PINTLE_LOAD_H
+/* programs.h - programs into the kernel. */
+#ifndef PINTLE_PROGRAMS_H
+#define PINTLE_PROGRAMS_H
 
 #include "../maps/links.h"
 #include "../maps/maps.h"
