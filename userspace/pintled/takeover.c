@@ -23,6 +23,7 @@ struct takeover {
 /* A map that is not in this table is the same in both. */
 struct conversion {
 	enum map_id map;
+	bool changed;
 	uint32_t value_size; /* in the former layout; 0: it has no such map */
 	/* Before the links are moved: reads the former map only, and skips what is there. */
 	int (*copy)(const struct takeover *t, const struct maps *m, const struct conversion *c);
@@ -187,28 +188,29 @@ static int carry_connects(const struct takeover *t, const struct maps *m,
 	return recount_walk(t->skel->progs.pintle_carry, t->fd[c->map]);
 }
 
-static const struct conversion conversions[] = {
-	{MAP_node, 744, copy_node, NULL},
-	{MAP_pools, 8432, copy_grown, NULL},
-	{MAP_overrides, 32, copy_overrides, copy_overrides},
-	{MAP_addresses, 16, copy_addresses, NULL},
-	{MAP_server_cgroups, 0, NULL, NULL},
-	{MAP_affinity_beyond, 0, NULL, NULL},
-	{MAP_shares, 0, NULL, NULL},
-	{MAP_bindings, 0, NULL, NULL},
-	{MAP_majorities, 0, NULL, NULL},
-	{MAP_health, 104, copy_health, move_health},
-	{MAP_affinity, 24, copy_affinity, copy_affinity},
-	{MAP_connects, 160, NULL, carry_connects},
-	{MAP_ends, 0, NULL, NULL}, /* the sums begin at 0 */
+/* By map, so that the compiler refuses a second row for one. */
+#define ROW(name, size, copy, move) [MAP_##name] = {MAP_##name, true, size, copy, move}
+static const struct conversion conversions[MAP_COUNT] = {
+	ROW(node, 744, copy_node, NULL),
+	ROW(pools, 8432, copy_grown, NULL),
+	ROW(overrides, 32, copy_overrides, copy_overrides),
+	ROW(addresses, 16, copy_addresses, NULL),
+	ROW(health, 104, copy_health, move_health),
+	ROW(affinity, 24, copy_affinity, copy_affinity),
+	ROW(connects, 160, NULL, carry_connects),
+	ROW(ends, 0, NULL, NULL), /* the sums begin at 0 */
+	ROW(server_cgroups, 0, NULL, NULL),
+	ROW(affinity_beyond, 0, NULL, NULL),
+	ROW(shares, 0, NULL, NULL),
+	ROW(bindings, 0, NULL, NULL),
+	ROW(majorities, 0, NULL, NULL),
 };
+#undef ROW
 
+/* NULL: the map is the same in both layouts. */
 static const struct conversion *conversion_of(enum map_id map)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(conversions); i++)
-		if (conversions[i].map == map)
-			return &conversions[i];
-	return NULL;
+	return conversions[map].changed ? &conversions[map] : NULL;
 }
 
 /* ---- the former pins --------------------------------------------------------------- */
@@ -326,8 +328,8 @@ int takeover_copy(const struct takeover *t, const struct maps *m)
 {
 	int err = 0;
 
-	for (size_t i = 0; !err && i < ARRAY_SIZE(conversions); i++) {
-		const struct conversion *c = &conversions[i];
+	for (enum map_id id = 0; !err && id < MAP_COUNT; id++) {
+		const struct conversion *c = &conversions[id];
 
 		err = c->copy ? c->copy(t, m, c) : 0;
 		if (err)
@@ -340,8 +342,8 @@ static int move_maps(const struct takeover *t, const struct maps *m)
 {
 	int err = 0;
 
-	for (size_t i = 0; !err && i < ARRAY_SIZE(conversions); i++) {
-		const struct conversion *c = &conversions[i];
+	for (enum map_id id = 0; !err && id < MAP_COUNT; id++) {
+		const struct conversion *c = &conversions[id];
 
 		err = c->move ? c->move(t, m, c) : 0;
 		if (err)
