@@ -180,7 +180,7 @@ static __always_inline struct pintle_address *listener_endpoint(const __u8 *loca
 
 static __always_inline void listener_refuse(struct pintle_health *h, __u32 why, __u32 uid)
 {
-	/* One that is not even at the address is of interest only where the server is missing. */
+	/* A listener at another address is worth a word only while the server is missing. */
 	if (why == PINTLE_UNSTEERABLE_ADDRESS && h->listening_since_ns)
 		return;
 	h->stranger = uid;
@@ -188,7 +188,7 @@ static __always_inline void listener_refuse(struct pintle_health *h, __u32 why, 
 	h->unsteerable = why;
 }
 
-/* Whose the socket is: the user, and the cgroup, that made it. */
+/* The user that made the socket, and its cgroup. */
 static __always_inline __u32 owner_of(const void *kernel_sock)
 {
 	const struct sock *sk = kernel_sock;

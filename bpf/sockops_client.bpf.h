@@ -124,8 +124,8 @@ static __always_inline struct pintle_health *health_of(const struct pintle_conne
 	return bpf_map_lookup_elem(&health, &id);
 }
 
-/* Whether a failure of this client makes the row longer. One that a firewall cuts off fails again
- * and again while all others are served: its failures are no news. */
+/* Whether a failure of this client makes the row longer. A client that a firewall cuts off fails
+ * again and again while all others are served: its failures are no news. */
 static __always_inline bool of_the_row(const struct pintle_health *h,
 				       const struct pintle_pool *pool, __u64 client, __u64 now)
 {

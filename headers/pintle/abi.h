@@ -517,8 +517,8 @@ struct pintle_bindings {
 #define PINTLE_MAJORITY_WINDOW 128     /* connections */
 #define PINTLE_MAJORITY_WHOLE  1000000 /* of `share` */
 
-/* Of the connections that were established on this CPU. Where one session makes more than half of
- * them, it is that one; else any. */
+/* A vote among the connections that were established on this CPU: `session` is the one that makes
+ * more than half of them, if there is such a one; else any. */
 struct pintle_majority {
 	struct pintle_session_key session;
 	__u32 pool_generation;

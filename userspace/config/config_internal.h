@@ -153,7 +153,7 @@ const char *key_local(const struct key *k);
 /* Its path from the innermost list element on: "scrape.interval". */
 const char *key_label(const struct key *k);
 /* The prefix of the keys in it: "pools[].scrape." for the mapping "pools[].scrape". */
-/* Of a client's address, where a length is left out. */
+/* How many bits of a client's address count where a length is left out. */
 #define CONFIG_KEY_BITS_V4 32
 #define CONFIG_KEY_BITS_V6 64
 

@@ -234,7 +234,7 @@ int state_read_majority(const struct maps *m, struct state_pool *p)
 	for (int i = 0; !err && i < cpus; i++) {
 		double share = share_of(all, cpus, p, &all[i].session);
 
-		/* Of a key that the pool had once: nothing to speak of now. */
+		/* The pool had another key then: that vote says nothing of today's sessions. */
 		if (share <= 0.5 || all[i].session.kind != p->key_kind || !p->key_kind)
 			continue;
 		p->largest = all[i].session;

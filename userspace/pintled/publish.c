@@ -121,7 +121,7 @@ static void addresses_free(struct addresses *a)
 	free(a->rows);
 }
 
-/* Who must have made a listener. */
+/* The user and the cgroup that a listener must be of. */
 static int add_owner(const struct config_endpoint *c, struct pintle_address *a)
 {
 	char *end;
