@@ -55,8 +55,8 @@ void fetcher_free(struct fetcher *f);
 struct fetch_lane *fetcher_join(struct fetcher *f);
 void fetcher_leave(struct fetch_lane *lane);
 
-/* What proves pintled to the server, and the server to pintled. Redirects are not followed, so that a credential
- * goes to the host of the URL alone. */
+/* What proves pintled to the server, and the server to pintled. Redirects are not followed, so that
+ * a credential goes to the host of the URL alone. */
 struct fetch_access {
 	const char *bearer;               /* sent as a bearer token; NULL: none */
 	const char *ca_file;              /* instead of the system's authorities; NULL: these */
