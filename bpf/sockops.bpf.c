@@ -343,8 +343,9 @@ static __always_inline void listener_closed(const struct pintle_conn *conn)
 
 /* ---- connections ---------------------------------------------------------------- */
 
-/* Whose share a binding is of; see `shares` in abi.h. A network may have as many sessions as
- * addresses, a host by itself only where they are no addresses. */
+/* The client whose share a binding takes; see `shares` in abi.h. With key `source` that is a
+ * network, since its hosts make a session for each address; with `destination` one host can make
+ * them all. */
 static __always_inline __u64 client_of(const struct pintle_tuple *t, __u32 key_kind)
 {
 	bool host = key_kind == PINTLE_KEY_DESTINATION;

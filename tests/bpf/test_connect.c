@@ -535,7 +535,7 @@ static void test_ejections_grow_and_end(void **state)
 	close(server);
 }
 
-/* What is known already when clients of this namespace are refused three times. Times are seconds
+/* What `health` holds before clients of this namespace are refused three times. Times are seconds
  * from now, 0 is never. */
 static const struct {
 	const char *what;
@@ -1065,7 +1065,7 @@ static void test_a_session_that_makes_most(void **state)
 	assert_true(is_majority(&one));
 	assert_int_equal(majority().seen, PINTLE_MAJORITY_WINDOW);
 	assert_true(share_made() > 0.7 && share_made() < 0.8);
-	/* Who says nothing is nobody, and yet no less. */
+	/* Connections without a session count as connections, and vote for nobody. */
 	for (int i = 0; i < PINTLE_MAJORITY_WINDOW; i++)
 		visit_with(make_client());
 	assert_true(is_majority(&one));

@@ -298,7 +298,7 @@ def test_a_user_namespace_of_its_own(node, family):
     assert not any(w.is_ejected(p.name) for p in w.pods)
     phantom.stdin.close()
     phantom.wait(10)
-    # Whoever is in the node's own networks still counts.
+    # A client in the node's own user namespace still counts.
     with w.client.connect(SERVICE[family]) as c:
         c.ask()
         assert sum(w.cluster.in_flight().values()) == 1

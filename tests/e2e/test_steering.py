@@ -197,7 +197,7 @@ def test_forged_segments_move_no_session(node, kind):
         for _ in range(5):
             assert node.ask(FRONTEND["v4"], source(1, remote=True), remote=True) == name
     assert "escaped" not in node.decisions(), node.decisions()
-    # Whoever is bound to nobody keeps away from where they wait.
+    # A client without a binding keeps away from the endpoint where they wait.
     assert node.ask(FRONTEND["v4"], source(2, remote=True), remote=True) != name
 
 

@@ -608,8 +608,8 @@ static void turn(struct fixture *f, int times)
 		uv_run(&f->loop, UV_RUN_ONCE);
 }
 
-/* Whoever holds connections without a whole request, however many, keeps no probe out, nor cuts a
- * page that is being read. */
+/* Connections without a whole request, however many, keep no probe out, and cut no page that is
+ * being read. */
 static void unfinished_requests_keep_nobody_out(void **state)
 {
 	enum { MANY = 300, SIZE = 4 << 20 };

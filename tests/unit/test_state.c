@@ -720,7 +720,7 @@ static void test_session_texts_of_destinations(void **state)
 		{"destination:fd78::7", "destination:::7", "destination:10.78.0.7"},
 		{"destination:10.80.0.7", "destination:::7", "destination:10.78.0.7"},
 		{"destination:::7", "destination:::7", "destination:10.78.0.7"},
-		/* Of a frontend that is there no more. */
+		/* Its frontend is gone. */
 		{"destination:::5:4:3:2:1", "destination:::5:4:3:2:1", "destination:::5:4:3:2:1"},
 	};
 	const struct pins *p = *state;

@@ -4,7 +4,7 @@
 #include "cli.h"
 #include "output.h"
 
-/* Whose bindings: of one session, of one pool, or both. */
+/* The bindings to forget: of one session, of one pool, or both. */
 struct wanted {
 	const struct state *state;
 	const struct state_pool *pool; /* NULL: any */

@@ -183,7 +183,7 @@ static void note_unsteerable(struct registration *r, const struct claim *c, uint
 {
 	struct place *p = &r->places[c->to.endpoint];
 
-	/* One that is not even at the address tells least. */
+	/* A listener at another address is the least of reasons: any other stays. */
 	if (p->unsteerable && why == PINTLE_UNSTEERABLE_ADDRESS)
 		return;
 	p->unsteerable = why;
@@ -191,8 +191,8 @@ static void note_unsteerable(struct registration *r, const struct claim *c, uint
 	p->stranger = c->listener->uid;
 }
 
-/* One that was believed until the configuration changed: its connections are not the endpoint's
- * from now on. */
+/* The configuration changed, and this listener is no longer believed: its connections are not the
+ * endpoint's from now on. */
 static void evict(const struct maps *m, const struct claim *c, int fd)
 {
 	if (fd >= 0)
@@ -393,7 +393,7 @@ uint64_t register_listening_since(const struct maps *m, uint32_t endpoint)
 		return since;
 	__atomic_compare_exchange_n(&h->listening_since_ns, &was, 0, false, __ATOMIC_SEQ_CST,
 				    __ATOMIC_RELAXED);
-	/* One that came just then found the old time there, and left it. */
+	/* A listener that came just then found the old time there, and left it. */
 	if (!slots_used(m, endpoint))
 		return 0;
 	since = monotonic_ns();

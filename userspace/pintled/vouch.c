@@ -48,7 +48,7 @@ bool vouch_hear(struct vouch *v, struct pintle_health *h, const struct config_ej
 		v->voids = 0;
 		return false;
 	}
-	/* One that failed a client meanwhile is asked again. */
+	/* The endpoint failed a client meanwhile: it is asked again. */
 	if (!v->fresh || load(&h->failed_ns) >= v->asked_ns)
 		return false;
 	ejected = health_ejected(load(&h->ejected_until_ns), load(&h->answered_ns),
