@@ -293,6 +293,20 @@ static __always_inline void request_keep_named(struct request_scan *s, __u32 end
 	s->named[i].to = end;
 }
 
+/* "Connection : keep-alive" and "Transfer-Encoding : chunked": RFC 9112 5.1 has servers refuse a
+ * blank before the colon, but some take such a line for the header that it looks like. */
+static __always_inline int request_blank_ends(const struct request_scan *s, const __u64 *start,
+					      __u32 line)
+{
+	if (start[0] == REQUEST_TEXT("connecti") &&
+	    request_starts(start[1], REQUEST_TEXT("on\0\0\0\0\0")))
+		return request_is_blank(s->bytes[(line + 10) & (REQUEST_MAX - 1)]);
+	if (start[0] == REQUEST_TEXT("transfer") && start[1] == REQUEST_TEXT("-encodin") &&
+	    request_starts(start[2], REQUEST_TEXT("g\0\0\0\0\0\0")))
+		return request_is_blank(s->bytes[(line + 17) & (REQUEST_MAX - 1)]);
+	return 0;
+}
+
 REQUEST_STEP request_read_named(struct request_scan *s, __u32 end,
 				const struct request_names *names)
 {
@@ -321,6 +335,8 @@ REQUEST_STEP request_read_named(struct request_scan *s, __u32 end,
 	} else if (start[0] == REQUEST_TEXT("transfer") && start[1] == REQUEST_TEXT("-encodin") &&
 		   request_starts(start[2], REQUEST_TEXT("g:\0\0\0\0\0"))) {
 		s->known |= REQUEST_CHUNKED;
+	} else if (request_blank_ends(s, start, line)) {
+		s->known |= REQUEST_MALFORMED;
 	}
 #ifdef __bpf__
 #pragma unroll
