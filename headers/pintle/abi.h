@@ -151,7 +151,7 @@ struct pintle_node {
 	__u64 daemonless_ns; /* the connect hook passes once the heartbeat is older; 0: never */
 	__u64 hint_key[2];   /* of the hash that makes a session key of a hint; random, kept */
 	__u32 group;         /* gid of the pins */
-	__u32 places;        /* where one-shot is attached: a direction of a device each */
+	__u32 devices;       /* where one-shot is attached; each direction of a device counts */
 	char netns[PINTLE_TEXT_SIZE];   /* path that the configuration names */
 	char cgroup[PINTLE_TEXT_SIZE];  /* path of the cgroup that sockops is attached to */
 	char version[PINTLE_TEXT_SIZE]; /* of the daemon */
