@@ -86,10 +86,11 @@ enum pintle_hook { PINTLE_HOOK_NONE, PINTLE_HOOKS(X) PINTLE_HOOK_COUNT };
 
 /* X(symbol, name, what it says): how an endpoint failed a client, seen at the client's socket. */
 #define PINTLE_FAILURES(X)                                                                         \
-	X(REFUSED, "refused", "the connection was refused")                                        \
-	X(UNANSWERED, "unanswered", "a SYN had to be sent again")                                  \
-	X(UNREACHABLE, "unreachable", "a router said that there is no way")                        \
-	X(RESET, "reset", "reset before the first byte of an answer")
+	X(REFUSED, "refused", "a reset answered the SYN")                                          \
+	X(UNANSWERED, "unanswered",                                                                \
+	  "the SYN had to be sent again, a second or so after the first")                          \
+	X(UNREACHABLE, "unreachable", "a router said so")                                          \
+	X(RESET, "reset", "established, then reset before the first byte of an answer")
 #define X(symbol, name, says) PINTLE_FAILURE_##symbol,
 enum pintle_failure { PINTLE_FAILURES(X) PINTLE_FAILURE_COUNT };
 #undef X
