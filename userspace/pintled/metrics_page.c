@@ -95,7 +95,7 @@ NODE_VALUE(value_max_fds, process_max_fds(), v >= 0)
 NODE_VALUE(value_attached_seconds, (double)(p->state->now_ns - p->state->node.attached_ns) / 1e9,
 	   true)
 NODE_VALUE(value_drift, p->state->node.drift, true)
-NODE_VALUE(value_oneshot_places, p->state->node.places, true)
+NODE_VALUE(value_oneshot_devices, p->state->node.devices, true)
 NODE_VALUE(value_clients, p->from->clients, true)
 
 /* The poller knows pools by their place in the configuration. */
@@ -222,8 +222,9 @@ static const struct row {
 		 "Connections by which in-flight counts were ever found wrong and put right.",
 	 .family.more = "Kernel's lifetime. Not 0: another program takes sockops' callbacks away; "
 			"`pintle doctor` names it."},
-	{NODE(GAUGE, "pintle_oneshot_places", value_oneshot_places),
-	 .family.help = "Where one-shot is attached: a direction of a device each.",
+	{NODE(GAUGE, "pintle_oneshot_devices", value_oneshot_devices),
+	 .family.help =
+		 "Devices that one-shot is attached to; each direction of a device counts as one.",
 	 .family.more =
 		 "0: no pool wants one request per connection, or pintled's log says what is "
 		 "wrong."},
