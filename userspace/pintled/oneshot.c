@@ -279,9 +279,9 @@ static int arrange(struct oneshot *o)
 		err = e ?: err;
 	}
 	o->loaded_before = loaded;
-	if (o->m->node->places != attached)
-		log_info("one-shot: attached in %u place%s", attached, plural(attached));
-	__atomic_store_n(&o->m->node->places, attached, __ATOMIC_RELAXED);
+	if (o->m->node->devices != attached)
+		log_info("one-shot: attached to %u device%s", attached, plural(attached));
+	__atomic_store_n(&o->m->node->devices, attached, __ATOMIC_RELAXED);
 	return detach_others(o, &d, there, n) ?: err;
 }
 

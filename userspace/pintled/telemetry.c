@@ -468,9 +468,9 @@ static void render_oneshot(const struct page *p)
 		for (uint32_t o = 0; o < PINTLE_ONESHOT_COUNT; o++)
 			metrics_sample_u64(p->out, s->pools[i].oneshots[o], "pool",
 					   s->pools[i].name, "oneshot", oneshot_name(o), NULL);
-	metrics_family(p->out, "pintle_oneshot_places", METRICS_GAUGE,
-		       "Where one-shot is attached: a direction of a device each.");
-	metrics_sample_u64(p->out, s->node.places, NULL);
+	metrics_family(p->out, "pintle_oneshot_devices", METRICS_GAUGE,
+		       "Devices that one-shot is attached to; each direction of a device counts as one.");
+	metrics_sample_u64(p->out, s->node.devices, NULL);
 }
 
 static void render_node(const struct page *p)
