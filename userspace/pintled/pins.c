@@ -17,6 +17,7 @@
 #include "../base/util.h"
 #include "linking.h"
 #include "../net/routes.h"
+#include "programs.h"
 
 /* ---- the directory --------------------------------------------------------------- */
 
@@ -163,21 +164,26 @@ static int map_of_links(const char *dir, const char *name)
 	return found;
 }
 
-bool pins_repair_map(const char *dir, const char *name)
+bool pins_repair_map(const char *dir, enum map_id id)
 {
-	_cleanup_close_ int fd = map_of_links(dir, name);
+	const char *name = map_names[id];
+	bool remade = maps_is_remade(id);
+	_cleanup_close_ int fd = remade ? programs_make_map(name) : map_of_links(dir, name);
 	char path[PINS_PATH_SIZE];
 	struct stat st;
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	if (fd < 0 || stat(dir, &st) || bpf_obj_pin(fd, path) ||
 	    pins_own(path, PINS_FILE_MODE, st.st_gid)) {
-		log_warn("%s is missing, and cannot be found again: %s", path,
-			 fd == -EPERM ? "to look at the attached programs takes CAP_SYS_ADMIN"
-				      : "no program that is attached uses that map");
+		log_warn("%s is missing, and cannot be %s: %s", path,
+			 remade ? "made anew" : "found again",
+			 remade         ? "the kernel would not"
+			 : fd == -EPERM ? "to look at the attached programs takes CAP_SYS_ADMIN"
+					: "no program that is attached uses that map");
 		return false;
 	}
-	log_warn("%s was missing; found again by the programs that are attached", path);
+	log_warn("%s was missing; %s", path,
+		 remade ? "made anew, empty" : "found again by the programs that are attached");
 	return true;
 }
 
@@ -185,9 +191,9 @@ bool pins_repair(const char *dir)
 {
 	char path[PINS_PATH_SIZE];
 
-	for (size_t i = 0; i < MAP_COUNT; i++) {
-		snprintf(path, sizeof(path), "%s/%s", dir, map_names[i]);
-		if (access(path, F_OK) && !pins_repair_map(dir, map_names[i]))
+	for (enum map_id id = 0; id < MAP_COUNT; id++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, map_names[id]);
+		if (access(path, F_OK) && !pins_repair_map(dir, id))
 			return false;
 	}
 	return true;
