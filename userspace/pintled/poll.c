@@ -19,6 +19,7 @@
 struct watch {
 	struct poller *poller;
 	struct scrape_target *target;
+	struct scrape_target *probe; /* of the server itself; NULL: not needed */
 	const struct config_pool *pool;
 	const struct config_endpoint *endpoint;
 	const struct engine *engine;
@@ -197,28 +198,42 @@ static int configure_sources(struct poller *p)
 
 /* ---- scores ---------------------------------------------------------------------- */
 
-/* Whether what answers for its page is the server that clients are steered to. */
-static bool is_witness(const struct watch *w)
+/* Whether what answers for its page is the server that clients are steered to. If not, a probe asks
+ * the server itself. Lookup pools need neither: the kernel sees whether it listens. */
+static bool page_is_witness(const struct watch *w)
 {
 	return w->pool->hook == PINTLE_HOOK_CONNECT && w->endpoint->metrics_own;
 }
 
-static bool fresh(void *arg)
+static bool witness_ask(void *arg)
 {
 	struct watch *w = arg;
 
-	return is_witness(w) &&
-	       vouch_ask(&w->vouch, &w->poller->m->health[w->ref.id], &w->pool->ejection);
+	return vouch_ask(&w->vouch, &w->poller->m->health[w->ref.id], &w->pool->ejection);
 }
 
-static void hear(struct watch *w, bool good)
+static void witness_hear(struct watch *w, bool good)
 {
-	if (is_witness(w) &&
-	    vouch_hear(&w->vouch, &w->poller->m->health[w->ref.id], &w->pool->ejection, good))
-		log_info("%s/%s failed clients, but answers for its page over a new connection: "
+	if (vouch_hear(&w->vouch, &w->poller->m->health[w->ref.id], &w->pool->ejection, good))
+		log_info("%s/%s failed clients, but answers pintled over a new connection: "
 			 "it is no longer ejected",
 			 w->pool->name, w->endpoint->name);
 }
+
+static bool fresh(void *arg)
+{
+	return page_is_witness(arg) && witness_ask(arg);
+}
+
+static const char *probe_done(void *arg, int error, const char *page, size_t size)
+{
+	(void)page;
+	(void)size;
+	witness_hear(arg, !error);
+	return NULL;
+}
+
+static const struct scrape_callbacks probe_callbacks = {.fresh = witness_ask, .done = probe_done};
 
 static uint64_t listening_since(const struct watch *w)
 {
@@ -332,7 +347,8 @@ static const char *done(void *arg, int error, const char *page, size_t size)
 	w->disbelieved = error == -ESTALE;
 	if (!err)
 		err = engine_read(w->engine, page, size, &signals, w->poller->fault);
-	hear(w, !err);
+	if (page_is_witness(w))
+		witness_hear(w, !err);
 	if (err) {
 		mark_failed(w);
 		return error ? NULL : w->poller->fault;
@@ -360,6 +376,7 @@ static void watch_free(struct watch *w)
 	if (!w)
 		return;
 	scraper_remove(w->target);
+	scraper_remove(w->probe);
 	free(w);
 }
 
@@ -374,6 +391,35 @@ static char *fallback_url(const struct config_endpoint *e)
 			    at + sizeof(v4) - 1) < 0)
 		return NULL;
 	return url;
+}
+
+/* The server gets nothing of what the hosts of the pool's pages do: credential, certificate, path.
+ */
+static int configure_probe(struct watch *w, const char *label)
+{
+	const struct config_scrape *scrape = &w->pool->scrape;
+	const struct endpoint_addr *at = &w->endpoint->address;
+	_cleanup_free_ char *url = NULL;
+	char address[ADDR_TEXT_SIZE];
+	struct scrape_options options = {
+		.label = label,
+		.interval_ns = scrape->interval_ns,
+		.timeout_ns = scrape->timeout_ns,
+		.probe = true,
+	};
+
+	if (w->pool->hook != PINTLE_HOOK_CONNECT || w->endpoint->metrics_own) {
+		scraper_remove(TAKE_PTR(w->probe));
+		return 0;
+	}
+	addr_format(&at->ip, at->port, address);
+	if (asprintf(&url, "%s://%s/", scrape->scheme, address) < 0) {
+		url = NULL;
+		return -ENOMEM;
+	}
+	options.url = url;
+	return w->probe ? scraper_set_options(w->probe, &options)
+			: scraper_add(w->poller->scraper, &options, &probe_callbacks, w, &w->probe);
 }
 
 static int configure_watch(struct poller *p, const struct config_pool *pool,
@@ -421,6 +467,9 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 	w->pool = pool;
 	w->endpoint = e;
 	w->engine = engine_find(pool->engine);
+	err = configure_probe(w, label);
+	if (err)
+		return log_err_r(err, "cannot probe %s", label);
 	w->keep = true;
 	return 0;
 }
