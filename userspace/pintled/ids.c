@@ -113,8 +113,8 @@ static int new_pool(struct ids *ids, const char *name, struct pintle_ref *ref)
 		return 0;
 	}
 	log_error(
-		"no room for pool %s: %d are in use; where one takes the place of another, reload "
-		"without the old one first",
+		"no room for pool %s: %d pools are in use; to replace a pool, first reload without "
+		"the old pool",
 		name, PINTLE_MAX_POOLS);
 	return -ENOSPC;
 }
@@ -178,8 +178,9 @@ static int new_endpoint(struct ids *ids, struct pintle_ref pool, const struct co
 	int id = find_id(ids);
 
 	if (id < 0) {
-		log_error("no room for endpoint %s: %d are in use or still have connections",
-			  c->name, PINTLE_MAX_ENDPOINTS);
+		log_error(
+			"no room for endpoint %s: %d endpoints are in use or still have connections",
+			c->name, PINTLE_MAX_ENDPOINTS);
 		return -ENOSPC;
 	}
 	e = &ids->endpoints[id];

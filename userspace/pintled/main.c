@@ -23,9 +23,9 @@ enum { OPT_DETACH = 0x100, OPT_BPFFS, OPT_LOG_LEVEL };
 static const struct argp_option option_table[] = {
 	{"config", 'c', "FILE", 0, "Run with this configuration", 0},
 	{"detach", OPT_DETACH, NULL, 0,
-	 "Take away everything that pintled ever added: links, filters, pins, local routes", 0},
+	 "Remove everything that pintled ever added: links, filters, pins, local routes", 0},
 	{"bpffs", OPT_BPFFS, "DIR", 0,
-	 "With --detach: where the pins are (default: node.bpffs of the configuration, "
+	 "With --detach: the directory of the pins (default: node.bpffs of the configuration, "
 	 "else " DEFAULT_BPFFS ")",
 	 0},
 	{"log-level", OPT_LOG_LEVEL, "LEVEL", 0, "error, warn, info (default) or debug", 0},

@@ -75,7 +75,7 @@ static const char *gpus_done(void *arg, int error, const char *page, size_t size
 	if (!s->gpus)
 		s->gpus = calloc(DCGM_MAX, sizeof(*s->gpus));
 	if (!s->gpus)
-		return "no memory for it";
+		return "no memory for its page";
 	n = dcgm_read(page, size, s->gpus, DCGM_MAX, s->poller->fault);
 	if (n < 0) {
 		s->count = 0;
