@@ -4,10 +4,10 @@
  * that keeps what config.h promises.
  *
  * sources: userspace/config/config.c userspace/config/config_check.c
- * sources: userspace/config/config_keys.c userspace/config/config_report.c
+ * sources: userspace/config/config_keys.c userspace/yaml/yaml_report.c
  * sources: userspace/config/config_hooks.c userspace/maps/names.c
- * sources: userspace/config/config_tree.c userspace/config/config_value.c
- * sources: userspace/config/config_words.c userspace/net/addr.c userspace/base/file.c
+ * sources: userspace/yaml/yaml_tree.c userspace/config/config_types.c
+ * sources: userspace/base/text.c userspace/net/addr.c userspace/base/file.c
  */
 #include <math.h>
 #include <stddef.h>

@@ -3,7 +3,7 @@
 #include <ctype.h>
 #include <math.h>
 
-#include "config_internal.h"
+#include "../config/config_internal.h"
 #include "../maps/names.h"
 #include "../base/util.h"
 

@@ -7,7 +7,7 @@
  */
 #include <yaml.h>
 
-#include "config_internal.h"
+#include "../config/config_internal.h"
 #include "../base/util.h"
 
 struct builder {

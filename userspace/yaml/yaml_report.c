@@ -2,7 +2,7 @@
 /* config_report.c - messages are collected first, so that all are told, in the file's order. */
 #include <stdarg.h>
 
-#include "config_internal.h"
+#include "../config/config_internal.h"
 #include "../base/util.h"
 
 bool report_full(const struct report *r)
