@@ -238,4 +238,4 @@ install-lab: lab
 clean:
 	$(Q)rm -rf build build-san
 
--include $(shell find $(O)/userspace $(O)/tests -name '*.d' 2>/dev/null)
+-include $(shell find $(O)/userspace $(O)/lab $(O)/tests -name '*.d' 2>/dev/null)
