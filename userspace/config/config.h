@@ -149,7 +149,4 @@ static inline void config_freep(struct config **c)
 /** The address and port that a valid http(s) URL names by number. Returns whether it does. */
 bool url_address(const char *url, struct addr *ip, uint16_t *port);
 
-/** Writes docs/configuration.md's reference (Markdown) from the table. */
-void config_write_reference(FILE *f);
-
 #endif

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config_internal.h - what the parts of config*.c share, and nobody else includes:
+ * config_internal.h - what the parts of config*.c share. Besides them, only the program that writes
+ * docs/configuration.md (docs/reference/keys.c) includes it:
  *
  *   config_keys.c       the table of keys
  *   config_types.c      the types of values that only Pintle has
  *   config.c            the file
  *   config_check.c      what only the whole shows: overlaps, double claims, odd settings
  *   config_hooks.c      which hook decides each pool, and what it can do
- *   config_reference.c  docs/configuration.md from the table
  */
 #ifndef PINTLE_CONFIG_INTERNAL_H
 #define PINTLE_CONFIG_INTERNAL_H

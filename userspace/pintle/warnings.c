@@ -251,7 +251,7 @@ static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct st
 		const struct state_pool *p = &s->pools[i];
 
 		if (p->requests == PINTLE_REQUESTS_ONE_PER_CONNECTION &&
-		    p->hook == PINTLE_HOOK_LOOKUP && !s->node.places)
+		    p->hook == PINTLE_HOOK_LOOKUP && !s->node.devices)
 			warn(list,
 			     "pool %s wants one request per connection, and one-shot is attached "
 			     "nowhere: %s",
