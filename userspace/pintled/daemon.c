@@ -11,6 +11,7 @@
 #include "attach.h"
 #include "bindings.h"
 #include "clients.h"
+#include "devices.h"
 #include "exporter.h"
 #include "notify.h"
 #include "oneshot.h"
@@ -331,6 +332,7 @@ static int steer(struct daemon *d)
 	register_listeners(d->maps, attachment_netns(d->attachment));
 	reconcile(d->attachment);
 	bindings_walk(d->bindings);
+	devices_sweep(d->attachment);
 	err = oneshot_new(&d->loop, d->attachment, &d->oneshot);
 	if (err)
 		return err;
