@@ -8,7 +8,7 @@
  *   config_value.c      one scalar to one field
  *   config_words.c      what messages say: values in quotes, what is wanted, the nearest name
  *   config_check.c      what only the whole shows: overlaps, double claims, odd settings
- *   config_hooks.c      which hook decides each pool, and what it can do
+ *   config_hooks.c      how servers are reached, which hook decides, and what it can do
  *   config_report.c     messages, collected and told in the order of the file
  *   config_reference.c  docs/configuration.md from the table
  */
@@ -202,9 +202,9 @@ void value_read_frontend(struct report *r, const struct key *k, const struct nod
 
 /* ---- config_hooks.c -------------------------------------------------------- */
 
-/* Each pool's hook, and the defaults that depend on it. */
+/* Each pool's reach and hook, and the defaults that depend on them. */
 void config_hooks_derive(struct config *c, const struct node *root);
-/* Endpoints of two hooks, and what a hook cannot do. Nodes as for config_check(). */
+/* Endpoints reached in two ways, and what a hook cannot do. Nodes as for config_check(). */
 void config_hooks_check(const struct config *c, const struct node *root, struct report *r);
 
 /* ---- config_check.c -------------------------------------------------------- */

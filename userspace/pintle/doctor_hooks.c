@@ -6,6 +6,7 @@
 #include "../net/listeners.h"
 #include "doctor.h"
 #include "programs.h"
+#include "traits.bpf.h"
 
 /* ---- programs on a hook ---------------------------------------------------------- */
 
@@ -157,14 +158,14 @@ void doctor_mptcp(struct doctor *d)
 
 /* ---- what is pinned -------------------------------------------------------------- */
 
-/* Only where a pool wants it here; of a connect pool it is where the servers are. */
+/* Only where a pool wants it here: it is attached at the node of the servers. */
 void doctor_oneshot(struct doctor *d)
 {
 	bool wanted = false;
 
 	for (size_t i = 0; d->s && i < d->s->pool_count; i++)
 		wanted |= d->s->pools[i].requests == PINTLE_REQUESTS_ONE_PER_CONNECTION &&
-			  d->s->pools[i].hook == PINTLE_HOOK_LOOKUP;
+			  hook_has(d->s->pools[i].decided_by, PINTLE_TRAIT_AT_SERVERS);
 	if (!d->s || (!wanted && !d->s->node.places))
 		return;
 	if (d->s->node.places)

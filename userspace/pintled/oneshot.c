@@ -9,6 +9,7 @@
 #include "../net/netns.h"
 #include "../net/tc.h"
 #include "../base/util.h"
+#include "traits.bpf.h"
 
 /* Changes come in bursts: a pod's device, its address, its route. And where they never end, this
  * must not be all that the daemon does. */
@@ -181,9 +182,11 @@ static int find_devices(const struct oneshot *o, struct devices *d)
 
 		if (!o->wanted[i])
 			continue;
-		if (p->hook == PINTLE_HOOK_LOOKUP)
+		if (hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS)) {
 			want_all_in(d);
-		for (size_t j = 0; p->hook == PINTLE_HOOK_CONNECT && j < p->endpoint_count; j++)
+			continue;
+		}
+		for (size_t j = 0; j < p->endpoint_count; j++)
 			want_endpoint(o, &p->endpoints[j], d);
 	}
 	return 0;

@@ -2,10 +2,11 @@
 /*
  * oneshot.h - on which devices the one-shot program is, so that it sees what clients send.
  *
- *   a lookup pool     what comes in on every device of the steered namespace, lo included
- *   a connect pool    what goes out by the device that the kernel routes an endpoint's address to,
- *                     where that is not by a gateway; by all ports of a bridge; for an address of
- *                     this node what comes in, as for a lookup pool
+ *   decided at the servers' node    what comes in on every device of the steered namespace, lo
+ *                                   included
+ *   decided at the clients' node    what goes out by the device that the kernel routes an
+ *                                   endpoint's address to, where that is not by a gateway; by all
+ *                                   ports of a bridge; for an address of this node what comes in
  *
  * Only while a pool wants one request per connection. Filters outlive the daemon; the next one
  * finds them, and puts its own program in their place.

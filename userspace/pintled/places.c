@@ -6,6 +6,7 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
+#include "traits.bpf.h"
 
 #define SCOPE 0
 
@@ -41,7 +42,7 @@ static int put_pool(const struct maps *m, struct places *all, const struct confi
 {
 	int err = 0;
 
-	if (c->hook == PINTLE_HOOK_LOOKUP) {
+	if (hook_has(c->decided_by, PINTLE_TRAIT_AT_SERVERS)) {
 		for (size_t i = 0; !err && i < c->frontend_count; i++)
 			err = put_place(m, all, &c->frontends[i], pool);
 		return err;

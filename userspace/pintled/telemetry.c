@@ -9,6 +9,7 @@
 #include "../maps/names.h"
 #include "../maps/state.h"
 #include "../base/util.h"
+#include "traits.bpf.h"
 
 /* Maps that forget: kept in one place with what it means when one is full. */
 static const struct {
@@ -251,9 +252,9 @@ VALUE_FN(value_ready, true,
 	 e->state == STATE_READY || e->state == STATE_SATURATED || e->state == STATE_STALE)
 VALUE_FN(value_saturated, true, e->saturated)
 VALUE_FN(value_drained, true, e->drained)
-#define OF_CONNECT (p->state->pools[e->pool].hook == PINTLE_HOOK_CONNECT)
-VALUE_FN(value_ejected, OF_CONNECT, e->ejected)
-VALUE_FN(value_ejections, OF_CONNECT, e->ejections)
+#define HAS(trait) hook_has(p->state->pools[e->pool].decided_by, PINTLE_TRAIT_##trait)
+VALUE_FN(value_ejected, HAS(EJECTS), e->ejected)
+VALUE_FN(value_ejections, HAS(EJECTS), e->ejections)
 VALUE_FN(value_placed, true, e->placed)
 VALUE_FN(value_opened, true, e->opened)
 VALUE_FN(value_closed, true, e->closed)
@@ -381,7 +382,7 @@ static void render_endpoints(const struct page *p)
 	for (size_t j = 0; j < p->state->endpoint_count; j++) {
 		const struct state_endpoint *e = &p->state->endpoints[j];
 
-		for (uint32_t k = 0; OF_CONNECT && k < PINTLE_FAILURE_COUNT; k++)
+		for (uint32_t k = 0; HAS(FAILURES) && k < PINTLE_FAILURE_COUNT; k++)
 			metrics_sample_u64(p->out, e->failures[k], "pool",
 					   p->state->pools[e->pool].name, "endpoint", e->name,
 					   "failure", failure_name(k), NULL);
@@ -425,7 +426,7 @@ static void render_pools(const struct page *p)
 		       "1; labels say which hook decides it, and what makes a session.");
 	for (size_t i = 0; i < s->pool_count; i++)
 		metrics_sample_u64(p->out, 1, "pool", s->pools[i].name, "hook",
-				   hook_name(s->pools[i].hook), "key",
+				   hook_name(s->pools[i].decided_by), "key",
 				   key_name(s->pools[i].key_kind), NULL);
 	metrics_family(p->out, "pintle_bindings", METRICS_GAUGE,
 		       "Sessions that are bound to an endpoint.");
