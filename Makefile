@@ -2,6 +2,7 @@
 #
 #   make            pintled and pintle, into build/
 #   make lab        simulated servers and clients, and the policy lab
+#   make docs       the reference sections of docs/ and of the manual pages, from the tables in the sources
 #   make check      all tests, on the real kernel (root); installs what is missing
 #   make demo       the main job in a minute (root); installs what is missing
 #   make bench      speed, as ratios against rivals in the same run (root)
@@ -56,6 +57,7 @@ POLICY  := $(call objects,userspace/policy)
 FETCH   := $(call objects,userspace/fetch)
 PINTLED := $(call objects,userspace/pintled)
 PINTLE  := $(call objects,userspace/pintle)
+REFERENCE := $(call objects,docs/reference)
 LAB     := $(call objects,$(addprefix lab/,engine sim load policies fleet))
 BPF_SRC := $(wildcard bpf/*.bpf.c)
 BPF_OBJ := $(patsubst %.bpf.c,$(O)/%.bpf.o,$(BPF_SRC))
@@ -63,7 +65,7 @@ UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
 BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
 FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all check check-compilers check-kernels demo bench fuzz fuzzers tests install install-lab clean format format-check lint deps clients former
+.PHONY: all docs check check-compilers check-kernels demo bench fuzz fuzzers tests install install-lab clean format format-check lint deps clients former
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -150,6 +152,15 @@ $(O)/pintle.bash: $(O)/pintle
 	$(call say,GEN,$@)
 	$(Q)$< completion bash > $@
 
+# -- documentation -------------------------------------------------------------
+
+$(O)/write-reference: $(REFERENCE) $(O)/libpintled.a $(O)/libpintle.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)
+
+docs: $(O)/write-reference
+	$(Q)$< docs/*.md docs/man/*
+
 # -- tests ---------------------------------------------------------------------
 
 $(UNIT) $(BPFTEST): $(O)/%: $(O)/%.o $(O)/libpintle-lab.a $(O)/libpintled.a $(O)/libpintle.a
@@ -171,7 +182,7 @@ fuzzers: $(FUZZERS)
 
 # Programs that cases and the benchmark run: servers and clients, one file each.
 HELPERS := $(addprefix $(O)/tests/,bench/conn bench/http e2e/mixture e2e/peer)
-tests: all lab $(UNIT) $(BPFTEST) $(HELPERS)
+tests: all lab $(O)/write-reference $(UNIT) $(BPFTEST) $(HELPERS)
 
 $(HELPERS): %: %.o
 	$(call say,LD,$@)
@@ -238,4 +249,4 @@ install-lab: lab
 clean:
 	$(Q)rm -rf build build-san
 
--include $(shell find $(O)/userspace $(O)/tests -name '*.d' 2>/dev/null)
+-include $(shell find $(addprefix $(O)/,userspace lab docs tests) -name '*.d' 2>/dev/null)

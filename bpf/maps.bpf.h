@@ -73,6 +73,24 @@ struct {
 	__type(value, struct pintle_override);
 } MAP(overrides);
 
+/* What an operator set that the daemon applies, and what the daemon says to it: never read by the
+ * kernel. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_SETTINGS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_setting_key);
+	__type(value, struct pintle_setting);
+} MAP(settings);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_VERDICTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_setting_key);
+	__type(value, struct pintle_verdict);
+} MAP(verdicts);
+
 /* Maglev tables: which endpoint is the home of a group. An inner array is swapped whole.
  * clang 14 leaves out the BTF of an inner map's value, so sizes stand here; the daemon
  * makes the real ones with it. */

@@ -122,10 +122,11 @@ enum pintle_hook { PINTLE_HOOK_NONE, PINTLE_HOOKS(X) PINTLE_HOOK_COUNT };
 
 /* X(symbol, name, what it says): how an endpoint failed a client, seen at the client's socket. */
 #define PINTLE_FAILURES(X)                                                                         \
-	X(REFUSED, "refused", "the connection was refused")                                        \
-	X(UNANSWERED, "unanswered", "a SYN had to be sent again")                                  \
-	X(UNREACHABLE, "unreachable", "a router said that there is no way")                        \
-	X(RESET, "reset", "reset before the first byte of an answer")
+	X(REFUSED, "refused", "a reset answered the SYN")                                          \
+	X(UNANSWERED, "unanswered",                                                                \
+	  "the SYN had to be sent again, a second or so after the first")                          \
+	X(UNREACHABLE, "unreachable", "a router said so")                                          \
+	X(RESET, "reset", "established, then reset before the first byte of an answer")
 #define X(symbol, name, says) PINTLE_FAILURE_##symbol,
 enum pintle_failure { PINTLE_FAILURES(X) PINTLE_FAILURE_COUNT };
 #undef X
@@ -171,6 +172,14 @@ enum pintle_oneshot { PINTLE_ONESHOTS(X) PINTLE_ONESHOT_COUNT };
 #undef X
 #define PINTLE_MAX_ONESHOTS 16 /* room in `oneshot_stats` */
 
+/* ---- scope: in keys with addresses ---------------------------------------- */
+
+/* The network namespace that an address and port belong to: two pods may each have a server on
+ * 127.0.0.1:8000, and connections with the same 4-tuple. Today every key is of the namespace that
+ * the daemon steers. A program that is to run in pods' own namespaces will carry another number for
+ * each of them; keys have room for it now, since they are compared as bytes. */
+#define PINTLE_SCOPE_NODE 0
+
 /* ---- node: mmap-able array of 1. Writer: daemon. -------------------------- */
 
 struct pintle_node {
@@ -187,7 +196,7 @@ struct pintle_node {
 	__u64 daemonless_ns; /* the connect hook passes once the heartbeat is older; 0: never */
 	__u64 hint_key[2];   /* of the hash that makes a session key of a hint; random, kept */
 	__u32 group;         /* gid of the pins */
-	__u32 places;        /* where one-shot is attached: a direction of a device each */
+	__u32 devices;       /* where one-shot is attached; each direction of a device counts */
 	char netns[PINTLE_TEXT_SIZE];   /* path that the configuration names */
 	char cgroup[PINTLE_TEXT_SIZE];  /* path of the cgroup that sockops is attached to */
 	char version[PINTLE_TEXT_SIZE]; /* of the daemon */
@@ -208,7 +217,7 @@ struct pintle_name {
 /* ---- addresses: hash, listener -> endpoint. Writer: daemon. --------------- */
 
 struct pintle_address_key {
-	__u32 scope;
+	__u32 scope; /* PINTLE_SCOPE_NODE */
 	__u16 port;
 	__u16 zero;
 	__u8 address[16]; /* :: is any */
@@ -245,7 +254,7 @@ struct pintle_server_cgroup {
 
 struct pintle_frontend_key {
 	__u32 prefixlen; /* bits that count of what follows: 64 + those of the address */
-	__u32 scope;
+	__u32 scope;     /* PINTLE_SCOPE_NODE */
 	__u16 port;
 	__u16 protocol;   /* IPPROTO_TCP */
 	__u8 address[16]; /* the prefix; other bits 0 */
@@ -347,6 +356,44 @@ struct pintle_override {
 	__u32 requests;   /* enum pintle_requests */
 	__u64 since_ns;
 	__u64 tap_until_ns; /* node's slot: `pintle events` follows until then */
+};
+
+/* ---- settings: hash, a pool's key -> its value, as `pintle set` took it. Writer: CLI. -- */
+
+/* What the kernel reads by itself (mode, requests, drain) is in `overrides` alone. */
+#define PINTLE_KEY_NAME_SIZE 64  /* with the terminating NUL, as are the next two */
+#define PINTLE_VALUE_SIZE    256 /* longer ones are not taken */
+#define PINTLE_WHY_SIZE      512 /* longer ones are cut */
+#define PINTLE_MAX_SETTINGS  1024
+
+struct pintle_setting_key {
+	char pool[PINTLE_NAME_SIZE];    /* its name: a pool that comes back has its settings; ""
+					 * with PINTLE_SETTING_RELOAD */
+	char key[PINTLE_KEY_NAME_SIZE]; /* "stickiness.ttl": its path in the pool. Both: zeros
+					 * behind */
+};
+
+/* In place of a key: `set_ns` is when `pintle reload` asked for a reload. */
+#define PINTLE_SETTING_RELOAD "reload"
+
+struct pintle_setting {
+	__u64 set_ns;
+	char value[PINTLE_VALUE_SIZE]; /* as the file would have it: "100s" */
+};
+
+/* ---- verdicts: hash, pintle_setting_key -> what became of it. Writer: daemon. ---------- */
+
+#define PINTLE_MAX_VERDICTS (2 * PINTLE_MAX_SETTINGS)
+
+struct pintle_verdict {
+	__u64 set_ns; /* of the setting that was judged, or of the newest request to reload */
+	__u64 judged_ns;
+	__u32 refused; /* 1: what the file says holds; of a reload: the file before it does */
+	__u32 zero;
+	__u64 file_hash;              /* of the reload: of the file's text */
+	char runs[PINTLE_VALUE_SIZE]; /* the value that holds */
+	char file[PINTLE_VALUE_SIZE]; /* the file's, or the default */
+	char why[PINTLE_WHY_SIZE];    /* refused: "what is wrong; what would be right" */
 };
 
 /* ---- oneshot: LPM trie, where requests arrive -> pool. Writer: daemon. ---- */
@@ -564,7 +611,7 @@ struct pintle_majority {
 /* ---- pending: LRU hash, 4-tuple -> decision. Writer: kernel. -------------- */
 
 struct pintle_tuple {
-	__u32 scope;
+	__u32 scope; /* PINTLE_SCOPE_NODE */
 	__u16 local_port;
 	__u16 remote_port;
 	__u8 local[16];
@@ -711,6 +758,9 @@ PINTLE_ASSERT_SIZE(struct pintle_rewrite, 136);
 PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 8 * PINTLE_MAX_ENDPOINTS + 8);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
+PINTLE_ASSERT_SIZE(struct pintle_setting_key, 128);
+PINTLE_ASSERT_SIZE(struct pintle_setting, 264);
+PINTLE_ASSERT_SIZE(struct pintle_verdict, 32 + 2 * 256 + 512);
 PINTLE_ASSERT_SIZE(struct pintle_homes, 8 + 8 * PINTLE_HOME_ENTRIES);
 PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);
 PINTLE_ASSERT_SIZE(struct pintle_score, 120);

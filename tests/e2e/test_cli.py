@@ -321,7 +321,7 @@ def test_pins_are_not_for_others(node):
 # map -> a field that a dump shows. None: it may be empty, but has the types.
 DUMPED = {
     "node": "heartbeat_ns", "names": "name", "addresses": "endpoint", "frontends": "prefixlen",
-    "pools": "max_extra_load", "overrides": "since_ns", "endpoints": "pool_generation",
+    "pools": "max_extra_load", "overrides": "since_ns", "settings": None, "verdicts": None, "endpoints": "pool_generation",
     "scores": "published", "inflight": "placed", "ends": "duration_ns",
     "health": "listening_since_ns",
     "affinity": "client", "affinity_beyond": None, "shares": None, "bindings": "evicted",

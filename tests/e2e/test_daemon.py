@@ -206,6 +206,21 @@ def test_map_missing_at_start(node):
     assert node.ask(FRONTEND["v4"]) == name
 
 
+def test_map_missing_that_no_program_uses(node):
+    """The maps of settings, which the pins of an older build lack, are made anew: nothing else is lost."""
+    servers = node.servers(3)
+    daemon = node.steer(servers)
+    name = node.ask(FRONTEND["v4"])
+    placed = {e["name"]: e["placed"] for e in node.cli("endpoints")}
+    daemon.stop()
+    for pin in ("settings", "verdicts"):
+        (layout(node) / pin).unlink()
+    daemon = node.daemon(Path(daemon.config).read_text())
+    assert "made anew" in daemon.log() and "took over" in daemon.log()
+    assert {e["name"]: e["placed"] for e in node.cli("endpoints")} == placed
+    assert node.ask(FRONTEND["v4"]) == name
+
+
 def test_map_missing_for_good(node):
     """One that no program uses cannot be found: it starts afresh, and says so."""
     daemon = node.steer(node.servers(2))

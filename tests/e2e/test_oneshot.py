@@ -135,7 +135,7 @@ def test_what_is_changed(node):
             assert oneshots(node)[result] == before + connections
         for result, count in oneshots(node).items():
             assert daemon.metric("pintle_first_segments_total", pool="pool", oneshot=result) == count
-        assert daemon.metric("pintle_oneshot_places") == 1
+        assert daemon.metric("pintle_oneshot_devices") == 1
         daemon.stop()
 
 
@@ -425,7 +425,7 @@ def test_beside_an_ingress_qdisc(node):
     for _ in range(3):
         daemon = node.steer(servers, **ONE)
         assert there() == 1
-        assert daemon.metric("pintle_oneshot_places") == 2
+        assert daemon.metric("pintle_oneshot_devices") == 2
         client = Client(lambda: node.connect(FRONTEND["v4"], remote=True))
         for _ in range(3):
             client.ask()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The first bytes of a connection: any at all, read by one-shot's parser, and held against an
- * independent one of HTTP. The first byte says what the pool allows.
+ * The first bytes of a connection: any at all, read by request.bpf.h and edited by one-shot, and
+ * held against an independent one of HTTP. The first byte says what the pool allows.
  *
  * sources:
  */
@@ -32,15 +32,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct oneshot_edit read_first(const uint8_t *data, size_t size,
 				      const struct pintle_rewrite *how, int beyond)
 {
-	static struct oneshot_scan scan;
+	static struct request_scan scan;
 	struct oneshot_edit edit;
 
 	oneshot_begin(&scan);
 	memset(scan.bytes, beyond, sizeof(scan.bytes));
-	scan.size = (uint32_t)MIN(size, (size_t)ONESHOT_MAX);
+	scan.size = (uint32_t)MIN(size, (size_t)REQUEST_MAX);
 	memcpy(scan.bytes, data, scan.size);
-	for (uint32_t i = 0; i < ONESHOT_MAX / 8; i++)
-		if (oneshot_word(&scan, i, how))
+	for (uint32_t i = 0; i < REQUEST_MAX / 8; i++)
+		if (request_word(&scan, i, oneshot_names(how)))
 			break;
 	oneshot_decide(&scan, how, &edit);
 	return edit;
@@ -56,7 +56,7 @@ static void check_edit(const struct oneshot_edit *e, size_t size)
 	}
 	REQUIRE(e->result <= PINTLE_ONESHOT_REWRITTEN_VERSION);
 	REQUIRE(e->length >= 1 && e->length <= ONESHOT_LINE_MAX);
-	REQUIRE((size_t)e->offset + e->length + 4 <= MIN(size, (size_t)ONESHOT_MAX));
+	REQUIRE((size_t)e->offset + e->length + 4 <= MIN(size, (size_t)REQUEST_MAX));
 }
 
 /* ---- the other's ------------------------------------------------------------------ */

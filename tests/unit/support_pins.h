@@ -125,14 +125,15 @@ static inline void pins_zero(const struct pins *p)
 		{MAP_health, PINTLE_MAX_ENDPOINTS},
 		{MAP_bindings, PINTLE_MAX_POOLS},
 	};
-	static const enum map_id hashes[] = {MAP_frontends, MAP_affinity, MAP_affinity_beyond};
+	static const enum map_id hashes[] = {MAP_frontends, MAP_affinity, MAP_affinity_beyond,
+					     MAP_settings, MAP_verdicts};
 
 	for (size_t i = 0; i < ARRAY_SIZE(arrays); i++) {
 		for (uint32_t n = 0; n < arrays[i].count; n++)
 			pins_at(p, arrays[i].id, n, zeros);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(hashes); i++) {
-		char key[64];
+		char key[128];
 
 		while (!bpf_map_get_next_key(p->m->fd[hashes[i]], NULL, key))
 			assert_int_equal(bpf_map_delete_elem(p->m->fd[hashes[i]], key), 0);

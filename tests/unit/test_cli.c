@@ -406,7 +406,7 @@ static void test_set(void **state)
 	const struct pins *p = *state;
 	struct pintle_override o;
 
-	p->m->node->places = 2;
+	p->m->node->devices = 2;
 	expect(0, "mode baseline", "", "mode", "llama-8b", "baseline");
 	expect(0,
 	       "llama-8b: requests one-per-connection, until it is set again or `pintle reset`\n",

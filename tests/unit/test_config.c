@@ -1129,24 +1129,6 @@ static void documentation_holds_the_sample(void **state)
 	assert_non_null(strstr(page, sample));
 }
 
-static void documentation_is_the_table(void **state)
-{
-	static const char begin[] = "<!-- reference: begin -->\n",
-			  end[] = "<!-- reference: end -->";
-	_cleanup_free_ char *page = read_source("docs/configuration.md");
-	_cleanup_(free_stream_text) char *reference = NULL;
-	char *from = strstr(page, begin), *to = strstr(page, end);
-	size_t size;
-	FILE *f = open_memstream(&reference, &size);
-
-	(void)state;
-	assert_true(from && to && from < to);
-	*to = '\0';
-	config_write_reference(f);
-	fclose(f);
-	assert_string_equal(from + strlen(begin), reference);
-}
-
 static void never_called(void *arg, const char *file, int line, int column, const char *message)
 {
 	(void)arg;
@@ -1269,7 +1251,6 @@ int main(void)
 		cmocka_unit_test(huge_files_end_soon),
 		cmocka_unit_test(sample_loads_as_it_stands),
 		cmocka_unit_test(documentation_holds_the_sample),
-		cmocka_unit_test(documentation_is_the_table),
 		cmocka_unit_test(files_that_cannot_be_read),
 		cmocka_unit_test(files_that_are_none),
 		cmocka_unit_test(files_that_load),

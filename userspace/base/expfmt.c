@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "hash.h"
+
 enum { NAME_START = 1, NAME_REST = 2 };
 
 /* Not isalpha(): that one depends on the locale. */
@@ -366,18 +368,9 @@ bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t 
 	return false;
 }
 
-/* FNV-1a, from `hash` on. */
-static uint64_t hash_bytes(uint64_t hash, const char *p, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		hash = (hash ^ (unsigned char)p[i]) * 0x100000001b3ULL;
-	return hash;
-}
-
 uint64_t expfmt_series(const struct expfmt_sample *s)
 {
-	static const uint64_t start = 0xcbf29ce484222325ULL;
-	uint64_t series = hash_bytes(start, s->name, s->name_len);
+	uint64_t series = hash_bytes(HASH_START, s->name, s->name_len);
 	const char *p, *end;
 	struct label label;
 
@@ -392,7 +385,7 @@ uint64_t expfmt_series(const struct expfmt_sample *s)
 		p = parse_label(p, end, &label);
 		if (!p)
 			break;
-		one = hash_bytes(start, label.name, label.name_len);
+		one = hash_bytes(HASH_START, label.name, label.name_len);
 		one = hash_bytes(hash_bytes(one, "=", 1), label.value, label.value_len);
 		series += one * (one | 1);
 	}

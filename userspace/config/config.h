@@ -161,7 +161,4 @@ extern const struct config_sink config_sink_stderr;
 /** The address and port that a valid http(s) URL names by number. Returns whether it does. */
 bool url_address(const char *url, struct addr *ip, uint16_t *port);
 
-/** Writes docs/configuration.md's reference (Markdown) from the table. */
-void config_write_reference(FILE *f);
-
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config_internal.h - what the parts of config*.c share, and nobody else includes:
+ * config_internal.h - what the parts of config*.c share. Besides them, only the program that writes
+ * docs/configuration.md (docs/reference/keys.c) includes it:
  *
  *   config_keys.c       the table of keys
  *   config.c            the walk along it, and the file
@@ -10,7 +11,6 @@
  *   config_check.c      what only the whole shows: overlaps, double claims, odd settings
  *   config_hooks.c      how servers are reached, which hook decides, and what it can do
  *   config_report.c     messages, collected and told in the order of the file
- *   config_reference.c  docs/configuration.md from the table
  */
 #ifndef PINTLE_CONFIG_INTERNAL_H
 #define PINTLE_CONFIG_INTERNAL_H

@@ -23,6 +23,7 @@ const char *const map_names[MAP_COUNT] = {
 static const struct layout {
 	uint32_t type, key_size, value_size, entries;
 	bool write_only; /* of no use, or out of reach, to a reader */
+	bool remade;     /* no program uses it; without it an operator's settings are lost, no more */
 } layouts[MAP_COUNT] = {
 	[MAP_node] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_node), 1},
 	[MAP_names] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_name), PINTLE_SLOTS},
@@ -34,6 +35,10 @@ static const struct layout {
 	[MAP_pools] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_pool), PINTLE_MAX_POOLS},
 	[MAP_overrides] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_override),
 			   PINTLE_OVERRIDE_COUNT},
+	[MAP_settings] = {BPF_MAP_TYPE_HASH, sizeof(struct pintle_setting_key),
+			  sizeof(struct pintle_setting), ANY, .remade = true},
+	[MAP_verdicts] = {BPF_MAP_TYPE_HASH, sizeof(struct pintle_setting_key),
+			  sizeof(struct pintle_verdict), ANY, .remade = true},
 	[MAP_homes] = {BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, PINTLE_MAX_POOLS},
 	[MAP_endpoints] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_endpoint),
 			   PINTLE_MAX_ENDPOINTS},
@@ -134,6 +139,11 @@ uint32_t maps_value_size(enum map_id id)
 uint32_t maps_entries(enum map_id id)
 {
 	return layouts[id].entries;
+}
+
+bool maps_is_remade(enum map_id id)
+{
+	return layouts[id].remade;
 }
 
 int maps_check(const char *path, enum map_id id, uint32_t value_size, int fd)

@@ -23,6 +23,8 @@
 	X(frontends)                                                                               \
 	X(pools)                                                                                   \
 	X(overrides)                                                                               \
+	X(settings)                                                                                \
+	X(verdicts)                                                                                \
 	X(homes)                                                                                   \
 	X(endpoints)                                                                               \
 	X(scores)                                                                                  \
@@ -99,6 +101,9 @@ int maps_value(const struct maps *m, enum map_id id, uint32_t index, void *value
 uint32_t maps_value_size(enum map_id id);
 /** Entries of an array; 0 where the layout leaves the number open. */
 uint32_t maps_entries(enum map_id id);
+/** Whether user space alone uses it: no program finds it again, so one that is missing is made
+ * anew. */
+bool maps_is_remade(enum map_id id);
 /** Whether the map is what this layout says of it, but for values of `value_size` bytes. Returns 0;
  * or -EPROTO or another -errno, logged with `path`. */
 int maps_check(const char *path, enum map_id id, uint32_t value_size, int fd);

@@ -3,6 +3,7 @@
 
 #include <pintle/abi.h>
 
+#include "../base/hash.h"
 #include "../base/util.h"
 
 struct name {
@@ -138,12 +139,7 @@ int requests_parse(const char *text, uint32_t *r)
 	return parse(requests, ARRAY_SIZE(requests), text, r);
 }
 
-/* FNV-1a (Fowler, Noll and Vo). */
 uint64_t client_id(const char *name)
 {
-	uint64_t h = 0xcbf29ce484222325ULL;
-
-	for (; *name; name++)
-		h = (h ^ (unsigned char)*name) * 0x100000001b3ULL;
-	return h;
+	return hash_text(name);
 }

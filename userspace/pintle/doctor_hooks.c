@@ -158,7 +158,7 @@ void doctor_mptcp(struct doctor *d)
 
 /* ---- what is pinned -------------------------------------------------------------- */
 
-/* Only where a pool wants it here: it is attached at the node of the servers. */
+/* Only where a pool wants it here; of a connect pool it is where the servers are. */
 void doctor_oneshot(struct doctor *d)
 {
 	bool wanted = false;
@@ -166,12 +166,12 @@ void doctor_oneshot(struct doctor *d)
 	for (size_t i = 0; d->s && i < d->s->pool_count; i++)
 		wanted |= d->s->pools[i].requests == PINTLE_REQUESTS_ONE_PER_CONNECTION &&
 			  hook_has(d->s->pools[i].decided_by, PINTLE_TRAIT_AT_SERVERS);
-	if (!d->s || (!wanted && !d->s->node.places))
+	if (!d->s || (!wanted && !d->s->node.devices))
 		return;
-	if (d->s->node.places)
+	if (d->s->node.devices)
 		doctor_say(d, VERDICT_OK, NULL,
-			   "one request per connection: attached in %u place%s (tc filter show)",
-			   d->s->node.places, plural(d->s->node.places));
+			   "one request per connection: attached to %u device%s (tc filter show)",
+			   d->s->node.devices, plural(d->s->node.devices));
 	else
 		doctor_say(d, VERDICT_FAIL,
 			   d->s->daemon_alive

@@ -345,7 +345,7 @@ GET_NODE_COUNT(scrape_rounds, scrape_rounds)
 GET_AGE(reconciled_age_seconds, reconciled_ns)
 GET_NODE_COUNT(drift, drift)
 GET_NODE_COUNT(group_id, group)
-GET_NODE_COUNT(oneshot_places, places)
+GET_NODE_COUNT(oneshot_devices, devices)
 GET_TEXT(config)
 GET_TEXT(metrics)
 GET_LIST(pools)
@@ -382,9 +382,9 @@ static const struct column columns[] = {
 	 .help = "since counts were held against the socket table; null: never"},
 	{.key = "drift", COLUMN(drift), .help = "connections by which counts were wrong, ever"},
 	{.key = "group_id", COLUMN(group_id), .help = "gid that may read the pins"},
-	{.key = "oneshot_places",
-	 COLUMN(oneshot_places),
-	 .help = "where one-shot is attached: a direction of a device each"},
+	{.key = "oneshot_devices",
+	 COLUMN(oneshot_devices),
+	 .help = "devices that one-shot is attached to; each direction of a device counts as one"},
 	{.key = "config", COLUMN(config), .help = "text: path of the configuration, or null"},
 	{.key = "metrics", COLUMN(metrics), .help = "text: address of /metrics; null: not served"},
 	{.key = "pools",

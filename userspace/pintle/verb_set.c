@@ -23,7 +23,7 @@ static const char *when(const struct maps *m, const struct state_pool *p, bool a
 
 	if (requests != PINTLE_REQUESTS_ONE_PER_CONNECTION)
 		return "";
-	while (!maps_value(m, MAP_node, 0, &n) && !n.places && alive &&
+	while (!maps_value(m, MAP_node, 0, &n) && !n.devices && alive &&
 	       now - begin < ATTACH_WAIT_NS) {
 		nanosleep(&look, NULL);
 		now = monotonic_ns();
@@ -31,7 +31,7 @@ static const char *when(const struct maps *m, const struct state_pool *p, bool a
 		alive = (int64_t)(now - MAX(n.heartbeat_ns, n.started_ns)) <=
 			(int64_t)STATE_HEARTBEAT_NS;
 	}
-	if (n.places)
+	if (n.devices)
 		return "";
 	if (!alive)
 		return "; takes effect when pintled starts";

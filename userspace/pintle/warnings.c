@@ -146,6 +146,7 @@ static void family_warnings(cJSON *list, const struct cli *cli, const struct sta
 	(void)cli;
 	for (size_t i = 0; i < s->pool_count; i++) {
 		const struct state_pool *p = &s->pools[i];
+
 		bool listener = p->reach == PINTLE_REACH_LISTENER;
 
 		if (serves(p, false))
@@ -167,6 +168,7 @@ static void scrape_warnings(cJSON *list, const struct cli *cli, const struct sta
 	(void)cli;
 	for (size_t i = 0; i < s->endpoint_count && left; i++) {
 		const struct state_endpoint *e = &s->endpoints[i];
+
 		bool there = s->pools[e->pool].reach == PINTLE_REACH_LISTENER
 				     ? e->listening_since_ns
 				     : e->has_age;
@@ -243,7 +245,7 @@ static void session_warnings(cJSON *list, const struct cli *cli, const struct st
 	}
 }
 
-/* It may be attached on other nodes only: where the servers are. */
+/* Of a connect pool it may be attached on other nodes only: where the servers are. */
 static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct state *s)
 {
 	(void)cli;
@@ -251,7 +253,7 @@ static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct st
 		const struct state_pool *p = &s->pools[i];
 
 		if (p->requests == PINTLE_REQUESTS_ONE_PER_CONNECTION &&
-		    hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS) && !s->node.places)
+		    hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS) && !s->node.devices)
 			warn(list,
 			     "pool %s wants one request per connection, and one-shot is attached "
 			     "nowhere: %s",

@@ -11,12 +11,14 @@
 #include <sys/vfs.h>
 
 #include "../base/log.h"
+#include "../maps/keys.h"
 #include "../maps/maps.h"
 #include "../net/netns.h"
 #include "../net/tc.h"
 #include "../base/util.h"
 #include "linking.h"
 #include "../net/routes.h"
+#include "programs.h"
 
 /* ---- the directory --------------------------------------------------------------- */
 
@@ -163,21 +165,26 @@ static int map_of_links(const char *dir, const char *name)
 	return found;
 }
 
-bool pins_repair_map(const char *dir, const char *name)
+bool pins_repair_map(const char *dir, enum map_id id)
 {
-	_cleanup_close_ int fd = map_of_links(dir, name);
+	const char *name = map_names[id];
+	bool remade = maps_is_remade(id);
+	_cleanup_close_ int fd = remade ? programs_make_map(name) : map_of_links(dir, name);
 	char path[PINS_PATH_SIZE];
 	struct stat st;
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	if (fd < 0 || stat(dir, &st) || bpf_obj_pin(fd, path) ||
 	    pins_own(path, PINS_FILE_MODE, st.st_gid)) {
-		log_warn("%s is missing, and cannot be found again: %s", path,
-			 fd == -EPERM ? "to look at the attached programs takes CAP_SYS_ADMIN"
-				      : "no program that is attached uses that map");
+		log_warn("%s is missing, and cannot be %s: %s", path,
+			 remade ? "made anew" : "found again",
+			 remade         ? "the kernel would not"
+			 : fd == -EPERM ? "to look at the attached programs takes CAP_SYS_ADMIN"
+					: "no program that is attached uses that map");
 		return false;
 	}
-	log_warn("%s was missing; found again by the programs that are attached", path);
+	log_warn("%s was missing; %s", path,
+		 remade ? "made anew, empty" : "found again by the programs that are attached");
 	return true;
 }
 
@@ -185,9 +192,9 @@ bool pins_repair(const char *dir)
 {
 	char path[PINS_PATH_SIZE];
 
-	for (size_t i = 0; i < MAP_COUNT; i++) {
-		snprintf(path, sizeof(path), "%s/%s", dir, map_names[i]);
-		if (access(path, F_OK) && !pins_repair_map(dir, map_names[i]))
+	for (enum map_id id = 0; id < MAP_COUNT; id++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, map_names[id]);
+		if (access(path, F_OK) && !pins_repair_map(dir, id))
 			return false;
 	}
 	return true;
@@ -297,16 +304,15 @@ static int remove_routes(const char *dir)
 		return 0;
 	}
 	while (!bpf_map_get_next_key(frontends_fd, previous, &key)) {
-		struct frontend_addr f = {.port = key.port};
 		struct pintle_frontend value;
+		struct frontend_addr f;
 
 		previous = &key;
 		if (bpf_map_lookup_elem(frontends_fd, &key, &value) ||
 		    !(value.flags & PINTLE_FRONTEND_ANNOUNCED) ||
 		    key.prefixlen < PINTLE_FRONTEND_FIXED_BITS)
 			continue;
-		memcpy(f.prefix.bytes, key.address, sizeof(f.prefix.bytes));
-		f.prefix_bits = (uint8_t)(key.prefixlen - PINTLE_FRONTEND_FIXED_BITS);
+		f = frontend_of_key(&key);
 		err = routes_remove_local(netns_fd, &f) ?: err;
 	}
 	return err;

@@ -16,6 +16,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "../maps/maps.h"
+
 #define PINS_DIR_MODE  0750
 #define PINS_FILE_MODE 0640
 #define PINS_STAGING   "new" /* bpffs has no names with dots */
@@ -37,11 +39,12 @@ int pins_own(const char *path, mode_t mode, gid_t group);
 bool pins_whole(const char *dir);
 
 /** Pins maps that are missing in `dir` anew, found through the programs of the links that are
- * pinned there. Returns whether the maps are whole now; what was done, or could not be, is logged.
+ * pinned there; a map that no program uses is made anew, empty, if it may be (maps_is_remade()).
+ * Returns whether the maps are whole now; what was done, or could not be, is logged.
  * Takes CAP_SYS_ADMIN. */
 bool pins_repair(const char *dir);
 /** The same for one map, which is missing. Returns whether it is pinned now. */
-bool pins_repair_map(const char *dir, const char *name);
+bool pins_repair_map(const char *dir, enum map_id id);
 
 /** Whether the lookup hook is attached by a link that is pinned in `dir`, to a network namespace
  * that still is. */

@@ -2,6 +2,7 @@
 #include "programs.h"
 
 #include <bpf/libbpf.h>
+#include <fcntl.h>
 #include <malloc.h>
 
 #include "../base/log.h"
@@ -94,6 +95,27 @@ int programs_load(const struct load_list *which, const struct maps *maps, struct
 		log_err_r(
 			err,
 			"the kernel would not load the programs (`pintle doctor` says what is missing)");
+	return err;
+}
+
+int programs_make_map(const char *name)
+{
+	struct pintle_bpf *skel = open_skeleton(&(struct load_list){0});
+	struct bpf_map *map;
+	int err, fd;
+
+	if (!skel)
+		return -errno;
+	bpf_object__for_each_map(map, skel->obj)
+	{
+		if (!bpf_map__is_internal(map) && strcmp(bpf_map__name(map), name) != 0)
+			bpf_map__set_autocreate(map, false);
+	}
+	err = pintle_bpf__load(skel);
+	map = bpf_object__find_map_by_name(skel->obj, name);
+	fd = err || !map ? -1 : fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 0);
+	err = err ?: fd < 0 ? -ENOENT : fd;
+	programs_unload(&skel);
 	return err;
 }
 

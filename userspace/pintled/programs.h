@@ -22,6 +22,9 @@ struct load_list {
  * reasons. */
 int programs_load(const struct load_list *which, const struct maps *maps, struct pintle_bpf **out);
 
+/** Makes one map anew, empty, without a program. Returns a descriptor (the caller's), or -errno. */
+int programs_make_map(const char *name);
+
 /** The descriptor of a program that was loaded, which the skeleton keeps. */
 int programs_fd(const struct pintle_bpf *skel, const char *name);
 

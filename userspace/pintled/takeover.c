@@ -194,6 +194,8 @@ static const struct conversion conversions[MAP_COUNT] = {
 	ROW(node, 744, copy_node, NULL),
 	ROW(pools, 8432, copy_grown, NULL),
 	ROW(overrides, 32, copy_overrides, copy_overrides),
+	ROW(settings, 0, NULL, NULL),
+	ROW(verdicts, 0, NULL, NULL),
 	ROW(addresses, 16, copy_addresses, NULL),
 	ROW(health, 104, copy_health, move_health),
 	ROW(affinity, 24, copy_affinity, copy_affinity),
@@ -235,7 +237,7 @@ static int open_map(struct takeover *t, enum map_id id)
 		return 0;
 	snprintf(path, sizeof(path), "%s/%s", t->dir, map_names[id]);
 	if (access(path, F_OK) && has_links(t))
-		pins_repair_map(t->dir, map_names[id]);
+		pins_repair_map(t->dir, id);
 	t->fd[id] = bpf_obj_get(path);
 	if (t->fd[id] < 0) {
 		int err = -errno;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "maglev.h"
 
+#include "../base/hash.h"
 #include "../base/util.h"
 
 /* Where a member is in its permutation of the entries: offset, offset + skip, ... mod size. */
@@ -8,16 +9,6 @@ struct turn {
 	const struct maglev_member *member;
 	uint32_t next, skip;
 };
-
-/* FNV-1a, 64 bits, with the constants of the IETF draft draft-eastlake-fnv. */
-static uint64_t hash_name(const char *name)
-{
-	uint64_t h = 0xcbf29ce484222325ULL;
-
-	for (; *name; name++)
-		h = (h ^ (uint8_t)*name) * 0x100000001b3ULL;
-	return h;
-}
 
 /* The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA '14; constants of Vigna's splitmix64.c):
  * FNV-1a alone leaves names that differ in their last digit close together. */
@@ -75,7 +66,7 @@ int maglev_build(const struct maglev_member *members, size_t n, struct pintle_re
 	if (!turns)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
-		const uint64_t h = hash_name(members[i].name);
+		const uint64_t h = hash_text(members[i].name);
 
 		if (!members[i].generation)
 			return -EINVAL;

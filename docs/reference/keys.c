@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* config_reference.c - the table of keys as Markdown. */
-#include "config_internal.h"
+/* keys.c - the keys of the configuration, and what their values are called. */
+#include "reference.h"
+
+#include "../../userspace/base/util.h"
+#include "../../userspace/config/config_internal.h"
+#include "../../userspace/maps/names.h"
+#include "../../userspace/policy/engine_names.h"
 #include "traits.bpf.h"
-#include "../policy/engine_names.h"
-#include "../maps/names.h"
-#include "../base/util.h"
 
 struct choice {
 	const char *name;
@@ -80,10 +82,8 @@ static void write_keys(FILE *f)
 	fputc('\n', f);
 }
 
-void config_write_reference(FILE *f)
+void keys_markdown(FILE *f)
 {
-	locale_t outer = numbers_begin();
-
 	write_section(f, "The file", "");
 	for (size_t i = 0; i < config_key_count; i++) {
 		if (config_keys[i].type == KEY_MAP || config_keys[i].type == KEY_MAPS)
@@ -93,5 +93,4 @@ void config_write_reference(FILE *f)
 	write_choices(f, "Engines", engines, ARRAY_SIZE(engines));
 	fputc('\n', f);
 	write_choices(f, "Modes", modes, ARRAY_SIZE(modes));
-	numbers_end(outer);
 }

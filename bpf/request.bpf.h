@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * request.bpf.h - what the first bytes of a connection say, if they are a request of HTTP/1.1:
+ * whether its headers are whole, what they ask of the connection, and where the lines are that the
+ * caller names. A hook that looks into requests goes by this record, and decides for itself.
+ *
+ * What is out of the ordinary is called malformed, even where RFC 9112 allows it: servers read it
+ * in different ways, and a hook must not go by its own.
+ *
+ * No map, no clock: the same text is compiled into TC programs and into host programs.
+ *
+ *   request_begin(); bytes into scan->bytes and their number into scan->size; request_word() for
+ *   each eight bytes in turn until it returns 1 or there are no more. Or, in a TC program,
+ *   request_read(), which does all of it with a segment. Then scan->known says what was found.
+ */
+#ifndef PINTLE_REQUEST_BPF_H
+#define PINTLE_REQUEST_BPF_H
+
+#include <pintle/abi.h>
+
+/* As in decide.bpf.h: verified once, for any arguments. */
+#ifdef __bpf__
+#include "packet.bpf.h"
+
+#define REQUEST_STEP __attribute__((weak, noinline)) int
+#else
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+#define REQUEST_STEP static inline int
+
+/* The one helper that is used: a loop that the verifier goes through once. */
+static inline long bpf_loop(__u32 n, long (*step)(__u32 i, void *arg), void *arg, __u64 flags)
+{
+	(void)flags;
+	for (__u32 i = 0; i < n; i++)
+		if (step(i, arg))
+			break;
+	return 0;
+}
+#endif
+
+#define REQUEST_MAX 16384 /* bytes looked at: what servers take as headers at most; 2^n */
+#define REQUEST_PAD 512   /* may be read beyond, so that no access need be cut short */
+
+#define REQUEST_VALUE_MAX 200 /* of Connection and Upgrade; a longer one is malformed */
+
+/* The headers whose lines the caller wants to find; an empty name stands for no header. */
+struct request_names {
+	struct pintle_header header[PINTLE_MAX_HEADERS];
+};
+
+struct request_span {
+	__u32 from, to; /* to 0: none */
+};
+
+/* What is known so far. */
+#define REQUEST_ENDED         0x001 /* the empty line was seen: the headers are whole */
+#define REQUEST_LINE          0x002 /* a request line of HTTP/1.1 was */
+#define REQUEST_NOT_HTTP      0x004
+#define REQUEST_VERSION       0x008 /* a request line of another version of HTTP was seen */
+#define REQUEST_MALFORMED     0x010
+#define REQUEST_OVER          0x01d /* any of those but LINE: nothing more need be read */
+#define REQUEST_CLOSE         0x020 /* Connection has `close` */
+#define REQUEST_UPGRADE       0x040 /* Connection has `upgrade` */
+#define REQUEST_H2C           0x080 /* Upgrade has `h2c` */
+#define REQUEST_PROTOCOL      0x100 /* Upgrade has another protocol, or the method is CONNECT */
+#define REQUEST_CHUNKED       0x200 /* there is a Transfer-Encoding */
+#define REQUEST_UPGRADE_AGAIN 0x400 /* a second Connection header has `upgrade`, too */
+
+struct request_scan {
+	__u32 size;                     /* bytes that are there, at most REQUEST_MAX */
+	__u32 known;                    /* REQUEST_* */
+	__u32 line;                     /* where the line at hand begins */
+	__u32 cr;                       /* in it, 1 + the offset of a CR; 0: none */
+	__u32 digit;                    /* the last one of the version */
+	__u32 commas;                   /* in the list at hand, seen: 1 */
+	__u32 line_min, line_max;       /* bytes of a named line that is kept, without its CR LF */
+	struct request_span item;       /* the word of the list at hand; from 0: none yet */
+	struct request_span keep_alive; /* that word, with the blanks behind it */
+	struct request_span upgrade;    /* the first Connection header with `upgrade` */
+	/* parallel to the names: the first line of each that is neither too short nor too long */
+	struct request_span named[PINTLE_MAX_HEADERS];
+	__u8 bytes[REQUEST_MAX + REQUEST_PAD] __attribute__((aligned(8)));
+};
+
+/* ---- eight bytes at once ------------------------------------------------------- */
+
+#define REQUEST_EACH(byte) (0x0101010101010101ULL * (byte))
+
+/* Eight characters, in the order in which they lie in memory. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define REQUEST_AT(c, i) ((__u64)(__u8)(c) << (8 * (i)))
+#else
+#define REQUEST_AT(c, i) ((__u64)(__u8)(c) << (56 - 8 * (i)))
+#endif
+static __always_inline __u8 request_char(__u64 text, __u32 i)
+{
+	return text >> (REQUEST_AT(0xff, 0) == 0xff ? 8 * i : 56 - 8 * i);
+}
+
+#define REQUEST_TEXT(s)                                                                            \
+	(REQUEST_AT((s)[0], 0) | REQUEST_AT((s)[1], 1) | REQUEST_AT((s)[2], 2) |                   \
+	 REQUEST_AT((s)[3], 3) | REQUEST_AT((s)[4], 4) | REQUEST_AT((s)[5], 5) |                   \
+	 REQUEST_AT((s)[6], 6) | REQUEST_AT((s)[7], 7))
+
+/* Turns capitals to small letters, and what else turns into a letter, digit, colon or '-' is a
+ * control character, of which none but TAB and the CR of a line's end is in what is well formed. */
+#define REQUEST_SMALL REQUEST_EACH(0x20)
+
+static __always_inline __u64 request_load(const struct request_scan *s, __u32 at)
+{
+	__u64 x;
+
+	__builtin_memcpy(&x, s->bytes + (at & (REQUEST_MAX - 1)), sizeof(x));
+	return x;
+}
+
+/* The high bit of each byte below a blank; above the first, perhaps of others too. */
+static __always_inline __u64 request_controls(__u64 x)
+{
+	return (x - REQUEST_EACH(0x20)) & ~x & REQUEST_EACH(0x80);
+}
+
+/* The bytes of an ASCII text that are not zero, as a mask. */
+static __always_inline __u64 request_mask(__u64 text)
+{
+	return ((text + REQUEST_EACH(0x7f)) & REQUEST_EACH(0x80)) / 0x80 * 0xff;
+}
+
+/* Whether small letters `at` begin with what `text` holds up to its zeros. */
+static __always_inline int request_starts(__u64 at, __u64 text)
+{
+	return !((at ^ text) & request_mask(text));
+}
+
+/* ---- a line -------------------------------------------------------------------- */
+
+static __always_inline int request_is_blank(__u8 c)
+{
+	return c == ' ' || c == '\t';
+}
+
+static __always_inline int request_is_plain(__u8 c)
+{
+	__u8 small = c | 0x20;
+
+	return (small >= 'a' && small <= 'z') || (c >= '0' && c <= '9') || c == '-';
+}
+
+enum request_list_kind { REQUEST_CONNECTION, REQUEST_PROTOCOLS };
+
+/* Nothing in it may change: the verifier of Linux 6.1 goes through a loop once, and takes what it
+ * knows of the stack then for what holds ever after. */
+struct request_list {
+	struct request_scan *scan;
+	__u32 header;   /* enum request_list_kind */
+	__u32 from, to; /* the header's value */
+	__u32 zero;
+};
+
+/* `end`: the comma behind it, or the value's end. */
+static __always_inline void request_read_item(const struct request_list *l, __u32 end)
+{
+	struct request_scan *s = l->scan;
+	__u64 word = request_load(s, s->item.from) | REQUEST_SMALL;
+	__u64 more = request_load(s, s->item.from + 8) | REQUEST_SMALL;
+	__u32 length = s->item.to - s->item.from;
+
+	if (l->header == REQUEST_PROTOCOLS)
+		s->known |= length == 3 && request_starts(word, REQUEST_TEXT("h2c\0\0\0\0"))
+				    ? REQUEST_H2C
+				    : REQUEST_PROTOCOL;
+	else if (length == 5 && request_starts(word, REQUEST_TEXT("close\0\0")))
+		s->known |= REQUEST_CLOSE;
+	else if (length == 7 && request_starts(word, REQUEST_TEXT("upgrade")))
+		s->known |= REQUEST_UPGRADE;
+	else if (length == 10 && word == REQUEST_TEXT("keep-ali") &&
+		 request_starts(more, REQUEST_TEXT("ve\0\0\0\0\0")) && !s->keep_alive.to) {
+		s->keep_alive.from = s->item.from;
+		s->keep_alive.to = end;
+	}
+}
+
+static long request_read_item_byte(__u32 i, void *arg)
+{
+	const struct request_list *l = arg;
+	struct request_scan *s = l->scan;
+	__u32 at = l->from + i;
+	__u8 c = ',';
+
+	if (at < l->to)
+		c = s->bytes[at & (REQUEST_MAX - 1)];
+	if (c == ',') {
+		if (s->item.from)
+			request_read_item(l, at);
+		else if (at < l->to)
+			s->known |= REQUEST_MALFORMED;
+		s->item.from = 0;
+		s->commas = 1;
+	} else if (c == '\t' && s->commas) {
+		s->known |= REQUEST_MALFORMED;
+	} else if (!request_is_blank(c)) {
+		if (l->header == REQUEST_CONNECTION && !request_is_plain(c))
+			s->known |= REQUEST_MALFORMED;
+		if (!s->item.from)
+			s->item.from = at;
+		s->item.to = at + 1;
+	}
+	return at >= l->to;
+}
+
+/* A list as RFC 9110 5.6.1 has it: words with commas between, blanks around. Empty words, TABs and
+ * odd characters, which it allows, keep some servers from reading on. */
+REQUEST_STEP request_read_list(struct request_scan *s, __u32 from, __u32 to, __u32 header)
+{
+	struct request_list l = {.scan = s, .header = header, .from = from, .to = to};
+
+	if (!s)
+		return 0;
+	s->item.from = s->item.to = s->commas = 0;
+	if (to - from > REQUEST_VALUE_MAX)
+		s->known |= REQUEST_MALFORMED;
+	else
+		bpf_loop(REQUEST_VALUE_MAX + 1, request_read_item_byte, &l, 0);
+	return 0;
+}
+
+/* METHOD SP TARGET SP HTTP/1.1 */
+REQUEST_STEP request_read_first_line(struct request_scan *s, __u32 end)
+{
+	__u64 version;
+	__u32 i;
+
+	if (!s)
+		return 0;
+	version = request_load(s, end - 8);
+	for (i = 0; i < 32; i++) {
+		__u8 c = s->bytes[i];
+
+		if (c == ' ')
+			break;
+		if ((c < 'A' || c > 'Z') && c != '-')
+			i = 32;
+	}
+	/* at least a byte of target between the blanks */
+	if (!i || i >= 32 || end < i + 2 + 9 || s->bytes[(end - 9) & (REQUEST_MAX - 1)] != ' ' ||
+	    !request_starts(version, REQUEST_TEXT("HTTP/\0\0"))) {
+		s->known |= REQUEST_NOT_HTTP;
+	} else if (version != REQUEST_TEXT("HTTP/1.1")) {
+		s->known |= REQUEST_VERSION;
+	} else {
+		s->known |= REQUEST_LINE;
+		s->digit = end - 1;
+	}
+	if (request_load(s, 0) == REQUEST_TEXT("CONNECT "))
+		s->known |= REQUEST_PROTOCOL;
+	return 0;
+}
+
+/* The first eight characters of a name; an empty one is nothing's beginning. */
+static __always_inline int request_may_be(__u64 start, const struct pintle_header *h)
+{
+	__u64 name = *(const __u64 *)h->name;
+
+	return name && request_starts(start, name);
+}
+
+/* Whether a line that begins so may be one that matters: most are not. */
+static __always_inline int request_matters(__u64 start, const struct request_names *names)
+{
+	_Static_assert(PINTLE_MAX_HEADERS == 4, "each is looked at");
+	return start == REQUEST_TEXT("connecti") || start == REQUEST_TEXT("upgrade:") ||
+	       start == REQUEST_TEXT("transfer") || request_may_be(start, &names->header[0]) ||
+	       request_may_be(start, &names->header[1]) ||
+	       request_may_be(start, &names->header[2]) || request_may_be(start, &names->header[3]);
+}
+
+/* Keeps the line if it is the first of that name that the caller has a use for. */
+static __always_inline void request_keep_named(struct request_scan *s, __u32 end,
+					       const __u64 *start,
+					       const struct request_names *names, __u32 i)
+{
+	const struct pintle_header *h = &names->header[i];
+	const __u64 *name = (const __u64 *)h->name;
+
+	if (!h->name[0] || s->named[i].to || !request_starts(start[0], name[0]) ||
+	    !request_starts(start[1], name[1]) || !request_starts(start[2], name[2]) ||
+	    !request_starts(start[3], name[3]) || end - s->line < s->line_min ||
+	    end - s->line > s->line_max)
+		return;
+	s->named[i].from = s->line;
+	s->named[i].to = end;
+}
+
+/* "Connection : keep-alive" and "Transfer-Encoding : chunked": RFC 9112 5.1 has servers refuse a
+ * blank before the colon, but some take such a line for the header that it looks like. */
+static __always_inline int request_blank_ends(const struct request_scan *s, const __u64 *start,
+					      __u32 line)
+{
+	if (start[0] == REQUEST_TEXT("connecti") &&
+	    request_starts(start[1], REQUEST_TEXT("on\0\0\0\0\0")))
+		return request_is_blank(s->bytes[(line + 10) & (REQUEST_MAX - 1)]);
+	if (start[0] == REQUEST_TEXT("transfer") && start[1] == REQUEST_TEXT("-encodin") &&
+	    request_starts(start[2], REQUEST_TEXT("g\0\0\0\0\0\0")))
+		return request_is_blank(s->bytes[(line + 17) & (REQUEST_MAX - 1)]);
+	return 0;
+}
+
+REQUEST_STEP request_read_named(struct request_scan *s, __u32 end,
+				const struct request_names *names)
+{
+	__u32 line, known, i;
+	__u64 start[4];
+
+	if (!s || !names)
+		return 0;
+	line = s->line;
+	known = s->known;
+	for (i = 0; i < 4; i++)
+		start[i] = request_load(s, line + 8 * i) | REQUEST_SMALL;
+	if (start[0] == REQUEST_TEXT("connecti") &&
+	    request_starts(start[1], REQUEST_TEXT("on:\0\0\0\0"))) {
+		s->known &= ~REQUEST_UPGRADE;
+		request_read_list(s, line + 11, end, REQUEST_CONNECTION);
+		if (s->known & REQUEST_UPGRADE && !s->upgrade.to) {
+			s->upgrade.from = line;
+			s->upgrade.to = end;
+		} else if (s->known & REQUEST_UPGRADE) {
+			s->known |= REQUEST_UPGRADE_AGAIN;
+		}
+		s->known |= known & REQUEST_UPGRADE;
+	} else if (start[0] == REQUEST_TEXT("upgrade:")) {
+		request_read_list(s, line + 8, end, REQUEST_PROTOCOLS);
+	} else if (start[0] == REQUEST_TEXT("transfer") && start[1] == REQUEST_TEXT("-encodin") &&
+		   request_starts(start[2], REQUEST_TEXT("g:\0\0\0\0\0"))) {
+		s->known |= REQUEST_CHUNKED;
+	} else if (request_blank_ends(s, start, line)) {
+		s->known |= REQUEST_MALFORMED;
+	}
+#ifdef __bpf__
+#pragma unroll
+#endif
+	for (i = 0; i < PINTLE_MAX_HEADERS; i++)
+		request_keep_named(s, end, start, names, i);
+	return 0;
+}
+
+static __always_inline void request_read_header(struct request_scan *s, __u32 end,
+						const struct request_names *names)
+{
+	/* Goes on with the line before, which may be one that was to be overwritten. */
+	if (request_is_blank(s->bytes[s->line & (REQUEST_MAX - 1)]))
+		s->known |= REQUEST_MALFORMED;
+	else if (request_matters(request_load(s, s->line) | REQUEST_SMALL, names))
+		request_read_named(s, end, names);
+}
+
+/* `end` is where the CR stands. */
+static __always_inline void request_read_line(struct request_scan *s, __u32 end,
+					      const struct request_names *names)
+{
+	if (!s->line)
+		request_read_first_line(s, end);
+	else if (end == s->line)
+		s->known |= REQUEST_ENDED;
+	else
+		request_read_header(s, end, names);
+	s->line = end + 2;
+	s->cr = 0;
+}
+
+/* ---- bytes --------------------------------------------------------------------- */
+
+/* Those of the eight bytes from `at` on that are there and may be control characters. */
+REQUEST_STEP request_read_controls(struct request_scan *s, __u32 at, __u64 controls,
+				   const struct request_names *names)
+{
+	__u32 i;
+
+	if (!s || !names)
+		return 0;
+	for (i = 0; i < 8; i++, at++) {
+		__u8 c;
+
+		if (!(request_char(controls, i) & 0x80))
+			continue;
+		if (at >= s->size || s->known & REQUEST_OVER)
+			return 0;
+		c = s->bytes[at & (REQUEST_MAX - 1)];
+		if (c >= ' ' || c == '\t')
+			continue;
+		if (c == '\r' && !s->cr)
+			s->cr = at + 1;
+		else if (c == '\n' && s->cr && s->cr == at)
+			request_read_line(s, at - 1, names);
+		else
+			s->known |= s->line ? REQUEST_MALFORMED : REQUEST_NOT_HTTP;
+	}
+	return 0;
+}
+
+/* Named lines of line_min to line_max bytes will be kept. */
+static __always_inline void request_begin(struct request_scan *s, __u32 line_min, __u32 line_max)
+{
+	__builtin_memset(s, 0, __builtin_offsetof(struct request_scan, bytes));
+	s->line_min = line_min;
+	s->line_max = line_max;
+}
+
+/* The i-th eight bytes, as far as they are there. Returns 1 when nothing more need be read. */
+static __always_inline int request_word(struct request_scan *s, __u32 i,
+					const struct request_names *names)
+{
+	__u32 at = 8 * i;
+	__u64 controls;
+
+	if (at >= s->size || at >= REQUEST_MAX)
+		return 1;
+	if (!at && (s->bytes[0] < 'A' || s->bytes[0] > 'Z')) {
+		s->known |= REQUEST_NOT_HTTP;
+		return 1;
+	}
+	controls = request_controls(*(const __u64 *)(s->bytes + (at & (REQUEST_MAX - 8))));
+	if (!controls)
+		return 0;
+	request_read_controls(s, at, controls, names);
+	return !!(s->known & REQUEST_OVER);
+}
+
+#ifdef __bpf__
+/* ---- out of a segment ------------------------------------------------------------ */
+
+#define REQUEST_STRIDE 8   /* words in one turn of the loop, which costs more than they do */
+#define REQUEST_CHUNK  512 /* bytes read at once: most headers are shorter */
+
+struct request_reading {
+	struct __sk_buff *skb;
+	struct request_scan *scan;
+	const struct request_names *names;
+	__u32 data, size;
+};
+
+/* Into scan->bytes from `at` on, a multiple of REQUEST_CHUNK. */
+static __always_inline int request_read_chunk(const struct request_reading *r, __u32 at)
+{
+	__u32 n;
+
+	if (at >= r->size)
+		return -1;
+	n = r->size - at;
+	if (n > REQUEST_CHUNK)
+		n = REQUEST_CHUNK;
+	at &= REQUEST_MAX - REQUEST_CHUNK;
+	hide(at);
+	if (at > REQUEST_MAX - REQUEST_CHUNK)
+		return -1;
+	n = at_least_1(n, REQUEST_CHUNK);
+	if (bpf_skb_load_bytes(r->skb, r->data + at, r->scan->bytes + at, n))
+		return -1;
+	r->scan->size = at + n;
+	return 0;
+}
+
+static long request_read_words(__u32 i, void *arg)
+{
+	const struct request_reading *r = arg;
+	__u32 word;
+
+	if (REQUEST_STRIDE * 8 * i >= r->scan->size &&
+	    request_read_chunk(r, REQUEST_STRIDE * 8 * i))
+		return 1;
+#pragma unroll
+	for (word = 0; word < REQUEST_STRIDE; word++)
+		if (request_word(r->scan, REQUEST_STRIDE * i + word, r->names))
+			return 1;
+	return 0;
+}
+
+/* Reads the segment's data into scan->bytes and *scan, as far as it matters. After
+ * request_begin(). */
+static __always_inline void request_read(struct __sk_buff *skb, const struct segment *s,
+					 struct request_scan *scan,
+					 const struct request_names *names)
+{
+	struct request_reading r = {
+		.skb = skb, .scan = scan, .names = names, .data = s->data, .size = s->size};
+
+	bpf_loop(REQUEST_MAX / 8 / REQUEST_STRIDE, request_read_words, &r, 0);
+}
+#endif
+
+#endif
