@@ -10,14 +10,16 @@ const struct argp_option daemon_options[] = {
 	{"config", 'c', "FILE", 0,
 	 "Run with this configuration, a YAML file; `pintle check` validates one", 0},
 	{"detach", OPT_DETACH, NULL, 0,
-	 "Take away everything that pintled ever added, and only that: links, filters, pins, local routes. "
-	 "Works from the pins alone, also when the configuration is gone or was changed",
+	 "Remove everything that pintled ever added, and only that: links, filters, pins, local "
+	 "routes. Needs nothing but the pins, so works also when the configuration is gone or "
+	 "changed",
 	 0},
 	{"bpffs", OPT_BPFFS, "DIR", 0,
-	 "With --detach: where the pins are. Without it the configuration says, else it is " DEFAULT_BPFFS,
+	 "With --detach: the directory that holds the pins. The default is what the configuration "
+	 "names, else " DEFAULT_BPFFS,
 	 0},
 	{"log-level", OPT_LOG_LEVEL, "LEVEL", 0,
-	 "What is logged, and what weighs more: error, warn, info (the default) or debug", 0},
+	 "What is logged, with all that is graver: error, warn, info (the default) or debug", 0},
 	{0},
 };
 
