@@ -30,7 +30,7 @@ struct signals {
 
 struct engine; /* opaque: an entry of the table */
 
-/** The entry of that name (vllm, sglang, trtllm, triton-trtllm, tgi, llamacpp), or NULL. */
+/** The entry of that name (engine_names.h), or NULL. */
 const struct engine *engine_find(const char *name);
 /** The i-th entry's name, or NULL past the end. */
 const char *engine_name(size_t i);
