@@ -13,7 +13,7 @@ struct choice {
 	const char *help;
 };
 
-#define X(symbol, text, says) {text, says},
+#define X(symbol, text, says, ...) {text, says},
 static const struct choice engines[] = {PINTLE_ENGINES(X)};
 static const struct choice modes[] = {PINTLE_MODES(X)};
 #undef X

@@ -450,9 +450,8 @@ static const struct refusal refusals[] = {
 	/* choices */
 	{"an engine misspelt", POOL "  engine: vlm\n",
 	 "7:11: engine is \"vlm\", which is not known; did you mean vllm?\n"},
-	{"an engine unknown", POOL "  engine: ollama-server\n",
-	 "7:11: engine is \"ollama-server\", which is not known; write one of vllm, sglang, trtllm, "
-	 "triton-trtllm, tgi, llamacpp\n"},
+	{"a scheme unknown", POOL "  scrape: {scheme: gopher}\n",
+	 "7:20: scrape.scheme is \"gopher\", which is not known; write one of http, https\n"},
 	{"a mode unknown", POOL "  mode: [off]\n",
 	 "7:9: mode is a list; write one of off, baseline, enforce\n"},
 	{"requests in other words", POOL "  requests: one\n",
