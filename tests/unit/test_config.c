@@ -450,9 +450,8 @@ static const struct refusal refusals[] = {
 	/* choices */
 	{"an engine misspelt", POOL "  engine: vlm\n",
 	 "7:11: engine is \"vlm\", which is not known; did you mean vllm?\n"},
-	{"an engine unknown", POOL "  engine: ollama-server\n",
-	 "7:11: engine is \"ollama-server\", which is not known; write one of vllm, sglang, trtllm, "
-	 "triton-trtllm, tgi, llamacpp\n"},
+	{"a scheme unknown", POOL "  scrape: {scheme: gopher}\n",
+	 "7:20: scrape.scheme is \"gopher\", which is not known; write one of http, https\n"},
 	{"a mode unknown", POOL "  mode: [off]\n",
 	 "7:9: mode is a list; write one of off, baseline, enforce\n"},
 	{"requests in other words", POOL "  requests: one\n",
@@ -830,7 +829,7 @@ static void every_key_is_read(void **state)
 	assert_string_equal(c->clients[1].cgroup, "/web");
 	assert_int_equal(c->pool_count, 3);
 
-	assert_int_equal(p->hook, PINTLE_HOOK_LOOKUP);
+	assert_int_equal(p->decided_by, PINTLE_HOOK_LOOKUP);
 	assert_string_equal(p->engine, "triton-trtllm");
 	assert_int_equal(p->frontend_count, 2);
 	assert_string_equal(addr_format_frontend(&p->frontends[0], text), "10.77.0.0/24:8000");
@@ -888,7 +887,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(two->stickiness.group_bits_v6, 64);
 	assert_int_equal(two->dcgm_interval_ns, 5 * NSEC_PER_SEC);
 
-	assert_int_equal(three->hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(three->decided_by, PINTLE_HOOK_CONNECT);
 	assert_string_equal(addr_format_endpoint(&three->endpoints[0].address, text),
 			    "10.0.3.17:8000");
 	assert_ptr_equal(config_endpoint_at(&three->endpoints[0]), &three->endpoints[0].address);
@@ -913,7 +912,7 @@ static void connect_pool_has_the_defaults(void **state)
 	(void)state;
 	assert_int_equal(c->daemonless_ns, 600 * NSEC_PER_SEC);
 	assert_int_equal(c->client_count, 0);
-	assert_int_equal(p->hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(p->decided_by, PINTLE_HOOK_CONNECT);
 	assert_int_equal(p->stickiness.key_kind, PINTLE_KEY_CLIENT);
 	assert_int_equal(p->stickiness.group_kind, PINTLE_KEY_NONE);
 	assert_int_equal(p->ejection.failures, 3);
@@ -932,8 +931,10 @@ static void one_server_of_two_hooks(void **state)
 		NULL);
 
 	(void)state;
-	assert_int_equal(c->pools[0].hook, PINTLE_HOOK_LOOKUP);
-	assert_int_equal(c->pools[1].hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(c->pools[0].decided_by, PINTLE_HOOK_LOOKUP);
+	assert_int_equal(c->pools[0].reach, PINTLE_REACH_LISTENER);
+	assert_int_equal(c->pools[1].decided_by, PINTLE_HOOK_CONNECT);
+	assert_int_equal(c->pools[1].reach, PINTLE_REACH_ADDRESS);
 }
 
 static void metrics_off(void **state)
@@ -1114,7 +1115,7 @@ static void sample_loads_as_it_stands(void **state)
 	assert_string_equal(p->endpoints[2].metrics_url, "http://127.0.0.1:9003/metrics");
 	assert_true(p->endpoints[2].listen.any_ip);
 	assert_true(p->announce);
-	assert_int_equal(c->pools[1].hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(c->pools[1].decided_by, PINTLE_HOOK_CONNECT);
 	assert_string_equal(c->pools[1].endpoints[1].metrics_url, "http://10.0.7.21:8000/metrics");
 }
 

@@ -9,7 +9,7 @@ static const char *const kinds[] = {"PintleConfig", NULL};
 static const char *const failure_modes[] = {
 	[PINTLE_FAIL_OPEN] = "FailOpen", [PINTLE_FAIL_CLOSE] = "FailClose", NULL};
 
-#define X(symbol, name, says) name,
+#define X(symbol, name, ...) name,
 static const char *const engines[] = {PINTLE_ENGINES(X) NULL};
 static const char *const modes[] = {PINTLE_MODES(X) NULL};
 static const char *const requests[] = {PINTLE_REQUESTS(X) NULL};

@@ -129,35 +129,17 @@ static int refuse_rival(const struct attachment *a, const struct config *c)
 
 /* ---- what is wanted ---------------------------------------------------------------- */
 
-static bool uses_connect(const struct config *c)
-{
-	for (size_t i = 0; i < c->pool_count; i++)
-		if (c->pools[i].hook == PINTLE_HOOK_CONNECT)
-			return true;
-	return false;
-}
-
-static bool uses_hints(const struct config *c)
-{
-	for (size_t i = 0; i < c->pool_count; i++) {
-		const struct config_stickiness *s = &c->pools[i].stickiness;
-
-		if (s->key_kind == PINTLE_KEY_HINT || s->group_kind == PINTLE_KEY_HINT)
-			return true;
-	}
-	return false;
-}
-
 static bool wanted(const struct link_kind *k, const struct config *c)
 {
-	switch (k->use) {
-	case LINK_OF_CONNECT:
-		return uses_connect(c);
-	case LINK_OF_HINTS:
-		return uses_hints(c);
-	default:
-		return true;
+	bool any = link_is_always(k);
+
+	for (size_t i = 0; !any && i < c->pool_count; i++) {
+		const struct config_pool *p = &c->pools[i];
+
+		any = link_is_for(k, p->decided_by, p->stickiness.key_kind,
+				  p->stickiness.group_kind);
 	}
+	return any;
 }
 
 static int load_wanted(struct attachment *a, const struct config *c)
@@ -478,7 +460,7 @@ static int commit_link(struct attachment *a, const struct link_kind *k, const st
 {
 	int fd = programs_fd(a->skel, k->program);
 
-	if (k->use != LINK_ALWAYS && !link_pinned(k, a->dir))
+	if (!link_is_always(k) && !link_pinned(k, a->dir))
 		return link_attach(k, fd, to, a->dir);
 	return link_replace(k, fd, to, a->dir);
 }

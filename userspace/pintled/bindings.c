@@ -11,7 +11,7 @@
 
 /* What is needed of a pool. */
 struct pool {
-	uint32_t generation, hook, key_kind;
+	uint32_t generation, key_kind;
 	uint64_t ttl_ns;
 	uint64_t made, removed; /* before the walk */
 	uint64_t held;          /* found by it */
@@ -48,7 +48,6 @@ static int read_pools(struct walk *w)
 			continue;
 		w->pools[i] = (struct pool){
 			.generation = pool->generation,
-			.hook = pool->hook,
 			.key_kind = pool->key_kind,
 			.ttl_ns = pool->ttl_ns,
 			.made = __atomic_load_n(&n->made, __ATOMIC_ACQUIRE),

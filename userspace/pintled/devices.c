@@ -8,6 +8,7 @@
 #include "../net/netns.h"
 #include "../net/routes.h"
 #include "../net/tc.h"
+#include "traits.bpf.h"
 
 /* Changes come in bursts: a pod's device, its address, its route. And where they never end, this
  * must not be all that the daemon does. */
@@ -111,9 +112,11 @@ static int device_set_read(const struct devices *d, struct device_set *s)
 
 		if (!d->wanted[i])
 			continue;
-		if (p->hook == PINTLE_HOOK_LOOKUP)
+		if (hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS)) {
 			device_set_add_all_in(s);
-		for (size_t j = 0; p->hook == PINTLE_HOOK_CONNECT && j < p->endpoint_count; j++)
+			continue;
+		}
+		for (size_t j = 0; j < p->endpoint_count; j++)
 			device_set_add_endpoint(s, d->netns_fd, &p->endpoints[j]);
 	}
 	return 0;

@@ -8,6 +8,7 @@
 #include "../base/util.h"
 #include "register.h"
 #include "../policy/score.h"
+#include "traits.bpf.h"
 #include "vouch.h"
 
 /* GPU figures older than this many intervals of their exporter are no longer used. */
@@ -197,10 +198,11 @@ static int configure_sources(struct poller *p)
 
 /* ---- scores ---------------------------------------------------------------------- */
 
-/* Whether what answers for its page is the server that clients are steered to. */
+/* Whether its page speaks against what clients say of the endpoint: they are heard, and what
+ * answers for the page is the server that they are steered to. */
 static bool is_witness(const struct watch *w)
 {
-	return w->pool->hook == PINTLE_HOOK_CONNECT && w->endpoint->metrics_own;
+	return hook_has(w->pool->decided_by, PINTLE_TRAIT_FAILURES) && w->endpoint->metrics_own;
 }
 
 static bool fresh(void *arg)
@@ -241,7 +243,7 @@ static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
 	uint64_t since =
 		c->fresh ? register_listening_since(w->poller->m, w->ref.id) : listening_since(w);
 
-	if (w->pool->hook != PINTLE_HOOK_LOOKUP)
+	if (w->pool->reach != PINTLE_REACH_LISTENER)
 		return true;
 	if (c->fresh) {
 		w->local_port = c->local_port;
@@ -503,12 +505,12 @@ bool poller_first_round_over(const struct poller *p)
 }
 
 /* Its page and what is known of its listeners disagree, or a stranger listens, who may have left.
- * Connect pools are skipped: their servers may run on another node. */
+ * Pools reached by address are skipped: their servers may run on another node. */
 static bool is_odd(const struct watch *w)
 {
 	bool listens = listening_since(w);
 
-	if (w->pool->hook != PINTLE_HOOK_LOOKUP)
+	if (w->pool->reach != PINTLE_REACH_LISTENER)
 		return false;
 	return unsteerable_stranger(w->poller->m->health[w->ref.id].unsteerable) ||
 	       (w->disbelieved && !listens) ||
