@@ -30,7 +30,7 @@ static pid_t daemon_start(int log_fd)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(log_fd, STDERR_FILENO);
 		/* The way of main(): exit(), so that a sanitizer has its say. */
-		exit(config_load(config_path, &config_sink_stderr, &c) ? 2 : !!daemon_run(c));
+		exit(config_load(config_path, &yaml_sink_stderr, &c) ? 2 : !!daemon_run(c));
 	}
 	return pid;
 }

@@ -259,7 +259,7 @@ static int apply(struct daemon *d, struct config *c)
 static void reload(struct daemon *d)
 {
 	struct config *c = NULL;
-	int err = config_load(d->config->path, &config_sink_stderr, &c);
+	int err = config_load(d->config->path, &yaml_sink_stderr, &c);
 
 	if (err) {
 		process_reloaded(&d->process, false);

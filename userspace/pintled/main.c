@@ -82,7 +82,7 @@ static int run_detach(const struct options *o)
 	const char *bpffs = o->bpffs ? o->bpffs : DEFAULT_BPFFS;
 
 	if (!o->bpffs && o->config) {
-		if (config_load(o->config, &config_sink_stderr, &c)) {
+		if (config_load(o->config, &yaml_sink_stderr, &c)) {
 			log_error(
 				"to detach without the configuration: pintled --detach --bpffs DIR");
 			return EXIT_USAGE;
@@ -96,7 +96,7 @@ static int run_daemon(const struct options *o)
 {
 	struct config *c = NULL;
 
-	if (config_load(o->config, &config_sink_stderr, &c))
+	if (config_load(o->config, &yaml_sink_stderr, &c))
 		return EXIT_USAGE;
 	return daemon_run(c) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
