@@ -51,7 +51,7 @@ static void keep_warning(void *arg, const char *file, int line, int column, cons
 
 static int parse_bytes(struct told *t, const char *text, size_t size, struct config **out)
 {
-	struct config_sink sink = {keep_error, keep_warning, t};
+	struct yaml_sink sink = {keep_error, keep_warning, t};
 	int err;
 
 	t->stream = open_memstream(&t->text, &t->size);
@@ -450,9 +450,8 @@ static const struct refusal refusals[] = {
 	/* choices */
 	{"an engine misspelt", POOL "  engine: vlm\n",
 	 "7:11: engine is \"vlm\", which is not known; did you mean vllm?\n"},
-	{"an engine unknown", POOL "  engine: ollama-server\n",
-	 "7:11: engine is \"ollama-server\", which is not known; write one of vllm, sglang, trtllm, "
-	 "triton-trtllm, tgi, llamacpp\n"},
+	{"a scheme unknown", POOL "  scrape: {scheme: gopher}\n",
+	 "7:20: scrape.scheme is \"gopher\", which is not known; write one of http, https\n"},
 	{"a mode unknown", POOL "  mode: [off]\n",
 	 "7:9: mode is a list; write one of off, baseline, enforce\n"},
 	{"requests in other words", POOL "  requests: one\n",
@@ -830,7 +829,7 @@ static void every_key_is_read(void **state)
 	assert_string_equal(c->clients[1].cgroup, "/web");
 	assert_int_equal(c->pool_count, 3);
 
-	assert_int_equal(p->hook, PINTLE_HOOK_LOOKUP);
+	assert_int_equal(p->decided_by, PINTLE_HOOK_LOOKUP);
 	assert_string_equal(p->engine, "triton-trtllm");
 	assert_int_equal(p->frontend_count, 2);
 	assert_string_equal(addr_format_frontend(&p->frontends[0], text), "10.77.0.0/24:8000");
@@ -888,7 +887,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(two->stickiness.group_bits_v6, 64);
 	assert_int_equal(two->dcgm_interval_ns, 5 * NSEC_PER_SEC);
 
-	assert_int_equal(three->hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(three->decided_by, PINTLE_HOOK_CONNECT);
 	assert_string_equal(addr_format_endpoint(&three->endpoints[0].address, text),
 			    "10.0.3.17:8000");
 	assert_ptr_equal(config_endpoint_at(&three->endpoints[0]), &three->endpoints[0].address);
@@ -913,7 +912,7 @@ static void connect_pool_has_the_defaults(void **state)
 	(void)state;
 	assert_int_equal(c->daemonless_ns, 600 * NSEC_PER_SEC);
 	assert_int_equal(c->client_count, 0);
-	assert_int_equal(p->hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(p->decided_by, PINTLE_HOOK_CONNECT);
 	assert_int_equal(p->stickiness.key_kind, PINTLE_KEY_CLIENT);
 	assert_int_equal(p->stickiness.group_kind, PINTLE_KEY_NONE);
 	assert_int_equal(p->ejection.failures, 3);
@@ -932,8 +931,10 @@ static void one_server_of_two_hooks(void **state)
 		NULL);
 
 	(void)state;
-	assert_int_equal(c->pools[0].hook, PINTLE_HOOK_LOOKUP);
-	assert_int_equal(c->pools[1].hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(c->pools[0].decided_by, PINTLE_HOOK_LOOKUP);
+	assert_int_equal(c->pools[0].reach, PINTLE_REACH_LISTENER);
+	assert_int_equal(c->pools[1].decided_by, PINTLE_HOOK_CONNECT);
+	assert_int_equal(c->pools[1].reach, PINTLE_REACH_ADDRESS);
 }
 
 static void metrics_off(void **state)
@@ -1114,7 +1115,7 @@ static void sample_loads_as_it_stands(void **state)
 	assert_string_equal(p->endpoints[2].metrics_url, "http://127.0.0.1:9003/metrics");
 	assert_true(p->endpoints[2].listen.any_ip);
 	assert_true(p->announce);
-	assert_int_equal(c->pools[1].hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(c->pools[1].decided_by, PINTLE_HOOK_CONNECT);
 	assert_string_equal(c->pools[1].endpoints[1].metrics_url, "http://10.0.7.21:8000/metrics");
 }
 
@@ -1144,7 +1145,7 @@ static void count_error(void *arg, const char *file, int line, int column, const
 static void files_that_cannot_be_read(void **state)
 {
 	char *message = NULL;
-	struct config_sink sink = {count_error, never_called, &message};
+	struct yaml_sink sink = {count_error, never_called, &message};
 	struct config *c = NULL;
 
 	(void)state;
@@ -1177,7 +1178,7 @@ static void files_that_are_none(void **state)
 	assert_int_equal(bind(s, (struct sockaddr *)&address, sizeof(address)), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		char *message = NULL;
-		struct config_sink sink = {count_error, never_called, &message};
+		struct yaml_sink sink = {count_error, never_called, &message};
 
 		assert_int_equal(config_load(cases[i].name, &sink, &c), -EINVAL);
 		snprintf(said, sizeof(said), "is %s; name a regular file", cases[i].what);
@@ -1193,7 +1194,7 @@ static void files_that_are_none(void **state)
 static void files_that_load(void **state)
 {
 	char path[] = "/tmp/pintle-test-config.XXXXXX";
-	struct config_sink sink = {never_called, never_called, NULL};
+	struct yaml_sink sink = {never_called, never_called, NULL};
 	int fd = mkstemp(path);
 	_cleanup_config_ struct config *c = NULL;
 	ssize_t written;

@@ -8,6 +8,7 @@
 #include "../base/util.h"
 #include "register.h"
 #include "../policy/score.h"
+#include "traits.bpf.h"
 #include "vouch.h"
 
 /* GPU figures older than this many intervals of their exporter are no longer used. */
@@ -76,7 +77,7 @@ static const char *gpus_done(void *arg, int error, const char *page, size_t size
 	if (!s->gpus)
 		s->gpus = calloc(DCGM_MAX, sizeof(*s->gpus));
 	if (!s->gpus)
-		return "no memory for it";
+		return "no memory for its page";
 	n = dcgm_read(page, size, s->gpus, DCGM_MAX, s->poller->fault);
 	if (n < 0) {
 		s->count = 0;
@@ -198,11 +199,17 @@ static int configure_sources(struct poller *p)
 
 /* ---- scores ---------------------------------------------------------------------- */
 
+/* Whether clients are heard when they say that the endpoint fails, so that it is asked, too. */
+static bool needs_witness(const struct watch *w)
+{
+	return hook_has(w->pool->decided_by, PINTLE_TRAIT_FAILURES);
+}
+
 /* Whether what answers for its page is the server that clients are steered to. If not, a probe asks
- * the server itself. Lookup pools need neither: the kernel sees whether it listens. */
+ * the server itself. */
 static bool page_is_witness(const struct watch *w)
 {
-	return w->pool->hook == PINTLE_HOOK_CONNECT && w->endpoint->metrics_own;
+	return needs_witness(w) && w->endpoint->metrics_own;
 }
 
 static bool witness_ask(void *arg)
@@ -256,7 +263,7 @@ static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
 	uint64_t since =
 		c->fresh ? register_listening_since(w->poller->m, w->ref.id) : listening_since(w);
 
-	if (w->pool->hook != PINTLE_HOOK_LOOKUP)
+	if (w->pool->reach != PINTLE_REACH_LISTENER)
 		return true;
 	if (c->fresh) {
 		w->local_port = c->local_port;
@@ -408,7 +415,7 @@ static int configure_probe(struct watch *w, const char *label)
 		.probe = true,
 	};
 
-	if (w->pool->hook != PINTLE_HOOK_CONNECT || w->endpoint->metrics_own) {
+	if (!needs_witness(w) || w->endpoint->metrics_own) {
 		scraper_remove(TAKE_PTR(w->probe));
 		return 0;
 	}
@@ -552,12 +559,12 @@ bool poller_first_round_over(const struct poller *p)
 }
 
 /* Its page and what is known of its listeners disagree, or a stranger listens, who may have left.
- * Connect pools are skipped: their servers may run on another node. */
+ * Pools reached by address are skipped: their servers may run on another node. */
 static bool is_odd(const struct watch *w)
 {
 	bool listens = listening_since(w);
 
-	if (w->pool->hook != PINTLE_HOOK_LOOKUP)
+	if (w->pool->reach != PINTLE_REACH_LISTENER)
 		return false;
 	return unsteerable_stranger(w->poller->m->health[w->ref.id].unsteerable) ||
 	       (w->disbelieved && !listens) ||
