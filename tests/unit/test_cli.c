@@ -81,7 +81,7 @@ static void connect_fill(const struct pins *p)
 	struct pintle_pool pool;
 
 	assert_int_equal(maps_value(p->m, MAP_pools, LLAMA, &pool), 0);
-	pool.hook = PINTLE_HOOK_CONNECT;
+	pool.decided_by = PINTLE_HOOK_CONNECT;
 	pool.key_kind = PINTLE_KEY_HINT;
 	pool.group_kind = PINTLE_KEY_CGROUP;
 	pool.eject_after = 3;

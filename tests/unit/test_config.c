@@ -842,7 +842,7 @@ static void every_key_is_read(void **state)
 	assert_string_equal(c->clients[1].cgroup, "/web");
 	assert_int_equal(c->pool_count, 3);
 
-	assert_int_equal(p->hook, PINTLE_HOOK_LOOKUP);
+	assert_int_equal(p->decided_by, PINTLE_HOOK_LOOKUP);
 	assert_string_equal(p->engine, "triton-trtllm");
 	assert_int_equal(p->frontend_count, 2);
 	assert_string_equal(addr_format_frontend(&p->frontends[0], text), "10.77.0.0/24:8000");
@@ -900,7 +900,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(two->stickiness.group_bits_v6, 64);
 	assert_int_equal(two->dcgm_interval_ns, 5 * NSEC_PER_SEC);
 
-	assert_int_equal(three->hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(three->decided_by, PINTLE_HOOK_CONNECT);
 	assert_string_equal(addr_format_endpoint(&three->endpoints[0].address, text),
 			    "10.0.3.17:8000");
 	assert_ptr_equal(config_endpoint_at(&three->endpoints[0]), &three->endpoints[0].address);
@@ -925,7 +925,7 @@ static void connect_pool_has_the_defaults(void **state)
 	(void)state;
 	assert_int_equal(c->daemonless_ns, 600 * NSEC_PER_SEC);
 	assert_int_equal(c->client_count, 0);
-	assert_int_equal(p->hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(p->decided_by, PINTLE_HOOK_CONNECT);
 	assert_int_equal(p->stickiness.key_kind, PINTLE_KEY_CLIENT);
 	assert_int_equal(p->stickiness.group_kind, PINTLE_KEY_NONE);
 	assert_int_equal(p->ejection.failures, 3);
@@ -944,8 +944,10 @@ static void one_server_of_two_hooks(void **state)
 		NULL);
 
 	(void)state;
-	assert_int_equal(c->pools[0].hook, PINTLE_HOOK_LOOKUP);
-	assert_int_equal(c->pools[1].hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(c->pools[0].decided_by, PINTLE_HOOK_LOOKUP);
+	assert_int_equal(c->pools[0].reach, PINTLE_REACH_LISTENER);
+	assert_int_equal(c->pools[1].decided_by, PINTLE_HOOK_CONNECT);
+	assert_int_equal(c->pools[1].reach, PINTLE_REACH_ADDRESS);
 }
 
 static void metrics_off(void **state)
@@ -1126,7 +1128,7 @@ static void sample_loads_as_it_stands(void **state)
 	assert_string_equal(p->endpoints[2].metrics_url, "http://127.0.0.1:9003/metrics");
 	assert_true(p->endpoints[2].listen.any_ip);
 	assert_true(p->announce);
-	assert_int_equal(c->pools[1].hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(c->pools[1].decided_by, PINTLE_HOOK_CONNECT);
 	assert_string_equal(c->pools[1].endpoints[1].metrics_url, "http://10.0.7.21:8000/metrics");
 }
 
