@@ -94,7 +94,7 @@ $(O)/%.o: %.c
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
 # Whoever includes the skeleton waits for it.
-$(PINTLED): | $(O)/pintle.skel.h
+$(PINTLED) $(REFERENCE): | $(O)/pintle.skel.h
 $(patsubst %,%.o,$(BPFTEST) $(UNIT)): | $(O)/pintle.skel.h
 
 $(O)/libpintle.a: $(COMMON)

@@ -9,6 +9,7 @@
  *   main.c        pages, markers, and the list of sections
  *   markup.c      tables as Markdown
  *   keys.c        the keys of the configuration
+ *   maps.c        the pins, and what each map holds
  *   metrics.c     the families of the page /metrics
  *   names.c       names and what they say: outcomes, failures
  *
@@ -42,6 +43,9 @@ void keys_markdown(FILE *f);
 void outcomes_markdown(FILE *f);
 void oneshots_markdown(FILE *f);
 void failures_markdown(FILE *f);
+
+void pins_markdown(FILE *f);
+void maps_markdown(FILE *f);
 
 void metrics_of_node_markdown(FILE *f);
 void metrics_of_pools_markdown(FILE *f);

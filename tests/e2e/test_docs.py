@@ -3,7 +3,6 @@
 somewhere."""
 import re
 import shutil
-import subprocess
 
 from harness import case
 from kernel import BUILD, TOP
@@ -110,36 +109,6 @@ def test_every_state_is_explained(node):
     known = set(reasons) - {"unsteerable: unknown"}
     assert known <= set(named), known - set(named)
     assert set(named) <= set(states) | known, set(named) - set(states) - known
-
-
-def map_block(source, name):
-    return re.search(r"struct \{((?:(?!struct \{)[\s\S])*?)\} MAP\(" + name + r"\);", source)[1]
-
-
-@case(san=False)
-def test_every_map_is_described(node):
-    """A row for each pinned map, with its type's number of entries and its structs, and no other."""
-    del node
-    header = page("userspace/maps/maps.h")
-    pinned = re.findall(r"X\((\w+)\)", re.search(r"#define PINTLE_MAPS\(X\)((?:.*\\\n)*.*)", header)[1])
-    source = page("bpf/maps.bpf.h")
-    rows = {row[0].strip("`"): row for row in table_rows(page("docs/maps.md"), "Every map")}
-    rows.pop("map")
-    assert set(rows) == set(pinned), set(rows) ^ set(pinned)
-    for name in pinned:
-        for struct in re.findall(r"struct (pintle_\w+)", map_block(source, name)):
-            text = " ".join(rows[name])
-            assert f"`{struct}`" in text or struct == "pintle_homes_map", (name, struct)
-    # The numbers, as the compiler has them.
-    entries = [(name, re.search(r"max_entries, (.*)\);", map_block(source, name)))
-               for name in pinned if "ring" not in rows[name][1]]
-    sizes = subprocess.run(
-        ["cc", "-x", "c", "-E", "-P", "-Iheaders", "-"], cwd=TOP, check=True, capture_output=True,
-        text=True, input="#include <pintle/abi.h>\n" + "".join(
-            f"SIZE {name} {found[1]} END\n" for name, found in entries if found),
-    ).stdout
-    for name, size in re.findall(r"SIZE (\w+) (.*) END", sizes):
-        assert f", {eval(size)}" in rows[name][1], (name, size)  # pylint: disable=eval-used
 
 
 def exported():

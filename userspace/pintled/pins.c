@@ -168,7 +168,7 @@ static int map_of_links(const char *dir, const char *name)
 bool pins_repair_map(const char *dir, enum map_id id)
 {
 	const char *name = map_names[id];
-	bool remade = maps_is_remade(id);
+	bool remade = map_layouts[id].remade;
 	_cleanup_close_ int fd = remade ? programs_make_map(name) : map_of_links(dir, name);
 	char path[PINS_PATH_SIZE];
 	struct stat st;
