@@ -289,28 +289,20 @@ static int derive_metrics_urls(struct config *c)
 	return 0;
 }
 
-static int read_text(struct report *r, const char *name, const char *text, size_t size,
+int config_read_root(struct report *r, const char *name, const struct node *root,
 		     struct config **out)
 {
 	_cleanup_(config_freep) struct config *c = calloc(1, sizeof(*c));
-	_cleanup_(tree_free) struct tree tree = {0};
 	struct walk w = {.report = r};
 
 	if (!c || !(c->path = strdup(name))) {
 		r->out_of_memory = true;
 		return -ENOMEM;
 	}
-	if (!tree_read(&tree, text, size, r))
-		return -EINVAL;
-	if (!tree.root) {
-		report_error(r, 1, 1, "the file holds no document; begin with apiVersion: %s",
-			     config_keys[0].choices[0]);
-		return -EINVAL;
-	}
 	read_presets(&w, "", c);
-	read_map(&w, tree.root, "", c);
-	config_hooks_derive(c, tree.root);
-	config_check(c, tree.root, r);
+	read_map(&w, root, "", c);
+	config_hooks_derive(c, root);
+	config_check(c, root, r);
 	if (r->errors || r->out_of_memory)
 		return -EINVAL;
 	if (derive_metrics_urls(c)) {
@@ -319,6 +311,21 @@ static int read_text(struct report *r, const char *name, const char *text, size_
 	}
 	*out = TAKE_PTR(c);
 	return 0;
+}
+
+static int read_text(struct report *r, const char *name, const char *text, size_t size,
+		     struct config **out)
+{
+	_cleanup_(tree_free) struct tree tree = {0};
+
+	if (!tree_read(&tree, text, size, r))
+		return -EINVAL;
+	if (!tree.root) {
+		report_error(r, 1, 1, "the file holds no document; begin with apiVersion: %s",
+			     config_keys[0].choices[0]);
+		return -EINVAL;
+	}
+	return config_read_root(r, name, tree.root, out);
 }
 
 int config_parse(const char *name, const char *text, size_t size, const struct config_sink *sink,
@@ -339,7 +346,7 @@ int config_parse(const char *name, const char *text, size_t size, const struct c
 	return r.out_of_memory ? -ENOMEM : err;
 }
 
-int config_load(const char *path, const struct config_sink *sink, struct config **out)
+int config_read(const char *path, const struct config_sink *sink, struct config_text *out)
 {
 	const char *odd = NULL;
 	_cleanup_free_ char *text = malloc(CONFIG_MAX_BYTES + 1);
@@ -348,8 +355,14 @@ int config_load(const char *path, const struct config_sink *sink, struct config 
 	ssize_t size = fd < 0 ? fd : text ? file_read(fd, text, CONFIG_MAX_BYTES + 1) : -ENOMEM;
 	char message[256];
 
-	if (size >= 0)
-		return config_parse(path, text, (size_t)size, sink, out);
+	if (size >= 0) {
+		char *less = realloc(text, (size_t)size + 1);
+
+		if (less)
+			text = less;
+		*out = (struct config_text){path, TAKE_PTR(text), (size_t)size};
+		return 0;
+	}
 	if (odd)
 		snprintf(message, sizeof(message), "is %s; name a regular file", odd);
 	else
@@ -358,6 +371,17 @@ int config_load(const char *path, const struct config_sink *sink, struct config 
 			 strerror((int)-size));
 	sink->error(sink->arg, path, 1, 1, message);
 	return (int)size;
+}
+
+int config_load(const char *path, const struct config_sink *sink, struct config **out)
+{
+	struct config_text t = {0};
+	int err = config_read(path, sink, &t);
+
+	if (!err)
+		err = config_parse(path, t.text, t.size, sink, out);
+	free(t.text);
+	return err;
 }
 
 static void free_endpoint(struct config_endpoint *e)

@@ -10,6 +10,7 @@
  *   config_words.c      what messages say: values in quotes, what is wanted, the nearest name
  *   config_check.c      what only the whole shows: overlaps, double claims, odd settings
  *   config_hooks.c      which hook decides each pool, and what it can do
+ *   config_settings.c   keys that were set while their pools run
  *   config_report.c     messages, collected and told in the order of the file
  */
 #ifndef PINTLE_CONFIG_INTERNAL_H
@@ -48,6 +49,13 @@ bool report_full(const struct report *r);
 void report_tell(struct report *r, const char *file, const struct config_sink *sink);
 void report_free(struct report *r);
 
+/* ---- config.c -------------------------------------------------------------- */
+
+/* The configuration that a document holds. Returns 0 and *out; -EINVAL after errors; -ENOMEM. */
+struct node;
+int config_read_root(struct report *r, const char *name, const struct node *root,
+		     struct config **out);
+
 /* ---- config_tree.c --------------------------------------------------------- */
 
 enum node_kind {
@@ -81,6 +89,12 @@ struct tree {
 #define CONFIG_MAX_NODES 65536
 bool tree_read(struct tree *t, const char *text, size_t size, struct report *r);
 void tree_free(struct tree *t);
+/* Gives a scalar another text, as if it had been written without quotes. Returns 0 or -ENOMEM. */
+int tree_set(struct node *n, const char *text);
+/* Adds a key to a mapping that has none of that name, and an empty node as its value. NULL: out of
+ * memory. */
+struct node *tree_add(struct tree *t, struct node *map, const char *key, enum node_kind kind,
+		      int line);
 
 /* The mapping's child of that key, or NULL (also when `map` is NULL or no mapping). */
 const struct node *node_get(const struct node *map, const char *key);
@@ -126,11 +140,18 @@ struct config_list {
 	size_t line;  /* offset of the int line, in an element of a KEY_MAPS */
 };
 
+enum key_set {
+	SET_NEVER,     /* the file alone says it */
+	SET_BY_DAEMON, /* the daemon applies it */
+	SET_IN_KERNEL, /* the kernel reads it itself: it is in the map `overrides` */
+};
+
 struct key {
 	const char *path; /* "pools[].scrape.interval": "[]" is an element of a list */
 	enum key_type type;
 	bool required;
-	bool secret; /* what stands there by mistake may be a secret: no message shows it */
+	bool secret;      /* what stands there by mistake may be a secret: no message shows it */
+	enum key_set set; /* whether a pool's key can be set while it runs */
 	/* Of a number or duration (nanoseconds) the range, of a text the most bytes, of a list
 	 * the most elements in the whole file. */
 	double min, max;

@@ -251,6 +251,42 @@ bool tree_read(struct tree *t, const char *text, size_t size, struct report *r)
 	return true;
 }
 
+int tree_set(struct node *n, const char *text)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		return -ENOMEM;
+	free(n->text);
+	n->text = copy;
+	n->length = strlen(copy);
+	n->plain = true;
+	return 0;
+}
+
+static struct node *made_node(struct tree *t, enum node_kind kind, int line)
+{
+	struct node *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return NULL;
+	*n = (struct node){.kind = kind, .line = line, .column = 1, .allocated = t->nodes};
+	t->nodes = n;
+	return n;
+}
+
+struct node *tree_add(struct tree *t, struct node *map, const char *key, enum node_kind kind,
+		      int line)
+{
+	struct node *n = made_node(t, kind, line), *name = made_node(t, NODE_SCALAR, line);
+
+	if (!n || !name || tree_set(name, key))
+		return NULL;
+	n->key = name;
+	append(map, n);
+	return n;
+}
+
 void tree_free(struct tree *t)
 {
 	while (t->nodes) {
