@@ -23,7 +23,7 @@ const char *const map_names[MAP_COUNT] = {
 static const struct layout {
 	uint32_t type, key_size, value_size, entries;
 	bool write_only; /* of no use, or out of reach, to a reader */
-	bool remade;     /* no program uses it; without it an operator's settings are lost, no more */
+	bool remade; /* no program uses it; without it an operator's settings are lost, no more */
 } layouts[MAP_COUNT] = {
 	[MAP_node] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_node), 1},
 	[MAP_names] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_name), PINTLE_SLOTS},
