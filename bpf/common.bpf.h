@@ -19,8 +19,9 @@
  * 1. Knowing that, it would drop the check that the verifier needs to see. */
 #define hide(x) asm volatile("" : "+r"(x))
 
-/* The network namespace that this copy of the programs serves. */
-const volatile __u32 scope __weak = 0;
+/* The scope of the network namespace that this copy of the programs serves; see PINTLE_SCOPE_NODE.
+ */
+const volatile __u32 scope __weak = PINTLE_SCOPE_NODE;
 
 static __always_inline void address_v4(__u8 *to, __u32 network_order)
 {

@@ -315,4 +315,26 @@ static __always_inline void decide_case_run(struct decide_case *k)
 	decide_end(&s, k->max_extra_load, &k->result);
 }
 
+/* ---- candidates out of the maps, for the syscall program -------------------- */
+
+#define WEIGH_CASE_MAX 64
+
+/* One endpoint, asked for by one connection. */
+struct weigh_one {
+	__u32 endpoint;
+	__u32 generation;
+	__u16 family; /* PINTLE_FAMILY_* */
+	__u16 daemonless;
+	__u32 bound;
+	__u32 eligible;                    /* out: 1 or 0 */
+	struct decide_candidate candidate; /* out: its loads, if it is eligible */
+};
+
+struct weigh_case {
+	__u64 now;
+	__u32 pool;
+	__u32 pool_generation;
+	struct weigh_one of[WEIGH_CASE_MAX];
+};
+
 #endif

@@ -21,6 +21,11 @@ static struct section {
 	{"outcomes", .markdown = outcomes_markdown},
 	{"oneshots", .markdown = oneshots_markdown},
 	{"failures", .markdown = failures_markdown},
+	{"pins", .markdown = pins_markdown},
+	{"maps", .markdown = maps_markdown},
+	{"metrics of the node", .markdown = metrics_of_node_markdown},
+	{"metrics of pools", .markdown = metrics_of_pools_markdown},
+	{"metrics of endpoints", .markdown = metrics_of_endpoints_markdown},
 };
 
 /* How markers are written in each kind of page: as comments. */

@@ -7,7 +7,8 @@
 /* A bar ends a cell even within backquotes. */
 static void write_cell(FILE *f, const char *text)
 {
-	fputc(' ', f);
+	if (*text)
+		fputc(' ', f);
 	for (; *text; text++) {
 		if (*text == '|')
 			fputc('\\', f);

@@ -9,6 +9,8 @@
  *   main.c        pages, markers, and the list of sections
  *   markup.c      tables as Markdown
  *   keys.c        the keys of the configuration
+ *   maps.c        the pins, and what each map holds
+ *   metrics.c     the families of the page /metrics
  *   names.c       names and what they say: outcomes, failures
  *
  * The build runs this program; the product does not hold it.
@@ -41,5 +43,12 @@ void keys_markdown(FILE *f);
 void outcomes_markdown(FILE *f);
 void oneshots_markdown(FILE *f);
 void failures_markdown(FILE *f);
+
+void pins_markdown(FILE *f);
+void maps_markdown(FILE *f);
+
+void metrics_of_node_markdown(FILE *f);
+void metrics_of_pools_markdown(FILE *f);
+void metrics_of_endpoints_markdown(FILE *f);
 
 #endif

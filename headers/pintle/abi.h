@@ -136,6 +136,14 @@ enum pintle_oneshot { PINTLE_ONESHOTS(X) PINTLE_ONESHOT_COUNT };
 #undef X
 #define PINTLE_MAX_ONESHOTS 16 /* room in `oneshot_stats` */
 
+/* ---- scope: in keys with addresses ---------------------------------------- */
+
+/* The network namespace that an address and port belong to: two pods may each have a server on
+ * 127.0.0.1:8000, and connections with the same 4-tuple. Today every key is of the namespace that
+ * the daemon steers. A program that is to run in pods' own namespaces will carry another number for
+ * each of them; keys have room for it now, since they are compared as bytes. */
+#define PINTLE_SCOPE_NODE 0
+
 /* ---- node: mmap-able array of 1. Writer: daemon. -------------------------- */
 
 struct pintle_node {
@@ -173,7 +181,7 @@ struct pintle_name {
 /* ---- addresses: hash, listener -> endpoint. Writer: daemon. --------------- */
 
 struct pintle_address_key {
-	__u32 scope;
+	__u32 scope; /* PINTLE_SCOPE_NODE */
 	__u16 port;
 	__u16 zero;
 	__u8 address[16]; /* :: is any */
@@ -210,7 +218,7 @@ struct pintle_server_cgroup {
 
 struct pintle_frontend_key {
 	__u32 prefixlen; /* bits that count of what follows: 64 + those of the address */
-	__u32 scope;
+	__u32 scope;     /* PINTLE_SCOPE_NODE */
 	__u16 port;
 	__u16 protocol;   /* IPPROTO_TCP */
 	__u8 address[16]; /* the prefix; other bits 0 */
@@ -348,10 +356,10 @@ struct pintle_verdict {
 	__u64 judged_ns;
 	__u32 refused; /* 1: what the file says holds; of a reload: the file before it does */
 	__u32 zero;
-	__u64 file_hash;               /* of the reload: of the file's text */
-	char runs[PINTLE_VALUE_SIZE];  /* the value that holds */
-	char file[PINTLE_VALUE_SIZE];  /* the file's, or the default */
-	char why[PINTLE_WHY_SIZE];     /* refused: "what is wrong; what would be right" */
+	__u64 file_hash;              /* of the reload: of the file's text */
+	char runs[PINTLE_VALUE_SIZE]; /* the value that holds */
+	char file[PINTLE_VALUE_SIZE]; /* the file's, or the default */
+	char why[PINTLE_WHY_SIZE];    /* refused: "what is wrong; what would be right" */
 };
 
 /* ---- oneshot: LPM trie, where requests arrive -> pool. Writer: daemon. ---- */
@@ -569,7 +577,7 @@ struct pintle_majority {
 /* ---- pending: LRU hash, 4-tuple -> decision. Writer: kernel. -------------- */
 
 struct pintle_tuple {
-	__u32 scope;
+	__u32 scope; /* PINTLE_SCOPE_NODE */
 	__u16 local_port;
 	__u16 remote_port;
 	__u8 local[16];

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* support_bpf.h - the skeleton, loaded and attached to nothing; repeatable random numbers and
- * what is even enough. Needs root. */
+/* support_bpf.h - the skeleton, loaded and attached to nothing; what is even enough. Needs root. */
 #ifndef PINTLE_TESTS_SUPPORT_BPF_H
 #define PINTLE_TESTS_SUPPORT_BPF_H
 
@@ -17,16 +16,7 @@
 #include "../../userspace/base/util.h"
 #include "decide.bpf.h"
 #include "pintle.skel.h"
-
-/* splitmix64: the n-th of a sequence that is the same in every run. */
-static inline uint64_t random_at(uint64_t n)
-{
-	uint64_t x = (n + 1) * 0x9e3779b97f4a7c15ULL;
-
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-	return x ^ (x >> 31);
-}
+#include "../unit/support_random.h"
 
 /* Pearson's chi-square, held against its mean plus six standard deviations: an even spread
  * over up to a thousand places goes beyond that less than once in a hundred thousand. */

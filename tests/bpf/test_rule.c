@@ -471,6 +471,20 @@ static void test_random_cases(void **state)
 	}
 }
 
+static void test_a_million_decisions(void **state)
+{
+	uint64_t at = 1ULL << 40, digest = 0;
+
+	(void)state;
+	for (int i = 0; i < 1000000; i++) {
+		struct decide_case k = random_case(&at);
+
+		decide_case_run(&k);
+		digest = digest_add(digest, (uint64_t)k.result.endpoint << 32 | k.result.outcome);
+	}
+	assert_digest(digest, 0x7df5655f0780df44);
+}
+
 /* ---- one connection after the other ------------------------------------------------------ */
 
 /* The counters behind the facts, as the hooks keep them. */
@@ -566,6 +580,7 @@ int main(void)
 {
 	const struct CMUnitTest others[] = {
 		cmocka_unit_test(test_random_cases),
+		cmocka_unit_test(test_a_million_decisions),
 		cmocka_unit_test(test_forty_short_ones_are_no_load),
 		cmocka_unit_test(test_forty_at_once_spread),
 		cmocka_unit_test(test_a_burst_of_one_session_escapes_in_time),

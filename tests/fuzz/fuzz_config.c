@@ -5,11 +5,12 @@
  * config.h promises.
  *
  * sources: userspace/config/config.c userspace/config/config_check.c
- * sources: userspace/config/config_keys.c userspace/config/config_report.c
- * sources: userspace/config/config_hooks.c userspace/maps/names.c
+ * sources: userspace/config/config_hooks.c userspace/config/config_keys.c
  * sources: userspace/config/config_settings.c
- * sources: userspace/config/config_tree.c userspace/config/config_value.c
- * sources: userspace/config/config_words.c userspace/net/addr.c userspace/base/file.c
+ * sources: userspace/config/config_types.c userspace/maps/names.c userspace/net/addr.c
+ * sources: userspace/yaml/yaml_key.c userspace/yaml/yaml_read.c userspace/yaml/yaml_report.c
+ * sources: userspace/yaml/yaml_tree.c userspace/yaml/yaml_value.c
+ * sources: userspace/base/file.c userspace/base/text.c
  */
 #include <math.h>
 #include <stddef.h>
@@ -153,7 +154,7 @@ static void check_settings(const char *text, size_t size, const char *lines, siz
 	char *at = copy;
 
 	const struct config_text t = {"fuzz.yaml", (char *)text, size};
-	const struct config_sink sink = {no_error, any_warning, NULL};
+	const struct yaml_sink sink = {no_error, any_warning, NULL};
 	struct config_setting s[MOST] = {0};
 	_cleanup_(config_freep) struct config *c = NULL;
 	size_t n = 0;
@@ -178,7 +179,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 	struct told t = {0};
-	const struct config_sink sink = {take_error, take_warning, &t};
+	const struct yaml_sink sink = {take_error, take_warning, &t};
 	static const char mark[] = "\n#set\n";
 	const char *text = (const char *)data, *set = memmem(text, size, mark, strlen(mark));
 	size_t file = set ? (size_t)(set - text) + 1 : size;

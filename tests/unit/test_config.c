@@ -51,7 +51,7 @@ static void keep_warning(void *arg, const char *file, int line, int column, cons
 
 static int parse_bytes(struct told *t, const char *text, size_t size, struct config **out)
 {
-	struct config_sink sink = {keep_error, keep_warning, t};
+	struct yaml_sink sink = {keep_error, keep_warning, t};
 	int err;
 
 	t->stream = open_memstream(&t->text, &t->size);
@@ -1144,7 +1144,7 @@ static void count_error(void *arg, const char *file, int line, int column, const
 static void files_that_cannot_be_read(void **state)
 {
 	char *message = NULL;
-	struct config_sink sink = {count_error, never_called, &message};
+	struct yaml_sink sink = {count_error, never_called, &message};
 	struct config *c = NULL;
 
 	(void)state;
@@ -1177,7 +1177,7 @@ static void files_that_are_none(void **state)
 	assert_int_equal(bind(s, (struct sockaddr *)&address, sizeof(address)), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		char *message = NULL;
-		struct config_sink sink = {count_error, never_called, &message};
+		struct yaml_sink sink = {count_error, never_called, &message};
 
 		assert_int_equal(config_load(cases[i].name, &sink, &c), -EINVAL);
 		snprintf(said, sizeof(said), "is %s; name a regular file", cases[i].what);
@@ -1193,7 +1193,7 @@ static void files_that_are_none(void **state)
 static void files_that_load(void **state)
 {
 	char path[] = "/tmp/pintle-test-config.XXXXXX";
-	struct config_sink sink = {never_called, never_called, NULL};
+	struct yaml_sink sink = {never_called, never_called, NULL};
 	int fd = mkstemp(path);
 	_cleanup_config_ struct config *c = NULL;
 	ssize_t written;

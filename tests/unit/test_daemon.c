@@ -31,8 +31,8 @@ static pid_t daemon_start(int log_fd)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(log_fd, STDERR_FILENO);
 		/* The way of main(): exit(), so that a sanitizer has its say. */
-		exit(settings_load(config_path, &config_sink_stderr, &s, &c) ? 2
-									     : !!daemon_run(s, c));
+		exit(settings_load(config_path, &yaml_sink_stderr, &s, &c) ? 2
+									   : !!daemon_run(s, c));
 	}
 	return pid;
 }

@@ -29,20 +29,27 @@ static void assert_text(struct metrics_text *t, const char *want)
 	assert_null(t->text);
 }
 
+static const struct metrics_family plain = {"a", METRICS_UNTYPED, {0}, "h", NULL};
+static const struct metrics_family labelled = {"b", METRICS_GAUGE, {"l"}, "h", NULL};
+
 static void text_of_families(void **state)
 {
+	static const struct metrics_family a = {
+		"a_total", METRICS_COUNTER, {0}, "Things, \"all\".", "Not for the page."};
+	static const struct metrics_family b = {
+		"b", METRICS_GAUGE, {"pool", "endpoint"}, "Back\\slash\nand line.", NULL};
 	struct metrics_text t = {0};
 
 	(void)state;
-	metrics_family(&t, "a_total", METRICS_COUNTER, "Things, \"all\" of them.");
+	metrics_family(&t, &a);
 	metrics_sample(&t, 1, NULL);
-	metrics_family(&t, "b", METRICS_GAUGE, "Back\\slash\nand line.");
-	metrics_sample(&t, 0.5, "pool", "p", NULL);
-	metrics_sample_u64(&t, UINT64_MAX, "pool", "p", "endpoint", "", NULL);
-	assert_text(&t, "# HELP a_total Things, \"all\" of them.\n# TYPE a_total counter\n"
+	metrics_family(&t, &b);
+	metrics_sample(&t, 0.5, "p", "e", NULL);
+	metrics_sample_u64(&t, UINT64_MAX, "p", "", NULL);
+	assert_text(&t, "# HELP a_total Things, \"all\".\n# TYPE a_total counter\n"
 			"a_total 1\n"
 			"# HELP b Back\\\\slash\\nand line.\n# TYPE b gauge\n"
-			"b{pool=\"p\"} 0.5\n"
+			"b{pool=\"p\",endpoint=\"e\"} 0.5\n"
 			"b{pool=\"p\",endpoint=\"\"} 18446744073709551615\n");
 }
 
@@ -71,7 +78,7 @@ static void text_of_numbers(void **state)
 		struct metrics_text t = {0};
 		char want[128];
 
-		metrics_family(&t, "a", METRICS_UNTYPED, "h");
+		metrics_family(&t, &plain);
 		metrics_sample(&t, cases[i].value, NULL);
 		snprintf(want, sizeof(want), "# HELP a h\n# TYPE a untyped\na %s\n", cases[i].text);
 		assert_text(&t, want);
@@ -103,9 +110,9 @@ static void label_values_are_escaped(void **state)
 		struct metrics_text t = {0};
 		char want[128];
 
-		metrics_family(&t, "a", METRICS_GAUGE, "h");
-		metrics_sample(&t, 1, "l", cases[i].value, NULL);
-		snprintf(want, sizeof(want), "# HELP a h\n# TYPE a gauge\na{l=\"%s\"} 1\n",
+		metrics_family(&t, &labelled);
+		metrics_sample(&t, 1, cases[i].value, NULL);
+		snprintf(want, sizeof(want), "# HELP b h\n# TYPE b gauge\nb{l=\"%s\"} 1\n",
 			 cases[i].text);
 		assert_text(&t, want);
 	}
@@ -113,26 +120,37 @@ static void label_values_are_escaped(void **state)
 
 static void text_misuse_is_an_error(void **state)
 {
-	static char names[METRICS_MAX_FAMILIES + 1][8];
+	static struct metrics_family families[METRICS_MAX_FAMILIES + 1];
+	static char names[ARRAY_SIZE(families)][8];
 	struct metrics_text t = {0};
 
 	(void)state;
 	metrics_sample(&t, 1, NULL);
 	assert_int_equal(metrics_text_error(&t), -EINVAL);
-	metrics_family(&t, "a", METRICS_GAUGE, "h");
+	metrics_family(&t, &plain);
 	assert_int_equal(metrics_text_error(&t), -EINVAL); /* the first one sticks */
 	assert_int_equal(t.size, 0);
 	metrics_text_free(&t);
 
-	metrics_family(&t, "a", METRICS_GAUGE, "h");
-	metrics_family(&t, "b", METRICS_GAUGE, "h");
-	metrics_family(&t, "a", METRICS_GAUGE, "h");
+	metrics_family(&t, &plain);
+	metrics_family(&t, &labelled);
+	metrics_family(&t, &plain);
 	assert_int_equal(metrics_text_error(&t), -EEXIST);
 	metrics_text_free(&t);
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+	metrics_family(&t, &plain);
+	metrics_sample(&t, 1, "a label too many", NULL);
+	assert_int_equal(metrics_text_error(&t), -EINVAL);
+	metrics_text_free(&t);
+	metrics_family(&t, &labelled);
+	metrics_sample(&t, 1, NULL); /* one too few */
+	assert_int_equal(metrics_text_error(&t), -EINVAL);
+	metrics_text_free(&t);
+
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
 		snprintf(names[i], sizeof(names[i]), "f%zu", i);
-		metrics_family(&t, names[i], METRICS_GAUGE, "h");
+		families[i] = (struct metrics_family){names[i], METRICS_GAUGE, {0}, "h", NULL};
+		metrics_family(&t, &families[i]);
 	}
 	assert_int_equal(metrics_text_error(&t), -E2BIG);
 	metrics_text_free(&t);
@@ -154,18 +172,22 @@ struct fixture {
 
 static void render(struct metrics_text *out, void *arg)
 {
+	static const struct metrics_family load = {
+		"pintle_endpoint_load", METRICS_GAUGE, {"pool", "endpoint"}, "Load.", NULL};
+	static const struct metrics_family decisions = {
+		"pintle_decisions_total", METRICS_COUNTER, {"pool", "outcome"}, "Decisions.", NULL};
 	struct fixture *f = arg;
 
 	f->renders++;
-	metrics_family(out, "pintle_endpoint_load", METRICS_GAUGE, "Load, in request equivalents.");
+	metrics_family(out, &load);
 	for (int i = 0; i < f->samples; i++) {
 		char name[16];
 
 		snprintf(name, sizeof(name), "gpu%d", i);
-		metrics_sample(out, i / 3.0, "pool", "a \"b\" \\ \n c", "endpoint", name, NULL);
+		metrics_sample(out, i / 3.0, "a \"b\" \\ \n c", name, NULL);
 	}
-	metrics_family(out, "pintle_decisions_total", METRICS_COUNTER, "Decisions, by outcome.");
-	metrics_sample_u64(out, UINT64_MAX, "pool", "llama-8b", "outcome", "sticky", NULL);
+	metrics_family(out, &decisions);
+	metrics_sample_u64(out, UINT64_MAX, "llama-8b", "sticky", NULL);
 	if (f->error)
 		out->error = f->error;
 }

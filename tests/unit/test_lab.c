@@ -19,6 +19,7 @@
 #include "../../lab/fleet/lab_index.h"
 #include "../../lab/policies/lab_policy.h"
 #include "../../lab/fleet/lab_report.h"
+#include "support_random.h"
 
 #define SEC   1000000000ULL
 #define CLOSE 1e-9
@@ -415,6 +416,69 @@ static void test_pintle_sees_others_in_the_page(void **state)
 	r = ask(&o, 3, 0, 1, 1);
 	assert_int_equal(pick(&o, &r, 2 * SEC), 0);
 	drop(&o);
+}
+
+/* Picks, ends and pages at random, for a while. Loads are whole numbers: their digest is the same
+ * whatever rounds how. */
+static uint64_t pintle_digest(uint64_t digest, const char *spec, uint32_t endpoints, uint32_t nodes,
+			      int picks)
+{
+	struct object o = make(spec, endpoints, nodes);
+	struct lab_request open[64];
+	uint64_t outcomes[PINTLE_MAX_OUTCOMES], at = digest, now = SEC;
+	uint32_t n = 0;
+
+	for (int i = 0; i < picks; i++) {
+		uint64_t x = random_at(at++);
+		struct lab_request r = {
+			.client = x % 97, .group = x >> 8 & 15, .node = (x >> 16) % nodes};
+
+		now += (x >> 24) % (20 * SEC / 1000);
+		if (x >> 56 < 40) {
+			const struct lab_page page = {x >> 32 & 3, x >> 40 & 15, 0};
+
+			o.policy->page(o.self, r.node, random_at(at++) % endpoints, &page, now);
+		}
+		if (n == ARRAY_SIZE(open) || (n && x >> 56 & 1)) {
+			uint32_t which = random_at(at++) % n;
+
+			o.policy->ended(o.self, &open[which], now);
+			open[which] = open[--n];
+		}
+		digest = digest_add(digest, pick(&o, &r, now));
+		open[n++] = r;
+	}
+	o.policy->outcomes(o.self, outcomes);
+	for (int i = 0; i < PINTLE_MAX_OUTCOMES; i++)
+		digest = digest_add(digest, outcomes[i]);
+	drop(&o);
+	return digest;
+}
+
+static void test_pintle_decides_a_million_times(void **state)
+{
+	static const struct {
+		const char *spec;
+		uint32_t endpoints, nodes;
+	} rows[] = {
+		{"pintle:kvCache=0,maxExtraLoad=4", 8, 1},
+		{"pintle:kvCache=0,key=0,group=1,maxExtraLoad=4", 8, 4},
+		{"pintle:kvCache=0,group=1,maxExtraLoad=2,ttl=1", 5, 2},
+		{"pintle:kvCache=0,key=0", 64, 1},
+		{"pintle:kvCache=0,group=1,maxExtraLoad=1,ttl=2", 100, 3},
+		{"pintle:kvCache=0,key=0,sample=2", 7, 2},
+		{"pintle:kvCache=0,sample=300,staleness=500", 200, 1},
+		{"pintle:kvCache=0,key=0,staleness=100,running=3", 9, 2},
+		{"pintle:kvCache=0,key=0,correction=0", 16, 1},
+		{"pintle:kvCache=0,key=0,ends=0,placed=1.5,exponent=3", 16, 4},
+	};
+	uint64_t digest = 0;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		digest = pintle_digest(digest, rows[i].spec, rows[i].endpoints, rows[i].nodes,
+				       1000000 / (int)ARRAY_SIZE(rows));
+	assert_digest(digest, 0xb37cc6b09d06c7b0);
 }
 
 /* -- the lab's books ---------------------------------------------------------------------- */
@@ -971,7 +1035,7 @@ static void profile_case(const char *name, double extra, double key, double grou
 	const char *settings;
 
 	snprintf(path, sizeof(path), "docs/experiments/profiles/%s.yaml", name);
-	assert_int_equal(config_load(path, &config_sink_stderr, &c), 0);
+	assert_int_equal(config_load(path, &yaml_sink_stderr, &c), 0);
 	file = file_text(path);
 	settings = strstr(file, "  stickiness:");
 	assert_non_null(settings);
@@ -1041,6 +1105,7 @@ int main(void)
 		cmocka_unit_test(test_pintle_by_hand),
 		cmocka_unit_test(test_pintle_forgets),
 		cmocka_unit_test(test_pintle_sees_others_in_the_page),
+		cmocka_unit_test(test_pintle_decides_a_million_times),
 		TRACED(test_agrees_with_the_model),
 		TRACED(test_a_request_alone),
 		TRACED(test_conservation),

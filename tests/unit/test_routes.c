@@ -311,6 +311,47 @@ static void test_many(void **state)
 	assert_string_equal(list(-1), "");
 }
 
+/* 10.1.0.0/24 is on a device of its own, 10.3.0.0/24 behind a gateway there. */
+static void test_where_an_address_is_reached(void **state)
+{
+	static const struct {
+		const char *to;
+		uint8_t type;
+		bool here, gateway;
+	} rows[] = {
+		{"127.0.0.1:80", RTN_LOCAL, false, false},
+		{"[::1]:80", RTN_LOCAL, false, false},
+		{"10.1.0.1:80", RTN_LOCAL, false, false},
+		{"10.1.0.2:80", RTN_UNICAST, true, false},
+		{"10.3.0.9:80", RTN_UNICAST, true, true},
+		{"[fd01::2]:80", RTN_UNICAST, true, false},
+	};
+	const struct frontend_addr nowhere = frontend("10.2.0.1:80");
+	struct route_path path;
+	uint32_t index;
+
+	(void)state;
+	assert_int_equal(system("ip link add d0 type veth peer name d1 && "
+				"ip link set d0 up && ip link set d1 up && "
+				"ip addr add 10.1.0.1/24 dev d0 && "
+				"ip addr add fd01::1/64 dev d0 nodad && "
+				"ip route add 10.3.0.0/24 via 10.1.0.254"),
+			 0);
+	index = if_nametoindex("d0");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct frontend_addr f = frontend(rows[i].to);
+
+		assert_int_equal(routes_to(-1, &f.prefix, &path), 0);
+		if (path.type != rows[i].type || (path.device == index) != rows[i].here ||
+		    path.gateway != rows[i].gateway)
+			fail_msg("%s: type %u, device %u, gateway %d", rows[i].to, path.type,
+				 path.device, path.gateway);
+	}
+	path.device = 99;
+	assert_int_equal(routes_to(-1, &nowhere.prefix, &path), -ENETUNREACH);
+	assert_int_equal(path.device, 99);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -322,6 +363,7 @@ int main(void)
 		netns_test(test_in_another_namespace),
 		netns_test(test_refused),
 		netns_test(test_many),
+		netns_test(test_where_an_address_is_reached),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -139,7 +139,7 @@ static struct config *judge(const char *text, struct config_setting *s, size_t n
 	const struct config_text t = {"t.yaml", (char *)text, strlen(text)};
 	size_t size;
 	FILE *f = open_memstream(warnings, &size);
-	const struct config_sink sink = {on_error, on_warning, f};
+	const struct yaml_sink sink = {on_error, on_warning, f};
 	struct config *c = NULL;
 
 	assert_int_equal(config_parse_set(&t, s, n, &sink, &c), 0);
@@ -225,7 +225,7 @@ static void test_a_bad_file(void **state)
 	const struct config_text t = {"t.yaml", (char *)text, strlen(text)};
 	struct config_setting s = {.pool = "a", .key = "http10", .value = "true"};
 	int told = 0;
-	const struct config_sink sink = {ignore, ignore, &told};
+	const struct yaml_sink sink = {ignore, ignore, &told};
 	struct config *c = NULL;
 
 	(void)state;
@@ -239,7 +239,7 @@ static void test_a_bad_file(void **state)
 /* A value is read into a field of its own, which nobody frees. */
 static void test_settable_keys_own_nothing(void **state)
 {
-	const struct key *k;
+	const struct yaml_key *k;
 	size_t n = 0;
 
 	(void)state;

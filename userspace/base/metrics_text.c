@@ -101,53 +101,61 @@ static void put_escaped(struct metrics_text *t, const char *text, bool quoted)
 	}
 }
 
+const char *metrics_type_name(enum metrics_type type)
+{
+	return type_names[type];
+}
+
 static bool is_family(const struct metrics_text *t, const char *name)
 {
 	for (unsigned int i = 0; i < t->family_count; i++)
-		if (!strcmp(t->families[i], name))
+		if (!strcmp(t->families[i]->name, name))
 			return true;
 	return false;
 }
 
-void metrics_family(struct metrics_text *t, const char *name, enum metrics_type type,
-		    const char *help)
+void metrics_family(struct metrics_text *t, const struct metrics_family *f)
 {
-	if (is_family(t, name))
+	if (is_family(t, f->name))
 		fail(t, -EEXIST);
 	if (t->family_count == METRICS_MAX_FAMILIES)
 		fail(t, -E2BIG);
 	if (t->error)
 		return;
-	t->families[t->family_count++] = name;
+	t->families[t->family_count++] = f;
 	put_text(t, "# HELP ");
-	put_text(t, name);
+	put_text(t, f->name);
 	put_text(t, " ");
-	put_escaped(t, help, false);
+	put_escaped(t, f->help, false);
 	put_text(t, "\n# TYPE ");
-	put_text(t, name);
+	put_text(t, f->name);
 	put_text(t, " ");
-	put_text(t, type_names[type]);
+	put_text(t, type_names[f->type]);
 	put_text(t, "\n");
 }
 
 static void put_sample(struct metrics_text *t, const char *value, va_list labels)
 {
-	const char *label, *separator = "{";
+	const struct metrics_family *f;
+	const char *label = NULL;
+	size_t n = 0;
 
 	if (!t->family_count)
 		fail(t, -EINVAL);
 	if (t->error)
 		return;
-	put_text(t, t->families[t->family_count - 1]);
-	while ((label = va_arg(labels, const char *))) {
-		put_text(t, separator);
-		put_text(t, label);
+	f = t->families[t->family_count - 1];
+	put_text(t, f->name);
+	for (; (label = va_arg(labels, const char *)) && f->labels[n]; n++) {
+		put_text(t, n ? "," : "{");
+		put_text(t, f->labels[n]);
 		put_text(t, "=\"");
-		put_escaped(t, va_arg(labels, const char *), true);
+		put_escaped(t, label, true);
 		put_text(t, "\"");
-		separator = ",";
 	}
-	put_text(t, *separator == ',' ? "} " : " ");
+	if (label || f->labels[n])
+		fail(t, -EINVAL);
+	put_text(t, n ? "} " : " ");
 	put_text(t, value);
 	put_text(t, "\n");
 }

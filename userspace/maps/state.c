@@ -6,6 +6,8 @@
 #include <bpf/libbpf.h>
 #include <netinet/in.h>
 
+#include "keys.h"
+
 /* A frontend taken out while we walk sends the walk back to the start. */
 #define MAX_FRONTEND_STEPS 16384
 
@@ -171,21 +173,10 @@ static int address_compare(const struct frontend_addr *a, const struct frontend_
 	return order ? order : a->port - b->port;
 }
 
-static struct frontend_addr frontend_address(const struct pintle_frontend_key *key)
-{
-	uint32_t bits = MAX(key->prefixlen, (uint32_t)PINTLE_FRONTEND_FIXED_BITS);
-	struct frontend_addr a;
-
-	memcpy(a.prefix.bytes, key->address, sizeof(key->address));
-	a.prefix_bits = (uint8_t)MIN(bits - PINTLE_FRONTEND_FIXED_BITS, 128U);
-	a.port = key->port;
-	return a;
-}
-
 /* One that is known already was met by a walk that had to start again. */
 static int frontend_add(struct state_pool *p, const struct pintle_frontend_key *key, uint32_t flags)
 {
-	struct frontend_addr a = frontend_address(key);
+	struct frontend_addr a = frontend_of_key(key);
 	struct state_frontend *more, *f;
 
 	for (size_t i = 0; i < p->frontend_count; i++) {

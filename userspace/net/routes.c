@@ -273,3 +273,42 @@ int routes_list_local(int netns_fd, struct frontend_addr **out, size_t *n)
 	*n = found;
 	return 0;
 }
+
+/* ---- to an address --------------------------------------------------------------- */
+
+static int on_path(const struct nlmsghdr *h, void *arg)
+{
+	struct nlattr *a[RTA_MAX + 1];
+	const struct rtmsg *m = nlmsg_data(h);
+	struct route_path *r = arg;
+
+	if (h->nlmsg_type != RTM_NEWROUTE)
+		return 0;
+	if (nlmsg_parse((struct nlmsghdr *)h, sizeof(*m), a, RTA_MAX, NULL) < 0)
+		return -EBADMSG;
+	r->type = m->rtm_type;
+	r->device = a[RTA_OIF] ? nla_get_u32(a[RTA_OIF]) : 0;
+	r->gateway = a[RTA_GATEWAY] || a[RTA_VIA];
+	return 0;
+}
+
+int routes_to(int netns_fd, const struct addr *to, struct route_path *out)
+{
+	const bool v4 = addr_is_v4(to);
+	const struct rtmsg m = {
+		.rtm_family = v4 ? AF_INET : AF_INET6,
+		.rtm_dst_len = v4 ? 32 : 128,
+	};
+	_cleanup_(nl_msg_freep) struct nl_msg *msg = nlmsg_alloc_simple(RTM_GETROUTE, 0);
+	struct route_path r = {0};
+	int err;
+
+	if (!msg || nlmsg_append(msg, (void *)&m, sizeof(m), NLMSG_ALIGNTO) < 0 ||
+	    nla_put(msg, RTA_DST, v4 ? 4 : 16, to->bytes + (v4 ? 12 : 0)) < 0)
+		return -ENOMEM;
+	err = netlink_ask(netns_fd, NETLINK_ROUTE, msg, on_path, &r);
+	if (err)
+		return err;
+	*out = r;
+	return 0;
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * routes.h - `local` routes that make the kernel take packets for a frontend.
+ * routes.h - `local` routes that make the kernel take packets for a frontend; and where it sends
+ * what goes to an address.
  *
  * What Pintle adds is of type local, in table local, on lo, and carries a protocol number of its
  * own, by which it is found and removed again: `ip route show table local proto 112`.
@@ -38,5 +39,16 @@ int routes_remove_local(int netns_fd, const struct frontend_addr *f);
 /** All local routes that are ours, IPv4 first; ports are 0. Returns 0 with *out (to be freed with
  * free()) and *n; or -errno, logged, both untouched. */
 int routes_list_local(int netns_fd, struct frontend_addr **out, size_t *n);
+
+/* How packets to an address go on. */
+struct route_path {
+	uint8_t type;    /* RTN_* */
+	uint32_t device; /* its index; 0: none */
+	bool gateway;    /* by way of one */
+};
+
+/** Where the kernel would send what goes to that address. Returns 0 and fills *out; or -errno, not
+ * logged: without a route -ENETUNREACH or another. */
+int routes_to(int netns_fd, const struct addr *to, struct route_path *out);
 
 #endif

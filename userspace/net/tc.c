@@ -123,7 +123,7 @@ struct filter {
 #define INFO(priority)    TC_H_MAKE((priority) << 16, htons(ETH_P_ALL))
 #define PRIORITY_OF(info) (TC_H_MAJ(info) >> 16)
 
-static struct tcmsg place_header(struct tc_place at)
+static struct tcmsg point_header(struct tc_point at)
 {
 	return (struct tcmsg){
 		.tcm_family = AF_UNSPEC,
@@ -155,9 +155,9 @@ static int on_filter(const struct nlmsghdr *h, void *arg)
 }
 
 /* None, too, where there is no clsact, or no device. */
-static int list_filters(int netns_fd, struct tc_place at, struct list *l)
+static int list_filters(int netns_fd, struct tc_point at, struct list *l)
 {
-	const struct tcmsg m = place_header(at);
+	const struct tcmsg m = point_header(at);
 	int err;
 
 	l->size = sizeof(struct filter);
@@ -294,12 +294,12 @@ uint32_t tc_handle(int map_fd)
 	return bpf_obj_get_info_by_fd(map_fd, &info, &size) ? 0 : info.id;
 }
 
-static int put_filter(int netns_fd, struct tc_place at, uint32_t handle, uint32_t info, int prog_fd,
+static int put_filter(int netns_fd, struct tc_point at, uint32_t handle, uint32_t info, int prog_fd,
 		      const char *name)
 {
 	_cleanup_(nl_msg_freep) struct nl_msg *msg =
 		nlmsg_alloc_simple(RTM_NEWTFILTER, NLM_F_CREATE);
-	struct tcmsg m = place_header(at);
+	struct tcmsg m = point_header(at);
 	struct nlattr *options;
 
 	m.tcm_handle = handle;
@@ -316,13 +316,13 @@ static int put_filter(int netns_fd, struct tc_place at, uint32_t handle, uint32_
 	return netlink_ask(netns_fd, NETLINK_ROUTE, msg, NULL, NULL);
 }
 
-static struct tc_place opposite(struct tc_place at)
+static struct tc_point opposite(struct tc_point at)
 {
-	return (struct tc_place){at.device, at.direction == TC_IN ? TC_OUT : TC_IN};
+	return (struct tc_point){at.device, at.direction == TC_IN ? TC_OUT : TC_IN};
 }
 
 /* Whether our filter in the other direction says that clsact was added for it. */
-static bool added_before(int netns_fd, struct tc_place at, uint32_t handle)
+static bool added_before(int netns_fd, struct tc_point at, uint32_t handle)
 {
 	_cleanup_(list_free) struct list l = {0};
 	const struct filter *f;
@@ -333,7 +333,7 @@ static bool added_before(int netns_fd, struct tc_place at, uint32_t handle)
 	return f && !strcmp(f->name, NAME_CLSACT);
 }
 
-int tc_attach(int netns_fd, struct tc_place at, uint32_t handle, int prog_fd)
+int tc_attach(int netns_fd, struct tc_point at, uint32_t handle, int prog_fd)
 {
 	_cleanup_(list_free) struct list l = {0};
 	const struct filter *ours;
@@ -358,10 +358,10 @@ int tc_attach(int netns_fd, struct tc_place at, uint32_t handle, int prog_fd)
 	return err;
 }
 
-static int drop_filter(int netns_fd, struct tc_place at, const struct filter *f)
+static int drop_filter(int netns_fd, struct tc_point at, const struct filter *f)
 {
 	_cleanup_(nl_msg_freep) struct nl_msg *msg = nlmsg_alloc_simple(RTM_DELTFILTER, 0);
-	struct tcmsg m = place_header(at);
+	struct tcmsg m = point_header(at);
 
 	m.tcm_handle = f->handle;
 	m.tcm_info = f->info;
@@ -376,7 +376,7 @@ static bool is_gone(int err)
 	return err == -ENOENT || err == -ENODEV || err == -EINVAL;
 }
 
-int tc_detach(int netns_fd, struct tc_place at, uint32_t handle)
+int tc_detach(int netns_fd, struct tc_point at, uint32_t handle)
 {
 	_cleanup_(list_free) struct list l = {0}, beside = {0};
 	const struct filter *ours;
@@ -399,16 +399,16 @@ int tc_detach(int netns_fd, struct tc_place at, uint32_t handle)
 	return is_gone(err) ? 0 : err;
 }
 
-int tc_find(int netns_fd, uint32_t handle, struct tc_place **out, size_t *n)
+int tc_find(int netns_fd, uint32_t handle, struct tc_point **out, size_t *n)
 {
-	_cleanup_(list_free) struct list devices = {0}, found = {.size = sizeof(struct tc_place)};
+	_cleanup_(list_free) struct list devices = {0}, found = {.size = sizeof(struct tc_point)};
 	int err = list_clsact(netns_fd, &devices);
 
 	for (size_t i = 0; !err && i < 2 * devices.n; i++) {
 		const struct clsact *c = (const struct clsact *)devices.items + i / 2;
-		struct tc_place at = {c->device, i & 1 ? TC_OUT : TC_IN};
+		struct tc_point at = {c->device, i & 1 ? TC_OUT : TC_IN};
 		_cleanup_(list_free) struct list l = {0};
-		struct tc_place *p;
+		struct tc_point *p;
 
 		if (at.direction == TC_OUT && c->half)
 			continue;
@@ -427,19 +427,19 @@ int tc_find(int netns_fd, uint32_t handle, struct tc_place **out, size_t *n)
 	return 0;
 }
 
-/* Of any handle there may be several in one place. */
+/* There may be several of any handle at one point. */
 int tc_detach_all(int netns_fd, uint32_t handle)
 {
 	size_t n = 1;
 	int err = 0;
 
 	for (int i = 0; !err && n && i < MAX_PRIORITY; i++) {
-		_cleanup_free_ struct tc_place *places = NULL;
+		_cleanup_free_ struct tc_point *points = NULL;
 
 		n = 0;
-		err = tc_find(netns_fd, handle, &places, &n);
+		err = tc_find(netns_fd, handle, &points, &n);
 		for (size_t j = 0; j < n; j++)
-			err = tc_detach(netns_fd, places[j], handle) ?: err;
+			err = tc_detach(netns_fd, points[j], handle) ?: err;
 	}
 	return err;
 }

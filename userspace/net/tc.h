@@ -30,8 +30,8 @@ int tc_devices(int netns_fd, struct tc_device **out, size_t *n);
 
 enum tc_direction { TC_IN, TC_OUT };
 
-/* A hook of a device. */
-struct tc_place {
+/* Where packets pass a device, in one direction. */
+struct tc_point {
 	uint32_t device;
 	enum tc_direction direction;
 };
@@ -40,15 +40,15 @@ struct tc_place {
 uint32_t tc_handle(int map_fd);
 
 /** Where our filters are. As tc_devices(); a device that goes away meanwhile has none. */
-int tc_find(int netns_fd, uint32_t handle, struct tc_place **out, size_t *n);
+int tc_find(int netns_fd, uint32_t handle, struct tc_point **out, size_t *n);
 
 /** Puts the program there, in the place of our filter if there is one, without a packet going by
  * neither. Before all others where the kernel lets it. Returns 0; -ENODEV when the device is gone;
  * -EBUSY where an ingress qdisc lets nothing be attached to what goes out; or -errno. */
-int tc_attach(int netns_fd, struct tc_place at, uint32_t handle, int prog_fd);
+int tc_attach(int netns_fd, struct tc_point at, uint32_t handle, int prog_fd);
 
 /** Takes our filter away from there. Returns 0, also when there was none; or -errno. */
-int tc_detach(int netns_fd, struct tc_place at, uint32_t handle);
+int tc_detach(int netns_fd, struct tc_point at, uint32_t handle);
 
 /** The same everywhere; with TC_ANY, filters of ours of whatever handle: of one Pintle or another,
  * running or long gone. */

@@ -11,10 +11,12 @@
 #include "attach.h"
 #include "bindings.h"
 #include "clients.h"
+#include "devices.h"
 #include "exporter.h"
 #include "notify.h"
 #include "oneshot.h"
 #include "poll.h"
+#include "metrics_page.h"
 #include "process.h"
 #include "publish.h"
 #include "reconcile.h"
@@ -159,24 +161,20 @@ static void start_heartbeat(struct daemon *d)
 
 /* ---- serving --------------------------------------------------------------------- */
 
-static void render_hooks(const struct daemon *d, struct metrics_text *out)
-{
-	bool attached;
-
-	metrics_family(out, "pintle_hook_attached", METRICS_GAUGE,
-		       "1: attached. 0: lost, which the daemon mends as soon as it can.");
-	for (int i = 0; i < LINK_COUNT; i++)
-		if (attachment_hook(d->attachment, d->config, (enum link_id)i, &attached))
-			metrics_sample_u64(out, attached, "hook", link_hook(&link_kinds[i]), NULL);
-}
-
 static void render(struct metrics_text *out, void *arg)
 {
-	struct daemon *d = arg;
+	const struct daemon *d = arg;
+	const struct metrics_sources from = {
+		.maps = d->maps,
+		.config = d->config,
+		.poller = d->poller,
+		.telemetry = d->telemetry,
+		.attachment = d->attachment,
+		.process = &d->process,
+		.clients = clients_count(d->clients),
+	};
 
-	telemetry_render(d->telemetry, d->poller, d->config, clients_count(d->clients), out);
-	render_hooks(d, out);
-	process_render(&d->process, out);
+	metrics_page(&from, out);
 }
 
 static bool ready(void *arg, const char **why)
@@ -256,12 +254,12 @@ static void tell_error(void *arg, const char *file, int line, int column, const 
 
 	if (!first[0])
 		snprintf(first, PINTLE_WHY_SIZE, "%s:%d:%d: %s", file, line, column, message);
-	config_sink_stderr.error(NULL, file, line, column, message);
+	yaml_sink_stderr.error(NULL, file, line, column, message);
 }
 
 static int reload_by(struct daemon *d, char why[PINTLE_WHY_SIZE])
 {
-	const struct config_sink sink = {tell_error, config_sink_stderr.warning, why};
+	const struct yaml_sink sink = {tell_error, yaml_sink_stderr.warning, why};
 	struct config *c = NULL;
 	int err = settings_reload(d->settings, &sink, &c);
 
@@ -389,6 +387,7 @@ static int steer(struct daemon *d)
 	register_listeners(d->maps, attachment_netns(d->attachment));
 	reconcile(d->attachment);
 	bindings_walk(d->bindings);
+	devices_sweep(d->attachment);
 	err = oneshot_new(&d->loop, d->attachment, &d->oneshot);
 	if (err)
 		return err;

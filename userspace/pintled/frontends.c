@@ -2,13 +2,11 @@
 #include "frontends.h"
 
 #include <bpf/bpf.h>
-#include <netinet/in.h>
 
 #include "../base/log.h"
 #include "../base/util.h"
+#include "../maps/keys.h"
 #include "../net/routes.h"
-
-#define SCOPE 0
 
 void frontends_free(struct frontends *f)
 {
@@ -53,30 +51,6 @@ int frontends_load(const struct maps *m, struct frontends *out)
 	return 0;
 }
 
-static struct pintle_frontend_key key_of(const struct frontend_addr *f)
-{
-	struct pintle_frontend_key k = {
-		.prefixlen = PINTLE_FRONTEND_FIXED_BITS + f->prefix_bits,
-		.scope = SCOPE,
-		.port = f->port,
-		.protocol = IPPROTO_TCP,
-	};
-
-	memcpy(k.address, f->prefix.bytes, sizeof(k.address));
-	return k;
-}
-
-static struct frontend_addr address_of(const struct pintle_frontend_key *k)
-{
-	struct frontend_addr f = {
-		.port = k->port,
-		.prefix_bits = (uint8_t)(k->prefixlen - PINTLE_FRONTEND_FIXED_BITS),
-	};
-
-	memcpy(f.prefix.bytes, k->address, sizeof(f.prefix.bytes));
-	return f;
-}
-
 int frontends_wanted(const struct config *c, const struct publication *p, struct frontends *out)
 {
 	_cleanup_(frontends_free) struct frontends f = {0};
@@ -85,7 +59,7 @@ int frontends_wanted(const struct config *c, const struct publication *p, struct
 	for (size_t i = 0; i < c->pool_count; i++) {
 		for (size_t j = 0; !err && j < c->pools[i].frontend_count; j++) {
 			struct frontend_row row = {
-				.key = key_of(&c->pools[i].frontends[j]),
+				.key = key_of_frontend(&c->pools[i].frontends[j]),
 				.value = {.pool = p->pools[i].ref.id,
 					  .generation = p->pools[i].ref.generation,
 					  .hook = c->pools[i].hook,
@@ -178,7 +152,7 @@ static bool is_own(const struct own_routes *own, const struct frontend_addr *f)
 static int announce(const struct maps *m, int netns_fd, const struct own_routes *own,
 		    const struct frontends *old, struct frontend_row *row)
 {
-	struct frontend_addr f = address_of(&row->key);
+	struct frontend_addr f = frontend_of_key(&row->key);
 	bool ours = true;
 	int err = 0;
 
@@ -242,7 +216,7 @@ static int settle_row(const struct maps *m, int netns_fd, const struct frontends
 		      const struct frontend_row *now)
 {
 	const struct frontend_row *row = find(wanted, &now->key);
-	struct frontend_addr f = address_of(&now->key);
+	struct frontend_addr f = frontend_of_key(&now->key);
 	int err = 0;
 
 	if (now->value.flags & PINTLE_FRONTEND_ANNOUNCED && !announced(wanted, &now->key))

@@ -244,35 +244,44 @@ static void forget_sockets(const struct ids *ids, uint32_t endpoint)
 	}
 }
 
-/* Nothing of the one who had this id is in flight, so nobody else writes here. */
+/* Zeroes what maps hold of an id, which goes to another pool or endpoint: a map has as many entries
+ * for each id as for any other. */
+static int clear_entries(const struct ids *ids, enum map_owner of, uint32_t id, uint32_t id_count)
+{
+	_cleanup_free_ void *zeros = NULL;
+	int cpus = libbpf_num_possible_cpus(), err = 0;
+	uint32_t largest = 0;
+
+	for (enum map_id map = 0; map < MAP_COUNT; map++)
+		if (map_layouts[map].cleared_of == of)
+			largest = MAX(largest, map_layouts[map].value_size);
+	zeros = cpus > 0 ? calloc((size_t)cpus, (largest + 7U) & ~7U) : NULL;
+	if (!zeros)
+		return log_err_r(cpus > 0 ? ENOMEM : -cpus, "failed to clear maps");
+	for (enum map_id map = 0; map < MAP_COUNT; map++) {
+		uint32_t each = map_layouts[map].entries / id_count;
+
+		if (map_layouts[map].cleared_of != of)
+			continue;
+		for (uint32_t i = 0; !err && i < each; i++)
+			err = put(ids, map, id * each + i, zeros);
+	}
+	return err;
+}
+
+/* Nothing of the endpoint that had this id is in flight, so nobody else writes here. */
 static int write_endpoint(const struct ids *ids, uint32_t id)
 {
 	const struct pintle_endpoint *e = &ids->endpoints[id];
-	struct pintle_score *s = &ids->m->scores[id];
+	int err;
 
 	if (e->generation > 1)
 		forget_sockets(ids, id);
-	memset(&ids->m->health[id], 0, sizeof(ids->m->health[id]));
-	memset(&ids->m->inflight[id], 0, sizeof(ids->m->inflight[id]));
-	memset(&ids->m->ends[id], 0, sizeof(ids->m->ends[id]));
-	memset(s, 0, sizeof(*s));
-	s->generation = e->generation;
+	err = clear_entries(ids, MAP_OF_ENDPOINTS, id, PINTLE_MAX_ENDPOINTS);
+	if (err)
+		return err;
+	ids->m->scores[id].generation = e->generation;
 	return put(ids, MAP_endpoints, id, e);
-}
-
-static int clear_stats(const struct ids *ids, uint32_t pool)
-{
-	int cpus = libbpf_num_possible_cpus(), err = 0;
-	_cleanup_free_ uint64_t *zeros = calloc(cpus > 0 ? (size_t)cpus : 1, sizeof(*zeros));
-
-	if (!zeros || cpus <= 0)
-		return log_err_r(zeros ? -cpus : ENOMEM, "failed to clear map stats");
-	memset(&ids->m->bindings[pool], 0, sizeof(ids->m->bindings[pool]));
-	for (uint32_t i = 0; !err && i < PINTLE_MAX_OUTCOMES; i++)
-		err = put(ids, MAP_stats, PINTLE_STAT(pool, i), zeros);
-	for (uint32_t i = 0; !err && i < PINTLE_MAX_ONESHOTS; i++)
-		err = put(ids, MAP_oneshot_stats, PINTLE_ONESHOT_STAT(pool, i), zeros);
-	return err;
 }
 
 int ids_write(const struct ids *ids)
@@ -281,7 +290,7 @@ int ids_write(const struct ids *ids)
 
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_POOLS; i++)
 		if (ids->pool_use[i] == NEW)
-			err = clear_stats(ids, i);
+			err = clear_entries(ids, MAP_OF_POOLS, i, PINTLE_MAX_POOLS);
 	for (uint32_t i = 0; !err && i < PINTLE_SLOTS; i++)
 		if (ids->renamed[i])
 			err = put(ids, MAP_names, i, &ids->names[i]);

@@ -82,7 +82,7 @@ static int run_detach(const struct options *o)
 	const char *bpffs = o->bpffs ? o->bpffs : DEFAULT_BPFFS;
 
 	if (!o->bpffs && o->config) {
-		if (config_load(o->config, &config_sink_stderr, &c)) {
+		if (config_load(o->config, &yaml_sink_stderr, &c)) {
 			log_error(
 				"to detach without the configuration: pintled --detach --bpffs DIR");
 			return EXIT_USAGE;
@@ -97,7 +97,7 @@ static int run_daemon(const struct options *o)
 	struct settings *s = NULL;
 	struct config *c = NULL;
 
-	if (settings_load(o->config, &config_sink_stderr, &s, &c))
+	if (settings_load(o->config, &yaml_sink_stderr, &s, &c))
 		return EXIT_USAGE;
 	return daemon_run(s, c) ? EXIT_FAILURE : EXIT_SUCCESS;
 }

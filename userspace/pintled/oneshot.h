@@ -1,15 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * oneshot.h - on which devices the one-shot program is, so that it sees what clients send.
- *
- *   a lookup pool     what comes in on every device of the steered namespace, lo included
- *   a connect pool    what goes out by the device that the kernel routes an endpoint's address to,
- *                     where that is not by a gateway; by all ports of a bridge; for an address of
- *                     this node what comes in, as for a lookup pool
- *
- * Only while a pool wants one request per connection. Filters outlive the daemon; the next one
- * finds them, and puts its own program in their place.
- */
+/* oneshot.h - for which pools the one-shot program is on devices (devices.h): only while they want
+ * one request per connection. */
 #ifndef PINTLE_ONESHOT_H
 #define PINTLE_ONESHOT_H
 
@@ -28,8 +19,7 @@ int oneshot_new(uv_loop_t *loop, struct attachment *a, struct oneshot **out);
 void oneshot_configure(struct oneshot *o, const struct config *c, const struct publication *p);
 /** To be called often: sees what `pintle set` changed. */
 void oneshot_look(struct oneshot *o);
-/** To be called now and then: puts back what somebody took away. Changes of links, addresses and
- * routes are seen by themselves. */
+/** To be called now and then: puts back what somebody took away. */
 void oneshot_refresh(struct oneshot *o);
 /** Filters stay. NULL is fine. */
 void oneshot_free(struct oneshot *o);

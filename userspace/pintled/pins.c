@@ -11,6 +11,7 @@
 #include <sys/vfs.h>
 
 #include "../base/log.h"
+#include "../maps/keys.h"
 #include "../maps/maps.h"
 #include "../net/netns.h"
 #include "../net/tc.h"
@@ -167,7 +168,7 @@ static int map_of_links(const char *dir, const char *name)
 bool pins_repair_map(const char *dir, enum map_id id)
 {
 	const char *name = map_names[id];
-	bool remade = maps_is_remade(id);
+	bool remade = map_layouts[id].remade;
 	_cleanup_close_ int fd = remade ? programs_make_map(name) : map_of_links(dir, name);
 	char path[PINS_PATH_SIZE];
 	struct stat st;
@@ -303,16 +304,15 @@ static int remove_routes(const char *dir)
 		return 0;
 	}
 	while (!bpf_map_get_next_key(frontends_fd, previous, &key)) {
-		struct frontend_addr f = {.port = key.port};
 		struct pintle_frontend value;
+		struct frontend_addr f;
 
 		previous = &key;
 		if (bpf_map_lookup_elem(frontends_fd, &key, &value) ||
 		    !(value.flags & PINTLE_FRONTEND_ANNOUNCED) ||
 		    key.prefixlen < PINTLE_FRONTEND_FIXED_BITS)
 			continue;
-		memcpy(f.prefix.bytes, key.address, sizeof(f.prefix.bytes));
-		f.prefix_bits = (uint8_t)(key.prefixlen - PINTLE_FRONTEND_FIXED_BITS);
+		f = frontend_of_key(&key);
 		err = routes_remove_local(netns_fd, &f) ?: err;
 	}
 	return err;

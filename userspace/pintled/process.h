@@ -5,8 +5,6 @@
 
 #include <stdbool.h>
 
-#include "../base/metrics_text.h"
-
 struct process {
 	double started, loaded; /* Unix time: of the daemon, of the configuration that holds */
 	bool load_failed;       /* the newest attempt */
@@ -16,7 +14,11 @@ struct process {
 void process_begin(struct process *p);
 /** A reload is over. */
 void process_reloaded(struct process *p, bool well);
-/** Adds its families to the page, by the names that Prometheus' own client libraries use. */
-void process_render(const struct process *p, struct metrics_text *out);
+
+/** What the daemon uses, and may; -1 where that is not known. */
+double process_cpu_seconds(void);
+double process_resident_bytes(void);
+double process_open_fds(void);
+double process_max_fds(void);
 
 #endif

@@ -10,15 +10,13 @@
 #include "../maps/names.h"
 #include "../base/util.h"
 #include "clients.h"
+#include "destinations.h"
 #include "frontends.h"
 #include "homes.h"
 #include "ids.h"
 #include "../policy/maglev.h"
-#include "places.h"
 #include "register.h"
 #include "server_cgroups.h"
-
-#define SCOPE 0
 
 static int put(const struct maps *m, enum map_id map, const void *key, const void *value)
 {
@@ -197,7 +195,7 @@ static int add_endpoint(struct addresses *to, const struct config_endpoint *c,
 {
 	static const struct addr any;
 	struct address_row row = {
-		.key = {.scope = SCOPE, .port = c->listen.port},
+		.key = {.scope = PINTLE_SCOPE_NODE, .port = c->listen.port},
 		.value = {.endpoint = p->endpoints[i].id,
 			  .generation = p->endpoints[i].generation,
 			  .pool = p->ref.id},
@@ -379,7 +377,7 @@ int publish(const struct maps *m, int netns_fd, const struct config *c, struct p
 	if (!err)
 		err = frontends_put(m, &old, &wanted);
 	if (!err)
-		err = places_publish(m, c, p);
+		err = destinations_publish(m, c, p);
 
 	/* and what is gone, which nothing names any more. */
 	if (!err)

@@ -193,7 +193,7 @@ static bool may_hold(struct row *r)
 	return r->text && !r->left_out[0];
 }
 
-static int parse(struct settings *s, const struct config_text *text, const struct config_sink *sink,
+static int parse(struct settings *s, const struct config_text *text, const struct yaml_sink *sink,
 		 struct config **c)
 {
 	_cleanup_free_ struct config_setting *judged = calloc(s->count + 1, sizeof(*judged));
@@ -240,7 +240,7 @@ static void warn_of_setting(void *arg, const char *file, int line, int column, c
 
 int settings_configure(struct settings *s, struct config **c)
 {
-	static const struct config_sink sink = {.error = ignore, .warning = warn_of_setting};
+	static const struct yaml_sink sink = {.error = ignore, .warning = warn_of_setting};
 	int err = read_rows(s);
 
 	return err ? log_err_r(err, "settings") : parse(s, &s->text, &sink, c);
@@ -252,7 +252,7 @@ static void drop_next(struct settings *s)
 	s->next = (struct config_text){0};
 }
 
-int settings_reload(struct settings *s, const struct config_sink *sink, struct config **c)
+int settings_reload(struct settings *s, const struct yaml_sink *sink, struct config **c)
 {
 	int err;
 
@@ -317,7 +317,7 @@ static void judge_row(const struct settings *s, struct row *r, const char *why)
 {
 	struct pintle_verdict v = {.set_ns = r->setting.set_ns};
 	struct config_setting *j = &r->judged;
-	const struct key *k;
+	const struct yaml_key *k;
 
 	/* It was not applied: what was before it still is. */
 	if (why && j->holds != r->runs)
@@ -409,7 +409,7 @@ static int peek(struct settings *s, const char *bpffs)
 	if (s->fd < 0)
 		return 0;
 	/* Another layout is refused later, and in better words. */
-	if (maps_check(path, MAP_settings, maps_value_size(MAP_settings), s->fd)) {
+	if (maps_check(path, MAP_settings, map_layouts[MAP_settings].value_size, s->fd)) {
 		close(s->fd);
 		s->fd = -1;
 		return 0;
@@ -417,7 +417,7 @@ static int peek(struct settings *s, const char *bpffs)
 	return read_rows(s);
 }
 
-int settings_load(const char *path, const struct config_sink *sink, struct settings **out,
+int settings_load(const char *path, const struct yaml_sink *sink, struct settings **out,
 		  struct config **c)
 {
 	struct settings *s = calloc(1, sizeof(*s));

@@ -24,7 +24,7 @@ struct settings;
 
 /** Reads the file; errors go to the sink. Returns 0 with *out (settings_free() it) and *c
  * (config_free() it); or as config_load(). */
-int settings_load(const char *path, const struct config_sink *sink, struct settings **out,
+int settings_load(const char *path, const struct yaml_sink *sink, struct settings **out,
 		  struct config **c);
 void settings_free(struct settings *s);
 
@@ -43,7 +43,7 @@ unsigned int settings_look(struct settings *s);
 int settings_configure(struct settings *s, struct config **c);
 /** The same by the file's text as it is now, which runs once settings_done() says so. Returns as
  * config_load(). */
-int settings_reload(struct settings *s, const struct config_sink *sink, struct config **c);
+int settings_reload(struct settings *s, const struct yaml_sink *sink, struct config **c);
 
 /** That configuration could not be applied: the settings that are new in it are to be left out.
  * `why` is for the operator. Returns whether there are any: then it is worth another try. */

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* telemetry.h - what the log says of ejections and of full maps, and the page /metrics. */
+/* telemetry.h - what the log says of ejections and of full maps. */
 #ifndef PINTLE_TELEMETRY_H
 #define PINTLE_TELEMETRY_H
 
-#include "../config/config.h"
 #include "../maps/maps.h"
-#include "../base/metrics_text.h"
-#include "poll.h"
 
 struct telemetry;
 
@@ -17,9 +14,8 @@ void telemetry_look(struct telemetry *t);
 /** Estimates how full the LRU maps are and warns, once each, above 80 %. Walks the maps:
  * not for every turn of the loop. */
 void telemetry_check_fill(struct telemetry *t);
-/** Writes the whole page; `clients` is how many cgroups are known by name. */
-void telemetry_render(const struct telemetry *t, const struct poller *poller,
-		      const struct config *c, size_t clients, struct metrics_text *out);
+/** How full the i-th LRU map was then, 0..1. Returns false past the last one. */
+bool telemetry_fill(const struct telemetry *t, size_t i, enum map_id *map, double *fill);
 void telemetry_free(struct telemetry *t);
 
 #endif

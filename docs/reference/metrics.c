@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* metrics.c - the families of the page /metrics. */
+#include "reference.h"
+
+#include "../../userspace/base/util.h"
+#include "../../userspace/pintled/metrics_page.h"
+
+#define CELL_SIZE 1024
+
+static void family_row(FILE *f, const struct metrics_family *family, bool main)
+{
+	char name[CODE_SIZE], labels[CELL_SIZE] = "", meaning[CELL_SIZE];
+	size_t n = 0;
+
+	for (size_t i = 0; family->labels[i]; i++)
+		n += (size_t)snprintf(labels + n, sizeof(labels) - n, "%s%s", i ? ", " : "",
+				      family->labels[i]);
+	snprintf(meaning, sizeof(meaning), "%s%s%s%s", family->help, family->more ? " " : "",
+		 family->more ? family->more : "", main ? " *Main.*" : "");
+	table_row(f, code(family->name, name), metrics_type_name(family->type), labels, meaning,
+		  NULL);
+}
+
+/* What a family tells of shows in its first labels. */
+enum subject { NODE, POOL, ENDPOINT };
+
+static enum subject subject_of(const struct metrics_family *family)
+{
+	if (!family->labels[0] || strcmp(family->labels[0], "pool") != 0)
+		return NODE;
+	return family->labels[1] && !strcmp(family->labels[1], "endpoint") ? ENDPOINT : POOL;
+}
+
+static void families(FILE *f, enum subject subject)
+{
+	const struct metrics_family *family;
+	bool main;
+
+	table_head(f, "metric", "type", "labels", "meaning", NULL);
+	for (size_t i = 0; (family = metrics_page_family(i, &main)); i++)
+		if (subject_of(family) == subject)
+			family_row(f, family, main);
+}
+
+void metrics_of_node_markdown(FILE *f)
+{
+	families(f, NODE);
+}
+
+void metrics_of_pools_markdown(FILE *f)
+{
+	families(f, POOL);
+}
+
+void metrics_of_endpoints_markdown(FILE *f)
+{
+	families(f, ENDPOINT);
+}

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * support_states.h - random states of a pool and of every endpoint there can be, the same in every
+ * run: what the daemon, the CLI and the hooks may have left in the maps, and what they never leave.
+ */
+#ifndef PINTLE_TESTS_SUPPORT_STATES_H
+#define PINTLE_TESTS_SUPPORT_STATES_H
+
+#include "support_bpf.h"
+
+#define STATES_POOL     3
+#define STATES_POOL_GEN 7
+#define STATES_GEN(e)   (100 + (e))
+
+/* Of the fill of the maps number n. */
+struct states {
+	uint64_t at; /* of the random numbers */
+	uint64_t now;
+	bool tame; /* nothing that never happens, and no time within now / 128 of another */
+	struct pintle_pool pool;
+	struct pintle_endpoint endpoints[PINTLE_MAX_ENDPOINTS];
+	struct pintle_score scores[PINTLE_MAX_ENDPOINTS];
+	struct pintle_health health[PINTLE_MAX_ENDPOINTS];
+	struct pintle_inflight inflight[PINTLE_MAX_ENDPOINTS];
+	struct pintle_override overrides[PINTLE_MAX_ENDPOINTS];
+};
+
+static inline uint64_t states_random(struct states *s)
+{
+	return random_at(s->at++);
+}
+
+/* One time in n. */
+static inline bool states_one_in(struct states *s, uint32_t n)
+{
+	return states_random(s) % n == 0;
+}
+
+/* A value of the states that never happen: `odd`, one time in n. */
+#define states_unless(s, n, usual, odd) ((s)->tame || !states_one_in(s, n) ? (usual) : (odd))
+
+/* Beside the others, or just where they are, so that each comparison goes either way. */
+static inline uint64_t states_time(struct states *s, uint32_t from, uint32_t to)
+{
+	uint64_t t = s->now / 64 * (from + states_random(s) % (to - from + 1));
+
+	if (s->tame)
+		return t;
+	switch (states_random(s) % 16) {
+	case 0:
+		return t - 1;
+	case 1:
+		return t + 1;
+	case 2:
+		return states_random(s);
+	default:
+		return t;
+	}
+}
+
+static inline int64_t states_count(struct states *s)
+{
+	return states_unless(s, 8, (int64_t)(states_random(s) % 16), (int64_t)states_random(s));
+}
+
+static inline uint32_t states_load(struct states *s)
+{
+	return states_unless(s, 8, (uint32_t)(states_random(s) % 16) * 1000,
+			     (uint32_t)states_random(s));
+}
+
+static inline void states_pool(struct states *s)
+{
+	static const uint64_t edges[] = {0, 1, INT64_MAX, UINT64_MAX};
+	uint64_t classes = 1 + (states_one_in(s, 2) ? states_random(s) % PINTLE_MAX_CLASSES : 0);
+
+	s->pool = (struct pintle_pool){
+		.generation = STATES_POOL_GEN,
+		.mode = PINTLE_MODE_ENFORCE,
+		.classes = (uint32_t)states_unless(s, 16, classes, states_random(s)),
+		.hook = states_one_in(s, 2) ? PINTLE_HOOK_CONNECT : PINTLE_HOOK_LOOKUP,
+		.staleness_ns = states_unless(s, 8, states_time(s, 16, 16),
+					      edges[states_random(s) % ARRAY_SIZE(edges)]),
+		.running_weight = states_load(s),
+		.member_count = PINTLE_MAX_ENDPOINTS,
+	};
+	for (uint32_t e = 0; e < PINTLE_MAX_ENDPOINTS; e++)
+		s->pool.members[e] = (struct pintle_ref){e, STATES_GEN(e)};
+}
+
+static inline void states_endpoint(struct states *s, uint32_t e)
+{
+	struct pintle_endpoint *to = &s->endpoints[e];
+	bool v4 = states_one_in(s, 2);
+
+	*to = (struct pintle_endpoint){
+		.generation = STATES_GEN(e) - states_one_in(s, 32),
+		.pool_generation = STATES_POOL_GEN - states_one_in(s, 32),
+		.pool = STATES_POOL + states_one_in(s, 32),
+		.flags = (uint32_t)states_random(s) & PINTLE_ENDPOINT_ANY_ADDRESS,
+		.port = 8000,
+	};
+	if (states_one_in(s, 64))
+		to->pool_generation = 0;
+	for (int i = 0; i < 16; i++)
+		to->address[i] = v4 && i < 12 ? (i < 10 ? 0 : 0xff) : (uint8_t)states_random(s);
+	if (v4 && !s->tame && states_one_in(s, 8))
+		to->address[states_random(s) % 12] ^= 1;
+}
+
+static inline void states_score(struct states *s, uint32_t e)
+{
+	struct pintle_score *to = &s->scores[e];
+
+	*to = (struct pintle_score){
+		.sequence = (uint32_t)states_unless(s, 16, states_random(s) & ~1ULL,
+						    states_random(s) | 1),
+		.generation = STATES_GEN(e) - states_one_in(s, 32),
+		.scraped_ns = states_one_in(s, 16) ? 0 : states_time(s, 40, 63),
+		.inflight = states_count(s),
+		.pending = states_count(s),
+		.flags = (uint32_t)states_random(s) & 0x3f,
+		.waiting = (uint32_t)states_random(s) % 100,
+		.running = (uint32_t)states_random(s) % 100,
+	};
+	for (int i = 0; i < PINTLE_MAX_CLASSES; i++)
+		to->model[i] = (struct pintle_load_model){states_load(s), states_load(s)};
+}
+
+static inline void states_health(struct states *s, uint32_t e)
+{
+	struct pintle_health *to = &s->health[e];
+	bool listens = !states_one_in(s, 8) &&
+		       (s->pool.hook == PINTLE_HOOK_LOOKUP || (!s->tame && states_one_in(s, 8)));
+
+	*to = (struct pintle_health){
+		/* Half a step away from the scores' times, but where it may be just at one. */
+		.listening_since_ns = listens ? states_time(s, 30, 55) + s->tame * s->now / 128 : 0,
+		.listeners = listens,
+		.families = (uint32_t)states_unless(s, 8, 1 + states_random(s) % 3,
+						    states_random(s) & ~3ULL),
+		.unsteerable = states_one_in(s, 4) ? (uint32_t)states_random(s) % 8 : 0,
+	};
+	if (states_one_in(s, 2)) {
+		to->ejected_until_ns = states_time(s, 48, 80) + s->tame * s->now / 128;
+		to->failed_ns = states_time(s, 30, 63);
+		to->answered_ns = states_one_in(s, 2) ? 0 : states_time(s, 30, 63);
+	}
+}
+
+static inline void states_counters(struct states *s, uint32_t e)
+{
+	memset(&s->inflight[e], 0, sizeof(s->inflight[e]));
+	for (uint32_t i = 0; i < PINTLE_MAX_CLASSES; i++) {
+		struct pintle_counters *to = &s->inflight[e].by_class[i];
+
+		if (i && (s->tame ? i >= s->pool.classes : states_one_in(s, 2)))
+			continue;
+		to->closed = (uint64_t)states_count(s);
+		to->failed = (uint64_t)states_count(s);
+		to->opened = to->closed + (uint64_t)states_count(s);
+		to->placed = to->opened + to->failed + (uint64_t)states_count(s);
+		if (!s->tame && states_one_in(s, 8))
+			to->closed += to->opened;
+	}
+}
+
+static inline void states_override(struct states *s, uint32_t e)
+{
+	s->overrides[e] = (struct pintle_override){0};
+	if (!states_one_in(s, 4))
+		return;
+	s->overrides[e] = (struct pintle_override){
+		.generation = STATES_GEN(e) - states_one_in(s, 4),
+		.flags = (uint32_t)states_random(s) & 7,
+		.since_ns = 1,
+	};
+}
+
+/* Fill number n. */
+static inline void states_make(struct states *s, uint32_t n, uint64_t now, bool tame)
+{
+	s->at = (uint64_t)n << 32 | (uint64_t)tame << 63;
+	s->now = now;
+	s->tame = tame;
+	states_pool(s);
+	for (uint32_t e = 0; e < PINTLE_MAX_ENDPOINTS; e++) {
+		states_endpoint(s, e);
+		states_score(s, e);
+		states_health(s, e);
+		states_counters(s, e);
+		states_override(s, e);
+	}
+}
+
+/* An array's entries from `first` on. */
+static inline void states_put_array(int fd, uint32_t first, const void *values)
+{
+	uint32_t keys[PINTLE_MAX_ENDPOINTS], count = PINTLE_MAX_ENDPOINTS;
+
+	for (uint32_t i = 0; i < count; i++)
+		keys[i] = first + i;
+	assert_int_equal(bpf_map_update_batch(fd, keys, values, &count, NULL), 0);
+	assert_int_equal(count, PINTLE_MAX_ENDPOINTS);
+}
+
+static inline void states_put(const struct states *s, const struct pintle_bpf *skel)
+{
+	const uint32_t pool = STATES_POOL;
+
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.pools), &pool, &s->pool, 0), 0);
+	states_put_array(bpf_map__fd(skel->maps.endpoints), 0, s->endpoints);
+	states_put_array(bpf_map__fd(skel->maps.scores), 0, s->scores);
+	states_put_array(bpf_map__fd(skel->maps.health), 0, s->health);
+	states_put_array(bpf_map__fd(skel->maps.inflight), 0, s->inflight);
+	states_put_array(bpf_map__fd(skel->maps.overrides), PINTLE_ENDPOINT_SLOT(0), s->overrides);
+}
+
+/* ---- what the kernel makes of them ------------------------------------------------------ */
+
+/* Weighs WEIGH_CASE_MAX endpoints, from `first` on; those in `of` say for which connection. */
+static inline void states_weigh(const struct states *s, const struct pintle_bpf *skel,
+				uint32_t first, struct weigh_one *of)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	struct weigh_case *k = &skel->bss->weigh_case;
+
+	k->now = s->now;
+	k->pool = STATES_POOL;
+	k->pool_generation = STATES_POOL_GEN;
+	for (uint32_t i = 0; i < WEIGH_CASE_MAX; i++) {
+		of[i].endpoint = first + i;
+		of[i].generation = STATES_GEN(first + i);
+		of[i].eligible = UINT32_MAX;
+		of[i].candidate = (struct decide_candidate){0};
+	}
+	memcpy(k->of, of, sizeof(k->of));
+	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(skel->progs.pintle_weigh), &opts),
+			 0);
+	assert_int_equal(opts.retval, 0);
+	memcpy(of, k->of, sizeof(k->of));
+}
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who is eligible, and what its loads are: a million random states in the maps, and what the kernel
+ * makes of each.
+ */
+#include "support_states.h"
+
+#define FILLS 1000 /* of all endpoints each: a million states */
+#define NOW   (1000 * 3600 * NSEC_PER_SEC)
+
+static struct pintle_bpf *skel;
+static struct states states;
+
+static int load(void **state)
+{
+	(void)state;
+	skel = load_skeleton();
+	return skel ? 0 : -1;
+}
+
+static int unload(void **state)
+{
+	(void)state;
+	pintle_bpf__destroy(skel);
+	return 0;
+}
+
+/* Of these endpoints, from `first` on, each is asked for by another connection. */
+static void ask(uint32_t fill, uint32_t first, struct weigh_one *of)
+{
+	for (uint32_t i = 0; i < WEIGH_CASE_MAX; i++) {
+		uint64_t r = random_at((uint64_t)fill << 20 | (first + i));
+
+		of[i].family = r & 1 ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
+		of[i].daemonless = !(r & 6);
+		of[i].bound = !(r & 8);
+	}
+}
+
+static uint64_t digest_of(uint64_t digest, const struct weigh_one *one)
+{
+	const struct decide_candidate *c = &one->candidate;
+
+	digest = digest_add(digest, one->eligible);
+	if (!one->eligible)
+		return digest;
+	digest = digest_add(digest, (uint64_t)c->published << 32 | c->load);
+	return digest_add(digest, (uint64_t)c->blind << 32 | c->fresh);
+}
+
+static void test_a_million_states(void **state)
+{
+	struct weigh_one of[WEIGH_CASE_MAX];
+	uint64_t digest = 0;
+
+	(void)state;
+	for (uint32_t fill = 0; fill < FILLS; fill++) {
+		states_make(&states, fill, NOW, false);
+		states_put(&states, skel);
+		for (uint32_t e = 0; e < PINTLE_MAX_ENDPOINTS; e += WEIGH_CASE_MAX) {
+			ask(fill, e, of);
+			states_weigh(&states, skel, e, of);
+			for (uint32_t i = 0; i < WEIGH_CASE_MAX; i++)
+				digest = digest_of(digest, &of[i]);
+		}
+	}
+	assert_digest(digest, 0x42a367f37ea30c81);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_million_states),
+	};
+
+	return cmocka_run_group_tests(tests, load, unload);
+}

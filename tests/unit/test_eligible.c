@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the CLI says of an endpoint, and what the kernel makes of it: the same, on random states in
+ * the maps.
+ */
+#include "support_pins.h"
+
+#include "../bpf/support_states.h"
+
+/* Fills of the maps, of all endpoints each. */
+#define TAME_FILLS 250
+
+static struct states states;
+
+static int setup(void **state)
+{
+	static struct pins p;
+
+	pins_mount();
+	pins_load(&p, true);
+	*state = &p;
+	return 0;
+}
+
+/* Fills the maps and reads them as the CLI does; one time in four no daemon's heart beats. */
+static struct state *fill_and_read(const struct pins *p, uint32_t fill, bool tame)
+{
+	struct state *s = NULL;
+	uint64_t now = monotonic_ns();
+
+	states_make(&states, fill, now, tame);
+	states_put(&states, p->skel);
+	p->m->node->abi_version = PINTLE_ABI_VERSION;
+	p->m->node->heartbeat_ns = fill % 4 ? now + now / 4 : now / 2;
+	assert_int_equal(state_read(p->m, &s), 0);
+	assert_int_equal(s->pool_count, 1);
+	return s;
+}
+
+static uint64_t digest_text(uint64_t digest, const char *text)
+{
+	while (*text)
+		digest = digest_add(digest, (uint8_t)*text++);
+	return digest;
+}
+
+/* What is shown of an endpoint, as far as no clock is in it. */
+static uint64_t digest_of(uint64_t digest, const struct state_endpoint *e)
+{
+	digest = digest_text(digest_add(digest, e->id), state_name(e->state));
+	digest = digest_add(digest, (uint64_t)(e->load * 1000 + 0.5) << 4 | e->fresh << 2 |
+					    e->drained << 1 | e->ejected);
+	return digest_add(digest, (uint64_t)e->in_flight << 32 | (uint32_t)e->pending);
+}
+
+static void test_readings(void **state)
+{
+	const struct pins *p = *state;
+	uint64_t digest = 0;
+
+	for (uint32_t fill = 0; fill < TAME_FILLS; fill++) {
+		struct state *s = fill_and_read(p, fill, true);
+
+		for (size_t i = 0; i < s->endpoint_count; i++)
+			digest = digest_of(digest, &s->endpoints[i]);
+		digest = digest_add(digest, s->pools[0].ready_count);
+		state_free(s);
+	}
+	assert_digest(digest, 0x14b15f33dc5d65c8);
+}
+
+/* ---- beside the kernel ------------------------------------------------------------ */
+
+/* What the kernel makes of each endpoint, asked for by a connection of either family. */
+static void weigh_all(const struct pins *p, const struct state *s,
+		      struct weigh_one all[PINTLE_MAX_ENDPOINTS])
+{
+	struct weigh_one v6[WEIGH_CASE_MAX];
+
+	states.now = s->now_ns;
+	for (uint32_t e = 0; e < PINTLE_MAX_ENDPOINTS; e += WEIGH_CASE_MAX) {
+		for (uint32_t i = 0; i < WEIGH_CASE_MAX; i++) {
+			all[e + i] = (struct weigh_one){.family = PINTLE_FAMILY_V4,
+							.daemonless = s->pools[0].daemonless};
+			v6[i] = all[e + i];
+			v6[i].family = PINTLE_FAMILY_V6;
+		}
+		states_weigh(&states, p->skel, e, all + e);
+		states_weigh(&states, p->skel, e, v6);
+		for (uint32_t i = 0; i < WEIGH_CASE_MAX; i++)
+			if (!all[e + i].eligible)
+				all[e + i] = v6[i];
+	}
+}
+
+static bool is_ready(const struct state_endpoint *e)
+{
+	return e->state == STATE_READY || e->state == STATE_SATURATED || e->state == STATE_STALE;
+}
+
+static void assert_agree(const struct state *s, const struct weigh_one *all)
+{
+	const struct state_endpoint *e = s->endpoints;
+	struct decide_state rule;
+	size_t eligible = 0;
+
+	decide_begin(&rule, 1, 0);
+	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+		eligible += all[i].eligible;
+		if (all[i].eligible)
+			decide_consider(&rule, &all[i].candidate);
+	}
+	assert_int_equal(eligible, s->pools[0].ready_count);
+	for (size_t i = 0; i < s->endpoint_count; i++, e++) {
+		const struct decide_candidate *c = &all[e->id].candidate;
+
+		assert_int_equal(is_ready(e), all[e->id].eligible);
+		if (!is_ready(e))
+			continue;
+		assert_int_equal(e->state == STATE_STALE, !c->fresh);
+		assert_int_equal((uint64_t)(e->load * 1000 + 0.5), decide_load(&rule, c));
+	}
+}
+
+static void kernel_and_cli_agree(const struct pins *p, uint32_t fills, bool tame)
+{
+	static struct weigh_one all[PINTLE_MAX_ENDPOINTS];
+
+	for (uint32_t fill = 0; fill < fills; fill++) {
+		struct state *s = fill_and_read(p, fill, tame);
+
+		weigh_all(p, s, all);
+		assert_agree(s, all);
+		state_free(s);
+	}
+}
+
+static void test_tame(void **state)
+{
+	kernel_and_cli_agree(*state, TAME_FILLS, true);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_readings),
+		cmocka_unit_test(test_tame),
+	};
+
+	return cmocka_run_group_tests(tests, setup, pins_teardown);
+}

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "devices.h"
+
+#include <linux/rtnetlink.h>
+
+#include "../base/log.h"
+#include "../base/util.h"
+#include "../net/netns.h"
+#include "../net/routes.h"
+#include "../net/tc.h"
+
+/* Changes come in bursts: a pod's device, its address, its route. And where they never end, this
+ * must not be all that the daemon does. */
+#define BURST_MS 50
+#define PAUSE_MS 1000
+
+struct devices {
+	uv_timer_t burst;
+	uv_poll_t watch;
+	int watch_fd; /* -1: not watching */
+	struct attachment *attachment;
+	struct devices_use use;
+	int netns_fd;
+	uint32_t handle; /* of our filters */
+	const struct config *config;
+	const bool *wanted; /* parallel to config->pools */
+	int programs[2];    /* by whether there is an Ethernet header; -1: not loaded */
+	bool ours_before;   /* the filters have this daemon's programs */
+	bool failed;        /* and it was told */
+	uint64_t arranged_ns;
+};
+
+static bool devices_wanted(const struct devices *d)
+{
+	for (size_t i = 0; i < d->config->pool_count; i++)
+		if (d->wanted[i])
+			return true;
+	return false;
+}
+
+/* ---- where ------------------------------------------------------------------------ */
+
+/* All devices, and in which directions of each the program has to be. */
+struct device_set {
+	struct tc_device *all;
+	uint8_t *on; /* bits by enum tc_direction */
+	size_t n;
+};
+
+static void device_set_free(struct device_set *s)
+{
+	free(s->all);
+	free(s->on);
+}
+
+static void device_set_add(struct device_set *s, size_t i, enum tc_direction direction)
+{
+	s->on[i] |= (uint8_t)(1 << direction);
+}
+
+static bool device_set_has(const struct device_set *s, size_t i, enum tc_direction direction)
+{
+	return s->on[i] & 1 << direction;
+}
+
+static void device_set_add_all_in(struct device_set *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		device_set_add(s, i, TC_IN);
+}
+
+/* What a bridge passes from port to port never goes out by the bridge itself. */
+static void device_set_add_out(struct device_set *s, uint32_t index)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		if (s->all[i].index != index)
+			continue;
+		if (!s->all[i].bridge)
+			device_set_add(s, i, TC_OUT);
+		for (size_t j = 0; s->all[i].bridge && j < s->n; j++)
+			if (s->all[j].master == index)
+				device_set_add(s, j, TC_OUT);
+	}
+}
+
+static void device_set_add_endpoint(struct device_set *s, int netns_fd,
+				    const struct config_endpoint *e)
+{
+	struct route_path r;
+
+	/* Without a route there is nothing to be seen. */
+	if (routes_to(netns_fd, &e->address.ip, &r))
+		return;
+	if (r.type == RTN_LOCAL)
+		device_set_add_all_in(s);
+	else if (r.type == RTN_UNICAST && !r.gateway)
+		device_set_add_out(s, r.device);
+}
+
+static int device_set_read(const struct devices *d, struct device_set *s)
+{
+	int err = tc_devices(d->netns_fd, &s->all, &s->n);
+
+	if (err)
+		return err;
+	s->on = calloc(MAX(s->n, (size_t)1), 1);
+	if (!s->on)
+		return -ENOMEM;
+	for (size_t i = 0; i < d->config->pool_count; i++) {
+		const struct config_pool *p = &d->config->pools[i];
+
+		if (!d->wanted[i])
+			continue;
+		if (p->hook == PINTLE_HOOK_LOOKUP)
+			device_set_add_all_in(s);
+		for (size_t j = 0; p->hook == PINTLE_HOOK_CONNECT && j < p->endpoint_count; j++)
+			device_set_add_endpoint(s, d->netns_fd, &p->endpoints[j]);
+	}
+	return 0;
+}
+
+/* ---- attaching ---------------------------------------------------------------------- */
+
+static int devices_program(struct devices *d, bool ethernet)
+{
+	int *fd = &d->programs[ethernet];
+
+	if (*fd < 0)
+		*fd = attachment_program(d->attachment,
+					 ethernet ? d->use.program : d->use.program_layer3);
+	return *fd;
+}
+
+static bool has_point(const struct tc_point *points, size_t n, struct tc_point at)
+{
+	for (size_t i = 0; i < n; i++)
+		if (points[i].device == at.device && points[i].direction == at.direction)
+			return true;
+	return false;
+}
+
+static const char *attach_hint(int err)
+{
+	switch (err) {
+	case -ENOENT:
+	case -EOPNOTSUPP:
+		return " (modprobe -a sch_ingress cls_bpf, which the kernel lacks)";
+	case -EBUSY:
+		return " (an ingress qdisc is where clsact has to be: tc qdisc show)";
+	default:
+		return "";
+	}
+}
+
+static int device_attach(struct devices *d, const struct tc_device *device,
+			 enum tc_direction direction)
+{
+	int fd = devices_program(d, device->ethernet), err;
+
+	if (fd < 0)
+		return fd;
+	err = tc_attach(d->netns_fd, (struct tc_point){device->index, direction}, d->handle, fd);
+	if (err && err != -ENODEV && !d->failed)
+		log_err_r(err, "failed to attach %s to what %s %s%s", d->use.name,
+			  direction == TC_IN ? "comes in on" : "goes out by", device->name,
+			  attach_hint(err));
+	return err == -ENODEV ? 0 : err;
+}
+
+static int devices_detach_others(const struct devices *d, const struct device_set *s,
+				 const struct tc_point *there, size_t n)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		bool stays = false;
+
+		for (size_t j = 0; j < s->n; j++)
+			stays |= s->all[j].index == there[i].device &&
+				 device_set_has(s, j, there[i].direction);
+		if (!stays)
+			err = tc_detach(d->netns_fd, there[i], d->handle) ?: err;
+	}
+	return err;
+}
+
+static void devices_count(const struct devices *d, uint32_t attached)
+{
+	if (*d->use.count != attached)
+		log_info("%s: attached to %u device%s", d->use.name, attached, plural(attached));
+	__atomic_store_n(d->use.count, attached, __ATOMIC_RELAXED);
+}
+
+/* What is missing comes before what is too much goes. */
+static int devices_arrange(struct devices *d)
+{
+	_cleanup_(device_set_free) struct device_set s = {0};
+	_cleanup_free_ struct tc_point *there = NULL;
+	size_t n = 0;
+	uint32_t attached = 0;
+	bool ours = true;
+	int err = tc_find(d->netns_fd, d->handle, &there, &n), e;
+
+	if (!err)
+		err = device_set_read(d, &s);
+	if (err)
+		return err;
+	for (size_t i = 0; i < 2 * s.n; i++) {
+		const struct tc_device *device = &s.all[i / 2];
+		enum tc_direction direction = i & 1 ? TC_OUT : TC_IN;
+		bool is_there;
+
+		if (!device_set_has(&s, i / 2, direction))
+			continue;
+		is_there = has_point(there, n, (struct tc_point){device->index, direction});
+		e = d->ours_before && is_there ? 0 : device_attach(d, device, direction);
+		attached += !e;
+		ours &= !e || !is_there;
+		err = e ?: err;
+	}
+	d->ours_before = ours;
+	devices_count(d, attached);
+	return devices_detach_others(d, &s, there, n) ?: err;
+}
+
+static void devices_unload(struct devices *d)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(d->programs); i++) {
+		if (d->programs[i] >= 0)
+			close(d->programs[i]);
+		d->programs[i] = -1;
+	}
+	d->ours_before = false;
+}
+
+/* ---- watching ------------------------------------------------------------------------ */
+
+static void on_burst_over(uv_timer_t *timer)
+{
+	devices_refresh(timer->data);
+}
+
+static uint64_t until_next_ms(const struct devices *d)
+{
+	uint64_t since = (monotonic_ns() - d->arranged_ns) / NSEC_PER_MSEC;
+
+	return since + BURST_MS >= PAUSE_MS ? BURST_MS : PAUSE_MS - since;
+}
+
+static void on_change(uv_poll_t *watch, int status, int events)
+{
+	struct devices *d = watch->data;
+	char buf[8192];
+
+	(void)status;
+	(void)events;
+	/* What changed does not matter, nor whether some of it was lost. */
+	while (recv(d->watch_fd, buf, sizeof(buf), MSG_DONTWAIT) > 0 || errno == ENOBUFS)
+		;
+	if (!uv_is_active((uv_handle_t *)&d->burst))
+		uv_timer_start(&d->burst, on_burst_over, until_next_ms(d), 0);
+}
+
+static void devices_watch(struct devices *d)
+{
+	const struct sockaddr_nl groups = {
+		.nl_family = AF_NETLINK,
+		.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE,
+	};
+
+	if (d->watch_fd >= 0)
+		return;
+	d->watch_fd =
+		netns_socket(d->netns_fd, AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE);
+	if (d->watch_fd < 0)
+		return;
+	if (bind(d->watch_fd, (const struct sockaddr *)&groups, sizeof(groups)) ||
+	    uv_poll_init(d->burst.loop, &d->watch, d->watch_fd)) {
+		log_warn("links and routes cannot be watched; %s follows them more slowly",
+			 d->use.name);
+		close(d->watch_fd);
+		d->watch_fd = -1;
+		return;
+	}
+	d->watch.data = d;
+	uv_poll_start(&d->watch, UV_READABLE, on_change);
+}
+
+/* ---- all ----------------------------------------------------------------------------- */
+
+void devices_refresh(struct devices *d)
+{
+	int err;
+
+	uv_timer_stop(&d->burst);
+	if (devices_wanted(d))
+		devices_watch(d);
+	err = devices_arrange(d);
+	if (err && !d->failed)
+		log_err_r(err, "%s is not where it should be; it is tried again", d->use.name);
+	d->failed = err;
+	d->arranged_ns = monotonic_ns();
+	if (!devices_wanted(d))
+		devices_unload(d);
+}
+
+void devices_see(struct devices *d, const struct config *c, const bool *wanted)
+{
+	d->config = c;
+	d->wanted = wanted;
+	d->failed = false;
+	devices_refresh(d);
+}
+
+void devices_sweep(const struct attachment *a)
+{
+	/* Two cannot steer in one namespace. */
+	if (!attachment_resumed(a) && tc_detach_all(attachment_netns(a), TC_ANY))
+		log_warn("filters of an earlier Pintle could not be taken away");
+}
+
+int devices_new(uv_loop_t *loop, struct attachment *a, const struct devices_use *use,
+		struct devices **out)
+{
+	struct devices *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return log_err_r(ENOMEM, "%s", use->name);
+	d->attachment = a;
+	d->use = *use;
+	d->netns_fd = attachment_netns(a);
+	d->handle = tc_handle(attachment_maps(a)->fd[use->map]);
+	d->watch_fd = d->programs[0] = d->programs[1] = -1;
+	uv_timer_init(loop, &d->burst);
+	d->burst.data = d;
+	*out = d;
+	return 0;
+}
+
+static void on_watch_closed(uv_handle_t *h)
+{
+	struct devices *d = h->data;
+
+	close(d->watch_fd);
+	free(d);
+}
+
+static void on_burst_closed(uv_handle_t *h)
+{
+	struct devices *d = h->data;
+
+	if (d->watch_fd >= 0)
+		uv_close((uv_handle_t *)&d->watch, on_watch_closed);
+	else
+		free(d);
+}
+
+void devices_free(struct devices *d)
+{
+	if (!d)
+		return;
+	devices_unload(d);
+	uv_close((uv_handle_t *)&d->burst, on_burst_closed);
+}

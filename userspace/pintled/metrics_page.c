@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "metrics_page.h"
+
+#include "../base/log.h"
+#include "../base/util.h"
+#include "../maps/links.h"
+#include "../maps/names.h"
+#include "../maps/state.h"
+
+struct page {
+	const struct metrics_sources *from;
+	const struct state *state;
+	struct metrics_text *out;
+};
+
+/* ---- values ------------------------------------------------------------------------ */
+
+/* A function that writes a family's sample for the node, a pool `s` or an endpoint `e`: where
+ * `known` holds, the expression's value, which `known` sees as `v`. */
+#define NODE_VALUE(function, expression, known)                                                    \
+	static void function(const struct page *p)                                                 \
+	{                                                                                          \
+		double v = (double)(expression);                                                   \
+		if (known)                                                                         \
+			metrics_sample(p->out, v, NULL);                                           \
+	}
+#define POOL_VALUE(function, expression)                                                           \
+	static void function(const struct page *p, const struct state_pool *s)                     \
+	{                                                                                          \
+		metrics_sample(p->out, (double)(expression), s->name, NULL);                       \
+	}
+#define ENDPOINT_VALUE(function, expression, known)                                                \
+	static void function(const struct page *p, const struct state_endpoint *e)                 \
+	{                                                                                          \
+		double v = (double)(expression);                                                   \
+		if (known)                                                                         \
+			metrics_sample(p->out, v, pool_of(p, e)->name, e->name, NULL);             \
+	}
+/* The same with one more label: a whole number for each of its `count` names, the k-th. */
+#define POOL_COUNTS(function, expression, count, name_of)                                          \
+	static void function(const struct page *p, const struct state_pool *s)                     \
+	{                                                                                          \
+		for (uint32_t k = 0; k < (count); k++)                                             \
+			metrics_sample_u64(p->out, expression, s->name, name_of(k), NULL);         \
+	}
+#define ENDPOINT_COUNTS(function, expression, count, name_of)                                      \
+	static void function(const struct page *p, const struct state_endpoint *e)                 \
+	{                                                                                          \
+		for (uint32_t k = 0; k < (count); k++)                                             \
+			metrics_sample_u64(p->out, expression, pool_of(p, e)->name, e->name,       \
+					   name_of(k), NULL);                                      \
+	}
+
+static const struct state_pool *pool_of(const struct page *p, const struct state_endpoint *e)
+{
+	return &p->state->pools[e->pool];
+}
+
+static bool is_of_connect(const struct page *p, const struct state_endpoint *e)
+{
+	return pool_of(p, e)->hook == PINTLE_HOOK_CONNECT;
+}
+
+static void value_build_info(const struct page *p)
+{
+	metrics_sample_u64(p->out, 1, PINTLE_VERSION, NULL);
+}
+
+static void value_hook_attached(const struct page *p)
+{
+	bool attached;
+
+	for (int i = 0; i < LINK_COUNT; i++)
+		if (attachment_hook(p->from->attachment, p->from->config, (enum link_id)i,
+				    &attached))
+			metrics_sample_u64(p->out, attached, link_hook(&link_kinds[i]), NULL);
+}
+
+static void value_map_fill(const struct page *p)
+{
+	enum map_id map;
+	double fill;
+
+	for (size_t i = 0; telemetry_fill(p->from->telemetry, i, &map, &fill); i++)
+		metrics_sample(p->out, fill, map_names[map], NULL);
+}
+
+NODE_VALUE(value_reload_successful, !p->from->process->load_failed, true)
+NODE_VALUE(value_reload_time, p->from->process->loaded, true)
+NODE_VALUE(value_start_time, p->from->process->started, true)
+NODE_VALUE(value_cpu_seconds, process_cpu_seconds(), v >= 0)
+NODE_VALUE(value_resident_bytes, process_resident_bytes(), v >= 0)
+NODE_VALUE(value_open_fds, process_open_fds(), v >= 0)
+NODE_VALUE(value_max_fds, process_max_fds(), v >= 0)
+NODE_VALUE(value_attached_seconds, (double)(p->state->now_ns - p->state->node.attached_ns) / 1e9,
+	   true)
+NODE_VALUE(value_drift, p->state->node.drift, true)
+NODE_VALUE(value_oneshot_devices, p->state->node.devices, true)
+NODE_VALUE(value_clients, p->from->clients, true)
+
+/* The poller knows pools by their place in the configuration. */
+static void value_saturation(const struct page *p)
+{
+	for (size_t i = 0; i < p->from->config->pool_count; i++)
+		metrics_sample(p->out, poller_saturation(p->from->poller, i),
+			       p->from->config->pools[i].name, NULL);
+}
+
+static void value_pool_info(const struct page *p, const struct state_pool *s)
+{
+	metrics_sample_u64(p->out, 1, s->name, hook_name(s->hook), key_name(s->key_kind), NULL);
+}
+
+#define BINDINGS(s) (&p->from->maps->bindings[(s)->id])
+POOL_COUNTS(value_decisions, s->decisions[k], PINTLE_OUTCOME_COUNT, outcome_name)
+POOL_VALUE(value_largest_session, s->largest_share)
+POOL_VALUE(value_bindings, BINDINGS(s)->held)
+POOL_VALUE(value_bindings_evicted, BINDINGS(s)->evicted)
+POOL_VALUE(value_ready_endpoints, s->ready_count)
+POOL_VALUE(value_endpoints, s->endpoint_count)
+POOL_COUNTS(value_mode, s->mode == k, PINTLE_MODE_COUNT, mode_name)
+POOL_COUNTS(value_requests, s->requests == k, PINTLE_REQUESTS_COUNT, requests_name)
+POOL_COUNTS(value_first_segments, s->oneshots[k], PINTLE_ONESHOT_COUNT, oneshot_name)
+
+static const struct poll_counters *counters_of(const struct page *p, const struct state_endpoint *e)
+{
+	static const struct poll_counters none;
+	const struct poll_counters *c = poller_counters(p->from->poller, e->id);
+
+	return c ? c : &none;
+}
+
+/* A sum over the connections of an endpoint that ended. */
+#define SUM(member) __atomic_load_n(&p->from->maps->ends[e->id].member, __ATOMIC_RELAXED)
+
+ENDPOINT_VALUE(value_load, e->load, true)
+ENDPOINT_VALUE(value_in_flight, e->in_flight, true)
+ENDPOINT_VALUE(value_direct, e->direct, true)
+ENDPOINT_VALUE(value_age, e->age_seconds, e->has_age)
+ENDPOINT_VALUE(value_waiting, e->waiting, e->has_waiting)
+ENDPOINT_VALUE(value_running, e->running, e->has_running)
+ENDPOINT_VALUE(value_kv_cache, e->kv_cache, e->has_kv_cache)
+ENDPOINT_VALUE(value_gpu, e->gpu, e->has_gpu)
+ENDPOINT_VALUE(value_gpu_memory, poller_gpu_memory(p->from->poller, e->id), v >= 0)
+ENDPOINT_VALUE(value_ready,
+	       e->state == STATE_READY || e->state == STATE_SATURATED || e->state == STATE_STALE,
+	       true)
+ENDPOINT_VALUE(value_saturated, e->saturated, true)
+ENDPOINT_VALUE(value_drained, e->drained, true)
+ENDPOINT_VALUE(value_ejected, e->ejected, is_of_connect(p, e))
+ENDPOINT_VALUE(value_ejections, e->ejections, is_of_connect(p, e))
+ENDPOINT_COUNTS(value_failures, e->failures[k], is_of_connect(p, e) ? PINTLE_FAILURE_COUNT : 0,
+		failure_name)
+ENDPOINT_VALUE(value_placed, e->placed, true)
+ENDPOINT_VALUE(value_opened, e->opened, true)
+ENDPOINT_VALUE(value_closed, e->closed, true)
+ENDPOINT_VALUE(value_unopened, e->failed, true)
+ENDPOINT_COUNTS(value_ended, SUM(count[k]), PINTLE_ENDING_COUNT, ending_name)
+ENDPOINT_VALUE(value_received, SUM(bytes_received), true)
+ENDPOINT_VALUE(value_sent, SUM(bytes_acknowledged), true)
+ENDPOINT_VALUE(value_duration, (double)SUM(duration_ns) / (double)NSEC_PER_SEC, true)
+ENDPOINT_VALUE(value_scrapes, counters_of(p, e)->scrapes, true)
+ENDPOINT_VALUE(value_scrape_failures, counters_of(p, e)->failures, true)
+#define SIGNAL(function, signal)                                                                   \
+	ENDPOINT_VALUE(function, counters_of(p, e)->signals.value[signal],                         \
+		       counters_of(p, e)->signals.present[signal])
+SIGNAL(value_prefix_hits, SIGNAL_PREFIX_HITS)
+SIGNAL(value_prefix_queries, SIGNAL_PREFIX_QUERIES)
+SIGNAL(value_prompt_tokens, SIGNAL_PROMPT_TOKENS)
+SIGNAL(value_output_tokens, SIGNAL_OUTPUT_TOKENS)
+
+/* ---- the table --------------------------------------------------------------------- */
+
+/* A family of each kind, with labels of its own behind those of its kind. */
+#define NODE(kind, text, function, ...)                                                            \
+	.family.type = METRICS_##kind, .family.name = (text), .node = (function),                  \
+	.family.labels = {__VA_ARGS__}
+#define POOL(kind, text, function, ...)                                                            \
+	.family.type = METRICS_##kind, .family.name = (text), .pool = (function),                  \
+	.family.labels = {"pool", ##__VA_ARGS__}
+#define ENDPOINT(kind, text, function, ...)                                                        \
+	.family.type = METRICS_##kind, .family.name = (text), .endpoint = (function),              \
+	.family.labels = {"pool", "endpoint", ##__VA_ARGS__}
+
+/* In the order of the page. One of the three writes the samples. */
+static const struct row {
+	struct metrics_family family;
+	void (*node)(const struct page *p);
+	void (*pool)(const struct page *p, const struct state_pool *s);
+	void (*endpoint)(const struct page *p, const struct state_endpoint *e);
+	bool main; /* what alerts and boards look at: stays with node.metricsDetail main */
+} rows[] = {
+	{NODE(GAUGE, "pintle_build_info", value_build_info, "version"),
+	 .family.help = "1; labels say what runs."},
+	{NODE(GAUGE, "pintle_config_last_reload_successful", value_reload_successful),
+	 .family.help = "0: the newest reload failed, wholly or in part, and an older "
+			"configuration runs.",
+	 .family.more = "The log says why."},
+	{NODE(GAUGE, "pintle_config_last_reload_success_timestamp_seconds", value_reload_time),
+	 .family.help = "Unix time at which the configuration that runs was loaded."},
+	{NODE(GAUGE, "process_start_time_seconds", value_start_time),
+	 .family.help = "Unix time at which the daemon started."},
+	{NODE(COUNTER, "process_cpu_seconds_total", value_cpu_seconds),
+	 .family.help = "CPU time of the daemon since it started."},
+	{NODE(GAUGE, "process_resident_memory_bytes", value_resident_bytes),
+	 .family.help = "Memory of the daemon that is resident."},
+	{NODE(GAUGE, "process_open_fds", value_open_fds),
+	 .family.help = "File descriptors that the daemon has open."},
+	{NODE(GAUGE, "process_max_fds", value_max_fds),
+	 .family.help = "File descriptors that the daemon may have open."},
+	{NODE(GAUGE, "pintle_attached_seconds", value_attached_seconds),
+	 .family.help =
+		 "Time since the programs were attached; restarts of the daemon do not end it."},
+	{NODE(GAUGE, "pintle_hook_attached", value_hook_attached, "hook"),
+	 .family.help = "1: attached. 0: lost, which the daemon mends as soon as it can.",
+	 .family.more =
+		 "For each hook that a pool needs: `sockops`, `lookup`; `connect4`, "
+		 "`connect6`, `release`, `getpeername4`, `getpeername6`; `hint`. A hook is lost by "
+		 "force or with its cgroup; the daemon's log says why it is not attached again."},
+	{NODE(COUNTER, "pintle_in_flight_drift_total", value_drift),
+	 .family.help =
+		 "Connections by which in-flight counts were ever found wrong and put right.",
+	 .family.more = "Kernel's lifetime. Not 0: another program takes sockops' callbacks away; "
+			"`pintle doctor` names it."},
+	{NODE(GAUGE, "pintle_oneshot_devices", value_oneshot_devices),
+	 .family.help =
+		 "Devices that one-shot is attached to; each direction of a device counts as one.",
+	 .family.more =
+		 "0: no pool wants one request per connection, or pintled's log says what is "
+		 "wrong."},
+	{NODE(GAUGE, "pintle_clients", value_clients),
+	 .family.help = "Cgroups whose client is known by a name, a pod or one of clients; 0 "
+			"where no key or group is cgroup."},
+	{NODE(GAUGE, "pintle_map_fill_ratio", value_map_fill, "map"),
+	 .family.help = "How full a map that forgets the oldest is, looked at each minute.",
+	 .family.more = "The maps are `affinity`, `affinity_beyond` and `pending`."},
+	{POOL(COUNTER, "pintle_decisions_total", value_decisions, "outcome"),
+	 .family.help = "Decisions, by why the connection went where it went.",
+	 .family.more = "Kernel. [operations.md](operations.md#by-outcome) says what each outcome "
+			"asks of you."},
+	{POOL(GAUGE, "pintle_pool_largest_session_ratio", value_largest_session),
+	 .family.help = "Share of the newest connections that one session makes, if more than "
+			"half; else 0.",
+	 .family.more = "The newest are about 128 on each CPU, and the share is 0 before a "
+			"pool's 50th connection. See [clients behind one "
+			"address](operations.md#clients-behind-one-address)."},
+	{POOL(GAUGE, "pintle_bindings", value_bindings),
+	 .family.help = "Sessions that are bound to an endpoint, counted every 10 s."},
+	{POOL(COUNTER, "pintle_bindings_evicted_total", value_bindings_evicted),
+	 .family.help = "Sessions that lost their binding for want of room, counted every 10 s.",
+	 .family.more =
+		 "Bindings that were too old or were unbound by hand do not count. "
+		 "Kernel's lifetime. [operations.md](operations.md#limits) says who can lose one."},
+	{NODE(GAUGE, "pintle_pool_saturation", value_saturation, "pool"),
+	 .family.help = "Mean over the endpoints of max(waiting / queueDepth, kv / kvCache); "
+			"from 1 on the pool is saturated.",
+	 .family.more = "More servers help a saturated pool; steering cannot. A stale endpoint "
+			"counts as 1."},
+	{POOL(GAUGE, "pintle_pool_ready_endpoints", value_ready_endpoints),
+	 .family.help = "Endpoints that may be chosen: ready, saturated or stale."},
+	{POOL(GAUGE, "pintle_pool_endpoints", value_endpoints),
+	 .family.help = "Endpoints configured."},
+	{POOL(GAUGE, "pintle_pool_info", value_pool_info, "hook", "key"),
+	 .family.help = "1; labels say which hook decides it, and what makes a session."},
+	{POOL(GAUGE, "pintle_pool_mode", value_mode, "mode"),
+	 .family.help = "1 for the mode that holds, toggled or configured."},
+	{POOL(GAUGE, "pintle_pool_requests", value_requests, "requests"),
+	 .family.help = "1 for how the requests of a connection come: as-they-come or "
+			"one-per-connection, toggled or configured."},
+	{POOL(COUNTER, "pintle_first_segments_total", value_first_segments, "oneshot"),
+	 .family.help = "First segments of connections, by what one-shot did with them.",
+	 .family.more =
+		 "Only pools with one request per connection have any. "
+		 "[keep-alive.md](keep-alive.md#what-it-counts) says what each means. Kernel."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_load", value_load), .main = true,
+	 .family.help = "Load in request equivalents, as the rule sees it now."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_in_flight", value_in_flight), .main = true,
+	 .family.help = "Steered connections that are open."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_direct_connections", value_direct),
+	 .family.help = "Open connections that were not steered, such as scrapes and probes."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_score_age_seconds", value_age), .main = true,
+	 .family.help = "Time since the newest good scrape began."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_waiting_requests", value_waiting), .main = true,
+	 .family.help = "Requests in the model server's queue, as scraped."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_running_requests", value_running), .main = true,
+	 .family.help = "Requests that the model server works on, as scraped."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_kv_cache_usage_ratio", value_kv_cache), .main = true,
+	 .family.help = "Share of the KV cache in use, 0 to 1, as scraped."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_gpu_utilization_ratio", value_gpu),
+	 .family.help = "Utilisation of the busiest of its GPUs, 0 to 1, by DCGM."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_gpu_memory_usage_ratio", value_gpu_memory),
+	 .family.help = "Share of memory in use on the fullest of its GPUs, 0 to 1, by DCGM."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_ready", value_ready), .main = true,
+	 .family.help = "1: it may be chosen."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_saturated", value_saturated),
+	 .family.help = "1: over a threshold of its pool."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_drained", value_drained), .main = true,
+	 .family.help = "1: takes no further connection."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_ejected", value_ejected), .main = true,
+	 .family.help =
+		 "1: left out for a while, since it failed its clients several times in a row.",
+	 .family.more = "Pools of the connect hook only."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_ejections_total", value_ejections), .main = true,
+	 .family.help = "How often it was ejected.",
+	 .family.more = "Pools of the connect hook only. Kernel."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_failures_total", value_failures, "failure"),
+	 .family.help = "Connections of clients that it failed, by how.",
+	 .family.more = "[connect.md](connect.md#ejection) says when each counts. Pools of the "
+			"connect hook only. Kernel."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_placements_total", value_placed), .main = true,
+	 .family.help = "Decisions for it.", .family.more = "Kernel."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_connections_opened_total", value_opened), .main = true,
+	 .family.help = "Steered connections that were established.", .family.more = "Kernel."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_connections_closed_total", value_closed),
+	 .family.help = "Steered connections that ended.", .family.more = "Kernel."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_placements_failed_total", value_unopened),
+	 .family.help = "Placements known to have ended before they were established, such as "
+			"on a server that had just gone.",
+	 .family.more = "Kernel."},
+	{ENDPOINT(COUNTER, "pintle_connections_ended_total", value_ended, "how"),
+	 .family.help = "Steered connections that ended, by how: closed in order, reset, "
+			"timeout, error.",
+	 .family.more = "Kernel."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_received_bytes_total", value_received),
+	 .family.help = "Bytes from clients, of connections that ended.", .family.more = "Kernel."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_sent_bytes_total", value_sent),
+	 .family.help = "Bytes that clients acknowledged, of connections that ended.",
+	 .family.more = "Kernel."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_connection_seconds_total", value_duration),
+	 .family.help = "Durations of connections that ended, summed.", .family.more = "Kernel."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_scrapes_total", value_scrapes),
+	 .family.help = "Scrapes that are over, well or not.", .family.more = "Daemon."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_scrape_failures_total", value_scrape_failures),
+	 .main = true, .family.help = "Scrapes that failed or gave a bad page.",
+	 .family.more = "Daemon."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_prefix_cache_hits_total", value_prefix_hits),
+	 .family.help = "Prompt tokens found in the prefix cache, as the model server counts them.",
+	 .family.more = "For `trtllm` in blocks."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_prefix_cache_queries_total", value_prefix_queries),
+	 .family.help =
+		 "Prompt tokens looked up in the prefix cache, as the model server counts them.",
+	 .family.more = "For `trtllm` in blocks."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_prompt_tokens_total", value_prompt_tokens),
+	 .family.help = "Prompt tokens, as the model server counts them."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_generation_tokens_total", value_output_tokens),
+	 .family.help = "Generated tokens, as the model server counts them."},
+};
+
+const struct metrics_family *metrics_page_family(size_t i, bool *main)
+{
+	if (i >= ARRAY_SIZE(rows))
+		return NULL;
+	*main = rows[i].main;
+	return &rows[i].family;
+}
+
+static void write_row(const struct page *p, const struct row *row)
+{
+	const struct state *s = p->state;
+
+	if (row->endpoint && !row->main && p->from->config->detail != DETAIL_ALL)
+		return;
+	metrics_family(p->out, &row->family);
+	if (row->node)
+		row->node(p);
+	for (size_t i = 0; row->pool && i < s->pool_count; i++)
+		row->pool(p, &s->pools[i]);
+	for (size_t i = 0; row->endpoint && i < s->endpoint_count; i++)
+		row->endpoint(p, &s->endpoints[i]);
+}
+
+void metrics_page(const struct metrics_sources *from, struct metrics_text *out)
+{
+	_cleanup_(state_freep) struct state *state = NULL;
+	struct page p = {.from = from, .out = out};
+	int err = state_read(from->maps, &state);
+
+	if (err) {
+		log_err_r(err, "failed to read the maps for /metrics");
+		out->error = err;
+		return;
+	}
+	p.state = state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		write_row(&p, &rows[i]);
+}

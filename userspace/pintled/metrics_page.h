@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* metrics_page.h - the page /metrics: every family of it in one table. */
+#ifndef PINTLE_METRICS_PAGE_H
+#define PINTLE_METRICS_PAGE_H
+
+#include "../config/config.h"
+#include "../maps/maps.h"
+#include "../base/metrics_text.h"
+#include "attach.h"
+#include "poll.h"
+#include "process.h"
+#include "telemetry.h"
+
+/* What the page tells of. */
+struct metrics_sources {
+	const struct maps *maps; /* opened for writing */
+	const struct config *config;
+	const struct poller *poller;
+	const struct telemetry *telemetry;
+	const struct attachment *attachment;
+	const struct process *process;
+	size_t clients; /* cgroups whose client is known by a name */
+};
+
+/** Writes the whole page; what goes wrong is logged, and is the error of `out`. */
+void metrics_page(const struct metrics_sources *from, struct metrics_text *out);
+
+/** The i-th family of the page, or NULL past the end, for docs/metrics.md. *main: whether endpoints
+ * keep it with node.metricsDetail main. */
+const struct metrics_family *metrics_page_family(size_t i, bool *main);
+
+#endif
