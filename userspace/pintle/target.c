@@ -5,6 +5,7 @@
 #include "../base/log.h"
 #include "../base/text.h"
 #include "../net/netns.h"
+#include "traits.bpf.h"
 
 /* ---- the maps ------------------------------------------------------------------- */
 
@@ -76,8 +77,9 @@ const char *without_endpoints(const struct state_pool *p)
 {
 	if (p->failure_mode == PINTLE_FAIL_CLOSE)
 		return "are refused (FailClose)";
-	return p->hook == PINTLE_HOOK_CONNECT ? "are left as they came (FailOpen)"
-					      : "go to whoever listens (FailOpen)";
+	return hook_has(p->decided_by, PINTLE_TRAIT_OPEN_PASSES)
+		       ? "are left as they came (FailOpen)"
+		       : "go to whoever listens (FailOpen)";
 }
 
 const char *endpoint_name(const struct state *s, const struct state_endpoint *e, char *buf)
