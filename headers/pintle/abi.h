@@ -13,7 +13,7 @@
  *
  * Addresses are IPv6 in network byte order; IPv4 is ::ffff:a.b.c.d. Ports are in
  * host byte order. Times are CLOCK_MONOTONIC in nanoseconds; 0 is "never".
- * Loads are in milli-requests: 1000 is one request equivalent (DESIGN: load).
+ * Loads are in milli-requests: 1000 is one request equivalent (docs/load.md).
  */
 #ifndef PINTLE_ABI_H
 #define PINTLE_ABI_H
