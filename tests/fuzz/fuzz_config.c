@@ -4,10 +4,11 @@
  * that keeps what config.h promises.
  *
  * sources: userspace/config/config.c userspace/config/config_check.c
- * sources: userspace/config/config_keys.c userspace/config/config_report.c
- * sources: userspace/config/config_hooks.c userspace/maps/names.c
- * sources: userspace/config/config_tree.c userspace/config/config_value.c
- * sources: userspace/config/config_words.c userspace/net/addr.c userspace/base/file.c
+ * sources: userspace/config/config_hooks.c userspace/config/config_keys.c
+ * sources: userspace/config/config_types.c userspace/maps/names.c userspace/net/addr.c
+ * sources: userspace/yaml/yaml_key.c userspace/yaml/yaml_read.c userspace/yaml/yaml_report.c
+ * sources: userspace/yaml/yaml_tree.c userspace/yaml/yaml_value.c
+ * sources: userspace/base/file.c userspace/base/text.c
  */
 #include <math.h>
 #include <stddef.h>
@@ -108,7 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 	struct told t = {0};
-	const struct config_sink sink = {take_error, take_warning, &t};
+	const struct yaml_sink sink = {take_error, take_warning, &t};
 	int err = config_parse("fuzz.yaml", (const char *)data, size, &sink, &c);
 
 	PROMISE(err == 0 || err == -EINVAL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * config.h - the configuration file: one table (config_keys.c) of keys, types, ranges,
- * defaults and help; it drives the parser, the messages and docs/configuration.md.
+ * defaults and help; it drives the reader (../yaml/), the messages and docs/configuration.md.
  */
 #ifndef PINTLE_CONFIG_H
 #define PINTLE_CONFIG_H
@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "../net/addr.h"
+#include "../yaml/yaml_report.h"
 
 /* Of all pools together. */
 #define CONFIG_MAX_FRONTENDS 1024
@@ -130,22 +131,14 @@ struct config {
 	size_t pool_count;
 };
 
-/** Where messages go: one call for each, in the order of the file. `line` and
- * `column` count from 1. `message` reads "what is wrong; what would be right". */
-struct config_sink {
-	void (*error)(void *arg, const char *file, int line, int column, const char *message);
-	void (*warning)(void *arg, const char *file, int line, int column, const char *message);
-	void *arg;
-};
-
 /** Reads and validates the whole file (a regular one, at most 1 MiB). Reports every error, not the
  * first only. Never waits for another process. Returns 0 and *out (to be freed with config_free);
  * -EINVAL when errors were reported; -errno when the file could not be read (reported as an error
  * too). *out is untouched on failure. */
-int config_load(const char *path, const struct config_sink *sink, struct config **out);
+int config_load(const char *path, const struct yaml_sink *sink, struct config **out);
 /** The same on text in memory; `name` stands for the file in messages. Any bytes
  * are safe (fuzzed). */
-int config_parse(const char *name, const char *text, size_t size, const struct config_sink *sink,
+int config_parse(const char *name, const char *text, size_t size, const struct yaml_sink *sink,
 		 struct config **out);
 void config_free(struct config *c);
 /** For _cleanup_(config_freep). */
@@ -153,10 +146,6 @@ static inline void config_freep(struct config **c)
 {
 	config_free(*c);
 }
-
-/** The stderr sink: "FILE:LINE:COLUMN: what; what would be right", warnings
- * as "FILE:LINE:COLUMN: warning: ...". */
-extern const struct config_sink config_sink_stderr;
 
 /** The address and port that a valid http(s) URL names by number. Returns whether it does. */
 bool url_address(const char *url, struct addr *ip, uint16_t *port);

@@ -109,6 +109,15 @@ int options_parse(struct cli *cli, int argc, char **argv);
 
 /* ---- help.c, completion.c --------------------------------------------------- */
 
+/* What an exit status says. */
+struct exit_help {
+	int status;
+	const char *says;
+};
+
+extern const struct exit_help exit_helps[];
+extern const size_t exit_help_count;
+
 void help_program(FILE *f);
 void help_command(FILE *f, const struct command *c);
 /** "usage: pintle mode POOL MODE" on stderr; returns EXIT_USAGE. */

@@ -71,7 +71,7 @@ const struct command commands[] = {
 		.name = "events",
 		.kind = NOUN,
 		.arguments = "[--pool POOL]",
-		.summary = "follow closed connections, rare decisions and ejections (root)",
+		.summary = "closed connections, rare decisions and ejections, as they come (root)",
 		.help = "A line for each connection that closed, for each decision whose outcome is rare\n"
 			"(escaped, stale, no_endpoint), and for each endpoint that is ejected or restored,\n"
 			"until Ctrl-C. With -o json one object a line.\n"
@@ -96,8 +96,10 @@ const struct command commands[] = {
 		.arguments = "POOL enforce|baseline|off",
 		.summary = "set what holds for a pool's new connections",
 		.help = "enforce: the rule; baseline: at random over the ready endpoints; off: left to the\n"
-			"kernel's own lookup. Holds until it is set again or `pintle reset`, over reload\n"
-			"and restart. Setting what the file says takes the override back.",
+			"kernel's own lookup, or, where endpoints have an `address`, to whoever else serves\n"
+			"the frontend. Warns of a frontend that nobody else answers. Holds until it is set\n"
+			"again or `pintle reset`, over reload and restart. Setting what the file says takes\n"
+			"the override back.",
 		.run = run_mode,
 		.options = MAPS,
 		.least = 2,

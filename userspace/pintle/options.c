@@ -9,9 +9,10 @@
 const struct option_help options[] = {
 	{"bpffs", 0, "DIR", "where the maps are pinned (PINTLE_BPFFS, else " DEFAULT_BPFFS ")",
 	 OPTION_BPFFS},
-	{"output", 'o', "FORMAT", "text (the default) or json", OPTION_OUTPUT},
+	{"output", 'o', "FORMAT", "how data is printed: text (the default) or json", OPTION_OUTPUT},
 	{"pool", 0, "POOL", "only what belongs to this pool", OPTION_POOL},
-	{"help", 'h', NULL, "this text; `pintle COMMAND --help` says more", 0},
+	{"help", 'h', NULL, "what the program does; `pintle COMMAND --help`: what a command does",
+	 0},
 	{"version", 'V', NULL, "the version", 0},
 };
 const size_t option_count = ARRAY_SIZE(options);

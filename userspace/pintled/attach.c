@@ -118,9 +118,10 @@ static int refuse_rival(const struct attachment *a, const struct config *c)
 		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) ||
 		    strncmp(info.name, "pintle_lookup", sizeof(info.name)) != 0)
 			continue;
-		log_error("another Pintle, pinned elsewhere than %s, steers in %s already (program "
-			  "%u); take it away first, with its own pintled --detach --bpffs DIR",
-			  c->bpffs, c->netns, ids[i]);
+		log_error(
+			"another Pintle, pinned elsewhere than in %s, already steers in %s (program "
+			"%u); remove it first: pintled --detach --bpffs DIR, with its directory",
+			c->bpffs, c->netns, ids[i]);
 		return -EBUSY;
 	}
 	return 0;
@@ -226,7 +227,7 @@ static int clear_ruins(const struct attachment *a)
 		return err;
 	if (access(a->dir, F_OK) || pins_whole(a->dir) || pins_repair(a->dir))
 		return 0;
-	log_warn("the pins in %s are not whole: starting afresh; bindings and counts are lost",
+	log_warn("the pins in %s are incomplete: starting afresh; bindings and counters are lost",
 		 a->dir);
 	return pins_undo(a->dir);
 }
@@ -592,15 +593,14 @@ static int put_back_pins(struct attachment *a)
 		int err = put_back_directory(a);
 
 		if (!err)
-			log_warn("%s was removed, and was put back; pintled --detach is what takes "
-				 "Pintle away",
+			log_warn("%s was removed, and put back; to remove Pintle: pintled --detach",
 				 a->dir);
 		return err;
 	}
 	n = tend_pins(&a->tend, a->maps, a->dir, a->group);
 	if (n > 0)
-		log_warn("%d pin%s in %s %s removed, and put back; pintled --detach is what takes "
-			 "Pintle away",
+		log_warn("%d pin%s in %s %s removed, and put back; to remove Pintle: "
+			 "pintled --detach",
 			 n, n == 1 ? "" : "s", a->dir, n == 1 ? "was" : "were");
 	return n < 0 ? n : 0;
 }
@@ -663,7 +663,7 @@ static void tell_lost(struct attachment *a, const char *why)
 	snprintf(a->lost_why, sizeof(a->lost_why), "not attached: %s (%s)",
 		 hooks_text(a->lost, hooks, sizeof(hooks)), why);
 	if (news)
-		log_error("%s; trying again until it is", a->lost_why);
+		log_error("%s; trying again until it is attached", a->lost_why);
 }
 
 static int mend(struct attachment *a)
@@ -723,7 +723,7 @@ bool attachment_tend(struct attachment *a, const struct config *c)
 		err = mend(a);
 	}
 	if (!err && !look_for_lost(a, c)) {
-		log_warn("attached again, having been lost: %s", hooks);
+		log_warn("lost, and attached again: %s", hooks);
 		tended_well(a);
 		return true;
 	}

@@ -215,7 +215,7 @@ static void tell(struct bindings *b, uint32_t pool, const struct walk *w)
 	maps_value(b->m, MAP_names, pool, &name);
 	state_text(text, sizeof(text), name.name, sizeof(name.name));
 	name_largest(w, who, sizeof(who));
-	log_warn("pool %s: sessions lost their binding, since more are bound than there is room "
+	log_warn("pool %s: sessions lost their bindings, because more are bound than there is room "
 		 "for%s; pintle_bindings_evicted_total counts them",
 		 text, who);
 }

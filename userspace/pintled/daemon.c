@@ -70,12 +70,12 @@ static int look_at_files(const struct config *c)
 	for (size_t i = 0; i < c->pool_count; i++)
 		wanted += FILES_PER_ENDPOINT * c->pools[i].endpoint_count;
 	if (limit < FILES_LEAST) {
-		log_error("only %ju files may be open, pintled needs %d; " FILES_CURE,
+		log_error("only %ju files may be open, and pintled needs %d; " FILES_CURE,
 			  (uintmax_t)limit, FILES_LEAST);
 		return -EMFILE;
 	}
 	if (limit < wanted)
-		log_warn("only %ju files may be open, so many endpoints may need %ju; " FILES_CURE,
+		log_warn("only %ju files may be open, and the endpoints may need %ju; " FILES_CURE,
 			 (uintmax_t)limit, (uintmax_t)wanted);
 	return 0;
 }
@@ -216,7 +216,7 @@ static void warn_of_node(const struct config *old, const struct config *new)
 	if (differs(old->bpffs, new->bpffs) || differs(old->netns, new->netns) ||
 	    differs(old->cgroup, new->cgroup) || differs(old->metrics, new->metrics) ||
 	    differs(old->group, new->group))
-		log_warn("a change under node: takes effect when pintled is started again; "
+		log_warn("a change under node: takes effect at the next start of pintled; "
 			 "pools are reloaded now");
 }
 
@@ -259,7 +259,7 @@ static int apply(struct daemon *d, struct config *c)
 static void reload(struct daemon *d)
 {
 	struct config *c = NULL;
-	int err = config_load(d->config->path, &config_sink_stderr, &c);
+	int err = config_load(d->config->path, &yaml_sink_stderr, &c);
 
 	if (err) {
 		process_reloaded(&d->process, false);
@@ -271,7 +271,7 @@ static void reload(struct daemon *d)
 	err = apply(d, c);
 	process_reloaded(&d->process, !err);
 	if (err)
-		log_error("%s was not reloaded wholly; see above", d->config->path);
+		log_error("%s was reloaded only in part; see above", d->config->path);
 	else
 		log_info("reloaded %s: %zu pool%s", d->config->path, d->config->pool_count,
 			 plural(d->config->pool_count));
@@ -300,7 +300,7 @@ static void on_terminate(uv_signal_t *s, int number)
 {
 	struct daemon *d = s->data;
 
-	log_info("%s: leaving; connections go on being steered (undo with --detach)",
+	log_info("%s: exiting; connections are still steered (pintled --detach ends that)",
 		 number == SIGTERM ? "SIGTERM" : "SIGINT");
 	notify_stopping(NULL);
 	uv_stop(&d->loop);

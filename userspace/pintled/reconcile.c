@@ -139,9 +139,10 @@ static uint64_t settle(const struct maps *m, const int64_t first[COUNTS],
 		last = endpoint;
 	}
 	if (drift)
-		log_warn("connections in flight were counted wrong by %llu at %u endpoint%s (the "
-			 "last has id %u); put right by the socket table",
-			 (unsigned long long)drift, endpoints, plural(endpoints), last);
+		log_warn(
+			"counters of connections in flight were wrong by %llu at %u endpoint%s (the "
+			"last has id %u); corrected from the socket table",
+			(unsigned long long)drift, endpoints, plural(endpoints), last);
 	return drift;
 }
 
