@@ -154,7 +154,7 @@ $(O)/pintle.bash: $(O)/pintle
 
 # -- documentation -------------------------------------------------------------
 
-$(O)/write-reference: $(REFERENCE) $(O)/libpintled.a $(O)/libpintle.a
+$(O)/write-reference: $(REFERENCE) $(filter-out %/main.o,$(PINTLE)) $(O)/libpintled.a $(O)/libpintle.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)
 

@@ -9,6 +9,7 @@
 
 #include "common.bpf.h"
 #include "decide.bpf.h"
+#include "traits.bpf.h"
 
 /* What a connection asks of an endpoint. */
 struct terms {
@@ -80,7 +81,7 @@ static __always_inline bool reachable(const struct terms *t, const struct pintle
 				      const struct pintle_endpoint *e,
 				      const struct pintle_health *h)
 {
-	if (pool->hook == PINTLE_HOOK_LOOKUP)
+	if (pool_reach(pool) == PINTLE_REACH_LISTENER)
 		return h->listening_since_ns && h->families & t->family;
 	return t->family == (address_is_v4(e->address) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6) &&
 	       !ejected(h, t->now);

@@ -139,7 +139,7 @@ __weak __noinline int frontend_of(const struct pintle_tuple *t, __u32 hook, stru
 	__builtin_memcpy(key.address, t->local, sizeof(key.address));
 	f = bpf_map_lookup_elem(&frontends, &key);
 	pool->id = f ? f->pool : 0;
-	pool->generation = f && f->hook == hook ? f->generation : 0;
+	pool->generation = f && f->decided_by == hook ? f->generation : 0;
 	return f ? f->prefix_bits & 0xff : 0;
 }
 

@@ -10,7 +10,7 @@
  *
  * An endpoint that fails several times in a row is ejected: not chosen for a while. Clients also
  * fail for reasons of their own, some on purpose. So one client alone counts only while no other is
- * served, and the endpoint's own page outweighs all clients: see struct pintle_health.
+ * served, and the endpoint's answer to the daemon outweighs all clients: see struct pintle_health.
  */
 #ifndef PINTLE_SOCKOPS_CLIENT_BPF_H
 #define PINTLE_SOCKOPS_CLIENT_BPF_H

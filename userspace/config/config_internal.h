@@ -7,7 +7,8 @@
  *   config_types.c      the types of values that only Pintle has
  *   config.c            the file
  *   config_check.c      what only the whole shows: overlaps, double claims, odd settings
- *   config_hooks.c      which hook decides each pool, and what it can do
+ *   config_hooks.c      how servers are reached, which hook decides, and what it can do
+ *   config_settings.c   keys that were set while their pools run
  */
 #ifndef PINTLE_CONFIG_INTERNAL_H
 #define PINTLE_CONFIG_INTERNAL_H
@@ -17,7 +18,23 @@
 
 #define CONFIG_API_VERSION "pintle.dev/v1alpha1"
 
+/* ---- config.c -------------------------------------------------------------- */
+
+/* What a configuration file is called where it cannot be read. */
+#define CONFIG_FILE "configuration file that can"
+
+/* The configuration that a document holds. Returns 0 and *(struct config **)out; -EINVAL after
+ * errors; -ENOMEM. */
+int config_read_root(struct yaml_report *r, const char *name, const struct yaml_node *root,
+		     void *out);
+
 /* ---- config_keys.c --------------------------------------------------------- */
+
+enum config_set {
+	SET_NEVER,     /* the file alone says it */
+	SET_BY_DAEMON, /* the daemon applies it */
+	SET_IN_KERNEL, /* the kernel reads it itself: it is in the map `overrides` */
+};
 
 extern const struct yaml_table config_table;
 
@@ -46,9 +63,9 @@ struct key_bits {
 
 /* ---- config_hooks.c -------------------------------------------------------- */
 
-/* Each pool's hook, and the defaults that depend on it. */
+/* Each pool's reach and hook, and the defaults that depend on them. */
 void config_hooks_derive(struct config *c, const struct yaml_node *root);
-/* Endpoints of two hooks, and what a hook cannot do. Nodes as for config_check(). */
+/* Endpoints reached in two ways, and what a hook cannot do. Nodes as for config_check(). */
 void config_hooks_check(const struct config *c, const struct yaml_node *root,
 			struct yaml_report *r);
 

@@ -9,7 +9,7 @@ static const char *const kinds[] = {"PintleConfig", NULL};
 static const char *const failure_modes[] = {
 	[PINTLE_FAIL_OPEN] = "FailOpen", [PINTLE_FAIL_CLOSE] = "FailClose", NULL};
 
-#define X(symbol, name, says) name,
+#define X(symbol, name, ...) name,
 static const char *const engines[] = {PINTLE_ENGINES(X) NULL};
 static const char *const modes[] = {PINTLE_MODES(X) NULL};
 static const char *const requests[] = {PINTLE_REQUESTS(X) NULL};
@@ -147,39 +147,42 @@ static const struct yaml_key config_keys[] = {
 	 .absent = "not joined by pod",
 	 .help = "The series' `pod` label; of several GPUs the busiest counts."},
 
-	{"pools[].mode", &yaml_choice, .choices = modes, .preset = "enforce", POOL(mode),
+	{"pools[].mode", &yaml_choice, .set = SET_IN_KERNEL, .choices = modes, .preset = "enforce",
+	 POOL(mode),
 	 .help = "How the pool is steered until `pintle mode` says otherwise; see Modes."},
-	{"pools[].failureMode", &yaml_choice, .choices = failure_modes, .preset = "FailOpen",
-	 POOL(failure_mode),
+	{"pools[].failureMode", &yaml_choice, .set = SET_BY_DAEMON, .choices = failure_modes,
+	 .preset = "FailOpen", POOL(failure_mode),
 	 .help = "With no endpoint ready: FailOpen hashes connections over all endpoints (`listen`) "
 		 "or leaves them as they came (`address`), FailClose refuses them at once."},
 
-	{"pools[].requests", &yaml_choice, .choices = requests, .preset = "as-they-come",
-	 POOL(requests),
+	{"pools[].requests", &yaml_choice, .set = SET_IN_KERNEL, .choices = requests,
+	 .preset = "as-they-come", POOL(requests),
 	 .help = "Whether the requests of a kept-alive connection all go where it was steered to, "
 		 "or each HTTP/1.1 request on a connection of its own, until `pintle set` says "
 		 "otherwise; see docs/keep-alive.md."},
-	{"pools[].spareHeaders", &config_headers, .preset = "Accept-Encoding, User-Agent",
-	 POOL(spare_headers),
+	{"pools[].spareHeaders", &config_headers, .set = SET_BY_DAEMON,
+	 .preset = "Accept-Encoding, User-Agent", POOL(spare_headers),
 	 .help = "With one request per connection: headers that may be overwritten with "
 		 "`Connection: close` where a request has no Connection header. The first that is "
 		 "there, in a line of 17 to 248 characters."},
-	{"pools[].http10", &yaml_bool, .preset = "false", POOL(http10),
+	{"pools[].http10", &yaml_bool, .set = SET_BY_DAEMON, .preset = "false", POOL(http10),
 	 .help = "With one request per connection: whether a request where no header can be changed "
 		 "becomes one of HTTP/1.0. An answer cut short may look complete to its client "
 		 "then."},
 
 	{"pools[].scrape", &yaml_map, .help = "How the endpoints' metrics pages are read."},
-	{"pools[].scrape.interval", &yaml_duration, .min = 10 * MSEC, .max = HOUR,
-	 .preset = "200ms", POOL(scrape.interval_ns),
+	{"pools[].scrape.interval", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
+	 .max = HOUR, .preset = "200ms", POOL(scrape.interval_ns),
 	 .help = "From one scrape of an endpoint to the next."},
-	{"pools[].scrape.timeout", &yaml_duration, .min = 10 * MSEC, .max = HOUR, .preset = "1s",
-	 POOL(scrape.timeout_ns), .help = "A page that takes longer counts as a failure."},
+	{"pools[].scrape.timeout", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
+	 .max = HOUR, .preset = "1s", POOL(scrape.timeout_ns),
+	 .help = "A page that takes longer counts as a failure."},
 	{"pools[].scrape.path", &config_url_path, .max = 255, .preset = "/metrics",
 	 POOL(scrape.path), .help = "Path of the page, for endpoints without a `metrics` URL."},
 	{"pools[].scrape.scheme", &yaml_word, .choices = schemes, .preset = "http",
 	 POOL(scrape.scheme),
-	 .help = "http, or https for TLS; for endpoints without a `metrics` URL."},
+	 .help = "http, or https for TLS; for endpoints without a `metrics` URL, and for probes "
+		 "of those with a page elsewhere (see docs/connect.md)."},
 	{"pools[].scrape.authorization", &yaml_map, .absent = "no credential is sent",
 	 .help = "What is sent with each request for a page of the pool's endpoints, to the "
 		 "configured host alone: redirects are not followed. The `dcgm` page gets none."},
@@ -203,76 +206,79 @@ static const struct yaml_key config_keys[] = {
 		 "address; sent as the request's host, too."},
 
 	{"pools[].stickiness", &yaml_map, .help = "What keeps a session on its endpoint."},
-	{"pools[].stickiness.key", &config_session, POOL(stickiness.key_kind),
+	{"pools[].stickiness.key", &config_session, .set = SET_BY_DAEMON, POOL(stickiness.key_kind),
 	 .absent = "`source` with `listen`, `client` with `address`",
 	 .help = "What makes a session; see Session keys. `source/24/64` is the client's first 24 "
 		 "bits (IPv4) or 64 bits (IPv6); a length left out is 32 or 64. Where clients share a "
 		 "/64, as the pods of a node do, or a gateway has many addresses of one, write "
 		 "`source/32/128`."},
-	{"pools[].stickiness.group", &config_session, .preset = "none", POOL(stickiness.group_kind),
+	{"pools[].stickiness.group", &config_session, .set = SET_BY_DAEMON, .preset = "none",
+	 POOL(stickiness.group_kind),
 	 .help = "Sessions of one group share a home: the endpoint that the first connection of "
 		 "each prefers. Written as `key` is."},
-	{"pools[].stickiness.shared", &yaml_bool, .preset = "false", POOL(stickiness.shared),
+	{"pools[].stickiness.shared", &yaml_bool, .set = SET_BY_DAEMON, .preset = "false",
+	 POOL(stickiness.shared),
 	 .help = "With `key: hint`: whether clients that say the same share one session, and so must "
 		 "trust each other. If not, hints tell apart the sessions of one client only, which is "
 		 "a network namespace: a pod."},
-	{"pools[].stickiness.ttl", &yaml_duration, .min = 0, .max = 720 * HOUR, .preset = "300s",
-	 POOL(stickiness.ttl_ns), .help = "A binding unused for so long is forgotten."},
-	{"pools[].stickiness.maxExtraLoad", &yaml_number, .min = 0, .max = MAX_LOAD, .preset = "16",
-	 POOL(stickiness.max_extra_load),
+	{"pools[].stickiness.ttl", &yaml_duration, .set = SET_BY_DAEMON, .min = 0,
+	 .max = 720 * HOUR, .preset = "300s", POOL(stickiness.ttl_ns),
+	 .help = "A binding unused for so long is forgotten."},
+	{"pools[].stickiness.maxExtraLoad", &yaml_number, .set = SET_BY_DAEMON, .min = 0,
+	 .max = MAX_LOAD, .preset = "16", POOL(stickiness.max_extra_load),
 	 .help = "By how many request equivalents the preferred endpoint may be ahead of the "
 		 "least loaded one before a session leaves it."},
 
 	{"pools[].weights", &yaml_map,
 	 .help = "What each signal adds to an endpoint's load, in request equivalents."},
-	{"pools[].weights.queue", &yaml_number, .min = 0, .max = 1000, .preset = "2",
-	 POOL(weights.queue),
+	{"pools[].weights.queue", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
+	 .preset = "2", POOL(weights.queue),
 	 .help = "A request that waits, and each connection that came since the scrape."},
-	{"pools[].weights.kvCache", &yaml_number, .min = 0, .max = 1000, .preset = "2",
-	 POOL(weights.kv_cache),
+	{"pools[].weights.kvCache", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
+	 .preset = "2", POOL(weights.kv_cache),
 	 .help = "What a KV cache at its threshold adds, times `saturation.queueDepth`; grows with "
 		 "the fourth power of the share in use."},
-	{"pools[].weights.running", &yaml_number, .min = 0, .max = 1000, .preset = "1",
-	 POOL(weights.running),
+	{"pools[].weights.running", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
+	 .preset = "1", POOL(weights.running),
 	 .help = "A request that runs, and, taken off, each connection that ended since the scrape."},
-	{"pools[].weights.gpu", &yaml_number, .min = 0, .max = 1000, .preset = "0",
-	 POOL(weights.gpu), .help = "A GPU in full use."},
+	{"pools[].weights.gpu", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
+	 .preset = "0", POOL(weights.gpu), .help = "A GPU in full use."},
 
 	{"pools[].saturation", &yaml_map, .help = "When an endpoint is full, and a score too old."},
-	{"pools[].saturation.queueDepth", &yaml_number, .min = 1, .max = MAX_LOAD, .preset = "5",
-	 POOL(saturation.queue_depth),
+	{"pools[].saturation.queueDepth", &yaml_number, .set = SET_BY_DAEMON, .min = 1,
+	 .max = MAX_LOAD, .preset = "5", POOL(saturation.queue_depth),
 	 .help = "Waiting requests from which on an endpoint is saturated."},
-	{"pools[].saturation.kvCache", &yaml_number, .min = 0.01, .max = 1, .preset = "0.8",
-	 POOL(saturation.kv_cache),
+	{"pools[].saturation.kvCache", &yaml_number, .set = SET_BY_DAEMON, .min = 0.01, .max = 1,
+	 .preset = "0.8", POOL(saturation.kv_cache),
 	 .help = "Share of the KV cache in use from which on an endpoint is saturated."},
-	{"pools[].saturation.staleness", &yaml_duration, .min = 10 * MSEC, .max = HOUR,
-	 .preset = "2s", POOL(saturation.staleness_ns),
+	{"pools[].saturation.staleness", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
+	 .max = HOUR, .preset = "2s", POOL(saturation.staleness_ns),
 	 .help = "A score older than this is not believed."},
 
 	{"pools[].ejection", &yaml_map,
 	 .help = "When an endpoint with an `address` that fails its clients is left out for a while."},
-	{"pools[].ejection.failures", &yaml_integer, .min = 0, .max = 1000000, .preset = "3",
-	 POOL(ejection.failures),
+	{"pools[].ejection.failures", &yaml_integer, .set = SET_BY_DAEMON, .min = 0, .max = 1000000,
+	 .preset = "3", POOL(ejection.failures),
 	 .help = "Failures in a row that eject it: refused, unanswered, unreachable, or reset before "
-		 "the first byte. 0 is never. The endpoint's own page outweighs them: see "
+		 "the first byte. 0 is never. The endpoint's answer to pintled outweighs them: see "
 		 "docs/connect.md."},
-	{"pools[].ejection.time", &yaml_duration, .min = 10 * MSEC, .max = 24 * HOUR,
-	 .preset = "10s", POOL(ejection.time_ns),
+	{"pools[].ejection.time", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
+	 .max = 24 * HOUR, .preset = "10s", POOL(ejection.time_ns),
 	 .help = "For how long, the first time; doubled each time in a row. The first success of a "
 		 "connection that was begun after the newest failure ends the row."},
-	{"pools[].ejection.maxTime", &yaml_duration, .min = 10 * MSEC, .max = 24 * HOUR,
-	 .preset = "5m", POOL(ejection.max_time_ns),
+	{"pools[].ejection.maxTime", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
+	 .max = 24 * HOUR, .preset = "5m", POOL(ejection.max_time_ns),
 	 .help = "The longest that an endpoint is ejected for at a time."},
-	{"pools[].ejection.maxShare", &yaml_number, .min = 0, .max = 1, .preset = "0.5",
-	 POOL(ejection.max_share),
+	{"pools[].ejection.maxShare", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1,
+	 .preset = "0.5", POOL(ejection.max_share),
 	 .help = "Share of the pool's endpoints, rounded down, that may be ejected at once."},
 
 	{"pools[].dcgm", &yaml_map, .absent = "no GPU figures",
 	 .help = "The DCGM exporter whose figures `endpoints[].gpu` picks from."},
 	{"pools[].dcgm.url", &config_url, .required = true, .max = 1023, POOL(dcgm_url),
 	 .help = "Its page, such as `http://127.0.0.1:9400/metrics`."},
-	{"pools[].dcgm.interval", &yaml_duration, .min = 10 * MSEC, .max = HOUR, .preset = "5s",
-	 POOL(dcgm_interval_ns),
+	{"pools[].dcgm.interval", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
+	 .max = HOUR, .preset = "5s", POOL(dcgm_interval_ns),
 	 .help = "From one scrape of it to the next. The exporter itself collects every 30 s "
 		 "unless told otherwise."},
 };

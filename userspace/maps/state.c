@@ -2,6 +2,8 @@
 /* state.c - what the maps say, read once: pools, frontends, decisions; the whole. */
 #include "state_internal.h"
 
+#include "traits.bpf.h"
+
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <netinet/in.h>
@@ -104,7 +106,8 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.generation = from->generation,
 		.mode_configured = from->mode,
 		.requests_configured = from->requests,
-		.hook = from->hook,
+		.decided_by = from->decided_by,
+		.reach = pool_reach(from),
 		.failure_mode = from->failure_mode,
 		.group_kind = from->group_kind,
 		.eject_after = from->eject_after,
@@ -120,7 +123,8 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		/* The kernel's own question, at the same limit. */
 		.daemonless =
 			(int64_t)(s->now_ns - s->node.heartbeat_ns) > (int64_t)from->staleness_ns,
-		.passes = from->hook == PINTLE_HOOK_CONNECT && s->node.daemonless_ns &&
+		.passes = hook_has(from->decided_by, PINTLE_TRAIT_DAEMONLESS) &&
+			  s->node.daemonless_ns &&
 			  (int64_t)(s->now_ns - s->node.heartbeat_ns) >
 				  (int64_t)s->node.daemonless_ns,
 	};
@@ -246,6 +250,8 @@ int state_read(const struct maps *m, struct state **out)
 		err = pools_read(m, s);
 	if (!err)
 		err = frontends_read(m, s);
+	if (!err)
+		err = state_read_settings(m, s);
 	if (err)
 		return err;
 	*out = TAKE_PTR(s);
@@ -260,5 +266,6 @@ void state_free(struct state *s)
 		free(s->pools[i].frontends);
 	free(s->pools);
 	free(s->endpoints);
+	free(s->settings);
 	free(s);
 }

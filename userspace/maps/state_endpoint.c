@@ -4,6 +4,7 @@
 
 #include "decide.bpf.h"
 #include "health.bpf.h"
+#include "traits.bpf.h"
 
 #define MILLI       1000.0
 #define MILLION     1000000.0
@@ -90,16 +91,14 @@ static double seconds_left(uint64_t until, uint64_t now)
 	return until > now ? (double)(until - now) / (double)NSEC_PER_SEC : 0;
 }
 
-/* As clients' sockets saw it; there is no listener to be known of. */
-static void client_health_take(const struct pintle_health *h, uint64_t now,
-			       struct state_endpoint *e)
+/* What clients' sockets saw. */
+static void failures_take(const struct pintle_health *h, uint64_t now, struct state_endpoint *e)
 {
 	uint64_t until = __atomic_load_n(&h->ejected_until_ns, __ATOMIC_RELAXED);
 	uint64_t vouched = __atomic_load_n(&h->vouched_until_ns, __ATOMIC_RELAXED);
 	uint64_t answered = __atomic_load_n(&h->answered_ns, __ATOMIC_RELAXED);
 	uint64_t failed = __atomic_load_n(&h->failed_ns, __ATOMIC_RELAXED);
 
-	e->families = addr_is_v4(&e->addr.ip) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
 	e->ejected = health_ejected(until, answered, failed, now);
 	e->ejected_seconds = e->ejected ? seconds_left(until, now) : 0;
 	e->vouched_seconds = seconds_left(vouched, now);
@@ -111,22 +110,12 @@ static void client_health_take(const struct pintle_health *h, uint64_t now,
 		e->failures[i] = __atomic_load_n(&h->failures[i], __ATOMIC_RELAXED);
 }
 
-static int health_read(const struct maps *m, uint32_t id, uint32_t hook, uint64_t now,
-		       struct state_endpoint *e)
+/* What listeners on this node showed. */
+static void listener_take(const struct pintle_health *h, struct state_endpoint *e)
 {
-	struct pintle_health copy = {0};
-	const struct pintle_health *h = m->health ? &m->health[id] : &copy;
-	int err = m->health ? 0 : maps_value(m, MAP_health, id, &copy);
-	uint64_t closed;
+	uint64_t closed = __atomic_load_n(&h->direct_closed, __ATOMIC_ACQUIRE);
 	int32_t error;
 
-	if (err)
-		return err;
-	if (hook == PINTLE_HOOK_CONNECT) {
-		client_health_take(h, now, e);
-		return 0;
-	}
-	closed = __atomic_load_n(&h->direct_closed, __ATOMIC_ACQUIRE);
 	e->direct_opened = __atomic_load_n(&h->direct_opened, __ATOMIC_ACQUIRE);
 	e->direct = count_left(e->direct_opened, closed);
 	e->listening_since_ns = __atomic_load_n(&h->listening_since_ns, __ATOMIC_RELAXED);
@@ -137,6 +126,23 @@ static int health_read(const struct maps *m, uint32_t id, uint32_t hook, uint64_
 	e->stranger = __atomic_load_n(&h->stranger, __ATOMIC_RELAXED);
 	error = __atomic_load_n(&h->error, __ATOMIC_RELAXED);
 	e->unsteerable_error = e->unsteerable && error < 0 && error >= -4095 ? -error : 0;
+}
+
+static int health_read(const struct maps *m, const struct state_pool *of, uint64_t now,
+		       struct state_endpoint *e)
+{
+	struct pintle_health copy = {0};
+	const struct pintle_health *h = m->health ? &m->health[e->id] : &copy;
+	int err = m->health ? 0 : maps_value(m, MAP_health, e->id, &copy);
+
+	if (err)
+		return err;
+	if (of->reach == PINTLE_REACH_LISTENER)
+		listener_take(h, e);
+	else
+		e->families = addr_is_v4(&e->addr.ip) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
+	if (hook_has(of->decided_by, PINTLE_TRAIT_FAILURES))
+		failures_take(h, now, e);
 	return 0;
 }
 
@@ -194,10 +200,10 @@ static struct decide_facts facts_of(const struct state_endpoint *e,
 }
 
 /* The first row that holds. */
-static enum state_endpoint_state state_of(const struct state_endpoint *e, uint32_t hook,
-					  uint64_t scraped_ns, bool daemonless)
+static enum state_endpoint_state state_of(const struct state_endpoint *e,
+					  const struct state_pool *of, uint64_t scraped_ns)
 {
-	bool unheard = hook == PINTLE_HOOK_LOOKUP && !e->listening_since_ns;
+	bool unheard = of->reach == PINTLE_REACH_LISTENER && !e->listening_since_ns;
 
 	const struct {
 		bool holds;
@@ -207,7 +213,8 @@ static enum state_endpoint_state state_of(const struct state_endpoint *e, uint32
 		{unheard, STATE_DOWN},
 		{e->drained, STATE_DRAINED},
 		{e->ejected, STATE_EJECTED},
-		{(!scraped_ns || scraped_ns < e->listening_since_ns) && !daemonless, STATE_WAITING},
+		{(!scraped_ns || scraped_ns < e->listening_since_ns) && !of->daemonless,
+		 STATE_WAITING},
 		{!e->fresh, STATE_STALE},
 		{e->saturated, STATE_SATURATED},
 	};
@@ -234,7 +241,7 @@ static int endpoint_read(const struct maps *m, uint64_t now, const struct state_
 	int err = counters_read(m, e->id, e);
 
 	if (!err)
-		err = health_read(m, e->id, of->hook, now, e);
+		err = health_read(m, of, now, e);
 	if (err)
 		return err;
 	drain_read(m, e);
@@ -243,7 +250,7 @@ static int endpoint_read(const struct maps *m, uint64_t now, const struct state_
 		signals_take(e, &score, now);
 		e->fresh = (int64_t)(now - score.scraped_ns) <= (int64_t)pool->staleness_ns;
 	}
-	e->state = state_of(e, of->hook, scored ? score.scraped_ns : 0, of->daemonless);
+	e->state = state_of(e, of, scored ? score.scraped_ns : 0);
 	facts = facts_of(e, scored ? &score : NULL, pool);
 	c->endpoint = e->id;
 	c->generation = e->generation;

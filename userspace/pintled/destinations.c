@@ -4,6 +4,7 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../maps/keys.h"
+#include "traits.bpf.h"
 
 struct destinations {
 	struct pintle_frontend_key *keys;
@@ -29,7 +30,7 @@ static int destinations_put(const struct maps *m, struct destinations *d,
 {
 	int err = 0;
 
-	if (c->hook == PINTLE_HOOK_LOOKUP) {
+	if (hook_has(c->decided_by, PINTLE_TRAIT_AT_SERVERS)) {
 		for (size_t i = 0; !err && i < c->frontend_count; i++)
 			err = destination_put(m, d, &c->frontends[i], pool);
 		return err;

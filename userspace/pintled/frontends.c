@@ -55,7 +55,7 @@ int frontends_wanted(const struct config *c, const struct publication *p, struct
 				.key = key_of_frontend(&c->pools[i].frontends[j]),
 				.value = {.pool = p->pools[i].ref.id,
 					  .generation = p->pools[i].ref.generation,
-					  .hook = c->pools[i].hook,
+					  .decided_by = c->pools[i].decided_by,
 					  .flags = c->pools[i].announce ? PINTLE_FRONTEND_ANNOUNCED
 									: 0,
 					  .prefix_bits = c->pools[i].frontends[j].prefix_bits},

@@ -6,6 +6,7 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
+#include "traits.bpf.h"
 
 enum use {
 	LEFT, /* not planned for: free, or to be retired */
@@ -17,7 +18,8 @@ struct ids {
 	const struct maps *m;
 	/* As the maps hold them; NEW ones as they will. */
 	uint32_t pools[PINTLE_MAX_POOLS]; /* generations; 0: no such pool */
-	uint32_t hooks[PINTLE_MAX_POOLS];
+	/* enum pintle_hook and pintle_reach */
+	uint32_t decided_by[PINTLE_MAX_POOLS], reach[PINTLE_MAX_POOLS];
 	struct pintle_endpoint endpoints[PINTLE_MAX_ENDPOINTS];
 	struct pintle_name names[PINTLE_SLOTS];
 	enum use pool_use[PINTLE_MAX_POOLS];
@@ -35,7 +37,8 @@ static int read_pools(struct ids *ids)
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_POOLS; i++) {
 		err = maps_value(ids->m, MAP_pools, i, p);
 		ids->pools[i] = err ? 0 : p->generation;
-		ids->hooks[i] = err ? 0 : p->hook;
+		ids->decided_by[i] = err ? 0 : p->decided_by;
+		ids->reach[i] = err ? 0 : pool_reach(p);
 	}
 	return err;
 }
@@ -91,8 +94,8 @@ static void plan_name(struct ids *ids, uint32_t slot, uint32_t generation, const
 static struct pintle_ref keep_pool(struct ids *ids, const struct config_pool *c)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_POOLS; i++) {
-		if (ids->pools[i] && ids->hooks[i] == c->hook &&
-		    has_name(&ids->names[i], c->name)) {
+		if (ids->pools[i] && ids->decided_by[i] == c->decided_by &&
+		    ids->reach[i] == c->reach && has_name(&ids->names[i], c->name)) {
 			ids->pool_use[i] = KEPT;
 			return (struct pintle_ref){i, ids->pools[i]};
 		}
@@ -113,8 +116,8 @@ static int new_pool(struct ids *ids, const char *name, struct pintle_ref *ref)
 		return 0;
 	}
 	log_error(
-		"no room for pool %s: %d are in use; where one takes the place of another, reload "
-		"without the old one first",
+		"no room for pool %s: %d pools are in use; to replace a pool, first reload without "
+		"the old pool",
 		name, PINTLE_MAX_POOLS);
 	return -ENOSPC;
 }
@@ -178,8 +181,9 @@ static int new_endpoint(struct ids *ids, struct pintle_ref pool, const struct co
 	int id = find_id(ids);
 
 	if (id < 0) {
-		log_error("no room for endpoint %s: %d are in use or still have connections",
-			  c->name, PINTLE_MAX_ENDPOINTS);
+		log_error(
+			"no room for endpoint %s: %d endpoints are in use or still have connections",
+			c->name, PINTLE_MAX_ENDPOINTS);
 		return -ENOSPC;
 	}
 	e = &ids->endpoints[id];

@@ -17,6 +17,7 @@
 #include "../policy/maglev.h"
 #include "register.h"
 #include "server_cgroups.h"
+#include "traits.bpf.h"
 
 /* ---- pools ----------------------------------------------------------------------- */
 
@@ -47,8 +48,9 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	v->mode = c->mode;
 	v->failure_mode = c->failure_mode;
 	v->classes = 1;
-	v->hook = c->hook;
-	if (c->hook == PINTLE_HOOK_CONNECT)
+	v->decided_by = c->decided_by;
+	v->reach = c->reach;
+	if (hook_has(c->decided_by, PINTLE_TRAIT_EJECTS))
 		set_ejection(v, c);
 	v->key_kind = c->stickiness.key_kind;
 	v->key_bits_v4 = c->stickiness.key_bits_v4;
@@ -207,11 +209,11 @@ static int add_endpoint(struct addresses *to, const struct config_endpoint *c,
 	return 0;
 }
 
-/* Each server on this node: only the lookup hook's pools have listeners. */
+/* Each endpoint that is a listener on this node. */
 #define FOR_EACH_SERVER(c, i, j)                                                                   \
 	for (size_t i = 0; i < (c)->pool_count; i++)                                               \
-		for (size_t j = 0;                                                                 \
-		     (c)->pools[i].hook == PINTLE_HOOK_LOOKUP && j < (c)->pools[i].endpoint_count; \
+		for (size_t j = 0; (c)->pools[i].reach == PINTLE_REACH_LISTENER &&                 \
+				   j < (c)->pools[i].endpoint_count;                               \
 		     j++)
 
 #define ROWS_OF_ENDPOINT 3 /* at most */

@@ -122,7 +122,7 @@ int server_cgroups_update(const struct maps *m, const struct config *c, const ch
 		err = log_err_r(ENOSPC, "more than %d cgroups match the patterns of endpoints",
 				PINTLE_MAX_SERVER_CGROUPS);
 	else if (err)
-		log_err_r(err, "cannot look for the cgroups of endpoints in %s", root);
+		log_err_r(err, "cannot search %s for the cgroups of endpoints", root);
 	if (w.row_count)
 		qsort(w.rows, w.row_count, sizeof(*w.rows), by_bytes);
 	err = put_rows(m, &w) ?: err;
