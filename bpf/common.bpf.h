@@ -175,15 +175,21 @@ static __always_inline struct pintle_counters *counters_find(__u32 endpoint, __u
 	return &f->by_class[class_id & (PINTLE_MAX_CLASSES - 1)];
 }
 
-/* The counters of an endpoint whose id was stored with this generation; NULL once the id belongs to
- * another endpoint. An endpoint that was taken out of the configuration keeps its generation, and
+/* Whether the id still belongs to the endpoint that it was stored for. An endpoint that was taken
+ * out of the configuration keeps its id and generation until its last connection ended, so that
  * ends are still counted. */
+static __always_inline bool endpoint_kept(__u32 id, __u32 generation)
+{
+	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
+
+	return e && generation && e->generation == generation;
+}
+
+/* NULL once the id belongs to another endpoint. */
 static __always_inline struct pintle_counters *counters_kept(__u32 endpoint, __u32 generation,
 							     __u32 class_id)
 {
-	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &endpoint);
-
-	if (!e || !generation || e->generation != generation)
+	if (!endpoint_kept(endpoint, generation))
 		return NULL;
 	return counters_find(endpoint, class_id);
 }

@@ -532,8 +532,8 @@ struct pintle_health {
 	__u64 failed_by; /* the client that failed then: its network namespace's cookie; 0: none */
 	__u64 others_ns; /* when another client was served since; 0: none was. For pool.eject_ns
 			  * from then on failures of `failed_by` are not of the row */
-	/* Written by the daemon; 0 once the endpoint's page fails: */
-	__u64 answered_ns;      /* start of the newest connection over which the page came. If it is
+	/* Written by the daemon; 0 once the endpoint does not answer it: */
+	__u64 answered_ns;      /* start of the newest connection over which it did. If that is
 				 * after failed_ns, the row and the ejection are void */
 	__u64 vouched_until_ns; /* until then no client's failure is of the row */
 	/* Seen at listeners: */

@@ -179,7 +179,8 @@ static const struct yaml_key config_keys[] = {
 	 POOL(scrape.path), .help = "Path of the page, for endpoints without a `metrics` URL."},
 	{"pools[].scrape.scheme", &yaml_word, .choices = schemes, .preset = "http",
 	 POOL(scrape.scheme),
-	 .help = "http, or https for TLS; for endpoints without a `metrics` URL."},
+	 .help = "http, or https for TLS; for endpoints without a `metrics` URL, and for probes "
+		 "of those with a page elsewhere (see docs/connect.md)."},
 	{"pools[].scrape.authorization", &yaml_map, .absent = "no credential is sent",
 	 .help = "What is sent with each request for a page of the pool's endpoints, to the "
 		 "configured host alone: redirects are not followed. The `dcgm` page gets none."},
@@ -254,7 +255,7 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].ejection.failures", &yaml_integer, .min = 0, .max = 1000000, .preset = "3",
 	 POOL(ejection.failures),
 	 .help = "Failures in a row that eject it: refused, unanswered, unreachable, or reset before "
-		 "the first byte. 0 is never. The endpoint's own page outweighs them: see "
+		 "the first byte. 0 is never. The endpoint's answer to pintled outweighs them: see "
 		 "docs/connect.md."},
 	{"pools[].ejection.time", &yaml_duration, .min = 10 * MSEC, .max = 24 * HOUR,
 	 .preset = "10s", POOL(ejection.time_ns),

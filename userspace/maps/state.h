@@ -89,7 +89,7 @@ struct state_endpoint {
 	/* with an address: as clients on this node saw it */
 	bool ejected;             /* whatever its state */
 	double ejected_seconds;   /* from now on */
-	double vouched_seconds;   /* from now on its page outweighs failures of clients */
+	double vouched_seconds;   /* from now on its answer outweighs failures of clients */
 	uint32_t failures_in_row; /* since the last success */
 	uint64_t ejections;       /* ever */
 	uint64_t failures[PINTLE_FAILURE_COUNT]; /* ever */

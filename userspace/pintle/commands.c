@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include "../base/log.h"
+#include "../base/text.h"
 
 #define MAPS      OPTION_BPFFS
 #define NOUN_MAPS (OPTION_BPFFS | OPTION_OUTPUT)
@@ -237,12 +238,12 @@ const size_t command_count = ARRAY_SIZE(commands);
 
 const struct command *command_find(const char *name)
 {
-	struct nearest_word n = {.word = name};
+	struct text_nearest n = {.begun = true};
 
 	for (size_t i = 0; i < command_count; i++) {
 		if (!strcmp(commands[i].name, name))
 			return &commands[i];
-		nearest_word_try(&n, commands[i].name);
+		text_nearest_try(&n, name, commands[i].name);
 	}
 	if (n.best)
 		log_error("no command '%s'; did you mean %s?", name, n.best);
