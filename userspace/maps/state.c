@@ -250,6 +250,8 @@ int state_read(const struct maps *m, struct state **out)
 		err = pools_read(m, s);
 	if (!err)
 		err = frontends_read(m, s);
+	if (!err)
+		err = state_read_settings(m, s);
 	if (err)
 		return err;
 	*out = TAKE_PTR(s);
@@ -264,5 +266,6 @@ void state_free(struct state *s)
 		free(s->pools[i].frontends);
 	free(s->pools);
 	free(s->endpoints);
+	free(s->settings);
 	free(s);
 }

@@ -327,23 +327,39 @@ int yaml_parse(const struct yaml_document *d, const char *name, const char *text
 	return r.out_of_memory ? -ENOMEM : err;
 }
 
-int yaml_load(const struct yaml_document *d, const char *path, const struct yaml_sink *sink,
-	      void *arg)
+int yaml_read_file(const char *path, const char *what, const struct yaml_sink *sink, char **text,
+		   size_t *size)
 {
 	const char *odd = NULL;
-	_cleanup_free_ char *text = malloc(YAML_MAX_BYTES + 1);
+	_cleanup_free_ char *buf = malloc(YAML_MAX_BYTES + 1);
 	_cleanup_close_ int fd = file_open(path, &odd);
 	/* One byte more than may be, so that too much shows. */
-	ssize_t size = fd < 0 ? fd : text ? file_read(fd, text, YAML_MAX_BYTES + 1) : -ENOMEM;
+	ssize_t n = fd < 0 ? fd : buf ? file_read(fd, buf, YAML_MAX_BYTES + 1) : -ENOMEM;
 	char message[256];
 
-	if (size >= 0)
-		return yaml_parse(d, path, text, (size_t)size, sink, arg);
+	if (n >= 0) {
+		char *less = realloc(buf, (size_t)n + 1);
+
+		*text = less ? less : buf;
+		*size = (size_t)n;
+		buf = NULL;
+		return 0;
+	}
 	if (odd)
 		snprintf(message, sizeof(message), "is %s; name a regular file", odd);
 	else
 		snprintf(message, sizeof(message), "cannot be read: %s; name a %s",
-			 strerror((int)-size), d->file);
+			 strerror((int)-n), what);
 	sink->error(sink->arg, path, 1, 1, message);
-	return (int)size;
+	return (int)n;
+}
+
+int yaml_load(const struct yaml_document *d, const char *path, const struct yaml_sink *sink,
+	      void *arg)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size = 0;
+	int err = yaml_read_file(path, d->file, sink, &text, &size);
+
+	return err ? err : yaml_parse(d, path, text, size, sink, arg);
 }
