@@ -15,7 +15,7 @@
 #include <sys/un.h>
 #include <cmocka.h>
 
-#include "../../userspace/config/config.h"
+#include "../../userspace/config/config_internal.h"
 #include "../../userspace/maps/names.h"
 #include "../../userspace/base/util.h"
 
@@ -105,9 +105,11 @@ static struct config *load_text(const char *text, const char *warnings)
 #define SESSION                                                                                    \
 	"write none, source, source/V4BITS, source/V4BITS/V6BITS, destination, client, cgroup, "   \
 	"mark or hint\n"
-#define HEADERS  "write up to 4 names of headers with commas between, or none\n"
-#define SPACES63 "                                                               "
-#define A63      "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+/* In place of "a list, each item a mapping of" all keys of a pool, which grow. */
+#define POOL_LIST "\1"
+#define HEADERS   "write up to 4 names of headers with commas between, or none\n"
+#define SPACES63  "                                                               "
+#define A63       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 struct refusal {
 	const char *name;
@@ -144,9 +146,7 @@ static const struct refusal refusals[] = {
 	 "1:1: unknown key \"a\" at the top; known here: apiVersion, kind, node, clients, pools\n"
 	 "1:1: \"apiVersion\" is missing at the top; add it: pintle.dev/v1alpha1\n"
 	 "1:1: \"kind\" is missing at the top; add it: PintleConfig\n"
-	 "1:1: \"pools\" is missing at the top; add it: a list, each item a mapping of name, engine, "
-	 "frontends, announce, endpoints, mode, failureMode, requests, spareHeaders, http10, scrape, stickiness, weights, "
-	 "saturation, ejection, dcgm\n"
+	 "1:1: \"pools\" is missing at the top; add it: " POOL_LIST "\n"
 	 "1:4: anchors (&name) are not read; write each value where it is used\n"
 	 "2:1: unknown key \"b\" at the top; known here: apiVersion, kind, node, clients, pools\n"
 	 "2:4: anchors (&name) are not read; write each value where it is used\n"
@@ -165,9 +165,7 @@ static const struct refusal refusals[] = {
 	{"nothing of what is required", "node: {}\n",
 	 "1:1: \"apiVersion\" is missing at the top; add it: pintle.dev/v1alpha1\n"
 	 "1:1: \"kind\" is missing at the top; add it: PintleConfig\n"
-	 "1:1: \"pools\" is missing at the top; add it: a list, each item a mapping of name, engine, "
-	 "frontends, announce, endpoints, mode, failureMode, requests, spareHeaders, http10, scrape, stickiness, weights, "
-	 "saturation, ejection, dcgm\n"},
+	 "1:1: \"pools\" is missing at the top; add it: " POOL_LIST "\n"},
 	{"another apiVersion and kind",
 	 "apiVersion: pintle.dev/v1\nkind: Config\npools: [{name: a, frontends: [\"10.0.0.1:80\"], "
 	 "endpoints: [{name: e, listen: 81}]}]\n",
@@ -179,8 +177,7 @@ static const struct refusal refusals[] = {
 	 "7:1: unknown key \"x-extra\" at the top; known here: apiVersion, kind, node, clients, pools\n"},
 	{"pools empty", HEAD "pools: []\n", "3:8: pools is empty; write at least one\n"},
 	{"pools a mapping", HEAD "pools: {name: a}\n",
-	 "3:8: pools is a mapping; write a list, each item a mapping of name, engine, frontends, "
-	 "announce, endpoints, mode, failureMode, requests, spareHeaders, http10, scrape, stickiness, weights, saturation, ejection, dcgm\n"},
+	 "3:8: pools is a mapping; write " POOL_LIST "\n"},
 	{"a pool that is text", HEAD "pools: [a]\n",
 	 "3:9: pools[] is one value; write a mapping: keys with values\n"},
 	{"a pool with nothing", HEAD "pools: [{}]\n",
@@ -694,6 +691,21 @@ static const struct refusal refusals[] = {
 	 "7:9: warning: dcgm is read for nothing; give endpoints their gpu: {index: 0}\n"},
 };
 
+static void shorten_pool_list(char *text)
+{
+	char list[YAML_WANTS_SIZE], *at;
+	size_t i = 0;
+
+	while (strcmp(config_table.keys[i].path, "pools") != 0)
+		i++;
+	yaml_key_wants(&config_table, &config_table.keys[i], list);
+	assert_non_null(strstr(list, "frontends, "));
+	while ((at = strstr(text, list))) {
+		*at = *POOL_LIST;
+		memmove(at + 1, at + strlen(list), strlen(at + strlen(list)) + 1);
+	}
+}
+
 static void refuse(void **state)
 {
 	const struct refusal *refusal = *state;
@@ -701,6 +713,7 @@ static void refuse(void **state)
 	_cleanup_config_ struct config *c = NULL;
 	int err = parse_bytes(&t, refusal->text, strlen(refusal->text), &c);
 
+	shorten_pool_list(t.text);
 	assert_string_equal(t.text, refusal->messages);
 	assert_int_equal(err, t.errors ? -EINVAL : 0);
 	assert_true(t.errors ? !c : !!c);

@@ -25,12 +25,14 @@ static pid_t daemon_start(int log_fd)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (!pid) {
+		struct settings *s = NULL;
 		struct config *c = NULL;
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(log_fd, STDERR_FILENO);
 		/* The way of main(): exit(), so that a sanitizer has its say. */
-		exit(config_load(config_path, &yaml_sink_stderr, &c) ? 2 : !!daemon_run(c));
+		exit(settings_load(config_path, &yaml_sink_stderr, &s, &c) ? 2
+									   : !!daemon_run(s, c));
 	}
 	return pid;
 }

@@ -44,8 +44,8 @@ static int derive_metrics_urls(struct config *c)
 	return 0;
 }
 
-static int read_config(struct yaml_report *r, const char *name, const struct yaml_node *root,
-		       void *arg)
+int config_read_root(struct yaml_report *r, const char *name, const struct yaml_node *root,
+		     void *arg)
 {
 	_cleanup_(config_freep) struct config *c = calloc(1, sizeof(*c));
 	struct config **out = arg;
@@ -68,9 +68,9 @@ static int read_config(struct yaml_report *r, const char *name, const struct yam
 }
 
 static const struct yaml_document document = {
-	.file = "configuration file that can",
+	.file = CONFIG_FILE,
 	.begin = "apiVersion: " CONFIG_API_VERSION,
-	.read = read_config,
+	.read = config_read_root,
 };
 
 int config_parse(const char *name, const char *text, size_t size, const struct yaml_sink *sink,
@@ -82,6 +82,16 @@ int config_parse(const char *name, const char *text, size_t size, const struct y
 int config_load(const char *path, const struct yaml_sink *sink, struct config **out)
 {
 	return yaml_load(&document, path, sink, out);
+}
+
+int config_read(const char *path, const struct yaml_sink *sink, struct config_text *out)
+{
+	struct config_text t = {.name = path};
+	int err = yaml_read_file(path, CONFIG_FILE, sink, &t.text, &t.size);
+
+	if (!err)
+		*out = t;
+	return err;
 }
 
 static void free_endpoint(struct config_endpoint *e)

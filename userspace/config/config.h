@@ -140,6 +140,56 @@ int config_load(const char *path, const struct yaml_sink *sink, struct config **
  * are safe (fuzzed). */
 int config_parse(const char *name, const char *text, size_t size, const struct yaml_sink *sink,
 		 struct config **out);
+
+/* A file's text. */
+struct config_text {
+	const char *name; /* of the file, for messages */
+	char *text;
+	size_t size;
+};
+
+/** Reads a file as config_load() does, and leaves the text as it is: out->text is to be freed,
+ * `path` is kept in it. Returns 0, or -errno after telling. */
+int config_read(const char *path, const struct yaml_sink *sink, struct config_text *out);
+
+/* A key of a pool that was set while the pool runs: it takes the place of what the file says. */
+struct config_setting {
+	const char *pool;  /* its name */
+	const char *key;   /* "stickiness.ttl" */
+	const char *value; /* as the file would have it: "100s" */
+	bool holds;
+	char file[PINTLE_VALUE_SIZE]; /* what holds without it; "": there is no such key or pool */
+	char why[PINTLE_WHY_SIZE];    /* where it does not hold: "what is wrong; what would be
+					 right" */
+};
+
+/** config_parse() of the text with settings, each of which may be any text. The text alone has to
+ * be good: its errors and warnings are told first. Then each setting is judged as if the file said
+ * it. One that the check refuses, by itself or with those before, does not hold, and never spoils
+ * the rest. Warnings about settings are told with "POOL KEY=VALUE" as the file and 0 as the line.
+ * Returns as config_parse(); `holds`, `file` and `why` are filled in with 0. */
+int config_parse_set(const struct config_text *text, struct config_setting *settings, size_t n,
+		     const struct yaml_sink *sink, struct config **out);
+
+struct yaml_key;
+/** The key of a pool that `pintle set` takes by this name; or NULL with *why. */
+const struct yaml_key *config_settable(const char *name, char why[PINTLE_WHY_SIZE]);
+/** The i-th key that can be set, in the table's order; NULL: there are no more. */
+const struct yaml_key *config_settable_at(size_t i);
+/** Its name, as config_settable() takes it. */
+const char *config_settable_name(const struct yaml_key *k);
+/** What it takes, for people: "a number from 0 to 1000". Returns buf. */
+#define CONFIG_WANTS_SIZE 512
+const char *config_settable_wants(const struct yaml_key *k, char buf[CONFIG_WANTS_SIZE]);
+/** The i-th of the words that it takes; NULL: there are no more, or it takes no words. */
+const char *config_settable_word(const struct yaml_key *k, size_t i);
+/** Whether the kernel itself reads it, from the map `overrides`. */
+bool config_set_in_kernel(const struct yaml_key *k);
+/** Whether the value by itself is good; of a choice also which (choice may be NULL). Else *why. */
+bool config_value_read(const struct yaml_key *k, const char *value, uint32_t *choice,
+		       char why[PINTLE_WHY_SIZE]);
+/** Whether both are good, and mean the same: "300s" and "5m". */
+bool config_value_same(const struct yaml_key *k, const char *a, const char *b);
 void config_free(struct config *c);
 /** For _cleanup_(config_freep). */
 static inline void config_freep(struct config **c)

@@ -133,15 +133,13 @@ static void check_key(const struct config_pool *p, const struct yaml_node *n, co
 		      uint32_t kind, struct yaml_report *r)
 {
 	const struct yaml_node *place = yaml_node_towards(n, "stickiness", local);
-	char possible[YAML_WANTS_SIZE];
-	size_t used = 0;
+	char possible[YAML_WANTS_SIZE] = "";
 
 	if (hook_sees(p->decided_by, kind))
 		return;
 	for (uint32_t i = 0; i < PINTLE_KEY_COUNT; i++)
 		if (hook_sees(p->decided_by, i))
-			used += (size_t)snprintf(possible + used, sizeof(possible) - used, "%s%s",
-						 used ? ", " : "", key_name(i));
+			text_list_add(possible, sizeof(possible), key_name(i));
 	yaml_report_error(
 		r, place->line, place->column,
 		"stickiness.%s is %s, which is not seen where endpoints have %s; write one of "

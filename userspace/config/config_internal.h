@@ -8,6 +8,7 @@
  *   config.c            the file
  *   config_check.c      what only the whole shows: overlaps, double claims, odd settings
  *   config_hooks.c      how servers are reached, which hook decides, and what it can do
+ *   config_settings.c   keys that were set while their pools run
  */
 #ifndef PINTLE_CONFIG_INTERNAL_H
 #define PINTLE_CONFIG_INTERNAL_H
@@ -17,7 +18,23 @@
 
 #define CONFIG_API_VERSION "pintle.dev/v1alpha1"
 
+/* ---- config.c -------------------------------------------------------------- */
+
+/* What a configuration file is called where it cannot be read. */
+#define CONFIG_FILE "configuration file that can"
+
+/* The configuration that a document holds. Returns 0 and *(struct config **)out; -EINVAL after
+ * errors; -ENOMEM. */
+int config_read_root(struct yaml_report *r, const char *name, const struct yaml_node *root,
+		     void *out);
+
 /* ---- config_keys.c --------------------------------------------------------- */
+
+enum config_set {
+	SET_NEVER,     /* the file alone says it */
+	SET_BY_DAEMON, /* the daemon applies it */
+	SET_IN_KERNEL, /* the kernel reads it itself: it is in the map `overrides` */
+};
 
 extern const struct yaml_table config_table;
 

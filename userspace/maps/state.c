@@ -8,6 +8,7 @@
 #include <bpf/libbpf.h>
 #include <netinet/in.h>
 
+#include "eligible.bpf.h"
 #include "keys.h"
 
 /* A frontend taken out while we walk sends the walk back to the start. */
@@ -120,9 +121,7 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.ttl_ns = from->ttl_ns,
 		.staleness_ns = from->staleness_ns,
 		.max_extra_load = (double)from->max_extra_load / MILLI,
-		/* The kernel's own question, at the same limit. */
-		.daemonless =
-			(int64_t)(s->now_ns - s->node.heartbeat_ns) > (int64_t)from->staleness_ns,
+		.daemonless = eligible_daemonless(from, s->node.heartbeat_ns, s->now_ns),
 		.passes = hook_has(from->decided_by, PINTLE_TRAIT_DAEMONLESS) &&
 			  s->node.daemonless_ns &&
 			  (int64_t)(s->now_ns - s->node.heartbeat_ns) >
@@ -250,6 +249,8 @@ int state_read(const struct maps *m, struct state **out)
 		err = pools_read(m, s);
 	if (!err)
 		err = frontends_read(m, s);
+	if (!err)
+		err = state_read_settings(m, s);
 	if (err)
 		return err;
 	*out = TAKE_PTR(s);
@@ -264,5 +265,6 @@ void state_free(struct state *s)
 		free(s->pools[i].frontends);
 	free(s->pools);
 	free(s->endpoints);
+	free(s->settings);
 	free(s);
 }

@@ -18,14 +18,14 @@
 #include "../net/addr.h"
 #include "maps.h"
 
-/* X(symbol, name, what it says); the first one that applies from below is shown. */
+/* X(symbol, name, what it says). The lowest row that applies is shown. */
 #define STATE_ENDPOINT_STATES(X)                                                                   \
 	X(READY, "ready", "takes connections")                                                     \
 	X(SATURATED, "saturated", "ready, but over a threshold of its pool")                       \
 	X(STALE, "stale", "ready, but its score is too old to be believed")                        \
 	X(WAITING, "waiting", "it listens, but no good metrics page came since")                   \
-	X(DRAINED, "drained", "takes no further connection until undrained")                       \
 	X(EJECTED, "ejected", "failed its clients in a row; left out for a while")                 \
+	X(DRAINED, "drained", "takes no further connection until undrained")                       \
 	X(DOWN, "down", "nobody listens")                                                          \
 	X(UNSTEERABLE, "unsteerable", "somebody listens whom the kernel cannot steer to")
 
@@ -139,6 +139,45 @@ struct state_pool {
 	size_t ready_count; /* states READY, SATURATED and STALE */
 };
 
+/* X(symbol, name, what it says) */
+#define STATE_SETTING_STATES(X)                                                                    \
+	X(HOLDS, "holds", "it takes the place of what the file says")                              \
+	X(WAITS, "waits", "pintled has not seen it yet")                                           \
+	X(REFUSED, "refused", "it does not go with the file, which holds")
+
+enum state_setting_state {
+#define X(symbol, name, says) STATE_SETTING_##symbol,
+	STATE_SETTING_STATES(X)
+#undef X
+		STATE_SETTING_COUNT
+};
+
+/** Static, never NULL. */
+const char *setting_state_name(enum state_setting_state s);
+
+/* A key of a pool that was set. All texts are terminated and printable. */
+struct state_setting {
+	char pool[PINTLE_NAME_SIZE];
+	char key[PINTLE_KEY_NAME_SIZE]; /* "stickiness.ttl" */
+	char value[PINTLE_VALUE_SIZE];  /* "": it was taken back, which pintled has not seen yet */
+	char runs[PINTLE_VALUE_SIZE];   /* the value that holds; "": not known */
+	char file[PINTLE_VALUE_SIZE];   /* without it, when the file was read last; "": not known */
+	char why[PINTLE_WHY_SIZE];      /* refused: "what is wrong; what would be right" */
+	enum state_setting_state state;
+	uint64_t since_ns; /* it was set; taken back: runs holds since */
+	bool in_kernel;    /* mode or requests, in `overrides`; else in `settings`, as `at` */
+	struct pintle_setting_key at;
+};
+
+/* The newest reload, or start. */
+struct state_reload {
+	uint64_t asked_ns;  /* newest request of `pintle reload` that it answers; 0: none */
+	uint64_t judged_ns; /* 0: not known */
+	uint64_t file_hash; /* of the text that runs: hash_bytes() */
+	bool failed;
+	char why[PINTLE_WHY_SIZE];
+};
+
 struct state {
 	struct pintle_node node;  /* all its texts are terminated and printable */
 	uint64_t now_ns;          /* when it was read */
@@ -147,6 +186,9 @@ struct state {
 	size_t pool_count;
 	struct state_endpoint *endpoints; /* pool by pool, in the order of the configuration */
 	size_t endpoint_count;
+	struct state_setting *settings; /* by pool, in the order of `pools`, and key */
+	size_t setting_count;
+	struct state_reload reload;
 };
 
 /* Connections of a session that are enough to speak of its share. */

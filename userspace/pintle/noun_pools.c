@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* noun_pools.c - each pool with its mode, frontends and policy. */
+#include "../base/text.h"
 #include "../maps/names.h"
 #include "output.h"
 #include "traits.bpf.h"
@@ -74,17 +75,9 @@ GET(frontends)
 GET(frontends_text)
 {
 	struct value v = {.kind = VALUE_TEXT};
-	size_t n = 0;
 
-	for (size_t i = 0; i < p->frontend_count; i++) {
-		const char *text = p->frontends[i].text;
-
-		if (n + strlen(text) + sizeof(", , ...") > sizeof(v.text)) {
-			snprintf(v.text + n, sizeof(v.text) - n, ", ...");
-			break;
-		}
-		n += (size_t)snprintf(v.text + n, sizeof(v.text) - n, "%s%s", n ? ", " : "", text);
-	}
+	for (size_t i = 0; i < p->frontend_count; i++)
+		text_list_add(v.text, sizeof(v.text), p->frontends[i].text);
 	return v;
 }
 
@@ -229,7 +222,7 @@ static const struct column columns[] = {
 	 .right = true,
 	 COLUMN(ready),
 	 .help = "how many of them may be chosen: ready, saturated or stale"},
-	{.key = "ejected", COLUMN(ejected), .help = "how many of them are, now"},
+	{.key = "ejected", COLUMN(ejected), .help = "how many of them are ejected now"},
 	{.key = "in_flight",
 	 .heading = "IN-FLIGHT",
 	 .right = true,

@@ -5,6 +5,7 @@
 #include <getopt.h>
 
 #include "../base/log.h"
+#include "../base/text.h"
 
 const struct option_help options[] = {
 	{"bpffs", 0, "DIR", "where the maps are pinned (PINTLE_BPFFS, else " DEFAULT_BPFFS ")",
@@ -52,10 +53,10 @@ static int option_index(int value)
 
 static int unknown_option(const char *word)
 {
-	struct nearest_word n = {.word = word + strspn(word, "-")};
+	struct text_nearest n = {.begun = true};
 
 	for (size_t i = 0; i < option_count; i++)
-		nearest_word_try(&n, options[i].name);
+		text_nearest_try(&n, word + strspn(word, "-"), options[i].name);
 	if (n.best)
 		log_error("no option %s; did you mean --%s?", word, n.best);
 	else

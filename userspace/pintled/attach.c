@@ -10,9 +10,10 @@
 
 #include "../net/cgroup2.h"
 #include "../base/log.h"
+#include "../base/text.h"
 #include "../net/netns.h"
 #include "../base/util.h"
-#include "decide.bpf.h" /* of a type that the skeleton names */
+#include "eligible.bpf.h" /* of a type that the skeleton names */
 #include "linking.h"
 #include "programs.h"
 #include "pins.h"
@@ -547,13 +548,10 @@ void attachment_trim(struct attachment *a, const struct config *c)
 
 static const char *hooks_text(const bool which[LINK_COUNT], char *buf, size_t size)
 {
-	size_t at = 0;
-
 	buf[0] = '\0';
-	for (int i = 0; i < LINK_COUNT && at < size; i++)
+	for (int i = 0; i < LINK_COUNT; i++)
 		if (which[i])
-			at += (size_t)snprintf(buf + at, size - at, "%s%s", at ? ", " : "",
-					       link_hook(&link_kinds[i]));
+			text_list_add(buf, size, link_hook(&link_kinds[i]));
 	return buf;
 }
 

@@ -232,13 +232,6 @@ int ids_plan(struct ids *ids, const struct config *c, struct publication *p)
 
 /* ---- writing --------------------------------------------------------------------- */
 
-static int put(const struct ids *ids, enum map_id map, uint32_t key, const void *value)
-{
-	if (bpf_map_update_elem(ids->m->fd[map], &key, value, BPF_ANY))
-		return log_err_r(errno, "failed to write to map %s", map_names[map]);
-	return 0;
-}
-
 static void forget_sockets(const struct ids *ids, uint32_t endpoint)
 {
 	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
@@ -267,8 +260,8 @@ static int clear_entries(const struct ids *ids, enum map_owner of, uint32_t id, 
 
 		if (map_layouts[map].cleared_of != of)
 			continue;
-		for (uint32_t i = 0; !err && i < each; i++)
-			err = put(ids, map, id * each + i, zeros);
+		for (uint32_t at = id * each; !err && at < (id + 1) * each; at++)
+			err = maps_put(ids->m, map, &at, zeros);
 	}
 	return err;
 }
@@ -285,7 +278,7 @@ static int write_endpoint(const struct ids *ids, uint32_t id)
 	if (err)
 		return err;
 	ids->m->scores[id].generation = e->generation;
-	return put(ids, MAP_endpoints, id, e);
+	return maps_put(ids->m, MAP_endpoints, &id, e);
 }
 
 int ids_write(const struct ids *ids)
@@ -297,7 +290,7 @@ int ids_write(const struct ids *ids)
 			err = clear_entries(ids, MAP_OF_POOLS, i, PINTLE_MAX_POOLS);
 	for (uint32_t i = 0; !err && i < PINTLE_SLOTS; i++)
 		if (ids->renamed[i])
-			err = put(ids, MAP_names, i, &ids->names[i]);
+			err = maps_put(ids->m, MAP_names, &i, &ids->names[i]);
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_ENDPOINTS; i++)
 		if (ids->endpoint_use[i] == NEW)
 			err = write_endpoint(ids, i);
@@ -307,7 +300,7 @@ int ids_write(const struct ids *ids)
 static int retire_pool(const struct ids *ids, uint32_t id)
 {
 	_cleanup_free_ struct pintle_pool *none = calloc(1, sizeof(*none));
-	int err = none ? put(ids, MAP_pools, id, none) : log_err_r(ENOMEM, "ids");
+	int err = none ? maps_put(ids->m, MAP_pools, &id, none) : log_err_r(ENOMEM, "ids");
 
 	if (!err)
 		bpf_map_delete_elem(ids->m->fd[MAP_homes], &id);
@@ -322,7 +315,7 @@ int ids_retire(struct ids *ids)
 		if (ids->endpoint_use[i] != LEFT || !ids->endpoints[i].pool_generation)
 			continue;
 		ids->endpoints[i].pool_generation = 0;
-		err = put(ids, MAP_endpoints, i, &ids->endpoints[i]);
+		err = maps_put(ids->m, MAP_endpoints, &i, &ids->endpoints[i]);
 		if (!err)
 			forget_sockets(ids, i);
 	}

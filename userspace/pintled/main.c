@@ -26,11 +26,12 @@ static int run_detach(const struct options *o)
 
 static int run_daemon(const struct options *o)
 {
+	struct settings *s = NULL;
 	struct config *c = NULL;
 
-	if (config_load(o->config, &yaml_sink_stderr, &c))
+	if (settings_load(o->config, &yaml_sink_stderr, &s, &c))
 		return EXIT_USAGE;
-	return daemon_run(c) ? EXIT_FAILURE : EXIT_SUCCESS;
+	return daemon_run(s, c) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int main(int argc, char **argv)

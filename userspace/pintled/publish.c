@@ -19,13 +19,6 @@
 #include "server_cgroups.h"
 #include "traits.bpf.h"
 
-static int put(const struct maps *m, enum map_id map, const void *key, const void *value)
-{
-	if (bpf_map_update_elem(m->fd[map], key, value, BPF_ANY))
-		return log_err_r(errno, "failed to write to map %s", map_names[map]);
-	return 0;
-}
-
 /* ---- pools ----------------------------------------------------------------------- */
 
 static __u32 milli(double load)
@@ -75,7 +68,7 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	memcpy(v->rewrite.headers, c->spare_headers, sizeof(v->rewrite.headers));
 	v->member_count = (__u32)c->endpoint_count;
 	memcpy(v->members, p->endpoints, c->endpoint_count * sizeof(*v->members));
-	return put(m, MAP_pools, &p->ref.id, v);
+	return maps_put(m, MAP_pools, &p->ref.id, v);
 }
 
 /* A pool's Maglev table is made aside and put in place by one write. */
@@ -248,29 +241,14 @@ static int collect_addresses(const struct config *c, const struct publication *p
 	return err;
 }
 
-static bool address_wanted(const struct addresses *a, const struct pintle_address_key *key)
+static bool address_wanted(const void *key, const void *arg)
 {
+	const struct addresses *a = arg;
+
 	for (size_t i = 0; i < a->n; i++)
-		if (!memcmp(key, &a->rows[i].key, sizeof(*key)))
+		if (!memcmp(key, &a->rows[i].key, sizeof(a->rows[i].key)))
 			return true;
 	return false;
-}
-
-/* Walks by keys that stay: from one that was deleted the walk would begin again. */
-static int prune_addresses(const struct maps *m, const struct addresses *wanted)
-{
-	struct pintle_address_key key, kept, *previous = NULL;
-	int fd = m->fd[MAP_addresses];
-
-	while (!bpf_map_get_next_key(fd, previous, &key)) {
-		if (address_wanted(wanted, &key)) {
-			kept = key;
-			previous = &kept;
-		} else if (bpf_map_delete_elem(fd, &key) && errno != ENOENT) {
-			return log_err_r(errno, "failed to delete from map addresses");
-		}
-	}
-	return 0;
 }
 
 /* No decision is taken by them, only whose a listener is; and there an old row may stand before a
@@ -280,8 +258,8 @@ static int put_addresses(const struct maps *m, const struct addresses *a)
 	int err = 0;
 
 	for (size_t i = 0; !err && i < a->n; i++)
-		err = put(m, MAP_addresses, &a->rows[i].key, &a->rows[i].value);
-	return err ? err : prune_addresses(m, a);
+		err = maps_put(m, MAP_addresses, &a->rows[i].key, &a->rows[i].value);
+	return err ? err : maps_prune(m, MAP_addresses, address_wanted, a);
 }
 
 /* Without them, their endpoints have no listener; that is told, and mended by later walks. */

@@ -47,6 +47,7 @@ struct yaml_key {
 	const struct yaml_type *type;
 	bool required;
 	bool secret; /* what stands there by mistake may be a secret: no message shows it */
+	int set;     /* of the configuration: enum config_set, how `pintle set` takes it; else 0 */
 	/* Of a number or duration (nanoseconds) the range, of a text the most bytes, of a list
 	 * the most elements in the whole file. */
 	double min, max;

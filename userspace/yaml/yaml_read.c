@@ -86,7 +86,6 @@ static void report_unknown(struct walk *w, const struct yaml_node *name, const c
 	char quoted[TEXT_QUOTED_SIZE], place[YAML_PREFIX_SIZE], known[YAML_WANTS_SIZE] = "";
 	struct text_nearest nearest = {0};
 	const struct yaml_key *elsewhere = find_elsewhere(w->table, name->text);
-	size_t used = 0;
 
 	for (size_t i = 0; i < w->table->count; i++) {
 		const struct yaml_key *k = &w->table->keys[i];
@@ -94,9 +93,7 @@ static void report_unknown(struct walk *w, const struct yaml_node *name, const c
 		if (!yaml_key_is_child(k, prefix))
 			continue;
 		text_nearest_try(&nearest, name->text, yaml_key_local(k));
-		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s",
-					 used ? ", " : "", yaml_key_local(k));
-		used = MIN(used, sizeof(known) - 1);
+		text_list_add(known, sizeof(known), yaml_key_local(k));
 	}
 	text_quote(name->text, name->length, quoted);
 	if (elsewhere)
@@ -330,23 +327,39 @@ int yaml_parse(const struct yaml_document *d, const char *name, const char *text
 	return r.out_of_memory ? -ENOMEM : err;
 }
 
-int yaml_load(const struct yaml_document *d, const char *path, const struct yaml_sink *sink,
-	      void *arg)
+int yaml_read_file(const char *path, const char *what, const struct yaml_sink *sink, char **text,
+		   size_t *size)
 {
 	const char *odd = NULL;
-	_cleanup_free_ char *text = malloc(YAML_MAX_BYTES + 1);
+	_cleanup_free_ char *buf = malloc(YAML_MAX_BYTES + 1);
 	_cleanup_close_ int fd = file_open(path, &odd);
 	/* One byte more than may be, so that too much shows. */
-	ssize_t size = fd < 0 ? fd : text ? file_read(fd, text, YAML_MAX_BYTES + 1) : -ENOMEM;
+	ssize_t n = fd < 0 ? fd : buf ? file_read(fd, buf, YAML_MAX_BYTES + 1) : -ENOMEM;
 	char message[256];
 
-	if (size >= 0)
-		return yaml_parse(d, path, text, (size_t)size, sink, arg);
+	if (n >= 0) {
+		char *less = realloc(buf, (size_t)n + 1);
+
+		*text = less ? less : buf;
+		*size = (size_t)n;
+		buf = NULL;
+		return 0;
+	}
 	if (odd)
 		snprintf(message, sizeof(message), "is %s; name a regular file", odd);
 	else
 		snprintf(message, sizeof(message), "cannot be read: %s; name a %s",
-			 strerror((int)-size), d->file);
+			 strerror((int)-n), what);
 	sink->error(sink->arg, path, 1, 1, message);
-	return (int)size;
+	return (int)n;
+}
+
+int yaml_load(const struct yaml_document *d, const char *path, const struct yaml_sink *sink,
+	      void *arg)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size = 0;
+	int err = yaml_read_file(path, d->file, sink, &text, &size);
+
+	return err ? err : yaml_parse(d, path, text, size, sink, arg);
 }

@@ -44,7 +44,12 @@ struct yaml_document {
  * file in messages. Any bytes are safe. Returns 0; -EINVAL when errors were told; -ENOMEM. */
 int yaml_parse(const struct yaml_document *d, const char *name, const char *text, size_t size,
 	       const struct yaml_sink *sink, void *arg);
-/** The same for a regular file. Never waits for another process. -errno when it cannot be read,
+/** Reads a regular file's text, as it is: of more than YAML_MAX_BYTES so much as shows that. Never
+ * waits for another process. Returns 0 with *text (free() it) and *size; or -errno, told, where
+ * `what` is as yaml_document's `file`. */
+int yaml_read_file(const char *path, const char *what, const struct yaml_sink *sink, char **text,
+		   size_t *size);
+/** yaml_parse() for a regular file. Never waits for another process. -errno when it cannot be read,
  * which is told, too. */
 int yaml_load(const struct yaml_document *d, const char *path, const struct yaml_sink *sink,
 	      void *arg);

@@ -113,7 +113,10 @@ void yaml_report_free(struct yaml_report *r)
 
 static void to_stderr(const char *file, int line, int column, const char *kind, const char *message)
 {
-	fprintf(stderr, "%s:%d:%d: %s%s\n", file, line, column, kind, message);
+	if (line)
+		fprintf(stderr, "%s:%d:%d: %s%s\n", file, line, column, kind, message);
+	else
+		fprintf(stderr, "%s: %s%s\n", file, kind, message);
 }
 
 static void error_to_stderr(void *arg, const char *file, int line, int column, const char *message)

@@ -7,7 +7,8 @@
 #include <stddef.h>
 
 /** Where messages go: one call for each, in the order of the file. `line` and
- * `column` count from 1. `message` reads "what is wrong; what would be right". */
+ * `column` count from 1; 0: `file` says where, and is no file. `message` reads "what is wrong; what
+ * would be right". */
 struct yaml_sink {
 	void (*error)(void *arg, const char *file, int line, int column, const char *message);
 	void (*warning)(void *arg, const char *file, int line, int column, const char *message);
@@ -15,7 +16,7 @@ struct yaml_sink {
 };
 
 /** The stderr sink: "FILE:LINE:COLUMN: what; what would be right", warnings
- * as "FILE:LINE:COLUMN: warning: ...". */
+ * as "FILE:LINE:COLUMN: warning: ..."; without a line "FILE: ...". */
 extern const struct yaml_sink yaml_sink_stderr;
 
 /* Nobody reads more; and a hostile file must not cost memory without end. */

@@ -256,6 +256,42 @@ bool yaml_tree_read(struct yaml_tree *t, const char *text, size_t size, struct y
 	return true;
 }
 
+int yaml_node_set(struct yaml_node *n, const char *text)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		return -ENOMEM;
+	free(n->text);
+	n->text = copy;
+	n->length = strlen(copy);
+	n->plain = true;
+	return 0;
+}
+
+static struct yaml_node *made_node(struct yaml_tree *t, enum yaml_kind kind, int line)
+{
+	struct yaml_node *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return NULL;
+	*n = (struct yaml_node){.kind = kind, .line = line, .column = 1, .allocated = t->nodes};
+	t->nodes = n;
+	return n;
+}
+
+struct yaml_node *yaml_tree_add(struct yaml_tree *t, struct yaml_node *map, const char *key,
+				enum yaml_kind kind, int line)
+{
+	struct yaml_node *n = made_node(t, kind, line), *name = made_node(t, YAML_SCALAR, line);
+
+	if (!n || !name || yaml_node_set(name, key))
+		return NULL;
+	n->key = name;
+	append(map, n);
+	return n;
+}
+
 void yaml_tree_free(struct yaml_tree *t)
 {
 	while (t->nodes) {

@@ -41,6 +41,13 @@ struct yaml_tree {
 bool yaml_tree_read(struct yaml_tree *t, const char *text, size_t size, struct yaml_report *r);
 void yaml_tree_free(struct yaml_tree *t);
 
+/** Gives a scalar another text, as if it had been written without quotes. Returns 0 or -ENOMEM. */
+int yaml_node_set(struct yaml_node *n, const char *text);
+/** Adds a key to a mapping that has none of that name, with an empty node as its value, both at
+ * that line. NULL: out of memory. */
+struct yaml_node *yaml_tree_add(struct yaml_tree *t, struct yaml_node *map, const char *key,
+				enum yaml_kind kind, int line);
+
 /** The mapping's (first) child of that key, or NULL (also when `map` is NULL or no mapping). */
 const struct yaml_node *yaml_node_get(const struct yaml_node *map, const char *key);
 /** The list's i-th child, or NULL. */
