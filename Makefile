@@ -52,7 +52,7 @@ BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -D__TARGET_ARCH_
 
 # One list for each program; a new file in its folder is part of it.
 objects  = $(patsubst %.c,$(O)/%.o,$(wildcard $(addsuffix /*.c,$(1))))
-COMMON  := $(call objects,$(addprefix userspace/,base config net maps))
+COMMON  := $(call objects,$(addprefix userspace/,base yaml config net maps))
 POLICY  := $(call objects,userspace/policy)
 FETCH   := $(call objects,userspace/fetch)
 PINTLED := $(call objects,userspace/pintled)
@@ -94,7 +94,7 @@ $(O)/%.o: %.c
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
 # Whoever includes the skeleton waits for it.
-$(PINTLED): | $(O)/pintle.skel.h
+$(PINTLED) $(REFERENCE): | $(O)/pintle.skel.h
 $(patsubst %,%.o,$(BPFTEST) $(UNIT)): | $(O)/pintle.skel.h
 
 $(O)/libpintle.a: $(COMMON)
@@ -154,7 +154,7 @@ $(O)/pintle.bash: $(O)/pintle
 
 # -- documentation -------------------------------------------------------------
 
-$(O)/write-reference: $(REFERENCE) $(O)/libpintled.a $(O)/libpintle.a
+$(O)/write-reference: $(REFERENCE) $(filter-out %/main.o,$(PINTLE)) $(O)/libpintled.a $(O)/libpintle.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)
 

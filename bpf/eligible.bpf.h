@@ -16,6 +16,7 @@
 #include "address.bpf.h"
 #include "decide.bpf.h"
 #include "health.bpf.h"
+#include "traits.bpf.h"
 
 /* Why an endpoint may not be chosen: the first of these that holds. */
 enum ineligible {
@@ -62,7 +63,7 @@ static __always_inline bool eligible_member(const struct pintle_endpoint *e, __u
  * are addresses: only clients' failures tell what is there. */
 static __always_inline bool eligible_listens(const struct pintle_pool *pool)
 {
-	return pool->hook == PINTLE_HOOK_LOOKUP;
+	return pool_reach(pool) == PINTLE_REACH_LISTENER;
 }
 
 /* Returns the PINTLE_FAMILY_* that the endpoint's listeners take, or the one of its address. */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hint.c - connects to a frontend on behalf of a session, and shows what it answers to one GET.
+ * hint.c - connects to a frontend on behalf of a session, sends one GET and prints the answer.
  *
  *	cc -o hint hint.c && ./hint 10.96.0.10 8000 user-4711 /v1/models
  *
- * Pintle's header is <pintle/hint.h>; a program that is to be built without it copies the numbers.
+ * Pintle's header is <pintle/hint.h>. A program that must build without it copies the numbers.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -36,8 +36,8 @@ int main(int argc, char **argv)
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	if (fd < 0)
 		return fail("socket");
-	/* A longer key is to be hashed or cut by its owner. Without Pintle the connection is as
-	 * good as ever: only a mistake of ours is worth a word. */
+	/* A session may be named by at most 64 bytes: hash or cut a longer name. ENOPROTOOPT says
+	 * that nothing takes hints here; the connection works all the same. */
 	if (setsockopt(fd, PINTLE_HINT_LEVEL, PINTLE_HINT_SESSION, argv[3],
 		       (socklen_t)strlen(argv[3])) &&
 	    errno != ENOPROTOOPT)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Says which session a connection is for, in Go: net.Dialer's Control runs between socket() and
-// connect().
+// Names the session of a connection, in Go: net.Dialer's Control runs between socket() and connect().
 //
 //	go run hint.go http://10.96.0.10:8000/v1/models user-4711
 package main
@@ -21,7 +20,7 @@ const (
 	hintSession = 1
 )
 
-// dialer makes connections for one session. Where Pintle takes no hints they are made all the same.
+// dialer makes connections for one session. If nothing takes hints here, it still makes them.
 func dialer(session string) *net.Dialer {
 	d := &net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		var hint error

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says which session a connection is for: the openai client, over httpx.
+"""Names the session of a connection: the openai client, over httpx.
 
     python3 hint.py http://10.96.0.10:8000/v1 MODEL user-4711 user-4712 ...
 
-Sends one request on behalf of each session and prints which server answered it. Connections are
-kept and used again, so there is a client for each session.
+Sends one request on behalf of each session and prints which server answered it. A client keeps its
+connections and uses them again, so each session has a client of its own.
 
-The `socket_options` of an httpx transport are set when it has connected, which is too late; so the
-socket is made here. requests and urllib3 set theirs before (HTTPAdapter's and PoolManager's
-`socket_options`), and aiohttp takes a `socket_factory`.
+httpx sets the `socket_options` of a transport after it has connected, which is too late; so this
+program makes the socket itself. requests and urllib3 set theirs before they connect (HTTPAdapter's and
+PoolManager's `socket_options`), and aiohttp takes a `socket_factory`.
 """
 import errno
 import socket
@@ -20,7 +20,7 @@ LEVEL, SESSION, GROUP = 0x5054, 1, 2  # pintle/hint.h
 
 
 def hint(sock, session):
-    """Before connect(). Where Pintle takes no hints the connection is made all the same."""
+    """Names the session, before connect(). If nothing takes hints here, the connection works all the same."""
     try:
         sock.setsockopt(LEVEL, SESSION, session.encode()[:64])
     except OSError as e:
@@ -55,7 +55,7 @@ def hinted_backend(backend, session):
 
 def client_of(url, session):
     client = openai.DefaultHttpxClient()
-    pool = client._transport._pool  # httpx has no public way to it
+    pool = client._transport._pool  # httpx has no public access to it
     pool._network_backend = hinted_backend(pool._network_backend, session)
     return openai.OpenAI(base_url=url, api_key="none", max_retries=0, http_client=client)
 

@@ -6,18 +6,19 @@
 #include "../../userspace/config/config_internal.h"
 #include "../../userspace/maps/names.h"
 #include "../../userspace/policy/engine_names.h"
+#include "traits.bpf.h"
 
 struct choice {
 	const char *name;
 	const char *help;
 };
 
-#define X(symbol, text, says) {text, says},
+#define X(symbol, text, says, ...) {text, says},
 static const struct choice engines[] = {PINTLE_ENGINES(X)};
 static const struct choice modes[] = {PINTLE_MODES(X)};
 #undef X
 
-static void write_default(FILE *f, const struct key *k)
+static void write_default(FILE *f, const struct yaml_key *k)
 {
 	if (k->required)
 		fputs("required", f);
@@ -27,11 +28,11 @@ static void write_default(FILE *f, const struct key *k)
 		fputs(k->absent ? k->absent : "as below", f);
 }
 
-static void write_row(FILE *f, const struct key *k)
+static void write_row(FILE *f, const struct yaml_key *k)
 {
-	char wants[WANTED_SIZE];
+	char wants[YAML_WANTS_SIZE];
 
-	fprintf(f, "| `%s` | %s | ", key_local(k), key_wants(k, wants));
+	fprintf(f, "| `%s` | %s | ", yaml_key_local(k), yaml_key_wants(&config_table, k, wants));
 	write_default(f, k);
 	fprintf(f, " | %s |\n", k->help);
 }
@@ -40,18 +41,18 @@ static void write_section(FILE *f, const char *title, const char *prefix)
 {
 	fprintf(f, "### %s\n\n", title);
 	fputs("| key | takes | default | meaning |\n|---|---|---|---|\n", f);
-	for (size_t i = 0; i < config_key_count; i++) {
-		if (key_is_child(&config_keys[i], prefix))
-			write_row(f, &config_keys[i]);
+	for (size_t i = 0; i < config_table.count; i++) {
+		if (yaml_key_is_child(&config_table.keys[i], prefix))
+			write_row(f, &config_table.keys[i]);
 	}
 	fputc('\n', f);
 }
 
-static void write_mapping(FILE *f, const struct key *k)
+static void write_mapping(FILE *f, const struct yaml_key *k)
 {
-	char prefix[KEY_PREFIX_SIZE], title[KEY_PREFIX_SIZE + 2];
+	char prefix[YAML_PREFIX_SIZE], title[YAML_PREFIX_SIZE + 2];
 
-	key_prefix(k, prefix);
+	yaml_key_prefix(k, prefix);
 	snprintf(title, sizeof(title), "`%.*s`", (int)strlen(prefix) - 1, prefix);
 	write_section(f, title, prefix);
 }
@@ -65,22 +66,29 @@ static void write_choices(FILE *f, const char *title, const struct choice *choic
 
 static void write_keys(FILE *f)
 {
-	fputs("### Session keys\n\n| name | with `listen` | with `address` | tells apart by |\n"
-	      "|---|---|---|---|\n",
-	      f);
-	for (uint32_t i = 0; i < PINTLE_KEY_COUNT; i++)
-		fprintf(f, "| `%s` | %s | %s | %s |\n", key_name(i),
-			key_seen_by(i, PINTLE_HOOK_LOOKUP) ? "yes" : "no",
-			key_seen_by(i, PINTLE_HOOK_CONNECT) ? "yes" : "no", key_help(i));
+	fputs("### Session keys\n\n| name |", f);
+	for (uint32_t hook = 1; hook < PINTLE_HOOK_COUNT; hook++)
+		fprintf(f, " %s hook |", hook_name(hook));
+	fputs(" tells apart by |\n|---|", f);
+	for (uint32_t hook = 1; hook < PINTLE_HOOK_COUNT; hook++)
+		fputs("---|", f);
+	fputs("---|\n", f);
+	for (uint32_t key = 0; key < PINTLE_KEY_COUNT; key++) {
+		fprintf(f, "| `%s` |", key_name(key));
+		for (uint32_t hook = 1; hook < PINTLE_HOOK_COUNT; hook++)
+			fprintf(f, " %s |", hook_sees(hook, key) ? "yes" : "no");
+		fprintf(f, " %s |\n", key_help(key));
+	}
 	fputc('\n', f);
 }
 
 void keys_markdown(FILE *f)
 {
 	write_section(f, "The file", "");
-	for (size_t i = 0; i < config_key_count; i++) {
-		if (config_keys[i].type == KEY_MAP || config_keys[i].type == KEY_MAPS)
-			write_mapping(f, &config_keys[i]);
+	for (size_t i = 0; i < config_table.count; i++) {
+		if (config_table.keys[i].type == &yaml_map ||
+		    config_table.keys[i].type == &yaml_maps)
+			write_mapping(f, &config_table.keys[i]);
 	}
 	write_keys(f);
 	write_choices(f, "Engines", engines, ARRAY_SIZE(engines));

@@ -305,7 +305,7 @@ static int run(struct options *o)
 
 static int settle_trace(struct options *o, struct trace *trace)
 {
-	int err = trace_load(o->trace, &config_sink_stderr, trace);
+	int err = trace_load(o->trace, &yaml_sink_stderr, trace);
 
 	if (err)
 		return err;
@@ -322,7 +322,7 @@ static int settle_trace(struct options *o, struct trace *trace)
 
 static int settle_load(struct options *o, struct workload **load)
 {
-	int err = workload_open(o->load, &config_sink_stderr, load);
+	int err = workload_open(o->load, &yaml_sink_stderr, load);
 
 	if (err)
 		return err;

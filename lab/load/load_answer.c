@@ -4,7 +4,7 @@
 #include <cjson/cJSON.h>
 #include <stdio.h>
 
-#include "../../userspace/config/config_internal.h" /* quote() */
+#include "../../userspace/base/text.h"
 #include "../../userspace/base/util.h"
 
 static void json_freep(cJSON **json)
@@ -14,9 +14,9 @@ static void json_freep(cJSON **json)
 
 static enum answer_event bad(struct answer *a, const char *what, const char *data, size_t size)
 {
-	char quoted[QUOTED_SIZE];
+	char quoted[TEXT_QUOTED_SIZE];
 
-	snprintf(a->problem, sizeof(a->problem), "%s: %s", what, quote(data, size, quoted));
+	snprintf(a->problem, sizeof(a->problem), "%s: %s", what, text_quote(data, size, quoted));
 	return ANSWER_BAD;
 }
 

@@ -33,7 +33,7 @@ const struct workload_builtin *workload_find(const char *name)
 	return NULL;
 }
 
-int workload_open(const char *name, const struct config_sink *sink, struct workload **out)
+int workload_open(const char *name, const struct yaml_sink *sink, struct workload **out)
 {
 	const struct workload_builtin *b = workload_find(name);
 

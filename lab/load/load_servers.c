@@ -107,8 +107,8 @@ void load_servers_read(struct load_servers *s, int what, void (*done)(void *arg)
 	for (size_t i = 0; i < s->count; i++) {
 		struct reading *reading = &s->readings[i];
 
-		if (fetch_start(s->lane, reading->server->url, NULL, false, TIMEOUT_MS, &callbacks,
-				reading, &reading->fetch))
+		if (fetch_start(s->lane, reading->server->url, NULL, FETCH_KEPT, TIMEOUT_MS,
+				&callbacks, reading, &reading->fetch))
 			one_read(s);
 	}
 	one_read(s);

@@ -10,7 +10,7 @@
 #include <search.h>
 #include <stdarg.h>
 
-#include "../../userspace/config/config_internal.h" /* quote() */
+#include "../../userspace/base/text.h"
 #include "../../userspace/base/util.h"
 #include "load_workload.h"
 
@@ -46,7 +46,7 @@ struct name_table {
 
 struct reader {
 	const char *file;
-	const struct config_sink *sink;
+	const struct yaml_sink *sink;
 	int line;
 	struct trace trace;
 	struct name_table sessions, groups;
@@ -110,13 +110,13 @@ static void name_free(void *node)
 static int need_number(const struct reader *r, enum column c, const char *text, double low,
 		       double high, double *out)
 {
-	char quoted[QUOTED_SIZE], *end;
+	char quoted[TEXT_QUOTED_SIZE], *end;
 	double value = strtod(text, &end);
 
 	if (end == text || *end || !(value >= low && value <= high) ||
 	    (c != TIME && value != floor(value)))
 		return wrong(r, "%s is %s; write a %snumber from %.15g to %.15g", columns[c].name,
-			     quote(text, strlen(text), quoted), c == TIME ? "" : "whole ", low,
+			     text_quote(text, strlen(text), quoted), c == TIME ? "" : "whole ", low,
 			     high);
 	*out = value;
 	return 0;
@@ -248,7 +248,7 @@ static int split(char *line, char *fields[COLUMNS + 1])
 
 static int take_header(struct reader *r, char *line)
 {
-	char *fields[COLUMNS + 1], quoted[QUOTED_SIZE];
+	char *fields[COLUMNS + 1], quoted[TEXT_QUOTED_SIZE];
 	bool seen[COLUMNS] = {false};
 
 	r->width = split(line, fields);
@@ -259,7 +259,7 @@ static int take_header(struct reader *r, char *line)
 			c++;
 		if (c == COLUMNS || seen[c])
 			return wrong(r, "the header names a column %s%s; it may name %s",
-				     quote(fields[i], strlen(fields[i]), quoted),
+				     text_quote(fields[i], strlen(fields[i]), quoted),
 				     c == COLUMNS ? "" : " twice", all_columns);
 		seen[c] = true;
 		r->order[i] = c;
@@ -326,14 +326,14 @@ static int take_text(struct reader *r, char *text, size_t size)
 	return 0;
 }
 
-int trace_parse(const char *name, char *text, size_t size, const struct config_sink *sink,
+int trace_parse(const char *name, char *text, size_t size, const struct yaml_sink *sink,
 		struct trace *out)
 {
 	struct reader r = {.file = name, .sink = sink, .line = 1};
-	locale_t outer = numbers_begin();
+	locale_t outer = text_numbers_begin();
 	int err = take_text(&r, text, size);
 
-	numbers_end(outer);
+	text_numbers_end(outer);
 	r.trace.sessions = r.sessions.count;
 	r.trace.groups = r.groups.count;
 	tdestroy(r.sessions.tree, name_free);
@@ -366,7 +366,7 @@ static int read_whole(FILE *f, char **text, size_t *size)
 	}
 }
 
-int trace_load(const char *path, const struct config_sink *sink, struct trace *out)
+int trace_load(const char *path, const struct yaml_sink *sink, struct trace *out)
 {
 	_cleanup_free_ char *text = NULL;
 	_cleanup_fclose_ FILE *f = fopen(path, "re");

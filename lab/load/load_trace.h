@@ -28,8 +28,8 @@ struct trace {
 
 /** Reads and validates; messages as those of config_load(), the first error ends it. Returns 0, or
  * -EINVAL, -ENOMEM or -errno with *out untouched. */
-int trace_load(const char *path, const struct config_sink *sink, struct trace *out);
-int trace_parse(const char *name, char *text, size_t size, const struct config_sink *sink,
+int trace_load(const char *path, const struct yaml_sink *sink, struct trace *out);
+int trace_parse(const char *name, char *text, size_t size, const struct yaml_sink *sink,
 		struct trace *out);
 void trace_free(struct trace *t);
 

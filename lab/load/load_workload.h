@@ -52,8 +52,8 @@ struct workload {
 /** Reads and validates; messages as those of config_load(). Returns 0 and *out (to be freed
  * with workload_free); -EINVAL when errors were reported; -errno when the file could not be read
  * (reported, too). *out is untouched on failure. */
-int workload_load(const char *path, const struct config_sink *sink, struct workload **out);
-int workload_parse(const char *name, const char *text, size_t size, const struct config_sink *sink,
+int workload_load(const char *path, const struct yaml_sink *sink, struct workload **out);
+int workload_parse(const char *name, const char *text, size_t size, const struct yaml_sink *sink,
 		   struct workload **out);
 void workload_free(struct workload *w);
 static inline void workload_freep(struct workload **w)
@@ -75,6 +75,6 @@ extern const struct workload_builtin workload_builtins[];
 extern const size_t workload_builtin_count;
 const struct workload_builtin *workload_find(const char *name); /* or NULL */
 /** The built-in one of this name, or else the file. As workload_load(). */
-int workload_open(const char *name, const struct config_sink *sink, struct workload **out);
+int workload_open(const char *name, const struct yaml_sink *sink, struct workload **out);
 
 #endif

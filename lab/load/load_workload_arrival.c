@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* load_workload_arrival.c - when sessions begin, as a workload's file says it. */
 #include "../../userspace/base/util.h"
-#include "load_fields.h"
-#include "load_workload.h"
+#include "load_workload_internal.h"
 
 #define MAX_RATE  1e5
 #define MAX_USERS 100000
@@ -10,87 +9,87 @@
 static const char *const processes[] = {
 	[ARRIVAL_POISSON] = "poisson", [ARRIVAL_GAMMA] = "gamma", [ARRIVAL_EVEN] = "even", NULL};
 
-static const struct load_field point_fields[] = {
-	{{"rate.at", KEY_DURATION, .required = true, .max = LOAD_MAX_DURATION,
-	  .offset = offsetof(struct rate_point, at_ns)},
-	 NULL},
-	{{"rate.rate", KEY_NUMBER, .required = true, .max = MAX_RATE,
-	  .offset = offsetof(struct rate_point, rate)},
-	 NULL},
+static const struct yaml_key point_keys[] = {
+	{"rate.at", &yaml_duration, .required = true, .max = LOAD_MAX_DURATION,
+	 .offset = offsetof(struct rate_point, at_ns)},
+	{"rate.rate", &yaml_number, .required = true, .max = MAX_RATE,
+	 .offset = offsetof(struct rate_point, rate)},
 };
-static const struct load_section point_section = {"a point of rate", point_fields,
-						  ARRAY_SIZE(point_fields)};
+static const struct yaml_table point_table = {point_keys, ARRAY_SIZE(point_keys), "rate.",
+					      "a point of rate"};
 
-static void read_points(struct report *r, const struct node *list, struct arrival *a)
+static void read_points(struct yaml_report *r, const struct yaml_node *list, struct arrival *a)
 {
-	const struct node *n = list->first;
+	const struct yaml_node *n = list->first;
 
 	for (; n && a->point_count < WORKLOAD_MAX_POINTS; n = n->next) {
 		struct rate_point *p = &a->points[a->point_count++];
 
-		load_section_read(r, &point_section, n, p);
+		yaml_read_map(r, &point_table, n, p);
 		if (p > a->points && p->at_ns < p[-1].at_ns)
-			report_error(r, n->line, n->column,
-				     "a point of rate lies before the one above it; order them by "
-				     "time");
+			yaml_report_error(
+				r, n->line, n->column,
+				"a point of rate lies before the one above it; order them by "
+				"time");
 	}
 	if (n)
-		report_error(r, n->line, n->column, "more than %d points of rate; take some out",
-			     WORKLOAD_MAX_POINTS);
+		yaml_report_error(r, n->line, n->column,
+				  "more than %d points of rate; take some out",
+				  WORKLOAD_MAX_POINTS);
 	else if (!list->count)
-		report_error(r, list->line, list->column,
-			     "rate is empty; write a number, or a list such as [{at: 0s, rate: 2}, "
-			     "{at: 60s, rate: 8}]");
+		yaml_report_error(
+			r, list->line, list->column,
+			"rate is empty; write a number, or a list such as [{at: 0s, rate: 2}, "
+			"{at: 60s, rate: 8}]");
 	else if (!(arrival_peak(a) > 0))
-		report_error(r, list->line, list->column,
-			     "rate is 0 at every point; write one above 0");
+		yaml_report_error(r, list->line, list->column,
+				  "rate is 0 at every point; write one above 0");
 }
 
-static void read_rate(struct report *r, const struct load_field *f, const struct node *n,
-		      void *base)
+static void read_rate(struct yaml_report *r, const struct yaml_key *k, const struct yaml_node *n,
+		      void *class)
 {
-	struct arrival *a = &((struct workload_class *)base)->arrival;
-	struct key k = {"rate", KEY_NUMBER, .min = 1e-4, .max = MAX_RATE};
+	struct arrival *a = &((struct workload_class *)class)->arrival;
+	struct yaml_key number = {"rate", &yaml_number, .min = 1e-4, .max = MAX_RATE};
 
-	(void)f;
+	(void)k;
 	a->points = calloc(WORKLOAD_MAX_POINTS, sizeof(*a->points));
 	if (!a->points) {
 		r->out_of_memory = true;
 		return;
 	}
-	if (n->kind == NODE_SCALAR) {
+	if (n->kind == YAML_SCALAR) {
 		a->point_count = 1;
-		value_read(r, &k, n, &a->points[0].rate);
-	} else if (n->kind == NODE_LIST) {
+		yaml_value_read(r, &number, n, &a->points[0].rate);
+	} else if (n->kind == YAML_LIST) {
 		read_points(r, n, a);
 	} else {
-		load_report_kind(r, n, "rate", "sessions a second, or a list of points {at, rate}");
+		yaml_report_kind(r, n, "rate", "sessions a second, or a list of points {at, rate}");
 	}
 }
 
 #define ARRIVAL(member) .offset = offsetof(struct workload_class, arrival.member)
 
-static const struct load_field burst_fields[] = {
-	{{"bursts.every", KEY_DURATION, .required = true, .min = NSEC_PER_MSEC,
-	  .max = LOAD_MAX_DURATION, ARRIVAL(burst_every_ns)},
-	 NULL},
-	{{"bursts.length", KEY_DURATION, .required = true, .min = NSEC_PER_MSEC,
-	  .max = LOAD_MAX_DURATION, ARRIVAL(burst_length_ns)},
-	 NULL},
-	{{"bursts.factor", KEY_NUMBER, .required = true, .max = 1000, ARRIVAL(burst_factor)}, NULL},
+static const struct yaml_key burst_keys[] = {
+	{"bursts.every", &yaml_duration, .required = true, .min = NSEC_PER_MSEC,
+	 .max = LOAD_MAX_DURATION, ARRIVAL(burst_every_ns)},
+	{"bursts.length", &yaml_duration, .required = true, .min = NSEC_PER_MSEC,
+	 .max = LOAD_MAX_DURATION, ARRIVAL(burst_length_ns)},
+	{"bursts.factor", &yaml_number, .required = true, .max = 1000, ARRIVAL(burst_factor)},
 };
-static const struct load_section burst_section = {"bursts", burst_fields, ARRAY_SIZE(burst_fields)};
+static const struct yaml_table burst_table = {burst_keys, ARRAY_SIZE(burst_keys), "bursts.",
+					      "bursts"};
 
-static void read_bursts(struct report *r, const struct load_field *f, const struct node *n,
-			void *base)
+static void read_bursts(struct yaml_report *r, const struct yaml_key *k, const struct yaml_node *n,
+			void *class)
 {
-	const struct arrival *a = &((struct workload_class *)base)->arrival;
+	const struct arrival *a = &((struct workload_class *)class)->arrival;
 	size_t errors = r->errors;
 
-	(void)f;
-	load_section_read(r, &burst_section, n, base);
+	(void)k;
+	yaml_read_map(r, &burst_table, n, class);
 	if (r->errors == errors && a->burst_length_ns >= a->burst_every_ns)
-		report_error(
+		yaml_report_error(
 			r, n->line, n->column,
 			"bursts are no shorter than the time between their beginnings; write a "
 			"length below every");
@@ -98,33 +97,36 @@ static void read_bursts(struct report *r, const struct load_field *f, const stru
 
 #define CLASS(member) .offset = offsetof(struct workload_class, member)
 
-static const struct load_field arrival_fields[] = {
-	{{"arrival.process", KEY_CHOICE, .choices = processes, .preset = "poisson",
-	  ARRIVAL(process)},
-	 NULL},
-	{{.path = "arrival.rate"}, read_rate},
-	{{"arrival.cv", KEY_NUMBER, .min = 0.01, .max = 100, ARRIVAL(cv)}, NULL},
-	{{.path = "arrival.bursts"}, read_bursts},
-	{{"arrival.users", KEY_INTEGER, .min = 1, .max = MAX_USERS, CLASS(users)}, NULL},
-	{{"arrival.spread", KEY_DURATION, .max = LOAD_MAX_DURATION, CLASS(spread_ns)}, NULL},
-};
-static const struct load_section arrival_section = {"arrival", arrival_fields,
-						    ARRAY_SIZE(arrival_fields)};
+static const struct yaml_type rate = {.read_node = read_rate};
+static const struct yaml_type bursts = {.read_node = read_bursts};
 
-static void refuse_with(struct report *r, const struct node *map, const char *name,
+static const struct yaml_key arrival_keys[] = {
+	{"arrival.process", &yaml_choice, .choices = processes, .preset = "poisson",
+	 ARRIVAL(process)},
+	{.path = "arrival.rate", .type = &rate},
+	{"arrival.cv", &yaml_number, .min = 0.01, .max = 100, ARRIVAL(cv)},
+	{.path = "arrival.bursts", .type = &bursts},
+	{"arrival.users", &yaml_integer, .min = 1, .max = MAX_USERS, CLASS(users)},
+	{"arrival.spread", &yaml_duration, .max = LOAD_MAX_DURATION, CLASS(spread_ns)},
+};
+static const struct yaml_table arrival_table = {arrival_keys, ARRAY_SIZE(arrival_keys), "arrival.",
+						"arrival"};
+
+static void refuse_with(struct yaml_report *r, const struct yaml_node *map, const char *name,
 			const char *says)
 {
-	const struct node *n = node_get(map, name);
+	const struct yaml_node *n = yaml_node_get(map, name);
 
 	if (n)
-		report_error(r, n->key->line, n->key->column, "%s %s", name, says);
+		yaml_report_error(r, n->key->line, n->key->column, "%s %s", name, says);
 }
 
 /* Which keys go together. */
-static void check_arrival(struct report *r, const struct node *n, const struct workload_class *c)
+static void check_arrival(struct yaml_report *r, const struct yaml_node *n,
+			  const struct workload_class *c)
 {
 	static const char *const open_only[] = {"process", "rate", "cv", "bursts"};
-	bool closed = node_get(n, "users"), gamma = c->arrival.process == ARRIVAL_GAMMA;
+	bool closed = yaml_node_get(n, "users"), gamma = c->arrival.process == ARRIVAL_GAMMA;
 
 	if (closed) {
 		for (size_t i = 0; i < ARRAY_SIZE(open_only); i++)
@@ -134,25 +136,36 @@ static void check_arrival(struct report *r, const struct node *n, const struct w
 		return;
 	}
 	refuse_with(r, n, "spread", "is the time over which users begin; write users, too");
-	if (!node_get(n, "rate"))
-		report_error(r, n->line, n->column,
-			     "arrival says not how many sessions begin; add rate (an open loop) or "
-			     "users (a closed one)");
+	if (!yaml_node_get(n, "rate"))
+		yaml_report_error(
+			r, n->line, n->column,
+			"arrival says not how many sessions begin; add rate (an open loop) or "
+			"users (a closed one)");
 	if (!gamma)
 		refuse_with(r, n, "cv", "is of the process gamma; write process: gamma, too");
-	else if (!node_get(n, "cv"))
-		report_error(r, n->line, n->column,
-			     "\"cv\" is missing for the process gamma; add it: 1 is like poisson, "
-			     "above it sessions come in clusters");
+	else if (!yaml_node_get(n, "cv"))
+		yaml_report_error(
+			r, n->line, n->column,
+			"\"cv\" is missing for the process gamma; add it: 1 is like poisson, "
+			"above it sessions come in clusters");
 }
 
-void load_read_arrival(struct report *r, const struct load_field *f, const struct node *n,
-		       void *base)
+static void read_arrival(struct yaml_report *r, const struct yaml_key *k, const struct yaml_node *n,
+			 void *class)
 {
 	size_t errors = r->errors;
 
-	(void)f;
-	load_section_read(r, &arrival_section, n, base);
+	(void)k;
+	yaml_read_map(r, &arrival_table, n, class);
 	if (r->errors == errors)
-		check_arrival(r, n, base);
+		check_arrival(r, n, class);
 }
+
+static void wants_arrival(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE,
+		 "rate, sessions a second (an open loop), or users (a closed one)");
+}
+
+const struct yaml_type load_arrival = {.wants = wants_arrival, .read_node = read_arrival};

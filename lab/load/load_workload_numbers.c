@@ -3,74 +3,75 @@
 #include <math.h>
 
 #include "../../userspace/base/util.h"
-#include "load_fields.h"
-#include "load_workload.h"
+#include "load_workload_internal.h"
 
 struct dist_parts {
 	double mean, median, sigma, from, to, min, max; /* NaN: not given */
-	const struct key *unit;
+	const struct yaml_key *unit; /* yaml_integer or yaml_duration, with the range */
 	const char *label;
 };
 
 /* One number of a distribution, in its unit. A mean or median of whole numbers need not be
  * whole. */
-static void read_part(struct report *r, const struct dist_parts *d, const char *name, bool whole,
-		      const struct node *n, double *out)
+static void read_part(struct yaml_report *r, const struct dist_parts *d, const char *name,
+		      bool whole, const struct yaml_node *n, double *out)
 {
-	struct key k = *d->unit;
-	char path[128], wants[WANTED_SIZE];
+	struct yaml_key k = *d->unit;
+	char path[128], wants[YAML_WANTS_SIZE];
 	uint64_t ns = 0;
 	int number = 0;
 
 	snprintf(path, sizeof(path), "%s%s%s", d->label, *name ? "." : "", name);
 	k.path = path;
-	if (k.type == KEY_INTEGER && !whole)
-		k.type = KEY_NUMBER;
-	if (n->kind != NODE_SCALAR) {
-		load_report_kind(r, n, path, key_wants(&k, wants));
+	if (k.type == &yaml_integer && !whole)
+		k.type = &yaml_number;
+	if (n->kind != YAML_SCALAR) {
+		yaml_report_kind(r, n, path, yaml_key_wants(NULL, &k, wants));
 		return;
 	}
-	if (k.type == KEY_DURATION) {
-		value_read(r, &k, n, &ns);
+	if (k.type == &yaml_duration) {
+		yaml_value_read(r, &k, n, &ns);
 		*out = (double)ns;
-	} else if (k.type == KEY_INTEGER) {
-		value_read(r, &k, n, &number);
+	} else if (k.type == &yaml_integer) {
+		yaml_value_read(r, &k, n, &number);
 		*out = number;
 	} else {
-		value_read(r, &k, n, out);
+		yaml_value_read(r, &k, n, out);
 	}
 }
 
-static void read_sigma(struct report *r, const struct load_field *f, const struct node *n,
-		       void *base)
+static void read_sigma(struct yaml_report *r, const struct yaml_key *k, const struct yaml_node *n,
+		       void *parts)
 {
-	struct dist_parts *d = base;
+	struct dist_parts *d = parts;
 	struct dist_parts sigma = *d;
-	struct key k = {.type = KEY_NUMBER, .min = 0, .max = 5};
+	struct yaml_key number = {.type = &yaml_number, .min = 0, .max = 5};
 
-	(void)f;
-	sigma.unit = &k;
+	(void)k;
+	sigma.unit = &number;
 	read_part(r, &sigma, "sigma", false, n, &d->sigma);
 }
 
-static void read_dist_part(struct report *r, const struct load_field *f, const struct node *n,
-			   void *base)
+static void read_dist_part(struct yaml_report *r, const struct yaml_key *k,
+			   const struct yaml_node *n, void *parts)
 {
-	const char *name = f->key.path;
-	bool whole = strcmp(name, "mean") != 0 && strcmp(name, "median") != 0;
+	bool whole = strcmp(k->path, "mean") != 0 && strcmp(k->path, "median") != 0;
 	double value = NAN;
 
-	read_part(r, base, name, whole, n, &value);
-	memcpy((char *)base + f->key.offset, &value, sizeof(value));
+	read_part(r, parts, k->path, whole, n, &value);
+	memcpy((char *)parts + k->offset, &value, sizeof(value));
 }
+
+static const struct yaml_type dist_part = {.read_node = read_dist_part};
+static const struct yaml_type dist_sigma = {.read_node = read_sigma};
 
 #define PART(name)                                                                                 \
 	{                                                                                          \
-		{.path = #name, .offset = offsetof(struct dist_parts, name)}, read_dist_part       \
+#name, &dist_part, .offset = offsetof(struct dist_parts, name)                     \
 	}
 
-static const struct load_field dist_fields[] = {
-	PART(mean), PART(median), {{.path = "sigma"}, read_sigma}, PART(from), PART(to),
+static const struct yaml_key dist_keys[] = {
+	PART(mean), PART(median), {.path = "sigma", .type = &dist_sigma}, PART(from), PART(to),
 	PART(min),  PART(max),
 };
 
@@ -96,7 +97,7 @@ static const char *parts_wrong(const struct dist_parts *d)
 		return "write min no larger than max";
 	if (d->mean <= 0 || d->median <= 0)
 		return "write a mean or median above 0";
-	if (given(d->mean) && d->unit->type == KEY_INTEGER && d->mean < 1)
+	if (given(d->mean) && d->unit->type == &yaml_integer && d->mean < 1)
 		return "write a mean of at least 1";
 	return NULL;
 }
@@ -121,28 +122,40 @@ static struct dist dist_of(const struct dist_parts *d)
 	return out;
 }
 
-void load_read_dist(struct report *r, const struct load_field *f, const struct node *n, void *base)
+static void wants_dist(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 {
-	struct dist *out = (struct dist *)((char *)base + f->key.offset);
-	struct dist_parts d = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, &f->key, key_label(&f->key)};
-	struct load_section s = {d.label, dist_fields, ARRAY_SIZE(dist_fields)};
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE,
+		 "a number, or a mapping with mean, with median and sigma, or with from and to");
+}
+
+/* A number, or a mapping. */
+static void read_dist(struct yaml_report *r, const struct yaml_key *k, const struct yaml_node *n,
+		      void *base)
+{
+	struct dist *out = (struct dist *)((char *)base + k->offset);
+	struct yaml_key unit = *k;
+	struct dist_parts d = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, &unit, yaml_key_label(k)};
+	struct yaml_table parts = {dist_keys, ARRAY_SIZE(dist_keys), .what = d.label};
+	char wants[YAML_WANTS_SIZE];
 	size_t errors = r->errors;
 	double value = 0;
 
-	if (n->kind == NODE_SCALAR) {
+	unit.type = k->type == &load_dist_duration ? &yaml_duration : &yaml_integer;
+	if (n->kind == YAML_SCALAR) {
 		read_part(r, &d, "", true, n, &value);
 		*out = (struct dist){DIST_CONSTANT, value, 0, value, value};
-	} else if (n->kind == NODE_MAP) {
-		load_section_read(r, &s, n, &d);
+	} else if (n->kind == YAML_MAP) {
+		yaml_read_map(r, &parts, n, &d);
 		if (r->errors == errors && parts_wrong(&d))
-			report_error(r, n->line, n->column, "%s is no distribution; %s", d.label,
-				     parts_wrong(&d));
+			yaml_report_error(r, n->line, n->column, "%s is no distribution; %s",
+					  d.label, parts_wrong(&d));
 		else if (r->errors == errors)
 			*out = dist_of(&d);
 	} else {
-		load_report_kind(
-			r, n, d.label,
-			"a number, or a mapping with mean, with median and sigma, or with from "
-			"and to");
+		yaml_report_kind(r, n, d.label, yaml_key_wants(NULL, k, wants));
 	}
 }
+
+const struct yaml_type load_dist_whole = {.wants = wants_dist, .read_node = read_dist};
+const struct yaml_type load_dist_duration = {.wants = wants_dist, .read_node = read_dist};

@@ -139,8 +139,8 @@ static void list_workloads(void)
 		const struct workload_builtin *b = &workload_builtins[i];
 		_cleanup_(workload_freep) struct workload *w = NULL;
 
-		if (!workload_parse(b->name, b->text, (size_t)(b->end - b->text),
-				    &config_sink_stderr, &w))
+		if (!workload_parse(b->name, b->text, (size_t)(b->end - b->text), &yaml_sink_stderr,
+				    &w))
 			printf("%-12s  %s\n", b->name, w->description ? w->description : "");
 	}
 }
@@ -262,9 +262,9 @@ __attribute__((format(printf, 1, 2))) static int refuse(const char *fmt, ...)
 static int read_workload(const struct options *o, struct workload **out)
 {
 	if (!o->workload)
-		return workload_parse("trace", trace_class, strlen(trace_class),
-				      &config_sink_stderr, out);
-	return workload_open(o->workload, &config_sink_stderr, out);
+		return workload_parse("trace", trace_class, strlen(trace_class), &yaml_sink_stderr,
+				      out);
+	return workload_open(o->workload, &yaml_sink_stderr, out);
 }
 
 static int override_workload(const struct options *o, struct workload *w)
@@ -405,7 +405,7 @@ static int read_input(const struct options *o, struct run_config *c, struct work
 	int err = read_workload(o, w);
 
 	if (!err && o->trace)
-		err = trace_load(o->trace, &config_sink_stderr, trace);
+		err = trace_load(o->trace, &yaml_sink_stderr, trace);
 	if (err)
 		return err;
 	c->workload = *w;

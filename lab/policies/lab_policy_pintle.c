@@ -279,7 +279,7 @@ static int pintle_load(const char *path, double *v)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 	const struct config_pool *pool;
-	int err = config_load(path, &config_sink_stderr, &c);
+	int err = config_load(path, &yaml_sink_stderr, &c);
 
 	if (err)
 		return err;

@@ -7,6 +7,7 @@
 #define PINTLE_TESTS_SUPPORT_STATES_H
 
 #include "support_bpf.h"
+#include "traits.bpf.h"
 
 #define STATES_POOL     3
 #define STATES_POOL_GEN 7
@@ -78,7 +79,7 @@ static inline void states_pool(struct states *s)
 		.generation = STATES_POOL_GEN,
 		.mode = PINTLE_MODE_ENFORCE,
 		.classes = (uint32_t)states_unless(s, 16, classes, states_random(s)),
-		.hook = states_one_in(s, 2) ? PINTLE_HOOK_CONNECT : PINTLE_HOOK_LOOKUP,
+		.decided_by = states_one_in(s, 2) ? PINTLE_HOOK_CONNECT : PINTLE_HOOK_LOOKUP,
 		.staleness_ns = states_unless(s, 8, states_time(s, 16, 16),
 					      edges[states_random(s) % ARRAY_SIZE(edges)]),
 		.running_weight = states_load(s),
@@ -130,8 +131,8 @@ static inline void states_score(struct states *s, uint32_t e)
 static inline void states_health(struct states *s, uint32_t e)
 {
 	struct pintle_health *to = &s->health[e];
-	bool listens = !states_one_in(s, 8) &&
-		       (s->pool.hook == PINTLE_HOOK_LOOKUP || (!s->tame && states_one_in(s, 8)));
+	bool listens = !states_one_in(s, 8) && (pool_reach(&s->pool) == PINTLE_REACH_LISTENER ||
+						(!s->tame && states_one_in(s, 8)));
 
 	*to = (struct pintle_health){
 		/* Half a step away from the scores' times, but where it may be just at one. */

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_config.c - any bytes as a configuration file: no crash, no leak, and an outcome
- * that keeps what config.h promises.
+ * fuzz_config.c - any bytes as a configuration file, and behind a line "#set" any texts as settings
+ * (pool, key and value, each up to a line's end): no crash, no leak, and an outcome that keeps what
+ * config.h promises.
  *
  * sources: userspace/config/config.c userspace/config/config_check.c
- * sources: userspace/config/config_keys.c userspace/config/config_report.c
- * sources: userspace/config/config_hooks.c userspace/maps/names.c
- * sources: userspace/config/config_tree.c userspace/config/config_value.c
- * sources: userspace/config/config_words.c userspace/net/addr.c userspace/base/file.c
+ * sources: userspace/config/config_hooks.c userspace/config/config_keys.c
+ * sources: userspace/config/config_settings.c
+ * sources: userspace/config/config_types.c userspace/maps/names.c userspace/net/addr.c
+ * sources: userspace/yaml/yaml_key.c userspace/yaml/yaml_read.c userspace/yaml/yaml_report.c
+ * sources: userspace/yaml/yaml_tree.c userspace/yaml/yaml_value.c
+ * sources: userspace/base/file.c userspace/base/text.c
  */
 #include <math.h>
 #include <stddef.h>
@@ -16,6 +19,7 @@
 
 #include "../../userspace/config/config.h"
 #include "../../userspace/maps/names.h"
+#include "traits.bpf.h"
 #include "../../userspace/base/util.h"
 
 #define PROMISE(condition)                                                                         \
@@ -63,7 +67,7 @@ static void check_endpoint(const struct config_pool *p, const struct config_endp
 	PROMISE(e->name && strlen(e->name) < PINTLE_NAME_SIZE);
 	PROMISE(at->port && (at->any_ip || !addr_is_any(&at->ip)));
 	PROMISE(!e->listen.port == !!e->address.port && !e->address.any_ip);
-	PROMISE(p->hook == (e->listen.port ? PINTLE_HOOK_LOOKUP : PINTLE_HOOK_CONNECT));
+	PROMISE(p->reach == (e->listen.port ? PINTLE_REACH_LISTENER : PINTLE_REACH_ADDRESS));
 	PROMISE(e->metrics_url && !strncmp(e->metrics_url, "http", 4));
 	PROMISE(e->gpu_index >= -1 && e->gpu_index <= 1023);
 	PROMISE(!e->gpu_pod || strlen(e->gpu_pod) < PINTLE_TEXT_SIZE);
@@ -92,10 +96,10 @@ static void check_pool(const struct config_pool *p)
 	PROMISE(p->stickiness.key_bits_v4 <= 32 && p->stickiness.key_bits_v6 <= 128);
 	PROMISE(p->stickiness.group_bits_v4 <= 32 && p->stickiness.group_bits_v6 <= 128);
 	PROMISE(p->scrape.interval_ns && p->scrape.timeout_ns && p->saturation.staleness_ns);
-	PROMISE(key_seen_by(p->stickiness.key_kind, p->hook));
-	PROMISE(key_seen_by(p->stickiness.group_kind, p->hook));
+	PROMISE(hook_sees(p->decided_by, p->stickiness.key_kind));
+	PROMISE(hook_sees(p->decided_by, p->stickiness.group_kind));
 	PROMISE(p->ejection.failures >= 0 && p->ejection.time_ns && p->ejection.max_time_ns);
-	PROMISE(!p->announce || p->hook == PINTLE_HOOK_LOOKUP);
+	PROMISE(!p->announce || hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS));
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
 		PROMISE(isfinite(numbers[i]) && numbers[i] >= 0 && !signbit(numbers[i]));
 	for (size_t i = 0; i < p->frontend_count; i++)
@@ -104,22 +108,90 @@ static void check_pool(const struct config_pool *p)
 		check_endpoint(p, &p->endpoints[i]);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void check_config(const struct config *c)
 {
-	_cleanup_(config_freep) struct config *c = NULL;
-	struct told t = {0};
-	const struct config_sink sink = {take_error, take_warning, &t};
-	int err = config_parse("fuzz.yaml", (const char *)data, size, &sink, &c);
-
-	PROMISE(err == 0 || err == -EINVAL);
-	PROMISE((err == 0) == (c != NULL) && (err == 0) == (t.errors == 0));
-	if (!c)
-		return 0;
 	PROMISE(c->pool_count && c->pool_count <= PINTLE_MAX_POOLS);
 	PROMISE(strlen(c->bpffs) < PINTLE_TEXT_SIZE && strlen(c->netns) < PINTLE_TEXT_SIZE);
 	for (size_t i = 0; i < c->pool_count; i++)
 		check_pool(&c->pools[i]);
 	for (size_t i = 0; i < c->client_count; i++)
 		PROMISE(c->clients[i].name && c->clients[i].cgroup[0] == '/');
+}
+
+/* ---- settings -------------------------------------------------------------- */
+
+#define MOST 8
+
+static void no_error(void *arg, const char *file, int line, int column, const char *message)
+{
+	(void)arg;
+	(void)file;
+	(void)line;
+	(void)column;
+	(void)message;
+	PROMISE(false);
+}
+
+static void any_warning(void *arg, const char *file, int line, int column, const char *message)
+{
+	(void)arg;
+	(void)line;
+	(void)column;
+	PROMISE(file[0] && strstr(message, "; "));
+}
+
+/* The next line, which becomes a text by itself, and what is behind it. */
+static const char *next_line(char **at)
+{
+	char *line = strsep(at, "\n");
+
+	return line && *at ? line : NULL;
+}
+
+/* No setting spoils a file that is good; one that does not hold says why, in print. */
+static void check_settings(const char *text, size_t size, const char *lines, size_t lines_size)
+{
+	_cleanup_free_ char *copy = strndup(lines, lines_size);
+	char *at = copy;
+
+	const struct config_text t = {"fuzz.yaml", (char *)text, size};
+	const struct yaml_sink sink = {no_error, any_warning, NULL};
+	struct config_setting s[MOST] = {0};
+	_cleanup_(config_freep) struct config *c = NULL;
+	size_t n = 0;
+
+	for (; n < MOST; n++) {
+		s[n].pool = next_line(&at);
+		s[n].key = s[n].pool ? next_line(&at) : NULL;
+		s[n].value = s[n].key ? next_line(&at) : NULL;
+		if (!s[n].value)
+			break;
+	}
+	PROMISE(!config_parse_set(&t, s, n, &sink, &c) && c);
+	check_config(c);
+	for (size_t i = 0; i < n; i++) {
+		PROMISE(s[i].holds || strstr(s[i].why, "; "));
+		for (const char *p = s[i].holds ? "" : s[i].why; *p; p++)
+			PROMISE(*p >= ' ' && *p <= '~');
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	_cleanup_(config_freep) struct config *c = NULL;
+	struct told t = {0};
+	const struct yaml_sink sink = {take_error, take_warning, &t};
+	static const char mark[] = "\n#set\n";
+	const char *text = (const char *)data, *set = memmem(text, size, mark, strlen(mark));
+	size_t file = set ? (size_t)(set - text) + 1 : size;
+	int err = config_parse("fuzz.yaml", text, file, &sink, &c);
+
+	PROMISE(err == 0 || err == -EINVAL);
+	PROMISE((err == 0) == (c != NULL) && (err == 0) == (t.errors == 0));
+	if (!c)
+		return 0;
+	check_config(c);
+	if (set)
+		check_settings(text, file, set + strlen(mark), size - file - strlen(mark) + 1);
 	return 0;
 }

@@ -110,33 +110,18 @@ static inline void pins_at(const struct pins *p, enum map_id id, uint32_t index,
 static inline void pins_zero(const struct pins *p)
 {
 	static const char zeros[16384];
-	static const struct {
-		enum map_id id;
-		uint32_t count;
-	} arrays[] = {
-		{MAP_node, 1},
-		{MAP_names, PINTLE_SLOTS},
-		{MAP_pools, PINTLE_MAX_POOLS},
-		{MAP_overrides, PINTLE_OVERRIDE_COUNT},
-		{MAP_endpoints, PINTLE_MAX_ENDPOINTS},
-		{MAP_scores, PINTLE_MAX_ENDPOINTS},
-		{MAP_inflight, PINTLE_MAX_ENDPOINTS},
-		{MAP_ends, PINTLE_MAX_ENDPOINTS},
-		{MAP_health, PINTLE_MAX_ENDPOINTS},
-		{MAP_bindings, PINTLE_MAX_POOLS},
-	};
-	static const enum map_id hashes[] = {MAP_frontends, MAP_affinity, MAP_affinity_beyond,
-					     MAP_settings, MAP_verdicts};
 
-	for (size_t i = 0; i < ARRAY_SIZE(arrays); i++) {
-		for (uint32_t n = 0; n < arrays[i].count; n++)
-			pins_at(p, arrays[i].id, n, zeros);
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(hashes); i++) {
+	for (enum map_id id = 0; id < MAP_COUNT; id++) {
+		uint32_t type = map_layouts[id].type;
 		char key[128];
 
-		while (!bpf_map_get_next_key(p->m->fd[hashes[i]], NULL, key))
-			assert_int_equal(bpf_map_delete_elem(p->m->fd[hashes[i]], key), 0);
+		for (uint32_t n = 0; type == BPF_MAP_TYPE_ARRAY && n < map_layouts[id].entries; n++)
+			pins_at(p, id, n, zeros);
+		if (type != BPF_MAP_TYPE_HASH && type != BPF_MAP_TYPE_LRU_HASH &&
+		    type != BPF_MAP_TYPE_LPM_TRIE)
+			continue;
+		while (!bpf_map_get_next_key(p->m->fd[id], NULL, key))
+			assert_int_equal(bpf_map_delete_elem(p->m->fd[id], key), 0);
 	}
 }
 
@@ -278,7 +263,7 @@ static inline void pins_fill_pools(const struct pins *p)
 		.mode = PINTLE_MODE_ENFORCE,
 		.failure_mode = PINTLE_FAIL_OPEN,
 		.classes = 1,
-		.hook = PINTLE_HOOK_LOOKUP,
+		.decided_by = PINTLE_HOOK_LOOKUP,
 		.key_kind = PINTLE_KEY_SOURCE,
 		.key_bits_v4 = 24,
 		.key_bits_v6 = 64,
@@ -299,7 +284,7 @@ static inline void pins_fill_pools(const struct pins *p)
 		.mode = PINTLE_MODE_BASELINE,
 		.failure_mode = PINTLE_FAIL_CLOSE,
 		.classes = 1,
-		.hook = PINTLE_HOOK_LOOKUP,
+		.decided_by = PINTLE_HOOK_LOOKUP,
 		.staleness_ns = HOURS(3),
 		.running_weight = 1000,
 		.member_count = 1,

@@ -155,7 +155,7 @@ static inline struct config *config_with(const char *node, const char *pools)
 	_cleanup_free_ char *text = config_text(node, pools);
 	struct config *c = NULL;
 
-	assert_int_equal(config_parse("test.yaml", text, strlen(text), &config_sink_stderr, &c), 0);
+	assert_int_equal(config_parse("test.yaml", text, strlen(text), &yaml_sink_stderr, &c), 0);
 	return c;
 }
 

@@ -89,7 +89,7 @@ static enum state_endpoint_state state_expected(const struct state_endpoint *e, 
 {
 	const struct pintle_health *h = &states.health[e->id];
 	const struct pintle_score *score = &states.scores[e->id];
-	bool listens = states.pool.hook == PINTLE_HOOK_LOOKUP;
+	bool listens = pool_reach(&states.pool) == PINTLE_REACH_LISTENER;
 	bool down = listens && !h->listening_since_ns;
 	uint64_t scraped_ns = score->generation == e->generation ? score->scraped_ns : 0;
 	const bool applies[STATE_COUNT] = {

@@ -1035,7 +1035,7 @@ static void profile_case(const char *name, double extra, double key, double grou
 	const char *settings;
 
 	snprintf(path, sizeof(path), "docs/experiments/profiles/%s.yaml", name);
-	assert_int_equal(config_load(path, &config_sink_stderr, &c), 0);
+	assert_int_equal(config_load(path, &yaml_sink_stderr, &c), 0);
 	file = file_text(path);
 	settings = strstr(file, "  stickiness:");
 	assert_non_null(settings);

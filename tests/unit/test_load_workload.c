@@ -26,7 +26,7 @@ static void say(void *arg, const char *file, int line, int column, const char *m
 	snprintf(said + used, sizeof(said) - used, "%s:%d: %s\n", file, line, message);
 }
 
-static const struct config_sink sink = {.error = say, .warning = say};
+static const struct yaml_sink sink = {.error = say, .warning = say};
 
 static int parse(const char *text, struct workload **out)
 {

@@ -41,47 +41,44 @@ static uint32_t pool_generation_at(const struct steer *s, uint32_t id)
 
 /* ---- a picture of the maps ------------------------------------------------------------- */
 
+static void picture_array(const struct steer *s, enum map_id id, FILE *f)
+{
+	char *v = calloc(1, map_layouts[id].value_size);
+
+	for (uint32_t i = 0; i < map_layouts[id].entries; i++) {
+		assert_int_equal(maps_value(s->m, id, i, v), 0);
+		fwrite(v, 1, map_layouts[id].value_size, f);
+	}
+	free(v);
+}
+
+static void picture_hash(const struct steer *s, enum map_id id, FILE *f)
+{
+	char key[128] = {0}, value[2048] = {0}, *previous = NULL;
+
+	assert_in_range(map_layouts[id].key_size, 1, sizeof(key));
+	assert_in_range(map_layouts[id].value_size, 1, sizeof(value));
+	for (; !bpf_map_get_next_key(s->m->fd[id], previous, key); previous = key) {
+		assert_int_equal(bpf_map_lookup_elem(s->m->fd[id], key, value), 0);
+		fwrite(key, 1, sizeof(key), f);
+		fwrite(value, 1, sizeof(value), f);
+	}
+}
+
 /* What decides, byte by byte, in a stream of memory. */
 static char *picture(const struct steer *s, size_t *size)
 {
-	static const struct {
-		enum map_id id;
-		uint32_t n, value_size;
-	} arrays[] = {
-		{MAP_names, PINTLE_SLOTS, sizeof(struct pintle_name)},
-		{MAP_pools, PINTLE_MAX_POOLS, sizeof(struct pintle_pool)},
-		{MAP_endpoints, PINTLE_MAX_ENDPOINTS, sizeof(struct pintle_endpoint)},
-		{MAP_health, PINTLE_MAX_ENDPOINTS, sizeof(struct pintle_health)},
-		{MAP_scores, PINTLE_MAX_ENDPOINTS, sizeof(struct pintle_score)},
-		{MAP_inflight, PINTLE_MAX_ENDPOINTS, sizeof(struct pintle_inflight)},
-		{MAP_ends, PINTLE_MAX_ENDPOINTS, sizeof(struct pintle_ends)},
-	};
-	static const enum map_id hashes[] = {MAP_addresses, MAP_frontends};
-	char *text, key[64], value[64];
+	char *text;
 	FILE *f = open_memstream(&text, size);
 
 	assert_non_null(f);
-	for (size_t i = 0; i < ARRAY_SIZE(arrays); i++) {
-		char *v = calloc(1, arrays[i].value_size);
+	for (enum map_id id = 0; id < MAP_COUNT; id++) {
+		uint32_t type = map_layouts[id].type;
 
-		for (uint32_t j = 0; j < arrays[i].n; j++) {
-			assert_int_equal(maps_value(s->m, arrays[i].id, j, v), 0);
-			fwrite(v, 1, arrays[i].value_size, f);
-		}
-		free(v);
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(hashes); i++) {
-		int fd = s->m->fd[hashes[i]];
-		void *previous = NULL;
-
-		memset(key, 0, sizeof(key));
-		memset(value, 0, sizeof(value));
-		while (!bpf_map_get_next_key(fd, previous, key)) {
-			previous = key;
-			assert_int_equal(bpf_map_lookup_elem(fd, key, value), 0);
-			fwrite(key, 1, sizeof(key), f);
-			fwrite(value, 1, sizeof(value), f);
-		}
+		if (type == BPF_MAP_TYPE_ARRAY)
+			picture_array(s, id, f);
+		if (type == BPF_MAP_TYPE_HASH || type == BPF_MAP_TYPE_LPM_TRIE)
+			picture_hash(s, id, f);
 	}
 	fclose(f);
 	return text;
@@ -274,6 +271,8 @@ static void test_a_new_pool_starts_from_nothing(void **state)
 	assert_false(has_homes(&s, s.p->pools[1].ref.id));
 	count_decisions(&s, a.id, PINTLE_OUTCOME_STICKY, 42);
 	count_decisions(&s, s.p->pools[1].ref.id, PINTLE_OUTCOME_HOME, 43);
+	s.m->bindings[a.id].evicted = 44;
+	s.m->bindings[s.p->pools[1].ref.id].evicted = 45;
 
 	/* It keeps its counts over a reload, and the other one when it goes. */
 	assert_int_equal(steer_publish(&s, TWO_POOLS), 0);
@@ -291,6 +290,8 @@ static void test_a_new_pool_starts_from_nothing(void **state)
 	assert_string_equal(name_at(&s, a.id), "c");
 	assert_int_equal(decisions(&s, a.id, PINTLE_OUTCOME_STICKY), 0);
 	assert_int_equal(decisions(&s, s.p->pools[0].ref.id, PINTLE_OUTCOME_HOME), 43);
+	assert_int_equal(s.m->bindings[a.id].evicted, 0);
+	assert_int_equal(s.m->bindings[s.p->pools[0].ref.id].evicted, 45);
 	steer_end(&s);
 }
 
@@ -328,7 +329,8 @@ static void test_a_connect_pool(void **state)
 	(void)state;
 	steer_start(&s, CONNECT, false);
 	assert_int_equal(maps_value(s.m, MAP_pools, s.p->pools[0].ref.id, p), 0);
-	assert_int_equal(p->hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(p->decided_by, PINTLE_HOOK_CONNECT);
+	assert_int_equal(p->reach, PINTLE_REACH_ADDRESS);
 	assert_int_equal(p->key_kind, PINTLE_KEY_DESTINATION);
 	assert_int_equal(p->group_kind, PINTLE_KEY_HINT);
 	assert_int_equal(p->eject_after, 4);
@@ -336,7 +338,7 @@ static void test_a_connect_pool(void **state)
 	assert_int_equal(p->eject_ns, 2 * NSEC_PER_SEC);
 	assert_int_equal(p->eject_max_ns, 9 * NSEC_PER_SEC);
 	assert_int_equal(bpf_map_lookup_elem(s.m->fd[MAP_frontends], &key, &f), 0);
-	assert_int_equal(f.hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(f.decided_by, PINTLE_HOOK_CONNECT);
 	assert_int_equal(f.prefix_bits, 120);
 	e = endpoint_at(&s, endpoint_ref(&s, 0, 1).id);
 	assert_int_equal(e.port, 8002);
@@ -366,6 +368,29 @@ static void test_another_hook_is_another_pool(void **state)
 	assert_int_equal(endpoint_at(&s, endpoint.id).pool_generation, 0);
 	assert_int_equal(rows_of(&s, MAP_addresses), 0);
 	assert_int_equal(rows_of(&s, MAP_frontends), 1);
+	steer_end(&s);
+}
+
+/* Pools pinned by an earlier build, which knew no `reach`, are the same pools. */
+static void test_a_pool_without_reach_is_kept(void **state)
+{
+	_cleanup_free_ struct pintle_pool *p = malloc(sizeof(*p));
+	struct pintle_ref pool, endpoint;
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, TWO_POOLS, false);
+	pool = s.p->pools[0].ref;
+	endpoint = endpoint_ref(&s, 0, 0);
+	assert_int_equal(maps_value(s.m, MAP_pools, pool.id, p), 0);
+	assert_int_equal(p->reach, PINTLE_REACH_LISTENER);
+	p->reach = 0;
+	assert_int_equal(bpf_map_update_elem(s.m->fd[MAP_pools], &pool.id, p, BPF_EXIST), 0);
+	assert_int_equal(steer_publish(&s, TWO_POOLS), 0);
+	assert_true(same_ref(s.p->pools[0].ref, pool));
+	assert_true(same_ref(endpoint_ref(&s, 0, 0), endpoint));
+	assert_int_equal(maps_value(s.m, MAP_pools, pool.id, p), 0);
+	assert_int_equal(p->reach, PINTLE_REACH_LISTENER);
 	steer_end(&s);
 }
 
@@ -673,6 +698,7 @@ int main(void)
 		steer_test(test_a_new_pool_starts_from_nothing),
 		steer_test(test_a_connect_pool),
 		steer_test(test_another_hook_is_another_pool),
+		steer_test(test_a_pool_without_reach_is_kept),
 		steer_test(test_the_key_of_hints_stays),
 		steer_test(test_everything_in_use),
 		steer_test(test_a_route_that_cannot_be_added),

@@ -446,6 +446,8 @@ static const struct {
 	{"hint, then half a head", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n", -ECONNRESET},
 	{"no HTTP", "SSH-2.0-OpenSSH_9.2\r\n", -EPROTO},
 	{"no status line", "a 1\nb 2\n", -EPROTO},
+	{"TLS, that of plain HTTP", "\x15\x03\x01\x01\x02\x02\x16", -EPROTO},
+	{"a status that is none", "HTTP/1.1 nonsense\r\n\r\n", -EPROTO},
 	{"announced too large", "HTTP/1.1 200 OK\r\nContent-Length: 4194305\r\n\r\na 1\n", -EFBIG},
 	{"absurdly large", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\na 1\n",
 	 -EFBIG},
@@ -685,6 +687,138 @@ static void connection_is_fresh_when_asked_for(void **state)
 		assert_int_equal(atomic_load(&s.connections), i + 1);
 	}
 	assert_int_equal(r.good, r.dones);
+	teardown(&f);
+	server_stop(&s);
+}
+
+/* -- probes ----------------------------------------------------------------------- */
+
+static int times_asked;
+
+static bool on_wanted(void *arg)
+{
+	bool wanted = on_fresh(arg);
+
+	times_asked++;
+	return wanted;
+}
+
+static void add_probe(struct fixture *f, struct record *r, const char *url, uint64_t timeout_ns)
+{
+	static const struct scrape_callbacks of_probe = {.fresh = on_wanted, .done = on_done};
+	struct scrape_options o = options_of(url);
+
+	o.timeout_ns = timeout_ns;
+	o.probe = true;
+	r->f = f;
+	wish_fresh = true;
+	assert_int_equal(scraper_add(f->scraper, &o, &of_probe, r, &r->target), 0);
+}
+
+/* Afterwards the same answer is as good or bad a page as ever. */
+static void any_answer_will_do_for_a_probe(void **state)
+{
+	struct fixture f;
+	struct server s;
+
+	(void)state;
+	setup(&f);
+	server_start(&s, answer_text);
+	for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+		int error = *answers[i].text ? 0 : -ECONNRESET;
+		struct record probe = {0}, page = {0};
+
+		s.text = answers[i].text;
+		add_probe(&f, &probe, s.url, HOUR_NS);
+		RUN_UNTIL(&f, probe.dones);
+		scraper_remove(probe.target);
+		if (probe.error != error || probe.size)
+			fail_msg("%s: %d instead of %d", answers[i].name, probe.error, error);
+		add_url(&f, &page, s.url);
+		RUN_UNTIL(&f, page.dones);
+		scraper_remove(page.target);
+		if (page.error != answers[i].error)
+			fail_msg("%s after a probe: %d instead of %d", answers[i].name, page.error,
+				 answers[i].error);
+	}
+	teardown(&f);
+	server_stop(&s);
+}
+
+static bool answer_head(struct server *s, int fd)
+{
+	(void)s;
+	return send_text(fd, "HTTP/1.1 200 OK\r\nContent-Length: 68\r\n\r\n");
+}
+
+static bool answer_reset(struct server *s, int fd)
+{
+	const struct linger at_once = {.l_onoff = 1};
+
+	(void)s;
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	return false;
+}
+
+/* The head ends it, or what is none; without an answer it is like any other failure. */
+static void what_a_probe_waits_for(void **state)
+{
+	static const struct {
+		answer_fn answer;
+		const char *text;
+		uint64_t timeout_ns;
+		int error;
+	} cases[] = {
+		{answer_head, NULL, HOUR_NS, 0},
+		{answer_endlessly, "HTTP/1.1 200 OK\r\n\r\n", HOUR_NS, 0},
+		{answer_endlessly, "SSH-2.0-OpenSSH_9.2\r\n", HOUR_NS, 0},
+		{answer_endless_hints, NULL, HOUR_NS, 0},
+		{answer_endless_headers, NULL, HOUR_NS, 0},
+		{answer_nothing, NULL, 50 * NSEC_PER_MSEC, -ETIMEDOUT},
+		{answer_reset, NULL, HOUR_NS, -ECONNRESET},
+	};
+	struct fixture f;
+	struct server s;
+
+	(void)state;
+	setup(&f);
+	server_start(&s, answer_good);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct record r = {0};
+
+		s.text = cases[i].text;
+		atomic_store(&s.answer, cases[i].answer);
+		add_probe(&f, &r, s.url, cases[i].timeout_ns);
+		RUN_UNTIL(&f, r.dones);
+		if (r.error != cases[i].error)
+			fail_msg("case %zu: %d instead of %d", i, r.error, cases[i].error);
+		scraper_remove(r.target);
+	}
+	teardown(&f);
+	server_stop(&s);
+}
+
+/* It makes one request for each wish, over a connection of its own, and none without. */
+static void a_probe_asks_only_when_wanted(void **state)
+{
+	struct record r = {0};
+	struct fixture f;
+	struct server s;
+
+	(void)state;
+	setup(&f);
+	server_start(&s, answer_good);
+	add_probe(&f, &r, s.url, HOUR_NS);
+	for (int i = 1; i <= 3; i++) {
+		wish_fresh = true;
+		RUN_UNTIL(&f, r.dones == i);
+		times_asked = 0;
+		RUN_UNTIL(&f, times_asked >= 5);
+		assert_int_equal(r.dones, i);
+		assert_int_equal(r.good, i);
+		assert_int_equal(atomic_load(&s.connections), i);
+		assert_int_equal(atomic_load(&s.requests), i);
+	}
 	teardown(&f);
 	server_stop(&s);
 }
@@ -1469,6 +1603,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(proxy_of_the_environment_is_not_used),
 		cmocka_unit_test(connection_is_kept),
 		cmocka_unit_test(connection_is_fresh_when_asked_for),
+		cmocka_unit_test(any_answer_will_do_for_a_probe),
+		cmocka_unit_test(what_a_probe_waits_for),
+		cmocka_unit_test(a_probe_asks_only_when_wanted),
 		cmocka_unit_test(server_that_closes_after_each_answer),
 		cmocka_unit_test(request_is_sent_again_when_the_kept_connection_was_closed),
 		cmocka_unit_test(refused_then_back_again),

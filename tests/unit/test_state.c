@@ -843,7 +843,7 @@ static void test_of_the_connect_hook(void **state)
 	struct state *s;
 
 	assert_int_equal(maps_value(p->m, MAP_pools, LLAMA, &pool), 0);
-	pool.hook = PINTLE_HOOK_CONNECT;
+	pool.decided_by = PINTLE_HOOK_CONNECT;
 	pool.key_kind = PINTLE_KEY_HINT;
 	pool.eject_after = 3;
 	pins_at(p, MAP_pools, LLAMA, &pool);
@@ -855,7 +855,7 @@ static void test_of_the_connect_hook(void **state)
 	p->m->health[0].listening_since_ns = 0;
 	p->m->health[0].ejected_until_ns = now - 1;
 	s = read_state(p->m);
-	assert_int_equal(s->pools[0].hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(s->pools[0].decided_by, PINTLE_HOOK_CONNECT);
 	assert_int_equal(s->pools[0].eject_after, 3);
 	assert_int_equal(s->pools[0].ejected_count, 1);
 	assert_false(s->pools[0].passes);
@@ -872,7 +872,7 @@ static void test_of_the_connect_hook(void **state)
 	assert_int_equal(e->failures[PINTLE_FAILURE_RESET], 4);
 	assert_int_equal(e->families, PINTLE_FAMILY_V6);
 	assert_int_equal(endpoint(s, "gpu5")->state, STATE_WAITING);
-	assert_int_equal(s->pools[1].hook, PINTLE_HOOK_LOOKUP);
+	assert_int_equal(s->pools[1].decided_by, PINTLE_HOOK_LOOKUP);
 	state_free(s);
 
 	p->m->node->heartbeat_ns = now - HOURS(2);

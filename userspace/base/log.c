@@ -19,6 +19,8 @@ static const struct {
 static const char *program = "pintle";
 static enum log_level threshold = LOG_INFO;
 static bool to_journal;
+static char *kept; /* NULL: nobody wants it */
+static size_t kept_size;
 
 /* sd-daemon(3): $JOURNAL_STREAM holds the device and inode of the stream that the
  * journal gave us; only if stderr still is that stream may priorities be prefixed. */
@@ -61,6 +63,8 @@ static void log_line(enum log_level level, int code, const char *fmt, va_list ap
 	char line[2048];
 	size_t n = 0, room = sizeof(line) - 1;
 
+	size_t start;
+
 	if (!log_enabled(level))
 		return;
 #define APPEND(call)                                                                               \
@@ -72,6 +76,7 @@ static void log_line(enum log_level level, int code, const char *fmt, va_list ap
 		APPEND(snprintf(line + n, room - n, "<%d>", levels[level].syslog_priority));
 	else
 		APPEND(snprintf(line + n, room - n, "%s: %s: ", program, levels[level].name));
+	start = n;
 	APPEND(vsnprintf(line + n, room - n, fmt, ap));
 	if (code)
 		APPEND(snprintf(line + n, room - n, ": %s", strerror(abs(code))));
@@ -80,6 +85,8 @@ static void log_line(enum log_level level, int code, const char *fmt, va_list ap
 		n--; /* vsnprintf's count is of what it would have written */
 	while (n && line[n - 1] == '\n')
 		n--;
+	if (kept && !kept[0] && level == LOG_ERROR)
+		snprintf(kept, kept_size, "%.*s", (int)(n - start), line + start);
 	line[n++] = '\n';
 	if (write(STDERR_FILENO, line, n) < 0) {
 		/* Nowhere left to say it. */
@@ -108,6 +115,14 @@ int log_err_r(int code, const char *fmt, ...)
 	log_line(LOG_ERROR, code, fmt, ap);
 	va_end(ap);
 	return -abs(code);
+}
+
+void log_keep(char *buf, size_t size)
+{
+	kept = buf;
+	kept_size = size;
+	if (buf)
+		buf[0] = '\0';
 }
 
 #define LINES_MAX 40 /* of one message, unless debug messages are shown */

@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_LEVELS };
@@ -30,6 +31,10 @@ int log_err_r(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3
 #define log_warn(...)  log_write(LOG_WARN, __VA_ARGS__)
 #define log_info(...)  log_write(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_write(LOG_DEBUG, __VA_ARGS__)
+
+/** From now on the first error that is logged is kept in `buf`, too, cut to `size`; "" until then.
+ * Of one thread; NULL: no more. */
+void log_keep(char *buf, size_t size);
 
 /** Has libbpf's messages come through here, one level less urgent than libbpf thinks they are: its
  * "info" is our "debug". Each of their lines is one of ours; of a long message, such as a

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * config.h - the configuration file: one table (config_keys.c) of keys, types, ranges,
- * defaults and help; it drives the parser, the messages and docs/configuration.md.
+ * defaults and help; it drives the reader (../yaml/), the messages and docs/configuration.md.
  */
 #ifndef PINTLE_CONFIG_H
 #define PINTLE_CONFIG_H
@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "../net/addr.h"
+#include "../yaml/yaml_report.h"
 
 /* Of all pools together. */
 #define CONFIG_MAX_FRONTENDS 1024
@@ -72,7 +73,7 @@ struct config_saturation {
 	uint64_t staleness_ns;
 };
 
-/* Of connect pools. */
+/* Of pools whose hook ejects (PINTLE_TRAIT_EJECTS). */
 struct config_ejection {
 	int failures; /* in a row; 0: never */
 	uint64_t time_ns, max_time_ns;
@@ -89,8 +90,9 @@ struct config_client {
 
 struct config_pool {
 	char *name;
-	uint32_t hook;      /* enum pintle_hook: CONNECT if its endpoints have an `address` */
-	const char *engine; /* name of an entry of the engine table (not owned) */
+	uint32_t reach;      /* enum pintle_reach: by its endpoints' `listen` or `address` */
+	uint32_t decided_by; /* enum pintle_hook */
+	const char *engine;  /* name of an entry of the engine table (not owned) */
 	struct frontend_addr *frontends;
 	size_t frontend_count;
 	bool announce;
@@ -129,33 +131,71 @@ struct config {
 	size_t pool_count;
 };
 
-/** Where messages go: one call for each, in the order of the file. `line` and
- * `column` count from 1. `message` reads "what is wrong; what would be right". */
-struct config_sink {
-	void (*error)(void *arg, const char *file, int line, int column, const char *message);
-	void (*warning)(void *arg, const char *file, int line, int column, const char *message);
-	void *arg;
-};
-
 /** Reads and validates the whole file (a regular one, at most 1 MiB). Reports every error, not the
  * first only. Never waits for another process. Returns 0 and *out (to be freed with config_free);
  * -EINVAL when errors were reported; -errno when the file could not be read (reported as an error
  * too). *out is untouched on failure. */
-int config_load(const char *path, const struct config_sink *sink, struct config **out);
+int config_load(const char *path, const struct yaml_sink *sink, struct config **out);
 /** The same on text in memory; `name` stands for the file in messages. Any bytes
  * are safe (fuzzed). */
-int config_parse(const char *name, const char *text, size_t size, const struct config_sink *sink,
+int config_parse(const char *name, const char *text, size_t size, const struct yaml_sink *sink,
 		 struct config **out);
+
+/* A file's text. */
+struct config_text {
+	const char *name; /* of the file, for messages */
+	char *text;
+	size_t size;
+};
+
+/** Reads a file as config_load() does, and leaves the text as it is: out->text is to be freed,
+ * `path` is kept in it. Returns 0, or -errno after telling. */
+int config_read(const char *path, const struct yaml_sink *sink, struct config_text *out);
+
+/* A key of a pool that was set while the pool runs: it takes the place of what the file says. */
+struct config_setting {
+	const char *pool;  /* its name */
+	const char *key;   /* "stickiness.ttl" */
+	const char *value; /* as the file would have it: "100s" */
+	bool holds;
+	char file[PINTLE_VALUE_SIZE]; /* what holds without it; "": there is no such key or pool */
+	char why[PINTLE_WHY_SIZE];    /* where it does not hold: "what is wrong; what would be
+					 right" */
+};
+
+/** config_parse() of the text with settings, each of which may be any text. The text alone has to
+ * be good: its errors and warnings are told first. Then each setting is judged as if the file said
+ * it. One that the check refuses, by itself or with those before, does not hold, and never spoils
+ * the rest. Warnings about settings are told with "POOL KEY=VALUE" as the file and 0 as the line.
+ * Returns as config_parse(); `holds`, `file` and `why` are filled in with 0. */
+int config_parse_set(const struct config_text *text, struct config_setting *settings, size_t n,
+		     const struct yaml_sink *sink, struct config **out);
+
+struct yaml_key;
+/** The key of a pool that `pintle set` takes by this name; or NULL with *why. */
+const struct yaml_key *config_settable(const char *name, char why[PINTLE_WHY_SIZE]);
+/** The i-th key that can be set, in the table's order; NULL: there are no more. */
+const struct yaml_key *config_settable_at(size_t i);
+/** Its name, as config_settable() takes it. */
+const char *config_settable_name(const struct yaml_key *k);
+/** What it takes, for people: "a number from 0 to 1000". Returns buf. */
+#define CONFIG_WANTS_SIZE 512
+const char *config_settable_wants(const struct yaml_key *k, char buf[CONFIG_WANTS_SIZE]);
+/** The i-th of the words that it takes; NULL: there are no more, or it takes no words. */
+const char *config_settable_word(const struct yaml_key *k, size_t i);
+/** Whether the kernel itself reads it, from the map `overrides`. */
+bool config_set_in_kernel(const struct yaml_key *k);
+/** Whether the value by itself is good; of a choice also which (choice may be NULL). Else *why. */
+bool config_value_read(const struct yaml_key *k, const char *value, uint32_t *choice,
+		       char why[PINTLE_WHY_SIZE]);
+/** Whether both are good, and mean the same: "300s" and "5m". */
+bool config_value_same(const struct yaml_key *k, const char *a, const char *b);
 void config_free(struct config *c);
 /** For _cleanup_(config_freep). */
 static inline void config_freep(struct config **c)
 {
 	config_free(*c);
 }
-
-/** The stderr sink: "FILE:LINE:COLUMN: what; what would be right", warnings
- * as "FILE:LINE:COLUMN: warning: ...". */
-extern const struct config_sink config_sink_stderr;
 
 /** The address and port that a valid http(s) URL names by number. Returns whether it does. */
 bool url_address(const char *url, struct addr *ip, uint16_t *port);

@@ -11,7 +11,7 @@ struct item {
 	const struct config_pool *pool;
 	const struct config_endpoint *endpoint;
 	const struct frontend_addr *frontend;
-	const struct node *node;
+	const struct yaml_node *node;
 	struct addr scrape_ip; /* of the endpoint's `metrics`, with scrape_port */
 	uint16_t scrape_port;  /* 0: not given, or by a host name */
 };
@@ -26,7 +26,7 @@ static void free_items(struct items *items)
 	free(items->all);
 }
 
-static void add_item(struct report *r, struct items *items, struct item item)
+static void add_item(struct yaml_report *r, struct items *items, struct item item)
 {
 	struct item *grown;
 
@@ -43,14 +43,6 @@ static void add_item(struct report *r, struct items *items, struct item item)
 	items->all[items->count++] = item;
 }
 
-const struct node *place_of(const struct node *node, const char *first, const char *second)
-{
-	const struct node *outer = node_get(node, first);
-	const struct node *inner = second ? node_get(outer, second) : NULL;
-
-	return inner ? inner : outer ? outer : node;
-}
-
 const char *pool_label(const struct config_pool *p)
 {
 	return p->name ? p->name : "?";
@@ -63,17 +55,18 @@ const char *endpoint_label(const struct config_endpoint *e)
 
 /* ---- names ----------------------------------------------------------------- */
 
-static void check_pool_names(const struct config *c, const struct node *pools, struct report *r)
+static void check_pool_names(const struct config *c, const struct yaml_node *pools,
+			     struct yaml_report *r)
 {
-	const struct node *n = node_at(pools, 0);
+	const struct yaml_node *n = yaml_node_at(pools, 0);
 
 	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {
-		const struct node *place = place_of(n, "name", NULL);
+		const struct yaml_node *place = yaml_node_towards(n, "name", NULL);
 
 		for (size_t j = 0; c->pools[i].name && j < i; j++) {
 			if (!c->pools[j].name || strcmp(c->pools[i].name, c->pools[j].name) != 0)
 				continue;
-			report_error(
+			yaml_report_error(
 				r, place->line, place->column,
 				"the pool of line %d has the name \"%s\" already; choose another",
 				c->pools[j].line, c->pools[i].name);
@@ -82,22 +75,23 @@ static void check_pool_names(const struct config *c, const struct node *pools, s
 	}
 }
 
-static void check_endpoint_names(const struct config_pool *p, const struct node *endpoints,
-				 struct report *r)
+static void check_endpoint_names(const struct config_pool *p, const struct yaml_node *endpoints,
+				 struct yaml_report *r)
 {
-	const struct node *n = node_at(endpoints, 0);
+	const struct yaml_node *n = yaml_node_at(endpoints, 0);
 
 	for (size_t i = 0; i < p->endpoint_count; i++, n = n->next) {
 		const struct config_endpoint *e = &p->endpoints[i];
-		const struct node *place = place_of(n, "name", NULL);
+		const struct yaml_node *place = yaml_node_towards(n, "name", NULL);
 
 		for (size_t j = 0; e->name && j < i; j++) {
 			if (!p->endpoints[j].name || strcmp(e->name, p->endpoints[j].name) != 0)
 				continue;
-			report_error(r, place->line, place->column,
-				     "the endpoint of line %d has the name \"%s\" already; choose "
-				     "another",
-				     p->endpoints[j].line, e->name);
+			yaml_report_error(
+				r, place->line, place->column,
+				"the endpoint of line %d has the name \"%s\" already; choose "
+				"another",
+				p->endpoints[j].line, e->name);
 			break;
 		}
 	}
@@ -111,13 +105,13 @@ static bool same_listener(const struct endpoint_addr *a, const struct endpoint_a
 	       (a->any_ip || b->any_ip || !memcmp(&a->ip, &b->ip, sizeof(a->ip)));
 }
 
-/* A server may be an endpoint of either hook, one of each at most. */
+/* A server may be reached in either way, by one endpoint each at most. */
 static bool same_server(const struct config_endpoint *a, const struct config_endpoint *b)
 {
 	return same_listener(&a->listen, &b->listen) || same_listener(&a->address, &b->address);
 }
 
-static void check_servers(const struct items *endpoints, struct report *r)
+static void check_servers(const struct items *endpoints, struct yaml_report *r)
 {
 	char text[ADDR_TEXT_SIZE], other[ADDR_TEXT_SIZE];
 
@@ -125,27 +119,27 @@ static void check_servers(const struct items *endpoints, struct report *r)
 		const struct item *a = &endpoints->all[i];
 		bool listens = a->endpoint->listen.port;
 		const char *key = listens ? "listen" : "address";
-		const struct node *place = place_of(a->node, key, NULL);
+		const struct yaml_node *place = yaml_node_towards(a->node, key, NULL);
 
 		for (size_t j = 0; j < i; j++) {
 			const struct item *b = &endpoints->all[j];
 
 			if (!same_server(a->endpoint, b->endpoint))
 				continue;
-			report_error(r, place->line, place->column,
-				     "%s %s claims the %s of endpoint %s/%s (line %d, %s); "
-				     "give each endpoint its own",
-				     key,
-				     addr_format_endpoint(config_endpoint_at(a->endpoint), text),
-				     listens ? "listener" : "address", pool_label(b->pool),
-				     endpoint_label(b->endpoint), b->endpoint->line,
-				     addr_format_endpoint(config_endpoint_at(b->endpoint), other));
+			yaml_report_error(
+				r, place->line, place->column,
+				"%s %s claims the %s of endpoint %s/%s (line %d, %s); "
+				"give each endpoint its own",
+				key, addr_format_endpoint(config_endpoint_at(a->endpoint), text),
+				listens ? "listener" : "address", pool_label(b->pool),
+				endpoint_label(b->endpoint), b->endpoint->line,
+				addr_format_endpoint(config_endpoint_at(b->endpoint), other));
 			break;
 		}
 	}
 }
 
-static void check_overlaps(const struct items *frontends, struct report *r)
+static void check_overlaps(const struct items *frontends, struct yaml_report *r)
 {
 	char text[ADDR_TEXT_SIZE], other[ADDR_TEXT_SIZE];
 
@@ -160,7 +154,7 @@ static void check_overlaps(const struct items *frontends, struct report *r)
 			    !addr_prefixes_overlap(&a->prefix, a->prefix_bits, &b->prefix,
 						   b->prefix_bits))
 				continue;
-			report_error(
+			yaml_report_error(
 				r, frontends->all[i].node->line, frontends->all[i].node->column,
 				"frontend %s overlaps %s of pool %s (line %d); list each address "
 				"and port once",
@@ -191,7 +185,7 @@ static bool covers_listener(const struct frontend_addr *f, const struct endpoint
 /* What pintled itself connects to, or serves, must not be steered: a scrape would then
  * read the page of whichever endpoint is best. */
 static void check_cover(const struct config *c, const struct item *f, const struct items *endpoints,
-			struct report *r)
+			struct yaml_report *r)
 {
 	const struct frontend_addr *a = f->frontend;
 	struct endpoint_addr served;
@@ -204,25 +198,26 @@ static void check_cover(const struct config *c, const struct item *f, const stru
 
 		if (!server && !covers(a, &e->scrape_ip, e->scrape_port))
 			continue;
-		report_error(r, f->node->line, f->node->column,
-			     "frontend %s covers where endpoint %s/%s (line %d) %s, so that its "
-			     "scrapes would be steered; keep them apart by address or port",
-			     text, pool_label(e->pool), endpoint_label(e->endpoint),
-			     e->endpoint->line,
-			     !server                    ? "has its metrics"
-			     : e->endpoint->listen.port ? "listens"
-							: "is");
+		yaml_report_error(
+			r, f->node->line, f->node->column,
+			"frontend %s covers where endpoint %s/%s (line %d) %s, so that its "
+			"scrapes would be steered; keep them apart by address or port",
+			text, pool_label(e->pool), endpoint_label(e->endpoint), e->endpoint->line,
+			!server                    ? "has its metrics"
+			: e->endpoint->listen.port ? "listens"
+						   : "is");
 		break;
 	}
 	if (c->metrics && !addr_parse_endpoint(c->metrics, &served, NULL) &&
 	    covers(a, &served.ip, served.port))
-		report_error(r, f->node->line, f->node->column,
-			     "frontend %s covers node.metrics; keep them apart by address or port",
-			     text);
+		yaml_report_error(
+			r, f->node->line, f->node->column,
+			"frontend %s covers node.metrics; keep them apart by address or port",
+			text);
 }
 
 static void check_cover_dcgm(const struct config_pool *p, const struct items *frontends,
-			     struct report *r)
+			     struct yaml_report *r)
 {
 	char text[ADDR_TEXT_SIZE];
 	struct addr ip;
@@ -234,14 +229,16 @@ static void check_cover_dcgm(const struct config_pool *p, const struct items *fr
 		const struct item *f = &frontends->all[i];
 
 		if (covers(f->frontend, &ip, port))
-			report_error(r, f->node->line, f->node->column,
-				     "frontend %s covers dcgm.url of pool %s; keep them apart by "
-				     "address or port",
-				     addr_format_frontend(f->frontend, text), pool_label(p));
+			yaml_report_error(
+				r, f->node->line, f->node->column,
+				"frontend %s covers dcgm.url of pool %s; keep them apart by "
+				"address or port",
+				addr_format_frontend(f->frontend, text), pool_label(p));
 	}
 }
 
-static void check_served(const struct config *c, const struct items *endpoints, struct report *r)
+static void check_served(const struct config *c, const struct items *endpoints,
+			 struct yaml_report *r)
 {
 	struct endpoint_addr served;
 
@@ -250,29 +247,31 @@ static void check_served(const struct config *c, const struct items *endpoints, 
 	served.any_ip = addr_is_any(&served.ip);
 	for (size_t i = 0; i < endpoints->count; i++) {
 		const struct item *e = &endpoints->all[i];
-		const struct node *place = place_of(e->node, "listen", NULL);
+		const struct yaml_node *place = yaml_node_towards(e->node, "listen", NULL);
 
 		if (same_listener(&served, &e->endpoint->listen))
-			report_error(r, place->line, place->column,
-				     "listen is node.metrics (%s), where pintled itself listens; "
-				     "choose another port for one of them",
-				     c->metrics);
+			yaml_report_error(
+				r, place->line, place->column,
+				"listen is node.metrics (%s), where pintled itself listens; "
+				"choose another port for one of them",
+				c->metrics);
 	}
 }
 
 /* ---- frontends with their pool --------------------------------------------- */
 
-static void check_announce(const struct item *f, struct report *r)
+static void check_announce(const struct item *f, struct yaml_report *r)
 {
 	bool v4 = addr_is_v4(&f->frontend->prefix);
 	unsigned int least = v4 ? 96 + 8 : 16;
 	char text[ADDR_TEXT_SIZE];
 
 	if (f->pool->announce && f->frontend->port && f->frontend->prefix_bits < least)
-		report_error(r, f->node->line, f->node->column,
-			     "announce would make all of %s local to this node; announce prefixes "
-			     "of /%u or longer",
-			     addr_format_frontend(f->frontend, text), v4 ? least - 96 : least);
+		yaml_report_error(
+			r, f->node->line, f->node->column,
+			"announce would make all of %s local to this node; announce prefixes "
+			"of /%u or longer",
+			addr_format_frontend(f->frontend, text), v4 ? least - 96 : least);
 }
 
 static bool takes_family(const struct config_endpoint *e, bool v4)
@@ -284,10 +283,10 @@ static bool takes_family(const struct config_endpoint *e, bool v4)
 
 /* What is at an IPv4 address cannot take an IPv6 connection, nor the reverse: such an
  * endpoint is passed over for these clients, which is easily overlooked. */
-static void check_family(const struct item *f, struct report *r)
+static void check_family(const struct item *f, struct yaml_report *r)
 {
 	const struct config_endpoint *first = NULL;
-	bool v4 = addr_is_v4(&f->frontend->prefix), lookup = f->pool->hook == PINTLE_HOOK_LOOKUP;
+	bool v4 = addr_is_v4(&f->frontend->prefix);
 	char text[ADDR_TEXT_SIZE];
 	size_t unfit = 0;
 
@@ -302,45 +301,47 @@ static void check_family(const struct item *f, struct report *r)
 		unfit++;
 	}
 	if (first)
-		report_warning(
+		yaml_report_warning(
 			r, f->node->line, f->node->column,
 			"frontend %s is %s: its clients never reach %zu of %zu endpoint%s of pool %s, on "
 			"%s alone (first %s); %s",
 			addr_format_frontend(f->frontend, text), v4 ? "IPv4" : "IPv6", unfit,
 			f->pool->endpoint_count, plural(f->pool->endpoint_count),
 			pool_label(f->pool), v4 ? "IPv6" : "IPv4", endpoint_label(first),
-			lookup ? "have the servers listen on [::] and write their ports alone"
-			       : "make a pool for each family");
+			f->pool->reach == PINTLE_REACH_LISTENER
+				? "have the servers listen on [::] and write their ports alone"
+				: "make a pool for each family");
 }
 
 /* ---- GPUs ------------------------------------------------------------------ */
 
 /* Returns whether the endpoint names a GPU, rightly or not. */
-static bool check_gpu(const struct config_endpoint *e, const struct node *n, bool has_dcgm,
-		      struct report *r)
+static bool check_gpu(const struct config_endpoint *e, const struct yaml_node *n, bool has_dcgm,
+		      struct yaml_report *r)
 {
-	const struct node *gpu = node_get(n, "gpu");
-	bool index = node_get(gpu, "index"), pod = node_get(gpu, "pod");
+	const struct yaml_node *gpu = yaml_node_get(n, "gpu");
+	bool index = yaml_node_get(gpu, "index"), pod = yaml_node_get(gpu, "pod");
 
-	if (!gpu || gpu->kind != NODE_MAP)
+	if (!gpu || gpu->kind != YAML_MAP)
 		return gpu;
 	if (index == pod)
-		report_error(r, gpu->line, gpu->column,
-			     "gpu of endpoint %s has %s; write one of them", endpoint_label(e),
-			     index ? "index and pod" : "neither index nor pod");
+		yaml_report_error(r, gpu->line, gpu->column,
+				  "gpu of endpoint %s has %s; write one of them", endpoint_label(e),
+				  index ? "index and pod" : "neither index nor pod");
 	if (!has_dcgm)
-		report_error(r, gpu->line, gpu->column,
-			     "gpu of endpoint %s has no page to be read from; add dcgm: {url: "
-			     "\"http://127.0.0.1:9400/metrics\"} to the pool",
-			     endpoint_label(e));
+		yaml_report_error(r, gpu->line, gpu->column,
+				  "gpu of endpoint %s has no page to be read from; add dcgm: {url: "
+				  "\"http://127.0.0.1:9400/metrics\"} to the pool",
+				  endpoint_label(e));
 	return true;
 }
 
-static void check_gpus(const struct config_pool *p, const struct node *n, struct report *r)
+static void check_gpus(const struct config_pool *p, const struct yaml_node *n,
+		       struct yaml_report *r)
 {
-	const struct node *dcgm = node_get(n, "dcgm");
-	const struct node *child = node_at(node_get(n, "endpoints"), 0);
-	const struct node *weight = place_of(n, "weights", "gpu");
+	const struct yaml_node *dcgm = yaml_node_get(n, "dcgm");
+	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
+	const struct yaml_node *weight = yaml_node_towards(n, "weights", "gpu");
 	size_t joined = 0;
 
 	for (size_t i = 0; i < p->endpoint_count; i++, child = child->next)
@@ -348,10 +349,11 @@ static void check_gpus(const struct config_pool *p, const struct node *n, struct
 	if (joined)
 		return;
 	if (dcgm)
-		report_warning(r, dcgm->line, dcgm->column,
-			       "dcgm is read for nothing; give endpoints their gpu: {index: 0}");
+		yaml_report_warning(
+			r, dcgm->line, dcgm->column,
+			"dcgm is read for nothing; give endpoints their gpu: {index: 0}");
 	if (p->weights.gpu > 0)
-		report_warning(
+		yaml_report_warning(
 			r, weight->line, weight->column,
 			"weights.gpu has no effect, since no endpoint names its gpu; give them "
 			"gpu: {index: 0}");
@@ -385,10 +387,12 @@ static bool stays_here(const struct config_endpoint *e)
 	return at->any_ip || is_loopback(&at->ip);
 }
 
-static void check_pages(const struct config_pool *p, const struct node *n, struct report *r)
+static void check_pages(const struct config_pool *p, const struct yaml_node *n,
+			struct yaml_report *r)
 {
-	const struct node *scrape = node_get(n, "scrape"), *tls = node_get(scrape, "tlsConfig");
-	const struct node *authorization = place_of(n, "scrape", "authorization");
+	const struct yaml_node *scrape = yaml_node_get(n, "scrape"),
+			       *tls = yaml_node_get(scrape, "tlsConfig");
+	const struct yaml_node *authorization = yaml_node_towards(n, "scrape", "authorization");
 	const struct config_endpoint *open = NULL;
 	bool https = false;
 
@@ -400,56 +404,59 @@ static void check_pages(const struct config_pool *p, const struct node *n, struc
 			open = open ? open : e;
 	}
 	if (p->scrape.credentials_file && open)
-		report_warning(
+		yaml_report_warning(
 			r, authorization->line, authorization->column,
 			"the credential goes to endpoint %s over the network as it is, which "
 			"whoever is on the way can read; ask for its page by https",
 			endpoint_label(open));
-	if (tls && !node_get(tls, "certFile") != !node_get(tls, "keyFile"))
-		report_error(r, tls->line, tls->column,
-			     "tlsConfig has %s alone; write certFile and keyFile, or neither",
-			     node_get(tls, "certFile") ? "certFile" : "keyFile");
+	if (tls && !yaml_node_get(tls, "certFile") != !yaml_node_get(tls, "keyFile"))
+		yaml_report_error(r, tls->line, tls->column,
+				  "tlsConfig has %s alone; write certFile and keyFile, or neither",
+				  yaml_node_get(tls, "certFile") ? "certFile" : "keyFile");
 	if (tls && !https)
-		report_warning(r, tls->line, tls->column,
-			       "tlsConfig is for nothing, since no page is asked for by https; "
-			       "write scheme: https, or metrics: \"https://...\" of an endpoint");
+		yaml_report_warning(
+			r, tls->line, tls->column,
+			"tlsConfig is for nothing, since no page is asked for by https; "
+			"write scheme: https, or metrics: \"https://...\" of an endpoint");
 }
 
 /* ---- settings that contradict each other ----------------------------------- */
 
-static void check_settings(const struct config_pool *p, const struct node *n, struct report *r)
+static void check_settings(const struct config_pool *p, const struct yaml_node *n,
+			   struct yaml_report *r)
 {
-	const struct node *running = place_of(n, "weights", "running");
-	const struct node *ttl = place_of(n, "stickiness", "ttl");
-	const struct node *timeout = place_of(n, "scrape", "timeout");
-	const struct node *staleness = place_of(n, "saturation", "staleness");
+	const struct yaml_node *running = yaml_node_towards(n, "weights", "running");
+	const struct yaml_node *ttl = yaml_node_towards(n, "stickiness", "ttl");
+	const struct yaml_node *timeout = yaml_node_towards(n, "scrape", "timeout");
+	const struct yaml_node *staleness = yaml_node_towards(n, "saturation", "staleness");
 
 	if (p->weights.running == 0)
-		report_warning(r, running->line, running->column,
-			       "with weights.running 0, requests that run weigh nothing, and "
-			       "without fresh scores nothing does; the default is 1");
+		yaml_report_warning(r, running->line, running->column,
+				    "with weights.running 0, requests that run weigh nothing, and "
+				    "without fresh scores nothing does; the default is 1");
 	if (p->stickiness.key_kind != PINTLE_KEY_NONE && p->stickiness.ttl_ns == 0)
-		report_warning(
+		yaml_report_warning(
 			r, ttl->line, ttl->column,
 			"with stickiness.ttl 0 every binding is forgotten at once; write key: "
 			"none if that is meant");
 	if (p->saturation.staleness_ns < p->scrape.interval_ns)
-		report_warning(
+		yaml_report_warning(
 			r, staleness->line, staleness->column,
 			"saturation.staleness is shorter than scrape.interval: scores are too "
 			"old most of the time; make it several intervals");
 	if (p->scrape.timeout_ns > p->saturation.staleness_ns)
-		report_warning(r, timeout->line, timeout->column,
-			       "scrape.timeout is longer than saturation.staleness: a score is too "
-			       "old before a slow page counts as a failure; make it shorter");
+		yaml_report_warning(
+			r, timeout->line, timeout->column,
+			"scrape.timeout is longer than saturation.staleness: a score is too "
+			"old before a slow page counts as a failure; make it shorter");
 }
 
 /* ---- all ------------------------------------------------------------------- */
 
-static void collect(const struct config_pool *p, const struct node *n, struct report *r,
+static void collect(const struct config_pool *p, const struct yaml_node *n, struct yaml_report *r,
 		    struct items *endpoints, struct items *frontends)
 {
-	const struct node *child = node_at(node_get(n, "endpoints"), 0);
+	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
 
 	for (size_t i = 0; i < p->endpoint_count; i++, child = child->next) {
 		struct item item = {.pool = p, .endpoint = &p->endpoints[i], .node = child};
@@ -459,24 +466,24 @@ static void collect(const struct config_pool *p, const struct node *n, struct re
 			item.scrape_port = 0;
 		add_item(r, endpoints, item);
 	}
-	child = node_at(node_get(n, "frontends"), 0);
+	child = yaml_node_at(yaml_node_get(n, "frontends"), 0);
 	for (size_t i = 0; i < p->frontend_count; i++, child = child->next)
 		add_item(r, frontends,
 			 (struct item){.pool = p, .frontend = &p->frontends[i], .node = child});
 }
 
-void config_check(const struct config *c, const struct node *root, struct report *r)
+void config_check(const struct config *c, const struct yaml_node *root, struct yaml_report *r)
 {
 	_cleanup_(free_items) struct items endpoints = {0};
 	_cleanup_(free_items) struct items frontends = {0};
-	const struct node *pools = node_get(root, "pools");
-	const struct node *n = node_at(pools, 0);
+	const struct yaml_node *pools = yaml_node_get(root, "pools");
+	const struct yaml_node *n = yaml_node_at(pools, 0);
 
 	config_hooks_check(c, root, r);
 	check_pool_names(c, pools, r);
 	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {
 		collect(&c->pools[i], n, r, &endpoints, &frontends);
-		check_endpoint_names(&c->pools[i], node_get(n, "endpoints"), r);
+		check_endpoint_names(&c->pools[i], yaml_node_get(n, "endpoints"), r);
 		check_gpus(&c->pools[i], n, r);
 		check_pages(&c->pools[i], n, r);
 		check_settings(&c->pools[i], n, r);

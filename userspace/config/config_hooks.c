@@ -1,49 +1,59 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* config_hooks.c - which hook decides each pool, what of the defaults that changes, and what is
- * asked of a hook that cannot do it. */
+/* config_hooks.c - how each pool's servers are reached, which hook decides it, what of the defaults
+ * that changes, and what is asked of a hook that cannot do it. */
 #include "config_internal.h"
+#include "traits.bpf.h"
 #include "../maps/names.h"
 #include "../base/util.h"
 
-static const char *const hook_keys[] = {
-	[PINTLE_HOOK_LOOKUP] = "listen",
-	[PINTLE_HOOK_CONNECT] = "address",
+static const char *const reach_keys[] = {
+	[PINTLE_REACH_LISTENER] = "listen",
+	[PINTLE_REACH_ADDRESS] = "address",
 };
 
-/* The hook that an endpoint asks for; 0: for none, or for both. */
-static uint32_t hook_of(const struct node *endpoint)
+/* How an endpoint says that it is reached; 0: in no way, or in both. */
+static uint32_t reach_of(const struct yaml_node *endpoint)
 {
-	bool listen = node_get(endpoint, "listen"), address = node_get(endpoint, "address");
+	bool listen = yaml_node_get(endpoint, "listen"),
+	     address = yaml_node_get(endpoint, "address");
 
 	if (listen == address)
-		return PINTLE_HOOK_NONE;
-	return listen ? PINTLE_HOOK_LOOKUP : PINTLE_HOOK_CONNECT;
+		return 0;
+	return listen ? PINTLE_REACH_LISTENER : PINTLE_REACH_ADDRESS;
 }
 
-/* ---- what follows from the hook -------------------------------------------- */
+/* ---- what follows from that ------------------------------------------------ */
 
-static void derive(struct config_pool *p, const struct node *n)
+/* The first hook that reaches servers so. */
+static uint32_t hook_for(uint32_t reach)
 {
-	const struct node *child = node_at(node_get(n, "endpoints"), 0);
+	for (uint32_t hook = 1; hook < PINTLE_HOOK_COUNT; hook++)
+		if (hook_traits(hook).reaches & reach)
+			return hook;
+	return PINTLE_HOOK_NONE;
+}
 
-	for (; child && !p->hook; child = child->next)
-		p->hook = hook_of(child);
-	if (!p->hook)
-		p->hook = PINTLE_HOOK_LOOKUP; /* an error, but told elsewhere */
-	if (node_get(node_get(n, "stickiness"), "key"))
+static void derive(struct config_pool *p, const struct yaml_node *n)
+{
+	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
+
+	for (; child && !p->reach; child = child->next)
+		p->reach = reach_of(child);
+	if (!p->reach)
+		p->reach = PINTLE_REACH_LISTENER; /* an error, but told elsewhere */
+	p->decided_by = hook_for(p->reach);
+	if (yaml_node_get(yaml_node_get(n, "stickiness"), "key"))
 		return;
-	/* A client seldom binds its address before connect(); which pod it is, is always known. */
-	p->stickiness.key_kind =
-		p->hook == PINTLE_HOOK_CONNECT ? PINTLE_KEY_CLIENT : PINTLE_KEY_SOURCE;
-	if (p->hook == PINTLE_HOOK_LOOKUP) {
+	p->stickiness.key_kind = hook_traits(p->decided_by).key;
+	if (p->stickiness.key_kind == PINTLE_KEY_SOURCE) {
 		p->stickiness.key_bits_v4 = CONFIG_KEY_BITS_V4;
 		p->stickiness.key_bits_v6 = CONFIG_KEY_BITS_V6;
 	}
 }
 
-void config_hooks_derive(struct config *c, const struct node *root)
+void config_hooks_derive(struct config *c, const struct yaml_node *root)
 {
-	const struct node *n = node_at(node_get(root, "pools"), 0);
+	const struct yaml_node *n = yaml_node_at(yaml_node_get(root, "pools"), 0);
 
 	for (size_t i = 0; i < c->pool_count; i++, n = n->next)
 		derive(&c->pools[i], n);
@@ -51,27 +61,28 @@ void config_hooks_derive(struct config *c, const struct node *root)
 
 /* ---- endpoints ------------------------------------------------------------- */
 
-/* The first endpoint that made the pool this hook's. */
-static const struct config_endpoint *first_of(const struct config_pool *p, const struct node *n)
+/* The first endpoint, which says how the pool's are reached. */
+static const struct config_endpoint *first_of(const struct config_pool *p,
+					      const struct yaml_node *n)
 {
-	const struct node *child = node_at(node_get(n, "endpoints"), 0);
+	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
 
 	for (size_t i = 0; i < p->endpoint_count; i++, child = child->next)
-		if (hook_of(child) == p->hook)
+		if (reach_of(child) == p->reach)
 			return &p->endpoints[i];
 	return NULL;
 }
 
-static void check_owner(const struct config_endpoint *e, const struct node *n, uint32_t hook,
-			struct report *r)
+static void check_owner(const struct config_endpoint *e, const struct yaml_node *n, uint32_t reach,
+			struct yaml_report *r)
 {
 	static const char *const keys[] = {"user", "cgroup"};
 
-	for (size_t i = 0; i < ARRAY_SIZE(keys) && hook == PINTLE_HOOK_CONNECT; i++) {
-		const struct node *place = place_of(n, keys[i], NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(keys) && reach == PINTLE_REACH_ADDRESS; i++) {
+		const struct yaml_node *place = yaml_node_towards(n, keys[i], NULL);
 
 		if (place != n)
-			report_error(
+			yaml_report_error(
 				r, place->line, place->column,
 				"endpoint %s has %s, which tells listeners on this node apart, "
 				"and address; take it out",
@@ -80,58 +91,60 @@ static void check_owner(const struct config_endpoint *e, const struct node *n, u
 }
 
 static void check_endpoint(const struct config_pool *p, const struct config_endpoint *e,
-			   const struct node *n, const struct config_endpoint *first,
-			   struct report *r)
+			   const struct yaml_node *n, const struct config_endpoint *first,
+			   struct yaml_report *r)
 {
-	uint32_t hook = hook_of(n);
-	const struct node *place;
+	uint32_t reach = reach_of(n);
+	const struct yaml_node *place;
 
-	if (n->kind != NODE_MAP)
+	if (n->kind != YAML_MAP)
 		return;
-	check_owner(e, n, hook, r);
-	if (hook == p->hook)
+	check_owner(e, n, reach, r);
+	if (reach == p->reach)
 		return;
-	if (hook) {
-		place = place_of(n, hook_keys[hook], NULL);
-		report_error(r, place->line, place->column,
-			     "endpoint %s has %s, but endpoint %s (line %d) of this pool has %s; "
-			     "one hook decides a pool: make two pools of them",
-			     endpoint_label(e), hook_keys[hook], endpoint_label(first), first->line,
-			     hook_keys[p->hook]);
-	} else if (node_get(n, "listen")) {
-		place = place_of(n, "address", NULL);
-		report_error(r, place->line, place->column,
-			     "endpoint %s has both listen and address; write listen for a server "
-			     "on this node, address for one that runs anywhere",
-			     endpoint_label(e));
+	if (reach) {
+		place = yaml_node_towards(n, reach_keys[reach], NULL);
+		yaml_report_error(
+			r, place->line, place->column,
+			"endpoint %s has %s, but endpoint %s (line %d) of this pool has %s; "
+			"one hook decides a pool: make two pools of them",
+			endpoint_label(e), reach_keys[reach], endpoint_label(first), first->line,
+			reach_keys[p->reach]);
+	} else if (yaml_node_get(n, "listen")) {
+		place = yaml_node_towards(n, "address", NULL);
+		yaml_report_error(
+			r, place->line, place->column,
+			"endpoint %s has both listen and address; write listen for a server "
+			"on this node, address for one that runs anywhere",
+			endpoint_label(e));
 	} else {
-		report_error(r, n->line, n->column,
-			     "endpoint %s has neither listen nor address; write listen: "
-			     "ADDRESS:PORT or a port alone for a server on this node, address: "
-			     "ADDRESS:PORT for one that runs anywhere",
-			     endpoint_label(e));
+		yaml_report_error(
+			r, n->line, n->column,
+			"endpoint %s has neither listen nor address; write listen: "
+			"ADDRESS:PORT or a port alone for a server on this node, address: "
+			"ADDRESS:PORT for one that runs anywhere",
+			endpoint_label(e));
 	}
 }
 
 /* ---- what the hook can do -------------------------------------------------- */
 
-static void check_key(const struct config_pool *p, const struct node *n, const char *local,
-		      uint32_t kind, struct report *r)
+static void check_key(const struct config_pool *p, const struct yaml_node *n, const char *local,
+		      uint32_t kind, struct yaml_report *r)
 {
-	const struct node *place = place_of(n, "stickiness", local);
-	char possible[WANTED_SIZE];
-	size_t used = 0;
+	const struct yaml_node *place = yaml_node_towards(n, "stickiness", local);
+	char possible[YAML_WANTS_SIZE] = "";
 
-	if (key_seen_by(kind, p->hook))
+	if (hook_sees(p->decided_by, kind))
 		return;
 	for (uint32_t i = 0; i < PINTLE_KEY_COUNT; i++)
-		if (key_seen_by(i, p->hook))
-			used += (size_t)snprintf(possible + used, sizeof(possible) - used, "%s%s",
-						 used ? ", " : "", key_name(i));
-	report_error(r, place->line, place->column,
-		     "stickiness.%s is %s, which is not seen where endpoints have %s; write one of "
-		     "%s",
-		     local, key_name(kind), hook_keys[p->hook], possible);
+		if (hook_sees(p->decided_by, i))
+			text_list_add(possible, sizeof(possible), key_name(i));
+	yaml_report_error(
+		r, place->line, place->column,
+		"stickiness.%s is %s, which is not seen where endpoints have %s; write one of "
+		"%s",
+		local, key_name(kind), reach_keys[p->reach], possible);
 }
 
 static bool has_prefix(const struct config_pool *p)
@@ -142,67 +155,74 @@ static bool has_prefix(const struct config_pool *p)
 	return false;
 }
 
-static void check_destination(const struct config_pool *p, const struct node *n, const char *local,
-			      uint32_t kind, struct report *r)
+static void check_destination(const struct config_pool *p, const struct yaml_node *n,
+			      const char *local, uint32_t kind, struct yaml_report *r)
 {
-	const struct node *place = place_of(n, "stickiness", local);
+	const struct yaml_node *place = yaml_node_towards(n, "stickiness", local);
 
 	if (kind == PINTLE_KEY_DESTINATION && !has_prefix(p))
-		report_warning(r, place->line, place->column,
-			       "stickiness.%s is destination, but no frontend is a prefix, so it "
-			       "tells nothing apart; write one as in \"[fd77::/64]:8000\"",
-			       local);
+		yaml_report_warning(
+			r, place->line, place->column,
+			"stickiness.%s is destination, but no frontend is a prefix, so it "
+			"tells nothing apart; write one as in \"[fd77::/64]:8000\"",
+			local);
 }
 
-static void check_shared(const struct config_pool *p, const struct node *n, struct report *r)
+static void check_shared(const struct config_pool *p, const struct yaml_node *n,
+			 struct yaml_report *r)
 {
-	const struct node *place = place_of(n, "stickiness", "shared");
+	const struct yaml_node *place = yaml_node_towards(n, "stickiness", "shared");
 
 	if (p->stickiness.shared && p->stickiness.key_kind != PINTLE_KEY_HINT)
-		report_error(
+		yaml_report_error(
 			r, place->line, place->column,
 			"stickiness.shared is of sessions that clients name, and the key is %s; "
 			"write key: hint, or take this out",
 			key_name(p->stickiness.key_kind));
 }
 
-static void check_ejection(const struct config_pool *p, const struct node *n, struct report *r)
+static void check_ejection(const struct config_pool *p, const struct yaml_node *n,
+			   struct yaml_report *r)
 {
-	const struct node *ejection = node_get(n, "ejection");
-	const struct node *share = place_of(n, "ejection", "maxShare");
-	const struct node *longest = place_of(n, "ejection", "maxTime");
+	const struct yaml_node *ejection = yaml_node_get(n, "ejection");
+	const struct yaml_node *share = yaml_node_towards(n, "ejection", "maxShare");
+	const struct yaml_node *longest = yaml_node_towards(n, "ejection", "maxTime");
 
 	if (!ejection)
 		return;
-	if (p->hook != PINTLE_HOOK_CONNECT) {
-		report_error(r, ejection->line, ejection->column,
-			     "ejection is of endpoints with address: one with listen is left out "
-			     "as soon as it stops listening; take this out");
+	if (!hook_has(p->decided_by, PINTLE_TRAIT_EJECTS)) {
+		yaml_report_error(
+			r, ejection->line, ejection->column,
+			"ejection is of endpoints with address: one with listen is left out "
+			"as soon as it stops listening; take this out");
 		return;
 	}
 	if (p->ejection.failures && p->ejection.max_share * (double)p->endpoint_count < 1)
-		report_warning(r, share->line, share->column,
-			       "ejection.maxShare %g of %zu endpoint%s is less than one: none is "
-			       "ever ejected; write failures: 0 if that is meant",
-			       p->ejection.max_share, p->endpoint_count, plural(p->endpoint_count));
+		yaml_report_warning(
+			r, share->line, share->column,
+			"ejection.maxShare %g of %zu endpoint%s is less than one: none is "
+			"ever ejected; write failures: 0 if that is meant",
+			p->ejection.max_share, p->endpoint_count, plural(p->endpoint_count));
 	if (p->ejection.max_time_ns < p->ejection.time_ns)
-		report_warning(r, longest->line, longest->column,
-			       "ejection.maxTime is shorter than ejection.time and holds; make it "
-			       "longer");
+		yaml_report_warning(
+			r, longest->line, longest->column,
+			"ejection.maxTime is shorter than ejection.time and holds; make it "
+			"longer");
 }
 
-static void check_pool(const struct config_pool *p, const struct node *n, struct report *r)
+static void check_pool(const struct config_pool *p, const struct yaml_node *n,
+		       struct yaml_report *r)
 {
-	const struct node *child = node_at(node_get(n, "endpoints"), 0);
+	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
 	const struct config_endpoint *first = first_of(p, n);
-	const struct node *announce = place_of(n, "announce", NULL);
+	const struct yaml_node *announce = yaml_node_towards(n, "announce", NULL);
 
 	for (size_t i = 0; i < p->endpoint_count; i++, child = child->next)
 		check_endpoint(p, &p->endpoints[i], child, first, r);
-	if (p->announce && p->hook == PINTLE_HOOK_CONNECT)
-		report_error(r, announce->line, announce->column,
-			     "announce is for endpoints with listen: with address clients are "
-			     "steered before an address matters; take it out");
+	if (p->announce && !hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS))
+		yaml_report_error(r, announce->line, announce->column,
+				  "announce is for endpoints with listen: with address clients are "
+				  "steered before an address matters; take it out");
 	check_key(p, n, "key", p->stickiness.key_kind, r);
 	check_key(p, n, "group", p->stickiness.group_kind, r);
 	check_shared(p, n, r);
@@ -220,20 +240,22 @@ static bool by_cgroup(const struct config_pool *p)
 }
 
 /* The heart beats twice a second. */
-static void check_daemonless(const struct config *c, const struct node *root, struct report *r)
+static void check_daemonless(const struct config *c, const struct yaml_node *root,
+			     struct yaml_report *r)
 {
-	const struct node *place = place_of(root, "node", "daemonless");
+	const struct yaml_node *place = yaml_node_towards(root, "node", "daemonless");
 
 	if (c->daemonless_ns && c->daemonless_ns < NSEC_PER_SEC)
-		report_warning(r, place->line, place->column,
-			       "node.daemonless is so short that pools with address pass while "
-			       "pintled runs; write 1s or longer, or 0s for never");
+		yaml_report_warning(
+			r, place->line, place->column,
+			"node.daemonless is so short that pools with address pass while "
+			"pintled runs; write 1s or longer, or 0s for never");
 }
 
-void config_hooks_check(const struct config *c, const struct node *root, struct report *r)
+void config_hooks_check(const struct config *c, const struct yaml_node *root, struct yaml_report *r)
 {
-	const struct node *n = node_at(node_get(root, "pools"), 0);
-	const struct node *clients = node_get(root, "clients");
+	const struct yaml_node *n = yaml_node_at(yaml_node_get(root, "pools"), 0);
+	const struct yaml_node *clients = yaml_node_get(root, "clients");
 	bool used = false;
 
 	check_daemonless(c, root, r);
@@ -242,7 +264,8 @@ void config_hooks_check(const struct config *c, const struct node *root, struct 
 		used |= by_cgroup(&c->pools[i]);
 	}
 	if (clients && !used)
-		report_warning(r, clients->line, clients->column,
-			       "clients has no effect, since no pool's key or group is cgroup; "
-			       "write stickiness: {key: cgroup}");
+		yaml_report_warning(
+			r, clients->line, clients->column,
+			"clients has no effect, since no pool's key or group is cgroup; "
+			"write stickiness: {key: cgroup}");
 }

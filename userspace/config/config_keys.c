@@ -4,12 +4,12 @@
 #include "../policy/engine_names.h"
 #include "../base/util.h"
 
-static const char *const api_versions[] = {"pintle.dev/v1alpha1", NULL};
+static const char *const api_versions[] = {CONFIG_API_VERSION, NULL};
 static const char *const kinds[] = {"PintleConfig", NULL};
 static const char *const failure_modes[] = {
 	[PINTLE_FAIL_OPEN] = "FailOpen", [PINTLE_FAIL_CLOSE] = "FailClose", NULL};
 
-#define X(symbol, name, says) name,
+#define X(symbol, name, ...) name,
 static const char *const engines[] = {PINTLE_ENGINES(X) NULL};
 static const char *const modes[] = {PINTLE_MODES(X) NULL};
 static const char *const requests[] = {PINTLE_REQUESTS(X) NULL};
@@ -17,22 +17,22 @@ static const char *const requests[] = {PINTLE_REQUESTS(X) NULL};
 static const char *const details[] = {[DETAIL_MAIN] = "main", [DETAIL_ALL] = "all", NULL};
 static const char *const schemes[] = {"http", "https", NULL};
 
-static const struct config_list client_list = {
+static const struct yaml_list client_list = {
 	.size = sizeof(struct config_client),
 	.count = offsetof(struct config, client_count),
 	.line = offsetof(struct config_client, line),
 };
-static const struct config_list pool_list = {
+static const struct yaml_list pool_list = {
 	.size = sizeof(struct config_pool),
 	.count = offsetof(struct config, pool_count),
 	.line = offsetof(struct config_pool, line),
 };
-static const struct config_list endpoint_list = {
+static const struct yaml_list endpoint_list = {
 	.size = sizeof(struct config_endpoint),
 	.count = offsetof(struct config_pool, endpoint_count),
 	.line = offsetof(struct config_endpoint, line),
 };
-static const struct config_list frontend_list = {
+static const struct yaml_list frontend_list = {
 	.size = sizeof(struct frontend_addr),
 	.count = offsetof(struct config_pool, frontend_count),
 };
@@ -60,247 +60,228 @@ _Static_assert(sizeof(struct key_bits) == offsetof(struct config_stickiness, gro
 #define MAX_LOAD ((double)PINTLE_MAX_LOAD / 1000) /* request equivalents */
 
 /* Parents stand before their keys; docs/configuration.md keeps this order. */
-const struct key config_keys[] = {
-	{"apiVersion", KEY_CONSTANT, .required = true, .choices = api_versions,
+static const struct yaml_key config_keys[] = {
+	{"apiVersion", &yaml_constant, .required = true, .choices = api_versions,
 	 .help = "The layout of this file."},
-	{"kind", KEY_CONSTANT, .required = true, .choices = kinds, .help = "What this file is."},
+	{"kind", &yaml_constant, .required = true, .choices = kinds, .help = "What this file is."},
 
-	{"node", KEY_MAP, .help = "What holds for the node as a whole."},
-	{"node.bpffs", KEY_PATH, .max = MAX_TEXT, .preset = "/sys/fs/bpf/pintle", NODE(bpffs),
+	{"node", &yaml_map, .help = "What holds for the node as a whole."},
+	{"node.bpffs", &yaml_path, .max = MAX_TEXT, .preset = "/sys/fs/bpf/pintle", NODE(bpffs),
 	 .help = "Directory, in a bpf file system, for the pinned maps and links."},
-	{"node.netns", KEY_PATH, .max = MAX_TEXT, .preset = "/proc/self/ns/net", NODE(netns),
+	{"node.netns", &yaml_path, .max = MAX_TEXT, .preset = "/proc/self/ns/net", NODE(netns),
 	 .help = "The network namespace whose listeners are steered; the default is pintled's own."},
-	{"node.cgroup", KEY_PATH, .max = MAX_TEXT, NODE(cgroup),
+	{"node.cgroup", &yaml_path, .max = MAX_TEXT, NODE(cgroup),
 	 .absent = "the cgroup2 root, found in the mount table",
 	 .help = "The cgroup whose sockets are watched and whose clients are steered: model servers "
 		 "with `listen`, and clients of pools with `address`, must run in or below it."},
-	{"node.metrics", KEY_SERVE, .preset = "127.0.0.1:9464", NODE(metrics),
+	{"node.metrics", &config_serve, .preset = "127.0.0.1:9464", NODE(metrics),
 	 .help = "Where pintled serves /metrics, /healthz and /readyz."},
-	{"node.metricsDetail", KEY_CHOICE, .choices = details, .preset = "all", NODE(detail),
+	{"node.metricsDetail", &yaml_choice, .choices = details, .preset = "all", NODE(detail),
 	 .help = "Which series each endpoint has on /metrics: all of them, or the main ones, half as "
 		 "many, where there are hundreds of endpoints; see docs/metrics.md."},
-	{"node.group", KEY_GROUP_NAME, .max = 31, .absent = "root", NODE(group),
+	{"node.group", &config_group_name, .max = 31, .absent = "root", NODE(group),
 	 .help = "The group that the pins belong to: its members can run the CLI's nouns."},
 
-	{"node.daemonless", KEY_DURATION, .min = 0, .max = 720 * HOUR, .preset = "10m",
+	{"node.daemonless", &yaml_duration, .min = 0, .max = 720 * HOUR, .preset = "10m",
 	 NODE(daemonless_ns),
 	 .help = "With pintled gone for so long, pools with `address` are left to whoever else "
 		 "serves their frontends, such as kube-proxy: their pods may have moved. 0s is never."},
 
-	{"clients", KEY_MAPS, .max = 256, NODE(clients), .list = &client_list,
+	{"clients", &yaml_maps, .max = 256, NODE(clients), .list = &client_list,
 	 .absent =
 		 "each Kubernetes pod is a client, `pod/UID`, and each other cgroup one by itself",
 	 .help = "Names for clients by their cgroups, where a key is `cgroup`; the first that "
 		 "matches counts. Several of one name are one client."},
-	{"clients[].name", KEY_NAME, .required = true, .max = MAX_NAME, CLIENT(name),
+	{"clients[].name", &yaml_name, .required = true, .max = MAX_NAME, CLIENT(name),
 	 .help = "What the client is called."},
-	{"clients[].cgroup", KEY_PATH, .required = true, .max = 255, CLIENT(cgroup),
+	{"clients[].cgroup", &yaml_path, .required = true, .max = 255, CLIENT(cgroup),
 	 .help = "Path below the cgroup2 root, or a pattern of it, where `*` also stands for `/`: "
 		 "`/system.slice/batch-*.service`. What is below such a cgroup belongs to it."},
 
-	{"pools", KEY_MAPS, .required = true, .max = PINTLE_MAX_POOLS, NODE(pools),
+	{"pools", &yaml_maps, .required = true, .max = PINTLE_MAX_POOLS, NODE(pools),
 	 .list = &pool_list, .help = "The pools: each the endpoints of one model, and its policy."},
-	{"pools[].name", KEY_NAME, .required = true, .max = MAX_NAME, POOL(name),
+	{"pools[].name", &yaml_name, .required = true, .max = MAX_NAME, POOL(name),
 	 .help = "The pool's name, once in the file."},
-	{"pools[].engine", KEY_WORD, .choices = engines, .preset = "vllm", POOL(engine),
+	{"pools[].engine", &yaml_word, .choices = engines, .preset = "vllm", POOL(engine),
 	 .help = "Which engine's metric names the endpoints' pages use; see Engines."},
-	{"pools[].frontends", KEY_FRONTENDS, .required = true, .max = CONFIG_MAX_FRONTENDS,
+	{"pools[].frontends", &config_frontends, .required = true, .max = CONFIG_MAX_FRONTENDS,
 	 POOL(frontends), .list = &frontend_list,
 	 .help = "What clients connect to: addresses or address prefixes, each with a port. An "
 		 "address and port belongs to one frontend only. `[::/0]:PORT` takes in every "
 		 "IPv4 address too."},
-	{"pools[].announce", KEY_BOOL, .preset = "false", POOL(announce),
+	{"pools[].announce", &yaml_bool, .preset = "false", POOL(announce),
 	 .help = "Whether pintled adds local routes for the frontends, so that this node takes "
 		 "their connections. Refused for prefixes shorter than /8 (IPv4) or /16 (IPv6), and for "
 		 "endpoints with an `address`."},
 
-	{"pools[].endpoints", KEY_MAPS, .required = true, .max = PINTLE_MAX_ENDPOINTS,
+	{"pools[].endpoints", &yaml_maps, .required = true, .max = PINTLE_MAX_ENDPOINTS,
 	 POOL(endpoints), .list = &endpoint_list, .help = "The model servers of the pool."},
-	{"pools[].endpoints[].name", KEY_NAME, .required = true, .max = MAX_NAME, ENDPOINT(name),
+	{"pools[].endpoints[].name", &yaml_name, .required = true, .max = MAX_NAME, ENDPOINT(name),
 	 .help = "The endpoint's name, once in the pool."},
-	{"pools[].endpoints[].listen", KEY_LISTEN, .absent = "`address`", ENDPOINT(listen),
+	{"pools[].endpoints[].listen", &config_listen, .absent = "`address`", ENDPOINT(listen),
 	 .help = "Where a model server on this node listens: the lookup hook steers to it. A port "
 		 "alone means the listener at the address that the metrics page is read from, or at "
 		 "every address. Where the page is at another port, or its URL names a host, it means "
 		 "any listener on the port. Only one endpoint can have that port."},
-	{"pools[].endpoints[].address", KEY_ADDRESS, .absent = "`listen`", ENDPOINT(address),
+	{"pools[].endpoints[].address", &config_address, .absent = "`listen`", ENDPOINT(address),
 	 .help = "Where a model server is that runs anywhere, in a pod say: the connect hook steers "
 		 "clients on this node to it. Endpoints of a pool have all `listen` or all "
 		 "`address`."},
-	{"pools[].endpoints[].user", KEY_USER, .max = 31, ENDPOINT(user),
+	{"pools[].endpoints[].user", &config_user, .max = 31, ENDPOINT(user),
 	 .absent = "the user of the listener that was there first, and root",
 	 .help = "With `listen`: the user whose listeners are the endpoint; others at its address are "
 		 "left out and reported."},
-	{"pools[].endpoints[].cgroup", KEY_PATH, .max = 255, ENDPOINT(cgroup), .absent = "any",
+	{"pools[].endpoints[].cgroup", &yaml_path, .max = 255, ENDPOINT(cgroup), .absent = "any",
 	 .help = "With `listen`: the cgroup in or below which the endpoint's listeners are made: a path "
 		 "below the cgroup2 root, or a pattern of it, as in `clients[].cgroup`. It must be in "
 		 "or below `node.cgroup`. Without `user`, they may be any user's."},
-	{"pools[].endpoints[].metrics", KEY_URL, .max = 1023, ENDPOINT(metrics_url),
+	{"pools[].endpoints[].metrics", &config_url, .max = 1023, ENDPOINT(metrics_url),
 	 .absent = "`scrape.scheme`, the address and port, and `scrape.path`; for a port alone "
 		   "127.0.0.1, then ::1",
 	 .help = "The endpoint's metrics page."},
-	{"pools[].endpoints[].gpu", KEY_MAP, .absent = "no GPU figures",
+	{"pools[].endpoints[].gpu", &yaml_map, .absent = "no GPU figures",
 	 .help = "Which GPU of the pool's `dcgm` page is the endpoint's: one of the two keys."},
-	{"pools[].endpoints[].gpu.index", KEY_INTEGER, .min = 0, .max = 1023, ENDPOINT(gpu_index),
-	 .absent = "not joined by index", .help = "The series' `gpu` label."},
-	{"pools[].endpoints[].gpu.pod", KEY_NAME, .max = MAX_TEXT, ENDPOINT(gpu_pod),
+	{"pools[].endpoints[].gpu.index", &yaml_integer, .min = 0, .max = 1023, .unset = -1,
+	 ENDPOINT(gpu_index), .absent = "not joined by index", .help = "The series' `gpu` label."},
+	{"pools[].endpoints[].gpu.pod", &yaml_name, .max = MAX_TEXT, ENDPOINT(gpu_pod),
 	 .absent = "not joined by pod",
 	 .help = "The series' `pod` label; of several GPUs the busiest counts."},
 
-	{"pools[].mode", KEY_CHOICE, .choices = modes, .preset = "enforce", POOL(mode),
+	{"pools[].mode", &yaml_choice, .set = SET_IN_KERNEL, .choices = modes, .preset = "enforce",
+	 POOL(mode),
 	 .help = "How the pool is steered until `pintle mode` says otherwise; see Modes."},
-	{"pools[].failureMode", KEY_CHOICE, .choices = failure_modes, .preset = "FailOpen",
-	 POOL(failure_mode),
+	{"pools[].failureMode", &yaml_choice, .set = SET_BY_DAEMON, .choices = failure_modes,
+	 .preset = "FailOpen", POOL(failure_mode),
 	 .help = "With no endpoint ready: FailOpen hashes connections over all endpoints (`listen`) "
 		 "or leaves them as they came (`address`), FailClose refuses them at once."},
 
-	{"pools[].requests", KEY_CHOICE, .choices = requests, .preset = "as-they-come",
-	 POOL(requests),
+	{"pools[].requests", &yaml_choice, .set = SET_IN_KERNEL, .choices = requests,
+	 .preset = "as-they-come", POOL(requests),
 	 .help = "Whether the requests of a kept-alive connection all go where it was steered to, "
 		 "or each HTTP/1.1 request on a connection of its own, until `pintle set` says "
 		 "otherwise; see docs/keep-alive.md."},
-	{"pools[].spareHeaders", KEY_HEADERS, .preset = "Accept-Encoding, User-Agent",
-	 POOL(spare_headers),
+	{"pools[].spareHeaders", &config_headers, .set = SET_BY_DAEMON,
+	 .preset = "Accept-Encoding, User-Agent", POOL(spare_headers),
 	 .help = "With one request per connection: headers that may be overwritten with "
 		 "`Connection: close` where a request has no Connection header. The first that is "
 		 "there, in a line of 17 to 248 characters."},
-	{"pools[].http10", KEY_BOOL, .preset = "false", POOL(http10),
+	{"pools[].http10", &yaml_bool, .set = SET_BY_DAEMON, .preset = "false", POOL(http10),
 	 .help = "With one request per connection: whether a request where no header can be changed "
 		 "becomes one of HTTP/1.0. An answer cut short may look complete to its client "
 		 "then."},
 
-	{"pools[].scrape", KEY_MAP, .help = "How the endpoints' metrics pages are read."},
-	{"pools[].scrape.interval", KEY_DURATION, .min = 10 * MSEC, .max = HOUR, .preset = "200ms",
-	 POOL(scrape.interval_ns), .help = "From one scrape of an endpoint to the next."},
-	{"pools[].scrape.timeout", KEY_DURATION, .min = 10 * MSEC, .max = HOUR, .preset = "1s",
-	 POOL(scrape.timeout_ns), .help = "A page that takes longer counts as a failure."},
-	{"pools[].scrape.path", KEY_URL_PATH, .max = 255, .preset = "/metrics", POOL(scrape.path),
-	 .help = "Path of the page, for endpoints without a `metrics` URL."},
-	{"pools[].scrape.scheme", KEY_WORD, .choices = schemes, .preset = "http",
+	{"pools[].scrape", &yaml_map, .help = "How the endpoints' metrics pages are read."},
+	{"pools[].scrape.interval", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
+	 .max = HOUR, .preset = "200ms", POOL(scrape.interval_ns),
+	 .help = "From one scrape of an endpoint to the next."},
+	{"pools[].scrape.timeout", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
+	 .max = HOUR, .preset = "1s", POOL(scrape.timeout_ns),
+	 .help = "A page that takes longer counts as a failure."},
+	{"pools[].scrape.path", &config_url_path, .max = 255, .preset = "/metrics",
+	 POOL(scrape.path), .help = "Path of the page, for endpoints without a `metrics` URL."},
+	{"pools[].scrape.scheme", &yaml_word, .choices = schemes, .preset = "http",
 	 POOL(scrape.scheme),
-	 .help = "http, or https for TLS; for endpoints without a `metrics` URL."},
-	{"pools[].scrape.authorization", KEY_MAP, .absent = "no credential is sent",
+	 .help = "http, or https for TLS; for endpoints without a `metrics` URL, and for probes "
+		 "of those with a page elsewhere (see docs/connect.md)."},
+	{"pools[].scrape.authorization", &yaml_map, .absent = "no credential is sent",
 	 .help = "What is sent with each request for a page of the pool's endpoints, to the "
 		 "configured host alone: redirects are not followed. The `dcgm` page gets none."},
-	{"pools[].scrape.authorization.credentialsFile", KEY_PATH, .required = true, .secret = true,
-	 .max = MAX_FILE, POOL(scrape.credentials_file),
+	{"pools[].scrape.authorization.credentialsFile", &yaml_path, .required = true,
+	 .secret = true, .max = MAX_FILE, POOL(scrape.credentials_file),
 	 .help = "File with a bearer token and nothing else; read again within a second when it "
 		 "changes."},
-	{"pools[].scrape.tlsConfig", KEY_MAP, .absent = "the system's authorities, no certificate",
+	{"pools[].scrape.tlsConfig", &yaml_map,
+	 .absent = "the system's authorities, no certificate",
 	 .help = "How https pages are asked for. The files are PEM."},
-	{"pools[].scrape.tlsConfig.caFile", KEY_PATH, .max = MAX_FILE, POOL(scrape.ca_file),
+	{"pools[].scrape.tlsConfig.caFile", &yaml_path, .max = MAX_FILE, POOL(scrape.ca_file),
 	 .absent = "the system's",
 	 .help = "The authorities, one of which must have signed a server's certificate."},
-	{"pools[].scrape.tlsConfig.certFile", KEY_PATH, .max = MAX_FILE, POOL(scrape.cert_file),
+	{"pools[].scrape.tlsConfig.certFile", &yaml_path, .max = MAX_FILE, POOL(scrape.cert_file),
 	 .absent = "none", .help = "Certificate that pintled shows to servers; with `keyFile`."},
-	{"pools[].scrape.tlsConfig.keyFile", KEY_PATH, .max = MAX_FILE, .secret = true,
+	{"pools[].scrape.tlsConfig.keyFile", &yaml_path, .max = MAX_FILE, .secret = true,
 	 POOL(scrape.key_file), .absent = "none", .help = "Its private key."},
-	{"pools[].scrape.tlsConfig.serverName", KEY_NAME, .max = MAX_HOST, POOL(scrape.server_name),
-	 .absent = "the URL's host",
+	{"pools[].scrape.tlsConfig.serverName", &yaml_name, .max = MAX_HOST,
+	 POOL(scrape.server_name), .absent = "the URL's host",
 	 .help = "The name that a server's certificate must have, where pages are asked for by "
 		 "address; sent as the request's host, too."},
 
-	{"pools[].stickiness", KEY_MAP, .help = "What keeps a session on its endpoint."},
-	{"pools[].stickiness.key", KEY_SESSION, POOL(stickiness.key_kind),
+	{"pools[].stickiness", &yaml_map, .help = "What keeps a session on its endpoint."},
+	{"pools[].stickiness.key", &config_session, .set = SET_BY_DAEMON, POOL(stickiness.key_kind),
 	 .absent = "`source` with `listen`, `client` with `address`",
 	 .help = "What makes a session; see Session keys. `source/24/64` is the client's first 24 "
 		 "bits (IPv4) or 64 bits (IPv6); a length left out is 32 or 64. Where clients share a "
 		 "/64, as the pods of a node do, or a gateway has many addresses of one, write "
 		 "`source/32/128`."},
-	{"pools[].stickiness.group", KEY_SESSION, .preset = "none", POOL(stickiness.group_kind),
+	{"pools[].stickiness.group", &config_session, .set = SET_BY_DAEMON, .preset = "none",
+	 POOL(stickiness.group_kind),
 	 .help = "Sessions of one group share a home: the endpoint that the first connection of "
 		 "each prefers. Written as `key` is."},
-	{"pools[].stickiness.shared", KEY_BOOL, .preset = "false", POOL(stickiness.shared),
+	{"pools[].stickiness.shared", &yaml_bool, .set = SET_BY_DAEMON, .preset = "false",
+	 POOL(stickiness.shared),
 	 .help = "With `key: hint`: whether clients that say the same share one session, and so must "
 		 "trust each other. If not, hints tell apart the sessions of one client only, which is "
 		 "a network namespace: a pod."},
-	{"pools[].stickiness.ttl", KEY_DURATION, .min = 0, .max = 720 * HOUR, .preset = "300s",
-	 POOL(stickiness.ttl_ns), .help = "A binding unused for so long is forgotten."},
-	{"pools[].stickiness.maxExtraLoad", KEY_NUMBER, .min = 0, .max = MAX_LOAD, .preset = "16",
-	 POOL(stickiness.max_extra_load),
+	{"pools[].stickiness.ttl", &yaml_duration, .set = SET_BY_DAEMON, .min = 0,
+	 .max = 720 * HOUR, .preset = "300s", POOL(stickiness.ttl_ns),
+	 .help = "A binding unused for so long is forgotten."},
+	{"pools[].stickiness.maxExtraLoad", &yaml_number, .set = SET_BY_DAEMON, .min = 0,
+	 .max = MAX_LOAD, .preset = "16", POOL(stickiness.max_extra_load),
 	 .help = "By how many request equivalents the preferred endpoint may be ahead of the "
 		 "least loaded one before a session leaves it."},
 
-	{"pools[].weights", KEY_MAP,
+	{"pools[].weights", &yaml_map,
 	 .help = "What each signal adds to an endpoint's load, in request equivalents."},
-	{"pools[].weights.queue", KEY_NUMBER, .min = 0, .max = 1000, .preset = "2",
-	 POOL(weights.queue),
+	{"pools[].weights.queue", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
+	 .preset = "2", POOL(weights.queue),
 	 .help = "A request that waits, and each connection that came since the scrape."},
-	{"pools[].weights.kvCache", KEY_NUMBER, .min = 0, .max = 1000, .preset = "2",
-	 POOL(weights.kv_cache),
+	{"pools[].weights.kvCache", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
+	 .preset = "2", POOL(weights.kv_cache),
 	 .help = "What a KV cache at its threshold adds, times `saturation.queueDepth`; grows with "
 		 "the fourth power of the share in use."},
-	{"pools[].weights.running", KEY_NUMBER, .min = 0, .max = 1000, .preset = "1",
-	 POOL(weights.running),
+	{"pools[].weights.running", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
+	 .preset = "1", POOL(weights.running),
 	 .help = "A request that runs, and, taken off, each connection that ended since the scrape."},
-	{"pools[].weights.gpu", KEY_NUMBER, .min = 0, .max = 1000, .preset = "0", POOL(weights.gpu),
-	 .help = "A GPU in full use."},
+	{"pools[].weights.gpu", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
+	 .preset = "0", POOL(weights.gpu), .help = "A GPU in full use."},
 
-	{"pools[].saturation", KEY_MAP, .help = "When an endpoint is full, and a score too old."},
-	{"pools[].saturation.queueDepth", KEY_NUMBER, .min = 1, .max = MAX_LOAD, .preset = "5",
-	 POOL(saturation.queue_depth),
+	{"pools[].saturation", &yaml_map, .help = "When an endpoint is full, and a score too old."},
+	{"pools[].saturation.queueDepth", &yaml_number, .set = SET_BY_DAEMON, .min = 1,
+	 .max = MAX_LOAD, .preset = "5", POOL(saturation.queue_depth),
 	 .help = "Waiting requests from which on an endpoint is saturated."},
-	{"pools[].saturation.kvCache", KEY_NUMBER, .min = 0.01, .max = 1, .preset = "0.8",
-	 POOL(saturation.kv_cache),
+	{"pools[].saturation.kvCache", &yaml_number, .set = SET_BY_DAEMON, .min = 0.01, .max = 1,
+	 .preset = "0.8", POOL(saturation.kv_cache),
 	 .help = "Share of the KV cache in use from which on an endpoint is saturated."},
-	{"pools[].saturation.staleness", KEY_DURATION, .min = 10 * MSEC, .max = HOUR,
-	 .preset = "2s", POOL(saturation.staleness_ns),
+	{"pools[].saturation.staleness", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
+	 .max = HOUR, .preset = "2s", POOL(saturation.staleness_ns),
 	 .help = "A score older than this is not believed."},
 
-	{"pools[].ejection", KEY_MAP,
+	{"pools[].ejection", &yaml_map,
 	 .help = "When an endpoint with an `address` that fails its clients is left out for a while."},
-	{"pools[].ejection.failures", KEY_INTEGER, .min = 0, .max = 1000000, .preset = "3",
-	 POOL(ejection.failures),
+	{"pools[].ejection.failures", &yaml_integer, .set = SET_BY_DAEMON, .min = 0, .max = 1000000,
+	 .preset = "3", POOL(ejection.failures),
 	 .help = "Failures in a row that eject it: refused, unanswered, unreachable, or reset before "
-		 "the first byte. 0 is never. The endpoint's own page outweighs them: see "
+		 "the first byte. 0 is never. The endpoint's answer to pintled outweighs them: see "
 		 "docs/connect.md."},
-	{"pools[].ejection.time", KEY_DURATION, .min = 10 * MSEC, .max = 24 * HOUR, .preset = "10s",
-	 POOL(ejection.time_ns),
+	{"pools[].ejection.time", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
+	 .max = 24 * HOUR, .preset = "10s", POOL(ejection.time_ns),
 	 .help = "For how long, the first time; doubled each time in a row. The first success of a "
 		 "connection that was begun after the newest failure ends the row."},
-	{"pools[].ejection.maxTime", KEY_DURATION, .min = 10 * MSEC, .max = 24 * HOUR,
-	 .preset = "5m", POOL(ejection.max_time_ns),
+	{"pools[].ejection.maxTime", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
+	 .max = 24 * HOUR, .preset = "5m", POOL(ejection.max_time_ns),
 	 .help = "The longest that an endpoint is ejected for at a time."},
-	{"pools[].ejection.maxShare", KEY_NUMBER, .min = 0, .max = 1, .preset = "0.5",
-	 POOL(ejection.max_share),
+	{"pools[].ejection.maxShare", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1,
+	 .preset = "0.5", POOL(ejection.max_share),
 	 .help = "Share of the pool's endpoints, rounded down, that may be ejected at once."},
 
-	{"pools[].dcgm", KEY_MAP, .absent = "no GPU figures",
+	{"pools[].dcgm", &yaml_map, .absent = "no GPU figures",
 	 .help = "The DCGM exporter whose figures `endpoints[].gpu` picks from."},
-	{"pools[].dcgm.url", KEY_URL, .required = true, .max = 1023, POOL(dcgm_url),
+	{"pools[].dcgm.url", &config_url, .required = true, .max = 1023, POOL(dcgm_url),
 	 .help = "Its page, such as `http://127.0.0.1:9400/metrics`."},
-	{"pools[].dcgm.interval", KEY_DURATION, .min = 10 * MSEC, .max = HOUR, .preset = "5s",
-	 POOL(dcgm_interval_ns),
+	{"pools[].dcgm.interval", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
+	 .max = HOUR, .preset = "5s", POOL(dcgm_interval_ns),
 	 .help = "From one scrape of it to the next. The exporter itself collects every 30 s "
 		 "unless told otherwise."},
 };
-const size_t config_key_count = ARRAY_SIZE(config_keys);
-_Static_assert(ARRAY_SIZE(config_keys) <= CONFIG_MAX_KEYS, "raise CONFIG_MAX_KEYS");
+_Static_assert(ARRAY_SIZE(config_keys) <= YAML_MAX_KEYS, "raise YAML_MAX_KEYS");
 
-bool key_is_child(const struct key *k, const char *prefix)
-{
-	size_t length = strlen(prefix);
-
-	return !strncmp(k->path, prefix, length) && !strpbrk(k->path + length, ".[");
-}
-
-const char *key_local(const struct key *k)
-{
-	const char *dot = strrchr(k->path, '.');
-
-	return dot ? dot + 1 : k->path;
-}
-
-const char *key_label(const struct key *k)
-{
-	const char *label = k->path;
-
-	for (const char *p = k->path; (p = strstr(p, "[].")); p += 3)
-		label = p + 3;
-	return label;
-}
-
-void key_prefix(const struct key *k, char prefix[KEY_PREFIX_SIZE])
-{
-	snprintf(prefix, KEY_PREFIX_SIZE, "%s%s", k->path, k->type == KEY_MAPS ? "[]." : ".");
-}
+const struct yaml_table config_table = {.keys = config_keys, .count = ARRAY_SIZE(config_keys)};

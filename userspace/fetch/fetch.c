@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch.h"
 
-#include <ctype.h>
 #include <sys/queue.h>
 
 #include "../base/log.h"
+#include "../base/text.h"
 #include "../base/util.h"
 #include "curl_loop.h"
 
@@ -41,6 +41,7 @@ struct fetch {
 	struct curl_slist *connect_to;           /* libcurl keeps none of its own */
 	bool has_access;                         /* of this request or one before */
 	const struct fetch_callbacks *callbacks; /* NULL: cancelled, or idle */
+	enum fetch_how how;
 	void *arg;
 	char *page;
 	size_t size, room;
@@ -151,7 +152,8 @@ static size_t on_head(char *data, size_t one, size_t count, void *arg)
 		x->head_ended = false;
 	else if (size <= 2 && (*data == '\r' || *data == '\n'))
 		x->head_ended = true;
-	return size;
+	/* That is answer enough for a probe. */
+	return x->how == FETCH_PROBE && x->head_ended ? 0 : size;
 }
 
 static bool is_fresh(const struct fetch *x)
@@ -225,13 +227,6 @@ static const struct {
 	{CURLE_OUT_OF_MEMORY, ENOMEM, NULL},
 };
 
-static void make_printable(char *text)
-{
-	for (; *text; text++)
-		if (!isprint((unsigned char)*text))
-			*text = '?';
-}
-
 static bool is_loopback(const char *ip)
 {
 	return !strncmp(ip, "127.", 4) || !strncmp(ip, "::ffff:127.", 11) || !strcmp(ip, "::1");
@@ -255,9 +250,19 @@ static void explain_code(struct fetch *x, CURLcode code, struct fetch_result *r)
 			r->reason = strerror((int)os_error);
 		}
 	}
-	make_printable(x->message);
+	text_make_printable(x->message, '?');
 	if (!r->reason)
 		r->reason = *x->message ? x->message : curl_easy_strerror(code);
+}
+
+/* Whether the server answered at all. What libcurl finds wrong with an answer came over the
+ * connection; without one it means the URL. */
+static bool has_answered(const struct fetch *x, CURLcode code)
+{
+	return x->head ||
+	       (is_fresh(x) &&
+		(code == CURLE_UNSUPPORTED_PROTOCOL || /* no HTTP, or no version of it */
+		 code == CURLE_WEIRD_SERVER_REPLY || code == CURLE_PEER_FAILED_VERIFICATION));
 }
 
 static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
@@ -275,6 +280,8 @@ static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
 		r->reason =
 			"whoever answers there is not believed to be the endpoint (pintle status "
 			"says why)";
+	} else if (x->how == FETCH_PROBE && has_answered(x, code)) {
+		r->page = "";
 	} else if (x->error) {
 		r->error = x->error;
 		r->reason = x->reason;
@@ -401,9 +408,10 @@ static bool set_access(struct fetch *x, const struct fetch_access *access)
 }
 
 int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_access *access,
-		bool fresh, uint64_t timeout_ms, const struct fetch_callbacks *callbacks, void *arg,
-		struct fetch **out)
+		enum fetch_how how, uint64_t timeout_ms, const struct fetch_callbacks *callbacks,
+		void *arg, struct fetch **out)
 {
+	long fresh = how != FETCH_KEPT;
 	long timeout = (long)MIN(timeout_ms, TIMEOUT_MAX_MS);
 	struct fetch *x = get_fetch(lane->owner);
 
@@ -416,6 +424,7 @@ int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_acc
 	}
 	x->callbacks = callbacks;
 	x->arg = arg;
+	x->how = how;
 	x->size = x->head = 0;
 	x->error = 0;
 	x->refused = false;
@@ -423,8 +432,8 @@ int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_acc
 	*x->message = '\0';
 	*out = x;
 	/* A connection that is kept is in the way of others that are: their number is limited. */
-	curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, (long)fresh);
-	curl_easy_setopt(x->easy, CURLOPT_FORBID_REUSE, (long)fresh);
+	curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, fresh);
+	curl_easy_setopt(x->easy, CURLOPT_FORBID_REUSE, fresh);
 	if (set_access(x, access) && !curl_easy_setopt(x->easy, CURLOPT_URL, url) &&
 	    !curl_easy_setopt(x->easy, CURLOPT_TIMEOUT_MS, timeout ? timeout : 1) &&
 	    !curl_loop_start(lane->http, x->easy))
@@ -555,7 +564,7 @@ static int show_url(CURLU *u, char **shown)
 	    curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) ||
 	    curl_url_get(u, CURLUPART_URL, &text, 0) || !(*shown = strdup(text)))
 		return -ENOMEM;
-	make_printable(*shown);
+	text_make_printable(*shown, '?');
 	return 0;
 }
 

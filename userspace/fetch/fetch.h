@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fetch.h - one GET of one page: the limits it is held to, and what its end means. */
+/* fetch.h - one GET of one page, or a sign of life: the limits it is held to, and what its end
+ * means. */
 #ifndef PINTLE_FETCH_H
 #define PINTLE_FETCH_H
 
@@ -36,6 +37,14 @@ struct fetch_connection {
 	uint16_t local_port;
 };
 
+enum fetch_how {
+	FETCH_KEPT,  /* the page, over a kept connection if there is one */
+	FETCH_FRESH, /* the page, over a connection that is made for it, and closed after it */
+	FETCH_PROBE, /* over such a connection, too, a sign of life: the head of any answer, or a
+		      * line of it, whatever the status; even what is no HTTP, or the certificate of
+		      * a server that is not trusted. The page is then empty */
+};
+
 struct fetch_callbacks {
 	/* Connected. True: the request goes out; this is asked again when the server had closed the
 	 * kept connection. False: neither this request nor another goes out over this connection.
@@ -65,12 +74,11 @@ struct fetch_access {
 };
 
 /** Asks for a page; `end` may be called, with *out already set, before this returns. The strings
- * are copied; `access` may be NULL; `callbacks` must outlive the fetch. With `fresh` the page comes
- * over a connection that is made for it, and closed after it. Returns 0, or -ENOMEM with *out NULL
- * and no callback. */
+ * are copied; `access` may be NULL; `callbacks` must outlive the fetch. Returns 0, or -ENOMEM with
+ * *out NULL and no callback. */
 int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_access *access,
-		bool fresh, uint64_t timeout_ms, const struct fetch_callbacks *callbacks, void *arg,
-		struct fetch **out);
+		enum fetch_how how, uint64_t timeout_ms, const struct fetch_callbacks *callbacks,
+		void *arg, struct fetch **out);
 
 /** No callback follows. */
 void fetch_cancel(struct fetch *x);

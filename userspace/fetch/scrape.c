@@ -45,6 +45,7 @@ struct scrape_target {
 	struct source source;
 	char *label;
 	uint64_t interval_ns, timeout_ns;
+	bool probe;
 	const struct scrape_callbacks *callbacks;
 	void *arg;
 
@@ -128,25 +129,30 @@ static void schedule_retry(struct scrape_target *t, bool soon)
 
 /* -- what is said about it -------------------------------------------------------- */
 
+static const char *what(const struct scrape_target *t)
+{
+	return t->probe ? "probe" : "scrape";
+}
+
 static void say_failure(struct scrape_target *t, const char *reason)
 {
 	const char *url = t->source.shown[t->current];
 	uint64_t now = monotonic_ns();
 
 	if (t->said || (t->said_ns && now - t->said_ns < SAY_AGAIN_NS)) {
-		log_debug("scrape of %s at %s failed: %s", t->label, url, reason);
+		log_debug("%s of %s at %s failed: %s", what(t), t->label, url, reason);
 		return;
 	}
 	t->said = true;
 	t->said_ns = now;
-	log_warn("scrape of %s at %s failed: %s; trying again, next messages suppressed", t->label,
-		 url, reason);
+	log_warn("%s of %s at %s failed: %s; trying again, next messages suppressed", what(t),
+		 t->label, url, reason);
 }
 
 static void say_recovery(struct scrape_target *t)
 {
 	if (t->said)
-		log_info("scrape of %s at %s works again after %u failure%s", t->label,
+		log_info("%s of %s at %s works again after %u failure%s", what(t), t->label,
 			 t->source.shown[t->current], t->failures, plural(t->failures));
 	t->said = false;
 }
@@ -209,7 +215,8 @@ static bool on_begin(void *arg, const struct fetch_connection *c)
 static void on_end(void *arg, const struct fetch_result *r);
 
 /* Returns 0, or -errno and *reason. */
-static int start_fetch(struct scrape_target *t, uint64_t timeout_ms, const char **reason)
+static int start_fetch(struct scrape_target *t, bool fresh, uint64_t timeout_ms,
+		       const char **reason)
 {
 	static const struct fetch_callbacks callbacks = {.begin = on_begin, .end = on_end};
 	const struct source *s = &t->source;
@@ -219,12 +226,12 @@ static int start_fetch(struct scrape_target *t, uint64_t timeout_ms, const char 
 		.key_file = s->key_file,
 		.connect_to = s->connect_to[t->current],
 	};
-	bool fresh = t->callbacks->fresh && t->callbacks->fresh(t->arg);
+	enum fetch_how how = t->probe ? FETCH_PROBE : fresh ? FETCH_FRESH : FETCH_KEPT;
 
 	if (s->credentials && !(access.bearer = secret_text(s->credentials, reason)))
 		return -EACCES;
 	*reason = "out of memory";
-	return fetch_start(t->lane, s->url[t->current], s->open ? NULL : &access, fresh, timeout_ms,
+	return fetch_start(t->lane, s->url[t->current], s->open ? NULL : &access, how, timeout_ms,
 			   &callbacks, t, &t->fetch);
 }
 
@@ -232,11 +239,17 @@ static void request(struct scrape_target *t)
 {
 	uint64_t spent = monotonic_ns() - t->started_ns;
 	uint64_t left = t->timeout_ns > spent ? t->timeout_ns - spent : 0;
+	bool fresh = t->callbacks->fresh && t->callbacks->fresh(t->arg);
 	struct fetch_result failure = {0};
 
+	if (t->probe && !fresh) {
+		leave_young(t);
+		schedule_regular(t);
+		return;
+	}
 	t->scraper->stats.started++;
 	t->scraper->stats.in_flight++;
-	failure.error = start_fetch(t, left / NSEC_PER_MSEC, &failure.reason);
+	failure.error = start_fetch(t, fresh, left / NSEC_PER_MSEC, &failure.reason);
 	if (failure.error) {
 		t->scraper->stats.in_flight--;
 		end_scrape(t, &failure);
@@ -403,6 +416,7 @@ static int take_options(struct scraper *s, struct scrape_target *t, const struct
 	t->label = label;
 	t->interval_ns = o->interval_ns;
 	t->timeout_ns = o->timeout_ns;
+	t->probe = o->probe;
 	return 0;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * scrape.h - fetches metrics pages over HTTP, again and again: libcurl driven by the
- * daemon's libuv loop. It knows nothing of what is on a page.
+ * daemon's libuv loop. It knows nothing of what is on a page. A target may be a probe instead: no
+ * page, but a sign of life, at the same intervals, and only while somebody wants to know.
  *
  * Connections are kept alive, unless the target asks for a fresh one. Each request has to end
  * within the target's timeout; redirects, proxies, compression and protocols other than http and
@@ -42,13 +43,16 @@ struct scrape_options {
 	const char *label;                /* "pool/endpoint": names the target in logs */
 	uint64_t interval_ns;             /* from start to start, at least 1 ms */
 	uint64_t timeout_ns; /* for the whole scrape, connecting included; at least 1 ms */
+	bool probe; /* a request is made only when fresh() says so, and any answer will do: see
+		     * FETCH_PROBE */
 };
 
 /* Called on the loop, never from within a function of this header. */
 struct scrape_callbacks {
 	/* A request is about to be made: whether it must go over a connection of its own, instead
-	 * of one that was kept. Only scraper_failures() may be called from here. May be NULL:
-	 * never. */
+	 * of one that was kept. That of a probe goes in no other way, so that without it none is
+	 * made, and done() not called. Only scraper_failures() may be called from here. May be
+	 * NULL: never. */
 	bool (*fresh)(void *arg);
 	/* The connection stands and the request goes out next: the time to note counters and the
 	 * start of the scrape. Called again when the request had to be sent anew, because the

@@ -12,77 +12,43 @@
 #include "../base/util.h"
 
 const char *const map_names[MAP_COUNT] = {
-#define X(name) [MAP_##name] = #name,
+#define X(name, ...) [MAP_##name] = #name,
 	PINTLE_MAPS(X)
 #undef X
 };
 
-#define ANY 0 /* entries: a size that may change without anybody misreading the map */
+#define ANY 0
+#define X(name, map_type, of_key, of_value, count, memory, ...)                                    \
+	[MAP_##name] = {.type = BPF_MAP_TYPE_##map_type,                                           \
+			.key_size = sizeof(of_key),                                                \
+			.value_size = sizeof(of_value),                                            \
+			.entries = (count),                                                        \
+			.key_type = #of_key,                                                       \
+			.value_type = #of_value,                                                   \
+			__VA_ARGS__},
+const struct map_layout map_layouts[MAP_COUNT] = {PINTLE_MAPS(X)};
+#undef X
+#undef ANY
 
-/* What abi.h and bpf/maps.bpf.h make of each map. */
-static const struct layout {
-	uint32_t type, key_size, value_size, entries;
-	bool write_only; /* of no use, or out of reach, to a reader */
-	bool remade;     /* no program uses it; without it an operator's settings are lost, no more */
-} layouts[MAP_COUNT] = {
-	[MAP_node] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_node), 1},
-	[MAP_names] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_name), PINTLE_SLOTS},
-	[MAP_addresses] = {BPF_MAP_TYPE_HASH, sizeof(struct pintle_address_key),
-			   sizeof(struct pintle_address), ANY},
-	[MAP_server_cgroups] = {BPF_MAP_TYPE_HASH, sizeof(struct pintle_server_cgroup), 4, ANY},
-	[MAP_frontends] = {BPF_MAP_TYPE_LPM_TRIE, sizeof(struct pintle_frontend_key),
-			   sizeof(struct pintle_frontend), ANY},
-	[MAP_pools] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_pool), PINTLE_MAX_POOLS},
-	[MAP_overrides] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_override),
-			   PINTLE_OVERRIDE_COUNT},
-	[MAP_settings] = {BPF_MAP_TYPE_HASH, sizeof(struct pintle_setting_key),
-			  sizeof(struct pintle_setting), ANY, .remade = true},
-	[MAP_verdicts] = {BPF_MAP_TYPE_HASH, sizeof(struct pintle_setting_key),
-			  sizeof(struct pintle_verdict), ANY, .remade = true},
-	[MAP_homes] = {BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, PINTLE_MAX_POOLS},
-	[MAP_endpoints] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_endpoint),
-			   PINTLE_MAX_ENDPOINTS},
-	[MAP_scores] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_score), PINTLE_MAX_ENDPOINTS},
-	[MAP_inflight] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_inflight),
-			  PINTLE_MAX_ENDPOINTS},
-	[MAP_ends] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_ends), PINTLE_MAX_ENDPOINTS},
-	[MAP_health] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_health), PINTLE_MAX_ENDPOINTS},
-	[MAP_sockets] = {BPF_MAP_TYPE_SOCKMAP, 4, 8,
-			 PINTLE_MAX_ENDPOINTS *PINTLE_SOCKETS_PER_ENDPOINT, .write_only = true},
-	[MAP_affinity] = {BPF_MAP_TYPE_LRU_HASH, sizeof(struct pintle_affinity_key),
-			  sizeof(struct pintle_affinity), ANY},
-	[MAP_affinity_beyond] = {BPF_MAP_TYPE_LRU_HASH, sizeof(struct pintle_affinity_key),
-				 sizeof(struct pintle_affinity), ANY},
-	[MAP_shares] = {BPF_MAP_TYPE_LRU_HASH, 8, 8, ANY},
-	[MAP_bindings] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pintle_bindings), PINTLE_MAX_POOLS},
-	[MAP_majorities] = {BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct pintle_majority),
-			    PINTLE_MAX_POOLS},
-	[MAP_pending] = {BPF_MAP_TYPE_LRU_HASH, sizeof(struct pintle_tuple),
-			 sizeof(struct pintle_decision), ANY},
-	[MAP_conns] = {BPF_MAP_TYPE_SK_STORAGE, 4, sizeof(struct pintle_conn), ANY,
-		       .write_only = true},
-	[MAP_connects] = {BPF_MAP_TYPE_SK_STORAGE, 4, sizeof(struct pintle_connect), ANY,
-			  .write_only = true},
-	[MAP_clients] = {BPF_MAP_TYPE_HASH, 8, sizeof(struct pintle_client), ANY},
-	[MAP_oneshot] = {BPF_MAP_TYPE_LPM_TRIE, sizeof(struct pintle_frontend_key),
-			 sizeof(struct pintle_ref), ANY},
-	[MAP_oneshot_flows] = {BPF_MAP_TYPE_LRU_HASH, sizeof(struct pintle_tuple),
-			       sizeof(struct pintle_flow), ANY},
-	[MAP_oneshot_stats] = {BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, PINTLE_ONESHOT_STAT_COUNT},
-	[MAP_stats] = {BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, PINTLE_STAT_COUNT},
-	[MAP_tap] = {BPF_MAP_TYPE_RINGBUF, 0, 0, ANY, .write_only = true},
-};
+/* The kernel keeps the values of an array at multiples of 8 bytes: only then are they one C array.
+ */
+#define KEY_SIZE 256 /* at most */
+#define CHECK_COPIED(value)
+#define CHECK_MAPPED(value) _Static_assert(!(sizeof(value) % 8), #value);
+#define X(name, type, key, value, entries, memory, ...)                                            \
+	CHECK_##memory(value) _Static_assert(sizeof(key) <= KEY_SIZE, #name);
+PINTLE_MAPS(X)
+#undef X
 
 static const struct mapping {
 	enum map_id id;
 	size_t member; /* offset in struct maps */
 } mappings[] = {
-	{MAP_node, offsetof(struct maps, node)},
-	{MAP_scores, offsetof(struct maps, scores)},
-	{MAP_inflight, offsetof(struct maps, inflight)},
-	{MAP_ends, offsetof(struct maps, ends)},
-	{MAP_health, offsetof(struct maps, health)},
-	{MAP_bindings, offsetof(struct maps, bindings)},
+#define ROW_COPIED(name)
+#define ROW_MAPPED(name)                                {MAP_##name, offsetof(struct maps, name)},
+#define X(name, type, key, value, entries, memory, ...) ROW_##memory(name)
+	PINTLE_MAPS(X)
+#undef X
 };
 
 static void **mapping_pointer(struct maps *m, const struct mapping *map)
@@ -92,16 +58,7 @@ static void **mapping_pointer(struct maps *m, const struct mapping *map)
 
 static size_t mapping_size(const struct mapping *map)
 {
-	const struct layout *l = &layouts[map->id];
-
-	_Static_assert(sizeof(struct pintle_node) % 8 == 0 &&
-			       sizeof(struct pintle_score) % 8 == 0 &&
-			       sizeof(struct pintle_inflight) % 8 == 0 &&
-			       sizeof(struct pintle_ends) % 8 == 0 &&
-			       sizeof(struct pintle_health) % 8 == 0 &&
-			       sizeof(struct pintle_bindings) % 8 == 0,
-		       "the kernel keeps values of an array at multiples of 8 bytes");
-	return (size_t)l->value_size * l->entries;
+	return (size_t)map_layouts[map->id].value_size * map_layouts[map->id].entries;
 }
 
 void maps_dir(const char *bpffs, char *buf, size_t size)
@@ -131,32 +88,16 @@ bool maps_other_version(const char *bpffs, unsigned int *version)
 	return found;
 }
 
-uint32_t maps_value_size(enum map_id id)
-{
-	return layouts[id].value_size;
-}
-
-uint32_t maps_entries(enum map_id id)
-{
-	return layouts[id].entries;
-}
-
-bool maps_is_remade(enum map_id id)
-{
-	return layouts[id].remade;
-}
-
 int maps_check(const char *path, enum map_id id, uint32_t value_size, int fd)
 {
-	const struct layout *want = &layouts[id];
+	const struct map_layout *want = &map_layouts[id];
 	struct bpf_map_info got = {0};
 	uint32_t size = sizeof(got);
 
 	if (bpf_obj_get_info_by_fd(fd, &got, &size))
 		return log_err_r(errno, "%s: cannot ask for its layout", path);
 	if (got.type == want->type && got.key_size == want->key_size &&
-	    got.value_size == value_size &&
-	    (want->entries == ANY || got.max_entries == want->entries))
+	    got.value_size == value_size && (!want->entries || got.max_entries == want->entries))
 		return 0;
 	log_error("%s has another layout than this program knows (type %u, key %u, value %u bytes, "
 		  "%u entries); use the pintled and pintle of one version, or remove the pins with "
@@ -170,7 +111,7 @@ static int map_open(struct maps *m, const char *dir, enum map_id id)
 	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = m->writable ? 0 : BPF_F_RDONLY);
 	char path[PATH_MAX];
 
-	if (!m->writable && layouts[id].write_only)
+	if (!m->writable && map_layouts[id].write_only)
 		return 0;
 	if (snprintf(path, sizeof(path), "%s/%s", dir, map_names[id]) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
@@ -187,7 +128,7 @@ static int map_open(struct maps *m, const char *dir, enum map_id id)
 			  path);
 		return -EPROTO;
 	}
-	return maps_check(path, id, layouts[id].value_size, m->fd[id]);
+	return maps_check(path, id, map_layouts[id].value_size, m->fd[id]);
 }
 
 /* A descriptor that was opened for reading cannot be mapped: the kernel wants VM_SHARED, and
@@ -293,4 +234,29 @@ void maps_close(struct maps *m)
 int maps_value(const struct maps *m, enum map_id id, uint32_t index, void *value)
 {
 	return bpf_map_lookup_elem(m->fd[id], &index, value) ? -errno : 0;
+}
+
+int maps_put(const struct maps *m, enum map_id id, const void *key, const void *value)
+{
+	if (bpf_map_update_elem(m->fd[id], key, value, BPF_ANY))
+		return log_err_r(errno, "failed to write to map %s", map_names[id]);
+	return 0;
+}
+
+/* Walks by keys that stay: from a key that was deleted the walk would begin again. */
+int maps_prune(const struct maps *m, enum map_id id,
+	       bool (*is_wanted)(const void *key, const void *arg), const void *arg)
+{
+	uint8_t key[KEY_SIZE] __attribute__((aligned(8))) = {0}, kept[KEY_SIZE];
+	void *previous = NULL;
+
+	while (!bpf_map_get_next_key(m->fd[id], previous, key)) {
+		if (is_wanted(key, arg)) {
+			memcpy(kept, key, sizeof(kept));
+			previous = kept;
+		} else if (bpf_map_delete_elem(m->fd[id], key) && errno != ENOENT) {
+			return log_err_r(errno, "failed to delete from map %s", map_names[id]);
+		}
+	}
+	return 0;
 }

@@ -14,45 +14,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* X(name): every pinned map of bpf/maps.bpf.h */
-#define PINTLE_MAPS(X)                                                                             \
-	X(node)                                                                                    \
-	X(names)                                                                                   \
-	X(addresses)                                                                               \
-	X(server_cgroups)                                                                          \
-	X(frontends)                                                                               \
-	X(pools)                                                                                   \
-	X(overrides)                                                                               \
-	X(settings)                                                                                \
-	X(verdicts)                                                                                \
-	X(homes)                                                                                   \
-	X(endpoints)                                                                               \
-	X(scores)                                                                                  \
-	X(inflight)                                                                                \
-	X(ends)                                                                                    \
-	X(health)                                                                                  \
-	X(sockets)                                                                                 \
-	X(affinity)                                                                                \
-	X(affinity_beyond)                                                                         \
-	X(shares)                                                                                  \
-	X(bindings)                                                                                \
-	X(majorities)                                                                              \
-	X(pending)                                                                                 \
-	X(conns)                                                                                   \
-	X(connects)                                                                                \
-	X(clients)                                                                                 \
-	X(oneshot)                                                                                 \
-	X(oneshot_flows)                                                                           \
-	X(oneshot_stats)                                                                           \
-	X(stats)                                                                                   \
-	X(tap)
+#include "map_table.h"
 
 enum map_id {
-#define X(name) MAP_##name,
+#define X(name, ...) MAP_##name,
 	PINTLE_MAPS(X)
 #undef X
 		MAP_COUNT
 };
+
+/* What has an id that is given to another one day. */
+enum map_owner { MAP_OF_NONE, MAP_OF_POOLS, MAP_OF_ENDPOINTS };
+
+/* What abi.h and bpf/maps.bpf.h make of a map, and what it is for. */
+struct map_layout {
+	uint32_t type, key_size, value_size;
+	uint32_t entries;          /* 0: a number that may change */
+	unsigned int since;        /* the first layout (PINTLE_ABI_VERSION) that has it; 0: all */
+	enum map_owner cleared_of; /* arrays: an entry is zeroed when its id goes to another pool,
+				    * or endpoint; each id has as many entries as any other */
+	bool write_only;           /* of no use, or out of reach, to a reader */
+	bool remade; /* no program uses it: a pin that is missing is made anew, empty */
+	const char *key_type, *value_type;
+	const char *key, *holds, *writer; /* for docs/maps.md, which names the structs besides */
+};
+
+/* A ring has no keys and no values; in GNU C this takes no bytes. */
+struct map_nothing {
+};
+
+extern const struct map_layout map_layouts[MAP_COUNT];
+extern const char *const map_names[MAP_COUNT];
 
 #define DEFAULT_BPFFS "/sys/fs/bpf/pintle"
 
@@ -63,18 +55,16 @@ enum maps_access {
 
 struct maps {
 	int fd[MAP_COUNT]; /* -1: not opened */
-	/* mmapped arrays: volatile in nature, written by daemon or kernel at any time. NULL with
-	 * MAPS_READ: what is open for reading only cannot be mapped; see maps_value(). */
-	struct pintle_node *node;
-	struct pintle_score *scores;
-	struct pintle_inflight *inflight;
-	struct pintle_ends *ends;
-	struct pintle_health *health;
-	struct pintle_bindings *bindings;
+	/* The mapped arrays, each by its name (`scores`, `health`): volatile in nature, written by
+	 * daemon or kernel at any time. NULL with MAPS_READ: what is open for reading only cannot
+	 * be mapped; see maps_value(). */
+#define POINTER_COPIED(name, value)
+#define POINTER_MAPPED(name, value)                     value *name;
+#define X(name, type, key, value, entries, memory, ...) POINTER_##memory(name, value)
+	PINTLE_MAPS(X)
+#undef X
 	bool writable;
 };
-
-extern const char *const map_names[MAP_COUNT];
 
 /** The name of the directory that holds the pins: "BPFFS/vN" into buf. */
 void maps_dir(const char *bpffs, char *buf, size_t size);
@@ -97,13 +87,13 @@ static inline void maps_closep(struct maps **m)
  * (of a per-CPU array: one for each possible CPU). Returns 0 or -errno. */
 int maps_value(const struct maps *m, enum map_id id, uint32_t index, void *value);
 
-/** Bytes of a value in this layout. */
-uint32_t maps_value_size(enum map_id id);
-/** Entries of an array; 0 where the layout leaves the number open. */
-uint32_t maps_entries(enum map_id id);
-/** Whether user space alone uses it: no program finds it again, so one that is missing is made
- * anew. */
-bool maps_is_remade(enum map_id id);
+/** Writes an entry, new or not. Returns 0 or -errno, logged. */
+int maps_put(const struct maps *m, enum map_id id, const void *key, const void *value);
+/** Takes out the entries whose keys are not wanted; `arg` is handed through. Returns 0 or -errno,
+ * logged. */
+int maps_prune(const struct maps *m, enum map_id id,
+	       bool (*is_wanted)(const void *key, const void *arg), const void *arg);
+
 /** Whether the map is what this layout says of it, but for values of `value_size` bytes. Returns 0;
  * or -EPROTO or another -errno, logged with `path`. */
 int maps_check(const char *path, enum map_id id, uint32_t value_size, int fd);

@@ -2,11 +2,14 @@
 /* state.c - what the maps say, read once: pools, frontends, decisions; the whole. */
 #include "state_internal.h"
 
+#include "traits.bpf.h"
+
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <netinet/in.h>
 
 #include "eligible.bpf.h"
+#include "keys.h"
 
 /* A frontend taken out while we walk sends the walk back to the start. */
 #define MAX_FRONTEND_STEPS 16384
@@ -104,7 +107,8 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.generation = from->generation,
 		.mode_configured = from->mode,
 		.requests_configured = from->requests,
-		.hook = from->hook,
+		.decided_by = from->decided_by,
+		.reach = pool_reach(from),
 		.failure_mode = from->failure_mode,
 		.group_kind = from->group_kind,
 		.eject_after = from->eject_after,
@@ -118,7 +122,8 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.staleness_ns = from->staleness_ns,
 		.max_extra_load = (double)from->max_extra_load / MILLI,
 		.daemonless = eligible_daemonless(from, s->node.heartbeat_ns, s->now_ns),
-		.passes = from->hook == PINTLE_HOOK_CONNECT && s->node.daemonless_ns &&
+		.passes = hook_has(from->decided_by, PINTLE_TRAIT_DAEMONLESS) &&
+			  s->node.daemonless_ns &&
 			  (int64_t)(s->now_ns - s->node.heartbeat_ns) >
 				  (int64_t)s->node.daemonless_ns,
 	};
@@ -171,21 +176,10 @@ static int address_compare(const struct frontend_addr *a, const struct frontend_
 	return order ? order : a->port - b->port;
 }
 
-static struct frontend_addr frontend_address(const struct pintle_frontend_key *key)
-{
-	uint32_t bits = MAX(key->prefixlen, (uint32_t)PINTLE_FRONTEND_FIXED_BITS);
-	struct frontend_addr a;
-
-	memcpy(a.prefix.bytes, key->address, sizeof(key->address));
-	a.prefix_bits = (uint8_t)MIN(bits - PINTLE_FRONTEND_FIXED_BITS, 128U);
-	a.port = key->port;
-	return a;
-}
-
 /* One that is known already was met by a walk that had to start again. */
 static int frontend_add(struct state_pool *p, const struct pintle_frontend_key *key, uint32_t flags)
 {
-	struct frontend_addr a = frontend_address(key);
+	struct frontend_addr a = frontend_of_key(key);
 	struct state_frontend *more, *f;
 
 	for (size_t i = 0; i < p->frontend_count; i++) {
@@ -255,6 +249,8 @@ int state_read(const struct maps *m, struct state **out)
 		err = pools_read(m, s);
 	if (!err)
 		err = frontends_read(m, s);
+	if (!err)
+		err = state_read_settings(m, s);
 	if (err)
 		return err;
 	*out = TAKE_PTR(s);
@@ -269,5 +265,6 @@ void state_free(struct state *s)
 		free(s->pools[i].frontends);
 	free(s->pools);
 	free(s->endpoints);
+	free(s->settings);
 	free(s);
 }

@@ -89,7 +89,7 @@ struct state_endpoint {
 	/* with an address: as clients on this node saw it */
 	bool ejected;             /* whatever its state */
 	double ejected_seconds;   /* from now on */
-	double vouched_seconds;   /* from now on its page outweighs failures of clients */
+	double vouched_seconds;   /* from now on its answer outweighs failures of clients */
 	uint32_t failures_in_row; /* since the last success */
 	uint64_t ejections;       /* ever */
 	uint64_t failures[PINTLE_FAILURE_COUNT]; /* ever */
@@ -113,7 +113,8 @@ struct state_pool {
 	uint64_t overridden_since_ns;            /* the one that was set last */
 	uint64_t oneshots[PINTLE_ONESHOT_COUNT]; /* first segments, ever, over all CPUs */
 	uint64_t oneshots_total;
-	uint32_t hook;                     /* enum pintle_hook */
+	uint32_t decided_by;               /* enum pintle_hook */
+	uint32_t reach;                    /* enum pintle_reach */
 	uint32_t failure_mode;             /* enum pintle_failure_mode */
 	uint32_t key_kind, group_kind;     /* PINTLE_KEY_* */
 	uint32_t key_bits_v4, key_bits_v6; /* 0..32, 0..128 */
@@ -129,13 +130,52 @@ struct state_pool {
 	struct pintle_session_key largest;
 	double largest_share;
 	bool daemonless; /* no heartbeat within its staleness limit, as the kernel sees it */
-	bool passes;     /* of the connect hook, and no heartbeat within node.daemonless_ns */
+	bool passes;     /* leaves connections as they came: no heartbeat for node.daemonless_ns */
 
 	struct state_frontend *frontends;
 	size_t frontend_count;
 	size_t first_endpoint; /* its endpoints are state.endpoints[first_endpoint..] */
 	size_t endpoint_count;
 	size_t ready_count; /* states READY, SATURATED and STALE */
+};
+
+/* X(symbol, name, what it says) */
+#define STATE_SETTING_STATES(X)                                                                    \
+	X(HOLDS, "holds", "it takes the place of what the file says")                              \
+	X(WAITS, "waits", "pintled has not seen it yet")                                           \
+	X(REFUSED, "refused", "it does not go with the file, which holds")
+
+enum state_setting_state {
+#define X(symbol, name, says) STATE_SETTING_##symbol,
+	STATE_SETTING_STATES(X)
+#undef X
+		STATE_SETTING_COUNT
+};
+
+/** Static, never NULL. */
+const char *setting_state_name(enum state_setting_state s);
+
+/* A key of a pool that was set. All texts are terminated and printable. */
+struct state_setting {
+	char pool[PINTLE_NAME_SIZE];
+	char key[PINTLE_KEY_NAME_SIZE]; /* "stickiness.ttl" */
+	char value[PINTLE_VALUE_SIZE];  /* "": it was taken back, which pintled has not seen yet */
+	char runs[PINTLE_VALUE_SIZE];   /* the value that holds; "": not known */
+	char file[PINTLE_VALUE_SIZE];   /* without it, when the file was read last; "": not known */
+	char why[PINTLE_WHY_SIZE];      /* refused: "what is wrong; what would be right" */
+	enum state_setting_state state;
+	uint64_t since_ns; /* it was set; taken back: runs holds since */
+	bool in_kernel;    /* mode or requests, in `overrides`; else in `settings`, as `at` */
+	struct pintle_setting_key at;
+};
+
+/* The newest reload, or start. */
+struct state_reload {
+	uint64_t asked_ns;  /* newest request of `pintle reload` that it answers; 0: none */
+	uint64_t judged_ns; /* 0: not known */
+	uint64_t file_hash; /* of the text that runs: hash_bytes() */
+	bool failed;
+	char why[PINTLE_WHY_SIZE];
 };
 
 struct state {
@@ -146,6 +186,9 @@ struct state {
 	size_t pool_count;
 	struct state_endpoint *endpoints; /* pool by pool, in the order of the configuration */
 	size_t endpoint_count;
+	struct state_setting *settings; /* by pool, in the order of `pools`, and key */
+	size_t setting_count;
+	struct state_reload reload;
 };
 
 /* Connections of a session that are enough to speak of its share. */

@@ -108,8 +108,8 @@ static double seconds_left(uint64_t until, uint64_t now)
 	return until > now ? (double)(until - now) / (double)NSEC_PER_SEC : 0;
 }
 
-/* Of an endpoint that is an address: as clients' sockets saw it. */
-static void clients_view_take(struct state_endpoint *e, const struct pintle_health *h, uint64_t now)
+/* What clients' sockets saw. */
+static void failures_take(struct state_endpoint *e, const struct pintle_health *h, uint64_t now)
 {
 	e->ejected_seconds = e->ejected ? seconds_left(h->ejected_until_ns, now) : 0;
 	e->vouched_seconds = seconds_left(h->vouched_until_ns, now);
@@ -119,7 +119,8 @@ static void clients_view_take(struct state_endpoint *e, const struct pintle_heal
 	memcpy(e->failures, h->failures, sizeof(e->failures));
 }
 
-static void listeners_take(struct state_endpoint *e, const struct pintle_health *h)
+/* What listeners on this node showed. */
+static void listener_take(struct state_endpoint *e, const struct pintle_health *h)
 {
 	e->direct_opened = h->direct_opened;
 	e->direct = count_left(h->direct_opened, h->direct_closed);
@@ -138,9 +139,9 @@ static void health_take(struct state_endpoint *e, const struct eligible_query *q
 	e->families = eligible_families(q->pool, q->endpoint, q->health);
 	e->ejected = eligible_ejected(q->pool, q->health, q->now);
 	if (eligible_listens(q->pool))
-		listeners_take(e, q->health);
-	else
-		clients_view_take(e, q->health, q->now);
+		listener_take(e, q->health);
+	if (hook_has(q->pool->decided_by, PINTLE_TRAIT_FAILURES))
+		failures_take(e, q->health, q->now);
 }
 
 static void override_take(struct state_endpoint *e, const struct eligible_query *q)

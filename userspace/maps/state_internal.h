@@ -6,6 +6,7 @@
  *   state_endpoint.c  one endpoint: its score, its counts, what follows from them
  *   state_session.c   bindings, the session that is most of a pool
  *   state_key.c       session keys as text, and back
+ *   state_setting.c   keys of pools that were set, and what the daemon says to them
  *   state_names.c     what states and reasons are called; texts from maps
  */
 #ifndef PINTLE_STATE_INTERNAL_H
@@ -25,6 +26,9 @@ void state_read_name(const struct maps *m, uint32_t slot, uint32_t generation, c
  * has already. Room for them is there. Returns 0 or -errno. */
 int state_read_endpoints(const struct maps *m, struct state *s, struct state_pool *to,
 			 const struct pintle_pool *pool, bool seen[PINTLE_MAX_ENDPOINTS]);
+
+/** Fills s->settings, by the pools that `s` has, and s->reload. Returns 0 or -errno. */
+int state_read_settings(const struct maps *m, struct state *s);
 
 /** Fills p->largest and p->largest_share. Returns 0 or -errno. */
 int state_read_majority(const struct maps *m, struct state_pool *p);

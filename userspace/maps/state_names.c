@@ -55,6 +55,17 @@ const char *state_help(enum state_endpoint_state s)
 	return (s < STATE_COUNT ? &states[s] : &unknown)->help;
 }
 
+static const char *const setting_states[STATE_SETTING_COUNT] = {
+#define X(symbol, name, says) [STATE_SETTING_##symbol] = name,
+	STATE_SETTING_STATES(X)
+#undef X
+};
+
+const char *setting_state_name(enum state_setting_state s)
+{
+	return s < STATE_SETTING_COUNT ? setting_states[s] : unknown.name;
+}
+
 static const struct words *reason_find(uint32_t reason)
 {
 	if (!reason)

@@ -8,7 +8,7 @@
  *   help.c         --help, of the program and of each command
  *   completion.c   bash completion
  *   output.c       rows as an aligned table or as JSON, from one table of columns
- *   words.c        ages, times, the nearest word
+ *   words.c        ages, times
  *   target.c       pools and endpoints by name
  *   override.c     a pool's setting, toggled
  *   programs.c     programs that are attached, ours and others
@@ -109,6 +109,15 @@ int options_parse(struct cli *cli, int argc, char **argv);
 
 /* ---- help.c, completion.c --------------------------------------------------- */
 
+/* What an exit status says. */
+struct exit_help {
+	int status;
+	const char *says;
+};
+
+extern const struct exit_help exit_helps[];
+extern const size_t exit_help_count;
+
 void help_program(FILE *f);
 void help_command(FILE *f, const struct command *c);
 /** "usage: pintle mode POOL MODE" on stderr; returns EXIT_USAGE. */
@@ -126,14 +135,6 @@ const char *age_text(double seconds, char *buf);
 const char *wall_text(uint64_t monotonic, char *buf);
 /** The same as RFC 3339 in UTC, "2026-03-01T13:02:11Z". */
 const char *wall_rfc3339(uint64_t monotonic, char *buf);
-
-/** Keeps the candidate nearest to a word that may be mistyped; starts from {.word = ...}. */
-struct nearest_word {
-	const char *word;
-	const char *best; /* NULL: nothing is near */
-	size_t distance;
-};
-void nearest_word_try(struct nearest_word *n, const char *candidate);
 
 /* ---- target.c --------------------------------------------------------------- */
 

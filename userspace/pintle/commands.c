@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include "../base/log.h"
+#include "../base/text.h"
 
 #define MAPS      OPTION_BPFFS
 #define NOUN_MAPS (OPTION_BPFFS | OPTION_OUTPUT)
@@ -71,7 +72,7 @@ const struct command commands[] = {
 		.name = "events",
 		.kind = NOUN,
 		.arguments = "[--pool POOL]",
-		.summary = "follow closed connections, rare decisions and ejections (root)",
+		.summary = "closed connections, rare decisions and ejections, as they come (root)",
 		.help = "A line for each connection that closed, for each decision whose outcome is rare\n"
 			"(escaped, stale, no_endpoint), and for each endpoint that is ejected or restored,\n"
 			"until Ctrl-C. With -o json one object a line.\n"
@@ -96,8 +97,10 @@ const struct command commands[] = {
 		.arguments = "POOL enforce|baseline|off",
 		.summary = "set what holds for a pool's new connections",
 		.help = "enforce: the rule; baseline: at random over the ready endpoints; off: left to the\n"
-			"kernel's own lookup. Holds until it is set again or `pintle reset`, over reload\n"
-			"and restart. Setting what the file says takes the override back.",
+			"kernel's own lookup, or, where endpoints have an `address`, to whoever else serves\n"
+			"the frontend. Warns of a frontend that nobody else answers. Holds until it is set\n"
+			"again or `pintle reset`, over reload and restart. Setting what the file says takes\n"
+			"the override back.",
 		.run = run_mode,
 		.options = MAPS,
 		.least = 2,
@@ -234,12 +237,12 @@ const size_t command_count = ARRAY_SIZE(commands);
 
 const struct command *command_find(const char *name)
 {
-	struct nearest_word n = {.word = name};
+	struct text_nearest n = {.begun = true};
 
 	for (size_t i = 0; i < command_count; i++) {
 		if (!strcmp(commands[i].name, name))
 			return &commands[i];
-		nearest_word_try(&n, commands[i].name);
+		text_nearest_try(&n, name, commands[i].name);
 	}
 	if (n.best)
 		log_error("no command '%s'; did you mean %s?", name, n.best);

@@ -6,6 +6,7 @@
 #include "../net/listeners.h"
 #include "doctor.h"
 #include "programs.h"
+#include "traits.bpf.h"
 
 /* ---- programs on a hook ---------------------------------------------------------- */
 
@@ -164,7 +165,7 @@ void doctor_oneshot(struct doctor *d)
 
 	for (size_t i = 0; d->s && i < d->s->pool_count; i++)
 		wanted |= d->s->pools[i].requests == PINTLE_REQUESTS_ONE_PER_CONNECTION &&
-			  d->s->pools[i].hook == PINTLE_HOOK_LOOKUP;
+			  hook_has(d->s->pools[i].decided_by, PINTLE_TRAIT_AT_SERVERS);
 	if (!d->s || (!wanted && !d->s->node.devices))
 		return;
 	if (d->s->node.devices)

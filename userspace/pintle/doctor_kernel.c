@@ -8,6 +8,7 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include "../base/text.h"
 #include "../maps/links.h"
 #include "doctor.h"
 
@@ -117,7 +118,7 @@ static void probe_all(struct doctor *d, const char *what, const struct probe *pr
 		      probe_fn can)
 {
 	char names[512] = "";
-	size_t n = 0, missing = 0;
+	size_t missing = 0;
 
 	if (!d->privileged) {
 		doctor_say(d, VERDICT_WARN, d->for_privilege, "%s were not tried", what);
@@ -127,9 +128,7 @@ static void probe_all(struct doctor *d, const char *what, const struct probe *pr
 		int answer = can(&probes[i]);
 
 		if (answer == 1) {
-			n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s", n ? ", " : "",
-					      probes[i].name);
-			n = MIN(n, sizeof(names) - 1);
+			text_list_add(names, sizeof(names), probes[i].name);
 			continue;
 		}
 		missing++;

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "../base/text.h"
 #include "../net/cgroup2.h"
 #include "doctor.h"
 
@@ -206,8 +207,7 @@ static const struct {
 
 void doctor_sysctls(struct doctor *d)
 {
-	char good[256] = "";
-	size_t n = 0;
+	char good[256] = "", item[64];
 
 	for (size_t i = 0; i < ARRAY_SIZE(sysctls); i++) {
 		long value;
@@ -220,10 +220,9 @@ void doctor_sysctls(struct doctor *d)
 				   sysctls[i].name, value, sysctls[i].why);
 			continue;
 		}
-		n += (size_t)snprintf(good + n, sizeof(good) - n, "%s%s %ld", n ? ", " : "",
-				      strrchr(sysctls[i].name, '/') + 1, value);
-		n = MIN(n, sizeof(good) - 1);
+		snprintf(item, sizeof(item), "%s %ld", strrchr(sysctls[i].name, '/') + 1, value);
+		text_list_add(good, sizeof(good), item);
 	}
-	if (n)
+	if (*good)
 		doctor_say(d, VERDICT_OK, NULL, "%s", good);
 }

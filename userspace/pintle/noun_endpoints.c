@@ -230,7 +230,7 @@ static const struct column columns[] = {
 	 .help = "for how much longer; null: it is not"},
 	{.key = "vouched_seconds",
 	 COLUMN(vouched_seconds),
-	 .help = "for how much longer its page outweighs failures of clients; null: they count"},
+	 .help = "for how much longer its answer to pintled outweighs failures of clients; null: they count"},
 	{.key = "failures_in_a_row",
 	 COLUMN(failures_in_a_row),
 	 .help = "since the last success, as clients saw it"},

@@ -136,7 +136,7 @@ static cJSON *pools_new(const struct state *s)
 		cJSON_AddItemToObject(o, "endpoints", json_count(p->endpoint_count));
 		cJSON_AddItemToObject(o, "ready", json_count(p->ready_count));
 		cJSON_AddItemToObject(o, "ejected", json_count(p->ejected_count));
-		cJSON_AddStringToObject(o, "hook", hook_name(p->hook));
+		cJSON_AddStringToObject(o, "hook", hook_name(p->decided_by));
 		cJSON_AddItemToObject(o, "decisions", decisions_new(p));
 		cJSON_AddItemToArray(list, o);
 	}

@@ -10,7 +10,7 @@ int run_check(struct cli *cli)
 	_cleanup_(config_freep) struct config *c = NULL;
 	size_t endpoints = 0;
 
-	if (config_load(cli->words[0], &config_sink_stderr, &c))
+	if (config_load(cli->words[0], &yaml_sink_stderr, &c))
 		return EXIT_USAGE;
 	for (size_t i = 0; i < c->pool_count; i++)
 		endpoints += c->pools[i].endpoint_count;

@@ -5,6 +5,7 @@
 #include "../maps/names.h"
 #include "cli.h"
 #include "output.h"
+#include "traits.bpf.h"
 
 /* ---- who else would answer ------------------------------------------------------- */
 
@@ -60,8 +61,8 @@ static int mode_run(const struct cli *cli, uint32_t mode)
 	p = find_pool(s, cli->words[0]);
 	if (!p || override_pool(m, p, PINTLE_OVERRIDE_MODE, mode, mode == p->mode_configured))
 		return EXIT_FAILED;
-	/* Whoever else serves the frontend of a connect pool is not seen by its listeners. */
-	if (mode == PINTLE_MODE_OFF && p->hook == PINTLE_HOOK_LOOKUP)
+	/* Where clients' packets come to a frontend elsewhere, its listeners are not seen here. */
+	if (mode == PINTLE_MODE_OFF && hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS))
 		warn_of_refusals(s, p);
 	printf("%s: mode %s%s\n", p->name, mode_name(mode),
 	       mode == p->mode_configured ? ", as configured"

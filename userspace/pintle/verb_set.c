@@ -4,6 +4,7 @@
 #include "../maps/names.h"
 #include "cli.h"
 #include "output.h"
+#include "traits.bpf.h"
 
 /* The daemon looks several times a second. */
 #define ATTACH_WAIT_NS (3 * NSEC_PER_SEC)
@@ -34,9 +35,9 @@ static const char *when(const struct maps *m, const struct state_pool *p, bool a
 		return "";
 	if (!alive)
 		return "; takes effect when pintled starts";
-	return p->hook == PINTLE_HOOK_CONNECT
-		       ? "; on the nodes of its servers, none of which is here"
-		       : "; pintled has not attached it, its log says why";
+	return hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS)
+		       ? "; pintled has not attached it, its log says why"
+		       : "; on the nodes of its servers, none of which is here";
 }
 
 static int requests_set(const struct maps *m, const struct state *s, const struct state_pool *p,

@@ -7,6 +7,7 @@
 
 #include "../maps/names.h"
 #include "programs.h"
+#include "traits.bpf.h"
 
 /* A node full of sick endpoints must not bury the rest. */
 #define MAX_OF_A_KIND 10
@@ -127,7 +128,7 @@ static void family_warning(cJSON *list, const struct state *s, const struct stat
 	for (size_t i = 0; i < p->endpoint_count && left; i++) {
 		const struct state_endpoint *e = &s->endpoints[p->first_endpoint + i];
 
-		if ((p->hook == PINTLE_HOOK_LOOKUP && !e->listening_since_ns) ||
+		if ((p->reach == PINTLE_REACH_LISTENER && !e->listening_since_ns) ||
 		    e->families & family)
 			continue;
 		left--;
@@ -146,16 +147,16 @@ static void family_warnings(cJSON *list, const struct cli *cli, const struct sta
 	for (size_t i = 0; i < s->pool_count; i++) {
 		const struct state_pool *p = &s->pools[i];
 
-		bool lookup = p->hook == PINTLE_HOOK_LOOKUP;
+		bool listener = p->reach == PINTLE_REACH_LISTENER;
 
 		if (serves(p, false))
 			family_warning(list, s, p, PINTLE_FAMILY_V6, "IPv6",
-				       lookup ? "have the server listen on [::]" : by_family);
+				       listener ? "have the server listen on [::]" : by_family);
 		if (serves(p, true))
 			family_warning(list, s, p, PINTLE_FAMILY_V4, "IPv4",
-				       lookup ? "have the server listen on 0.0.0.0, or on [::] "
-						"without IPV6_V6ONLY"
-					      : by_family);
+				       listener ? "have the server listen on 0.0.0.0, or on [::] "
+						  "without IPV6_V6ONLY"
+						: by_family);
 	}
 }
 
@@ -168,8 +169,9 @@ static void scrape_warnings(cJSON *list, const struct cli *cli, const struct sta
 	for (size_t i = 0; i < s->endpoint_count && left; i++) {
 		const struct state_endpoint *e = &s->endpoints[i];
 
-		bool there = s->pools[e->pool].hook == PINTLE_HOOK_CONNECT ? e->has_age
-									   : e->listening_since_ns;
+		bool there = s->pools[e->pool].reach == PINTLE_REACH_LISTENER
+				     ? e->listening_since_ns
+				     : e->has_age;
 
 		if (!s->daemon_alive || !e->scrape_failed || !there)
 			continue;
@@ -251,7 +253,7 @@ static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct st
 		const struct state_pool *p = &s->pools[i];
 
 		if (p->requests == PINTLE_REQUESTS_ONE_PER_CONNECTION &&
-		    p->hook == PINTLE_HOOK_LOOKUP && !s->node.devices)
+		    hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS) && !s->node.devices)
 			warn(list,
 			     "pool %s wants one request per connection, and one-shot is attached "
 			     "nowhere: %s",

@@ -12,7 +12,7 @@
 
 /* What is needed of a pool. */
 struct pool {
-	uint32_t generation, hook, key_kind;
+	uint32_t generation, key_kind;
 	uint64_t ttl_ns;
 	uint64_t made, removed; /* before the walk */
 	uint64_t held;          /* found by it */
@@ -49,7 +49,6 @@ static int read_pools(struct walk *w)
 			continue;
 		w->pools[i] = (struct pool){
 			.generation = pool->generation,
-			.hook = pool->hook,
 			.key_kind = pool->key_kind,
 			.ttl_ns = pool->ttl_ns,
 			.made = __atomic_load_n(&n->made, __ATOMIC_ACQUIRE),
@@ -217,7 +216,7 @@ static void tell(struct bindings *b, uint32_t pool, const struct walk *w)
 	maps_value(b->m, MAP_names, pool, &name);
 	state_text(text, sizeof(text), name.name, sizeof(name.name));
 	name_largest(w, who, sizeof(who));
-	log_warn("pool %s: sessions lost their binding, since more are bound than there is room "
+	log_warn("pool %s: sessions lost their bindings, because more are bound than there is room "
 		 "for%s; pintle_bindings_evicted_total counts them",
 		 text, who);
 }

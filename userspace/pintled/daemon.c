@@ -21,6 +21,7 @@
 #include "publish.h"
 #include "reconcile.h"
 #include "register.h"
+#include "settings.h"
 #include "telemetry.h"
 
 /* The heartbeat has to be much younger than any pool's staleness limit; and readers take one
@@ -28,7 +29,7 @@
 #define HEARTBEAT_MAX_MS 500
 #define HEARTBEAT_MIN_MS 20
 #define HOUSEKEEPING_MS  2000
-#define TEND_MS          300
+#define TEND_MS          300 /* `pintle set` waits for it */
 #define FIRST_BEAT_NS    (2 * NSEC_PER_SEC)
 #define RECONCILE_ROUNDS 5           /* of housekeeping */
 #define FILL_ROUNDS      30          /* of housekeeping */
@@ -43,7 +44,8 @@ struct daemon {
 	uv_loop_t loop;
 	uv_timer_t heartbeat, housekeeping, tending, reload;
 	uv_signal_t sigterm, sigint, sighup;
-	struct config *config;
+	struct settings *settings;
+	struct config *config; /* by them */
 	struct publication *publication;
 	struct attachment *attachment;
 	struct maps *maps; /* the attachment's */
@@ -70,12 +72,12 @@ static int look_at_files(const struct config *c)
 	for (size_t i = 0; i < c->pool_count; i++)
 		wanted += FILES_PER_ENDPOINT * c->pools[i].endpoint_count;
 	if (limit < FILES_LEAST) {
-		log_error("only %ju files may be open, pintled needs %d; " FILES_CURE,
+		log_error("only %ju files may be open, and pintled needs %d; " FILES_CURE,
 			  (uintmax_t)limit, FILES_LEAST);
 		return -EMFILE;
 	}
 	if (limit < wanted)
-		log_warn("only %ju files may be open, so many endpoints may need %ju; " FILES_CURE,
+		log_warn("only %ju files may be open, and the endpoints may need %ju; " FILES_CURE,
 			 (uintmax_t)limit, (uintmax_t)wanted);
 	return 0;
 }
@@ -150,17 +152,6 @@ static void on_housekeeping(uv_timer_t *timer)
 	}
 }
 
-/* While a hook was lost, nobody saw who listened, connected or closed. */
-static void on_tending(uv_timer_t *timer)
-{
-	struct daemon *d = timer->data;
-
-	if (!attachment_tend(d->attachment, d->config))
-		return;
-	register_listeners(d->maps, attachment_netns(d->attachment));
-	reconcile(d->attachment);
-}
-
 static void start_heartbeat(struct daemon *d)
 {
 	uint64_t ms = heartbeat_ms(d->config);
@@ -216,7 +207,7 @@ static void warn_of_node(const struct config *old, const struct config *new)
 	if (differs(old->bpffs, new->bpffs) || differs(old->netns, new->netns) ||
 	    differs(old->cgroup, new->cgroup) || differs(old->metrics, new->metrics) ||
 	    differs(old->group, new->group))
-		log_warn("a change under node: takes effect when pintled is started again; "
+		log_warn("a change under node: takes effect at the next start of pintled; "
 			 "pools are reloaded now");
 }
 
@@ -256,25 +247,47 @@ static int apply(struct daemon *d, struct config *c)
 	return err;
 }
 
-static void reload(struct daemon *d)
+/* The first is kept, for whoever asked. */
+static void tell_error(void *arg, const char *file, int line, int column, const char *message)
 {
+	char *first = arg;
+
+	if (!first[0])
+		snprintf(first, PINTLE_WHY_SIZE, "%s:%d:%d: %s", file, line, column, message);
+	yaml_sink_stderr.error(NULL, file, line, column, message);
+}
+
+static int reload_by(struct daemon *d, char why[PINTLE_WHY_SIZE])
+{
+	const struct yaml_sink sink = {tell_error, yaml_sink_stderr.warning, why};
 	struct config *c = NULL;
-	int err = config_load(d->config->path, &config_sink_stderr, &c);
+	int err = settings_reload(d->settings, &sink, &c);
 
 	if (err) {
-		process_reloaded(&d->process, false);
 		log_error("the configuration was not reloaded; the running one stays");
-		return;
+		return err;
 	}
 	warn_of_node(d->config, c);
 	look_at_files(c);
 	err = apply(d, c);
-	process_reloaded(&d->process, !err);
 	if (err)
-		log_error("%s was not reloaded wholly; see above", d->config->path);
+		log_error("%s was reloaded only in part; see above", d->config->path);
 	else
 		log_info("reloaded %s: %zu pool%s", d->config->path, d->config->pool_count,
 			 plural(d->config->pool_count));
+	return err;
+}
+
+static void reload(struct daemon *d)
+{
+	char why[PINTLE_WHY_SIZE];
+	int err;
+
+	log_keep(why, sizeof(why));
+	err = reload_by(d, why);
+	log_keep(NULL, 0);
+	process_reloaded(&d->process, !err);
+	settings_done(d->settings, err ? why : NULL);
 }
 
 static void on_reload(uv_timer_t *timer)
@@ -283,6 +296,48 @@ static void on_reload(uv_timer_t *timer)
 	reload(timer->data);
 	malloc_trim(0);
 	notify_ready(NULL);
+}
+
+/* What could not be applied is left out, so that the rest is. */
+static void apply_settings(struct daemon *d)
+{
+	char why[PINTLE_WHY_SIZE];
+	int err;
+
+	do {
+		struct config *c = NULL;
+
+		log_keep(why, sizeof(why));
+		err = settings_configure(d->settings, &c);
+		if (!err)
+			err = apply(d, c);
+		log_keep(NULL, 0);
+	} while (err && settings_leave_out(d->settings, why));
+	settings_done(d->settings, err ? why : NULL);
+	malloc_trim(0);
+}
+
+static void look_at_settings(struct daemon *d)
+{
+	unsigned int news = settings_look(d->settings);
+
+	/* A reload reads the settings, too. */
+	if (news & SETTINGS_RELOAD)
+		uv_timer_start(&d->reload, on_reload, 0, 0);
+	else if (news & SETTINGS_CHANGED)
+		apply_settings(d);
+}
+
+static void on_tending(uv_timer_t *timer)
+{
+	struct daemon *d = timer->data;
+
+	look_at_settings(d);
+	if (!attachment_tend(d->attachment, d->config))
+		return;
+	/* While a hook was lost, nobody saw who listened, connected or closed. */
+	register_listeners(d->maps, attachment_netns(d->attachment));
+	reconcile(d->attachment);
 }
 
 /* Many at once are one. */
@@ -300,7 +355,7 @@ static void on_terminate(uv_signal_t *s, int number)
 {
 	struct daemon *d = s->data;
 
-	log_info("%s: leaving; connections go on being steered (undo with --detach)",
+	log_info("%s: exiting; connections are still steered (pintled --detach ends that)",
 		 number == SIGTERM ? "SIGTERM" : "SIGINT");
 	notify_stopping(NULL);
 	uv_stop(&d->loop);
@@ -337,6 +392,7 @@ static int steer(struct daemon *d)
 	if (err)
 		return err;
 	oneshot_configure(d->oneshot, d->config, d->publication);
+	settings_done(d->settings, NULL);
 	log_info("%s; steering in %s, pinned under %s",
 		 resumed ? "took over what was pinned" : "attached", d->config->netns,
 		 d->config->bpffs);
@@ -360,6 +416,7 @@ static int start(struct daemon *d)
 	if (err)
 		return err;
 	d->maps = attachment_maps(d->attachment);
+	settings_use(d->settings, d->maps);
 	d->bindings = bindings_new(d->maps);
 	err = d->bindings ? telemetry_new(d->maps, &d->telemetry) : log_err_r(ENOMEM, "bindings");
 	if (!err)
@@ -429,15 +486,17 @@ static void stop(struct daemon *d)
 	publication_free(d->publication);
 	attachment_free(d->attachment);
 	config_free(d->config);
+	settings_free(d->settings);
 }
 
-int daemon_run(struct config *c)
+int daemon_run(struct settings *s, struct config *c)
 {
-	struct daemon d = {.config = c};
+	struct daemon d = {.settings = s, .config = c};
 	int err = uv_loop_init(&d.loop);
 
 	if (err) {
 		config_free(c);
+		settings_free(s);
 		return log_err_r(err, "event loop");
 	}
 	/* Said once, so that it stays: else each large piece that is freed raises it, and the next

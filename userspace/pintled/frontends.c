@@ -2,13 +2,11 @@
 #include "frontends.h"
 
 #include <bpf/bpf.h>
-#include <netinet/in.h>
 
 #include "../base/log.h"
 #include "../base/util.h"
+#include "../maps/keys.h"
 #include "../net/routes.h"
-
-#define SCOPE 0
 
 void frontends_free(struct frontends *f)
 {
@@ -53,30 +51,6 @@ int frontends_load(const struct maps *m, struct frontends *out)
 	return 0;
 }
 
-static struct pintle_frontend_key key_of(const struct frontend_addr *f)
-{
-	struct pintle_frontend_key k = {
-		.prefixlen = PINTLE_FRONTEND_FIXED_BITS + f->prefix_bits,
-		.scope = SCOPE,
-		.port = f->port,
-		.protocol = IPPROTO_TCP,
-	};
-
-	memcpy(k.address, f->prefix.bytes, sizeof(k.address));
-	return k;
-}
-
-static struct frontend_addr address_of(const struct pintle_frontend_key *k)
-{
-	struct frontend_addr f = {
-		.port = k->port,
-		.prefix_bits = (uint8_t)(k->prefixlen - PINTLE_FRONTEND_FIXED_BITS),
-	};
-
-	memcpy(f.prefix.bytes, k->address, sizeof(f.prefix.bytes));
-	return f;
-}
-
 int frontends_wanted(const struct config *c, const struct publication *p, struct frontends *out)
 {
 	_cleanup_(frontends_free) struct frontends f = {0};
@@ -85,10 +59,10 @@ int frontends_wanted(const struct config *c, const struct publication *p, struct
 	for (size_t i = 0; i < c->pool_count; i++) {
 		for (size_t j = 0; !err && j < c->pools[i].frontend_count; j++) {
 			struct frontend_row row = {
-				.key = key_of(&c->pools[i].frontends[j]),
+				.key = key_of_frontend(&c->pools[i].frontends[j]),
 				.value = {.pool = p->pools[i].ref.id,
 					  .generation = p->pools[i].ref.generation,
-					  .hook = c->pools[i].hook,
+					  .decided_by = c->pools[i].decided_by,
 					  .flags = c->pools[i].announce ? PINTLE_FRONTEND_ANNOUNCED
 									: 0,
 					  .prefix_bits = c->pools[i].frontends[j].prefix_bits},
@@ -137,14 +111,6 @@ static bool announced(const struct frontends *f, const struct pintle_frontend_ke
 
 /* ---- writing --------------------------------------------------------------------- */
 
-static int put(const struct maps *m, const struct pintle_frontend_key *key,
-	       const struct pintle_frontend *value)
-{
-	if (bpf_map_update_elem(m->fd[MAP_frontends], key, value, BPF_ANY))
-		return log_err_r(errno, "failed to write to map frontends");
-	return 0;
-}
-
 /* Notes that the route of `key` is ours, and changes no decision by it: a frontend that is not
  * there yet goes on as the one that covers it now, or as none. */
 static int note_route(const struct maps *m, const struct frontends *old,
@@ -158,7 +124,7 @@ static int note_route(const struct maps *m, const struct frontends *old,
 	else
 		bpf_map_lookup_elem(m->fd[MAP_frontends], key, &value);
 	value.flags |= PINTLE_FRONTEND_ANNOUNCED;
-	return put(m, key, &value);
+	return maps_put(m, MAP_frontends, key, &value);
 }
 
 struct own_routes {
@@ -178,7 +144,7 @@ static bool is_own(const struct own_routes *own, const struct frontend_addr *f)
 static int announce(const struct maps *m, int netns_fd, const struct own_routes *own,
 		    const struct frontends *old, struct frontend_row *row)
 {
-	struct frontend_addr f = address_of(&row->key);
+	struct frontend_addr f = frontend_of_key(&row->key);
 	bool ours = true;
 	int err = 0;
 
@@ -233,7 +199,7 @@ int frontends_put(const struct maps *m, const struct frontends *old, const struc
 		/* Its route is there until frontends_settle() has removed it. */
 		if (was)
 			value.flags |= was->value.flags & PINTLE_FRONTEND_ANNOUNCED;
-		err = put(m, &wanted->rows[i].key, &value);
+		err = maps_put(m, MAP_frontends, &wanted->rows[i].key, &value);
 	}
 	return err;
 }
@@ -242,7 +208,7 @@ static int settle_row(const struct maps *m, int netns_fd, const struct frontends
 		      const struct frontend_row *now)
 {
 	const struct frontend_row *row = find(wanted, &now->key);
-	struct frontend_addr f = address_of(&now->key);
+	struct frontend_addr f = frontend_of_key(&now->key);
 	int err = 0;
 
 	if (now->value.flags & PINTLE_FRONTEND_ANNOUNCED && !announced(wanted, &now->key))
@@ -251,7 +217,7 @@ static int settle_row(const struct maps *m, int netns_fd, const struct frontends
 		return err;
 	if (row)
 		return memcmp(&row->value, &now->value, sizeof(now->value))
-			       ? put(m, &now->key, &row->value)
+			       ? maps_put(m, MAP_frontends, &now->key, &row->value)
 			       : 0;
 	if (bpf_map_delete_elem(m->fd[MAP_frontends], &now->key) && errno != ENOENT)
 		return log_err_r(errno, "failed to delete from map frontends");

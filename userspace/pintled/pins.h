@@ -39,7 +39,7 @@ int pins_own(const char *path, mode_t mode, gid_t group);
 bool pins_whole(const char *dir);
 
 /** Pins maps that are missing in `dir` anew, found through the programs of the links that are
- * pinned there; a map that no program uses is made anew, empty, if it may be (maps_is_remade()).
+ * pinned there; a map that no program uses is made anew, empty, if it may be (struct map_layout).
  * Returns whether the maps are whole now; what was done, or could not be, is logged.
  * Takes CAP_SYS_ADMIN. */
 bool pins_repair(const char *dir);

@@ -20,11 +20,12 @@ struct takeover {
 
 /* ---- what changed between the two layouts ------------------------------------------- */
 
-/* A map that is not in this table is the same in both. */
+/* A map that is not in this table is the same in both; or new (struct map_layout), and starts
+ * empty. */
 struct conversion {
 	enum map_id map;
 	bool changed;
-	uint32_t value_size; /* in the former layout; 0: it has no such map */
+	uint32_t value_size; /* in the former layout */
 	/* Before the links are moved: reads the former map only, and skips what is there. */
 	int (*copy)(const struct takeover *t, const struct maps *m, const struct conversion *c);
 	/* After that: what the former programs wrote since. Done twice, it does no harm. */
@@ -41,12 +42,12 @@ static bool is_zero(const void *value, size_t size)
 /* Values that only grew at their ends: the former bytes, then zeros. */
 static int copy_grown(const struct takeover *t, const struct maps *m, const struct conversion *c)
 {
-	size_t size = maps_value_size(c->map);
+	size_t size = map_layouts[c->map].value_size;
 	_cleanup_free_ void *there = malloc(size), *value = calloc(1, size);
 
 	if (!there || !value)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < maps_entries(c->map); i++) {
+	for (uint32_t i = 0; i < map_layouts[c->map].entries; i++) {
 		if (bpf_map_lookup_elem(t->fd[c->map], &i, value) ||
 		    bpf_map_lookup_elem(m->fd[c->map], &i, there))
 			return -errno;
@@ -194,22 +195,19 @@ static const struct conversion conversions[MAP_COUNT] = {
 	ROW(node, 744, copy_node, NULL),
 	ROW(pools, 8432, copy_grown, NULL),
 	ROW(overrides, 32, copy_overrides, copy_overrides),
-	ROW(settings, 0, NULL, NULL),
-	ROW(verdicts, 0, NULL, NULL),
 	ROW(addresses, 16, copy_addresses, NULL),
 	ROW(health, 104, copy_health, move_health),
 	ROW(affinity, 24, copy_affinity, copy_affinity),
 	ROW(connects, 160, NULL, carry_connects),
-	ROW(ends, 0, NULL, NULL), /* the sums begin at 0 */
-	ROW(server_cgroups, 0, NULL, NULL),
-	ROW(affinity_beyond, 0, NULL, NULL),
-	ROW(shares, 0, NULL, NULL),
-	ROW(bindings, 0, NULL, NULL),
-	ROW(majorities, 0, NULL, NULL),
 };
 #undef ROW
 
-/* NULL: the map is the same in both layouts. */
+static bool is_new(enum map_id map)
+{
+	return map_layouts[map].since > PINTLE_FORMER_VERSION;
+}
+
+/* NULL: the map is the same in both layouts, or new. */
 static const struct conversion *conversion_of(enum map_id map)
 {
 	return conversions[map].changed ? &conversions[map] : NULL;
@@ -230,10 +228,10 @@ static bool has_links(const struct takeover *t)
 static int open_map(struct takeover *t, enum map_id id)
 {
 	const struct conversion *c = conversion_of(id);
-	uint32_t size = c ? c->value_size : maps_value_size(id);
+	uint32_t size = c ? c->value_size : map_layouts[id].value_size;
 	char path[PINS_PATH_SIZE];
 
-	if (c && !c->value_size)
+	if (is_new(id))
 		return 0;
 	snprintf(path, sizeof(path), "%s/%s", t->dir, map_names[id]);
 	if (access(path, F_OK) && has_links(t))
@@ -268,12 +266,12 @@ static int clear(const struct takeover *t, bool begun)
 	if (begun)
 		return pins_remove(t->dir);
 	if (pins_steer(t->dir)) {
-		log_error("the pins in %s are not whole, but they steer; remove them first: "
+		log_error("the pins in %s are incomplete, but still steer; remove them first: "
 			  "pintled --detach",
 			  t->dir);
 		return -EPROTO;
 	}
-	log_warn("the pins in %s are not whole, and nothing steers by them: starting afresh",
+	log_warn("the pins in %s are incomplete, and nothing steers by them: starting afresh",
 		 t->dir);
 	return pins_undo(t->dir);
 }

@@ -161,7 +161,7 @@ static const struct engine engines[ENGINE_COUNT] = {
 	[ENGINE_LLAMACPP] = {ROWS(llamacpp)},
 };
 
-#define X(symbol, name, says) [ENGINE_##symbol] = (name),
+#define X(symbol, name, ...) [ENGINE_##symbol] = (name),
 static const char *const engine_names[ENGINE_COUNT] = {PINTLE_ENGINES(X)};
 #undef X
 
@@ -194,6 +194,16 @@ const struct engine *engine_find(const char *name)
 const char *engine_name(size_t i)
 {
 	return i < ENGINE_COUNT ? engine_names[i] : NULL;
+}
+
+bool engine_metric(const struct engine *e, size_t i, struct engine_metric *out)
+{
+	const struct row *r = &e->rows[i];
+
+	if (i >= e->row_count)
+		return false;
+	*out = (struct engine_metric){r->signal, r->choice, r->name, r->label, r->label_value};
+	return true;
 }
 
 /* ---- what is wrong with a page ---------------------------------------------- */

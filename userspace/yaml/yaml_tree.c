@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config_tree.c - YAML text to a tree, from libyaml's events. The events, rather than
+ * yaml_tree.c - YAML text to a tree, from libyaml's events. The events, rather than
  * libyaml's own documents, because they still show anchors, aliases and tags, which are
- * refused here: a configuration means what stands at one place, and an alias could make
+ * refused here: a file means what stands at one place, and an alias could make
  * a small file a huge one.
  */
+#include "yaml_tree.h"
+
 #include <yaml.h>
 
-#include "config_internal.h"
 #include "../base/util.h"
 
 struct builder {
-	struct tree *tree;
-	struct report *report;
-	struct node *open[CONFIG_MAX_DEPTH];    /* lists and mappings not yet ended */
-	struct node *pending[CONFIG_MAX_DEPTH]; /* a mapping's key that waits for its value */
+	struct yaml_tree *tree;
+	struct yaml_report *report;
+	struct yaml_node *open[YAML_MAX_DEPTH];    /* lists and mappings not yet ended */
+	struct yaml_node *pending[YAML_MAX_DEPTH]; /* a mapping's key that waits for its value */
 	size_t depth;
 	size_t nodes;
 	size_t documents;
@@ -41,9 +42,9 @@ static int column_of(const yaml_mark_t *mark)
 	return (int)mark->column + 1;
 }
 
-static struct node *new_node(struct builder *b, enum node_kind kind, const yaml_event_t *event)
+static struct yaml_node *new_node(struct builder *b, enum yaml_kind kind, const yaml_event_t *event)
 {
-	struct node *n = calloc(1, sizeof(*n));
+	struct yaml_node *n = calloc(1, sizeof(*n));
 
 	if (!n) {
 		b->report->out_of_memory = true;
@@ -57,7 +58,7 @@ static struct node *new_node(struct builder *b, enum node_kind kind, const yaml_
 	return n;
 }
 
-static void append(struct node *parent, struct node *child)
+static void append(struct yaml_node *parent, struct yaml_node *child)
 {
 	if (parent->last)
 		parent->last->next = child;
@@ -69,19 +70,20 @@ static void append(struct node *parent, struct node *child)
 
 /* Hangs a node where it belongs: as the root, a list's next item, or a mapping's key or
  * the value of that. */
-static bool place(struct builder *b, struct node *n)
+static bool place(struct builder *b, struct yaml_node *n)
 {
-	struct node *parent = b->depth ? b->open[b->depth - 1] : NULL;
-	struct node **key = b->depth ? &b->pending[b->depth - 1] : NULL;
+	struct yaml_node *parent = b->depth ? b->open[b->depth - 1] : NULL;
+	struct yaml_node **key = b->depth ? &b->pending[b->depth - 1] : NULL;
 
-	if (++b->nodes > CONFIG_MAX_NODES) {
-		report_error(b->report, n->line, n->column,
-			     "the file holds more than %d values; take some out", CONFIG_MAX_NODES);
+	if (++b->nodes > YAML_MAX_NODES) {
+		yaml_report_error(b->report, n->line, n->column,
+				  "the file holds more than %d values; take some out",
+				  YAML_MAX_NODES);
 		return false;
 	}
 	if (!parent) {
 		b->tree->root = n;
-	} else if (parent->kind == NODE_LIST) {
+	} else if (parent->kind == YAML_LIST) {
 		append(parent, n);
 	} else if (!*key) {
 		*key = n;
@@ -92,14 +94,15 @@ static bool place(struct builder *b, struct node *n)
 	return true;
 }
 
-static bool open_node(struct builder *b, struct node *n)
+static bool open_node(struct builder *b, struct yaml_node *n)
 {
 	if (!n || !place(b, n))
 		return false;
-	if (b->depth == CONFIG_MAX_DEPTH) {
-		report_error(b->report, n->line, n->column,
-			     "nested more than %d deep; nothing that is read here lies so deep",
-			     CONFIG_MAX_DEPTH);
+	if (b->depth == YAML_MAX_DEPTH) {
+		yaml_report_error(
+			b->report, n->line, n->column,
+			"nested more than %d deep; nothing that is read here lies so deep",
+			YAML_MAX_DEPTH);
 		return false;
 	}
 	b->pending[b->depth] = NULL;
@@ -109,7 +112,7 @@ static bool open_node(struct builder *b, struct node *n)
 
 static bool add_scalar(struct builder *b, const yaml_event_t *event)
 {
-	struct node *n = new_node(b, NODE_SCALAR, event);
+	struct yaml_node *n = new_node(b, YAML_SCALAR, event);
 
 	if (!n)
 		return false;
@@ -127,7 +130,7 @@ static bool add_scalar(struct builder *b, const yaml_event_t *event)
 
 static bool add_broken(struct builder *b, const yaml_event_t *event)
 {
-	struct node *n = new_node(b, NODE_BROKEN, event);
+	struct yaml_node *n = new_node(b, YAML_BROKEN, event);
 
 	return n && place(b, n);
 }
@@ -138,19 +141,20 @@ static void refuse_extras(struct builder *b, const yaml_event_t *event, const vo
 	int line = line_of(&event->start_mark), column = column_of(&event->start_mark);
 
 	if (anchor)
-		report_error(b->report, line, column,
-			     "anchors (&name) are not read; write each value where it is used");
+		yaml_report_error(
+			b->report, line, column,
+			"anchors (&name) are not read; write each value where it is used");
 	if (tag)
-		report_error(b->report, line, column,
-			     "tags (!type) are not read; write the value without one");
+		yaml_report_error(b->report, line, column,
+				  "tags (!type) are not read; write the value without one");
 }
 
 static bool begin_document(struct builder *b, const yaml_event_t *event)
 {
 	if (!b->documents++)
 		return true;
-	report_error(b->report, line_of(&event->start_mark), column_of(&event->start_mark),
-		     "a second document begins; keep one configuration in one file");
+	yaml_report_error(b->report, line_of(&event->start_mark), column_of(&event->start_mark),
+			  "a second document begins; keep one configuration in one file");
 	b->done = true;
 	return true;
 }
@@ -165,17 +169,18 @@ static bool take_event(struct builder *b, const yaml_event_t *event)
 		refuse_extras(b, event, event->data.scalar.anchor, event->data.scalar.tag);
 		return add_scalar(b, event);
 	case YAML_ALIAS_EVENT:
-		report_error(b->report, line_of(&event->start_mark), column_of(&event->start_mark),
-			     "aliases (*name) are not read; write the value out");
+		yaml_report_error(b->report, line_of(&event->start_mark),
+				  column_of(&event->start_mark),
+				  "aliases (*name) are not read; write the value out");
 		return add_broken(b, event);
 	case YAML_MAPPING_START_EVENT:
 		refuse_extras(b, event, event->data.mapping_start.anchor,
 			      event->data.mapping_start.tag);
-		return open_node(b, new_node(b, NODE_MAP, event));
+		return open_node(b, new_node(b, YAML_MAP, event));
 	case YAML_SEQUENCE_START_EVENT:
 		refuse_extras(b, event, event->data.sequence_start.anchor,
 			      event->data.sequence_start.tag);
-		return open_node(b, new_node(b, NODE_LIST, event));
+		return open_node(b, new_node(b, YAML_LIST, event));
 	case YAML_MAPPING_END_EVENT:
 	case YAML_SEQUENCE_END_EVENT:
 		b->depth--;
@@ -189,7 +194,7 @@ static bool take_event(struct builder *b, const yaml_event_t *event)
 }
 
 /* libyaml gives only a byte offset for what is not text at all. */
-static void report_bad_bytes(struct report *r, const yaml_parser_t *parser, const char *text,
+static void report_bad_bytes(struct yaml_report *r, const yaml_parser_t *parser, const char *text,
 			     size_t size)
 {
 	size_t end = MIN(parser->problem_offset, size);
@@ -203,10 +208,10 @@ static void report_bad_bytes(struct report *r, const yaml_parser_t *parser, cons
 			column++;
 		}
 	}
-	report_error(r, line, column, "not text: %s; save the file as UTF-8", parser->problem);
+	yaml_report_error(r, line, column, "not text: %s; save the file as UTF-8", parser->problem);
 }
 
-static void report_bad_yaml(struct report *r, const yaml_parser_t *parser, const char *text,
+static void report_bad_yaml(struct yaml_report *r, const yaml_parser_t *parser, const char *text,
 			    size_t size)
 {
 	const yaml_mark_t *mark = &parser->problem_mark;
@@ -219,7 +224,7 @@ static void report_bad_yaml(struct report *r, const yaml_parser_t *parser, const
 		report_bad_bytes(r, parser, text, size);
 		break;
 	default:
-		report_error(
+		yaml_report_error(
 			r, line_of(mark), column_of(mark),
 			"not YAML: %s%s%s; look at the indentation, colons, quotes and brackets "
 			"up to here",
@@ -228,7 +233,7 @@ static void report_bad_yaml(struct report *r, const yaml_parser_t *parser, const
 	}
 }
 
-bool tree_read(struct tree *t, const char *text, size_t size, struct report *r)
+bool yaml_tree_read(struct yaml_tree *t, const char *text, size_t size, struct yaml_report *r)
 {
 	struct builder b = {.tree = t, .report = r};
 	_cleanup_(free_parser) yaml_parser_t parser = {0};
@@ -245,16 +250,52 @@ bool tree_read(struct tree *t, const char *text, size_t size, struct report *r)
 			report_bad_yaml(r, &parser, text, size);
 			return false;
 		}
-		if (!take_event(&b, &event) || report_full(r))
+		if (!take_event(&b, &event) || yaml_report_full(r))
 			return false;
 	}
 	return true;
 }
 
-void tree_free(struct tree *t)
+int yaml_node_set(struct yaml_node *n, const char *text)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		return -ENOMEM;
+	free(n->text);
+	n->text = copy;
+	n->length = strlen(copy);
+	n->plain = true;
+	return 0;
+}
+
+static struct yaml_node *made_node(struct yaml_tree *t, enum yaml_kind kind, int line)
+{
+	struct yaml_node *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return NULL;
+	*n = (struct yaml_node){.kind = kind, .line = line, .column = 1, .allocated = t->nodes};
+	t->nodes = n;
+	return n;
+}
+
+struct yaml_node *yaml_tree_add(struct yaml_tree *t, struct yaml_node *map, const char *key,
+				enum yaml_kind kind, int line)
+{
+	struct yaml_node *n = made_node(t, kind, line), *name = made_node(t, YAML_SCALAR, line);
+
+	if (!n || !name || yaml_node_set(name, key))
+		return NULL;
+	n->key = name;
+	append(map, n);
+	return n;
+}
+
+void yaml_tree_free(struct yaml_tree *t)
 {
 	while (t->nodes) {
-		struct node *n = t->nodes;
+		struct yaml_node *n = t->nodes;
 
 		t->nodes = n->allocated;
 		free(n->text);
@@ -262,23 +303,32 @@ void tree_free(struct tree *t)
 	}
 }
 
-const struct node *node_get(const struct node *map, const char *key)
+const struct yaml_node *yaml_node_get(const struct yaml_node *map, const char *key)
 {
-	const struct node *n = map && map->kind == NODE_MAP ? map->first : NULL;
+	const struct yaml_node *n = map && map->kind == YAML_MAP ? map->first : NULL;
 
 	for (; n; n = n->next) {
-		if (n->key->kind == NODE_SCALAR && n->key->length == strlen(key) &&
+		if (n->key->kind == YAML_SCALAR && n->key->length == strlen(key) &&
 		    !memcmp(n->key->text, key, n->key->length))
 			return n;
 	}
 	return NULL;
 }
 
-const struct node *node_at(const struct node *list, size_t i)
+const struct yaml_node *yaml_node_at(const struct yaml_node *list, size_t i)
 {
-	const struct node *n = list && list->kind == NODE_LIST ? list->first : NULL;
+	const struct yaml_node *n = list && list->kind == YAML_LIST ? list->first : NULL;
 
 	while (n && i--)
 		n = n->next;
 	return n;
+}
+
+const struct yaml_node *yaml_node_towards(const struct yaml_node *map, const char *first,
+					  const char *second)
+{
+	const struct yaml_node *outer = yaml_node_get(map, first);
+	const struct yaml_node *inner = second ? yaml_node_get(outer, second) : NULL;
+
+	return inner ? inner : outer ? outer : map;
 }

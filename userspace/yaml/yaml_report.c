@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* config_report.c - messages are collected first, so that all are told, in the file's order. */
+#include "yaml_report.h"
+
 #include <stdarg.h>
 
-#include "config_internal.h"
 #include "../base/util.h"
 
-bool report_full(const struct report *r)
+bool yaml_report_full(const struct yaml_report *r)
 {
-	return r->out_of_memory || r->count >= CONFIG_MAX_MESSAGES;
+	return r->out_of_memory || r->count >= YAML_MAX_MESSAGES;
 }
 
-static struct message *add(struct report *r)
+static struct yaml_message *add(struct yaml_report *r)
 {
-	struct message *grown;
+	struct yaml_message *grown;
 
-	if (report_full(r))
+	if (yaml_report_full(r))
 		return NULL;
 	if (r->count == r->room) {
 		size_t room = r->room ? 2 * r->room : 16;
@@ -30,10 +30,10 @@ static struct message *add(struct report *r)
 	return &r->messages[r->count];
 }
 
-__attribute__((format(printf, 5, 0))) static void report(struct report *r, bool warning, int line,
-							 int column, const char *fmt, va_list ap)
+__attribute__((format(printf, 5, 0))) static void
+report(struct yaml_report *r, bool warning, int line, int column, const char *fmt, va_list ap)
 {
-	struct message *m = add(r);
+	struct yaml_message *m = add(r);
 	char *text;
 
 	r->errors += !warning;
@@ -43,11 +43,11 @@ __attribute__((format(printf, 5, 0))) static void report(struct report *r, bool 
 		r->out_of_memory = true;
 		return;
 	}
-	*m = (struct message){line, column, warning, text};
+	*m = (struct yaml_message){line, column, warning, text};
 	r->count++;
 }
 
-void report_error(struct report *r, int line, int column, const char *fmt, ...)
+void yaml_report_error(struct yaml_report *r, int line, int column, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -56,7 +56,7 @@ void report_error(struct report *r, int line, int column, const char *fmt, ...)
 	va_end(ap);
 }
 
-void report_warning(struct report *r, int line, int column, const char *fmt, ...)
+void yaml_report_warning(struct yaml_report *r, int line, int column, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -66,7 +66,7 @@ void report_warning(struct report *r, int line, int column, const char *fmt, ...
 }
 
 struct place {
-	const struct message *m;
+	const struct yaml_message *m;
 	size_t order; /* keeps messages about one place as they came: qsort is not stable */
 };
 
@@ -81,10 +81,10 @@ static int by_place(const void *left, const void *right)
 	return a->order < b->order ? -1 : a->order > b->order;
 }
 
-void report_tell(struct report *r, const char *file, const struct config_sink *sink)
+void yaml_report_tell(struct yaml_report *r, const char *file, const struct yaml_sink *sink)
 {
 	_cleanup_free_ struct place *places = calloc(r->count + 1, sizeof(*places));
-	const struct message *m = NULL;
+	const struct yaml_message *m = NULL;
 
 	if (!places)
 		r->out_of_memory = true;
@@ -99,12 +99,12 @@ void report_tell(struct report *r, const char *file, const struct config_sink *s
 	}
 	if (r->out_of_memory)
 		sink->error(sink->arg, file, 1, 1, "out of memory; free some and try again");
-	else if (m && r->count == CONFIG_MAX_MESSAGES)
+	else if (m && r->count == YAML_MAX_MESSAGES)
 		sink->error(sink->arg, file, m->line, m->column,
 			    "too many messages to show more; mend these and check again");
 }
 
-void report_free(struct report *r)
+void yaml_report_free(struct yaml_report *r)
 {
 	for (size_t i = 0; i < r->count; i++)
 		free(r->messages[i].text);
@@ -113,7 +113,10 @@ void report_free(struct report *r)
 
 static void to_stderr(const char *file, int line, int column, const char *kind, const char *message)
 {
-	fprintf(stderr, "%s:%d:%d: %s%s\n", file, line, column, kind, message);
+	if (line)
+		fprintf(stderr, "%s:%d:%d: %s%s\n", file, line, column, kind, message);
+	else
+		fprintf(stderr, "%s: %s%s\n", file, kind, message);
 }
 
 static void error_to_stderr(void *arg, const char *file, int line, int column, const char *message)
@@ -129,7 +132,7 @@ static void warning_to_stderr(void *arg, const char *file, int line, int column,
 	to_stderr(file, line, column, "warning: ", message);
 }
 
-const struct config_sink config_sink_stderr = {
+const struct yaml_sink yaml_sink_stderr = {
 	.error = error_to_stderr,
 	.warning = warning_to_stderr,
 };

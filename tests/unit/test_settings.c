@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_settings.c - keys that were set, with a file: what holds, and why the rest does not. The
+ * table `cases` reads as a specification.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "../../userspace/base/util.h"
+#include "../../userspace/config/config.h"
+
+#define HEAD "apiVersion: pintle.dev/v1alpha1\nkind: PintleConfig\npools:\n"
+/* Lines 4 to 6, and 8 to 10. */
+#define A(keys)                                                                                    \
+	"- name: a\n  frontends: [\"10.77.0.1:8000\"]\n"                                           \
+	"  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n" keys
+#define B(keys)                                                                                    \
+	"- name: b\n  frontends: [\"10.78.0.1:8000\"]\n"                                           \
+	"  endpoints: [{name: e, address: \"10.1.0.1:80\"}, {name: f, address: \"10.1.0.2:80\"}]\n" keys
+
+#define MOST 6
+
+struct wanted {
+	const char *pool, *key, *value;
+	const char *file; /* NULL: no such key or pool */
+	const char *why;  /* NULL: it holds */
+};
+
+static const struct set_case {
+	const char *name, *text;
+	struct wanted settings[MOST];
+	const char *warnings;
+} cases[] = {
+	{"nothing is set", HEAD A(""), {{0}}, NULL},
+	{"keys that the file has, and has not, in mappings that are there, and are not",
+	 HEAD A("  weights: {queue: 3}\n  failureMode: FailOpen\n"),
+	 {{"a", "weights.queue", "4.5", "3", NULL},
+	  {"a", "weights.gpu", "0.5", "0", NULL},
+	  {"a", "stickiness.ttl", "100s", "300s", NULL},
+	  {"a", "stickiness.group", "source/24", "none", NULL},
+	  {"a", "failureMode", "FailClose", "FailOpen", NULL},
+	  {"a", "http10", "true", "false", NULL}},
+	 "a weights.gpu=0.5: weights.gpu has no effect, since no endpoint names its gpu; give them gpu: "
+	 "{index: 0}\n"},
+	{"what follows from the hook is what the file says",
+	 HEAD A("") B(""),
+	 {{"a", "stickiness.key", "source/24", "source", NULL},
+	  {"b", "stickiness.key", "mark", "client", NULL}},
+	 NULL},
+	{"values that are wrong by themselves",
+	 HEAD A(""),
+	 {{"a", "weights.queue", "-1", "2",
+	   "weights.queue is \"-1\", which is out of range; write a number from 0 to 1000"},
+	  {"a", "stickiness.ttl", "100", "300s",
+	   "stickiness.ttl is \"100\", without a unit; write 100 and ms, s, m or h, as in 100ms"},
+	  {"a", "weights.gpu", "~", "0", "weights.gpu has no value; write a number from 0 to 1000"},
+	  {"a", "http10", "yes", "false",
+	   "http10 is \"yes\", which is neither; write true or false"},
+	  {"a", "spareHeaders", "Host", "Accept-Encoding, User-Agent",
+	   "spareHeaders is \"Host\", with one that the answer needs; write up to 4 names of headers with "
+	   "commas between, or none"},
+	  {"a", "weights.running", "2", "1", NULL}},
+	 NULL},
+	{"what is no key, no pool's, or the file's alone",
+	 HEAD A(""),
+	 {{"a", "nosuch", "1", NULL,
+	   "a pool has no key \"nosuch\"; `pintle set --help` lists those that can be set"},
+	  {"c", "http10", "true", NULL,
+	   "the configuration has no pool \"c\"; `pintle reset` forgets it"},
+	  {"a", "scrape.path", "/m", NULL,
+	   "scrape.path cannot change by itself while the pool runs; write it into the configuration, then "
+	   "`pintle reload`"},
+	  {"a", "node.bpffs", "/x", NULL,
+	   "a pool has no key \"node.bpffs\"; `pintle set --help` lists those that can be set"},
+	  {"a", "stickiness", "x", NULL,
+	   "stickiness is a mapping of key, group, shared, ttl, maxExtraLoad; set one of these, as in "
+	   "stickiness.key=VALUE"},
+	  {"a", "mode", "off", "enforce", "mode is not set here; set it by `pintle set`"}},
+	 NULL},
+	{"what the check refuses with the file",
+	 HEAD A("") B("  stickiness: {key: hint, shared: true}\n"),
+	 {{"a", "stickiness.key", "hint", "source",
+	   "stickiness.key is hint, which is not seen where endpoints have listen; write one of none, "
+	   "source, destination"},
+	  {"a", "ejection.failures", "5", "3",
+	   "ejection is of endpoints with address: one with listen is left out as soon as it stops "
+	   "listening; take this out"},
+	  {"a", "dcgm.interval", "1s", "5s",
+	   "\"url\" is missing in pools[].dcgm; add it: an http:// or https:// URL of at most 1023 bytes"},
+	  {"b", "stickiness.key", "client", "hint",
+	   "t.yaml:10:35: stickiness.shared is of sessions that clients name, and the key is client; write "
+	   "key: hint, or take this out"},
+	  {"b", "stickiness.ttl", "1m", "300s", NULL}},
+	 NULL},
+	{"what the check refuses with what was set before",
+	 HEAD B("  stickiness: {key: hint}\n"),
+	 {{"b", "stickiness.shared", "true", "false", NULL},
+	  {"b", "stickiness.key", "client", "hint",
+	   "stickiness.shared is of sessions that clients name, and the key is client; write key: hint, or "
+	   "take this out"}},
+	 NULL},
+	{"what goes together alone",
+	 HEAD B(""),
+	 {{"b", "stickiness.key", "hint", "client", NULL},
+	  {"b", "stickiness.shared", "true", "false", NULL}},
+	 NULL},
+	{"warnings are of settings alone, and once",
+	 HEAD A("  stickiness: {ttl: 0s}\n"),
+	 {{"a", "weights.running", "0", "1", NULL},
+	  {"a", "nosuch", "x", NULL, "a pool has no key"}},
+	 "t.yaml 7: with stickiness.ttl 0 every binding is forgotten at once; write key: none if that is "
+	 "meant\n"
+	 "a weights.running=0: with weights.running 0, requests that run weigh nothing, and without fresh "
+	 "scores nothing does; the default is 1\n"},
+};
+
+/* ---- a sink that keeps warnings, and wants no error ---------------------------------- */
+
+static void on_error(void *arg, const char *file, int line, int column, const char *message)
+{
+	(void)arg;
+	fail_msg("%s:%d:%d: %s", file, line, column, message);
+}
+
+static void on_warning(void *arg, const char *file, int line, int column, const char *message)
+{
+	(void)column;
+	if (line)
+		fprintf(arg, "%s %d: %s\n", file, line, message);
+	else
+		fprintf(arg, "%s: %s\n", file, message);
+}
+
+static struct config *judge(const char *text, struct config_setting *s, size_t n, char **warnings)
+{
+	const struct config_text t = {"t.yaml", (char *)text, strlen(text)};
+	size_t size;
+	FILE *f = open_memstream(warnings, &size);
+	const struct yaml_sink sink = {on_error, on_warning, f};
+	struct config *c = NULL;
+
+	assert_int_equal(config_parse_set(&t, s, n, &sink, &c), 0);
+	fclose(f);
+	assert_non_null(c);
+	return c;
+}
+
+static void check_case(const struct set_case *t)
+{
+	struct config_setting s[MOST] = {0};
+	_cleanup_(config_freep) struct config *c = NULL;
+	_cleanup_free_ char *warnings = NULL;
+	size_t n = 0;
+
+	for (; n < MOST && t->settings[n].pool; n++) {
+		s[n].pool = t->settings[n].pool;
+		s[n].key = t->settings[n].key;
+		s[n].value = t->settings[n].value;
+	}
+	c = judge(t->text, s, n, &warnings);
+	for (size_t i = 0; i < n; i++) {
+		const struct wanted *w = &t->settings[i];
+		bool right = s[i].holds == !w->why && !strcmp(s[i].file, w->file ? w->file : "") &&
+			     (!w->why || strstr(s[i].why, w->why) == s[i].why);
+
+		if (!right)
+			fail_msg("%s: %s=%s: holds %d, file %s, why %s", t->name, w->key, w->value,
+				 s[i].holds, s[i].file, s[i].why);
+	}
+	if (strcmp(warnings, t->warnings ? t->warnings : "") != 0)
+		fail_msg("%s: warnings: %s", t->name, warnings);
+}
+
+static void test_cases(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		check_case(&cases[i]);
+}
+
+/* As if the file said so. */
+static void test_values_arrive(void **state)
+{
+	struct config_setting s[] = {
+		{.pool = "b", .key = "stickiness.ttl", .value = "100s"},
+		{.pool = "b", .key = "ejection.maxShare", .value = "0.25"},
+		{.pool = "b", .key = "stickiness.key", .value = "source/24"},
+		{.pool = "b", .key = "spareHeaders", .value = "Accept-Language"},
+		{.pool = "a", .key = "failureMode", .value = "FailClose"},
+		{.pool = "a", .key = "scrape.interval", .value = "1s"},
+	};
+	_cleanup_free_ char *warnings = NULL;
+	_cleanup_(config_freep) struct config *c =
+		judge(HEAD A("") B("  ejection: {failures: 7}\n"), s, ARRAY_SIZE(s), &warnings);
+
+	(void)state;
+	assert_int_equal(c->pools[0].stickiness.ttl_ns, 300 * NSEC_PER_SEC);
+	assert_int_equal(c->pools[0].failure_mode, PINTLE_FAIL_CLOSE);
+	assert_int_equal(c->pools[0].scrape.interval_ns, NSEC_PER_SEC);
+	assert_int_equal(c->pools[1].stickiness.ttl_ns, 100 * NSEC_PER_SEC);
+	assert_int_equal(c->pools[1].stickiness.key_kind, PINTLE_KEY_SOURCE);
+	assert_int_equal(c->pools[1].stickiness.key_bits_v4, 24);
+	assert_int_equal(c->pools[1].ejection.failures, 7);
+	assert_true(c->pools[1].ejection.max_share == 0.25);
+	assert_string_equal(c->pools[1].spare_headers[0].name, "accept-language:");
+	assert_int_equal(c->pools[1].failure_mode, PINTLE_FAIL_OPEN);
+}
+
+/* A file with errors is refused as without settings. */
+static void ignore(void *arg, const char *file, int line, int column, const char *message)
+{
+	(void)file;
+	(void)line;
+	(void)column;
+	(void)message;
+	++*(int *)arg;
+}
+
+static void test_a_bad_file(void **state)
+{
+	static const char text[] = HEAD A("  mode: fast\n");
+	const struct config_text t = {"t.yaml", (char *)text, strlen(text)};
+	struct config_setting s = {.pool = "a", .key = "http10", .value = "true"};
+	int told = 0;
+	const struct yaml_sink sink = {ignore, ignore, &told};
+	struct config *c = NULL;
+
+	(void)state;
+	assert_int_equal(config_parse_set(&t, &s, 1, &sink, &c), -EINVAL);
+	assert_null(c);
+	assert_int_equal(told, 1);
+}
+
+/* ---- keys ----------------------------------------------------------------------------- */
+
+/* A value is read into a field of its own, which nobody frees. */
+static void test_settable_keys_own_nothing(void **state)
+{
+	const struct yaml_key *k;
+	size_t n = 0;
+
+	(void)state;
+	for (; (k = config_settable_at(n)); n++) {
+		char why[PINTLE_WHY_SIZE], wants[CONFIG_WANTS_SIZE];
+
+		assert_ptr_equal(config_settable(config_settable_name(k), why), k);
+		assert_true(strlen(config_settable_name(k)) < PINTLE_KEY_NAME_SIZE);
+		assert_true(config_settable_wants(k, wants)[0]);
+		/* Free text is what would own something. */
+		assert_false(config_value_read(k, "/no/such-word", NULL, why));
+		assert_non_null(strstr(why, "; "));
+	}
+	assert_true(n > 20);
+}
+
+static void test_same_values(void **state)
+{
+	static const struct {
+		const char *key, *a, *b;
+		bool same;
+	} rows[] = {
+		{"stickiness.ttl", "300s", "5m", true},
+		{"stickiness.ttl", "300s", "301s", false},
+		{"weights.queue", "2", "2.0", true},
+		{"weights.queue", "-0", "0", true},
+		{"stickiness.key", "source", "source/32/64", true},
+		{"stickiness.key", "source/32/128", "source", false},
+		{"stickiness.key", "none", "client", false},
+		{"spareHeaders", "Accept", "accept", true},
+		{"spareHeaders", "Accept, Date", "Date, Accept", false},
+		{"failureMode", "FailOpen", "FailClose", false},
+		{"http10", "false", "false", true},
+		{"http10", "no", "no", false},
+	};
+	char why[PINTLE_WHY_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (config_value_same(config_settable(rows[i].key, why), rows[i].a, rows[i].b) !=
+		    rows[i].same)
+			fail_msg("%s: %s, %s", rows[i].key, rows[i].a, rows[i].b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cases),
+		cmocka_unit_test(test_values_arrive),
+		cmocka_unit_test(test_a_bad_file),
+		cmocka_unit_test(test_settable_keys_own_nothing),
+		cmocka_unit_test(test_same_values),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

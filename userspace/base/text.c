@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "text.h"
+
+#include <ctype.h>
+
+#include "util.h"
+
+const char *text_quote(const char *text, size_t length, char buf[TEXT_QUOTED_SIZE])
+{
+	static const size_t longest_escape = sizeof("\\xff") - 1, tail = sizeof("...\"") - 1;
+	size_t n = 0;
+
+	buf[n++] = '"';
+	for (size_t i = 0; i < length; i++) {
+		if (n + longest_escape + tail + 1 > TEXT_QUOTED_SIZE) {
+			memcpy(buf + n, "...", 3);
+			n += 3;
+			break;
+		}
+		/* Beyond ASCII stand characters that reorder a terminal's line. */
+		if (text[i] >= ' ' && text[i] <= '~')
+			buf[n++] = text[i];
+		else
+			n += (size_t)sprintf(buf + n, "\\x%02x", (unsigned char)text[i]);
+	}
+	buf[n++] = '"';
+	buf[n] = '\0';
+	return buf;
+}
+
+/* By characters, not by parts: it may be no URL at all. User and password end with the last "@", a
+ * query begins with the first "?"; where that stands before the "@", nobody knows what is what. */
+const char *text_quote_url(const char *text, size_t length, char buf[TEXT_QUOTED_SIZE])
+{
+	size_t scheme = strncmp(text, "http://", 7) == 0    ? 7
+			: strncmp(text, "https://", 8) == 0 ? 8
+							    : 0;
+	const char *at = memrchr(text, '@', length), *host = at ? at : text + scheme;
+	const char *query = text + strcspn(text, "?#");
+	_cleanup_free_ char *shown = NULL;
+	int n;
+
+	if (at && query < at)
+		n = asprintf(&shown, "%.*s...", (int)scheme, text);
+	else
+		n = asprintf(&shown, "%.*s%s%.*s%s", (int)scheme, text, at ? "..." : "",
+			     (int)(query - host), host, *query ? "?..." : "");
+	if (n < 0) {
+		shown = NULL;
+		return "a URL";
+	}
+	return text_quote(shown, (size_t)n, buf);
+}
+
+locale_t text_numbers_begin(void)
+{
+	locale_t c = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
+
+	return c ? uselocale(c) : (locale_t)0;
+}
+
+void text_numbers_end(locale_t outer)
+{
+	if (outer)
+		freelocale(uselocale(outer));
+}
+
+void text_make_printable(char *text, char instead)
+{
+	for (; *text; text++)
+		if (*text < ' ' || *text > '~')
+			*text = instead;
+}
+
+/* Room for the end is kept at every step. */
+void text_list_add(char *list, size_t size, const char *item)
+{
+	static const char end[] = "...";
+	size_t n = strlen(list);
+	const char *joint = n ? ", " : "";
+
+	if (n >= strlen(end) && !strcmp(list + n - strlen(end), end))
+		return;
+	if (n + strlen(item) + 2 * strlen(", ") + sizeof(end) > size)
+		item = end;
+	snprintf(list + n, size - n, "%s%s", joint, item);
+}
+
+/* ---- the word that was meant -------------------------------------------------- */
+
+#define NEAR_MAX 64 /* longer than every name; a longer text is near none */
+
+/* Case and joints do not count: kv_cache and kvcache are both near kvCache. Returns the length. */
+static size_t fold(const char *text, char out[NEAR_MAX + 1])
+{
+	size_t n = 0;
+
+	for (; *text && n < NEAR_MAX; text++) {
+		if (*text != '_' && *text != '-')
+			out[n++] = (char)tolower((unsigned char)*text);
+	}
+	out[n] = '\0';
+	return n;
+}
+
+/* Levenshtein's distance. */
+static size_t edit_distance(const char *a, size_t a_length, const char *b, size_t b_length)
+{
+	size_t row[NEAR_MAX + 1];
+
+	for (size_t j = 0; j <= b_length; j++)
+		row[j] = j;
+	for (size_t i = 1; i <= a_length; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= b_length; j++) {
+			size_t changed = diagonal + (a[i - 1] != b[j - 1]);
+			size_t shorter = MIN(row[j], row[j - 1]) + 1;
+
+			diagonal = row[j];
+			row[j] = MIN(shorter, changed);
+		}
+	}
+	return row[b_length];
+}
+
+void text_nearest_try(struct text_nearest *n, const char *text, const char *candidate)
+{
+	char a[NEAR_MAX + 1], b[NEAR_MAX + 1];
+	size_t a_length, b_length, distance;
+
+	if (strlen(text) > NEAR_MAX || strlen(candidate) > NEAR_MAX)
+		return;
+	a_length = fold(text, a);
+	b_length = fold(candidate, b);
+	distance = edit_distance(a, a_length, b, b_length);
+	if (n->begun && a_length && !strncmp(a, b, a_length))
+		distance = MIN(distance, (size_t)1);
+	else if (distance >= a_length)
+		return;
+	if (distance > MAX(b_length / 3, (size_t)1) || distance >= b_length)
+		return;
+	if (!n->best || distance < n->distance) {
+		n->best = candidate;
+		n->distance = distance;
+	}
+}

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config_types.c - what values are that only Pintle's configuration has: accounts, addresses, URLs,
+ * sessions' keys, headers. */
+#include <ctype.h>
+#include <curl/curl.h>
+#include <math.h>
+
+#include "config_internal.h"
+#include "../maps/names.h"
+#include "../base/util.h"
+
+static int read_account(struct yaml_value *v, void *field)
+{
+	static const char taken[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789_.-@";
+
+	if (!v->length || v->text[0] == '-' || strspn(v->text, taken) != v->length)
+		return yaml_wrong(v, v->key->type == &config_user ? "which is no user's name"
+								  : "which is no group's name");
+	return yaml_take_text(v, field);
+}
+
+static void account_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	snprintf(buf, YAML_WANTS_SIZE, "the name or number of a %s, of at most %.0f bytes",
+		 k->type == &config_user ? "user" : "group", k->max);
+}
+
+const struct yaml_type config_user = {.wants = account_wants, .read = read_account};
+const struct yaml_type config_group_name = {.wants = account_wants, .read = read_account};
+
+/* ---- URLs ------------------------------------------------------------------ */
+
+static void free_url(CURLU **url)
+{
+	curl_url_cleanup(*url);
+}
+
+static void free_curl(char **text)
+{
+	curl_free(*text);
+}
+
+/* Returns a CURLUcode; *out, when asked for, is to be freed with curl_url_cleanup. */
+static CURLUcode parse_url(const char *text, CURLU **out)
+{
+	_cleanup_(free_url) CURLU *url = curl_url();
+	CURLUcode code = url ? curl_url_set(url, CURLUPART_URL, text, 0) : CURLUE_OUT_OF_MEMORY;
+
+	if (!code && out)
+		*out = TAKE_PTR(url);
+	return code;
+}
+
+static int check_url(struct yaml_value *v, const char *text)
+{
+	CURLUcode code = parse_url(text, NULL);
+
+	if (code == CURLUE_OUT_OF_MEMORY)
+		return -ENOMEM;
+	if (code)
+		return yaml_wrong(v, "which is no valid URL");
+	return 0;
+}
+
+static int read_url(struct yaml_value *v, void *field)
+{
+	int err;
+
+	if (strncmp(v->text, "http://", 7) != 0 && strncmp(v->text, "https://", 8) != 0)
+		return yaml_wrong(v, "which is not http:// or https://");
+	err = check_url(v, v->text);
+	return err ? err : yaml_take_text(v, field);
+}
+
+static int read_url_path(struct yaml_value *v, void *field)
+{
+	char url[sizeof("http://h") + 256];
+	int err;
+
+	if (v->text[0] != '/')
+		return yaml_wrong(v, "which does not begin with /");
+	if (v->length > (size_t)v->key->max)
+		return yaml_wrong(v, "which is too long");
+	snprintf(url, sizeof(url), "http://h%s", v->text);
+	err = check_url(v, url);
+	return err ? err : yaml_set_text(field, v->text);
+}
+
+static void url_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	snprintf(buf, YAML_WANTS_SIZE, "an http:// or https:// URL of at most %.0f bytes", k->max);
+}
+
+static void url_path_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	snprintf(buf, YAML_WANTS_SIZE, "a URL's path, from / on, of at most %.0f bytes", k->max);
+}
+
+const struct yaml_type config_url = {.wants = url_wants, .read = read_url, .is_url = true};
+const struct yaml_type config_url_path = {
+	.wants = url_path_wants, .read = read_url_path, .is_url = true};
+
+bool url_address(const char *text, struct addr *ip, uint16_t *port)
+{
+	_cleanup_(free_url) CURLU *url = NULL;
+	_cleanup_(free_curl) char *host = NULL;
+	_cleanup_(free_curl) char *port_text = NULL;
+	struct endpoint_addr a;
+	char address[ADDR_TEXT_SIZE];
+
+	if (parse_url(text, &url) || curl_url_get(url, CURLUPART_HOST, &host, 0) ||
+	    curl_url_get(url, CURLUPART_PORT, &port_text, CURLU_DEFAULT_PORT) ||
+	    strlen(host) + strlen(port_text) + 2 > sizeof(address))
+		return false;
+	snprintf(address, sizeof(address), "%.46s:%.5s", host, port_text);
+	if (addr_parse_endpoint(address, &a, NULL) || a.any_ip)
+		return false;
+	*ip = a.ip;
+	*port = a.port;
+	return true;
+}
+
+/* ---- addresses ------------------------------------------------------------- */
+
+static bool is_multicast(const struct addr *ip)
+{
+	return addr_is_v4(ip) ? ip->bytes[12] >= 224 : ip->bytes[0] == 0xff;
+}
+
+static int parse_listener(struct yaml_value *v, struct endpoint_addr *a)
+{
+	int err = addr_parse_endpoint(v->text, a, &v->right);
+
+	if (err)
+		return yaml_wrong(v, "which is no address and port");
+	if (!a->any_ip && is_multicast(&a->ip))
+		return yaml_wrong(v, "which is no address of one host");
+	return 0;
+}
+
+static int read_serve(struct yaml_value *v, void *field)
+{
+	struct endpoint_addr a;
+	char text[ADDR_TEXT_SIZE];
+	char **metrics = field;
+	int err;
+
+	if (!strcmp(v->text, "off")) {
+		free(*metrics);
+		*metrics = NULL;
+		return 0;
+	}
+	err = parse_listener(v, &a);
+	v->right = NULL; /* that is of endpoints, which may be a port alone */
+	if (err)
+		return err;
+	if (a.any_ip)
+		return yaml_wrong(v, "which is a port without an address");
+	return yaml_set_text(field, addr_format_endpoint(&a, text));
+}
+
+static void serve_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE, "ADDRESS:PORT, [ADDRESS]:PORT or off");
+}
+
+static int read_listen(struct yaml_value *v, void *field)
+{
+	struct endpoint_addr a;
+	int err = parse_listener(v, &a);
+
+	if (err)
+		return err;
+	if (!a.any_ip && addr_is_any(&a.ip)) {
+		snprintf(v->buf, sizeof(v->buf), "write the port alone: \"%u\"", a.port);
+		v->right = v->buf;
+		return yaml_wrong(v, "which is no address to connect to");
+	}
+	*(struct endpoint_addr *)field = a;
+	return 0;
+}
+
+static void listen_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE, "ADDRESS:PORT, [ADDRESS]:PORT or a port alone");
+}
+
+static int read_address(struct yaml_value *v, void *field)
+{
+	struct endpoint_addr a;
+	int err = parse_listener(v, &a);
+
+	v->right = NULL; /* that is of those that may be a port alone */
+	if (err)
+		return err;
+	if (a.any_ip)
+		return yaml_wrong(v, "which is a port without an address");
+	if (addr_is_any(&a.ip))
+		return yaml_wrong(v, "which is no address to connect to");
+	*(struct endpoint_addr *)field = a;
+	return 0;
+}
+
+static void address_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE, "ADDRESS:PORT or [ADDRESS]:PORT");
+}
+
+static int read_frontend(struct yaml_value *v, void *field)
+{
+	struct frontend_addr f;
+	bool v4;
+
+	if (addr_parse_frontend(v->text, &f, &v->right))
+		return yaml_wrong(v, "which is no address and port");
+	v4 = addr_is_v4(&f.prefix);
+	if (f.prefix_bits == 128 && addr_is_any(&f.prefix)) {
+		snprintf(v->buf, sizeof(v->buf),
+			 v4 ? "for every address write 0.0.0.0/0:%u"
+			    : "for every address write [::/0]:%u",
+			 f.port);
+		v->right = v->buf;
+		return yaml_wrong(v, "which is no address to connect to");
+	}
+	if (is_multicast(&f.prefix))
+		return yaml_wrong(v, "which no TCP connection can have");
+	*(struct frontend_addr *)field = f;
+	return 0;
+}
+
+static void frontends_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE, "a list such as [\"10.77.0.1:8000\", \"[fd77::1]:8000\"]");
+}
+
+const struct yaml_type config_serve = {.wants = serve_wants, .read = read_serve};
+const struct yaml_type config_listen = {.wants = listen_wants, .read = read_listen};
+const struct yaml_type config_address = {.wants = address_wants, .read = read_address};
+const struct yaml_type config_frontends = {
+	.kind = YAML_LIST,
+	.wants = frontends_wants,
+	.read = read_frontend,
+	.example = "\"[fd77::1]:8000\"",
+};
+
+/* ---- sessions -------------------------------------------------------------- */
+
+/* "/24" or "/24/64", to its end. */
+static const char *read_lengths(const char *text, unsigned int *v4, unsigned int *v6)
+{
+	double value;
+	const char *end = text + 1;
+
+	if (!isdigit((unsigned char)*end) || !(end = yaml_take_number(end, &value)) ||
+	    value != floor(value))
+		return NULL;
+	*v4 = value > 32 ? 33 : (unsigned int)value;
+	if (*end != '/')
+		return end;
+	end++;
+	if (!isdigit((unsigned char)*end) || !(end = yaml_take_number(end, &value)) ||
+	    value != floor(value))
+		return NULL;
+	*v6 = value > 128 ? 129 : (unsigned int)value;
+	return end;
+}
+
+/* IPv6 hosts have a /64, and change address within it: bits beyond tell sessions apart that are
+ * one, and let one host make any number. */
+static int read_session(struct yaml_value *v, void *field)
+{
+	static const char source[] = "source";
+	const char *end = v->text + sizeof(source) - 1;
+	unsigned int v4 = CONFIG_KEY_BITS_V4, v6 = CONFIG_KEY_BITS_V6;
+	struct text_nearest nearest = {0};
+	struct key_bits *out = field;
+
+	for (uint32_t i = 0; i < PINTLE_KEY_COUNT; i++) {
+		if (i != PINTLE_KEY_SOURCE && !strcmp(v->text, key_name(i))) {
+			*out = (struct key_bits){.kind = i};
+			return 0;
+		}
+		text_nearest_try(&nearest, v->text, key_name(i));
+	}
+	if (strncmp(v->text, source, sizeof(source) - 1) != 0) {
+		yaml_suggest(v, &nearest);
+		return yaml_wrong(v, "which is not known");
+	}
+	if (*end == '/')
+		end = read_lengths(end, &v4, &v6);
+	if (!end || *end)
+		return yaml_wrong(v, "which has no prefix length where one should be");
+	if (v4 > 32 || v6 > 128) {
+		v->right = "write V4BITS from 0 to 32, and V6BITS from 0 to 128";
+		return yaml_wrong(v, "which is out of range");
+	}
+	*out = (struct key_bits){PINTLE_KEY_SOURCE, (uint8_t)v4, (uint8_t)v6};
+	return 0;
+}
+
+static void session_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	size_t n = 0;
+
+	(void)k;
+	for (uint32_t i = 0; i < PINTLE_KEY_COUNT && n < YAML_WANTS_SIZE; i++)
+		n += (size_t)snprintf(
+			buf + n, YAML_WANTS_SIZE - n, "%s%s%s",
+			i == PINTLE_KEY_NONE        ? ""
+			: i == PINTLE_KEY_COUNT - 1 ? " or "
+						    : ", ",
+			key_name(i),
+			i == PINTLE_KEY_SOURCE ? ", source/V4BITS, source/V4BITS/V6BITS" : "");
+}
+
+const struct yaml_type config_session = {.wants = session_wants, .read = read_session};
+
+/* ---- headers --------------------------------------------------------------- */
+
+/* Without them a request is another, or none. */
+static const char *const needed_headers[] = {
+	"authorization:", "connection:", "content-encoding:",  "content-length:", "content-type:",
+	"expect:",        "host:",       "transfer-encoding:", "upgrade:",
+};
+
+static int read_header(struct yaml_value *v, const char *text, size_t length,
+		       struct pintle_header headers[PINTLE_MAX_HEADERS], size_t n)
+{
+	char name[PINTLE_HEADER_SIZE] = {0};
+
+	if (!length || length > sizeof(name) - 2)
+		return yaml_wrong(v, "with a name that is empty or too long");
+	if (n == PINTLE_MAX_HEADERS)
+		return yaml_wrong(v, "which are too many");
+	for (size_t i = 0; i < length; i++) {
+		if (!isalnum((unsigned char)text[i]) && text[i] != '-')
+			return yaml_wrong(v, "with a name that no such header has");
+		name[i] = (char)tolower((unsigned char)text[i]);
+	}
+	name[length] = ':';
+	for (size_t i = 0; i < ARRAY_SIZE(needed_headers); i++)
+		if (!strcmp(name, needed_headers[i]))
+			return yaml_wrong(v, "with one that the answer needs");
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(name, headers[i].name))
+			return yaml_wrong(v, "with one twice");
+	memcpy(headers[n].name, name, sizeof(name));
+	return 0;
+}
+
+static int read_headers(struct yaml_value *v, void *field)
+{
+	struct pintle_header headers[PINTLE_MAX_HEADERS] = {0};
+	const char *at = v->text;
+	bool none = !strcmp(at, "none");
+	size_t n = 0;
+	int err = 0;
+
+	while (!none && !err) {
+		size_t length;
+
+		at += strspn(at, " ");
+		length = strcspn(at, ", ");
+		err = read_header(v, at, length, headers, n++);
+		at += length;
+		at += strspn(at, " ");
+		if (!*at)
+			break;
+		if (!err && *at++ != ',')
+			err = yaml_wrong(v, "with no comma between two names");
+	}
+	if (!err)
+		memcpy(field, headers, sizeof(headers));
+	return err;
+}
+
+static void headers_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE, "up to %d names of headers with commas between, or none",
+		 PINTLE_MAX_HEADERS);
+}
+
+const struct yaml_type config_headers = {.wants = headers_wants, .read = read_headers};

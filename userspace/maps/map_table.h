@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * map_table.h - every pinned map: its layout, as abi.h and bpf/maps.bpf.h make it, and what it
+ * holds. Pins, checks of layouts, mappings and docs/maps.md follow from a map's row.
+ */
+#ifndef PINTLE_MAP_TABLE_H
+#define PINTLE_MAP_TABLE_H
+
+/*
+ * X(name, type, type of a key, type of a value, entries, memory, ...)
+ *
+ * type     as in BPF_MAP_TYPE_*
+ * entries  ANY: a number that may change without anybody misreading the map
+ * memory   MAPPED: an array that the daemon maps, at the pointer of its name in struct maps; COPIED
+ * ...      further members of struct map_layout
+ */
+#define PINTLE_MAPS(X)                                                                             \
+	X(node, ARRAY, __u32, struct pintle_node, 1, MAPPED, .key = "0",                           \
+	  .holds = "layout version, PID, heartbeat, where attached, drift", .writer = "daemon")    \
+	X(names, ARRAY, __u32, struct pintle_name, PINTLE_SLOTS, COPIED, .key = "slot",            \
+	  .holds = "what pools and endpoints are called", .writer = "daemon")                      \
+	X(addresses, HASH, struct pintle_address_key, struct pintle_address, ANY, COPIED,          \
+	  .key = "scope, port, address", .holds = "the endpoint that a listener there is",         \
+	  .writer = "daemon")                                                                      \
+	X(server_cgroups, HASH, struct pintle_server_cgroup, __u32, ANY, COPIED, .since = 3,       \
+	  .key = "cgroup id, hash of an endpoint's pattern", .holds = "1, where it matches",       \
+	  .writer = "daemon")                                                                      \
+	X(frontends, LPM_TRIE, struct pintle_frontend_key, struct pintle_frontend, ANY, COPIED,    \
+	  .key = "scope, port, protocol, address prefix", .holds = "pool", .writer = "daemon")     \
+	X(pools, ARRAY, __u32, struct pintle_pool, PINTLE_MAX_POOLS, COPIED, .key = "pool",        \
+	  .holds = "policy and members", .writer = "daemon")                                       \
+	X(overrides, ARRAY, __u32, struct pintle_override, PINTLE_OVERRIDE_COUNT, COPIED,          \
+	  .key = "slot", .holds = "mode, requests and drain, as toggled", .writer = "CLI")         \
+	X(settings, HASH, struct pintle_setting_key, struct pintle_setting, ANY, COPIED,           \
+	  .since = 3, .remade = true, .key = "pool's name, key",                                   \
+	  .holds = "its value, as `pintle set` took it; until `pintle reset`", .writer = "CLI")    \
+	X(verdicts, HASH, struct pintle_setting_key, struct pintle_verdict, ANY, COPIED,           \
+	  .since = 3, .remade = true, .key = "pool's name, key",                                   \
+	  .holds = "what became of the setting: in force, or refused and why", .writer = "daemon") \
+	X(homes, ARRAY_OF_MAPS, __u32, __u32, PINTLE_MAX_POOLS, COPIED, .key = "pool",             \
+	  .holds = "`pintle_homes`: Maglev table, group hash to endpoint; only with "              \
+		   "`stickiness.group`",                                                           \
+	  .writer = "daemon")                                                                      \
+	X(endpoints, ARRAY, __u32, struct pintle_endpoint, PINTLE_MAX_ENDPOINTS, COPIED,           \
+	  .key = "endpoint", .holds = "pool, address, port", .writer = "daemon")                   \
+	X(scores, ARRAY, __u32, struct pintle_score, PINTLE_MAX_ENDPOINTS, MAPPED,                 \
+	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
+	  .holds = "signals, load model, counts at the scrape, its time", .writer = "daemon")      \
+	X(inflight, ARRAY, __u32, struct pintle_inflight, PINTLE_MAX_ENDPOINTS, MAPPED,            \
+	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
+	  .holds = "placed, opened, closed, failed by class",                                      \
+	  .writer = "kernel; the daemon adds to put right")                                        \
+	X(ends, ARRAY, __u32, struct pintle_ends, PINTLE_MAX_ENDPOINTS, MAPPED, .since = 3,        \
+	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
+	  .holds = "sums over its connections that ended: how, bytes, durations",                  \
+	  .writer = "kernel")                                                                      \
+	X(health, ARRAY, __u32, struct pintle_health, PINTLE_MAX_ENDPOINTS, MAPPED,                \
+	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
+	  .holds = "listening since, families, why unsteerable, whose listeners, direct "          \
+		   "connections; failures of clients, ejected until",                              \
+	  .writer = "kernel; the daemon for listeners that the kernel did not see, and "           \
+		    "for pages that outweigh failures of clients")                                 \
+	X(sockets, SOCKMAP, __u32, __u64, PINTLE_MAX_ENDPOINTS *PINTLE_SOCKETS_PER_ENDPOINT,       \
+	  COPIED, .write_only = true, .key = "16 x endpoint + i", .holds = "its LISTEN sockets",   \
+	  .writer = "sockops at `listen()`, the daemon at start")                                  \
+	X(affinity, LRU_HASH, struct pintle_affinity_key, struct pintle_affinity, ANY, COPIED,     \
+	  .key = "pool, session key", .holds = "endpoint, bound, used, client",                    \
+	  .writer = "kernel; the daemon deletes what is too old, the CLI what is unbound")         \
+	X(affinity_beyond, LRU_HASH, struct pintle_affinity_key, struct pintle_affinity, ANY,      \
+	  COPIED, .since = 3, .holds = "the same, of clients that have their share of `affinity`", \
+	  .writer = "likewise")                                                                    \
+	X(shares, LRU_HASH, __u64, __u64, ANY, COPIED, .since = 3, .key = "client",                \
+	  .holds = "how many bindings it has in `affinity`",                                       \
+	  .writer = "kernel counts up; the daemon puts right")                                     \
+	X(bindings, ARRAY, __u32, struct pintle_bindings, PINTLE_MAX_POOLS, MAPPED, .since = 3,    \
+	  .cleared_of = MAP_OF_POOLS, .key = "pool", .holds = "made, removed, evicted, held",      \
+	  .writer = "kernel: made; daemon: the rest; CLI: removed")                                \
+	X(majorities, PERCPU_ARRAY, __u32, struct pintle_majority, PINTLE_MAX_POOLS, COPIED,       \
+	  .since = 3, .key = "pool",                                                               \
+	  .holds = "the session that makes most of its connections on that CPU, if one "           \
+		   "makes more than half",                                                         \
+	  .writer = "kernel")                                                                      \
+	X(pending, LRU_HASH, struct pintle_tuple, struct pintle_decision, ANY, COPIED,             \
+	  .key = "4-tuple", .holds = "until it is established; `ended`: counted as failed",        \
+	  .writer = "kernel")                                                                      \
+	X(conns, SK_STORAGE, int, struct pintle_conn, ANY, COPIED, .write_only = true,             \
+	  .key = "socket", .holds = "endpoint, pool, outcome, times", .writer = "kernel")          \
+	X(connects, SK_STORAGE, int, struct pintle_connect, ANY, COPIED, .write_only = true,       \
+	  .key = "a client's socket", .holds = "what connect() decided, its hint",                 \
+	  .writer = "kernel")                                                                      \
+	X(clients, HASH, __u64, struct pintle_client, ANY, COPIED, .key = "cgroup id",             \
+	  .holds = "which client that is", .writer = "daemon")                                     \
+	X(oneshot, LPM_TRIE, struct pintle_frontend_key, struct pintle_ref, ANY, COPIED,           \
+	  .key = "scope, port, protocol, address prefix",                                          \
+	  .holds = "the pool whose requests arrive there", .writer = "daemon")                     \
+	X(oneshot_flows, LRU_HASH, struct pintle_tuple, struct pintle_flow, ANY, COPIED,           \
+	  .key = "4-tuple",                                                                        \
+	  .holds = "where its first data begins; until more than that came or it was "             \
+		   "left alone",                                                                   \
+	  .writer = "kernel")                                                                      \
+	X(oneshot_stats, PERCPU_ARRAY, __u32, __u64, PINTLE_ONESHOT_STAT_COUNT, COPIED,            \
+	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + what one-shot did",                      \
+	  .holds = "first segments", .writer = "kernel")                                           \
+	X(stats, PERCPU_ARRAY, __u32, __u64, PINTLE_STAT_COUNT, COPIED,                            \
+	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + outcome", .holds = "decisions",          \
+	  .writer = "kernel")                                                                      \
+	X(tap, RINGBUF, struct map_nothing, struct map_nothing, ANY, COPIED, .write_only = true,   \
+	  .holds = "`pintle_event`: closed connections, rare decisions, ejections, "               \
+		   "while `pintle events` follows",                                                \
+	  .writer = "kernel")
+
+#endif
