@@ -370,7 +370,7 @@ static void test_set_without_a_daemon(void **state)
 	expect(0, "takes effect when pintled starts", "", "set", "qwen",
 	       "requests=one-per-connection");
 	assert_int_equal(override_at(p, QWEN).requests, PINTLE_REQUESTS_ONE_PER_CONNECTION);
-	expect(0, "that begins when pintled starts", "", "status");
+	expect(0, "pintled attaches it when it starts", "", "status");
 	expect(0, "qwen: requests as-they-come, as configured\n", "", "reset");
 	assert_int_equal(override_at(p, QWEN).flags, 0);
 }
@@ -401,13 +401,13 @@ static void test_mode_off_warns(void **state)
 {
 	int fd;
 
-	expect(0, "mode off", "nobody but Pintle answers 10.77.0.1:8000", "mode", "llama-8b",
+	expect(0, "mode off", "nothing but Pintle answers 10.77.0.1:8000", "mode", "llama-8b",
 	       "off");
-	expect(0, "mode off", "nobody but Pintle answers [fd77::1]:8000", "disable", "llama-8b");
-	expect(0, "mode off", "nobody but Pintle answers 10.78.0.0/24:9000", "disable", "qwen");
+	expect(0, "mode off", "nothing but Pintle answers [fd77::1]:8000", "disable", "llama-8b");
+	expect(0, "mode off", "nothing but Pintle answers 10.78.0.0/24:9000", "disable", "qwen");
 	assert_int_equal(override_at(*state, QWEN).mode, PINTLE_MODE_OFF);
 	fd = listen_on(9000, "127.0.0.1");
-	expect(0, "mode off", "nobody but Pintle", "disable", "qwen");
+	expect(0, "mode off", "nothing but Pintle", "disable", "qwen");
 	close(fd);
 	fd = listen_on(9000, "0.0.0.0");
 	expect(0, "mode off", "", "disable", "qwen");
@@ -807,7 +807,7 @@ static void test_order_at_connect(void **state)
 		_cleanup_said_ struct said status = pintle("status");
 		_cleanup_said_ struct said doctor = pintle("doctor");
 
-		assert_null(strstr(status.out, "runs before ours"));
+		assert_null(strstr(status.out, "runs before Pintle's"));
 		assert_non_null(strstr(doctor.out, ", ours), then other_balancer"));
 	}
 
@@ -886,9 +886,8 @@ static void test_doctor_fails(void **state)
 
 	(void)state;
 	assert_int_equal(s.status, 1);
-	assert_non_null(strstr(s.out,
-			       "FAIL  bpffs         /tmp/pintle-nowhere does not lie on a bpffs; "
-			       "mount -t bpf"));
+	assert_non_null(strstr(s.out, "FAIL  bpffs         /tmp/pintle-nowhere is not on a bpffs; "
+				      "mount -t bpf"));
 }
 
 static void test_doctor_unprivileged(void **state)
@@ -937,8 +936,8 @@ static void test_doctor_namespace_gone(void **state)
 	const struct pins *p = *state;
 
 	p->m->node->netns_cookie = 1; /* that of the first namespace; ours is another */
-	expect(1, "FAIL  sk_lookup     the namespace that is steered, /proc/self/ns/net, cannot",
-	       "", "doctor");
+	expect(1, "FAIL  sk_lookup     the steered namespace, /proc/self/ns/net, cannot", "",
+	       "doctor");
 }
 
 static void test_doctor_mptcp(void **state)

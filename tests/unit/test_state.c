@@ -48,7 +48,7 @@ static void test_every_map_is_pinned(void **state)
 		for (size_t i = 0; i < ARRAY_SIZE(not_pinned); i++)
 			known |= !strcmp(bpf_map__name(map), not_pinned[i]);
 		if (!known)
-			fail_msg("map %s is not in PINTLE_MAPS (userspace/maps/maps.h)",
+			fail_msg("map %s is not in PINTLE_MAPS (userspace/maps/map_table.h)",
 				 bpf_map__name(map));
 	}
 }

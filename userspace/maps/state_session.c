@@ -142,15 +142,8 @@ static int session_collect(const struct pintle_affinity_key *key, const struct p
 	struct collection *c = arg;
 	struct state_session *one;
 
-	if (c->count == c->room) {
-		size_t room = c->room ? 2 * c->room : BATCH;
-		struct state_session *more = realloc(c->sessions, room * sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		c->sessions = more;
-		c->room = room;
-	}
+	if (!ROOM_FOR_ONE(c->sessions, c->count, c->room, BATCH))
+		return -ENOMEM;
 	one = &c->sessions[c->count];
 	if (!binding_holds(c, key, a, one))
 		return 0;

@@ -42,8 +42,9 @@ static void warn_of_refusals(const struct state *s, const struct state_pool *p)
 
 		if (answered(&f->addr, ls, n) || (netns < 0 && !f->announced))
 			continue;
-		log_warn("nobody but Pintle answers %s: with %s off, connections to it are refused",
-			 f->text, p->name);
+		log_warn(
+			"nothing but Pintle answers %s: with %s off, connections to it are refused",
+			f->text, p->name);
 	}
 }
 

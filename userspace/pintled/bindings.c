@@ -89,15 +89,8 @@ static bool holds(const struct walk *w, const struct pool *p, const struct pintl
 
 static int note_client(struct walk *w, uint64_t client)
 {
-	if (w->count == w->room) {
-		size_t room = w->room ? 2 * w->room : 1024;
-		uint64_t *more = realloc(w->clients, room * sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		w->clients = more;
-		w->room = room;
-	}
+	if (!ROOM_FOR_ONE(w->clients, w->count, w->room, 1024))
+		return -ENOMEM;
 	w->clients[w->count++] = client;
 	return 0;
 }
