@@ -12,7 +12,7 @@ const struct command commands[] = {
 		.name = "status",
 		.kind = NOUN,
 		.arguments = "",
-		.summary = "attached where, since when, the daemon, the pools, what was toggled",
+		.summary = "attached where, since when, the daemon, the pools, what was set",
 		.help = "Exit status 1 when nothing is pinned under the directory. A daemon that does\n"
 			"not run is told, and is no failure: the kernel goes on steering.",
 		.run = run_status,
@@ -82,6 +82,21 @@ const struct command commands[] = {
 		.options = NOUN_MAPS | OPTION_POOL,
 	},
 	{
+		.name = "diff",
+		.kind = NOUN,
+		.arguments = "[POOL]",
+		.summary = "what runs otherwise than the file says",
+		.help = "A row for each key that is set (`pintle set`, `pintle mode`) and each endpoint that\n"
+			"is drained. Exit status 0 when nothing differs; 1 when something does, also when\n"
+			"the file was changed after pintled read it; 2 when that cannot be told. Whoever may\n"
+			"not read the file sees its values as pintled read them last.",
+		.run = run_diff,
+		.columns = &diff_columns,
+		.options = NOUN_MAPS,
+		.most = 1,
+		.words = {WORD_POOL},
+	},
+	{
 		.name = "version",
 		.kind = NOUN,
 		.arguments = "",
@@ -129,12 +144,14 @@ const struct command commands[] = {
 	{
 		.name = "set",
 		.kind = VERB,
-		.arguments = "POOL requests=VALUE",
-		.summary = "set whether each request comes on a connection of its own",
-		.help = "VALUE is as-they-come: all requests of a kept-alive connection go where it was\n"
-			"steered to; or one-per-connection: servers are made to close after each answer, so\n"
-			"that each HTTP/1.1 request is steered. Connections that are open go on as they\n"
-			"were. Holds until it is set again or `pintle reset`, over reload and restart.",
+		.arguments = "POOL KEY=VALUE",
+		.summary = "set a key of a pool while it runs",
+		.help = "KEY and VALUE as in the configuration file, which has the units, too. A value that the\n"
+			"file's check refuses, by itself or with the other keys, is refused. mode and\n"
+			"requests hold at once, also without pintled; the others once it has taken them up,\n"
+			"which is waited for. Holds until it is set again or `pintle reset`, over reload and\n"
+			"restart. Setting what the file says takes it back.",
+		.more = help_settings,
 		.run = run_set,
 		.options = MAPS,
 		.least = 2,
@@ -180,9 +197,24 @@ const struct command commands[] = {
 	{
 		.name = "reset",
 		.kind = VERB,
-		.arguments = "",
-		.summary = "take back all that mode, set and drain changed",
+		.arguments = "[POOL [KEY]]",
+		.summary = "take back what mode, set and drain changed",
+		.help = "All of it; what belongs to one pool; or one key of it. Then what the file says holds.\n"
+			"One key stays where others that are set need it, which is told.",
 		.run = run_reset,
+		.options = MAPS,
+		.most = 2,
+		.words = {WORD_POOL, WORD_KEY},
+	},
+	{
+		.name = "reload",
+		.kind = VERB,
+		.arguments = "",
+		.summary = "have pintled read its configuration again, and say what came of it",
+		.help = "As SIGHUP and `systemctl reload pintled` do, which do not wait. Exit status 0 when the\n"
+			"file was taken; 1 when it was not, with the first error: then what ran before goes\n"
+			"on; also 1 when pintled does not run. What was set still holds.",
+		.run = run_reload,
 		.options = MAPS,
 	},
 	{

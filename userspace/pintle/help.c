@@ -54,12 +54,25 @@ static void print_keys(FILE *f, const struct columns *c)
 	}
 }
 
+void help_settings(FILE *f)
+{
+	char wants[CONFIG_WANTS_SIZE];
+	const struct yaml_key *k;
+
+	fprintf(f, "\nKeys:\n");
+	for (size_t i = 0; (k = config_settable_at(i)); i++)
+		fprintf(f, "  %-26s  %s\n", config_settable_name(k),
+			config_settable_wants(k, wants));
+}
+
 void help_command(FILE *f, const struct command *c)
 {
 	print_usage(f, c);
 	fprintf(f, "\n%s: %s.\n", c->name, c->summary);
 	if (c->help)
 		fprintf(f, "\n%s\n", c->help);
+	if (c->more)
+		c->more(f);
 	print_options(f, c);
 	if (c->columns)
 		print_keys(f, c->columns);
