@@ -30,7 +30,7 @@
 	X(pools, ARRAY, __u32, struct pintle_pool, PINTLE_MAX_POOLS, COPIED, .key = "pool",        \
 	  .holds = "policy and members", .writer = "daemon")                                       \
 	X(overrides, ARRAY, __u32, struct pintle_override, PINTLE_OVERRIDE_COUNT, COPIED,          \
-	  .key = "slot", .holds = "mode, requests and drain, as set", .writer = "CLI")         \
+	  .key = "slot", .holds = "mode, requests and drain, as set", .writer = "CLI")             \
 	X(settings, HASH, struct pintle_setting_key, struct pintle_setting, ANY, COPIED,           \
 	  .since = 3, .remade = true, .key = "pool's name, key",                                   \
 	  .holds = "its value, as `pintle set` took it; key `reload`: asked for", .writer = "CLI") \

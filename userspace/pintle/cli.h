@@ -182,6 +182,8 @@ bool setting_pool(const struct state *s, const char *name);
 /** Reads the file that the daemon runs by. Returns 0 with out->text to be freed; or -errno, told.
  */
 int settings_read_file(const struct state *s, struct config_text *out);
+/** Whether that is the text that the daemon read last, as far as the maps tell. */
+bool settings_file_runs(const struct state *s, const struct config_text *text);
 /** What holds by that text of what is set, but for one (NULL: all) and with one more as the last
  * (NULL: none), whose warnings are told. Returns 0 with *out (free() it; pool and key are `s`'s)
  * and *n; or -errno: the text has errors, of which the first was told. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* noun_diff.c - what runs otherwise than the file says. */
-#include "../base/hash.h"
 #include "../base/log.h"
 #include "cli.h"
 #include "output.h"
+
+#define MAX_TOLD 10 /* of what is refused */
 
 struct difference {
 	const char *pool, *endpoint, *key; /* endpoint NULL: the pool's */
@@ -108,8 +109,7 @@ static bool take_file(const struct state *s, struct config_setting **judged, siz
 	int err = settings_read_file(s, &text);
 
 	if (!err) {
-		*changed = s->reload.judged_ns &&
-			   hash_bytes(HASH_START, text.text, text.size) != s->reload.file_hash;
+		*changed = !settings_file_runs(s, &text);
 		err = settings_judge(s, &text, NULL, NULL, judged, n);
 	}
 	free(text.text);
@@ -206,12 +206,18 @@ static struct difference *rows_new(const struct state *s, const char *pool,
 	return rows;
 }
 
+/* JSON has it in its rows. */
 static void tell_refused(const struct difference *rows, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-		if (rows[i].why[0])
-			log_warn("%s %s=%s does not hold: %s", rows[i].pool, rows[i].key,
-				 rows[i].set, rows[i].why);
+	int left = MAX_TOLD;
+
+	for (size_t i = 0; i < n && left; i++) {
+		if (!rows[i].why[0])
+			continue;
+		left--;
+		log_warn("%s %s=%s does not hold: %s", rows[i].pool, rows[i].key, rows[i].set,
+			 rows[i].why);
+	}
 }
 
 int run_diff(struct cli *cli)
@@ -237,7 +243,8 @@ int run_diff(struct cli *cli)
 	if (changed)
 		log_warn("%s was changed after pintled read it; `pintle reload` has it read again",
 			 s->node.config);
-	tell_refused(rows, n);
+	if (!cli->json)
+		tell_refused(rows, n);
 	if (output_rows(cli, &diff_columns, rows, n, sizeof(*rows), NULL,
 			readable && !changed ? "all is as the file says" : "nothing is set"))
 		return EXIT_UNTOLD;

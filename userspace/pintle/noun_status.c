@@ -90,7 +90,7 @@ static void print_setting(const struct state *s, const struct state_setting *t)
 	};
 	char age[WORDS_SIZE];
 
-	if (!t->value[0]) {
+	if (!t->set) {
 		printf("  %s: %s %s until pintled starts, taken back for %s\n", t->pool, t->key,
 		       t->runs, age_text(seconds_since(s, t->since_ns), age));
 		return;

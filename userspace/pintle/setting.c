@@ -2,6 +2,7 @@
 /* setting.c - keys of pools: checked with the file, set, taken back, and waited for. */
 #include <bpf/bpf.h>
 
+#include "../base/hash.h"
 #include "../base/log.h"
 #include "../maps/names.h"
 #include "cli.h"
@@ -63,7 +64,7 @@ static struct config_setting *settings_copy(const struct state *s, const struct 
 		return NULL;
 	}
 	for (size_t i = 0; i < s->setting_count; i++)
-		if (s->settings[i].value[0] && &s->settings[i] != but)
+		if (s->settings[i].set && &s->settings[i] != but)
 			order[(*n)++] = &s->settings[i];
 	qsort(order, *n, sizeof(*order), older);
 	for (size_t i = 0; i < *n; i++)
@@ -85,6 +86,12 @@ int settings_read_file(const struct state *s, struct config_text *text)
 	else
 		log_error("the maps do not say which configuration pintled reads");
 	return -ENAMETOOLONG;
+}
+
+bool settings_file_runs(const struct state *s, const struct config_text *text)
+{
+	return !s->reload.judged_ns ||
+	       hash_bytes(HASH_START, text->text, text->size) == s->reload.file_hash;
 }
 
 int settings_judge(const struct state *s, const struct config_text *text,
@@ -274,7 +281,7 @@ static int set_in_kernel(const struct maps *m, const struct state *s, const stru
 static void restore(const struct maps *m, const struct pintle_setting_key *key,
 		    const struct state_setting *before)
 {
-	if (before && before->value[0])
+	if (before && before->set)
 		put(m, key, before->value, before->since_ns);
 	else
 		setting_take_back(m, key);
@@ -316,12 +323,14 @@ static int set_checked(const struct maps *m, const struct state *s, const struct
 	_cleanup_free_ struct config_setting *all = NULL;
 	struct config_text text = {0};
 	const struct config_setting *judged;
+	bool runs;
 	size_t n;
 	int err = settings_read_file(s, &text);
 
 	if (!err)
 		err = settings_judge(s, &text, find_setting(s, with->pool, with->key), with, &all,
 				     &n);
+	runs = !err && settings_file_runs(s, &text);
 	free(text.text);
 	if (err) {
 		log_error(
@@ -331,9 +340,14 @@ static int set_checked(const struct maps *m, const struct state *s, const struct
 	judged = &all[n - 1];
 	if (!judged->holds) {
 		log_error("%s", judged->why);
+		if (!runs)
+			log_warn("%s, by which this was checked, is not what pintled read: it was "
+				 "changed since, or pintled sees another file there",
+				 s->node.config);
 		return EXIT_USAGE;
 	}
-	return set_by_daemon(m, s, with, config_value_same(k, with->value, judged->file));
+	/* What only a file says that pintled has not read, it has yet to be told. */
+	return set_by_daemon(m, s, with, runs && config_value_same(k, with->value, judged->file));
 }
 
 int setting_set(struct cli *cli, const char *pool, const char *name, const char *value)

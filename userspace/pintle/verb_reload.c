@@ -16,13 +16,13 @@ struct asked {
 	struct pintle_verdict verdict;
 };
 
-/* Somebody may have asked after us; what answers him answers us. */
+/* A request that somebody made after ours took its place: what answers that one answers ours. */
 static bool is_answered(const struct maps *m, void *arg)
 {
 	struct asked *a = arg;
 
 	return !bpf_map_lookup_elem(m->fd[MAP_verdicts], &key, &a->verdict) &&
-	       a->verdict.set_ns >= a->ns;
+	       a->verdict.set_ns >= a->ns && a->verdict.judged_ns >= a->ns;
 }
 
 int run_reload(struct cli *cli)

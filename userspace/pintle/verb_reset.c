@@ -16,7 +16,8 @@ struct reset {
 /* What was taken back before, and waits for pintled, is no news unless it is asked for. */
 static bool is_meant(const struct reset *r, const struct state_setting *t)
 {
-	return (t->value[0] || r->key) && (!r->pool || !strcmp(r->pool, t->pool)) && (!r->key || !strcmp(r->key, t->key));
+	return (t->set || r->key) && (!r->pool || !strcmp(r->pool, t->pool)) &&
+	       (!r->key || !strcmp(r->key, t->key));
 }
 
 /* ---- the kernel's own ------------------------------------------------------------- */
