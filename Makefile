@@ -58,7 +58,7 @@ FETCH   := $(call objects,userspace/fetch)
 PINTLED := $(call objects,userspace/pintled)
 PINTLE  := $(call objects,userspace/pintle)
 REFERENCE := $(call objects,docs/reference)
-LAB     := $(call objects,$(addprefix lab/,engine sim load policies fleet))
+LAB     := $(call objects,$(addprefix lab/,base engine sim load policies fleet))
 BPF_SRC := $(wildcard bpf/*.bpf.c)
 BPF_OBJ := $(patsubst %.bpf.c,$(O)/%.bpf.o,$(BPF_SRC))
 UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
@@ -154,7 +154,7 @@ $(O)/pintle.bash: $(O)/pintle
 
 # -- documentation -------------------------------------------------------------
 
-$(O)/write-reference: $(REFERENCE) $(O)/libpintled.a $(O)/libpintle.a
+$(O)/write-reference: $(REFERENCE) $(filter-out %/main.o,$(PINTLE)) $(O)/libpintled.a $(O)/libpintle.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)
 

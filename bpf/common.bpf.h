@@ -3,6 +3,7 @@
 #ifndef PINTLE_COMMON_BPF_H
 #define PINTLE_COMMON_BPF_H
 
+#include "address.bpf.h"
 #include "health.bpf.h"
 #include "maps.bpf.h"
 
@@ -22,16 +23,6 @@
 /* The scope of the network namespace that this copy of the programs serves; see PINTLE_SCOPE_NODE.
  */
 const volatile __u32 scope __weak = PINTLE_SCOPE_NODE;
-
-static __always_inline void address_v4(__u8 *to, __u32 network_order)
-{
-	__u32 *word = (__u32 *)to;
-
-	word[0] = 0;
-	word[1] = 0;
-	word[2] = bpf_htonl(0xffff);
-	word[3] = network_order;
-}
 
 /* Fields of a context can be read one by one only, each at its own place. So the compiler must
  * neither make one load of two words (volatile) nor of two branches (a barrier in one). */
@@ -55,20 +46,6 @@ static __always_inline void address_v4(__u8 *to, __u32 network_order)
 			((__u32 *)(t)->remote)[3] = context_read((ctx)->remote_ip6[3]);            \
 		}                                                                                  \
 	} while (0)
-
-static __always_inline bool address_is_v4(const __u8 *address)
-{
-	const __u32 *word = (const __u32 *)address;
-
-	return !word[0] && !word[1] && word[2] == bpf_htonl(0xffff);
-}
-
-static __always_inline bool address_is_any(const __u8 *address)
-{
-	const __u32 *word = (const __u32 *)address;
-
-	return !word[0] && !word[1] && !word[3] && (!word[2] || word[2] == bpf_htonl(0xffff));
-}
 
 /* Functions that are neither static nor inline are verified once, each by itself, and not
  * at each call: that keeps the hooks far from the verifier's limit. So what they are
@@ -139,7 +116,7 @@ __weak __noinline int frontend_of(const struct pintle_tuple *t, __u32 hook, stru
 	__builtin_memcpy(key.address, t->local, sizeof(key.address));
 	f = bpf_map_lookup_elem(&frontends, &key);
 	pool->id = f ? f->pool : 0;
-	pool->generation = f && f->hook == hook ? f->generation : 0;
+	pool->generation = f && f->decided_by == hook ? f->generation : 0;
 	return f ? f->prefix_bits & 0xff : 0;
 }
 
@@ -175,15 +152,21 @@ static __always_inline struct pintle_counters *counters_find(__u32 endpoint, __u
 	return &f->by_class[class_id & (PINTLE_MAX_CLASSES - 1)];
 }
 
-/* The counters of an endpoint whose id was stored with this generation; NULL once the id belongs to
- * another endpoint. An endpoint that was taken out of the configuration keeps its generation, and
+/* Whether the id still belongs to the endpoint that it was stored for. An endpoint that was taken
+ * out of the configuration keeps its id and generation until its last connection ended, so that
  * ends are still counted. */
+static __always_inline bool endpoint_kept(__u32 id, __u32 generation)
+{
+	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
+
+	return e && generation && e->generation == generation;
+}
+
+/* NULL once the id belongs to another endpoint. */
 static __always_inline struct pintle_counters *counters_kept(__u32 endpoint, __u32 generation,
 							     __u32 class_id)
 {
-	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &endpoint);
-
-	if (!e || !generation || e->generation != generation)
+	if (!endpoint_kept(endpoint, generation))
 		return NULL;
 	return counters_find(endpoint, class_id);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * sockops_client.bpf.h - what becomes of connections that connect() was steered for, at the
- * client's side; a part of sockops.bpf.c.
+ * clients' side.
  *
  *   SYN sent      counted as in flight, if it really goes where it was steered to
  *   established   binds the session; a success, unless the endpoint has failed since the SYN
@@ -10,12 +10,13 @@
  *
  * An endpoint that fails several times in a row is ejected: not chosen for a while. Clients also
  * fail for reasons of their own, some on purpose. So one client alone counts only while no other is
- * served, and the endpoint's own page outweighs all clients: see struct pintle_health.
+ * served, and the endpoint's answer to the daemon outweighs all clients: see struct pintle_health.
  */
 #ifndef PINTLE_SOCKOPS_CLIENT_BPF_H
 #define PINTLE_SOCKOPS_CLIENT_BPF_H
 
 #include "client.bpf.h"
+#include "sockops.bpf.h"
 
 static __always_inline void event_of(struct pintle_event *e, const struct pintle_connect *c)
 {
@@ -331,16 +332,21 @@ static __always_inline void report_client(struct bpf_sock_ops *ctx, const struct
 	event_end(e);
 }
 
-static __always_inline void client_closed(struct bpf_sock_ops *ctx, struct pintle_connect *c)
+static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 {
-	/* From the client, as at the server's side: what it sent. */
-	struct end end = {.received = ctx->bytes_acked, .acknowledged = ctx->bytes_received};
+	struct pintle_connect *c = client_find(ctx);
+	struct end end = {};
 	__u32 failure;
 
+	if (!c)
+		return;
 	count_end(c);
 	if (!c->opened_ns ||
 	    __sync_fetch_and_or(&c->flags, PINTLE_CONNECT_REPORTED) & PINTLE_CONNECT_REPORTED)
 		return;
+	/* From the client, as at the server's side: what it sent. */
+	end.received = ctx->bytes_acked;
+	end.acknowledged = ctx->bytes_received;
 	end.error = error_of(ctx);
 	failure = failure_of(ctx, c, end.error);
 	if (failure != PINTLE_FAILURE_COUNT)

@@ -6,13 +6,14 @@
 #include "../../userspace/config/config_internal.h"
 #include "../../userspace/maps/names.h"
 #include "../../userspace/policy/engine_names.h"
+#include "traits.bpf.h"
 
 struct choice {
 	const char *name;
 	const char *help;
 };
 
-#define X(symbol, text, says) {text, says},
+#define X(symbol, text, says, ...) {text, says},
 static const struct choice engines[] = {PINTLE_ENGINES(X)};
 static const struct choice modes[] = {PINTLE_MODES(X)};
 #undef X
@@ -85,13 +86,19 @@ static void write_choices(FILE *f, const char *title, const struct choice *choic
 
 static void write_keys(FILE *f)
 {
-	fputs("### Session keys\n\n| name | with `listen` | with `address` | tells apart by |\n"
-	      "|---|---|---|---|\n",
-	      f);
-	for (uint32_t i = 0; i < PINTLE_KEY_COUNT; i++)
-		fprintf(f, "| `%s` | %s | %s | %s |\n", key_name(i),
-			key_seen_by(i, PINTLE_HOOK_LOOKUP) ? "yes" : "no",
-			key_seen_by(i, PINTLE_HOOK_CONNECT) ? "yes" : "no", key_help(i));
+	fputs("### Session keys\n\n| name |", f);
+	for (uint32_t hook = 1; hook < PINTLE_HOOK_COUNT; hook++)
+		fprintf(f, " %s hook |", hook_name(hook));
+	fputs(" tells apart by |\n|---|", f);
+	for (uint32_t hook = 1; hook < PINTLE_HOOK_COUNT; hook++)
+		fputs("---|", f);
+	fputs("---|\n", f);
+	for (uint32_t key = 0; key < PINTLE_KEY_COUNT; key++) {
+		fprintf(f, "| `%s` |", key_name(key));
+		for (uint32_t hook = 1; hook < PINTLE_HOOK_COUNT; hook++)
+			fprintf(f, " %s |", hook_sees(hook, key) ? "yes" : "no");
+		fprintf(f, " %s |\n", key_help(key));
+	}
 	fputc('\n', f);
 }
 

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* markup.c - tables as Markdown. */
+/* markup.c - tables as Markdown, text as mdoc. */
 #include "reference.h"
 
+#include <assert.h>
+#include <ctype.h>
 #include <stdarg.h>
+
+#include "../../userspace/base/util.h"
 
 /* A bar ends a cell even within backquotes. */
 static void write_cell(FILE *f, const char *text)
@@ -61,4 +65,122 @@ void table_names(FILE *f, const char *name_column, const char *help_column, uint
 	table_head(f, name_column, help_column, NULL);
 	for (uint32_t i = 0; i < count; i++)
 		table_row(f, code(name(i), quoted), help(i), NULL);
+}
+
+/* ---- mdoc ----------------------------------------------------------------------- */
+
+/* A hyphen that begins a word is an option's, and must not become a typographic one. */
+static void manual_put(FILE *f, const char *text, size_t length, char before)
+{
+	for (size_t i = 0; i < length; before = text[i++]) {
+		bool line_begins = before == '\n';
+
+		if (line_begins && strchr(".'", text[i]))
+			fputs("\\&", f);
+		if (text[i] == '\\')
+			fputs("\\e", f);
+		else if (text[i] == '-' && strchr(" \n-(", before))
+			fputs("\\-", f);
+		else if (!(line_begins && text[i] == ' '))
+			fputc(text[i], f);
+	}
+}
+
+/* ".Ql" with the literal, and the punctuation that follows it as words of their own. Returns what
+ * comes after. */
+static const char *manual_literal(FILE *f, const char *text)
+{
+	const char *end = strchr(text, '`');
+
+	assert(end);
+	fputs(".Ql \"", f);
+	for (; text < end; text++) {
+		if (*text == '"')
+			fputs("\\(dq", f);
+		else if (*text == '\\')
+			fputs("\\e", f);
+		else
+			fprintf(f, *text == '-' ? "\\%c" : "%c", *text);
+	}
+	fputs("\"", f);
+	for (end++; *end && strchr(".,;:)", *end); end++)
+		fprintf(f, " %c", *end);
+	fputc('\n', f);
+	return end;
+}
+
+void manual_text(FILE *f, const char *text)
+{
+	while (*text) {
+		size_t length = strcspn(text, "`"), shown = length;
+
+		while (shown && isspace((unsigned char)text[shown - 1]))
+			shown--;
+		if (shown) {
+			manual_put(f, text, shown, '\n');
+			fputc('\n', f);
+		}
+		if (!text[length])
+			return;
+		text = manual_literal(f, text + length + 1);
+		while (isspace((unsigned char)*text))
+			text++;
+	}
+}
+
+void manual_sentence(FILE *f, const char *text)
+{
+	char *sentence;
+
+	if (asprintf(&sentence, "%c%s.", toupper(*text), text + 1) < 0)
+		return;
+	manual_text(f, sentence);
+	free(sentence);
+}
+
+static bool is_variable(const char *word, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		if (!isupper((unsigned char)word[i]))
+			return false;
+	return length;
+}
+
+/* One word, without brackets: "--pool", "POOL", "KEY=VALUE", "enforce|baseline|off". */
+/* As `--help` writes them: in capitals. */
+static void manual_word(FILE *f, const char *word, size_t length)
+{
+	while (length) {
+		size_t n = strcspn(word, "=|[] ");
+
+		n = n < length ? n : length;
+		if (!strncmp(word, "--", 2))
+			fprintf(f, " Fl %.*s", (int)n - 1, word + 1);
+		else if (is_variable(word, n))
+			fprintf(f, " Ar %.*s", (int)n, word);
+		else
+			fprintf(f, " Cm %.*s", (int)n, word);
+		word += n;
+		length -= n;
+		if (!length)
+			return;
+		fprintf(f, " Ns %c Ns", *word);
+		word++;
+		length--;
+	}
+}
+
+void manual_arguments(FILE *f, const char *arguments)
+{
+	while (*arguments) {
+		size_t n = strcspn(arguments, " []");
+
+		manual_word(f, arguments, n);
+		arguments += n;
+		if (*arguments == '[')
+			fputs(" Oo", f);
+		if (*arguments == ']')
+			fputs(" Oc", f);
+		arguments += *arguments != '\0';
+	}
 }

@@ -2,6 +2,7 @@
 /* metrics.c - the families of the page /metrics. */
 #include "reference.h"
 
+#include "../../userspace/base/text.h"
 #include "../../userspace/base/util.h"
 #include "../../userspace/pintled/metrics_page.h"
 
@@ -10,11 +11,9 @@
 static void family_row(FILE *f, const struct metrics_family *family, bool main)
 {
 	char name[CODE_SIZE], labels[CELL_SIZE] = "", meaning[CELL_SIZE];
-	size_t n = 0;
 
 	for (size_t i = 0; family->labels[i]; i++)
-		n += (size_t)snprintf(labels + n, sizeof(labels) - n, "%s%s", i ? ", " : "",
-				      family->labels[i]);
+		text_list_add(labels, sizeof(labels), family->labels[i]);
 	snprintf(meaning, sizeof(meaning), "%s%s%s%s", family->help, family->more ? " " : "",
 		 family->more ? family->more : "", main ? " *Main.*" : "");
 	table_row(f, code(family->name, name), metrics_type_name(family->type), labels, meaning,

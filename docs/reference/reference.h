@@ -7,8 +7,10 @@
  *	<!-- end of outcomes -->                         .\" end of outcomes
  *
  *   main.c        pages, markers, and the list of sections
- *   markup.c      tables as Markdown
+ *   markup.c      tables as Markdown, text as mdoc
  *   keys.c        the keys of the configuration
+ *   cli.c         the commands of pintle, and the options of both programs
+ *   engines.c     what is read of each engine's pages
  *   maps.c        the pins, and what each map holds
  *   metrics.c     the families of the page /metrics
  *   names.c       names and what they say: outcomes, failures
@@ -36,13 +38,38 @@ const char *code(const char *text, char buf[CODE_SIZE]);
 void table_names(FILE *f, const char *name_column, const char *help_column, uint32_t count,
 		 const char *(*name)(uint32_t), const char *(*help)(uint32_t));
 
+/** Text as mdoc; what stands in backquotes is a literal. Ends with a line end. */
+void manual_text(FILE *f, const char *text);
+/** The same as a sentence of its own: from a text that begins small and has no full stop. */
+void manual_sentence(FILE *f, const char *text);
+/** Arguments of a command as words of an mdoc line: "[SESSION] [--pool POOL]". */
+void manual_arguments(FILE *f, const char *arguments);
+
 /* ---- sections, each to be written into a Markdown page or a manual page ------ */
 
 void keys_markdown(FILE *f);
 
+void nouns_markdown(FILE *f);
+void nouns_manual(FILE *f);
+void verbs_markdown(FILE *f);
+void verbs_manual(FILE *f);
+void keys_of_json_markdown(FILE *f);
+void options_markdown(FILE *f);
+void options_manual(FILE *f);
+void daemon_options_manual(FILE *f);
+void exits_markdown(FILE *f);
+void exits_manual(FILE *f);
+
 void outcomes_markdown(FILE *f);
 void oneshots_markdown(FILE *f);
 void failures_markdown(FILE *f);
+void states_markdown(FILE *f);
+void states_manual(FILE *f);
+void numbers_markdown(FILE *f);
+
+void engines_start_markdown(FILE *f);
+void engines_load_markdown(FILE *f);
+void engines_counters_markdown(FILE *f);
 
 void pins_markdown(FILE *f);
 void maps_markdown(FILE *f);

@@ -13,7 +13,7 @@
  *
  * Addresses are IPv6 in network byte order; IPv4 is ::ffff:a.b.c.d. Ports are in
  * host byte order. Times are CLOCK_MONOTONIC in nanoseconds; 0 is "never".
- * Loads are in milli-requests: 1000 is one request equivalent (DESIGN: load).
+ * Loads are in milli-requests: 1000 is one request equivalent (docs/load.md).
  */
 #ifndef PINTLE_ABI_H
 #define PINTLE_ABI_H
@@ -76,11 +76,48 @@ enum pintle_mode { PINTLE_MODES(X) PINTLE_MODE_COUNT };
 
 enum pintle_failure_mode { PINTLE_FAIL_OPEN, PINTLE_FAIL_CLOSE };
 
-/* Which hook decides a frontend's connections. */
+/* How a pool's servers are reached. One bit each: a hook may know several ways. */
+enum pintle_reach {
+	PINTLE_REACH_LISTENER = 0x1, /* a LISTEN socket of this node takes the connection */
+	PINTLE_REACH_ADDRESS = 0x2,  /* the connection goes to an address and port anywhere */
+};
+
+/* What is true of a hook. Code asks for the trait that it means, never which hook it is:
+ * bpf/traits.bpf.h. */
+enum pintle_trait {
+	/* It decides at the servers' node: clients' packets come there to the frontend's address.
+	 * Without it the clients' node decides, and packets go to the endpoint's address. */
+	PINTLE_TRAIT_AT_SERVERS = 0x1,
+	PINTLE_TRAIT_FAILURES = 0x2, /* it sees how endpoints fail their clients, */
+	PINTLE_TRAIT_EJECTS = 0x4,   /* and leaves out for a while whoever fails several in a row */
+	/* It leaves connections as they came once the heartbeat is older than node.daemonless: the
+	 * servers may have moved. */
+	PINTLE_TRAIT_DAEMONLESS = 0x8,
+	/* FailOpen leaves the connection as it came. Without it whoever listens gets it. */
+	PINTLE_TRAIT_OPEN_PASSES = 0x10,
+	/* A placement stands in its socket's storage until it is opened or failed. Without it in
+	 * `pending`, where others may drive it out uncounted. */
+	PINTLE_TRAIT_KEEPS_PLACED = 0x20,
+};
+
+#define PINTLE_SEES(key)      (1U << PINTLE_KEY_##key)
+#define PINTLE_SEES_ADDRESSES (PINTLE_SEES(NONE) | PINTLE_SEES(SOURCE) | PINTLE_SEES(DESTINATION))
+#define PINTLE_SEES_CALLER                                                                         \
+	(PINTLE_SEES(CLIENT) | PINTLE_SEES(CGROUP) | PINTLE_SEES(MARK) | PINTLE_SEES(HINT))
+
+/* X(symbol, name, what it is for, PINTLE_REACH_*, keys that it sees, session key where none is
+ * configured, PINTLE_TRAIT_*): which hook decides a pool's connections, and what follows from it.
+ * New rows come last: pins hold the numbers; and of several hooks that reach servers in the same
+ * way, the first decides. At connect() a client's address is seldom bound yet, and its pod is
+ * always known: hence CLIENT there. */
 #define PINTLE_HOOKS(X)                                                                            \
-	X(LOOKUP, "lookup", "model servers that listen on this node")                              \
-	X(CONNECT, "connect", "clients on this node, model servers anywhere")
-#define X(symbol, name, says) PINTLE_HOOK_##symbol,
+	X(LOOKUP, "lookup", "model servers that listen on this node", PINTLE_REACH_LISTENER,       \
+	  PINTLE_SEES_ADDRESSES, PINTLE_KEY_SOURCE, PINTLE_TRAIT_AT_SERVERS)                       \
+	X(CONNECT, "connect", "clients on this node, model servers anywhere",                      \
+	  PINTLE_REACH_ADDRESS, PINTLE_SEES_ADDRESSES | PINTLE_SEES_CALLER, PINTLE_KEY_CLIENT,     \
+	  PINTLE_TRAIT_FAILURES | PINTLE_TRAIT_EJECTS | PINTLE_TRAIT_DAEMONLESS |                  \
+		  PINTLE_TRAIT_OPEN_PASSES | PINTLE_TRAIT_KEEPS_PLACED)
+#define X(symbol, ...) PINTLE_HOOK_##symbol,
 enum pintle_hook { PINTLE_HOOK_NONE, PINTLE_HOOKS(X) PINTLE_HOOK_COUNT };
 #undef X
 
@@ -230,7 +267,7 @@ struct pintle_frontend_key {
 struct pintle_frontend {
 	__u32 pool;
 	__u32 generation;
-	__u32 hook;        /* enum pintle_hook */
+	__u32 decided_by;  /* enum pintle_hook, the pool's */
 	__u32 flags;       /* PINTLE_FRONTEND_* */
 	__u32 prefix_bits; /* of the address: what is beyond them may tell sessions apart */
 };
@@ -242,21 +279,17 @@ struct pintle_ref {
 	__u32 generation; /* 0 is nobody */
 };
 
-/* X(symbol, name, hooks that see it, what it says): what tells sessions, or groups, apart. */
-#define PINTLE_KEY_LOOKUP  (1 << PINTLE_HOOK_LOOKUP)
-#define PINTLE_KEY_CONNECT (1 << PINTLE_HOOK_CONNECT)
-#define PINTLE_KEY_BOTH    (PINTLE_KEY_LOOKUP | PINTLE_KEY_CONNECT)
+/* X(symbol, name, what it says): what tells sessions, or groups, apart. */
 #define PINTLE_KEYS(X)                                                                             \
-	X(NONE, "none", PINTLE_KEY_BOTH, "nothing")                                                \
-	X(SOURCE, "source", PINTLE_KEY_BOTH, "the client's address, or a prefix of it")            \
-	X(DESTINATION, "destination", PINTLE_KEY_BOTH,                                             \
-	  "the bits of the destination beyond the frontend's prefix")                              \
-	X(CLIENT, "client", PINTLE_KEY_CONNECT, "the client's network namespace: a pod")           \
-	X(CGROUP, "cgroup", PINTLE_KEY_CONNECT, "the client by its cgroup: a pod or a service")    \
-	X(MARK, "mark", PINTLE_KEY_CONNECT, "the socket's mark (SO_MARK)")                         \
-	X(HINT, "hint", PINTLE_KEY_CONNECT,                                                        \
+	X(NONE, "none", "nothing")                                                                 \
+	X(SOURCE, "source", "the client's address, or a prefix of it")                             \
+	X(DESTINATION, "destination", "the bits of the destination beyond the frontend's prefix")  \
+	X(CLIENT, "client", "the client's network namespace: a pod")                               \
+	X(CGROUP, "cgroup", "the client by its cgroup: a pod or a service")                        \
+	X(MARK, "mark", "the socket's mark (SO_MARK)")                                             \
+	X(HINT, "hint",                                                                            \
 	  "what the client said by setsockopt (pintle/hint.h), and which client that is")
-#define X(symbol, name, hooks, says) PINTLE_KEY_##symbol,
+#define X(symbol, name, says) PINTLE_KEY_##symbol,
 enum pintle_key { PINTLE_KEYS(X) PINTLE_KEY_COUNT };
 #undef X
 
@@ -278,8 +311,8 @@ struct pintle_pool {
 	__u32 generation; /* 0: no such pool */
 	__u32 mode;       /* enum pintle_mode, as configured */
 	__u32 failure_mode;
-	__u32 classes; /* in use: 1..PINTLE_MAX_CLASSES */
-	__u32 hook;    /* enum pintle_hook, of all its frontends */
+	__u32 classes;    /* in use: 1..PINTLE_MAX_CLASSES */
+	__u32 decided_by; /* enum pintle_hook */
 	/* ejection: after how many failures in a row (0: never), and how many members may be
 	 * ejected at once */
 	__u32 eject_after;
@@ -303,7 +336,9 @@ struct pintle_pool {
 	struct pintle_rewrite rewrite;
 	struct pintle_ref members[PINTLE_MAX_ENDPOINTS];
 	__u32 hints_shared; /* 1: all clients that say the same hint share one session */
-	__u32 zero;
+	/* enum pintle_reach, one bit. Read by pool_reach() alone (bpf/traits.bpf.h): pins of an
+	 * earlier build have 0 here. */
+	__u32 reach;
 };
 
 /* ---- overrides: array, pools first, then endpoints, then one. Writer: CLI. - */
@@ -364,9 +399,9 @@ struct pintle_verdict {
 
 /* ---- oneshot: LPM trie, where requests arrive -> pool. Writer: daemon. ---- */
 
-/* The key is a struct pintle_frontend_key: a frontend of a lookup pool, or an endpoint of a
- * connect pool; the value a struct pintle_ref. Pools that leave requests as they come are in it
- * too, so that an override needs no daemon. */
+/* The key is a struct pintle_frontend_key: a frontend, where the pool is decided at the servers'
+ * node; else an endpoint. The value is a struct pintle_ref. Pools that leave requests as they come
+ * are in it too, so that an override needs no daemon. */
 
 /* ---- oneshot_flows: LRU hash, 4-tuple -> its first segment. Writer: kernel. */
 
@@ -459,7 +494,7 @@ struct pintle_ends {
 	__u64 count[PINTLE_ENDING_COUNT];
 	__u64 bytes_received;     /* from the clients */
 	__u64 bytes_acknowledged; /* by the clients */
-	__u64 duration_ns;        /* from established (lookup), SYN sent (connect) to closed */
+	__u64 duration_ns;        /* established to closed; at clients' sockets from the SYN on */
 	__u64 zero;
 } __attribute__((aligned(64)));
 
@@ -498,8 +533,8 @@ struct pintle_health {
 	__u64 failed_by; /* the client that failed then: its network namespace's cookie; 0: none */
 	__u64 others_ns; /* when another client was served since; 0: none was. For pool.eject_ns
 			  * from then on failures of `failed_by` are not of the row */
-	/* Written by the daemon; 0 once the endpoint's page fails: */
-	__u64 answered_ns;      /* start of the newest connection over which the page came. If it is
+	/* Written by the daemon; 0 once the endpoint does not answer it: */
+	__u64 answered_ns;      /* start of the newest connection over which it did. If that is
 				 * after failed_ns, the row and the ejection are void */
 	__u64 vouched_until_ns; /* until then no client's failure is of the row */
 	/* Seen at listeners: */
@@ -704,7 +739,7 @@ struct pintle_event {
 	/* of a closed connection */
 	__u32 error;               /* errno that ended it; 0: it was closed in order */
 	__u32 srtt_us;             /* smoothed round-trip time, microseconds */
-	__u64 duration_ns;         /* from established (lookup), SYN sent (connect) to closed */
+	__u64 duration_ns;         /* established to closed; at clients' sockets from the SYN on */
 	__u64 bytes_received;      /* from the client */
 	__u64 bytes_acknowledged;  /* by the client */
 	struct pintle_tuple tuple; /* local: the frontend */

@@ -400,7 +400,7 @@ static inline int make_world(void **state)
 		.mode = PINTLE_MODE_ENFORCE,
 		.failure_mode = PINTLE_FAIL_OPEN,
 		.classes = 1,
-		.hook = PINTLE_HOOK_LOOKUP,
+		.decided_by = PINTLE_HOOK_LOOKUP,
 		.key_kind = PINTLE_KEY_SOURCE,
 		.key_bits_v4 = 32,
 		.key_bits_v6 = 128,

@@ -1204,7 +1204,7 @@ static int attach(void **state)
 	if (make_world(state))
 		return -1;
 	set_lo(true);
-	w.pool.hook = PINTLE_HOOK_CONNECT;
+	w.pool.decided_by = PINTLE_HOOK_CONNECT;
 	w.pool.key_kind = PINTLE_KEY_NONE;
 	put_pool();
 	put_frontend(VIP_V4, 32, PORT, ours);

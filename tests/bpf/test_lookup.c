@@ -28,7 +28,7 @@ static void put_more_frontends(void)
 	put_frontend("10.77.2.1", 32, 80, ours);
 	old.generation--;
 	put_frontend("10.77.3.1", 32, 8000, old);
-	connect.hook = PINTLE_HOOK_LOOKUP + 1;
+	connect.decided_by = PINTLE_HOOK_LOOKUP + 1;
 	put_frontend("10.77.3.2", 32, 8000, connect);
 	beyond.pool = PINTLE_MAX_POOLS;
 	put_frontend("10.77.3.3", 32, 8000, beyond);

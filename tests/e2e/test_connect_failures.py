@@ -21,15 +21,15 @@ DROP = "table inet peer { chain input { type filter hook input priority filter; 
 
 class Clinic:
     """Servers whose page comes from elsewhere, and looks well whatever happens to their clients;
-    with own_page it comes from themselves."""
+    with own_page it comes from the servers themselves."""
 
     def __init__(self, node, servers=4, family="v4", own_page=False, **more):
         self.node, self.family = node, family
         self.cluster = Cluster(node)
         self.pods = self.cluster.servers(servers)
-        pages, self.client = self.cluster.pod("pages"), self.cluster.pod("client")
-        pages.server()
-        page = {} if own_page else {"metrics": f"http://{pages.address()}/metrics"}
+        self.pages, self.client = self.cluster.pod("pages"), self.cluster.pod("client")
+        self.pages.server()
+        page = {} if own_page else {"metrics": f"http://{self.pages.address()}/metrics"}
         self.pool = self.cluster.pool(
             [self.cluster.endpoint_of(p, family, **page) for p in self.pods],
             family=family, **{"ejection": EJECTION, **more})
@@ -243,10 +243,11 @@ def test_never(node):
 
 
 def test_unreachable(node):
-    """A router that says so is believed."""
+    """A router that says so, to clients and daemon alike, is believed."""
     w = Clinic(node, ejection={**EJECTION, "time": "1h", "maxTime": "2h"})
-    w.cluster.nft("table inet way { chain forward { type filter hook forward priority filter; "
-                  f"ip daddr {w.pods[0].v4} tcp dport 8000 reject with icmp host-unreachable; }}; }}\n")
+    rule = f"ip daddr {w.pods[0].v4} tcp dport 8000 reject with icmp host-unreachable;"
+    w.cluster.nft(f"table inet way {{ chain forward {{ type filter hook forward priority filter; {rule} }}; "
+                  f"chain output {{ type filter hook output priority filter; {rule} }}; }}\n")
     w.until_ejected("s0")
     assert set(w.failures("s0")) <= {"unreachable", "unanswered"}, w.failures("s0")
     assert w.attempt(20) == 0

@@ -2,6 +2,7 @@
 """Who may say that an endpoint fails: clients have reasons of their own to fail, and the rest of the node
 is not to suffer for it."""
 import contextlib
+import json
 import select
 import socket
 import threading
@@ -13,7 +14,7 @@ from harness import case
 from kernel import wait_for
 from pods import FAMILY, SERVICE
 from test_connect import BOTH, all_zero
-from test_connect_failures import Clinic, refuse
+from test_connect_failures import Clinic, accept, refuse
 
 # The kernel does most of it; the daemon's part is a few stores.
 UNDER_SANITIZERS = False
@@ -27,6 +28,21 @@ HARMFUL = {
     "ttl": (socket.IPPROTO_IP, IP_TTL, 1),           # the SYN dies at the first router
     "minttl": (socket.IPPROTO_IP, IP_MINTTL, 255),   # no answer is taken
 }
+# What a pod's firewall does to connections: never made, or made and then reset by itself.
+VERDICTS = {
+    "reject": "reject with tcp reset",
+    "drop": "drop",
+    "reset": "tcp flags & (syn | ack) == ack reject with tcp reset",
+}
+FAILURES = {"reject": "refused", "drop": "unanswered", "reset": "reset"}
+# The page may come from the server itself. If not, the server is asked whether it answers.
+PAGES = {"own page": True, "page elsewhere": False}
+
+
+def with_pages(names):
+    return tuple(f"{name}, {page}" for name in names for page in PAGES)
+
+
 # Where AppArmor keeps users from making user namespaces of their own, root makes it.
 RESTRICTED = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
@@ -94,18 +110,20 @@ def watch(w, names, goal):
     return sum(seen)
 
 
-@case(each=("reject with tcp reset", "drop"))
-def test_pods_that_are_cut_off(node, verdict):
+@case(each=with_pages(VERDICTS))
+def test_pods_that_are_cut_off(node, which):
     """Two pods with a firewall before half of the servers fail there in turn, for ever. Once the
-    pages have answered, nobody else notices."""
-    w = Clinic(node, own_page=True, ejection=EJECTION)
+    pages or servers have answered the daemon, nobody else notices."""
+    verdict, page = which.split(", ")
+    w = Clinic(node, own_page=PAGES[page], ejection=EJECTION)
     cut = [w.cluster.pod(f"cut{i}") for i in range(2)]
     for pod in cut:
-        cut_off(pod, w.pods[:2], verdict)
+        cut_off(pod, w.pods[:2], VERDICTS[verdict])
     with contextlib.ExitStack() as stack:
         for pod in cut:
             stack.enter_context(Hammer(pod))
         wait_for(lambda: all(w.row(n)["vouched_seconds"] for n in ("s0", "s1")), 30)
+        assert set(w.failures("s0")) == {FAILURES[verdict]}, w.failures("s0")
         assert watch(w, ("s0", "s1"), 20) == 0
         assert w.attempt(40) == 0
         found = w.client.spread(SERVICE["v4"], 80)
@@ -113,11 +131,12 @@ def test_pods_that_are_cut_off(node, verdict):
     assert all(w.row(n)["ejections"] <= 1 for n in ("s0", "s1"))
 
 
-@case(each=tuple(HARMFUL))
-def test_a_client_that_means_harm(node, how):
+@case(each=with_pages(HARMFUL))
+def test_a_client_that_means_harm(node, which):
     """Socket options that any user may set make every server fail: none is ejected for longer than
-    a page takes."""
-    w = Clinic(node, own_page=True, ejection=EJECTION)
+    an answer to the daemon takes."""
+    how, page = which.split(", ")
+    w = Clinic(node, own_page=PAGES[page], ejection=EJECTION)
     names = ("s0", "s1", "s2", "s3")
     with Hammer(w.cluster.pod("harm"), options=[HARMFUL[how]]):
         wait_for(lambda: all(w.row(n)["vouched_seconds"] for n in names), 30)
@@ -126,9 +145,10 @@ def test_a_client_that_means_harm(node, how):
     assert all(w.row(n)["ejections"] <= 1 for n in names)
 
 
-def test_dead_right_after_that(node):
-    """A page that no longer comes takes it back: three clients fail at a dead server, as ever."""
-    w = Clinic(node, own_page=True, ejection=LONG)
+@case(each=tuple(PAGES))
+def test_dead_right_after_that(node, page):
+    """A server that no longer answers takes it back: three clients fail at a dead one, as ever."""
+    w = Clinic(node, own_page=PAGES[page], ejection=LONG)
     with Hammer(w.cluster.pod("harm"), options=[HARMFUL["ttl"]]):
         wait_for(lambda: w.row("s0")["vouched_seconds"], 30)
     refuse(w.pods[0])
@@ -152,38 +172,106 @@ def test_a_kept_connection_proves_nothing(node):
     assert w.attempt(20) == 0
 
 
+def fail(pod, count):
+    """So many connections of a pod that is cut off."""
+    for _ in range(count):
+        with contextlib.suppress(ConnectionRefusedError):
+            pod.ask(SERVICE["v4"])
+            raise AssertionError("is not cut off")
+
+
+def test_a_dead_server_with_a_living_page(node):
+    """The page from elsewhere looks well. The server is asked itself until it answers, and only then
+    is no longer ejected."""
+    w = Clinic(node, ejection=LONG)
+    refuse(w.pods[0])
+    assert w.until_ejected("s0") == 3
+    wait_for(lambda: "probe of pool/s0 at" in w.daemon.log())
+    w.pages.model.scraped(4)
+    assert w.is_ejected("s0")
+    assert w.attempt(20) == 0
+    accept(w.pods[0])
+    wait_for(lambda: w.row("s0")["state"] == "ready" and w.row("s0")["vouched_seconds"])
+    assert w.attempt(20) == 0
+
+
+def test_a_server_that_never_answers(node):
+    """It takes connections, which is not enough. What the daemon asks is counted nowhere, and nothing
+    is asked where no client has failed."""
+    w = Clinic(node, servers=2, ejection=LONG, scrape={"interval": "50ms", "timeout": "100ms"})
+    server = w.pods[0].model
+    assert w.attempt(8) == 0
+    w.pages.model.scraped(20)
+    assert sum(p.model.counts().requests for p in w.pods) == 8
+    w.cluster.pintle("drain", "s1")
+    server.be(silent=True)
+    cut = w.cluster.pod("cut")
+    cut_off(cut, w.pods[:1], VERDICTS["reject"])
+    before = server.counts().requests, w.row("s0")["placed"]
+    fail(cut, 3)
+    wait_for(lambda: server.counts().requests >= before[0] + 3)
+    assert w.is_ejected("s0") and w.row("s0")["vouched_seconds"] is None
+    all_zero(w.cluster)
+    assert w.row("s0")["placed"] == before[1] + 3
+    server.be(silent=False)
+    wait_for(lambda: not w.is_ejected("s0") and w.row("s0")["vouched_seconds"])
+    before = server.counts().requests
+    w.pages.model.scraped(20)
+    assert server.counts().requests == before
+    assert w.pods[1].model.counts().requests <= 8
+
+
+@case(each=("https", "http"))
+def test_a_server_behind_tls(node, scheme):
+    """With the right scheme its certificate is answer enough, whoever signed it. Over plain HTTP it
+    says nothing, and stays ejected."""
+    w = Clinic(node, servers=2, ejection=LONG, scrape={"scheme": scheme})
+    w.cluster.pintle("drain", "s1")
+    server, cert, key = w.pods[0], node.dir / "cert.pem", node.dir / "cert.key"
+    node.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+             "-subj", "/CN=s0", "-keyout", key, "-out", cert)
+    server.model.kill()
+    server.popen(["/usr/bin/python3", Path(__file__).with_name("tls_page.py"), json.dumps({
+        "address": split(server.address()), "cert": str(cert), "key": str(key)})])
+    wait_for(lambda: w.client.connect(server.address()).close() or True)
+    cut = w.cluster.pod("cut")
+    cut_off(cut, w.pods[:1], VERDICTS["reject"])
+    fail(cut, 3)
+    if scheme == "https":
+        wait_for(lambda: not w.is_ejected("s0") and w.row("s0")["vouched_seconds"])
+        assert "probe of" not in w.daemon.log()
+    else:
+        wait_for(lambda: "probe of pool/s0 at" in w.daemon.log())
+        assert w.is_ejected("s0") and w.row("s0")["vouched_seconds"] is None
+
+
 def test_one_client_among_others(node):
-    """Without a page to judge by, a client counts alone only until another one is served."""
+    """Without a daemon that could ask, a client counts alone only until another one is served."""
     w = Clinic(node, servers=2, ejection=LONG)
     w.cluster.pintle("drain", "s1")
+    w.daemon.kill()
     cut = w.cluster.pod("cut")
-    cut_off(cut, w.pods[:1], "reject with tcp reset")
-
-    def fail(count):
-        for _ in range(count):
-            with contextlib.suppress(ConnectionRefusedError):
-                cut.ask(SERVICE["v4"])
-                raise AssertionError("is not cut off")
+    cut_off(cut, w.pods[:1], VERDICTS["reject"])
 
     def row():
         return w.row("s0")["failures_in_a_row"]
 
-    fail(2)
+    fail(cut, 2)
     assert row() == 2
     w.ask()
     wait_for(lambda: row() == 0)
-    fail(20)
+    fail(cut, 20)
     assert row() == 0 and not w.is_ejected("s0"), w.row("s0")
     # It is served itself: its next failures are news.
     cut.run("nft", "flush", "ruleset")
     cut.ask(SERVICE["v4"])
-    cut_off(cut, w.pods[:1], "reject with tcp reset")
-    fail(2)
+    cut_off(cut, w.pods[:1], VERDICTS["reject"])
+    fail(cut, 2)
     assert row() == 2
     # And what others see counts as ever.
     w.ask()
     wait_for(lambda: row() == 0)
-    fail(1)
+    fail(cut, 1)
     refuse(w.pods[0])
     assert w.attempt(3) == 3
     assert w.is_ejected("s0")

@@ -154,7 +154,7 @@ def test_hook_detached_by_force(node, hook):
     daemon = node.steer(node.servers(2))
     assert daemon.metric("pintle_hook_attached", hook=hook) == 1
     node.run("bpftool", "link", "detach", "pinned", layout(node) / f"link_{hook}")
-    wait_for(lambda: f"attached again, having been lost: {hook}" in daemon.log(), 2)
+    wait_for(lambda: f"lost, and attached again: {hook}" in daemon.log(), 2)
     assert node.ask(FRONTEND["v4"])
     assert daemon.get("/readyz")[0] == 200
     assert daemon.metric("pintle_hook_attached", hook=hook) == 1
@@ -488,7 +488,7 @@ def test_soft_limit_of_files(node):
     assert "LimitNOFILE" not in daemon.log()
     daemon.reload(node.config(node.pool(servers, endpoints=[
         {"name": f"e{i}", "listen": f"127.0.0.1:{9500 + i}"} for i in range(73)])))
-    wait_for(lambda: "only 400 files may be open, so many endpoints may need 402; raise LimitNOFILE="
+    wait_for(lambda: "only 400 files may be open, and the endpoints may need 402; raise LimitNOFILE="
              in daemon.log())
 
 
@@ -497,7 +497,7 @@ def test_hard_limit_of_files(node):
     config = node.write("x.yaml", node.config(node.pool(node.servers(1))))
     result = node.run(*files(48, 72), BUILD / "pintled", "--config", config, check=False)
     assert result.returncode == 1
-    assert result.stderr == ("pintled: error: only 72 files may be open, pintled needs 256; "
+    assert result.stderr == ("pintled: error: only 72 files may be open, and pintled needs 256; "
                              "raise LimitNOFILE= of its unit, or ulimit -n\n"), result.stderr
     assert node.pins() == []
 

@@ -506,7 +506,7 @@ def test_pod_behind_an_ingress_qdisc(node):
     node.run("tc", "qdisc", "add", "dev", "pod2", "ingress", netns=machine.netns)
     daemon = cluster.steer(cluster.pool(pods, **ONE))
     assert filters(node, machine.netns) == {"pod3": ["egress"]}
-    assert "what goes out by pod2 (an ingress qdisc is where" in daemon.log()
+    assert "packets that go out by pod2 (an ingress qdisc is where" in daemon.log()
     node.run("tc", "qdisc", "del", "dev", "pod2", "ingress", netns=machine.netns)
     machine.batch("link add other type veth peer name end")  # has it look
     wait_for(lambda: filters(node, machine.netns) == {"pod2": ["egress"], "pod3": ["egress"]})

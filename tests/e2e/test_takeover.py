@@ -226,7 +226,7 @@ def test_a_map_that_is_missing(node):
     up.start_former().kill()
     (up.bpffs / "v2/names").unlink()
     result = node.run(BUILD / "pintled", "--config", node.write("c.yaml", up.config), netns=up.netns, check=False)
-    assert result.returncode == 1 and "they steer; remove them first" in result.stderr, result
+    assert result.returncode == 1 and "still steer; remove them first" in result.stderr, result
     assert up.versions() == ["v2"] and up.client.ask(SERVICE["v4"]).startswith("s")
 
 

@@ -18,7 +18,7 @@
 #include <string.h>
 
 #include "../../userspace/config/config.h"
-#include "../../userspace/maps/names.h"
+#include "traits.bpf.h"
 #include "../../userspace/base/util.h"
 
 #define PROMISE(condition)                                                                         \
@@ -66,7 +66,7 @@ static void check_endpoint(const struct config_pool *p, const struct config_endp
 	PROMISE(e->name && strlen(e->name) < PINTLE_NAME_SIZE);
 	PROMISE(at->port && (at->any_ip || !addr_is_any(&at->ip)));
 	PROMISE(!e->listen.port == !!e->address.port && !e->address.any_ip);
-	PROMISE(p->hook == (e->listen.port ? PINTLE_HOOK_LOOKUP : PINTLE_HOOK_CONNECT));
+	PROMISE(p->reach == (e->listen.port ? PINTLE_REACH_LISTENER : PINTLE_REACH_ADDRESS));
 	PROMISE(e->metrics_url && !strncmp(e->metrics_url, "http", 4));
 	PROMISE(e->gpu_index >= -1 && e->gpu_index <= 1023);
 	PROMISE(!e->gpu_pod || strlen(e->gpu_pod) < PINTLE_TEXT_SIZE);
@@ -95,10 +95,10 @@ static void check_pool(const struct config_pool *p)
 	PROMISE(p->stickiness.key_bits_v4 <= 32 && p->stickiness.key_bits_v6 <= 128);
 	PROMISE(p->stickiness.group_bits_v4 <= 32 && p->stickiness.group_bits_v6 <= 128);
 	PROMISE(p->scrape.interval_ns && p->scrape.timeout_ns && p->saturation.staleness_ns);
-	PROMISE(key_seen_by(p->stickiness.key_kind, p->hook));
-	PROMISE(key_seen_by(p->stickiness.group_kind, p->hook));
+	PROMISE(hook_sees(p->decided_by, p->stickiness.key_kind));
+	PROMISE(hook_sees(p->decided_by, p->stickiness.group_kind));
 	PROMISE(p->ejection.failures >= 0 && p->ejection.time_ns && p->ejection.max_time_ns);
-	PROMISE(!p->announce || p->hook == PINTLE_HOOK_LOOKUP);
+	PROMISE(!p->announce || hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS));
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
 		PROMISE(isfinite(numbers[i]) && numbers[i] >= 0 && !signbit(numbers[i]));
 	for (size_t i = 0; i < p->frontend_count; i++)

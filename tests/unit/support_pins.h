@@ -21,7 +21,7 @@
 #include "../../userspace/net/netns.h"
 #include "../../userspace/maps/state.h"
 #include "../../userspace/base/util.h"
-#include "decide.bpf.h"
+#include "eligible.bpf.h"
 #include "pintle.skel.h"
 #include "support_netns.h"
 
@@ -284,7 +284,7 @@ static inline void pins_fill_pools(const struct pins *p)
 		.mode = PINTLE_MODE_ENFORCE,
 		.failure_mode = PINTLE_FAIL_OPEN,
 		.classes = 1,
-		.hook = PINTLE_HOOK_LOOKUP,
+		.decided_by = PINTLE_HOOK_LOOKUP,
 		.key_kind = PINTLE_KEY_SOURCE,
 		.key_bits_v4 = 24,
 		.key_bits_v6 = 64,
@@ -305,7 +305,7 @@ static inline void pins_fill_pools(const struct pins *p)
 		.mode = PINTLE_MODE_BASELINE,
 		.failure_mode = PINTLE_FAIL_CLOSE,
 		.classes = 1,
-		.hook = PINTLE_HOOK_LOOKUP,
+		.decided_by = PINTLE_HOOK_LOOKUP,
 		.staleness_ns = HOURS(3),
 		.running_weight = 1000,
 		.member_count = 1,

@@ -360,8 +360,8 @@ static void test_hooks_detached_by_force_are_attached_again(void **state)
 		assert_false(attachment_tend(s.a, s.c)); /* nothing left to do */
 	}
 	told = told_end();
-	assert_int_equal(count_text(told, "attached again, having been lost: lookup"), 1);
-	assert_int_equal(count_text(told, "attached again, having been lost: sockops"), 1);
+	assert_int_equal(count_text(told, "lost, and attached again: lookup"), 1);
+	assert_int_equal(count_text(told, "lost, and attached again: sockops"), 1);
 	steer_end(&s);
 	assert_detaches();
 }

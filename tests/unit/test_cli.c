@@ -294,7 +294,7 @@ static void connect_fill(const struct pins *p)
 	struct pintle_pool pool;
 
 	assert_int_equal(maps_value(p->m, MAP_pools, LLAMA, &pool), 0);
-	pool.hook = PINTLE_HOOK_CONNECT;
+	pool.decided_by = PINTLE_HOOK_CONNECT;
 	pool.key_kind = PINTLE_KEY_HINT;
 	pool.group_kind = PINTLE_KEY_CGROUP;
 	pool.eject_after = 3;
@@ -367,34 +367,18 @@ static void test_empty(void **state)
 	}
 }
 
-static char *documentation(void)
-{
-	int fd = open("docs/cli.md", O_RDONLY | O_CLOEXEC);
-	char *text;
-
-	assert_true(fd >= 0);
-	text = cli_read(fd);
-	close(fd);
-	return text;
-}
-
-/* Each line of "KEY  meaning" in --help: is it a row of the section, and a key of the object? */
-static void check_keys(char *help, const char *section, const cJSON *row)
+/* Each line of "KEY  meaning" in --help: is it a key of the object? */
+static void check_keys(char *help, const cJSON *row)
 {
 	char *line, *next = strstr(help, "Keys of -o json:\n");
-	const cJSON *key = row ? row->child : NULL;
+	const cJSON *key = row->child;
 
 	assert_non_null(next);
 	strsep(&next, "\n");
 	while ((line = strsep(&next, "\n")) && *line) {
-		char name[64], meaning[256], want[512];
+		char name[64], meaning[256];
 
 		assert_int_equal(sscanf(line, " %63s %255[^\n]", name, meaning), 2);
-		snprintf(want, sizeof(want), "\n| `%s` | %s |\n", name, meaning);
-		if (!strstr(section, want))
-			fail_msg("docs/cli.md lacks%sin%.40s", want, section);
-		if (!row)
-			continue;
 		assert_non_null(key);
 		assert_string_equal(key->string, name);
 		key = key->next;
@@ -402,68 +386,20 @@ static void check_keys(char *help, const char *section, const cJSON *row)
 	assert_null(key);
 }
 
-/* --help, docs/cli.md and what is printed agree on the keys and their order. */
+/* --help and what is printed agree on the keys and their order; events has a test of its own. */
 static void test_keys_are_documented(void **state)
 {
-	static const char *const words[] = {"status",  "pools",  "endpoints", "sessions", "stats",
-					    "version", "doctor", "events",    "diff"};
-	_cleanup_free_ char *docs = documentation();
+	static const char *const words[] = {"status", "pools",   "endpoints", "sessions",
+					    "stats",  "version", "doctor",    "diff"};
 
 	(void)state;
+	expect(0, "drained", "", "drain", "gpu1"); /* for diff to have a row */
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
 		_cleanup_said_ struct said help = pintle(words[i], "--help");
-		_cleanup_json_ cJSON *rows = NULL;
-		char heading[64];
-		char *section, *end;
+		_cleanup_json_ cJSON *rows = cli_json(WORDS(words[i], "-o", "json"));
 
-		/* events follows for ever; its own test has its keys */
-		if (strcmp(words[i], "events") != 0)
-			rows = cli_json(WORDS(words[i], "-o", "json"));
-		snprintf(heading, sizeof(heading), "\n### %s\n", words[i]);
-		section = strstr(docs, heading);
-		assert_non_null(section);
-		section = strdup(section);
-		end = strstr(section + 1, "\n### ");
-		if (end)
-			*end = '\0';
-		check_keys(help.out, section, rows ? rows->child : NULL);
-		free(section);
+		check_keys(help.out, rows->child);
 	}
-}
-
-/* Every command and every option has its place in the page and in the manual. */
-static void test_commands_are_documented(void **state)
-{
-	_cleanup_said_ struct said help = pintle("--help");
-	_cleanup_free_ char *docs = documentation(), *manual = NULL;
-	char *line, *next = help.out;
-	int fd = open("docs/man/pintle.8", O_RDONLY | O_CLOEXEC), count = 0;
-
-	(void)state;
-	assert_true(fd >= 0);
-	manual = cli_read(fd);
-	close(fd);
-	while ((line = strsep(&next, "\n"))) {
-		char name[32], want[64];
-
-		const char *option = strstr(line, "--");
-
-		if (strncmp(line, "  ", 2) != 0)
-			continue;
-		if (line[2] >= 'a' && sscanf(line, "  %31[a-z]", name) == 1)
-			snprintf(want, sizeof(want), "\n.It Cm %s", name);
-		else if (option && option < line + 8 && sscanf(option, "--%31[a-z]", name) == 1)
-			snprintf(want, sizeof(want), "Fl -%s", name);
-		else
-			continue;
-		count++;
-		if (!strstr(manual, want))
-			fail_msg("docs/man/pintle.8 lacks %s", want);
-		snprintf(want, sizeof(want), "%s", name);
-		if (!strstr(docs, want))
-			fail_msg("docs/cli.md lacks %s", want);
-	}
-	assert_true(count > 20);
 }
 
 static void test_numbers(void **state)
@@ -661,7 +597,7 @@ static void test_set_without_a_daemon(void **state)
 	expect(0, "takes effect when pintled starts", "", "set", "qwen",
 	       "requests=one-per-connection");
 	assert_int_equal(override_at(p, QWEN).requests, PINTLE_REQUESTS_ONE_PER_CONNECTION);
-	expect(0, "that begins when pintled starts", "", "status");
+	expect(0, "pintled attaches it when it starts", "", "status");
 	expect(0, "qwen: requests as-they-come, as configured\n", "", "reset");
 	assert_int_equal(override_at(p, QWEN).flags, 0);
 }
@@ -692,13 +628,13 @@ static void test_mode_off_warns(void **state)
 {
 	int fd;
 
-	expect(0, "mode off", "nobody but Pintle answers 10.77.0.1:8000", "mode", "llama-8b",
+	expect(0, "mode off", "nothing but Pintle answers 10.77.0.1:8000", "mode", "llama-8b",
 	       "off");
-	expect(0, "mode off", "nobody but Pintle answers [fd77::1]:8000", "disable", "llama-8b");
-	expect(0, "mode off", "nobody but Pintle answers 10.78.0.0/24:9000", "disable", "qwen");
+	expect(0, "mode off", "nothing but Pintle answers [fd77::1]:8000", "disable", "llama-8b");
+	expect(0, "mode off", "nothing but Pintle answers 10.78.0.0/24:9000", "disable", "qwen");
 	assert_int_equal(override_at(*state, QWEN).mode, PINTLE_MODE_OFF);
 	fd = listen_on(9000, "127.0.0.1");
-	expect(0, "mode off", "nobody but Pintle", "disable", "qwen");
+	expect(0, "mode off", "nothing but Pintle", "disable", "qwen");
 	close(fd);
 	fd = listen_on(9000, "0.0.0.0");
 	expect(0, "mode off", "", "disable", "qwen");
@@ -1136,7 +1072,7 @@ static void test_order_at_connect(void **state)
 		_cleanup_said_ struct said status = pintle("status");
 		_cleanup_said_ struct said doctor = pintle("doctor");
 
-		assert_null(strstr(status.out, "runs before ours"));
+		assert_null(strstr(status.out, "runs before Pintle's"));
 		assert_non_null(strstr(doctor.out, ", ours), then other_balancer"));
 	}
 
@@ -1215,9 +1151,8 @@ static void test_doctor_fails(void **state)
 
 	(void)state;
 	assert_int_equal(s.status, 1);
-	assert_non_null(strstr(s.out,
-			       "FAIL  bpffs         /tmp/pintle-nowhere does not lie on a bpffs; "
-			       "mount -t bpf"));
+	assert_non_null(strstr(s.out, "FAIL  bpffs         /tmp/pintle-nowhere is not on a bpffs; "
+				      "mount -t bpf"));
 }
 
 static void test_doctor_unprivileged(void **state)
@@ -1266,8 +1201,8 @@ static void test_doctor_namespace_gone(void **state)
 	const struct pins *p = *state;
 
 	p->m->node->netns_cookie = 1; /* that of the first namespace; ours is another */
-	expect(1, "FAIL  sk_lookup     the namespace that is steered, /proc/self/ns/net, cannot",
-	       "", "doctor");
+	expect(1, "FAIL  sk_lookup     the steered namespace, /proc/self/ns/net, cannot", "",
+	       "doctor");
 }
 
 static void test_doctor_mptcp(void **state)
@@ -1430,7 +1365,6 @@ int main(void)
 		pins_test(test_snapshots_without_daemon),
 		pins_test(test_empty),
 		pins_test(test_keys_are_documented),
-		pins_test(test_commands_are_documented),
 		pins_test(test_numbers),
 		pins_test(test_nothing_pinned),
 		pins_test(test_options_anywhere),

@@ -172,7 +172,7 @@ static void test_reloads_that_fail(void **state)
 	set_lo(false);
 	write_config("", OTHER);
 	kill(pid, SIGHUP);
-	wait_for(told_so_far(log_fd, "not reloaded wholly") == 1);
+	wait_for(told_so_far(log_fd, "reloaded only in part") == 1);
 	set_lo(true);
 	assert_int_equal(routes_there(), 1);
 

@@ -7,6 +7,7 @@
 #include <uv.h>
 
 #include "../../userspace/pintled/poll.h"
+#include "health.bpf.h"
 
 #define FAST "scrape: {interval: 10ms, timeout: 1s}, "
 
@@ -21,15 +22,16 @@ struct pages {
 	int listener[SERVERS_MAX];
 	const char *page[SERVERS_MAX]; /* NULL: 503 */
 	atomic_bool end;
-	atomic_uint asked[SERVERS_MAX];
+	atomic_uint asked[SERVERS_MAX];  /* for the page */
+	atomic_uint probed[SERVERS_MAX]; /* for / */
 };
 
 static void answer(struct pages *p, int i, int fd)
 {
-	char request[4096], text[4096];
+	char request[4096] = "", text[4096];
 	const char *page;
 
-	if (recv(fd, request, sizeof(request), 0) > 0) {
+	if (recv(fd, request, sizeof(request) - 1, 0) > 0) {
 		pthread_mutex_lock(&p->lock);
 		page = p->page[i];
 		pthread_mutex_unlock(&p->lock);
@@ -38,7 +40,7 @@ static void answer(struct pages *p, int i, int fd)
 			 page ? "200 OK" : "503 Not now", page ? strlen(page) : 0,
 			 page ? page : "");
 		send(fd, text, strlen(text), MSG_NOSIGNAL);
-		p->asked[i]++;
+		(strstr(request, "GET / ") ? p->probed : p->asked)[i]++;
 	}
 	close(fd);
 }
@@ -387,6 +389,205 @@ static void test_a_configuration_that_fails(void **state)
 	world_end(&w);
 }
 
+/* ---- who is asked whether the server answers ------------------------------------------------ */
+
+#define SILENT  8005 /* somebody listens there and never accepts */
+#define CONNECT "{name: %s, address: \"127.0.0.1:%d\", metrics: \"http://127.0.0.1:%d/metrics\"}"
+
+/* A pool of the connect hook with one endpoint, whose page is on `page`. */
+static const char *connect_pool(const char *name, int port, int page)
+{
+	static char text[2][512];
+	static int i;
+
+	i = !i;
+	snprintf(text[i], sizeof(text[i]), POOL("a", FRONTEND, "%s" SERVERS(CONNECT)),
+		 "scrape: {interval: 10ms, timeout: 50ms}, ", name, port, page);
+	return text[i];
+}
+
+static struct pintle_health *health_of(const struct world *w)
+{
+	return &w->s.m->health[ref_of(w, 0).id];
+}
+
+/* As the kernel notes it. */
+static void fail_client(const struct world *w)
+{
+	struct pintle_health *h = health_of(w);
+
+	h->failures[PINTLE_FAILURE_REFUSED]++;
+	h->failed_ns = monotonic_ns();
+	h->ejected_until_ns = h->failed_ns + 3600 * NSEC_PER_SEC;
+}
+
+static bool is_ejected(const struct world *w)
+{
+	const struct pintle_health *h = health_of(w);
+
+	return health_ejected(h->ejected_until_ns, h->answered_ns, h->failed_ns, monotonic_ns());
+}
+
+static void test_a_server_is_asked_where_its_page_is_elsewhere(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_start(&w, connect_pool("e0", 8001, 8004));
+	show(&w.pages, 3, PAGE(1, 1, 0));
+	configure(&w);
+	turn_scrapes(&w, 0, 10);
+	assert_int_equal(w.pages.probed[0], 0); /* no client has failed */
+	for (unsigned int i = 1; i <= 3; i++) {
+		fail_client(&w);
+		turn_until(&w, !is_ejected(&w)); /* by a 503 */
+		assert_true(health_of(&w)->vouched_until_ns > monotonic_ns());
+		turn_scrapes(&w, 0, 10);
+		assert_int_equal(w.pages.probed[0], i);
+	}
+	assert_int_equal(w.pages.asked[0] + w.pages.probed[3], 0);
+	/* A server that is dead is asked until it answers, while its page looks well. */
+	shutdown(w.pages.listener[0], SHUT_RD);
+	fail_client(&w);
+	turn_until(&w, !health_of(&w)->vouched_until_ns);
+	turn_scrapes(&w, 0, 10);
+	assert_true(is_ejected(&w));
+	assert_false(score_of(&w, 0)->flags & PINTLE_SCORE_FAILED);
+	assert_int_equal(listen(w.pages.listener[0], 16), 0);
+	turn_until(&w, !is_ejected(&w));
+	world_end(&w);
+}
+
+/* Its page is a witness, and no other is heard. */
+static void test_a_server_with_its_own_page_is_not_asked(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_start(&w, connect_pool("e0", 8001, 8001));
+	show(&w.pages, 0, PAGE(1, 1, 0));
+	configure(&w);
+	turn_scrapes(&w, 0, 3);
+	fail_client(&w);
+	turn_until(&w, !is_ejected(&w));
+	show(&w.pages, 0, NULL);
+	turn_until(&w, !health_of(&w)->vouched_until_ns);
+	fail_client(&w);
+	turn_scrapes(&w, 0, 10);
+	assert_true(is_ejected(&w));
+	assert_int_equal(w.pages.probed[0], 0);
+	world_end(&w);
+}
+
+/* The next connection to a listener; its request is read, and may be a probe's. */
+static int take_request(struct world *w, int listener, bool *probe)
+{
+	struct pollfd ready = {.fd = listener, .events = POLLIN};
+	char request[4096] = "";
+	int fd;
+
+	turn_until(w, poll(&ready, 1, 0) == 1);
+	fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(fd >= 0);
+	turn_until(w, recv(fd, request, 1, MSG_DONTWAIT | MSG_PEEK) == 1);
+	assert_true(recv(fd, request, sizeof(request) - 1, MSG_DONTWAIT) > 0);
+	*probe = strstr(request, "GET / HTTP/1.1\r\n") == request;
+	return fd;
+}
+
+/* Answers nothing. */
+static void wait_until_given_up(struct world *w, int fd)
+{
+	char byte;
+
+	turn_until(w, recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0);
+	close(fd);
+}
+
+/* Nobody answers at the endpoint, while its page is read as ever. */
+static void test_a_server_that_takes_connections_and_no_more(void **state)
+{
+	struct world w;
+	int listener;
+	bool probe;
+
+	(void)state;
+	world_start(&w, connect_pool("e0", SILENT, 8004));
+	listener = listen_at("127.0.0.1", SILENT);
+	show(&w.pages, 3, PAGE(1, 1, 0));
+	configure(&w);
+	turn_scrapes(&w, 0, 1);
+	fail_client(&w);
+	for (int i = 0; i < 3; i++) {
+		wait_until_given_up(&w, take_request(&w, listener, &probe));
+		assert_true(probe);
+		assert_true(is_ejected(&w));
+		assert_int_equal(health_of(&w)->vouched_until_ns, 0);
+	}
+	assert_false(score_of(&w, 0)->flags & PINTLE_SCORE_FAILED);
+	close(listener);
+	world_end(&w);
+}
+
+static void answer_next(struct world *w, int listener)
+{
+	bool probe;
+	int fd = take_request(w, listener, &probe);
+
+	assert_true(probe);
+	assert_int_equal(send(fd, "what?\n", 6, MSG_NOSIGNAL), 6);
+	wait_until_given_up(w, fd);
+}
+
+/* A probe that is on its way then says nothing of another endpoint, and nobody asks for it again.
+ */
+static void test_another_configuration_while_it_is_asked(void **state)
+{
+	static const struct {
+		const char *name;
+		int port, page;
+		bool same;
+	} after[] = {
+		{"e0", SILENT, 8004, true},    /* nothing changed */
+		{"e0", SILENT, 8003, true},    /* another page elsewhere */
+		{"e0", SILENT, SILENT, false}, /* its own page */
+		{"e1", SILENT, 8004, false},   /* another name */
+		{"e0", 8001, 8004, false},     /* another address */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(after); i++) {
+		struct pintle_health *h;
+		struct world w;
+		int listener, fd;
+		bool probe;
+
+		world_start(&w, connect_pool("e0", SILENT, 8004));
+		listener = listen_at("127.0.0.1", SILENT);
+		show(&w.pages, 2, PAGE(1, 1, 0));
+		show(&w.pages, 3, PAGE(1, 1, 0));
+		configure(&w);
+		turn_scrapes(&w, 0, 1);
+		fail_client(&w);
+		h = health_of(&w);
+		fd = take_request(&w, listener, &probe);
+		assert_true(probe);
+		reconfigure(&w, connect_pool(after[i].name, after[i].port, after[i].page));
+		wait_until_given_up(&w, fd);
+		turn_scrapes(&w, 0, 2);
+		assert_int_equal(h->answered_ns + h->vouched_until_ns, 0);
+		while (after[i].same && is_ejected(&w))
+			answer_next(&w, listener);
+		for (int j = 0; j < 3 && after[i].page == SILENT; j++) {
+			wait_until_given_up(&w, take_request(&w, listener, &probe));
+			assert_false(probe);
+		}
+		assert_int_equal(w.pages.probed[0], 0);
+		close(listener);
+		world_end(&w);
+	}
+}
+
 /* ---- listeners ---------------------------------------------------------------------------------
  */
 
@@ -461,6 +662,10 @@ int main(void)
 		steer_test(test_who_stays_and_who_goes),
 		steer_test(test_rounds),
 		steer_test(test_a_configuration_that_fails),
+		steer_test(test_a_server_is_asked_where_its_page_is_elsewhere),
+		steer_test(test_a_server_with_its_own_page_is_not_asked),
+		steer_test(test_a_server_that_takes_connections_and_no_more),
+		steer_test(test_another_configuration_while_it_is_asked),
 		steer_test(test_no_listener_is_looked_for_elsewhere),
 		steer_test(test_when_to_look_for_listeners),
 	};

@@ -329,7 +329,8 @@ static void test_a_connect_pool(void **state)
 	(void)state;
 	steer_start(&s, CONNECT, false);
 	assert_int_equal(maps_value(s.m, MAP_pools, s.p->pools[0].ref.id, p), 0);
-	assert_int_equal(p->hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(p->decided_by, PINTLE_HOOK_CONNECT);
+	assert_int_equal(p->reach, PINTLE_REACH_ADDRESS);
 	assert_int_equal(p->key_kind, PINTLE_KEY_DESTINATION);
 	assert_int_equal(p->group_kind, PINTLE_KEY_HINT);
 	assert_int_equal(p->eject_after, 4);
@@ -337,7 +338,7 @@ static void test_a_connect_pool(void **state)
 	assert_int_equal(p->eject_ns, 2 * NSEC_PER_SEC);
 	assert_int_equal(p->eject_max_ns, 9 * NSEC_PER_SEC);
 	assert_int_equal(bpf_map_lookup_elem(s.m->fd[MAP_frontends], &key, &f), 0);
-	assert_int_equal(f.hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(f.decided_by, PINTLE_HOOK_CONNECT);
 	assert_int_equal(f.prefix_bits, 120);
 	e = endpoint_at(&s, endpoint_ref(&s, 0, 1).id);
 	assert_int_equal(e.port, 8002);
@@ -367,6 +368,29 @@ static void test_another_hook_is_another_pool(void **state)
 	assert_int_equal(endpoint_at(&s, endpoint.id).pool_generation, 0);
 	assert_int_equal(rows_of(&s, MAP_addresses), 0);
 	assert_int_equal(rows_of(&s, MAP_frontends), 1);
+	steer_end(&s);
+}
+
+/* Pools pinned by an earlier build, which knew no `reach`, are the same pools. */
+static void test_a_pool_without_reach_is_kept(void **state)
+{
+	_cleanup_free_ struct pintle_pool *p = malloc(sizeof(*p));
+	struct pintle_ref pool, endpoint;
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, TWO_POOLS, false);
+	pool = s.p->pools[0].ref;
+	endpoint = endpoint_ref(&s, 0, 0);
+	assert_int_equal(maps_value(s.m, MAP_pools, pool.id, p), 0);
+	assert_int_equal(p->reach, PINTLE_REACH_LISTENER);
+	p->reach = 0;
+	assert_int_equal(bpf_map_update_elem(s.m->fd[MAP_pools], &pool.id, p, BPF_EXIST), 0);
+	assert_int_equal(steer_publish(&s, TWO_POOLS), 0);
+	assert_true(same_ref(s.p->pools[0].ref, pool));
+	assert_true(same_ref(endpoint_ref(&s, 0, 0), endpoint));
+	assert_int_equal(maps_value(s.m, MAP_pools, pool.id, p), 0);
+	assert_int_equal(p->reach, PINTLE_REACH_LISTENER);
 	steer_end(&s);
 }
 
@@ -674,6 +698,7 @@ int main(void)
 		steer_test(test_a_new_pool_starts_from_nothing),
 		steer_test(test_a_connect_pool),
 		steer_test(test_another_hook_is_another_pool),
+		steer_test(test_a_pool_without_reach_is_kept),
 		steer_test(test_the_key_of_hints_stays),
 		steer_test(test_everything_in_use),
 		steer_test(test_a_route_that_cannot_be_added),

@@ -48,7 +48,7 @@ static void test_every_map_is_pinned(void **state)
 		for (size_t i = 0; i < ARRAY_SIZE(not_pinned); i++)
 			known |= !strcmp(bpf_map__name(map), not_pinned[i]);
 		if (!known)
-			fail_msg("map %s is not in PINTLE_MAPS (userspace/maps/maps.h)",
+			fail_msg("map %s is not in PINTLE_MAPS (userspace/maps/map_table.h)",
 				 bpf_map__name(map));
 	}
 }
@@ -255,6 +255,7 @@ static void test_torn_score(void **state)
 	s = read_state(p->m);
 	assert_false(endpoint(s, "gpu0")->has_age);
 	assert_false(endpoint(s, "gpu0")->fresh);
+	assert_int_equal(endpoint(s, "gpu0")->state, STATE_STALE); /* the kernel still chooses it */
 	state_free(s);
 	assert_int_equal(maps_open(PINS_BPFFS, MAPS_READ, &reader), 0);
 	s = read_state(reader);
@@ -264,6 +265,20 @@ static void test_torn_score(void **state)
 	p->m->scores[0].sequence = 4;
 	s = read_state(p->m);
 	assert_true(endpoint(s, "gpu0")->fresh);
+	state_free(s);
+}
+
+/* The kernel refused its listener for one family after the other. */
+static void test_listens_for_no_family(void **state)
+{
+	const struct pins *p = *state;
+	struct state *s;
+
+	p->m->health[0].families = 0;
+	s = read_state(p->m);
+	assert_int_equal(endpoint(s, "gpu0")->state, STATE_UNSTEERABLE);
+	assert_int_equal(endpoint(s, "gpu0")->unsteerable, PINTLE_UNSTEERABLE_OTHER);
+	assert_int_equal(s->pools[0].ready_count, 2);
 	state_free(s);
 }
 
@@ -828,7 +843,7 @@ static void test_of_the_connect_hook(void **state)
 	struct state *s;
 
 	assert_int_equal(maps_value(p->m, MAP_pools, LLAMA, &pool), 0);
-	pool.hook = PINTLE_HOOK_CONNECT;
+	pool.decided_by = PINTLE_HOOK_CONNECT;
 	pool.key_kind = PINTLE_KEY_HINT;
 	pool.eject_after = 3;
 	pins_at(p, MAP_pools, LLAMA, &pool);
@@ -840,7 +855,7 @@ static void test_of_the_connect_hook(void **state)
 	p->m->health[0].listening_since_ns = 0;
 	p->m->health[0].ejected_until_ns = now - 1;
 	s = read_state(p->m);
-	assert_int_equal(s->pools[0].hook, PINTLE_HOOK_CONNECT);
+	assert_int_equal(s->pools[0].decided_by, PINTLE_HOOK_CONNECT);
 	assert_int_equal(s->pools[0].eject_after, 3);
 	assert_int_equal(s->pools[0].ejected_count, 1);
 	assert_false(s->pools[0].passes);
@@ -857,7 +872,7 @@ static void test_of_the_connect_hook(void **state)
 	assert_int_equal(e->failures[PINTLE_FAILURE_RESET], 4);
 	assert_int_equal(e->families, PINTLE_FAMILY_V6);
 	assert_int_equal(endpoint(s, "gpu5")->state, STATE_WAITING);
-	assert_int_equal(s->pools[1].hook, PINTLE_HOOK_LOOKUP);
+	assert_int_equal(s->pools[1].decided_by, PINTLE_HOOK_LOOKUP);
 	state_free(s);
 
 	p->m->node->heartbeat_ns = now - HOURS(2);
@@ -882,6 +897,7 @@ int main(void)
 		pins_test(test_daemon_just_started),
 		pins_test(test_all_stale),
 		pins_test(test_torn_score),
+		pins_test(test_listens_for_no_family),
 		pins_test(test_scores_are_whole),
 		pins_test(test_overrides),
 		pins_test(test_members_are_judged),

@@ -127,6 +127,22 @@ static void test_a_page_that_fails_takes_it_back(void **state)
 	assert_true(is_ejected(&w)); /* for what was left of it */
 }
 
+/* So that a server that comes back is chosen again, though its clients stay away meanwhile. */
+static void test_it_is_asked_until_it_answers(void **state)
+{
+	struct world w = {0};
+
+	(void)state;
+	fail_client(&w, true);
+	for (int i = 0; i < 3; i++) {
+		assert_true(ask(&w));
+		assert_false(hear(&w, false));
+	}
+	assert_true(ask(&w));
+	assert_true(hear(&w, true));
+	assert_false(ask(&w));
+}
+
 /* It may have died while the page was on its way. */
 static void test_a_failure_meanwhile(void **state)
 {
@@ -161,6 +177,7 @@ int main(void)
 		cmocka_unit_test(test_it_grows),
 		cmocka_unit_test(test_it_is_renewed),
 		cmocka_unit_test(test_a_page_that_fails_takes_it_back),
+		cmocka_unit_test(test_it_is_asked_until_it_answers),
 		cmocka_unit_test(test_a_failure_meanwhile),
 		cmocka_unit_test(test_nobody_is_ejected_here),
 	};

@@ -65,20 +65,43 @@ void text_numbers_end(locale_t outer)
 		freelocale(uselocale(outer));
 }
 
-/* Case and joints do not count: kv_cache and kvcache are both near kvCache. */
-static size_t fold(const char *text, char *out, size_t size)
+void text_make_printable(char *text, char instead)
+{
+	for (; *text; text++)
+		if (*text < ' ' || *text > '~')
+			*text = instead;
+}
+
+/* Room for the end is kept at every step. */
+void text_list_add(char *list, size_t size, const char *item)
+{
+	static const char end[] = "...";
+	size_t n = strlen(list);
+	const char *joint = n ? ", " : "";
+
+	if (n >= strlen(end) && !strcmp(list + n - strlen(end), end))
+		return;
+	if (n + strlen(item) + 2 * strlen(", ") + sizeof(end) > size)
+		item = end;
+	snprintf(list + n, size - n, "%s%s", joint, item);
+}
+
+/* ---- the word that was meant -------------------------------------------------- */
+
+#define NEAR_MAX 64 /* longer than every name; a longer text is near none */
+
+/* Case and joints do not count: kv_cache and kvcache are both near kvCache. Returns the length. */
+static size_t fold(const char *text, char out[NEAR_MAX + 1])
 {
 	size_t n = 0;
 
-	for (; *text && n + 1 < size; text++) {
+	for (; *text && n < NEAR_MAX; text++) {
 		if (*text != '_' && *text != '-')
 			out[n++] = (char)tolower((unsigned char)*text);
 	}
 	out[n] = '\0';
 	return n;
 }
-
-#define NEAR_MAX 32 /* longer than every key; a longer text is near none */
 
 /* Levenshtein's distance. */
 static size_t edit_distance(const char *a, size_t a_length, const char *b, size_t b_length)
@@ -107,13 +130,19 @@ void text_nearest_try(struct text_nearest *n, const char *text, const char *cand
 	char a[NEAR_MAX + 1], b[NEAR_MAX + 1];
 	size_t a_length, b_length, distance;
 
-	if (strlen(text) > NEAR_MAX)
+	if (strlen(text) > NEAR_MAX || strlen(candidate) > NEAR_MAX)
 		return;
-	a_length = fold(text, a, sizeof(a));
-	b_length = fold(candidate, b, sizeof(b));
+	a_length = fold(text, a);
+	b_length = fold(candidate, b);
 	distance = edit_distance(a, a_length, b, b_length);
-	if (distance > MAX(b_length / 3, (size_t)1) || distance >= MIN(a_length, b_length))
+	if (n->begun && a_length && !strncmp(a, b, a_length))
+		distance = MIN(distance, (size_t)1);
+	else if (distance >= a_length)
 		return;
-	if (!n->best || distance < n->distance)
-		*n = (struct text_nearest){candidate, distance};
+	if (distance > MAX(b_length / 3, (size_t)1) || distance >= b_length)
+		return;
+	if (!n->best || distance < n->distance) {
+		n->best = candidate;
+		n->distance = distance;
+	}
 }

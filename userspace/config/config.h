@@ -73,7 +73,7 @@ struct config_saturation {
 	uint64_t staleness_ns;
 };
 
-/* Of connect pools. */
+/* Of pools whose hook ejects (PINTLE_TRAIT_EJECTS). */
 struct config_ejection {
 	int failures; /* in a row; 0: never */
 	uint64_t time_ns, max_time_ns;
@@ -90,8 +90,9 @@ struct config_client {
 
 struct config_pool {
 	char *name;
-	uint32_t hook;      /* enum pintle_hook: CONNECT if its endpoints have an `address` */
-	const char *engine; /* name of an entry of the engine table (not owned) */
+	uint32_t reach;      /* enum pintle_reach: by its endpoints' `listen` or `address` */
+	uint32_t decided_by; /* enum pintle_hook */
+	const char *engine;  /* name of an entry of the engine table (not owned) */
 	struct frontend_addr *frontends;
 	size_t frontend_count;
 	bool announce;

@@ -105,7 +105,7 @@ static bool same_listener(const struct endpoint_addr *a, const struct endpoint_a
 	       (a->any_ip || b->any_ip || !memcmp(&a->ip, &b->ip, sizeof(a->ip)));
 }
 
-/* A server may be an endpoint of either hook, one of each at most. */
+/* A server may be reached in either way, by one endpoint each at most. */
 static bool same_server(const struct config_endpoint *a, const struct config_endpoint *b)
 {
 	return same_listener(&a->listen, &b->listen) || same_listener(&a->address, &b->address);
@@ -286,7 +286,7 @@ static bool takes_family(const struct config_endpoint *e, bool v4)
 static void check_family(const struct item *f, struct yaml_report *r)
 {
 	const struct config_endpoint *first = NULL;
-	bool v4 = addr_is_v4(&f->frontend->prefix), lookup = f->pool->hook == PINTLE_HOOK_LOOKUP;
+	bool v4 = addr_is_v4(&f->frontend->prefix);
 	char text[ADDR_TEXT_SIZE];
 	size_t unfit = 0;
 
@@ -308,8 +308,9 @@ static void check_family(const struct item *f, struct yaml_report *r)
 			addr_format_frontend(f->frontend, text), v4 ? "IPv4" : "IPv6", unfit,
 			f->pool->endpoint_count, plural(f->pool->endpoint_count),
 			pool_label(f->pool), v4 ? "IPv6" : "IPv4", endpoint_label(first),
-			lookup ? "have the servers listen on [::] and write their ports alone"
-			       : "make a pool for each family");
+			f->pool->reach == PINTLE_REACH_LISTENER
+				? "have the servers listen on [::] and write their ports alone"
+				: "make a pool for each family");
 }
 
 /* ---- GPUs ------------------------------------------------------------------ */

@@ -1,42 +1,51 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* config_hooks.c - which hook decides each pool, what of the defaults that changes, and what is
- * asked of a hook that cannot do it. */
+/* config_hooks.c - how each pool's servers are reached, which hook decides it, what of the defaults
+ * that changes, and what is asked of a hook that cannot do it. */
 #include "config_internal.h"
+#include "traits.bpf.h"
 #include "../maps/names.h"
 #include "../base/util.h"
 
-static const char *const hook_keys[] = {
-	[PINTLE_HOOK_LOOKUP] = "listen",
-	[PINTLE_HOOK_CONNECT] = "address",
+static const char *const reach_keys[] = {
+	[PINTLE_REACH_LISTENER] = "listen",
+	[PINTLE_REACH_ADDRESS] = "address",
 };
 
-/* The hook that an endpoint asks for; 0: for none, or for both. */
-static uint32_t hook_of(const struct yaml_node *endpoint)
+/* How an endpoint says that it is reached; 0: in no way, or in both. */
+static uint32_t reach_of(const struct yaml_node *endpoint)
 {
 	bool listen = yaml_node_get(endpoint, "listen"),
 	     address = yaml_node_get(endpoint, "address");
 
 	if (listen == address)
-		return PINTLE_HOOK_NONE;
-	return listen ? PINTLE_HOOK_LOOKUP : PINTLE_HOOK_CONNECT;
+		return 0;
+	return listen ? PINTLE_REACH_LISTENER : PINTLE_REACH_ADDRESS;
 }
 
-/* ---- what follows from the hook -------------------------------------------- */
+/* ---- what follows from that ------------------------------------------------ */
+
+/* The first hook that reaches servers so. */
+static uint32_t hook_for(uint32_t reach)
+{
+	for (uint32_t hook = 1; hook < PINTLE_HOOK_COUNT; hook++)
+		if (hook_traits(hook).reaches & reach)
+			return hook;
+	return PINTLE_HOOK_NONE;
+}
 
 static void derive(struct config_pool *p, const struct yaml_node *n)
 {
 	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
 
-	for (; child && !p->hook; child = child->next)
-		p->hook = hook_of(child);
-	if (!p->hook)
-		p->hook = PINTLE_HOOK_LOOKUP; /* an error, but told elsewhere */
+	for (; child && !p->reach; child = child->next)
+		p->reach = reach_of(child);
+	if (!p->reach)
+		p->reach = PINTLE_REACH_LISTENER; /* an error, but told elsewhere */
+	p->decided_by = hook_for(p->reach);
 	if (yaml_node_get(yaml_node_get(n, "stickiness"), "key"))
 		return;
-	/* A client seldom binds its address before connect(); which pod it is, is always known. */
-	p->stickiness.key_kind =
-		p->hook == PINTLE_HOOK_CONNECT ? PINTLE_KEY_CLIENT : PINTLE_KEY_SOURCE;
-	if (p->hook == PINTLE_HOOK_LOOKUP) {
+	p->stickiness.key_kind = hook_traits(p->decided_by).key;
+	if (p->stickiness.key_kind == PINTLE_KEY_SOURCE) {
 		p->stickiness.key_bits_v4 = CONFIG_KEY_BITS_V4;
 		p->stickiness.key_bits_v6 = CONFIG_KEY_BITS_V6;
 	}
@@ -52,24 +61,24 @@ void config_hooks_derive(struct config *c, const struct yaml_node *root)
 
 /* ---- endpoints ------------------------------------------------------------- */
 
-/* The first endpoint that made the pool this hook's. */
+/* The first endpoint, which says how the pool's are reached. */
 static const struct config_endpoint *first_of(const struct config_pool *p,
 					      const struct yaml_node *n)
 {
 	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
 
 	for (size_t i = 0; i < p->endpoint_count; i++, child = child->next)
-		if (hook_of(child) == p->hook)
+		if (reach_of(child) == p->reach)
 			return &p->endpoints[i];
 	return NULL;
 }
 
-static void check_owner(const struct config_endpoint *e, const struct yaml_node *n, uint32_t hook,
+static void check_owner(const struct config_endpoint *e, const struct yaml_node *n, uint32_t reach,
 			struct yaml_report *r)
 {
 	static const char *const keys[] = {"user", "cgroup"};
 
-	for (size_t i = 0; i < ARRAY_SIZE(keys) && hook == PINTLE_HOOK_CONNECT; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(keys) && reach == PINTLE_REACH_ADDRESS; i++) {
 		const struct yaml_node *place = yaml_node_towards(n, keys[i], NULL);
 
 		if (place != n)
@@ -85,22 +94,22 @@ static void check_endpoint(const struct config_pool *p, const struct config_endp
 			   const struct yaml_node *n, const struct config_endpoint *first,
 			   struct yaml_report *r)
 {
-	uint32_t hook = hook_of(n);
+	uint32_t reach = reach_of(n);
 	const struct yaml_node *place;
 
 	if (n->kind != YAML_MAP)
 		return;
-	check_owner(e, n, hook, r);
-	if (hook == p->hook)
+	check_owner(e, n, reach, r);
+	if (reach == p->reach)
 		return;
-	if (hook) {
-		place = yaml_node_towards(n, hook_keys[hook], NULL);
+	if (reach) {
+		place = yaml_node_towards(n, reach_keys[reach], NULL);
 		yaml_report_error(
 			r, place->line, place->column,
 			"endpoint %s has %s, but endpoint %s (line %d) of this pool has %s; "
 			"one hook decides a pool: make two pools of them",
-			endpoint_label(e), hook_keys[hook], endpoint_label(first), first->line,
-			hook_keys[p->hook]);
+			endpoint_label(e), reach_keys[reach], endpoint_label(first), first->line,
+			reach_keys[p->reach]);
 	} else if (yaml_node_get(n, "listen")) {
 		place = yaml_node_towards(n, "address", NULL);
 		yaml_report_error(
@@ -124,20 +133,18 @@ static void check_key(const struct config_pool *p, const struct yaml_node *n, co
 		      uint32_t kind, struct yaml_report *r)
 {
 	const struct yaml_node *place = yaml_node_towards(n, "stickiness", local);
-	char possible[YAML_WANTS_SIZE];
-	size_t used = 0;
+	char possible[YAML_WANTS_SIZE] = "";
 
-	if (key_seen_by(kind, p->hook))
+	if (hook_sees(p->decided_by, kind))
 		return;
 	for (uint32_t i = 0; i < PINTLE_KEY_COUNT; i++)
-		if (key_seen_by(i, p->hook))
-			used += (size_t)snprintf(possible + used, sizeof(possible) - used, "%s%s",
-						 used ? ", " : "", key_name(i));
+		if (hook_sees(p->decided_by, i))
+			text_list_add(possible, sizeof(possible), key_name(i));
 	yaml_report_error(
 		r, place->line, place->column,
 		"stickiness.%s is %s, which is not seen where endpoints have %s; write one of "
 		"%s",
-		local, key_name(kind), hook_keys[p->hook], possible);
+		local, key_name(kind), reach_keys[p->reach], possible);
 }
 
 static bool has_prefix(const struct config_pool *p)
@@ -183,7 +190,7 @@ static void check_ejection(const struct config_pool *p, const struct yaml_node *
 
 	if (!ejection)
 		return;
-	if (p->hook != PINTLE_HOOK_CONNECT) {
+	if (!hook_has(p->decided_by, PINTLE_TRAIT_EJECTS)) {
 		yaml_report_error(
 			r, ejection->line, ejection->column,
 			"ejection is of endpoints with address: one with listen is left out "
@@ -212,7 +219,7 @@ static void check_pool(const struct config_pool *p, const struct yaml_node *n,
 
 	for (size_t i = 0; i < p->endpoint_count; i++, child = child->next)
 		check_endpoint(p, &p->endpoints[i], child, first, r);
-	if (p->announce && p->hook == PINTLE_HOOK_CONNECT)
+	if (p->announce && !hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS))
 		yaml_report_error(r, announce->line, announce->column,
 				  "announce is for endpoints with listen: with address clients are "
 				  "steered before an address matters; take it out");

@@ -7,7 +7,7 @@
  *   config_types.c      the types of values that only Pintle has
  *   config.c            the file
  *   config_check.c      what only the whole shows: overlaps, double claims, odd settings
- *   config_hooks.c      which hook decides each pool, and what it can do
+ *   config_hooks.c      how servers are reached, which hook decides, and what it can do
  *   config_settings.c   keys that were set while their pools run
  */
 #ifndef PINTLE_CONFIG_INTERNAL_H
@@ -63,9 +63,9 @@ struct key_bits {
 
 /* ---- config_hooks.c -------------------------------------------------------- */
 
-/* Each pool's hook, and the defaults that depend on it. */
+/* Each pool's reach and hook, and the defaults that depend on them. */
 void config_hooks_derive(struct config *c, const struct yaml_node *root);
-/* Endpoints of two hooks, and what a hook cannot do. Nodes as for config_check(). */
+/* Endpoints reached in two ways, and what a hook cannot do. Nodes as for config_check(). */
 void config_hooks_check(const struct config *c, const struct yaml_node *root,
 			struct yaml_report *r);
 

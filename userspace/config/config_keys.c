@@ -9,7 +9,7 @@ static const char *const kinds[] = {"PintleConfig", NULL};
 static const char *const failure_modes[] = {
 	[PINTLE_FAIL_OPEN] = "FailOpen", [PINTLE_FAIL_CLOSE] = "FailClose", NULL};
 
-#define X(symbol, name, says) name,
+#define X(symbol, name, ...) name,
 static const char *const engines[] = {PINTLE_ENGINES(X) NULL};
 static const char *const modes[] = {PINTLE_MODES(X) NULL};
 static const char *const requests[] = {PINTLE_REQUESTS(X) NULL};
@@ -181,7 +181,8 @@ static const struct yaml_key config_keys[] = {
 	 POOL(scrape.path), .help = "Path of the page, for endpoints without a `metrics` URL."},
 	{"pools[].scrape.scheme", &yaml_word, .choices = schemes, .preset = "http",
 	 POOL(scrape.scheme),
-	 .help = "http, or https for TLS; for endpoints without a `metrics` URL."},
+	 .help = "http, or https for TLS; for endpoints without a `metrics` URL, and for probes "
+		 "of those with a page elsewhere (see docs/connect.md)."},
 	{"pools[].scrape.authorization", &yaml_map, .absent = "no credential is sent",
 	 .help = "What is sent with each request for a page of the pool's endpoints, to the "
 		 "configured host alone: redirects are not followed. The `dcgm` page gets none."},
@@ -259,7 +260,7 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].ejection.failures", &yaml_integer, .set = SET_BY_DAEMON, .min = 0, .max = 1000000,
 	 .preset = "3", POOL(ejection.failures),
 	 .help = "Failures in a row that eject it: refused, unanswered, unreachable, or reset before "
-		 "the first byte. 0 is never. The endpoint's own page outweighs them: see "
+		 "the first byte. 0 is never. The endpoint's answer to pintled outweighs them: see "
 		 "docs/connect.md."},
 	{"pools[].ejection.time", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = 24 * HOUR, .preset = "10s", POOL(ejection.time_ns),

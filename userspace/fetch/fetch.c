@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch.h"
 
-#include <ctype.h>
 #include <sys/queue.h>
 
 #include "../base/log.h"
+#include "../base/text.h"
 #include "../base/util.h"
 #include "curl_loop.h"
 
@@ -227,13 +227,6 @@ static const struct {
 	{CURLE_OUT_OF_MEMORY, ENOMEM, NULL},
 };
 
-static void make_printable(char *text)
-{
-	for (; *text; text++)
-		if (!isprint((unsigned char)*text))
-			*text = '?';
-}
-
 static bool is_loopback(const char *ip)
 {
 	return !strncmp(ip, "127.", 4) || !strncmp(ip, "::ffff:127.", 11) || !strcmp(ip, "::1");
@@ -257,7 +250,7 @@ static void explain_code(struct fetch *x, CURLcode code, struct fetch_result *r)
 			r->reason = strerror((int)os_error);
 		}
 	}
-	make_printable(x->message);
+	text_make_printable(x->message, '?');
 	if (!r->reason)
 		r->reason = *x->message ? x->message : curl_easy_strerror(code);
 }
@@ -571,7 +564,7 @@ static int show_url(CURLU *u, char **shown)
 	    curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) ||
 	    curl_url_get(u, CURLUPART_URL, &text, 0) || !(*shown = strdup(text)))
 		return -ENOMEM;
-	make_printable(*shown);
+	text_make_printable(*shown, '?');
 	return 0;
 }
 

@@ -4,14 +4,9 @@
 #define PINTLE_LINKS_H
 
 #include <linux/bpf.h>
+#include <pintle/abi.h>
 #include <stdbool.h>
-
-/* What a link is there for. */
-enum link_use {
-	LINK_ALWAYS,
-	LINK_OF_CONNECT, /* while a pool is decided by the connect hook */
-	LINK_OF_HINTS,   /* while a pool's key or group is `hint` */
-};
+#include <stdint.h>
 
 enum link_id {
 	LINK_SOCKOPS,
@@ -29,7 +24,10 @@ struct link_kind {
 	const char *pin;     /* its name in the directory of pins */
 	const char *program; /* its name in the object */
 	enum bpf_attach_type type;
-	enum link_use use;
+	/* It is there while there is a pool that this hook decides, or that has this for its
+	 * session key or group. Neither is set: always. */
+	enum pintle_hook decided_by;
+	enum pintle_key key;
 	bool netns; /* attached to the network namespace; else to the cgroup */
 	/* Before the programs of others where the kernel has BPF_F_PREORDER: a load balancer that
 	 * came first would take the frontend for its own. */
@@ -39,6 +37,20 @@ struct link_kind {
 /** In the order in which they are attached; they are detached in the reverse. Who counts comes
  * first: a decision must never be taken that nobody counts. */
 extern const struct link_kind link_kinds[LINK_COUNT];
+
+static inline bool link_is_always(const struct link_kind *k)
+{
+	return !k->decided_by && !k->key;
+}
+
+/** Whether a pool with these (enum pintle_hook; enum pintle_key, of sessions and groups) needs the
+ * link. */
+static inline bool link_is_for(const struct link_kind *k, uint32_t decided_by, uint32_t key_kind,
+			       uint32_t group_kind)
+{
+	return (k->decided_by && k->decided_by == decided_by) ||
+	       (k->key && (k->key == key_kind || k->key == group_kind));
+}
 
 /** What the hook is called: "lookup", "sockops". */
 static inline const char *link_hook(const struct link_kind *k)

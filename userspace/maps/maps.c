@@ -32,9 +32,11 @@ const struct map_layout map_layouts[MAP_COUNT] = {PINTLE_MAPS(X)};
 
 /* The kernel keeps the values of an array at multiples of 8 bytes: only then are they one C array.
  */
+#define KEY_SIZE 256 /* at most */
 #define CHECK_COPIED(value)
-#define CHECK_MAPPED(value)                             _Static_assert(!(sizeof(value) % 8), #value);
-#define X(name, type, key, value, entries, memory, ...) CHECK_##memory(value)
+#define CHECK_MAPPED(value) _Static_assert(!(sizeof(value) % 8), #value);
+#define X(name, type, key, value, entries, memory, ...)                                            \
+	CHECK_##memory(value) _Static_assert(sizeof(key) <= KEY_SIZE, #name);
 PINTLE_MAPS(X)
 #undef X
 
@@ -121,8 +123,8 @@ static int map_open(struct maps *m, const char *dir, enum map_id id)
 		/* Gone as a whole while we look: nothing is pinned. */
 		if (err != -ENOENT || access(dir, F_OK))
 			return err;
-		log_error("%s is missing: the pins are not whole; pintled puts it back within a "
-			  "second while it runs, else start it",
+		log_error("%s is missing: the pins are incomplete; while pintled runs, it puts it "
+			  "back within a second; else start it",
 			  path);
 		return -EPROTO;
 	}
@@ -232,4 +234,29 @@ void maps_close(struct maps *m)
 int maps_value(const struct maps *m, enum map_id id, uint32_t index, void *value)
 {
 	return bpf_map_lookup_elem(m->fd[id], &index, value) ? -errno : 0;
+}
+
+int maps_put(const struct maps *m, enum map_id id, const void *key, const void *value)
+{
+	if (bpf_map_update_elem(m->fd[id], key, value, BPF_ANY))
+		return log_err_r(errno, "failed to write to map %s", map_names[id]);
+	return 0;
+}
+
+/* Walks by keys that stay: from a key that was deleted the walk would begin again. */
+int maps_prune(const struct maps *m, enum map_id id,
+	       bool (*is_wanted)(const void *key, const void *arg), const void *arg)
+{
+	uint8_t key[KEY_SIZE] __attribute__((aligned(8))) = {0}, kept[KEY_SIZE];
+	void *previous = NULL;
+
+	while (!bpf_map_get_next_key(m->fd[id], previous, key)) {
+		if (is_wanted(key, arg)) {
+			memcpy(kept, key, sizeof(kept));
+			previous = kept;
+		} else if (bpf_map_delete_elem(m->fd[id], key) && errno != ENOENT) {
+			return log_err_r(errno, "failed to delete from map %s", map_names[id]);
+		}
+	}
+	return 0;
 }

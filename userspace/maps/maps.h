@@ -87,6 +87,13 @@ static inline void maps_closep(struct maps **m)
  * (of a per-CPU array: one for each possible CPU). Returns 0 or -errno. */
 int maps_value(const struct maps *m, enum map_id id, uint32_t index, void *value);
 
+/** Writes an entry, new or not. Returns 0 or -errno, logged. */
+int maps_put(const struct maps *m, enum map_id id, const void *key, const void *value);
+/** Takes out the entries whose keys are not wanted; `arg` is handed through. Returns 0 or -errno,
+ * logged. */
+int maps_prune(const struct maps *m, enum map_id id,
+	       bool (*is_wanted)(const void *key, const void *arg), const void *arg);
+
 /** Whether the map is what this layout says of it, but for values of `value_size` bytes. Returns 0;
  * or -EPROTO or another -errno, logged with `path`. */
 int maps_check(const char *path, enum map_id id, uint32_t value_size, int fd);

@@ -27,11 +27,11 @@ static const struct name requests[] = {PINTLE_REQUESTS(X)};
 static const struct name oneshots[] = {PINTLE_ONESHOTS(X)};
 #undef X
 
-#define X(symbol, text, hooks, says) [PINTLE_KEY_##symbol] = {text, says},
+#define X(symbol, text, says) [PINTLE_KEY_##symbol] = {text, says},
 static const struct name keys[] = {PINTLE_KEYS(X)};
 #undef X
 
-#define X(symbol, text, says) [PINTLE_HOOK_##symbol] = {text, says},
+#define X(symbol, text, says, ...) [PINTLE_HOOK_##symbol] = {text, says},
 static const struct name hooks[] = {[PINTLE_HOOK_NONE] = {"none", ""}, PINTLE_HOOKS(X)};
 #undef X
 
@@ -127,15 +127,6 @@ const char *key_help(uint32_t key)
 const char *failure_help(uint32_t failure)
 {
 	return failure < ARRAY_SIZE(failures) ? failures[failure].help : "";
-}
-
-bool key_seen_by(uint32_t key, uint32_t hook)
-{
-#define X(symbol, text, hooks, says) [PINTLE_KEY_##symbol] = hooks,
-	static const unsigned int seen_by[] = {PINTLE_KEYS(X)};
-#undef X
-
-	return key < ARRAY_SIZE(seen_by) && seen_by[key] & 1U << hook;
 }
 
 int key_parse(const char *text, uint32_t *key)

@@ -4,7 +4,6 @@
 #ifndef PINTLE_NAMES_H
 #define PINTLE_NAMES_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /** The name of an enum pintle_outcome ("sticky", ...), pintle_mode ("enforce", ...),
@@ -27,9 +26,6 @@ const char *mode_help(uint32_t mode);
 const char *oneshot_help(uint32_t oneshot);
 const char *key_help(uint32_t key);
 const char *failure_help(uint32_t failure);
-
-/** Whether the hook (enum pintle_hook) can see what makes such a key (enum pintle_key). */
-bool key_seen_by(uint32_t key, uint32_t hook);
 
 /** The value whose name is exactly `text`. Returns 0, or -EINVAL with the out-parameter
  * untouched. */

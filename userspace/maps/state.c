@@ -2,10 +2,13 @@
 /* state.c - what the maps say, read once: pools, frontends, decisions; the whole. */
 #include "state_internal.h"
 
+#include "traits.bpf.h"
+
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <netinet/in.h>
 
+#include "eligible.bpf.h"
 #include "keys.h"
 
 /* A frontend taken out while we walk sends the walk back to the start. */
@@ -104,7 +107,8 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.generation = from->generation,
 		.mode_configured = from->mode,
 		.requests_configured = from->requests,
-		.hook = from->hook,
+		.decided_by = from->decided_by,
+		.reach = pool_reach(from),
 		.failure_mode = from->failure_mode,
 		.group_kind = from->group_kind,
 		.eject_after = from->eject_after,
@@ -117,10 +121,9 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.ttl_ns = from->ttl_ns,
 		.staleness_ns = from->staleness_ns,
 		.max_extra_load = (double)from->max_extra_load / MILLI,
-		/* The kernel's own question, at the same limit. */
-		.daemonless =
-			(int64_t)(s->now_ns - s->node.heartbeat_ns) > (int64_t)from->staleness_ns,
-		.passes = from->hook == PINTLE_HOOK_CONNECT && s->node.daemonless_ns &&
+		.daemonless = eligible_daemonless(from, s->node.heartbeat_ns, s->now_ns),
+		.passes = hook_has(from->decided_by, PINTLE_TRAIT_DAEMONLESS) &&
+			  s->node.daemonless_ns &&
 			  (int64_t)(s->now_ns - s->node.heartbeat_ns) >
 				  (int64_t)s->node.daemonless_ns,
 	};

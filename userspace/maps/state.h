@@ -18,14 +18,14 @@
 #include "../net/addr.h"
 #include "maps.h"
 
-/* X(symbol, name, what it says); the first one that applies from below is shown. */
+/* X(symbol, name, what it says). The lowest row that applies is shown. */
 #define STATE_ENDPOINT_STATES(X)                                                                   \
 	X(READY, "ready", "takes connections")                                                     \
 	X(SATURATED, "saturated", "ready, but over a threshold of its pool")                       \
 	X(STALE, "stale", "ready, but its score is too old to be believed")                        \
 	X(WAITING, "waiting", "it listens, but no good metrics page came since")                   \
-	X(DRAINED, "drained", "takes no further connection until undrained")                       \
 	X(EJECTED, "ejected", "failed its clients in a row; left out for a while")                 \
+	X(DRAINED, "drained", "takes no further connection until undrained")                       \
 	X(DOWN, "down", "nobody listens")                                                          \
 	X(UNSTEERABLE, "unsteerable", "somebody listens whom the kernel cannot steer to")
 
@@ -89,7 +89,7 @@ struct state_endpoint {
 	/* with an address: as clients on this node saw it */
 	bool ejected;             /* whatever its state */
 	double ejected_seconds;   /* from now on */
-	double vouched_seconds;   /* from now on its page outweighs failures of clients */
+	double vouched_seconds;   /* from now on its answer outweighs failures of clients */
 	uint32_t failures_in_row; /* since the last success */
 	uint64_t ejections;       /* ever */
 	uint64_t failures[PINTLE_FAILURE_COUNT]; /* ever */
@@ -113,7 +113,8 @@ struct state_pool {
 	uint64_t overridden_since_ns;            /* the one that was set last */
 	uint64_t oneshots[PINTLE_ONESHOT_COUNT]; /* first segments, ever, over all CPUs */
 	uint64_t oneshots_total;
-	uint32_t hook;                     /* enum pintle_hook */
+	uint32_t decided_by;               /* enum pintle_hook */
+	uint32_t reach;                    /* enum pintle_reach */
 	uint32_t failure_mode;             /* enum pintle_failure_mode */
 	uint32_t key_kind, group_kind;     /* PINTLE_KEY_* */
 	uint32_t key_bits_v4, key_bits_v6; /* 0..32, 0..128 */
@@ -129,7 +130,7 @@ struct state_pool {
 	struct pintle_session_key largest;
 	double largest_share;
 	bool daemonless; /* no heartbeat within its staleness limit, as the kernel sees it */
-	bool passes;     /* of the connect hook, and no heartbeat within node.daemonless_ns */
+	bool passes;     /* leaves connections as they came: no heartbeat for node.daemonless_ns */
 
 	struct state_frontend *frontends;
 	size_t frontend_count;

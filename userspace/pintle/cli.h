@@ -8,7 +8,7 @@
  *   help.c         --help, of the program and of each command
  *   completion.c   bash completion
  *   output.c       rows as an aligned table or as JSON, from one table of columns
- *   words.c        ages, times, the nearest word
+ *   words.c        ages, times
  *   target.c       pools and endpoints by name
  *   setting.c      keys of pools: checked with the file, set, taken back, waited for
  *   programs.c     programs that are attached, ours and others
@@ -112,6 +112,15 @@ int options_parse(struct cli *cli, int argc, char **argv);
 
 /* ---- help.c, completion.c --------------------------------------------------- */
 
+/* What an exit status says. */
+struct exit_help {
+	int status;
+	const char *says;
+};
+
+extern const struct exit_help exit_helps[];
+extern const size_t exit_help_count;
+
 void help_program(FILE *f);
 void help_command(FILE *f, const struct command *c);
 /** The keys that can be set, and what each takes. */
@@ -131,14 +140,6 @@ const char *age_text(double seconds, char *buf);
 const char *wall_text(uint64_t monotonic, char *buf);
 /** The same as RFC 3339 in UTC, "2026-03-01T13:02:11Z". */
 const char *wall_rfc3339(uint64_t monotonic, char *buf);
-
-/** Keeps the candidate nearest to a word that may be mistyped; starts from {.word = ...}. */
-struct nearest_word {
-	const char *word;
-	const char *best; /* NULL: nothing is near */
-	size_t distance;
-};
-void nearest_word_try(struct nearest_word *n, const char *candidate);
 
 /* ---- target.c --------------------------------------------------------------- */
 

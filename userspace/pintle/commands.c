@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include "../base/log.h"
+#include "../base/text.h"
 
 #define MAPS      OPTION_BPFFS
 #define NOUN_MAPS (OPTION_BPFFS | OPTION_OUTPUT)
@@ -12,9 +13,10 @@ const struct command commands[] = {
 		.name = "status",
 		.kind = NOUN,
 		.arguments = "",
-		.summary = "attached where, since when, the daemon, the pools, what was set",
-		.help = "Exit status 1 when nothing is pinned under the directory. A daemon that does\n"
-			"not run is told, and is no failure: the kernel goes on steering.",
+		.summary =
+			"where and since when Pintle is attached, the daemon, the pools, what was set",
+		.help = "Exit status 1 if nothing is pinned under the directory. A daemon that does not run\n"
+			"is reported, but is no failure: the kernel keeps steering.",
 		.run = run_status,
 		.columns = &status_columns,
 		.options = NOUN_MAPS,
@@ -34,8 +36,8 @@ const struct command commands[] = {
 		.arguments = "[--pool POOL]",
 		.summary = "each endpoint with its state, signals, load and connections",
 		.help = "IN-FLIGHT counts steered connections; DIRECT the others, such as scrapes. LOAD is\n"
-			"what the rule compares now, in request equivalents. On a narrow terminal columns\n"
-			"are left out; -o json has them all.",
+			"what the rule compares now, in request equivalents. A narrow terminal shows\n"
+			"fewer columns; -o json has all of them.",
 		.run = run_endpoints,
 		.columns = &endpoints_columns,
 		.options = NOUN_MAPS | OPTION_POOL,
@@ -48,8 +50,8 @@ const struct command commands[] = {
 		.help = "A session is shown, and taken, by what makes it (stickiness.key): an address or a\n"
 			"prefix; client:COOKIE of the client's network namespace; cgroup:NAME of a client,\n"
 			"or cgroup:/PATH (cgroup:ID) of a cgroup without one; mark:0xMARK;\n"
-			"destination:ADDRESS; hint:HASH. A hint's text is not kept, but hint=TEXT finds it:\n"
-			"one session for each client that said so.",
+			"destination:ADDRESS; hint:HASH. Pintle does not keep a hint's text, but hint=TEXT\n"
+			"finds it: one session for each client that gave this hint.",
 		.run = run_sessions,
 		.columns = &sessions_columns,
 		.options = NOUN_MAPS | OPTION_POOL,
@@ -61,7 +63,7 @@ const struct command commands[] = {
 		.kind = NOUN,
 		.arguments = "[--pool POOL]",
 		.summary = "decisions per pool and outcome since the maps were made",
-		.help = "And what one-shot did with the first segments of connections, in pools with one\n"
+		.help = "Also what one-shot did with the first segments of connections, in pools with one\n"
 			"request per connection.",
 		.run = run_stats,
 		.columns = &stats_columns,
@@ -71,12 +73,12 @@ const struct command commands[] = {
 		.name = "events",
 		.kind = NOUN,
 		.arguments = "[--pool POOL]",
-		.summary = "follow closed connections, rare decisions and ejections (root)",
-		.help = "A line for each connection that closed, for each decision whose outcome is rare\n"
-			"(escaped, stale, no_endpoint), and for each endpoint that is ejected or restored,\n"
-			"until Ctrl-C. With -o json one object a line.\n"
-			"Needs root, and one can follow at a time: the kernel fills a ring of its own as\n"
-			"long as somebody does.",
+		.summary = "closed connections, rare decisions and ejections, as they come (root)",
+		.help = "Prints a line for each connection that closed, for each decision whose outcome is\n"
+			"rare (escaped, stale, no_endpoint), and for each endpoint that is ejected or\n"
+			"restored, until Ctrl-C. With -o json one object a line.\n"
+			"Needs root. Only one `pintle events` can run at a time; the kernel writes events\n"
+			"only while it runs.",
 		.run = run_events,
 		.columns = &events_columns,
 		.options = NOUN_MAPS | OPTION_POOL,
@@ -86,10 +88,10 @@ const struct command commands[] = {
 		.kind = NOUN,
 		.arguments = "[POOL]",
 		.summary = "what runs otherwise than the file says",
-		.help = "A row for each key that is set (`pintle set`, `pintle mode`) and each endpoint that\n"
-			"is drained. Exit status 0 when nothing differs; 1 when something does, also when\n"
-			"the file was changed after pintled read it; 2 when that cannot be told. Whoever may\n"
-			"not read the file sees its values as pintled read them last.",
+		.help = "Prints a row for each key that was set (`pintle set`, `pintle mode`) and for each\n"
+			"endpoint that is drained. Exit status 0 if nothing differs; 1 if something does, or\n"
+			"if the file changed after pintled read it; 2 if neither can be known. A reader who\n"
+			"may not read the file sees its values as pintled last read them.",
 		.run = run_diff,
 		.columns = &diff_columns,
 		.options = NOUN_MAPS,
@@ -111,8 +113,10 @@ const struct command commands[] = {
 		.arguments = "POOL enforce|baseline|off",
 		.summary = "set what holds for a pool's new connections",
 		.help = "enforce: the rule; baseline: at random over the ready endpoints; off: left to the\n"
-			"kernel's own lookup. Holds until it is set again or `pintle reset`, over reload\n"
-			"and restart. Setting what the file says takes the override back.",
+			"kernel's own lookup, or, where endpoints have an `address`, to whatever else serves\n"
+			"the frontend. Warns of a frontend that nothing else answers. Holds until it is set\n"
+			"again or `pintle reset`, over reload and restart. Setting what the file says takes\n"
+			"the override back.",
 		.run = run_mode,
 		.options = MAPS,
 		.least = 2,
@@ -146,11 +150,12 @@ const struct command commands[] = {
 		.kind = VERB,
 		.arguments = "POOL KEY=VALUE",
 		.summary = "set a key of a pool while it runs",
-		.help = "KEY and VALUE as in the configuration file, which has the units, too. A value that the\n"
-			"file's check refuses, by itself or with the other keys, is refused. mode and\n"
-			"requests hold at once, also without pintled; the others once it has taken them up,\n"
-			"which is waited for. Holds until it is set again or `pintle reset`, over reload and\n"
-			"restart. Setting what the file says takes it back.",
+		.help = "KEY is the key's path in the pool, VALUE as in the configuration file:\n"
+			"stickiness.ttl=100s. set refuses what the file's check refuses, by itself or together\n"
+			"with the other keys. mode and requests take effect at once, even without pintled. For\n"
+			"any other key, set waits until pintled has applied it; without pintled it takes\n"
+			"effect when pintled starts. It holds until it is set again or `pintle reset`, over\n"
+			"reload and restart. Setting what the file says takes it back.",
 		.more = help_settings,
 		.run = run_set,
 		.options = MAPS,
@@ -163,8 +168,8 @@ const struct command commands[] = {
 		.kind = VERB,
 		.arguments = "ENDPOINT",
 		.summary = "send no further connection to an endpoint",
-		.help = "Open connections go on; bound sessions move at their next connection. ENDPOINT is\n"
-			"POOL/NAME, or NAME where that is unambiguous.",
+		.help = "Open connections continue; bound sessions move at their next connection. ENDPOINT\n"
+			"is POOL/NAME, or NAME where that is unambiguous.",
 		.run = run_drain,
 		.options = MAPS,
 		.least = 1,
@@ -199,8 +204,8 @@ const struct command commands[] = {
 		.kind = VERB,
 		.arguments = "[POOL [KEY]]",
 		.summary = "take back what mode, set and drain changed",
-		.help = "All of it; what belongs to one pool; or one key of it. Then what the file says holds.\n"
-			"One key stays where others that are set need it, which is told.",
+		.help = "Takes back everything, or what belongs to one pool, or one key; then the file holds.\n"
+			"A key stays set if another key that is set needs it; reset says which.",
 		.run = run_reset,
 		.options = MAPS,
 		.most = 2,
@@ -211,9 +216,9 @@ const struct command commands[] = {
 		.kind = VERB,
 		.arguments = "",
 		.summary = "have pintled read its configuration again, and say what came of it",
-		.help = "As SIGHUP and `systemctl reload pintled` do, which do not wait. Exit status 0 when the\n"
-			"file was taken; 1 when it was not, with the first error: then what ran before goes\n"
-			"on; also 1 when pintled does not run. What was set still holds.",
+		.help = "Does what SIGHUP and `systemctl reload pintled` do, and waits for the result. Exit\n"
+			"status 0 if pintled took the file; 1 if it did not, with the first error (what ran\n"
+			"before keeps running), or if pintled does not run. Keys that were set stay set.",
 		.run = run_reload,
 		.options = MAPS,
 	},
@@ -223,7 +228,7 @@ const struct command commands[] = {
 		.arguments = "FILE",
 		.summary = "validate a configuration file without touching anything",
 		.help = "Errors and warnings go to stderr as FILE:LINE:COLUMN: what is wrong; what would\n"
-			"be right. Exit status 0 when it would load, even with warnings; 2 when not.",
+			"be right. Exit status 0 if the file would load, even with warnings, else 2.",
 		.run = run_check,
 		.least = 1,
 		.most = 1,
@@ -234,8 +239,8 @@ const struct command commands[] = {
 		.kind = VERB,
 		.arguments = "",
 		.summary = "look for what keeps Pintle from working on this machine",
-		.help = "A line for each thing: ok, warn or FAIL, what was found, and the cure. Exit\n"
-			"status 1 when something fails. It changes nothing; as root it sees most.",
+		.help = "Prints a line for each check: ok, warn or FAIL, what was found, and the cure. Exit\n"
+			"status 1 if a check fails. Changes nothing. As root it sees most.",
 		.run = run_doctor,
 		.columns = &doctor_columns,
 		.options = NOUN_MAPS,
@@ -244,7 +249,7 @@ const struct command commands[] = {
 		.name = "help",
 		.kind = VERB,
 		.arguments = "[COMMAND]",
-		.summary = "list the commands, or say what one takes and prints",
+		.summary = "list the commands, or explain one",
 		.help = "The same as --help, and as COMMAND --help.",
 		.run = run_help,
 		.most = 1,
@@ -266,12 +271,12 @@ const size_t command_count = ARRAY_SIZE(commands);
 
 const struct command *command_find(const char *name)
 {
-	struct nearest_word n = {.word = name};
+	struct text_nearest n = {.begun = true};
 
 	for (size_t i = 0; i < command_count; i++) {
 		if (!strcmp(commands[i].name, name))
 			return &commands[i];
-		nearest_word_try(&n, commands[i].name);
+		text_nearest_try(&n, name, commands[i].name);
 	}
 	if (n.best)
 		log_error("no command '%s'; did you mean %s?", name, n.best);

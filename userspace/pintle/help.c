@@ -3,6 +3,16 @@
 #include "cli.h"
 #include "output.h"
 
+const struct exit_help exit_helps[] = {
+	{EXIT_OK, "done"},
+	{EXIT_FAILED,
+	 "failed; also `status` where nothing is pinned, `diff` where something differs, and `doctor` where something "
+	 "fails"},
+	{EXIT_USAGE,
+	 "a mistake in the command line, or in the file that was checked; also `diff` where it cannot tell"},
+};
+const size_t exit_help_count = ARRAY_SIZE(exit_helps);
+
 static void print_commands(FILE *f, const char *title, enum command_kind kind)
 {
 	fprintf(f, "\n%s\n", title);
@@ -37,7 +47,9 @@ void help_program(FILE *f)
 	print_commands(f, "Nouns read:", NOUN);
 	print_commands(f, "Verbs change something, or look around:", VERB);
 	print_options(f, NULL);
-	fprintf(f, "\nExit status: 0 done, 1 failed, 2 a mistake in the command line.\n");
+	fprintf(f, "\nExit status:\n");
+	for (size_t i = 0; i < exit_help_count; i++)
+		fprintf(f, "  %d  %s\n", exit_helps[i].status, exit_helps[i].says);
 }
 
 static void print_usage(FILE *f, const struct command *c)

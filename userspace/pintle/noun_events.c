@@ -15,6 +15,7 @@
 #include "../base/log.h"
 #include "../maps/names.h"
 #include "output.h"
+#include "traits.bpf.h"
 
 #define LEASE_NS  (3 * NSEC_PER_SEC)
 #define RENEW_NS  NSEC_PER_SEC
@@ -114,7 +115,7 @@ GET(hook)
 
 GET(failure)
 {
-	return r->e->hook == PINTLE_HOOK_CONNECT && r->e->failure < PINTLE_FAILURE_COUNT
+	return hook_has(r->e->hook, PINTLE_TRAIT_FAILURES) && r->e->failure < PINTLE_FAILURE_COUNT
 		       ? value_text(failure_name(r->e->failure))
 		       : value_none();
 }
@@ -176,7 +177,9 @@ static const struct column columns[] = {
 	 COLUMN(monotonic),
 	 .help = "the same on the kernel's monotonic clock"},
 	{.key = "event", COLUMN(event), .help = "text: closed, decided, ejected, restored"},
-	{.key = "hook", COLUMN(hook), .help = "text: lookup, connect"},
+#define X(symbol, name, ...) name ", "
+	{.key = "hook", COLUMN(hook), .help = "text: " PINTLE_HOOKS(X) "or null: unknown"},
+#undef X
 	{.key = "pool", COLUMN(pool), .help = "text: name of the pool; null: gone"},
 	{.key = "endpoint", COLUMN(endpoint), .help = "text: its name; null: none, or gone"},
 	{.key = "outcome", COLUMN(outcome), .help = "text: why it went there; null: forgotten"},
@@ -188,7 +191,7 @@ static const struct column columns[] = {
 	 .help = "text: address and port it connected to; null likewise"},
 	{.key = "duration_seconds",
 	 COLUMN(duration_seconds),
-	 .help = "from established (lookup) or its SYN (connect) to closed; of an ejection; or null"},
+	 .help = "from established (at clients' sockets: its SYN) to closed; of an ejection; or null"},
 	{.key = "failure",
 	 COLUMN(failure),
 	 .help = "text: how the endpoint failed its client: refused, unanswered, unreachable, reset; "

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* noun_pools.c - each pool with its mode, frontends and policy. */
+#include "../base/text.h"
 #include "../maps/names.h"
 #include "output.h"
+#include "traits.bpf.h"
 
 #define GET(name) GETTER(name, const struct state_pool *p, const struct state *s)
 
@@ -73,17 +75,9 @@ GET(frontends)
 GET(frontends_text)
 {
 	struct value v = {.kind = VALUE_TEXT};
-	size_t n = 0;
 
-	for (size_t i = 0; i < p->frontend_count; i++) {
-		const char *text = p->frontends[i].text;
-
-		if (n + strlen(text) + sizeof(", , ...") > sizeof(v.text)) {
-			snprintf(v.text + n, sizeof(v.text) - n, ", ...");
-			break;
-		}
-		n += (size_t)snprintf(v.text + n, sizeof(v.text) - n, "%s%s", n ? ", " : "", text);
-	}
+	for (size_t i = 0; i < p->frontend_count; i++)
+		text_list_add(v.text, sizeof(v.text), p->frontends[i].text);
 	return v;
 }
 
@@ -127,7 +121,7 @@ GET(decisions)
 
 GET(hook)
 {
-	return value_text(hook_name(p->hook));
+	return value_text(hook_name(p->decided_by));
 }
 
 GET(key)
@@ -152,7 +146,7 @@ GET(ejection)
 {
 	cJSON *o;
 
-	if (p->hook != PINTLE_HOOK_CONNECT)
+	if (!hook_has(p->decided_by, PINTLE_TRAIT_EJECTS))
 		return value_none();
 	o = cJSON_CreateObject();
 	cJSON_AddItemToObject(o, "failures", json_count(p->eject_after));
@@ -202,11 +196,13 @@ static const struct column columns[] = {
 	 .help = "text: its name, once on the node"},
 	{.key = "mode", COLUMN(mode), .help = "text: what holds: enforce, baseline, off"},
 	{.heading = "MODE", COLUMN(mode_text)},
+#define X(symbol, name, ...) name ", "
 	{.key = "hook",
 	 .heading = "HOOK",
 	 .spare = 3,
 	 COLUMN(hook),
-	 .help = "text: what decides its connections: lookup, connect"},
+	 .help = "text: what decides its connections: " PINTLE_HOOKS(X) "or unknown"},
+#undef X
 	{.key = "mode_configured", COLUMN(mode_configured), .help = "text: what the file says"},
 	{.key = "overridden", COLUMN(overridden), .help = "bool: `pintle mode` set what holds"},
 	{.key = "requests",
@@ -226,7 +222,7 @@ static const struct column columns[] = {
 	 .right = true,
 	 COLUMN(ready),
 	 .help = "how many of them may be chosen: ready, saturated or stale"},
-	{.key = "ejected", COLUMN(ejected), .help = "how many of them are, now"},
+	{.key = "ejected", COLUMN(ejected), .help = "how many of them are ejected now"},
 	{.key = "in_flight",
 	 .heading = "IN-FLIGHT",
 	 .right = true,
@@ -261,7 +257,7 @@ static const struct column columns[] = {
 	 .help = "after which a score is not believed"},
 	{.key = "ejection",
 	 COLUMN(ejection),
-	 .help = "{failures (0: never), seconds, max_seconds, at_once}; null: hook is lookup"},
+	 .help = "{failures (0: never), seconds, max_seconds, at_once}; null: its hook ejects none"},
 };
 const struct columns pools_columns = COLUMNS(columns);
 

@@ -146,7 +146,7 @@ static cJSON *pools_new(const struct state *s)
 		cJSON_AddItemToObject(o, "endpoints", json_count(p->endpoint_count));
 		cJSON_AddItemToObject(o, "ready", json_count(p->ready_count));
 		cJSON_AddItemToObject(o, "ejected", json_count(p->ejected_count));
-		cJSON_AddStringToObject(o, "hook", hook_name(p->hook));
+		cJSON_AddStringToObject(o, "hook", hook_name(p->decided_by));
 		cJSON_AddItemToObject(o, "decisions", decisions_new(p));
 		cJSON_AddItemToArray(list, o);
 	}
@@ -254,7 +254,7 @@ static void print_node(const struct status *t)
 	if (n->metrics[0])
 		printf("metrics   http://%s/metrics\n", n->metrics);
 	if (n->reconciled_ns)
-		printf("counts    held against the sockets %s ago, drift %llu\n",
+		printf("counters  compared with the sockets %s ago, drift %llu\n",
 		       age_text(seconds_since(t->s, n->reconciled_ns), age), n->drift);
 }
 
@@ -381,7 +381,7 @@ static const struct column columns[] = {
 	 .help = "list of text: what is attached: lookup, sockops, connect, hint"},
 	{.key = "daemon_alive",
 	 COLUMN(daemon_alive),
-	 .help = "bool: its heart beat within 2 seconds"},
+	 .help = "bool: its heartbeat is younger than 2 seconds"},
 	{.key = "daemon_pid", COLUMN(daemon_pid), .help = "of the daemon that runs or ran"},
 	{.key = "daemon_version", COLUMN(daemon_version), .help = "text: of the same, or null"},
 	{.key = "daemon_started", COLUMN(daemon_started), .help = "text: RFC 3339 time, or null"},
@@ -389,8 +389,8 @@ static const struct column columns[] = {
 	{.key = "scrape_rounds", COLUMN(scrape_rounds), .help = "done since daemon_started"},
 	{.key = "reconciled_age_seconds",
 	 COLUMN(reconciled_age_seconds),
-	 .help = "since counts were held against the socket table; null: never"},
-	{.key = "drift", COLUMN(drift), .help = "connections by which counts were wrong, ever"},
+	 .help = "since counters were compared with the socket table; null: never"},
+	{.key = "drift", COLUMN(drift), .help = "connections by which counters were wrong, ever"},
 	{.key = "group_id", COLUMN(group_id), .help = "gid that may read the pins"},
 	{.key = "oneshot_devices",
 	 COLUMN(oneshot_devices),

@@ -5,13 +5,15 @@
 #include <getopt.h>
 
 #include "../base/log.h"
+#include "../base/text.h"
 
 const struct option_help options[] = {
 	{"bpffs", 0, "DIR", "where the maps are pinned (PINTLE_BPFFS, else " DEFAULT_BPFFS ")",
 	 OPTION_BPFFS},
-	{"output", 'o', "FORMAT", "text (the default) or json", OPTION_OUTPUT},
+	{"output", 'o', "FORMAT", "how data is printed: text (the default) or json", OPTION_OUTPUT},
 	{"pool", 0, "POOL", "only what belongs to this pool", OPTION_POOL},
-	{"help", 'h', NULL, "this text; `pintle COMMAND --help` says more", 0},
+	{"help", 'h', NULL, "what the program does; `pintle COMMAND --help`: what a command does",
+	 0},
 	{"version", 'V', NULL, "the version", 0},
 };
 const size_t option_count = ARRAY_SIZE(options);
@@ -51,10 +53,10 @@ static int option_index(int value)
 
 static int unknown_option(const char *word)
 {
-	struct nearest_word n = {.word = word + strspn(word, "-")};
+	struct text_nearest n = {.begun = true};
 
 	for (size_t i = 0; i < option_count; i++)
-		nearest_word_try(&n, options[i].name);
+		text_nearest_try(&n, word + strspn(word, "-"), options[i].name);
 	if (n.best)
 		log_error("no option %s; did you mean --%s?", word, n.best);
 	else

@@ -30,34 +30,16 @@ int link_open(const struct cli *cli, enum link_id link)
 	return bpf_obj_get(link_path(cli, link, path));
 }
 
-static bool any_pool(const struct state *s, bool (*is)(const struct state_pool *p))
-{
-	for (size_t i = 0; i < s->pool_count; i++)
-		if (is(&s->pools[i]))
-			return true;
-	return false;
-}
-
-static bool is_connect(const struct state_pool *p)
-{
-	return p->hook == PINTLE_HOOK_CONNECT;
-}
-
-static bool takes_hints(const struct state_pool *p)
-{
-	return p->key_kind == PINTLE_KEY_HINT || p->group_kind == PINTLE_KEY_HINT;
-}
-
 bool link_wanted(const struct state *s, enum link_id link)
 {
-	switch (link_kinds[link].use) {
-	case LINK_OF_CONNECT:
-		return any_pool(s, is_connect);
-	case LINK_OF_HINTS:
-		return any_pool(s, takes_hints);
-	default:
-		return true;
+	bool wanted = link_is_always(&link_kinds[link]);
+
+	for (size_t i = 0; !wanted && i < s->pool_count; i++) {
+		const struct state_pool *p = &s->pools[i];
+
+		wanted = link_is_for(&link_kinds[link], p->decided_by, p->key_kind, p->group_kind);
 	}
+	return wanted;
 }
 
 bool link_trouble(const struct cli *cli, const struct state *s, enum link_id link,

@@ -7,6 +7,7 @@
 #include "../maps/names.h"
 #include "cli.h"
 #include "output.h"
+#include "traits.bpf.h"
 
 /* The daemon looks several times a second. */
 #define VERDICT_WAIT_NS (5 * NSEC_PER_SEC)
@@ -255,9 +256,9 @@ static const char *requests_from(const struct maps *m, const struct state *s,
 		return "";
 	if (!is_alive(m, monotonic_ns()))
 		return "; takes effect when pintled starts";
-	return p->hook == PINTLE_HOOK_CONNECT
-		       ? "; on the nodes of its servers, none of which is here"
-		       : "; pintled has not attached it, its log says why";
+	return hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS)
+		       ? "; pintled has not attached it, its log says why"
+		       : "; on the nodes of its servers, none of which is here";
 }
 
 /* The kernel's own settings: they need neither the daemon nor the file. */

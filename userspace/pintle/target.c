@@ -3,7 +3,9 @@
 #include "cli.h"
 
 #include "../base/log.h"
+#include "../base/text.h"
 #include "../net/netns.h"
+#include "traits.bpf.h"
 
 /* ---- the maps ------------------------------------------------------------------- */
 
@@ -75,8 +77,9 @@ const char *without_endpoints(const struct state_pool *p)
 {
 	if (p->failure_mode == PINTLE_FAIL_CLOSE)
 		return "are refused (FailClose)";
-	return p->hook == PINTLE_HOOK_CONNECT ? "are left as they came (FailOpen)"
-					      : "go to whoever listens (FailOpen)";
+	return hook_has(p->decided_by, PINTLE_TRAIT_OPEN_PASSES)
+		       ? "are left as they came (FailOpen)"
+		       : "go to any listener (FailOpen)";
 }
 
 const char *endpoint_name(const struct state *s, const struct state_endpoint *e, char *buf)
@@ -85,36 +88,22 @@ const char *endpoint_name(const struct state *s, const struct state_endpoint *e,
 	return buf;
 }
 
-/* At most a screen's width of them. */
-static const char *pool_list(const struct state *s, char *buf, size_t size)
-{
-	size_t n = 0;
-
-	buf[0] = '\0';
-	for (size_t i = 0; i < s->pool_count; i++) {
-		if (n + strlen(s->pools[i].name) + 8 > size) {
-			snprintf(buf + n, size - n, ", ...");
-			break;
-		}
-		n += (size_t)snprintf(buf + n, size - n, "%s%s", n ? ", " : "", s->pools[i].name);
-	}
-	return buf;
-}
-
 struct state_pool *find_pool(const struct state *s, const char *name)
 {
-	struct nearest_word near = {.word = name};
-	char list[128];
+	struct text_nearest near = {.begun = true};
+	char list[128] = ""; /* a screen's width */
 
 	for (size_t i = 0; i < s->pool_count; i++) {
 		if (!strcmp(s->pools[i].name, name))
 			return &s->pools[i];
-		nearest_word_try(&near, s->pools[i].name);
+		text_nearest_try(&near, name, s->pools[i].name);
 	}
+	for (size_t i = 0; i < s->pool_count; i++)
+		text_list_add(list, sizeof(list), s->pools[i].name);
 	if (near.best)
 		log_error("no pool '%s'; did you mean %s?", name, near.best);
 	else if (s->pool_count)
-		log_error("no pool '%s'; there are: %s", name, pool_list(s, list, sizeof(list)));
+		log_error("no pool '%s'; there are: %s", name, list);
 	else
 		log_error("no pool '%s'; there is none", name);
 	return NULL;
@@ -123,14 +112,14 @@ struct state_pool *find_pool(const struct state *s, const char *name)
 static void no_endpoint(const struct state *s, const char *name)
 {
 	char full[2][ENDPOINT_NAME_SIZE], *best = NULL;
-	struct nearest_word near = {.word = name};
+	struct text_nearest near = {.begun = true};
 
 	for (size_t i = 0; i < s->endpoint_count; i++) {
 		const struct state_endpoint *e = &s->endpoints[i];
 		const char *was = near.best;
 
-		nearest_word_try(&near, e->name);
-		nearest_word_try(&near, endpoint_name(s, e, full[0]));
+		text_nearest_try(&near, name, e->name);
+		text_nearest_try(&near, name, endpoint_name(s, e, full[0]));
 		if (near.best == was)
 			continue;
 		/* full[0] is written again at the next turn */

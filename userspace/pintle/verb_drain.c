@@ -59,7 +59,8 @@ static int drain_run(const struct cli *cli, bool drained)
 		return EXIT_FAILED;
 	if (drained) {
 		warn_of_last(s, e);
-		printf("%s: drained; %lld open connections go on\n", name, (long long)e->in_flight);
+		printf("%s: drained; %lld open connections continue\n", name,
+		       (long long)e->in_flight);
 	} else {
 		printf("%s: takes connections again\n", name);
 	}

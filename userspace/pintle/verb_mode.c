@@ -4,6 +4,7 @@
 #include "../base/log.h"
 #include "../maps/names.h"
 #include "cli.h"
+#include "traits.bpf.h"
 
 /* ---- who else would answer ------------------------------------------------------- */
 
@@ -32,8 +33,8 @@ void warn_of_refusals(const struct state *s, const struct state_pool *p)
 	_cleanup_free_ struct listener *ls = NULL;
 	size_t n = 0;
 
-	/* Whoever else serves the frontend of a connect pool is not seen by its listeners. */
-	if (p->hook != PINTLE_HOOK_LOOKUP)
+	/* Where clients' packets come to a frontend elsewhere, its listeners are not seen here. */
+	if (!hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS))
 		return;
 	netns = open_steered_netns(s);
 	/* Not seeing the namespace, the announced ones are what we can tell of. */
@@ -44,8 +45,9 @@ void warn_of_refusals(const struct state *s, const struct state_pool *p)
 
 		if (answered(&f->addr, ls, n) || (netns < 0 && !f->announced))
 			continue;
-		log_warn("nobody but Pintle answers %s: with %s off, connections to it are refused",
-			 f->text, p->name);
+		log_warn(
+			"nothing but Pintle answers %s: with %s off, connections to it are refused",
+			f->text, p->name);
 	}
 }
 

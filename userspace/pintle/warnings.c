@@ -7,6 +7,7 @@
 
 #include "../maps/names.h"
 #include "programs.h"
+#include "traits.bpf.h"
 
 /* A node full of sick endpoints must not bury the rest. */
 #define MAX_OF_A_KIND 10
@@ -42,14 +43,15 @@ static void daemon_warnings(cJSON *list, const struct cli *cli, const struct sta
 	if (!n->attached_ns)
 		warn(list, "the maps are pinned, but nothing is attached: nothing is steered");
 	if (!s->daemon_alive)
-		warn(list, "pintled does not run: nobody scrapes, and what it knew grows old; "
+		warn(list, "pintled does not run: no page is read, and the scores grow old; "
 			   "connections are steered by those in flight");
 	if (n->version[0] && strcmp(n->version, PINTLE_VERSION) != 0)
 		warn(list, "pintled is version %s, this program %s", n->version, PINTLE_VERSION);
 	if (n->drift)
 		warn(list,
-		     "counts in flight were put right by %llu connections so far: another program "
-		     "takes callback flags away; `pintle doctor` names who is on the hook",
+		     "counters of connections in flight were wrong by %llu so far, and corrected: "
+		     "another program takes callback flags away; `pintle doctor` names the "
+		     "programs on the hook",
 		     n->drift);
 }
 
@@ -63,8 +65,8 @@ static void order_warning(cJSON *list, const struct cli *cli, const struct state
 	if (fd < 0 || programs_query(cli, fd, LINK_CONNECT4, &p) || p.own == p.count || !p.own)
 		return;
 	warn(list,
-	     "at connect() %s (program %u) runs before ours: what it rewrites is not steered; "
-	     "`pintle doctor` says what helps",
+	     "at connect() %s (program %u) runs before Pintle's: what it rewrites is not "
+	     "steered; `pintle doctor` says what helps",
 	     p.all[0].name, p.all[0].id);
 }
 
@@ -127,13 +129,13 @@ static void family_warning(cJSON *list, const struct state *s, const struct stat
 	for (size_t i = 0; i < p->endpoint_count && left; i++) {
 		const struct state_endpoint *e = &s->endpoints[p->first_endpoint + i];
 
-		if ((p->hook == PINTLE_HOOK_LOOKUP && !e->listening_since_ns) ||
+		if ((p->reach == PINTLE_REACH_LISTENER && !e->listening_since_ns) ||
 		    e->families & family)
 			continue;
 		left--;
 		warn(list,
-		     "%s takes no %s connection, and its pool has an %s frontend: it is not "
-		     "chosen for those; %s",
+		     "%s takes no %s connection, and its pool has an %s frontend: it gets none of "
+		     "those; %s",
 		     endpoint_name(s, e, name), lacks, lacks, cure);
 	}
 }
@@ -146,16 +148,16 @@ static void family_warnings(cJSON *list, const struct cli *cli, const struct sta
 	for (size_t i = 0; i < s->pool_count; i++) {
 		const struct state_pool *p = &s->pools[i];
 
-		bool lookup = p->hook == PINTLE_HOOK_LOOKUP;
+		bool listener = p->reach == PINTLE_REACH_LISTENER;
 
 		if (serves(p, false))
 			family_warning(list, s, p, PINTLE_FAMILY_V6, "IPv6",
-				       lookup ? "have the server listen on [::]" : by_family);
+				       listener ? "have the server listen on [::]" : by_family);
 		if (serves(p, true))
 			family_warning(list, s, p, PINTLE_FAMILY_V4, "IPv4",
-				       lookup ? "have the server listen on 0.0.0.0, or on [::] "
-						"without IPV6_V6ONLY"
-					      : by_family);
+				       listener ? "have the server listen on 0.0.0.0, or on [::] "
+						  "without IPV6_V6ONLY"
+						: by_family);
 	}
 }
 
@@ -168,15 +170,15 @@ static void scrape_warnings(cJSON *list, const struct cli *cli, const struct sta
 	for (size_t i = 0; i < s->endpoint_count && left; i++) {
 		const struct state_endpoint *e = &s->endpoints[i];
 
-		bool there = s->pools[e->pool].hook == PINTLE_HOOK_CONNECT ? e->has_age
-									   : e->listening_since_ns;
+		bool there = s->pools[e->pool].reach == PINTLE_REACH_LISTENER
+				     ? e->listening_since_ns
+				     : e->has_age;
 
 		if (!s->daemon_alive || !e->scrape_failed || !there)
 			continue;
 		left--;
 		warn(list,
-		     "%s: its metrics page fails; what is known of it is %s old; pintled's "
-		     "log says why",
+		     "%s: its metrics page fails; its score is %s old; pintled's log says why",
 		     endpoint_name(s, e, name), age_text(e->age_seconds, age));
 	}
 }
@@ -217,7 +219,7 @@ static void pool_warnings(cJSON *list, const struct cli *cli, const struct state
 			warn(list, "pool %s has no endpoint that is ready: connections %s", p->name,
 			     without_endpoints(p));
 		if (!p->frontend_count)
-			warn(list, "pool %s has no frontend: nothing comes to it", p->name);
+			warn(list, "pool %s has no frontend: no connection comes to it", p->name);
 		if (p->mode >= PINTLE_MODE_COUNT)
 			warn(list, "pool %s has a mode that this program does not know: %u",
 			     p->name, p->mode);
@@ -251,13 +253,13 @@ static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct st
 		const struct state_pool *p = &s->pools[i];
 
 		if (p->requests == PINTLE_REQUESTS_ONE_PER_CONNECTION &&
-		    p->hook == PINTLE_HOOK_LOOKUP && !s->node.devices)
+		    hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS) && !s->node.devices)
 			warn(list,
 			     "pool %s wants one request per connection, and one-shot is attached "
 			     "nowhere: %s",
 			     p->name,
 			     s->daemon_alive ? "pintled's log says why"
-					     : "that begins when pintled starts");
+					     : "pintled attaches it when it starts");
 	}
 }
 

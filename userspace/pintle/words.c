@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* words.c - ages and times as people say them; the word that was meant. */
+/* words.c - ages and times as people say them. */
 #include "cli.h"
 
-#include <ctype.h>
 #include <math.h>
 
 const char *age_text(double seconds, char *buf)
@@ -65,47 +64,4 @@ const char *wall_rfc3339(uint64_t monotonic, char *buf)
 	if (!gmtime_r(&t, &tm) || !strftime(buf, WORDS_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm))
 		return unknown_time(buf);
 	return buf;
-}
-
-#define NEAR_MAX 64
-
-/* Levenshtein's distance; case does not count. */
-static size_t edit_distance(const char *a, const char *b)
-{
-	size_t row[NEAR_MAX + 1], length = strlen(b);
-
-	for (size_t j = 0; j <= length; j++)
-		row[j] = j;
-	for (size_t i = 1; a[i - 1]; i++) {
-		size_t diagonal = row[0];
-
-		row[0] = i;
-		for (size_t j = 1; j <= length; j++) {
-			bool same = tolower((unsigned char)a[i - 1]) ==
-				    tolower((unsigned char)b[j - 1]);
-			size_t changed = diagonal + !same;
-			size_t shorter = MIN(row[j], row[j - 1]) + 1;
-
-			diagonal = row[j];
-			row[j] = MIN(shorter, changed);
-		}
-	}
-	return row[length];
-}
-
-void nearest_word_try(struct nearest_word *n, const char *candidate)
-{
-	size_t length = strlen(candidate), distance;
-
-	if (strlen(n->word) > NEAR_MAX || length > NEAR_MAX)
-		return;
-	distance = edit_distance(n->word, candidate);
-	/* A word begun is meant, however much of it is missing. */
-	if (*n->word && !strncmp(n->word, candidate, strlen(n->word)))
-		distance = MIN(distance, (size_t)1);
-	if (distance > MAX(length / 3, (size_t)1) || distance >= length ||
-	    (n->best && distance >= n->distance))
-		return;
-	n->best = candidate;
-	n->distance = distance;
 }

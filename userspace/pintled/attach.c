@@ -10,9 +10,10 @@
 
 #include "../net/cgroup2.h"
 #include "../base/log.h"
+#include "../base/text.h"
 #include "../net/netns.h"
 #include "../base/util.h"
-#include "decide.bpf.h" /* of a type that the skeleton names */
+#include "eligible.bpf.h" /* of a type that the skeleton names */
 #include "linking.h"
 #include "programs.h"
 #include "pins.h"
@@ -118,9 +119,10 @@ static int refuse_rival(const struct attachment *a, const struct config *c)
 		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) ||
 		    strncmp(info.name, "pintle_lookup", sizeof(info.name)) != 0)
 			continue;
-		log_error("another Pintle, pinned elsewhere than %s, steers in %s already (program "
-			  "%u); take it away first, with its own pintled --detach --bpffs DIR",
-			  c->bpffs, c->netns, ids[i]);
+		log_error(
+			"another Pintle, pinned elsewhere than in %s, already steers in %s (program "
+			"%u); remove it first: pintled --detach --bpffs DIR, with its directory",
+			c->bpffs, c->netns, ids[i]);
 		return -EBUSY;
 	}
 	return 0;
@@ -128,35 +130,17 @@ static int refuse_rival(const struct attachment *a, const struct config *c)
 
 /* ---- what is wanted ---------------------------------------------------------------- */
 
-static bool uses_connect(const struct config *c)
-{
-	for (size_t i = 0; i < c->pool_count; i++)
-		if (c->pools[i].hook == PINTLE_HOOK_CONNECT)
-			return true;
-	return false;
-}
-
-static bool uses_hints(const struct config *c)
-{
-	for (size_t i = 0; i < c->pool_count; i++) {
-		const struct config_stickiness *s = &c->pools[i].stickiness;
-
-		if (s->key_kind == PINTLE_KEY_HINT || s->group_kind == PINTLE_KEY_HINT)
-			return true;
-	}
-	return false;
-}
-
 static bool wanted(const struct link_kind *k, const struct config *c)
 {
-	switch (k->use) {
-	case LINK_OF_CONNECT:
-		return uses_connect(c);
-	case LINK_OF_HINTS:
-		return uses_hints(c);
-	default:
-		return true;
+	bool any = link_is_always(k);
+
+	for (size_t i = 0; !any && i < c->pool_count; i++) {
+		const struct config_pool *p = &c->pools[i];
+
+		any = link_is_for(k, p->decided_by, p->stickiness.key_kind,
+				  p->stickiness.group_kind);
 	}
+	return any;
 }
 
 static int load_wanted(struct attachment *a, const struct config *c)
@@ -244,7 +228,7 @@ static int clear_ruins(const struct attachment *a)
 		return err;
 	if (access(a->dir, F_OK) || pins_whole(a->dir) || pins_repair(a->dir))
 		return 0;
-	log_warn("the pins in %s are not whole: starting afresh; bindings and counts are lost",
+	log_warn("the pins in %s are incomplete: starting afresh; bindings and counters are lost",
 		 a->dir);
 	return pins_undo(a->dir);
 }
@@ -477,7 +461,7 @@ static int commit_link(struct attachment *a, const struct link_kind *k, const st
 {
 	int fd = programs_fd(a->skel, k->program);
 
-	if (k->use != LINK_ALWAYS && !link_pinned(k, a->dir))
+	if (!link_is_always(k) && !link_pinned(k, a->dir))
 		return link_attach(k, fd, to, a->dir);
 	return link_replace(k, fd, to, a->dir);
 }
@@ -564,13 +548,10 @@ void attachment_trim(struct attachment *a, const struct config *c)
 
 static const char *hooks_text(const bool which[LINK_COUNT], char *buf, size_t size)
 {
-	size_t at = 0;
-
 	buf[0] = '\0';
-	for (int i = 0; i < LINK_COUNT && at < size; i++)
+	for (int i = 0; i < LINK_COUNT; i++)
 		if (which[i])
-			at += (size_t)snprintf(buf + at, size - at, "%s%s", at ? ", " : "",
-					       link_hook(&link_kinds[i]));
+			text_list_add(buf, size, link_hook(&link_kinds[i]));
 	return buf;
 }
 
@@ -610,15 +591,14 @@ static int put_back_pins(struct attachment *a)
 		int err = put_back_directory(a);
 
 		if (!err)
-			log_warn("%s was removed, and was put back; pintled --detach is what takes "
-				 "Pintle away",
+			log_warn("%s was removed, and put back; to remove Pintle: pintled --detach",
 				 a->dir);
 		return err;
 	}
 	n = tend_pins(&a->tend, a->maps, a->dir, a->group);
 	if (n > 0)
-		log_warn("%d pin%s in %s %s removed, and put back; pintled --detach is what takes "
-			 "Pintle away",
+		log_warn("%d pin%s in %s %s removed, and put back; to remove Pintle: "
+			 "pintled --detach",
 			 n, n == 1 ? "" : "s", a->dir, n == 1 ? "was" : "were");
 	return n < 0 ? n : 0;
 }
@@ -681,7 +661,7 @@ static void tell_lost(struct attachment *a, const char *why)
 	snprintf(a->lost_why, sizeof(a->lost_why), "not attached: %s (%s)",
 		 hooks_text(a->lost, hooks, sizeof(hooks)), why);
 	if (news)
-		log_error("%s; trying again until it is", a->lost_why);
+		log_error("%s; trying again until it is attached", a->lost_why);
 }
 
 static int mend(struct attachment *a)
@@ -741,7 +721,7 @@ bool attachment_tend(struct attachment *a, const struct config *c)
 		err = mend(a);
 	}
 	if (!err && !look_for_lost(a, c)) {
-		log_warn("attached again, having been lost: %s", hooks);
+		log_warn("lost, and attached again: %s", hooks);
 		tended_well(a);
 		return true;
 	}

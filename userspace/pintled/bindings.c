@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 
+#include "decide.bpf.h"
 #include "../net/addr.h"
 #include "../base/log.h"
 #include "../maps/state.h"
@@ -11,7 +12,7 @@
 
 /* What is needed of a pool. */
 struct pool {
-	uint32_t generation, hook, key_kind;
+	uint32_t generation, key_kind;
 	uint64_t ttl_ns;
 	uint64_t made, removed; /* before the walk */
 	uint64_t held;          /* found by it */
@@ -48,7 +49,6 @@ static int read_pools(struct walk *w)
 			continue;
 		w->pools[i] = (struct pool){
 			.generation = pool->generation,
-			.hook = pool->hook,
 			.key_kind = pool->key_kind,
 			.ttl_ns = pool->ttl_ns,
 			.made = __atomic_load_n(&n->made, __ATOMIC_ACQUIRE),
@@ -82,22 +82,15 @@ static bool holds(const struct walk *w, const struct pool *p, const struct pintl
 {
 	return p && a->endpoint < PINTLE_MAX_ENDPOINTS && w->endpoints[a->endpoint] &&
 	       w->endpoints[a->endpoint] == a->generation &&
-	       (int64_t)(w->now - a->used_ns) < (int64_t)p->ttl_ns;
+	       decide_binding_holds(a->used_ns, w->now, p->ttl_ns);
 }
 
 /* ---- the walk ---------------------------------------------------------------------- */
 
 static int note_client(struct walk *w, uint64_t client)
 {
-	if (w->count == w->room) {
-		size_t room = w->room ? 2 * w->room : 1024;
-		uint64_t *more = realloc(w->clients, room * sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		w->clients = more;
-		w->room = room;
-	}
+	if (!ROOM_FOR_ONE(w->clients, w->count, w->room, 1024))
+		return -ENOMEM;
 	w->clients[w->count++] = client;
 	return 0;
 }
@@ -216,7 +209,7 @@ static void tell(struct bindings *b, uint32_t pool, const struct walk *w)
 	maps_value(b->m, MAP_names, pool, &name);
 	state_text(text, sizeof(text), name.name, sizeof(name.name));
 	name_largest(w, who, sizeof(who));
-	log_warn("pool %s: sessions lost their binding, since more are bound than there is room "
+	log_warn("pool %s: sessions lost their bindings, because more are bound than there is room "
 		 "for%s; pintle_bindings_evicted_total counts them",
 		 text, who);
 }

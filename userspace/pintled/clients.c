@@ -122,16 +122,8 @@ static const struct cgroup *find(const struct tree *t, uint64_t id)
 
 static bool add(struct tree *t, uint64_t id, bool watched, const char *name)
 {
-	if (t->count == t->room) {
-		size_t room = t->room ? 2 * t->room : 256;
-		struct cgroup *more =
-			room <= MAX_CGROUPS ? reallocarray(t->all, room, sizeof(*more)) : NULL;
-
-		if (!more)
-			return false;
-		t->all = more;
-		t->room = room;
-	}
+	if (t->count == MAX_CGROUPS || !ROOM_FOR_ONE(t->all, t->count, t->room, 256))
+		return false;
 	t->all[t->count] = (struct cgroup){.id = id, .watched = watched};
 	snprintf(t->all[t->count++].name, PINTLE_NAME_SIZE, "%s", name);
 	return true;
@@ -150,8 +142,8 @@ static bool watch(struct clients *x, uint64_t id, int fd)
 		return true;
 	if (errno == ENOENT || x->told_watches)
 		return false;
-	log_warn("cannot watch every cgroup (%s): clients in new ones are known only after half a "
-		 "minute; a higher fs.inotify.max_user_watches helps",
+	log_warn("cannot watch every cgroup (%s): clients in new cgroups are known only after half "
+		 "a minute; raise fs.inotify.max_user_watches",
 		 strerror(errno));
 	x->told_watches = true;
 	return false;
@@ -175,7 +167,7 @@ static bool walk_tree(struct clients *x, struct tree *to)
 	int err = cgroup2_walk(x->root, x->below, visit, &w);
 
 	if (err == -ECANCELED && !x->told_many) {
-		log_warn("more than %d cgroups: not all are looked at for clients", MAX_CGROUPS);
+		log_warn("more than %d cgroups: some are not searched for clients", MAX_CGROUPS);
 		x->told_many = true;
 	}
 	if (to->count)
@@ -197,8 +189,8 @@ static void put(struct clients *x, const struct cgroup *g)
 	memcpy(c.name, g->name, sizeof(c.name));
 	if (!bpf_map_update_elem(x->m->fd[MAP_clients], &g->id, &c, BPF_ANY) || x->told_full)
 		return;
-	log_err_r(errno, "failed to write to map clients; who is not in it is a client by its "
-			 "cgroup's id");
+	log_err_r(errno, "failed to write to map clients; a client that is missing there is known "
+			 "by its cgroup's id");
 	x->told_full = true;
 }
 
@@ -321,7 +313,8 @@ static void start(struct clients *x)
 		return;
 	x->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (x->inotify < 0) {
-		log_err_r(errno, "cannot watch cgroups; the tree is walked now and then");
+		log_err_r(errno,
+			  "cannot watch cgroups; the whole tree is read now and then instead");
 	} else if (!uv_poll_init(x->loop, &x->poll, x->inotify)) {
 		x->poll.data = x;
 		x->handles++;

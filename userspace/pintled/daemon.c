@@ -72,12 +72,12 @@ static int look_at_files(const struct config *c)
 	for (size_t i = 0; i < c->pool_count; i++)
 		wanted += FILES_PER_ENDPOINT * c->pools[i].endpoint_count;
 	if (limit < FILES_LEAST) {
-		log_error("only %ju files may be open, pintled needs %d; " FILES_CURE,
+		log_error("only %ju files may be open, and pintled needs %d; " FILES_CURE,
 			  (uintmax_t)limit, FILES_LEAST);
 		return -EMFILE;
 	}
 	if (limit < wanted)
-		log_warn("only %ju files may be open, so many endpoints may need %ju; " FILES_CURE,
+		log_warn("only %ju files may be open, and the endpoints may need %ju; " FILES_CURE,
 			 (uintmax_t)limit, (uintmax_t)wanted);
 	return 0;
 }
@@ -207,7 +207,7 @@ static void warn_of_node(const struct config *old, const struct config *new)
 	if (differs(old->bpffs, new->bpffs) || differs(old->netns, new->netns) ||
 	    differs(old->cgroup, new->cgroup) || differs(old->metrics, new->metrics) ||
 	    differs(old->group, new->group))
-		log_warn("a change under node: takes effect when pintled is started again; "
+		log_warn("a change under node: takes effect at the next start of pintled; "
 			 "pools are reloaded now");
 }
 
@@ -271,7 +271,7 @@ static int reload_by(struct daemon *d, char why[PINTLE_WHY_SIZE])
 	look_at_files(c);
 	err = apply(d, c);
 	if (err)
-		log_error("%s was not reloaded wholly; see above", d->config->path);
+		log_error("%s was reloaded only in part; see above", d->config->path);
 	else
 		log_info("reloaded %s: %zu pool%s", d->config->path, d->config->pool_count,
 			 plural(d->config->pool_count));
@@ -355,7 +355,7 @@ static void on_terminate(uv_signal_t *s, int number)
 {
 	struct daemon *d = s->data;
 
-	log_info("%s: leaving; connections go on being steered (undo with --detach)",
+	log_info("%s: exiting; connections are still steered (pintled --detach ends that)",
 		 number == SIGTERM ? "SIGTERM" : "SIGINT");
 	notify_stopping(NULL);
 	uv_stop(&d->loop);

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "destinations.h"
 
-#include <bpf/bpf.h>
-
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../maps/keys.h"
+#include "traits.bpf.h"
 
 struct destinations {
 	struct pintle_frontend_key *keys;
@@ -23,9 +22,7 @@ static int destination_put(const struct maps *m, struct destinations *d,
 	struct pintle_frontend_key *k = &d->keys[d->n++];
 
 	*k = key_of_frontend(f);
-	if (bpf_map_update_elem(m->fd[MAP_oneshot], k, pool, BPF_ANY))
-		return log_err_r(errno, "failed to write to map oneshot");
-	return 0;
+	return maps_put(m, MAP_oneshot, k, pool);
 }
 
 static int destinations_put(const struct maps *m, struct destinations *d,
@@ -33,7 +30,7 @@ static int destinations_put(const struct maps *m, struct destinations *d,
 {
 	int err = 0;
 
-	if (c->hook == PINTLE_HOOK_LOOKUP) {
+	if (hook_has(c->decided_by, PINTLE_TRAIT_AT_SERVERS)) {
 		for (size_t i = 0; !err && i < c->frontend_count; i++)
 			err = destination_put(m, d, &c->frontends[i], pool);
 		return err;
@@ -48,29 +45,14 @@ static int destinations_put(const struct maps *m, struct destinations *d,
 	return err;
 }
 
-static bool destinations_have(const struct destinations *d, const struct pintle_frontend_key *key)
+static bool destination_wanted(const void *key, const void *arg)
 {
+	const struct destinations *d = arg;
+
 	for (size_t i = 0; i < d->n; i++)
-		if (!memcmp(key, &d->keys[i], sizeof(*key)))
+		if (!memcmp(key, &d->keys[i], sizeof(d->keys[i])))
 			return true;
 	return false;
-}
-
-/* Walks by keys that stay: from a key that was deleted the walk would begin again. */
-static int destinations_prune(const struct maps *m, const struct destinations *wanted)
-{
-	struct pintle_frontend_key key, kept, *previous = NULL;
-	int fd = m->fd[MAP_oneshot];
-
-	while (!bpf_map_get_next_key(fd, previous, &key)) {
-		if (destinations_have(wanted, &key)) {
-			kept = key;
-			previous = &kept;
-		} else if (bpf_map_delete_elem(fd, &key) && errno != ENOENT) {
-			return log_err_r(errno, "failed to delete from map oneshot");
-		}
-	}
-	return 0;
 }
 
 int destinations_publish(const struct maps *m, const struct config *c, const struct publication *p)
@@ -86,5 +68,5 @@ int destinations_publish(const struct maps *m, const struct config *c, const str
 		return log_err_r(ENOMEM, "destinations");
 	for (size_t i = 0; !err && i < c->pool_count; i++)
 		err = destinations_put(m, &d, &c->pools[i], &p->pools[i].ref);
-	return err ? err : destinations_prune(m, &d);
+	return err ? err : maps_prune(m, MAP_oneshot, destination_wanted, &d);
 }

@@ -6,9 +6,9 @@
 
 #include "publish.h"
 
-/** Writes the frontends of lookup pools and the endpoints of connect pools, whether the pool wants
- * its requests rewritten or not; then takes out what is no longer wanted. Returns 0 or -errno,
- * logged. */
+/** Writes the frontends of pools that are decided at the servers' node (PINTLE_TRAIT_AT_SERVERS)
+ * and the endpoints of the others, whether the pool wants its requests rewritten or not; then takes
+ * out what is no longer wanted. Returns 0 or -errno, logged. */
 int destinations_publish(const struct maps *m, const struct config *c, const struct publication *p);
 
 #endif

@@ -8,6 +8,7 @@
 #include "../net/netns.h"
 #include "../net/routes.h"
 #include "../net/tc.h"
+#include "traits.bpf.h"
 
 /* Changes come in bursts: a pod's device, its address, its route. And where they never end, this
  * must not be all that the daemon does. */
@@ -111,9 +112,11 @@ static int device_set_read(const struct devices *d, struct device_set *s)
 
 		if (!d->wanted[i])
 			continue;
-		if (p->hook == PINTLE_HOOK_LOOKUP)
+		if (hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS)) {
 			device_set_add_all_in(s);
-		for (size_t j = 0; p->hook == PINTLE_HOOK_CONNECT && j < p->endpoint_count; j++)
+			continue;
+		}
+		for (size_t j = 0; j < p->endpoint_count; j++)
 			device_set_add_endpoint(s, d->netns_fd, &p->endpoints[j]);
 	}
 	return 0;
@@ -161,8 +164,8 @@ static int device_attach(struct devices *d, const struct tc_device *device,
 		return fd;
 	err = tc_attach(d->netns_fd, (struct tc_point){device->index, direction}, d->handle, fd);
 	if (err && err != -ENODEV && !d->failed)
-		log_err_r(err, "failed to attach %s to what %s %s%s", d->use.name,
-			  direction == TC_IN ? "comes in on" : "goes out by", device->name,
+		log_err_r(err, "failed to attach %s to packets that %s %s%s", d->use.name,
+			  direction == TC_IN ? "come in on" : "go out by", device->name,
 			  attach_hint(err));
 	return err == -ENODEV ? 0 : err;
 }
@@ -297,7 +300,7 @@ void devices_refresh(struct devices *d)
 		devices_watch(d);
 	err = devices_arrange(d);
 	if (err && !d->failed)
-		log_err_r(err, "%s is not where it should be; it is tried again", d->use.name);
+		log_err_r(err, "%s is not attached everywhere; trying again", d->use.name);
 	d->failed = err;
 	d->arranged_ns = monotonic_ns();
 	if (!devices_wanted(d))
@@ -316,7 +319,7 @@ void devices_sweep(const struct attachment *a)
 {
 	/* Two cannot steer in one namespace. */
 	if (!attachment_resumed(a) && tc_detach_all(attachment_netns(a), TC_ANY))
-		log_warn("filters of an earlier Pintle could not be taken away");
+		log_warn("filters of an earlier Pintle could not be removed");
 }
 
 int devices_new(uv_loop_t *loop, struct attachment *a, const struct devices_use *use,

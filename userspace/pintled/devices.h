@@ -3,10 +3,10 @@
  * devices.h - on which devices of the steered namespace a TC program is, so that it sees what
  * clients send to the servers of some pools; and that it stays there.
  *
- *   a lookup pool     what comes in on every device, lo included
- *   a connect pool    what goes out by the device that the kernel routes an endpoint's address to,
- *                     where that is not by a gateway; by all ports of a bridge; for an address of
- *                     this node what comes in, as for a lookup pool
+ *   decided at the servers' node    what comes in on every device, lo included
+ *   decided at the clients' node    what goes out by the device that the kernel routes an
+ *                                   endpoint's address to, where that is not by a gateway; by all
+ *                                   ports of a bridge; for an address of this node what comes in
  *
  * Changes of links, addresses and routes are seen by themselves. Filters outlive the daemon; the
  * next daemon finds them, and puts its own program in their place.

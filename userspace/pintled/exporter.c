@@ -343,7 +343,7 @@ static int open_listener(const char *address)
 		if (errno != EADDRINUSE)
 			return log_err_r(errno, "cannot serve metrics on %s", address);
 		log_error("cannot serve metrics on %s: the port is taken; stop what listens there "
-			  "(another pintled?), or set node.metrics to another one",
+			  "(another pintled?), or set node.metrics to another address",
 			  address);
 		return -EADDRINUSE;
 	}

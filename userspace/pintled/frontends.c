@@ -16,15 +16,8 @@ void frontends_free(struct frontends *f)
 
 static int add_row(struct frontends *f, const struct frontend_row *row)
 {
-	if (f->n == f->room) {
-		size_t room = f->room ? 2 * f->room : 64;
-		struct frontend_row *rows = reallocarray(f->rows, room, sizeof(*rows));
-
-		if (!rows)
-			return log_err_r(ENOMEM, "frontends");
-		f->rows = rows;
-		f->room = room;
-	}
+	if (!ROOM_FOR_ONE(f->rows, f->n, f->room, 64))
+		return log_err_r(ENOMEM, "frontends");
 	f->rows[f->n++] = *row;
 	return 0;
 }
@@ -62,7 +55,7 @@ int frontends_wanted(const struct config *c, const struct publication *p, struct
 				.key = key_of_frontend(&c->pools[i].frontends[j]),
 				.value = {.pool = p->pools[i].ref.id,
 					  .generation = p->pools[i].ref.generation,
-					  .hook = c->pools[i].hook,
+					  .decided_by = c->pools[i].decided_by,
 					  .flags = c->pools[i].announce ? PINTLE_FRONTEND_ANNOUNCED
 									: 0,
 					  .prefix_bits = c->pools[i].frontends[j].prefix_bits},
@@ -111,14 +104,6 @@ static bool announced(const struct frontends *f, const struct pintle_frontend_ke
 
 /* ---- writing --------------------------------------------------------------------- */
 
-static int put(const struct maps *m, const struct pintle_frontend_key *key,
-	       const struct pintle_frontend *value)
-{
-	if (bpf_map_update_elem(m->fd[MAP_frontends], key, value, BPF_ANY))
-		return log_err_r(errno, "failed to write to map frontends");
-	return 0;
-}
-
 /* Notes that the route of `key` is ours, and changes no decision by it: a frontend that is not
  * there yet goes on as the one that covers it now, or as none. */
 static int note_route(const struct maps *m, const struct frontends *old,
@@ -132,7 +117,7 @@ static int note_route(const struct maps *m, const struct frontends *old,
 	else
 		bpf_map_lookup_elem(m->fd[MAP_frontends], key, &value);
 	value.flags |= PINTLE_FRONTEND_ANNOUNCED;
-	return put(m, key, &value);
+	return maps_put(m, MAP_frontends, key, &value);
 }
 
 struct own_routes {
@@ -207,7 +192,7 @@ int frontends_put(const struct maps *m, const struct frontends *old, const struc
 		/* Its route is there until frontends_settle() has removed it. */
 		if (was)
 			value.flags |= was->value.flags & PINTLE_FRONTEND_ANNOUNCED;
-		err = put(m, &wanted->rows[i].key, &value);
+		err = maps_put(m, MAP_frontends, &wanted->rows[i].key, &value);
 	}
 	return err;
 }
@@ -225,7 +210,7 @@ static int settle_row(const struct maps *m, int netns_fd, const struct frontends
 		return err;
 	if (row)
 		return memcmp(&row->value, &now->value, sizeof(now->value))
-			       ? put(m, &now->key, &row->value)
+			       ? maps_put(m, MAP_frontends, &now->key, &row->value)
 			       : 0;
 	if (bpf_map_delete_elem(m->fd[MAP_frontends], &now->key) && errno != ENOENT)
 		return log_err_r(errno, "failed to delete from map frontends");

@@ -6,6 +6,7 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
+#include "traits.bpf.h"
 
 enum use {
 	LEFT, /* not planned for: free, or to be retired */
@@ -17,7 +18,8 @@ struct ids {
 	const struct maps *m;
 	/* As the maps hold them; NEW ones as they will. */
 	uint32_t pools[PINTLE_MAX_POOLS]; /* generations; 0: no such pool */
-	uint32_t hooks[PINTLE_MAX_POOLS];
+	/* enum pintle_hook and pintle_reach */
+	uint32_t decided_by[PINTLE_MAX_POOLS], reach[PINTLE_MAX_POOLS];
 	struct pintle_endpoint endpoints[PINTLE_MAX_ENDPOINTS];
 	struct pintle_name names[PINTLE_SLOTS];
 	enum use pool_use[PINTLE_MAX_POOLS];
@@ -35,7 +37,8 @@ static int read_pools(struct ids *ids)
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_POOLS; i++) {
 		err = maps_value(ids->m, MAP_pools, i, p);
 		ids->pools[i] = err ? 0 : p->generation;
-		ids->hooks[i] = err ? 0 : p->hook;
+		ids->decided_by[i] = err ? 0 : p->decided_by;
+		ids->reach[i] = err ? 0 : pool_reach(p);
 	}
 	return err;
 }
@@ -91,8 +94,8 @@ static void plan_name(struct ids *ids, uint32_t slot, uint32_t generation, const
 static struct pintle_ref keep_pool(struct ids *ids, const struct config_pool *c)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_POOLS; i++) {
-		if (ids->pools[i] && ids->hooks[i] == c->hook &&
-		    has_name(&ids->names[i], c->name)) {
+		if (ids->pools[i] && ids->decided_by[i] == c->decided_by &&
+		    ids->reach[i] == c->reach && has_name(&ids->names[i], c->name)) {
 			ids->pool_use[i] = KEPT;
 			return (struct pintle_ref){i, ids->pools[i]};
 		}
@@ -113,8 +116,8 @@ static int new_pool(struct ids *ids, const char *name, struct pintle_ref *ref)
 		return 0;
 	}
 	log_error(
-		"no room for pool %s: %d are in use; where one takes the place of another, reload "
-		"without the old one first",
+		"no room for pool %s: %d pools are in use; to replace a pool, first reload without "
+		"the old pool",
 		name, PINTLE_MAX_POOLS);
 	return -ENOSPC;
 }
@@ -178,8 +181,9 @@ static int new_endpoint(struct ids *ids, struct pintle_ref pool, const struct co
 	int id = find_id(ids);
 
 	if (id < 0) {
-		log_error("no room for endpoint %s: %d are in use or still have connections",
-			  c->name, PINTLE_MAX_ENDPOINTS);
+		log_error(
+			"no room for endpoint %s: %d endpoints are in use or still have connections",
+			c->name, PINTLE_MAX_ENDPOINTS);
 		return -ENOSPC;
 	}
 	e = &ids->endpoints[id];
@@ -228,13 +232,6 @@ int ids_plan(struct ids *ids, const struct config *c, struct publication *p)
 
 /* ---- writing --------------------------------------------------------------------- */
 
-static int put(const struct ids *ids, enum map_id map, uint32_t key, const void *value)
-{
-	if (bpf_map_update_elem(ids->m->fd[map], &key, value, BPF_ANY))
-		return log_err_r(errno, "failed to write to map %s", map_names[map]);
-	return 0;
-}
-
 static void forget_sockets(const struct ids *ids, uint32_t endpoint)
 {
 	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
@@ -263,8 +260,8 @@ static int clear_entries(const struct ids *ids, enum map_owner of, uint32_t id, 
 
 		if (map_layouts[map].cleared_of != of)
 			continue;
-		for (uint32_t i = 0; !err && i < each; i++)
-			err = put(ids, map, id * each + i, zeros);
+		for (uint32_t at = id * each; !err && at < (id + 1) * each; at++)
+			err = maps_put(ids->m, map, &at, zeros);
 	}
 	return err;
 }
@@ -281,7 +278,7 @@ static int write_endpoint(const struct ids *ids, uint32_t id)
 	if (err)
 		return err;
 	ids->m->scores[id].generation = e->generation;
-	return put(ids, MAP_endpoints, id, e);
+	return maps_put(ids->m, MAP_endpoints, &id, e);
 }
 
 int ids_write(const struct ids *ids)
@@ -293,7 +290,7 @@ int ids_write(const struct ids *ids)
 			err = clear_entries(ids, MAP_OF_POOLS, i, PINTLE_MAX_POOLS);
 	for (uint32_t i = 0; !err && i < PINTLE_SLOTS; i++)
 		if (ids->renamed[i])
-			err = put(ids, MAP_names, i, &ids->names[i]);
+			err = maps_put(ids->m, MAP_names, &i, &ids->names[i]);
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_ENDPOINTS; i++)
 		if (ids->endpoint_use[i] == NEW)
 			err = write_endpoint(ids, i);
@@ -303,7 +300,7 @@ int ids_write(const struct ids *ids)
 static int retire_pool(const struct ids *ids, uint32_t id)
 {
 	_cleanup_free_ struct pintle_pool *none = calloc(1, sizeof(*none));
-	int err = none ? put(ids, MAP_pools, id, none) : log_err_r(ENOMEM, "ids");
+	int err = none ? maps_put(ids->m, MAP_pools, &id, none) : log_err_r(ENOMEM, "ids");
 
 	if (!err)
 		bpf_map_delete_elem(ids->m->fd[MAP_homes], &id);
@@ -318,7 +315,7 @@ int ids_retire(struct ids *ids)
 		if (ids->endpoint_use[i] != LEFT || !ids->endpoints[i].pool_generation)
 			continue;
 		ids->endpoints[i].pool_generation = 0;
-		err = put(ids, MAP_endpoints, i, &ids->endpoints[i]);
+		err = maps_put(ids->m, MAP_endpoints, &i, &ids->endpoints[i]);
 		if (!err)
 			forget_sockets(ids, i);
 	}

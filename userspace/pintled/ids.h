@@ -3,10 +3,11 @@
  * ids.h - which id each pool and endpoint has in the maps.
  *
  * Ids stay, with their generation, over reloads, restarts and upgrades, because bindings and counts
- * name them. A pool keeps its own by its name and its hook. An endpoint keeps its own by its pool
- * and the address where it is: it is the server there, whatever it is called. (So two endpoints
- * that exchange their addresses exchange their ids, and bindings stay where the KV caches are.)
- * Whatever else gets an id gets a new generation with it, and the counts of that id start at 0.
+ * name them. A pool keeps its own by its name, its hook and how its servers are reached. An
+ * endpoint keeps its own by its pool and the address where it is: it is the server there, whatever
+ * it is called. (So two endpoints that exchange their addresses exchange their ids, and bindings
+ * stay where the KV caches are.) Whatever else gets an id gets a new generation with it, and the
+ * counts of that id start at 0.
  *
  * An id is used again once no connection of the one who left is open, and never in the same step;
  * except that an endpoint who leaves makes room at once where all ids are in use.

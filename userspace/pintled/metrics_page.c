@@ -6,6 +6,7 @@
 #include "../maps/links.h"
 #include "../maps/names.h"
 #include "../maps/state.h"
+#include "traits.bpf.h"
 
 struct page {
 	const struct metrics_sources *from;
@@ -56,9 +57,10 @@ static const struct state_pool *pool_of(const struct page *p, const struct state
 	return &p->state->pools[e->pool];
 }
 
-static bool is_of_connect(const struct page *p, const struct state_endpoint *e)
+static bool endpoint_has(const struct page *p, const struct state_endpoint *e,
+			 enum pintle_trait trait)
 {
-	return pool_of(p, e)->hook == PINTLE_HOOK_CONNECT;
+	return hook_has(pool_of(p, e)->decided_by, trait);
 }
 
 static void value_build_info(const struct page *p)
@@ -108,7 +110,8 @@ static void value_saturation(const struct page *p)
 
 static void value_pool_info(const struct page *p, const struct state_pool *s)
 {
-	metrics_sample_u64(p->out, 1, s->name, hook_name(s->hook), key_name(s->key_kind), NULL);
+	metrics_sample_u64(p->out, 1, s->name, hook_name(s->decided_by), key_name(s->key_kind),
+			   NULL);
 }
 
 #define BINDINGS(s) (&p->from->maps->bindings[(s)->id])
@@ -147,10 +150,10 @@ ENDPOINT_VALUE(value_ready,
 	       true)
 ENDPOINT_VALUE(value_saturated, e->saturated, true)
 ENDPOINT_VALUE(value_drained, e->drained, true)
-ENDPOINT_VALUE(value_ejected, e->ejected, is_of_connect(p, e))
-ENDPOINT_VALUE(value_ejections, e->ejections, is_of_connect(p, e))
-ENDPOINT_COUNTS(value_failures, e->failures[k], is_of_connect(p, e) ? PINTLE_FAILURE_COUNT : 0,
-		failure_name)
+ENDPOINT_VALUE(value_ejected, e->ejected, endpoint_has(p, e, PINTLE_TRAIT_EJECTS))
+ENDPOINT_VALUE(value_ejections, e->ejections, endpoint_has(p, e, PINTLE_TRAIT_EJECTS))
+ENDPOINT_COUNTS(value_failures, e->failures[k],
+		endpoint_has(p, e, PINTLE_TRAIT_FAILURES) ? PINTLE_FAILURE_COUNT : 0, failure_name)
 ENDPOINT_VALUE(value_placed, e->placed, true)
 ENDPOINT_VALUE(value_opened, e->opened, true)
 ENDPOINT_VALUE(value_closed, e->closed, true)

@@ -41,7 +41,7 @@ int pins_make_dir(const char *bpffs, bool *made)
 		return 0;
 	slash = strrchr(parent, '/');
 	if (!slash || slash == parent)
-		return log_err_r(EINVAL, "%s is no place for pins", bpffs);
+		return log_err_r(EINVAL, "%s cannot hold pins", bpffs);
 	*slash = '\0';
 	if (!is_bpffs(parent)) {
 		log_error("neither %s nor %s is on a bpffs; mount one: mount -t bpf bpf %s", bpffs,
@@ -87,9 +87,10 @@ int pins_lock(const char *bpffs)
 	if (flock(fd, LOCK_EX | LOCK_NB)) {
 		if (errno != EWOULDBLOCK)
 			return log_err_r(errno, "failed to lock %s", bpffs);
-		log_error("another pintled (PID %u) is running and serves %s; stop it first, or "
-			  "for another network namespace give this one a node.bpffs of its own",
-			  pid_of_pins(bpffs), bpffs);
+		log_error(
+			"another pintled (PID %u) is running and serves %s; stop it first, or, to "
+			"steer another network namespace, give this pintled its own node.bpffs",
+			pid_of_pins(bpffs), bpffs);
 		return -EBUSY;
 	}
 	return TAKE_FD(fd);
@@ -178,9 +179,9 @@ bool pins_repair_map(const char *dir, enum map_id id)
 	    pins_own(path, PINS_FILE_MODE, st.st_gid)) {
 		log_warn("%s is missing, and cannot be %s: %s", path,
 			 remade ? "made anew" : "found again",
-			 remade         ? "the kernel would not"
-			 : fd == -EPERM ? "to look at the attached programs takes CAP_SYS_ADMIN"
-					: "no program that is attached uses that map");
+			 remade         ? "the kernel refused"
+			 : fd == -EPERM ? "looking at the attached programs needs CAP_SYS_ADMIN"
+					: "no attached program uses that map");
 		return false;
 	}
 	log_warn("%s was missing; %s", path,
@@ -288,7 +289,7 @@ static int remove_routes(const char *dir)
 		/* Staged pins become whole before a route is added. */
 		if (is_staging(dir))
 			return 0;
-		log_warn("%s does not tell which local routes were added by it; if any is left: ip "
+		log_warn("%s does not say which local routes were added for it; if any is left: ip "
 			 "route flush table local proto %d",
 			 dir, PINTLE_ROUTE_PROTOCOL);
 		return 0;
@@ -338,7 +339,7 @@ static int remove_filters(const char *dir)
 		return 0;
 	}
 	err = tc_detach_all(netns_fd, tc_handle(oneshot_fd));
-	return err ? log_err_r(err, "failed to take one-shot off its devices") : 0;
+	return err ? log_err_r(err, "failed to detach one-shot from its devices") : 0;
 }
 
 int pins_remove(const char *dir)

@@ -8,6 +8,7 @@
 #include "../base/util.h"
 #include "register.h"
 #include "../policy/score.h"
+#include "traits.bpf.h"
 #include "vouch.h"
 
 /* GPU figures older than this many intervals of their exporter are no longer used. */
@@ -19,6 +20,7 @@
 struct watch {
 	struct poller *poller;
 	struct scrape_target *target;
+	struct scrape_target *probe; /* of the server itself; NULL: not needed */
 	const struct config_pool *pool;
 	const struct config_endpoint *endpoint;
 	const struct engine *engine;
@@ -75,7 +77,7 @@ static const char *gpus_done(void *arg, int error, const char *page, size_t size
 	if (!s->gpus)
 		s->gpus = calloc(DCGM_MAX, sizeof(*s->gpus));
 	if (!s->gpus)
-		return "no memory for it";
+		return "no memory for its page";
 	n = dcgm_read(page, size, s->gpus, DCGM_MAX, s->poller->fault);
 	if (n < 0) {
 		s->count = 0;
@@ -197,28 +199,48 @@ static int configure_sources(struct poller *p)
 
 /* ---- scores ---------------------------------------------------------------------- */
 
-/* Whether what answers for its page is the server that clients are steered to. */
-static bool is_witness(const struct watch *w)
+/* Whether clients are heard when they say that the endpoint fails, so that it is asked, too. */
+static bool needs_witness(const struct watch *w)
 {
-	return w->pool->hook == PINTLE_HOOK_CONNECT && w->endpoint->metrics_own;
+	return hook_has(w->pool->decided_by, PINTLE_TRAIT_FAILURES);
+}
+
+/* Whether what answers for its page is the server that clients are steered to. If not, a probe asks
+ * the server itself. */
+static bool page_is_witness(const struct watch *w)
+{
+	return needs_witness(w) && w->endpoint->metrics_own;
+}
+
+static bool witness_ask(void *arg)
+{
+	struct watch *w = arg;
+
+	return vouch_ask(&w->vouch, &w->poller->m->health[w->ref.id], &w->pool->ejection);
+}
+
+static void witness_hear(struct watch *w, bool good)
+{
+	if (vouch_hear(&w->vouch, &w->poller->m->health[w->ref.id], &w->pool->ejection, good))
+		log_info("%s/%s failed clients, but answers pintled over a new connection: "
+			 "it is no longer ejected",
+			 w->pool->name, w->endpoint->name);
 }
 
 static bool fresh(void *arg)
 {
-	struct watch *w = arg;
-
-	return is_witness(w) &&
-	       vouch_ask(&w->vouch, &w->poller->m->health[w->ref.id], &w->pool->ejection);
+	return page_is_witness(arg) && witness_ask(arg);
 }
 
-static void hear(struct watch *w, bool good)
+static const char *probe_done(void *arg, int error, const char *page, size_t size)
 {
-	if (is_witness(w) &&
-	    vouch_hear(&w->vouch, &w->poller->m->health[w->ref.id], &w->pool->ejection, good))
-		log_info("%s/%s failed clients, but answers for its page over a new connection: "
-			 "it is no longer ejected",
-			 w->pool->name, w->endpoint->name);
+	(void)page;
+	(void)size;
+	witness_hear(arg, !error);
+	return NULL;
 }
+
+static const struct scrape_callbacks probe_callbacks = {.fresh = witness_ask, .done = probe_done};
 
 static uint64_t listening_since(const struct watch *w)
 {
@@ -241,7 +263,7 @@ static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
 	uint64_t since =
 		c->fresh ? register_listening_since(w->poller->m, w->ref.id) : listening_since(w);
 
-	if (w->pool->hook != PINTLE_HOOK_LOOKUP)
+	if (w->pool->reach != PINTLE_REACH_LISTENER)
 		return true;
 	if (c->fresh) {
 		w->local_port = c->local_port;
@@ -332,7 +354,8 @@ static const char *done(void *arg, int error, const char *page, size_t size)
 	w->disbelieved = error == -ESTALE;
 	if (!err)
 		err = engine_read(w->engine, page, size, &signals, w->poller->fault);
-	hear(w, !err);
+	if (page_is_witness(w))
+		witness_hear(w, !err);
 	if (err) {
 		mark_failed(w);
 		return error ? NULL : w->poller->fault;
@@ -360,6 +383,7 @@ static void watch_free(struct watch *w)
 	if (!w)
 		return;
 	scraper_remove(w->target);
+	scraper_remove(w->probe);
 	free(w);
 }
 
@@ -374,6 +398,35 @@ static char *fallback_url(const struct config_endpoint *e)
 			    at + sizeof(v4) - 1) < 0)
 		return NULL;
 	return url;
+}
+
+/* The server gets nothing of what the hosts of the pool's pages do: credential, certificate, path.
+ */
+static int configure_probe(struct watch *w, const char *label)
+{
+	const struct config_scrape *scrape = &w->pool->scrape;
+	const struct endpoint_addr *at = &w->endpoint->address;
+	_cleanup_free_ char *url = NULL;
+	char address[ADDR_TEXT_SIZE];
+	struct scrape_options options = {
+		.label = label,
+		.interval_ns = scrape->interval_ns,
+		.timeout_ns = scrape->timeout_ns,
+		.probe = true,
+	};
+
+	if (!needs_witness(w) || w->endpoint->metrics_own) {
+		scraper_remove(TAKE_PTR(w->probe));
+		return 0;
+	}
+	addr_format(&at->ip, at->port, address);
+	if (asprintf(&url, "%s://%s/", scrape->scheme, address) < 0) {
+		url = NULL;
+		return -ENOMEM;
+	}
+	options.url = url;
+	return w->probe ? scraper_set_options(w->probe, &options)
+			: scraper_add(w->poller->scraper, &options, &probe_callbacks, w, &w->probe);
 }
 
 static int configure_watch(struct poller *p, const struct config_pool *pool,
@@ -421,6 +474,9 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 	w->pool = pool;
 	w->endpoint = e;
 	w->engine = engine_find(pool->engine);
+	err = configure_probe(w, label);
+	if (err)
+		return log_err_r(err, "cannot probe %s", label);
 	w->keep = true;
 	return 0;
 }
@@ -503,12 +559,12 @@ bool poller_first_round_over(const struct poller *p)
 }
 
 /* Its page and what is known of its listeners disagree, or a stranger listens, who may have left.
- * Connect pools are skipped: their servers may run on another node. */
+ * Pools reached by address are skipped: their servers may run on another node. */
 static bool is_odd(const struct watch *w)
 {
 	bool listens = listening_since(w);
 
-	if (w->pool->hook != PINTLE_HOOK_LOOKUP)
+	if (w->pool->reach != PINTLE_REACH_LISTENER)
 		return false;
 	return unsteerable_stranger(w->poller->m->health[w->ref.id].unsteerable) ||
 	       (w->disbelieved && !listens) ||

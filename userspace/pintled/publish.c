@@ -17,13 +17,7 @@
 #include "../policy/maglev.h"
 #include "register.h"
 #include "server_cgroups.h"
-
-static int put(const struct maps *m, enum map_id map, const void *key, const void *value)
-{
-	if (bpf_map_update_elem(m->fd[map], key, value, BPF_ANY))
-		return log_err_r(errno, "failed to write to map %s", map_names[map]);
-	return 0;
-}
+#include "traits.bpf.h"
 
 /* ---- pools ----------------------------------------------------------------------- */
 
@@ -54,8 +48,9 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	v->mode = c->mode;
 	v->failure_mode = c->failure_mode;
 	v->classes = 1;
-	v->hook = c->hook;
-	if (c->hook == PINTLE_HOOK_CONNECT)
+	v->decided_by = c->decided_by;
+	v->reach = c->reach;
+	if (hook_has(c->decided_by, PINTLE_TRAIT_EJECTS))
 		set_ejection(v, c);
 	v->key_kind = c->stickiness.key_kind;
 	v->key_bits_v4 = c->stickiness.key_bits_v4;
@@ -73,7 +68,7 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	memcpy(v->rewrite.headers, c->spare_headers, sizeof(v->rewrite.headers));
 	v->member_count = (__u32)c->endpoint_count;
 	memcpy(v->members, p->endpoints, c->endpoint_count * sizeof(*v->members));
-	return put(m, MAP_pools, &p->ref.id, v);
+	return maps_put(m, MAP_pools, &p->ref.id, v);
 }
 
 /* A pool's Maglev table is made aside and put in place by one write. */
@@ -214,11 +209,11 @@ static int add_endpoint(struct addresses *to, const struct config_endpoint *c,
 	return 0;
 }
 
-/* Each server on this node: only the lookup hook's pools have listeners. */
+/* Each endpoint that is a listener on this node. */
 #define FOR_EACH_SERVER(c, i, j)                                                                   \
 	for (size_t i = 0; i < (c)->pool_count; i++)                                               \
-		for (size_t j = 0;                                                                 \
-		     (c)->pools[i].hook == PINTLE_HOOK_LOOKUP && j < (c)->pools[i].endpoint_count; \
+		for (size_t j = 0; (c)->pools[i].reach == PINTLE_REACH_LISTENER &&                 \
+				   j < (c)->pools[i].endpoint_count;                               \
 		     j++)
 
 #define ROWS_OF_ENDPOINT 3 /* at most */
@@ -246,29 +241,14 @@ static int collect_addresses(const struct config *c, const struct publication *p
 	return err;
 }
 
-static bool address_wanted(const struct addresses *a, const struct pintle_address_key *key)
+static bool address_wanted(const void *key, const void *arg)
 {
+	const struct addresses *a = arg;
+
 	for (size_t i = 0; i < a->n; i++)
-		if (!memcmp(key, &a->rows[i].key, sizeof(*key)))
+		if (!memcmp(key, &a->rows[i].key, sizeof(a->rows[i].key)))
 			return true;
 	return false;
-}
-
-/* Walks by keys that stay: from one that was deleted the walk would begin again. */
-static int prune_addresses(const struct maps *m, const struct addresses *wanted)
-{
-	struct pintle_address_key key, kept, *previous = NULL;
-	int fd = m->fd[MAP_addresses];
-
-	while (!bpf_map_get_next_key(fd, previous, &key)) {
-		if (address_wanted(wanted, &key)) {
-			kept = key;
-			previous = &kept;
-		} else if (bpf_map_delete_elem(fd, &key) && errno != ENOENT) {
-			return log_err_r(errno, "failed to delete from map addresses");
-		}
-	}
-	return 0;
 }
 
 /* No decision is taken by them, only whose a listener is; and there an old row may stand before a
@@ -278,8 +258,8 @@ static int put_addresses(const struct maps *m, const struct addresses *a)
 	int err = 0;
 
 	for (size_t i = 0; !err && i < a->n; i++)
-		err = put(m, MAP_addresses, &a->rows[i].key, &a->rows[i].value);
-	return err ? err : prune_addresses(m, a);
+		err = maps_put(m, MAP_addresses, &a->rows[i].key, &a->rows[i].value);
+	return err ? err : maps_prune(m, MAP_addresses, address_wanted, a);
 }
 
 /* Without them, their endpoints have no listener; that is told, and mended by later walks. */

@@ -3,6 +3,7 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
+#include "traits.bpf.h"
 
 /* Each counter of an endpoint and class is held against what was seen of it: */
 enum kind {
@@ -58,15 +59,16 @@ static int64_t wrong_by(struct count before, struct count after, uint64_t seen)
 	return (int64_t)seen > most ? most - (int64_t)seen : 0;
 }
 
-/* A decision of the lookup hook waits in `pending`, an LRU: when many come at once, they drive
- * others out, and strangers can do that with stray segments. Then nobody counted wrong. */
+/* A placement that waits in `pending`, an LRU: when many come at once, they drive others out, and
+ * strangers can do that with stray segments. Then nobody counted wrong. */
 static bool may_be_forgotten(const struct maps *m, unsigned int endpoint)
 {
 	_cleanup_free_ struct pintle_pool *pool = malloc(sizeof(*pool));
 	struct pintle_endpoint e;
 
 	return !pool || maps_value(m, MAP_endpoints, endpoint, &e) || e.pool >= PINTLE_MAX_POOLS ||
-	       maps_value(m, MAP_pools, e.pool, pool) || pool->hook != PINTLE_HOOK_CONNECT;
+	       maps_value(m, MAP_pools, e.pool, pool) ||
+	       !hook_has(pool->decided_by, PINTLE_TRAIT_KEEPS_PLACED);
 }
 
 /* Fills wrong[] by one walk. Returns how many counts are wrong, or -EAGAIN when the kernel would
@@ -137,9 +139,10 @@ static uint64_t settle(const struct maps *m, const int64_t first[COUNTS],
 		last = endpoint;
 	}
 	if (drift)
-		log_warn("connections in flight were counted wrong by %llu at %u endpoint%s (the "
-			 "last has id %u); put right by the socket table",
-			 (unsigned long long)drift, endpoints, plural(endpoints), last);
+		log_warn(
+			"counters of connections in flight were wrong by %llu at %u endpoint%s (the "
+			"last has id %u); corrected from the socket table",
+			(unsigned long long)drift, endpoints, plural(endpoints), last);
 	return drift;
 }
 

@@ -78,7 +78,7 @@ static struct place *place_of(struct registration *r, uint32_t endpoint)
 	return r->places[endpoint].read ? &r->places[endpoint] : read_place(r, endpoint);
 }
 
-/* One socket may hold several slots: see listener_register() in bpf/sockops.bpf.c. */
+/* One socket may hold several slots: see listener_register() in bpf/sockops_server.bpf.h. */
 static uint32_t count_sockets(const uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT])
 {
 	uint32_t n = 0;
@@ -93,7 +93,7 @@ static uint32_t count_sockets(const uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT
 	return n;
 }
 
-/* The same search as listener_endpoint() in bpf/sockops.bpf.c. */
+/* The same search as listener_endpoint() in bpf/sockops_server.bpf.h. */
 static bool find_endpoint(const struct maps *m, const struct listener *l, struct pintle_address *to,
 			  bool *elsewhere)
 {

@@ -63,18 +63,9 @@ static int collect_patterns(struct walk *w, const struct config *c)
 
 static bool add_row(struct walk *w, uint64_t cgroup, uint64_t pattern)
 {
-	if (w->row_count == w->room) {
-		size_t room = w->room ? 2 * w->room : 64;
-		struct pintle_server_cgroup *rows =
-			room <= PINTLE_MAX_SERVER_CGROUPS
-				? reallocarray(w->rows, room, sizeof(*rows))
-				: NULL;
-
-		if (!rows)
-			return false;
-		w->rows = rows;
-		w->room = room;
-	}
+	if (w->row_count == PINTLE_MAX_SERVER_CGROUPS ||
+	    !ROOM_FOR_ONE(w->rows, w->row_count, w->room, 64))
+		return false;
 	w->rows[w->row_count++] = (struct pintle_server_cgroup){cgroup, pattern};
 	return true;
 }
@@ -100,37 +91,23 @@ static int by_bytes(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct pintle_server_cgroup));
 }
 
-static bool wanted(const struct walk *w, const struct pintle_server_cgroup *key)
+static bool row_wanted(const void *key, const void *arg)
 {
-	return w->row_count && bsearch(key, w->rows, w->row_count, sizeof(*key), by_bytes);
+	const struct walk *w = arg;
+
+	return w->row_count && bsearch(key, w->rows, w->row_count, sizeof(*w->rows), by_bytes);
 }
 
-/* Walks by keys that stay: from one that was deleted the walk would begin again. */
-static void prune(const struct maps *m, const struct walk *w)
-{
-	struct pintle_server_cgroup key, kept, *previous = NULL;
-	int fd = m->fd[MAP_server_cgroups];
-
-	while (!bpf_map_get_next_key(fd, previous, &key)) {
-		if (wanted(w, &key)) {
-			kept = key;
-			previous = &kept;
-		} else if (bpf_map_delete_elem(fd, &key) && errno != ENOENT) {
-			log_err_r(errno, "failed to delete from map server_cgroups");
-			return;
-		}
-	}
-}
-
-static int settle(const struct maps *m, const struct walk *w)
+/* What is gone goes first: that makes room. */
+static int put_rows(const struct maps *m, const struct walk *w)
 {
 	const uint32_t one = 1;
+	int err = 0;
 
-	prune(m, w);
-	for (size_t i = 0; i < w->row_count; i++)
-		if (bpf_map_update_elem(m->fd[MAP_server_cgroups], &w->rows[i], &one, BPF_ANY))
-			return log_err_r(errno, "failed to write to map server_cgroups");
-	return 0;
+	maps_prune(m, MAP_server_cgroups, row_wanted, w);
+	for (size_t i = 0; !err && i < w->row_count; i++)
+		err = maps_put(m, MAP_server_cgroups, &w->rows[i], &one);
+	return err;
 }
 
 int server_cgroups_update(const struct maps *m, const struct config *c, const char *root,
@@ -145,10 +122,10 @@ int server_cgroups_update(const struct maps *m, const struct config *c, const ch
 		err = log_err_r(ENOSPC, "more than %d cgroups match the patterns of endpoints",
 				PINTLE_MAX_SERVER_CGROUPS);
 	else if (err)
-		log_err_r(err, "cannot look for the cgroups of endpoints in %s", root);
+		log_err_r(err, "cannot search %s for the cgroups of endpoints", root);
 	if (w.row_count)
 		qsort(w.rows, w.row_count, sizeof(*w.rows), by_bytes);
-	err = settle(m, &w) ?: err;
+	err = put_rows(m, &w) ?: err;
 	free(w.patterns);
 	free(w.matched);
 	free(w.rows);

@@ -6,7 +6,7 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
-#include "decide.bpf.h" /* of a type that the skeleton names */
+#include "eligible.bpf.h" /* of a type that the skeleton names */
 #include "programs.h"
 #include "pins.h"
 #include "pintle.skel.h"
@@ -266,12 +266,12 @@ static int clear(const struct takeover *t, bool begun)
 	if (begun)
 		return pins_remove(t->dir);
 	if (pins_steer(t->dir)) {
-		log_error("the pins in %s are not whole, but they steer; remove them first: "
+		log_error("the pins in %s are incomplete, but still steer; remove them first: "
 			  "pintled --detach",
 			  t->dir);
 		return -EPROTO;
 	}
-	log_warn("the pins in %s are not whole, and nothing steers by them: starting afresh",
+	log_warn("the pins in %s are incomplete, and nothing steers by them: starting afresh",
 		 t->dir);
 	return pins_undo(t->dir);
 }

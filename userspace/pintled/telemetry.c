@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "../base/log.h"
+#include "../base/text.h"
 #include "../maps/names.h"
 #include "../maps/state.h"
 #include "../base/util.h"
@@ -72,18 +73,13 @@ static bool whole_name_of(const struct telemetry *t, uint32_t id, char to[2 * PI
 	return true;
 }
 
-/* " (refused, reset)": the kinds of failure that came since the last look. */
+/* "refused, reset": the kinds of failure that came since the last look. */
 static void failures_since(const struct seen *before, const struct seen *now, char *to, size_t size)
 {
-	size_t n = 0;
-
 	*to = '\0';
-	for (uint32_t k = 0; k < PINTLE_FAILURE_COUNT && n < size; k++)
+	for (uint32_t k = 0; k < PINTLE_FAILURE_COUNT; k++)
 		if (now->failures[k] != before->failures[k])
-			n += (size_t)snprintf(to + n, size - n, "%s%s", n ? ", " : " (",
-					      failure_name(k));
-	if (n && n < size)
-		snprintf(to + n, size - n, ")");
+			text_list_add(to, size, failure_name(k));
 }
 
 static void tell_ejection(struct telemetry *t, uint32_t id, const struct seen *before,
@@ -99,7 +95,8 @@ static void tell_ejection(struct telemetry *t, uint32_t id, const struct seen *b
 		snprintf(time, sizeof(time), "is ejected for another %.1f s",
 			 (double)(until - at) / (double)NSEC_PER_SEC);
 	failures_since(before, now, kinds, sizeof(kinds));
-	log_warn("%s %s: it failed its clients several times in a row%s", name, time, kinds);
+	log_warn("%s %s: it failed its clients several times in a row%s%s%s", name, time,
+		 *kinds ? " (" : "", kinds, *kinds ? ")" : "");
 }
 
 static void tell_return(struct telemetry *t, uint32_t id)

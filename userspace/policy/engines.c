@@ -161,7 +161,7 @@ static const struct engine engines[ENGINE_COUNT] = {
 	[ENGINE_LLAMACPP] = {ROWS(llamacpp)},
 };
 
-#define X(symbol, name, says) [ENGINE_##symbol] = (name),
+#define X(symbol, name, ...) [ENGINE_##symbol] = (name),
 static const char *const engine_names[ENGINE_COUNT] = {PINTLE_ENGINES(X)};
 #undef X
 
@@ -194,6 +194,16 @@ const struct engine *engine_find(const char *name)
 const char *engine_name(size_t i)
 {
 	return i < ENGINE_COUNT ? engine_names[i] : NULL;
+}
+
+bool engine_metric(const struct engine *e, size_t i, struct engine_metric *out)
+{
+	const struct row *r = &e->rows[i];
+
+	if (i >= e->row_count)
+		return false;
+	*out = (struct engine_metric){r->signal, r->choice, r->name, r->label, r->label_value};
+	return true;
 }
 
 /* ---- what is wrong with a page ---------------------------------------------- */
@@ -244,17 +254,8 @@ static void series_free(struct series_list *l)
 
 static int series_add(struct series_list *l, const struct expfmt_sample *s, size_t line)
 {
-	struct series *more;
-
-	if (l->count == l->room) {
-		size_t room = l->room ? 2 * l->room : 64;
-
-		more = reallocarray(l->series, room, sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		l->series = more;
-		l->room = room;
-	}
+	if (!ROOM_FOR_ONE(l->series, l->count, l->room, 64))
+		return -ENOMEM;
 	l->series[l->count++] = (struct series){expfmt_series(s), line, s->name, s->name_len};
 	return 0;
 }

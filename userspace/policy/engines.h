@@ -30,10 +30,23 @@ struct signals {
 
 struct engine; /* opaque: an entry of the table */
 
-/** The entry of that name (vllm, sglang, trtllm, triton-trtllm, tgi, llamacpp), or NULL. */
+/** The entry of that name (engine_names.h), or NULL. */
 const struct engine *engine_find(const char *name);
 /** The i-th entry's name, or NULL past the end. */
 const char *engine_name(size_t i);
+
+/* One of the metrics that a signal comes from. Those of the lowest choice that a page has count,
+ * and they add up. */
+struct engine_metric {
+	enum signal signal;
+	unsigned int choice;
+	const char *name;
+	const char *label, *label_value; /* only series with this label; NULL: all */
+};
+
+/** The i-th metric that the engine's pages are read for, for docs/engines.md: those of a signal
+ * follow each other, by choice. Returns false past the end. */
+bool engine_metric(const struct engine *e, size_t i, struct engine_metric *out);
 
 /** Reads a metrics page in one pass, for only the engine's families. Any bytes are
  * safe. Returns 0 and *out; -ENODATA when the page has none of the load signals (the first

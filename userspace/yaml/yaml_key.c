@@ -33,29 +33,25 @@ void yaml_key_prefix(const struct yaml_key *k, char prefix[YAML_PREFIX_SIZE])
 }
 
 static void children_text(const struct yaml_table *t, const struct yaml_key *k, const char *lead,
-			  char *buf, size_t size)
+			  char buf[YAML_WANTS_SIZE])
 {
-	size_t n = (size_t)snprintf(buf, size, "%s", lead);
-	const char *joint = "";
+	size_t n = strlen(lead);
 	char prefix[YAML_PREFIX_SIZE];
 
 	yaml_key_prefix(k, prefix);
-	for (size_t i = 0; i < t->count && n < size; i++) {
-		if (!yaml_key_is_child(&t->keys[i], prefix))
-			continue;
-		n += (size_t)snprintf(buf + n, size - n, "%s%s", joint,
-				      yaml_key_local(&t->keys[i]));
-		joint = ", ";
-	}
+	strcpy(buf, lead);
+	for (size_t i = 0; i < t->count; i++)
+		if (yaml_key_is_child(&t->keys[i], prefix))
+			text_list_add(buf + n, YAML_WANTS_SIZE - n, yaml_key_local(&t->keys[i]));
 }
 
 const char *yaml_key_wants(const struct yaml_table *t, const struct yaml_key *k,
 			   char buf[YAML_WANTS_SIZE])
 {
 	if (k->type == &yaml_map)
-		children_text(t, k, "a mapping of ", buf, YAML_WANTS_SIZE);
+		children_text(t, k, "a mapping of ", buf);
 	else if (k->type == &yaml_maps)
-		children_text(t, k, "a list, each item a mapping of ", buf, YAML_WANTS_SIZE);
+		children_text(t, k, "a list, each item a mapping of ", buf);
 	else
 		k->type->wants(k, buf);
 	return buf;

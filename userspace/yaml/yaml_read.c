@@ -86,7 +86,6 @@ static void report_unknown(struct walk *w, const struct yaml_node *name, const c
 	char quoted[TEXT_QUOTED_SIZE], place[YAML_PREFIX_SIZE], known[YAML_WANTS_SIZE] = "";
 	struct text_nearest nearest = {0};
 	const struct yaml_key *elsewhere = find_elsewhere(w->table, name->text);
-	size_t used = 0;
 
 	for (size_t i = 0; i < w->table->count; i++) {
 		const struct yaml_key *k = &w->table->keys[i];
@@ -94,9 +93,7 @@ static void report_unknown(struct walk *w, const struct yaml_node *name, const c
 		if (!yaml_key_is_child(k, prefix))
 			continue;
 		text_nearest_try(&nearest, name->text, yaml_key_local(k));
-		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s",
-					 used ? ", " : "", yaml_key_local(k));
-		used = MIN(used, sizeof(known) - 1);
+		text_list_add(known, sizeof(known), yaml_key_local(k));
 	}
 	text_quote(name->text, name->length, quoted);
 	if (elsewhere)

@@ -119,11 +119,12 @@ static int read_word(struct yaml_value *v, void *field)
 
 static void choices_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 {
-	size_t n = (size_t)snprintf(buf, YAML_WANTS_SIZE, "%s", k->choices[1] ? "one of " : "");
+	const char *lead = k->choices[1] ? "one of " : "";
+	size_t n = strlen(lead);
 
-	for (size_t i = 0; k->choices[i] && n < YAML_WANTS_SIZE; i++)
-		n += (size_t)snprintf(buf + n, YAML_WANTS_SIZE - n, "%s%s", i ? ", " : "",
-				      k->choices[i]);
+	strcpy(buf, lead);
+	for (size_t i = 0; k->choices[i]; i++)
+		text_list_add(buf + n, YAML_WANTS_SIZE - n, k->choices[i]);
 }
 
 /* ---- texts ----------------------------------------------------------------- */

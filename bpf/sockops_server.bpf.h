@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * sockops_server.bpf.h - what becomes of listeners and of connections, at the servers' side.
+ *
+ *   listen()      registers a model server's socket, so that one which comes back is
+ *                 steered to again with or without a daemon
+ *   established   moves the decision into the connection's storage, counts it, and
+ *                 only now binds the session: a spoofed packet gets nowhere near
+ *   closed        counts the end, in flight and in the endpoint's sums; reports to who follows
+ *
+ * A listener carries its endpoint in `conns`; the kernel clones that into each child,
+ * so a connection knows its endpoint even when its 4-tuple was forgotten.
+ */
+#ifndef PINTLE_SOCKOPS_SERVER_BPF_H
+#define PINTLE_SOCKOPS_SERVER_BPF_H
+
+#include "listener.bpf.h"
+#include "sockops.bpf.h"
+
+/* ---- listeners ------------------------------------------------------------------ */
+
+static __always_inline bool in_scope(struct bpf_sock_ops *ctx)
+{
+	__u32 zero = 0;
+	struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
+
+	return n && bpf_get_netns_cookie(ctx) == n->netns_cookie;
+}
+
+/* Families that a listener takes: v6 takes v4 as well, unless it was told not to or is
+ * bound to an address that v4 cannot reach. */
+static __always_inline __u32 listener_families(struct bpf_sock_ops *ctx, const __u8 *local,
+					       const void *kernel_sock)
+{
+	const struct sock_common *sk = kernel_sock;
+
+	if (ctx->family == AF_INET || (address_is_v4(local)))
+		return PINTLE_FAMILY_V4;
+	if (!address_is_any(local) || BPF_CORE_READ_BITFIELD(sk, skc_ipv6only))
+		return PINTLE_FAMILY_V6;
+	return PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6;
+}
+
+/* The endpoint that this listener serves: the one configured for its very address, or by
+ * port alone, or (for a wildcard listener) the only one configured at that port. *elsewhere: it
+ * has the port of one that is configured by port alone, whose page comes from another address. */
+static __always_inline struct pintle_address *listener_endpoint(const __u8 *local, __u16 port,
+								__u32 families, bool *elsewhere)
+{
+	struct pintle_address_key key = {.scope = scope, .port = port};
+	bool any = address_is_any(local);
+	struct pintle_address *a;
+
+	if (!any) {
+		__builtin_memcpy(key.address, local, sizeof(key.address));
+		a = bpf_map_lookup_elem(&addresses, &key);
+		if (a)
+			return a;
+		__builtin_memset(key.address, 0, sizeof(key.address));
+	}
+	a = bpf_map_lookup_elem(&addresses, &key);
+	if (!a || a->flags & PINTLE_ADDRESS_ANY)
+		return a;
+	if (any && ((a->flags & PINTLE_ADDRESS_V4 && families & PINTLE_FAMILY_V4) ||
+		    (a->flags & PINTLE_ADDRESS_V6 && families & PINTLE_FAMILY_V6)))
+		return a;
+	*elsewhere = true;
+	return a->flags & PINTLE_ADDRESS_PORT ? a : NULL;
+}
+
+static __always_inline void listener_refuse(struct pintle_health *h, __u32 why, __u32 uid)
+{
+	/* A listener at another address is worth a word only while the server is missing. */
+	if (why == PINTLE_UNSTEERABLE_ADDRESS && h->listening_since_ns)
+		return;
+	h->stranger = uid;
+	h->error = 0;
+	h->unsteerable = why;
+}
+
+/* The user that made the socket, and its cgroup. */
+static __always_inline __u32 owner_of(const void *kernel_sock)
+{
+	const struct sock *sk = kernel_sock;
+
+	return sk->sk_uid.val;
+}
+
+static __always_inline __u64 cgroup_of(const void *kernel_sock)
+{
+	const struct sock *sk = kernel_sock;
+
+	/* Not where the kernel is built without CONFIG_SOCK_CGROUP_DATA. */
+	return bpf_core_field_exists(sk->sk_cgrp_data) ? sk->sk_cgrp_data.cgroup->kn->id : 0;
+}
+
+static __always_inline bool in_cgroup(const struct pintle_address *a, const void *kernel_sock)
+{
+	struct pintle_server_cgroup key = {.pattern = a->pattern};
+
+	if (!(a->flags & PINTLE_ADDRESS_CGROUP))
+		return true;
+	key.cgroup = cgroup_of(kernel_sock);
+	return bpf_map_lookup_elem(&server_cgroups, &key);
+}
+
+/* Every slot is taken: the newest of n listeners takes a random slot, with the probability that
+ * makes each of the n as likely to hold one. So when new workers join old ones and the old
+ * ones then end, some of the new hold a slot. *ended counts a listener whose end nobody reports. */
+static __always_inline void listener_push_in(struct bpf_sock_ops *ctx, __u32 endpoint,
+					     struct pintle_health *h, __u32 *ended)
+{
+	__u32 i = bpf_get_prandom_u32() % (h->listeners + 1), slot;
+
+	h->crowded = 1;
+	if (i >= PINTLE_SOCKETS_PER_ENDPOINT)
+		return;
+	slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
+	if (bpf_sock_map_update(ctx, &sockets, &slot, BPF_ANY) || !(h->unwatched & 1U << i))
+		return;
+	__sync_fetch_and_and(&h->unwatched, ~(1U << i));
+	(*ended)++;
+}
+
+/* Takes the first free slot; one whose socket was closed is free. The end of a listener that
+ * the daemon found is not reported, but shows here: its slot is free. *ended counts those. */
+static __always_inline int listener_register(struct bpf_sock_ops *ctx, __u32 endpoint,
+					     struct pintle_health *h, __u32 *ended)
+{
+	__u32 i, unwatched = h->unwatched;
+	int err = -EEXIST;
+
+	*ended = 0;
+	for (i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
+		__u32 slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
+		__u32 bit = unwatched & (1U << i);
+		int taken;
+
+		if (err != -EEXIST && !bit)
+			continue;
+		taken = bpf_sock_map_update(ctx, &sockets, &slot, BPF_NOEXIST);
+		if (err == -EEXIST)
+			err = taken;
+		if (taken || !bit)
+			continue;
+		__sync_fetch_and_and(&h->unwatched, ~bit);
+		(*ended)++;
+	}
+	if (err == -EEXIST)
+		listener_push_in(ctx, endpoint, h, ended);
+	return err;
+}
+
+static __always_inline void listeners_ended(struct pintle_health *h, __u32 n)
+{
+	if (n > h->listeners)
+		n = h->listeners;
+	if (n && __sync_fetch_and_add(&h->listeners, -n) == n) {
+		h->listening_since_ns = 0;
+		h->families = 0;
+	}
+}
+
+static __always_inline void server_listening(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *kernel_sock;
+	struct pintle_address *a;
+	struct pintle_conn *conn;
+	struct pintle_health *h;
+	struct pintle_tuple t;
+	__u32 families, endpoint, ended, uid, strange;
+	bool elsewhere = false;
+	int err;
+
+	if (!sk || !in_scope(ctx))
+		return;
+	kernel_sock = bpf_skc_to_tcp_sock(sk);
+	if (!kernel_sock)
+		return;
+	addresses_read(ctx, &t);
+	families = listener_families(ctx, t.local, kernel_sock);
+	a = listener_endpoint(t.local, t.local_port, families, &elsewhere);
+	if (!a || !endpoint_find(a->endpoint, a->generation))
+		return;
+	endpoint = a->endpoint;
+	h = bpf_map_lookup_elem(&health, &endpoint);
+	if (!h)
+		return;
+	uid = owner_of(kernel_sock);
+	strange = elsewhere ? PINTLE_UNSTEERABLE_ADDRESS
+			    : listener_strange(a, h->owner, uid, in_cgroup(a, kernel_sock));
+	if (strange) {
+		listener_refuse(h, strange, uid);
+		return;
+	}
+	conn = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!conn)
+		return;
+
+	err = listener_register(ctx, endpoint, h, &ended);
+	listeners_ended(h, ended);
+	if (err && err != -EEXIST) {
+		h->unsteerable = bpf_skc_to_mptcp_sock(sk) ? PINTLE_UNSTEERABLE_MPTCP
+							   : PINTLE_UNSTEERABLE_OTHER;
+		h->error = err;
+		bpf_sk_storage_delete(&conns, sk);
+		return;
+	}
+	conn->endpoint = endpoint;
+	conn->generation = a->generation;
+	conn->pool = a->pool;
+	conn->flags = PINTLE_CONN_LISTENER | PINTLE_CONN_WATCHED;
+	h->owner = listener_owner(a, h->owner, uid);
+	h->unsteerable = 0;
+	h->error = 0;
+	__sync_fetch_and_or(&h->families, families);
+	__sync_fetch_and_add(&h->listeners, 1);
+	/* One that joins others changes nothing about being ready. */
+	if (!h->listening_since_ns)
+		h->listening_since_ns = bpf_ktime_get_ns();
+	watch_end(ctx);
+}
+
+static __always_inline void listener_closed(const struct pintle_conn *conn)
+{
+	__u32 endpoint = conn->endpoint;
+	struct pintle_health *h = bpf_map_lookup_elem(&health, &endpoint);
+
+	if (h && endpoint_find(endpoint, conn->generation))
+		listeners_ended(h, 1);
+}
+
+/* ---- connections ---------------------------------------------------------------- */
+
+/* The client whose share a binding takes; see `shares` in abi.h. With key `source` that is a
+ * network, since its hosts make a session for each address; with `destination` one host can make
+ * them all. */
+static __always_inline __u64 client_of(const struct pintle_tuple *t, __u32 key_kind)
+{
+	bool host = key_kind == PINTLE_KEY_DESTINATION;
+	const __u32 *word = (const __u32 *)t->remote;
+	__u64 high = bpf_ntohl(word[0]), v4 = bpf_ntohl(word[3]);
+
+	if (address_is_v4(t->remote)) {
+		if (v4 >> 24 == 127)
+			v4 = 127 << 24;
+		return PINTLE_CLIENT_V4 | (host ? v4 : v4 & 0xffff0000);
+	}
+	high = high << 32 | bpf_ntohl(word[1]);
+	return host ? high : high & ~0xffffULL;
+}
+
+static __always_inline void bind_client(const struct pintle_conn *conn,
+					const struct pintle_tuple *t)
+{
+	struct pintle_pool *pool = pool_find(conn->pool, conn->pool_generation);
+	struct pintle_affinity_key key = {.pool = conn->pool,
+					  .pool_generation = conn->pool_generation};
+	struct pintle_ref ref;
+	__u32 frontend_bits = 0;
+
+	if (!pool || !binds(pool, conn->outcome))
+		return;
+	if (pool->key_kind == PINTLE_KEY_DESTINATION)
+		frontend_bits = frontend_of(t, PINTLE_HOOK_LOOKUP, &ref);
+	key_of_tuple(t, pool->key_kind,
+		     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, frontend_bits), &key.session);
+	vote(&key);
+	if (key.session.kind != PINTLE_KEY_NONE)
+		bind_session(&key, client_of(t, pool->key_kind), conn->endpoint, conn->generation,
+			     conn->opened_ns);
+}
+
+static __always_inline void count_placed(const struct pintle_conn *conn)
+{
+	struct pintle_counters *n = counters_find(conn->endpoint, conn->class_id);
+
+	if (n)
+		__sync_fetch_and_add(&n->placed, 1);
+}
+
+/* Moves the decision from `pending` into the connection. One that was forgotten (the LRU
+ * was full) still was steered if the client came to a frontend. */
+static __always_inline void adopt_decision(struct pintle_conn *conn, const struct pintle_tuple *t)
+{
+	struct pintle_decision *d = bpf_map_lookup_elem(&pending, t);
+	struct pintle_ref pool = {};
+
+	conn->flags = PINTLE_CONN_DIRECT;
+	conn->class_id = 0;
+	conn->outcome = PINTLE_OUTCOME_COUNT;
+	if (d && d->endpoint == conn->endpoint && d->generation == conn->generation) {
+		conn->flags = PINTLE_CONN_STEERED;
+		conn->pool = d->pool;
+		conn->pool_generation = d->pool_generation;
+		conn->class_id = d->class_id;
+		conn->outcome = d->outcome;
+		conn->decided_ns = d->decided_ns;
+		/* The handshake took so long that the placement was counted as failed meanwhile. */
+		if (__sync_lock_test_and_set(&d->ended, 1))
+			count_placed(conn);
+		bpf_map_delete_elem(&pending, t);
+		return;
+	}
+	frontend_of(t, PINTLE_HOOK_LOOKUP, &pool);
+	if (pool.generation) {
+		conn->flags = PINTLE_CONN_STEERED;
+		conn->pool = pool.id;
+		conn->pool_generation = pool.generation;
+	}
+}
+
+static __always_inline void server_established(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_counters *n;
+	struct pintle_health *h;
+	struct pintle_conn *conn;
+	struct pintle_tuple t;
+	__u32 endpoint;
+
+	if (!sk)
+		return;
+	conn = bpf_sk_storage_get(&conns, sk, NULL, 0);
+	if (!conn || !(conn->flags & PINTLE_CONN_LISTENER))
+		return; /* a child of nobody's listener */
+	endpoint = conn->endpoint;
+	h = bpf_map_lookup_elem(&health, &endpoint);
+	if (!h || !endpoint_find(endpoint, conn->generation)) {
+		conn->flags = 0; /* the endpoint was taken out of the configuration */
+		return;
+	}
+	addresses_read(ctx, &t);
+	conn->opened_ns = bpf_ktime_get_ns();
+	adopt_decision(conn, &t);
+	n = counters_find(endpoint, conn->class_id);
+	if (!n || __sync_lock_test_and_set(&conn->counted, 1))
+		return;
+	if (conn->flags & PINTLE_CONN_STEERED) {
+		__sync_fetch_and_add(&n->opened, 1);
+		bind_client(conn, &t);
+	} else {
+		__sync_fetch_and_add(&h->direct_opened, 1);
+	}
+	watch_end(ctx);
+}
+
+static __always_inline void report_closed(struct bpf_sock_ops *ctx, const struct pintle_conn *conn,
+					  const struct end *end)
+{
+	struct pintle_event *e = event_closed(ctx, PINTLE_HOOK_LOOKUP, end);
+
+	if (!e)
+		return;
+	e->pool = conn->pool;
+	e->pool_generation = conn->pool_generation;
+	e->endpoint = conn->endpoint;
+	e->generation = conn->generation;
+	e->class_id = conn->class_id;
+	e->outcome = conn->outcome;
+	addresses_read(ctx, &e->tuple);
+	event_end(e);
+}
+
+static __always_inline void connection_closed(struct bpf_sock_ops *ctx,
+					      const struct pintle_conn *conn)
+{
+	struct pintle_counters *n = counters_find(conn->endpoint, conn->class_id);
+	struct end end = {
+		.now = bpf_ktime_get_ns(),
+		.error = error_of(ctx),
+		.received = ctx->bytes_received,
+		.acknowledged = ctx->bytes_acked,
+	};
+
+	end.duration_ns = end.now - conn->opened_ns;
+	count_ended(conn->endpoint, conn->generation, &end);
+	/* Last: while it is in flight, nobody else is given the endpoint's id. */
+	if (n)
+		__sync_fetch_and_add(&n->closed, 1);
+	if (followed(end.now))
+		report_closed(ctx, conn, &end);
+}
+
+/* Returns false where the socket is no server's: neither a listener of an endpoint nor a child of
+ * one. */
+static __always_inline bool server_closed(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_health *h;
+	struct pintle_conn *conn;
+	__u32 endpoint;
+
+	if (!sk)
+		return false;
+	conn = bpf_sk_storage_get(&conns, sk, NULL, 0);
+	if (!conn)
+		return false;
+	if (ctx->args[0] == BPF_TCP_LISTEN) {
+		if (conn->flags & PINTLE_CONN_LISTENER)
+			listener_closed(conn);
+		return true;
+	}
+	if (!__sync_lock_test_and_set(&conn->counted, 0))
+		return true;
+	endpoint = conn->endpoint;
+	if (conn->flags & PINTLE_CONN_DIRECT) {
+		/* Of an endpoint that was taken out nobody counts them any more. */
+		h = bpf_map_lookup_elem(&health, &endpoint);
+		if (h && endpoint_find(endpoint, conn->generation))
+			__sync_fetch_and_add(&h->direct_closed, 1);
+		return true;
+	}
+	connection_closed(ctx, conn);
+	return true;
+}
+
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of hooks: each row is whole, its traits agree with each other, and pins without `reach`
+ * are read as they always were. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "../../userspace/maps/links.h"
+#include "../../userspace/maps/names.h"
+#include "../../userspace/base/util.h"
+#include "traits.bpf.h"
+
+#define FOR_EACH_HOOK(hook) for (uint32_t hook = 1; hook < PINTLE_HOOK_COUNT; hook++)
+
+#define ALL_REACHES (PINTLE_REACH_LISTENER | PINTLE_REACH_ADDRESS)
+#define ALL_TRAITS                                                                                 \
+	(PINTLE_TRAIT_AT_SERVERS | PINTLE_TRAIT_FAILURES | PINTLE_TRAIT_EJECTS |                   \
+	 PINTLE_TRAIT_DAEMONLESS | PINTLE_TRAIT_OPEN_PASSES | PINTLE_TRAIT_KEEPS_PLACED)
+
+static void test_names(void **state)
+{
+#define X(symbol, name, says, ...) says,
+	static const char *const says[] = {"", PINTLE_HOOKS(X)};
+#undef X
+
+	(void)state;
+	assert_int_equal(ARRAY_SIZE(says), PINTLE_HOOK_COUNT);
+	FOR_EACH_HOOK(hook)
+	{
+		assert_true(strlen(hook_name(hook)) && strlen(says[hook]));
+		for (uint32_t other = 0; other < hook; other++)
+			assert_string_not_equal(hook_name(hook), hook_name(other));
+		assert_string_not_equal(hook_name(hook), hook_name(PINTLE_HOOK_COUNT));
+	}
+}
+
+static void test_each_row_is_whole(void **state)
+{
+	(void)state;
+	FOR_EACH_HOOK(hook)
+	{
+		struct hook_traits t = hook_traits(hook);
+
+		assert_true(t.reaches && !(t.reaches & ~(uint32_t)ALL_REACHES));
+		assert_false(t.traits & ~(uint32_t)ALL_TRAITS);
+		assert_false(t.sees >> PINTLE_KEY_COUNT);
+		assert_true(hook_sees(hook, PINTLE_KEY_NONE));
+		assert_true(t.key != PINTLE_KEY_NONE && hook_sees(hook, t.key));
+	}
+}
+
+static void test_traits_agree(void **state)
+{
+	(void)state;
+	FOR_EACH_HOOK(hook)
+	{
+		if (hook_has(hook, PINTLE_TRAIT_EJECTS))
+			assert_true(hook_has(hook, PINTLE_TRAIT_FAILURES));
+		/* The node of a listener is where its clients' packets come to. */
+		if (hook_traits(hook).reaches & PINTLE_REACH_LISTENER)
+			assert_true(hook_has(hook, PINTLE_TRAIT_AT_SERVERS));
+	}
+}
+
+/* For each way that an endpoint can be written there is a hook. */
+static void test_each_reach_has_a_hook(void **state)
+{
+	uint32_t reaches = 0;
+
+	(void)state;
+	FOR_EACH_HOOK(hook)
+	reaches |= hook_traits(hook).reaches;
+	assert_int_equal(reaches, ALL_REACHES);
+}
+
+/* What stands in a map may be anything. */
+static void test_unknown_hooks(void **state)
+{
+	static const uint32_t hooks[] = {PINTLE_HOOK_NONE, PINTLE_HOOK_COUNT, UINT32_MAX};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++) {
+		struct pintle_pool pool = {.decided_by = hooks[i], .reach = PINTLE_REACH_ADDRESS};
+
+		assert_int_equal(pool_reach(&pool), 0);
+		assert_false(hook_has(hooks[i], (enum pintle_trait)ALL_TRAITS));
+		assert_false(hook_sees(hooks[i], PINTLE_KEY_NONE));
+	}
+	assert_false(hook_sees(PINTLE_HOOK_CONNECT, PINTLE_KEY_COUNT));
+	assert_false(hook_sees(PINTLE_HOOK_CONNECT, UINT32_MAX));
+}
+
+/* Pins made by earlier builds have no `reach`. The hooks that those knew do not ask for it. */
+static void test_pins_without_reach(void **state)
+{
+	struct pintle_pool pool = {.decided_by = PINTLE_HOOK_LOOKUP};
+
+	(void)state;
+	assert_int_equal(pool_reach(&pool), PINTLE_REACH_LISTENER);
+	pool.decided_by = PINTLE_HOOK_CONNECT;
+	assert_int_equal(pool_reach(&pool), PINTLE_REACH_ADDRESS);
+	pool.reach = PINTLE_REACH_LISTENER; /* which connect() cannot */
+	assert_int_equal(pool_reach(&pool), PINTLE_REACH_ADDRESS);
+}
+
+/* A hook that knows several ways asks the pool. */
+static void test_several_ways(void **state)
+{
+	(void)state;
+	assert_int_equal(reach_among(ALL_REACHES, PINTLE_REACH_LISTENER), PINTLE_REACH_LISTENER);
+	assert_int_equal(reach_among(ALL_REACHES, PINTLE_REACH_ADDRESS), PINTLE_REACH_ADDRESS);
+	assert_int_equal(reach_among(ALL_REACHES, 0), 0);
+}
+
+/* Links are there for the sake of pools, but for those that are always. */
+static void test_links(void **state)
+{
+	(void)state;
+	for (int i = 0; i < LINK_COUNT; i++) {
+		const struct link_kind *k = &link_kinds[i];
+
+		assert_false(link_is_for(k, PINTLE_HOOK_NONE, PINTLE_KEY_NONE, PINTLE_KEY_NONE));
+		if (link_is_always(k))
+			continue;
+		assert_true(link_is_for(k, k->decided_by, k->key, PINTLE_KEY_NONE));
+		assert_true(link_is_for(k, k->decided_by, PINTLE_KEY_NONE, k->key));
+	}
+	assert_true(link_is_always(&link_kinds[LINK_SOCKOPS]));
+	assert_true(link_is_always(&link_kinds[LINK_LOOKUP]));
+	assert_true(link_is_for(&link_kinds[LINK_CONNECT4], PINTLE_HOOK_CONNECT, PINTLE_KEY_CLIENT,
+				PINTLE_KEY_NONE));
+	assert_false(link_is_for(&link_kinds[LINK_CONNECT4], PINTLE_HOOK_LOOKUP, PINTLE_KEY_SOURCE,
+				 PINTLE_KEY_NONE));
+	assert_true(link_is_for(&link_kinds[LINK_HINT], PINTLE_HOOK_CONNECT, PINTLE_KEY_CLIENT,
+				PINTLE_KEY_HINT));
+	assert_false(link_is_for(&link_kinds[LINK_HINT], PINTLE_HOOK_CONNECT, PINTLE_KEY_CLIENT,
+				 PINTLE_KEY_NONE));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_names),         cmocka_unit_test(test_each_row_is_whole),
+		cmocka_unit_test(test_traits_agree),  cmocka_unit_test(test_each_reach_has_a_hook),
+		cmocka_unit_test(test_unknown_hooks), cmocka_unit_test(test_pins_without_reach),
+		cmocka_unit_test(test_several_ways),  cmocka_unit_test(test_links),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

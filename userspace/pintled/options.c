@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "options.h"
+
+#include "../base/util.h"
+#include "../maps/maps.h"
+
+enum { OPT_DETACH = 0x100, OPT_BPFFS, OPT_LOG_LEVEL };
+
+const struct argp_option daemon_options[] = {
+	{"config", 'c', "FILE", 0,
+	 "Run with this configuration, a YAML file; `pintle check` validates one", 0},
+	{"detach", OPT_DETACH, NULL, 0,
+	 "Remove everything that pintled ever added, and only that: links, filters, pins, local "
+	 "routes. Needs nothing but the pins, so works also when the configuration is gone or "
+	 "changed",
+	 0},
+	{"bpffs", OPT_BPFFS, "DIR", 0,
+	 "With --detach: the directory that holds the pins. The default is what the configuration "
+	 "names, else " DEFAULT_BPFFS,
+	 0},
+	{"log-level", OPT_LOG_LEVEL, "LEVEL", 0,
+	 "What is logged, with all that is graver: error, warn, info (the default) or debug", 0},
+	{0},
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	struct options *o = state->input;
+
+	switch (key) {
+	case 'c':
+		o->config = arg;
+		return 0;
+	case OPT_DETACH:
+		o->detach = true;
+		return 0;
+	case OPT_BPFFS:
+		o->bpffs = arg;
+		return 0;
+	case OPT_LOG_LEVEL:
+		if (log_level_parse(arg, &o->level))
+			argp_error(state, "--log-level %s: one of error, warn, info, debug", arg);
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "unexpected argument '%s'", arg);
+		return 0;
+	case ARGP_KEY_END:
+		if (!o->detach && !o->config)
+			argp_error(state, "--config FILE is needed");
+		if (!o->detach && o->bpffs)
+			argp_error(state, "--bpffs goes with --detach; to run, set node.bpffs in "
+					  "the configuration");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp argp = {
+	.options = daemon_options,
+	.parser = parse_option,
+	.doc = "The daemon of Pintle: steers each new connection to the model server that should "
+	       "answer soonest, inside the kernel.\v"
+	       "SIGHUP reads the configuration again. SIGTERM ends the daemon and leaves the "
+	       "steering in place.",
+};
+
+const char *argp_program_version = "pintled " PINTLE_VERSION;
+
+void daemon_options_parse(int argc, char **argv, struct options *o)
+{
+	argp_err_exit_status = EXIT_USAGE;
+	argp_parse(&argp, argc, argv, 0, NULL, o);
+}
