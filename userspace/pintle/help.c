@@ -5,7 +5,7 @@
 
 const struct exit_help exit_helps[] = {
 	{EXIT_OK, "done"},
-	{EXIT_FAILED, "failed; also `status` where nothing is pinned, and `doctor` where something "
+	{EXIT_FAILED, "failed; also `status` if nothing is pinned, and `doctor` if something "
 		      "fails"},
 	{EXIT_USAGE, "a mistake in the command line, or in the file that was checked"},
 };
