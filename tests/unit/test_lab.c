@@ -673,10 +673,10 @@ static void test_a_request_alone(void **state)
 	assert_int_equal(lab_run(&o, &result, NULL), 0);
 	assert_true(result.measured >= 10);
 	assert_int_equal(result.ttft.count, result.measured);
-	assert_float_equal(load_histogram_mean(&result.ttft), 1500000, 1);
+	assert_float_equal(durations_mean(&result.ttft), 1500000, 1);
 	/* two more tokens, each a step of 0.2 + 0.8 + 0.005 ms */
 	assert_int_equal(result.itl.count, 2 * result.measured);
-	assert_float_equal(load_histogram_mean(&result.itl), 1005000, 1);
+	assert_float_equal(durations_mean(&result.itl), 1005000, 1);
 	lab_result_fini(&result);
 }
 
@@ -764,8 +764,8 @@ static void test_hopeless(void **state)
 	o.hopeless_ms = 20;
 	assert_int_equal(lab_run(&o, &cut, NULL), 0);
 	assert_true(cut.placed < whole.placed);
-	assert_true(load_histogram_quantile(&cut.ttft, 0.95) > 20e6);
-	assert_true(load_histogram_quantile(&whole.ttft, 0.95) > 20e6);
+	assert_true(durations_quantile(&cut.ttft, 0.95) > 20e6);
+	assert_true(durations_quantile(&whole.ttft, 0.95) > 20e6);
 	lab_result_fini(&whole);
 	lab_result_fini(&cut);
 	memset(current, 0, sizeof(current));

@@ -18,14 +18,14 @@
 #include "../net/addr.h"
 #include "maps.h"
 
-/* X(symbol, name, what it says); the first one that applies from below is shown. */
+/* X(symbol, name, what it says). The lowest row that applies is shown. */
 #define STATE_ENDPOINT_STATES(X)                                                                   \
 	X(READY, "ready", "takes connections")                                                     \
 	X(SATURATED, "saturated", "ready, but over a threshold of its pool")                       \
 	X(STALE, "stale", "ready, but its score is too old to be believed")                        \
 	X(WAITING, "waiting", "it listens, but no good metrics page came since")                   \
-	X(DRAINED, "drained", "takes no further connection until undrained")                       \
 	X(EJECTED, "ejected", "failed its clients in a row; left out for a while")                 \
+	X(DRAINED, "drained", "takes no further connection until undrained")                       \
 	X(DOWN, "down", "nobody listens")                                                          \
 	X(UNSTEERABLE, "unsteerable", "somebody listens whom the kernel cannot steer to")
 

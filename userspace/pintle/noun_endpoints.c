@@ -163,7 +163,7 @@ static const struct column columns[] = {
 	 .help = "text: where it is, or listens, as configured"},
 	{.key = "state",
 	 COLUMN(state),
-	 .help = "text: ready, saturated, stale, waiting, drained, ejected, down, unsteerable"},
+	 .help = "text: ready, saturated, stale, waiting, ejected, drained, down, unsteerable"},
 	{.heading = "STATE", COLUMN(state_text)},
 	{.key = "waiting",
 	 .heading = "WAIT",

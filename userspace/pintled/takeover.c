@@ -6,7 +6,7 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
-#include "decide.bpf.h" /* of a type that the skeleton names */
+#include "eligible.bpf.h" /* of a type that the skeleton names */
 #include "programs.h"
 #include "pins.h"
 #include "pintle.skel.h"
