@@ -229,14 +229,14 @@ static int open_map(struct takeover *t, enum map_id id)
 {
 	const struct conversion *c = conversion_of(id);
 	uint32_t size = c ? c->value_size : map_layouts[id].value_size;
-	char path[PINS_PATH_SIZE];
+	char path[PIN_PATH_SIZE];
 
 	if (is_new(id))
 		return 0;
-	snprintf(path, sizeof(path), "%s/%s", t->dir, map_names[id]);
-	if (access(path, F_OK) && has_links(t))
+	pin_path(t->dir, map_names[id], path);
+	if (!pin_is_there(t->dir, map_names[id]) && has_links(t))
 		pins_repair_map(t->dir, id);
-	t->fd[id] = bpf_obj_get(path);
+	t->fd[id] = pin_open(t->dir, map_names[id], 0);
 	if (t->fd[id] < 0) {
 		int err = -errno;
 
@@ -290,7 +290,7 @@ int takeover_find(const char *bpffs, bool begun, struct takeover **out)
 		return log_err_r(ENOMEM, "takeover");
 	memset(t->fd, -1, sizeof(t->fd));
 	*out = NULL;
-	snprintf(t->dir, sizeof(t->dir), "%s/v%d", bpffs, PINTLE_FORMER_VERSION);
+	maps_dir_of(bpffs, PINTLE_FORMER_VERSION, t->dir, sizeof(t->dir));
 	if (access(t->dir, F_OK))
 		return 0;
 	err = open_maps(t);
