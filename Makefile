@@ -58,7 +58,7 @@ FETCH   := $(call objects,userspace/fetch)
 PINTLED := $(call objects,userspace/pintled)
 PINTLE  := $(call objects,userspace/pintle)
 REFERENCE := $(call objects,docs/reference)
-LAB     := $(call objects,$(addprefix lab/,engine sim load policies fleet))
+LAB     := $(call objects,$(addprefix lab/,base engine sim load policies fleet))
 BPF_SRC := $(wildcard bpf/*.bpf.c)
 BPF_OBJ := $(patsubst %.bpf.c,$(O)/%.bpf.o,$(BPF_SRC))
 UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
@@ -82,9 +82,10 @@ $(O)/pintle.bpf.o: $(BPF_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(BPFTOOL) gen object $@ $^
 
+# It names types of the cases that tests hand to bpf/rule.bpf.c.
 $(O)/pintle.skel.h: $(O)/pintle.bpf.o
 	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen skeleton $< name pintle_bpf > $@
+	$(Q){ echo '#include "eligible.bpf.h"' && $(BPFTOOL) gen skeleton $< name pintle_bpf; } > $@
 
 # -- programs ------------------------------------------------------------------
 

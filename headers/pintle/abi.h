@@ -13,7 +13,7 @@
  *
  * Addresses are IPv6 in network byte order; IPv4 is ::ffff:a.b.c.d. Ports are in
  * host byte order. Times are CLOCK_MONOTONIC in nanoseconds; 0 is "never".
- * Loads are in milli-requests: 1000 is one request equivalent (DESIGN: load).
+ * Loads are in milli-requests: 1000 is one request equivalent (docs/load.md).
  */
 #ifndef PINTLE_ABI_H
 #define PINTLE_ABI_H
@@ -107,8 +107,9 @@ enum pintle_trait {
 
 /* X(symbol, name, what it is for, PINTLE_REACH_*, keys that it sees, session key where none is
  * configured, PINTLE_TRAIT_*): which hook decides a pool's connections, and what follows from it.
- * Of several hooks that reach servers in the same way, the first decides. At connect() a client's
- * address is seldom bound yet, and its pod is always known: hence CLIENT there. */
+ * New rows come last: pins hold the numbers; and of several hooks that reach servers in the same
+ * way, the first decides. At connect() a client's address is seldom bound yet, and its pod is
+ * always known: hence CLIENT there. */
 #define PINTLE_HOOKS(X)                                                                            \
 	X(LOOKUP, "lookup", "model servers that listen on this node", PINTLE_REACH_LISTENER,       \
 	  PINTLE_SEES_ADDRESSES, PINTLE_KEY_SOURCE, PINTLE_TRAIT_AT_SERVERS)                       \

@@ -5,17 +5,14 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "../../userspace/base/hash.h"
 #include "../../userspace/base/util.h"
 
 #define PS_PER_NS 1000
 
 uint64_t model_random(uint64_t seed, uint64_t n)
 {
-	uint64_t x = seed + (n + 1) * 0x9e3779b97f4a7c15ULL; /* splitmix64 */
-
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-	return x ^ (x >> 31);
+	return hash_mix(seed + (n + 1) * HASH_STEP);
 }
 
 uint64_t model_chain(uint64_t previous, uint64_t content)
@@ -222,19 +219,19 @@ static void run_commit(struct model *m, uint32_t n)
 
 	cache_take(&m->cache, (uint32_t)decode_blocks(m, n));
 	m->decode_clock += n;
-	m->kv_read += (uint64_t)m->decoding * n;
-	m->stats.generated_tokens += (uint64_t)m->decoding * n;
+	m->kv_read += (uint64_t)m->decoding.count * n;
+	m->stats.generated_tokens += (uint64_t)m->decoding.count * n;
 	m->stats.steps += n;
 	m->busy_ps += end - r->start_ps;
 	r->kv_read += (uint64_t)r->decodes * n;
 	r->start_ps = end;
 	r->steps -= n;
 	m->last_end_ps = m->clock_ps = end;
-	report_steps(m, n, m->decoding, first, last);
+	report_steps(m, n, m->decoding.count, first, last);
 	if (m->c.token_events)
 		report_tokens(m);
-	while (m->decoding && m->seqs[m->heap[0]].finish_at == m->decode_clock)
-		seq_finish(m, &m->seqs[m->heap[0]]);
+	while (m->decoding.count && m->decoding.entries[0].at == m->decode_clock)
+		seq_finish(m, &m->seqs[m->decoding.entries[0].what]);
 	for (uint32_t at = m->chunks.head; at != NOBODY; at = next) {
 		next = m->seqs[at].chunk_next;
 		if (m->seqs[at].computed == m->seqs[at].target)
@@ -485,7 +482,7 @@ int model_audit(struct model *m)
 		}
 	}
 	if (!cache_sound(&m->cache) || taken != m->cache.taken || kv != m->kv_read ||
-	    decoding != m->decoding || chunks != m->chunks.count)
+	    decoding != m->decoding.count || chunks != m->chunks.count)
 		return -EUCLEAN;
 	if (!m->running.count && m->cache.referenced)
 		return -EUCLEAN;
@@ -527,6 +524,13 @@ static const char *config_wrong(const struct model_config *c)
 	return NULL;
 }
 
+static void seq_moved(void *arg, uint64_t seq, uint32_t place)
+{
+	struct model *m = arg;
+
+	m->seqs[seq].place = place;
+}
+
 int model_new(const struct model_config *config, model_event_fn on_event, model_steps_fn on_steps,
 	      void *arg, struct model **out, const char **what)
 {
@@ -551,10 +555,11 @@ int model_new(const struct model_config *config, model_event_fn on_event, model_
 	m->running = m->chunks = (struct list){NOBODY, NOBODY, 0};
 	for (uint32_t q = 0; q < MODEL_RANKS; q++)
 		m->queue[q] = m->running;
-	m->heap = calloc(config->max_seqs, sizeof(*m->heap));
+	m->decoding = (struct heap){.moved = seq_moved, .arg = m};
 	m->fill = calloc(config->block_tokens, sizeof(*m->fill));
 	m->adapters = calloc(config->adapters + 1, sizeof(*m->adapters));
-	if (!m->heap || !m->fill || !m->adapters || cache_init(&m->cache, config->blocks)) {
+	if (heap_reserve(&m->decoding, config->max_seqs) || !m->fill || !m->adapters ||
+	    cache_init(&m->cache, config->blocks)) {
 		model_free(m);
 		return -ENOMEM;
 	}
@@ -570,7 +575,7 @@ void model_free(struct model *m)
 		free(m->seqs[i].held);
 	cache_fini(&m->cache);
 	free(m->seqs);
-	free(m->heap);
+	heap_free(&m->decoding);
 	free(m->fill);
 	free(m->adapters);
 	free(m);

@@ -6,7 +6,7 @@
  * each of them: `decode_clock` counts the steps, and what a sequence has is the difference to
  * when it began. A run of steps with an unchanged batch is then one addition, however
  * many steps and sequences it has. What must stay true:
- *   - heap is ordered by the decode clock at which a sequence is complete;
+ *   - `decoding` has each decoding sequence, by the decode clock at which it is complete;
  *   - kv_read is the sum of the contexts of decoding sequences at decode_clock;
  *   - fill[p] counts those that need a further block in a step begun at a decode clock
  *     of p modulo block_tokens;
@@ -15,6 +15,7 @@
 #ifndef PINTLE_SIM_MODEL_ENGINE_H
 #define PINTLE_SIM_MODEL_ENGINE_H
 
+#include "../base/heap.h"
 #include "model.h"
 #include "model_cache.h"
 
@@ -29,7 +30,6 @@ struct seq {
 	uint64_t serial;     /* in order of submission */
 	uint64_t salt;       /* for hashes of blocks that the caller did not name */
 	uint64_t arrived_ps, ready_ps, scheduled_ps, first_ps, last_ps;
-	uint64_t finish_at;   /* decode clock */
 	uint64_t decode_from; /* decode clock */
 	uint32_t generated;   /* output tokens, as of decode_from */
 	uint32_t computed;    /* tokens with keys and values; while decoding as of decode_from */
@@ -38,7 +38,7 @@ struct seq {
 	uint32_t preemptions;
 	uint32_t *held; /* entries of the first held_count blocks, or CACHE_NONE */
 	uint32_t held_count, held_room;
-	uint32_t heap_at;
+	uint32_t place;                  /* in `decoding` */
 	uint32_t prev, next;             /* in the queue or among the running */
 	uint32_t chunk_prev, chunk_next; /* among those whose prompt is not done */
 };
@@ -89,8 +89,7 @@ struct model {
 	uint32_t blocked_need;
 	uint64_t blocked_serial;
 
-	uint32_t *heap;
-	uint32_t decoding;
+	struct heap decoding;
 	uint64_t decode_clock;
 	uint64_t kv_read;
 	uint32_t *fill;

@@ -5,60 +5,9 @@
 #include <math.h>
 
 #include "../../userspace/base/util.h"
+#include "../base/random.h"
 
 #define JITTER_WINDOW 64 /* steps that share one draw, so that runs stay long */
-
-/* -- the heap of decoding sequences, by the clock at which they are complete -- */
-
-static bool sooner(const struct model *m, uint32_t a, uint32_t b)
-{
-	const struct seq *x = &m->seqs[a], *y = &m->seqs[b];
-
-	return x->finish_at < y->finish_at ||
-	       (x->finish_at == y->finish_at && x->serial < y->serial);
-}
-
-static void heap_put(struct model *m, uint32_t at, uint32_t seq)
-{
-	m->heap[at] = seq;
-	m->seqs[seq].heap_at = at;
-}
-
-static void heap_up(struct model *m, uint32_t at, uint32_t seq)
-{
-	while (at && sooner(m, seq, m->heap[(at - 1) / 2])) {
-		heap_put(m, at, m->heap[(at - 1) / 2]);
-		at = (at - 1) / 2;
-	}
-	heap_put(m, at, seq);
-}
-
-static void heap_down(struct model *m, uint32_t at, uint32_t seq)
-{
-	for (;;) {
-		uint32_t child = 2 * at + 1;
-
-		if (child + 1 < m->decoding && sooner(m, m->heap[child + 1], m->heap[child]))
-			child++;
-		if (child >= m->decoding || !sooner(m, m->heap[child], seq))
-			break;
-		heap_put(m, at, m->heap[child]);
-		at = child;
-	}
-	heap_put(m, at, seq);
-}
-
-static void heap_remove(struct model *m, uint32_t at)
-{
-	uint32_t last = m->heap[--m->decoding];
-
-	if (at == m->decoding)
-		return;
-	if (at && sooner(m, last, m->heap[(at - 1) / 2]))
-		heap_up(m, at, last);
-	else
-		heap_down(m, at, last);
-}
 
 /* -- sequences -------------------------------------------------------------- */
 
@@ -114,10 +63,15 @@ void decode_begin(struct model *m, struct seq *s)
 	chunks_remove(m, s);
 	s->state = SEQ_DECODE;
 	s->decode_from = m->decode_clock;
-	s->finish_at = m->decode_clock + (s->r.output_tokens - s->generated);
 	m->kv_read += s->computed;
 	++*seq_fill(m, s);
-	heap_up(m, m->decoding++, seq_index(m, s));
+	/* model_new() made room for as many as can run. */
+	(void)heap_put(&m->decoding,
+		       (struct heap_entry){
+			       .at = m->decode_clock + (s->r.output_tokens - s->generated),
+			       .order = s->serial,
+			       .what = seq_index(m, s),
+		       });
 }
 
 /* Last block first, so that the beginning of a prefix is evicted last. */
@@ -144,7 +98,7 @@ void seq_stop(struct model *m, struct seq *s)
 
 	if (s->state == SEQ_DECODE) {
 		--*seq_fill(m, s);
-		heap_remove(m, s->heap_at);
+		heap_take(&m->decoding, s->place);
 		m->kv_read -= kv;
 		s->generated = seq_generated(m, s);
 	} else {
@@ -181,11 +135,11 @@ uint64_t decode_blocks(const struct model *m, uint32_t n)
 	uint32_t size = m->c.block_tokens;
 	uint64_t sum = 0;
 
-	if (!m->decoding)
+	if (!m->decoding.count)
 		return 0;
 	for (uint32_t i = 0; i < n % size; i++)
 		sum += m->fill[(m->decode_clock + i) % size];
-	return sum + (uint64_t)(n / size) * m->decoding;
+	return sum + (uint64_t)(n / size) * m->decoding.count;
 }
 
 /* Steps, at most n, for which decoding finds blocks. */
@@ -194,10 +148,10 @@ static uint32_t steps_with_blocks(const struct model *m, uint32_t n)
 	uint32_t size = m->c.block_tokens, whole;
 	uint64_t left = cache_available(&m->cache);
 
-	if (!m->decoding)
+	if (!m->decoding.count)
 		return n;
-	whole = (uint32_t)MIN(left / m->decoding, n / size);
-	left -= (uint64_t)whole * m->decoding;
+	whole = (uint32_t)MIN(left / m->decoding.count, n / size);
+	left -= (uint64_t)whole * m->decoding.count;
 	for (whole *= size; whole < n; whole++) {
 		uint32_t need = m->fill[(m->decode_clock + whole) % size];
 
@@ -211,7 +165,7 @@ static uint32_t steps_with_blocks(const struct model *m, uint32_t n)
 /* Blocks that the next step's decoding will take. */
 static uint32_t reserve(const struct model *m)
 {
-	return m->decoding ? m->fill[m->decode_clock % m->c.block_tokens] : 0;
+	return m->decoding.count ? m->fill[m->decode_clock % m->c.block_tokens] : 0;
 }
 
 /* -- prompts ---------------------------------------------------------------- */
@@ -387,8 +341,7 @@ static uint64_t speed_q16(const struct model *m)
 		return m->slow_q16;
 	u = (double)(model_random(m->c.seed ^ 0x7177, 2 * window) >> 11) * 0x1p-53;
 	v = (double)(model_random(m->c.seed ^ 0x7177, 2 * window + 1) >> 11) * 0x1p-53;
-	gauss = sqrt(-2 * log(1 - u)) * cos(2 * M_PI * v);
-	gauss = 1 + m->c.jitter * gauss;
+	gauss = 1 + m->c.jitter * normal_of(1 - u, v);
 	gauss = MAX(gauss, 0.3);
 	return (uint64_t)(m->slow_q16 * MIN(gauss, 1.7));
 }
@@ -415,7 +368,7 @@ static void plan_mixed(struct model *m, const struct plan *p, uint64_t speed)
 {
 	const struct model_costs *c = &m->c.costs;
 	uint64_t prompt_ps = p->prefill_tokens * c->token_ps;
-	uint64_t ps = c->step_ps + MAX(c->weights_ps, prompt_ps) + m->decoding * c->seq_ps +
+	uint64_t ps = c->step_ps + MAX(c->weights_ps, prompt_ps) + m->decoding.count * c->seq_ps +
 		      m->kv_read * c->kv_ps + p->pairs * c->attn_fs / 1000;
 
 	m->stats.prefill_tokens += p->prefill_tokens;
@@ -427,11 +380,11 @@ static void plan_mixed(struct model *m, const struct plan *p, uint64_t speed)
 static void plan_decode(struct model *m, bool once, uint64_t speed)
 {
 	const struct model_costs *c = &m->c.costs;
-	uint32_t most = (uint32_t)(m->seqs[m->heap[0]].finish_at - m->decode_clock);
+	uint32_t most = (uint32_t)(m->decoding.entries[0].at - m->decode_clock);
 	uint64_t until = admission_time(m);
 	struct run *r = &m->run;
 
-	r->base_ps = MAX((c->step_ps + c->weights_ps + m->decoding * c->seq_ps) * speed >> 16,
+	r->base_ps = MAX((c->step_ps + c->weights_ps + m->decoding.count * c->seq_ps) * speed >> 16,
 			 (uint64_t)1);
 	r->per_kv_ps = c->kv_ps * speed >> 16;
 	if (m->c.token_events || once)
@@ -464,18 +417,18 @@ void schedule(struct model *m)
 		preempt_last(m);
 		p.preempted = true;
 	}
-	p.budget = m->c.max_batched_tokens - m->decoding;
+	p.budget = m->c.max_batched_tokens - m->decoding.count;
 	continue_prompts(m, &p);
 	if (!p.preempted)
 		admit_waiting(m, &p);
 	speed = speed_q16(m);
 	m->run = (struct run){
 		.start_ps = m->clock_ps,
-		.decodes = m->decoding,
+		.decodes = m->decoding.count,
 		.kv_read = m->kv_read,
 	};
 	if (p.prefill_tokens)
 		plan_mixed(m, &p, speed);
-	else if (m->decoding)
+	else if (m->decoding.count)
 		plan_decode(m, p.preempted, speed); /* the queue was not looked at */
 }

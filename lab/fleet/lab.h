@@ -15,7 +15,8 @@
 
 #include "lab_stats.h"
 #include "lab_workload.h"
-#include "../load/load_histogram.h"
+#include "../base/durations.h"
+#include "../base/random.h"
 #include "../engine/profiles.h"
 
 #define LAB_MAX_ENDPOINTS PINTLE_MAX_ENDPOINTS
@@ -58,9 +59,9 @@ struct lab_options {
 };
 
 struct lab_result {
-	struct load_histogram ttft; /* of the workload's first part, nanoseconds */
-	struct load_histogram ttft_other;
-	struct load_histogram itl;
+	struct durations ttft; /* of the workload's first part, nanoseconds */
+	struct durations ttft_other;
+	struct durations itl;
 	uint64_t placed;     /* requests, warm-up and all */
 	uint64_t measured;   /* that arrived while it was measured */
 	uint64_t ended;      /* of them, ended */
@@ -83,52 +84,17 @@ struct lab_result {
 int lab_run(const struct lab_options *o, struct lab_result *out, const char **what);
 void lab_result_fini(struct lab_result *r);
 
-/* -- randomness: splitmix64 (Steele, Lea and Flood, OOPSLA '14), one stream for each use -- */
-
-struct lab_random {
-	uint64_t state;
-};
-
-static inline uint64_t lab_mix(uint64_t x)
-{
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-	return x ^ (x >> 31);
-}
-
+/** A number that follows from two others, and looks like none of them. */
 static inline uint64_t lab_hash(uint64_t a, uint64_t b)
 {
-	return lab_mix(lab_mix(a + 0x9e3779b97f4a7c15ULL) ^ (b + 0x632be59bd9b4e019ULL));
+	return hash_mix(hash_mix(a + HASH_STEP) ^ (b + 0x632be59bd9b4e019ULL));
 }
 
-static inline uint64_t lab_next(struct lab_random *r)
-{
-	return lab_mix(r->state += 0x9e3779b97f4a7c15ULL);
-}
+/* -- of lab_policy_pintle.c ------------------------------------------------------------ */
 
-/** 0 <= x < n; n of at least 1 (the bias of 64 bits is of no account). */
-static inline uint32_t lab_below(struct lab_random *r, uint32_t n)
-{
-	return (uint32_t)(((unsigned __int128)lab_next(r) * n) >> 64);
-}
-
-/** 0 < x <= 1 */
-static inline double lab_unit(struct lab_random *r)
-{
-	return (double)((lab_next(r) >> 11) + 1) * 0x1p-53;
-}
-
-static inline double lab_exponential(struct lab_random *r, double mean)
-{
-	return -mean * log(lab_unit(r));
-}
-
-/** Box and Muller, Ann. Math. Stat. 29(2), 1958; of the two the first. */
-static inline double lab_normal(struct lab_random *r)
-{
-	double radius = sqrt(-2 * log(lab_unit(r)));
-
-	return radius * cos(2 * M_PI * lab_unit(r));
-}
+#define lab_random rng
+#define lab_mix    hash_mix
+#define lab_next   rng_next
+#define lab_below  rng_below
 
 #endif

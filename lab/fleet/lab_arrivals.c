@@ -2,27 +2,10 @@
 /* lab_arrivals.c - when sessions begin: Poisson, modulated by calm and burst. */
 #include "lab_internal.h"
 
-static uint32_t group_draw(struct lab *lab, uint32_t part)
-{
-	const double *popularity = lab->popularity[part];
-	uint32_t low = 0, high = lab->w->part[part].groups - 1;
-	double x = lab_unit(&lab->arrivals) * popularity[high];
-
-	while (low < high) {
-		uint32_t middle = (low + high) / 2;
-
-		if (popularity[middle] < x)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 static void arrivals_next(struct lab *lab, uint32_t part)
 {
 	double rate = lab->part_rate[part] * (lab->bursting ? lab->w->burst : 1);
-	uint64_t at = lab->now_ns + (uint64_t)(lab_exponential(&lab->arrivals, 1 / rate) * 1e9);
+	uint64_t at = lab->now_ns + (uint64_t)(1 / rate * rng_exponential(&lab->arrivals) * 1e9);
 
 	/* Exponential times have no memory: at the change of pace it is drawn anew. */
 	if (at > lab->burst_ends_ns)
@@ -36,7 +19,7 @@ static void pace_change(struct lab *lab)
 
 	lab->bursting = !lab->bursting;
 	mean = lab->bursting ? lab->w->burst_s : lab->w->calm_s;
-	lab->burst_ends_ns = lab->now_ns + (uint64_t)(lab_exponential(&lab->arrivals, mean) * 1e9);
+	lab->burst_ends_ns = lab->now_ns + (uint64_t)(mean * rng_exponential(&lab->arrivals) * 1e9);
 }
 
 void lab_arrive(struct lab *lab, uint32_t part, bool only_pace)
@@ -47,7 +30,7 @@ void lab_arrive(struct lab *lab, uint32_t part, bool only_pace)
 		pace_change(lab);
 	if (!only_pace) {
 		uint64_t job = ++lab->job_serial;
-		uint32_t group = group_draw(lab, part);
+		uint32_t group = zipf_draw(&lab->groups[part], &lab->arrivals);
 
 		for (uint32_t i = 0; i < p->width; i++)
 			lab_session_begin(lab, part, job, group);
@@ -83,13 +66,9 @@ int lab_arrivals_init(struct lab *lab)
 	}
 	for (uint32_t i = 0; i < lab->w->parts; i++) {
 		const struct lab_part *p = &lab->w->part[i];
-		double *popularity = calloc(p->groups, sizeof(*popularity));
 
-		if (!popularity)
+		if (zipf_init(&lab->groups[i], p->groups, p->zipf))
 			return -ENOMEM;
-		lab->popularity[i] = popularity;
-		for (uint32_t g = 0; g < p->groups; g++)
-			popularity[g] = (g ? popularity[g - 1] : 0) + pow(g + 1, -p->zipf);
 		lab->part_rate[i] = all * p->share / turns_mean(p) / p->width / pace;
 		arrivals_next(lab, i);
 	}

@@ -2,36 +2,16 @@
 /* lab_engines.c - the engines, by when each goes on; what their events say. */
 #include "lab_internal.h"
 
-static void heap_put(struct lab *lab, uint32_t at, uint32_t e)
+static void engine_moved(void *arg, uint64_t engine, uint32_t place)
 {
-	lab->heap[at] = e;
-	lab->engines[e].heap_at = at;
-}
+	struct lab *lab = arg;
 
-static bool engine_earlier(const struct lab *lab, uint32_t a, uint32_t b)
-{
-	uint64_t x = lab->engines[a].next_ns, y = lab->engines[b].next_ns;
-
-	return x < y || (x == y && a < b);
+	lab->engines[engine].place = place;
 }
 
 void lab_engine_reschedule(struct lab *lab, uint32_t e)
 {
-	uint32_t at = lab->engines[e].heap_at, child;
-
-	lab->engines[e].next_ns = model_next(lab->engines[e].model);
-	for (; at && engine_earlier(lab, e, lab->heap[(at - 1) / 2]); at = (at - 1) / 2)
-		heap_put(lab, at, lab->heap[(at - 1) / 2]);
-	while ((child = 2 * at + 1) < lab->o->endpoints) {
-		if (child + 1 < lab->o->endpoints &&
-		    engine_earlier(lab, lab->heap[child + 1], lab->heap[child]))
-			child++;
-		if (!engine_earlier(lab, lab->heap[child], e))
-			break;
-		heap_put(lab, at, lab->heap[child]);
-		at = child;
-	}
-	heap_put(lab, at, e);
+	heap_change(&lab->next, lab->engines[e].place, model_next(lab->engines[e].model));
 }
 
 bool lab_measuring(const struct lab *lab)
@@ -48,7 +28,7 @@ static void on_steps(void *arg, const struct model_steps *s)
 
 	if (!s->decodes || !lab_measuring(lab))
 		return;
-	load_histogram_add_many(&lab->out->itl, s->first_gap_ns, s->decodes);
+	durations_add_many(&lab->out->itl, s->first_gap_ns, s->decodes);
 	for (uint32_t i = 1; i <= pieces; i++) {
 		uint32_t n = rest * i / pieces - rest * (i - 1) / pieces;
 		uint64_t gap = s->last_gap_ns;
@@ -56,7 +36,7 @@ static void on_steps(void *arg, const struct model_steps *s)
 		/* A first gap that something held up says nothing about the others. */
 		if (s->first_gap_ns < s->last_gap_ns)
 			gap = s->first_gap_ns + (s->last_gap_ns - s->first_gap_ns) * i / pieces;
-		load_histogram_add_many(&lab->out->itl, gap, (uint64_t)n * s->decodes);
+		durations_add_many(&lab->out->itl, gap, (uint64_t)n * s->decodes);
 	}
 }
 
@@ -67,7 +47,7 @@ void lab_ttft_add(struct lab *lab, const struct lab_request *r, uint64_t ttft_ns
 
 	if (!r->measured)
 		return;
-	load_histogram_add(r->part ? &lab->out->ttft_other : &lab->out->ttft, ttft_ns);
+	durations_add(r->part ? &lab->out->ttft_other : &lab->out->ttft, ttft_ns);
 	if (lab->o->hopeless_ms > 0 && !r->part && (double)ttft_ns > lab->o->hopeless_ms * 1e6)
 		lab->hopeless = (double)++lab->late > expected / 10;
 }
@@ -122,22 +102,23 @@ int lab_engines_init(struct lab *lab)
 	c.blocks = MAX(1U, (uint32_t)((uint64_t)c.blocks * c.block_tokens / lab->o->block_tokens));
 	c.block_tokens = lab->o->block_tokens;
 	lab->engines = calloc(n, sizeof(*lab->engines));
-	lab->heap = calloc(n, sizeof(*lab->heap));
 	lab->counts = calloc(n, sizeof(*lab->counts));
-	if (!lab->engines || !lab->heap || !lab->counts)
+	if (!lab->engines || !lab->counts)
 		return -ENOMEM;
 	lab->blocks = c.blocks;
+	lab->next = (struct heap){.moved = engine_moved, .arg = lab};
 	for (uint32_t i = 0; i < n; i++) {
 		struct engine_slot *e = &lab->engines[i];
 		int err;
 
 		c.seed = lab_hash(lab->o->seed, i);
 		e->lab = lab;
-		e->next_ns = NEVER;
 		err = model_new(&c, on_event, on_steps, e, &e->model, NULL);
 		if (err)
 			return err;
-		heap_put(lab, i, i);
+		err = heap_put(&lab->next, (struct heap_entry){.at = NEVER, .order = i, .what = i});
+		if (err)
+			return err;
 		if (lab->o->sick.factor > 0 && lab->o->sick.endpoint == i)
 			model_set_slow(e->model, 0, lab->o->sick.factor);
 	}
@@ -149,5 +130,5 @@ void lab_engines_fini(struct lab *lab)
 	for (uint32_t i = 0; lab->engines && i < lab->o->endpoints; i++)
 		model_free(lab->engines[i].model);
 	free(lab->engines);
-	free(lab->heap);
+	heap_free(&lab->next);
 }

@@ -18,7 +18,7 @@ struct lab_index {
 	uint32_t mask, used, room;
 };
 
-/* Keys are hashes or come out of lab_mix(): their low bits will do. */
+/* Keys are hashes or come out of hash_mix(): their low bits will do. */
 static uint32_t *bucket_of(const struct lab_index *x, uint64_t key)
 {
 	return &x->buckets[(key ^ (key >> 32)) & x->mask];

@@ -19,6 +19,7 @@
 
 #include "../../userspace/base/util.h"
 #include "lab.h"
+#include "../base/heap.h"
 #include "../policies/lab_policy.h"
 #include "../load/load_session.h"
 
@@ -27,7 +28,6 @@
 enum what { SESSION_BEGINS, TURN, SCRAPE, LOOK, CLOSE, REPLAY, LOAD_BEGINS };
 
 struct event {
-	uint64_t at_ns, serial;
 	enum what what;
 	uint32_t which;
 	uint32_t stamp; /* CLOSE: of the connection meant */
@@ -38,7 +38,7 @@ struct lab_session {
 	struct lab_request r;
 	uint64_t number; /* serial of the session, from 1 */
 	/* Of its own, so that the same sessions ask the same under any policy. */
-	struct lab_random random;
+	struct rng random;
 	uint64_t *blocks;
 	uint32_t block_count, block_room;
 	uint64_t last_block; /* hash of the newest in the array */
@@ -62,8 +62,8 @@ struct lab_text {
 struct engine_slot {
 	struct model *model;
 	struct lab *lab;
-	uint64_t next_ns;
-	uint32_t heap_at, requests;
+	uint32_t place; /* in lab->next */
+	uint32_t requests;
 	struct model_stats before; /* when measuring began */
 };
 
@@ -73,23 +73,22 @@ struct lab {
 	const struct lab_policy *policy;
 	struct lab_result *out;
 	void *self;
-	struct lab_random arrivals;
+	struct rng arrivals;
 	uint32_t blocks; /* of an engine */
 	uint64_t now_ns, from_ns, to_ns, give_up_ns;
 	int err;
 
 	struct engine_slot *engines;
-	uint32_t *heap; /* of engines, by next_ns */
+	struct heap next; /* engines, by when each goes on; of one time the first */
 
-	struct event *events; /* a heap, by (at_ns, serial) */
-	uint32_t event_count, event_room;
+	struct heap events; /* of one time the one that was put first */
 	uint64_t serial;
 
 	struct lab_session **sessions;
 	uint32_t session_count, session_room, free_session; /* +1 */
 	uint64_t session_serial, job_serial;
 
-	double *popularity[LAB_MAX_PARTS]; /* cumulative, by group */
+	struct zipf groups[LAB_MAX_PARTS]; /* by popularity */
 	double part_rate[LAB_MAX_PARTS];   /* jobs a second when calm */
 	bool bursting;
 	uint64_t burst_ends_ns;

@@ -98,7 +98,7 @@ void lab_load_begin(struct lab *lab, uint32_t class)
 	s->r.part = class > 0;
 	s->r.session = lab_hash(class, s->number);
 	choose_address(s, class);
-	s->r.node = (uint32_t)(lab_mix(s->r.client) % lab->o->nodes);
+	s->r.node = (uint32_t)(hash_mix(s->r.client) % lab->o->nodes);
 	s->r.prefix = lab_hash(s->r.session, 0x9ef1);
 	lab_load_turn(lab, s);
 }

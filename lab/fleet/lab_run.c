@@ -160,13 +160,15 @@ static void give_up(struct lab *lab)
 static int loop(struct lab *lab)
 {
 	while (!lab->err && !lab->hopeless) {
-		uint32_t e = lab->heap[0];
-		bool engine = lab->engines[e].next_ns <= lab->events[0].at_ns;
+		const struct heap_entry *engine = &lab->next.entries[0];
+		const struct heap_entry *event = &lab->events.entries[0];
 
-		lab->now_ns = engine ? lab->engines[e].next_ns : lab->events[0].at_ns;
+		lab->now_ns = MIN(engine->at, event->at);
 		if (lab->now_ns >= lab->to_ns && (!lab->open || lab->now_ns >= lab->give_up_ns))
 			break;
-		if (engine) {
+		if (engine->at <= event->at) {
+			uint32_t e = (uint32_t)engine->what;
+
 			model_advance(lab->engines[e].model, lab->now_ns);
 			lab_engine_reschedule(lab, e);
 		} else {
@@ -213,12 +215,12 @@ static void lab_fini(struct lab *lab)
 		free(lab->sessions[i]);
 	}
 	for (uint32_t i = 0; i < LAB_MAX_PARTS; i++)
-		free(lab->popularity[i]);
+		zipf_free(&lab->groups[i]);
 	lab_load_fini(lab);
 	lab_herd_fini(&lab->herd);
 	free(lab->sessions);
 	free(lab->counts);
-	free(lab->events);
+	heap_free(&lab->events);
 }
 
 int lab_run(const struct lab_options *o, struct lab_result *out, const char **what)

@@ -4,7 +4,7 @@
 
 static uint32_t tokens_draw(struct lab_session *s, const struct lab_tokens *t)
 {
-	double n = t->median * exp(t->sigma * lab_normal(&s->random));
+	double n = t->median * exp(t->sigma * rng_normal(&s->random));
 
 	return (uint32_t)fmax(1, fmin(n, t->max));
 }
@@ -15,7 +15,7 @@ static uint32_t turns_draw(struct lab_session *s, const struct lab_part *p)
 
 	if (p->turns <= 1)
 		return 1;
-	n = 1 + floor(log(lab_unit(&s->random)) / log(1 - 1 / p->turns));
+	n = 1 + floor(log(rng_unit(&s->random)) / log(1 - 1 / p->turns));
 	return (uint32_t)MIN(n, (double)p->turns_max);
 }
 
@@ -117,7 +117,7 @@ static void blocks_forget(struct lab *lab, struct lab_session *s)
 {
 	const struct lab_part *p = &lab->w->part[s->r.part];
 
-	s->content = lab_next(&s->random);
+	s->content = rng_next(&s->random);
 	s->history = p->system;
 	s->block_count = 0;
 	s->last_block = 0;
@@ -127,7 +127,7 @@ static uint64_t client_of(const struct lab_part *p, struct lab_session *s, uint6
 {
 	switch (p->client) {
 	case LAB_CLIENT_APP:
-		return lab_hash(s->r.group, lab_below(&s->random, p->apps));
+		return lab_hash(s->r.group, rng_below(&s->random, p->apps));
 	case LAB_CLIENT_JOB:
 		return lab_hash(job, 0x10b);
 	default:
@@ -150,7 +150,7 @@ void lab_session_begin(struct lab *lab, uint32_t part, uint64_t job, uint32_t gr
 	s->r.group = group;
 	s->r.session = s->number;
 	s->r.client = client_of(p, s, job);
-	s->r.node = (uint32_t)(lab_mix(s->r.client) % lab->o->nodes);
+	s->r.node = (uint32_t)(hash_mix(s->r.client) % lab->o->nodes);
 	s->turns_left = turns_draw(s, p);
 	blocks_forget(lab, s);
 	lab_event_put(lab, lab->now_ns, TURN, (uint32_t)s->r.id, 0);
@@ -241,7 +241,7 @@ void lab_turn_wait(struct lab *lab, struct lab_session *s, uint64_t think_ns, bo
 void lab_request_ended(struct lab *lab, struct lab_session *s)
 {
 	const struct lab_part *p = &lab->w->part[s->r.part];
-	double think = p->think_s > 0 ? lab_exponential(&s->random, p->think_s) : 0;
+	double think = p->think_s > 0 ? p->think_s * rng_exponential(&s->random) : 0;
 
 	lab->out->ended += s->r.measured;
 	lab->open -= s->r.measured;

@@ -57,7 +57,7 @@ void lab_trace_due(struct lab *lab, uint32_t i)
 	/* One in no group is a group by itself. */
 	r->group = q->group == TRACE_NONE ? (uint64_t)lab->o->trace->groups + q->session : q->group;
 	r->prefix = lab_hash(q->group == TRACE_NONE ? r->client : r->group, 0x9ef1);
-	r->node = (uint32_t)(lab_mix(r->client) % lab->o->nodes);
+	r->node = (uint32_t)(hash_mix(r->client) % lab->o->nodes);
 	r->prompt_tokens = q->prompt_tokens;
 	r->output_tokens = q->output_tokens;
 	if (blocks_name(lab, s, q))

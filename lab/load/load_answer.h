@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../sim/server_buf.h"
+#include "../base/buf.h"
 
 #define ANSWER_MAX (16U << 20) /* bytes of text that are kept */
 

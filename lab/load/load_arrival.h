@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "load_random.h"
+#include "../base/random.h"
 
 #define ARRIVAL_NEVER UINT64_MAX
 

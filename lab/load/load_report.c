@@ -38,9 +38,9 @@ static const struct {
 	{"p50", 0.5}, {"p90", 0.9}, {"p95", 0.95}, {"p99", 0.99}, {"p999", 0.999},
 };
 
-static const struct load_histogram *latency(const struct stats_row *r, size_t i)
+static const struct durations *latency(const struct stats_row *r, size_t i)
 {
-	return (const struct load_histogram *)((const char *)r + latencies[i].offset);
+	return (const struct durations *)((const char *)r + latencies[i].offset);
 }
 
 /* -- text ------------------------------------------------------------------------- */
@@ -73,15 +73,15 @@ static void row_text(FILE *f, const struct stats_row *r, double window)
 static void latency_text(FILE *f, const struct stats_row *r)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(latencies); i++) {
-		const struct load_histogram *h = latency(r, i);
+		const struct durations *h = latency(r, i);
 
 		if (!h->count)
 			continue;
 		fprintf(f, "%-16s %-15s %9.1f", r->name, latencies[i].title,
-			load_histogram_mean(h) * 1e-6);
+			durations_mean(h) * 1e-6);
 		for (size_t q = 0; q < ARRAY_SIZE(quantiles); q++)
 			fprintf(f, " %9.1f",
-				(double)load_histogram_quantile(h, quantiles[q].share) * 1e-6);
+				(double)durations_quantile(h, quantiles[q].share) * 1e-6);
 		fprintf(f, " %9.1f\n", (double)h->max_ns * 1e-6);
 	}
 }
@@ -101,9 +101,9 @@ static void endpoint_text(FILE *f, const struct stats *s, double window)
 			share((double)r->ended_in_window, window),
 			share(r->tokens_in_window, window),
 			100 * share((double)r->cached_tokens, (double)r->prompt_tokens),
-			(double)load_histogram_quantile(&r->ttft, 0.5) * 1e-6,
-			(double)load_histogram_quantile(&r->ttft, 0.95) * 1e-6,
-			(double)load_histogram_quantile(&r->itl, 0.5) * 1e-6);
+			(double)durations_quantile(&r->ttft, 0.5) * 1e-6,
+			(double)durations_quantile(&r->ttft, 0.95) * 1e-6,
+			(double)durations_quantile(&r->itl, 0.5) * 1e-6);
 	}
 }
 
@@ -152,7 +152,7 @@ void report_text(FILE *f, const struct report_names *names, const struct run_con
 	_cleanup_free_ struct stats_row *total = calloc(1, sizeof(*total));
 	const struct stats *s = &result->stats;
 	double window = seconds(result->window_ns);
-	uint64_t late = load_histogram_quantile(&s->lag, 0.99);
+	uint64_t late = durations_quantile(&s->lag, 0.99);
 
 	if (!total)
 		return;
@@ -184,16 +184,16 @@ void report_text(FILE *f, const struct report_names *names, const struct run_con
 
 /* -- JSON ------------------------------------------------------------------------- */
 
-static void histogram_json(cJSON *parent, const char *key, const struct load_histogram *h)
+static void histogram_json(cJSON *parent, const char *key, const struct durations *h)
 {
 	cJSON *o = cJSON_AddObjectToObject(parent, key);
 
 	cJSON_AddNumberToObject(o, "count", (double)h->count);
-	cJSON_AddNumberToObject(o, "mean", load_histogram_mean(h) * 1e-9);
+	cJSON_AddNumberToObject(o, "mean", durations_mean(h) * 1e-9);
 	cJSON_AddNumberToObject(o, "min", seconds(h->min_ns));
 	for (size_t q = 0; q < ARRAY_SIZE(quantiles); q++)
 		cJSON_AddNumberToObject(o, quantiles[q].key,
-					seconds(load_histogram_quantile(h, quantiles[q].share)));
+					seconds(durations_quantile(h, quantiles[q].share)));
 	cJSON_AddNumberToObject(o, "max", seconds(h->max_ns));
 }
 

@@ -50,9 +50,9 @@ static void first_piece(struct request *q, uint64_t now_ns)
 	second->ttft_sum += (double)ttft * 1e-9;
 	if (!q->measured)
 		return;
-	load_histogram_add(&row_of(q)->ttft, ttft);
+	durations_add(&row_of(q)->ttft, ttft);
 	if (endpoint)
-		load_histogram_add(&endpoint->ttft, ttft);
+		durations_add(&endpoint->ttft, ttft);
 }
 
 static void next_piece(struct request *q, uint64_t now_ns)
@@ -62,9 +62,9 @@ static void next_piece(struct request *q, uint64_t now_ns)
 
 	if (!q->measured)
 		return;
-	load_histogram_add(&row_of(q)->itl, itl);
+	durations_add(&row_of(q)->itl, itl);
 	if (endpoint)
-		load_histogram_add(&endpoint->itl, itl);
+		durations_add(&endpoint->itl, itl);
 }
 
 static enum load_outcome on_event(struct exchange *x, char *data, size_t size)
@@ -119,9 +119,9 @@ static void count_well(struct stats_row *r, const struct request *q, uint32_t to
 	r->prompt_tokens += q->answer.prompt_tokens;
 	r->cached_tokens += q->answer.cached_tokens;
 	r->output_tokens += tokens;
-	load_histogram_add(&r->e2e, now_ns - MIN(q->due_ns, now_ns));
+	durations_add(&r->e2e, now_ns - MIN(q->due_ns, now_ns));
 	if (tokens > 1)
-		load_histogram_add(&r->tpot, (q->last_ns - q->first_ns) / (tokens - 1));
+		durations_add(&r->tpot, (q->last_ns - q->first_ns) / (tokens - 1));
 }
 
 static void count_row(struct run *run, struct stats_row *r, const struct request *q,
@@ -272,7 +272,7 @@ void request_send(struct client_session *s, uint64_t due_ns, const struct buf *b
 	}
 	put_head(q, body);
 	q->answer.keep_text = keep_text;
-	load_histogram_add(&run->stats.lag, now_ns - MIN(due_ns, now_ns));
+	durations_add(&run->stats.lag, now_ns - MIN(due_ns, now_ns));
 	second_of(run, now_ns)->started++;
 	if (q->x.out.failed ||
 	    load_timer_set(&run->timers, &q->timeout, due_ns + run->config->timeout_ns))

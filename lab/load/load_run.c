@@ -122,8 +122,8 @@ static void show_progress(const struct run *run, uint64_t now_ns)
 		: run->stopping       ? " (waiting for the last)"
 				      : "",
 		run->live, (uintmax_t)total->outcomes[LOAD_OK], (uintmax_t)stats_errors(total),
-		pieces, (double)load_histogram_quantile(&total->ttft, 0.5) * 1e-6,
-		(double)load_histogram_quantile(&total->ttft, 0.95) * 1e-6);
+		pieces, (double)durations_quantile(&total->ttft, 0.5) * 1e-6,
+		(double)durations_quantile(&total->ttft, 0.95) * 1e-6);
 }
 
 static void on_tick(struct load_timer *t)

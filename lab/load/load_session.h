@@ -10,7 +10,7 @@
 
 #include "load_trace.h"
 #include "load_workload.h"
-#include "../sim/server_buf.h"
+#include "../base/buf.h"
 
 /* How requests are put. */
 struct session_form {

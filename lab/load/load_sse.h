@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "../sim/server_buf.h"
+#include "../base/buf.h"
 
 #define SSE_MAX (1U << 20) /* bytes of a line, and of an event */
 

@@ -82,10 +82,10 @@ void stats_total(const struct stats *s, struct stats_row *total)
 		total->output_tokens += r->output_tokens;
 		total->ended_in_window += r->ended_in_window;
 		total->tokens_in_window += r->tokens_in_window;
-		load_histogram_merge(&total->ttft, &r->ttft);
-		load_histogram_merge(&total->itl, &r->itl);
-		load_histogram_merge(&total->tpot, &r->tpot);
-		load_histogram_merge(&total->e2e, &r->e2e);
+		durations_merge(&total->ttft, &r->ttft);
+		durations_merge(&total->itl, &r->itl);
+		durations_merge(&total->tpot, &r->tpot);
+		durations_merge(&total->e2e, &r->e2e);
 	}
 }
 

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "load_histogram.h"
+#include "../base/durations.h"
 #include "load_outcome.h"
 
 #define STATS_MAX_ENDPOINTS 256 /* what is beyond goes into the last one */
@@ -25,7 +25,7 @@ struct stats_row {
 	uint64_t prompt_tokens, cached_tokens, output_tokens; /* of the requests that ended well */
 	uint64_t ended_in_window;                             /* well */
 	double tokens_in_window;
-	struct load_histogram ttft, itl, tpot, e2e;
+	struct durations ttft, itl, tpot, e2e;
 };
 
 struct stats_second {
@@ -40,7 +40,7 @@ struct stats {
 	struct stats_row *endpoints[STATS_MAX_ENDPOINTS];
 	size_t endpoint_count;
 	uint64_t warmup_requests;     /* not counted anywhere else */
-	struct load_histogram lag;    /* how late requests were begun here, measured or not */
+	struct durations lag;         /* how late requests were begun here, measured or not */
 	struct stats_second *seconds; /* from the start of the run */
 	size_t second_count, second_room;
 	char problems[LOAD_OUTCOME_COUNT][160]; /* the first of each kind */

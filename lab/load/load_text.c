@@ -2,7 +2,7 @@
 #include "load_text.h"
 
 #include "../../userspace/base/util.h"
-#include "load_random.h"
+#include "../base/random.h"
 
 #define WORD_BITS     7
 #define WORDS_AT_ONCE (64 / WORD_BITS)

@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#include "../sim/server_buf.h"
+#include "../base/buf.h"
 
 #define LOAD_TOKEN_BYTES 4
 

@@ -6,73 +6,40 @@
 #include "../../userspace/base/log.h"
 #include "../../userspace/base/util.h"
 
-/* -- the heap: each timer is no later than its two children at 2i and 2i + 1 --------- */
-
-static bool before(const struct load_timer *a, const struct load_timer *b)
+static struct load_timer *timer_of(uint64_t what)
 {
-	return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->order < b->order;
+	return (struct load_timer *)(uintptr_t)what;
 }
 
-static void put(struct load_timers *t, size_t place, struct load_timer *timer)
+static void timer_moved(void *arg, uint64_t what, uint32_t place)
 {
-	t->heap[place] = timer;
-	timer->place = place;
-}
-
-static void settle(struct load_timers *t, size_t place, struct load_timer *timer)
-{
-	while (place > 1 && before(timer, t->heap[place / 2])) {
-		put(t, place, t->heap[place / 2]);
-		place /= 2;
-	}
-	for (;;) {
-		size_t child = 2 * place;
-
-		if (child < t->count && before(t->heap[child + 1], t->heap[child]))
-			child++;
-		if (child > t->count || !before(t->heap[child], timer))
-			break;
-		put(t, place, t->heap[child]);
-		place = child;
-	}
-	put(t, place, timer);
+	(void)arg;
+	timer_of(what)->place = place + 1;
 }
 
 int load_timer_set(struct load_timers *t, struct load_timer *timer, uint64_t at_ns)
 {
 	load_timer_clear(t, timer);
-	if (t->count + 1 >= t->room) {
-		size_t room = t->room ? 2 * t->room : 1024;
-		struct load_timer **heap = reallocarray(t->heap, room, sizeof(struct load_timer *));
-
-		if (!heap)
-			return -ENOMEM;
-		t->heap = heap;
-		t->room = room;
-	}
 	timer->at_ns = at_ns;
 	timer->order = t->order++;
-	t->count++;
-	settle(t, t->count, timer);
-	return 0;
+	t->heap.moved = timer_moved;
+	return heap_put(
+		&t->heap,
+		(struct heap_entry){.at = at_ns, .order = timer->order, .what = (uintptr_t)timer});
 }
 
 void load_timer_clear(struct load_timers *t, struct load_timer *timer)
 {
-	size_t place = timer->place;
-
-	if (!place)
+	if (!timer->place)
 		return;
+	heap_take(&t->heap, timer->place - 1);
 	timer->place = 0;
-	t->count--;
-	if (place <= t->count)
-		settle(t, place, t->heap[t->count + 1]);
 }
 
 void load_timers_run(struct load_timers *t, uint64_t now_ns)
 {
-	while (t->count && t->heap[1]->at_ns <= now_ns) {
-		struct load_timer *timer = t->heap[1];
+	while (t->heap.count && t->heap.entries[0].at <= now_ns) {
+		struct load_timer *timer = timer_of(t->heap.entries[0].what);
 
 		load_timer_clear(t, timer);
 		timer->fire(timer);
@@ -98,7 +65,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 static void on_prepare(uv_prepare_t *prepare)
 {
 	struct load_timers *t = prepare->data;
-	uint64_t at = t->count ? MAX(t->heap[1]->at_ns, (uint64_t)1) : 0;
+	uint64_t at = t->heap.count ? MAX(t->heap.entries[0].at, (uint64_t)1) : 0;
 	struct itimerspec spec = {.it_value = {.tv_sec = (time_t)(at / NSEC_PER_SEC),
 					       .tv_nsec = (long)(at % NSEC_PER_SEC)}};
 
@@ -111,6 +78,7 @@ static void on_prepare(uv_prepare_t *prepare)
 int load_timers_init(struct load_timers *t, uv_loop_t *loop)
 {
 	*t = (struct load_timers){
+
 		.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)};
 	if (t->fd < 0)
 		return log_err_r(errno, "timerfd");
@@ -126,8 +94,8 @@ void load_timers_close(struct load_timers *t)
 {
 	if (t->fd < 0)
 		return;
-	while (t->count) /* whoever fires them may still be on the stack */
-		t->heap[t->count--]->place = 0;
+	while (t->heap.count) /* whoever fires them may still be on the stack */
+		load_timer_clear(t, timer_of(t->heap.entries[t->heap.count - 1].what));
 	uv_close((uv_handle_t *)&t->poll, NULL);
 	uv_close((uv_handle_t *)&t->prepare, NULL);
 }
@@ -136,6 +104,6 @@ void load_timers_free(struct load_timers *t)
 {
 	if (t->fd >= 0)
 		close(t->fd);
-	free(t->heap);
+	heap_free(&t->heap);
 	*t = (struct load_timers){.fd = -1};
 }

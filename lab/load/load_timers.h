@@ -8,20 +8,21 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "../base/heap.h"
+
 /* Starts as all zeros but `fire`. */
 struct load_timer {
 	void (*fire)(struct load_timer *t); /* not set any more when it is called */
 	uint64_t at_ns;
 	uint64_t order;
-	size_t place; /* in the heap, from 1; 0: not set */
+	uint32_t place; /* in the heap, from 1; 0: not set */
 };
 
 struct load_timers {
 	uv_poll_t poll;
 	uv_prepare_t prepare;
 	int fd; /* -1: none */
-	struct load_timer **heap;
-	size_t count, room;
+	struct heap heap;
 	uint64_t order;
 	uint64_t armed_ns;
 };

@@ -12,7 +12,7 @@
 
 #include "../../userspace/config/config.h"
 #include "load_arrival.h"
-#include "load_random.h"
+#include "../base/random.h"
 #include "load_source.h"
 
 #define WORKLOAD_MAX_CLASSES 16

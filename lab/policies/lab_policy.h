@@ -90,7 +90,7 @@ struct lab_least {
 	uint32_t endpoint, ties;
 };
 
-static inline void lab_least_add(struct lab_least *l, struct lab_random *random, double load,
+static inline void lab_least_add(struct lab_least *l, struct rng *random, double load,
 				 uint32_t endpoint)
 {
 	if (l->ties && load > l->load)
@@ -98,7 +98,7 @@ static inline void lab_least_add(struct lab_least *l, struct lab_random *random,
 	if (!l->ties || load < l->load)
 		l->ties = 0;
 	l->load = load;
-	if (!lab_below(random, ++l->ties))
+	if (!rng_below(random, ++l->ties))
 		l->endpoint = endpoint;
 }
 

@@ -27,7 +27,7 @@ struct epp {
 	struct lab_fleet fleet;
 	struct epp_weights weights;
 	double threshold, tau, by_requests;
-	struct lab_random random;
+	struct rng random;
 	struct lab_index *prefixes;
 	uint32_t stride; /* the engines' blocks in one of the index's */
 	uint64_t *keys;

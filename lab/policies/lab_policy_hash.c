@@ -45,7 +45,7 @@ static uint32_t session_pick(void *self, struct lab_request *r, uint64_t now_ns)
 	const struct pintle_ref *table = self;
 
 	(void)now_ns;
-	return table[lab_mix(r->client) % PINTLE_HOME_ENTRIES].id;
+	return table[hash_mix(r->client) % PINTLE_HOME_ENTRIES].id;
 }
 
 const struct lab_policy lab_policy_session_hash = {

@@ -43,7 +43,7 @@ struct prequal {
 	struct lab_fleet fleet;
 	double v[LAB_MAX_KEYS];
 	uint32_t pool, reuse;
-	struct lab_random random;
+	struct rng random;
 	struct server *servers;
 	struct client *clients;
 };
@@ -191,7 +191,7 @@ static void probes_remove(const struct prequal *p, struct client *c, double thet
 
 static void probe_send(struct prequal *p, struct client *c, uint64_t now_ns)
 {
-	uint32_t e = lab_below(&p->random, p->fleet.endpoints);
+	uint32_t e = rng_below(&p->random, p->fleet.endpoints);
 	const struct server *s = &p->servers[e];
 
 	if (c->count >= p->pool)
@@ -211,7 +211,7 @@ static uint32_t choose(struct prequal *p, struct client *c, double theta)
 	uint32_t i, endpoint;
 
 	if (c->count < 2) /* too few to choose from */
-		return lab_below(&p->random, p->fleet.endpoints);
+		return rng_below(&p->random, p->fleet.endpoints);
 	i = prequal_choose(c->pool, c->count, theta);
 	endpoint = c->pool[i].endpoint;
 	c->pool[i].rif++; /* what it does not know yet: this very query */

@@ -19,7 +19,7 @@ enum { CACHE_THRESHOLD, ABSOLUTE, RELATIVE };
 struct gateway {
 	struct lab_fleet fleet;
 	double v[LAB_MAX_KEYS];
-	struct lab_random random;
+	struct rng random;
 	struct lab_index *tree;
 	uint32_t *matched, *load;
 };

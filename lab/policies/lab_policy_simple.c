@@ -8,7 +8,7 @@
 
 struct simple {
 	struct lab_fleet fleet;
-	struct lab_random random;
+	struct rng random;
 	uint32_t *next;     /* of each node */
 	uint32_t *inflight; /* [node][endpoint] */
 };
@@ -38,7 +38,7 @@ static int simple_create(const struct lab_fleet *fleet, const double *values, vo
 		return -ENOMEM;
 	}
 	for (uint32_t i = 0; i < fleet->nodes; i++)
-		s->next[i] = lab_below(&s->random, fleet->endpoints);
+		s->next[i] = rng_below(&s->random, fleet->endpoints);
 	*out = s;
 	return 0;
 }
@@ -54,7 +54,7 @@ static uint32_t random_pick(void *self, struct lab_request *r, uint64_t now_ns)
 
 	(void)r;
 	(void)now_ns;
-	return lab_below(&s->random, s->fleet.endpoints);
+	return rng_below(&s->random, s->fleet.endpoints);
 }
 
 static uint32_t round_robin_pick(void *self, struct lab_request *r, uint64_t now_ns)
@@ -88,7 +88,7 @@ static uint32_t two_choices_pick(void *self, struct lab_request *r, uint64_t now
 
 	(void)now_ns;
 	for (int i = 0; i < 2; i++) {
-		uint32_t e = lab_below(&s->random, s->fleet.endpoints);
+		uint32_t e = rng_below(&s->random, s->fleet.endpoints);
 
 		lab_least_add(&best, &s->random, *inflight_of(s, r, e), e);
 	}

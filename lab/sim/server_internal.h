@@ -18,7 +18,7 @@
 #include <uv.h>
 
 #include "server.h"
-#include "server_buf.h"
+#include "../base/buf.h"
 #include "server_metrics.h"
 
 #define MAX_BODY   (64U << 20)

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "../../userspace/base/util.h"
+#include "../base/random.h"
 #include "server_internal.h"
 #include "server_text.h"
 
@@ -207,8 +208,7 @@ static uint32_t natural_length(struct server *s)
 
 	if (s->c->output_median <= 0)
 		return 0;
-	length = s->c->output_median *
-		 exp(s->c->output_sigma * sqrt(-2 * log(1 - u)) * cos(2 * M_PI * v));
+	length = s->c->output_median * exp(s->c->output_sigma * normal_of(1 - u, v));
 	length = MAX(length, 1.0);
 	return (uint32_t)MIN(length, (double)s->c->engine.max_len);
 }

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "../engine/model.h"
-#include "server_buf.h"
+#include "../base/buf.h"
 
 #define METRICS_MAX_BOUNDS 24
 

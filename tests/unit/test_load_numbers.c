@@ -12,8 +12,8 @@
 
 #include "../../userspace/base/util.h"
 #include "../../lab/load/load_arrival.h"
-#include "../../lab/load/load_histogram.h"
-#include "../../lab/load/load_random.h"
+#include "../../lab/base/durations.h"
+#include "../../lab/base/random.h"
 #include "../../lab/load/load_timers.h"
 
 #define DRAWS 200000
@@ -315,55 +315,55 @@ static void test_arrival_cv(void **state)
 
 static void test_histogram_resolution(void **state)
 {
-	struct load_histogram *h = calloc(1, sizeof(*h));
+	struct durations *h = calloc(1, sizeof(*h));
 
 	(void)state;
 	assert_non_null(h);
-	for (uint64_t v = 1; v < HISTOGRAM_MAX / 3; v += v / 5 + 1) {
+	for (uint64_t v = 1; v < DURATIONS_MAX / 3; v += v / 5 + 1) {
 		/* two far ones keep the quantile from being cut to the least and the greatest */
 		memset(h, 0, sizeof(*h));
-		load_histogram_add(h, 0);
-		load_histogram_add(h, v);
-		load_histogram_add(h, HISTOGRAM_MAX);
-		near((double)load_histogram_quantile(h, 0.5), (double)v, 0.004);
+		durations_add(h, 0);
+		durations_add(h, v);
+		durations_add(h, DURATIONS_MAX);
+		near((double)durations_quantile(h, 0.5), (double)v, 0.004);
 		if (v < 256)
-			assert_int_equal(load_histogram_quantile(h, 0.5), v);
+			assert_int_equal(durations_quantile(h, 0.5), v);
 	}
 	free(h);
 }
 
 static void test_histogram_quantiles(void **state)
 {
-	struct load_histogram *h = calloc(1, sizeof(*h)), *other = calloc(1, sizeof(*other));
+	struct durations *h = calloc(1, sizeof(*h)), *other = calloc(1, sizeof(*other));
 
 	(void)state;
 	assert_true(h && other);
-	assert_int_equal(load_histogram_quantile(h, 0.5), 0);
-	assert_true(load_histogram_mean(h) == 0);
+	assert_int_equal(durations_quantile(h, 0.5), 0);
+	assert_true(durations_mean(h) == 0);
 	for (uint64_t i = 1; i <= 1000; i++)
-		load_histogram_add(i % 2 ? h : other, i * 1000);
-	load_histogram_merge(h, other);
+		durations_add(i % 2 ? h : other, i * 1000);
+	durations_merge(h, other);
 	assert_int_equal(h->count, 1000);
-	load_histogram_add_many(h, 7, 0);
+	durations_add_many(h, 7, 0);
 	assert_int_equal(h->min_ns, 1000);
-	near(load_histogram_mean(h), 500.5e3, 1e-12);
+	near(durations_mean(h), 500.5e3, 1e-12);
 	assert_int_equal(h->min_ns, 1000);
 	assert_int_equal(h->max_ns, 1000000);
-	near((double)load_histogram_quantile(h, 0.5), 500e3, 0.004);
-	near((double)load_histogram_quantile(h, 0.95), 950e3, 0.004);
-	near((double)load_histogram_quantile(h, 0.999), 999e3, 0.004);
-	assert_int_equal(load_histogram_quantile(h, 0), 1000);
-	assert_int_equal(load_histogram_quantile(h, 1), 1000000);
+	near((double)durations_quantile(h, 0.5), 500e3, 0.004);
+	near((double)durations_quantile(h, 0.95), 950e3, 0.004);
+	near((double)durations_quantile(h, 0.999), 999e3, 0.004);
+	assert_int_equal(durations_quantile(h, 0), 1000);
+	assert_int_equal(durations_quantile(h, 1), 1000000);
 	/* an empty one changes nothing, and to an empty one all is new */
 	memset(other, 0, sizeof(*other));
-	load_histogram_merge(h, other);
+	durations_merge(h, other);
 	assert_int_equal(h->min_ns, 1000);
-	load_histogram_merge(other, h);
+	durations_merge(other, h);
 	assert_memory_equal(other, h, sizeof(*h));
 	/* many at once are as many one by one */
 	for (int i = 0; i < 5; i++)
-		load_histogram_add(h, 3000);
-	load_histogram_add_many(other, 3000, 5);
+		durations_add(h, 3000);
+	durations_add_many(other, 3000, 5);
 	assert_memory_equal(other, h, sizeof(*h));
 	free(h);
 	free(other);
@@ -371,15 +371,15 @@ static void test_histogram_quantiles(void **state)
 
 static void test_histogram_ends(void **state)
 {
-	struct load_histogram *h = calloc(1, sizeof(*h));
+	struct durations *h = calloc(1, sizeof(*h));
 
 	(void)state;
 	assert_non_null(h);
-	load_histogram_add(h, 0);
-	assert_int_equal(load_histogram_quantile(h, 0.5), 0);
-	load_histogram_add(h, UINT64_MAX);
-	assert_int_equal(h->max_ns, HISTOGRAM_MAX);
-	assert_int_equal(load_histogram_quantile(h, 1), HISTOGRAM_MAX);
+	durations_add(h, 0);
+	assert_int_equal(durations_quantile(h, 0.5), 0);
+	durations_add(h, UINT64_MAX);
+	assert_int_equal(h->max_ns, DURATIONS_MAX);
+	assert_int_equal(durations_quantile(h, 1), DURATIONS_MAX);
 	free(h);
 }
 
@@ -419,13 +419,13 @@ static void test_timers_in_order(void **state)
 			assert_int_equal(load_timer_set(&t, &list[i].timer, rng_next(&r) % 100), 0);
 	for (int i = 0; i < 1000; i++)
 		left += list[i].timer.place > 0;
-	assert_int_equal(left, t.count);
+	assert_int_equal(left, t.heap.count);
 	load_timers_run(&t, 49);
 	for (size_t i = 0; i < fired_count; i++)
 		assert_true(list[fired[i]].timer.at_ns <= 49);
 	load_timers_run(&t, 100);
 	assert_int_equal(fired_count, left);
-	assert_int_equal(t.count, 0);
+	assert_int_equal(t.heap.count, 0);
 	for (size_t i = 1; i < fired_count; i++) {
 		const struct load_timer *a = &list[fired[i - 1]].timer, *b = &list[fired[i]].timer;
 

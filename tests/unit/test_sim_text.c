@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "../../lab/sim/server_buf.h"
+#include "../../lab/base/buf.h"
 #include "../../lab/sim/server_metrics.h"
 #include "../../lab/sim/server_text.h"
 

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hash.h - FNV-1a, 64 bits (Fowler, Noll and Vo; draft-eastlake-fnv): the same on every machine, and
- * no guard against somebody who wants two texts to meet. */
+/*
+ * hash.h - FNV-1a, 64 bits (Fowler, Noll and Vo; draft-eastlake-fnv), and SplitMix64 (Steele, Lea
+ * and Flood, "Fast splittable pseudorandom number generators", OOPSLA '14; constants of Vigna's
+ * splitmix64.c). Both are the same on every machine, and neither is a guard against somebody who
+ * wants two texts to meet.
+ */
 #ifndef PINTLE_HASH_H
 #define PINTLE_HASH_H
 
@@ -22,6 +26,18 @@ static inline uint64_t hash_bytes(uint64_t from, const void *bytes, size_t size)
 static inline uint64_t hash_text(const char *text)
 {
 	return hash_bytes(HASH_START, text, strlen(text));
+}
+
+#define HASH_STEP 0x9e3779b97f4a7c15ULL /* what SplitMix64 adds to its state at each step */
+
+/** SplitMix64's finalizer: of two numbers that differ in one bit, the results differ in half of
+ * them. hash_mix(seed + n * HASH_STEP) is the n-th (from 1) number of the sequence from that seed.
+ */
+static inline uint64_t hash_mix(uint64_t x)
+{
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+	return x ^ (x >> 31);
 }
 
 #endif

@@ -127,8 +127,8 @@ static int map_open(struct maps *m, const char *dir, enum map_id id)
 		/* Gone as a whole while we look: nothing is pinned. */
 		if (err != -ENOENT || access(dir, F_OK))
 			return err;
-		log_error("%s is missing: the pins are not whole; pintled puts it back within a "
-			  "second while it runs, else start it",
+		log_error("%s is missing: the pins are incomplete; while pintled runs, it puts it "
+			  "back within a second; else start it",
 			  path);
 		return -EPROTO;
 	}

@@ -100,7 +100,7 @@ static int unbind_session(const struct maps *m, const struct state *s,
 		found += gone[i];
 	}
 	if (!found) {
-		log_error("%s is not bound; `pintle sessions` shows who is", text);
+		log_error("%s is not bound; `pintle sessions` shows the sessions that are", text);
 		return EXIT_FAILED;
 	}
 	return output_finish();

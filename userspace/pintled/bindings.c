@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 
+#include "decide.bpf.h"
 #include "../net/addr.h"
 #include "../base/log.h"
 #include "../maps/state.h"
@@ -81,7 +82,7 @@ static bool holds(const struct walk *w, const struct pool *p, const struct pintl
 {
 	return p && a->endpoint < PINTLE_MAX_ENDPOINTS && w->endpoints[a->endpoint] &&
 	       w->endpoints[a->endpoint] == a->generation &&
-	       (int64_t)(w->now - a->used_ns) < (int64_t)p->ttl_ns;
+	       decide_binding_holds(a->used_ns, w->now, p->ttl_ns);
 }
 
 /* ---- the walk ---------------------------------------------------------------------- */

@@ -10,14 +10,10 @@ struct turn {
 	uint32_t next, skip;
 };
 
-/* The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA '14; constants of Vigna's splitmix64.c):
- * FNV-1a alone leaves names that differ in their last digit close together. */
+/* FNV-1a alone leaves names that differ in their last digit close together. */
 static uint64_t mix(uint64_t x)
 {
-	x += 0x9e3779b97f4a7c15ULL;
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-	return x ^ (x >> 31);
+	return hash_mix(x + HASH_STEP);
 }
 
 static bool is_prime(size_t n)

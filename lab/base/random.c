@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "load_random.h"
+#include "random.h"
 
 #include <errno.h>
 #include <math.h>
@@ -7,37 +7,29 @@
 
 #include "../../userspace/base/util.h"
 
-/* SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014. */
-static uint64_t mix(uint64_t x)
-{
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-	return x ^ (x >> 31);
-}
-
-#define GOLDEN 0x9e3779b97f4a7c15ULL
-
 void rng_init(struct rng *r, uint64_t seed, uint64_t a, uint64_t b)
 {
-	r->state = mix(mix(mix(seed + GOLDEN) + a + GOLDEN) + b + GOLDEN);
-}
+	uint64_t state = hash_mix(seed + HASH_STEP);
 
-uint64_t rng_next(struct rng *r)
-{
-	r->state += GOLDEN;
-	return mix(r->state);
+	state = hash_mix(state + a + HASH_STEP);
+	r->state = hash_mix(state + b + HASH_STEP);
 }
 
 double rng_unit(struct rng *r)
 {
-	return ((double)(rng_next(r) >> 11) + 0.5) * 0x1p-53;
+	return (double)((rng_next(r) >> 11) + 1) * 0x1p-53;
+}
+
+double normal_of(double u, double v)
+{
+	return sqrt(-2 * log(u)) * cos(2 * M_PI * v);
 }
 
 double rng_normal(struct rng *r)
 {
-	double radius = sqrt(-2 * log(rng_unit(r)));
+	double u = rng_unit(r);
 
-	return radius * cos(2 * M_PI * rng_unit(r));
+	return normal_of(u, rng_unit(r));
 }
 
 double rng_exponential(struct rng *r)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * server_buf.h - a growing run of bytes. The first failure sticks (`failed`) and later calls
+ * buf.h - a growing run of bytes. The first failure sticks (`failed`) and later calls
  * do nothing, so that only who sends it must look.
  */
-#ifndef PINTLE_SIM_SERVER_BUF_H
-#define PINTLE_SIM_SERVER_BUF_H
+#ifndef PINTLE_LAB_BUF_H
+#define PINTLE_LAB_BUF_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server_buf.h"
+#include "buf.h"
 
 #include <cjson/cJSON.h>
 #include <stdarg.h>
