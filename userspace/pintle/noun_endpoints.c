@@ -290,6 +290,13 @@ static int run_endpoints(struct cli *cli)
 	return output_finish();
 }
 
+static void help_states(FILE *f)
+{
+	fprintf(f, "\nStates:\n");
+	for (uint32_t i = 0; i < STATE_COUNT; i++)
+		fprintf(f, "  %-11s  %s\n", state_name(i), state_help(i));
+}
+
 const struct command command_endpoints = {
 	.name = "endpoints",
 	.kind = NOUN,
@@ -298,6 +305,7 @@ const struct command command_endpoints = {
 	.help = "IN-FLIGHT counts steered connections; DIRECT the others, such as scrapes. LOAD is\n"
 		"what the rule compares now, in request equivalents. A narrow terminal shows\n"
 		"fewer columns; -o json has all of them.",
+	.more = help_states,
 	.run = run_endpoints,
 	.columns = &endpoints_columns,
 	.options = OPTIONS_NOUN | OPTION_POOL,
