@@ -159,12 +159,13 @@ const char *setting_state_name(enum state_setting_state s);
 struct state_setting {
 	char pool[PINTLE_NAME_SIZE];
 	char key[PINTLE_KEY_NAME_SIZE]; /* "stickiness.ttl" */
-	char value[PINTLE_VALUE_SIZE];  /* "": it was taken back, which pintled has not seen yet */
-	char runs[PINTLE_VALUE_SIZE];   /* the value that holds; "": not known */
-	char file[PINTLE_VALUE_SIZE];   /* without it, when the file was read last; "": not known */
-	char why[PINTLE_WHY_SIZE];      /* refused: "what is wrong; what would be right" */
+	char value[PINTLE_VALUE_SIZE];
+	char runs[PINTLE_VALUE_SIZE]; /* the value that holds; "": not known */
+	char file[PINTLE_VALUE_SIZE]; /* without it, when the file was read last; "": not known */
+	char why[PINTLE_WHY_SIZE];    /* refused: "what is wrong; what would be right" */
 	enum state_setting_state state;
 	uint64_t since_ns; /* it was set; taken back: runs holds since */
+	bool set;          /* false: it was taken back, which pintled has not seen yet */
 	bool in_kernel;    /* mode or requests, in `overrides`; else in `settings`, as `at` */
 	struct pintle_setting_key at;
 };

@@ -14,7 +14,7 @@ const struct command commands[] = {
 		.kind = NOUN,
 		.arguments = "",
 		.summary =
-			"where and since when Pintle is attached, the daemon, the pools, what was toggled",
+			"where and since when Pintle is attached, the daemon, the pools, what was set",
 		.help = "Exit status 1 if nothing is pinned under the directory. A daemon that does not run\n"
 			"is reported, but is no failure: the kernel keeps steering.",
 		.run = run_status,
@@ -84,6 +84,21 @@ const struct command commands[] = {
 		.options = NOUN_MAPS | OPTION_POOL,
 	},
 	{
+		.name = "diff",
+		.kind = NOUN,
+		.arguments = "[POOL]",
+		.summary = "what runs otherwise than the file says",
+		.help = "Prints a row for each key that was set (`pintle set`, `pintle mode`) and for each\n"
+			"endpoint that is drained. Exit status 0 if nothing differs; 1 if something does, or\n"
+			"if the file changed after pintled read it; 2 if neither can be known. A reader who\n"
+			"may not read the file sees its values as pintled last read them.",
+		.run = run_diff,
+		.columns = &diff_columns,
+		.options = NOUN_MAPS,
+		.most = 1,
+		.words = {WORD_POOL},
+	},
+	{
 		.name = "version",
 		.kind = NOUN,
 		.arguments = "",
@@ -133,12 +148,15 @@ const struct command commands[] = {
 	{
 		.name = "set",
 		.kind = VERB,
-		.arguments = "POOL requests=VALUE",
-		.summary = "set whether each request comes on a connection of its own",
-		.help = "VALUE is as-they-come: all requests of a kept-alive connection go where it was\n"
-			"steered to; or one-per-connection: servers are made to close after each answer, so\n"
-			"that each HTTP/1.1 request is steered. Connections that are open go on as they\n"
-			"were. Holds until it is set again or `pintle reset`, over reload and restart.",
+		.arguments = "POOL KEY=VALUE",
+		.summary = "set a key of a pool while it runs",
+		.help = "KEY is the key's path in the pool, VALUE as in the configuration file:\n"
+			"stickiness.ttl=100s. set refuses what the file's check refuses, by itself or together\n"
+			"with the other keys. mode and requests take effect at once, even without pintled. For\n"
+			"any other key, set waits until pintled has applied it; without pintled it takes\n"
+			"effect when pintled starts. It holds until it is set again or `pintle reset`, over\n"
+			"reload and restart. Setting what the file says takes it back.",
+		.more = help_settings,
 		.run = run_set,
 		.options = MAPS,
 		.least = 2,
@@ -184,9 +202,24 @@ const struct command commands[] = {
 	{
 		.name = "reset",
 		.kind = VERB,
-		.arguments = "",
-		.summary = "take back all that mode, set and drain changed",
+		.arguments = "[POOL [KEY]]",
+		.summary = "take back what mode, set and drain changed",
+		.help = "Takes back everything, or what belongs to one pool, or one key; then the file holds.\n"
+			"A key stays set if another key that is set needs it; reset says which.",
 		.run = run_reset,
+		.options = MAPS,
+		.most = 2,
+		.words = {WORD_POOL, WORD_KEY},
+	},
+	{
+		.name = "reload",
+		.kind = VERB,
+		.arguments = "",
+		.summary = "have pintled read its configuration again, and say what came of it",
+		.help = "Does what SIGHUP and `systemctl reload pintled` do, and waits for the result. Exit\n"
+			"status 0 if pintled took the file; 1 if it did not, with the first error (what ran\n"
+			"before keeps running), or if pintled does not run. Keys that were set stay set.",
+		.run = run_reload,
 		.options = MAPS,
 	},
 	{

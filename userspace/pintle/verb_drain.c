@@ -6,7 +6,7 @@
 #include "cli.h"
 #include "output.h"
 
-static int drain_set(const struct maps *m, const struct state_endpoint *e, bool drained)
+int drain_set(const struct maps *m, const struct state_endpoint *e, bool drained)
 {
 	uint32_t slot = PINTLE_ENDPOINT_SLOT(e->id);
 	struct pintle_override o = {0};

@@ -263,12 +263,36 @@ static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct st
 	}
 }
 
+/* ---- what was set ---------------------------------------------------------------- */
+
+static void setting_warnings(cJSON *list, const struct cli *cli, const struct state *s)
+{
+	char age[WORDS_SIZE];
+	int left = MAX_OF_A_KIND;
+	int64_t ago = (int64_t)(s->now_ns - s->reload.judged_ns);
+
+	(void)cli;
+	if (s->reload.failed)
+		warn(list, "the newest reload failed %s ago, what ran before still does: %s",
+		     age_text((double)MAX(ago, 0) / NSEC_PER_SEC, age),
+		     s->reload.why[0] ? s->reload.why : "pintled's log says why");
+	for (size_t i = 0; i < s->setting_count && left; i++) {
+		const struct state_setting *t = &s->settings[i];
+
+		if (t->state != STATE_SETTING_REFUSED)
+			continue;
+		left--;
+		warn(list, "%s: %s is set to %s, which does not hold: %s", t->pool, t->key,
+		     t->value, t->why);
+	}
+}
+
 cJSON *warnings_collect(const struct cli *cli, const struct state *s)
 {
 	static void (*const kinds[])(cJSON *, const struct cli *, const struct state *) = {
-		daemon_warnings,      link_warnings,    pool_warnings,
-		unsteerable_warnings, family_warnings,  scrape_warnings,
-		ejection_warnings,    oneshot_warnings, session_warnings,
+		daemon_warnings,  link_warnings,    pool_warnings,     unsteerable_warnings,
+		family_warnings,  scrape_warnings,  ejection_warnings, oneshot_warnings,
+		session_warnings, setting_warnings,
 	};
 	cJSON *list = cJSON_CreateArray();
 

@@ -13,7 +13,6 @@
 #include "../base/text.h"
 #include "../net/netns.h"
 #include "../base/util.h"
-#include "eligible.bpf.h" /* of a type that the skeleton names */
 #include "linking.h"
 #include "programs.h"
 #include "pins.h"

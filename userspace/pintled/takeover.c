@@ -6,7 +6,6 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
-#include "eligible.bpf.h" /* of a type that the skeleton names */
 #include "programs.h"
 #include "pins.h"
 #include "pintle.skel.h"
