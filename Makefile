@@ -84,9 +84,10 @@ $(O)/pintle.bpf.o: $(BPF_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(BPFTOOL) gen object $@ $^
 
+# It names types of the cases that tests hand to bpf/rule.bpf.c.
 $(O)/pintle.skel.h: $(O)/pintle.bpf.o
 	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen skeleton $< name pintle_bpf > $@
+	$(Q){ echo '#include "eligible.bpf.h"' && $(BPFTOOL) gen skeleton $< name pintle_bpf; } > $@
 
 # -- programs ------------------------------------------------------------------
 

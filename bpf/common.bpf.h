@@ -3,6 +3,7 @@
 #ifndef PINTLE_COMMON_BPF_H
 #define PINTLE_COMMON_BPF_H
 
+#include "address.bpf.h"
 #include "health.bpf.h"
 #include "maps.bpf.h"
 
@@ -22,16 +23,6 @@
 /* The scope of the network namespace that this copy of the programs serves; see PINTLE_SCOPE_NODE.
  */
 const volatile __u32 scope __weak = PINTLE_SCOPE_NODE;
-
-static __always_inline void address_v4(__u8 *to, __u32 network_order)
-{
-	__u32 *word = (__u32 *)to;
-
-	word[0] = 0;
-	word[1] = 0;
-	word[2] = bpf_htonl(0xffff);
-	word[3] = network_order;
-}
 
 /* Fields of a context can be read one by one only, each at its own place. So the compiler must
  * neither make one load of two words (volatile) nor of two branches (a barrier in one). */
@@ -55,20 +46,6 @@ static __always_inline void address_v4(__u8 *to, __u32 network_order)
 			((__u32 *)(t)->remote)[3] = context_read((ctx)->remote_ip6[3]);            \
 		}                                                                                  \
 	} while (0)
-
-static __always_inline bool address_is_v4(const __u8 *address)
-{
-	const __u32 *word = (const __u32 *)address;
-
-	return !word[0] && !word[1] && word[2] == bpf_htonl(0xffff);
-}
-
-static __always_inline bool address_is_any(const __u8 *address)
-{
-	const __u32 *word = (const __u32 *)address;
-
-	return !word[0] && !word[1] && !word[3] && (!word[2] || word[2] == bpf_htonl(0xffff));
-}
 
 /* Functions that are neither static nor inline are verified once, each by itself, and not
  * at each call: that keeps the hooks far from the verifier's limit. So what they are

@@ -10,18 +10,21 @@
  *               of the bound endpoint without placements that are not established yet
  *
  * Plain integers in, plain integers out: no map, no helper, no clock. The same
- * text is compiled into the hooks, into the syscall program of the kernel tests
- * and into host programs. Candidates are shown one after the other, so that a
- * pool of any size needs the same few bytes of stack:
+ * text is compiled into the hooks, into the syscall programs of the kernel tests
+ * and into host programs. eligible.bpf.h says which endpoints are candidates, and
+ * what is known of them. Candidates are shown one after the other, so that a pool of
+ * any size needs the same few bytes of stack:
  *
- *   decide_begin(); decide_consider() for each eligible candidate, the preferred
- *   one among them or by itself with decide_prefer(); decide_end().
+ *   decide_begin(); decide_prefer_first(), except in mode baseline; decide_consider()
+ *   for each eligible endpoint that decide_sample_*() draw; decide_end().
  */
 #ifndef PINTLE_DECIDE_BPF_H
 #define PINTLE_DECIDE_BPF_H
 
 #include <pintle/abi.h>
 #include <stdbool.h>
+
+#include "mix.bpf.h"
 
 #ifndef __always_inline
 #define __always_inline inline __attribute__((always_inline))
@@ -204,6 +207,34 @@ static __always_inline void decide_prefer(struct decide_state *s, const struct d
 	decide_consider(s, c);
 }
 
+/* Fills in *c for the session's bound endpoint (outcome PINTLE_OUTCOME_STICKY) or for the home of
+ * its group (PINTLE_OUTCOME_HOME). Returns false if there is none, or it is not eligible. */
+typedef bool (*decide_find)(void *arg, __u32 outcome, struct decide_candidate *c);
+
+/* The bound endpoint comes before the home: a session that had to leave its home has its context
+ * elsewhere now, and stays there. */
+static __always_inline void decide_prefer_first(struct decide_state *s, decide_find find, void *arg)
+{
+	struct decide_candidate c = {};
+
+	if (find(arg, PINTLE_OUTCOME_STICKY, &c))
+		decide_prefer(s, &c, PINTLE_OUTCOME_STICKY);
+	else if (find(arg, PINTLE_OUTCOME_HOME, &c))
+		decide_prefer(s, &c, PINTLE_OUTCOME_HOME);
+}
+
+/* Whether a binding holds that was used last at used_ns. */
+static __always_inline bool decide_binding_holds(__u64 used_ns, __u64 now, __u64 ttl_ns)
+{
+	return (__s64)(now - used_ns) < (__s64)ttl_ns;
+}
+
+/* Returns which of the PINTLE_HOME_ENTRIES homes is that of the group with this key. */
+static __always_inline __u32 decide_home(__u64 high, __u64 low)
+{
+	return mix(mix(high) ^ low) % PINTLE_HOME_ENTRIES;
+}
+
 /* One that is too old counts as the highest fresh `published`, plus what came to it since. */
 static __always_inline __u32 decide_load(const struct decide_state *s,
 					 const struct decide_candidate *c)
@@ -264,6 +295,62 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct deci
 	return 0;
 }
 
+/* ---- the sample ------------------------------------------------------------- */
+
+/* A pool of up to `size` members is looked at as a whole. Members of a larger one are drawn with a
+ * random stride from a random place on, until `size` of them are eligible. With 3 eligible members
+ * of 1000 that takes long: so after 2 * size draws one will do. */
+struct decide_sample {
+	__u32 start;
+	__u32 step;
+	__u32 taken; /* eligible members among those drawn: the caller counts them */
+	__u32 zero;
+};
+
+/* Primes beyond PINTLE_MAX_ENDPOINTS have no factor in common with the size of a pool: with such a
+ * stride each member comes once before any comes again. */
+static const __u32 decide_strides[] = {1031, 1153, 1289, 1433, 1571, 1721, 1873, 2017,
+				       2179, 2341, 2503, 2671, 2837, 3001, 3169, 3329};
+#define DECIDE_STRIDES (sizeof(decide_strides) / sizeof(decide_strides[0]))
+
+/* Whether to begin with decide_sample_draw() and two random numbers, or with decide_sample_all().
+ */
+static __always_inline bool decide_sample_needed(__u32 members, __u32 size)
+{
+	return members > size;
+}
+
+static __always_inline void decide_sample_all(struct decide_sample *s)
+{
+	s->start = 0;
+	s->step = 1;
+	s->taken = 0;
+}
+
+static __always_inline void decide_sample_draw(struct decide_sample *s, __u32 members,
+					       __u32 random_start, __u32 random_stride)
+{
+	s->start = random_start % members;
+	s->step = decide_strides[random_stride % DECIDE_STRIDES];
+	s->taken = 0;
+}
+
+/* Returns the index of the i-th member drawn, i from 0 to members - 1. */
+static __always_inline __u32 decide_sample_member(const struct decide_sample *s, __u32 members,
+						  __u32 i)
+{
+	return (s->start + i * s->step) % members;
+}
+
+/* Whether the members drawn are enough, the i-th one being the latest. */
+static __always_inline bool decide_sample_done(const struct decide_sample *s, __u32 members,
+					       __u32 size, __u32 i)
+{
+	if (!decide_sample_needed(members, size))
+		return false;
+	return s->taken >= size || (s->taken && i == 2 * size - 1);
+}
+
 /* ---- one decision as data, for the syscall program and the host ------------ */
 
 #define DECIDE_CASE_MAX 16
@@ -314,27 +401,5 @@ static __always_inline void decide_case_run(struct decide_case *k)
 	}
 	decide_end(&s, k->max_extra_load, &k->result);
 }
-
-/* ---- candidates out of the maps, for the syscall program -------------------- */
-
-#define WEIGH_CASE_MAX 64
-
-/* One endpoint, asked for by one connection. */
-struct weigh_one {
-	__u32 endpoint;
-	__u32 generation;
-	__u16 family; /* PINTLE_FAMILY_* */
-	__u16 daemonless;
-	__u32 bound;
-	__u32 eligible;                    /* out: 1 or 0 */
-	struct decide_candidate candidate; /* out: its loads, if it is eligible */
-};
-
-struct weigh_case {
-	__u64 now;
-	__u32 pool;
-	__u32 pool_generation;
-	struct weigh_one of[WEIGH_CASE_MAX];
-};
 
 #endif

@@ -24,9 +24,10 @@ struct anyone {
 /* Returns 1 when it is found. */
 __noinline int anyone_member(struct decide_result *r, const struct terms *t, __u32 i)
 {
-	struct pintle_health *h;
+	struct eligible_query q;
 	struct pintle_pool *pool;
-	__u32 n, at, id;
+	struct pintle_ref *ref;
+	__u32 n, at;
 
 	if (!t || !r)
 		return 1;
@@ -38,14 +39,11 @@ __noinline int anyone_member(struct decide_result *r, const struct terms *t, __u
 	hide(at);
 	if (at >= PINTLE_MAX_ENDPOINTS)
 		return 1;
-	id = pool->members[at].id;
-	h = bpf_map_lookup_elem(&health, &id);
-	if (!h || !h->listening_since_ns || !(h->families & t->family) ||
-	    !endpoint_find(id, pool->members[at].generation) ||
-	    drained(id, pool->members[at].generation))
+	ref = &pool->members[at];
+	if (!endpoint_query(&q, t, ref->id, ref->generation) || ineligible_barred(&q))
 		return 0;
-	r->endpoint = id;
-	r->generation = pool->members[at].generation;
+	r->endpoint = ref->id;
+	r->generation = ref->generation;
 	return 1;
 }
 

@@ -65,7 +65,7 @@ struct {
 	__type(value, struct pintle_pool);
 } MAP(pools);
 
-/* What an operator toggled; read after `pools`, so that it survives reload and restart. */
+/* What an operator set; read after `pools`, so that it survives reload and restart. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, PINTLE_OVERRIDE_COUNT);

@@ -28,22 +28,42 @@ static void write_default(FILE *f, const struct yaml_key *k)
 		fputs(k->absent ? k->absent : "as below", f);
 }
 
-static void write_row(FILE *f, const struct yaml_key *k)
+/* How `pintle set` takes it. */
+static const char *const set_words[] = {
+	[SET_NEVER] = "",
+	[SET_BY_DAEMON] = "yes",
+	[SET_IN_KERNEL] = "at once",
+};
+
+static void write_row(FILE *f, const struct yaml_key *k, bool set)
 {
 	char wants[YAML_WANTS_SIZE];
 
 	fprintf(f, "| `%s` | %s | ", yaml_key_local(k), yaml_key_wants(&config_table, k, wants));
 	write_default(f, k);
+	if (set)
+		fprintf(f, " | %s", set_words[k->set]);
 	fprintf(f, " | %s |\n", k->help);
+}
+
+static bool any_is_set(const char *prefix)
+{
+	for (size_t i = 0; i < config_table.count; i++)
+		if (config_table.keys[i].set && yaml_key_is_child(&config_table.keys[i], prefix))
+			return true;
+	return false;
 }
 
 static void write_section(FILE *f, const char *title, const char *prefix)
 {
+	bool set = any_is_set(prefix);
+
 	fprintf(f, "### %s\n\n", title);
-	fputs("| key | takes | default | meaning |\n|---|---|---|---|\n", f);
+	fprintf(f, "| key | takes | default |%s meaning |\n|---|---|---|%s---|\n",
+		set ? " `set` |" : "", set ? "---|" : "");
 	for (size_t i = 0; i < config_table.count; i++) {
 		if (yaml_key_is_child(&config_table.keys[i], prefix))
-			write_row(f, &config_table.keys[i]);
+			write_row(f, &config_table.keys[i], set);
 	}
 	fputc('\n', f);
 }

@@ -58,7 +58,7 @@ void numbers_markdown(FILE *f)
 		{"index in `oneshot_stats`, after 16 x pool", oneshot_name, PINTLE_ONESHOT_COUNT},
 		{"`mode`", mode_name, PINTLE_MODE_COUNT},
 		{"`requests`", requests_name, PINTLE_REQUESTS_COUNT},
-		{"`hook`", hook_name, PINTLE_HOOK_COUNT},
+		{"`decided_by`", hook_name, PINTLE_HOOK_COUNT},
 		{"`kind` of a session, `key_kind`, `group_kind`", key_name, PINTLE_KEY_COUNT},
 		{"index in `failures` of `health`", failure_name, PINTLE_FAILURE_COUNT},
 		{"index in `count` of `ends`", ending_name, PINTLE_ENDING_COUNT},

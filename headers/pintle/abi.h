@@ -13,7 +13,7 @@
  *
  * Addresses are IPv6 in network byte order; IPv4 is ::ffff:a.b.c.d. Ports are in
  * host byte order. Times are CLOCK_MONOTONIC in nanoseconds; 0 is "never".
- * Loads are in milli-requests: 1000 is one request equivalent (DESIGN: load).
+ * Loads are in milli-requests: 1000 is one request equivalent (docs/load.md).
  */
 #ifndef PINTLE_ABI_H
 #define PINTLE_ABI_H
@@ -107,8 +107,9 @@ enum pintle_trait {
 
 /* X(symbol, name, what it is for, PINTLE_REACH_*, keys that it sees, session key where none is
  * configured, PINTLE_TRAIT_*): which hook decides a pool's connections, and what follows from it.
- * Of several hooks that reach servers in the same way, the first decides. At connect() a client's
- * address is seldom bound yet, and its pod is always known: hence CLIENT there. */
+ * New rows come last: pins hold the numbers; and of several hooks that reach servers in the same
+ * way, the first decides. At connect() a client's address is seldom bound yet, and its pod is
+ * always known: hence CLIENT there. */
 #define PINTLE_HOOKS(X)                                                                            \
 	X(LOOKUP, "lookup", "model servers that listen on this node", PINTLE_REACH_LISTENER,       \
 	  PINTLE_SEES_ADDRESSES, PINTLE_KEY_SOURCE, PINTLE_TRAIT_AT_SERVERS)                       \
@@ -155,7 +156,7 @@ enum pintle_requests { PINTLE_REQUESTS(X) PINTLE_REQUESTS_COUNT };
 #define PINTLE_ONESHOTS(X)                                                                         \
 	X(REWRITTEN_CONNECTION, "rewritten_connection", "its Connection header says close now")    \
 	X(REWRITTEN_OTHER_HEADER, "rewritten_other_header",                                        \
-	  "a header that nobody needs became Connection: close")                                   \
+	  "a header that the answer does not need became Connection: close")                       \
 	X(REWRITTEN_VERSION, "rewritten_version", "the request line says HTTP/1.0 now")            \
 	X(LEFT_CLOSE, "left_close", "the client asks for close by itself")                         \
 	X(LEFT_NO_ROOM, "left_no_room", "no header line that can be spared is long enough")        \
@@ -163,10 +164,10 @@ enum pintle_requests { PINTLE_REQUESTS(X) PINTLE_REQUESTS_COUNT };
 	  "only the version could be changed, and the body is chunked")                            \
 	X(LEFT_UPGRADE, "left_upgrade", "asks for another protocol: WebSocket, a tunnel")          \
 	X(LEFT_VERSION, "left_version", "another version of HTTP than 1.1")                        \
-	X(LEFT_NOT_HTTP, "left_not_http", "no request line of HTTP: TLS, say")                     \
+	X(LEFT_NOT_HTTP, "left_not_http", "no HTTP request line: TLS, for example")                \
 	X(LEFT_UNFINISHED, "left_unfinished", "the headers do not end in the first segment")       \
-	X(LEFT_MALFORMED, "left_malformed", "the headers are not as RFC 9112 has them")            \
-	X(LEFT_FAILED, "left_failed", "the kernel gave no memory to change it")
+	X(LEFT_MALFORMED, "left_malformed", "the headers do not follow RFC 9112")                  \
+	X(LEFT_FAILED, "left_failed", "the kernel had no memory to change it")
 #define X(symbol, name, says) PINTLE_ONESHOT_##symbol,
 enum pintle_oneshot { PINTLE_ONESHOTS(X) PINTLE_ONESHOT_COUNT };
 #undef X
@@ -708,7 +709,7 @@ struct pintle_client {
 /* ---- recount: array, endpoint x class -> what there is. Writer: the recounting iterators. -- */
 
 #define PINTLE_RECOUNT_IN_FLIGHT 1ULL         /* opened: the lower 32 bits */
-#define PINTLE_RECOUNT_WAITING   (1ULL << 32) /* placed, not opened: the upper */
+#define PINTLE_RECOUNT_PENDING   (1ULL << 32) /* placed, not opened: the upper */
 
 /* ---- stats: per-CPU array, pool x outcome -> decisions. Writer: kernel. --- */
 

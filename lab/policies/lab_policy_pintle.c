@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * lab_policy_pintle.c - Pintle on each node: the rule of bpf/decide.bpf.h, the load formula of
- * pintled/score.h and the homes of pintled/maglev.h, fed as bpf/lookup.bpf.c feeds them.
+ * lab_policy_pintle.c - Pintle on each node: the rule of bpf/decide.bpf.h and what it is told by
+ * bpf/eligible.bpf.h, the load formula of policy/score.h and the homes of policy/maglev.h, asked as
+ * bpf/choose.bpf.h asks them.
  *
  * A node counts its own connections only, and sees the others' in the scrape. Handshakes
  * take no time here, so nothing is ever pending.
  */
-#include <decide.bpf.h>
+#include <eligible.bpf.h>
 #include <stdlib.h>
 
 #include "../../userspace/config/config.h"
@@ -36,10 +37,10 @@ enum {
 	BINDINGS,
 };
 
+/* What a node knows of an endpoint. Every endpoint is eligible. */
 struct view {
-	int64_t inflight, inflight_at_scrape;
-	uint64_t scraped_ns; /* +1; 0: never */
-	struct pintle_load_model model;
+	int64_t inflight;
+	struct eligible_score score; /* scraped_ns: +1 */
 };
 
 struct pintle {
@@ -47,6 +48,7 @@ struct pintle {
 	double v[LAB_MAX_KEYS];
 	struct config_weights weights;
 	struct config_saturation saturation;
+	struct pintle_pool pool;
 	struct lab_random random;
 	struct lab_index *bindings;
 	struct pintle_ref *homes; /* PINTLE_HOME_ENTRIES */
@@ -93,6 +95,12 @@ static int pintle_create(const struct lab_fleet *fleet, const double *v, void **
 		.queue = v[QUEUE], .kv_cache = v[KV_CACHE], .running = v[RUNNING]};
 	p->saturation = (struct config_saturation){.queue_depth = v[QUEUE_DEPTH],
 						   .kv_cache = v[KV_THRESHOLD]};
+	p->pool = (struct pintle_pool){
+		.ttl_ns = (uint64_t)(v[TTL] * 1e9),
+		.max_extra_load = (uint64_t)(v[MAX_EXTRA_LOAD] * 1000),
+		.staleness_ns = (uint64_t)(v[STALENESS] * 1e6),
+		.running_weight = (uint32_t)(v[RUNNING] * 1000),
+	};
 	p->random.state = fleet->seed;
 	p->views = calloc((size_t)fleet->nodes * fleet->endpoints, sizeof(*p->views));
 	err = p->views ? lab_index_new(fleet->nodes, (uint32_t)v[BINDINGS], &p->bindings) : -ENOMEM;
@@ -141,90 +149,109 @@ static void pintle_page(void *self, uint32_t node, uint32_t endpoint, const stru
 			  [SIGNAL_RUNNING] = page->running,
 			  [SIGNAL_KV_CACHE] = page->kv_cache},
 	};
-	struct pintle_score score;
+	struct pintle_score score = {0};
 
 	score_compute(&s, -1, &p->weights, &p->saturation, &score);
-	view->model = score.model[0];
 	if (p->v[EXPONENT] != 4)
-		view->model.published = bend(p, &s);
+		score.model[0].published = bend(p, &s);
 	if (p->v[PLACED] > 0)
-		view->model.running = (uint32_t)(p->v[PLACED] * 1000);
-	view->inflight_at_scrape = view->inflight;
-	view->scraped_ns = now_ns + 1;
+		score.model[0].running = (uint32_t)(p->v[PLACED] * 1000);
+	score.inflight = view->inflight;
+	score.scraped_ns = now_ns + 1;
+	view->score.whole = true;
+	eligible_score_take(&view->score, &score, 0);
 }
 
-/* -- the rule, as lookup.bpf.c asks it --------------------------------------------------- */
+/* -- the rule, as choose.bpf.h asks it --------------------------------------------------- */
 
-static void weigh(const struct pintle *p, const struct lab_request *r, uint64_t now_ns, bool bound,
-		  struct decide_candidate *c)
+/* One decision of a node. */
+struct asked {
+	struct pintle *p;
+	const struct lab_request *r;
+	uint64_t now_ns;
+};
+
+static void weigh(const struct asked *a, bool bound, struct decide_candidate *c)
 {
-	const struct view *view = view_of(p, r->node, c->endpoint);
-	uint32_t running = (uint32_t)(p->v[RUNNING] * 1000);
-	struct decide_facts f = {
-		.inflight = view->inflight,
-		.inflight_at_scrape = view->inflight_at_scrape,
-		.published = view->model.published,
-		.running = view->scraped_ns ? view->model.running : running,
-		.fresh = view->scraped_ns &&
-			 now_ns + 1 - view->scraped_ns <= (uint64_t)(p->v[STALENESS] * 1e6),
-	};
+	const struct pintle *p = a->p;
+	const struct view *view = view_of(p, a->r->node, c->endpoint);
+	struct decide_facts f = {.inflight = view->inflight};
 
+	eligible_facts(&f, &p->pool, &view->score, a->now_ns + 1);
 	/* What the rule would be without parts of it. */
 	if (p->v[CORRECTION] == 0 || (p->v[ENDS] == 0 && f.inflight < f.inflight_at_scrape))
 		f.inflight_at_scrape = f.inflight;
-	decide_weigh(c, &f, running, bound);
+	decide_weigh(c, &f, p->pool.running_weight, bound);
 }
 
-static void prefer(const struct pintle *p, struct decide_state *rule, const struct lab_request *r,
-		   uint64_t now_ns)
+static bool bound_find(const struct asked *a, struct decide_candidate *c)
 {
-	struct decide_candidate c = {.generation = 1};
-	const struct lab_entry *bound =
-		p->v[KEY] > 0 ? lab_index_get(p->bindings, r->client, r->node) : NULL;
+	const struct pintle *p = a->p;
+	const struct lab_entry *e =
+		p->v[KEY] > 0 ? lab_index_get(p->bindings, a->r->client, a->r->node) : NULL;
 
-	if (bound && now_ns - bound->used_ns < (uint64_t)(p->v[TTL] * 1e9)) {
-		c.endpoint = bound->value;
-		weigh(p, r, now_ns, true, &c);
-		decide_prefer(rule, &c, PINTLE_OUTCOME_STICKY);
-	} else if (p->v[GROUP] > 0) {
-		c.endpoint = p->homes[lab_mix(r->group + 1) % PINTLE_HOME_ENTRIES].id;
-		weigh(p, r, now_ns, false, &c);
-		decide_prefer(rule, &c, PINTLE_OUTCOME_HOME);
-	}
+	if (!e || !decide_binding_holds(e->used_ns, a->now_ns, p->pool.ttl_ns))
+		return false;
+	c->endpoint = e->value;
+	return true;
 }
 
-/* The same strides as there. */
-static const uint32_t strides[16] = {1031, 1153, 1289, 1433, 1571, 1721, 1873, 2017,
-				     2179, 2341, 2503, 2671, 2837, 3001, 3169, 3329};
+static bool home_find(const struct asked *a, struct decide_candidate *c)
+{
+	const struct pintle *p = a->p;
 
-static void sample(struct pintle *p, struct decide_state *rule, const struct lab_request *r,
-		   uint64_t now_ns)
+	if (p->v[GROUP] == 0)
+		return false;
+	c->endpoint = p->homes[decide_home(0, a->r->group + 1)].id;
+	return true;
+}
+
+/* A decide_find. */
+static bool preferred_find(void *arg, uint32_t outcome, struct decide_candidate *c)
+{
+	const struct asked *a = arg;
+	bool bound = outcome == PINTLE_OUTCOME_STICKY;
+
+	if (!(bound ? bound_find(a, c) : home_find(a, c)))
+		return false;
+	c->generation = 1;
+	weigh(a, bound, c);
+	return true;
+}
+
+static void sample(const struct asked *a, struct decide_state *rule)
 {
 	struct decide_candidate c = {.generation = 1};
-	uint32_t n = p->fleet.endpoints, start = 0, step = 1;
-	uint32_t size = MIN((uint32_t)p->v[SAMPLE], n);
+	uint32_t n = a->p->fleet.endpoints, size = (uint32_t)a->p->v[SAMPLE];
+	struct decide_sample drawn;
 
-	if (n > size) {
-		start = lab_below(&p->random, n);
-		step = strides[lab_below(&p->random, ARRAY_SIZE(strides))];
+	decide_sample_all(&drawn);
+	if (decide_sample_needed(n, size)) {
+		uint32_t start = lab_below(&a->p->random, n);
+
+		decide_sample_draw(&drawn, n, start, lab_below(&a->p->random, DECIDE_STRIDES));
 	}
-	for (uint32_t i = 0; i < size; i++) {
-		c.endpoint = (start + i * step) % n;
-		weigh(p, r, now_ns, false, &c);
+	for (uint32_t i = 0; i < n; i++) {
+		c.endpoint = decide_sample_member(&drawn, n, i);
+		weigh(a, false, &c);
 		decide_consider(rule, &c);
+		drawn.taken++;
+		if (decide_sample_done(&drawn, n, size, i))
+			break;
 	}
 }
 
 static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 {
 	struct pintle *p = self;
+	struct asked a = {p, r, now_ns};
 	struct decide_result result;
 	struct decide_state rule;
 
 	decide_begin(&rule, lab_next(&p->random), 0);
-	prefer(p, &rule, r, now_ns);
-	sample(p, &rule, r, now_ns);
-	decide_end(&rule, (uint64_t)(p->v[MAX_EXTRA_LOAD] * 1000), &result);
+	decide_prefer_first(&rule, preferred_find, &a);
+	sample(&a, &rule);
+	decide_end(&rule, p->pool.max_extra_load, &result);
 	p->outcomes[result.outcome]++;
 	view_of(p, r->node, result.endpoint)->inflight++;
 	/* A binding that cannot be made for want of memory is one that the LRU forgot. */

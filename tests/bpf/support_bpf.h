@@ -14,7 +14,7 @@
 #include <math.h>
 
 #include "../../userspace/base/util.h"
-#include "decide.bpf.h"
+#include "eligible.bpf.h"
 #include "pintle.skel.h"
 #include "../unit/support_random.h"
 

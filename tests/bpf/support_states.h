@@ -232,14 +232,44 @@ static inline void states_weigh(const struct states *s, const struct pintle_bpf 
 	for (uint32_t i = 0; i < WEIGH_CASE_MAX; i++) {
 		of[i].endpoint = first + i;
 		of[i].generation = STATES_GEN(first + i);
-		of[i].eligible = UINT32_MAX;
-		of[i].candidate = (struct decide_candidate){0};
 	}
 	memcpy(k->of, of, sizeof(k->of));
 	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(skel->progs.pintle_weigh), &opts),
 			 0);
 	assert_int_equal(opts.retval, 0);
 	memcpy(of, k->of, sizeof(k->of));
+}
+
+/* ---- what the same text makes of them here --------------------------------------------------- */
+
+/* As states_weigh() of one endpoint, in one->candidate and one->eligible; and the reason why not.
+ */
+static inline uint32_t states_weigh_here(const struct states *s, struct weigh_one *one)
+{
+	const uint32_t e = one->endpoint;
+	const struct eligible_query q = {
+		.pool = &s->pool,
+		.endpoint = &s->endpoints[e],
+		.health = &s->health[e],
+		.override = &s->overrides[e],
+		.now = s->now,
+		.family = one->family,
+	};
+	struct eligible_score score = {.whole = !(s->scores[e].sequence & 1)};
+	struct decide_facts f = {0};
+	uint32_t why;
+
+	one->eligible = 0;
+	one->candidate = (struct decide_candidate){.endpoint = e, .generation = one->generation};
+	if (!eligible_member(q.endpoint, one->generation, STATES_POOL, STATES_POOL_GEN))
+		return INELIGIBLE_COUNT;
+	eligible_score_take(&score, &s->scores[e], one->generation);
+	eligible_facts(&f, &s->pool, &score, s->now);
+	eligible_count(&f, &s->pool, &s->inflight[e]);
+	decide_weigh(&one->candidate, &f, s->pool.running_weight, one->bound);
+	why = ineligible(&q, &score, one->daemonless);
+	one->eligible = !why;
+	return why;
 }
 
 #endif

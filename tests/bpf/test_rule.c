@@ -350,7 +350,7 @@ static long double capped(long double load)
 	return fminl(load, DECIDE_MAX_CORRECTION);
 }
 
-/* The load of endpoint e as DESIGN has it. */
+/* The load of endpoint e as docs/load.md has it. */
 static long double load_of(const struct decide_case *k, uint32_t e, bool any_fresh,
 			   long double highest)
 {
@@ -485,6 +485,50 @@ static void test_a_million_decisions(void **state)
 	assert_digest(digest, 0x7df5655f0780df44);
 }
 
+/* ---- the sample ------------------------------------------------------------------------- */
+
+/* Draws from a pool in which about one member in `rarity` is eligible. */
+static void draw(uint32_t members, uint32_t size, uint32_t rarity, uint64_t seed)
+{
+	bool large = members > size, drawn[PINTLE_MAX_ENDPOINTS] = {false};
+	uint32_t i = 0, eligible = 0;
+	struct decide_sample s;
+
+	assert_int_equal(decide_sample_needed(members, size), large);
+	if (large)
+		decide_sample_draw(&s, members, (uint32_t)random_at(seed),
+				   (uint32_t)random_at(seed + 1));
+	else
+		decide_sample_all(&s);
+	while (i < members) {
+		uint32_t at = decide_sample_member(&s, members, i);
+
+		assert_in_range(at, 0, members - 1);
+		assert_false(drawn[at]);
+		drawn[at] = true;
+		if (random_at(seed ^ at) % rarity == 0)
+			s.taken = ++eligible;
+		if (decide_sample_done(&s, members, size, i++))
+			break;
+		/* None too many: a large pool is left as soon as it may be. */
+		assert_true(!large || (eligible < size && (i != 2 * size || !eligible)));
+	}
+	/* Nor too few. */
+	assert_true(i == members || (large && (eligible == size || (i == 2 * size && eligible))));
+}
+
+static void test_samples(void **state)
+{
+	(void)state;
+	for (uint64_t i = 0; i < 100000; i++) {
+		uint64_t r = random_at(i);
+		uint32_t most = r & 1 ? 20 : PINTLE_MAX_ENDPOINTS;
+
+		draw(1 + (r >> 8) % most, r & 2 ? PINTLE_SAMPLE : 1 + (r >> 20 & 15),
+		     1U << (r >> 32 & 15), r);
+	}
+}
+
 /* ---- one connection after the other ------------------------------------------------------ */
 
 /* The counters behind the facts, as the hooks keep them. */
@@ -581,6 +625,7 @@ int main(void)
 	const struct CMUnitTest others[] = {
 		cmocka_unit_test(test_random_cases),
 		cmocka_unit_test(test_a_million_decisions),
+		cmocka_unit_test(test_samples),
 		cmocka_unit_test(test_forty_short_ones_are_no_load),
 		cmocka_unit_test(test_forty_at_once_spread),
 		cmocka_unit_test(test_a_burst_of_one_session_escapes_in_time),

@@ -176,7 +176,7 @@ def test_enable_and_disable(node):
     said = node.pintle("disable", "pool")
     assert node.cli("pools")[0]["mode"] == "off"
     for frontend in FRONTEND.values():
-        assert f"nobody but Pintle answers {frontend}" in said.stderr, said.stderr
+        assert f"nothing but Pintle answers {frontend}" in said.stderr, said.stderr
     node.pintle("enable", "pool")
     assert node.cli("pools")[0]["mode"] == "enforce"
     assert node.ask(FRONTEND["v4"]) == "s0"
@@ -224,7 +224,7 @@ def test_doctor_in_a_user_namespace(node):
     """Root of a user namespace may load nothing, whatever capabilities it has there."""
     found = doctor("unshare", "--user", "--map-root-user", node=node)
     assert found["capabilities"] == [(
-        "fail", "this is a user namespace, whose capabilities load no BPF programs",
+        "fail", "this is a user namespace: its capabilities load no BPF programs",
         "run pintled outside of it, not in a rootless container")], found
     for check in ("programs", "maps", "helpers", "link"):
         (result, said, cure), = found[check]
@@ -236,7 +236,7 @@ def test_doctor_without_capabilities(node):
     """Root of a container without CAP_BPF: the capability is named, the rest is not tried."""
     found = doctor("setpriv", "--bounding-set=-bpf,-sys_admin", "--inh-caps=-all", node=node)
     assert [said for result, said, _ in found["capabilities"] if result == "fail"] == [
-        "CAP_BPF is missing, which pintled needs to load programs"], found
+        "CAP_BPF is missing; pintled needs it to load programs"], found
     assert found["programs"] == [
         ("warn", "program types were not tried", "run it with CAP_BPF and CAP_NET_ADMIN")], found
 

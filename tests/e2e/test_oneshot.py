@@ -295,7 +295,7 @@ class KeptAlive(threading.Thread):
         assert not self.failures, self.failures[:5]
 
 
-def test_toggled_under_load(node):
+def test_set_under_load(node):
     """`pintle set` on and off under clients that keep alive: no request fails."""
     servers = node.servers(3)
     node.steer(servers, stickiness={"key": "none"})

@@ -19,7 +19,6 @@
 #include <string.h>
 
 #include "../../userspace/config/config.h"
-#include "../../userspace/maps/names.h"
 #include "traits.bpf.h"
 #include "../../userspace/base/util.h"
 

@@ -221,17 +221,18 @@ static inline char *normalise(const char *said)
 	return text;
 }
 
-/* stdout against tests/data/cli/NAME. To take what it says as right, after reading it:
- * PINTLE_UPDATE=1 build/tests/unit/test_cli */
-static inline void snapshot(const char *name, const char *const *words)
+/* stdout against tests/data/cli/NAME, with that exit status. To take what it says as right, after
+ * reading it: PINTLE_UPDATE=1 build/tests/unit/test_cli */
+static inline void snapshot_of(const char *name, int status, const char *err,
+			       const char *const *words)
 {
 	_cleanup_said_ struct said s = cli_as(&(struct as){0}, words);
 	_cleanup_free_ char *got = normalise(s.out), *want = NULL;
 	char path[PATH_MAX];
 	int fd;
 
-	assert_string_equal(s.err, "");
-	assert_int_equal(s.status, 0);
+	assert_string_equal(s.err, err);
+	assert_int_equal(s.status, status);
 	snprintf(path, sizeof(path), "tests/data/cli/%s", name);
 	if (getenv("PINTLE_UPDATE")) {
 		FILE *f = fopen(path, "we");
@@ -246,6 +247,11 @@ static inline void snapshot(const char *name, const char *const *words)
 	want = cli_read(fd);
 	close(fd);
 	assert_string_equal(got, want);
+}
+
+static inline void snapshot(const char *name, const char *const *words)
+{
+	snapshot_of(name, 0, "", words);
 }
 
 #endif

@@ -21,7 +21,7 @@
 #include "../../userspace/net/netns.h"
 #include "../../userspace/maps/state.h"
 #include "../../userspace/base/util.h"
-#include "decide.bpf.h"
+#include "eligible.bpf.h"
 #include "pintle.skel.h"
 #include "support_netns.h"
 
@@ -148,6 +148,27 @@ static inline void pins_frontend(const struct pins *p, const char *text, uint32_
 	key.port = a.port;
 	memcpy(key.address, a.prefix.bytes, sizeof(key.address));
 	pins_set(p, MAP_frontends, &key, &value);
+}
+
+/* A key that was set so long ago; ago 0: it was taken back. */
+static inline void pins_setting(const struct pins *p, const char *pool, const char *name,
+				const char *value, uint64_t ago,
+				const struct pintle_verdict *verdict)
+{
+	struct pintle_setting_key key = {0};
+	struct pintle_setting setting = {.set_ns = monotonic_ns() - ago};
+	struct pintle_verdict v;
+
+	snprintf(key.pool, sizeof(key.pool), "%s", pool);
+	snprintf(key.key, sizeof(key.key), "%s", name);
+	snprintf(setting.value, sizeof(setting.value), "%s", value);
+	if (ago)
+		pins_set(p, MAP_settings, &key, &setting);
+	if (!verdict)
+		return;
+	v = *verdict;
+	v.set_ns = v.set_ns ? v.set_ns : setting.set_ns;
+	pins_set(p, MAP_verdicts, &key, &v);
 }
 
 struct pins_endpoint {

@@ -9,14 +9,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "mix.bpf.h"
+
 /* splitmix64: the n-th of a sequence that is the same in every run. */
 static inline uint64_t random_at(uint64_t n)
 {
-	uint64_t x = (n + 1) * 0x9e3779b97f4a7c15ULL;
-
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-	return x ^ (x >> 31);
+	return mix((n + 1) * 0x9e3779b97f4a7c15ULL);
 }
 
 static inline uint64_t digest_add(uint64_t digest, uint64_t value)

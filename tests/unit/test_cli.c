@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The CLI against maps of the real kernel: what nouns say, what verbs change. */
+#include "../../userspace/base/hash.h"
 #include "support_cli.h"
 
 #include <arpa/inet.h>
@@ -41,7 +42,7 @@ static void test_snapshots(void **state)
 	snapshot("stats.json", WORDS("stats", "--pool", "llama-8b", "-o", "json"));
 }
 
-static void test_snapshots_toggled(void **state)
+static void test_snapshots_set(void **state)
 {
 	const struct pins *p = *state;
 	struct pintle_override mode = {
@@ -69,10 +70,222 @@ static void test_snapshots_toggled(void **state)
 	pins_oneshots(p, QWEN, PINTLE_ONESHOT_REWRITTEN_CONNECTION, 300);
 	pins_oneshots(p, QWEN, PINTLE_ONESHOT_LEFT_NO_ROOM, 100);
 	snapshot("stats-oneshot.txt", WORDS("stats", "--pool", "qwen"));
-	snapshot("status-toggled.txt", WORDS("status"));
-	snapshot("status-toggled.json", WORDS("status", "-o", "json"));
-	snapshot("pools-toggled.txt", WORDS("pools"));
-	snapshot("endpoints-toggled.txt", WORDS("endpoints"));
+	snapshot("status-set.txt", WORDS("status"));
+	snapshot("status-set.json", WORDS("status", "-o", "json"));
+	snapshot("pools-set.txt", WORDS("pools"));
+	snapshot("endpoints-set.txt", WORDS("endpoints"));
+}
+
+/* ---- keys that were set ----------------------------------------------------------- */
+
+static const char set_file[] =
+	"apiVersion: pintle.dev/v1alpha1\nkind: PintleConfig\npools:\n"
+	"- name: llama-8b\n  frontends: [\"10.77.0.1:8000\"]\n"
+	"  endpoints: [{name: gpu0, listen: \"8001\"}]\n  stickiness: {ttl: 300s}\n"
+	"- name: qwen\n  frontends: [\"10.78.0.0/24:9000\"]\n"
+	"  endpoints: [{name: gpu0, address: \"10.1.0.1:80\"}, {name: gpu1, address: \"10.1.0.2:80\"}]\n"
+	"  stickiness: {key: hint}\n";
+
+static const char *write_config(const char *text);
+
+/* The daemon reads that file; it does not run, so nobody waits for it. */
+static const char *set_fill(const struct pins *p, uint64_t hash)
+{
+	const char *path = write_config(set_file);
+	const struct pintle_verdict loaded = {.judged_ns = monotonic_ns() - HOURS(3.5),
+					      .file_hash = hash};
+
+	snprintf(p->m->node->config, sizeof(p->m->node->config), "%s", path);
+	p->m->node->heartbeat_ns = p->m->node->started_ns = monotonic_ns() - HOURS(4.5);
+	pins_setting(p, "", "reload", "", 0, &loaded);
+	return path;
+}
+
+/* One in each state, one of a pool that is gone, and a value that was taken back. */
+static void set_states(const struct pins *p)
+{
+	static const struct pintle_verdict
+		holds = {.runs = "100s", .file = "300s"},
+		same = {.runs = "2.0", .file = "2.0"},
+		refused =
+			{.refused = 1,
+			 .runs = "false",
+			 .file = "false",
+			 .why = "stickiness.shared is of sessions that clients name; write key: hint"},
+		former = {.set_ns = 1, .runs = "5", .file = "16"},
+		gone = {.refused = 1,
+			.why = "the configuration has no pool \"old\"; `pintle reset` forgets it"};
+
+	pins_setting(p, "llama-8b", "stickiness.ttl", "100s", HOURS(2.5), &holds);
+	pins_setting(p, "llama-8b", "weights.queue", "2.0", HOURS(2.5), &same);
+	pins_setting(p, "llama-8b", "stickiness.shared", "true", HOURS(1.5), &refused);
+	pins_setting(p, "llama-8b", "stickiness.maxExtraLoad", "4", HOURS(1.5), &former);
+	pins_setting(p, "llama-8b", "failureMode", "FailClose", HOURS(1.5), NULL);
+	pins_setting(p, "llama-8b", "weights.gpu", "", 0,
+		     &(struct pintle_verdict){
+			     .judged_ns = monotonic_ns() - HOURS(2.5), .runs = "3", .file = "0"});
+	pins_setting(p, "old", "http10", "true", HOURS(1.5), &gone);
+}
+
+static void test_snapshots_of_settings(void **state)
+{
+	static const char told[] =
+		"pintle: warn: llama-8b stickiness.shared=true does not hold: stickiness.shared is of "
+		"sessions that clients name; write key: hint\n"
+		"pintle: warn: old http10=true does not hold: the configuration has no pool \"old\"; "
+		"`pintle reset` forgets it\n";
+	const struct pins *p = *state;
+	struct pintle_verdict failed = {.judged_ns = monotonic_ns() - HOURS(4.5),
+					.refused = 1,
+					.why = "/etc/p.yaml:3:1: no; yes"};
+	const char *path = set_fill(p, hash_text(set_file));
+
+	expect(0, "all is as the file says", "", "diff");
+	set_states(p);
+	snapshot_of("diff.txt", 1, told, WORDS("diff"));
+	snapshot_of("diff.json", 1, "", WORDS("diff", "-o", "json"));
+	expect(0, "all is as the file says", "", "diff", "qwen");
+	expect(1, "old", "does not hold", "diff", "old");
+	expect(2, "", "no pool 'xyzzy'", "diff", "xyzzy");
+	pins_setting(p, "", "reload", "", 0, &failed);
+	snprintf(p->m->node->config, sizeof(p->m->node->config), "/etc/pintle/pintle.yaml");
+	snapshot("status-settings.txt", WORDS("status"));
+	unlink(path);
+}
+
+/* 0: as in the file; 1: otherwise; 2: nobody knows. */
+static void test_diff_status(void **state)
+{
+	const struct pins *p = *state;
+	const char *path = set_fill(p, hash_text(set_file) + 1);
+
+	expect(1, "nothing is set", "was changed after pintled read it", "diff");
+	expect(0, "drained", "", "drain", "llama-8b/gpu1");
+	unlink(path);
+	expect(1, "gpu1      drained", "so the file's values are as pintled read them last",
+	       "diff");
+	expect(0, "takes connections again", "", "undrain", "llama-8b/gpu1");
+	expect(2, "nothing is set", "cannot be read: No such file", "diff");
+	path = write_config("pools: 1\n");
+	snprintf(p->m->node->config, sizeof(p->m->node->config), "%s", path);
+	expect(1, "nothing is set", "was changed after pintled read it", "diff");
+	unlink(path);
+	snprintf(p->m->node->config, sizeof(p->m->node->config), "...yaml");
+	expect(2, "nothing is set", "too long to be known here", "diff");
+	expect(2, "", "nothing is pinned", "diff", "--bpffs", "/mnt/nowhere");
+}
+
+static bool setting_at(const struct pins *p, const char *pool, const char *name, char value[256])
+{
+	struct pintle_setting_key key = {0};
+	struct pintle_setting s;
+
+	snprintf(key.pool, sizeof(key.pool), "%s", pool);
+	snprintf(key.key, sizeof(key.key), "%s", name);
+	if (bpf_map_lookup_elem(p->m->fd[MAP_settings], &key, &s))
+		return false;
+	memcpy(value, s.value, sizeof(s.value));
+	return true;
+}
+
+static void test_set_with_the_file(void **state)
+{
+	const struct pins *p = *state;
+	const char *path = set_fill(p, hash_text(set_file));
+	char value[256];
+
+	expect(0,
+	       "llama-8b: stickiness.ttl 100s, until it is set again or `pintle reset`; takes effect when "
+	       "pintled starts\n",
+	       "", "set", "llama-8b", "stickiness.ttl=100s");
+	assert_true(setting_at(p, "llama-8b", "stickiness.ttl", value));
+	assert_string_equal(value, "100s");
+	/* the file's value, said in another way */
+	expect(0, "llama-8b: stickiness.ttl 5m, as configured\n", "", "set", "llama-8b",
+	       "stickiness.ttl=5m");
+	assert_false(setting_at(p, "llama-8b", "stickiness.ttl", value));
+	expect(0, "weights.running 0, until",
+	       "warn: with weights.running 0, requests that run weigh", "set", "llama-8b",
+	       "weights.running=0");
+	/* what the file's check refuses is not written */
+	expect(2, "", "is mark, which is not seen where endpoints have listen", "set", "llama-8b",
+	       "stickiness.key=mark");
+	expect(2, "", "ejection is of endpoints with address", "set", "llama-8b",
+	       "ejection.failures=2");
+	assert_false(setting_at(p, "llama-8b", "stickiness.key", value));
+	/* nor what does not go with what was set before, nor taking that back */
+	expect(0, "shared true, until", "", "set", "qwen", "stickiness.shared=true");
+	expect(2, "", "stickiness.shared is of sessions that clients name, and the key is client",
+	       "set", "qwen", "stickiness.key=client");
+	expect(0, "group mark, until", "", "set", "qwen", "stickiness.group=mark");
+	unlink(path);
+	expect(1, "", "nothing was set: it cannot be checked", "set", "llama-8b",
+	       "stickiness.ttl=1s");
+	assert_false(setting_at(p, "llama-8b", "stickiness.ttl", value));
+	/* the kernel's own need no file */
+	expect(0, "mode baseline, until", "", "set", "llama-8b", "mode=baseline");
+	expect(0, "mode enforce, as configured", "", "set", "llama-8b", "mode=enforce");
+}
+
+static void test_reset_of_some(void **state)
+{
+	const struct pins *p = *state;
+	const char *path = set_fill(p, hash_text(set_file));
+	char value[256];
+
+	set_states(p);
+	expect(0, "mode baseline", "", "mode", "llama-8b", "baseline");
+	expect(0, "drained", "", "drain", "llama-8b/gpu1");
+	expect(0,
+	       "llama-8b: stickiness.ttl 300s, as configured; takes effect when pintled starts\n",
+	       "", "reset", "llama-8b", "stickiness.ttl");
+	assert_false(setting_at(p, "llama-8b", "stickiness.ttl", value));
+	expect(0, "llama-8b: stickiness.ttl 300s, as configured; takes effect", "", "reset",
+	       "llama-8b", "stickiness.ttl");
+	expect(0, "llama-8b: http10 was not set\n", "", "reset", "llama-8b", "http10");
+	expect(0, "llama-8b: mode enforce, as configured\n", "", "reset", "llama-8b", "mode");
+	expect(1, "", "no pool 'xyzzy'", "reset", "xyzzy");
+	expect(0, "old: http10 as configured\n", "", "reset", "old");
+	expect(0, "llama-8b/gpu1: takes connections again", "", "reset", "llama-8b");
+	assert_false(setting_at(p, "llama-8b", "failureMode", value));
+	expect(0, "group hint", "", "set", "qwen", "stickiness.group=hint");
+	expect(0, "nothing was set", "", "reset", "llama-8b");
+	expect(0, "qwen: stickiness.group as configured\n", "", "reset");
+	expect(0, "nothing was set", "", "reset");
+	unlink(path);
+}
+
+static void test_reset_that_others_need(void **state)
+{
+	const struct pins *p = *state;
+	const char *path = set_fill(p, hash_text(set_file));
+
+	expect(0, "key client", "", "set", "qwen", "stickiness.key=client");
+	expect(0, "key hint, as configured", "", "set", "qwen", "stickiness.key=hint");
+	unlink(path);
+	path = write_config(set_file);
+	/* its last line */
+	assert_int_equal(
+		truncate(path, (off_t)(strlen(set_file) - strlen("  stickiness: {key: hint}\n"))),
+		0);
+	snprintf(p->m->node->config, sizeof(p->m->node->config), "%s", path);
+	expect(0, "key hint, until", "", "set", "qwen", "stickiness.key=hint");
+	expect(0, "shared true, until", "", "set", "qwen", "stickiness.shared=true");
+	expect(1, "",
+	       "qwen stickiness.shared=true would no longer hold: stickiness.shared is of sessions",
+	       "reset", "qwen", "stickiness.key");
+	expect(0, "shared as configured", "", "reset", "qwen", "stickiness.shared");
+	expect(0, "key as configured", "", "reset", "qwen", "stickiness.key");
+	unlink(path);
+}
+
+static void test_reload_without_a_daemon(void **state)
+{
+	const struct pins *p = *state;
+
+	p->m->node->heartbeat_ns = p->m->node->started_ns = 1;
+	expect(1, "", "pintled does not run: it reads /etc/pintle/pintle.yaml when it starts",
+	       "reload");
 }
 
 /* The same endpoints, as if they were pods. */
@@ -177,9 +390,10 @@ static void check_keys(char *help, const cJSON *row)
 static void test_keys_are_documented(void **state)
 {
 	static const char *const words[] = {"status", "pools",   "endpoints", "sessions",
-					    "stats",  "version", "doctor"};
+					    "stats",  "version", "doctor",    "diff"};
 
 	(void)state;
+	expect(0, "drained", "", "drain", "gpu1"); /* for diff to have a row */
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
 		_cleanup_said_ struct said help = pintle(words[i], "--help");
 		_cleanup_json_ cJSON *rows = cli_json(WORDS(words[i], "-o", "json"));
@@ -236,10 +450,23 @@ static void test_usage_errors(void **state)
 		{{"pools", "extra"}, "takes no 'extra'"},
 		{{"mode"}, "usage: pintle mode POOL enforce|baseline|off"},
 		{{"mode", "llama-8b"}, "usage: pintle mode POOL"},
-		{{"mode", "llama-8b", "fast"}, "enforce, baseline and off"},
-		{{"set", "llama-8b"}, "usage: pintle set POOL requests=VALUE"},
-		{{"set", "llama-8b", "mode=off"}, "no setting 'mode=off'"},
-		{{"set", "llama-8b", "requests=one"}, "as-they-come and one-per-connection"},
+		{{"mode", "llama-8b", "fast"}, "write one of off, baseline, enforce"},
+		{{"set", "llama-8b"}, "usage: pintle set POOL KEY=VALUE"},
+		{{"set", "llama-8b", "mode"}, "write KEY=VALUE"},
+		{{"set", "llama-8b", "mode=fast"}, "write one of off, baseline, enforce"},
+		{{"set", "llama-8b", "requests=one"}, "as-they-come, one-per-connection"},
+		{{"set", "llama-8b", "requests="}, "requests has no value; write one of"},
+		{{"set", "llama-8b", "weights.queue=1001"}, "write a number from 0 to 1000"},
+		{{"set", "llama-8b", "weights.que=1"}, "did you mean weights.queue?"},
+		{{"set", "llama-8b", "ttl=100s"}, "did you mean stickiness.ttl?"},
+		{{"set", "llama-8b", "stickiness.ttl=100"}, "write 100 and ms, s, m or h"},
+		{{"set", "llama-8b", "weights=1"}, "as in weights.queue=VALUE"},
+		{{"set", "llama-8b", "engine=tgi"}, "write it into the configuration, then"},
+		{{"set", "llama-8b", "scrape.authorization.credentialsFile=/etc/shadow"},
+		 "cannot change by itself"},
+		{{"set", "llama-8b", "node.metrics=off"}, "a pool has no key"},
+		{{"set", "llama-8b", "xyzzy=1"}, "`pintle set --help` lists"},
+		{{"reset", "llama-8b", "weights.que"}, "did you mean weights.queue?"},
 		{{"drain"}, "drain needs ENDPOINT"},
 		{{"unbind"}, "--pool POOL"},
 		{{"unbind", "10.0.0.7/8"}, "10.0.0.0/24"},
@@ -370,7 +597,7 @@ static void test_set_without_a_daemon(void **state)
 	expect(0, "takes effect when pintled starts", "", "set", "qwen",
 	       "requests=one-per-connection");
 	assert_int_equal(override_at(p, QWEN).requests, PINTLE_REQUESTS_ONE_PER_CONNECTION);
-	expect(0, "that begins when pintled starts", "", "status");
+	expect(0, "pintled attaches it when it starts", "", "status");
 	expect(0, "qwen: requests as-they-come, as configured\n", "", "reset");
 	assert_int_equal(override_at(p, QWEN).flags, 0);
 }
@@ -401,13 +628,13 @@ static void test_mode_off_warns(void **state)
 {
 	int fd;
 
-	expect(0, "mode off", "nobody but Pintle answers 10.77.0.1:8000", "mode", "llama-8b",
+	expect(0, "mode off", "nothing but Pintle answers 10.77.0.1:8000", "mode", "llama-8b",
 	       "off");
-	expect(0, "mode off", "nobody but Pintle answers [fd77::1]:8000", "disable", "llama-8b");
-	expect(0, "mode off", "nobody but Pintle answers 10.78.0.0/24:9000", "disable", "qwen");
+	expect(0, "mode off", "nothing but Pintle answers [fd77::1]:8000", "disable", "llama-8b");
+	expect(0, "mode off", "nothing but Pintle answers 10.78.0.0/24:9000", "disable", "qwen");
 	assert_int_equal(override_at(*state, QWEN).mode, PINTLE_MODE_OFF);
 	fd = listen_on(9000, "127.0.0.1");
-	expect(0, "mode off", "nobody but Pintle", "disable", "qwen");
+	expect(0, "mode off", "nothing but Pintle", "disable", "qwen");
 	close(fd);
 	fd = listen_on(9000, "0.0.0.0");
 	expect(0, "mode off", "", "disable", "qwen");
@@ -475,7 +702,7 @@ static void test_reset(void **state)
 		assert_int_equal(override_at(p, slot).flags, 0);
 	/* whoever follows events goes on */
 	assert_int_equal(override_at(p, PINTLE_OVERRIDE_NODE).tap_until_ns, 12345);
-	expect(0, "nothing was toggled", "", "reset");
+	expect(0, "nothing was set", "", "reset");
 }
 
 static const char *write_config(const char *text)
@@ -580,12 +807,19 @@ static bool printable(const char *text)
 	return true;
 }
 
+static void fill_bytes(void *to, size_t size)
+{
+	unsigned char *p = to;
+
+	while (size--)
+		*p++ = (unsigned char)random();
+}
+
 static void fill_random(const struct pins *p, enum map_id id, uint32_t index, size_t size)
 {
 	unsigned char value[sizeof(struct pintle_pool)];
 
-	for (size_t i = 0; i < size; i++)
-		value[i] = (unsigned char)random();
+	fill_bytes(value, size);
 	/* what says that something is there stays, so that the rest is looked at */
 	if (id == MAP_pools)
 		memcpy(value, &(uint32_t){LLAMA_GEN}, 4);
@@ -596,6 +830,29 @@ static void fill_random(const struct pins *p, enum map_id id, uint32_t index, si
 	if (id == MAP_node)
 		memcpy(value, &(uint32_t){PINTLE_ABI_VERSION}, 4);
 	pins_at(p, id, index, value);
+}
+
+/* Any bytes as settings and verdicts; some of a pool that is there. */
+static void fill_settings(const struct pins *p)
+{
+	struct pintle_setting_key key;
+	struct pintle_setting setting;
+	struct pintle_verdict verdict;
+
+	for (int i = 0; i < 40; i++) {
+		fill_bytes(&key, sizeof(key));
+		fill_bytes(&setting, sizeof(setting));
+		fill_bytes(&verdict, sizeof(verdict));
+		if (i % 2)
+			memcpy(key.pool, "llama-8b", sizeof("llama-8b"));
+		if (i % 3)
+			verdict.set_ns = setting.set_ns;
+		if (i % 5)
+			pins_set(p, MAP_settings, &key, &setting);
+		if (i % 7)
+			pins_set(p, MAP_verdicts, &key, &verdict);
+	}
+	pins_setting(p, "", "reload", "", 0, &verdict);
 }
 
 static void test_hostile(void **state)
@@ -616,6 +873,14 @@ static void test_hostile(void **state)
 		fill_random(p, MAP_inflight, 0, sizeof(struct pintle_inflight));
 		fill_random(p, MAP_health, 0, sizeof(struct pintle_health));
 		fill_random(p, MAP_overrides, LLAMA, sizeof(struct pintle_override));
+		fill_settings(p);
+		{
+			_cleanup_json_ cJSON *rows = cli_json(WORDS("diff", "-o", "json"));
+			_cleanup_said_ struct said s = pintle("diff");
+
+			assert_int_equal(s.status, 1);
+			assert_true(printable(s.out) && printable(s.err));
+		}
 		for (size_t i = 0; i < ARRAY_SIZE(nouns); i++) {
 			_cleanup_json_ cJSON *rows = cli_json(WORDS(nouns[i], "-o", "json"));
 			_cleanup_said_ struct said s = pintle(nouns[i]);
@@ -807,7 +1072,7 @@ static void test_order_at_connect(void **state)
 		_cleanup_said_ struct said status = pintle("status");
 		_cleanup_said_ struct said doctor = pintle("doctor");
 
-		assert_null(strstr(status.out, "runs before ours"));
+		assert_null(strstr(status.out, "runs before Pintle's"));
 		assert_non_null(strstr(doctor.out, ", ours), then other_balancer"));
 	}
 
@@ -886,9 +1151,8 @@ static void test_doctor_fails(void **state)
 
 	(void)state;
 	assert_int_equal(s.status, 1);
-	assert_non_null(strstr(s.out,
-			       "FAIL  bpffs         /tmp/pintle-nowhere does not lie on a bpffs; "
-			       "mount -t bpf"));
+	assert_non_null(strstr(s.out, "FAIL  bpffs         /tmp/pintle-nowhere is not on a bpffs; "
+				      "mount -t bpf"));
 }
 
 static void test_doctor_unprivileged(void **state)
@@ -937,8 +1201,8 @@ static void test_doctor_namespace_gone(void **state)
 	const struct pins *p = *state;
 
 	p->m->node->netns_cookie = 1; /* that of the first namespace; ours is another */
-	expect(1, "FAIL  sk_lookup     the namespace that is steered, /proc/self/ns/net, cannot",
-	       "", "doctor");
+	expect(1, "FAIL  sk_lookup     the steered namespace, /proc/self/ns/net, cannot", "",
+	       "doctor");
 }
 
 static void test_doctor_mptcp(void **state)
@@ -1066,7 +1330,12 @@ static void test_completion(void **state)
 		skip();
 	complete("pintle en", 1, "endpoints enable");
 	complete("pintle -o json se", 3, "sessions set");
-	complete("pintle set llama-8b requests=o", 3, "requests=one-per-connection");
+	/* Bash breaks the word at "=", and puts what is offered behind it. */
+	complete("pintle set llama-8b requests = o", 5, "one-per-connection");
+	complete("pintle set llama-8b stickiness.key =", 4,
+		 "none source destination client cgroup mark hint");
+	complete("pintle set llama-8b weights.k", 3, "weights.kvCache=");
+	complete("pintle reset llama-8b requ", 3, "requests");
 	complete("pintle mode ll", 2, "llama-8b");
 	complete("pintle mode llama-8b b", 3, "baseline");
 	complete("pintle drain qw", 2, "qwen/gpu0");
@@ -1092,7 +1361,7 @@ int main(void)
 		pins_test(test_order_at_connect),
 		pins_test(test_snapshots_of_the_connect_hook),
 		pins_test(test_snapshots),
-		pins_test(test_snapshots_toggled),
+		pins_test(test_snapshots_set),
 		pins_test(test_snapshots_without_daemon),
 		pins_test(test_empty),
 		pins_test(test_keys_are_documented),
@@ -1111,6 +1380,12 @@ int main(void)
 		pins_test(test_drain),
 		pins_test(test_unbind),
 		pins_test(test_reset),
+		pins_test(test_snapshots_of_settings),
+		pins_test(test_diff_status),
+		pins_test(test_set_with_the_file),
+		pins_test(test_reset_of_some),
+		pins_test(test_reset_that_others_need),
+		pins_test(test_reload_without_a_daemon),
 		pins_test(test_check),
 		pins_test(test_group_reads),
 		pins_test(test_group_does_not_write),

@@ -48,7 +48,7 @@ static void test_every_map_is_pinned(void **state)
 		for (size_t i = 0; i < ARRAY_SIZE(not_pinned); i++)
 			known |= !strcmp(bpf_map__name(map), not_pinned[i]);
 		if (!known)
-			fail_msg("map %s is not in PINTLE_MAPS (userspace/maps/maps.h)",
+			fail_msg("map %s is not in PINTLE_MAPS (userspace/maps/map_table.h)",
 				 bpf_map__name(map));
 	}
 }
@@ -255,6 +255,7 @@ static void test_torn_score(void **state)
 	s = read_state(p->m);
 	assert_false(endpoint(s, "gpu0")->has_age);
 	assert_false(endpoint(s, "gpu0")->fresh);
+	assert_int_equal(endpoint(s, "gpu0")->state, STATE_STALE); /* the kernel still chooses it */
 	state_free(s);
 	assert_int_equal(maps_open(PINS_BPFFS, MAPS_READ, &reader), 0);
 	s = read_state(reader);
@@ -264,6 +265,20 @@ static void test_torn_score(void **state)
 	p->m->scores[0].sequence = 4;
 	s = read_state(p->m);
 	assert_true(endpoint(s, "gpu0")->fresh);
+	state_free(s);
+}
+
+/* The kernel refused its listener for one family after the other. */
+static void test_listens_for_no_family(void **state)
+{
+	const struct pins *p = *state;
+	struct state *s;
+
+	p->m->health[0].families = 0;
+	s = read_state(p->m);
+	assert_int_equal(endpoint(s, "gpu0")->state, STATE_UNSTEERABLE);
+	assert_int_equal(endpoint(s, "gpu0")->unsteerable, PINTLE_UNSTEERABLE_OTHER);
+	assert_int_equal(s->pools[0].ready_count, 2);
 	state_free(s);
 }
 
@@ -882,6 +897,7 @@ int main(void)
 		pins_test(test_daemon_just_started),
 		pins_test(test_all_stale),
 		pins_test(test_torn_score),
+		pins_test(test_listens_for_no_family),
 		pins_test(test_scores_are_whole),
 		pins_test(test_overrides),
 		pins_test(test_members_are_judged),

@@ -78,6 +78,23 @@ static inline void pintle_fclosep(FILE **f)
 		taken_;                                                                            \
 	})
 
+/** Whether the array `items` of `n` elements, with room for `room`, has room for one more. Grows it
+ * to twice the room, or to `first` elements; false where there is no memory, and all is as before.
+ */
+#define ROOM_FOR_ONE(items, n, room, first)                                                        \
+	({                                                                                         \
+		if ((n) == (room)) {                                                               \
+			size_t room_ = (room) ? 2 * (room) : (size_t)(first);                      \
+			void *items_ = reallocarray((items), room_, sizeof(*(items)));             \
+                                                                                                   \
+			if (items_) {                                                              \
+				(items) = items_;                                                  \
+				(room) = room_;                                                    \
+			}                                                                          \
+		}                                                                                  \
+		(n) < (room);                                                                      \
+	})
+
 /** The end of a regular noun after a count: `printf("%zu pool%s", n, plural(n))`. */
 static inline const char *plural(uint64_t n)
 {

@@ -30,13 +30,13 @@
 	X(pools, ARRAY, __u32, struct pintle_pool, PINTLE_MAX_POOLS, COPIED, .key = "pool",        \
 	  .holds = "policy and members", .writer = "daemon")                                       \
 	X(overrides, ARRAY, __u32, struct pintle_override, PINTLE_OVERRIDE_COUNT, COPIED,          \
-	  .key = "slot", .holds = "mode, requests and drain, as toggled", .writer = "CLI")         \
+	  .key = "slot", .holds = "mode, requests and drain, as set", .writer = "CLI")             \
 	X(settings, HASH, struct pintle_setting_key, struct pintle_setting, ANY, COPIED,           \
 	  .since = 3, .remade = true, .key = "pool's name, key",                                   \
-	  .holds = "its value, as `pintle set` took it; until `pintle reset`", .writer = "CLI")    \
+	  .holds = "its value, as `pintle set` took it; key `reload`: asked for", .writer = "CLI") \
 	X(verdicts, HASH, struct pintle_setting_key, struct pintle_verdict, ANY, COPIED,           \
 	  .since = 3, .remade = true, .key = "pool's name, key",                                   \
-	  .holds = "what became of the setting: in force, or refused and why", .writer = "daemon") \
+	  .holds = "what became of it: in force, or refused and why", .writer = "daemon")          \
 	X(homes, ARRAY_OF_MAPS, __u32, __u32, PINTLE_MAX_POOLS, COPIED, .key = "pool",             \
 	  .holds = "`pintle_homes`: Maglev table, group hash to endpoint; only with "              \
 		   "`stickiness.group`",                                                           \

@@ -8,6 +8,7 @@
 #include <bpf/libbpf.h>
 #include <netinet/in.h>
 
+#include "eligible.bpf.h"
 #include "keys.h"
 
 /* A frontend taken out while we walk sends the walk back to the start. */
@@ -120,9 +121,7 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.ttl_ns = from->ttl_ns,
 		.staleness_ns = from->staleness_ns,
 		.max_extra_load = (double)from->max_extra_load / MILLI,
-		/* The kernel's own question, at the same limit. */
-		.daemonless =
-			(int64_t)(s->now_ns - s->node.heartbeat_ns) > (int64_t)from->staleness_ns,
+		.daemonless = eligible_daemonless(from, s->node.heartbeat_ns, s->now_ns),
 		.passes = hook_has(from->decided_by, PINTLE_TRAIT_DAEMONLESS) &&
 			  s->node.daemonless_ns &&
 			  (int64_t)(s->now_ns - s->node.heartbeat_ns) >

@@ -18,16 +18,16 @@
 #include "../net/addr.h"
 #include "maps.h"
 
-/* X(symbol, name, what it says); the first one that applies from below is shown. */
+/* X(symbol, name, what it says). The lowest row that applies is shown. */
 #define STATE_ENDPOINT_STATES(X)                                                                   \
 	X(READY, "ready", "takes connections")                                                     \
 	X(SATURATED, "saturated", "ready, but over a threshold of its pool")                       \
 	X(STALE, "stale", "ready, but its score is too old to be believed")                        \
-	X(WAITING, "waiting", "it listens, but no good metrics page came since")                   \
+	X(WAITING, "waiting", "it listens, but no scrape has succeeded since")                     \
+	X(EJECTED, "ejected", "failed its clients several times in a row; left out for a while")   \
 	X(DRAINED, "drained", "takes no further connection until undrained")                       \
-	X(EJECTED, "ejected", "failed its clients in a row; left out for a while")                 \
-	X(DOWN, "down", "nobody listens")                                                          \
-	X(UNSTEERABLE, "unsteerable", "somebody listens whom the kernel cannot steer to")
+	X(DOWN, "down", "nothing listens")                                                         \
+	X(UNSTEERABLE, "unsteerable", "something listens that the kernel cannot steer to")
 
 enum state_endpoint_state {
 #define X(symbol, name, says) STATE_##symbol,
@@ -159,12 +159,13 @@ const char *setting_state_name(enum state_setting_state s);
 struct state_setting {
 	char pool[PINTLE_NAME_SIZE];
 	char key[PINTLE_KEY_NAME_SIZE]; /* "stickiness.ttl" */
-	char value[PINTLE_VALUE_SIZE];  /* "": it was taken back, which pintled has not seen yet */
-	char runs[PINTLE_VALUE_SIZE];   /* the value that holds; "": not known */
-	char file[PINTLE_VALUE_SIZE];   /* without it, when the file was read last; "": not known */
-	char why[PINTLE_WHY_SIZE];      /* refused: "what is wrong; what would be right" */
+	char value[PINTLE_VALUE_SIZE];
+	char runs[PINTLE_VALUE_SIZE]; /* the value that holds; "": not known */
+	char file[PINTLE_VALUE_SIZE]; /* without it, when the file was read last; "": not known */
+	char why[PINTLE_WHY_SIZE];    /* refused: "what is wrong; what would be right" */
 	enum state_setting_state state;
 	uint64_t since_ns; /* it was set; taken back: runs holds since */
+	bool set;          /* false: it was taken back, which pintled has not seen yet */
 	bool in_kernel;    /* mode or requests, in `overrides`; else in `settings`, as `at` */
 	struct pintle_setting_key at;
 };

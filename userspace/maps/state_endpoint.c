@@ -2,9 +2,7 @@
 /* state_endpoint.c - one endpoint: its score, its counts, and what follows from them. */
 #include "state_internal.h"
 
-#include "decide.bpf.h"
-#include "health.bpf.h"
-#include "traits.bpf.h"
+#include "eligible.bpf.h"
 
 #define MILLI       1000.0
 #define MILLION     1000000.0
@@ -36,16 +34,16 @@ static bool score_from_copies(const struct maps *m, uint32_t id, struct pintle_s
 	return !(before.sequence & 1) && before.sequence == after.sequence;
 }
 
-/* False: it has none, or cannot be read as a whole. */
-static bool score_read(const struct maps *m, uint32_t id, uint32_t generation,
-		       struct pintle_score *score)
+/* Returns whether *score was read as a whole; it is filled in any case. */
+static bool score_read(const struct maps *m, uint32_t id, struct pintle_score *score)
 {
+	*score = (struct pintle_score){0};
 	for (int i = 0; i < SCORE_TRIES; i++) {
 		bool whole = m->scores ? score_from_memory(&m->scores[id], score)
 				       : score_from_copies(m, id, score);
 
 		if (whole)
-			return score->generation == generation && score->scraped_ns;
+			return true;
 	}
 	return false;
 }
@@ -59,31 +57,50 @@ static int64_t count_left(uint64_t more, uint64_t less)
 	return left < 0 ? 0 : (int64_t)MIN((uint64_t)left, STATE_MAX_COUNT);
 }
 
-static int64_t count_cut(int64_t n)
+/* Ends are read before what they are the ends of, so that no difference is below 0. */
+static int counters_read(const struct maps *m, uint32_t id, struct pintle_inflight *counts)
 {
-	int64_t most = (int64_t)STATE_MAX_COUNT, cut = MIN(n, most);
+	if (!m->inflight)
+		return maps_value(m, MAP_inflight, id, counts);
+	for (int i = 0; i < PINTLE_MAX_CLASSES; i++) {
+		const struct pintle_counters *from = &m->inflight[id].by_class[i];
+		struct pintle_counters *to = &counts->by_class[i];
 
-	return MAX(cut, -most);
+		to->closed = __atomic_load_n(&from->closed, __ATOMIC_ACQUIRE);
+		to->failed = __atomic_load_n(&from->failed, __ATOMIC_ACQUIRE);
+		to->opened = __atomic_load_n(&from->opened, __ATOMIC_ACQUIRE);
+		to->placed = __atomic_load_n(&from->placed, __ATOMIC_ACQUIRE);
+	}
+	return 0;
 }
 
-/* Ends are read before what they are the ends of, so that no difference is below 0. */
-static int counters_read(const struct maps *m, uint32_t id, struct state_endpoint *e)
+static void counters_take(struct state_endpoint *e, const struct pintle_inflight *counts)
 {
-	struct pintle_inflight copy = {0};
-	const struct pintle_inflight *f = m->inflight ? &m->inflight[id] : &copy;
-	int err = m->inflight ? 0 : maps_value(m, MAP_inflight, id, &copy);
+	for (int i = 0; i < PINTLE_MAX_CLASSES; i++) {
+		const struct pintle_counters *c = &counts->by_class[i];
 
-	for (int i = 0; !err && i < PINTLE_MAX_CLASSES; i++) {
-		const struct pintle_counters *c = &f->by_class[i];
-
-		e->closed += __atomic_load_n(&c->closed, __ATOMIC_ACQUIRE);
-		e->failed += __atomic_load_n(&c->failed, __ATOMIC_ACQUIRE);
-		e->opened += __atomic_load_n(&c->opened, __ATOMIC_ACQUIRE);
-		e->placed += __atomic_load_n(&c->placed, __ATOMIC_ACQUIRE);
+		e->closed += c->closed;
+		e->failed += c->failed;
+		e->opened += c->opened;
+		e->placed += c->placed;
 	}
 	e->in_flight = count_left(e->opened, e->closed);
 	e->pending = count_left(e->placed, e->opened + e->failed);
-	return err;
+}
+
+/* ---- health -------------------------------------------------------------------- */
+
+/* From memory that hooks write at any time: what closed is read before what opened. */
+static int health_read(const struct maps *m, uint32_t id, struct pintle_health *h)
+{
+	uint64_t closed;
+
+	if (!m->health)
+		return maps_value(m, MAP_health, id, h);
+	closed = __atomic_load_n(&m->health[id].direct_closed, __ATOMIC_ACQUIRE);
+	memcpy(h, (const void *)&m->health[id], sizeof(*h));
+	h->direct_closed = closed;
+	return 0;
 }
 
 static double seconds_left(uint64_t until, uint64_t now)
@@ -92,69 +109,45 @@ static double seconds_left(uint64_t until, uint64_t now)
 }
 
 /* What clients' sockets saw. */
-static void failures_take(const struct pintle_health *h, uint64_t now, struct state_endpoint *e)
+static void failures_take(struct state_endpoint *e, const struct pintle_health *h, uint64_t now)
 {
-	uint64_t until = __atomic_load_n(&h->ejected_until_ns, __ATOMIC_RELAXED);
-	uint64_t vouched = __atomic_load_n(&h->vouched_until_ns, __ATOMIC_RELAXED);
-	uint64_t answered = __atomic_load_n(&h->answered_ns, __ATOMIC_RELAXED);
-	uint64_t failed = __atomic_load_n(&h->failed_ns, __ATOMIC_RELAXED);
-
-	e->ejected = health_ejected(until, answered, failed, now);
-	e->ejected_seconds = e->ejected ? seconds_left(until, now) : 0;
-	e->vouched_seconds = seconds_left(vouched, now);
-	if (!health_answered(answered, failed))
-		e->failures_in_row = __atomic_load_n(&h->unopened, __ATOMIC_RELAXED) +
-				     __atomic_load_n(&h->resets, __ATOMIC_RELAXED);
-	e->ejections = __atomic_load_n(&h->ejections, __ATOMIC_RELAXED);
-	for (int i = 0; i < PINTLE_FAILURE_COUNT; i++)
-		e->failures[i] = __atomic_load_n(&h->failures[i], __ATOMIC_RELAXED);
+	e->ejected_seconds = e->ejected ? seconds_left(h->ejected_until_ns, now) : 0;
+	e->vouched_seconds = seconds_left(h->vouched_until_ns, now);
+	if (!health_answered(h->answered_ns, h->failed_ns))
+		e->failures_in_row = h->unopened + h->resets;
+	e->ejections = h->ejections;
+	memcpy(e->failures, h->failures, sizeof(e->failures));
 }
 
 /* What listeners on this node showed. */
-static void listener_take(const struct pintle_health *h, struct state_endpoint *e)
+static void listener_take(struct state_endpoint *e, const struct pintle_health *h)
 {
-	uint64_t closed = __atomic_load_n(&h->direct_closed, __ATOMIC_ACQUIRE);
-	int32_t error;
-
-	e->direct_opened = __atomic_load_n(&h->direct_opened, __ATOMIC_ACQUIRE);
-	e->direct = count_left(e->direct_opened, closed);
-	e->listening_since_ns = __atomic_load_n(&h->listening_since_ns, __ATOMIC_RELAXED);
-	e->listeners = __atomic_load_n(&h->listeners, __ATOMIC_RELAXED);
-	e->families = __atomic_load_n(&h->families, __ATOMIC_RELAXED) &
-		      (PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6);
-	e->unsteerable = __atomic_load_n(&h->unsteerable, __ATOMIC_RELAXED);
-	e->stranger = __atomic_load_n(&h->stranger, __ATOMIC_RELAXED);
-	error = __atomic_load_n(&h->error, __ATOMIC_RELAXED);
-	e->unsteerable_error = e->unsteerable && error < 0 && error >= -4095 ? -error : 0;
+	e->direct_opened = h->direct_opened;
+	e->direct = count_left(h->direct_opened, h->direct_closed);
+	e->listening_since_ns = h->listening_since_ns;
+	e->listeners = h->listeners;
+	/* The lookup hook takes a family away from a listener that the kernel refuses for it. */
+	e->unsteerable = h->unsteerable                          ? h->unsteerable
+			 : h->listening_since_ns && !e->families ? PINTLE_UNSTEERABLE_OTHER
+								 : 0;
+	e->stranger = h->stranger;
+	e->unsteerable_error = e->unsteerable && h->error < 0 && h->error >= -4095 ? -h->error : 0;
 }
 
-static int health_read(const struct maps *m, const struct state_pool *of, uint64_t now,
-		       struct state_endpoint *e)
+static void health_take(struct state_endpoint *e, const struct eligible_query *q)
 {
-	struct pintle_health copy = {0};
-	const struct pintle_health *h = m->health ? &m->health[e->id] : &copy;
-	int err = m->health ? 0 : maps_value(m, MAP_health, e->id, &copy);
-
-	if (err)
-		return err;
-	if (of->reach == PINTLE_REACH_LISTENER)
-		listener_take(h, e);
-	else
-		e->families = addr_is_v4(&e->addr.ip) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
-	if (hook_has(of->decided_by, PINTLE_TRAIT_FAILURES))
-		failures_take(h, now, e);
-	return 0;
+	e->families = eligible_families(q->pool, q->endpoint, q->health);
+	e->ejected = eligible_ejected(q->pool, q->health, q->now);
+	if (eligible_listens(q->pool))
+		listener_take(e, q->health);
+	if (hook_has(q->pool->decided_by, PINTLE_TRAIT_FAILURES))
+		failures_take(e, q->health, q->now);
 }
 
-static void drain_read(const struct maps *m, struct state_endpoint *e)
+static void override_take(struct state_endpoint *e, const struct eligible_query *q)
 {
-	struct pintle_override o;
-
-	if (maps_value(m, MAP_overrides, PINTLE_ENDPOINT_SLOT(e->id), &o) ||
-	    o.generation != e->generation || !(o.flags & PINTLE_OVERRIDE_DRAIN))
-		return;
-	e->drained = true;
-	e->drained_since_ns = o.since_ns;
+	e->drained = eligible_drained(q->endpoint, q->override);
+	e->drained_since_ns = e->drained ? q->override->since_ns : 0;
 }
 
 /* ---- what follows -------------------------------------------------------------- */
@@ -178,52 +171,23 @@ static void signals_take(struct state_endpoint *e, const struct pintle_score *sc
 	e->published = MIN(score->model[0].published, PINTLE_MAX_LOAD) / MILLI;
 }
 
-/* As the hooks gather them (bpf/choose.bpf.h). */
-static struct decide_facts facts_of(const struct state_endpoint *e,
-				    const struct pintle_score *score,
-				    const struct pintle_pool *pool)
+/* What keeps an endpoint from being chosen, as a state. */
+static const enum state_endpoint_state states[INELIGIBLE_COUNT] = {
+	[INELIGIBLE_NOT] = STATE_READY,          [INELIGIBLE_DOWN] = STATE_DOWN,
+	[INELIGIBLE_FAMILY] = STATE_UNSTEERABLE, [INELIGIBLE_DRAINED] = STATE_DRAINED,
+	[INELIGIBLE_EJECTED] = STATE_EJECTED,    [INELIGIBLE_UNHEARD] = STATE_WAITING,
+};
+
+/* why: INELIGIBLE_* */
+static enum state_endpoint_state state_of(const struct state_endpoint *e, uint32_t why)
 {
-	struct decide_facts f = {
-		.inflight = e->in_flight,
-		.pending = e->pending,
-		.running = pool->running_weight,
-	};
-
-	if (!score)
-		return f;
-	f.inflight_at_scrape = count_cut(score->inflight);
-	f.pending_at_scrape = count_cut(score->pending);
-	f.published = score->model[0].published;
-	f.running = score->model[0].running;
-	f.fresh = e->fresh;
-	return f;
-}
-
-/* The first row that holds. */
-static enum state_endpoint_state state_of(const struct state_endpoint *e,
-					  const struct state_pool *of, uint64_t scraped_ns)
-{
-	bool unheard = of->reach == PINTLE_REACH_LISTENER && !e->listening_since_ns;
-
-	const struct {
-		bool holds;
-		enum state_endpoint_state state;
-	} rows[] = {
-		{unheard && e->unsteerable, STATE_UNSTEERABLE},
-		{unheard, STATE_DOWN},
-		{e->drained, STATE_DRAINED},
-		{e->ejected, STATE_EJECTED},
-		{(!scraped_ns || scraped_ns < e->listening_since_ns) && !of->daemonless,
-		 STATE_WAITING},
-		{!e->fresh, STATE_STALE},
-		{e->saturated, STATE_SATURATED},
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		if (rows[i].holds)
-			return rows[i].state;
-	}
-	return STATE_READY;
+	if (why == INELIGIBLE_DOWN && e->unsteerable)
+		return STATE_UNSTEERABLE;
+	if (why == INELIGIBLE_NOT && !e->fresh)
+		return STATE_STALE;
+	if (why == INELIGIBLE_NOT && e->saturated)
+		return STATE_SATURATED;
+	return states[why];
 }
 
 static bool is_ready(enum state_endpoint_state s)
@@ -231,27 +195,44 @@ static bool is_ready(enum state_endpoint_state s)
 	return s == STATE_READY || s == STATE_SATURATED || s == STATE_STALE;
 }
 
+/* The endpoint that `is` says; asked for by a connection that either family will do for. */
 static int endpoint_read(const struct maps *m, uint64_t now, const struct state_pool *of,
-			 const struct pintle_pool *pool, struct state_endpoint *e,
-			 struct decide_candidate *c)
+			 const struct pintle_pool *pool, const struct pintle_endpoint *is,
+			 struct state_endpoint *e, struct decide_candidate *c)
 {
+	struct pintle_override override = {0};
+	struct pintle_inflight counts = {0};
+	struct pintle_health health = {0};
+	const struct eligible_query q = {
+		.pool = pool,
+		.endpoint = is,
+		.health = &health,
+		.override = &override,
+		.now = now,
+		.family = PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6,
+	};
+	struct decide_facts facts = {0};
+	struct eligible_score seen = {0};
 	struct pintle_score score;
-	struct decide_facts facts;
-	bool scored;
-	int err = counters_read(m, e->id, e);
+	int err = counters_read(m, e->id, &counts);
 
 	if (!err)
-		err = health_read(m, of, now, e);
+		err = health_read(m, e->id, &health);
 	if (err)
 		return err;
-	drain_read(m, e);
-	scored = score_read(m, e->id, e->generation, &score);
-	if (scored) {
+	maps_value(m, MAP_overrides, PINTLE_ENDPOINT_SLOT(e->id), &override);
+	seen.whole = score_read(m, e->id, &score);
+	eligible_score_take(&seen, &score, e->generation);
+	eligible_facts(&facts, pool, &seen, now);
+	eligible_count(&facts, pool, &counts);
+
+	counters_take(e, &counts);
+	health_take(e, &q);
+	override_take(e, &q);
+	if (seen.whole && seen.scraped_ns)
 		signals_take(e, &score, now);
-		e->fresh = (int64_t)(now - score.scraped_ns) <= (int64_t)pool->staleness_ns;
-	}
-	e->state = state_of(e, of, scored ? score.scraped_ns : 0);
-	facts = facts_of(e, scored ? &score : NULL, pool);
+	e->fresh = facts.fresh;
+	e->state = state_of(e, ineligible(&q, &seen, of->daemonless));
 	c->endpoint = e->id;
 	c->generation = e->generation;
 	decide_weigh(c, &facts, pool->running_weight, false);
@@ -259,18 +240,16 @@ static int endpoint_read(const struct maps *m, uint64_t now, const struct state_
 }
 
 static bool endpoint_identify(const struct maps *m, const struct pintle_ref *ref,
-			      const struct state_pool *pool, struct state_endpoint *e)
+			      const struct state_pool *pool, struct pintle_endpoint *is,
+			      struct state_endpoint *e)
 {
-	struct pintle_endpoint is;
-
-	if (maps_value(m, MAP_endpoints, ref->id, &is) || !ref->generation ||
-	    is.generation != ref->generation || is.pool != pool->id ||
-	    is.pool_generation != pool->generation)
+	if (maps_value(m, MAP_endpoints, ref->id, is) ||
+	    !eligible_member(is, ref->generation, pool->id, pool->generation))
 		return false;
 	*e = (struct state_endpoint){.id = ref->id, .generation = ref->generation};
-	memcpy(e->addr.ip.bytes, is.address, sizeof(e->addr.ip.bytes));
-	e->addr.port = is.port;
-	e->addr.any_ip = is.flags & PINTLE_ENDPOINT_ANY_ADDRESS;
+	memcpy(e->addr.ip.bytes, is->address, sizeof(e->addr.ip.bytes));
+	e->addr.port = is->port;
+	e->addr.any_ip = is->flags & PINTLE_ENDPOINT_ANY_ADDRESS;
 	addr_format_endpoint(&e->addr, e->address);
 	state_read_name(m, PINTLE_ENDPOINT_SLOT(e->id), e->generation, "endpoint", e->id, e->name);
 	return true;
@@ -311,12 +290,14 @@ int state_read_endpoints(const struct maps *m, struct state *s, struct state_poo
 	for (uint32_t i = 0; i < count; i++) {
 		const struct pintle_ref *ref = &pool->members[i];
 		struct state_endpoint *e = &s->endpoints[s->endpoint_count];
+		struct pintle_endpoint is;
 
 		if (ref->id >= PINTLE_MAX_ENDPOINTS || seen[ref->id] ||
-		    !endpoint_identify(m, ref, to, e))
+		    !endpoint_identify(m, ref, to, &is, e))
 			continue;
 		e->pool = (uint32_t)s->pool_count;
-		err = endpoint_read(m, s->now_ns, to, pool, e, &candidates[to->endpoint_count]);
+		err = endpoint_read(m, s->now_ns, to, pool, &is, e,
+				    &candidates[to->endpoint_count]);
 		if (err)
 			return err;
 		seen[ref->id] = true;

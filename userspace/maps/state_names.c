@@ -18,22 +18,22 @@ static const struct words reasons[] = {
 				      "GODEBUG=multipathtcp=0, any other not under mptcpize"},
 	[PINTLE_UNSTEERABLE_OTHER] =
 		{"unsteerable: refused",
-		 "the kernel would not take its socket for steering; `pintle doctor` may tell why"},
+		 "the kernel refused its socket for steering; `pintle doctor` may say why"},
 	[PINTLE_UNSTEERABLE_NETNS] =
 		{"unsteerable: netns",
 		 "it listens in another network namespace; set node.netns to that one, or start the "
-		 "server in the namespace that is steered"},
+		 "server in the steered namespace"},
 	[PINTLE_UNSTEERABLE_OWNER] =
 		{"unsteerable: owner",
-		 "another user than the endpoint's own listens there; if that is meant, write `user` "
-		 "into its configuration and reload"},
+		 "another user than the endpoint's own listens there; if that is intended, set `user` "
+		 "in its configuration and reload"},
 	[PINTLE_UNSTEERABLE_USER] =
 		{"unsteerable: user",
-		 "another user than `user` of the endpoint listens there; start the server as that "
-		 "one, or correct the configuration and reload"},
+		 "another user than the endpoint's `user` listens there; start the server as that "
+		 "user, or correct the configuration and reload"},
 	[PINTLE_UNSTEERABLE_CGROUP] =
 		{"unsteerable: cgroup",
-		 "it does not run in `cgroup` of the endpoint; start the server there, or correct "
+		 "it does not run in the endpoint's `cgroup`; start the server there, or correct "
 		 "the configuration and reload"},
 	[PINTLE_UNSTEERABLE_ADDRESS] =
 		{"unsteerable: address",
@@ -43,7 +43,7 @@ static const struct words reasons[] = {
 
 static const struct words unknown = {"unknown", ""};
 static const struct words unknown_reason = {"unsteerable: unknown",
-					    "use the pintle of pintled's own version"};
+					    "use the pintle of pintled's version"};
 
 const char *state_name(enum state_endpoint_state s)
 {

@@ -5,6 +5,8 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "decide.bpf.h"
+
 /* ---- reading -------------------------------------------------------------------- */
 
 #define BATCH     512
@@ -120,7 +122,7 @@ static bool binding_holds(const struct collection *c, const struct pintle_affini
 
 	if (pool < 0 || endpoint < 0 || s->pools[pool].generation != key->pool_generation ||
 	    s->endpoints[endpoint].generation != a->generation ||
-	    (int64_t)(c->now - a->used_ns) >= (int64_t)s->pools[pool].ttl_ns)
+	    !decide_binding_holds(a->used_ns, c->now, s->pools[pool].ttl_ns))
 		return false;
 	*out = (struct state_session){
 		.pool = (uint32_t)pool, .endpoint = (uint32_t)endpoint, .key = *key};
@@ -140,15 +142,8 @@ static int session_collect(const struct pintle_affinity_key *key, const struct p
 	struct collection *c = arg;
 	struct state_session *one;
 
-	if (c->count == c->room) {
-		size_t room = c->room ? 2 * c->room : BATCH;
-		struct state_session *more = realloc(c->sessions, room * sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		c->sessions = more;
-		c->room = room;
-	}
+	if (!ROOM_FOR_ONE(c->sessions, c->count, c->room, BATCH))
+		return -ENOMEM;
 	one = &c->sessions[c->count];
 	if (!binding_holds(c, key, a, one))
 		return 0;

@@ -71,6 +71,7 @@ static int settings_walk(const struct maps *m, struct state *s)
 		if (!to)
 			return -ENOMEM;
 		key_take(to, &key);
+		to->set = true;
 		to->since_ns = setting.set_ns;
 		TEXT(to->value, setting.value);
 		if (!bpf_map_lookup_elem(m->fd[MAP_verdicts], &key, &v))
@@ -134,7 +135,7 @@ static int override_take(struct state *s, const struct state_pool *p, const char
 	snprintf(to->file, sizeof(to->file), "%s", configured);
 	to->state = STATE_SETTING_HOLDS;
 	to->since_ns = p->overridden_since_ns;
-	to->in_kernel = true;
+	to->set = to->in_kernel = true;
 	return 0;
 }
 

@@ -134,15 +134,8 @@ static int add_listener(const struct inet_diag_msg *m, struct nlattr **attribute
 
 	if (m->idiag_state != TCP_LISTEN)
 		return 0;
-	if (list->n == list->room) {
-		size_t room = list->room ? 2 * list->room : 64;
-
-		l = reallocarray(list->items, room, sizeof(*l));
-		if (!l)
-			return -ENOMEM;
-		list->items = l;
-		list->room = room;
-	}
+	if (!ROOM_FOR_ONE(list->items, list->n, list->room, 64))
+		return -ENOMEM;
 	l = &list->items[list->n++];
 	*l = (struct listener){
 		.port = ntohs(m->id.idiag_sport),
@@ -390,15 +383,8 @@ struct pids {
 
 static int add_pid(struct pids *p, pid_t pid)
 {
-	if (p->n == p->room) {
-		size_t room = p->room ? 2 * p->room : 1024;
-		pid_t *items = reallocarray(p->items, room, sizeof(*items));
-
-		if (!items)
-			return -ENOMEM;
-		p->items = items;
-		p->room = room;
-	}
+	if (!ROOM_FOR_ONE(p->items, p->n, p->room, 1024))
+		return -ENOMEM;
 	p->items[p->n++] = pid;
 	return 0;
 }

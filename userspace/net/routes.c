@@ -119,15 +119,8 @@ static void routes_free(struct routes *r)
 
 static int add_route(struct routes *list, const struct frontend_addr *prefix, uint8_t protocol)
 {
-	if (list->n == list->room) {
-		size_t room = list->room ? 2 * list->room : 64;
-		struct route *items = reallocarray(list->items, room, sizeof(*items));
-
-		if (!items)
-			return -ENOMEM;
-		list->items = items;
-		list->room = room;
-	}
+	if (!ROOM_FOR_ONE(list->items, list->n, list->room, 64))
+		return -ENOMEM;
 	list->items[list->n++] = (struct route){.prefix = *prefix, .protocol = protocol};
 	return 0;
 }

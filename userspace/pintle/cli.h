@@ -10,7 +10,7 @@
  *   output.c       rows as an aligned table or as JSON, from one table of columns
  *   words.c        ages, times
  *   target.c       pools and endpoints by name
- *   override.c     a pool's setting, toggled
+ *   setting.c      keys of pools: checked with the file, set, taken back, waited for
  *   programs.c     programs that are attached, ours and others
  *   noun_*.c       one noun each: they read
  *   verb_*.c       verbs: they write
@@ -26,11 +26,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "../config/config.h"
 #include "../maps/maps.h"
 #include "../maps/state.h"
 #include "../base/util.h"
 
-enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_UNTOLD = 2 /* of diff, as diff(1) */ };
 
 struct command;
 
@@ -55,7 +56,8 @@ enum word_kind {
 	WORD_POOL,
 	WORD_ENDPOINT,
 	WORD_MODE,
-	WORD_SETTING,
+	WORD_SETTING, /* KEY=VALUE */
+	WORD_KEY,
 	WORD_SESSION,
 	WORD_FILE,
 	WORD_COMMAND,
@@ -77,6 +79,7 @@ struct command {
 	const char *arguments;         /* "POOL MODE"; "" */
 	const char *summary;           /* one line, beginning small, without a full stop */
 	const char *help;              /* more, or NULL */
+	void (*more)(FILE *f);         /* and more, made from a table; or NULL */
 	int (*run)(struct cli *cli);   /* an exit status */
 	const struct columns *columns; /* of -o json; NULL: none */
 	unsigned int options;          /* OPTION_* */
@@ -120,6 +123,8 @@ extern const size_t exit_help_count;
 
 void help_program(FILE *f);
 void help_command(FILE *f, const struct command *c);
+/** The keys that can be set, and what each takes. */
+void help_settings(FILE *f);
 /** "usage: pintle mode POOL MODE" on stderr; returns EXIT_USAGE. */
 int usage_error(const struct cli *cli);
 int run_help(struct cli *cli);
@@ -164,12 +169,49 @@ const char *endpoint_name(const struct state *s, const struct state_endpoint *e,
 	"'%s' is no session; write one as `pintle sessions` shows it, such as 10.0.0.7, "          \
 	"10.0.0.0/24, cgroup:NAME or hint:HASH, or hint=TEXT as a client said it"
 
-/* ---- override.c ------------------------------------------------------------- */
+/* ---- setting.c -------------------------------------------------------------- */
 
+/** Sets a key of a pool, which `pool` and `key` name: checked, and what the daemon has to apply
+ * also with the file; then written, and waited for. Returns an exit status after telling. */
+int setting_set(struct cli *cli, const char *pool, const char *key, const char *value);
+
+/** The key of that pool that is set; NULL: it is not. */
+const struct state_setting *find_setting(const struct state *s, const char *pool, const char *key);
+/** Whether there is such a pool, or something is set for one of that name. Tells if not. */
+bool setting_pool(const struct state *s, const char *name);
+
+/** Reads the file that the daemon runs by. Returns 0 with out->text to be freed; or -errno, told.
+ */
+int settings_read_file(const struct state *s, struct config_text *out);
+/** Whether that is the text that the daemon read last, as far as the maps tell. */
+bool settings_file_runs(const struct state *s, const struct config_text *text);
+/** What holds by that text of what is set, but for one (NULL: all) and with one more as the last
+ * (NULL: none), whose warnings are told. Returns 0 with *out (free() it; pool and key are `s`'s)
+ * and *n; or -errno: the text has errors, of which the first was told. */
+int settings_judge(const struct state *s, const struct config_text *text,
+		   const struct state_setting *but, const struct config_setting *with,
+		   struct config_setting **out, size_t *n);
+
+/** Takes back what the map `settings` has there. Returns 0 or -errno, logged. */
+int setting_take_back(const struct maps *m, const struct pintle_setting_key *key);
 /** Sets PINTLE_OVERRIDE_MODE or _REQUESTS of a pool, or takes it back when the value is the
  * configured one; the other stays. Returns 0 or -errno, logged. */
 int override_pool(const struct maps *m, const struct state_pool *p, uint32_t flag, uint32_t value,
 		  bool configured);
+
+/** Waits until it is done, at most so long, and while the daemon is alive: `alive` at first.
+ * Returns whether it is. */
+typedef bool (*await_fn)(const struct maps *m, void *arg);
+bool wait_for_daemon(const struct maps *m, bool alive, uint64_t limit_ns, await_fn done, void *arg);
+/** The same until the daemon has taken back what was set there. */
+bool setting_wait_gone(const struct maps *m, bool alive, const struct pintle_setting_key *key);
+
+/* ---- verb_mode.c, verb_drain.c ---------------------------------------------- */
+
+/** Tells which frontends of a pool that is off nobody answers. */
+void warn_of_refusals(const struct state *s, const struct state_pool *p);
+/** Drains an endpoint, or takes that back. Returns 0 or -errno, logged. */
+int drain_set(const struct maps *m, const struct state_endpoint *e, bool drained);
 
 /* ---- nouns and verbs -------------------------------------------------------- */
 
@@ -188,10 +230,12 @@ int run_drain(struct cli *cli);
 int run_undrain(struct cli *cli);
 int run_unbind(struct cli *cli);
 int run_reset(struct cli *cli);
+int run_reload(struct cli *cli);
+int run_diff(struct cli *cli);
 int run_check(struct cli *cli);
 int run_doctor(struct cli *cli);
 
 extern const struct columns status_columns, pools_columns, endpoints_columns, sessions_columns,
-	stats_columns, events_columns, version_columns, doctor_columns;
+	stats_columns, events_columns, version_columns, doctor_columns, diff_columns;
 
 #endif

@@ -11,8 +11,9 @@ static const char *const word_sources[] = {
 	[WORD_NONE] = "",
 	[WORD_POOL] = "$(__pintle_names pools)",
 	[WORD_ENDPOINT] = "$(__pintle_names endpoints)",
-	[WORD_MODE] = NULL, /* of names.h */
-	[WORD_SETTING] = NULL,
+	[WORD_MODE] = NULL,    /* of names.h */
+	[WORD_SETTING] = NULL, /* of the table of keys */
+	[WORD_KEY] = NULL,
 	[WORD_SESSION] = "$(__pintle_names sessions)",
 	[WORD_FILE] = "",      /* bash's own */
 	[WORD_COMMAND] = NULL, /* of commands.c */
@@ -25,10 +26,27 @@ static void print_modes(void)
 		printf("%s%s", mode ? " " : "", mode_name(mode));
 }
 
+/* A key that takes words comes with each; the value of any other is typed. */
 static void print_settings(void)
 {
-	for (uint32_t r = 0; r < PINTLE_REQUESTS_COUNT; r++)
-		printf("%srequests=%s", r ? " " : "", requests_name(r));
+	const struct yaml_key *k;
+
+	for (size_t i = 0; (k = config_settable_at(i)); i++) {
+		const char *name = config_settable_name(k), *word;
+
+		for (size_t j = 0; (word = config_settable_word(k, j)); j++)
+			printf("%s=%s ", name, word);
+		if (!config_settable_word(k, 0))
+			printf("%s= ", name);
+	}
+}
+
+static void print_keys(void)
+{
+	const struct yaml_key *k;
+
+	for (size_t i = 0; (k = config_settable_at(i)); i++)
+		printf("%s%s", i ? " " : "", config_settable_name(k));
 }
 
 static void print_commands(void)
@@ -50,6 +68,8 @@ static void print_command(const struct command *c)
 			print_modes();
 		else if (c->words[i] == WORD_SETTING)
 			print_settings();
+		else if (c->words[i] == WORD_KEY)
+			print_keys();
 		else if (c->words[i] == WORD_COMMAND)
 			print_commands();
 		else
@@ -92,18 +112,29 @@ static const char head[] =
 	"}\n"
 	"\n"
 	"_pintle() {\n"
-	"\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev= command= words= i at=0 __pintle_bpffs=\n"
+	"\tlocal cur prev= command= words= i at=0 all=() joint= broken= __pintle_bpffs=\n"
 	"\tCOMPREPLY=()\n"
-	"\t[ \"$COMP_CWORD\" -gt 0 ] && prev=${COMP_WORDS[COMP_CWORD-1]}\n"
-	"\tfor ((i = 1; i < COMP_CWORD; i++)); do\n"
-	"\t\tcase ${COMP_WORDS[i]} in\n"
-	"\t\t--bpffs) __pintle_bpffs=${COMP_WORDS[i+1]}; i=$((i + 1)) ;;\n"
+	"\t# Bash breaks words at = and :, which stand within ours.\n"
+	"\tfor ((i = 0; i <= COMP_CWORD; i++)); do\n"
+	"\t\tif [[ $i -gt 0 && -n ${COMP_WORDS[i]} && -z ${COMP_WORDS[i]//[=:]/} ]]; then\n"
+	"\t\t\tall[-1]+=${COMP_WORDS[i]} joint=1\n"
+	"\t\telif [ -n \"$joint\" ]; then\n"
+	"\t\t\tall[-1]+=${COMP_WORDS[i]} joint=\n"
+	"\t\telse\n"
+	"\t\t\tall+=(\"${COMP_WORDS[i]}\")\n"
+	"\t\tfi\n"
+	"\tdone\n"
+	"\tcur=${all[-1]}\n"
+	"\t[ \"${#all[@]}\" -gt 1 ] && prev=${all[-2]}\n"
+	"\tfor ((i = 1; i < ${#all[@]} - 1; i++)); do\n"
+	"\t\tcase ${all[i]} in\n"
+	"\t\t--bpffs) __pintle_bpffs=${all[i+1]}; i=$((i + 1)) ;;\n"
 	"\t\t";
 
 static const char middle[] =
 	") i=$((i + 1)) ;;\n"
 	"\t\t-*) ;;\n"
-	"\t\t*) if [ -z \"$command\" ]; then command=${COMP_WORDS[i]}; "
+	"\t\t*) if [ -z \"$command\" ]; then command=${all[i]}; "
 	"else at=$((at + 1)); fi ;;\n"
 	"\t\tesac\n"
 	"\tdone\n"
@@ -118,6 +149,12 @@ static const char middle[] =
 
 static const char tail[] = "\tesac\n"
 			   "\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+			   "\t[[ ${COMPREPLY[*]} == *= ]] && compopt -o nospace 2>/dev/null\n"
+			   "\tfor i in = :; do\n"
+			   "\t\t[[ $COMP_WORDBREAKS == *$i* && $cur == *$i* ]] || continue\n"
+			   "\t\tbroken=${cur%\"${cur##*$i}\"}\n"
+			   "\t\tCOMPREPLY=(\"${COMPREPLY[@]#\"$broken\"}\")\n"
+			   "\tdone\n"
 			   "}\n"
 			   "complete -F _pintle pintle\n";
 

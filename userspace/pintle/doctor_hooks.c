@@ -70,14 +70,14 @@ void doctor_lookup_hook(struct doctor *d)
 	}
 	if (d->netns < 0) {
 		doctor_say(d, VERDICT_FAIL, "see node.netns, and restart pintled",
-			   "the namespace that is steered, %s, cannot be found: %s",
+			   "the steered namespace, %s, cannot be found: %s",
 			   d->s ? d->s->node.netns : "our own", strerror(-d->netns));
 		return;
 	}
 	programs_tell(d, d->s ? "the steered namespace" : "this network namespace", d->netns,
 		      LINK_LOOKUP, false,
-		      "see that no other program assigns sockets for the same addresses: the last "
-		      "one that does decides");
+		      "make sure that no other program assigns sockets for the same addresses: the "
+		      "last program that does decides");
 }
 
 static void cgroup_hook(struct doctor *d, enum link_id link, const char *kind, bool first_is_fine,
@@ -99,16 +99,16 @@ static void cgroup_hook(struct doctor *d, enum link_id link, const char *kind, b
 void doctor_sockops_hook(struct doctor *d)
 {
 	cgroup_hook(d, LINK_SOCKOPS, "sockops", false,
-		    "see that the others add to the callback flags, and do not replace them: else "
-		    "ends of connections are missed, and pintled has to recount");
+		    "make sure that the others add to the callback flags, and do not replace them: "
+		    "otherwise sockops misses ends of connections, and pintled has to recount");
 }
 
 void doctor_connect_hook(struct doctor *d)
 {
 	cgroup_hook(d, LINK_CONNECT4, "connect", true,
-		    "see that none that runs before ours rewrites a frontend's address; on Linux "
-		    "6.15 and newer ours comes first by itself, before that whoever is attached "
-		    "first, or to a cgroup further down");
+		    "make sure that no program that runs before Pintle's rewrites a frontend's "
+		    "address; on Linux 6.15 and newer Pintle's runs first by itself, on older "
+		    "ones the program that was attached first, or to a cgroup further down");
 }
 
 /* ---- listeners ------------------------------------------------------------------- */
@@ -152,8 +152,8 @@ void doctor_mptcp(struct doctor *d)
 			   addr_format(&ls[i].ip, ls[i].port, where));
 	}
 	if (!found)
-		doctor_say(d, VERDICT_OK, NULL, "no MPTCP listener among %zu that were looked at",
-			   n);
+		doctor_say(d, VERDICT_OK, NULL,
+			   "no MPTCP listener among the %zu that were looked at", n);
 }
 
 /* ---- what is pinned -------------------------------------------------------------- */
@@ -211,7 +211,7 @@ void doctor_daemon(struct doctor *d)
 		doctor_say(d, VERDICT_FAIL,
 			   "start pintled, which puts back what is missing; while it runs it does "
 			   "so within a second",
-			   "the pins in %s cannot be read whole", dir);
+			   "the pins in %s are incomplete", dir);
 	else
-		doctor_say(d, VERDICT_OK, NULL, "nothing can be seen under %s", d->cli->bpffs);
+		doctor_say(d, VERDICT_OK, NULL, "no pins can be seen under %s", d->cli->bpffs);
 }

@@ -60,8 +60,8 @@ void doctor_lockdown(struct doctor *d)
 	if (strstr(text, "[confidentiality]"))
 		doctor_say(
 			d, VERDICT_FAIL, "boot with lockdown=integrity or less",
-			"the kernel is locked down to confidentiality, which denies BPF programs "
-			"the reading of kernel memory");
+			"the kernel is locked down to confidentiality: BPF programs may not read "
+			"kernel memory");
 	else
 		doctor_say(d, VERDICT_OK, NULL, "the kernel lets BPF programs read its memory");
 }
@@ -273,7 +273,7 @@ void doctor_link(struct doctor *d)
 	}
 	if (WEXITSTATUS(status) == NOT_TRIED)
 		doctor_say(d, VERDICT_WARN, "run it as root",
-			   "attaching was not tried: that takes CAP_SYS_ADMIN");
+			   "attaching was not tried: that needs CAP_SYS_ADMIN");
 	else if (WEXITSTATUS(status))
 		doctor_say(d, VERDICT_FAIL,
 			   "run pintled with CAP_BPF and CAP_NET_ADMIN, on Linux 6.1 or newer",
@@ -313,10 +313,11 @@ void doctor_connect_link(struct doctor *d)
 			   "CONFIG_CGROUP_BPF",
 			   "a connect program cannot be attached to a cgroup: %s", strerror(err));
 	else if (connect_link_try(program, BPF_F_PREORDER))
-		doctor_say(d, VERDICT_OK, NULL,
-			   "a connect program can be attached to a cgroup; which of several runs "
-			   "first is for who attaches first (BPF_F_PREORDER came with Linux 6.15)");
+		doctor_say(
+			d, VERDICT_OK, NULL,
+			"a connect program can be attached to a cgroup; of several, the one "
+			"that was attached first runs first (BPF_F_PREORDER came with Linux 6.15)");
 	else
 		doctor_say(d, VERDICT_OK, NULL,
-			   "a connect program can be attached to a cgroup, before those of others");
+			   "a connect program can be attached to a cgroup, in front of others");
 }

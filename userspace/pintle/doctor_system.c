@@ -45,7 +45,7 @@ static void lacks(struct doctor *d, enum verdict verdict, const char *name, cons
 	doctor_say(d, verdict,
 		   "run pintled as root, or with it (AmbientCapabilities=, "
 		   "securityContext.capabilities)",
-		   "%s is missing, which pintled needs %s", name, purpose);
+		   "%s is missing; pintled needs it %s", name, purpose);
 }
 
 static bool effective_read(uint64_t *mask)
@@ -68,7 +68,7 @@ void doctor_capabilities(struct doctor *d)
 	if (d->userns) {
 		doctor_say(d, VERDICT_FAIL,
 			   "run pintled outside of it, not in a rootless container",
-			   "this is a user namespace, whose capabilities load no BPF programs");
+			   "this is a user namespace: its capabilities load no BPF programs");
 		return;
 	}
 	if (!effective_read(&mask)) {
@@ -86,7 +86,7 @@ void doctor_capabilities(struct doctor *d)
 		lacks(d, VERDICT_FAIL, "CAP_SYS_ADMIN", "to enter node.netns");
 	}
 	if (!missing)
-		doctor_say(d, VERDICT_OK, NULL, "here are all that pintled needs");
+		doctor_say(d, VERDICT_OK, NULL, "this process has all that pintled needs");
 }
 
 /* ---- bpffs ----------------------------------------------------------------------- */
@@ -126,7 +126,7 @@ static void group_passes(struct doctor *d)
 		doctor_say(d, VERDICT_WARN,
 			   "mount a bpffs of Pintle's own and name it in node.bpffs, or chmod that "
 			   "directory to 0711",
-			   "group %u may read the pins, but may not pass %s", gid, path);
+			   "group %u may read the pins, but cannot pass %s", gid, path);
 	}
 }
 
@@ -144,10 +144,10 @@ void doctor_bpffs(struct doctor *d)
 	if ((unsigned long)fs.f_type != BPF_FS_MAGIC) {
 		snprintf(cure, sizeof(cure), "mount -t bpf bpf %s",
 			 strcmp(path, "/sys/fs") != 0 ? path : "/sys/fs/bpf");
-		doctor_say(d, VERDICT_FAIL, cure, "%s does not lie on a bpffs", d->cli->bpffs);
+		doctor_say(d, VERDICT_FAIL, cure, "%s is not on a bpffs", d->cli->bpffs);
 		return;
 	}
-	doctor_say(d, VERDICT_OK, NULL, "%s lies on a bpffs", d->cli->bpffs);
+	doctor_say(d, VERDICT_OK, NULL, "%s is on a bpffs", d->cli->bpffs);
 	group_passes(d);
 }
 
@@ -167,7 +167,7 @@ void doctor_cgroup(struct doctor *d)
 		doctor_say(d, VERDICT_FAIL, "mount -t cgroup2 none /sys/fs/cgroup",
 			   "no cgroup2 is mounted: %s", strerror(-err));
 	else if (statfs(path, &fs))
-		doctor_say(d, VERDICT_FAIL, "make node.cgroup, and pintled goes on with it",
+		doctor_say(d, VERDICT_FAIL, "make node.cgroup, and pintled attaches to it",
 			   "%s: %s", path, strerror(errno));
 	else if ((unsigned long)fs.f_type != CGROUP2_SUPER_MAGIC)
 		doctor_say(d, VERDICT_FAIL, "name a cgroup of version 2 in node.cgroup",

@@ -5,9 +5,11 @@
 
 const struct exit_help exit_helps[] = {
 	{EXIT_OK, "done"},
-	{EXIT_FAILED, "failed; also `status` where nothing is pinned, and `doctor` where something "
-		      "fails"},
-	{EXIT_USAGE, "a mistake in the command line, or in the file that was checked"},
+	{EXIT_FAILED,
+	 "failed; also `status` if nothing is pinned, `diff` if something differs, and `doctor` if something "
+	 "fails"},
+	{EXIT_USAGE,
+	 "a mistake in the command line, or in the file that was checked; also `diff` if it cannot tell"},
 };
 const size_t exit_help_count = ARRAY_SIZE(exit_helps);
 
@@ -64,12 +66,25 @@ static void print_keys(FILE *f, const struct columns *c)
 	}
 }
 
+void help_settings(FILE *f)
+{
+	char wants[CONFIG_WANTS_SIZE];
+	const struct yaml_key *k;
+
+	fprintf(f, "\nKeys:\n");
+	for (size_t i = 0; (k = config_settable_at(i)); i++)
+		fprintf(f, "  %-26s  %s\n", config_settable_name(k),
+			config_settable_wants(k, wants));
+}
+
 void help_command(FILE *f, const struct command *c)
 {
 	print_usage(f, c);
 	fprintf(f, "\n%s: %s.\n", c->name, c->summary);
 	if (c->help)
 		fprintf(f, "\n%s\n", c->help);
+	if (c->more)
+		c->more(f);
 	print_options(f, c);
 	if (c->columns)
 		print_keys(f, c->columns);

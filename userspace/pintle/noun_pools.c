@@ -222,7 +222,7 @@ static const struct column columns[] = {
 	 .right = true,
 	 COLUMN(ready),
 	 .help = "how many of them may be chosen: ready, saturated or stale"},
-	{.key = "ejected", COLUMN(ejected), .help = "how many of them are, now"},
+	{.key = "ejected", COLUMN(ejected), .help = "how many of them are ejected now"},
 	{.key = "in_flight",
 	 .heading = "IN-FLIGHT",
 	 .right = true,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* noun_status.c - one look at the whole: attached where, the daemon, the pools, what was toggled.
+/* noun_status.c - one look at the whole: attached where, the daemon, the pools, what was set.
  */
 #include <limits.h>
 
@@ -29,7 +29,12 @@ static double seconds_since(const struct state *s, uint64_t then)
 	return (double)MAX(ns, 0) / (double)NSEC_PER_SEC;
 }
 
-/* ---- what was toggled ------------------------------------------------------------ */
+/* ---- what was set ---------------------------------------------------------------- */
+
+static cJSON *text_or_null(const char *text)
+{
+	return text[0] ? cJSON_CreateString(text) : cJSON_CreateNull();
+}
 
 static cJSON *override_new(const struct state *s, const char *pool, const char *endpoint,
 			   const char *what, const char *value, const char *configured,
@@ -44,8 +49,8 @@ static cJSON *override_new(const struct state *s, const char *pool, const char *
 	else
 		cJSON_AddNullToObject(o, "endpoint");
 	cJSON_AddStringToObject(o, "setting", what);
-	cJSON_AddStringToObject(o, "value", value);
-	cJSON_AddStringToObject(o, "configured", configured);
+	cJSON_AddItemToObject(o, "value", text_or_null(value));
+	cJSON_AddItemToObject(o, "configured", text_or_null(configured));
 	cJSON_AddStringToObject(o, "since", wall_rfc3339(since, when));
 	cJSON_AddItemToObject(o, "age_seconds", json_number(seconds_since(s, since)));
 	return o;
@@ -55,30 +60,46 @@ static cJSON *overrides_new(const struct state *s)
 {
 	cJSON *list = cJSON_CreateArray();
 
-	for (size_t i = 0; i < s->pool_count; i++) {
-		const struct state_pool *p = &s->pools[i];
+	for (size_t i = 0; i < s->setting_count; i++) {
+		const struct state_setting *t = &s->settings[i];
+		cJSON *o = override_new(s, t->pool, NULL, t->key, t->value, t->file, t->since_ns);
 
-		if (p->requests_overridden)
-			cJSON_AddItemToArray(list,
-					     override_new(s, p->name, NULL, "requests",
-							  requests_name(p->requests),
-							  requests_name(p->requests_configured),
-							  p->overridden_since_ns));
-		if (p->overridden)
-			cJSON_AddItemToArray(list, override_new(s, p->name, NULL, "mode",
-								mode_name(p->mode),
-								mode_name(p->mode_configured),
-								p->overridden_since_ns));
+		cJSON_AddStringToObject(o, "state", setting_state_name(t->state));
+		cJSON_AddItemToArray(list, o);
 	}
 	for (size_t i = 0; i < s->endpoint_count; i++) {
 		const struct state_endpoint *e = &s->endpoints[i];
+		cJSON *o;
 
-		if (e->drained)
-			cJSON_AddItemToArray(list, override_new(s, s->pools[e->pool].name, e->name,
-								"drained", "true", "false",
-								e->drained_since_ns));
+		if (!e->drained)
+			continue;
+		o = override_new(s, s->pools[e->pool].name, e->name, "drained", "true", "false",
+				 e->drained_since_ns);
+		cJSON_AddStringToObject(o, "state", setting_state_name(STATE_SETTING_HOLDS));
+		cJSON_AddItemToArray(list, o);
 	}
 	return list;
+}
+
+static void print_setting(const struct state *s, const struct state_setting *t)
+{
+	static const char *const states[] = {
+		[STATE_SETTING_HOLDS] = "",
+		[STATE_SETTING_WAITS] = "; waits for pintled",
+		[STATE_SETTING_REFUSED] = "; does not hold, see below",
+	};
+	char age[WORDS_SIZE];
+
+	if (!t->set) {
+		printf("  %s: %s %s until pintled starts, taken back for %s\n", t->pool, t->key,
+		       t->runs, age_text(seconds_since(s, t->since_ns), age));
+		return;
+	}
+	printf("  %s: %s %s for %s", t->pool, t->key, t->value,
+	       age_text(seconds_since(s, t->since_ns), age));
+	if (t->file[0])
+		printf(", configured %s", t->file);
+	puts(states[t->state]);
 }
 
 static void print_overrides(const struct status *t)
@@ -88,21 +109,10 @@ static void print_overrides(const struct status *t)
 
 	if (!cJSON_GetArraySize(t->overrides))
 		return;
-	printf("\n%sToggled%s (`pintle reset` takes it all back)\n",
-	       tone_begin(t->cli, TONE_HEADING), tone_end(t->cli, TONE_HEADING));
-	for (size_t i = 0; i < s->pool_count; i++) {
-		const struct state_pool *p = &s->pools[i];
-
-		if (p->requests_overridden)
-			printf("  %s: requests %s for %s, configured %s\n", p->name,
-			       requests_name(p->requests),
-			       age_text(seconds_since(s, p->overridden_since_ns), age),
-			       requests_name(p->requests_configured));
-		if (p->overridden)
-			printf("  %s: mode %s for %s, configured %s\n", p->name, mode_name(p->mode),
-			       age_text(seconds_since(s, p->overridden_since_ns), age),
-			       mode_name(p->mode_configured));
-	}
+	printf("\n%sSet%s (`pintle reset` takes it all back)\n", tone_begin(t->cli, TONE_HEADING),
+	       tone_end(t->cli, TONE_HEADING));
+	for (size_t i = 0; i < s->setting_count; i++)
+		print_setting(s, &s->settings[i]);
 	for (size_t i = 0; i < s->endpoint_count; i++) {
 		const struct state_endpoint *e = &s->endpoints[i];
 
@@ -169,10 +179,10 @@ static void print_pools(const struct status *t)
 		printf("\n%sPool %s%s\n", tone_begin(t->cli, TONE_HEADING), p->name,
 		       tone_end(t->cli, TONE_HEADING));
 		printf("  mode      %s%s%s%s\n", tone_begin(t->cli, tone), mode_name(p->mode),
-		       tone_end(t->cli, tone), p->overridden ? ", toggled" : "");
+		       tone_end(t->cli, tone), p->overridden ? ", set" : "");
 		if (p->requests != PINTLE_REQUESTS_AS_THEY_COME)
 			printf("  requests  %s%s\n", requests_name(p->requests),
-			       p->requests_overridden ? ", toggled" : "");
+			       p->requests_overridden ? ", set" : "");
 		printf("  frontends");
 		for (size_t j = 0; j < p->frontend_count; j++)
 			printf(" %s", p->frontends[j].text);
@@ -244,7 +254,7 @@ static void print_node(const struct status *t)
 	if (n->metrics[0])
 		printf("metrics   http://%s/metrics\n", n->metrics);
 	if (n->reconciled_ns)
-		printf("counts    held against the sockets %s ago, drift %llu\n",
+		printf("counters  compared with the sockets %s ago, drift %llu\n",
 		       age_text(seconds_since(t->s, n->reconciled_ns), age), n->drift);
 }
 
@@ -371,7 +381,7 @@ static const struct column columns[] = {
 	 .help = "list of text: what is attached: lookup, sockops, connect, hint"},
 	{.key = "daemon_alive",
 	 COLUMN(daemon_alive),
-	 .help = "bool: its heart beat within 2 seconds"},
+	 .help = "bool: its heartbeat is younger than 2 seconds"},
 	{.key = "daemon_pid", COLUMN(daemon_pid), .help = "of the daemon that runs or ran"},
 	{.key = "daemon_version", COLUMN(daemon_version), .help = "text: of the same, or null"},
 	{.key = "daemon_started", COLUMN(daemon_started), .help = "text: RFC 3339 time, or null"},
@@ -379,8 +389,8 @@ static const struct column columns[] = {
 	{.key = "scrape_rounds", COLUMN(scrape_rounds), .help = "done since daemon_started"},
 	{.key = "reconciled_age_seconds",
 	 COLUMN(reconciled_age_seconds),
-	 .help = "since counts were held against the socket table; null: never"},
-	{.key = "drift", COLUMN(drift), .help = "connections by which counts were wrong, ever"},
+	 .help = "since counters were compared with the socket table; null: never"},
+	{.key = "drift", COLUMN(drift), .help = "connections by which counters were wrong, ever"},
 	{.key = "group_id", COLUMN(group_id), .help = "gid that may read the pins"},
 	{.key = "oneshot_devices",
 	 COLUMN(oneshot_devices),
@@ -392,7 +402,8 @@ static const struct column columns[] = {
 	 .help = "list of {name, mode, endpoints, ready, ejected, hook, decisions: {OUTCOME: count}}"},
 	{.key = "overrides",
 	 COLUMN(overrides),
-	 .help = "list of {pool, endpoint or null, setting, value, configured, since, age_seconds}"},
+	 .help = "list of {pool, endpoint or null, setting, value (null: taken back), configured, "
+		 "since, age_seconds, state}, as `pintle diff` has them"},
 	{.key = "warnings", COLUMN(warnings), .help = "list of text"},
 };
 const struct columns status_columns = COLUMNS(columns);

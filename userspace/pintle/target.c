@@ -79,7 +79,7 @@ const char *without_endpoints(const struct state_pool *p)
 		return "are refused (FailClose)";
 	return hook_has(p->decided_by, PINTLE_TRAIT_OPEN_PASSES)
 		       ? "are left as they came (FailOpen)"
-		       : "go to whoever listens (FailOpen)";
+		       : "go to any listener (FailOpen)";
 }
 
 const char *endpoint_name(const struct state *s, const struct state_endpoint *e, char *buf)

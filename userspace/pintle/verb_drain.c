@@ -6,7 +6,7 @@
 #include "cli.h"
 #include "output.h"
 
-static int drain_set(const struct maps *m, const struct state_endpoint *e, bool drained)
+int drain_set(const struct maps *m, const struct state_endpoint *e, bool drained)
 {
 	uint32_t slot = PINTLE_ENDPOINT_SLOT(e->id);
 	struct pintle_override o = {0};
@@ -59,7 +59,8 @@ static int drain_run(const struct cli *cli, bool drained)
 		return EXIT_FAILED;
 	if (drained) {
 		warn_of_last(s, e);
-		printf("%s: drained; %lld open connections go on\n", name, (long long)e->in_flight);
+		printf("%s: drained; %lld open connections continue\n", name,
+		       (long long)e->in_flight);
 	} else {
 		printf("%s: takes connections again\n", name);
 	}

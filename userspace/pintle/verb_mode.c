@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verb_mode.c - sets what holds for a pool's new connections. */
+/* verb_mode.c - sets what holds for a pool's new connections: `pintle set POOL mode=`, in short. */
 #include "../net/listeners.h"
 #include "../base/log.h"
 #include "../maps/names.h"
 #include "cli.h"
-#include "output.h"
 #include "traits.bpf.h"
 
 /* ---- who else would answer ------------------------------------------------------- */
@@ -28,12 +27,16 @@ static bool answered(const struct frontend_addr *f, const struct listener *ls, s
 }
 
 /* What is turned off is meant to fall through to somebody; often there is nobody. */
-static void warn_of_refusals(const struct state *s, const struct state_pool *p)
+void warn_of_refusals(const struct state *s, const struct state_pool *p)
 {
-	_cleanup_close_ int netns = open_steered_netns(s);
+	_cleanup_close_ int netns = -1;
 	_cleanup_free_ struct listener *ls = NULL;
 	size_t n = 0;
 
+	/* Where clients' packets come to a frontend elsewhere, its listeners are not seen here. */
+	if (!hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS))
+		return;
+	netns = open_steered_netns(s);
 	/* Not seeing the namespace, the announced ones are what we can tell of. */
 	if (netns >= 0 && listeners_dump(netns, &ls, &n))
 		n = 0;
@@ -42,51 +45,25 @@ static void warn_of_refusals(const struct state *s, const struct state_pool *p)
 
 		if (answered(&f->addr, ls, n) || (netns < 0 && !f->announced))
 			continue;
-		log_warn("nobody but Pintle answers %s: with %s off, connections to it are refused",
-			 f->text, p->name);
+		log_warn(
+			"nothing but Pintle answers %s: with %s off, connections to it are refused",
+			f->text, p->name);
 	}
 }
 
-/* ---- the override ---------------------------------------------------------------- */
-
-static int mode_run(const struct cli *cli, uint32_t mode)
-{
-	_cleanup_(state_freep) struct state *s = NULL;
-	_cleanup_(maps_closep) struct maps *m = NULL;
-	const struct state_pool *p;
-	int status = open_state(cli, MAPS_WRITE, &m, &s);
-
-	if (status)
-		return status;
-	p = find_pool(s, cli->words[0]);
-	if (!p || override_pool(m, p, PINTLE_OVERRIDE_MODE, mode, mode == p->mode_configured))
-		return EXIT_FAILED;
-	/* Where clients' packets come to a frontend elsewhere, its listeners are not seen here. */
-	if (mode == PINTLE_MODE_OFF && hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS))
-		warn_of_refusals(s, p);
-	printf("%s: mode %s%s\n", p->name, mode_name(mode),
-	       mode == p->mode_configured ? ", as configured"
-					  : ", until it is set again or `pintle reset`");
-	return output_finish();
-}
+/* ---- verbs ------------------------------------------------------------------------ */
 
 int run_mode(struct cli *cli)
 {
-	uint32_t mode;
-
-	if (mode_parse(cli->words[1], &mode)) {
-		log_error("no mode '%s'; there are enforce, baseline and off", cli->words[1]);
-		return usage_error(cli);
-	}
-	return mode_run(cli, mode);
+	return setting_set(cli, cli->words[0], "mode", cli->words[1]);
 }
 
 int run_enable(struct cli *cli)
 {
-	return mode_run(cli, PINTLE_MODE_ENFORCE);
+	return setting_set(cli, cli->words[0], "mode", mode_name(PINTLE_MODE_ENFORCE));
 }
 
 int run_disable(struct cli *cli)
 {
-	return mode_run(cli, PINTLE_MODE_OFF);
+	return setting_set(cli, cli->words[0], "mode", mode_name(PINTLE_MODE_OFF));
 }

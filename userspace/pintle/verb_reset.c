@@ -1,11 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verb_reset.c - takes back all that mode, set and drain changed. */
+/* verb_reset.c - takes back what mode, set and drain changed: all of it, a pool's, or one key. */
 #include <bpf/bpf.h>
 
 #include "../base/log.h"
-#include "../maps/names.h"
 #include "cli.h"
 #include "output.h"
+
+struct reset {
+	const struct maps *m;
+	const struct state *s;
+	const char *pool, *key; /* NULL: all */
+	size_t count;           /* of what was taken back */
+};
+
+/* What was taken back before, and waits for pintled, is no news unless it is asked for. */
+static bool is_meant(const struct reset *r, const struct state_setting *t)
+{
+	return (t->set || r->key) && (!r->pool || !strcmp(r->pool, t->pool)) &&
+	       (!r->key || !strcmp(r->key, t->key));
+}
+
+/* ---- the kernel's own ------------------------------------------------------------- */
 
 /* Those of pools and endpoints that are gone as well: an id may be used again. */
 static int overrides_clear(const struct maps *m)
@@ -25,42 +40,150 @@ static int overrides_clear(const struct maps *m)
 	return 0;
 }
 
-static size_t tell_what_was(const struct state *s)
+static const struct state_pool *pool_named(const struct state *s, const char *name)
+{
+	for (size_t i = 0; i < s->pool_count; i++)
+		if (!strcmp(s->pools[i].name, name))
+			return &s->pools[i];
+	return NULL;
+}
+
+static int override_take_back(const struct reset *r, const struct state_setting *t)
+{
+	const struct state_pool *p = pool_named(r->s, t->pool);
+
+	return p ? override_pool(r->m, p,
+				 strcmp(t->key, "mode") ? PINTLE_OVERRIDE_REQUESTS
+							: PINTLE_OVERRIDE_MODE,
+				 0, true)
+		 : 0;
+}
+
+static int undrain(struct reset *r)
 {
 	char name[ENDPOINT_NAME_SIZE];
-	size_t n = 0;
+	int err = 0;
 
-	for (size_t i = 0; i < s->pool_count; i++) {
-		const struct state_pool *p = &s->pools[i];
+	for (size_t i = 0; !err && i < r->s->endpoint_count; i++) {
+		const struct state_endpoint *e = &r->s->endpoints[i];
 
-		if (p->overridden)
-			printf("%s: mode %s, as configured\n", p->name,
-			       mode_name(p->mode_configured));
-		if (p->requests_overridden)
-			printf("%s: requests %s, as configured\n", p->name,
-			       requests_name(p->requests_configured));
-		n += p->overridden + p->requests_overridden;
-	}
-	for (size_t i = 0; i < s->endpoint_count; i++) {
-		if (!s->endpoints[i].drained)
+		if (!e->drained || r->key ||
+		    (r->pool && strcmp(r->pool, r->s->pools[e->pool].name) != 0))
 			continue;
-		printf("%s: takes connections again\n", endpoint_name(s, &s->endpoints[i], name));
-		n++;
+		err = drain_set(r->m, e, false);
+		if (!err)
+			printf("%s: takes connections again\n", endpoint_name(r->s, e, name));
+		r->count++;
 	}
-	return n;
+	return err;
+}
+
+/* ---- all -------------------------------------------------------------------------- */
+
+static int take_back(const struct reset *r, const struct state_setting *t)
+{
+	return t->in_kernel ? override_take_back(r, t) : setting_take_back(r->m, &t->at);
+}
+
+static void tell(const struct reset *r, const struct state_setting *t)
+{
+	bool held = t->runs[0] && t->state != STATE_SETTING_REFUSED;
+	bool gone = t->in_kernel || !held || setting_wait_gone(r->m, r->s->daemon_alive, &t->at);
+
+	printf("%s: %s %s%sas configured%s\n", t->pool, t->key, t->file, t->file[0] ? ", " : "",
+	       gone ? "" : "; takes effect when pintled starts");
+}
+
+static int take_back_all(struct reset *r)
+{
+	int err = r->pool ? 0 : overrides_clear(r->m);
+
+	for (size_t i = 0; !err && i < r->s->setting_count; i++)
+		if (is_meant(r, &r->s->settings[i])) {
+			err = take_back(r, &r->s->settings[i]);
+			r->count++;
+		}
+	for (size_t i = 0; !err && i < r->s->setting_count; i++)
+		if (is_meant(r, &r->s->settings[i]))
+			tell(r, &r->s->settings[i]);
+	return err ?: undrain(r);
+}
+
+static bool holds_in(const struct config_setting *all, size_t n, const struct config_setting *one,
+		     const char **why)
+{
+	for (size_t i = 0; i < n; i++)
+		if (all[i].pool == one->pool && all[i].key == one->key) {
+			*why = all[i].why;
+			return all[i].holds;
+		}
+	return true;
+}
+
+/* Whether the others go with the file without that one. If they cannot be judged, they stay, and
+ * pintled says what it makes of them. */
+static bool others_hold(const struct state *s, const struct state_setting *but)
+{
+	_cleanup_free_ struct config_setting *before = NULL, *after = NULL;
+	struct config_text text = {0};
+	size_t n = 0, left = 0;
+	const char *why = "";
+	bool good = true;
+
+	if (s->setting_count < 2 || settings_read_file(s, &text))
+		return true;
+	if (!settings_judge(s, &text, NULL, NULL, &before, &n) &&
+	    !settings_judge(s, &text, but, NULL, &after, &left))
+		for (size_t i = 0; good && i < n; i++) {
+			good = !before[i].holds || holds_in(after, left, &before[i], &why);
+			if (!good)
+				log_error("%s %s=%s would no longer hold: %s; `pintle reset %s %s` "
+					  "first",
+					  before[i].pool, before[i].key, before[i].value, why,
+					  before[i].pool, before[i].key);
+		}
+	free(text.text);
+	return good;
+}
+
+static int reset_key(struct reset *r)
+{
+	const struct state_setting *t = find_setting(r->s, r->pool, r->key);
+	char why[PINTLE_WHY_SIZE];
+
+	if (!t && !config_settable(r->key, why)) {
+		log_error("%s", why);
+		return EXIT_USAGE;
+	}
+	if (!t) {
+		printf("%s: %s was not set\n", r->pool, r->key);
+		return output_finish();
+	}
+	if (!t->in_kernel && !others_hold(r->s, t))
+		return EXIT_FAILED;
+	return take_back_all(r) ? EXIT_FAILED : output_finish();
 }
 
 int run_reset(struct cli *cli)
 {
 	_cleanup_(state_freep) struct state *s = NULL;
 	_cleanup_(maps_closep) struct maps *m = NULL;
+	struct reset r = {0};
 	int status = open_state(cli, MAPS_WRITE, &m, &s);
 
 	if (status)
 		return status;
-	if (overrides_clear(m))
+	r.m = m;
+	r.s = s;
+	r.pool = cli->word_count > 0 ? cli->words[0] : NULL;
+	r.key = cli->word_count > 1 ? cli->words[1] : NULL;
+	if (r.pool && !setting_pool(s, r.pool))
 		return EXIT_FAILED;
-	if (!tell_what_was(s))
-		puts("nothing was toggled");
+	if (r.key)
+		return reset_key(&r);
+	if (take_back_all(&r))
+		return EXIT_FAILED;
+	if (!r.count)
+		puts("nothing was set");
 	return output_finish();
 }

@@ -51,15 +51,8 @@ static int harvest_key(const struct pintle_affinity_key *key, const struct pintl
 	(void)binding;
 	if (!is_meant(h->wanted, key))
 		return 0;
-	if (h->count == h->room) {
-		size_t room = h->room ? 2 * h->room : 1024;
-		struct pintle_affinity_key *more = realloc(h->keys, room * sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		h->keys = more;
-		h->room = room;
-	}
+	if (!ROOM_FOR_ONE(h->keys, h->count, h->room, 1024))
+		return -ENOMEM;
 	h->keys[h->count++] = *key;
 	return 0;
 }
@@ -107,7 +100,7 @@ static int unbind_session(const struct maps *m, const struct state *s,
 		found += gone[i];
 	}
 	if (!found) {
-		log_error("%s is not bound; `pintle sessions` shows who is", text);
+		log_error("%s is not bound; `pintle sessions` shows the sessions that are", text);
 		return EXIT_FAILED;
 	}
 	return output_finish();

@@ -43,14 +43,15 @@ static void daemon_warnings(cJSON *list, const struct cli *cli, const struct sta
 	if (!n->attached_ns)
 		warn(list, "the maps are pinned, but nothing is attached: nothing is steered");
 	if (!s->daemon_alive)
-		warn(list, "pintled does not run: nobody scrapes, and what it knew grows old; "
+		warn(list, "pintled does not run: no page is read, and the scores grow old; "
 			   "connections are steered by those in flight");
 	if (n->version[0] && strcmp(n->version, PINTLE_VERSION) != 0)
 		warn(list, "pintled is version %s, this program %s", n->version, PINTLE_VERSION);
 	if (n->drift)
 		warn(list,
-		     "counts in flight were put right by %llu connections so far: another program "
-		     "takes callback flags away; `pintle doctor` names who is on the hook",
+		     "counters of connections in flight were wrong by %llu so far, and corrected: "
+		     "another program takes callback flags away; `pintle doctor` names the "
+		     "programs on the hook",
 		     n->drift);
 }
 
@@ -64,8 +65,8 @@ static void order_warning(cJSON *list, const struct cli *cli, const struct state
 	if (fd < 0 || programs_query(cli, fd, LINK_CONNECT4, &p) || p.own == p.count || !p.own)
 		return;
 	warn(list,
-	     "at connect() %s (program %u) runs before ours: what it rewrites is not steered; "
-	     "`pintle doctor` says what helps",
+	     "at connect() %s (program %u) runs before Pintle's: what it rewrites is not "
+	     "steered; `pintle doctor` says what helps",
 	     p.all[0].name, p.all[0].id);
 }
 
@@ -133,8 +134,8 @@ static void family_warning(cJSON *list, const struct state *s, const struct stat
 			continue;
 		left--;
 		warn(list,
-		     "%s takes no %s connection, and its pool has an %s frontend: it is not "
-		     "chosen for those; %s",
+		     "%s takes no %s connection, and its pool has an %s frontend: it gets none of "
+		     "those; %s",
 		     endpoint_name(s, e, name), lacks, lacks, cure);
 	}
 }
@@ -177,8 +178,7 @@ static void scrape_warnings(cJSON *list, const struct cli *cli, const struct sta
 			continue;
 		left--;
 		warn(list,
-		     "%s: its metrics page fails; what is known of it is %s old; pintled's "
-		     "log says why",
+		     "%s: its metrics page fails; its score is %s old; pintled's log says why",
 		     endpoint_name(s, e, name), age_text(e->age_seconds, age));
 	}
 }
@@ -219,7 +219,7 @@ static void pool_warnings(cJSON *list, const struct cli *cli, const struct state
 			warn(list, "pool %s has no endpoint that is ready: connections %s", p->name,
 			     without_endpoints(p));
 		if (!p->frontend_count)
-			warn(list, "pool %s has no frontend: nothing comes to it", p->name);
+			warn(list, "pool %s has no frontend: no connection comes to it", p->name);
 		if (p->mode >= PINTLE_MODE_COUNT)
 			warn(list, "pool %s has a mode that this program does not know: %u",
 			     p->name, p->mode);
@@ -259,16 +259,40 @@ static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct st
 			     "nowhere: %s",
 			     p->name,
 			     s->daemon_alive ? "pintled's log says why"
-					     : "that begins when pintled starts");
+					     : "pintled attaches it when it starts");
+	}
+}
+
+/* ---- what was set ---------------------------------------------------------------- */
+
+static void setting_warnings(cJSON *list, const struct cli *cli, const struct state *s)
+{
+	char age[WORDS_SIZE];
+	int left = MAX_OF_A_KIND;
+	int64_t ago = (int64_t)(s->now_ns - s->reload.judged_ns);
+
+	(void)cli;
+	if (s->reload.failed)
+		warn(list, "the newest reload failed %s ago, what ran before still does: %s",
+		     age_text((double)MAX(ago, 0) / NSEC_PER_SEC, age),
+		     s->reload.why[0] ? s->reload.why : "pintled's log says why");
+	for (size_t i = 0; i < s->setting_count && left; i++) {
+		const struct state_setting *t = &s->settings[i];
+
+		if (t->state != STATE_SETTING_REFUSED)
+			continue;
+		left--;
+		warn(list, "%s: %s is set to %s, which does not hold: %s", t->pool, t->key,
+		     t->value, t->why);
 	}
 }
 
 cJSON *warnings_collect(const struct cli *cli, const struct state *s)
 {
 	static void (*const kinds[])(cJSON *, const struct cli *, const struct state *) = {
-		daemon_warnings,      link_warnings,    pool_warnings,
-		unsteerable_warnings, family_warnings,  scrape_warnings,
-		ejection_warnings,    oneshot_warnings, session_warnings,
+		daemon_warnings,  link_warnings,    pool_warnings,     unsteerable_warnings,
+		family_warnings,  scrape_warnings,  ejection_warnings, oneshot_warnings,
+		session_warnings, setting_warnings,
 	};
 	cJSON *list = cJSON_CreateArray();
 

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 
+#include "decide.bpf.h"
 #include "../net/addr.h"
 #include "../base/log.h"
 #include "../maps/state.h"
@@ -81,22 +82,15 @@ static bool holds(const struct walk *w, const struct pool *p, const struct pintl
 {
 	return p && a->endpoint < PINTLE_MAX_ENDPOINTS && w->endpoints[a->endpoint] &&
 	       w->endpoints[a->endpoint] == a->generation &&
-	       (int64_t)(w->now - a->used_ns) < (int64_t)p->ttl_ns;
+	       decide_binding_holds(a->used_ns, w->now, p->ttl_ns);
 }
 
 /* ---- the walk ---------------------------------------------------------------------- */
 
 static int note_client(struct walk *w, uint64_t client)
 {
-	if (w->count == w->room) {
-		size_t room = w->room ? 2 * w->room : 1024;
-		uint64_t *more = realloc(w->clients, room * sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		w->clients = more;
-		w->room = room;
-	}
+	if (!ROOM_FOR_ONE(w->clients, w->count, w->room, 1024))
+		return -ENOMEM;
 	w->clients[w->count++] = client;
 	return 0;
 }

@@ -122,16 +122,8 @@ static const struct cgroup *find(const struct tree *t, uint64_t id)
 
 static bool add(struct tree *t, uint64_t id, bool watched, const char *name)
 {
-	if (t->count == t->room) {
-		size_t room = t->room ? 2 * t->room : 256;
-		struct cgroup *more =
-			room <= MAX_CGROUPS ? reallocarray(t->all, room, sizeof(*more)) : NULL;
-
-		if (!more)
-			return false;
-		t->all = more;
-		t->room = room;
-	}
+	if (t->count == MAX_CGROUPS || !ROOM_FOR_ONE(t->all, t->count, t->room, 256))
+		return false;
 	t->all[t->count] = (struct cgroup){.id = id, .watched = watched};
 	snprintf(t->all[t->count++].name, PINTLE_NAME_SIZE, "%s", name);
 	return true;

@@ -307,10 +307,10 @@ static void apply_settings(struct daemon *d)
 	do {
 		struct config *c = NULL;
 
+		if (settings_configure(d->settings, &c))
+			return;
 		log_keep(why, sizeof(why));
-		err = settings_configure(d->settings, &c);
-		if (!err)
-			err = apply(d, c);
+		err = apply(d, c);
 		log_keep(NULL, 0);
 	} while (err && settings_leave_out(d->settings, why));
 	settings_done(d->settings, err ? why : NULL);

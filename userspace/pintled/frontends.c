@@ -16,15 +16,8 @@ void frontends_free(struct frontends *f)
 
 static int add_row(struct frontends *f, const struct frontend_row *row)
 {
-	if (f->n == f->room) {
-		size_t room = f->room ? 2 * f->room : 64;
-		struct frontend_row *rows = reallocarray(f->rows, room, sizeof(*rows));
-
-		if (!rows)
-			return log_err_r(ENOMEM, "frontends");
-		f->rows = rows;
-		f->room = room;
-	}
+	if (!ROOM_FOR_ONE(f->rows, f->n, f->room, 64))
+		return log_err_r(ENOMEM, "frontends");
 	f->rows[f->n++] = *row;
 	return 0;
 }

@@ -266,10 +266,10 @@ static const struct row {
 	{POOL(GAUGE, "pintle_pool_info", value_pool_info, "hook", "key"),
 	 .family.help = "1; labels say which hook decides it, and what makes a session."},
 	{POOL(GAUGE, "pintle_pool_mode", value_mode, "mode"),
-	 .family.help = "1 for the mode that holds, toggled or configured."},
+	 .family.help = "1 for the mode that holds, set or configured."},
 	{POOL(GAUGE, "pintle_pool_requests", value_requests, "requests"),
 	 .family.help = "1 for how the requests of a connection come: as-they-come or "
-			"one-per-connection, toggled or configured."},
+			"one-per-connection, set or configured."},
 	{POOL(COUNTER, "pintle_first_segments_total", value_first_segments, "oneshot"),
 	 .family.help = "First segments of connections, by what one-shot did with them.",
 	 .family.more =

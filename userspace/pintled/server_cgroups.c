@@ -63,18 +63,9 @@ static int collect_patterns(struct walk *w, const struct config *c)
 
 static bool add_row(struct walk *w, uint64_t cgroup, uint64_t pattern)
 {
-	if (w->row_count == w->room) {
-		size_t room = w->room ? 2 * w->room : 64;
-		struct pintle_server_cgroup *rows =
-			room <= PINTLE_MAX_SERVER_CGROUPS
-				? reallocarray(w->rows, room, sizeof(*rows))
-				: NULL;
-
-		if (!rows)
-			return false;
-		w->rows = rows;
-		w->room = room;
-	}
+	if (w->row_count == PINTLE_MAX_SERVER_CGROUPS ||
+	    !ROOM_FOR_ONE(w->rows, w->row_count, w->room, 64))
+		return false;
 	w->rows[w->row_count++] = (struct pintle_server_cgroup){cgroup, pattern};
 	return true;
 }

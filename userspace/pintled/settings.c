@@ -7,9 +7,12 @@
 #include "../base/hash.h"
 #include "../base/log.h"
 #include "../base/util.h"
+#include "../maps/pin.h"
 
 /* Whoever takes one out while we walk sends the walk back to its start. */
 #define MAX_STEPS (4 * PINTLE_MAX_VERDICTS)
+
+#define MAX_TOLD 20 /* at once */
 
 struct row {
 	struct pintle_setting_key key;
@@ -31,6 +34,7 @@ struct settings {
 	uint64_t begun_ns; /* newest request that a reload was begun after */
 	bool reloading;    /* what was made last comes from the file */
 	bool again;        /* rows were read that nobody judged */
+	int told;          /* lines about settings, since they were judged last */
 };
 
 /* ---- the map --------------------------------------------------------------------- */
@@ -92,7 +96,7 @@ static int digest_one(struct settings *s, const struct pintle_setting_key *key,
 	uint64_t *digest = arg;
 
 	if (is_reload(key))
-		s->asked_ns = MAX(s->asked_ns, (uint64_t)setting->set_ns);
+		s->asked_ns = setting->set_ns;
 	else
 		*digest += hash_bytes(hash_bytes(HASH_START, key, sizeof(*key)), setting,
 				      sizeof(*setting));
@@ -243,7 +247,9 @@ int settings_configure(struct settings *s, struct config **c)
 	static const struct yaml_sink sink = {.error = ignore, .warning = warn_of_setting};
 	int err = read_rows(s);
 
-	return err ? log_err_r(err, "settings") : parse(s, &s->text, &sink, c);
+	err = err ? log_err_r(err, "settings") : parse(s, &s->text, &sink, c);
+	s->again = err;
+	return err;
 }
 
 static void drop_next(struct settings *s)
@@ -299,21 +305,26 @@ static bool put_verdict(const struct settings *s, const struct pintle_setting_ke
 	return true;
 }
 
-static void tell(const struct row *r)
+/* Whoever sets a thousand of them must not bury the rest of the log. */
+static void tell(struct settings *s, const struct row *r)
 {
 	const struct config_setting *j = &r->judged;
 
-	if (!r->text)
+	if (s->told++ >= MAX_TOLD) {
+		if (s->told == MAX_TOLD + 1)
+			log_warn("more settings changed than are told here; `pintle diff` has all");
+	} else if (!r->text) {
 		log_warn("a setting holds no text; `pintle reset` takes it away");
-	else if (r->runs)
+	} else if (r->runs) {
 		log_info("%s: %s is set to %s; the file says %s", r->key.pool, r->key.key,
 			 r->setting.value, j->file);
-	else
+	} else {
 		log_warn("%s: %s is set to %s, which does not hold: %s", r->key.pool, r->key.key,
 			 r->setting.value, j->why);
+	}
 }
 
-static void judge_row(const struct settings *s, struct row *r, const char *why)
+static void judge_row(struct settings *s, struct row *r, const char *why)
 {
 	struct pintle_verdict v = {.set_ns = r->setting.set_ns};
 	struct config_setting *j = &r->judged;
@@ -332,7 +343,7 @@ static void judge_row(const struct settings *s, struct row *r, const char *why)
 		 k && config_value_same(k, r->setting.value, j->file) ? v.runs : j->file);
 	snprintf(v.why, sizeof(v.why), "%s", r->runs ? "" : j->why);
 	if (put_verdict(s, &r->key, &v))
-		tell(r);
+		tell(s, r);
 }
 
 /* Of what is set no more. */
@@ -349,13 +360,14 @@ static void prune_verdicts(struct settings *s)
 		}
 		bpf_map_delete_elem(fd, &key);
 		if (is_text(key.pool, sizeof(key.pool), true) &&
-		    is_text(key.key, sizeof(key.key), true))
+		    is_text(key.key, sizeof(key.key), true) && s->told++ < MAX_TOLD)
 			log_info("%s: %s is as the file says", key.pool, key.key);
 	}
 }
 
 static void judge_rows(struct settings *s, const char *why)
 {
+	s->told = 0;
 	for (size_t i = 0; i < s->count; i++)
 		judge_row(s, &s->rows[i], why);
 	prune_verdicts(s);
@@ -401,11 +413,11 @@ void settings_done(struct settings *s, const char *why)
 /* Before the maps are open: programs are loaded and attached as the settings want it, too. */
 static int peek(struct settings *s, const char *bpffs)
 {
-	char dir[PATH_MAX], path[PATH_MAX + PINTLE_NAME_SIZE];
+	char dir[PATH_MAX], path[PIN_PATH_SIZE];
 
 	maps_dir(bpffs, dir, sizeof(dir));
-	snprintf(path, sizeof(path), "%s/%s", dir, map_names[MAP_settings]);
-	s->fd = bpf_obj_get(path);
+	pin_path(dir, map_names[MAP_settings], path);
+	s->fd = pin_open(dir, map_names[MAP_settings], 0);
 	if (s->fd < 0)
 		return 0;
 	/* Another layout is refused later, and in better words. */

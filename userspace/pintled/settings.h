@@ -38,8 +38,8 @@ enum settings_news {
 /** Returns enum settings_news, as bits. Cheap where nothing is set. */
 unsigned int settings_look(struct settings *s);
 
-/** The configuration by the text that runs and the settings as they are now. Returns 0 and *c, or
- * -errno, logged. To be followed by settings_done(). */
+/** The configuration by the text that runs and the settings as they are now. Returns 0 and *c, to
+ * be followed by settings_done(); or -errno, logged: then settings_look() tells of it again. */
 int settings_configure(struct settings *s, struct config **c);
 /** The same by the file's text as it is now, which runs once settings_done() says so. Returns as
  * config_load(). */

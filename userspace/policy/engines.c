@@ -254,17 +254,8 @@ static void series_free(struct series_list *l)
 
 static int series_add(struct series_list *l, const struct expfmt_sample *s, size_t line)
 {
-	struct series *more;
-
-	if (l->count == l->room) {
-		size_t room = l->room ? 2 * l->room : 64;
-
-		more = reallocarray(l->series, room, sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		l->series = more;
-		l->room = room;
-	}
+	if (!ROOM_FOR_ONE(l->series, l->count, l->room, 64))
+		return -ENOMEM;
 	l->series[l->count++] = (struct series){expfmt_series(s), line, s->name, s->name_len};
 	return 0;
 }

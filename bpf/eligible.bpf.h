@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * eligible.bpf.h - whether an endpoint may be chosen for a connection, or why not; and what the
+ * rule (decide.bpf.h) is told of the endpoint.
+ *
+ *   eligible = a member of the pool, reachable, not drained, not ejected; and its metrics page was
+ *              read since it listens, unless nobody reads pages
+ *
+ * Values of the maps in, plain integers out: no map, no helper, no clock. The same text is compiled
+ * into the hooks, the CLI and the policy lab. The caller points to the values, or to copies of
+ * them; a score has to be read in a certain way (struct eligible_score).
+ */
+#ifndef PINTLE_ELIGIBLE_BPF_H
+#define PINTLE_ELIGIBLE_BPF_H
+
+#include "address.bpf.h"
+#include "decide.bpf.h"
+#include "health.bpf.h"
+#include "traits.bpf.h"
+
+/* Why an endpoint may not be chosen: the first of these that holds. */
+enum ineligible {
+	INELIGIBLE_NOT,     /* the endpoint is eligible */
+	INELIGIBLE_DOWN,    /* nothing listens */
+	INELIGIBLE_FAMILY,  /* nothing listens for the connection's address family */
+	INELIGIBLE_DRAINED, /* `pintle drain` */
+	INELIGIBLE_EJECTED, /* the endpoint failed its clients */
+	INELIGIBLE_UNHEARD, /* no good metrics page came since the endpoint listens */
+	INELIGIBLE_COUNT,
+};
+
+/* An endpoint, asked for by one connection. */
+struct eligible_query {
+	const struct pintle_pool *pool;
+	const struct pintle_endpoint *endpoint; /* a member of the pool: eligible_member() */
+	const struct pintle_health *health;
+	const struct pintle_override *override; /* of the endpoint's slot, or NULL */
+	__u64 now;
+	__u32 family; /* PINTLE_FAMILY_*: any of these will do */
+};
+
+/* What the rule needs of a score. The caller looks at `sequence`, takes the score, looks again, and
+ * says in `whole` whether the number was even and the same. */
+struct eligible_score {
+	__u64 scraped_ns; /* 0: never, or the score is that of another endpoint */
+	__s64 inflight;   /* at scraped_ns, as is the next one */
+	__s64 pending;
+	__u32 published;
+	__u32 running;
+	__u32 whole; /* 1: not written to meanwhile */
+};
+
+/* Whether the id of that generation still means this endpoint, and the endpoint belongs to the
+ * pool. pool_generation: of a pool that exists, so not 0. */
+static __always_inline bool eligible_member(const struct pintle_endpoint *e, __u32 generation,
+					    __u32 pool, __u32 pool_generation)
+{
+	return generation && e->generation == generation && e->pool == pool &&
+	       e->pool_generation == pool_generation;
+}
+
+/* Whether the pool's endpoints are listeners of this node, which the kernel knows. Other endpoints
+ * are addresses: only clients' failures tell what is there. */
+static __always_inline bool eligible_listens(const struct pintle_pool *pool)
+{
+	return pool_reach(pool) == PINTLE_REACH_LISTENER;
+}
+
+/* Returns the PINTLE_FAMILY_* that the endpoint's listeners take, or the one of its address. */
+static __always_inline __u32 eligible_families(const struct pintle_pool *pool,
+					       const struct pintle_endpoint *e,
+					       const struct pintle_health *h)
+{
+	if (eligible_listens(pool))
+		return h->families & (PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6);
+	return address_is_v4(e->address) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
+}
+
+static __always_inline bool eligible_ejected(const struct pintle_pool *pool,
+					     const struct pintle_health *h, __u64 now)
+{
+	return !eligible_listens(pool) &&
+	       health_ejected(h->ejected_until_ns, h->answered_ns, h->failed_ns, now);
+}
+
+/* An override of another generation was meant for the endpoint that had the id before. */
+static __always_inline bool eligible_drained(const struct pintle_endpoint *e,
+					     const struct pintle_override *o)
+{
+	return o && o->generation == e->generation && o->flags & PINTLE_OVERRIDE_DRAIN;
+}
+
+/* Returns 0, or the INELIGIBLE_* that holds whatever the score says. */
+static __always_inline __u32 ineligible_barred(const struct eligible_query *q)
+{
+	if (eligible_listens(q->pool) && !q->health->listening_since_ns)
+		return INELIGIBLE_DOWN;
+	if (!(eligible_families(q->pool, q->endpoint, q->health) & q->family))
+		return INELIGIBLE_FAMILY;
+	if (eligible_drained(q->endpoint, q->override))
+		return INELIGIBLE_DRAINED;
+	if (eligible_ejected(q->pool, q->health, q->now))
+		return INELIGIBLE_EJECTED;
+	return INELIGIBLE_NOT;
+}
+
+/* Returns 0 or INELIGIBLE_UNHEARD. A server that listens since 12:00:05 is not vouched for by the
+ * page of 12:00:04: the former process served that one. daemonless: nobody reads pages, so that
+ * listening has to do. */
+static __always_inline __u32 ineligible_unheard(const struct pintle_health *h,
+						const struct eligible_score *s, bool daemonless)
+{
+	if (daemonless || (s->scraped_ns && s->scraped_ns >= h->listening_since_ns))
+		return INELIGIBLE_NOT;
+	return INELIGIBLE_UNHEARD;
+}
+
+/* Returns 0: the endpoint may be chosen; or INELIGIBLE_*. */
+static __always_inline __u32 ineligible(const struct eligible_query *q,
+					const struct eligible_score *s, bool daemonless)
+{
+	return ineligible_barred(q) ?: ineligible_unheard(q->health, s, daemonless);
+}
+
+/* Whether nobody reads metrics pages: no heartbeat of a daemon is as young as a score has to be. */
+static __always_inline bool eligible_daemonless(const struct pintle_pool *pool, __u64 heartbeat_ns,
+						__u64 now)
+{
+	return (__s64)(now - heartbeat_ns) > (__s64)pool->staleness_ns;
+}
+
+/* Copies what the rule needs. generation: of the endpoint. s->whole stays as it is. */
+static __always_inline void eligible_score_take(struct eligible_score *s,
+						const struct pintle_score *from, __u32 generation)
+{
+	s->scraped_ns = from->generation == generation ? from->scraped_ns : 0;
+	s->published = from->model[0].published;
+	s->running = from->model[0].running;
+	s->inflight = from->inflight;
+	s->pending = from->pending;
+}
+
+/* Fills in *f, except for the counts as of now: f->inflight and f->pending. */
+static __always_inline void eligible_facts(struct decide_facts *f, const struct pintle_pool *pool,
+					   const struct eligible_score *s, __u64 now)
+{
+	f->published = s->published;
+	f->fresh = s->whole && s->scraped_ns &&
+		   (__s64)(now - s->scraped_ns) <= (__s64)pool->staleness_ns;
+	/* Without a scrape all connections in flight came since. */
+	f->running = s->scraped_ns ? s->running : pool->running_weight;
+	f->inflight_at_scrape = s->scraped_ns ? s->inflight : 0;
+	f->pending_at_scrape = s->scraped_ns ? s->pending : 0;
+}
+
+/* Adds the counts as of now, of the classes that the pool uses, to f->inflight and f->pending. */
+static __always_inline void eligible_count(struct decide_facts *f, const struct pintle_pool *pool,
+					   const struct pintle_inflight *counts)
+{
+	__u32 i;
+
+	for (i = 0; i < PINTLE_MAX_CLASSES && i < pool->classes; i++) {
+		const struct pintle_counters *n = &counts->by_class[i];
+		__u64 opened = n->opened;
+
+		f->inflight += opened - n->closed;
+		f->pending += n->placed - opened - n->failed;
+	}
+}
+
+/* ---- endpoints as data, for the syscall program of the tests ----------------- */
+
+#define WEIGH_CASE_MAX 64
+
+/* An endpoint, asked for by one connection. */
+struct weigh_one {
+	__u32 endpoint;
+	__u32 generation;
+	__u16 family; /* PINTLE_FAMILY_* */
+	__u16 daemonless;
+	__u32 bound;
+	__u32 eligible;                    /* out: 1 or 0 */
+	struct decide_candidate candidate; /* out: its loads, if it is eligible */
+};
+
+struct weigh_case {
+	__u64 now;
+	__u32 pool;
+	__u32 pool_generation;
+	struct weigh_one of[WEIGH_CASE_MAX];
+};
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verb_reload.c - has the daemon read its file again, and waits for what becomes of it. */
+#include <bpf/bpf.h>
+
+#include "../base/log.h"
+#include "cli.h"
+#include "output.h"
+
+/* Programs may have to be loaded, on a machine with much else to do. */
+#define RELOAD_WAIT_NS (60 * NSEC_PER_SEC)
+
+static const struct pintle_setting_key key = {.key = PINTLE_SETTING_RELOAD};
+
+struct asked {
+	uint64_t ns;
+	struct pintle_verdict verdict;
+};
+
+/* A request that somebody made after ours took its place: what answers that one answers ours. */
+static bool is_answered(const struct maps *m, void *arg)
+{
+	struct asked *a = arg;
+
+	return !bpf_map_lookup_elem(m->fd[MAP_verdicts], &key, &a->verdict) &&
+	       a->verdict.set_ns >= a->ns && a->verdict.judged_ns >= a->ns;
+}
+
+int run_reload(struct cli *cli)
+{
+	_cleanup_(state_freep) struct state *s = NULL;
+	_cleanup_(maps_closep) struct maps *m = NULL;
+	struct pintle_setting request = {.set_ns = monotonic_ns()};
+	struct asked a = {.ns = request.set_ns};
+	char why[PINTLE_WHY_SIZE];
+	int status = open_state(cli, MAPS_WRITE, &m, &s);
+
+	if (status)
+		return status;
+	if (!s->daemon_alive) {
+		log_error("pintled does not run: it reads %s when it starts",
+			  s->node.config[0] ? s->node.config : "its configuration");
+		return EXIT_FAILED;
+	}
+	if (bpf_map_update_elem(m->fd[MAP_settings], &key, &request, BPF_ANY)) {
+		log_err_r(errno, "cannot ask for a reload");
+		return EXIT_FAILED;
+	}
+	if (!wait_for_daemon(m, true, RELOAD_WAIT_NS, is_answered, &a)) {
+		log_error("pintled has not answered: it ended, or is busy; `pintle status` tells "
+			  "which");
+		return EXIT_FAILED;
+	}
+	state_text(why, sizeof(why), a.verdict.why, sizeof(a.verdict.why));
+	if (a.verdict.refused) {
+		log_error("not reloaded, what ran before still does: %s",
+			  why[0] ? why : "pintled's log says why");
+		return EXIT_FAILED;
+	}
+	printf("reloaded %s\n", s->node.config);
+	return output_finish();
+}
