@@ -6,10 +6,10 @@
 const struct exit_help exit_helps[] = {
 	{EXIT_OK, "done"},
 	{EXIT_FAILED,
-	 "failed; also `status` where nothing is pinned, `diff` where something differs, and `doctor` where something "
+	 "failed; also `status` if nothing is pinned, `diff` if something differs, and `doctor` if something "
 	 "fails"},
 	{EXIT_USAGE,
-	 "a mistake in the command line, or in the file that was checked; also `diff` where it cannot tell"},
+	 "a mistake in the command line, or in the file that was checked; also `diff` if it cannot tell"},
 };
 const size_t exit_help_count = ARRAY_SIZE(exit_helps);
 
