@@ -709,7 +709,7 @@ struct pintle_client {
 /* ---- recount: array, endpoint x class -> what there is. Writer: the recounting iterators. -- */
 
 #define PINTLE_RECOUNT_IN_FLIGHT 1ULL         /* opened: the lower 32 bits */
-#define PINTLE_RECOUNT_WAITING   (1ULL << 32) /* placed, not opened: the upper */
+#define PINTLE_RECOUNT_PENDING   (1ULL << 32) /* placed, not opened: the upper */
 
 /* ---- stats: per-CPU array, pool x outcome -> decisions. Writer: kernel. --- */
 

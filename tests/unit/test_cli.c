@@ -497,6 +497,7 @@ static void test_help(void **state)
 	expect(0, "usage: pintle mode POOL", "", "mode", "--help");
 	expect(0, "usage: pintle events", "", "-h", "events");
 	expect(0, "Keys of -o json:", "", "doctor", "--help");
+	expect(0, "  ejected      failed its clients", "", "endpoints", "--help");
 	expect(0, "Nouns read:", "", "help");
 	expect(0, "usage: pintle mode POOL", "", "help", "mode");
 	expect(2, "", "did you mean endpoints?", "help", "endpoint");

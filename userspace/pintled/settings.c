@@ -7,6 +7,7 @@
 #include "../base/hash.h"
 #include "../base/log.h"
 #include "../base/util.h"
+#include "../maps/pin.h"
 
 /* Whoever takes one out while we walk sends the walk back to its start. */
 #define MAX_STEPS (4 * PINTLE_MAX_VERDICTS)
@@ -412,11 +413,11 @@ void settings_done(struct settings *s, const char *why)
 /* Before the maps are open: programs are loaded and attached as the settings want it, too. */
 static int peek(struct settings *s, const char *bpffs)
 {
-	char dir[PATH_MAX], path[PATH_MAX + PINTLE_NAME_SIZE];
+	char dir[PATH_MAX], path[PIN_PATH_SIZE];
 
 	maps_dir(bpffs, dir, sizeof(dir));
-	snprintf(path, sizeof(path), "%s/%s", dir, map_names[MAP_settings]);
-	s->fd = bpf_obj_get(path);
+	pin_path(dir, map_names[MAP_settings], path);
+	s->fd = pin_open(dir, map_names[MAP_settings], 0);
 	if (s->fd < 0)
 		return 0;
 	/* Another layout is refused later, and in better words. */
