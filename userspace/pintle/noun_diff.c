@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* noun_diff.c - what runs otherwise than the file says. */
+/* noun_diff.c - what differs from the configuration file. */
 #include "../base/log.h"
 #include "cli.h"
 #include "output.h"
