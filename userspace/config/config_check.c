@@ -5,6 +5,7 @@
 
 #include "config_internal.h"
 #include "../base/util.h"
+#include "../net/url.h"
 
 /* One endpoint, or one frontend, with its pool and its place in the file. */
 struct item {
