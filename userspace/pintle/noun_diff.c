@@ -255,7 +255,7 @@ const struct command command_diff = {
 	.name = "diff",
 	.kind = NOUN,
 	.arguments = "[POOL]",
-	.summary = "what runs otherwise than the file says",
+	.summary = "what differs from the configuration file",
 	.help = "Prints a row for each key that was set (`pintle set`, `pintle mode`) and for each\n"
 		"endpoint that is drained. Exit status 0 if nothing differs; 1 if something does, or\n"
 		"if the file changed after pintled read it; 2 if neither can be known. A reader who\n"
