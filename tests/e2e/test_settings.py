@@ -280,7 +280,7 @@ def test_reload(node):
     assert node.pintle("reload").stdout == f"reloaded {path}\n" and not warned()
     path.write_text(config.replace("vllm", "nosuch"))
     said = refused(node, "reload", status=1)
-    assert f"not reloaded, what ran before still does: {path}:" in said and '"nosuch"' in said, said
+    assert f"not reloaded, the former configuration still runs: {path}:" in said and '"nosuch"' in said, said
     assert warned() and node.ask(FRONTEND["v4"]) == "s0"
     assert "was changed after pintled read it" in node.pintle("diff", check=False).stderr
     # what is set still is, and settings are taken by the file that runs

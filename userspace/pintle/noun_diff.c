@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* noun_diff.c - what runs otherwise than the file says. */
+/* noun_diff.c - what differs from the configuration file. */
 #include "../base/log.h"
 #include "cli.h"
 #include "output.h"
@@ -255,7 +255,7 @@ const struct command command_diff = {
 	.name = "diff",
 	.kind = NOUN,
 	.arguments = "[POOL]",
-	.summary = "what runs otherwise than the file says",
+	.summary = "what differs from the configuration file",
 	.help = "Prints a row for each key that was set (`pintle set`, `pintle mode`) and for each\n"
 		"endpoint that is drained. Exit status 0 if nothing differs; 1 if something does, or\n"
 		"if the file changed after pintled read it; 2 if neither can be known. A reader who\n"

@@ -52,7 +52,7 @@ static int run_reload(struct cli *cli)
 	}
 	state_text(why, sizeof(why), a.verdict.why, sizeof(a.verdict.why));
 	if (a.verdict.refused) {
-		log_error("not reloaded, what ran before still does: %s",
+		log_error("not reloaded, the former configuration still runs: %s",
 			  why[0] ? why : "pintled's log says why");
 		return EXIT_FAILED;
 	}
@@ -64,7 +64,7 @@ const struct command command_reload = {
 	.name = "reload",
 	.kind = VERB,
 	.arguments = "",
-	.summary = "have pintled read its configuration again, and say what came of it",
+	.summary = "have pintled read its configuration again, and report the result",
 	.help = "Does what SIGHUP and `systemctl reload pintled` do, and waits for the result. Exit\n"
 		"status 0 if pintled took the file; 1 if it did not, with the first error (what ran\n"
 		"before keeps running), or if pintled does not run. Keys that were set stay set.",

@@ -191,7 +191,7 @@ static void refuse(struct row *r, const char *why)
 static bool may_hold(struct row *r)
 {
 	if (!r->text)
-		refuse(r, "it is no text that ends; `pintle reset` takes it away");
+		refuse(r, "its text does not end; `pintle reset` removes it");
 	else if (r->left_out[0])
 		refuse(r, r->left_out);
 	return r->text && !r->left_out[0];
@@ -312,9 +312,10 @@ static void tell(struct settings *s, const struct row *r)
 
 	if (s->told++ >= MAX_TOLD) {
 		if (s->told == MAX_TOLD + 1)
-			log_warn("more settings changed than are told here; `pintle diff` has all");
+			log_warn(
+				"more settings changed than are shown here; `pintle diff` has all of them");
 	} else if (!r->text) {
-		log_warn("a setting holds no text; `pintle reset` takes it away");
+		log_warn("a setting holds no text; `pintle reset` removes it");
 	} else if (r->runs) {
 		log_info("%s: %s is set to %s; the file says %s", r->key.pool, r->key.key,
 			 r->setting.value, j->file);
