@@ -43,7 +43,7 @@ static const struct set_case {
 	  {"a", "stickiness.group", "source/24", "none", NULL},
 	  {"a", "failureMode", "FailClose", "FailOpen", NULL},
 	  {"a", "http10", "true", "false", NULL}},
-	 "a weights.gpu=0.5: weights.gpu has no effect, since no endpoint names its gpu; give them gpu: "
+	 "a weights.gpu=0.5: weights.gpu has no effect, because no endpoint names its gpu; give them gpu: "
 	 "{index: 0}\n"},
 	{"what follows from the hook is what the file says",
 	 HEAD A("") B(""),
