@@ -85,24 +85,24 @@ static const struct set_case {
 	{"what the check refuses with the file",
 	 HEAD A("") B("  stickiness: {key: hint, shared: true}\n"),
 	 {{"a", "stickiness.key", "hint", "source",
-	   "stickiness.key is hint, which is not seen where endpoints have listen; write one of none, "
+	   "stickiness.key is hint, which Pintle cannot see for endpoints with listen; write one of none, "
 	   "source, destination"},
 	  {"a", "ejection.failures", "5", "3",
-	   "ejection is of endpoints with address: one with listen is left out as soon as it stops "
-	   "listening; take this out"},
+	   "ejection is for endpoints with address: an endpoint with listen is left out as soon as it "
+	   "stops listening; remove ejection"},
 	  {"a", "dcgm.interval", "1s", "5s",
 	   "\"url\" is missing in pools[].dcgm; add it: an http:// or https:// URL of at most 1023 bytes"},
 	  {"b", "stickiness.key", "client", "hint",
-	   "t.yaml:10:35: stickiness.shared is of sessions that clients name, and the key is client; write "
-	   "key: hint, or take this out"},
+	   "t.yaml:10:35: stickiness.shared is for sessions that clients name, but the key is client; write "
+	   "key: hint, or remove shared"},
 	  {"b", "stickiness.ttl", "1m", "300s", NULL}},
 	 NULL},
 	{"what the check refuses with what was set before",
 	 HEAD B("  stickiness: {key: hint}\n"),
 	 {{"b", "stickiness.shared", "true", "false", NULL},
 	  {"b", "stickiness.key", "client", "hint",
-	   "stickiness.shared is of sessions that clients name, and the key is client; write key: hint, or "
-	   "take this out"}},
+	   "stickiness.shared is for sessions that clients name, but the key is client; write key: hint, or "
+	   "remove shared"}},
 	 NULL},
 	{"what goes together alone",
 	 HEAD B(""),
