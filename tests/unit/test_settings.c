@@ -114,9 +114,9 @@ static const struct set_case {
 	 {{"a", "weights.running", "0", "1", NULL},
 	  {"a", "nosuch", "x", NULL, "a pool has no key"}},
 	 "t.yaml 7: with stickiness.ttl 0 every binding is forgotten at once; write key: none if that is "
-	 "meant\n"
-	 "a weights.running=0: with weights.running 0, requests that run weigh nothing, and without fresh "
-	 "scores nothing does; the default is 1\n"},
+	 "intended\n"
+	 "a weights.running=0: with weights.running 0, running requests weigh nothing, and without fresh "
+	 "scores no load is known; the default is 1\n"},
 };
 
 /* ---- a sink that keeps warnings, and wants no error ---------------------------------- */
