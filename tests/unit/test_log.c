@@ -61,6 +61,27 @@ __attribute__((format(printf, 2, 3))) static void libbpf_says(enum libbpf_print_
 	va_end(ap);
 }
 
+/* Until nobody wants it any more; what is less than an error is none. */
+static void first_error_is_kept(void **state)
+{
+	char first[16];
+
+	(void)state;
+	log_init("test", LOG_INFO);
+	log_keep(first, sizeof(first));
+	assert_string_equal(first, "");
+	log_warn("a warning");
+	assert_string_equal(first, "");
+	log_err_r(ENOENT, "a%d", 1);
+	assert_string_equal(first, "a1: No such fil");
+	log_error("the next");
+	assert_string_equal(first, "a1: No such fil");
+	log_keep(first, sizeof(first));
+	log_keep(NULL, 0);
+	log_error("the last");
+	assert_string_equal(first, "");
+}
+
 /* A verifier's log of so many lines; the caller frees it. */
 static char *verifier_log(int lines)
 {
@@ -152,6 +173,7 @@ static void less_urgent_than_libbpf_thinks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(first_error_is_kept, capture, release),
 		cmocka_unit_test_setup_teardown(end_of_a_long_message, capture, release),
 		cmocka_unit_test_setup_teardown(short_message_whole, capture, release),
 		cmocka_unit_test_setup_teardown(all_of_it_for_debug, capture, release),

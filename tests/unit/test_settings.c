@@ -21,7 +21,7 @@
 	"- name: b\n  frontends: [\"10.78.0.1:8000\"]\n"                                           \
 	"  endpoints: [{name: e, address: \"10.1.0.1:80\"}, {name: f, address: \"10.1.0.2:80\"}]\n" keys
 
-#define MOST 6
+#define MOST 7
 
 struct wanted {
 	const char *pool, *key, *value;
@@ -76,8 +76,10 @@ static const struct set_case {
 	   "`pintle reload`"},
 	  {"a", "node.bpffs", "/x", NULL,
 	   "a pool has no key \"node.bpffs\"; `pintle set --help` lists those that can be set"},
+	  {"a", "dcgm", "x", NULL,
+	   "dcgm is a mapping of url, interval; set one of its keys, as in dcgm.interval=VALUE"},
 	  {"a", "stickiness", "x", NULL,
-	   "stickiness is a mapping of key, group, shared, ttl, maxExtraLoad; set one of these, as in "
+	   "stickiness is a mapping of key, group, shared, ttl, maxExtraLoad; set one of its keys, as in "
 	   "stickiness.key=VALUE"},
 	  {"a", "mode", "off", "enforce", "mode is not set here; set it by `pintle set`"}},
 	 NULL},

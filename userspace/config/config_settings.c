@@ -39,16 +39,28 @@ static const struct yaml_key *meant_key(const char *name)
 	return last ?: nearest.best ? pool_key(nearest.best) : NULL;
 }
 
+/* The first key in a mapping that may be set; NULL: none may, or it is no mapping. */
+static const struct yaml_key *key_within(const struct yaml_key *map)
+{
+	char prefix[YAML_PREFIX_SIZE];
+
+	yaml_key_prefix(map, prefix);
+	for (size_t i = 0; map->type == &yaml_map && i < config_table.count; i++)
+		if (config_table.keys[i].set && yaml_key_is_child(&config_table.keys[i], prefix))
+			return &config_table.keys[i];
+	return NULL;
+}
+
 static const struct yaml_key *refuse_key(const char *name, char why[PINTLE_WHY_SIZE])
 {
 	const struct yaml_key *k = pool_key(name), *meant = meant_key(name);
+	const struct yaml_key *within = k ? key_within(k) : NULL;
 	char quoted[TEXT_QUOTED_SIZE], wants[YAML_WANTS_SIZE];
 
 	text_quote(name, strlen(name), quoted);
-	if (k && k->type == &yaml_map)
-		snprintf(why, PINTLE_WHY_SIZE, "%s is %s; set one of these, as in %s.%s=VALUE",
-			 name, yaml_key_wants(&config_table, k, wants), name,
-			 yaml_key_local(k + 1));
+	if (within)
+		snprintf(why, PINTLE_WHY_SIZE, "%s is %s; set one of its keys, as in %s=VALUE",
+			 name, yaml_key_wants(&config_table, k, wants), yaml_key_label(within));
 	else if (k)
 		snprintf(why, PINTLE_WHY_SIZE,
 			 "%s cannot change by itself while the pool runs; write it into the "
@@ -180,51 +192,38 @@ static const struct yaml_node *pool_node(const struct yaml_node *root, const cha
 	return NULL;
 }
 
-/* The node of a key's value, or NULL. With a tree, what is missing on the way is made. */
-static struct yaml_node *value_node(struct yaml_tree *t, const struct yaml_node *pool,
-				    const char *key, int line)
+/* The node of a key's value, or the last one on the way to it; *rest: what is missing of the key.
+ */
+static struct yaml_node *node_towards(const struct yaml_node *pool, const char *key,
+				      const char **rest)
 {
 	const struct yaml_node *n = pool;
 	char part[YAML_PREFIX_SIZE];
 
-	for (const char *dot; n; key = dot + 1) {
-		const struct yaml_node *map = n;
+	while (*key) {
+		const char *dot = strchrnul(key, '.');
+		const struct yaml_node *next;
 
-		dot = strchrnul(key, '.');
 		snprintf(part, sizeof(part), "%.*s", (int)(dot - key), key);
-		n = yaml_node_get(map, part);
-		if (!n && t)
-			n = yaml_tree_add(t, (struct yaml_node *)map, part,
-					  *dot ? YAML_MAP : YAML_SCALAR, line);
-		if (!*dot)
+		next = yaml_node_get(n, part);
+		if (!next)
 			break;
+		n = next;
+		key = *dot ? dot + 1 : dot;
 	}
+	*rest = key;
 	return (struct yaml_node *)n;
-}
-
-static int put_settings(struct yaml_tree *t, const struct config_setting *settings, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		const struct yaml_node *pool = pool_node(t->root, settings[i].pool, NULL);
-		struct yaml_node *value;
-
-		if (!settings[i].holds)
-			continue;
-		value = value_node(t, pool, settings[i].key, line_of(i));
-		if (!value || yaml_node_set(value, settings[i].value))
-			return -ENOMEM;
-		value->line = line_of(i);
-		value->column = 1;
-	}
-	return 0;
 }
 
 /* What holds without a setting, as text: the file's, the default, or what follows from the hook. */
 static void take_file(struct config_setting *s, const struct yaml_key *k,
 		      const struct yaml_node *pool, const struct config_pool *p)
 {
-	const struct yaml_node *n = value_node(NULL, pool, s->key, 0);
-	const char *text = n ? n->text : k->preset ? k->preset : key_name(p->stickiness.key_kind);
+	const char *rest;
+	const struct yaml_node *n = node_towards(pool, s->key, &rest);
+	const char *text = !*rest      ? n->text
+			   : k->preset ? k->preset
+				       : key_name(p->stickiness.key_kind);
 
 	snprintf(s->file, sizeof(s->file), "%s", text);
 }
@@ -259,117 +258,232 @@ static void admit(const struct config *c, const struct yaml_node *root,
 	}
 }
 
-/* ---- judging --------------------------------------------------------------- */
+/* ---- changes --------------------------------------------------------------- */
+
+/* What one setting did to the tree. */
+struct change {
+	struct yaml_node *value; /* the file has the key: its node, */
+	struct yaml_node was;    /* and that as it was, with the text, which is owned */
+	struct yaml_node *map;   /* the file has not: the mapping that something was added to, */
+	struct yaml_node *last;  /* and its last child before */
+};
 
 struct trial {
-	const struct config_text *text;
+	const char *name; /* of the file */
+	struct yaml_tree tree;
 	struct config_setting *settings;
+	struct change *changes; /* by setting */
 	size_t n;
 	const struct yaml_sink *sink; /* of warnings about settings; NULL: they are not told yet */
 	char error[PINTLE_WHY_SIZE];  /* the first of the newest try */
 };
 
+static void trial_free(struct trial *t)
+{
+	for (size_t i = 0; t->changes && i < t->n; i++)
+		free(t->changes[i].was.text);
+	free(t->changes);
+	yaml_tree_free(&t->tree);
+}
+
+static int change_value(struct change *c, struct yaml_node *value, const char *text, int line)
+{
+	c->value = value;
+	c->was = *value;
+	value->text = NULL;
+	value->line = line;
+	value->column = 1;
+	return yaml_node_set(value, text);
+}
+
+static int add_value(struct trial *t, struct change *c, struct yaml_node *map, const char *key,
+		     const char *text, int line)
+{
+	struct yaml_node *n = map;
+	char part[YAML_PREFIX_SIZE];
+
+	c->map = map;
+	c->last = map->last;
+	while (n && *key) {
+		const char *dot = strchrnul(key, '.');
+
+		snprintf(part, sizeof(part), "%.*s", (int)(dot - key), key);
+		n = yaml_tree_add(&t->tree, n, part, *dot ? YAML_MAP : YAML_SCALAR, line);
+		key = *dot ? dot + 1 : dot;
+	}
+	return n ? yaml_node_set(n, text) : -ENOMEM;
+}
+
+static int put(struct trial *t, size_t i)
+{
+	const struct config_setting *s = &t->settings[i];
+	const char *rest;
+	struct yaml_node *n = node_towards(pool_node(t->tree.root, s->pool, NULL), s->key, &rest);
+
+	if (*rest)
+		return add_value(t, &t->changes[i], n, rest, s->value, line_of(i));
+	return change_value(&t->changes[i], n, s->value, line_of(i));
+}
+
+/* Of several the newest first: later ones may stand in what earlier ones added. */
+static void take_back(struct trial *t, size_t i)
+{
+	struct change *c = &t->changes[i];
+
+	if (c->value) {
+		free(c->value->text);
+		*c->value = c->was;
+	} else if (c->map) {
+		yaml_node_cut(c->map, c->last);
+	}
+	*c = (struct change){0};
+}
+
+/* ---- judging --------------------------------------------------------------- */
+
 static void take_error(struct trial *t, const struct yaml_message *m)
 {
-	if (t->error[0])
+	if (m->warning || t->error[0])
 		return;
 	if (m->line < 0)
 		snprintf(t->error, sizeof(t->error), "%s", m->text);
 	else
-		snprintf(t->error, sizeof(t->error), "%s:%d:%d: %s", t->text->name, m->line,
-			 m->column, m->text);
+		snprintf(t->error, sizeof(t->error), "%s:%d:%d: %s", t->name, m->line, m->column,
+			 m->text);
 }
 
 /* What the file itself is warned of was told. */
-static void tell_warnings(const struct trial *t, const struct yaml_report *r)
+static void tell_warning(const struct trial *t, const struct yaml_message *m)
 {
 	char what[PINTLE_NAME_SIZE + PINTLE_KEY_NAME_SIZE + PINTLE_VALUE_SIZE];
+	const struct config_setting *s;
 
-	for (size_t i = 0; t->sink && i < r->count; i++) {
-		const struct yaml_message *m = &r->messages[i];
-		const struct config_setting *s;
-
-		if (m->line >= 0)
-			continue;
-		s = &t->settings[-m->line - 1];
-		snprintf(what, sizeof(what), "%s %s=%s", s->pool, s->key, s->value);
-		t->sink->warning(t->sink->arg, what, 0, 0, m->text);
-	}
+	if (m->line >= 0 || !t->sink)
+		return;
+	s = &t->settings[-m->line - 1];
+	snprintf(what, sizeof(what), "%s %s=%s", s->pool, s->key, s->value);
+	t->sink->warning(t->sink->arg, what, 0, 0, m->text);
 }
 
-/* The text with the settings that hold. Returns 0; -EINVAL with t->error; -ENOMEM. */
-static int try_settings(struct trial *t, struct config **c)
+/* Reads the tree as it is. Returns 0 with *c replaced; -EINVAL with t->error; -ENOMEM. */
+static int try_tree(struct trial *t, struct config **c)
 {
-	_cleanup_(yaml_tree_free) struct yaml_tree tree = {0};
 	_cleanup_(yaml_report_free) struct yaml_report r = {0};
 	struct config *with = NULL;
-	int err;
+	int err = config_read_root(&r, t->name, t->tree.root, &with);
 
-	t->error[0] = '\0';
-	if (!yaml_tree_read(&tree, t->text->text, t->text->size, &r) ||
-	    put_settings(&tree, t->settings, t->n))
-		return -ENOMEM; /* else it has been read well before */
-	err = config_read_root(&r, t->text->name, tree.root, &with);
-	if (r.out_of_memory)
+	if (r.out_of_memory) {
+		config_free(with);
 		return -ENOMEM;
-	for (size_t i = 0; err && i < r.count; i++)
-		if (!r.messages[i].warning)
+	}
+	t->error[0] = '\0';
+	for (size_t i = 0; i < r.count; i++) {
+		if (err)
 			take_error(t, &r.messages[i]);
+		else
+			tell_warning(t, &r.messages[i]);
+	}
 	if (err)
 		return err;
 	config_free(*c);
 	*c = with;
-	tell_warnings(t, &r);
 	return 0;
 }
 
-/* In their order, each that goes with those before holds. */
-static int try_one_by_one(struct trial *t, struct config **c)
+/* In their order, each of a pool's that goes with those before holds. No rule looks from one pool
+ * at what can be set in another: so the rest of the file, which may be long, is left out. */
+static int try_one_by_one(struct trial *t, const struct yaml_node *pool)
 {
-	_cleanup_free_ bool *wanted = calloc(t->n, sizeof(*wanted));
-	const struct yaml_sink *sink = t->sink;
-	int err = wanted ? 0 : -ENOMEM;
+	_cleanup_(config_freep) struct config *ignored = NULL;
+	const struct yaml_node *name = yaml_node_get(pool, "name");
 
-	for (size_t i = 0; wanted && i < t->n; i++) {
-		wanted[i] = t->settings[i].holds;
-		t->settings[i].holds = false;
-	}
-	t->sink = NULL;
-	for (size_t i = 0; err != -ENOMEM && i < t->n; i++) {
+	for (size_t i = 0; i < t->n; i++) {
 		struct config_setting *s = &t->settings[i];
+		int err;
 
-		if (!wanted[i])
+		if (!s->holds || strcmp(s->pool, name->text) != 0)
 			continue;
-		s->holds = true;
-		err = try_settings(t, c);
-		if (err)
-			snprintf(s->why, sizeof(s->why), "%s", t->error);
+		err = put(t, i);
+		if (!err)
+			err = try_tree(t, &ignored);
+		if (err == -ENOMEM)
+			return err;
 		s->holds = !err;
+		if (!err)
+			continue;
+		snprintf(s->why, sizeof(s->why), "%s", t->error);
+		take_back(t, i);
 	}
-	t->sink = sink;
-	return err == -ENOMEM ? err : try_settings(t, c);
+	return 0;
 }
 
-static int judge(struct trial *t, struct config **c)
+static int try_pools(struct trial *t)
 {
-	size_t wanted = 0;
-	int err;
+	struct yaml_node *pools = (struct yaml_node *)yaml_node_get(t->tree.root, "pools");
+	const struct yaml_node all = *pools;
+	int err = 0;
 
-	for (size_t i = 0; i < t->n; i++)
-		wanted += t->settings[i].holds;
-	if (!wanted)
-		return 0;
-	err = try_settings(t, c);
-	return err == -EINVAL ? try_one_by_one(t, c) : err;
+	for (struct yaml_node *pool = all.first; !err && pool; pool = pool->next) {
+		struct yaml_node *next = pool->next;
+
+		pools->first = pools->last = pool;
+		pools->count = 1;
+		pool->next = NULL;
+		err = try_one_by_one(t, pool);
+		pool->next = next;
+	}
+	*pools = all;
+	return err;
+}
+
+static int put_all(struct trial *t)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < t->n; i++)
+		err = t->settings[i].holds ? put(t, i) : 0;
+	return err;
+}
+
+/* For a rule that looks from pool to pool after all: then the file alone holds. */
+static int refuse_all(struct trial *t)
+{
+	for (size_t i = 0; i < t->n; i++) {
+		struct config_setting *s = &t->settings[i];
+
+		if (s->holds)
+			snprintf(s->why, sizeof(s->why), "%s", t->error);
+		s->holds = false;
+	}
+	return 0;
+}
+
+/* Fails only for want of memory: the file alone is good. */
+static int judge(struct trial *t, const struct yaml_sink *sink, struct config **c)
+{
+	int err = put_all(t);
+
+	t->sink = sink;
+	if (!err)
+		err = try_tree(t, c);
+	if (err != -EINVAL)
+		return err;
+	for (size_t i = t->n; i-- > 0;)
+		take_back(t, i);
+	t->sink = NULL;
+	err = try_pools(t);
+	t->sink = sink;
+	if (!err)
+		err = try_tree(t, c);
+	return err == -EINVAL ? refuse_all(t) : err;
 }
 
 int config_parse_set(const struct config_text *text, struct config_setting *settings, size_t n,
 		     const struct yaml_sink *sink, struct config **out)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
-	_cleanup_(yaml_tree_free) struct yaml_tree tree = {0};
+	_cleanup_(trial_free) struct trial t = {.name = text->name, .settings = settings, .n = n};
 	_cleanup_(yaml_report_free) struct yaml_report r = {0};
-	struct trial t = {text, settings, n, sink, ""};
 	int err = config_parse(text->name, text->text, text->size, sink, &c);
 	locale_t outer;
 
@@ -377,11 +491,12 @@ int config_parse_set(const struct config_text *text, struct config_setting *sett
 		*out = TAKE_PTR(c);
 		return err;
 	}
-	if (!yaml_tree_read(&tree, text->text, text->size, &r))
-		return -ENOMEM;
-	admit(c, tree.root, settings, n);
+	t.changes = calloc(n, sizeof(*t.changes));
+	if (!t.changes || !yaml_tree_read(&t.tree, text->text, text->size, &r))
+		return -ENOMEM; /* it was read well just now */
+	admit(c, t.tree.root, settings, n);
 	outer = text_numbers_begin();
-	err = judge(&t, &c);
+	err = judge(&t, sink, &c);
 	text_numbers_end(outer);
 	if (!err)
 		*out = TAKE_PTR(c);

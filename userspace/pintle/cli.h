@@ -92,9 +92,26 @@ struct command {
 /* X(name): every noun and verb, in the order of --help. */
 #define PINTLE_COMMANDS(X)                                                                         \
 	X(status)                                                                                  \
-	X(pools) X(endpoints) X(sessions) X(stats) X(events) X(diff) X(version) X(mode) X(enable)  \
-		X(disable) X(set) X(drain) X(undrain) X(unbind) X(reset) X(reload) X(check)        \
-			X(doctor) X(help) X(completion)
+	X(pools)                                                                                   \
+	X(endpoints)                                                                               \
+	X(sessions)                                                                                \
+	X(stats)                                                                                   \
+	X(events)                                                                                  \
+	X(diff)                                                                                    \
+	X(version)                                                                                 \
+	X(mode)                                                                                    \
+	X(enable)                                                                                  \
+	X(disable)                                                                                 \
+	X(set)                                                                                     \
+	X(drain)                                                                                   \
+	X(undrain)                                                                                 \
+	X(unbind)                                                                                  \
+	X(reset)                                                                                   \
+	X(reload)                                                                                  \
+	X(check)                                                                                   \
+	X(doctor)                                                                                  \
+	X(help)                                                                                    \
+	X(completion)
 
 #define X(name) extern const struct command command_##name;
 PINTLE_COMMANDS(X)

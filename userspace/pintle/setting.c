@@ -10,8 +10,10 @@
 #include "traits.bpf.h"
 
 /* The daemon looks several times a second. */
-#define VERDICT_WAIT_NS (5 * NSEC_PER_SEC)
+#define VERDICT_WAIT_NS (10 * NSEC_PER_SEC)
 #define LOOK_MS         20
+/* While it loads programs, or publishes a thousand endpoints, its heart does not beat. */
+#define BUSY_NS (5 * NSEC_PER_SEC)
 
 /* ---- with the file ---------------------------------------------------------------- */
 
@@ -191,12 +193,12 @@ int override_pool(const struct maps *m, const struct state_pool *p, uint32_t fla
 
 /* A daemon that ended a moment ago looks alive at first; one that starts over pins writes no
  * heartbeat until it knows something. */
-static bool is_alive(const struct maps *m, uint64_t now)
+static bool is_alive(const struct maps *m, uint64_t within_ns)
 {
 	struct pintle_node n = {0};
 
 	return !maps_value(m, MAP_node, 0, &n) &&
-	       (int64_t)(now - MAX(n.heartbeat_ns, n.started_ns)) <= (int64_t)STATE_HEARTBEAT_NS;
+	       (int64_t)(monotonic_ns() - MAX(n.heartbeat_ns, n.started_ns)) <= (int64_t)within_ns;
 }
 
 bool wait_for_daemon(const struct maps *m, bool alive, uint64_t limit_ns, await_fn done, void *arg)
@@ -209,7 +211,7 @@ bool wait_for_daemon(const struct maps *m, bool alive, uint64_t limit_ns, await_
 			return false;
 		nanosleep(&look, NULL);
 		now = monotonic_ns();
-		alive = is_alive(m, now);
+		alive = is_alive(m, BUSY_NS);
 	}
 	return true;
 }
@@ -254,7 +256,7 @@ static const char *requests_from(const struct maps *m, const struct state *s,
 	if (requests != PINTLE_REQUESTS_ONE_PER_CONNECTION ||
 	    wait_for_daemon(m, s->daemon_alive, 3 * NSEC_PER_SEC, is_attached, NULL))
 		return "";
-	if (!is_alive(m, monotonic_ns()))
+	if (!is_alive(m, STATE_HEARTBEAT_NS))
 		return "; takes effect when pintled starts";
 	return hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS)
 		       ? "; pintled has not attached it, its log says why"
@@ -306,7 +308,7 @@ static int set_by_daemon(const struct maps *m, const struct state *s,
 				  (int)sizeof(a.verdict.why), a.verdict.why);
 			return EXIT_FAILED;
 		}
-	} else if (is_alive(m, monotonic_ns())) {
+	} else if (is_alive(m, STATE_HEARTBEAT_NS)) {
 		log_error("it is set, but pintled has not answered; its log may say why");
 		return EXIT_FAILED;
 	} else {

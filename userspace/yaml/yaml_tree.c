@@ -290,6 +290,19 @@ struct yaml_node *yaml_tree_add(struct yaml_tree *t, struct yaml_node *map, cons
 	return n;
 }
 
+void yaml_node_cut(struct yaml_node *parent, struct yaml_node *last)
+{
+	const struct yaml_node *n = last ? last->next : parent->first;
+
+	for (; n; n = n->next)
+		parent->count--;
+	if (last)
+		last->next = NULL;
+	else
+		parent->first = NULL;
+	parent->last = last;
+}
+
 void yaml_tree_free(struct yaml_tree *t)
 {
 	while (t->nodes) {

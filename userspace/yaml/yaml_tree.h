@@ -48,6 +48,9 @@ int yaml_node_set(struct yaml_node *n, const char *text);
 struct yaml_node *yaml_tree_add(struct yaml_tree *t, struct yaml_node *map, const char *key,
 				enum yaml_kind kind, int line);
 
+/** Takes out of a mapping or list what was added behind the child `last` (NULL: all). */
+void yaml_node_cut(struct yaml_node *parent, struct yaml_node *last);
+
 /** The mapping's (first) child of that key, or NULL (also when `map` is NULL or no mapping). */
 const struct yaml_node *yaml_node_get(const struct yaml_node *map, const char *key);
 /** The list's i-th child, or NULL. */
