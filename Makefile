@@ -36,7 +36,9 @@ say  = @printf '  %-8s %s\n' $(1) $(2)
 endif
 MAKEFLAGS += --no-print-directory
 
-PACKAGES := libbpf libcurl libuv libmicrohttpd yaml-0.1 libcjson libnl-3.0 libnl-route-3.0
+# The CLI needs no network library, so it is not given any.
+PINTLE_PACKAGES := libbpf yaml-0.1 libcjson libnl-3.0 libnl-route-3.0
+PACKAGES := $(PINTLE_PACKAGES) libcurl libuv libmicrohttpd
 CFLAGS  ?= -O2 -g
 ALL_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wformat=2 -Wvla -fno-strict-aliasing -D_GNU_SOURCE -DPINTLE_VERSION='"$(VERSION)"' \
@@ -82,9 +84,10 @@ $(O)/pintle.bpf.o: $(BPF_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(BPFTOOL) gen object $@ $^
 
+# It names types of the cases that tests hand to bpf/rule.bpf.c.
 $(O)/pintle.skel.h: $(O)/pintle.bpf.o
 	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen skeleton $< name pintle_bpf > $@
+	$(Q){ echo '#include "eligible.bpf.h"' && $(BPFTOOL) gen skeleton $< name pintle_bpf; } > $@
 
 # -- programs ------------------------------------------------------------------
 
@@ -108,6 +111,7 @@ $(O)/libpintled.a: $(filter-out %/main.o,$(PINTLED)) $(FETCH) $(POLICY)
 
 $(O)/pintled: $(O)/userspace/pintled/main.o $(O)/libpintled.a $(O)/libpintle.a
 $(O)/pintle: $(PINTLE) $(O)/libpintle.a
+$(O)/pintle: LDLIBS = $(shell pkg-config --libs $(PINTLE_PACKAGES)) -lm
 $(O)/pintled $(O)/pintle:
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)

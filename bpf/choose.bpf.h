@@ -60,18 +60,24 @@ static __always_inline void score_read(struct eligible_score *s, __u32 id, __u32
 }
 
 /* What is known of an endpoint, its score aside. Returns false if the id does not mean one of the
- * pool's endpoints any more. */
+ * pool's endpoints any more. The compilers need least stack for the look-ups in this order. */
 static __always_inline bool endpoint_query(struct eligible_query *q, const struct terms *t,
 					   __u32 id, __u32 generation)
 {
-	q->pool = pool_of(t);
-	q->endpoint = bpf_map_lookup_elem(&endpoints, &id);
 	q->health = bpf_map_lookup_elem(&health, &id);
+	if (!q->health)
+		return false;
+	q->endpoint = bpf_map_lookup_elem(&endpoints, &id);
+	if (!q->endpoint ||
+	    !eligible_member(q->endpoint, generation, t->key.pool, t->key.pool_generation))
+		return false;
+	q->pool = pool_of(t);
+	if (!q->pool)
+		return false;
 	q->override = endpoint_override(id);
 	q->now = t->now;
 	q->family = t->family;
-	return q->pool && q->endpoint && q->health &&
-	       eligible_member(q->endpoint, generation, t->key.pool, t->key.pool_generation);
+	return true;
 }
 
 /* Takes c->endpoint and c->generation; bound: the session is bound to that endpoint. Returns 1 if

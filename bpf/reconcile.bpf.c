@@ -96,7 +96,7 @@ int pintle_recount_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 		c->counted = 1;
 	}
 	count_one(c->endpoint, c->class_id,
-		  c->counted ? PINTLE_RECOUNT_IN_FLIGHT : PINTLE_RECOUNT_WAITING);
+		  c->counted ? PINTLE_RECOUNT_IN_FLIGHT : PINTLE_RECOUNT_PENDING);
 	return 0;
 }
 
@@ -112,7 +112,7 @@ int pintle_recount_pending(struct bpf_iter__bpf_map_elem *ctx)
 	if (expired(d, bpf_ktime_get_ns()))
 		placement_failed(d);
 	else
-		count_one(d->endpoint, d->class_id, PINTLE_RECOUNT_WAITING);
+		count_one(d->endpoint, d->class_id, PINTLE_RECOUNT_PENDING);
 	return 0;
 }
 

@@ -27,8 +27,8 @@ static void commands_markdown(FILE *f, enum command_kind kind, const char *noun,
 
 	table_head(f, noun, says, NULL);
 	for (size_t i = 0; i < command_count; i++)
-		if (commands[i].kind == kind)
-			table_row(f, usage_text(&commands[i], usage), commands[i].summary, NULL);
+		if (commands[i]->kind == kind)
+			table_row(f, usage_text(commands[i], usage), commands[i]->summary, NULL);
 }
 
 void nouns_markdown(FILE *f)
@@ -57,7 +57,7 @@ void keys_of_json_markdown(FILE *f)
 	const char *gap = "";
 
 	for (size_t i = 0; i < command_count; i++) {
-		const struct command *c = &commands[i];
+		const struct command *c = commands[i];
 
 		if (!c->columns)
 			continue;
@@ -99,7 +99,7 @@ void exits_markdown(FILE *f)
 static void commands_manual(FILE *f, enum command_kind kind)
 {
 	for (size_t i = 0; i < command_count; i++) {
-		const struct command *c = &commands[i];
+		const struct command *c = commands[i];
 
 		if (c->kind != kind)
 			continue;

@@ -7,7 +7,6 @@
 #include "../../userspace/base/util.h"
 #include "../../userspace/maps/links.h"
 #include "../../userspace/maps/maps.h"
-#include "eligible.bpf.h" /* of a type that the skeleton names */
 #include "pintle.skel.h"
 
 static int pin_compare(const void *a, const void *b)

@@ -156,7 +156,7 @@ enum pintle_requests { PINTLE_REQUESTS(X) PINTLE_REQUESTS_COUNT };
 #define PINTLE_ONESHOTS(X)                                                                         \
 	X(REWRITTEN_CONNECTION, "rewritten_connection", "its Connection header says close now")    \
 	X(REWRITTEN_OTHER_HEADER, "rewritten_other_header",                                        \
-	  "a header that nobody needs became Connection: close")                                   \
+	  "a header that the answer does not need became Connection: close")                       \
 	X(REWRITTEN_VERSION, "rewritten_version", "the request line says HTTP/1.0 now")            \
 	X(LEFT_CLOSE, "left_close", "the client asks for close by itself")                         \
 	X(LEFT_NO_ROOM, "left_no_room", "no header line that can be spared is long enough")        \
@@ -164,10 +164,10 @@ enum pintle_requests { PINTLE_REQUESTS(X) PINTLE_REQUESTS_COUNT };
 	  "only the version could be changed, and the body is chunked")                            \
 	X(LEFT_UPGRADE, "left_upgrade", "asks for another protocol: WebSocket, a tunnel")          \
 	X(LEFT_VERSION, "left_version", "another version of HTTP than 1.1")                        \
-	X(LEFT_NOT_HTTP, "left_not_http", "no request line of HTTP: TLS, say")                     \
+	X(LEFT_NOT_HTTP, "left_not_http", "no HTTP request line: TLS, for example")                \
 	X(LEFT_UNFINISHED, "left_unfinished", "the headers do not end in the first segment")       \
-	X(LEFT_MALFORMED, "left_malformed", "the headers are not as RFC 9112 has them")            \
-	X(LEFT_FAILED, "left_failed", "the kernel gave no memory to change it")
+	X(LEFT_MALFORMED, "left_malformed", "the headers do not follow RFC 9112")                  \
+	X(LEFT_FAILED, "left_failed", "the kernel had no memory to change it")
 #define X(symbol, name, says) PINTLE_ONESHOT_##symbol,
 enum pintle_oneshot { PINTLE_ONESHOTS(X) PINTLE_ONESHOT_COUNT };
 #undef X
@@ -710,7 +710,7 @@ struct pintle_client {
 /* ---- recount: array, endpoint x class -> what there is. Writer: the recounting iterators. -- */
 
 #define PINTLE_RECOUNT_IN_FLIGHT 1ULL         /* opened: the lower 32 bits */
-#define PINTLE_RECOUNT_WAITING   (1ULL << 32) /* placed, not opened: the upper */
+#define PINTLE_RECOUNT_PENDING   (1ULL << 32) /* placed, not opened: the upper */
 
 /* ---- stats: per-CPU array, pool x outcome -> decisions. Writer: kernel. --- */
 

@@ -90,11 +90,4 @@ static inline uint64_t lab_hash(uint64_t a, uint64_t b)
 	return hash_mix(hash_mix(a + HASH_STEP) ^ (b + 0x632be59bd9b4e019ULL));
 }
 
-/* -- of lab_policy_pintle.c ------------------------------------------------------------ */
-
-#define lab_random rng
-#define lab_mix    hash_mix
-#define lab_next   rng_next
-#define lab_below  rng_below
-
 #endif

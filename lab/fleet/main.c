@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* lab_main.c - pintle-lab: from options to a table. */
-#include <argp.h>
-#include <errno.h>
 
 #include "../../userspace/base/log.h"
 #include "../../userspace/base/util.h"
+#include "../base/options.h"
 #include "../policies/lab_policy.h"
 #include "lab_report.h"
 #include "../load/load_trace.h"
@@ -81,28 +80,6 @@ static const struct argp_option table[] = {
 	{},
 };
 
-static double number(struct argp_state *state, const char *option, const char *text, double low,
-		     double high)
-{
-	char *end;
-	double value = strtod(text, &end);
-
-	if (end == text || *end || !(value >= low && value <= high))
-		argp_error(state, "--%s: '%s' is not a number from %g to %g", option, text, low,
-			   high);
-	return value;
-}
-
-static uint32_t count(struct argp_state *state, const char *option, const char *text, double low,
-		      double high)
-{
-	double value = number(state, option, text, low, high);
-
-	if (value != floor(value))
-		argp_error(state, "--%s: '%s' is not a whole number", option, text);
-	return (uint32_t)value;
-}
-
 static void list_all(void)
 {
 	uint32_t n;
@@ -166,25 +143,26 @@ static error_t parse_experiment(int key, const char *arg, struct argp_state *sta
 				   arg);
 		return 0;
 	case 'n':
-		o->lab.endpoints = count(state, "endpoints", arg, 1, LAB_MAX_ENDPOINTS);
+		o->lab.endpoints =
+			(uint32_t)option_count(state, "endpoints", arg, 1, LAB_MAX_ENDPOINTS);
 		return 0;
 	case 'N':
-		o->lab.nodes = count(state, "nodes", arg, 1, LAB_MAX_NODES);
+		o->lab.nodes = (uint32_t)option_count(state, "nodes", arg, 1, LAB_MAX_NODES);
 		return 0;
 	case 'r':
-		o->lab.rate = number(state, "rate", arg, 0.001, 1e5);
+		o->lab.rate = option_number(state, "rate", arg, 0.001, 1e5);
 		return 0;
 	case 'd':
-		o->lab.seconds = number(state, "duration", arg, 1, LAB_MAX_SECONDS);
+		o->lab.seconds = option_number(state, "duration", arg, 1, LAB_MAX_SECONDS);
 		return 0;
 	case OPT_WARMUP:
-		o->lab.warmup_s = number(state, "warmup", arg, 0, LAB_MAX_SECONDS);
+		o->lab.warmup_s = option_number(state, "warmup", arg, 0, LAB_MAX_SECONDS);
 		return 0;
 	case OPT_BLOCK_SIZE:
-		o->lab.block_tokens = count(state, "block-size", arg, 1, 1024);
+		o->lab.block_tokens = (uint32_t)option_count(state, "block-size", arg, 1, 1024);
 		return 0;
 	case OPT_KEEP_ALIVE:
-		o->lab.keep_alive_s = number(state, "keep-alive", arg, 0, 3600);
+		o->lab.keep_alive_s = option_number(state, "keep-alive", arg, 0, 3600);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -219,14 +197,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		sick_set(o, state, arg);
 		return 0;
 	case OPT_SEED:
-		o->lab.seed = count(state, "seed", arg, 0, 9e15);
+		o->lab.seed = option_count(state, "seed", arg, 0, 9e15);
 		return 0;
 	case OPT_SEEDS:
-		o->seeds = count(state, "seeds", arg, 1, LAB_MAX_SEEDS);
+		o->seeds = (uint32_t)option_count(state, "seeds", arg, 1, LAB_MAX_SEEDS);
 		return 0;
 	case OPT_KNEE:
 		o->knee = true;
-		o->slo_ms = arg ? number(state, "knee", arg, 1, 1e6) : 0;
+		o->slo_ms = arg ? option_number(state, "knee", arg, 1, 1e6) : 0;
 		return 0;
 	case 'o':
 		if (strcmp(arg, "table") && strcmp(arg, "json"))

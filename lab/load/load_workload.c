@@ -101,7 +101,7 @@ static void read_classes(struct yaml_report *r, const struct yaml_key *k,
 	for (const struct yaml_node *n = list->first; n; n = n->next) {
 		if (w->class_count == WORKLOAD_MAX_CLASSES) {
 			yaml_report_error(r, n->line, n->column,
-					  "more than %d classes; take some out",
+					  "more than %d classes; remove some",
 					  WORKLOAD_MAX_CLASSES);
 			return;
 		}

@@ -33,8 +33,7 @@ static void read_points(struct yaml_report *r, const struct yaml_node *list, str
 				"time");
 	}
 	if (n)
-		yaml_report_error(r, n->line, n->column,
-				  "more than %d points of rate; take some out",
+		yaml_report_error(r, n->line, n->column, "more than %d points of rate; remove some",
 				  WORKLOAD_MAX_POINTS);
 	else if (!list->count)
 		yaml_report_error(

@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* load_main.c - pintle-load: from options to a run, and its report. */
-#include <argp.h>
-#include <ctype.h>
-#include <errno.h>
-#include <math.h>
 #include <netdb.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -11,6 +7,7 @@
 #include "../../userspace/base/log.h"
 #include "../../userspace/base/util.h"
 #include "../../userspace/fetch/fetch.h"
+#include "../base/options.h"
 #include "load_report.h"
 
 #define MAX_SERVERS 1024
@@ -75,31 +72,6 @@ static const struct argp_option table[] = {
 	{},
 };
 
-/* Reads a number wholly; refuses what is none or out of range (NaN is). */
-static void need_number(struct argp_state *state, const char *option, const char *text, double low,
-			double high, bool whole, double *out)
-{
-	char *end;
-	double value = strtod(text, &end);
-
-	if (end == text || *end || !(value >= low && value <= high) ||
-	    (whole && value != floor(value)))
-		argp_error(state, "--%s: '%s' is not a %snumber from %.15g to %.15g", option, text,
-			   whole ? "whole " : "", low, high);
-	*out = value;
-}
-
-/* The index of the choice. */
-static int need_choice(struct argp_state *state, const char *option, const char *text,
-		       const char *first, const char *second)
-{
-	if (!strcmp(text, first))
-		return 0;
-	if (strcmp(text, second) != 0)
-		argp_error(state, "--%s: '%s' is neither %s nor %s", option, text, first, second);
-	return 1;
-}
-
 static void add_server(struct argp_state *state, const char *text, struct options *o)
 {
 	static const char scheme[] = "http://", secure[] = "https://";
@@ -121,16 +93,6 @@ static void add_server(struct argp_state *state, const char *text, struct option
 			   "--metrics: that is no valid URL; write http://HOST:PORT/metrics");
 	o->servers[o->server_count].url = url;
 	o->servers[o->server_count++].shown = shown;
-}
-
-static const char *need_name(struct argp_state *state, const char *option, const char *text)
-{
-	if (!*text || strlen(text) > 200)
-		argp_error(state, "--%s: a name of 1 to 200 characters", option);
-	for (const char *at = text; *at; at++)
-		if (!isprint((unsigned char)*at))
-			argp_error(state, "--%s: printable characters only", option);
-	return text;
 }
 
 static void list_workloads(void)
@@ -179,34 +141,34 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->workload = arg;
 		break;
 	case 'm':
-		o->model = need_name(state, "model", arg);
+		o->model = option_name(state, "model", arg);
 		break;
 	case 'd':
-		need_number(state, "duration", arg, 0.1, 1e6, false, &o->duration);
+		o->duration = option_number(state, "duration", arg, 0.1, 1e6);
 		break;
 	case 'o':
-		o->json = need_choice(state, "output", arg, "text", "json");
+		o->json = option_choice(state, "output", arg, "text", "json");
 		break;
 	case OPT_WARMUP:
-		need_number(state, "warmup", arg, 0, 1e6, false, &o->warmup);
+		o->warmup = option_number(state, "warmup", arg, 0, 1e6);
 		break;
 	case OPT_RATE:
-		need_number(state, "rate", arg, 1e-4, 1e5, false, &o->rate);
+		o->rate = option_number(state, "rate", arg, 1e-4, 1e5);
 		break;
 	case OPT_USERS:
-		need_number(state, "users", arg, 1, 100000, true, &o->users);
+		o->users = (double)option_count(state, "users", arg, 1, 100000);
 		break;
 	case OPT_SEED:
-		need_number(state, "seed", arg, 0, 1ULL << 53, true, &o->seed);
+		o->seed = (double)option_count(state, "seed", arg, 0, 1ULL << 53);
 		break;
 	case OPT_TIMEOUT:
-		need_number(state, "timeout", arg, 0.01, 1e6, false, &o->timeout);
+		o->timeout = option_number(state, "timeout", arg, 0.01, 1e6);
 		break;
 	case OPT_SOURCE:
 		o->source = arg;
 		break;
 	case OPT_API:
-		o->chat = !need_choice(state, "api", arg, "chat", "completions");
+		o->chat = !option_choice(state, "api", arg, "chat", "completions");
 		break;
 	case OPT_METRICS:
 		add_server(state, arg, o);

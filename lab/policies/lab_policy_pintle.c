@@ -49,7 +49,7 @@ struct pintle {
 	struct config_weights weights;
 	struct config_saturation saturation;
 	struct pintle_pool pool;
-	struct lab_random random;
+	struct rng random;
 	struct lab_index *bindings;
 	struct pintle_ref *homes; /* PINTLE_HOME_ENTRIES */
 	struct view *views;       /* [node][endpoint] */
@@ -227,9 +227,9 @@ static void sample(const struct asked *a, struct decide_state *rule)
 
 	decide_sample_all(&drawn);
 	if (decide_sample_needed(n, size)) {
-		uint32_t start = lab_below(&a->p->random, n);
+		uint32_t start = rng_below(&a->p->random, n);
 
-		decide_sample_draw(&drawn, n, start, lab_below(&a->p->random, DECIDE_STRIDES));
+		decide_sample_draw(&drawn, n, start, rng_below(&a->p->random, DECIDE_STRIDES));
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		c.endpoint = decide_sample_member(&drawn, n, i);
@@ -248,7 +248,7 @@ static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 	struct decide_result result;
 	struct decide_state rule;
 
-	decide_begin(&rule, lab_next(&p->random), 0);
+	decide_begin(&rule, rng_next(&p->random), 0);
 	decide_prefer_first(&rule, preferred_find, &a);
 	sample(&a, &rule);
 	decide_end(&rule, p->pool.max_extra_load, &result);

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* sim_main.c - pintle-sim: from options to servers. */
-#include <argp.h>
 #include <ctype.h>
-#include <errno.h>
-#include <math.h>
 
 #include "../../userspace/base/log.h"
 #include "../../userspace/base/util.h"
+#include "../base/options.h"
 #include "../engine/profiles.h"
 #include "server.h"
 
@@ -127,45 +125,11 @@ static const struct argp_option table[] = {
 	{},
 };
 
-/* Reads a number wholly; false if it is none or out of range (NaN is). */
-static bool read_number(const char *text, double low, double high, double *out)
-{
-	char *end;
-	double value;
-
-	errno = 0;
-	value = strtod(text, &end);
-	if (end == text || *end || errno == ERANGE || !(value >= low && value <= high))
-		return false;
-	*out = value;
-	return true;
-}
-
-static void need_number(struct argp_state *state, const char *option, const char *text, double low,
-			double high, double *out)
-{
-	if (!read_number(text, low, high, out))
-		argp_error(state, "--%s: '%s' is not a number from %g to %g", option, text, low,
-			   high);
-}
-
-static void need_count(struct argp_state *state, const char *option, const char *text, double low,
-		       double high, uint32_t *out)
-{
-	double value = 0;
-
-	if (!read_number(text, low, high, &value) || value != floor(value))
-		argp_error(state, "--%s: '%s' is not a whole number from %.0f to %.0f", option,
-			   text, low, high);
-	*out = (uint32_t)value;
-}
-
 static void need_override(struct argp_state *state, const char *option, const char *text,
 			  double low, double high, struct overrides *all)
 {
 	const char *colon = strchr(text, ':');
 	struct override *o = &all->list[all->count];
-	uint32_t server = 0;
 	char number[16];
 
 	if (all->count == MAX_OVERRIDES)
@@ -174,11 +138,10 @@ static void need_override(struct argp_state *state, const char *option, const ch
 	if (colon) {
 		snprintf(number, sizeof(number), "%.*s", (int)MIN(colon - text, (ptrdiff_t)15),
 			 text);
-		need_count(state, option, number, 0, MAX_SERVERS - 1, &server);
-		o->server = (int)server;
+		o->server = (int)option_count(state, option, number, 0, MAX_SERVERS - 1);
 		text = colon + 1;
 	}
-	need_number(state, option, text, low, high, &o->value);
+	o->value = option_number(state, option, text, low, high);
 	all->count++;
 }
 
@@ -228,20 +191,9 @@ static void need_output(struct argp_state *state, char *text, struct options *o)
 	o->output_sigma = 0;
 	if (sigma) {
 		*sigma++ = '\0';
-		need_number(state, "output", sigma, 0, 5, &o->output_sigma);
+		o->output_sigma = option_number(state, "output", sigma, 0, 5);
 	}
-	need_number(state, "output", text, 1, 1e6, &o->output_median);
-}
-
-/* Names go into a header and into labels. */
-static const char *need_name(struct argp_state *state, const char *option, const char *text)
-{
-	if (!*text || strlen(text) > 200)
-		argp_error(state, "--%s: a name of 1 to 200 characters", option);
-	for (const char *at = text; *at; at++)
-		if (!isprint((unsigned char)*at))
-			argp_error(state, "--%s: printable characters only", option);
-	return text;
+	o->output_median = option_number(state, "output", text, 1, 1e6);
 }
 
 static void list_profiles(void)
@@ -263,17 +215,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	const double many = 1U << 24;
 	struct options *o = state->input;
-	uint32_t number;
 
 	switch (key) {
 	case 'p':
-		need_count(state, "port", arg, 0, 65535, &o->port);
+		o->port = (uint32_t)option_count(state, "port", arg, 0, 65535);
 		break;
 	case 'n':
-		need_count(state, "count", arg, 1, MAX_SERVERS, &o->count);
+		o->count = (uint32_t)option_count(state, "count", arg, 1, MAX_SERVERS);
 		break;
 	case 'm':
-		o->model = need_name(state, "model", arg);
+		o->model = option_name(state, "model", arg);
 		break;
 	case 'v':
 		o->verbose = true;
@@ -282,10 +233,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->host = arg;
 		break;
 	case OPT_DATA_PARALLEL:
-		need_count(state, "data-parallel", arg, 1, MAX_RANKS, &o->ranks);
+		o->ranks = (uint32_t)option_count(state, "data-parallel", arg, 1, MAX_RANKS);
 		break;
 	case OPT_NAME_PREFIX:
-		o->prefix = need_name(state, "name-prefix", arg);
+		o->prefix = option_name(state, "name-prefix", arg);
 		break;
 	case OPT_PROFILE:
 		add_profiles(state, arg, o);
@@ -294,35 +245,35 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		list_profiles();
 		exit(0);
 	case OPT_SEED:
-		need_count(state, "seed", arg, 0, UINT32_MAX, &number);
-		o->seed = number;
+		o->seed = option_count(state, "seed", arg, 0, UINT32_MAX);
 		break;
 	case OPT_SPEED:
-		need_number(state, "speed", arg, 0.001, 10000, &o->speed);
+		o->speed = option_number(state, "speed", arg, 0.001, 10000);
 		break;
 	case OPT_KEEP_ALIVE:
-		need_number(state, "keep-alive", arg, 0.001, 1e6, &o->keep_alive);
+		o->keep_alive = option_number(state, "keep-alive", arg, 0.001, 1e6);
 		break;
 	case OPT_NO_KEEP_ALIVE:
 		o->no_keep_alive = true;
 		break;
 	case OPT_MAX_NUM_SEQS:
-		need_count(state, "max-num-seqs", arg, 1, 65536, &o->max_seqs);
+		o->max_seqs = (uint32_t)option_count(state, "max-num-seqs", arg, 1, 65536);
 		break;
 	case OPT_MAX_NUM_BATCHED_TOKENS:
-		need_count(state, "max-num-batched-tokens", arg, 1, many, &o->max_batched_tokens);
+		o->max_batched_tokens =
+			(uint32_t)option_count(state, "max-num-batched-tokens", arg, 1, many);
 		break;
 	case OPT_MAX_MODEL_LEN:
-		need_count(state, "max-model-len", arg, 2, many, &o->max_len);
+		o->max_len = (uint32_t)option_count(state, "max-model-len", arg, 2, many);
 		break;
 	case OPT_BLOCK_SIZE:
-		need_count(state, "block-size", arg, 1, 1024, &o->block_tokens);
+		o->block_tokens = (uint32_t)option_count(state, "block-size", arg, 1, 1024);
 		break;
 	case OPT_NUM_BLOCKS:
-		need_count(state, "num-blocks", arg, 1, many, &o->blocks);
+		o->blocks = (uint32_t)option_count(state, "num-blocks", arg, 1, many);
 		break;
 	case OPT_MAX_WAITING:
-		need_count(state, "max-waiting", arg, 1, many, &o->max_waiting);
+		o->max_waiting = (uint32_t)option_count(state, "max-waiting", arg, 1, many);
 		break;
 	case OPT_NO_PREFIX_CACHING:
 		o->no_prefix_cache = true;
@@ -334,19 +285,20 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		add_adapters(state, arg, o);
 		break;
 	case OPT_LORA_SLOTS:
-		need_count(state, "lora-slots", arg, 1, MODEL_MAX_ADAPTERS - 1, &o->adapter_slots);
+		o->adapter_slots =
+			(uint32_t)option_count(state, "lora-slots", arg, 1, MODEL_MAX_ADAPTERS - 1);
 		break;
 	case OPT_LORA_LOAD:
-		need_number(state, "lora-load", arg, 0, 3600, &o->adapter_load);
+		o->adapter_load = option_number(state, "lora-load", arg, 0, 3600);
 		break;
 	case OPT_OUTPUT:
 		need_output(state, arg, o);
 		break;
 	case OPT_STREAM_INTERVAL:
-		need_count(state, "stream-interval", arg, 1, 1e6, &o->stream_interval);
+		o->stream_interval = (uint32_t)option_count(state, "stream-interval", arg, 1, 1e6);
 		break;
 	case OPT_JITTER:
-		need_number(state, "jitter", arg, 0, 0.5, &o->jitter);
+		o->jitter = option_number(state, "jitter", arg, 0, 0.5);
 		break;
 	case OPT_STARTUP:
 		need_override(state, "startup", arg, 0, 1e6, &o->startup);

@@ -511,7 +511,7 @@ static void test_switched_off_while_it_waits(void **state)
 static uint64_t recount_pending(uint32_t e)
 {
 	return recount_by(w.skel->progs.pintle_recount_pending, map_fd(pending), e) /
-	       PINTLE_RECOUNT_WAITING;
+	       PINTLE_RECOUNT_PENDING;
 }
 
 static void test_a_recount_ends_what_nobody_answered(void **state)

@@ -123,11 +123,11 @@ def test_pods_that_are_cut_off(node, which):
         for pod in cut:
             stack.enter_context(Hammer(pod))
         wait_for(lambda: all(w.row(n)["vouched_seconds"] for n in ("s0", "s1")), 30)
-        assert set(w.failures("s0")) == {FAILURES[verdict]}, w.failures("s0")
+        assert FAILURES[verdict] in w.failures("s0"), w.failures("s0")
         assert watch(w, ("s0", "s1"), 20) == 0
         assert w.attempt(40) == 0
-        found = w.client.spread(SERVICE["v4"], 80)
-        assert set(found) == {"s0", "s1", "s2", "s3"}, found
+        found = set()
+        wait_for(lambda: found.add(w.ask()) or len(found) == 4, 30, "each server to be chosen")
     assert all(w.row(n)["ejections"] <= 1 for n in ("s0", "s1"))
 
 
@@ -198,7 +198,7 @@ def test_a_dead_server_with_a_living_page(node):
 def test_a_server_that_never_answers(node):
     """It takes connections, which is not enough. What the daemon asks is counted nowhere, and nothing
     is asked where no client has failed."""
-    w = Clinic(node, servers=2, ejection=LONG, scrape={"interval": "50ms", "timeout": "100ms"})
+    w = Clinic(node, servers=2, ejection=LONG, scrape={"interval": "50ms", "timeout": "300ms"})
     server = w.pods[0].model
     assert w.attempt(8) == 0
     w.pages.model.scraped(20)

@@ -183,9 +183,9 @@ def test_checked_with_the_file(node):
     daemon, config = steer(node)
     path = Path(daemon.config)
     for value, says in (
-        ("stickiness.key=mark", "stickiness.key is mark, which is not seen where endpoints have listen"),
-        ("stickiness.shared=true", "stickiness.shared is of sessions that clients name"),
-        ("ejection.failures=1", "ejection is of endpoints with address"),
+        ("stickiness.key=mark", "stickiness.key is mark, which Pintle cannot see for endpoints with listen"),
+        ("stickiness.shared=true", "stickiness.shared is for sessions that clients name"),
+        ("ejection.failures=1", "ejection is for endpoints with address"),
         ("dcgm.interval=1s", '"url" is missing in pools[].dcgm'),
         ("stickiness.ttl=never", 'stickiness.ttl is "never", which is no duration'),
         ("endpoints=1", "cannot change by itself while the pool runs"),
@@ -216,7 +216,7 @@ def test_daemon_of_an_older_file(node):
     for value in ("stickiness.key=mark", "ejection.failures=4"):
         said = refused(node, "set", "pool", value, status=1)
         assert "pintled refused it, and it is as it was before: " in said, said
-        assert "where endpoints have listen" in said or "endpoints with address" in said, said
+        assert "for endpoints with listen" in said or "endpoints with address" in said, said
     rows = diff(node, status=1)
     assert list(rows) == [("pool", "stickiness.ttl")], rows
     assert "was changed after pintled read it" in node.pintle("diff", check=False).stderr
@@ -283,7 +283,7 @@ def test_reload(node):
     assert node.pintle("reload").stdout == f"reloaded {path}\n" and not warned()
     path.write_text(config.replace("vllm", "nosuch"))
     said = refused(node, "reload", status=1)
-    assert f"not reloaded, what ran before still does: {path}:" in said and '"nosuch"' in said, said
+    assert f"not reloaded, the former configuration still runs: {path}:" in said and '"nosuch"' in said, said
     assert warned() and node.ask(FRONTEND["v4"]) == "s0"
     assert "was changed after pintled read it" in node.pintle("diff", check=False).stderr
     # what is set still is, and settings are taken by the file that runs

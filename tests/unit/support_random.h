@@ -9,12 +9,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "mix.bpf.h"
+#include "../../userspace/base/hash.h"
 
 /* splitmix64: the n-th of a sequence that is the same in every run. */
 static inline uint64_t random_at(uint64_t n)
 {
-	return mix((n + 1) * 0x9e3779b97f4a7c15ULL);
+	return hash_mix((n + 1) * HASH_STEP);
 }
 
 static inline uint64_t digest_add(uint64_t digest, uint64_t value)

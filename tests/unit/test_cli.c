@@ -111,7 +111,7 @@ static void set_states(const struct pins *p)
 			{.refused = 1,
 			 .runs = "false",
 			 .file = "false",
-			 .why = "stickiness.shared is of sessions that clients name; write key: hint"},
+			 .why = "stickiness.shared is for sessions that clients name; write key: hint"},
 		former = {.set_ns = 1, .runs = "5", .file = "16"},
 		gone = {.refused = 1,
 			.why = "the configuration has no pool \"old\"; `pintle reset` forgets it"};
@@ -130,7 +130,7 @@ static void set_states(const struct pins *p)
 static void test_snapshots_of_settings(void **state)
 {
 	static const char told[] =
-		"pintle: warn: llama-8b stickiness.shared=true does not hold: stickiness.shared is of "
+		"pintle: warn: llama-8b stickiness.shared=true does not hold: stickiness.shared is for "
 		"sessions that clients name; write key: hint\n"
 		"pintle: warn: old http10=true does not hold: the configuration has no pool \"old\"; "
 		"`pintle reset` forgets it\n";
@@ -205,17 +205,17 @@ static void test_set_with_the_file(void **state)
 	       "stickiness.ttl=5m");
 	assert_false(setting_at(p, "llama-8b", "stickiness.ttl", value));
 	expect(0, "weights.running 0, until",
-	       "warn: with weights.running 0, requests that run weigh", "set", "llama-8b",
+	       "warn: with weights.running 0, running requests weigh", "set", "llama-8b",
 	       "weights.running=0");
 	/* what the file's check refuses is not written */
-	expect(2, "", "is mark, which is not seen where endpoints have listen", "set", "llama-8b",
-	       "stickiness.key=mark");
-	expect(2, "", "ejection is of endpoints with address", "set", "llama-8b",
+	expect(2, "", "is mark, which Pintle cannot see for endpoints with listen", "set",
+	       "llama-8b", "stickiness.key=mark");
+	expect(2, "", "ejection is for endpoints with address", "set", "llama-8b",
 	       "ejection.failures=2");
 	assert_false(setting_at(p, "llama-8b", "stickiness.key", value));
 	/* nor what does not go with what was set before, nor taking that back */
 	expect(0, "shared true, until", "", "set", "qwen", "stickiness.shared=true");
-	expect(2, "", "stickiness.shared is of sessions that clients name, and the key is client",
+	expect(2, "", "stickiness.shared is for sessions that clients name, but the key is client",
 	       "set", "qwen", "stickiness.key=client");
 	expect(0, "group mark, until", "", "set", "qwen", "stickiness.group=mark");
 	unlink(path);
@@ -272,7 +272,7 @@ static void test_reset_that_others_need(void **state)
 	expect(0, "key hint, until", "", "set", "qwen", "stickiness.key=hint");
 	expect(0, "shared true, until", "", "set", "qwen", "stickiness.shared=true");
 	expect(1, "",
-	       "qwen stickiness.shared=true would no longer hold: stickiness.shared is of sessions",
+	       "qwen stickiness.shared=true would no longer hold: stickiness.shared is for sessions",
 	       "reset", "qwen", "stickiness.key");
 	expect(0, "shared as configured", "", "reset", "qwen", "stickiness.shared");
 	expect(0, "key as configured", "", "reset", "qwen", "stickiness.key");
@@ -497,6 +497,7 @@ static void test_help(void **state)
 	expect(0, "usage: pintle mode POOL", "", "mode", "--help");
 	expect(0, "usage: pintle events", "", "-h", "events");
 	expect(0, "Keys of -o json:", "", "doctor", "--help");
+	expect(0, "  ejected      failed its clients", "", "endpoints", "--help");
 	expect(0, "Nouns read:", "", "help");
 	expect(0, "usage: pintle mode POOL", "", "help", "mode");
 	expect(2, "", "did you mean endpoints?", "help", "endpoint");

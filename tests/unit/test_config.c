@@ -140,25 +140,25 @@ static const struct refusal refusals[] = {
 	{"bytes that are not text", HEAD "# \xc3\xa4\xff\n",
 	 "3:4: not text: invalid leading UTF-8 octet; save the file as UTF-8\n"},
 	{"an anchor and an alias", POOL "  scrape: &s {interval: 1s}\n  weights: *s\n",
-	 "7:11: anchors (&name) are not read; write each value where it is used\n"
-	 "8:12: aliases (*name) are not read; write the value out\n"},
+	 "7:11: anchors (&name) are not supported; write each value where it is used\n"
+	 "8:12: aliases (*name) are not supported; write the value itself\n"},
 	{"a bomb of aliases", "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
 	 "1:1: unknown key \"a\" at the top; known here: apiVersion, kind, node, clients, pools\n"
 	 "1:1: \"apiVersion\" is missing at the top; add it: pintle.dev/v1alpha1\n"
 	 "1:1: \"kind\" is missing at the top; add it: PintleConfig\n"
 	 "1:1: \"pools\" is missing at the top; add it: " POOL_LIST "\n"
-	 "1:4: anchors (&name) are not read; write each value where it is used\n"
+	 "1:4: anchors (&name) are not supported; write each value where it is used\n"
 	 "2:1: unknown key \"b\" at the top; known here: apiVersion, kind, node, clients, pools\n"
-	 "2:4: anchors (&name) are not read; write each value where it is used\n"
-	 "2:8: aliases (*name) are not read; write the value out\n"
-	 "2:12: aliases (*name) are not read; write the value out\n"
+	 "2:4: anchors (&name) are not supported; write each value where it is used\n"
+	 "2:8: aliases (*name) are not supported; write the value itself\n"
+	 "2:12: aliases (*name) are not supported; write the value itself\n"
 	 "3:1: unknown key \"c\" at the top; known here: apiVersion, kind, node, clients, pools\n"
-	 "3:5: aliases (*name) are not read; write the value out\n"
-	 "3:9: aliases (*name) are not read; write the value out\n"},
+	 "3:5: aliases (*name) are not supported; write the value itself\n"
+	 "3:9: aliases (*name) are not supported; write the value itself\n"},
 	{"a tag", POOL "  mode: !!str off\n",
-	 "7:9: tags (!type) are not read; write the value without one\n"},
+	 "7:9: tags (!type) are not supported; write the value without one\n"},
 	{"nested deeper than anything here", "a: [[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]\n",
-	 "1:19: nested more than 16 deep; nothing that is read here lies so deep\n"},
+	 "1:19: nested more than 16 deep; no key lies so deep\n"},
 	{"a key that is a list", POOL "  [x]: 1\n", "7:3: a key is a list; write a name\n"},
 
 	/* the top */
@@ -420,9 +420,9 @@ static const struct refusal refusals[] = {
 	 POOL_OF("[\"10.0.0.1:80\"]",
 		 "[{name: a, listen: 1}, {name: b, listen: \"10.0.0.2:2\"}]\n"
 		 "  scrape: {authorization: {credentialsFile: /t}, tlsConfig: {caFile: /c}}"),
-	 "7:27: warning: the credential goes to endpoint b over the network as it is, which whoever is "
-	 "on the way can read; ask for its page by https\n"
-	 "7:61: warning: tlsConfig is for nothing, since no page is asked for by https; write scheme: "
+	 "7:27: warning: the credential goes to endpoint b unencrypted, so anybody on the path can "
+	 "read it; read its page by https\n"
+	 "7:61: warning: tlsConfig has no effect, because no page is read by https; write scheme: "
 	 "https, or metrics: \"https://...\" of an endpoint\n"},
 	{"a gpu without dcgm",
 	 POOL_OF("[\"10.0.0.1:80\"]", "[{name: a, listen: 1, gpu: {index: 0}}]"),
@@ -540,14 +540,16 @@ static const struct refusal refusals[] = {
 	{"a session key misspelt", POOL "  stickiness: {key: destinaton}\n",
 	 "7:21: stickiness.key is \"destinaton\", which is not known; did you mean destination?\n"},
 	{"session keys that only connect() shows", POOL "  stickiness: {key: mark, group: hint}\n",
-	 "7:21: stickiness.key is mark, which is not seen where endpoints have listen; write one of "
+	 "7:21: stickiness.key is mark, which Pintle cannot see for endpoints with listen; write "
+	 "one of "
 	 "none, source, destination\n"
-	 "7:34: stickiness.group is hint, which is not seen where endpoints have listen; write one of "
+	 "7:34: stickiness.group is hint, which Pintle cannot see for endpoints with listen; write "
+	 "one of "
 	 "none, source, destination\n"},
 
 	{"hints shared that are none", POOL "  stickiness: {key: source, shared: true}\n",
-	 "7:37: stickiness.shared is of sessions that clients name, and the key is source; write key: "
-	 "hint, or take this out\n"},
+	 "7:37: stickiness.shared is for sessions that clients name, but the key is source; write "
+	 "key: hint, or remove shared\n"},
 
 	/* endpoints anywhere */
 	{"addresses of every wrong kind",
@@ -583,15 +585,15 @@ static const struct refusal refusals[] = {
 	 "5:15: frontend 10.0.0.0/8:80 covers where endpoint a/a (line 6) is, so that its scrapes would "
 	 "be steered; keep them apart by address or port\n"},
 	{"announced, where clients are steered in connect()", CONNECT_POOL "  announce: true\n",
-	 "8:13: announce is for endpoints with listen: with address clients are steered before an "
-	 "address matters; take it out\n"},
+	 "8:13: announce is for endpoints with listen: clients of endpoints with address are "
+	 "steered before a route matters; remove announce\n"},
 	{"whose listeners, of an address",
 	 POOL_OF("[\"10.96.0.10:80\"]",
 		 "[{name: a, address: \"10.1.0.1:8000\", user: vllm, cgroup: /vllm}]"),
-	 "6:57: endpoint a has user, which tells listeners on this node apart, and address; take it "
-	 "out\n"
-	 "6:71: endpoint a has cgroup, which tells listeners on this node apart, and address; take it "
-	 "out\n"},
+	 "6:57: endpoint a has user, which is for listeners on this node, and address; remove one "
+	 "of them\n"
+	 "6:71: endpoint a has cgroup, which is for listeners on this node, and address; remove "
+	 "one of them\n"},
 	{"whose listeners, as they are not written",
 	 POOL_OF("[\"10.77.0.1:8000\"]",
 		 "[{name: a, listen: \"127.0.0.1:8001\", user: \"a b\", cgroup: vllm}]"),
@@ -599,8 +601,8 @@ static const struct refusal refusals[] = {
 	 "31 bytes\n"
 	 "6:72: cgroup is \"vllm\", which does not begin with /; write a path from / on, of at most 255 bytes\n"},
 	{"ejection, where listeners tell", POOL "  ejection: {failures: 1}\n",
-	 "7:13: ejection is of endpoints with address: one with listen is left out as soon as it stops "
-	 "listening; take this out\n"},
+	 "7:13: ejection is for endpoints with address: an endpoint with listen is left out as "
+	 "soon as it stops listening; remove ejection\n"},
 	{"ejection out of range",
 	 CONNECT_POOL "  ejection: {failures: -1, time: 1ms, maxTime: 25h, maxShare: 2}\n",
 	 "8:24: ejection.failures is \"-1\", which is out of range; write a whole number from 0 to "
@@ -611,7 +613,8 @@ static const struct refusal refusals[] = {
 	 "in ms, s, m or h\n"
 	 "8:63: ejection.maxShare is \"2\", which is out of range; write a number from 0 to 1\n"},
 	{"clients without what they need", POOL "clients:\n- {name: A/b}\n- {name: b, cgroup: x}\n",
-	 "8:1: warning: clients has no effect, since no pool's key or group is cgroup; write stickiness: "
+	 "8:1: warning: clients has no effect, because no pool's key or group is cgroup; write "
+	 "stickiness: "
 	 "{key: cgroup}\n"
 	 "8:3: \"cgroup\" is missing in clients[]; add it: a path from / on, of at most 255 bytes\n"
 	 "8:10: name is \"A/b\", with a character that a name cannot have there; " NAME_RULE
@@ -634,19 +637,19 @@ static const struct refusal refusals[] = {
 	 "or off\n"
 	 "5:3: \"frontends\" is missing in pools[]; add it: a list such as [\"10.77.0.1:8000\", "
 	 "\"[fd77::1]:8000\"]\n"
-	 "5:22: warning: with weights.running 0, requests that run weigh nothing, and without fresh "
-	 "scores nothing does; the default is 1\n"
+	 "5:22: warning: with weights.running 0, running requests weigh nothing, and without fresh "
+	 "scores no load is known; the default is 1\n"
 	 "5:32: weights.queue is \"x\", which is no number; " WEIGHT
 	 "6:9: name is \"B\", with a character that a name cannot have there; " NAME_RULE
 	 "7:33: listen is \"x\", which is no address and port; " LISTEN},
 
 	/* warnings alone: the file loads */
 	{"warning: weights.running 0", POOL "  weights: {running: 0}\n",
-	 "7:22: warning: with weights.running 0, requests that run weigh nothing, and without fresh "
-	 "scores nothing does; the default is 1\n"},
+	 "7:22: warning: with weights.running 0, running requests weigh nothing, and without fresh "
+	 "scores no load is known; the default is 1\n"},
 	{"warning: a ttl of 0", POOL "  stickiness: {ttl: 0s}\n",
-	 "7:21: warning: with stickiness.ttl 0 every binding is forgotten at once; write key: none if that "
-	 "is meant\n"},
+	 "7:21: warning: with stickiness.ttl 0 every binding is forgotten at once; write key: none "
+	 "if that is intended\n"},
 	{"warning: scores always too old", POOL "  scrape: {interval: 5s}\n",
 	 "4:3: warning: saturation.staleness is shorter than scrape.interval: scores are too old most of "
 	 "the time; make it several intervals\n"},
@@ -665,7 +668,8 @@ static const struct refusal refusals[] = {
 	 "IPv6 alone (first e); have the servers listen on [::] and write their "
 	 "ports alone\n"},
 	{"warning: a GPU weight, and no GPU", POOL "  weights: {gpu: 1}\n",
-	 "7:18: warning: weights.gpu has no effect, since no endpoint names its gpu; give them gpu: "
+	 "7:18: warning: weights.gpu has no effect, because no endpoint names its gpu; give them "
+	 "gpu: "
 	 "{index: 0}\n"},
 	{"warning: endpoints anywhere that cannot take IPv6 clients",
 	 POOL_OF("[\"10.0.0.1:80\", \"[fd77::1]:80\"]", "[{name: e, address: \"10.1.0.1:8001\"}]"),
@@ -673,22 +677,25 @@ static const struct refusal refusals[] = {
 	 "IPv4 alone (first e); make a pool for each family\n"},
 	{"warning: a destination that tells nothing apart",
 	 POOL "  stickiness: {key: destination}\n",
-	 "7:21: warning: stickiness.key is destination, but no frontend is a prefix, so it tells nothing "
-	 "apart; write one as in \"[fd77::/64]:8000\"\n"},
+	 "7:21: warning: stickiness.key is destination, but no frontend is a prefix, so it tells "
+	 "no sessions apart; write one as in \"[fd77::/64]:8000\"\n"},
 	{"warning: ejections of nobody, and odd times",
 	 CONNECT_POOL "  ejection: {time: 1m, maxTime: 1s, maxShare: 0.4}\n",
-	 "8:33: warning: ejection.maxTime is shorter than ejection.time and holds; make it longer\n"
-	 "8:47: warning: ejection.maxShare 0.4 of 2 endpoints is less than one: none is ever ejected; "
-	 "write failures: 0 if that is meant\n"},
+	 "8:33: warning: ejection.maxTime is shorter than ejection.time, and limits it; make it "
+	 "longer\n"
+	 "8:47: warning: ejection.maxShare 0.4 of 2 endpoints is less than one: none is ever "
+	 "ejected; write failures: 0 if that is intended\n"},
 	{"warning: passing while the daemon runs", CONNECT_POOL "node: {daemonless: 500ms}\n",
 	 "8:20: warning: node.daemonless is so short that pools with address pass while pintled runs; "
 	 "write 1s or longer, or 0s for never\n"},
 	{"warning: clients that no key asks for",
 	 POOL "clients: [{name: b, cgroup: /system.slice/b.service}]\n",
-	 "7:10: warning: clients has no effect, since no pool's key or group is cgroup; write stickiness: "
+	 "7:10: warning: clients has no effect, because no pool's key or group is cgroup; write "
+	 "stickiness: "
 	 "{key: cgroup}\n"},
 	{"warning: DCGM, and no GPU", POOL "  dcgm: {url: \"http://127.0.0.1:9400/metrics\"}\n",
-	 "7:9: warning: dcgm is read for nothing; give endpoints their gpu: {index: 0}\n"},
+	 "7:9: warning: dcgm has no effect, because no endpoint names its gpu; give endpoints "
+	 "their gpu: {index: 0}\n"},
 };
 
 static void shorten_pool_list(char *text)
@@ -1022,16 +1029,16 @@ static void too_many_pools(void **state)
 {
 	(void)state;
 	expect_sized(PINTLE_MAX_POOLS + 2, 1,
-		     "260:3: pools: more than 64 in the file; take some out\n");
+		     "260:3: pools: more than 64 in the file; remove some\n");
 }
 
 static void too_many_endpoints(void **state)
 {
 	(void)state;
 	expect_sized(1, PINTLE_MAX_ENDPOINTS + 1,
-		     "1031:5: endpoints: more than 1024 in the file; take some out\n");
+		     "1031:5: endpoints: more than 1024 in the file; remove some\n");
 	expect_sized(2, PINTLE_MAX_ENDPOINTS / 2 + 1,
-		     "1034:5: endpoints: more than 1024 in the file; take some out\n");
+		     "1034:5: endpoints: more than 1024 in the file; remove some\n");
 }
 
 static void too_many_frontends(void **state)
@@ -1048,8 +1055,7 @@ static void too_many_frontends(void **state)
 		fprintf(f, "  - 10.0.%d.%d:80\n", i / 250, i % 250 + 1);
 	fclose(f);
 	assert_int_equal(parse_bytes(&t, text, size, &c), -EINVAL);
-	assert_string_equal(t.text,
-			    "1031:5: frontends: more than 1024 in the file; take some out\n");
+	assert_string_equal(t.text, "1031:5: frontends: more than 1024 in the file; remove some\n");
 }
 
 static void expect_repeated(const char *head, const char *each, size_t times, const char *message)
@@ -1073,12 +1079,11 @@ static void huge_files_end_soon(void **state)
 {
 	(void)state;
 	expect_repeated("", "# padding\n", 120000,
-			"1:1: the file is larger than 1 MiB; take some out");
+			"1:1: the file is larger than 1 MiB; remove some");
 	expect_repeated("", "[", 1000000, "1:17: nested more than 16 deep");
-	expect_repeated("a: [", "x,", 500000,
-			"the file holds more than 65536 values; take some out");
+	expect_repeated("a: [", "x,", 500000, "the file holds more than 65536 values; remove some");
 	expect_repeated("", "b: 1\n", 30000,
-			"too many messages to show more; mend these and check again");
+			"too many messages to show more; fix these and check again");
 	expect_repeated("", "? ", 500000, "nested more than 16 deep");
 }
 

@@ -1021,6 +1021,36 @@ static void test_program_replays(void **state)
 	unlink(log);
 }
 
+/* What the requests of a seed are, as text. */
+static char *requests_of_seed(const char *seed)
+{
+	char arguments[256], log[] = "/tmp/pintle-lab-XXXXXX";
+	int fd = mkstemp(log);
+	char *said;
+
+	assert_true(fd >= 0);
+	close(fd);
+	snprintf(arguments, sizeof(arguments),
+		 "-w chat -p random -d 20 --warmup 0 -n 2 -N 1 --seeds 1 --seed %s --log %s", seed,
+		 log);
+	assert_int_equal(lab_program(arguments), 0);
+	said = file_text(log);
+	unlink(log);
+	return said;
+}
+
+/* 4294967297 is 2^32 + 1. */
+static void test_program_takes_large_seeds(void **state)
+{
+	_cleanup_free_ char *one = requests_of_seed("1"), *again = requests_of_seed("1");
+	_cleanup_free_ char *large = requests_of_seed("4294967297");
+
+	(void)state;
+	assert_true(strlen(one) > 1000);
+	assert_string_equal(one, again);
+	assert_string_not_equal(one, large);
+}
+
 /* -- named profiles ---------------------------------------------------------------------- */
 
 /* The profile's file loads, docs/policy.md shows the very settings of its pool, and the lab
@@ -1118,6 +1148,7 @@ int main(void)
 		cmocka_unit_test(test_options_out_of_range),
 		cmocka_unit_test(test_program),
 		cmocka_unit_test(test_program_replays),
+		cmocka_unit_test(test_program_takes_large_seeds),
 		cmocka_unit_test(test_profiles),
 		cmocka_unit_test(test_defaults),
 	};

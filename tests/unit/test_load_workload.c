@@ -196,7 +196,7 @@ static void test_mistakes(void **state)
 		{WHOLE "  connection: often\n", "w:6: connection is \"often\", which is not known"},
 		{WHOLE "  addresses: all\n", "w:6: addresses is \"all\", which is not known"},
 		{WHOLE "  priority: -1\n", "w:6: priority is \"-1\", which is out of range"},
-		{WHOLE "  context: &x 3\n", "w:6: anchors (&name) are not read"},
+		{WHOLE "  context: &x 3\n", "w:6: anchors (&name) are not supported"},
 		{WHOLE "  ? [a]\n  : 1\n", "w:6: a key is a list; write a name"},
 		{WHOLE "---\nx: 1\n", "w:6: a second document begins"},
 	};
@@ -242,18 +242,18 @@ static void test_too_much(void **state)
 					"arrival: {users: 1}}\n",
 					i);
 	assert_int_equal(parse(text, &w), -EINVAL);
-	assert_string_equal(said, "w:18: more than 16 classes; take some out\n");
+	assert_string_equal(said, "w:18: more than 16 classes; remove some\n");
 
 	used = (size_t)sprintf(text, CLASS "  arrival:\n    rate:\n");
 	for (int i = 0; i < WORKLOAD_MAX_POINTS + 1; i++)
 		used += (size_t)sprintf(text + used, "    - {at: %ds, rate: 1}\n", i);
 	assert_int_equal(parse(text, &w), -EINVAL);
-	assert_string_equal(said, "w:71: more than 64 points of rate; take some out\n");
+	assert_string_equal(said, "w:71: more than 64 points of rate; remove some\n");
 
 	memset(text, '#', (2U << 20) - 1);
 	text[(2U << 20) - 1] = '\0';
 	assert_int_equal(parse(text, &w), -EINVAL);
-	assert_string_equal(said, "w:1: the file is larger than 1 MiB; take some out\n");
+	assert_string_equal(said, "w:1: the file is larger than 1 MiB; remove some\n");
 	*said = '\0';
 	assert_int_equal(workload_load("/no/such/file", &sink, &w), -ENOENT);
 	assert_non_null(strstr(said, "/no/such/file:1: cannot be read: No such file"));

@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "mix.bpf.h"
+
 #define HASH_START 0xcbf29ce484222325ULL
 
 /** The hash of what was hashed to `from` (of nothing: HASH_START) and of these bytes after it. */
@@ -30,14 +32,12 @@ static inline uint64_t hash_text(const char *text)
 
 #define HASH_STEP 0x9e3779b97f4a7c15ULL /* what SplitMix64 adds to its state at each step */
 
-/** SplitMix64's finalizer: of two numbers that differ in one bit, the results differ in half of
- * them. hash_mix(seed + n * HASH_STEP) is the n-th (from 1) number of the sequence from that seed.
- */
+/** SplitMix64's finalizer, the kernel's text of it: of two numbers that differ in one bit, the
+ * results differ in half of theirs. hash_mix(seed + n * HASH_STEP) is the n-th (from 1) number of
+ * the sequence from that seed. */
 static inline uint64_t hash_mix(uint64_t x)
 {
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-	return x ^ (x >> 31);
+	return mix(x);
 }
 
 #endif

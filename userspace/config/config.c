@@ -6,6 +6,7 @@
 
 #include "config_internal.h"
 #include "../base/util.h"
+#include "../net/url.h"
 
 /* scrape.scheme "://" address scrape.path, once all are known. */
 static int derive_metrics_url(const struct config_pool *p, struct config_endpoint *e)

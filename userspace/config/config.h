@@ -197,7 +197,4 @@ static inline void config_freep(struct config **c)
 	config_free(*c);
 }
 
-/** The address and port that a valid http(s) URL names by number. Returns whether it does. */
-bool url_address(const char *url, struct addr *ip, uint16_t *port);
-
 #endif

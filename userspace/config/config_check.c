@@ -5,6 +5,7 @@
 
 #include "config_internal.h"
 #include "../base/util.h"
+#include "../net/url.h"
 
 /* One endpoint, or one frontend, with its pool and its place in the file. */
 struct item {
@@ -303,7 +304,8 @@ static void check_family(const struct item *f, struct yaml_report *r)
 	if (first)
 		yaml_report_warning(
 			r, f->node->line, f->node->column,
-			"frontend %s is %s: its clients never reach %zu of %zu endpoint%s of pool %s, on "
+			"frontend %s is %s: its clients never reach %zu of %zu endpoint%s of pool "
+			"%s, on "
 			"%s alone (first %s); %s",
 			addr_format_frontend(f->frontend, text), v4 ? "IPv4" : "IPv6", unfit,
 			f->pool->endpoint_count, plural(f->pool->endpoint_count),
@@ -351,11 +353,12 @@ static void check_gpus(const struct config_pool *p, const struct yaml_node *n,
 	if (dcgm)
 		yaml_report_warning(
 			r, dcgm->line, dcgm->column,
-			"dcgm is read for nothing; give endpoints their gpu: {index: 0}");
+			"dcgm has no effect, because no endpoint names its gpu; give endpoints "
+			"their gpu: {index: 0}");
 	if (p->weights.gpu > 0)
 		yaml_report_warning(
 			r, weight->line, weight->column,
-			"weights.gpu has no effect, since no endpoint names its gpu; give them "
+			"weights.gpu has no effect, because no endpoint names its gpu; give them "
 			"gpu: {index: 0}");
 }
 
@@ -406,8 +409,8 @@ static void check_pages(const struct config_pool *p, const struct yaml_node *n,
 	if (p->scrape.credentials_file && open)
 		yaml_report_warning(
 			r, authorization->line, authorization->column,
-			"the credential goes to endpoint %s over the network as it is, which "
-			"whoever is on the way can read; ask for its page by https",
+			"the credential goes to endpoint %s unencrypted, so anybody on the path "
+			"can read it; read its page by https",
 			endpoint_label(open));
 	if (tls && !yaml_node_get(tls, "certFile") != !yaml_node_get(tls, "keyFile"))
 		yaml_report_error(r, tls->line, tls->column,
@@ -416,8 +419,8 @@ static void check_pages(const struct config_pool *p, const struct yaml_node *n,
 	if (tls && !https)
 		yaml_report_warning(
 			r, tls->line, tls->column,
-			"tlsConfig is for nothing, since no page is asked for by https; "
-			"write scheme: https, or metrics: \"https://...\" of an endpoint");
+			"tlsConfig has no effect, because no page is read by https; write scheme: "
+			"https, or metrics: \"https://...\" of an endpoint");
 }
 
 /* ---- settings that contradict each other ----------------------------------- */
@@ -431,14 +434,15 @@ static void check_settings(const struct config_pool *p, const struct yaml_node *
 	const struct yaml_node *staleness = yaml_node_towards(n, "saturation", "staleness");
 
 	if (p->weights.running == 0)
-		yaml_report_warning(r, running->line, running->column,
-				    "with weights.running 0, requests that run weigh nothing, and "
-				    "without fresh scores nothing does; the default is 1");
+		yaml_report_warning(
+			r, running->line, running->column,
+			"with weights.running 0, running requests weigh nothing, and without fresh "
+			"scores no load is known; the default is 1");
 	if (p->stickiness.key_kind != PINTLE_KEY_NONE && p->stickiness.ttl_ns == 0)
 		yaml_report_warning(
 			r, ttl->line, ttl->column,
-			"with stickiness.ttl 0 every binding is forgotten at once; write key: "
-			"none if that is meant");
+			"with stickiness.ttl 0 every binding is forgotten at once; write key: none "
+			"if that is intended");
 	if (p->saturation.staleness_ns < p->scrape.interval_ns)
 		yaml_report_warning(
 			r, staleness->line, staleness->column,

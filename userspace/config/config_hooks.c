@@ -84,8 +84,8 @@ static void check_owner(const struct config_endpoint *e, const struct yaml_node 
 		if (place != n)
 			yaml_report_error(
 				r, place->line, place->column,
-				"endpoint %s has %s, which tells listeners on this node apart, "
-				"and address; take it out",
+				"endpoint %s has %s, which is for listeners on this node, and "
+				"address; remove one of them",
 				endpoint_label(e), keys[i]);
 	}
 }
@@ -142,7 +142,7 @@ static void check_key(const struct config_pool *p, const struct yaml_node *n, co
 			text_list_add(possible, sizeof(possible), key_name(i));
 	yaml_report_error(
 		r, place->line, place->column,
-		"stickiness.%s is %s, which is not seen where endpoints have %s; write one of "
+		"stickiness.%s is %s, which Pintle cannot see for endpoints with %s; write one of "
 		"%s",
 		local, key_name(kind), reach_keys[p->reach], possible);
 }
@@ -163,8 +163,8 @@ static void check_destination(const struct config_pool *p, const struct yaml_nod
 	if (kind == PINTLE_KEY_DESTINATION && !has_prefix(p))
 		yaml_report_warning(
 			r, place->line, place->column,
-			"stickiness.%s is destination, but no frontend is a prefix, so it "
-			"tells nothing apart; write one as in \"[fd77::/64]:8000\"",
+			"stickiness.%s is destination, but no frontend is a prefix, so it tells no "
+			"sessions apart; write one as in \"[fd77::/64]:8000\"",
 			local);
 }
 
@@ -176,8 +176,8 @@ static void check_shared(const struct config_pool *p, const struct yaml_node *n,
 	if (p->stickiness.shared && p->stickiness.key_kind != PINTLE_KEY_HINT)
 		yaml_report_error(
 			r, place->line, place->column,
-			"stickiness.shared is of sessions that clients name, and the key is %s; "
-			"write key: hint, or take this out",
+			"stickiness.shared is for sessions that clients name, but the key is %s; "
+			"write key: hint, or remove shared",
 			key_name(p->stickiness.key_kind));
 }
 
@@ -193,20 +193,20 @@ static void check_ejection(const struct config_pool *p, const struct yaml_node *
 	if (!hook_has(p->decided_by, PINTLE_TRAIT_EJECTS)) {
 		yaml_report_error(
 			r, ejection->line, ejection->column,
-			"ejection is of endpoints with address: one with listen is left out "
-			"as soon as it stops listening; take this out");
+			"ejection is for endpoints with address: an endpoint with listen is left "
+			"out as soon as it stops listening; remove ejection");
 		return;
 	}
 	if (p->ejection.failures && p->ejection.max_share * (double)p->endpoint_count < 1)
 		yaml_report_warning(
 			r, share->line, share->column,
-			"ejection.maxShare %g of %zu endpoint%s is less than one: none is "
-			"ever ejected; write failures: 0 if that is meant",
+			"ejection.maxShare %g of %zu endpoint%s is less than one: none is ever "
+			"ejected; write failures: 0 if that is intended",
 			p->ejection.max_share, p->endpoint_count, plural(p->endpoint_count));
 	if (p->ejection.max_time_ns < p->ejection.time_ns)
 		yaml_report_warning(
 			r, longest->line, longest->column,
-			"ejection.maxTime is shorter than ejection.time and holds; make it "
+			"ejection.maxTime is shorter than ejection.time, and limits it; make it "
 			"longer");
 }
 
@@ -220,9 +220,10 @@ static void check_pool(const struct config_pool *p, const struct yaml_node *n,
 	for (size_t i = 0; i < p->endpoint_count; i++, child = child->next)
 		check_endpoint(p, &p->endpoints[i], child, first, r);
 	if (p->announce && !hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS))
-		yaml_report_error(r, announce->line, announce->column,
-				  "announce is for endpoints with listen: with address clients are "
-				  "steered before an address matters; take it out");
+		yaml_report_error(
+			r, announce->line, announce->column,
+			"announce is for endpoints with listen: clients of endpoints with address "
+			"are steered before a route matters; remove announce");
 	check_key(p, n, "key", p->stickiness.key_kind, r);
 	check_key(p, n, "group", p->stickiness.group_kind, r);
 	check_shared(p, n, r);
@@ -266,6 +267,6 @@ void config_hooks_check(const struct config *c, const struct yaml_node *root, st
 	if (clients && !used)
 		yaml_report_warning(
 			r, clients->line, clients->column,
-			"clients has no effect, since no pool's key or group is cgroup; "
+			"clients has no effect, because no pool's key or group is cgroup; "
 			"write stickiness: {key: cgroup}");
 }

@@ -67,7 +67,7 @@ static const struct yaml_key config_keys[] = {
 
 	{"node", &yaml_map, .help = "What holds for the node as a whole."},
 	{"node.bpffs", &yaml_path, .max = MAX_TEXT, .preset = "/sys/fs/bpf/pintle", NODE(bpffs),
-	 .help = "Directory, in a bpf file system, for the pinned maps and links."},
+	 .help = "The directory, on a bpffs, for the pinned maps and links."},
 	{"node.netns", &yaml_path, .max = MAX_TEXT, .preset = "/proc/self/ns/net", NODE(netns),
 	 .help = "The network namespace whose listeners are steered; the default is pintled's own."},
 	{"node.cgroup", &yaml_path, .max = MAX_TEXT, NODE(cgroup),
@@ -77,38 +77,43 @@ static const struct yaml_key config_keys[] = {
 	{"node.metrics", &config_serve, .preset = "127.0.0.1:9464", NODE(metrics),
 	 .help = "Where pintled serves /metrics, /healthz and /readyz."},
 	{"node.metricsDetail", &yaml_choice, .choices = details, .preset = "all", NODE(detail),
-	 .help = "Which series each endpoint has on /metrics: all of them, or the main ones, half as "
-		 "many, where there are hundreds of endpoints; see docs/metrics.md."},
+	 .help = "Which series /metrics has for each endpoint: all of them, or only the main "
+		 "ones, about half, for nodes with hundreds of endpoints; see docs/metrics.md."},
 	{"node.group", &config_group_name, .max = 31, .absent = "root", NODE(group),
-	 .help = "The group that the pins belong to: its members can run the CLI's nouns."},
+	 .help = "The group that the pins belong to; its members can run the CLI's nouns."},
 
 	{"node.daemonless", &yaml_duration, .min = 0, .max = 720 * HOUR, .preset = "10m",
 	 NODE(daemonless_ns),
-	 .help = "With pintled gone for so long, pools with `address` are left to whoever else "
-		 "serves their frontends, such as kube-proxy: their pods may have moved. 0s is never."},
+	 .help = "When pintled has been gone for this long, pools with `address` are left to "
+		 "whatever else serves their frontends, such as kube-proxy, because their pods "
+		 "may have moved. 0s means never."},
 
 	{"clients", &yaml_maps, .max = 256, NODE(clients), .list = &client_list,
 	 .absent =
 		 "each Kubernetes pod is a client, `pod/UID`, and each other cgroup one by itself",
-	 .help = "Names for clients by their cgroups, where a key is `cgroup`; the first that "
-		 "matches counts. Several of one name are one client."},
+	 .help = "Names for clients by their cgroups, for pools whose key or group is `cgroup`. "
+		 "The first entry that matches a cgroup counts. Entries with the same name are "
+		 "one client."},
 	{"clients[].name", &yaml_name, .required = true, .max = MAX_NAME, CLIENT(name),
-	 .help = "What the client is called."},
+	 .help = "The client's name."},
 	{"clients[].cgroup", &yaml_path, .required = true, .max = 255, CLIENT(cgroup),
-	 .help = "Path below the cgroup2 root, or a pattern of it, where `*` also stands for `/`: "
-		 "`/system.slice/batch-*.service`. What is below such a cgroup belongs to it."},
+	 .help = "A path below the cgroup2 root, or a pattern of it, where `*` also stands for "
+		 "`/`: `/system.slice/batch-*.service`. Everything below such a cgroup belongs "
+		 "to it."},
 
 	{"pools", &yaml_maps, .required = true, .max = PINTLE_MAX_POOLS, NODE(pools),
-	 .list = &pool_list, .help = "The pools: each the endpoints of one model, and its policy."},
+	 .list = &pool_list,
+	 .help = "The pools. A pool has the endpoints of one model, and the "
+		 "settings for them."},
 	{"pools[].name", &yaml_name, .required = true, .max = MAX_NAME, POOL(name),
 	 .help = "The pool's name, once in the file."},
 	{"pools[].engine", &yaml_word, .choices = engines, .preset = "vllm", POOL(engine),
-	 .help = "Which engine's metric names the endpoints' pages use; see Engines."},
+	 .help = "The engine, whose metric names the endpoints' pages use; see Engines."},
 	{"pools[].frontends", &config_frontends, .required = true, .max = CONFIG_MAX_FRONTENDS,
 	 POOL(frontends), .list = &frontend_list,
 	 .help = "What clients connect to: addresses or address prefixes, each with a port. An "
-		 "address and port belongs to one frontend only. `[::/0]:PORT` takes in every "
-		 "IPv4 address too."},
+		 "address and port belongs to one frontend only. `[::/0]:PORT` includes every "
+		 "IPv4 address."},
 	{"pools[].announce", &yaml_bool, .preset = "false", POOL(announce),
 	 .help = "Whether pintled adds local routes for the frontends, so that this node takes "
 		 "their connections. Refused for prefixes shorter than /8 (IPv4) or /16 (IPv6), and for "
@@ -119,111 +124,120 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].endpoints[].name", &yaml_name, .required = true, .max = MAX_NAME, ENDPOINT(name),
 	 .help = "The endpoint's name, once in the pool."},
 	{"pools[].endpoints[].listen", &config_listen, .absent = "`address`", ENDPOINT(listen),
-	 .help = "Where a model server on this node listens: the lookup hook steers to it. A port "
-		 "alone means the listener at the address that the metrics page is read from, or at "
-		 "every address. Where the page is at another port, or its URL names a host, it means "
-		 "any listener on the port. Only one endpoint can have that port."},
+	 .help = "The address and port on which a model server on this node listens; the lookup "
+		 "hook steers to it. A port alone means the listener at the address from which "
+		 "the metrics page is read, or at every address. If the page is at another port, "
+		 "or its URL names a host, a port alone means any listener on that port. Only "
+		 "one endpoint can have that port."},
 	{"pools[].endpoints[].address", &config_address, .absent = "`listen`", ENDPOINT(address),
-	 .help = "Where a model server is that runs anywhere, in a pod say: the connect hook steers "
-		 "clients on this node to it. Endpoints of a pool have all `listen` or all "
-		 "`address`."},
+	 .help = "The address and port of a model server anywhere, for example in a pod; the "
+		 "connect hook steers clients on this node to it. The endpoints of a pool all "
+		 "have `listen`, or all have `address`."},
 	{"pools[].endpoints[].user", &config_user, .max = 31, ENDPOINT(user),
 	 .absent = "the user of the listener that was there first, and root",
-	 .help = "With `listen`: the user whose listeners are the endpoint; others at its address are "
-		 "left out and reported."},
+	 .help = "With `listen`: the user whose listeners are the endpoint. Other listeners at "
+		 "its address are left out and reported."},
 	{"pools[].endpoints[].cgroup", &yaml_path, .max = 255, ENDPOINT(cgroup), .absent = "any",
-	 .help = "With `listen`: the cgroup in or below which the endpoint's listeners are made: a path "
-		 "below the cgroup2 root, or a pattern of it, as in `clients[].cgroup`. It must be in "
-		 "or below `node.cgroup`. Without `user`, they may be any user's."},
+	 .help = "With `listen`: the cgroup in or below which the endpoint's listeners are made, "
+		 "as a path below the cgroup2 root or a pattern of it, as in `clients[].cgroup`. "
+		 "It must be in or below `node.cgroup`. Without `user`, the listeners may belong "
+		 "to any user."},
 	{"pools[].endpoints[].metrics", &config_url, .max = 1023, ENDPOINT(metrics_url),
 	 .absent = "`scrape.scheme`, the address and port, and `scrape.path`; for a port alone "
 		   "127.0.0.1, then ::1",
 	 .help = "The endpoint's metrics page."},
 	{"pools[].endpoints[].gpu", &yaml_map, .absent = "no GPU figures",
-	 .help = "Which GPU of the pool's `dcgm` page is the endpoint's: one of the two keys."},
+	 .help = "Which GPU of the pool's `dcgm` page belongs to the endpoint: one of the two "
+		 "keys."},
 	{"pools[].endpoints[].gpu.index", &yaml_integer, .min = 0, .max = 1023, .unset = -1,
 	 ENDPOINT(gpu_index), .absent = "not joined by index", .help = "The series' `gpu` label."},
 	{"pools[].endpoints[].gpu.pod", &yaml_name, .max = MAX_TEXT, ENDPOINT(gpu_pod),
 	 .absent = "not joined by pod",
-	 .help = "The series' `pod` label; of several GPUs the busiest counts."},
+	 .help = "The series' `pod` label. Of several GPUs the busiest counts."},
 
 	{"pools[].mode", &yaml_choice, .set = SET_IN_KERNEL, .choices = modes, .preset = "enforce",
 	 POOL(mode),
 	 .help = "How the pool is steered until `pintle mode` says otherwise; see Modes."},
 	{"pools[].failureMode", &yaml_choice, .set = SET_BY_DAEMON, .choices = failure_modes,
 	 .preset = "FailOpen", POOL(failure_mode),
-	 .help = "With no endpoint ready: FailOpen hashes connections over all endpoints (`listen`) "
-		 "or leaves them as they came (`address`), FailClose refuses them at once."},
+	 .help = "What happens when no endpoint is ready. FailOpen hashes connections over all "
+		 "endpoints (`listen`) or leaves them as they came (`address`); FailClose "
+		 "refuses them at once."},
 
 	{"pools[].requests", &yaml_choice, .set = SET_IN_KERNEL, .choices = requests,
 	 .preset = "as-they-come", POOL(requests),
-	 .help = "Whether the requests of a kept-alive connection all go where it was steered to, "
-		 "or each HTTP/1.1 request on a connection of its own, until `pintle set` says "
+	 .help = "Whether all requests of a kept-alive connection go where it was steered to, or "
+		 "each HTTP/1.1 request comes on its own connection, until `pintle set` says "
 		 "otherwise; see docs/keep-alive.md."},
 	{"pools[].spareHeaders", &config_headers, .set = SET_BY_DAEMON,
 	 .preset = "Accept-Encoding, User-Agent", POOL(spare_headers),
 	 .help = "With one request per connection: headers that may be overwritten with "
-		 "`Connection: close` where a request has no Connection header. The first that is "
-		 "there, in a line of 17 to 248 characters."},
+		 "`Connection: close` if a request has no Connection header. The first one that "
+		 "is present in a line of 17 to 248 characters is taken."},
 	{"pools[].http10", &yaml_bool, .set = SET_BY_DAEMON, .preset = "false", POOL(http10),
-	 .help = "With one request per connection: whether a request where no header can be changed "
-		 "becomes one of HTTP/1.0. An answer cut short may look complete to its client "
-		 "then."},
+	 .help = "With one request per connection: whether a request in which no header can be "
+		 "changed becomes an HTTP/1.0 request. An answer that is cut short may then look "
+		 "complete to its client."},
 
 	{"pools[].scrape", &yaml_map, .help = "How the endpoints' metrics pages are read."},
 	{"pools[].scrape.interval", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = HOUR, .preset = "200ms", POOL(scrape.interval_ns),
-	 .help = "From one scrape of an endpoint to the next."},
+	 .help = "The time from one scrape of an endpoint to the next."},
 	{"pools[].scrape.timeout", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = HOUR, .preset = "1s", POOL(scrape.timeout_ns),
 	 .help = "A page that takes longer counts as a failure."},
 	{"pools[].scrape.path", &config_url_path, .max = 255, .preset = "/metrics",
-	 POOL(scrape.path), .help = "Path of the page, for endpoints without a `metrics` URL."},
+	 POOL(scrape.path),
+	 .help = "The path of the page, for endpoints without a `metrics` "
+		 "URL."},
 	{"pools[].scrape.scheme", &yaml_word, .choices = schemes, .preset = "http",
 	 POOL(scrape.scheme),
 	 .help = "http, or https for TLS; for endpoints without a `metrics` URL, and for probes "
 		 "of those with a page elsewhere (see docs/connect.md)."},
 	{"pools[].scrape.authorization", &yaml_map, .absent = "no credential is sent",
-	 .help = "What is sent with each request for a page of the pool's endpoints, to the "
-		 "configured host alone: redirects are not followed. The `dcgm` page gets none."},
+	 .help = "The credential that is sent with each request for a page of the pool's "
+		 "endpoints, to the configured host alone: redirects are not followed. Requests "
+		 "for the `dcgm` page carry none."},
 	{"pools[].scrape.authorization.credentialsFile", &yaml_path, .required = true,
 	 .secret = true, .max = MAX_FILE, POOL(scrape.credentials_file),
-	 .help = "File with a bearer token and nothing else; read again within a second when it "
-		 "changes."},
+	 .help = "A file with a bearer token and nothing else. pintled reads it again within a "
+		 "second of a change."},
 	{"pools[].scrape.tlsConfig", &yaml_map,
 	 .absent = "the system's authorities, no certificate",
-	 .help = "How https pages are asked for. The files are PEM."},
+	 .help = "How https pages are read. All files are PEM."},
 	{"pools[].scrape.tlsConfig.caFile", &yaml_path, .max = MAX_FILE, POOL(scrape.ca_file),
 	 .absent = "the system's",
-	 .help = "The authorities, one of which must have signed a server's certificate."},
+	 .help = "The authorities. One of them must have signed a server's certificate."},
 	{"pools[].scrape.tlsConfig.certFile", &yaml_path, .max = MAX_FILE, POOL(scrape.cert_file),
-	 .absent = "none", .help = "Certificate that pintled shows to servers; with `keyFile`."},
+	 .absent = "none",
+	 .help = "The certificate that pintled shows to servers; with "
+		 "`keyFile`."},
 	{"pools[].scrape.tlsConfig.keyFile", &yaml_path, .max = MAX_FILE, .secret = true,
-	 POOL(scrape.key_file), .absent = "none", .help = "Its private key."},
+	 POOL(scrape.key_file), .absent = "none", .help = "The private key of `certFile`."},
 	{"pools[].scrape.tlsConfig.serverName", &yaml_name, .max = MAX_HOST,
 	 POOL(scrape.server_name), .absent = "the URL's host",
-	 .help = "The name that a server's certificate must have, where pages are asked for by "
-		 "address; sent as the request's host, too."},
+	 .help = "The name that a server's certificate must have if its page is read by address; "
+		 "also sent as the request's host."},
 
 	{"pools[].stickiness", &yaml_map, .help = "What keeps a session on its endpoint."},
 	{"pools[].stickiness.key", &config_session, .set = SET_BY_DAEMON, POOL(stickiness.key_kind),
 	 .absent = "`source` with `listen`, `client` with `address`",
-	 .help = "What makes a session; see Session keys. `source/24/64` is the client's first 24 "
-		 "bits (IPv4) or 64 bits (IPv6); a length left out is 32 or 64. Where clients share a "
-		 "/64, as the pods of a node do, or a gateway has many addresses of one, write "
-		 "`source/32/128`."},
+	 .help = "What makes a session; see Session keys. `source/24/64` is the client's first "
+		 "24 bits (IPv4) or 64 bits (IPv6); an omitted length is 32 or 64. If clients "
+		 "share a /64, as the pods of a node do, or a gateway has many addresses in one "
+		 "/64, write `source/32/128`."},
 	{"pools[].stickiness.group", &config_session, .set = SET_BY_DAEMON, .preset = "none",
 	 POOL(stickiness.group_kind),
-	 .help = "Sessions of one group share a home: the endpoint that the first connection of "
-		 "each prefers. Written as `key` is."},
+	 .help = "What makes a group, written like `key`. The sessions of a group share a home: "
+		 "the endpoint that the first connection of each session prefers."},
 	{"pools[].stickiness.shared", &yaml_bool, .set = SET_BY_DAEMON, .preset = "false",
 	 POOL(stickiness.shared),
-	 .help = "With `key: hint`: whether clients that say the same share one session, and so must "
-		 "trust each other. If not, hints tell apart the sessions of one client only, which is "
-		 "a network namespace: a pod."},
+	 .help = "With `key: hint`: whether clients that give the same hint share one session, "
+		 "and so must trust each other. If not, a hint names a session of one client "
+		 "only; a client is a network namespace, such as a pod's."},
 	{"pools[].stickiness.ttl", &yaml_duration, .set = SET_BY_DAEMON, .min = 0,
 	 .max = 720 * HOUR, .preset = "300s", POOL(stickiness.ttl_ns),
-	 .help = "A binding unused for so long is forgotten."},
+	 .help = "A binding that is unused for this long is forgotten."},
 	{"pools[].stickiness.maxExtraLoad", &yaml_number, .set = SET_BY_DAEMON, .min = 0,
 	 .max = MAX_LOAD, .preset = "16", POOL(stickiness.max_extra_load),
 	 .help = "By how many request equivalents the preferred endpoint may be ahead of the "
@@ -233,24 +247,28 @@ static const struct yaml_key config_keys[] = {
 	 .help = "What each signal adds to an endpoint's load, in request equivalents."},
 	{"pools[].weights.queue", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
 	 .preset = "2", POOL(weights.queue),
-	 .help = "A request that waits, and each connection that came since the scrape."},
+	 .help = "What each waiting request adds, and each connection that came since the "
+		 "scrape."},
 	{"pools[].weights.kvCache", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
 	 .preset = "2", POOL(weights.kv_cache),
-	 .help = "What a KV cache at its threshold adds, times `saturation.queueDepth`; grows with "
-		 "the fourth power of the share in use."},
+	 .help = "What a KV cache at its threshold adds, times `saturation.queueDepth`. The term "
+		 "grows with the fourth power of the share in use."},
 	{"pools[].weights.running", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
 	 .preset = "1", POOL(weights.running),
-	 .help = "A request that runs, and, taken off, each connection that ended since the scrape."},
+	 .help = "What each running request adds, and what each connection that ended since the "
+		 "scrape takes off."},
 	{"pools[].weights.gpu", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
-	 .preset = "0", POOL(weights.gpu), .help = "A GPU in full use."},
+	 .preset = "0", POOL(weights.gpu), .help = "What a GPU in full use adds."},
 
-	{"pools[].saturation", &yaml_map, .help = "When an endpoint is full, and a score too old."},
+	{"pools[].saturation", &yaml_map,
+	 .help = "When an endpoint is full, and when a score is "
+		 "too old."},
 	{"pools[].saturation.queueDepth", &yaml_number, .set = SET_BY_DAEMON, .min = 1,
 	 .max = MAX_LOAD, .preset = "5", POOL(saturation.queue_depth),
-	 .help = "Waiting requests from which on an endpoint is saturated."},
+	 .help = "The number of waiting requests from which on an endpoint is saturated."},
 	{"pools[].saturation.kvCache", &yaml_number, .set = SET_BY_DAEMON, .min = 0.01, .max = 1,
 	 .preset = "0.8", POOL(saturation.kv_cache),
-	 .help = "Share of the KV cache in use from which on an endpoint is saturated."},
+	 .help = "The share of the KV cache in use from which on an endpoint is saturated."},
 	{"pools[].saturation.staleness", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = HOUR, .preset = "2s", POOL(saturation.staleness_ns),
 	 .help = "A score older than this is not believed."},
@@ -259,28 +277,30 @@ static const struct yaml_key config_keys[] = {
 	 .help = "When an endpoint with an `address` that fails its clients is left out for a while."},
 	{"pools[].ejection.failures", &yaml_integer, .set = SET_BY_DAEMON, .min = 0, .max = 1000000,
 	 .preset = "3", POOL(ejection.failures),
-	 .help = "Failures in a row that eject it: refused, unanswered, unreachable, or reset before "
-		 "the first byte. 0 is never. The endpoint's answer to pintled outweighs them: see "
-		 "docs/connect.md."},
+	 .help = "The failures in a row that eject an endpoint: refused, unanswered, "
+		 "unreachable, or reset before the first byte. 0 means never. The endpoint's "
+		 "answer to pintled outweighs them: see docs/connect.md."},
 	{"pools[].ejection.time", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = 24 * HOUR, .preset = "10s", POOL(ejection.time_ns),
-	 .help = "For how long, the first time; doubled each time in a row. The first success of a "
-		 "connection that was begun after the newest failure ends the row."},
+	 .help = "How long the first ejection lasts. Each further ejection in a row lasts twice "
+		 "as long. The first success of a connection that began after the newest failure "
+		 "ends the row."},
 	{"pools[].ejection.maxTime", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = 24 * HOUR, .preset = "5m", POOL(ejection.max_time_ns),
-	 .help = "The longest that an endpoint is ejected for at a time."},
+	 .help = "The longest time of one ejection."},
 	{"pools[].ejection.maxShare", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1,
 	 .preset = "0.5", POOL(ejection.max_share),
-	 .help = "Share of the pool's endpoints, rounded down, that may be ejected at once."},
+	 .help = "The share of the pool's endpoints, rounded down, that may be ejected at the "
+		 "same time."},
 
 	{"pools[].dcgm", &yaml_map, .absent = "no GPU figures",
-	 .help = "The DCGM exporter whose figures `endpoints[].gpu` picks from."},
+	 .help = "The DCGM exporter from whose figures `endpoints[].gpu` picks."},
 	{"pools[].dcgm.url", &config_url, .required = true, .max = 1023, POOL(dcgm_url),
-	 .help = "Its page, such as `http://127.0.0.1:9400/metrics`."},
+	 .help = "The exporter's page, such as `http://127.0.0.1:9400/metrics`."},
 	{"pools[].dcgm.interval", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = HOUR, .preset = "5s", POOL(dcgm_interval_ns),
-	 .help = "From one scrape of it to the next. The exporter itself collects every 30 s "
-		 "unless told otherwise."},
+	 .help = "The time from one scrape of the exporter to the next. The exporter itself "
+		 "collects every 30 s unless configured otherwise."},
 };
 _Static_assert(ARRAY_SIZE(config_keys) <= YAML_MAX_KEYS, "raise YAML_MAX_KEYS");
 

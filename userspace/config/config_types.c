@@ -2,11 +2,11 @@
 /* config_types.c - what values are that only Pintle's configuration has: accounts, addresses, URLs,
  * sessions' keys, headers. */
 #include <ctype.h>
-#include <curl/curl.h>
 #include <math.h>
 
 #include "config_internal.h"
 #include "../maps/names.h"
+#include "../net/url.h"
 #include "../base/util.h"
 
 static int read_account(struct yaml_value *v, void *field)
@@ -31,36 +31,11 @@ const struct yaml_type config_group_name = {.wants = account_wants, .read = read
 
 /* ---- URLs ------------------------------------------------------------------ */
 
-static void free_url(CURLU **url)
-{
-	curl_url_cleanup(*url);
-}
-
-static void free_curl(char **text)
-{
-	curl_free(*text);
-}
-
-/* Returns a CURLUcode; *out, when asked for, is to be freed with curl_url_cleanup. */
-static CURLUcode parse_url(const char *text, CURLU **out)
-{
-	_cleanup_(free_url) CURLU *url = curl_url();
-	CURLUcode code = url ? curl_url_set(url, CURLUPART_URL, text, 0) : CURLUE_OUT_OF_MEMORY;
-
-	if (!code && out)
-		*out = TAKE_PTR(url);
-	return code;
-}
-
 static int check_url(struct yaml_value *v, const char *text)
 {
-	CURLUcode code = parse_url(text, NULL);
+	int err = url_check(text);
 
-	if (code == CURLUE_OUT_OF_MEMORY)
-		return -ENOMEM;
-	if (code)
-		return yaml_wrong(v, "which is no valid URL");
-	return 0;
+	return err == -EINVAL ? yaml_wrong(v, "which is no valid URL") : err;
 }
 
 static int read_url(struct yaml_value *v, void *field)
@@ -100,26 +75,6 @@ static void url_path_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 const struct yaml_type config_url = {.wants = url_wants, .read = read_url, .is_url = true};
 const struct yaml_type config_url_path = {
 	.wants = url_path_wants, .read = read_url_path, .is_url = true};
-
-bool url_address(const char *text, struct addr *ip, uint16_t *port)
-{
-	_cleanup_(free_url) CURLU *url = NULL;
-	_cleanup_(free_curl) char *host = NULL;
-	_cleanup_(free_curl) char *port_text = NULL;
-	struct endpoint_addr a;
-	char address[ADDR_TEXT_SIZE];
-
-	if (parse_url(text, &url) || curl_url_get(url, CURLUPART_HOST, &host, 0) ||
-	    curl_url_get(url, CURLUPART_PORT, &port_text, CURLU_DEFAULT_PORT) ||
-	    strlen(host) + strlen(port_text) + 2 > sizeof(address))
-		return false;
-	snprintf(address, sizeof(address), "%.46s:%.5s", host, port_text);
-	if (addr_parse_endpoint(address, &a, NULL) || a.any_ip)
-		return false;
-	*ip = a.ip;
-	*port = a.port;
-	return true;
-}
 
 /* ---- addresses ------------------------------------------------------------- */
 

@@ -49,7 +49,7 @@
 	X(inflight, ARRAY, __u32, struct pintle_inflight, PINTLE_MAX_ENDPOINTS, MAPPED,            \
 	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
 	  .holds = "placed, opened, closed, failed by class",                                      \
-	  .writer = "kernel; the daemon adds to put right")                                        \
+	  .writer = "kernel; the daemon corrects it")                                              \
 	X(ends, ARRAY, __u32, struct pintle_ends, PINTLE_MAX_ENDPOINTS, MAPPED, .since = 3,        \
 	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
 	  .holds = "sums over its connections that ended: how, bytes, durations",                  \
@@ -59,19 +59,20 @@
 	  .holds = "listening since, families, why unsteerable, whose listeners, direct "          \
 		   "connections; failures of clients, ejected until",                              \
 	  .writer = "kernel; the daemon for listeners that the kernel did not see, and "           \
-		    "for pages that outweigh failures of clients")                                 \
+		    "for answers that outweigh failures of clients")                               \
 	X(sockets, SOCKMAP, __u32, __u64, PINTLE_MAX_ENDPOINTS *PINTLE_SOCKETS_PER_ENDPOINT,       \
 	  COPIED, .write_only = true, .key = "16 x endpoint + i", .holds = "its LISTEN sockets",   \
 	  .writer = "sockops at `listen()`, the daemon at start")                                  \
 	X(affinity, LRU_HASH, struct pintle_affinity_key, struct pintle_affinity, ANY, COPIED,     \
 	  .key = "pool, session key", .holds = "endpoint, bound, used, client",                    \
-	  .writer = "kernel; the daemon deletes what is too old, the CLI what is unbound")         \
+	  .writer = "kernel; the daemon deletes expired ones, the CLI those it unbinds")           \
 	X(affinity_beyond, LRU_HASH, struct pintle_affinity_key, struct pintle_affinity, ANY,      \
-	  COPIED, .since = 3, .holds = "the same, of clients that have their share of `affinity`", \
+	  COPIED, .since = 3,                                                                      \
+	  .holds = "the same, for clients that used up their share of `affinity`",                 \
 	  .writer = "likewise")                                                                    \
 	X(shares, LRU_HASH, __u64, __u64, ANY, COPIED, .since = 3, .key = "client",                \
-	  .holds = "how many bindings it has in `affinity`",                                       \
-	  .writer = "kernel counts up; the daemon puts right")                                     \
+	  .holds = "number of its bindings in `affinity`",                                         \
+	  .writer = "kernel counts up; the daemon corrects it")                                    \
 	X(bindings, ARRAY, __u32, struct pintle_bindings, PINTLE_MAX_POOLS, MAPPED, .since = 3,    \
 	  .cleared_of = MAP_OF_POOLS, .key = "pool", .holds = "made, removed, evicted, held",      \
 	  .writer = "kernel: made; daemon: the rest; CLI: removed")                                \
@@ -95,7 +96,7 @@
 	  .holds = "the pool whose requests arrive there", .writer = "daemon")                     \
 	X(oneshot_flows, LRU_HASH, struct pintle_tuple, struct pintle_flow, ANY, COPIED,           \
 	  .key = "4-tuple",                                                                        \
-	  .holds = "where its first data begins; until more than that came or it was "             \
+	  .holds = "where its first data begins; until more data came or it was "                  \
 		   "left alone",                                                                   \
 	  .writer = "kernel")                                                                      \
 	X(oneshot_stats, PERCPU_ARRAY, __u32, __u64, PINTLE_ONESHOT_STAT_COUNT, COPIED,            \

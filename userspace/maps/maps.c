@@ -10,6 +10,7 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
+#include "pin.h"
 
 const char *const map_names[MAP_COUNT] = {
 #define X(name, ...) [MAP_##name] = #name,
@@ -61,9 +62,14 @@ static size_t mapping_size(const struct mapping *map)
 	return (size_t)map_layouts[map->id].value_size * map_layouts[map->id].entries;
 }
 
+void maps_dir_of(const char *bpffs, int version, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s/v%d", bpffs, version);
+}
+
 void maps_dir(const char *bpffs, char *buf, size_t size)
 {
-	snprintf(buf, size, "%s/v%d", bpffs, PINTLE_ABI_VERSION);
+	maps_dir_of(bpffs, PINTLE_ABI_VERSION, buf, size);
 }
 
 bool maps_other_version(const char *bpffs, unsigned int *version)
@@ -108,14 +114,12 @@ int maps_check(const char *path, enum map_id id, uint32_t value_size, int fd)
 
 static int map_open(struct maps *m, const char *dir, enum map_id id)
 {
-	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = m->writable ? 0 : BPF_F_RDONLY);
-	char path[PATH_MAX];
+	char path[PIN_PATH_SIZE];
 
 	if (!m->writable && map_layouts[id].write_only)
 		return 0;
-	if (snprintf(path, sizeof(path), "%s/%s", dir, map_names[id]) >= (int)sizeof(path))
-		return -ENAMETOOLONG;
-	m->fd[id] = bpf_obj_get_opts(path, &opts);
+	pin_path(dir, map_names[id], path);
+	m->fd[id] = pin_open(dir, map_names[id], m->writable ? 0 : BPF_F_RDONLY);
 	if (m->fd[id] < 0) {
 		int err = -errno;
 

@@ -68,6 +68,8 @@ struct maps {
 
 /** The name of the directory that holds the pins: "BPFFS/vN" into buf. */
 void maps_dir(const char *bpffs, char *buf, size_t size);
+/** The same for pins of another layout. */
+void maps_dir_of(const char *bpffs, int version, char *buf, size_t size);
 
 /** Opens the pins under BPFFS/vN and checks that each has the layout of abi.h. Returns 0 and
  * *out (maps_close() it); -ENOENT: nothing is pinned there; -EPROTO: pins of another

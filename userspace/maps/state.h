@@ -23,11 +23,11 @@
 	X(READY, "ready", "takes connections")                                                     \
 	X(SATURATED, "saturated", "ready, but over a threshold of its pool")                       \
 	X(STALE, "stale", "ready, but its score is too old to be believed")                        \
-	X(WAITING, "waiting", "it listens, but no good metrics page came since")                   \
-	X(EJECTED, "ejected", "failed its clients in a row; left out for a while")                 \
+	X(WAITING, "waiting", "it listens, but no scrape has succeeded since")                     \
+	X(EJECTED, "ejected", "failed its clients several times in a row; left out for a while")   \
 	X(DRAINED, "drained", "takes no further connection until undrained")                       \
-	X(DOWN, "down", "nobody listens")                                                          \
-	X(UNSTEERABLE, "unsteerable", "somebody listens whom the kernel cannot steer to")
+	X(DOWN, "down", "nothing listens")                                                         \
+	X(UNSTEERABLE, "unsteerable", "something listens that the kernel cannot steer to")
 
 enum state_endpoint_state {
 #define X(symbol, name, says) STATE_##symbol,

@@ -3,7 +3,7 @@
  * cli.h - what all of the CLI shares.
  *
  *   main.c         the program
- *   commands.c     the table of nouns and verbs: dispatch, help and completion come from it
+ *   commands.c     the nouns and verbs: dispatch, help and completion come from this table
  *   options.c      the table of options; a command line to a struct cli
  *   help.c         --help, of the program and of each command
  *   completion.c   bash completion
@@ -12,8 +12,8 @@
  *   target.c       pools and endpoints by name
  *   setting.c      keys of pools: checked with the file, set, taken back, waited for
  *   programs.c     programs that are attached, ours and others
- *   noun_*.c       one noun each: they read
- *   verb_*.c       verbs: they write
+ *   noun_*.c       a noun each, with its entry of the table: they read
+ *   verb_*.c       verbs, likewise: they write
  *   doctor*.c      what is wrong with this machine
  *
  * Data goes to stdout, talk to stderr (log.h).
@@ -70,6 +70,8 @@ enum word_kind {
 #define OPTION_OUTPUT 0x1 /* -o */
 #define OPTION_POOL   0x2 /* --pool */
 #define OPTION_BPFFS  0x4 /* --bpffs: it looks into the maps */
+#define OPTIONS_VERB  OPTION_BPFFS
+#define OPTIONS_NOUN  (OPTION_BPFFS | OPTION_OUTPUT)
 
 struct columns;
 
@@ -87,7 +89,34 @@ struct command {
 	enum word_kind words[COMMAND_WORDS];
 };
 
-extern const struct command commands[];
+/* X(name): every noun and verb, in the order of --help. */
+#define PINTLE_COMMANDS(X)                                                                         \
+	X(status)                                                                                  \
+	X(pools)                                                                                   \
+	X(endpoints)                                                                               \
+	X(sessions)                                                                                \
+	X(stats)                                                                                   \
+	X(events)                                                                                  \
+	X(diff)                                                                                    \
+	X(version)                                                                                 \
+	X(mode)                                                                                    \
+	X(enable)                                                                                  \
+	X(disable)                                                                                 \
+	X(set)                                                                                     \
+	X(drain)                                                                                   \
+	X(undrain)                                                                                 \
+	X(unbind)                                                                                  \
+	X(reset)                                                                                   \
+	X(reload)                                                                                  \
+	X(check)                                                                                   \
+	X(doctor)                                                                                  \
+	X(help)                                                                                    \
+	X(completion)
+
+#define X(name) extern const struct command command_##name;
+PINTLE_COMMANDS(X)
+#undef X
+extern const struct command *const commands[];
 extern const size_t command_count;
 
 /** A command by its name. Tells what would be right and returns NULL if there is none. */
@@ -123,12 +152,8 @@ extern const size_t exit_help_count;
 
 void help_program(FILE *f);
 void help_command(FILE *f, const struct command *c);
-/** The keys that can be set, and what each takes. */
-void help_settings(FILE *f);
 /** "usage: pintle mode POOL MODE" on stderr; returns EXIT_USAGE. */
 int usage_error(const struct cli *cli);
-int run_help(struct cli *cli);
-int run_completion(struct cli *cli);
 
 /* ---- words.c ---------------------------------------------------------------- */
 
@@ -214,30 +239,5 @@ const char *setting_wait_gone(const struct maps *m, bool alive,
 void warn_of_refusals(const struct state *s, const struct state_pool *p);
 /** Drains an endpoint, or takes that back. Returns 0 or -errno, logged. */
 int drain_set(const struct maps *m, const struct state_endpoint *e, bool drained);
-
-/* ---- nouns and verbs -------------------------------------------------------- */
-
-int run_status(struct cli *cli);
-int run_pools(struct cli *cli);
-int run_endpoints(struct cli *cli);
-int run_sessions(struct cli *cli);
-int run_stats(struct cli *cli);
-int run_events(struct cli *cli);
-int run_version(struct cli *cli);
-int run_mode(struct cli *cli);
-int run_enable(struct cli *cli);
-int run_disable(struct cli *cli);
-int run_set(struct cli *cli);
-int run_drain(struct cli *cli);
-int run_undrain(struct cli *cli);
-int run_unbind(struct cli *cli);
-int run_reset(struct cli *cli);
-int run_reload(struct cli *cli);
-int run_diff(struct cli *cli);
-int run_check(struct cli *cli);
-int run_doctor(struct cli *cli);
-
-extern const struct columns status_columns, pools_columns, endpoints_columns, sessions_columns,
-	stats_columns, events_columns, version_columns, doctor_columns, diff_columns;
 
 #endif

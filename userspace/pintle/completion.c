@@ -52,7 +52,7 @@ static void print_keys(void)
 static void print_commands(void)
 {
 	for (size_t i = 0; i < command_count; i++)
-		printf("%s%s", i ? " " : "", commands[i].name);
+		printf("%s%s", i ? " " : "", commands[i]->name);
 }
 
 static void print_command(const struct command *c)
@@ -158,7 +158,7 @@ static const char tail[] = "\tesac\n"
 			   "}\n"
 			   "complete -F _pintle pintle\n";
 
-int run_completion(struct cli *cli)
+static int run_completion(struct cli *cli)
 {
 	if (strcmp(cli->words[0], "bash") != 0) {
 		log_error("no completion for '%s'; there is one for bash", cli->words[0]);
@@ -172,7 +172,19 @@ int run_completion(struct cli *cli)
 	print_commands();
 	printf("\" ;;\n");
 	for (size_t i = 0; i < command_count; i++)
-		print_command(&commands[i]);
+		print_command(commands[i]);
 	fputs(tail, stdout);
 	return output_finish();
 }
+
+const struct command command_completion = {
+	.name = "completion",
+	.kind = VERB,
+	.arguments = "bash",
+	.summary = "print a completion script for a shell",
+	.help = "For this shell alone: source <(pintle completion bash)",
+	.run = run_completion,
+	.least = 1,
+	.most = 1,
+	.words = {WORD_SHELL},
+};

@@ -103,7 +103,7 @@ static const struct column columns[] = {
 	{.key = "found", COLUMN(found), .help = "text: what was found"},
 	{.key = "cure", COLUMN(cure), .help = "text: what helps, or null"},
 };
-const struct columns doctor_columns = COLUMNS(columns);
+static const struct columns doctor_columns = COLUMNS(columns);
 
 static void print_text(const struct doctor *d)
 {
@@ -142,7 +142,7 @@ static void doctor_begin(struct doctor *d)
 	d->netns = d->s ? open_steered_netns(d->s) : netns_open("/proc/self/ns/net");
 }
 
-int run_doctor(struct cli *cli)
+static int run_doctor(struct cli *cli)
 {
 	_cleanup_(doctor_free) struct doctor d = {.cli = cli, .netns = -1};
 	enum verdict worst = VERDICT_OK;
@@ -168,3 +168,15 @@ int run_doctor(struct cli *cli)
 	}
 	return status || worst == VERDICT_FAIL ? EXIT_FAILED : EXIT_OK;
 }
+
+const struct command command_doctor = {
+	.name = "doctor",
+	.kind = VERB,
+	.arguments = "",
+	.summary = "look for what keeps Pintle from working on this machine",
+	.help = "Prints a line for each check: ok, warn or FAIL, what was found, and the cure. Exit\n"
+		"status 1 if a check fails. Changes nothing. As root it sees most.",
+	.run = run_doctor,
+	.columns = &doctor_columns,
+	.options = OPTIONS_NOUN,
+};

@@ -6,10 +6,10 @@
 const struct exit_help exit_helps[] = {
 	{EXIT_OK, "done"},
 	{EXIT_FAILED,
-	 "failed; also `status` where nothing is pinned, `diff` where something differs, and `doctor` where something "
+	 "failed; also `status` if nothing is pinned, `diff` if something differs, and `doctor` if something "
 	 "fails"},
 	{EXIT_USAGE,
-	 "a mistake in the command line, or in the file that was checked; also `diff` where it cannot tell"},
+	 "a mistake in the command line, or in the file that was checked; also `diff` if it cannot tell"},
 };
 const size_t exit_help_count = ARRAY_SIZE(exit_helps);
 
@@ -17,8 +17,8 @@ static void print_commands(FILE *f, const char *title, enum command_kind kind)
 {
 	fprintf(f, "\n%s\n", title);
 	for (size_t i = 0; i < command_count; i++) {
-		if (commands[i].kind == kind)
-			fprintf(f, "  %-10s  %s\n", commands[i].name, commands[i].summary);
+		if (commands[i]->kind == kind)
+			fprintf(f, "  %-10s  %s\n", commands[i]->name, commands[i]->summary);
 	}
 }
 
@@ -66,17 +66,6 @@ static void print_keys(FILE *f, const struct columns *c)
 	}
 }
 
-void help_settings(FILE *f)
-{
-	char wants[CONFIG_WANTS_SIZE];
-	const struct yaml_key *k;
-
-	fprintf(f, "\nKeys:\n");
-	for (size_t i = 0; (k = config_settable_at(i)); i++)
-		fprintf(f, "  %-26s  %s\n", config_settable_name(k),
-			config_settable_wants(k, wants));
-}
-
 void help_command(FILE *f, const struct command *c)
 {
 	print_usage(f, c);
@@ -90,7 +79,7 @@ void help_command(FILE *f, const struct command *c)
 		print_keys(f, c->columns);
 }
 
-int run_help(struct cli *cli)
+static int run_help(struct cli *cli)
 {
 	const struct command *c = cli->word_count ? command_find(cli->words[0]) : NULL;
 
@@ -108,3 +97,14 @@ int usage_error(const struct cli *cli)
 	print_usage(stderr, cli->command);
 	return EXIT_USAGE;
 }
+
+const struct command command_help = {
+	.name = "help",
+	.kind = VERB,
+	.arguments = "[COMMAND]",
+	.summary = "list the commands, or explain one",
+	.help = "The same as --help, and as COMMAND --help.",
+	.run = run_help,
+	.most = 1,
+	.words = {WORD_COMMAND},
+};

@@ -29,7 +29,7 @@ int main(int argc, char **argv)
 	if (status)
 		return status;
 	if (cli.version)
-		return run_version(&cli);
+		return command_version.run(&cli);
 	if (cli.help) {
 		if (cli.command)
 			help_command(stdout, cli.command);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* noun_diff.c - what runs otherwise than the file says. */
+/* noun_diff.c - what differs from the configuration file. */
 #include "../base/log.h"
 #include "cli.h"
 #include "output.h"
@@ -96,7 +96,7 @@ static const struct column columns[] = {
 	 COLUMN(age_seconds),
 	 .help = "the same as an age"},
 };
-const struct columns diff_columns = COLUMNS(columns);
+static const struct columns diff_columns = COLUMNS(columns);
 
 /* ---- the file --------------------------------------------------------------------- */
 
@@ -224,7 +224,7 @@ static void tell_reasons(const struct difference *rows, size_t n)
 	}
 }
 
-int run_diff(struct cli *cli)
+static int run_diff(struct cli *cli)
 {
 	_cleanup_(state_freep) struct state *s = NULL;
 	_cleanup_(maps_closep) struct maps *m = NULL;
@@ -254,3 +254,19 @@ int run_diff(struct cli *cli)
 		return EXIT_UNTOLD;
 	return n || changed ? EXIT_FAILED : readable ? EXIT_OK : EXIT_UNTOLD;
 }
+
+const struct command command_diff = {
+	.name = "diff",
+	.kind = NOUN,
+	.arguments = "[POOL]",
+	.summary = "what differs from the configuration file",
+	.help = "Prints a row for each key that was set (`pintle set`, `pintle mode`) and for each\n"
+		"endpoint that is drained. Exit status 0 if nothing differs; 1 if something does, or\n"
+		"if the file changed after pintled read it; 2 if neither can be known. A reader who\n"
+		"may not read the file sees its values as pintled last read them.",
+	.run = run_diff,
+	.columns = &diff_columns,
+	.options = OPTIONS_NOUN,
+	.most = 1,
+	.words = {WORD_POOL},
+};

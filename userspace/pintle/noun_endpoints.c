@@ -246,7 +246,7 @@ static const struct column columns[] = {
 	 .help = "text: why the newest listener cannot be steered to; null: it can"},
 	{.key = "cure", COLUMN(cure), .help = "text: what helps against that, or null"},
 };
-const struct columns endpoints_columns = COLUMNS(columns);
+static const struct columns endpoints_columns = COLUMNS(columns);
 
 static void print_cures(const struct state *s, const struct state_endpoint *e, size_t count)
 {
@@ -262,7 +262,7 @@ static void print_cures(const struct state *s, const struct state_endpoint *e, s
 	}
 }
 
-int run_endpoints(struct cli *cli)
+static int run_endpoints(struct cli *cli)
 {
 	_cleanup_(state_freep) struct state *s = NULL;
 	_cleanup_(maps_closep) struct maps *m = NULL;
@@ -289,3 +289,24 @@ int run_endpoints(struct cli *cli)
 	print_cures(s, first, count);
 	return output_finish();
 }
+
+static void help_states(FILE *f)
+{
+	fprintf(f, "\nStates:\n");
+	for (uint32_t i = 0; i < STATE_COUNT; i++)
+		fprintf(f, "  %-11s  %s\n", state_name(i), state_help(i));
+}
+
+const struct command command_endpoints = {
+	.name = "endpoints",
+	.kind = NOUN,
+	.arguments = "[--pool POOL]",
+	.summary = "each endpoint with its state, signals, load and connections",
+	.help = "IN-FLIGHT counts steered connections; DIRECT the others, such as scrapes. LOAD is\n"
+		"what the rule compares now, in request equivalents. A narrow terminal shows\n"
+		"fewer columns; -o json has all of them.",
+	.more = help_states,
+	.run = run_endpoints,
+	.columns = &endpoints_columns,
+	.options = OPTIONS_NOUN | OPTION_POOL,
+};

@@ -206,7 +206,7 @@ static const struct column columns[] = {
 	 COLUMN(lost),
 	 .help = "events that found no room, since the programs were loaded"},
 };
-const struct columns events_columns = COLUMNS(columns);
+static const struct columns events_columns = COLUMNS(columns);
 
 /* ---- one event ------------------------------------------------------------------- */
 
@@ -406,7 +406,7 @@ static int follow_locked(struct follower *f)
 	return status;
 }
 
-int run_events(struct cli *cli)
+static int run_events(struct cli *cli)
 {
 	struct follower f = {.cli = cli, .pool_name = cli->pool};
 	_cleanup_(maps_closep) struct maps *m = NULL;
@@ -431,3 +431,18 @@ int run_events(struct cli *cli)
 	state_free(f.s);
 	return status;
 }
+
+const struct command command_events = {
+	.name = "events",
+	.kind = NOUN,
+	.arguments = "[--pool POOL]",
+	.summary = "closed connections, rare decisions and ejections, as they come (root)",
+	.help = "Prints a line for each connection that closed, for each decision whose outcome is\n"
+		"rare (escaped, stale, no_endpoint), and for each endpoint that is ejected or\n"
+		"restored, until Ctrl-C. With -o json one object a line.\n"
+		"Needs root. Only one `pintle events` can run at a time; the kernel writes events\n"
+		"only while it runs.",
+	.run = run_events,
+	.columns = &events_columns,
+	.options = OPTIONS_NOUN | OPTION_POOL,
+};

@@ -259,9 +259,9 @@ static const struct column columns[] = {
 	 COLUMN(ejection),
 	 .help = "{failures (0: never), seconds, max_seconds, at_once}; null: its hook ejects none"},
 };
-const struct columns pools_columns = COLUMNS(columns);
+static const struct columns pools_columns = COLUMNS(columns);
 
-int run_pools(struct cli *cli)
+static int run_pools(struct cli *cli)
 {
 	_cleanup_(state_freep) struct state *s = NULL;
 	_cleanup_(maps_closep) struct maps *m = NULL;
@@ -279,3 +279,13 @@ int run_pools(struct cli *cli)
 	puts("\n* set by `pintle mode` or `pintle set`; `pintle reset` takes it back");
 	return output_finish();
 }
+
+const struct command command_pools = {
+	.name = "pools",
+	.kind = NOUN,
+	.arguments = "",
+	.summary = "each pool with its mode, frontends and policy",
+	.run = run_pools,
+	.columns = &pools_columns,
+	.options = OPTIONS_NOUN,
+};

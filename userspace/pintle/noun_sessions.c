@@ -58,7 +58,7 @@ static const struct column columns[] = {
 	 COLUMN(idle_seconds),
 	 .help = "seconds since its newest connection was established"},
 };
-const struct columns sessions_columns = COLUMNS(columns);
+static const struct columns sessions_columns = COLUMNS(columns);
 
 /* They come sorted by pool: the pool's own are one run. */
 static size_t sessions_of(const struct state_session *all, size_t *count, size_t pool)
@@ -85,7 +85,7 @@ static size_t keep_session(const struct state *s, struct state_session *all, siz
 	return kept;
 }
 
-int run_sessions(struct cli *cli)
+static int run_sessions(struct cli *cli)
 {
 	_cleanup_free_ struct state_session *all = NULL;
 	_cleanup_(state_freep) struct state *s = NULL;
@@ -120,3 +120,20 @@ int run_sessions(struct cli *cli)
 	return output_rows(cli, &sessions_columns, all ? all + first : NULL, count, sizeof(*all), s,
 			   "no sessions are bound");
 }
+
+const struct command command_sessions = {
+	.name = "sessions",
+	.kind = NOUN,
+	.arguments = "[SESSION] [--pool POOL]",
+	.summary = "which session is bound to which endpoint",
+	.help = "A session is shown, and taken, by what makes it (stickiness.key): an address or a\n"
+		"prefix; client:COOKIE of the client's network namespace; cgroup:NAME of a client,\n"
+		"or cgroup:/PATH (cgroup:ID) of a cgroup without one; mark:0xMARK;\n"
+		"destination:ADDRESS; hint:HASH. Pintle does not keep a hint's text, but hint=TEXT\n"
+		"finds it: one session for each client that gave this hint.",
+	.run = run_sessions,
+	.columns = &sessions_columns,
+	.options = OPTIONS_NOUN | OPTION_POOL,
+	.most = 1,
+	.words = {WORD_SESSION},
+};

@@ -77,7 +77,7 @@ static const struct column columns[] = {
 	 .help = "of the pool's decisions, or of its first segments, 0..1; null: there are none"},
 	{.heading = "MEANING", .spare = 1, COLUMN(meaning)},
 };
-const struct columns stats_columns = COLUMNS(columns);
+static const struct columns stats_columns = COLUMNS(columns);
 
 /* Of the second table. */
 static const struct column oneshot_columns[] = {
@@ -116,7 +116,7 @@ static int print_text(const struct cli *cli, const struct stat_row *rows, size_t
 			   NULL);
 }
 
-int run_stats(struct cli *cli)
+static int run_stats(struct cli *cli)
 {
 	struct stat_row rows[PINTLE_MAX_POOLS * (PINTLE_OUTCOME_COUNT + PINTLE_ONESHOT_COUNT)];
 	_cleanup_(state_freep) struct state *s = NULL;
@@ -145,3 +145,15 @@ int run_stats(struct cli *cli)
 		return output_rows(cli, &stats_columns, rows, n, sizeof(*rows), NULL, NULL);
 	return print_text(cli, rows, decided, n);
 }
+
+const struct command command_stats = {
+	.name = "stats",
+	.kind = NOUN,
+	.arguments = "[--pool POOL]",
+	.summary = "decisions per pool and outcome since the maps were made",
+	.help = "Also what one-shot did with the first segments of connections, in pools with one\n"
+		"request per connection.",
+	.run = run_stats,
+	.columns = &stats_columns,
+	.options = OPTIONS_NOUN | OPTION_POOL,
+};

@@ -407,9 +407,9 @@ static const struct column columns[] = {
 		 "since, age_seconds, state}, as `pintle diff` has them"},
 	{.key = "warnings", COLUMN(warnings), .help = "list of text"},
 };
-const struct columns status_columns = COLUMNS(columns);
+static const struct columns status_columns = COLUMNS(columns);
 
-int run_status(struct cli *cli)
+static int run_status(struct cli *cli)
 {
 	_cleanup_(state_freep) struct state *s = NULL;
 	_cleanup_(maps_closep) struct maps *m = NULL;
@@ -430,3 +430,15 @@ int run_status(struct cli *cli)
 		return output_rows(cli, &status_columns, &t, 1, sizeof(t), NULL, NULL);
 	return print_text(&t);
 }
+
+const struct command command_status = {
+	.name = "status",
+	.kind = NOUN,
+	.arguments = "",
+	.summary = "where and since when Pintle is attached, the daemon, the pools, what was set",
+	.help = "Exit status 1 if nothing is pinned under the directory. A daemon that does not run\n"
+		"is reported, but is no failure: the kernel keeps steering.",
+	.run = run_status,
+	.columns = &status_columns,
+	.options = OPTIONS_NOUN,
+};

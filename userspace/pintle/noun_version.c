@@ -56,9 +56,9 @@ static const struct column columns[] = {
 	{.key = "kernel_version", .heading = "KERNEL", COLUMN(kernel), .help = "text: its release"},
 	{.key = "libbpf_version", .heading = "LIBBPF", COLUMN(libbpf), .help = "text"},
 };
-const struct columns version_columns = COLUMNS(columns);
+static const struct columns version_columns = COLUMNS(columns);
 
-int run_version(struct cli *cli)
+static int run_version(struct cli *cli)
 {
 	_cleanup_(maps_closep) struct maps *m = NULL;
 	struct version_row row = {0};
@@ -74,3 +74,13 @@ int run_version(struct cli *cli)
 		state_text(row.daemon, sizeof(row.daemon), node.version, sizeof(node.version));
 	return output_rows(cli, &version_columns, &row, 1, sizeof(row), NULL, NULL);
 }
+
+const struct command command_version = {
+	.name = "version",
+	.kind = NOUN,
+	.arguments = "",
+	.summary = "versions of this program, the maps' layout, the daemon and the kernel",
+	.run = run_version,
+	.columns = &version_columns,
+	.options = OPTIONS_NOUN,
+};

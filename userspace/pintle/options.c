@@ -115,7 +115,7 @@ static int options_fit(const struct cli *cli)
 	return 0;
 }
 
-static int command_set(struct cli *cli, int count, char **words)
+static int take_command(struct cli *cli, int count, char **words)
 {
 	cli->command = command_find(words[0]);
 	if (!cli->command)
@@ -176,7 +176,7 @@ int options_parse(struct cli *cli, int argc, char **argv)
 	cli->bpffs = environment && *environment ? environment : DEFAULT_BPFFS;
 	err = getopt_loop(cli, argc, argv);
 	if (!err && optind < argc)
-		err = command_set(cli, argc - optind, argv + optind);
+		err = take_command(cli, argc - optind, argv + optind);
 	if (err || cli->help || cli->version)
 		return err;
 	if (!cli->command) {

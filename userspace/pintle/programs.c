@@ -4,30 +4,23 @@
 #include <fcntl.h>
 #include <limits.h>
 
+#include "../maps/pin.h"
 #include "../net/cgroup2.h"
-
-const char *link_path(const struct cli *cli, enum link_id link, char *path)
-{
-	size_t length;
-
-	maps_dir(cli->bpffs, path, PATH_MAX);
-	length = strlen(path);
-	snprintf(path + length, PATH_MAX - length, "/%s", link_kinds[link].pin);
-	return path;
-}
 
 bool link_is_pinned(const struct cli *cli, enum link_id link)
 {
-	char path[PATH_MAX];
+	char dir[PATH_MAX];
 
-	return !access(link_path(cli, link, path), F_OK);
+	maps_dir(cli->bpffs, dir, sizeof(dir));
+	return pin_is_there(dir, link_kinds[link].pin);
 }
 
 int link_open(const struct cli *cli, enum link_id link)
 {
-	char path[PATH_MAX];
+	char dir[PATH_MAX];
 
-	return bpf_obj_get(link_path(cli, link, path));
+	maps_dir(cli->bpffs, dir, sizeof(dir));
+	return pin_open(dir, link_kinds[link].pin, 0);
 }
 
 bool link_wanted(const struct state *s, enum link_id link)
@@ -48,15 +41,16 @@ bool link_trouble(const struct cli *cli, const struct state *s, enum link_id lin
 	const struct link_kind *k = &link_kinds[link];
 	struct bpf_link_info info = {0};
 	uint32_t size = sizeof(info);
-	char path[PATH_MAX];
+	char dir[PATH_MAX];
 	_cleanup_close_ int fd = -1;
 
 	if (!link_wanted(s, link))
 		return false;
 	fd = link_open(cli, link);
 	if (fd == -ENOENT) {
-		snprintf(why, LINK_TROUBLE_SIZE, "%s is missing: hook %s is not attached",
-			 link_path(cli, link, path), link_hook(k));
+		maps_dir(cli->bpffs, dir, sizeof(dir));
+		snprintf(why, LINK_TROUBLE_SIZE, "%s/%s is missing: hook %s is not attached", dir,
+			 k->pin, link_hook(k));
 		return true;
 	}
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) || link_is_attached(&info))

@@ -31,9 +31,6 @@ int programs_query(const struct cli *cli, int fd, enum link_id link, struct prog
  * Returns a descriptor or -errno. */
 int open_watched_cgroup(const struct state *s, char *path);
 
-/** Where the link's pin is, or would be; cut where that has no room. Returns `path` (PATH_MAX). */
-const char *link_path(const struct cli *cli, enum link_id link, char *path);
-
 /** Whether the link is pinned, as far as whoever asks can see. */
 bool link_is_pinned(const struct cli *cli, enum link_id link);
 

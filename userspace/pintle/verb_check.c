@@ -5,7 +5,7 @@
 #include "cli.h"
 #include "output.h"
 
-int run_check(struct cli *cli)
+static int run_check(struct cli *cli)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 	size_t endpoints = 0;
@@ -18,3 +18,16 @@ int run_check(struct cli *cli)
 	       plural(c->pool_count), endpoints, plural(endpoints));
 	return output_finish();
 }
+
+const struct command command_check = {
+	.name = "check",
+	.kind = VERB,
+	.arguments = "FILE",
+	.summary = "validate a configuration file without touching anything",
+	.help = "Errors and warnings go to stderr as FILE:LINE:COLUMN: what is wrong; what would\n"
+		"be right. Exit status 0 if the file would load, even with warnings, else 2.",
+	.run = run_check,
+	.least = 1,
+	.most = 1,
+	.words = {WORD_FILE},
+};

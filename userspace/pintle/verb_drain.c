@@ -67,12 +67,38 @@ static int drain_run(const struct cli *cli, bool drained)
 	return output_finish();
 }
 
-int run_drain(struct cli *cli)
+static int run_drain(struct cli *cli)
 {
 	return drain_run(cli, true);
 }
 
-int run_undrain(struct cli *cli)
+static int run_undrain(struct cli *cli)
 {
 	return drain_run(cli, false);
 }
+
+const struct command command_drain = {
+	.name = "drain",
+	.kind = VERB,
+	.arguments = "ENDPOINT",
+	.summary = "send no further connection to an endpoint",
+	.help = "Open connections continue; bound sessions move at their next connection. ENDPOINT\n"
+		"is POOL/NAME, or NAME where that is unambiguous.",
+	.run = run_drain,
+	.options = OPTIONS_VERB,
+	.least = 1,
+	.most = 1,
+	.words = {WORD_ENDPOINT},
+};
+
+const struct command command_undrain = {
+	.name = "undrain",
+	.kind = VERB,
+	.arguments = "ENDPOINT",
+	.summary = "take back a drain",
+	.run = run_undrain,
+	.options = OPTIONS_VERB,
+	.least = 1,
+	.most = 1,
+	.words = {WORD_ENDPOINT},
+};

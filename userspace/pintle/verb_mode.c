@@ -53,17 +53,58 @@ void warn_of_refusals(const struct state *s, const struct state_pool *p)
 
 /* ---- verbs ------------------------------------------------------------------------ */
 
-int run_mode(struct cli *cli)
+static int run_mode(struct cli *cli)
 {
 	return setting_set(cli, cli->words[0], "mode", cli->words[1]);
 }
 
-int run_enable(struct cli *cli)
+static int run_enable(struct cli *cli)
 {
 	return setting_set(cli, cli->words[0], "mode", mode_name(PINTLE_MODE_ENFORCE));
 }
 
-int run_disable(struct cli *cli)
+static int run_disable(struct cli *cli)
 {
 	return setting_set(cli, cli->words[0], "mode", mode_name(PINTLE_MODE_OFF));
 }
+
+const struct command command_mode = {
+	.name = "mode",
+	.kind = VERB,
+	.arguments = "POOL enforce|baseline|off",
+	.summary = "set what holds for a pool's new connections",
+	.help = "enforce: the rule; baseline: at random over the ready endpoints; off: left to the\n"
+		"kernel's own lookup, or, where endpoints have an `address`, to whatever else serves\n"
+		"the frontend. Warns of a frontend that nothing else answers. Holds until it is set\n"
+		"again or `pintle reset`, over reload and restart. Setting what the file says takes\n"
+		"the override back.",
+	.run = run_mode,
+	.options = OPTIONS_VERB,
+	.least = 2,
+	.most = 2,
+	.words = {WORD_POOL, WORD_MODE},
+};
+
+const struct command command_enable = {
+	.name = "enable",
+	.kind = VERB,
+	.arguments = "POOL",
+	.summary = "the same as mode POOL enforce",
+	.run = run_enable,
+	.options = OPTIONS_VERB,
+	.least = 1,
+	.most = 1,
+	.words = {WORD_POOL},
+};
+
+const struct command command_disable = {
+	.name = "disable",
+	.kind = VERB,
+	.arguments = "POOL",
+	.summary = "the same as mode POOL off",
+	.run = run_disable,
+	.options = OPTIONS_VERB,
+	.least = 1,
+	.most = 1,
+	.words = {WORD_POOL},
+};

@@ -25,7 +25,7 @@ static bool is_answered(const struct maps *m, void *arg)
 	       a->verdict.set_ns >= a->ns && a->verdict.judged_ns >= a->ns;
 }
 
-int run_reload(struct cli *cli)
+static int run_reload(struct cli *cli)
 {
 	_cleanup_(state_freep) struct state *s = NULL;
 	_cleanup_(maps_closep) struct maps *m = NULL;
@@ -52,10 +52,22 @@ int run_reload(struct cli *cli)
 	}
 	state_text(why, sizeof(why), a.verdict.why, sizeof(a.verdict.why));
 	if (a.verdict.refused) {
-		log_error("not reloaded, what ran before still does: %s",
+		log_error("not reloaded, the former configuration still runs: %s",
 			  why[0] ? why : "pintled's log says why");
 		return EXIT_FAILED;
 	}
 	printf("reloaded %s\n", s->node.config);
 	return output_finish();
 }
+
+const struct command command_reload = {
+	.name = "reload",
+	.kind = VERB,
+	.arguments = "",
+	.summary = "have pintled read its configuration again, and report the result",
+	.help = "Does what SIGHUP and `systemctl reload pintled` do, and waits for the result. Exit\n"
+		"status 0 if pintled took the file; 1 if it did not, with the first error (what ran\n"
+		"before keeps running), or if pintled does not run. Keys that were set stay set.",
+	.run = run_reload,
+	.options = OPTIONS_VERB,
+};

@@ -169,7 +169,7 @@ static int reset_key(struct reset *r)
 	return take_back_all(r) ? EXIT_FAILED : output_finish();
 }
 
-int run_reset(struct cli *cli)
+static int run_reset(struct cli *cli)
 {
 	_cleanup_(state_freep) struct state *s = NULL;
 	_cleanup_(maps_closep) struct maps *m = NULL;
@@ -192,3 +192,16 @@ int run_reset(struct cli *cli)
 		puts("nothing was set");
 	return output_finish();
 }
+
+const struct command command_reset = {
+	.name = "reset",
+	.kind = VERB,
+	.arguments = "[POOL [KEY]]",
+	.summary = "take back what mode, set and drain changed",
+	.help = "Takes back everything, or what belongs to one pool, or one key; then the file holds.\n"
+		"A key stays set if another key that is set needs it; reset says which.",
+	.run = run_reset,
+	.options = OPTIONS_VERB,
+	.most = 2,
+	.words = {WORD_POOL, WORD_KEY},
+};

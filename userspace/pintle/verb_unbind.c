@@ -121,7 +121,7 @@ static int unbind_pool(const struct maps *m, const struct state *s, const struct
 	return output_finish();
 }
 
-int run_unbind(struct cli *cli)
+static int run_unbind(struct cli *cli)
 {
 	_cleanup_(state_freep) struct state *s = NULL;
 	_cleanup_(maps_closep) struct maps *m = NULL;
@@ -142,3 +142,16 @@ int run_unbind(struct cli *cli)
 	}
 	return cli->word_count ? unbind_session(m, s, p, cli->words[0]) : unbind_pool(m, s, p);
 }
+
+const struct command command_unbind = {
+	.name = "unbind",
+	.kind = VERB,
+	.arguments = "[SESSION] [--pool POOL]",
+	.summary = "forget to which endpoint a session is bound",
+	.help = "SESSION is what `pintle sessions` shows or takes, or an address in it. With --pool\n"
+		"alone, all sessions of that pool. The next connection is decided afresh.",
+	.run = run_unbind,
+	.options = OPTIONS_VERB | OPTION_POOL,
+	.most = 1,
+	.words = {WORD_SESSION},
+};

@@ -273,7 +273,8 @@ static void setting_warnings(cJSON *list, const struct cli *cli, const struct st
 
 	(void)cli;
 	if (s->reload.failed)
-		warn(list, "the newest reload failed %s ago, what ran before still does: %s",
+		warn(list,
+		     "the newest reload failed %s ago, the former configuration still runs: %s",
 		     age_text((double)MAX(ago, 0) / NSEC_PER_SEC, age),
 		     s->reload.why[0] ? s->reload.why : "pintled's log says why");
 	for (size_t i = 0; i < s->setting_count && left; i++) {

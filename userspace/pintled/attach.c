@@ -13,7 +13,6 @@
 #include "../base/text.h"
 #include "../net/netns.h"
 #include "../base/util.h"
-#include "eligible.bpf.h" /* of a type that the skeleton names */
 #include "linking.h"
 #include "programs.h"
 #include "pins.h"
@@ -262,10 +261,10 @@ static int find_pins(struct attachment *a)
 static int pin_map(const struct attachment *a, const char *name)
 {
 	struct bpf_map *map = bpf_object__find_map_by_name(a->skel->obj, name);
-	char path[PINS_PATH_SIZE];
+	char path[PIN_PATH_SIZE];
 	int err;
 
-	snprintf(path, sizeof(path), "%s/%s", a->staging, name);
+	pin_path(a->staging, name, path);
 	err = map ? bpf_obj_pin(bpf_map__fd(map), path) : -ENOENT;
 	if (err)
 		return log_err_r(err, "failed to pin %s", path);
@@ -443,14 +442,14 @@ static int commit_fresh(struct attachment *a, const struct config *c)
 
 static int own_all(const struct attachment *a)
 {
-	char path[PINS_PATH_SIZE];
+	char path[PIN_PATH_SIZE];
 	int err = pins_own(a->dir, PINS_DIR_MODE, a->group);
 
 	for (int i = 0; !err && i < MAP_COUNT + LINK_COUNT; i++) {
 		if (i >= MAP_COUNT && !link_pinned(&link_kinds[i - MAP_COUNT], a->dir))
 			continue;
-		snprintf(path, sizeof(path), "%s/%s", a->dir,
-			 i < MAP_COUNT ? map_names[i] : link_kinds[i - MAP_COUNT].pin);
+		pin_path(a->dir, i < MAP_COUNT ? map_names[i] : link_kinds[i - MAP_COUNT].pin,
+			 path);
 		err = pins_own(path, PINS_FILE_MODE, a->group);
 	}
 	return err;

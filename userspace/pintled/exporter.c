@@ -21,10 +21,10 @@
 #define TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"
 
 /*
- * A connection waits for a request, or for its client to read the answer; each has its time. Where
- * all places are taken, a new connection gets one at once: that of the connection that has waited
- * longest for its request, or else of the one that has been answered longest. So a client that
- * holds connections open, from whatever address, loses these, and a probe is still answered.
+ * A connection is idle until its request comes, then answered until its client has read that; each
+ * has its time. Where CONNECTIONS_MAX are open, a new connection drops the one that has been idle
+ * longest, or else the one that has been answered longest. So a client that holds connections open,
+ * from whatever address, loses these, and a probe is still answered.
  */
 struct connection {
 	TAILQ_ENTRY(connection) entry;
@@ -37,10 +37,10 @@ TAILQ_HEAD(connection_queue, connection);
 
 struct exporter {
 	struct MHD_Daemon *daemon;
-	struct connection_queue waiting, answered; /* the oldest first */
-	unsigned int queued;                       /* in both */
-	struct MHD_Response *page;                 /* of this turn of the loop */
-	uv_poll_t poll;                            /* the daemon's epoll descriptor */
+	struct connection_queue idle, answered; /* the oldest first */
+	unsigned int queued;                    /* in both */
+	struct MHD_Response *page;              /* of this turn of the loop */
+	uv_poll_t poll;                         /* the daemon's epoll descriptor */
 	uv_timer_t timer;
 	unsigned int open_handles;
 	struct exporter_callbacks callbacks;
@@ -49,7 +49,7 @@ struct exporter {
 
 /* -- connections ------------------------------------------------------------------ */
 
-static void leave_queue(struct exporter *e, struct connection *c)
+static void queue_leave(struct exporter *e, struct connection *c)
 {
 	if (!c->queue)
 		return;
@@ -58,9 +58,9 @@ static void leave_queue(struct exporter *e, struct connection *c)
 	e->queued--;
 }
 
-static void enter_queue(struct exporter *e, struct connection *c, struct connection_queue *queue)
+static void queue_enter(struct exporter *e, struct connection *c, struct connection_queue *queue)
 {
-	leave_queue(e, c);
+	queue_leave(e, c);
 	c->queue = queue;
 	c->since_ns = monotonic_ns();
 	TAILQ_INSERT_TAIL(queue, c, entry);
@@ -68,9 +68,9 @@ static void enter_queue(struct exporter *e, struct connection *c, struct connect
 }
 
 /* libmicrohttpd has no call that closes a connection, but sees that this one is at its end. */
-static void drop(struct exporter *e, struct connection *c)
+static void connection_drop(struct exporter *e, struct connection *c)
 {
-	leave_queue(e, c);
+	queue_leave(e, c);
 	shutdown(c->fd, SHUT_RDWR);
 }
 
@@ -85,11 +85,11 @@ static void open_connection(struct exporter *e, struct MHD_Connection *mhd, void
 
 	*context = c;
 	if (!c)
-		return; /* it holds a place until its client leaves */
+		return; /* it lasts until its client leaves */
 	c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 	if (e->queued >= CONNECTIONS_MAX)
-		drop(e, TAILQ_FIRST(TAILQ_EMPTY(&e->waiting) ? &e->answered : &e->waiting));
-	enter_queue(e, c, &e->waiting);
+		connection_drop(e, TAILQ_FIRST(TAILQ_EMPTY(&e->idle) ? &e->answered : &e->idle));
+	queue_enter(e, c, &e->idle);
 }
 
 static void on_connection(void *arg, struct MHD_Connection *mhd, void **context,
@@ -100,7 +100,7 @@ static void on_connection(void *arg, struct MHD_Connection *mhd, void **context,
 	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
 		open_connection(e, mhd, context);
 	} else if (*context) {
-		leave_queue(e, *context);
+		queue_leave(e, *context);
 		free(TAKE_PTR(*context));
 	}
 }
@@ -114,17 +114,18 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **state,
 	(void)state;
 	(void)how;
 	if (c && c->queue)
-		enter_queue(arg, c, &((struct exporter *)arg)->waiting);
+		queue_enter(arg, c, &((struct exporter *)arg)->idle);
 }
 
 /* Drops those of a queue that had their time. Returns in how many ns the next one will have. */
-static uint64_t drop_overdue(struct exporter *e, struct connection_queue *queue, uint64_t time_ns)
+static uint64_t queue_drop_overdue(struct exporter *e, struct connection_queue *queue,
+				   uint64_t time_ns)
 {
 	uint64_t now = monotonic_ns();
 	struct connection *c;
 
 	while ((c = TAILQ_FIRST(queue)) && now - c->since_ns >= time_ns)
-		drop(e, c);
+		connection_drop(e, c);
 	return c ? c->since_ns + time_ns - now : UINT64_MAX;
 }
 
@@ -237,7 +238,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
 		return MHD_YES;
 	}
 	if (tracked && tracked->queue)
-		enter_queue(arg, tracked, &((struct exporter *)arg)->answered);
+		queue_enter(arg, tracked, &((struct exporter *)arg)->answered);
 	for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
 		if (!strcmp(path, pages[i].path))
 			return pages[i].answer(arg, c);
@@ -253,7 +254,7 @@ static unsigned int count_connections(struct exporter *e)
 	return MHD_get_daemon_info(e->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections;
 }
 
-static void run(struct exporter *e)
+static void exporter_run(struct exporter *e)
 {
 	MHD_UNSIGNED_LONG_LONG own_ms;
 	unsigned int before;
@@ -266,8 +267,8 @@ static void run(struct exporter *e)
 		MHD_run(e->daemon);
 	} while (count_connections(e) < before);
 	drop_page(e);
-	wait_ns = MIN(drop_overdue(e, &e->waiting, REQUEST_NS),
-		      drop_overdue(e, &e->answered, ANSWER_NS));
+	wait_ns = MIN(queue_drop_overdue(e, &e->idle, REQUEST_NS),
+		      queue_drop_overdue(e, &e->answered, ANSWER_NS));
 	if (MHD_get_timeout(e->daemon, &own_ms) == MHD_YES)
 		wait_ns = MIN(wait_ns, own_ms * NSEC_PER_MSEC);
 	if (wait_ns == UINT64_MAX)
@@ -279,14 +280,14 @@ static void run(struct exporter *e)
 
 static void on_timer(uv_timer_t *t)
 {
-	run(t->data);
+	exporter_run(t->data);
 }
 
 static void on_poll(uv_poll_t *p, int status, int events)
 {
 	(void)status;
 	(void)events;
-	run(p->data);
+	exporter_run(p->data);
 }
 
 /* What a client has sent wrong is its own business; it must not fill the log. */
@@ -371,7 +372,7 @@ int exporter_new(uv_loop_t *loop, const char *address, const struct exporter_cal
 	e = calloc(1, sizeof(*e));
 	if (!e)
 		return log_err_r(ENOMEM, "cannot serve metrics on %s", address);
-	TAILQ_INIT(&e->waiting);
+	TAILQ_INIT(&e->idle);
 	TAILQ_INIT(&e->answered);
 	e->callbacks = *callbacks;
 	e->arg = arg;

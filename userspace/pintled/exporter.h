@@ -10,8 +10,8 @@
  *	another method			405
  *
  * A connection has 5 s for a whole request, and 10 s to read the answer. There are at most 64: a
- * new one takes the place of the one that has waited longest for its request, or else of the one
- * that has been answered longest, so that clients who hold connections never keep a probe out.
+ * new one drops the one that has been idle longest, or else the one that has been answered longest,
+ *so that clients who hold connections never keep a probe out.
  */
 #ifndef PINTLE_EXPORTER_H
 #define PINTLE_EXPORTER_H

@@ -7,13 +7,7 @@
 #include "../base/util.h"
 #include "pins.h"
 
-static const char *pin_path(const struct link_kind *k, const char *dir, char path[PINS_PATH_SIZE])
-{
-	snprintf(path, PINS_PATH_SIZE, "%s/%s", dir, k->pin);
-	return path;
-}
-
-static int create(const struct link_kind *k, int prog_fd, const struct link_place *to)
+static int link_create(const struct link_kind *k, int prog_fd, const struct link_place *to)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = k->preorder ? BPF_F_PREORDER : 0);
 	int at = k->netns ? to->netns_fd : to->cgroup_fd;
@@ -30,15 +24,14 @@ int link_attach(const struct link_kind *k, int prog_fd, const struct link_place 
 		const char *dir)
 {
 	/* A pinned link outlives this descriptor; one that could not be pinned ends with it. */
-	_cleanup_close_ int fd = create(k, prog_fd, to);
-	char path[PINS_PATH_SIZE];
+	_cleanup_close_ int fd = link_create(k, prog_fd, to);
+	char path[PIN_PATH_SIZE];
 
 	if (fd < 0)
 		return log_err_r(fd, "failed to attach %s to the %s %s", k->program,
 				 k->netns ? "network namespace" : "cgroup",
 				 k->netns ? to->netns : to->cgroup);
-	pin_path(k, dir, path);
-	if (bpf_obj_pin(fd, path))
+	if (bpf_obj_pin(fd, pin_path(dir, k->pin, path)))
 		return log_err_r(errno, "failed to pin %s", path);
 	return pins_own(path, PINS_FILE_MODE, to->group);
 }
@@ -46,10 +39,10 @@ int link_attach(const struct link_kind *k, int prog_fd, const struct link_place 
 int link_replace(const struct link_kind *k, int prog_fd, const struct link_place *to,
 		 const char *dir)
 {
-	_cleanup_close_ int fd = -1;
-	char path[PINS_PATH_SIZE];
+	_cleanup_close_ int fd = pin_open(dir, k->pin, 0);
+	char path[PIN_PATH_SIZE];
 
-	fd = bpf_obj_get(pin_path(k, dir, path));
+	pin_path(dir, k->pin, path);
 	if (fd < 0) {
 		if (fd != -ENOENT)
 			return log_err_r(fd, "failed to open %s", path);
@@ -69,31 +62,30 @@ int link_replace(const struct link_kind *k, int prog_fd, const struct link_place
 int link_move(const struct link_kind *k, int prog_fd, const struct link_place *to, const char *from,
 	      const char *dir)
 {
-	char path[PINS_PATH_SIZE], moved[PINS_PATH_SIZE];
+	char path[PIN_PATH_SIZE], moved[PIN_PATH_SIZE];
 	int err = link_replace(k, prog_fd, to, from);
 
 	if (err)
 		return err;
-	if (rename(pin_path(k, from, path), pin_path(k, dir, moved)))
+	if (rename(pin_path(from, k->pin, path), pin_path(dir, k->pin, moved)))
 		return log_err_r(errno, "failed to move %s to %s", path, moved);
 	return 0;
 }
 
 bool link_pinned(const struct link_kind *k, const char *dir)
 {
-	char path[PINS_PATH_SIZE];
-
-	return !access(pin_path(k, dir, path), F_OK);
+	return pin_is_there(dir, k->pin);
 }
 
 void link_detach(const struct link_kind *k, const char *dir)
 {
 	_cleanup_close_ int fd = -1;
-	char path[PINS_PATH_SIZE];
+	char path[PIN_PATH_SIZE];
 
 	if (!link_pinned(k, dir))
 		return;
-	fd = bpf_obj_get(pin_path(k, dir, path));
+	pin_path(dir, k->pin, path);
+	fd = pin_open(dir, k->pin, 0);
 	/* The kernel frees a link some time after its last pin is gone; this ends it now. */
 	if (fd >= 0 && bpf_link_detach(fd) && errno != ENOLINK)
 		log_err_r(errno, "failed to detach %s", path);

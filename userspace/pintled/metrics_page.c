@@ -206,7 +206,7 @@ static const struct row {
 	{NODE(COUNTER, "process_cpu_seconds_total", value_cpu_seconds),
 	 .family.help = "CPU time of the daemon since it started."},
 	{NODE(GAUGE, "process_resident_memory_bytes", value_resident_bytes),
-	 .family.help = "Memory of the daemon that is resident."},
+	 .family.help = "Resident memory of the daemon."},
 	{NODE(GAUGE, "process_open_fds", value_open_fds),
 	 .family.help = "File descriptors that the daemon has open."},
 	{NODE(GAUGE, "process_max_fds", value_max_fds),
@@ -215,14 +215,13 @@ static const struct row {
 	 .family.help =
 		 "Time since the programs were attached; restarts of the daemon do not end it."},
 	{NODE(GAUGE, "pintle_hook_attached", value_hook_attached, "hook"),
-	 .family.help = "1: attached. 0: lost, which the daemon mends as soon as it can.",
+	 .family.help = "1: attached. 0: lost; the daemon attaches it again as soon as it can.",
 	 .family.more =
 		 "For each hook that a pool needs: `sockops`, `lookup`; `connect4`, "
 		 "`connect6`, `release`, `getpeername4`, `getpeername6`; `hint`. A hook is lost by "
 		 "force or with its cgroup; the daemon's log says why it is not attached again."},
 	{NODE(COUNTER, "pintle_in_flight_drift_total", value_drift),
-	 .family.help =
-		 "Connections by which in-flight counts were ever found wrong and put right.",
+	 .family.help = "Connections by which in-flight counters were ever wrong, and corrected.",
 	 .family.more = "Kernel's lifetime. Not 0: another program takes sockops' callbacks away; "
 			"`pintle doctor` names it."},
 	{NODE(GAUGE, "pintle_oneshot_devices", value_oneshot_devices),
@@ -235,10 +234,10 @@ static const struct row {
 	 .family.help = "Cgroups whose client is known by a name, a pod or one of clients; 0 "
 			"where no key or group is cgroup."},
 	{NODE(GAUGE, "pintle_map_fill_ratio", value_map_fill, "map"),
-	 .family.help = "How full a map that forgets the oldest is, looked at each minute.",
+	 .family.help = "How full a map that forgets its oldest entries is, checked every minute.",
 	 .family.more = "The maps are `affinity`, `affinity_beyond` and `pending`."},
 	{POOL(COUNTER, "pintle_decisions_total", value_decisions, "outcome"),
-	 .family.help = "Decisions, by why the connection went where it went.",
+	 .family.help = "Decisions, by their outcome: why the connection went where it went.",
 	 .family.more = "Kernel. [operations.md](operations.md#by-outcome) says what each outcome "
 			"asks of you."},
 	{POOL(GAUGE, "pintle_pool_largest_session_ratio", value_largest_session),
@@ -250,10 +249,11 @@ static const struct row {
 	{POOL(GAUGE, "pintle_bindings", value_bindings),
 	 .family.help = "Sessions that are bound to an endpoint, counted every 10 s."},
 	{POOL(COUNTER, "pintle_bindings_evicted_total", value_bindings_evicted),
-	 .family.help = "Sessions that lost their binding for want of room, counted every 10 s.",
+	 .family.help =
+		 "Sessions that lost their binding because there was no room, counted every 10 s.",
 	 .family.more =
 		 "Bindings that were too old or were unbound by hand do not count. "
-		 "Kernel's lifetime. [operations.md](operations.md#limits) says who can lose one."},
+		 "Kernel's lifetime. [operations.md](operations.md#limits) says which sessions can."},
 	{NODE(GAUGE, "pintle_pool_saturation", value_saturation, "pool"),
 	 .family.help = "Mean over the endpoints of max(waiting / queueDepth, kv / kvCache); "
 			"from 1 on the pool is saturated.",
@@ -301,13 +301,13 @@ static const struct row {
 	 .family.help = "1: takes no further connection."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_ejected", value_ejected), .main = true,
 	 .family.help =
-		 "1: left out for a while, since it failed its clients several times in a row.",
+		 "1: left out for a while, because it failed its clients several times in a row.",
 	 .family.more = "Pools of the connect hook only."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_ejections_total", value_ejections), .main = true,
 	 .family.help = "How often it was ejected.",
 	 .family.more = "Pools of the connect hook only. Kernel."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_failures_total", value_failures, "failure"),
-	 .family.help = "Connections of clients that it failed, by how.",
+	 .family.help = "Connections of clients that it failed, by kind of failure.",
 	 .family.more = "[connect.md](connect.md#ejection) says when each counts. Pools of the "
 			"connect hook only. Kernel."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_placements_total", value_placed), .main = true,
@@ -332,7 +332,7 @@ static const struct row {
 	{ENDPOINT(COUNTER, "pintle_endpoint_connection_seconds_total", value_duration),
 	 .family.help = "Durations of connections that ended, summed.", .family.more = "Kernel."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_scrapes_total", value_scrapes),
-	 .family.help = "Scrapes that are over, well or not.", .family.more = "Daemon."},
+	 .family.help = "Scrapes that have ended, successfully or not.", .family.more = "Daemon."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_scrape_failures_total", value_scrape_failures),
 	 .main = true, .family.help = "Scrapes that failed or gave a bad page.",
 	 .family.more = "Daemon."},

@@ -11,15 +11,14 @@ const struct argp_option daemon_options[] = {
 	 "Run with this configuration, a YAML file; `pintle check` validates one", 0},
 	{"detach", OPT_DETACH, NULL, 0,
 	 "Remove everything that pintled ever added, and only that: links, filters, pins, local "
-	 "routes. Needs nothing but the pins, so works also when the configuration is gone or "
-	 "changed",
+	 "routes. Needs nothing but the pins, so it works without the configuration",
 	 0},
 	{"bpffs", OPT_BPFFS, "DIR", 0,
 	 "With --detach: the directory that holds the pins. The default is what the configuration "
 	 "names, else " DEFAULT_BPFFS,
 	 0},
 	{"log-level", OPT_LOG_LEVEL, "LEVEL", 0,
-	 "What is logged, with all that is graver: error, warn, info (the default) or debug", 0},
+	 "The least grave messages to log: error, warn, info (the default) or debug", 0},
 	{0},
 };
 

@@ -60,11 +60,11 @@ static unsigned int pid_of_layout(const char *bpffs, int version)
 	_cleanup_close_ int fd = -1;
 	_cleanup_free_ struct pintle_node *node = NULL;
 	struct bpf_map_info info = {};
-	char path[PINS_PATH_SIZE];
+	char dir[PIN_PATH_SIZE];
 	__u32 size = sizeof(info), zero = 0;
 
-	snprintf(path, sizeof(path), "%s/v%d/%s", bpffs, version, map_names[MAP_node]);
-	fd = bpf_obj_get(path);
+	maps_dir_of(bpffs, version, dir, sizeof(dir));
+	fd = pin_open(dir, map_names[MAP_node], 0);
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size))
 		return 0;
 	node = calloc(1, MAX(info.value_size, (__u32)sizeof(*node)));
@@ -107,25 +107,18 @@ int pins_own(const char *path, mode_t mode, gid_t group)
 
 bool pins_whole(const char *dir)
 {
-	char path[PINS_PATH_SIZE];
-
-	for (size_t i = 0; i < MAP_COUNT; i++) {
-		snprintf(path, sizeof(path), "%s/%s", dir, map_names[i]);
-		if (access(path, F_OK))
+	for (size_t i = 0; i < MAP_COUNT; i++)
+		if (!pin_is_there(dir, map_names[i]))
 			return false;
-	}
 	return true;
 }
 
 static bool link_info(const char *dir, enum link_id id, struct bpf_link_info *info)
 {
-	_cleanup_close_ int fd = -1;
-	char path[PINS_PATH_SIZE];
+	_cleanup_close_ int fd = pin_open(dir, link_kinds[id].pin, 0);
 	__u32 size = sizeof(*info);
 
-	snprintf(path, sizeof(path), "%s/%s", dir, link_kinds[id].pin);
 	memset(info, 0, sizeof(*info));
-	fd = bpf_obj_get(path);
 	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, info, &size);
 }
 
@@ -171,10 +164,10 @@ bool pins_repair_map(const char *dir, enum map_id id)
 	const char *name = map_names[id];
 	bool remade = map_layouts[id].remade;
 	_cleanup_close_ int fd = remade ? programs_make_map(name) : map_of_links(dir, name);
-	char path[PINS_PATH_SIZE];
+	char path[PIN_PATH_SIZE];
 	struct stat st;
 
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	pin_path(dir, name, path);
 	if (fd < 0 || stat(dir, &st) || bpf_obj_pin(fd, path) ||
 	    pins_own(path, PINS_FILE_MODE, st.st_gid)) {
 		log_warn("%s is missing, and cannot be %s: %s", path,
@@ -191,13 +184,9 @@ bool pins_repair_map(const char *dir, enum map_id id)
 
 bool pins_repair(const char *dir)
 {
-	char path[PINS_PATH_SIZE];
-
-	for (enum map_id id = 0; id < MAP_COUNT; id++) {
-		snprintf(path, sizeof(path), "%s/%s", dir, map_names[id]);
-		if (access(path, F_OK) && !pins_repair_map(dir, id))
+	for (enum map_id id = 0; id < MAP_COUNT; id++)
+		if (!pin_is_there(dir, map_names[id]) && !pins_repair_map(dir, id))
 			return false;
-	}
 	return true;
 }
 
@@ -232,13 +221,10 @@ unsigned long long pins_cgroup(const char *dir)
 /* A pinned map, if keys and values are of these sizes; -1. */
 static int open_map(const char *dir, enum map_id id, size_t key_size, size_t value_size)
 {
-	_cleanup_close_ int fd = -1;
+	_cleanup_close_ int fd = pin_open(dir, map_names[id], 0);
 	struct bpf_map_info info = {};
-	char path[PINS_PATH_SIZE];
 	__u32 size = sizeof(info);
 
-	snprintf(path, sizeof(path), "%s/%s", dir, map_names[id]);
-	fd = bpf_obj_get(path);
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) || info.key_size != key_size ||
 	    info.value_size != value_size)
 		return -1;
@@ -344,15 +330,15 @@ static int remove_filters(const char *dir)
 
 int pins_remove(const char *dir)
 {
-	char node[PINS_PATH_SIZE];
+	char node[PIN_PATH_SIZE];
 	DIR *d = opendir(dir);
 	struct dirent *e;
 	int err = 0;
 
 	if (!d)
 		return errno == ENOENT ? 0 : log_err_r(errno, "failed to read %s", dir);
-	snprintf(node, sizeof(node), "%s/%s", dir, map_names[MAP_node]);
-	unlink(node); /* if it fails, so does the loop, which tells */
+	unlink(pin_path(dir, map_names[MAP_node],
+			node)); /* if it fails, so does the loop, which tells */
 	while ((e = readdir(d))) {
 		int flags = e->d_type == DT_DIR ? AT_REMOVEDIR : 0;
 
@@ -402,12 +388,11 @@ static int undo_all(const char *bpffs, unsigned int *undone)
 	if (!d)
 		return log_err_r(errno, "failed to read %s", bpffs);
 	while ((e = readdir(d))) {
-		char dir[PINS_PATH_SIZE];
+		char dir[PIN_PATH_SIZE];
 
 		if (!is_ours(e->d_name))
 			continue;
-		snprintf(dir, sizeof(dir), "%s/%s", bpffs, e->d_name);
-		err = pins_undo(dir) ?: err;
+		err = pins_undo(pin_path(bpffs, e->d_name, dir)) ?: err;
 		++*undone;
 	}
 	closedir(d);

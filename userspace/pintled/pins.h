@@ -17,12 +17,11 @@
 #include <sys/types.h>
 
 #include "../maps/maps.h"
+#include "../maps/pin.h"
 
 #define PINS_DIR_MODE  0750
 #define PINS_FILE_MODE 0640
 #define PINS_STAGING   "new" /* bpffs has no names with dots */
-
-#define PINS_PATH_SIZE (PATH_MAX + NAME_MAX + 2)
 
 /** Makes BPFFS unless it is there, and says who has to mount what where it cannot. Returns 0 or
  * -errno, logged; *made: it was not there. */

@@ -7,7 +7,6 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
-#include "eligible.bpf.h" /* of a type that the skeleton names */
 #include "pintle.skel.h"
 
 static void ask_for(struct pintle_bpf *skel, const char *name)

@@ -9,6 +9,7 @@
 #include "../base/log.h"
 #include "../maps/names.h"
 #include "../base/util.h"
+#include "../net/url.h"
 #include "clients.h"
 #include "destinations.h"
 #include "frontends.h"

@@ -8,7 +8,7 @@
 /* Each counter of an endpoint and class is held against what was seen of it: */
 enum kind {
 	IN_FLIGHT, /* opened and not closed */
-	WAITING,   /* placed, and neither opened nor failed */
+	PENDING,   /* placed, and neither opened nor failed */
 	KINDS,
 };
 #define COUNTERS (PINTLE_MAX_ENDPOINTS * PINTLE_MAX_CLASSES)
@@ -73,7 +73,7 @@ static bool may_be_forgotten(const struct maps *m, unsigned int endpoint)
 
 /* Fills wrong[] by one walk. Returns how many counts are wrong, or -EAGAIN when the kernel would
  * not count. */
-static int take_pass(struct attachment *a, int64_t wrong[COUNTS])
+static int recount_pass(struct attachment *a, int64_t wrong[COUNTS])
 {
 	_cleanup_free_ struct count *before = calloc(COUNTS, sizeof(*before));
 	const struct maps *m = attachment_maps(a);
@@ -96,14 +96,14 @@ static int take_pass(struct attachment *a, int64_t wrong[COUNTS])
 
 /* The part of it that both passes agree on: the kernel marks a connection a moment before it counts
  * it, and one pass may fall between. */
-static int64_t agreed(int64_t first, int64_t second)
+static int64_t agreed_error(int64_t first, int64_t second)
 {
 	if (first > 0 && second > 0)
 		return MIN(first, second);
 	return first < 0 && second < 0 ? MAX(first, second) : 0;
 }
 
-static void put_right(struct pintle_counters *c, enum kind kind, int64_t wrong)
+static void counters_correct(struct pintle_counters *c, enum kind kind, int64_t wrong)
 {
 	__u64 *begun = kind == IN_FLIGHT ? &c->opened : &c->placed;
 	__u64 *ended = kind == IN_FLIGHT ? &c->closed : &c->failed;
@@ -114,27 +114,27 @@ static void put_right(struct pintle_counters *c, enum kind kind, int64_t wrong)
 		__atomic_fetch_add(begun, (uint64_t)-wrong, __ATOMIC_RELAXED);
 }
 
-static uint64_t settle(const struct maps *m, const int64_t first[COUNTS],
-		       const int64_t second[COUNTS])
+static uint64_t reconcile_counts(const struct maps *m, const int64_t first[COUNTS],
+				 const int64_t second[COUNTS])
 {
 	unsigned int endpoints = 0, last = PINTLE_MAX_ENDPOINTS;
 	uint64_t drift = 0;
 
 	for (size_t i = 0; i < COUNTS; i += KINDS) {
 		unsigned int endpoint = (unsigned int)(i / KINDS / PINTLE_MAX_CLASSES);
-		int64_t in_flight = agreed(first[i + IN_FLIGHT], second[i + IN_FLIGHT]);
-		int64_t waiting = agreed(first[i + WAITING], second[i + WAITING]);
+		int64_t in_flight = agreed_error(first[i + IN_FLIGHT], second[i + IN_FLIGHT]);
+		int64_t pending = agreed_error(first[i + PENDING], second[i + PENDING]);
 
-		/* What was opened unseen waits no longer by that alone. */
-		if (waiting > 0 && in_flight < 0)
-			waiting = MAX(waiting + in_flight, 0);
-		put_right(counters_at(m, i), IN_FLIGHT, in_flight);
-		put_right(counters_at(m, i), WAITING, waiting);
-		if (waiting && may_be_forgotten(m, endpoint))
-			waiting = 0;
-		if (!in_flight && !waiting)
+		/* What was opened unseen is no longer pending by that alone. */
+		if (pending > 0 && in_flight < 0)
+			pending = MAX(pending + in_flight, 0);
+		counters_correct(counters_at(m, i), IN_FLIGHT, in_flight);
+		counters_correct(counters_at(m, i), PENDING, pending);
+		if (pending && may_be_forgotten(m, endpoint))
+			pending = 0;
+		if (!in_flight && !pending)
 			continue;
-		drift += (uint64_t)(llabs(in_flight) + llabs(waiting));
+		drift += (uint64_t)(llabs(in_flight) + llabs(pending));
 		endpoints += endpoint != last;
 		last = endpoint;
 	}
@@ -157,12 +157,12 @@ uint64_t reconcile(struct attachment *a)
 
 	if (!first || !second)
 		return 0;
-	wrong = take_pass(a, first);
+	wrong = recount_pass(a, first);
 	if (wrong > 0) {
 		nanosleep(&moment, NULL);
-		wrong = take_pass(a, second);
+		wrong = recount_pass(a, second);
 		if (wrong > 0)
-			drift = settle(m, first, second);
+			drift = reconcile_counts(m, first, second);
 	}
 	if (wrong < 0)
 		return 0;

@@ -18,8 +18,8 @@ struct claim {
 	bool evict;       /* it is not, but has a slot */
 };
 
-/* What is known of an endpoint's listeners. */
-struct place {
+/* What is known of an endpoint's slots in `sockets`, and of its listeners. */
+struct slots {
 	bool read; /* the sockets' cookies that its slots hold; 0 is an empty slot */
 	uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT];
 	uint32_t used; /* a bit for each slot */
@@ -36,14 +36,14 @@ struct registration {
 	const struct maps *m;
 	struct claim *claims;
 	size_t n;
-	struct place *places; /* PINTLE_MAX_ENDPOINTS */
+	struct slots *slots; /* PINTLE_MAX_ENDPOINTS */
 };
 
 #define ALL_SLOTS ((1U << PINTLE_SOCKETS_PER_ENDPOINT) - 1)
 
 /* Returns a bit for each slot that holds a socket, and its cookie in cookies[]; else 0 there. */
-static uint32_t read_slots(const struct maps *m, uint32_t endpoint,
-			   uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT])
+static uint32_t read_cookies(const struct maps *m, uint32_t endpoint,
+			     uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT])
 {
 	uint32_t used = 0;
 
@@ -61,21 +61,21 @@ static uint32_t slots_used(const struct maps *m, uint32_t endpoint)
 {
 	uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT];
 
-	return read_slots(m, endpoint, cookies);
+	return read_cookies(m, endpoint, cookies);
 }
 
-static struct place *read_place(struct registration *r, uint32_t endpoint)
+static struct slots *slots_load(struct registration *r, uint32_t endpoint)
 {
-	struct place *p = &r->places[endpoint];
+	struct slots *p = &r->slots[endpoint];
 
 	p->read = true;
-	p->used = read_slots(r->m, endpoint, p->cookies);
+	p->used = read_cookies(r->m, endpoint, p->cookies);
 	return p;
 }
 
-static struct place *place_of(struct registration *r, uint32_t endpoint)
+static struct slots *slots_of(struct registration *r, uint32_t endpoint)
 {
-	return r->places[endpoint].read ? &r->places[endpoint] : read_place(r, endpoint);
+	return r->slots[endpoint].read ? &r->slots[endpoint] : slots_load(r, endpoint);
 }
 
 /* One socket may hold several slots: see listener_register() in bpf/sockops_server.bpf.h. */
@@ -97,7 +97,7 @@ static uint32_t count_sockets(const uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT
 static bool find_endpoint(const struct maps *m, const struct listener *l, struct pintle_address *to,
 			  bool *elsewhere)
 {
-	struct pintle_address_key key = {.port = l->port};
+	struct pintle_address_key key = {.scope = PINTLE_SCOPE_NODE, .port = l->port};
 
 	if (!l->wildcard) {
 		memcpy(key.address, l->ip.bytes, sizeof(key.address));
@@ -115,8 +115,8 @@ static bool find_endpoint(const struct maps *m, const struct listener *l, struct
 	return *elsewhere;
 }
 
-static uint32_t strange(const struct maps *m, const struct listener *l,
-			const struct pintle_address *to)
+static uint32_t claim_strange(const struct maps *m, const struct listener *l,
+			      const struct pintle_address *to)
 {
 	struct pintle_server_cgroup key = {.cgroup = l->cgroup, .pattern = to->pattern};
 	uint32_t there;
@@ -176,12 +176,12 @@ static void note_registered(struct registration *r, struct claim *c)
 
 	c->registered = true;
 	h->owner = listener_owner(&c->to, h->owner, c->listener->uid);
-	r->places[c->to.endpoint].families |= c->listener->families;
+	r->slots[c->to.endpoint].families |= c->listener->families;
 }
 
 static void note_unsteerable(struct registration *r, const struct claim *c, uint32_t why, int error)
 {
-	struct place *p = &r->places[c->to.endpoint];
+	struct slots *p = &r->slots[c->to.endpoint];
 
 	/* A listener at another address is the least of reasons: any other stays. */
 	if (p->unsteerable && why == PINTLE_UNSTEERABLE_ADDRESS)
@@ -193,7 +193,7 @@ static void note_unsteerable(struct registration *r, const struct claim *c, uint
 
 /* The configuration changed, and this listener is no longer believed: its connections are not the
  * endpoint's from now on. */
-static void evict(const struct maps *m, const struct claim *c, int fd)
+static void evict_listener(const struct maps *m, const struct claim *c, int fd)
 {
 	if (fd >= 0)
 		bpf_map_delete_elem(m->fd[MAP_conns], &fd);
@@ -207,7 +207,7 @@ static void evict(const struct maps *m, const struct claim *c, int fd)
 	}
 }
 
-static void fetched(const struct listener *l, int fd, void *arg)
+static void on_fetched(const struct listener *l, int fd, void *arg)
 {
 	struct registration *r = arg;
 	struct claim *c = NULL;
@@ -220,7 +220,7 @@ static void fetched(const struct listener *l, int fd, void *arg)
 	if (!c)
 		return;
 	if (c->evict) {
-		evict(r->m, c, fd);
+		evict_listener(r->m, c, fd);
 		return;
 	}
 	watched = fd >= 0 && is_watched(r->m, c, fd);
@@ -230,11 +230,11 @@ static void fetched(const struct listener *l, int fd, void *arg)
 		return;
 	}
 	note_registered(r, c);
-	r->places[c->to.endpoint].crowded |= !held;
-	r->places[c->to.endpoint].watched += !held && watched;
+	r->slots[c->to.endpoint].crowded |= !held;
+	r->slots[c->to.endpoint].watched += !held && watched;
 }
 
-static bool holds(const struct place *p, uint64_t cookie)
+static bool slots_hold(const struct slots *p, uint64_t cookie)
 {
 	for (int i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++)
 		if (p->cookies[i] == cookie)
@@ -242,27 +242,28 @@ static bool holds(const struct place *p, uint64_t cookie)
 	return false;
 }
 
-static void claim_all(struct registration *r, const struct listener *ls, size_t n)
+static void claim_listeners(struct registration *r, const struct listener *ls, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct claim *c = &r->claims[r->n];
 		bool elsewhere = false;
-		struct place *p;
+		struct slots *p;
 
 		c->listener = &ls[i];
 		if (!find_endpoint(r->m, &ls[i], &c->to, &elsewhere) ||
 		    c->to.endpoint >= PINTLE_MAX_ENDPOINTS)
 			continue;
 		r->n++;
-		p = place_of(r, c->to.endpoint);
+		p = slots_of(r, c->to.endpoint);
 		p->claimed = true;
-		c->strange = elsewhere ? PINTLE_UNSTEERABLE_ADDRESS : strange(r->m, &ls[i], &c->to);
-		c->evict = c->strange && holds(p, ls[i].cookie);
+		c->strange = elsewhere ? PINTLE_UNSTEERABLE_ADDRESS
+				       : claim_strange(r->m, &ls[i], &c->to);
+		c->evict = c->strange && slots_hold(p, ls[i].cookie);
 		if (c->strange)
 			note_unsteerable(r, c, c->strange, 0);
 		else if (ls[i].mptcp)
 			note_unsteerable(r, c, PINTLE_UNSTEERABLE_MPTCP, -EINVAL);
-		else if (holds(p, ls[i].cookie))
+		else if (slots_hold(p, ls[i].cookie))
 			note_registered(r, c);
 	}
 }
@@ -281,11 +282,11 @@ static int fetch_missing(struct registration *r, int netns_fd)
 			missing[n++] = *r->claims[i].listener;
 	if (!n)
 		return 0;
-	found = listeners_fetch(netns_fd, missing, n, fetched, r);
+	found = listeners_fetch(netns_fd, missing, n, on_fetched, r);
 	return found < 0 ? found : 0;
 }
 
-static void set_unsteerable(struct pintle_health *h, const struct place *p)
+static void set_unsteerable(struct pintle_health *h, const struct slots *p)
 {
 	h->stranger = p->stranger;
 	h->error = p->error;
@@ -294,9 +295,9 @@ static void set_unsteerable(struct pintle_health *h, const struct place *p)
 
 /* `health` is the kernel's; these stores say only what it could not see. An endpoint with one
  * listener that is registered is steered, whatever the others are; a stranger beside it is told. */
-static void settle(struct pintle_health *h, const struct place *p)
+static void health_settle(struct pintle_health *h, const struct slots *p)
 {
-	static const struct place steerable;
+	static const struct slots steerable;
 
 	__atomic_fetch_and(&h->unwatched, p->used, __ATOMIC_RELAXED);
 	__atomic_store_n(&h->listeners, count_sockets(p->cookies) + p->watched, __ATOMIC_RELAXED);
@@ -316,18 +317,18 @@ static void settle(struct pintle_health *h, const struct place *p)
 		__atomic_store_n(&h->listening_since_ns, monotonic_ns(), __ATOMIC_RELAXED);
 }
 
-/* The slots are read anew: while others were fetched, listen() may have filled some. One that does
- * so just while `health` is written is seen by the second look. */
-static void settle_all(struct registration *r)
+/* The slots are read anew: while others were fetched, listen() may have filled some. One that
+ * does so just while `health` is written is seen by the second look. */
+static void health_settle_all(struct registration *r)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
 		struct pintle_health *h = &r->m->health[i];
 
-		if (!r->places[i].claimed && !h->listening_since_ns && !h->unsteerable)
+		if (!r->slots[i].claimed && !h->listening_since_ns && !h->unsteerable)
 			continue;
-		settle(h, read_place(r, i));
-		if (!r->places[i].used && read_place(r, i)->used)
-			settle(h, &r->places[i]);
+		health_settle(h, slots_load(r, i));
+		if (!r->slots[i].used && slots_load(r, i)->used)
+			health_settle(h, &r->slots[i]);
 	}
 }
 
@@ -346,8 +347,8 @@ static void name_of(const struct maps *m, uint32_t slot, char name[PINTLE_NAME_S
 	snprintf(name, PINTLE_NAME_SIZE, "%.*s", PINTLE_NAME_SIZE - 1, n.name);
 }
 
-static void tell(const struct maps *m, uint32_t endpoint, const struct pintle_endpoint *e,
-		 const struct told *now)
+static void tell_unsteerable(const struct maps *m, uint32_t endpoint,
+			     const struct pintle_endpoint *e, const struct told *now)
 {
 	char pool[PINTLE_NAME_SIZE], name[PINTLE_NAME_SIZE], who[32] = "";
 
@@ -380,7 +381,7 @@ void register_tell(const struct maps *m)
 		if (!memcmp(was, &now, sizeof(now)))
 			continue;
 		*was = now;
-		tell(m, i, &e, &now);
+		tell_unsteerable(m, i, &e, &now);
 	}
 }
 
@@ -411,22 +412,22 @@ bool register_has_room(const struct maps *m)
 
 int register_listeners(const struct maps *m, int netns_fd)
 {
-	_cleanup_free_ struct place *places = calloc(PINTLE_MAX_ENDPOINTS, sizeof(*places));
+	_cleanup_free_ struct slots *slots = calloc(PINTLE_MAX_ENDPOINTS, sizeof(*slots));
 	_cleanup_free_ struct listener *ls = NULL;
 	_cleanup_free_ struct claim *claims = NULL;
-	struct registration r = {.m = m, .places = places};
+	struct registration r = {.m = m, .slots = slots};
 	size_t n = 0;
 	int err = listeners_dump(netns_fd, &ls, &n);
 
 	if (err)
 		return err;
 	claims = calloc(n + 1, sizeof(*claims));
-	if (!claims || !places)
+	if (!claims || !slots)
 		return log_err_r(ENOMEM, "listeners");
 	r.claims = claims;
-	claim_all(&r, ls, n);
+	claim_listeners(&r, ls, n);
 	err = fetch_missing(&r, netns_fd);
-	settle_all(&r);
+	health_settle_all(&r);
 	register_tell(m);
 	return err;
 }

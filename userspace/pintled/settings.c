@@ -7,6 +7,7 @@
 #include "../base/hash.h"
 #include "../base/log.h"
 #include "../base/util.h"
+#include "../maps/pin.h"
 
 /* Whoever takes one out while we walk sends the walk back to its start. */
 #define MAX_STEPS (4 * PINTLE_MAX_VERDICTS)
@@ -194,7 +195,7 @@ static void refuse(struct row *r, const char *why)
 static bool may_hold(struct row *r)
 {
 	if (!r->text)
-		refuse(r, "it is no text that ends; `pintle reset` takes it away");
+		refuse(r, "its text does not end; `pintle reset` removes it");
 	else if (r->left_out[0])
 		refuse(r, r->left_out);
 	return r->text && !r->left_out[0];
@@ -315,9 +316,10 @@ static void tell(struct settings *s, const struct row *r)
 
 	if (s->told++ >= MAX_TOLD) {
 		if (s->told == MAX_TOLD + 1)
-			log_warn("more settings changed than are told here; `pintle diff` has all");
+			log_warn(
+				"more settings changed than are shown here; `pintle diff` has all of them");
 	} else if (!r->text) {
-		log_warn("a setting holds no text; `pintle reset` takes it away");
+		log_warn("a setting holds no text; `pintle reset` removes it");
 	} else if (r->runs) {
 		log_info("%s: %s is set to %s; the file says %s", r->key.pool, r->key.key,
 			 r->setting.value, j->file);
@@ -431,11 +433,11 @@ void settings_done(struct settings *s, const char *why)
 /* Before the maps are open: programs are loaded and attached as the settings want it, too. */
 static int peek(struct settings *s, const char *bpffs)
 {
-	char dir[PATH_MAX], path[PATH_MAX + PINTLE_NAME_SIZE];
+	char dir[PATH_MAX], path[PIN_PATH_SIZE];
 
 	maps_dir(bpffs, dir, sizeof(dir));
-	snprintf(path, sizeof(path), "%s/%s", dir, map_names[MAP_settings]);
-	s->fd = bpf_obj_get(path);
+	pin_path(dir, map_names[MAP_settings], path);
+	s->fd = pin_open(dir, map_names[MAP_settings], 0);
 	if (s->fd < 0)
 		return 0;
 	/* Another layout is refused later, and in better words. */

@@ -6,7 +6,6 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
-#include "eligible.bpf.h" /* of a type that the skeleton names */
 #include "programs.h"
 #include "pins.h"
 #include "pintle.skel.h"
@@ -23,14 +22,13 @@ struct takeover {
 /* A map that is not in this table is the same in both; or new (struct map_layout), and starts
  * empty. */
 struct conversion {
-	enum map_id map;
-	bool changed;
 	uint32_t value_size; /* in the former layout */
 	/* Before the links are moved: reads the former map only, and skips what is there. */
-	int (*copy)(const struct takeover *t, const struct maps *m, const struct conversion *c);
+	int (*copy)(const struct takeover *t, const struct maps *m, enum map_id id);
 	/* After that: what the former programs wrote since. Done twice, it does no harm. */
-	int (*move)(const struct takeover *t, const struct maps *m, const struct conversion *c);
+	int (*move)(const struct takeover *t, const struct maps *m, enum map_id id);
 };
+static const struct conversion conversions[MAP_COUNT];
 
 static bool is_zero(const void *value, size_t size)
 {
@@ -40,63 +38,60 @@ static bool is_zero(const void *value, size_t size)
 }
 
 /* Values that only grew at their ends: the former bytes, then zeros. */
-static int copy_grown(const struct takeover *t, const struct maps *m, const struct conversion *c)
+static int copy_grown(const struct takeover *t, const struct maps *m, enum map_id id)
 {
-	size_t size = map_layouts[c->map].value_size;
+	size_t size = map_layouts[id].value_size;
 	_cleanup_free_ void *there = malloc(size), *value = calloc(1, size);
 
 	if (!there || !value)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < map_layouts[c->map].entries; i++) {
-		if (bpf_map_lookup_elem(t->fd[c->map], &i, value) ||
-		    bpf_map_lookup_elem(m->fd[c->map], &i, there))
+	for (uint32_t i = 0; i < map_layouts[id].entries; i++) {
+		if (bpf_map_lookup_elem(t->fd[id], &i, value) ||
+		    bpf_map_lookup_elem(m->fd[id], &i, there))
 			return -errno;
 		if (!is_zero(there, size) || is_zero(value, size))
 			continue;
-		if (bpf_map_update_elem(m->fd[c->map], &i, value, BPF_ANY))
+		if (bpf_map_update_elem(m->fd[id], &i, value, BPF_ANY))
 			return -errno;
 	}
 	return 0;
 }
 
 /* It says which layout its maps have. */
-static int copy_node(const struct takeover *t, const struct maps *m, const struct conversion *c)
+static int copy_node(const struct takeover *t, const struct maps *m, enum map_id id)
 {
-	int err = copy_grown(t, m, c);
+	int err = copy_grown(t, m, id);
 
 	m->node->abi_version = PINTLE_ABI_VERSION;
 	return err;
 }
 
 /* An operator may have used the former CLI meanwhile: what was said last holds. */
-static int copy_overrides(const struct takeover *t, const struct maps *m,
-			  const struct conversion *c)
+static int copy_overrides(const struct takeover *t, const struct maps *m, enum map_id id)
 {
 	for (uint32_t i = 0; i < PINTLE_OVERRIDE_COUNT; i++) {
 		struct pintle_override former = {0}, there;
 
-		if (bpf_map_lookup_elem(t->fd[c->map], &i, &former) ||
-		    bpf_map_lookup_elem(m->fd[c->map], &i, &there))
+		if (bpf_map_lookup_elem(t->fd[id], &i, &former) ||
+		    bpf_map_lookup_elem(m->fd[id], &i, &there))
 			return -errno;
 		if (former.since_ns > there.since_ns &&
-		    bpf_map_update_elem(m->fd[c->map], &i, &former, BPF_ANY))
+		    bpf_map_update_elem(m->fd[id], &i, &former, BPF_ANY))
 			return -errno;
 	}
 	return 0;
 }
 
 /* Until the configuration is published anew, listeners are known by the former one. */
-static int copy_addresses(const struct takeover *t, const struct maps *m,
-			  const struct conversion *c)
+static int copy_addresses(const struct takeover *t, const struct maps *m, enum map_id id)
 {
 	struct pintle_address_key key, *previous = NULL;
 
-	for (; !bpf_map_get_next_key(t->fd[c->map], previous, &key); previous = &key) {
+	for (; !bpf_map_get_next_key(t->fd[id], previous, &key); previous = &key) {
 		struct pintle_address former = {0};
 
-		if (!bpf_map_lookup_elem(t->fd[c->map], &key, &former) &&
-		    bpf_map_update_elem(m->fd[c->map], &key, &former, BPF_NOEXIST) &&
-		    errno != EEXIST)
+		if (!bpf_map_lookup_elem(t->fd[id], &key, &former) &&
+		    bpf_map_update_elem(m->fd[id], &key, &former, BPF_NOEXIST) && errno != EEXIST)
 			return -errno;
 	}
 	return 0;
@@ -119,21 +114,22 @@ static int put_binding(const struct maps *m, const struct pintle_affinity_key *k
 
 #define BATCH 4096 /* entries: more than a bucket has */
 
-static int copy_affinity(const struct takeover *t, const struct maps *m, const struct conversion *c)
+static int copy_affinity(const struct takeover *t, const struct maps *m, enum map_id id)
 {
 	_cleanup_free_ struct pintle_affinity_key *keys = calloc(BATCH, sizeof(*keys));
-	_cleanup_free_ char *values = calloc(BATCH, c->value_size);
+	_cleanup_free_ char *values = calloc(BATCH, conversions[id].value_size);
 	uint32_t at = 0, n;
 	int err = keys && values ? 0 : -ENOMEM, put = 0;
 
 	for (bool first = true; !err && !put; first = false) {
 		n = BATCH;
-		err = bpf_map_lookup_batch(t->fd[c->map], first ? NULL : &at, &at, keys, values, &n,
+		err = bpf_map_lookup_batch(t->fd[id], first ? NULL : &at, &at, keys, values, &n,
 					   NULL);
 		for (uint32_t i = 0; (!err || err == -ENOENT) && !put && i < n; i++) {
 			struct pintle_affinity former = {0};
 
-			memcpy(&former, values + (size_t)i * c->value_size, c->value_size);
+			memcpy(&former, values + (size_t)i * conversions[id].value_size,
+			       conversions[id].value_size);
 			put = put_binding(m, &keys[i], &former);
 		}
 	}
@@ -146,12 +142,12 @@ static void move_count(__u64 *to, __u64 *from)
 	__atomic_fetch_add(to, __atomic_exchange_n(from, 0, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
 }
 
-static int copy_health(const struct takeover *t, const struct maps *m, const struct conversion *c)
+static int copy_health(const struct takeover *t, const struct maps *m, enum map_id id)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
 		struct pintle_health former = {0};
 
-		if (bpf_map_lookup_elem(t->fd[c->map], &i, &former))
+		if (bpf_map_lookup_elem(t->fd[id], &i, &former))
 			return -errno;
 		former.direct_opened = former.direct_closed = former.ejections = 0;
 		memset(former.failures, 0, sizeof(former.failures));
@@ -161,15 +157,16 @@ static int copy_health(const struct takeover *t, const struct maps *m, const str
 	return 0;
 }
 
-static int move_health(const struct takeover *t, const struct maps *m, const struct conversion *c)
+static int move_health(const struct takeover *t, const struct maps *m, enum map_id id)
 {
-	size_t size = (size_t)c->value_size * PINTLE_MAX_ENDPOINTS;
-	char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd[c->map], 0);
+	size_t size = (size_t)conversions[id].value_size * PINTLE_MAX_ENDPOINTS;
+	char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd[id], 0);
 
 	if (base == MAP_FAILED)
 		return -errno;
 	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
-		struct pintle_health *from = (struct pintle_health *)(base + i * c->value_size);
+		struct pintle_health *from =
+			(struct pintle_health *)(base + i * conversions[id].value_size);
 		struct pintle_health *to = &m->health[i];
 
 		move_count(&to->direct_opened, &from->direct_opened);
@@ -182,15 +179,14 @@ static int move_health(const struct takeover *t, const struct maps *m, const str
 	return 0;
 }
 
-static int carry_connects(const struct takeover *t, const struct maps *m,
-			  const struct conversion *c)
+static int carry_connects(const struct takeover *t, const struct maps *m, enum map_id id)
 {
 	(void)m;
-	return recount_walk(t->skel->progs.pintle_carry, t->fd[c->map]);
+	return recount_walk(t->skel->progs.pintle_carry, t->fd[id]);
 }
 
 /* By map, so that the compiler refuses a second row for one. */
-#define ROW(name, size, copy, move) [MAP_##name] = {MAP_##name, true, size, copy, move}
+#define ROW(name, size, copy, move) [MAP_##name] = {size, copy, move}
 static const struct conversion conversions[MAP_COUNT] = {
 	ROW(node, 744, copy_node, NULL),
 	ROW(pools, 8432, copy_grown, NULL),
@@ -207,10 +203,9 @@ static bool is_new(enum map_id map)
 	return map_layouts[map].since > PINTLE_FORMER_VERSION;
 }
 
-/* NULL: the map is the same in both layouts, or new. */
-static const struct conversion *conversion_of(enum map_id map)
+static bool is_changed(enum map_id map)
 {
-	return conversions[map].changed ? &conversions[map] : NULL;
+	return conversions[map].value_size;
 }
 
 /* ---- the former pins --------------------------------------------------------------- */
@@ -227,16 +222,15 @@ static bool has_links(const struct takeover *t)
 /* Returns 0; -ENOENT: not pinned; or -errno, logged. */
 static int open_map(struct takeover *t, enum map_id id)
 {
-	const struct conversion *c = conversion_of(id);
-	uint32_t size = c ? c->value_size : map_layouts[id].value_size;
-	char path[PINS_PATH_SIZE];
+	uint32_t size = is_changed(id) ? conversions[id].value_size : map_layouts[id].value_size;
+	char path[PIN_PATH_SIZE];
 
 	if (is_new(id))
 		return 0;
-	snprintf(path, sizeof(path), "%s/%s", t->dir, map_names[id]);
-	if (access(path, F_OK) && has_links(t))
+	pin_path(t->dir, map_names[id], path);
+	if (!pin_is_there(t->dir, map_names[id]) && has_links(t))
 		pins_repair_map(t->dir, id);
-	t->fd[id] = bpf_obj_get(path);
+	t->fd[id] = pin_open(t->dir, map_names[id], 0);
 	if (t->fd[id] < 0) {
 		int err = -errno;
 
@@ -290,7 +284,7 @@ int takeover_find(const char *bpffs, bool begun, struct takeover **out)
 		return log_err_r(ENOMEM, "takeover");
 	memset(t->fd, -1, sizeof(t->fd));
 	*out = NULL;
-	snprintf(t->dir, sizeof(t->dir), "%s/v%d", bpffs, PINTLE_FORMER_VERSION);
+	maps_dir_of(bpffs, PINTLE_FORMER_VERSION, t->dir, sizeof(t->dir));
 	if (access(t->dir, F_OK))
 		return 0;
 	err = open_maps(t);
@@ -319,7 +313,7 @@ const char *takeover_dir(const struct takeover *t)
 void takeover_kept(const struct takeover *t, struct maps *m)
 {
 	for (enum map_id id = 0; id < MAP_COUNT; id++)
-		m->fd[id] = conversion_of(id) ? -1 : t->fd[id];
+		m->fd[id] = is_changed(id) ? -1 : t->fd[id];
 }
 
 /* ---- taking over ------------------------------------------------------------------- */
@@ -329,11 +323,9 @@ int takeover_copy(const struct takeover *t, const struct maps *m)
 	int err = 0;
 
 	for (enum map_id id = 0; !err && id < MAP_COUNT; id++) {
-		const struct conversion *c = &conversions[id];
-
-		err = c->copy ? c->copy(t, m, c) : 0;
+		err = conversions[id].copy ? conversions[id].copy(t, m, id) : 0;
 		if (err)
-			log_err_r(err, "failed to copy %s/%s", t->dir, map_names[c->map]);
+			log_err_r(err, "failed to copy %s/%s", t->dir, map_names[id]);
 	}
 	return err;
 }
@@ -343,11 +335,9 @@ static int move_maps(const struct takeover *t, const struct maps *m)
 	int err = 0;
 
 	for (enum map_id id = 0; !err && id < MAP_COUNT; id++) {
-		const struct conversion *c = &conversions[id];
-
-		err = c->move ? c->move(t, m, c) : 0;
+		err = conversions[id].move ? conversions[id].move(t, m, id) : 0;
 		if (err)
-			log_err_r(err, "failed to carry %s/%s over", t->dir, map_names[c->map]);
+			log_err_r(err, "failed to carry %s/%s over", t->dir, map_names[id]);
 	}
 	return err;
 }

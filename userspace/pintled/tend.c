@@ -15,14 +15,9 @@ void tend_begin(struct tend *t)
 
 void tend_hold(struct tend *t, const char *dir)
 {
-	char path[PINS_PATH_SIZE];
-
-	for (int i = 0; i < LINK_COUNT; i++) {
-		if (t->fd[i] >= 0 || !link_pinned(&link_kinds[i], dir))
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", dir, link_kinds[i].pin);
-		t->fd[i] = bpf_obj_get(path);
-	}
+	for (int i = 0; i < LINK_COUNT; i++)
+		if (t->fd[i] < 0 && pin_is_there(dir, link_kinds[i].pin))
+			t->fd[i] = pin_open(dir, link_kinds[i].pin, 0);
 }
 
 void tend_release(struct tend *t, enum link_id id)
@@ -47,14 +42,13 @@ bool tend_attached(const struct tend *t, enum link_id id)
 	       link_is_attached(&info);
 }
 
-static int pin(int fd, const char *dir, const char *name, gid_t group)
+static int tend_pin(int fd, const char *dir, const char *name, gid_t group)
 {
-	char path[PINS_PATH_SIZE];
+	char path[PIN_PATH_SIZE];
 
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	if (!access(path, F_OK))
+	if (pin_is_there(dir, name))
 		return 0;
-	if (bpf_obj_pin(fd, path))
+	if (bpf_obj_pin(fd, pin_path(dir, name, path)))
 		return log_err_r(errno, "failed to pin %s again", path);
 	return pins_own(path, PINS_FILE_MODE, group) ?: 1;
 }
@@ -64,9 +58,10 @@ int tend_pins(const struct tend *t, const struct maps *m, const char *dir, gid_t
 	int done = 0, r = 0;
 
 	for (int i = 0; r >= 0 && i < MAP_COUNT; i++, done += r)
-		r = pin(m->fd[i], dir, map_names[i], group);
+		r = tend_pin(m->fd[i], dir, map_names[i], group);
 	for (int i = 0; r >= 0 && i < LINK_COUNT; i++, done += r)
-		r = tend_attached(t, (enum link_id)i) ? pin(t->fd[i], dir, link_kinds[i].pin, group)
-						      : 0;
+		r = tend_attached(t, (enum link_id)i)
+			    ? tend_pin(t->fd[i], dir, link_kinds[i].pin, group)
+			    : 0;
 	return r < 0 ? r : done;
 }

@@ -11,7 +11,7 @@ struct turn {
 };
 
 /* FNV-1a alone leaves names that differ in their last digit close together. */
-static uint64_t mix(uint64_t x)
+static uint64_t spread(uint64_t x)
 {
 	return hash_mix(x + HASH_STEP);
 }
@@ -67,8 +67,8 @@ int maglev_build(const struct maglev_member *members, size_t n, struct pintle_re
 		if (!members[i].generation)
 			return -EINVAL;
 		turns[i].member = &members[i];
-		turns[i].next = (uint32_t)(mix(h) % size);
-		turns[i].skip = (uint32_t)(mix(~h) % (size - 1) + 1);
+		turns[i].next = (uint32_t)(spread(h) % size);
+		turns[i].skip = (uint32_t)(spread(~h) % (size - 1) + 1);
 	}
 	qsort(turns, n, sizeof(*turns), by_name);
 	memset(table, 0, size * sizeof(*table));

@@ -136,8 +136,8 @@ static size_t admit_elements(struct walk *w, const struct yaml_key *k, const str
 	if (n->count > room) {
 		excess = yaml_node_at(n, room);
 		yaml_report_error(w->report, excess->line, excess->column,
-				  "%s: more than %.0f in the file; take some out",
-				  yaml_key_label(k), k->max);
+				  "%s: more than %.0f in the file; remove some", yaml_key_label(k),
+				  k->max);
 	}
 	*total += MIN(n->count, room);
 	return MIN(n->count, room);
@@ -303,7 +303,7 @@ static int read_text(struct yaml_report *r, const struct yaml_document *d, const
 	_cleanup_(yaml_tree_free) struct yaml_tree tree = {0};
 
 	if (size > YAML_MAX_BYTES) {
-		yaml_report_error(r, 1, 1, "the file is larger than 1 MiB; take some out");
+		yaml_report_error(r, 1, 1, "the file is larger than 1 MiB; remove some");
 		return -EINVAL;
 	}
 	if (!yaml_tree_read(&tree, text, size, r))

@@ -101,7 +101,7 @@ void yaml_report_tell(struct yaml_report *r, const char *file, const struct yaml
 		sink->error(sink->arg, file, 1, 1, "out of memory; free some and try again");
 	else if (m && r->count == YAML_MAX_MESSAGES)
 		sink->error(sink->arg, file, m->line, m->column,
-			    "too many messages to show more; mend these and check again");
+			    "too many messages to show more; fix these and check again");
 }
 
 void yaml_report_free(struct yaml_report *r)

@@ -77,7 +77,7 @@ static bool place(struct builder *b, struct yaml_node *n)
 
 	if (++b->nodes > YAML_MAX_NODES) {
 		yaml_report_error(b->report, n->line, n->column,
-				  "the file holds more than %d values; take some out",
+				  "the file holds more than %d values; remove some",
 				  YAML_MAX_NODES);
 		return false;
 	}
@@ -99,10 +99,8 @@ static bool open_node(struct builder *b, struct yaml_node *n)
 	if (!n || !place(b, n))
 		return false;
 	if (b->depth == YAML_MAX_DEPTH) {
-		yaml_report_error(
-			b->report, n->line, n->column,
-			"nested more than %d deep; nothing that is read here lies so deep",
-			YAML_MAX_DEPTH);
+		yaml_report_error(b->report, n->line, n->column,
+				  "nested more than %d deep; no key lies so deep", YAML_MAX_DEPTH);
 		return false;
 	}
 	b->pending[b->depth] = NULL;
@@ -143,10 +141,10 @@ static void refuse_extras(struct builder *b, const yaml_event_t *event, const vo
 	if (anchor)
 		yaml_report_error(
 			b->report, line, column,
-			"anchors (&name) are not read; write each value where it is used");
+			"anchors (&name) are not supported; write each value where it is used");
 	if (tag)
 		yaml_report_error(b->report, line, column,
-				  "tags (!type) are not read; write the value without one");
+				  "tags (!type) are not supported; write the value without one");
 }
 
 static bool begin_document(struct builder *b, const yaml_event_t *event)
@@ -171,7 +169,7 @@ static bool take_event(struct builder *b, const yaml_event_t *event)
 	case YAML_ALIAS_EVENT:
 		yaml_report_error(b->report, line_of(&event->start_mark),
 				  column_of(&event->start_mark),
-				  "aliases (*name) are not read; write the value out");
+				  "aliases (*name) are not supported; write the value itself");
 		return add_broken(b, event);
 	case YAML_MAPPING_START_EVENT:
 		refuse_extras(b, event, event->data.mapping_start.anchor,

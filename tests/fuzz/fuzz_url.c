@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fuzz_url.c - any text as a URL: what the configuration's check takes, libcurl takes, and to the
+ * same address and port.
+ *
+ * sources: userspace/net/url.c userspace/net/addr.c
+ */
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../userspace/base/util.h"
+#include "../../userspace/net/url.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define PROMISE(condition)                                                                         \
+	do {                                                                                       \
+		if (!(condition))                                                                  \
+			__builtin_trap();                                                          \
+	} while (0)
+
+static void check(const char *url)
+{
+	CURLU *u = curl_url();
+	char *host = NULL, *port = NULL, address[128];
+	struct endpoint_addr by_curl = {0};
+	struct addr ip = {0};
+	uint16_t number = 0;
+	bool valid = !url_check(url), numeric = url_address(url, &ip, &number);
+	bool taken = !curl_url_set(u, CURLUPART_URL, url, 0);
+
+	PROMISE(!valid || taken);
+	PROMISE(valid || !numeric);
+	if (taken) {
+		PROMISE(!curl_url_get(u, CURLUPART_HOST, &host, 0));
+		PROMISE(!curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT));
+		snprintf(address, sizeof(address), "%s:%s", host, port);
+		/* "%31.1.1.1" is an address to us, as it is to the resolver that libcurl asks. */
+		if (numeric && !strchr(url, '%')) {
+			PROMISE(!addr_parse_endpoint(address, &by_curl, NULL) && !by_curl.any_ip);
+			PROMISE(!memcmp(&by_curl.ip, &ip, sizeof(ip)) && by_curl.port == number);
+		} else if (!numeric) {
+			PROMISE(addr_parse_endpoint(address, &by_curl, NULL) || by_curl.any_ip);
+		}
+	}
+	curl_free(host);
+	curl_free(port);
+	curl_url_cleanup(u);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	_cleanup_free_ char *http = malloc(size + 16), *https = malloc(size + 16);
+
+	snprintf(http, size + 16, "http://%.*s", (int)size, (const char *)data);
+	snprintf(https, size + 16, "https://%.*s", (int)size, (const char *)data);
+	check(http);
+	check(https);
+	return 0;
+}
