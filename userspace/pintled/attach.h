@@ -41,7 +41,7 @@ int attachment_prepare(const struct config *c, struct attachment **out);
 int attachment_commit(struct attachment *a, const struct config *c);
 
 /** Loads and attaches the programs that `c` needs and that are not attached yet. Returns 0; or
- * -errno, logged: some may be attached, which attachment_trim() to the running configuration
+ * -errno, logged: some may be attached, which attachment_trim() to the current configuration
  * detaches again. */
 int attachment_extend(struct attachment *a, const struct config *c);
 /** Detaches the programs that `c` does not need. */
@@ -61,7 +61,7 @@ struct maps *attachment_maps(const struct attachment *a);
 int attachment_netns(const struct attachment *a);
 /** Whether pins were found, and so bindings and counts are older than this process. */
 bool attachment_resumed(const struct attachment *a);
-/** Puts back what was pinned and attached for `c`, the running configuration, and is no longer:
+/** Puts back what was pinned and attached for `c`, the current configuration, and is no longer:
  * pins, their directory, and links that were detached by force or with their cgroup (those as soon
  * as a cgroup exists at that path again). To be called a few times a second; cheap where nothing is
  * missing. A loss is logged once, and so is its end. Returns whether a hook was attached anew: then

@@ -23,8 +23,8 @@ struct takeover {
  * `since`), and starts empty. */
 struct conversion {
 	uint32_t value_size; /* in the former layout */
-	/* Called before the links are moved: only reads the former map, and skips what `m` has
-	 * already. */
+	/* Called before the links are moved: only reads the former map, and overwrites nothing in
+	 * `m` that is newer. */
 	int (*copy)(const struct takeover *t, const struct maps *m, enum map_id id);
 	/* Called after that: carries over what the former programs wrote since. Must do no harm
 	 * when a takeover that was killed does it again. */
