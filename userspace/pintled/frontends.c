@@ -32,7 +32,7 @@ int frontends_load(const struct maps *m, struct frontends *out)
 	while (!err && !bpf_map_get_next_key(fd, previous, &row.key)) {
 		previous = &row.key;
 		if (row.key.prefixlen < PINTLE_FRONTEND_FIXED_BITS)
-			continue; /* written by something else: no frontend is so short */
+			continue; /* not ours: no frontend's key is so short */
 		if (bpf_map_lookup_elem(fd, &row.key, &row.value))
 			return log_err_r(errno, "failed to read map frontends");
 		err = add_row(&f, &row);

@@ -9,9 +9,9 @@
  * Any other pool or endpoint gets an id with a new generation, and the counts of that id start at
  * 0.
  *
- * The id of a pool or endpoint that is gone is given away again once none of its connections is
- * open, and not in the publication that retires it. Only where all endpoint ids are in use may an
- * endpoint that leaves make room in the same publication.
+ * An id is not given away in the publication that retires it, and an endpoint's id not before all
+ * of its connections are closed. Only where all endpoint ids are in use may an endpoint without
+ * connections make room in the same publication.
  */
 #ifndef PINTLE_IDS_H
 #define PINTLE_IDS_H
