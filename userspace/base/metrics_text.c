@@ -19,7 +19,7 @@ static void fail(struct metrics_text *t, int error)
 		t->error = error;
 }
 
-/* Room for `size` more bytes; NULL, with the error set, without memory. */
+/* Returns where `size` more bytes may be written; NULL, with the error set, without memory. */
 static char *reserve(struct metrics_text *t, size_t size)
 {
 	size_t room = MAX(t->room, (size_t)4096);
@@ -83,7 +83,7 @@ static size_t utf8_length(const unsigned char *s)
 	return 0;
 }
 
-/* In help texts the quote stands for itself. */
+/* A quote is escaped in label values (`quoted`), and not in help texts. */
 static void put_escaped(struct metrics_text *t, const char *text, bool quoted)
 {
 	while (*text && !t->error) {

@@ -15,12 +15,12 @@
 
 #define DUMP_TRIES 10
 
-/* Of our filters; the second where clsact was added for it. */
+/* The names of our filters; the second says that clsact was added for the filter. */
 #define NAME        "pintle_oneshot"
 #define NAME_CLSACT "pintle_oneshot+clsact"
 #define NAME_SIZE   sizeof(NAME_CLSACT)
 
-/* Beyond these there is always one that is free. */
+/* Priorities that are tried before this one is taken. */
 #define MAX_PRIORITY 32
 
 /* ---- dumps ------------------------------------------------------------------------- */
@@ -49,7 +49,7 @@ static void list_free(struct list *l)
 	free(l->items);
 }
 
-/* A dump that was disturbed is begun again. `header` is what the message begins with. */
+/* Begins again when a change disturbed the dump. `header` is the beginning of the request. */
 static int dump(int netns_fd, int type, const void *header, size_t size, netlink_fn each,
 		struct list *l)
 {
@@ -154,7 +154,7 @@ static int on_filter(const struct nlmsghdr *h, void *arg)
 	return 0;
 }
 
-/* None, too, where there is no clsact, or no device. */
+/* An empty list where there is no clsact, or no device. */
 static int list_filters(int netns_fd, struct tc_point at, struct list *l)
 {
 	const struct tcmsg m = point_header(at);
@@ -169,7 +169,7 @@ static int list_filters(int netns_fd, struct tc_point at, struct list *l)
 	return err;
 }
 
-/* Without a handle an entry stands for its priority as a whole. */
+/* The kernel lists each priority as an entry without a handle, too: that is no filter. */
 static const struct filter *find_ours(const struct list *l, uint32_t handle)
 {
 	const struct filter *f = l->items;
@@ -191,8 +191,8 @@ static bool has_any_but(const struct list *l, const struct filter *but)
 	return false;
 }
 
-/* The first priority that is free, or has filters of our kind only, none of our handle: it would
- * be replaced. */
+/* Returns the first priority that is free, or has BPF filters for all protocols only, none with our
+ * handle, because the new filter would replace that. */
 static uint32_t priority_for(const struct list *l, uint32_t handle)
 {
 	const struct filter *f = l->items;
@@ -212,8 +212,8 @@ static uint32_t priority_for(const struct list *l, uint32_t handle)
 
 /* ---- clsact --------------------------------------------------------------------------- */
 
-/* A clsact, or an ingress qdisc in its place: the half of it, which takes a filter for what goes
- * out, and shows its own for such ones, but has them all for what comes in. */
+/* A clsact, or an ingress qdisc in its place (`half`). The ingress qdisc accepts a filter for
+ * outgoing packets, and lists its own filters as such, but runs them all on incoming packets. */
 struct clsact {
 	uint32_t device;
 	bool half;
@@ -246,7 +246,7 @@ static int list_clsact(int netns_fd, struct list *l)
 	return dump(netns_fd, RTM_GETQDISC, &any, sizeof(any), on_qdisc, l);
 }
 
-/* -EBUSY: an ingress qdisc is there. */
+/* Returns -EBUSY where an ingress qdisc is in the place of clsact. */
 static int check_way_out(int netns_fd, uint32_t device)
 {
 	_cleanup_(list_free) struct list l = {0};
@@ -275,7 +275,7 @@ static int change_clsact(int netns_fd, uint32_t device, int type, int flags)
 	return netlink_ask(netns_fd, NETLINK_ROUTE, msg, NULL, NULL);
 }
 
-/* *added: there was none, nor an ingress qdisc in its place. */
+/* *added: clsact was added; false: a clsact, or an ingress qdisc in its place, existed. */
 static int add_clsact(int netns_fd, uint32_t device, bool *added)
 {
 	int err = change_clsact(netns_fd, device, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL);
@@ -427,7 +427,7 @@ int tc_find(int netns_fd, uint32_t handle, struct tc_point **out, size_t *n)
 	return 0;
 }
 
-/* There may be several of any handle at one point. */
+/* There may be several of our filters at a point, with different handles. */
 int tc_detach_all(int netns_fd, uint32_t handle)
 {
 	size_t n = 1;
