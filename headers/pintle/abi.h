@@ -396,7 +396,8 @@ struct pintle_verdict {
 	__u64 file_hash;              /* of the reload: of the file's text */
 	char runs[PINTLE_VALUE_SIZE]; /* the value that holds */
 	char file[PINTLE_VALUE_SIZE]; /* the file's, or the default */
-	char why[PINTLE_WHY_SIZE];    /* refused: "what is wrong; what would be right" */
+	char why[PINTLE_WHY_SIZE];    /* refused: "what is wrong; what would be right"; of a setting
+				       * that is gone: why it could not be taken back */
 };
 
 /* ---- oneshot: LPM trie, where requests arrive -> pool. Writer: daemon. ---- */
