@@ -41,7 +41,7 @@ int attachment_prepare(const struct config *c, struct attachment **out);
 int attachment_commit(struct attachment *a, const struct config *c);
 
 /** Loads and attaches what `c` needs and is not attached yet. Returns 0; or -errno, logged: some of
- * it may be attached, which a trim to the running configuration takes away again. */
+ * it may be attached, which a trim to the current configuration takes away again. */
 int attachment_extend(struct attachment *a, const struct config *c);
 /** Detaches what `c` does not need. */
 void attachment_trim(struct attachment *a, const struct config *c);

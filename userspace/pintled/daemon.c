@@ -227,7 +227,7 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 	return err;
 }
 
-/* Puts `c` in place of the running configuration, or leaves that as it is. Takes `c`. */
+/* Puts `c` in place of the current configuration, or leaves that as it is. Takes `c`. */
 static int apply(struct daemon *d, struct config *c)
 {
 	struct publication *p = NULL;
@@ -240,7 +240,7 @@ static int apply(struct daemon *d, struct config *c)
 		return run_by(d, c, p);
 	}
 	config_free(c);
-	/* A part of it may stand in the maps: the running one takes its place. */
+	/* A part of it may stand in the maps: the current one replaces it. */
 	if (!publish(d->maps, attachment_netns(d->attachment), d->config, &p))
 		run_by(d, d->config, p);
 	attachment_trim(d->attachment, d->config);
@@ -264,7 +264,7 @@ static int reload_by(struct daemon *d, char why[PINTLE_WHY_SIZE])
 	int err = settings_reload(d->settings, &sink, &c);
 
 	if (err) {
-		log_error("the configuration was not reloaded; the running one stays");
+		log_error("the configuration was not reloaded; the current one stays");
 		return err;
 	}
 	warn_of_node(d->config, c);
