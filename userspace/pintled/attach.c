@@ -38,9 +38,10 @@ struct attachment {
 	struct takeover *takeover; /* of pins of the former layout; NULL: there are none */
 	bool staged;               /* pins are in `staging` */
 	struct tend tend;
-	bool lost[LINK_COUNT];                /* wanted, and not attached as of the last look */
-	char lost_why[256];                   /* of the newest */
-	uint64_t tend_wait_ns, tend_again_ns; /* after a try that failed */
+	bool lost[LINK_COUNT]; /* wanted, and not attached as of the last look */
+	char lost_why[256];    /* text for attachment_lost(); "": nothing is lost */
+	uint64_t tend_wait_ns,
+		tend_again_ns; /* after a failed try: how long to wait, and until when */
 };
 
 static void close_fd(int fd)
@@ -102,8 +103,8 @@ static int open_places(struct attachment *a, const struct config *c)
 	return err ? err : open_cgroup(a, c);
 }
 
-/* Two in one namespace would decide each other's connections and remove each other's routes. Says
- * nothing where programs of others cannot be looked at, which takes CAP_SYS_ADMIN. */
+/* Two Pintles in one namespace would decide each other's connections and remove each other's
+ * routes. Looking at other programs takes CAP_SYS_ADMIN; without it this refuses nothing. */
 static int refuse_rival(const struct attachment *a, const struct config *c)
 {
 	uint32_t ids[64], count = ARRAY_SIZE(ids), flags;
@@ -171,7 +172,7 @@ static int refuse_other_layout(const struct config *c)
 	return -EPROTO;
 }
 
-/* Bindings, counts and listeners of another namespace are not ours to go on with. */
+/* Bindings, counts and listeners of one network namespace mean nothing in another. */
 static int refuse_other_netns(const struct attachment *a)
 {
 	const struct pintle_node *n = a->maps->node;
@@ -199,7 +200,7 @@ static int refuse_other_cgroup(const struct attachment *a, const char *dir)
 	return -EXDEV;
 }
 
-/* Sets a->takeover. */
+/* Sets a->takeover, if there are pins of the former layout to take over. */
 static int find_former(struct attachment *a)
 {
 	int err = takeover_find(a->bpffs, !access(a->dir, F_OK), &a->takeover);
@@ -216,11 +217,13 @@ static int find_former(struct attachment *a)
 	return err;
 }
 
-/* What a killed detach left, or somebody took apart, is of no use once no link steers by it. */
+/* Removes pins that a killed detach left half-removed, or of which somebody removed some, unless
+ * the missing maps can be found again through links that still steer. */
 static int clear_ruins(const struct attachment *a)
 {
-	/* Left by a daemon that was killed while it attached. While pins of the former layout
-	 * steer, it had not begun to: routes and filters are theirs. */
+	/* `staging` was left by a daemon that was killed before its commit. Beside pins of the
+	 * former layout that daemon had added no route or filter yet: those that exist belong to
+	 * the former layout, and stay. */
 	int err = a->takeover ? pins_remove(a->staging) : pins_undo(a->staging);
 
 	if (err)
@@ -232,7 +235,7 @@ static int clear_ruins(const struct attachment *a)
 	return pins_undo(a->dir);
 }
 
-/* Sets a->resumed, and then a->maps. */
+/* Opens the pins of this layout, if there are any: then sets a->maps and a->resumed. */
 static int find_pins(struct attachment *a)
 {
 	int err = clear_ruins(a);
@@ -284,7 +287,8 @@ static int stage(struct attachment *a)
 	return err ? err : maps_open_dir(a->staging, MAPS_WRITE, &a->maps);
 }
 
-/* Maps of this layout are staged unless a takeover that was killed has pinned them already. */
+/* Stages the maps of this layout, unless an earlier takeover, which was killed, has pinned them
+ * already. */
 static int prepare_takeover(struct attachment *a)
 {
 	int err = a->maps ? 0 : stage(a);
@@ -303,7 +307,7 @@ static int prepare_takeover(struct attachment *a)
 
 /* ---- prepare --------------------------------------------------------------------- */
 
-/* Of a path that has no room its end says most. */
+/* A path that is too long is cut at its beginning: its end says most. */
 static void tell(char to[PINTLE_TEXT_SIZE], const char *from)
 {
 	size_t size = from ? strlen(from) : 0, room = PINTLE_TEXT_SIZE - 1;
@@ -315,8 +319,8 @@ static void tell(char to[PINTLE_TEXT_SIZE], const char *from)
 		memcpy(to, from, size);
 }
 
-/* From / on, since whoever asks stands in another directory; links stay as they are: in a ConfigMap
- * they move. */
+/* Makes a relative path absolute, because the CLI runs in another directory. Symbolic links are not
+ * resolved: in a ConfigMap they change their target. */
 static void tell_path(char to[PINTLE_TEXT_SIZE], const char *path)
 {
 	_cleanup_free_ char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0), *whole = NULL;
@@ -331,10 +335,12 @@ static void describe_node(struct attachment *a, const struct config *c)
 	n->abi_version = PINTLE_ABI_VERSION;
 	n->pid = (__u32)getpid();
 	n->started_ns = monotonic_ns();
-	/* Over pins the old one stands until something is known: see on_heartbeat(). */
+	/* Over pins the former daemon's heartbeat stays until the endpoints were asked: see
+	 * may_beat(). */
 	if (!a->resumed)
 		n->heartbeat_ns = n->started_ns;
-	/* Bindings by hints are found again by it, so it stays as long as they do. */
+	/* Bindings by hints are found by a hash with this key, so it must stay the same as long as
+	 * they do. */
 	if (!n->hint_key[0] && !n->hint_key[1] &&
 	    getrandom(n->hint_key, sizeof(n->hint_key), 0) != sizeof(n->hint_key))
 		log_err_r(errno, "failed to draw the key of hints");
@@ -417,7 +423,7 @@ static struct link_place place_of(const struct attachment *a)
 				   .group = a->group};
 }
 
-/* Makes what is staged visible, whole. */
+/* Makes the staged pins visible, all at once. */
 static int unstage(struct attachment *a)
 {
 	if (rename(a->staging, a->dir))
@@ -455,7 +461,8 @@ static int own_all(const struct attachment *a)
 	return err;
 }
 
-/* An optional link may not have been wanted before; the others are missed. */
+/* An optional link may be wanted for the first time; a link that is always wanted and not pinned
+ * was lost, which link_replace() logs. */
 static int commit_link(struct attachment *a, const struct link_kind *k, const struct link_place *to)
 {
 	int fd = programs_fd(a->skel, k->program);
@@ -465,7 +472,8 @@ static int commit_link(struct attachment *a, const struct link_kind *k, const st
 	return link_replace(k, fd, to, a->dir);
 }
 
-/* From the rename on the takeover goes on, if need be at the next start. */
+/* After the rename the takeover can only go forward; if this process is killed, the next start goes
+ * on with it. */
 static int commit_takeover(struct attachment *a, const struct link_place *to)
 {
 	int err = a->staged ? unstage(a) : 0;
@@ -484,7 +492,7 @@ static int commit_resumed(struct attachment *a, const struct config *c)
 	for (int i = 0; !err && i < LINK_COUNT; i++)
 		if (wanted(&link_kinds[i], c))
 			err = commit_link(a, &link_kinds[i], &to);
-	/* Another group may be configured than when the pins were made. */
+	/* node.group may have changed since the pins were made. */
 	return err || a->group == a->maps->node->group ? err : own_all(a);
 }
 
@@ -554,8 +562,8 @@ static const char *hooks_text(const bool which[LINK_COUNT], char *buf, size_t si
 	return buf;
 }
 
-/* The whole directory of pins was removed, perhaps with the lock's: what is made anew appears whole
- * there, by the rename, as it did at first. */
+/* The directory BPFFS/vN was removed, perhaps with BPFFS and the lock on it. It is made anew as at
+ * the start: staged, and renamed once it is whole. */
 static int put_back_directory(struct attachment *a)
 {
 	bool made;
@@ -602,7 +610,8 @@ static int put_back_pins(struct attachment *a)
 	return n < 0 ? n : 0;
 }
 
-/* A cgroup that was removed and made again, under the same path, is another one. */
+/* Whether a cgroup exists at the path. If it was removed and made again, it is another cgroup: its
+ * descriptor replaces the one we hold. */
 static bool cgroup_is_there(struct attachment *a)
 {
 	struct stat there, held;
@@ -640,7 +649,7 @@ static int attach_lost(struct attachment *a, const bool lost[LINK_COUNT])
 	return err;
 }
 
-/* Fills a->lost. Returns whether any is. */
+/* Fills a->lost. Returns whether any hook is lost. */
 static bool look_for_lost(struct attachment *a, const struct config *c)
 {
 	bool any = false;
@@ -697,7 +706,7 @@ static void tend_later(struct attachment *a, uint64_t now, int err)
 {
 	uint64_t wait = MAX(2 * a->tend_wait_ns, TEND_WAIT_MIN_NS);
 
-	/* To look for a cgroup is cheap, and says nothing. */
+	/* Looking for a cgroup is cheap and logs nothing, so the wait does not grow. */
 	a->tend_wait_ns = err == -ESTALE ? TEND_WAIT_MIN_NS : MIN(wait, TEND_WAIT_MAX_NS);
 	a->tend_again_ns = now + a->tend_wait_ns;
 }

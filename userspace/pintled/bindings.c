@@ -10,17 +10,17 @@
 #include "../maps/state.h"
 #include "../base/util.h"
 
-/* What is needed of a pool. */
+/* What a walk needs to know of a pool. */
 struct pool {
 	uint32_t generation, key_kind;
 	uint64_t ttl_ns;
-	uint64_t made, removed; /* before the walk */
+	uint64_t made, removed; /* as counted before the walk */
 	uint64_t held;          /* found by it */
 };
 
 struct bindings {
 	const struct maps *m;
-	bool begun; /* one walk is over */
+	bool begun; /* a walk has been completed */
 	bool told[PINTLE_MAX_POOLS];
 };
 
@@ -30,7 +30,7 @@ struct walk {
 	uint64_t now;
 	struct pool pools[PINTLE_MAX_POOLS];
 	uint32_t endpoints[PINTLE_MAX_ENDPOINTS]; /* generations; 0: no such endpoint */
-	uint64_t *clients;                        /* of each binding of the map that is walked */
+	uint64_t *clients; /* the client of each binding in the map that is walked */
 	size_t count, room;
 };
 
@@ -95,7 +95,7 @@ static int note_client(struct walk *w, uint64_t client)
 	return 0;
 }
 
-/* Deleting one does no harm to the walk, which goes from bucket to bucket. */
+/* Deleting an entry does not disturb the walk, which goes from bucket to bucket. */
 static int look_at(const struct pintle_affinity_key *key, const struct pintle_affinity *a,
 		   void *arg)
 {
@@ -115,7 +115,7 @@ static int compare(const void *left, const void *right)
 	return (*a > *b) - (*a < *b);
 }
 
-/* How many of them, sorted, are of the client that comes at `from`. */
+/* How many bindings the client at `from` has; w->clients must be sorted. */
 static size_t run_at(const struct walk *w, size_t from)
 {
 	size_t to = from;
@@ -125,7 +125,8 @@ static size_t run_at(const struct walk *w, size_t from)
 	return to - from;
 }
 
-/* What the kernel counted while this walk went on is in it or not: the next one will tell. */
+/* A binding that the kernel made during the walk may be missing from these counts until the next
+ * walk. */
 static int set_shares(struct walk *w)
 {
 	int fd = w->m->fd[MAP_shares];
@@ -136,7 +137,7 @@ static int set_shares(struct walk *w)
 		if (bpf_map_update_elem(fd, &w->clients[at], &n, BPF_ANY))
 			return -errno;
 	}
-	/* The next key is asked for before this one may go. */
+	/* Deleting a key loses the place in the map: so the next key is read first. */
 	for (bool more = !bpf_map_get_next_key(fd, NULL, &key); more; key = next) {
 		previous = &key;
 		more = !bpf_map_get_next_key(fd, previous, &next);
@@ -160,7 +161,8 @@ static int walk_map(struct walk *w, enum map_id map)
 
 /* ---- what was evicted ---------------------------------------------------------------- */
 
-/* Which client has most of `affinity_beyond`, which the walk met last: for people. */
+/* Names for the log the client with most bindings in `affinity_beyond`, the map that was walked
+ * last. */
 static void name_largest(const struct walk *w, char *buf, size_t size)
 {
 	size_t n, most = 0;
@@ -214,8 +216,9 @@ static void tell(struct bindings *b, uint32_t pool, const struct walk *w)
 		 text, who);
 }
 
-/* Whatever was made and is neither held nor removed was evicted. What came during the walk can only
- * make that too small. */
+/* Bindings that were made and are neither held nor removed were evicted. `made` is from before the
+ * walk and `removed` from after it, so that bindings which come or go meanwhile never count as
+ * evicted. */
 static void settle(struct bindings *b, uint32_t pool, const struct walk *w)
 {
 	struct pintle_bindings *n = &b->m->bindings[pool];
@@ -225,7 +228,7 @@ static void settle(struct bindings *b, uint32_t pool, const struct walk *w)
 				    __atomic_load_n(&n->made, __ATOMIC_ACQUIRE));
 	int64_t gone = (int64_t)(p->made - removed - p->held);
 
-	/* Made before they were counted: by programs of the former layout. */
+	/* Programs of the former layout made these bindings and did not count them. */
 	if (!b->begun && unknown > 0)
 		__atomic_fetch_add(&n->made, (uint64_t)unknown, __ATOMIC_RELAXED);
 	n->held = p->held;

@@ -15,10 +15,10 @@
 #include "server_cgroups.h"
 
 #define MAX_CGROUPS 65536
-#define SETTLE_MS   5  /* one pod comes with several cgroups */
-#define REST        10 /* times as long as a walk took nothing is walked again */
+#define SETTLE_MS   5  /* a pod comes with several cgroups at once */
+#define REST        10 /* times the duration of a walk: the least pause before the next */
 
-/* A cgroup of the tree; name[0] is 0 where it is nobody in particular. */
+/* A cgroup of the tree; `name` is "" where it belongs to no named client. */
 struct cgroup {
 	uint64_t id;
 	bool watched;
@@ -34,11 +34,11 @@ struct clients {
 	uv_loop_t *loop;
 	const struct maps *m;
 	const struct config *config;
-	bool active; /* the tree is walked: for `named` clients, or for server_cgroups.h */
+	bool active; /* the tree is walked, for named clients or for server_cgroups.h */
 	bool named;
-	char root[PATH_MAX];  /* where the walk begins */
-	char below[PATH_MAX]; /* that, as a path below the cgroup2 root: "" or "/..." */
-	struct tree tree;     /* what the map was last made to say */
+	char root[PATH_MAX];  /* directory where the walk begins */
+	char below[PATH_MAX]; /* the same as a path below the cgroup2 root: "" or "/..." */
+	struct tree tree;     /* what the map holds */
 	int inotify;
 	uv_poll_t poll;
 	uv_timer_t timer;
@@ -51,7 +51,7 @@ struct clients {
 
 static bool is_uid(const char *text, size_t length)
 {
-	/* 8-4-4-4-12, with either joint; of a static pod 32 digits. */
+	/* 8-4-4-4-12 digits, joined by '-' or '_'; 32 digits for a static pod. */
 	if (length != 36 && length != 32)
 		return false;
 	for (size_t i = 0; i < length; i++) {
@@ -85,7 +85,8 @@ bool clients_pod(const char *path, char name[PINTLE_NAME_SIZE])
 	return true;
 }
 
-/* Takes the place of what it is below. */
+/* `name` holds the parent's client. A pattern that matches `path` replaces it; a pod only names a
+ * cgroup whose parent has no client. */
 static void identify(const struct config *c, const char *path, char name[PINTLE_NAME_SIZE])
 {
 	for (size_t i = 0; i < c->client_count; i++) {
@@ -103,7 +104,8 @@ static void identify(const struct config *c, const char *path, char name[PINTLE_
 struct walk {
 	struct clients *clients;
 	struct tree *tree;
-	char names[CGROUP2_MAX_DEPTH + 1][PINTLE_NAME_SIZE]; /* on the way to where it is */
+	char names[CGROUP2_MAX_DEPTH + 1]
+		  [PINTLE_NAME_SIZE]; /* by depth, from the root to the cgroup that is visited */
 };
 
 static int by_id(const void *left, const void *right)
@@ -149,7 +151,8 @@ static bool watch(struct clients *x, uint64_t id, int fd)
 	return false;
 }
 
-/* A watch is set before the directory is read, so that no child comes in between. */
+/* Sets the watch before cgroup2_walk() reads the directory: a child that is made in between is seen
+ * by one of the two. */
 static bool visit(void *arg, const struct cgroup2_visit *v)
 {
 	struct walk *w = arg;
@@ -194,7 +197,7 @@ static void put(struct clients *x, const struct cgroup *g)
 	x->told_full = true;
 }
 
-/* Who is gone goes first: that makes room. */
+/* Entries that are gone are removed first, to make room. */
 static void settle(struct clients *x, const struct tree *now)
 {
 	const struct tree *was = &x->tree;
@@ -213,7 +216,8 @@ static void settle(struct clients *x, const struct tree *now)
 	}
 }
 
-/* What a daemon before this one left is looked at as if it were all wrong. */
+/* Takes over what an earlier daemon left in the map, under a name that no client has: so the first
+ * walk writes or removes each of these entries. */
 static void adopt(struct clients *x)
 {
 	uint64_t key, *previous = NULL;
@@ -258,7 +262,7 @@ static void on_timer(uv_timer_t *timer)
 	walk_now(timer->data);
 }
 
-/* A tree that is large, or never at rest, must not take the daemon's whole time. */
+/* Walking a tree that is large, or never stops changing, must not take all of the daemon's time. */
 static void walk_soon(struct clients *x)
 {
 	uint64_t rested = monotonic_ns() - x->walked_ns, rest = REST * x->walk_ns;
@@ -363,7 +367,7 @@ void clients_configure(struct clients *x, const struct config *c)
 		walk_now(x);
 		return;
 	}
-	/* Its watches stay, if there are any: a reload that asks again goes on with them. */
+	/* The watches stay: a later reload that needs clients again uses them. */
 	if (x->active)
 		uv_timer_stop(&x->timer);
 	x->active = false;

@@ -32,7 +32,7 @@ int frontends_load(const struct maps *m, struct frontends *out)
 	while (!err && !bpf_map_get_next_key(fd, previous, &row.key)) {
 		previous = &row.key;
 		if (row.key.prefixlen < PINTLE_FRONTEND_FIXED_BITS)
-			continue; /* not of ours, and no prefix */
+			continue; /* not ours: no frontend's key is so short */
 		if (bpf_map_lookup_elem(fd, &row.key, &row.value))
 			return log_err_r(errno, "failed to read map frontends");
 		err = add_row(&f, &row);
@@ -87,7 +87,7 @@ static const struct frontend_row *find(const struct frontends *f,
 	return NULL;
 }
 
-/* Frontends that differ in the port alone share a route. */
+/* Frontends that differ only in the port share a route. */
 static bool same_prefix(const struct pintle_frontend_key *a, const struct pintle_frontend_key *b)
 {
 	return a->prefixlen == b->prefixlen && !memcmp(a->address, b->address, sizeof(a->address));
@@ -104,8 +104,9 @@ static bool announced(const struct frontends *f, const struct pintle_frontend_ke
 
 /* ---- writing --------------------------------------------------------------------- */
 
-/* Notes that the route of `key` is ours, and changes no decision by it: a frontend that is not
- * there yet goes on as the one that covers it now, or as none. */
+/* Notes that the route of `key` is ours, without changing a decision. If the row 10.0.0.7/32 is not
+ * there yet, and 10.0.0.0/24 covers it, the new row gets the /24's value; if nothing covers it, the
+ * row is of no pool. */
 static int note_route(const struct maps *m, const struct frontends *old,
 		      const struct pintle_frontend_key *key)
 {
@@ -189,7 +190,7 @@ int frontends_put(const struct maps *m, const struct frontends *old, const struc
 		struct pintle_frontend value = wanted->rows[i].value;
 		const struct frontend_row *was = find(old, &wanted->rows[i].key);
 
-		/* Its route is there until frontends_settle() has removed it. */
+		/* The old row's route exists until frontends_settle() has removed it. */
 		if (was)
 			value.flags |= was->value.flags & PINTLE_FRONTEND_ANNOUNCED;
 		err = maps_put(m, MAP_frontends, &wanted->rows[i].key, &value);

@@ -9,14 +9,14 @@
 #include "traits.bpf.h"
 
 enum use {
-	LEFT, /* not planned for: free, or to be retired */
+	LEFT, /* not in the plan: free, or to be retired */
 	KEPT,
 	NEW,
 };
 
 struct ids {
 	const struct maps *m;
-	/* As the maps hold them; NEW ones as they will. */
+	/* As the maps hold them, and NEW ones as ids_write() will write them. */
 	uint32_t pools[PINTLE_MAX_POOLS]; /* generations; 0: no such pool */
 	/* enum pintle_hook and pintle_reach */
 	uint32_t decided_by[PINTLE_MAX_POOLS], reach[PINTLE_MAX_POOLS];
@@ -71,7 +71,7 @@ void ids_free(struct ids *ids)
 
 static uint32_t next_generation(uint32_t generation)
 {
-	return generation + 1 ?: 1; /* 0 is nobody */
+	return generation + 1 ?: 1; /* 0 is no generation */
 }
 
 static bool has_name(const struct pintle_name *n, const char *name)
@@ -103,7 +103,8 @@ static struct pintle_ref keep_pool(struct ids *ids, const struct config_pool *c)
 	return (struct pintle_ref){0};
 }
 
-/* `names` keeps the generation of a pool that is gone, so that the next one there differs. */
+/* `names` keeps the generation of a pool that is gone, so that the next pool with this id gets
+ * another. */
 static int new_pool(struct ids *ids, const char *name, struct pintle_ref *ref)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_POOLS; i++) {
@@ -155,7 +156,7 @@ static bool has_connections(const struct ids *ids, uint32_t endpoint)
 	return false;
 }
 
-/* An id that nobody has; else one whose endpoint leaves now; else -1. */
+/* Returns an id that is free; else the id of an endpoint that leaves in this plan; else -1. */
 static int find_id(const struct ids *ids)
 {
 	int leaving = -1;
@@ -213,7 +214,7 @@ static int plan_pools(struct ids *ids, const struct config *c, struct publicatio
 	return err;
 }
 
-/* Those that stay come first: what is left of the ids is for the others. */
+/* Pools and endpoints that keep their ids come first; new ones get what is left. */
 int ids_plan(struct ids *ids, const struct config *c, struct publication *p)
 {
 	int err = plan_pools(ids, c, p);
@@ -241,8 +242,8 @@ static void forget_sockets(const struct ids *ids, uint32_t endpoint)
 	}
 }
 
-/* Zeroes what maps hold of an id, which goes to another pool or endpoint: a map has as many entries
- * for each id as for any other. */
+/* Zeroes what the maps hold of an id that is given to another pool or endpoint. Each id has the
+ * same number of entries in a map. */
 static int clear_entries(const struct ids *ids, enum map_owner of, uint32_t id, uint32_t id_count)
 {
 	_cleanup_free_ void *zeros = NULL;
@@ -266,7 +267,7 @@ static int clear_entries(const struct ids *ids, enum map_owner of, uint32_t id, 
 	return err;
 }
 
-/* Nothing of the endpoint that had this id is in flight, so nobody else writes here. */
+/* No connection of the endpoint that had this id is open, so the kernel writes nothing here. */
 static int write_endpoint(const struct ids *ids, uint32_t id)
 {
 	const struct pintle_endpoint *e = &ids->endpoints[id];

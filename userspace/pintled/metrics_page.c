@@ -100,7 +100,7 @@ NODE_VALUE(value_drift, p->state->node.drift, true)
 NODE_VALUE(value_oneshot_devices, p->state->node.devices, true)
 NODE_VALUE(value_clients, p->from->clients, true)
 
-/* The poller knows pools by their place in the configuration. */
+/* The poller knows pools by their index in the configuration. */
 static void value_saturation(const struct page *p)
 {
 	for (size_t i = 0; i < p->from->config->pool_count; i++)

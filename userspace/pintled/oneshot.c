@@ -25,7 +25,7 @@ static bool oneshot_wanted(const struct oneshot *o, size_t pool)
 	return requests == PINTLE_REQUESTS_ONE_PER_CONNECTION;
 }
 
-/* Returns whether it is other than it was. */
+/* Returns whether any pool's entry has changed. */
 static bool oneshot_read_wanted(struct oneshot *o)
 {
 	bool changed = false;

@@ -52,7 +52,7 @@ struct recount *recount_new(const struct pintle_bpf *skel, const struct maps *m)
 	return NULL;
 }
 
-/* It writes nothing: reading to the end runs it over every entry. */
+/* The iterator outputs nothing; reading to the end makes it visit every entry. */
 static int run(const struct bpf_link *link)
 {
 	_cleanup_close_ int fd = bpf_iter_create(bpf_link__fd(link));

@@ -17,7 +17,7 @@ struct pattern {
 struct walk {
 	struct pattern *patterns;
 	size_t count;
-	bool *matched; /* for each depth on the way to where the walk is, each pattern */
+	bool *matched; /* [depth][pattern], from the root to the cgroup that is visited */
 	struct pintle_server_cgroup *rows;
 	size_t row_count, room;
 };
@@ -33,7 +33,7 @@ bool server_cgroups_wanted(const struct config *c)
 	return false;
 }
 
-/* Many endpoints may have one pattern. */
+/* Endpoints that have the same pattern share an entry. */
 static void add_pattern(struct walk *w, const char *text)
 {
 	uint64_t id = client_id(text);
@@ -70,7 +70,7 @@ static bool add_row(struct walk *w, uint64_t cgroup, uint64_t pattern)
 	return true;
 }
 
-/* What is below a cgroup that matches, matches. */
+/* A cgroup below a matching cgroup matches, too. */
 static bool visit(void *arg, const struct cgroup2_visit *v)
 {
 	struct walk *w = arg;
@@ -98,7 +98,7 @@ static bool row_wanted(const void *key, const void *arg)
 	return w->row_count && bsearch(key, w->rows, w->row_count, sizeof(*w->rows), by_bytes);
 }
 
-/* What is gone goes first: that makes room. */
+/* Rows that are gone are removed first, to make room. */
 static int put_rows(const struct maps *m, const struct walk *w)
 {
 	const uint32_t one = 1;

@@ -9,32 +9,33 @@
 #include "../base/util.h"
 #include "../maps/pin.h"
 
-/* Whoever takes one out while we walk sends the walk back to its start. */
+/* When a key is deleted during a walk, the walk begins again: so its steps are limited. */
 #define MAX_STEPS (4 * PINTLE_MAX_VERDICTS)
 
-#define MAX_TOLD 20 /* at once */
+#define MAX_TOLD 20 /* lines at once */
 
 struct row {
 	struct pintle_setting_key key;
 	struct pintle_setting setting;
-	bool text;                      /* all of it ends, and is printable */
-	bool runs;                      /* the configuration that runs has it */
-	char left_out[PINTLE_WHY_SIZE]; /* it could not be applied; "": it may be tried */
+	bool text;                      /* pool, key and value are printable and end in NUL */
+	bool runs;                      /* the current configuration has it */
+	char left_out[PINTLE_WHY_SIZE]; /* why it could not be applied; "": it may be tried */
 	struct config_setting judged;
 };
 
 struct settings {
-	struct config_text text, next; /* that runs; read since, and not running yet */
-	int fd;                        /* of the map, before the maps are open; -1 */
+	struct config_text text,
+		next; /* the current text; the text that a reload has read, until settings_done() */
+	int fd;       /* of the map, before the maps are open; -1 */
 	const struct maps *m;
 	struct row *rows; /* the oldest first */
 	size_t count;
 	uint64_t digest;   /* of the map, when the rows were read */
 	uint64_t asked_ns; /* newest request to reload that was seen */
 	uint64_t begun_ns; /* newest request that a reload was begun after */
-	bool reloading;    /* what was made last comes from the file */
-	bool again;        /* rows were read that nobody judged */
-	int told;          /* lines about settings, since they were judged last */
+	bool reloading;    /* the configuration that was made last is a reload's */
+	bool again;        /* rows were read, and not judged */
+	int told;          /* lines logged since judge_rows() began */
 };
 
 /* ---- the map --------------------------------------------------------------------- */
@@ -51,7 +52,8 @@ static bool is_reload(const struct pintle_setting_key *key)
 	return !memcmp(key, &reload, sizeof(reload));
 }
 
-/* Ended by a NUL, and by nothing but NULs; no character that a terminal would obey. */
+/* Whether `text` ends in a NUL (`padded`: and holds nothing but NULs behind it), is not empty, and
+ * has no character that a terminal would obey. */
 static bool is_text(const char *text, size_t size, bool padded)
 {
 	size_t length = strnlen(text, size);
@@ -93,7 +95,7 @@ static int each_setting(struct settings *s, setting_fn each, void *arg)
 	return err;
 }
 
-/* A sum, since a hash has no order. */
+/* Sums the rows' hashes, because the order of a hash map's keys may change. */
 static int digest_one(struct settings *s, const struct pintle_setting_key *key,
 		      const struct pintle_setting *setting, void *arg)
 {
@@ -191,7 +193,7 @@ static void refuse(struct row *r, const char *why)
 	snprintf(r->judged.why, sizeof(r->judged.why), "%s", why);
 }
 
-/* What cannot hold whatever the file says is not shown to it. */
+/* Whether to try the setting with the file: not if it cannot hold whatever the file says. */
 static bool may_hold(struct row *r)
 {
 	if (!r->text)
@@ -237,7 +239,7 @@ static void ignore(void *arg, const char *file, int line, int column, const char
 	(void)message;
 }
 
-/* What the file itself is warned of was told when it was read. */
+/* Warnings about the file itself, which have a line, were logged when the file was read. */
 static void warn_of_setting(void *arg, const char *file, int line, int column, const char *message)
 {
 	(void)arg;
@@ -293,7 +295,7 @@ bool settings_leave_out(struct settings *s, const char *why)
 
 /* ---- verdicts -------------------------------------------------------------------- */
 
-/* Returns whether it is another one than before. */
+/* Returns whether the verdict has changed. */
 static bool put_verdict(const struct settings *s, const struct pintle_setting_key *key,
 			struct pintle_verdict *v)
 {
@@ -309,7 +311,7 @@ static bool put_verdict(const struct settings *s, const struct pintle_setting_ke
 	return true;
 }
 
-/* Whoever sets a thousand of them must not bury the rest of the log. */
+/* An operator who sets a thousand keys must not bury the rest of the log. */
 static void tell(struct settings *s, const struct row *r)
 {
 	const struct config_setting *j = &r->judged;
@@ -335,7 +337,8 @@ static void judge_row(struct settings *s, struct row *r, const char *why)
 	struct config_setting *j = &r->judged;
 	const struct yaml_key *k;
 
-	/* It was not applied: what was before it still is. */
+	/* The configuration was not applied: a setting that would be new in it, or would no longer
+	 * hold, stays as it was. */
 	if (why && j->holds != r->runs)
 		refuse(r, why);
 	else
@@ -343,7 +346,7 @@ static void judge_row(struct settings *s, struct row *r, const char *why)
 	v.refused = !r->runs;
 	k = r->runs ? config_settable(r->key.key, v.why) : NULL;
 	snprintf(v.runs, sizeof(v.runs), "%s", r->runs ? r->setting.value : j->file);
-	/* "5m" is no other value than "300s". */
+	/* Where the file says "300s", a setting "5m" makes no difference. */
 	snprintf(v.file, sizeof(v.file), "%s",
 		 k && config_value_same(k, r->setting.value, j->file) ? v.runs : j->file);
 	snprintf(v.why, sizeof(v.why), "%s", r->runs ? "" : j->why);
@@ -351,7 +354,8 @@ static void judge_row(struct settings *s, struct row *r, const char *why)
 		tell(s, r);
 }
 
-/* It was taken back, and what the file says could not be applied: it still runs. */
+/* The key was reset, and the file's value could not be applied: the value that was set still runs.
+ */
 static void keep_verdict(const struct settings *s, const struct pintle_setting_key *key,
 			 const char *why)
 {
@@ -363,7 +367,7 @@ static void keep_verdict(const struct settings *s, const struct pintle_setting_k
 	put_verdict(s, key, &v);
 }
 
-/* Verdicts on what is set no more. */
+/* Removes the verdicts of keys that are no longer set. */
 static void prune_verdicts(struct settings *s, const char *why)
 {
 	struct pintle_setting_key key, kept, *previous = NULL;
@@ -393,7 +397,8 @@ static void judge_rows(struct settings *s, const char *why)
 	prune_verdicts(s, why);
 }
 
-/* The newest, whoever asked for it, so it is always told anew. */
+/* A reload's verdict is written each time, because every caller of `pintle reload` waits for a new
+ * one. */
 static void judge_reload(struct settings *s, const char *why)
 {
 	static const struct pintle_setting_key key = {.key = PINTLE_SETTING_RELOAD};
@@ -419,7 +424,7 @@ void settings_done(struct settings *s, const char *why)
 		s->next = (struct config_text){0};
 	}
 	drop_next(s);
-	/* After a reload that failed, settings are judged by the file before it, as it runs. */
+	/* After a reload that failed, settings are judged again by the text that stays. */
 	s->again = s->reloading && why;
 	if (!s->again)
 		judge_rows(s, why);
@@ -430,7 +435,8 @@ void settings_done(struct settings *s, const char *why)
 
 /* ---- life ------------------------------------------------------------------------ */
 
-/* Before the maps are open: programs are loaded and attached as the settings want it, too. */
+/* Reads the pinned settings before the maps are opened, because settings, too, say which programs
+ * are loaded and attached. */
 static int peek(struct settings *s, const char *bpffs)
 {
 	char dir[PATH_MAX], path[PIN_PATH_SIZE];
@@ -440,7 +446,7 @@ static int peek(struct settings *s, const char *bpffs)
 	s->fd = pin_open(dir, map_names[MAP_settings], 0);
 	if (s->fd < 0)
 		return 0;
-	/* Another layout is refused later, and in better words. */
+	/* Pins of another layout are refused later, with a better message. */
 	if (maps_check(path, MAP_settings, map_layouts[MAP_settings].value_size, s->fd)) {
 		close(s->fd);
 		s->fd = -1;

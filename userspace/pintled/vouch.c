@@ -24,7 +24,7 @@ bool vouch_ask(struct vouch *v, const struct pintle_health *h, const struct conf
 	return v->fresh;
 }
 
-/* As ejections do it: twice as long each time, up to the limit. */
+/* Doubles with each ejection that was ended, up to the limit, as ejections themselves do. */
 static uint64_t how_long(const struct vouch *v, const struct config_ejection *e)
 {
 	uint64_t ns = MIN(e->time_ns, e->max_time_ns);
@@ -48,7 +48,8 @@ bool vouch_hear(struct vouch *v, struct pintle_health *h, const struct config_ej
 		v->voids = 0;
 		return false;
 	}
-	/* The endpoint failed a client meanwhile: it is asked again. */
+	/* Either no client failed since the newest answer; or a client failed after this question
+	 * was begun, and the endpoint is asked again. */
 	if (!v->fresh || load(&h->failed_ns) >= v->asked_ns)
 		return false;
 	ejected = health_ejected(load(&h->ejected_until_ns), load(&h->answered_ns),
