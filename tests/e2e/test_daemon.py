@@ -199,7 +199,7 @@ def test_map_missing_at_start(node):
     for pin in ("affinity", "inflight", "node"):
         (layout(node) / pin).unlink()
     result = node.pintle("doctor", check=False)
-    assert result.returncode == 1 and "cannot be read whole; start pintled" in result.stdout, result
+    assert result.returncode == 1 and "are incomplete; start pintled" in result.stdout, result
     daemon = node.daemon(Path(daemon.config).read_text())
     assert "found again" in daemon.log() and "took over" in daemon.log()
     assert {e["name"]: e["placed"] for e in node.cli("endpoints")} == placed

@@ -2,9 +2,11 @@
 """Keys of pools, set while they run: over reload, restart and reset; what differs from the file; reloads
 and what becomes of them."""
 import json
+import os
 from pathlib import Path
 
 from clients import FRONTEND
+from harness import case
 from kernel import BUILD, wait_for
 
 # pool -> {key: (a value other than the file's, the file's)}
@@ -70,6 +72,7 @@ def all_hold(node):
         assert shown(node, pool, column) == value, (pool, key)
 
 
+@case(timeout=180)
 def test_every_key(node):
     """Each key that can be set: over a reload, a restart and a death; and taken back."""
     endpoints = [{"name": f"s{i}", "listen": f"127.0.0.1:{8001 + i}"} for i in range(2)]
@@ -170,7 +173,7 @@ def test_without_the_daemon(node):
     assert "pool: mode enforce, as configured\n" in said, said
     row = diff(node, status=1)["pool", "stickiness.ttl"]
     assert (row["set"], row["runs"], row["state"]) == (None, "60s", "waits"), row
-    assert "stickiness.ttl 60s until pintled starts" in node.pintle("status").stdout
+    assert "stickiness.ttl 60s still, taken back for" in node.pintle("status").stdout
     node.daemon(config)
     assert diff(node, status=0) == {} and shown(node, "pool", "ttl_seconds") == 300
 
@@ -302,6 +305,48 @@ def test_reload(node):
     path.write_text(config)
     node.pintle("reload")
     assert not warned() and list(diff(node, status=1)) == [("pool", "mode"), ("pool", "weights.queue")]
+
+
+def test_what_cannot_be_applied(node):
+    """The check lets it pass, and the kernel does not: it is refused and taken back; the rest holds."""
+    alone = node.write("alone.bpf.c", """
+        #include <linux/bpf.h>
+        __attribute__((section("cgroup/setsockopt"), used)) int alone(void *ctx) { return 1; }
+        char name[] __attribute__((section("license"), used)) = "GPL";
+        """)
+    pin = node.bpf_mount / "alone"
+    node.run("clang", "-target", "bpf", "-O2", "-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu",
+             "-c", alone, "-o", alone.with_suffix(".o"))
+    config = node.config(*pools(node, [{"name": "s0", "listen": "127.0.0.1:8001"}]))
+    daemon = node.daemon(config)
+    node.run("bpftool", "prog", "load", alone.with_suffix(".o"), pin, "type", "cgroup/setsockopt")
+    node.run("bpftool", "cgroup", "attach", node.cgroup, "cgroup_setsockopt", "pinned", pin)  # and no other
+    try:
+        node.pintle("set", "pods", "stickiness.ttl=50s")
+        said = refused(node, "set", "pods", "stickiness.key=hint", status=1)
+        assert "pintled refused it, and it is as it was before: " in said and "Operation not permitted" in said, said
+        assert shown(node, "pods", "session_key") == "client" and shown(node, "pods", "ttl_seconds") == 50
+        assert list(diff(node, status=1)) == [("pods", "stickiness.ttl")]
+        node.pintle("set", "pods", "stickiness.key=mark")
+        said = refused(node, "set", "pods", "stickiness.key=hint", status=1)
+        assert diff(node, status=1)["pods", "stickiness.key"]["runs"] == "mark"
+        assert shown(node, "pods", "session_key") == "mark"
+        # nor is it taken back, where the file says what the kernel refuses
+        Path(daemon.config).write_text(config.replace('name: "pods"', 'name: "pods"\n    stickiness: {key: hint}'))
+        node.pintle("reload")
+        for words in (["reset", "pods", "stickiness.key"], ["set", "pods", "stickiness.key=hint"], ["reset"]):
+            said = refused(node, *words, status=1)
+            assert "what was set still runs: failed to attach pintle_hint" in said, (words, said)
+            assert shown(node, "pods", "session_key") == "mark"
+        row = diff(node, status=1)["pods", "stickiness.key"]
+        assert (row["set"], row["runs"], row["file"]) == (None, "mark", "hint") and "not permitted" in row["why"], row
+        assert "pods: stickiness.key is mark still, though it was taken back: failed to" in node.pintle("status").stdout
+        assert "Operation not permitted" in refused(node, "reload", status=1)
+        assert shown(node, "pods", "session_key") == "mark"
+    finally:
+        node.run("bpftool", "cgroup", "detach", node.cgroup, "cgroup_setsockopt", "pinned", pin)
+    node.pintle("reload")
+    assert shown(node, "pods", "session_key") == "hint" and diff(node, status=0) == {}
 
 
 def test_reloads_at_once(node):

@@ -43,7 +43,7 @@ static const struct set_case {
 	  {"a", "stickiness.group", "source/24", "none", NULL},
 	  {"a", "failureMode", "FailClose", "FailOpen", NULL},
 	  {"a", "http10", "true", "false", NULL}},
-	 "a weights.gpu=0.5: weights.gpu has no effect, since no endpoint names its gpu; give them gpu: "
+	 "a weights.gpu=0.5: weights.gpu has no effect, because no endpoint names its gpu; give them gpu: "
 	 "{index: 0}\n"},
 	{"what follows from the hook is what the file says",
 	 HEAD A("") B(""),
@@ -85,24 +85,24 @@ static const struct set_case {
 	{"what the check refuses with the file",
 	 HEAD A("") B("  stickiness: {key: hint, shared: true}\n"),
 	 {{"a", "stickiness.key", "hint", "source",
-	   "stickiness.key is hint, which is not seen where endpoints have listen; write one of none, "
+	   "stickiness.key is hint, which Pintle cannot see for endpoints with listen; write one of none, "
 	   "source, destination"},
 	  {"a", "ejection.failures", "5", "3",
-	   "ejection is of endpoints with address: one with listen is left out as soon as it stops "
-	   "listening; take this out"},
+	   "ejection is for endpoints with address: an endpoint with listen is left out as soon as it "
+	   "stops listening; remove ejection"},
 	  {"a", "dcgm.interval", "1s", "5s",
 	   "\"url\" is missing in pools[].dcgm; add it: an http:// or https:// URL of at most 1023 bytes"},
 	  {"b", "stickiness.key", "client", "hint",
-	   "t.yaml:10:35: stickiness.shared is of sessions that clients name, and the key is client; write "
-	   "key: hint, or take this out"},
+	   "t.yaml:10:35: stickiness.shared is for sessions that clients name, but the key is client; write "
+	   "key: hint, or remove shared"},
 	  {"b", "stickiness.ttl", "1m", "300s", NULL}},
 	 NULL},
 	{"what the check refuses with what was set before",
 	 HEAD B("  stickiness: {key: hint}\n"),
 	 {{"b", "stickiness.shared", "true", "false", NULL},
 	  {"b", "stickiness.key", "client", "hint",
-	   "stickiness.shared is of sessions that clients name, and the key is client; write key: hint, or "
-	   "take this out"}},
+	   "stickiness.shared is for sessions that clients name, but the key is client; write key: hint, or "
+	   "remove shared"}},
 	 NULL},
 	{"what goes together alone",
 	 HEAD B(""),
@@ -114,9 +114,9 @@ static const struct set_case {
 	 {{"a", "weights.running", "0", "1", NULL},
 	  {"a", "nosuch", "x", NULL, "a pool has no key"}},
 	 "t.yaml 7: with stickiness.ttl 0 every binding is forgotten at once; write key: none if that is "
-	 "meant\n"
-	 "a weights.running=0: with weights.running 0, requests that run weigh nothing, and without fresh "
-	 "scores nothing does; the default is 1\n"},
+	 "intended\n"
+	 "a weights.running=0: with weights.running 0, running requests weigh nothing, and without fresh "
+	 "scores no load is known; the default is 1\n"},
 };
 
 /* ---- a sink that keeps warnings, and wants no error ---------------------------------- */

@@ -23,7 +23,7 @@
 	X(READY, "ready", "takes connections")                                                     \
 	X(SATURATED, "saturated", "ready, but over a threshold of its pool")                       \
 	X(STALE, "stale", "ready, but its score is too old to be believed")                        \
-	X(WAITING, "waiting", "it listens, but no scrape has succeeded since")                     \
+	X(UNHEARD, "unheard", "it listens, but no scrape has succeeded since")                     \
 	X(EJECTED, "ejected", "failed its clients several times in a row; left out for a while")   \
 	X(DRAINED, "drained", "takes no further connection until undrained")                       \
 	X(DOWN, "down", "nothing listens")                                                         \
@@ -162,7 +162,8 @@ struct state_setting {
 	char value[PINTLE_VALUE_SIZE];
 	char runs[PINTLE_VALUE_SIZE]; /* the value that holds; "": not known */
 	char file[PINTLE_VALUE_SIZE]; /* without it, when the file was read last; "": not known */
-	char why[PINTLE_WHY_SIZE];    /* refused: "what is wrong; what would be right" */
+	char why[PINTLE_WHY_SIZE];    /* refused: "what is wrong; what would be right"; not set:
+				       * why it could not be taken back; "": it waits */
 	enum state_setting_state state;
 	uint64_t since_ns; /* it was set; taken back: runs holds since */
 	bool set;          /* false: it was taken back, which pintled has not seen yet */

@@ -117,6 +117,7 @@ static int verdicts_walk(const struct maps *m, struct state *s)
 		to->since_ns = v.judged_ns;
 		TEXT(to->runs, v.runs);
 		TEXT(to->file, v.file);
+		TEXT(to->why, v.why);
 	}
 	return 0;
 }

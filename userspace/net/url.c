@@ -70,7 +70,7 @@ static bool parse_host(char *host, struct url *u)
 {
 	struct in_addr v4;
 
-	if (!decode_percent(host) || !*host || strpbrk(host, " /:#?!@{}[]\\$'\"^`*<>=;,+&()%"))
+	if (!decode_percent(host) || !*host || strpbrk(host, " /:#?!@{}[]\\$'\"^`*<>=;,+&()%|"))
 		return false;
 	u->numeric = inet_aton(host, &v4);
 	if (u->numeric)

@@ -228,8 +228,10 @@ int override_pool(const struct maps *m, const struct state_pool *p, uint32_t fla
  * Returns whether it is. */
 typedef bool (*await_fn)(const struct maps *m, void *arg);
 bool wait_for_daemon(const struct maps *m, bool alive, uint64_t limit_ns, await_fn done, void *arg);
-/** The same until the daemon has taken back what was set there. */
-bool setting_wait_gone(const struct maps *m, bool alive, const struct pintle_setting_key *key);
+/** The same until the daemon has taken back what was set there. Returns from when on that holds, to
+ * end a sentence; or NULL after telling that it does not. */
+const char *setting_wait_gone(const struct maps *m, bool alive,
+			      const struct pintle_setting_key *key);
 
 /* ---- verb_mode.c, verb_drain.c ---------------------------------------------- */
 

@@ -4,7 +4,7 @@
 #include "cli.h"
 #include "output.h"
 
-#define MAX_TOLD 10 /* of what is refused */
+#define MAX_TOLD 10 /* reasons */
 
 struct difference {
 	const char *pool, *endpoint, *key; /* endpoint NULL: the pool's */
@@ -87,7 +87,7 @@ static const struct column columns[] = {
 	 .help = "text: of what was set: holds, waits (for pintled), refused"},
 	{.key = "why",
 	 COLUMN(why),
-	 .help = "text: why it is refused, and what would be right; or null"},
+	 .help = "text: why it is refused, or could not be taken back; or null"},
 	{.key = "since", COLUMN(since), .help = "text: RFC 3339 time when it was set"},
 	{.key = "age_seconds",
 	 .heading = "SINCE",
@@ -207,7 +207,7 @@ static struct difference *rows_new(const struct state *s, const char *pool,
 }
 
 /* JSON has it in its rows. */
-static void tell_refused(const struct difference *rows, size_t n)
+static void tell_reasons(const struct difference *rows, size_t n)
 {
 	int left = MAX_TOLD;
 
@@ -215,8 +215,12 @@ static void tell_refused(const struct difference *rows, size_t n)
 		if (!rows[i].why[0])
 			continue;
 		left--;
-		log_warn("%s %s=%s does not hold: %s", rows[i].pool, rows[i].key, rows[i].set,
-			 rows[i].why);
+		if (rows[i].state == setting_state_name(STATE_SETTING_REFUSED))
+			log_warn("%s %s=%s does not hold: %s", rows[i].pool, rows[i].key,
+				 rows[i].set, rows[i].why);
+		else
+			log_warn("%s %s is %s still, though it was taken back: %s", rows[i].pool,
+				 rows[i].key, rows[i].runs, rows[i].why);
 	}
 }
 
@@ -244,7 +248,7 @@ static int run_diff(struct cli *cli)
 		log_warn("%s was changed after pintled read it; `pintle reload` has it read again",
 			 s->node.config);
 	if (!cli->json)
-		tell_refused(rows, n);
+		tell_reasons(rows, n);
 	if (output_rows(cli, &diff_columns, rows, n, sizeof(*rows), NULL,
 			readable && !changed ? "all is as the file says" : "nothing is set"))
 		return EXIT_UNTOLD;

@@ -91,8 +91,9 @@ static void print_setting(const struct state *s, const struct state_setting *t)
 	char age[WORDS_SIZE];
 
 	if (!t->set) {
-		printf("  %s: %s %s until pintled starts, taken back for %s\n", t->pool, t->key,
-		       t->runs, age_text(seconds_since(s, t->since_ns), age));
+		printf("  %s: %s %s still, taken back for %s%s\n", t->pool, t->key, t->runs,
+		       age_text(seconds_since(s, t->since_ns), age),
+		       t->why[0] ? "; see below" : "; waits for pintled");
 		return;
 	}
 	printf("  %s: %s %s for %s", t->pool, t->key, t->value,

@@ -218,23 +218,45 @@ bool wait_for_daemon(const struct maps *m, bool alive, uint64_t limit_ns, await_
 
 struct awaited {
 	struct pintle_setting_key key;
-	uint64_t set_ns; /* 0: until nothing is said to it any more */
+	uint64_t set_ns; /* 0: it is to be taken back: nothing is said to it then, or why not */
 	struct pintle_verdict verdict;
+	bool gone;
 };
 
 static bool is_judged(const struct maps *m, void *arg)
 {
 	struct awaited *a = arg;
-	bool gone = bpf_map_lookup_elem(m->fd[MAP_verdicts], &a->key, &a->verdict);
 
-	return a->set_ns ? !gone && a->verdict.set_ns == a->set_ns : gone;
+	a->gone = bpf_map_lookup_elem(m->fd[MAP_verdicts], &a->key, &a->verdict);
+	if (a->set_ns)
+		return !a->gone && a->verdict.set_ns == a->set_ns;
+	return a->gone || (!a->verdict.refused && a->verdict.why[0]);
 }
 
-bool setting_wait_gone(const struct maps *m, bool alive, const struct pintle_setting_key *key)
+/* "": it is done; NULL: it is not, which was told. */
+static const char *wait_for_verdict(const struct maps *m, bool alive, struct awaited *a)
+{
+	if (wait_for_daemon(m, alive, VERDICT_WAIT_NS, is_judged, a))
+		return "";
+	if (!is_alive(m, STATE_HEARTBEAT_NS))
+		return "; takes effect when pintled starts";
+	log_error("pintled has not answered; its log may say why");
+	return NULL;
+}
+
+const char *setting_wait_gone(const struct maps *m, bool alive,
+			      const struct pintle_setting_key *key)
 {
 	struct awaited a = {.key = *key};
+	const char *from = wait_for_verdict(m, alive, &a);
+	char why[PINTLE_WHY_SIZE];
 
-	return wait_for_daemon(m, alive, VERDICT_WAIT_NS, is_judged, &a);
+	if (!from || *from || a.gone)
+		return from;
+	state_text(why, sizeof(why), a.verdict.why, sizeof(a.verdict.why));
+	log_error("pintled could not apply what the file says, and what was set still runs: %s",
+		  why);
+	return NULL;
 }
 
 /* ---- setting ---------------------------------------------------------------------- */
@@ -280,42 +302,53 @@ static int set_in_kernel(const struct maps *m, const struct state *s, const stru
 	return output_finish();
 }
 
-/* As it was before, of which the daemon knows all. */
+/* As it was before, and so it runs again when this returns. */
 static void restore(const struct maps *m, const struct pintle_setting_key *key,
 		    const struct state_setting *before)
 {
-	if (before && before->set)
-		put(m, key, before->value, before->since_ns);
-	else
-		setting_take_back(m, key);
+	bool set = before && before->set;
+	struct awaited a = {.key = *key, .set_ns = set ? before->since_ns : 0};
+	int err = set ? put(m, key, before->value, before->since_ns) : setting_take_back(m, key);
+
+	if (!err)
+		wait_for_daemon(m, true, VERDICT_WAIT_NS, is_judged, &a);
 }
 
 static int set_by_daemon(const struct maps *m, const struct state *s,
-			 const struct config_setting *with, bool configured)
+			 const struct config_setting *with)
 {
 	const struct state_setting *before = find_setting(s, with->pool, with->key);
-	struct awaited a = {.key = map_key(with->pool, with->key),
-			    .set_ns = configured ? 0 : monotonic_ns()};
-	const char *from = "";
+	struct awaited a = {.key = map_key(with->pool, with->key), .set_ns = monotonic_ns()};
+	char why[PINTLE_WHY_SIZE];
+	const char *from;
 
-	if (configured ? setting_take_back(m, &a.key) : put(m, &a.key, with->value, a.set_ns))
+	if (put(m, &a.key, with->value, a.set_ns))
 		return EXIT_FAILED;
-	if (wait_for_daemon(m, s->daemon_alive, VERDICT_WAIT_NS, is_judged, &a)) {
-		/* It may run by an older file than the one that was read here. */
-		if (a.set_ns && a.verdict.refused) {
-			restore(m, &a.key, before);
-			log_error("pintled refused it, and it is as it was before: %.*s",
-				  (int)sizeof(a.verdict.why), a.verdict.why);
-			return EXIT_FAILED;
-		}
-	} else if (is_alive(m, STATE_HEARTBEAT_NS)) {
-		log_error("it is set, but pintled has not answered; its log may say why");
+	from = wait_for_verdict(m, s->daemon_alive, &a);
+	if (!from)
 		return EXIT_FAILED;
-	} else {
-		from = "; takes effect when pintled starts";
+	/* It may run by an older file than the one that was read here; or it could not apply it. */
+	if (!*from && a.verdict.refused) {
+		state_text(why, sizeof(why), a.verdict.why, sizeof(a.verdict.why));
+		restore(m, &a.key, before);
+		log_error("pintled refused it, and it is as it was before: %s", why);
+		return EXIT_FAILED;
 	}
-	printf("%s: %s %s%s%s\n", with->pool, with->key, with->value,
-	       configured ? ", as configured" : until, from);
+	printf("%s: %s %s%s%s\n", with->pool, with->key, with->value, until, from);
+	return output_finish();
+}
+
+/* What the file says needs no setting, and then a changed file holds again. */
+static int set_as_configured(const struct maps *m, const struct state *s,
+			     const struct config_setting *with)
+{
+	struct pintle_setting_key key = map_key(with->pool, with->key);
+	const char *from =
+		setting_take_back(m, &key) ? NULL : setting_wait_gone(m, s->daemon_alive, &key);
+
+	if (!from)
+		return EXIT_FAILED;
+	printf("%s: %s %s, as configured%s\n", with->pool, with->key, with->value, from);
 	return output_finish();
 }
 
@@ -350,7 +383,9 @@ static int set_checked(const struct maps *m, const struct state *s, const struct
 		return EXIT_USAGE;
 	}
 	/* What only a file says that pintled has not read, it has yet to be told. */
-	return set_by_daemon(m, s, with, runs && config_value_same(k, with->value, judged->file));
+	if (runs && config_value_same(k, with->value, judged->file))
+		return set_as_configured(m, s, with);
+	return set_by_daemon(m, s, with);
 }
 
 int setting_set(struct cli *cli, const char *pool, const char *name, const char *value)

@@ -85,13 +85,18 @@ static int take_back(const struct reset *r, const struct state_setting *t)
 	return t->in_kernel ? override_take_back(r, t) : setting_take_back(r->m, &t->at);
 }
 
-static void tell(const struct reset *r, const struct state_setting *t)
+static int tell(const struct reset *r, const struct state_setting *t)
 {
 	bool held = t->runs[0] && t->state != STATE_SETTING_REFUSED;
-	bool gone = t->in_kernel || !held || setting_wait_gone(r->m, r->s->daemon_alive, &t->at);
+	const char *from = "";
 
+	if (!t->in_kernel && held)
+		from = setting_wait_gone(r->m, r->s->daemon_alive, &t->at);
+	if (!from)
+		return -EIO;
 	printf("%s: %s %s%sas configured%s\n", t->pool, t->key, t->file, t->file[0] ? ", " : "",
-	       gone ? "" : "; takes effect when pintled starts");
+	       from);
+	return 0;
 }
 
 static int take_back_all(struct reset *r)
@@ -105,7 +110,7 @@ static int take_back_all(struct reset *r)
 		}
 	for (size_t i = 0; !err && i < r->s->setting_count; i++)
 		if (is_meant(r, &r->s->settings[i]))
-			tell(r, &r->s->settings[i]);
+			err = tell(r, &r->s->settings[i]);
 	return err ?: undrain(r);
 }
 

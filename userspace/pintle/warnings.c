@@ -280,11 +280,15 @@ static void setting_warnings(cJSON *list, const struct cli *cli, const struct st
 	for (size_t i = 0; i < s->setting_count && left; i++) {
 		const struct state_setting *t = &s->settings[i];
 
-		if (t->state != STATE_SETTING_REFUSED)
+		if (!t->why[0])
 			continue;
 		left--;
-		warn(list, "%s: %s is set to %s, which does not hold: %s", t->pool, t->key,
-		     t->value, t->why);
+		if (t->set)
+			warn(list, "%s: %s is set to %s, which does not hold: %s", t->pool, t->key,
+			     t->value, t->why);
+		else
+			warn(list, "%s: %s is %s still, though it was taken back: %s", t->pool,
+			     t->key, t->runs, t->why);
 	}
 }
 

@@ -267,7 +267,7 @@ static int reload_by(struct daemon *d, char why[PINTLE_WHY_SIZE])
 	int err = settings_reload(d->settings, &sink, &c);
 
 	if (err) {
-		log_error("the configuration was not reloaded; the running one stays");
+		log_error("the configuration was not reloaded; the current one stays");
 		return err;
 	}
 	warn_of_node(d->config, c);

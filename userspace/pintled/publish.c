@@ -63,7 +63,7 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	v->ttl_ns = c->stickiness.ttl_ns;
 	v->max_extra_load = milli(c->stickiness.max_extra_load);
 	v->staleness_ns = c->saturation.staleness_ns;
-	v->running_weight = milli(c->weights.running);
+	v->departure = milli(c->weights.running);
 	v->requests = c->requests;
 	v->rewrite.http10 = c->http10;
 	memcpy(v->rewrite.headers, c->spare_headers, sizeof(v->rewrite.headers));

@@ -67,11 +67,15 @@ static bool is_text(const char *text, size_t size, bool padded)
 	return length && length < size;
 }
 
+static bool is_text_key(const struct pintle_setting_key *key)
+{
+	return is_text(key->pool, sizeof(key->pool), true) &&
+	       is_text(key->key, sizeof(key->key), true);
+}
+
 static bool row_is_text(const struct row *r)
 {
-	return is_text(r->key.pool, sizeof(r->key.pool), true) &&
-	       is_text(r->key.key, sizeof(r->key.key), true) &&
-	       is_text(r->setting.value, sizeof(r->setting.value), false);
+	return is_text_key(&r->key) && is_text(r->setting.value, sizeof(r->setting.value), false);
 }
 
 typedef int (*setting_fn)(struct settings *s, const struct pintle_setting_key *key,
@@ -350,21 +354,37 @@ static void judge_row(struct settings *s, struct row *r, const char *why)
 		tell(s, r);
 }
 
+/* The key was reset, and the file's value could not be applied: the value that was set still runs.
+ */
+static void keep_verdict(const struct settings *s, const struct pintle_setting_key *key,
+			 const char *why)
+{
+	struct pintle_verdict v;
+
+	if (bpf_map_lookup_elem(s->m->fd[MAP_verdicts], key, &v) || v.refused)
+		return;
+	snprintf(v.why, sizeof(v.why), "%s", why);
+	put_verdict(s, key, &v);
+}
+
 /* Removes the verdicts of keys that are no longer set. */
-static void prune_verdicts(struct settings *s)
+static void prune_verdicts(struct settings *s, const char *why)
 {
 	struct pintle_setting_key key, kept, *previous = NULL;
 	int fd = s->m->fd[MAP_verdicts];
 
 	for (int i = 0; i < MAX_STEPS && !bpf_map_get_next_key(fd, previous, &key); i++) {
-		if (is_reload(&key) || find_row(s->rows, s->count, &key)) {
+		bool set = is_reload(&key) || find_row(s->rows, s->count, &key);
+
+		if (set || why) {
 			kept = key;
 			previous = &kept;
+			if (!set)
+				keep_verdict(s, &key, why);
 			continue;
 		}
 		bpf_map_delete_elem(fd, &key);
-		if (is_text(key.pool, sizeof(key.pool), true) &&
-		    is_text(key.key, sizeof(key.key), true) && s->told++ < MAX_TOLD)
+		if (is_text_key(&key) && s->told++ < MAX_TOLD)
 			log_info("%s: %s is as the file says", key.pool, key.key);
 	}
 }
@@ -374,7 +394,7 @@ static void judge_rows(struct settings *s, const char *why)
 	s->told = 0;
 	for (size_t i = 0; i < s->count; i++)
 		judge_row(s, &s->rows[i], why);
-	prune_verdicts(s);
+	prune_verdicts(s, why);
 }
 
 /* A reload's verdict is written each time, because every caller of `pintle reload` waits for a new

@@ -72,7 +72,7 @@ void score_compute(const struct signals *s, double gpu, const struct config_weig
 	struct pintle_load_model model = {
 		.published = to_u32(load * MILLI, PINTLE_MAX_LOAD),
 		/* Its prompt is still to be computed, and the page does not say so yet. */
-		.running = to_u32(MAX(w->queue, w->running) * MILLI, PINTLE_MAX_LOAD),
+		.arrival = to_u32(MAX(w->queue, w->running) * MILLI, PINTLE_MAX_LOAD),
 	};
 
 	out->flags = flags_of(s, gpu);
