@@ -281,7 +281,7 @@ void expfmt_filter_add(struct expfmt_filter *f, const char *name)
 		f->next[' '] = f->next['\t'] = f->next['{'] = true;
 }
 
-static bool passes(const struct expfmt_filter *f, const char *p, const char *end)
+static bool filter_passes(const struct expfmt_filter *f, const char *p, const char *end)
 {
 	return !f || (f->first && (size_t)(end - p) > f->shared &&
 		      f->next[(unsigned char)p[f->shared]] && !memcmp(p, f->first, f->shared));
@@ -346,7 +346,7 @@ bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t 
 		}
 		if (!begins_well(p, end))
 			return stop_bad(r, strange_line(p, end));
-		if (!passes(r->filter, p, end))
+		if (!filter_passes(r->filter, p, end))
 			continue;
 		s.name = p;
 		p = skip_name(p, end);

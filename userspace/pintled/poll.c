@@ -231,7 +231,7 @@ static void witness_hear(struct watch *w, bool good)
 			 w->pool->name, w->endpoint->name);
 }
 
-static bool fresh(void *arg)
+static bool watch_fresh(void *arg)
 {
 	return page_is_witness(arg) && witness_ask(arg);
 }
@@ -286,7 +286,7 @@ static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
 	       h->families & (c->v6 ? PINTLE_FAMILY_V6 : PINTLE_FAMILY_V4);
 }
 
-static bool begin(void *arg, const struct fetch_connection *connection)
+static bool watch_begin(void *arg, const struct fetch_connection *connection)
 {
 	struct watch *w = arg;
 	const struct pintle_inflight *f = &w->poller->m->inflight[w->ref.id];
@@ -348,7 +348,7 @@ static void take_part(struct watch *w)
 		end_round(w->poller);
 }
 
-static const char *done(void *arg, int error, const char *page, size_t size)
+static const char *watch_done(void *arg, int error, const char *page, size_t size)
 {
 	struct watch *w = arg;
 	struct pintle_score score;
@@ -380,7 +380,7 @@ static const char *done(void *arg, int error, const char *page, size_t size)
 }
 
 static const struct scrape_callbacks endpoint_callbacks = {
-	.fresh = fresh, .begin = begin, .done = done};
+	.fresh = watch_fresh, .begin = watch_begin, .done = watch_done};
 
 /* ---- targets --------------------------------------------------------------------- */
 

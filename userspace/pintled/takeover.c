@@ -257,7 +257,7 @@ static int open_maps(struct takeover *t)
 }
 
 /* Removes former pins that are not whole. */
-static int clear(const struct takeover *t, bool begun)
+static int takeover_clear(const struct takeover *t, bool begun)
 {
 	if (begun)
 		return pins_remove(t->dir);
@@ -291,7 +291,7 @@ int takeover_find(const char *bpffs, bool begun, struct takeover **out)
 		return 0;
 	err = open_maps(t);
 	if (err)
-		return err == -ENOENT ? clear(t, begun) : err;
+		return err == -ENOENT ? takeover_clear(t, begun) : err;
 	*out = TAKE_PTR(t);
 	return 0;
 }
