@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "expfmt.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -252,6 +253,7 @@ static void end_of_file(struct expfmt_reader *r)
 
 void expfmt_init(struct expfmt_reader *r, const char *page, size_t size)
 {
+	assert(page || !size);
 	if (!page) {
 		page = "";
 		size = 0;
@@ -412,6 +414,7 @@ bool expfmt_label(const struct expfmt_sample *s, const char *label, char *buf, s
 	const char *p, *end;
 	struct label found;
 
+	assert(size > 0);
 	if (!s->labels)
 		return false;
 	end = s->labels + s->labels_len;

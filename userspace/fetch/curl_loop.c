@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "curl_loop.h"
 
+#include <assert.h>
 #include <sys/socket.h>
 
 #include "../base/log.h"
@@ -86,6 +87,7 @@ static void free_handle_data(uv_handle_t *h)
 
 static void drop_watch(struct curl_loop *l, struct watch *w)
 {
+	assert(l->watches[w->fd] == w);
 	l->watches[w->fd] = NULL;
 	uv_close((uv_handle_t *)&w->poll, free_handle_data);
 }
@@ -154,6 +156,7 @@ static void act_on(struct curl_loop *l, curl_socket_t fd, int events)
 {
 	int running;
 
+	assert(!l->in_curl);
 	l->in_curl = true;
 	curl_multi_socket_action(l->multi, fd, events, &running);
 	l->in_curl = false;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scrape.h"
 
+#include <assert.h>
 #include <sys/queue.h>
 #include <sys/random.h>
 
@@ -165,6 +166,7 @@ static void leave_young(struct scrape_target *t)
 {
 	if (!t->is_young)
 		return;
+	assert(t->scraper->young_count > 0);
 	TAILQ_REMOVE(&t->scraper->young, t, young);
 	t->scraper->young_count--;
 	t->is_young = false;
@@ -261,6 +263,7 @@ static void on_end(void *arg, const struct fetch_result *r)
 	struct scrape_target *t = arg;
 	struct scraper *s = t->scraper;
 
+	assert(t->fetch && s->stats.in_flight > 0);
 	t->fetch = NULL;
 	s->stats.in_flight--;
 	t->loopback = r->loopback;
@@ -290,6 +293,7 @@ static void scrape_abandon(struct scrape_target *t)
 
 static void scrape_start(struct scrape_target *t)
 {
+	assert(!t->fetch && !t->is_young && !t->is_due && !t->removed);
 	t->started_ns = monotonic_ns();
 	t->tried_other = t->again = false;
 	t->is_young = true;

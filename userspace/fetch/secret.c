@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "secret.h"
 
+#include <assert.h>
 #include <sys/stat.h>
 
 #include "../base/file.h"
@@ -49,6 +50,7 @@ struct secret *secret_get(struct secrets *all, const char *path)
 
 void secret_put(struct secret *s)
 {
+	assert(!s || s->users > 0);
 	if (!s || --s->users)
 		return;
 	LIST_REMOVE(s, all);

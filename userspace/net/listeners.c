@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "listeners.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <linux/inet_diag.h>
 #include <linux/sock_diag.h>
@@ -324,6 +325,7 @@ static void fetch_listener(struct search *s, struct wanted *w, int pidfd, int nu
 	w->error = r;
 	if (r)
 		return;
+	assert(s->missing > 0);
 	s->missing--;
 	s->each(w->listener, fd, s->arg);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "netns.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -62,6 +63,7 @@ static int enter_netns(int netns_fd, int *own, const char **what)
 	uint64_t inode_here = 0, inode_there = 0;
 	int r = here < 0 ? -errno : netns_inode(here, &inode_here);
 
+	assert(netns_fd >= 0);
 	if (!r)
 		r = netns_inode(netns_fd, &inode_there);
 	if (r) {

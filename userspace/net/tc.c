@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tc.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <linux/if_arp.h>
 #include <linux/if_ether.h>
@@ -32,6 +33,7 @@ struct list {
 
 static void *list_add(struct list *l)
 {
+	assert(l->size > 0);
 	if (l->n == l->room) {
 		size_t room = l->room ? 2 * l->room : 16;
 		void *items = reallocarray(l->items, room, l->size);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "attach.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
@@ -498,8 +499,10 @@ static int commit_resumed(struct attachment *a, const struct config *c)
 
 int attachment_commit(struct attachment *a, const struct config *c)
 {
-	int err = a->resumed ? commit_resumed(a, c) : commit_fresh(a, c);
+	int err;
 
+	assert(a->lock_fd >= 0 && !a->committed);
+	err = a->resumed ? commit_resumed(a, c) : commit_fresh(a, c);
 	if (err)
 		return err;
 	a->committed = true;
@@ -742,6 +745,7 @@ bool attachment_tend(struct attachment *a, const struct config *c)
 bool attachment_hook(const struct attachment *a, const struct config *c, enum link_id id,
 		     bool *attached)
 {
+	assert(id < LINK_COUNT);
 	*attached = link_wanted(&link_kinds[id], c) && !a->lost[id];
 	return link_wanted(&link_kinds[id], c);
 }
@@ -754,8 +758,10 @@ const char *attachment_lost(const struct attachment *a)
 int attachment_program(struct attachment *a, const char *name)
 {
 	const struct load_list which = {.other = name};
-	int err = programs_load(&which, a->maps, &a->skel), fd;
+	int err, fd;
 
+	assert(a->committed);
+	err = programs_load(&which, a->maps, &a->skel);
 	if (err)
 		return err;
 	fd = fcntl(programs_fd(a->skel, name), F_DUPFD_CLOEXEC, 0);

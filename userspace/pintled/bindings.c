@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bindings.h"
 
+#include <assert.h>
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 
@@ -121,6 +122,7 @@ static size_t run_at(const struct walk *w, size_t from)
 {
 	size_t to = from;
 
+	assert(from < w->count);
 	while (to < w->count && w->clients[to] == w->clients[from])
 		to++;
 	return to - from;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "clients.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <ctype.h>
 #include <fcntl.h>
@@ -158,6 +159,7 @@ static bool clients_visit(void *arg, const struct cgroup2_visit *v)
 	struct walk *w = arg;
 	char *name = w->names[v->depth];
 
+	assert(v->depth >= 0 && v->depth <= CGROUP2_MAX_DEPTH);
 	snprintf(name, PINTLE_NAME_SIZE, "%s", v->depth ? w->names[v->depth - 1] : "");
 	if (w->clients->named)
 		identify(w->clients->config, v->path, name);
@@ -330,6 +332,7 @@ static void nothing_but_free(uv_handle_t *handle)
 {
 	struct clients *x = handle->data;
 
+	assert(x->handles > 0);
 	if (--x->handles)
 		return;
 	if (x->inotify >= 0)

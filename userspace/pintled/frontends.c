@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "frontends.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 
 #include "../base/log.h"
@@ -29,6 +30,7 @@ int frontends_load(const struct maps *m, struct frontends *out)
 	struct frontend_row row;
 	int fd = m->fd[MAP_frontends], err = 0;
 
+	assert(!out->rows && !out->n);
 	while (!err && !bpf_map_get_next_key(fd, previous, &row.key)) {
 		previous = &row.key;
 		if (row.key.prefixlen < PINTLE_FRONTEND_FIXED_BITS)
@@ -49,6 +51,7 @@ int frontends_wanted(const struct config *c, const struct publication *p, struct
 	_cleanup_(frontends_free) struct frontends f = {0};
 	int err = 0;
 
+	assert(!out->rows && !out->n);
 	for (size_t i = 0; i < c->pool_count; i++) {
 		for (size_t j = 0; !err && j < c->pools[i].frontend_count; j++) {
 			struct frontend_row row = {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "poll.h"
 
+#include <assert.h>
 #include <math.h>
 
 #include "../base/log.h"
@@ -344,6 +345,7 @@ static void take_part(struct watch *w)
 	if (w->round == w->poller->round)
 		return;
 	w->round = w->poller->round;
+	assert(w->poller->round_open > 0);
 	if (!--w->poller->round_open)
 		end_round(w->poller);
 }
@@ -506,6 +508,7 @@ int poller_configure(struct poller *p, const struct config *c, const struct publ
 {
 	int err = 0;
 
+	assert(pub->pool_count == c->pool_count);
 	p->config = c;
 	p->publication = pub;
 	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
@@ -615,6 +618,7 @@ double poller_saturation(const struct poller *p, size_t pool)
 	uint64_t now = monotonic_ns();
 	double sum = 0;
 
+	assert(pool < p->config->pool_count);
 	for (size_t i = 0; i < c->endpoint_count; i++) {
 		uint32_t id = p->publication->pools[pool].endpoints[i].id;
 		const struct pintle_score *s = &p->m->scores[id];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server_cgroups.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <fnmatch.h>
 
@@ -76,6 +77,7 @@ static bool server_cgroups_visit(void *arg, const struct cgroup2_visit *v)
 	struct walk *w = arg;
 	bool *here = w->matched + (size_t)v->depth * w->count, *above = here - w->count;
 
+	assert(v->depth >= 0 && v->depth <= CGROUP2_MAX_DEPTH);
 	for (size_t i = 0; i < w->count; i++) {
 		here[i] = (v->depth && above[i]) || !fnmatch(w->patterns[i].text, v->path, 0);
 		if (here[i] && !add_row(w, v->id, w->patterns[i].id))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "settings.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <limits.h>
 
@@ -418,6 +419,7 @@ void settings_done(struct settings *s, const char *why)
 {
 	bool reloaded = s->reloading && !why;
 
+	assert(s->m); /* settings_use() was called */
 	if (reloaded && s->next.text) {
 		free(s->text.text);
 		s->text = s->next;
