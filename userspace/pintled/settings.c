@@ -25,9 +25,8 @@ struct row {
 };
 
 struct settings {
-	struct config_text text,
-		next; /* the current text; the text that a reload has read, until settings_done() */
-	int fd;       /* of the map, before the maps are open; -1 */
+	struct config_text text, next; /* current; a reload's, until settings_done() */
+	int fd;                        /* of the map, before the maps are open; -1 */
 	const struct maps *m;
 	struct row *rows; /* the oldest first */
 	size_t count;
