@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "expfmt.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -252,6 +253,7 @@ static void end_of_file(struct expfmt_reader *r)
 
 void expfmt_init(struct expfmt_reader *r, const char *page, size_t size)
 {
+	assert(page || !size);
 	if (!page) {
 		page = "";
 		size = 0;
@@ -281,7 +283,7 @@ void expfmt_filter_add(struct expfmt_filter *f, const char *name)
 		f->next[' '] = f->next['\t'] = f->next['{'] = true;
 }
 
-static bool passes(const struct expfmt_filter *f, const char *p, const char *end)
+static bool filter_passes(const struct expfmt_filter *f, const char *p, const char *end)
 {
 	return !f || (f->first && (size_t)(end - p) > f->shared &&
 		      f->next[(unsigned char)p[f->shared]] && !memcmp(p, f->first, f->shared));
@@ -346,7 +348,7 @@ bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t 
 		}
 		if (!begins_well(p, end))
 			return stop_bad(r, strange_line(p, end));
-		if (!passes(r->filter, p, end))
+		if (!filter_passes(r->filter, p, end))
 			continue;
 		s.name = p;
 		p = skip_name(p, end);
@@ -412,6 +414,7 @@ bool expfmt_label(const struct expfmt_sample *s, const char *label, char *buf, s
 	const char *p, *end;
 	struct label found;
 
+	assert(size > 0);
 	if (!s->labels)
 		return false;
 	end = s->labels + s->labels_len;

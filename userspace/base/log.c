@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "log.h"
 
+#include <assert.h>
 #include <bpf/libbpf.h>
 #include <sys/stat.h>
 
@@ -119,6 +120,7 @@ int log_err_r(int code, const char *fmt, ...)
 
 void log_keep(char *buf, size_t size)
 {
+	assert(!buf || size > 0);
 	kept = buf;
 	kept_size = size;
 	if (buf)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "text.h"
 
+#include <assert.h>
 #include <ctype.h>
 
 #include "util.h"
@@ -80,6 +81,7 @@ void text_list_add(char *list, size_t size, const char *item)
 	size_t n = strlen(list);
 	const char *joint = n ? ", " : "";
 
+	assert(size >= 8 && n < size);
 	if (n >= strlen(end) && !strcmp(list + n - strlen(end), end))
 		return;
 	if (n + strlen(item) + 2 * strlen(", ") + sizeof(end) > size)

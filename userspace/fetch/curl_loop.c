@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "curl_loop.h"
 
+#include <assert.h>
 #include <sys/socket.h>
 
 #include "../base/log.h"
@@ -31,7 +32,7 @@ struct curl_loop {
 	size_t watch_room;
 	int netns_fd;
 	bool in_curl;    /* libcurl is on the stack and must not be entered again */
-	bool collecting; /* collect() is on the stack, and will see what ends meanwhile */
+	bool collecting; /* collect_ended() is on the stack, and will see what ends meanwhile */
 	uint64_t connects;
 	int socket_error; /* of the newest socket, -errno */
 	curl_loop_done done;
@@ -86,6 +87,7 @@ static void free_handle_data(uv_handle_t *h)
 
 static void drop_watch(struct curl_loop *l, struct watch *w)
 {
+	assert(l->watches[w->fd] == w);
 	l->watches[w->fd] = NULL;
 	uv_close((uv_handle_t *)&w->poll, free_handle_data);
 }
@@ -129,7 +131,7 @@ static int close_socket(void *arg, curl_socket_t fd)
 	return close(fd);
 }
 
-static void collect(struct curl_loop *l)
+static void collect_ended(struct curl_loop *l)
 {
 	CURLMsg *m;
 	int left;
@@ -150,10 +152,11 @@ static void collect(struct curl_loop *l)
 	l->collecting = false;
 }
 
-static void act(struct curl_loop *l, curl_socket_t fd, int events)
+static void act_on(struct curl_loop *l, curl_socket_t fd, int events)
 {
 	int running;
 
+	assert(!l->in_curl);
 	l->in_curl = true;
 	curl_multi_socket_action(l->multi, fd, events, &running);
 	l->in_curl = false;
@@ -173,11 +176,11 @@ static void on_socket(uv_poll_t *p, int status, int events)
 		w->watched = 0;
 		return;
 	}
-	act(l, w->fd,
-	    status < 0 ? CURL_CSELECT_ERR
-		       : (events & UV_READABLE ? CURL_CSELECT_IN : 0) |
-				 (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0));
-	collect(l);
+	act_on(l, w->fd,
+	       status < 0 ? CURL_CSELECT_ERR
+			  : (events & UV_READABLE ? CURL_CSELECT_IN : 0) |
+				    (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0));
+	collect_ended(l);
 }
 
 static int set_watched(struct watch *w, int events)
@@ -223,8 +226,8 @@ static void on_timer(uv_timer_t *t)
 {
 	struct curl_loop *l = t->data;
 
-	act(l, CURL_SOCKET_TIMEOUT, 0);
-	collect(l);
+	act_on(l, CURL_SOCKET_TIMEOUT, 0);
+	collect_ended(l);
 }
 
 static int on_curl_timer(CURLM *multi, long timeout_ms, void *arg)
@@ -298,8 +301,8 @@ int curl_loop_start(struct curl_loop *l, CURL *easy)
 		return -ENOMEM;
 	/* Over a kept connection this sends the request now, and not in the next turn of the loop,
 	 * for which libcurl has just asked. */
-	act(l, CURL_SOCKET_TIMEOUT, 0);
-	collect(l);
+	act_on(l, CURL_SOCKET_TIMEOUT, 0);
+	collect_ended(l);
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch.h"
 
+#include <assert.h>
 #include <sys/queue.h>
 
 #include "../base/log.h"
@@ -90,6 +91,7 @@ static bool make_room(struct fetch *x, size_t need)
 
 static void drop_page(struct fetch *x)
 {
+	assert(x->owner->pages >= x->room);
 	free(TAKE_PTR(x->page));
 	x->owner->pages -= x->room;
 	x->room = 0;
@@ -449,6 +451,7 @@ int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_acc
 
 void fetch_cancel(struct fetch *x)
 {
+	assert(x->callbacks);
 	x->callbacks = NULL;
 	/* From within a callback of libcurl the transfer cannot be removed. on_body() or
 	 * on_connected() then ends it, because `callbacks` is NULL. */
@@ -472,6 +475,7 @@ static struct fetch_lane *new_lane(struct fetcher *f)
 static void count_seats(struct fetch_lane *lane, int change)
 {
 	lane->seats += (unsigned int)change;
+	assert(lane->seats <= LANE_SEATS);
 	curl_loop_keep(lane->http, lane->seats + LANE_SPARES);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scrape.h"
 
+#include <assert.h>
 #include <sys/queue.h>
 #include <sys/random.h>
 
@@ -129,7 +130,7 @@ static void schedule_retry(struct scrape_target *t, bool soon)
 
 /* -- what is said about it -------------------------------------------------------- */
 
-static const char *what(const struct scrape_target *t)
+static const char *target_kind(const struct scrape_target *t)
 {
 	return t->probe ? "probe" : "scrape";
 }
@@ -140,19 +141,19 @@ static void say_failure(struct scrape_target *t, const char *reason)
 	uint64_t now = monotonic_ns();
 
 	if (t->said || (t->said_ns && now - t->said_ns < SAY_AGAIN_NS)) {
-		log_debug("%s of %s at %s failed: %s", what(t), t->label, url, reason);
+		log_debug("%s of %s at %s failed: %s", target_kind(t), t->label, url, reason);
 		return;
 	}
 	t->said = true;
 	t->said_ns = now;
-	log_warn("%s of %s at %s failed: %s; trying again, next messages suppressed", what(t),
-		 t->label, url, reason);
+	log_warn("%s of %s at %s failed: %s; trying again, next messages suppressed",
+		 target_kind(t), t->label, url, reason);
 }
 
 static void say_recovery(struct scrape_target *t)
 {
 	if (t->said)
-		log_info("%s of %s at %s works again after %u failure%s", what(t), t->label,
+		log_info("%s of %s at %s works again after %u failure%s", target_kind(t), t->label,
 			 t->source.shown[t->current], t->failures, plural(t->failures));
 	t->said = false;
 }
@@ -165,6 +166,7 @@ static void leave_young(struct scrape_target *t)
 {
 	if (!t->is_young)
 		return;
+	assert(t->scraper->young_count > 0);
 	TAILQ_REMOVE(&t->scraper->young, t, young);
 	t->scraper->young_count--;
 	t->is_young = false;
@@ -235,7 +237,7 @@ static int start_fetch(struct scrape_target *t, bool fresh, uint64_t timeout_ms,
 			   &callbacks, t, &t->fetch);
 }
 
-static void request(struct scrape_target *t)
+static void scrape_request(struct scrape_target *t)
 {
 	uint64_t spent = monotonic_ns() - t->started_ns;
 	uint64_t left = t->timeout_ns > spent ? t->timeout_ns - spent : 0;
@@ -261,24 +263,25 @@ static void on_end(void *arg, const struct fetch_result *r)
 	struct scrape_target *t = arg;
 	struct scraper *s = t->scraper;
 
+	assert(t->fetch && s->stats.in_flight > 0);
 	t->fetch = NULL;
 	s->stats.in_flight--;
 	t->loopback = r->loopback;
 	if (r->refused && !r->fresh) {
-		request(t); /* the kept connection is closed: try a new one */
+		scrape_request(t); /* the kept connection is closed: try a new one */
 		return;
 	}
 	if ((r->no_connection || r->refused) && t->source.url[1] && !t->tried_other) {
 		t->tried_other = true;
 		t->current ^= 1;
-		request(t);
+		scrape_request(t);
 		return;
 	}
 	end_scrape(t, r);
 	start_due(s);
 }
 
-static void abandon(struct scrape_target *t)
+static void scrape_abandon(struct scrape_target *t)
 {
 	leave_due(t);
 	leave_young(t);
@@ -288,14 +291,15 @@ static void abandon(struct scrape_target *t)
 	t->scraper->stats.in_flight--;
 }
 
-static void start(struct scrape_target *t)
+static void scrape_start(struct scrape_target *t)
 {
+	assert(!t->fetch && !t->is_young && !t->is_due && !t->removed);
 	t->started_ns = monotonic_ns();
 	t->tried_other = t->again = false;
 	t->is_young = true;
 	TAILQ_INSERT_TAIL(&t->scraper->young, t, young);
 	t->scraper->young_count++;
-	request(t);
+	scrape_request(t);
 }
 
 static void on_aging(uv_timer_t *timer)
@@ -312,7 +316,7 @@ static void start_due(struct scraper *s)
 		leave_young(t);
 	while ((t = TAILQ_FIRST(&s->due)) && s->young_count < YOUNG_MAX) {
 		leave_due(t);
-		start(t);
+		scrape_start(t);
 	}
 	if (!TAILQ_EMPTY(&s->due))
 		uv_timer_start(&s->aging, on_aging, TICK_MS, 0);
@@ -466,7 +470,7 @@ void scraper_remove(struct scrape_target *t)
 		return;
 	t->removed = true;
 	LIST_REMOVE(t, all);
-	abandon(t);
+	scrape_abandon(t);
 	/* The target is freed when its timer is closed, perhaps after the scraper, which owns the
 	 * list of secrets. */
 	secret_put(TAKE_PTR(t->source.credentials));
@@ -477,7 +481,7 @@ void scraper_remove(struct scrape_target *t)
 
 static void start_afresh(struct scrape_target *t)
 {
-	abandon(t);
+	scrape_abandon(t);
 	t->current = t->failures = 0;
 	t->said = false;
 	t->said_ns = 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "secret.h"
 
+#include <assert.h>
 #include <sys/stat.h>
 
 #include "../base/file.h"
@@ -49,6 +50,7 @@ struct secret *secret_get(struct secrets *all, const char *path)
 
 void secret_put(struct secret *s)
 {
+	assert(!s || s->users > 0);
 	if (!s || --s->users)
 		return;
 	LIST_REMOVE(s, all);
@@ -57,7 +59,7 @@ void secret_put(struct secret *s)
 	free(s);
 }
 
-static void refuse(struct secret *s, const char *what)
+static void secret_refuse(struct secret *s, const char *what)
 {
 	snprintf(s->why, sizeof(s->why), "no credential in %.180s: %s", s->path, what);
 }
@@ -80,9 +82,9 @@ static void take_text(struct secret *s, const char *text, size_t size)
 		size--;
 	}
 	if (!is_one_word(text, size))
-		refuse(s, "it holds something else than one token; write that alone");
+		secret_refuse(s, "it holds something else than one token; write that alone");
 	else if (!(s->text = strndup(text, size)))
-		refuse(s, strerror(ENOMEM));
+		secret_refuse(s, strerror(ENOMEM));
 }
 
 static void read_file(struct secret *s)
@@ -94,11 +96,11 @@ static void read_file(struct secret *s)
 
 	forget_text(s);
 	if (odd)
-		refuse(s, "it is no regular file");
+		secret_refuse(s, "it is no regular file");
 	else if (size < 0)
-		refuse(s, strerror((int)-size));
+		secret_refuse(s, strerror((int)-size));
 	else if (size > SECRET_MAX)
-		refuse(s, "it is larger than 16 KiB");
+		secret_refuse(s, "it is larger than 16 KiB");
 	else
 		take_text(s, text, (size_t)size);
 	explicit_bzero(text, sizeof(text));

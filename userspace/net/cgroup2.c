@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cgroup2.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -158,6 +159,7 @@ static int walk_dir(struct walk *w, int fd, int depth)
 	DIR *d = NULL;
 	int err = 0;
 
+	assert(depth <= CGROUP2_MAX_DEPTH);
 	if (!fstat(fd, &st)) {
 		struct cgroup2_visit v = {fd, st.st_ino, w->path[0] ? w->path : "/", depth};
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "listeners.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <linux/inet_diag.h>
 #include <linux/sock_diag.h>
@@ -294,7 +295,7 @@ static struct wanted *find_wanted(const struct search *s, const char *link)
 /* Between readlink() in /proc and pidfd_getfd() the process may have closed the descriptor and
  * given its number to another file, or a new process may have got the PID. So the checks must be
  * made on what was fetched; the cookie decides. */
-static int verify(int fd, const struct listener *l, uint64_t netns_cookie)
+static int verify_listener(int fd, const struct listener *l, uint64_t netns_cookie)
 {
 	uint64_t netns, cookie;
 	int listening;
@@ -314,16 +315,17 @@ static int verify(int fd, const struct listener *l, uint64_t netns_cookie)
 	return cookie == l->cookie ? 0 : -ESRCH;
 }
 
-static void fetch(struct search *s, struct wanted *w, int pidfd, int number)
+static void fetch_listener(struct search *s, struct wanted *w, int pidfd, int number)
 {
 	_cleanup_close_ int fd = pidfd_getfd(pidfd, number, 0);
-	int r = fd < 0 ? -errno : verify(fd, w->listener, s->netns_cookie);
+	int r = fd < 0 ? -errno : verify_listener(fd, w->listener, s->netns_cookie);
 
 	if (r == -EBADF)
 		r = -ESRCH; /* closed meanwhile */
 	w->error = r;
 	if (r)
 		return;
+	assert(s->missing > 0);
 	s->missing--;
 	s->each(w->listener, fd, s->arg);
 }
@@ -364,7 +366,7 @@ static void search_process(struct search *s, pid_t pid)
 			w->error = -errno;
 			return;
 		}
-		fetch(s, w, pidfd, atoi(e->d_name));
+		fetch_listener(s, w, pidfd, atoi(e->d_name));
 	}
 }
 
@@ -409,7 +411,7 @@ static void search_processes(struct search *s, DIR *proc)
 	free(others.items);
 }
 
-static int prepare(struct search *s, int netns_fd, const struct listener *ls, size_t n)
+static int search_prepare(struct search *s, int netns_fd, const struct listener *ls, size_t n)
 {
 	int r = netns_inode(netns_fd, &s->netns_inode);
 
@@ -456,7 +458,7 @@ int listeners_fetch(int netns_fd, const struct listener *ls, size_t n, listener_
 
 	if (!proc)
 		return log_err_r(errno, "cannot read /proc");
-	r = prepare(&s, netns_fd, ls, n);
+	r = search_prepare(&s, netns_fd, ls, n);
 	if (r)
 		return r;
 	search_processes(&s, proc);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tc.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <linux/if_arp.h>
 #include <linux/if_ether.h>
@@ -32,6 +33,7 @@ struct list {
 
 static void *list_add(struct list *l)
 {
+	assert(l->size > 0);
 	if (l->n == l->room) {
 		size_t room = l->room ? 2 * l->room : 16;
 		void *items = reallocarray(l->items, room, l->size);
@@ -50,8 +52,8 @@ static void list_free(struct list *l)
 }
 
 /* Begins again when a change disturbed the dump. `header` is the beginning of the request. */
-static int dump(int netns_fd, int type, const void *header, size_t size, netlink_fn each,
-		struct list *l)
+static int tc_dump(int netns_fd, int type, const void *header, size_t size, netlink_fn each,
+		   struct list *l)
 {
 	int r = -EAGAIN;
 
@@ -102,7 +104,7 @@ int tc_devices(int netns_fd, struct tc_device **out, size_t *n)
 {
 	_cleanup_(list_free) struct list l = {.size = sizeof(struct tc_device)};
 	const struct ifinfomsg any = {.ifi_family = AF_UNSPEC};
-	int err = dump(netns_fd, RTM_GETLINK, &any, sizeof(any), on_device, &l);
+	int err = tc_dump(netns_fd, RTM_GETLINK, &any, sizeof(any), on_device, &l);
 
 	if (err)
 		return err;
@@ -161,7 +163,7 @@ static int list_filters(int netns_fd, struct tc_point at, struct list *l)
 	int err;
 
 	l->size = sizeof(struct filter);
-	err = dump(netns_fd, RTM_GETTFILTER, &m, sizeof(m), on_filter, l);
+	err = tc_dump(netns_fd, RTM_GETTFILTER, &m, sizeof(m), on_filter, l);
 	if (err == -EINVAL || err == -ENODEV || err == -ENOENT || err == -EOPNOTSUPP) {
 		l->n = 0;
 		return 0;
@@ -243,7 +245,7 @@ static int list_clsact(int netns_fd, struct list *l)
 	const struct tcmsg any = {.tcm_family = AF_UNSPEC};
 
 	l->size = sizeof(struct clsact);
-	return dump(netns_fd, RTM_GETQDISC, &any, sizeof(any), on_qdisc, l);
+	return tc_dump(netns_fd, RTM_GETQDISC, &any, sizeof(any), on_qdisc, l);
 }
 
 /* Returns -EBUSY where an ingress qdisc is in the place of clsact. */

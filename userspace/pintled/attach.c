@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "attach.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
@@ -130,7 +131,7 @@ static int refuse_rival(const struct attachment *a, const struct config *c)
 
 /* ---- what is wanted ---------------------------------------------------------------- */
 
-static bool wanted(const struct link_kind *k, const struct config *c)
+static bool link_wanted(const struct link_kind *k, const struct config *c)
 {
 	bool any = link_is_always(k);
 
@@ -150,7 +151,7 @@ static int load_wanted(struct attachment *a, const struct config *c)
 	struct maps kept;
 
 	for (int i = 0; i < LINK_COUNT; i++)
-		which.links[i] = wanted(&link_kinds[i], c);
+		which.links[i] = link_wanted(&link_kinds[i], c);
 	if (!maps && a->takeover) {
 		takeover_kept(a->takeover, &kept);
 		maps = &kept;
@@ -274,7 +275,7 @@ static int pin_map(const struct attachment *a, const char *name)
 	return pins_own(path, PINS_FILE_MODE, a->group);
 }
 
-static int stage(struct attachment *a)
+static int stage_pins(struct attachment *a)
 {
 	int err;
 
@@ -291,7 +292,7 @@ static int stage(struct attachment *a)
  * already. */
 static int prepare_takeover(struct attachment *a)
 {
-	int err = a->maps ? 0 : stage(a);
+	int err = a->maps ? 0 : stage_pins(a);
 
 	if (!err)
 		err = takeover_copy(a->takeover, a->maps);
@@ -308,7 +309,7 @@ static int prepare_takeover(struct attachment *a)
 /* ---- prepare --------------------------------------------------------------------- */
 
 /* A path that is too long is cut at its beginning: its end says most. */
-static void tell(char to[PINTLE_TEXT_SIZE], const char *from)
+static void node_text(char to[PINTLE_TEXT_SIZE], const char *from)
 {
 	size_t size = from ? strlen(from) : 0, room = PINTLE_TEXT_SIZE - 1;
 
@@ -321,11 +322,11 @@ static void tell(char to[PINTLE_TEXT_SIZE], const char *from)
 
 /* Makes a relative path absolute, because the CLI runs in another directory. Symbolic links are not
  * resolved: in a ConfigMap they change their target. */
-static void tell_path(char to[PINTLE_TEXT_SIZE], const char *path)
+static void node_path(char to[PINTLE_TEXT_SIZE], const char *path)
 {
 	_cleanup_free_ char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0), *whole = NULL;
 
-	tell(to, cwd && asprintf(&whole, "%s/%s", cwd, path) >= 0 ? whole : path);
+	node_text(to, cwd && asprintf(&whole, "%s/%s", cwd, path) >= 0 ? whole : path);
 }
 
 static void describe_node(struct attachment *a, const struct config *c)
@@ -348,14 +349,14 @@ static void describe_node(struct attachment *a, const struct config *c)
 	n->netns_cookie = a->netns_cookie;
 	n->netns_inode = a->netns_inode;
 	n->group = a->group;
-	tell(n->netns, c->netns);
-	tell(n->cgroup, a->cgroup);
-	tell(n->version, PINTLE_VERSION);
-	tell_path(n->config, c->path);
-	tell(n->metrics, c->metrics);
+	node_text(n->netns, c->netns);
+	node_text(n->cgroup, a->cgroup);
+	node_text(n->version, PINTLE_VERSION);
+	node_path(n->config, c->path);
+	node_text(n->metrics, c->metrics);
 }
 
-static int prepare(struct attachment *a, const struct config *c)
+static int attach_prepare(struct attachment *a, const struct config *c)
 {
 	int err = find_group(c->group, &a->group);
 
@@ -385,7 +386,7 @@ static int prepare(struct attachment *a, const struct config *c)
 	if (!err && a->takeover)
 		err = prepare_takeover(a);
 	if (!err && !a->resumed)
-		err = stage(a);
+		err = stage_pins(a);
 	if (err)
 		return err;
 	a->recount = recount_new(a->skel, a->maps);
@@ -403,7 +404,7 @@ int attachment_prepare(const struct config *c, struct attachment **out)
 		return log_err_r(ENOMEM, "attach");
 	a->lock_fd = a->netns_fd = a->cgroup_fd = -1;
 	tend_begin(&a->tend);
-	err = prepare(a, c);
+	err = attach_prepare(a, c);
 	if (err) {
 		attachment_free(a);
 		return err;
@@ -439,14 +440,14 @@ static int commit_fresh(struct attachment *a, const struct config *c)
 
 	a->maps->node->attached_ns = monotonic_ns();
 	for (int i = 0; !err && i < LINK_COUNT; i++)
-		if (wanted(&link_kinds[i], c))
+		if (link_wanted(&link_kinds[i], c))
 			err = link_attach(&link_kinds[i],
 					  programs_fd(a->skel, link_kinds[i].program), &to,
 					  a->staging);
 	return err ?: unstage(a);
 }
 
-static int own_all(const struct attachment *a)
+static int own_pins(const struct attachment *a)
 {
 	char path[PIN_PATH_SIZE];
 	int err = pins_own(a->dir, PINS_DIR_MODE, a->group);
@@ -490,16 +491,18 @@ static int commit_resumed(struct attachment *a, const struct config *c)
 	int err = a->takeover ? commit_takeover(a, &to) : 0;
 
 	for (int i = 0; !err && i < LINK_COUNT; i++)
-		if (wanted(&link_kinds[i], c))
+		if (link_wanted(&link_kinds[i], c))
 			err = commit_link(a, &link_kinds[i], &to);
 	/* node.group may have changed since the pins were made. */
-	return err || a->group == a->maps->node->group ? err : own_all(a);
+	return err || a->group == a->maps->node->group ? err : own_pins(a);
 }
 
 int attachment_commit(struct attachment *a, const struct config *c)
 {
-	int err = a->resumed ? commit_resumed(a, c) : commit_fresh(a, c);
+	int err;
 
+	assert(a->lock_fd >= 0 && !a->committed);
+	err = a->resumed ? commit_resumed(a, c) : commit_fresh(a, c);
 	if (err)
 		return err;
 	a->committed = true;
@@ -520,7 +523,8 @@ int attachment_extend(struct attachment *a, const struct config *c)
 	int err;
 
 	for (int i = 0; i < LINK_COUNT; i++) {
-		which.links[i] = wanted(&link_kinds[i], c) && !link_pinned(&link_kinds[i], a->dir);
+		which.links[i] =
+			link_wanted(&link_kinds[i], c) && !link_pinned(&link_kinds[i], a->dir);
 		any |= which.links[i];
 	}
 	if (!any)
@@ -540,7 +544,7 @@ int attachment_extend(struct attachment *a, const struct config *c)
 void attachment_trim(struct attachment *a, const struct config *c)
 {
 	for (int i = LINK_COUNT; i-- > 0;) {
-		if (wanted(&link_kinds[i], c))
+		if (link_wanted(&link_kinds[i], c))
 			continue;
 		link_detach(&link_kinds[i], a->dir);
 		tend_release(&a->tend, (enum link_id)i);
@@ -655,7 +659,8 @@ static bool look_for_lost(struct attachment *a, const struct config *c)
 	bool any = false;
 
 	for (int i = 0; i < LINK_COUNT; i++) {
-		a->lost[i] = wanted(&link_kinds[i], c) && !tend_attached(&a->tend, (enum link_id)i);
+		a->lost[i] =
+			link_wanted(&link_kinds[i], c) && !tend_attached(&a->tend, (enum link_id)i);
 		any |= a->lost[i];
 	}
 	return any;
@@ -672,7 +677,7 @@ static void tell_lost(struct attachment *a, const char *why)
 		log_error("%s; trying again until it is attached", a->lost_why);
 }
 
-static int mend(struct attachment *a)
+static int mend_links(struct attachment *a)
 {
 	bool lost[LINK_COUNT], any_of_cgroup = false, cgroup = cgroup_is_there(a), any = false;
 	int err = 0;
@@ -726,7 +731,7 @@ bool attachment_tend(struct attachment *a, const struct config *c)
 	}
 	if (!err) {
 		hooks_text(a->lost, hooks, sizeof(hooks));
-		err = mend(a);
+		err = mend_links(a);
 	}
 	if (!err && !look_for_lost(a, c)) {
 		log_warn("lost, and attached again: %s", hooks);
@@ -740,8 +745,9 @@ bool attachment_tend(struct attachment *a, const struct config *c)
 bool attachment_hook(const struct attachment *a, const struct config *c, enum link_id id,
 		     bool *attached)
 {
-	*attached = wanted(&link_kinds[id], c) && !a->lost[id];
-	return wanted(&link_kinds[id], c);
+	assert(id < LINK_COUNT);
+	*attached = link_wanted(&link_kinds[id], c) && !a->lost[id];
+	return link_wanted(&link_kinds[id], c);
 }
 
 const char *attachment_lost(const struct attachment *a)
@@ -752,8 +758,10 @@ const char *attachment_lost(const struct attachment *a)
 int attachment_program(struct attachment *a, const char *name)
 {
 	const struct load_list which = {.other = name};
-	int err = programs_load(&which, a->maps, &a->skel), fd;
+	int err, fd;
 
+	assert(a->committed);
+	err = programs_load(&which, a->maps, &a->skel);
 	if (err)
 		return err;
 	fd = fcntl(programs_fd(a->skel, name), F_DUPFD_CLOEXEC, 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bindings.h"
 
+#include <assert.h>
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 
@@ -78,7 +79,8 @@ static struct pool *pool_of(struct walk *w, const struct pintle_affinity_key *ke
 	return p && p->generation && p->generation == key->pool_generation ? p : NULL;
 }
 
-static bool holds(const struct walk *w, const struct pool *p, const struct pintle_affinity *a)
+static bool binding_holds(const struct walk *w, const struct pool *p,
+			  const struct pintle_affinity *a)
 {
 	return p && a->endpoint < PINTLE_MAX_ENDPOINTS && w->endpoints[a->endpoint] &&
 	       w->endpoints[a->endpoint] == a->generation &&
@@ -96,19 +98,19 @@ static int note_client(struct walk *w, uint64_t client)
 }
 
 /* Deleting an entry does not disturb the walk, which goes from bucket to bucket. */
-static int look_at(const struct pintle_affinity_key *key, const struct pintle_affinity *a,
-		   void *arg)
+static int bindings_visit(const struct pintle_affinity_key *key, const struct pintle_affinity *a,
+			  void *arg)
 {
 	struct walk *w = arg;
 	struct pool *p = pool_of(w, key);
 
-	if (!holds(w, p, a))
+	if (!binding_holds(w, p, a))
 		return MIN(state_unbind(w->m, key, p), 0);
 	p->held++;
 	return note_client(w, a->client);
 }
 
-static int compare(const void *left, const void *right)
+static int by_client(const void *left, const void *right)
 {
 	const uint64_t *a = left, *b = right;
 
@@ -120,6 +122,7 @@ static size_t run_at(const struct walk *w, size_t from)
 {
 	size_t to = from;
 
+	assert(from < w->count);
 	while (to < w->count && w->clients[to] == w->clients[from])
 		to++;
 	return to - from;
@@ -141,7 +144,7 @@ static int set_shares(struct walk *w)
 	for (bool more = !bpf_map_get_next_key(fd, NULL, &key); more; key = next) {
 		previous = &key;
 		more = !bpf_map_get_next_key(fd, previous, &next);
-		if (!bsearch(&key, w->clients, w->count, sizeof(key), compare))
+		if (!bsearch(&key, w->clients, w->count, sizeof(key), by_client))
 			bpf_map_delete_elem(fd, &key);
 	}
 	return 0;
@@ -153,9 +156,9 @@ static int walk_map(struct walk *w, enum map_id map)
 	int err;
 
 	w->count = 0;
-	err = state_bindings_of(w->m, map, look_at, w);
+	err = state_bindings_of(w->m, map, bindings_visit, w);
 	if (!err && w->count)
-		qsort(w->clients, w->count, sizeof(*w->clients), compare);
+		qsort(w->clients, w->count, sizeof(*w->clients), by_client);
 	return err;
 }
 
@@ -200,7 +203,7 @@ static void name_largest(const struct walk *w, char *buf, size_t size)
 		 addr_format_ip(&ip, text));
 }
 
-static void tell(struct bindings *b, uint32_t pool, const struct walk *w)
+static void bindings_tell(struct bindings *b, uint32_t pool, const struct walk *w)
 {
 	struct pintle_name name = {0};
 	char who[128], text[PINTLE_NAME_SIZE];
@@ -219,7 +222,7 @@ static void tell(struct bindings *b, uint32_t pool, const struct walk *w)
 /* Bindings that were made and are neither held nor removed were evicted. `made` is from before the
  * walk and `removed` from after it, so that bindings which come or go meanwhile never count as
  * evicted. */
-static void settle(struct bindings *b, uint32_t pool, const struct walk *w)
+static void bindings_settle(struct bindings *b, uint32_t pool, const struct walk *w)
 {
 	struct pintle_bindings *n = &b->m->bindings[pool];
 	const struct pool *p = &w->pools[pool];
@@ -235,7 +238,7 @@ static void settle(struct bindings *b, uint32_t pool, const struct walk *w)
 	if (gone <= (int64_t)n->evicted)
 		return;
 	n->evicted = (uint64_t)gone;
-	tell(b, pool, w);
+	bindings_tell(b, pool, w);
 }
 
 int bindings_walk(struct bindings *b)
@@ -253,7 +256,7 @@ int bindings_walk(struct bindings *b)
 		err = walk_map(&w, MAP_affinity_beyond);
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_POOLS; i++)
 		if (w.pools[i].generation)
-			settle(b, i, &w);
+			bindings_settle(b, i, &w);
 	free(w.clients);
 	if (err)
 		return log_err_r(err, "failed to look through the bindings");

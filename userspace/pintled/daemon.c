@@ -231,7 +231,7 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 }
 
 /* Replaces the current configuration by `c`, or leaves it as it is. Takes `c`. */
-static int apply(struct daemon *d, struct config *c)
+static int daemon_apply(struct daemon *d, struct config *c)
 {
 	struct publication *p = NULL;
 	int err = attachment_extend(d->attachment, c);
@@ -272,7 +272,7 @@ static int reload_by(struct daemon *d, char why[PINTLE_WHY_SIZE])
 	}
 	warn_of_node(d->config, c);
 	look_at_files(c);
-	err = apply(d, c);
+	err = daemon_apply(d, c);
 	if (err)
 		log_error("%s was reloaded only in part; see above", d->config->path);
 	else
@@ -281,7 +281,7 @@ static int reload_by(struct daemon *d, char why[PINTLE_WHY_SIZE])
 	return err;
 }
 
-static void reload(struct daemon *d)
+static void daemon_reload(struct daemon *d)
 {
 	char why[PINTLE_WHY_SIZE];
 	int err;
@@ -296,7 +296,7 @@ static void reload(struct daemon *d)
 static void on_reload(uv_timer_t *timer)
 {
 	notify_reloading();
-	reload(timer->data);
+	daemon_reload(timer->data);
 	malloc_trim(0);
 	notify_ready(NULL);
 }
@@ -313,7 +313,7 @@ static void apply_settings(struct daemon *d)
 		if (settings_configure(d->settings, &c))
 			return;
 		log_keep(why, sizeof(why));
-		err = apply(d, c);
+		err = daemon_apply(d, c);
 		log_keep(NULL, 0);
 	} while (err && settings_leave_out(d->settings, why));
 	settings_done(d->settings, err ? why : NULL);
@@ -364,7 +364,7 @@ static void on_terminate(uv_signal_t *s, int number)
 	uv_stop(&d->loop);
 }
 
-static int configure(struct daemon *d)
+static int daemon_configure(struct daemon *d)
 {
 	int err = publish(d->maps, attachment_netns(d->attachment), d->config, &d->publication);
 
@@ -375,13 +375,13 @@ static int configure(struct daemon *d)
 }
 
 /* attach.h says why publishing comes before or after the commit. */
-static int steer(struct daemon *d)
+static int daemon_steer(struct daemon *d)
 {
 	bool resumed = attachment_resumed(d->attachment);
-	int err = resumed ? attachment_commit(d->attachment, d->config) : configure(d);
+	int err = resumed ? attachment_commit(d->attachment, d->config) : daemon_configure(d);
 
 	if (!err)
-		err = resumed ? configure(d) : attachment_commit(d->attachment, d->config);
+		err = resumed ? daemon_configure(d) : attachment_commit(d->attachment, d->config);
 	if (err)
 		return err;
 	attachment_trim(d->attachment, d->config);
@@ -410,7 +410,7 @@ static void watch_signal(struct daemon *d, uv_signal_t *s, uv_signal_cb cb, int 
 }
 
 /* Whatever is likely to fail comes before the first change to what steers. */
-static int start(struct daemon *d)
+static int daemon_start(struct daemon *d)
 {
 	int err = look_at_files(d->config);
 
@@ -430,7 +430,7 @@ static int start(struct daemon *d)
 		err = exporter_new(&d->loop, d->config->metrics, &exporter_callbacks, d,
 				   &d->exporter);
 	if (!err)
-		err = steer(d);
+		err = daemon_steer(d);
 	if (err)
 		return err;
 	d->started_ns = monotonic_ns();
@@ -447,7 +447,7 @@ static void init_timer(struct daemon *d, uv_timer_t *timer)
 	timer->data = d;
 }
 
-static void init(struct daemon *d)
+static void daemon_init(struct daemon *d)
 {
 	init_timer(d, &d->heartbeat);
 	init_timer(d, &d->housekeeping);
@@ -463,7 +463,7 @@ static void init(struct daemon *d)
 
 /* The exporter, the poller and others close their own handles; the daemon's are closed here. The
  * loop then runs until no handle is left. */
-static void stop(struct daemon *d)
+static void daemon_stop(struct daemon *d)
 {
 	uv_handle_t *ours[] = {
 		(uv_handle_t *)&d->heartbeat, (uv_handle_t *)&d->housekeeping,
@@ -505,11 +505,11 @@ int daemon_run(struct settings *s, struct config *c)
 	/* Setting the threshold also fixes it. Otherwise glibc raises it with each large piece that
 	 * is freed, and then keeps the next ones, such as a page of /metrics. */
 	mallopt(M_MMAP_THRESHOLD, LARGE);
-	init(&d);
+	daemon_init(&d);
 	process_begin(&d.process);
-	err = start(&d);
+	err = daemon_start(&d);
 	if (!err)
 		uv_run(&d.loop, UV_RUN_DEFAULT);
-	stop(&d);
+	daemon_stop(&d);
 	return err;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "devices.h"
 
+#include <assert.h>
 #include <linux/rtnetlink.h>
 
 #include "../base/log.h"
@@ -56,6 +57,7 @@ static void device_set_free(struct device_set *s)
 
 static void device_set_add(struct device_set *s, size_t i, enum tc_direction direction)
 {
+	assert(i < s->n);
 	s->on[i] |= (uint8_t)(1 << direction);
 }
 
@@ -298,6 +300,7 @@ void devices_refresh(struct devices *d)
 {
 	int err;
 
+	assert(d->config); /* devices_see() was called */
 	uv_timer_stop(&d->burst);
 	if (devices_wanted(d))
 		devices_watch(d);

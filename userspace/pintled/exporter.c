@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "exporter.h"
 
+#include <assert.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <sys/queue.h>
@@ -11,8 +12,7 @@
 #include "../base/util.h"
 
 #define CONNECTIONS_MAX   64
-#define CONNECTIONS_SPARE 32 /* for connections dropped here and not yet closed by libmicrohttpd   \
-			      */
+#define CONNECTIONS_SPARE 32          /* dropped, and not yet closed by libmicrohttpd */
 #define CONNECTION_MEMORY (16U << 10) /* bytes; a request's head must fit */
 #define REQUEST_NS        (5 * NSEC_PER_SEC)
 #define ANSWER_NS         (10 * NSEC_PER_SEC)
@@ -54,6 +54,7 @@ static void queue_leave(struct exporter *e, struct connection *c)
 {
 	if (!c->queue)
 		return;
+	assert(e->queued > 0);
 	TAILQ_REMOVE(c->queue, c, entry);
 	c->queue = NULL;
 	e->queued--;
@@ -91,6 +92,7 @@ static void open_connection(struct exporter *e, struct MHD_Connection *mhd, void
 	c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 	if (e->queued >= CONNECTIONS_MAX)
 		connection_drop(e, TAILQ_FIRST(TAILQ_EMPTY(&e->idle) ? &e->answered : &e->idle));
+	assert(e->queued < CONNECTIONS_MAX);
 	queue_enter(e, c, &e->idle);
 }
 
@@ -361,6 +363,7 @@ static void on_close(uv_handle_t *h)
 {
 	struct exporter *e = h->data;
 
+	assert(e->open_handles > 0);
 	if (!--e->open_handles)
 		free(e);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "frontends.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 
 #include "../base/log.h"
@@ -29,6 +30,7 @@ int frontends_load(const struct maps *m, struct frontends *out)
 	struct frontend_row row;
 	int fd = m->fd[MAP_frontends], err = 0;
 
+	assert(!out->rows && !out->n);
 	while (!err && !bpf_map_get_next_key(fd, previous, &row.key)) {
 		previous = &row.key;
 		if (row.key.prefixlen < PINTLE_FRONTEND_FIXED_BITS)
@@ -49,6 +51,7 @@ int frontends_wanted(const struct config *c, const struct publication *p, struct
 	_cleanup_(frontends_free) struct frontends f = {0};
 	int err = 0;
 
+	assert(!out->rows && !out->n);
 	for (size_t i = 0; i < c->pool_count; i++) {
 		for (size_t j = 0; !err && j < c->pools[i].frontend_count; j++) {
 			struct frontend_row row = {
@@ -78,8 +81,8 @@ static bool same_key(const struct pintle_frontend_key *a, const struct pintle_fr
 	return !memcmp(a, b, sizeof(*a));
 }
 
-static const struct frontend_row *find(const struct frontends *f,
-				       const struct pintle_frontend_key *key)
+static const struct frontend_row *find_row(const struct frontends *f,
+					   const struct pintle_frontend_key *key)
 {
 	for (size_t i = 0; i < f->n; i++)
 		if (same_key(&f->rows[i].key, key))
@@ -93,7 +96,7 @@ static bool same_prefix(const struct pintle_frontend_key *a, const struct pintle
 	return a->prefixlen == b->prefixlen && !memcmp(a->address, b->address, sizeof(a->address));
 }
 
-static bool announced(const struct frontends *f, const struct pintle_frontend_key *key)
+static bool is_announced(const struct frontends *f, const struct pintle_frontend_key *key)
 {
 	for (size_t i = 0; i < f->n; i++)
 		if (f->rows[i].value.flags & PINTLE_FRONTEND_ANNOUNCED &&
@@ -110,7 +113,7 @@ static bool announced(const struct frontends *f, const struct pintle_frontend_ke
 static int note_route(const struct maps *m, const struct frontends *old,
 		      const struct pintle_frontend_key *key)
 {
-	const struct frontend_row *row = find(old, key);
+	const struct frontend_row *row = find_row(old, key);
 	struct pintle_frontend value = {0};
 
 	if (row)
@@ -135,8 +138,8 @@ static bool is_own(const struct own_routes *own, const struct frontend_addr *f)
 	return false;
 }
 
-static int announce(const struct maps *m, int netns_fd, const struct own_routes *own,
-		    const struct frontends *old, struct frontend_row *row)
+static int announce_row(const struct maps *m, int netns_fd, const struct own_routes *own,
+			const struct frontends *old, struct frontend_row *row)
 {
 	struct frontend_addr f = frontend_of_key(&row->key);
 	bool ours = true;
@@ -175,7 +178,7 @@ int frontends_announce(const struct maps *m, int netns_fd, const struct frontend
 	own.all = all;
 	for (size_t i = 0; !err && i < wanted->n; i++)
 		if (wanted->rows[i].value.flags & PINTLE_FRONTEND_ANNOUNCED)
-			err = announce(m, netns_fd, &own, old, &wanted->rows[i]);
+			err = announce_row(m, netns_fd, &own, old, &wanted->rows[i]);
 	if (!err)
 		return 0;
 	frontends_settle(m, netns_fd, old);
@@ -188,7 +191,7 @@ int frontends_put(const struct maps *m, const struct frontends *old, const struc
 
 	for (size_t i = 0; !err && i < wanted->n; i++) {
 		struct pintle_frontend value = wanted->rows[i].value;
-		const struct frontend_row *was = find(old, &wanted->rows[i].key);
+		const struct frontend_row *was = find_row(old, &wanted->rows[i].key);
 
 		/* The old row's route exists until frontends_settle() has removed it. */
 		if (was)
@@ -201,11 +204,11 @@ int frontends_put(const struct maps *m, const struct frontends *old, const struc
 static int settle_row(const struct maps *m, int netns_fd, const struct frontends *wanted,
 		      const struct frontend_row *now)
 {
-	const struct frontend_row *row = find(wanted, &now->key);
+	const struct frontend_row *row = find_row(wanted, &now->key);
 	struct frontend_addr f = frontend_of_key(&now->key);
 	int err = 0;
 
-	if (now->value.flags & PINTLE_FRONTEND_ANNOUNCED && !announced(wanted, &now->key))
+	if (now->value.flags & PINTLE_FRONTEND_ANNOUNCED && !is_announced(wanted, &now->key))
 		err = routes_remove_local(netns_fd, &f);
 	if (err)
 		return err;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "homes.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 
@@ -67,8 +68,10 @@ static int put_table(const struct maps *m, uint32_t pool, const struct pintle_ho
 
 int homes_put(const struct maps *m, uint32_t pool, const struct pintle_homes *v)
 {
-	int err = put_table(m, pool, v, true);
+	int err;
 
+	assert(pool < PINTLE_MAX_POOLS);
+	err = put_table(m, pool, v, true);
 	/* `homes` was made for inner maps without BTF. Linux 6.1 takes a table with BTF for another
 	 * kind of map, and refuses it. */
 	return err == -EINVAL ? put_table(m, pool, v, false) : err;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ids.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
@@ -25,6 +26,7 @@ struct ids {
 	enum use pool_use[PINTLE_MAX_POOLS];
 	enum use endpoint_use[PINTLE_MAX_ENDPOINTS];
 	bool renamed[PINTLE_SLOTS];
+	bool planned; /* by ids_plan() */
 };
 
 /* ---- reading --------------------------------------------------------------------- */
@@ -83,6 +85,7 @@ static void plan_name(struct ids *ids, uint32_t slot, uint32_t generation, const
 {
 	struct pintle_name *n = &ids->names[slot];
 
+	assert(slot < PINTLE_SLOTS && generation);
 	if (n->generation == generation && has_name(n, name))
 		return;
 	memset(n, 0, sizeof(*n));
@@ -187,6 +190,7 @@ static int new_endpoint(struct ids *ids, struct pintle_ref pool, const struct co
 			c->name, PINTLE_MAX_ENDPOINTS);
 		return -ENOSPC;
 	}
+	assert(ids->endpoint_use[id] == LEFT);
 	e = &ids->endpoints[id];
 	*e = (struct pintle_endpoint){
 		.generation = next_generation(e->generation),
@@ -217,7 +221,11 @@ static int plan_pools(struct ids *ids, const struct config *c, struct publicatio
 /* Pools and endpoints that keep their ids come first; new ones get what is left. */
 int ids_plan(struct ids *ids, const struct config *c, struct publication *p)
 {
-	int err = plan_pools(ids, c, p);
+	int err;
+
+	assert(!ids->planned && p->pool_count == c->pool_count);
+	ids->planned = true;
+	err = plan_pools(ids, c, p);
 
 	for (size_t i = 0; !err && i < c->pool_count; i++)
 		for (size_t j = 0; j < c->pools[i].endpoint_count; j++)
@@ -261,6 +269,7 @@ static int clear_entries(const struct ids *ids, enum map_owner of, uint32_t id, 
 
 		if (map_layouts[map].cleared_of != of)
 			continue;
+		assert(map_layouts[map].entries % id_count == 0);
 		for (uint32_t at = id * each; !err && at < (id + 1) * each; at++)
 			err = maps_put(ids->m, map, &at, zeros);
 	}
@@ -286,6 +295,7 @@ int ids_write(const struct ids *ids)
 {
 	int err = 0;
 
+	assert(ids->planned);
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_POOLS; i++)
 		if (ids->pool_use[i] == NEW)
 			err = clear_entries(ids, MAP_OF_POOLS, i, PINTLE_MAX_POOLS);
@@ -312,6 +322,7 @@ int ids_retire(struct ids *ids)
 {
 	int err = 0;
 
+	assert(ids->planned);
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_ENDPOINTS; i++) {
 		if (ids->endpoint_use[i] != LEFT || !ids->endpoints[i].pool_generation)
 			continue;

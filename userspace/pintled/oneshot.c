@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "oneshot.h"
 
+#include <assert.h>
+
 #include "../base/log.h"
 #include "../base/util.h"
 #include "devices.h"
@@ -50,6 +52,7 @@ void oneshot_configure(struct oneshot *o, const struct config *c, const struct p
 
 void oneshot_look(struct oneshot *o)
 {
+	assert(o->config); /* oneshot_configure() was called */
 	if (oneshot_read_wanted(o))
 		devices_see(o->devices, o->config, o->wanted);
 }

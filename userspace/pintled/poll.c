@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "poll.h"
 
+#include <assert.h>
 #include <math.h>
 
 #include "../base/log.h"
@@ -231,7 +232,7 @@ static void witness_hear(struct watch *w, bool good)
 			 w->pool->name, w->endpoint->name);
 }
 
-static bool fresh(void *arg)
+static bool watch_fresh(void *arg)
 {
 	return page_is_witness(arg) && witness_ask(arg);
 }
@@ -286,7 +287,7 @@ static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
 	       h->families & (c->v6 ? PINTLE_FAMILY_V6 : PINTLE_FAMILY_V4);
 }
 
-static bool begin(void *arg, const struct fetch_connection *connection)
+static bool watch_begin(void *arg, const struct fetch_connection *connection)
 {
 	struct watch *w = arg;
 	const struct pintle_inflight *f = &w->poller->m->inflight[w->ref.id];
@@ -344,11 +345,12 @@ static void take_part(struct watch *w)
 	if (w->round == w->poller->round)
 		return;
 	w->round = w->poller->round;
+	assert(w->poller->round_open > 0);
 	if (!--w->poller->round_open)
 		end_round(w->poller);
 }
 
-static const char *done(void *arg, int error, const char *page, size_t size)
+static const char *watch_done(void *arg, int error, const char *page, size_t size)
 {
 	struct watch *w = arg;
 	struct pintle_score score;
@@ -380,7 +382,7 @@ static const char *done(void *arg, int error, const char *page, size_t size)
 }
 
 static const struct scrape_callbacks endpoint_callbacks = {
-	.fresh = fresh, .begin = begin, .done = done};
+	.fresh = watch_fresh, .begin = watch_begin, .done = watch_done};
 
 /* ---- targets --------------------------------------------------------------------- */
 
@@ -506,6 +508,7 @@ int poller_configure(struct poller *p, const struct config *c, const struct publ
 {
 	int err = 0;
 
+	assert(pub->pool_count == c->pool_count);
 	p->config = c;
 	p->publication = pub;
 	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
@@ -615,6 +618,7 @@ double poller_saturation(const struct poller *p, size_t pool)
 	uint64_t now = monotonic_ns();
 	double sum = 0;
 
+	assert(pool < p->config->pool_count);
 	for (size_t i = 0; i < c->endpoint_count; i++) {
 		uint32_t id = p->publication->pools[pool].endpoints[i].id;
 		const struct pintle_score *s = &p->m->scores[id];

@@ -62,7 +62,8 @@ static int reuse_maps(const struct pintle_bpf *skel, const struct maps *maps)
 	return err;
 }
 
-static int try(const struct load_list *which, const struct maps *maps, struct pintle_bpf **out)
+static int programs_try(const struct load_list *which, const struct maps *maps,
+			struct pintle_bpf **out)
 {
 	struct pintle_bpf *skel = open_skeleton(which);
 	int err;
@@ -86,11 +87,11 @@ static int try(const struct load_list *which, const struct maps *maps, struct pi
 int programs_load(const struct load_list *which, const struct maps *maps, struct pintle_bpf **out)
 {
 	libbpf_print_fn_t print = libbpf_set_print(NULL);
-	int err = try(which, maps, out);
+	int err = programs_try(which, maps, out);
 
 	libbpf_set_print(print);
 	if (err)
-		err = try(which, maps, out);
+		err = programs_try(which, maps, out);
 	if (err)
 		log_err_r(
 			err,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "register.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 
 #include "../net/listeners.h"
@@ -69,6 +70,7 @@ static struct slots *slots_load(struct registration *r, uint32_t endpoint)
 {
 	struct slots *p = &r->slots[endpoint];
 
+	assert(endpoint < PINTLE_MAX_ENDPOINTS);
 	p->read = true;
 	p->used = read_cookies(r->m, endpoint, p->cookies);
 	return p;
@@ -156,6 +158,7 @@ static int put_socket(const struct maps *m, const struct claim *c, int fd, bool 
 	};
 	uint64_t value = (uint64_t)fd;
 
+	assert(fd >= 0 && c->to.endpoint < PINTLE_MAX_ENDPOINTS);
 	/* The record comes first: the kernel copies it to each connection that the listener accepts
 	 * from then on, so that the connection is counted for this endpoint. */
 	if (!watched && bpf_map_update_elem(m->fd[MAP_conns], &fd, &conn, BPF_ANY))
@@ -393,6 +396,7 @@ uint64_t register_listening_since(const struct maps *m, uint32_t endpoint)
 	struct pintle_health *h = &m->health[endpoint];
 	uint64_t since = __atomic_load_n(&h->listening_since_ns, __ATOMIC_RELAXED), was = since;
 
+	assert(endpoint < PINTLE_MAX_ENDPOINTS);
 	if (!since || !h->unwatched || slots_used(m, endpoint))
 		return since;
 	__atomic_compare_exchange_n(&h->listening_since_ns, &was, 0, false, __ATOMIC_SEQ_CST,

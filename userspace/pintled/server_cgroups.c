@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server_cgroups.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <fnmatch.h>
 
@@ -71,11 +72,12 @@ static bool add_row(struct walk *w, uint64_t cgroup, uint64_t pattern)
 }
 
 /* A cgroup below a matching cgroup matches, too. */
-static bool visit(void *arg, const struct cgroup2_visit *v)
+static bool server_cgroups_visit(void *arg, const struct cgroup2_visit *v)
 {
 	struct walk *w = arg;
 	bool *here = w->matched + (size_t)v->depth * w->count, *above = here - w->count;
 
+	assert(v->depth >= 0 && v->depth <= CGROUP2_MAX_DEPTH);
 	for (size_t i = 0; i < w->count; i++) {
 		here[i] = (v->depth && above[i]) || !fnmatch(w->patterns[i].text, v->path, 0);
 		if (here[i] && !add_row(w, v->id, w->patterns[i].id))
@@ -117,7 +119,7 @@ int server_cgroups_update(const struct maps *m, const struct config *c, const ch
 	int err = collect_patterns(&w, c);
 
 	if (!err && w.count)
-		err = cgroup2_walk(root, below, visit, &w);
+		err = cgroup2_walk(root, below, server_cgroups_visit, &w);
 	if (err == -ECANCELED)
 		err = log_err_r(ENOSPC, "more than %d cgroups match the patterns of endpoints",
 				PINTLE_MAX_SERVER_CGROUPS);

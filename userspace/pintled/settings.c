@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "settings.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <limits.h>
 
@@ -158,7 +159,7 @@ static int read_one(struct settings *s, const struct pintle_setting_key *key,
 	return 0;
 }
 
-static int older(const void *left, const void *right)
+static int by_age(const void *left, const void *right)
 {
 	const struct row *a = left, *b = right;
 
@@ -177,7 +178,7 @@ static int read_rows(struct settings *s)
 		return err;
 	}
 	if (r.n)
-		qsort(r.rows, r.n, sizeof(*r.rows), older);
+		qsort(r.rows, r.n, sizeof(*r.rows), by_age);
 	free(s->rows);
 	s->rows = r.rows;
 	s->count = r.n;
@@ -187,7 +188,7 @@ static int read_rows(struct settings *s)
 
 /* ---- with the file --------------------------------------------------------------- */
 
-static void refuse(struct row *r, const char *why)
+static void row_refuse(struct row *r, const char *why)
 {
 	r->judged.holds = false;
 	snprintf(r->judged.why, sizeof(r->judged.why), "%s", why);
@@ -197,14 +198,14 @@ static void refuse(struct row *r, const char *why)
 static bool may_hold(struct row *r)
 {
 	if (!r->text)
-		refuse(r, "its text does not end; `pintle reset` removes it");
+		row_refuse(r, "its text does not end; `pintle reset` removes it");
 	else if (r->left_out[0])
-		refuse(r, r->left_out);
+		row_refuse(r, r->left_out);
 	return r->text && !r->left_out[0];
 }
 
-static int parse(struct settings *s, const struct config_text *text, const struct yaml_sink *sink,
-		 struct config **c)
+static int settings_parse(struct settings *s, const struct config_text *text,
+			  const struct yaml_sink *sink, struct config **c)
 {
 	_cleanup_free_ struct config_setting *judged = calloc(s->count + 1, sizeof(*judged));
 	size_t n = 0, at = 0;
@@ -230,7 +231,7 @@ static int parse(struct settings *s, const struct config_text *text, const struc
 	return err;
 }
 
-static void ignore(void *arg, const char *file, int line, int column, const char *message)
+static void ignore_error(void *arg, const char *file, int line, int column, const char *message)
 {
 	(void)arg;
 	(void)file;
@@ -250,10 +251,10 @@ static void warn_of_setting(void *arg, const char *file, int line, int column, c
 
 int settings_configure(struct settings *s, struct config **c)
 {
-	static const struct yaml_sink sink = {.error = ignore, .warning = warn_of_setting};
+	static const struct yaml_sink sink = {.error = ignore_error, .warning = warn_of_setting};
 	int err = read_rows(s);
 
-	err = err ? log_err_r(err, "settings") : parse(s, &s->text, &sink, c);
+	err = err ? log_err_r(err, "settings") : settings_parse(s, &s->text, &sink, c);
 	s->again = err;
 	return err;
 }
@@ -274,7 +275,7 @@ int settings_reload(struct settings *s, const struct yaml_sink *sink, struct con
 	err = config_read(s->text.name, sink, &s->next);
 	if (!err)
 		err = read_rows(s);
-	return err ?: parse(s, &s->next, sink, c);
+	return err ?: settings_parse(s, &s->next, sink, c);
 }
 
 bool settings_leave_out(struct settings *s, const char *why)
@@ -312,7 +313,7 @@ static bool put_verdict(const struct settings *s, const struct pintle_setting_ke
 }
 
 /* An operator who sets a thousand keys must not bury the rest of the log. */
-static void tell(struct settings *s, const struct row *r)
+static void tell_row(struct settings *s, const struct row *r)
 {
 	const struct config_setting *j = &r->judged;
 
@@ -340,7 +341,7 @@ static void judge_row(struct settings *s, struct row *r, const char *why)
 	/* The configuration was not applied: a setting that would be new in it, or would no longer
 	 * hold, stays as it was. */
 	if (why && j->holds != r->runs)
-		refuse(r, why);
+		row_refuse(r, why);
 	else
 		r->runs = j->holds;
 	v.refused = !r->runs;
@@ -351,7 +352,7 @@ static void judge_row(struct settings *s, struct row *r, const char *why)
 		 k && config_value_same(k, r->setting.value, j->file) ? v.runs : j->file);
 	snprintf(v.why, sizeof(v.why), "%s", r->runs ? "" : j->why);
 	if (put_verdict(s, &r->key, &v))
-		tell(s, r);
+		tell_row(s, r);
 }
 
 /* The key was reset, and the file's value could not be applied: the value that was set still runs.
@@ -418,6 +419,7 @@ void settings_done(struct settings *s, const char *why)
 {
 	bool reloaded = s->reloading && !why;
 
+	assert(s->m); /* settings_use() was called */
 	if (reloaded && s->next.text) {
 		free(s->text.text);
 		s->text = s->next;
@@ -437,7 +439,7 @@ void settings_done(struct settings *s, const char *why)
 
 /* Reads the pinned settings before the maps are opened, because settings, too, say which programs
  * are loaded and attached. */
-static int peek(struct settings *s, const char *bpffs)
+static int settings_peek(struct settings *s, const char *bpffs)
 {
 	char dir[PATH_MAX], path[PIN_PATH_SIZE];
 
@@ -470,7 +472,7 @@ int settings_load(const char *path, const struct yaml_sink *sink, struct setting
 	if (!err)
 		err = config_parse(path, s->text.text, s->text.size, sink, &file);
 	if (!err)
-		err = peek(s, file->bpffs);
+		err = settings_peek(s, file->bpffs);
 	if (!err && s->count) {
 		config_free(TAKE_PTR(file));
 		err = settings_configure(s, &file);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "takeover.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <sys/mman.h>
 
@@ -257,7 +258,7 @@ static int open_maps(struct takeover *t)
 }
 
 /* Removes former pins that are not whole. */
-static int clear(const struct takeover *t, bool begun)
+static int takeover_clear(const struct takeover *t, bool begun)
 {
 	if (begun)
 		return pins_remove(t->dir);
@@ -291,7 +292,7 @@ int takeover_find(const char *bpffs, bool begun, struct takeover **out)
 		return 0;
 	err = open_maps(t);
 	if (err)
-		return err == -ENOENT ? clear(t, begun) : err;
+		return err == -ENOENT ? takeover_clear(t, begun) : err;
 	*out = TAKE_PTR(t);
 	return 0;
 }
@@ -348,6 +349,7 @@ int takeover_load(struct takeover *t, const struct maps *m)
 {
 	struct load_list which = {.carry = true, .carry_from = t->fd[MAP_connects]};
 
+	assert(!t->skel);
 	for (int i = 0; i < LINK_COUNT; i++)
 		which.links[i] = link_pinned(&link_kinds[i], t->dir);
 	return programs_load(&which, m, &t->skel);
@@ -358,6 +360,7 @@ int takeover_commit(struct takeover *t, const struct maps *m, const char *dir,
 {
 	int err = 0;
 
+	assert(t->skel); /* takeover_load() was called */
 	for (int i = 0; !err && i < LINK_COUNT; i++)
 		if (link_pinned(&link_kinds[i], t->dir))
 			err = link_move(&link_kinds[i], programs_fd(t->skel, link_kinds[i].program),
