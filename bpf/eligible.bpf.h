@@ -79,7 +79,7 @@ static __always_inline __u32 eligible_families(const struct pintle_pool *pool,
 static __always_inline bool eligible_ejected(const struct pintle_pool *pool,
 					     const struct pintle_health *h, __u64 now)
 {
-	return !eligible_listens(pool) &&
+	return hook_has(pool->decided_by, PINTLE_TRAIT_EJECTS) &&
 	       health_ejected(h->ejected_until_ns, h->answered_ns, h->failed_ns, now);
 }
 

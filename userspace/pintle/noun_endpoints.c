@@ -38,7 +38,7 @@ static const enum tone state_tones[STATE_COUNT] = {
 	[STATE_EJECTED] = TONE_BAD,  [STATE_UNSTEERABLE] = TONE_BAD,
 };
 
-/* For people: the reason where the state alone says too little. */
+/* The state in text, with the reason or the time left where the name alone says too little. */
 GET(state_text)
 {
 	struct value v = value_text(e->state == STATE_UNSTEERABLE ? unsteerable_text(e->unsteerable)
