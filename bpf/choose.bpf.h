@@ -103,7 +103,7 @@ __weak __noinline int endpoint_weigh(const struct terms *t, struct decide_candid
 		return 0;
 	eligible_facts(&f, q.pool, &score, t->now);
 	eligible_count(&f, q.pool, counts);
-	decide_weigh(c, &f, q.pool->running_weight, bound);
+	decide_weigh(c, &f, q.pool->departure, bound);
 	return 1;
 }
 

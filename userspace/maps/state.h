@@ -23,7 +23,7 @@
 	X(READY, "ready", "takes connections")                                                     \
 	X(SATURATED, "saturated", "ready, but over a threshold of its pool")                       \
 	X(STALE, "stale", "ready, but its score is too old to be believed")                        \
-	X(WAITING, "waiting", "it listens, but no scrape has succeeded since")                     \
+	X(UNHEARD, "unheard", "it listens, but no scrape has succeeded since")                     \
 	X(EJECTED, "ejected", "failed its clients several times in a row; left out for a while")   \
 	X(DRAINED, "drained", "takes no further connection until undrained")                       \
 	X(DOWN, "down", "nothing listens")                                                         \

@@ -182,7 +182,7 @@ static void signals_take(struct state_endpoint *e, const struct pintle_score *sc
 static const enum state_endpoint_state states[INELIGIBLE_COUNT] = {
 	[INELIGIBLE_NOT] = STATE_READY,          [INELIGIBLE_DOWN] = STATE_DOWN,
 	[INELIGIBLE_FAMILY] = STATE_UNSTEERABLE, [INELIGIBLE_DRAINED] = STATE_DRAINED,
-	[INELIGIBLE_EJECTED] = STATE_EJECTED,    [INELIGIBLE_UNHEARD] = STATE_WAITING,
+	[INELIGIBLE_EJECTED] = STATE_EJECTED,    [INELIGIBLE_UNHEARD] = STATE_UNHEARD,
 };
 
 /* why: INELIGIBLE_* */
@@ -243,7 +243,7 @@ static int endpoint_read(const struct maps *m, uint64_t now, const struct state_
 	e->state = state_of(e, ineligible(&q, &seen, of->daemonless));
 	c->endpoint = e->id;
 	c->generation = e->generation;
-	decide_weigh(c, &facts, pool->running_weight, false);
+	decide_weigh(c, &facts, pool->departure, false);
 	return 0;
 }
 

@@ -135,12 +135,10 @@ static int run_stats(struct cli *cli)
 		if (!only)
 			return EXIT_FAILED;
 	}
-	for (size_t i = 0; i < 2 * s->pool_count; i++) {
-		bool oneshot = i >= s->pool_count;
-		const struct state_pool *p = &s->pools[i % s->pool_count];
-
-		if (!only || only == p)
-			n += stat_rows_of(p, oneshot, cli->json, rows + n);
+	for (int oneshot = 0; oneshot < 2; oneshot++) {
+		for (size_t i = 0; i < s->pool_count; i++)
+			if (!only || only == &s->pools[i])
+				n += stat_rows_of(&s->pools[i], oneshot, cli->json, rows + n);
 		if (!oneshot)
 			decided = n;
 	}
