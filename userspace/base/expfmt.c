@@ -49,7 +49,7 @@ static const char *skip_name(const char *p, const char *end)
 /* mantissa x 10^exponent: exact to the last bit for up to 15 digits and exponents from -22 to 22,
  * as all counts and most ratios have; otherwise that double or the one beside it. strtod() would
  * read past the end of the page, and expect the locale's decimal sign. */
-static double scale(uint64_t mantissa, long exponent)
+static double scale_decimal(uint64_t mantissa, long exponent)
 {
 	long double value = mantissa, power = 1, square = 10;
 	unsigned long n = exponent < 0 ? -(unsigned long)exponent : (unsigned long)exponent;
@@ -115,7 +115,7 @@ static const char *parse_decimal(const char *p, const char *end, double *out)
 		if (!p)
 			return NULL;
 	}
-	*out = scale(mantissa, exponent);
+	*out = scale_decimal(mantissa, exponent);
 	return p;
 }
 
@@ -281,7 +281,7 @@ void expfmt_filter_add(struct expfmt_filter *f, const char *name)
 		f->next[' '] = f->next['\t'] = f->next['{'] = true;
 }
 
-static bool passes(const struct expfmt_filter *f, const char *p, const char *end)
+static bool filter_passes(const struct expfmt_filter *f, const char *p, const char *end)
 {
 	return !f || (f->first && (size_t)(end - p) > f->shared &&
 		      f->next[(unsigned char)p[f->shared]] && !memcmp(p, f->first, f->shared));
@@ -346,7 +346,7 @@ bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t 
 		}
 		if (!begins_well(p, end))
 			return stop_bad(r, strange_line(p, end));
-		if (!passes(r->filter, p, end))
+		if (!filter_passes(r->filter, p, end))
 			continue;
 		s.name = p;
 		p = skip_name(p, end);
@@ -392,7 +392,7 @@ uint64_t expfmt_series(const struct expfmt_sample *s)
 	return series;
 }
 
-static void unescape(const struct label *label, char *buf, size_t size)
+static void unescape_label(const struct label *label, char *buf, size_t size)
 {
 	const char *p = label->value, *end = p + label->value_len;
 	size_t n = 0;
@@ -419,7 +419,7 @@ bool expfmt_label(const struct expfmt_sample *s, const char *label, char *buf, s
 		p = parse_label(p, end, &found);
 		if (!p || found.name_len != label_len || memcmp(found.name, label, label_len))
 			continue;
-		unescape(&found, buf, size);
+		unescape_label(&found, buf, size);
 		return true;
 	}
 	return false;

@@ -10,7 +10,7 @@
 /*
  * A descriptor that libuv watches for libcurl. libcurl adds and removes its socket for each
  * request, which would be three epoll_ctl(2) a scrape; so a kept connection stays watched between
- * two requests. That is safe only where close_socket() is called at its end. libcurl closes a
+ * two requests. That is safe only where close_curl_socket() is called at its end. libcurl closes a
  * socket that is not connected yet without that call, and the pipe of its resolver thread was never
  * ours. libuv must always forget those before their number is given to another socket.
  */
@@ -20,7 +20,7 @@ struct watch {
 	int fd;
 	int watched;    /* UV_READABLE, UV_WRITABLE: what libuv looks for */
 	int wanted;     /* what libcurl asked for; 0: the connection is idle */
-	bool connected; /* its end calls close_socket() */
+	bool connected; /* its end calls close_curl_socket() */
 };
 
 struct curl_loop {
@@ -31,7 +31,7 @@ struct curl_loop {
 	size_t watch_room;
 	int netns_fd;
 	bool in_curl;    /* libcurl is on the stack and must not be entered again */
-	bool collecting; /* collect() is on the stack, and will see what ends meanwhile */
+	bool collecting; /* loop_collect() is on the stack, and will see what ends meanwhile */
 	uint64_t connects;
 	int socket_error; /* of the newest socket, -errno */
 	curl_loop_done done;
@@ -43,7 +43,7 @@ static struct watch *find_watch(struct curl_loop *l, int fd)
 	return fd >= 0 && (size_t)fd < l->watch_room ? l->watches[fd] : NULL;
 }
 
-static int make_room(struct curl_loop *l, int fd)
+static int watch_make_room(struct curl_loop *l, int fd)
 {
 	size_t room = MAX(l->watch_room, (size_t)64);
 	struct watch **p;
@@ -66,7 +66,7 @@ static int add_watch(struct curl_loop *l, int fd, struct watch **out)
 	_cleanup_free_ struct watch *w = calloc(1, sizeof(*w));
 	int r;
 
-	if (!w || make_room(l, fd))
+	if (!w || watch_make_room(l, fd))
 		return -ENOMEM;
 	r = uv_poll_init(l->loop, &w->poll, fd);
 	if (r)
@@ -92,7 +92,7 @@ static void drop_watch(struct curl_loop *l, struct watch *w)
 
 static int set_watched(struct watch *w, int events);
 
-static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+static curl_socket_t open_curl_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
 {
 	struct curl_loop *l = arg;
 	_cleanup_close_ int fd = -1;
@@ -118,7 +118,7 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 	return TAKE_FD(fd);
 }
 
-static int close_socket(void *arg, curl_socket_t fd)
+static int close_curl_socket(void *arg, curl_socket_t fd)
 {
 	struct curl_loop *l = arg;
 	struct watch *w = find_watch(l, fd);
@@ -129,7 +129,7 @@ static int close_socket(void *arg, curl_socket_t fd)
 	return close(fd);
 }
 
-static void collect(struct curl_loop *l)
+static void loop_collect(struct curl_loop *l)
 {
 	CURLMsg *m;
 	int left;
@@ -150,7 +150,7 @@ static void collect(struct curl_loop *l)
 	l->collecting = false;
 }
 
-static void act(struct curl_loop *l, curl_socket_t fd, int events)
+static void loop_act(struct curl_loop *l, curl_socket_t fd, int events)
 {
 	int running;
 
@@ -159,7 +159,7 @@ static void act(struct curl_loop *l, curl_socket_t fd, int events)
 	l->in_curl = false;
 }
 
-static void on_socket(uv_poll_t *p, int status, int events)
+static void on_loop_socket(uv_poll_t *p, int status, int events)
 {
 	struct watch *w = p->data;
 	struct curl_loop *l = w->owner;
@@ -173,11 +173,11 @@ static void on_socket(uv_poll_t *p, int status, int events)
 		w->watched = 0;
 		return;
 	}
-	act(l, w->fd,
-	    status < 0 ? CURL_CSELECT_ERR
-		       : (events & UV_READABLE ? CURL_CSELECT_IN : 0) |
-				 (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0));
-	collect(l);
+	loop_act(l, w->fd,
+		 status < 0 ? CURL_CSELECT_ERR
+			    : (events & UV_READABLE ? CURL_CSELECT_IN : 0) |
+				      (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0));
+	loop_collect(l);
 }
 
 static int set_watched(struct watch *w, int events)
@@ -185,7 +185,7 @@ static int set_watched(struct watch *w, int events)
 	w->wanted = events;
 	if (events == w->watched)
 		return 0;
-	if (uv_poll_start(&w->poll, events, on_socket))
+	if (uv_poll_start(&w->poll, events, on_loop_socket))
 		return -1;
 	w->watched = events;
 	return 0;
@@ -219,12 +219,12 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, voi
 				      (what & CURL_POLL_OUT ? UV_WRITABLE : 0));
 }
 
-static void on_timer(uv_timer_t *t)
+static void on_loop_timer(uv_timer_t *t)
 {
 	struct curl_loop *l = t->data;
 
-	act(l, CURL_SOCKET_TIMEOUT, 0);
-	collect(l);
+	loop_act(l, CURL_SOCKET_TIMEOUT, 0);
+	loop_collect(l);
 }
 
 static int on_curl_timer(CURLM *multi, long timeout_ms, void *arg)
@@ -235,7 +235,7 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *arg)
 	if (timeout_ms < 0)
 		uv_timer_stop(&l->timer);
 	else
-		uv_timer_start(&l->timer, on_timer, (uint64_t)timeout_ms, 0);
+		uv_timer_start(&l->timer, on_loop_timer, (uint64_t)timeout_ms, 0);
 	return 0;
 }
 
@@ -283,9 +283,9 @@ void curl_loop_free(struct curl_loop *l)
 
 void curl_loop_adopt(struct curl_loop *l, CURL *easy)
 {
-	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_curl_socket);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, l);
-	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_curl_socket);
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, l);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 }
@@ -298,8 +298,8 @@ int curl_loop_start(struct curl_loop *l, CURL *easy)
 		return -ENOMEM;
 	/* Over a kept connection this sends the request now, and not in the next turn of the loop,
 	 * for which libcurl has just asked. */
-	act(l, CURL_SOCKET_TIMEOUT, 0);
-	collect(l);
+	loop_act(l, CURL_SOCKET_TIMEOUT, 0);
+	loop_collect(l);
 	return 0;
 }
 

@@ -68,7 +68,7 @@ struct fetcher {
 
 /* -- the page --------------------------------------------------------------------- */
 
-static bool make_room(struct fetch *x, size_t need)
+static bool fetch_make_room(struct fetch *x, size_t need)
 {
 	size_t room = MAX(x->room, (size_t)PAGE_START);
 	char *p;
@@ -88,7 +88,7 @@ static bool make_room(struct fetch *x, size_t need)
 	return true;
 }
 
-static void drop_page(struct fetch *x)
+static void fetch_drop_page(struct fetch *x)
 {
 	free(TAKE_PTR(x->page));
 	x->owner->pages -= x->room;
@@ -106,7 +106,7 @@ static long status_of(const struct fetch *x)
 }
 
 /* To take fewer bytes than there are makes libcurl end the transfer. */
-static size_t break_off(struct fetch *x, int error, const char *reason)
+static size_t fetch_break_off(struct fetch *x, int error, const char *reason)
 {
 	x->error = error;
 	x->reason = reason;
@@ -120,7 +120,7 @@ static size_t skip_error_page(struct fetch *x, size_t size)
 	if (x->head <= FETCH_MAX_HEAD)
 		return size;
 	snprintf(x->message, sizeof(x->message), "HTTP status %ld", status_of(x));
-	return break_off(x, -EPROTO, x->message);
+	return fetch_break_off(x, -EPROTO, x->message);
 }
 
 static size_t on_body(char *data, size_t one, size_t count, void *arg)
@@ -133,9 +133,9 @@ static size_t on_body(char *data, size_t one, size_t count, void *arg)
 	if (!x->size && status_of(x) != 200)
 		return skip_error_page(x, size);
 	if (size > FETCH_MAX_PAGE - x->size)
-		return break_off(x, -EFBIG, "the page is larger than 4 MiB");
-	if (!make_room(x, x->size + size))
-		return break_off(x, -ENOBUFS, "no memory for the page");
+		return fetch_break_off(x, -EFBIG, "the page is larger than 4 MiB");
+	if (!fetch_make_room(x, x->size + size))
+		return fetch_break_off(x, -ENOBUFS, "no memory for the page");
 	memcpy(x->page + x->size, data, size);
 	x->size += size;
 	return size;
@@ -148,7 +148,7 @@ static size_t on_head(char *data, size_t one, size_t count, void *arg)
 
 	x->head += size;
 	if (x->head > FETCH_MAX_HEAD)
-		return break_off(x, -EFBIG, "the headers are larger than 64 KiB");
+		return fetch_break_off(x, -EFBIG, "the headers are larger than 64 KiB");
 	/* An interim answer (100) has a head of its own, and trailers come after the empty line. */
 	if (size >= 5 && !memcmp(data, "HTTP/", 5))
 		x->head_ended = false;
@@ -185,7 +185,7 @@ static int on_connected(void *arg, char *ip, char *local_ip, int port, int local
 	return x->callbacks && !x->refused ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
-static void set_options(struct fetch *x)
+static void fetch_set_options(struct fetch *x)
 {
 	CURL *e = x->easy;
 
@@ -234,7 +234,7 @@ static bool is_loopback(const char *ip)
 	return !strncmp(ip, "127.", 4) || !strncmp(ip, "::ffff:127.", 11) || !strcmp(ip, "::1");
 }
 
-static void explain_code(struct fetch *x, CURLcode code, struct fetch_result *r)
+static void fetch_explain_code(struct fetch *x, CURLcode code, struct fetch_result *r)
 {
 	long os_error = 0;
 
@@ -267,7 +267,7 @@ static bool has_answered(const struct fetch *x, CURLcode code)
 		 code == CURLE_WEIRD_SERVER_REPLY || code == CURLE_PEER_FAILED_VERIFICATION));
 }
 
-static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
+static void fetch_explain(struct fetch *x, CURLcode code, struct fetch_result *r)
 {
 	long status = status_of(x);
 	char *ip = NULL;
@@ -288,7 +288,7 @@ static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
 		r->error = x->error;
 		r->reason = x->reason;
 	} else if (code) {
-		explain_code(x, code, r);
+		fetch_explain_code(x, code, r);
 	} else if (status != 200) {
 		r->error = -EPROTO;
 		r->answered = true;
@@ -318,7 +318,7 @@ static struct fetch *new_fetch(struct fetcher *f)
 		return NULL;
 	x->owner = f;
 	LIST_INSERT_HEAD(&f->all, x, all);
-	set_options(x);
+	fetch_set_options(x);
 	return TAKE_PTR(x);
 }
 
@@ -338,7 +338,7 @@ static void free_fetch(struct fetch *x)
 	LIST_REMOVE(x, all);
 	curl_easy_cleanup(x->easy);
 	curl_slist_free_all(x->connect_to);
-	drop_page(x);
+	fetch_drop_page(x);
 	free(x);
 }
 
@@ -352,12 +352,12 @@ static void put_fetch(struct fetch *x)
 		return;
 	}
 	if (x->room > PAGE_KEEP || f->idle_count >= IDLE_PAGES)
-		drop_page(x);
+		fetch_drop_page(x);
 	SLIST_INSERT_HEAD(&f->idle, x, idle);
 	f->idle_count++;
 }
 
-static void on_end(CURL *easy, CURLcode code, void *arg)
+static void on_fetch_end(CURL *easy, CURLcode code, void *arg)
 {
 	const struct fetch_callbacks *callbacks;
 	struct fetch_result result;
@@ -367,13 +367,13 @@ static void on_end(CURL *easy, CURLcode code, void *arg)
 	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&x);
 	callbacks = TAKE_PTR(x->callbacks);
 	if (callbacks) {
-		explain(x, code, &result);
+		fetch_explain(x, code, &result);
 		callbacks->end(x->arg, &result);
 	}
 	put_fetch(x);
 }
 
-static bool set_connect_to(struct fetch *x, const char *text)
+static bool fetch_set_connect_to(struct fetch *x, const char *text)
 {
 	struct curl_slist *list = text ? curl_slist_append(NULL, text) : NULL;
 
@@ -387,7 +387,7 @@ static bool set_connect_to(struct fetch *x, const char *text)
 
 /* A handle is used for one target after another: whatever an earlier request set, this one must
  * set, too. */
-static bool set_access(struct fetch *x, const struct fetch_access *access)
+static bool fetch_set_access(struct fetch *x, const struct fetch_access *access)
 {
 	static const struct fetch_access none;
 	const struct fetch_access *a = access ? access : &none;
@@ -408,7 +408,7 @@ static bool set_access(struct fetch *x, const struct fetch_access *access)
 	       !curl_easy_setopt(e, CURLOPT_HTTPAUTH,
 				 (long)(a->bearer ? CURLAUTH_BEARER : CURLAUTH_BASIC)) &&
 	       !curl_easy_setopt(e, CURLOPT_XOAUTH2_BEARER, a->bearer) &&
-	       set_connect_to(x, a->connect_to);
+	       fetch_set_connect_to(x, a->connect_to);
 }
 
 int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_access *access,
@@ -438,7 +438,7 @@ int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_acc
 	/* A connection that is used only once is not kept: it would push out a kept one. */
 	curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, fresh);
 	curl_easy_setopt(x->easy, CURLOPT_FORBID_REUSE, fresh);
-	if (set_access(x, access) && !curl_easy_setopt(x->easy, CURLOPT_URL, url) &&
+	if (fetch_set_access(x, access) && !curl_easy_setopt(x->easy, CURLOPT_URL, url) &&
 	    !curl_easy_setopt(x->easy, CURLOPT_TIMEOUT_MS, timeout ? timeout : 1) &&
 	    !curl_loop_start(lane->http, x->easy))
 		return 0;
@@ -462,7 +462,7 @@ static struct fetch_lane *new_lane(struct fetcher *f)
 {
 	_cleanup_free_ struct fetch_lane *lane = calloc(1, sizeof(*lane));
 
-	if (!lane || curl_loop_new(f->loop, f->netns_fd, on_end, NULL, &lane->http))
+	if (!lane || curl_loop_new(f->loop, f->netns_fd, on_fetch_end, NULL, &lane->http))
 		return NULL;
 	lane->owner = f;
 	SLIST_INSERT_HEAD(&f->lanes, lane, all);

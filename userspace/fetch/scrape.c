@@ -82,9 +82,9 @@ struct scraper {
 
 /* -- when the next scrape is ------------------------------------------------------ */
 
-static void on_due(uv_timer_t *timer);
+static void on_scrape_due(uv_timer_t *timer);
 
-static void schedule(struct scrape_target *t, uint64_t delay_ns)
+static void scrape_schedule(struct scrape_target *t, uint64_t delay_ns)
 {
 	uint64_t now = uv_now(t->scraper->loop);
 	uint64_t at = now + (delay_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC;
@@ -92,7 +92,7 @@ static void schedule(struct scrape_target *t, uint64_t delay_ns)
 	if (delay_ns && t->interval_ns >= TICKS_FROM_INTERVAL_NS)
 		at = (at + TICK_MS - 1) / TICK_MS * TICK_MS;
 	t->due_ns = monotonic_ns() + delay_ns;
-	uv_timer_start(&t->timer, on_due, at - now, 0);
+	uv_timer_start(&t->timer, on_scrape_due, at - now, 0);
 }
 
 /* `ns` times a random number between `from` and `to`. */
@@ -105,7 +105,7 @@ static void schedule_first(struct scrape_target *t)
 {
 	uint64_t most = FIRST_DELAY_NS + t->scraper->stats.targets * FIRST_DELAY_EACH_NS;
 
-	schedule(t, jitter(t->scraper, MIN(most, t->interval_ns), 0, 1));
+	scrape_schedule(t, jitter(t->scraper, MIN(most, t->interval_ns), 0, 1));
 }
 
 static void schedule_regular(struct scrape_target *t)
@@ -114,7 +114,7 @@ static void schedule_regular(struct scrape_target *t)
 	uint64_t now = monotonic_ns();
 
 	/* Where an answer takes longer than the interval, the server still gets a pause. */
-	schedule(t, MAX(due > now ? due - now : 0, t->interval_ns / 10));
+	scrape_schedule(t, MAX(due > now ? due - now : 0, t->interval_ns / 10));
 }
 
 static void schedule_retry(struct scrape_target *t, bool soon)
@@ -124,12 +124,12 @@ static void schedule_retry(struct scrape_target *t, bool soon)
 
 	for (unsigned int i = 1; i < t->failures && wait < most; i++)
 		wait *= 2;
-	schedule(t, jitter(t->scraper, MIN(wait, most), 0.8, 1));
+	scrape_schedule(t, jitter(t->scraper, MIN(wait, most), 0.8, 1));
 }
 
 /* -- what is said about it -------------------------------------------------------- */
 
-static const char *what(const struct scrape_target *t)
+static const char *target_what(const struct scrape_target *t)
 {
 	return t->probe ? "probe" : "scrape";
 }
@@ -140,26 +140,26 @@ static void say_failure(struct scrape_target *t, const char *reason)
 	uint64_t now = monotonic_ns();
 
 	if (t->said || (t->said_ns && now - t->said_ns < SAY_AGAIN_NS)) {
-		log_debug("%s of %s at %s failed: %s", what(t), t->label, url, reason);
+		log_debug("%s of %s at %s failed: %s", target_what(t), t->label, url, reason);
 		return;
 	}
 	t->said = true;
 	t->said_ns = now;
-	log_warn("%s of %s at %s failed: %s; trying again, next messages suppressed", what(t),
-		 t->label, url, reason);
+	log_warn("%s of %s at %s failed: %s; trying again, next messages suppressed",
+		 target_what(t), t->label, url, reason);
 }
 
 static void say_recovery(struct scrape_target *t)
 {
 	if (t->said)
-		log_info("%s of %s at %s works again after %u failure%s", what(t), t->label,
+		log_info("%s of %s at %s works again after %u failure%s", target_what(t), t->label,
 			 t->source.shown[t->current], t->failures, plural(t->failures));
 	t->said = false;
 }
 
 /* -- a scrape --------------------------------------------------------------------- */
 
-static void start_due(struct scraper *s);
+static void scrape_start_due(struct scraper *s);
 
 static void leave_young(struct scrape_target *t)
 {
@@ -177,7 +177,7 @@ static void leave_due(struct scrape_target *t)
 	t->is_due = false;
 }
 
-static void end_scrape(struct scrape_target *t, const struct fetch_result *r)
+static void scrape_end(struct scrape_target *t, const struct fetch_result *r)
 {
 	const char *bad;
 
@@ -188,7 +188,7 @@ static void end_scrape(struct scrape_target *t, const struct fetch_result *r)
 	if (t->removed)
 		return;
 	if (t->afresh) {
-		schedule(t, 0);
+		scrape_schedule(t, 0);
 	} else if (r->error || bad) {
 		t->failures += t->failures < UINT32_MAX;
 		t->scraper->stats.failed++;
@@ -201,24 +201,25 @@ static void end_scrape(struct scrape_target *t, const struct fetch_result *r)
 		schedule_regular(t);
 	}
 	if (t->again)
-		schedule(t, 0);
+		scrape_schedule(t, 0);
 	t->again = t->afresh = false;
 }
 
-static bool on_begin(void *arg, const struct fetch_connection *c)
+static bool on_scrape_begun(void *arg, const struct fetch_connection *c)
 {
 	struct scrape_target *t = arg;
 
 	return !t->callbacks->begin || t->callbacks->begin(t->arg, c);
 }
 
-static void on_end(void *arg, const struct fetch_result *r);
+static void on_scrape_end(void *arg, const struct fetch_result *r);
 
 /* Returns 0, or -errno and *reason. */
 static int start_fetch(struct scrape_target *t, bool fresh, uint64_t timeout_ms,
 		       const char **reason)
 {
-	static const struct fetch_callbacks callbacks = {.begin = on_begin, .end = on_end};
+	static const struct fetch_callbacks callbacks = {.begin = on_scrape_begun,
+							 .end = on_scrape_end};
 	const struct source *s = &t->source;
 	struct fetch_access access = {
 		.ca_file = s->ca_file,
@@ -235,7 +236,7 @@ static int start_fetch(struct scrape_target *t, bool fresh, uint64_t timeout_ms,
 			   &callbacks, t, &t->fetch);
 }
 
-static void request(struct scrape_target *t)
+static void scrape_request(struct scrape_target *t)
 {
 	uint64_t spent = monotonic_ns() - t->started_ns;
 	uint64_t left = t->timeout_ns > spent ? t->timeout_ns - spent : 0;
@@ -252,11 +253,11 @@ static void request(struct scrape_target *t)
 	failure.error = start_fetch(t, fresh, left / NSEC_PER_MSEC, &failure.reason);
 	if (failure.error) {
 		t->scraper->stats.in_flight--;
-		end_scrape(t, &failure);
+		scrape_end(t, &failure);
 	}
 }
 
-static void on_end(void *arg, const struct fetch_result *r)
+static void on_scrape_end(void *arg, const struct fetch_result *r)
 {
 	struct scrape_target *t = arg;
 	struct scraper *s = t->scraper;
@@ -265,20 +266,20 @@ static void on_end(void *arg, const struct fetch_result *r)
 	s->stats.in_flight--;
 	t->loopback = r->loopback;
 	if (r->refused && !r->fresh) {
-		request(t); /* the kept connection is closed: try a new one */
+		scrape_request(t); /* the kept connection is closed: try a new one */
 		return;
 	}
 	if ((r->no_connection || r->refused) && t->source.url[1] && !t->tried_other) {
 		t->tried_other = true;
 		t->current ^= 1;
-		request(t);
+		scrape_request(t);
 		return;
 	}
-	end_scrape(t, r);
-	start_due(s);
+	scrape_end(t, r);
+	scrape_start_due(s);
 }
 
-static void abandon(struct scrape_target *t)
+static void scrape_abandon(struct scrape_target *t)
 {
 	leave_due(t);
 	leave_young(t);
@@ -288,22 +289,22 @@ static void abandon(struct scrape_target *t)
 	t->scraper->stats.in_flight--;
 }
 
-static void start(struct scrape_target *t)
+static void scrape_start(struct scrape_target *t)
 {
 	t->started_ns = monotonic_ns();
 	t->tried_other = t->again = false;
 	t->is_young = true;
 	TAILQ_INSERT_TAIL(&t->scraper->young, t, young);
 	t->scraper->young_count++;
-	request(t);
+	scrape_request(t);
 }
 
-static void on_aging(uv_timer_t *timer)
+static void on_scrape_aging(uv_timer_t *timer)
 {
-	start_due(timer->data);
+	scrape_start_due(timer->data);
 }
 
-static void start_due(struct scraper *s)
+static void scrape_start_due(struct scraper *s)
 {
 	uint64_t now = monotonic_ns();
 	struct scrape_target *t;
@@ -312,19 +313,19 @@ static void start_due(struct scraper *s)
 		leave_young(t);
 	while ((t = TAILQ_FIRST(&s->due)) && s->young_count < YOUNG_MAX) {
 		leave_due(t);
-		start(t);
+		scrape_start(t);
 	}
 	if (!TAILQ_EMPTY(&s->due))
-		uv_timer_start(&s->aging, on_aging, TICK_MS, 0);
+		uv_timer_start(&s->aging, on_scrape_aging, TICK_MS, 0);
 }
 
-static void on_due(uv_timer_t *timer)
+static void on_scrape_due(uv_timer_t *timer)
 {
 	struct scrape_target *t = timer->data;
 
 	t->is_due = true;
 	TAILQ_INSERT_TAIL(&t->scraper->due, t, due);
-	start_due(t->scraper);
+	scrape_start_due(t->scraper);
 }
 
 /* -- targets ---------------------------------------------------------------------- */
@@ -466,7 +467,7 @@ void scraper_remove(struct scrape_target *t)
 		return;
 	t->removed = true;
 	LIST_REMOVE(t, all);
-	abandon(t);
+	scrape_abandon(t);
 	/* The target is freed when its timer is closed, perhaps after the scraper, which owns the
 	 * list of secrets. */
 	secret_put(TAKE_PTR(t->source.credentials));
@@ -475,16 +476,16 @@ void scraper_remove(struct scrape_target *t)
 	uv_close((uv_handle_t *)&t->timer, free_target);
 }
 
-static void start_afresh(struct scrape_target *t)
+static void scrape_start_afresh(struct scrape_target *t)
 {
-	abandon(t);
+	scrape_abandon(t);
 	t->current = t->failures = 0;
 	t->said = false;
 	t->said_ns = 0;
 	if (t->in_done)
 		t->afresh = true;
 	else
-		schedule(t, 0);
+		scrape_schedule(t, 0);
 }
 
 int scraper_set_options(struct scrape_target *t, const struct scrape_options *o)
@@ -499,7 +500,7 @@ int scraper_set_options(struct scrape_target *t, const struct scrape_options *o)
 		return r;
 	}
 	if (!same_source(&before, &t->source))
-		start_afresh(t);
+		scrape_start_afresh(t);
 	else if (uv_is_active((uv_handle_t *)&t->timer) &&
 		 t->due_ns > monotonic_ns() + t->interval_ns)
 		schedule_regular(t);
@@ -514,7 +515,7 @@ void scraper_kick(struct scrape_target *t)
 	if (t->fetch || t->in_done)
 		t->again = true;
 	else
-		schedule(t, 0);
+		scrape_schedule(t, 0);
 }
 
 unsigned int scraper_failures(const struct scrape_target *t)

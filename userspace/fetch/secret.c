@@ -19,7 +19,7 @@ struct secret {
 	uint64_t looked_ns;
 };
 
-static void forget_text(struct secret *s)
+static void secret_forget(struct secret *s)
 {
 	if (s->text)
 		explicit_bzero(s->text, strlen(s->text));
@@ -52,12 +52,12 @@ void secret_put(struct secret *s)
 	if (!s || --s->users)
 		return;
 	LIST_REMOVE(s, all);
-	forget_text(s);
+	secret_forget(s);
 	free(s->path);
 	free(s);
 }
 
-static void refuse(struct secret *s, const char *what)
+static void secret_refuse(struct secret *s, const char *what)
 {
 	snprintf(s->why, sizeof(s->why), "no credential in %.180s: %s", s->path, what);
 }
@@ -71,7 +71,7 @@ static bool is_one_word(const char *text, size_t size)
 	return size > 0;
 }
 
-static void take_text(struct secret *s, const char *text, size_t size)
+static void secret_take(struct secret *s, const char *text, size_t size)
 {
 	while (size && strchr(" \t\r\n", text[size - 1]))
 		size--;
@@ -80,32 +80,32 @@ static void take_text(struct secret *s, const char *text, size_t size)
 		size--;
 	}
 	if (!is_one_word(text, size))
-		refuse(s, "it holds something else than one token; write that alone");
+		secret_refuse(s, "it holds something else than one token; write that alone");
 	else if (!(s->text = strndup(text, size)))
-		refuse(s, strerror(ENOMEM));
+		secret_refuse(s, strerror(ENOMEM));
 }
 
-static void read_file(struct secret *s)
+static void secret_read(struct secret *s)
 {
 	char text[SECRET_MAX + 1];
 	const char *odd;
 	_cleanup_close_ int fd = file_open(s->path, &odd);
 	ssize_t size = fd < 0 ? fd : file_read(fd, text, sizeof(text));
 
-	forget_text(s);
+	secret_forget(s);
 	if (odd)
-		refuse(s, "it is no regular file");
+		secret_refuse(s, "it is no regular file");
 	else if (size < 0)
-		refuse(s, strerror((int)-size));
+		secret_refuse(s, strerror((int)-size));
 	else if (size > SECRET_MAX)
-		refuse(s, "it is larger than 16 KiB");
+		secret_refuse(s, "it is larger than 16 KiB");
 	else
-		take_text(s, text, (size_t)size);
+		secret_take(s, text, (size_t)size);
 	explicit_bzero(text, sizeof(text));
 }
 
 /* Kubernetes replaces the file; others write into it. */
-static bool is_same(const struct stat *a, const struct stat *b)
+static bool file_is_same(const struct stat *a, const struct stat *b)
 {
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
 	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
@@ -121,8 +121,8 @@ const char *secret_text(struct secret *s, const char **why)
 		 */
 		bool there = !stat(s->path, &st);
 
-		if (!there || !s->text || !is_same(&st, &s->seen))
-			read_file(s);
+		if (!there || !s->text || !file_is_same(&st, &s->seen))
+			secret_read(s);
 		s->seen = st;
 		s->looked_ns = now;
 	}

@@ -14,7 +14,7 @@
 #define MOUNTINFO "/proc/self/mountinfo"
 
 /* The first is preferred; a mount elsewhere ranks after all of these. */
-static const char *const usual_places[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
+static const char *const usual_mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
 
 static int open_cgroup2(const char *path)
 {
@@ -38,7 +38,7 @@ int cgroup2_open(const char *path)
 }
 
 /* proc(5): space, tab, newline and backslash are written as three octal digits. */
-static void unescape(char *text)
+static void unescape_path(char *text)
 {
 	char *to = text;
 	unsigned int c;
@@ -58,7 +58,7 @@ static void unescape(char *text)
 struct mount {
 	char path[PATH_MAX];
 	bool true_root; /* the root of the machine's hierarchy */
-	size_t rank;    /* index in usual_places */
+	size_t rank;    /* index in usual_mounts */
 };
 
 /* A line is "id parent major:minor root mountpoint options tags... - type source options". The root
@@ -73,19 +73,19 @@ static bool read_mount(char *line, struct mount *m)
 	if (!rest || sscanf(rest, " - %31s", type) != 1 || strcmp(type, "cgroup2") ||
 	    sscanf(line, "%*s %*s %*s %4095s %4095s", root, m->path) != 2)
 		return false;
-	unescape(m->path);
+	unescape_path(m->path);
 	fd = open_cgroup2(m->path); /* another mount may lie over it */
 	if (fd < 0)
 		return false;
 	m->true_root = faccessat(fd, "cgroup.events", F_OK, 0) && errno == ENOENT;
-	for (m->rank = 0; m->rank < ARRAY_SIZE(usual_places); m->rank++) {
-		if (!strcmp(m->path, usual_places[m->rank]))
+	for (m->rank = 0; m->rank < ARRAY_SIZE(usual_mounts); m->rank++) {
+		if (!strcmp(m->path, usual_mounts[m->rank]))
 			break;
 	}
 	return m->true_root || !strcmp(root, "/");
 }
 
-static bool better(const struct mount *a, const struct mount *b)
+static bool mount_is_better(const struct mount *a, const struct mount *b)
 {
 	return a->true_root != b->true_root ? a->true_root : a->rank < b->rank;
 }
@@ -100,7 +100,7 @@ int cgroup2_root(char *path, size_t size)
 	if (!f)
 		return log_err_r(errno, "cannot open %s", MOUNTINFO);
 	while (getline(&line, &room, f) > 0) {
-		if (read_mount(line, &m) && (!found++ || better(&m, &best)))
+		if (read_mount(line, &m) && (!found++ || mount_is_better(&m, &best)))
 			best = m;
 	}
 	if (ferror(f))

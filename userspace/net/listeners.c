@@ -294,7 +294,7 @@ static struct wanted *find_wanted(const struct search *s, const char *link)
 /* Between readlink() in /proc and pidfd_getfd() the process may have closed the descriptor and
  * given its number to another file, or a new process may have got the PID. So the checks must be
  * made on what was fetched; the cookie decides. */
-static int verify(int fd, const struct listener *l, uint64_t netns_cookie)
+static int verify_socket(int fd, const struct listener *l, uint64_t netns_cookie)
 {
 	uint64_t netns, cookie;
 	int listening;
@@ -314,10 +314,10 @@ static int verify(int fd, const struct listener *l, uint64_t netns_cookie)
 	return cookie == l->cookie ? 0 : -ESRCH;
 }
 
-static void fetch(struct search *s, struct wanted *w, int pidfd, int number)
+static void fetch_socket(struct search *s, struct wanted *w, int pidfd, int number)
 {
 	_cleanup_close_ int fd = pidfd_getfd(pidfd, number, 0);
-	int r = fd < 0 ? -errno : verify(fd, w->listener, s->netns_cookie);
+	int r = fd < 0 ? -errno : verify_socket(fd, w->listener, s->netns_cookie);
 
 	if (r == -EBADF)
 		r = -ESRCH; /* closed meanwhile */
@@ -364,7 +364,7 @@ static void search_process(struct search *s, pid_t pid)
 			w->error = -errno;
 			return;
 		}
-		fetch(s, w, pidfd, atoi(e->d_name));
+		fetch_socket(s, w, pidfd, atoi(e->d_name));
 	}
 }
 
@@ -409,7 +409,7 @@ static void search_processes(struct search *s, DIR *proc)
 	free(others.items);
 }
 
-static int prepare(struct search *s, int netns_fd, const struct listener *ls, size_t n)
+static int prepare_search(struct search *s, int netns_fd, const struct listener *ls, size_t n)
 {
 	int r = netns_inode(netns_fd, &s->netns_inode);
 
@@ -456,7 +456,7 @@ int listeners_fetch(int netns_fd, const struct listener *ls, size_t n, listener_
 
 	if (!proc)
 		return log_err_r(errno, "cannot read /proc");
-	r = prepare(&s, netns_fd, ls, n);
+	r = prepare_search(&s, netns_fd, ls, n);
 	if (r)
 		return r;
 	search_processes(&s, proc);

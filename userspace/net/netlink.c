@@ -25,7 +25,7 @@ static void nl_cb_putp(struct nl_cb **cb)
 	nl_cb_put(*cb);
 }
 
-static int answer(struct question *q, int result)
+static int end_question(struct question *q, int result)
 {
 	q->answered = true;
 	q->result = result;
@@ -37,13 +37,13 @@ static int on_valid(struct nl_msg *msg, void *arg)
 	struct question *q = arg;
 	int r = q->each ? q->each(nlmsg_hdr(msg), q->arg) : 0;
 
-	return r ? answer(q, r) : NL_OK;
+	return r ? end_question(q, r) : NL_OK;
 }
 
 static int on_ack(struct nl_msg *msg, void *arg)
 {
 	(void)msg;
-	return answer(arg, 0);
+	return end_question(arg, 0);
 }
 
 /* The message that ends a dump holds its error, which libnl ignores. */
@@ -51,15 +51,15 @@ static int on_finish(struct nl_msg *msg, void *arg)
 {
 	const struct nlmsghdr *h = nlmsg_hdr(msg);
 
-	return answer(arg,
-		      nlmsg_datalen(h) >= (int)sizeof(int) ? MIN(*(int *)nlmsg_data(h), 0) : 0);
+	return end_question(
+		arg, nlmsg_datalen(h) >= (int)sizeof(int) ? MIN(*(int *)nlmsg_data(h), 0) : 0);
 }
 
 /* libnl's own codes would lose the kernel's errno. */
 static int on_error(struct sockaddr_nl *from, struct nlmsgerr *e, void *arg)
 {
 	(void)from;
-	return answer(arg, e->error);
+	return end_question(arg, e->error);
 }
 
 static int from_libnl(int code)
@@ -75,7 +75,7 @@ static int from_libnl(int code)
 	}
 }
 
-static int open_socket(int netns_fd, int protocol, struct nl_sock **out)
+static int open_netlink(int netns_fd, int protocol, struct nl_sock **out)
 {
 	_cleanup_close_ int fd = netns_socket(netns_fd, AF_NETLINK, SOCK_RAW, protocol);
 	_cleanup_(nl_socket_freep) struct nl_sock *sk = NULL;
@@ -106,7 +106,7 @@ int netlink_ask(int netns_fd, int protocol, struct nl_msg *msg, netlink_fn each,
 	_cleanup_(nl_socket_freep) struct nl_sock *sk = NULL;
 	_cleanup_(nl_cb_putp) struct nl_cb *cb = nl_cb_alloc(NL_CB_DEFAULT);
 	struct question q = {.each = each, .arg = arg};
-	int r = open_socket(netns_fd, protocol, &sk);
+	int r = open_netlink(netns_fd, protocol, &sk);
 
 	if (r)
 		return r;

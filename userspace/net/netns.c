@@ -56,7 +56,7 @@ int netns_inode(int netns_fd, uint64_t *inode)
 
 /* Enters the namespace. *own: a descriptor of the caller's own, to return by; -1: it is the same.
  * On failure *what says what failed. */
-static int leave(int netns_fd, int *own, const char **what)
+static int netns_enter(int netns_fd, int *own, const char **what)
 {
 	_cleanup_close_ int here = open(OWN_NETNS, O_RDONLY | O_CLOEXEC);
 	uint64_t inode_here = 0, inode_there = 0;
@@ -80,10 +80,10 @@ static int leave(int netns_fd, int *own, const char **what)
 	return 0;
 }
 
-static int make_socket(int netns_fd, int domain, int type, int protocol, const char **what)
+static int socket_in_netns(int netns_fd, int domain, int type, int protocol, const char **what)
 {
 	_cleanup_close_ int own = -1;
-	int r = netns_fd < 0 ? 0 : leave(netns_fd, &own, what);
+	int r = netns_fd < 0 ? 0 : netns_enter(netns_fd, &own, what);
 	int fd;
 
 	if (r)
@@ -103,7 +103,7 @@ static int make_socket(int netns_fd, int domain, int type, int protocol, const c
 int netns_socket(int netns_fd, int domain, int type, int protocol)
 {
 	const char *what = NULL;
-	int fd = make_socket(netns_fd, domain, type, protocol, &what);
+	int fd = socket_in_netns(netns_fd, domain, type, protocol, &what);
 
 	return fd < 0 ? log_err_r(fd, "%s (family %d, protocol %d)", what, domain, protocol) : fd;
 }
@@ -112,7 +112,7 @@ int netns_socket_quiet(int netns_fd, int domain, int type, int protocol)
 {
 	const char *what;
 
-	return make_socket(netns_fd, domain, type, protocol, &what);
+	return socket_in_netns(netns_fd, domain, type, protocol, &what);
 }
 
 int netns_cookie(int netns_fd, uint64_t *cookie)
@@ -158,7 +158,7 @@ static void closedirp(DIR **d)
 
 /* Looks at `directory`/ENTRY`rest` for all entries. Returns a descriptor; -EACCES: not found, but
  * an entry could not be looked at; else -ENOENT. */
-static int search(const char *directory, const char *rest, uint64_t inode)
+static int search_inode(const char *directory, const char *rest, uint64_t inode)
 {
 	_cleanup_(closedirp) DIR *d = opendir(directory);
 	int result = -ENOENT;
@@ -184,8 +184,8 @@ int netns_open_by_inode(uint64_t inode, const char *hint)
 	if (fd < 0)
 		fd = open_if_inode(OWN_NETNS, inode);
 	if (fd < 0)
-		fd = search("/run/netns", "", inode);
+		fd = search_inode("/run/netns", "", inode);
 	if (fd < 0)
-		fd = search("/proc", "/ns/net", inode);
+		fd = search_inode("/proc", "/ns/net", inode);
 	return fd;
 }

@@ -53,7 +53,7 @@ static bool from_route(const struct rtmsg *m, const struct nlattr *dst, struct f
 	return true;
 }
 
-static const char *text(const struct frontend_addr *f, char *buf)
+static const char *route_text(const struct frontend_addr *f, char *buf)
 {
 	const struct prefix p = to_prefix(f);
 	char ip[ADDR_TEXT_SIZE];
@@ -80,8 +80,8 @@ static int lo_index(int netns_fd, uint32_t *index)
 	return 0;
 }
 
-static int change(int netns_fd, int type, int flags, const struct frontend_addr *f,
-		  const uint32_t *oif)
+static int change_route(int netns_fd, int type, int flags, const struct frontend_addr *f,
+			const uint32_t *oif)
 {
 	const struct prefix p = to_prefix(f);
 	const struct rtmsg m = {
@@ -198,7 +198,7 @@ static int check_prefix(const struct frontend_addr *f)
 	return log_err_r(EINVAL,
 			 "%s cannot be made local: its prefix must have 1 bit or more, lest every "
 			 "address become local",
-			 text(f, buf));
+			 route_text(f, buf));
 }
 
 /* IPv6 allows two routes with the same prefix and different metrics, so NLM_F_EXCL alone would not
@@ -216,17 +216,18 @@ int routes_add_local(int netns_fd, const struct frontend_addr *f, bool *added)
 		return r;
 	r = owner_of(netns_fd, f, &owner);
 	if (!r && owner == NOBODY) {
-		r = change(netns_fd, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, f, &lo);
+		r = change_route(netns_fd, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, f, &lo);
 		if (r == -EEXIST)
 			r = owner_of(netns_fd, f, &owner);
 		else
 			owner = PINTLE;
 	}
 	if (r)
-		return log_err_r(r, "cannot add the local route of %s%s", text(f, buf),
+		return log_err_r(r, "cannot add the local route of %s%s", route_text(f, buf),
 				 r == -EPERM ? " (CAP_NET_ADMIN)" : "");
 	if (owner != PINTLE)
-		log_info("%s is routed here already by somebody else; left as it is", text(f, buf));
+		log_info("%s is routed here already by somebody else; left as it is",
+			 route_text(f, buf));
 	*added = owner == PINTLE;
 	return 0;
 }
@@ -235,10 +236,10 @@ int routes_add_local(int netns_fd, const struct frontend_addr *f, bool *added)
 int routes_remove_local(int netns_fd, const struct frontend_addr *f)
 {
 	char buf[ADDR_TEXT_SIZE];
-	int r = change(netns_fd, RTM_DELROUTE, 0, f, NULL);
+	int r = change_route(netns_fd, RTM_DELROUTE, 0, f, NULL);
 
 	if (r && r != -ESRCH)
-		return log_err_r(r, "cannot remove the local route of %s%s", text(f, buf),
+		return log_err_r(r, "cannot remove the local route of %s%s", route_text(f, buf),
 				 r == -EPERM ? " (CAP_NET_ADMIN)" : "");
 	return 0;
 }

@@ -50,8 +50,8 @@ static void list_free(struct list *l)
 }
 
 /* Begins again when a change disturbed the dump. `header` is the beginning of the request. */
-static int dump(int netns_fd, int type, const void *header, size_t size, netlink_fn each,
-		struct list *l)
+static int tc_dump(int netns_fd, int type, const void *header, size_t size, netlink_fn each,
+		   struct list *l)
 {
 	int r = -EAGAIN;
 
@@ -102,7 +102,7 @@ int tc_devices(int netns_fd, struct tc_device **out, size_t *n)
 {
 	_cleanup_(list_free) struct list l = {.size = sizeof(struct tc_device)};
 	const struct ifinfomsg any = {.ifi_family = AF_UNSPEC};
-	int err = dump(netns_fd, RTM_GETLINK, &any, sizeof(any), on_device, &l);
+	int err = tc_dump(netns_fd, RTM_GETLINK, &any, sizeof(any), on_device, &l);
 
 	if (err)
 		return err;
@@ -161,7 +161,7 @@ static int list_filters(int netns_fd, struct tc_point at, struct list *l)
 	int err;
 
 	l->size = sizeof(struct filter);
-	err = dump(netns_fd, RTM_GETTFILTER, &m, sizeof(m), on_filter, l);
+	err = tc_dump(netns_fd, RTM_GETTFILTER, &m, sizeof(m), on_filter, l);
 	if (err == -EINVAL || err == -ENODEV || err == -ENOENT || err == -EOPNOTSUPP) {
 		l->n = 0;
 		return 0;
@@ -243,7 +243,7 @@ static int list_clsact(int netns_fd, struct list *l)
 	const struct tcmsg any = {.tcm_family = AF_UNSPEC};
 
 	l->size = sizeof(struct clsact);
-	return dump(netns_fd, RTM_GETQDISC, &any, sizeof(any), on_qdisc, l);
+	return tc_dump(netns_fd, RTM_GETQDISC, &any, sizeof(any), on_qdisc, l);
 }
 
 /* Returns -EBUSY where an ingress qdisc is in the place of clsact. */
@@ -316,7 +316,7 @@ static int put_filter(int netns_fd, struct tc_point at, uint32_t handle, uint32_
 	return netlink_ask(netns_fd, NETLINK_ROUTE, msg, NULL, NULL);
 }
 
-static struct tc_point opposite(struct tc_point at)
+static struct tc_point point_opposite(struct tc_point at)
 {
 	return (struct tc_point){at.device, at.direction == TC_IN ? TC_OUT : TC_IN};
 }
@@ -327,7 +327,7 @@ static bool added_before(int netns_fd, struct tc_point at, uint32_t handle)
 	_cleanup_(list_free) struct list l = {0};
 	const struct filter *f;
 
-	if (list_filters(netns_fd, opposite(at), &l))
+	if (list_filters(netns_fd, point_opposite(at), &l))
 		return false;
 	f = find_ours(&l, handle);
 	return f && !strcmp(f->name, NAME_CLSACT);
@@ -383,7 +383,7 @@ int tc_detach(int netns_fd, struct tc_point at, uint32_t handle)
 	int err = list_filters(netns_fd, at, &l);
 
 	if (!err)
-		err = list_filters(netns_fd, opposite(at), &beside);
+		err = list_filters(netns_fd, point_opposite(at), &beside);
 	if (err)
 		return err;
 	ours = find_ours(&l, handle);

@@ -57,7 +57,7 @@ static int harvest_key(const struct pintle_affinity_key *key, const struct pintl
 	return 0;
 }
 
-/* How many were forgotten, by the pool's place in the state. Gathered first: deleting under the
+/* How many were forgotten, by the pool's index in the state. Gathered first: deleting under the
  * walk would make it miss some. */
 static int unbind(const struct maps *m, const struct wanted *w, size_t gone[PINTLE_MAX_POOLS])
 {

@@ -90,7 +90,7 @@ static int open_cgroup(struct attachment *a, const struct config *c)
 	return a->cgroup_fd < 0 ? a->cgroup_fd : 0;
 }
 
-static int open_places(struct attachment *a, const struct config *c)
+static int open_targets(struct attachment *a, const struct config *c)
 {
 	int err;
 
@@ -130,7 +130,7 @@ static int refuse_rival(const struct attachment *a, const struct config *c)
 
 /* ---- what is wanted ---------------------------------------------------------------- */
 
-static bool wanted(const struct link_kind *k, const struct config *c)
+static bool link_wanted(const struct link_kind *k, const struct config *c)
 {
 	bool any = link_is_always(k);
 
@@ -150,7 +150,7 @@ static int load_wanted(struct attachment *a, const struct config *c)
 	struct maps kept;
 
 	for (int i = 0; i < LINK_COUNT; i++)
-		which.links[i] = wanted(&link_kinds[i], c);
+		which.links[i] = link_wanted(&link_kinds[i], c);
 	if (!maps && a->takeover) {
 		takeover_kept(a->takeover, &kept);
 		maps = &kept;
@@ -274,7 +274,7 @@ static int pin_map(const struct attachment *a, const char *name)
 	return pins_own(path, PINS_FILE_MODE, a->group);
 }
 
-static int stage(struct attachment *a)
+static int stage_pins(struct attachment *a)
 {
 	int err;
 
@@ -291,7 +291,7 @@ static int stage(struct attachment *a)
  * already. */
 static int prepare_takeover(struct attachment *a)
 {
-	int err = a->maps ? 0 : stage(a);
+	int err = a->maps ? 0 : stage_pins(a);
 
 	if (!err)
 		err = takeover_copy(a->takeover, a->maps);
@@ -308,7 +308,7 @@ static int prepare_takeover(struct attachment *a)
 /* ---- prepare --------------------------------------------------------------------- */
 
 /* A path that is too long is cut at its beginning: its end says most. */
-static void tell(char to[PINTLE_TEXT_SIZE], const char *from)
+static void copy_text(char to[PINTLE_TEXT_SIZE], const char *from)
 {
 	size_t size = from ? strlen(from) : 0, room = PINTLE_TEXT_SIZE - 1;
 
@@ -321,11 +321,11 @@ static void tell(char to[PINTLE_TEXT_SIZE], const char *from)
 
 /* Makes a relative path absolute, because the CLI runs in another directory. Symbolic links are not
  * resolved: in a ConfigMap they change their target. */
-static void tell_path(char to[PINTLE_TEXT_SIZE], const char *path)
+static void copy_path(char to[PINTLE_TEXT_SIZE], const char *path)
 {
 	_cleanup_free_ char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0), *whole = NULL;
 
-	tell(to, cwd && asprintf(&whole, "%s/%s", cwd, path) >= 0 ? whole : path);
+	copy_text(to, cwd && asprintf(&whole, "%s/%s", cwd, path) >= 0 ? whole : path);
 }
 
 static void describe_node(struct attachment *a, const struct config *c)
@@ -348,14 +348,14 @@ static void describe_node(struct attachment *a, const struct config *c)
 	n->netns_cookie = a->netns_cookie;
 	n->netns_inode = a->netns_inode;
 	n->group = a->group;
-	tell(n->netns, c->netns);
-	tell(n->cgroup, a->cgroup);
-	tell(n->version, PINTLE_VERSION);
-	tell_path(n->config, c->path);
-	tell(n->metrics, c->metrics);
+	copy_text(n->netns, c->netns);
+	copy_text(n->cgroup, a->cgroup);
+	copy_text(n->version, PINTLE_VERSION);
+	copy_path(n->config, c->path);
+	copy_text(n->metrics, c->metrics);
 }
 
-static int prepare(struct attachment *a, const struct config *c)
+static int attachment_begin(struct attachment *a, const struct config *c)
 {
 	int err = find_group(c->group, &a->group);
 
@@ -373,7 +373,7 @@ static int prepare(struct attachment *a, const struct config *c)
 		return a->lock_fd == -ENOENT ? log_err_r(ENOENT, "%s", c->bpffs) : a->lock_fd;
 	err = refuse_other_layout(c);
 	if (!err)
-		err = open_places(a, c);
+		err = open_targets(a, c);
 	if (!err)
 		err = find_former(a);
 	if (!err)
@@ -385,7 +385,7 @@ static int prepare(struct attachment *a, const struct config *c)
 	if (!err && a->takeover)
 		err = prepare_takeover(a);
 	if (!err && !a->resumed)
-		err = stage(a);
+		err = stage_pins(a);
 	if (err)
 		return err;
 	a->recount = recount_new(a->skel, a->maps);
@@ -403,7 +403,7 @@ int attachment_prepare(const struct config *c, struct attachment **out)
 		return log_err_r(ENOMEM, "attach");
 	a->lock_fd = a->netns_fd = a->cgroup_fd = -1;
 	tend_begin(&a->tend);
-	err = prepare(a, c);
+	err = attachment_begin(a, c);
 	if (err) {
 		attachment_free(a);
 		return err;
@@ -414,17 +414,17 @@ int attachment_prepare(const struct config *c, struct attachment **out)
 
 /* ---- commit ---------------------------------------------------------------------- */
 
-static struct link_place place_of(const struct attachment *a)
+static struct link_target link_target_of(const struct attachment *a)
 {
-	return (struct link_place){.netns_fd = a->netns_fd,
-				   .cgroup_fd = a->cgroup_fd,
-				   .netns = a->maps->node->netns,
-				   .cgroup = a->cgroup,
-				   .group = a->group};
+	return (struct link_target){.netns_fd = a->netns_fd,
+				    .cgroup_fd = a->cgroup_fd,
+				    .netns = a->maps->node->netns,
+				    .cgroup = a->cgroup,
+				    .group = a->group};
 }
 
 /* Makes the staged pins visible, all at once. */
-static int unstage(struct attachment *a)
+static int publish_pins(struct attachment *a)
 {
 	if (rename(a->staging, a->dir))
 		return log_err_r(errno, "failed to rename %s to %s", a->staging, a->dir);
@@ -434,19 +434,19 @@ static int unstage(struct attachment *a)
 
 static int commit_fresh(struct attachment *a, const struct config *c)
 {
-	struct link_place to = place_of(a);
+	struct link_target to = link_target_of(a);
 	int err = 0;
 
 	a->maps->node->attached_ns = monotonic_ns();
 	for (int i = 0; !err && i < LINK_COUNT; i++)
-		if (wanted(&link_kinds[i], c))
+		if (link_wanted(&link_kinds[i], c))
 			err = link_attach(&link_kinds[i],
 					  programs_fd(a->skel, link_kinds[i].program), &to,
 					  a->staging);
-	return err ?: unstage(a);
+	return err ?: publish_pins(a);
 }
 
-static int own_all(const struct attachment *a)
+static int own_pins(const struct attachment *a)
 {
 	char path[PIN_PATH_SIZE];
 	int err = pins_own(a->dir, PINS_DIR_MODE, a->group);
@@ -463,7 +463,8 @@ static int own_all(const struct attachment *a)
 
 /* An optional link may be wanted for the first time; a link that is always wanted and not pinned
  * was lost, which link_replace() logs. */
-static int commit_link(struct attachment *a, const struct link_kind *k, const struct link_place *to)
+static int commit_link(struct attachment *a, const struct link_kind *k,
+		       const struct link_target *to)
 {
 	int fd = programs_fd(a->skel, k->program);
 
@@ -474,9 +475,9 @@ static int commit_link(struct attachment *a, const struct link_kind *k, const st
 
 /* After the rename the takeover can only go forward; if this process is killed, the next start goes
  * on with it. */
-static int commit_takeover(struct attachment *a, const struct link_place *to)
+static int commit_takeover(struct attachment *a, const struct link_target *to)
 {
-	int err = a->staged ? unstage(a) : 0;
+	int err = a->staged ? publish_pins(a) : 0;
 
 	if (!err)
 		err = takeover_commit(a->takeover, a->maps, a->dir, to);
@@ -486,14 +487,14 @@ static int commit_takeover(struct attachment *a, const struct link_place *to)
 
 static int commit_resumed(struct attachment *a, const struct config *c)
 {
-	struct link_place to = place_of(a);
+	struct link_target to = link_target_of(a);
 	int err = a->takeover ? commit_takeover(a, &to) : 0;
 
 	for (int i = 0; !err && i < LINK_COUNT; i++)
-		if (wanted(&link_kinds[i], c))
+		if (link_wanted(&link_kinds[i], c))
 			err = commit_link(a, &link_kinds[i], &to);
 	/* node.group may have changed since the pins were made. */
-	return err || a->group == a->maps->node->group ? err : own_all(a);
+	return err || a->group == a->maps->node->group ? err : own_pins(a);
 }
 
 int attachment_commit(struct attachment *a, const struct config *c)
@@ -514,13 +515,14 @@ int attachment_commit(struct attachment *a, const struct config *c)
 
 int attachment_extend(struct attachment *a, const struct config *c)
 {
-	struct link_place to = place_of(a);
+	struct link_target to = link_target_of(a);
 	struct load_list which = {0};
 	bool any = false;
 	int err;
 
 	for (int i = 0; i < LINK_COUNT; i++) {
-		which.links[i] = wanted(&link_kinds[i], c) && !link_pinned(&link_kinds[i], a->dir);
+		which.links[i] =
+			link_wanted(&link_kinds[i], c) && !link_pinned(&link_kinds[i], a->dir);
 		any |= which.links[i];
 	}
 	if (!any)
@@ -540,7 +542,7 @@ int attachment_extend(struct attachment *a, const struct config *c)
 void attachment_trim(struct attachment *a, const struct config *c)
 {
 	for (int i = LINK_COUNT; i-- > 0;) {
-		if (wanted(&link_kinds[i], c))
+		if (link_wanted(&link_kinds[i], c))
 			continue;
 		link_detach(&link_kinds[i], a->dir);
 		tend_release(&a->tend, (enum link_id)i);
@@ -585,7 +587,7 @@ static int put_back_directory(struct attachment *a)
 	if (!err) {
 		int n = tend_pins(&a->tend, a->maps, a->staging, a->group);
 
-		err = n < 0 ? n : unstage(a);
+		err = n < 0 ? n : publish_pins(a);
 	}
 	return err;
 }
@@ -631,7 +633,7 @@ static bool cgroup_is_there(struct attachment *a)
 
 static int attach_lost(struct attachment *a, const bool lost[LINK_COUNT])
 {
-	struct link_place to = place_of(a);
+	struct link_target to = link_target_of(a);
 	struct load_list which = {0};
 	int err;
 
@@ -655,7 +657,8 @@ static bool look_for_lost(struct attachment *a, const struct config *c)
 	bool any = false;
 
 	for (int i = 0; i < LINK_COUNT; i++) {
-		a->lost[i] = wanted(&link_kinds[i], c) && !tend_attached(&a->tend, (enum link_id)i);
+		a->lost[i] =
+			link_wanted(&link_kinds[i], c) && !tend_attached(&a->tend, (enum link_id)i);
 		any |= a->lost[i];
 	}
 	return any;
@@ -672,7 +675,7 @@ static void tell_lost(struct attachment *a, const char *why)
 		log_error("%s; trying again until it is attached", a->lost_why);
 }
 
-static int mend(struct attachment *a)
+static int attach_again(struct attachment *a)
 {
 	bool lost[LINK_COUNT], any_of_cgroup = false, cgroup = cgroup_is_there(a), any = false;
 	int err = 0;
@@ -696,7 +699,7 @@ static int mend(struct attachment *a)
 	return err;
 }
 
-static void tended_well(struct attachment *a)
+static void tend_succeeded(struct attachment *a)
 {
 	a->lost_why[0] = '\0';
 	a->tend_wait_ns = 0;
@@ -721,16 +724,16 @@ bool attachment_tend(struct attachment *a, const struct config *c)
 		return false;
 	err = put_back_pins(a);
 	if (!err && !look_for_lost(a, c)) {
-		tended_well(a);
+		tend_succeeded(a);
 		return false;
 	}
 	if (!err) {
 		hooks_text(a->lost, hooks, sizeof(hooks));
-		err = mend(a);
+		err = attach_again(a);
 	}
 	if (!err && !look_for_lost(a, c)) {
 		log_warn("lost, and attached again: %s", hooks);
-		tended_well(a);
+		tend_succeeded(a);
 		return true;
 	}
 	tend_later(a, now, err);
@@ -740,8 +743,8 @@ bool attachment_tend(struct attachment *a, const struct config *c)
 bool attachment_hook(const struct attachment *a, const struct config *c, enum link_id id,
 		     bool *attached)
 {
-	*attached = wanted(&link_kinds[id], c) && !a->lost[id];
-	return wanted(&link_kinds[id], c);
+	*attached = link_wanted(&link_kinds[id], c) && !a->lost[id];
+	return link_wanted(&link_kinds[id], c);
 }
 
 const char *attachment_lost(const struct attachment *a)

@@ -78,7 +78,8 @@ static struct pool *pool_of(struct walk *w, const struct pintle_affinity_key *ke
 	return p && p->generation && p->generation == key->pool_generation ? p : NULL;
 }
 
-static bool holds(const struct walk *w, const struct pool *p, const struct pintle_affinity *a)
+static bool binding_holds(const struct walk *w, const struct pool *p,
+			  const struct pintle_affinity *a)
 {
 	return p && a->endpoint < PINTLE_MAX_ENDPOINTS && w->endpoints[a->endpoint] &&
 	       w->endpoints[a->endpoint] == a->generation &&
@@ -96,19 +97,19 @@ static int note_client(struct walk *w, uint64_t client)
 }
 
 /* Deleting an entry does not disturb the walk, which goes from bucket to bucket. */
-static int look_at(const struct pintle_affinity_key *key, const struct pintle_affinity *a,
-		   void *arg)
+static int visit_binding(const struct pintle_affinity_key *key, const struct pintle_affinity *a,
+			 void *arg)
 {
 	struct walk *w = arg;
 	struct pool *p = pool_of(w, key);
 
-	if (!holds(w, p, a))
+	if (!binding_holds(w, p, a))
 		return MIN(state_unbind(w->m, key, p), 0);
 	p->held++;
 	return note_client(w, a->client);
 }
 
-static int compare(const void *left, const void *right)
+static int client_compare(const void *left, const void *right)
 {
 	const uint64_t *a = left, *b = right;
 
@@ -116,7 +117,7 @@ static int compare(const void *left, const void *right)
 }
 
 /* How many bindings the client at `from` has; w->clients must be sorted. */
-static size_t run_at(const struct walk *w, size_t from)
+static size_t client_run(const struct walk *w, size_t from)
 {
 	size_t to = from;
 
@@ -133,7 +134,7 @@ static int set_shares(struct walk *w)
 	uint64_t key, next, n, *previous = NULL;
 
 	for (size_t at = 0; at < w->count; at += n) {
-		n = run_at(w, at);
+		n = client_run(w, at);
 		if (bpf_map_update_elem(fd, &w->clients[at], &n, BPF_ANY))
 			return -errno;
 	}
@@ -141,21 +142,21 @@ static int set_shares(struct walk *w)
 	for (bool more = !bpf_map_get_next_key(fd, NULL, &key); more; key = next) {
 		previous = &key;
 		more = !bpf_map_get_next_key(fd, previous, &next);
-		if (!bsearch(&key, w->clients, w->count, sizeof(key), compare))
+		if (!bsearch(&key, w->clients, w->count, sizeof(key), client_compare))
 			bpf_map_delete_elem(fd, &key);
 	}
 	return 0;
 }
 
 /* Walks one map. Afterwards w->clients are sorted. */
-static int walk_map(struct walk *w, enum map_id map)
+static int walk_bindings(struct walk *w, enum map_id map)
 {
 	int err;
 
 	w->count = 0;
-	err = state_bindings_of(w->m, map, look_at, w);
+	err = state_bindings_of(w->m, map, visit_binding, w);
 	if (!err && w->count)
-		qsort(w->clients, w->count, sizeof(*w->clients), compare);
+		qsort(w->clients, w->count, sizeof(*w->clients), client_compare);
 	return err;
 }
 
@@ -163,7 +164,7 @@ static int walk_map(struct walk *w, enum map_id map)
 
 /* Names for the log the client with most bindings in `affinity_beyond`, the map that was walked
  * last. */
-static void name_largest(const struct walk *w, char *buf, size_t size)
+static void name_largest_client(const struct walk *w, char *buf, size_t size)
 {
 	size_t n, most = 0;
 	uint64_t client = 0;
@@ -171,7 +172,7 @@ static void name_largest(const struct walk *w, char *buf, size_t size)
 	struct addr ip = {0};
 
 	for (size_t at = 0; at < w->count; at += n) {
-		n = run_at(w, at);
+		n = client_run(w, at);
 		if (n <= most)
 			continue;
 		most = n;
@@ -200,7 +201,7 @@ static void name_largest(const struct walk *w, char *buf, size_t size)
 		 addr_format_ip(&ip, text));
 }
 
-static void tell(struct bindings *b, uint32_t pool, const struct walk *w)
+static void tell_evicted(struct bindings *b, uint32_t pool, const struct walk *w)
 {
 	struct pintle_name name = {0};
 	char who[128], text[PINTLE_NAME_SIZE];
@@ -210,7 +211,7 @@ static void tell(struct bindings *b, uint32_t pool, const struct walk *w)
 	b->told[pool] = true;
 	maps_value(b->m, MAP_names, pool, &name);
 	state_text(text, sizeof(text), name.name, sizeof(name.name));
-	name_largest(w, who, sizeof(who));
+	name_largest_client(w, who, sizeof(who));
 	log_warn("pool %s: sessions lost their bindings, because more are bound than there is room "
 		 "for%s; pintle_bindings_evicted_total counts them",
 		 text, who);
@@ -219,7 +220,7 @@ static void tell(struct bindings *b, uint32_t pool, const struct walk *w)
 /* Bindings that were made and are neither held nor removed were evicted. `made` is from before the
  * walk and `removed` from after it, so that bindings which come or go meanwhile never count as
  * evicted. */
-static void settle(struct bindings *b, uint32_t pool, const struct walk *w)
+static void count_evicted(struct bindings *b, uint32_t pool, const struct walk *w)
 {
 	struct pintle_bindings *n = &b->m->bindings[pool];
 	const struct pool *p = &w->pools[pool];
@@ -235,7 +236,7 @@ static void settle(struct bindings *b, uint32_t pool, const struct walk *w)
 	if (gone <= (int64_t)n->evicted)
 		return;
 	n->evicted = (uint64_t)gone;
-	tell(b, pool, w);
+	tell_evicted(b, pool, w);
 }
 
 int bindings_walk(struct bindings *b)
@@ -246,14 +247,14 @@ int bindings_walk(struct bindings *b)
 	if (!err)
 		err = read_endpoints(&w);
 	if (!err)
-		err = walk_map(&w, MAP_affinity);
+		err = walk_bindings(&w, MAP_affinity);
 	if (!err)
 		err = set_shares(&w);
 	if (!err)
-		err = walk_map(&w, MAP_affinity_beyond);
+		err = walk_bindings(&w, MAP_affinity_beyond);
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_POOLS; i++)
 		if (w.pools[i].generation)
-			settle(b, i, &w);
+			count_evicted(b, i, &w);
 	free(w.clients);
 	if (err)
 		return log_err_r(err, "failed to look through the bindings");

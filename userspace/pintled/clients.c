@@ -15,7 +15,7 @@
 #include "server_cgroups.h"
 
 #define MAX_CGROUPS 65536
-#define SETTLE_MS   5  /* a pod comes with several cgroups at once */
+#define BURST_MS    5  /* a pod comes with several cgroups at once */
 #define REST        10 /* times the duration of a walk: the least pause before the next */
 
 /* A cgroup of the tree; `name` is "" where it belongs to no named client. */
@@ -87,7 +87,7 @@ bool clients_pod(const char *path, char name[PINTLE_NAME_SIZE])
 
 /* `name` holds the parent's client. A pattern that matches `path` replaces it; a pod only names a
  * cgroup whose parent has no client. */
-static void identify(const struct config *c, const char *path, char name[PINTLE_NAME_SIZE])
+static void identify_client(const struct config *c, const char *path, char name[PINTLE_NAME_SIZE])
 {
 	for (size_t i = 0; i < c->client_count; i++) {
 		if (fnmatch(c->clients[i].cgroup, path, 0))
@@ -115,14 +115,14 @@ static int by_id(const void *left, const void *right)
 	return (a->id > b->id) - (a->id < b->id);
 }
 
-static const struct cgroup *find(const struct tree *t, uint64_t id)
+static const struct cgroup *tree_find(const struct tree *t, uint64_t id)
 {
 	struct cgroup key = {.id = id};
 
 	return t->count ? bsearch(&key, t->all, t->count, sizeof(key), by_id) : NULL;
 }
 
-static bool add(struct tree *t, uint64_t id, bool watched, const char *name)
+static bool tree_add(struct tree *t, uint64_t id, bool watched, const char *name)
 {
 	if (t->count == MAX_CGROUPS || !ROOM_FOR_ONE(t->all, t->count, t->room, 256))
 		return false;
@@ -132,9 +132,9 @@ static bool add(struct tree *t, uint64_t id, bool watched, const char *name)
 }
 
 /* The kernel drops a watch with its directory. */
-static bool watch(struct clients *x, uint64_t id, int fd)
+static bool watch_cgroup(struct clients *x, uint64_t id, int fd)
 {
-	const struct cgroup *before = find(&x->tree, id);
+	const struct cgroup *before = tree_find(&x->tree, id);
 	char path[32];
 
 	if (x->inotify < 0 || (before && before->watched))
@@ -153,21 +153,21 @@ static bool watch(struct clients *x, uint64_t id, int fd)
 
 /* Sets the watch before cgroup2_walk() reads the directory: a child that is made in between is seen
  * by one of the two. */
-static bool visit(void *arg, const struct cgroup2_visit *v)
+static bool visit_cgroup(void *arg, const struct cgroup2_visit *v)
 {
 	struct walk *w = arg;
 	char *name = w->names[v->depth];
 
 	snprintf(name, PINTLE_NAME_SIZE, "%s", v->depth ? w->names[v->depth - 1] : "");
 	if (w->clients->named)
-		identify(w->clients->config, v->path, name);
-	return add(w->tree, v->id, watch(w->clients, v->id, v->fd), name);
+		identify_client(w->clients->config, v->path, name);
+	return tree_add(w->tree, v->id, watch_cgroup(w->clients, v->id, v->fd), name);
 }
 
 static bool walk_tree(struct clients *x, struct tree *to)
 {
 	struct walk w = {.clients = x, .tree = to};
-	int err = cgroup2_walk(x->root, x->below, visit, &w);
+	int err = cgroup2_walk(x->root, x->below, visit_cgroup, &w);
 
 	if (err == -ECANCELED && !x->told_many) {
 		log_warn("more than %d cgroups: some are not searched for clients", MAX_CGROUPS);
@@ -180,12 +180,12 @@ static bool walk_tree(struct clients *x, struct tree *to)
 
 /* ---- the map ----------------------------------------------------------------------- */
 
-static void take_out(const struct clients *x, uint64_t id)
+static void remove_client(const struct clients *x, uint64_t id)
 {
 	bpf_map_delete_elem(x->m->fd[MAP_clients], &id);
 }
 
-static void put(struct clients *x, const struct cgroup *g)
+static void put_client(struct clients *x, const struct cgroup *g)
 {
 	struct pintle_client c = {.id = client_id(g->name)};
 
@@ -198,33 +198,33 @@ static void put(struct clients *x, const struct cgroup *g)
 }
 
 /* Entries that are gone are removed first, to make room. */
-static void settle(struct clients *x, const struct tree *now)
+static void put_tree(struct clients *x, const struct tree *now)
 {
 	const struct tree *was = &x->tree;
 
 	for (size_t i = 0; i < was->count; i++) {
-		const struct cgroup *g = find(now, was->all[i].id);
+		const struct cgroup *g = tree_find(now, was->all[i].id);
 
 		if (was->all[i].name[0] && (!g || !g->name[0]))
-			take_out(x, was->all[i].id);
+			remove_client(x, was->all[i].id);
 	}
 	for (size_t i = 0; i < now->count; i++) {
-		const struct cgroup *g = find(was, now->all[i].id);
+		const struct cgroup *g = tree_find(was, now->all[i].id);
 
 		if (now->all[i].name[0] && (!g || strcmp(g->name, now->all[i].name) != 0))
-			put(x, &now->all[i]);
+			put_client(x, &now->all[i]);
 	}
 }
 
 /* Takes over what an earlier daemon left in the map, under a name that no client has: so the first
  * walk writes or removes each of these entries. */
-static void adopt(struct clients *x)
+static void adopt_former(struct clients *x)
 {
 	uint64_t key, *previous = NULL;
 	int fd = x->m->fd[MAP_clients];
 
 	for (int i = 0; i < PINTLE_MAX_CLIENTS && !bpf_map_get_next_key(fd, previous, &key); i++) {
-		if (!add(&x->tree, key, false, "?"))
+		if (!tree_add(&x->tree, key, false, "?"))
 			break;
 		previous = &key;
 	}
@@ -234,12 +234,12 @@ static void adopt(struct clients *x)
 
 static void take_tree(struct clients *x, struct tree *tree)
 {
-	settle(x, tree);
+	put_tree(x, tree);
 	free(x->tree.all);
 	x->tree = *tree;
 }
 
-static void walk_now(struct clients *x)
+static void walk_cgroups(struct clients *x)
 {
 	uint64_t begun = monotonic_ns();
 	struct tree tree = {0};
@@ -257,9 +257,9 @@ static void walk_now(struct clients *x)
 
 /* ---- watching ---------------------------------------------------------------------- */
 
-static void on_timer(uv_timer_t *timer)
+static void on_walk_timer(uv_timer_t *timer)
 {
-	walk_now(timer->data);
+	walk_cgroups(timer->data);
 }
 
 /* Walking a tree that is large, or never stops changing, must not take all of the daemon's time. */
@@ -269,10 +269,10 @@ static void walk_soon(struct clients *x)
 	uint64_t ms = rested < rest ? (rest - rested) / NSEC_PER_MSEC : 0;
 
 	if (!uv_is_active((uv_handle_t *)&x->timer))
-		uv_timer_start(&x->timer, on_timer, MAX(ms, (uint64_t)SETTLE_MS), 0);
+		uv_timer_start(&x->timer, on_walk_timer, MAX(ms, (uint64_t)BURST_MS), 0);
 }
 
-static void on_change(uv_poll_t *poll, int status, int events)
+static void on_cgroup_change(uv_poll_t *poll, int status, int events)
 {
 	struct clients *x = poll->data;
 	char buf[16384] __attribute__((aligned(__alignof__(struct inotify_event))));
@@ -284,7 +284,7 @@ static void on_change(uv_poll_t *poll, int status, int events)
 	walk_soon(x);
 }
 
-static bool asked_for(const struct config *c)
+static bool clients_wanted(const struct config *c)
 {
 	for (size_t i = 0; i < c->pool_count; i++)
 		if (c->pools[i].stickiness.key_kind == PINTLE_KEY_CGROUP ||
@@ -308,7 +308,7 @@ bool clients_root(const struct maps *m, char root[PATH_MAX], char below[PATH_MAX
 	return true;
 }
 
-static void start(struct clients *x)
+static void start_walking(struct clients *x)
 {
 	if (!clients_root(x->m, x->root, x->below))
 		return;
@@ -322,11 +322,11 @@ static void start(struct clients *x)
 	} else if (!uv_poll_init(x->loop, &x->poll, x->inotify)) {
 		x->poll.data = x;
 		x->handles++;
-		uv_poll_start(&x->poll, UV_READABLE, on_change);
+		uv_poll_start(&x->poll, UV_READABLE, on_cgroup_change);
 	}
 }
 
-static void nothing_but_free(uv_handle_t *handle)
+static void on_handle_closed(uv_handle_t *handle)
 {
 	struct clients *x = handle->data;
 
@@ -350,7 +350,7 @@ int clients_new(uv_loop_t *loop, const struct maps *m, struct clients **out)
 	uv_timer_init(loop, &x->timer);
 	x->timer.data = x;
 	x->handles = 1;
-	adopt(x);
+	adopt_former(x);
 	*out = x;
 	return 0;
 }
@@ -360,11 +360,11 @@ void clients_configure(struct clients *x, const struct config *c)
 	struct tree none = {0};
 
 	x->config = c;
-	x->named = asked_for(c);
+	x->named = clients_wanted(c);
 	if (x->named || server_cgroups_wanted(c)) {
 		if (!x->active)
-			start(x);
-		walk_now(x);
+			start_walking(x);
+		walk_cgroups(x);
 		return;
 	}
 	/* The watches stay: a later reload that needs clients again uses them. */
@@ -376,7 +376,7 @@ void clients_configure(struct clients *x, const struct config *c)
 
 void clients_rescan(struct clients *x)
 {
-	walk_now(x);
+	walk_cgroups(x);
 }
 
 size_t clients_count(const struct clients *x)
@@ -393,6 +393,6 @@ void clients_free(struct clients *x)
 	if (!x)
 		return;
 	if (x->handles > 1)
-		uv_close((uv_handle_t *)&x->poll, nothing_but_free);
-	uv_close((uv_handle_t *)&x->timer, nothing_but_free);
+		uv_close((uv_handle_t *)&x->poll, on_handle_closed);
+	uv_close((uv_handle_t *)&x->timer, on_handle_closed);
 }

@@ -163,7 +163,7 @@ static void start_heartbeat(struct daemon *d)
 
 /* ---- serving --------------------------------------------------------------------- */
 
-static void render(struct metrics_text *out, void *arg)
+static void render_page(struct metrics_text *out, void *arg)
 {
 	const struct daemon *d = arg;
 	const struct metrics_sources from = {
@@ -179,7 +179,7 @@ static void render(struct metrics_text *out, void *arg)
 	metrics_page(&from, out);
 }
 
-static bool ready(void *arg, const char **why)
+static bool is_ready(void *arg, const char **why)
 {
 	struct daemon *d = arg;
 
@@ -194,11 +194,12 @@ static bool ready(void *arg, const char **why)
 	return false;
 }
 
-static const struct exporter_callbacks exporter_callbacks = {.render = render, .ready = ready};
+static const struct exporter_callbacks exporter_callbacks = {.render = render_page,
+							     .ready = is_ready};
 
 /* ---- configuration --------------------------------------------------------------- */
 
-static bool differs(const char *a, const char *b)
+static bool text_differs(const char *a, const char *b)
 {
 	return (a || b) && (!a || !b || strcmp(a, b));
 }
@@ -206,16 +207,16 @@ static bool differs(const char *a, const char *b)
 /* What is under `node` is fixed from attaching to detaching. */
 static void warn_of_node(const struct config *old, const struct config *new)
 {
-	if (differs(old->bpffs, new->bpffs) || differs(old->netns, new->netns) ||
-	    differs(old->cgroup, new->cgroup) || differs(old->metrics, new->metrics) ||
-	    differs(old->group, new->group))
+	if (text_differs(old->bpffs, new->bpffs) || text_differs(old->netns, new->netns) ||
+	    text_differs(old->cgroup, new->cgroup) || text_differs(old->metrics, new->metrics) ||
+	    text_differs(old->group, new->group))
 		log_warn("a change under node: takes effect at the next start of pintled; "
 			 "pools are reloaded now");
 }
 
 /* Takes `c` and `p`. The former ones are freed only after poller_configure(), because the poller
  * refers to them until then. */
-static int run_by(struct daemon *d, struct config *c, struct publication *p)
+static int run_config(struct daemon *d, struct config *c, struct publication *p)
 {
 	int err = poller_configure(d->poller, c, p);
 
@@ -231,7 +232,7 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 }
 
 /* Replaces the current configuration by `c`, or leaves it as it is. Takes `c`. */
-static int apply(struct daemon *d, struct config *c)
+static int apply_config(struct daemon *d, struct config *c)
 {
 	struct publication *p = NULL;
 	int err = attachment_extend(d->attachment, c);
@@ -240,12 +241,12 @@ static int apply(struct daemon *d, struct config *c)
 		err = publish(d->maps, attachment_netns(d->attachment), c, &p);
 	if (!err) {
 		attachment_trim(d->attachment, c);
-		return run_by(d, c, p);
+		return run_config(d, c, p);
 	}
 	config_free(c);
 	/* A part of `c` may be in the maps: publish the current configuration over it. */
 	if (!publish(d->maps, attachment_netns(d->attachment), d->config, &p))
-		run_by(d, d->config, p);
+		run_config(d, d->config, p);
 	attachment_trim(d->attachment, d->config);
 	return err;
 }
@@ -272,7 +273,7 @@ static int reload_by(struct daemon *d, char why[PINTLE_WHY_SIZE])
 	}
 	warn_of_node(d->config, c);
 	look_at_files(c);
-	err = apply(d, c);
+	err = apply_config(d, c);
 	if (err)
 		log_error("%s was reloaded only in part; see above", d->config->path);
 	else
@@ -281,7 +282,7 @@ static int reload_by(struct daemon *d, char why[PINTLE_WHY_SIZE])
 	return err;
 }
 
-static void reload(struct daemon *d)
+static void reload_now(struct daemon *d)
 {
 	char why[PINTLE_WHY_SIZE];
 	int err;
@@ -296,7 +297,7 @@ static void reload(struct daemon *d)
 static void on_reload(uv_timer_t *timer)
 {
 	notify_reloading();
-	reload(timer->data);
+	reload_now(timer->data);
 	malloc_trim(0);
 	notify_ready(NULL);
 }
@@ -313,7 +314,7 @@ static void apply_settings(struct daemon *d)
 		if (settings_configure(d->settings, &c))
 			return;
 		log_keep(why, sizeof(why));
-		err = apply(d, c);
+		err = apply_config(d, c);
 		log_keep(NULL, 0);
 	} while (err && settings_leave_out(d->settings, why));
 	settings_done(d->settings, err ? why : NULL);
@@ -364,7 +365,7 @@ static void on_terminate(uv_signal_t *s, int number)
 	uv_stop(&d->loop);
 }
 
-static int configure(struct daemon *d)
+static int configure_first(struct daemon *d)
 {
 	int err = publish(d->maps, attachment_netns(d->attachment), d->config, &d->publication);
 
@@ -375,13 +376,13 @@ static int configure(struct daemon *d)
 }
 
 /* attach.h says why publishing comes before or after the commit. */
-static int steer(struct daemon *d)
+static int start_steering(struct daemon *d)
 {
 	bool resumed = attachment_resumed(d->attachment);
-	int err = resumed ? attachment_commit(d->attachment, d->config) : configure(d);
+	int err = resumed ? attachment_commit(d->attachment, d->config) : configure_first(d);
 
 	if (!err)
-		err = resumed ? configure(d) : attachment_commit(d->attachment, d->config);
+		err = resumed ? configure_first(d) : attachment_commit(d->attachment, d->config);
 	if (err)
 		return err;
 	attachment_trim(d->attachment, d->config);
@@ -410,7 +411,7 @@ static void watch_signal(struct daemon *d, uv_signal_t *s, uv_signal_cb cb, int 
 }
 
 /* Whatever is likely to fail comes before the first change to what steers. */
-static int start(struct daemon *d)
+static int daemon_start(struct daemon *d)
 {
 	int err = look_at_files(d->config);
 
@@ -430,7 +431,7 @@ static int start(struct daemon *d)
 		err = exporter_new(&d->loop, d->config->metrics, &exporter_callbacks, d,
 				   &d->exporter);
 	if (!err)
-		err = steer(d);
+		err = start_steering(d);
 	if (err)
 		return err;
 	d->started_ns = monotonic_ns();
@@ -447,7 +448,7 @@ static void init_timer(struct daemon *d, uv_timer_t *timer)
 	timer->data = d;
 }
 
-static void init(struct daemon *d)
+static void daemon_init(struct daemon *d)
 {
 	init_timer(d, &d->heartbeat);
 	init_timer(d, &d->housekeeping);
@@ -463,7 +464,7 @@ static void init(struct daemon *d)
 
 /* The exporter, the poller and others close their own handles; the daemon's are closed here. The
  * loop then runs until no handle is left. */
-static void stop(struct daemon *d)
+static void daemon_stop(struct daemon *d)
 {
 	uv_handle_t *ours[] = {
 		(uv_handle_t *)&d->heartbeat, (uv_handle_t *)&d->housekeeping,
@@ -505,11 +506,11 @@ int daemon_run(struct settings *s, struct config *c)
 	/* Setting the threshold also fixes it. Otherwise glibc raises it with each large piece that
 	 * is freed, and then keeps the next ones, such as a page of /metrics. */
 	mallopt(M_MMAP_THRESHOLD, LARGE);
-	init(&d);
+	daemon_init(&d);
 	process_begin(&d.process);
-	err = start(&d);
+	err = daemon_start(&d);
 	if (!err)
 		uv_run(&d.loop, UV_RUN_DEFAULT);
-	stop(&d);
+	daemon_stop(&d);
 	return err;
 }

@@ -10,9 +10,10 @@
 #include "../base/log.h"
 #include "../base/util.h"
 
-#define CONNECTIONS_MAX   64
-#define CONNECTIONS_SPARE 32 /* for connections dropped here and not yet closed by libmicrohttpd   \
-			      */
+#define CONNECTIONS_MAX 64
+#define CONNECTIONS_SPARE                                                                          \
+	32 /* for connections dropped here and not yet closed by libmicrohttpd                     \
+	    */
 #define CONNECTION_MEMORY (16U << 10) /* bytes; a request's head must fit */
 #define REQUEST_NS        (5 * NSEC_PER_SEC)
 #define ANSWER_NS         (10 * NSEC_PER_SEC)
@@ -164,7 +165,7 @@ static enum MHD_Result answer_text(struct MHD_Connection *c, unsigned int status
 
 /* Requests within one turn of the loop get the same page: a burst of requests must not keep the
  * loop from its other work. */
-static int build_page(struct exporter *e)
+static int page_build(struct exporter *e)
 {
 	struct metrics_text t = {0};
 	int error;
@@ -182,7 +183,7 @@ static int build_page(struct exporter *e)
 	return error;
 }
 
-static void drop_page(struct exporter *e)
+static void page_drop(struct exporter *e)
 {
 	if (e->page)
 		MHD_destroy_response(TAKE_PTR(e->page)); /* answers that are being sent hold it */
@@ -190,7 +191,7 @@ static void drop_page(struct exporter *e)
 
 static enum MHD_Result answer_metrics(struct exporter *e, struct MHD_Connection *c)
 {
-	if (!e->page && build_page(e))
+	if (!e->page && page_build(e))
 		return answer_text(c, MHD_HTTP_INTERNAL_SERVER_ERROR, "the page cannot be built\n");
 	return MHD_queue_response(c, MHD_HTTP_OK, e->page);
 }
@@ -251,7 +252,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
 
 /* -- on the loop ------------------------------------------------------------------ */
 
-static void on_timer(uv_timer_t *t);
+static void on_exporter_timer(uv_timer_t *t);
 
 static unsigned int count_connections(struct exporter *e)
 {
@@ -271,7 +272,7 @@ static void exporter_run(struct exporter *e)
 		before = count_connections(e);
 		MHD_run(e->daemon);
 	} while (count_connections(e) < before);
-	drop_page(e);
+	page_drop(e);
 	wait_ns = MIN(queue_drop_overdue(e, &e->idle, REQUEST_NS),
 		      queue_drop_overdue(e, &e->answered, ANSWER_NS));
 	if (MHD_get_timeout(e->daemon, &own_ms) == MHD_YES)
@@ -279,16 +280,16 @@ static void exporter_run(struct exporter *e)
 	if (wait_ns == UINT64_MAX)
 		uv_timer_stop(&e->timer);
 	else
-		uv_timer_start(&e->timer, on_timer, (wait_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC,
-			       0);
+		uv_timer_start(&e->timer, on_exporter_timer,
+			       (wait_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC, 0);
 }
 
-static void on_timer(uv_timer_t *t)
+static void on_exporter_timer(uv_timer_t *t)
 {
 	exporter_run(t->data);
 }
 
-static void on_poll(uv_poll_t *p, int status, int events)
+static void on_exporter_poll(uv_poll_t *p, int status, int events)
 {
 	(void)status;
 	(void)events;
@@ -357,7 +358,7 @@ static int open_listener(const char *address)
 	return TAKE_FD(fd);
 }
 
-static void on_close(uv_handle_t *h)
+static void on_exporter_closed(uv_handle_t *h)
 {
 	struct exporter *e = h->data;
 
@@ -401,7 +402,7 @@ int exporter_new(uv_loop_t *loop, const char *address, const struct exporter_cal
 	uv_timer_init(loop, &e->timer);
 	e->poll.data = e->timer.data = e;
 	e->open_handles = 2;
-	uv_poll_start(&e->poll, UV_READABLE, on_poll);
+	uv_poll_start(&e->poll, UV_READABLE, on_exporter_poll);
 	*out = TAKE_PTR(e);
 	return 0;
 }
@@ -411,7 +412,7 @@ void exporter_free(struct exporter *e)
 	if (!e)
 		return;
 	/* The poll handle must be closed before MHD_stop_daemon() closes its epoll descriptor. */
-	uv_close((uv_handle_t *)&e->poll, on_close);
-	uv_close((uv_handle_t *)&e->timer, on_close);
+	uv_close((uv_handle_t *)&e->poll, on_exporter_closed);
+	uv_close((uv_handle_t *)&e->timer, on_exporter_closed);
 	MHD_stop_daemon(e->daemon);
 }

@@ -14,7 +14,7 @@ struct types {
 /* btf__add_field() adds to the struct that was added last. */
 #define FIELD(btf, of, name, type) btf__add_field(btf, #name, type, 8 * offsetof(of, name), 0)
 
-static int describe(struct types *t)
+static int describe_table(struct types *t)
 {
 	struct btf *b = t->btf;
 	int u32 = btf__add_int(b, "__u32", sizeof(__u32), 0);
@@ -40,7 +40,7 @@ static int make_table(const struct pintle_homes *v, bool typed)
 	uint32_t zero = 0;
 	int fd;
 
-	if (t.btf && !describe(&t)) {
+	if (t.btf && !describe_table(&t)) {
 		opts.btf_fd = (__u32)btf__fd(t.btf);
 		opts.btf_key_type_id = (__u32)t.key;
 		opts.btf_value_type_id = (__u32)t.value;

@@ -7,7 +7,7 @@
 #include "../base/util.h"
 #include "pins.h"
 
-static int link_create(const struct link_kind *k, int prog_fd, const struct link_place *to)
+static int link_create(const struct link_kind *k, int prog_fd, const struct link_target *to)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = k->preorder ? BPF_F_PREORDER : 0);
 	int at = k->netns ? to->netns_fd : to->cgroup_fd;
@@ -20,7 +20,7 @@ static int link_create(const struct link_kind *k, int prog_fd, const struct link
 	return fd;
 }
 
-int link_attach(const struct link_kind *k, int prog_fd, const struct link_place *to,
+int link_attach(const struct link_kind *k, int prog_fd, const struct link_target *to,
 		const char *dir)
 {
 	/* A pinned link outlives this descriptor; one that could not be pinned ends with it. */
@@ -36,7 +36,7 @@ int link_attach(const struct link_kind *k, int prog_fd, const struct link_place 
 	return pins_own(path, PINS_FILE_MODE, to->group);
 }
 
-int link_replace(const struct link_kind *k, int prog_fd, const struct link_place *to,
+int link_replace(const struct link_kind *k, int prog_fd, const struct link_target *to,
 		 const char *dir)
 {
 	_cleanup_close_ int fd = pin_open(dir, k->pin, 0);
@@ -59,8 +59,8 @@ int link_replace(const struct link_kind *k, int prog_fd, const struct link_place
 	return link_attach(k, prog_fd, to, dir);
 }
 
-int link_move(const struct link_kind *k, int prog_fd, const struct link_place *to, const char *from,
-	      const char *dir)
+int link_move(const struct link_kind *k, int prog_fd, const struct link_target *to,
+	      const char *from, const char *dir)
 {
 	char path[PIN_PATH_SIZE], moved[PIN_PATH_SIZE];
 	int err = link_replace(k, prog_fd, to, from);

@@ -10,7 +10,7 @@
 
 #include "../maps/links.h"
 
-struct link_place {
+struct link_target {
 	int netns_fd, cgroup_fd;
 	const char *netns, *cgroup; /* for messages */
 	gid_t group;
@@ -18,18 +18,18 @@ struct link_place {
 
 /** Attaches the program and pins the link in `dir`. Returns 0; or -errno, logged, with nothing
  * attached. */
-int link_attach(const struct link_kind *k, int prog_fd, const struct link_place *to,
+int link_attach(const struct link_kind *k, int prog_fd, const struct link_target *to,
 		const char *dir);
 
 /** Replaces the program of the pinned link in one step, so that no connection misses both. A link
  * that is no longer attached, or not pinned, is attached anew. Returns 0 or -errno, logged. */
-int link_replace(const struct link_kind *k, int prog_fd, const struct link_place *to,
+int link_replace(const struct link_kind *k, int prog_fd, const struct link_target *to,
 		 const char *dir);
 
 /** Like link_replace() for a link pinned in `from`, whose pin it then moves to `dir`. Returns 0; or
  * -errno, logged: the pin is in one of the two directories. */
-int link_move(const struct link_kind *k, int prog_fd, const struct link_place *to, const char *from,
-	      const char *dir);
+int link_move(const struct link_kind *k, int prog_fd, const struct link_target *to,
+	      const char *from, const char *dir);
 
 bool link_pinned(const struct link_kind *k, const char *dir);
 

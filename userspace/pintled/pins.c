@@ -219,7 +219,7 @@ unsigned long long pins_cgroup(const char *dir)
 /* ---- taking away ----------------------------------------------------------------- */
 
 /* Returns a descriptor of a pinned map; -1: not pinned, or of other sizes than these. */
-static int open_map(const char *dir, enum map_id id, size_t key_size, size_t value_size)
+static int open_pinned_map(const char *dir, enum map_id id, size_t key_size, size_t value_size)
 {
 	_cleanup_close_ int fd = pin_open(dir, map_names[id], 0);
 	struct bpf_map_info info = {};
@@ -265,10 +265,10 @@ static bool is_staging(const char *dir)
 static int remove_routes(const char *dir)
 {
 	_cleanup_close_ int node_fd =
-		open_map(dir, MAP_node, sizeof(__u32), sizeof(struct pintle_node));
+		open_pinned_map(dir, MAP_node, sizeof(__u32), sizeof(struct pintle_node));
 	_cleanup_close_ int frontends_fd =
-		open_map(dir, MAP_frontends, sizeof(struct pintle_frontend_key),
-			 sizeof(struct pintle_frontend));
+		open_pinned_map(dir, MAP_frontends, sizeof(struct pintle_frontend_key),
+				sizeof(struct pintle_frontend));
 	_cleanup_close_ int netns_fd = -1;
 	struct pintle_frontend_key key, *previous = NULL;
 	int err = 0;
@@ -310,8 +310,8 @@ static int remove_routes(const char *dir)
 static int remove_filters(const char *dir)
 {
 	_cleanup_close_ int node_fd =
-		open_map(dir, MAP_node, sizeof(__u32), sizeof(struct pintle_node));
-	_cleanup_close_ int oneshot_fd = open_map(
+		open_pinned_map(dir, MAP_node, sizeof(__u32), sizeof(struct pintle_node));
+	_cleanup_close_ int oneshot_fd = open_pinned_map(
 		dir, MAP_oneshot, sizeof(struct pintle_frontend_key), sizeof(struct pintle_ref));
 	_cleanup_close_ int netns_fd = -1;
 	int err;

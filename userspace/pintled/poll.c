@@ -68,7 +68,7 @@ struct poller {
 
 /* ---- GPUs ------------------------------------------------------------------------ */
 
-static const char *gpus_done(void *arg, int error, const char *page, size_t size)
+static const char *on_gpu_page(void *arg, int error, const char *page, size_t size)
 {
 	struct gpu_source *s = arg;
 	int n;
@@ -89,7 +89,7 @@ static const char *gpus_done(void *arg, int error, const char *page, size_t size
 	return NULL;
 }
 
-static const struct scrape_callbacks gpu_callbacks = {.done = gpus_done};
+static const struct scrape_callbacks gpu_callbacks = {.done = on_gpu_page};
 
 static bool gpu_is_of(const struct dcgm_gpu *g, const struct config_endpoint *e)
 {
@@ -216,7 +216,7 @@ static bool page_is_witness(const struct watch *w)
 	return needs_witness(w) && w->endpoint->metrics_own;
 }
 
-static bool witness_ask(void *arg)
+static bool witness_is_asked_anew(void *arg)
 {
 	struct watch *w = arg;
 
@@ -231,12 +231,12 @@ static void witness_hear(struct watch *w, bool good)
 			 w->pool->name, w->endpoint->name);
 }
 
-static bool fresh(void *arg)
+static bool page_is_asked_anew(void *arg)
 {
-	return page_is_witness(arg) && witness_ask(arg);
+	return page_is_witness(arg) && witness_is_asked_anew(arg);
 }
 
-static const char *probe_done(void *arg, int error, const char *page, size_t size)
+static const char *on_probe(void *arg, int error, const char *page, size_t size)
 {
 	(void)page;
 	(void)size;
@@ -244,7 +244,8 @@ static const char *probe_done(void *arg, int error, const char *page, size_t siz
 	return NULL;
 }
 
-static const struct scrape_callbacks probe_callbacks = {.fresh = witness_ask, .done = probe_done};
+static const struct scrape_callbacks probe_callbacks = {.fresh = witness_is_asked_anew,
+							.done = on_probe};
 
 static uint64_t listening_since(const struct watch *w)
 {
@@ -253,7 +254,7 @@ static uint64_t listening_since(const struct watch *w)
 }
 
 /* The page comes from a port or address at which the endpoint's own listeners are not. */
-static bool elsewhere(const struct config_endpoint *e)
+static bool page_is_elsewhere(const struct config_endpoint *e)
 {
 	return !e->metrics_own && !e->metrics_fallback_v6;
 }
@@ -280,13 +281,13 @@ static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
 	/* No listener is known, and yet something accepted: a stranger, or a server whose listen()
 	 * was not seen. poller_suspects_listener() has that looked at. */
 	if (!since)
-		return (h->unsteerable || elsewhere(w->endpoint)) &&
+		return (h->unsteerable || page_is_elsewhere(w->endpoint)) &&
 		       !unsteerable_stranger(h->unsteerable);
 	return !w->endpoint->metrics_fallback_v6 ||
 	       h->families & (c->v6 ? PINTLE_FAMILY_V6 : PINTLE_FAMILY_V4);
 }
 
-static bool begin(void *arg, const struct fetch_connection *connection)
+static bool on_page_begun(void *arg, const struct fetch_connection *connection)
 {
 	struct watch *w = arg;
 	const struct pintle_inflight *f = &w->poller->m->inflight[w->ref.id];
@@ -339,7 +340,7 @@ static void end_round(struct poller *p)
 		p->round_open += p->watches[i] != NULL;
 }
 
-static void take_part(struct watch *w)
+static void join_round(struct watch *w)
 {
 	if (w->round == w->poller->round)
 		return;
@@ -348,14 +349,14 @@ static void take_part(struct watch *w)
 		end_round(w->poller);
 }
 
-static const char *done(void *arg, int error, const char *page, size_t size)
+static const char *on_page(void *arg, int error, const char *page, size_t size)
 {
 	struct watch *w = arg;
 	struct pintle_score score;
 	struct signals signals;
 	int err = error;
 
-	take_part(w);
+	join_round(w);
 	w->counters.scrapes++;
 	w->disbelieved = error == -ESTALE;
 	if (!err)
@@ -380,7 +381,7 @@ static const char *done(void *arg, int error, const char *page, size_t size)
 }
 
 static const struct scrape_callbacks endpoint_callbacks = {
-	.fresh = fresh, .begin = begin, .done = done};
+	.fresh = page_is_asked_anew, .begin = on_page_begun, .done = on_page};
 
 /* ---- targets --------------------------------------------------------------------- */
 
@@ -618,9 +619,10 @@ double poller_saturation(const struct poller *p, size_t pool)
 	for (size_t i = 0; i < c->endpoint_count; i++) {
 		uint32_t id = p->publication->pools[pool].endpoints[i].id;
 		const struct pintle_score *s = &p->m->scores[id];
-		bool fresh = s->scraped_ns && now - s->scraped_ns <= c->saturation.staleness_ns;
+		bool page_is_asked_anew =
+			s->scraped_ns && now - s->scraped_ns <= c->saturation.staleness_ns;
 
-		sum += fresh ? score_saturation(s, &c->saturation) : 1;
+		sum += page_is_asked_anew ? score_saturation(s, &c->saturation) : 1;
 	}
 	return c->endpoint_count ? sum / (double)c->endpoint_count : 0;
 }

@@ -9,7 +9,7 @@
 #include "../base/util.h"
 #include "pintle.skel.h"
 
-static void ask_for(struct pintle_bpf *skel, const char *name)
+static void autoload(struct pintle_bpf *skel, const char *name)
 {
 	bpf_program__set_autoload(bpf_object__find_program_by_name(skel->obj, name), true);
 }
@@ -32,9 +32,9 @@ static struct pintle_bpf *open_skeleton(const struct load_list *which)
 	bpf_program__set_autoload(skel->progs.pintle_recount_pending, which->recount);
 	for (int i = 0; i < LINK_COUNT; i++)
 		if (which->links[i])
-			ask_for(skel, link_kinds[i].program);
+			autoload(skel, link_kinds[i].program);
 	if (which->other)
-		ask_for(skel, which->other);
+		autoload(skel, which->other);
 	bpf_program__set_autoload(skel->progs.pintle_carry, which->carry);
 	skel->rodata->carrying = which->carry;
 	return skel;
@@ -62,7 +62,8 @@ static int reuse_maps(const struct pintle_bpf *skel, const struct maps *maps)
 	return err;
 }
 
-static int try(const struct load_list *which, const struct maps *maps, struct pintle_bpf **out)
+static int programs_try(const struct load_list *which, const struct maps *maps,
+			struct pintle_bpf **out)
 {
 	struct pintle_bpf *skel = open_skeleton(which);
 	int err;
@@ -86,11 +87,11 @@ static int try(const struct load_list *which, const struct maps *maps, struct pi
 int programs_load(const struct load_list *which, const struct maps *maps, struct pintle_bpf **out)
 {
 	libbpf_print_fn_t print = libbpf_set_print(NULL);
-	int err = try(which, maps, out);
+	int err = programs_try(which, maps, out);
 
 	libbpf_set_print(print);
 	if (err)
-		err = try(which, maps, out);
+		err = programs_try(which, maps, out);
 	if (err)
 		log_err_r(
 			err,

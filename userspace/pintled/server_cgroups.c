@@ -71,7 +71,7 @@ static bool add_row(struct walk *w, uint64_t cgroup, uint64_t pattern)
 }
 
 /* A cgroup below a matching cgroup matches, too. */
-static bool visit(void *arg, const struct cgroup2_visit *v)
+static bool visit_cgroup(void *arg, const struct cgroup2_visit *v)
 {
 	struct walk *w = arg;
 	bool *here = w->matched + (size_t)v->depth * w->count, *above = here - w->count;
@@ -117,7 +117,7 @@ int server_cgroups_update(const struct maps *m, const struct config *c, const ch
 	int err = collect_patterns(&w, c);
 
 	if (!err && w.count)
-		err = cgroup2_walk(root, below, visit, &w);
+		err = cgroup2_walk(root, below, visit_cgroup, &w);
 	if (err == -ECANCELED)
 		err = log_err_r(ENOSPC, "more than %d cgroups match the patterns of endpoints",
 				PINTLE_MAX_SERVER_CGROUPS);

@@ -200,12 +200,12 @@ static const struct conversion conversions[MAP_COUNT] = {
 };
 #undef ROW
 
-static bool is_new(enum map_id map)
+static bool map_is_new(enum map_id map)
 {
 	return map_layouts[map].since > PINTLE_FORMER_VERSION;
 }
 
-static bool is_changed(enum map_id map)
+static bool map_is_changed(enum map_id map)
 {
 	return conversions[map].value_size;
 }
@@ -222,12 +222,13 @@ static bool has_links(const struct takeover *t)
 }
 
 /* Returns 0; -ENOENT: not pinned; or -errno, logged. */
-static int open_map(struct takeover *t, enum map_id id)
+static int open_former_map(struct takeover *t, enum map_id id)
 {
-	uint32_t size = is_changed(id) ? conversions[id].value_size : map_layouts[id].value_size;
+	uint32_t size =
+		map_is_changed(id) ? conversions[id].value_size : map_layouts[id].value_size;
 	char path[PIN_PATH_SIZE];
 
-	if (is_new(id))
+	if (map_is_new(id))
 		return 0;
 	pin_path(t->dir, map_names[id], path);
 	if (!pin_is_there(t->dir, map_names[id]) && has_links(t))
@@ -242,13 +243,13 @@ static int open_map(struct takeover *t, enum map_id id)
 	return maps_check(path, id, size, t->fd[id]);
 }
 
-static int open_maps(struct takeover *t)
+static int open_former_maps(struct takeover *t)
 {
 	bool whole = true;
 	int err;
 
 	for (enum map_id id = 0; id < MAP_COUNT; id++) {
-		err = open_map(t, id);
+		err = open_former_map(t, id);
 		if (err && err != -ENOENT)
 			return err;
 		whole &= !err;
@@ -257,7 +258,7 @@ static int open_maps(struct takeover *t)
 }
 
 /* Removes former pins that are not whole. */
-static int clear(const struct takeover *t, bool begun)
+static int clear_former(const struct takeover *t, bool begun)
 {
 	if (begun)
 		return pins_remove(t->dir);
@@ -289,9 +290,9 @@ int takeover_find(const char *bpffs, bool begun, struct takeover **out)
 	maps_dir_of(bpffs, PINTLE_FORMER_VERSION, t->dir, sizeof(t->dir));
 	if (access(t->dir, F_OK))
 		return 0;
-	err = open_maps(t);
+	err = open_former_maps(t);
 	if (err)
-		return err == -ENOENT ? clear(t, begun) : err;
+		return err == -ENOENT ? clear_former(t, begun) : err;
 	*out = TAKE_PTR(t);
 	return 0;
 }
@@ -315,7 +316,7 @@ const char *takeover_dir(const struct takeover *t)
 void takeover_kept(const struct takeover *t, struct maps *m)
 {
 	for (enum map_id id = 0; id < MAP_COUNT; id++)
-		m->fd[id] = is_changed(id) ? -1 : t->fd[id];
+		m->fd[id] = map_is_changed(id) ? -1 : t->fd[id];
 }
 
 /* ---- taking over ------------------------------------------------------------------- */
@@ -354,7 +355,7 @@ int takeover_load(struct takeover *t, const struct maps *m)
 }
 
 int takeover_commit(struct takeover *t, const struct maps *m, const char *dir,
-		    const struct link_place *to)
+		    const struct link_target *to)
 {
 	int err = 0;
 

@@ -50,6 +50,6 @@ int takeover_load(struct takeover *t, const struct maps *m);
  * takeover_copy(); removes the former pins. To be called once, after takeover_load(). Returns 0; or
  * -errno, logged: the next start goes on from there. */
 int takeover_commit(struct takeover *t, const struct maps *m, const char *dir,
-		    const struct link_place *to);
+		    const struct link_target *to);
 
 #endif

@@ -107,7 +107,7 @@ static void tell_return(struct telemetry *t, uint32_t id)
 		log_info("%s answers its clients again", name);
 }
 
-static struct seen see(const struct pintle_health *h)
+static struct seen seen_now(const struct pintle_health *h)
 {
 	struct seen s = {
 		.ejections = __atomic_load_n(&h->ejections, __ATOMIC_RELAXED),
@@ -122,7 +122,7 @@ static struct seen see(const struct pintle_health *h)
 /* When an id is given to another endpoint, `ejections` starts at 0 again: that is no ejection. */
 static void tell_changes(struct telemetry *t, uint32_t id)
 {
-	struct seen before = t->seen[id], now = see(&t->m->health[id]);
+	struct seen before = t->seen[id], now = seen_now(&t->m->health[id]);
 	bool ejected = now.ejections > before.ejections;
 
 	t->seen[id] = now;
@@ -146,7 +146,7 @@ int telemetry_new(const struct maps *m, struct telemetry **out)
 		return log_err_r(ENOMEM, "telemetry");
 	t->m = m;
 	for (uint32_t id = 0; id < PINTLE_MAX_ENDPOINTS; id++)
-		t->seen[id] = see(&m->health[id]);
+		t->seen[id] = seen_now(&m->health[id]);
 	*out = t;
 	return 0;
 }

@@ -531,7 +531,7 @@ static int tally_signals(const struct tally *t, struct signals *s, char *fault)
 	return 0;
 }
 
-static void tidy(struct signals *s)
+static void tidy_name(struct signals *s)
 {
 	s->value[SIGNAL_KV_CACHE] = MIN(s->value[SIGNAL_KV_CACHE], 1.0);
 	if (s->present[SIGNAL_PREFIX_HITS] && s->present[SIGNAL_PREFIX_QUERIES])
@@ -581,7 +581,7 @@ int engine_read(const struct engine *e, const char *page, size_t size, struct si
 	}
 	if (r < 0)
 		return r;
-	tidy(&s);
+	tidy_name(&s);
 	*out = s;
 	return 0;
 }
@@ -628,7 +628,7 @@ struct dcgm_tally {
 	double value[DCGM_COUNT];
 };
 
-/* The place of the GPU in out, a new one while there is room; -1 after that. */
+/* The index of the GPU in out, a new one while there is room; -1 after that. */
 static int dcgm_place(const struct dcgm_gpu *gpu, struct dcgm_gpu *out, size_t *count, size_t max)
 {
 	for (size_t i = 0; i < *count; i++)
