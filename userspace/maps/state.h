@@ -198,9 +198,10 @@ struct state {
 /* Below so many connections of a session nothing is said of its share. */
 #define STATE_MAJORITY_LEAST 50
 
-#define STATE_HEARTBEAT_NS       2000000000ULL
-#define STATE_FIRST_HEARTBEAT_NS 3000000000ULL /* so long after its start a daemon may have none   \
-						*/
+#define STATE_HEARTBEAT_NS 2000000000ULL
+#define STATE_FIRST_HEARTBEAT_NS                                                                   \
+	3000000000ULL /* so long after its start a daemon may have none                            \
+		       */
 
 /** Reads everything but sessions. Returns 0 with *out, which the caller frees (state_free()); or
  * -errno, *out untouched. Does not log. */
