@@ -51,7 +51,7 @@ struct decide_facts {
 	__s64 inflight_at_scrape;
 	__s64 pending_at_scrape;
 	__u32 published; /* milli-requests, of the class asked for */
-	__u32 running;   /* milli-requests of one connection that came since */
+	__u32 arrival;   /* milli-requests of one connection that came since */
 	__u32 fresh;     /* 0: the score is too old to be believed */
 	__u32 zero;
 };
@@ -107,12 +107,12 @@ static __always_inline __u32 decide_product(__u64 more, __u32 weight)
 	return load > DECIDE_MAX_CORRECTION ? DECIDE_MAX_CORRECTION : load;
 }
 
-/* running_weight: of the pool; what a connection weighs that the page knew, and where no score
- * says it.
- * bound: the candidate is the one that the session is bound to. Its placements do not count, since
- * anybody can make some in the session's name: 18 forged segments with a client's address, which
- * all go where the client is bound to, would drive it away. Its real connections count once they
- * are established.
+/* departure: of the pool; what a connection weighs that the page knew. That much is taken off for a
+ * connection that ended since, and is the load of each connection in flight where no score is
+ * fresh. bound: the candidate is the one that the session is bound to. Its placements do not count,
+ * since anybody can make some in the session's name: 18 forged segments with a client's address,
+ * which all go where the client is bound to, would drive it away. Its real connections count once
+ * they are established.
  *
  * Without credit for what ended, the first placements on whoever looks best would be free: an
  * endpoint that ended three since and was given three would have the load of its page, as one
@@ -120,7 +120,7 @@ static __always_inline __u32 decide_product(__u64 more, __u32 weight)
  * score, which counts as the highest of the others', earns nothing. Nor does pending: it falls
  * when a connection opens, before any page has seen it, and when SYNs are given up. */
 static __always_inline void decide_weigh(struct decide_candidate *c, const struct decide_facts *f,
-					 __u32 running_weight, bool bound)
+					 __u32 departure, bool bound)
 {
 	__u64 came = decide_more(f->inflight, f->inflight_at_scrape);
 	__u32 ended;
@@ -130,13 +130,12 @@ static __always_inline void decide_weigh(struct decide_candidate *c, const struc
 	c->published = f->fresh ? f->published : 0;
 	if (c->published > PINTLE_MAX_LOAD)
 		c->published = PINTLE_MAX_LOAD;
-	c->load = c->published + decide_product(came, f->running);
+	c->load = c->published + decide_product(came, f->arrival);
 	if (f->fresh) {
-		ended = decide_product(decide_more(f->inflight_at_scrape, f->inflight),
-				       running_weight);
+		ended = decide_product(decide_more(f->inflight_at_scrape, f->inflight), departure);
 		c->load = c->load > ended ? c->load - ended : 0;
 	}
-	c->blind = decide_product(decide_more(f->inflight, 0), running_weight);
+	c->blind = decide_product(decide_more(f->inflight, 0), departure);
 	c->fresh = f->fresh;
 }
 
@@ -362,7 +361,7 @@ struct decide_case {
 	__u32 count;     /* of facts, at most DECIDE_CASE_MAX; endpoint = index */
 	__s32 preferred; /* index, or -1 */
 	__u32 preferred_outcome;
-	__u32 running_weight;
+	__u32 departure;
 	__u32 zero;
 	struct decide_facts facts[DECIDE_CASE_MAX];
 	struct decide_result result;
@@ -379,7 +378,7 @@ DECIDE_STEP decide_case_step(struct decide_state *s, const struct decide_case *k
 	if (!s || !k || i >= DECIDE_CASE_MAX)
 		return 0;
 	preferred = (__s32)i == k->preferred;
-	decide_weigh(&c, &k->facts[i], k->running_weight,
+	decide_weigh(&c, &k->facts[i], k->departure,
 		     preferred && k->preferred_outcome == PINTLE_OUTCOME_STICKY);
 	if (preferred)
 		decide_prefer(s, &c, k->preferred_outcome);

@@ -46,7 +46,7 @@ struct eligible_score {
 	__s64 inflight;   /* at scraped_ns, as is the next one */
 	__s64 pending;
 	__u32 published;
-	__u32 running;
+	__u32 arrival;
 	__u32 whole; /* 1: not written to meanwhile */
 };
 
@@ -79,7 +79,7 @@ static __always_inline __u32 eligible_families(const struct pintle_pool *pool,
 static __always_inline bool eligible_ejected(const struct pintle_pool *pool,
 					     const struct pintle_health *h, __u64 now)
 {
-	return !eligible_listens(pool) &&
+	return hook_has(pool->decided_by, PINTLE_TRAIT_EJECTS) &&
 	       health_ejected(h->ejected_until_ns, h->answered_ns, h->failed_ns, now);
 }
 
@@ -135,7 +135,7 @@ static __always_inline void eligible_score_take(struct eligible_score *s,
 {
 	s->scraped_ns = from->generation == generation ? from->scraped_ns : 0;
 	s->published = from->model[0].published;
-	s->running = from->model[0].running;
+	s->arrival = from->model[0].arrival;
 	s->inflight = from->inflight;
 	s->pending = from->pending;
 }
@@ -148,7 +148,7 @@ static __always_inline void eligible_facts(struct decide_facts *f, const struct 
 	f->fresh = s->whole && s->scraped_ns &&
 		   (__s64)(now - s->scraped_ns) <= (__s64)pool->staleness_ns;
 	/* Without a scrape all connections in flight came since. */
-	f->running = s->scraped_ns ? s->running : pool->running_weight;
+	f->arrival = s->scraped_ns ? s->arrival : pool->departure;
 	f->inflight_at_scrape = s->scraped_ns ? s->inflight : 0;
 	f->pending_at_scrape = s->scraped_ns ? s->pending : 0;
 }

@@ -24,7 +24,7 @@ void engines_start_markdown(FILE *f)
 		table_row(f, code(rows[i].name, name), rows[i].start, rows[i].page, NULL);
 }
 
-/* Whether it is the metric before without "_total". */
+/* Whether the metric is the one before without "_total". */
 static bool is_shorter(const struct engine_metric *m, const struct engine_metric *before)
 {
 	size_t length = strlen(m->name);

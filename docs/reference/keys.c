@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* keys.c - the keys of the configuration, and what their values are called. */
+/* keys.c - the keys of the configuration, and the names of their values. */
 #include "reference.h"
 
 #include "../../userspace/base/util.h"
@@ -28,7 +28,7 @@ static void write_default(FILE *f, const struct yaml_key *k)
 		fputs(k->absent ? k->absent : "as below", f);
 }
 
-/* How `pintle set` takes it. */
+/* Whether `pintle set` takes the key, and when the value takes effect. */
 static const char *const set_words[] = {
 	[SET_NEVER] = "",
 	[SET_BY_DAEMON] = "yes",

@@ -2,7 +2,7 @@
 /*
  * main.c - write-reference PAGE ...: writes the sections of the pages anew, between their markers.
  *
- * Names each page that it changed. A page with markers that do not fit together stays as it is.
+ * Prints the name of each page that it changed. Leaves a page whose markers do not match as it is.
  */
 #include "reference.h"
 
@@ -39,7 +39,7 @@ static struct section {
 	{"metrics of endpoints", .markdown = metrics_of_endpoints_markdown},
 };
 
-/* How markers are written in each kind of page: as comments. */
+/* The markers, which are comments, in Markdown and in mdoc. */
 static const struct markers {
 	const char *begin, *end, *tail;
 	bool manual;
@@ -50,7 +50,7 @@ static const struct markers {
 
 #define NAME_SIZE 64
 
-/* What stands between `before` and `after`, if that is the whole line. */
+/* Whether the line is BEFORE, a name, AFTER; if so, writes the name. */
 static bool line_name(const char *line, const char *before, const char *after, char name[NAME_SIZE])
 {
 	size_t begin = strlen(before), end = strlen(after), length = strlen(line);
@@ -77,7 +77,7 @@ static int write_section(FILE *to, const char *name, bool manual)
 	return log_err_r(ENOENT, "there is no section '%s' of this form", name);
 }
 
-/* Copies a line, or the section that begins with it, whose former lines are passed over. */
+/* Copies a line. If it begins a section, writes the section anew, and skips its former lines. */
 static int copy_line(FILE *from, FILE *to, const char *line)
 {
 	_cleanup_free_ char *next = NULL;
@@ -119,8 +119,8 @@ static int copy_page(FILE *from, FILE *to)
 	return err;
 }
 
-/* Replaced by a rename, so that a page is never there in part. */
-static int replace(const char *path, const char *text)
+/* Replaces the page by a rename, so that no reader finds a part of it. */
+static int page_replace(const char *path, const char *text)
 {
 	_cleanup_fclose_ FILE *f = NULL;
 	char staged[PATH_MAX];
@@ -151,7 +151,7 @@ static int run_page(const char *path)
 	fclose(to);
 	if (err)
 		return log_err_r(err, "%s stays as it is", path);
-	return strcmp(before, after) ? replace(path, after) : 0;
+	return strcmp(before, after) ? page_replace(path, after) : 0;
 }
 
 int main(int argc, char **argv)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* maps.c - the pins, and what each map holds. Numbers of entries are those of the BPF object. */
+/* maps.c - the pins, and what each map holds. The BPF object gives the numbers of entries. */
 #include "reference.h"
 
 #include <bpf/libbpf.h>
@@ -42,7 +42,7 @@ static const char *const type_words[] = {
 
 #define CELL_SIZE 512
 
-/* "LRU hash, 65536": of a ring its bytes. */
+/* "LRU hash, 65536"; for a ring its size instead: "ring, 256 KiB". */
 static void type_text(const struct bpf_map *map, char text[CELL_SIZE])
 {
 	uint32_t entries = bpf_map__max_entries(map), type = bpf_map__type(map);
@@ -56,7 +56,8 @@ static void type_text(const struct bpf_map *map, char text[CELL_SIZE])
 		snprintf(text + n, CELL_SIZE - (size_t)n, ", mmap");
 }
 
-/* "`pintle_tuple`: 4-tuple": a struct by its name, and what it holds; or that alone. */
+/* A key or a value: for a struct "`pintle_tuple`: 4-tuple", its name and what it holds; else only
+ * what it holds. */
 static int side_text(char *text, size_t size, const char *type, const char *says)
 {
 	const char *name = strncmp(type, "struct pintle_", 14) ? "" : type + strlen("struct ");

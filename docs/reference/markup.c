@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* markup.c - tables as Markdown, text as mdoc. */
+/* markup.c - writes tables as Markdown, and text as mdoc. */
 #include "reference.h"
 
 #include <assert.h>
@@ -8,7 +8,7 @@
 
 #include "../../userspace/base/util.h"
 
-/* A bar ends a cell even within backquotes. */
+/* Escapes bars: in Markdown, "|" ends a cell even within backquotes. */
 static void write_cell(FILE *f, const char *text)
 {
 	if (*text)
@@ -69,7 +69,8 @@ void table_names(FILE *f, const char *name_column, const char *help_column, uint
 
 /* ---- mdoc ----------------------------------------------------------------------- */
 
-/* A hyphen that begins a word is an option's, and must not become a typographic one. */
+/* Escapes what mdoc would take for its own. A hyphen that begins a word is an option's ("--pool"),
+ * and must not become a typographic one. */
 static void manual_put(FILE *f, const char *text, size_t length, char before)
 {
 	for (size_t i = 0; i < length; before = text[i++]) {
@@ -86,8 +87,8 @@ static void manual_put(FILE *f, const char *text, size_t length, char before)
 	}
 }
 
-/* ".Ql" with the literal, and the punctuation that follows it as words of their own. Returns what
- * comes after. */
+/* Writes .Ql with the literal up to the closing backquote, and the punctuation that follows as
+ * words of its own. Returns the text behind. */
 static const char *manual_literal(FILE *f, const char *text)
 {
 	const char *end = strchr(text, '`');
@@ -146,8 +147,8 @@ static bool is_variable(const char *word, size_t length)
 	return length;
 }
 
-/* One word, without brackets: "--pool", "POOL", "KEY=VALUE", "enforce|baseline|off". */
-/* As `--help` writes them: in capitals. */
+/* Writes a word without brackets: "--pool", "KEY=VALUE", "enforce|baseline|off". What a user puts
+ * something else for is in capitals, as in --help. */
 static void manual_word(FILE *f, const char *word, size_t length)
 {
 	while (length) {

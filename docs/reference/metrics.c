@@ -20,7 +20,7 @@ static void family_row(FILE *f, const struct metrics_family *family, bool main)
 		  NULL);
 }
 
-/* What a family tells of shows in its first labels. */
+/* The first labels show what a family is about: POOL has `pool`, ENDPOINT `pool` and `endpoint`. */
 enum subject { NODE, POOL, ENDPOINT };
 
 static enum subject subject_of(const struct metrics_family *family)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* names.c - the names of abi.h, and what each says. */
+/* names.c - the names in abi.h, and what each means. */
 #include "reference.h"
 
 #include <pintle/abi.h>

@@ -10,12 +10,12 @@
  *   markup.c      tables as Markdown, text as mdoc
  *   keys.c        the keys of the configuration
  *   cli.c         the commands of pintle, and the options of both programs
- *   engines.c     what is read of each engine's pages
+ *   engines.c     the metrics that are read from each engine's pages
  *   maps.c        the pins, and what each map holds
  *   metrics.c     the families of the page /metrics
- *   names.c       names and what they say: outcomes, failures
+ *   names.c       names and their meaning: outcomes, failures
  *
- * The build runs this program; the product does not hold it.
+ * `make docs` builds and runs this program, which is no part of the product.
  */
 #ifndef PINTLE_REFERENCE_H
 #define PINTLE_REFERENCE_H
@@ -25,27 +25,29 @@
 
 /* ---- markup.c --------------------------------------------------------------- */
 
-/** The head of a Markdown table: the names of its columns, up to a NULL. */
+/** Writes the head of a Markdown table: the names of its columns, ended by NULL. */
 void table_head(FILE *f, ...) __attribute__((sentinel));
-/** A row of the table: one text for each column, up to a NULL. A text is Markdown, but for "|". */
+/** Writes a row of the table: a text for each column, ended by NULL. The texts are Markdown, in
+ * which
+ * "|" needs no escape. */
 void table_row(FILE *f, ...) __attribute__((sentinel));
 
-/** "`text`", cut to CODE_SIZE bytes. Returns buf. */
+/** Writes "`text`" into buf, cut to CODE_SIZE bytes. Returns buf. */
 #define CODE_SIZE 128
 const char *code(const char *text, char buf[CODE_SIZE]);
 
-/** A table of two columns: the names 0 to `count` - 1, and what each says. */
+/** Writes a table of two columns: the names of 0 to `count` - 1, and what each means. */
 void table_names(FILE *f, const char *name_column, const char *help_column, uint32_t count,
 		 const char *(*name)(uint32_t), const char *(*help)(uint32_t));
 
-/** Text as mdoc; what stands in backquotes is a literal. Ends with a line end. */
+/** Writes a text as mdoc, with a line end; words in backquotes become literals. */
 void manual_text(FILE *f, const char *text);
-/** The same as a sentence of its own: from a text that begins small and has no full stop. */
+/** Writes a text that begins small and has no full stop as a sentence. */
 void manual_sentence(FILE *f, const char *text);
-/** Arguments of a command as words of an mdoc line: "[SESSION] [--pool POOL]". */
+/** Writes a command's arguments, "[SESSION] [--pool POOL]", as words of an mdoc line. */
 void manual_arguments(FILE *f, const char *arguments);
 
-/* ---- sections, each to be written into a Markdown page or a manual page ------ */
+/* ---- sections: each writes itself into a Markdown page or a manual page ------ */
 
 void keys_markdown(FILE *f);
 

@@ -331,7 +331,9 @@ struct pintle_pool {
 	__u64 ttl_ns;         /* a binding unused so long is forgotten */
 	__u64 max_extra_load; /* milli-requests the preferred endpoint may be ahead by */
 	__u64 staleness_ns;   /* a score older than this is not believed */
-	__u32 running_weight; /* milli-requests of one connection in flight */
+	/* milli-requests of a connection that a page knew: taken off when it ended, and the load of
+	 * each connection in flight where no score says more */
+	__u32 departure;
 	__u32 member_count;
 	struct pintle_rewrite rewrite;
 	struct pintle_ref members[PINTLE_MAX_ENDPOINTS];
@@ -450,12 +452,12 @@ struct pintle_endpoint {
 #define PINTLE_SCORE_SATURATED 0x10 /* over a threshold of its pool */
 #define PINTLE_SCORE_FAILED    0x20 /* the last scrape failed; what stands here is from before */
 
-/* The linear load model of one class: load = published + running * (connections
- * that came since the scrape) - the pool's running_weight * (those that ended since).
+/* The linear load model of one class: load = published + arrival * (connections
+ * that came since the scrape) - the pool's departure * (those that ended since).
  * All policy is folded into these by the daemon. */
 struct pintle_load_model {
 	__u32 published; /* milli-requests, at most PINTLE_MAX_LOAD */
-	__u32 running;   /* milli-requests of a connection that came since */
+	__u32 arrival;   /* milli-requests of a connection that came since */
 };
 
 struct pintle_score {

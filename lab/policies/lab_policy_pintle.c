@@ -99,7 +99,7 @@ static int pintle_create(const struct lab_fleet *fleet, const double *v, void **
 		.ttl_ns = (uint64_t)(v[TTL] * 1e9),
 		.max_extra_load = (uint64_t)(v[MAX_EXTRA_LOAD] * 1000),
 		.staleness_ns = (uint64_t)(v[STALENESS] * 1e6),
-		.running_weight = (uint32_t)(v[RUNNING] * 1000),
+		.departure = (uint32_t)(v[RUNNING] * 1000),
 	};
 	p->random.state = fleet->seed;
 	p->views = calloc((size_t)fleet->nodes * fleet->endpoints, sizeof(*p->views));
@@ -155,7 +155,7 @@ static void pintle_page(void *self, uint32_t node, uint32_t endpoint, const stru
 	if (p->v[EXPONENT] != 4)
 		score.model[0].published = bend(p, &s);
 	if (p->v[PLACED] > 0)
-		score.model[0].running = (uint32_t)(p->v[PLACED] * 1000);
+		score.model[0].arrival = (uint32_t)(p->v[PLACED] * 1000);
 	score.inflight = view->inflight;
 	score.scraped_ns = now_ns + 1;
 	view->score.whole = true;
@@ -181,7 +181,7 @@ static void weigh(const struct asked *a, bool bound, struct decide_candidate *c)
 	/* Keys `correction` and `ends` leave out parts of the rule. */
 	if (p->v[CORRECTION] == 0 || (p->v[ENDS] == 0 && f.inflight < f.inflight_at_scrape))
 		f.inflight_at_scrape = f.inflight;
-	decide_weigh(c, &f, p->pool.running_weight, bound);
+	decide_weigh(c, &f, p->pool.departure, bound);
 }
 
 static bool bound_find(const struct asked *a, struct decide_candidate *c)

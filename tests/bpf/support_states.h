@@ -83,7 +83,7 @@ static inline void states_pool(struct states *s)
 		.decided_by = states_one_in(s, 2) ? PINTLE_HOOK_CONNECT : PINTLE_HOOK_LOOKUP,
 		.staleness_ns = states_unless(s, 8, states_time(s, 16, 16),
 					      edges[states_random(s) % ARRAY_SIZE(edges)]),
-		.running_weight = states_load(s),
+		.departure = states_load(s),
 		.member_count = PINTLE_MAX_ENDPOINTS,
 	};
 	for (uint32_t e = 0; e < PINTLE_MAX_ENDPOINTS; e++)
@@ -267,7 +267,7 @@ static inline uint32_t states_weigh_here(const struct states *s, struct weigh_on
 	eligible_score_take(&score, &s->scores[e], one->generation);
 	eligible_facts(&f, &s->pool, &score, s->now);
 	eligible_count(&f, &s->pool, &s->inflight[e]);
-	decide_weigh(&one->candidate, &f, s->pool.running_weight, one->bound);
+	decide_weigh(&one->candidate, &f, s->pool.departure, one->bound);
 	why = ineligible(&q, &score, one->daemonless);
 	one->eligible = !why;
 	return why;

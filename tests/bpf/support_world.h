@@ -409,7 +409,7 @@ static inline int make_world(void **state)
 		.ttl_ns = 300 * SECOND,
 		.max_extra_load = 8000,
 		.staleness_ns = 3600 * SECOND, /* no test depends on how fast it runs */
-		.running_weight = 1000,
+		.departure = 1000,
 	};
 	put_pool();
 	put_heartbeat(w.now);

@@ -111,7 +111,7 @@ static const struct {
 	{"a failure mode that is none", POOL_HAS(failure_mode, 77), true},
 	{"any extra load", POOL_HAS(max_extra_load, UINT64_MAX), true},
 	{"scores never grow old", POOL_HAS(staleness_ns, UINT64_MAX), true},
-	{"a connection of the most weight", POOL_HAS(running_weight, UINT32_MAX), true},
+	{"a connection of the most weight", POOL_HAS(departure, UINT32_MAX), true},
 	{"bindings for ever", POOL_HAS(ttl_ns, UINT64_MAX), true},
 	{"an endpoint of a pool beyond the last",
 		FIRST_HAS(ENDPOINTS, pintle_endpoint, pool, UINT32_MAX), true},

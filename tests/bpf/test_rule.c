@@ -18,13 +18,13 @@
 /* An endpoint: the scraped load, then its count at the scrape and now. */
 #define FRESH(requests, ...)                                                                       \
 	{                                                                                          \
-		.published = (uint32_t)((requests)*1000 + 0.5), .running = WEIGHT, .fresh = 1,     \
+		.published = (uint32_t)((requests)*1000 + 0.5), .arrival = WEIGHT, .fresh = 1,     \
 		__VA_ARGS__                                                                        \
 	}
 /* The same with a score that is too old. */
 #define OLD(requests, ...)                                                                         \
 	{                                                                                          \
-		.published = (uint32_t)((requests)*1000 + 0.5), .running = WEIGHT, __VA_ARGS__     \
+		.published = (uint32_t)((requests)*1000 + 0.5), .arrival = WEIGHT, __VA_ARGS__     \
 	}
 #define IN_FLIGHT(now, then) .inflight = (now), .inflight_at_scrape = (then)
 #define PENDING(now, then)   .pending = (now), .pending_at_scrape = (then)
@@ -98,10 +98,10 @@ static const struct row rows[] = {
 	{"placements that opened, or were given up, take nothing off the score", NOBODY,
 	 ENDPOINTS(FRESH(3, PENDING(0, 50)), FRESH(2)), GOES(TO(1), LEAST_LOADED)},
 	{"what a connection weighs that came is the endpoint's own", NOBODY,
-	 ENDPOINTS({.published = 1000, .running = 100, .fresh = 1, IN_FLIGHT(9, 0)}, FRESH(2)),
+	 ENDPOINTS({.published = 1000, .arrival = 100, .fresh = 1, IN_FLIGHT(9, 0)}, FRESH(2)),
 	 GOES(TO(0), LEAST_LOADED)},
 	{"what one weighs that ended is the pool's", NOBODY,
-	 ENDPOINTS({.published = 9000, .running = 9000, .fresh = 1, IN_FLIGHT(0, 2)}, FRESH(7)),
+	 ENDPOINTS({.published = 9000, .arrival = 9000, .fresh = 1, IN_FLIGHT(0, 2)}, FRESH(7)),
 	 GOES(TO(0, 1), LEAST_LOADED)},
 
 	/* -- sticky until saturated ----------------------------------------------------------- */
@@ -164,7 +164,7 @@ static const struct row rows[] = {
 	{"nobody fresh, with a home: kept, and said to be stale", HOME_IS(1),
 	 ENDPOINTS(OLD(0), OLD(0, IN_FLIGHT(3, 0))), GOES(TO(1), STALE)},
 	{"nobody fresh: the weight is the pool's, not the model's", NOBODY,
-	 ENDPOINTS({.running = 1, IN_FLIGHT(5, 0)}, {.running = 1000000, IN_FLIGHT(4, 0)}),
+	 ENDPOINTS({.arrival = 1, IN_FLIGHT(5, 0)}, {.arrival = 1000000, IN_FLIGHT(4, 0)}),
 	 GOES(TO(1), STALE)},
 
 	/* -- some scores are fresh ----------------------------------------------------------------
@@ -221,7 +221,7 @@ static const struct row rows[] = {
 	 GOES(TO(0, 1), LEAST_LOADED)},
 	{"the most published and the most come since still add up", NOBODY,
 	 ENDPOINTS({.published = PINTLE_MAX_LOAD,
-		    .running = UINT32_MAX,
+		    .arrival = UINT32_MAX,
 		    .fresh = 1,
 		    IN_FLIGHT(INT64_MAX, 0),
 		    PENDING(INT64_MAX, 0)},
@@ -243,7 +243,7 @@ static const struct row rows[] = {
 	 GOES(TO(1), STALE)},
 	{"bound to the most loaded that there can be: escaped", BOUND_TO(0),
 	 ENDPOINTS({.published = UINT32_MAX,
-		    .running = UINT32_MAX,
+		    .arrival = UINT32_MAX,
 		    .fresh = 1,
 		    IN_FLIGHT(INT64_MAX, 0)},
 		   FRESH(0)),
@@ -300,7 +300,7 @@ static struct decide_case case_of(const struct row *row)
 		.count = row->count,
 		.preferred = row->preferred,
 		.preferred_outcome = row->preferred_outcome,
-		.running_weight = WEIGHT,
+		.departure = WEIGHT,
 	};
 
 	memcpy(k.facts, row->facts, sizeof(k.facts));
@@ -359,13 +359,13 @@ static long double load_of(const struct decide_case *k, uint32_t e, bool any_fre
 	long double came, ended;
 
 	if (!any_fresh)
-		return capped(more(f->inflight, 0) * k->running_weight);
+		return capped(more(f->inflight, 0) * k->departure);
 	came = capped((more(f->inflight, f->inflight_at_scrape) +
 		       (bound ? 0 : more(f->pending, f->pending_at_scrape))) *
-		      f->running);
+		      f->arrival);
 	if (!f->fresh)
 		return highest + came;
-	ended = capped(more(f->inflight_at_scrape, f->inflight) * k->running_weight);
+	ended = capped(more(f->inflight_at_scrape, f->inflight) * k->departure);
 	return fmaxl(published(f) + came - ended, 0);
 }
 
@@ -434,7 +434,7 @@ static struct decide_case random_case(uint64_t *at)
 		.seed = random_at(++*at),
 		.count = random_at(++*at) % (DECIDE_CASE_MAX + 1),
 		.baseline = !(random_at(++*at) % 8),
-		.running_weight = random_load(random_at(++*at)),
+		.departure = random_load(random_at(++*at)),
 		.preferred = -1,
 	};
 	uint64_t r = random_at(++*at);
@@ -452,7 +452,7 @@ static struct decide_case random_case(uint64_t *at)
 		f->inflight_at_scrape = random_count(random_at(++*at));
 		f->pending_at_scrape = random_count(random_at(++*at));
 		f->published = random_load(random_at(++*at));
-		f->running = random_load(random_at(++*at));
+		f->arrival = random_load(random_at(++*at));
 		f->fresh = (r >> (16 + i)) & 1;
 	}
 	return k;

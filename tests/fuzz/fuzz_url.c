@@ -20,6 +20,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 			__builtin_trap();                                                          \
 	} while (0)
 
+/* What libcurl makes of a percent sign in a host, or of a host "." or "a..", depends on its
+ * version. */
+static bool versions_differ(const char *url)
+{
+	return strchr(url, '%') || strstr(url, "..") || strstr(url, "/.") || strstr(url, "@.");
+}
+
 static void check(const char *url)
 {
 	CURLU *u = curl_url();
@@ -28,21 +35,16 @@ static void check(const char *url)
 	struct addr ip = {0};
 	uint16_t number = 0;
 	bool valid = !url_check(url), numeric = url_address(url, &ip, &number);
-	bool taken = !curl_url_set(u, CURLUPART_URL, url, 0);
 
-	PROMISE(!valid || taken);
 	PROMISE(valid || !numeric);
-	if (taken) {
+	if (valid && !versions_differ(url))
+		PROMISE(!curl_url_set(u, CURLUPART_URL, url, 0));
+	if (numeric && !versions_differ(url)) {
 		PROMISE(!curl_url_get(u, CURLUPART_HOST, &host, 0));
 		PROMISE(!curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT));
 		snprintf(address, sizeof(address), "%s:%s", host, port);
-		/* "%31.1.1.1" is an address to us, as it is to the resolver that libcurl asks. */
-		if (numeric && !strchr(url, '%')) {
-			PROMISE(!addr_parse_endpoint(address, &by_curl, NULL) && !by_curl.any_ip);
-			PROMISE(!memcmp(&by_curl.ip, &ip, sizeof(ip)) && by_curl.port == number);
-		} else if (!numeric) {
-			PROMISE(addr_parse_endpoint(address, &by_curl, NULL) || by_curl.any_ip);
-		}
+		PROMISE(!addr_parse_endpoint(address, &by_curl, NULL) && !by_curl.any_ip);
+		PROMISE(!memcmp(&by_curl.ip, &ip, sizeof(ip)) && by_curl.port == number);
 	}
 	curl_free(host);
 	curl_free(port);

@@ -292,7 +292,7 @@ static inline void pins_fill_pools(const struct pins *p)
 		.ttl_ns = HOURS(10),
 		.max_extra_load = 8000,
 		.staleness_ns = HOURS(3),
-		.running_weight = 1000,
+		.departure = 1000,
 		.member_count = 6,
 		.members = {{0, GEN(0)},
 			    {1, GEN(1)},
@@ -308,7 +308,7 @@ static inline void pins_fill_pools(const struct pins *p)
 		.classes = 1,
 		.decided_by = PINTLE_HOOK_LOOKUP,
 		.staleness_ns = HOURS(3),
-		.running_weight = 1000,
+		.departure = 1000,
 		.member_count = 1,
 		.members = {{QWEN_GPU0, GEN(QWEN_GPU0)}},
 	};

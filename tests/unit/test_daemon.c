@@ -165,10 +165,10 @@ static void test_reloads_that_fail(void **state)
 
 	write_config("", "- nonsense\n");
 	kill(pid, SIGHUP);
-	wait_for(told_so_far(log_fd, "the running one stays") == 1);
+	wait_for(told_so_far(log_fd, "the current one stays") == 1);
 	assert_int_equal(unlink(config_path), 0);
 	kill(pid, SIGHUP);
-	wait_for(told_so_far(log_fd, "the running one stays") == 2);
+	wait_for(told_so_far(log_fd, "the current one stays") == 2);
 	set_lo(false);
 	write_config("", OTHER);
 	kill(pid, SIGHUP);

@@ -196,7 +196,7 @@ static void test_a_page_becomes_a_score(void **state)
 			 PINTLE_SIGNAL_WAITING | PINTLE_SIGNAL_RUNNING | PINTLE_SIGNAL_KV_CACHE);
 	/* 2 x 3 + 1 x 4 + 2 x 5 x (0.4 / 0.8)^4 */
 	assert_int_equal(s->model[0].published, 10625);
-	assert_int_equal(s->model[0].running, 2000);
+	assert_int_equal(s->model[0].arrival, 2000);
 	assert_true(poller_first_round_over(w.p));
 	assert_true(w.s.m->node->scrape_rounds >= 1);
 	world_end(&w);

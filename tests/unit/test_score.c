@@ -101,7 +101,7 @@ static uint32_t load_after(const struct pintle_score *score, int64_t more)
 		.inflight = 10 + more,
 		.inflight_at_scrape = 10,
 		.published = score->model[0].published,
-		.running = score->model[0].running,
+		.arrival = score->model[0].arrival,
 		.fresh = 1,
 	};
 	struct decide_candidate c;
@@ -121,8 +121,8 @@ static void test_worked_example(void **state)
 	score_compute(&gpu1, -1, &weights, &saturation, &b);
 	assert_int_equal(a.model[0].published, 21164);
 	assert_int_equal(b.model[0].published, 9625);
-	assert_int_equal(a.model[0].running, 2000);
-	assert_int_equal(b.model[0].running, 2000);
+	assert_int_equal(a.model[0].arrival, 2000);
+	assert_int_equal(b.model[0].arrival, 2000);
 	assert_true(fabs(score_saturation(&a, &saturation) - 0.75) < 1e-9);
 	assert_true(fabs(score_saturation(&b, &saturation) - 0.5) < 1e-9);
 	assert_int_equal(load_after(&a, 0), 21164);
@@ -147,7 +147,7 @@ static void test_what_came(void **state)
 		struct pintle_score score = {};
 
 		score_compute(&s, -1, &w, &saturation, &score);
-		assert_int_equal(score.model[0].running, rows[i].came);
+		assert_int_equal(score.model[0].arrival, rows[i].came);
 	}
 }
 
@@ -178,7 +178,7 @@ static void test_every_field(void **state)
 	for (int i = 0; i < PINTLE_MAX_CLASSES; i++) {
 		/* 6.8 + 2.6 + 10 x (0.123456789 / 0.8)^4 */
 		assert_int_equal(score.model[i].published, 9406);
-		assert_int_equal(score.model[i].running, 2000);
+		assert_int_equal(score.model[i].arrival, 2000);
 	}
 }
 
@@ -215,7 +215,7 @@ static void test_nonsense(void **state)
 
 			score_compute(&s, odd[k], &w, &sat, &score);
 			assert_true(score.model[0].published <= PINTLE_MAX_LOAD);
-			assert_true(score.model[0].running <= PINTLE_MAX_LOAD);
+			assert_true(score.model[0].arrival <= PINTLE_MAX_LOAD);
 			assert_true(score.kv_cache <= 1000000 && score.gpu <= 1000000);
 			assert_false(isnan(score_saturation(&score, &sat)));
 		}

@@ -142,7 +142,7 @@ static void check_filled(const struct state *s)
 	} want[] = {
 		{"gpu0", STATE_READY, 4.5},     {"gpu1", STATE_SATURATED, 54},
 		{"gpu2", STATE_UNSTEERABLE, 0}, {"gpu3", STATE_STALE, 56},
-		{"gpu4", STATE_DOWN, 0},        {"gpu5", STATE_WAITING, 0},
+		{"gpu4", STATE_DOWN, 0},        {"gpu5", STATE_UNHEARD, 0},
 	};
 	const struct state_endpoint *e;
 
@@ -875,7 +875,7 @@ static void test_of_the_connect_hook(void **state)
 	assert_int_equal(e->ejections, 7);
 	assert_int_equal(e->failures[PINTLE_FAILURE_RESET], 4);
 	assert_int_equal(e->families, PINTLE_FAMILY_V6);
-	assert_int_equal(endpoint(s, "gpu5")->state, STATE_WAITING);
+	assert_int_equal(endpoint(s, "gpu5")->state, STATE_UNHEARD);
 	assert_int_equal(s->pools[1].decided_by, PINTLE_HOOK_LOOKUP);
 	state_free(s);
 

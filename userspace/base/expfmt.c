@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "expfmt.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 
 enum { NAME_START = 1, NAME_REST = 2 };
 
-/* Not isalpha(): that one depends on the locale. */
+/* isalpha() would depend on the locale. */
 static const unsigned char name_char[256] = {
 	['a' ... 'z'] = NAME_START | NAME_REST,
 	['A' ... 'Z'] = NAME_START | NAME_REST,
@@ -35,7 +36,7 @@ static const char *skip_blanks(const char *p, const char *end)
 	return p;
 }
 
-/* End of the name that begins at p; p itself when none does. */
+/* Returns the end of the name that begins at p, or p if none does. */
 static const char *skip_name(const char *p, const char *end)
 {
 	if (p == end || !(name_char[(unsigned char)*p] & NAME_START))
@@ -46,9 +47,9 @@ static const char *skip_name(const char *p, const char *end)
 	return p;
 }
 
-/* mantissa x 10^exponent: to the last bit for up to 15 digits and exponents within 22, as all
- * counts and most shares are, otherwise that or the double beside it. strtod() would read past
- * the end of the page, and for another decimal sign in another locale. */
+/* mantissa x 10^exponent: exact to the last bit for up to 15 digits and exponents from -22 to 22,
+ * as all counts and most ratios have; otherwise that double or the one beside it. strtod() would
+ * read past the end of the page, and expect the locale's decimal sign. */
 static double scale(uint64_t mantissa, long exponent)
 {
 	long double value = mantissa, power = 1, square = 10;
@@ -62,8 +63,8 @@ static double scale(uint64_t mantissa, long exponent)
 		if (n & 1)
 			power *= square;
 	if (mantissa <= 1ULL << 53 && power <= 1e22L) {
-		/* Both are doubles, so one division rounds once; by way of long double it would be
-		 * rounded twice. */
+		/* Both are exact as doubles, so the division rounds once; by way of long double the
+		 * result would be rounded twice. */
 		double m = (double)mantissa, p = (double)power;
 
 		return exponent < 0 ? m / p : m * p;
@@ -105,7 +106,7 @@ static const char *parse_decimal(const char *p, const char *end, double *out)
 			mantissa = mantissa * 10 + (uint64_t)(*p - '0');
 			exponent -= fraction;
 		} else {
-			exponent += !fraction; /* 19 digits stand: more than a double holds */
+			exponent += !fraction; /* 19 digits are kept, more than a double holds */
 		}
 	}
 	if (!digits)
@@ -159,12 +160,12 @@ static const char *parse_number(const char *p, const char *end, double *out)
 }
 
 struct label {
-	const char *name, *value; /* the value as it stands in the page, escapes and all */
+	const char *name, *value; /* the value with its escapes, as in the page */
 	size_t name_len, value_len;
 };
 
-/* Reads name="value" and the comma after it. Returns where the next one begins, or NULL when
- * this is no label. */
+/* Reads name="value" and the comma after it. Returns where the next label begins, or NULL if this
+ * is no label. */
 static const char *parse_label(const char *p, const char *end, struct label *out)
 {
 	out->name = p;
@@ -190,7 +191,7 @@ static const char *parse_label(const char *p, const char *end, struct label *out
 	return p == end || *p == '}' ? p : NULL;
 }
 
-/* From behind '{'. Returns where '}' stands, or NULL. */
+/* `p` is behind '{'. Returns where '}' is, or NULL. */
 static const char *skip_labels(const char *p, const char *end)
 {
 	struct label label;
@@ -201,8 +202,8 @@ static const char *skip_labels(const char *p, const char *end)
 	return p && p < end ? p : NULL;
 }
 
-/* What stands behind the name: labels, value, timestamp, exemplar. Returns what is wrong with it.
- */
+/* Reads what follows the name: labels, value, timestamp, exemplar. Returns what is wrong with it,
+ * or NULL. */
 static const char *parse_rest(const char *p, const char *end, struct expfmt_sample *s)
 {
 	static const char no_labels[] =
@@ -240,7 +241,7 @@ static bool is_eof_mark(const char *p, const char *end)
 	return end - p == 5 && !memcmp(p, "# EOF", 5);
 }
 
-/* OpenMetrics: nothing may follow. Two pages in one are no page. */
+/* OpenMetrics: nothing may follow. A page with two ends is bad. */
 static void end_of_file(struct expfmt_reader *r)
 {
 	while (r->at < r->end && (*r->at == '\n' || *r->at == '\r'))
@@ -252,6 +253,7 @@ static void end_of_file(struct expfmt_reader *r)
 
 void expfmt_init(struct expfmt_reader *r, const char *page, size_t size)
 {
+	assert(page || !size);
 	if (!page) {
 		page = "";
 		size = 0;
@@ -270,7 +272,7 @@ void expfmt_filter_add(struct expfmt_filter *f, const char *name)
 	while (n < f->shared && name[n] == f->first[n])
 		n++;
 	if (n < f->shared) {
-		/* All names so far went on alike here. */
+		/* All names so far share this byte: the first difference is here. */
 		memset(f->next, 0, sizeof(f->next));
 		f->next[(unsigned char)f->first[n]] = true;
 		f->shared = n;
@@ -281,7 +283,7 @@ void expfmt_filter_add(struct expfmt_filter *f, const char *name)
 		f->next[' '] = f->next['\t'] = f->next['{'] = true;
 }
 
-static bool passes(const struct expfmt_filter *f, const char *p, const char *end)
+static bool filter_passes(const struct expfmt_filter *f, const char *p, const char *end)
 {
 	return !f || (f->first && (size_t)(end - p) > f->shared &&
 		      f->next[(unsigned char)p[f->shared]] && !memcmp(p, f->first, f->shared));
@@ -295,7 +297,7 @@ static bool stop_bad(struct expfmt_reader *r, const char *what)
 	return false;
 }
 
-/* What a line is that begins as no metric's name does. */
+/* Says what a line is that begins as no metric's name does. */
 static const char *strange_line(const char *p, const char *end)
 {
 	if (end - p >= 2 && !memcmp(p, "\x1f\x8b", 2))
@@ -346,7 +348,7 @@ bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t 
 		}
 		if (!begins_well(p, end))
 			return stop_bad(r, strange_line(p, end));
-		if (!passes(r->filter, p, end))
+		if (!filter_passes(r->filter, p, end))
 			continue;
 		s.name = p;
 		p = skip_name(p, end);
@@ -377,8 +379,8 @@ uint64_t expfmt_series(const struct expfmt_sample *s)
 	if (!s->labels)
 		return series;
 	end = s->labels + s->labels_len;
-	/* A sum, since the order of labels says nothing; each multiplied by itself, so that values
-	 * that change places make another sum. */
+	/* A sum, because the order of labels means nothing. Each label's hash is multiplied by
+	 * itself, so that exchanging the values of two labels changes the sum. */
 	for (p = skip_blanks(s->labels, end); p && p < end;) {
 		uint64_t one;
 
@@ -412,6 +414,7 @@ bool expfmt_label(const struct expfmt_sample *s, const char *label, char *buf, s
 	const char *p, *end;
 	struct label found;
 
+	assert(size > 0);
 	if (!s->labels)
 		return false;
 	end = s->labels + s->labels_len;

@@ -6,7 +6,7 @@
 
 #include "util.h"
 
-/* NULL: what can be read without waiting. */
+/* Returns NULL for a file that can be read without waiting. */
 static const char *odd_file(mode_t mode)
 {
 	switch (mode & S_IFMT) {
@@ -23,8 +23,8 @@ static const char *odd_file(mode_t mode)
 	}
 }
 
-/* A FIFO would have its reader wait for the other end, and a terminal, for somebody who types. Even
- * opening a device may do something. */
+/* Reading a FIFO would wait for its writer, and a terminal for somebody who types. Opening a device
+ * may have effects of its own. */
 int file_open(const char *path, const char **odd)
 {
 	struct stat st;
@@ -36,7 +36,8 @@ int file_open(const char *path, const char **odd)
 	*odd = odd_file(st.st_mode);
 	if (*odd)
 		return -EINVAL;
-	/* If it is another file by now, open() does not wait for that either: O_NONBLOCK. */
+	/* The path may name another file by now: with O_NONBLOCK open() does not wait for that
+	 * either. */
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	return fd < 0 ? -errno : fd;
 }

@@ -5,9 +5,8 @@
 
 #include <stdint.h>
 
-/** Raises the soft limit of open files to the hard one: systemd's soft default of 1,024, made for
- * select(), is too few here. Returns how many may be open now; UINT64_MAX where that cannot be
- * told. */
+/** Raises the soft limit of open files to the hard limit: systemd's soft default of 1,024, made for
+ * select(), is too low here. Returns how many files may be open now; UINT64_MAX: not known. */
 uint64_t files_raise_limit(void);
 
 #endif

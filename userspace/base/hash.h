@@ -2,8 +2,8 @@
 /*
  * hash.h - FNV-1a, 64 bits (Fowler, Noll and Vo; draft-eastlake-fnv), and SplitMix64 (Steele, Lea
  * and Flood, "Fast splittable pseudorandom number generators", OOPSLA '14; constants of Vigna's
- * splitmix64.c). Both are the same on every machine, and neither is a guard against somebody who
- * wants two texts to meet.
+ * splitmix64.c). Both give the same on every machine, and neither resists somebody who looks for
+ * collisions.
  */
 #ifndef PINTLE_HASH_H
 #define PINTLE_HASH_H
@@ -16,7 +16,7 @@
 
 #define HASH_START 0xcbf29ce484222325ULL
 
-/** The hash of what was hashed to `from` (of nothing: HASH_START) and of these bytes after it. */
+/** Extends the hash `from` (HASH_START: of nothing) by these bytes. */
 static inline uint64_t hash_bytes(uint64_t from, const void *bytes, size_t size)
 {
 	for (const unsigned char *p = bytes; size--; p++)
@@ -32,9 +32,9 @@ static inline uint64_t hash_text(const char *text)
 
 #define HASH_STEP 0x9e3779b97f4a7c15ULL /* what SplitMix64 adds to its state at each step */
 
-/** SplitMix64's finalizer, the kernel's text of it: of two numbers that differ in one bit, the
- * results differ in half of theirs. hash_mix(seed + n * HASH_STEP) is the n-th (from 1) number of
- * the sequence from that seed. */
+/** SplitMix64's finalizer, the same text as in the kernel's programs: numbers that differ in one
+ * bit have results that differ in half of their bits. hash_mix(seed + n * HASH_STEP) is the n-th
+ * number, from 1, of the sequence from that seed. */
 static inline uint64_t hash_mix(uint64_t x)
 {
 	return mix(x);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "log.h"
 
+#include <assert.h>
 #include <bpf/libbpf.h>
 #include <sys/stat.h>
 
@@ -19,11 +20,11 @@ static const struct {
 static const char *program = "pintle";
 static enum log_level threshold = LOG_INFO;
 static bool to_journal;
-static char *kept; /* NULL: nobody wants it */
+static char *kept; /* see log_keep(); NULL: not wanted */
 static size_t kept_size;
 
-/* sd-daemon(3): $JOURNAL_STREAM holds the device and inode of the stream that the
- * journal gave us; only if stderr still is that stream may priorities be prefixed. */
+/* $JOURNAL_STREAM (systemd.exec(5)) holds the device and inode of the stream that the journal gave
+ * us. Lines may have a priority prefix only if stderr still is that stream. */
 static bool stderr_is_journal(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
@@ -57,7 +58,7 @@ bool log_enabled(enum log_level level)
 	return level <= threshold;
 }
 
-/* One line, one write(2): lines of several processes on one stderr stay whole. */
+/* Writes a line by one write(2), so that lines of several processes on one stderr stay whole. */
 static void log_line(enum log_level level, int code, const char *fmt, va_list ap)
 {
 	char line[2048];
@@ -82,14 +83,14 @@ static void log_line(enum log_level level, int code, const char *fmt, va_list ap
 		APPEND(snprintf(line + n, room - n, ": %s", strerror(abs(code))));
 #undef APPEND
 	if (n == room)
-		n--; /* vsnprintf's count is of what it would have written */
+		n--; /* the line was cut: make room for its end */
 	while (n && line[n - 1] == '\n')
 		n--;
 	if (kept && !kept[0] && level == LOG_ERROR)
 		snprintf(kept, kept_size, "%.*s", (int)(n - start), line + start);
 	line[n++] = '\n';
 	if (write(STDERR_FILENO, line, n) < 0) {
-		/* Nowhere left to say it. */
+		/* There is nowhere to report it. */
 	}
 }
 
@@ -119,15 +120,16 @@ int log_err_r(int code, const char *fmt, ...)
 
 void log_keep(char *buf, size_t size)
 {
+	assert(!buf || size > 0);
 	kept = buf;
 	kept_size = size;
 	if (buf)
 		buf[0] = '\0';
 }
 
-#define LINES_MAX 40 /* of one message, unless debug messages are shown */
+#define LINES_MAX 40 /* shown of one message, unless debug messages are */
 
-/* Where the last `count` lines of `text` begin. */
+/* Returns where the last `count` lines of `text` begin. */
 static const char *last_lines(const char *text, size_t count)
 {
 	const char *at = text + strlen(text);
@@ -139,7 +141,7 @@ static const char *last_lines(const char *text, size_t count)
 	return at;
 }
 
-/* A verifier's log comes as one message of thousands of lines: the first names the program, the
+/* A verifier's log comes as one message of thousands of lines. The first names the program, and the
  * last ones say why it was refused. */
 static int libbpf_print(enum libbpf_print_level its, const char *fmt, va_list ap)
 {

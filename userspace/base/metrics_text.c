@@ -13,13 +13,13 @@ static const char *const type_names[] = {
 	[METRICS_UNTYPED] = "untyped",
 };
 
-static void fail(struct metrics_text *t, int error)
+static void set_error(struct metrics_text *t, int error)
 {
 	if (!t->error)
 		t->error = error;
 }
 
-/* Room for `size` more bytes; NULL, with the error set, without memory. */
+/* Returns where `size` more bytes may be written; NULL, with the error set, without memory. */
 static char *reserve(struct metrics_text *t, size_t size)
 {
 	size_t room = MAX(t->room, (size_t)4096);
@@ -31,7 +31,7 @@ static char *reserve(struct metrics_text *t, size_t size)
 		return t->text + t->size;
 	p = realloc(t->text, room);
 	if (!p) {
-		fail(t, -ENOMEM);
+		set_error(t, -ENOMEM);
 		return NULL;
 	}
 	t->text = p;
@@ -39,7 +39,7 @@ static char *reserve(struct metrics_text *t, size_t size)
 	return p + t->size;
 }
 
-static void put(struct metrics_text *t, const char *text, size_t size)
+static void put_bytes(struct metrics_text *t, const char *text, size_t size)
 {
 	char *p = reserve(t, size);
 
@@ -51,7 +51,7 @@ static void put(struct metrics_text *t, const char *text, size_t size)
 
 static void put_text(struct metrics_text *t, const char *text)
 {
-	put(t, text, strlen(text));
+	put_bytes(t, text, strlen(text));
 }
 
 /* Bytes of the well-formed UTF-8 character at `s`, or 0 (RFC 3629: no overlong forms, no
@@ -83,7 +83,7 @@ static size_t utf8_length(const unsigned char *s)
 	return 0;
 }
 
-/* In help texts the quote stands for itself. */
+/* A quote is escaped in label values (`quoted`), and not in help texts. */
 static void put_escaped(struct metrics_text *t, const char *text, bool quoted)
 {
 	while (*text && !t->error) {
@@ -94,9 +94,9 @@ static void put_escaped(struct metrics_text *t, const char *text, bool quoted)
 		else if (*text == '\n')
 			put_text(t, "\\n");
 		else if (*text == '\\' || (quoted && *text == '"'))
-			put(t, (char[]){'\\', *text}, 2);
+			put_bytes(t, (char[]){'\\', *text}, 2);
 		else
-			put(t, text, n);
+			put_bytes(t, text, n);
 		text += MAX(n, (size_t)1);
 	}
 }
@@ -117,9 +117,9 @@ static bool is_family(const struct metrics_text *t, const char *name)
 void metrics_family(struct metrics_text *t, const struct metrics_family *f)
 {
 	if (is_family(t, f->name))
-		fail(t, -EEXIST);
+		set_error(t, -EEXIST);
 	if (t->family_count == METRICS_MAX_FAMILIES)
-		fail(t, -E2BIG);
+		set_error(t, -E2BIG);
 	if (t->error)
 		return;
 	t->families[t->family_count++] = f;
@@ -141,7 +141,7 @@ static void put_sample(struct metrics_text *t, const char *value, va_list labels
 	size_t n = 0;
 
 	if (!t->family_count)
-		fail(t, -EINVAL);
+		set_error(t, -EINVAL);
 	if (t->error)
 		return;
 	f = t->families[t->family_count - 1];
@@ -154,7 +154,7 @@ static void put_sample(struct metrics_text *t, const char *value, va_list labels
 		put_text(t, "\"");
 	}
 	if (label || f->labels[n])
-		fail(t, -EINVAL);
+		set_error(t, -EINVAL);
 	put_text(t, n ? "} " : " ");
 	put_text(t, value);
 	put_text(t, "\n");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * metrics_text.h - builds a page of the Prometheus text format (0.0.4). One family after
- * another, each wholly before the next: the samples after metrics_family() are that family's.
+ * metrics_text.h - builds a page of the Prometheus text format (0.0.4), one family after another:
+ * the samples after metrics_family() belong to that family.
  *
  *	struct metrics_text t = {0};
  *
@@ -11,7 +11,7 @@
  *		send(t.text, t.size);
  *	metrics_text_free(&t);
  *
- * Nothing returns an error: the first one sticks, and later calls do nothing.
+ * The functions return no errors: the first error is kept, and later calls do nothing.
  */
 #ifndef PINTLE_METRICS_TEXT_H
 #define PINTLE_METRICS_TEXT_H
@@ -24,40 +24,40 @@ enum metrics_type { METRICS_COUNTER, METRICS_GAUGE, METRICS_UNTYPED };
 #define METRICS_MAX_FAMILIES 128
 #define METRICS_MAX_LABELS   3
 
-/* The page and its documentation say the same of a family. */
+/* A family, for the page and for its documentation. */
 struct metrics_family {
 	const char *name; /* a valid metric name; a counter's ends in _total */
 	enum metrics_type type;
-	const char *labels[METRICS_MAX_LABELS + 1]; /* their names, up to a NULL */
+	const char *labels[METRICS_MAX_LABELS + 1]; /* their names, ended by NULL */
 	const char *help;                           /* one line */
-	const char *more; /* what the documentation adds to that, in Markdown; NULL: nothing */
+	const char *more; /* what the documentation says besides, in Markdown; NULL: nothing */
 };
 
-/* Starts as all zeros. */
+/* Must start as all zeros. */
 struct metrics_text {
-	char *text; /* not terminated; NULL while empty */
+	char *text; /* not NUL-terminated; NULL while empty */
 	size_t size, room;
 	int error;
 	const struct metrics_family *families[METRICS_MAX_FAMILIES]; /* each only once */
 	unsigned int family_count;
 };
 
-/** What the page calls the type: "counter". */
+/** The name of the type on the page: "counter". */
 const char *metrics_type_name(enum metrics_type type);
 
-/** Opens a family: its HELP and TYPE lines. `f` must outlive `t`. A name used twice is the error
- * -EEXIST. */
+/** Begins a family: writes its HELP and TYPE lines. `f` must outlive `t`. A name used twice is the
+ * error -EEXIST. */
 void metrics_family(struct metrics_text *t, const struct metrics_family *f);
 
-/** One sample of the open family, with a value for each of its labels, then NULL. A label's value
- * is any bytes, escaped here, what is not UTF-8 replaced by U+FFFD. `value` is printed with as many
- * digits as reading it back exactly takes; NaN and infinities are allowed. Without an open family,
- * or with another number of labels than it has: the error -EINVAL. */
+/** Adds a sample of the newest family, with a value for each of its labels, then NULL. A label's
+ * value may be any bytes: it is escaped here, and what is not UTF-8 replaced by U+FFFD. `value` is
+ * printed with the fewest digits that read back as the same number; NaN and infinities are allowed.
+ * Without a family, or with another number of labels than it has: the error -EINVAL. */
 void metrics_sample(struct metrics_text *t, double value, ...) __attribute__((sentinel));
-/** The same with a whole number, exact beyond 2^53. */
+/** The same for a whole number, exact beyond 2^53. */
 void metrics_sample_u64(struct metrics_text *t, uint64_t value, ...) __attribute__((sentinel));
 
-/** 0, or the first error: -ENOMEM, -EINVAL, -EEXIST, -E2BIG (too many families). */
+/** Returns 0, or the first error: -ENOMEM, -EINVAL, -EEXIST, -E2BIG (too many families). */
 int metrics_text_error(const struct metrics_text *t);
 /** Frees the text and makes `t` ready for the next page. */
 void metrics_text_free(struct metrics_text *t);

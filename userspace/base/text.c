@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "text.h"
 
+#include <assert.h>
 #include <ctype.h>
 
 #include "util.h"
@@ -17,7 +18,7 @@ const char *text_quote(const char *text, size_t length, char buf[TEXT_QUOTED_SIZ
 			n += 3;
 			break;
 		}
-		/* Beyond ASCII stand characters that reorder a terminal's line. */
+		/* Some characters beyond ASCII reorder a terminal's line. */
 		if (text[i] >= ' ' && text[i] <= '~')
 			buf[n++] = text[i];
 		else
@@ -28,8 +29,9 @@ const char *text_quote(const char *text, size_t length, char buf[TEXT_QUOTED_SIZ
 	return buf;
 }
 
-/* By characters, not by parts: it may be no URL at all. User and password end with the last "@", a
- * query begins with the first "?"; where that stands before the "@", nobody knows what is what. */
+/* Does not parse the text, which may be no URL at all. User and password end with the last "@", and
+ * a query begins with the first "?". Where the "?" comes before the "@", either may be part of a
+ * password: then everything after the scheme is left out. */
 const char *text_quote_url(const char *text, size_t length, char buf[TEXT_QUOTED_SIZE])
 {
 	size_t scheme = strncmp(text, "http://", 7) == 0    ? 7
@@ -72,13 +74,14 @@ void text_make_printable(char *text, char instead)
 			*text = instead;
 }
 
-/* Room for the end is kept at every step. */
+/* Always keeps room for the "...". */
 void text_list_add(char *list, size_t size, const char *item)
 {
 	static const char end[] = "...";
 	size_t n = strlen(list);
 	const char *joint = n ? ", " : "";
 
+	assert(size >= 8 && n < size);
 	if (n >= strlen(end) && !strcmp(list + n - strlen(end), end))
 		return;
 	if (n + strlen(item) + 2 * strlen(", ") + sizeof(end) > size)
@@ -88,9 +91,9 @@ void text_list_add(char *list, size_t size, const char *item)
 
 /* ---- the word that was meant -------------------------------------------------- */
 
-#define NEAR_MAX 64 /* longer than every name; a longer text is near none */
+#define NEAR_MAX 64 /* longer than every known word; a longer text is near none */
 
-/* Case and joints do not count: kv_cache and kvcache are both near kvCache. Returns the length. */
+/* Drops case and joints, so that kv_cache and kvcache both equal kvCache. Returns the length. */
 static size_t fold(const char *text, char out[NEAR_MAX + 1])
 {
 	size_t n = 0;

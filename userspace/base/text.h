@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* text.h - what messages are made of: user text in quotes, lists, the word that was probably meant,
+/* text.h - parts of messages: user text in quotes, lists, the word that was probably meant,
  * numbers. */
 #ifndef PINTLE_TEXT_H
 #define PINTLE_TEXT_H
@@ -10,34 +10,35 @@
 
 #define TEXT_QUOTED_SIZE 100
 
-/** User text for a message: in quotes, cut, and without anything that a terminal would obey.
- * `text` may hold NULs. Returns buf. */
+/** Writes user text into buf for a message: in quotes, cut, and without anything that a terminal
+ * would obey. `text` may hold NULs. Returns buf. */
 const char *text_quote(const char *text, size_t length, char buf[TEXT_QUOTED_SIZE]);
 
-/** The same for text that was meant as a URL: what may be a password or a token is left out.
- * `text` ends with a NUL. */
+/** The same for text that was meant as a URL, without what may be a password or a token. `text`
+ * must end with a NUL. */
 const char *text_quote_url(const char *text, size_t length, char buf[TEXT_QUOTED_SIZE]);
 
-/** Puts `instead` in the place of each character that is not printable ASCII. */
+/** Replaces each character that is not printable ASCII by `instead`. */
 void text_make_printable(char *text, char instead);
 
-/** Adds an item to a list such as "a, b, c", which begins as "". `size` is the list's, of at least
- * 8 bytes; what does not fit any more shows as "...". */
+/** Adds an item to a list such as "a, b, c", which begins as "". `size` is the room of the list, at
+ * least 8 bytes; items that no longer fit are shown as "...". */
 void text_list_add(char *list, size_t size, const char *item);
 
 /* The known word that a wrong word was most likely meant to be; starts as {0}. */
 struct text_nearest {
-	const char *best; /* NULL: none is near. Not owned */
+	const char *best; /* NULL: no candidate is near. Not owned */
 	size_t distance;
-	bool begun; /* set at first: a word begun is near, however much of it is missing */
+	bool begun; /* set by the caller: a candidate that begins with the text is near, however
+		     * much is missing */
 };
 
-/** Takes the candidate for the best if it is nearer to `text` than those before. Case, "-" and "_"
- * do not count. */
+/** Makes the candidate the best if it is nearer to `text` than those before. Ignores case, "-" and
+ * "_". */
 void text_nearest_try(struct text_nearest *n, const char *text, const char *candidate);
 
-/** Between the two, numbers are read and written with a decimal point, whatever the
- * program's locale. */
+/** Between these two calls numbers are read and written with a decimal point, whatever the
+ * program's locale. text_numbers_end() takes what text_numbers_begin() returned. */
 locale_t text_numbers_begin(void);
 void text_numbers_end(locale_t outer);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* util.h - ownership that shows in a variable's type, and a few tiny helpers. */
+/* util.h - _cleanup_*, which shows in a variable's type that it owns something, and tiny
+ * helpers. */
 #ifndef PINTLE_UTIL_H
 #define PINTLE_UTIL_H
 
@@ -19,7 +20,7 @@
 	 sizeof(char[1 - 2 * __builtin_types_compatible_p(__typeof__(a), __typeof__(&(a)[0]))]) -  \
 	 1)
 
-/* <sys/param.h>, which libuv includes, has these too, but evaluates twice. */
+/* <sys/param.h>, which libuv includes, defines these, too, but evaluates an argument twice. */
 #undef MIN
 #undef MAX
 #define MIN(a, b)                                                                                  \
@@ -38,8 +39,8 @@
 #define NSEC_PER_SEC  1000000000ULL
 #define NSEC_PER_MSEC 1000000ULL
 
-/* A variable declared with one of these is released when it leaves scope;
- * TAKE_* hands it on instead. */
+/* A variable declared with one of these is released when it leaves scope; TAKE_* passes the
+ * ownership on instead. */
 #define _cleanup_(f)   __attribute__((cleanup(f)))
 #define _cleanup_free_ _cleanup_(pintle_freep)
 /* The variable must start at -1. */
@@ -78,9 +79,9 @@ static inline void pintle_fclosep(FILE **f)
 		taken_;                                                                            \
 	})
 
-/** Whether the array `items` of `n` elements, with room for `room`, has room for one more. Grows it
- * to twice the room, or to `first` elements; false where there is no memory, and all is as before.
- */
+/** Makes room for one more element in the array `items` of `n` elements, which has room for `room`:
+ * doubles the room, or begins with `first` elements. Returns false without memory, with the array
+ * as before. */
 #define ROOM_FOR_ONE(items, n, room, first)                                                        \
 	({                                                                                         \
 		if ((n) == (room)) {                                                               \
@@ -95,14 +96,14 @@ static inline void pintle_fclosep(FILE **f)
 		(n) < (room);                                                                      \
 	})
 
-/** The end of a regular noun after a count: `printf("%zu pool%s", n, plural(n))`. */
+/** The ending of a regular noun after a count: `printf("%zu pool%s", n, plural(n))`. */
 static inline const char *plural(uint64_t n)
 {
 	return n == 1 ? "" : "s";
 }
 
-/** The kernel's CLOCK_MONOTONIC in nanoseconds: the clock of every time in the
- * maps (bpf_ktime_get_ns()). Never fails. */
+/** CLOCK_MONOTONIC in nanoseconds: the clock of every time in the maps (bpf_ktime_get_ns()). Never
+ * fails. */
 static inline uint64_t monotonic_ns(void)
 {
 	struct timespec ts;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* config.c - the file. */
+/* config.c - the configuration file, from its text to a struct config. */
 #include "config.h"
 
 #include <arpa/inet.h>
@@ -8,7 +8,8 @@
 #include "../base/util.h"
 #include "../net/url.h"
 
-/* scrape.scheme "://" address scrape.path, once all are known. */
+/* Makes the URL of the endpoint's page from scrape.scheme, its address and scrape.path, which are
+ * all known by now, unless `metrics` gives one. */
 static int derive_metrics_url(const struct config_pool *p, struct config_endpoint *e)
 {
 	const struct endpoint_addr *at = config_endpoint_at(e);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config.h - the configuration file: one table (config_keys.c) of keys, types, ranges,
- * defaults and help; it drives the reader (../yaml/), the messages and docs/configuration.md.
+ * config.h - the configuration file. One table (config_keys.c) has its keys with types, ranges,
+ * defaults and help; the reader (../yaml/), the messages and docs/configuration.md follow from it.
  */
 #ifndef PINTLE_CONFIG_H
 #define PINTLE_CONFIG_H
@@ -14,29 +14,29 @@
 #include "../net/addr.h"
 #include "../yaml/yaml_report.h"
 
-/* Of all pools together. */
+/* Frontends of all pools together. */
 #define CONFIG_MAX_FRONTENDS 1024
 
-/* All strings are owned by the config. Numbers are validated against the table's
- * ranges; durations are in nanoseconds. */
+/* The config owns all strings but those marked. Numbers are within the table's ranges; durations
+ * are in nanoseconds. */
 
-/* One of `listen` and `address` is given, the same of all endpoints of a pool; the other's port
+/* Either `listen` or `address` is given, the same for all endpoints of a pool; the other one's port
  * is 0. */
 struct config_endpoint {
 	char *name;
 	struct endpoint_addr listen;
 	struct endpoint_addr address; /* never any_ip */
-	char *metrics_url; /* always set: derived from where it is and scrape.path when not given */
-	bool metrics_own;  /* that is at the endpoint's own address and port */
+	char *metrics_url; /* always set: derived from the address and scrape.path if not given */
+	bool metrics_own;  /* the page is at the endpoint's own address and port */
 	bool metrics_fallback_v6; /* bare port, derived URL: 127.0.0.1 first, then ::1 */
-	char *user;    /* name or number; NULL: whoever is there first. With `listen` only */
-	char *cgroup;  /* pattern, as of struct config_client; NULL: any. With `listen` only */
+	char *user;    /* name or number; NULL: the first listener's. With `listen` only */
+	char *cgroup;  /* pattern as in struct config_client; NULL: any. With `listen` only */
 	int gpu_index; /* DCGM's `gpu` label; -1: not joined by index */
 	char *gpu_pod; /* DCGM's `pod` label; NULL: not joined by pod */
 	int line;      /* where it begins in the file, from 1 */
 };
 
-/** Where the endpoint is, whichever way it is given. */
+/** The endpoint's address and port, from `listen` or `address`. */
 static inline const struct endpoint_addr *config_endpoint_at(const struct config_endpoint *e)
 {
 	return e->address.port ? &e->address : &e->listen;
@@ -51,7 +51,7 @@ struct config_stickiness {
 	uint8_t group_bits_v6;
 	uint64_t ttl_ns;
 	double max_extra_load; /* request equivalents */
-	bool shared;           /* of hints: one namespace for all clients */
+	bool shared;           /* all clients that give the same hint share a session */
 };
 
 struct config_scrape {
@@ -59,7 +59,7 @@ struct config_scrape {
 	uint64_t timeout_ns;
 	char *path;
 	const char *scheme;     /* http or https (not owned) */
-	char *credentials_file; /* of a bearer token; NULL: none, and so are the others */
+	char *credentials_file; /* with a bearer token; NULL, here and below: not given */
 	char *ca_file, *cert_file, *key_file, *server_name;
 };
 
@@ -73,15 +73,15 @@ struct config_saturation {
 	uint64_t staleness_ns;
 };
 
-/* Of pools whose hook ejects (PINTLE_TRAIT_EJECTS). */
+/* Used by pools whose hook ejects (PINTLE_TRAIT_EJECTS). */
 struct config_ejection {
 	int failures; /* in a row; 0: never */
 	uint64_t time_ns, max_time_ns;
-	double max_share; /* 0..1, of the pool's endpoints */
+	double max_share; /* of the pool's endpoints that may be ejected at once, 0..1 */
 };
 
-/* Cgroups that are one client: those that the pattern (fnmatch) matches, as paths below the
- * cgroup2 root. */
+/* One client: all cgroups whose path below the cgroup2 root matches the pattern `cgroup` (fnmatch).
+ */
 struct config_client {
 	char *name;
 	char *cgroup;
@@ -90,7 +90,7 @@ struct config_client {
 
 struct config_pool {
 	char *name;
-	uint32_t reach;      /* enum pintle_reach: by its endpoints' `listen` or `address` */
+	uint32_t reach;      /* enum pintle_reach: its endpoints have `listen` or `address` */
 	uint32_t decided_by; /* enum pintle_hook */
 	const char *engine;  /* name of an entry of the engine table (not owned) */
 	struct frontend_addr *frontends;
@@ -113,7 +113,7 @@ struct config_pool {
 	int line;
 };
 
-/* Which series of endpoints are on /metrics. */
+/* Which series /metrics has for each endpoint. */
 enum config_detail { DETAIL_MAIN, DETAIL_ALL };
 
 struct config {
@@ -122,74 +122,77 @@ struct config {
 	char *netns;
 	char *cgroup;           /* NULL: the cgroup2 root of the mount table */
 	char *metrics;          /* "ADDRESS:PORT"; NULL: not served */
-	uint32_t detail;        /* enum config_detail: of /metrics */
-	char *group;            /* that the pins belong to; NULL: root */
-	uint64_t daemonless_ns; /* 0: never */
+	uint32_t detail;        /* enum config_detail */
+	char *group;            /* the pins' group; NULL: root */
+	uint64_t daemonless_ns; /* pools pass once pintled is gone for so long; 0: never */
 	struct config_client *clients;
 	size_t client_count;
 	struct config_pool *pools;
 	size_t pool_count;
 };
 
-/** Reads and validates the whole file (a regular one, at most 1 MiB). Reports every error, not the
- * first only. Never waits for another process. Returns 0 and *out (to be freed with config_free);
- * -EINVAL when errors were reported; -errno when the file could not be read (reported as an error
- * too). *out is untouched on failure. */
+/** Reads and checks a file, which is a regular file of at most 1 MiB. Reports every error, not only
+ * the first. Never waits for another process, as reading from a FIFO would. Returns 0 with *out,
+ * which the caller frees (config_free()); or, with *out untouched, -EINVAL after reporting errors,
+ * or another -errno after reporting that the file could not be read. */
 int config_load(const char *path, const struct yaml_sink *sink, struct config **out);
-/** The same on text in memory; `name` stands for the file in messages. Any bytes
- * are safe (fuzzed). */
+/** The same for a text of `size` bytes; `name` stands for the file in messages. Any bytes are safe
+ * (fuzzed). */
 int config_parse(const char *name, const char *text, size_t size, const struct yaml_sink *sink,
 		 struct config **out);
 
 /* A file's text. */
 struct config_text {
-	const char *name; /* of the file, for messages */
+	const char *name; /* the file's, for messages; not owned */
 	char *text;
 	size_t size;
 };
 
-/** Reads a file as config_load() does, and leaves the text as it is: out->text is to be freed,
- * `path` is kept in it. Returns 0, or -errno after telling. */
+/** Reads a file as config_load() does, without checking the text. Returns 0 with *out, whose text
+ * the caller frees and whose name is `path`; or -errno after reporting. */
 int config_read(const char *path, const struct yaml_sink *sink, struct config_text *out);
 
-/* A key of a pool that was set while the pool runs: it takes the place of what the file says. */
+/* A pool's key that was set while the pool runs: its value replaces the file's. */
 struct config_setting {
 	const char *pool;  /* its name */
 	const char *key;   /* "stickiness.ttl" */
 	const char *value; /* as the file would have it: "100s" */
 	bool holds;
-	char file[PINTLE_VALUE_SIZE]; /* what holds without it; "": there is no such key or pool */
-	char why[PINTLE_WHY_SIZE];    /* where it does not hold: "what is wrong; what would be
-					 right" */
+	char file[PINTLE_VALUE_SIZE]; /* the value without it; "": there is no such key or pool */
+	char why[PINTLE_WHY_SIZE]; /* if it does not hold: "what is wrong; what would be right" */
 };
 
-/** config_parse() of the text with settings, each of which may be any text. The text alone has to
- * be good: its errors and warnings are told first. Then each setting is judged as if the file said
- * it. One that the check refuses, by itself or with those before, does not hold, and never spoils
- * the rest. Warnings about settings are told with "POOL KEY=VALUE" as the file and 0 as the line.
- * Returns as config_parse(); `holds`, `file` and `why` are filled in with 0. */
+/** Parses a text as config_parse() does, with settings, whose strings may be anything. First the
+ * text alone is checked, and its errors and warnings are reported. Then each setting is judged as
+ * if the file had its value. A setting that the check refuses, by itself or together with earlier
+ * settings, does not hold; all others do. Warnings about settings are reported with "POOL
+ * KEY=VALUE" as the file and 0 as the line. Returns as config_parse() does; with 0, `holds`, `file`
+ * and `why` of each setting are filled in. */
 int config_parse_set(const struct config_text *text, struct config_setting *settings, size_t n,
 		     const struct yaml_sink *sink, struct config **out);
 
 struct yaml_key;
-/** The key of a pool that `pintle set` takes by this name; or NULL with *why. */
+/** The pool's key that `pintle set` takes by this name, such as "stickiness.ttl"; or NULL with the
+ * reason in `why`. */
 const struct yaml_key *config_settable(const char *name, char why[PINTLE_WHY_SIZE]);
 /** The i-th key that can be set, in the table's order; NULL: there are no more. */
 const struct yaml_key *config_settable_at(size_t i);
-/** Its name, as config_settable() takes it. */
+/** The key's name, as config_settable() takes it. Static. */
 const char *config_settable_name(const struct yaml_key *k);
-/** What it takes, for people: "a number from 0 to 1000". Returns buf. */
+/** What the key takes, for people: "a number from 0 to 1000". Returns buf. */
 #define CONFIG_WANTS_SIZE 512
 const char *config_settable_wants(const struct yaml_key *k, char buf[CONFIG_WANTS_SIZE]);
-/** The i-th of the words that it takes; NULL: there are no more, or it takes no words. */
+/** The i-th of the words that the key takes; NULL: there are no more, or it takes no words. */
 const char *config_settable_word(const struct yaml_key *k, size_t i);
-/** Whether the kernel itself reads it, from the map `overrides`. */
+/** Whether the kernel itself reads the key's value, from the map `overrides`. */
 bool config_set_in_kernel(const struct yaml_key *k);
-/** Whether the value by itself is good; of a choice also which (choice may be NULL). Else *why. */
+/** Whether the value is good by itself; if not, `why` (may be NULL) says what is wrong. For a key
+ * that takes one of several words, *choice (may be NULL) is the word's number. */
 bool config_value_read(const struct yaml_key *k, const char *value, uint32_t *choice,
 		       char why[PINTLE_WHY_SIZE]);
-/** Whether both are good, and mean the same: "300s" and "5m". */
+/** Whether both values are good and mean the same, as "300s" and "5m" do. */
 bool config_value_same(const struct yaml_key *k, const char *a, const char *b);
+/** Frees the config and all that it owns; NULL is fine. */
 void config_free(struct config *c);
 /** For _cleanup_(config_freep). */
 static inline void config_freep(struct config **c)

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* config_check.c - what no single value shows: names twice, listeners and frontends in each
- * other's way, settings that cannot do what they say. */
+/* config_check.c - checks that take several values: names that are given twice, listeners and
+ * frontends that overlap, keys that contradict each other. */
 #include <arpa/inet.h>
 
 #include "config_internal.h"
 #include "../base/util.h"
 #include "../net/url.h"
 
-/* One endpoint, or one frontend, with its pool and its place in the file. */
+/* An endpoint or a frontend, with its pool and its place in the file. */
 struct item {
 	const struct config_pool *pool;
 	const struct config_endpoint *endpoint;
 	const struct frontend_addr *frontend;
 	const struct yaml_node *node;
-	struct addr scrape_ip; /* of the endpoint's `metrics`, with scrape_port */
-	uint16_t scrape_port;  /* 0: not given, or by a host name */
+	struct addr scrape_ip; /* the host in the endpoint's `metrics`, with scrape_port */
+	uint16_t scrape_port;  /* 0: `metrics` is not given, or has a host name */
 };
 
 struct items {
@@ -106,7 +106,8 @@ static bool same_listener(const struct endpoint_addr *a, const struct endpoint_a
 	       (a->any_ip || b->any_ip || !memcmp(&a->ip, &b->ip, sizeof(a->ip)));
 }
 
-/* A server may be reached in either way, by one endpoint each at most. */
+/* A server may be an endpoint by `listen` and another by `address`, but not two of the same kind.
+ */
 static bool same_server(const struct config_endpoint *a, const struct config_endpoint *b)
 {
 	return same_listener(&a->listen, &b->listen) || same_listener(&a->address, &b->address);
@@ -172,7 +173,7 @@ static bool covers(const struct frontend_addr *f, const struct addr *ip, uint16_
 	       addr_prefixes_overlap(&f->prefix, f->prefix_bits, ip, 128);
 }
 
-/* A port alone is scraped on both loopback addresses. */
+/* Pages of an endpoint that is a port alone are read from both loopback addresses. */
 static bool covers_listener(const struct frontend_addr *f, const struct endpoint_addr *a)
 {
 	struct addr v4, v6 = {.bytes = {[15] = 1}};
@@ -183,8 +184,9 @@ static bool covers_listener(const struct frontend_addr *f, const struct endpoint
 	return covers(f, &v4, a->port) || covers(f, &v6, a->port);
 }
 
-/* What pintled itself connects to, or serves, must not be steered: a scrape would then
- * read the page of whichever endpoint is best. */
+/* Addresses that pintled itself connects to, or serves, must not be steered. With a frontend
+ * 127.0.0.0/8:8001 and an endpoint 127.0.0.1:8001, a scrape of that endpoint would be steered, and
+ * read the page of whichever endpoint has the least load. */
 static void check_cover(const struct config *c, const struct item *f, const struct items *endpoints,
 			struct yaml_report *r)
 {
@@ -282,8 +284,8 @@ static bool takes_family(const struct config_endpoint *e, bool v4)
 	return at->any_ip || !at->port || addr_is_v4(&at->ip) == v4;
 }
 
-/* What is at an IPv4 address cannot take an IPv6 connection, nor the reverse: such an
- * endpoint is passed over for these clients, which is easily overlooked. */
+/* A server at an IPv4 address takes no IPv6 connection, nor the reverse: clients of the frontend
+ * never reach it. */
 static void check_family(const struct item *f, struct yaml_report *r)
 {
 	const struct config_endpoint *first = NULL;
@@ -317,7 +319,7 @@ static void check_family(const struct item *f, struct yaml_report *r)
 
 /* ---- GPUs ------------------------------------------------------------------ */
 
-/* Returns whether the endpoint names a GPU, rightly or not. */
+/* Returns whether the endpoint has `gpu`, right or wrong. */
 static bool check_gpu(const struct config_endpoint *e, const struct yaml_node *n, bool has_dcgm,
 		      struct yaml_report *r)
 {
@@ -371,7 +373,8 @@ static bool is_loopback(const struct addr *ip)
 	return addr_is_v4(ip) ? ip->bytes[12] == 127 : !memcmp(ip, &v6, sizeof(v6));
 }
 
-/* The page's that the endpoint names, or else that is derived for it. */
+/* Whether the endpoint's page is read by https: the page that `metrics` names, or the derived one.
+ */
 static bool is_https(const struct config_pool *p, const struct config_endpoint *e)
 {
 	const char *url = e->metrics_url ? e->metrics_url : p->scrape.scheme;
@@ -457,8 +460,8 @@ static void check_settings(const struct config_pool *p, const struct yaml_node *
 
 /* ---- all ------------------------------------------------------------------- */
 
-static void collect(const struct config_pool *p, const struct yaml_node *n, struct yaml_report *r,
-		    struct items *endpoints, struct items *frontends)
+static void collect_items(const struct config_pool *p, const struct yaml_node *n,
+			  struct yaml_report *r, struct items *endpoints, struct items *frontends)
 {
 	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
 
@@ -486,7 +489,7 @@ void config_check(const struct config *c, const struct yaml_node *root, struct y
 	config_hooks_check(c, root, r);
 	check_pool_names(c, pools, r);
 	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {
-		collect(&c->pools[i], n, r, &endpoints, &frontends);
+		collect_items(&c->pools[i], n, r, &endpoints, &frontends);
 		check_endpoint_names(&c->pools[i], yaml_node_get(n, "endpoints"), r);
 		check_gpus(&c->pools[i], n, r);
 		check_pages(&c->pools[i], n, r);

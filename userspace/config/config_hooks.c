@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* config_hooks.c - how each pool's servers are reached, which hook decides it, what of the defaults
- * that changes, and what is asked of a hook that cannot do it. */
+/* config_hooks.c - how each pool's servers are reached, which hook decides it, the defaults that
+ * depend on the hook, and keys that the hook cannot serve. */
 #include "config_internal.h"
 #include "traits.bpf.h"
 #include "../maps/names.h"
@@ -11,7 +11,7 @@ static const char *const reach_keys[] = {
 	[PINTLE_REACH_ADDRESS] = "address",
 };
 
-/* How an endpoint says that it is reached; 0: in no way, or in both. */
+/* How the endpoint is reached, by its keys; 0: it has neither key, or both. */
 static uint32_t reach_of(const struct yaml_node *endpoint)
 {
 	bool listen = yaml_node_get(endpoint, "listen"),
@@ -22,9 +22,9 @@ static uint32_t reach_of(const struct yaml_node *endpoint)
 	return listen ? PINTLE_REACH_LISTENER : PINTLE_REACH_ADDRESS;
 }
 
-/* ---- what follows from that ------------------------------------------------ */
+/* ---- the hook -------------------------------------------------------------- */
 
-/* The first hook that reaches servers so. */
+/* The first hook that reaches servers in this way. */
 static uint32_t hook_for(uint32_t reach)
 {
 	for (uint32_t hook = 1; hook < PINTLE_HOOK_COUNT; hook++)
@@ -33,14 +33,14 @@ static uint32_t hook_for(uint32_t reach)
 	return PINTLE_HOOK_NONE;
 }
 
-static void derive(struct config_pool *p, const struct yaml_node *n)
+static void derive_pool(struct config_pool *p, const struct yaml_node *n)
 {
 	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
 
 	for (; child && !p->reach; child = child->next)
 		p->reach = reach_of(child);
 	if (!p->reach)
-		p->reach = PINTLE_REACH_LISTENER; /* an error, but told elsewhere */
+		p->reach = PINTLE_REACH_LISTENER; /* an error, which check_endpoint() reports */
 	p->decided_by = hook_for(p->reach);
 	if (yaml_node_get(yaml_node_get(n, "stickiness"), "key"))
 		return;
@@ -56,12 +56,12 @@ void config_hooks_derive(struct config *c, const struct yaml_node *root)
 	const struct yaml_node *n = yaml_node_at(yaml_node_get(root, "pools"), 0);
 
 	for (size_t i = 0; i < c->pool_count; i++, n = n->next)
-		derive(&c->pools[i], n);
+		derive_pool(&c->pools[i], n);
 }
 
 /* ---- endpoints ------------------------------------------------------------- */
 
-/* The first endpoint, which says how the pool's are reached. */
+/* The first endpoint that is reached as the pool is: it decided how. */
 static const struct config_endpoint *first_of(const struct config_pool *p,
 					      const struct yaml_node *n)
 {
@@ -240,7 +240,7 @@ static bool by_cgroup(const struct config_pool *p)
 	       p->stickiness.group_kind == PINTLE_KEY_CGROUP;
 }
 
-/* The heart beats twice a second. */
+/* pintled sends a heartbeat twice a second. */
 static void check_daemonless(const struct config *c, const struct yaml_node *root,
 			     struct yaml_report *r)
 {

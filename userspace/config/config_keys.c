@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* config_keys.c - the table of keys: what each takes, its default, its place in memory. */
+/* config_keys.c - the table of keys: what each takes, its default, its member in memory. */
 #include "config_internal.h"
 #include "../policy/engine_names.h"
 #include "../base/util.h"
@@ -37,7 +37,7 @@ static const struct yaml_list frontend_list = {
 	.count = offsetof(struct config_pool, frontend_count),
 };
 
-/* The walk writes a session's key and group through this one struct. */
+/* read_session() writes a session's key, and its group, through this one struct. */
 _Static_assert(sizeof(struct key_bits) == offsetof(struct config_stickiness, group_kind) &&
 		       offsetof(struct key_bits, v4) ==
 			       offsetof(struct config_stickiness, key_bits_v4) &&

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* config_settings.c - keys of pools that were set while they run: put into the tree, so that all
- * that follows takes them for the file's. */
+/* config_settings.c - keys of pools that were set while they run. Their values are put into the
+ * file's tree, so that reading and checking take them for the file's. */
 #include "config_internal.h"
+
+#include <assert.h>
+
 #include "../maps/names.h"
 #include "../base/util.h"
 
@@ -9,7 +12,7 @@
 
 /* ---- which keys ------------------------------------------------------------ */
 
-/* The key of a pool, by its path from the pool on. */
+/* The pool's key with that path from the pool on; NULL: there is none. */
 static const struct yaml_key *pool_key(const char *name)
 {
 	for (size_t i = 0; i < config_table.count; i++) {
@@ -21,7 +24,7 @@ static const struct yaml_key *pool_key(const char *name)
 	return NULL;
 }
 
-/* A key that may be set and that the name was probably meant to be: its last part, or nearly. */
+/* The key that may be set and was probably meant: `name` is its last part ("ttl"), or misspelt. */
 static const struct yaml_key *meant_key(const char *name)
 {
 	struct text_nearest nearest = {0};
@@ -39,7 +42,7 @@ static const struct yaml_key *meant_key(const char *name)
 	return last ?: nearest.best ? pool_key(nearest.best) : NULL;
 }
 
-/* The first key in a mapping that may be set; NULL: none may, or it is no mapping. */
+/* The first key in the mapping that may be set; NULL: none may, or `map` is no mapping. */
 static const struct yaml_key *key_within(const struct yaml_key *map)
 {
 	char prefix[YAML_PREFIX_SIZE];
@@ -93,6 +96,7 @@ const struct yaml_key *config_settable_at(size_t i)
 
 const char *config_settable_name(const struct yaml_key *k)
 {
+	assert(!strncmp(k->path, POOL, strlen(POOL)));
 	return k->path + strlen(POOL);
 }
 
@@ -128,7 +132,7 @@ static struct yaml_node scalar(const char *text)
 		.kind = YAML_SCALAR, .plain = true, .text = (char *)text, .length = strlen(text)};
 }
 
-/* Room for whatever a key that may be set fills: none of them owns memory. */
+/* Room for the value of any key that may be set. None of these values owns memory. */
 struct field {
 	struct pintle_header room[PINTLE_MAX_HEADERS];
 };
@@ -140,6 +144,7 @@ static bool read_alone(const struct yaml_key *k, const char *text, struct field 
 	struct yaml_node n = scalar(text);
 	locale_t outer = text_numbers_begin();
 
+	assert(k->set != SET_NEVER);
 	memset(field, 0, sizeof(*field));
 	yaml_value_read(&r, k, &n, field);
 	text_numbers_end(outer);
@@ -170,7 +175,7 @@ bool config_value_same(const struct yaml_key *k, const char *a, const char *b)
 
 /* ---- in the tree ----------------------------------------------------------- */
 
-/* Place of a message about setting i: before the first line. */
+/* The line of messages about setting i: -1, -2, ..., which no line of the file has. */
 static int line_of(size_t i)
 {
 	return -(int)i - 1;
@@ -192,8 +197,8 @@ static const struct yaml_node *pool_node(const struct yaml_node *root, const cha
 	return NULL;
 }
 
-/* The node of a key's value, or the last one on the way to it; *rest: what is missing of the key.
- */
+/* The node of a key's value; or the last node on the way to it, and in *rest the part of the key
+ * that the file does not have ("" with the value's node). */
 static struct yaml_node *node_towards(const struct yaml_node *pool, const char *key,
 				      const char **rest)
 {
@@ -215,7 +220,8 @@ static struct yaml_node *node_towards(const struct yaml_node *pool, const char *
 	return (struct yaml_node *)n;
 }
 
-/* What holds without a setting, as text: the file's, the default, or what follows from the hook. */
+/* Writes the value without the setting into s->file: the file's, the default, or, for
+ * stickiness.key, which has no fixed default, the hook's. */
 static void take_file(struct config_setting *s, const struct yaml_key *k,
 		      const struct yaml_node *pool, const struct config_pool *p)
 {
@@ -228,9 +234,9 @@ static void take_file(struct config_setting *s, const struct yaml_key *k,
 	snprintf(s->file, sizeof(s->file), "%s", text);
 }
 
-/* Which may hold at all, by their pools and keys; and what holds without them. */
-static void admit(const struct config *c, const struct yaml_node *root,
-		  struct config_setting *settings, size_t n)
+/* Finds out which settings may hold, by pool, key and value alone, and the values without them. */
+static void settings_admit(const struct config *c, const struct yaml_node *root,
+			   struct config_setting *settings, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct config_setting *s = &settings[i];
@@ -260,22 +266,22 @@ static void admit(const struct config *c, const struct yaml_node *root,
 
 /* ---- changes --------------------------------------------------------------- */
 
-/* What one setting did to the tree. */
+/* What one setting changed in the tree. */
 struct change {
-	struct yaml_node *value; /* the file has the key: its node, */
-	struct yaml_node was;    /* and that as it was, with the text, which is owned */
-	struct yaml_node *map;   /* the file has not: the mapping that something was added to, */
-	struct yaml_node *last;  /* and its last child before */
+	struct yaml_node *value; /* if the file has the key: the node of its value, */
+	struct yaml_node was;    /* and a copy from before, which owns the text */
+	struct yaml_node *map;   /* if the file has it not: the mapping that got a child, */
+	struct yaml_node *last;  /* and its last child before; NULL: it had none */
 };
 
 struct trial {
-	const char *name; /* of the file */
+	const char *name; /* the file's */
 	struct yaml_tree tree;
 	struct config_setting *settings;
 	struct change *changes; /* by setting */
 	size_t n;
-	const struct yaml_sink *sink; /* of warnings about settings; NULL: they are not told yet */
-	char error[PINTLE_WHY_SIZE];  /* the first of the newest try */
+	const struct yaml_sink *sink; /* for warnings about settings; NULL: none are reported yet */
+	char error[PINTLE_WHY_SIZE];  /* the first error of the newest try */
 };
 
 static void trial_free(struct trial *t)
@@ -314,7 +320,7 @@ static int add_value(struct trial *t, struct change *c, struct yaml_node *map, c
 	return n ? yaml_node_set(n, text) : -ENOMEM;
 }
 
-static int put(struct trial *t, size_t i)
+static int trial_put(struct trial *t, size_t i)
 {
 	const struct config_setting *s = &t->settings[i];
 	const char *rest;
@@ -325,8 +331,9 @@ static int put(struct trial *t, size_t i)
 	return change_value(&t->changes[i], n, s->value, line_of(i));
 }
 
-/* Of several the newest first: later ones may stand in what earlier ones added. */
-static void take_back(struct trial *t, size_t i)
+/* Undoes the newest change first: `stickiness.ttl` may have added the mapping `stickiness`, to
+ * which a later setting added its key. */
+static void trial_undo(struct trial *t, size_t i)
 {
 	struct change *c = &t->changes[i];
 
@@ -352,7 +359,7 @@ static void take_error(struct trial *t, const struct yaml_message *m)
 			 m->text);
 }
 
-/* What the file itself is warned of was told. */
+/* Reports a warning about a setting. Those about the file itself were reported before. */
 static void tell_warning(const struct trial *t, const struct yaml_message *m)
 {
 	char what[PINTLE_NAME_SIZE + PINTLE_KEY_NAME_SIZE + PINTLE_VALUE_SIZE];
@@ -360,12 +367,14 @@ static void tell_warning(const struct trial *t, const struct yaml_message *m)
 
 	if (m->line >= 0 || !t->sink)
 		return;
+	assert((size_t)(-m->line - 1) < t->n);
 	s = &t->settings[-m->line - 1];
 	snprintf(what, sizeof(what), "%s %s=%s", s->pool, s->key, s->value);
 	t->sink->warning(t->sink->arg, what, 0, 0, m->text);
 }
 
-/* Reads the tree as it is. Returns 0 with *c replaced; -EINVAL with t->error; -ENOMEM. */
+/* Makes a configuration from the tree as it is now. Returns 0 with *c replaced; -EINVAL with
+ * t->error; or -ENOMEM. */
 static int try_tree(struct trial *t, struct config **c)
 {
 	_cleanup_(yaml_report_free) struct yaml_report r = {0};
@@ -390,8 +399,9 @@ static int try_tree(struct trial *t, struct config **c)
 	return 0;
 }
 
-/* In their order, each of a pool's that goes with those before holds. No rule looks from one pool
- * at what can be set in another: so the rest of the file, which may be long, is left out. */
+/* Tries the pool's settings in their order: each that goes with those before it holds. The tree has
+ * this pool alone, because no rule about a key that can be set looks at another pool, and the file
+ * may be long. */
 static int try_one_by_one(struct trial *t, const struct yaml_node *pool)
 {
 	_cleanup_(config_freep) struct config *ignored = NULL;
@@ -403,7 +413,7 @@ static int try_one_by_one(struct trial *t, const struct yaml_node *pool)
 
 		if (!s->holds || strcmp(s->pool, name->text) != 0)
 			continue;
-		err = put(t, i);
+		err = trial_put(t, i);
 		if (!err)
 			err = try_tree(t, &ignored);
 		if (err == -ENOMEM)
@@ -412,7 +422,7 @@ static int try_one_by_one(struct trial *t, const struct yaml_node *pool)
 		if (!err)
 			continue;
 		snprintf(s->why, sizeof(s->why), "%s", t->error);
-		take_back(t, i);
+		trial_undo(t, i);
 	}
 	return 0;
 }
@@ -436,17 +446,17 @@ static int try_pools(struct trial *t)
 	return err;
 }
 
-static int put_all(struct trial *t)
+static int trial_put_all(struct trial *t)
 {
 	int err = 0;
 
 	for (size_t i = 0; !err && i < t->n; i++)
-		err = t->settings[i].holds ? put(t, i) : 0;
+		err = t->settings[i].holds ? trial_put(t, i) : 0;
 	return err;
 }
 
-/* For a rule that looks from pool to pool after all: then the file alone holds. */
-static int refuse_all(struct trial *t)
+/* If a rule looks from pool to pool after all, no setting holds, and the file alone does. */
+static int trial_refuse_all(struct trial *t)
 {
 	for (size_t i = 0; i < t->n; i++) {
 		struct config_setting *s = &t->settings[i];
@@ -458,10 +468,11 @@ static int refuse_all(struct trial *t)
 	return 0;
 }
 
-/* Fails only for want of memory: the file alone is good. */
-static int judge(struct trial *t, const struct yaml_sink *sink, struct config **c)
+/* Judges the settings that may hold, and replaces *c, the file's configuration, by the one with
+ * those that do. The file alone is good, so this fails only with -ENOMEM. */
+static int trial_judge(struct trial *t, const struct yaml_sink *sink, struct config **c)
 {
-	int err = put_all(t);
+	int err = trial_put_all(t);
 
 	t->sink = sink;
 	if (!err)
@@ -469,13 +480,13 @@ static int judge(struct trial *t, const struct yaml_sink *sink, struct config **
 	if (err != -EINVAL)
 		return err;
 	for (size_t i = t->n; i-- > 0;)
-		take_back(t, i);
+		trial_undo(t, i);
 	t->sink = NULL;
 	err = try_pools(t);
 	t->sink = sink;
 	if (!err)
 		err = try_tree(t, c);
-	return err == -EINVAL ? refuse_all(t) : err;
+	return err == -EINVAL ? trial_refuse_all(t) : err;
 }
 
 int config_parse_set(const struct config_text *text, struct config_setting *settings, size_t n,
@@ -493,10 +504,10 @@ int config_parse_set(const struct config_text *text, struct config_setting *sett
 	}
 	t.changes = calloc(n, sizeof(*t.changes));
 	if (!t.changes || !yaml_tree_read(&t.tree, text->text, text->size, &r))
-		return -ENOMEM; /* it was read well just now */
-	admit(c, t.tree.root, settings, n);
+		return -ENOMEM; /* the text itself was good: config_parse() took it */
+	settings_admit(c, t.tree.root, settings, n);
 	outer = text_numbers_begin();
-	err = judge(&t, sink, &c);
+	err = trial_judge(&t, sink, &c);
 	text_numbers_end(outer);
 	if (!err)
 		*out = TAKE_PTR(c);

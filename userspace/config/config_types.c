@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* config_types.c - what values are that only Pintle's configuration has: accounts, addresses, URLs,
- * sessions' keys, headers. */
+/* config_types.c - types of values that only Pintle's configuration has: accounts, addresses, URLs,
+ * session keys, headers. */
 #include <ctype.h>
 #include <math.h>
 
@@ -107,7 +107,7 @@ static int read_serve(struct yaml_value *v, void *field)
 		return 0;
 	}
 	err = parse_listener(v, &a);
-	v->right = NULL; /* that is of endpoints, which may be a port alone */
+	v->right = NULL; /* the parser's advice is for endpoints, which may be a port alone */
 	if (err)
 		return err;
 	if (a.any_ip)
@@ -148,7 +148,7 @@ static int read_address(struct yaml_value *v, void *field)
 	struct endpoint_addr a;
 	int err = parse_listener(v, &a);
 
-	v->right = NULL; /* that is of those that may be a port alone */
+	v->right = NULL; /* the parser's advice is for `listen`, which may be a port alone */
 	if (err)
 		return err;
 	if (a.any_ip)
@@ -205,7 +205,8 @@ const struct yaml_type config_frontends = {
 
 /* ---- sessions -------------------------------------------------------------- */
 
-/* "/24" or "/24/64", to its end. */
+/* Reads "/24" or "/24/64", and returns its end; NULL: it has no such form. A length out of range
+ * comes out as 33 or 129. */
 static const char *read_lengths(const char *text, unsigned int *v4, unsigned int *v6)
 {
 	double value;
@@ -225,8 +226,9 @@ static const char *read_lengths(const char *text, unsigned int *v4, unsigned int
 	return end;
 }
 
-/* IPv6 hosts have a /64, and change address within it: bits beyond tell sessions apart that are
- * one, and let one host make any number. */
+/* By default 64 bits of an IPv6 address count. A host has a whole /64 and changes its address
+ * within it: with all 128 bits fd77::1 and fd77::2, the same host, would be two sessions, and one
+ * host could make any number. */
 static int read_session(struct yaml_value *v, void *field)
 {
 	static const char source[] = "source";
@@ -277,7 +279,7 @@ const struct yaml_type config_session = {.wants = session_wants, .read = read_se
 
 /* ---- headers --------------------------------------------------------------- */
 
-/* Without them a request is another, or none. */
+/* Headers without which the server would answer another request, or none. */
 static const char *const needed_headers[] = {
 	"authorization:", "connection:", "content-encoding:",  "content-length:", "content-type:",
 	"expect:",        "host:",       "transfer-encoding:", "upgrade:",

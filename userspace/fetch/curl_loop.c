@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "curl_loop.h"
 
+#include <assert.h>
 #include <sys/socket.h>
 
 #include "../base/log.h"
@@ -8,19 +9,19 @@
 #include "../base/util.h"
 
 /*
- * What libuv watches for libcurl. A kept connection stays watched between two requests: for
- * libcurl each request adds and removes its socket, which would be three epoll_ctl(2) a scrape.
- * That is safe only where close_socket() will hear of the end. A socket that is not connected yet
- * is closed by libcurl itself, without a word, and the resolver thread's pipe was never ours:
- * libuv must have forgotten those before their number means another socket.
+ * A descriptor that libuv watches for libcurl. libcurl adds and removes its socket for each
+ * request, which would be three epoll_ctl(2) a scrape; so a kept connection stays watched between
+ * two requests. That is safe only where close_socket() is called at its end. libcurl closes a
+ * socket that is not connected yet without that call, and the pipe of its resolver thread was never
+ * ours. libuv must always forget those before their number is given to another socket.
  */
 struct watch {
 	uv_poll_t poll;
 	struct curl_loop *owner;
 	int fd;
 	int watched;    /* UV_READABLE, UV_WRITABLE: what libuv looks for */
-	int wanted;     /* what libcurl asked for; 0 while the connection is idle */
-	bool connected; /* and so closed by close_socket() */
+	int wanted;     /* what libcurl asked for; 0: the connection is idle */
+	bool connected; /* its end calls close_socket() */
 };
 
 struct curl_loop {
@@ -31,7 +32,7 @@ struct curl_loop {
 	size_t watch_room;
 	int netns_fd;
 	bool in_curl;    /* libcurl is on the stack and must not be entered again */
-	bool collecting; /* `done` is on the stack: collect()'s loop there goes on afterwards */
+	bool collecting; /* collect_ended() is on the stack, and will see what ends meanwhile */
 	uint64_t connects;
 	int socket_error; /* of the newest socket, -errno */
 	curl_loop_done done;
@@ -86,6 +87,7 @@ static void free_handle_data(uv_handle_t *h)
 
 static void drop_watch(struct curl_loop *l, struct watch *w)
 {
+	assert(l->watches[w->fd] == w);
 	l->watches[w->fd] = NULL;
 	uv_close((uv_handle_t *)&w->poll, free_handle_data);
 }
@@ -105,8 +107,8 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 	l->socket_error = MIN(fd, 0);
 	if (fd < 0)
 		return CURL_SOCKET_BAD;
-	/* libcurl has closed a socket of that number without a word. Should it want the same of
-	 * this one, it will not say so again. */
+	/* libcurl has closed a socket of this number without telling us. If it wants the same
+	 * events for the new socket, it will not ask again: keep `wanted`. */
 	w = find_watch(l, fd);
 	if (w) {
 		wanted = w->wanted;
@@ -123,13 +125,13 @@ static int close_socket(void *arg, curl_socket_t fd)
 	struct curl_loop *l = arg;
 	struct watch *w = find_watch(l, fd);
 
-	/* libuv must let go of the descriptor while it still is this socket's. */
+	/* libuv must stop watching the descriptor before it is closed. */
 	if (w)
 		drop_watch(l, w);
 	return close(fd);
 }
 
-static void collect(struct curl_loop *l)
+static void collect_ended(struct curl_loop *l)
 {
 	CURLMsg *m;
 	int left;
@@ -139,7 +141,8 @@ static void collect(struct curl_loop *l)
 	l->collecting = true;
 	while ((m = curl_multi_info_read(l->multi, &left))) {
 		CURL *easy = m->easy_handle;
-		CURLcode result = m->data.result; /* *m ends with remove_handle */
+		CURLcode result =
+			m->data.result; /* *m is not valid after curl_multi_remove_handle() */
 
 		if (m->msg != CURLMSG_DONE)
 			continue;
@@ -149,10 +152,11 @@ static void collect(struct curl_loop *l)
 	l->collecting = false;
 }
 
-static void act(struct curl_loop *l, curl_socket_t fd, int events)
+static void act_on(struct curl_loop *l, curl_socket_t fd, int events)
 {
 	int running;
 
+	assert(!l->in_curl);
 	l->in_curl = true;
 	curl_multi_socket_action(l->multi, fd, events, &running);
 	l->in_curl = false;
@@ -166,16 +170,17 @@ static void on_socket(uv_poll_t *p, int status, int events)
 	if (status < 0)
 		w->watched = 0; /* libuv has stopped watching */
 	if (!w->wanted) {
-		/* The server has closed an idle connection: libcurl finds out at its next use. */
+		/* The server has closed an idle connection: libcurl notices that at its next
+		 * use. */
 		uv_poll_stop(p);
 		w->watched = 0;
 		return;
 	}
-	act(l, w->fd,
-	    status < 0 ? CURL_CSELECT_ERR
-		       : (events & UV_READABLE ? CURL_CSELECT_IN : 0) |
-				 (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0));
-	collect(l);
+	act_on(l, w->fd,
+	       status < 0 ? CURL_CSELECT_ERR
+			  : (events & UV_READABLE ? CURL_CSELECT_IN : 0) |
+				    (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0));
+	collect_ended(l);
 }
 
 static int set_watched(struct watch *w, int events)
@@ -189,7 +194,7 @@ static int set_watched(struct watch *w, int events)
 	return 0;
 }
 
-/* Whether the request's connection stands, TLS included. */
+/* Whether the request's connection is established, TLS included. */
 static bool is_connected(CURL *easy)
 {
 	curl_off_t us = 0;
@@ -221,8 +226,8 @@ static void on_timer(uv_timer_t *t)
 {
 	struct curl_loop *l = t->data;
 
-	act(l, CURL_SOCKET_TIMEOUT, 0);
-	collect(l);
+	act_on(l, CURL_SOCKET_TIMEOUT, 0);
+	collect_ended(l);
 }
 
 static int on_curl_timer(CURLM *multi, long timeout_ms, void *arg)
@@ -294,10 +299,10 @@ int curl_loop_start(struct curl_loop *l, CURL *easy)
 
 	if (r)
 		return -ENOMEM;
-	/* Sends the request now, where a connection is kept, rather than at the zero timeout
-	 * that libcurl has just asked for. */
-	act(l, CURL_SOCKET_TIMEOUT, 0);
-	collect(l);
+	/* Over a kept connection this sends the request now, and not in the next turn of the loop,
+	 * for which libcurl has just asked. */
+	act_on(l, CURL_SOCKET_TIMEOUT, 0);
+	collect_ended(l);
 	return 0;
 }
 

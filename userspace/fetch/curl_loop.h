@@ -10,40 +10,41 @@
 
 struct curl_loop;
 
-/** Called on the loop when a transfer has ended by itself; `easy` is the caller's again and may
- * be started anew, or freed, in the call. */
+/** Called on the loop when a transfer has ended by itself. `easy` is the caller's again, and may be
+ * started again or freed in this call. */
 typedef void (*curl_loop_done)(CURL *easy, CURLcode result, void *arg);
 
-/** Sockets are made in the network namespace `netns_fd`, which stays the caller's to keep open
- * and to close; -1: the caller's own. Returns 0 and *out, or -errno (logged) with *out
- * untouched. */
+/** Sockets are made in the network namespace `netns_fd`, which the caller keeps open meanwhile, and
+ * closes; -1: the caller's own. Returns 0 and *out (curl_loop_free() it), or -errno (logged) with
+ * *out untouched. */
 int curl_loop_new(uv_loop_t *loop, int netns_fd, curl_loop_done done, void *arg,
 		  struct curl_loop **out);
 
-/** Closes all connections and frees; what is libuv's, while the loop runs on. No transfer may be
- * running any more. NULL is allowed; not from within a callback. */
+/** Closes all connections. The loop must then run until it has no handles left, before it is
+ * closed. No transfer may be running. NULL is fine. Must not be called from within a callback. */
 void curl_loop_free(struct curl_loop *l);
 
-/** Sets what an easy handle needs to live on this loop; before its first start, and when it comes
- * from another loop. */
+/** Prepares an easy handle for this loop: before its first start, and when it was used on another
+ * loop. */
 void curl_loop_adopt(struct curl_loop *l, CURL *easy);
 
-/** Begins the transfer, and does at once what needs no waiting: `done` may be called, for this
- * transfer too, before this returns. Returns 0, or -ENOMEM. Not from within one of libcurl's
- * callbacks. */
+/** Starts the transfer, and does at once what needs no waiting: `done` may be called, also for this
+ * transfer, before this returns. Returns 0 or -ENOMEM. Must not be called from within a callback of
+ * libcurl. */
 int curl_loop_start(struct curl_loop *l, CURL *easy);
 
-/** Takes a running transfer off: `done` will not be called. False, and nothing happened, from
- * within one of libcurl's callbacks, where libcurl does not allow it. */
+/** Ends a running transfer without a call of `done`. Returns false, and does nothing, from within a
+ * callback of libcurl, which does not allow it there. */
 bool curl_loop_stop(struct curl_loop *l, CURL *easy);
 
 /** How many idle connections may be kept. */
 void curl_loop_keep(struct curl_loop *l, unsigned int connections);
 
-/** Why the newest socket could not be made, -errno, or 0: libcurl itself does not tell. */
+/** Why the newest socket could not be made, as -errno; 0: it was made. libcurl itself does not
+ * tell. */
 int curl_loop_socket_error(const struct curl_loop *l);
 
-/** Sockets made so far. */
+/** How many sockets were made so far. */
 uint64_t curl_loop_connects(const struct curl_loop *l);
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch.h"
 
+#include <assert.h>
 #include <sys/queue.h>
 
 #include "../base/log.h"
@@ -9,47 +10,49 @@
 #include "curl_loop.h"
 
 /*
- * A fetch owns libcurl's handle with its buffers, and the page. It takes a hundred times the
- * memory of a target, so that targets do not have one each: a few wait here for the next request.
+ * A fetch owns a handle of libcurl, with its buffers, and the page. That is a hundred times the
+ * memory of a target, so a target has a fetch only during a request; a few idle ones are kept here
+ * for the next requests.
  */
-#define IDLE_MAX       16
-#define IDLE_PAGES     4            /* of those that wait, so many keep their room for a page */
-#define PAGE_START     (64U << 10)  /* first room for a page: a vLLM page fits */
-#define PAGE_KEEP      (256U << 10) /* a larger buffer is not kept for the next page */
-#define PAGES_TOTAL    (64U << 20)  /* of all: many huge pages at once must not be the end */
-#define RECEIVE_BUFFER (64L << 10)  /* libcurl reads once for each turn of the loop */
-#define TIMEOUT_MAX_MS 86400000ULL  /* libcurl's limit is an int */
+#define IDLE_MAX   16
+#define IDLE_PAGES 4            /* so many idle fetches keep their room for a page */
+#define PAGE_START (64U << 10)  /* first room for a page: a vLLM page fits */
+#define PAGE_KEEP  (256U << 10) /* a larger buffer is not kept for the next page */
+#define PAGES_TOTAL                                                                                \
+	(64U << 20) /* of all fetches: many huge pages at once must not use up the memory */
+#define RECEIVE_BUFFER (64L << 10) /* bytes that libcurl reads in each turn of the loop */
+#define TIMEOUT_MAX_MS 86400000ULL /* libcurl's limit is an int */
 
-#define CA_CACHE_S 60L /* for so long libcurl does not read the authorities' file anew */
+#define CA_CACHE_S 60L /* how long libcurl keeps the file of authorities that it read */
 
-#define LANE_SEATS  128 /* a lane takes 40 kB; a microsecond of a request goes into 128 seats */
+#define LANE_SEATS  128 /* a lane takes 40 kB; 128 seats cost each request a microsecond */
 #define LANE_SPARES 4   /* idle connections kept beyond one for each seat */
 
 struct fetch_lane {
 	struct fetcher *owner;
 	SLIST_ENTRY(fetch_lane) all;
 	struct curl_loop *http;
-	unsigned int seats; /* taken */
+	unsigned int seats; /* in use */
 };
 
 struct fetch {
 	struct fetcher *owner;
-	struct fetch_lane *lane; /* of the newest request */
+	struct fetch_lane *lane; /* lane of the newest request */
 	LIST_ENTRY(fetch) all;
 	SLIST_ENTRY(fetch) idle;
 	CURL *easy;
-	struct curl_slist *connect_to;           /* libcurl keeps none of its own */
-	bool has_access;                         /* of this request or one before */
+	struct curl_slist *connect_to; /* libcurl makes no copy */
+	bool has_access;               /* an access was set, by this request or an earlier one */
 	const struct fetch_callbacks *callbacks; /* NULL: cancelled, or idle */
 	enum fetch_how how;
 	void *arg;
 	char *page;
 	size_t size, room;
-	size_t head;        /* bytes of headers so far, and of an error's text */
-	bool head_ended;    /* by its empty line */
-	bool refused;       /* by begin() */
-	int error;          /* why we broke it off ourselves, -errno */
-	const char *reason; /* the same in words */
+	size_t head;     /* bytes of headers so far, and of the body of a status other than 200 */
+	bool head_ended; /* by its empty line */
+	bool refused;    /* by begin() */
+	int error;       /* why we ended the transfer ourselves, -errno */
+	const char *reason; /* the same as text */
 	char message[CURL_ERROR_SIZE];
 };
 
@@ -88,6 +91,7 @@ static bool make_room(struct fetch *x, size_t need)
 
 static void drop_page(struct fetch *x)
 {
+	assert(x->owner->pages >= x->room);
 	free(TAKE_PTR(x->page));
 	x->owner->pages -= x->room;
 	x->room = 0;
@@ -103,7 +107,7 @@ static long status_of(const struct fetch *x)
 	return status;
 }
 
-/* Taking fewer bytes than there are makes libcurl end the transfer. */
+/* To take fewer bytes than there are makes libcurl end the transfer. */
 static size_t break_off(struct fetch *x, int error, const char *reason)
 {
 	x->error = error;
@@ -111,7 +115,7 @@ static size_t break_off(struct fetch *x, int error, const char *reason)
 	return 0;
 }
 
-/* The text of an error is of no interest; but when it has been read, the connection lives on. */
+/* Reads and drops the body of a status other than 200, so that the connection can be kept. */
 static size_t skip_error_page(struct fetch *x, size_t size)
 {
 	x->head += size;
@@ -147,12 +151,12 @@ static size_t on_head(char *data, size_t one, size_t count, void *arg)
 	x->head += size;
 	if (x->head > FETCH_MAX_HEAD)
 		return break_off(x, -EFBIG, "the headers are larger than 64 KiB");
-	/* An interim answer has a head too; a trailer comes after the empty line. */
+	/* An interim answer (100) has a head of its own, and trailers come after the empty line. */
 	if (size >= 5 && !memcmp(data, "HTTP/", 5))
 		x->head_ended = false;
 	else if (size <= 2 && (*data == '\r' || *data == '\n'))
 		x->head_ended = true;
-	/* That is answer enough for a probe. */
+	/* For a probe a complete head is enough. */
 	return x->how == FETCH_PROBE && x->head_ended ? 0 : size;
 }
 
@@ -175,11 +179,11 @@ static int on_connected(void *arg, char *ip, char *local_ip, int port, int local
 
 	(void)local_ip;
 	(void)port;
-	x->size = x->head = 0; /* it may be sent for the second time */
+	x->size = x->head = 0; /* the request may be sent for the second time */
 	x->head_ended = false;
 	if (x->callbacks)
 		x->refused = !x->callbacks->begin(x->arg, &c);
-	/* To abort closes the connection. */
+	/* Aborting closes the connection. */
 	return x->callbacks && !x->refused ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
@@ -197,8 +201,8 @@ static void set_options(struct fetch *x)
 	curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
 	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
 	curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)FETCH_MAX_PAGE);
-	/* After each request libcurl walks its whole cache of addresses for old ones: with 1,000
-	 * targets that costs more than the request. */
+	/* After each request libcurl searches its whole cache of addresses for old ones. With 1,000
+	 * targets that costs more than the request itself. */
 	curl_easy_setopt(e, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
 	curl_easy_setopt(e, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S);
 	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
@@ -214,7 +218,7 @@ static void set_options(struct fetch *x)
 static const struct {
 	CURLcode code;
 	int error;
-	const char *reason; /* NULL: the text of the system's error, else libcurl's */
+	const char *reason; /* NULL: the system's text for its errno, else libcurl's */
 } results[] = {
 	{CURLE_OPERATION_TIMEDOUT, ETIMEDOUT, "no complete answer within the timeout"},
 	{CURLE_PARTIAL_FILE, ECONNRESET, "the page was cut short"},
@@ -255,13 +259,13 @@ static void explain_code(struct fetch *x, CURLcode code, struct fetch_result *r)
 		r->reason = *x->message ? x->message : curl_easy_strerror(code);
 }
 
-/* Whether the server answered at all. What libcurl finds wrong with an answer came over the
- * connection; without one it means the URL. */
+/* Whether the server answered at all. These codes mean an answer that libcurl refused; without a
+ * new connection they mean that libcurl refused the URL. */
 static bool has_answered(const struct fetch *x, CURLcode code)
 {
 	return x->head ||
 	       (is_fresh(x) &&
-		(code == CURLE_UNSUPPORTED_PROTOCOL || /* no HTTP, or no version of it */
+		(code == CURLE_UNSUPPORTED_PROTOCOL || /* not HTTP, or an unknown version of it */
 		 code == CURLE_WEIRD_SERVER_REPLY || code == CURLE_PEER_FAILED_VERIFICATION));
 }
 
@@ -293,8 +297,8 @@ static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
 		snprintf(x->message, sizeof(x->message), "HTTP status %ld", status);
 		r->reason = x->message;
 	} else if (!x->head_ended) {
-		/* For libcurl this is an answer without a body: a server that died here would look
-		 * like one without load. */
+		/* The head was cut short. libcurl takes that for an answer without a body, and a
+		 * server that died here would look like one without load. */
 		r->error = -ECONNRESET;
 		r->reason = "the answer was cut short";
 	} else {
@@ -383,7 +387,8 @@ static bool set_connect_to(struct fetch *x, const char *text)
 	return true;
 }
 
-/* A handle goes from one page to another: whatever the last one set, this one sets, too. */
+/* A handle is used for one target after another: whatever an earlier request set, this one must
+ * set, too. */
 static bool set_access(struct fetch *x, const struct fetch_access *access)
 {
 	static const struct fetch_access none;
@@ -394,7 +399,8 @@ static bool set_access(struct fetch *x, const struct fetch_access *access)
 	if (!access && !x->has_access)
 		return true;
 	x->has_access = access;
-	/* Those that libcurl was built with: of an option's NULL it makes none. */
+	/* The paths that libcurl was built with: NULL would not restore them, but mean no
+	 * authorities. */
 	curl_easy_getinfo(e, CURLINFO_CAINFO, &ca_file);
 	curl_easy_getinfo(e, CURLINFO_CAPATH, &ca_path);
 	return !curl_easy_setopt(e, CURLOPT_CAINFO, a->ca_file ? a->ca_file : ca_file) &&
@@ -431,7 +437,7 @@ int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_acc
 	x->reason = NULL;
 	*x->message = '\0';
 	*out = x;
-	/* A connection that is kept is in the way of others that are: their number is limited. */
+	/* A connection that is used only once is not kept: it would push out a kept one. */
 	curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, fresh);
 	curl_easy_setopt(x->easy, CURLOPT_FORBID_REUSE, fresh);
 	if (set_access(x, access) && !curl_easy_setopt(x->easy, CURLOPT_URL, url) &&
@@ -445,9 +451,10 @@ int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_acc
 
 void fetch_cancel(struct fetch *x)
 {
+	assert(x->callbacks);
 	x->callbacks = NULL;
-	/* Where libcurl is on the stack it goes on, and ends at its next step: see on_body() and
-	 * on_connected(). */
+	/* From within a callback of libcurl the transfer cannot be removed. on_body() or
+	 * on_connected() then ends it, because `callbacks` is NULL. */
 	if (curl_loop_stop(x->lane->http, x->easy))
 		put_fetch(x);
 }
@@ -468,6 +475,7 @@ static struct fetch_lane *new_lane(struct fetcher *f)
 static void count_seats(struct fetch_lane *lane, int change)
 {
 	lane->seats += (unsigned int)change;
+	assert(lane->seats <= LANE_SEATS);
 	curl_loop_keep(lane->http, lane->seats + LANE_SPARES);
 }
 
@@ -498,8 +506,8 @@ int fetcher_new(uv_loop_t *loop, int netns_fd, struct fetcher **out)
 		return log_err_r(ENOMEM, "no memory for the HTTP client");
 	f->loop = loop;
 	f->netns_fd = netns_fd;
-	/* No User-Agent, nor anything else that one-shot takes for a header to spare: where it sees
-	 * scrapes, too, their connections are to stay. */
+	/* No User-Agent, nor any other header that one-shot may overwrite: where one-shot sees
+	 * scrapes, too, it must leave their connections open. */
 	f->headers = curl_slist_append(NULL, "Accept: text/plain;version=0.0.4");
 	if (!f->headers)
 		return log_err_r(ENOMEM, "no memory for the HTTP client");
@@ -551,7 +559,7 @@ static void free_curl(char **text)
 #define _cleanup_url_  _cleanup_(free_url)
 #define _cleanup_curl_ _cleanup_(free_curl)
 
-/* Takes off what may be a secret, as tokens in queries are. */
+/* Removes what may be secret: user, password, and a query, which may hold a token. */
 static int show_url(CURLU *u, char **shown)
 {
 	_cleanup_curl_ char *query = NULL, *text = NULL;

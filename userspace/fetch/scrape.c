@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scrape.h"
 
+#include <assert.h>
 #include <sys/queue.h>
 #include <sys/random.h>
 
@@ -12,36 +13,36 @@
 #define MIN_TIME_NS  NSEC_PER_MSEC
 #define SAY_AGAIN_NS (60 * NSEC_PER_SEC)
 
-/* The first scrapes of many targets are spread. */
+/* Spreads the first scrapes of many targets. */
 #define FIRST_DELAY_NS      (10 * NSEC_PER_MSEC)
 #define FIRST_DELAY_EACH_NS (NSEC_PER_MSEC / 4)
-/* Scrapes start at ticks, so that those of many targets share their wake-ups; where the interval
- * is so short that this would show, they do not. */
+/* Scrapes of all targets start at common ticks, to share wake-ups; except where the interval is so
+ * short that 10 ms would matter. */
 #define TICK_MS                10
 #define TICKS_FROM_INTERVAL_NS (100 * NSEC_PER_MSEC)
 /*
- * Only so many young requests at once: the pages of 1,000 targets, all due after a stall, would
- * else be in memory together. An older request waits for its server and no longer counts, so
- * that servers which hang do not hold up the others.
+ * At most so many young requests at once: otherwise, after a stall, the pages of 1,000 targets that
+ * are all due would be in memory together. An older request is waiting for its server and no longer
+ * counts, so that servers which hang do not hold up the others.
  */
 #define YOUNG_MAX 16
 #define YOUNG_NS  (50 * NSEC_PER_MSEC)
 
-/* What is asked for, and how. [1] is the fallback, or NULL. */
+/* What is requested, and how. [1] is of the fallback URL; NULL: none. */
 struct source {
 	char *url[2];
 	char *shown[2]; /* for logs */
 	char *connect_to[2];
 	struct secret *credentials;
 	char *ca_file, *cert_file, *key_file;
-	bool open; /* to whoever asks: none of these is given */
+	bool open; /* no access is given: neither credentials nor certificates nor name */
 };
 
 struct scrape_target {
 	struct scraper *scraper;
 	LIST_ENTRY(scrape_target) all;
 	TAILQ_ENTRY(scrape_target) due, young;
-	uv_timer_t timer; /* until it is due */
+	uv_timer_t timer; /* runs until the next scrape */
 	struct source source;
 	char *label;
 	uint64_t interval_ns, timeout_ns;
@@ -59,10 +60,10 @@ struct scrape_target {
 	bool tried_other; /* in this scrape */
 	bool in_done;
 	bool again;    /* kicked while busy: scrape once more right after */
-	bool afresh;   /* its URL changed in done(): the result is of the past */
+	bool afresh;   /* its options changed in done(): ignore this result */
 	bool loopback; /* the newest connection was to a loopback address */
 	bool removed;
-	bool said; /* that it fails, and not yet that it works again */
+	bool said; /* a failure was logged, and no recovery since */
 };
 
 TAILQ_HEAD(target_queue, scrape_target);
@@ -72,10 +73,10 @@ struct scraper {
 	struct fetcher *fetcher;
 	LIST_HEAD(, scrape_target) targets;
 	struct secrets secrets;
-	struct target_queue due;   /* waiting for one of the young to end, or to age */
+	struct target_queue due;   /* waiting until a young request ends, or is no longer young */
 	struct target_queue young; /* the oldest first */
 	unsigned int young_count;
-	uv_timer_t aging; /* runs while a target waits */
+	uv_timer_t aging; /* runs while a target is in `due` */
 	unsigned short random[3];
 	struct scrape_stats stats;
 };
@@ -95,7 +96,7 @@ static void schedule(struct scrape_target *t, uint64_t delay_ns)
 	uv_timer_start(&t->timer, on_due, at - now, 0);
 }
 
-/* `ns` times something between `from` and `to`. */
+/* `ns` times a random number between `from` and `to`. */
 static uint64_t jitter(struct scraper *s, uint64_t ns, double from, double to)
 {
 	return (uint64_t)((double)ns * (from + (to - from) * erand48(s->random)));
@@ -113,7 +114,7 @@ static void schedule_regular(struct scrape_target *t)
 	uint64_t due = t->started_ns + jitter(t->scraper, t->interval_ns, 0.9, 1.1);
 	uint64_t now = monotonic_ns();
 
-	/* Where an answer takes longer than the interval, the server still gets a rest. */
+	/* Where an answer takes longer than the interval, the server still gets a pause. */
 	schedule(t, MAX(due > now ? due - now : 0, t->interval_ns / 10));
 }
 
@@ -129,7 +130,7 @@ static void schedule_retry(struct scrape_target *t, bool soon)
 
 /* -- what is said about it -------------------------------------------------------- */
 
-static const char *what(const struct scrape_target *t)
+static const char *target_kind(const struct scrape_target *t)
 {
 	return t->probe ? "probe" : "scrape";
 }
@@ -140,19 +141,19 @@ static void say_failure(struct scrape_target *t, const char *reason)
 	uint64_t now = monotonic_ns();
 
 	if (t->said || (t->said_ns && now - t->said_ns < SAY_AGAIN_NS)) {
-		log_debug("%s of %s at %s failed: %s", what(t), t->label, url, reason);
+		log_debug("%s of %s at %s failed: %s", target_kind(t), t->label, url, reason);
 		return;
 	}
 	t->said = true;
 	t->said_ns = now;
-	log_warn("%s of %s at %s failed: %s; trying again, next messages suppressed", what(t),
-		 t->label, url, reason);
+	log_warn("%s of %s at %s failed: %s; trying again, next messages suppressed",
+		 target_kind(t), t->label, url, reason);
 }
 
 static void say_recovery(struct scrape_target *t)
 {
 	if (t->said)
-		log_info("%s of %s at %s works again after %u failure%s", what(t), t->label,
+		log_info("%s of %s at %s works again after %u failure%s", target_kind(t), t->label,
 			 t->source.shown[t->current], t->failures, plural(t->failures));
 	t->said = false;
 }
@@ -165,6 +166,7 @@ static void leave_young(struct scrape_target *t)
 {
 	if (!t->is_young)
 		return;
+	assert(t->scraper->young_count > 0);
 	TAILQ_REMOVE(&t->scraper->young, t, young);
 	t->scraper->young_count--;
 	t->is_young = false;
@@ -235,7 +237,7 @@ static int start_fetch(struct scrape_target *t, bool fresh, uint64_t timeout_ms,
 			   &callbacks, t, &t->fetch);
 }
 
-static void request(struct scrape_target *t)
+static void scrape_request(struct scrape_target *t)
 {
 	uint64_t spent = monotonic_ns() - t->started_ns;
 	uint64_t left = t->timeout_ns > spent ? t->timeout_ns - spent : 0;
@@ -261,24 +263,25 @@ static void on_end(void *arg, const struct fetch_result *r)
 	struct scrape_target *t = arg;
 	struct scraper *s = t->scraper;
 
+	assert(t->fetch && s->stats.in_flight > 0);
 	t->fetch = NULL;
 	s->stats.in_flight--;
 	t->loopback = r->loopback;
 	if (r->refused && !r->fresh) {
-		request(t); /* that connection is closed now */
+		scrape_request(t); /* the kept connection is closed: try a new one */
 		return;
 	}
 	if ((r->no_connection || r->refused) && t->source.url[1] && !t->tried_other) {
 		t->tried_other = true;
 		t->current ^= 1;
-		request(t);
+		scrape_request(t);
 		return;
 	}
 	end_scrape(t, r);
 	start_due(s);
 }
 
-static void abandon(struct scrape_target *t)
+static void scrape_abandon(struct scrape_target *t)
 {
 	leave_due(t);
 	leave_young(t);
@@ -288,14 +291,15 @@ static void abandon(struct scrape_target *t)
 	t->scraper->stats.in_flight--;
 }
 
-static void start(struct scrape_target *t)
+static void scrape_start(struct scrape_target *t)
 {
+	assert(!t->fetch && !t->is_young && !t->is_due && !t->removed);
 	t->started_ns = monotonic_ns();
 	t->tried_other = t->again = false;
 	t->is_young = true;
 	TAILQ_INSERT_TAIL(&t->scraper->young, t, young);
 	t->scraper->young_count++;
-	request(t);
+	scrape_request(t);
 }
 
 static void on_aging(uv_timer_t *timer)
@@ -312,7 +316,7 @@ static void start_due(struct scraper *s)
 		leave_young(t);
 	while ((t = TAILQ_FIRST(&s->due)) && s->young_count < YOUNG_MAX) {
 		leave_due(t);
-		start(t);
+		scrape_start(t);
 	}
 	if (!TAILQ_EMPTY(&s->due))
 		uv_timer_start(&s->aging, on_aging, TICK_MS, 0);
@@ -393,7 +397,7 @@ static bool same_source(const struct source *a, const struct source *b)
 	       same_text(a->key_file, b->key_file);
 }
 
-/* Puts all options in place, or none. */
+/* Replaces all options, or none. */
 static int take_options(struct scraper *s, struct scrape_target *t, const struct scrape_options *o)
 {
 	struct source source;
@@ -466,8 +470,9 @@ void scraper_remove(struct scrape_target *t)
 		return;
 	t->removed = true;
 	LIST_REMOVE(t, all);
-	abandon(t);
-	/* The rest of it goes with its timer, perhaps after the scraper, which has the secrets. */
+	scrape_abandon(t);
+	/* The target is freed when its timer is closed, perhaps after the scraper, which owns the
+	 * list of secrets. */
 	secret_put(TAKE_PTR(t->source.credentials));
 	fetcher_leave(t->lane);
 	t->scraper->stats.targets--;
@@ -476,7 +481,7 @@ void scraper_remove(struct scrape_target *t)
 
 static void start_afresh(struct scrape_target *t)
 {
-	abandon(t);
+	scrape_abandon(t);
 	t->current = t->failures = 0;
 	t->said = false;
 	t->said_ns = 0;

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "secret.h"
 
+#include <assert.h>
 #include <sys/stat.h>
 
 #include "../base/file.h"
 #include "../base/util.h"
 
-#define SECRET_MAX 16384 /* bytes: a token of Kubernetes has one or two thousand */
+#define SECRET_MAX 16384 /* bytes; a Kubernetes token has one or two thousand */
 #define LOOK_NS    NSEC_PER_SEC
 
 struct secret {
 	LIST_ENTRY(secret) all;
 	unsigned int users;
 	char *path;
-	char *text; /* NULL: it cannot be had, and `why` */
+	char *text; /* NULL: not read, for the reason in `why` */
 	char why[256];
-	struct stat seen; /* the file that was read */
+	struct stat seen; /* the file, when it was last read */
 	uint64_t looked_ns;
 };
 
@@ -49,6 +50,7 @@ struct secret *secret_get(struct secrets *all, const char *path)
 
 void secret_put(struct secret *s)
 {
+	assert(!s || s->users > 0);
 	if (!s || --s->users)
 		return;
 	LIST_REMOVE(s, all);
@@ -57,12 +59,12 @@ void secret_put(struct secret *s)
 	free(s);
 }
 
-static void refuse(struct secret *s, const char *what)
+static void secret_refuse(struct secret *s, const char *what)
 {
 	snprintf(s->why, sizeof(s->why), "no credential in %.180s: %s", s->path, what);
 }
 
-/* A line end in it would let its writer add headers to the request. */
+/* A line end would let the file's writer add headers to the request. */
 static bool is_one_word(const char *text, size_t size)
 {
 	for (size_t i = 0; i < size; i++)
@@ -80,9 +82,9 @@ static void take_text(struct secret *s, const char *text, size_t size)
 		size--;
 	}
 	if (!is_one_word(text, size))
-		refuse(s, "it holds something else than one token; write that alone");
+		secret_refuse(s, "it holds something else than one token; write that alone");
 	else if (!(s->text = strndup(text, size)))
-		refuse(s, strerror(ENOMEM));
+		secret_refuse(s, strerror(ENOMEM));
 }
 
 static void read_file(struct secret *s)
@@ -94,17 +96,17 @@ static void read_file(struct secret *s)
 
 	forget_text(s);
 	if (odd)
-		refuse(s, "it is no regular file");
+		secret_refuse(s, "it is no regular file");
 	else if (size < 0)
-		refuse(s, strerror((int)-size));
+		secret_refuse(s, strerror((int)-size));
 	else if (size > SECRET_MAX)
-		refuse(s, "it is larger than 16 KiB");
+		secret_refuse(s, "it is larger than 16 KiB");
 	else
 		take_text(s, text, (size_t)size);
 	explicit_bzero(text, sizeof(text));
 }
 
-/* Kubernetes puts another file in place of the old one; others write into it. */
+/* Kubernetes replaces the file; others write into it. */
 static bool is_same(const struct stat *a, const struct stat *b)
 {
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
@@ -117,7 +119,8 @@ const char *secret_text(struct secret *s, const char **why)
 	struct stat st = {0};
 
 	if (!s->looked_ns || now - s->looked_ns >= LOOK_NS) {
-		/* What is missing is all zeros, and never the same as what was read. */
+		/* A missing file is all zeros here, and so never the same as a file that was
+		 * read. */
 		bool there = !stat(s->path, &st);
 
 		if (!there || !s->text || !is_same(&st, &s->seen))

@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* secret.h - secrets in files, such as bearer tokens: read again when the file changes, never
- * logged. */
+/* secret.h - reads secrets, such as bearer tokens, from files: again when the file changes. Never
+ * logs them. */
 #ifndef PINTLE_SECRET_H
 #define PINTLE_SECRET_H
 
 #include <sys/queue.h>
 
-/* All secrets of one owner; each file is in it once. */
+/* All secrets of one owner, one for each file. */
 LIST_HEAD(secrets, secret);
 
 struct secret;
 
-/** The secret of that file (copied path), shared with all who ask for the same. Nothing is read
- * yet. To be given back with secret_put(). NULL: out of memory. */
+/** Returns the secret of that file, shared by all users of the same path, which is copied. Reads
+ * nothing yet. secret_put() it. NULL: out of memory. */
 struct secret *secret_get(struct secrets *all, const char *path);
-/** Wipes it when nobody else has it. NULL is allowed. */
+/** Wipes and frees the secret with its last user. NULL is fine. */
 void secret_put(struct secret *s);
 
-/** The text, one line of printable ASCII, valid until the next call; the file is looked at once a
- * second at most. Or NULL, and *why, words for the log in which nothing of the text stands. */
+/** Returns the text, printable ASCII without spaces, valid until the next call for `s`; or NULL,
+ * and in *why the reason, for the log, without anything of the file's text. Looks at the file once
+ * a second at most. */
 const char *secret_text(struct secret *s, const char **why);
 
 #endif

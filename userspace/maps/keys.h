@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* keys.h - keys of maps, made of addresses and read back. */
+/* keys.h - the key of a frontend in the maps, from its address and back. */
 #ifndef PINTLE_KEYS_H
 #define PINTLE_KEYS_H
 
@@ -9,8 +9,8 @@
 
 /** The key of a prefix and port in the node's own scope. */
 struct pintle_frontend_key key_of_frontend(const struct frontend_addr *f);
-/** The prefix and port of a key. Of a key that Pintle did not write, with too few or too many bits,
- * 0 or 128 bits are taken. */
+/** The prefix and port of a key. A prefix length out of range, which Pintle never writes, comes out
+ * as 0 or 128 bits. */
 struct frontend_addr frontend_of_key(const struct pintle_frontend_key *k);
 
 #endif

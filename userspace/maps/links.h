@@ -24,18 +24,19 @@ struct link_kind {
 	const char *pin;     /* its name in the directory of pins */
 	const char *program; /* its name in the object */
 	enum bpf_attach_type type;
-	/* It is there while there is a pool that this hook decides, or that has this for its
-	 * session key or group. Neither is set: always. */
+	/* The link exists while there is a pool that this hook decides, or that has this key for
+	 * its sessions or groups. A link with neither always exists. */
 	enum pintle_hook decided_by;
 	enum pintle_key key;
 	bool netns; /* attached to the network namespace; else to the cgroup */
-	/* Before the programs of others where the kernel has BPF_F_PREORDER: a load balancer that
-	 * came first would take the frontend for its own. */
+	/* The program runs before those of others where the kernel has BPF_F_PREORDER (Linux
+	 * 6.15). A load balancer that ran first would replace the frontend 10.96.0.10:80 by a
+	 * pod's address, and the connect hook would see no frontend any more. */
 	bool preorder;
 };
 
-/** In the order in which they are attached; they are detached in the reverse. Who counts comes
- * first: a decision must never be taken that nobody counts. */
+/** The links in the order in which they are attached; they are detached in reverse. Programs that
+ * count come before programs that decide, so that no decision is made that nothing counts. */
 extern const struct link_kind link_kinds[LINK_COUNT];
 
 static inline bool link_is_always(const struct link_kind *k)
@@ -43,8 +44,8 @@ static inline bool link_is_always(const struct link_kind *k)
 	return !k->decided_by && !k->key;
 }
 
-/** Whether a pool with these (enum pintle_hook; enum pintle_key, of sessions and groups) needs the
- * link. */
+/** Whether a pool needs the link: `decided_by` is its enum pintle_hook, `key_kind` and `group_kind`
+ * are its enum pintle_key of sessions and of groups. */
 static inline bool link_is_for(const struct link_kind *k, uint32_t decided_by, uint32_t key_kind,
 			       uint32_t group_kind)
 {
@@ -52,14 +53,14 @@ static inline bool link_is_for(const struct link_kind *k, uint32_t decided_by, u
 	       (k->key && (k->key == key_kind || k->key == group_kind));
 }
 
-/** What the hook is called: "lookup", "sockops". */
+/** The hook's name in messages: "lookup", "sockops". */
 static inline const char *link_hook(const struct link_kind *k)
 {
 	return k->pin + sizeof("link_") - 1;
 }
 
-/** Whether a link is attached: the kernel tells 0 for a network namespace or a cgroup that is gone,
- * and for a link that was detached by force. */
+/** Whether a link is attached. The kernel reports 0 as inode or cgroup id once the network
+ * namespace or the cgroup is gone, or the link was detached by force. */
 static inline bool link_is_attached(const struct bpf_link_info *info)
 {
 	return info->type == BPF_LINK_TYPE_NETNS ? info->netns.netns_ino : info->cgroup.cgroup_id;

@@ -10,8 +10,9 @@
  * X(name, type, type of a key, type of a value, entries, memory, ...)
  *
  * type     as in BPF_MAP_TYPE_*
- * entries  ANY: a number that may change without anybody misreading the map
- * memory   MAPPED: an array that the daemon maps, at the pointer of its name in struct maps; COPIED
+ * entries  ANY: not part of the layout, because readers and writers do not depend on the number
+ * memory   MAPPED: an array in the daemon's memory, at the member of struct maps that has its name;
+ *          COPIED: read and written by system calls
  * ...      further members of struct map_layout
  */
 #define PINTLE_MAPS(X)                                                                             \

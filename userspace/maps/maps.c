@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* maps.c - opens the pinned maps, and refuses what has another layout. */
+/* maps.c - opens the pinned maps, and refuses a map of another layout. */
 #include "maps.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <dirent.h>
 #include <limits.h>
@@ -31,9 +32,9 @@ const struct map_layout map_layouts[MAP_COUNT] = {PINTLE_MAPS(X)};
 #undef X
 #undef ANY
 
-/* The kernel keeps the values of an array at multiples of 8 bytes: only then are they one C array.
- */
-#define KEY_SIZE 256 /* at most */
+#define KEY_SIZE 256 /* of the largest key, or more */
+/* The kernel places the values of an array map at multiples of 8 bytes: a mapped map is one C array
+ * only if the size of its values is such a multiple. */
 #define CHECK_COPIED(value)
 #define CHECK_MAPPED(value) _Static_assert(!(sizeof(value) % 8), #value);
 #define X(name, type, key, value, entries, memory, ...)                                            \
@@ -124,7 +125,7 @@ static int map_open(struct maps *m, const char *dir, enum map_id id)
 		int err = -errno;
 
 		m->fd[id] = -1;
-		/* Gone as a whole while we look: nothing is pinned. */
+		/* Without the directory nothing is pinned: `pintled --detach` ran meanwhile. */
 		if (err != -ENOENT || access(dir, F_OK))
 			return err;
 		log_error("%s is missing: the pins are incomplete; while pintled runs, it puts it "
@@ -135,8 +136,8 @@ static int map_open(struct maps *m, const char *dir, enum map_id id)
 	return maps_check(path, id, map_layouts[id].value_size, m->fd[id]);
 }
 
-/* A descriptor that was opened for reading cannot be mapped: the kernel wants VM_SHARED, and
- * takes that flag from a mapping of a file that is not writable. Readers copy instead. */
+/* The kernel maps a map only with VM_SHARED, and clears that flag where the descriptor was opened
+ * read-only. Readers copy instead. */
 static int map_memory(struct maps *m)
 {
 	for (size_t i = 0; m->writable && i < ARRAY_SIZE(mappings); i++) {
@@ -156,7 +157,7 @@ static int version_check(const struct maps *m, const char *dir)
 	struct pintle_node node;
 	int err = maps_value(m, MAP_node, 0, &node);
 
-	/* 0: pinned, and not filled in yet */
+	/* 0: the map is pinned, but the daemon has not filled it in yet. */
 	if (err || !node.abi_version || node.abi_version == PINTLE_ABI_VERSION)
 		return err;
 	log_error("%s holds version %u of the maps, and this program knows version %d only; use "
@@ -237,23 +238,27 @@ void maps_close(struct maps *m)
 
 int maps_value(const struct maps *m, enum map_id id, uint32_t index, void *value)
 {
+	assert(m->fd[id] >= 0);
 	return bpf_map_lookup_elem(m->fd[id], &index, value) ? -errno : 0;
 }
 
 int maps_put(const struct maps *m, enum map_id id, const void *key, const void *value)
 {
+	assert(m->writable);
 	if (bpf_map_update_elem(m->fd[id], key, value, BPF_ANY))
 		return log_err_r(errno, "failed to write to map %s", map_names[id]);
 	return 0;
 }
 
-/* Walks by keys that stay: from a key that was deleted the walk would begin again. */
+/* Each step goes on from the last key that was kept: from a deleted key, bpf_map_get_next_key()
+ * would start over. */
 int maps_prune(const struct maps *m, enum map_id id,
 	       bool (*is_wanted)(const void *key, const void *arg), const void *arg)
 {
 	uint8_t key[KEY_SIZE] __attribute__((aligned(8))) = {0}, kept[KEY_SIZE];
 	void *previous = NULL;
 
+	assert(m->writable);
 	while (!bpf_map_get_next_key(m->fd[id], previous, key)) {
 		if (is_wanted(key, arg)) {
 			memcpy(kept, key, sizeof(kept));

@@ -2,9 +2,9 @@
 /*
  * maps.h - the pinned maps, opened: the one way to them for daemon and CLI.
  *
- * Pins live in BPFFS/vN, N being PINTLE_ABI_VERSION: the maps by their names, and the
- * links (links.h). The directory is made whole (staged beside,
- * then renamed), so whoever finds it finds all of it.
+ * Pins live in BPFFS/vN, N being PINTLE_ABI_VERSION: the maps by their names, and the links
+ * (links.h). The daemon fills the directory under another name and then renames it, so a reader
+ * that finds the directory finds every map in it.
  */
 #ifndef PINTLE_MAPS_H
 #define PINTLE_MAPS_H
@@ -23,23 +23,23 @@ enum map_id {
 		MAP_COUNT
 };
 
-/* What has an id that is given to another one day. */
+/* Ids of pools and endpoints are given to others one day: whose id the map's key is made of. */
 enum map_owner { MAP_OF_NONE, MAP_OF_POOLS, MAP_OF_ENDPOINTS };
 
-/* What abi.h and bpf/maps.bpf.h make of a map, and what it is for. */
+/* A map's layout, as abi.h and bpf/maps.bpf.h define it, and what the map is for. */
 struct map_layout {
 	uint32_t type, key_size, value_size;
-	uint32_t entries;          /* 0: a number that may change */
+	uint32_t entries;          /* 0: any number, which is not checked */
 	unsigned int since;        /* the first layout (PINTLE_ABI_VERSION) that has it; 0: all */
-	enum map_owner cleared_of; /* arrays: an entry is zeroed when its id goes to another pool,
-				    * or endpoint; each id has as many entries as any other */
-	bool write_only;           /* of no use, or out of reach, to a reader */
-	bool remade; /* no program uses it: a pin that is missing is made anew, empty */
+	enum map_owner cleared_of; /* arrays: an id's entries are zeroed when the id goes to another
+				    * pool or endpoint; each id has entries / (number of ids) */
+	bool write_only;           /* a reader has no use for the map, or no access to it */
+	bool remade;               /* no program uses the map: a missing pin is made anew, empty */
 	const char *key_type, *value_type;
-	const char *key, *holds, *writer; /* for docs/maps.md, which names the structs besides */
+	const char *key, *holds, *writer; /* for docs/maps.md, which adds the two types */
 };
 
-/* A ring has no keys and no values; in GNU C this takes no bytes. */
+/* The key and value of a ring buffer, which has neither: in GNU C an empty struct has size 0. */
 struct map_nothing {
 };
 
@@ -49,15 +49,15 @@ extern const char *const map_names[MAP_COUNT];
 #define DEFAULT_BPFFS "/sys/fs/bpf/pintle"
 
 enum maps_access {
-	MAPS_READ,  /* every map read-only; tap, conns, connects and sockets are not opened (-1) */
-	MAPS_WRITE, /* all, read and write */
+	MAPS_READ,  /* every map read-only; those that are write_only are not opened (-1) */
+	MAPS_WRITE, /* every map for reading and writing */
 };
 
 struct maps {
 	int fd[MAP_COUNT]; /* -1: not opened */
-	/* The mapped arrays, each by its name (`scores`, `health`): volatile in nature, written by
-	 * daemon or kernel at any time. NULL with MAPS_READ: what is open for reading only cannot
-	 * be mapped; see maps_value(). */
+	/* The mapped arrays, each by its name (`scores`, `health`). Daemon and kernel write to them
+	 * at any time. NULL with MAPS_READ, because the kernel maps no map that is opened
+	 * read-only: copy by maps_value() then. */
 #define POINTER_COPIED(name, value)
 #define POINTER_MAPPED(name, value)                     value *name;
 #define X(name, type, key, value, entries, memory, ...) POINTER_##memory(name, value)
@@ -66,43 +66,45 @@ struct maps {
 	bool writable;
 };
 
-/** The name of the directory that holds the pins: "BPFFS/vN" into buf. */
+/** Writes the name of the directory that holds the pins, "BPFFS/vN", into buf; cut to `size`. */
 void maps_dir(const char *bpffs, char *buf, size_t size);
-/** The same for pins of another layout. */
+/** The same for pins of the layout `version`. */
 void maps_dir_of(const char *bpffs, int version, char *buf, size_t size);
 
-/** Opens the pins under BPFFS/vN and checks that each has the layout of abi.h. Returns 0 and
- * *out (maps_close() it); -ENOENT: nothing is pinned there; -EPROTO: pins of another
- * layout or version only (logged, with what to do); -EACCES and others as they come
- * (logged by the caller). *out is untouched on failure. */
+/** Opens the pins under BPFFS/vN and checks that each has the layout of abi.h. Returns 0 with *out,
+ * which the caller closes (maps_close()); or, with *out untouched,
+ *   -ENOENT       nothing is pinned there
+ *   -EPROTO       pins of another layout, or incomplete ones (logged, with what to do)
+ *   another errno as the kernel gave it (logged by the caller). */
 int maps_open(const char *bpffs, enum maps_access access, struct maps **out);
-/** The same for a directory of pins given by itself, such as one still being staged. */
+/** The same for the directory of pins itself, such as one that is being staged. */
 int maps_open_dir(const char *dir, enum maps_access access, struct maps **out);
-/** Closes and frees; NULL is fine. */
+/** Closes the maps and frees `m`; NULL is fine. */
 void maps_close(struct maps *m);
 static inline void maps_closep(struct maps **m)
 {
 	maps_close(*m);
 }
 
-/** Copies one value of an array, in either way of access; `value` has room for a whole one
- * (of a per-CPU array: one for each possible CPU). Returns 0 or -errno. */
+/** Copies one value of an array map, which is opened for reading or for both. `value` has room for
+ * it; for a per-CPU array, room for one value per possible CPU. Returns 0 or -errno, not logged. */
 int maps_value(const struct maps *m, enum map_id id, uint32_t index, void *value);
 
-/** Writes an entry, new or not. Returns 0 or -errno, logged. */
+/** Adds or replaces an entry. `m` is writable. Returns 0 or -errno, logged. */
 int maps_put(const struct maps *m, enum map_id id, const void *key, const void *value);
-/** Takes out the entries whose keys are not wanted; `arg` is handed through. Returns 0 or -errno,
- * logged. */
+/** Deletes the entries whose keys `is_wanted` refuses; `arg` is handed to it. `m` is writable.
+ * Returns 0 or -errno, logged. */
 int maps_prune(const struct maps *m, enum map_id id,
 	       bool (*is_wanted)(const void *key, const void *arg), const void *arg);
 
-/** Whether the map is what this layout says of it, but for values of `value_size` bytes. Returns 0;
- * or -EPROTO or another -errno, logged with `path`. */
+/** Checks that the map behind `fd` has the layout of `id`, but values of `value_size` bytes: a
+ * takeover gives the size that the former layout had. Returns 0; or -EPROTO or another -errno,
+ * logged with `path`. */
 int maps_check(const char *path, enum map_id id, uint32_t value_size, int fd);
 
-/** Layout versions other than ours that are pinned under bpffs: fills *version with one of
- * them, PINTLE_FORMER_VERSION only where there is no further one, and returns true; or returns
- * false. */
+/** Whether pins of another layout than PINTLE_ABI_VERSION are under bpffs. Fills *version with such
+ * a layout: with PINTLE_FORMER_VERSION only if that is the only one, because a takeover cures that
+ * one alone. */
 bool maps_other_version(const char *bpffs, unsigned int *version);
 
 #endif

@@ -43,7 +43,7 @@ static const struct name failures[] = {PINTLE_FAILURES(X)};
 static const struct name endings[] = {PINTLE_ENDINGS(X)};
 #undef X
 
-static int parse(const struct name *names, size_t count, const char *text, uint32_t *value)
+static int parse_name(const struct name *names, size_t count, const char *text, uint32_t *value)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (!strcmp(text, names[i].name)) {
@@ -111,12 +111,12 @@ const char *oneshot_help(uint32_t oneshot)
 
 int outcome_parse(const char *text, uint32_t *outcome)
 {
-	return parse(outcomes, ARRAY_SIZE(outcomes), text, outcome);
+	return parse_name(outcomes, ARRAY_SIZE(outcomes), text, outcome);
 }
 
 int mode_parse(const char *text, uint32_t *mode)
 {
-	return parse(modes, ARRAY_SIZE(modes), text, mode);
+	return parse_name(modes, ARRAY_SIZE(modes), text, mode);
 }
 
 const char *key_help(uint32_t key)
@@ -131,12 +131,12 @@ const char *failure_help(uint32_t failure)
 
 int key_parse(const char *text, uint32_t *key)
 {
-	return parse(keys, ARRAY_SIZE(keys), text, key);
+	return parse_name(keys, ARRAY_SIZE(keys), text, key);
 }
 
 int requests_parse(const char *text, uint32_t *r)
 {
-	return parse(requests, ARRAY_SIZE(requests), text, r);
+	return parse_name(requests, ARRAY_SIZE(requests), text, r);
 }
 
 uint64_t client_id(const char *name)

@@ -20,7 +20,7 @@ const char *hook_name(uint32_t hook);
 const char *failure_name(uint32_t failure);
 const char *ending_name(uint32_t ending);
 
-/** One line on what it says, for help and documentation; "" when unknown. Static. */
+/** One line on what the value means, for help and documentation; "" when unknown. Static. */
 const char *outcome_help(uint32_t outcome);
 const char *mode_help(uint32_t mode);
 const char *oneshot_help(uint32_t oneshot);
@@ -34,7 +34,7 @@ int mode_parse(const char *text, uint32_t *mode);
 int requests_parse(const char *text, uint32_t *requests);
 int key_parse(const char *text, uint32_t *key);
 
-/** The id of the client of that name (struct pintle_client), the same on every node. */
+/** The id of the client with that name (struct pintle_client), the same on every node. */
 uint64_t client_id(const char *name);
 
 #endif

@@ -8,11 +8,11 @@
 
 #define PIN_PATH_SIZE (PATH_MAX + NAME_MAX + 2)
 
-/** Writes DIR/NAME into path, and returns that. */
+/** Writes DIR/NAME into path, and returns path. */
 const char *pin_path(const char *dir, const char *name, char path[PIN_PATH_SIZE]);
 bool pin_is_there(const char *dir, const char *name);
-/** Opens it; `flags`: of the file, BPF_F_RDONLY or 0. Returns a descriptor (the caller's), or
- * -errno. */
+/** Opens the pin with `flags`: BPF_F_RDONLY, or 0 for reading and writing. Returns a descriptor,
+ * which the caller closes; or -errno. */
 int pin_open(const char *dir, const char *name, unsigned int flags);
 
 #endif

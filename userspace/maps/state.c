@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state.c - what the maps say, read once: pools, frontends, decisions; the whole. */
+/* state.c - reads the maps once: node, pools, their decisions, frontends, and all of it together.
+ */
 #include "state_internal.h"
 
 #include "traits.bpf.h"
@@ -11,15 +12,15 @@
 #include "eligible.bpf.h"
 #include "keys.h"
 
-/* A frontend taken out while we walk sends the walk back to the start. */
+/* A frontend that is deleted during the walk sends the walk back to its start: this ends it. */
 #define MAX_FRONTEND_STEPS 16384
 
 #define MILLI 1000.0
 
 /* ---- node ----------------------------------------------------------------------- */
 
-/* A daemon that took over begins to beat only when it has asked each endpoint once, or after a
- * while. */
+/* A daemon that took over pins sends its first heartbeat once it has asked each endpoint for its
+ * page, or a few seconds after its start. Until then it counts as alive without one. */
 static bool daemon_alive(const struct pintle_node *n, uint64_t now)
 {
 	if ((int64_t)(n->started_ns - n->heartbeat_ns) > 0 &&
@@ -68,7 +69,8 @@ static void overrides_read(const struct maps *m, struct state_pool *p)
 	}
 }
 
-/* `count` values from `at` on, each summed over all CPUs; and the sum of all. */
+/* Adds the `count` values from index `at` on, each summed over all CPUs, to `sums`; and all of them
+ * to *total. */
 static int sums_read(const struct maps *m, enum map_id map, uint32_t at, uint32_t count,
 		     uint64_t *sums, uint64_t *total)
 {
@@ -176,7 +178,7 @@ static int address_compare(const struct frontend_addr *a, const struct frontend_
 	return order ? order : a->port - b->port;
 }
 
-/* One that is known already was met by a walk that had to start again. */
+/* A walk that had to start over meets frontends that the pool has already. */
 static int frontend_add(struct state_pool *p, const struct pintle_frontend_key *key, uint32_t flags)
 {
 	struct frontend_addr a = frontend_of_key(key);
@@ -213,7 +215,9 @@ static int frontends_read(const struct maps *m, struct state *s)
 		int err;
 
 		previous = &key;
-		/* An exact entry that was just taken out may be answered by a wider one. */
+		/* The map is a trie: if 10.0.0.1:80 was deleted since the last call, the lookup
+		 * finds 10.0.0.0/24:80, perhaps of another pool. That pool then shows 10.0.0.1:80
+		 * in this one reading. */
 		if (bpf_map_lookup_elem(fd, &key, &f) || !(p = pool_of(s, &f)))
 			continue;
 		err = frontend_add(p, &key, f.flags);

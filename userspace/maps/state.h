@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * state.h - what the maps say, read once, as plain structs: for the CLI and for the daemon's
- * /metrics page. It works with no daemon, and for a reader without privileges.
+ * state.h - what the maps say, read once into plain structs, for the CLI and for the daemon's
+ * /metrics page. Reading needs no daemon, and no privilege beyond read access to the pins.
  *
- * Values are judged here: names are terminated, printable ASCII; ids are in range; what belongs
- * to another generation is left out. The maps go on changing while they are read, so that sums
- * of different members may be off by what happened meanwhile.
+ * The maps' values are checked here: names come out as terminated, printable ASCII; ids are in
+ * range; entries of another generation are left out. The maps go on changing while they are read,
+ * so sums of different members may differ by what happened meanwhile.
  */
 #ifndef PINTLE_STATE_H
 #define PINTLE_STATE_H
@@ -23,7 +23,7 @@
 	X(READY, "ready", "takes connections")                                                     \
 	X(SATURATED, "saturated", "ready, but over a threshold of its pool")                       \
 	X(STALE, "stale", "ready, but its score is too old to be believed")                        \
-	X(WAITING, "waiting", "it listens, but no scrape has succeeded since")                     \
+	X(UNHEARD, "unheard", "it listens, but no scrape has succeeded since")                     \
 	X(EJECTED, "ejected", "failed its clients several times in a row; left out for a while")   \
 	X(DRAINED, "drained", "takes no further connection until undrained")                       \
 	X(DOWN, "down", "nothing listens")                                                         \
@@ -40,10 +40,12 @@ enum state_endpoint_state {
 const char *state_name(enum state_endpoint_state s);
 const char *state_help(enum state_endpoint_state s);
 
-/* "unsteerable: mptcp" and what helps; NULL and NULL for 0. An unknown reason has a text too. */
+/** "unsteerable: mptcp", and its cure, for a PINTLE_UNSTEERABLE_*. Static; NULL for 0; an unknown
+ * reason has a text too. */
 const char *unsteerable_text(uint32_t reason);
 const char *unsteerable_cure(uint32_t reason);
-/* Whether the kernel could steer to it, but it is not believed to be the endpoint. */
+/** Whether the reason is that the listener is a stranger: the kernel could steer to it, but it is
+ * not believed to be the endpoint's server. */
 static inline bool unsteerable_stranger(uint32_t reason)
 {
 	return reason >= PINTLE_UNSTEERABLE_OWNER && reason <= PINTLE_UNSTEERABLE_ADDRESS;
@@ -57,39 +59,38 @@ struct state_endpoint {
 	struct endpoint_addr addr;
 
 	enum state_endpoint_state state;
-	uint32_t unsteerable; /* PINTLE_UNSTEERABLE_*, also of an endpoint that is not in that state
-			       */
-	int unsteerable_error; /* errno of it, positive; 0: none */
-	uint32_t stranger;     /* uid of a listener that is not believed to be the endpoint */
-	bool drained;          /* whatever its state */
+	uint32_t unsteerable;  /* PINTLE_UNSTEERABLE_*, of the newest listener, in any state */
+	int unsteerable_error; /* the errno that came with it, positive; 0: none */
+	uint32_t stranger;     /* uid of the newest stranger that listens at its address */
+	bool drained;          /* by `pintle drain`, in any state */
 	uint64_t drained_since_ns;
 
-	/* of the newest good page; each valid with its flag */
+	/* from the newest good page; each signal valid with its flag */
 	bool has_waiting, has_running, has_kv_cache, has_gpu;
-	bool saturated;          /* of that page, even if it is old now */
-	bool scrape_failed;      /* the newest scrape failed; what stands here is from before */
+	bool saturated;          /* by that page, however old it is now */
+	bool scrape_failed;      /* the newest scrape failed: the signals are older */
 	bool has_age;            /* false: never scraped */
 	bool fresh;              /* young enough for the rule to believe it */
 	double waiting, running; /* requests */
 	double kv_cache, gpu;    /* 0..1 */
 	double age_seconds;      /* since that scrape began */
 
-	double load;       /* as the rule sees it now, in requests: published and corrections */
-	double published;  /* the daemon's part of it, class 0 */
+	double load;       /* as the rule compares it now, in requests: published and corrections */
+	double published;  /* the part of load that the daemon published, class 0 */
 	int64_t in_flight; /* steered connections: opened - closed; never negative */
 	int64_t pending;   /* placed - opened - failed; never negative */
-	int64_t direct;    /* connections open that were not steered */
+	int64_t direct;    /* open connections that were not steered */
 	uint64_t placed, opened, closed, failed, direct_opened; /* ever */
-	double share; /* of its pool's placements, 0..1; 0 without any */
+	double share; /* of its pool's placements, 0..1; 0 if the pool has none */
 
 	uint32_t families;  /* PINTLE_FAMILY_* */
-	uint32_t listeners; /* LISTEN sockets; 0 with an address */
+	uint32_t listeners; /* LISTEN sockets; 0 for an endpoint that is reached at an address */
 	uint64_t listening_since_ns;
 
-	/* with an address: as clients on this node saw it */
-	bool ejected;             /* whatever its state */
-	double ejected_seconds;   /* from now on */
-	double vouched_seconds;   /* from now on its answer outweighs failures of clients */
+	/* endpoints that are reached at an address: what clients on this node saw */
+	bool ejected;             /* in any state */
+	double ejected_seconds;   /* until it is chosen again; 0: not ejected */
+	double vouched_seconds;   /* how much longer its answer outweighs failures of clients */
 	uint32_t failures_in_row; /* since the last success */
 	uint64_t ejections;       /* ever */
 	uint64_t failures[PINTLE_FAILURE_COUNT]; /* ever */
@@ -104,13 +105,13 @@ struct state_frontend {
 struct state_pool {
 	uint32_t id, generation;
 	char name[PINTLE_NAME_SIZE];
-	uint32_t mode;            /* enum pintle_mode: what holds */
-	uint32_t mode_configured; /* what the file says */
-	bool overridden;          /* `pintle mode` set it */
-	uint32_t requests;        /* enum pintle_requests: what holds */
+	uint32_t mode;            /* enum pintle_mode that holds */
+	uint32_t mode_configured; /* the file's */
+	bool overridden;          /* `pintle mode` or `pintle set` set the mode */
+	uint32_t requests;        /* enum pintle_requests that holds */
 	uint32_t requests_configured;
 	bool requests_overridden;                /* `pintle set` set it */
-	uint64_t overridden_since_ns;            /* the one that was set last */
+	uint64_t overridden_since_ns;            /* when either was set last */
 	uint64_t oneshots[PINTLE_ONESHOT_COUNT]; /* first segments, ever, over all CPUs */
 	uint64_t oneshots_total;
 	uint32_t decided_by;               /* enum pintle_hook */
@@ -126,17 +127,18 @@ struct state_pool {
 	uint64_t decisions[PINTLE_OUTCOME_COUNT]; /* ever, over all CPUs */
 	uint64_t decisions_total;
 	/* The session that makes more than half of the newest connections (about 128 on each CPU),
-	 * and of which share; 0: there is none, or too few connections came. */
+	 * and its share of them, 0..1; 0: there is none, or too few connections came. */
 	struct pintle_session_key largest;
 	double largest_share;
-	bool daemonless; /* no heartbeat within its staleness limit, as the kernel sees it */
-	bool passes;     /* leaves connections as they came: no heartbeat for node.daemonless_ns */
+	bool daemonless; /* no heartbeat within staleness_ns: the kernel no longer waits for scrapes
+			  */
+	bool passes; /* no heartbeat for node.daemonless_ns: its hook leaves connections alone */
 
 	struct state_frontend *frontends;
 	size_t frontend_count;
-	size_t first_endpoint; /* its endpoints are state.endpoints[first_endpoint..] */
+	size_t first_endpoint; /* index of its first in state.endpoints; the others follow */
 	size_t endpoint_count;
-	size_t ready_count; /* states READY, SATURATED and STALE */
+	size_t ready_count; /* endpoints in states READY, SATURATED and STALE */
 };
 
 /* X(symbol, name, what it says) */
@@ -155,35 +157,35 @@ enum state_setting_state {
 /** Static, never NULL. */
 const char *setting_state_name(enum state_setting_state s);
 
-/* A key of a pool that was set. All texts are terminated and printable. */
+/* A pool's key that was set. All texts are terminated and printable. */
 struct state_setting {
 	char pool[PINTLE_NAME_SIZE];
 	char key[PINTLE_KEY_NAME_SIZE]; /* "stickiness.ttl" */
 	char value[PINTLE_VALUE_SIZE];
 	char runs[PINTLE_VALUE_SIZE]; /* the value that holds; "": not known */
-	char file[PINTLE_VALUE_SIZE]; /* without it, when the file was read last; "": not known */
-	char why[PINTLE_WHY_SIZE];    /* refused: "what is wrong; what would be right"; not set:
-				       * why it could not be taken back; "": it waits */
+	char file[PINTLE_VALUE_SIZE]; /* the file's value at its last reading; "": not known */
+	char why[PINTLE_WHY_SIZE];    /* REFUSED: "what is wrong; what would be right"; taken back:
+				       * why the value still holds, "" until pintled has tried */
 	enum state_setting_state state;
-	uint64_t since_ns; /* it was set; taken back: runs holds since */
-	bool set;          /* false: it was taken back, which pintled has not seen yet */
-	bool in_kernel;    /* mode or requests, in `overrides`; else in `settings`, as `at` */
+	uint64_t since_ns; /* when it was set; taken back: since when `runs` holds */
+	bool set;          /* false: it was taken back, and pintled has not applied that yet */
+	bool in_kernel;    /* mode or requests, in `overrides`; else in `settings`, at key `at` */
 	struct pintle_setting_key at;
 };
 
-/* The newest reload, or start. */
+/* The daemon's newest reload, or its start. */
 struct state_reload {
-	uint64_t asked_ns;  /* newest request of `pintle reload` that it answers; 0: none */
-	uint64_t judged_ns; /* 0: not known */
-	uint64_t file_hash; /* of the text that runs: hash_bytes() */
+	uint64_t asked_ns;  /* the newest request of `pintle reload` that it answers; 0: none */
+	uint64_t judged_ns; /* when it was done; 0: not known */
+	uint64_t file_hash; /* hash_bytes() of the file's text that runs */
 	bool failed;
 	char why[PINTLE_WHY_SIZE];
 };
 
 struct state {
-	struct pintle_node node;  /* all its texts are terminated and printable */
-	uint64_t now_ns;          /* when it was read */
-	bool daemon_alive;        /* heartbeat within STATE_HEARTBEAT_NS, or just started */
+	struct pintle_node node;  /* its texts are terminated and printable */
+	uint64_t now_ns;          /* when the maps were read */
+	bool daemon_alive;        /* a heartbeat within STATE_HEARTBEAT_NS, or a start just now */
 	struct state_pool *pools; /* by id */
 	size_t pool_count;
 	struct state_endpoint *endpoints; /* pool by pool, in the order of the configuration */
@@ -193,14 +195,16 @@ struct state {
 	struct state_reload reload;
 };
 
-/* Connections of a session that are enough to speak of its share. */
+/* Below so many connections of a session nothing is said of its share. */
 #define STATE_MAJORITY_LEAST 50
 
-#define STATE_HEARTBEAT_NS       2000000000ULL
-#define STATE_FIRST_HEARTBEAT_NS 3000000000ULL /* from the daemon's start */
+#define STATE_HEARTBEAT_NS 2000000000ULL
+#define STATE_FIRST_HEARTBEAT_NS                                                                   \
+	3000000000ULL /* so long after its start a daemon may have none                            \
+		       */
 
-/** Reads everything but sessions. Returns 0 and *out (state_free() it), or -errno; *out is
- * untouched on failure. Does not log. */
+/** Reads everything but sessions. Returns 0 with *out, which the caller frees (state_free()); or
+ * -errno, *out untouched. Does not log. */
 int state_read(const struct maps *m, struct state **out);
 void state_free(struct state *s);
 static inline void state_freep(struct state **s)
@@ -215,53 +219,58 @@ struct state_session {
 	struct pintle_affinity_key key;
 	char text[STATE_KEY_SIZE]; /* "10.0.0.7", "fd77::/64", "client:4711", "cgroup:pod/...",
 				      "cgroup:/..." */
-	double age_seconds;        /* bound since */
+	double age_seconds;        /* since it was bound to this endpoint */
 	double idle_seconds;       /* since it was used last */
 };
 
-/** The bindings that hold: neither too old nor to an endpoint that is gone. By pool, then
- * address. Returns 0 with *out (free() it; NULL if there are none) and *n; or -errno, both
- * untouched. */
+/** The bindings that hold: used within the pool's ttl, and to an endpoint that exists. They are in
+ * the order of pools, then of ids. Returns 0 with *out, which the caller frees (NULL if there are
+ * none), and *n; or -errno, both untouched. */
 int state_sessions(const struct maps *m, const struct state *s, struct state_session **out,
 		   size_t *n);
 
-/** Calls `each` for every binding, too old or not: of both maps, or of the one given. What is added
- * or deleted meanwhile may be missing or appear twice. A callback that returns other than 0 ends it
- * with that value. Returns 0 or -errno. */
+/** Calls `each` for every binding, expired or not, in both maps or in the given one. Bindings that
+ * are made or deleted meanwhile may be missing or come twice. A value other than 0 from `each` ends
+ * the walk and is returned; else returns 0 or -errno. */
 typedef int (*state_binding_fn)(const struct pintle_affinity_key *key,
 				const struct pintle_affinity *binding, void *arg);
 int state_bindings(const struct maps *m, state_binding_fn each, void *arg);
 int state_bindings_of(const struct maps *m, enum map_id map, state_binding_fn each, void *arg);
 
-/** Forgets the session, whichever map it is in; `current`: its pool is of this generation, so that
- * the pool's count of bindings removed has it. `m` is writable. Returns 1; 0 if it was not bound;
- * or -errno. */
+/** Deletes the session's binding, whichever map it is in. `current`: the key's generation is the
+ * pool's, so the deletion counts among the pool's removed bindings. `m` is writable. Returns 1; 0
+ * if the session was not bound; or -errno. */
 int state_unbind(const struct maps *m, const struct pintle_affinity_key *key, bool current);
 
-/** The text of a session key, and back, as `pintle sessions` shows it and `pintle unbind`
- * takes it. `buf` has STATE_KEY_SIZE bytes. Parsing takes more: cgroup:NAME, cgroup:/PATH, and
- * hint=TEXT, which needs the node's hint_key (else NULL) and may mean a session of several clients.
- * It returns 0 or -EINVAL, *key untouched. */
+/** A session key as text, as `pintle sessions` shows it, and back, as `pintle unbind` takes it.
+ * `buf` has STATE_KEY_SIZE bytes, and is returned. Parsing takes further forms: cgroup:NAME,
+ * cgroup:/PATH, and hint=TEXT, which needs the node's hint_key (NULL refuses that form) and may
+ * mean sessions of several clients. It returns 0; or -EINVAL, *key untouched. */
 const char *state_session_format(const struct pintle_session_key *key, char *buf);
 int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle_session_key *key);
 
-/** The keys under which the pool may hold the session `asked`, for i from 0 on: `asked` itself; of
- * a client's address also its first bits that count in this pool; of a destination also its bits
- * beyond each frontend of the pool. Returns true with *out, perhaps one of those before; false,
- * *out untouched, where there is no further one. */
+/** The keys under which the pool may hold the session `asked`, one for each i from 0 on:
+ *   - `asked` itself;
+ *   - for a client's address, its prefix that counts in this pool: 10.0.0.0/24 for 10.0.0.7;
+ *   - for a destination, its bits beyond each of the pool's frontends: ::42 for fd77::42 and the
+ *     frontend fd77::/64.
+ * A key may come twice. Returns true with *out; or false, *out untouched, when there are no more.
+ */
 bool state_session_in_pool(const struct state_pool *p, const struct pintle_session_key *asked,
 			   size_t i, struct pintle_session_key *out);
 
-/** Whether a session that the pool holds under `key` is meant by `asked`, which was parsed from a
- * text: it is one of those, or of any client that said this hint. */
+/** Whether `asked`, parsed from a text, means the session that the pool holds under `key`: `key` is
+ * one of the keys of state_session_in_pool(), or, for hint=TEXT, any client's key with that hint.
+ */
 bool state_session_meant(const struct state_pool *p, const struct pintle_session_key *asked,
 			 const struct pintle_session_key *key);
 
-/** Makes the key of a cgroup that of its client, where the daemon knows it by a name: as the kernel
- * does. Other keys stay as they are. */
+/** Replaces the key of a cgroup by its client's, as the kernel does, if the daemon has named that
+ * client. Leaves other keys as they are. */
 void state_session_resolve(const struct maps *m, struct pintle_session_key *key);
 
-/** `from` (`size` bytes of a map, perhaps without a NUL) as printable ASCII, cut to fit. */
+/** Copies `from`, a text of at most `size` bytes from a map, perhaps without a NUL, into `to` as
+ * printable ASCII: terminated, cut to `to_size` (at least 1), other bytes as '?'. */
 void state_text(char *to, size_t to_size, const char *from, size_t size);
 
 #endif

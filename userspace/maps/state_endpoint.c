@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state_endpoint.c - one endpoint: its score, its counts, and what follows from them. */
+/* state_endpoint.c - an endpoint: its score, its counts, its state and load. */
 #include "state_internal.h"
+
+#include <assert.h>
 
 #include "eligible.bpf.h"
 
@@ -10,7 +12,7 @@
 
 /* ---- the score ----------------------------------------------------------------- */
 
-/* From memory that the daemon writes at any time. */
+/* Copies from mapped memory, which the daemon may be writing. */
 static bool score_from_memory(const struct pintle_score *from, struct pintle_score *score)
 {
 	uint32_t before, after;
@@ -22,8 +24,9 @@ static bool score_from_memory(const struct pintle_score *from, struct pintle_sco
 	return !(before & 1) && before == after;
 }
 
-/* By copies that the kernel makes in no order that we may rely on: what lies between two
- * copies with the same sequence number was not being written. */
+/* The kernel copies an entry in no order to rely on. So the entry is copied three times: if the
+ * first and the last copy have the same even sequence number, nothing was written while the one
+ * between was made. */
 static bool score_from_copies(const struct maps *m, uint32_t id, struct pintle_score *score)
 {
 	struct pintle_score before, after;
@@ -34,7 +37,7 @@ static bool score_from_copies(const struct maps *m, uint32_t id, struct pintle_s
 	return !(before.sequence & 1) && before.sequence == after.sequence;
 }
 
-/* Returns whether *score was read as a whole; it is filled in any case. */
+/* Returns whether *score was read as a whole. *score is filled in any case. */
 static bool score_read(const struct maps *m, uint32_t id, struct pintle_score *score)
 {
 	*score = (struct pintle_score){0};
@@ -57,7 +60,9 @@ static int64_t count_left(uint64_t more, uint64_t less)
 	return left < 0 ? 0 : (int64_t)MIN((uint64_t)left, STATE_MAX_COUNT);
 }
 
-/* Ends are read before what they are the ends of, so that no difference is below 0. */
+/* Reads closed before opened, and opened before placed. A connection that opens and closes during
+ * the reading is then missing in `closed`, but never in `opened` alone: no difference is below 0.
+ */
 static int counters_read(const struct maps *m, uint32_t id, struct pintle_inflight *counts)
 {
 	if (!m->inflight)
@@ -90,7 +95,8 @@ static void counters_take(struct state_endpoint *e, const struct pintle_inflight
 
 /* ---- health -------------------------------------------------------------------- */
 
-/* From memory that hooks write at any time: what closed is read before what opened. */
+/* Reads direct_closed before direct_opened, which the hooks may be counting up: their difference is
+ * never below 0. */
 static int health_read(const struct maps *m, uint32_t id, struct pintle_health *h)
 {
 	uint64_t closed;
@@ -108,7 +114,7 @@ static double seconds_left(uint64_t until, uint64_t now)
 	return until > now ? (double)(until - now) / (double)NSEC_PER_SEC : 0;
 }
 
-/* What clients' sockets saw. */
+/* Takes what was seen at clients' sockets. */
 static void failures_take(struct state_endpoint *e, const struct pintle_health *h, uint64_t now)
 {
 	e->ejected_seconds = e->ejected ? seconds_left(h->ejected_until_ns, now) : 0;
@@ -119,14 +125,15 @@ static void failures_take(struct state_endpoint *e, const struct pintle_health *
 	memcpy(e->failures, h->failures, sizeof(e->failures));
 }
 
-/* What listeners on this node showed. */
+/* Takes what was seen at listeners on this node. */
 static void listener_take(struct state_endpoint *e, const struct pintle_health *h)
 {
 	e->direct_opened = h->direct_opened;
 	e->direct = count_left(h->direct_opened, h->direct_closed);
 	e->listening_since_ns = h->listening_since_ns;
 	e->listeners = h->listeners;
-	/* The lookup hook takes a family away from a listener that the kernel refuses for it. */
+	/* The lookup hook removes a family from a listener that the kernel would not assign for it:
+	 * a listener without families was refused for all of them. */
 	e->unsteerable = h->unsteerable                          ? h->unsteerable
 			 : h->listening_since_ns && !e->families ? PINTLE_UNSTEERABLE_OTHER
 								 : 0;
@@ -150,7 +157,7 @@ static void override_take(struct state_endpoint *e, const struct eligible_query 
 	e->drained_since_ns = e->drained ? q->override->since_ns : 0;
 }
 
-/* ---- what follows -------------------------------------------------------------- */
+/* ---- state and load ------------------------------------------------------------ */
 
 static void signals_take(struct state_endpoint *e, const struct pintle_score *score, uint64_t now)
 {
@@ -171,11 +178,11 @@ static void signals_take(struct state_endpoint *e, const struct pintle_score *sc
 	e->published = MIN(score->model[0].published, PINTLE_MAX_LOAD) / MILLI;
 }
 
-/* What keeps an endpoint from being chosen, as a state. */
+/* By INELIGIBLE_*: the state of an endpoint that this keeps from being chosen. */
 static const enum state_endpoint_state states[INELIGIBLE_COUNT] = {
 	[INELIGIBLE_NOT] = STATE_READY,          [INELIGIBLE_DOWN] = STATE_DOWN,
 	[INELIGIBLE_FAMILY] = STATE_UNSTEERABLE, [INELIGIBLE_DRAINED] = STATE_DRAINED,
-	[INELIGIBLE_EJECTED] = STATE_EJECTED,    [INELIGIBLE_UNHEARD] = STATE_WAITING,
+	[INELIGIBLE_EJECTED] = STATE_EJECTED,    [INELIGIBLE_UNHEARD] = STATE_UNHEARD,
 };
 
 /* why: INELIGIBLE_* */
@@ -195,7 +202,8 @@ static bool is_ready(enum state_endpoint_state s)
 	return s == STATE_READY || s == STATE_SATURATED || s == STATE_STALE;
 }
 
-/* The endpoint that `is` says; asked for by a connection that either family will do for. */
+/* Fills in `e` and its candidate `c` for the endpoint `is`, as the rule sees it for a connection
+ * that may be of either family. */
 static int endpoint_read(const struct maps *m, uint64_t now, const struct state_pool *of,
 			 const struct pintle_pool *pool, const struct pintle_endpoint *is,
 			 struct state_endpoint *e, struct decide_candidate *c)
@@ -235,7 +243,7 @@ static int endpoint_read(const struct maps *m, uint64_t now, const struct state_
 	e->state = state_of(e, ineligible(&q, &seen, of->daemonless));
 	c->endpoint = e->id;
 	c->generation = e->generation;
-	decide_weigh(c, &facts, pool->running_weight, false);
+	decide_weigh(c, &facts, pool->departure, false);
 	return 0;
 }
 
@@ -255,8 +263,9 @@ static bool endpoint_identify(const struct maps *m, const struct pintle_ref *ref
 	return true;
 }
 
-/* Loads are comparable within a pool only: one that is too old counts as the highest fresh one.
- * Who cannot be chosen is no part of that comparison. */
+/* Loads are compared within a pool: a load whose score is stale counts as the highest fresh load.
+ * Endpoints that cannot be chosen take no part: they neither are that highest nor are raised to it.
+ */
 static void loads_and_shares(struct state *s, const struct state_pool *pool,
 			     const struct decide_candidate *c)
 {
@@ -295,6 +304,7 @@ int state_read_endpoints(const struct maps *m, struct state *s, struct state_poo
 		if (ref->id >= PINTLE_MAX_ENDPOINTS || seen[ref->id] ||
 		    !endpoint_identify(m, ref, to, &is, e))
 			continue;
+		assert(s->endpoint_count < PINTLE_MAX_ENDPOINTS);
 		e->pool = (uint32_t)s->pool_count;
 		err = endpoint_read(m, s->now_ns, to, pool, &is, e,
 				    &candidates[to->endpoint_count]);

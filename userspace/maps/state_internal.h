@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * state_internal.h - what the parts of state*.c share, and nobody else includes:
+ * state_internal.h - what the parts of state*.c share. No other file includes it.
  *
- *   state.c           pools, frontends, decisions; the whole
- *   state_endpoint.c  one endpoint: its score, its counts, what follows from them
- *   state_session.c   bindings, the session that is most of a pool
+ *   state.c           node, pools, their decisions, frontends, and all of it together
+ *   state_endpoint.c  an endpoint: its score, its counts, its state and load
+ *   state_session.c   bindings; the session that makes most of a pool's connections
  *   state_key.c       session keys as text, and back
- *   state_setting.c   keys of pools that were set, and what the daemon says to them
- *   state_names.c     what states and reasons are called; texts from maps
+ *   state_setting.c   keys of pools that were set, and the daemon's verdicts on them
+ *   state_names.c     names of states and reasons; texts from maps
  */
 #ifndef PINTLE_STATE_INTERNAL_H
 #define PINTLE_STATE_INTERNAL_H
@@ -15,38 +15,45 @@
 #include "state.h"
 #include "../base/util.h"
 
-/* What stands in a map may be anything: no sum of counts that are cut to this overflows. */
+/* A map may hold any number: counts are cut to this, so that no sum of them overflows. */
 #define STATE_MAX_COUNT 1000000000000000ULL /* 1e15 */
 
-/** The name in `names` at `slot` if it is of that generation, else `kind` and the slot's id. */
+/** The name in `names` at `slot`, if it is of that generation; else KIND#ID, such as "pool#3". */
 void state_read_name(const struct maps *m, uint32_t slot, uint32_t generation, const char *kind,
 		     uint32_t id, char name[PINTLE_NAME_SIZE]);
 
-/** Reads the pool's endpoints (members of `pool`, each id once: `seen`) behind those that `s`
- * has already. Room for them is there. Returns 0 or -errno. */
+/** Appends the members of `pool` to s->endpoints, which has room for PINTLE_MAX_ENDPOINTS, and
+ * fills in what `to` says of them. `seen` marks the ids that were read, in this pool or another,
+ * and which are skipped. Returns 0 or -errno. */
 int state_read_endpoints(const struct maps *m, struct state *s, struct state_pool *to,
 			 const struct pintle_pool *pool, bool seen[PINTLE_MAX_ENDPOINTS]);
 
-/** Fills s->settings, by the pools that `s` has, and s->reload. Returns 0 or -errno. */
+/** Fills s->settings, in the order of s->pools, which are there already, and s->reload. Returns 0
+ * or -errno. */
 int state_read_settings(const struct maps *m, struct state *s);
 
-/** Fills p->largest and p->largest_share. Returns 0 or -errno. */
+/** Fills p->largest and p->largest_share, if a session makes most of the pool's connections.
+ * Returns 0 or -errno. */
 int state_read_majority(const struct maps *m, struct state_pool *p);
 
-/** Puts the paths of cgroups, below the cgroup2 root, in the place of their ids, where they are
- * found and fit. */
+/** Replaces the ids of cgroups in the sessions' texts by their paths below the cgroup2 root, such
+ * as "cgroup:4711" by "cgroup:/system.slice/a.service". An id whose path is not found, or does not
+ * fit, stays. */
 void state_sessions_paths(struct state_session *sessions, size_t n);
 
-/** The names of clients that the daemon knows: *out (free() it) and *n. Returns 0 or -ENOMEM. */
+/** The clients whose names the daemon knows: *out, which the caller frees, and *n. Returns 0 or
+ * -ENOMEM. */
 int state_clients_read(const struct maps *m, struct pintle_client **out, size_t *n);
 
-/** Puts a client's name in the place of its number, if the key is of one of these. */
+/** Writes "cgroup:NAME" into buf (STATE_KEY_SIZE bytes) if the key belongs to one of these clients.
+ */
 void state_session_name(const struct pintle_client *clients, size_t n,
 			const struct pintle_session_key *key, char *buf);
 
-/** Puts an address in the place of the bits of it that the kernel keeps, if the key is a
- * destination's. Several frontends of the pool may have room for these bits: it is in that with the
- * longest prefix. `buf` (STATE_KEY_SIZE bytes) stays as it is where none has. */
+/** Writes the whole address of a key of destinations into buf (STATE_KEY_SIZE bytes). The kernel
+ * keeps only the bits beyond the frontend's prefix: ::42 for a client that connected to fd77::42 by
+ * the frontend fd77::/64. If these bits fit several frontends of the pool, the longest prefix is
+ * taken; if they fit none, or the key is no destination, buf stays as it is. */
 void state_session_destination(const struct state_pool *p, const struct pintle_session_key *key,
 			       char *buf);
 

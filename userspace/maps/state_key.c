@@ -11,12 +11,12 @@
 #include "names.h"
 #include "state_internal.h"
 
-#define V4_BITS   96 /* of an IPv4 address, those that say that it is one */
-#define HINT_BITS 64 /* of a hint's hash, those that are the same for every client */
+#define V4_BITS   96 /* of ::ffff:a.b.c.d, those before a.b.c.d */
+#define HINT_BITS 64 /* of a hint's id, those that are the same for every client */
 
 /* ---- to text -------------------------------------------------------------------- */
 
-/* The two halves of an id, as the kernel writes numbers there. */
+/* The two numbers, in host byte order, that the kernel makes an id of. */
 struct halves {
 	uint64_t high, low;
 };
@@ -52,7 +52,7 @@ static void format_source(const struct pintle_session_key *key, char *buf)
 
 /* ---- destinations ---------------------------------------------------------------- */
 
-/* The kernel keeps the bits beyond a frontend's prefix; with the prefix they are an address. */
+/* The id of a destination has only the bits beyond the frontend's prefix. */
 
 static struct addr addr_of(const struct pintle_session_key *key)
 {
@@ -68,7 +68,8 @@ static bool same_prefix(const struct addr *a, const struct addr *b, unsigned int
 	return addr_prefixes_overlap(a, bits, b, bits);
 }
 
-/* f: NULL for the bits alone, as the kernel keeps them. */
+/* f: the frontend whose prefix completes the address; NULL: the bits alone, as the kernel keeps
+ * them. */
 static void format_destination(const struct pintle_session_key *key, const struct frontend_addr *f,
 			       char *buf)
 {
@@ -100,7 +101,8 @@ void state_session_destination(const struct state_pool *p, const struct pintle_s
 		format_destination(key, best, buf);
 }
 
-/* The key that the kernel makes of that address, if it is one of the frontend. */
+/* The key that the kernel makes of the address in `of` if that belongs to the frontend; else `of`.
+ */
 static struct pintle_session_key key_beyond(const struct pintle_session_key *of,
 					    const struct frontend_addr *f)
 {
@@ -113,7 +115,9 @@ static struct pintle_session_key key_beyond(const struct pintle_session_key *of,
 	return key;
 }
 
-/* The key that the kernel makes of that client's address. */
+/* The key that the kernel makes of a client's address: its first bits, as many as count in the
+ * pool.
+ */
 static struct pintle_session_key key_of_source(const struct pintle_session_key *of,
 					       const struct state_pool *p)
 {
@@ -140,7 +144,7 @@ bool state_session_in_pool(const struct state_pool *p, const struct pintle_sessi
 	return true;
 }
 
-/* ---- to text, of any kind -------------------------------------------------------- */
+/* ---- any key to text ------------------------------------------------------------- */
 
 const char *state_session_format(const struct pintle_session_key *key, char *buf)
 {
@@ -172,7 +176,7 @@ const char *state_session_format(const struct pintle_session_key *key, char *buf
 
 /* ---- from text ------------------------------------------------------------------ */
 
-/* "24" after the slash; without one, `most`. */
+/* text: what follows the slash ("24"); NULL: there is no slash, and all `most` bits count. */
 static int parse_bits(const char *text, unsigned int most, unsigned int *bits)
 {
 	char *end;
@@ -233,7 +237,7 @@ static struct pintle_session_key key_of(uint32_t kind, uint64_t high, uint64_t l
 	return key;
 }
 
-/* The whole of `text` as one number of that base: no sign, no space. */
+/* Reads the whole of `text` as one number: no sign, no space, nothing behind it. */
 static bool parse_number(const char *text, int base, uint64_t *n)
 {
 	char *end;
@@ -354,8 +358,9 @@ static int parse_opaque(const char *text, struct pintle_session_key *key)
 	return 0;
 }
 
-/* As bpf/hint.bpf.c does it. The second half hangs on the client too: see of_client() in
- * bpf/connect.bpf.c. */
+/* Makes the first half of the id as bpf/hint.bpf.c does. The second half depends on the client too
+ * (of_client() in bpf/connect.bpf.c), so this key means the sessions of all clients with that hint.
+ */
 static int hash_hint(const char *text, const __u64 hint_key[2], struct pintle_session_key *key)
 {
 	struct hash_input in = {.size = (uint32_t)strnlen(text, PINTLE_HINT_MAX + 1)};
@@ -486,7 +491,7 @@ static int by_cgroup(const void *left, const void *right)
 	return (a > b) - (a < b);
 }
 
-/* A session of each pool may be of one cgroup. */
+/* Several sessions may belong to the cgroup: one for each pool. */
 static bool take_path(void *arg, const struct cgroup2_visit *v)
 {
 	const struct paths *p = arg;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state_names.c - what states and reasons are called; texts out of maps. */
+/* state_names.c - names of states and reasons; texts from maps. */
 #include "state_internal.h"
+
+#include <assert.h>
 
 struct words {
 	const char *name, *help;
@@ -91,6 +93,7 @@ void state_text(char *to, size_t to_size, const char *from, size_t size)
 {
 	size_t length = MIN(strnlen(from, size), to_size - 1);
 
+	assert(to_size > 0);
 	for (size_t i = 0; i < length; i++)
 		to[i] = from[i] >= ' ' && from[i] <= '~' ? from[i] : '?';
 	to[length] = '\0';

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state_session.c - bindings, read in batches; the session that is most of a pool. */
+/* state_session.c - bindings, read in batches; the session that makes most of a pool's connections.
+ */
 #include "state_internal.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
@@ -10,7 +12,7 @@
 /* ---- reading -------------------------------------------------------------------- */
 
 #define BATCH     512
-#define BATCH_MAX (1U << 20) /* of one bucket: never so in earnest */
+#define BATCH_MAX (1U << 20) /* no bucket of the hash has nearly as many entries */
 
 struct batch {
 	struct pintle_affinity_key *keys;
@@ -76,6 +78,8 @@ int state_unbind(const struct maps *m, const struct pintle_affinity_key *key, bo
 	static const enum map_id where[] = {MAP_affinity, MAP_affinity_beyond};
 	int gone = 0;
 
+	assert(m->writable);
+	assert(!current || key->pool < PINTLE_MAX_POOLS);
 	for (size_t i = 0; i < ARRAY_SIZE(where); i++) {
 		if (!bpf_map_delete_elem(m->fd[where[i]], key))
 			gone++;
@@ -88,7 +92,7 @@ int state_unbind(const struct maps *m, const struct pintle_affinity_key *key, bo
 	return gone > 0;
 }
 
-/* What the maps' ids mean here, or -1. */
+/* By id: the pool's or endpoint's index in struct state; -1: there is none. */
 struct index {
 	int pools[PINTLE_MAX_POOLS];
 	int endpoints[PINTLE_MAX_ENDPOINTS];
@@ -192,10 +196,11 @@ int state_sessions(const struct maps *m, const struct state *s, struct state_ses
 	return 0;
 }
 
-/* ---- one that is most of a pool --------------------------------------------------- */
+/* ---- the session that makes most of a pool's connections -------------------------- */
 
-/* `n` entries, one of each CPU. All connections there count, and of those the share that the
- * session made where it is known. */
+/* The session's share of the newest connections on all CPUs; `all` has the votes of the `n` CPUs. A
+ * CPU whose vote is for another session counts as if this one made no connection there. 0: the
+ * session made too few connections to tell. */
 static double share_of(const struct pintle_majority *all, int n, const struct state_pool *p,
 		       const struct pintle_session_key *session)
 {
@@ -229,7 +234,8 @@ int state_read_majority(const struct maps *m, struct state_pool *p)
 	for (int i = 0; !err && i < cpus; i++) {
 		double share = share_of(all, cpus, p, &all[i].session);
 
-		/* The pool had another key then: that vote says nothing of today's sessions. */
+		/* A vote of another kind is from before the pool's key was changed, and says
+		 * nothing about today's sessions. */
 		if (share <= 0.5 || all[i].session.kind != p->key_kind || !p->key_kind)
 			continue;
 		p->largest = all[i].session;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state_setting.c - keys of pools that were set, and what the daemon says to them. */
+/* state_setting.c - keys of pools that were set, and the daemon's verdicts on them. */
 #include "state_internal.h"
 
 #include <bpf/bpf.h>
 
 #include "names.h"
 
-/* Whoever takes one out while we walk sends the walk back to its start. */
+/* A setting that is deleted during the walk sends the walk back to its start: this ends it. */
 #define MAX_STEPS (4 * PINTLE_MAX_VERDICTS)
 
 static const struct pintle_setting_key reload_key = {.key = PINTLE_SETTING_RELOAD};
@@ -25,7 +25,7 @@ static struct state_setting *setting_add(struct state *s)
 	return more;
 }
 
-/* What a walk met that had to start again is there already. */
+/* Whether the setting was read already, by this walk before it had to start over. */
 static bool is_known(const struct state *s, const struct pintle_setting_key *key)
 {
 	for (size_t i = 0; i < s->setting_count; i++)
@@ -91,7 +91,8 @@ static void reload_take(struct state *s, const struct pintle_verdict *v)
 	TEXT(s->reload.why, v->why);
 }
 
-/* The reload's, and those of settings that were taken back and still hold. */
+/* Takes the verdict on the reload, and those on settings that were taken back and still hold:
+ * verdicts that have no entry in `settings`. */
 static int verdicts_walk(const struct maps *m, struct state *s)
 {
 	struct pintle_setting_key key, *previous = NULL;
@@ -166,7 +167,7 @@ static size_t pool_place(const struct state *s, const char *name)
 	return i;
 }
 
-static int compare(const void *left, const void *right, void *arg)
+static int setting_compare(const void *left, const void *right, void *arg)
 {
 	const struct state_setting *a = left, *b = right;
 	size_t at = pool_place(arg, a->pool), than = pool_place(arg, b->pool);
@@ -184,6 +185,6 @@ int state_read_settings(const struct maps *m, struct state *s)
 	if (!err)
 		err = overrides_take(s);
 	if (!err && s->setting_count)
-		qsort_r(s->settings, s->setting_count, sizeof(*s->settings), compare, s);
+		qsort_r(s->settings, s->setting_count, sizeof(*s->settings), setting_compare, s);
 	return err;
 }

@@ -5,7 +5,7 @@
 
 #include "../base/util.h"
 
-#define V4_BITS 96 /* of an IPv4 address, those that say that it is one */
+#define V4_BITS 96 /* ::ffff:0:0/96, the prefix of every IPv4 address */
 
 static const uint8_t v4_mapped[12] = {[10] = 0xff, [11] = 0xff};
 
@@ -58,8 +58,8 @@ bool addr_prefixes_overlap(const struct addr *a, unsigned int a_bits, const stru
 	return !memcmp(&left, &right, sizeof(left));
 }
 
-/* Takes `length` decimal digits, nothing else, up to `max`: no sign, no space, no
- * leading zero that someone else would read as octal. */
+/* Parses a number up to `max` of `length` decimal digits and nothing else: no sign, no space, no
+ * leading zero, which others would read as octal. */
 static bool parse_decimal(const char *text, size_t length, unsigned int max, unsigned int *value)
 {
 	unsigned int sum = 0;
@@ -87,7 +87,7 @@ static bool parse_port(const char *text, uint16_t *port)
 	return true;
 }
 
-/* One address without its port, of `length` bytes. */
+/* Parses an address without a port, of `length` bytes. */
 static bool parse_ip(const char *text, size_t length, bool v6, struct addr *ip)
 {
 	char copy[INET6_ADDRSTRLEN];
@@ -113,7 +113,7 @@ struct host_port {
 	uint16_t port;
 };
 
-/* Returns NULL, or the sentence of what would be right. */
+/* Returns NULL, or a sentence that says what would be right. */
 static const char *cut_host_port(const char *text, const char *want, struct host_port *out)
 {
 	const char *end, *colon;

@@ -12,7 +12,7 @@ struct addr {
 };
 
 struct endpoint_addr {
-	struct addr ip; /* :: with any_ip */
+	struct addr ip; /* :: if any_ip */
 	uint16_t port;  /* host byte order, never 0 */
 	bool any_ip;    /* written as a bare port */
 };
@@ -34,14 +34,14 @@ void addr_mask(struct addr *ip, unsigned int bits);
 bool addr_prefixes_overlap(const struct addr *a, unsigned int a_bits, const struct addr *b,
 			   unsigned int b_bits);
 
-/** Each parse takes the whole of `text` or nothing: 0, or -EINVAL with *what (if not
- * NULL) a static sentence of what would be right. The out-parameter is untouched on failure. */
+/** Each of these two parses the whole of `text`. Returns 0 and *out; or -EINVAL, with *out
+ * untouched and in *what (unless NULL) a static sentence that says what would be right. */
 /* "127.0.0.1:8001", "[::1]:8001", "8001" */
 int addr_parse_endpoint(const char *text, struct endpoint_addr *out, const char **what);
 /* "10.77.0.1:8000", "[fd77::1]:8000", "10.77.0.0/24:8000", "[fd77::/64]:8000" */
 int addr_parse_frontend(const char *text, struct frontend_addr *out, const char **what);
 
-/** Text into buf (at least ADDR_TEXT_SIZE bytes); returns buf. */
+/** Each writes its text into buf, of at least ADDR_TEXT_SIZE bytes, and returns buf. */
 const char *addr_format_ip(const struct addr *ip, char *buf);
 const char *addr_format(const struct addr *ip, uint16_t port, char *buf);
 const char *addr_format_endpoint(const struct endpoint_addr *e, char *buf);

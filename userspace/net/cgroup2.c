@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cgroup2.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -13,7 +14,7 @@
 
 #define MOUNTINFO "/proc/self/mountinfo"
 
-/* Better ones first; a mount elsewhere ranks after all of these. */
+/* The first is preferred; a mount elsewhere ranks after all of these. */
 static const char *const usual_places[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
 
 static int open_cgroup2(const char *path)
@@ -57,13 +58,13 @@ static void unescape(char *text)
 
 struct mount {
 	char path[PATH_MAX];
-	bool true_root; /* of the machine's hierarchy */
-	size_t rank;    /* in usual_places */
+	bool true_root; /* the root of the machine's hierarchy */
+	size_t rank;    /* index in usual_places */
 };
 
-/* A line is "id parent major:minor root mountpoint options tags... - type source options". The
- * root is "/" for a cgroup namespace's own root as well, and "/../.." for the machine's root seen
- * from such a namespace. So ask the directory: only the true root has no cgroup.events. */
+/* A line is "id parent major:minor root mountpoint options tags... - type source options". The root
+ * is "/" for a cgroup namespace's own root as well, and "/../.." for the machine's root seen from
+ * such a namespace. So this looks into the directory: only the true root has no cgroup.events. */
 static bool read_mount(char *line, struct mount *m)
 {
 	char root[PATH_MAX], type[32];
@@ -158,6 +159,7 @@ static int walk_dir(struct walk *w, int fd, int depth)
 	DIR *d = NULL;
 	int err = 0;
 
+	assert(depth <= CGROUP2_MAX_DEPTH);
 	if (!fstat(fd, &st)) {
 		struct cgroup2_visit v = {fd, st.st_ino, w->path[0] ? w->path : "/", depth};
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "listeners.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <linux/inet_diag.h>
 #include <linux/sock_diag.h>
@@ -19,8 +20,8 @@
 
 /* ---- the kernel's table of sockets ---------------------------------------- */
 
-/* inet_diag's timer code of a TIME_WAIT record, which is no socket any more and yet is listed
- * under the state it stands for (FIN_WAIT2). */
+/* inet_diag's timer code of a TIME_WAIT record: it is no longer a socket, but may still be listed
+ * as FIN_WAIT2. */
 #define TIMER_TIME_WAIT 3
 
 #define STATE(s) (1U << (s))
@@ -54,7 +55,7 @@ static int diag_family(int netns_fd, uint8_t family, uint32_t states, uint16_t l
 	struct inet_diag_req_v2 request = {
 		.sdiag_family = family,
 		.sdiag_protocol = IPPROTO_TCP,
-		/* Kernels give the upper-layer protocol to those only who ask for this. */
+		/* The kernel reports the upper-layer protocol only with this extension. */
 		.idiag_ext = 1U << (INET_DIAG_INFO - 1),
 		.idiag_states = states,
 		.id = {.idiag_sport = htons(local_port),
@@ -103,7 +104,7 @@ static uint64_t diag_cgroup(struct nlattr **attributes)
 	return cgroup && nla_len(cgroup) >= (int)sizeof(uint64_t) ? nla_get_u64(cgroup) : 0;
 }
 
-/* An MPTCP socket is listed with its inner TCP sockets, which have this upper-layer protocol. */
+/* An MPTCP socket is listed by its inner TCP sockets, whose upper-layer protocol is "mptcp". */
 static bool diag_is_mptcp(struct nlattr **attributes)
 {
 	struct nlattr *ulp[INET_ULP_INFO_MAX + 1], *info = attributes[INET_DIAG_ULP_INFO];
@@ -163,7 +164,7 @@ static int by_address(const void *a, const void *b)
 	return r ? r : (x->cookie > y->cookie) - (x->cookie < y->cookie);
 }
 
-/* A dump that is disturbed may show a socket twice. */
+/* A dump that was disturbed by a change may show a socket twice. */
 static void sort_and_unite(struct listener_list *list)
 {
 	size_t kept = 0;
@@ -233,7 +234,7 @@ int connections_dump(int netns_fd, uint16_t local_port,
 
 struct wanted {
 	const struct listener *listener;
-	int error; /* why it was not found, as far as it is known; 0: found */
+	int error; /* why it was not found, as far as known; 0: found */
 };
 
 struct search {
@@ -291,9 +292,10 @@ static struct wanted *find_wanted(const struct search *s, const char *link)
 	return bsearch(&key, s->wanted, s->n, sizeof(key), by_inode);
 }
 
-/* Between the look at /proc and the fetch, the process may have closed the descriptor and got
- * another by its number, or ended, and its PID be another's. The cookie decides, last. */
-static int verify(int fd, const struct listener *l, uint64_t netns_cookie)
+/* Between readlink() in /proc and pidfd_getfd() the process may have closed the descriptor and
+ * given its number to another file, or a new process may have got the PID. So the checks must be
+ * made on what was fetched; the cookie decides. */
+static int verify_listener(int fd, const struct listener *l, uint64_t netns_cookie)
 {
 	uint64_t netns, cookie;
 	int listening;
@@ -313,16 +315,17 @@ static int verify(int fd, const struct listener *l, uint64_t netns_cookie)
 	return cookie == l->cookie ? 0 : -ESRCH;
 }
 
-static void fetch(struct search *s, struct wanted *w, int pidfd, int number)
+static void fetch_listener(struct search *s, struct wanted *w, int pidfd, int number)
 {
 	_cleanup_close_ int fd = pidfd_getfd(pidfd, number, 0);
-	int r = fd < 0 ? -errno : verify(fd, w->listener, s->netns_cookie);
+	int r = fd < 0 ? -errno : verify_listener(fd, w->listener, s->netns_cookie);
 
 	if (r == -EBADF)
 		r = -ESRCH; /* closed meanwhile */
 	w->error = r;
 	if (r)
 		return;
+	assert(s->missing > 0);
 	s->missing--;
 	s->each(w->listener, fd, s->arg);
 }
@@ -363,7 +366,7 @@ static void search_process(struct search *s, pid_t pid)
 			w->error = -errno;
 			return;
 		}
-		fetch(s, w, pidfd, atoi(e->d_name));
+		fetch_listener(s, w, pidfd, atoi(e->d_name));
 	}
 }
 
@@ -389,8 +392,8 @@ static int add_pid(struct pids *p, pid_t pid)
 	return 0;
 }
 
-/* A listener is nearly always held by a process of its own namespace. The others are put off (if
- * there is memory to note them): on a node with many pods they are most. */
+/* A listener is nearly always held by a process of its own namespace. Other processes, on a node
+ * with many pods most of them, are searched last, unless there is no memory to note them. */
 static void search_processes(struct search *s, DIR *proc)
 {
 	struct pids others = {0};
@@ -408,7 +411,7 @@ static void search_processes(struct search *s, DIR *proc)
 	free(others.items);
 }
 
-static int prepare(struct search *s, int netns_fd, const struct listener *ls, size_t n)
+static int search_prepare(struct search *s, int netns_fd, const struct listener *ls, size_t n)
 {
 	int r = netns_inode(netns_fd, &s->netns_inode);
 
@@ -455,7 +458,7 @@ int listeners_fetch(int netns_fd, const struct listener *ls, size_t n, listener_
 
 	if (!proc)
 		return log_err_r(errno, "cannot read /proc");
-	r = prepare(&s, netns_fd, ls, n);
+	r = search_prepare(&s, netns_fd, ls, n);
 	if (r)
 		return r;
 	search_processes(&s, proc);

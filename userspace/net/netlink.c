@@ -46,7 +46,7 @@ static int on_ack(struct nl_msg *msg, void *arg)
 	return answer(arg, 0);
 }
 
-/* A dump that fails says so in the message that ends it, which libnl does not look into. */
+/* The message that ends a dump holds its error, which libnl ignores. */
 static int on_finish(struct nl_msg *msg, void *arg)
 {
 	const struct nlmsghdr *h = nlmsg_hdr(msg);
@@ -55,7 +55,7 @@ static int on_finish(struct nl_msg *msg, void *arg)
 		      nlmsg_datalen(h) >= (int)sizeof(int) ? MIN(*(int *)nlmsg_data(h), 0) : 0);
 }
 
-/* libnl's own codes lose the kernel's errno. */
+/* libnl's own codes would lose the kernel's errno. */
 static int on_error(struct sockaddr_nl *from, struct nlmsgerr *e, void *arg)
 {
 	(void)from;
@@ -93,7 +93,8 @@ static int open_socket(int netns_fd, int protocol, struct nl_sock **out)
 	r = nl_socket_set_fd(sk, protocol, fd);
 	if (r < 0)
 		return from_libnl(r);
-	/* Have the kernel filter dumps of routes; where it cannot, the caller does. */
+	/* Asks the kernel to filter dumps of routes; callers filter, too, for kernels that do
+	 * not. */
 	setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &(int){1}, sizeof(int));
 	TAKE_FD(fd); /* nl_socket_free() closes it from now on */
 	*out = TAKE_PTR(sk);
@@ -115,10 +116,10 @@ int netlink_ask(int netns_fd, int protocol, struct nl_msg *msg, netlink_fn each,
 	nl_cb_set(cb, NL_CB_ACK, NL_CB_CUSTOM, on_ack, &q);
 	nl_cb_set(cb, NL_CB_FINISH, NL_CB_CUSTOM, on_finish, &q);
 	nl_cb_err(cb, NL_CB_CUSTOM, on_error, &q);
-	r = nl_send_auto(sk, msg); /* asks for the acknowledgement */
+	r = nl_send_auto(sk, msg); /* also requests the acknowledgement */
 	while (r >= 0 && !q.answered)
 		r = nl_recvmsgs(sk, cb);
-	/* A disturbed dump counts as failed although its end was read. */
+	/* A disturbed dump has failed, although its end was read. */
 	if (r < 0 && !(q.answered && q.result))
 		return from_libnl(r);
 	return q.result;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "netns.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -14,11 +15,11 @@
 #include "../base/log.h"
 #include "../base/util.h"
 
-/* Not /proc/self: a namespace belongs to a thread. */
+/* Each thread has its namespace, and /proc/self is the main thread's. */
 #define OWN_NETNS "/proc/thread-self/ns/net"
 
-/* The path comes from a configuration: opening must neither block (FIFO) nor take a terminal, and
- * the ioctl is for nsfs alone. */
+/* The path comes from a configuration: opening it must neither block (a FIFO) nor take a terminal,
+ * and the ioctl must only be used on an nsfs file. */
 static int open_netns(const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -54,14 +55,15 @@ int netns_inode(int netns_fd, uint64_t *inode)
 	return 0;
 }
 
-/* Enters the namespace, unless it is the caller's own. *own: the way back, or -1. On failure
- * *what says what did not go. */
-static int leave(int netns_fd, int *own, const char **what)
+/* Enters the namespace. *own: a descriptor of the caller's own, to return by; -1: it is the same.
+ * On failure *what says what failed. */
+static int enter_netns(int netns_fd, int *own, const char **what)
 {
 	_cleanup_close_ int here = open(OWN_NETNS, O_RDONLY | O_CLOEXEC);
 	uint64_t inode_here = 0, inode_there = 0;
 	int r = here < 0 ? -errno : netns_inode(here, &inode_here);
 
+	assert(netns_fd >= 0);
 	if (!r)
 		r = netns_inode(netns_fd, &inode_there);
 	if (r) {
@@ -83,7 +85,7 @@ static int leave(int netns_fd, int *own, const char **what)
 static int make_socket(int netns_fd, int domain, int type, int protocol, const char **what)
 {
 	_cleanup_close_ int own = -1;
-	int r = netns_fd < 0 ? 0 : leave(netns_fd, &own, what);
+	int r = netns_fd < 0 ? 0 : enter_netns(netns_fd, &own, what);
 	int fd;
 
 	if (r)
@@ -129,7 +131,7 @@ int netns_cookie(int netns_fd, uint64_t *cookie)
 	return 0;
 }
 
-/* stat() first: most files looked at are not the one, and need no descriptor. */
+/* stat() comes first: most files do not match, and are not opened. */
 static int open_if_inode(const char *path, uint64_t inode)
 {
 	_cleanup_close_ int fd = -1;
@@ -156,9 +158,9 @@ static void closedirp(DIR **d)
 		closedir(*d);
 }
 
-/* Looks at `directory`/ENTRY`rest` of all entries. Returns a descriptor; -EACCES if one that may
- * not be looked at might be it; else -ENOENT. */
-static int search(const char *directory, const char *rest, uint64_t inode)
+/* Looks at `directory`/ENTRY`rest` for all entries. Returns a descriptor; -EACCES: not found, but
+ * an entry could not be looked at; else -ENOENT. */
+static int search_netns(const char *directory, const char *rest, uint64_t inode)
 {
 	_cleanup_(closedirp) DIR *d = opendir(directory);
 	int result = -ENOENT;
@@ -184,8 +186,8 @@ int netns_open_by_inode(uint64_t inode, const char *hint)
 	if (fd < 0)
 		fd = open_if_inode(OWN_NETNS, inode);
 	if (fd < 0)
-		fd = search("/run/netns", "", inode);
+		fd = search_netns("/run/netns", "", inode);
 	if (fd < 0)
-		fd = search("/proc", "/ns/net", inode);
+		fd = search_netns("/proc", "/ns/net", inode);
 	return fd;
 }

@@ -14,10 +14,10 @@
 
 #define V4_MAPPED_BITS 96
 
-/* A dump that is disturbed by other routes coming and going is begun again so often. */
+/* How often a dump is tried that other routes, coming and going, disturb. */
 #define DUMP_TRIES 10
 
-/* The prefix as rtnetlink has it: IPv4 without the 96 bits before. */
+/* A prefix as rtnetlink has it: an IPv4 prefix without the 96 bits of ::ffff:0:0. */
 struct prefix {
 	uint8_t family, bits;
 	const uint8_t *bytes;
@@ -53,7 +53,7 @@ static bool from_route(const struct rtmsg *m, const struct nlattr *dst, struct f
 	return true;
 }
 
-static const char *text(const struct frontend_addr *f, char *buf)
+static const char *prefix_text(const struct frontend_addr *f, char *buf)
 {
 	const struct prefix p = to_prefix(f);
 	char ip[ADDR_TEXT_SIZE];
@@ -80,8 +80,8 @@ static int lo_index(int netns_fd, uint32_t *index)
 	return 0;
 }
 
-static int change(int netns_fd, int type, int flags, const struct frontend_addr *f,
-		  const uint32_t *oif)
+static int change_route(int netns_fd, int type, int flags, const struct frontend_addr *f,
+			const uint32_t *oif)
 {
 	const struct prefix p = to_prefix(f);
 	const struct rtmsg m = {
@@ -125,7 +125,7 @@ static int add_route(struct routes *list, const struct frontend_addr *prefix, ui
 	return 0;
 }
 
-/* Kernels that do not filter give all routes, so each is looked at. */
+/* Kernels that do not filter return all routes, so each is checked. */
 static int on_route(const struct nlmsghdr *h, void *arg)
 {
 	struct routes *list = arg;
@@ -144,7 +144,7 @@ static int on_route(const struct nlmsghdr *h, void *arg)
 	return add_route(list, &prefix, m->rtm_protocol);
 }
 
-/* Reads the local routes of list->family, whoever made them, to the end of the list. */
+/* Appends the local routes of list->family, ours and others, to the list. */
 static int read_local(int netns_fd, struct routes *list)
 {
 	const struct rtmsg m = {
@@ -161,7 +161,7 @@ static int read_local(int netns_fd, struct routes *list)
 		list->n = before;
 		r = netlink_ask(netns_fd, NETLINK_ROUTE, msg, on_route, list);
 	}
-	/* No table yet; or a kernel without this family. */
+	/* There is no such table yet, or the kernel lacks this family. */
 	return r == -ENOENT || r == -EOPNOTSUPP || r == -EAFNOSUPPORT ? 0 : r;
 }
 
@@ -198,11 +198,11 @@ static int check_prefix(const struct frontend_addr *f)
 	return log_err_r(EINVAL,
 			 "%s cannot be made local: its prefix must have 1 bit or more, lest every "
 			 "address become local",
-			 text(f, buf));
+			 prefix_text(f, buf));
 }
 
-/* IPv6 lets two routes with the same prefix stand side by side (their metrics differ), so
- * NLM_F_EXCL alone would not find that of an address on an interface. */
+/* IPv6 allows two routes with the same prefix and different metrics, so NLM_F_EXCL alone would not
+ * notice the route of an address on an interface. */
 int routes_add_local(int netns_fd, const struct frontend_addr *f, bool *added)
 {
 	char buf[ADDR_TEXT_SIZE];
@@ -216,29 +216,30 @@ int routes_add_local(int netns_fd, const struct frontend_addr *f, bool *added)
 		return r;
 	r = owner_of(netns_fd, f, &owner);
 	if (!r && owner == NOBODY) {
-		r = change(netns_fd, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, f, &lo);
+		r = change_route(netns_fd, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, f, &lo);
 		if (r == -EEXIST)
 			r = owner_of(netns_fd, f, &owner);
 		else
 			owner = PINTLE;
 	}
 	if (r)
-		return log_err_r(r, "cannot add the local route of %s%s", text(f, buf),
+		return log_err_r(r, "cannot add the local route of %s%s", prefix_text(f, buf),
 				 r == -EPERM ? " (CAP_NET_ADMIN)" : "");
 	if (owner != PINTLE)
-		log_info("%s is routed here already by somebody else; left as it is", text(f, buf));
+		log_info("%s is routed here already by somebody else; left as it is",
+			 prefix_text(f, buf));
 	*added = owner == PINTLE;
 	return 0;
 }
 
-/* The kernel compares the protocol, so nobody else's route can be hit. */
+/* The kernel compares the protocol, so only our own route can be removed. */
 int routes_remove_local(int netns_fd, const struct frontend_addr *f)
 {
 	char buf[ADDR_TEXT_SIZE];
-	int r = change(netns_fd, RTM_DELROUTE, 0, f, NULL);
+	int r = change_route(netns_fd, RTM_DELROUTE, 0, f, NULL);
 
 	if (r && r != -ESRCH)
-		return log_err_r(r, "cannot remove the local route of %s%s", text(f, buf),
+		return log_err_r(r, "cannot remove the local route of %s%s", prefix_text(f, buf),
 				 r == -EPERM ? " (CAP_NET_ADMIN)" : "");
 	return 0;
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * routes.h - `local` routes that make the kernel take packets for a frontend; and where it sends
- * what goes to an address.
+ * routes.h - adds and removes `local` routes, by which the kernel accepts packets for a frontend;
+ * and asks by which route packets to an address go.
  *
- * What Pintle adds is of type local, in table local, on lo, and carries a protocol number of its
- * own, by which it is found and removed again: `ip route show table local proto 112`.
- * A route belongs to an address prefix, not a port: frontends that differ in the port only share
- * one, so remove it with the last of them. `netns_fd` is a namespace as in netns.h.
+ * A route of Pintle is of type local, in table local, on lo, and has a protocol number of its own,
+ * by which it is found and removed again: `ip route show table local proto 112`. A route belongs to
+ * an address prefix: frontends that differ only in the port share it, so it must be removed with
+ * the last of them. `netns_fd` is a namespace as in netns.h.
  */
 #ifndef PINTLE_ROUTES_H
 #define PINTLE_ROUTES_H
@@ -21,14 +21,14 @@
 #define PINTLE_ROUTE_PROTOCOL 112
 
 /**
- * Adds the local route of a frontend's prefix; where it is already, nothing changes, so this may
- * be called at every start and reload (the kernel drops IPv6 ones when lo goes down, IPv4 ones with
- * the last IPv4 address of lo).
+ * Adds the local route of a frontend's prefix. Changes nothing where it exists, so this may be
+ * called at every start and reload: the kernel drops IPv6 routes when lo goes down, and IPv4 routes
+ * with the last IPv4 address of lo.
  *
- * *added: the route is ours, from now or from before; false: the prefix was local already by
- * somebody else's doing, which is left alone (logged at info).
- * Returns 0; or -errno, logged, *added untouched: -ENETDOWN when lo is down there, -EINVAL for
- * a prefix of 0 bits (it would make every address local), -EPERM without CAP_NET_ADMIN.
+ * *added: the route is ours, new or from before; false: the prefix is local already by a route that
+ * is not ours, which stays (logged at info). Returns 0; or -errno, logged, *added untouched:
+ * -ENETDOWN: lo is down in the namespace; -EINVAL: a prefix of 0 bits, which would make every
+ * address local; -EPERM: without CAP_NET_ADMIN.
  */
 int routes_add_local(int netns_fd, const struct frontend_addr *f, bool *added);
 
@@ -36,19 +36,19 @@ int routes_add_local(int netns_fd, const struct frontend_addr *f, bool *added);
  * -errno, logged. */
 int routes_remove_local(int netns_fd, const struct frontend_addr *f);
 
-/** All local routes that are ours, IPv4 first; ports are 0. Returns 0 with *out (to be freed with
- * free()) and *n; or -errno, logged, both untouched. */
+/** Lists all local routes that are ours, IPv4 first; ports are 0. Returns 0 with *out (free() it)
+ * and *n; or -errno, logged, both untouched. */
 int routes_list_local(int netns_fd, struct frontend_addr **out, size_t *n);
 
-/* How packets to an address go on. */
+/* How packets to an address are routed. */
 struct route_path {
 	uint8_t type;    /* RTN_* */
 	uint32_t device; /* its index; 0: none */
-	bool gateway;    /* by way of one */
+	bool gateway;    /* by way of a gateway */
 };
 
-/** Where the kernel would send what goes to that address. Returns 0 and fills *out; or -errno, not
- * logged: without a route -ENETUNREACH or another. */
+/** Asks how the kernel would route packets to that address. Returns 0 and fills *out; or -errno,
+ * not logged: without a route -ENETUNREACH or another. */
 int routes_to(int netns_fd, const struct addr *to, struct route_path *out);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tc.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <linux/if_arp.h>
 #include <linux/if_ether.h>
@@ -15,12 +16,12 @@
 
 #define DUMP_TRIES 10
 
-/* Of our filters; the second where clsact was added for it. */
+/* The names of our filters; the second says that clsact was added for the filter. */
 #define NAME        "pintle_oneshot"
 #define NAME_CLSACT "pintle_oneshot+clsact"
 #define NAME_SIZE   sizeof(NAME_CLSACT)
 
-/* Beyond these there is always one that is free. */
+/* Priorities that are tried before this one is taken. */
 #define MAX_PRIORITY 32
 
 /* ---- dumps ------------------------------------------------------------------------- */
@@ -32,6 +33,7 @@ struct list {
 
 static void *list_add(struct list *l)
 {
+	assert(l->size > 0);
 	if (l->n == l->room) {
 		size_t room = l->room ? 2 * l->room : 16;
 		void *items = reallocarray(l->items, room, l->size);
@@ -49,9 +51,9 @@ static void list_free(struct list *l)
 	free(l->items);
 }
 
-/* A dump that was disturbed is begun again. `header` is what the message begins with. */
-static int dump(int netns_fd, int type, const void *header, size_t size, netlink_fn each,
-		struct list *l)
+/* Begins again when a change disturbed the dump. `header` is the beginning of the request. */
+static int tc_dump(int netns_fd, int type, const void *header, size_t size, netlink_fn each,
+		   struct list *l)
 {
 	int r = -EAGAIN;
 
@@ -102,7 +104,7 @@ int tc_devices(int netns_fd, struct tc_device **out, size_t *n)
 {
 	_cleanup_(list_free) struct list l = {.size = sizeof(struct tc_device)};
 	const struct ifinfomsg any = {.ifi_family = AF_UNSPEC};
-	int err = dump(netns_fd, RTM_GETLINK, &any, sizeof(any), on_device, &l);
+	int err = tc_dump(netns_fd, RTM_GETLINK, &any, sizeof(any), on_device, &l);
 
 	if (err)
 		return err;
@@ -154,14 +156,14 @@ static int on_filter(const struct nlmsghdr *h, void *arg)
 	return 0;
 }
 
-/* None, too, where there is no clsact, or no device. */
+/* An empty list where there is no clsact, or no device. */
 static int list_filters(int netns_fd, struct tc_point at, struct list *l)
 {
 	const struct tcmsg m = point_header(at);
 	int err;
 
 	l->size = sizeof(struct filter);
-	err = dump(netns_fd, RTM_GETTFILTER, &m, sizeof(m), on_filter, l);
+	err = tc_dump(netns_fd, RTM_GETTFILTER, &m, sizeof(m), on_filter, l);
 	if (err == -EINVAL || err == -ENODEV || err == -ENOENT || err == -EOPNOTSUPP) {
 		l->n = 0;
 		return 0;
@@ -169,7 +171,7 @@ static int list_filters(int netns_fd, struct tc_point at, struct list *l)
 	return err;
 }
 
-/* Without a handle an entry stands for its priority as a whole. */
+/* The kernel lists each priority as an entry without a handle, too: that is no filter. */
 static const struct filter *find_ours(const struct list *l, uint32_t handle)
 {
 	const struct filter *f = l->items;
@@ -191,8 +193,8 @@ static bool has_any_but(const struct list *l, const struct filter *but)
 	return false;
 }
 
-/* The first priority that is free, or has filters of our kind only, none of our handle: it would
- * be replaced. */
+/* Returns the first priority that is free, or has BPF filters for all protocols only, none with our
+ * handle, because the new filter would replace that. */
 static uint32_t priority_for(const struct list *l, uint32_t handle)
 {
 	const struct filter *f = l->items;
@@ -212,8 +214,8 @@ static uint32_t priority_for(const struct list *l, uint32_t handle)
 
 /* ---- clsact --------------------------------------------------------------------------- */
 
-/* A clsact, or an ingress qdisc in its place: the half of it, which takes a filter for what goes
- * out, and shows its own for such ones, but has them all for what comes in. */
+/* A clsact, or an ingress qdisc in its place (`half`). The ingress qdisc accepts a filter for
+ * outgoing packets, and lists its own filters as such, but runs them all on incoming packets. */
 struct clsact {
 	uint32_t device;
 	bool half;
@@ -243,10 +245,10 @@ static int list_clsact(int netns_fd, struct list *l)
 	const struct tcmsg any = {.tcm_family = AF_UNSPEC};
 
 	l->size = sizeof(struct clsact);
-	return dump(netns_fd, RTM_GETQDISC, &any, sizeof(any), on_qdisc, l);
+	return tc_dump(netns_fd, RTM_GETQDISC, &any, sizeof(any), on_qdisc, l);
 }
 
-/* -EBUSY: an ingress qdisc is there. */
+/* Returns -EBUSY where an ingress qdisc is in the place of clsact. */
 static int check_way_out(int netns_fd, uint32_t device)
 {
 	_cleanup_(list_free) struct list l = {0};
@@ -275,7 +277,7 @@ static int change_clsact(int netns_fd, uint32_t device, int type, int flags)
 	return netlink_ask(netns_fd, NETLINK_ROUTE, msg, NULL, NULL);
 }
 
-/* *added: there was none, nor an ingress qdisc in its place. */
+/* *added: clsact was added; false: a clsact, or an ingress qdisc in its place, existed. */
 static int add_clsact(int netns_fd, uint32_t device, bool *added)
 {
 	int err = change_clsact(netns_fd, device, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL);
@@ -427,7 +429,7 @@ int tc_find(int netns_fd, uint32_t handle, struct tc_point **out, size_t *n)
 	return 0;
 }
 
-/* There may be several of any handle at one point. */
+/* There may be several of our filters at a point, with different handles. */
 int tc_detach_all(int netns_fd, uint32_t handle)
 {
 	size_t n = 1;

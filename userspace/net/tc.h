@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tc.h - one BPF program on devices of a network namespace, by clsact, beside whatever else is
- * there.
+ * tc.h - attaches a BPF program to devices of a network namespace, by clsact, beside others'
+ * filters.
  *
- * Filters of ours are told from others by their handle, which is the kernel's id of a map that the
- * program uses: as long as a filter is there, so is the map, and no other has its id. A filter also
- * says whether its clsact was added for it: then the last of ours takes it away again, unless
+ * The handle tells our filters from others. It is the kernel's id of a map that the program uses:
+ * as long as the filter exists, so does the map, and no other map has that id. A filter's name says
+ * whether its clsact was added for it: then clsact is removed with the last of our filters, unless
  * somebody else uses it by then.
  */
 #ifndef PINTLE_TC_H
@@ -18,40 +18,42 @@
 
 struct tc_device {
 	uint32_t index;
-	uint32_t master; /* of which bridge or bond it is a port; 0: none */
+	uint32_t master; /* index of the bridge or bond whose port it is; 0: none */
 	bool bridge;
-	bool ethernet; /* packets begin with an Ethernet header; else with that of IP */
+	bool ethernet; /* packets begin with an Ethernet header; else with the IP header */
 	char name[IF_NAMESIZE];
 };
 
-/** All devices of the namespace (as in netns.h). Returns 0 with *out (free() it) and *n; or -errno;
- * both are untouched then. */
+/** Lists all devices of the namespace (as in netns.h). Returns 0 with *out (free() it) and *n; or
+ * -errno, not logged, both untouched. */
 int tc_devices(int netns_fd, struct tc_device **out, size_t *n);
 
 enum tc_direction { TC_IN, TC_OUT };
 
-/* Where packets pass a device, in one direction. */
+/* A device, and one direction in which packets pass it. */
 struct tc_point {
 	uint32_t device;
 	enum tc_direction direction;
 };
 
-/** The handle of our filters, from that map's descriptor: 0 if it cannot be had. */
+/** Returns the handle of our filters, which is the id of that map; 0: it cannot be read. */
 uint32_t tc_handle(int map_fd);
 
-/** Where our filters are. As tc_devices(); a device that goes away meanwhile has none. */
+/** Lists where our filters are. Returns as tc_devices(). A device that is removed meanwhile has
+ * none. */
 int tc_find(int netns_fd, uint32_t handle, struct tc_point **out, size_t *n);
 
-/** Puts the program there, in the place of our filter if there is one, without a packet going by
- * neither. Before all others where the kernel lets it. Returns 0; -ENODEV when the device is gone;
- * -EBUSY where an ingress qdisc lets nothing be attached to what goes out; or -errno. */
+/** Attaches the program; if our filter exists there, replaces its program so that every packet
+ * meets one of the two. A new filter gets the first priority that is not taken by other kinds of
+ * filters. Returns 0; -ENODEV: the device is gone; -EBUSY: an ingress qdisc is in the place of
+ * clsact, and has no outgoing direction; or -errno; not logged. */
 int tc_attach(int netns_fd, struct tc_point at, uint32_t handle, int prog_fd);
 
-/** Takes our filter away from there. Returns 0, also when there was none; or -errno. */
+/** Removes our filter there. Returns 0, also when there was none; or -errno, not logged. */
 int tc_detach(int netns_fd, struct tc_point at, uint32_t handle);
 
-/** The same everywhere; with TC_ANY, filters of ours of whatever handle: of one Pintle or another,
- * running or long gone. */
+/** Removes our filters everywhere; with TC_ANY, filters of every Pintle, running or gone. Returns 0
+ * or -errno, not logged. */
 #define TC_ANY UINT32_MAX
 int tc_detach_all(int netns_fd, uint32_t handle);
 

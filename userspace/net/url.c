@@ -12,7 +12,7 @@ struct url {
 	struct addr ip; /* if `numeric` */
 };
 
-/* "" is the scheme's port, as in http://host:/ */
+/* "" leaves the scheme's port, as in http://host:/ */
 static bool parse_port(const char *text, uint16_t *port)
 {
 	unsigned long n;
@@ -44,7 +44,7 @@ static bool parse_v6(char *host, struct url *u)
 	return u->numeric;
 }
 
-/* In place. False: what would be decoded is a control character. */
+/* Decodes in place. Returns false at a control character. */
 static bool decode_percent(char *text)
 {
 	char *to = text;
@@ -70,7 +70,7 @@ static bool parse_host(char *host, struct url *u)
 {
 	struct in_addr v4;
 
-	if (!decode_percent(host) || !*host || strpbrk(host, " /:#?!@{}[]\\$'\"^`*<>=;,+&()%"))
+	if (!decode_percent(host) || !*host || strpbrk(host, " /:#?!@{}[]\\$'\"^`*<>=;,+&()%|"))
 		return false;
 	u->numeric = inet_aton(host, &v4);
 	if (u->numeric)
@@ -107,7 +107,7 @@ static int parse_url(const char *text, struct url *u)
 	for (const char *p = text; *p; p++)
 		if ((unsigned char)*p <= ' ' || *p == 0x7f)
 			return -EINVAL;
-	authority += *authority == '/'; /* three slashes are as good as two */
+	authority += *authority == '/'; /* libcurl accepts three slashes */
 	copy = strndup(authority, strcspn(authority, "/?#"));
 	if (!copy)
 		return -ENOMEM;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * url.h - http:// and https:// URLs, split as libcurl splits them, without libcurl: the CLI, which
- * checks a configuration, needs no network library. A test and a fuzzer hold the two against each
- * other.
+ * url.h - checks and splits http:// and https:// URLs as libcurl does, but without libcurl, so that
+ * the CLI, which checks configurations, needs no network library. A test and a fuzzer compare the
+ * two.
  */
 #ifndef PINTLE_URL_H
 #define PINTLE_URL_H
@@ -12,12 +12,13 @@
 
 #include "addr.h"
 
-/** Whether the text is a URL, "http://[USER@]HOST[:PORT][/PATH][?QUERY][#FRAGMENT]" or with https,
- * that libcurl takes. Returns 0, -EINVAL or -ENOMEM. */
+/** Checks that the text is a URL that libcurl accepts,
+ * "http://[USER@]HOST[:PORT][/PATH][?QUERY][#FRAGMENT]" or with https. Returns 0, -EINVAL or
+ * -ENOMEM. */
 int url_check(const char *url);
 
-/** The address and port that a URL names by number; the port may be the scheme's. Returns whether
- * it does; if not, *ip and *port stay as they were. */
+/** Reads the numeric address and the port, or the scheme's port, of a URL. Returns false, with *ip
+ * and *port untouched, where the URL has none. */
 bool url_address(const char *url, struct addr *ip, uint16_t *port);
 
 #endif

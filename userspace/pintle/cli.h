@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli.h - what all of the CLI shares.
+ * cli.h - what the files of the CLI share.
  *
  *   main.c         the program
  *   commands.c     the nouns and verbs: dispatch, help and completion come from this table
@@ -11,12 +11,12 @@
  *   words.c        ages, times
  *   target.c       pools and endpoints by name
  *   setting.c      keys of pools: checked with the file, set, taken back, waited for
- *   programs.c     programs that are attached, ours and others
- *   noun_*.c       a noun each, with its entry of the table: they read
- *   verb_*.c       verbs, likewise: they write
+ *   programs.c     programs that are attached: Pintle's and others
+ *   noun_*.c       a noun each, with its entry of the table: nouns read
+ *   verb_*.c       a verb or more each, likewise: verbs write
  *   doctor*.c      what is wrong with this machine
  *
- * Data goes to stdout, talk to stderr (log.h).
+ * Data goes to stdout, messages go to stderr (log.h).
  */
 #ifndef PINTLE_CLI_H
 #define PINTLE_CLI_H
@@ -50,7 +50,7 @@ struct cli {
 
 enum command_kind { NOUN, VERB };
 
-/* What an argument is: for completion. */
+/* What an argument names, for completion. */
 enum word_kind {
 	WORD_NONE,
 	WORD_POOL,
@@ -69,7 +69,7 @@ enum word_kind {
 /* Options that only some commands take, as bits. */
 #define OPTION_OUTPUT 0x1 /* -o */
 #define OPTION_POOL   0x2 /* --pool */
-#define OPTION_BPFFS  0x4 /* --bpffs: it looks into the maps */
+#define OPTION_BPFFS  0x4 /* --bpffs: the command uses the maps */
 #define OPTIONS_VERB  OPTION_BPFFS
 #define OPTIONS_NOUN  (OPTION_BPFFS | OPTION_OUTPUT)
 
@@ -78,14 +78,14 @@ struct columns;
 struct command {
 	const char *name;
 	enum command_kind kind;
-	const char *arguments;         /* "POOL MODE"; "" */
+	const char *arguments;         /* "POOL MODE"; "": none */
 	const char *summary;           /* one line, beginning small, without a full stop */
-	const char *help;              /* more, or NULL */
-	void (*more)(FILE *f);         /* and more, made from a table; or NULL */
-	int (*run)(struct cli *cli);   /* an exit status */
-	const struct columns *columns; /* of -o json; NULL: none */
+	const char *help;              /* further lines; NULL: none */
+	void (*more)(FILE *f);         /* prints further help from a table; NULL: none */
+	int (*run)(struct cli *cli);   /* returns an exit status */
+	const struct columns *columns; /* whose keys -o json prints; NULL: it prints no data */
 	unsigned int options;          /* OPTION_* */
-	int least, most;               /* arguments */
+	int least, most;               /* number of arguments */
 	enum word_kind words[COMMAND_WORDS];
 };
 
@@ -119,7 +119,7 @@ PINTLE_COMMANDS(X)
 extern const struct command *const commands[];
 extern const size_t command_count;
 
-/** A command by its name. Tells what would be right and returns NULL if there is none. */
+/** The command of that name; or NULL after logging what would be right. */
 const struct command *command_find(const char *name);
 
 /* ---- options.c -------------------------------------------------------------- */
@@ -135,13 +135,13 @@ struct option_help {
 extern const struct option_help options[];
 extern const size_t option_count;
 
-/** Reads a command line; options may stand anywhere. Returns 0, or EXIT_USAGE after telling
- * what is wrong and what would be right. */
+/** Reads a command line; options may stand anywhere. Returns 0, or EXIT_USAGE after logging what is
+ * wrong and what would be right. */
 int options_parse(struct cli *cli, int argc, char **argv);
 
 /* ---- help.c, completion.c --------------------------------------------------- */
 
-/* What an exit status says. */
+/* What an exit status means. */
 struct exit_help {
 	int status;
 	const char *says;
@@ -161,83 +161,92 @@ int usage_error(const struct cli *cli);
 
 /** An age as people say it: "0.2 s", "47 s", "5 m", "3 h", "2 d". `buf` has WORDS_SIZE bytes. */
 const char *age_text(double seconds, char *buf);
-/** Local wall-clock time, "2026-03-01 14:02:11", of a time of the maps. */
+/** A time of the maps (CLOCK_MONOTONIC, nanoseconds) as local wall-clock time, "2026-03-01
+ * 14:02:11". `buf` has WORDS_SIZE bytes. */
 const char *wall_text(uint64_t monotonic, char *buf);
-/** The same as RFC 3339 in UTC, "2026-03-01T13:02:11Z". */
+/** The same in UTC as RFC 3339 has it, "2026-03-01T13:02:11Z". */
 const char *wall_rfc3339(uint64_t monotonic, char *buf);
 
 /* ---- target.c --------------------------------------------------------------- */
 
-/** Opens the maps; tells what is wrong and returns NULL if it cannot. */
+/** Opens the maps, which the caller closes (maps_close()); or returns NULL after logging why not.
+ */
 struct maps *open_maps(const struct cli *cli, enum maps_access access);
-/** The same, and reads them: *m and *s. Returns 0, or EXIT_FAILED after telling. */
+/** Opens the maps and reads them: *m and *s, which the caller frees, whatever is returned. Returns
+ * 0, or EXIT_FAILED after logging why. */
 int open_state(const struct cli *cli, enum maps_access access, struct maps **m, struct state **s);
 
-/** The network namespace that is steered: a descriptor (the caller's), or -errno: -ENOENT when it
- * is gone, -EACCES when it may exist where we cannot look. */
+/** Opens the network namespace that is steered. Returns a descriptor, which the caller closes; or
+ * -errno: -ENOENT if the namespace is gone, -EACCES if it may exist where this process cannot look.
+ */
 int open_steered_netns(const struct state *s);
 
-/** A pool by name; an endpoint as POOL/NAME, or as NAME where that is the only one. Tells what
- * would be right and returns NULL if there is none. */
+/** The pool of that name; the endpoint with the name POOL/NAME, or NAME if only one pool has such
+ * an endpoint. NULL after logging what would be right. */
 struct state_pool *find_pool(const struct state *s, const char *name);
 struct state_endpoint *find_endpoint(const struct state *s, const char *name);
 
 /** What becomes of a pool's connections while no endpoint is ready: "are refused (FailClose)". */
 const char *without_endpoints(const struct state_pool *p);
 
-/** "POOL/NAME" into buf. */
+/** Writes "POOL/NAME" into buf (ENDPOINT_NAME_SIZE bytes), and returns buf. */
 #define ENDPOINT_NAME_SIZE (2 * PINTLE_NAME_SIZE + 1)
 const char *endpoint_name(const struct state *s, const struct state_endpoint *e, char *buf);
 
-/* With what was written in its place. */
+/* The message for a text that is no session, with that text. */
 #define NOT_A_SESSION                                                                              \
 	"'%s' is no session; write one as `pintle sessions` shows it, such as 10.0.0.7, "          \
 	"10.0.0.0/24, cgroup:NAME or hint:HASH, or hint=TEXT as a client said it"
 
 /* ---- setting.c -------------------------------------------------------------- */
 
-/** Sets a key of a pool, which `pool` and `key` name: checked, and what the daemon has to apply
- * also with the file; then written, and waited for. Returns an exit status after telling. */
+/** `pintle set`: checks the value, and with it the whole file if the daemon has to apply the key;
+ * writes it; waits for the daemon; prints what came of it. Returns an exit status. */
 int setting_set(struct cli *cli, const char *pool, const char *key, const char *value);
 
-/** The key of that pool that is set; NULL: it is not. */
+/** What is set for that key of that pool; NULL: nothing. */
 const struct state_setting *find_setting(const struct state *s, const char *pool, const char *key);
-/** Whether there is such a pool, or something is set for one of that name. Tells if not. */
+/** Whether there is a pool of that name, or something is set for one; logs if neither. */
 bool setting_pool(const struct state *s, const char *name);
 
-/** Reads the file that the daemon runs by. Returns 0 with out->text to be freed; or -errno, told.
- */
+/** Reads the file that the daemon says it runs by. Returns 0 with *out, whose text the caller
+ * frees; or -errno, logged. */
 int settings_read_file(const struct state *s, struct config_text *out);
-/** Whether that is the text that the daemon read last, as far as the maps tell. */
+/** Whether the daemon runs by that text; true if the maps do not say. */
 bool settings_file_runs(const struct state *s, const struct config_text *text);
-/** What holds by that text of what is set, but for one (NULL: all) and with one more as the last
- * (NULL: none), whose warnings are told. Returns 0 with *out (free() it; pool and key are `s`'s)
- * and *n; or -errno: the text has errors, of which the first was told. */
+/** Judges by that text which settings hold: all that are set but `but` (NULL: all), and `with` as
+ * the last of them (NULL: none), whose warnings are logged. Returns 0 with *out, which the caller
+ * frees and whose pools, keys and values are those of `s` and `with`, and *n; or -errno: the text
+ * itself has errors, of which the first was logged. */
 int settings_judge(const struct state *s, const struct config_text *text,
 		   const struct state_setting *but, const struct config_setting *with,
 		   struct config_setting **out, size_t *n);
 
-/** Takes back what the map `settings` has there. Returns 0 or -errno, logged. */
+/** Deletes the setting from the map `settings`. `m` is writable. Returns 0, also if there was none;
+ * or -errno, logged. */
 int setting_take_back(const struct maps *m, const struct pintle_setting_key *key);
-/** Sets PINTLE_OVERRIDE_MODE or _REQUESTS of a pool, or takes it back when the value is the
- * configured one; the other stays. Returns 0 or -errno, logged. */
+/** Sets one override of a pool, `flag` (PINTLE_OVERRIDE_MODE or _REQUESTS), to `value`; with
+ * `configured` takes it back instead. The other override stays. `m` is writable. Returns 0 or
+ * -errno, logged. */
 int override_pool(const struct maps *m, const struct state_pool *p, uint32_t flag, uint32_t value,
 		  bool configured);
 
-/** Waits until it is done, at most so long, and while the daemon is alive: `alive` at first.
- * Returns whether it is. */
+/** Waits until `done` returns true, for at most `limit_ns`, and no longer than the daemon is alive;
+ * `alive` says whether it is at the start. Returns whether `done` returned true. */
 typedef bool (*await_fn)(const struct maps *m, void *arg);
 bool wait_for_daemon(const struct maps *m, bool alive, uint64_t limit_ns, await_fn done, void *arg);
-/** The same until the daemon has taken back what was set there. Returns from when on that holds, to
- * end a sentence; or NULL after telling that it does not. */
+/** Waits until the daemon has applied that the setting at `key` was taken back. Returns the end of
+ * a sentence: "", or "; takes effect when pintled starts"; or NULL after logging that the setting
+ * still holds. */
 const char *setting_wait_gone(const struct maps *m, bool alive,
 			      const struct pintle_setting_key *key);
 
 /* ---- verb_mode.c, verb_drain.c ---------------------------------------------- */
 
-/** Tells which frontends of a pool that is off nobody answers. */
+/** Warns of each frontend of the pool at which nothing but Pintle answers: with the pool off,
+ * connections to it are refused. */
 void warn_of_refusals(const struct state *s, const struct state_pool *p);
-/** Drains an endpoint, or takes that back. Returns 0 or -errno, logged. */
+/** Drains an endpoint, or takes that back. `m` is writable. Returns 0 or -errno, logged. */
 int drain_set(const struct maps *m, const struct state_endpoint *e, bool drained);
 
 #endif

@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* completion.c - bash completion, out of the tables of commands and options. */
+/* completion.c - bash completion, made from the tables of commands and options. */
 #include "cli.h"
 
 #include "../base/log.h"
 #include "../maps/names.h"
 #include "output.h"
 
-/* Names come from the program itself; where the maps cannot be read, nothing is offered. */
+/* The words that bash offers for an argument. Names of pools and the like come from `pintle`
+ * itself, which prints none where the maps cannot be read. NULL: print_command() lists the words.
+ */
 static const char *const word_sources[] = {
 	[WORD_NONE] = "",
 	[WORD_POOL] = "$(__pintle_names pools)",
 	[WORD_ENDPOINT] = "$(__pintle_names endpoints)",
-	[WORD_MODE] = NULL,    /* of names.h */
-	[WORD_SETTING] = NULL, /* of the table of keys */
+	[WORD_MODE] = NULL,    /* from names.h */
+	[WORD_SETTING] = NULL, /* from the table of keys */
 	[WORD_KEY] = NULL,
 	[WORD_SESSION] = "$(__pintle_names sessions)",
 	[WORD_FILE] = "",      /* bash's own */
-	[WORD_COMMAND] = NULL, /* of commands.c */
+	[WORD_COMMAND] = NULL, /* from commands.c */
 	[WORD_SHELL] = "bash",
 };
 
@@ -26,7 +28,7 @@ static void print_modes(void)
 		printf("%s%s", mode ? " " : "", mode_name(mode));
 }
 
-/* A key that takes words comes with each; the value of any other is typed. */
+/* Prints KEY=WORD for each word that a key takes, and KEY= where the value is a number. */
 static void print_settings(void)
 {
 	const struct yaml_key *k;
@@ -87,7 +89,8 @@ static void print_option_words(void)
 	}
 }
 
-/* A word before the one to complete that takes an argument is not the command. */
+/* Prints the options that take an argument, as a pattern of the shell: the word behind such an
+ * option is not the command. */
 static void print_option_patterns(void)
 {
 	const char *separator = "";

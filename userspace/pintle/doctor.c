@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* doctor.c - looks at all that Pintle needs of a machine, and says what helps. */
+/* doctor.c - checks everything that Pintle needs of a machine, and says what helps. */
 #include "doctor.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 
@@ -42,6 +43,7 @@ void doctor_say(struct doctor *d, enum verdict verdict, const char *cure, const 
 	struct finding *more;
 	va_list ap;
 
+	assert((verdict == VERDICT_OK) == !cure);
 	va_start(ap, fmt);
 	if (vasprintf(&f.said, fmt, ap) < 0)
 		f.said = NULL;
@@ -119,7 +121,7 @@ static void print_text(const struct doctor *d)
 
 /* ---- the whole ------------------------------------------------------------------- */
 
-/* The first one's inode has always had this number (include/linux/proc_ns.h). */
+/* The inode of the initial user namespace has this number in every kernel (PROC_USER_INIT_INO). */
 #define FIRST_USERNS 0xEFFFFFFDU
 
 static bool in_user_namespace(void)
@@ -129,7 +131,7 @@ static bool in_user_namespace(void)
 	return !stat("/proc/self/ns/user", &st) && st.st_ino != FIRST_USERNS;
 }
 
-/* What is pinned, if anything: some checks can say more then. */
+/* Reads what is pinned, if anything is: some checks can say more with it. */
 static void doctor_begin(struct doctor *d)
 {
 	d->userns = in_user_namespace();

@@ -19,22 +19,22 @@ struct finding {
 
 struct doctor {
 	const struct cli *cli;
-	const char *check; /* the one that runs */
+	const char *check; /* the name of the check that runs */
 	struct finding *findings;
 	size_t count;
 	bool out_of_memory;
 
-	struct maps *m; /* NULL: none could be read */
-	struct state *s;
-	int netns;       /* the namespace that is steered, else our own; or -errno */
-	bool privileged; /* may use bpf(2) */
-	bool userns;     /* in another user namespace than the first: capabilities are worth less */
-	const char *for_privilege; /* the cure where it is not privileged */
+	struct maps *m;  /* NULL: nothing is pinned, or it cannot be read */
+	struct state *s; /* NULL likewise */
+	int netns;       /* the namespace that is steered, without pins this process's; or -errno */
+	bool privileged; /* this process may load programs */
+	bool userns;     /* this process is not in the initial user namespace */
+	const char *for_privilege; /* the cure if the process is not privileged */
 };
 
 typedef void (*doctor_fn)(struct doctor *d);
 
-/** Tells one finding. `cure` is NULL with VERDICT_OK. */
+/** Adds a finding. `cure` is NULL with VERDICT_OK, and only then. */
 void doctor_say(struct doctor *d, enum verdict verdict, const char *cure, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* doctor_hooks.c - whether our hooks are attached, who else is on them, who listens in a way that
- * cannot be steered. */
+/* doctor_hooks.c - whether Pintle's hooks are attached, which other programs are on them, and which
+ * listeners cannot be steered to. */
 #include <limits.h>
 
 #include "../net/listeners.h"
@@ -10,6 +10,7 @@
 
 /* ---- programs on a hook ---------------------------------------------------------- */
 
+/* first_is_fine: only programs that run before Pintle's can do harm. */
 static void programs_tell(struct doctor *d, const char *where, int fd, enum link_id link,
 			  bool first_is_fine, const char *cure)
 {
@@ -42,14 +43,14 @@ static void programs_tell(struct doctor *d, const char *where, int fd, enum link
 			   list);
 }
 
-/* Whether our own are there at all. */
+/* Whether Pintle's own programs are attached. */
 void doctor_attached(struct doctor *d)
 {
 	char why[LINK_TROUBLE_SIZE];
 	size_t lost = 0, wanted = 0;
 
 	if (!d->s || !d->privileged)
-		return; /* nothing is pinned; or the other checks say that they see nothing */
+		return; /* nothing is pinned; or other checks say that they could not look */
 	for (int i = 0; i < LINK_COUNT; i++) {
 		wanted += link_wanted(d->s, (enum link_id)i);
 		if (!link_trouble(d->cli, d->s, (enum link_id)i, why))
@@ -84,11 +85,11 @@ static void cgroup_hook(struct doctor *d, enum link_id link, const char *kind, b
 			const char *cure)
 {
 	char path[PATH_MAX];
-	/* Whether it is a cgroup is told by the check of cgroup2. */
+	/* The check `cgroup2` says whether the path is a cgroup. */
 	_cleanup_close_ int fd = d->privileged ? open_watched_cgroup(d->s, path) : -EPERM;
 
 	if (fd == -ENOENT)
-		return; /* told by the check of cgroup2 */
+		return; /* the check `cgroup2` said so */
 	if (fd < 0)
 		doctor_say(d, VERDICT_WARN, d->for_privilege,
 			   "other %s programs were not looked for", kind);
@@ -113,7 +114,7 @@ void doctor_connect_hook(struct doctor *d)
 
 /* ---- listeners ------------------------------------------------------------------- */
 
-/* With nothing pinned anybody may be meant to be steered to. */
+/* The endpoint whose server the listener may be; NULL: none. */
 static const struct state_endpoint *endpoint_at(const struct doctor *d, const struct listener *l)
 {
 	for (size_t i = 0; i < d->s->endpoint_count; i++) {
@@ -133,7 +134,7 @@ void doctor_mptcp(struct doctor *d)
 	size_t n = 0, found = 0;
 
 	if (d->netns < 0 && d->privileged)
-		return; /* told by the check of sk_lookup */
+		return; /* the check `sk_lookup` said so */
 	if (d->netns < 0 || listeners_dump(d->netns, &ls, &n)) {
 		doctor_say(d, VERDICT_WARN, d->for_privilege,
 			   "MPTCP listeners were not looked for");
@@ -142,6 +143,7 @@ void doctor_mptcp(struct doctor *d)
 	for (size_t i = 0; i < n; i++) {
 		const struct state_endpoint *e = d->s ? endpoint_at(d, &ls[i]) : NULL;
 
+		/* With nothing pinned, any listener may be meant as an endpoint. */
 		if (!ls[i].mptcp || (d->s && !e))
 			continue;
 		found++;
@@ -158,7 +160,8 @@ void doctor_mptcp(struct doctor *d)
 
 /* ---- what is pinned -------------------------------------------------------------- */
 
-/* Only where a pool wants it here; of a connect pool it is where the servers are. */
+/* Speaks of one-shot only where a pool needs it on this node. A connect pool needs it on the nodes
+ * of its servers. */
 void doctor_oneshot(struct doctor *d)
 {
 	bool wanted = false;

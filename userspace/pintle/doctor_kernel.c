@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* doctor_kernel.c - what the kernel can do: by trying, since distributions backport. */
+/* doctor_kernel.c - what the kernel can do, found by trying, because distributions backport. */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
@@ -43,7 +43,7 @@ void doctor_btf(struct doctor *d)
 			   BTF ": %s", strerror(errno));
 }
 
-/* "none [integrity] confidentiality": the one in brackets holds. */
+/* The file reads "none [integrity] confidentiality": the word in brackets holds. */
 void doctor_lockdown(struct doctor *d)
 {
 	int fd = open("/sys/kernel/security/lockdown", O_RDONLY | O_CLOEXEC);
@@ -80,7 +80,7 @@ static int load_lookup(void)
 			     ARRAY_SIZE(pass), &opts);
 }
 
-/* The kernel asks for capabilities before it asks for anything else. */
+/* The kernel checks capabilities first: any error but EPERM and EACCES means that they suffice. */
 bool doctor_may_load(void)
 {
 	_cleanup_close_ int program = load_lookup();
@@ -92,11 +92,11 @@ bool doctor_may_load(void)
 
 struct probe {
 	const char *name;
-	int type;   /* of program or map */
-	int helper; /* of programs of that type; 0: the type itself */
+	int type;   /* BPF_PROG_TYPE_* or BPF_MAP_TYPE_* */
+	int helper; /* BPF_FUNC_* in programs of that type; 0: the type itself */
 };
 
-/* 1: it is there; 0: it is not; -EPERM; -ENODATA: only BTF would tell. */
+/* Returns 1: the kernel has it; 0: it does not; -EPERM; -ENODATA: cannot be tried without BTF. */
 typedef int (*probe_fn)(const struct probe *p);
 
 static void probe_tell(struct doctor *d, const struct probe *p, int answer)
@@ -138,9 +138,10 @@ static void probe_all(struct doctor *d, const char *what, const struct probe *pr
 		doctor_say(d, VERDICT_OK, NULL, "%s: %s", what, names);
 }
 
-#define ITERATOR "bpf_sk_storage_map" /* the one that recounts connections */
+#define ITERATOR "bpf_sk_storage_map" /* the iterator that recounts connections */
 
-/* libbpf would try fentry for the type, which some architectures and kernels lack. */
+/* libbpf's own probe of the type loads an fentry program, which some architectures and kernels
+ * refuse though they have iterators. */
 static int can_iterate(void)
 {
 	static const struct bpf_insn done[] = {
@@ -237,8 +238,8 @@ void doctor_helpers(struct doctor *d)
 
 #define NOT_TRIED 255 /* no errno */
 
-/* In a network namespace that ends with this process; nobody else sees it. 0, an errno or
- * NOT_TRIED: making one takes CAP_SYS_ADMIN, which attaching does not. */
+/* Attaches in a new network namespace that only this process is in, and that ends with it. Returns
+ * 0, an errno, or NOT_TRIED: making a namespace takes CAP_SYS_ADMIN, which attaching does not. */
 static int link_try(void)
 {
 	int program, netns;
@@ -284,8 +285,8 @@ void doctor_link(struct doctor *d)
 			   "an sk_lookup program can be attached to a network namespace");
 }
 
-/* The kernel looks at program and flags before it looks for the cgroup: what it says of one that
- * cannot be tells whether it would attach. 0: it would; else an errno. */
+/* The kernel checks program and flags before it looks up the cgroup. So for descriptor -1 it
+ * answers EBADF if it would attach the program to a cgroup: returns 0 then, else the errno. */
 static int connect_link_try(int program, uint32_t flags)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);

@@ -15,12 +15,12 @@
 
 /* ---- capabilities ---------------------------------------------------------------- */
 
-/* What manifests/ give the daemon, too. */
+/* The capabilities that pintled uses, which manifests/ give it. */
 static const struct {
 	const char *name;
 	const char *purpose;
 	int bit;
-	int includes_it; /* a wider one that does as well; or the same */
+	int includes_it; /* a wider capability that suffices as well; or the same */
 	enum verdict without;
 } capabilities[] = {
 	{"CAP_BPF", "to load programs", CAP_BPF, CAP_BPF, VERDICT_FAIL},
@@ -34,13 +34,14 @@ static const struct {
 	 CAP_DAC_OVERRIDE, VERDICT_WARN},
 };
 
-/* Entering a namespace takes more than steering in one's own. */
+/* Whether pintled has to enter another network namespace, which takes a further capability. */
 static bool other_netns(const struct doctor *d)
 {
 	return d->s && d->s->node.netns[0] && strcmp(d->s->node.netns, "/proc/self/ns/net") != 0;
 }
 
-static void lacks(struct doctor *d, enum verdict verdict, const char *name, const char *purpose)
+static void capability_missing(struct doctor *d, enum verdict verdict, const char *name,
+			       const char *purpose)
 {
 	doctor_say(d, verdict,
 		   "run pintled as root, or with it (AmbientCapabilities=, "
@@ -79,11 +80,12 @@ void doctor_capabilities(struct doctor *d)
 		if (mask & (1ULL << capabilities[i].bit | 1ULL << capabilities[i].includes_it))
 			continue;
 		missing++;
-		lacks(d, capabilities[i].without, capabilities[i].name, capabilities[i].purpose);
+		capability_missing(d, capabilities[i].without, capabilities[i].name,
+				   capabilities[i].purpose);
 	}
 	if (other_netns(d) && !(mask & 1ULL << CAP_SYS_ADMIN)) {
 		missing++;
-		lacks(d, VERDICT_FAIL, "CAP_SYS_ADMIN", "to enter node.netns");
+		capability_missing(d, VERDICT_FAIL, "CAP_SYS_ADMIN", "to enter node.netns");
 	}
 	if (!missing)
 		doctor_say(d, VERDICT_OK, NULL, "this process has all that pintled needs");
@@ -92,7 +94,7 @@ void doctor_capabilities(struct doctor *d)
 /* ---- bpffs ----------------------------------------------------------------------- */
 
 /* The nearest directory that exists, at or above `path`. */
-static void existing(const char *path, char *buf, size_t size)
+static void nearest_existing(const char *path, char *buf, size_t size)
 {
 	snprintf(buf, size, "%s", path);
 	while (access(buf, F_OK) && errno == ENOENT) {
@@ -106,7 +108,7 @@ static void existing(const char *path, char *buf, size_t size)
 	}
 }
 
-/* Members of the group that reads the pins must be able to come to them. */
+/* Warns of each directory above the pins that members of the reading group cannot pass. */
 static void group_passes(struct doctor *d)
 {
 	gid_t gid = d->s ? d->s->node.group : 0;
@@ -135,7 +137,7 @@ void doctor_bpffs(struct doctor *d)
 	char path[PATH_MAX], cure[PATH_MAX + 64];
 	struct statfs fs;
 
-	existing(d->cli->bpffs, path, sizeof(path));
+	nearest_existing(d->cli->bpffs, path, sizeof(path));
 	if (statfs(path, &fs)) {
 		doctor_say(d, VERDICT_WARN, "run it as root, or as a member of node.group",
 			   "%s: %s", path, strerror(errno));
@@ -188,7 +190,8 @@ static bool sysctl_read(const char *name, long *value)
 	return f && fscanf(f, "%ld", value) == 1;
 }
 
-/* X: below `least` or above `most` is told. Those of net/ are this namespace's. */
+/* Values below `least` or above `most` are warned of. Those of net/ are of this process's network
+ * namespace. */
 static const struct {
 	const char *name;
 	long least, most;
@@ -212,7 +215,7 @@ void doctor_sysctls(struct doctor *d)
 	for (size_t i = 0; i < ARRAY_SIZE(sysctls); i++) {
 		long value;
 
-		/* A kernel built without it has nothing to set. */
+		/* A kernel that was built without the sysctl has nothing to set. */
 		if (!sysctl_read(sysctls[i].name, &value))
 			continue;
 		if (value < sysctls[i].least || value > sysctls[i].most) {

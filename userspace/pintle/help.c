@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* help.c - --help, out of the tables of commands, options and columns. */
+/* help.c - --help, made from the tables of commands, options and columns. */
 #include "cli.h"
+
+#include <assert.h>
+
 #include "output.h"
 
 const struct exit_help exit_helps[] = {
@@ -22,7 +25,7 @@ static void print_commands(FILE *f, const char *title, enum command_kind kind)
 	}
 }
 
-/* Those that a command takes; NULL: all. */
+/* The options that the command takes; NULL: all options. */
 static void print_options(FILE *f, const struct command *c)
 {
 	fprintf(f, "\nOptions, before or after the command:\n");
@@ -61,6 +64,7 @@ static void print_keys(FILE *f, const struct columns *c)
 {
 	fprintf(f, "\nKeys of -o json:\n");
 	for (size_t i = 0; i < c->count; i++) {
+		assert(c->column[i].key || c->column[i].heading);
 		if (c->column[i].key)
 			fprintf(f, "  %-26s  %s\n", c->column[i].key, c->column[i].help);
 	}

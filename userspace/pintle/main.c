@@ -22,7 +22,7 @@ int main(int argc, char **argv)
 
 	log_init("pintle", LOG_INFO);
 	log_libbpf();
-	/* Who reads our output may go away: then writing fails, and we end in order. */
+	/* When the reader of a pipe goes away, writing fails, and the program ends in order. */
 	signal(SIGPIPE, SIG_IGN);
 
 	status = options_parse(&cli, argc, argv);

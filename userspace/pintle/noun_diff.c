@@ -7,9 +7,9 @@
 #define MAX_TOLD 10 /* reasons */
 
 struct difference {
-	const char *pool, *endpoint, *key; /* endpoint NULL: the pool's */
+	const char *pool, *endpoint, *key; /* endpoint NULL: a key of the pool */
 	const char *file, *set, *runs;     /* "": not known, or none */
-	const char *state, *why;           /* why "": it is not refused */
+	const char *state, *why;           /* why "": neither refused nor stuck */
 	uint64_t since_ns;
 	double age_seconds;
 };
@@ -100,8 +100,8 @@ static const struct columns diff_columns = COLUMNS(columns);
 
 /* ---- the file --------------------------------------------------------------------- */
 
-/* The values as the file has them now; a row without a file's value keeps that of its last reading.
- * Returns whether the file can be read. */
+/* Judges the settings by the file as it is now: *judged, *n; *changed: pintled runs by another
+ * text. Returns whether the file could be read and judged. */
 static bool take_file(const struct state *s, struct config_setting **judged, size_t *n,
 		      bool *changed)
 {
@@ -116,6 +116,7 @@ static bool take_file(const struct state *s, struct config_setting **judged, siz
 	return !err;
 }
 
+/* The value in the file as it is now; else as pintled read it last. */
 static const char *file_value(const struct state_setting *t, const struct config_setting *judged,
 			      size_t n)
 {
@@ -127,14 +128,14 @@ static const char *file_value(const struct state_setting *t, const struct config
 
 /* ---- rows ------------------------------------------------------------------------- */
 
-static double age(const struct state *s, uint64_t since)
+static double age_of(const struct state *s, uint64_t since)
 {
 	int64_t ns = (int64_t)(s->now_ns - since);
 
 	return (double)MAX(ns, 0) / (double)NSEC_PER_SEC;
 }
 
-/* "2.0" is no other value than the file's "2". */
+/* Compares values, not texts: "2.0" is the file's "2". */
 static bool runs_as_file(const struct difference *d)
 {
 	char why[PINTLE_WHY_SIZE];
@@ -143,7 +144,7 @@ static bool runs_as_file(const struct difference *d)
 	return k && config_value_same(k, d->runs, d->file);
 }
 
-/* Whether the pool is meant, and something is other than in the file. */
+/* Whether the row is of that pool (NULL: any), and is not what the file says. */
 static bool differs(const struct difference *d, const char *pool)
 {
 	if (pool && strcmp(d->pool, pool) != 0)
@@ -159,12 +160,12 @@ static struct difference setting_row(const struct state *s, const struct state_s
 		.key = t->key,
 		.file = file,
 		.set = t->value,
-		/* What pintled has not judged it has not applied. */
+		/* Before pintled has judged the setting, the file's value runs. */
 		.runs = t->runs[0] ? t->runs : file,
 		.state = setting_state_name(t->state),
 		.why = t->why,
 		.since_ns = t->since_ns,
-		.age_seconds = age(s, t->since_ns),
+		.age_seconds = age_of(s, t->since_ns),
 	};
 }
 
@@ -180,7 +181,7 @@ static struct difference drain_row(const struct state *s, const struct state_end
 		.state = setting_state_name(STATE_SETTING_HOLDS),
 		.why = "",
 		.since_ns = e->drained_since_ns,
-		.age_seconds = age(s, e->drained_since_ns),
+		.age_seconds = age_of(s, e->drained_since_ns),
 	};
 }
 
@@ -206,7 +207,7 @@ static struct difference *rows_new(const struct state *s, const char *pool,
 	return rows;
 }
 
-/* JSON has it in its rows. */
+/* Logs the reasons, which JSON has in its rows. */
 static void tell_reasons(const struct difference *rows, size_t n)
 {
 	int left = MAX_TOLD;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * noun_events.c - follows the `tap` ring. The kernel fills it only while a lease runs, which
- * is renewed here every second: a follower that dies costs nothing for long. One follows at a
- * time, since who reads a record takes it: a lock on the pins' directory says who.
+ * noun_events.c - follows the ring `tap`. The kernel fills the ring only while a lease runs, which
+ * the follower renews every second: 3 seconds after a follower is killed, events cost nothing any
+ * more. A record that is read is gone, so there is one follower at a time, which holds a lock on
+ * the pins' directory.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -19,19 +20,19 @@
 
 #define LEASE_NS  (3 * NSEC_PER_SEC)
 #define RENEW_NS  NSEC_PER_SEC
-#define TICK_MSEC 200 /* at most so long after a signal we end */
+#define TICK_MSEC 200 /* the follower ends at most so long after a signal */
 
 struct follower {
 	const struct cli *cli;
 	struct maps *m;
 	struct state *s; /* renewed with the lease, for names */
 	const char *pool_name;
-	uint64_t since_ns; /* older records are those of a follower before us */
+	uint64_t since_ns; /* records before this were left by an earlier follower */
 	uint64_t renewed_ns;
 	bool broken; /* stdout takes no more */
 };
 
-/* The event, and what it is about if that still exists. */
+/* An event, with its pool and endpoint if they still exist. */
 struct event_row {
 	const struct pintle_event *e;
 	const struct state *s;
@@ -61,13 +62,13 @@ static struct value value_address(const uint8_t *address, uint16_t port)
 	return value_text(addr_format(&ip, port, text));
 }
 
-/* About the endpoint as such, not about a connection. */
+/* Whether the event is about an endpoint, not about a connection. */
 static bool is_of_endpoint(const struct event_row *r)
 {
 	return r->e->type == PINTLE_EVENT_EJECTED || r->e->type == PINTLE_EVENT_RESTORED;
 }
 
-static bool closed(const struct event_row *r)
+static bool is_closed(const struct event_row *r)
 {
 	return r->e->type == PINTLE_EVENT_CLOSED;
 }
@@ -142,22 +143,22 @@ GET(frontend)
 GET(duration_seconds)
 {
 	return value_number(VALUE_SECONDS, (double)r->e->duration_ns / (double)NSEC_PER_SEC,
-			    closed(r) || r->e->type == PINTLE_EVENT_EJECTED);
+			    is_closed(r) || r->e->type == PINTLE_EVENT_EJECTED);
 }
 
 GET(bytes_received)
 {
-	return closed(r) ? value_count(r->e->bytes_received) : value_none();
+	return is_closed(r) ? value_count(r->e->bytes_received) : value_none();
 }
 
 GET(bytes_acknowledged)
 {
-	return closed(r) ? value_count(r->e->bytes_acknowledged) : value_none();
+	return is_closed(r) ? value_count(r->e->bytes_acknowledged) : value_none();
 }
 
 GET(srtt_us)
 {
-	return closed(r) ? value_count(r->e->srtt_us) : value_none();
+	return is_closed(r) ? value_count(r->e->srtt_us) : value_none();
 }
 
 GET(error)
@@ -210,7 +211,7 @@ static const struct columns events_columns = COLUMNS(columns);
 
 /* ---- one event ------------------------------------------------------------------- */
 
-static struct event_row row_of(const struct follower *f, const struct pintle_event *e)
+static struct event_row event_row_of(const struct follower *f, const struct pintle_event *e)
 {
 	struct event_row r = {.e = e, .s = f->s};
 
@@ -247,7 +248,7 @@ static void print_text(const struct follower *f, const struct event_row *r)
 		printf("  %s  %s -> %s",
 		       e->outcome < PINTLE_OUTCOME_COUNT ? outcome_name(e->outcome) : "-",
 		       get_client(r, NULL).text, get_frontend(r, NULL).text);
-	if (closed(r))
+	if (is_closed(r))
 		printf("  %.3f s  %llu B in  %llu B out  rtt %.1f ms",
 		       (double)e->duration_ns / (double)NSEC_PER_SEC, e->bytes_received,
 		       e->bytes_acknowledged, e->srtt_us / 1000.0);
@@ -284,7 +285,7 @@ static int on_event(void *arg, void *data, size_t size)
 	memcpy(&e, data, sizeof(e));
 	if ((int64_t)(e.time_ns - f->since_ns) < 0)
 		return 0;
-	r = row_of(f, &e);
+	r = event_row_of(f, &e);
 	if (f->pool_name && (!r.pool || strcmp(r.pool->name, f->pool_name) != 0))
 		return 0;
 	if (f->cli->json && print_json(&r))
@@ -304,7 +305,7 @@ static int lease_set(const struct maps *m, uint64_t until)
 	return bpf_map_update_elem(m->fd[MAP_overrides], &slot, &o, BPF_ANY) ? -errno : 0;
 }
 
-/* Whoever takes the pins away (pintled --detach) leaves us with maps that nobody fills. */
+/* After `pintled --detach` the follower still holds the maps, but no program fills them. */
 static bool still_pinned(const struct follower *f)
 {
 	char dir[PATH_MAX];
@@ -313,7 +314,7 @@ static bool still_pinned(const struct follower *f)
 	return !access(dir, F_OK);
 }
 
-static int renew(struct follower *f)
+static int lease_renew(struct follower *f)
 {
 	uint64_t now = monotonic_ns();
 	struct state *s = NULL;
@@ -357,7 +358,7 @@ static int lock_take(const struct cli *cli)
 
 /* ---- following ------------------------------------------------------------------- */
 
-static bool reader_gone(void)
+static bool reader_is_gone(void)
 {
 	struct pollfd p = {.fd = STDOUT_FILENO};
 
@@ -367,7 +368,7 @@ static bool reader_gone(void)
 static int follow(struct follower *f, struct ring_buffer *ring)
 {
 	while (!stopping && !f->broken) {
-		int err = renew(f);
+		int err = lease_renew(f);
 
 		if (err)
 			return EXIT_FAILED;
@@ -376,9 +377,9 @@ static int follow(struct follower *f, struct ring_buffer *ring)
 			log_err_r(err, "cannot read the ring");
 			return EXIT_FAILED;
 		}
-		f->broken = fflush(stdout) || ferror(stdout) || reader_gone();
+		f->broken = fflush(stdout) || ferror(stdout) || reader_is_gone();
 	}
-	/* Who piped us into head(1) has got what he wanted. */
+	/* A reader that went away, such as head(1), has what it wanted. */
 	return EXIT_OK;
 }
 
@@ -422,7 +423,7 @@ static int run_events(struct cli *cli)
 	f.m = m;
 	f.since_ns = monotonic_ns();
 	signals_catch();
-	status = renew(&f) ? EXIT_FAILED : EXIT_OK;
+	status = lease_renew(&f) ? EXIT_FAILED : EXIT_OK;
 	if (!status && cli->pool && !find_pool(f.s, cli->pool))
 		status = EXIT_FAILED;
 	if (!status)

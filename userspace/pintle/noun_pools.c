@@ -25,7 +25,7 @@ GET(mode_configured)
 	return value_text(mode_name(p->mode_configured));
 }
 
-/* In the table a star says that the file says otherwise. */
+/* In text a star says that the mode was set, whatever the file says. */
 GET(mode_text)
 {
 	struct value v = get_mode(p, s);

@@ -60,7 +60,8 @@ static const struct column columns[] = {
 };
 static const struct columns sessions_columns = COLUMNS(columns);
 
-/* They come sorted by pool: the pool's own are one run. */
+/* The sessions are sorted by pool, so a pool's are one run. Returns its first index, and its length
+ * in *count. */
 static size_t sessions_of(const struct state_session *all, size_t *count, size_t pool)
 {
 	size_t first = 0, last;
@@ -73,7 +74,7 @@ static size_t sessions_of(const struct state_session *all, size_t *count, size_t
 	return first;
 }
 
-/* Keeps those that were asked for: in front, in their order. */
+/* Moves the sessions that `asked` means to the front, in their order, and returns how many. */
 static size_t keep_session(const struct state *s, struct state_session *all, size_t count,
 			   const struct pintle_session_key *asked)
 {

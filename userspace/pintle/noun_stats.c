@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* noun_stats.c - decisions per pool and outcome; what one-shot did with first segments. */
+#include <assert.h>
+
 #include "../maps/names.h"
 #include "output.h"
 
@@ -79,7 +81,7 @@ static const struct column columns[] = {
 };
 static const struct columns stats_columns = COLUMNS(columns);
 
-/* Of the second table. */
+/* Columns of one-shot's table, which text prints below that of decisions. */
 static const struct column oneshot_columns[] = {
 	{.heading = "POOL", COLUMN(pool)},
 	{.heading = "FIRST SEGMENT", COLUMN(oneshot)},
@@ -89,8 +91,9 @@ static const struct column oneshot_columns[] = {
 };
 static const struct columns oneshots = COLUMNS(oneshot_columns);
 
-/* A program wants all there are, a person those that happened. */
-static size_t rows_of(const struct state_pool *p, bool oneshot, bool all, struct stat_row *rows)
+/* JSON has every outcome (`all`), text those that occurred. */
+static size_t stat_rows_of(const struct state_pool *p, bool oneshot, bool all,
+			   struct stat_row *rows)
 {
 	const uint64_t *counts = oneshot ? p->oneshots : p->decisions;
 	uint32_t count = oneshot ? PINTLE_ONESHOT_COUNT : PINTLE_OUTCOME_COUNT;
@@ -132,15 +135,14 @@ static int run_stats(struct cli *cli)
 		if (!only)
 			return EXIT_FAILED;
 	}
-	for (size_t i = 0; i < 2 * s->pool_count; i++) {
-		bool oneshot = i >= s->pool_count;
-		const struct state_pool *p = &s->pools[i % s->pool_count];
-
-		if (!only || only == p)
-			n += rows_of(p, oneshot, cli->json, rows + n);
+	for (int oneshot = 0; oneshot < 2; oneshot++) {
+		for (size_t i = 0; i < s->pool_count; i++)
+			if (!only || only == &s->pools[i])
+				n += stat_rows_of(&s->pools[i], oneshot, cli->json, rows + n);
 		if (!oneshot)
 			decided = n;
 	}
+	assert(n <= ARRAY_SIZE(rows));
 	if (cli->json)
 		return output_rows(cli, &stats_columns, rows, n, sizeof(*rows), NULL, NULL);
 	return print_text(cli, rows, decided, n);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* noun_status.c - one look at the whole: attached where, the daemon, the pools, what was set.
- */
+/* noun_status.c - where Pintle is attached, the daemon, the pools, what was set, warnings. */
 #include <limits.h>
 
 #include "../base/log.h"
@@ -218,7 +217,7 @@ static void print_daemon(const struct status *t)
 	       age_text(seconds_since(t->s, n->heartbeat_ns), age));
 }
 
-/* Where ours stands among the programs that see a connect(), as far as may be seen. */
+/* Prints the place of Pintle's program among those that run at connect(), if it may be seen. */
 static void print_connect(const struct status *t)
 {
 	char path[PATH_MAX];
@@ -325,7 +324,7 @@ GET(daemon_version)
 	return t->s->node.version[0] ? value_text(t->s->node.version) : value_none();
 }
 
-/* What is pinned is attached; link_lookup and the like are for who runs the daemon. */
+/* Lists the hooks whose links are pinned, in users' words: the daemon has more links than hooks. */
 GET(hooks)
 {
 	static const struct {

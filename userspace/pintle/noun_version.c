@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* noun_version.c - versions of whatever may not fit together. */
+/* noun_version.c - versions of the parts that have to fit together. */
 #include <bpf/libbpf.h>
 #include <sys/utsname.h>
 
@@ -69,7 +69,7 @@ static int run_version(struct cli *cli)
 		return output_finish();
 	}
 	uname(&row.kernel);
-	/* That there is none, or none for us to see, is no failure here. */
+	/* Maps that are not there, or may not be read, are no failure here. */
 	if (!maps_open(cli->bpffs, MAPS_READ, &m) && !maps_value(m, MAP_node, 0, &node))
 		state_text(row.daemon, sizeof(row.daemon), node.version, sizeof(node.version));
 	return output_rows(cli, &version_columns, &row, 1, sizeof(row), NULL, NULL);

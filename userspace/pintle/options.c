@@ -20,7 +20,7 @@ const size_t option_count = ARRAY_SIZE(options);
 
 enum { OPT_BPFFS, OPT_OUTPUT, OPT_POOL, OPT_HELP, OPT_VERSION, OPT_FIRST = 256 };
 
-/* As getopt_long() wants it; it permutes, so that options may stand anywhere. */
+/* Makes getopt_long()'s tables. It permutes the words, so that options may stand anywhere. */
 static void getopt_tables(struct option *longs, char *shorts)
 {
 	size_t n = 0;
@@ -99,7 +99,8 @@ static int option_set(struct cli *cli, int which, const char *argument)
 	return EXIT_USAGE;
 }
 
-/* Options that the command has no use for: taking them in silence would promise something. */
+/* Refuses options that the command has no use for: `pintle version --pool a`, taken in silence,
+ * would seem to print something about pool a. */
 static int options_fit(const struct cli *cli)
 {
 	const struct command *c = cli->command;
@@ -158,7 +159,8 @@ static int getopt_loop(struct cli *cli, int argc, char **argv)
 		} else if (value == '?') {
 			char letter[] = {'-', (char)optopt, '\0'};
 
-			/* A long option that takes no argument, and got one, has optopt set. */
+			/* For --help=x, optopt is the number of --help; for an unknown long option
+			 * it is 0; else it is the unknown letter. */
 			err = unknown_option(optopt > 0 && optopt < OPT_FIRST ? letter
 									      : argv[optind - 1]);
 		} else {

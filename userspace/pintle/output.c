@@ -2,6 +2,7 @@
 /* output.c - rows as an aligned table or as JSON. */
 #include "output.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <sys/ioctl.h>
@@ -30,6 +31,7 @@ struct value value_count(uint64_t n)
 
 struct value value_number(enum value_kind kind, double n, bool there)
 {
+	assert(kind == VALUE_NUMBER || kind == VALUE_SHARE || kind == VALUE_SECONDS);
 	if (!there || !isfinite(n))
 		return value_none();
 	return (struct value){.kind = kind, .number = n};
@@ -57,7 +59,7 @@ cJSON *json_count(uint64_t n)
 	return cJSON_CreateRaw(text);
 }
 
-/* cJSON prints the 17 digits that a double takes; a millionth is all that we know. */
+/* cJSON would print 17 digits. Six decimals are as many as the maps hold: millionths. */
 cJSON *json_number(double n)
 {
 	char text[400];
@@ -258,7 +260,7 @@ static size_t text_table_width(const struct text_table *t)
 	return width;
 }
 
-/* Into a file or pipe goes everything: only a person's terminal has an edge. */
+/* Hides columns until the table fits the terminal. A file or a pipe gets all of them. */
 static void text_table_narrow(struct text_table *t)
 {
 	struct winsize w;
@@ -287,6 +289,7 @@ static void text_cell_print(const struct cli *cli, const struct text_table *t, s
 	size_t pad = t->widths[j] - strlen(text);
 	bool right = t->columns->column[j].right;
 
+	assert(strlen(text) <= t->widths[j]);
 	printf("%*s%*s%s%s%s", first ? 0 : GAP, "", right ? (int)pad : 0, "", tone_begin(cli, tone),
 	       text, tone_end(cli, tone));
 	if (!right && !last)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * output.h - rows, as an aligned table or as an array of JSON objects, from one table of
- * columns; the same table is what --help says about the keys.
+ * columns, from which --help and docs/cli.md list the keys, too.
  */
 #ifndef PINTLE_OUTPUT_H
 #define PINTLE_OUTPUT_H
@@ -50,12 +50,12 @@ struct column {
 	const char *key;     /* in JSON; NULL: in text only */
 	const char *heading; /* in text; NULL: in JSON only */
 	bool right;          /* aligned to the right */
-	int spare;           /* on a terminal too narrow, the highest goes first; 0: never */
-	const char *help;    /* what it is, with type and unit, for --help and docs/cli.md */
+	int spare;           /* hidden on a narrow terminal, the highest first; 0: never */
+	const char *help;    /* meaning, type and unit, for --help and docs/cli.md */
 	struct value (*get)(const void *row, const void *arg);
 };
 
-/* Defines get_NAME() for a column, whose body sees row and argument as the types they are. */
+/* Defines get_NAME() for a column. The body that follows has row and argument by their types. */
 #define GETTER(name, row_parameter, arg_parameter)                                                 \
 	static struct value value_of_##name(row_parameter, arg_parameter);                         \
 	static struct value get_##name(const void *row, const void *arg)                           \
@@ -82,16 +82,17 @@ int output_rows(const struct cli *cli, const struct columns *c, const void *rows
 cJSON *output_object(const struct columns *c, const void *row, const void *arg);
 /** Prints and frees an array; returns an exit status. */
 int output_json(cJSON *array);
-/** A whole number, exact beyond 2^53; a number of few digits. NULL when memory ran out. */
+/** A whole number, exact beyond 2^53; a number with at most six decimals. NULL when memory ran out.
+ */
 cJSON *json_count(uint64_t n);
 cJSON *json_number(double n);
 
-/** Escape codes around a tone, "" without colours. */
+/** The escape codes before and after a text in that tone; "" without colours. */
 const char *tone_begin(const struct cli *cli, enum tone tone);
 const char *tone_end(const struct cli *cli, enum tone tone);
 
-/** EXIT_OK, or EXIT_FAILED after telling when stdout could not be written. A reader that went away,
- * such as head(1), has what it wanted: that is no failure. */
+/** Flushes stdout. Returns EXIT_OK, or EXIT_FAILED after logging that stdout cannot be written. A
+ * reader that went away, such as head(1), has what it wanted: that is no failure. */
 int output_finish(void);
 
 #endif

@@ -68,7 +68,7 @@ const char *link_cure(const struct state *s)
 		       : "start pintled";
 }
 
-/* The program of our link, by the pin; 0: none, or not to be seen. */
+/* The id of the pinned link's program; 0: there is none, or it cannot be read. */
 static uint32_t own_program(const struct cli *cli, enum link_id link)
 {
 	_cleanup_close_ int fd = link_open(cli, link);

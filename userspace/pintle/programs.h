@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* programs.h - who else is on our hooks, and in which order. Takes privileges to see. */
+/* programs.h - the programs on Pintle's hooks, Pintle's and others, in their order. Listing them
+ * takes privileges. */
 #ifndef PINTLE_CLI_PROGRAMS_H
 #define PINTLE_CLI_PROGRAMS_H
 
@@ -13,39 +14,41 @@
 
 struct program {
 	uint32_t id;
-	char name[BPF_OBJ_NAME_LEN]; /* "?" where it cannot be seen */
-	bool ours;                   /* by the pinned link */
+	char name[BPF_OBJ_NAME_LEN]; /* "?": cannot be read */
+	bool ours;                   /* it is the pinned link's */
 };
 
 struct programs {
 	struct program all[MAX_PROGRAMS]; /* in the order in which they run */
 	size_t count;
-	size_t own; /* index of the first of ours; count: none is */
+	size_t own; /* index of Pintle's; count: it is not among them */
 };
 
-/** The programs that run at `fd`, a network namespace or a cgroup, for that link's hook: in a
- * cgroup also those of the ones above it. Returns 0 or -errno, *out untouched. */
+/** Lists the programs that run for the link's hook at `fd`, a network namespace or a cgroup; for a
+ * cgroup also those that are attached to the cgroups above it. Returns 0; or -errno, *out
+ * untouched.
+ */
 int programs_query(const struct cli *cli, int fd, enum link_id link, struct programs *out);
 
-/** Opens node.cgroup, or the cgroup2 root where there is no node; `path` (PATH_MAX) says which.
- * Returns a descriptor or -errno. */
+/** Opens node.cgroup, or the cgroup2 root if `s` is NULL or names none; writes its path into `path`
+ * (PATH_MAX bytes). Returns a descriptor, which the caller closes; or -errno. */
 int open_watched_cgroup(const struct state *s, char *path);
 
-/** Whether the link is pinned, as far as whoever asks can see. */
+/** Whether the link is pinned, as far as this process may see. */
 bool link_is_pinned(const struct cli *cli, enum link_id link);
 
-/** Whether a pool needs that hook. */
+/** Whether any pool needs the link. */
 bool link_wanted(const struct state *s, enum link_id link);
 
 #define LINK_TROUBLE_SIZE (PATH_MAX + 64)
-/** Whether a hook that is needed is not attached, as far as whoever asks can see; and then `why`,
- * in words. */
+/** Whether a link that is needed is missing or detached, as far as this process may see; then `why`
+ * says it in words. */
 bool link_trouble(const struct cli *cli, const struct state *s, enum link_id link,
 		  char why[LINK_TROUBLE_SIZE]);
-/** What helps against that. */
+/** What helps against link_trouble(). Static. */
 const char *link_cure(const struct state *s);
 
-/** The pinned link: a descriptor (the caller's), or -errno. */
+/** Opens the pinned link. Returns a descriptor, which the caller closes; or -errno. */
 int link_open(const struct cli *cli, enum link_id link);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* setting.c - keys of pools: checked with the file, set, taken back, and waited for. */
+#include <assert.h>
 #include <bpf/bpf.h>
 
 #include "../base/hash.h"
@@ -9,17 +10,18 @@
 #include "output.h"
 #include "traits.bpf.h"
 
-/* The daemon looks several times a second. */
+/* The daemon looks at the settings several times a second. */
 #define VERDICT_WAIT_NS (10 * NSEC_PER_SEC)
 #define LOOK_MS         20
-/* While it loads programs, or publishes a thousand endpoints, its heart does not beat. */
+/* The daemon sends no heartbeat while it loads programs or publishes a thousand endpoints. */
 #define BUSY_NS (5 * NSEC_PER_SEC)
 
 /* ---- with the file ---------------------------------------------------------------- */
 
-/* The file's own errors are what keeps it from being judged; its warnings are old news. */
+/* Hears what the check says. The file's first error is logged, since it keeps the settings from
+ * being judged; warnings about the file were logged when pintled read it. */
 struct listener {
-	const char *pool, *key; /* whose warnings are told; NULL: nobody's */
+	const char *pool, *key; /* the setting whose warnings are logged; NULL: none */
 	bool file_told;
 };
 
@@ -53,7 +55,7 @@ static int older(const void *left, const void *right)
 	return a->since_ns == b->since_ns ? 0 : a->since_ns < b->since_ns ? -1 : 1;
 }
 
-/* What is set, the oldest first, but for one; and room for one more. */
+/* What is set, the oldest first, without `but`; the array has room for one more. */
 static struct config_setting *settings_copy(const struct state *s, const struct state_setting *but,
 					    size_t *n)
 {
@@ -145,11 +147,12 @@ static struct pintle_setting_key map_key(const char *pool, const char *key)
 	return k;
 }
 
-static int put(const struct maps *m, const struct pintle_setting_key *key, const char *value,
-	       uint64_t since)
+static int setting_write(const struct maps *m, const struct pintle_setting_key *key,
+			 const char *value, uint64_t since)
 {
 	struct pintle_setting v = {.set_ns = since};
 
+	assert(m->writable && strlen(value) < sizeof(v.value));
 	snprintf(v.value, sizeof(v.value), "%s", value);
 	if (!bpf_map_update_elem(m->fd[MAP_settings], key, &v, BPF_ANY))
 		return 0;
@@ -160,6 +163,7 @@ static int put(const struct maps *m, const struct pintle_setting_key *key, const
 
 int setting_take_back(const struct maps *m, const struct pintle_setting_key *key)
 {
+	assert(m->writable);
 	if (bpf_map_delete_elem(m->fd[MAP_settings], key) && errno != ENOENT)
 		return log_err_r(errno, "cannot take back %.*s", (int)sizeof(key->key), key->key);
 	return 0;
@@ -171,11 +175,13 @@ int override_pool(const struct maps *m, const struct state_pool *p, uint32_t fla
 	struct pintle_override o;
 	int err = maps_value(m, MAP_overrides, p->id, &o);
 
+	assert(m->writable);
+	assert(flag == PINTLE_OVERRIDE_MODE || flag == PINTLE_OVERRIDE_REQUESTS);
 	if (err)
 		return log_err_r(err, "cannot read what is set for %s", p->name);
 	if (o.generation != p->generation)
 		o = (struct pintle_override){.generation = p->generation};
-	/* What the file says needs no override, and then a changed file holds again. */
+	/* A value that the file has, too, needs no override: when the file changes, it holds. */
 	o.flags = configured ? o.flags & ~flag : o.flags | flag;
 	if (flag == PINTLE_OVERRIDE_MODE)
 		o.mode = configured ? 0 : value;
@@ -191,8 +197,8 @@ int override_pool(const struct maps *m, const struct state_pool *p, uint32_t fla
 
 /* ---- waiting ---------------------------------------------------------------------- */
 
-/* A daemon that ended a moment ago looks alive at first; one that starts over pins writes no
- * heartbeat until it knows something. */
+/* Whether the daemon's newest heartbeat or start is at most so old. A daemon that takes over pins
+ * sends no heartbeat in its first seconds; one that ended a moment ago still looks alive. */
 static bool is_alive(const struct maps *m, uint64_t within_ns)
 {
 	struct pintle_node n = {0};
@@ -218,7 +224,8 @@ bool wait_for_daemon(const struct maps *m, bool alive, uint64_t limit_ns, await_
 
 struct awaited {
 	struct pintle_setting_key key;
-	uint64_t set_ns; /* 0: it is to be taken back: nothing is said to it then, or why not */
+	uint64_t set_ns; /* of the setting that is to be judged; 0: one that was taken back: the
+			  * daemon deletes its verdict, or says there why it still holds */
 	struct pintle_verdict verdict;
 	bool gone;
 };
@@ -233,7 +240,8 @@ static bool is_judged(const struct maps *m, void *arg)
 	return a->gone || (!a->verdict.refused && a->verdict.why[0]);
 }
 
-/* "": it is done; NULL: it is not, which was told. */
+/* Returns "": the daemon has judged; another end of a sentence: it will when it starts; or NULL
+ * after logging that it has not answered. */
 static const char *wait_for_verdict(const struct maps *m, bool alive, struct awaited *a)
 {
 	if (wait_for_daemon(m, alive, VERDICT_WAIT_NS, is_judged, a))
@@ -271,7 +279,8 @@ static bool is_attached(const struct maps *m, void *arg)
 	return !maps_value(m, MAP_node, 0, &n) && n.devices;
 }
 
-/* From when on it holds: the program has to be where the requests arrive. */
+/* Returns the end of a sentence that says from when on `requests` holds: one-shot must be attached
+ * where the requests arrive. */
 static const char *requests_from(const struct maps *m, const struct state *s,
 				 const struct state_pool *p, uint32_t requests)
 {
@@ -285,7 +294,8 @@ static const char *requests_from(const struct maps *m, const struct state *s,
 		       : "; on the nodes of its servers, none of which is here";
 }
 
-/* The kernel's own settings: they need neither the daemon nor the file. */
+/* Sets mode or requests, which the kernel reads itself: it takes neither the daemon nor the file.
+ */
 static int set_in_kernel(const struct maps *m, const struct state *s, const struct state_pool *p,
 			 const char *key, uint32_t choice, const char *value)
 {
@@ -302,13 +312,14 @@ static int set_in_kernel(const struct maps *m, const struct state *s, const stru
 	return output_finish();
 }
 
-/* As it was before, and so it runs again when this returns. */
-static void restore(const struct maps *m, const struct pintle_setting_key *key,
-		    const struct state_setting *before)
+/* Sets the key as it was before, or takes it back, and waits until that runs again. */
+static void setting_restore(const struct maps *m, const struct pintle_setting_key *key,
+			    const struct state_setting *before)
 {
 	bool set = before && before->set;
 	struct awaited a = {.key = *key, .set_ns = set ? before->since_ns : 0};
-	int err = set ? put(m, key, before->value, before->since_ns) : setting_take_back(m, key);
+	int err = set ? setting_write(m, key, before->value, before->since_ns)
+		      : setting_take_back(m, key);
 
 	if (!err)
 		wait_for_daemon(m, true, VERDICT_WAIT_NS, is_judged, &a);
@@ -322,15 +333,16 @@ static int set_by_daemon(const struct maps *m, const struct state *s,
 	char why[PINTLE_WHY_SIZE];
 	const char *from;
 
-	if (put(m, &a.key, with->value, a.set_ns))
+	if (setting_write(m, &a.key, with->value, a.set_ns))
 		return EXIT_FAILED;
 	from = wait_for_verdict(m, s->daemon_alive, &a);
 	if (!from)
 		return EXIT_FAILED;
-	/* It may run by an older file than the one that was read here; or it could not apply it. */
+	/* pintled may run by an older file than the one that was checked here, or fail to apply it.
+	 */
 	if (!*from && a.verdict.refused) {
 		state_text(why, sizeof(why), a.verdict.why, sizeof(a.verdict.why));
-		restore(m, &a.key, before);
+		setting_restore(m, &a.key, before);
 		log_error("pintled refused it, and it is as it was before: %s", why);
 		return EXIT_FAILED;
 	}
@@ -338,7 +350,7 @@ static int set_by_daemon(const struct maps *m, const struct state *s,
 	return output_finish();
 }
 
-/* What the file says needs no setting, and then a changed file holds again. */
+/* Takes the setting back, because the file says the same: when the file changes, it holds. */
 static int set_as_configured(const struct maps *m, const struct state *s,
 			     const struct config_setting *with)
 {
@@ -352,7 +364,7 @@ static int set_as_configured(const struct maps *m, const struct state *s,
 	return output_finish();
 }
 
-/* Refused as the file's check refuses it, before anything is written. */
+/* Checks the value with the file and with what else is set, before anything is written. */
 static int set_checked(const struct maps *m, const struct state *s, const struct yaml_key *k,
 		       const struct config_setting *with)
 {
@@ -374,6 +386,7 @@ static int set_checked(const struct maps *m, const struct state *s, const struct
 		return EXIT_FAILED;
 	}
 	judged = &all[n - 1];
+	assert(judged->pool == with->pool && judged->key == with->key);
 	if (!judged->holds) {
 		log_error("%s", judged->why);
 		if (!runs)
@@ -382,7 +395,7 @@ static int set_checked(const struct maps *m, const struct state *s, const struct
 				 s->node.config);
 		return EXIT_USAGE;
 	}
-	/* What only a file says that pintled has not read, it has yet to be told. */
+	/* The file's value needs no setting only if pintled runs by that file. */
 	if (runs && config_value_same(k, with->value, judged->file))
 		return set_as_configured(m, s, with);
 	return set_by_daemon(m, s, with);

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* target.c - the maps and what is in them by name; what to say when it is not there. */
+/* target.c - opens the maps, finds pools and endpoints by name, and says what is wrong if it
+ * cannot.
+ */
 #include "cli.h"
+
+#include <assert.h>
 
 #include "../base/log.h"
 #include "../base/text.h"
@@ -9,7 +13,7 @@
 
 /* ---- the maps ------------------------------------------------------------------- */
 
-static void explain(const struct cli *cli, int err, enum maps_access access)
+static void explain_maps(const struct cli *cli, int err, enum maps_access access)
 {
 	switch (err) {
 	case -EPROTO: /* told already */
@@ -39,7 +43,7 @@ struct maps *open_maps(const struct cli *cli, enum maps_access access)
 	int err = maps_open(cli->bpffs, access, &m);
 
 	if (err)
-		explain(cli, err, access);
+		explain_maps(cli, err, access);
 	return m;
 }
 
@@ -84,6 +88,7 @@ const char *without_endpoints(const struct state_pool *p)
 
 const char *endpoint_name(const struct state *s, const struct state_endpoint *e, char *buf)
 {
+	assert(e->pool < s->pool_count);
 	snprintf(buf, ENDPOINT_NAME_SIZE, "%s/%s", s->pools[e->pool].name, e->name);
 	return buf;
 }
@@ -122,7 +127,7 @@ static void no_endpoint(const struct state *s, const char *name)
 		text_nearest_try(&near, name, endpoint_name(s, e, full[0]));
 		if (near.best == was)
 			continue;
-		/* full[0] is written again at the next turn */
+		/* full[0] is overwritten in the next round. */
 		endpoint_name(s, e, full[1]);
 		near.best = full[1];
 		best = full[1];

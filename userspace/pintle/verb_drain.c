@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verb_drain.c - an endpoint that gets no further connection, and back. */
+/* verb_drain.c - sends no further connection to an endpoint, and takes that back. */
+#include <assert.h>
 #include <bpf/bpf.h>
 
 #include "../base/log.h"
@@ -11,6 +12,7 @@ int drain_set(const struct maps *m, const struct state_endpoint *e, bool drained
 	uint32_t slot = PINTLE_ENDPOINT_SLOT(e->id);
 	struct pintle_override o = {0};
 
+	assert(m->writable);
 	if (drained)
 		o = (struct pintle_override){
 			.generation = e->generation,

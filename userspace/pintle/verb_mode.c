@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verb_mode.c - sets what holds for a pool's new connections: `pintle set POOL mode=`, in short. */
+/* verb_mode.c - sets a pool's mode: short for `pintle set POOL mode=MODE`. */
 #include "../net/listeners.h"
 #include "../base/log.h"
 #include "../maps/names.h"
 #include "cli.h"
 #include "traits.bpf.h"
 
-/* ---- who else would answer ------------------------------------------------------- */
+/* ---- what else answers ----------------------------------------------------------- */
 
 static bool takes_family(const struct listener *l, const struct frontend_addr *f)
 {
 	return l->families & (addr_is_v4(&f->prefix) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6);
 }
 
-/* Whether the kernel's own lookup finds somebody for all of the frontend. */
-static bool answered(const struct frontend_addr *f, const struct listener *ls, size_t n)
+/* Whether the kernel's own lookup finds a listener for every address of the frontend. */
+static bool frontend_answered(const struct frontend_addr *f, const struct listener *ls, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		if (ls[i].port != f->port || !takes_family(&ls[i], f))
@@ -26,24 +26,24 @@ static bool answered(const struct frontend_addr *f, const struct listener *ls, s
 	return false;
 }
 
-/* What is turned off is meant to fall through to somebody; often there is nobody. */
 void warn_of_refusals(const struct state *s, const struct state_pool *p)
 {
 	_cleanup_close_ int netns = -1;
 	_cleanup_free_ struct listener *ls = NULL;
 	size_t n = 0;
 
-	/* Where clients' packets come to a frontend elsewhere, its listeners are not seen here. */
+	/* A connect pool's frontend is answered on other nodes, whose listeners cannot be seen. */
 	if (!hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS))
 		return;
 	netns = open_steered_netns(s);
-	/* Not seeing the namespace, the announced ones are what we can tell of. */
+	/* If the namespace cannot be seen, only announced frontends are judged: their addresses
+	 * were not the node's, so hardly anything listens there. */
 	if (netns >= 0 && listeners_dump(netns, &ls, &n))
 		n = 0;
 	for (size_t i = 0; i < p->frontend_count; i++) {
 		const struct state_frontend *f = &p->frontends[i];
 
-		if (answered(&f->addr, ls, n) || (netns < 0 && !f->announced))
+		if (frontend_answered(&f->addr, ls, n) || (netns < 0 && !f->announced))
 			continue;
 		log_warn(
 			"nothing but Pintle answers %s: with %s off, connections to it are refused",

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verb_reload.c - has the daemon read its file again, and waits for what becomes of it. */
+/* verb_reload.c - has the daemon read its file again, and waits for the verdict. */
 #include <bpf/bpf.h>
 
 #include "../base/log.h"
 #include "cli.h"
 #include "output.h"
 
-/* Programs may have to be loaded, on a machine with much else to do. */
+/* The daemon may have to load programs, on a busy machine. */
 #define RELOAD_WAIT_NS (60 * NSEC_PER_SEC)
 
 static const struct pintle_setting_key key = {.key = PINTLE_SETTING_RELOAD};
@@ -16,7 +16,8 @@ struct asked {
 	struct pintle_verdict verdict;
 };
 
-/* A request that somebody made after ours took its place: what answers that one answers ours. */
+/* A later `pintle reload` replaces this request in the map: what answers the later one answers this
+ * one, too. */
 static bool is_answered(const struct maps *m, void *arg)
 {
 	struct asked *a = arg;

@@ -10,11 +10,12 @@ struct reset {
 	const struct maps *m;
 	const struct state *s;
 	const char *pool, *key; /* NULL: all */
-	size_t count;           /* of what was taken back */
+	size_t count;           /* settings and drains that were taken back */
 };
 
-/* What was taken back before, and waits for pintled, is no news unless it is asked for. */
-static bool is_meant(const struct reset *r, const struct state_setting *t)
+/* A setting that was taken back before, and waits for pintled, is meant only if its key is named.
+ */
+static bool is_reset(const struct reset *r, const struct state_setting *t)
 {
 	return (t->set || r->key) && (!r->pool || !strcmp(r->pool, t->pool)) &&
 	       (!r->key || !strcmp(r->key, t->key));
@@ -22,7 +23,7 @@ static bool is_meant(const struct reset *r, const struct state_setting *t)
 
 /* ---- the kernel's own ------------------------------------------------------------- */
 
-/* Those of pools and endpoints that are gone as well: an id may be used again. */
+/* Clears every slot, also those of pools and endpoints that are gone. */
 static int overrides_clear(const struct maps *m)
 {
 	static const struct pintle_override none;
@@ -59,7 +60,7 @@ static int override_take_back(const struct reset *r, const struct state_setting 
 		 : 0;
 }
 
-static int undrain(struct reset *r)
+static int reset_drains(struct reset *r)
 {
 	char name[ENDPOINT_NAME_SIZE];
 	int err = 0;
@@ -80,12 +81,12 @@ static int undrain(struct reset *r)
 
 /* ---- all -------------------------------------------------------------------------- */
 
-static int take_back(const struct reset *r, const struct state_setting *t)
+static int reset_one(const struct reset *r, const struct state_setting *t)
 {
 	return t->in_kernel ? override_take_back(r, t) : setting_take_back(r->m, &t->at);
 }
 
-static int tell(const struct reset *r, const struct state_setting *t)
+static int reset_tell(const struct reset *r, const struct state_setting *t)
 {
 	bool held = t->runs[0] && t->state != STATE_SETTING_REFUSED;
 	const char *from = "";
@@ -99,19 +100,19 @@ static int tell(const struct reset *r, const struct state_setting *t)
 	return 0;
 }
 
-static int take_back_all(struct reset *r)
+static int reset_all(struct reset *r)
 {
 	int err = r->pool ? 0 : overrides_clear(r->m);
 
 	for (size_t i = 0; !err && i < r->s->setting_count; i++)
-		if (is_meant(r, &r->s->settings[i])) {
-			err = take_back(r, &r->s->settings[i]);
+		if (is_reset(r, &r->s->settings[i])) {
+			err = reset_one(r, &r->s->settings[i]);
 			r->count++;
 		}
 	for (size_t i = 0; !err && i < r->s->setting_count; i++)
-		if (is_meant(r, &r->s->settings[i]))
-			err = tell(r, &r->s->settings[i]);
-	return err ?: undrain(r);
+		if (is_reset(r, &r->s->settings[i]))
+			err = reset_tell(r, &r->s->settings[i]);
+	return err ?: reset_drains(r);
 }
 
 static bool holds_in(const struct config_setting *all, size_t n, const struct config_setting *one,
@@ -125,8 +126,8 @@ static bool holds_in(const struct config_setting *all, size_t n, const struct co
 	return true;
 }
 
-/* Whether the others go with the file without that one. If they cannot be judged, they stay, and
- * pintled says what it makes of them. */
+/* Whether all other settings that hold would still hold without `but`; logs the first that would
+ * not. True if they cannot be judged here: pintled will judge them. */
 static bool others_hold(const struct state *s, const struct state_setting *but)
 {
 	_cleanup_free_ struct config_setting *before = NULL, *after = NULL;
@@ -166,7 +167,7 @@ static int reset_key(struct reset *r)
 	}
 	if (!t->in_kernel && !others_hold(r->s, t))
 		return EXIT_FAILED;
-	return take_back_all(r) ? EXIT_FAILED : output_finish();
+	return reset_all(r) ? EXIT_FAILED : output_finish();
 }
 
 static int run_reset(struct cli *cli)
@@ -186,7 +187,7 @@ static int run_reset(struct cli *cli)
 		return EXIT_FAILED;
 	if (r.key)
 		return reset_key(&r);
-	if (take_back_all(&r))
+	if (reset_all(&r))
 		return EXIT_FAILED;
 	if (!r.count)
 		puts("nothing was set");

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verb_unbind.c - forgets to which endpoint sessions are bound. */
+/* verb_unbind.c - deletes bindings of sessions. */
+#include <assert.h>
+
 #include "../base/log.h"
 #include "cli.h"
 #include "output.h"
 
-/* The bindings to forget: of one session, of one pool, or both. */
+/* The bindings to delete: of one session, of one pool, or of one session in one pool. */
 struct wanted {
 	const struct state *state;
 	const struct state_pool *pool; /* NULL: any */
-	bool one;                      /* only those of `session` */
+	bool one;                      /* only bindings of `session` */
 	struct pintle_session_key session;
 };
 
@@ -36,7 +38,7 @@ static bool is_meant(const struct wanted *w, const struct pintle_affinity_key *k
 	if (!p || (w->pool && w->pool != p))
 		return false;
 	if (!w->one)
-		return true; /* what is too old, or of another generation, goes as well */
+		return true; /* also if the binding is expired, or of another generation */
 	return key->pool_generation == p->generation &&
 	       state_session_meant(p, &w->session, &key->session);
 }
@@ -57,9 +59,10 @@ static int harvest_key(const struct pintle_affinity_key *key, const struct pintl
 	return 0;
 }
 
-/* How many were forgotten, by the pool's place in the state. Gathered first: deleting under the
- * walk would make it miss some. */
-static int unbind(const struct maps *m, const struct wanted *w, size_t gone[PINTLE_MAX_POOLS])
+/* Gathers the keys, then deletes them, and adds up in `gone` how many were deleted, by the pool's
+ * index in the state. */
+static int unbind_wanted(const struct maps *m, const struct wanted *w,
+			 size_t gone[PINTLE_MAX_POOLS])
 {
 	struct harvest h = {.wanted = w};
 	int err = state_bindings(m, harvest_key, &h);
@@ -67,6 +70,7 @@ static int unbind(const struct maps *m, const struct wanted *w, size_t gone[PINT
 	for (size_t i = 0; err >= 0 && i < h.count; i++) {
 		const struct state_pool *p = pool_of(w->state, &h.keys[i]);
 
+		assert(p); /* is_meant() found it */
 		err = state_unbind(m, &h.keys[i], h.keys[i].pool_generation == p->generation);
 		gone[p - w->state->pools] += err == 1;
 	}
@@ -86,7 +90,7 @@ static int unbind_session(const struct maps *m, const struct state *s,
 		return EXIT_USAGE;
 	}
 	state_session_resolve(m, &w.session);
-	err = unbind(m, &w, gone);
+	err = unbind_wanted(m, &w, gone);
 	if (err) {
 		log_err_r(err, "cannot unbind %s", text);
 		return EXIT_FAILED;
@@ -110,7 +114,7 @@ static int unbind_pool(const struct maps *m, const struct state *s, const struct
 {
 	const struct wanted w = {.state = s, .pool = p};
 	size_t gone[PINTLE_MAX_POOLS] = {0}, n;
-	int err = unbind(m, &w, gone);
+	int err = unbind_wanted(m, &w, gone);
 
 	if (err) {
 		log_err_r(err, "cannot unbind the sessions of %s", p->name);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* warnings.c - what an operator should know although it works. */
+/* warnings.c - what an operator should know even though connections are steered. */
 #include "warnings.h"
 
 #include <limits.h>
@@ -9,7 +9,7 @@
 #include "programs.h"
 #include "traits.bpf.h"
 
-/* A node full of sick endpoints must not bury the rest. */
+/* A node with a thousand sick endpoints still shows the other kinds of warnings. */
 #define MAX_OF_A_KIND 10
 
 static void warn(cJSON *list, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -55,7 +55,8 @@ static void daemon_warnings(cJSON *list, const struct cli *cli, const struct sta
 		     n->drift);
 }
 
-/* One that runs before ours and takes the frontend for its own leaves us nothing to steer. */
+/* A program that runs before Pintle's and replaces the frontend's address leaves Pintle nothing to
+ * steer. */
 static void order_warning(cJSON *list, const struct cli *cli, const struct state *s)
 {
 	char path[PATH_MAX];
@@ -98,7 +99,8 @@ static void unsteerable_warnings(cJSON *list, const struct cli *cli, const struc
 		if (!e->unsteerable)
 			continue;
 		left--;
-		/* The kernel's word for MPTCP, EINVAL, tells nothing. */
+		/* Only this reason says too little by itself; for MPTCP the errno is a bare EINVAL.
+		 */
 		if (e->unsteerable == PINTLE_UNSTEERABLE_OTHER && e->unsteerable_error)
 			snprintf(why, sizeof(why), " (%s)", strerror(e->unsteerable_error));
 		if (unsteerable_stranger(e->unsteerable))
@@ -108,12 +110,12 @@ static void unsteerable_warnings(cJSON *list, const struct cli *cli, const struc
 	}
 }
 
-static bool serves(const struct state_pool *p, bool v4)
+static bool pool_serves(const struct state_pool *p, bool v4)
 {
 	for (size_t i = 0; i < p->frontend_count; i++) {
 		const struct frontend_addr *a = &p->frontends[i].addr;
 
-		/* A prefix shorter than ::ffff:0:0/96 holds both; nobody writes one. */
+		/* A prefix shorter than ::ffff:0:0/96 holds both families; nobody writes one. */
 		if (addr_is_v4(&a->prefix) == v4)
 			return true;
 	}
@@ -150,10 +152,10 @@ static void family_warnings(cJSON *list, const struct cli *cli, const struct sta
 
 		bool listener = p->reach == PINTLE_REACH_LISTENER;
 
-		if (serves(p, false))
+		if (pool_serves(p, false))
 			family_warning(list, s, p, PINTLE_FAMILY_V6, "IPv6",
 				       listener ? "have the server listen on [::]" : by_family);
-		if (serves(p, true))
+		if (pool_serves(p, true))
 			family_warning(list, s, p, PINTLE_FAMILY_V4, "IPv4",
 				       listener ? "have the server listen on 0.0.0.0, or on [::] "
 						  "without IPV6_V6ONLY"
@@ -226,8 +228,8 @@ static void pool_warnings(cJSON *list, const struct cli *cli, const struct state
 	}
 }
 
-/* All clients of a gateway or a NAT are one session to a key that cannot see them, and go to one
- * endpoint until that is full. */
+/* With the key `source`, a thousand clients behind the NAT 192.0.2.1 are one session, and go to one
+ * endpoint until its load is too high. */
 static void session_warnings(cJSON *list, const struct cli *cli, const struct state *s)
 {
 	char text[STATE_KEY_SIZE];
@@ -245,7 +247,7 @@ static void session_warnings(cJSON *list, const struct cli *cli, const struct st
 	}
 }
 
-/* Of a connect pool it may be attached on other nodes only: where the servers are. */
+/* A connect pool's one-shot is attached on the nodes of its servers, perhaps none of them here. */
 static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct state *s)
 {
 	(void)cli;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* warnings.h - what an operator should know although it works: one sentence each. */
+/* warnings.h - what an operator should know even though connections are steered: a sentence each.
+ */
 #ifndef PINTLE_WARNINGS_H
 #define PINTLE_WARNINGS_H
 
@@ -7,8 +8,8 @@
 
 #include "cli.h"
 
-/** An array of strings (the caller's), or NULL when memory ran out. Links are looked at only by
- * root: a reader cannot open them. */
+/** An array of strings, which the caller frees; or NULL when memory ran out. Links are looked at
+ * only if root asks: other readers cannot open them. */
 cJSON *warnings_collect(const struct cli *cli, const struct state *s);
 
 #endif

@@ -31,7 +31,7 @@ const char *age_text(double seconds, char *buf)
 	return buf;
 }
 
-static time_t wall(uint64_t monotonic)
+static time_t wall_time(uint64_t monotonic)
 {
 	int64_t ago = (int64_t)(monotonic_ns() - monotonic);
 	struct timespec now;
@@ -48,7 +48,7 @@ static const char *unknown_time(char *buf)
 
 const char *wall_text(uint64_t monotonic, char *buf)
 {
-	time_t t = wall(monotonic);
+	time_t t = wall_time(monotonic);
 	struct tm tm;
 
 	if (!localtime_r(&t, &tm) || !strftime(buf, WORDS_SIZE, "%Y-%m-%d %H:%M:%S", &tm))
@@ -58,7 +58,7 @@ const char *wall_text(uint64_t monotonic, char *buf)
 
 const char *wall_rfc3339(uint64_t monotonic, char *buf)
 {
-	time_t t = wall(monotonic);
+	time_t t = wall_time(monotonic);
 	struct tm tm;
 
 	if (!gmtime_r(&t, &tm) || !strftime(buf, WORDS_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "attach.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
@@ -39,8 +40,8 @@ struct attachment {
 	bool staged;               /* pins are in `staging` */
 	struct tend tend;
 	bool lost[LINK_COUNT];                /* wanted, and not attached as of the last look */
-	char lost_why[256];                   /* of the newest */
-	uint64_t tend_wait_ns, tend_again_ns; /* after a try that failed */
+	char lost_why[256];                   /* text for attachment_lost(); "": nothing is lost */
+	uint64_t tend_wait_ns, tend_again_ns; /* after a failed try: wait so long, until then */
 };
 
 static void close_fd(int fd)
@@ -102,8 +103,8 @@ static int open_places(struct attachment *a, const struct config *c)
 	return err ? err : open_cgroup(a, c);
 }
 
-/* Two in one namespace would decide each other's connections and remove each other's routes. Says
- * nothing where programs of others cannot be looked at, which takes CAP_SYS_ADMIN. */
+/* Two Pintles in one namespace would decide each other's connections and remove each other's
+ * routes. Looking at other programs takes CAP_SYS_ADMIN; without it this refuses nothing. */
 static int refuse_rival(const struct attachment *a, const struct config *c)
 {
 	uint32_t ids[64], count = ARRAY_SIZE(ids), flags;
@@ -129,7 +130,7 @@ static int refuse_rival(const struct attachment *a, const struct config *c)
 
 /* ---- what is wanted ---------------------------------------------------------------- */
 
-static bool wanted(const struct link_kind *k, const struct config *c)
+static bool link_wanted(const struct link_kind *k, const struct config *c)
 {
 	bool any = link_is_always(k);
 
@@ -149,7 +150,7 @@ static int load_wanted(struct attachment *a, const struct config *c)
 	struct maps kept;
 
 	for (int i = 0; i < LINK_COUNT; i++)
-		which.links[i] = wanted(&link_kinds[i], c);
+		which.links[i] = link_wanted(&link_kinds[i], c);
 	if (!maps && a->takeover) {
 		takeover_kept(a->takeover, &kept);
 		maps = &kept;
@@ -171,7 +172,7 @@ static int refuse_other_layout(const struct config *c)
 	return -EPROTO;
 }
 
-/* Bindings, counts and listeners of another namespace are not ours to go on with. */
+/* Bindings, counts and listeners of one network namespace mean nothing in another. */
 static int refuse_other_netns(const struct attachment *a)
 {
 	const struct pintle_node *n = a->maps->node;
@@ -199,7 +200,7 @@ static int refuse_other_cgroup(const struct attachment *a, const char *dir)
 	return -EXDEV;
 }
 
-/* Sets a->takeover. */
+/* Sets a->takeover, if there are pins of the former layout to take over. */
 static int find_former(struct attachment *a)
 {
 	int err = takeover_find(a->bpffs, !access(a->dir, F_OK), &a->takeover);
@@ -216,11 +217,13 @@ static int find_former(struct attachment *a)
 	return err;
 }
 
-/* What a killed detach left, or somebody took apart, is of no use once no link steers by it. */
+/* Removes pins that a killed detach left half-removed, or of which somebody removed some, unless
+ * the missing maps can be found again through links that still steer. */
 static int clear_ruins(const struct attachment *a)
 {
-	/* Left by a daemon that was killed while it attached. While pins of the former layout
-	 * steer, it had not begun to: routes and filters are theirs. */
+	/* `staging` was left by a daemon that was killed before its commit. Beside pins of the
+	 * former layout that daemon had added no route or filter yet: those that exist belong to
+	 * the former layout, and stay. */
 	int err = a->takeover ? pins_remove(a->staging) : pins_undo(a->staging);
 
 	if (err)
@@ -232,7 +235,7 @@ static int clear_ruins(const struct attachment *a)
 	return pins_undo(a->dir);
 }
 
-/* Sets a->resumed, and then a->maps. */
+/* Opens the pins of this layout, if there are any: then sets a->maps and a->resumed. */
 static int find_pins(struct attachment *a)
 {
 	int err = clear_ruins(a);
@@ -271,7 +274,7 @@ static int pin_map(const struct attachment *a, const char *name)
 	return pins_own(path, PINS_FILE_MODE, a->group);
 }
 
-static int stage(struct attachment *a)
+static int stage_pins(struct attachment *a)
 {
 	int err;
 
@@ -284,10 +287,11 @@ static int stage(struct attachment *a)
 	return err ? err : maps_open_dir(a->staging, MAPS_WRITE, &a->maps);
 }
 
-/* Maps of this layout are staged unless a takeover that was killed has pinned them already. */
+/* Stages the maps of this layout, unless an earlier takeover, which was killed, has pinned them
+ * already. */
 static int prepare_takeover(struct attachment *a)
 {
-	int err = a->maps ? 0 : stage(a);
+	int err = a->maps ? 0 : stage_pins(a);
 
 	if (!err)
 		err = takeover_copy(a->takeover, a->maps);
@@ -303,8 +307,8 @@ static int prepare_takeover(struct attachment *a)
 
 /* ---- prepare --------------------------------------------------------------------- */
 
-/* Of a path that has no room its end says most. */
-static void tell(char to[PINTLE_TEXT_SIZE], const char *from)
+/* A path that is too long is cut at its beginning: its end says most. */
+static void node_text(char to[PINTLE_TEXT_SIZE], const char *from)
 {
 	size_t size = from ? strlen(from) : 0, room = PINTLE_TEXT_SIZE - 1;
 
@@ -315,13 +319,13 @@ static void tell(char to[PINTLE_TEXT_SIZE], const char *from)
 		memcpy(to, from, size);
 }
 
-/* From / on, since whoever asks stands in another directory; links stay as they are: in a ConfigMap
- * they move. */
-static void tell_path(char to[PINTLE_TEXT_SIZE], const char *path)
+/* Makes a relative path absolute, because the CLI runs in another directory. Symbolic links are not
+ * resolved: in a ConfigMap they change their target. */
+static void node_path(char to[PINTLE_TEXT_SIZE], const char *path)
 {
 	_cleanup_free_ char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0), *whole = NULL;
 
-	tell(to, cwd && asprintf(&whole, "%s/%s", cwd, path) >= 0 ? whole : path);
+	node_text(to, cwd && asprintf(&whole, "%s/%s", cwd, path) >= 0 ? whole : path);
 }
 
 static void describe_node(struct attachment *a, const struct config *c)
@@ -331,10 +335,12 @@ static void describe_node(struct attachment *a, const struct config *c)
 	n->abi_version = PINTLE_ABI_VERSION;
 	n->pid = (__u32)getpid();
 	n->started_ns = monotonic_ns();
-	/* Over pins the old one stands until something is known: see on_heartbeat(). */
+	/* Over pins the former daemon's heartbeat stays until the endpoints were asked: see
+	 * may_beat(). */
 	if (!a->resumed)
 		n->heartbeat_ns = n->started_ns;
-	/* Bindings by hints are found again by it, so it stays as long as they do. */
+	/* Bindings by hints are found by a hash with this key, so it must stay the same as long as
+	 * they do. */
 	if (!n->hint_key[0] && !n->hint_key[1] &&
 	    getrandom(n->hint_key, sizeof(n->hint_key), 0) != sizeof(n->hint_key))
 		log_err_r(errno, "failed to draw the key of hints");
@@ -342,14 +348,14 @@ static void describe_node(struct attachment *a, const struct config *c)
 	n->netns_cookie = a->netns_cookie;
 	n->netns_inode = a->netns_inode;
 	n->group = a->group;
-	tell(n->netns, c->netns);
-	tell(n->cgroup, a->cgroup);
-	tell(n->version, PINTLE_VERSION);
-	tell_path(n->config, c->path);
-	tell(n->metrics, c->metrics);
+	node_text(n->netns, c->netns);
+	node_text(n->cgroup, a->cgroup);
+	node_text(n->version, PINTLE_VERSION);
+	node_path(n->config, c->path);
+	node_text(n->metrics, c->metrics);
 }
 
-static int prepare(struct attachment *a, const struct config *c)
+static int attach_prepare(struct attachment *a, const struct config *c)
 {
 	int err = find_group(c->group, &a->group);
 
@@ -379,7 +385,7 @@ static int prepare(struct attachment *a, const struct config *c)
 	if (!err && a->takeover)
 		err = prepare_takeover(a);
 	if (!err && !a->resumed)
-		err = stage(a);
+		err = stage_pins(a);
 	if (err)
 		return err;
 	a->recount = recount_new(a->skel, a->maps);
@@ -397,7 +403,7 @@ int attachment_prepare(const struct config *c, struct attachment **out)
 		return log_err_r(ENOMEM, "attach");
 	a->lock_fd = a->netns_fd = a->cgroup_fd = -1;
 	tend_begin(&a->tend);
-	err = prepare(a, c);
+	err = attach_prepare(a, c);
 	if (err) {
 		attachment_free(a);
 		return err;
@@ -417,7 +423,7 @@ static struct link_place place_of(const struct attachment *a)
 				   .group = a->group};
 }
 
-/* Makes what is staged visible, whole. */
+/* Makes the staged pins visible, all at once. */
 static int unstage(struct attachment *a)
 {
 	if (rename(a->staging, a->dir))
@@ -433,14 +439,14 @@ static int commit_fresh(struct attachment *a, const struct config *c)
 
 	a->maps->node->attached_ns = monotonic_ns();
 	for (int i = 0; !err && i < LINK_COUNT; i++)
-		if (wanted(&link_kinds[i], c))
+		if (link_wanted(&link_kinds[i], c))
 			err = link_attach(&link_kinds[i],
 					  programs_fd(a->skel, link_kinds[i].program), &to,
 					  a->staging);
 	return err ?: unstage(a);
 }
 
-static int own_all(const struct attachment *a)
+static int own_pins(const struct attachment *a)
 {
 	char path[PIN_PATH_SIZE];
 	int err = pins_own(a->dir, PINS_DIR_MODE, a->group);
@@ -455,7 +461,8 @@ static int own_all(const struct attachment *a)
 	return err;
 }
 
-/* An optional link may not have been wanted before; the others are missed. */
+/* An optional link may be wanted for the first time; a link that is always wanted and not pinned
+ * was lost, which link_replace() logs. */
 static int commit_link(struct attachment *a, const struct link_kind *k, const struct link_place *to)
 {
 	int fd = programs_fd(a->skel, k->program);
@@ -465,7 +472,8 @@ static int commit_link(struct attachment *a, const struct link_kind *k, const st
 	return link_replace(k, fd, to, a->dir);
 }
 
-/* From the rename on the takeover goes on, if need be at the next start. */
+/* After the rename the takeover can only go forward; if this process is killed, the next start goes
+ * on with it. */
 static int commit_takeover(struct attachment *a, const struct link_place *to)
 {
 	int err = a->staged ? unstage(a) : 0;
@@ -482,16 +490,18 @@ static int commit_resumed(struct attachment *a, const struct config *c)
 	int err = a->takeover ? commit_takeover(a, &to) : 0;
 
 	for (int i = 0; !err && i < LINK_COUNT; i++)
-		if (wanted(&link_kinds[i], c))
+		if (link_wanted(&link_kinds[i], c))
 			err = commit_link(a, &link_kinds[i], &to);
-	/* Another group may be configured than when the pins were made. */
-	return err || a->group == a->maps->node->group ? err : own_all(a);
+	/* node.group may have changed since the pins were made. */
+	return err || a->group == a->maps->node->group ? err : own_pins(a);
 }
 
 int attachment_commit(struct attachment *a, const struct config *c)
 {
-	int err = a->resumed ? commit_resumed(a, c) : commit_fresh(a, c);
+	int err;
 
+	assert(a->lock_fd >= 0 && !a->committed);
+	err = a->resumed ? commit_resumed(a, c) : commit_fresh(a, c);
 	if (err)
 		return err;
 	a->committed = true;
@@ -512,7 +522,8 @@ int attachment_extend(struct attachment *a, const struct config *c)
 	int err;
 
 	for (int i = 0; i < LINK_COUNT; i++) {
-		which.links[i] = wanted(&link_kinds[i], c) && !link_pinned(&link_kinds[i], a->dir);
+		which.links[i] =
+			link_wanted(&link_kinds[i], c) && !link_pinned(&link_kinds[i], a->dir);
 		any |= which.links[i];
 	}
 	if (!any)
@@ -532,7 +543,7 @@ int attachment_extend(struct attachment *a, const struct config *c)
 void attachment_trim(struct attachment *a, const struct config *c)
 {
 	for (int i = LINK_COUNT; i-- > 0;) {
-		if (wanted(&link_kinds[i], c))
+		if (link_wanted(&link_kinds[i], c))
 			continue;
 		link_detach(&link_kinds[i], a->dir);
 		tend_release(&a->tend, (enum link_id)i);
@@ -554,8 +565,8 @@ static const char *hooks_text(const bool which[LINK_COUNT], char *buf, size_t si
 	return buf;
 }
 
-/* The whole directory of pins was removed, perhaps with the lock's: what is made anew appears whole
- * there, by the rename, as it did at first. */
+/* The directory BPFFS/vN was removed, perhaps with BPFFS and the lock on it. It is made anew as at
+ * the start: staged, and renamed once it is whole. */
 static int put_back_directory(struct attachment *a)
 {
 	bool made;
@@ -602,7 +613,8 @@ static int put_back_pins(struct attachment *a)
 	return n < 0 ? n : 0;
 }
 
-/* A cgroup that was removed and made again, under the same path, is another one. */
+/* Whether a cgroup exists at the path. If it was removed and made again, it is another cgroup: its
+ * descriptor replaces the one we hold. */
 static bool cgroup_is_there(struct attachment *a)
 {
 	struct stat there, held;
@@ -640,13 +652,14 @@ static int attach_lost(struct attachment *a, const bool lost[LINK_COUNT])
 	return err;
 }
 
-/* Fills a->lost. Returns whether any is. */
+/* Fills a->lost. Returns whether any hook is lost. */
 static bool look_for_lost(struct attachment *a, const struct config *c)
 {
 	bool any = false;
 
 	for (int i = 0; i < LINK_COUNT; i++) {
-		a->lost[i] = wanted(&link_kinds[i], c) && !tend_attached(&a->tend, (enum link_id)i);
+		a->lost[i] =
+			link_wanted(&link_kinds[i], c) && !tend_attached(&a->tend, (enum link_id)i);
 		any |= a->lost[i];
 	}
 	return any;
@@ -663,7 +676,7 @@ static void tell_lost(struct attachment *a, const char *why)
 		log_error("%s; trying again until it is attached", a->lost_why);
 }
 
-static int mend(struct attachment *a)
+static int mend_links(struct attachment *a)
 {
 	bool lost[LINK_COUNT], any_of_cgroup = false, cgroup = cgroup_is_there(a), any = false;
 	int err = 0;
@@ -697,7 +710,7 @@ static void tend_later(struct attachment *a, uint64_t now, int err)
 {
 	uint64_t wait = MAX(2 * a->tend_wait_ns, TEND_WAIT_MIN_NS);
 
-	/* To look for a cgroup is cheap, and says nothing. */
+	/* Looking for a cgroup is cheap and logs nothing, so the wait does not grow. */
 	a->tend_wait_ns = err == -ESTALE ? TEND_WAIT_MIN_NS : MIN(wait, TEND_WAIT_MAX_NS);
 	a->tend_again_ns = now + a->tend_wait_ns;
 }
@@ -717,7 +730,7 @@ bool attachment_tend(struct attachment *a, const struct config *c)
 	}
 	if (!err) {
 		hooks_text(a->lost, hooks, sizeof(hooks));
-		err = mend(a);
+		err = mend_links(a);
 	}
 	if (!err && !look_for_lost(a, c)) {
 		log_warn("lost, and attached again: %s", hooks);
@@ -731,8 +744,9 @@ bool attachment_tend(struct attachment *a, const struct config *c)
 bool attachment_hook(const struct attachment *a, const struct config *c, enum link_id id,
 		     bool *attached)
 {
-	*attached = wanted(&link_kinds[id], c) && !a->lost[id];
-	return wanted(&link_kinds[id], c);
+	assert(id < LINK_COUNT);
+	*attached = link_wanted(&link_kinds[id], c) && !a->lost[id];
+	return link_wanted(&link_kinds[id], c);
 }
 
 const char *attachment_lost(const struct attachment *a)
@@ -743,8 +757,10 @@ const char *attachment_lost(const struct attachment *a)
 int attachment_program(struct attachment *a, const char *name)
 {
 	const struct load_list which = {.other = name};
-	int err = programs_load(&which, a->maps, &a->skel), fd;
+	int err, fd;
 
+	assert(a->committed);
+	err = programs_load(&which, a->maps, &a->skel);
 	if (err)
 		return err;
 	fd = fcntl(programs_fd(a->skel, name), F_DUPFD_CLOEXEC, 0);

@@ -7,16 +7,16 @@
  *   attachment_commit()    attaches, and makes the staged pins visible, whole, by one rename;
  *                          or puts the new programs in the place of the old.
  *
- * The configuration is published into attachment_maps() before the first commit, so that what is
- * attached has something to go by. Over pins that steer already it is published after, so that
- * a failure to attach leaves their configuration as it was.
+ * A daemon that starts afresh publishes the configuration into attachment_maps() before the commit,
+ * so that the programs find it when they are attached. A daemon that takes over pins publishes
+ * after the commit, so that a failure to attach leaves the configuration that steers as it was.
  *
  * Some programs are attached only while a pool needs them: see links.h. On a reload,
  *
  *   attachment_extend()    comes before the configuration is published,
  *   attachment_trim()      after it; also after the commit, over pins that steer already
  *
- * Whoever holds an attachment holds the lock on the bpffs directory (pins.h).
+ * An attachment holds the lock on the bpffs directory (pins.h) until it is freed.
  */
 #ifndef PINTLE_ATTACH_H
 #define PINTLE_ATTACH_H
@@ -29,52 +29,52 @@
 
 struct attachment;
 
-/** Pins that steer nothing any more (their network namespace is gone, or they are not whole and no
- * link is left) are taken away, and new ones staged. Returns 0 and *out (attachment_free() it);
- * else -errno, logged, with nothing changed: -EBUSY: another daemon holds the directory; -EPROTO:
- * pins of another layout; -EXDEV: the pins steer another network namespace or cgroup than the
+/** Removes pins that steer nothing any more (their network namespace is gone, or they are not whole
+ * and no link is left), and stages new ones. Returns 0 and *out (attachment_free() it); else
+ * -errno, logged, with nothing changed: -EBUSY: another daemon holds the directory; -EPROTO: pins
+ * of another layout; -EXDEV: the pins steer another network namespace or cgroup than the
  * configuration names. */
 int attachment_prepare(const struct config *c, struct attachment **out);
 
-/** Attaches and pins. Returns 0; else -errno, logged; then what was pinned before steers as before.
- */
+/** Attaches and pins. To be called once. Returns 0; or -errno, logged: pins that steered before
+ * still steer as before. */
 int attachment_commit(struct attachment *a, const struct config *c);
 
-/** Loads and attaches what `c` needs and is not attached yet. Returns 0; or -errno, logged: some of
- * it may be attached, which a trim to the running configuration takes away again. */
+/** Loads and attaches the programs that `c` needs and that are not attached yet. Returns 0; or
+ * -errno, logged: some may be attached, which attachment_trim() to the current configuration
+ * detaches again. */
 int attachment_extend(struct attachment *a, const struct config *c);
-/** Detaches what `c` does not need. */
+/** Detaches the programs that `c` does not need. */
 void attachment_trim(struct attachment *a, const struct config *c);
 
-/** Loads one program by itself, over the maps, once committed. Returns a descriptor (the caller's),
- * or -errno, logged. */
+/** Loads one program by itself, over the attachment's maps. Only after attachment_commit(). Returns
+ * a descriptor, which the caller closes, or -errno, logged. */
 int attachment_program(struct attachment *a, const char *name);
 
-/** Lets go of everything but the pins: what was committed goes on steering; what was not is taken
- * away, local routes included. NULL is fine. */
+/** Closes everything but the pins: what was committed goes on steering. What was not committed is
+ * removed, local routes included. NULL is fine. */
 void attachment_free(struct attachment *a);
 
-/** Valid from attachment_prepare() on, owned by the attachment. */
+/** Owned by the attachment. */
 struct maps *attachment_maps(const struct attachment *a);
-/** The network namespace that is steered. Owned by the attachment. */
+/** A descriptor of the network namespace that is steered. Owned by the attachment. */
 int attachment_netns(const struct attachment *a);
 /** Whether pins were found, and so bindings and counts are older than this process. */
 bool attachment_resumed(const struct attachment *a);
-/** Looks whether all that was pinned and attached for `c`, the configuration that runs, still is,
- * and puts back what is not: pins, the directory of them, links that were detached by force or with
- * their cgroup, as soon as there is one at its path again. To be called every now and then; cheap
- * where nothing is missing. What is lost is logged once, and so is its return. Returns whether a
- * hook was attached anew: then connections and listeners may have been missed. */
+/** Puts back what was pinned and attached for `c`, the current configuration, and is no longer:
+ * pins, their directory, and links that were detached by force or with their cgroup (those as soon
+ * as a cgroup exists at that path again). To be called a few times a second; cheap where nothing is
+ * missing. A loss is logged once, and so is its end. Returns whether a hook was attached anew: then
+ * connections and listeners may have been missed. */
 bool attachment_tend(struct attachment *a, const struct config *c);
-/** Whether `c` needs that hook; *attached: whether it is attached, as of the last look. */
+/** Whether `c` needs that hook; *attached: whether it was attached at the last
+ * attachment_tend(). */
 bool attachment_hook(const struct attachment *a, const struct config *c, enum link_id id,
 		     bool *attached);
-/** Which hooks are not attached and why, as of the last look, in words that the attachment owns;
- * NULL: all are. */
+/** Which hooks were not attached at the last attachment_tend(), and why, as text that the
+ * attachment owns; NULL: all were. */
 const char *attachment_lost(const struct attachment *a);
-/** Runs the recounting iterators to their ends and returns its result, PINTLE_MAX_ENDPOINTS x
- * PINTLE_MAX_CLASSES sums of PINTLE_RECOUNT_* (owned by the attachment, valid until the next
- * call); NULL when the kernel would not (logged once). */
+/** See recount_run(). The sums are owned by the attachment and valid until the next call. */
 const volatile uint64_t *attachment_recount(struct attachment *a);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bindings.h"
 
+#include <assert.h>
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 
@@ -10,17 +11,17 @@
 #include "../maps/state.h"
 #include "../base/util.h"
 
-/* What is needed of a pool. */
+/* What a walk needs to know of a pool. */
 struct pool {
 	uint32_t generation, key_kind;
 	uint64_t ttl_ns;
-	uint64_t made, removed; /* before the walk */
+	uint64_t made, removed; /* as counted before the walk */
 	uint64_t held;          /* found by it */
 };
 
 struct bindings {
 	const struct maps *m;
-	bool begun; /* one walk is over */
+	bool begun; /* a walk has been completed */
 	bool told[PINTLE_MAX_POOLS];
 };
 
@@ -30,7 +31,7 @@ struct walk {
 	uint64_t now;
 	struct pool pools[PINTLE_MAX_POOLS];
 	uint32_t endpoints[PINTLE_MAX_ENDPOINTS]; /* generations; 0: no such endpoint */
-	uint64_t *clients;                        /* of each binding of the map that is walked */
+	uint64_t *clients; /* the client of each binding in the map that is walked */
 	size_t count, room;
 };
 
@@ -78,7 +79,8 @@ static struct pool *pool_of(struct walk *w, const struct pintle_affinity_key *ke
 	return p && p->generation && p->generation == key->pool_generation ? p : NULL;
 }
 
-static bool holds(const struct walk *w, const struct pool *p, const struct pintle_affinity *a)
+static bool binding_holds(const struct walk *w, const struct pool *p,
+			  const struct pintle_affinity *a)
 {
 	return p && a->endpoint < PINTLE_MAX_ENDPOINTS && w->endpoints[a->endpoint] &&
 	       w->endpoints[a->endpoint] == a->generation &&
@@ -95,37 +97,39 @@ static int note_client(struct walk *w, uint64_t client)
 	return 0;
 }
 
-/* Deleting one does no harm to the walk, which goes from bucket to bucket. */
-static int look_at(const struct pintle_affinity_key *key, const struct pintle_affinity *a,
-		   void *arg)
+/* Deleting an entry does not disturb the walk, which goes from bucket to bucket. */
+static int bindings_visit(const struct pintle_affinity_key *key, const struct pintle_affinity *a,
+			  void *arg)
 {
 	struct walk *w = arg;
 	struct pool *p = pool_of(w, key);
 
-	if (!holds(w, p, a))
+	if (!binding_holds(w, p, a))
 		return MIN(state_unbind(w->m, key, p), 0);
 	p->held++;
 	return note_client(w, a->client);
 }
 
-static int compare(const void *left, const void *right)
+static int by_client(const void *left, const void *right)
 {
 	const uint64_t *a = left, *b = right;
 
 	return (*a > *b) - (*a < *b);
 }
 
-/* How many of them, sorted, are of the client that comes at `from`. */
+/* How many bindings the client at `from` has; w->clients must be sorted. */
 static size_t run_at(const struct walk *w, size_t from)
 {
 	size_t to = from;
 
+	assert(from < w->count);
 	while (to < w->count && w->clients[to] == w->clients[from])
 		to++;
 	return to - from;
 }
 
-/* What the kernel counted while this walk went on is in it or not: the next one will tell. */
+/* A binding that the kernel made during the walk may be missing from these counts until the next
+ * walk. */
 static int set_shares(struct walk *w)
 {
 	int fd = w->m->fd[MAP_shares];
@@ -136,11 +140,11 @@ static int set_shares(struct walk *w)
 		if (bpf_map_update_elem(fd, &w->clients[at], &n, BPF_ANY))
 			return -errno;
 	}
-	/* The next key is asked for before this one may go. */
+	/* Deleting a key loses the place in the map: so the next key is read first. */
 	for (bool more = !bpf_map_get_next_key(fd, NULL, &key); more; key = next) {
 		previous = &key;
 		more = !bpf_map_get_next_key(fd, previous, &next);
-		if (!bsearch(&key, w->clients, w->count, sizeof(key), compare))
+		if (!bsearch(&key, w->clients, w->count, sizeof(key), by_client))
 			bpf_map_delete_elem(fd, &key);
 	}
 	return 0;
@@ -152,15 +156,16 @@ static int walk_map(struct walk *w, enum map_id map)
 	int err;
 
 	w->count = 0;
-	err = state_bindings_of(w->m, map, look_at, w);
+	err = state_bindings_of(w->m, map, bindings_visit, w);
 	if (!err && w->count)
-		qsort(w->clients, w->count, sizeof(*w->clients), compare);
+		qsort(w->clients, w->count, sizeof(*w->clients), by_client);
 	return err;
 }
 
 /* ---- what was evicted ---------------------------------------------------------------- */
 
-/* Which client has most of `affinity_beyond`, which the walk met last: for people. */
+/* Names for the log the client with most bindings in `affinity_beyond`, the map that was walked
+ * last. */
 static void name_largest(const struct walk *w, char *buf, size_t size)
 {
 	size_t n, most = 0;
@@ -198,7 +203,7 @@ static void name_largest(const struct walk *w, char *buf, size_t size)
 		 addr_format_ip(&ip, text));
 }
 
-static void tell(struct bindings *b, uint32_t pool, const struct walk *w)
+static void bindings_tell(struct bindings *b, uint32_t pool, const struct walk *w)
 {
 	struct pintle_name name = {0};
 	char who[128], text[PINTLE_NAME_SIZE];
@@ -214,9 +219,10 @@ static void tell(struct bindings *b, uint32_t pool, const struct walk *w)
 		 text, who);
 }
 
-/* Whatever was made and is neither held nor removed was evicted. What came during the walk can only
- * make that too small. */
-static void settle(struct bindings *b, uint32_t pool, const struct walk *w)
+/* Bindings that were made and are neither held nor removed were evicted. `made` is from before the
+ * walk and `removed` from after it, so that bindings which come or go meanwhile never count as
+ * evicted. */
+static void bindings_settle(struct bindings *b, uint32_t pool, const struct walk *w)
 {
 	struct pintle_bindings *n = &b->m->bindings[pool];
 	const struct pool *p = &w->pools[pool];
@@ -225,14 +231,14 @@ static void settle(struct bindings *b, uint32_t pool, const struct walk *w)
 				    __atomic_load_n(&n->made, __ATOMIC_ACQUIRE));
 	int64_t gone = (int64_t)(p->made - removed - p->held);
 
-	/* Made before they were counted: by programs of the former layout. */
+	/* Programs of the former layout made these bindings and did not count them. */
 	if (!b->begun && unknown > 0)
 		__atomic_fetch_add(&n->made, (uint64_t)unknown, __ATOMIC_RELAXED);
 	n->held = p->held;
 	if (gone <= (int64_t)n->evicted)
 		return;
 	n->evicted = (uint64_t)gone;
-	tell(b, pool, w);
+	bindings_tell(b, pool, w);
 }
 
 int bindings_walk(struct bindings *b)
@@ -250,7 +256,7 @@ int bindings_walk(struct bindings *b)
 		err = walk_map(&w, MAP_affinity_beyond);
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_POOLS; i++)
 		if (w.pools[i].generation)
-			settle(b, i, &w);
+			bindings_settle(b, i, &w);
 	free(w.clients);
 	if (err)
 		return log_err_r(err, "failed to look through the bindings");

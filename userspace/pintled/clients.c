@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "clients.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <ctype.h>
 #include <fcntl.h>
@@ -15,10 +16,10 @@
 #include "server_cgroups.h"
 
 #define MAX_CGROUPS 65536
-#define SETTLE_MS   5  /* one pod comes with several cgroups */
-#define REST        10 /* times as long as a walk took nothing is walked again */
+#define SETTLE_MS   5  /* a pod comes with several cgroups at once */
+#define REST        10 /* times the duration of a walk: the least pause before the next */
 
-/* A cgroup of the tree; name[0] is 0 where it is nobody in particular. */
+/* A cgroup of the tree; `name` is "" where it belongs to no named client. */
 struct cgroup {
 	uint64_t id;
 	bool watched;
@@ -34,11 +35,11 @@ struct clients {
 	uv_loop_t *loop;
 	const struct maps *m;
 	const struct config *config;
-	bool active; /* the tree is walked: for `named` clients, or for server_cgroups.h */
+	bool active; /* the tree is walked, for named clients or for server_cgroups.h */
 	bool named;
-	char root[PATH_MAX];  /* where the walk begins */
-	char below[PATH_MAX]; /* that, as a path below the cgroup2 root: "" or "/..." */
-	struct tree tree;     /* what the map was last made to say */
+	char root[PATH_MAX];  /* directory where the walk begins */
+	char below[PATH_MAX]; /* the same as a path below the cgroup2 root: "" or "/..." */
+	struct tree tree;     /* what the map holds */
 	int inotify;
 	uv_poll_t poll;
 	uv_timer_t timer;
@@ -51,7 +52,7 @@ struct clients {
 
 static bool is_uid(const char *text, size_t length)
 {
-	/* 8-4-4-4-12, with either joint; of a static pod 32 digits. */
+	/* 8-4-4-4-12 digits, joined by '-' or '_'; 32 digits for a static pod. */
 	if (length != 36 && length != 32)
 		return false;
 	for (size_t i = 0; i < length; i++) {
@@ -85,7 +86,8 @@ bool clients_pod(const char *path, char name[PINTLE_NAME_SIZE])
 	return true;
 }
 
-/* Takes the place of what it is below. */
+/* `name` holds the parent's client. A pattern that matches `path` replaces it; a pod only names a
+ * cgroup whose parent has no client. */
 static void identify(const struct config *c, const char *path, char name[PINTLE_NAME_SIZE])
 {
 	for (size_t i = 0; i < c->client_count; i++) {
@@ -103,7 +105,8 @@ static void identify(const struct config *c, const char *path, char name[PINTLE_
 struct walk {
 	struct clients *clients;
 	struct tree *tree;
-	char names[CGROUP2_MAX_DEPTH + 1][PINTLE_NAME_SIZE]; /* on the way to where it is */
+	char names[CGROUP2_MAX_DEPTH + 1]
+		  [PINTLE_NAME_SIZE]; /* by depth, from the root to the cgroup that is visited */
 };
 
 static int by_id(const void *left, const void *right)
@@ -113,14 +116,14 @@ static int by_id(const void *left, const void *right)
 	return (a->id > b->id) - (a->id < b->id);
 }
 
-static const struct cgroup *find(const struct tree *t, uint64_t id)
+static const struct cgroup *tree_find(const struct tree *t, uint64_t id)
 {
 	struct cgroup key = {.id = id};
 
 	return t->count ? bsearch(&key, t->all, t->count, sizeof(key), by_id) : NULL;
 }
 
-static bool add(struct tree *t, uint64_t id, bool watched, const char *name)
+static bool tree_add(struct tree *t, uint64_t id, bool watched, const char *name)
 {
 	if (t->count == MAX_CGROUPS || !ROOM_FOR_ONE(t->all, t->count, t->room, 256))
 		return false;
@@ -130,9 +133,9 @@ static bool add(struct tree *t, uint64_t id, bool watched, const char *name)
 }
 
 /* The kernel drops a watch with its directory. */
-static bool watch(struct clients *x, uint64_t id, int fd)
+static bool clients_watch(struct clients *x, uint64_t id, int fd)
 {
-	const struct cgroup *before = find(&x->tree, id);
+	const struct cgroup *before = tree_find(&x->tree, id);
 	char path[32];
 
 	if (x->inotify < 0 || (before && before->watched))
@@ -149,22 +152,25 @@ static bool watch(struct clients *x, uint64_t id, int fd)
 	return false;
 }
 
-/* A watch is set before the directory is read, so that no child comes in between. */
-static bool visit(void *arg, const struct cgroup2_visit *v)
+/* Sets the watch before cgroup2_walk() reads the directory: a child that is made in between is seen
+ * by one of the two. */
+static bool clients_visit(void *arg, const struct cgroup2_visit *v)
 {
 	struct walk *w = arg;
-	char *name = w->names[v->depth];
+	char *name;
 
+	assert(v->depth >= 0 && v->depth <= CGROUP2_MAX_DEPTH);
+	name = w->names[v->depth];
 	snprintf(name, PINTLE_NAME_SIZE, "%s", v->depth ? w->names[v->depth - 1] : "");
 	if (w->clients->named)
 		identify(w->clients->config, v->path, name);
-	return add(w->tree, v->id, watch(w->clients, v->id, v->fd), name);
+	return tree_add(w->tree, v->id, clients_watch(w->clients, v->id, v->fd), name);
 }
 
 static bool walk_tree(struct clients *x, struct tree *to)
 {
 	struct walk w = {.clients = x, .tree = to};
-	int err = cgroup2_walk(x->root, x->below, visit, &w);
+	int err = cgroup2_walk(x->root, x->below, clients_visit, &w);
 
 	if (err == -ECANCELED && !x->told_many) {
 		log_warn("more than %d cgroups: some are not searched for clients", MAX_CGROUPS);
@@ -177,12 +183,12 @@ static bool walk_tree(struct clients *x, struct tree *to)
 
 /* ---- the map ----------------------------------------------------------------------- */
 
-static void take_out(const struct clients *x, uint64_t id)
+static void clients_delete(const struct clients *x, uint64_t id)
 {
 	bpf_map_delete_elem(x->m->fd[MAP_clients], &id);
 }
 
-static void put(struct clients *x, const struct cgroup *g)
+static void clients_put(struct clients *x, const struct cgroup *g)
 {
 	struct pintle_client c = {.id = client_id(g->name)};
 
@@ -194,33 +200,34 @@ static void put(struct clients *x, const struct cgroup *g)
 	x->told_full = true;
 }
 
-/* Who is gone goes first: that makes room. */
-static void settle(struct clients *x, const struct tree *now)
+/* Entries that are gone are removed first, to make room. */
+static void clients_settle(struct clients *x, const struct tree *now)
 {
 	const struct tree *was = &x->tree;
 
 	for (size_t i = 0; i < was->count; i++) {
-		const struct cgroup *g = find(now, was->all[i].id);
+		const struct cgroup *g = tree_find(now, was->all[i].id);
 
 		if (was->all[i].name[0] && (!g || !g->name[0]))
-			take_out(x, was->all[i].id);
+			clients_delete(x, was->all[i].id);
 	}
 	for (size_t i = 0; i < now->count; i++) {
-		const struct cgroup *g = find(was, now->all[i].id);
+		const struct cgroup *g = tree_find(was, now->all[i].id);
 
 		if (now->all[i].name[0] && (!g || strcmp(g->name, now->all[i].name) != 0))
-			put(x, &now->all[i]);
+			clients_put(x, &now->all[i]);
 	}
 }
 
-/* What a daemon before this one left is looked at as if it were all wrong. */
-static void adopt(struct clients *x)
+/* Takes over what an earlier daemon left in the map, under a name that no client has: so the first
+ * walk writes or removes each of these entries. */
+static void clients_adopt(struct clients *x)
 {
 	uint64_t key, *previous = NULL;
 	int fd = x->m->fd[MAP_clients];
 
 	for (int i = 0; i < PINTLE_MAX_CLIENTS && !bpf_map_get_next_key(fd, previous, &key); i++) {
-		if (!add(&x->tree, key, false, "?"))
+		if (!tree_add(&x->tree, key, false, "?"))
 			break;
 		previous = &key;
 	}
@@ -230,7 +237,7 @@ static void adopt(struct clients *x)
 
 static void take_tree(struct clients *x, struct tree *tree)
 {
-	settle(x, tree);
+	clients_settle(x, tree);
 	free(x->tree.all);
 	x->tree = *tree;
 }
@@ -258,7 +265,7 @@ static void on_timer(uv_timer_t *timer)
 	walk_now(timer->data);
 }
 
-/* A tree that is large, or never at rest, must not take the daemon's whole time. */
+/* Walking a tree that is large, or never stops changing, must not take all of the daemon's time. */
 static void walk_soon(struct clients *x)
 {
 	uint64_t rested = monotonic_ns() - x->walked_ns, rest = REST * x->walk_ns;
@@ -304,7 +311,7 @@ bool clients_root(const struct maps *m, char root[PATH_MAX], char below[PATH_MAX
 	return true;
 }
 
-static void start(struct clients *x)
+static void clients_start(struct clients *x)
 {
 	if (!clients_root(x->m, x->root, x->below))
 		return;
@@ -326,6 +333,7 @@ static void nothing_but_free(uv_handle_t *handle)
 {
 	struct clients *x = handle->data;
 
+	assert(x->handles > 0);
 	if (--x->handles)
 		return;
 	if (x->inotify >= 0)
@@ -346,7 +354,7 @@ int clients_new(uv_loop_t *loop, const struct maps *m, struct clients **out)
 	uv_timer_init(loop, &x->timer);
 	x->timer.data = x;
 	x->handles = 1;
-	adopt(x);
+	clients_adopt(x);
 	*out = x;
 	return 0;
 }
@@ -359,11 +367,11 @@ void clients_configure(struct clients *x, const struct config *c)
 	x->named = asked_for(c);
 	if (x->named || server_cgroups_wanted(c)) {
 		if (!x->active)
-			start(x);
+			clients_start(x);
 		walk_now(x);
 		return;
 	}
-	/* Its watches stay, if there are any: a reload that asks again goes on with them. */
+	/* The watches stay: a later reload that needs clients again uses them. */
 	if (x->active)
 		uv_timer_stop(&x->timer);
 	x->active = false;

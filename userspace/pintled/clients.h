@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * clients.h - who a client is, by its cgroup: keeps the map `clients` as cgroups come and go.
+ * clients.h - names clients by their cgroups: keeps the map `clients` up to date as cgroups come
+ * and go.
  *
- * A client is what the configuration names by a pattern, or a Kubernetes pod, by the name that the
- * kubelet gives its cgroup; with all that is below. Other cgroups are not in the map: the
- * kernel takes each for a client by its id. The map is kept only while a pool's key or group is
- * `cgroup`. The same walks keep the map of server_cgroups.h while an endpoint names a cgroup.
+ * A client is either all cgroups that match a pattern of the configuration, or a Kubernetes pod,
+ * known by the name that the kubelet gives its cgroup; each with the cgroups below. Other cgroups
+ * are not in the map: the kernel takes each for a client of its own, by its id. The map is kept
+ * only while a pool's key or group is `cgroup`. The same walks keep the map of server_cgroups.h
+ * while an endpoint names a cgroup.
  *
- * inotify says that the tree has changed, and then it is walked as a whole. So an event that is
- * lost costs no more than the time until the next walk.
+ * When inotify reports a change, the whole tree is walked. So a lost event costs no more than the
+ * time until the next walk.
  */
 #ifndef PINTLE_CLIENTS_H
 #define PINTLE_CLIENTS_H
@@ -22,32 +24,30 @@
 
 struct clients;
 
-/** Watches nothing yet. Returns 0 and *out (clients_free() it before the loop is closed, and let
- * the loop turn after it), or -errno, logged. */
+/** Does not watch anything yet. `m` and the loop must outlive it. Returns 0 and *out
+ * (clients_free() it, then run the loop until its handles are closed), or -errno, logged. */
 int clients_new(uv_loop_t *loop, const struct maps *m, struct clients **out);
 
-/** Goes by the patterns of `c`, which stays the caller's and valid until the next call, and walks
- * the tree at once. Where no pool asks for clients the map is emptied. */
+/** Takes the patterns of `c` from now on, and walks the tree at once. `c` is kept by reference
+ * until the next call. Empties the map where no pool's key or group is `cgroup`. */
 void clients_configure(struct clients *x, const struct config *c);
 
-/** Walks the tree again; for every now and then. */
+/** Walks the tree again. To be called now and then, because inotify may have missed something. */
 void clients_rescan(struct clients *x);
 
-/** Cgroups in the map. */
+/** How many cgroups are in the map. */
 size_t clients_count(const struct clients *x);
 
-/** The map stays as it is: whoever has gone meanwhile is taken out by the next daemon. NULL is
- * fine.
- */
+/** Leaves the map as it is; the next daemon removes cgroups that are gone by then. NULL is fine. */
 void clients_free(struct clients *x);
 
-/** Where clients and model servers run, as the maps have it: the directory of node.cgroup, and its
- * path below the cgroup2 root, from which on patterns tell cgroups ("" or "/..."). Returns false
- * where no cgroup2 is mounted (logged). */
+/** Where clients and model servers run, as `m` has it: `root` is the directory of node.cgroup, and
+ * `below` its path below the cgroup2 root, "" or "/...", from which on patterns name cgroups.
+ * Returns false where no cgroup2 is mounted (logged). */
 bool clients_root(const struct maps *m, char root[PATH_MAX], char below[PATH_MAX]);
 
-/** The client that a cgroup of this path is, if it is a pod's: "pod/UID" into `name`; `path` is
- * below the cgroup2 root. Returns whether it is. */
+/** Whether the cgroup at `path`, below the cgroup2 root, is a pod's. If so, `name` becomes
+ * "pod/UID". */
 bool clients_pod(const char *path, char name[PINTLE_NAME_SIZE]);
 
 #endif

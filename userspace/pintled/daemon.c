@@ -24,19 +24,19 @@
 #include "settings.h"
 #include "telemetry.h"
 
-/* The heartbeat has to be much younger than any pool's staleness limit; and readers take one
- * older than STATE_HEARTBEAT_NS for a dead daemon. */
+/* The heartbeat must always be much younger than any pool's staleness limit; and readers take a
+ * heartbeat older than STATE_HEARTBEAT_NS for a dead daemon. */
 #define HEARTBEAT_MAX_MS 500
 #define HEARTBEAT_MIN_MS 20
 #define HOUSEKEEPING_MS  2000
-#define TEND_MS          300 /* `pintle set` waits for it */
+#define TEND_MS          300 /* so soon `pintle set` is noticed */
 #define FIRST_BEAT_NS    (2 * NSEC_PER_SEC)
 #define RECONCILE_ROUNDS 5           /* of housekeeping */
 #define FILL_ROUNDS      30          /* of housekeeping */
 #define LOOK_ROUNDS      15          /* of housekeeping */
-#define LARGE            (128 << 10) /* bytes: such pieces are given back when they are freed */
-/* Open files: maps, programs and links while it starts, clients of /metrics; and for each endpoint
- * its metrics page and its GPU's. */
+#define LARGE            (128 << 10) /* bytes; freeing so much gives it back to the kernel */
+/* Open files: maps, programs and links during the start, clients of /metrics; and for each endpoint
+ * a connection to its metrics page and to its GPU's. */
 #define FILES_LEAST        256
 #define FILES_PER_ENDPOINT 2
 
@@ -45,7 +45,7 @@ struct daemon {
 	uv_timer_t heartbeat, housekeeping, tending, reload;
 	uv_signal_t sigterm, sigint, sighup;
 	struct settings *settings;
-	struct config *config; /* by them */
+	struct config *config; /* made by `settings` */
 	struct publication *publication;
 	struct attachment *attachment;
 	struct maps *maps; /* the attachment's */
@@ -64,7 +64,7 @@ struct daemon {
 
 #define FILES_CURE "raise LimitNOFILE= of its unit, or ulimit -n"
 
-/* -EMFILE where so few files may be open that even a start would fail half-way. */
+/* Returns -EMFILE where so few files may be open that even the start would fail half-way. */
 static int look_at_files(const struct config *c)
 {
 	uint64_t limit = files_raise_limit(), wanted = FILES_LEAST;
@@ -100,13 +100,15 @@ static void tell_ready(struct daemon *d)
 	d->ready_told = true;
 	log_info("ready: %zu pool%s", d->config->pool_count, plural(d->config->pool_count));
 	notify_ready(NULL);
-	/* The first round, which is all at once, took memory that no other does. */
+	/* The first round scrapes all endpoints at once, and took memory that no later round
+	 * needs. */
 	malloc_trim(0);
 }
 
-/* While the heart beats, the kernel wants to hear of an endpoint that began to listen before it
- * takes it. So over what steered without a daemon it begins to beat when each endpoint has been
- * asked; but one that does not answer does not hold it up for long. */
+/* While the heartbeat is fresh, the kernel chooses an endpoint only with a score from after its
+ * listen(). Over pins that steered without a daemon, the first heartbeat would leave out every
+ * server that was restarted meanwhile. So it waits until each endpoint was scraped, but no longer
+ * than FIRST_BEAT_NS for endpoints that do not answer. */
 static bool may_beat(const struct daemon *d, uint64_t now)
 {
 	return !attachment_resumed(d->attachment) || poller_first_round_over(d->poller) ||
@@ -201,7 +203,7 @@ static bool differs(const char *a, const char *b)
 	return (a || b) && (!a || !b || strcmp(a, b));
 }
 
-/* What is under `node` holds from attaching to detaching. */
+/* What is under `node` is fixed from attaching to detaching. */
 static void warn_of_node(const struct config *old, const struct config *new)
 {
 	if (differs(old->bpffs, new->bpffs) || differs(old->netns, new->netns) ||
@@ -211,7 +213,8 @@ static void warn_of_node(const struct config *old, const struct config *new)
 			 "pools are reloaded now");
 }
 
-/* Both go to the daemon, and what they replace is freed once the poller no longer names it. */
+/* Takes `c` and `p`. The former ones are freed only after poller_configure(), because the poller
+ * refers to them until then. */
 static int run_by(struct daemon *d, struct config *c, struct publication *p)
 {
 	int err = poller_configure(d->poller, c, p);
@@ -227,8 +230,8 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 	return err;
 }
 
-/* Puts `c` in place of the running configuration, or leaves that as it is. Takes `c`. */
-static int apply(struct daemon *d, struct config *c)
+/* Replaces the current configuration by `c`, or leaves it as it is. Takes `c`. */
+static int daemon_apply(struct daemon *d, struct config *c)
 {
 	struct publication *p = NULL;
 	int err = attachment_extend(d->attachment, c);
@@ -240,14 +243,14 @@ static int apply(struct daemon *d, struct config *c)
 		return run_by(d, c, p);
 	}
 	config_free(c);
-	/* A part of it may stand in the maps: the running one takes its place. */
+	/* A part of `c` may be in the maps: publish the current configuration over it. */
 	if (!publish(d->maps, attachment_netns(d->attachment), d->config, &p))
 		run_by(d, d->config, p);
 	attachment_trim(d->attachment, d->config);
 	return err;
 }
 
-/* The first is kept, for whoever asked. */
+/* Keeps the first error for the verdict, which `pintle reload` shows. */
 static void tell_error(void *arg, const char *file, int line, int column, const char *message)
 {
 	char *first = arg;
@@ -264,12 +267,12 @@ static int reload_by(struct daemon *d, char why[PINTLE_WHY_SIZE])
 	int err = settings_reload(d->settings, &sink, &c);
 
 	if (err) {
-		log_error("the configuration was not reloaded; the running one stays");
+		log_error("the configuration was not reloaded; the current one stays");
 		return err;
 	}
 	warn_of_node(d->config, c);
 	look_at_files(c);
-	err = apply(d, c);
+	err = daemon_apply(d, c);
 	if (err)
 		log_error("%s was reloaded only in part; see above", d->config->path);
 	else
@@ -278,7 +281,7 @@ static int reload_by(struct daemon *d, char why[PINTLE_WHY_SIZE])
 	return err;
 }
 
-static void reload(struct daemon *d)
+static void daemon_reload(struct daemon *d)
 {
 	char why[PINTLE_WHY_SIZE];
 	int err;
@@ -293,12 +296,12 @@ static void reload(struct daemon *d)
 static void on_reload(uv_timer_t *timer)
 {
 	notify_reloading();
-	reload(timer->data);
+	daemon_reload(timer->data);
 	malloc_trim(0);
 	notify_ready(NULL);
 }
 
-/* What could not be applied is left out, so that the rest is. */
+/* Settings that could not be applied are left out, so that the others are. */
 static void apply_settings(struct daemon *d)
 {
 	char why[PINTLE_WHY_SIZE];
@@ -310,7 +313,7 @@ static void apply_settings(struct daemon *d)
 		if (settings_configure(d->settings, &c))
 			return;
 		log_keep(why, sizeof(why));
-		err = apply(d, c);
+		err = daemon_apply(d, c);
 		log_keep(NULL, 0);
 	} while (err && settings_leave_out(d->settings, why));
 	settings_done(d->settings, err ? why : NULL);
@@ -321,7 +324,7 @@ static void look_at_settings(struct daemon *d)
 {
 	unsigned int news = settings_look(d->settings);
 
-	/* A reload reads the settings, too. */
+	/* A reload reads the settings, too, so it comes first. */
 	if (news & SETTINGS_RELOAD)
 		uv_timer_start(&d->reload, on_reload, 0, 0);
 	else if (news & SETTINGS_CHANGED)
@@ -335,12 +338,12 @@ static void on_tending(uv_timer_t *timer)
 	look_at_settings(d);
 	if (!attachment_tend(d->attachment, d->config))
 		return;
-	/* While a hook was lost, nobody saw who listened, connected or closed. */
+	/* While a hook was lost, nothing noticed sockets that listened, connected or closed. */
 	register_listeners(d->maps, attachment_netns(d->attachment));
 	reconcile(d->attachment);
 }
 
-/* Many at once are one. */
+/* The timer makes one reload of many signals. */
 static void on_hangup(uv_signal_t *s, int number)
 {
 	struct daemon *d = s->data;
@@ -361,7 +364,7 @@ static void on_terminate(uv_signal_t *s, int number)
 	uv_stop(&d->loop);
 }
 
-static int configure(struct daemon *d)
+static int daemon_configure(struct daemon *d)
 {
 	int err = publish(d->maps, attachment_netns(d->attachment), d->config, &d->publication);
 
@@ -371,19 +374,19 @@ static int configure(struct daemon *d)
 	return poller_configure(d->poller, d->config, d->publication);
 }
 
-/* See attach.h on which comes first. */
-static int steer(struct daemon *d)
+/* attach.h says why publishing comes before or after the commit. */
+static int daemon_steer(struct daemon *d)
 {
 	bool resumed = attachment_resumed(d->attachment);
-	int err = resumed ? attachment_commit(d->attachment, d->config) : configure(d);
+	int err = resumed ? attachment_commit(d->attachment, d->config) : daemon_configure(d);
 
 	if (!err)
-		err = resumed ? configure(d) : attachment_commit(d->attachment, d->config);
+		err = resumed ? daemon_configure(d) : attachment_commit(d->attachment, d->config);
 	if (err)
 		return err;
 	attachment_trim(d->attachment, d->config);
 	d->attached = true;
-	/* Who began to listen just before sockops saw it. */
+	/* Some servers began to listen after publish() looked, and before sockops was attached. */
 	register_listeners(d->maps, attachment_netns(d->attachment));
 	reconcile(d->attachment);
 	bindings_walk(d->bindings);
@@ -406,8 +409,8 @@ static void watch_signal(struct daemon *d, uv_signal_t *s, uv_signal_cb cb, int 
 	uv_signal_start(s, cb, number);
 }
 
-/* All that can well fail comes before the first change to what steers. */
-static int start(struct daemon *d)
+/* Whatever is likely to fail comes before the first change to what steers. */
+static int daemon_start(struct daemon *d)
 {
 	int err = look_at_files(d->config);
 
@@ -427,7 +430,7 @@ static int start(struct daemon *d)
 		err = exporter_new(&d->loop, d->config->metrics, &exporter_callbacks, d,
 				   &d->exporter);
 	if (!err)
-		err = steer(d);
+		err = daemon_steer(d);
 	if (err)
 		return err;
 	d->started_ns = monotonic_ns();
@@ -444,23 +447,23 @@ static void init_timer(struct daemon *d, uv_timer_t *timer)
 	timer->data = d;
 }
 
-static void init(struct daemon *d)
+static void daemon_init(struct daemon *d)
 {
 	init_timer(d, &d->heartbeat);
 	init_timer(d, &d->housekeeping);
 	init_timer(d, &d->tending);
 	init_timer(d, &d->reload);
-	/* From here on a signal waits until all is attached, and does not leave half of it. */
+	/* From here on a signal waits for the loop, and so cannot interrupt the attaching. */
 	watch_signal(d, &d->sigterm, on_terminate, SIGTERM);
 	watch_signal(d, &d->sigint, on_terminate, SIGINT);
 	watch_signal(d, &d->sighup, on_hangup, SIGHUP);
-	/* A client of /metrics that goes away must not end the daemon. */
+	/* A client of /metrics that disconnects must not end the daemon. */
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* The exporter and the scraper close their own handles; ours are closed here, and the loop
- * turns until all are gone. */
-static void stop(struct daemon *d)
+/* The exporter, the poller and others close their own handles; the daemon's are closed here. The
+ * loop then runs until no handle is left. */
+static void daemon_stop(struct daemon *d)
 {
 	uv_handle_t *ours[] = {
 		(uv_handle_t *)&d->heartbeat, (uv_handle_t *)&d->housekeeping,
@@ -475,8 +478,8 @@ static void stop(struct daemon *d)
 	clients_free(d->clients);
 	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
 		uv_close(ours[i], NULL);
-	/* libuv gives signals back their default: one more, sent by somebody impatient, must not
-	 * turn a clean end into a kill. */
+	/* uv_close() restores the default action: without this, a second SIGTERM or SIGINT would
+	 * kill the daemon in the middle of its clean end. */
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	uv_run(&d->loop, UV_RUN_DEFAULT);
@@ -499,14 +502,14 @@ int daemon_run(struct settings *s, struct config *c)
 		settings_free(s);
 		return log_err_r(err, "event loop");
 	}
-	/* Said once, so that it stays: else each large piece that is freed raises it, and the next
-	 * ones, such as a page of /metrics, are kept. */
+	/* Setting the threshold also fixes it. Otherwise glibc raises it with each large piece that
+	 * is freed, and then keeps the next ones, such as a page of /metrics. */
 	mallopt(M_MMAP_THRESHOLD, LARGE);
-	init(&d);
+	daemon_init(&d);
 	process_begin(&d.process);
-	err = start(&d);
+	err = daemon_start(&d);
 	if (!err)
 		uv_run(&d.loop, UV_RUN_DEFAULT);
-	stop(&d);
+	daemon_stop(&d);
 	return err;
 }

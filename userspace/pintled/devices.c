@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "devices.h"
 
+#include <assert.h>
 #include <linux/rtnetlink.h>
 
 #include "../base/log.h"
@@ -10,8 +11,8 @@
 #include "../net/tc.h"
 #include "traits.bpf.h"
 
-/* Changes come in bursts: a pod's device, its address, its route. And where they never end, this
- * must not be all that the daemon does. */
+/* Changes come in bursts: a pod's device, its address, its route. Where they never end, the daemon
+ * must still do its other work. */
 #define BURST_MS 50
 #define PAUSE_MS 1000
 
@@ -22,12 +23,12 @@ struct devices {
 	struct attachment *attachment;
 	struct devices_use use;
 	int netns_fd;
-	uint32_t handle; /* of our filters */
+	uint32_t handle; /* marks our filters */
 	const struct config *config;
 	const bool *wanted; /* parallel to config->pools */
-	int programs[2];    /* by whether there is an Ethernet header; -1: not loaded */
-	bool ours_before;   /* the filters have this daemon's programs */
-	bool failed;        /* and it was told */
+	int programs[2];    /* [1] expects an Ethernet header, [0] does not; -1: not loaded */
+	bool ours_before;   /* the existing filters run this daemon's programs */
+	bool failed;        /* the newest try failed, and that was logged */
 	uint64_t arranged_ns;
 };
 
@@ -41,7 +42,7 @@ static bool devices_wanted(const struct devices *d)
 
 /* ---- where ------------------------------------------------------------------------ */
 
-/* All devices, and in which directions of each the program has to be. */
+/* All devices, and to which directions of each the program belongs. */
 struct device_set {
 	struct tc_device *all;
 	uint8_t *on; /* bits by enum tc_direction */
@@ -56,6 +57,7 @@ static void device_set_free(struct device_set *s)
 
 static void device_set_add(struct device_set *s, size_t i, enum tc_direction direction)
 {
+	assert(i < s->n);
 	s->on[i] |= (uint8_t)(1 << direction);
 }
 
@@ -70,7 +72,8 @@ static void device_set_add_all_in(struct device_set *s)
 		device_set_add(s, i, TC_IN);
 }
 
-/* What a bridge passes from port to port never goes out by the bridge itself. */
+/* Frames that a bridge passes from port to port never leave by the bridge device itself, so the
+ * program goes to all of its ports. */
 static void device_set_add_out(struct device_set *s, uint32_t index)
 {
 	for (size_t i = 0; i < s->n; i++) {
@@ -89,7 +92,7 @@ static void device_set_add_endpoint(struct device_set *s, int netns_fd,
 {
 	struct route_path r;
 
-	/* Without a route there is nothing to be seen. */
+	/* Without a route no packet can be seen. */
 	if (routes_to(netns_fd, &e->address.ip, &r))
 		return;
 	if (r.type == RTN_LOCAL)
@@ -194,7 +197,8 @@ static void devices_count(const struct devices *d, uint32_t attached)
 	__atomic_store_n(d->use.count, attached, __ATOMIC_RELAXED);
 }
 
-/* What is missing comes before what is too much goes. */
+/* Attaches where the program is missing before it detaches elsewhere: on no path a packet is missed
+ * meanwhile. */
 static int devices_arrange(struct devices *d)
 {
 	_cleanup_(device_set_free) struct device_set s = {0};
@@ -257,7 +261,8 @@ static void on_change(uv_poll_t *watch, int status, int events)
 
 	(void)status;
 	(void)events;
-	/* What changed does not matter, nor whether some of it was lost. */
+	/* Neither what changed matters, nor whether the queue overflowed: everything is looked at
+	 * again. */
 	while (recv(d->watch_fd, buf, sizeof(buf), MSG_DONTWAIT) > 0 || errno == ENOBUFS)
 		;
 	if (!uv_is_active((uv_handle_t *)&d->burst))
@@ -295,6 +300,7 @@ void devices_refresh(struct devices *d)
 {
 	int err;
 
+	assert(d->config); /* devices_see() was called */
 	uv_timer_stop(&d->burst);
 	if (devices_wanted(d))
 		devices_watch(d);
@@ -317,7 +323,8 @@ void devices_see(struct devices *d, const struct config *c, const bool *wanted)
 
 void devices_sweep(const struct attachment *a)
 {
-	/* Two cannot steer in one namespace. */
+	/* Only one Pintle can steer in a namespace, so filters found by a fresh start belong to
+	 * nobody. */
 	if (!attachment_resumed(a) && tc_detach_all(attachment_netns(a), TC_ANY))
 		log_warn("filters of an earlier Pintle could not be removed");
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "exporter.h"
 
+#include <assert.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <sys/queue.h>
@@ -11,8 +12,8 @@
 #include "../base/util.h"
 
 #define CONNECTIONS_MAX   64
-#define CONNECTIONS_SPARE 32          /* dropped, but not yet closed by libmicrohttpd */
-#define CONNECTION_MEMORY (16U << 10) /* a request's head has to fit */
+#define CONNECTIONS_SPARE 32          /* dropped, and not yet closed by libmicrohttpd */
+#define CONNECTION_MEMORY (16U << 10) /* bytes; a request's head must fit */
 #define REQUEST_NS        (5 * NSEC_PER_SEC)
 #define ANSWER_NS         (10 * NSEC_PER_SEC)
 #define BACKLOG           SOMAXCONN
@@ -21,16 +22,16 @@
 #define TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"
 
 /*
- * A connection is idle until its request comes, then answered until its client has read that; each
- * has its time. Where CONNECTIONS_MAX are open, a new connection drops the one that has been idle
- * longest, or else the one that has been answered longest. So a client that holds connections open,
- * from whatever address, loses these, and a probe is still answered.
+ * A connection is idle until its request has come, and then answered until the client has read the
+ * answer; REQUEST_NS and ANSWER_NS limit each. Where CONNECTIONS_MAX are open, a new connection
+ * drops the head of `idle`, or if that is empty the head of `answered`. So a client that holds
+ * connections open, from whatever address, loses these, and a probe is still answered.
  */
 struct connection {
 	TAILQ_ENTRY(connection) entry;
-	struct connection_queue *queue; /* NULL: dropped, and to be closed by libmicrohttpd */
-	int fd;                         /* libmicrohttpd's; open as long as this lives */
-	uint64_t since_ns;              /* in this queue */
+	struct connection_queue *queue; /* NULL: dropped, and libmicrohttpd will close it */
+	int fd;            /* libmicrohttpd's; stays open as long as this struct exists */
+	uint64_t since_ns; /* since when in this queue */
 };
 
 TAILQ_HEAD(connection_queue, connection);
@@ -39,7 +40,7 @@ struct exporter {
 	struct MHD_Daemon *daemon;
 	struct connection_queue idle, answered; /* the oldest first */
 	unsigned int queued;                    /* in both */
-	struct MHD_Response *page;              /* of this turn of the loop */
+	struct MHD_Response *page;              /* for all requests in this turn of the loop */
 	uv_poll_t poll;                         /* the daemon's epoll descriptor */
 	uv_timer_t timer;
 	unsigned int open_handles;
@@ -53,6 +54,7 @@ static void queue_leave(struct exporter *e, struct connection *c)
 {
 	if (!c->queue)
 		return;
+	assert(e->queued > 0);
 	TAILQ_REMOVE(c->queue, c, entry);
 	c->queue = NULL;
 	e->queued--;
@@ -67,7 +69,8 @@ static void queue_enter(struct exporter *e, struct connection *c, struct connect
 	e->queued++;
 }
 
-/* libmicrohttpd has no call that closes a connection, but sees that this one is at its end. */
+/* libmicrohttpd has no call that closes a connection. It closes this one when it finds the socket
+ * shut down. */
 static void connection_drop(struct exporter *e, struct connection *c)
 {
 	queue_leave(e, c);
@@ -85,10 +88,11 @@ static void open_connection(struct exporter *e, struct MHD_Connection *mhd, void
 
 	*context = c;
 	if (!c)
-		return; /* it lasts until its client leaves */
+		return; /* untracked: stays open until its client closes it */
 	c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 	if (e->queued >= CONNECTIONS_MAX)
 		connection_drop(e, TAILQ_FIRST(TAILQ_EMPTY(&e->idle) ? &e->answered : &e->idle));
+	assert(e->queued < CONNECTIONS_MAX);
 	queue_enter(e, c, &e->idle);
 }
 
@@ -105,7 +109,7 @@ static void on_connection(void *arg, struct MHD_Connection *mhd, void **context,
 	}
 }
 
-/* The answer is out, and the client may ask again. */
+/* The answer has been sent, and the client may ask again. */
 static void on_completed(void *arg, struct MHD_Connection *mhd, void **state,
 			 enum MHD_RequestTerminationCode how)
 {
@@ -117,7 +121,8 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **state,
 		queue_enter(arg, c, &((struct exporter *)arg)->idle);
 }
 
-/* Drops those of a queue that had their time. Returns in how many ns the next one will have. */
+/* Drops the connections of a queue whose time is over. Returns in how many ns that will be so for
+ * the next; UINT64_MAX: the queue is empty. */
 static uint64_t queue_drop_overdue(struct exporter *e, struct connection_queue *queue,
 				   uint64_t time_ns)
 {
@@ -131,7 +136,7 @@ static uint64_t queue_drop_overdue(struct exporter *e, struct connection_queue *
 
 /* -- answers ---------------------------------------------------------------------- */
 
-/* NULL: out of memory. */
+/* Returns NULL without memory. */
 static struct MHD_Response *new_response(const char *type, void *body, size_t size,
 					 enum MHD_ResponseMemoryMode mode)
 {
@@ -159,8 +164,8 @@ static enum MHD_Result answer_text(struct MHD_Connection *c, unsigned int status
 	return result;
 }
 
-/* All who ask within one turn of the loop get the same page: many at once must not keep the loop
- * from its other work. */
+/* Requests within one turn of the loop get the same page: a burst of requests must not keep the
+ * loop from its other work. */
 static int build_page(struct exporter *e)
 {
 	struct metrics_text t = {0};
@@ -182,7 +187,7 @@ static int build_page(struct exporter *e)
 static void drop_page(struct exporter *e)
 {
 	if (e->page)
-		MHD_destroy_response(TAKE_PTR(e->page)); /* who reads it keeps it */
+		MHD_destroy_response(TAKE_PTR(e->page)); /* answers that are being sent hold it */
 }
 
 static enum MHD_Result answer_metrics(struct exporter *e, struct MHD_Connection *c)
@@ -226,7 +231,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
 
 	(void)version;
 	(void)upload;
-	/* An answer to the head alone: libmicrohttpd then closes, and the body is never read. */
+	/* The head alone is answered: libmicrohttpd then closes the connection, and the body is
+	 * never read. */
 	if (strcmp(method, MHD_HTTP_METHOD_GET) && strcmp(method, MHD_HTTP_METHOD_HEAD))
 		return answer_text(c, MHD_HTTP_METHOD_NOT_ALLOWED, "GET or HEAD\n");
 	if (!*state) {
@@ -260,8 +266,9 @@ static void exporter_run(struct exporter *e)
 	unsigned int before;
 	uint64_t wait_ns;
 
-	/* At its limit libmicrohttpd watches the listener no more, and does so again only at the
-	 * beginning of a run: one that closed connections must not be the last. */
+	/* At its limit of connections libmicrohttpd stops watching the listener, and resumes only
+	 * at the beginning of a run. So after a run that closed connections there must be
+	 * another. */
 	do {
 		before = count_connections(e);
 		MHD_run(e->daemon);
@@ -290,7 +297,8 @@ static void on_poll(uv_poll_t *p, int status, int events)
 	exporter_run(p->data);
 }
 
-/* What a client has sent wrong is its own business; it must not fill the log. */
+/* libmicrohttpd's messages are mostly of requests that clients sent wrong: they must not fill the
+ * log. */
 static void on_message(void *arg, const char *fmt, va_list ap)
 {
 	(void)arg;
@@ -319,7 +327,7 @@ static socklen_t socket_address(const struct endpoint_addr *a, struct sockaddr_s
 	return sizeof(*v6);
 }
 
-/* Our own listener, not libmicrohttpd's: only so is it known what went wrong. */
+/* Opens the listener here, because libmicrohttpd would not say what went wrong. */
 static int open_listener(const char *address)
 {
 	_cleanup_close_ int fd = -1;
@@ -355,6 +363,7 @@ static void on_close(uv_handle_t *h)
 {
 	struct exporter *e = h->data;
 
+	assert(e->open_handles > 0);
 	if (!--e->open_handles)
 		free(e);
 }
@@ -404,7 +413,7 @@ void exporter_free(struct exporter *e)
 {
 	if (!e)
 		return;
-	/* Before its epoll descriptor is closed. */
+	/* The poll handle must be closed before MHD_stop_daemon() closes its epoll descriptor. */
 	uv_close((uv_handle_t *)&e->poll, on_close);
 	uv_close((uv_handle_t *)&e->timer, on_close);
 	MHD_stop_daemon(e->daemon);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * exporter.h - serves /metrics, /healthz and /readyz on the daemon's event loop, with no
- * thread of its own: that /healthz answers is the proof that the loop lives.
+ * exporter.h - serves /metrics, /healthz and /readyz on the daemon's event loop, with no thread of
+ * its own: so an answer at /healthz proves that the loop runs.
  *
  *	GET or HEAD	/metrics	200, the page that `render` builds; 500 when it cannot
  *			/healthz	200
@@ -9,9 +9,9 @@
  *			anything else	404
  *	another method			405
  *
- * A connection has 5 s for a whole request, and 10 s to read the answer. There are at most 64: a
- * new one drops the one that has been idle longest, or else the one that has been answered longest,
- *so that clients who hold connections never keep a probe out.
+ * A connection has 5 s for a whole request, and 10 s to read the answer. At most 64 connections are
+ * open. The 65th drops the connection that has been idle longest, or if none is idle the one whose
+ * answer began longest ago: so clients that hold connections open never keep a probe out.
  */
 #ifndef PINTLE_EXPORTER_H
 #define PINTLE_EXPORTER_H
@@ -25,22 +25,22 @@ struct exporter;
 
 /* Called on the loop; must not call into the exporter. */
 struct exporter_callbacks {
-	/* Fills the page; what it sets in out->error is answered as 500. */
+	/* Fills the page; if out->error is set afterwards, the answer is 500. */
 	void (*render)(struct metrics_text *out, void *arg);
-	/* Whether the daemon is ready; when not, *why is a sentence that stays valid until the
-	 * next turn of the loop. */
+	/* Returns whether the daemon is ready. If not, sets *why to the reason, which must stay
+	 * valid until the next turn of the loop. */
 	bool (*ready)(void *arg, const char **why);
 };
 
-/** Listens on `address`: "127.0.0.1:9464", "[::1]:9464", or a bare port on 127.0.0.1; in the
- * caller's network namespace. Returns 0 and *out; or logs what is wrong (a taken port says so) and
- * returns -errno, -EADDRINUSE among them, with *out untouched. `callbacks` is copied. */
+/** Listens on `address` in the caller's network namespace: "127.0.0.1:9464", "[::1]:9464", or a
+ * bare port on 127.0.0.1. Copies `callbacks`; `arg` is passed to them. Returns 0 and *out
+ * (exporter_free() it); or -errno, logged, with *out untouched: -EADDRINUSE: the port is taken. */
 int exporter_new(uv_loop_t *loop, const char *address, const struct exporter_callbacks *callbacks,
 		 void *arg, struct exporter **out);
 
-/** Stops listening, cuts open connections, and frees: at once what is not the loop's, the rest
- * while the loop runs on. So: run it until it has no handles left before uv_loop_close(). NULL is
- * allowed. Not from within a callback. */
+/** Stops listening and closes all connections. The loop must then run until it has no handles left,
+ * and only after that be closed, because `e` is freed with its last handle. NULL is fine. Must not
+ * be called from within a callback. */
 void exporter_free(struct exporter *e);
 
 #endif

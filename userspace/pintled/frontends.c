@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "frontends.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 
 #include "../base/log.h"
@@ -29,10 +30,11 @@ int frontends_load(const struct maps *m, struct frontends *out)
 	struct frontend_row row;
 	int fd = m->fd[MAP_frontends], err = 0;
 
+	assert(!out->rows && !out->n);
 	while (!err && !bpf_map_get_next_key(fd, previous, &row.key)) {
 		previous = &row.key;
 		if (row.key.prefixlen < PINTLE_FRONTEND_FIXED_BITS)
-			continue; /* not of ours, and no prefix */
+			continue; /* not ours: no frontend's key is so short */
 		if (bpf_map_lookup_elem(fd, &row.key, &row.value))
 			return log_err_r(errno, "failed to read map frontends");
 		err = add_row(&f, &row);
@@ -49,6 +51,7 @@ int frontends_wanted(const struct config *c, const struct publication *p, struct
 	_cleanup_(frontends_free) struct frontends f = {0};
 	int err = 0;
 
+	assert(!out->rows && !out->n);
 	for (size_t i = 0; i < c->pool_count; i++) {
 		for (size_t j = 0; !err && j < c->pools[i].frontend_count; j++) {
 			struct frontend_row row = {
@@ -78,8 +81,8 @@ static bool same_key(const struct pintle_frontend_key *a, const struct pintle_fr
 	return !memcmp(a, b, sizeof(*a));
 }
 
-static const struct frontend_row *find(const struct frontends *f,
-				       const struct pintle_frontend_key *key)
+static const struct frontend_row *find_row(const struct frontends *f,
+					   const struct pintle_frontend_key *key)
 {
 	for (size_t i = 0; i < f->n; i++)
 		if (same_key(&f->rows[i].key, key))
@@ -87,13 +90,13 @@ static const struct frontend_row *find(const struct frontends *f,
 	return NULL;
 }
 
-/* Frontends that differ in the port alone share a route. */
+/* Frontends that differ only in the port share a route. */
 static bool same_prefix(const struct pintle_frontend_key *a, const struct pintle_frontend_key *b)
 {
 	return a->prefixlen == b->prefixlen && !memcmp(a->address, b->address, sizeof(a->address));
 }
 
-static bool announced(const struct frontends *f, const struct pintle_frontend_key *key)
+static bool is_announced(const struct frontends *f, const struct pintle_frontend_key *key)
 {
 	for (size_t i = 0; i < f->n; i++)
 		if (f->rows[i].value.flags & PINTLE_FRONTEND_ANNOUNCED &&
@@ -104,12 +107,13 @@ static bool announced(const struct frontends *f, const struct pintle_frontend_ke
 
 /* ---- writing --------------------------------------------------------------------- */
 
-/* Notes that the route of `key` is ours, and changes no decision by it: a frontend that is not
- * there yet goes on as the one that covers it now, or as none. */
+/* Notes that the route of `key` is ours, without changing a decision. If the row 10.0.0.7/32 is not
+ * there yet, and 10.0.0.0/24 covers it, the new row gets the /24's value; if nothing covers it, the
+ * row is of no pool. */
 static int note_route(const struct maps *m, const struct frontends *old,
 		      const struct pintle_frontend_key *key)
 {
-	const struct frontend_row *row = find(old, key);
+	const struct frontend_row *row = find_row(old, key);
 	struct pintle_frontend value = {0};
 
 	if (row)
@@ -134,8 +138,8 @@ static bool is_own(const struct own_routes *own, const struct frontend_addr *f)
 	return false;
 }
 
-static int announce(const struct maps *m, int netns_fd, const struct own_routes *own,
-		    const struct frontends *old, struct frontend_row *row)
+static int announce_row(const struct maps *m, int netns_fd, const struct own_routes *own,
+			const struct frontends *old, struct frontend_row *row)
 {
 	struct frontend_addr f = frontend_of_key(&row->key);
 	bool ours = true;
@@ -174,7 +178,7 @@ int frontends_announce(const struct maps *m, int netns_fd, const struct frontend
 	own.all = all;
 	for (size_t i = 0; !err && i < wanted->n; i++)
 		if (wanted->rows[i].value.flags & PINTLE_FRONTEND_ANNOUNCED)
-			err = announce(m, netns_fd, &own, old, &wanted->rows[i]);
+			err = announce_row(m, netns_fd, &own, old, &wanted->rows[i]);
 	if (!err)
 		return 0;
 	frontends_settle(m, netns_fd, old);
@@ -187,9 +191,9 @@ int frontends_put(const struct maps *m, const struct frontends *old, const struc
 
 	for (size_t i = 0; !err && i < wanted->n; i++) {
 		struct pintle_frontend value = wanted->rows[i].value;
-		const struct frontend_row *was = find(old, &wanted->rows[i].key);
+		const struct frontend_row *was = find_row(old, &wanted->rows[i].key);
 
-		/* Its route is there until frontends_settle() has removed it. */
+		/* The old row's route exists until frontends_settle() has removed it. */
 		if (was)
 			value.flags |= was->value.flags & PINTLE_FRONTEND_ANNOUNCED;
 		err = maps_put(m, MAP_frontends, &wanted->rows[i].key, &value);
@@ -200,11 +204,11 @@ int frontends_put(const struct maps *m, const struct frontends *old, const struc
 static int settle_row(const struct maps *m, int netns_fd, const struct frontends *wanted,
 		      const struct frontend_row *now)
 {
-	const struct frontend_row *row = find(wanted, &now->key);
+	const struct frontend_row *row = find_row(wanted, &now->key);
 	struct frontend_addr f = frontend_of_key(&now->key);
 	int err = 0;
 
-	if (now->value.flags & PINTLE_FRONTEND_ANNOUNCED && !announced(wanted, &now->key))
+	if (now->value.flags & PINTLE_FRONTEND_ANNOUNCED && !is_announced(wanted, &now->key))
 		err = routes_remove_local(netns_fd, &f);
 	if (err)
 		return err;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "homes.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 
@@ -11,7 +12,7 @@ struct types {
 	int key, value;
 };
 
-/* libbpf adds a field to the struct that was added last. */
+/* btf__add_field() adds to the struct that was added last. */
 #define FIELD(btf, of, name, type) btf__add_field(btf, #name, type, 8 * offsetof(of, name), 0)
 
 static int describe(struct types *t)
@@ -32,7 +33,7 @@ static int describe(struct types *t)
 	return btf__load_into_kernel(b);
 }
 
-/* Returns its descriptor, or -errno. */
+/* Returns the descriptor of an inner map that holds `v`, or -errno. */
 static int make_table(const struct pintle_homes *v, bool typed)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts);
@@ -67,9 +68,11 @@ static int put_table(const struct maps *m, uint32_t pool, const struct pintle_ho
 
 int homes_put(const struct maps *m, uint32_t pool, const struct pintle_homes *v)
 {
-	int err = put_table(m, pool, v, true);
+	int err;
 
-	/* Linux 6.1 takes a table with types for another kind than the one without that `homes` was
-	 * made for. */
+	assert(pool < PINTLE_MAX_POOLS);
+	err = put_table(m, pool, v, true);
+	/* `homes` was made for inner maps without BTF. Linux 6.1 takes a table with BTF for another
+	 * kind of map, and refuses it. */
 	return err == -EINVAL ? put_table(m, pool, v, false) : err;
 }

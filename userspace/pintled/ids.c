@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ids.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
@@ -9,14 +10,14 @@
 #include "traits.bpf.h"
 
 enum use {
-	LEFT, /* not planned for: free, or to be retired */
+	LEFT, /* not in the plan: free, or to be retired */
 	KEPT,
 	NEW,
 };
 
 struct ids {
 	const struct maps *m;
-	/* As the maps hold them; NEW ones as they will. */
+	/* As the maps hold them, and NEW ones as ids_write() will write them. */
 	uint32_t pools[PINTLE_MAX_POOLS]; /* generations; 0: no such pool */
 	/* enum pintle_hook and pintle_reach */
 	uint32_t decided_by[PINTLE_MAX_POOLS], reach[PINTLE_MAX_POOLS];
@@ -25,6 +26,7 @@ struct ids {
 	enum use pool_use[PINTLE_MAX_POOLS];
 	enum use endpoint_use[PINTLE_MAX_ENDPOINTS];
 	bool renamed[PINTLE_SLOTS];
+	bool planned; /* by ids_plan() */
 };
 
 /* ---- reading --------------------------------------------------------------------- */
@@ -71,7 +73,7 @@ void ids_free(struct ids *ids)
 
 static uint32_t next_generation(uint32_t generation)
 {
-	return generation + 1 ?: 1; /* 0 is nobody */
+	return generation + 1 ?: 1; /* 0 is no generation */
 }
 
 static bool has_name(const struct pintle_name *n, const char *name)
@@ -83,6 +85,7 @@ static void plan_name(struct ids *ids, uint32_t slot, uint32_t generation, const
 {
 	struct pintle_name *n = &ids->names[slot];
 
+	assert(slot < PINTLE_SLOTS && generation);
 	if (n->generation == generation && has_name(n, name))
 		return;
 	memset(n, 0, sizeof(*n));
@@ -103,7 +106,8 @@ static struct pintle_ref keep_pool(struct ids *ids, const struct config_pool *c)
 	return (struct pintle_ref){0};
 }
 
-/* `names` keeps the generation of a pool that is gone, so that the next one there differs. */
+/* `names` keeps the generation of a pool that is gone, so that the next pool with this id gets
+ * another. */
 static int new_pool(struct ids *ids, const char *name, struct pintle_ref *ref)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_POOLS; i++) {
@@ -155,7 +159,7 @@ static bool has_connections(const struct ids *ids, uint32_t endpoint)
 	return false;
 }
 
-/* An id that nobody has; else one whose endpoint leaves now; else -1. */
+/* Returns an id that is free; else the id of an endpoint that leaves in this plan; else -1. */
 static int find_id(const struct ids *ids)
 {
 	int leaving = -1;
@@ -186,6 +190,7 @@ static int new_endpoint(struct ids *ids, struct pintle_ref pool, const struct co
 			c->name, PINTLE_MAX_ENDPOINTS);
 		return -ENOSPC;
 	}
+	assert(ids->endpoint_use[id] == LEFT);
 	e = &ids->endpoints[id];
 	*e = (struct pintle_endpoint){
 		.generation = next_generation(e->generation),
@@ -213,10 +218,14 @@ static int plan_pools(struct ids *ids, const struct config *c, struct publicatio
 	return err;
 }
 
-/* Those that stay come first: what is left of the ids is for the others. */
+/* Pools and endpoints that keep their ids come first; new ones get what is left. */
 int ids_plan(struct ids *ids, const struct config *c, struct publication *p)
 {
-	int err = plan_pools(ids, c, p);
+	int err;
+
+	assert(!ids->planned && p->pool_count == c->pool_count);
+	ids->planned = true;
+	err = plan_pools(ids, c, p);
 
 	for (size_t i = 0; !err && i < c->pool_count; i++)
 		for (size_t j = 0; j < c->pools[i].endpoint_count; j++)
@@ -241,8 +250,8 @@ static void forget_sockets(const struct ids *ids, uint32_t endpoint)
 	}
 }
 
-/* Zeroes what maps hold of an id, which goes to another pool or endpoint: a map has as many entries
- * for each id as for any other. */
+/* Zeroes what the maps hold of an id that is given to another pool or endpoint. Each id has the
+ * same number of entries in a map. */
 static int clear_entries(const struct ids *ids, enum map_owner of, uint32_t id, uint32_t id_count)
 {
 	_cleanup_free_ void *zeros = NULL;
@@ -260,13 +269,14 @@ static int clear_entries(const struct ids *ids, enum map_owner of, uint32_t id, 
 
 		if (map_layouts[map].cleared_of != of)
 			continue;
+		assert(map_layouts[map].entries % id_count == 0);
 		for (uint32_t at = id * each; !err && at < (id + 1) * each; at++)
 			err = maps_put(ids->m, map, &at, zeros);
 	}
 	return err;
 }
 
-/* Nothing of the endpoint that had this id is in flight, so nobody else writes here. */
+/* No connection of the endpoint that had this id is open, so the kernel writes nothing here. */
 static int write_endpoint(const struct ids *ids, uint32_t id)
 {
 	const struct pintle_endpoint *e = &ids->endpoints[id];
@@ -285,6 +295,7 @@ int ids_write(const struct ids *ids)
 {
 	int err = 0;
 
+	assert(ids->planned);
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_POOLS; i++)
 		if (ids->pool_use[i] == NEW)
 			err = clear_entries(ids, MAP_OF_POOLS, i, PINTLE_MAX_POOLS);
@@ -311,6 +322,7 @@ int ids_retire(struct ids *ids)
 {
 	int err = 0;
 
+	assert(ids->planned);
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_ENDPOINTS; i++) {
 		if (ids->endpoint_use[i] != LEFT || !ids->endpoints[i].pool_generation)
 			continue;

@@ -14,7 +14,7 @@ static int link_create(const struct link_kind *k, int prog_fd, const struct link
 	int fd = bpf_link_create(prog_fd, at, k->type, &opts);
 
 	if (fd == -EINVAL && opts.flags) {
-		opts.flags = 0; /* Linux before 6.15 */
+		opts.flags = 0; /* Linux before 6.15 refuses the flag */
 		fd = bpf_link_create(prog_fd, at, k->type, &opts);
 	}
 	return fd;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * linking.h - one link: attached and pinned, its program replaced, detached.
+ * linking.h - attaches and pins one link, replaces its program, detaches it.
  */
 #ifndef PINTLE_LINKING_H
 #define PINTLE_LINKING_H
@@ -21,19 +21,20 @@ struct link_place {
 int link_attach(const struct link_kind *k, int prog_fd, const struct link_place *to,
 		const char *dir);
 
-/** Puts the program in the place of the pinned link's, in one step: no connection falls between.
- * What is no longer attached, or not pinned, is attached anew. Returns 0 or -errno, logged. */
+/** Replaces the program of the pinned link in one step, so that no connection misses both. A link
+ * that is no longer attached, or not pinned, is attached anew. Returns 0 or -errno, logged. */
 int link_replace(const struct link_kind *k, int prog_fd, const struct link_place *to,
 		 const char *dir);
 
-/** The same for a link pinned in `from`, whose pin then moves to `dir`. Returns 0; or -errno,
- * logged: the pin is in one of the two. */
+/** Like link_replace() for a link pinned in `from`, whose pin it then moves to `dir`. Returns 0; or
+ * -errno, logged: the pin is in one of the two directories. */
 int link_move(const struct link_kind *k, int prog_fd, const struct link_place *to, const char *from,
 	      const char *dir);
 
 bool link_pinned(const struct link_kind *k, const char *dir);
 
-/** Ends it, if it is pinned in `dir`, and takes the pin away. */
+/** Detaches the link that is pinned in `dir`, if there is one, and removes the pin. Failures are
+ * logged. */
 void link_detach(const struct link_kind *k, const char *dir);
 
 #endif

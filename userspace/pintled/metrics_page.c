@@ -16,8 +16,8 @@ struct page {
 
 /* ---- values ------------------------------------------------------------------------ */
 
-/* A function that writes a family's sample for the node, a pool `s` or an endpoint `e`: where
- * `known` holds, the expression's value, which `known` sees as `v`. */
+/* Each defines a function that writes a family's sample for the node, a pool `s` or an endpoint
+ * `e`: the expression's value, if `known` is true. `known` may use that value as `v`. */
 #define NODE_VALUE(function, expression, known)                                                    \
 	static void function(const struct page *p)                                                 \
 	{                                                                                          \
@@ -37,7 +37,7 @@ struct page {
 		if (known)                                                                         \
 			metrics_sample(p->out, v, pool_of(p, e)->name, e->name, NULL);             \
 	}
-/* The same with one more label: a whole number for each of its `count` names, the k-th. */
+/* The same for a family with one more label: a whole number for the k-th of its `count` names. */
 #define POOL_COUNTS(function, expression, count, name_of)                                          \
 	static void function(const struct page *p, const struct state_pool *s)                     \
 	{                                                                                          \
@@ -100,7 +100,7 @@ NODE_VALUE(value_drift, p->state->node.drift, true)
 NODE_VALUE(value_oneshot_devices, p->state->node.devices, true)
 NODE_VALUE(value_clients, p->from->clients, true)
 
-/* The poller knows pools by their place in the configuration. */
+/* The poller knows pools by their index in the configuration. */
 static void value_saturation(const struct page *p)
 {
 	for (size_t i = 0; i < p->from->config->pool_count; i++)
@@ -133,7 +133,7 @@ static const struct poll_counters *counters_of(const struct page *p, const struc
 	return c ? c : &none;
 }
 
-/* A sum over the connections of an endpoint that ended. */
+/* A sum over an endpoint's ended connections. */
 #define SUM(member) __atomic_load_n(&p->from->maps->ends[e->id].member, __ATOMIC_RELAXED)
 
 ENDPOINT_VALUE(value_load, e->load, true)
@@ -174,7 +174,7 @@ SIGNAL(value_output_tokens, SIGNAL_OUTPUT_TOKENS)
 
 /* ---- the table --------------------------------------------------------------------- */
 
-/* A family of each kind, with labels of its own behind those of its kind. */
+/* A family for the node, pools or endpoints; its own labels follow those of the kind. */
 #define NODE(kind, text, function, ...)                                                            \
 	.family.type = METRICS_##kind, .family.name = (text), .node = (function),                  \
 	.family.labels = {__VA_ARGS__}
@@ -185,13 +185,13 @@ SIGNAL(value_output_tokens, SIGNAL_OUTPUT_TOKENS)
 	.family.type = METRICS_##kind, .family.name = (text), .endpoint = (function),              \
 	.family.labels = {"pool", "endpoint", ##__VA_ARGS__}
 
-/* In the order of the page. One of the three writes the samples. */
+/* In the order of the page. Exactly one of `node`, `pool` and `endpoint` writes the samples. */
 static const struct row {
 	struct metrics_family family;
 	void (*node)(const struct page *p);
 	void (*pool)(const struct page *p, const struct state_pool *s);
 	void (*endpoint)(const struct page *p, const struct state_endpoint *e);
-	bool main; /* what alerts and boards look at: stays with node.metricsDetail main */
+	bool main; /* alerts and dashboards need it: kept with node.metricsDetail main */
 } rows[] = {
 	{NODE(GAUGE, "pintle_build_info", value_build_info, "version"),
 	 .family.help = "1; labels say what runs."},

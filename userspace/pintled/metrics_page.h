@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* metrics_page.h - the page /metrics: every family of it in one table. */
+/* metrics_page.h - writes the page /metrics from one table of all its families. */
 #ifndef PINTLE_METRICS_PAGE_H
 #define PINTLE_METRICS_PAGE_H
 
@@ -11,7 +11,7 @@
 #include "process.h"
 #include "telemetry.h"
 
-/* What the page tells of. */
+/* What the page's values come from. */
 struct metrics_sources {
 	const struct maps *maps; /* opened for writing */
 	const struct config *config;
@@ -22,7 +22,7 @@ struct metrics_sources {
 	size_t clients; /* cgroups whose client is known by a name */
 };
 
-/** Writes the whole page; what goes wrong is logged, and is the error of `out`. */
+/** Writes the whole page. A failure is logged, and is the error of `out`. */
 void metrics_page(const struct metrics_sources *from, struct metrics_text *out);
 
 /** The i-th family of the page, or NULL past the end, for docs/metrics.md. *main: whether endpoints

@@ -43,7 +43,7 @@ static int send_message(const char *message)
 
 /* `state`, and unless NULL the status in a line of its own: a newline in it would start another
  * assignment. */
-static int tell(const char *state, const char *status)
+static int send_state(const char *state, const char *status)
 {
 	char message[MESSAGE_SIZE];
 
@@ -54,7 +54,7 @@ static int tell(const char *state, const char *status)
 
 int notify_ready(const char *status)
 {
-	return tell("READY=1\n", status);
+	return send_state("READY=1\n", status);
 }
 
 int notify_reloading(void)
@@ -63,22 +63,22 @@ int notify_reloading(void)
 
 	snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\n",
 		 monotonic_ns() / 1000);
-	return tell(state, NULL);
+	return send_state(state, NULL);
 }
 
 int notify_stopping(const char *status)
 {
-	return tell("STOPPING=1\n", status);
+	return send_state("STOPPING=1\n", status);
 }
 
 int notify_status(const char *status)
 {
-	return tell("", status);
+	return send_state("", status);
 }
 
 int notify_watchdog(void)
 {
-	return tell("WATCHDOG=1\n", NULL);
+	return send_state("WATCHDOG=1\n", NULL);
 }
 
 static bool parse_u64(const char *text, uint64_t *out)

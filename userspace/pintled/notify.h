@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* notify.h - tells the service manager how we are (the protocol of sd_notify(3)). */
+/* notify.h - tells the service manager the daemon's state (the protocol of sd_notify(3)). */
 #ifndef PINTLE_NOTIFY_H
 #define PINTLE_NOTIFY_H
 
 #include <stdint.h>
 
-/* Each returns 0 when told, or when there is no $NOTIFY_SOCKET and so nobody to tell;
- * else -errno. None blocks: -EAGAIN when the manager's queue is full. */
+/* Each returns 0 when the message was sent, or when $NOTIFY_SOCKET is not set and so no manager
+ * listens; else -errno. None blocks: -EAGAIN when the manager's queue is full. */
 
 /** READY=1: start or reload is over. `status` (may be NULL) is shown by systemctl status. */
 int notify_ready(const char *status);
 /** RELOADING=1, with the time the protocol asks for; notify_ready() ends it. */
 int notify_reloading(void);
 int notify_stopping(const char *status);
-/** STATUS=... alone: one line; a newline in it and what follows is left out. */
+/** STATUS=... alone: one line; `status` is cut at its first newline. */
 int notify_status(const char *status);
 /** WATCHDOG=1: still alive. */
 int notify_watchdog(void);
 
-/** How often, in ns, the manager wants to hear notify_watchdog(): half of $WATCHDOG_USEC; 0 when
- * it does not watch, or watches another process ($WATCHDOG_PID). */
+/** Returns at which intervals, in ns, notify_watchdog() should be called: half of $WATCHDOG_USEC; 0
+ * when the manager does not watch, or watches another process ($WATCHDOG_PID). */
 uint64_t notify_watchdog_interval_ns(void);
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "oneshot.h"
 
+#include <assert.h>
+
 #include "../base/log.h"
 #include "../base/util.h"
 #include "devices.h"
@@ -25,7 +27,7 @@ static bool oneshot_wanted(const struct oneshot *o, size_t pool)
 	return requests == PINTLE_REQUESTS_ONE_PER_CONNECTION;
 }
 
-/* Returns whether it is other than it was. */
+/* Returns whether any pool's entry has changed. */
 static bool oneshot_read_wanted(struct oneshot *o)
 {
 	bool changed = false;
@@ -50,6 +52,7 @@ void oneshot_configure(struct oneshot *o, const struct config *c, const struct p
 
 void oneshot_look(struct oneshot *o)
 {
+	assert(o->config); /* oneshot_configure() was called */
 	if (oneshot_read_wanted(o))
 		devices_see(o->devices, o->config, o->wanted);
 }

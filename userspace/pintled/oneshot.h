@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* oneshot.h - for which pools the one-shot program is on devices (devices.h): only while they want
- * one request per connection. */
+/* oneshot.h - attaches the one-shot program to devices (devices.h) for the pools that want one
+ * request per connection, while they do. */
 #ifndef PINTLE_ONESHOT_H
 #define PINTLE_ONESHOT_H
 
@@ -14,14 +14,15 @@ struct oneshot;
 /** The loop and the attachment must outlive it. Returns 0 and *out (oneshot_free() it), or -errno,
  * logged. */
 int oneshot_new(uv_loop_t *loop, struct attachment *a, struct oneshot **out);
-/** From now on by this configuration, which is published; both are kept by reference until the next
- * call. Failures are logged, and tried again by oneshot_refresh(). */
+/** From now on serves the pools of `c`, which was published as `p`. Both are kept by reference
+ * until the next call. A failure is logged, and oneshot_refresh() tries again. */
 void oneshot_configure(struct oneshot *o, const struct config *c, const struct publication *p);
-/** To be called often: sees what `pintle set` changed. */
+/** Notices what `pintle set` changed. To be called often, after oneshot_configure(). */
 void oneshot_look(struct oneshot *o);
-/** To be called now and then: puts back what somebody took away. */
+/** Attaches the program again where somebody detached it. To be called now and then, after
+ * oneshot_configure(). */
 void oneshot_refresh(struct oneshot *o);
-/** Filters stay. NULL is fine. */
+/** Leaves the filters in place. NULL is fine. */
 void oneshot_free(struct oneshot *o);
 
 #endif

@@ -17,11 +17,11 @@ struct options {
 	enum log_level level;
 };
 
-/** The options, up to one that is all zeros: for --help and for pintled(8). */
+/** The options, ended by one that is all zeros: for --help and for pintled(8). */
 extern const struct argp_option daemon_options[];
 
-/** Reads a command line. What is wrong with it is told, with what would be right, and ends the
- * process with EXIT_USAGE; --help and --version end it, too. */
+/** Parses the command line into *o, which the caller has initialised. On an error it prints what is
+ * wrong and what would be right, and exits with EXIT_USAGE; --help and --version exit with 0. */
 void daemon_options_parse(int argc, char **argv, struct options *o);
 
 #endif

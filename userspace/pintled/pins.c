@@ -54,7 +54,7 @@ int pins_make_dir(const char *bpffs, bool *made)
 	return 0;
 }
 
-/* `pid` stands at the same place in this layout and in the former one. */
+/* Works for both layouts, because `pid` has the same offset in both. */
 static unsigned int pid_of_layout(const char *bpffs, int version)
 {
 	_cleanup_close_ int fd = -1;
@@ -71,7 +71,7 @@ static unsigned int pid_of_layout(const char *bpffs, int version)
 	return node && !bpf_map_lookup_elem(fd, &zero, node) ? node->pid : 0;
 }
 
-/* The PID that the pins name, of the daemon that has the lock; 0: not known. */
+/* The PID of the daemon that holds the lock, as the pins have it; 0: not known. */
 static unsigned int pid_of_pins(const char *bpffs)
 {
 	return pid_of_layout(bpffs, PINTLE_ABI_VERSION)
@@ -122,7 +122,7 @@ static bool link_info(const char *dir, enum link_id id, struct bpf_link_info *in
 	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, info, &size);
 }
 
-/* The map of that name which a program uses; -ENOENT: none does; or -errno. */
+/* Returns a descriptor of the program's map of that name; -ENOENT: it has none; or -errno. */
 static int map_of_program(int prog_fd, const char *name)
 {
 	__u32 ids[64], size = sizeof(struct bpf_prog_info);
@@ -190,7 +190,7 @@ bool pins_repair(const char *dir)
 	return true;
 }
 
-/* The kernel tells 0 for a namespace or cgroup that is gone. */
+/* The kernel reports 0 for a namespace or cgroup that is gone. */
 bool pins_steer(const char *dir)
 {
 	struct bpf_link_info info;
@@ -218,7 +218,7 @@ unsigned long long pins_cgroup(const char *dir)
 
 /* ---- taking away ----------------------------------------------------------------- */
 
-/* A pinned map, if keys and values are of these sizes; -1. */
+/* Returns a descriptor of a pinned map; -1: not pinned, or of other sizes than these. */
 static int open_map(const char *dir, enum map_id id, size_t key_size, size_t value_size)
 {
 	_cleanup_close_ int fd = pin_open(dir, map_names[id], 0);
@@ -231,7 +231,8 @@ static int open_map(const char *dir, enum map_id id, size_t key_size, size_t val
 	return TAKE_FD(fd);
 }
 
-/* The namespace that the pins steer; -ENOENT: it is gone, and its routes with it. */
+/* Returns a descriptor of the namespace that the pins steer; -ENOENT: it is gone, and its routes
+ * with it; or -errno. */
 static int netns_of_pins(int node_fd)
 {
 	_cleanup_close_ int fd = -1;
@@ -241,14 +242,14 @@ static int netns_of_pins(int node_fd)
 
 	if (bpf_map_lookup_elem(node_fd, &zero, &node))
 		return -errno;
-	/* Staged, and killed before anything was added anywhere. */
+	/* The process that staged these pins was killed before it added a route or filter. */
 	if (!node.netns_inode)
 		return -ENOENT;
 	node.netns[sizeof(node.netns) - 1] = '\0';
 	fd = netns_open_by_inode(node.netns_inode, node.netns);
 	if (fd < 0)
 		return fd;
-	/* Inodes are used again. */
+	/* An inode number is used again, a cookie never. */
 	return netns_cookie(fd, &cookie) || cookie != node.netns_cookie ? -ENOENT : TAKE_FD(fd);
 }
 
@@ -259,7 +260,8 @@ static bool is_staging(const char *dir)
 	return slash && !strcmp(slash + 1, PINS_STAGING);
 }
 
-/* Frontends share a route when they differ in the port alone: removing it twice is fine. */
+/* Frontends that differ only in the port share a route, which is then removed twice; the second
+ * time is no error. */
 static int remove_routes(const char *dir)
 {
 	_cleanup_close_ int node_fd =
@@ -272,7 +274,7 @@ static int remove_routes(const char *dir)
 	int err = 0;
 
 	if (node_fd < 0 || frontends_fd < 0) {
-		/* Staged pins become whole before a route is added. */
+		/* A route is added only after all maps are staged. */
 		if (is_staging(dir))
 			return 0;
 		log_warn("%s does not say which local routes were added for it; if any is left: ip "
@@ -315,7 +317,7 @@ static int remove_filters(const char *dir)
 	int err;
 
 	if (node_fd < 0 || oneshot_fd < 0)
-		return 0; /* of another layout, or not made yet */
+		return 0; /* pins of another layout, or staged only in part */
 	netns_fd = netns_of_pins(node_fd);
 	if (netns_fd < 0) {
 		if (netns_fd != -ENOENT)
@@ -338,7 +340,7 @@ int pins_remove(const char *dir)
 	if (!d)
 		return errno == ENOENT ? 0 : log_err_r(errno, "failed to read %s", dir);
 	unlink(pin_path(dir, map_names[MAP_node],
-			node)); /* if it fails, so does the loop, which tells */
+			node)); /* a failure is met again, and logged, by the loop */
 	while ((e = readdir(d))) {
 		int flags = e->d_type == DT_DIR ? AT_REMOVEDIR : 0;
 
@@ -358,15 +360,16 @@ int pins_undo(const char *dir)
 	bool gone;
 	int err;
 
-	/* Nothing there; or nothing in it, which is what a killed detach may leave. */
+	/* There is no `dir`, or an empty one, as a killed detach may leave it. */
 	if (access(dir, F_OK) || !rmdir(dir))
 		return 0;
-	gone = pins_netns_gone(dir); /* and its routes with it */
-	/* No decision may be taken that nobody counts: the hooks that decide go first. */
+	gone = pins_netns_gone(dir); /* its routes and filters went with it */
+	/* Links are detached in reverse, deciding hooks before sockops, so that every decision is
+	 * still counted. */
 	for (int i = LINK_COUNT; i-- > 0;)
 		link_detach(&link_kinds[i], dir);
-	/* Pins say which filters and routes are ours: they go last, and stay where one of those
-	 * does. */
+	/* The pins say which filters and routes are ours. So they are removed last, and stay as
+	 * long as a filter or route could not be removed. */
 	err = gone ? 0 : (remove_filters(dir) ?: remove_routes(dir));
 	return err ? err : pins_remove(dir);
 }
@@ -418,7 +421,7 @@ int detach(const char *bpffs)
 		log_info("nothing is attached: there are no pins in %s", bpffs);
 	else
 		log_info("detached: links, filters, pins and local routes of %s are gone", bpffs);
-	/* Only if nothing else is in it, and it is no mount point. */
+	/* Fails, rightly, if anything else is in it, or if it is a mount point. */
 	rmdir(bpffs);
 	return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "poll.h"
 
+#include <assert.h>
 #include <math.h>
 
 #include "../base/log.h"
@@ -14,21 +15,22 @@
 /* GPU figures older than this many intervals of their exporter are no longer used. */
 #define DCGM_INTERVALS 4
 
-/* Who stays odd however often one looks is looked at again after so many times only. */
+/* An endpoint whose page and listeners disagree suggests a look at the listeners after 1, 2, 4, 8
+ * and 16 checks in a row, and from then on at every 32nd. */
 #define LOOK_AGAIN 32
 
 struct watch {
 	struct poller *poller;
 	struct scrape_target *target;
-	struct scrape_target *probe; /* of the server itself; NULL: not needed */
+	struct scrape_target *probe; /* of the server's own port; NULL: not needed */
 	const struct config_pool *pool;
 	const struct config_endpoint *endpoint;
 	const struct engine *engine;
 	struct pintle_ref ref;
 	bool keep;
-	uint64_t round;         /* the last one that it has a part in */
-	unsigned int suspected; /* looks at it in a row that found it odd */
-	bool disbelieved;       /* the newest scrape was not asked: see is_of_endpoint() */
+	uint64_t round;         /* the newest in which this endpoint was scraped */
+	unsigned int suspected; /* checks in a row at which is_odd() was true */
+	bool disbelieved;       /* is_of_endpoint() refused the newest connection */
 	/* the newest connection: its local port, and listening_since_ns when it was made */
 	uint16_t local_port;
 	uint64_t connected_since_ns;
@@ -59,9 +61,9 @@ struct poller {
 	struct watch *watches[PINTLE_MAX_ENDPOINTS];
 	struct gpu_source **sources;
 	size_t source_count;
-	/* A round of scrapes is over when every endpoint was asked in it. */
+	/* A round is over when every endpoint has been scraped in it. */
 	uint64_t round;         /* the current one, from 1 */
-	size_t round_open;      /* endpoints that it waits for */
+	size_t round_open;      /* endpoints not scraped in it yet */
 	char fault[FAULT_SIZE]; /* of the newest bad page */
 };
 
@@ -100,7 +102,8 @@ struct gpu_figures {
 	double utilization, memory; /* 0..1; -1: not known */
 };
 
-/* Of several GPUs the busiest, and the fullest. */
+/* Where an endpoint has several GPUs: the utilization of the busiest, and the memory of the
+ * fullest. */
 static struct gpu_figures gpu_figures(const struct poller *p, const struct config_pool *pool,
 				      const struct config_endpoint *e)
 {
@@ -149,7 +152,8 @@ static int add_source(struct poller *p, const struct config_pool *pool)
 		s = p->sources[i];
 		if (strcmp(s->url, pool->dcgm_url))
 			continue;
-		/* The most impatient of the pools that share it sets the pace. */
+		/* The pool with the shortest interval sets the pace for all that name this
+		 * exporter. */
 		s->interval_ns = s->keep ? MIN(s->interval_ns, pool->dcgm_interval_ns)
 					 : pool->dcgm_interval_ns;
 		s->keep = true;
@@ -199,14 +203,15 @@ static int configure_sources(struct poller *p)
 
 /* ---- scores ---------------------------------------------------------------------- */
 
-/* Whether clients are heard when they say that the endpoint fails, so that it is asked, too. */
+/* Whether failures of clients can eject the endpoint. Then the daemon asks it, too: its answer
+ * counts against theirs (vouch.h). */
 static bool needs_witness(const struct watch *w)
 {
 	return hook_has(w->pool->decided_by, PINTLE_TRAIT_FAILURES);
 }
 
-/* Whether what answers for its page is the server that clients are steered to. If not, a probe asks
- * the server itself. */
+/* Whether the page comes from the very port that clients are steered to. If not, a probe asks that
+ * port. */
 static bool page_is_witness(const struct watch *w)
 {
 	return needs_witness(w) && w->endpoint->metrics_own;
@@ -227,7 +232,7 @@ static void witness_hear(struct watch *w, bool good)
 			 w->pool->name, w->endpoint->name);
 }
 
-static bool fresh(void *arg)
+static bool watch_fresh(void *arg)
 {
 	return page_is_witness(arg) && witness_ask(arg);
 }
@@ -248,15 +253,17 @@ static uint64_t listening_since(const struct watch *w)
 			       __ATOMIC_RELAXED);
 }
 
-/* Its page comes from another port or address, where the endpoint's listeners are not. */
+/* The page comes from a port or address at which the endpoint's own listeners are not. */
 static bool elsewhere(const struct config_endpoint *e)
 {
 	return !e->metrics_own && !e->metrics_fallback_v6;
 }
 
-/* Whether the endpoint's own listeners can have accepted the connection. While the server is down,
- * anybody may listen at its address; and whoever did may keep the connections that it accepted
- * then, until long after the server is back. */
+/* Whether one of the endpoint's own listeners can have accepted the connection. The server at port
+ * 8000 is down from 12:00 to 12:05; meanwhile another process listens there, and accepts the
+ * daemon's connection at 12:01. At 12:10 that connection may still be open, and its pages are the
+ * other process's. So a kept connection is used only while listening_since_ns is what it was when
+ * the connection was made. */
 static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
 {
 	const struct pintle_health *h = &w->poller->m->health[w->ref.id];
@@ -271,8 +278,8 @@ static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
 	} else if (c->local_port != w->local_port || since != w->connected_since_ns) {
 		return false;
 	}
-	/* Nobody is known to listen, and somebody answers: a stranger, or a server whose listen()
-	 * was not seen. The next look at the listeners tells. */
+	/* No listener is known, and yet something accepted: a stranger, or a server whose listen()
+	 * was not seen. poller_suspects_listener() has that looked at. */
 	if (!since)
 		return (h->unsteerable || elsewhere(w->endpoint)) &&
 		       !unsteerable_stranger(h->unsteerable);
@@ -280,7 +287,7 @@ static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
 	       h->families & (c->v6 ? PINTLE_FAMILY_V6 : PINTLE_FAMILY_V4);
 }
 
-static bool begin(void *arg, const struct fetch_connection *connection)
+static bool watch_begin(void *arg, const struct fetch_connection *connection)
 {
 	struct watch *w = arg;
 	const struct pintle_inflight *f = &w->poller->m->inflight[w->ref.id];
@@ -300,7 +307,7 @@ static bool begin(void *arg, const struct fetch_connection *connection)
 	return true;
 }
 
-/* Readers take a score whose sequence is odd, or changes under them, as too old. */
+/* A reader that finds the sequence odd, or changed while it read, takes the score for too old. */
 static void store_score(struct pintle_score *to, const struct pintle_score *from)
 {
 	uint32_t sequence = to->sequence & ~1U;
@@ -338,11 +345,12 @@ static void take_part(struct watch *w)
 	if (w->round == w->poller->round)
 		return;
 	w->round = w->poller->round;
+	assert(w->poller->round_open > 0);
 	if (!--w->poller->round_open)
 		end_round(w->poller);
 }
 
-static const char *done(void *arg, int error, const char *page, size_t size)
+static const char *watch_done(void *arg, int error, const char *page, size_t size)
 {
 	struct watch *w = arg;
 	struct pintle_score score;
@@ -374,7 +382,7 @@ static const char *done(void *arg, int error, const char *page, size_t size)
 }
 
 static const struct scrape_callbacks endpoint_callbacks = {
-	.fresh = fresh, .begin = begin, .done = done};
+	.fresh = watch_fresh, .begin = watch_begin, .done = watch_done};
 
 /* ---- targets --------------------------------------------------------------------- */
 
@@ -387,7 +395,8 @@ static void watch_free(struct watch *w)
 	free(w);
 }
 
-/* A server known by its port alone may listen on IPv6 only. */
+/* A server that is configured by its port alone may listen on IPv6 only: its page is tried at
+ * 127.0.0.1 and [::1]. */
 static char *fallback_url(const struct config_endpoint *e)
 {
 	static const char v4[] = "://127.0.0.1:";
@@ -400,8 +409,8 @@ static char *fallback_url(const struct config_endpoint *e)
 	return url;
 }
 
-/* The server gets nothing of what the hosts of the pool's pages do: credential, certificate, path.
- */
+/* The token, the client certificate and the path are for the host that serves the pages. A probe
+ * asks another port, so it sends none of them. */
 static int configure_probe(struct watch *w, const char *label)
 {
 	const struct config_scrape *scrape = &w->pool->scrape;
@@ -481,7 +490,7 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 	return 0;
 }
 
-/* Who came joins the round, who left no longer holds it up. */
+/* New endpoints join the round, and endpoints that left no longer hold it up. */
 static void recount_round(struct poller *p)
 {
 	size_t watched = 0;
@@ -499,6 +508,7 @@ int poller_configure(struct poller *p, const struct config *c, const struct publ
 {
 	int err = 0;
 
+	assert(pub->pool_count == c->pool_count);
 	p->config = c;
 	p->publication = pub;
 	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
@@ -558,8 +568,8 @@ bool poller_first_round_over(const struct poller *p)
 	return p->round > 1;
 }
 
-/* Its page and what is known of its listeners disagree, or a stranger listens, who may have left.
- * Pools reached by address are skipped: their servers may run on another node. */
+/* The page and the known listeners disagree, or a stranger that listened at the address may have
+ * left. Pools reached by address are skipped: their servers may run on another node. */
 static bool is_odd(const struct watch *w)
 {
 	bool listens = listening_since(w);
@@ -608,6 +618,7 @@ double poller_saturation(const struct poller *p, size_t pool)
 	uint64_t now = monotonic_ns();
 	double sum = 0;
 
+	assert(pool < p->config->pool_count);
 	for (size_t i = 0; i < c->endpoint_count; i++) {
 		uint32_t id = p->publication->pools[pool].endpoints[i].id;
 		const struct pintle_score *s = &p->m->scores[id];

@@ -6,16 +6,17 @@
 #include <stdbool.h>
 
 struct process {
-	double started, loaded; /* Unix time: of the daemon, of the configuration that holds */
-	bool load_failed;       /* the newest attempt */
+	double started, loaded; /* Unix time, s: when the daemon started, when its configuration was
+				 * loaded */
+	bool load_failed;       /* the newest reload */
 };
 
-/** The daemon begins, with a configuration that was loaded. */
+/** To be called at the start, with the configuration loaded. */
 void process_begin(struct process *p);
-/** A reload is over. */
+/** To be called when a reload is over. */
 void process_reloaded(struct process *p, bool well);
 
-/** What the daemon uses, and may; -1 where that is not known. */
+/** What this process uses, and how many descriptors it may open; -1: not known. */
 double process_cpu_seconds(void);
 double process_resident_bytes(void);
 double process_open_fds(void);

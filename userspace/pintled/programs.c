@@ -40,7 +40,7 @@ static struct pintle_bpf *open_skeleton(const struct load_list *which)
 	return skel;
 }
 
-/* Without it the programs have no code that reads the map. */
+/* Unless it carries, the object has no code that reads the former map, so the map is not made. */
 static int former_map(const struct load_list *which, struct bpf_map *map)
 {
 	return which->carry ? bpf_map__reuse_fd(map, which->carry_from)
@@ -62,7 +62,8 @@ static int reuse_maps(const struct pintle_bpf *skel, const struct maps *maps)
 	return err;
 }
 
-static int try(const struct load_list *which, const struct maps *maps, struct pintle_bpf **out)
+static int programs_try(const struct load_list *which, const struct maps *maps,
+			struct pintle_bpf **out)
 {
 	struct pintle_bpf *skel = open_skeleton(which);
 	int err;
@@ -81,15 +82,16 @@ static int try(const struct load_list *which, const struct maps *maps, struct pi
 	return err;
 }
 
-/* Without a word; only when that fails once more with libbpf's talk. */
+/* Loads quietly first; if that fails, again with libbpf's messages, which have the verifier's
+ * log. */
 int programs_load(const struct load_list *which, const struct maps *maps, struct pintle_bpf **out)
 {
 	libbpf_print_fn_t print = libbpf_set_print(NULL);
-	int err = try(which, maps, out);
+	int err = programs_try(which, maps, out);
 
 	libbpf_set_print(print);
 	if (err)
-		err = try(which, maps, out);
+		err = programs_try(which, maps, out);
 	if (err)
 		log_err_r(
 			err,

@@ -29,7 +29,7 @@ static __u32 milli(double load)
 
 static void set_ejection(struct pintle_pool *v, const struct config_pool *c)
 {
-	/* A share such as 0.3 of 10 is a little less than 3 in binary. */
+	/* 0.3 * 10 may come out a little below 3 in binary. */
 	double most = floor(c->ejection.max_share * (double)c->endpoint_count + 1e-9);
 
 	v->eject_after = (__u32)c->ejection.failures;
@@ -63,7 +63,7 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	v->ttl_ns = c->stickiness.ttl_ns;
 	v->max_extra_load = milli(c->stickiness.max_extra_load);
 	v->staleness_ns = c->saturation.staleness_ns;
-	v->running_weight = milli(c->weights.running);
+	v->departure = milli(c->weights.running);
 	v->requests = c->requests;
 	v->rewrite.http10 = c->http10;
 	memcpy(v->rewrite.headers, c->spare_headers, sizeof(v->rewrite.headers));
@@ -72,7 +72,7 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	return maps_put(m, MAP_pools, &p->ref.id, v);
 }
 
-/* A pool's Maglev table is made aside and put in place by one write. */
+/* Builds the pool's Maglev table apart from the map, and replaces the old one by one write. */
 static int put_homes(const struct maps *m, const struct config_pool *c,
 		     const struct published_pool *p)
 {
@@ -115,7 +115,7 @@ static void addresses_free(struct addresses *a)
 	free(a->rows);
 }
 
-/* The user and the cgroup that a listener must be of. */
+/* Adds whose listener it must be: the user and the cgroup, if the endpoint names any. */
 static int add_owner(const struct config_endpoint *c, struct pintle_address *a)
 {
 	char *end;
@@ -162,8 +162,9 @@ static __u32 family_flag(const struct addr *ip)
 	return addr_is_v4(ip) ? PINTLE_ADDRESS_V4 : PINTLE_ADDRESS_V6;
 }
 
-/* An endpoint by port alone: its listener is where its page is read from, so that nobody becomes
- * it by listening on another address at that port. Where the page does not tell, it is any. */
+/* For an endpoint that is configured by its port alone, such as 8001. Its page is read from
+ * 127.0.0.1:8001: so only a listener that accepts connections there is the endpoint, and a stranger
+ * at 10.0.0.5:8001 is not. Where the page comes from elsewhere, any listener at the port is. */
 static void add_port(struct addresses *to, const struct address_row *row,
 		     const struct config_endpoint *c)
 {
@@ -184,8 +185,8 @@ static void add_port(struct addresses *to, const struct address_row *row,
 			    (c->metrics_fallback_v6 ? PINTLE_ADDRESS_V6 : 0));
 }
 
-/* Most servers listen on every address although one is configured: where an endpoint is the only
- * one at its port, a wildcard listener there is it. */
+/* Most servers listen on every address, although the configuration names one. So a wildcard
+ * listener is the endpoint, too, if no other endpoint has that port. */
 static int add_endpoint(struct addresses *to, const struct config_endpoint *c,
 			const struct published_pool *p, size_t i, bool alone_at_port)
 {
@@ -210,7 +211,7 @@ static int add_endpoint(struct addresses *to, const struct config_endpoint *c,
 	return 0;
 }
 
-/* Each endpoint that is a listener on this node. */
+/* Visits each endpoint that is a listener on this node. */
 #define FOR_EACH_SERVER(c, i, j)                                                                   \
 	for (size_t i = 0; i < (c)->pool_count; i++)                                               \
 		for (size_t j = 0; (c)->pools[i].reach == PINTLE_REACH_LISTENER &&                 \
@@ -252,8 +253,9 @@ static bool address_wanted(const void *key, const void *arg)
 	return false;
 }
 
-/* No decision is taken by them, only whose a listener is; and there an old row may stand before a
- * new one: 127.0.0.1:8001 before port 8001 of any address. So both at once. */
+/* Writes the new rows and deletes the old ones at once. These rows take no part in decisions, they
+ * only tell whose a listener is; and there an old row, 127.0.0.1:8001, would be found before a new
+ * one, port 8001 at any address. */
 static int put_addresses(const struct maps *m, const struct addresses *a)
 {
 	int err = 0;
@@ -263,7 +265,8 @@ static int put_addresses(const struct maps *m, const struct addresses *a)
 	return err ? err : maps_prune(m, MAP_addresses, address_wanted, a);
 }
 
-/* Without them, their endpoints have no listener; that is told, and mended by later walks. */
+/* Returns no error: an endpoint whose cgroups are missing here has no listener. That is logged, and
+ * later walks add them. */
 static void put_server_cgroups(const struct maps *m, const struct config *c)
 {
 	char root[PATH_MAX] = "", below[PATH_MAX] = "";
@@ -329,7 +332,7 @@ int publish(const struct maps *m, int netns_fd, const struct config *c, struct p
 	_cleanup_(ids_freep) struct ids *ids = NULL;
 	int err = p ? ids_load(m, &ids) : log_err_r(ENOMEM, "publish");
 
-	/* Up to here nothing of what can well fail has changed anything: */
+	/* First comes whatever is likely to fail. It changes nothing that steers. */
 	if (!err)
 		err = ids_plan(ids, c, p);
 	if (!err)
@@ -343,7 +346,7 @@ int publish(const struct maps *m, int netns_fd, const struct config *c, struct p
 	if (err)
 		return err;
 
-	/* what is new, which nothing names yet; */
+	/* Then come new entries, to which nothing refers yet. */
 	err = ids_write(ids);
 	put_server_cgroups(m, c);
 	if (!err)
@@ -352,7 +355,7 @@ int publish(const struct maps *m, int netns_fd, const struct config *c, struct p
 		return err;
 	register_listeners(m, netns_fd);
 
-	/* what decides, a pool and a frontend in one step each; */
+	/* Then the pools and frontends, by which connections are decided, each in one step. */
 	m->node->daemonless_ns = c->daemonless_ns;
 	err = put_pools(m, c, p);
 	if (!err)
@@ -360,7 +363,7 @@ int publish(const struct maps *m, int netns_fd, const struct config *c, struct p
 	if (!err)
 		err = destinations_publish(m, c, p);
 
-	/* and what is gone, which nothing names any more. */
+	/* Last, entries to which nothing refers any more are removed. */
 	if (!err)
 		err = frontends_settle(m, netns_fd, &wanted);
 	if (!err)

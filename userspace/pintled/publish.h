@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * publish.h - the configuration, written into the maps; and which id each of its pools and
+ * publish.h - writes the configuration into the maps, and tells which id each of its pools and
  * endpoints has there.
  */
 #ifndef PINTLE_PUBLISH_H
@@ -12,7 +12,7 @@
 #include "../config/config.h"
 #include "../maps/maps.h"
 
-/* Parallel to config->pools, and to each pool's endpoints. */
+/* Parallel to config->pools, and `endpoints` to each pool's endpoints. */
 struct published_pool {
 	struct pintle_ref ref;
 	struct pintle_ref *endpoints;
@@ -24,14 +24,15 @@ struct publication {
 };
 
 /**
- * Writes all of it: what is new first, what is gone last, so that at no moment a connection finds
- * less than before or after; servers of new endpoints that listen already are registered
- * (register.h) before a pool names them. Adds and removes local routes in the network namespace
- * `netns_fd`.
+ * Writes the whole configuration, new entries first and removals last: a connection that is decided
+ * meanwhile never finds fewer endpoints than both the former and the new configuration have.
+ * Servers of new endpoints that listen already are registered (register.h) before a pool names
+ * them. Adds and removes local routes in the network namespace `netns_fd`.
  *
- * Returns 0 and *out (publication_free() it); or -errno, logged. -ENOSPC (ids run out) and errors
- * of routes leave the maps as they were. Others, which take a kernel out of memory, may leave a
- * part of the new configuration beside the old one: publish the old one again.
+ * Returns 0 and *out (publication_free() it); or -errno, logged. -ENOSPC (no free id) and errors of
+ * routes leave the maps as they were. Other errors, which only happen when the kernel is out of
+ * memory, may leave a part of the new configuration beside the old one: then the caller publishes
+ * the old one again.
  */
 int publish(const struct maps *m, int netns_fd, const struct config *c, struct publication **out);
 void publication_free(struct publication *p);

@@ -5,7 +5,7 @@
 #include "../base/util.h"
 #include "traits.bpf.h"
 
-/* Each counter of an endpoint and class is held against what was seen of it: */
+/* What is counted for each endpoint and class: */
 enum kind {
 	IN_FLIGHT, /* opened and not closed */
 	PENDING,   /* placed, and neither opened nor failed */
@@ -44,10 +44,11 @@ static uint64_t seen_of(const volatile uint64_t *seen, size_t i)
 }
 
 /*
- * By how much a count is certainly wrong: above 0, it says more than there are. While the sockets
- * were walked, connections came and went; but no more were begun than the count says now, and none
- * were ended before it said so then. So what the walk saw must lie between two bounds, which meet
- * where nothing moved.
+ * By how much a count is certainly wrong; above 0: more are counted than exist. Connections come
+ * and go during the walk. Say 100 had begun and 90 ended before it, and 103 had begun and 92 ended
+ * after it. Then at least 8 of the first 100 were open all the time, and the walk must have seen
+ * them; it can have seen 103 - 90 = 13 at most. If it saw 5, the count is 3 too high. Where nothing
+ * moved, the two bounds are equal.
  */
 static int64_t wrong_by(struct count before, struct count after, uint64_t seen)
 {
@@ -59,8 +60,9 @@ static int64_t wrong_by(struct count before, struct count after, uint64_t seen)
 	return (int64_t)seen > most ? most - (int64_t)seen : 0;
 }
 
-/* A placement that waits in `pending`, an LRU: when many come at once, they drive others out, and
- * strangers can do that with stray segments. Then nobody counted wrong. */
+/* Whether a placement of this endpoint may have left `pending` without an end. `pending` is an LRU:
+ * a burst of SYNs, or a stranger's stray segments, drive other placements out. Then the correction
+ * is no drift. */
 static bool may_be_forgotten(const struct maps *m, unsigned int endpoint)
 {
 	_cleanup_free_ struct pintle_pool *pool = malloc(sizeof(*pool));
@@ -71,8 +73,8 @@ static bool may_be_forgotten(const struct maps *m, unsigned int endpoint)
 	       !hook_has(pool->decided_by, PINTLE_TRAIT_KEEPS_PLACED);
 }
 
-/* Fills wrong[] by one walk. Returns how many counts are wrong, or -EAGAIN when the kernel would
- * not count. */
+/* Fills wrong[] by one walk. Returns how many counts are wrong; -EAGAIN when the kernel would not
+ * run the iterators; or -ENOMEM. */
 static int recount_pass(struct attachment *a, int64_t wrong[COUNTS])
 {
 	_cleanup_free_ struct count *before = calloc(COUNTS, sizeof(*before));
@@ -94,8 +96,8 @@ static int recount_pass(struct attachment *a, int64_t wrong[COUNTS])
 	return n;
 }
 
-/* The part of it that both passes agree on: the kernel marks a connection a moment before it counts
- * it, and one pass may fall between. */
+/* The error that both passes found. A single pass may come between the moment when the kernel marks
+ * a connection and the moment when it counts it. */
 static int64_t agreed_error(int64_t first, int64_t second)
 {
 	if (first > 0 && second > 0)
@@ -125,7 +127,7 @@ static uint64_t reconcile_counts(const struct maps *m, const int64_t first[COUNT
 		int64_t in_flight = agreed_error(first[i + IN_FLIGHT], second[i + IN_FLIGHT]);
 		int64_t pending = agreed_error(first[i + PENDING], second[i + PENDING]);
 
-		/* What was opened unseen is no longer pending by that alone. */
+		/* Correcting `opened` upwards takes as many off pending already. */
 		if (pending > 0 && in_flight < 0)
 			pending = MAX(pending + in_flight, 0);
 		counters_correct(counters_at(m, i), IN_FLIGHT, in_flight);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* reconcile.h - holds `inflight` against the sockets that there are. */
+/* reconcile.h - compares the counters in `inflight` with the sockets that exist, and corrects
+ * them. */
 #ifndef PINTLE_RECONCILE_H
 #define PINTLE_RECONCILE_H
 
@@ -7,12 +8,12 @@
 
 #include "attach.h"
 
-/** Counts every endpoint's live connections anew. Where the kernel's counts cannot be right,
- * however connections came and went meanwhile, they are put right by an atomic add, and that is
- * logged in one line. Returns by how many connections counts were wrong, summed (0 in all but odd
- * cases: an end can be missed only when another program takes our callback flag away, or while
- * nothing of ours is attached); also added to node->drift. Placements of lookup pools that came to
- * nothing are ended in silence: a SYN that is not answered, a stray segment. */
+/** Counts every endpoint's open connections anew. A counter that cannot be right, whatever
+ * connections came and went during the walk, is corrected by an atomic add; one line is logged for
+ * all of them. Returns the sum of the errors, in connections, and adds it to node->drift. That is 0
+ * unless the end of a connection was missed, because another program took our callback flag away or
+ * nothing of ours was attached. Placements of lookup pools that were never established (an
+ * unanswered SYN, a stray segment) are counted as failed without a word, and are no drift. */
 uint64_t reconcile(struct attachment *a);
 
 #endif

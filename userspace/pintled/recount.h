@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* recount.h - counts the sockets and decisions that there are, by the iterators of
+/* recount.h - counts open connections and pending placements, by the iterators of
  * bpf/reconcile.bpf.c. */
 #ifndef PINTLE_RECOUNT_H
 #define PINTLE_RECOUNT_H
@@ -12,13 +12,13 @@ struct recount;
 struct bpf_program;
 struct pintle_bpf;
 
-/** Attaches the iterators of a skeleton that is loaded; it may be unloaded afterwards. Returns NULL
- * where the kernel does not recount, logged. */
+/** Attaches the iterators of a loaded skeleton, which may be unloaded afterwards. Returns NULL,
+ * logged, where that fails; otherwise recount_free() it. */
 struct recount *recount_new(const struct pintle_bpf *skel, const struct maps *m);
 
-/** Runs them to their ends. Returns PINTLE_MAX_ENDPOINTS x PINTLE_MAX_CLASSES sums of
- * PINTLE_RECOUNT_*, valid until the next call; NULL when the kernel would not (logged once), or `r`
- * is NULL. */
+/** Runs the iterators over all their entries. Returns PINTLE_MAX_ENDPOINTS x PINTLE_MAX_CLASSES
+ * sums of PINTLE_RECOUNT_*, owned by `r` and valid until the next call; NULL when an iterator
+ * failed (logged once), or `r` is NULL. */
 const volatile uint64_t *recount_run(struct recount *r);
 
 /** Runs an iterator once over a map of socket storage. Returns 0 or -errno. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "register.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 
 #include "../net/listeners.h"
@@ -14,20 +15,20 @@ struct claim {
 	const struct listener *listener;
 	struct pintle_address to;
 	bool registered;
-	uint32_t strange; /* why it is not believed: PINTLE_UNSTEERABLE_* */
-	bool evict;       /* it is not, but has a slot */
+	uint32_t strange; /* why it is not believed: PINTLE_UNSTEERABLE_*; 0: it is */
+	bool evict;       /* not believed, but holds a slot */
 };
 
 /* What is known of an endpoint's slots in `sockets`, and of its listeners. */
 struct slots {
-	bool read; /* the sockets' cookies that its slots hold; 0 is an empty slot */
+	bool read; /* `cookies` and `used` are valid */
 	uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT];
-	uint32_t used; /* a bit for each slot */
+	uint32_t used; /* bit i: slot i holds a socket */
 	bool claimed;
-	bool crowded;         /* a registered one has no slot */
-	uint32_t watched;     /* such ones whose ends the kernel reports */
-	uint32_t families;    /* of those that are registered */
-	uint32_t unsteerable; /* why one is not: PINTLE_UNSTEERABLE_* */
+	bool crowded;         /* a registered listener found every slot taken */
+	uint32_t watched;     /* such listeners whose ends the kernel reports */
+	uint32_t families;    /* PINTLE_FAMILY_* of the registered listeners */
+	uint32_t unsteerable; /* why a listener is not registered: PINTLE_UNSTEERABLE_* */
 	int error;
 	uint32_t stranger; /* uid */
 };
@@ -41,7 +42,8 @@ struct registration {
 
 #define ALL_SLOTS ((1U << PINTLE_SOCKETS_PER_ENDPOINT) - 1)
 
-/* Returns a bit for each slot that holds a socket, and its cookie in cookies[]; else 0 there. */
+/* Fills cookies[] with the sockets' cookies, 0 for an empty slot. Returns bit i set where slot i
+ * holds a socket. */
 static uint32_t read_cookies(const struct maps *m, uint32_t endpoint,
 			     uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT])
 {
@@ -68,6 +70,7 @@ static struct slots *slots_load(struct registration *r, uint32_t endpoint)
 {
 	struct slots *p = &r->slots[endpoint];
 
+	assert(endpoint < PINTLE_MAX_ENDPOINTS);
 	p->read = true;
 	p->used = read_cookies(r->m, endpoint, p->cookies);
 	return p;
@@ -125,7 +128,8 @@ static uint32_t claim_strange(const struct maps *m, const struct listener *l,
 				!bpf_map_lookup_elem(m->fd[MAP_server_cgroups], &key, &there));
 }
 
-/* Whether the kernel saw it listen, for the endpoint that it still serves. */
+/* Whether sockops saw this listen(), for the endpoint that the listener still serves; then sockops
+ * reports its end, too. */
 static bool is_watched(const struct maps *m, const struct claim *c, int fd)
 {
 	struct pintle_conn conn;
@@ -143,7 +147,7 @@ static void mark_slot(struct pintle_health *h, uint32_t slot, bool watched)
 		__atomic_fetch_or(&h->unwatched, 1U << slot, __ATOMIC_RELAXED);
 }
 
-/* Returns whether it has a slot now, or -errno. */
+/* Returns 1: the socket has a slot now; 0: every slot is taken; or -errno. */
 static int put_socket(const struct maps *m, const struct claim *c, int fd, bool watched)
 {
 	struct pintle_conn conn = {
@@ -154,7 +158,9 @@ static int put_socket(const struct maps *m, const struct claim *c, int fd, bool 
 	};
 	uint64_t value = (uint64_t)fd;
 
-	/* First what its children are to know of their endpoint. */
+	assert(fd >= 0 && c->to.endpoint < PINTLE_MAX_ENDPOINTS);
+	/* The record comes first: the kernel copies it to each connection that the listener accepts
+	 * from then on, so that the connection is counted for this endpoint. */
 	if (!watched && bpf_map_update_elem(m->fd[MAP_conns], &fd, &conn, BPF_ANY))
 		return -errno;
 	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
@@ -167,7 +173,7 @@ static int put_socket(const struct maps *m, const struct claim *c, int fd, bool 
 		if (errno != EEXIST)
 			return -errno;
 	}
-	return false; /* enough of them: any one reaches the whole SO_REUSEPORT group */
+	return false; /* as good: any listener of a SO_REUSEPORT group reaches the whole group */
 }
 
 static void note_registered(struct registration *r, struct claim *c)
@@ -183,7 +189,7 @@ static void note_unsteerable(struct registration *r, const struct claim *c, uint
 {
 	struct slots *p = &r->slots[c->to.endpoint];
 
-	/* A listener at another address is the least of reasons: any other stays. */
+	/* "At another address" is the weakest reason: it replaces no other. */
 	if (p->unsteerable && why == PINTLE_UNSTEERABLE_ADDRESS)
 		return;
 	p->unsteerable = why;
@@ -191,8 +197,8 @@ static void note_unsteerable(struct registration *r, const struct claim *c, uint
 	p->stranger = c->listener->uid;
 }
 
-/* The configuration changed, and this listener is no longer believed: its connections are not the
- * endpoint's from now on. */
+/* The configuration changed, and this listener is no longer believed. Connections that it accepts
+ * from now on are not counted for the endpoint. */
 static void evict_listener(const struct maps *m, const struct claim *c, int fd)
 {
 	if (fd >= 0)
@@ -293,8 +299,8 @@ static void set_unsteerable(struct pintle_health *h, const struct slots *p)
 	h->unsteerable = p->unsteerable;
 }
 
-/* `health` is the kernel's; these stores say only what it could not see. An endpoint with one
- * listener that is registered is steered, whatever the others are; a stranger beside it is told. */
+/* The kernel keeps `health`; these stores add what it cannot see. An endpoint with a registered
+ * listener is steered, whatever its other listeners are; a stranger beside it is still reported. */
 static void health_settle(struct pintle_health *h, const struct slots *p)
 {
 	static const struct slots steerable;
@@ -317,8 +323,8 @@ static void health_settle(struct pintle_health *h, const struct slots *p)
 		__atomic_store_n(&h->listening_since_ns, monotonic_ns(), __ATOMIC_RELAXED);
 }
 
-/* The slots are read anew: while others were fetched, listen() may have filled some. One that
- * does so just while `health` is written is seen by the second look. */
+/* Reads the slots again, because a listen() may have filled some while listeners were fetched. A
+ * listen() between that and the write to `health` is seen by the second look. */
 static void health_settle_all(struct registration *r)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
@@ -390,11 +396,13 @@ uint64_t register_listening_since(const struct maps *m, uint32_t endpoint)
 	struct pintle_health *h = &m->health[endpoint];
 	uint64_t since = __atomic_load_n(&h->listening_since_ns, __ATOMIC_RELAXED), was = since;
 
+	assert(endpoint < PINTLE_MAX_ENDPOINTS);
 	if (!since || !h->unwatched || slots_used(m, endpoint))
 		return since;
 	__atomic_compare_exchange_n(&h->listening_since_ns, &was, 0, false, __ATOMIC_SEQ_CST,
 				    __ATOMIC_RELAXED);
-	/* A listener that came just then found the old time there, and left it. */
+	/* A server that called listen() between the two looks found listening_since_ns set and left
+	 * it, and the exchange has just cleared it. */
 	if (!slots_used(m, endpoint))
 		return 0;
 	since = monotonic_ns();

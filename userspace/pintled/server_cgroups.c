@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server_cgroups.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <fnmatch.h>
 
@@ -17,7 +18,7 @@ struct pattern {
 struct walk {
 	struct pattern *patterns;
 	size_t count;
-	bool *matched; /* for each depth on the way to where the walk is, each pattern */
+	bool *matched; /* [depth][pattern], from the root to the cgroup that is visited */
 	struct pintle_server_cgroup *rows;
 	size_t row_count, room;
 };
@@ -33,7 +34,7 @@ bool server_cgroups_wanted(const struct config *c)
 	return false;
 }
 
-/* Many endpoints may have one pattern. */
+/* Endpoints that have the same pattern share an entry. */
 static void add_pattern(struct walk *w, const char *text)
 {
 	uint64_t id = client_id(text);
@@ -70,12 +71,13 @@ static bool add_row(struct walk *w, uint64_t cgroup, uint64_t pattern)
 	return true;
 }
 
-/* What is below a cgroup that matches, matches. */
-static bool visit(void *arg, const struct cgroup2_visit *v)
+/* A cgroup below a matching cgroup matches, too. */
+static bool server_cgroups_visit(void *arg, const struct cgroup2_visit *v)
 {
 	struct walk *w = arg;
 	bool *here = w->matched + (size_t)v->depth * w->count, *above = here - w->count;
 
+	assert(v->depth >= 0 && v->depth <= CGROUP2_MAX_DEPTH);
 	for (size_t i = 0; i < w->count; i++) {
 		here[i] = (v->depth && above[i]) || !fnmatch(w->patterns[i].text, v->path, 0);
 		if (here[i] && !add_row(w, v->id, w->patterns[i].id))
@@ -98,7 +100,7 @@ static bool row_wanted(const void *key, const void *arg)
 	return w->row_count && bsearch(key, w->rows, w->row_count, sizeof(*w->rows), by_bytes);
 }
 
-/* What is gone goes first: that makes room. */
+/* Rows that are gone are removed first, to make room. */
 static int put_rows(const struct maps *m, const struct walk *w)
 {
 	const uint32_t one = 1;
@@ -117,7 +119,7 @@ int server_cgroups_update(const struct maps *m, const struct config *c, const ch
 	int err = collect_patterns(&w, c);
 
 	if (!err && w.count)
-		err = cgroup2_walk(root, below, visit, &w);
+		err = cgroup2_walk(root, below, server_cgroups_visit, &w);
 	if (err == -ECANCELED)
 		err = log_err_r(ENOSPC, "more than %d cgroups match the patterns of endpoints",
 				PINTLE_MAX_SERVER_CGROUPS);

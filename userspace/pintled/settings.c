@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "settings.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <limits.h>
 
@@ -9,32 +10,32 @@
 #include "../base/util.h"
 #include "../maps/pin.h"
 
-/* Whoever takes one out while we walk sends the walk back to its start. */
+/* When a key is deleted during a walk, the walk begins again: so its steps are limited. */
 #define MAX_STEPS (4 * PINTLE_MAX_VERDICTS)
 
-#define MAX_TOLD 20 /* at once */
+#define MAX_TOLD 20 /* lines at once */
 
 struct row {
 	struct pintle_setting_key key;
 	struct pintle_setting setting;
-	bool text;                      /* all of it ends, and is printable */
-	bool runs;                      /* the configuration that runs has it */
-	char left_out[PINTLE_WHY_SIZE]; /* it could not be applied; "": it may be tried */
+	bool text;                      /* pool, key and value are printable and end in NUL */
+	bool runs;                      /* the current configuration has it */
+	char left_out[PINTLE_WHY_SIZE]; /* why it could not be applied; "": it may be tried */
 	struct config_setting judged;
 };
 
 struct settings {
-	struct config_text text, next; /* that runs; read since, and not running yet */
+	struct config_text text, next; /* current; a reload's, until settings_done() */
 	int fd;                        /* of the map, before the maps are open; -1 */
 	const struct maps *m;
 	struct row *rows; /* the oldest first */
 	size_t count;
-	uint64_t digest;   /* of the map, when the rows were read */
+	uint64_t digest;   /* of the map's contents, when the rows were read */
 	uint64_t asked_ns; /* newest request to reload that was seen */
-	uint64_t begun_ns; /* newest request that a reload was begun after */
-	bool reloading;    /* what was made last comes from the file */
-	bool again;        /* rows were read that nobody judged */
-	int told;          /* lines about settings, since they were judged last */
+	uint64_t begun_ns; /* newest request that had been seen when a reload was begun */
+	bool reloading;    /* the configuration that was made last is a reload's */
+	bool again;        /* rows were read, and not judged */
+	int told;          /* lines logged since judge_rows() began */
 };
 
 /* ---- the map --------------------------------------------------------------------- */
@@ -51,7 +52,8 @@ static bool is_reload(const struct pintle_setting_key *key)
 	return !memcmp(key, &reload, sizeof(reload));
 }
 
-/* Ended by a NUL, and by nothing but NULs; no character that a terminal would obey. */
+/* Whether `text` ends in a NUL (`padded`: and holds nothing but NULs behind it), is not empty, and
+ * has no character that a terminal would obey. */
 static bool is_text(const char *text, size_t size, bool padded)
 {
 	size_t length = strnlen(text, size);
@@ -93,7 +95,7 @@ static int each_setting(struct settings *s, setting_fn each, void *arg)
 	return err;
 }
 
-/* A sum, since a hash has no order. */
+/* Sums the rows' hashes, because the order of a hash map's keys may change. */
 static int digest_one(struct settings *s, const struct pintle_setting_key *key,
 		      const struct pintle_setting *setting, void *arg)
 {
@@ -156,7 +158,7 @@ static int read_one(struct settings *s, const struct pintle_setting_key *key,
 	return 0;
 }
 
-static int older(const void *left, const void *right)
+static int by_age(const void *left, const void *right)
 {
 	const struct row *a = left, *b = right;
 
@@ -175,7 +177,7 @@ static int read_rows(struct settings *s)
 		return err;
 	}
 	if (r.n)
-		qsort(r.rows, r.n, sizeof(*r.rows), older);
+		qsort(r.rows, r.n, sizeof(*r.rows), by_age);
 	free(s->rows);
 	s->rows = r.rows;
 	s->count = r.n;
@@ -185,24 +187,24 @@ static int read_rows(struct settings *s)
 
 /* ---- with the file --------------------------------------------------------------- */
 
-static void refuse(struct row *r, const char *why)
+static void row_refuse(struct row *r, const char *why)
 {
 	r->judged.holds = false;
 	snprintf(r->judged.why, sizeof(r->judged.why), "%s", why);
 }
 
-/* What cannot hold whatever the file says is not shown to it. */
+/* Whether to try the setting with the file: not if it cannot hold whatever the file says. */
 static bool may_hold(struct row *r)
 {
 	if (!r->text)
-		refuse(r, "its text does not end; `pintle reset` removes it");
+		row_refuse(r, "its text does not end; `pintle reset` removes it");
 	else if (r->left_out[0])
-		refuse(r, r->left_out);
+		row_refuse(r, r->left_out);
 	return r->text && !r->left_out[0];
 }
 
-static int parse(struct settings *s, const struct config_text *text, const struct yaml_sink *sink,
-		 struct config **c)
+static int settings_parse(struct settings *s, const struct config_text *text,
+			  const struct yaml_sink *sink, struct config **c)
 {
 	_cleanup_free_ struct config_setting *judged = calloc(s->count + 1, sizeof(*judged));
 	size_t n = 0, at = 0;
@@ -228,7 +230,7 @@ static int parse(struct settings *s, const struct config_text *text, const struc
 	return err;
 }
 
-static void ignore(void *arg, const char *file, int line, int column, const char *message)
+static void ignore_error(void *arg, const char *file, int line, int column, const char *message)
 {
 	(void)arg;
 	(void)file;
@@ -237,7 +239,7 @@ static void ignore(void *arg, const char *file, int line, int column, const char
 	(void)message;
 }
 
-/* What the file itself is warned of was told when it was read. */
+/* Warnings about the file itself, which have a line, were logged when the file was read. */
 static void warn_of_setting(void *arg, const char *file, int line, int column, const char *message)
 {
 	(void)arg;
@@ -248,10 +250,10 @@ static void warn_of_setting(void *arg, const char *file, int line, int column, c
 
 int settings_configure(struct settings *s, struct config **c)
 {
-	static const struct yaml_sink sink = {.error = ignore, .warning = warn_of_setting};
+	static const struct yaml_sink sink = {.error = ignore_error, .warning = warn_of_setting};
 	int err = read_rows(s);
 
-	err = err ? log_err_r(err, "settings") : parse(s, &s->text, &sink, c);
+	err = err ? log_err_r(err, "settings") : settings_parse(s, &s->text, &sink, c);
 	s->again = err;
 	return err;
 }
@@ -272,7 +274,7 @@ int settings_reload(struct settings *s, const struct yaml_sink *sink, struct con
 	err = config_read(s->text.name, sink, &s->next);
 	if (!err)
 		err = read_rows(s);
-	return err ?: parse(s, &s->next, sink, c);
+	return err ?: settings_parse(s, &s->next, sink, c);
 }
 
 bool settings_leave_out(struct settings *s, const char *why)
@@ -293,7 +295,7 @@ bool settings_leave_out(struct settings *s, const char *why)
 
 /* ---- verdicts -------------------------------------------------------------------- */
 
-/* Returns whether it is another one than before. */
+/* Returns whether the verdict has changed. */
 static bool put_verdict(const struct settings *s, const struct pintle_setting_key *key,
 			struct pintle_verdict *v)
 {
@@ -309,8 +311,8 @@ static bool put_verdict(const struct settings *s, const struct pintle_setting_ke
 	return true;
 }
 
-/* Whoever sets a thousand of them must not bury the rest of the log. */
-static void tell(struct settings *s, const struct row *r)
+/* An operator who sets a thousand keys must not bury the rest of the log. */
+static void tell_row(struct settings *s, const struct row *r)
 {
 	const struct config_setting *j = &r->judged;
 
@@ -335,23 +337,25 @@ static void judge_row(struct settings *s, struct row *r, const char *why)
 	struct config_setting *j = &r->judged;
 	const struct yaml_key *k;
 
-	/* It was not applied: what was before it still is. */
+	/* The configuration was not applied: a setting that would be new in it, or would no longer
+	 * hold, stays as it was. */
 	if (why && j->holds != r->runs)
-		refuse(r, why);
+		row_refuse(r, why);
 	else
 		r->runs = j->holds;
 	v.refused = !r->runs;
 	k = r->runs ? config_settable(r->key.key, v.why) : NULL;
 	snprintf(v.runs, sizeof(v.runs), "%s", r->runs ? r->setting.value : j->file);
-	/* "5m" is no other value than "300s". */
+	/* Where the file says "300s", a setting "5m" makes no difference. */
 	snprintf(v.file, sizeof(v.file), "%s",
 		 k && config_value_same(k, r->setting.value, j->file) ? v.runs : j->file);
 	snprintf(v.why, sizeof(v.why), "%s", r->runs ? "" : j->why);
 	if (put_verdict(s, &r->key, &v))
-		tell(s, r);
+		tell_row(s, r);
 }
 
-/* It was taken back, and what the file says could not be applied: it still runs. */
+/* The key was reset, and the file's value could not be applied: the value that was set still
+ * holds. */
 static void keep_verdict(const struct settings *s, const struct pintle_setting_key *key,
 			 const char *why)
 {
@@ -363,7 +367,7 @@ static void keep_verdict(const struct settings *s, const struct pintle_setting_k
 	put_verdict(s, key, &v);
 }
 
-/* Verdicts on what is set no more. */
+/* Removes the verdicts of keys that are no longer set. */
 static void prune_verdicts(struct settings *s, const char *why)
 {
 	struct pintle_setting_key key, kept, *previous = NULL;
@@ -393,7 +397,8 @@ static void judge_rows(struct settings *s, const char *why)
 	prune_verdicts(s, why);
 }
 
-/* The newest, whoever asked for it, so it is always told anew. */
+/* A reload's verdict is written each time, because every caller of `pintle reload` waits for a new
+ * one. */
 static void judge_reload(struct settings *s, const char *why)
 {
 	static const struct pintle_setting_key key = {.key = PINTLE_SETTING_RELOAD};
@@ -413,13 +418,14 @@ void settings_done(struct settings *s, const char *why)
 {
 	bool reloaded = s->reloading && !why;
 
+	assert(s->m); /* settings_use() was called */
 	if (reloaded && s->next.text) {
 		free(s->text.text);
 		s->text = s->next;
 		s->next = (struct config_text){0};
 	}
 	drop_next(s);
-	/* After a reload that failed, settings are judged by the file before it, as it runs. */
+	/* After a reload that failed, settings are judged again by the text that stays. */
 	s->again = s->reloading && why;
 	if (!s->again)
 		judge_rows(s, why);
@@ -430,8 +436,9 @@ void settings_done(struct settings *s, const char *why)
 
 /* ---- life ------------------------------------------------------------------------ */
 
-/* Before the maps are open: programs are loaded and attached as the settings want it, too. */
-static int peek(struct settings *s, const char *bpffs)
+/* Reads the pinned settings before the maps are opened, because settings, too, say which programs
+ * are loaded and attached. */
+static int settings_peek(struct settings *s, const char *bpffs)
 {
 	char dir[PATH_MAX], path[PIN_PATH_SIZE];
 
@@ -440,7 +447,7 @@ static int peek(struct settings *s, const char *bpffs)
 	s->fd = pin_open(dir, map_names[MAP_settings], 0);
 	if (s->fd < 0)
 		return 0;
-	/* Another layout is refused later, and in better words. */
+	/* Pins of another layout are refused later, with a better message. */
 	if (maps_check(path, MAP_settings, map_layouts[MAP_settings].value_size, s->fd)) {
 		close(s->fd);
 		s->fd = -1;
@@ -464,7 +471,7 @@ int settings_load(const char *path, const struct yaml_sink *sink, struct setting
 	if (!err)
 		err = config_parse(path, s->text.text, s->text.size, sink, &file);
 	if (!err)
-		err = peek(s, file->bpffs);
+		err = settings_peek(s, file->bpffs);
 	if (!err && s->count) {
 		config_free(TAKE_PTR(file));
 		err = settings_configure(s, &file);

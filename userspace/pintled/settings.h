@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * settings.h - the configuration that runs: the file's text as it was read last, with what an
- *operator set since (`pintle set`), which is in the map `settings`.
+ * settings.h - makes the current configuration: the file's text as it was read last, with what
+ * operators set since by `pintle set`, which is in the map `settings`.
  *
  *	settings_load()       at the start: the file, with what is pinned under the bpffs it names
  *	settings_use()        once the maps are open
@@ -22,8 +22,8 @@
 
 struct settings;
 
-/** Reads the file; errors go to the sink. Returns 0 with *out (settings_free() it) and *c
- * (config_free() it); or as config_load(). */
+/** Reads the file, and the settings pinned under the bpffs that the file names; errors go to the
+ * sink. Returns 0 with *out (settings_free() it) and *c (config_free() it); or as config_load(). */
 int settings_load(const char *path, const struct yaml_sink *sink, struct settings **out,
 		  struct config **c);
 void settings_free(struct settings *s);
@@ -32,25 +32,29 @@ void settings_free(struct settings *s);
 void settings_use(struct settings *s, const struct maps *m);
 
 enum settings_news {
-	SETTINGS_CHANGED = 1, /* since the configuration was made last */
-	SETTINGS_RELOAD = 2,  /* `pintle reload` asked for it since it was begun last */
+	SETTINGS_CHANGED = 1, /* settings changed since the configuration was made last */
+	SETTINGS_RELOAD = 2,  /* `pintle reload` was called since a reload was begun last */
 };
-/** Returns enum settings_news, as bits. Cheap where nothing is set. */
+/** Returns bits of enum settings_news. Cheap where nothing is set. */
 unsigned int settings_look(struct settings *s);
 
-/** The configuration by the text that runs and the settings as they are now. Returns 0 and *c, to
- * be followed by settings_done(); or -errno, logged: then settings_look() tells of it again. */
+/** Makes the configuration from the current text and the settings as they are now. Returns 0 and *c
+ * (config_free() it), to be followed by settings_done(); or -errno, logged: then the next
+ * settings_look() says SETTINGS_CHANGED again. */
 int settings_configure(struct settings *s, struct config **c);
-/** The same by the file's text as it is now, which runs once settings_done() says so. Returns as
- * config_load(). */
+/** Makes the configuration from the file as it is now, whose text becomes the current one once
+ * settings_done() is called without a reason. Returns as config_load(); settings_done() must follow
+ * either way. */
 int settings_reload(struct settings *s, const struct yaml_sink *sink, struct config **c);
 
-/** That configuration could not be applied: the settings that are new in it are to be left out.
- * `why` is for the operator. Returns whether there are any: then it is worth another try. */
+/** To be called when that configuration could not be applied: leaves out the settings that are new
+ * in it. `why` is for the operator. Returns whether there were any: then another
+ * settings_configure() may succeed. */
 bool settings_leave_out(struct settings *s, const char *why);
 
-/** What was made last runs (why is NULL); or, for that reason, what ran before it does. Of
- * settings_load() it is to be said once the maps are open and all is applied. Writes `verdicts`. */
+/** Says what became of the configuration that was made last: it was applied (`why` is NULL), or for
+ * the reason `why` the one before it still holds. After settings_load() it is to be called once
+ * settings_use() was called and the configuration is applied. Writes `verdicts`. */
 void settings_done(struct settings *s, const char *why);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "takeover.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <sys/mman.h>
 
@@ -19,13 +20,15 @@ struct takeover {
 
 /* ---- what changed between the two layouts ------------------------------------------- */
 
-/* A map that is not in this table is the same in both; or new (struct map_layout), and starts
- * empty. */
+/* A map that is not in this table has the same layout in both; or it is new (struct map_layout:
+ * `since`), and starts empty. */
 struct conversion {
 	uint32_t value_size; /* in the former layout */
-	/* Before the links are moved: reads the former map only, and skips what is there. */
+	/* Called before the links are moved: only reads the former map, and overwrites nothing in
+	 * `m` that is newer. */
 	int (*copy)(const struct takeover *t, const struct maps *m, enum map_id id);
-	/* After that: what the former programs wrote since. Done twice, it does no harm. */
+	/* Called after that: carries over what the former programs wrote since. Must do no harm
+	 * when a takeover that was killed does it again. */
 	int (*move)(const struct takeover *t, const struct maps *m, enum map_id id);
 };
 static const struct conversion conversions[MAP_COUNT];
@@ -37,7 +40,7 @@ static bool is_zero(const void *value, size_t size)
 	return !p[0] && !memcmp(p, p + 1, size - 1);
 }
 
-/* Values that only grew at their ends: the former bytes, then zeros. */
+/* For values that only gained fields at their ends: the former bytes, then zeros. */
 static int copy_grown(const struct takeover *t, const struct maps *m, enum map_id id)
 {
 	size_t size = map_layouts[id].value_size;
@@ -57,7 +60,7 @@ static int copy_grown(const struct takeover *t, const struct maps *m, enum map_i
 	return 0;
 }
 
-/* It says which layout its maps have. */
+/* `node` holds the number of the layout, which is the new one in the copy. */
 static int copy_node(const struct takeover *t, const struct maps *m, enum map_id id)
 {
 	int err = copy_grown(t, m, id);
@@ -66,7 +69,7 @@ static int copy_node(const struct takeover *t, const struct maps *m, enum map_id
 	return err;
 }
 
-/* An operator may have used the former CLI meanwhile: what was said last holds. */
+/* An operator may use the former CLI during the takeover: the newer override wins. */
 static int copy_overrides(const struct takeover *t, const struct maps *m, enum map_id id)
 {
 	for (uint32_t i = 0; i < PINTLE_OVERRIDE_COUNT; i++) {
@@ -82,7 +85,7 @@ static int copy_overrides(const struct takeover *t, const struct maps *m, enum m
 	return 0;
 }
 
-/* Until the configuration is published anew, listeners are known by the former one. */
+/* Until the configuration is published, sockops recognises listeners by the former addresses. */
 static int copy_addresses(const struct takeover *t, const struct maps *m, enum map_id id)
 {
 	struct pintle_address_key key, *previous = NULL;
@@ -112,7 +115,7 @@ static int put_binding(const struct maps *m, const struct pintle_affinity_key *k
 	return 0;
 }
 
-#define BATCH 4096 /* entries: more than a bucket has */
+#define BATCH 4096 /* entries; must be more than a bucket has, or the kernel answers -ENOSPC */
 
 static int copy_affinity(const struct takeover *t, const struct maps *m, enum map_id id)
 {
@@ -136,7 +139,7 @@ static int copy_affinity(const struct takeover *t, const struct maps *m, enum ma
 	return err == -ENOENT ? put : err ?: put;
 }
 
-/* Counts are moved and not copied: what is taken out of the former map is not added twice. */
+/* Counts are moved, not copied: a takeover that is killed and goes on later adds none twice. */
 static void move_count(__u64 *to, __u64 *from)
 {
 	__atomic_fetch_add(to, __atomic_exchange_n(from, 0, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
@@ -185,7 +188,7 @@ static int carry_connects(const struct takeover *t, const struct maps *m, enum m
 	return recount_walk(t->skel->progs.pintle_carry, t->fd[id]);
 }
 
-/* By map, so that the compiler refuses a second row for one. */
+/* Indexed by map, so that the compiler refuses a second row for a map. */
 #define ROW(name, size, copy, move) [MAP_##name] = {size, copy, move}
 static const struct conversion conversions[MAP_COUNT] = {
 	ROW(node, 744, copy_node, NULL),
@@ -210,7 +213,7 @@ static bool is_changed(enum map_id map)
 
 /* ---- the former pins --------------------------------------------------------------- */
 
-/* Once its links are moved, the former layout is being removed. */
+/* False once every link was moved: then the former layout is being removed. */
 static bool has_links(const struct takeover *t)
 {
 	for (int i = 0; i < LINK_COUNT; i++)
@@ -254,8 +257,8 @@ static int open_maps(struct takeover *t)
 	return whole ? 0 : -ENOENT;
 }
 
-/* What is pinned under t->dir is of no use. */
-static int clear(const struct takeover *t, bool begun)
+/* Removes former pins that are not whole. */
+static int takeover_clear(const struct takeover *t, bool begun)
 {
 	if (begun)
 		return pins_remove(t->dir);
@@ -289,7 +292,7 @@ int takeover_find(const char *bpffs, bool begun, struct takeover **out)
 		return 0;
 	err = open_maps(t);
 	if (err)
-		return err == -ENOENT ? clear(t, begun) : err;
+		return err == -ENOENT ? takeover_clear(t, begun) : err;
 	*out = TAKE_PTR(t);
 	return 0;
 }
@@ -346,6 +349,7 @@ int takeover_load(struct takeover *t, const struct maps *m)
 {
 	struct load_list which = {.carry = true, .carry_from = t->fd[MAP_connects]};
 
+	assert(!t->skel);
 	for (int i = 0; i < LINK_COUNT; i++)
 		which.links[i] = link_pinned(&link_kinds[i], t->dir);
 	return programs_load(&which, m, &t->skel);
@@ -356,6 +360,7 @@ int takeover_commit(struct takeover *t, const struct maps *m, const char *dir,
 {
 	int err = 0;
 
+	assert(t->skel); /* takeover_load() was called */
 	for (int i = 0; !err && i < LINK_COUNT; i++)
 		if (link_pinned(&link_kinds[i], t->dir))
 			err = link_move(&link_kinds[i], programs_fd(t->skel, link_kinds[i].program),

@@ -11,7 +11,7 @@
 #include "../maps/state.h"
 #include "../base/util.h"
 
-/* Maps that forget: kept in one place with what it means when one is full. */
+/* Maps that forget their oldest entries, and what that means for users. */
 static const struct {
 	enum map_id map;
 	const char *means;
@@ -21,17 +21,17 @@ static const struct {
 	{MAP_pending, "connections still in their handshake may be decided twice"},
 };
 
-/* What an endpoint's `health` said when it was last looked at. */
+/* What an endpoint's `health` said at the last look. */
 struct seen {
 	uint64_t ejections;
 	uint64_t failures[PINTLE_FAILURE_COUNT];
-	bool failed; /* ejected, and nobody was answered since */
+	bool failed; /* ejected, and no client was answered since */
 };
 
 struct telemetry {
 	const struct maps *m;
 	uint64_t told_ns;
-	unsigned int told; /* within a second of that */
+	unsigned int told; /* lines since then */
 	struct seen seen[PINTLE_MAX_ENDPOINTS];
 	double fill[ARRAY_SIZE(lru_table)];
 	bool warned[ARRAY_SIZE(lru_table)];
@@ -60,7 +60,7 @@ static bool name_of(const struct telemetry *t, uint32_t slot, char to[PINTLE_NAM
 	return true;
 }
 
-/* "POOL/ENDPOINT" of an endpoint that there is. */
+/* Writes "POOL/ENDPOINT". Returns false for an id that no endpoint has. */
 static bool whole_name_of(const struct telemetry *t, uint32_t id, char to[2 * PINTLE_NAME_SIZE])
 {
 	char pool[PINTLE_NAME_SIZE], endpoint[PINTLE_NAME_SIZE];
@@ -119,7 +119,7 @@ static struct seen see(const struct pintle_health *h)
 	return s;
 }
 
-/* An id that was given to another endpoint begins anew, with fewer ejections or none. */
+/* When an id is given to another endpoint, `ejections` starts at 0 again: that is no ejection. */
 static void tell_changes(struct telemetry *t, uint32_t id)
 {
 	struct seen before = t->seen[id], now = see(&t->m->health[id]);
@@ -158,11 +158,11 @@ void telemetry_free(struct telemetry *t)
 
 /* ---- maps that forget --------------------------------------------------------------- */
 
-/* Entries at once: more than any bucket has. */
+/* Entries read at once: must be more than any bucket has, or the kernel answers -ENOSPC. */
 #define FILL_BATCH 4096
 
-/* By batches, which go from bucket to bucket: entries come and go meanwhile, and a walk from key to
- * key would begin again at each key that went. */
+/* Reads by batches, which go from bucket to bucket. Entries come and go meanwhile, and a walk from
+ * key to key begins again whenever its key was deleted. */
 static double map_fill(int fd)
 {
 	_cleanup_free_ void *keys = NULL, *values = NULL;

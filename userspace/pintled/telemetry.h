@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* telemetry.h - what the log says of ejections and of full maps. */
+/* telemetry.h - logs ejections and maps that are nearly full. */
 #ifndef PINTLE_TELEMETRY_H
 #define PINTLE_TELEMETRY_H
 
@@ -7,14 +7,16 @@
 
 struct telemetry;
 
-/** What `m`, opened for writing, holds now is not news. Returns 0 and *out, or -errno, logged. */
+/** Ejections that `m` holds already are not logged. `m` must be open for writing and outlive it.
+ * Returns 0 and *out (telemetry_free() it), or -errno, logged. */
 int telemetry_new(const struct maps *m, struct telemetry **out);
-/** Logs which endpoints were ejected, or answer their clients again, since the last look. */
+/** Logs which endpoints were ejected, or answer their clients again, since the last call. */
 void telemetry_look(struct telemetry *t);
-/** Estimates how full the LRU maps are and warns, once each, above 80 %. Walks the maps:
- * not for every turn of the loop. */
+/** Measures how full the LRU maps are, and warns above 80 %, once for each map. Walks over the
+ * maps, so it is not for every turn of the loop. */
 void telemetry_check_fill(struct telemetry *t);
-/** How full the i-th LRU map was then, 0..1. Returns false past the last one. */
+/** Sets *fill to how full the i-th LRU map was at the last telemetry_check_fill(), 0..1. Returns
+ * false past the last map. */
 bool telemetry_fill(const struct telemetry *t, size_t i, enum map_id *map, double *fill);
 void telemetry_free(struct telemetry *t);
 

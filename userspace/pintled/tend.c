@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tend.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 
 #include "../base/log.h"
@@ -22,6 +23,7 @@ void tend_hold(struct tend *t, const char *dir)
 
 void tend_release(struct tend *t, enum link_id id)
 {
+	assert(id < LINK_COUNT);
 	if (t->fd[id] >= 0)
 		close(t->fd[id]);
 	t->fd[id] = -1;

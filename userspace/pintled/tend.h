@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tend.h - what is pinned stays pinned, and what is attached is known to be: while the daemon runs
- * it holds each link and each map by a descriptor, too. So a pin that somebody removes loses
- * nothing, and is put back; what is detached by force, or with its cgroup, is noticed.
+ * tend.h - keeps pins and links in place. While the daemon runs, it holds a descriptor of each map
+ * and link besides the pin. So nothing is lost when somebody removes a pin, and the daemon pins it
+ * again; and it notices a link that is detached by force, or with its cgroup.
  */
 #ifndef PINTLE_TEND_H
 #define PINTLE_TEND_H
@@ -17,19 +17,19 @@ struct tend {
 	int fd[LINK_COUNT]; /* of the links that are held; -1 */
 };
 
-/** Holds nothing yet. */
+/** Begins with no link held. */
 void tend_begin(struct tend *t);
-/** Holds each link that is pinned in `dir`, and is not held. */
+/** Opens each link that is pinned in `dir` and not held yet. */
 void tend_hold(struct tend *t, const char *dir);
-/** Lets go of one link, or of all. */
+/** Closes the descriptor of one link, or of all. What is pinned stays attached. */
 void tend_release(struct tend *t, enum link_id id);
 void tend_end(struct tend *t);
 
-/** Whether that link is held, and attached to something that still is. */
+/** Whether that link is held, and what it is attached to still exists. */
 bool tend_attached(const struct tend *t, enum link_id id);
 
-/** Pins in `dir` the maps, and the links that are held and attached, which are not pinned there.
- * Returns how many; or -errno, logged. */
+/** Pins in `dir` every map, and every link that is held and attached, that is not pinned there.
+ * Returns how many it pinned; or -errno, logged. */
 int tend_pins(const struct tend *t, const struct maps *m, const char *dir, gid_t group);
 
 #endif

@@ -4,12 +4,12 @@
 #include "../base/util.h"
 #include "health.bpf.h"
 
-static uint64_t load(const __u64 *at)
+static uint64_t vouch_load(const __u64 *at)
 {
 	return __atomic_load_n(at, __ATOMIC_RELAXED);
 }
 
-static void store(__u64 *at, uint64_t value)
+static void vouch_store(__u64 *at, uint64_t value)
 {
 	__atomic_store_n(at, value, __ATOMIC_RELAXED);
 }
@@ -18,14 +18,14 @@ bool vouch_ask(struct vouch *v, const struct pintle_health *h, const struct conf
 {
 	v->failures = 0;
 	for (int i = 0; i < PINTLE_FAILURE_COUNT; i++)
-		v->failures += load(&h->failures[i]);
+		v->failures += vouch_load(&h->failures[i]);
 	v->asked_ns = monotonic_ns();
 	v->fresh = e->failures && v->failures != v->answered;
 	return v->fresh;
 }
 
-/* As ejections do it: twice as long each time, up to the limit. */
-static uint64_t how_long(const struct vouch *v, const struct config_ejection *e)
+/* Doubles with each ejection that was ended, up to the limit, as ejections themselves do. */
+static uint64_t vouch_duration_ns(const struct vouch *v, const struct config_ejection *e)
 {
 	uint64_t ns = MIN(e->time_ns, e->max_time_ns);
 
@@ -41,21 +41,22 @@ bool vouch_hear(struct vouch *v, struct pintle_health *h, const struct config_ej
 	bool ejected;
 
 	if (!good) {
-		if (load(&h->vouched_until_ns))
-			store(&h->vouched_until_ns, 0);
-		if (load(&h->answered_ns))
-			store(&h->answered_ns, 0);
+		if (vouch_load(&h->vouched_until_ns))
+			vouch_store(&h->vouched_until_ns, 0);
+		if (vouch_load(&h->answered_ns))
+			vouch_store(&h->answered_ns, 0);
 		v->voids = 0;
 		return false;
 	}
-	/* The endpoint failed a client meanwhile: it is asked again. */
-	if (!v->fresh || load(&h->failed_ns) >= v->asked_ns)
+	/* Either no client failed since the newest answer; or a client failed after this question
+	 * was begun, and the endpoint is asked again. */
+	if (!v->fresh || vouch_load(&h->failed_ns) >= v->asked_ns)
 		return false;
-	ejected = health_ejected(load(&h->ejected_until_ns), load(&h->answered_ns),
-				 load(&h->failed_ns), now);
+	ejected = health_ejected(vouch_load(&h->ejected_until_ns), vouch_load(&h->answered_ns),
+				 vouch_load(&h->failed_ns), now);
 	v->answered = v->failures;
 	v->voids += ejected;
-	store(&h->answered_ns, v->asked_ns);
-	store(&h->vouched_until_ns, now + how_long(v, e));
+	vouch_store(&h->answered_ns, v->asked_ns);
+	vouch_store(&h->vouched_until_ns, now + vouch_duration_ns(v, e));
 	return ejected;
 }

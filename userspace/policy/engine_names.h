@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine_names.h - the engines, once: the configuration accepts these names, and the
- * engine table (engines.c) has one entry for each.
+ * engine_names.h - the names of the engines: the configuration takes these, and the engine table
+ * (engines.c) has one entry for each.
  */
 #ifndef PINTLE_ENGINE_NAMES_H
 #define PINTLE_ENGINE_NAMES_H

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engines.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -17,18 +18,18 @@
 /* How the series of one metric become one number. */
 enum combine {
 	SUM,
-	/* For the share of a cache of which every rank has its own. The largest would call a
-	 * server of eight ranks full when one is, though its own balancer sends the next request
-	 * to another; what waits for the full one is seen in the waiting requests. */
+	/* For the share of KV cache in use, as each rank has its own cache. The largest share would
+	 * call a server of eight ranks full when one of them is, though its own balancer sends the
+	 * next request to another rank. Requests that wait for the full rank count as waiting. */
 	MEAN,
-	/* The sum over the replicas, of each of which only the largest series counts: its tensor
-	 * and pipeline ranks may all report the same requests. */
+	/* Adds up the replicas, and takes only the largest series of each: the tensor and pipeline
+	 * ranks of a replica may all report the same requests. */
 	SUM_OF_REPLICAS,
 	MEAN_OF_REPLICAS,
 };
 
-/* One metric. Of a signal's rows those of the lowest `choice` that the page has count, and
- * they add up: newer names go before older ones, and a signal may consist of several parts. */
+/* One metric. A signal is the sum of its rows with the lowest `choice` that the page has: newer
+ * names have lower choices than older ones, and a signal may have several parts. */
 struct row {
 	enum signal signal;
 	unsigned int choice;
@@ -40,11 +41,11 @@ struct row {
 
 struct engine {
 	const char *replica_label; /* numbers the data-parallel ranks */
-	/* Every replica has one series of each load signal: otherwise the page lost lines. */
+	/* Every replica has one series of each load signal: a page that has not lost lines. */
 	bool even;
-	/* Gauges appear with the first request that is worked on. Before it the page is empty; or
-	 * it has `refused_only`, which counts refused requests too, and not yet `worked`. Both mean
-	 * that nothing waits and nothing runs. */
+	/* Gauges appear with the first request that the server works on. Until then the page is
+	 * empty; or it has `refused_only`, a counter of refused requests and others, but not
+	 * `worked`. Either way no request waits or runs. */
 	bool empty_is_idle;
 	const char *refused_only, *worked;
 	const struct row *rows;
@@ -57,7 +58,7 @@ struct engine {
 	{                                                                                          \
 		.signal = (sig), .combine = (how), __VA_ARGS__                                     \
 	}
-/* Clients that follow OpenMetrics append _total to a counter's name; others do not. */
+/* Metrics libraries that follow OpenMetrics append _total to a counter's name; others do not. */
 #define COUNTER(sig, nth, text)                                                                    \
 	ROW(sig, SUM, .choice = 2 * (nth), NAME(text "_total")),                                   \
 		ROW(sig, SUM, .choice = 2 * (nth) + 1, NAME(text))
@@ -75,8 +76,8 @@ static const struct row vllm[] = {
 	COUNTER(SIGNAL_OUTPUT_TOKENS, 0, "vllm:generation_tokens"),
 };
 
-/* Prefill counts tokens as they are looked up; older servers only have what the finished
- * requests found (cached_tokens), of their prompts. */
+/* Newer servers count tokens in prefill, as they are looked up. Older ones have only the tokens
+ * that finished requests found (cached_tokens), out of their prompts. */
 #define PREFILL(sig, mode)                                                                         \
 	ROW(sig, SUM_OF_REPLICAS, NAME("sglang:prefill_effective_tokens_total"), ONLY("mode", mode))
 #define CACHED(source)                                                                             \
@@ -107,7 +108,7 @@ static const struct row trtllm[] = {
 	ROW(SIGNAL_WAITING, SUM, NAME("trtllm_num_requests_waiting")),
 	ROW(SIGNAL_RUNNING, SUM, NAME("trtllm_num_requests_running")),
 	ROW(SIGNAL_KV_CACHE, MEAN, NAME("trtllm_kv_cache_utilization")),
-	/* In blocks: tokens are not counted. */
+	/* Counted in blocks: the page has no such count of tokens. */
 	ROW(SIGNAL_PREFIX_HITS, SUM, NAME("trtllm_kv_cache_reused_blocks_total")),
 	ROW(SIGNAL_PREFIX_QUERIES, SUM, NAME("trtllm_kv_cache_reused_blocks_total")),
 	ROW(SIGNAL_PREFIX_QUERIES, SUM, NAME("trtllm_kv_cache_missed_blocks_total")),
@@ -118,7 +119,7 @@ static const struct row trtllm[] = {
 static const struct row triton_trtllm[] = {
 	ROW(SIGNAL_WAITING, SUM, NAME("nv_trt_llm_request_metrics"),
 	    ONLY("request_type", "waiting")),
-	/* Before the backend has the above, and for other backends: Triton's own queue. */
+	/* Triton's own queue: for other backends, and until this backend has the metric above. */
 	ROW(SIGNAL_WAITING, SUM, .choice = 1, NAME("nv_inference_pending_request_count")),
 	ROW(SIGNAL_RUNNING, SUM, NAME("nv_trt_llm_request_metrics"),
 	    ONLY("request_type", "scheduled")),
@@ -138,7 +139,7 @@ static const struct row llamacpp[] = {
 	ROW(SIGNAL_RUNNING, SUM, NAME("llamacpp:requests_processing")),
 	ROW(SIGNAL_KV_CACHE, MEAN, NAME("llamacpp:kv_cache_usage_ratio")), /* not in newer ones */
 	ROW(SIGNAL_PREFIX_HITS, SUM, NAME("llamacpp:prompt_tokens_cached_total")),
-	/* Its prompt_tokens are those that were computed, so without the cached ones. */
+	/* prompt_tokens has only tokens that were computed, not those found in the cache. */
 	ROW(SIGNAL_PREFIX_QUERIES, SUM, NAME("llamacpp:prompt_tokens_cached_total")),
 	ROW(SIGNAL_PREFIX_QUERIES, SUM, NAME("llamacpp:prompt_tokens_total")),
 	ROW(SIGNAL_PROMPT_TOKENS, SUM, NAME("llamacpp:prompt_tokens_cached_total")),
@@ -165,7 +166,8 @@ static const struct engine engines[ENGINE_COUNT] = {
 static const char *const engine_names[ENGINE_COUNT] = {PINTLE_ENGINES(X)};
 #undef X
 
-/* Beyond these a server is not busy but sick, or it is no model server. */
+/* A larger value comes from a broken server, not from a busy one, or from no model server at all.
+ */
 static const double signal_max[SIGNAL_COUNT] = {
 	[SIGNAL_WAITING] = 1e9,        [SIGNAL_RUNNING] = 1e9,
 	[SIGNAL_KV_CACHE] = 1.01, /* engines round, SGLang to hundredths */
@@ -269,7 +271,7 @@ static int by_id(const void *left, const void *right)
 	return a->line < b->line ? -1 : a->line > b->line;
 }
 
-/* Nobody knows which of two values holds; their sum is neither. */
+/* Refuses a page that has a series twice: nothing tells which of the two values holds. */
 static int series_check(struct series_list *l, char *fault)
 {
 	if (!l->count)
@@ -298,8 +300,8 @@ struct tally {
 	uint64_t lengths; /* bit n: a wanted name has n (modulo 64) bytes */
 	bool refused_only, worked;
 	double total[MAX_ROWS];
-	size_t series[MAX_ROWS];                /* or replicas, for the rows that combine those */
-	double largest[MAX_ROWS][MAX_REPLICAS]; /* negative: none yet */
+	size_t series[MAX_ROWS]; /* number of series; of replicas, in rows that combine these */
+	double largest[MAX_ROWS][MAX_REPLICAS]; /* by replica; negative: no series yet */
 };
 
 static bool by_replica(const struct row *row)
@@ -324,11 +326,13 @@ static void tally_init(struct tally *t, const struct engine *e)
 	t->filter = (struct expfmt_filter){};
 	t->lengths = 0;
 	t->refused_only = t->worked = false;
+	assert(!e->refused_only == !e->worked);
 	if (e->refused_only) {
 		tally_want(t, e->refused_only);
 		tally_want(t, e->worked);
 	}
 	for (size_t i = 0; i < e->row_count; i++) {
+		assert(!by_replica(&e->rows[i]) || e->replica_label);
 		tally_want(t, e->rows[i].name);
 		t->total[i] = 0;
 		t->series[i] = 0;
@@ -360,7 +364,8 @@ static bool want_engine(const char *name, size_t len, void *arg)
 	return is_named(name, len, e->refused_only) || is_named(name, len, e->worked);
 }
 
-/* The number in a label; -1 when it is none below `limit`. */
+/* The number in a label; -1: the label holds no number below `limit`; without the label `absent`.
+ */
 static int label_number(const struct expfmt_sample *s, const char *label, int limit, int absent)
 {
 	char text[16], *end;
@@ -374,7 +379,7 @@ static int label_number(const struct expfmt_sample *s, const char *label, int li
 	return !*end && n < limit ? (int)n : -1;
 }
 
-/* Returns whether its replica is one. */
+/* Adds the sample to the row. Returns false if its replica has no valid number. */
 static bool tally_add(struct tally *t, size_t row, const struct expfmt_sample *s)
 {
 	double *largest;
@@ -429,7 +434,8 @@ static int tally_sample(struct tally *t, const struct expfmt_sample *s, size_t l
 	return 0;
 }
 
-/* Returns of how many series (or replicas) the signal was made. */
+/* Writes the signal's value, 0 if the page lacks it, and returns from how many series (or replicas)
+ * it was made. */
 static size_t tally_signal(const struct tally *t, enum signal signal, double *value)
 {
 	const struct engine *e = t->engine;
@@ -454,7 +460,7 @@ static size_t tally_signal(const struct tally *t, enum signal signal, double *va
 	return series;
 }
 
-/* A metric of the signal that the page has, or else the one it should have. */
+/* The name of a metric of the signal: one that the page has, else one that it should have. */
 static const char *signal_name(const struct tally *t, enum signal signal)
 {
 	const struct engine *e = t->engine;
@@ -470,8 +476,8 @@ static const char *signal_name(const struct tally *t, enum signal signal)
 	return name;
 }
 
-/* Before the first request that is worked on. */
-static bool is_idle(const struct tally *t, const char *page, size_t size)
+/* Whether the page is from before the first request that the server worked on. */
+static bool page_is_idle(const struct tally *t, const char *page, size_t size)
 {
 	if (!t->engine->empty_is_idle)
 		return false;
@@ -483,7 +489,7 @@ static bool is_idle(const struct tally *t, const char *page, size_t size)
 	return true;
 }
 
-static void set_idle(const struct engine *e, struct signals *s)
+static void signals_set_idle(const struct engine *e, struct signals *s)
 {
 	for (size_t i = 0; i < e->row_count; i++)
 		s->present[e->rows[i].signal] |= is_load(e->rows[i].signal);
@@ -531,7 +537,7 @@ static int tally_signals(const struct tally *t, struct signals *s, char *fault)
 	return 0;
 }
 
-static void tidy(struct signals *s)
+static void signals_tidy(struct signals *s)
 {
 	s->value[SIGNAL_KV_CACHE] = MIN(s->value[SIGNAL_KV_CACHE], 1.0);
 	if (s->present[SIGNAL_PREFIX_HITS] && s->present[SIGNAL_PREFIX_QUERIES])
@@ -575,13 +581,13 @@ int engine_read(const struct engine *e, const char *page, size_t size, struct si
 	if (r < 0)
 		return r;
 	r = tally_signals(&t, &s, fault);
-	if (r == -ENODATA && is_idle(&t, page, size)) {
-		set_idle(e, &s);
+	if (r == -ENODATA && page_is_idle(&t, page, size)) {
+		signals_set_idle(e, &s);
 		r = 0;
 	}
 	if (r < 0)
 		return r;
-	tidy(&s);
+	signals_tidy(&s);
 	*out = s;
 	return 0;
 }
@@ -622,13 +628,13 @@ static void dcgm_identify(const struct expfmt_sample *s, struct dcgm_gpu *gpu)
 		expfmt_label(s, "pod", gpu->pod, sizeof(gpu->pod));
 }
 
-/* What a page says of one GPU and pod, all MIG instances together. */
+/* The figures of one GPU and pod, all its MIG instances together. */
 struct dcgm_tally {
 	bool has[DCGM_COUNT];
 	double value[DCGM_COUNT];
 };
 
-/* The place of the GPU in out, a new one while there is room; -1 after that. */
+/* The index in `out` of that GPU and pod, which are added if they are new; -1: there is no room. */
 static int dcgm_place(const struct dcgm_gpu *gpu, struct dcgm_gpu *out, size_t *count, size_t max)
 {
 	for (size_t i = 0; i < *count; i++)

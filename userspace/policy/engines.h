@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* engines.h - what each model server calls its signals: one data table, one loop over it. */
+/* engines.h - signals from model servers' metrics pages: one table with each engine's names. */
 #ifndef PINTLE_ENGINES_H
 #define PINTLE_ENGINES_H
 
@@ -12,20 +12,20 @@ enum signal {
 	SIGNAL_RUNNING,        /* requests */
 	SIGNAL_KV_CACHE,       /* share in use, 0..1 */
 	SIGNAL_PREFIX_HITS,    /* tokens (trtllm: blocks), a counter */
-	SIGNAL_PREFIX_QUERIES, /* the same unit, a counter; there only together with the hits */
+	SIGNAL_PREFIX_QUERIES, /* the same unit, a counter; present only together with the hits */
 	SIGNAL_PROMPT_TOKENS,  /* tokens, cached ones too, a counter */
 	SIGNAL_OUTPUT_TOKENS,  /* tokens, a counter */
 	SIGNAL_COUNT
 };
 
-/* What a page said. Only finite values in the signal's range are ever `present`. */
+/* The signals of a page. Only finite values in the signal's range are ever `present`. */
 struct signals {
 	bool present[SIGNAL_COUNT];
-	double value[SIGNAL_COUNT]; /* 0 where not present */
+	double value[SIGNAL_COUNT]; /* 0 if not present */
 };
 
-/* What is wrong with a page and what would be right, one line for the log, printable whatever the
- * page holds: line and metric where there is one. */
+/* Room for a line for the log that says what is wrong with a page, in which line and metric if
+ * there is one, and what would be right. It is printable, whatever the page holds. */
 #define FAULT_SIZE 256
 
 struct engine; /* opaque: an entry of the table */
@@ -35,8 +35,8 @@ const struct engine *engine_find(const char *name);
 /** The i-th entry's name, or NULL past the end. */
 const char *engine_name(size_t i);
 
-/* One of the metrics that a signal comes from. Those of the lowest choice that a page has count,
- * and they add up. */
+/* A metric that a signal comes from: the signal is the sum of its metrics with the lowest choice
+ * that a page has. */
 struct engine_metric {
 	enum signal signal;
 	unsigned int choice;
@@ -44,35 +44,35 @@ struct engine_metric {
 	const char *label, *label_value; /* only series with this label; NULL: all */
 };
 
-/** The i-th metric that the engine's pages are read for, for docs/engines.md: those of a signal
- * follow each other, by choice. Returns false past the end. */
+/** The i-th metric of the engine, for docs/engines.md: the metrics of a signal follow each other,
+ * by choice. Returns false past the end. */
 bool engine_metric(const struct engine *e, size_t i, struct engine_metric *out);
 
-/** Reads a metrics page in one pass, for only the engine's families. Any bytes are
- * safe. Returns 0 and *out; -ENODATA when the page has none of the load signals (the first
- * three; a page from before the first request is zero load for engines whose table entry says
- * so); -EBADMSG when it is no metrics page, was cut short, has a series twice, lacks the waiting
- * requests beside other load signals, or a wanted value is NaN, negative, infinite or absurd: what
- * is sick must not look empty; -ENOMEM. A page that lost whole lines at its end is beyond this
- * function: the transfer must have been complete (Content-Length or the last chunk). *out is
- * untouched on failure, and `fault` (FAULT_SIZE bytes, or NULL) says what is wrong. */
+/** Reads the engine's metrics from a page, in one pass. Any bytes are safe. Returns 0 with *out;
+ * or, with *out untouched and the reason in `fault` (FAULT_SIZE bytes, or NULL), -ENODATA  the page
+ * has none of the load signals, which are the first three. For an engine whose entry says so, a
+ * page from before the first request is no load instead -EBADMSG  it is no metrics page, is cut
+ * short, has a series twice, has other load signals without the waiting requests, or has a wanted
+ * value that is NaN, negative, infinite or absurd: a broken server must not look idle -ENOMEM. This
+ * function cannot see that whole lines are missing at the end: the caller makes sure that the
+ * transfer was complete (Content-Length, or the last chunk). */
 int engine_read(const struct engine *e, const char *page, size_t size, struct signals *out,
 		char *fault);
 
 /* DCGM exporter: GPU utilisation and memory by GPU index and pod. */
 struct dcgm_gpu {
-	int index;     /* label `gpu`; -1 when absent */
-	char pod[256]; /* label `exported_pod`, else `pod`; empty when absent */
+	int index;     /* label `gpu`; -1: absent */
+	char pod[256]; /* label `exported_pod`, else `pod`; "": absent */
 	bool has_utilization, has_memory;
-	double utilization; /* 0..1; the busiest, where MIG gives several */
-	double memory;      /* share in use, 0..1; over all of them */
+	double utilization; /* 0..1; with several MIG instances, the busiest one's */
+	double memory;      /* share in use, 0..1; with several MIG instances, of all together */
 };
 
-#define DCGM_MAX 128 /* entries looked at in one page: 16 GPUs of 7 MIG instances, and more */
+#define DCGM_MAX 128 /* entries of one page: 16 GPUs with 7 MIG instances each, and more */
 
-/** Fills up to `max` entries (DCGM_MAX at most), one for each pair of index and pod; further
- * ones are left out. Returns how many; -EBADMSG and `fault` as engine_read(). *out is undefined
- * then. */
+/** Fills up to `max` entries (at most DCGM_MAX), one for each pair of index and pod; further pairs
+ * are left out. Returns how many; or -EBADMSG with the reason in `fault`, as engine_read(), and
+ * with `out` undefined. */
 int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max, char *fault);
 
 #endif

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "maglev.h"
 
+#include <assert.h>
+
 #include "../base/hash.h"
 #include "../base/util.h"
 
-/* Where a member is in its permutation of the entries: offset, offset + skip, ... mod size. */
+/* A member's place in its permutation of the entries: offset, offset + skip, ... modulo size. */
 struct turn {
 	const struct maglev_member *member;
 	uint32_t next, skip;
 };
 
-/* FNV-1a alone leaves names that differ in their last digit close together. */
+/* Spreads hashes by FNV-1a, which for "pod-1" and "pod-2" are close together. */
 static uint64_t spread(uint64_t x)
 {
 	return hash_mix(x + HASH_STEP);
@@ -25,7 +27,8 @@ static bool is_prime(size_t n)
 	return n >= 2;
 }
 
-/* Turns are taken by name: the order of the configuration must not matter. */
+/* Members take turns in the order of their names, because their order in the configuration must not
+ * matter. */
 static int by_name(const void *a, const void *b)
 {
 	const struct turn *x = a, *y = b;
@@ -38,12 +41,13 @@ static uint32_t add_modulo(uint32_t a, uint32_t b, uint32_t size)
 	return (uint32_t)(((uint64_t)a + b) % size);
 }
 
-/* A prime size makes every skip reach every entry, so a free one is always found. */
+/* As the size is a prime, every skip reaches every entry, so each member finds a free one. */
 static void take_turns(struct turn *turns, size_t n, struct pintle_ref *table, uint32_t size)
 {
 	for (uint32_t filled = 0; filled < size; filled++) {
 		struct turn *t = &turns[filled % n];
 
+		assert(t->skip > 0 && t->skip < size);
 		while (table[t->next].generation)
 			t->next = add_modulo(t->next, t->skip, size);
 		table[t->next].id = t->member->id;

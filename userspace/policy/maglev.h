@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * maglev.h - tables that give every group a home endpoint, and keep most of them where they
- * are when endpoints come and go: Eisenbud et al., "Maglev", NSDI '16, section 3.4.
+ * maglev.h - tables that give every group a home endpoint, and keep most groups' homes when
+ * endpoints come and go: Eisenbud et al., "Maglev", NSDI '16, section 3.4.
  */
 #ifndef PINTLE_MAGLEV_H
 #define PINTLE_MAGLEV_H
@@ -17,13 +17,13 @@ struct maglev_member {
 };
 
 /**
- * Fills all `size` entries; each member gets as many as any other, give or take one.
+ * Fills all `size` entries of the table; two members' numbers of entries differ by at most one.
  *
- * The table depends on the members' names alone, not on their order, ids or generations: restarts
- * and other nodes come to the same homes. `size` is a prime (PINTLE_HOME_ENTRIES) not below
- * `n`. With n = 0 every entry is {0, 0}: nobody.
- * Returns 0; -EINVAL for a size that is no prime or too small, or a generation of 0; or -ENOMEM:
- * the table is then untouched.
+ * Which member gets an entry depends on the members' names alone, not on their order, ids or
+ * generations: a restarted daemon and other nodes come to the same homes. `size` is a prime
+ * (PINTLE_HOME_ENTRIES), and at least `n`. With n = 0 every entry is {0, 0}: no endpoint.
+ * Returns 0; or, with the table untouched, -EINVAL for a size that is no prime or too small, or for
+ * a generation of 0, or -ENOMEM.
  */
 int maglev_build(const struct maglev_member *members, size_t n, struct pintle_ref *table,
 		 size_t size);

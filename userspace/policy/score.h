@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* score.h - the load formula: one pure function, so that policy can be tested as arithmetic. */
+/* score.h - the load formula, a pure function, so that policy can be tested as arithmetic. */
 #ifndef PINTLE_SCORE_H
 #define PINTLE_SCORE_H
 
@@ -9,20 +9,20 @@
 #include "../config/config.h"
 #include "engines.h"
 
-/** From signals to what the kernel evaluates (docs/load.md):
+/** Makes of signals what the kernel evaluates (docs/load.md):
  *
  *   published = w.queue x waiting + w.running x running + w.gpu x gpu
  *             + w.kvCache x queueDepth x (kv / saturation.kvCache)^4
  *
- * in milli-requests, clamped to PINTLE_MAX_LOAD; a signal the page lacks counts as 0. A
- * connection that came since weighs max(w.queue, w.running).
- * `gpu` is 0..1, or negative (or NaN) for "not known". Fills every member of *out but
- * sequence, generation, scraped_ns, inflight and pending. Cannot fail. */
+ * in milli-requests, clamped to PINTLE_MAX_LOAD; a signal that the page lacks counts as 0. A
+ * connection that came since the scrape weighs max(w.queue, w.running). `gpu` is 0..1; negative or
+ * NaN: not known. Fills every member of *out but sequence, generation, scraped_ns, inflight and
+ * pending. Cannot fail. */
 void score_compute(const struct signals *s, double gpu, const struct config_weights *w,
 		   const struct config_saturation *sat, struct pintle_score *out);
 
-/** How full an endpoint is: max(waiting / queueDepth, kv / saturation.kvCache), 0..; from 1 on
- * it is saturated. A threshold of 0 is none. */
+/** How full an endpoint is: max(waiting / queueDepth, kv / saturation.kvCache). 0 is empty; from 1
+ * on it is saturated. A threshold of 0 is not applied. */
 double score_saturation(const struct pintle_score *score, const struct config_saturation *sat);
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "yaml_key.h"
 
+#include <assert.h>
+
 #include "../base/util.h"
 #include "yaml_value.h"
 
@@ -29,6 +31,7 @@ const char *yaml_key_label(const struct yaml_key *k)
 
 void yaml_key_prefix(const struct yaml_key *k, char prefix[YAML_PREFIX_SIZE])
 {
+	assert(strlen(k->path) + sizeof("[].") <= YAML_PREFIX_SIZE);
 	snprintf(prefix, YAML_PREFIX_SIZE, "%s%s", k->path, k->type == &yaml_maps ? "[]." : ".");
 }
 

@@ -11,7 +11,8 @@
 struct walk {
 	struct yaml_report *report;
 	const struct yaml_table *table;
-	size_t elements[YAML_MAX_KEYS]; /* of a list's key, in the whole file */
+	size_t elements[YAML_MAX_KEYS]; /* by key: elements of its lists so far, in the whole file
+					 */
 };
 
 static void walk_map(struct walk *w, const struct yaml_node *map, const char *prefix, void *base);
@@ -30,7 +31,8 @@ static void read_value(struct walk *w, const struct yaml_key *k, const struct ya
 		yaml_value_read(w->report, k, n, (char *)base + k->offset);
 }
 
-/* Every default beneath one element is a line of the table, read as the file's lines are. */
+/* Reads the defaults of all keys within an element, or at the top, as if the file had them. Lists
+ * in it read those of their own elements. */
 static void read_presets(struct walk *w, const char *prefix, void *base)
 {
 	for (size_t i = 0; i < w->table->count; i++) {
@@ -51,7 +53,8 @@ static void read_presets(struct walk *w, const char *prefix, void *base)
 	}
 }
 
-/* The mapping whose keys begin with the prefix, for messages: NULL is the file itself. */
+/* The name, for messages, of the mapping whose keys begin with the prefix; NULL: the file itself.
+ */
 static const char *map_name(const struct walk *w, const char *prefix, char buf[YAML_PREFIX_SIZE])
 {
 	if (!strcmp(prefix, table_prefix(w->table)))
@@ -71,7 +74,7 @@ static const char *in_what(const struct walk *w, const char *prefix, char buf[YA
 	return buf;
 }
 
-/* A key that is right, but stands in the wrong mapping. */
+/* A key of that name in another mapping; NULL: there is none. */
 static const struct yaml_key *find_elsewhere(const struct yaml_table *t, const char *text)
 {
 	for (size_t i = 0; i < t->count; i++) {
@@ -123,13 +126,15 @@ static const struct yaml_key *find_key(const struct yaml_table *t, const struct 
 	return NULL;
 }
 
-/* What of a list may still be taken, of `n`'s children: the file's total is limited. */
+/* How many of the list's children may still be read: the number of elements in all lists of the
+ * key, such as the endpoints of all pools, is limited. */
 static size_t admit_elements(struct walk *w, const struct yaml_key *k, const struct yaml_node *n)
 {
 	size_t *total = &w->elements[k - w->table->keys];
 	size_t room = (size_t)k->max - *total;
 	const struct yaml_node *excess;
 
+	assert(*total <= (size_t)k->max);
 	if (!n->count)
 		yaml_report_error(w->report, n->line, n->column, "%s is empty; write at least one",
 				  yaml_key_label(k));
@@ -148,6 +153,7 @@ static void *make_elements(struct walk *w, const struct yaml_key *k, const struc
 {
 	void *elements;
 
+	assert(k->list);
 	*count = admit_elements(w, k, n);
 	elements = calloc(*count + 1, k->list->size);
 	if (!elements) {
@@ -245,7 +251,6 @@ static void report_missing(struct walk *w, const struct yaml_node *map, const ch
 	}
 }
 
-/* One child of a mapping. */
 static void read_child(struct walk *w, const struct yaml_node *map, const struct yaml_node *n,
 		       const char *prefix, void *base)
 {
@@ -333,7 +338,7 @@ int yaml_read_file(const char *path, const char *what, const struct yaml_sink *s
 	const char *odd = NULL;
 	_cleanup_free_ char *buf = malloc(YAML_MAX_BYTES + 1);
 	_cleanup_close_ int fd = file_open(path, &odd);
-	/* One byte more than may be, so that too much shows. */
+	/* One byte more than is allowed shows yaml_parse() that the file is too large. */
 	ssize_t n = fd < 0 ? fd : buf ? file_read(fd, buf, YAML_MAX_BYTES + 1) : -ENOMEM;
 	char message[256];
 

@@ -10,7 +10,7 @@ bool yaml_report_full(const struct yaml_report *r)
 	return r->out_of_memory || r->count >= YAML_MAX_MESSAGES;
 }
 
-static struct yaml_message *add(struct yaml_report *r)
+static struct yaml_message *message_new(struct yaml_report *r)
 {
 	struct yaml_message *grown;
 
@@ -31,9 +31,9 @@ static struct yaml_message *add(struct yaml_report *r)
 }
 
 __attribute__((format(printf, 5, 0))) static void
-report(struct yaml_report *r, bool warning, int line, int column, const char *fmt, va_list ap)
+message_add(struct yaml_report *r, bool warning, int line, int column, const char *fmt, va_list ap)
 {
-	struct yaml_message *m = add(r);
+	struct yaml_message *m = message_new(r);
 	char *text;
 
 	r->errors += !warning;
@@ -52,7 +52,7 @@ void yaml_report_error(struct yaml_report *r, int line, int column, const char *
 	va_list ap;
 
 	va_start(ap, fmt);
-	report(r, false, line, column, fmt, ap);
+	message_add(r, false, line, column, fmt, ap);
 	va_end(ap);
 }
 
@@ -61,13 +61,13 @@ void yaml_report_warning(struct yaml_report *r, int line, int column, const char
 	va_list ap;
 
 	va_start(ap, fmt);
-	report(r, true, line, column, fmt, ap);
+	message_add(r, true, line, column, fmt, ap);
 	va_end(ap);
 }
 
 struct place {
 	const struct yaml_message *m;
-	size_t order; /* keeps messages about one place as they came: qsort is not stable */
+	size_t order; /* keeps messages about the same place in order: qsort() is not stable */
 };
 
 static int by_place(const void *left, const void *right)

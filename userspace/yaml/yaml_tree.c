@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * yaml_tree.c - YAML text to a tree, from libyaml's events. The events, rather than
- * libyaml's own documents, because they still show anchors, aliases and tags, which are
- * refused here: a file means what stands at one place, and an alias could make
- * a small file a huge one.
+ * yaml_tree.c - makes a tree of YAML text, from libyaml's events. Unlike libyaml's own documents,
+ * the events still show anchors, aliases and tags. These are refused: with them the meaning of a
+ * line depends on others far away, and a few aliases of aliases make a small file a huge tree.
  */
 #include "yaml_tree.h"
 
+#include <assert.h>
 #include <yaml.h>
 
 #include "../base/util.h"
@@ -14,12 +14,12 @@
 struct builder {
 	struct yaml_tree *tree;
 	struct yaml_report *report;
-	struct yaml_node *open[YAML_MAX_DEPTH];    /* lists and mappings not yet ended */
-	struct yaml_node *pending[YAML_MAX_DEPTH]; /* a mapping's key that waits for its value */
+	struct yaml_node *open[YAML_MAX_DEPTH];    /* lists and mappings that have not ended */
+	struct yaml_node *pending[YAML_MAX_DEPTH]; /* a mapping's key before its value came */
 	size_t depth;
 	size_t nodes;
 	size_t documents;
-	bool done; /* nothing further is to be read */
+	bool done; /* the rest is not read */
 };
 
 static void free_parser(yaml_parser_t *parser)
@@ -58,7 +58,7 @@ static struct yaml_node *new_node(struct builder *b, enum yaml_kind kind, const 
 	return n;
 }
 
-static void append(struct yaml_node *parent, struct yaml_node *child)
+static void node_append(struct yaml_node *parent, struct yaml_node *child)
 {
 	if (parent->last)
 		parent->last->next = child;
@@ -68,9 +68,9 @@ static void append(struct yaml_node *parent, struct yaml_node *child)
 	parent->count++;
 }
 
-/* Hangs a node where it belongs: as the root, a list's next item, or a mapping's key or
- * the value of that. */
-static bool place(struct builder *b, struct yaml_node *n)
+/* Puts a node into the tree: as the root, as the list's next item, as the mapping's next key, or as
+ * the value of the key before. Returns whether to go on. */
+static bool node_place(struct builder *b, struct yaml_node *n)
 {
 	struct yaml_node *parent = b->depth ? b->open[b->depth - 1] : NULL;
 	struct yaml_node **key = b->depth ? &b->pending[b->depth - 1] : NULL;
@@ -84,19 +84,19 @@ static bool place(struct builder *b, struct yaml_node *n)
 	if (!parent) {
 		b->tree->root = n;
 	} else if (parent->kind == YAML_LIST) {
-		append(parent, n);
+		node_append(parent, n);
 	} else if (!*key) {
 		*key = n;
 	} else {
 		n->key = TAKE_PTR(*key);
-		append(parent, n);
+		node_append(parent, n);
 	}
 	return true;
 }
 
 static bool open_node(struct builder *b, struct yaml_node *n)
 {
-	if (!n || !place(b, n))
+	if (!n || !node_place(b, n))
 		return false;
 	if (b->depth == YAML_MAX_DEPTH) {
 		yaml_report_error(b->report, n->line, n->column,
@@ -123,14 +123,14 @@ static bool add_scalar(struct builder *b, const yaml_event_t *event)
 	}
 	memcpy(n->text, event->data.scalar.value, n->length);
 	n->text[n->length] = '\0';
-	return place(b, n);
+	return node_place(b, n);
 }
 
 static bool add_broken(struct builder *b, const yaml_event_t *event)
 {
 	struct yaml_node *n = new_node(b, YAML_BROKEN, event);
 
-	return n && place(b, n);
+	return n && node_place(b, n);
 }
 
 static void refuse_extras(struct builder *b, const yaml_event_t *event, const void *anchor,
@@ -181,6 +181,7 @@ static bool take_event(struct builder *b, const yaml_event_t *event)
 		return open_node(b, new_node(b, YAML_LIST, event));
 	case YAML_MAPPING_END_EVENT:
 	case YAML_SEQUENCE_END_EVENT:
+		assert(b->depth > 0);
 		b->depth--;
 		return true;
 	case YAML_STREAM_END_EVENT:
@@ -191,7 +192,7 @@ static bool take_event(struct builder *b, const yaml_event_t *event)
 	}
 }
 
-/* libyaml gives only a byte offset for what is not text at all. */
+/* For bytes that are not UTF-8, libyaml gives no line and column, but only an offset. */
 static void report_bad_bytes(struct yaml_report *r, const yaml_parser_t *parser, const char *text,
 			     size_t size)
 {
@@ -258,6 +259,7 @@ int yaml_node_set(struct yaml_node *n, const char *text)
 {
 	char *copy = strdup(text);
 
+	assert(n->kind == YAML_SCALAR);
 	if (!copy)
 		return -ENOMEM;
 	free(n->text);
@@ -283,10 +285,11 @@ struct yaml_node *yaml_tree_add(struct yaml_tree *t, struct yaml_node *map, cons
 {
 	struct yaml_node *n = made_node(t, kind, line), *name = made_node(t, YAML_SCALAR, line);
 
+	assert(map->kind == YAML_MAP && !yaml_node_get(map, key));
 	if (!n || !name || yaml_node_set(name, key))
 		return NULL;
 	n->key = name;
-	append(map, n);
+	node_append(map, n);
 	return n;
 }
 

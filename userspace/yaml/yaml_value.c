@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* yaml_value.c - one scalar to one field. */
+/* yaml_value.c - reads one scalar into one field. */
 #include "yaml_value.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <math.h>
 
@@ -78,7 +79,7 @@ const char *yaml_take_number(const char *text, double *value)
 
 /* ---- choices --------------------------------------------------------------- */
 
-/* Returns the index of the choice that stands there, or -EINVAL. */
+/* Returns the index of the choice that the value is, or -EINVAL. */
 static int read_choice_index(struct yaml_value *v)
 {
 	struct text_nearest nearest = {0};
@@ -204,7 +205,7 @@ static int read_plain_number(struct yaml_value *v, double *value)
 	end = yaml_take_number(v->text, value);
 	if (!end || *end)
 		return yaml_wrong(v, "which is no number");
-	/* Said so that a NaN, too, would be refused. */
+	/* Written so that a NaN would be refused, too. */
 	if (!(*value >= v->key->min && *value <= v->key->max))
 		return yaml_wrong(v, "which is out of range");
 	return 0;
@@ -377,6 +378,7 @@ void yaml_value_read(struct yaml_report *r, const struct yaml_key *k, const stru
 	char wants[YAML_WANTS_SIZE];
 	int err;
 
+	assert(n->kind == YAML_SCALAR);
 	if (is_null(n)) {
 		yaml_report_error(r, n->line, n->column, "%s has no value; write %s",
 				  yaml_key_label(k), yaml_key_wants(NULL, k, wants));
