@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* address.bpf.h - addresses as abi.h has them; the same text for the hooks and for host programs.
- */
+/* address.bpf.h - addresses in the form of abi.h; the same text for the hooks and for host
+ * programs. */
 #ifndef PINTLE_ADDRESS_BPF_H
 #define PINTLE_ADDRESS_BPF_H
 

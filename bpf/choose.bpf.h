@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * choose.bpf.h - one decision, for whichever hook asks: the rule, fed from the maps.
+ * choose.bpf.h - makes a decision for a hook: feeds the rule from the maps.
  *
- * A hook says in `struct terms` what it knows of the connection; choose() says the endpoint.
+ * The hook describes the connection in `struct terms`; choose() returns the endpoint.
  */
 #ifndef PINTLE_CHOOSE_BPF_H
 #define PINTLE_CHOOSE_BPF_H
@@ -10,12 +10,12 @@
 #include "common.bpf.h"
 #include "eligible.bpf.h"
 
-/* What a connection asks of an endpoint. */
+/* The connection for which an endpoint is chosen. */
 struct terms {
 	__u64 now;
-	struct pintle_affinity_key key; /* the pool, and its session; of kind NONE: nobody's */
+	struct pintle_affinity_key key; /* the pool and the session; kind NONE: no session */
 	__u16 family;                   /* PINTLE_FAMILY_* that the endpoint must take */
-	__u16 daemonless;               /* nobody scrapes, so nobody reports readiness */
+	__u16 daemonless;               /* no daemon scrapes, so readiness is not known */
 	__u32 home; /* 1 + the index of its group in the table of homes; 0: no group */
 };
 
@@ -31,8 +31,8 @@ static __always_inline struct pintle_override *endpoint_override(__u32 endpoint)
 	return bpf_map_lookup_elem(&overrides, &slot);
 }
 
-/* Weakly ordered processors need the fields read between the two reads of `sequence`;
- * BPF's one full barrier is an atomic that returns a value. */
+/* Keeps the reads of a score's fields between the two reads of `sequence`, also on weakly ordered
+ * processors. BPF's only full barrier is an atomic that returns a value. */
 static __always_inline void read_barrier(void)
 {
 #if defined(__TARGET_ARCH_x86) || defined(__TARGET_ARCH_s390)
@@ -59,8 +59,8 @@ static __always_inline void score_read(struct eligible_score *s, __u32 id, __u32
 	s->whole = !(sequence & 1) && sequence == *(volatile __u32 *)&score->sequence;
 }
 
-/* What is known of an endpoint, its score aside. Returns false if the id does not mean one of the
- * pool's endpoints any more. The compilers need least stack for the look-ups in this order. */
+/* Looks up everything about an endpoint except its score. Returns false if the id is no longer that
+ * of one of the pool's endpoints. Look-ups in this order take the least stack. */
 static __always_inline bool endpoint_query(struct eligible_query *q, const struct terms *t,
 					   __u32 id, __u32 generation)
 {
@@ -80,8 +80,9 @@ static __always_inline bool endpoint_query(struct eligible_query *q, const struc
 	return true;
 }
 
-/* Takes c->endpoint and c->generation; bound: the session is bound to that endpoint. Returns 1 if
- * the endpoint may be chosen for this connection, and then *c has its loads. */
+/* Weighs the endpoint that c->endpoint and c->generation name; `bound` says that the session is
+ * bound to it. Returns 1 and sets the loads in *c if the endpoint may be chosen for this
+ * connection, else 0. */
 __weak __noinline int endpoint_weigh(const struct terms *t, struct decide_candidate *c, __u32 bound)
 {
 	struct pintle_inflight *counts;
@@ -109,7 +110,7 @@ __weak __noinline int endpoint_weigh(const struct terms *t, struct decide_candid
 
 struct sample {
 	struct decide_state rule;
-	struct decide_candidate candidate; /* here, since the callback's stack counts too */
+	struct decide_candidate candidate; /* here, because the callback's stack counts, too */
 	struct decide_sample drawn;
 };
 
@@ -118,7 +119,7 @@ struct sample_loop {
 	const struct terms *terms;
 };
 
-/* The i-th member of the sample. Returns 1 when there are enough. */
+/* Considers the i-th member of the sample. Returns 1 when no more are needed. */
 static long sample_member(__u32 i, void *arg)
 {
 	const struct sample_loop *l = arg;
@@ -161,10 +162,10 @@ __weak __noinline int sample_members(struct sample *s, const struct terms *t, __
 	return 0;
 }
 
-/* The session's bound endpoint, unless the binding is too old. */
+/* Finds the endpoint to which the session is bound, unless the binding is too old. */
 static __always_inline bool bound_find(const struct terms *t, struct decide_candidate *c)
 {
-	struct pintle_affinity_key key = t->key; /* 6.1 takes keys from the stack only */
+	struct pintle_affinity_key key = t->key; /* Linux 6.1 takes keys only from the stack */
 	struct pintle_pool *pool = pool_of(t);
 	struct pintle_affinity *a;
 
@@ -178,7 +179,7 @@ static __always_inline bool bound_find(const struct terms *t, struct decide_cand
 	return true;
 }
 
-/* For terms.home, of the group's key. */
+/* Returns terms.home for the key of a group. */
 static __always_inline __u32 home_of(const struct pintle_session_key *group)
 {
 	const __u64 *id = (const __u64 *)group->id;
@@ -206,7 +207,7 @@ static __always_inline bool home_find(const struct terms *t, struct decide_candi
 	return true;
 }
 
-/* A decide_find. */
+/* The decide_find of decide_prefer_first(). */
 static __always_inline bool preferred_find(void *arg, __u32 outcome, struct decide_candidate *c)
 {
 	const struct terms *t = arg;
@@ -223,7 +224,7 @@ __weak __noinline int rule_prefer(struct decide_state *rule, const struct terms 
 	return 0;
 }
 
-/* One decision. r->generation is 0 when nobody is ready. */
+/* Makes a decision; r->generation is 0 when no endpoint is eligible. */
 __weak __noinline int choose(const struct terms *t, __u32 mode, struct decide_result *r)
 {
 	struct sample s = {};
@@ -252,14 +253,14 @@ static __always_inline void count_outcome(__u32 pool, __u32 outcome)
 		__sync_fetch_and_add(n, 1); /* connect() may be interrupted by a segment */
 }
 
-/* The outcomes that a person who looks for trouble wants to see one by one. */
+/* Whether an operator who looks for trouble wants to see each decision with this outcome. */
 static __always_inline bool rare(__u32 outcome)
 {
 	return outcome == PINTLE_OUTCOME_ESCAPED || outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
 	       outcome == PINTLE_OUTCOME_STALE;
 }
 
-/* tuple.local: the frontend. */
+/* Reports a decision as an event; tuple->local is the frontend. */
 __weak __noinline int report_decision(const struct pintle_tuple *tuple, const struct terms *t,
 				      const struct decide_result *r, __u32 hook)
 {

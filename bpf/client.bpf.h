@@ -1,30 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * client.bpf.h - what the record of a client's socket counts at its endpoint, and when that ends.
+ * client.bpf.h - the record of a client's socket: what it counts at its endpoint, and until when.
  *
- *	placed	decided in connect(); until the SYN is sent, or it is known that none will be
- *	opened	the SYN was sent (TCP_CONNECT_CB); until the socket's end
+ *	placed	from the decision in connect() until the SYN is sent, or cannot be sent any more
+ *	opened	from the SYN (TCP_CONNECT_CB) until the socket's end
  *
  * A record that is `apart` (see connect.bpf.c) counts nowhere.
  *
- * The hooks of one socket may run on two CPUs at once: close() does not wait for a segment that
- * is being taken in. So each count is begun and ended by whoever swaps its flag in the record.
+ * Programs for one socket may run on two CPUs at once: close() does not wait for a segment that
+ * another CPU is receiving. So each count has a flag in the record, and only the program that swaps
+ * the flag changes the counter.
  */
 #ifndef PINTLE_CLIENT_BPF_H
 #define PINTLE_CLIENT_BPF_H
 
 #include "common.bpf.h"
 
-/* Pins of the former layout are being taken over: a socket's record may still be in theirs. */
+/* True while pins of the former layout are taken over: a socket's record may still be in the former
+ * `connects`. */
 const volatile bool carrying __weak = false;
 
-/* The counters that this record counts in. */
+/* The counters in which this record counts; NULL once its endpoint is gone. */
 static __always_inline struct pintle_counters *counters_of(const struct pintle_connect *c)
 {
 	return counters_kept(c->endpoint, c->generation, c->class_id);
 }
 
-/* Ends whatever the record still counts. */
+/* Ends all that the record still counts. */
 static __always_inline void count_end(struct pintle_connect *c)
 {
 	struct pintle_counters *n = counters_of(c);
@@ -37,16 +39,16 @@ static __always_inline void count_end(struct pintle_connect *c)
 		__sync_fetch_and_add(&n->closed, 1);
 }
 
-/* The socket's connection is not ours, or no longer. Its hint stays. */
+/* Detaches the record from its connection, which is not ours or no longer ours. The hint stays. */
 static __always_inline void disown(struct pintle_connect *c)
 {
 	count_end(c);
 	c->generation = 0;
 }
 
-/* Carries a record of the former layout over. Whoever swaps the former generation to 0 carries it.
- * The new record gets its generation last: until then nobody takes it for one. A hint alone has no
- * generation; carrying it twice is harmless. */
+/* Carries a record of the former layout over. Only the program that swaps the former generation to
+ * 0 carries the connection. The new record gets its generation last, because without one it is not
+ * valid. A record with nothing but a hint has no generation; carrying it twice is harmless. */
 static __always_inline void connect_carry(struct pintle_connect *c, pintle_former_connect *former)
 {
 	__u32 generation = __sync_lock_test_and_set(&former->generation, 0);
@@ -57,7 +59,8 @@ static __always_inline void connect_carry(struct pintle_connect *c, pintle_forme
 			c->hint = former->hint;
 		return;
 	}
-	/* The socket has connected once more, steered by a program of this layout. */
+	/* A program of this layout has steered a further connect() of the socket: its count ends.
+	 */
 	if (c->generation)
 		count_end(c);
 	c->generation = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* common.bpf.h - what more than one hook does with the maps. */
+/* common.bpf.h - what several hooks do with the maps. */
 #ifndef PINTLE_COMMON_BPF_H
 #define PINTLE_COMMON_BPF_H
 
@@ -16,19 +16,20 @@
 
 #define barrier() asm volatile("" ::: "memory")
 
-/* Makes the compiler forget what it knows of `x`: that x % n < n, or that a function returns 0 or
- * 1. Knowing that, it would drop the check that the verifier needs to see. */
+/* Makes the compiler forget what it knows about `x`, such as that x % n < n, or that a function
+ * returns 0 or 1. A compiler that knows that drops the check that the verifier needs to see. */
 #define hide(x) asm volatile("" : "+r"(x))
 
 /* The scope of the network namespace that this copy of the programs serves; see PINTLE_SCOPE_NODE.
  */
 const volatile __u32 scope __weak = PINTLE_SCOPE_NODE;
 
-/* Fields of a context can be read one by one only, each at its own place. So the compiler must
- * neither make one load of two words (volatile) nor of two branches (a barrier in one). */
+/* The verifier allows only reads of single context fields at constant offsets. So the compiler must
+ * not merge two words into one load (volatile), nor the loads of two branches (a barrier in one).
+ */
 #define context_read(field) (*(const volatile __u32 *)&(field))
 
-/* Both contexts name these fields alike. */
+/* The contexts of sk_lookup and sockops have the same names for these fields. */
 #define tuple_addresses(t, ctx)                                                                    \
 	do {                                                                                       \
 		if ((ctx)->family == AF_INET) {                                                    \
@@ -47,13 +48,13 @@ const volatile __u32 scope __weak = PINTLE_SCOPE_NODE;
 		}                                                                                  \
 	} while (0)
 
-/* Functions that are neither static nor inline are verified once, each by itself, and not
- * at each call: that keeps the hooks far from the verifier's limit. So what they are
- * given is plain memory, without pointers, and each looks its map entries up anew.
- * Weak where more than one object has them: the linker makes them one. */
+/* The verifier checks functions that are neither static nor inline once, each by itself, and not at
+ * each call: that keeps the hooks far from its limit. Such functions can take only plain memory
+ * without pointers, so each looks up its map entries anew. Those in several objects are weak, so
+ * that the linker makes them one. */
 
-/* How many bits of an address make a key, in one argument: of the client's address of either
- * family, and of the frontend's prefix. */
+/* How many bits of an address make a key, in one argument: of the client's IPv4 address, of its
+ * IPv6 address, and of the frontend's prefix. */
 #define KEY_BITS(v4, v6, frontend) ((v4) | (v6) << 8 | (frontend) << 16)
 
 static __always_inline __u32 mask_of(__u32 bits, __u32 word)
@@ -63,9 +64,9 @@ static __always_inline __u32 mask_of(__u32 bits, __u32 word)
 	return bits <= 32 * word ? 0 : bpf_htonl(~0U << (32 - (bits & 31)));
 }
 
-/* The key of a kind that an address tells, for both hooks: the first bits of the client's,
- * or those of the destination beyond the frontend's prefix. PINTLE_KEY_NONE where the
- * address says nothing: a client that has none yet. */
+/* Makes the key of a kind that follows from addresses, for both hooks: the first bits of the
+ * client's address, or the bits of the destination beyond the frontend's prefix. The key is
+ * PINTLE_KEY_NONE for a client without an address, whose socket is not bound. */
 __weak __noinline int key_of_tuple(const struct pintle_tuple *t, __u32 kind, __u32 key_bits,
 				   struct pintle_session_key *out)
 {
@@ -99,8 +100,8 @@ __weak __noinline int key_of_tuple(const struct pintle_tuple *t, __u32 kind, __u
 	return 0;
 }
 
-/* The pool whose frontend the local address belongs to, if `hook` decides it; generation 0:
- * none. Returns the bits of the frontend's prefix. */
+/* Sets *pool to the pool to whose frontend the local address belongs, if `hook` decides that pool;
+ * else its generation is 0. Returns the bits of the frontend's prefix. */
 __weak __noinline int frontend_of(const struct pintle_tuple *t, __u32 hook, struct pintle_ref *pool)
 {
 	struct pintle_frontend_key key = {
@@ -127,7 +128,7 @@ static __always_inline struct pintle_pool *pool_find(__u32 id, __u32 generation)
 	return pool && generation && pool->generation == generation ? pool : NULL;
 }
 
-/* The endpoint, if that id still means it. */
+/* The endpoint with this id and generation, or NULL if it is gone. */
 static __always_inline struct pintle_endpoint *endpoint_find(__u32 id, __u32 generation)
 {
 	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
@@ -146,15 +147,15 @@ static __always_inline struct pintle_counters *counters_find(__u32 endpoint, __u
 
 	if (!f)
 		return NULL;
-	/* Clang 15 and later would add the offset before the check; the verifier refuses arithmetic
-	 * on a pointer that may be NULL. */
+	/* Without the barrier, clang 15 and later add the offset before the check, and the verifier
+	 * refuses arithmetic on a pointer that may be NULL. */
 	barrier();
 	return &f->by_class[class_id & (PINTLE_MAX_CLASSES - 1)];
 }
 
-/* Whether the id still belongs to the endpoint that it was stored for. An endpoint that was taken
- * out of the configuration keeps its id and generation until its last connection ended, so that
- * ends are still counted. */
+/* Whether the id still belongs to the endpoint for which it was stored. An endpoint that was taken
+ * out of the configuration keeps its id and generation until its last connection ends, so that its
+ * connections' ends are still counted. */
 static __always_inline bool endpoint_kept(__u32 id, __u32 generation)
 {
 	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
@@ -173,13 +174,13 @@ static __always_inline struct pintle_counters *counters_kept(__u32 endpoint, __u
 
 /* ---- decisions of the lookup hook -------------------------------------------- */
 
-/* Another CPU may have decided a moment after this one read the clock. */
+/* The difference is signed, because another CPU may have decided after this one read the clock. */
 static __always_inline bool decision_expired(const struct pintle_decision *d, __u64 now)
 {
 	return (__s64)(now - d->decided_ns) > (__s64)PINTLE_PENDING_NS;
 }
 
-/* Counts that the decision's placement came to nothing: once, whoever finds it out. */
+/* Counts that the decision's placement failed, once, even if several programs find that out. */
 static __always_inline void placement_failed(struct pintle_decision *d)
 {
 	struct pintle_counters *n = counters_kept(d->endpoint, d->generation, d->class_id);
@@ -197,8 +198,9 @@ static __always_inline struct pintle_affinity *binding_find(const struct pintle_
 	return a ? a : bpf_map_lookup_elem(&affinity_beyond, key);
 }
 
-/* Counts one more binding of the client, unless it has its share. The daemon counts those that are
- * gone; without one a client's count only grows, so that it is beyond its share earlier. */
+/* Counts one more binding of the client, and returns true unless the client has its share already.
+ * Only the daemon takes off bindings that are gone. Without a daemon a client's count only grows,
+ * so the client reaches its share too early, never too late. */
 static __always_inline bool share_take(__u64 client)
 {
 	__u64 *n = bpf_map_lookup_elem(&shares, &client), one = 1;
@@ -213,7 +215,8 @@ static __always_inline bool share_take(__u64 client)
 	return true;
 }
 
-/* In the place of one that another CPU may have made or that may be forgotten just now. */
+/* Makes a binding that was not found. Another CPU may have made it meanwhile: then that one stays.
+ */
 static __always_inline void binding_make(const struct pintle_affinity_key *key,
 					 const struct pintle_affinity *a)
 {
@@ -225,8 +228,8 @@ static __always_inline void binding_make(const struct pintle_affinity_key *key,
 		__sync_fetch_and_add(&n->made, 1);
 }
 
-/* What the session is bound to from now on. Only of an established connection: a spoofed packet, or
- * a connect() that nobody answers, binds nothing. */
+/* Binds the session to the endpoint. Called only for an established connection: a spoofed packet,
+ * or a connect() without an answer, binds nothing. */
 static __always_inline void bind_session(const struct pintle_affinity_key *key, __u64 client,
 					 __u32 endpoint, __u32 generation, __u64 now)
 {
@@ -237,16 +240,16 @@ static __always_inline void bind_session(const struct pintle_affinity_key *key, 
 		old->used_ns = now;
 		return;
 	}
-	/* Where it is, it stays: whoever is counted for it. */
+	/* A binding stays in the map in which it is, whichever client it counts for. */
 	if (old && (!bpf_map_update_elem(&affinity, key, &a, BPF_EXIST) ||
 		    !bpf_map_update_elem(&affinity_beyond, key, &a, BPF_EXIST)))
 		return;
 	binding_make(key, &a);
 }
 
-/* The vote of Boyer and Moore (MJRTY, 1981): whoever makes more than half of the connections of
- * this CPU ends up in the entry. How many those are is told by a mean over the newest ones. Two
- * contexts of one CPU may get in each other's way here, which costs a vote. */
+/* The majority vote of Boyer and Moore (MJRTY, 1981): a session with more than half of this CPU's
+ * connections ends up in the entry. `share` is the session's part, a mean over the newest
+ * connections. Two contexts on one CPU may interrupt each other here, which costs a vote. */
 static __always_inline void majority_vote(const struct pintle_affinity_key *key)
 {
 	bool somebody = key->session.kind != PINTLE_KEY_NONE, same;
@@ -277,7 +280,7 @@ static __always_inline void majority_vote(const struct pintle_affinity_key *key)
 	}
 }
 
-/* Whether an outcome is one that a session is bound by. */
+/* Whether a decision with this outcome binds its session. */
 static __always_inline bool outcome_binds(const struct pintle_pool *pool, __u32 outcome)
 {
 	return pool->ttl_ns && outcome <= PINTLE_OUTCOME_STALE;
@@ -285,10 +288,11 @@ static __always_inline bool outcome_binds(const struct pintle_pool *pool, __u32 
 
 /* ---- events ------------------------------------------------------------------ */
 
-/* One count for all hooks: it tells who follows how much was not seen. */
+/* Events without room in the ring, one count for all hooks. Each event carries it to `pintle
+ * events`. */
 __u64 events_lost __weak = 0;
 
-/* Whether `pintle events` follows; nobody else reads events. */
+/* Whether `pintle events` follows; no other program reads events. */
 static __always_inline bool events_followed(__u64 now)
 {
 	__u32 slot = PINTLE_OVERRIDE_NODE;
@@ -297,8 +301,8 @@ static __always_inline bool events_followed(__u64 now)
 	return o && o->tap_until_ns > now;
 }
 
-/* Reserves an event in the ring: its head is filled in, with no failure, and the rest is zeros. To
- * be submitted by event_end(). NULL: there is no room, which is counted. */
+/* Reserves an event in the ring, with its head filled in, no failure, and zeros for the rest. The
+ * caller submits it by event_end(). Returns NULL without room, and counts that. */
 static __always_inline struct pintle_event *event_begin(__u32 type, __u32 hook, __u64 now)
 {
 	struct pintle_event *e = bpf_ringbuf_reserve(&tap, sizeof(*e), 0);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * connect.bpf.c - the connect hook (cgroup/connect4,6): connect() to a frontend goes on to the
- * address of the endpoint that the rule chooses. It also says afterwards whom the client asked
- * for (getpeername), and sees the last close() (sock_release).
+ * connect.bpf.c - the connect hook (cgroup/connect4,6): rewrites the destination of a connect() to
+ * a frontend to the address of the endpoint that the rule chooses. getpeername() then returns the
+ * frontend, and sock_release sees the last close().
  *
- * A decision is only counted as placed here: whether a SYN is ever sent shows in sockops, where
- * the rest of the connection's life is followed.
+ * Here a decision only counts as placed. sockops sees whether a SYN is sent, and follows the
+ * connection to its end.
  */
 #include "choose.bpf.h"
 #include "client.bpf.h"
 
-/* What is known of whoever calls connect(), beside addresses and hints. */
+/* What is known of the caller of connect(), besides addresses and hints. */
 struct caller {
 	__u64 netns;
 	__u64 cgroup;
@@ -18,7 +18,7 @@ struct caller {
 	__u32 apart; /* 1: see is_apart() */
 };
 
-/* The few kernel fields that no helper shows; found by BTF at load. */
+/* The few kernel fields that no helper returns; BTF gives their offsets at load. */
 struct user_namespace {
 	int level;
 } __attribute__((preserve_access_index));
@@ -35,10 +35,10 @@ struct sock {
 } __attribute__((preserve_access_index));
 
 /*
- * Whether the socket's network namespace belongs to another user namespace than the first. Any user
- * may make both, and is root there: he can give himself an endpoint's address, and answer his own
- * connections or fail them. Such connections are steered, but they say nothing of the endpoint and
- * are counted nowhere.
+ * Whether the socket's network namespace belongs to a user namespace other than the first. Any user
+ * can make both kinds of namespaces, and is root inside. There the user can take an endpoint's
+ * address, 10.0.3.17 say, and answer or refuse connections to it. So connections from there are
+ * steered, but are counted nowhere and prove nothing about the endpoint.
  */
 static __always_inline bool is_apart(struct bpf_sock *sk)
 {
@@ -60,7 +60,8 @@ static __always_inline void key_is(struct pintle_session_key *key, __u32 kind, _
 	id[1] = low;
 }
 
-/* By the name that the daemon knows the cgroup by, where it does: containers of one pod are one. */
+/* The key is the client's id if the daemon knows the cgroup's client, so that all containers of a
+ * pod are one session; else it is the cgroup's own id. */
 static __always_inline void key_of_cgroup(struct pintle_session_key *key, __u64 cgroup)
 {
 	struct pintle_client *c = bpf_map_lookup_elem(&clients, &cgroup);
@@ -71,7 +72,7 @@ static __always_inline void key_of_cgroup(struct pintle_session_key *key, __u64 
 		key_is(key, PINTLE_KEY_CGROUP, 0, cgroup);
 }
 
-/* The client's key of one kind; PINTLE_KEY_NONE where nothing tells it. */
+/* Makes the caller's key of one kind; PINTLE_KEY_NONE if the caller has none, such as no mark. */
 __noinline int key_of_caller(__u32 kind, const struct caller *caller,
 			     const struct pintle_hint *hint, __u32 hinted,
 			     struct pintle_session_key *key)
@@ -103,9 +104,10 @@ __noinline int key_of_caller(__u32 kind, const struct caller *caller,
 	return 0;
 }
 
-/* Makes a hinted session its client's own: another client that learns the text neither finds nor
- * moves it. The hash is keyed, so nobody can look for two texts whose hashes differ as two cookies
- * do. Its first half stays as it is: by that `pintle unbind` finds a text. */
+/* Makes a hinted session belong to its client: another client that learns the text can neither find
+ * nor move the session. The hash is keyed, so a client cannot search for a text whose hash differs
+ * from another's just as the two netns cookies do. The first half stays the same, because `pintle
+ * unbind` finds a text by it. */
 static __always_inline void of_client(struct pintle_session_key *key, __u64 netns)
 {
 	__u64 *id = (__u64 *)key->id;
@@ -119,8 +121,8 @@ static __always_inline bool is_of_address(__u32 kind)
 	return kind == PINTLE_KEY_SOURCE || kind == PINTLE_KEY_DESTINATION;
 }
 
-/* A socket that is apart may claim any mark and any address, and can have any connection
- * established. It must not bind a session that another client may have, too. */
+/* A socket that is apart may claim any mark and any address, and can make any connection
+ * established. So it must not bind a session that another client may have, too. */
 static __always_inline void keep_apart(struct pintle_session_key *key, __u64 netns)
 {
 	if (is_of_address(key->kind))
@@ -164,9 +166,9 @@ __noinline int connect_keys(struct terms *t, const struct pintle_tuple *tuple, _
 
 /* ---- the decision ------------------------------------------------------------------- */
 
-/* What the program returns. */
+/* Return values of the programs. */
 #define GO_ON  1
-#define REFUSE 0 /* with what bpf_set_retval() was told */
+#define REFUSE 0 /* connect() fails with the error given to bpf_set_retval() */
 
 static __always_inline bool daemonless_for_long(__u64 now)
 {
@@ -181,7 +183,7 @@ static __always_inline __u32 class_of(const struct pintle_pool *pool, const stru
 	return h->flags & PINTLE_HINTED_CLASS && h->class_id < pool->classes ? h->class_id : 0;
 }
 
-/* Notes the decision in the socket's record, as placed. */
+/* Enters the decision into the socket's record, and counts it as placed. */
 static __always_inline void connect_place(struct pintle_connect *c, const struct terms *t,
 					  const struct decide_result *r,
 					  const struct pintle_tuple *tuple, bool apart)
@@ -207,13 +209,14 @@ static __always_inline void connect_place(struct pintle_connect *c, const struct
 	c->flags = apart ? PINTLE_CONNECT_APART : 0;
 	if (apart)
 		return;
-	/* Counted before the next decision is taken, so that a burst spreads. */
+	/* Counted before the next decision is made, so that a burst of connections spreads. */
 	__sync_fetch_and_add(&n->placed, 1);
 	c->placed = 1;
 }
 
-/* tuple: from wherever the socket is bound to, to whom the client asked for. Returns the socket's
- * record, whose address it gets; or NULL, and *verdict is what to return. */
+/* tuple->remote is the address to which the socket is bound, tuple->local the destination that the
+ * client asked for. Returns the socket's record, whose address becomes the destination; or NULL,
+ * with the program's return value in *verdict. */
 static __always_inline struct pintle_connect *connect_decide(const struct pintle_tuple *tuple,
 							     __u32 family, struct bpf_sock *sk,
 							     struct caller *caller, int *verdict)
@@ -226,7 +229,7 @@ static __always_inline struct pintle_connect *connect_decide(const struct pintle
 	__u32 mode, frontend_bits;
 
 	*verdict = GO_ON;
-	/* Of an earlier connect() of this socket; the kernel has given that up. */
+	/* The record is from an earlier connect() of this socket, which the kernel has given up. */
 	if (c)
 		disown(c);
 	frontend_bits = frontend_of(tuple, PINTLE_HOOK_CONNECT, &ref);
@@ -243,7 +246,7 @@ static __always_inline struct pintle_connect *connect_decide(const struct pintle
 	else
 		c = NULL;
 	if (!c) {
-		/* Also where there is no room for the record: nobody would count the connection. */
+		/* Also without memory for a record: nothing could count the connection. */
 		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
 		return NULL;
 	}
@@ -323,7 +326,7 @@ int pintle_connect6(struct bpf_sock_addr *ctx)
 	to[2] = sk->src_ip6[2];
 	to[3] = sk->src_ip6[3];
 	caller_read(ctx, sk, &caller);
-	/* To a v4-mapped destination IPv4 goes out. */
+	/* The kernel sends IPv4 to a v4-mapped destination. */
 	c = connect_decide(&tuple, address_is_v4(tuple.local) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6,
 			   sk, &caller, &verdict);
 	if (!c)
@@ -339,7 +342,8 @@ int pintle_connect6(struct bpf_sock_addr *ctx)
 
 /* ---- afterwards --------------------------------------------------------------------- */
 
-/* The record, if the socket is connected to where it says. Runs in accept() of servers too. */
+/* Returns the record if the socket's peer has the record's port. Also called for servers' sockets,
+ * in accept(), which have no record. */
 static __always_inline struct pintle_connect *connect_of_peer(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
@@ -384,7 +388,7 @@ int pintle_getpeername6(struct bpf_sock_addr *ctx)
 	return 1;
 }
 
-/* The last close(). What is still under way to the other side is no longer the client's. */
+/* The last close(): the client no longer uses the connection, even if data are still under way. */
 SEC("cgroup/sock_release")
 int pintle_release(struct bpf_sock *sk)
 {

@@ -7,13 +7,13 @@
  *   chosen    = preferred, unless load(preferred) > load(best) + max_extra_load
  *
  *   load      = published + what came since the scrape - what ended since; never below 0;
- *               of the bound endpoint without placements that are not established yet
+ *               for the bound endpoint, placements that are not established yet do not count
  *
- * Plain integers in, plain integers out: no map, no helper, no clock. The same
- * text is compiled into the hooks, into the syscall programs of the kernel tests
- * and into host programs. eligible.bpf.h says which endpoints are candidates, and
- * what is known of them. Candidates are shown one after the other, so that a pool of
- * any size needs the same few bytes of stack:
+ * Plain integers in, plain integers out: no map, no helper, no clock. The same text is compiled
+ * into the hooks, into the syscall programs of the kernel tests and into host programs.
+ * eligible.bpf.h says which endpoints are candidates, and what is known about them. The rule sees
+ * the candidates one after the other, so it needs the same few bytes of stack for a pool of any
+ * size:
  *
  *   decide_begin(); decide_prefer_first(), except in mode baseline; decide_consider()
  *   for each eligible endpoint that decide_sample_*() draw; decide_end().
@@ -30,57 +30,57 @@
 #define __always_inline inline __attribute__((always_inline))
 #endif
 
-/* In the kernel the steps are functions that the verifier checks once, each by itself, for
- * any arguments: hence the tests for NULL, and an int where nothing is returned. */
+/* In the kernel the steps are functions that the verifier checks once, each by itself, for any
+ * arguments. Hence they test for NULL, and return an int even without a result. */
 #ifdef __bpf__
 #define DECIDE_STEP __attribute__((weak, noinline)) int
 #else
 #define DECIDE_STEP static inline int
 #endif
 
-/* Loads are 32 bits wide, since a hook's stack is small: `published` is at most
- * PINTLE_MAX_LOAD, what came at most twice that, so their sum still fits. */
+/* Loads have 32 bits, because a hook's stack is small. `published` is at most PINTLE_MAX_LOAD, and
+ * what came since at most twice that, so their sum fits. */
 #define DECIDE_MAX_CORRECTION (2 * PINTLE_MAX_LOAD)
-/* More connections than this weigh no more: their product with a weight fits 64 bits. */
+/* Further connections add no load, so that the product with a weight fits 64 bits. */
 #define DECIDE_MAX_MORE 1000000000LL
 
-/* What is known of one endpoint at the time of a decision. */
+/* What is known about an endpoint at the time of a decision. */
 struct decide_facts {
 	__s64 inflight; /* opened - closed, now */
 	__s64 pending;  /* placed - opened - failed, now */
 	__s64 inflight_at_scrape;
 	__s64 pending_at_scrape;
-	__u32 published; /* milli-requests, of the class asked for */
-	__u32 arrival;   /* milli-requests of one connection that came since */
-	__u32 fresh;     /* 0: the score is too old to be believed */
+	__u32 published; /* milli-requests, of the connection's class */
+	__u32 arrival;   /* milli-requests for each connection that came since the scrape */
+	__u32 fresh;     /* 0: the score is too old */
 	__u32 zero;
 };
 
 struct decide_candidate {
 	__u32 published; /* of a fresh score, else 0 */
-	__u32 load;      /* with a fresh score; with an old one only what came since it */
-	__u32 blind;     /* the load when nobody's score is fresh */
+	__u32 load;      /* with a fresh score the load; with an old one, what came since */
+	__u32 blind;     /* the load if no candidate's score is fresh */
 	__u32 endpoint;
 	__u32 generation;
 	__u32 fresh;
 };
 
-/* The least of a kind so far. */
+/* The least loaded candidate of a kind so far. */
 struct decide_least {
 	__u32 load;
 	__u32 endpoint;
-	__u32 generation; /* 0: none yet */
-	__u32 ties;       /* how many share `load` */
+	__u32 generation; /* 0: no candidate yet */
+	__u32 ties;       /* candidates with this load */
 };
 
 struct decide_state {
 	__u64 random; /* never 0 */
 	struct decide_least fresh;
-	struct decide_least old; /* by what came since: what that adds to is known at the end */
+	struct decide_least old; /* by what came since; decide_end() adds max_published */
 	struct decide_least blind;
 	struct decide_candidate preferred;
 	__u32 max_published;
-	__u32 preferred_outcome; /* PINTLE_OUTCOME_STICKY or _HOME; valid with a preferred one */
+	__u32 preferred_outcome; /* PINTLE_OUTCOME_STICKY or _HOME; valid with `preferred` */
 	__u32 baseline;
 	__u32 zero;
 };
@@ -93,7 +93,7 @@ struct decide_result {
 
 static __always_inline __u64 decide_more(__s64 now, __s64 then)
 {
-	__s64 more = (__u64)now - (__u64)then; /* counters may wrap: so no signed overflow */
+	__s64 more = (__u64)now - (__u64)then; /* unsigned, because counters may wrap */
 
 	if (more < 0)
 		return 0;
@@ -107,18 +107,20 @@ static __always_inline __u32 decide_product(__u64 more, __u32 weight)
 	return load > DECIDE_MAX_CORRECTION ? DECIDE_MAX_CORRECTION : load;
 }
 
-/* departure: of the pool; what a connection weighs that the page knew. That much is taken off for a
- * connection that ended since, and is the load of each connection in flight where no score is
- * fresh. bound: the candidate is the one that the session is bound to. Its placements do not count,
- * since anybody can make some in the session's name: 18 forged segments with a client's address,
- * which all go where the client is bound to, would drive it away. Its real connections count once
- * they are established.
+/* Computes the candidate's loads. `departure` is the pool's weight of a connection that the page
+ * knew: it is taken off for each connection that ended since, and is the load of each connection in
+ * flight where no score is fresh. `bound` says that the session is bound to this candidate: then
+ * pending placements do not count, because anybody can forge some. 18 forged segments with a
+ * client's address all go to the endpoint to which the client is bound, and would otherwise drive
+ * the client away. The client's real connections count once they are established.
  *
- * Without credit for what ended, the first placements on whoever looks best would be free: an
- * endpoint that ended three since and was given three would have the load of its page, as one
- * that ended three and was given none. Only a page that is believed has what ended in it: an old
- * score, which counts as the highest of the others', earns nothing. Nor does pending: it falls
- * when a connection opens, before any page has seen it, and when SYNs are given up. */
+ * Without taking them off, the first placements on an endpoint would be free. Suppose that three
+ * connections ended at each of two endpoints since the scrape, and that one endpoint then got three
+ * new ones. Both would have the load of their pages, because neither has more in flight than at its
+ * scrape. Only a page that is believed contains the connections that ended, so nothing is taken off
+ * an old score, which counts with the highest fresh load. Nor does `pending` take anything off: it
+ * falls when a connection opens, before any page has seen that connection, and when SYNs are
+ * given up. */
 static __always_inline void decide_weigh(struct decide_candidate *c, const struct decide_facts *f,
 					 __u32 departure, bool bound)
 {
@@ -149,7 +151,7 @@ DECIDE_STEP decide_begin(struct decide_state *s, __u64 seed, __u32 baseline)
 	return 0;
 }
 
-/* xorshift64 (Marsaglia, J. Stat. Softw. 8(14), 2003): good enough to break ties. */
+/* xorshift64 (Marsaglia, J. Stat. Softw. 8(14), 2003), good enough for ties. */
 static __always_inline __u64 decide_random(struct decide_state *s)
 {
 	__u64 x = s->random;
@@ -161,7 +163,8 @@ static __always_inline __u64 decide_random(struct decide_state *s)
 	return x >> 11;
 }
 
-/* Reservoir of one: each of the equal ones ends up chosen with the same chance. */
+/* Keeps the candidate if it has the least load. A reservoir of one: each of several candidates with
+ * the same load is kept with the same probability. */
 static __always_inline void decide_keep(struct decide_state *s, struct decide_least *l, __u32 load,
 					const struct decide_candidate *c)
 {
@@ -197,7 +200,8 @@ DECIDE_STEP decide_consider(struct decide_state *s, const struct decide_candidat
 	return 0;
 }
 
-/* The preferred endpoint, if it is eligible; it is a candidate like the others too. */
+/* Considers the preferred endpoint, which must be eligible: it is also a candidate like the others.
+ */
 static __always_inline void decide_prefer(struct decide_state *s, const struct decide_candidate *c,
 					  __u32 outcome)
 {
@@ -210,8 +214,8 @@ static __always_inline void decide_prefer(struct decide_state *s, const struct d
  * its group (PINTLE_OUTCOME_HOME). Returns false if there is none, or it is not eligible. */
 typedef bool (*decide_find)(void *arg, __u32 outcome, struct decide_candidate *c);
 
-/* The bound endpoint comes before the home: a session that had to leave its home has its context
- * elsewhere now, and stays there. */
+/* The bound endpoint comes before the home: a session that had to leave its home has its context on
+ * the other endpoint now, and stays there. */
 static __always_inline void decide_prefer_first(struct decide_state *s, decide_find find, void *arg)
 {
 	struct decide_candidate c = {};
@@ -222,19 +226,19 @@ static __always_inline void decide_prefer_first(struct decide_state *s, decide_f
 		decide_prefer(s, &c, PINTLE_OUTCOME_HOME);
 }
 
-/* Whether a binding holds that was used last at used_ns. */
+/* Whether a binding that was last used at used_ns still holds. */
 static __always_inline bool decide_binding_holds(__u64 used_ns, __u64 now, __u64 ttl_ns)
 {
 	return (__s64)(now - used_ns) < (__s64)ttl_ns;
 }
 
-/* Returns which of the PINTLE_HOME_ENTRIES homes is that of the group with this key. */
+/* Returns the index, below PINTLE_HOME_ENTRIES, of the home of the group with this key. */
 static __always_inline __u32 decide_home(__u64 high, __u64 low)
 {
 	return mix(mix(high) ^ low) % PINTLE_HOME_ENTRIES;
 }
 
-/* One that is too old counts as the highest fresh `published`, plus what came to it since. */
+/* A candidate with an old score has the highest fresh `published`, plus what came to it since. */
 static __always_inline __u32 decide_load(const struct decide_state *s,
 					 const struct decide_candidate *c)
 {
@@ -243,7 +247,7 @@ static __always_inline __u32 decide_load(const struct decide_state *s,
 	return c->fresh ? c->load : s->max_published + c->load;
 }
 
-/* How much more than the best one the preferred one has to do. */
+/* By how much the preferred endpoint's load exceeds the best one's. */
 static __always_inline __u32 decide_ahead(const struct decide_state *s, __u32 best)
 {
 	__u32 load = decide_load(s, &s->preferred);
@@ -251,7 +255,7 @@ static __always_inline __u32 decide_ahead(const struct decide_state *s, __u32 be
 	return load > best ? load - best : 0;
 }
 
-/* r->generation is 0 when no candidate was shown. */
+/* Chooses; r->generation is 0 when there was no candidate. */
 DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct decide_result *r)
 {
 	struct decide_least best;
@@ -296,9 +300,10 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct deci
 
 /* ---- the sample ------------------------------------------------------------- */
 
-/* A pool of up to `size` members is looked at as a whole. Members of a larger one are drawn with a
- * random stride from a random place on, until `size` of them are eligible. With 3 eligible members
- * of 1000 that takes long: so after 2 * size draws one will do. */
+/* The rule looks at all members of a pool of up to `size` members. Members of a larger pool are
+ * drawn from a random place on with a random stride, until `size` of them are eligible. With 3
+ * eligible members of 1000 that would take long, so after 2 * size draws one eligible member is
+ * enough. */
 struct decide_sample {
 	__u32 start;
 	__u32 step;
@@ -306,8 +311,8 @@ struct decide_sample {
 	__u32 zero;
 };
 
-/* Primes beyond PINTLE_MAX_ENDPOINTS have no factor in common with the size of a pool: with such a
- * stride each member comes once before any comes again. */
+/* Primes above PINTLE_MAX_ENDPOINTS have no factor in common with the size of a pool. With such a
+ * stride, each member is drawn once before any is drawn again. */
 static const __u32 decide_strides[] = {1031, 1153, 1289, 1433, 1571, 1721, 1873, 2017,
 				       2179, 2341, 2503, 2671, 2837, 3001, 3169, 3329};
 #define DECIDE_STRIDES (sizeof(decide_strides) / sizeof(decide_strides[0]))
@@ -341,7 +346,7 @@ static __always_inline __u32 decide_sample_member(const struct decide_sample *s,
 	return (s->start + i * s->step) % members;
 }
 
-/* Whether the members drawn are enough, the i-th one being the latest. */
+/* Whether the members drawn so far are enough; the i-th one is the latest. */
 static __always_inline bool decide_sample_done(const struct decide_sample *s, __u32 members,
 					       __u32 size, __u32 i)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * eligible.bpf.h - whether an endpoint may be chosen for a connection, or why not; and what the
- * rule (decide.bpf.h) is told of the endpoint.
+ * eligible.bpf.h - whether an endpoint may be chosen for a connection, or why not; and the facts
+ * about the endpoint for the rule (decide.bpf.h).
  *
  *   eligible = a member of the pool, reachable, not drained, not ejected; and its metrics page was
- *              read since it listens, unless nobody reads pages
+ *              read since it listens, unless no daemon reads pages
  *
  * Values of the maps in, plain integers out: no map, no helper, no clock. The same text is compiled
- * into the hooks, the CLI and the policy lab. The caller points to the values, or to copies of
- * them; a score has to be read in a certain way (struct eligible_score).
+ * into the hooks, the CLI and the policy lab. The caller passes pointers to the values, or to
+ * copies of them; struct eligible_score says how a score must be read.
  */
 #ifndef PINTLE_ELIGIBLE_BPF_H
 #define PINTLE_ELIGIBLE_BPF_H
@@ -18,7 +18,7 @@
 #include "health.bpf.h"
 #include "traits.bpf.h"
 
-/* Why an endpoint may not be chosen: the first of these that holds. */
+/* Why an endpoint may not be chosen: the first reason that applies. */
 enum ineligible {
 	INELIGIBLE_NOT,     /* the endpoint is eligible */
 	INELIGIBLE_DOWN,    /* nothing listens */
@@ -29,29 +29,29 @@ enum ineligible {
 	INELIGIBLE_COUNT,
 };
 
-/* An endpoint, asked for by one connection. */
+/* The question whether a connection may go to an endpoint. */
 struct eligible_query {
 	const struct pintle_pool *pool;
 	const struct pintle_endpoint *endpoint; /* a member of the pool: eligible_member() */
 	const struct pintle_health *health;
 	const struct pintle_override *override; /* of the endpoint's slot, or NULL */
 	__u64 now;
-	__u32 family; /* PINTLE_FAMILY_*: any of these will do */
+	__u32 family; /* PINTLE_FAMILY_*: the endpoint must take one of these */
 };
 
-/* What the rule needs of a score. The caller looks at `sequence`, takes the score, looks again, and
- * says in `whole` whether the number was even and the same. */
+/* What the rule needs of a score. The caller reads `sequence`, takes the score, reads `sequence`
+ * again, and sets `whole` if the number was even and is the same. */
 struct eligible_score {
 	__u64 scraped_ns; /* 0: never, or the score is that of another endpoint */
-	__s64 inflight;   /* at scraped_ns, as is the next one */
+	__s64 inflight;   /* at scraped_ns, like `pending` */
 	__s64 pending;
 	__u32 published;
 	__u32 arrival;
-	__u32 whole; /* 1: not written to meanwhile */
+	__u32 whole; /* 1: the score was not written to while it was read */
 };
 
-/* Whether the id of that generation still means this endpoint, and the endpoint belongs to the
- * pool. pool_generation: of a pool that exists, so not 0. */
+/* Whether the id with this generation is still this endpoint's, and the endpoint belongs to the
+ * pool. pool_generation is that of a pool that exists, so not 0. */
 static __always_inline bool eligible_member(const struct pintle_endpoint *e, __u32 generation,
 					    __u32 pool, __u32 pool_generation)
 {
@@ -60,7 +60,7 @@ static __always_inline bool eligible_member(const struct pintle_endpoint *e, __u
 }
 
 /* Whether the pool's endpoints are listeners of this node, which the kernel knows. Other endpoints
- * are addresses: only clients' failures tell what is there. */
+ * are addresses, and only clients' failures show whether a server is there. */
 static __always_inline bool eligible_listens(const struct pintle_pool *pool)
 {
 	return pool_reach(pool) == PINTLE_REACH_LISTENER;
@@ -83,14 +83,14 @@ static __always_inline bool eligible_ejected(const struct pintle_pool *pool,
 	       health_ejected(h->ejected_until_ns, h->answered_ns, h->failed_ns, now);
 }
 
-/* An override of another generation was meant for the endpoint that had the id before. */
+/* An override with another generation was set for the former endpoint with this id. */
 static __always_inline bool eligible_drained(const struct pintle_endpoint *e,
 					     const struct pintle_override *o)
 {
 	return o && o->generation == e->generation && o->flags & PINTLE_OVERRIDE_DRAIN;
 }
 
-/* Returns 0, or the INELIGIBLE_* that holds whatever the score says. */
+/* Returns 0, or an INELIGIBLE_* that does not depend on the score. */
 static __always_inline __u32 ineligible_barred(const struct eligible_query *q)
 {
 	if (eligible_listens(q->pool) && !q->health->listening_since_ns)
@@ -104,9 +104,9 @@ static __always_inline __u32 ineligible_barred(const struct eligible_query *q)
 	return INELIGIBLE_NOT;
 }
 
-/* Returns 0 or INELIGIBLE_UNHEARD. A server that listens since 12:00:05 is not vouched for by the
- * page of 12:00:04: the former process served that one. daemonless: nobody reads pages, so that
- * listening has to do. */
+/* Returns 0 or INELIGIBLE_UNHEARD. The page of 12:00:04 says nothing about a server that listens
+ * since 12:00:05: the process before it served that page. With `daemonless` no daemon reads pages,
+ * and a listener is enough. */
 static __always_inline __u32 ineligible_unheard(const struct pintle_health *h,
 						const struct eligible_score *s, bool daemonless)
 {
@@ -115,21 +115,22 @@ static __always_inline __u32 ineligible_unheard(const struct pintle_health *h,
 	return INELIGIBLE_UNHEARD;
 }
 
-/* Returns 0: the endpoint may be chosen; or INELIGIBLE_*. */
+/* Returns 0 if the endpoint may be chosen, else INELIGIBLE_*. */
 static __always_inline __u32 ineligible(const struct eligible_query *q,
 					const struct eligible_score *s, bool daemonless)
 {
 	return ineligible_barred(q) ?: ineligible_unheard(q->health, s, daemonless);
 }
 
-/* Whether nobody reads metrics pages: no heartbeat of a daemon is as young as a score has to be. */
+/* Whether no daemon reads metrics pages: the last heartbeat is older than a fresh score may be. */
 static __always_inline bool eligible_daemonless(const struct pintle_pool *pool, __u64 heartbeat_ns,
 						__u64 now)
 {
 	return (__s64)(now - heartbeat_ns) > (__s64)pool->staleness_ns;
 }
 
-/* Copies what the rule needs. generation: of the endpoint. s->whole stays as it is. */
+/* Copies what the rule needs of the score of the endpoint with this generation. Leaves s->whole
+ * alone. */
 static __always_inline void eligible_score_take(struct eligible_score *s,
 						const struct pintle_score *from, __u32 generation)
 {
@@ -140,20 +141,20 @@ static __always_inline void eligible_score_take(struct eligible_score *s,
 	s->pending = from->pending;
 }
 
-/* Fills in *f, except for the counts as of now: f->inflight and f->pending. */
+/* Fills in *f, except for the present counts, f->inflight and f->pending. */
 static __always_inline void eligible_facts(struct decide_facts *f, const struct pintle_pool *pool,
 					   const struct eligible_score *s, __u64 now)
 {
 	f->published = s->published;
 	f->fresh = s->whole && s->scraped_ns &&
 		   (__s64)(now - s->scraped_ns) <= (__s64)pool->staleness_ns;
-	/* Without a scrape all connections in flight came since. */
+	/* Without a scrape, all connections in flight count as new. */
 	f->arrival = s->scraped_ns ? s->arrival : pool->departure;
 	f->inflight_at_scrape = s->scraped_ns ? s->inflight : 0;
 	f->pending_at_scrape = s->scraped_ns ? s->pending : 0;
 }
 
-/* Adds the counts as of now, of the classes that the pool uses, to f->inflight and f->pending. */
+/* Adds the present counts of the classes that the pool uses to f->inflight and f->pending. */
 static __always_inline void eligible_count(struct decide_facts *f, const struct pintle_pool *pool,
 					   const struct pintle_inflight *counts)
 {
@@ -172,7 +173,7 @@ static __always_inline void eligible_count(struct decide_facts *f, const struct 
 
 #define WEIGH_CASE_MAX 64
 
-/* An endpoint, asked for by one connection. */
+/* An endpoint, and the connection for which it is weighed. */
 struct weigh_one {
 	__u32 endpoint;
 	__u32 generation;
@@ -180,7 +181,7 @@ struct weigh_one {
 	__u16 daemonless;
 	__u32 bound;
 	__u32 eligible;                    /* out: 1 or 0 */
-	struct decide_candidate candidate; /* out: its loads, if it is eligible */
+	struct decide_candidate candidate; /* out: the loads, if the endpoint is eligible */
 };
 
 struct weigh_case {

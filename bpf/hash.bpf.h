@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * hash.bpf.h - SipHash-2-4 with 128 bits of output (Aumasson and Bernstein, INDOCRYPT '12, and
- * the authors' reference code), of short texts: what clients hint must not be able to meet
- * somebody else's key on purpose.
+ * hash.bpf.h - SipHash-2-4 with 128 bits of output (Aumasson and Bernstein, INDOCRYPT '12, and the
+ * authors' reference code) of short texts. A client must not be able to find a hint whose hash is
+ * another client's key.
  *
  * No map, no helper: the same text serves the kernel and host programs.
  */
@@ -14,7 +14,7 @@
 
 #define HASH_WORDS (PINTLE_HINT_MAX / 8)
 
-/* The text, zeros behind it, and one word more than it can fill, for its length. */
+/* The text, then zeros; one word more than the longest text fills, for the text's length. */
 struct hash_input {
 	__u64 key[2];
 	__u64 word[HASH_WORDS + 1];
@@ -55,7 +55,7 @@ static inline __attribute__((always_inline)) __u64 hash_little(__u64 word)
 #endif
 }
 
-/* A size beyond PINTLE_HINT_MAX counts as that. */
+/* Hashes the text; a size above PINTLE_HINT_MAX counts as PINTLE_HINT_MAX. */
 static inline __attribute__((always_inline)) void hash_text(const struct hash_input *in,
 							    struct hash_output *out)
 {
@@ -64,7 +64,8 @@ static inline __attribute__((always_inline)) void hash_text(const struct hash_in
 	__u32 i, last, size = in->size > PINTLE_HINT_MAX ? PINTLE_HINT_MAX : in->size;
 
 	last = size / 8;
-	/* Hidden, so that the compiler leaves the other bound, which the verifier needs to see. */
+	/* Hides the value of `last`, so that the compiler keeps the other bound, which the verifier
+	 * needs to see. */
 	asm volatile("" : "+r"(last));
 	for (i = 0; i <= HASH_WORDS && i <= last; i++) {
 		__u64 m = hash_little(in->word[i]);

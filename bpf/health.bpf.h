@@ -8,7 +8,7 @@
 #include <linux/types.h>
 
 /* Whether the endpoint answered the daemon over a connection that was begun after the newest
- * failure of the row. Then the row and the ejection that it led to are void. */
+ * failure in the row. Then the row, and the ejection that followed from it, are void. */
 static inline int health_answered(__u64 answered_ns, __u64 failed_ns)
 {
 	return answered_ns && (__s64)(answered_ns - failed_ns) > 0;

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * hint.bpf.c - takes the private socket options of pintle/hint.h (cgroup/setsockopt), and keeps
- * what they say with the socket until connect() asks for it.
+ * hint.bpf.c - takes the private socket options of pintle/hint.h (cgroup/setsockopt), and stores
+ * their values in the socket's record for connect().
  *
- * Runs for every setsockopt() of the cgroup, so it is attached only while a pool uses hints.
+ * The program runs for every setsockopt() in the cgroup, so it is attached only while a pool uses
+ * hints.
  */
 #include "client.bpf.h"
 #include "hash.bpf.h"
 
 #define SOCK_STREAM 1
-#define PAGE        4096 /* of a longer value only so much is shown, and must not be written back */
+#define PAGE        4096 /* the program sees at most so much of a value; see pintle_hint() */
 
-#define TAKEN -1 /* as a length: the kernel's own handler is passed over */
+#define TAKEN -1 /* as optlen: the kernel skips its own handler */
 
-/* What each option sets. */
+/* The flag that each option sets. */
 #define OPTIONS (PINTLE_HINT_CLASS - PINTLE_HINT_SESSION + 1)
 static const __u32 hint_flags[OPTIONS] = {
 	[PINTLE_HINT_SESSION - PINTLE_HINT_SESSION] = PINTLE_HINTED_SESSION,
@@ -21,8 +22,8 @@ static const __u32 hint_flags[OPTIONS] = {
 	[PINTLE_HINT_CLASS - PINTLE_HINT_SESSION] = PINTLE_HINTED_CLASS,
 };
 
-/* A session's hash is keyed by this node's secret. A group's has the same key everywhere, since its
- * home must be the same endpoint on each node. */
+/* A session's hash is keyed with this node's secret. A group's hash has the same key on every node,
+ * because the group's home must be the same endpoint on each. */
 static __always_inline void hash_key(struct hash_input *in, __u32 flag)
 {
 	__u32 zero = 0;
@@ -58,7 +59,7 @@ static __always_inline int hint_take_class(struct bpf_sockopt *ctx, __u32 *to)
 {
 	__u32 *p = ctx->optval;
 
-	/* The buffer is never shorter than 16 bytes, whatever was given. */
+	/* optlen is checked, too, because the buffer has at least 16 bytes for any optlen. */
 	if (ctx->optlen != sizeof(*p) || (void *)(p + 1) > ctx->optval_end)
 		return -EINVAL;
 	if (*p >= PINTLE_MAX_CLASSES)
@@ -96,11 +97,11 @@ int pintle_hint(struct bpf_sockopt *ctx)
 	if (ctx->level != PINTLE_HINT_LEVEL || option >= OPTIONS || !sk ||
 	    sk->type != SOCK_STREAM || (sk->family != AF_INET && sk->family != AF_INET6)) {
 		if (ctx->optlen > PAGE)
-			ctx->optlen = 0; /* the kernel takes it from the caller as it is */
+			ctx->optlen = 0; /* the kernel then uses the caller's own buffer */
 		return 1;
 	}
 	if (ctx->optlen == TAKEN)
-		return 1; /* by another Pintle, for a cgroup above or below */
+		return 1; /* another Pintle, for a cgroup above or below, took the hint */
 	err = hint_take(ctx, sk, hint_flags[option]);
 	if (err) {
 		bpf_set_retval(err);

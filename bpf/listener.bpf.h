@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * listener.bpf.h - whether a listener is believed to be the endpoint at whose address it listens.
- * Compiled into sockops and into the daemon, which have to agree.
+ * listener.bpf.h - whether a listener is taken for the endpoint at whose address it listens. The
+ * same text is compiled into sockops and into the daemon, which must agree.
  *
- * While a model server is down, any local user may listen at its address. So a configured user or
- * cgroup decides. Without either, an endpoint's listeners are those of the user who made the first
- * one, and root's: root has other ways.
+ * While the model server at 127.0.0.1:8001 is down, any local user may listen there. So the
+ * configured user or cgroup decides whose listener the endpoint's is. Without either, it must
+ * belong to the user who made the endpoint's first listener, or to root, who could take the address
+ * anyway.
  */
 #ifndef PINTLE_LISTENER_BPF_H
 #define PINTLE_LISTENER_BPF_H
@@ -15,8 +16,8 @@
 
 #define LISTENER_CONFIGURED (PINTLE_ADDRESS_USER | PINTLE_ADDRESS_CGROUP)
 
-/* Returns 0, or PINTLE_UNSTEERABLE_*. `owner` is that of the endpoint's health; `in_cgroup` counts
- * with PINTLE_ADDRESS_CGROUP only. */
+/* Returns 0, or PINTLE_UNSTEERABLE_*. `owner` is the one in the endpoint's health; `in_cgroup` has
+ * a meaning only with PINTLE_ADDRESS_CGROUP. */
 static inline __u32 listener_strange(const struct pintle_address *a, __u64 owner, __u32 uid,
 				     bool in_cgroup)
 {
@@ -29,8 +30,8 @@ static inline __u32 listener_strange(const struct pintle_address *a, __u64 owner
 	return PINTLE_UNSTEERABLE_OWNER;
 }
 
-/* Returns the owner from now on, after a listener of `uid` was believed. A configured one is
- * remembered, too: the key may be taken out again. */
+/* Returns the endpoint's owner after a listener of `uid` was accepted. A configured owner is
+ * remembered, too, because the key may be removed from the configuration later. */
 static inline __u64 listener_owner(const struct pintle_address *a, __u64 owner, __u32 uid)
 {
 	return !owner || a->flags & LISTENER_CONFIGURED ? 1ULL + uid : owner;

@@ -1,27 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * lookup.bpf.c - the lookup hook (sk_lookup): a TCP segment for a frontend that no
- * socket wants is given to the LISTEN socket of the endpoint that the rule chooses.
+ * lookup.bpf.c - the lookup hook (sk_lookup): gives a TCP segment for a frontend, if it belongs to
+ * no connection, to the LISTEN socket of the endpoint that the rule chooses.
  *
- * It runs for a SYN, but as well for a stray ACK or RST and for the ACK of a SYN
- * cookie, and sees no flags. So a decision is remembered by 4-tuple, binds nothing
- * and is only counted as placed; what follows from it is sockops' business, once
- * the connection is established.
+ * The hook runs for a SYN, but also for a stray ACK or RST and for the ACK of a SYN cookie, and
+ * does not see the flags. So it remembers a decision by 4-tuple, only counts it as placed, and
+ * binds no session. sockops does the rest when the connection is established.
  */
 #include "choose.bpf.h"
 
-/* Endpoints whose listener went away a moment ago, that a decision may run into. */
+/* How often a decision is made when the chosen endpoint's listener has just closed. */
 #define MAX_ATTEMPTS 4
 
-/* Nobody is ready. Failing open, whoever listens is tried, from a place on that hangs on
- * the client, so that a cookie's ACK finds the same one without help. */
+/* With FailOpen and no ready endpoint, any endpoint that listens is tried. The search begins at a
+ * place that follows from the client's address and port, so that the ACK of a SYN cookie finds the
+ * same endpoint as its SYN. */
 struct anyone {
 	struct decide_result *result;
 	const struct terms *terms;
 	__u32 start;
 };
 
-/* Returns 1 when it is found. */
+/* Returns 1 when the search is over. */
 __noinline int anyone_member(struct decide_result *r, const struct terms *t, __u32 i)
 {
 	struct eligible_query q;
@@ -52,7 +52,7 @@ static long anyone_step(__u32 i, void *arg)
 	struct anyone *a = arg;
 	int found = anyone_member(a->result, a->terms, a->start + i);
 
-	/* The verifier wants to see a callback return 0 or 1. */
+	/* The verifier must see that a callback returns 0 or 1. */
 	hide(found);
 	return !!found;
 }
@@ -77,7 +77,8 @@ __noinline int anyone(const struct terms *t, const struct pintle_tuple *tuple,
 	return 0;
 }
 
-/* 0; -EAFNOSUPPORT: somebody listens, but not for this family; -ENOENT: nobody does. */
+/* Assigns one of the endpoint's LISTEN sockets to the segment. Returns 0; -EAFNOSUPPORT if none of
+ * them takes this family; -ENOENT if there is none. */
 __noinline int endpoint_assign(struct bpf_sk_lookup *ctx, __u32 endpoint)
 {
 	int result = -ENOENT;
@@ -115,8 +116,9 @@ __noinline int endpoint_has_socket(__u32 endpoint)
 	return 0;
 }
 
-/* What `health` says was not so: put it right, so that the next decision knows. A
- * listen() on another CPU may come between; whoever sees its socket puts it back. */
+/* Corrects `health`, which promised a listener that is not there, so that the next decision avoids
+ * the endpoint. If a listen() on another CPU comes in between, endpoint_has_socket() finds its
+ * socket, and the endpoint counts as listening again. */
 static __always_inline void endpoint_not_there(__u32 endpoint, int why, __u32 family, __u64 now)
 {
 	struct pintle_health *h = bpf_map_lookup_elem(&health, &endpoint);
@@ -153,7 +155,7 @@ static __always_inline void tuple_read(struct pintle_tuple *t, struct bpf_sk_loo
 	tuple_addresses(t, ctx);
 }
 
-/* What the addresses tell of the client. */
+/* Makes the keys of session and group from the addresses. */
 __noinline int lookup_keys(struct terms *t, const struct pintle_tuple *tuple, __u32 frontend_bits)
 {
 	struct pintle_session_key group;
@@ -173,8 +175,8 @@ __noinline int lookup_keys(struct terms *t, const struct pintle_tuple *tuple, __
 	return 0;
 }
 
-/* SK_PASS with a socket assigned, SK_PASS without (fail open), or SK_DROP (the client is
- * refused at once). */
+/* Returns SK_PASS with a socket assigned; SK_PASS without one (FailOpen); or SK_DROP, which refuses
+ * the client at once. */
 static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct pintle_tuple *tuple,
 				       struct pintle_decision *d, struct pintle_pool *pool,
 				       __u32 mode, __u32 frontend_bits)
@@ -197,7 +199,8 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 			anyone(&t, tuple, &r);
 		if (!r.generation)
 			break;
-		/* Counted before the next decision is taken, so that a burst spreads. */
+		/* Counted before the next decision is made, so that a burst of connections spreads.
+		 */
 		n = counters_find(r.endpoint, d->class_id);
 		if (n)
 			__sync_fetch_and_add(&n->placed, 1);
@@ -218,7 +221,7 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 	return pool->failure_mode == PINTLE_FAIL_OPEN ? SK_PASS : SK_DROP;
 }
 
-/* Whether the decision's endpoint takes this segment too. */
+/* Gives this segment to the endpoint of an earlier decision; false if that is not possible. */
 static __always_inline bool assign_again(struct bpf_sk_lookup *ctx, const struct pintle_decision *d,
 					 __u64 now)
 {
@@ -234,8 +237,9 @@ static __always_inline bool assign_again(struct bpf_sk_lookup *ctx, const struct
 	return false;
 }
 
-/* A decision that still stands answers for this segment too, and counts nothing. One that does not
- * will be replaced, and waits no longer. */
+/* Whether an earlier decision for this 4-tuple still holds and has been applied to this segment,
+ * which counts nothing. A decision that no longer holds will be replaced, and its placement has
+ * failed. */
 static __always_inline bool decided_before(struct bpf_sk_lookup *ctx,
 					   const struct pintle_tuple *tuple, __u32 mode, __u64 now)
 {

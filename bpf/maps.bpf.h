@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * maps.bpf.h - every map, with what it is for; abi.h has the layouts. Each hook is an
- * object of its own, so the definitions are weak: the linker makes them one.
+ * maps.bpf.h - every map and its purpose; abi.h has the layouts. Each hook is an object of its own,
+ * so the definitions are weak, and the linker makes them one.
  */
 #ifndef PINTLE_MAPS_BPF_H
 #define PINTLE_MAPS_BPF_H
@@ -22,7 +22,7 @@ struct {
 	__type(value, struct pintle_node);
 } MAP(node);
 
-/* What pools and endpoints are called: for people, never read by the kernel. */
+/* The names of pools and endpoints, for people; the kernel never reads them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, PINTLE_SLOTS);
@@ -30,7 +30,7 @@ struct {
 	__type(value, struct pintle_name);
 } MAP(names);
 
-/* Which endpoint a listener is. */
+/* The endpoint for which a listener's address and port stand. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4 * PINTLE_MAX_ENDPOINTS);
@@ -39,7 +39,7 @@ struct {
 	__type(value, struct pintle_address);
 } MAP(addresses);
 
-/* Which cgroups match an endpoint's pattern: there its server must run. */
+/* The cgroups that match an endpoint's pattern; its server must run in one of them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, PINTLE_MAX_SERVER_CGROUPS);
@@ -48,7 +48,7 @@ struct {
 	__type(value, __u32);
 } MAP(server_cgroups);
 
-/* Which pool a destination belongs to. */
+/* The pool to which a destination belongs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, 4096);
@@ -65,7 +65,7 @@ struct {
 	__type(value, struct pintle_pool);
 } MAP(pools);
 
-/* What an operator set; read after `pools`, so that it survives reload and restart. */
+/* Settings of an operator for the kernel. They override `pools`, and survive reload and restart. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, PINTLE_OVERRIDE_COUNT);
@@ -73,8 +73,8 @@ struct {
 	__type(value, struct pintle_override);
 } MAP(overrides);
 
-/* What an operator set that the daemon applies, and what the daemon says to it: never read by the
- * kernel. */
+/* Settings of an operator for the daemon, and the daemon's verdicts on them; the kernel never reads
+ * them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, PINTLE_MAX_SETTINGS);
@@ -91,9 +91,9 @@ struct {
 	__type(value, struct pintle_verdict);
 } MAP(verdicts);
 
-/* Maglev tables: which endpoint is the home of a group. An inner array is swapped whole.
- * clang 14 leaves out the BTF of an inner map's value, so sizes stand here; the daemon
- * makes the real ones with it. */
+/* Maglev tables: the endpoint that is a group's home. An inner array is replaced as a whole. Sizes
+ * stand here in place of types, because clang 14 leaves out the BTF of an inner map's value; the
+ * daemon makes the inner maps with BTF. */
 struct pintle_homes_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -107,7 +107,7 @@ struct {
 	__array(values, struct pintle_homes_map);
 } MAP(homes);
 
-/* Which endpoints there are. */
+/* The endpoint with each id. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, PINTLE_MAX_ENDPOINTS);
@@ -115,7 +115,7 @@ struct {
 	__type(value, struct pintle_endpoint);
 } MAP(endpoints);
 
-/* What was scraped, and the load model made of it. */
+/* The newest good scrape, and the load computed from it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, PINTLE_MAX_ENDPOINTS);
@@ -142,7 +142,7 @@ struct {
 	__type(value, struct pintle_ends);
 } MAP(ends);
 
-/* Whether somebody listens, and since when. */
+/* Whether an endpoint listens, and since when; its failures and ejections. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, PINTLE_MAX_ENDPOINTS);
@@ -151,8 +151,8 @@ struct {
 	__type(value, struct pintle_health);
 } MAP(health);
 
-/* LISTEN sockets, PINTLE_SOCKETS_PER_ENDPOINT slots for each endpoint. An entry
- * leaves by itself when its socket is closed. */
+/* LISTEN sockets, PINTLE_SOCKETS_PER_ENDPOINT slots for each endpoint. The kernel removes an entry
+ * when its socket is closed. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);
 	__uint(max_entries, PINTLE_MAX_ENDPOINTS *PINTLE_SOCKETS_PER_ENDPOINT);
@@ -160,7 +160,7 @@ struct {
 	__type(value, __u64);
 } MAP(sockets);
 
-/* Which endpoint a session is bound to. */
+/* The endpoint to which a session is bound. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, PINTLE_AFFINITY_ENTRIES);
@@ -168,8 +168,8 @@ struct {
 	__type(value, struct pintle_affinity);
 } MAP(affinity);
 
-/* The same, of clients that have more than their share of `affinity`: an entry that is driven out
- * here is of one of them. */
+/* The same for clients that have used up their share of `affinity`. When this map is full, only
+ * such clients lose bindings. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, PINTLE_AFFINITY_BEYOND_ENTRIES);
@@ -177,7 +177,7 @@ struct {
 	__type(value, struct pintle_affinity);
 } MAP(affinity_beyond);
 
-/* How many bindings each client has in `affinity`. */
+/* The number of bindings of each client in `affinity`. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, PINTLE_MAX_SHARES);
@@ -185,7 +185,7 @@ struct {
 	__type(value, __u64);
 } MAP(shares);
 
-/* What became of each pool's bindings. */
+/* Counts of the bindings of each pool that were made and that are gone. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, PINTLE_MAX_POOLS);
@@ -194,7 +194,7 @@ struct {
 	__type(value, struct pintle_bindings);
 } MAP(bindings);
 
-/* A session that makes most of a pool's connections. */
+/* The session that makes most of a pool's connections on this CPU, if one does. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, PINTLE_MAX_POOLS);
@@ -210,7 +210,8 @@ struct {
 	__type(value, struct pintle_decision);
 } MAP(pending);
 
-/* A listener's endpoint; cloned into each child, where the connection's fate joins it. */
+/* A listener's endpoint. The kernel clones the entry into each child socket, where it becomes the
+ * record of the connection. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
@@ -218,7 +219,7 @@ struct {
 	__type(value, struct pintle_conn);
 } MAP(conns);
 
-/* What was decided for a client's socket, and the hint it gave before. */
+/* The decision for a client's socket, and the hint that the client gave before. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -226,7 +227,8 @@ struct {
 	__type(value, struct pintle_connect);
 } MAP(connects);
 
-/* While pins of the former layout are taken over: their `connects`. Else there is no such map. */
+/* The `connects` of the former layout, while its pins are taken over; otherwise there is no such
+ * map. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -234,7 +236,7 @@ struct {
 	__type(value, pintle_former_connect);
 } MAP(connects_former);
 
-/* Which client a cgroup is. */
+/* The client to which a cgroup belongs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, PINTLE_MAX_CLIENTS);
@@ -243,7 +245,7 @@ struct {
 	__type(value, struct pintle_client);
 } MAP(clients);
 
-/* Where the requests of a pool arrive: its frontends, or its endpoints. */
+/* The addresses at which requests of a pool arrive: its frontends, or its endpoints. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, 8192);
@@ -252,7 +254,7 @@ struct {
 	__type(value, struct pintle_ref);
 } MAP(oneshot);
 
-/* Connections of which no more than the first segment of data came. */
+/* Connections of which at most the first segment of data has come. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
@@ -260,7 +262,7 @@ struct {
 	__type(value, struct pintle_flow);
 } MAP(oneshot_flows);
 
-/* What was done with first segments, by pool. */
+/* What one-shot did with first segments, by pool. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, PINTLE_ONESHOT_STAT_COUNT);
@@ -282,7 +284,8 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } MAP(tap);
 
-/* Scratch of the reconciling iterators: sockets and decisions by endpoint and class. Not pinned. */
+/* Results of the iterators in reconcile.bpf.c: sockets and decisions by endpoint and class. Not
+ * pinned. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, PINTLE_MAX_ENDPOINTS *PINTLE_MAX_CLASSES);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* mix.bpf.h - a hash of one word, the same text for the hooks and for host programs. It is no guard
- * against somebody who wants two words to have the same hash. */
+/* mix.bpf.h - a hash of one word, the same text for the hooks and for host programs. An attacker
+ * can easily find two words with the same hash. */
 #ifndef PINTLE_MIX_BPF_H
 #define PINTLE_MIX_BPF_H
 

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * oneshot.bpf.c - a helper beside the hooks (TC): in a pool that asks for it, has the server close
- * each connection after its first answer, so that each request comes on a connection of its own
- * and is steered. It decides nothing.
+ * oneshot.bpf.c - a helper beside the hooks (TC). In a pool that asks for it, one-shot makes the
+ * server close each connection after its first answer, so that each request comes on a connection
+ * of its own and is steered. It decides nothing.
  *
- *   SYN                  noted with the number of its first byte of data
- *   first segment        overwritten as oneshot.bpf.h says; sent again, it is so again, alike; left
- *                        alone, it stays so, even if it comes again with more behind it
- *   anything further     forgets the connection: a body may look like anything
+ *   SYN                  notes the connection, and the sequence number of its first byte of data
+ *   first segment        is overwritten as oneshot.bpf.h says, and in the same way when it is sent
+ *                        again. If it was left alone it stays so, even if it is sent again with
+ * more data later data           forget the connection, because a body may look like a request
  *
- * Packets to elsewhere leave after one look-up. A connection that is not noted, or forgotten too
- * early, merely stays kept alive. No packet's way ends here: who comes after sees them all.
+ * Packets to other destinations leave after one look-up. A connection that is not noted, or that is
+ * forgotten too early, is merely kept alive. The program drops no packet, and programs after it see
+ * them all.
  */
 #include "oneshot.bpf.h"
 #include "packet.bpf.h"
@@ -22,10 +23,10 @@ _Static_assert(ONESHOT_LINE_MAX <= SEGMENT_OVERWRITE_MAX, "a line is overwritten
 struct scratch {
 	struct request_scan scan;
 	struct oneshot_edit edit;
-	__u8 line[264]; /* the edit, from an even offset on */
+	__u8 line[264]; /* the new bytes, from an even offset on */
 };
 
-/* Too large for the stack; a CPU runs one of these programs at a time. Not pinned. */
+/* Too large for the stack. A CPU runs only one of these programs at a time. Not pinned. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -33,9 +34,9 @@ struct {
 	__type(value, struct scratch);
 } MAP(oneshot_scratch);
 
-/* ---- whose --------------------------------------------------------------------- */
+/* ---- which connections --------------------------------------------------------- */
 
-/* The pool whose requests come there, if it wants each on a connection of its own. */
+/* The pool whose requests arrive at this destination, if it wants one request per connection. */
 static __always_inline struct pintle_pool *oneshot_pool(const struct pintle_tuple *t, __u32 *id)
 {
 	struct pintle_frontend_key key = {
@@ -69,13 +70,13 @@ static __always_inline void note_syn(struct segment *s)
 	struct pintle_flow *f = bpf_map_lookup_elem(&oneshot_flows, &s->tuple);
 	struct pintle_flow flow = {.sequence = s->sequence + 1};
 
-	/* One that is sent again, or seen on a second device, is the same. */
+	/* A SYN that is sent again, or seen on a second device, changes nothing. */
 	if (!f || f->sequence != flow.sequence)
 		bpf_map_update_elem(&oneshot_flows, &s->tuple, &flow, BPF_ANY);
-	s->sequence++; /* what data it may bring comes after it */
+	s->sequence++; /* a SYN's own data begin after it */
 }
 
-/* Its flow, if this is the first segment of data. */
+/* Returns the connection's flow if this is the first segment of data, else NULL. */
 static __always_inline struct pintle_flow *first_segment(const struct segment *s)
 {
 	struct pintle_flow *f = bpf_map_lookup_elem(&oneshot_flows, &s->tuple);
@@ -84,7 +85,8 @@ static __always_inline struct pintle_flow *first_segment(const struct segment *s
 		return NULL;
 	if (f->sequence == s->sequence && s->size)
 		return f;
-	/* A later one may overtake the first. */
+	/* Until the first segment was seen, data do not forget the flow: they may have overtaken
+	 * it. */
 	if (f->counted ? s->size || s->end : s->end)
 		bpf_map_delete_elem(&oneshot_flows, &s->tuple);
 	return NULL;
@@ -159,11 +161,12 @@ static __always_inline int first_request(struct __sk_buff *skb, __u32 below_ip)
 	oneshot_decide(&x->scan, &pool->rewrite, &x->edit);
 	if (x->edit.kind != ONESHOT_NOTHING && oneshot_overwrite(skb, &s, x))
 		x->edit.result = PINTLE_ONESHOT_LEFT_FAILED;
-	/* Once, however often it is sent or on how many devices it is seen. */
+	/* Counted once, even if the segment is sent again or seen on several devices. */
 	if (__sync_lock_test_and_set(&flow->counted, 1))
 		return TC_ACT_UNSPEC;
 	oneshot_count(id, x->edit.result);
-	/* The server may have this part as it was: half a line must not be overwritten. */
+	/* The server may have received this part unchanged. If the segment comes again with more
+	 * data, a line of which the server has the first half must not be overwritten. */
 	if (x->edit.kind == ONESHOT_NOTHING)
 		bpf_map_delete_elem(&oneshot_flows, &s.tuple);
 	return TC_ACT_UNSPEC;
@@ -175,7 +178,7 @@ int pintle_oneshot(struct __sk_buff *skb)
 	return first_request(skb, ETH_HLEN);
 }
 
-/* On devices without a link layer: tunnels, tun. */
+/* For devices without a link layer, such as tunnels and tun. */
 SEC("tc")
 int pintle_oneshot3(struct __sk_buff *skb)
 {

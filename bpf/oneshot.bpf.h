@@ -4,14 +4,15 @@
  * or why none.
  *
  *   Connection: keep-alive        becomes   Connection:      close
- *   Accept-Encoding: gzip, br     becomes   Connection:      close    (nobody asks for anything)
+ *   Accept-Encoding: gzip, br     becomes   Connection:      close    (without `keep-alive`)
  *   GET / HTTP/1.1                becomes   GET / HTTP/1.0            (only where the pool says so)
  *
- * The length stays, and so do sequence numbers. The blanks stand before the value, since there are
- * servers that do not skip those behind it. All that is out of the ordinary is left alone.
+ * The length does not change, and so sequence numbers do not. The blanks stand before the value,
+ * because some servers do not skip blanks after it. Unusual requests are left alone.
  *
- * Like request.bpf.h compiled into the TC program and into host programs: oneshot_begin(); the
- * request is read; oneshot_decide(); oneshot_byte() for each byte of the edit.
+ * Like request.bpf.h, the text is compiled into the TC program and into host programs. Call
+ * oneshot_begin(), read the request, then oneshot_decide(), and oneshot_byte() for each byte of the
+ * edit.
  */
 #ifndef PINTLE_ONESHOT_BPF_H
 #define PINTLE_ONESHOT_BPF_H
@@ -30,13 +31,13 @@ struct oneshot_edit {
 	__u32 result; /* enum pintle_oneshot */
 };
 
-/* Only a line that can become "Connection: close" is of use. */
+/* Begins a scan that keeps the named lines which can become "Connection: close". */
 static __always_inline void oneshot_begin(struct request_scan *s)
 {
 	request_begin(s, ONESHOT_LINE_MIN, ONESHOT_LINE_MAX);
 }
 
-/* The headers that the pool lets go. */
+/* The headers that the pool allows to be overwritten. */
 static __always_inline const struct request_names *oneshot_names(const struct pintle_rewrite *how)
 {
 	_Static_assert(sizeof(how->headers) == sizeof(struct request_names), "the same");
@@ -74,7 +75,7 @@ REQUEST_STEP oneshot_decide(const struct request_scan *s, const struct pintle_re
 		return oneshot_leave(e, PINTLE_ONESHOT_LEFT_MALFORMED);
 	if (!(known & REQUEST_ENDED))
 		return oneshot_leave(e, PINTLE_ONESHOT_LEFT_UNFINISHED);
-	/* Of two Connection headers with `upgrade` only one could be changed. */
+	/* With two Connection headers that have `upgrade`, only one could be changed. */
 	if (known & (REQUEST_PROTOCOL | REQUEST_UPGRADE_AGAIN) ||
 	    (known & REQUEST_UPGRADE && !(known & REQUEST_H2C)))
 		return oneshot_leave(e, PINTLE_ONESHOT_LEFT_UPGRADE);
@@ -99,7 +100,7 @@ REQUEST_STEP oneshot_decide(const struct request_scan *s, const struct pintle_re
 			       PINTLE_ONESHOT_REWRITTEN_VERSION);
 }
 
-/* The i-th byte of the edit, i < length. */
+/* Returns the i-th byte of the edit; i is below `length`. */
 static __always_inline __u8 oneshot_byte(const struct oneshot_edit *e, __u32 i)
 {
 	const __u64 name = REQUEST_TEXT("Connecti"), more = REQUEST_TEXT("on:\0\0\0\0");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * packet.bpf.h - a TCP segment in a TC program: between whom it is, where its data lies, and how to
- * overwrite some of that.
+ * packet.bpf.h - reads a TCP segment in a TC program: its addresses, and where its data begin.
+ * Overwrites a part of the data.
  */
 #ifndef PINTLE_PACKET_BPF_H
 #define PINTLE_PACKET_BPF_H
@@ -13,7 +13,8 @@
 #include <linux/ipv6.h>
 #include <linux/tcp.h>
 
-/* 1 to most, a power of two, as n is already: in words that the verifier of Linux 6.1 knows. */
+/* Returns n, which is from 1 to `most`, a power of two, in a form from which the verifier of Linux
+ * 6.1 learns that range. */
 static __always_inline __u32 at_least_1(__u32 n, __u32 most)
 {
 	hide(n);
@@ -21,11 +22,11 @@ static __always_inline __u32 at_least_1(__u32 n, __u32 most)
 }
 
 struct segment {
-	struct pintle_tuple tuple; /* local: where it goes */
+	struct pintle_tuple tuple; /* local: the destination */
 	__u32 sequence;
-	__u32 tcp;  /* where its header begins in the packet */
-	__u32 data; /* where its data begins */
-	__u32 size; /* of that; 0: none */
+	__u32 tcp;  /* offset of the TCP header in the packet */
+	__u32 data; /* offset of the data */
+	__u32 size; /* bytes of data */
 	__u16 syn;
 	__u16 end; /* FIN or RST */
 };
@@ -35,7 +36,7 @@ struct vlan {
 	__be16 protocol;
 };
 
-/* What cannot be one of ours is no segment: a fragment, an extension header. Returns 0. */
+/* Returns 0, or -1 for a packet that cannot be a segment of ours, such as a fragment. */
 static __always_inline int segment_read_ip4(struct __sk_buff *skb, __u32 at, struct segment *s)
 {
 	struct iphdr ip;
@@ -48,7 +49,8 @@ static __always_inline int segment_read_ip4(struct __sk_buff *skb, __u32 at, str
 	address_v4(s->tuple.remote, ip.saddr);
 	total = bpf_ntohs(ip.tot_len);
 	s->tcp = at + ip.ihl * 4;
-	/* Short frames are padded; those of many segments do not fit the field. */
+	/* skb->len includes the padding of short frames. A packet of many segments may be too long
+	 * for the field, which is then 0. */
 	s->size = total ? at + total : skb->len;
 	return 0;
 }
@@ -69,15 +71,15 @@ static __always_inline int segment_read_ip6(struct __sk_buff *skb, __u32 at, str
 	return 0;
 }
 
-/* `at`: where the link layer's header ends, but for VLAN tags. Returns 0; -1: no segment of ours.
- */
+/* Reads the segment; `at` is the end of the link layer's header without VLAN tags. Returns 0, or -1
+ * for a packet that is no segment of ours. */
 static __always_inline int segment_read(struct __sk_buff *skb, __u32 at, struct segment *s)
 {
 	__u16 protocol = skb->protocol;
 	struct tcphdr tcp;
 	int err, i;
 
-	/* The outer tag is in the packet's metadata as a rule, and not here. */
+	/* Usually the outer tag is not here, but in the packet's metadata. */
 	for (i = 0; i < 2; i++) {
 		struct vlan tag;
 
@@ -109,20 +111,21 @@ static __always_inline int segment_read(struct __sk_buff *skb, __u32 at, struct 
 
 /* ---- overwriting ----------------------------------------------------------------- */
 
-/* With what aligns it, the run must fit half of what bpf_csum_diff() takes on Linux 6.1. */
+/* The bytes, with those that align them, must fit into half of the buffer of bpf_csum_diff() on
+ * Linux 6.1. */
 #define SEGMENT_OVERWRITE_MAX 248
 
-/* How many bytes there are from the even offset at or before `at` to the end of the run, made a
- * multiple of four. */
+/* The number of bytes from the even offset at or before `at` to the end of the `length` bytes at
+ * `at`, rounded up to a multiple of four. */
 static __always_inline __u32 segment_even(__u32 at, __u32 length)
 {
 	return ((at & 1) + length + 3) & ~3U;
 }
 
 /* Overwrites `length` bytes, 1 to SEGMENT_OVERWRITE_MAX, from offset `at` of the segment's data on,
- * and mends the checksum. That is a sum of 16 bits, so `was` and `is` hold the data as it is and as
- * it will be from the even offset at or before `at` on: segment_even(at, length) bytes, in memory
- * of 256 or more. Returns 0, or -1 with the packet untouched. */
+ * and corrects the checksum. The checksum is a sum of 16-bit words. So `was` and `is` hold the old
+ * and the new data from the even offset at or before `at` on, segment_even(at, length) bytes each,
+ * in memory of at least 256 bytes. Returns 0, or -1 with the packet untouched. */
 static __always_inline int segment_overwrite(struct __sk_buff *skb, const struct segment *s,
 					     __u32 at, __u32 length, __u8 *was, __u8 *is)
 {
@@ -132,7 +135,8 @@ static __always_inline int segment_overwrite(struct __sk_buff *skb, const struct
 	length = at_least_1(length, 256);
 	if (bpf_skb_store_bytes(skb, s->data + at, is + odd, length, 0))
 		return -1;
-	/* Cannot fail: the packet is writable up to here and beyond. */
+	/* This cannot fail: bpf_skb_store_bytes() has made the packet writable beyond the checksum.
+	 */
 	bpf_l4_csum_replace(skb, s->tcp + __builtin_offsetof(struct tcphdr, check), 0, difference,
 			    0);
 	return 0;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * reconcile.bpf.c - holds the counts against what there is: iterators over `conns` and `connects`
- * count the live connections of each endpoint and class into `recount`, one over `pending` the
- * decisions of the lookup hook that may still become one. They walk every network namespace's
- * sockets, and need no scan of the socket table.
+ * reconcile.bpf.c - counts what exists, so that the daemon can correct the counters. Iterators over
+ * `conns` and `connects` count the live connections of each endpoint and class in `recount`; an
+ * iterator over `pending` counts the lookup hook's decisions that may still become connections. The
+ * iterators walk the sockets of every network namespace, without a scan of the socket table.
  */
 #include "client.bpf.h"
 
@@ -55,7 +55,7 @@ int pintle_recount(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!sk || !conn || !conn->counted || !(conn->flags & PINTLE_CONN_STEERED))
 		return 0;
 	if (sk->__sk_common.skc_state == BPF_TCP_CLOSE) {
-		/* Its end was missed: another program took our callback flag away. */
+		/* The end was missed, because another program turned our callback flag off. */
 		conn->counted = 0;
 		return 0;
 	}
@@ -63,7 +63,7 @@ int pintle_recount(struct bpf_iter__bpf_sk_storage_map *ctx)
 	return 0;
 }
 
-/* Whether the socket is on its way to, or connected to, where the record says. */
+/* Whether the socket is connected, or is being connected, to the record's address. */
 static __always_inline bool is_there(const struct pintle_connect *c, struct sock *sk)
 {
 	const __u32 *address = (const __u32 *)c->address;
@@ -77,7 +77,8 @@ static __always_inline bool is_there(const struct pintle_connect *c, struct sock
 	       s->skc_v6_daddr.word[2] == address[2] && s->skc_v6_daddr.word[3] == address[3];
 }
 
-/* What went by while the links were away: an end, a further connect() of the socket, or a SYN. */
+/* Catches up on what happened while the links were away: an end, a further connect() of the socket,
+ * or a SYN. */
 SEC("iter/bpf_sk_storage_map")
 int pintle_recount_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
@@ -90,7 +91,8 @@ int pintle_recount_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 		c->counted = 0;
 		return 0;
 	}
-	/* It may be past ESTABLISHED again, and still the client's. */
+	/* Past SYN_SENT the connection was opened. It may be in a later state than ESTABLISHED, and
+	 * still be in use by the client. */
 	if (c->placed && sk->__sk_common.skc_state != BPF_TCP_SYN_SENT && is_there(c, sk)) {
 		c->placed = 0;
 		c->counted = 1;
@@ -100,8 +102,8 @@ int pintle_recount_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 	return 0;
 }
 
-/* A SYN that nobody answered, a stray ACK or RST: such a decision stays until another takes its
- * place, but no longer counts as placed. */
+/* A decision for a SYN without an answer, or for a stray ACK or RST, stays in `pending` until
+ * another one evicts it. Once it has expired, it no longer counts as placed. */
 SEC("iter/bpf_map_elem")
 int pintle_recount_pending(struct bpf_iter__bpf_map_elem *ctx)
 {
@@ -116,8 +118,8 @@ int pintle_recount_pending(struct bpf_iter__bpf_map_elem *ctx)
 	return 0;
 }
 
-/* The walk over `connects` of the former layout, once every program is of this one: carries the
- * records of sockets to which nothing has happened since. */
+/* Walks over the `connects` of the former layout when all programs are of this layout, and carries
+ * the records that no program has carried yet, because nothing has happened to their sockets. */
 SEC("iter/bpf_sk_storage_map")
 int pintle_carry(struct bpf_iter__bpf_sk_storage_map *ctx)
 {

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * request.bpf.h - what the first bytes of a connection say, if they are a request of HTTP/1.1:
- * whether its headers are whole, what they ask of the connection, and where the lines are that the
- * caller names. A hook that looks into requests goes by this record, and decides for itself.
+ * request.bpf.h - reads the first bytes of a connection as a request of HTTP/1.1: whether the
+ * headers are complete, what they ask of the connection, and where the lines are that the caller
+ * names. A hook that looks into requests uses this record, and decides for itself.
  *
- * What is out of the ordinary is called malformed, even where RFC 9112 allows it: servers read it
- * in different ways, and a hook must not go by its own.
+ * Unusual requests are called malformed, even where RFC 9112 allows them: servers read them in
+ * different ways, and a hook must not rely on its own.
  *
  * No map, no clock: the same text is compiled into TC programs and into host programs.
  *
- *   request_begin(); bytes into scan->bytes and their number into scan->size; request_word() for
- *   each eight bytes in turn until it returns 1 or there are no more. Or, in a TC program,
- *   request_read(), which does all of it with a segment. Then scan->known says what was found.
+ *   Call request_begin(), put the bytes into scan->bytes and their number into scan->size, and call
+ *   request_word() for each eight bytes in turn until it returns 1 or there are no more. In a TC
+ *   program, call request_begin(), then request_read() with a segment. Then scan->known says what
+ *   was found.
  */
 #ifndef PINTLE_REQUEST_BPF_H
 #define PINTLE_REQUEST_BPF_H
@@ -29,7 +30,7 @@
 #endif
 #define REQUEST_STEP static inline int
 
-/* The one helper that is used: a loop that the verifier goes through once. */
+/* The only helper in use: a loop that the verifier checks once. */
 static inline long bpf_loop(__u32 n, long (*step)(__u32 i, void *arg), void *arg, __u64 flags)
 {
 	(void)flags;
@@ -40,27 +41,27 @@ static inline long bpf_loop(__u32 n, long (*step)(__u32 i, void *arg), void *arg
 }
 #endif
 
-#define REQUEST_MAX 16384 /* bytes looked at: what servers take as headers at most; 2^n */
-#define REQUEST_PAD 512   /* may be read beyond, so that no access need be cut short */
+#define REQUEST_MAX 16384 /* bytes that are read, the most headers that servers take; 2^n */
+#define REQUEST_PAD 512   /* bytes after them that may be read, so that no read need be shorter */
 
-#define REQUEST_VALUE_MAX 200 /* of Connection and Upgrade; a longer one is malformed */
+#define REQUEST_VALUE_MAX 200 /* bytes of Connection and Upgrade; a longer value is malformed */
 
-/* The headers whose lines the caller wants to find; an empty name stands for no header. */
+/* The headers whose lines the caller wants to find; an empty name is no header. */
 struct request_names {
 	struct pintle_header header[PINTLE_MAX_HEADERS];
 };
 
 struct request_span {
-	__u32 from, to; /* to 0: none */
+	__u32 from, to; /* `to` 0: nothing was found */
 };
 
 /* What is known so far. */
-#define REQUEST_ENDED         0x001 /* the empty line was seen: the headers are whole */
-#define REQUEST_LINE          0x002 /* a request line of HTTP/1.1 was */
+#define REQUEST_ENDED         0x001 /* the empty line was seen: the headers are complete */
+#define REQUEST_LINE          0x002 /* a request line of HTTP/1.1 was seen */
 #define REQUEST_NOT_HTTP      0x004
 #define REQUEST_VERSION       0x008 /* a request line of another version of HTTP was seen */
 #define REQUEST_MALFORMED     0x010
-#define REQUEST_OVER          0x01d /* any of those but LINE: nothing more need be read */
+#define REQUEST_OVER          0x01d /* any of those except LINE: nothing more need be read */
 #define REQUEST_CLOSE         0x020 /* Connection has `close` */
 #define REQUEST_UPGRADE       0x040 /* Connection has `upgrade` */
 #define REQUEST_H2C           0x080 /* Upgrade has `h2c` */
@@ -69,17 +70,17 @@ struct request_span {
 #define REQUEST_UPGRADE_AGAIN 0x400 /* a second Connection header has `upgrade`, too */
 
 struct request_scan {
-	__u32 size;                     /* bytes that are there, at most REQUEST_MAX */
+	__u32 size;                     /* bytes in `bytes`, at most REQUEST_MAX */
 	__u32 known;                    /* REQUEST_* */
-	__u32 line;                     /* where the line at hand begins */
-	__u32 cr;                       /* in it, 1 + the offset of a CR; 0: none */
-	__u32 digit;                    /* the last one of the version */
-	__u32 commas;                   /* in the list at hand, seen: 1 */
-	__u32 line_min, line_max;       /* bytes of a named line that is kept, without its CR LF */
-	struct request_span item;       /* the word of the list at hand; from 0: none yet */
-	struct request_span keep_alive; /* that word, with the blanks behind it */
+	__u32 line;                     /* offset of the line that is being read */
+	__u32 cr;                       /* 1 + the offset of a CR in that line; 0: none */
+	__u32 digit;                    /* offset of the version's last digit */
+	__u32 commas;                   /* 1: the list that is being read has a comma */
+	__u32 line_min, line_max;       /* bytes of a named line that is kept, without CR LF */
+	struct request_span item;       /* the list's word that is being read; from 0: none yet */
+	struct request_span keep_alive; /* the word "keep-alive", with the blanks after it */
 	struct request_span upgrade;    /* the first Connection header with `upgrade` */
-	/* parallel to the names: the first line of each that is neither too short nor too long */
+	/* for each name, the first of its lines that is neither too short nor too long */
 	struct request_span named[PINTLE_MAX_HEADERS];
 	__u8 bytes[REQUEST_MAX + REQUEST_PAD] __attribute__((aligned(8)));
 };
@@ -88,7 +89,7 @@ struct request_scan {
 
 #define REQUEST_EACH(byte) (0x0101010101010101ULL * (byte))
 
-/* Eight characters, in the order in which they lie in memory. */
+/* Eight characters as a word, in the order in which they are in memory. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define REQUEST_AT(c, i) ((__u64)(__u8)(c) << (8 * (i)))
 #else
@@ -104,8 +105,9 @@ static __always_inline __u8 request_char(__u64 text, __u32 i)
 	 REQUEST_AT((s)[3], 3) | REQUEST_AT((s)[4], 4) | REQUEST_AT((s)[5], 5) |                   \
 	 REQUEST_AT((s)[6], 6) | REQUEST_AT((s)[7], 7))
 
-/* Turns capitals to small letters, and what else turns into a letter, digit, colon or '-' is a
- * control character, of which none but TAB and the CR of a line's end is in what is well formed. */
+/* Turns capital letters into small ones. Apart from those, only control characters turn into a
+ * letter, a digit, a colon or '-', and a well-formed request has no control characters except TAB
+ * and the CR of a line's end. */
 #define REQUEST_SMALL REQUEST_EACH(0x20)
 
 static __always_inline __u64 request_load(const struct request_scan *s, __u32 at)
@@ -116,19 +118,20 @@ static __always_inline __u64 request_load(const struct request_scan *s, __u32 at
 	return x;
 }
 
-/* The high bit of each byte below a blank; above the first, perhaps of others too. */
+/* Sets the high bit of each byte below a blank. In bytes after the first of those, the bit may be
+ * set wrongly. */
 static __always_inline __u64 request_controls(__u64 x)
 {
 	return (x - REQUEST_EACH(0x20)) & ~x & REQUEST_EACH(0x80);
 }
 
-/* The bytes of an ASCII text that are not zero, as a mask. */
+/* A mask of the bytes of an ASCII text that are not zero. */
 static __always_inline __u64 request_mask(__u64 text)
 {
 	return ((text + REQUEST_EACH(0x7f)) & REQUEST_EACH(0x80)) / 0x80 * 0xff;
 }
 
-/* Whether small letters `at` begin with what `text` holds up to its zeros. */
+/* Whether the small letters `at` begin with `text` up to its zeros. */
 static __always_inline int request_starts(__u64 at, __u64 text)
 {
 	return !((at ^ text) & request_mask(text));
@@ -150,8 +153,8 @@ static __always_inline int request_is_plain(__u8 c)
 
 enum request_list_kind { REQUEST_CONNECTION, REQUEST_PROTOCOLS };
 
-/* Nothing in it may change: the verifier of Linux 6.1 goes through a loop once, and takes what it
- * knows of the stack then for what holds ever after. */
+/* The fields must not change during the loop: the verifier of Linux 6.1 goes through a loop once,
+ * and assumes that the stack's content stays as it was then. */
 struct request_list {
 	struct request_scan *scan;
 	__u32 header;   /* enum request_list_kind */
@@ -159,7 +162,7 @@ struct request_list {
 	__u32 zero;
 };
 
-/* `end`: the comma behind it, or the value's end. */
+/* Reads a word of a list; `end` is the offset of the comma after it, or of the value's end. */
 static __always_inline void request_read_item(const struct request_list *l, __u32 end)
 {
 	struct request_scan *s = l->scan;
@@ -210,8 +213,8 @@ static long request_read_item_byte(__u32 i, void *arg)
 	return at >= l->to;
 }
 
-/* A list as RFC 9110 5.6.1 has it: words with commas between, blanks around. Empty words, TABs and
- * odd characters, which it allows, keep some servers from reading on. */
+/* Reads a list as in RFC 9110 5.6.1: words with commas between and blanks around. The RFC allows
+ * empty words, TABs and other characters, but some servers stop reading at them. */
 REQUEST_STEP request_read_list(struct request_scan *s, __u32 from, __u32 to, __u32 header)
 {
 	struct request_list l = {.scan = s, .header = header, .from = from, .to = to};
@@ -258,7 +261,7 @@ REQUEST_STEP request_read_first_line(struct request_scan *s, __u32 end)
 	return 0;
 }
 
-/* The first eight characters of a name; an empty one is nothing's beginning. */
+/* Whether a line that begins with these eight characters may be that header's. */
 static __always_inline int request_may_be(__u64 start, const struct pintle_header *h)
 {
 	__u64 name = *(const __u64 *)h->name;
@@ -266,7 +269,7 @@ static __always_inline int request_may_be(__u64 start, const struct pintle_heade
 	return name && request_starts(start, name);
 }
 
-/* Whether a line that begins so may be one that matters: most are not. */
+/* Whether a line that begins with these eight characters may be of interest; most are not. */
 static __always_inline int request_matters(__u64 start, const struct request_names *names)
 {
 	_Static_assert(PINTLE_MAX_HEADERS == 4, "each is looked at");
@@ -276,7 +279,7 @@ static __always_inline int request_matters(__u64 start, const struct request_nam
 	       request_may_be(start, &names->header[2]) || request_may_be(start, &names->header[3]);
 }
 
-/* Keeps the line if it is the first of that name that the caller has a use for. */
+/* Keeps the line if it is the first usable one of the i-th name. */
 static __always_inline void request_keep_named(struct request_scan *s, __u32 end,
 					       const __u64 *start,
 					       const struct request_names *names, __u32 i)
@@ -293,8 +296,8 @@ static __always_inline void request_keep_named(struct request_scan *s, __u32 end
 	s->named[i].to = end;
 }
 
-/* "Connection : keep-alive" and "Transfer-Encoding : chunked": RFC 9112 5.1 has servers refuse a
- * blank before the colon, but some take such a line for the header that it looks like. */
+/* Finds "Connection : keep-alive" and "Transfer-Encoding : chunked". By RFC 9112 5.1 servers must
+ * refuse a blank before the colon, but some take such a line for the header that it resembles. */
 static __always_inline int request_blank_ends(const struct request_scan *s, const __u64 *start,
 					      __u32 line)
 {
@@ -349,14 +352,15 @@ REQUEST_STEP request_read_named(struct request_scan *s, __u32 end,
 static __always_inline void request_read_header(struct request_scan *s, __u32 end,
 						const struct request_names *names)
 {
-	/* Goes on with the line before, which may be one that was to be overwritten. */
+	/* A line that begins with a blank continues the line before, which may be one to overwrite.
+	 */
 	if (request_is_blank(s->bytes[s->line & (REQUEST_MAX - 1)]))
 		s->known |= REQUEST_MALFORMED;
 	else if (request_matters(request_load(s, s->line) | REQUEST_SMALL, names))
 		request_read_named(s, end, names);
 }
 
-/* `end` is where the CR stands. */
+/* Reads a line whose CR is at offset `end`. */
 static __always_inline void request_read_line(struct request_scan *s, __u32 end,
 					      const struct request_names *names)
 {
@@ -372,7 +376,8 @@ static __always_inline void request_read_line(struct request_scan *s, __u32 end,
 
 /* ---- bytes --------------------------------------------------------------------- */
 
-/* Those of the eight bytes from `at` on that are there and may be control characters. */
+/* Reads those of the eight bytes from `at` on that may be control characters, by their high bits in
+ * `controls`. */
 REQUEST_STEP request_read_controls(struct request_scan *s, __u32 at, __u64 controls,
 				   const struct request_names *names)
 {
@@ -400,7 +405,7 @@ REQUEST_STEP request_read_controls(struct request_scan *s, __u32 at, __u64 contr
 	return 0;
 }
 
-/* Named lines of line_min to line_max bytes will be kept. */
+/* Begins a scan that keeps named lines of line_min to line_max bytes. */
 static __always_inline void request_begin(struct request_scan *s, __u32 line_min, __u32 line_max)
 {
 	__builtin_memset(s, 0, __builtin_offsetof(struct request_scan, bytes));
@@ -408,7 +413,7 @@ static __always_inline void request_begin(struct request_scan *s, __u32 line_min
 	s->line_max = line_max;
 }
 
-/* The i-th eight bytes, as far as they are there. Returns 1 when nothing more need be read. */
+/* Reads the i-th eight bytes, up to `size`. Returns 1 when nothing more need be read. */
 static __always_inline int request_word(struct request_scan *s, __u32 i,
 					const struct request_names *names)
 {
@@ -431,8 +436,8 @@ static __always_inline int request_word(struct request_scan *s, __u32 i,
 #ifdef __bpf__
 /* ---- out of a segment ------------------------------------------------------------ */
 
-#define REQUEST_STRIDE 8   /* words in one turn of the loop, which costs more than they do */
-#define REQUEST_CHUNK  512 /* bytes read at once: most headers are shorter */
+#define REQUEST_STRIDE 8   /* words in a turn of the loop, because a turn costs more than a word */
+#define REQUEST_CHUNK  512 /* bytes loaded at once; most headers are shorter */
 
 struct request_reading {
 	struct __sk_buff *skb;
@@ -441,7 +446,7 @@ struct request_reading {
 	__u32 data, size;
 };
 
-/* Into scan->bytes from `at` on, a multiple of REQUEST_CHUNK. */
+/* Loads bytes into scan->bytes from `at` on, a multiple of REQUEST_CHUNK. */
 static __always_inline int request_read_chunk(const struct request_reading *r, __u32 at)
 {
 	__u32 n;
@@ -477,8 +482,8 @@ static long request_read_words(__u32 i, void *arg)
 	return 0;
 }
 
-/* Reads the segment's data into scan->bytes and *scan, as far as it matters. After
- * request_begin(). */
+/* Reads the segment's data into scan->bytes, and *scan from them, until nothing more need be read.
+ * Must follow request_begin(). */
 static __always_inline void request_read(struct __sk_buff *skb, const struct segment *s,
 					 struct request_scan *scan,
 					 const struct request_names *names)

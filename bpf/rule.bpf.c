@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* rule.bpf.c - the rule, and what it is fed with out of the maps, for kernel tests: cases in, their
- * results out. Never attached to anything. */
+/* rule.bpf.c - the rule, and the facts for it from the maps, for kernel tests: cases in, results
+ * out. Never attached. */
 #include "choose.bpf.h"
 
 struct decide_case rule_case;

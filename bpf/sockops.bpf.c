@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * sockops.bpf.c - what becomes of listeners and of connections: which side each call is about.
+ * sockops.bpf.c - follows listeners and connections: passes each op to the side that it concerns.
  *
- * The kernel calls with an op that only one side knows, but for the end of a socket: that is a
- * server's if it has an entry in `conns`, and may be a client's if not. So each side is a header by
- * itself (sockops_server.bpf.h, sockops_client.bpf.h), and would make a program by itself, too. It
- * is one program as long as both sides are attached together: the kernel calls every program of a
- * cgroup for every op.
+ * Each op concerns only one side, except for the end of a socket: a socket with an entry in `conns`
+ * is a server's, and any other may be a client's. So each side is a header of its own
+ * (sockops_server.bpf.h, sockops_client.bpf.h), and could be a program of its own. The two are one
+ * program because they are attached together, and the kernel calls every program of a cgroup for
+ * every op.
  */
 #include "sockops_client.bpf.h"
 #include "sockops_server.bpf.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * sockops.bpf.h - what the servers' and the clients' side of sockops do alike: addresses, how a
- * connection ended, and the event that says so. Beside this and the maps neither side knows
- * anything of the other.
+ * sockops.bpf.h - what the servers' and the clients' side of sockops share: addresses, how a
+ * connection ended, and the event that reports it. Apart from this and the maps, neither side knows
+ * of the other.
  */
 #ifndef PINTLE_SOCKOPS_BPF_H
 #define PINTLE_SOCKOPS_BPF_H
@@ -11,7 +11,7 @@
 
 #include <bpf/bpf_core_read.h>
 
-/* The few kernel fields that bpf_sock_ops does not show; found by BTF at load. */
+/* The few kernel fields that bpf_sock_ops lacks; BTF gives their offsets at load. */
 struct sock_common {
 	unsigned char skc_ipv6only : 1;
 } __attribute__((preserve_access_index));
@@ -59,7 +59,7 @@ struct end {
 	__u64 duration_ns;
 	__u64 received;     /* bytes from the client */
 	__u64 acknowledged; /* bytes by the client */
-	__u32 error;        /* errno; 0: in order */
+	__u32 error;        /* errno; 0: the connection was closed in order */
 };
 
 static __always_inline __u32 error_of(struct bpf_sock_ops *ctx)
@@ -100,7 +100,7 @@ static __always_inline void count_ended(__u32 endpoint, __u32 generation, const 
 	__sync_fetch_and_add(&sums->duration_ns, end->duration_ns);
 }
 
-/* Begins an event with what both hooks report alike. The caller adds the rest, then event_end(). */
+/* Begins an event with what both hooks report. The caller adds the rest, and calls event_end(). */
 static __always_inline struct pintle_event *event_closed(struct bpf_sock_ops *ctx, __u32 hook,
 							 const struct end *end)
 {

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * sockops_client.bpf.h - what becomes of connections that connect() was steered for, at the
- * clients' side.
+ * sockops_client.bpf.h - follows steered connections at the client's side.
  *
- *   SYN sent      counted as in flight, if it really goes where it was steered to
+ *   SYN sent      counts the connection as in flight, if it goes to the endpoint's address
  *   established   binds the session; a success, unless the endpoint has failed since the SYN
- *   unanswered    a SYN had to be sent again: about a second, not the kernel's two minutes
- *   closed        counts the end; notes how the endpoint failed, if it did; reports to who follows
+ *   unanswered    a SYN had to be sent again: a failure after about a second, not after the
+ * kernel's two minutes closed        counts the end; notes the endpoint's failure, if it is one;
+ * reports to `pintle events`
  *
- * An endpoint that fails several times in a row is ejected: not chosen for a while. Clients also
- * fail for reasons of their own, some on purpose. So one client alone counts only while no other is
- * served, and the endpoint's answer to the daemon outweighs all clients: see struct pintle_health.
+ * An endpoint that fails several times in a row is ejected: it is not chosen for a while. Clients
+ * also fail for reasons of their own, some on purpose. So the failures of a single client count
+ * only while no other client is served, and the endpoint's answer to the daemon outweighs all
+ * clients: see struct pintle_health.
  */
 #ifndef PINTLE_SOCKOPS_CLIENT_BPF_H
 #define PINTLE_SOCKOPS_CLIENT_BPF_H
@@ -31,7 +32,7 @@ static __always_inline void event_of(struct pintle_event *e, const struct pintle
 	__builtin_memcpy(e->tuple.local, c->frontend, sizeof(e->tuple.local));
 }
 
-/* An event about the endpoint, not about a connection. `ns`: for how long it is ejected. */
+/* Reports an event about the endpoint, not about a connection. `ns` is the ejection's length. */
 __noinline int report_endpoint(const struct pintle_connect *c, __u32 type, __u32 failure, __u64 ns)
 {
 	__u64 now = bpf_ktime_get_ns();
@@ -84,7 +85,7 @@ __noinline int ejected_members(const struct pintle_ref *pool, __u64 now)
 	return l.ejected;
 }
 
-/* Twice as long each time in a row, up to the pool's limit. */
+/* Ejections in a row double in length, up to the pool's limit. */
 static __always_inline __u64 ejection_ns(const struct pintle_pool *pool, __u32 times)
 {
 	__u64 ns = pool->eject_ns << (times & 31);
@@ -94,8 +95,9 @@ static __always_inline __u64 ejection_ns(const struct pintle_pool *pool, __u32 t
 	return ns;
 }
 
-/* No more than the pool's share are ejected at once: whoever comes on top of that takes itself
- * back. Two that do so at the same time both go on, which the next failure puts right. */
+/* Ejects the endpoint, then counts: if more endpoints are ejected than the pool's share allows, the
+ * ejection is taken back. When two CPUs do so at the same time, both ejections are taken back, and
+ * the next failure ejects one of the endpoints. */
 static __always_inline void endpoint_eject(const struct pintle_connect *c,
 					   const struct pintle_pool *pool, struct pintle_health *h,
 					   __u32 failure, __u64 now)
@@ -116,7 +118,7 @@ static __always_inline void endpoint_eject(const struct pintle_connect *c,
 	report_endpoint(c, PINTLE_EVENT_EJECTED, failure, ns);
 }
 
-/* NULL: what becomes of this connection says nothing of the endpoint. */
+/* NULL if this connection's success or failure proves nothing about the endpoint. */
 static __always_inline struct pintle_health *health_of(const struct pintle_connect *c)
 {
 	__u32 id = c->endpoint;
@@ -126,12 +128,12 @@ static __always_inline struct pintle_health *health_of(const struct pintle_conne
 	return bpf_map_lookup_elem(&health, &id);
 }
 
-/* Whether a failure of this client makes the row longer. A client that a firewall cuts off fails
- * again and again while all others are served: its failures are no news. */
+/* Whether a failure of this client extends the row. A pod that a firewall cuts off, 10.0.1.5 say,
+ * fails again and again while other clients are served: its further failures do not count. */
 static __always_inline bool of_the_row(const struct pintle_health *h,
 				       const struct pintle_pool *pool, __u64 client, __u64 now)
 {
-	/* Nor are those of connections that were made before it was ejected. */
+	/* Nor do failures of connections that were made before the endpoint was ejected. */
 	if (ejected(h, now) || (__s64)(now - h->vouched_until_ns) < 0)
 		return false;
 	return h->failed_by != client || !h->others_ns ||
@@ -177,7 +179,8 @@ __noinline int endpoint_failed(struct pintle_connect *c, __u32 failure)
 	return 0;
 }
 
-/* What a success of this client says of the one that failed last. */
+/* Notes a success of the client that failed last, whose failure is then forgotten, or of another
+ * client. */
 static __always_inline void endpoint_acquit(struct pintle_health *h, const struct pintle_connect *c)
 {
 	struct pintle_pool *pool = pool_find(c->pool, c->pool_generation);
@@ -186,11 +189,11 @@ static __always_inline void endpoint_acquit(struct pintle_health *h, const struc
 	if (h->failed_by == c->client)
 		h->failed_by = 0;
 	else if (h->failed_by && pool && (!h->others_ns || now - h->others_ns > pool->eject_ns / 8))
-		h->others_ns = now; /* seldom, since all CPUs read this line */
+		h->others_ns = now; /* written seldom, because all CPUs read this cache line */
 }
 
-/* An established connection says that somebody answers; only a byte of an answer says that it is no
- * server that drops whoever comes. */
+/* An established connection proves that the server accepts. Only a byte of an answer proves that
+ * the server does not drop every client after that. */
 __noinline int endpoint_answered(struct pintle_connect *c, __u32 bytes)
 {
 	struct pintle_health *h;
@@ -198,10 +201,12 @@ __noinline int endpoint_answered(struct pintle_connect *c, __u32 bytes)
 	if (!c)
 		return 0;
 	h = health_of(c);
-	/* Read first: the line is shared by all CPUs, and nearly always clean. */
+	/* Only read in the usual case: all CPUs share this cache line, and there is rarely a
+	 * failure. */
 	if (!h || !(h->failed_by | h->unopened | h->resets | h->ejected_in_a_row))
 		return 0;
-	/* A server that drains takes no new connections, and ends the old ones in order. */
+	/* A connection from before the newest failure proves nothing: a server that drains refuses
+	 * new connections, and ends the old ones in order. */
 	if ((__s64)(c->opened_ns - h->failed_ns) < 0)
 		return 0;
 	if (h->unopened)
@@ -228,7 +233,8 @@ static __always_inline struct pintle_connect *client_find(struct bpf_sock_ops *c
 	return c && c->generation ? c : NULL;
 }
 
-/* Another program may have changed the address after us: then the connection is not ours. */
+/* Whether the socket goes to the record's address. Another program that ran after ours may have
+ * changed the address, and then the connection is not ours. */
 static __always_inline bool goes_there(const struct pintle_connect *c, const struct pintle_tuple *t)
 {
 	const __u64 *a = (const __u64 *)c->address, *b = (const __u64 *)t->remote;
@@ -268,7 +274,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 
 	if (!c)
 		return;
-	/* Another program may have replaced the flags since. */
+	/* Another program may have replaced the flags since the SYN. */
 	if (!(ctx->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_STATE_CB_FLAG))
 		watch_end(ctx);
 	endpoint_answered(c, 0);
@@ -297,8 +303,8 @@ static __always_inline void client_unanswered(struct bpf_sock_ops *ctx)
 		endpoint_failed(c, PINTLE_FAILURE_UNANSWERED);
 }
 
-/* How the endpoint failed this connection, if it did. A client that gave up first is no failure of
- * the endpoint, and none is counted twice. */
+/* How the endpoint failed this connection, or PINTLE_FAILURE_COUNT if it did not. It is no failure
+ * of the endpoint if the client gave up first, and no failure is counted twice. */
 static __always_inline __u32 failure_of(struct bpf_sock_ops *ctx, const struct pintle_connect *c,
 					__u32 error)
 {
@@ -347,7 +353,7 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 	if (!c->opened_ns ||
 	    __sync_fetch_and_or(&c->flags, PINTLE_CONNECT_REPORTED) & PINTLE_CONNECT_REPORTED)
 		return;
-	/* From the client, as at the server's side: what it sent. */
+	/* `received` is what the client sent, as at the server's side. */
 	end.received = ctx->bytes_acked;
 	end.acknowledged = ctx->bytes_received;
 	end.error = error_of(ctx);

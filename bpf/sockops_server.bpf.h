@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * sockops_server.bpf.h - what becomes of listeners and of connections, at the servers' side.
+ * sockops_server.bpf.h - follows listeners and connections at the server's side.
  *
- *   listen()      registers a model server's socket, so that one which comes back is
- *                 steered to again with or without a daemon
- *   established   moves the decision into the connection's storage, counts it, and
- *                 only now binds the session: a spoofed packet gets nowhere near
- *   closed        counts the end, in flight and in the endpoint's sums; reports to who follows
+ *   listen()      registers a model server's socket, so that a server that comes back gets clients
+ *                 again, with or without a daemon
+ *   established   moves the decision into the connection's record, counts the connection, and binds
+ *                 the session. Not earlier: a spoofed packet never gets here
+ *   closed        counts the end, in flight and in the endpoint's sums; reports to `pintle events`
  *
- * A listener carries its endpoint in `conns`; the kernel clones that into each child,
- * so a connection knows its endpoint even when its 4-tuple was forgotten.
+ * A listener has its endpoint in `conns`, and the kernel clones that entry into each child. So a
+ * connection knows its endpoint even if its 4-tuple was evicted from `pending`.
  */
 #ifndef PINTLE_SOCKOPS_SERVER_BPF_H
 #define PINTLE_SOCKOPS_SERVER_BPF_H
@@ -27,8 +27,8 @@ static __always_inline bool in_scope(struct bpf_sock_ops *ctx)
 	return n && bpf_get_netns_cookie(ctx) == n->netns_cookie;
 }
 
-/* Families that a listener takes: v6 takes v4 as well, unless it was told not to or is
- * bound to an address that v4 cannot reach. */
+/* The families that a listener takes. An IPv6 socket takes IPv4 as well, unless it has IPV6_V6ONLY
+ * or is bound to an IPv6 address. */
 static __always_inline __u32 listener_families(struct bpf_sock_ops *ctx, const __u8 *local,
 					       const void *kernel_sock)
 {
@@ -41,9 +41,10 @@ static __always_inline __u32 listener_families(struct bpf_sock_ops *ctx, const _
 	return PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6;
 }
 
-/* The endpoint that this listener serves: the one configured for its very address, or by
- * port alone, or (for a wildcard listener) the only one configured at that port. *elsewhere: it
- * has the port of one that is configured by port alone, whose page comes from another address. */
+/* Returns the entry of the endpoint that this listener serves: the one configured with the
+ * listener's address, or with only its port, or, for a wildcard listener, the only one configured
+ * at that port. Sets *elsewhere if the listener has the port of an endpoint that is configured with
+ * only a port, and whose page comes from another address. */
 static __always_inline struct pintle_address *listener_endpoint(const __u8 *local, __u16 port,
 								__u32 families, bool *elsewhere)
 {
@@ -70,7 +71,7 @@ static __always_inline struct pintle_address *listener_endpoint(const __u8 *loca
 
 static __always_inline void listener_refuse(struct pintle_health *h, __u32 why, __u32 uid)
 {
-	/* A listener at another address is worth a word only while the server is missing. */
+	/* A listener at another address is reported only while the endpoint's server is missing. */
 	if (why == PINTLE_UNSTEERABLE_ADDRESS && h->listening_since_ns)
 		return;
 	h->stranger = uid;
@@ -78,7 +79,7 @@ static __always_inline void listener_refuse(struct pintle_health *h, __u32 why, 
 	h->unsteerable = why;
 }
 
-/* The user that made the socket, and its cgroup. */
+/* The user who made the socket. */
 static __always_inline __u32 owner_of(const void *kernel_sock)
 {
 	const struct sock *sk = kernel_sock;
@@ -90,7 +91,7 @@ static __always_inline __u64 cgroup_of(const void *kernel_sock)
 {
 	const struct sock *sk = kernel_sock;
 
-	/* Not where the kernel is built without CONFIG_SOCK_CGROUP_DATA. */
+	/* A kernel without CONFIG_SOCK_CGROUP_DATA has no such field. */
 	return bpf_core_field_exists(sk->sk_cgrp_data) ? sk->sk_cgrp_data.cgroup->kn->id : 0;
 }
 
@@ -104,9 +105,10 @@ static __always_inline bool in_cgroup(const struct pintle_address *a, const void
 	return bpf_map_lookup_elem(&server_cgroups, &key);
 }
 
-/* Every slot is taken: the newest of n listeners takes a random slot, with the probability that
- * makes each of the n as likely to hold one. So when new workers join old ones and the old
- * ones then end, some of the new hold a slot. *ended counts a listener whose end nobody reports. */
+/* When every slot is taken, the newest of n listeners takes a random slot, with a probability that
+ * makes each of the n equally likely to hold one. So when 24 new workers join 24 old ones, which
+ * then end, some of the new workers hold a slot. *ended counts a listener that loses its slot and
+ * whose end will not be reported. */
 static __always_inline void listener_push_in(struct bpf_sock_ops *ctx, __u32 endpoint,
 					     struct pintle_health *h, __u32 *ended)
 {
@@ -122,8 +124,9 @@ static __always_inline void listener_push_in(struct bpf_sock_ops *ctx, __u32 end
 	(*ended)++;
 }
 
-/* Takes the first free slot; one whose socket was closed is free. The end of a listener that
- * the daemon found is not reported, but shows here: its slot is free. *ended counts those. */
+/* Takes the first free slot; the slot of a closed socket is free. The end of a listener that the
+ * daemon found is not reported to sockops, but shows here, because its slot is free: *ended counts
+ * those listeners. */
 static __always_inline int listener_register(struct bpf_sock_ops *ctx, __u32 endpoint,
 					     struct pintle_health *h, __u32 *ended)
 {
@@ -216,7 +219,7 @@ static __always_inline void server_listening(struct bpf_sock_ops *ctx)
 	h->error = 0;
 	__sync_fetch_and_or(&h->families, families);
 	__sync_fetch_and_add(&h->listeners, 1);
-	/* One that joins others changes nothing about being ready. */
+	/* A listener that joins others does not change since when the endpoint listens. */
 	if (!h->listening_since_ns)
 		h->listening_since_ns = bpf_ktime_get_ns();
 	watch_end(ctx);
@@ -233,9 +236,9 @@ static __always_inline void listener_closed(const struct pintle_conn *conn)
 
 /* ---- connections ---------------------------------------------------------------- */
 
-/* The client whose share a binding takes; see `shares` in abi.h. With key `source` that is a
- * network, since its hosts make a session for each address; with `destination` one host can make
- * them all. */
+/* The client for whose share a binding counts; see `shares` in abi.h. With key `source` that is a
+ * network, because a client with many addresses makes a session with each. With key `destination`
+ * it is a host, because one host can make all sessions. */
 static __always_inline __u64 client_of(const struct pintle_tuple *t, __u32 key_kind)
 {
 	bool host = key_kind == PINTLE_KEY_DESTINATION;
@@ -280,8 +283,8 @@ static __always_inline void count_placed(const struct pintle_conn *conn)
 		__sync_fetch_and_add(&n->placed, 1);
 }
 
-/* Moves the decision from `pending` into the connection. One that was forgotten (the LRU
- * was full) still was steered if the client came to a frontend. */
+/* Moves the decision from `pending` into the connection's record. If the decision was evicted
+ * because `pending` was full, the connection was still steered if its destination is a frontend. */
 static __always_inline void adopt_decision(struct pintle_conn *conn, const struct pintle_tuple *t)
 {
 	struct pintle_decision *d = bpf_map_lookup_elem(&pending, t);
@@ -297,7 +300,7 @@ static __always_inline void adopt_decision(struct pintle_conn *conn, const struc
 		conn->class_id = d->class_id;
 		conn->outcome = d->outcome;
 		conn->decided_ns = d->decided_ns;
-		/* The handshake took so long that the placement was counted as failed meanwhile. */
+		/* The handshake took so long that the placement already counts as failed. */
 		if (__sync_lock_test_and_set(&d->ended, 1))
 			count_placed(conn);
 		bpf_map_delete_elem(&pending, t);
@@ -324,7 +327,7 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 		return;
 	conn = bpf_sk_storage_get(&conns, sk, NULL, 0);
 	if (!conn || !(conn->flags & PINTLE_CONN_LISTENER))
-		return; /* a child of nobody's listener */
+		return; /* a child of a listener that is no endpoint's */
 	endpoint = conn->endpoint;
 	h = bpf_map_lookup_elem(&health, &endpoint);
 	if (!h || !endpoint_find(endpoint, conn->generation)) {
@@ -376,15 +379,15 @@ static __always_inline void connection_closed(struct bpf_sock_ops *ctx,
 
 	end.duration_ns = end.now - conn->opened_ns;
 	count_ended(conn->endpoint, conn->generation, &end);
-	/* Last: while it is in flight, nobody else is given the endpoint's id. */
+	/* Last, because the endpoint's id is not given to another while a connection is in flight.
+	 */
 	if (n)
 		__sync_fetch_and_add(&n->closed, 1);
 	if (events_followed(end.now))
 		report_closed(ctx, conn, &end);
 }
 
-/* Returns false where the socket is no server's: neither a listener of an endpoint nor a child of
- * one. */
+/* Returns false if the socket is neither an endpoint's listener nor a child of one. */
 static __always_inline bool server_closed(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
@@ -406,7 +409,7 @@ static __always_inline bool server_closed(struct bpf_sock_ops *ctx)
 		return true;
 	endpoint = conn->endpoint;
 	if (conn->flags & PINTLE_CONN_DIRECT) {
-		/* Of an endpoint that was taken out nobody counts them any more. */
+		/* Direct connections of an endpoint that was removed are no longer counted. */
 		h = bpf_map_lookup_elem(&health, &endpoint);
 		if (h && endpoint_find(endpoint, conn->generation))
 			__sync_fetch_and_add(&h->direct_closed, 1);
