@@ -23,7 +23,7 @@ V       ?=
 
 O      := $(if $(SAN),build-san,build)
 CLANG  ?= clang
-# On Ubuntu 24.04 the one in sbin works with its own kernel only.
+# On Ubuntu 24.04, the bpftool in sbin works only with Ubuntu's own kernel.
 BPFTOOL ?= $(firstword $(wildcard /usr/lib/linux-tools/*/bpftool /usr/sbin/bpftool) bpftool)
 ARCH   := $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/; s/ppc64le/powerpc/; s/riscv64/riscv/')
 
@@ -36,7 +36,7 @@ say  = @printf '  %-8s %s\n' $(1) $(2)
 endif
 MAKEFLAGS += --no-print-directory
 
-# The CLI needs no network library, so it is not given any.
+# The CLI is linked without the network libraries, which it does not need.
 PINTLE_PACKAGES := libbpf yaml-0.1 libcjson libnl-3.0 libnl-route-3.0
 PACKAGES := $(PINTLE_PACKAGES) libcurl libuv libmicrohttpd
 CFLAGS  ?= -O2 -g
@@ -52,7 +52,7 @@ ALL_LDFLAGS = $(LDFLAGS) $(SANFLAGS)
 BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -D__TARGET_ARCH_$(ARCH) \
 	-Iheaders -Ibpf -idirafter /usr/include/$(shell uname -m)-linux-gnu
 
-# One list for each program; a new file in its folder is part of it.
+# One list of objects for each program: all files in its folders.
 objects  = $(patsubst %.c,$(O)/%.o,$(wildcard $(addsuffix /*.c,$(1))))
 COMMON  := $(call objects,$(addprefix userspace/,base yaml config net maps))
 POLICY  := $(call objects,userspace/policy)
@@ -84,7 +84,7 @@ $(O)/pintle.bpf.o: $(BPF_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(BPFTOOL) gen object $@ $^
 
-# It names types of the cases that tests hand to bpf/rule.bpf.c.
+# The skeleton names types of the test cases in bpf/rule.bpf.c, so it needs their header.
 $(O)/pintle.skel.h: $(O)/pintle.bpf.o
 	$(call say,SKEL,$@)
 	$(Q){ echo '#include "eligible.bpf.h"' && $(BPFTOOL) gen skeleton $< name pintle_bpf; } > $@
@@ -96,7 +96,7 @@ $(O)/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
-# Whoever includes the skeleton waits for it.
+# Objects that include the skeleton are built after it.
 $(PINTLED) $(REFERENCE): | $(O)/pintle.skel.h
 $(patsubst %,%.o,$(BPFTEST) $(UNIT)): | $(O)/pintle.skel.h
 
@@ -118,9 +118,9 @@ $(O)/pintled $(O)/pintle:
 
 # -- the lab -------------------------------------------------------------------
 
-# Simulated servers and clients, and the policy lab: by themselves, no part of the product. The load
-# generator reads metrics as the daemon does; the policy lab runs the kernel's rule and the daemon's
-# load formula.
+# Simulated servers and clients, and the policy lab, which are no part of the product. The load
+# generator reads metrics with the daemon's code, and the policy lab runs the kernel's rule and the
+# daemon's load formula.
 LAB_PROGRAMS := $(addprefix $(O)/pintle-,sim load lab)
 LAB_LIBS := -lhttp_parser
 
@@ -137,7 +137,7 @@ $(LAB_PROGRAMS): $(O)/libpintle-lab.a $(O)/libpintled.a $(O)/libpintle.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %/main.o,$^) $(filter %.a,$^) -o $@ $(LAB_LIBS) $(LDLIBS)
 
-# It holds the ready-made workloads.
+# The object contains the ready-made workloads.
 $(O)/lab/load/load_builtin.o: $(wildcard lab/load/workloads/*.yaml)
 
 # All tables and plots of docs/experiments/; LAB_FLAGS=--full for more seeds and sizes.
@@ -151,7 +151,7 @@ experiments: $(O)/pintle-lab
 experiment: all lab
 	$(Q)scripts/experiment --save
 
-# The completion knows what the program's own table knows.
+# The program writes its completion from its own table.
 $(O)/pintle.bash: $(O)/pintle
 	$(call say,GEN,$@)
 	$(Q)$< completion bash > $@
@@ -171,7 +171,7 @@ $(UNIT) $(BPFTEST): $(O)/%: $(O)/%.o $(O)/libpintle-lab.a $(O)/libpintled.a $(O)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $< $(filter-out $<,$^) -o $@ -lcmocka $(LAB_LIBS) $(LDLIBS)
 
-# It runs the program itself.
+# These tests run the programs themselves.
 $(O)/tests/unit/test_cli: | $(O)/pintle
 $(O)/tests/unit/test_lab: | $(O)/pintle-lab
 
@@ -184,7 +184,7 @@ $(O)/tests/fuzz/%: tests/fuzz/%.c $(wildcard bpf/*.h userspace/*/*.[ch])
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) $< $$(sed -n 's/^ \* sources: //p' $<) -o $@ $(LAB_LIBS) $(LDLIBS)
 fuzzers: $(FUZZERS)
 
-# Programs that cases and the benchmark run: servers and clients, one file each.
+# Servers and clients for the cases and the benchmark, one file each.
 HELPERS := $(addprefix $(O)/tests/,bench/conn bench/http e2e/mixture e2e/peer)
 tests: all lab $(O)/write-reference $(UNIT) $(BPFTEST) $(HELPERS)
 
@@ -201,7 +201,7 @@ former:
 deps:
 	$(Q)scripts/deps
 
-# CHECK: more words for tests/run.
+# CHECK: further arguments for tests/run.
 CHECK ?=
 check: deps clients former
 	$(Q)tests/run $(CHECK)
