@@ -2,13 +2,13 @@
 /*
  * abi.h - every key and value that the kernel's side and user space share.
  *
- * This file alone defines layouts. Rules for whoever changes it:
+ * This file alone defines layouts. Rules for changes:
  *   - fixed-width members, no pointers, no bit-fields; each with its unit;
  *   - no padding that is not named, because keys are compared as bytes;
  *   - sizes are asserted below: a change of size or meaning is a new
  *     PINTLE_ABI_VERSION, since older pins may still be steering;
- *   - an id (of an endpoint or a pool) that is stored anywhere stands beside a
- *     generation, and whoever uses the id compares that first: pods churn;
+ *   - every stored id of an endpoint or a pool has a generation beside it, which is
+ *     compared before the id is used: pods churn, and ids are given to others;
  *   - each map has one regular writer, named beside its value.
  *
  * Addresses are IPv6 in network byte order; IPv4 is ::ffff:a.b.c.d. Ports are in
@@ -21,30 +21,31 @@
 #include <linux/types.h>
 
 #define PINTLE_ABI_VERSION    3
-#define PINTLE_FORMER_VERSION 2 /* the one older layout that a takeover understands */
+#define PINTLE_FORMER_VERSION 2 /* the only older layout that a takeover understands */
 #define PINTLE_MAX_POOLS      64
 #define PINTLE_MAX_ENDPOINTS  1024
 #define PINTLE_MAX_CLASSES    8
 #define PINTLE_NAME_SIZE      64  /* with the terminating NUL */
 #define PINTLE_TEXT_SIZE      128 /* a path or a version, with the NUL */
 
-/* LISTEN sockets of one endpoint that are remembered: SO_REUSEPORT workers and
- * restarts that overlap. More may listen; any one remembered reaches the group. */
+/* So many LISTEN sockets of an endpoint are remembered: SO_REUSEPORT workers, and
+ * servers whose restarts overlap. More may listen; any remembered socket reaches its
+ * whole SO_REUSEPORT group. */
 #define PINTLE_SOCKETS_PER_ENDPOINT 16 /* at most the bits of `unwatched` */
 
 /* Entries of a Maglev table: a prime, and at least 100 times the endpoints of a
  * common pool (Eisenbud et al., NSDI '16, section 3.4, on the choice of M). */
 #define PINTLE_HOME_ENTRIES 16381
 
-/* A decision answers for its 4-tuple this long: longer than a handshake with
- * SYN cookies takes, shorter than a port is used again. */
+/* A decision holds for its 4-tuple this long: longer than a handshake with SYN cookies
+ * takes, shorter than the time until a client uses the port again. */
 #define PINTLE_PENDING_NS 10000000000ULL
 
-/* A pool up to this size is looked at as a whole; of a larger one this many
- * eligible endpoints are drawn at random. */
+/* Up to this many endpoints of a pool are all compared; in a larger pool this many
+ * eligible ones are drawn at random and compared. */
 #define PINTLE_SAMPLE 8
 
-/* The kernel is never told of a load beyond this: sums of it cannot overflow. */
+/* No published load is larger than this, so that sums of loads cannot overflow. */
 #define PINTLE_MAX_LOAD 1000000000ULL /* milli-requests */
 
 /* X(symbol, name, what it says): why a connection went where it went. */
@@ -76,27 +77,30 @@ enum pintle_mode { PINTLE_MODES(X) PINTLE_MODE_COUNT };
 
 enum pintle_failure_mode { PINTLE_FAIL_OPEN, PINTLE_FAIL_CLOSE };
 
-/* How a pool's servers are reached. One bit each: a hook may know several ways. */
+/* How a pool's servers are reached. Each is a bit, because a hook may know several ways. */
 enum pintle_reach {
 	PINTLE_REACH_LISTENER = 0x1, /* a LISTEN socket of this node takes the connection */
 	PINTLE_REACH_ADDRESS = 0x2,  /* the connection goes to an address and port anywhere */
 };
 
-/* What is true of a hook. Code asks for the trait that it means, never which hook it is:
+/* Properties of a hook. Code asks for the trait that it means, never which hook it is:
  * bpf/traits.bpf.h. */
 enum pintle_trait {
-	/* It decides at the servers' node: clients' packets come there to the frontend's address.
-	 * Without it the clients' node decides, and packets go to the endpoint's address. */
+	/* The hook decides on the servers' node, to which clients send packets for the frontend's
+	 * address. Without this trait it decides on the clients' node, from which packets go to the
+	 * endpoint's address. */
 	PINTLE_TRAIT_AT_SERVERS = 0x1,
-	PINTLE_TRAIT_FAILURES = 0x2, /* it sees how endpoints fail their clients, */
-	PINTLE_TRAIT_EJECTS = 0x4,   /* and leaves out for a while whoever fails several in a row */
-	/* It leaves connections as they came once the heartbeat is older than node.daemonless: the
-	 * servers may have moved. */
+	/* The hook sees how endpoints fail their clients. */
+	PINTLE_TRAIT_FAILURES = 0x2,
+	/* The hook leaves out for a while an endpoint that failed several clients in a row. */
+	PINTLE_TRAIT_EJECTS = 0x4,
+	/* The hook leaves connections as they came once the heartbeat is older than
+	 * node.daemonless: the servers may have moved. */
 	PINTLE_TRAIT_DAEMONLESS = 0x8,
-	/* FailOpen leaves the connection as it came. Without it whoever listens gets it. */
+	/* FailOpen leaves the connection as it came. Without this trait any listener gets it. */
 	PINTLE_TRAIT_OPEN_PASSES = 0x10,
-	/* A placement stands in its socket's storage until it is opened or failed. Without it in
-	 * `pending`, where others may drive it out uncounted. */
+	/* A placement is kept in the socket's storage until it is opened or failed. Without this
+	 * trait it is kept in `pending`, an LRU map, from which it may be evicted uncounted. */
 	PINTLE_TRAIT_KEEPS_PLACED = 0x20,
 };
 
@@ -106,10 +110,10 @@ enum pintle_trait {
 	(PINTLE_SEES(CLIENT) | PINTLE_SEES(CGROUP) | PINTLE_SEES(MARK) | PINTLE_SEES(HINT))
 
 /* X(symbol, name, what it is for, PINTLE_REACH_*, keys that it sees, session key where none is
- * configured, PINTLE_TRAIT_*): which hook decides a pool's connections, and what follows from it.
- * New rows come last: pins hold the numbers; and of several hooks that reach servers in the same
- * way, the first decides. At connect() a client's address is seldom bound yet, and its pod is
- * always known: hence CLIENT there. */
+ * configured, PINTLE_TRAIT_*): which hook decides a pool's connections, and what follows from that.
+ * New rows come last, because pins hold the numbers. If several hooks reach servers in the same
+ * way, the first one decides. The connect hook's session key is CLIENT, because at connect() the
+ * socket seldom has an address yet, while its pod is always known. */
 #define PINTLE_HOOKS(X)                                                                            \
 	X(LOOKUP, "lookup", "model servers that listen on this node", PINTLE_REACH_LISTENER,       \
 	  PINTLE_SEES_ADDRESSES, PINTLE_KEY_SOURCE, PINTLE_TRAIT_AT_SERVERS)                       \
@@ -121,7 +125,7 @@ enum pintle_trait {
 enum pintle_hook { PINTLE_HOOK_NONE, PINTLE_HOOKS(X) PINTLE_HOOK_COUNT };
 #undef X
 
-/* X(symbol, name, what it says): how an endpoint failed a client, seen at the client's socket. */
+/* X(symbol, name, what it says): how an endpoint failed a client, as the client's socket saw it. */
 #define PINTLE_FAILURES(X)                                                                         \
 	X(REFUSED, "refused", "a reset answered the SYN")                                          \
 	X(UNANSWERED, "unanswered",                                                                \
@@ -132,7 +136,7 @@ enum pintle_hook { PINTLE_HOOK_NONE, PINTLE_HOOKS(X) PINTLE_HOOK_COUNT };
 enum pintle_failure { PINTLE_FAILURES(X) PINTLE_FAILURE_COUNT };
 #undef X
 
-/* X(symbol, name, what it says): how a steered connection ended, by the socket's error. */
+/* X(symbol, name, what it says): how a steered connection ended, told by the socket's error. */
 #define PINTLE_ENDINGS(X)                                                                          \
 	X(CLOSED, "closed", "without an error: in order, or by a reset of its own side")           \
 	X(RESET, "reset", "by a reset of the other side")                                          \
@@ -142,7 +146,7 @@ enum pintle_failure { PINTLE_FAILURES(X) PINTLE_FAILURE_COUNT };
 enum pintle_ending { PINTLE_ENDINGS(X) PINTLE_ENDING_COUNT };
 #undef X
 
-/* How the requests of a kept-alive connection come to their servers. */
+/* How the requests of a kept-alive connection reach servers. */
 #define PINTLE_REQUESTS(X)                                                                         \
 	X(AS_THEY_COME, "as-they-come", "all requests of a connection go where it was steered to") \
 	X(ONE_PER_CONNECTION, "one-per-connection",                                                \
@@ -176,9 +180,9 @@ enum pintle_oneshot { PINTLE_ONESHOTS(X) PINTLE_ONESHOT_COUNT };
 /* ---- scope: in keys with addresses ---------------------------------------- */
 
 /* The network namespace that an address and port belong to: two pods may each have a server on
- * 127.0.0.1:8000, and connections with the same 4-tuple. Today every key is of the namespace that
- * the daemon steers. A program that is to run in pods' own namespaces will carry another number for
- * each of them; keys have room for it now, since they are compared as bytes. */
+ * 127.0.0.1:8000, and connections with the same 4-tuple. Today every key belongs to the namespace
+ * that the daemon steers. Programs in pods' own namespaces will use another number for each
+ * namespace; keys have room for that number now, because they are compared as bytes. */
 #define PINTLE_SCOPE_NODE 0
 
 /* ---- node: mmap-able array of 1. Writer: daemon. -------------------------- */
@@ -186,18 +190,18 @@ enum pintle_oneshot { PINTLE_ONESHOTS(X) PINTLE_ONESHOT_COUNT };
 struct pintle_node {
 	__u32 abi_version;
 	__u32 pid;           /* the daemon's, in its own PID namespace */
-	__u64 heartbeat_ns;  /* the daemon's loop turned */
-	__u64 started_ns;    /* the daemon that runs now, or ran last */
-	__u64 attached_ns;   /* the links were made (survives restarts) */
-	__u64 netns_cookie;  /* SO_NETNS_COOKIE of the network namespace steered */
-	__u64 netns_inode;   /* of the same: what `ls -L -i /proc/PID/ns/net` shows */
-	__u64 reconciled_ns; /* counts were last held against the socket table */
-	__u64 drift;         /* connections by which they were ever found wrong, summed */
+	__u64 heartbeat_ns;  /* when the daemon's loop last turned */
+	__u64 started_ns;    /* when the daemon that runs, or ran last, started */
+	__u64 attached_ns;   /* when the links were made; survives restarts */
+	__u64 netns_cookie;  /* SO_NETNS_COOKIE of the network namespace that is steered */
+	__u64 netns_inode;   /* its inode, as `ls -L -i /proc/PID/ns/net` shows it */
+	__u64 reconciled_ns; /* when counters were last compared with the socket table */
+	__u64 drift;         /* connections by which counters were wrong, summed up, ever */
 	__u64 scrape_rounds; /* rounds of scrapes done since started_ns */
 	__u64 daemonless_ns; /* the connect hook passes once the heartbeat is older; 0: never */
-	__u64 hint_key[2];   /* of the hash that makes a session key of a hint; random, kept */
+	__u64 hint_key[2];   /* random key of the hash that makes ids of hints; never changes */
 	__u32 group;         /* gid of the pins */
-	__u32 devices;       /* where one-shot is attached; each direction of a device counts */
+	__u32 devices;       /* attachments of one-shot: each direction of a device counts as one */
 	char netns[PINTLE_TEXT_SIZE];   /* path that the configuration names */
 	char cgroup[PINTLE_TEXT_SIZE];  /* path of the cgroup that sockops is attached to */
 	char version[PINTLE_TEXT_SIZE]; /* of the daemon */
@@ -228,23 +232,24 @@ struct pintle_address_key {
 #define PINTLE_ADDRESS_V4  0x2 /* key ::, and a wildcard listener for IPv4 covers the endpoint */
 #define PINTLE_ADDRESS_V6  0x4 /* the same for IPv6 */
 #define PINTLE_ADDRESS_PORT                                                                        \
-	0x8 /* with V4 or V6: configured by port alone; its page tells the addresses */
-#define PINTLE_ADDRESS_USER   0x10 /* only a listener of `user` is meant */
-#define PINTLE_ADDRESS_CGROUP 0x20 /* only one made in a cgroup that `pattern` matches is */
+	0x8 /* with V4 or V6: configured by port alone; where its page is read tells the addresses \
+	     */
+#define PINTLE_ADDRESS_USER   0x10 /* only listeners of `user` are meant */
+#define PINTLE_ADDRESS_CGROUP 0x20 /* only listeners made in a cgroup that `pattern` matches */
 
 struct pintle_address {
 	__u32 endpoint;
 	__u32 generation;
 	__u32 pool;
 	__u32 flags;   /* PINTLE_ADDRESS_* */
-	__u64 pattern; /* hash of the endpoint's pattern of cgroups */
+	__u64 pattern; /* hash of the endpoint's cgroup pattern */
 	__u32 user;    /* uid */
 	__u32 zero;
 };
 
 /* ---- server_cgroups: hash, a cgroup that matches a pattern -> 1. Writer: daemon. */
 
-/* One for each cgroup that an endpoint's pattern matches, and for each one below it. */
+/* An entry for each cgroup that an endpoint's pattern matches, and for each cgroup below. */
 struct pintle_server_cgroup {
 	__u64 cgroup;  /* id */
 	__u64 pattern; /* as in struct pintle_address */
@@ -254,7 +259,7 @@ struct pintle_server_cgroup {
 /* ---- frontends: LPM trie. Writer: daemon. --------------------------------- */
 
 struct pintle_frontend_key {
-	__u32 prefixlen; /* bits that count of what follows: 64 + those of the address */
+	__u32 prefixlen; /* how many bits of what follows count: 64 + those of the address */
 	__u32 scope;     /* PINTLE_SCOPE_NODE */
 	__u16 port;
 	__u16 protocol;   /* IPPROTO_TCP */
@@ -267,16 +272,16 @@ struct pintle_frontend_key {
 struct pintle_frontend {
 	__u32 pool;
 	__u32 generation;
-	__u32 decided_by;  /* enum pintle_hook, the pool's */
+	__u32 decided_by;  /* the pool's enum pintle_hook */
 	__u32 flags;       /* PINTLE_FRONTEND_* */
-	__u32 prefix_bits; /* of the address: what is beyond them may tell sessions apart */
+	__u32 prefix_bits; /* of the address; the bits beyond them may tell sessions apart */
 };
 
 /* ---- pools: array. Writer: daemon. ---------------------------------------- */
 
 struct pintle_ref {
 	__u32 id;
-	__u32 generation; /* 0 is nobody */
+	__u32 generation; /* 0: refers to nothing */
 };
 
 /* X(symbol, name, what it says): what tells sessions, or groups, apart. */
@@ -293,18 +298,19 @@ struct pintle_ref {
 enum pintle_key { PINTLE_KEYS(X) PINTLE_KEY_COUNT };
 #undef X
 
-/* A header line that may be overwritten: its name in small letters and the colon, then zeros. */
+/* A header whose line may be overwritten: its name in small letters and a colon, then zeros. */
 #define PINTLE_HEADER_SIZE 32
 #define PINTLE_MAX_HEADERS 4
 struct pintle_header {
 	char name[PINTLE_HEADER_SIZE] __attribute__((aligned(8)));
 };
 
-/* Of one-shot; see PINTLE_ONESHOTS. */
+/* What one-shot may change; see PINTLE_ONESHOTS. */
 struct pintle_rewrite {
-	__u32 http10; /* 1: where nothing else can be changed, the version is */
+	__u32 http10; /* 1: if nothing else can be changed, the version may be */
 	__u32 zero;
-	struct pintle_header headers[PINTLE_MAX_HEADERS]; /* the first that is there; empty: none */
+	/* the first that a request has is overwritten; "": no further header */
+	struct pintle_header headers[PINTLE_MAX_HEADERS];
 };
 
 struct pintle_pool {
@@ -314,31 +320,31 @@ struct pintle_pool {
 	__u32 classes;    /* in use: 1..PINTLE_MAX_CLASSES */
 	__u32 decided_by; /* enum pintle_hook */
 	/* ejection: after how many failures in a row (0: never), and how many members may be
-	 * ejected at once */
+	 * ejected at the same time */
 	__u32 eject_after;
 	__u32 eject_most;
 	__u32 requests;     /* enum pintle_requests, as configured */
-	__u64 eject_ns;     /* the first time; doubled each time in a row */
-	__u64 eject_max_ns; /* up to this */
-	/* session key and group: enum pintle_key, and how many bits of the client's
-	 * address count, of 32 (v4) and of 128 (v6) */
+	__u64 eject_ns;     /* how long the first ejection lasts; doubled for each in a row */
+	__u64 eject_max_ns; /* how long the longest lasts */
+	/* session key and group: enum pintle_key, and how many bits of the client's address count:
+	 * 0..32 (v4), 0..128 (v6) */
 	__u32 key_kind;
 	__u32 key_bits_v4;
 	__u32 key_bits_v6;
 	__u32 group_kind;
 	__u32 group_bits_v4;
 	__u32 group_bits_v6;
-	__u64 ttl_ns;         /* a binding unused so long is forgotten */
-	__u64 max_extra_load; /* milli-requests the preferred endpoint may be ahead by */
+	__u64 ttl_ns;         /* a binding that is unused for so long no longer holds */
+	__u64 max_extra_load; /* milli-requests by which the preferred endpoint may be ahead */
 	__u64 staleness_ns;   /* a score older than this is not believed */
-	/* milli-requests of a connection that a page knew: taken off when it ended, and the load of
-	 * each connection in flight where no score says more */
+	/* milli-requests: what a connection that the page knew takes off when it ends; without a
+	 * fresh score, the load of each connection in flight */
 	__u32 departure;
 	__u32 member_count;
 	struct pintle_rewrite rewrite;
 	struct pintle_ref members[PINTLE_MAX_ENDPOINTS];
 	__u32 hints_shared; /* 1: all clients that say the same hint share one session */
-	/* enum pintle_reach, one bit. Read by pool_reach() alone (bpf/traits.bpf.h): pins of an
+	/* one bit of enum pintle_reach. Only pool_reach() reads it (bpf/traits.bpf.h): pins of an
 	 * earlier build have 0 here. */
 	__u32 reach;
 };
@@ -353,30 +359,30 @@ struct pintle_pool {
 #define PINTLE_OVERRIDE_REQUESTS 0x4 /* pool: `requests` holds */
 
 struct pintle_override {
-	__u32 generation; /* of the pool or endpoint meant; another: empty */
+	__u32 generation; /* of the pool or endpoint; if it has another, the entry is empty */
 	__u32 flags;      /* PINTLE_OVERRIDE_* */
 	__u32 mode;       /* enum pintle_mode */
 	__u32 requests;   /* enum pintle_requests */
 	__u64 since_ns;
-	__u64 tap_until_ns; /* node's slot: `pintle events` follows until then */
+	__u64 tap_until_ns; /* node's slot: until then the kernel fills `tap` */
 };
 
 /* ---- settings: hash, a pool's key -> its value, as `pintle set` took it. Writer: CLI. -- */
 
-/* What the kernel reads by itself (mode, requests, drain) is in `overrides` alone. */
+/* Settings that the kernel reads itself (mode, requests, drain) are only in `overrides`. */
 #define PINTLE_KEY_NAME_SIZE 64  /* with the terminating NUL, as are the next two */
-#define PINTLE_VALUE_SIZE    256 /* longer ones are not taken */
-#define PINTLE_WHY_SIZE      512 /* longer ones are cut */
+#define PINTLE_VALUE_SIZE    256 /* a longer value is refused */
+#define PINTLE_WHY_SIZE      512 /* a longer reason is cut */
 #define PINTLE_MAX_SETTINGS  1024
 
 struct pintle_setting_key {
-	char pool[PINTLE_NAME_SIZE];    /* its name: a pool that comes back has its settings; ""
-					 * with PINTLE_SETTING_RELOAD */
-	char key[PINTLE_KEY_NAME_SIZE]; /* "stickiness.ttl": its path in the pool. Both: zeros
-					 * behind */
+	/* Both are filled up with zeros. */
+	char pool[PINTLE_NAME_SIZE];    /* the pool's name, not its id: a pool that comes back has
+					 * its settings again; "" with PINTLE_SETTING_RELOAD */
+	char key[PINTLE_KEY_NAME_SIZE]; /* the key's path in the pool: "stickiness.ttl" */
 };
 
-/* In place of a key: `set_ns` is when `pintle reload` asked for a reload. */
+/* Instead of a key: the entry's set_ns is when `pintle reload` asked for a reload. */
 #define PINTLE_SETTING_RELOAD "reload"
 
 struct pintle_setting {
@@ -391,28 +397,28 @@ struct pintle_setting {
 struct pintle_verdict {
 	__u64 set_ns; /* of the setting that was judged, or of the newest request to reload */
 	__u64 judged_ns;
-	__u32 refused; /* 1: what the file says holds; of a reload: the file before it does */
+	__u32 refused; /* 1: the file's value holds; for a reload: the former file does */
 	__u32 zero;
-	__u64 file_hash;              /* of the reload: of the file's text */
+	__u64 file_hash;              /* reload: of the file's text that runs */
 	char runs[PINTLE_VALUE_SIZE]; /* the value that holds */
-	char file[PINTLE_VALUE_SIZE]; /* the file's, or the default */
-	char why[PINTLE_WHY_SIZE];    /* refused: "what is wrong; what would be right"; of a setting
-				       * that is gone: why it could not be taken back */
+	char file[PINTLE_VALUE_SIZE]; /* the file's value, or the default */
+	char why[PINTLE_WHY_SIZE];    /* refused: "what is wrong; what would be right"; for a
+				       * setting that was deleted: why it still holds */
 };
 
 /* ---- oneshot: LPM trie, where requests arrive -> pool. Writer: daemon. ---- */
 
-/* The key is a struct pintle_frontend_key: a frontend, where the pool is decided at the servers'
- * node; else an endpoint. The value is a struct pintle_ref. Pools that leave requests as they come
- * are in it too, so that an override needs no daemon. */
+/* The key is a struct pintle_frontend_key: a frontend if the pool is decided on the servers' node,
+ * else an endpoint. The value is a struct pintle_ref. Pools that leave requests as they come have
+ * entries, too, so that an override takes effect without the daemon. */
 
 /* ---- oneshot_flows: LRU hash, 4-tuple -> its first segment. Writer: kernel. */
 
-/* From the SYN until data beyond the first segment came, or that was left alone; `local` is where
- * requests arrive. */
+/* An entry lasts from the SYN until data came beyond the first segment, or one-shot left that
+ * segment alone. `local` in its key is the address at which requests arrive. */
 struct pintle_flow {
-	__u32 sequence; /* of the first byte of data, host byte order */
-	__u32 counted;  /* 1: the first segment was */
+	__u32 sequence; /* of the first byte of data, in host byte order */
+	__u32 counted;  /* 1: the first segment is counted in oneshot_stats */
 };
 
 /* ---- oneshot_stats: per-CPU array, pool x pintle_oneshot. Writer: kernel. - */
@@ -433,11 +439,11 @@ struct pintle_homes {
 #define PINTLE_ENDPOINT_ANY_ADDRESS 0x1 /* configured by port alone */
 
 struct pintle_endpoint {
-	__u32 generation;      /* never 0 once used; kept when the endpoint is gone */
+	__u32 generation;      /* once the slot was used never 0; stays when the endpoint is gone */
 	__u32 pool_generation; /* 0: no endpoint in this slot */
 	__u32 pool;
 	__u32 flags;      /* PINTLE_ENDPOINT_* */
-	__u8 address[16]; /* where it listens; :: with ANY_ADDRESS */
+	__u8 address[16]; /* at which the server listens; :: with ANY_ADDRESS */
 	__u16 port;
 	__u16 zero;
 	__u32 zero2;
@@ -450,24 +456,25 @@ struct pintle_endpoint {
 #define PINTLE_SIGNAL_KV_CACHE 0x4
 #define PINTLE_SIGNAL_GPU      0x8
 #define PINTLE_SCORE_SATURATED 0x10 /* over a threshold of its pool */
-#define PINTLE_SCORE_FAILED    0x20 /* the last scrape failed; what stands here is from before */
+#define PINTLE_SCORE_FAILED    0x20 /* the newest scrape failed; the signals are older */
 
 /* The linear load model of one class: load = published + arrival * (connections
  * that came since the scrape) - the pool's departure * (those that ended since).
- * All policy is folded into these by the daemon. */
+ * The daemon folds all policy into these numbers. */
 struct pintle_load_model {
 	__u32 published; /* milli-requests, at most PINTLE_MAX_LOAD */
-	__u32 arrival;   /* milli-requests of a connection that came since */
+	__u32 arrival;   /* milli-requests of a connection that came since the scrape */
 };
 
 struct pintle_score {
-	__u32 sequence; /* odd: being written; changed while reading: too old */
+	__u32 sequence; /* odd: being written. A reader that finds it odd or changed takes the score
+			 * as too old */
 	__u32 generation;
-	__u64 scraped_ns; /* start of the newest scrape that was answered well */
+	__u64 scraped_ns; /* start of the newest scrape that succeeded */
 	/* Counters as they stood at scraped_ns, summed over the classes. */
 	__s64 inflight; /* opened - closed */
 	__s64 pending;  /* placed - opened - failed */
-	__u32 flags;    /* PINTLE_SIGNAL_* that the page had, PINTLE_SCORE_* */
+	__u32 flags;    /* PINTLE_SIGNAL_* of the signals that the page had, PINTLE_SCORE_* */
 	__u32 waiting;  /* requests */
 	__u32 running;  /* requests */
 	__u32 kv_cache; /* share in use, in millionths */
@@ -479,20 +486,20 @@ struct pintle_score {
 /* ---- inflight: array, whole cache lines each. Writer: kernel. ------------- */
 
 struct pintle_counters {
-	__u64 placed; /* decisions for it */
-	__u64 opened; /* established */
-	__u64 closed; /* ends of opened ones, whatever the cause */
-	__u64 failed; /* placements known to have ended unopened */
+	__u64 placed; /* decisions for the endpoint */
+	__u64 opened; /* connections established */
+	__u64 closed; /* opened connections that ended, for whatever cause */
+	__u64 failed; /* placements that are known to have ended unopened */
 };
 
-/* Only ever grow. The daemon adds to them, atomically, to reconcile. */
+/* These counters only grow. To correct them, the daemon adds to them atomically. */
 struct pintle_inflight {
 	struct pintle_counters by_class[PINTLE_MAX_CLASSES];
 } __attribute__((aligned(64)));
 
 /* ---- ends: mmap-able array, one cache line each. Writer: kernel. ---------- */
 
-/* Sums over the steered connections of an endpoint that ended. Only ever grow. */
+/* Sums over the endpoint's steered connections that ended. They only grow. */
 struct pintle_ends {
 	__u64 count[PINTLE_ENDING_COUNT];
 	__u64 bytes_received;     /* from the clients */
@@ -507,58 +514,59 @@ struct pintle_ends {
 #define PINTLE_FAMILY_V6 0x2
 
 #define PINTLE_UNSTEERABLE_MPTCP 1
-#define PINTLE_UNSTEERABLE_OTHER 2 /* `sockets` would not take it; see error */
-#define PINTLE_UNSTEERABLE_NETNS 3 /* found by the daemon: of another network namespace */
-/* It can be steered to, but is not believed to be the endpoint: a stranger. */
+#define PINTLE_UNSTEERABLE_OTHER 2 /* the map `sockets` refused the listener; see error */
+#define PINTLE_UNSTEERABLE_NETNS 3 /* the daemon found it in another network namespace */
+/* Strangers: the kernel could steer to them, but they are not believed to be the endpoint. */
 #define PINTLE_UNSTEERABLE_OWNER   4 /* of another user than the first listener */
 #define PINTLE_UNSTEERABLE_USER    5 /* not of the configured user */
 #define PINTLE_UNSTEERABLE_CGROUP  6 /* not in a configured cgroup */
 #define PINTLE_UNSTEERABLE_ADDRESS 7 /* at another address than the page is read from */
 
 struct pintle_health {
-	__u64 listening_since_ns; /* 0: nobody listens */
-	__u32 listeners;          /* LISTEN sockets held, as far as their ends were seen */
+	__u64 listening_since_ns; /* 0: nothing listens */
+	__u32 listeners;          /* LISTEN sockets, less those whose end was seen */
 	__u32 families;           /* PINTLE_FAMILY_* that a listener takes */
 	__u32 unsteerable;        /* PINTLE_UNSTEERABLE_*: why the newest listener is of no use */
-	__s32 error;              /* errno of that, negative */
-	__u64 direct_opened;      /* connections to it that were not steered */
+	__s32 error;              /* the errno that came with it, negative */
+	__u64 direct_opened;      /* connections to the endpoint that were not steered */
 	__u64 direct_closed;
-	__u32 unwatched; /* bit i: in slot i of `sockets` the daemon put a listener that listened
-			  * before it came; the kernel will not report its end */
-	/* Seen at clients' sockets (connect hook): */
-	__u32 unopened; /* in a row; ended by a connection that is established */
-	__u32 resets;   /* in a row, before the first byte; ended by one that brought bytes */
-	__u32 ejected_in_a_row;               /* times; ended by the first success */
+	__u32 unwatched; /* bit i: the listener in slot i of `sockets` was there before sockops, and
+			  * the daemon put it there; the kernel will not report its end */
+	/* Seen at clients' sockets (connect hook). A row is a sequence of failures without a
+	 * success in between: */
+	__u32 unopened; /* connections not established, in a row; an established one ends the row */
+	__u32 resets;   /* resets before the first byte, in a row; one with bytes ends the row */
+	__u32 ejected_in_a_row;               /* ejections since the last success */
 	__u64 ejected_until_ns;               /* 0: not ejected */
-	__u64 ejections;                      /* times, ever */
+	__u64 ejections;                      /* ever */
 	__u64 failures[PINTLE_FAILURE_COUNT]; /* by kind, ever */
-	__u64 failed_ns; /* newest failure of the row; only what was begun after it is a success */
-	__u64 failed_by; /* the client that failed then: its network namespace's cookie; 0: none */
+	__u64 failed_ns; /* newest failure of the row; only a connection begun later is a success */
+	__u64 failed_by; /* the client of that failure: its network namespace's cookie; 0: none */
 	__u64 others_ns; /* when another client was served since; 0: none was. For pool.eject_ns
-			  * from then on failures of `failed_by` are not of the row */
-	/* Written by the daemon; 0 once the endpoint does not answer it: */
-	__u64 answered_ns;      /* start of the newest connection over which it did. If that is
-				 * after failed_ns, the row and the ejection are void */
-	__u64 vouched_until_ns; /* until then no client's failure is of the row */
+			  * from then on, failures of `failed_by` do not count in the row */
+	/* Written by the daemon; 0 while the endpoint does not answer the daemon: */
+	__u64 answered_ns;      /* start of the newest connection over which the endpoint answered.
+				 * If that is after failed_ns, the row and the ejection are void */
+	__u64 vouched_until_ns; /* until then no client's failure counts in the row */
 	/* Seen at listeners: */
-	__u32 crowded; /* 1: a listener found every slot of `sockets` taken; the daemon puts it into
-			* one that has become free */
+	__u32 crowded; /* 1: a listener found every slot of `sockets` taken; the daemon gives it the
+			* next free slot */
 	__u32 stranger; /* uid of the newest listener that was not believed */
-	__u64 owner;    /* 1 + uid of the first listener that was believed, or of the newest one
-			 * while a user or cgroup is configured; 0: none yet */
+	__u64 owner;    /* 1 + uid of the first listener that was believed; while a user or cgroup
+			 * is configured, of the newest one; 0: none yet */
 };
 
 /* ---- affinity, affinity_beyond: LRU hashes. Writer: kernel; daemon and CLI delete. -- */
 
 #define PINTLE_AFFINITY_ENTRIES        131072
 #define PINTLE_AFFINITY_BEYOND_ENTRIES 65536
-/* So many bindings of one client are in `affinity`; what comes on top of that goes to
- * `affinity_beyond`, where only such clients drive each other's out. */
+/* A client has at most so many bindings in `affinity`. Its further bindings go to
+ * `affinity_beyond`, where only clients with that many evict each other's. */
 #define PINTLE_CLIENT_SHARE (PINTLE_AFFINITY_ENTRIES / 8)
 
 struct pintle_session_key {
 	__u32 kind;        /* enum pintle_key; PINTLE_KEY_NONE: nothing tells the session apart */
-	__u32 prefix_bits; /* of the 128 that count; the others are 0 */
+	__u32 prefix_bits; /* how many of the id's 128 bits count; the others are 0 */
 	__u8 id[16];
 };
 
@@ -571,45 +579,47 @@ struct pintle_affinity_key {
 struct pintle_affinity {
 	__u32 endpoint;
 	__u32 generation;
-	__u64 bound_ns; /* to this endpoint since */
-	__u64 used_ns;
-	__u64 client; /* whose share it is of: the key of `shares`; 0: not known */
+	__u64 bound_ns; /* since when it is bound to this endpoint */
+	__u64 used_ns;  /* when it was used last */
+	__u64 client;   /* in whose share the binding counts: the key of `shares`; 0: not known */
 };
 
-/* ---- shares: LRU hash, client -> its bindings in `affinity`. Writer: kernel; the daemon puts
- * right. */
+/* ---- shares: LRU hash, client -> its bindings in `affinity`. Writer: kernel; the daemon
+ * corrects. */
 
-/* A client is, at the connect hook, a network namespace (its cookie); those that belong to a user
- * namespace are one together, since any user can make some. At the lookup hook it is a network, or,
- * where sessions are not addresses (key destination), a host: the first bits of an IPv6 address as
- * a number (48; 64), or of an IPv4 address (16; 32) with this bit. All of 127/8 is one. */
+/* The number of a client:
+ *   - at the connect hook, the cookie of its network namespace. All namespaces that belong to user
+ *     namespaces are one client (PINTLE_CLIENT_APART), since any user can make some;
+ *   - at the lookup hook, the first 48 bits of an IPv6 address, or the first 16 of an IPv4 address
+ *     with PINTLE_CLIENT_V4: a network. Where sessions are not addresses (key `destination`), 64
+ *     or 32 bits: a host. All of 127/8 is one client. */
 #define PINTLE_CLIENT_V4    (1ULL << 48)
 #define PINTLE_CLIENT_APART (2ULL << 48)
 #define PINTLE_MAX_SHARES   16384
 
 /* ---- bindings: mmap-able array, pool -> what became of its bindings. Writer: see each. -- */
 
-/* Each number only grows, but `held`. */
+/* All numbers but `held` only grow. */
 struct pintle_bindings {
-	__u64 made;    /* kernel */
-	__u64 removed; /* too old, of a former pool or endpoint, or unbound: daemon and CLI */
-	__u64 evicted; /* the others that are gone, as of the daemon's newest walk */
-	__u64 held;    /* as of the daemon's newest walk */
+	__u64 made;    /* written by the kernel */
+	__u64 removed; /* expired, of a former pool or endpoint, or unbound: by daemon and CLI */
+	__u64 evicted; /* gone otherwise, as of the daemon's newest walk */
+	__u64 held;    /* there now, as of the daemon's newest walk */
 };
 
 /* ---- majorities: per-CPU array, pool -> a session that makes most of it. Writer: kernel. - */
 
 #define PINTLE_MAJORITY_WINDOW 128     /* connections */
-#define PINTLE_MAJORITY_WHOLE  1000000 /* of `share` */
+#define PINTLE_MAJORITY_WHOLE  1000000 /* `share` of a session that makes all connections */
 
-/* A vote among the connections that were established on this CPU: `session` is the one that makes
- * more than half of them, if there is such a one; else any. */
+/* A vote among the connections that were established on this CPU: if a session makes more than half
+ * of them, `session` is that one; else it may be any. */
 struct pintle_majority {
 	struct pintle_session_key session;
 	__u32 pool_generation;
-	__u32 votes; /* how far it is ahead, at most the window */
-	__u32 seen;  /* connections since it is the one, at most the window */
-	__u32 share; /* that it made of about so many newest ones, in millionths */
+	__u32 votes; /* how far `session` is ahead of all others, at most the window */
+	__u32 seen;  /* connections since `session` was chosen, at most the window */
+	__u32 share; /* of the newest connections, about a window of them, in millionths */
 };
 
 /* ---- pending: LRU hash, 4-tuple -> decision. Writer: kernel. -------------- */
@@ -631,15 +641,15 @@ struct pintle_decision {
 	__u8 class_id;
 	__u8 outcome; /* enum pintle_outcome */
 	__u16 zero;
-	__u32 ended; /* 1: its placement counts as failed; whoever swaps it to 1 counts that */
+	__u32 ended; /* 1: the placement has failed; the program that swaps 0 for 1 counts it */
 };
 
 /* ---- conns: sk_storage, on listeners and on their children. Writer: kernel. */
 
-#define PINTLE_CONN_LISTENER 0x1 /* a LISTEN socket; its children are made with a copy */
+#define PINTLE_CONN_LISTENER 0x1 /* a LISTEN socket; the kernel copies this to its children */
 #define PINTLE_CONN_STEERED  0x2
 #define PINTLE_CONN_DIRECT   0x4
-#define PINTLE_CONN_WATCHED  0x8 /* with LISTENER: sockops will be told of its end */
+#define PINTLE_CONN_WATCHED  0x8 /* with LISTENER: sockops will see its end */
 
 struct pintle_conn {
 	__u32 endpoint;
@@ -647,7 +657,7 @@ struct pintle_conn {
 	__u32 pool;
 	__u32 pool_generation;
 	__u32 flags;   /* PINTLE_CONN_* */
-	__u32 counted; /* 1: opened and not yet closed; whoever swaps it to 0 counts the end */
+	__u32 counted; /* 1: opened, not closed; the program that swaps 1 for 0 counts the end */
 	__u8 class_id;
 	__u8 outcome;
 	__u16 zero;
@@ -658,43 +668,43 @@ struct pintle_conn {
 
 /* ---- connects: sk_storage, on clients' sockets. Writer: kernel. ------------- */
 
-#define PINTLE_CONNECT_RELEASED   0x1 /* the application closed it */
+#define PINTLE_CONNECT_RELEASED   0x1 /* the application closed the socket */
 #define PINTLE_CONNECT_UNANSWERED 0x2 /* counted as PINTLE_FAILURE_UNANSWERED */
-#define PINTLE_CONNECT_REPORTED   0x4 /* its end was */
-#define PINTLE_CONNECT_APART      0x8 /* of a user namespace's own network: not counted */
+#define PINTLE_CONNECT_REPORTED   0x4 /* the end of the connection was reported */
+#define PINTLE_CONNECT_APART      0x8 /* in a network of a user namespace: not counted */
 
 struct pintle_hint {
-	__u8 session[16]; /* hash of the session's key; 0: none */
-	__u8 group[16];   /* the same of the prefix's */
-	__u32 flags;      /* PINTLE_HINTED_*: which of them hold */
+	__u8 session[16]; /* hash of the session's hint; 0: none */
+	__u8 group[16];   /* hash of the group's hint; 0: none */
+	__u32 flags;      /* PINTLE_HINTED_*: which members hold */
 	__u32 class_id;
 };
 #define PINTLE_HINTED_SESSION 0x1
 #define PINTLE_HINTED_GROUP   0x2
 #define PINTLE_HINTED_CLASS   0x4
 
-/* What connect() decided, until the socket ends or connects elsewhere. */
+/* What the connect hook decided, until the socket ends or connects elsewhere. */
 struct pintle_connect {
 	__u32 endpoint;
-	__u32 generation; /* 0: this socket's connection is not ours */
+	__u32 generation; /* 0: the socket's connection is not steered */
 	__u32 pool;
 	__u32 pool_generation;
 	__u32 flags;   /* PINTLE_CONNECT_* */
-	__u32 placed;  /* 1: placed, not yet opened nor failed; whoever swaps it to 0 counts that */
-	__u32 counted; /* 1: opened and not yet closed; whoever swaps it to 0 counts the end */
+	__u32 placed;  /* 1: neither opened nor failed; the program that swaps 1 for 0 counts */
+	__u32 counted; /* 1: opened, not closed; the program that swaps 1 for 0 counts the end */
 	__u16 port;    /* the endpoint's */
 	__u16 frontend_port;
 	__u8 address[16];  /* the endpoint's */
-	__u8 frontend[16]; /* what the client asked for */
+	__u8 frontend[16]; /* the address that the client asked for */
 	__u8 class_id;
 	__u8 outcome;
 	__u16 zero;
 	__u32 zero2;
-	__u64 client; /* the network namespace (its cookie) of whoever called connect() */
+	__u64 client; /* cookie of the network namespace of the process that called connect() */
 	__u64 decided_ns;
 	__u64 opened_ns;
-	struct pintle_session_key session; /* to be bound when it is established */
-	struct pintle_hint hint;           /* set before connect(); stays */
+	struct pintle_session_key session; /* to be bound once the connection is established */
+	struct pintle_hint hint;           /* set before connect(); stays for later ones */
 };
 
 /* In layout 2 `client` held the id of a cgroup; nothing else differs. */
@@ -702,7 +712,7 @@ typedef struct pintle_connect pintle_former_connect;
 
 /* ---- clients: hash, cgroup id -> who that is. Writer: daemon. -------------- */
 
-/* Containers of one pod, or all that a pattern of the configuration matches, are one client. */
+/* The containers of a pod are one client, as are all cgroups that a configured pattern matches. */
 struct pintle_client {
 	__u64 id;                    /* hash of the name: the same on every node */
 	char name[PINTLE_NAME_SIZE]; /* "pod/UID", or as configured */
@@ -724,7 +734,7 @@ struct pintle_client {
 enum pintle_event_type {
 	PINTLE_EVENT_CLOSED = 1,
 	PINTLE_EVENT_DECIDED = 2,
-	PINTLE_EVENT_EJECTED = 3,  /* `failure` was the last straw; for duration_ns */
+	PINTLE_EVENT_EJECTED = 3,  /* after `failure`, for duration_ns */
 	PINTLE_EVENT_RESTORED = 4, /* a success ended the ejections */
 };
 
@@ -738,9 +748,9 @@ struct pintle_event {
 	__u8 class_id;
 	__u8 outcome;
 	__u8 hook;    /* enum pintle_hook */
-	__u8 failure; /* enum pintle_failure, of the endpoint; PINTLE_FAILURE_COUNT: none */
+	__u8 failure; /* the endpoint's enum pintle_failure; PINTLE_FAILURE_COUNT: none */
 	/* of a closed connection */
-	__u32 error;               /* errno that ended it; 0: it was closed in order */
+	__u32 error;               /* errno that ended it; 0: closed in order */
 	__u32 srtt_us;             /* smoothed round-trip time, microseconds */
 	__u64 duration_ns;         /* established to closed; at clients' sockets from the SYN on */
 	__u64 bytes_received;      /* from the client */
