@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state.c - reads the maps once: node, pools, their decisions, frontends, and all of it together.
- */
+/* state.c - reads the maps once: node, pools, their decisions, frontends, and all of it
+ * together. */
 #include "state_internal.h"
 
 #include "traits.bpf.h"
