@@ -16,7 +16,7 @@ struct terms {
 	struct pintle_affinity_key key; /* the pool, and its session; of kind NONE: nobody's */
 	__u16 family;                   /* PINTLE_FAMILY_* that the endpoint must take */
 	__u16 daemonless;               /* nobody scrapes, so nobody reports readiness */
-	__u32 home; /* 1 + the place of its group among the homes; 0: no group */
+	__u32 home; /* 1 + the index of its group in the table of homes; 0: no group */
 };
 
 static __always_inline struct pintle_pool *pool_of(const struct terms *t)
@@ -265,7 +265,7 @@ __weak __noinline int report_decision(const struct pintle_tuple *tuple, const st
 {
 	struct pintle_event *e;
 
-	if (!tuple || !t || !r || !followed(t->now))
+	if (!tuple || !t || !r || !events_followed(t->now))
 		return 0;
 	e = event_begin(PINTLE_EVENT_DECIDED, hook, t->now);
 	if (!e)

@@ -174,7 +174,7 @@ static __always_inline struct pintle_counters *counters_kept(__u32 endpoint, __u
 /* ---- decisions of the lookup hook -------------------------------------------- */
 
 /* Another CPU may have decided a moment after this one read the clock. */
-static __always_inline bool expired(const struct pintle_decision *d, __u64 now)
+static __always_inline bool decision_expired(const struct pintle_decision *d, __u64 now)
 {
 	return (__s64)(now - d->decided_ns) > (__s64)PINTLE_PENDING_NS;
 }
@@ -247,7 +247,7 @@ static __always_inline void bind_session(const struct pintle_affinity_key *key, 
 /* The vote of Boyer and Moore (MJRTY, 1981): whoever makes more than half of the connections of
  * this CPU ends up in the entry. How many those are is told by a mean over the newest ones. Two
  * contexts of one CPU may get in each other's way here, which costs a vote. */
-static __always_inline void vote(const struct pintle_affinity_key *key)
+static __always_inline void majority_vote(const struct pintle_affinity_key *key)
 {
 	bool somebody = key->session.kind != PINTLE_KEY_NONE, same;
 	const __u64 *a, *b = (const __u64 *)&key->session;
@@ -278,7 +278,7 @@ static __always_inline void vote(const struct pintle_affinity_key *key)
 }
 
 /* Whether an outcome is one that a session is bound by. */
-static __always_inline bool binds(const struct pintle_pool *pool, __u32 outcome)
+static __always_inline bool outcome_binds(const struct pintle_pool *pool, __u32 outcome)
 {
 	return pool->ttl_ns && outcome <= PINTLE_OUTCOME_STALE;
 }
@@ -289,7 +289,7 @@ static __always_inline bool binds(const struct pintle_pool *pool, __u32 outcome)
 __u64 events_lost __weak = 0;
 
 /* Whether `pintle events` follows; nobody else reads events. */
-static __always_inline bool followed(__u64 now)
+static __always_inline bool events_followed(__u64 now)
 {
 	__u32 slot = PINTLE_OVERRIDE_NODE;
 	struct pintle_override *o = bpf_map_lookup_elem(&overrides, &slot);

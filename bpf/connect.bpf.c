@@ -182,9 +182,9 @@ static __always_inline __u32 class_of(const struct pintle_pool *pool, const stru
 }
 
 /* Notes the decision in the socket's record, as placed. */
-static __always_inline void place(struct pintle_connect *c, const struct terms *t,
-				  const struct decide_result *r, const struct pintle_tuple *tuple,
-				  bool apart)
+static __always_inline void connect_place(struct pintle_connect *c, const struct terms *t,
+					  const struct decide_result *r,
+					  const struct pintle_tuple *tuple, bool apart)
 {
 	__u32 id = r->endpoint;
 	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
@@ -214,9 +214,9 @@ static __always_inline void place(struct pintle_connect *c, const struct terms *
 
 /* tuple: from wherever the socket is bound to, to whom the client asked for. Returns the socket's
  * record, whose address it gets; or NULL, and *verdict is what to return. */
-static __always_inline struct pintle_connect *decide(const struct pintle_tuple *tuple, __u32 family,
-						     struct bpf_sock *sk, struct caller *caller,
-						     int *verdict)
+static __always_inline struct pintle_connect *connect_decide(const struct pintle_tuple *tuple,
+							     __u32 family, struct bpf_sock *sk,
+							     struct caller *caller, int *verdict)
 {
 	struct pintle_connect *c = connect_find(sk);
 	struct decide_result r = {.outcome = PINTLE_OUTCOME_NO_ENDPOINT};
@@ -262,7 +262,7 @@ static __always_inline struct pintle_connect *decide(const struct pintle_tuple *
 		}
 		return NULL;
 	}
-	place(c, &t, &r, tuple, caller->apart);
+	connect_place(c, &t, &r, tuple, caller->apart);
 	return c->generation ? c : NULL;
 }
 
@@ -291,7 +291,7 @@ int pintle_connect4(struct bpf_sock_addr *ctx)
 	address_v4(tuple.local, ctx->user_ip4);
 	address_v4(tuple.remote, sk->src_ip4);
 	caller_read(ctx, sk, &caller);
-	c = decide(&tuple, PINTLE_FAMILY_V4, sk, &caller, &verdict);
+	c = connect_decide(&tuple, PINTLE_FAMILY_V4, sk, &caller, &verdict);
 	if (!c)
 		return verdict;
 	ctx->user_ip4 = ((__u32 *)c->address)[3];
@@ -324,8 +324,8 @@ int pintle_connect6(struct bpf_sock_addr *ctx)
 	to[3] = sk->src_ip6[3];
 	caller_read(ctx, sk, &caller);
 	/* To a v4-mapped destination IPv4 goes out. */
-	c = decide(&tuple, address_is_v4(tuple.local) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6, sk,
-		   &caller, &verdict);
+	c = connect_decide(&tuple, address_is_v4(tuple.local) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6,
+			   sk, &caller, &verdict);
 	if (!c)
 		return verdict;
 	to = (__u32 *)c->address;
@@ -340,7 +340,7 @@ int pintle_connect6(struct bpf_sock_addr *ctx)
 /* ---- afterwards --------------------------------------------------------------------- */
 
 /* The record, if the socket is connected to where it says. Runs in accept() of servers too. */
-static __always_inline struct pintle_connect *connected(struct bpf_sock_addr *ctx)
+static __always_inline struct pintle_connect *connect_of_peer(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct pintle_connect *c;
@@ -354,7 +354,7 @@ static __always_inline struct pintle_connect *connected(struct bpf_sock_addr *ct
 SEC("cgroup/getpeername4")
 int pintle_getpeername4(struct bpf_sock_addr *ctx)
 {
-	struct pintle_connect *c = connected(ctx);
+	struct pintle_connect *c = connect_of_peer(ctx);
 
 	if (!c || ((__u32 *)c->address)[3] != ctx->user_ip4)
 		return 1;
@@ -366,7 +366,7 @@ int pintle_getpeername4(struct bpf_sock_addr *ctx)
 SEC("cgroup/getpeername6")
 int pintle_getpeername6(struct bpf_sock_addr *ctx)
 {
-	struct pintle_connect *c = connected(ctx);
+	struct pintle_connect *c = connect_of_peer(ctx);
 	__u32 *address, *frontend;
 
 	if (!c)

@@ -34,7 +34,7 @@ static __always_inline void hash_key(struct hash_input *in, __u32 flag)
 	}
 }
 
-static __always_inline int take_key(struct bpf_sockopt *ctx, __u32 flag, __u8 to[16])
+static __always_inline int hint_take_key(struct bpf_sockopt *ctx, __u32 flag, __u8 to[16])
 {
 	__u8 *p = ctx->optval, *end = ctx->optval_end;
 	struct hash_input in = {.size = ctx->optlen};
@@ -54,7 +54,7 @@ static __always_inline int take_key(struct bpf_sockopt *ctx, __u32 flag, __u8 to
 	return 0;
 }
 
-static __always_inline int take_class(struct bpf_sockopt *ctx, __u32 *to)
+static __always_inline int hint_take_class(struct bpf_sockopt *ctx, __u32 *to)
 {
 	__u32 *p = ctx->optval;
 
@@ -67,7 +67,7 @@ static __always_inline int take_class(struct bpf_sockopt *ctx, __u32 *to)
 	return 0;
 }
 
-static __always_inline int take(struct bpf_sockopt *ctx, struct bpf_sock *sk, __u32 flag)
+static __always_inline int hint_take(struct bpf_sockopt *ctx, struct bpf_sock *sk, __u32 flag)
 {
 	struct pintle_connect *c = connect_find(sk);
 	int err;
@@ -77,10 +77,10 @@ static __always_inline int take(struct bpf_sockopt *ctx, struct bpf_sock *sk, __
 	if (!c)
 		return -ENOMEM;
 	if (flag == PINTLE_HINTED_CLASS)
-		err = take_class(ctx, &c->hint.class_id);
+		err = hint_take_class(ctx, &c->hint.class_id);
 	else
-		err = take_key(ctx, flag,
-			       flag == PINTLE_HINTED_SESSION ? c->hint.session : c->hint.group);
+		err = hint_take_key(
+			ctx, flag, flag == PINTLE_HINTED_SESSION ? c->hint.session : c->hint.group);
 	if (!err)
 		c->hint.flags |= flag;
 	return err;
@@ -101,7 +101,7 @@ int pintle_hint(struct bpf_sockopt *ctx)
 	}
 	if (ctx->optlen == TAKEN)
 		return 1; /* by another Pintle, for a cgroup above or below */
-	err = take(ctx, sk, hint_flags[option]);
+	err = hint_take(ctx, sk, hint_flags[option]);
 	if (err) {
 		bpf_set_retval(err);
 		return 0;

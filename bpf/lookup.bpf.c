@@ -134,8 +134,9 @@ static __always_inline void endpoint_not_there(__u32 endpoint, int why, __u32 fa
 		h->listening_since_ns = now;
 }
 
-static __always_inline void remember(const struct pintle_tuple *tuple, struct pintle_decision *d,
-				     const struct decide_result *r)
+static __always_inline void decision_remember(const struct pintle_tuple *tuple,
+					      struct pintle_decision *d,
+					      const struct decide_result *r)
 {
 	d->endpoint = r->endpoint;
 	d->generation = r->generation;
@@ -209,7 +210,7 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 		r.generation = 0;
 		r.outcome = PINTLE_OUTCOME_NO_ENDPOINT;
 	}
-	remember(tuple, d, &r);
+	decision_remember(tuple, d, &r);
 	if (rare(r.outcome))
 		report_decision(tuple, &t, &r, PINTLE_HOOK_LOOKUP);
 	if (r.generation)
@@ -242,7 +243,7 @@ static __always_inline bool decided_before(struct bpf_sk_lookup *ctx,
 
 	if (!d)
 		return false;
-	if (!expired(d, now)) {
+	if (!decision_expired(d, now)) {
 		if (d->outcome == PINTLE_OUTCOME_PASSED) {
 			if (mode == PINTLE_MODE_OFF)
 				return true;
@@ -280,7 +281,7 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 	if (mode == PINTLE_MODE_OFF) {
 		struct decide_result passed = {.outcome = PINTLE_OUTCOME_PASSED};
 
-		remember(&tuple, &d, &passed);
+		decision_remember(&tuple, &d, &passed);
 		return SK_PASS;
 	}
 	return decide_anew(ctx, &tuple, &d, pool, mode, frontend_bits);

@@ -36,7 +36,7 @@ struct {
 /* ---- whose --------------------------------------------------------------------- */
 
 /* The pool whose requests come there, if it wants each on a connection of its own. */
-static __always_inline struct pintle_pool *pool_of(const struct pintle_tuple *t, __u32 *id)
+static __always_inline struct pintle_pool *oneshot_pool(const struct pintle_tuple *t, __u32 *id)
 {
 	struct pintle_frontend_key key = {
 		.prefixlen = PINTLE_FRONTEND_FIXED_BITS + 128,
@@ -110,8 +110,8 @@ static long draw_byte(__u32 i, void *arg)
 	return 0;
 }
 
-static __always_inline int overwrite(struct __sk_buff *skb, const struct segment *s,
-				     struct scratch *x)
+static __always_inline int oneshot_overwrite(struct __sk_buff *skb, const struct segment *s,
+					     struct scratch *x)
 {
 	__u32 at = x->edit.offset, length = x->edit.length;
 	struct drawing d = {.scratch = x, .from = at & ~1U};
@@ -126,7 +126,7 @@ static __always_inline int overwrite(struct __sk_buff *skb, const struct segment
 	return segment_overwrite(skb, s, x->edit.offset, length, x->scan.bytes + at, x->line);
 }
 
-static __always_inline void count(__u32 pool, __u32 result)
+static __always_inline void oneshot_count(__u32 pool, __u32 result)
 {
 	__u32 at = PINTLE_ONESHOT_STAT(pool, result);
 	__u64 *n = bpf_map_lookup_elem(&oneshot_stats, &at);
@@ -145,7 +145,7 @@ static __always_inline int first_request(struct __sk_buff *skb, __u32 below_ip)
 
 	if (segment_read(skb, below_ip, &s))
 		return TC_ACT_UNSPEC;
-	pool = pool_of(&s.tuple, &id);
+	pool = oneshot_pool(&s.tuple, &id);
 	if (!pool)
 		return TC_ACT_UNSPEC;
 	if (s.syn)
@@ -157,12 +157,12 @@ static __always_inline int first_request(struct __sk_buff *skb, __u32 below_ip)
 	oneshot_begin(&x->scan);
 	request_read(skb, &s, &x->scan, oneshot_names(&pool->rewrite));
 	oneshot_decide(&x->scan, &pool->rewrite, &x->edit);
-	if (x->edit.kind != ONESHOT_NOTHING && overwrite(skb, &s, x))
+	if (x->edit.kind != ONESHOT_NOTHING && oneshot_overwrite(skb, &s, x))
 		x->edit.result = PINTLE_ONESHOT_LEFT_FAILED;
 	/* Once, however often it is sent or on how many devices it is seen. */
 	if (__sync_lock_test_and_set(&flow->counted, 1))
 		return TC_ACT_UNSPEC;
-	count(id, x->edit.result);
+	oneshot_count(id, x->edit.result);
 	/* The server may have this part as it was: half a line must not be overwritten. */
 	if (x->edit.kind == ONESHOT_NOTHING)
 		bpf_map_delete_elem(&oneshot_flows, &s.tuple);

@@ -109,7 +109,7 @@ int pintle_recount_pending(struct bpf_iter__bpf_map_elem *ctx)
 
 	if (!d || d->ended || !counters_kept(d->endpoint, d->generation, d->class_id))
 		return 0;
-	if (expired(d, bpf_ktime_get_ns()))
+	if (decision_expired(d, bpf_ktime_get_ns()))
 		placement_failed(d);
 	else
 		count_one(d->endpoint, d->class_id, PINTLE_RECOUNT_PENDING);

@@ -37,7 +37,7 @@ __noinline int report_endpoint(const struct pintle_connect *c, __u32 type, __u32
 	__u64 now = bpf_ktime_get_ns();
 	struct pintle_event *e;
 
-	if (!c || !followed(now))
+	if (!c || !events_followed(now))
 		return 0;
 	e = event_begin(type, PINTLE_HOOK_CONNECT, now);
 	if (!e)
@@ -96,8 +96,9 @@ static __always_inline __u64 ejection_ns(const struct pintle_pool *pool, __u32 t
 
 /* No more than the pool's share are ejected at once: whoever comes on top of that takes itself
  * back. Two that do so at the same time both go on, which the next failure puts right. */
-static __always_inline void eject(const struct pintle_connect *c, const struct pintle_pool *pool,
-				  struct pintle_health *h, __u32 failure, __u64 now)
+static __always_inline void endpoint_eject(const struct pintle_connect *c,
+					   const struct pintle_pool *pool, struct pintle_health *h,
+					   __u32 failure, __u64 now)
 {
 	struct pintle_ref ref = {c->pool, c->pool_generation};
 	__u64 before = h->ejected_until_ns;
@@ -137,7 +138,8 @@ static __always_inline bool of_the_row(const struct pintle_health *h,
 	       (__s64)(now - h->others_ns) >= (__s64)pool->eject_ns;
 }
 
-static __always_inline void blame(struct pintle_health *h, __u64 client, __u32 *in_a_row, __u64 now)
+static __always_inline void endpoint_blame(struct pintle_health *h, __u64 client, __u32 *in_a_row,
+					   __u64 now)
 {
 	if (health_answered(h->answered_ns, h->failed_ns)) {
 		h->unopened = 0;
@@ -168,14 +170,15 @@ __noinline int endpoint_failed(struct pintle_connect *c, __u32 failure)
 	__sync_fetch_and_add(&h->failures[failure], 1);
 	if (!of_the_row(h, pool, c->client, now))
 		return 0;
-	blame(h, c->client, failure == PINTLE_FAILURE_RESET ? &h->resets : &h->unopened, now);
+	endpoint_blame(h, c->client, failure == PINTLE_FAILURE_RESET ? &h->resets : &h->unopened,
+		       now);
 	if (pool->eject_after && h->resets + h->unopened >= pool->eject_after)
-		eject(c, pool, h, failure, now);
+		endpoint_eject(c, pool, h, failure, now);
 	return 0;
 }
 
 /* What a success of this client says of the one that failed last. */
-static __always_inline void acquit(struct pintle_health *h, const struct pintle_connect *c)
+static __always_inline void endpoint_acquit(struct pintle_health *h, const struct pintle_connect *c)
 {
 	struct pintle_pool *pool = pool_find(c->pool, c->pool_generation);
 	__u64 now = bpf_ktime_get_ns();
@@ -207,7 +210,7 @@ __noinline int endpoint_answered(struct pintle_connect *c, __u32 bytes)
 		h->resets = 0;
 	if (h->resets)
 		return 0;
-	acquit(h, c);
+	endpoint_acquit(h, c);
 	if (!h->ejected_in_a_row || !__sync_lock_test_and_set(&h->ejected_in_a_row, 0))
 		return 0;
 	h->ejected_until_ns = 0;
@@ -270,13 +273,13 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 		watch_end(ctx);
 	endpoint_answered(c, 0);
 	pool = pool_find(c->pool, c->pool_generation);
-	if (!pool || !binds(pool, c->outcome))
+	if (!pool || !outcome_binds(pool, c->outcome))
 		return;
 	key.pool = c->pool;
 	key.pool_generation = c->pool_generation;
 	key.session = c->session;
 	if (!(c->flags & PINTLE_CONNECT_APART))
-		vote(&key);
+		majority_vote(&key);
 	if (key.session.kind == PINTLE_KEY_NONE)
 		return;
 	client = c->flags & PINTLE_CONNECT_APART ? PINTLE_CLIENT_APART : c->client;
@@ -357,7 +360,7 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 	end.duration_ns = end.now - c->opened_ns;
 	if (!(c->flags & PINTLE_CONNECT_APART))
 		count_ended(c->endpoint, c->generation, &end);
-	if (followed(end.now))
+	if (events_followed(end.now))
 		report_client(ctx, c, &end, failure);
 }
 

@@ -260,13 +260,13 @@ static __always_inline void bind_client(const struct pintle_conn *conn,
 	struct pintle_ref ref;
 	__u32 frontend_bits = 0;
 
-	if (!pool || !binds(pool, conn->outcome))
+	if (!pool || !outcome_binds(pool, conn->outcome))
 		return;
 	if (pool->key_kind == PINTLE_KEY_DESTINATION)
 		frontend_bits = frontend_of(t, PINTLE_HOOK_LOOKUP, &ref);
 	key_of_tuple(t, pool->key_kind,
 		     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, frontend_bits), &key.session);
-	vote(&key);
+	majority_vote(&key);
 	if (key.session.kind != PINTLE_KEY_NONE)
 		bind_session(&key, client_of(t, pool->key_kind), conn->endpoint, conn->generation,
 			     conn->opened_ns);
@@ -379,7 +379,7 @@ static __always_inline void connection_closed(struct bpf_sock_ops *ctx,
 	/* Last: while it is in flight, nobody else is given the endpoint's id. */
 	if (n)
 		__sync_fetch_and_add(&n->closed, 1);
-	if (followed(end.now))
+	if (events_followed(end.now))
 		report_closed(ctx, conn, &end);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "buf.h"
 
+#include <assert.h>
 #include <cjson/cJSON.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -76,6 +77,7 @@ void buf_json(struct buf *b, const char *text)
 
 void buf_consume(struct buf *b, size_t n)
 {
+	assert(n <= b->size);
 	b->size -= n;
 	if (b->size)
 		memmove(b->data, b->data + n, b->size);

@@ -9,8 +9,11 @@
 #define HALF_BITS 7
 _Static_assert(DURATIONS_HALF == 1 << HALF_BITS, "a power of two");
 
-/* Bucket b is (b % HALF) + HALF wide steps of 2^shift from 0; the first two halves are of
- * width 1. */
+/*
+ * The first 256 buckets are 1 ns wide; each later group of 128 is twice as wide as the group before
+ * it. A time of 1000 ns has shift 2: its bucket is 2 * 128 + (1000 >> 2) = 506, which holds the
+ * times from 1000 to 1003 ns.
+ */
 static size_t bucket_of(uint64_t ns)
 {
 	unsigned int shift;
@@ -70,7 +73,7 @@ uint64_t durations_quantile(const struct durations *h, double share)
 	uint64_t wanted = (uint64_t)ceil(share * (double)h->count), seen = 0, middle;
 	size_t i = 0;
 
-	/* The first and the last are known exactly. */
+	/* The least and the greatest time are stored exactly. */
 	if (wanted >= h->count)
 		return h->max_ns;
 	if (wanted <= 1)

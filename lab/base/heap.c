@@ -17,8 +17,8 @@ static void heap_set(struct heap *h, uint32_t place, const struct heap_entry *e)
 		h->moved(h->arg, e->what, place);
 }
 
-/* Puts the entry where it belongs, from an empty place on: each is no later than its two children,
- * at 2i + 1 and 2i + 2. */
+/* Moves the entry from an empty place to where it belongs. The entry at place i is never later than
+ * its children at 2i + 1 and 2i + 2. */
 static void heap_settle(struct heap *h, uint32_t place, struct heap_entry e)
 {
 	while (place && earlier(&e, &h->entries[(place - 1) / 2])) {

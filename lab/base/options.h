@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * options.h - what the arguments of options are: numbers, names, choices.
+ * options.h - reads the arguments of options: numbers, names, choices.
  *
- * Each takes the whole of `text` or ends the program with what is wrong, as argp_error() does;
- * `option` is the option's long name.
+ * Each function reads the whole of `text`, or says what is wrong and ends the program, as
+ * argp_error() does. `option` is the option's long name, for that message.
  */
 #ifndef PINTLE_LAB_OPTIONS_H
 #define PINTLE_LAB_OPTIONS_H

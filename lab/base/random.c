@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "random.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -57,6 +58,7 @@ double rng_gamma(struct rng *r, double cv)
 {
 	double shape = 1 / (cv * cv);
 
+	assert(cv > 0);
 	if (shape >= 1)
 		return gamma_draw(r, shape) / shape;
 	return gamma_draw(r, shape + 1) * pow(rng_unit(r), 1 / shape) / shape;
@@ -66,6 +68,7 @@ int zipf_init(struct zipf *z, uint32_t count, double exponent)
 {
 	double *sums = calloc(count, sizeof(*sums)), total = 0;
 
+	assert(count);
 	if (!sums)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {

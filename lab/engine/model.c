@@ -2,6 +2,7 @@
 /* model.c - requests in, events out, and the passing of time. */
 #include "model_engine.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -56,6 +57,7 @@ void list_prepend(struct model *m, struct list *l, struct seq *s)
 
 void list_remove(struct model *m, struct list *l, struct seq *s)
 {
+	assert(l->count);
 	if (s->prev != NOBODY)
 		m->seqs[s->prev].next = s->next;
 	else
@@ -130,7 +132,7 @@ uint64_t run_end(const struct model *m, uint32_t n)
 	       r->per_kv_ps * (k * r->kv_read + r->decodes * (k * (k - 1) / 2));
 }
 
-/* Steps of the run that have ended at a time. */
+/* How many of the run's steps have ended by `at_ps`. */
 static uint32_t run_ended(const struct model *m, uint64_t at_ps)
 {
 	uint32_t low = 0, high = m->run.steps;
@@ -146,7 +148,8 @@ static uint32_t run_ended(const struct model *m, uint64_t at_ps)
 	return low;
 }
 
-/* The batch must be looked at anew at the first boundary from then on. */
+/* Ends the run at the first boundary between steps from `at_ps` on, so that the scheduler can
+ * change the batch there. */
 static void run_cut(struct model *m, uint64_t at_ps)
 {
 	uint32_t n;
@@ -209,7 +212,7 @@ static void report_tokens(struct model *m)
 	}
 }
 
-/* The first n steps of the run are over. */
+/* Enters the first n steps of the run, which have ended, into the books: tokens, blocks, events. */
 static void run_commit(struct model *m, uint32_t n)
 {
 	struct run *r = &m->run;
@@ -217,6 +220,7 @@ static void run_commit(struct model *m, uint32_t n)
 	uint64_t last = n > 1 ? end - run_end(m, n - 1) : first;
 	uint32_t next;
 
+	assert(n && n <= r->steps);
 	cache_take(&m->cache, (uint32_t)decode_blocks(m, n));
 	m->decode_clock += n;
 	m->kv_read += (uint64_t)m->decoding.count * n;
@@ -239,7 +243,7 @@ static void run_commit(struct model *m, uint32_t n)
 	}
 }
 
-/* When the next step could begin, of an engine between steps with work. */
+/* When the next step can begin; the engine has work and is between two steps. */
 static uint64_t next_start(const struct model *m)
 {
 	uint64_t ready = MODEL_NEVER;
@@ -286,8 +290,8 @@ uint64_t model_next(const struct model *m)
 	return ps == MODEL_NEVER ? MODEL_NEVER : to_ns(ps);
 }
 
-/* Brings all books up to now. With `last`, the run ends with the step under way, which stays
- * as it was begun. */
+/* Brings all books up to now. With `last`, the run ends with the step under way, which keeps its
+ * batch and its length. */
 static void run_sync(struct model *m, bool last)
 {
 	uint32_t ended;
@@ -491,7 +495,7 @@ int model_audit(struct model *m)
 
 /* -- life ------------------------------------------------------------------- */
 
-/* One row a rule: what must hold, and what to say when it does not. */
+/* One rule in each row: what must hold, and the sentence for a config in which it does not. */
 static const char *config_wrong(const struct model_config *c)
 {
 	const uint64_t ps_max = 1000000000000ULL; /* a second */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model_cache.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -10,7 +11,7 @@ int cache_init(struct block_cache *c, uint32_t blocks)
 
 	while (buckets < blocks)
 		buckets *= 2;
-	/* calloc, not malloc: untouched pages cost nothing, and a lab has 1,000 engines */
+	/* calloc() maps untouched pages to nothing; a lab has 1,000 engines. */
 	*c = (struct block_cache){
 		.entries = calloc(blocks, sizeof(*c->entries)),
 		.buckets = calloc(buckets, sizeof(*c->buckets)),
@@ -79,6 +80,7 @@ void cache_ref(struct block_cache *c, uint32_t entry)
 
 void cache_unref(struct block_cache *c, uint32_t entry)
 {
+	assert(c->entries[entry].refs);
 	if (!--c->entries[entry].refs) {
 		c->referenced--;
 		lru_append(c, entry);
@@ -104,6 +106,7 @@ void cache_take(struct block_cache *c, uint32_t n)
 {
 	uint32_t from_empty = n < c->empty ? n : c->empty;
 
+	assert(n <= cache_available(c));
 	c->empty -= from_empty;
 	c->taken += n;
 	for (n -= from_empty; n; n--)
@@ -112,6 +115,7 @@ void cache_take(struct block_cache *c, uint32_t n)
 
 void cache_give(struct block_cache *c, uint32_t n)
 {
+	assert(n <= c->taken);
 	c->taken -= n;
 	c->empty += n;
 }
@@ -120,6 +124,7 @@ uint32_t cache_name(struct block_cache *c, uint64_t hash)
 {
 	uint32_t entry, *bucket = &c->buckets[hash & c->mask];
 
+	assert(c->taken);
 	if (cache_find(c, hash) != CACHE_NONE)
 		return CACHE_NONE;
 	if (c->spare) {

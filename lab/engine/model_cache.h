@@ -6,9 +6,9 @@
  *     total = empty + taken + referenced entries + idle entries
  *   empty   holds nothing;
  *   taken   in use, content without a name (a partial block, a copy): counted, not listed;
- *   entry   holds a full block whose hash is known: referenced by running requests, or
- *           idle and then in the LRU list, from which it is evicted when blocks are needed.
- * Only entries need memory, and that is touched as it comes into use.
+ *   entry   holds a full block whose hash is known. Running requests reference it, or it is
+ *           idle: then it is in the LRU list, and evicted when blocks are needed.
+ * Only entries need memory, and the kernel gives it when an entry is used for the first time.
  */
 #ifndef PINTLE_SIM_MODEL_CACHE_H
 #define PINTLE_SIM_MODEL_CACHE_H
@@ -36,7 +36,7 @@ struct block_cache {
 	uint32_t idle;
 	uint32_t oldest, newest; /* LRU list, +1 */
 	uint32_t spare;          /* free entries, +1 */
-	uint32_t fresh;          /* entries never used begin here */
+	uint32_t fresh;          /* the first entry that was never used */
 	uint64_t evictions;
 };
 
@@ -57,17 +57,17 @@ static inline void cache_prefetch(const struct block_cache *c, uint64_t hash)
 {
 	__builtin_prefetch(&c->buckets[hash & c->mask]);
 }
-/** One more request uses the entry. */
+/** Adds a reference to an entry. */
 void cache_ref(struct block_cache *c, uint32_t entry);
-/** One less; without any it is idle, and the newest of them. */
+/** Drops a reference; an entry without any is idle, and evicted after all other idle entries. */
 void cache_unref(struct block_cache *c, uint32_t entry);
-/** Takes n blocks, empty ones first, then the idle ones unused for longest.
- * The caller has made sure that so many are available. */
+/** Takes n blocks, at most cache_available(): first empty ones, then those that have been idle for
+ * longest. */
 void cache_take(struct block_cache *c, uint32_t n);
 /** Gives n taken blocks back. */
 void cache_give(struct block_cache *c, uint32_t n);
-/** A taken block turns into an entry with one reference. CACHE_NONE, and it stays
- * taken, when there is one with this hash already. */
+/** Turns a taken block into an entry with one reference, and returns the entry. If another entry
+ * has this hash, the block stays taken and CACHE_NONE is returned. */
 uint32_t cache_name(struct block_cache *c, uint64_t hash);
 /** Whether lists and sums agree. */
 bool cache_sound(const struct block_cache *c);

@@ -2,15 +2,14 @@
 /*
  * model_engine.h - inside the model; only model*.c include it.
  *
- * Decoding sequences all get one token in each step, so nothing is kept up to date for
- * each of them: `decode_clock` counts the steps, and what a sequence has is the difference to
- * when it began. A run of steps with an unchanged batch is then one addition, however
- * many steps and sequences it has. What must stay true:
- *   - `decoding` has each decoding sequence, by the decode clock at which it is complete;
- *   - kv_read is the sum of the contexts of decoding sequences at decode_clock;
- *   - fill[p] counts those that need a further block in a step begun at a decode clock
- *     of p modulo block_tokens;
- *   - between two public calls the run holds at least one step, or there is none.
+ * Every decoding sequence gets one token in each step, so the model keeps no count for each
+ * sequence: `decode_clock` counts the steps, and a sequence that began to decode at clock 100 has 7
+ * tokens more at clock 107. A run of steps with an unchanged batch is then one addition, for any
+ * number of steps and sequences. What must stay true:
+ *   - `decoding` holds every decoding sequence, ordered by the decode clock of its last token;
+ *   - kv_read is the sum of the decoding sequences' contexts at decode_clock;
+ *   - fill[p] counts the decoding sequences that need a further block in each step that begins when
+ *     decode_clock modulo block_tokens is p.
  */
 #ifndef PINTLE_SIM_MODEL_ENGINE_H
 #define PINTLE_SIM_MODEL_ENGINE_H
@@ -26,42 +25,42 @@ enum seq_state { SEQ_FREE, SEQ_WAITING, SEQ_PREFILL, SEQ_DECODE };
 struct seq {
 	struct model_request r;
 	enum seq_state state;
-	uint32_t generation; /* of the slot, so that a stale handle is known */
+	uint32_t generation; /* of the slot; a handle with an older one is stale */
 	uint64_t serial;     /* in order of submission */
 	uint64_t salt;       /* for hashes of blocks that the caller did not name */
 	uint64_t arrived_ps, ready_ps, scheduled_ps, first_ps, last_ps;
 	uint64_t decode_from; /* decode clock */
 	uint32_t generated;   /* output tokens, as of decode_from */
 	uint32_t computed;    /* tokens with keys and values; while decoding as of decode_from */
-	uint32_t target;      /* tokens to compute before the next one comes out */
-	uint32_t cached;      /* tokens found in the prefix cache at first */
+	uint32_t target;      /* tokens that must be computed before the next output token */
+	uint32_t cached;      /* tokens in the prefix cache at the first admission */
 	uint32_t preemptions;
 	uint32_t *held; /* entries of the first held_count blocks, or CACHE_NONE */
 	uint32_t held_count, held_room;
 	uint32_t place;                  /* in `decoding` */
-	uint32_t prev, next;             /* in the queue or among the running */
-	uint32_t chunk_prev, chunk_next; /* among those whose prompt is not done */
+	uint32_t prev, next;             /* in its `queue`, or in `running` */
+	uint32_t chunk_prev, chunk_next; /* in `chunks` */
 };
 
 struct list {
 	uint32_t head, tail, count;
 };
 
-/* Steps that follow each other with the same batch. */
+/* Consecutive steps with an unchanged batch. */
 struct run {
 	uint32_t steps; /* 0: none */
 	uint32_t decodes;
 	uint32_t prefill_tokens;
 	uint64_t start_ps;
-	uint64_t fixed_ps;           /* not 0: the length of the one step */
-	uint64_t base_ps, per_kv_ps; /* else each takes base + per_kv * kv_read */
-	uint64_t kv_read;            /* in the first; grows by `decodes` with each */
+	uint64_t fixed_ps;           /* if not 0, `steps` is 1 and this is its length */
+	uint64_t base_ps, per_kv_ps; /* else a step takes base + per_kv * kv_read */
+	uint64_t kv_read;            /* at the first step; each further step adds `decodes` */
 };
 
 struct adapter {
 	bool resident;
 	uint32_t running, waiting;
-	uint64_t used; /* steps counter */
+	uint64_t used; /* stats.steps when a request was last admitted for this adapter */
 };
 
 struct model {
@@ -71,7 +70,7 @@ struct model {
 	void *arg;
 	struct block_cache cache;
 
-	uint64_t clock_ps;    /* boundary reached: nothing before it is open */
+	uint64_t clock_ps;    /* everything up to this boundary between steps is in the books */
 	uint64_t now_ps;      /* newest time given */
 	uint64_t last_end_ps; /* end of the newest step */
 	uint64_t hold_ps;     /* no step begins before */
@@ -83,9 +82,9 @@ struct model {
 	uint32_t free_seq; /* chained by next */
 	struct list queue[MODEL_RANKS];
 	struct list running; /* in order of admission */
-	struct list chunks;
+	struct list chunks;  /* running sequences whose prompt is not computed yet */
 	uint32_t waiting;
-	bool blocked; /* the first of the queue found too few blocks */
+	bool blocked; /* request `blocked_serial` found fewer than `blocked_need` blocks */
 	uint32_t blocked_need;
 	uint64_t blocked_serial;
 
@@ -103,17 +102,17 @@ struct model {
 
 /* model.c */
 void seq_event(struct model *m, const struct seq *s, enum model_event_type type);
-/** End of the first n steps of the run (n up to run.steps). */
+/** When the first n steps of the run end; n is at most run.steps. */
 uint64_t run_end(const struct model *m, uint32_t n);
 void queue_push(struct model *m, struct seq *s, bool front);
 uint64_t model_random(uint64_t seed, uint64_t n);
 
 /* model_schedule.c */
-/** Decides the batch of the next step and makes m->run of it, at clock_ps. */
+/** Chooses the batch of the next step, which begins at clock_ps, and fills m->run. */
 void schedule(struct model *m);
 /** Blocks that decoding takes in the next n steps. */
 uint64_t decode_blocks(const struct model *m, uint32_t n);
-/** The prompt is computed: from here on it decodes. */
+/** Moves a sequence whose prompt is computed to those that decode. */
 void decode_begin(struct model *m, struct seq *s);
 /** Takes a running sequence out of the batch and gives its blocks back. */
 void seq_stop(struct model *m, struct seq *s);

@@ -2,6 +2,7 @@
 /* model_schedule.c - which requests are in the next step, and how long it takes. */
 #include "model_engine.h"
 
+#include <assert.h>
 #include <math.h>
 
 #include "../../userspace/base/util.h"
@@ -25,7 +26,7 @@ static uint64_t seq_hash(const struct seq *s, uint32_t block)
 	return model_random(s->salt, block);
 }
 
-/* The decode clock, modulo a block, of the steps in which it needs a further block. */
+/* The counter in `fill` of the steps in which the sequence needs a further block. */
 static uint32_t *seq_fill(struct model *m, const struct seq *s)
 {
 	uint32_t size = m->c.block_tokens, room = (size - s->computed % size) % size;
@@ -65,7 +66,8 @@ void decode_begin(struct model *m, struct seq *s)
 	s->decode_from = m->decode_clock;
 	m->kv_read += s->computed;
 	++*seq_fill(m, s);
-	/* model_new() made room for as many as can run. */
+	/* heap_put() cannot fail: model_new() made room for max_seqs entries. */
+	assert(m->decoding.count < m->decoding.room);
 	(void)heap_put(&m->decoding,
 		       (struct heap_entry){
 			       .at = m->decode_clock + (s->r.output_tokens - s->generated),
@@ -74,7 +76,7 @@ void decode_begin(struct model *m, struct seq *s)
 		       });
 }
 
-/* Last block first, so that the beginning of a prefix is evicted last. */
+/* Releases the last block first, so that a prefix is evicted from its end. */
 static void blocks_release(struct model *m, struct seq *s, uint32_t kv)
 {
 	uint32_t full = m->c.no_prefix_cache ? 0 : kv / m->c.block_tokens;
@@ -112,7 +114,7 @@ void seq_stop(struct model *m, struct seq *s)
 	m->blocked = false;
 }
 
-/* The one admitted last gives way; all it had computed must be computed again. */
+/* Preempts the sequence that was admitted last; it must compute everything again. */
 static struct seq *preempt_last(struct model *m)
 {
 	struct seq *s = &m->seqs[m->running.tail];
@@ -142,7 +144,7 @@ uint64_t decode_blocks(const struct model *m, uint32_t n)
 	return sum + (uint64_t)(n / size) * m->decoding.count;
 }
 
-/* Steps, at most n, for which decoding finds blocks. */
+/* For how many steps, at most n, there are blocks for decoding. */
 static uint32_t steps_with_blocks(const struct model *m, uint32_t n)
 {
 	uint32_t size = m->c.block_tokens, whole;
@@ -162,8 +164,8 @@ static uint32_t steps_with_blocks(const struct model *m, uint32_t n)
 	return whole;
 }
 
-/* Blocks that the next step's decoding will take. */
-static uint32_t reserve(const struct model *m)
+/* Blocks that decoding takes in the next step. */
+static uint32_t decode_reserve(const struct model *m)
 {
 	return m->decoding.count ? m->fill[m->decode_clock % m->c.block_tokens] : 0;
 }
@@ -178,11 +180,13 @@ struct plan {
 	bool preempted;
 };
 
-/* Gives the next n tokens of the prompt to the step; the blocks are there. */
+/* Puts the next n tokens of the prompt into the step. The caller has checked that there are blocks
+ * for them. */
 static void chunk_take(struct model *m, struct plan *p, struct seq *s, uint32_t n)
 {
 	uint32_t before = s->computed, full;
 
+	assert(n <= p->budget && before + n <= s->target);
 	cache_take(&m->cache, blocks_for(m, before + n) - blocks_for(m, before));
 	s->computed += n;
 	p->pairs += (uint64_t)n * before + (uint64_t)n * (n + 1) / 2;
@@ -195,7 +199,7 @@ static void chunk_take(struct model *m, struct plan *p, struct seq *s, uint32_t 
 		s->held[s->held_count] = cache_name(&m->cache, seq_hash(s, s->held_count));
 }
 
-/* Prompts begun in an earlier step. */
+/* Continues the prompts that an earlier step began. */
 static void continue_prompts(struct model *m, struct plan *p)
 {
 	uint32_t at = m->chunks.head;
@@ -205,17 +209,17 @@ static void continue_prompts(struct model *m, struct plan *p)
 		uint32_t n = MIN(s->target - s->computed, p->budget);
 		uint32_t need = blocks_for(m, s->computed + n) - blocks_for(m, s->computed);
 
-		while (cache_available(&m->cache) < need + reserve(m)) {
+		while (cache_available(&m->cache) < need + decode_reserve(m)) {
 			p->preempted = true;
 			if (preempt_last(m) == s)
-				return; /* it was the last, so nobody is behind it */
+				return; /* the sequence admitted last has none after it */
 		}
 		chunk_take(m, p, s, n);
 		at = s->chunk_next;
 	}
 }
 
-/* Whether the request's adapter is there or can be; loads it. */
+/* Whether adapter `id` is loaded or can be loaded; with `load`, loads it. */
 static bool adapter_ready(struct model *m, struct plan *p, uint32_t id, bool load)
 {
 	struct adapter *a = &m->adapters[id], *oldest = NULL;
@@ -245,8 +249,8 @@ static bool adapter_ready(struct model *m, struct plan *p, uint32_t id, bool loa
 	return true;
 }
 
-/* Finds the longest cached prefix; at least one token is left to compute. Returns
- * how many of its blocks are idle, and so no longer available once they are used. */
+/* Finds the longest cached prefix that leaves at least one token to compute. Returns how many of
+ * its blocks are idle: using them makes so many fewer blocks available. */
 static uint32_t find_prefix(struct model *m, struct seq *s)
 {
 	uint32_t most = m->c.no_prefix_cache ? 0 : (s->target - 1) / m->c.block_tokens, idle = 0;
@@ -266,17 +270,17 @@ static uint32_t find_prefix(struct model *m, struct seq *s)
 	return idle;
 }
 
-static bool admit(struct model *m, struct plan *p, struct list *q, struct seq *s)
+static bool seq_admit(struct model *m, struct plan *p, struct list *q, struct seq *s)
 {
 	uint32_t idle, hit, n, need;
 
 	if (m->blocked && m->blocked_serial == s->serial &&
 	    cache_available(&m->cache) < m->blocked_need)
-		return false; /* nothing was freed since */
+		return false; /* too few blocks have become available since the last attempt */
 	idle = find_prefix(m, s);
 	hit = s->held_count * m->c.block_tokens;
 	n = MIN(s->target - hit, p->budget);
-	need = blocks_for(m, hit + n) - s->held_count + idle + reserve(m);
+	need = blocks_for(m, hit + n) - s->held_count + idle + decode_reserve(m);
 	if (cache_available(&m->cache) < need) {
 		s->held_count = 0;
 		m->blocked = true;
@@ -307,8 +311,8 @@ static bool admit(struct model *m, struct plan *p, struct list *q, struct seq *s
 	return true;
 }
 
-/* Requests from the queue, until one does not fit; those that wait for an adapter's slot
- * let others pass. */
+/* Admits requests from the queue until one does not fit. A request that waits for a LoRA slot does
+ * not hold up those behind it. */
 static void admit_waiting(struct model *m, struct plan *p)
 {
 	for (uint32_t q = 0; q < MODEL_RANKS; q++) {
@@ -324,7 +328,7 @@ static void admit_waiting(struct model *m, struct plan *p)
 				break;
 			if (!adapter_ready(m, p, s->r.adapter, false))
 				continue;
-			if (!admit(m, p, &m->queue[q], s))
+			if (!seq_admit(m, p, &m->queue[q], s))
 				return;
 		}
 	}
@@ -346,8 +350,9 @@ static uint64_t speed_q16(const struct model *m)
 	return (uint64_t)(m->slow_q16 * MIN(gauss, 1.7));
 }
 
-/* When the next of those waiting gets through the front end; MODEL_NEVER when time alone
- * lets nobody in. The ready ones come first in a queue, so the others are at its end. */
+/* When the next waiting request leaves the front end; MODEL_NEVER when time alone admits no
+ * request. Requests leave the front end in order of arrival, so those still in it are at the end of
+ * their queue. */
 static uint64_t admission_time(const struct model *m)
 {
 	uint64_t at = MODEL_NEVER;
@@ -392,7 +397,7 @@ static void plan_decode(struct model *m, bool once, uint64_t speed)
 	if (m->c.jitter > 0)
 		most = MIN(most, JITTER_WINDOW - (uint32_t)(m->stats.steps % JITTER_WINDOW));
 	r->steps = steps_with_blocks(m, most);
-	/* find the first boundary at which somebody waiting is ready */
+	/* End the run at the first boundary at which a waiting request is ready. */
 	if (until != MODEL_NEVER) {
 		uint32_t low = 1, high = r->steps;
 
@@ -413,7 +418,7 @@ void schedule(struct model *m)
 	struct plan p = {};
 	uint64_t speed;
 
-	while (reserve(m) > cache_available(&m->cache)) {
+	while (decode_reserve(m) > cache_available(&m->cache)) {
 		preempt_last(m);
 		p.preempted = true;
 	}
@@ -430,5 +435,6 @@ void schedule(struct model *m)
 	if (p.prefill_tokens)
 		plan_mixed(m, &p, speed);
 	else if (m->decoding.count)
-		plan_decode(m, p.preempted, speed); /* the queue was not looked at */
+		/* After a preemption the queue was not looked at: do so again after one step. */
+		plan_decode(m, p.preempted, speed);
 }

@@ -15,7 +15,7 @@
 #define SIM_TABLE                                                                                  \
 	"github.com/llm-d/llm-d-inference-sim docs/latency-profiles.md, middle of the range given "
 
-/* vLLM's defaults for a server on a GPU of 70 GB or more, and on a smaller one */
+/* vLLM's defaults for a server on a GPU of 70 GB or more, and for one on a smaller GPU. */
 #define LARGE_GPU .max_seqs = 1024, .max_batched_tokens = 8192
 #define SMALL_GPU .max_seqs = 256, .max_batched_tokens = 2048
 

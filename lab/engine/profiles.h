@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * profiles.h - engines by model and GPU, each with where its numbers come from.
+ * profiles.h - engines by model and GPU, each with the source of its numbers.
  *
- * A profile carries a published measurement, and tests/unit/test_model.c holds it to
- * that: TTFT and ITL of the same requests within PROFILE_TOLERANCE.
+ * A profile carries published measurements. tests/unit/test_model.c gives the profile's engine the
+ * same requests, and checks that TTFT and ITL are within PROFILE_TOLERANCE of what was published.
  */
 #ifndef PINTLE_SIM_PROFILES_H
 #define PINTLE_SIM_PROFILES_H
@@ -26,14 +26,14 @@ struct profile_check {
 struct profile {
 	const char *name;
 	const char *says;
-	const char *source; /* of what is not measured by `checks` */
+	const char *source; /* of the numbers in `config` */
 	struct model_config config;
-	struct profile_check checks[2]; /* those with requests != 0 count */
+	struct profile_check checks[2]; /* an entry without requests is none */
 };
 
-/** All of them; *count says how many. */
+/** All profiles, a static array of *count. */
 const struct profile *profile_list(size_t *count);
-/** The one with this name, or NULL. */
+/** The profile with this name, or NULL. */
 const struct profile *profile_find(const char *name);
 
 #endif

@@ -2,9 +2,9 @@
 /*
  * lab.h - the policy lab: many engines (model.h) and one placement policy, in virtual time.
  *
- * One struct lab_options is one experiment, one struct lab_result what came out of it. The
- * same options give the same result, to the bit. Times are virtual nanoseconds from the
- * start. docs/policy.md says what is modelled and what was found with it.
+ * A struct lab_options describes an experiment, and a struct lab_result what came out of it. The
+ * same options give the same result, bit for bit. Times are virtual nanoseconds from the start.
+ * docs/policy.md says what is modelled, and what was found.
  */
 #ifndef PINTLE_SIM_LAB_H
 #define PINTLE_SIM_LAB_H
@@ -32,7 +32,7 @@ struct workload;
 
 struct lab_sick {
 	uint32_t endpoint;
-	double factor; /* its steps take so many times as long; 0: nobody is sick */
+	double factor; /* by which its steps take longer; 0: no endpoint is sick */
 };
 
 struct lab_options {
@@ -44,17 +44,18 @@ struct lab_options {
 	uint32_t nodes;              /* 1..LAB_MAX_NODES */
 	uint32_t block_tokens;       /* of the engines; their caches keep the profile's size */
 	double rate;                 /* requests a second for each endpoint, on average */
-	double warmup_s, seconds;    /* what arrives in `seconds` after `warmup_s` is measured */
-	double keep_alive_s;         /* an idle connection lives so long; 0: one request on each */
+	double warmup_s, seconds;    /* requests of the `seconds` after `warmup_s` are measured */
+	double keep_alive_s;         /* how long an idle connection is kept; 0: not at all */
 	struct lab_sick sick;
-	/* Stop when a tenth of the requests expected have a TTFT above this, so that p95 is
-	 * above it for sure; 0: run to the end. */
+	/* Stop once a tenth of all requests expected have a TTFT above this: the p95 is then above
+	 * it, too. 0: run to the end. */
 	double hopeless_ms;
-	/* Instead of the workload's requests (it is lab_workload_foreign then) at its rate:
-	 * recorded ones, with a connection for each, or pintle-load's. At most one is not NULL. */
+	/* If one of these is not NULL, its requests come instead of the workload's, which is then
+	 * lab_workload_foreign. Each request of a trace has a connection of its own. At most one of
+	 * the two is not NULL. */
 	const struct trace *trace;
 	const struct workload *load;
-	FILE *log; /* gets a line of JSON for each request that ends; NULL: nobody does */
+	FILE *log; /* gets a line of JSON for each request that ends; NULL: no log */
 	uint64_t seed;
 };
 
@@ -62,29 +63,29 @@ struct lab_result {
 	struct durations ttft; /* of the workload's first part, nanoseconds */
 	struct durations ttft_other;
 	struct durations itl;
-	uint64_t placed;     /* requests, warm-up and all */
-	uint64_t measured;   /* that arrived while it was measured */
-	uint64_t ended;      /* of them, ended */
-	uint64_t unfinished; /* of them, given up at the end: their TTFT is what it was by then */
-	uint64_t refused;    /* of them, by an engine */
+	uint64_t placed;     /* all requests, those of the warm-up too */
+	uint64_t measured;   /* requests that arrived within the measured time */
+	uint64_t ended;      /* measured requests that ended */
+	uint64_t unfinished; /* measured requests given up; their TTFT is the wait so far */
+	uint64_t refused;    /* measured requests that an engine refused */
 	uint64_t preemptions;
-	double requests_per_s; /* that ended while it was measured */
-	double tokens_per_s;   /* generated meanwhile */
+	double requests_per_s; /* requests that ended within the measured time */
+	double tokens_per_s;   /* output tokens of those requests */
 	double hit_rate;       /* prompt tokens found in caches / looked up */
 	double spread;         /* standard deviation / mean of requests per endpoint, over time */
-	double peak;           /* most / mean */
+	double peak;           /* most / mean of requests per endpoint, over time */
 	double herd;           /* see lab_stats.h */
 	uint64_t outcomes[PINTLE_MAX_OUTCOMES]; /* of policy pintle */
 	uint32_t timeline_count;                /* seconds measured */
 	struct lab_moment *timeline;
 };
 
-/** Runs one experiment. Returns 0 and *out (to be released with lab_result_fini), or -errno:
- * -EINVAL for options out of range with *what saying which, -ENOMEM. */
+/** Runs one experiment. Returns 0 and *out, to be released with lab_result_fini(); -EINVAL for an
+ * option out of range, with *what a static sentence if `what` is not NULL; or -ENOMEM. */
 int lab_run(const struct lab_options *o, struct lab_result *out, const char **what);
 void lab_result_fini(struct lab_result *r);
 
-/** A number that follows from two others, and looks like none of them. */
+/** A hash of two numbers. */
 static inline uint64_t lab_hash(uint64_t a, uint64_t b)
 {
 	return hash_mix(hash_mix(a + HASH_STEP) ^ (b + 0x632be59bd9b4e019ULL));

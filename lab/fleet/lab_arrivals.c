@@ -7,7 +7,8 @@ static void arrivals_next(struct lab *lab, uint32_t part)
 	double rate = lab->part_rate[part] * (lab->bursting ? lab->w->burst : 1);
 	uint64_t at = lab->now_ns + (uint64_t)(1 / rate * rng_exponential(&lab->arrivals) * 1e9);
 
-	/* Exponential times have no memory: at the change of pace it is drawn anew. */
+	/* Exponential gaps have no memory, so a gap that a change of pace interrupts is drawn anew
+	 * there. */
 	if (at > lab->burst_ends_ns)
 		at = lab->burst_ends_ns;
 	lab_event_put(lab, at, SESSION_BEGINS, part, at == lab->burst_ends_ns);
@@ -38,7 +39,7 @@ void lab_arrive(struct lab *lab, uint32_t part, bool only_pace)
 	arrivals_next(lab, part);
 }
 
-/* Requests of a session of this part, on average: the geometric mean, cut at turns_max. */
+/* Mean number of requests of a session: a geometric distribution, cut off at turns_max. */
 static double turns_mean(const struct lab_part *p)
 {
 	double stay = 1 - 1 / p->turns;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* lab_engines.c - the engines, by when each goes on; what their events say. */
+/* lab_engines.c - the engines, ordered by their next events, and what their events change. */
 #include "lab_internal.h"
 
 static void engine_moved(void *arg, uint64_t engine, uint32_t place)
@@ -19,7 +19,8 @@ bool lab_measuring(const struct lab *lab)
 	return lab->now_ns >= lab->from_ns && lab->now_ns < lab->to_ns;
 }
 
-/* Gaps grow linearly from the first to the last; told in a few pieces. */
+/* Counts the gaps between tokens. They grow linearly from the first to the last; at most four steps
+ * stand for the growth. */
 static void on_steps(void *arg, const struct model_steps *s)
 {
 	struct engine_slot *e = arg;
@@ -33,7 +34,7 @@ static void on_steps(void *arg, const struct model_steps *s)
 		uint32_t n = rest * i / pieces - rest * (i - 1) / pieces;
 		uint64_t gap = s->last_gap_ns;
 
-		/* A first gap that something held up says nothing about the others. */
+		/* A first gap that is longer was delayed, and says nothing about the others. */
 		if (s->first_gap_ns < s->last_gap_ns)
 			gap = s->first_gap_ns + (s->last_gap_ns - s->first_gap_ns) * i / pieces;
 		durations_add_many(&lab->out->itl, gap, (uint64_t)n * s->decodes);
@@ -52,7 +53,7 @@ void lab_ttft_add(struct lab *lab, const struct lab_request *r, uint64_t ttft_ns
 		lab->hopeless = (double)++lab->late > expected / 10;
 }
 
-/* With the words of pintle-load's log. */
+/* The keys are those of pintle-load's log. */
 static void log_request(const struct lab *lab, const struct lab_session *s,
 			const struct model_event *e)
 {

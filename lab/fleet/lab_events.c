@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* lab_events.c - what is to happen, by time. */
+/* lab_events.c - the queue of future events. */
 #include "lab_internal.h"
 
 void lab_event_put(struct lab *lab, uint64_t at_ns, enum what what, uint32_t which, uint32_t stamp)

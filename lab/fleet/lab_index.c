@@ -18,7 +18,7 @@ struct lab_index {
 	uint32_t mask, used, room;
 };
 
-/* Keys are hashes or come out of hash_mix(): their low bits will do. */
+/* Keys are hashes, so their bits are random enough for a bucket's number. */
 static uint32_t *bucket_of(const struct lab_index *x, uint64_t key)
 {
 	return &x->buckets[(key ^ (key >> 32)) & x->mask];
@@ -129,7 +129,7 @@ static void chain_out(struct lab_index *x, uint32_t at)
 	*link = x->entries[at].chain;
 }
 
-static int grow(struct lab_index *x)
+static int index_grow(struct lab_index *x)
 {
 	uint32_t room = x->room ? 2 * x->room : 1024;
 	struct lab_entry *entries = reallocarray(x->entries, room, sizeof(*entries));
@@ -165,7 +165,7 @@ int lab_index_put(struct lab_index *x, uint64_t key, uint32_t owner, uint32_t va
 			list_remove(x, &x->entries[at]);
 			chain_out(x, at);
 		} else {
-			if (x->used == x->room && grow(x))
+			if (x->used == x->room && index_grow(x))
 				return -ENOMEM;
 			at = x->used++;
 		}

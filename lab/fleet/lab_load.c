@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * lab_load.c - the sessions of pintle-load: of one seed the same ones, that ask the same at the
- * same times (but for when answers end).
+ * lab_load.c - the sessions of pintle-load. With the same seed they ask the same at the same times
+ * as pintle-load's, except that answers end at other times.
  *
- * Tokens are counted as pintle-sim counts a chat: one at the beginning, and around each message its
- * role and three marks.
+ * Tokens are counted as pintle-sim counts a chat: one at the beginning, then for each message its
+ * role and three marks. "assistant" is three tokens, and two of its marks stand before the answer.
  */
 #include "lab_internal.h"
 
@@ -58,14 +58,14 @@ void lab_load_fini(struct lab *lab)
 	free(lab->classes);
 }
 
-/* Whose address it comes from, and with whom it shares the address's prefix. */
+/* Sets the session's address, and the group of sessions that share the address's prefix. */
 static void choose_address(struct lab_session *s, uint32_t class)
 {
 	const struct workload_class *c = s->says.c;
 	uint64_t slice = lab_hash(class, 0xc1a55);
 
 	switch ((enum workload_addresses)c->addresses) {
-	case ADDRESSES_SESSION: /* one after the other: a /24 holds neighbours */
+	case ADDRESSES_SESSION: /* consecutive addresses: a /24 holds 256 sessions in a row */
 		s->r.group = lab_hash(slice, s->number >> 8);
 		s->r.client = lab_hash(slice + 1, s->number);
 		break;

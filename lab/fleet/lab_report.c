@@ -38,7 +38,7 @@ static double escaped(const struct lab_result *r)
 	return all > 0 ? (double)r->outcomes[PINTLE_OUTCOME_ESCAPED] / all : 0;
 }
 
-static void take(struct lab_row *row, uint32_t seed, const struct lab_result *r)
+static void row_take(struct lab_row *row, uint32_t seed, const struct lab_result *r)
 {
 	const struct {
 		enum lab_figure figure;
@@ -94,14 +94,14 @@ int lab_row_run(const struct lab_options *o, const char *policy, uint32_t seeds,
 			lab_row_fini(&r);
 			return err;
 		}
-		take(&r, i, &result);
+		row_take(&r, i, &result);
 		if (!i) {
 			r.timeline = TAKE_PTR(result.timeline);
 			r.timeline_count = result.timeline_count;
 		}
 		lab_result_fini(&result);
 	}
-	if (o->load) /* it says when sessions come, not requests */
+	if (o->load) /* its rate is of sessions: report the rate of requests that came of it */
 		r.rate = lab_row_figure(&r, LAB_REQUESTS).mean / o->endpoints;
 	r.cpu_s = cpu_now() - began;
 	*row = r;
@@ -119,7 +119,7 @@ struct lab_interval lab_row_figure(const struct lab_row *row, enum lab_figure fi
 	return lab_interval_of(row->values[figure], row->seeds);
 }
 
-/* Takes `from` into *to, whose old row is released. */
+/* Moves `from` into *to, after releasing the row that *to held. */
 static void row_keep(struct lab_row *to, const struct lab_row *from)
 {
 	lab_row_fini(to);
@@ -163,7 +163,7 @@ int lab_knee(const struct lab_options *o, const char *policy, uint32_t seeds, do
 	return 0;
 }
 
-/* -- telling ------------------------------------------------------------------------------ */
+/* -- output ------------------------------------------------------------------------------- */
 
 void lab_table_head(FILE *f)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lab_report.h - several seeds of one experiment, put together and told. */
+/* lab_report.h - runs an experiment with several seeds, and writes their figures. */
 #ifndef PINTLE_SIM_LAB_REPORT_H
 #define PINTLE_SIM_LAB_REPORT_H
 
@@ -32,7 +32,7 @@ enum lab_figure {
 };
 
 struct lab_row {
-	const char *policy; /* as it was asked for */
+	const char *policy; /* as the user wrote it */
 	double rate;
 	uint32_t seeds;
 	double values[LAB_FIGURES][LAB_MAX_SEEDS];
@@ -42,22 +42,23 @@ struct lab_row {
 	struct lab_moment *timeline;
 };
 
-/** Runs `seeds` experiments, with o->seed, o->seed + 1, ... 0 and *row (to be released with
- * lab_row_fini), or as lab_run(). */
+/** Runs `seeds` experiments, with o->seed, o->seed + 1, ... Returns 0 and *row, to be released with
+ * lab_row_fini(); or an error of lab_run(). */
 int lab_row_run(const struct lab_options *o, const char *policy, uint32_t seeds,
 		struct lab_row *row, const char **what);
 void lab_row_fini(struct lab_row *row);
 struct lab_interval lab_row_figure(const struct lab_row *row, enum lab_figure figure);
 
-/** The highest rate (requests/s for each endpoint) with a p95 of TTFT of at most slo_ms for each
- * of the seeds, found by halving between low and high down to 2 %; the row at that
- * rate in *row. Rate 0 when even `low` is too much. */
+/** Finds the highest rate, in requests a second for each endpoint, at which the p95 of TTFT is at
+ * most slo_ms with every seed. Searches between `low` and `high` by bisection, to within 2 %. *row
+ * is the row at that rate, or a row with rate 0 when even `low` is too much. Returns as
+ * lab_row_run(). */
 int lab_knee(const struct lab_options *o, const char *policy, uint32_t seeds, double slo_ms,
 	     double low, double high, struct lab_row *row, const char **what);
 
 void lab_table_head(FILE *f);
 void lab_table_row(FILE *f, const struct lab_row *row);
-/** One line of JSON. */
+/** Writes one line of JSON. 0 or -ENOMEM. */
 int lab_json_row(FILE *f, const struct lab_options *o, const struct lab_row *row, bool timeline);
 
 #endif

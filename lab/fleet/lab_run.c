@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* lab_run.c - one experiment, from its options to its result. */
+#include <assert.h>
+
 #include "lab_internal.h"
 
 /* -- scrapes and looks ---------------------------------------------------------------- */
@@ -31,7 +33,7 @@ static void scrape(struct lab *lab, uint32_t node)
 	lab_event_put(lab, lab->now_ns + interval_ns(lab), SCRAPE, node, 0);
 }
 
-/* Once a second: how evenly the work lies. */
+/* Looks once a second how evenly requests are spread over the engines. */
 static void look(struct lab *lab)
 {
 	struct lab_moment m;
@@ -54,7 +56,7 @@ static void look(struct lab *lab)
 	lab_event_put(lab, lab->now_ns + NSEC_PER_SEC, LOOK, 0, 0);
 }
 
-static void handle(struct lab *lab, const struct event *e)
+static void event_handle(struct lab *lab, const struct event *e)
 {
 	struct lab_session *s;
 
@@ -115,7 +117,7 @@ static int policy_init(struct lab *lab)
 	};
 	int err = lab->policy->create(&fleet, lab->o->values, &lab->self);
 
-	/* Nodes do not scrape at the same time: their daemons did not start together. */
+	/* Nodes scrape at different times, as daemons do that were not started together. */
 	if (!err && interval_ns(lab) != NEVER)
 		for (uint32_t i = 0; i < nodes; i++)
 			lab_event_put(lab, interval_ns(lab) * i / nodes, SCRAPE, i, 0);
@@ -143,7 +145,7 @@ static void totals(struct lab *lab)
 		lab->policy->outcomes(lab->self, lab->out->outcomes);
 }
 
-/* Those that were not answered count with the time that they had waited. */
+/* Counts requests without a first token with the time that they have waited so far. */
 static void give_up(struct lab *lab)
 {
 	for (uint32_t i = 0; i < lab->session_count; i++) {
@@ -157,7 +159,7 @@ static void give_up(struct lab *lab)
 	lab->out->unfinished = lab->open;
 }
 
-static int loop(struct lab *lab)
+static int lab_loop(struct lab *lab)
 {
 	while (!lab->err && !lab->hopeless) {
 		const struct heap_entry *engine = &lab->next.entries[0];
@@ -169,18 +171,19 @@ static int loop(struct lab *lab)
 		if (engine->at <= event->at) {
 			uint32_t e = (uint32_t)engine->what;
 
+			assert(engine->at == model_next(lab->engines[e].model));
 			model_advance(lab->engines[e].model, lab->now_ns);
 			lab_engine_reschedule(lab, e);
 		} else {
 			struct event next = lab_event_take(lab);
 
-			handle(lab, &next);
+			event_handle(lab, &next);
 		}
 	}
 	return lab->err;
 }
 
-static const char *wrong(const struct lab_options *o)
+static const char *options_wrong(const struct lab_options *o)
 {
 	const struct {
 		bool good;
@@ -206,7 +209,7 @@ static const char *wrong(const struct lab_options *o)
 
 static void lab_fini(struct lab *lab)
 {
-	/* First: they borrow the sessions' blocks. */
+	/* Engines go first, because they borrow the sessions' blocks. */
 	lab_engines_fini(lab);
 	if (lab->self)
 		lab->policy->destroy(lab->self);
@@ -227,7 +230,7 @@ int lab_run(const struct lab_options *o, struct lab_result *out, const char **wh
 {
 	_cleanup_(lab_fini) struct lab lab = {.o = o, .w = o->workload, .policy = o->policy};
 	struct lab_result result = {0};
-	const char *bad = wrong(o);
+	const char *bad = options_wrong(o);
 	int err;
 
 	if (bad) {
@@ -250,7 +253,7 @@ int lab_run(const struct lab_options *o, struct lab_result *out, const char **wh
 		err = lab_arrivals_init(&lab);
 	if (!err) {
 		lab_event_put(&lab, 0, LOOK, 0, 0);
-		err = loop(&lab);
+		err = lab_loop(&lab);
 	}
 	if (err) {
 		lab_result_fini(&result);

@@ -94,7 +94,7 @@ int lab_blocks_name(const struct lab *lab, struct lab_session *s, const struct l
 	return 0;
 }
 
-/* Names the blocks of the first `tokens` tokens of the session. */
+/* Names the session's blocks up to its first `tokens` tokens. */
 static int blocks_extend(struct lab *lab, struct lab_session *s, uint32_t tokens)
 {
 	const struct lab_part *p = &lab->w->part[s->r.part];
@@ -156,11 +156,11 @@ void lab_session_begin(struct lab *lab, uint32_t part, uint64_t job, uint32_t gr
 	lab_event_put(lab, lab->now_ns, TURN, (uint32_t)s->r.id, 0);
 }
 
-static void place(struct lab *lab, struct lab_session *s)
+static void request_place(struct lab *lab, struct lab_session *s)
 {
 	struct lab_request *r = &s->r;
 
-	if (s->connected) { /* nobody is asked: it goes where the connection leads */
+	if (s->connected) { /* the policy is not asked: the connection leads to its endpoint */
 		s->connection++;
 		return;
 	}
@@ -181,7 +181,7 @@ void lab_submit(struct lab *lab, struct lab_session *s)
 	r->arrived_ns = lab->now_ns;
 	r->first_ns = 0;
 	r->measured = lab_measuring(lab);
-	place(lab, s);
+	request_place(lab, s);
 	lab->out->placed++;
 	lab->out->measured += r->measured;
 	lab->open += r->measured;

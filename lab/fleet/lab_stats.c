@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lab_stats.h"
 
+#include <assert.h>
 #include <math.h>
 
 #include "../../userspace/base/util.h"
@@ -24,7 +25,7 @@ void lab_herd_fini(struct lab_herd *h)
 
 static void window_end(struct lab_herd *h)
 {
-	/* (most / (total / endpoints)) x total */
+	/* The ratio, most / (total / endpoints), times its weight, total. */
 	h->weighted += (double)h->most * h->endpoints;
 	h->placements += h->total;
 	if (h->total)
@@ -34,6 +35,7 @@ static void window_end(struct lab_herd *h)
 
 void lab_herd_add(struct lab_herd *h, uint64_t window, uint32_t endpoint)
 {
+	assert(window >= h->window && endpoint < h->endpoints);
 	if (window != h->window)
 		window_end(h);
 	h->window = window;
@@ -66,7 +68,8 @@ struct lab_moment lab_moment_of(const uint32_t *requests, uint32_t endpoints)
 	return m;
 }
 
-/* Student's t, 97.5 %, for 1..30 degrees of freedom (any table); beyond, 1.96. */
+/* The 97.5 % quantile of Student's t for 1 to 30 degrees of freedom; above, 1.96 is close enough.
+ */
 static const double student[] = {
 	12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
 	2.201,  2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * lab_trace.c - recorded requests, each when it is due, whether or not earlier ones are over.
+ * lab_trace.c - recorded requests, each sent when it is due, whether or not earlier ones have
+ * ended.
  *
- * Prompts are those that pintle-load makes of the same file (docs/load-generator.md): what the
- * group shares, then the beginning of the session's text. Blocks that hold the same are the same.
+ * Prompts are those that pintle-load makes of the same file (docs/load-generator.md): the group's
+ * common text, then the beginning of the session's text. Blocks with the same text have the same
+ * hash.
  */
 #include "../load/load_trace.h"
 
@@ -16,7 +18,8 @@ static uint32_t shared_tokens(const struct trace_request *q)
 	return q->group == TRACE_NONE ? 0 : MIN(shared, q->prompt_tokens);
 }
 
-/* What the group shares, the session's text, and an answer that follows from both. */
+/* Names the blocks of the group's common text, of the session's text, and of the answer, which
+ * follows from the two. */
 static int blocks_name(const struct lab *lab, struct lab_session *s, const struct trace_request *q)
 {
 	uint32_t shared = shared_tokens(q);
@@ -54,7 +57,7 @@ void lab_trace_due(struct lab *lab, uint32_t i)
 	r->part = 0;
 	r->session = q->session;
 	r->client = lab_hash(q->session, 0x5e55);
-	/* One in no group is a group by itself. */
+	/* A session in no group is a group by itself. */
 	r->group = q->group == TRACE_NONE ? (uint64_t)lab->o->trace->groups + q->session : q->group;
 	r->prefix = lab_hash(q->group == TRACE_NONE ? r->client : r->group, 0x9ef1);
 	r->node = (uint32_t)(hash_mix(r->client) % lab->o->nodes);

@@ -5,8 +5,8 @@
 
 #include "../../userspace/base/util.h"
 
-/* Lengths are round numbers of the order that public traces show (ShareGPT for chat, the
- * BurstGPT trace for bursts); nobody's traffic in particular. */
+/* Lengths are round numbers near those of public traces (ShareGPT for chat, BurstGPT for bursts),
+ * not measurements of any one service. */
 #define CHAT                                                                                       \
 	.name = "chat", .turns = 6, .turns_max = 40, .think_s = 15, .width = 1, .groups = 1,       \
 	.system = 400, .client = LAB_CLIENT_SESSION, .first = {120, 0.9, 4000},                    \

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* lab_main.c - pintle-lab: from options to a table. */
+/* main.c - pintle-lab: from options to a table. */
 
 #include "../../userspace/base/log.h"
 #include "../../userspace/base/util.h"
@@ -169,7 +169,7 @@ static error_t parse_experiment(int key, const char *arg, struct argp_state *sta
 	}
 }
 
-static void check(struct argp_state *state, struct options *o)
+static void options_check(struct argp_state *state, struct options *o)
 {
 	if (o->lab.sick.factor > 0 && o->lab.sick.endpoint >= o->lab.endpoints)
 		argp_error(state, "--sick: there is no engine %u", o->lab.sick.endpoint);
@@ -230,7 +230,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		argp_error(state, "'%s': takes no arguments", arg);
 		return EINVAL;
 	case ARGP_KEY_END:
-		check(state, o);
+		options_check(state, o);
 		return 0;
 	default:
 		return parse_experiment(key, arg, state, o);
@@ -312,9 +312,9 @@ static int settle_load(struct options *o, struct workload **load)
 	return 0;
 }
 
-/* What was not said on the command line. */
-static int settle(struct options *o, struct lab_workload *foreign, struct trace *trace,
-		  struct workload **load)
+/* Fills in what the command line does not say. */
+static int options_settle(struct options *o, struct lab_workload *foreign, struct trace *trace,
+			  struct workload **load)
 {
 	int err = 0;
 
@@ -366,7 +366,7 @@ int main(int argc, char **argv)
 	argp_err_exit_status = 2;
 	log_init("pintle-lab", LOG_WARN);
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
-	if (settle(&o, &foreign, &trace, &load))
+	if (options_settle(&o, &foreign, &trace, &load))
 		return 2;
 	return run_logged(&o) ? 1 : 0;
 }

@@ -12,7 +12,8 @@ static void json_freep(cJSON **json)
 	cJSON_Delete(*json);
 }
 
-static enum answer_event bad(struct answer *a, const char *what, const char *data, size_t size)
+static enum answer_event answer_bad(struct answer *a, const char *what, const char *data,
+				    size_t size)
 {
 	char quoted[TEXT_QUOTED_SIZE];
 
@@ -20,7 +21,7 @@ static enum answer_event bad(struct answer *a, const char *what, const char *dat
 	return ANSWER_BAD;
 }
 
-static uint32_t count(const cJSON *map, const char *name)
+static uint32_t usage_count(const cJSON *map, const char *name)
 {
 	const cJSON *n = cJSON_GetObjectItemCaseSensitive(map, name);
 
@@ -36,13 +37,14 @@ static void read_usage(struct answer *a, const cJSON *event)
 	if (!cJSON_IsObject(usage))
 		return;
 	a->has_usage = true;
-	a->prompt_tokens = count(usage, "prompt_tokens");
-	a->output_tokens = count(usage, "completion_tokens");
-	a->cached_tokens = count(cJSON_GetObjectItemCaseSensitive(usage, "prompt_tokens_details"),
-				 "cached_tokens");
+	a->prompt_tokens = usage_count(usage, "prompt_tokens");
+	a->output_tokens = usage_count(usage, "completion_tokens");
+	a->cached_tokens = usage_count(
+		cJSON_GetObjectItemCaseSensitive(usage, "prompt_tokens_details"), "cached_tokens");
 }
 
-/* A text that belongs to the answer. `kept`: as part of the conversation, too. */
+/* Whether the event has a text of this name. With `kept`, the text is part of the conversation, and
+ * is kept for the next prompt. */
 static bool take_text(struct answer *a, const cJSON *map, const char *name, bool kept)
 {
 	const cJSON *text = cJSON_GetObjectItemCaseSensitive(map, name);
@@ -61,7 +63,7 @@ static bool read_choice(struct answer *a, const cJSON *choice)
 	bool text = take_text(a, choice, "text", true);
 
 	text |= take_text(a, delta, "content", true);
-	/* What a model thinks costs its time like any token, but is not sent back. */
+	/* A token of reasoning takes as long as any other, but is not part of the next prompt. */
 	text |= take_text(a, delta, "reasoning_content", false);
 	text |= take_text(a, delta, "reasoning", false);
 	a->aborted |= cJSON_IsString(finish) && !strcmp(finish->valuestring, "abort");
@@ -78,20 +80,20 @@ enum answer_event answer_read(struct answer *a, const char *data, size_t size)
 		return ANSWER_OTHER;
 	}
 	if (a->done)
-		return bad(a, "an event after [DONE]", data, size);
+		return answer_bad(a, "an event after [DONE]", data, size);
 	event = cJSON_ParseWithLength(data, size + 1);
 	if (!cJSON_IsObject(event))
-		return bad(a, "an event that is no JSON object", data, size);
+		return answer_bad(a, "an event that is no JSON object", data, size);
 	if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(event, "error")))
-		return bad(a, "an error in the stream", data, size);
+		return answer_bad(a, "an error in the stream", data, size);
 	choices = cJSON_GetObjectItemCaseSensitive(event, "choices");
 	if (!cJSON_IsArray(choices))
-		return bad(a, "an event without choices", data, size);
+		return answer_bad(a, "an event without choices", data, size);
 	read_usage(a, event);
 	if (!choices->child || !read_choice(a, choices->child))
 		return ANSWER_OTHER;
 	if (a->text.failed || a->text.size > ANSWER_MAX)
-		return bad(a, "an answer without end", data, size);
+		return answer_bad(a, "an answer without end", data, size);
 	return ANSWER_TEXT;
 }
 

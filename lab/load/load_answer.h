@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* load_answer.h - what the events of a streamed completion say. */
+/* load_answer.h - reads the events of a streamed completion. */
 #ifndef PINTLE_LOAD_ANSWER_H
 #define PINTLE_LOAD_ANSWER_H
 
@@ -9,26 +9,26 @@
 
 #include "../base/buf.h"
 
-#define ANSWER_MAX (16U << 20) /* bytes of text that are kept */
+#define ANSWER_MAX (16U << 20) /* bytes of text; a longer answer is ANSWER_BAD */
 
 /* Starts as all zeros. */
 struct answer {
 	bool keep_text;
-	struct buf text; /* so far, if it is kept */
-	bool done;       /* "[DONE]" */
-	bool aborted;    /* the server said that it broke off */
+	struct buf text; /* the answer so far, with keep_text */
+	bool done;       /* "[DONE]" has come */
+	bool aborted;    /* the finish_reason is "abort" */
 	bool has_usage;
-	uint32_t prompt_tokens, cached_tokens, output_tokens; /* as the usage says */
-	char problem[160];                                    /* what was wrong, for people */
+	uint32_t prompt_tokens, cached_tokens, output_tokens; /* from the usage; else 0 */
+	char problem[160];                                    /* for people, after ANSWER_BAD */
 };
 
 enum answer_event {
-	ANSWER_TEXT,  /* brought some of the answer */
-	ANSWER_OTHER, /* did not */
-	ANSWER_BAD,   /* is none of a completion, or an error: see problem */
+	ANSWER_TEXT,  /* carries text of the answer */
+	ANSWER_OTHER, /* carries no text */
+	ANSWER_BAD,   /* is no event of a completion, or an error: see `problem` */
 };
 
-/** data[size] is NUL. */
+/** Reads the data of one event; data[size] must be NUL. */
 enum answer_event answer_read(struct answer *a, const char *data, size_t size);
 void answer_free(struct answer *a);
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "load_arrival.h"
 
+#include <assert.h>
 #include <math.h>
 
 #include "../../userspace/base/util.h"
 
-/* A stretch of time in which the rate is a straight line. */
+/* A stretch of time in which the rate is linear. */
 struct stretch {
 	uint64_t end_ns; /* ARRIVAL_NEVER: it does not end */
 	double rate;     /* at its beginning, per second */
@@ -17,6 +18,7 @@ static struct stretch ramp_stretch(const struct arrival *a, uint64_t now_ns)
 	const struct rate_point *from = NULL, *to = NULL;
 	double seconds;
 
+	assert(a->point_count);
 	for (size_t i = 0; i < a->point_count && !to; i++) {
 		if (a->points[i].at_ns > now_ns)
 			to = &a->points[i];
@@ -67,10 +69,10 @@ static double gap(const struct arrival *a, struct rng *r)
 	return 1;
 }
 
-/* Seconds until rate * t + slope * t^2 / 2 is `area`. */
+/* The seconds t for which rate * t + slope * t^2 / 2 is `area`. */
 static double time_of_area(const struct stretch *s, double area)
 {
-	/* This form of the root holds for a slope of 0, too. */
+	/* In this form the solution needs no division by the slope, which may be 0. */
 	double root = sqrt(MAX(s->rate * s->rate + 2 * s->slope * area, 0.0));
 
 	return 2 * area / (s->rate + root);
@@ -94,7 +96,7 @@ uint64_t arrival_next(const struct arrival *a, struct rng *r, uint64_t now_ns)
 		}
 		if (s.end_ns == ARRIVAL_NEVER)
 			return ARRIVAL_NEVER;
-		/* After the last point nothing but bursts changes the rate: from 0 to 0. */
+		/* After the last point only bursts change the rate, and 0 times a factor is 0. */
 		if (now_ns >= a->points[a->point_count - 1].at_ns &&
 		    !(a->points[a->point_count - 1].rate > 0))
 			return ARRIVAL_NEVER;

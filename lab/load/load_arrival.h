@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * load_arrival.h - when sessions begin, in an open loop: independent of how the servers fare.
+ * load_arrival.h - when sessions begin in an open loop, that is, no matter how fast the servers
+ * answer.
  *
- * The gaps of a process with rate 1 are drawn, then stretched by the rate as it changes over
- * time; so a ramp or a burst keeps the process's character.
+ * A gap is drawn from a process of rate 1, and ends when the integral of the rate over time has
+ * grown by that much. At 2 sessions a second a gap of 1 lasts 0.5 s, and in a burst with factor 10
+ * it lasts 0.05 s. So the gaps keep their distribution through ramps and bursts.
  */
 #ifndef PINTLE_LOAD_ARRIVAL_H
 #define PINTLE_LOAD_ARRIVAL_H
@@ -19,22 +21,23 @@ enum arrival_process { ARRIVAL_POISSON, ARRIVAL_GAMMA, ARRIVAL_EVEN };
 
 struct rate_point {
 	uint64_t at_ns;
-	double rate; /* per second; from point to point in a straight line, then as the last */
+	double rate; /* per second; linear between two points, constant after the last */
 };
 
 struct arrival {
 	uint32_t process; /* enum arrival_process */
-	double cv;        /* of the gaps of ARRIVAL_GAMMA */
+	double cv;        /* coefficient of variation of the gaps; ARRIVAL_GAMMA only */
 	struct rate_point *points;
 	size_t point_count; /* at least 1; ascending in time */
-	/* From time 0 on, every so often, for so long the rate is multiplied. 0: no bursts. */
+	/* Every burst_every_ns, first at time 0, the rate is multiplied by burst_factor for
+	 * burst_length_ns. burst_every_ns 0: no bursts. */
 	uint64_t burst_every_ns, burst_length_ns;
 	double burst_factor;
 };
 
-/** The arrival after `now_ns`, or ARRIVAL_NEVER. */
+/** The next arrival after an arrival at `now_ns`, or ARRIVAL_NEVER. */
 uint64_t arrival_next(const struct arrival *a, struct rng *r, uint64_t now_ns);
-/** The highest rate of its points: what stands for it when rates are compared. */
+/** The highest rate of all points, by which arrivals are compared and scaled. */
 double arrival_peak(const struct arrival *a);
 
 #endif

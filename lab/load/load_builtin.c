@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* load_builtin.c - the workloads of lab/load/workloads, built in as they are. */
+/* load_builtin.c - the files of lab/load/workloads, byte for byte in the program. */
 #include "../../userspace/base/util.h"
 #include "load_workload.h"
 
-/* A new file in the folder belongs here, too; a test looks for those that are missing. */
+/* Every file in that folder needs its line here; a test finds a missing line. */
 #define WORKLOADS(X)                                                                               \
 	X(agents, "agents")                                                                        \
 	X(batch, "batch")                                                                          \

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "load_client.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <http_parser.h>
 #include <strings.h>
@@ -22,8 +23,8 @@ struct load_conn {
 	struct load_client *client;
 	struct load_conn *prev, *next;
 	struct exchange *x;      /* NULL: idle, or closing */
-	struct load_conn **slot; /* that it is kept in */
-	struct buf rest;         /* of a request, while libuv writes it */
+	struct load_conn **slot; /* in which the connection is kept; NULL: in none */
+	struct buf rest;         /* the part of a request that libuv is writing */
 	bool closing, used, writing;
 };
 
@@ -55,7 +56,7 @@ static void conn_end(struct load_conn *conn)
 	uv_close((uv_handle_t *)&conn->tcp, on_closed);
 }
 
-static void finish(struct exchange *x, enum load_outcome outcome)
+static void exchange_finish(struct exchange *x, enum load_outcome outcome)
 {
 	if (x->conn)
 		conn_end(x->conn);
@@ -71,11 +72,11 @@ static void set_problem(struct exchange *x, const char *text, size_t size)
 	x->problem[n] = '\0';
 }
 
-static void fail(struct exchange *x, enum load_outcome outcome, const char *problem)
+static void exchange_fail(struct exchange *x, enum load_outcome outcome, const char *problem)
 {
 	if (!*x->problem)
 		set_problem(x, problem, strlen(problem));
-	finish(x, outcome);
+	exchange_finish(x, outcome);
 }
 
 /* -- parsing ---------------------------------------------------------------------- */
@@ -100,7 +101,7 @@ static int on_field(http_parser *p, const char *at, size_t size)
 	return 0;
 }
 
-/* A value in several pieces is one that two reads have cut. */
+/* A value comes in several pieces when it was cut between two reads. */
 static int on_value(http_parser *p, const char *at, size_t size)
 {
 	static const char wanted[] = "text/event-stream";
@@ -151,7 +152,7 @@ static int on_complete(http_parser *p)
 {
 	struct exchange *x = exchange_of(p);
 
-	if (x->status / 100 == 1) { /* the answer comes after it */
+	if (x->status / 100 == 1) { /* informational: the answer is still to come */
 		x->status = 0;
 		return 0;
 	}
@@ -177,7 +178,7 @@ static enum load_outcome of_status(unsigned int status)
 	return status >= 400 ? LOAD_STATUS_4XX : LOAD_STATUS_OTHER;
 }
 
-static void complete(struct load_conn *conn, bool rest)
+static void exchange_complete(struct load_conn *conn, bool rest)
 {
 	struct exchange *x = conn->x;
 	bool keep = x->keep && !rest && !conn->writing && http_should_keep_alive(&conn->parser);
@@ -200,29 +201,30 @@ static void complete(struct load_conn *conn, bool rest)
 	x->end(x, x->is_stream ? LOAD_OK : LOAD_STREAM);
 }
 
-/* size 0: the server has closed. */
-static void parse(struct load_conn *conn, const char *data, size_t size)
+/* Parses what was read; size 0 means that the server has closed. */
+static void conn_parse(struct load_conn *conn, const char *data, size_t size)
 {
 	struct exchange *x = conn->x;
 	size_t done = http_parser_execute(&conn->parser, &callbacks, data, size);
 	enum http_errno error = HTTP_PARSER_ERRNO(&conn->parser);
 
 	if (x->complete)
-		complete(conn, done < size);
+		exchange_complete(conn, done < size);
 	else if (x->early != LOAD_OK)
-		fail(x, x->early, "an event that is too long");
+		exchange_fail(x, x->early, "an event that is too long");
 	else if (error != HPE_OK && size)
-		fail(x, LOAD_PROTOCOL, http_errno_description(error));
+		exchange_fail(x, LOAD_PROTOCOL, http_errno_description(error));
 	else if (!size)
-		fail(x, LOAD_CLOSED, "the server closed before the answer was whole");
+		exchange_fail(x, LOAD_CLOSED, "the server closed before the answer was whole");
 }
 
 /* -- connections ------------------------------------------------------------------ */
 
 static void connect_new(struct exchange *x);
 
-/* The connection is gone. A kept one may have been closed while the request was under way. */
-static void lost(struct load_conn *conn, int error)
+/* The connection is gone. If it was a kept one, the server may have closed it just before the
+ * request arrived: then the request is sent again. */
+static void conn_lost(struct load_conn *conn, int error)
 {
 	struct exchange *x = conn->x;
 	bool stale = conn->used && x && !x->any && !x->again;
@@ -235,9 +237,9 @@ static void lost(struct load_conn *conn, int error)
 		x->client->retried++;
 		connect_new(x);
 	} else if (error == UV_EOF) {
-		parse(conn, NULL, 0);
+		conn_parse(conn, NULL, 0);
 	} else {
-		fail(x, LOAD_RESET, uv_strerror(error));
+		exchange_fail(x, LOAD_RESET, uv_strerror(error));
 	}
 }
 
@@ -257,12 +259,12 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
 		return;
 	conn->client->now_ns = monotonic_ns();
 	if (size < 0) {
-		lost(conn, (int)size);
+		conn_lost(conn, (int)size);
 	} else if (!conn->x) {
-		conn_end(conn); /* nobody asked */
+		conn_end(conn); /* bytes without a request */
 	} else {
 		conn->x->any = true;
-		parse(conn, buf->base, (size_t)size);
+		conn_parse(conn, buf->base, (size_t)size);
 	}
 }
 
@@ -272,7 +274,8 @@ static void on_written(uv_write_t *write, int status)
 
 	conn->writing = false;
 	buf_free(&conn->rest);
-	/* A server may answer without reading all, and close: what it said is yet to be read. */
+	/* An error is ignored: a server may answer and close without reading the whole request, and
+	 * its answer is still to be read. */
 	(void)status;
 }
 
@@ -285,14 +288,14 @@ static void send_request(struct load_conn *conn)
 	if (sent == UV_EAGAIN)
 		sent = 0;
 	if (sent < 0) {
-		lost(conn, sent);
+		conn_lost(conn, sent);
 		return;
 	}
 	if ((size_t)sent == x->out.size)
 		return;
 	buf_add(&conn->rest, x->out.data + sent, x->out.size - (size_t)sent);
 	if (conn->rest.failed) {
-		fail(x, LOAD_MEMORY, "no memory");
+		exchange_fail(x, LOAD_MEMORY, "no memory");
 		return;
 	}
 	piece = uv_buf_init(conn->rest.data, (unsigned int)conn->rest.size);
@@ -301,11 +304,11 @@ static void send_request(struct load_conn *conn)
 	sent = uv_write(&conn->write, (uv_stream_t *)&conn->tcp, &piece, 1, on_written);
 	if (sent) {
 		conn->writing = false;
-		lost(conn, sent);
+		conn_lost(conn, sent);
 	}
 }
 
-static void assign(struct load_conn *conn, struct exchange *x)
+static void conn_assign(struct load_conn *conn, struct exchange *x)
 {
 	http_parser_init(&conn->parser, HTTP_RESPONSE);
 	conn->parser.data = conn;
@@ -320,7 +323,7 @@ static void on_connected(uv_connect_t *connect, int status)
 	if (conn->closing)
 		return;
 	if (status < 0) {
-		fail(conn->x, LOAD_CONNECT, uv_strerror(status));
+		exchange_fail(conn->x, LOAD_CONNECT, uv_strerror(status));
 		return;
 	}
 	conn->client->made++;
@@ -329,7 +332,8 @@ static void on_connected(uv_connect_t *connect, int status)
 	send_request(conn);
 }
 
-/* The port is chosen at connect(), so that few ports serve many connections. */
+/* IP_BIND_ADDRESS_NO_PORT leaves the port to connect(), which knows the destination. A port that
+ * bind() chooses is taken for the whole source address. */
 static int bind_source(struct load_conn *conn, const union load_address *source)
 {
 	socklen_t size =
@@ -352,13 +356,13 @@ static void connect_new(struct exchange *x)
 	int err;
 
 	if (!conn) {
-		fail(x, LOAD_MEMORY, "no memory");
+		exchange_fail(x, LOAD_MEMORY, "no memory");
 		return;
 	}
 	err = uv_tcp_init_ex(c->loop, &conn->tcp, c->target.any.sa_family);
-	if (err) { /* there is no handle to close */
+	if (err) { /* there is no handle to close, so conn_end() must not be called */
 		free(conn);
-		fail(x, LOAD_CONNECT, uv_strerror(err));
+		exchange_fail(x, LOAD_CONNECT, uv_strerror(err));
 		return;
 	}
 	conn->client = c;
@@ -367,13 +371,13 @@ static void connect_new(struct exchange *x)
 	if (c->conns)
 		c->conns->prev = conn;
 	c->conns = conn;
-	assign(conn, x);
+	conn_assign(conn, x);
 	if (x->source)
 		err = bind_source(conn, x->source);
 	if (!err)
 		err = uv_tcp_connect(&conn->connect, &conn->tcp, &c->target.any, on_connected);
 	if (err)
-		fail(x, LOAD_CONNECT, uv_strerror(err));
+		exchange_fail(x, LOAD_CONNECT, uv_strerror(err));
 }
 
 static int on_event(void *arg, char *data, size_t size)
@@ -397,7 +401,7 @@ void exchange_start(struct load_client *c, struct exchange *x)
 	*x->slot = NULL;
 	conn->slot = NULL;
 	c->reused++;
-	assign(conn, x);
+	conn_assign(conn, x);
 	send_request(conn);
 }
 
@@ -426,6 +430,8 @@ void client_init(struct load_client *c)
 
 void client_close(struct load_client *c)
 {
-	while (c->conns)
+	while (c->conns) {
+		assert(!c->conns->x);
 		conn_end(c->conns);
+	}
 }

@@ -2,9 +2,10 @@
 /*
  * load_client.h - HTTP/1.1 requests to one address, and their streamed answers.
  *
- * A connection belongs to the exchange on it, or, idle, to the slot in which it is kept; whoever
- * closes it empties the slot. What is sent over a kept connection that turns out
- * to be closed, before a byte of an answer came, is sent again over a new one: once.
+ * A connection belongs to its exchange. An idle connection belongs to the slot in which it is kept,
+ * and the slot is emptied when the connection closes. A server may close a kept connection just as
+ * a request is sent on it. If no byte of an answer has come, the request is sent again on a new
+ * connection, once.
  */
 #ifndef PINTLE_LOAD_CLIENT_H
 #define PINTLE_LOAD_CLIENT_H
@@ -23,50 +24,51 @@ struct load_client {
 	uv_loop_t *loop;
 	union load_address target;
 	struct load_conn *conns;
-	uint64_t now_ns;  /* when what is being handled was read */
-	uint64_t made;    /* connections */
-	uint64_t reused;  /* requests on a connection that had had another */
+	uint64_t now_ns;  /* when the newest bytes were read; the time of their events */
+	uint64_t made;    /* connections established */
+	uint64_t reused;  /* requests sent on a kept connection */
 	uint64_t retried; /* requests sent again */
 	char buffer[65536];
 };
 
 struct exchange {
-	/* Set by the caller; `out` is the request and stays until the end. */
+	/* Set by the caller. `out` is the request, and must not change before the end. */
 	struct buf out;
 	const union load_address *source; /* NULL: the kernel chooses */
-	struct load_conn **slot;          /* to take a kept connection from, and to put it into */
-	bool keep;                        /* keep it, if the server does */
-	/* An event of the stream; ends the exchange unless it returns LOAD_OK. */
+	struct load_conn **slot;          /* a kept connection comes from here and goes back */
+	bool keep;                        /* keep the connection, if the server keeps it */
+	/* Handles an event of the stream. A value other than LOAD_OK ends the exchange with it. */
 	enum load_outcome (*event)(struct exchange *x, char *data, size_t size);
-	/* Over. The exchange may be freed. */
+	/* Called at the end, and may free the exchange. */
 	void (*end)(struct exchange *x, enum load_outcome outcome);
 
 	/* The answer so far. */
 	unsigned int status;
-	char endpoint[64]; /* what x-inference-pod says, else empty */
-	char problem[160]; /* what went wrong, for people */
+	char endpoint[64]; /* the value of x-inference-pod; empty without that header */
+	char problem[160]; /* for people: what went wrong */
 
 	struct load_client *client;
 	struct load_conn *conn;
 	struct sse sse;
-	enum load_outcome early; /* why the answer was not read to its end */
-	char header[20];         /* name of the header being read, cut */
+	enum load_outcome early; /* LOAD_OK, or why the answer is not read to its end */
+	char header[20];         /* name of the header being read, cut to fit */
 	size_t header_size, value_size;
 	bool is_stream, again, any, complete;
 };
 
-/** All zeros but loop and target before it. */
+/** `c` must be all zeros, except for `loop` and `target`. */
 void client_init(struct load_client *c);
-/** Closes every connection; exchanges must be over. */
+/** Closes every connection; no exchange may be under way. */
 void client_close(struct load_client *c);
 
-/** x->end may be called before this returns. */
+/** Sends the request; x->end may be called before this returns. */
 void exchange_start(struct load_client *c, struct exchange *x);
-/** Ends it without a call of x->end. */
+/** Ends the exchange without calling x->end. */
 void exchange_cancel(struct exchange *x);
-void exchange_free(struct exchange *x); /* what it owns */
+/** Frees what the exchange owns, not the exchange itself. */
+void exchange_free(struct exchange *x);
 
-/** Closes a kept connection, if there is one. */
+/** Closes the slot's kept connection, if it has one. */
 void slot_clear(struct load_conn **slot);
 
 #endif

@@ -3,7 +3,7 @@
 #include "../../userspace/base/util.h"
 #include "load_internal.h"
 
-#define PAUSE_NS NSEC_PER_SEC /* at least, of a user after an error */
+#define PAUSE_NS NSEC_PER_SEC /* the least time that a user waits after an error */
 
 void session_free(struct client_session *s)
 {
@@ -14,7 +14,7 @@ void session_free(struct client_session *s)
 	free(s);
 }
 
-/* Which address it has; without a prefix the kernel says. */
+/* Sets the session's source address; without a prefix the kernel chooses it. */
 static void choose_address(struct client_session *s, uint64_t number, uint32_t group)
 {
 	const struct source_prefix *prefix = &s->class->source;
@@ -34,7 +34,7 @@ static void choose_address(struct client_session *s, uint64_t number, uint32_t g
 	}
 }
 
-static void begin(struct client_session *s, uint64_t due_ns)
+static void client_begin(struct client_session *s, uint64_t due_ns)
 {
 	struct class_state *class = s->class;
 	struct run *run = class->run;
@@ -47,7 +47,7 @@ static void begin(struct client_session *s, uint64_t due_ns)
 	run->stats.classes[class->index].sessions += run_in_window(run, due_ns);
 }
 
-/* Its next turn, the first too, is due. */
+/* The session's next turn is due; it may be the first. */
 static void on_due(struct load_timer *t)
 {
 	struct client_session *s = (struct client_session *)t;
@@ -55,7 +55,7 @@ static void on_due(struct load_timer *t)
 	struct buf body = {};
 
 	if (!s->begun)
-		begin(s, t->at_ns);
+		client_begin(s, t->at_ns);
 	session_ask(&s->says, &class->run->config->form, &body);
 	request_send(s, t->at_ns, &body, class->c->history && s->says.turns_left);
 	buf_free(&body);
@@ -75,7 +75,8 @@ static struct client_session *session_new(struct class_state *class)
 	return s;
 }
 
-/* What would be due after the end is not begun. */
+/* Lets the session wait for its next turn, or ends it when that turn would begin after the window.
+ */
 static void session_wait(struct client_session *s, uint64_t due_ns)
 {
 	struct run *run = s->class->run;
@@ -163,7 +164,7 @@ void class_start(struct class_state *class)
 
 /* -- a trace ---------------------------------------------------------------------- */
 
-/* A session of a trace stays until the run ends: only the trace knows when it is over. */
+/* A session of a trace stays until the run ends, because the trace may have more requests of it. */
 static struct client_session *trace_session(struct run *run, const struct trace_request *r)
 {
 	struct client_session *s = run->trace_sessions[r->session];
@@ -179,7 +180,7 @@ static struct client_session *trace_session(struct run *run, const struct trace_
 	return s;
 }
 
-/* Waits for the next request; the first, at the start. */
+/* Waits until the next request of the trace is due. */
 void trace_start(struct run *run)
 {
 	const struct trace *trace = run->config->trace;

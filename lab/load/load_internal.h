@@ -6,10 +6,10 @@
  *	load_clients.c   sessions: when they begin, ask, think and end
  *	load_request.c   a request, from its due time to its row in the statistics
  *
- * Every request has a time at which it is due: an arrival of the open loop, or the end of the
- * turn before it and the time to think. All that is measured counts from there, not from when
- * this process got round to sending it; so neither a server that holds up its clients nor a client
- * that is late hides what a user would have waited.
+ * Every request has a due time: an arrival of the open loop, or the end of the turn before it plus
+ * the time to think. All times are measured from the due time, not from when this process sent the
+ * request. A request that is due at 10.0 s, sent at 10.3 s by a busy client and answered at 10.5 s
+ * took 0.5 s: a user would have waited so long.
  */
 #ifndef PINTLE_LOAD_INTERNAL_H
 #define PINTLE_LOAD_INTERNAL_H
@@ -29,7 +29,7 @@ struct class_state {
 	const struct workload_class *c;
 	unsigned int index;
 	struct rng arrivals;
-	uint64_t arrived_ns; /* the newest arrival, since the start */
+	uint64_t arrived_ns; /* the newest arrival, from the start of the run */
 	struct zipf groups;
 	struct source_prefix source;
 	struct load_timer timer;
@@ -37,7 +37,7 @@ struct class_state {
 };
 
 struct client_session {
-	struct load_timer timer; /* until it is due; first, so that it can be found from it */
+	struct load_timer timer; /* for its next turn; first, because it is cast to the session */
 	struct class_state *class;
 	LIST_ENTRY(client_session) all;
 	struct session says;
@@ -48,12 +48,12 @@ struct client_session {
 };
 
 struct request {
-	struct exchange x; /* first, so that it can be found from it */
+	struct exchange x; /* first, because it is cast to the request */
 	struct client_session *s;
 	LIST_ENTRY(request) all;
 	struct load_timer timeout;
 	struct answer answer;
-	struct stats_row *endpoint; /* NULL: not named yet */
+	struct stats_row *endpoint; /* NULL: the answer has not named it yet */
 	uint64_t due_ns, first_ns, last_ns;
 	uint32_t pieces, pieces_in_window;
 	bool measured;
@@ -73,7 +73,7 @@ struct run {
 	uint64_t start_ns, from_ns, to_ns; /* the window is [from, to) */
 	struct load_timer window_begins, window_ends, tick;
 	unsigned int measured_live, live;
-	/* of a trace */
+	/* with a trace */
 	struct client_session **trace_sessions;
 	size_t trace_next;
 	struct load_timer trace_timer;
@@ -82,11 +82,11 @@ struct run {
 };
 
 /* load_run.c */
-/** Ends the run at once; what is under way is cancelled and not counted. */
+/** Ends the run at once; requests under way are cancelled and not counted. */
 void run_close(struct run *run);
-/** The same because of an error, which is logged. */
+/** Logs an error, and ends the run at once. */
 void run_failed(struct run *run, int error);
-/** Closes if the run is over and nothing that counts is under way. */
+/** Closes a run that is stopping once no measured request and no page is under way. */
 void run_maybe_end(struct run *run);
 /** load_timer_set() that ends the run when there is no memory. */
 void run_set_timer(struct run *run, struct load_timer *timer, uint64_t at_ns);
@@ -94,25 +94,25 @@ void run_set_timer(struct run *run, struct load_timer *timer, uint64_t at_ns);
 bool run_in_window(const struct run *run, uint64_t at_ns);
 
 /* load_clients.c */
-/** Lets the sessions of a class begin, when they are due. */
+/** Schedules the first sessions of a class. */
 void class_start(struct class_state *class);
 void class_on_arrival(struct load_timer *t);
 /** Replays the trace from its first request on. */
 void trace_start(struct run *run);
 void trace_on_due(struct load_timer *t);
-/** The answer of a session's request was read to its end, or was not. */
+/** The session's request has ended, well or not. */
 void session_answered(struct client_session *s, enum load_outcome outcome,
 		      const struct answer *answer);
-/** Ends a session; nothing of it may be under way. */
+/** Frees a session; none of its requests may be under way. */
 void session_free(struct client_session *s);
 
 /* load_request.c */
-/** Sends a body which was due at due_ns; session_answered() may be called before it returns. */
+/** Sends a body that was due at due_ns; session_answered() may be called before this returns. */
 void request_send(struct client_session *s, uint64_t due_ns, const struct buf *body,
 		  bool keep_text);
-/** Ends a request under way as this outcome. */
+/** Ends a request under way, and counts it with this outcome. */
 void request_break(struct request *q, enum load_outcome outcome);
-/** Forgets a request, which counts nowhere. */
+/** Ends a request under way, and counts it nowhere. */
 void request_drop(struct request *q);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* load_outcome.h - how a request can end; each ends in exactly one of these ways. */
+/* load_outcome.h - how a request ends: in exactly one of these ways. */
 #ifndef PINTLE_LOAD_OUTCOME_H
 #define PINTLE_LOAD_OUTCOME_H
 

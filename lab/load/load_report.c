@@ -6,9 +6,8 @@
 
 #include "../../userspace/base/util.h"
 
-#define LATE_NS                                                                                    \
-	(20 * NSEC_PER_MSEC) /* a client later than this, at the 99th percentile, says so          \
-			      */
+/* The report warns when this client sent 1 % of its requests so late, or later. */
+#define LATE_NS (20 * NSEC_PER_MSEC)
 
 static double seconds(uint64_t ns)
 {
@@ -20,7 +19,7 @@ static double share(double part, double whole)
 	return whole > 0 ? part / whole : 0;
 }
 
-/* The table of latencies: which there are, in both forms. */
+/* The latencies of both forms of the report. */
 static const struct {
 	const char *key, *title;
 	size_t offset;

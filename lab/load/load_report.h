@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* load_report.h - a run's results, for people and (docs/load-generator.md) for programs. */
+/* load_report.h - a run's results as text for people, and as JSON (docs/load-generator.md). */
 #ifndef PINTLE_LOAD_REPORT_H
 #define PINTLE_LOAD_REPORT_H
 
@@ -8,7 +8,7 @@
 #include "load_run.h"
 
 struct report_names {
-	const char *target, *workload; /* as they were given */
+	const char *target, *workload; /* as the user gave them */
 	const char *trace;             /* NULL: none */
 };
 

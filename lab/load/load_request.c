@@ -92,8 +92,8 @@ static enum load_outcome on_event(struct exchange *x, char *data, size_t size)
 	return LOAD_OK;
 }
 
-/* A stream that HTTP calls whole need not be one. */
-static enum load_outcome judge(struct request *q)
+/* The outcome of a stream that HTTP delivered to its end: an answer may still be missing in it. */
+static enum load_outcome request_judge(struct request *q)
 {
 	const struct answer *a = &q->answer;
 	enum load_outcome outcome = LOAD_STREAM;
@@ -139,7 +139,7 @@ static void count_row(struct run *run, struct stats_row *r, const struct request
 		count_well(r, q, tokens, now_ns);
 }
 
-/* Seconds from when it was due. */
+/* Seconds from the request's due time to `at_ns`. */
 static double since_due(const struct request *q, uint64_t at_ns)
 {
 	return at_ns > q->due_ns ? (double)(at_ns - q->due_ns) * 1e-9 : 0;
@@ -165,7 +165,7 @@ static void write_log(const struct request *q, enum load_outcome outcome, uint64
 	buf_free(&endpoint);
 }
 
-static void count(struct request *q, enum load_outcome outcome)
+static void request_count(struct request *q, enum load_outcome outcome)
 {
 	struct run *run = q->s->class->run;
 	uint64_t now_ns = outcome == LOAD_OK ? run->client.now_ns : monotonic_ns();
@@ -192,10 +192,10 @@ static void on_end(struct exchange *x, enum load_outcome outcome)
 	struct answer answer;
 
 	if (outcome == LOAD_OK)
-		outcome = judge(q);
-	count(q, outcome);
+		outcome = request_judge(q);
+	request_count(q, outcome);
 	answer = q->answer;
-	q->answer = (struct answer){}; /* it outlives the request */
+	q->answer = (struct answer){}; /* the answer outlives the request */
 	request_free(q);
 	session_answered(s, outcome, &answer);
 	answer_free(&answer);
@@ -223,7 +223,7 @@ static void on_timeout(struct load_timer *t)
 	request_break(q, LOAD_TIMEOUT);
 }
 
-/* The head goes before the body, but holds its size. */
+/* Writes the head and the body of the request. */
 static void put_head(struct request *q, const struct buf *body)
 {
 	const struct run_config *config = q->s->class->run->config;

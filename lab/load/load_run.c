@@ -11,7 +11,8 @@
 
 /* -- the end ---------------------------------------------------------------------- */
 
-/* libuv gives them back to the system when it closes; but one more must not cost the report. */
+/* Once libuv's handles are closed, SIGINT and SIGTERM would kill the process again. A user who
+ * presses Ctrl-C twice must not lose the report. */
 static void block_signals(void)
 {
 	sigset_t set;
@@ -36,7 +37,8 @@ void run_close(struct run *run)
 	load_timers_close(&run->timers);
 	for (size_t i = 0; i < ARRAY_SIZE(run->signals); i++)
 		uv_close((uv_handle_t *)&run->signals[i], NULL);
-	/* libcurl may be on the stack: its things go when the loop has ended */
+	/* A callback of libcurl may be on the stack: load_run() frees the servers after the loop.
+	 */
 	uv_stop(&run->loop);
 }
 
@@ -54,8 +56,8 @@ static void on_read_end(void *arg)
 	run_maybe_end(run);
 }
 
-/* No session and no turn begins any more; what is under way goes on. */
-static void stop(struct run *run)
+/* Lets no session and no turn begin any more; requests under way go on. */
+static void run_stop(struct run *run)
 {
 	if (run->stopping || run->closing)
 		return;
@@ -100,7 +102,7 @@ static void on_window_begins(struct load_timer *t)
 
 static void on_window_ends(struct load_timer *t)
 {
-	stop((struct run *)((char *)t - offsetof(struct run, window_ends)));
+	run_stop((struct run *)((char *)t - offsetof(struct run, window_ends)));
 }
 
 static void show_progress(const struct run *run, uint64_t now_ns)
@@ -134,7 +136,7 @@ static void on_tick(struct load_timer *t)
 	run_set_timer(run, t, t->at_ns + NSEC_PER_SEC);
 }
 
-static void start(struct run *run)
+static void run_start(struct run *run)
 {
 	const struct run_config *config = run->config;
 
@@ -165,10 +167,11 @@ static void on_first_read(void *arg)
 	if (run->stopping)
 		run_close(run);
 	else
-		start(run);
+		run_start(run);
 }
 
-/* The first ends the run with what there is, the second does not wait for the servers' pages. */
+/* The first signal ends the run with what has been measured; the second ends it without waiting for
+ * the servers' pages. */
 static void on_signal(uv_signal_t *signal, int number)
 {
 	struct run *run = signal->data;
@@ -183,7 +186,7 @@ static void on_signal(uv_signal_t *signal, int number)
 	run->interrupted = true;
 	if (!run->stopping)
 		run->to_ns = MAX(now_ns, run->from_ns);
-	stop(run);
+	run_stop(run);
 	while (!LIST_EMPTY(&run->requests) && !run->closing)
 		request_break(LIST_FIRST(&run->requests), LOAD_CANCELLED);
 }
@@ -218,7 +221,7 @@ static int make_classes(struct run *run)
 	return 0;
 }
 
-static int prepare(struct run *run)
+static int run_prepare(struct run *run)
 {
 	const struct run_config *config = run->config;
 	int err = stats_init(&run->stats, config->workload->class_count);
@@ -238,7 +241,7 @@ static int prepare(struct run *run)
 	return err;
 }
 
-static void begin(struct run *run)
+static void run_begin(struct run *run)
 {
 	static const int numbers[] = {SIGINT, SIGTERM};
 
@@ -256,11 +259,11 @@ static void begin(struct run *run)
 		run->reading = true;
 		load_servers_read(run->servers, 0, on_first_read, run);
 	} else {
-		start(run);
+		run_start(run);
 	}
 }
 
-static void write_down(struct run *run, struct run_result *out)
+static void result_write(struct run *run, struct run_result *out)
 {
 	struct rusage usage;
 	uint64_t now_ns = monotonic_ns();
@@ -292,9 +295,9 @@ int load_run(const struct run_config *config, struct run_result *out)
 	run->client.loop = &run->loop;
 	files_raise_limit();
 	uv_loop_init(&run->loop);
-	err = prepare(run);
+	err = run_prepare(run);
 	if (!err) {
-		begin(run);
+		run_begin(run);
 		if (!run->closing)
 			uv_run(&run->loop, UV_RUN_DEFAULT);
 		err = run->error;
@@ -302,14 +305,14 @@ int load_run(const struct run_config *config, struct run_result *out)
 	if (config->progress)
 		fprintf(stderr, "\r\033[K");
 	load_servers_free(run->servers);
-	while (uv_run(&run->loop, UV_RUN_DEFAULT)) /* a stop that came before lasts for one call */
+	while (uv_run(&run->loop, UV_RUN_DEFAULT)) /* uv_stop() cuts one call short, even a later */
 		;
 	uv_loop_close(&run->loop);
 	load_timers_free(&run->timers);
 	if (err)
 		stats_free(&run->stats);
 	else
-		write_down(run, out);
+		result_write(run, out);
 	for (size_t i = 0; run->classes && i < config->workload->class_count; i++)
 		zipf_free(&run->classes[i].groups);
 	free(run->classes);

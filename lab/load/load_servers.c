@@ -103,7 +103,7 @@ void load_servers_read(struct load_servers *s, int what, void (*done)(void *arg)
 	s->what = what;
 	s->done = done;
 	s->arg = arg;
-	s->left = s->count + 1; /* this loop counts as one, lest it end before it has begun all */
+	s->left = s->count + 1; /* one more for this loop: `done` must wait until all have begun */
 	for (size_t i = 0; i < s->count; i++) {
 		struct reading *reading = &s->readings[i];
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "load_session.h"
 
+#include <assert.h>
+
 #include "../../userspace/base/util.h"
 #include "load_text.h"
 
-/* What random numbers are for: streams of one class and session that must not meet. */
+/* What random numbers are for. Each purpose has a stream of its own in each class and session. */
 enum purpose { FOR_SESSION = 1, FOR_TEXT, FOR_GROUP_TEXT, FOR_GROUP_LENGTH };
 
 static uint64_t number_for(enum purpose purpose, uint64_t seed, unsigned int class_index,
@@ -26,7 +28,7 @@ void session_begin(struct session *s, const struct workload_class *c, unsigned i
 	s->group = zipf_draw(groups, &s->rng);
 	s->own_seed = number_for(FOR_TEXT, seed, class_index, number);
 	s->shared_seed = number_for(FOR_GROUP_TEXT, seed, class_index, s->group);
-	/* The same for all sessions of a group. */
+	/* All sessions of a group draw the same length. */
 	rng_init(&length, seed, (uint64_t)class_index << 8 | FOR_GROUP_LENGTH, s->group);
 	s->shared_tokens = dist_draw_whole(&c->shared, &length);
 	s->turns_left = dist_draw_whole(&c->turns, &s->rng);
@@ -73,7 +75,8 @@ static void shared_text(struct buf *b, const struct session_form *form, uint64_t
 		buf_puts(b, "\"},");
 }
 
-/* Four characters each, so that what follows begins with a token for pintle-sim, too. */
+/* Four characters each after unescaping, so that for pintle-sim the text after them begins with a
+ * whole token. */
 static const char question[] = "\\n>> ", answer[] = "\\n<< ";
 
 static void user_begin(struct buf *b, const struct session_form *form)
@@ -90,6 +93,7 @@ void session_draw(struct session *s, uint32_t *prompt, uint32_t *output)
 {
 	*prompt = dist_draw_whole(&s->c->prompt, &s->rng);
 	*output = dist_draw_whole(&s->c->output, &s->rng);
+	assert(s->turns_left);
 	s->turns_left--;
 }
 
@@ -101,7 +105,7 @@ void session_ask(struct session *s, const struct session_form *form, struct buf 
 	session_draw(s, &prompt, &output);
 	s->asked.size = 0;
 	user_begin(&s->asked, form);
-	/* It stands in the history afterwards. */
+	/* Later prompts find the context in the history. */
 	if (!s->history.size)
 		load_text(&s->asked, s->own_seed, 0, s->context_tokens);
 	load_text(&s->asked, s->own_seed, s->said, prompt);
@@ -130,7 +134,7 @@ void session_heard(struct session *s, const struct session_form *form, const cha
 	buf_add(&s->history, s->asked.data, s->asked.size);
 	if (form->chat)
 		buf_puts(&s->history, ",{\"role\":\"assistant\",\"content\":");
-	if (quoted.size >= 2 && !form->chat) /* it goes on within a string */
+	if (quoted.size >= 2 && !form->chat) /* the prompt is one string: drop the quotes */
 		buf_add(&s->history, quoted.data + 1, quoted.size - 2);
 	else
 		buf_add(&s->history, quoted.data, quoted.size);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * load_session.h - what a session says: its prompts, turn by turn, as bodies of requests.
+ * load_session.h - a session's prompts, turn by turn, as bodies of requests.
  *
- * All of it follows from the seed, the class and the session's number; but for the answers, which
- * are the server's and come back in the next prompt.
+ * The prompts follow from the seed, the class and the session's number, except for the server's
+ * answers that they repeat.
  */
 #ifndef PINTLE_LOAD_SESSION_H
 #define PINTLE_LOAD_SESSION_H
@@ -12,10 +12,10 @@
 #include "load_workload.h"
 #include "../base/buf.h"
 
-/* How requests are put. */
+/* The form of requests. */
 struct session_form {
 	bool chat;         /* /v1/chat/completions, else /v1/completions */
-	const char *model; /* NULL: none is named */
+	const char *model; /* NULL: requests name no model */
 	bool natural_end;  /* the answer may end before max_tokens */
 };
 
@@ -25,23 +25,25 @@ struct session {
 	uint64_t shared_seed, own_seed; /* of texts */
 	uint32_t group, shared_tokens, context_tokens;
 	uint32_t turns_left;
-	uint64_t said;      /* tokens of its own text used so far */
-	struct buf history; /* in the form's JSON */
-	struct buf asked;   /* the newest prompt, in the same */
+	uint64_t said;      /* tokens of its own text that prompts have used */
+	struct buf history; /* all turns so far, as JSON of the form */
+	struct buf asked;   /* the newest prompt, likewise */
 };
 
-/** Starts from any bytes. `groups` chooses one of c->groups. */
+/** Initializes *s, whatever it held. The session's group is drawn from `groups`. */
 void session_begin(struct session *s, const struct workload_class *c, unsigned int class_index,
 		   const struct zipf *groups, uint64_t seed, uint64_t number);
-/** The lengths of the next turn, which session_ask() draws itself; turns_left falls by one. */
+/** Draws the lengths of the next turn in tokens, and takes one off turns_left, which must not be 0.
+ * session_ask() calls this. */
 void session_draw(struct session *s, uint32_t *prompt, uint32_t *output);
-/** Adds the body of the next turn's request; turns_left falls by one. */
+/** Adds the body of the next turn's request, and takes one off turns_left, which must not be 0. */
 void session_ask(struct session *s, const struct session_form *form, struct buf *body);
-/** What came back; needed only if there are turns left and c->history. */
+/** Adds the newest prompt and its answer to the history. Needed only with c->history and turns
+ * left. */
 void session_heard(struct session *s, const struct session_form *form, const char *text,
 		   size_t size);
 void session_end(struct session *s);
-/** How long it thinks before the next turn. */
+/** Draws how long the session's user thinks before the next turn. */
 uint64_t session_think_ns(struct session *s);
 
 /** Adds the body of a trace's request. */

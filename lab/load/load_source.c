@@ -2,6 +2,7 @@
 #include "load_source.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 
 #define ALL_BITS 128
 #define V4_BITS  32
-/* 2^62 addresses are enough, and their count fits. */
+/* Of a larger prefix only 2^62 addresses are used, so that their count fits into 64 bits. */
 #define MOST_HOST_BITS 62
 #define V4_GROUP_BITS  120
 #define V6_GROUP_BITS  112
@@ -85,8 +86,8 @@ const char *source_format(const struct source_prefix *p, char *buf)
 	return buf;
 }
 
-/* Adds number * 2^shift. */
-static void add(struct addr *a, uint64_t number, unsigned int shift)
+/* Adds number * 2^shift to the address. */
+static void source_add(struct addr *a, uint64_t number, unsigned int shift)
 {
 	unsigned int carry = 0;
 
@@ -112,11 +113,11 @@ struct source_prefix source_slice(const struct source_prefix *p, unsigned int in
 
 	while (1U << bits < count)
 		bits++;
-	/* A slice without a usable address would be none. */
+	/* A slice needs four addresses: without its first and last, two are left. */
 	if (!p->set || p->bits + bits + 2 > ALL_BITS)
 		return slice;
 	slice.bits = (uint8_t)(p->bits + bits);
-	add(&slice.base, index, ALL_BITS - slice.bits);
+	source_add(&slice.base, index, ALL_BITS - slice.bits);
 	return slice;
 }
 
@@ -127,8 +128,9 @@ void source_address(const struct source_prefix *p, uint64_t number, union load_a
 	uint64_t count = 1ULL << host, first = host > 1;
 	struct addr a = p->base;
 
+	assert(p->set);
 	count -= host > 1 ? 1 + v4 : 0;
-	add(&a, first + number % count, 0);
+	source_add(&a, first + number % count, 0);
 	memset(out, 0, sizeof(*out));
 	if (v4) {
 		out->v4.sin_family = AF_INET;
@@ -150,7 +152,7 @@ void source_address_in_group(const struct source_prefix *p, uint32_t group, uint
 	if (p->bits < bits) {
 		room = MIN(bits - p->bits, 32U);
 		part.bits = (uint8_t)bits;
-		add(&part.base, group & ((1ULL << room) - 1), ALL_BITS - bits);
+		source_add(&part.base, group & ((1ULL << room) - 1), ALL_BITS - bits);
 	}
 	source_address(&part, number, out);
 }

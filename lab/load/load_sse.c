@@ -34,7 +34,7 @@ static int end_line(struct sse *s)
 		return end_event(s);
 	name = strlen(field);
 	if (size < name || memcmp(line, field, name) != 0 || (size > name && line[name] != ':'))
-		return 0; /* a comment, or a field that does not matter here */
+		return 0; /* a comment, or a field other than `data` */
 	name = MIN(name + 1, size);
 	name += name < size && line[name] == ' ';
 	if (size - name + 1 > SSE_MAX - MIN(s->data.size, (size_t)SSE_MAX))

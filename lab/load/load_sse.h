@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* load_sse.h - server-sent events, in whatever pieces they arrive, as the HTML standard has it. */
+/* load_sse.h - server-sent events as the HTML standard defines them, fed in pieces of any size. */
 #ifndef PINTLE_LOAD_SSE_H
 #define PINTLE_LOAD_SSE_H
 
@@ -10,10 +10,10 @@
 
 #define SSE_MAX (1U << 20) /* bytes of a line, and of an event */
 
-/* Starts as all zeros but `event` and `arg`. */
+/* Starts as all zeros, except for `event` and `arg`. */
 struct sse {
-	/* The data of an event: its `data` lines joined by line feeds, and a NUL behind them that
-	 * `size` does not count. What it returns, if not 0, ends the parsing. */
+	/* Gets an event's `data` lines, joined by line feeds. A NUL follows, which `size` does not
+	 * count. A return value other than 0 ends the parsing. */
 	int (*event)(void *arg, char *data, size_t size);
 	void *arg;
 	struct buf line, data;

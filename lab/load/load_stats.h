@@ -2,9 +2,9 @@
 /*
  * load_stats.h - what clients saw.
  *
- * A request counts where its intended start lies within the measured window, whenever it ends.
- * Rates (requests and tokens a second) are of what ended or arrived within the window, whenever it
- * began.
+ * Latencies and outcomes count the requests that were due within the measured window, even if they
+ * end after it. Rates count the requests that ended and the tokens that arrived within the window,
+ * even of requests that began before it.
  */
 #ifndef PINTLE_LOAD_STATS_H
 #define PINTLE_LOAD_STATS_H
@@ -15,15 +15,15 @@
 #include "../base/durations.h"
 #include "load_outcome.h"
 
-#define STATS_MAX_ENDPOINTS 256 /* what is beyond goes into the last one */
+#define STATS_MAX_ENDPOINTS 256 /* the last row is shared by all further endpoints */
 #define STATS_MAX_SECONDS   (7 * 24 * 3600)
 
 struct stats_row {
 	char name[64];
-	uint64_t sessions; /* begun within the window */
+	uint64_t sessions; /* sessions begun within the window */
 	uint64_t outcomes[LOAD_OUTCOME_COUNT];
-	uint64_t prompt_tokens, cached_tokens, output_tokens; /* of the requests that ended well */
-	uint64_t ended_in_window;                             /* well */
+	uint64_t prompt_tokens, cached_tokens, output_tokens; /* of requests with LOAD_OK */
+	uint64_t ended_in_window;                             /* requests with LOAD_OK */
 	double tokens_in_window;
 	struct durations ttft, itl, tpot, e2e;
 };
@@ -39,24 +39,25 @@ struct stats {
 	size_t class_count;
 	struct stats_row *endpoints[STATS_MAX_ENDPOINTS];
 	size_t endpoint_count;
-	uint64_t warmup_requests;     /* not counted anywhere else */
-	struct durations lag;         /* how late requests were begun here, measured or not */
+	uint64_t warmup_requests;     /* not due within the window; no row counts them */
+	struct durations lag;         /* from a request's due time to its sending; all requests */
 	struct stats_second *seconds; /* from the start of the run */
 	size_t second_count, second_room;
-	char problems[LOAD_OUTCOME_COUNT][160]; /* the first of each kind */
+	char problems[LOAD_OUTCOME_COUNT][160]; /* the first problem of each outcome */
 };
 
 /** Returns 0 or -ENOMEM. */
 int stats_init(struct stats *s, size_t classes);
 void stats_free(struct stats *s);
-/** The row of an endpoint, made when it is new; NULL without memory. */
+/** The row of an endpoint, made at its first use; NULL without memory. */
 struct stats_row *stats_endpoint(struct stats *s, const char *name);
-/** The second that began so long after the start; never NULL. */
+/** The second in which this time lies; never NULL. Without memory, and beyond STATS_MAX_SECONDS, it
+ * is an entry that no report shows. */
 struct stats_second *stats_second(struct stats *s, uint64_t since_start_ns);
-/** All classes together, into a zeroed row. */
+/** Adds up all classes in *total, which must be all zeros. */
 void stats_total(const struct stats *s, struct stats_row *total);
 
 uint64_t stats_requests(const struct stats_row *r); /* all outcomes */
-uint64_t stats_errors(const struct stats_row *r);   /* but ok and cancelled */
+uint64_t stats_errors(const struct stats_row *r);   /* all outcomes except ok and cancelled */
 
 #endif

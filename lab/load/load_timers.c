@@ -61,7 +61,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 	load_timers_run(t, monotonic_ns());
 }
 
-/* Once before the loop waits, however often the first of the heap has changed. */
+/* Sets the timerfd once before the loop waits, however often the earliest timer has changed. */
 static void on_prepare(uv_prepare_t *prepare)
 {
 	struct load_timers *t = prepare->data;
@@ -94,7 +94,7 @@ void load_timers_close(struct load_timers *t)
 {
 	if (t->fd < 0)
 		return;
-	while (t->heap.count) /* whoever fires them may still be on the stack */
+	while (t->heap.count) /* load_timers_run() may be on the stack, and must find none left */
 		load_timer_clear(t, timer_of(t->heap.entries[t->heap.count - 1].what));
 	uv_close((uv_handle_t *)&t->poll, NULL);
 	uv_close((uv_handle_t *)&t->prepare, NULL);

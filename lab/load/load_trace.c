@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * load_trace.c - a trace's lines. The two forms share one table of columns; each line becomes
- * texts by column first, and these become a request.
+ * load_trace.c - reads traces. JSON Lines and CSV share one table of columns: each line is first
+ * cut into texts by column, and the texts become a request.
  */
 #include "load_trace.h"
 
@@ -34,7 +34,7 @@ static const struct {
 static const char all_columns[] =
 	"time, session, prompt_tokens, output_tokens, and perhaps group, shared_tokens";
 
-/* Names in the order in which they came. */
+/* Numbers names from 0, in the order of their first appearance. */
 struct name {
 	char *text;
 	uint32_t number;
@@ -51,8 +51,8 @@ struct reader {
 	struct trace trace;
 	struct name_table sessions, groups;
 	double first_time, last_time;
-	int order[COLUMNS + 1]; /* of a CSV: which column stands there */
-	int width;              /* of a CSV; 0: JSON Lines */
+	int order[COLUMNS + 1]; /* CSV: the enum column of each field */
+	int width;              /* CSV: fields of a line; 0: JSON Lines */
 };
 
 __attribute__((format(printf, 2, 3))) static int wrong(const struct reader *r, const char *fmt, ...)
@@ -224,7 +224,8 @@ static int take_json(struct reader *r, const char *line)
 
 /* -- CSV -------------------------------------------------------------------------- */
 
-/* Cuts the line at its commas; quotes around a field go. Returns how many fields there are. */
+/* Cuts the line at its commas and drops quotes around fields. Returns the number of fields, which
+ * may be more than `fields` has room for. */
 static int split(char *line, char *fields[COLUMNS + 1])
 {
 	int count = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* load_workload.c - a workload's file: its classes, and what else it says. */
+/* load_workload.c - reads a workload's file: its classes, its description and its source. */
 #include "load_workload.h"
 
 #include <ctype.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * load_workload.h - what clients do, as data: a YAML file with one or more classes of sessions.
+ * load_workload.h - what clients do: a YAML file with one or more classes of sessions.
  * docs/load-generator.md describes the file.
  */
 #ifndef PINTLE_LOAD_WORKLOAD_H
@@ -17,41 +17,42 @@
 
 #define WORKLOAD_MAX_CLASSES 16
 #define WORKLOAD_MAX_POINTS  64      /* of a ramp */
-#define WORKLOAD_MAX_TOKENS  1000000 /* of one text */
+#define WORKLOAD_MAX_TOKENS  1000000 /* in one part of a prompt, or in an answer */
 
 enum workload_connection { CONNECTION_KEPT, CONNECTION_EACH };
 enum workload_addresses { ADDRESSES_SESSION, ADDRESSES_GROUP, ADDRESSES_CLASS };
 
 struct workload_class {
 	char *name;
-	/* Closed loop: so many users, each with one session after the other; 0: open loop. */
+	/* Closed loop: this many users, each with one session after the other. 0: open loop. */
 	int users;
-	uint64_t spread_ns;       /* over which the users begin */
+	uint64_t spread_ns;       /* time over which the users begin */
 	struct arrival arrival;   /* open loop */
 	struct dist turns, think; /* think in nanoseconds */
-	/* In front of each prompt stands a text that all sessions of one group share. */
+	/* Each prompt begins with a text of `shared` tokens, the same for all sessions of a group.
+	 */
 	int groups;
-	double zipf;
+	double zipf; /* exponent of the groups' popularity; 0: all alike */
 	struct dist shared;
-	struct dist context; /* of the session alone, in its first prompt */
+	struct dist context; /* tokens of the session's own text before its first prompt */
 	struct dist prompt, output;
-	bool history;        /* a prompt holds all turns before it, with their answers */
+	bool history;        /* a prompt repeats all turns before it, with their answers */
 	uint32_t connection; /* enum workload_connection */
 	uint32_t addresses;  /* enum workload_addresses */
-	int priority;        /* of its requests; below 0: none is said */
+	int priority;        /* the field `priority` of requests; below 0: left out */
 };
 
 struct workload {
 	char *description;
 	struct source_prefix source;
-	bool says_source; /* none, too */
+	bool says_source; /* the file has the key `source`, be it "none" */
 	struct workload_class *classes;
 	size_t class_count;
 };
 
-/** Reads and validates; messages as those of config_load(). Returns 0 and *out (to be freed
- * with workload_free); -EINVAL when errors were reported; -errno when the file could not be read
- * (reported, too). *out is untouched on failure. */
+/** Reads and checks a workload. Messages are like those of config_load(). Returns 0 and *out, to be
+ * freed with workload_free(); -EINVAL when errors were reported; -errno when the file could not be
+ * read, which is reported, too. *out is untouched on failure. */
 int workload_load(const char *path, const struct yaml_sink *sink, struct workload **out);
 int workload_parse(const char *name, const char *text, size_t size, const struct yaml_sink *sink,
 		   struct workload **out);
@@ -61,12 +62,14 @@ static inline void workload_freep(struct workload **w)
 	workload_free(*w);
 }
 
-/** Scales the open loops, so that their rates (of a ramp: the highest) are `rate` together; the
- * closed ones, so that there are `users`. False: there is none, or more classes than users. */
+/** Scales all open loops, so that the sum of their highest rates is `rate` per second. Returns
+ * false if no class is an open loop. */
 bool workload_set_rate(struct workload *w, double rate);
+/** Scales all closed loops to `users` users together, at least one each. Returns false if no class
+ * is a closed loop, or there are more of them than users. */
 bool workload_set_users(struct workload *w, unsigned int users);
 
-/* Those that are built in. */
+/* The workloads that are built in. */
 struct workload_builtin {
 	const char *name;
 	const char *text, *end;
@@ -74,7 +77,8 @@ struct workload_builtin {
 extern const struct workload_builtin workload_builtins[];
 extern const size_t workload_builtin_count;
 const struct workload_builtin *workload_find(const char *name); /* or NULL */
-/** The built-in one of this name, or else the file. As workload_load(). */
+/** Reads the built-in workload of this name; if there is none, the file. Otherwise like
+ * workload_load(). */
 int workload_open(const char *name, const struct yaml_sink *sink, struct workload **out);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* load_workload_arrival.c - when sessions begin, as a workload's file says it. */
+/* load_workload_arrival.c - reads the key `arrival` of a class: when sessions begin. */
 #include "../../userspace/base/util.h"
 #include "load_workload_internal.h"
 
@@ -120,7 +120,7 @@ static void refuse_with(struct yaml_report *r, const struct yaml_node *map, cons
 		yaml_report_error(r, n->key->line, n->key->column, "%s %s", name, says);
 }
 
-/* Which keys go together. */
+/* Checks which keys may stand together. */
 static void check_arrival(struct yaml_report *r, const struct yaml_node *n,
 			  const struct workload_class *c)
 {

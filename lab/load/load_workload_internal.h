@@ -3,7 +3,7 @@
  * load_workload_internal.h - what the parts of load_workload*.c share: the types of values that
  * only a workload's file has.
  *
- *	load_workload_numbers.c  a number, or a distribution of them
+ *	load_workload_numbers.c  numbers, and distributions of numbers
  *	load_workload_arrival.c  when sessions begin
  *	load_workload.c          classes, the file
  */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* load_workload_numbers.c - a number of a workload's file, or a distribution of them. */
+/* load_workload_numbers.c - reads numbers, and distributions of numbers. */
 #include <math.h>
 
 #include "../../userspace/base/util.h"
@@ -11,8 +11,8 @@ struct dist_parts {
 	const char *label;
 };
 
-/* One number of a distribution, in its unit. A mean or median of whole numbers need not be
- * whole. */
+/* Reads one number of a distribution, in the distribution's unit. The mean or the median of whole
+ * numbers need not be whole. */
 static void read_part(struct yaml_report *r, const struct dist_parts *d, const char *name,
 		      bool whole, const struct yaml_node *n, double *out)
 {
@@ -80,7 +80,7 @@ static bool given(double part)
 	return !isnan(part);
 }
 
-/* What is wrong with the parts together, or NULL. */
+/* What to write instead when the parts do not make a distribution; NULL when they do. */
 static const char *parts_wrong(const struct dist_parts *d)
 {
 	int shapes = given(d->mean) + given(d->median) + (given(d->from) || given(d->to));
@@ -129,7 +129,7 @@ static void wants_dist(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 		 "a number, or a mapping with mean, with median and sigma, or with from and to");
 }
 
-/* A number, or a mapping. */
+/* Reads a number as a constant, or a mapping as a distribution. */
 static void read_dist(struct yaml_report *r, const struct yaml_key *k, const struct yaml_node *n,
 		      void *base)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* load_workload_scale.c - a workload made larger or smaller. */
+/* load_workload_scale.c - scales a workload up or down. */
 #include <math.h>
 
 #include "../../userspace/base/util.h"
@@ -22,7 +22,8 @@ bool workload_set_rate(struct workload *w, double rate)
 	return true;
 }
 
-/* The class that is furthest from its share: below it, or (more) above it with one to spare. */
+/* The closed class whose number of users is furthest below its share; with `more`, furthest above
+ * it among the classes with more than one user. */
 static struct workload_class *furthest(const struct workload *w, const double *shares, bool more)
 {
 	struct workload_class *found = NULL;
@@ -40,7 +41,8 @@ static struct workload_class *furthest(const struct workload *w, const double *s
 	return found;
 }
 
-/* Every class keeps at least one. */
+/* Rounding down and the least of one user each leave a small difference to `users`. It is made up
+ * user by user, in the class that is then furthest from its share. */
 bool workload_set_users(struct workload *w, unsigned int users)
 {
 	double shares[WORKLOAD_MAX_CLASSES] = {0}, sum = 0;

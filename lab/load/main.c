@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* load_main.c - pintle-load: from options to a run, and its report. */
+/* main.c - pintle-load: from options to a run and its report. */
 #include <netdb.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,7 +18,7 @@ struct options {
 	const char *target, *workload, *trace, *source, *model, *log;
 	struct load_server servers[MAX_SERVERS];
 	size_t server_count;
-	double duration, warmup, rate, timeout; /* duration, rate: 0: as the workload says */
+	double duration, warmup, rate, timeout; /* a duration or rate of 0: the workload's */
 	double users, seed;
 	bool json, natural_end, chat;
 };
@@ -202,7 +202,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 /* -- from options to a run -------------------------------------------------------- */
 
-/* A trace's requests need a class for what the trace does not say. */
+/* The class of a trace's requests, for all that a trace does not say. */
 #define TEXT_OF(x)   #x
 #define NUMBER_OF(x) TEXT_OF(x)
 static const char trace_class[] =
@@ -244,7 +244,7 @@ static int override_workload(const struct options *o, struct workload *w)
 
 #define BAD_TARGET "--target is '%s'; write http://HOST:PORT (there is no TLS here)"
 
-/* "http://HOST:PORT", with nothing behind but a slash. */
+/* Parses "http://HOST:PORT", which only a slash may follow. */
 static int read_target(const char *text, char host[256], union load_address *out)
 {
 	static const char scheme[] = "http://";
@@ -328,7 +328,7 @@ static int open_log(const struct options *o, FILE **out)
 	return *out ? 0 : log_err_r(errno, "--log: %s", o->log);
 }
 
-/* What was not written shows here at the latest. */
+/* A write may have failed earlier, or fails now, when the last bytes are flushed. */
 static int close_log(const struct options *o, FILE *f)
 {
 	int bad = f && ferror(f);
@@ -360,7 +360,7 @@ static uint64_t count_ok(const struct stats *s)
 	return ok;
 }
 
-/* Errors here are mistakes of whoever wrote the command line or the files. */
+/* Reads the files. Errors are mistakes on the command line or in the files, not in this program. */
 static int read_input(const struct options *o, struct run_config *c, struct workload **w,
 		      struct trace *trace)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* lab_policy.c - which policies there are, and how one is asked for. */
+/* lab_policy.c - the list of policies, and how a policy and its values are read. */
 #include "lab_policy.h"
 
 #include <stdlib.h>

@@ -2,8 +2,8 @@
 /*
  * lab_policy.h - placement policies: Pintle's, and its rivals as they were published.
  *
- * One object serves all nodes, and keeps by itself what each node knows: a policy that is
- * not central must decide by what `r->node` has seen alone.
+ * One object serves all nodes, and keeps apart what each node knows: a policy that is not central
+ * must decide only by what node `r->node` has seen.
  */
 #ifndef PINTLE_SIM_LAB_POLICY_H
 #define PINTLE_SIM_LAB_POLICY_H
@@ -14,7 +14,7 @@ struct lab_request {
 	uint64_t id;
 	uint64_t session;
 	uint64_t client; /* the source address */
-	uint64_t group;  /* the source's prefix: its tenant */
+	uint64_t group;  /* the tenant, which the prefix of the source address identifies */
 	uint64_t prefix; /* hash of the beginning of the first user message */
 	const uint64_t *blocks;
 	uint32_t block_count; /* full blocks of the prompt */
@@ -22,23 +22,22 @@ struct lab_request {
 	uint32_t node;
 	uint32_t endpoint;
 	uint32_t part;
-	uint32_t charge; /* a policy's own note */
-	uint32_t seen;   /* another */
+	uint32_t charge, seen; /* notes of the policy */
 	uint64_t arrived_ns, first_ns;
 	bool measured;
 };
 
-/* What an engine's metrics page says. */
+/* What the lab's policies read from a metrics page. */
 struct lab_page {
 	uint32_t waiting, running;
 	double kv_cache; /* 0..1 */
 };
 
-/* What a policy may know beforehand. */
+/* What a policy knows from the start. */
 struct lab_fleet {
 	uint32_t endpoints, nodes; /* nodes: 1 for a central policy */
 	uint32_t block_tokens, blocks;
-	double prefill_tokens_per_s; /* of one engine, that does nothing else */
+	double prefill_tokens_per_s; /* of one engine that only computes prompts */
 	uint64_t seed;
 };
 
@@ -51,18 +50,18 @@ struct lab_key {
 
 struct lab_policy {
 	const char *name, *says;
-	bool central;        /* one picker that sees all requests; else one on each node */
-	bool per_connection; /* does not see requests, only connections */
+	bool central;        /* one picker sees all requests; else each node has its own */
+	bool per_connection; /* places connections, and does not see requests */
 	struct lab_key keys[LAB_MAX_KEYS];
-	int interval_key; /* the key that is its polling interval in ms, or -1: does not poll */
-	/** Sets values from a file; NULL: takes none. 0 or -errno, having told on stderr. */
+	int interval_key; /* index of the key with the scrape interval in ms; -1: no scrapes */
+	/** Sets values from a file. 0, or -errno after a message on stderr. NULL: takes no file. */
 	int (*load)(const char *path, double *values);
 	/** 0 or -ENOMEM. */
 	int (*create)(const struct lab_fleet *fleet, const double *values, void **out);
 	void (*destroy)(void *self);
-	/** Decides, and counts the placement before the next decision. May note things in r. */
+	/** Chooses an endpoint, and counts the placement at once. May set r->charge and r->seen. */
 	uint32_t (*pick)(void *self, struct lab_request *r, uint64_t now_ns);
-	/** Any of these may be NULL. */
+	/** The rest may be NULL. */
 	void (*first_token)(void *self, const struct lab_request *r, uint64_t now_ns);
 	void (*ended)(void *self, const struct lab_request *r, uint64_t now_ns);
 	void (*page)(void *self, uint32_t node, uint32_t endpoint, const struct lab_page *page,
@@ -72,8 +71,8 @@ struct lab_policy {
 
 /** The i-th policy, or NULL past the end. */
 const struct lab_policy *lab_policy_at(size_t i);
-/** Reads "NAME" or "NAME:KEY=VALUE,KEY=VALUE", into *out and values[LAB_MAX_KEYS]. 0, or
- * -EINVAL (or what load() gave) with the reason in `why`. */
+/** Reads "NAME" or "NAME:KEY=VALUE,KEY=VALUE" into *out and values[LAB_MAX_KEYS]. Returns 0; or
+ * -EINVAL, or an error of load(), with the reason in `why`; or -ENOMEM. */
 int lab_policy_parse(const char *spec, const struct lab_policy **out, double *values, char *why,
 		     size_t size);
 
@@ -82,9 +81,9 @@ extern const struct lab_policy lab_policy_random, lab_policy_round_robin,
 	lab_policy_chwbl, lab_policy_epp, lab_policy_epp_sticky, lab_policy_prequal,
 	lab_policy_sglang, lab_policy_pintle;
 
-/* -- what more than one policy does ------------------------------------------------- */
+/* -- shared by several policies ------------------------------------------------------ */
 
-/* A least of several, ties broken at random: shown one after the other. */
+/* The endpoint with the least load of all those added one by one; ties are broken at random. */
 struct lab_least {
 	double load;
 	uint32_t endpoint, ties;
@@ -102,16 +101,17 @@ static inline void lab_least_add(struct lab_least *l, struct rng *random, double
 		l->endpoint = endpoint;
 }
 
-/* -- parts of policies that tests hold against hand-computed cases -------------------- */
+/* -- parts of policies that tests compare with cases computed by hand ------------------ */
 
-/** KubeAI's test of an endpoint with `load` requests, of `total` on `n` endpoints. */
+/** KubeAI's test whether an endpoint with `load` requests may take another, where `n` endpoints
+ * have `total` requests together. */
 bool chwbl_load_ok(uint32_t load, uint64_t total, uint32_t n, double factor);
 
 struct epp_weights {
 	double queue, kv_cache, prefix;
 };
-/** The weighted sum of EPP's default scorers for each of n endpoints, into out[n].
- * matched[i]: blocks of the prompt that i is thought to have, of `blocks`. */
+/** Sets out[i], for each of n endpoints, to the weighted sum of EPP's default scorers. The prompt
+ * has `blocks` blocks, of which endpoint i is assumed to have the first matched[i]. */
 void epp_score(const struct epp_weights *w, const struct lab_page *pages, const uint32_t *matched,
 	       uint32_t blocks, uint32_t n, double *out);
 
@@ -120,13 +120,13 @@ struct prequal_probe {
 	double latency_ns;
 	uint64_t at_ns;
 };
-/** The rule: of the cold ones (rif up to theta) the least latency, else the least rif. The
- * index of the probe; n of at least 1. */
+/** The index of the probe that the rule chooses: among the cold probes, with `rif` of at most
+ * theta, the least latency; without a cold probe, the least rif. n is at least 1. */
 uint32_t prequal_choose(const struct prequal_probe *pool, uint32_t n, double theta);
 /** The q-quantile of n counts, 1 <= n <= 256. */
 double prequal_quantile(const uint32_t *counts, uint32_t n, double q);
 
-/** Whether SGLang's gateway takes the loads for unbalanced. */
+/** Whether SGLang's gateway considers the loads unbalanced. */
 bool sglang_unbalanced(uint64_t most, uint64_t least, double absolute, double relative);
 
 #endif

@@ -3,14 +3,16 @@
  * lab_policy_epp.c - the endpoint picker of the Gateway API Inference Extension, as shipped by
  * github.com/llm-d/llm-d-router at ebab68792 (2026-08-22). One picker.
  *
- * epp: pkg/epp/config/loader/defaults.go: queue scorer 2, KV cache scorer 2, prefix
- * scorer 3, the best score wins, ties at random; metrics every 50 ms; the
- * approximate prefix index (blocks of 64 tokens, LRU for each server, sized by its cache).
+ * epp: pkg/epp/config/loader/defaults.go. Queue scorer 2, KV cache scorer 2, prefix scorer 3; the
+ * best score wins, ties at random. Metrics every 50 ms. An approximate prefix index: blocks of 64
+ * tokens, for each server an LRU list of the size of its cache.
  *
- * epp-sticky: "sticky until saturated", llm-d's blog of 2026-08-04 and guides/optimized-baseline:
- * only endpoints with 80 % of the prompt cached, until the best of them has more than
- * peak prefill throughput x T_max uncached tokens in flight beyond the best of the others; then
- * the least of such tokens (token-load scorer; or of requests, for decode-bound work).
+ * epp-sticky: "sticky until saturated", llm-d's blog of 2026-08-04 and guides/optimized-baseline.
+ * Only endpoints with 80 % of the prompt cached are candidates, while the least loaded of them is
+ * at most peak prefill throughput x T_max ahead of the least loaded other endpoint, in uncached
+ * tokens in flight. After that all endpoints are candidates. The candidate with the fewest uncached
+ * tokens in flight wins (token-load scorer), or, for decode-bound work, the one with the fewest
+ * requests.
  */
 #include <stdlib.h>
 
@@ -18,7 +20,7 @@
 #include "../fleet/lab_index.h"
 #include "lab_policy.h"
 
-#define PREFIX_BLOCK 64 /* tokens; the source clamps to this from below */
+#define PREFIX_BLOCK 64 /* tokens; the least that llm-d's source allows */
 
 enum { W_QUEUE, W_KV_CACHE, W_PREFIX, INTERVAL };
 enum { THRESHOLD, T_MAX, BY_REQUESTS };
@@ -29,7 +31,7 @@ struct epp {
 	double threshold, tau, by_requests;
 	struct rng random;
 	struct lab_index *prefixes;
-	uint32_t stride; /* the engines' blocks in one of the index's */
+	uint32_t stride; /* how many of an engine's blocks make a block of the index */
 	uint64_t *keys;
 	uint32_t key_room;
 	uint32_t *matched;
@@ -79,8 +81,8 @@ static struct epp *epp_new(const struct lab_fleet *fleet)
 
 /* -- the approximate prefix index ------------------------------------------------------ */
 
-/* How much of the prompt each endpoint is thought to have, into x->matched. Returns the blocks
- * that the prompt has. */
+/* Sets x->matched to the blocks of the prompt that each endpoint is assumed to have. Returns the
+ * number of blocks in the prompt. */
 static uint32_t prefix_match(struct epp *x, const struct lab_request *r)
 {
 	uint32_t n = r->block_count / x->stride;
@@ -89,11 +91,11 @@ static uint32_t prefix_match(struct epp *x, const struct lab_request *r)
 		uint64_t *keys = reallocarray(x->keys, n, sizeof(*keys));
 
 		if (!keys)
-			return 0; /* then nothing is known of it */
+			return 0; /* without memory, the prompt counts as new */
 		x->keys = keys;
 		x->key_room = n;
 	}
-	/* A chained hash stands for all before it, too. */
+	/* A chained hash stands for all blocks up to its own, so one in `stride` is enough. */
 	for (uint32_t i = 0; i < n; i++)
 		x->keys[i] = r->blocks[(i + 1) * x->stride - 1];
 	lab_index_match(x->prefixes, x->keys, n, x->matched, x->fleet.endpoints);
@@ -102,7 +104,7 @@ static uint32_t prefix_match(struct epp *x, const struct lab_request *r)
 
 static void prefix_note(struct epp *x, uint32_t blocks, uint32_t endpoint, uint64_t now_ns)
 {
-	/* Last blocks first: the beginning is then the newest, and the last to go. */
+	/* The first block is put last: it is then the newest, and forgotten last. */
 	for (uint32_t i = blocks; i-- > 0;)
 		lab_index_put(x->prefixes, x->keys[i], endpoint, 0, now_ns);
 }
@@ -201,7 +203,7 @@ static int sticky_create(const struct lab_fleet *fleet, const double *v, void **
 	return 0;
 }
 
-/* Whether only the endpoints that have the prompt are let in. */
+/* Whether only the endpoints that have the prompt are candidates. */
 static bool stays(const struct epp *x, uint32_t blocks)
 {
 	uint64_t sticky = UINT64_MAX, other = UINT64_MAX;
@@ -243,7 +245,7 @@ static uint32_t sticky_pick(void *self, struct lab_request *r, uint64_t now_ns)
 	return best.endpoint;
 }
 
-/* Prompt tokens are released by the first one of the answer. */
+/* A prompt's tokens are in flight until the answer's first token. */
 static void sticky_first_token(void *self, const struct lab_request *r, uint64_t now_ns)
 {
 	struct epp *x = self;

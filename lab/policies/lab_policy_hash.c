@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * lab_policy_hash.c - hashing without a look at any server.
+ * lab_policy_hash.c - policies that hash.
  *
- * session-hash: the client's address, over a Maglev table; what the `session` routing of vLLM's
- * production-stack does with a header (src/vllm_router/routers/routing_logic.py) and a Service
- * with sessionAffinity with the address. The same on every node.
+ * session-hash: the client's address, looked up in a Maglev table that is the same on every node.
+ * The `session` routing of vLLM's production-stack hashes a header in this way
+ * (src/vllm_router/routers/routing_logic.py); a Service with sessionAffinity goes by the address.
  *
  * chwbl: KubeAI's PrefixHash (github.com/substratusai/kubeai, internal/loadbalancer/
  * balance_chwbl.go, and the CRD's defaults: mean load factor 125 %, 256 replicas on the ring,
  * 100 characters of prefix), after Mirrokni, Thorup and Zadimoghaddam, SODA '18. One proxy.
  */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "../../userspace/base/util.h"
@@ -121,11 +122,12 @@ bool chwbl_load_ok(uint32_t load, uint64_t total, uint32_t n, double factor)
 	return !total || load + 1.0 <= mean * factor;
 }
 
-/* A ring has spots: there is no pool without endpoints. Past the last one comes the first. */
+/* The first spot from `hash` on; after the last spot comes the first one again. */
 static uint32_t ring_first(const struct ring *x, uint64_t hash)
 {
 	uint32_t low = 0, high = x->spots;
 
+	assert(x->spots);
 	while (low < high) {
 		uint32_t middle = (low + high) / 2;
 

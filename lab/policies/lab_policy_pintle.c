@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * lab_policy_pintle.c - Pintle on each node: the rule of bpf/decide.bpf.h and what it is told by
- * bpf/eligible.bpf.h, the load formula of policy/score.h and the homes of policy/maglev.h, asked as
- * bpf/choose.bpf.h asks them.
+ * lab_policy_pintle.c - Pintle on each node: the rule of bpf/decide.bpf.h with the facts of
+ * bpf/eligible.bpf.h, the load formula of policy/score.h and the homes of policy/maglev.h, called
+ * in the order of bpf/choose.bpf.h.
  *
- * A node counts its own connections only, and sees the others' in the scrape. Handshakes
- * take no time here, so nothing is ever pending.
+ * A node counts only its own connections, and sees those of other nodes in the scrapes. Handshakes
+ * take no time in the lab, so no connection is ever pending.
  */
 #include <eligible.bpf.h>
 #include <stdlib.h>
@@ -40,7 +40,7 @@ enum {
 /* What a node knows of an endpoint. Every endpoint is eligible. */
 struct view {
 	int64_t inflight;
-	struct eligible_score score; /* scraped_ns: +1 */
+	struct eligible_score score; /* scraped_ns is one more: 0 means that there is no score */
 };
 
 struct pintle {
@@ -121,7 +121,7 @@ static struct view *view_of(const struct pintle *p, uint32_t node, uint32_t endp
 
 /* -- scores --------------------------------------------------------------------------- */
 
-/* Another exponent than the formula's, to find out what it is good for. */
+/* The published load with another exponent of the KV curve than the formula's. */
 static uint32_t bend(const struct pintle *p, const struct signals *s)
 {
 	struct config_weights without = p->weights;
@@ -164,7 +164,7 @@ static void pintle_page(void *self, uint32_t node, uint32_t endpoint, const stru
 
 /* -- the rule, as choose.bpf.h asks it --------------------------------------------------- */
 
-/* One decision of a node. */
+/* A decision under way. */
 struct asked {
 	struct pintle *p;
 	const struct lab_request *r;
@@ -178,7 +178,7 @@ static void weigh(const struct asked *a, bool bound, struct decide_candidate *c)
 	struct decide_facts f = {.inflight = view->inflight};
 
 	eligible_facts(&f, &p->pool, &view->score, a->now_ns + 1);
-	/* What the rule would be without parts of it. */
+	/* Keys `correction` and `ends` leave out parts of the rule. */
 	if (p->v[CORRECTION] == 0 || (p->v[ENDS] == 0 && f.inflight < f.inflight_at_scrape))
 		f.inflight_at_scrape = f.inflight;
 	decide_weigh(c, &f, p->pool.departure, bound);
@@ -206,7 +206,7 @@ static bool home_find(const struct asked *a, struct decide_candidate *c)
 	return true;
 }
 
-/* A decide_find. */
+/* The decide_find of decide_prefer_first(). */
 static bool preferred_find(void *arg, uint32_t outcome, struct decide_candidate *c)
 {
 	const struct asked *a = arg;
@@ -219,7 +219,7 @@ static bool preferred_find(void *arg, uint32_t outcome, struct decide_candidate 
 	return true;
 }
 
-static void sample(const struct asked *a, struct decide_state *rule)
+static void sample_consider(const struct asked *a, struct decide_state *rule)
 {
 	struct decide_candidate c = {.generation = 1};
 	uint32_t n = a->p->fleet.endpoints, size = (uint32_t)a->p->v[SAMPLE];
@@ -250,11 +250,11 @@ static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 
 	decide_begin(&rule, rng_next(&p->random), 0);
 	decide_prefer_first(&rule, preferred_find, &a);
-	sample(&a, &rule);
+	sample_consider(&a, &rule);
 	decide_end(&rule, p->pool.max_extra_load, &result);
 	p->outcomes[result.outcome]++;
 	view_of(p, r->node, result.endpoint)->inflight++;
-	/* A binding that cannot be made for want of memory is one that the LRU forgot. */
+	/* A binding for which there is no memory counts as one that the LRU forgot. */
 	if (p->v[KEY] > 0)
 		lab_index_put(p->bindings, r->client, r->node, result.endpoint, now_ns);
 	return result.endpoint;

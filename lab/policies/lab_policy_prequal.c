@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * lab_policy_prequal.c - Prequal: Wydrowski, Kleinberg, Rumble and Archer, "Load is not what you
- * should balance", NSDI '24, sections 4 and 5: asynchronous probes that are used again, and the
- * hot-cold lexicographic rule. Each node is a client of its own.
+ * should balance", NSDI '24, sections 4 and 5: asynchronous probes, each used several times, and
+ * the hot-cold lexicographic rule. Each node is a client.
  *
- * A probe's answer is exact for the time it was sent. Latency is the median of those that began
- * with about as many requests in flight as there are now: of first tokens, since that of whole
- * answers is mostly their length (whole=1 takes it, as in the paper). In a pool with fewer
- * endpoints than probes, the pool is as large as the fleet.
+ * A probe is answered at once. Its latency is the median over recent requests that began when about
+ * as many requests were in flight as now. By default a latency lasts until the first token, because
+ * the time of a whole answer depends mostly on its length; whole=1 takes whole answers, as the
+ * paper does. A client keeps at most as many probes as there are endpoints.
  */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "../../userspace/base/util.h"
@@ -16,7 +17,7 @@
 
 #define POOL_MAX  64
 #define SAMPLES   64 /* latencies that a server remembers */
-#define NEAREST   9  /* of them, those whose median is told */
+#define NEAREST   9  /* latencies of which a probe gets the median */
 #define RIF_TRAIL 128
 
 enum { POOL, AGE, PROBES, REMOVE, QUANTILE, DELTA, WHOLE };
@@ -33,7 +34,7 @@ struct server {
 struct client {
 	struct prequal_probe pool[POOL_MAX];
 	uint32_t count;
-	uint32_t trail[RIF_TRAIL]; /* of recent probes, for the quantile */
+	uint32_t trail[RIF_TRAIL]; /* rif of recent probes, for the quantile */
 	uint32_t trail_count, trail_next;
 	double probes_due, removals_due;
 	bool worst_is_next;
@@ -57,7 +58,7 @@ static void prequal_destroy(void *self)
 	free(p);
 }
 
-/* How often a probe may be used: the paper's equation (1). */
+/* How often a probe may be used, by the paper's equation (1). */
 static uint32_t reuse_of(const struct prequal *p)
 {
 	double gain = (1 - (double)p->pool / p->fleet.endpoints) * p->v[PROBES] - p->v[REMOVE];
@@ -110,7 +111,7 @@ static double latency_now(const struct server *s)
 		for (uint32_t i = 0; i < s->count && n < NEAREST; i++) {
 			uint32_t far = distance(s->sample[i].rif, s->rif);
 
-			/* each ring of distances once, the nearest first */
+			/* Each distance counts in one round only, and the nearest come first. */
 			if (far <= d && (d == 0 || far > d / 2))
 				nearest[n++] = s->sample[i].latency_ns;
 		}
@@ -120,7 +121,7 @@ static double latency_now(const struct server *s)
 	return nearest[n / 2];
 }
 
-/* -- the client's ------------------------------------------------------------------------ */
+/* -- the client's side ------------------------------------------------------------------- */
 
 static int by_count(const void *a, const void *b)
 {
@@ -133,6 +134,7 @@ double prequal_quantile(const uint32_t *counts, uint32_t n, double q)
 {
 	uint32_t sorted[256];
 
+	assert(n && n <= ARRAY_SIZE(sorted));
 	memcpy(sorted, counts, n * sizeof(*sorted));
 	qsort(sorted, n, sizeof(*sorted), by_count);
 	return sorted[MIN((uint32_t)(q * n), n - 1)];
@@ -142,6 +144,7 @@ uint32_t prequal_choose(const struct prequal_probe *pool, uint32_t n, double the
 {
 	uint32_t cold = UINT32_MAX, hot = 0;
 
+	assert(n);
 	for (uint32_t i = 0; i < n; i++) {
 		if (pool[i].rif <= theta &&
 		    (cold == UINT32_MAX || pool[i].latency_ns < pool[cold].latency_ns))
@@ -163,7 +166,7 @@ static double theta_of(const struct prequal *p, const struct client *c)
 			      : INFINITY;
 }
 
-/* The rule upside down: the most loaded of the hot, else the slowest. */
+/* The reverse of the rule: the most loaded hot probe, or without a hot probe the slowest. */
 static uint32_t worst_of(const struct client *c, double theta)
 {
 	uint32_t hot = UINT32_MAX, slow = 0;
@@ -178,7 +181,7 @@ static uint32_t worst_of(const struct client *c, double theta)
 	return hot != UINT32_MAX ? hot : slow;
 }
 
-/* The pool is in order of age: the oldest first. */
+/* Removes the oldest probe, which is the first in the pool, and the worst probe in turn. */
 static void probes_remove(const struct prequal *p, struct client *c, double theta)
 {
 	for (c->removals_due += p->v[REMOVE]; c->removals_due >= 1; c->removals_due--) {
@@ -206,15 +209,15 @@ static void probe_send(struct prequal *p, struct client *c, uint64_t now_ns)
 	c->trail_count = MIN(c->trail_count + 1, (uint32_t)RIF_TRAIL);
 }
 
-static uint32_t choose(struct prequal *p, struct client *c, double theta)
+static uint32_t probe_choose(struct prequal *p, struct client *c, double theta)
 {
 	uint32_t i, endpoint;
 
-	if (c->count < 2) /* too few to choose from */
+	if (c->count < 2) /* too few probes to choose from */
 		return rng_below(&p->random, p->fleet.endpoints);
 	i = prequal_choose(c->pool, c->count, theta);
 	endpoint = c->pool[i].endpoint;
-	c->pool[i].rif++; /* what it does not know yet: this very query */
+	c->pool[i].rif++; /* the probe is older than this query, which adds a request */
 	if (++c->pool[i].uses >= p->reuse)
 		probe_drop(c, i);
 	return endpoint;
@@ -229,10 +232,10 @@ static uint32_t prequal_pick(void *self, struct lab_request *r, uint64_t now_ns)
 
 	while (c->count && (double)(now_ns - c->pool[0].at_ns) > p->v[AGE] * 1e6)
 		probe_drop(c, 0);
-	endpoint = choose(p, c, theta);
+	endpoint = probe_choose(p, c, theta);
 	probes_remove(p, c, theta);
 	r->seen = p->servers[endpoint].rif++;
-	/* Asynchronous: their answers are for the next query. */
+	/* Probes are asynchronous, so their answers serve later queries. */
 	for (c->probes_due += p->v[PROBES]; c->probes_due >= 1; c->probes_due--)
 		probe_send(p, c, now_ns);
 	return endpoint;

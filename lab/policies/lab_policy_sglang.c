@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * lab_policy_sglang.c - policy cache_aware of SGLang's model gateway (github.com/sgl-project/smg;
- * thresholds as its command line has them). One gateway.
+ * lab_policy_sglang.c - policy cache_aware of SGLang's model gateway (github.com/sgl-project/smg),
+ * with the default thresholds of its command line. One gateway.
  *
- * Its radix tree over characters is an index over blocks here; its load is its own
- * count of requests in flight.
+ * An index over blocks stands for the gateway's radix tree over characters. An endpoint's load is
+ * the gateway's own count of requests in flight.
  */
 #include <stdlib.h>
 
@@ -77,7 +77,7 @@ static uint32_t gateway_pick(void *self, struct lab_request *r, uint64_t now_ns)
 	if (!sglang_unbalanced(most, (uint64_t)idle.load, g->v[ABSOLUTE], g->v[RELATIVE]) &&
 	    share > g->v[CACHE_THRESHOLD])
 		endpoint = warm.endpoint;
-	/* The tree learns of every placement, whatever led to it. */
+	/* The tree learns of every placement, also of those made for balance. */
 	for (uint32_t i = r->block_count; i-- > 0;)
 		lab_index_put(g->tree, r->blocks[i], endpoint, 0, now_ns);
 	g->load[endpoint]++;

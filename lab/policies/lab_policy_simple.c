@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* lab_policy_simple.c - random, round robin, least connections, power of two choices: what a
- * plain Service or a common proxy does. Each node by itself. */
+/* lab_policy_simple.c - random, round robin, least connections and power of two choices, as plain
+ * Services and common proxies use them. Each node decides by itself. */
 #include <stdlib.h>
 
 #include "../../userspace/base/util.h"
@@ -9,7 +9,7 @@
 struct simple {
 	struct lab_fleet fleet;
 	struct rng random;
-	uint32_t *next;     /* of each node */
+	uint32_t *next;     /* [node], for round robin */
 	uint32_t *inflight; /* [node][endpoint] */
 };
 
@@ -67,7 +67,7 @@ static uint32_t round_robin_pick(void *self, struct lab_request *r, uint64_t now
 	return endpoint;
 }
 
-/* Of all endpoints, as IPVS's lc does. */
+/* Looks at all endpoints, as IPVS's lc does. */
 static uint32_t least_pick(void *self, struct lab_request *r, uint64_t now_ns)
 {
 	struct simple *s = self;
@@ -80,7 +80,7 @@ static uint32_t least_pick(void *self, struct lab_request *r, uint64_t now_ns)
 	return best.endpoint;
 }
 
-/* Mitzenmacher, IEEE TPDS 12(10), 2001; as Envoy's LEAST_REQUEST with its choice count of 2. */
+/* Mitzenmacher, IEEE TPDS 12(10), 2001; the same as Envoy's LEAST_REQUEST with two choices. */
 static uint32_t two_choices_pick(void *self, struct lab_request *r, uint64_t now_ns)
 {
 	struct simple *s = self;

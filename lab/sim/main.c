@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* sim_main.c - pintle-sim: from options to servers. */
+/* main.c - pintle-sim: from options to servers. */
 #include <ctype.h>
 
 #include "../../userspace/base/log.h"
@@ -14,7 +14,7 @@
 
 const char *argp_program_version = "pintle-sim " PINTLE_VERSION;
 
-/* A value for all servers, or for the one with that number. */
+/* A value for all servers, or for the server with this number. */
 struct override {
 	int server; /* -1: all */
 	double value;
@@ -332,26 +332,26 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-static void set(uint32_t *to, uint32_t value)
+static void option_set(uint32_t *to, uint32_t value)
 {
 	if (value)
 		*to = value;
 }
 
-/* The profile, as the options change it. */
+/* The engine of a server: its profile, changed by the options. */
 static struct model_config engine(const struct options *o, unsigned int server, unsigned int rank)
 {
 	struct model_config c = o->profiles[server % o->profile_count]->config;
 
-	set(&c.max_seqs, o->max_seqs);
+	option_set(&c.max_seqs, o->max_seqs);
 	if (o->max_seqs > c.max_batched_tokens)
 		c.max_batched_tokens = o->max_seqs;
-	set(&c.max_batched_tokens, o->max_batched_tokens);
-	set(&c.max_len, o->max_len);
-	if (o->block_tokens && !o->blocks) /* the same memory */
+	option_set(&c.max_batched_tokens, o->max_batched_tokens);
+	option_set(&c.max_len, o->max_len);
+	if (o->block_tokens && !o->blocks) /* keep the size of the KV cache in tokens */
 		c.blocks = MAX(c.blocks * c.block_tokens / o->block_tokens, 1U);
-	set(&c.block_tokens, o->block_tokens);
-	set(&c.blocks, o->blocks);
+	option_set(&c.block_tokens, o->block_tokens);
+	option_set(&c.blocks, o->blocks);
 	c.max_waiting = o->max_waiting;
 	c.no_prefix_cache = o->no_prefix_cache;
 	c.by_rank = o->by_rank;

@@ -15,7 +15,7 @@
 #include "server_internal.h"
 
 #define BACKLOG       2048 /* as vLLM's */
-#define LAST_WORDS_MS 1000 /* for answers to go out at the end */
+#define LAST_WORDS_MS 1000 /* after a signal, for answers to reach their clients */
 
 /* -- time ------------------------------------------------------------------- */
 
@@ -26,8 +26,9 @@ uint64_t server_now(const struct server *s)
 	return (uint64_t)((double)real * s->sim->c->speed);
 }
 
-/* A timerfd, not a timer of libuv's: those have milliseconds, a step has six of them. */
-static void arm(struct server *s)
+/* Sets the timer for the model's next event. A timerfd, because libuv's timers count whole
+ * milliseconds and a step takes only about six. */
+static void server_arm(struct server *s)
 {
 	uint64_t next = model_next(s->model), at;
 	struct itimerspec spec = {};
@@ -36,7 +37,7 @@ static void arm(struct server *s)
 		return;
 	s->armed_ns = next;
 	if (next != MODEL_NEVER) {
-		/* rounded up: a wake-up just before the event would be one in vain */
+		/* Rounded up: a wake-up just before the event would find nothing to do. */
 		at = s->sim->start_ns + (uint64_t)ceil((double)next / s->sim->c->speed) + 1;
 		spec.it_value.tv_sec = (time_t)(at / NSEC_PER_SEC);
 		spec.it_value.tv_nsec = (long)(at % NSEC_PER_SEC);
@@ -53,7 +54,7 @@ void server_settle(struct server *s)
 		c->dirty = false;
 		conn_settle(c);
 	}
-	arm(s);
+	server_arm(s);
 }
 
 static void on_wake(uv_poll_t *poll, int status, int events)
@@ -72,7 +73,7 @@ static void on_wake(uv_poll_t *poll, int status, int events)
 
 /* -- start ------------------------------------------------------------------ */
 
-static void announce(struct server *s)
+static void server_announce(struct server *s)
 {
 	struct sockaddr_storage address;
 	int size = sizeof(address);
@@ -111,7 +112,7 @@ static int server_listen(struct server *s)
 	if (err)
 		return log_err_r(err, "%s: cannot listen on %s port %u", s->c->name, s->c->host,
 				 s->c->port);
-	announce(s);
+	server_announce(s);
 	return 0;
 }
 
@@ -186,7 +187,8 @@ void sim_maybe_end(struct sim *sim)
 	sim_end(sim);
 }
 
-/* As vLLM: no new connections, streams are cut with a clean end. */
+/* Ends as vLLM does: no new connections, and each stream is cut short with a clean end. A second
+ * signal ends at once. */
 static void on_signal(uv_signal_t *signal, int number)
 {
 	struct sim *sim = signal->data;

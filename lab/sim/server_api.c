@@ -74,7 +74,7 @@ static void get_models(struct conn *c)
 	buf_free(&b);
 }
 
-/* Names of the adapters that have requests running, or waiting. */
+/* The names of the adapters with running requests, or with waiting ones, and a NUL. */
 static void adapter_names(const struct server *s, bool waiting, struct buf *b)
 {
 	for (uint32_t id = 1; id <= s->c->engine.adapters; id++) {
@@ -115,7 +115,8 @@ static void get_metrics(struct conn *c)
 	buf_free(&waiting);
 }
 
-/* Not vLLM's: makes a server sick while it runs. {"slow": 4.0} or {"stall": seconds}. */
+/* Makes a server sick while it runs, by {"slow": FACTOR} or {"stall": SECONDS}. vLLM has no such
+ * path. */
 static void post_sim(struct conn *c)
 {
 	cJSON *body = cJSON_ParseWithLength(c->body.data ? c->body.data : "", c->body.size);

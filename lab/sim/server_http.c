@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* server_http.c - connections, as uvicorn treats them: kept 5 s after an answer,
- * pipelined requests answered in turn, a client that shuts down its side has gone. */
+/* server_http.c - connections, treated as uvicorn does: kept for 5 s after an answer, pipelined
+ * requests answered in turn, a client that shuts down its side is taken to have gone. */
 #include <stdlib.h>
 #include <strings.h>
 
@@ -8,7 +8,7 @@
 #include "../../userspace/base/util.h"
 #include "server_internal.h"
 
-/* -- idle connections: all wait equally long, so the first in is the first out -- */
+/* -- idle connections: all time out after the same wait, so the oldest is first -- */
 
 static void idle_remove(struct conn *c)
 {
@@ -104,7 +104,7 @@ static int on_headers(http_parser *p)
 	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
 	struct conn *c = p->data;
 
-	p->upgrade = 0; /* an offer (h2c) that we do not take */
+	p->upgrade = 0; /* an offer of h2c is ignored */
 	if (p->content_length != UINT64_MAX && p->content_length > MAX_BODY) {
 		c->too_large = true;
 		return -1;
@@ -128,7 +128,7 @@ static int on_body(http_parser *p, const char *at, size_t size)
 	return c->body.failed;
 }
 
-/* The next request waits until this one is answered. */
+/* Pauses the parser: the next request waits until this one is answered. */
 static int on_complete(http_parser *p)
 {
 	struct conn *c = p->data;
@@ -162,7 +162,8 @@ static void bad_request(struct conn *c)
 		answer(c, 400, "text/plain; charset=utf-8", text, strlen(text));
 }
 
-/* Parses what is there, up to the end of one request, and has it answered. */
+/* Parses what has been read up to the end of a request, and begins its answer. Goes on with the
+ * next request if that answer is complete already. */
 static void conn_parse(struct conn *c)
 {
 	while (c->in.size && !c->busy && c->keep && !c->closing) {
@@ -395,7 +396,7 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
 		c->in.size += (size_t)size;
 		idle_remove(c);
 		if (c->in.size > MAX_BODY && c->busy)
-			conn_close(c); /* pipelines without end */
+			conn_close(c); /* the client sends requests faster than it reads */
 		else
 			conn_parse(c);
 	}

@@ -4,12 +4,13 @@
  *
  *	server.c       servers, the passing of time, start and end
  *	server_http.c  connections: parsing, keep-alive, writing
- *	server_api.c   paths: which there are, and the short answers
+ *	server_api.c   the paths, and the short answers
  *	server_jobs.c  completions: from JSON to the model, from its events to the stream
  *
- * The model reports events from within its own calls, and must not be called from there. So an
- * event only writes into connections' buffers and marks them dirty; server_settle(),
- * after every call to the model, sends those and lets their next request begin.
+ * The model reports events from within its own calls, and an event's handler must not call the
+ * model. So a handler only writes into its connection's buffer and marks the connection dirty.
+ * After every call to the model, server_settle() sends the buffers of all dirty connections and
+ * begins their next requests.
  */
 #ifndef PINTLE_SIM_SERVER_INTERNAL_H
 #define PINTLE_SIM_SERVER_INTERNAL_H
@@ -22,7 +23,7 @@
 #include "server_metrics.h"
 
 #define MAX_BODY   (64U << 20)
-#define MAX_UNREAD (64U << 20) /* of an answer whose client does not read */
+#define MAX_UNREAD (64U << 20) /* bytes kept for a client that does not read its answer */
 
 struct job;
 struct sim;
@@ -31,21 +32,21 @@ struct conn {
 	uv_tcp_t tcp;
 	uv_write_t write;
 	struct server *server;
-	struct conn *prev, *next; /* of the server */
+	struct conn *prev, *next; /* in server->conns */
 	struct conn *idle_prev, *idle_next;
 	struct conn *dirty_next;
 	uint64_t idle_until_ms; /* 0: not in the idle list */
 	bool dirty, closing, writing;
 
 	http_parser parser;
-	struct buf in; /* not parsed yet */
+	struct buf in; /* read, not parsed yet */
 	struct buf path, body;
-	char field[16]; /* name of the header being read, cut */
+	char field[16]; /* name of the header being read, cut to fit */
 	size_t field_size;
-	bool expects;  /* 100-continue */
-	bool complete; /* a whole request is there */
-	bool busy;     /* its answer is not */
-	bool keep;     /* the connection lives after it */
+	bool expects;  /* the request has "Expect: 100-continue" */
+	bool complete; /* the request has been parsed to its end */
+	bool busy;     /* the request's answer is not complete */
+	bool keep;     /* the connection stays open after the answer */
 	bool too_large;
 
 	struct buf out, sending;
@@ -66,9 +67,9 @@ struct server {
 	uv_poll_t wake;
 	uv_timer_t startup;
 	int timer_fd;
-	uint64_t armed_ns; /* virtual time the timer is set to */
+	uint64_t armed_ns; /* virtual time for which the timer is set */
 	bool ready;
-	uint64_t serial; /* of requests */
+	uint64_t serial; /* requests so far */
 };
 
 struct sim {
@@ -85,29 +86,30 @@ struct sim {
 
 /* server.c */
 uint64_t server_now(const struct server *s); /* virtual nanoseconds */
-/** Sends what events have left in buffers, and sets the timer for the next event. */
+/** Sends what events have written into buffers, and sets the timer for the next event. */
 void server_settle(struct server *s);
-/** Ends the loop if it is to end and no connection is left. */
+/** For a simulation that is stopping: closes everything once no connection is left. */
 void sim_maybe_end(struct sim *sim);
 
 /* server_http.c */
 void conn_accept(uv_stream_t *listener, int status);
 void conn_close(struct conn *c);
-void conn_mark(struct conn *c); /* dirty */
+void conn_mark(struct conn *c); /* marks it dirty */
 void conn_settle(struct conn *c);
 void conn_idle_timer(uv_timer_t *timer);
-/** A whole answer. */
+/** Writes a whole answer. */
 void answer(struct conn *c, unsigned int status, const char *type, const char *body, size_t size);
-/** An answer in parts: the head goes out at once; every part is one chunk. */
+/** Begins an answer in chunks with its head; answer_end() writes its end. */
 void answer_begin(struct conn *c, const char *type);
 void answer_end(struct conn *c);
-/** Opens a chunk of exactly `size` bytes, to be added to c->out, then chunk_close(). */
+/** Opens a chunk of `size` bytes. The caller adds exactly so many to c->out, then calls
+ * chunk_close(). */
 void chunk_open(struct conn *c, size_t size);
 void chunk_close(struct conn *c);
 
 /* server_api.c */
 void api_request(struct conn *c);
-/** OpenAI's form of an error. `param` may be NULL. */
+/** Answers with an error in OpenAI's form. `param` may be NULL. */
 void answer_error(struct conn *c, unsigned int status, const char *type, const char *param,
 		  const char *message);
 
@@ -115,9 +117,9 @@ void answer_error(struct conn *c, unsigned int status, const char *type, const c
 void job_completion(struct conn *c);
 void job_chat(struct conn *c);
 void job_tokenize(struct conn *c);
-/** The client has gone. */
+/** Aborts a job whose client has gone. */
 void job_cancel(struct job *j);
-/** The server ends: the stream gets a clean end. */
+/** Cuts a job short because the server ends; its stream gets a clean end. */
 void job_cut(struct job *j);
 void job_event(void *server, const struct model_event *e);
 void job_steps(void *server, const struct model_steps *s);

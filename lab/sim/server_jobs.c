@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* server_jobs.c - completions: a request in JSON becomes one of the model; the model's
+/* server_jobs.c - completions: a request in JSON becomes a request to the model, and the model's
  * events become the answer. */
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -13,8 +13,9 @@
 #include "server_internal.h"
 #include "server_text.h"
 
-#define DEFAULT_COMPLETION_TOKENS 16  /* OpenAI's, for /v1/completions */
-#define DEFAULT_CHAT_TOKENS       256 /* of an answer without max_tokens or a length model */
+/* Output tokens without max_tokens. */
+#define DEFAULT_COMPLETION_TOKENS 16  /* OpenAI's default for /v1/completions */
+#define DEFAULT_CHAT_TOKENS       256 /* where answers have no natural length */
 
 struct job {
 	struct conn *conn;
@@ -27,8 +28,8 @@ struct job {
 	uint32_t said; /* tokens written to the stream */
 	char id[48];
 	long created;
-	struct buf model; /* quoted */
-	struct buf begin; /* of an event that carries text */
+	struct buf model; /* the model's name as a JSON string */
+	struct buf begin; /* what every event with text begins with */
 };
 
 static void job_free(struct job *j)
@@ -53,13 +54,13 @@ static void json_freep(cJSON **json)
 
 /* -- the request ------------------------------------------------------------ */
 
-static int bad(struct conn *c, const char *param, const char *message)
+static int job_bad(struct conn *c, const char *param, const char *message)
 {
 	answer_error(c, 400, "BadRequestError", param, message);
 	return -EINVAL;
 }
 
-/* An optional whole number. 0, or -EINVAL and the client knows. */
+/* Reads an optional whole number. Returns 0, or -EINVAL after telling the client. */
 static int get_count(struct conn *c, const cJSON *body, const char *name, uint32_t low,
 		     uint32_t high, uint32_t *out, bool *given)
 {
@@ -72,14 +73,15 @@ static int get_count(struct conn *c, const cJSON *body, const char *name, uint32
 	    item->valuedouble != floor(item->valuedouble)) {
 		snprintf(message, sizeof(message), "%s must be a whole number from %u to %u.", name,
 			 low, high);
-		return bad(c, name, message);
+		return job_bad(c, name, message);
 	}
 	*out = (uint32_t)item->valuedouble;
 	*given = true;
 	return 0;
 }
 
-/* 0: the base model; else the adapter's number. -ENOENT and the client knows. */
+/* Sets *adapter to the number of the adapter that the request names, and leaves it alone for the
+ * base model. Returns 0, or -ENOENT or -EINVAL after telling the client. */
 static int find_model(struct conn *c, const cJSON *body, uint16_t *adapter, const char **name)
 {
 	const cJSON *item = cJSON_GetObjectItemCaseSensitive(body, "model");
@@ -90,7 +92,7 @@ static int find_model(struct conn *c, const cJSON *body, uint16_t *adapter, cons
 	if (!item || cJSON_IsNull(item))
 		return 0;
 	if (!cJSON_IsString(item))
-		return bad(c, "model", "model must be a string.");
+		return job_bad(c, "model", "model must be a string.");
 	if (!strcmp(item->valuestring, sc->model_name))
 		return 0;
 	for (uint32_t i = 0; i < sc->engine.adapters; i++) {
@@ -120,14 +122,16 @@ static bool add_ids(struct tokens *t, const cJSON *array)
 	return true;
 }
 
-/* A string, a list of token ids, or a list with one of these in it. */
+/* Adds a prompt: a string, a list of token ids, or a list that holds one string or one such
+ * list. */
 static int add_prompt(struct conn *c, struct tokens *t, const cJSON *prompt)
 {
 	if (cJSON_IsArray(prompt) && cJSON_GetArraySize(prompt) == 1 &&
 	    !cJSON_IsNumber(prompt->child))
 		prompt = prompt->child;
 	else if (cJSON_IsArray(prompt) && cJSON_IsString(prompt->child))
-		return bad(c, "prompt", "One prompt in a request; the simulator takes no more.");
+		return job_bad(c, "prompt",
+			       "One prompt in a request; the simulator takes no more.");
 	if (cJSON_IsString(prompt)) {
 		tokens_mark(t, TEXT_BEGIN);
 		tokens_text(t, prompt->valuestring, strlen(prompt->valuestring));
@@ -135,7 +139,7 @@ static int add_prompt(struct conn *c, struct tokens *t, const cJSON *prompt)
 	}
 	if (cJSON_IsArray(prompt) && prompt->child && add_ids(t, prompt))
 		return 0;
-	return bad(c, "prompt", "prompt must be a string or a list of token ids.");
+	return job_bad(c, "prompt", "prompt must be a string or a list of token ids.");
 }
 
 static bool add_content(struct tokens *t, const cJSON *content)
@@ -143,7 +147,7 @@ static bool add_content(struct tokens *t, const cJSON *content)
 	const cJSON *part;
 
 	if (!content || cJSON_IsNull(content))
-		return true; /* a message with tool calls alone */
+		return true; /* a message that holds only tool calls */
 	if (cJSON_IsString(content)) {
 		tokens_text(t, content->valuestring, strlen(content->valuestring));
 		return true;
@@ -166,7 +170,7 @@ static int add_messages(struct conn *c, struct tokens *t, const cJSON *body)
 	const cJSON *tools = cJSON_GetObjectItemCaseSensitive(body, "tools");
 
 	if (!cJSON_IsArray(messages) || !messages->child)
-		return bad(c, "messages", "messages must be a list with at least one message.");
+		return job_bad(c, "messages", "messages must be a list with at least one message.");
 	tokens_mark(t, TEXT_BEGIN);
 	if (cJSON_IsArray(tools)) {
 		char *text = cJSON_PrintUnformatted(tools);
@@ -179,13 +183,14 @@ static int add_messages(struct conn *c, struct tokens *t, const cJSON *body)
 		const cJSON *role = cJSON_GetObjectItemCaseSensitive(message, "role");
 
 		if (!cJSON_IsString(role))
-			return bad(c, "messages", "Each message needs a role.");
+			return job_bad(c, "messages", "Each message needs a role.");
 		tokens_mark(t, TEXT_ROLE);
 		tokens_text(t, role->valuestring, strlen(role->valuestring));
 		tokens_mark(t, TEXT_CONTENT);
 		if (!add_content(t, cJSON_GetObjectItemCaseSensitive(message, "content")))
-			return bad(c, "messages",
-				   "content must be a string, or a list of parts of type text.");
+			return job_bad(
+				c, "messages",
+				"content must be a string, or a list of parts of type text.");
 		tokens_mark(t, TEXT_MESSAGE_END);
 	}
 	tokens_mark(t, TEXT_ROLE);
@@ -199,7 +204,8 @@ static uint64_t job_random(struct server *s, uint64_t salt)
 	return model_chain(s->c->engine.seed ^ salt, s->serial);
 }
 
-/* How long the answer would be if nobody set a limit; 0 without a length model. */
+/* The length of the answer in tokens if no limit cuts it; 0 where answers have no natural length.
+ */
 static uint32_t natural_length(struct server *s)
 {
 	double u = (double)(job_random(s, 1) >> 11) * 0x1p-53;
@@ -213,7 +219,7 @@ static uint32_t natural_length(struct server *s)
 	return (uint32_t)MIN(length, (double)s->c->engine.max_len);
 }
 
-/* Settles the length of the answer. 0, or -EINVAL and the client knows. */
+/* Sets the length of the answer. Returns 0, or -EINVAL after telling the client. */
 static int set_length(struct job *j, const cJSON *body, uint32_t *output)
 {
 	struct conn *c = j->conn;
@@ -233,7 +239,7 @@ static int set_length(struct job *j, const cJSON *body, uint32_t *output)
 			 "This model's maximum context length is %u tokens. The prompt has %u, and "
 			 "%u were asked for.",
 			 most, j->tokens.count, j->has_max_tokens ? j->max_tokens : 1);
-		return bad(c, j->has_max_tokens ? "max_tokens" : "prompt", message);
+		return job_bad(c, j->has_max_tokens ? "max_tokens" : "prompt", message);
 	}
 	room = most - j->tokens.count;
 	if (j->has_max_tokens)
@@ -271,8 +277,9 @@ static void prepare_events(struct job *j)
 				    : ",\"choices\":[{\"index\":0,\"text\":\"");
 }
 
-/* One event with the tokens not yet said; `finish` is a reason, or NULL while it goes on. */
-static void say(struct job *j, uint32_t generated, const char *finish)
+/* Writes one event with the tokens up to `generated` that no event has carried. `finish` is the
+ * finish_reason, or NULL when more tokens follow. */
+static void job_say(struct job *j, uint32_t generated, const char *finish)
 {
 	char end[96];
 	uint32_t n = generated - j->said;
@@ -373,7 +380,7 @@ static void job_token(struct job *j, const struct model_event *e)
 	if (e->type == MODEL_FIRST_TOKEN)
 		say_role(j);
 	if (last || e->type == MODEL_FIRST_TOKEN || e->generated - j->said >= interval)
-		say(j, e->generated, last ? finish_text(j, FINISH_LENGTH) : NULL);
+		job_say(j, e->generated, last ? finish_text(j, FINISH_LENGTH) : NULL);
 }
 
 void job_event(void *server, const struct model_event *e)
@@ -428,7 +435,7 @@ void job_cut(struct job *j)
 	c->keep = false;
 	c->job = NULL;
 	if (j->stream) {
-		say(j, j->said, finish_text(j, FINISH_ABORT));
+		job_say(j, j->said, finish_text(j, FINISH_ABORT));
 		end_stream(j, NULL);
 	} else {
 		answer_error(c, 503, "ServiceUnavailableError", NULL, "The server is going down.");
@@ -516,7 +523,7 @@ static void job_request(struct conn *c, bool chat)
 	j->chat = chat;
 	j->tokens.block_tokens = c->server->c->engine.block_tokens;
 	if (!cJSON_IsObject(body)) {
-		bad(c, NULL, "The body must be a JSON object.");
+		job_bad(c, NULL, "The body must be a JSON object.");
 		return;
 	}
 	if (find_model(c, body, &adapter, &name))
@@ -537,7 +544,7 @@ void job_chat(struct conn *c)
 	job_request(c, true);
 }
 
-/* A token's id: its bytes, kept positive. */
+/* The id of a token is its four bytes as a number, without the sign bit. */
 static void answer_tokens(struct conn *c, const char *text, size_t size, uint32_t count)
 {
 	struct buf b = {};
@@ -570,7 +577,7 @@ void job_tokenize(struct conn *c)
 		if (!add_messages(c, &t, body))
 			answer_tokens(c, "", 0, t.count);
 	} else {
-		bad(c, "prompt", "prompt (a string) or messages is needed.");
+		job_bad(c, "prompt", "prompt (a string) or messages is needed.");
 	}
 	tokens_free(&t);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* server_metrics.c - what the page counts, as it happens. */
+/* server_metrics.c - counts what the /metrics page shows. */
 #include "server_metrics.h"
 
+#include <assert.h>
 #include <time.h>
 
 #include "../../userspace/base/util.h"
@@ -30,6 +31,7 @@ void histogram_add(struct histogram *h, double value, uint64_t times)
 
 	while (h->bounds[at] > 0 && value > h->bounds[at])
 		at++;
+	assert(at < METRICS_MAX_BOUNDS);
 	h->counts[at] += times;
 	h->count += times;
 	h->sum += value * (double)times;
@@ -90,7 +92,7 @@ void metrics_request(struct sim_metrics *m, const struct model_event *e, enum me
 	histogram_add(&m->e2e, seconds(e->arrived_ns, e->at_ns), 1);
 	histogram_add(&m->preemptions, e->preemptions, 1);
 	if (!e->first_ns)
-		return; /* gone before it had a token: there is no more to tell */
+		return; /* aborted before its first token: it has no other times */
 	histogram_add(&m->queue, seconds(e->arrived_ns, e->scheduled_ns), 1);
 	histogram_add(&m->inference, seconds(e->scheduled_ns, e->at_ns), 1);
 	histogram_add(&m->prefill, seconds(e->scheduled_ns, e->first_ns), 1);

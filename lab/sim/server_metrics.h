@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * server_metrics.h - the /metrics page of vLLM 0.32: names, labels, types, buckets and order
- * as the real page has them. Times are in the server's own time (see --speed).
+ * server_metrics.h - the /metrics page of vLLM 0.32, with the names, labels, types, buckets and
+ * order of the real page. Times are in the server's own time (see --speed).
  */
 #ifndef PINTLE_SIM_SERVER_METRICS_H
 #define PINTLE_SIM_SERVER_METRICS_H
@@ -14,7 +14,7 @@
 #define METRICS_MAX_BOUNDS 24
 
 struct histogram {
-	const double *bounds; /* ends with 0 */
+	const double *bounds; /* ascending, then 0; at most METRICS_MAX_BOUNDS - 1 of them */
 	uint64_t counts[METRICS_MAX_BOUNDS];
 	uint64_t count;
 	double sum;
@@ -24,13 +24,13 @@ void histogram_add(struct histogram *h, double value, uint64_t times);
 
 enum metrics_finish { FINISH_STOP, FINISH_LENGTH, FINISH_ABORT, FINISH_ERROR, FINISH_REASONS = 5 };
 
-/* Paths that are counted by name. */
+/* The label `handler` of the HTTP metrics. */
 enum metrics_handler {
 	HANDLER_MODELS,
 	HANDLER_COMPLETIONS,
 	HANDLER_CHAT,
 	HANDLER_TOKENIZE,
-	HANDLER_NONE, /* "none", as for a path that does not exist */
+	HANDLER_NONE, /* "none": a path that does not exist */
 	HANDLERS,
 	HANDLER_UNCOUNTED, /* /health, /metrics and the like */
 };
@@ -52,21 +52,22 @@ struct sim_metrics {
 	struct http_counts http[HANDLERS];
 };
 
-/* What of the page is no counter of its own. */
+/* What the page shows besides struct sim_metrics. */
 struct metrics_view {
 	const char *model_name;
 	uint32_t engine; /* the data-parallel rank */
 	const struct model_config *config;
 	const struct model_stats *stats;
-	/* LoRA adapters by name, comma-separated; NULL: there are none */
+	/* names of LoRA adapters, separated by commas; NULL: the server has no adapters */
 	const char *running_adapters, *waiting_adapters;
 };
 
 void metrics_init(struct sim_metrics *m);
-/** A request's end: FINISH_* and the event that said so. `seconds` of virtual time per ns: 1e-9. */
+/** Counts a request that ended, from the event of its end. */
 void metrics_request(struct sim_metrics *m, const struct model_event *e, enum metrics_finish how,
 		     uint32_t max_tokens, bool has_max_tokens);
 void metrics_steps(struct sim_metrics *m, const struct model_steps *s);
+/** Counts an HTTP request; `handler` is below HANDLERS. */
 void metrics_http(struct sim_metrics *m, enum metrics_handler handler, unsigned int status,
 		  size_t request_bytes, size_t response_bytes, double seconds);
 /** Writes the page. */

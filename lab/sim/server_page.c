@@ -14,10 +14,10 @@ struct page {
 	const struct metrics_view *v;
 	struct buf *b;
 	char engine[16];
-	struct buf model; /* quoted */
+	struct buf model; /* the model's name in quotes */
 };
 
-/* As Python's client prints it: 16.0, 0.25, 1.79515787075e+09. */
+/* Prints a number as Python's client does: 16.0, 0.25, 1.79515787075e+09. */
 static void number(struct buf *b, double value)
 {
 	char digits[40], *e;
@@ -60,7 +60,7 @@ static double running(const struct page *p, unsigned int index)
 
 static double waiting(const struct page *p, unsigned int index)
 {
-	return index ? 0 : p->v->stats->waiting; /* by capacity; deferred: none */
+	return index ? 0 : p->v->stats->waiting; /* all wait for capacity, none is deferred */
 }
 
 static double kv_usage(const struct page *p, unsigned int index)
@@ -102,7 +102,7 @@ static double prompt_by_source(const struct page *p, unsigned int index)
 
 static double cached_tokens(const struct page *p, unsigned int index)
 {
-	return index ? 0 : (double)p->m->cached_tokens; /* all on the device */
+	return index ? 0 : (double)p->m->cached_tokens; /* all are on the device */
 }
 
 static double generated(const struct page *p, unsigned int index)
@@ -129,13 +129,13 @@ struct family {
 	const char *name, *help;
 	enum family_kind kind;
 	value_fn value;
-	const char *label; /* of its own */
+	const char *label; /* besides engine and model_name; NULL: none */
 	const char *values[FAMILY_VALUES];
-	size_t histogram; /* offset */
+	size_t histogram; /* offset in struct sim_metrics */
 	bool no_engine;
 };
 
-/* In the order of the real page. Names of counters are given without "_total". */
+/* In the order of the real page. Counters' names stand here without "_total". */
 #define PLAIN(k, n, v, ...)                                                                        \
 	{                                                                                          \
 		.kind = k, .name = n, .value = v, __VA_ARGS__                                      \
@@ -226,7 +226,7 @@ static void head(struct buf *b, const char *name, const char *suffix, const char
 	buf_printf(b, "# HELP %s%s %s\n# TYPE %s%s %s\n", name, suffix, help, name, suffix, type);
 }
 
-/* One sample of a family, its labels in the order of their names. */
+/* Writes one sample of a family, with its labels in alphabetical order. */
 static void sample(const struct page *p, const struct family *f, const char *suffix,
 		   const char *label, const char *value, double number_)
 {
@@ -288,8 +288,8 @@ static void histogram_family(const struct page *p, const struct family *f)
 	sample(p, f, "_created", NULL, NULL, p->m->created);
 }
 
-/* What Python's client and the process tell about themselves. The simulator is no Python
- * program: the collector's counters stay 0. */
+/* The metrics that Python's client adds for the interpreter and the process. The simulator is no
+ * Python program, so the garbage collector's counters stay 0. */
 static void process_families(struct buf *b, double created)
 {
 	static const struct {
@@ -328,7 +328,7 @@ static void process_families(struct buf *b, double created)
 		{"process_cpu_seconds_total", "CPU time used, in seconds.", "counter",
 		 (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
 			 (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6},
-		/* counting them would open a directory for each page */
+		/* Counting open files would read a directory for each page. */
 		{"process_open_fds", "Files open.", "gauge", 0},
 		{"process_max_fds", "Files that may be open.", "gauge", (double)files.rlim_cur},
 	};
@@ -341,7 +341,7 @@ static void process_families(struct buf *b, double created)
 	}
 }
 
-/* The labels that are not ours to know have the values that a plain set-up shows. */
+/* Labels for settings that the simulator does not have show vLLM's values in a default set-up. */
 static void cache_config(const struct page *p)
 {
 	const struct model_config *c = p->v->config;

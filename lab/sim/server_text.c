@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server_text.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../../userspace/base/util.h"
 #include "../engine/model.h"
 
-/* The space comes last: a client may strip it off an answer's end, where it costs one token. */
+/* A word's space comes last, so that a client that strips an answer changes only its last token. */
 static const char words[][TEXT_TOKEN_BYTES + 1] = {
 	"sea ", "oar ", "bow ", "jib ", "tar ", "log ", "fog ", "ebb ", "bay ", "cod ", "eel ",
 	"gun ", "hull", "helm", "keel", "mast", "sail", "tide", "wind", "wave", "ship", "boat",
 	"rope", "knot", "deck", "dock", "port", "star", "and ", "the ", "of a", "far ",
 };
 
-static void push(struct tokens *t, uint64_t token)
+static void token_push(struct tokens *t, uint64_t token)
 {
+	assert(t->block_tokens);
 	t->chain = model_chain(t->chain, token);
 	t->count++;
 	if (t->count % t->block_tokens)
@@ -40,18 +42,18 @@ void tokens_text(struct tokens *t, const char *text, size_t size)
 		uint32_t token = 0;
 
 		memcpy(&token, text + at, MIN(size - at, (size_t)TEXT_TOKEN_BYTES));
-		push(t, token);
+		token_push(t, token);
 	}
 }
 
 void tokens_mark(struct tokens *t, enum text_mark mark)
 {
-	push(t, 1ULL << 32 | mark);
+	token_push(t, 1ULL << 32 | mark);
 }
 
 void tokens_id(struct tokens *t, uint64_t id)
 {
-	push(t, 1ULL << 33 | id);
+	token_push(t, 1ULL << 33 | id);
 }
 
 void tokens_free(struct tokens *t)

@@ -78,8 +78,8 @@ static char *read_page(const char *path, size_t *size)
 	return page;
 }
 
-/* A page may be larger than the socket takes at once: the rest is waited for, since only
- * the scraper asks for pages, one at a time. */
+/* A page may be larger than the socket's buffer. Blocking is fine: only the scraper asks for pages,
+ * one at a time. */
 static void send_all(int fd, const char *p, size_t n)
 {
 	while (n) {
@@ -206,7 +206,7 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The median of n. */
+/* Makes n connections one after the other. Returns the median of their times, in microseconds. */
 static double one_by_one(const struct target *t, int n)
 {
 	double *us = calloc((size_t)n, sizeof(*us)), median;
@@ -234,7 +234,8 @@ static void start(const struct target *t, int ep)
 		die("epoll_ctl");
 }
 
-/* Connected: asks. Answered: ends. Returns whether it has ended. */
+/* Asks on a connection that was established, ends one that was answered. Returns whether it ended.
+ */
 static bool go_on(const struct target *t, int ep, int fd, uint32_t what)
 {
 	const struct linger hard = {.l_onoff = 1};
@@ -271,7 +272,7 @@ static double at_once(const struct target *t, int n)
 	return (now_us() - begun) / n;
 }
 
-/* Reads one answer of `size` bytes; with size 0 the first one, whose head says how long it is. */
+/* Reads an answer of `size` bytes. With size 0 it is the first answer, whose head has the size. */
 static size_t read_answer(const struct target *t, int fd, size_t size)
 {
 	static char buf[1 << 18];
@@ -324,7 +325,8 @@ static void measure(double (*run)(const struct target *t, int n), int rounds, in
 {
 	for (int r = 0; r < rounds; r++) {
 		for (int i = 0; i < count; i++) {
-			/* Another one first each round: none always follows the same. */
+			/* Each round begins with another target, so that none always follows the
+			 * same one. */
 			const struct target *t = &targets[(i + r) % count];
 
 			enter(t);
@@ -342,9 +344,9 @@ enum end {
 	END_RESET,       /* asks, and resets */
 	END_RESET_EARLY, /* resets without a word */
 	END_SILENT,      /* closes without a word */
-	END_HALF,        /* shuts its side, and reads to the end */
+	END_HALF,        /* shuts down its side, and reads to the end */
 	END_UNREAD,      /* asks, and closes with the answer unread */
-	END_SERVER,      /* has the server close */
+	END_SERVER,      /* asks the server to close */
 	ENDS
 };
 
@@ -389,7 +391,7 @@ static void storm(long n, const char *address, uint16_t port, uint64_t seed)
 	if (inet_pton(AF_INET, address, &to.sin_addr) != 1)
 		die(address);
 	for (long i = 0; i < n; i++) {
-		/* Ports are not used up by TIME_WAIT: each address has its own. */
+		/* TIME_WAIT does not use up ports, because each address has its own. */
 		struct sockaddr_in from = {.sin_family = AF_INET};
 		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
 		uint64_t r = random_next(&state);

@@ -2,13 +2,15 @@
 /*
  * http.c - both ends of the benchmark of requests.
  *
- *   http serve PORT COUNT PAGE   model servers on COUNT ports from PORT on that answer at once; GET
- * is answered with the page. They close where they are asked to. http ask CLIENTS SECONDS BYTES
- * keep|close ADDRESS PORT CLIENTS at a time ask with prompts of so many bytes. "keep" says
- *                                Connection: keep-alive, as most libraries do, and keeps a
- *                                connection until the server closes it. Prints requests, errors,
- *                                seconds, connections, and the median and the 99th percentile in
- * us; the time of a new connection is in its request's.
+ *   http serve PORT COUNT PAGE
+ *      Model servers on COUNT ports from PORT on. They answer a POST at once, a GET with the page,
+ *      and close a connection when the request asks for it.
+ *
+ *   http ask CLIENTS SECONDS BYTES keep|close ADDRESS PORT
+ *      CLIENTS clients at a time send prompts of BYTES bytes. With "keep" they send Connection:
+ *      keep-alive, as most libraries do, and keep a connection until the server closes it. Prints
+ *      requests, errors, seconds, connections, and the median and the 99th percentile in us. A
+ *      request's time includes making its connection.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -83,7 +85,7 @@ static int on_request_end(http_parser *p)
 	return 0;
 }
 
-/* Waits where a socket is full, since whoever asked for a page reads it. */
+/* Waits while the socket is full, because a client that asked for a page reads it. */
 static void send_all(int fd, const char *p, size_t n)
 {
 	while (n) {
@@ -104,7 +106,7 @@ static void peer_end(struct peer *p)
 	free(p);
 }
 
-/* False: the connection is over. */
+/* Returns false when the connection has ended. */
 static bool respond(struct peer *p)
 {
 	bool keep = http_should_keep_alive(&p->parser), get = p->parser.method == HTTP_GET;

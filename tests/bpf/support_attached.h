@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* support_attached.h - for programs that are attached: sockets, a cgroup for them, what the kernel
- * reports. */
+/* support_attached.h - for tests with attached programs: sockets, a cgroup for them, and the
+ * kernel's events. */
 #ifndef PINTLE_TESTS_SUPPORT_ATTACHED_H
 #define PINTLE_TESTS_SUPPORT_ATTACHED_H
 
@@ -16,7 +16,7 @@
 
 static char home[PATH_MAX], cgroup[PATH_MAX];
 
-/* Waits for what the kernel does a little later. */
+/* Waits for a condition that the kernel fulfils a moment later. */
 #define wait_for(condition)                                                                        \
 	do {                                                                                       \
 		uint64_t until_ = monotonic_ns() + 20 * SECOND;                                    \
@@ -42,7 +42,8 @@ static inline uint16_t port_of(int fd)
 	return ntohs(a.sin6_port);
 }
 
-/* Bound to `address`, which v4-mapped is for IPv4; port 0: any. Does not listen yet. */
+/* Returns a socket bound to `address`, which is v4-mapped for IPv4; port 0: any. It does not listen
+ * yet. */
 static inline int bound(int protocol, const char *address, uint16_t port)
 {
 	struct sockaddr_in6 a = socket_address(address, port);
@@ -57,7 +58,7 @@ static inline int bound(int protocol, const char *address, uint16_t port)
 	return fd;
 }
 
-/* Takes both families. */
+/* A client's socket for both families. */
 static inline int make_client(void)
 {
 	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), zero = 0;
@@ -67,7 +68,7 @@ static inline int make_client(void)
 	return fd;
 }
 
-/* 0 or -errno. */
+/* Returns 0 or -errno. */
 static inline int connect_to(int fd, const char *address, uint16_t port)
 {
 	struct sockaddr_in6 to = socket_address(address, port);
@@ -97,7 +98,7 @@ static inline int hear(void *arg, void *data, size_t size)
 	return 0;
 }
 
-/* As `pintle events` does: events go to the ring from now on. */
+/* From here on events go to the ring, as with `pintle events`. */
 static inline void follow(void)
 {
 	struct pintle_override o = {.tap_until_ns = UINT64_MAX};
@@ -117,7 +118,7 @@ static inline void join(const char *dir)
 	close(fd);
 }
 
-/* Where cgroup2 is mounted, and a cgroup of this process's own in it. */
+/* The mount point of cgroup2, and this process's own cgroup below it. */
 static inline int make_cgroup(void **state)
 {
 	(void)state;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* support_bpf.h - the skeleton, loaded and attached to nothing; what is even enough. Needs root. */
+/* support_bpf.h - the skeleton, loaded and not attached; a test for even spreads. Needs root. */
 #ifndef PINTLE_TESTS_SUPPORT_BPF_H
 #define PINTLE_TESTS_SUPPORT_BPF_H
 
@@ -18,8 +18,8 @@
 #include "pintle.skel.h"
 #include "../unit/support_random.h"
 
-/* Pearson's chi-square, held against its mean plus six standard deviations: an even spread
- * over up to a thousand places goes beyond that less than once in a hundred thousand. */
+/* Compares Pearson's chi-square with its mean plus six standard deviations. An even spread over up
+ * to a thousand places exceeds that less than once in a hundred thousand runs. */
 static inline void assert_even(const uint32_t *counts, uint32_t n, uint32_t total)
 {
 	double expected = (double)total / n, chi2 = 0, freedom = n - 1;
@@ -34,7 +34,7 @@ static inline void assert_even(const uint32_t *counts, uint32_t n, uint32_t tota
 		fail_msg("chi-square %.1f over %u places", chi2, n);
 }
 
-/* NULL if the kernel refuses; libbpf's messages, with the verifier's log, say why. */
+/* Returns NULL if the kernel refuses; libbpf's messages, with the verifier's log, say why. */
 static inline struct pintle_bpf *load_skeleton(void)
 {
 	struct pintle_bpf *skel = pintle_bpf__open();

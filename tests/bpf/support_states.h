@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * support_states.h - random states of a pool and of every endpoint there can be, the same in every
- * run: what the daemon, the CLI and the hooks may have left in the maps, and what they never leave.
+ * support_states.h - random states of a pool and of all endpoints, the same in every run: states
+ * that the daemon, the CLI and the hooks may leave in the maps, and states that they never leave.
  */
 #ifndef PINTLE_TESTS_SUPPORT_STATES_H
 #define PINTLE_TESTS_SUPPORT_STATES_H
@@ -13,11 +13,11 @@
 #define STATES_POOL_GEN 7
 #define STATES_GEN(e)   (100 + (e))
 
-/* Of the fill of the maps number n. */
+/* The content of the maps after one fill. */
 struct states {
-	uint64_t at; /* of the random numbers */
+	uint64_t at; /* number of the next random number */
 	uint64_t now;
-	bool tame; /* nothing that never happens, and no time within now / 128 of another */
+	bool tame; /* only states that occur, and no two times closer than now / 128 */
 	struct pintle_pool pool;
 	struct pintle_endpoint endpoints[PINTLE_MAX_ENDPOINTS];
 	struct pintle_score scores[PINTLE_MAX_ENDPOINTS];
@@ -31,16 +31,17 @@ static inline uint64_t states_random(struct states *s)
 	return random_at(s->at++);
 }
 
-/* One time in n. */
+/* True one time in n. */
 static inline bool states_one_in(struct states *s, uint32_t n)
 {
 	return states_random(s) % n == 0;
 }
 
-/* A value of the states that never happen: `odd`, one time in n. */
+/* `odd`, a value that never occurs, one time in n, unless the states are tame; else `usual`. */
 #define states_unless(s, n, usual, odd) ((s)->tame || !states_one_in(s, n) ? (usual) : (odd))
 
-/* Beside the others, or just where they are, so that each comparison goes either way. */
+/* A time that is often equal to another one, or 1 ns off, so that each comparison goes either way.
+ */
 static inline uint64_t states_time(struct states *s, uint32_t from, uint32_t to)
 {
 	uint64_t t = s->now / 64 * (from + states_random(s) % (to - from + 1));
@@ -135,7 +136,7 @@ static inline void states_health(struct states *s, uint32_t e)
 						(!s->tame && states_one_in(s, 8)));
 
 	*to = (struct pintle_health){
-		/* Half a step away from the scores' times, but where it may be just at one. */
+		/* Tame times are half a step away from the scores' times. */
 		.listening_since_ns = listens ? states_time(s, 30, 55) + s->tame * s->now / 128 : 0,
 		.listeners = listens,
 		.families = (uint32_t)states_unless(s, 8, 1 + states_random(s) % 3,
@@ -178,7 +179,7 @@ static inline void states_override(struct states *s, uint32_t e)
 	};
 }
 
-/* Fill number n. */
+/* Makes fill number n. */
 static inline void states_make(struct states *s, uint32_t n, uint64_t now, bool tame)
 {
 	s->at = (uint64_t)n << 32 | (uint64_t)tame << 63;
@@ -194,7 +195,7 @@ static inline void states_make(struct states *s, uint32_t n, uint64_t now, bool 
 	}
 }
 
-/* An array's entries from `first` on. */
+/* Writes the entries of an array map from `first` on. */
 static inline void states_put_array(int fd, uint32_t first, const void *values)
 {
 	uint32_t keys[PINTLE_MAX_ENDPOINTS], count = PINTLE_MAX_ENDPOINTS;
@@ -217,9 +218,9 @@ static inline void states_put(const struct states *s, const struct pintle_bpf *s
 	states_put_array(bpf_map__fd(skel->maps.overrides), PINTLE_ENDPOINT_SLOT(0), s->overrides);
 }
 
-/* ---- what the kernel makes of them ------------------------------------------------------ */
+/* ---- the kernel's results --------------------------------------------------------------- */
 
-/* Weighs WEIGH_CASE_MAX endpoints, from `first` on; those in `of` say for which connection. */
+/* Weighs WEIGH_CASE_MAX endpoints from `first` on, each for the connection that `of` describes. */
 static inline void states_weigh(const struct states *s, const struct pintle_bpf *skel,
 				uint32_t first, struct weigh_one *of)
 {
@@ -240,10 +241,10 @@ static inline void states_weigh(const struct states *s, const struct pintle_bpf 
 	memcpy(of, k->of, sizeof(k->of));
 }
 
-/* ---- what the same text makes of them here --------------------------------------------------- */
+/* ---- the results of the same text on the host ------------------------------------------------ */
 
-/* As states_weigh() of one endpoint, in one->candidate and one->eligible; and the reason why not.
- */
+/* Like states_weigh() for one endpoint: sets one->candidate and one->eligible, and returns the
+ * reason why the endpoint is not eligible, or 0. */
 static inline uint32_t states_weigh_here(const struct states *s, struct weigh_one *one)
 {
 	const uint32_t e = one->endpoint;

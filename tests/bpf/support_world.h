@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * support_world.h - maps as the daemon would fill them, listeners of the test's own, and segments
- * shown to the lookup hook through BPF_PROG_TEST_RUN. Nothing is attached; no packet is sent.
+ * support_world.h - maps as the daemon would fill them, listeners, and segments given to the lookup
+ * hook by BPF_PROG_TEST_RUN. Nothing is attached, and no packet is sent.
  *
  * Every test has a freshly loaded skeleton and a network namespace of its own. Pool POOL has one
  * frontend, 10.77.0.1:8000 and [fd77::1]:8000; its endpoints have ids from 0 on.
@@ -28,7 +28,7 @@ struct world {
 	struct pintle_bpf *skel;
 	uint64_t now;
 	struct pintle_pool pool; /* as last written by put_pool() */
-	int listener[MAX_WORLD]; /* by endpoint; -1: none */
+	int listener[MAX_WORLD]; /* [endpoint]; -1: none */
 	uint64_t cookie[MAX_WORLD];
 	uint16_t next_port;
 };
@@ -93,7 +93,7 @@ static inline struct pintle_score score_of(uint32_t e)
 	return s;
 }
 
-/* A score of so many requests, scraped a second ago. */
+/* Gives the endpoint a score with this load in requests, scraped a second ago. */
 static inline void put_load(uint32_t e, double requests)
 {
 	struct pintle_score s = {
@@ -159,7 +159,7 @@ static inline uint64_t decisions(void)
 	return sum;
 }
 
-/* What one of the recounting iterators, run over its map, finds at endpoint e. */
+/* Runs a recounting iterator over its map, and returns its count for endpoint e. */
 static inline uint64_t recount_by(struct bpf_program *program, int map, uint32_t e)
 {
 	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
@@ -190,7 +190,7 @@ static inline uint64_t recount_by(struct bpf_program *program, int map, uint32_t
 #define V6     AF_INET6
 #define V6ONLY (AF_INET6 + 1000)
 
-/* A LISTEN socket on any port of the loopback address or, for V6, of every address. */
+/* A LISTEN socket on any port, of the loopback address or, for V6, of every address. */
 static inline int make_listener(int kind)
 {
 	struct sockaddr_in6 any = {.sin6_family = AF_INET6};
@@ -224,7 +224,7 @@ static inline void put_socket(uint32_t e, uint32_t slot, int fd)
 	put(sockets, e * PINTLE_SOCKETS_PER_ENDPOINT + slot, &value);
 }
 
-/* It has listened for ever, for all families. */
+/* Marks the endpoint as listening since long ago, for all families. */
 static inline void put_endpoint(uint32_t e)
 {
 	struct pintle_endpoint is = {
@@ -254,7 +254,7 @@ static inline void make_endpoints(uint32_t n)
 	put_pool();
 }
 
-/* The same, with one listener for all: which of them was chosen shows in `pending` only. */
+/* The same with one listener for all endpoints: only `pending` shows which was chosen. */
 static inline void make_many_endpoints(uint32_t n)
 {
 	make_endpoints(1);
@@ -275,7 +275,7 @@ static inline void close_listener(uint32_t e)
 	w.listener[e] = -1;
 }
 
-/* Nobody has heard of it since it listens. */
+/* Makes the endpoint's score older than its listener. */
 static inline void make_unready(uint32_t e)
 {
 	struct pintle_health h = health_of(e);
@@ -287,7 +287,7 @@ static inline void make_unready(uint32_t e)
 /* ---- segments ----------------------------------------------------------------------------- */
 
 struct segment {
-	const char *from; /* family: this one's */
+	const char *from; /* its family is the segment's */
 	uint16_t port;
 	const char *to; /* NULL: the frontend's address */
 	uint16_t to_port;
@@ -299,7 +299,7 @@ struct seen {
 	uint64_t cookie; /* 0: no socket was assigned */
 	bool remembered;
 	struct pintle_decision decision;
-	uint32_t endpoint; /* of the decision; NOBODY if it is none */
+	uint32_t endpoint; /* the endpoint decided; NOBODY without one */
 };
 
 static inline struct pintle_tuple tuple_of(const struct segment *s)
@@ -311,7 +311,7 @@ static inline struct pintle_tuple tuple_of(const struct segment *s)
 	return t;
 }
 
-/* Shows the hook one segment. */
+/* Gives the hook one segment. */
 static inline struct seen look_up(struct segment s)
 {
 	struct pintle_tuple t = tuple_of(&s);
@@ -342,14 +342,14 @@ static inline struct seen look_up(struct segment s)
 	return seen;
 }
 
-/* A client of that address, from a port it has not used yet. */
+/* A connection from this address, with a port that was not used yet. */
 static inline struct seen visit(const char *from)
 {
 	w.next_port = w.next_port < 1024 ? 1024 : w.next_port + 1;
 	return look_up((struct segment){.from = from, .port = w.next_port});
 }
 
-/* The n-th of many clients, 10.N.N.N. */
+/* A connection from the n-th of many clients, 10.N.N.N. */
 static inline struct seen visit_nth(uint32_t n)
 {
 	char from[INET_ADDRSTRLEN];

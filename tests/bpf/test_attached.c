@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Both hooks attached, and real connections over loopback: what listen(), connect() and close()
- * leave in the maps. No daemon runs; the test fills the maps as one would. */
+ * leave in the maps. No daemon runs; the test fills the maps as a daemon would. */
 #include "support_attached.h"
 
 #include <netinet/tcp.h>
@@ -9,13 +9,14 @@
 #define IPPROTO_MPTCP 262
 #endif
 
-#define FRONTEND_V4 "127.77.0.1" /* every address of 127/8 is local: no route is needed */
+#define FRONTEND_V4 "127.77.0.1" /* every address of 127/8 is local, so no route is needed */
 #define FRONTEND_V6 "::1"
 #define PORT        8000
 
 /* ---- sockets --------------------------------------------------------------------------------- */
 
-/* Says in `addresses` that whoever listens there, or anywhere at that port, is endpoint e. */
+/* Makes a listener at this address, or at any address with this port, the listener of endpoint e.
+ */
 static void put_address(uint32_t e, const char *address, uint16_t port)
 {
 	struct pintle_address_key key = {.port = port};
@@ -37,7 +38,7 @@ static void make_ready(uint32_t e)
 	put(scores, e, &s);
 }
 
-/* Endpoint e, with a server at any port of `address`: known, listening, and ready. */
+/* Makes endpoint e ready, with a server that listens at any port of `address`. */
 static void serve(uint32_t e, const char *address)
 {
 	struct pintle_endpoint is = {
@@ -55,7 +56,7 @@ static void serve(uint32_t e, const char *address)
 	make_ready(e);
 }
 
-/* A client's socket, connected to a frontend; -errno. */
+/* Returns a client's socket connected to a frontend, or -errno. */
 static int client(const char *address)
 {
 	int fd = make_client(), err = connect_to(fd, address, PORT);
@@ -135,13 +136,13 @@ static void test_listeners_of_others_are_left_alone(void **state)
 	(void)state;
 	serve(0, "127.0.0.1");
 	other = bound(IPPROTO_TCP, "127.0.0.2", 0);
-	put_address(0, "127.0.0.1", port_of(other)); /* the port, at another address */
+	put_address(0, "127.0.0.1", port_of(other)); /* the same port at another address */
 	assert_int_equal(listen(other, 1), 0);
 	assert_int_equal(health_of(0).listeners, 1);
 	close(other);
 }
 
-/* Endpoint 0, by a port alone. */
+/* Makes endpoint 0, with a bare port. */
 static void serve_everywhere(void)
 {
 	serve(0, "::1");
@@ -422,7 +423,7 @@ static void test_ends_are_summed(void **state)
 	assert_int_equal(ends_of(0).count[PINTLE_ENDING_TIMEOUT], 0);
 	assert_int_equal(ends_of(0).count[PINTLE_ENDING_ERROR], 0);
 
-	/* The id is another endpoint's by the time it ends. */
+	/* The id belongs to another endpoint when the connection ends. */
 	p = open_pair(FRONTEND_V4, w.listener[0]);
 	put(endpoints, 0U, &next);
 	close_pair(p);
@@ -439,7 +440,7 @@ static void test_a_closed_connection_is_reported(void **state)
 
 	(void)state;
 	serve(0, "127.0.0.1");
-	close_pair(open_pair(FRONTEND_V4, w.listener[0])); /* nobody follows yet */
+	close_pair(open_pair(FRONTEND_V4, w.listener[0])); /* no program follows events yet */
 	wait_for(in_flight(0) == 0);
 	follow();
 	p = open_pair(FRONTEND_V4, w.listener[0]);
@@ -463,7 +464,7 @@ static void test_a_closed_connection_is_reported(void **state)
 	assert_int_equal(h.closed.lost, 0);
 }
 
-/* Connects from that address, and says whose share the binding is of. */
+/* Connects from this address, and returns the client for whose share the binding counts. */
 static uint64_t client_from(const char *address, const char *to)
 {
 	struct sockaddr_in6 a = socket_address(address, 0);
@@ -489,7 +490,7 @@ static void make_local(const char *prefix)
 	assert_int_equal(system(command), 0);
 }
 
-/* A network's where sessions are addresses, a host's where they are not. */
+/* A binding counts for the client's network where sessions are addresses, else for its host. */
 static void test_whose_share(void **state)
 {
 	(void)state;
@@ -537,7 +538,7 @@ static void test_a_recount_finds_those_in_flight(void **state)
 	assert_int_equal(recount(0), 0);
 }
 
-/* A server that wants data first leaves the handshake open until some come. */
+/* A server that wants data first leaves the handshake open until data come. */
 static void test_a_handshake_longer_than_it_is_waited_for(void **state)
 {
 	struct pintle_tuple key;
@@ -610,7 +611,7 @@ static int detach(void **state)
 
 #define attached_test(f) cmocka_unit_test_setup_teardown(f, attach, detach)
 
-/* Both variants of each program pass the verifier: the tests load the other one. */
+/* Both variants of each program pass the verifier; the other tests load the other variant. */
 static void test_programs_that_carry_load(void **state)
 {
 	struct pintle_bpf *skel = pintle_bpf__open();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the lookup hook makes of the maps: scores and counts become loads, bindings and homes
- * become preferences, and a large pool is sampled. The rule itself is test_rule.c's. */
+/* How the lookup hook reads the maps: scores and counts become loads, bindings and homes become
+ * preferences, and a large pool is sampled. test_rule.c tests the rule itself. */
 #include "support_world.h"
 
 /* ---- loads out of the maps ------------------------------------------------------------- */
@@ -10,7 +10,7 @@ static void put_score(uint32_t e, struct pintle_score s)
 	put(scores, e, &s);
 }
 
-/* What endpoint 0 says it has; endpoint 1 has a load of 5. */
+/* Makes two endpoints: endpoint 0 with this load, and endpoint 1 with a load of 5. */
 static void two_endpoints(double load)
 {
 	make_endpoints(2);
@@ -23,12 +23,13 @@ static void test_the_less_loaded(void **state)
 	(void)state;
 	two_endpoints(4.999);
 	assert_went(visit("192.0.2.1"), 0, LEAST_LOADED);
-	put_load(0, 5.001 + 1); /* the first one is still pending there */
+	put_load(0, 5.001 + 1); /* the first connection is still pending there */
 	assert_went(visit("192.0.2.1"), 1, LEAST_LOADED);
 }
 
-/* A score that cannot be believed leaves endpoint 0 at the highest fresh load, that of 1: so
- * what is placed there comes back by turns, and neither is preferred. */
+/* With a score that is not believed, endpoint 0 counts with the highest fresh load, that of
+ * endpoint
+ * 1. So neither is preferred, and connections go to the two in turn. */
 static void assert_not_believed(void)
 {
 	for (uint32_t i = 0; i < 40; i++)
@@ -49,7 +50,7 @@ static void test_an_old_score_is_not_believed(void **state)
 	put_pool();
 	s.scraped_ns = w.now - 3601 * SECOND;
 	put_score(0, s);
-	/* It is as ready as it was. */
+	/* The endpoint stays ready: it has listened since before the scrape. */
 	struct pintle_health h = health_of(0);
 	h.listening_since_ns = s.scraped_ns - 1;
 	put(health, 0U, &h);
@@ -128,7 +129,8 @@ static void test_connections_since_the_scrape_count(void **state)
 	s.pending = 2;
 	put_score(0, s);
 	put(inflight, 0U, &n);
-	assert_went(visit("192.0.2.1"), 0, LEAST_LOADED); /* all of it was known */
+	assert_went(visit("192.0.2.1"), 0,
+		    LEAST_LOADED); /* the score knew of all these connections */
 	n.by_class[0].placed += 6;
 	n.by_class[0].opened += 6;
 	put(inflight, 0U, &n);
@@ -137,10 +139,10 @@ static void test_connections_since_the_scrape_count(void **state)
 	put(inflight, 0U, &n);
 	assert_went(visit("192.0.2.1"), 0, LEAST_LOADED);
 	n.by_class[0].placed += 8;
-	n.by_class[0].failed += 2; /* six are on their way */
+	n.by_class[0].failed += 2; /* six are pending */
 	put(inflight, 0U, &n);
 	assert_went(visit("192.0.2.1"), 1, LEAST_LOADED);
-	n.by_class[0].failed += 6; /* and come to nothing */
+	n.by_class[0].failed += 6; /* and fail */
 	put(inflight, 0U, &n);
 	assert_went(visit("192.0.2.1"), 0, LEAST_LOADED);
 }
@@ -160,7 +162,7 @@ static void test_counts_of_all_classes_in_use(void **state)
 
 /* ---- bindings ------------------------------------------------------------------------------- */
 
-/* Binds a client's address, cut to so many of 128 bits. */
+/* Binds a client's address, cut to this many of 128 bits. */
 static void bind_client(const char *address, uint32_t bits, struct pintle_affinity a,
 			uint32_t pool_generation)
 {
@@ -260,7 +262,7 @@ static void test_all_of_a_family_are_one_session(void **state)
 	assert_went(visit("2001:db8::1"), 1, STICKY);
 }
 
-/* Each of these leaves a client that would go to 1 to the rule. */
+/* None of these bindings to endpoint 1 holds, so the rule sends the client to endpoint 0. */
 static void test_bindings_that_do_not_hold(void **state)
 {
 	struct pintle_affinity a;
@@ -323,7 +325,7 @@ static void test_nobody_fresh_but_bound(void **state)
 /* ---- homes --------------------------------------------------------------------------------------
  */
 
-/* Every group at home with one of so many endpoints in turn, from the first on. */
+/* Gives the groups' homes to n endpoints in turn, from the first one on. */
 static void put_homes(uint32_t pool_generation, uint32_t first, uint32_t n, uint32_t generation_off)
 {
 	static struct pintle_homes homes;
@@ -403,7 +405,7 @@ static void test_a_group_has_one_home_and_groups_spread(void **state)
 /* ---- large pools
  * ------------------------------------------------------------------------------------ */
 
-/* All but those from `first` on, `n` of them, do not listen. */
+/* Only the `n` endpoints from `first` on listen. */
 static void leave_listening(uint32_t first, uint32_t n)
 {
 	const struct pintle_health nobody = {0};
@@ -483,7 +485,7 @@ static void test_the_last_of_1000_is_found(void **state)
 	spread(&count, 999, 1, 100);
 }
 
-/* Twenty neighbours, the others gone: none of the twenty may be passed over. */
+/* Only twenty neighbours listen: none of the twenty may be passed over. */
 static void test_neighbours_in_a_large_pool_all_get_their_part(void **state)
 {
 	uint32_t counts[20];
@@ -498,7 +500,7 @@ static void test_neighbours_in_a_large_pool_all_get_their_part(void **state)
 		assert_in_range(counts[i], 500, 2000);
 }
 
-/* Eight of sixteen are drawn, no one twice: an idle one is among them every other time. */
+/* Eight of sixteen are drawn, none twice: an idle endpoint is among them every other time. */
 static void test_no_member_is_drawn_twice(void **state)
 {
 	uint32_t found = 0;
@@ -528,7 +530,7 @@ static void test_the_preferred_one_need_not_be_drawn(void **state)
 		assert_went(visit("192.0.2.2"), 888, HOME);
 }
 
-/* A thousand placements in a pool as large: nobody gets many of them. */
+/* A thousand placements in a pool of a thousand: no endpoint gets many. */
 static void test_a_burst_over_a_large_pool_spreads(void **state)
 {
 	static uint32_t counts[MAX_WORLD];

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The connect hook attached to a cgroup, and real connections over loopback: where connect()
- * leads, what each end of a socket leaves in the maps, who is ejected and what binds a session. No
- * daemon runs; the test fills the maps as one would. */
+ * leads, what each end of a socket leaves in the maps, which endpoint is ejected and what binds a
+ * session. No daemon runs; the test fills the maps as a daemon would. */
 #include "support_attached.h"
 
 #include <netinet/tcp.h>
 #include <pintle/hint.h>
 
-#define VIP_V4 "127.78.0.1" /* nobody listens there, unless a test does */
+#define VIP_V4 "127.78.0.1" /* no server listens here, except in some tests */
 #define VIP_V6 "fd78::1"
 #define PORT   8000
 
@@ -15,7 +15,7 @@ static struct bpf_link *links[8];
 
 /* ---- sockets --------------------------------------------------------------------------- */
 
-/* Endpoint e at an address of its own, where nobody listens yet. */
+/* Makes endpoint e, at an address of its own where no server listens yet. */
 static void put_endpoint_at(uint32_t e, const char *address, uint16_t port)
 {
 	struct pintle_endpoint is = {
@@ -31,7 +31,7 @@ static void put_endpoint_at(uint32_t e, const char *address, uint16_t port)
 	put_pool();
 }
 
-/* Endpoint e, with a server. */
+/* Makes endpoint e, with a server. */
 static void serve(uint32_t e, const char *address)
 {
 	int fd = bound(IPPROTO_TCP, address, 0);
@@ -69,8 +69,7 @@ static void assert_peer(int fd, const char *address, uint16_t port)
 	assert_memory_equal(&is.sin6_addr, &want.sin6_addr, 16);
 }
 
-/* The endpoint whose server has a connection waiting to be accepted; it is accepted into *server.
- */
+/* Accepts the one connection that waits, into *server, and returns its endpoint. */
 static uint32_t served_by(int *server)
 {
 	struct pollfd ready[8];
@@ -89,7 +88,7 @@ static uint32_t served_by(int *server)
 	return NOBODY;
 }
 
-/* Connects this socket to the frontend and away again. Returns the endpoint it got. */
+/* Connects this socket to the frontend, and closes it. Returns the endpoint that it reached. */
 static uint32_t visit_with(int fd)
 {
 	uint32_t e;
@@ -148,7 +147,7 @@ static void test_ipv6(void **state)
 	int fd = make_client(), server;
 
 	(void)state;
-	serve(0, "127.0.0.1"); /* of the other family: not eligible */
+	serve(0, "127.0.0.1"); /* not eligible for the other family */
 	serve(1, "::1");
 	assert_int_equal(connect_to(fd, VIP_V6, PORT), 0);
 	assert_int_equal(served_by(&server), 1);
@@ -159,7 +158,8 @@ static void test_ipv6(void **state)
 	assert_int_equal(counters_of(0).placed, 0);
 }
 
-/* A server at the frontend's own address, whom connect() reaches when it is left alone. */
+/* A server at the frontend's own address, which connect() reaches when the hook does not rewrite
+ * it. */
 static int serve_vip(void)
 {
 	int fd = bound(IPPROTO_TCP, VIP_V4, PORT);
@@ -255,7 +255,7 @@ static void test_no_route(void **state)
 	(void)state;
 	put_endpoint_at(0, "203.0.113.1", 80);
 	assert_int_equal(go(fd), -ENETUNREACH);
-	assert_int_equal(pending_of(0), 1); /* until something more happens to the socket */
+	assert_int_equal(pending_of(0), 1); /* until the next event of the socket */
 	assert_int_equal(go(fd), -ENETUNREACH);
 	assert_int_equal(pending_of(0), 1);
 	close(fd);
@@ -276,7 +276,7 @@ static void test_connect_again(void **state)
 	assert_int_equal(connect(fd, &none, sizeof(none)), 0);
 	assert_int_equal(in_flight(0), 0);
 	close(server);
-	/* To somewhere else: what the record still says is not counted. */
+	/* The socket connects to another address: its record's old placement is not counted. */
 	assert_int_equal(connect_to(fd, "127.0.0.1", port_of(w.listener[0])), 0);
 	served_by(&server);
 	assert_int_equal(in_flight(0), 0);
@@ -332,7 +332,7 @@ static void test_an_endpoint_that_is_another_now(void **state)
 	assert_int_equal(counters_of(0).closed, 0);
 }
 
-/* With sockops away neither a SYN nor an end is seen. */
+/* Without sockops, neither SYNs nor ends are seen. */
 static void test_a_recount_finds_what_was_missed(void **state)
 {
 	const struct sockaddr none = {.sa_family = AF_UNSPEC};
@@ -352,13 +352,13 @@ static void test_a_recount_finds_what_was_missed(void **state)
 	served_by(&server[2]);
 	assert_int_equal(in_flight(0), 2);
 	assert_int_equal(pending_of(0), 1);
-	assert_int_equal(recount_connects(0), 2); /* one that stays, one that came */
+	assert_int_equal(recount_connects(0), 2); /* `stays` and `comes` */
 	assert_int_equal(recount_connects(0), 2);
 	close(leaves);
 	close(stays);
 	close(comes);
-	/* Ends of the two are seen at close(); that of the one who left was not counted, and will
-	 * not be. */
+	/* close() reveals the ends of `stays` and `comes`. The end of `leaves` was not seen, and is
+	 * not counted. */
 	assert_int_equal(counters_of(0).closed, 2);
 	assert_int_equal(recount_connects(0), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(server); i++)
@@ -457,7 +457,8 @@ static void test_refused_in_a_row(void **state)
 	assert_true(health_of(0).ejected_until_ns >= now + 1000 * SECOND);
 	assert_int_equal(health_of(0).ejections, 1);
 	expect_events(PINTLE_EVENT_CLOSED, PINTLE_FAILURE_REFUSED);
-	/* Nobody is left: as configured, that passes; no listener is at the frontend. */
+	/* No endpoint is left: as configured, the call goes on to the frontend, where no server
+	 * listens. */
 	fd = make_client();
 	assert_int_equal(go(fd), -ECONNREFUSED);
 	assert_int_equal(counters_of(0).placed, 3);
@@ -474,7 +475,8 @@ static void test_refused_in_a_row(void **state)
 	assert_int_equal(counters_of(1).opened, 8);
 }
 
-/* Nobody reads: an event that finds no room is counted, and the next one that does tells it. */
+/* No program reads events: those without room in the ring are counted, and the next event that has
+ * room carries their number. */
 static void test_a_full_ring_is_told(void **state)
 {
 	struct heard h = {0};
@@ -535,13 +537,13 @@ static void test_ejections_grow_and_end(void **state)
 	close(server);
 }
 
-/* What `health` holds before clients of this namespace are refused three times. Times are seconds
- * from now, 0 is never. */
+/* The content of `health` before clients of this namespace are refused three times. Times are in
+ * seconds from now; 0 is never. */
 static const struct {
 	const char *what;
-	bool by_us; /* it failed this client last */
+	bool by_us; /* the last client that failed is this one */
 	int others, failed, answered, vouched;
-	uint32_t row; /* then */
+	uint32_t row; /* failures in a row afterwards */
 } witnesses[] = {
 	{"nothing", false, 0, 0, 0, 0, 3},
 	{"it failed another client before", false, 0, -9, 0, 0, 5},
@@ -594,7 +596,7 @@ static void test_which_failures_are_of_the_row(void **state)
 	}
 }
 
-/* A page that came since ends the ejection; the next is as short as the first. */
+/* A page that came since ends the ejection, and the next ejection is as short as the first. */
 static void test_a_page_voids_an_ejection(void **state)
 {
 	struct pintle_health h;
@@ -609,7 +611,7 @@ static void test_a_page_voids_an_ejection(void **state)
 	assert_true(h.ejected_until_ns);
 	h.answered_ns = monotonic_ns();
 	put(health, 0U, &h);
-	refuse_once(); /* it is chosen again, and fails again */
+	refuse_once(); /* the endpoint is chosen again, and fails again */
 	h = health_of(0);
 	assert_int_equal(h.failures[PINTLE_FAILURE_REFUSED], 2);
 	assert_int_equal(h.ejections, 2);
@@ -685,7 +687,8 @@ static void test_reset_before_the_first_byte(void **state)
 	wait_for(health_of(0).failures[PINTLE_FAILURE_RESET] == 1);
 	assert_int_equal(health_of(0).resets, 1);
 	close(fd);
-	/* A connection alone is no success: the server drops whoever comes. A byte is one. */
+	/* A connection alone is no success, because the server may drop it at once. A byte is a
+	 * success. */
 	fd = make_client();
 	assert_int_equal(go(fd), 0);
 	served_by(&server);
@@ -708,7 +711,7 @@ static void test_reset_before_the_first_byte(void **state)
 	wait_for(health_of(0).ejections == 1);
 }
 
-/* The queue is full: SYNs are dropped. */
+/* The accept queue is full, so SYNs are dropped. */
 static void fill_queue(uint32_t e, int fill[8])
 {
 	assert_int_equal(listen(w.listener[e], 0), 0);
@@ -734,7 +737,7 @@ static void test_unanswered(void **state)
 	assert_int_equal(go(hasty), -EINPROGRESS);
 	assert_int_equal(go(fd), -EINPROGRESS);
 	assert_int_equal(in_flight(0), 2);
-	close(hasty); /* gives up at once: no failure of the endpoint */
+	close(hasty); /* the client gives up at once, which is no failure of the endpoint */
 	assert_int_equal(in_flight(0), 1);
 	wait_for(health_of(0).failures[PINTLE_FAILURE_UNANSWERED] == 1);
 	assert_int_equal(in_flight(0), 1);
@@ -748,7 +751,7 @@ static void test_unanswered(void **state)
 /* ---- sessions ----------------------------------------------------------------------------------
  */
 
-/* Connects `n` times with sockets that `prepare` makes, and says whether all went to one endpoint.
+/* Connects `n` times with sockets that `prepare` makes. Returns whether all went to one endpoint.
  */
 static bool stays(int n, int (*prepare)(int i))
 {
@@ -863,7 +866,7 @@ static void test_key_cgroup(void **state)
 	memcpy(by_id.session.id + 8, &id, sizeof(id));
 	assert_int_equal(bpf_map_get_next_key(map_fd(affinity), NULL, &key), 0);
 	assert_memory_equal(&key, &by_id, sizeof(key));
-	/* One that has a name goes by it. */
+	/* A cgroup with a name is known by its name. */
 	put(clients, id, &client);
 	visit_with(make_client());
 	by_id.session.id[0] = 1;
@@ -871,7 +874,7 @@ static void test_key_cgroup(void **state)
 	wait_for(!bpf_map_lookup_elem(map_fd(affinity), &by_id, &(struct pintle_affinity){0}));
 }
 
-/* An address of a frontend that is a prefix makes a session. */
+/* Each address of a frontend that is a prefix is a session. */
 static void test_key_destination(void **state)
 {
 	const struct pintle_frontend prefix = {POOL, POOL_GEN, PINTLE_HOOK_CONNECT, 0, 96 + 16};
@@ -901,7 +904,7 @@ static void test_key_destination(void **state)
 	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_STICKY), 19);
 }
 
-/* Nothing is bound by a connection that was never established. */
+/* A connection that was never established binds no session. */
 static void test_the_refused_bind_nothing(void **state)
 {
 	struct pintle_affinity_key key;
@@ -946,7 +949,7 @@ static uint64_t share_of(uint64_t client)
 	return n;
 }
 
-/* So many bindings of another client, used just now, in a map of bindings. */
+/* Adds n bindings of another client, used just now, to a map of bindings. */
 static void fill(int map, uint32_t n, uint64_t client)
 {
 	struct pintle_affinity_key key = {
@@ -981,7 +984,7 @@ static void test_a_share_is_counted(void **state)
 	assert_int_equal(made(), 10);
 	assert_int_equal(entries_of(map_fd(affinity)), 10);
 	assert_int_equal(entries_of(map_fd(affinity_beyond)), 0);
-	/* A session that goes elsewhere is the same one. */
+	/* A session that moves to another endpoint is not a new one. */
 	put_override(PINTLE_ENDPOINT_SLOT(visit_with(hinted_apart(1))),
 		     GEN(visit_with(hinted_apart(1))), PINTLE_OVERRIDE_DRAIN, 0);
 	visit_with(hinted_apart(1));
@@ -989,8 +992,8 @@ static void test_a_share_is_counted(void **state)
 	assert_int_equal(made(), 10);
 }
 
-/* Without a daemon too: nobody else loses a binding to a client that has its share, and that one's
- * former sessions stay. */
+/* Also without a daemon, a client beyond its share takes no binding from other clients, and keeps
+ * its own earlier sessions. */
 static void test_a_client_beyond_its_share(void **state)
 {
 	uint64_t self = own_netns(), full = PINTLE_CLIENT_SHARE - 1;
@@ -1000,13 +1003,14 @@ static void test_a_client_beyond_its_share(void **state)
 	serve_four(PINTLE_KEY_HINT);
 	fill(map_fd(affinity), 1000, self + 1);
 	put(shares, self, &full);
-	first = visit_with(hinted_apart(0)); /* the last one within it */
+	first = visit_with(hinted_apart(0)); /* the last session within the share */
 	assert_int_equal(entries_of(map_fd(affinity)), 1001);
 	fill(map_fd(affinity_beyond), PINTLE_AFFINITY_BEYOND_ENTRIES, self + 1);
 	for (int i = 1; i <= 300; i++) {
 		e = visit_with(hinted_apart(i));
 		if (i % 100 == 0)
-			assert_int_equal(visit_with(hinted_apart(i)), e); /* bound, there */
+			assert_int_equal(visit_with(hinted_apart(i)),
+					 e); /* bound in affinity_beyond */
 	}
 	assert_int_equal(share_of(self), PINTLE_CLIENT_SHARE);
 	assert_int_equal(made(), 301);
@@ -1018,7 +1022,7 @@ static void test_a_client_beyond_its_share(void **state)
 
 /* ---- most of a pool ------------------------------------------------------------------------ */
 
-/* The vote of this CPU, where all of a connection happens over loopback. */
+/* The vote of this CPU, on which every step of a loopback connection runs. */
 static struct pintle_majority majority(void)
 {
 	static struct pintle_majority all[1024];
@@ -1065,17 +1069,17 @@ static void test_a_session_that_makes_most(void **state)
 	assert_true(is_majority(&one));
 	assert_int_equal(majority().seen, PINTLE_MAJORITY_WINDOW);
 	assert_true(share_made() > 0.7 && share_made() < 0.8);
-	/* Connections without a session count as connections, and vote for nobody. */
+	/* Connections without a session are counted, and vote for no session. */
 	for (int i = 0; i < PINTLE_MAJORITY_WINDOW; i++)
 		visit_with(make_client());
 	assert_true(is_majority(&one));
 	assert_true(share_made() < 0.4);
-	/* Another takes over. */
+	/* Another session takes over. */
 	for (int i = 0; i < 200; i++)
 		visit_with(hinted_apart(7));
 	assert_false(is_majority(&one));
 	assert_true(share_made() > 0.9);
-	/* Many that are even are none. */
+	/* Many sessions of equal size have no majority. */
 	for (int i = 0; i < 500; i++)
 		visit_with(hinted_apart(i % 10));
 	assert_true(majority().seen < 50 || share_made() < 0.5);
@@ -1125,7 +1129,8 @@ static void test_hints_that_do_not_fit(void **state)
 	close(fd);
 }
 
-/* Options of others of any length come through, also above what the program is shown. */
+/* Other socket options pass through with any length, also beyond the bytes that the program sees.
+ */
 static void test_foreign_options_pass(void **state)
 {
 	static const size_t sizes[] = {4, 512, 4096, 4097, 65536};
@@ -1136,8 +1141,8 @@ static void test_foreign_options_pass(void **state)
 	assert_int_equal(set(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)), 0);
 	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &is, &size), 0);
 	assert_int_equal(is, 1);
-	/* TCP_ULP and such refuse what they do not know by their own word, whatever the length; a
-	 * congestion control's name is cut to its size and must come through as given. */
+	/* TCP_ULP and the like refuse unknown names with their own error, for any length. The name
+	 * of a congestion control is cut to its size, and must arrive as given. */
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		char *name = calloc(1, sizes[i]), got[16] = "";
 
@@ -1158,8 +1163,8 @@ static void test_foreign_options_pass(void **state)
 	close(fd);
 }
 
-/* A second Pintle serves a cgroup below the first one's: whoever comes second finds the hint taken.
- */
+/* A second Pintle serves a cgroup below the first one's: the program that runs second finds the
+ * hint taken. */
 static void test_two_take_hints(void **state)
 {
 	char below[PATH_MAX];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which endpoints are eligible, and what their loads are: a million random states in the maps, and
- * what the kernel makes of each, beside what the same text makes of it here.
+ * Which endpoints are eligible, and what their loads are: the kernel and the host's compilation of
+ * the same text agree on a million random states in the maps.
  */
 #include "support_states.h"
 
@@ -25,7 +25,7 @@ static int unload(void **state)
 	return 0;
 }
 
-/* Of these endpoints, from `first` on, each is asked for by another connection. */
+/* Gives each endpoint from `first` on a different connection. */
 static void ask(uint32_t fill, uint32_t first, struct weigh_one *of)
 {
 	for (uint32_t i = 0; i < WEIGH_CASE_MAX; i++) {

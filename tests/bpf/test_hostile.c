@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Maps whose content is wrong, by mistake or on purpose: the lookup hook ends soon, gives a
- * segment to a listener of its own or to nobody, and goes on when the maps are right again. */
+/* Maps with wrong content, by mistake or on purpose: the lookup hook ends soon, gives a segment to
+ * a listener of the pool or to none, and works again when the maps are right again. */
 #include "support_world.h"
 
 #define SERVERS 4
@@ -52,7 +52,7 @@ static void all_is_well(void)
 	}
 }
 
-/* As if nothing had been. */
+/* Puts all maps right, and checks that every endpoint gets its share of clients as before. */
 static void assert_goes_on(void)
 {
 	all_is_well();
@@ -90,7 +90,7 @@ static const struct {
 	uint32_t key;
 	size_t offset, size;
 	uint64_t value[2];
-	bool goes_on; /* every client is served all the same */
+	bool goes_on; /* every client is still served */
 } wrongs[] = {
 	{"four billion members", POOL_HAS(member_count, UINT32_MAX), false},
 	{"one member too many", POOL_HAS(member_count, PINTLE_MAX_ENDPOINTS + 1), false},
@@ -169,7 +169,7 @@ static void spoil_anything(uint64_t r)
 	uint32_t key = (uint32_t)(r >> 8) % SERVERS;
 	uint64_t value = nasty(random_at(r));
 	size_t size = r >> 16 & 1 ? 4 : 8;
-	/* Of a pool and of the node what comes first matters. */
+	/* The first fields of a pool and of the node matter most. */
 	static const size_t room[] = {
 		[POOLS] = 72 + 8 * SERVERS,
 		[ENDPOINTS] = sizeof(struct pintle_endpoint),

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The lookup hook: whose segments it takes, in which mode, and to which socket; what it
- * remembers and counts. What the rule makes of loads is test_choice.c's. */
+/* The lookup hook: which segments it takes, in which mode, and to which socket; what it remembers
+ * and counts. test_choice.c tests how loads decide. */
 #include "support_world.h"
 
-/* ---- whose segments ------------------------------------------------------------------ */
+/* ---- which segments ------------------------------------------------------------------ */
 
 #define OTHER_POOL 9
 
@@ -43,7 +43,7 @@ static void put_more_frontends(void)
 static const struct {
 	const char *says;
 	struct segment segment;
-	int pool; /* -1: nobody's */
+	int pool; /* -1: no pool's */
 } segments[] = {
 	{"IPv4", {.from = "192.0.2.1", .to = "10.77.0.1"}, POOL},
 	{"IPv6", {.from = "2001:db8::1", .to = "fd77::1"}, POOL},
@@ -185,7 +185,7 @@ static void test_what_was_set_for_another_is_ignored(void **state)
 	assert_went(visit("192.0.2.1"), 0, LEAST_LOADED);
 }
 
-/* ---- who is eligible ----------------------------------------------------------------------- */
+/* ---- which endpoints are eligible ---------------------------------------------------------- */
 
 static void test_drained_gets_no_more(void **state)
 {
@@ -197,9 +197,9 @@ static void test_drained_gets_no_more(void **state)
 	assert_went(look_up(s), 0, LEAST_LOADED);
 	put_override(PINTLE_ENDPOINT_SLOT(0), GEN(0), PINTLE_OVERRIDE_DRAIN, 0);
 	assert_went(visit("192.0.2.1"), 1, LEAST_LOADED);
-	/* One that is on its way goes on. */
+	/* A connection under way stays at its endpoint. */
 	assert_went(look_up(s), 0, LEAST_LOADED);
-	/* Nor does failing open wake it up. */
+	/* FailOpen does not choose a drained endpoint either. */
 	put_override(PINTLE_ENDPOINT_SLOT(1), GEN(1), PINTLE_OVERRIDE_DRAIN, 0);
 	assert_nobody(visit("192.0.2.1"), SK_PASS);
 }
@@ -289,7 +289,7 @@ static void replace_listener(uint32_t e, int kind)
 	put_socket(e, 0, w.listener[e]);
 }
 
-/* `health` says both families; only trying shows that it is not so. */
+/* `health` says both families, and only an attempt shows that one is refused. */
 static void refuses_family(int kind, const char *client, uint32_t left)
 {
 	make_endpoints(2);
@@ -302,7 +302,7 @@ static void refuses_family(int kind, const char *client, uint32_t left)
 	assert_int_equal(counters_of(1).placed, 1);
 	assert_int_equal(counters_of(1).failed, 0);
 	assert_int_equal(decisions(), 1);
-	/* From now on it is known. */
+	/* From now on the hook knows. */
 	assert_went(visit(client), 1, LEAST_LOADED);
 	assert_int_equal(counters_of(0).placed, 1);
 	assert_went(visit(strchr(client, ':') ? "192.0.2.1" : "2001:db8::1"), 0, LEAST_LOADED);
@@ -454,7 +454,7 @@ static void test_a_second_segment_counts_nothing(void **state)
 	assert_int_equal(decisions(), 1);
 }
 
-/* As if the decision had been taken so much earlier. */
+/* Makes the decision older by this much. */
 static void age_decision(const struct segment *s, uint64_t ns)
 {
 	struct pintle_tuple t = tuple_of(s);
@@ -478,7 +478,7 @@ static void test_for_ten_seconds(void **state)
 	assert_went(look_up(s), 1, LEAST_LOADED);
 	assert_int_equal(decisions(), 2);
 	assert_int_equal(counters_of(0).failed, 1);
-	/* A clock read on another processor a moment later. */
+	/* Another processor's clock may be a moment ahead. */
 	age_decision(&s, -(uint64_t)SECOND);
 	put_load(0, 0);
 	assert_went(look_up(s), 1, LEAST_LOADED);
@@ -492,7 +492,7 @@ static uint64_t waiting(uint32_t e)
 	return n.placed - n.opened - n.failed;
 }
 
-/* The decision is replaced by one to leave the segment alone. */
+/* The decision is replaced by the decision to leave the segment alone. */
 static void test_switched_off_while_it_waits(void **state)
 {
 	const struct segment s = {.from = "192.0.2.1", .port = 5000};
@@ -532,12 +532,12 @@ static void test_a_recount_ends_what_nobody_answered(void **state)
 		assert_int_equal(recount_pending(0), 9);
 		assert_int_equal(waiting(0), 9);
 	}
-	/* Its end is counted already. */
+	/* The old decision's end is counted already. */
 	look_up(old);
 	assert_int_equal(recount_pending(0), 10);
 	assert_int_equal(waiting(0), 10);
 	assert_int_equal(counters_of(0).failed, 1);
-	/* None of them is the next one's that has this id. */
+	/* None of these decisions counts for the next endpoint with this id. */
 	age_decision(&old, PINTLE_PENDING_NS + 1);
 	put(endpoints, 0U, &e);
 	assert_int_equal(recount_pending(0), 0);
@@ -614,7 +614,7 @@ static void test_fail_open_is_repeatable(void **state)
 		again = look_up(s);
 		assert_int_equal(again.cookie, first.cookie);
 	}
-	/* And so is the way round one that is gone. */
+	/* The choice after a listener is gone is fixed, too. */
 	close_listener(first.endpoint);
 	first = look_up(s);
 	assert_int_not_equal(first.cookie, again.cookie);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One-shot, the TC program: packet in, packet out, verdict, counter. Every request goes through
- * every framing, at odd and even offsets; the checksum of what comes out is computed anew here.
+ * One-shot, the TC program: packet in, packet out, verdict, counter. Every request is tried in
+ * every framing, at odd and even offsets, and the checksum of the resulting packet is computed anew
+ * here.
  *
  * To add a case, add a row to `requests`.
  */
@@ -21,7 +22,7 @@
 struct world {
 	struct pintle_bpf *skel;
 	struct pintle_pool pool;
-	uint16_t port; /* of the client that comes next */
+	uint16_t port; /* of the next client */
 };
 static struct world w;
 
@@ -103,15 +104,15 @@ static uint64_t first_segments(void)
 struct framing {
 	const char *says;
 	int family;
-	int tags;       /* VLAN */
+	int tags;       /* VLAN tags */
 	int ip_options; /* words of four bytes */
 	int tcp_options;
-	int padding; /* bytes behind the packet */
+	int padding; /* bytes after the packet */
 	bool bare;   /* no link layer; the kernel takes bytes 12 and 13, of the source, for its type
 		      */
 	int protocol;     /* 0: TCP */
-	int fragment;     /* the field of IPv4, host byte order */
-	const char *from; /* NULL: the usual ones */
+	int fragment;     /* IPv4's field in host byte order */
+	const char *from; /* NULL: the usual addresses */
 	const char *to;
 	uint16_t to_port; /* 0: 8000 */
 };
@@ -119,7 +120,7 @@ struct framing {
 struct packet {
 	uint8_t bytes[4096];
 	size_t size;
-	size_t ip, tcp, data; /* where they begin */
+	size_t ip, tcp, data; /* offsets */
 	const struct framing *framing;
 };
 
@@ -139,7 +140,7 @@ static uint16_t folded(uint32_t sum)
 	return (uint16_t)~sum;
 }
 
-/* 0 when the checksum in the packet is right; what to write there when that field is 0. */
+/* Sums up the packet: 0 when its checksum is right; with a checksum field of 0, the checksum. */
 static uint16_t tcp_checksum(const struct packet *p)
 {
 	size_t size = p->size - p->tcp - (size_t)p->framing->padding;
@@ -209,7 +210,7 @@ static struct packet make(const struct framing *f, uint16_t port, uint32_t seque
 	static const uint8_t zeros[64];
 	uint8_t tcp[60];
 
-	memset(tcp, 1, sizeof(tcp)); /* options that say nothing */
+	memset(tcp, 1, sizeof(tcp)); /* NOP options */
 	memset(tcp, 0, 20);
 	if (!f->bare)
 		append(&p, "\x02\0\0\0\0\1\x02\0\0\0\0\2", 12);
@@ -238,7 +239,7 @@ static struct packet make(const struct framing *f, uint16_t port, uint32_t seque
 	return p;
 }
 
-/* Shows it to the program; returns what came out. */
+/* Runs the program on a packet, and returns the resulting packet. */
 static struct packet pass(const struct packet *in)
 {
 	static uint8_t out[sizeof(in->bytes)];
@@ -260,8 +261,8 @@ static bool same(const struct packet *a, const struct packet *b)
 	return a->size == b->size && !memcmp(a->bytes, b->bytes, a->size);
 }
 
-/* What must come out of `in` if its data becomes `data`: else every byte alike, but for the
- * checksum, which must be right. */
+/* The packet that must result if the data of `in` become `data`: all other bytes are the same,
+ * except for the checksum, which must be right. */
 static bool becomes(const struct packet *out, const struct packet *in, const void *data,
 		    size_t size)
 {
@@ -291,13 +292,13 @@ static struct client client_of(const struct framing *f)
 	return (struct client){f, w.port};
 }
 
-/* A segment of the connection, `at` being where in the stream it begins. */
+/* A segment of the connection that begins at byte `at` of the stream. */
 static struct packet segment(struct client c, uint32_t at, int flags, const char *data, size_t size)
 {
 	return make(c.framing, c.port, ISN + 1 + at, flags, data, size);
 }
 
-/* Whether it came out as it went in. */
+/* Whether the program left the packet as it was. */
 static bool untouched(struct client c, uint32_t at, int flags, const char *data, size_t size)
 {
 	struct packet in = segment(c, at, flags, data, size), out = pass(&in);
@@ -305,7 +306,7 @@ static bool untouched(struct client c, uint32_t at, int flags, const char *data,
 	return same(&in, &out);
 }
 
-/* A client that has shaken hands. */
+/* A client after its handshake. */
 static struct client opened(const struct framing *f)
 {
 	struct client c = client_of(f);
@@ -322,8 +323,8 @@ static struct client opened(const struct framing *f)
 
 static const struct request {
 	const char *says, *in;
-	const char *out; /* NULL: as it was */
-	int result;      /* enum pintle_oneshot; HTTP10: the pool allows that */
+	const char *out; /* NULL: unchanged */
+	int result;      /* enum pintle_oneshot; with HTTP10, in a pool that allows it */
 } requests[] = {
 	/* (a) the Connection header */
 	{"openai, requests, Node: keep-alive",
@@ -393,7 +394,7 @@ static const struct request {
 	 "GET / HTTP/1.1\r\nConnection:  close\r\nUpgrade: h2c\r\n\r\n",
 	 PINTLE_ONESHOT_REWRITTEN_CONNECTION},
 
-	/* (b) a header that nobody needs */
+	/* (b) a header that is not needed */
 	{"Go, aiohttp", "GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\nA: b\r\n\r\n",
 	 "GET / HTTP/1.1\r\nHost: a\r\nConnection:     close\r\nA: b\r\n\r\n",
 	 PINTLE_ONESHOT_REWRITTEN_OTHER_HEADER},
@@ -544,7 +545,7 @@ static const struct framing framings[] = {
 	{"IPv6, bare", .family = AF_INET6, .bare = true, .from = "2001:db8:86dd::7"},
 };
 
-/* The request with `shift` bytes more in its target, so that all behind lies elsewhere. */
+/* The request with `shift` more bytes in its target, which moves everything behind the target. */
 static size_t shifted(char *to, const char *request, size_t shift)
 {
 	const char *slash = strchr(request, '/');
@@ -575,7 +576,7 @@ static void check_request(const struct request *r, const struct framing *f, size
 			 (const char *)out.bytes + out.data);
 	if (counter(POOL, result) != before + 1 || first_segments() != all + 1)
 		fail_msg("%s (%s): not counted once as %u", r->says, f->says, result);
-	/* What came out, shown once more, as on a second device; and what went in, sent again. */
+	/* The resulting packet passes a second device, and the original packet is sent again. */
 	again = pass(&out);
 	assert_true(same(&again, &out));
 	again = pass(&in);
@@ -601,7 +602,7 @@ static const char keep[] = "GET / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n";
 static const char closed[] = "GET / HTTP/1.1\r\nConnection:      close\r\n\r\n";
 #define KEEP (sizeof(keep) - 1)
 
-/* The header at every place that a first segment of this size has for it. */
+/* The header at every possible place in a first segment of this size. */
 static void test_anywhere_in_the_first_segment(void **state)
 {
 	const char *line = "Connection: keep-alive\r\n", *tail = "\r\n\r\n";
@@ -623,7 +624,7 @@ static void test_anywhere_in_the_first_segment(void **state)
 	assert_int_equal(first_segments(), counter(POOL, PINTLE_ONESHOT_REWRITTEN_CONNECTION));
 }
 
-/* Of every length, up to the longest that can be overwritten; longer ones are no candidates. */
+/* Headers of every length up to the longest that can be overwritten; longer ones are left alone. */
 static void test_lines_of_every_length(void **state)
 {
 	const char *head = "GET /abc HTTP/1.1\r\n", *tail = "\r\nA: b\r\n\r\n";
@@ -665,7 +666,7 @@ static void test_only_the_first_segment(void **state)
 	(void)state;
 	assert_true(rewritten(c, 0, ACK));
 	assert_true(untouched(c, KEEP, ACK, keep, KEEP));
-	/* It is forgotten now: what looks like the first is not any more. */
+	/* The connection is forgotten: a segment that looks like its first one is left alone. */
 	assert_true(untouched(c, 0, ACK, keep, KEEP));
 	assert_int_equal(first_segments(), 1);
 }
@@ -677,13 +678,14 @@ static void test_sent_again_it_is_rewritten_alike(void **state)
 	(void)state;
 	for (int i = 0; i < 3; i++)
 		assert_true(rewritten(c, 0, ACK));
-	/* Acknowledgements say nothing of data. */
+	/* Pure acknowledgements are not the first segment with data. */
 	assert_true(untouched(c, KEEP, ACK, NULL, 0));
 	assert_true(rewritten(c, 0, ACK));
 	assert_int_equal(first_segments(), 1);
 }
 
-/* The server may have taken what came first, though its client does not know. */
+/* A first segment with only a part of the request is left alone. Sent again with more data it must
+ * stay so, because the server may have received the first copy. */
 static void test_left_alone_it_stays_so_with_more_behind_it(void **state)
 {
 	(void)state;
@@ -740,7 +742,7 @@ static void test_without_a_syn_nothing(void **state)
 
 	(void)state;
 	assert_true(untouched(c, 0, ACK, keep, KEEP));
-	/* An answer to a SYN is none. */
+	/* A SYN-ACK is no SYN. */
 	assert_true(untouched(c, (uint32_t)-1, SYN | ACK, NULL, 0));
 	assert_true(untouched(c, 0, ACK, keep, KEEP));
 	assert_int_equal(first_segments(), 0);
@@ -761,7 +763,7 @@ static void test_a_port_used_again(void **state)
 	assert_int_equal(first_segments(), 2);
 }
 
-/* TCP Fast Open: a SYN may bring the request. */
+/* With TCP Fast Open, a SYN may carry the request. */
 static void test_a_syn_with_data(void **state)
 {
 	struct client c = client_of(&plain4);
@@ -769,12 +771,12 @@ static void test_a_syn_with_data(void **state)
 
 	(void)state;
 	assert_true(becomes(&out, &syn, closed, KEEP));
-	/* The server did not take it: it comes again, alone. */
+	/* The server did not accept the SYN's data, and the client sends them again. */
 	assert_true(rewritten(c, 0, ACK));
 	assert_int_equal(first_segments(), 1);
 }
 
-/* ---- whose -------------------------------------------------------------------------- */
+/* ---- which connections -------------------------------------------------------------- */
 
 /* clang-format off */
 static const struct { struct framing framing; bool ours; } places[] = {
@@ -826,7 +828,7 @@ static void test_as_they_come(void **state)
 	c = opened(&plain4);
 	assert_true(untouched(c, 0, ACK, keep, KEEP));
 	assert_int_equal(first_segments(), 0);
-	/* Turned on in between, connections that are there stay as they are. */
+	/* When one-shot is turned on, existing connections stay as they are. */
 	w.pool.requests = PINTLE_REQUESTS_ONE_PER_CONNECTION;
 	put_pool();
 	assert_true(untouched(c, 0, ACK, keep, KEEP));
@@ -840,7 +842,7 @@ static void test_what_the_operator_set_goes_before_the_file(void **state)
 	put_override(POOL_GEN, PINTLE_OVERRIDE_REQUESTS, PINTLE_REQUESTS_AS_THEY_COME);
 	c = opened(&plain4);
 	assert_true(untouched(c, 0, ACK, keep, KEEP));
-	/* of another pool, and of another setting */
+	/* Connections of another pool, and of another setting. */
 	put_override(POOL_GEN - 1, PINTLE_OVERRIDE_REQUESTS, PINTLE_REQUESTS_AS_THEY_COME);
 	assert_true(rewritten(opened(&plain4), 0, ACK));
 	put_override(POOL_GEN, PINTLE_OVERRIDE_MODE, PINTLE_REQUESTS_AS_THEY_COME);
@@ -853,7 +855,7 @@ static void test_what_the_operator_set_goes_before_the_file(void **state)
 	assert_int_equal(first_segments(), 3);
 }
 
-/* Frames that end too early, at every byte that the kernel shows a program. */
+/* Frames that are cut off at every byte that the kernel shows to a program. */
 static void test_cut_short(void **state)
 {
 	const struct framing *const all[] = {&plain4, &plain6, &framings[3]};

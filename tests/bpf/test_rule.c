@@ -1,27 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The rule as a table: what is known of the endpoints, and where the connection goes, and why.
- * Each row is decided on the host and in the kernel, from the same header, over many seeds; both
- * must agree. Loads are written in requests; a connection that came weighs one, as does one that
- * ended.
+ * The rule as a table: the facts about the endpoints, where the connection goes, and why. Each row
+ * is decided on the host and in the kernel, by the same header, with many seeds; both must agree.
+ * Loads are in requests. A connection that came since the scrape adds one, and one that ended takes
+ * one off.
  */
 #include "support_bpf.h"
 
 #define SEEDS        6400 /* for each row on the host; the kernel follows for KERNEL_SEEDS of them */
 #define KERNEL_SEEDS 640
 
-/* A connection weighs so much, in milli-requests. */
+/* The weight of a connection in milli-requests. */
 #define WEIGHT 1000
 
 /* ---- the words of the table ------------------------------------------------------- */
 
-/* An endpoint by what was scraped and, behind it, what it counted then and counts now. */
+/* An endpoint: the scraped load, then its count at the scrape and now. */
 #define FRESH(requests, ...)                                                                       \
 	{                                                                                          \
 		.published = (uint32_t)((requests)*1000 + 0.5), .arrival = WEIGHT, .fresh = 1,     \
 		__VA_ARGS__                                                                        \
 	}
-/* The same with a score that is too old to be believed. */
+/* The same with a score that is too old. */
 #define OLD(requests, ...)                                                                         \
 	{                                                                                          \
 		.published = (uint32_t)((requests)*1000 + 0.5), .arrival = WEIGHT, __VA_ARGS__     \
@@ -37,7 +37,7 @@
 #define BOUND_TO(i) .preferred = (i), .preferred_outcome = PINTLE_OUTCOME_STICKY
 #define HOME_IS(i)  .preferred = (i), .preferred_outcome = PINTLE_OUTCOME_HOME
 
-/* Where it may go: any of these, each as often as the others. */
+/* The endpoints that may be chosen, each equally often. */
 #define TO(...) .to = {__VA_ARGS__}, .n_to = sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t)
 #define NOWHERE .n_to = 0
 
@@ -49,7 +49,7 @@ struct row {
 	uint32_t preferred_outcome;
 	uint32_t baseline;
 	uint64_t max_extra_load; /* milli-requests; 0: 8 requests */
-	uint32_t no_extra_load;  /* 1: and none is allowed */
+	uint32_t no_extra_load;  /* 1: no extra load is allowed */
 	uint32_t count;
 	struct decide_facts facts[DECIDE_CASE_MAX];
 	uint32_t to[DECIDE_CASE_MAX];
@@ -251,7 +251,7 @@ static const struct row rows[] = {
 };
 /* clang-format on */
 
-/* ---- deciding, on both sides --------------------------------------------------------- */
+/* ---- decisions on both sides --------------------------------------------------------- */
 
 static struct pintle_bpf *skel;
 
@@ -269,7 +269,7 @@ static int unload(void **state)
 	return 0;
 }
 
-/* Decides in the kernel; the result lies in k. */
+/* Decides in the kernel; the result is in k. */
 static void decide_in_kernel(struct decide_case *k)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts);
@@ -330,11 +330,11 @@ static void test_row(void **state)
 	assert_even(to, row->n_to, SEEDS);
 }
 
-/* ---- the rule said again, in the plainest way ------------------------------------------ */
+/* ---- the rule written again, in the plainest way --------------------------------------- */
 
 static long double more(int64_t now, int64_t then)
 {
-	/* Counters wrap: it is the difference that means something. */
+	/* Counters wrap, so only their difference counts. */
 	int64_t n = (int64_t)((uint64_t)now - (uint64_t)then);
 
 	return n < 0 ? 0 : fminl(n, DECIDE_MAX_MORE);
@@ -350,7 +350,7 @@ static long double capped(long double load)
 	return fminl(load, DECIDE_MAX_CORRECTION);
 }
 
-/* The load of endpoint e as docs/load.md has it. */
+/* The load of endpoint e as docs/load.md defines it. */
 static long double load_of(const struct decide_case *k, uint32_t e, bool any_fresh,
 			   long double highest)
 {
@@ -409,7 +409,8 @@ static void assert_follows_the_rule(const struct decide_case *k)
 		assert_true(load_of(k, r->endpoint, any_fresh, highest) == best);
 }
 
-/* Small numbers tie and straddle thresholds; large ones reach the ends of their types. */
+/* Small numbers make ties and fall on both sides of thresholds; large ones reach the limits of
+ * their types. */
 static int64_t random_count(uint64_t r)
 {
 	switch (r & 7) {
@@ -510,10 +511,10 @@ static void draw(uint32_t members, uint32_t size, uint32_t rarity, uint64_t seed
 			s.taken = ++eligible;
 		if (decide_sample_done(&s, members, size, i++))
 			break;
-		/* None too many: a large pool is left as soon as it may be. */
+		/* Not too many: the search in a large pool ends as soon as it may. */
 		assert_true(!large || (eligible < size && (i != 2 * size || !eligible)));
 	}
-	/* Nor too few. */
+	/* And not too few. */
 	assert_true(i == members || (large && (eligible == size || (i == 2 * size && eligible))));
 }
 
@@ -575,7 +576,7 @@ static void test_forty_at_once_spread(void **state)
 	uint32_t got[4] = {0};
 
 	(void)state;
-	/* In between some are established: that changes where they are counted, not that. */
+	/* Every other connection is established at once: it is counted in either state. */
 	for (uint64_t i = 0; i < 40; i++) {
 		uint32_t e = place(&k, i);
 
@@ -583,7 +584,7 @@ static void test_forty_at_once_spread(void **state)
 			establish(&k, e);
 		got[e]++;
 	}
-	/* All end up at 13 requests: 52 in all, 12 of which were there before. */
+	/* All end up at 13 requests: 52 together, 12 of them from before. */
 	assert_int_equal(got[0], 13);
 	assert_int_equal(got[1], 9);
 	assert_int_equal(got[2], 5);
@@ -605,7 +606,7 @@ static void test_a_burst_of_one_session_escapes_in_time(void **state)
 	assert_int_equal(k.result.outcome, PINTLE_OUTCOME_ESCAPED);
 }
 
-/* Others' do: they keep away from where they went. */
+/* Connections that never open do not make their own session leave, but keep other sessions away. */
 static void test_a_burst_that_comes_to_nothing_moves_no_session(void **state)
 {
 	const struct row row = {NULL, BOUND_TO(1), ENDPOINTS(FRESH(0), FRESH(0))};
@@ -618,7 +619,7 @@ static void test_a_burst_that_comes_to_nothing_moves_no_session(void **state)
 	assert_int_equal(place(&k, 200), 0);
 }
 
-/* ---- -------------------------------------------------------------------------------------- */
+/* ---- all tests ---------------------------------------------------------------------------- */
 
 int main(void)
 {

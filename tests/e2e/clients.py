@@ -14,7 +14,7 @@ IP_BIND_ADDRESS_NO_PORT = 24
 IPV6_FREEBIND = 78
 IPPROTO_MPTCP = 262
 
-# Where the fixtures put things: addresses are the same in every case, namespaces are not.
+# Addresses of the fixtures. They are the same in every case; each case has its own namespaces.
 FRONTEND = {"v4": "10.77.0.1:8000", "v6": "[fd77::1]:8000"}
 LOCAL_SOURCES = {"v4": "127.1.0.0/16", "v6": "fd01::/48"}     # clients on the node itself
 REMOTE_SOURCES = {"v4": "10.200.0.0/16", "v6": "fd02::/48"}   # clients behind the veth pair
@@ -23,7 +23,7 @@ CLIENT_ADDRESS = {"v4": "10.99.0.2", "v6": "fd99::2"}
 
 
 def split(address):
-    """("127.0.0.1", 80) of "127.0.0.1:80", and the like of "[::1]:80" and "8001"."""
+    """Splits "127.0.0.1:80" into ("127.0.0.1", 80); takes "[::1]:80" and "8001", too."""
     if address.isdigit():
         return "::", int(address)
     host, _, port = address.rpartition(":")
@@ -35,7 +35,7 @@ def is_v6(host):
 
 
 def source(number, family="v4", remote=False):
-    """The number-th client address, of IPv6 in a /64 of its own: of the node itself, or of the
+    """The number-th client address, for IPv6 in a /64 of its own: on the node itself, or in the
     client's namespace."""
     network = ipaddress.ip_network((REMOTE_SOURCES if remote else LOCAL_SOURCES)[family])
     return str(network[number if family == "v4" else (number << 64) + 1])
@@ -107,7 +107,7 @@ def connect_in(netns, to, frm=None, timeout=10):
                 s.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
             address = frm if isinstance(frm, tuple) else (frm, 0)
             if address[1] == 0:
-                # The port is chosen at connect(), so that few ports serve many connections.
+                # Leaves the port to connect(), which may use a port again for another destination.
                 s.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             else:
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -154,7 +154,7 @@ class Load:
                 time.sleep(self.pause)
 
     def go_on(self, count=200):
-        """Waits until so many more connections were made."""
+        """Waits until `count` more connections were made."""
         goal = self.done + count
         wait_for(lambda: self.done >= goal, 30, f"{count} more connections")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""pintled, as a case starts, asks and ends it."""
+"""pintled: how a case starts it, reads its pages and ends it."""
 import re
 import signal
 import subprocess
@@ -45,7 +45,7 @@ class Daemon:
         wait_for(ready, 20, "pintled to be ready")
 
     def get(self, path):
-        """(status, body) of its own HTTP port."""
+        """(status, body) of a path on the daemon's HTTP port."""
         with connect_in(self.netns, METRICS, timeout=5) as c:
             c.send(path, close=True)
             body = c.read()
@@ -66,13 +66,13 @@ class Daemon:
         return self.metrics()[name, tuple(sorted(labels.items()))]
 
     def reload(self, config=None):
-        """SIGHUP, perhaps with another configuration; does not wait."""
+        """Writes another configuration, if given, and sends SIGHUP; does not wait."""
         if config:
             Path(self.config).write_text(config)
         self.process.send_signal(signal.SIGHUP)
 
     def stop(self, status=0):
-        """SIGTERM; it must exit with that status and leave no sanitizer's report."""
+        """Sends SIGTERM. The daemon must exit with this status, and without a sanitizer's report."""
         if self.process.poll() is None:
             self.process.terminate()
         try:

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What an end-to-end case stands on: a node of its own, servers, clients, the daemon, the CLI.
+"""The harness of end-to-end cases: a node of its own, servers, clients, the daemon, the CLI.
 
 A case is a function test_NAME(node) in tests/e2e/test_*.py. tests/run starts a process for
 each; there it gets a mount namespace (with a bpffs, a temporary directory and a /run/netns
@@ -40,7 +40,7 @@ SKIPPED = 77
 
 
 class Ended(BaseException):
-    """SIGTERM came: clean up and go."""
+    """Raised on SIGTERM: the case cleans up and ends."""
 
 
 # -- cases ----------------------------------------------------------------------
@@ -83,7 +83,7 @@ def cases_of(module):
 
 
 class Node(Pins):
-    """Everything one case owns; a context manager that leaves nothing behind."""
+    """Everything that a case owns; a context manager that leaves nothing behind."""
 
     def __init__(self):
         self.id = f"{PREFIX}{os.getpid()}"
@@ -163,13 +163,13 @@ class Node(Pins):
             self.dir.rmdir()
 
     def finish(self):
-        """At the end of a case that went well: the daemons end in order."""
+        """Ends a case that passed: its daemons must end cleanly."""
         for daemon in self.daemons:
             if not daemon.stopped:
                 daemon.stop()
 
     def logs(self):
-        """What the daemons and servers said last, for a case that went wrong."""
+        """The last log lines of the daemons and servers, for a case that failed."""
         for path in sorted(self.dir.glob("*.log")):
             lines = path.read_text(errors="replace").splitlines()
             if lines:
@@ -361,7 +361,7 @@ def yaml(value, indent=0):
 
 
 def on_sigterm():
-    """From now on SIGTERM is the exception Ended."""
+    """From here on SIGTERM raises Ended."""
 
     def ended(*_):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -371,7 +371,7 @@ def on_sigterm():
 
 
 def print_locals(trace, function):
-    """The variables of the case: what a bare assert does not tell."""
+    """Prints the variables of the case, which a bare assert does not show."""
     while trace and trace.tb_frame.f_code is not function.__code__:
         trace = trace.tb_next
     for name, value in (trace.tb_frame.f_locals if trace else {}).items():
@@ -384,7 +384,7 @@ def print_locals(trace, function):
 
 def main():
     module, name = sys.argv[1:3]
-    # The case's module imports this one by name: it must be this instance.
+    # The case's module imports this module by name, and must get this instance of it.
     sys.modules["harness"] = sys.modules["__main__"]
     chosen = {c.name: c for c in cases_of(importlib.import_module(module))}
     if name not in chosen:
@@ -418,4 +418,4 @@ if __name__ == "__main__":
     sys.stdout.reconfigure(line_buffering=True)
     status = main()
     sys.stdout.flush()
-    os._exit(status)  # clients' threads may still wait for something
+    os._exit(status)  # clients' threads may still be waiting

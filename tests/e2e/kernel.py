@@ -23,7 +23,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Skip(Exception):
-    """This case cannot run here; says why."""
+    """Raised with the reason why a case cannot run here."""
 
 
 def wait_for(predicate, timeout=10, what=None):
@@ -83,7 +83,7 @@ def cgroup_root():
 
 
 def remove_cgroup(path):
-    """Ends every process in it, and waits until they are gone."""
+    """Kills every process in the cgroup, and waits until all are gone."""
     for sub in sorted(path.glob("**/"), key=lambda p: -len(p.parts)):
         with contextlib.suppress(OSError):
             (sub / "cgroup.kill").write_text("1")

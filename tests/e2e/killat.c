@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * killat.c - preloaded into pintled: counts the calls that change what is pinned or attached, and
- * kills the process right after the one that KILL_AT names (from 1). Each is written to KILL_LOG as
- * a letter: p pins, u puts a program into a link, i runs an iterator, m moves, r removes.
+ * kills the process right after call number KILL_AT (from 1). Each call is written to KILL_LOG as a
+ * letter: p pins, u puts a program into a link, i runs an iterator, m moves, r removes.
  */
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mixture.c - every way in which TCP clients begin and end, at random. The servers are peer.c's.
+ * mixture.c - TCP clients that begin and end in all possible ways, at random. Their servers are
+ * peer.c.
  *
  *   mixture N SEED CGROUP TARGET...
  *
- * N attempts, by several threads and their children, which make cgroups below CGROUP. TARGET is
- * NAME,KIND,WEIGHT,IPV4,IPV6,PORT; the first one has to be plain and to answer.
+ * Makes N attempts, in several threads and their children, which make cgroups below CGROUP. TARGET
+ * is NAME,KIND,WEIGHT,IPV4,IPV6,PORT; the first target must be plain, and answer.
  *
- * Lines on stdin are orders: `pause`, `go`, `quit`. To `pause` it answers, once nothing moves, with
- * "paused" or (after N attempts) "ended", and NAME=COUNT for what waits for another connect() or a
- * close(): placed, and not opened. With `quit` it closes everything.
+ * Lines on stdin are orders: `pause`, `go`, `quit`. Once nothing moves, `pause` is answered with
+ * "paused" or, after N attempts, "ended", and with NAME=COUNT: the sockets that were placed and not
+ * opened, and wait for another connect() or a close(). `quit` closes everything.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -44,7 +45,7 @@ static void die(const char *what)
 	exit(1);
 }
 
-/* ---- what there is to connect to --------------------------------------------------- */
+/* ---- targets ----------------------------------------------------------------------- */
 
 enum kind {
 	PLAIN,
@@ -52,7 +53,7 @@ enum kind {
 	FASTOPEN,  /* with MSG_FASTOPEN */
 	DEFERRED,  /* with TCP_FASTOPEN_CONNECT */
 	MULTIPATH, /* MPTCP */
-	FIXED,     /* from a local port that others use, too */
+	FIXED,     /* from a local port that other sockets use, too */
 	KINDS
 };
 static const char *const kinds[KINDS] = {"plain",    "hole",      "fastopen",
@@ -119,8 +120,8 @@ struct slot {
 	enum family family;
 	bool nonblocking;
 	bool unopened; /* placed, and neither opened nor given up */
-	bool deferred; /* its first write connects */
-	bool used;     /* a SYN of it was sent before */
+	bool deferred; /* the first write connects */
+	bool used;     /* has sent a SYN before */
 };
 
 struct worker {
@@ -151,8 +152,8 @@ static int state_of(int fd)
 	return info.tcpi_state;
 }
 
-/* Without a route, a port or leave no SYN was sent. With EADDRNOTAVAIL a socket that was used
- * before has been through SYN_SENT all the same, which the kernel reports. */
+/* Without a route, a port or permission no SYN was sent. But with EADDRNOTAVAIL, a socket that was
+ * used before has been in SYN_SENT, which the kernel reports to sockops. */
 static bool never_left(const struct slot *s, int error)
 {
 	return error == ENETUNREACH || error == EHOSTUNREACH || error == EPERM ||
@@ -225,7 +226,7 @@ static void begin(struct worker *w, struct slot *s)
 	attempt(w, s, t);
 }
 
-/* ---- what is done to it ----------------------------------------------------------------- */
+/* ---- steps of a socket ------------------------------------------------------------------ */
 
 static bool simple(const struct slot *s)
 {
@@ -293,7 +294,7 @@ static void do_ask_half_close(struct worker *w, struct slot *s)
 	say(s, 'H');
 }
 
-/* Leaves it in FIN_WAIT2 for as long as the server likes. */
+/* Leaves the socket in FIN_WAIT2 until the server closes. */
 static void do_leave(struct worker *w, struct slot *s)
 {
 	say(s, 'Z');
@@ -313,7 +314,7 @@ static void do_disconnect(struct worker *w, struct slot *s)
 	attempt(w, s, below(w, 2) ? &targets[0] : s->target);
 }
 
-/* connect() again, where that is possible; nothing changes where it is not. */
+/* Calls connect() again; where that is not possible, nothing changes. */
 static void do_again(struct worker *w, struct slot *s)
 {
 	int error;
@@ -416,7 +417,7 @@ static int open_in_child(const struct target *t)
 	return fd;
 }
 
-/* Dies with its connections open, or while it opens one. */
+/* A child that dies with its connections open, or while it opens one. */
 static void child_dies(void)
 {
 	for (int i = 0; i < 6; i++)
@@ -424,7 +425,7 @@ static void child_dies(void)
 	pause();
 }
 
-/* Its cgroup is removed before its connections end. */
+/* A child whose cgroup is removed before its connections end. */
 static void child_moves(void)
 {
 	char group[256], procs[300], home[300];
@@ -538,7 +539,7 @@ static void on_signal(int number)
 	(void)number;
 }
 
-/* System calls of all workers are interrupted now and then. */
+/* Interrupts the system calls of all workers now and then. */
 static void *interrupt(void *arg)
 {
 	for (unsigned int i = 0; !stopping; i++) {

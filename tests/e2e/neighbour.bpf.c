@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* neighbour.bpf.c - another sockops program on the same cgroup: it asks for RTT callbacks and
- * counts what it gets: 0 established, 1 RTT, 2 state changes. */
+/* neighbour.bpf.c - another sockops program on the same cgroup. It asks for RTT callbacks, and
+ * counts its calls: 0 established, 1 RTT, 2 state changes. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs and libraries of others, which a case needs or is skipped."""
+"""Third-party programs and libraries. A case that needs a missing one is skipped."""
 import os
 import shutil
 
@@ -7,7 +7,7 @@ from kernel import TOP, Skip
 
 
 def need(tool):
-    """Where that program is."""
+    """The path of a program."""
     path = shutil.which(tool, path="/usr/sbin:/usr/local/go/bin:" + os.environ["PATH"])
     if not path:
         raise Skip(f"no {tool}")
@@ -15,7 +15,7 @@ def need(tool):
 
 
 def library(what):
-    """Where scripts/clients put what is for python, node, go, java or router."""
+    """The directory that scripts/clients made for python, node, go, java or router."""
     path = TOP / "build/clients" / what
     if not (path / ".of").exists():
         raise Skip(f"nothing for {what} in build/clients: `scripts/clients {what}` fetches it")
@@ -28,7 +28,7 @@ HAPROXY = ("installed", "trixie", "experimental")
 
 
 def gateway(name, origin):
-    """That origin's nginx or haproxy."""
+    """The nginx or haproxy of this origin."""
     if origin == "installed":
         return need(name)
     if origin == "wheel":

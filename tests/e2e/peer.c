@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * peer.c - the other end of a test's connections, and clients that only connect.
+ * peer.c - servers for a test's connections, and clients that only connect.
  *
  *   peer serve PORT...          listens on the ports, for both families and Fast Open; does what
  *                               the last byte of a message says: E echo, F close, H half-close,

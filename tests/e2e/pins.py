@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a case asks `pintle` about one directory of pins."""
+"""Runs `pintle` on a directory of pins."""
 import json
 
 from kernel import BUILD
@@ -13,11 +13,11 @@ class Pins:
         return self.run(BUILD / "pintled", "--detach", *argument, check=check)
 
     def cli(self, *arguments):
-        """What `pintle ... -o json` prints, parsed."""
+        """The parsed output of `pintle ... -o json`."""
         return json.loads(self.pintle(*arguments, "-o", "json").stdout)
 
     def pintle(self, *arguments, check=True):
-        """`pintle --bpffs DIR ...` as a person runs it."""
+        """Runs `pintle --bpffs DIR ...` as a user does."""
         return self.run(BUILD / "pintle", "--bpffs", self.bpffs, *arguments, check=check)
 
     def endpoint(self, name):

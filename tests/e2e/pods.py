@@ -24,7 +24,8 @@ from kernel import BUILD, HERE, Skip, wait_for
 from pins import Pins
 from servers import ModelServer, Nginx, Uvicorn
 
-# What clients connect to. No machine has a route to it: who is not steered gets nowhere.
+# Addresses that clients connect to. No machine has a route to them, so a connection that is not
+# steered fails.
 SERVICE = {"v4": "10.96.0.10:8000", "v6": "[fd96::10]:8000"}
 FAMILY = {"v4": socket.AF_INET, "v6": socket.AF_INET6, "mapped": socket.AF_INET6}
 CLOSED_BY_RESET = struct.pack("ii", 1, 0)
@@ -53,13 +54,13 @@ def service(number, port=8000):
 
 
 def mapped(address):
-    """An IPv4 address as clients with one kind of socket for both families write it: Java, Node."""
+    """An IPv4 address as clients write it that use one socket for both families: Java, Node."""
     host, port = split(address)
     return f"[::ffff:{host}]:{port}"
 
 
 class Pod:
-    """One pod; stands where servers.py expects a node."""
+    """A pod; servers.py takes it in place of a node."""
 
     def __init__(self, machine, name, number):
         self.machine, self.node, self.name = machine, machine.node, name
@@ -104,7 +105,8 @@ class Pod:
         nft(self.node, self.netns, rules)
 
     def delete(self):
-        """As a kubelet does it, once the pod's processes are gone: its namespace, then its cgroup."""
+        """Removes the namespace, then the cgroup, as a kubelet does when the pod's processes have
+        ended."""
         if self.door:
             self.door.close()
         self.node.run("ip", "netns", "del", self.netns.name)
@@ -206,7 +208,7 @@ class Machine(Pins):
         nft(self.node, self.netns, rules)
 
     def popen(self, argv, *, netns=None, cgroup=None, **more):
-        """A process of the machine's own, in no pod."""
+        """Starts a process on the machine, in no pod."""
         return self.node.popen(argv, netns=self.netns, cgroup=cgroup or self.own, **more)
 
     def run(self, *argv, **more):
@@ -216,7 +218,7 @@ class Machine(Pins):
         return ModelServer(self, name, str(port), **options)
 
     def connect(self, to, frm=None, *, remote=False, timeout=10):
-        """A connection from the machine itself, in no pod."""
+        """Connects from the machine itself, in no pod."""
         del remote
         return connect_in(self.netns, to, frm, timeout)
 
@@ -236,7 +238,7 @@ class Machine(Pins):
             "bpffs": str(self.bpffs), "netns": str(self.netns), "cgroup": str(self.cgroup), **settings})
 
     def daemon(self, config, **more):
-        """pintled of this machine, in a cgroup that it steers itself."""
+        """Starts this machine's pintled, in a cgroup that it steers itself."""
         if not (BUILD / "pintled").exists():
             raise Skip("pintled is not built")
         path = self.node.write(f"{self.name}-{len(self.node.daemons)}.yaml", config)
@@ -255,7 +257,7 @@ class Machine(Pins):
 
 
 class Cluster:
-    """Machines n1, n2, ..., joined by a wire; what it offers itself is n1's."""
+    """Machines n1, n2, ..., joined by a wire. Its own methods act on n1."""
 
     def __init__(self, node, machines=1):
         self.node = node
@@ -268,7 +270,7 @@ class Cluster:
             setattr(self, name, getattr(first, name))
 
     def _join(self, one, other):
-        """A wire, and routes to each other's pods."""
+        """Joins two machines by a wire, with routes to each other's pods."""
         one.batch(f"link add to-{other.name} type veth peer name to-{one.name} netns {other.netns.name}")
         for machine, peer, end in ((one, other, 1), (other, one, 2)):
             v4, v6 = f"192.168.{other.number}.", f"fd0a:{other.number}::"
@@ -310,7 +312,7 @@ def nft(node, netns, rules):
 
 
 class Rival:
-    """rival.bpf.c on a cgroup, as another load balancer or a careless neighbour would be."""
+    """rival.bpf.c on a cgroup, in the role of another load balancer or of a careless neighbour."""
 
     KINDS = {"rival4": "connect4", "rival6": "connect6", "rude": "sock_ops"}
 
@@ -338,7 +340,7 @@ class Rival:
         self.node.run("bpftool", "cgroup", word, cgroup, self.KINDS[name], "pinned", self.pins / name, *more)
 
     def move(self, host, to):
-        """Connections to that host go to another; None: they are denied."""
+        """Sends connections to a host to another host; with None, denies them."""
         def hex_of(address):
             if address is None:
                 return ["0"] * 16

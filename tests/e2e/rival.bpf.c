@@ -2,9 +2,9 @@
 /*
  * rival.bpf.c - what another load balancer, or a careless neighbour, does on the same cgroup.
  *
- *   rival4, rival6    rewrite a destination that `moves` knows; one that it moves to :: is denied
- *   rude              sockops: takes every callback away but its own
- *   seen              how often: 0 rewritten, 1 denied, 2 flags replaced
+ *   rival4, rival6    rewrite a destination that is in `moves`; a move to :: denies the connect()
+ *   rude              sockops: turns off every callback except its own
+ *   seen              counters: 0 rewritten, 1 denied, 2 flags replaced
  */
 #include <linux/bpf.h>
 #include <linux/in6.h>

@@ -65,7 +65,7 @@ SIGNALS = {
 
 
 def ends_with_answer(head):
-    """As RFC 9112, 9.3, has it."""
+    """Whether the connection ends with the answer, by RFC 9112, section 9.3."""
     said = ",".join(re.findall(r"^connection:(.*)$", head, re.I | re.M))
     words = {word.strip().lower() for word in said.split(",")}
     return "close" in words or (" HTTP/1.0\r" in head + "\r" and "keep-alive" not in words)
@@ -88,17 +88,17 @@ class Server:
         self.selector = selectors.DefaultSelector()
         self.listeners = []
         self.connections = set()
-        self.accepted = 0       # connections that asked for something else than metrics
-        self.scrapes = 0        # requests for the page
+        self.accepted = 0       # connections that requested another path than /metrics
+        self.scrapes = 0        # requests for /metrics
         self.requests = 0       # others
         self.signals = dict(SIGNALS)
-        self.page = None        # raw text instead of the one made from the signals
+        self.page = None        # raw text, instead of a page made from the signals
         self.status = 200       # of the page
-        self.ready = True       # else 503 to everything
+        self.ready = True       # False: every answer is 503
         self.silent = False     # takes requests and never answers
         self.reset = False      # answers each request with RST
-        self.stall = False      # the page alone is never answered
-        self.cut = None         # the page ends after so many bytes, in the middle of the answer
+        self.stall = False      # requests for the page are never answered
+        self.cut = None         # the connection closes after so many bytes of the page
         self.held = False       # every answer waits for "release"
 
     # -- sockets -------------------------------------------------------------
@@ -132,7 +132,7 @@ class Server:
             sock, _ = listener.accept()
         except OSError:
             return
-        # Writes may wait, for a moment: answers are small.
+        # Writes may block for a moment, because answers are small.
         sock.settimeout(5)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         c = Connection(sock)
@@ -247,7 +247,7 @@ class Server:
                 self.drop(c)
 
     def do_drop(self, reset=False):
-        """Closes the connections that asked for something else than metrics."""
+        """Closes the connections that requested another path than /metrics."""
         for c in [c for c in self.connections if c.counted]:
             self.drop(c, reset)
 
@@ -278,7 +278,7 @@ class Server:
         try:
             order = json.loads(line)
             reply = getattr(self, "do_" + order.pop("do"))(**order) or {}
-        except Exception as e:  # the test is told what is wrong with its order
+        except Exception as e:  # the test gets the error of its order
             reply = {"error": repr(e)}
         sock.sendall(json.dumps(reply).encode() + b"\n")
 
@@ -294,7 +294,7 @@ class Server:
         self.selector.register(door, selectors.EVENT_READ, enter)
         while True:
             for key, _ in self.selector.select():
-                # An earlier one of this round may have closed it.
+                # An earlier event of this round may have closed it.
                 if key.fileobj.fileno() >= 0:
                     key.data(key.fileobj)
 

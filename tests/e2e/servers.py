@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Model servers: a scriptable one, unmodified nginx and uvicorn."""
+"""Model servers: a scriptable server, and unmodified nginx and uvicorn."""
 import collections
 import json
 import os

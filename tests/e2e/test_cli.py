@@ -63,13 +63,13 @@ def test_options_stand_anywhere(node):
 
 
 def test_nothing_attached(node):
-    """Without pins it says that nothing runs here, and exits with an error."""
+    """Without pins the CLI says that nothing runs here, and exits with an error."""
     result = node.pintle("status", check=False)
     assert result.returncode != 0 and str(node.bpffs) in result.stderr, result
 
 
 def test_wrong_words(node):
-    """An unknown noun, endpoint or mode is told, with what would be right."""
+    """A message names an unknown noun, endpoint or mode, and what would be right."""
     node.steer(node.servers(1))
     for words, hint in (
         (["nosuch"], "status"), (["mode", "pool", "fast"], "enforce"), (["mode", "nosuch", "off"], "nosuch"),
@@ -80,7 +80,7 @@ def test_wrong_words(node):
 
 
 def test_status(node):
-    """status: the daemon is alive, or is not; the mode; decisions per outcome."""
+    """`status` shows whether the daemon runs, the mode, and the decisions by outcome."""
     daemon = node.steer(node.servers(2))
     node.spread(FRONTEND["v4"], 5)
     text = node.pintle("status").stdout
@@ -99,8 +99,8 @@ def test_status(node):
 
 
 def test_status_tells_a_gateway(node):
-    """One session that is most of a pool is told, with the cure, while there is a choice; forged segments
-    and many clients are none."""
+    """A session with most of a pool's connections is reported, with the cure, while there is a
+    choice; forged segments and many clients give no report."""
     node.add_client()
     servers = node.servers(2)
     daemon = node.steer(servers)
@@ -126,7 +126,7 @@ def test_status_tells_a_gateway(node):
 
 
 def test_sessions_and_unbind(node):
-    """Bindings are listed by client; unbind forgets one, or a pool's all."""
+    """`sessions` lists bindings by client; `unbind` deletes one, or all of a pool."""
     node.steer(node.servers(2))
     for i in (1, 2, 3):
         node.ask(FRONTEND["v4"], source(i))
@@ -144,7 +144,7 @@ def test_sessions_and_unbind(node):
 
 
 def test_verbs_survive(node):
-    """What a verb changed survives reload, restart and the daemon's death; reset takes it back."""
+    """A verb's change survives reload, restart and the daemon's death; `reset` takes it back."""
     servers = node.servers(2)
     daemon = node.steer(servers)
     node.pintle("drain", "pool/s0")
@@ -187,7 +187,7 @@ def test_enable_and_disable(node):
 
 
 def test_check(node):
-    """`check` says what is wrong without touching anything; warnings leave the status at 0."""
+    """`check` reports errors without changing anything; with warnings only, its exit status is 0."""
     good = node.write("good.yaml", node.config(node.pool([{"name": "a", "listen": "8001"}])))
     assert node.pintle("check", good).returncode == 0
     v4_only = node.write("warn.yaml", node.config(node.pool([{"name": "a", "listen": "127.0.0.1:8001"}])))
@@ -200,7 +200,7 @@ def test_check(node):
 
 
 def test_doctor(node):
-    """`doctor` has a line for each thing it looked at; its exit status says whether all is well."""
+    """`doctor` prints a line for each check; its exit status says whether all passed."""
     node.steer(node.servers(1))
     result = node.pintle("doctor", check=False)
     lines = result.stdout.splitlines()
@@ -233,7 +233,8 @@ def test_doctor_in_a_user_namespace(node):
 
 
 def test_doctor_without_capabilities(node):
-    """Root of a container without CAP_BPF: the capability is named, the rest is not tried."""
+    """For root of a container without CAP_BPF, `doctor` names the capability and skips the other
+    checks."""
     found = doctor("setpriv", "--bounding-set=-bpf,-sys_admin", "--inh-caps=-all", node=node)
     assert [said for result, said, _ in found["capabilities"] if result == "fail"] == [
         "CAP_BPF is missing; pintled needs it to load programs"], found
@@ -242,7 +243,7 @@ def test_doctor_without_capabilities(node):
 
 
 def test_doctor_without_btf(node):
-    """It blames BTF alone."""
+    """Without BTF, only the check of BTF fails."""
     mount("tmpfs", "/sys/kernel/btf", "tmpfs")  # in this case's mount namespace
     found = doctor(node=node)
     assert [result for result, _, _ in found["btf"]] == ["fail"], found
@@ -251,7 +252,7 @@ def test_doctor_without_btf(node):
 
 
 def test_doctor_names_other_programs(node):
-    """Another sockops program on the same cgroup is named, in the order in which they run."""
+    """`doctor` names other sockops programs on the cgroup, in the order in which they run."""
     pin = node.bpf_mount / "neighbour"
     object_file = node.dir / "neighbour.bpf.o"
     node.run("clang", "-target", "bpf", "-O2", "-g", "-idirafter",
@@ -284,12 +285,12 @@ def test_help(node, word):
 
 
 def test_group_may_read(node):
-    """Members of the configured group run the nouns, without any capability; not events."""
+    """Members of the configured group can run the nouns without any capability, except `events`."""
     servers = node.servers(2)
     node.daemon(node.config(node.pool(servers), group="games"))
     node.ask(FRONTEND["v4"])
     os.chmod(node.bpf_mount, 0o755)
-    # The programs may lie where others cannot reach.
+    # The build may be in a directory that other users cannot enter.
     binary = node.dir / "pintle"
     binary.write_bytes((BUILD / "pintle").read_bytes())
     binary.chmod(0o755)
@@ -350,7 +351,7 @@ def test_bpftool_reads_the_maps(node):
 
 
 def test_events_follow_one_at_a_time(node):
-    """`events` follows; a second follower is told that there is one."""
+    """`events` follows; a second `events` says that another one follows already."""
     node.steer(node.servers(1))
     binary = BUILD / "pintle"
     follower = node.popen([binary, "--bpffs", node.bpffs, "events"], log="events.log")
@@ -368,7 +369,7 @@ def test_events_follow_one_at_a_time(node):
 
 @case(each=("", "end", "mode pool ", "drain "))
 def test_bash_completion(node, typed):
-    """The completion offers commands, modes, and the names of what runs."""
+    """The completion offers commands, modes, and the names of pools and endpoints."""
     node.steer(node.servers(1))
     script = node.write("completion.bash", node.pintle("completion", "bash").stdout)
     words = ["pintle", *typed.split(" ")]

@@ -7,14 +7,14 @@ from harness import case
 from kernel import BUILD, wait_for
 from pods import FAMILY, SERVICE, Cluster, mapped, service
 
-# What concerns the daemon is run under them, too.
+# Cases that concern the daemon also run under the sanitizers.
 UNDER_SANITIZERS = False
 
 PEER = BUILD / "tests/e2e/peer"
 HOWS = ("v4", "v6", "mapped")
 BOTH = ("v4", "v6")
 MSG_FASTOPEN = 0x20000000
-# Scores stand still for the length of a case: what happens between two scrapes.
+# No scrape happens during a case, so scores do not change.
 SELDOM = {"scrape": {"interval": "1h"}, "saturation": {"staleness": "1h"}}
 
 
@@ -90,7 +90,7 @@ def test_fast_open(node, how):
 
 @case(each=HOWS)
 def test_udp_is_untouched(node, how):
-    """What is no TCP is not decided upon."""
+    """UDP is left alone: no decision is made."""
     cluster, _, client, _ = steered(node, how)
     with client.socket(FAMILY[how], socket.SOCK_DGRAM) as s:
         s.connect(split(target(how)))
@@ -110,7 +110,7 @@ def test_mptcp_client(node, family):
 
 @case(each=BOTH)
 def test_other_destinations_pass(node, family):
-    """Another port, another address, a server's own address: left alone."""
+    """Connections to another port, another address or a server's own address are left alone."""
     cluster, pods, client, _ = steered(node, family)
     assert client.ask(pods[0].address(family)) == "s0"
     for to in (service(10, 8001)[family], service(11)[family]):
@@ -196,7 +196,7 @@ def test_follows_load(node):
 
 @case(each=BOTH)
 def test_forty_at_once_spread(node, family):
-    """Connections opened within one scrape interval count before the next is placed."""
+    """Each connection within one scrape interval counts before the next one is placed."""
     cluster, pods, client, _ = steered(node, family, servers=4, **SELDOM)
     held = [client.connect(SERVICE[family]) for _ in range(40)]
     assert cluster.in_flight() == {p.name: 10 for p in pods}
@@ -222,7 +222,7 @@ def test_beside_the_lookup_hook(node):
 
 
 def test_drain(node):
-    """A drained endpoint gets no further connection; open ones go on."""
+    """A drained endpoint gets no further connections; open connections go on."""
     cluster, pods, client, _ = steered(node, stickiness={"key": "client"})
     with client.connect(SERVICE["v4"]) as c:
         name = c.ask()
@@ -236,7 +236,8 @@ def test_drain(node):
 
 @case(each=("FailOpen", "FailClose"))
 def test_no_endpoint(node, mode):
-    """With none ready, FailOpen lets the connection go on to the Service, FailClose refuses."""
+    """Without a ready endpoint, FailOpen lets the connection go on to the Service, and FailClose
+    refuses it."""
     cluster, pods, client, _ = steered(node, failureMode=mode)
     for p in pods:
         cluster.pintle("drain", p.name)
@@ -254,7 +255,7 @@ def test_no_endpoint(node, mode):
 
 @case(san=True)
 def test_not_before_its_first_page(node):
-    """An endpoint that was never scraped well is not chosen."""
+    """An endpoint without a successful scrape is not chosen."""
     cluster = Cluster(node)
     pods = cluster.servers(2)
     pods[1].model.be(ready=False)

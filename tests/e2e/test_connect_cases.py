@@ -19,7 +19,7 @@ from harness import case
 from kernel import BUILD, libc, wait_for
 from pods import CLOSED_BY_RESET, FAMILY, Cluster, Rival, mapped, service
 
-# The daemon's own code is run by test_connect and test_connect_daemon.
+# test_connect and test_connect_daemon run the daemon's own code under the sanitizers.
 UNDER_SANITIZERS = False
 
 TCP_USER_TIMEOUT, TCP_FASTOPEN_CONNECT, MSG_FASTOPEN = 18, 30, 0x20000000
@@ -75,7 +75,7 @@ class World:
 
     def socket(self, *options, wait=True, protocol=0):
         s = self.client.socket(FAMILY[self.how], protocol=protocol)
-        # Not Python's own way to wait, which makes every socket a non-blocking one.
+        # SO_RCVTIMEO, because Python's own timeouts make sockets non-blocking.
         s.setblocking(wait)
         for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             s.setsockopt(socket.SOL_SOCKET, direction, struct.pack("ll", 10, 0))
@@ -89,7 +89,7 @@ class World:
         return s
 
     def fails(self, s, place, *codes):
-        """connect() to that place, which has to fail like this."""
+        """Calls connect() to a place, which must fail with this error."""
         error = s.connect_ex(self.to(place))
         assert error in codes, (place, errno.errorcode.get(error, error))
 
@@ -121,7 +121,7 @@ class World:
         wait_for(seen, 5)
 
     def end(self):
-        """Nothing is left in flight, and what no row asked for has not moved."""
+        """Checks that nothing is left in flight, and that no other counter has changed."""
         now = self.counted()
         for place, row in now.items():
             if place not in self.rows:
@@ -166,7 +166,7 @@ def row_both_half_closed_before_close(w):
     s.sendall(b"H")
     assert s.recv(9) == b""
     s.shutdown(socket.SHUT_WR)
-    # Its end is the last FIN here, not close().
+    # Here the connection ends with the last FIN, not with close().
     w.saw(**WHOLE)
     s.close()
     w.saw(**WHOLE)
@@ -294,7 +294,7 @@ def row_killed_before_it_is_answered(w):
 
 
 def row_interrupted(w):
-    """A signal ends connect(); asked again, it says that it goes on already."""
+    """A signal interrupts connect(); a second connect() says that the first one is still under way."""
     s = w.socket()
 
     class Alarm(Exception):
@@ -417,7 +417,7 @@ def row_disconnected_before_it_is_answered(w):
 
 
 def row_again_while_connected(w):
-    """EISCONN: no decision, and the application is still told whom it talks to."""
+    """With EISCONN there is no decision, and getpeername() still returns the Service."""
     s = w.connect("good")
     w.fails(s, "good", errno.EISCONN)
     w.fails(s, "other", errno.EISCONN)
@@ -458,7 +458,7 @@ def row_forked(w):
 
 
 def row_passed_on(w):
-    """In flight in a Unix socket, it belongs to no process at all."""
+    """A socket that is in flight in a Unix socket belongs to no process."""
     here, there = socket.socketpair()
     s = w.connect("good")
     socket.send_fds(here, [b"x"], [s.fileno()])
@@ -471,7 +471,7 @@ def row_passed_on(w):
 
 
 def row_cgroup_removed(w):
-    """The cgroup in which the socket was made is gone when it ends."""
+    """The cgroup in which the socket was made is removed before the socket ends."""
     group = w.client.cgroup / "gone"
     group.mkdir()
     child = w.client.popen([w.helper, "connect", *w.to("good")], cgroup=group)
@@ -518,7 +518,7 @@ def row_fast_open_refused(w):
 
 
 def row_fast_open_deferred(w):
-    """With a cookie, connect() only remembers; the first write connects."""
+    """With a cookie, connect() sends nothing; the first write connects."""
     s = w.socket((socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1))
     s.connect(w.to("fastopen"))
     w.saw("fastopen", placed=1)
@@ -566,7 +566,7 @@ def test_flags_taken_away_before_us(node):
 
 
 def test_flags_taken_away_after_us(node):
-    """One that runs after us: ends are not reported any more, but every close() is seen."""
+    """With a neighbour that runs after us, ends are no longer reported, but every close() is seen."""
     w = World(node, "v4")
     rival = Rival(node)
     rival.attach(w.cluster.cgroup, "rude")

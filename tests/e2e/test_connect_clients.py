@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unmodified clients and gateways in pods, unmodified servers in pods: what people really run."""
+"""Unmodified clients and gateways in pods, and unmodified servers in pods."""
 import collections
 import re
 import subprocess
@@ -12,7 +12,7 @@ from packages import library, need
 from pods import SERVICE, Cluster
 from test_connect import BOTH, all_zero
 
-# The daemon's own code is run by test_connect and test_connect_daemon.
+# test_connect and test_connect_daemon run the daemon's own code under the sanitizers.
 UNDER_SANITIZERS = False
 
 PROGRAMS = HERE / "programs"
@@ -36,7 +36,7 @@ def decided(cluster):
 
 
 def spread_of(result, count):
-    """Who answered, by the client's own words."""
+    """The servers that answered, by the client's output."""
     lines = result.stdout.split()
     assert len(lines) == count, result
     return collections.Counter(line.rsplit("-", 1)[0] for line in lines)
@@ -77,7 +77,7 @@ def test_wrk_nginx_uvicorn(node):
 
 
 def test_keep_alive_is_one_connection(node):
-    """What a client sends on a connection that it keeps is not steered again."""
+    """Requests on a kept connection are not steered again."""
     cluster, client = simulated(node)
     client.run("curl", "-sS", "-m5", *[URL["v4"] + "/health"] * 10)
     assert decided(cluster) == 1
@@ -217,7 +217,7 @@ def connections_for_20(node, template, origin, **parts):
         answers = collections.Counter(c.ask() for _ in range(20))
     taken = decided(cluster)
     assert len(answers) == min(taken, 2), answers
-    process.terminate()  # and with it the connections that it keeps
+    process.terminate()  # which ends the connections that it keeps
     all_zero(cluster)
     return taken
 
@@ -231,25 +231,25 @@ def test_nginx(node, origin):
 
 @case(each=packages.NGINX)
 def test_nginx_connection_close(node, origin):
-    """With this in its configuration every nginx opens one for each."""
+    """With this line in its configuration, every nginx opens a connection for each request."""
     assert connections_for_20(node, NGINX, origin, inside="proxy_set_header Connection close;") == 20
 
 
 @case(each=("experimental", "wheel"))
 def test_nginx_keepalive_0(node, origin):
-    """So does a newer nginx with this; before 1.29.7 none starts with it."""
+    """So does a newer nginx with `keepalive 0`; before 1.29.7, nginx does not start with it."""
     assert connections_for_20(node, NGINX, origin, upstream="keepalive 0;") == 20
 
 
 @case(each=packages.HAPROXY)
 def test_haproxy(node, origin):
-    """HAProxy keeps its connections unless it is told otherwise."""
+    """HAProxy keeps its connections unless it is configured otherwise."""
     assert connections_for_20(node, HAPROXY, origin) == 1
 
 
 @case(each=packages.HAPROXY)
 def test_haproxy_reuse_never(node, origin):
-    """This is not the way: a client's connection still has one of the gateway's."""
+    """This setting is not enough: each client's connection still keeps one connection of the gateway."""
     assert connections_for_20(node, HAPROXY, origin, extra="http-reuse never") == 1
 
 
@@ -260,7 +260,7 @@ def test_haproxy_server_close(node, origin):
 
 @case(each=("kept", "one each"))
 def test_envoy(node, how):
-    """Envoy keeps its connections unless it is told otherwise."""
+    """Envoy keeps its connections unless it is configured otherwise."""
     extra, expected = {"kept": ("", 1), "one each": (ONE_EACH, 20)}[how]
     assert connections_for_20(node, ENVOY, "wheel", extra=extra) == expected
 

@@ -39,7 +39,7 @@ class Storm:
         self.node = node
         self.cluster = Cluster(node)
         self.rival = Rival(node)
-        if rude:  # takes our callbacks away; we come later, and take them back
+        if rude:  # turns our callbacks off; our program runs after it, and turns them on again
             self.rival.attach(self.cluster.cgroup, "rude")
         self.peer, pages, self.denied, self.overruled, self.aside = (
             self.cluster.pod(n) for n in ("peer", "pages", "denied", "overruled", "aside"))
@@ -77,12 +77,12 @@ class Storm:
         return {"denied": self.denied, "overruled": self.overruled}.get(name, self.peer).address(family, port)
 
     def restart(self):
-        """kill -9, and another one in its place: programs are updated, maps stay."""
+        """Kills the daemon with SIGKILL, and starts another: programs are updated, maps stay."""
         self.daemon.kill()
         self.daemon = self.cluster.daemon(self.config)
 
     def overrule(self):
-        """Another program after ours, which denies one target and sends another elsewhere."""
+        """Attaches a program after ours, which denies one target and sends another one elsewhere."""
         for family in ("v4", "v6"):
             def host(pod):
                 return split(pod.address(family))[0]
@@ -105,7 +105,7 @@ class Storm:
             storm.stdin.flush()
 
     def pause(self):
-        """Nothing moves any more. Returns ({target: placed and not opened}, attempts, ended)."""
+        """Pauses the clients. Returns ({target: placed and not opened}, attempts, ended)."""
         self.order("pause")
         waiting, ended = {}, True
         for storm in self.storms:
@@ -134,7 +134,7 @@ class Storm:
                 # Of an MPTCP socket the subflow is counted, which outlives it as an orphan; what
                 # another program sends elsewhere is not ours.
                 table[name] += {"multipath": every[address], "overruled": 0}.get(pool, owned[address])
-            # What is deferred stands in SYN_SENT already.
+            # A deferred socket is in SYN_SENT already.
             table["deferred"] -= waiting["deferred"]
             wrong = {n: (counted[n], table[n]) for n in counted if counted[n] != table[n]}
             assert not wrong, f"counted, in the tables: {wrong}"
@@ -221,7 +221,7 @@ def test_links_away_and_back(node, how):
     storm.daemon = storm.cluster.daemon(storm.config)
     wait_for(lambda: storm.drift() > 0, 20)
     waiting, _, _ = storm.pause()
-    # Clients cannot tell what they tried meanwhile from what was placed.
+    # Clients cannot know which of their attempts meanwhile were placed.
     storm.compare(waiting, pending_too=False)
     storm.order("go")
     storm.end()

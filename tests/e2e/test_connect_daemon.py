@@ -109,7 +109,7 @@ def bpftool(node, *words):
 
 
 def test_upgrade_replaces_the_programs(node):
-    """A second binary takes over pins and programs; open connections are counted through it."""
+    """A second binary takes over pins and programs; the counts of open connections stay right."""
     import shutil
     cluster, pods, client, daemon = steered(node)
     with client.connect(SERVICE["v4"]) as c:

@@ -12,7 +12,7 @@ from kernel import BUILD, wait_for
 from pods import SERVICE, Cluster
 from test_connect import BOTH, all_zero
 
-# The kernel does it; the daemon only shows it.
+# The kernel ejects; the daemon only shows it.
 UNDER_SANITIZERS = False
 
 EJECTION = {"failures": 3, "time": "1s", "maxTime": "3s", "maxShare": 0.5}
@@ -39,7 +39,7 @@ class Clinic:
         return self.client.ask(SERVICE[self.family], timeout=timeout, **more)
 
     def attempt(self, count):
-        """How many of so many connections failed."""
+        """Makes `count` connections; returns how many failed."""
         failed = 0
         for _ in range(count):
             try:
@@ -58,7 +58,7 @@ class Clinic:
         return self.row(name)["state"] == "ejected"
 
     def until_ejected(self, name, count=200):
-        """Connects until that one is left out; how many failed on the way."""
+        """Connects until this endpoint is ejected; returns how many connections failed before."""
         failed = 0
         for _ in range(count):
             if self.is_ejected(name):
@@ -67,7 +67,7 @@ class Clinic:
         raise AssertionError(f"{name} is not ejected after {count} connections: {self.row(name)}")
 
     def follow(self):
-        """Lines of `pintle events` from now on, as they come."""
+        """The lines of `pintle events` from now on."""
         follower = self.node.popen([BUILD / "pintle", "--bpffs", self.cluster.bpffs, "events", "-o", "json"],
                                    stdout=subprocess.PIPE, text=True)
         rows = []
@@ -92,7 +92,7 @@ def accept(pod):
 
 @case(each=BOTH)
 def test_refused(node, family):
-    """Three refusals in a row, and no client is sent there any more; visible everywhere."""
+    """After three refusals in a row no client is sent there any more, and every view shows that."""
     w = Clinic(node, family=family, ejection={**EJECTION, "time": "1h", "maxTime": "2h"})
     rows = w.follow()
     refuse(w.pods[0])
@@ -113,7 +113,7 @@ def test_refused(node, family):
 
 
 def test_reset_before_the_first_byte(node):
-    """A server that accepts and drops every client is no server; one that resets after an answer
+    """A server that accepts and drops every client is ejected; a server that resets after an answer
     has answered."""
     w = Clinic(node, ejection={**EJECTION, "time": "1h", "maxTime": "2h"})
     w.pods[0].model.be(reset=True)
@@ -147,7 +147,7 @@ def test_black_hole(node):
         waiting.append(s)
         assert len(waiting) < 200
     wait_for(lambda: w.is_ejected("s0"))
-    # Nobody has been told yet: all of them still try.
+    # The endpoint is not ejected yet, so all of them try it.
     assert w.client.in_flight()[w.pods[0].address()] >= 3
     assert w.failures("s0")["unanswered"] >= 3
     assert w.attempt(20) == 0
@@ -171,7 +171,7 @@ def test_who_gives_up_earlier_is_no_witness(node):
 
 
 def test_not_in_a_row(node):
-    """A success between failures starts the count anew."""
+    """A success between failures restarts the count."""
     w = Clinic(node, servers=2)
     for _ in range(4):
         w.cluster.pintle("drain", "s1")
@@ -216,7 +216,7 @@ def test_doubles_up_to_the_limit(node):
 
 @case(each=(0.5, 0.25, 0))
 def test_share(node, share):
-    """No more than that share of a pool is left out at once, even when all fail."""
+    """At most this share of a pool is ejected at the same time, even when all endpoints fail."""
     w = Clinic(node, ejection={**EJECTION, "time": "1h", "maxTime": "2h", "maxShare": share})
     for p in w.pods:
         refuse(p)
@@ -235,7 +235,7 @@ def test_without_daemon(node):
 
 
 def test_never(node):
-    """failures: 0 turns it off; failures are counted all the same."""
+    """With failures: 0 nothing is ejected, and failures are still counted."""
     w = Clinic(node, servers=2, ejection={"failures": 0})
     refuse(w.pods[0])
     wait_for(lambda: w.attempt(5) and w.failures("s0").get("refused", 0) >= 6)
@@ -243,7 +243,7 @@ def test_never(node):
 
 
 def test_unreachable(node):
-    """A router that says so, to clients and daemon alike, is believed."""
+    """An endpoint that a router reports as unreachable, to clients and to the daemon, is ejected."""
     w = Clinic(node, ejection={**EJECTION, "time": "1h", "maxTime": "2h"})
     rule = f"ip daddr {w.pods[0].v4} tcp dport 8000 reject with icmp host-unreachable;"
     w.cluster.nft(f"table inet way {{ chain forward {{ type filter hook forward priority filter; {rule} }}; "

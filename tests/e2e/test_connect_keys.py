@@ -12,7 +12,7 @@ from test_connect import BOTH, all_zero
 from packages import library
 from test_connect_clients import PROGRAMS, URL, simulated, spread_of
 
-# The daemon's own code is run by test_connect and test_connect_daemon.
+# test_connect and test_connect_daemon run the daemon's own code under the sanitizers.
 UNDER_SANITIZERS = False
 
 SO_MARK = 36
@@ -51,7 +51,7 @@ def test_client(node):
 
 @case(each=BOTH)
 def test_source(node, family):
-    """The address that a socket is bound to; one that is bound to none is nobody's."""
+    """The source address makes the session; a socket that is not bound to an address has no session."""
     cluster = Cluster(node)
     pods = cluster.servers(4)
     cluster.steer(cluster.pool(pods, family=family, stickiness={"key": "source/32/128"}, **EVEN))
@@ -67,7 +67,7 @@ def test_source(node, family):
 
 
 def test_mark(node):
-    """SO_MARK; sockets without one are nobody's."""
+    """SO_MARK makes the session; a socket without a mark has no session."""
     cluster, (client,) = with_key(node, "mark")
     asks = [lambda m=m: client.ask(SERVICE["v4"], options=[(socket.SOL_SOCKET, SO_MARK, m)])
             for m in range(1, 9)]
@@ -90,7 +90,7 @@ def test_destination(node, family):
     cluster = Cluster(node)
     pods = cluster.servers(4)
     prefix, addresses = DESTINATIONS[family]
-    # The pool's other frontend is one address: they cannot be in it.
+    # The pool's other frontend is a single address, so these are not in it.
     cluster.steer(cluster.pool(pods, family=family, stickiness={"key": "destination"}, **EVEN,
                                frontends=[SERVICE[family], prefix]))
     client = cluster.pod("client")
@@ -108,7 +108,8 @@ def ask_from(client, path):
 
 
 def test_cgroup(node):
-    """Processes of one cgroup are a session; that of the caller counts."""
+    """All processes of a cgroup are one session; the cgroup of the process that calls connect()
+    counts."""
     cluster, (client,) = with_key(node, "cgroup")
     paths = [client.cgroup / name for name in ("one", "two", "three")]
     for path in paths:
@@ -152,7 +153,7 @@ def test_cgroup_of_a_client(node, how):
     wait_for(joined)
     ask_from(client, paths[2])
     assert len(known()) == 2, known()
-    # Gone, and made again under another name: it is nobody's.
+    # A cgroup that was removed, and made again under another name, belongs to no client.
     paths[1].rmdir()
     again = client.cgroup / "again"
     again.mkdir()
@@ -170,7 +171,7 @@ def hint(text):
 
 @case(each=("string", "number", "long"))
 def test_hint(node, how):
-    """What a client says is its session: a string, a number, up to 64 bytes, all of which count."""
+    """A client's hint names its session: a string or a number of up to 64 bytes, all of which count."""
     keys = {
         "string": [f"user-{i}".encode() for i in range(8)],
         "number": [struct.pack("=Q", i) for i in range(8)],
@@ -184,7 +185,8 @@ def test_hint(node, how):
 
 
 def test_hint_is_of_its_client(node):
-    """Who knows what another pod says comes to sessions of his own, and moves none of the other's."""
+    """A pod that sends another pod's hint gets a session of its own, and moves none of the other
+    pod's."""
     cluster, clients = with_key(node, "hint", clients=3)
     where = stays(cluster, [lambda c=c, i=i: c.ask(SERVICE["v4"], options=[hint(f"user-{i}")])
                             for i in range(4) for c in clients])
@@ -259,7 +261,7 @@ def test_one_client_flushes_nobody(node):
 
 
 def test_hint_again(node):
-    """The later hint holds, and for every connect() of the socket."""
+    """The newest hint holds, for every later connect() of the socket."""
     cluster, (client,) = with_key(node, "hint")
     first, second = (client.ask(SERVICE["v4"], options=[hint(f"user-{i}")]) for i in (1, 2))
     assert client.ask(SERVICE["v4"], options=[hint("user-2"), hint("user-1")]) == first
@@ -274,7 +276,7 @@ MALFORMED = [
 
 
 def test_hint_malformed(node):
-    """EINVAL, and what was said before still holds."""
+    """A malformed hint gives EINVAL, and the earlier hint still holds."""
     cluster, (client,) = with_key(node, "hint")
     name = client.ask(SERVICE["v4"], options=[hint("user-1")])
     for _ in range(3):

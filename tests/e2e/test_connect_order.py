@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Off means off, and who else is there: kube-proxy's rules, other load balancers' programs."""
+"""Off means off, and Pintle beside others: kube-proxy's rules, and other load balancers' programs."""
 import time
 
 from clients import split
@@ -8,10 +8,10 @@ from kernel import wait_for
 from pods import SERVICE, Cluster, Rival
 from test_connect import BOTH, all_zero, steered, target
 
-# The daemon's own code is run by test_connect and test_connect_daemon.
+# test_connect and test_connect_daemon run the daemon's own code under the sanitizers.
 UNDER_SANITIZERS = False
 
-# What kube-proxy makes of a Service with one endpoint.
+# kube-proxy's rules for a Service with one endpoint.
 KUBE_PROXY = """
 table ip kube {{
     chain prerouting {{
@@ -29,12 +29,13 @@ table ip6 kube {{
 
 
 def kube_proxy(cluster, pod):
-    """Every connection to the Service that arrives at the machine goes to that pod."""
+    """Sends every connection to the Service that arrives at the machine to this pod."""
     cluster.nft(KUBE_PROXY.format(pod=pod, v4=split(SERVICE["v4"]), v6=split(SERVICE["v6"])))
 
 
 def fallen_back(node, how="v4", settings=None, **more):
-    """A pool of s0 and s1, and kube-proxy that knows s2 alone: who answers tells who decided."""
+    """A pool of s0 and s1, and a kube-proxy that knows only s2: the server that answers shows which
+    of the two decided."""
     cluster = Cluster(node)
     pods = cluster.servers(3)
     client = cluster.pod("client")
@@ -73,7 +74,7 @@ def test_detach_falls_back(node, family):
 
 
 def test_no_endpoint_falls_back(node):
-    """FailOpen with none ready: kube-proxy decides."""
+    """With FailOpen and no ready endpoint, kube-proxy decides."""
     cluster, _, client, _ = fallen_back(node, failureMode="FailOpen")
     for name in ("s0", "s1"):
         cluster.pintle("drain", name)

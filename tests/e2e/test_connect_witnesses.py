@@ -16,10 +16,10 @@ from pods import FAMILY, SERVICE
 from test_connect import BOTH, all_zero
 from test_connect_failures import Clinic, accept, refuse
 
-# The kernel does most of it; the daemon's part is a few stores.
+# The kernel does most of this; the daemon's part is a few stores.
 UNDER_SANITIZERS = False
 
-# Long enough to be seen; the page has to void it, and not its end.
+# Ejections last so long that a case sees them, and that a page ends them, not their time.
 EJECTION = {"failures": 3, "time": "20s", "maxTime": "60s", "maxShare": 0.5}
 LONG = {"failures": 3, "time": "1h", "maxTime": "2h", "maxShare": 0.5}
 
@@ -28,14 +28,14 @@ HARMFUL = {
     "ttl": (socket.IPPROTO_IP, IP_TTL, 1),           # the SYN dies at the first router
     "minttl": (socket.IPPROTO_IP, IP_MINTTL, 255),   # no answer is taken
 }
-# What a pod's firewall does to connections: never made, or made and then reset by itself.
+# A pod's firewall rejects or drops SYNs, or lets the connection be made and resets it.
 VERDICTS = {
     "reject": "reject with tcp reset",
     "drop": "drop",
     "reset": "tcp flags & (syn | ack) == ack reject with tcp reset",
 }
 FAILURES = {"reject": "refused", "drop": "unanswered", "reset": "reset"}
-# The page may come from the server itself. If not, the server is asked whether it answers.
+# The page comes from the server itself, or from elsewhere: then the daemon probes the server.
 PAGES = {"own page": True, "page elsewhere": False}
 
 
@@ -43,7 +43,7 @@ def with_pages(names):
     return tuple(f"{name}, {page}" for name in names for page in PAGES)
 
 
-# Where AppArmor keeps users from making user namespaces of their own, root makes it.
+# Where AppArmor forbids user namespaces to users, root makes the namespace.
 RESTRICTED = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
 
@@ -55,10 +55,10 @@ def cut_off(pod, servers, verdict):
 
 
 class Hammer:
-    """A pod that connects over and over, many at a time, whatever comes of it."""
+    """A pod that connects over and over, many connections at a time, and ignores failures."""
 
     AT_ONCE = 40
-    FAILS_WITHIN = 1.5  # seconds: who closes before the first SYN is sent again is no witness
+    FAILS_WITHIN = 1.5  # seconds: a client that closes before the first SYN is sent again is no witness
 
     def __init__(self, pod, family="v4", options=()):
         self.pod, self.family, self.options = pod, family, options
@@ -147,12 +147,13 @@ def test_a_client_that_means_harm(node, which):
 
 @case(each=tuple(PAGES))
 def test_dead_right_after_that(node, page):
-    """A server that no longer answers takes it back: three clients fail at a dead one, as ever."""
+    """When the server no longer answers, the daemon stops vouching for it: it is ejected after
+    three failures, as usual."""
     w = Clinic(node, own_page=PAGES[page], ejection=LONG)
     with Hammer(w.cluster.pod("harm"), options=[HARMFUL["ttl"]]):
         wait_for(lambda: w.row("s0")["vouched_seconds"], 30)
     refuse(w.pods[0])
-    # The scrape's own connection was kept. It goes on to bring the page, and proves nothing.
+    # The scrape's kept connection still brings the page, which proves nothing.
     failures = 0
     while w.row("s0")["vouched_seconds"]:
         failures += w.attempt(1)
@@ -173,7 +174,7 @@ def test_a_kept_connection_proves_nothing(node):
 
 
 def fail(pod, count):
-    """So many connections of a pod that is cut off."""
+    """Makes `count` connections from a pod that is cut off."""
     for _ in range(count):
         with contextlib.suppress(ConnectionRefusedError):
             pod.ask(SERVICE["v4"])
@@ -262,13 +263,13 @@ def test_one_client_among_others(node):
     wait_for(lambda: row() == 0)
     fail(cut, 20)
     assert row() == 0 and not w.is_ejected("s0"), w.row("s0")
-    # It is served itself: its next failures are news.
+    # The client itself was served, so its next failures count again.
     cut.run("nft", "flush", "ruleset")
     cut.ask(SERVICE["v4"])
     cut_off(cut, w.pods[:1], VERDICTS["reject"])
     fail(cut, 2)
     assert row() == 2
-    # And what others see counts as ever.
+    # Failures of other clients count as usual.
     w.ask()
     wait_for(lambda: row() == 0)
     fail(cut, 1)
@@ -311,7 +312,7 @@ def test_a_server_that_drains(node):
     assert w.row("s0")["failures_in_a_row"] == 6
 
 
-# Owns every address, and so serves itself: as many connections as there are lines to read.
+# Owns every address in its namespace, and so serves itself. Makes a connection for each line on stdin.
 PHANTOM = """
 import socket, subprocess, sys
 service, count, *addresses = sys.argv[1:]
@@ -362,15 +363,15 @@ def test_a_user_namespace_of_its_own(node, family):
 
     assert of(w.cluster.cli("endpoints")) == of(before)
     assert w.cluster.decisions() == {"least_loaded": 1, "sticky": 39}
-    # All such networks together have one client's share of the bindings.
+    # All such namespaces together have one client's share of the bindings.
     shares = next(Path(w.cluster.bpffs).rglob("shares"))
     assert f'"key": {2 << 48},' in node.run("bpftool", "map", "dump", "pinned", shares).stdout
-    # A daemon that starts holds the counts against the sockets, and finds none of these.
+    # A starting daemon compares the counters with the sockets of its namespaces, and finds none of these.
     w.daemon.stop()
     w.daemon = w.cluster.steer(w.pool)
     assert w.daemon.metric("pintle_in_flight_drift_total") == 0
     assert of(w.cluster.cli("endpoints")) == of(before)
-    # Its sessions are its own, whatever it says: mark 7 is still free.
+    # Its sessions are its own, whatever mark it sets: the session of mark 7 is still free.
     mark = (socket.SOL_SOCKET, socket.SO_MARK, 7)
     with w.client.connect(SERVICE[family], options=[mark]) as c:
         c.ask()

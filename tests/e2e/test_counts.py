@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts stay exact, whatever clients, servers and strangers do."""
+"""Counters stay exact, whatever clients, servers and strangers do."""
 import random
 import subprocess
 import threading
@@ -90,7 +90,7 @@ def test_half_closed(node):
 
 @case(timeout=120)
 def test_any_mixture(node):
-    """Resets, half-closes, server kills and plain ends, at once: no drift."""
+    """Resets, half-closes, killed servers and plain ends at the same time cause no drift."""
     servers = node.servers(3)
     daemon = node.steer(servers)
     rng = random.Random(7)
@@ -289,7 +289,7 @@ def test_spoofed(node, kind):
 
     spoofed = [(f"10.201.{i >> 8}.{i & 255}", 1024 + i) for i in range(10000)]
     node.ip("route", "add", "10.201.0.0/16", "via", "10.99.0.2")
-    for _ in range(2):  # the second round meets what the first left behind
+    for _ in range(2):  # the second round finds the decisions of the first
         packets.send(node.client_netns, spoofed, ("10.77.0.1", 8000), kind)
 
     assert len(node.cli("sessions")) == len(sessions)
@@ -306,7 +306,7 @@ def test_spoofed(node, kind):
 
 
 def test_counts_survive_the_daemon(node):
-    """What opens and closes while no daemon runs is counted, too."""
+    """Connections that open and close while no daemon runs are counted, too."""
     server = node.server("s0", 8001)
     daemon = node.steer([server])
     held = node.hold(FRONTEND["v4"], 4)
@@ -323,7 +323,7 @@ def test_counts_survive_the_daemon(node):
 
 
 def test_reports_closed_connections(node):
-    """`pintle events` tells who was closed: bytes each way, duration, outcome."""
+    """`pintle events` reports closed connections: bytes in each direction, duration, outcome."""
     import json
     import subprocess
 

@@ -25,12 +25,12 @@ def refused(node, to=FRONTEND["v4"]):
 
 
 def bpftool(node, *words):
-    """It prints an empty line instead of an empty array."""
+    """Runs bpftool, which prints an empty line instead of an empty array."""
     return json.loads(node.run("bpftool", "-j", *words).stdout.strip() or "[]")
 
 
 def bpf_objects(node):
-    """What is left in the kernel: links and programs of ours, by what bpftool shows."""
+    """Pintle's links and programs that are in the kernel, by bpftool."""
     cgroup = bpftool(node, "cgroup", "show", node.cgroup)
     links = bpftool(node, "link", "list")
     with open(node.netns) as f:
@@ -45,7 +45,7 @@ def routes(node):
     )
 
 
-# -- leaving things behind, or not ------------------------------------------------------
+# -- what an end leaves -----------------------------------------------------------------
 
 
 def test_sigterm_leaves_steering(node):
@@ -60,7 +60,7 @@ def test_sigterm_leaves_steering(node):
 
 @case(each=("config", "bpffs"))
 def test_detach_removes_everything(node, how):
-    """--detach takes away links, pins and routes, all of them and nothing else's."""
+    """--detach removes all of Pintle's links, pins and routes, and nothing else."""
     node.ip("route", "add", "local", "10.88.0.1", "dev", "lo", "proto", "77")
     before = routes(node)
     servers = node.servers(2)
@@ -81,7 +81,7 @@ def test_detach_removes_everything(node, how):
 
 
 def test_detach_twice(node):
-    """With nothing to detach it says so and changes nothing."""
+    """With nothing to detach, --detach says so and changes nothing."""
     daemon = node.steer(node.servers(1))
     daemon.stop()
     node.detach()
@@ -118,7 +118,7 @@ def test_announce(node):
     assert node.ask("10.77.0.9:8000") == "s0"
 
 
-# -- what is taken away while it runs ----------------------------------------------------
+# -- pins, hooks and cgroups that vanish while the daemon runs ---------------------------
 
 
 def layout(node):
@@ -150,7 +150,7 @@ def test_pins_removed(node, what):
 
 @case(each=("lookup", "sockops"))
 def test_hook_detached_by_force(node, hook):
-    """A hook that is lost is attached again by itself, and said."""
+    """The daemon attaches a lost hook again, and logs it."""
     daemon = node.steer(node.servers(2))
     assert daemon.metric("pintle_hook_attached", hook=hook) == 1
     node.run("bpftool", "link", "detach", "pinned", layout(node) / f"link_{hook}")
@@ -162,7 +162,8 @@ def test_hook_detached_by_force(node, hook):
 
 
 def test_cgroup_made_again(node):
-    """The cgroup that is watched is removed: said by all who are asked, until it is there again."""
+    """While the watched cgroup is removed, every status reports it, until a cgroup exists there
+    again."""
     inner = node.cgroup / "inner"
     inner.mkdir()
     server = node.server("s0", 8001)
@@ -174,7 +175,7 @@ def test_cgroup_made_again(node):
     assert daemon.metric("pintle_hook_attached", hook="lookup") == 1
     assert "hook sockops is not attached" in node.pintle("status").stdout
     assert "hook sockops is not attached" in node.pintle("doctor", check=False).stdout
-    assert node.ask(FRONTEND["v4"]) == "s0"  # the lookup hook goes on
+    assert node.ask(FRONTEND["v4"]) == "s0"  # the lookup hook still steers
     inner.mkdir()
     wait_for(lambda: daemon.get("/readyz")[0] == 200)
     assert daemon.log().count("not attached: sockops") == 1
@@ -222,7 +223,7 @@ def test_map_missing_that_no_program_uses(node):
 
 
 def test_map_missing_for_good(node):
-    """One that no program uses cannot be found: it starts afresh, and says so."""
+    """A missing map that no program uses cannot be found: the daemon starts afresh, and says so."""
     daemon = node.steer(node.servers(2))
     daemon.stop()
     (layout(node) / "names").unlink()
@@ -240,7 +241,7 @@ def under_load(node):
 
 @case(timeout=120, each=BOTH)
 def test_killed_under_load(node, family):
-    """kill -9: not one connection fails, then or later."""
+    """After SIGKILL no connection fails, then or later."""
     node.add_client()
     daemon = node.steer(node.servers(3), saturation={"staleness": "500ms"})
     with node.load(FRONTEND[family], workers=4, remote=True) as load:
@@ -369,7 +370,8 @@ def test_second_instance_after_kill(node):
 
 
 def test_bad_configuration(node):
-    """Every error is told with its place, at once; exit status 2; nothing was touched."""
+    """Every error is reported with its place, in one run; the exit status is 2, and nothing has
+    changed."""
     text = node.config(node.pool(node.servers(1))).replace('"50ms"', '"50"').replace(
         'engine: "vllm"', 'engine: "nosuch"')
     path = node.write("bad.yaml", text)
@@ -398,7 +400,7 @@ def test_bad_reload(node):
 
 
 def test_no_configuration(node):
-    """A file that is not there, or none at all: a sentence and exit status 2."""
+    """With a missing file, or without one, the daemon prints a sentence and exits with status 2."""
     for arguments in (["--config", node.dir / "none.yaml"], []):
         result = node.run(BUILD / "pintled", *arguments, check=False)
         assert result.returncode != 0 and result.stderr.strip(), result
@@ -435,7 +437,7 @@ pools:
     config = node.write("example.yaml", text)
     assert node.run(BUILD / "pintle", "check", config).returncode == 0
     daemon = Daemon(node, config)
-    # Of its endpoints gpu2 alone can take IPv6.
+    # Only endpoint gpu2 can take IPv6.
     assert node.spread(FRONTEND["v6"], 5) == {"gpu2": 5}
     assert set(node.spread(FRONTEND["v4"], 30)) == {"gpu0", "gpu1", "gpu2"}
     daemon.stop()
@@ -474,7 +476,7 @@ def test_missing_bpffs(node):
 
 
 def files(soft, hard):
-    """Runs what follows with so many open files allowed."""
+    """Runs a block with this limit of open files."""
     return ["prlimit", f"--nofile={soft}:{hard}"]
 
 
@@ -532,7 +534,7 @@ def test_not_ready_without_its_cgroup(node):
 
 
 def test_promtool(node):
-    """promtool has nothing to say about /metrics."""
+    """promtool finds no fault with /metrics."""
     if not shutil.which("promtool"):
         raise Skip("no promtool")
     daemon = node.steer(node.servers(2))
@@ -578,7 +580,7 @@ def test_sd_notify(node):
 
 
 def test_runs_outside_the_namespace(node):
-    """The daemon may live elsewhere: it steers and scrapes in the namespace that is named."""
+    """A daemon in another namespace steers and scrapes in the namespace of node.netns."""
     servers = node.servers(2)
     servers[0].set(waiting=20)
     node.add_client()
@@ -595,7 +597,7 @@ def test_own_namespace_by_default(node):
 
 
 def test_beside_another_sockops_program(node):
-    """Both programs get what they asked for, whoever came first."""
+    """Both programs get the callbacks that they asked for, whichever was attached first."""
     source_file = Path(__file__).with_name("neighbour.bpf.c")
     object_file = node.dir / "neighbour.bpf.o"
     node.run("clang", "-target", "bpf", "-O2", "-g", "-idirafter",
@@ -635,7 +637,7 @@ def test_valgrind(node):
         "--errors-for-leak-kinds=definite", "--show-leak-kinds=definite", "--num-callers=20",
         f"--suppressions={Path(__file__).with_name('valgrind.supp')}",
     ])
-    # After the daemon, since valgrind does not know pidfd_getfd().
+    # Servers start after the daemon, because valgrind does not know pidfd_getfd().
     servers = node.servers(2)
     wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"})
     node.ask(FRONTEND["v4"])
@@ -662,7 +664,7 @@ def test_clean_shutdown(node):
 
 
 def test_metrics_port_taken(node):
-    """The port of its own page is taken: it says so."""
+    """The daemon says so when the port of its own page is taken."""
     own = node.server("own", METRICS)
     config = node.write("c.yaml", node.config(node.pool(node.servers(1))))
     result = node.run(BUILD / "pintled", "--config", config, check=False)

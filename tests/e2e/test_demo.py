@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo where it cannot go well. That it does go well on a bare machine is tests/fresh's to show."""
+"""The demo when something is wrong. tests/fresh checks that it succeeds on a bare machine."""
 import subprocess
 
 from kernel import BUILD, TOP, mount
@@ -22,7 +22,7 @@ def demo(node):
 
 
 def test_looks_for_its_programs_first(node):
-    """All that is missing is named before anything is shown."""
+    """The demo names all missing programs before it begins."""
     for program in ("nft", "curl"):
         mount("/dev/null", need(program), flags=MS_BIND)  # in this case's mount namespace
     status, out, err = demo(node)
@@ -32,7 +32,7 @@ def test_looks_for_its_programs_first(node):
 
 
 def test_ends_with_the_reason(node):
-    """A step that goes wrong: the reason comes last, and debug messages into a file."""
+    """After a failed step the reason is the last line, and debug messages are in a file."""
     broken = node.write("curl", "#!/bin/sh\nexit 7\n")
     broken.chmod(0o755)
     mount(broken, need("curl"), flags=MS_BIND)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What docs/examples shows of hints works as it stands there; test_gateways has the rest."""
+"""The examples of hints in docs/examples work unchanged; test_gateways has the other examples."""
 from harness import case
 from kernel import TOP
 from packages import library, need
@@ -7,7 +7,7 @@ from pods import SERVICE
 from test_connect_clients import simulated
 from test_connect_keys import EVEN
 
-# The daemon's own code is run by test_connect and test_connect_daemon.
+# test_connect and test_connect_daemon run the daemon's own code under the sanitizers.
 UNDER_SANITIZERS = False
 
 EXAMPLES = TOP / "docs/examples"
@@ -21,7 +21,7 @@ def hinted(node):
 
 
 def each_stays(cluster, ask):
-    """Twice for each session: the second time where it was the first."""
+    """Asks twice for each session: the second answer must come from the same pod as the first."""
     first = [ask(key) for key in KEYS]
     assert [ask(key) for key in KEYS] == first
     assert len(set(first)) > 1
@@ -29,7 +29,7 @@ def each_stays(cluster, ask):
 
 
 def pod_of(text):
-    """Who answered, of an answer with its head."""
+    """The pod that answered, by an answer with its head."""
     return next(line.split()[1] for line in text.splitlines() if line.lower().startswith("x-inference-pod:"))
 
 
@@ -54,7 +54,7 @@ def test_hint_py(node):
 def test_hint_go(node):
     program = node.dir / "hint"
     node.run(need("go"), "build", "-o", program, EXAMPLES / "hint.go", timeout=200,
-             # Half a minute of work the first time.
+             # The first build takes half a minute.
              env={"HOME": str(node.dir), "GOCACHE": str(TOP / "build/go-cache"), "GOFLAGS": "-mod=mod",
                   "CGO_ENABLED": "0"})
     cluster, client = hinted(node)

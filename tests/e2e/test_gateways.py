@@ -14,7 +14,7 @@ from packages import need
 from pods import SERVICE, Cluster
 from test_connect_keys import EVEN
 
-# The daemon's own code is run by test_connect and test_connect_daemon.
+# test_connect and test_connect_daemon run the daemon's own code under the sanitizers.
 UNDER_SANITIZERS = False
 
 EXAMPLES = TOP / "docs/examples"
@@ -50,7 +50,7 @@ def nginx(node, origin):
                          "-g", f"daemon off; pid {node.dir}/nginx.pid; user root;"]
 
 
-# Else it writes to a log of the machine's.
+# Otherwise it writes to a log of the machine.
 NO_LOG = {"http {\n": "http {\n    access_log off;\n"}
 
 
@@ -77,7 +77,7 @@ def each_request_is_steered(gateway, headers_of):
 
 
 def source_gateway(node, example, command, swaps=None):
-    # The 127/8 of the example reaches no pod.
+    # The example's addresses of 127/8 do not reach a pod.
     own = {"nginx-source.conf": {"127.200.0.": "10.200.0.", **NO_LOG},
            "haproxy-source.cfg": {"2143813632": (10 << 24) + (200 << 16)}}[example]
     swaps = {**own, **(swaps or {"127.78.0.1:8000": SERVICE["v4"]})}
@@ -139,7 +139,7 @@ def nobody_is_let_in(gateway, refused):
 
 
 class Passwords:
-    """Who is whom by a password; an Issuer says it by tokens."""
+    """Users that a password identifies; an Issuer identifies them by tokens."""
 
     @staticmethod
     def of(user, secret=None):
@@ -166,7 +166,7 @@ def base64url(data):
 
 
 class Issuer:
-    """Who signs tokens: RS256, by openssl."""
+    """Signs tokens with RS256, by openssl."""
 
     def __init__(self, node, name="issuer"):
         self.node, self.secret, self.public = node, node.dir / f"{name}.key", node.dir / f"{name}.pem"
@@ -216,7 +216,7 @@ def envoy_gateway(node, swaps=None):
 
 
 def test_envoy_destination(node):
-    """Nor does a client get further by saying itself where to connect."""
+    """Naming the destination itself does not get a client further either."""
     gateway, issuer = envoy_gateway(node)
     each_request_is_steered(gateway, issuer.of)
     nobody_is_let_in(gateway, issuer.refused())

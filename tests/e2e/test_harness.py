@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The harness itself, without Pintle: what the other cases take for granted."""
+"""The harness itself, without Pintle."""
 import errno
 import os
 import socket
@@ -174,7 +174,7 @@ def test_nginx(node):
 
 
 def test_uvicorn(node):
-    """The same of uvicorn."""
+    """The same with uvicorn."""
     server = node.uvicorn("u0", "127.0.0.1:8001")
     assert node.ask("127.0.0.1:8001") == "u0"
     server.set(running=4)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One request per connection with the clients, gateways and servers that there are, unmodified.
+"""One request per connection with common clients, gateways and servers, all unmodified.
 
 Every case starts all servers, each in a pool of its own, and has one client ask each of them. The
 clients keep their connections and send nothing twice. Connections are counted by nftables, where
@@ -62,7 +62,7 @@ class GoHttp(Server):
 
 
 class NginxHttp(Server):
-    """Its answers are fixed; it reads what it is sent and throws it away."""
+    """An nginx with fixed answers, which reads and discards what clients send."""
 
     CONFIG = Nginx.CONFIG.replace("listen {listen}", "listen [::]:{listen} ipv6only=off").replace(
         'location / {{ return 200 "{name}"; }}', """
@@ -130,7 +130,7 @@ class World:
         return {c["counter"]["name"][3:]: c["counter"]["packets"] for c in listed if "counter" in c}
 
     def decided(self):
-        """The same by what Pintle counted."""
+        """The same by Pintle's counters."""
         found = {}
         for row in self.node.cli("stats"):
             found[row["pool"]] = found.get(row["pool"], 0) + (row["decisions"] or 0)
@@ -343,7 +343,7 @@ def test_gateway(node, gateway):
     cut(world, "requests", streaming(world, urls))
 
 
-# -- wrk, which sends nothing that could be spared -------------------------------------
+# -- wrk, which sends no header that could be overwritten ------------------------------
 
 
 def wrk(world):
@@ -367,7 +367,7 @@ def test_wrk(node):
     node.sysctl("net.ipv4.tcp_tw_reuse", 1, netns=node.client_netns)
     world = World(node, http10=True)
     for name, (requests, connections) in wrk(world).items():
-        # What is under way at the end was not answered, or not counted any more.
+        # Requests under way at the end were not answered, or not counted.
         assert 20 < requests <= connections <= requests + 4, (name, requests, connections)
         done = world.first_segments()[name]
         assert [*done] == ["rewritten_version"], done

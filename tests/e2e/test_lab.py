@@ -10,11 +10,11 @@ from test_load import load, workload
 from test_sim import Sim
 
 COLUMNS = ("time", "session", "prompt_tokens", "output_tokens", "group", "shared_tokens")
-# A run in which a client saw more than this (of real seconds) beside its server's time was held up
-# by something else on this machine, and says nothing.
+# A run in which a client saw more than this (in real seconds) above its server's own time was
+# delayed by other work on this machine, and proves nothing.
 PUNCTUAL = 0.05
 TRIES = 8
-ROUNDING = 1e-6  # of sums of times, as text
+ROUNDING = 1e-6  # relative; times are sums that were printed and parsed
 
 # Each alone, on a cache of 8,192 tokens: sessions that grow, a text that two share, one prompt
 # again, and what was evicted in between.
@@ -88,7 +88,7 @@ def test_lab_and_server_agree(node, how):
         # but for when a request arrived
         late = PUNCTUAL * speed * len(rows)
         assert all(abs(sums[k] - total[k]) < late for k in total), (sums, total)
-    # no client can have seen it sooner, and none saw it much later
+    # a client cannot see it sooner, and did not see it much later
     for r, mine in zip(requests, lab):
         for k in ("ttft", "e2e"):
             assert -PUNCTUAL <= r[k] - mine[k] / speed <= PUNCTUAL, (k, r, mine)
@@ -126,6 +126,6 @@ def test_lab_asks_what_pintle_load_asks(node):
     for key in both:
         n = min(len(turns[key]), len(lab_turns[key]))
         assert turns[key][:n] == lab_turns[key][:n], key
-    # an open loop's arrivals do not hang on the answers
+    # an open loop's arrivals do not depend on answers
     assert all(abs(begun[key] - lab_begun[key]) < 1e-6 for key in both if key[0] == "talk")
     assert sum(len(turns[key]) > 1 for key in both) > 20

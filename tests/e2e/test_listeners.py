@@ -59,7 +59,7 @@ def test_server_killed(node):
 
 @case(each=BOTH)
 def test_server_restarts_without_daemon(node, family):
-    """With the daemon gone, a server that comes back is steered to again, at once."""
+    """Without a daemon, a server that comes back gets clients again at once."""
     server = node.server("s0", 8001)
     # FailOpen would try it in any case.
     daemon = node.steer([server], saturation={"staleness": "300ms"}, failureMode="FailClose")
@@ -149,7 +149,7 @@ def test_overlapping_restart(node):
         load.go_on(50)
         old.order("unlisten", index=0)
         load.go_on(100)
-    # Whom the old one's accept queue held when it closed is reset: the server's doing.
+    # Connections in the old process's accept queue are reset when it closes: the server causes that.
     assert len(load.failures) <= 2, load.failures
     assert node.ask(FRONTEND["v4"]) == "new"
     new.end()
@@ -179,7 +179,7 @@ SERVER, STRANGER = 61001, 61002
 
 
 def never_reaches(node, stranger, times=20):
-    """FailOpen included: whoever listens there gets no client of the frontend."""
+    """Checks that a stranger's listener gets no client of the frontend, also with FailOpen."""
     for _ in range(times):
         assert refused(node)
     assert stranger.counts().accepted == 0
@@ -200,7 +200,7 @@ def test_stranger_while_the_server_is_down(node, listen):
     status = node.pintle("status").stdout
     assert "unsteerable: owner (uid 61002)" in status and "write `user`" in status, status
 
-    # Neither a reload nor a start of the daemon hands it over.
+    # Neither a reload nor a start of the daemon gives the endpoint to the stranger.
     daemon.reload()
     never_reaches(node, stranger)
     daemon.stop()
@@ -208,7 +208,7 @@ def test_stranger_while_the_server_is_down(node, listen):
     never_reaches(node, stranger)
     assert node.endpoint("s0")["waiting"] != 77
 
-    # Nor do the connections that it keeps when the server comes back.
+    # Nor do connections that the stranger still holds when the server comes back.
     stranger.order("unlisten")
     server.start(signals={"waiting": 3.0})
     wait_for(lambda: node.endpoint("s0")["state"] == "ready")
@@ -221,7 +221,7 @@ def test_stranger_while_the_server_is_down(node, listen):
 
 @case(each=("127.0.0.2:8001", "[::1]:8001"))
 def test_stranger_at_another_address(node, where):
-    """With a port alone, who listens at another address is not the endpoint, nor is its page."""
+    """With a bare port, a listener at another address is not the endpoint, and its page is not read."""
     server = node.server("s0", "0.0.0.0:8001", uid=SERVER, signals={"waiting": 3.0})
     node.steer([{"name": "s0", "listen": "8001"}])
     assert node.ask(FRONTEND["v4"]) == "s0"
@@ -287,7 +287,8 @@ def test_user_of_a_server_is_changed(node):
 
 
 def test_server_of_a_cgroup(node):
-    """`cgroup`: a cgroup that is made anew is known again; who listens outside of it is left out."""
+    """With `cgroup`, a cgroup that is made anew is found again, and listeners outside of it are
+    left out."""
     endpoint = {"name": "s0", "listen": "127.0.0.1:8001", "cgroup": f"/*{node.cgroup.name}/vllm"}
     home = node.cgroup / "vllm"
     daemon = node.steer([endpoint])
@@ -327,7 +328,7 @@ def json_text(row):
 
 
 def test_other_namespace_is_ignored(node):
-    """A listener on the same address of another network namespace is not ours."""
+    """A listener on the same address in another network namespace is not the endpoint's."""
     node.add_client()
     server = node.server("s0", 8001)
     node.steer([server])
@@ -364,7 +365,7 @@ def test_wildcard_and_port_alone(node):
 
 @case(each=("nginx", "uvicorn"))
 def test_unmodified_servers(node, kind):
-    """nginx and uvicorn as model servers: steered by load, killed, found again."""
+    """nginx and uvicorn as model servers are steered by load, killed, and found again."""
     servers = [getattr(node, kind)(f"s{i}", f"127.0.0.1:{8001 + i}") for i in range(2)]
     servers[0].set(waiting=30)
     node.steer(servers)
@@ -397,7 +398,7 @@ def test_no_endpoint_fail_close(node):
 
 
 def test_no_endpoint_fail_open(node):
-    """FailOpen: whoever listens is tried, the same one for the same client."""
+    """FailOpen: a listening endpoint is tried, always the same one for the same client."""
     servers = node.servers(3, be={"ready": False})
     node.steer(servers, failureMode="FailOpen")
     spread = node.spread(FRONTEND["v4"], 60)
@@ -407,7 +408,8 @@ def test_no_endpoint_fail_open(node):
 
 
 def test_nobody_listens(node):
-    """No listener at all: refused, in either failure mode, never a black hole."""
+    """Without any listener clients are refused in either failure mode, and never left without an
+    answer."""
     for mode in ("FailOpen", "FailClose"):
         daemon = node.daemon(node.config(
             node.pool([{"name": "s0", "listen": "8001"}], failureMode=mode)

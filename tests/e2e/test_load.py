@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The load generator: what it measures, what servers see of it, and what it says of bad ones."""
+"""The load generator: what it measures, what servers see of it, and what it reports of bad servers."""
 import collections
 import contextlib
 import ipaddress
@@ -19,7 +19,7 @@ from kernel import BUILD, SAN, TOP, inside, wait_for
 from test_sim import Sim
 
 SLACK = 5 if SAN else 1
-RESOLUTION = 0.0041  # of the histogram, relative
+RESOLUTION = 0.0041  # the histogram's relative resolution
 
 
 # -- a server that does what a test says -------------------------------------------
@@ -179,7 +179,7 @@ def balance(report, requests):
 
 
 def check_quantiles(histogram, values):
-    """To the histogram's resolution what the raw values say."""
+    """Compares the quantiles with those of the raw values, to the histogram's resolution."""
     values = sorted(values)
     assert histogram["count"] == len(values)
     assert abs(histogram["mean"] - sum(values) / len(values)) < 1e-6
@@ -204,7 +204,7 @@ def test_known_delays(node):
     over = []
     for r in requests:
         assert r["ttft"] >= r["pieces"] * 0.02
-        assert r["last"] >= r["ttft"] + (r["pieces"] - 1) * gap * 0.5  # a wake-up may be late
+        assert r["last"] >= r["ttft"] + (r["pieces"] - 1) * gap * 0.5  # wake-ups may be late
         assert r["e2e"] >= r["last"] >= r["pieces"] * 0.02 + (r["pieces"] - 1) * gap
         over.append(r["ttft"] - r["pieces"] * 0.02)
     assert sorted(over)[len(over) // 2] < 0.1 * SLACK, over
@@ -251,7 +251,7 @@ def test_no_coordinated_omission(node):
     due = sorted(r["due"] for r in requests)
     assert len(due) == 59
     assert all(abs(b - a - 0.05) < 1e-6 for a, b in zip(due, due[1:]))
-    # nearly all of those that were due during the second waited for its end
+    # nearly all requests that were due during that second waited for its end
     assert sum(r["ttft"] > 0.05 for r in requests) >= 10
     assert report["total"]["ttft"]["max"] > 0.5
 
@@ -274,12 +274,13 @@ def test_late_client(node):
 
 
 def test_warmup(node):
-    """Before the window nothing is measured; what is due in it is, whenever it ends."""
+    """Requests that are due before the window are not measured; those due in it are, whenever they
+    end."""
     server = Scripted(node, lambda r, out: stream(out, r.size, 0.4))
     report, requests = load(node, "-t", server.url, "-w", workload(node), "-d", 1, "--warmup", 1)
     assert all(r["measured"] == (r["due"] >= 1) for r in requests)
     assert 20 <= report["total"]["requests"] <= 21 and report["warmup_requests"] >= 18
-    # of those due in the window, the last ones ended after it; earlier ones ended in it
+    # of the requests due in the window the last ended after it, and requests due earlier ended in it
     assert report["total"]["requests_per_second"] <= 21
     assert abs(report["measured_seconds"] - 1) < 1e-6
 
@@ -338,7 +339,7 @@ def test_history_comes_back(node):
 
 
 def test_connections(node):
-    """Kept through a session, or one for each request, as the workload says."""
+    """A connection is kept through a session or made for each request, as the workload says."""
     server = Scripted(node, at_once)
     several = {"arrival": {"rate": 10}, "turns": 4, "think": "20ms"}
     report, requests = load(node, "-t", server.url, "-d", 1, "-w", workload(node, several))
@@ -375,7 +376,7 @@ def test_stale_connections(node, how):
 
 
 def test_closed_idle_connections(node):
-    """The server closes what is idle for a while: the next turn takes a new connection."""
+    """After the server closed an idle connection, the next turn makes a new one."""
     sim = Sim(node, "--keep-alive", 0.05)
     report, requests = load(node, "-t", f"http://{sim.at[0]}", "-d", 1.5, "-w",
                             workload(node, {"arrival": {"rate": 10}, "turns": 3, "think": "300ms"}))
@@ -384,7 +385,7 @@ def test_closed_idle_connections(node):
 
 
 def test_users(node):
-    """In a closed loop as many requests are under way as there are users, never more."""
+    """In a closed loop, never more requests are under way than there are users."""
     live, most = set(), []
 
     def answer(request, out):
@@ -417,7 +418,7 @@ def test_rate(node):
 
 
 def test_same_seed(node):
-    """The same seed asks the same, at the same times; another one does not."""
+    """The same seed gives the same requests at the same times, and another seed gives others."""
     def run(seed):
         server = Scripted(node, at_once)
         _, requests = load(node, "-t", server.url, "-d", 1, "--seed", seed, "-w",
@@ -445,7 +446,7 @@ def peers(server):
 
 
 def test_source_addresses(node):
-    """Each session has one of its own, through all its turns; a prefix may be given."""
+    """Each session has an address of its own through all its turns; the prefix can be given."""
     several = {"arrival": {"process": "even", "rate": 10}, "turns": 2, "connection": "per-request"}
     for options, prefix in (((), "127.1.0.0/16"), (("--source", "127.77.0.0/24"), "127.77.0.0/24")):
         server = Scripted(node, at_once)
@@ -513,7 +514,7 @@ def test_trace(node):
 
 
 def test_trace_of_overlapping_requests(node):
-    """A session's next request does not wait for its last one: the trace says when."""
+    """A session's next request does not wait for the last one to end: the trace's times hold."""
     server = Scripted(node, lambda r, out: stream(out, r.size, 1))
     text = "time,session,prompt_tokens,output_tokens\n" + "".join(
         f"{0.05 * i},one,9,{i + 1}\n" for i in range(8))
@@ -578,7 +579,7 @@ BAD = {
 
 @case(each=tuple(BAD), timeout=30)
 def test_bad_server(node, how):
-    """Each is counted as what it is, every time; nothing hangs."""
+    """Each behaviour is counted with its outcome, every time, and nothing hangs."""
     answer, outcome, says = BAD[how]
     server = Scripted(node, answer)
     report, requests = load(node, "-t", server.url, "-w", workload(node), "-d", 0.5,
@@ -603,7 +604,7 @@ def test_no_server(node):
 
 
 def test_users_of_a_bad_server(node):
-    """They do not ask it as fast as they can."""
+    """Users of a server that fails at once do not ask as fast as they can."""
     server = Scripted(node, lambda r, out: gone())
     report, _ = load(node, "-t", server.url, "-w", workload(node, {"arrival": {"users": 4}}),
                      "-d", 2.5, status=1)
@@ -629,7 +630,7 @@ def test_some_errors(node):
 
 
 def test_odd_but_valid(node):
-    """A stream in pieces of one byte, CRLF, an interim answer before it, HTTP/1.0's end."""
+    """A stream in pieces of one byte, with CRLF, after an interim answer, ended as in HTTP/1.0."""
     def bytewise(_request, out):
         for byte in b"HTTP/1.1 100 Continue\r\n\r\n" + Scripted.HEAD + \
                 (piece() + piece() + END).replace(b"\\n\\n", b"\\r\\n\\r\\n"):
@@ -648,7 +649,7 @@ def test_odd_but_valid(node):
 
 
 def test_usage(node):
-    """Tokens are what the server says, if it does; several may come in one event."""
+    """Tokens are counted by the server's usage, if it sends one; an event may carry several."""
     usage = {"prompt_tokens": 50, "completion_tokens": 12, "prompt_tokens_details":
              {"cached_tokens": 20}}
     server = Scripted(node, lambda r, out: out(
@@ -665,7 +666,7 @@ def test_usage(node):
 
 @case(each=("SIGINT", "SIGTERM"))
 def test_signal(node, name):
-    """Ends it at once, with a report of what was; what is under way is cancelled."""
+    """A signal ends the run with a report of what was measured; requests under way are cancelled."""
     server = Scripted(node, lambda r, out: stream(out, r.size, 0 if r.size > 1 else 60))
     process = start(node, "-t", server.url, "-d", 600, "-o", "json", "--log", node.dir / "load.log",
                     "-w", workload(node, {"output": {"from": 1, "to": 3}}))
@@ -690,7 +691,7 @@ def test_metrics_pages(node):
     pages = json.loads(out)["servers"]["pages"]
     assert pages[0]["problem"] is None and pages[0]["prefix_queries"] > 0
     assert "500" in pages[1]["problem"]
-    # one that never answers, with a warm-up, and a second signal
+    # a server that never answers, with a warm-up, and a second signal
     sick.be(status=200, stall=True)
     before = sim.metric("vllm:generation_tokens_total")
     process = start(node, "-t", f"http://{sim.at[0]}", "-d", 60, "--warmup", 0.2, "-w",
@@ -704,7 +705,7 @@ def test_metrics_pages(node):
 
 
 def test_text_report(node):
-    """A table for people, with all that JSON has of the kind; no progress when nobody looks."""
+    """The table has the same figures as the JSON; without a terminal there is no progress."""
     sim = Sim(node)
     out, err = end(start(node, "-t", f"http://{sim.at[0]}", "-d", 1, "-w", workload(
         node, {"name": "one"}, {"name": "two"}), "--metrics", f"http://{sim.at[0]}"))
@@ -752,7 +753,7 @@ def test_workloads_that_are_built_in(node):
 
 
 def test_mistakes(node):
-    """Each is refused with exit status 2 and what would be right, before anything is sent."""
+    """Each mistake ends with exit status 2 and what would be right, before anything is sent."""
     good = workload(node)
     to = ("-t", "http://127.0.0.1:1")
     cases = {

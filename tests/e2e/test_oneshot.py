@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One request per connection: what clients keep alive comes on connections of its own."""
+"""One request per connection: each request of a kept-alive client comes on its own connection."""
 import hmac
 import http.client
 import json
@@ -16,13 +16,13 @@ from pods import SERVICE, Cluster
 
 BOTH = ("v4", "v6")
 ONE = {"requests": "one-per-connection"}
-# A filter of somebody else, of another kind, at the first priority.
+# Another program's filter, of another kind, at the first priority.
 EVERYTHING = ["prio", "1", "protocol", "ip", "u32", "match", "u32", "0", "0"]
 KEEP = {"Connection": "keep-alive"}
 
 
 def filters(node, netns):
-    """{device: [directions]} where a filter of ours is."""
+    """{device: [directions]} with a filter of Pintle's."""
     found = {}
     for line in node.run("ip", "-o", "link", netns=netns).stdout.splitlines():
         device = line.split(": ")[1].split("@")[0]
@@ -120,7 +120,7 @@ REQUESTS = [
 
 
 def test_what_is_changed(node):
-    """Each way of changing a request, and of leaving it, as `pintle stats` and /metrics tell it."""
+    """Each way of changing a request, or of leaving it alone, as `pintle stats` and /metrics show it."""
     servers = node.servers(1)
     for http10 in (False, True):
         daemon = node.steer(servers, http10=http10, **ONE)
@@ -157,7 +157,7 @@ def test_pipelined(node, requests):
 
 
 def signed(headers):
-    """What a client adds that signs its headers, as AWS's version 4 does."""
+    """The header of a client that signs its headers, like AWS's signature version 4."""
     names = sorted(name.lower() for name in headers)
     text = "\n".join(f"{name}:{value}" for name, value in sorted((k.lower(), v) for k, v in headers.items()))
     code = hmac.new(b"secret", text.encode(), "sha256").hexdigest()
@@ -165,7 +165,7 @@ def signed(headers):
 
 
 def verified(head):
-    """Whether the head that arrived has the signature of what it names."""
+    """Whether the signature in the head that arrived fits the headers that it names."""
     got = dict(re.findall(r"^([\w-]+): *(.*?)\r?$", head.lower(), re.M))
     names, code = re.search(r"signedheaders=(.*?), signature=(\w+)", got["authorization"]).groups()
     if not set(names.split(";")) <= set(got):
@@ -229,7 +229,7 @@ def test_wrk(node):
     node.steer(servers, http10=True, **ONE)
     out = node.run("wrk", "-t1", "-c8", "-d2s", f"http://{FRONTEND['v4']}/").stdout
     done = int(re.search(r"(\d+) requests in", out)[1])
-    # What is on its way when wrk stops counts here only.
+    # Requests under way when wrk stops count only here.
     assert done > 100
     wait_for(lambda: done <= oneshots(node)["rewritten_version"] <= done + 16)
     assert sum(oneshots(node).values()) == oneshots(node)["rewritten_version"]
@@ -327,7 +327,8 @@ def test_set_under_load(node):
 
 
 def test_survives_the_daemon(node):
-    """It goes on without a daemon, killed or not, and the next one takes it over; under load."""
+    """One-shot goes on without a daemon, killed or not, and the next daemon takes it over, all
+    under load."""
     servers = node.servers(2)
     daemon = node.steer(servers, **ONE)
     clients = [KeptAlive(lambda: node.connect(FRONTEND["v4"])) for _ in range(4)]
@@ -344,7 +345,8 @@ def test_survives_the_daemon(node):
 
 
 def test_set_without_a_daemon(node):
-    """With nobody to attach it, `pintle set` says so; the next daemon does."""
+    """Without a daemon, `pintle set` says that the program is not attached; the next daemon
+    attaches it."""
     servers = node.servers(2)
     daemon = node.steer(servers)
     daemon.stop()
@@ -363,7 +365,7 @@ def test_set_without_a_daemon(node):
 
 
 def test_pins_taken_away_by_hand(node):
-    """Filters hold on to maps that nobody can reach any more; the next daemon takes them away."""
+    """Filters whose maps lost their pins are removed by the next daemon."""
     servers = node.servers(1)
     daemon = node.steer(servers, **ONE)
     daemon.kill()
@@ -378,7 +380,8 @@ def test_pins_taken_away_by_hand(node):
 
 
 def test_detach_takes_only_its_own(node):
-    """Filters and clsact of others stay as they were; ours are gone, and what was made for them."""
+    """--detach removes Pintle's filters and the clsact made for them; those of others stay as they
+    were."""
     node.ip("link", "add", "theirs", "type", "veth", "peer", "name", "empty")
     for device in ("theirs", "empty"):
         node.run("tc", "qdisc", "add", "dev", device, "clsact")
@@ -394,7 +397,7 @@ def test_detach_takes_only_its_own(node):
 
 
 def test_the_same_handle(node):
-    """A filter of somebody else that has our handle by chance is not replaced."""
+    """Another program's filter that happens to have our handle is not replaced."""
     def shown():
         return node.run("tc", "filter", "show", "dev", "lo", "ingress").stdout
 
@@ -437,7 +440,8 @@ def test_beside_an_ingress_qdisc(node):
 
 
 def test_devices_come_and_go(node):
-    """A device that is made later gets it, too; somebody who uses our clsact keeps it."""
+    """A device that is made later gets the filter, too; our clsact stays while another program uses
+    it."""
     node.steer(node.servers(1), **ONE)
     node.add_client()
     wait_for(lambda: filters(node, node.netns) == {"lo": ["ingress"], "veth0": ["ingress"]})
@@ -452,7 +456,7 @@ def test_devices_come_and_go(node):
 
 
 def test_pools_that_leave_it_are_left(node):
-    """One pool's requests are rewritten, another's beside it are not."""
+    """Only requests of the pools that want it are rewritten."""
     a, b = node.servers(1), [node.server("t0", 8011)]
     node.daemon(node.config(node.pool(a, "a", frontends=["10.77.0.1:8000"], **ONE),
                             node.pool(b, "b", frontends=["10.77.0.1:8001"])))
@@ -488,7 +492,7 @@ def test_pods(node, family):
     assert direct.connections == 3
     counted = oneshots(cluster)
     assert counted.pop("rewritten_connection") == 13
-    # Scrapes: a connection each, begun before the program came or seen and left.
+    # Each scrape's connection began before the program was attached, or was seen and left alone.
     assert set(counted) <= {"left_no_room"} and counted.get("left_no_room", 0) <= 2, counted
     scraped = [p.model.counts().scrapes for p in pods]
     wait_for(lambda: all(p.model.counts().scrapes > n + 10 for p, n in zip(pods, scraped)))
@@ -499,7 +503,8 @@ def test_pods(node, family):
 
 
 def test_pod_behind_an_ingress_qdisc(node):
-    """What goes out by such a device cannot be seen: that is told, and nothing is put elsewhere."""
+    """One-shot cannot see what leaves by such a device: this is logged, and no filter is put
+    elsewhere."""
     cluster = Cluster(node)
     pods = cluster.servers(2)
     machine = cluster.machines[0]
@@ -508,7 +513,7 @@ def test_pod_behind_an_ingress_qdisc(node):
     assert filters(node, machine.netns) == {"pod3": ["egress"]}
     assert "packets that go out by pod2 (an ingress qdisc is where" in daemon.log()
     node.run("tc", "qdisc", "del", "dev", "pod2", "ingress", netns=machine.netns)
-    machine.batch("link add other type veth peer name end")  # has it look
+    machine.batch("link add other type veth peer name end")  # makes the daemon look
     wait_for(lambda: filters(node, machine.netns) == {"pod2": ["egress"], "pod3": ["egress"]})
 
 

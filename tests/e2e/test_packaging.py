@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The systemd unit, the DaemonSet and the image: what they say holds, and is enough to steer."""
+"""The systemd unit, the DaemonSet and the image: their settings hold, and allow Pintle to steer."""
 import os
 import re
 import shutil
@@ -75,7 +75,7 @@ def test_sandbox_is_wide_enough(node, of):
 
     wait_for(serves)
     settings = {"cgroup": None}
-    # Of nobody else, since the whole machine's clients are steered.
+    # No other case may run beside this one, because it steers all clients of the machine.
     elsewhere = f"10.79.{os.getpid() >> 8 & 255}.{os.getpid() & 255}:{8000 + (os.getpid() >> 16)}"
     if "CHOWN" in capabilities(of):
         settings["group"] = "games"
@@ -183,7 +183,7 @@ def test_image_has_the_libraries(node):
         needed = re.findall(r"NEEDED +(\S+)", node.run("objdump", "-p", BUILD / program).stdout)
         paths = dict(re.findall(r"(\S+) => (\S+)", node.run("ldd", BUILD / program).stdout))
         for library in needed:
-            # /lib or /usr/lib: dpkg knows one of the two.
+            # dpkg knows a file by /lib or by /usr/lib.
             place = f"*/{Path(paths[library]).parent.name}/{library}"
             wanted.add(node.run("dpkg", "-S", place).stdout.split(":")[0])
     text = (MANIFESTS / "Dockerfile").read_text()
@@ -228,7 +228,7 @@ def test_install(node):
 
 @case(san=False)
 def test_alerts(node):
-    """Each alert comes when it should, and none where all is well."""
+    """Each alert fires when it should, and none fires when all is well."""
     if not shutil.which("promtool"):
         raise Skip("there is no promtool")
     rules = MANIFESTS / "prometheus-rules.yaml"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From metrics pages to loads: what is believed, what is not, and what follows from it."""
+"""From metrics pages to loads: which pages are believed, and what follows from them."""
 from clients import FRONTEND, source
 from harness import case
 from kernel import wait_for
@@ -33,7 +33,7 @@ def test_weights(node):
 
 
 def test_follows_the_page(node):
-    """Each scrape replaces what was known."""
+    """Each scrape replaces the score before."""
     server = node.server("s0", 8001)
     node.steer([server])
     for waiting in (7, 0, 3):
@@ -58,7 +58,7 @@ LIES = {
 
 @case(each=LIES)
 def test_lying_page(node, lie):
-    """A page that cannot be true changes nothing: the sick server does not look empty."""
+    """An impossible page changes nothing: the sick server does not look idle."""
     servers = node.servers(2)
     servers[0].set(waiting=4)
     servers[1].set(waiting=1)
@@ -84,7 +84,7 @@ FAILURES = {
 
 @case(each=FAILURES)
 def test_failing_page_is_not_empty(node, failure):
-    """A server whose metrics fail counts as the most loaded of the fresh ones, and is left."""
+    """A server whose page fails counts with the highest fresh load, and gets fewer clients."""
     servers = node.servers(3)
     servers[0].set(waiting=0)
     servers[1].set(waiting=2)
@@ -96,7 +96,7 @@ def test_failing_page_is_not_empty(node, failure):
     servers[0].be(**sick)
     wait_for(lambda: node.endpoint("s0")["age_seconds"] > 0.5)
     assert node.spread(FRONTEND["v4"], 10, first=10) == {"s1": 10}
-    # Bound before, it stays: 12 (as the most loaded) is not more than 4 + 8.
+    # A bound session stays: 12, the highest fresh load, is not more than 4 + 8.
     assert node.ask(FRONTEND["v4"], source(1)) == "s0"
     servers[0].be(status=200, stall=False, cut=None, page=None)
     wait_for(lambda: node.endpoint("s0")["age_seconds"] < 0.4)
@@ -119,7 +119,7 @@ def test_all_stale(node):
 
 
 def test_daemon_gone_stale(node):
-    """The same when the daemon died: the kernel goes on by what it counts itself."""
+    """The same without a daemon: the kernel goes on with its own counters."""
     servers = node.servers(3)
     servers[1].set(waiting=50)
     daemon = node.steer(servers, saturation={"staleness": "300ms"})
@@ -133,7 +133,7 @@ def test_daemon_gone_stale(node):
 
 
 def test_saturated_is_shown(node):
-    """Over a threshold an endpoint is shown as saturated, and the pool's saturation says it."""
+    """An endpoint above a threshold is shown as saturated, and raises the pool's saturation."""
     servers = node.servers(2)
     servers[0].set(waiting=6)
     daemon = node.steer(servers)
@@ -143,7 +143,7 @@ def test_saturated_is_shown(node):
 
 
 def test_other_metrics_address(node):
-    """`metrics:` names a page elsewhere: a sidecar's."""
+    """`metrics:` may name another server's page, such as a sidecar's."""
     server = node.server("s0", 8001)
     sidecar = node.server("page", "127.0.0.1:9003")
     sidecar.set(waiting=9)

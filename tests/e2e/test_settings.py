@@ -27,7 +27,7 @@ KEYS = {
         "ejection.maxShare": ("0.4", "0.5"),
     },
 }
-# What `pintle pools` shows of them.
+# Their columns in `pintle pools`.
 SHOWN = {
     ("pool", "mode"): ("mode", "baseline"), ("pool", "requests"): ("requests", "one-per-connection"),
     ("pool", "failureMode"): ("failure_mode", "FailClose"), ("pool", "stickiness.key"): ("session_key_bits_v4", 24),
@@ -112,7 +112,7 @@ def test_every_key(node):
 
 
 def refused(node, *words, status):
-    """What `pintle` says that fails."""
+    """The message of a `pintle` that fails."""
     result = node.pintle(*words, check=False)
     assert result.returncode == status, result
     return result.stderr
@@ -146,7 +146,8 @@ def test_takes_effect(node):
 
 
 def test_without_the_daemon(node):
-    """mode holds at once; the others when it starts. What runs meanwhile is what ran."""
+    """Without the daemon `mode` holds at once, other keys when it starts; until then the old values
+    hold."""
     daemon, config = steer(node)
     node.pintle("set", "pool", "stickiness.ttl=50s")
     daemon.stop()
@@ -179,7 +180,7 @@ def test_without_the_daemon(node):
 
 
 def test_checked_with_the_file(node):
-    """What the file's check refuses is refused in its words, and nothing is written."""
+    """A setting that the file's check refuses gets the same message, and nothing is written."""
     daemon, config = steer(node)
     path = Path(daemon.config)
     for value, says in (
@@ -195,7 +196,7 @@ def test_checked_with_the_file(node):
     assert diff(node, status=0) == {}
     said = node.pintle("set", "pool", "weights.running=0")
     assert "warn: with weights.running 0" in said.stderr, said
-    # The file that is there has to be readable, and good.
+    # The file must be readable and valid.
     path.write_text(config.replace("vllm", "nosuch"))
     said = refused(node, "set", "pool", "weights.queue=3", status=1)
     assert f"{path}:" in said and "nothing was set" in said, said
@@ -254,7 +255,7 @@ def test_file_that_changes(node):
     assert (row["set"], row["runs"], row["file"]) == ("true", "false", "false") and "key: hint" in row["why"], row
     assert "pods: stickiness.shared is set to true, which does not hold" in node.pintle("status").stdout
     assert diff(node, status=1)["pods", "stickiness.ttl"]["file"] == "1m"
-    # a pool that goes, with a restart, and comes back
+    # a pool is removed, with a restart, and comes back
     alone = node.config(node.pool(servers))
     assert reload(alone) == {("pool", "stickiness.ttl"): "holds", ("pods", "stickiness.shared"): "refused",
                              ("pods", "stickiness.ttl"): "refused"}
@@ -265,7 +266,7 @@ def test_file_that_changes(node):
     assert shown(node, "pool", "ttl_seconds") == 60
     assert reload(both) == holds
     assert shown(node, "pods", "ttl_seconds") == 50
-    # a file that says it, too
+    # the file has the same value
     assert reload(both.replace('key: "hint"', 'key: "hint"\n      shared: true')) == {
         key: state for key, state in holds.items() if key != ("pods", "stickiness.shared")}
     assert "pods: stickiness.ttl 300s, as configured" in node.pintle("reset", "pods").stdout
@@ -350,7 +351,7 @@ def test_what_cannot_be_applied(node):
 
 
 def test_reloads_at_once(node):
-    """Many ask at the same time, and each gets an answer."""
+    """Many reloads are asked for at the same time, and each caller gets an answer."""
     daemon, _ = steer(node)
     asking = [node.popen([BUILD / "pintle", "--bpffs", node.bpffs, "reload"], log=f"reload-{i}.log") for i in range(8)]
     assert [p.wait(60) for p in asking] == [0] * 8
@@ -358,7 +359,7 @@ def test_reloads_at_once(node):
 
 
 def test_other_pid_namespace(node):
-    """Neither needs to see the daemon's process."""
+    """`set` and `reload` need not see the daemon's process."""
     daemon, _ = steer(node)
     pintle = ["unshare", "--pid", "--fork", "--mount-proc", BUILD / "pintle", "--bpffs", node.bpffs]
     assert node.run(*pintle, "reload").stdout == f"reloaded {daemon.config}\n"
@@ -372,7 +373,7 @@ def hexes(text, size):
 
 
 def test_whatever_the_map_holds(node):
-    """No bytes in the map keep the daemon from running, from taking good settings, or from starting."""
+    """Whatever bytes are in the map, the daemon runs, starts and takes valid settings."""
     daemon, config = steer(node)
     junk = [
         (b"\xff" * 128, b"\xff" * 264), (b"\0" * 128, b"\0" * 264), (b"pool".ljust(64, b"\0") + b"x" * 64, b"1" * 264),
@@ -407,7 +408,7 @@ def test_whatever_the_map_holds(node):
 
 
 def test_as_many_as_the_map_holds(node):
-    """A full map is told; the daemon beats meanwhile."""
+    """A full map is reported, and the heartbeat goes on meanwhile."""
     daemon, _ = steer(node)
     lines = []
     for i in range(1024):
@@ -424,7 +425,7 @@ def test_as_many_as_the_map_holds(node):
 
 
 def test_the_group_looks(node):
-    """Members of the group see what differs; they change nothing, and need not read the file."""
+    """Members of the group can see what differs without access to the file, and can change nothing."""
     daemon = node.daemon(node.config(node.pool(node.servers(1)), group="games"))
     node.pintle("set", "pool", "stickiness.ttl=50s")
     Path(daemon.config).chmod(0o600)

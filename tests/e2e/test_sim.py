@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated model server: what clients, scrapers and operators see of it."""
+"""The simulated model server, as clients, scrapers and operators see it."""
 import contextlib
 import http.client
 import json
@@ -217,7 +217,7 @@ def test_tokenize(node):
 
 
 def test_models_and_adapters(node):
-    """Adapters are models; who asks for one is counted under it."""
+    """Adapters are listed as models, and requests for one are counted under its name."""
     sim = Sim(node, "--lora", "fr,de", "--lora-load", 0.01)
     listed = sim.ask("/v1/models")[2]["data"]
     assert [m["id"] for m in listed] == ["llama", "fr", "de"]
@@ -376,7 +376,7 @@ def test_metrics_page_as_the_real_one(node):
 
 
 def test_metrics_count(node):
-    """What was asked for is what the page says; times are the model's, so they are exact."""
+    """The page counts the requests exactly; times are the model's, so they are exact, too."""
     sim = Sim(node)
     for _ in range(3):
         sim.ask("/v1/completions", {"prompt": "x" * 4 * 99, "max_tokens": 11})
@@ -441,7 +441,8 @@ def test_head_comes_before_the_first_token(node):
 
 
 def test_client_that_leaves_aborts(node):
-    """Its request leaves the batch or the queue; nobody else notices."""
+    """The request of a client that leaves is removed from the batch or the queue; others do not
+    notice."""
     sim = Sim(node, "--max-num-seqs", 1, "--speed", 0.2)
     first = sim.stream(max_tokens=3000)
     read_until(first, b"data: ")
@@ -524,7 +525,7 @@ def test_thousands_of_open_streams(node):
     for s in streams:
         s.settimeout(120)
         read_until(s, b"\r\n\r\n")
-    # all are open now, none has a token
+    # all streams are open, and none has a token yet
     waiting = [sim.metric("vllm:num_requests_waiting", server=i) for i in range(8)]
     assert sum(waiting) == count, waiting
     for i in range(8):
@@ -573,7 +574,7 @@ def test_sigterm_cuts_streams_cleanly(node):
 
 
 def test_faults(node):
-    """A server that fails, one that is slow, one that stalls, one that is full."""
+    """Servers that fail, are slow, stall, or are full."""
     sim = Sim(node, "--fail-rate", "1:1", "--slow", "2:4", "--max-waiting", 1, "--max-num-seqs", 1,
               servers=3)
     body = {"prompt": "x", "max_tokens": 2}
@@ -595,7 +596,7 @@ def test_faults(node):
 
 
 def test_speed(node):
-    """At a hundred times the speed, a long answer takes no time, and its metrics say it did."""
+    """At a hundred times the speed a long answer comes at once, while the metrics show its full time."""
     sim = Sim(node, "--speed", 100)
     start = time.monotonic()
     sim.ask("/v1/completions", {"prompt": "x", "max_tokens": 4000})

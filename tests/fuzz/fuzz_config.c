@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_config.c - any bytes as a configuration file, and behind a line "#set" any texts as settings
- * (pool, key and value, each up to a line's end): no crash, no leak, and an outcome that keeps what
- * config.h promises.
+ * fuzz_config.c - any bytes as a configuration file and, after a line "#set", any texts as settings
+ * (pool, key and value, a line each): no crash, no leak, and a result as config.h promises.
  *
  * sources: userspace/config/config.c userspace/config/config_check.c
  * sources: userspace/config/config_hooks.c userspace/config/config_keys.c
@@ -33,7 +32,7 @@ struct told {
 	int line, column;
 };
 
-/* One line, printable, "what is wrong; what would be right", in the file's order. */
+/* Messages are one printable line, "what is wrong; what would be right", in the file's order. */
 static void check_message(struct told *t, int line, int column, const char *message)
 {
 	PROMISE(line > t->line || (line == t->line && column >= t->column));
@@ -140,7 +139,7 @@ static void any_warning(void *arg, const char *file, int line, int column, const
 	PROMISE(file[0] && strstr(message, "; "));
 }
 
-/* The next line, which becomes a text by itself, and what is behind it. */
+/* Cuts off the next line as a text of its own, and moves on to what follows it. */
 static const char *next_line(char **at)
 {
 	char *line = strsep(at, "\n");
@@ -148,7 +147,7 @@ static const char *next_line(char **at)
 	return line && *at ? line : NULL;
 }
 
-/* No setting spoils a file that is good; one that does not hold says why, in print. */
+/* No setting makes a good file fail, and a setting that does not hold has a printable reason. */
 static void check_settings(const char *text, size_t size, const char *lines, size_t lines_size)
 {
 	_cleanup_free_ char *copy = strndup(lines, lines_size);

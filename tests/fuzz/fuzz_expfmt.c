@@ -75,7 +75,7 @@ static void check_reader(const char *page, size_t size)
 	REQUIRE(r.at == r.end && !expfmt_next(&r, want_all, NULL, &s));
 }
 
-/* The filter changes the cost, never the samples. */
+/* The filter never changes the samples, only the cost of reading them. */
 static void check_filter(const char *page, size_t size)
 {
 	struct expfmt_reader plain, filtered;
@@ -106,7 +106,8 @@ static void check_engine(const struct engine *e, const char *page, size_t size)
 	memset(&a, 0x55, sizeof(a));
 	memset(&b, 0x55, sizeof(b));
 	r = engine_read(e, page, size, &a, fault);
-	/* Whatever the page holds: words, and nothing that a terminal would obey. */
+	/* Messages about any page are printable: a terminal must not take bytes of it for commands.
+	 */
 	REQUIRE((!r || *fault) && memchr(fault, 0, sizeof(fault)));
 	for (const char *p = fault; *p; p++)
 		REQUIRE(*p >= ' ' && *p <= '~');
@@ -116,7 +117,8 @@ static void check_engine(const struct engine *e, const char *page, size_t size)
 		REQUIRE(a.value[i] >= 0 && a.value[i] <= max[i] && (a.present[i] || !a.value[i]));
 	if (!r)
 		REQUIRE(a.present[SIGNAL_WAITING]);
-	/* Cut inside a line: never believed. (Behind the mark only blank lines can be lost.) */
+	/* A page that is cut inside a line is never believed. After "# EOF" a cut loses only blank
+	 * lines. */
 	if (cut && page[cut - 1] != '\n' && !memmem(page, cut, "# EOF", 5))
 		REQUIRE(engine_read(e, page, cut, &b, NULL) == -EBADMSG);
 }
@@ -136,7 +138,7 @@ static void check_dcgm(const char *page, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	/* ASan guards the end of the input itself: nothing may be read behind the page. */
+	/* ASan guards the end of the input, so it reports any read behind the page. */
 	const char *page = (const char *)data;
 
 	check_reader(page, size);

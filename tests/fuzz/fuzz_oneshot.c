@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The first bytes of a connection: any at all, read by request.bpf.h and edited by one-shot, and
- * held against an independent one of HTTP. The first byte says what the pool allows.
+ * Any bytes as the first ones of a connection, read by request.bpf.h and edited as by one-shot, and
+ * compared with an independent parser of HTTP. The first byte of the input says what the pool
+ * allows.
  *
  * sources:
  */
@@ -28,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* ---- ours ------------------------------------------------------------------------ */
 
-/* `beyond`: what lies behind the bytes, as something does in the kernel. */
+/* `beyond` is the byte behind the input, which in the kernel may be any. */
 static struct oneshot_edit read_first(const uint8_t *data, size_t size,
 				      const struct pintle_rewrite *how, int beyond)
 {
@@ -46,7 +47,7 @@ static struct oneshot_edit read_first(const uint8_t *data, size_t size,
 	return edit;
 }
 
-/* The edit lies between the request line and the empty line, or is a byte of the former. */
+/* The edit lies between the request line and the empty line, or is one byte of the request line. */
 static void check_edit(const struct oneshot_edit *e, size_t size)
 {
 	REQUIRE(e->result < PINTLE_ONESHOT_COUNT);
@@ -59,7 +60,7 @@ static void check_edit(const struct oneshot_edit *e, size_t size)
 	REQUIRE((size_t)e->offset + e->length + 4 <= MIN(size, (size_t)REQUEST_MAX));
 }
 
-/* ---- the other's ------------------------------------------------------------------ */
+/* ---- the independent parser ------------------------------------------------------- */
 
 #define MAX_HEADERS 512
 
@@ -71,7 +72,7 @@ struct text {
 struct request {
 	bool complete;
 	int major, minor, method, keep_alive, upgrade;
-	uint64_t body; /* bytes left to come, or all ones */
+	uint64_t body; /* bytes still to come, or all ones */
 	struct text url, name[MAX_HEADERS], value[MAX_HEADERS];
 	size_t names, values;
 };
@@ -104,7 +105,8 @@ static int on_value(http_parser *p, const char *at, size_t size)
 	struct request *r = p->data;
 
 	if (r->values == r->names)
-		extend(&r->value[r->values - 1], at, size); /* goes on on another line */
+		extend(&r->value[r->values - 1], at,
+		       size); /* the value continues on another line */
 	else
 		extend(&r->value[r->values++], at, size);
 	return 0;
@@ -151,7 +153,8 @@ static bool is(const struct text *t, const char *name)
 	return t->size == strlen(name) && !strncasecmp(t->at, name, t->size);
 }
 
-/* The same request, but for one header, and that the connection ends with its answer. */
+/* The edited request differs in one header or in its version, and ends the connection with its
+ * answer. */
 static void check_request(const struct request *in, const struct request *out,
 			  const struct oneshot_edit *e)
 {
@@ -206,7 +209,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	REQUIRE(other.kind == ONESHOT_NOTHING);
 	parse(data, size, &in);
 	if (!in.complete)
-		return 0; /* nobody would answer it */
+		return 0; /* no server would answer it */
 	parse(bytes, size, &out);
 	check_request(&in, &out, &e);
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_url.c - any text as a URL: what the configuration's check takes, libcurl takes, and to the
- * same address and port.
+ * fuzz_url.c - any text as a URL: libcurl accepts every URL that the configuration accepts, and
+ * connects to the same address and port.
  *
  * sources: userspace/net/url.c userspace/net/addr.c
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* support_cli.h - runs the program `pintle` as a person does, and looks at what it says. */
+/* support_cli.h - runs the program `pintle` as a user does, and checks its output. */
 #ifndef PINTLE_TESTS_SUPPORT_CLI_H
 #define PINTLE_TESTS_SUPPORT_CLI_H
 
@@ -12,24 +12,24 @@
 #include "support_pins.h"
 
 #define CLI_WORDS   16
-#define CLI_SECONDS 60 /* whoever has not ended by then hangs: SIGALRM ends it */
+#define CLI_SECONDS 60 /* a run that takes longer hangs, and SIGALRM ends it */
 
 struct said {
-	int status; /* exit status; 128 + the signal */
+	int status; /* exit status, or 128 + the signal */
 	char *out, *err;
 };
 
 struct running {
 	pid_t pid;
-	int out, err; /* to read from */
+	int out, err; /* the ends to read from */
 };
 
-/* Who runs it; all zeros: root. */
+/* As whom and where the program runs; all zeros: as root, with stdout captured. */
 struct as {
 	uid_t uid;
 	gid_t gid;
-	const char *stdout_path; /* NULL: kept */
-	int stdout_fd;           /* with no path; 0: kept */
+	const char *stdout_path; /* NULL: stdout is captured */
+	int stdout_fd;           /* without a path; 0: stdout is captured */
 };
 
 /* build/tests/unit/test_x: the program lies three directories up. */
@@ -71,7 +71,7 @@ static inline void cli_child(int binary, const struct as *as, int out, int err,
 	_exit(97);
 }
 
-/* Its output is in files: whoever runs it need not read along. */
+/* The program's output goes to files, so that no pipe fills up while the test waits for it. */
 static inline struct running cli_start(const struct as *as, const char *const *words)
 {
 	struct running r = {
@@ -134,7 +134,8 @@ static inline struct said cli_as(const struct as *as, const char *const *words)
 #define pintle(...)    cli_as(&(struct as){0}, WORDS(__VA_ARGS__))
 #define _cleanup_said_ _cleanup_(said_free)
 
-/* Runs it, and wants this exit status and these words, on stdout and stderr ("": silence). */
+/* Runs the program, and expects this exit status and these words on stdout and stderr (""
+ * for no output). */
 static inline void cli_expect(const char *file, int line, const char *const *words, int status,
 			      const char *out, const char *err)
 {
@@ -179,7 +180,7 @@ static inline void cjson_deletep(cJSON **j)
 
 /* ---- snapshots ------------------------------------------------------------------- */
 
-/* All that matches becomes `by`; a first group of the expression stays. */
+/* Replaces all matches by `by`, and keeps the text of the expression's first group. */
 static inline char *replace_all(char *text, const char *expression, const char *by)
 {
 	char *out = NULL, *at = text;
@@ -203,7 +204,7 @@ static inline char *replace_all(char *text, const char *expression, const char *
 	return out;
 }
 
-/* What differs from run to run. */
+/* Replaces what differs from run to run. */
 static inline char *normalise(const char *said)
 {
 	static const struct {
@@ -221,7 +222,7 @@ static inline char *normalise(const char *said)
 	return text;
 }
 
-/* stdout against tests/data/cli/NAME, with that exit status. To take what it says as right, after
+/* Compares stdout with tests/data/cli/NAME, and the exit status. To accept new output, after
  * reading it: PINTLE_UPDATE=1 build/tests/unit/test_cli */
 static inline void snapshot_of(const char *name, int status, const char *err,
 			       const char *const *words)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * support_netns.h - tests on the real kernel, in network namespaces that end with the test's
- * process, whatever happens to it. Needs root.
+ * process, however it ends. Needs root.
  */
 #ifndef PINTLE_TESTS_SUPPORT_NETNS_H
 #define PINTLE_TESTS_SUPPORT_NETNS_H
@@ -24,7 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* In a child, where cmocka's assertions do not work: the line number becomes the exit status. */
+/* For children, where cmocka's assertions do not work: the line number becomes the exit status. */
 #define CHECK(condition)                                                                           \
 	do {                                                                                       \
 		if (!(condition)) {                                                                \
@@ -35,7 +35,7 @@
 
 #define SKIPPED 77
 
-/* Runs fn in a forked process; its wait status. */
+/* Runs fn in a forked process, and returns the wait status. */
 static inline int in_child(int (*fn)(void *arg), void *arg)
 {
 	int status;
@@ -57,7 +57,7 @@ struct child {
 	void *arg;
 };
 
-/* PID 1 of its namespace; everything in it ends with it. */
+/* Runs as PID 1 of a PID namespace, in which all processes end with it. */
 static inline int as_init(void *arg)
 {
 	const struct child *c = arg;
@@ -93,7 +93,7 @@ static inline void run_in_child(int (*fn)(void *arg), void *arg)
 	assert_int_equal(status, 0);
 }
 
-/* In a child that sees no process but its own children. */
+/* Runs fn in a child that sees no processes except its own children. */
 static inline void run_alone(int (*fn)(void *arg), void *arg)
 {
 	struct child c = {fn, arg};
@@ -101,7 +101,7 @@ static inline void run_alone(int (*fn)(void *arg), void *arg)
 	run_in_child(with_own_pids, &c);
 }
 
-/* Enters a new namespace; its descriptor. */
+/* Enters a new namespace, and returns its descriptor. */
 static inline int new_netns(void)
 {
 	int fd;
@@ -137,7 +137,8 @@ static inline int open_descriptors(void)
 	return n;
 }
 
-/* For each test: a namespace of its own with lo up, and no descriptor left at the end. */
+/* Gives each test a namespace of its own with lo up, and checks that it leaves no descriptor open.
+ */
 static int descriptors_before;
 
 static inline int setup_netns(void **state)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * support_pins.h - Pintle's own maps in the kernel, pinned in a bpffs that nobody else sees, and
- * filled as a daemon would leave them. Everything ends with the test's process.
+ * support_pins.h - Pintle's own maps in the kernel, filled as a daemon would leave them, and pinned
+ * in a private bpffs. Everything ends with the test's process.
  *
  *	llama-8b  enforce, 10.77.0.1:8000 (announced), [fd77::1]:8000
  *	  gpu0  ready        gpu1  saturated      gpu2  unsteerable: mptcp
@@ -41,7 +41,7 @@
 
 struct pins {
 	struct pintle_bpf *skel;
-	struct maps *m; /* opened for writing */
+	struct maps *m; /* open for writing */
 };
 
 /* ---- the maps -------------------------------------------------------------------- */
@@ -54,7 +54,7 @@ static inline void pins_mount(void)
 	assert_int_equal(mount("bpf", "/mnt", "bpf", 0, "mode=0755"), 0);
 }
 
-/* Programs are loaded only where a test runs one. */
+/* Programs are loaded only for tests that run one. */
 static inline void pins_load(struct pins *p, bool programs)
 {
 	struct bpf_program *program;
@@ -150,7 +150,7 @@ static inline void pins_frontend(const struct pins *p, const char *text, uint32_
 	pins_set(p, MAP_frontends, &key, &value);
 }
 
-/* A key that was set so long ago; ago 0: it was taken back. */
+/* A key that was set `ago` before now; ago 0: the setting was taken back. */
 static inline void pins_setting(const struct pins *p, const char *pool, const char *name,
 				const char *value, uint64_t ago,
 				const struct pintle_verdict *verdict)
@@ -194,7 +194,7 @@ static inline void pins_endpoint(const struct pins *p, const struct pins_endpoin
 	value.port = a.port;
 	memcpy(value.address, a.ip.bytes, sizeof(value.address));
 	e.score.generation = GEN(e.id);
-	/* "Ago" may be before the machine was started: such times wrap, and their age still comes
+	/* "Ago" may be before the machine was booted: such times wrap, and their age still comes
 	 * out right, but which of two was first does not. So what was first was so by 1 ns. */
 	if (e.score.scraped_ns && e.health.listening_since_ns > e.score.scraped_ns)
 		e.health.listening_since_ns = e.score.scraped_ns + 1;
@@ -258,7 +258,8 @@ static inline void pins_fill_node(const struct pins *p)
 	struct pintle_node n = {
 		.abi_version = PINTLE_ABI_VERSION,
 		.pid = 4242,
-		.heartbeat_ns = now + HOURS(1), /* alive, and its age is 0 however slow a test is */
+		.heartbeat_ns =
+			now + HOURS(1), /* in the future, so its age is 0 however slow a test is */
 		.started_ns = now - HOURS(2.5),
 		.attached_ns = now - HOURS(100.5),
 		.netns_cookie = 0,
@@ -319,7 +320,7 @@ static inline void pins_fill_pools(const struct pins *p)
 	pins_frontend(p, "10.77.0.1:8000", LLAMA, LLAMA_GEN, PINTLE_FRONTEND_ANNOUNCED);
 	pins_frontend(p, "[fd77::1]:8000", LLAMA, LLAMA_GEN, PINTLE_FRONTEND_ANNOUNCED);
 	pins_frontend(p, "10.78.0.0/24:9000", QWEN, QWEN_GEN, 0);
-	pins_frontend(p, "10.79.0.1:9000", QWEN, QWEN_GEN - 1, 0); /* of another generation */
+	pins_frontend(p, "10.79.0.1:9000", QWEN, QWEN_GEN - 1, 0); /* of an older generation */
 	pins_decisions(p, LLAMA, PINTLE_OUTCOME_STICKY, 60);
 	pins_decisions(p, LLAMA, PINTLE_OUTCOME_LEAST_LOADED, 30);
 	pins_decisions(p, LLAMA, PINTLE_OUTCOME_ESCAPED, 10);
@@ -372,7 +373,7 @@ static inline void pins_fill_endpoints(const struct pins *p)
 		 {0},
 		 {.unsteerable = PINTLE_UNSTEERABLE_MPTCP, .error = -EINVAL},
 		 {0}},
-		/* as the highest fresh one: 56 */
+		/* its load is that of the highest fresh score: 56 */
 		{3,
 		 LLAMA,
 		 LLAMA_GEN,
@@ -411,7 +412,7 @@ static inline void pins_fill_sessions(const struct pins *p)
 	pins_session(p, "10.0.1.0/24", LLAMA, LLAMA_GEN, 0, HOURS(5.5), HOURS(2.5));
 	pins_session(p, "10.0.0.0/24", LLAMA, LLAMA_GEN, 1, HOURS(5.5), HOURS(4.5));
 	pins_session(p, "fd00:1::/64", LLAMA, LLAMA_GEN, 0, HOURS(5.5), HOURS(2.5));
-	/* of no more use: too old, endpoint gone, pool of another generation */
+	/* Bindings without use: too old, endpoint gone, pool of another generation. */
 	pins_session(p, "10.0.2.0/24", LLAMA, LLAMA_GEN, 0, HOURS(50), HOURS(11));
 	pins_session(p, "10.0.3.0/24", LLAMA, LLAMA_GEN, 77, HOURS(1), HOURS(1));
 	pins_session(p, "10.0.4.0/24", LLAMA, LLAMA_GEN - 1, 0, HOURS(1), HOURS(1));
@@ -442,7 +443,7 @@ static inline int pins_teardown(void **state)
 	return 0;
 }
 
-/* Before each test: the maps as described above. */
+/* Makes the maps described above, before each test. */
 static inline int pins_refill(void **state)
 {
 	pins_fill(*state);

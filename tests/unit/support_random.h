@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* support_random.h - repeatable random numbers, and digests of what was made of them. */
+/* support_random.h - repeatable random numbers, and digests of the decisions made with them. */
 #ifndef PINTLE_TESTS_SUPPORT_RANDOM_H
 #define PINTLE_TESTS_SUPPORT_RANDOM_H
 
@@ -22,8 +22,8 @@ static inline uint64_t digest_add(uint64_t digest, uint64_t value)
 	return random_at(digest ^ value) + digest;
 }
 
-/* A digest of so many decisions, as the code gave them that was there before the latest change that
- * meant to change them. A new one is right where a change is meant, and nowhere else. */
+/* Compares a digest of many decisions with the recorded one. Record a new digest only with a change
+ * that is meant to change decisions. */
 #define assert_digest(digest, expected)                                                            \
 	do {                                                                                       \
 		if ((digest) != (expected))                                                        \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * support_steer.h - the daemon's parts on the real kernel: each test has a network namespace, a
- * bpffs and a cgroup that nobody else sees, and configurations as text. Needs root.
+ * bpffs and a cgroup of its own, and configurations as text. Needs root.
  */
 #ifndef PINTLE_TESTS_SUPPORT_STEER_H
 #define PINTLE_TESTS_SUPPORT_STEER_H
@@ -29,7 +29,7 @@
 #define STRING(x)  STRING_(x)
 #define PINS       BPFFS "/v" STRING(PINTLE_ABI_VERSION)
 
-/* Every address of 127/8 is local: a frontend there needs no route. */
+/* Every address of 127/8 is local, so a frontend there needs no route. */
 #define FRONTEND "127.77.0.1:8000"
 
 #define wait_for(condition)                                                                        \
@@ -61,7 +61,7 @@ static inline int make_cgroup(void **state)
 	(void)state;
 	if (cgroup2_root(cgroup_home, sizeof(cgroup_home)))
 		return -1;
-	/* node.cgroup has room for PINTLE_TEXT_SIZE. */
+	/* node.cgroup takes at most PINTLE_TEXT_SIZE bytes. */
 	snprintf(cgroup, sizeof(cgroup), "%.90s/pintle-test-%d", cgroup_home, getpid());
 	return mkdir(cgroup, 0755);
 }
@@ -85,7 +85,7 @@ static inline int setup_steer(void **state)
 	return 0;
 }
 
-/* Whatever the test did: nothing must be left by a detach. */
+/* Whatever the test did, a detach must leave nothing. */
 static inline int teardown_steer(void **state)
 {
 	(void)state;
@@ -97,11 +97,11 @@ static inline int teardown_steer(void **state)
 
 #define steer_test(f) cmocka_unit_test_setup_teardown(f, setup_steer, teardown_steer)
 
-/* ---- what is said ------------------------------------------------------------------ */
+/* ---- the log ----------------------------------------------------------------------- */
 
 static int told_fd = -1, told_stderr = -1;
 
-/* From here on what goes to stderr is kept. */
+/* Captures stderr from here on. */
 static inline void told_begin(void)
 {
 	fflush(stderr);
@@ -111,7 +111,7 @@ static inline void told_begin(void)
 	assert_int_equal(dup2(told_fd, STDERR_FILENO), STDERR_FILENO);
 }
 
-/* Returns it; to be freed. */
+/* Ends the capture and returns its text; the caller frees it. */
 static inline char *told_end(void)
 {
 	off_t size = lseek(told_fd, 0, SEEK_END);
@@ -136,7 +136,7 @@ static inline int count_text(const char *text, const char *what)
 
 /* ---- configurations ------------------------------------------------------------------ */
 
-/* `node`: further settings of the node, each after a comma. */
+/* `node` has further settings of the node, each after a comma. */
 static inline char *config_text(const char *node, const char *pools)
 {
 	char *text;
@@ -179,7 +179,7 @@ static inline void steer_prepare(struct steer *s, const char *pools)
 	s->m = attachment_maps(s->a);
 }
 
-/* Puts another configuration in place; the error of publish(), and then the old one stays. */
+/* Publishes another configuration. On an error of publish(), returns it and keeps the old one. */
 static inline int steer_publish(struct steer *s, const char *pools)
 {
 	struct config *c = config_with("", pools);
@@ -197,7 +197,8 @@ static inline int steer_publish(struct steer *s, const char *pools)
 	return 0;
 }
 
-/* Prepared and published; with `attach` attached too. Nobody scrapes: who listens is ready. */
+/* Prepares, publishes and, with `attach`, attaches. No page is scraped: a server that listens is
+ * ready. */
 static inline void steer_start(struct steer *s, const char *pools, bool attach)
 {
 	*s = (struct steer){0};
@@ -250,7 +251,7 @@ static inline int listen_at(const char *ip, uint16_t port)
 	return listen_with(ip, port, 0);
 }
 
-/* A connected socket, or -errno. */
+/* Returns a connected socket, or -errno. */
 static inline int connect_to(const char *ip, uint16_t port)
 {
 	struct sockaddr_in a = address_v4(ip, port);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_addr.c - addresses, prefixes and ports: text in, text out; what is refused, and why. */
+/* test_addr.c - addresses, prefixes and ports: parsed, printed, refused. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <setjmp.h>
@@ -13,8 +13,8 @@
 
 struct text_case {
 	const char *in;
-	const char *out;   /* formatted again; NULL: refused */
-	const char *wants; /* then: a part of the sentence of what would be right */
+	const char *out;   /* the parsed value, printed; NULL: refused */
+	const char *wants; /* if refused: part of the sentence that says what to write */
 };
 
 static const struct text_case endpoints[] = {
@@ -163,7 +163,7 @@ static const struct overlap_case {
 	{"10.0.0.0/8:1", "10.128.0.0/9:1", true},
 	{"0.0.0.0/0:1", "255.255.255.255:1", true},
 	{"0.0.0.0/0:1", "[fd77::1]:1", false},
-	{"[::/0]:1", "10.0.0.1:1", true}, /* IPv4 lies within it, as in the kernel's trie */
+	{"[::/0]:1", "10.0.0.1:1", true}, /* IPv4 lies within ::/0, as in the kernel's trie */
 	{"[fd77::/64]:1", "[fd77::ffff:0:0:1]:1", true},
 	{"[fd77::/64]:1", "[fd77:0:0:1::1]:1", false},
 	{"10.0.0.1:1", "10.0.0.1:1", true},
@@ -205,7 +205,7 @@ static void kinds_of_address(void **state)
 	assert_string_equal(addr_format(&v6_any, 80, buf), "[::]:80");
 }
 
-/* The longest texts there are fit, with the NUL. */
+/* The longest texts fit, with the NUL. */
 static void longest_text_fits(void **state)
 {
 	struct frontend_addr f = {.prefix_bits = 127, .port = 65535};

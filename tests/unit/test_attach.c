@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pins in every state that a crash, a half-done detach or a person may leave: what a start makes of
- * them, and that a detach leaves nothing. */
+/* Pins in every state that a crash, an unfinished detach or an operator may leave: what a start
+ * makes of them, and that a detach leaves nothing. */
 #include "support_steer.h"
 
 #define ANNOUNCED                                                                                  \
@@ -20,7 +20,7 @@ static void assert_attached_once(void)
 	assert_int_equal(sockops_attached(), 1);
 }
 
-/* Attached, and nobody runs any more. */
+/* Attaches, and ends without detaching, as a daemon that crashed. */
 static void attach_and_leave(void)
 {
 	struct steer s;
@@ -37,7 +37,7 @@ static int start_again(struct steer *s)
 	return attachment_prepare(s->c, &s->a);
 }
 
-/* A second start finds what is expected there, and attaches. */
+/* A start finds the pins that are expected, and attaches. */
 static void assert_starts(bool resumed)
 {
 	struct steer s;
@@ -69,7 +69,7 @@ static void assert_detaches(void)
 	assert_nothing_left();
 }
 
-/* ---- starts that come to nothing --------------------------------------------------------- */
+/* ---- starts that fail -------------------------------------------------------------------- */
 
 static void test_a_start_that_is_given_up(void **state)
 {
@@ -82,7 +82,7 @@ static void test_a_start_that_is_given_up(void **state)
 	assert_nothing_left();
 }
 
-/* The last step fails: both hooks are attached already. */
+/* The last step fails, when both hooks are attached already. */
 static void fail_to_commit(struct steer *s)
 {
 	steer_start(s, ANNOUNCED, false);
@@ -156,7 +156,7 @@ static void test_a_crash_in_staging(void **state)
 	assert_detaches();
 }
 
-/* ---- pins that are not as they were made ------------------------------------------------- */
+/* ---- pins that were changed -------------------------------------------------------------- */
 
 static void test_detach_takes_all_and_again_nothing(void **state)
 {
@@ -190,7 +190,7 @@ static void test_a_link_is_missing(void **state)
 		wait_for(lookups_attached() + sockops_attached() == 1);
 		assert_starts(true);
 		assert_int_equal(unlink(links[i]), 0);
-		/* The kernel lets go of a link a moment later. */
+		/* The kernel frees a link a moment after its last reference. */
 		wait_for(lookups_attached() + sockops_attached() == 1);
 		assert_detaches();
 	}
@@ -236,7 +236,7 @@ static uint32_t map_id(const char *path)
 	return info.id;
 }
 
-/* A map that an attached program uses is found again, with all that is in it. */
+/* A map that an attached program uses is found again through the program, with its entries. */
 static void test_a_map_is_missing(void **state)
 {
 	static const char *const maps[] = {PINS "/affinity", PINS "/node", PINS "/sockets"};
@@ -254,7 +254,7 @@ static void test_a_map_is_missing(void **state)
 	assert_detaches();
 }
 
-/* No program uses `names`: it went with its pin. */
+/* No program uses `names`, so the map is lost with its pin. */
 static void test_a_map_is_missing_for_good(void **state)
 {
 	_cleanup_free_ char *told = NULL;
@@ -277,7 +277,8 @@ static bool pinned(const char *path)
 	return !access(path, F_OK);
 }
 
-/* The daemon holds what was pinned: a pin that is removed loses nothing, and is put back. */
+/* The daemon holds all maps and links, so a pin that is removed loses nothing, and is pinned again.
+ */
 static void test_pins_are_put_back(void **state)
 {
 	static const char *const pins[] = {PINS "/link_lookup", PINS "/link_sockops",
@@ -327,7 +328,7 @@ static void test_the_directory_is_put_back(void **state)
 		assert_false(attachment_tend(s.a, s.c));
 		assert_attached_once();
 		assert_true(pins_whole(PINS) && pins_steer(PINS));
-		assert_int_equal(detach(BPFFS), -EBUSY); /* it is locked again */
+		assert_int_equal(detach(BPFFS), -EBUSY); /* the directory is locked again */
 		steer_end(&s);
 		assert_starts(true);
 		assert_detaches();
@@ -359,7 +360,7 @@ static void test_hooks_detached_by_force_are_attached_again(void **state)
 		assert_true(attachment_tend(s.a, s.c));
 		assert_attached_once();
 		assert_true(hook_attached(&s, i ? LINK_SOCKOPS : LINK_LOOKUP));
-		assert_false(attachment_tend(s.a, s.c)); /* nothing left to do */
+		assert_false(attachment_tend(s.a, s.c)); /* there is nothing left to do */
 	}
 	told = told_end();
 	assert_int_equal(count_text(told, "lost, and attached again: lookup"), 1);
@@ -368,8 +369,7 @@ static void test_hooks_detached_by_force_are_attached_again(void **state)
 	assert_detaches();
 }
 
-/* Without its cgroup nothing can be attached to it; as soon as there is one of that path, all is.
- */
+/* Programs need their cgroup: they are attached again as soon as a cgroup exists at that path. */
 static void test_a_cgroup_that_comes_back(void **state)
 {
 	_cleanup_free_ char *told = NULL;
@@ -412,7 +412,7 @@ static void test_a_detach_was_killed(void **state)
 	assert_starts(false);
 	assert_detaches();
 
-	/* At its very last step. */
+	/* Let the last step fail. */
 	assert_int_equal(mkdir(BPFFS, 0750), 0);
 	assert_int_equal(mkdir(PINS, 0750), 0);
 	assert_starts(false);
@@ -422,7 +422,7 @@ static void test_a_detach_was_killed(void **state)
 	assert_detaches();
 }
 
-/* It says which routes cannot be told to be ours, and takes away the rest. */
+/* A detach names the routes that may not be Pintle's, and removes the others. */
 static void test_the_map_of_frontends_is_missing(void **state)
 {
 	_cleanup_free_ char *told = NULL;
@@ -451,7 +451,7 @@ static void test_pins_of_another_layout(void **state)
 	assert_detaches();
 }
 
-/* What is not ours stays, and the directory with it. */
+/* Files that are not Pintle's stay, and so does the directory. */
 static void test_somebody_elses_pins(void **state)
 {
 	int fd;
@@ -481,7 +481,8 @@ static void test_another_network_namespace(void **state)
 	set_lo(true);
 	assert_refused(-EXDEV);
 
-	/* From here a detach reaches the other one, routes and all, by its processes. */
+	/* From this namespace a detach reaches the other one, and its routes, through its
+	 * processes. */
 	enter_netns(first);
 	close(first);
 	assert_attached_once();
@@ -497,7 +498,7 @@ static int attach_elsewhere(void *arg)
 	return 0;
 }
 
-/* A pod came back: its old namespace is gone, and what steered it steers nothing. */
+/* A pod came back in a new namespace: the link to its old namespace steers nothing. */
 static void test_the_network_namespace_is_gone(void **state)
 {
 	(void)state;
@@ -543,7 +544,7 @@ static void test_the_cgroup_is_gone(void **state)
 	assert_detaches();
 }
 
-/* ---- what the node tells --------------------------------------------------------------------- */
+/* ---- the map `node` -------------------------------------------------------------------------- */
 
 static void test_the_node_is_described_when_it_is_so(void **state)
 {
@@ -558,7 +559,7 @@ static void test_the_node_is_described_when_it_is_so(void **state)
 	n->pid = 1;
 	n->started_ns = n->heartbeat_ns = 7;
 	before = *n;
-	/* Up to here it might still come to nothing. */
+	/* Until here the start may still fail. */
 	assert_true(!memcmp(&before, n, sizeof(before)));
 	assert_int_equal(attachment_commit(s.a, s.c), 0);
 	assert_int_equal(n->pid, getpid());
@@ -667,7 +668,7 @@ static const char *on_cgroup(void)
 	return text;
 }
 
-/* As the daemon reloads. */
+/* Reloads as the daemon does. */
 static void reload(struct steer *s, const char *pools)
 {
 	struct config *c = config_with("", pools);
@@ -716,7 +717,7 @@ static uint32_t connect_program(void)
 	return info.prog_id;
 }
 
-/* What was pinned is replaced, what is new is added, what is not wanted any more goes. */
+/* Programs that stay are replaced, new ones are added, and those without a pool are removed. */
 static void test_links_over_restarts(void **state)
 {
 	static const struct {
@@ -763,7 +764,7 @@ static void test_a_connection_of_the_connect_hook(void **state)
 	steer_start(&s, CONNECT(""), true);
 	n = &s.m->inflight[s.p->pools[0].endpoints[0].id].by_class[0];
 	server = listen_at("127.0.0.1", 8001);
-	/* For so long without a daemon, pods may have moved. */
+	/* After so long without a daemon, pods may have moved. */
 	s.m->node->daemonless_ns = 1;
 	assert_true(connect_to("127.77.0.2", 8000) < 0);
 	assert_int_equal(n->placed, 0);

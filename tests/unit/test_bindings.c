@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is kept of sessions: which bindings go, whose share the others are of, which were evicted.
- */
+/* Bindings: which are removed, whose share the others count for, and which were evicted. */
 #include "support_steer.h"
 
 #include "../../userspace/maps/state.h"
@@ -58,7 +57,7 @@ static void bind_at(const struct node *d, enum map_id map, struct pintle_affinit
 	d->n->made++;
 }
 
-/* One more session of the client. */
+/* Adds a session of the client. */
 static void bind_one(const struct node *d, enum map_id map, uint8_t session, uint64_t client)
 {
 	bind_at(d, map, key_of(d, session), binding_of(d, client));
@@ -124,7 +123,7 @@ static void test_what_does_not_hold_goes(void **state)
 	bind_at(&d, MAP_affinity, key_of(&d, 2), old);
 	bind_at(&d, MAP_affinity_beyond, key_of(&d, 3), gone);
 	bind_at(&d, MAP_affinity, former, binding_of(&d, 1));
-	d.n->made--; /* another pool's */
+	d.n->made--; /* a binding of another pool */
 	assert_int_equal(bindings_walk(d.b), 0);
 	assert_true(bound(&d, MAP_affinity, key_of(&d, 1)));
 	assert_false(bound(&d, MAP_affinity, key_of(&d, 2)));
@@ -152,7 +151,7 @@ static void test_the_evicted_are_told_once(void **state)
 		bpf_map_delete_elem(d.s.m->fd[i < 5 ? MAP_affinity : MAP_affinity_beyond], &key);
 		bindings_walk(d.b);
 	}
-	/* An operator's are none. */
+	/* Bindings that an operator deletes are no evictions. */
 	key = key_of(&d, 9);
 	state_unbind(d.s.m, &key, true);
 	key = key_of(&d, 0);
@@ -166,7 +165,7 @@ static void test_the_evicted_are_told_once(void **state)
 	node_end(&d);
 }
 
-/* By programs that did not count them. */
+/* Bindings made by earlier programs, which did not count them. */
 static void test_those_that_were_there_before(void **state)
 {
 	struct pintle_affinity_key key;

@@ -64,7 +64,7 @@ static void test_open_takes_cgroup2_only(void **state)
 	assert_int_equal(cgroup2_open("/no/such/directory"), -ENOENT);
 }
 
-/* Has no cgroup2 mounted from here on, and an empty directory /tmp. */
+/* Enters a mount namespace without cgroup2, with an empty directory /tmp. */
 static int unmount_all(void)
 {
 	char path[PATH_MAX];
@@ -133,7 +133,7 @@ static int several(void *arg)
 	CHECK(!mount_at("/tmp/last"));
 	CHECK(!cgroup2_root(path, sizeof(path)));
 	CHECK(!strcmp(path, "/sys/fs/cgroup/unified"));
-	/* What is hidden below another mount is no use. */
+	/* A cgroup2 that another mount hides is not found. */
 	CHECK(!mount("none", "/sys/fs/cgroup", "tmpfs", 0, NULL));
 	CHECK(!mkdir("/sys/fs/cgroup/unified", 0755));
 	CHECK(!cgroup2_root(path, sizeof(path)));
@@ -169,7 +169,7 @@ static int contained(void *arg)
 	return 0;
 }
 
-/* The host's root, bound into the container, shows there as "/..". */
+/* A bind mount of the host's root has the root "/.." inside the container. */
 static int contained_with_host(void *arg)
 {
 	const char *cgroup = arg;

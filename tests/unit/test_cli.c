@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The CLI against maps of the real kernel: what nouns say, what verbs change. */
+/* The CLI on maps of the real kernel: what nouns print, and what verbs change. */
 #include "../../userspace/base/hash.h"
 #include "support_cli.h"
 
@@ -88,7 +88,7 @@ static const char set_file[] =
 
 static const char *write_config(const char *text);
 
-/* The daemon reads that file; it does not run, so nobody waits for it. */
+/* The file that the daemon reads. No daemon runs, so no command waits for one. */
 static const char *set_fill(const struct pins *p, uint64_t hash)
 {
 	const char *path = write_config(set_file);
@@ -101,7 +101,7 @@ static const char *set_fill(const struct pins *p, uint64_t hash)
 	return path;
 }
 
-/* One in each state, one of a pool that is gone, and a value that was taken back. */
+/* A setting in each state, one of a pool that is gone, and one that was taken back. */
 static void set_states(const struct pins *p)
 {
 	static const struct pintle_verdict
@@ -153,7 +153,7 @@ static void test_snapshots_of_settings(void **state)
 	unlink(path);
 }
 
-/* 0: as in the file; 1: otherwise; 2: nobody knows. */
+/* 0: as in the file; 1: not as in the file; 2: unknown. */
 static void test_diff_status(void **state)
 {
 	const struct pins *p = *state;
@@ -200,20 +200,20 @@ static void test_set_with_the_file(void **state)
 	       "", "set", "llama-8b", "stickiness.ttl=100s");
 	assert_true(setting_at(p, "llama-8b", "stickiness.ttl", value));
 	assert_string_equal(value, "100s");
-	/* the file's value, said in another way */
+	/* The file's value, written in another way. */
 	expect(0, "llama-8b: stickiness.ttl 5m, as configured\n", "", "set", "llama-8b",
 	       "stickiness.ttl=5m");
 	assert_false(setting_at(p, "llama-8b", "stickiness.ttl", value));
 	expect(0, "weights.running 0, until",
 	       "warn: with weights.running 0, running requests weigh", "set", "llama-8b",
 	       "weights.running=0");
-	/* what the file's check refuses is not written */
+	/* A value that the file's check refuses is not written, */
 	expect(2, "", "is mark, which Pintle cannot see for endpoints with listen", "set",
 	       "llama-8b", "stickiness.key=mark");
 	expect(2, "", "ejection is for endpoints with address", "set", "llama-8b",
 	       "ejection.failures=2");
 	assert_false(setting_at(p, "llama-8b", "stickiness.key", value));
-	/* nor what does not go with what was set before, nor taking that back */
+	/* nor is one that contradicts an earlier setting. */
 	expect(0, "shared true, until", "", "set", "qwen", "stickiness.shared=true");
 	expect(2, "", "stickiness.shared is for sessions that clients name, but the key is client",
 	       "set", "qwen", "stickiness.key=client");
@@ -222,7 +222,7 @@ static void test_set_with_the_file(void **state)
 	expect(1, "", "nothing was set: it cannot be checked", "set", "llama-8b",
 	       "stickiness.ttl=1s");
 	assert_false(setting_at(p, "llama-8b", "stickiness.ttl", value));
-	/* the kernel's own need no file */
+	/* Settings that the kernel reads itself need no file. */
 	expect(0, "mode baseline, until", "", "set", "llama-8b", "mode=baseline");
 	expect(0, "mode enforce, as configured", "", "set", "llama-8b", "mode=enforce");
 }
@@ -264,7 +264,7 @@ static void test_reset_that_others_need(void **state)
 	expect(0, "key hint, as configured", "", "set", "qwen", "stickiness.key=hint");
 	unlink(path);
 	path = write_config(set_file);
-	/* its last line */
+	/* The last line of the file. */
 	assert_int_equal(
 		truncate(path, (off_t)(strlen(set_file) - strlen("  stickiness: {key: hint}\n"))),
 		0);
@@ -288,7 +288,7 @@ static void test_reload_without_a_daemon(void **state)
 	       "reload");
 }
 
-/* The same endpoints, as if they were pods. */
+/* The same endpoints, with addresses of pods. */
 static void connect_fill(const struct pins *p)
 {
 	struct pintle_pool pool;
@@ -342,7 +342,7 @@ static void test_snapshots_of_the_connect_hook(void **state)
 	expect(0, "no sessions", "", "sessions", "hint=user-1");
 }
 
-/* All of it works from the maps alone. */
+/* The nouns need nothing but the maps. */
 static void test_snapshots_without_daemon(void **state)
 {
 	const struct pins *p = *state;
@@ -367,7 +367,7 @@ static void test_empty(void **state)
 	}
 }
 
-/* Each line of "KEY  meaning" in --help: is it a key of the object? */
+/* Checks that each line "KEY  meaning" in --help names a key of the object. */
 static void check_keys(char *help, const cJSON *row)
 {
 	char *line, *next = strstr(help, "Keys of -o json:\n");
@@ -386,14 +386,14 @@ static void check_keys(char *help, const cJSON *row)
 	assert_null(key);
 }
 
-/* --help and what is printed agree on the keys and their order; events has a test of its own. */
+/* --help and the output have the same keys in the same order; `events` has a test of its own. */
 static void test_keys_are_documented(void **state)
 {
 	static const char *const words[] = {"status", "pools",   "endpoints", "sessions",
 					    "stats",  "version", "doctor",    "diff"};
 
 	(void)state;
-	expect(0, "drained", "", "drain", "gpu1"); /* for diff to have a row */
+	expect(0, "drained", "", "drain", "gpu1"); /* so that `diff` has a row */
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
 		_cleanup_said_ struct said help = pintle(words[i], "--help");
 		_cleanup_json_ cJSON *rows = cli_json(WORDS(words[i], "-o", "json"));
@@ -554,7 +554,7 @@ static void test_mode(void **state)
 	assert_int_equal(o.mode, PINTLE_MODE_BASELINE);
 	assert_true(o.since_ns >= before && o.since_ns <= monotonic_ns());
 	assert_int_equal(override_at(p, QWEN).flags, 0);
-	/* back to what the file says: no override is left */
+	/* Setting the file's value leaves no override. */
 	expect(0, "as configured", "", "enable", "llama-8b");
 	assert_int_equal(override_at(p, LLAMA).flags, 0);
 	expect(0, "mode enforce", "", "enable", "qwen");
@@ -563,7 +563,7 @@ static void test_mode(void **state)
 	expect(1, "", "there are: llama-8b, qwen", "mode", "xyzzy", "off");
 }
 
-/* One setting leaves the other alone, and each is taken back by itself. */
+/* Each setting is changed and taken back without the other. */
 static void test_set(void **state)
 {
 	const struct pins *p = *state;
@@ -589,7 +589,7 @@ static void test_set(void **state)
 	expect(1, "", "did you mean llama-8b?", "set", "llama-8", "requests=as-they-come");
 }
 
-/* Nobody attaches the program. */
+/* No daemon attaches the program. */
 static void test_set_without_a_daemon(void **state)
 {
 	const struct pins *p = *state;
@@ -603,7 +603,7 @@ static void test_set_without_a_daemon(void **state)
 	assert_int_equal(override_at(p, QWEN).flags, 0);
 }
 
-/* It is there, and does not. */
+/* A daemon runs, and does not attach the program. */
 static void test_set_in_vain(void **state)
 {
 	struct pins *p = *state;
@@ -624,7 +624,8 @@ static int listen_on(uint16_t port, const char *address)
 	return fd;
 }
 
-/* Off means falling through to somebody: where there is nobody, that is told. */
+/* In mode `off`, connections go to the frontend's own address. If no server listens there, the CLI
+ * says so. */
 static void test_mode_off_warns(void **state)
 {
 	int fd;
@@ -674,7 +675,7 @@ static void test_unbind(void **state)
 	expect(0, "llama-8b: 10.0.0.0/24 is bound no more", "", "unbind", "10.0.0.0/24");
 	assert_int_equal(sessions_left(), 2);
 	expect(1, "", "10.0.0.0/24 is not bound", "unbind", "10.0.0.0/24");
-	/* an address stands for the session that it is in */
+	/* An address stands for the session of its prefix. */
 	expect(0, "bound no more", "", "unbind", "10.0.1.99");
 	expect(0, "bound no more", "", "unbind", "fd00:1::77", "--pool", "llama-8b");
 	assert_int_equal(sessions_left(), 0);
@@ -683,7 +684,7 @@ static void test_unbind(void **state)
 	pins_fill(*state);
 	pins_session(*state, "10.0.0.0/24", QWEN, QWEN_GEN, QWEN_GPU0, 1, 1);
 	expect(1, "", "is not bound", "unbind", "10.0.1.0/24", "--pool", "qwen");
-	/* those that are too old or orphaned go as well */
+	/* Bindings that are too old or orphaned go as well. */
 	expect(0, "llama-8b: 6 sessions", "", "unbind", "--pool", "llama-8b");
 	expect(1, "", "no pool 'xyzzy'", "unbind", "--pool", "xyzzy");
 }
@@ -701,7 +702,7 @@ static void test_reset(void **state)
 	expect(0, "llama-8b: mode enforce, as configured\nllama-8b/gpu1: takes", "", "reset");
 	for (uint32_t slot = 0; slot < PINTLE_SLOTS; slot++)
 		assert_int_equal(override_at(p, slot).flags, 0);
-	/* whoever follows events goes on */
+	/* A program that follows events goes on. */
 	assert_int_equal(override_at(p, PINTLE_OVERRIDE_NODE).tap_until_ns, 12345);
 	expect(0, "nothing was set", "", "reset");
 }
@@ -738,7 +739,7 @@ static void test_check(void **state)
 	expect(2, "", "/nowhere.yaml", "check", "/nowhere.yaml");
 }
 
-/* ---- who may --------------------------------------------------------------------- */
+/* ---- permissions ----------------------------------------------------------------- */
 
 static void pins_give(gid_t group)
 {
@@ -767,7 +768,7 @@ static void test_group_reads(void **state)
 
 		assert_int_equal(s.status, 0);
 		assert_string_equal(s.err, "");
-		/* root sees in addition that the links of this test are missing */
+		/* Only root can see that this test has no links. */
 		if (strcmp(nouns[i], "status") != 0)
 			assert_string_equal(a, b);
 		if (!strcmp(nouns[i], "version"))
@@ -821,7 +822,7 @@ static void fill_random(const struct pins *p, enum map_id id, uint32_t index, si
 	unsigned char value[sizeof(struct pintle_pool)];
 
 	fill_bytes(value, size);
-	/* what says that something is there stays, so that the rest is looked at */
+	/* The fields that say that an entry is valid stay, so that the others are read. */
 	if (id == MAP_pools)
 		memcpy(value, &(uint32_t){LLAMA_GEN}, 4);
 	if (id == MAP_names || id == MAP_scores)
@@ -833,7 +834,7 @@ static void fill_random(const struct pins *p, enum map_id id, uint32_t index, si
 	pins_at(p, id, index, value);
 }
 
-/* Any bytes as settings and verdicts; some of a pool that is there. */
+/* Random bytes as settings and verdicts; some name a pool that exists. */
 static void fill_settings(const struct pins *p)
 {
 	struct pintle_setting_key key;
@@ -894,7 +895,7 @@ static void test_hostile(void **state)
 
 /* ---- events ---------------------------------------------------------------------- */
 
-/* A connection for a pool with nobody ready, decided by the program itself: an event. */
+/* Makes an event: the program decides a connection for a pool without a ready endpoint. */
 static void decide_once(const struct pins *p, uint16_t remote_port)
 {
 	struct bpf_sk_lookup ctx = {
@@ -923,7 +924,7 @@ static void wait_for_lease(const struct pins *p, bool there)
 	fail_msg("no lease within 10 s");
 }
 
-/* Events until `text` is there. */
+/* Makes events until `text` is printed. */
 static void provoke_until(const struct pins *p, int out, const char *text)
 {
 	for (int i = 0; i < 1000; i++) {
@@ -942,7 +943,7 @@ static void test_events(void **state)
 	const struct pins *p = *state;
 	struct running r;
 
-	/* a record for a follower before us; it must not be shown */
+	/* A record for an earlier follower, which must not be shown. */
 	pins_at(p, MAP_overrides, PINTLE_OVERRIDE_NODE,
 		&(struct pintle_override){.tap_until_ns = UINT64_MAX / 2});
 	decide_once(p, 999);
@@ -991,7 +992,7 @@ static void test_events_one_at_a_time(void **state)
 
 	wait_for_lease(*state, true);
 	expect(1, "", "another `pintle events` follows already", "events");
-	/* a follower that dies does not keep the next one out */
+	/* A follower that was killed does not block the next one. */
 	kill(r.pid, SIGKILL);
 	{
 		_cleanup_said_ struct said s = cli_wait(&r);
@@ -1002,7 +1003,7 @@ static void test_events_one_at_a_time(void **state)
 	assert_int_equal(override_at(*state, PINTLE_OVERRIDE_NODE).tap_until_ns, 0);
 }
 
-/* Whoever reads goes away: it ends, with nothing to complain about, even if nothing happens. */
+/* When its reader has gone, the command ends without an error, even if no event comes. */
 static void test_events_reader_gone(void **state)
 {
 	struct running r;
@@ -1022,7 +1023,7 @@ static void test_events_reader_gone(void **state)
 	wait_for_lease(*state, false);
 }
 
-/* ---- others at connect() --------------------------------------------------------- */
+/* ---- other programs at connect() ------------------------------------------------- */
 
 /* A program that lets every connect() pass. */
 static int pass_program(const char *name)
@@ -1049,7 +1050,7 @@ static int attach_to(int cgroup, const char *name)
 	return link;
 }
 
-/* Whoever comes first is no trouble where that is us, and is told where it is not. */
+/* The CLI warns when another program runs before Pintle's, and not when it runs after. */
 static void test_order_at_connect(void **state)
 {
 	static const char pin[] = PINS_DIR "/link_connect4";
@@ -1166,7 +1167,7 @@ static void test_doctor_unprivileged(void **state)
 	assert_non_null(strstr(s.out, "FAIL  capabilities  CAP_BPF is missing"));
 }
 
-/* Another program on the hook is named, in the order in which they run. */
+/* Programs on the hook are named in the order in which they run. */
 static void test_doctor_names_others(void **state)
 {
 	const struct pins *p = *state;
@@ -1175,7 +1176,7 @@ static void test_doctor_names_others(void **state)
 				   BPF_SK_LOOKUP, NULL);
 
 	assert_true(link >= 0);
-	/* None of the two hooks is pinned here, and doctor says so. */
+	/* Neither hook is pinned here, and doctor says so. */
 	expect(1,
 	       "FAIL  hooks         " PINS_DIR
 	       "/link_lookup is missing: hook lookup is not attached",
@@ -1196,12 +1197,12 @@ static void test_doctor_names_others(void **state)
 	close(netns);
 }
 
-/* An inode that is somebody else's by now. */
+/* The inode of the node's namespace now belongs to another namespace. */
 static void test_doctor_namespace_gone(void **state)
 {
 	const struct pins *p = *state;
 
-	p->m->node->netns_cookie = 1; /* that of the first namespace; ours is another */
+	p->m->node->netns_cookie = 1; /* the cookie of the first namespace, which is not this one */
 	expect(1, "FAIL  sk_lookup     the steered namespace, /proc/self/ns/net, cannot", "",
 	       "doctor");
 }
@@ -1225,7 +1226,7 @@ static void test_doctor_mptcp(void **state)
 
 /* ---- terminals ------------------------------------------------------------------- */
 
-/* What it says on a terminal of that width. */
+/* What the program prints on a terminal of this width. */
 static char *on_terminal(unsigned short columns, const char *no_color, const char *noun)
 {
 	struct winsize size = {.ws_row = 50, .ws_col = columns};
@@ -1247,7 +1248,7 @@ static char *on_terminal(unsigned short columns, const char *no_color, const cha
 		_exit(97);
 	}
 	close(binary);
-	/* EIO is how the end reads. */
+	/* A terminal reports its end as EIO. */
 	while (n < 65535 && (got = read(master, text + n, 65535 - n)) > 0)
 		n += (size_t)got;
 	close(master);
@@ -1280,7 +1281,7 @@ static size_t widest_line(const char *text)
 	return widest;
 }
 
-/* The table; the sentences below it wrap as they will. */
+/* Only the table is cut to the width; the sentences below it wrap. */
 static void test_narrow_terminal(void **state)
 {
 	static const char *const tables[] = {"endpoints", "pools", "sessions", "stats"};
@@ -1331,7 +1332,7 @@ static void test_completion(void **state)
 		skip();
 	complete("pintle en", 1, "endpoints enable");
 	complete("pintle -o json se", 3, "sessions set");
-	/* Bash breaks the word at "=", and puts what is offered behind it. */
+	/* Bash breaks words at "=", and puts the completion behind it. */
 	complete("pintle set llama-8b requests = o", 5, "one-per-connection");
 	complete("pintle set llama-8b stickiness.key =", 4,
 		 "none source destination client cgroup mark hint");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is who among the cgroups: real ones, that come and go. */
+/* The names of clients, by real cgroups that come and go. */
 #include "support_steer.h"
 
 #include "../../userspace/maps/names.h"
@@ -12,7 +12,7 @@
 static void test_pods(void **state)
 {
 	static const struct {
-		const char *path, *name; /* NULL: no pod */
+		const char *path, *name; /* NULL: not the cgroup of a pod */
 	} rows[] = {
 		{"/kubepods/pod" UID, "pod/" UID},
 		{"/kubepods/burstable/pod" UID, "pod/" UID},
@@ -25,7 +25,7 @@ static void test_pods(void **state)
 		 "kubelet-kubepods-besteffort-pod" UID_SLICE ".slice",
 		 "pod/" UID},
 		{"/kubepods/burstable", NULL},
-		{"/kubepods/burstable/pod" UID "/0123", NULL}, /* is below one */
+		{"/kubepods/burstable/pod" UID "/0123", NULL}, /* below the cgroup of a pod */
 		{"/kubepods/burstable/pod" UID "x", NULL},
 		{"/kubepods/burstable/pod7d1c0a1e", NULL},
 		{"/kubepods/burstable/podgggggggggggggggggggggggggggggggg", NULL},
@@ -98,7 +98,7 @@ struct watcher {
 	struct clients *x;
 };
 
-/* `cgroup` is below the root by its last part alone: see make_cgroup(). */
+/* `cgroup` is a child of the root: see make_cgroup(). */
 static struct config *config_of(const char *pools)
 {
 	struct config *c = config_with("", pools);
@@ -130,7 +130,7 @@ static void watcher_end(struct watcher *w, struct config *c)
 	config_free(c);
 }
 
-/* What the map says of a cgroup: "" where it has no name. */
+/* The name of a cgroup in the map; "" without one. */
 static const char *name_of(const struct watcher *w, uint64_t id)
 {
 	static struct pintle_client c;
@@ -178,7 +178,7 @@ static void test_who_comes_and_goes(void **state)
 	watcher_start(&w, c);
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
 		id[i] = make_dir(dirs[i]);
-	/* One inside of another that is new itself. */
+	/* A new cgroup in a new cgroup. */
 	wait_for(becomes(&w, id[4], "pod/" UID));
 	wait_for(becomes(&w, id[6], "batch"));
 	assert_int_equal(rmdir(dir_path(dirs[4])), 0);
@@ -194,7 +194,7 @@ static void test_who_comes_and_goes(void **state)
 	watcher_end(&w, c);
 }
 
-/* What another daemon left is looked at anew: ids are used again. */
+/* A daemon checks the names that the one before left, because cgroup ids are used again. */
 static void test_who_was_left(void **state)
 {
 	struct pintle_client old = {.id = client_id("pod/old"), .name = "pod/old"};
@@ -214,7 +214,7 @@ static void test_who_was_left(void **state)
 	clients_configure(w.x, c);
 	assert_int_equal(bpf_map_lookup_elem(w.s.m->fd[MAP_clients], &gone, &old), -ENOENT);
 	assert_string_equal(name_of(&w, pod), "pod/" UID);
-	/* It is watched, too. */
+	/* That cgroup is watched, too. */
 	assert_int_equal(rmdir(dir_path(dirs[2])), 0);
 	wait_for(becomes(&w, pod, ""));
 	pod = make_dir(dirs[2]);
@@ -262,7 +262,7 @@ int main(void)
 
 	uv_loop_t first;
 
-	/* libuv keeps two descriptors for good, from the first loop on. */
+	/* The first loop of libuv opens two descriptors that it never closes. */
 	uv_loop_init(&first);
 	uv_loop_close(&first);
 	log_libbpf();

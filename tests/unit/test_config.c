@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_config.c - the configuration file. The table `refusals` reads as a
- * specification: a file, and every message about it with its line and column.
+ * test_config.c - the configuration file. The table `refusals` reads as a specification: a file,
+ * and every message about it with line and column.
  */
 #include <errno.h>
 #include <libgen.h>
@@ -19,10 +19,10 @@
 #include "../../userspace/maps/names.h"
 #include "../../userspace/base/util.h"
 
-/* ---- a sink that keeps what it is told ------------------------------------- */
+/* ---- a sink that keeps messages -------------------------------------------- */
 
 struct told {
-	char *text; /* "LINE:COLUMN: [warning: ]message\n" of each */
+	char *text; /* a line "LINE:COLUMN: [warning: ]message" for each */
 	size_t size;
 	FILE *stream;
 	size_t errors, warnings;
@@ -69,8 +69,7 @@ static void free_told(struct told *t)
 #define _cleanup_told_   _cleanup_(free_told)
 #define _cleanup_config_ _cleanup_(config_freep)
 
-/* A file that must load, with just these warnings (NULL: in silence); the caller frees
- * what it gives. */
+/* Loads a file that must give exactly these warnings (NULL: none). The caller frees the result. */
 static struct config *load_text(const char *text, const char *warnings)
 {
 	_cleanup_told_ struct told t = {0};
@@ -82,12 +81,12 @@ static struct config *load_text(const char *text, const char *warnings)
 	return c;
 }
 
-/* ---- what is refused, and what is warned of -------------------------------- */
+/* ---- errors and warnings --------------------------------------------------- */
 
 #define HEAD     "apiVersion: pintle.dev/v1alpha1\nkind: PintleConfig\n"
 #define FRONTEND "  frontends: [\"10.77.0.1:8000\"]\n"
 #define ENDPOINT "  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n"
-/* What a case adds begins in line 7, as a key of the pool ("  mode: off"), or of the top. */
+/* A case adds lines from 7 on: keys of the pool ("  mode: off"), or of the top. */
 #define POOL HEAD "pools:\n- name: a\n" FRONTEND ENDPOINT
 #define POOL_OF(frontends, endpoints)                                                              \
 	HEAD "pools:\n- name: a\n  frontends: " frontends "\n  endpoints: " endpoints "\n"
@@ -105,7 +104,8 @@ static struct config *load_text(const char *text, const char *warnings)
 #define SESSION                                                                                    \
 	"write none, source, source/V4BITS, source/V4BITS/V6BITS, destination, client, cgroup, "   \
 	"mark or hint\n"
-/* In place of "a list, each item a mapping of" all keys of a pool, which grow. */
+/* Stands for "a list, each item a mapping of" and all keys of a pool, of which there will be more.
+ */
 #define POOL_LIST "\1"
 #define HEADERS   "write up to 4 names of headers with commas between, or none\n"
 #define SPACES63  "                                                               "
@@ -941,7 +941,8 @@ static void connect_pool_has_the_defaults(void **state)
 	assert_true(p->ejection.max_share == 0.5);
 }
 
-/* A server may serve clients elsewhere by lookup, and those on its own node in connect(). */
+/* A server may be in a pool of the lookup hook for remote clients, and in a pool of the connect
+ * hook for clients on its own node. */
 static void one_server_of_two_hooks(void **state)
 {
 	_cleanup_config_ struct config *c = load_text(
@@ -1089,7 +1090,7 @@ static void huge_files_end_soon(void **state)
 
 /* ---- files ----------------------------------------------------------------- */
 
-/* The repository's top, from where this program lies: build/tests/unit/. */
+/* The top of the repository, from the path of this program, build/tests/unit/test_config. */
 static FILE *open_source(const char *path)
 {
 	char self[PATH_MAX], whole[PATH_MAX + 64];
@@ -1174,7 +1175,7 @@ static void files_that_cannot_be_read(void **state)
 	assert_null(c);
 }
 
-/* Nothing that waits for another process is opened: this must not hang. */
+/* A FIFO would wait for another process: it must be refused without a hang. */
 static void files_that_are_none(void **state)
 {
 	char dir[] = "/tmp/pintle-test-config.XXXXXX", path[64], said[64];

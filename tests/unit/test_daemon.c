@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The daemon as a process: signals at any time, reloads without end, reloads that fail. */
+/* The daemon as a process: signals at any time, many reloads, reloads that fail. */
 #include "support_steer.h"
 
 #include "../../userspace/pintled/daemon.h"
@@ -16,7 +16,7 @@ static void write_config(const char *node, const char *pools)
 	assert_int_equal(fclose(f), 0);
 }
 
-/* Runs in a process of its own, from here on, what it says going to `log_fd`. */
+/* Runs the daemon in a process of its own, with its log going to `log_fd`. */
 static pid_t daemon_start(int log_fd)
 {
 	pid_t pid;
@@ -30,7 +30,7 @@ static pid_t daemon_start(int log_fd)
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(log_fd, STDERR_FILENO);
-		/* The way of main(): exit(), so that a sanitizer has its say. */
+		/* Ends by exit(), as main() does, so that a sanitizer reports. */
 		exit(settings_load(config_path, &yaml_sink_stderr, &s, &c) ? 2
 									   : !!daemon_run(s, c));
 	}
@@ -84,7 +84,7 @@ static int descriptors_of(pid_t pid)
 	return n;
 }
 
-/* All of it, or nothing. */
+/* Either everything is pinned, or nothing. */
 static void assert_nothing_half(void)
 {
 	bool there = !access(PINS, F_OK);
@@ -98,7 +98,7 @@ static void assert_nothing_half(void)
 		assert_int_equal(routes_there(), 0);
 }
 
-/* Nobody listens there: scrapes are refused. */
+/* No server listens at this port, so scrapes are refused. */
 #define SOME                                                                                       \
 	POOL("a", "10.77.0.1:8000", "announce: true, " SERVERS(AT("e0", 8001) "," AT("e1", 8002)))
 #define OTHER                                                                                      \
@@ -121,7 +121,7 @@ static void test_reloads_without_end(void **state)
 		write_config("", i % 2 ? OTHER : SOME);
 		assert_int_equal(kill(pid, SIGHUP), 0);
 		wait_for(told_so_far(log_fd, "reloaded ") == i);
-		/* Sockets of scrapes come and go. */
+		/* The number of descriptors varies with the scrapes' sockets. */
 		if (i == 4)
 			before = descriptors_of(pid);
 	}
@@ -150,7 +150,7 @@ static void test_a_storm_of_hangups(void **state)
 	close(log_fd);
 }
 
-/* The current configuration stays, and works. */
+/* After a failed reload the running configuration stays, and works. */
 static void test_reloads_that_fail(void **state)
 {
 	int log_fd = open_log();
@@ -191,7 +191,7 @@ static void test_reloads_that_fail(void **state)
 
 /* ---- signals at any time ----------------------------------------------------------------- */
 
-/* More than a start takes. */
+/* Longer than a start takes. */
 #define START_MS 200
 
 static void signal_at_start(int number, bool (*expected)(int status))
@@ -210,7 +210,7 @@ static void signal_at_start(int number, bool (*expected)(int status))
 			fail_msg("after %u ms: %x", ms, (unsigned int)status);
 		if (number == SIGTERM)
 			assert_nothing_half();
-		/* Every other one starts over what is pinned. */
+		/* Every other start finds pins of the one before. */
 		if (ms % 16)
 			assert_int_equal(detach(BPFFS), 0);
 		if (ms % 16)
@@ -221,7 +221,7 @@ static void signal_at_start(int number, bool (*expected)(int status))
 	close(log_fd);
 }
 
-/* Before it watches for signals it ends by them, with nothing done. */
+/* A signal before the daemon handles signals ends it, with nothing done. */
 static bool left_or_never_began(int status)
 {
 	return !status || (WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
@@ -252,7 +252,7 @@ static void test_hangup_at_start(void **state)
 	(void)state;
 	write_config("", SOME);
 	pid = daemon_start(log_fd);
-	/* It holds the lock: so it watches for signals, and is not attached yet. */
+	/* The daemon holds the lock, so it handles signals already, and is not attached yet. */
 	wait_for(!access(BPFFS, F_OK));
 	kill(pid, SIGHUP);
 	wait_for(told_so_far(log_fd, "reloaded "));
@@ -296,7 +296,7 @@ static void test_its_port_is_taken(void **state)
 	assert_int_equal(access(BPFFS, F_OK), -1);
 	assert_nothing_half();
 
-	/* What steered before goes on. */
+	/* The programs that were attached before still steer. */
 	write_config(", metrics: \"127.0.0.1:9465\"", SOME);
 	for (int i = 0; i < 2; i++) {
 		pid_t pid = daemon_start(log_fd);

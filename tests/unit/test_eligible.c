@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the CLI says of an endpoint, and what the kernel makes of it: the same, on a million random
- * states in the maps. bpf/test_eligible.c holds the kernel against the host's compilation of the
- * same text.
+ * The CLI and the kernel find the same state of an endpoint, on a million random states of the
+ * maps. bpf/test_eligible.c compares the kernel with the host's compilation of the same text.
  */
 #include "support_pins.h"
 
 #include "../bpf/support_states.h"
 
-/* Fills of the maps, of all endpoints each: a million states in all. */
+/* How often the maps are filled with all endpoints: a million states in all. */
 #define TAME_FILLS 250
 #define WILD_FILLS 750
 
@@ -24,7 +23,7 @@ static int setup(void **state)
 	return 0;
 }
 
-/* Fills the maps and reads them as the CLI does; one time in four no daemon's heart beats. */
+/* Fills the maps and reads them as the CLI does; one time in four there is no heartbeat. */
 static struct state *fill_and_read(const struct pins *p, uint32_t fill, bool tame)
 {
 	struct state *s = NULL;
@@ -46,7 +45,7 @@ static uint64_t digest_text(uint64_t digest, const char *text)
 	return digest;
 }
 
-/* What is shown of an endpoint, as far as no clock is in it. */
+/* Hashes what the CLI shows of an endpoint, except what depends on the clock. */
 static uint64_t digest_of(uint64_t digest, const struct state_endpoint *e)
 {
 	digest = digest_text(digest_add(digest, e->id), state_name(e->state));
@@ -57,7 +56,7 @@ static uint64_t digest_of(uint64_t digest, const struct state_endpoint *e)
 
 /* ---- beside the kernel ------------------------------------------------------------ */
 
-/* What the kernel makes of each endpoint, asked for by a connection of either family. */
+/* The kernel's verdict on each endpoint, for a connection of either family. */
 static void weigh_all(const struct pins *p, const struct state *s,
 		      struct weigh_one all[PINTLE_MAX_ENDPOINTS])
 {
@@ -84,7 +83,7 @@ static bool is_ready(const struct state_endpoint *e)
 	return e->state == STATE_READY || e->state == STATE_SATURATED || e->state == STATE_STALE;
 }
 
-/* The lowest row of STATE_ENDPOINT_STATES that applies, each asked for by itself. */
+/* The last row of STATE_ENDPOINT_STATES that applies, with each row tested by itself. */
 static enum state_endpoint_state state_expected(const struct state_endpoint *e, bool daemonless)
 {
 	const struct pintle_health *h = &states.health[e->id];
@@ -137,7 +136,7 @@ static void assert_agree(const struct state *s, const struct weigh_one *all)
 	}
 }
 
-/* Returns a digest of what is shown. */
+/* Returns a digest of what the CLI shows. */
 static uint64_t kernel_and_cli_agree(const struct pins *p, uint32_t fills, bool tame)
 {
 	static struct weigh_one all[PINTLE_MAX_ENDPOINTS];
@@ -156,13 +155,13 @@ static uint64_t kernel_and_cli_agree(const struct pins *p, uint32_t fills, bool 
 	return digest;
 }
 
-/* States as they come: whatever the clock says, what is shown of them is the same. */
+/* States that occur; what the CLI shows of them must not depend on the clock. */
 static void test_tame_states(void **state)
 {
 	assert_digest(kernel_and_cli_agree(*state, TAME_FILLS, true), 0x7f062ca7f7e394c7);
 }
 
-/* With what never happens: a score half written, counts that make no sense, a listener for no
+/* Also states that never occur: a score half written, impossible counts, a listener of no
  * family. */
 static void test_wild_states(void **state)
 {

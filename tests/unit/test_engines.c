@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the engines' pages say: real pages to the last digit, the forms of engines and versions
- * that no page is at hand of, and pages of sick servers, which must not look empty. */
+/* Engines' pages: real pages to the last digit, the forms of engines and versions of which there is
+ * no real page here, and pages of sick servers, which must not look idle. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +17,7 @@
 #include "../../userspace/policy/engines.h"
 
 #define PAGES "tests/data/pages/" /* tests run in the top directory */
-#define NO    NAN                 /* the page has no such signal */
+#define NO    NAN                 /* the page lacks this signal */
 
 static const char *const signal_names[SIGNAL_COUNT] = {
 	"waiting", "running", "kv_cache", "prefix_hits", "prefix_queries", "prompt", "output",
@@ -29,7 +29,7 @@ static void expect(const char *what, const char *engine, const char *page, size_
 	struct signals s;
 	int r;
 
-	/* An exact copy on the heap: reading behind it is an error under ASan and valgrind. */
+	/* A copy of the exact size on the heap: ASan and valgrind report any read behind it. */
 	_cleanup_free_ char *copy = malloc(size ? size : 1);
 
 	assert_non_null(copy);
@@ -96,8 +96,8 @@ static void test_real_pages(void **state)
 	}
 }
 
-/* An engine's page means nothing to another engine's entry; an empty one only means something
- * where the table says so. */
+/* A page of one engine is no page for another engine's entry. An empty page is a page only where
+ * the table says so. */
 static void test_real_pages_of_another(void **state)
 {
 	(void)state;
@@ -393,7 +393,7 @@ static void test_hostile(void **state)
 	}
 }
 
-/* What is not wanted may be anything: SGLang's idle page has a NaN in it. */
+/* Values of metrics that are not wanted may be anything: SGLang's idle page has a NaN. */
 static void test_unwanted_is_ignored(void **state)
 {
 	static const char page[] = "sglang:fwd_occupancy NaN\nsglang:num_queue_reqs 2\n"
@@ -411,8 +411,8 @@ static void test_unwanted_is_ignored(void **state)
 	expect("other labels", "triton-trtllm", labelled, sizeof(labelled) - 1, one);
 }
 
-/* A page cut anywhere is refused, unless the cut fell between two lines: then no number differs
- * from that of the whole page, though some may be missing (the transfer tells of that). */
+/* A page that is cut off is refused, unless the cut is between two lines. In that case numbers may
+ * be missing, which the transfer reports, but none differs from the whole page's. */
 static void test_cut_anywhere(void **state)
 {
 	static const char *const pages[][2] = {
@@ -449,7 +449,7 @@ static void test_cut_anywhere(void **state)
 	}
 }
 
-/* Many ranks: as many as there is room for, each seen once. */
+/* As many ranks as there is room for, each seen once. */
 static void test_many_ranks(void **state)
 {
 	static char page[64 * 1024];
@@ -467,7 +467,7 @@ static void test_many_ranks(void **state)
 				rank, round, round ? rank : 1, rank, round, rank, round);
 	assert_true(n < sizeof(page));
 	assert_int_equal(engine_read(engine_find("sglang"), page, n, &s, NULL), 0);
-	/* rank 0's largest is 1, that of rank n is n */
+	/* The largest value of rank 0 is 1, that of rank n is n. */
 	assert_true(s.value[SIGNAL_WAITING] == 1 + 127 * 128 / 2);
 	assert_true(s.value[SIGNAL_RUNNING] == 128);
 	assert_true(s.value[SIGNAL_KV_CACHE] == 0.5);
@@ -519,7 +519,7 @@ static void test_dcgm(void **state)
 	assert_string_equal(gpu[1].pod, "llama-1");
 	assert_true(gpu[1].has_utilization && gpu[1].utilization == 0);
 	assert_true(gpu[1].has_memory && gpu[1].memory == 0.25);
-	/* no more than asked for, and what is left out does no harm */
+	/* No more GPUs than asked for; the others do no harm. */
 	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 1, NULL), 1);
 	assert_true(gpu[0].utilization == 0.87);
 	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 0, NULL), 0);
@@ -581,7 +581,7 @@ static void test_dcgm_hostile(void **state)
 	assert_int_equal(strlen(gpu[0].pod), sizeof(gpu[0].pod) - 1);
 }
 
-/* ---- what is said of a page -------------------------------------------------- */
+/* ---- messages about a page --------------------------------------------------- */
 
 #define W "vllm:num_requests_waiting"
 
@@ -623,7 +623,7 @@ static const struct {
 	 "right, and does the server export metrics?"},
 	{"sglang", "sglang:num_queue_reqs{dp_rank=\"\x1b\"} 1\n",
 	 "line 1, sglang:num_queue_reqs: its dp_rank is no number below 128"},
-	/* the same series twice: whatever the order of its labels, and whatever the value */
+	/* The same series twice, whatever the order of its labels and its value. */
 	{"vllm", W " 1\n" W " 1\n",
 	 "line 2, " W
 	 ": the series of line 1 again; a page has each name with the same labels once"},
@@ -652,7 +652,7 @@ static void test_faults_are_named(void **state)
 	}
 }
 
-/* Ranks whose series differ in one label are many, and none is another's. */
+/* Series of many ranks that differ in one label are not the same series. */
 static void test_many_series(void **state)
 {
 	enum { RANKS = 128, TP = 64 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The reader of metrics text: what it takes, what it refuses, and that it never looks
- * behind the end of the page. */
+/* The reader of metrics text: what it accepts and refuses, and that it never reads behind the end
+ * of the page. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,7 +59,7 @@ static void unguard(struct guarded *g)
 	munmap(g->map, g->map_size);
 }
 
-/* Number of samples; -1 when the page is bad. The last sample's value goes to *value. */
+/* Returns the number of samples, or -1 when the page is bad; *value is the last sample's value. */
 static int count(const char *text, size_t size, double *value)
 {
 	struct guarded g = guard(text, size);
@@ -83,7 +83,7 @@ static int count(const char *text, size_t size, double *value)
 
 #define BAD -1
 
-/* text, samples (or BAD), value of the last one */
+/* text, samples (or BAD), value of the last sample */
 static const struct {
 	const char *text;
 	int samples;
@@ -130,7 +130,7 @@ static const struct {
 	{"a Infinit\n", BAD, 0},
 	{"a --1\n", BAD, 0},
 	{"a one\n", BAD, 0},
-	/* what may stand around them */
+	/* labels, time stamps, blanks and comments */
 	{"a{} 1\n", 1, 1},
 	{"a{b=\"c\"} 1\n", 1, 1},
 	{"a{b=\"c\",} 1\n", 1, 1},
@@ -238,7 +238,7 @@ static void test_every_short_page(void **state)
 		for (int b = 0; b < 256; b++) {
 			char text[4] = {'a', (char)a, (char)b, '\n'};
 			int n = count(text, 4, &value);
-			/* "a 1", "a\t1"; "a\n", then what is blank or a comment, is bad */
+			/* "a 1" and "a\t1" are good; "a" alone on its line is bad */
 			bool one = (a == ' ' || a == '\t') && b >= '0' && b <= '9';
 
 			assert_int_equal(n, one ? 1 : BAD);
@@ -246,7 +246,7 @@ static void test_every_short_page(void **state)
 	}
 }
 
-/* Numbers of real pages, and made-up ones, as the C library reads them. */
+/* Numbers of real pages and made-up numbers are read as the C library reads them. */
 static void test_numbers_as_strtod(void **state)
 {
 	uint64_t x = 88172645463325252ULL;
@@ -271,7 +271,7 @@ static void test_numbers_as_strtod(void **state)
 			n = snprintf(text, sizeof(text), "a %.16g\n",
 				     (double)(x >> 11) / 9007199254740992.0);
 		assert_true(n > 0 && (size_t)n < sizeof(text));
-		if (i % 4 == 0) { /* any double: the last bit may differ */
+		if (i % 4 == 0) { /* any double; the last bit may differ */
 			double expected = strtod(text + 2, NULL);
 
 			assert_int_equal(count(text, (size_t)n, &value), 1);
@@ -299,7 +299,7 @@ static char *slurp(const char *path, size_t *size)
 	return text;
 }
 
-/* Every real page is read whole, and every number in it as the C library reads it. */
+/* Every real page is read to its end, and every number as the C library reads it. */
 static void test_real_pages(void **state)
 {
 	DIR *dir = opendir(PAGES);
@@ -347,7 +347,7 @@ static void test_null_page(void **state)
 	assert_false(r.bad);
 }
 
-/* What is not wanted is not looked at behind its name; what is wanted is, wholly. */
+/* A sample that is not wanted is skipped after its name; a wanted sample is checked to its end. */
 static void test_only_wanted(void **state)
 {
 	static const char text[] = "a garbage here\nab 3\nb 5\na_b{ 7\n";
@@ -371,7 +371,7 @@ static void test_only_wanted(void **state)
 	assert_int_equal(r.line, 1);
 }
 
-/* The filter lets through every name that was added, in whatever order, and spares want(). */
+/* The filter passes every name that was added, in any order, and makes calls of want() fewer. */
 static void test_filter(void **state)
 {
 	static const char *const orders[][5] = {
@@ -418,7 +418,8 @@ static void test_filter_spares(void **state)
 	struct expfmt_reader r;
 
 	(void)state;
-	/* the first two differ at the w, which is forgotten when the third differs earlier */
+	/* The first two differ at the w. The third differs earlier, and then the w no longer
+	 * counts. */
 	expfmt_filter_add(&f, "vllm:num_waiting");
 	expfmt_filter_add(&f, "vllm:num_x");
 	expfmt_filter_add(&f, "vllm:kv");
@@ -461,7 +462,7 @@ static void test_labels(void **state)
 	assert_string_equal(buf, "}");
 	assert_true(expfmt_label(&s, "comma", buf, sizeof(buf)));
 	assert_string_equal(buf, "a=\"b\",c");
-	/* cut to size; the escape counts as the byte it stands for */
+	/* The text is cut to size; an escape counts as the byte that it stands for. */
 	assert_true(expfmt_label(&s, "long_name", buf, 5));
 	assert_string_equal(buf, "va\\l");
 	assert_true(expfmt_label(&s, "x", buf, 1));

@@ -16,7 +16,7 @@
 #include "../../userspace/pintled/exporter.h"
 
 #define LOOK_MS        10
-#define PATIENCE_LOOKS 3000 /* then an answer that does not come is a failure */
+#define PATIENCE_LOOKS 3000 /* after so many, a missing answer is a failure */
 
 /* -- the text --------------------------------------------------------------------- */
 
@@ -128,7 +128,7 @@ static void text_misuse_is_an_error(void **state)
 	metrics_sample(&t, 1, NULL);
 	assert_int_equal(metrics_text_error(&t), -EINVAL);
 	metrics_family(&t, &plain);
-	assert_int_equal(metrics_text_error(&t), -EINVAL); /* the first one sticks */
+	assert_int_equal(metrics_text_error(&t), -EINVAL); /* the first error stays */
 	assert_int_equal(t.size, 0);
 	metrics_text_free(&t);
 
@@ -161,7 +161,7 @@ static void text_misuse_is_an_error(void **state)
 struct fixture {
 	uv_loop_t loop;
 	struct exporter *exporter;
-	uv_timer_t look; /* wakes the loop, to see what has come */
+	uv_timer_t look; /* wakes the loop to look for answers */
 	char address[32];
 	uint16_t port;
 	int renders;
@@ -227,7 +227,7 @@ static void setup_at(struct fixture *f, const char *host)
 	assert_int_equal(uv_loop_init(&f->loop), 0);
 	uv_timer_init(&f->loop, &f->look);
 	uv_timer_start(&f->look, on_look, LOOK_MS, LOOK_MS);
-	/* Somebody else may take the free port meanwhile. */
+	/* Another process may take the free port meanwhile. */
 	do {
 		f->port = free_port();
 		snprintf(f->address, sizeof(f->address), "%s%s%u", host, *host ? ":" : "", f->port);
@@ -273,7 +273,7 @@ static int dial(struct fixture *f)
 
 static void say_bytes(int fd, const char *text, size_t size)
 {
-	/* Hostile requests are cut off while being sent. */
+	/* The exporter may close the connection while a hostile request is being sent. */
 	if (send(fd, text, size, MSG_NOSIGNAL) < 0)
 		assert_true(errno == EPIPE || errno == ECONNRESET);
 }
@@ -283,7 +283,7 @@ static void say(int fd, const char *text)
 	say_bytes(fd, text, strlen(text));
 }
 
-/* Reads until `until` has come (NULL: until the end), with the loop running meanwhile. */
+/* Runs the loop and reads until `until` has come (NULL: until the end). */
 static void hear(struct fixture *f, int fd, const char *until, char *buf, size_t size)
 {
 	size_t n = 0;
@@ -426,7 +426,7 @@ static void page_that_cannot_be_built(void **state)
 	teardown(&f);
 }
 
-/* The page, as Prometheus' own checker reads it. */
+/* Checks the page with Prometheus' own checker. */
 static void promtool_takes_the_page(void **state)
 {
 	struct fixture f;
@@ -573,7 +573,7 @@ static void hostile_requests(void **state)
 		assert_alive(&f);
 		assert_alive(&f);
 	}
-	/* A head that does not fit, with and without an end; a path that does not. */
+	/* A head that is too long, with and without an end; a path that is too long. */
 	assert_non_null(large);
 	memset(large, 'a', 200000);
 	for (int i = 0; i < 3; i++) {
@@ -605,7 +605,7 @@ static void more_connections_than_served(void **state)
 		fd[i] = dial(&f);
 		uv_run(&f.loop, UV_RUN_NOWAIT);
 	}
-	/* One more waits, or is closed, until others leave. */
+	/* A further connection waits, or is closed, until others end. */
 	last = dial(&f);
 	close(last);
 	for (int i = 0; i < MANY; i++)
@@ -630,8 +630,8 @@ static void turn(struct fixture *f, int times)
 		uv_run(&f->loop, UV_RUN_ONCE);
 }
 
-/* Connections without a whole request, however many, keep no probe out, and cut no page that is
- * being read. */
+/* Connections without a complete request keep no probe out, however many there are, and cut off no
+ * page that is being read. */
 static void unfinished_requests_keep_nobody_out(void **state)
 {
 	enum { MANY = 300, SIZE = 4 << 20 };
@@ -658,7 +658,8 @@ static void unfinished_requests_keep_nobody_out(void **state)
 	turn(&f, 10);
 	for (int i = 0; i < 3; i++)
 		assert_alive(&f);
-	assert_true(monotonic_ns() - begun < 4 * NSEC_PER_SEC); /* before any had its time */
+	assert_true(monotonic_ns() - begun <
+		    4 * NSEC_PER_SEC); /* before any connection timed out */
 	hear(&f, reading, NULL, buf, SIZE);
 	assert_non_null(strstr(buf, "18446744073709551615\n"));
 	for (int i = 0; i < MANY; i++)
@@ -668,7 +669,7 @@ static void unfinished_requests_keep_nobody_out(void **state)
 	teardown(&f);
 }
 
-/* The same of clients that ask for the page, and do not read it. */
+/* Nor do clients that ask for the page and do not read it. */
 static void unread_answers_keep_nobody_out(void **state)
 {
 	enum { MANY = 80 };
@@ -685,14 +686,14 @@ static void unread_answers_keep_nobody_out(void **state)
 	while (!f.renders)
 		uv_run(&f.loop, UV_RUN_ONCE);
 	turn(&f, 20);
-	assert_true(f.renders < MANY / 2); /* who asks at once gets one page */
+	assert_true(f.renders < MANY / 2); /* requests at the same time share a page */
 	assert_alive(&f);
 	for (int i = 0; i < MANY; i++)
 		close(fd[i]);
 	teardown(&f);
 }
 
-/* A byte now and then does not hold a connection. */
+/* A byte now and then does not keep a connection open. */
 static void trickled_request_has_its_time(void **state)
 {
 	struct fixture f;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hash of hints, held against SipHash's own vectors. */
+/* The hash of hints, compared with SipHash's test vectors. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

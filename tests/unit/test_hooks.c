@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of hooks: each row is whole, its traits agree with each other, and pins without `reach`
- * are read as they always were. */
+/* The table of hooks: each row is complete, its traits agree with each other, and pins without
+ * `reach` are read as before. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -60,13 +60,13 @@ static void test_traits_agree(void **state)
 	{
 		if (hook_has(hook, PINTLE_TRAIT_EJECTS))
 			assert_true(hook_has(hook, PINTLE_TRAIT_FAILURES));
-		/* The node of a listener is where its clients' packets come to. */
+		/* Clients' packets arrive at the node on which the listener is. */
 		if (hook_traits(hook).reaches & PINTLE_REACH_LISTENER)
 			assert_true(hook_has(hook, PINTLE_TRAIT_AT_SERVERS));
 	}
 }
 
-/* For each way that an endpoint can be written there is a hook. */
+/* There is a hook for each way in which an endpoint can be written. */
 static void test_each_reach_has_a_hook(void **state)
 {
 	uint32_t reaches = 0;
@@ -77,7 +77,7 @@ static void test_each_reach_has_a_hook(void **state)
 	assert_int_equal(reaches, ALL_REACHES);
 }
 
-/* What stands in a map may be anything. */
+/* A map may hold any value. */
 static void test_unknown_hooks(void **state)
 {
 	static const uint32_t hooks[] = {PINTLE_HOOK_NONE, PINTLE_HOOK_COUNT, UINT32_MAX};
@@ -94,7 +94,7 @@ static void test_unknown_hooks(void **state)
 	assert_false(hook_sees(PINTLE_HOOK_CONNECT, UINT32_MAX));
 }
 
-/* Pins made by earlier builds have no `reach`. The hooks that those knew do not ask for it. */
+/* Pins of earlier builds have no `reach`, and the hooks that existed then do not need it. */
 static void test_pins_without_reach(void **state)
 {
 	struct pintle_pool pool = {.decided_by = PINTLE_HOOK_LOOKUP};
@@ -103,11 +103,11 @@ static void test_pins_without_reach(void **state)
 	assert_int_equal(pool_reach(&pool), PINTLE_REACH_LISTENER);
 	pool.decided_by = PINTLE_HOOK_CONNECT;
 	assert_int_equal(pool_reach(&pool), PINTLE_REACH_ADDRESS);
-	pool.reach = PINTLE_REACH_LISTENER; /* which connect() cannot */
+	pool.reach = PINTLE_REACH_LISTENER; /* not possible at the connect hook */
 	assert_int_equal(pool_reach(&pool), PINTLE_REACH_ADDRESS);
 }
 
-/* A hook that knows several ways asks the pool. */
+/* A hook that can reach servers in several ways takes the pool's `reach`. */
 static void test_several_ways(void **state)
 {
 	(void)state;
@@ -116,7 +116,7 @@ static void test_several_ways(void **state)
 	assert_int_equal(reach_among(ALL_REACHES, 0), 0);
 }
 
-/* Links are there for the sake of pools, but for those that are always. */
+/* Every link either belongs to pools of a hook, or is always there. */
 static void test_links(void **state)
 {
 	(void)state;

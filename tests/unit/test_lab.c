@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The policy lab: its books, that it runs the engine model as it is, and the policies
- * against cases computed by hand. */
+/* The policy lab: its sums, its use of the engine model, and the policies in cases computed by
+ * hand. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,7 +33,8 @@ static void test_interval(void **state)
 
 	(void)state;
 	assert_float_equal(i.mean, 2, CLOSE);
-	assert_float_equal(i.half, 4.303 / sqrt(3), CLOSE); /* deviation 1, two degrees */
+	assert_float_equal(i.half, 4.303 / sqrt(3),
+			   CLOSE); /* standard deviation 1, two degrees of freedom */
 	i = lab_interval_of(three, 1);
 	assert_float_equal(i.mean, 1, CLOSE);
 	assert_float_equal(i.half, 0, CLOSE);
@@ -48,7 +49,7 @@ static void test_herd(void **state)
 	assert_int_equal(lab_herd_init(&h, 4), 0);
 	for (uint32_t i = 0; i < 8; i++)
 		lab_herd_add(&h, i < 4 ? 7 : 9, placed[i]);
-	/* most 3 of a fair share of 1, then 1 of 1; four placements each */
+	/* Two windows of four placements: at most 3, then 1, where a fair share is 1. */
 	assert_float_equal(lab_herd_index(&h), (3 * 4 + 1 * 4) / 8.0, CLOSE);
 	lab_herd_fini(&h);
 }
@@ -75,7 +76,7 @@ static void test_index_forgets_the_oldest(void **state)
 	assert_int_equal(lab_index_put(x, 10, 0, 1, 1), 0);
 	assert_int_equal(lab_index_put(x, 11, 0, 2, 2), 0);
 	assert_int_equal(lab_index_put(x, 11, 1, 3, 2), 0);
-	assert_int_equal(lab_index_put(x, 10, 0, 4, 3), 0); /* used again: 11 is the oldest */
+	assert_int_equal(lab_index_put(x, 10, 0, 4, 3), 0); /* used again, so 11 is the oldest */
 	assert_int_equal(lab_index_put(x, 12, 0, 5, 4), 0);
 	assert_null(lab_index_get(x, 11, 0));
 	assert_int_equal(lab_index_get(x, 11, 1)->value, 3); /* another owner's */
@@ -92,7 +93,7 @@ static void test_index_matches_without_gaps(void **state)
 
 	(void)state;
 	assert_int_equal(lab_index_new(3, 10000, &x), 0);
-	for (uint64_t i = 100; i < 5000; i++) /* others, so that it grows */
+	for (uint64_t i = 100; i < 5000; i++) /* more keys, so that the index grows */
 		assert_int_equal(lab_index_put(x, i, 0, 0, 0), 0);
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(lab_index_put(x, keys[i], 0, 0, 0), 0);
@@ -160,7 +161,7 @@ static void test_prequal_rule(void **state)
 	const uint32_t counts[] = {5, 1, 4, 2, 3};
 
 	(void)state;
-	assert_int_equal(prequal_choose(pool, 3, 5), 0);  /* 1 is hot; of the cold the fastest */
+	assert_int_equal(prequal_choose(pool, 3, 5), 0);  /* 1 is hot; 0 is the fastest cold one */
 	assert_int_equal(prequal_choose(pool, 3, 2), 0);  /* 2 is not above 2 */
 	assert_int_equal(prequal_choose(pool, 3, 1), 2);  /* the only cold one */
 	assert_int_equal(prequal_choose(pool, 3, 0), 2);  /* all hot: the least rif */
@@ -213,7 +214,7 @@ static void drop(struct object *o)
 	o->policy->destroy(o->self);
 }
 
-/* A request of `blocks` blocks that are all `content`'s. */
+/* A request of `blocks` blocks with this content. */
 static struct lab_request ask(struct object *o, uint64_t client, uint32_t node, uint64_t content,
 			      uint32_t blocks)
 {
@@ -243,13 +244,14 @@ static void test_nodes_know_their_own(void **state)
 
 	(void)state;
 	pick(&o, &r, 0);
-	for (int i = 0; i < 64; i++) { /* node 1 has none: either will do, by chance */
+	for (int i = 0; i < 64; i++) { /* node 1 has no connections: both are chosen, at random */
 		other = ask(&o, 2, 1, 2, 1);
 		seen[pick(&o, &other, 0)]++;
 		o.policy->ended(o.self, &other, 0);
 	}
 	assert_true(seen[0] && seen[1]);
-	for (int i = 0; i < 8; i++) { /* node 0 has one on r.endpoint, so never there */
+	for (int i = 0; i < 8;
+	     i++) { /* node 0 has a connection on r.endpoint, so the other is chosen */
 		other = ask(&o, 2, 0, 2, 1);
 		assert_int_not_equal(pick(&o, &other, 0), r.endpoint);
 		o.policy->ended(o.self, &other, 0);
@@ -263,7 +265,7 @@ static void test_chwbl_spreads_one_prefix(void **state)
 	uint32_t load[4] = {0};
 
 	(void)state;
-	/* The first three find nobody within the bound, and so stay at home. */
+	/* The first three find no endpoint within the bound, and so stay at home. */
 	for (uint32_t i = 0; i < 100; i++) {
 		struct lab_request r = ask(&o, i, 0, 7, 4);
 
@@ -275,7 +277,7 @@ static void test_chwbl_spreads_one_prefix(void **state)
 	drop(&o);
 }
 
-/* 2000 uncached tokens may be in flight beyond the coldest. */
+/* Home may have up to 2000 more uncached tokens in flight than the least loaded endpoint. */
 static void epp_sticky_case(const char *spec, bool stays)
 {
 	struct object o = make(spec, 2, 1);
@@ -287,7 +289,8 @@ static void epp_sticky_case(const char *spec, bool stays)
 	r = ask(&o, 0, 0, 3, 60); /* 640 + 3840 < 1920 + 3840 */
 	assert_int_equal(pick(&o, &r, 0), home);
 	/* home leads by 640 + 3840 - 1920 = 2560 */
-	for (int i = 0; i < 2; i++) { /* what is cached is not charged, so it can stay again */
+	for (int i = 0; i < 2;
+	     i++) { /* cached tokens are not counted, so the lead stays the same */
 		r = ask(&o, 0, 0, 1, 10);
 		assert_int_equal(pick(&o, &r, 0) == home, stays);
 		assert_int_equal(r.charge, stays ? 0 : 640);
@@ -369,13 +372,13 @@ static void test_pintle_forgets(void **state)
 	o.policy->ended(o.self, &r, SEC);
 	o.policy->page(o.self, 0, 0, &busy, 10 * SEC);
 	o.policy->page(o.self, 0, 1, &idle, 10 * SEC);
-	assert_int_equal(pick(&o, &r, 10 * SEC), 0); /* bound, and 5 is within 16 */
+	assert_int_equal(pick(&o, &r, 10 * SEC), 0); /* bound, and 5 more is within 16 */
 	o.policy->ended(o.self, &r, 10 * SEC);
 	o.policy->page(o.self, 0, 0, &busy, 20 * SEC);
 	o.policy->page(o.self, 0, 1, &idle, 20 * SEC);
-	assert_int_equal(pick(&o, &r, 20 * SEC), 1); /* unused for 10 s */
+	assert_int_equal(pick(&o, &r, 20 * SEC), 1); /* the binding was unused for 10 s */
 	o.policy->ended(o.self, &r, 20 * SEC);
-	pick(&o, &r, 23 * SEC); /* pages of 3 s ago */
+	pick(&o, &r, 23 * SEC); /* the pages are 3 s old */
 	o.policy->outcomes(o.self, outcomes);
 	assert_int_equal(outcomes[PINTLE_OUTCOME_LEAST_LOADED], 2);
 	assert_int_equal(outcomes[PINTLE_OUTCOME_STICKY], 1);
@@ -383,7 +386,8 @@ static void test_pintle_forgets(void **state)
 	drop(&o);
 }
 
-/* A node counts its own connections; the others' it sees in the page, and its own not twice. */
+/* A node counts its own connections, and finds other nodes' connections in the page. It does not
+ * count its own a second time there. */
 static void test_pintle_sees_others_in_the_page(void **state)
 {
 	const struct lab_page idle = {0, 0, 0}, busy = {0, 6, 0}, more = {0, 7, 0};
@@ -410,7 +414,7 @@ static void test_pintle_sees_others_in_the_page(void **state)
 	}
 	assert_int_equal(seen[0], 2);
 	assert_int_equal(seen[1], 2);
-	/* the page has node 0's three: 6 against 7 */
+	/* The page has the three connections of node 0: 6 against 7. */
 	o.policy->page(o.self, 0, 0, &busy, 2 * SEC);
 	o.policy->page(o.self, 0, 1, &more, 2 * SEC);
 	r = ask(&o, 3, 0, 1, 1);
@@ -418,8 +422,8 @@ static void test_pintle_sees_others_in_the_page(void **state)
 	drop(&o);
 }
 
-/* Picks, ends and pages at random, for a while. Loads are whole numbers: their digest is the same
- * whatever rounds how. */
+/* Random picks, ends and pages. Loads are whole numbers, so their digest does not depend on
+ * rounding. */
 static uint64_t pintle_digest(uint64_t digest, const char *spec, uint32_t endpoints, uint32_t nodes,
 			      int picks)
 {
@@ -483,7 +487,7 @@ static void test_pintle_decides_a_million_times(void **state)
 
 /* -- the lab's books ---------------------------------------------------------------------- */
 
-/* Turns that overlap on few small engines. */
+/* Requests that overlap on a few small engines. */
 static const struct lab_workload small = {
 	.name = "small",
 	.says = "for tests",
@@ -505,7 +509,7 @@ static const struct lab_workload small = {
 	.burst = 1,
 };
 
-/* What a policy of the test's own saw. */
+/* What the test's own policy has seen. */
 struct trace {
 	struct lab_request r;
 	uint64_t blocks[512];
@@ -536,10 +540,10 @@ static uint32_t trace_pick(void *self, struct lab_request *r, uint64_t now_ns)
 
 	(void)self;
 	assert_true(trace_count < TRACE_MAX && r->id < TRACE_MAX && r->block_count < 512);
-	assert_null(current[r->id]); /* the one before has ended */
+	assert_null(current[r->id]); /* the session's last request has ended */
 	assert_int_equal(r->arrived_ns, now_ns);
 	t->r = *r;
-	/* those of the answer lie behind the prompt's */
+	/* The answer's blocks follow the prompt's. */
 	memcpy(t->blocks, r->blocks,
 	       (r->prompt_tokens + r->output_tokens) / 16 * sizeof(*t->blocks));
 	t->r.endpoint = trace_count % trace_endpoints;
@@ -614,7 +618,7 @@ static void replay_event(void *arg, const struct model_event *e)
 		times[2 * e->id + 1] = e->at_ns;
 }
 
-/* One engine, fed directly with what the lab gave to it, does the same at the same time. */
+/* An engine that gets the same requests directly does the same at the same times as in the lab. */
 static void test_agrees_with_the_model(void **state)
 {
 	struct lab_options o = small_options(1);
@@ -645,7 +649,7 @@ static void test_agrees_with_the_model(void **state)
 		model_advance(m, next);
 	for (at = 0; at < trace_count; at++) {
 		if (!traced[at].ended_ns)
-			continue; /* the lab stopped before */
+			continue; /* the lab stopped earlier */
 		assert_int_equal(traced[at].first_ns, times[2 * at]);
 		assert_int_equal(traced[at].ended_ns, times[2 * at + 1]);
 	}
@@ -655,7 +659,7 @@ static void test_agrees_with_the_model(void **state)
 	lab_result_fini(&result);
 }
 
-/* A request alone: 0.5 ms of front end and a step of 0.2 + max(0.8, 50 x 0.004) ms. */
+/* A single request: 0.5 ms in the front end, and a step of 0.2 + max(0.8, 50 x 0.004) ms. */
 static void test_a_request_alone(void **state)
 {
 	struct lab_workload w = small;
@@ -706,7 +710,7 @@ static void test_conservation(void **state)
 	lab_result_fini(&result);
 }
 
-/* What is too long for the engine is refused, and is not lost count of. */
+/* A request that is too long for the engine is refused, and counted as refused. */
 static void test_refused(void **state)
 {
 	struct lab_workload w = small;
@@ -728,7 +732,7 @@ static void test_refused(void **state)
 	lab_result_fini(&result);
 }
 
-/* Overload: what was not answered counts with its wait, instead of being left out. */
+/* Under overload, a request without an answer counts with its wait, and is not left out. */
 static void test_unfinished_counts(void **state)
 {
 	struct lab_workload w = small;
@@ -746,7 +750,8 @@ static void test_unfinished_counts(void **state)
 	lab_result_fini(&result);
 }
 
-/* Where the limit is out of reach, the run stops; p95 is beyond it, as it is in the whole run. */
+/* A run whose p95 will exceed the limit stops early, with a p95 above the limit, as in the whole
+ * run. */
 static void test_hopeless(void **state)
 {
 	struct lab_workload w = small;
@@ -770,7 +775,7 @@ static void test_hopeless(void **state)
 	lab_result_fini(&cut);
 	memset(current, 0, sizeof(current));
 	trace_count = 0;
-	o.rate = 20; /* within reach: nothing changes */
+	o.rate = 20; /* within the limit: nothing changes */
 	o.hopeless_ms = 0;
 	assert_int_equal(lab_run(&o, &whole, NULL), 0);
 	memset(current, 0, sizeof(current));
@@ -822,7 +827,7 @@ static void test_deterministic(void **state)
 	}
 }
 
-/* A connection that is kept goes where it goes: fewer decisions, the same requests. */
+/* With kept connections there are fewer decisions, for the same requests. */
 static void test_keep_alive(void **state)
 {
 	struct lab_options o = small_options(2);
@@ -919,7 +924,7 @@ static char *file_text(const char *path) /* tests run in the top directory */
 	return text;
 }
 
-/* Runs pintle-lab beside this program's folder. Returns its exit status. */
+/* Runs the pintle-lab of this build. Returns its exit status. */
 static int lab_program(const char *arguments)
 {
 	char self[512], command[1200];
@@ -985,7 +990,7 @@ static void test_program(void **state)
 	assert_int_equal(lab_program("-w chat -p epp -d 5 --warmup 5 --seeds 1 --knee -o json"), 0);
 }
 
-/* Every request of a trace ends once, whoever places it and however the file is written. */
+/* Every request of a trace ends once, with every policy and in both forms of the file. */
 static void test_program_replays(void **state)
 {
 	char arguments[256], trace[] = "/tmp/pintle-lab-XXXXXX", log[] = "/tmp/pintle-lab-XXXXXX";
@@ -1021,7 +1026,7 @@ static void test_program_replays(void **state)
 	unlink(log);
 }
 
-/* What the requests of a seed are, as text. */
+/* The requests of a seed as text. */
 static char *requests_of_seed(const char *seed)
 {
 	char arguments[256], log[] = "/tmp/pintle-lab-XXXXXX";
@@ -1053,8 +1058,8 @@ static void test_program_takes_large_seeds(void **state)
 
 /* -- named profiles ---------------------------------------------------------------------- */
 
-/* The profile's file loads, docs/policy.md shows the very settings of its pool, and the lab
- * takes them. */
+/* The profile's file loads, docs/policy.md shows the same settings of its pool, and the lab takes
+ * them. */
 static void profile_case(const char *name, double extra, double key, double group)
 {
 	_cleanup_free_ char *page = file_text("docs/policy.md"), *file = NULL;

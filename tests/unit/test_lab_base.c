@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the lab's programs share: the heap, and the numbers that its seeds give. */
+/* lab/base: the heap, and the random numbers of a seed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +18,7 @@
 
 struct items {
 	struct heap heap;
-	uint32_t place[ITEMS]; /* as the heap told it */
+	uint32_t place[ITEMS]; /* as `moved` reported it */
 	uint64_t at[ITEMS];
 	bool in[ITEMS];
 };
@@ -30,7 +30,7 @@ static void note_place(void *arg, uint64_t what, uint32_t place)
 	x->place[what] = place;
 }
 
-/* The earliest that is in; of one time the one with the lowest number. */
+/* The earliest item in the heap; at the same time, the item with the lowest number. */
 static uint32_t earliest(const struct items *x)
 {
 	uint32_t found = ITEMS;
@@ -59,8 +59,7 @@ static void item_put(struct items *x, uint32_t i, uint64_t at)
 	assert_int_equal(heap_put(&x->heap, (struct heap_entry){at, i, i, ~(uint64_t)i}), 0);
 }
 
-/* Whatever is put in, moved and taken out of the middle: it is always the earliest that comes out.
- */
+/* After any puts, moves and takes from the middle, the earliest item comes out first. */
 static void test_heap(void **state)
 {
 	static struct items x;
@@ -101,7 +100,7 @@ static void test_heap(void **state)
 	heap_free(&x.heap);
 }
 
-/* Nobody asks where entries are; and there is room for what was reserved. */
+/* Without `moved`; and the heap has the room that was reserved. */
 static void test_heap_alone(void **state)
 {
 	struct heap h = {0};
@@ -136,7 +135,7 @@ static void test_splitmix64(void **state)
 	}
 }
 
-/* Recorded results of the lab follow from these. */
+/* The lab's recorded results depend on these numbers. */
 static void test_numbers_of_a_seed(void **state)
 {
 	struct rng r;

@@ -13,7 +13,7 @@
 
 #define V4     PINTLE_FAMILY_V4
 #define V6     PINTLE_FAMILY_V6
-#define TRIES  500 /* of 10 ms: a condition not met by then is a failure */
+#define TRIES  500 /* of 10 ms each: a condition that is not met by then is a failure */
 #define NOBODY 65534
 
 /* ---- sockets ---------------------------------------------------------------- */
@@ -97,7 +97,7 @@ static const struct {
 } kinds[] = {
 	{"127.0.0.1:1001", 0, "127.0.0.1:1001 takes v4"},
 	{"0.0.0.0:1002", 0, "0.0.0.0:1002 takes v4, any"},
-	{"[::1]:1003", 0, "[::1]:1003 takes v6, is v6, v6only"}, /* the kernel sets it */
+	{"[::1]:1003", 0, "[::1]:1003 takes v6, is v6, v6only"}, /* the kernel sets v6only */
 	{"[::1]:1004", 1, "[::1]:1004 takes v6, is v6, v6only"},
 	{"[::]:1005", 0, "[::]:1005 takes v4 v6, is v6, any"},
 	{"[::]:1006", 1, "[::]:1006 takes v6, is v6, v6only, any"},
@@ -170,7 +170,7 @@ static void test_only_listeners_are_shown(void **state)
 	close(bound);
 }
 
-/* A dump of many comes in several messages. */
+/* A long dump comes in several messages. */
 static void test_many(void **state)
 {
 	int fds[700];
@@ -272,8 +272,8 @@ static void test_mptcp(void **state)
 	close(fd);
 }
 
-/* A process that holds what `before` gave it, in a namespace of its own if asked, until `stop` is
- * closed. */
+/* A process that holds the socket which `before` made, in a namespace of its own if asked, until
+ * `stop` is closed. */
 static pid_t holder(int *stop, bool own_netns, const char *text, int64_t *cookie)
 {
 	int ready[2], end[2];
@@ -345,7 +345,8 @@ static void test_in_another_namespace(void **state)
 	release(pid, stop);
 }
 
-/* As with a supervisor that opens the sockets of its servers: the process lives elsewhere. */
+/* A supervisor may open the sockets of its servers: the server's process is in another namespace.
+ */
 static void test_held_from_another_namespace(void **state)
 {
 	int64_t none;
@@ -358,7 +359,7 @@ static void test_held_from_another_namespace(void **state)
 	(void)state;
 	enter_netns(here);
 	pid = holder(&stop, false, NULL, &none);
-	close(fd); /* the holder has it still */
+	close(fd); /* the holder keeps its copy */
 	f = fetch_all(there, 1);
 	assert_int_equal(f.found, 1);
 	assert_int_equal(f.cookies[0], cookie);
@@ -377,20 +378,20 @@ static void test_certain_or_nothing(void **state)
 	(void)state;
 	assert_int_equal(listeners_dump(-1, &ls, &n), 0);
 	assert_int_equal(n, 1);
-	/* Another socket by the same inode. */
+	/* The inode now belongs to another socket. */
 	other = *ls;
 	other.cookie++;
 	assert_int_equal(listeners_fetch(-1, &other, 1, on_fetched, &f), 0);
 	assert_int_equal(f.calls, 1);
 	assert_true(f.error == -ESRCH || f.error == -EACCES);
-	/* Asked for as one of another namespace. */
+	/* The socket is in another namespace than asked for. */
 	here = netns_open("/proc/thread-self/ns/net");
 	there = new_netns();
 	f = (struct fetched){0};
 	assert_int_equal(listeners_fetch(there, ls, 1, on_fetched, &f), 0);
 	assert_int_equal(f.error, -EXDEV);
 	enter_netns(here);
-	/* Listening no more. */
+	/* The socket no longer listens. */
 	f = (struct fetched){0};
 	assert_int_equal(shutdown(fd, SHUT_RDWR), 0);
 	assert_int_equal(listeners_fetch(-1, ls, 1, on_fetched, &f), 0);
@@ -418,7 +419,7 @@ static void on_unfetched(const struct listener *l, int fd, void *arg)
 	u->error = u->l == l ? fd : 0;
 }
 
-/* What is held by a process outside this PID namespace cannot be seen here. */
+/* A socket cannot be fetched from a process outside this PID namespace. */
 static int fetch_alone(void *arg)
 {
 	struct unfetched u = {.l = arg};
@@ -483,7 +484,7 @@ static struct counts count(uint16_t local_port)
 	return counts;
 }
 
-/* Connections change state a little after the call that has them do so. */
+/* Connections change state a moment after the call that causes it. */
 static void assert_count(uint16_t local_port, int state, int expected)
 {
 	struct counts counts = count(local_port);
@@ -507,7 +508,7 @@ static void test_connections(void **state)
 	assert_int_equal(count(0).total, 0);
 	one = connect_to("127.0.0.1:1001");
 	two = connect_to("[::1]:1002");
-	assert_count(1001, TCP_ESTABLISHED, 1); /* not accepted yet, and yet established */
+	assert_count(1001, TCP_ESTABLISHED, 1); /* established, though not accepted yet */
 	assert_count(1002, TCP_ESTABLISHED, 1);
 	assert_count(0, TCP_ESTABLISHED, 4); /* both ends */
 	accepted = accept4(v6, NULL, NULL, SOCK_CLOEXEC);
@@ -533,8 +534,8 @@ static void test_connections(void **state)
 	close(v6);
 }
 
-/* Closed by the server first: FIN_WAIT2, which after close() is a TIME_WAIT record, though listed
- * with that state for a minute. It is the client's end that is left. */
+/* The server closes first. Its end is in FIN_WAIT2, which after close() is only a TIME_WAIT record
+ * that the kernel lists as FIN_WAIT2 for a minute. Only the client's end is a connection. */
 static void test_time_wait_is_no_connection(void **state)
 {
 	int server = listen_on("127.0.0.1:1001", false, false);
@@ -553,7 +554,7 @@ static void test_time_wait_is_no_connection(void **state)
 	close(server);
 }
 
-/* A handshake that the server has not finished: it waits for data. */
+/* A handshake that the server has not finished, because it waits for data. */
 static void test_syn_recv_is_no_connection(void **state)
 {
 	int server = listen_on("127.0.0.1:1001", false, false), client;

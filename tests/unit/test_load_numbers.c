@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What pintle-load draws and counts: distributions, arrivals, histograms, timers. */
+/* Numbers of pintle-load: distributions, arrivals, histograms, timers. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -99,7 +99,7 @@ static void test_distributions(void **state)
 	static const struct {
 		struct dist d;
 		bool whole;
-		double mean, cv; /* NaN: not looked at */
+		double mean, cv; /* NaN: not checked */
 	} cases[] = {
 		{{DIST_CONSTANT, 7, 0, 7, 7}, true, 7, NAN},
 		{{DIST_EXPONENTIAL, 5e9, 0, 0, 1e18}, false, 5e9, 1},
@@ -109,7 +109,7 @@ static void test_distributions(void **state)
 		{{DIST_LOGNORMAL, 100, 0, 0, 1e9}, true, 100, NAN},
 		{{DIST_UNIFORM, 2, 6, 0, 100}, true, 4, NAN},
 		{{DIST_UNIFORM, 2, 6, 0, 100}, false, 4, NAN},
-		{{DIST_UNIFORM, 0, 10, 3, 3}, true, 3, NAN}, /* what is beyond min and max */
+		{{DIST_UNIFORM, 0, 10, 3, 3}, true, 3, NAN}, /* drawn beyond min and max */
 	};
 
 	(void)state;
@@ -121,7 +121,7 @@ static void test_distributions(void **state)
 			near(m.cv, cases[i].cv, 0.02);
 		assert_true(m.least >= cases[i].d.min && m.most <= cases[i].d.max);
 	}
-	/* both ends of a uniform one are drawn */
+	/* A uniform distribution includes both ends. */
 	struct moments ends = moments(draw_whole, &cases[6].d);
 
 	assert_true(ends.least == 2 && ends.most == 6);
@@ -141,7 +141,8 @@ static void test_zipf(void **state)
 	zipf_free(&z);
 	for (int i = 0; i < 5; i++)
 		near(counts[i], DRAWS / (i + 1.0) / (1 + 1. / 2 + 1. / 3 + 1. / 4 + 1. / 5), 0.03);
-	/* of one there is no choice, and without an exponent all are alike */
+	/* With a count of one there is no choice, and with exponent 0 all numbers are equally
+	 * likely. */
 	assert_int_equal(zipf_init(&z, 1, 2), 0);
 	assert_int_equal(zipf_draw(&z, &r), 0);
 	zipf_free(&z);
@@ -192,10 +193,11 @@ static void test_arrival_means(void **state)
 		{{.process = ARRIVAL_POISSON, .points = ramp, .point_count = 2}, 100, 200, 10000},
 		{{.process = ARRIVAL_POISSON, .points = step, .point_count = 3}, 0, 100, 1000},
 		{{.process = ARRIVAL_POISSON, .points = step, .point_count = 3}, 100, 200, 4000},
-		/* before its first point as at it; after its last, 0, nothing */
+		/* Before the first point the first rate holds; after the last point, with rate 0,
+		 * there are no arrivals. */
 		{{.process = ARRIVAL_POISSON, .points = late, .point_count = 2}, 0, 50, 1000},
 		{{.process = ARRIVAL_POISSON, .points = late, .point_count = 2}, 50, 1e6, 1000},
-		/* 3 s at threefold rate, 7 s at the plain one */
+		/* 3 s at three times the rate, 7 s at the rate itself */
 		{{.process = ARRIVAL_POISSON,
 		  .points = flat,
 		  .point_count = 1,
@@ -215,7 +217,7 @@ static void test_arrival_means(void **state)
 		 0,
 		 50,
 		 3750},
-		/* none of it in the bursts */
+		/* a burst's factor of 0: no arrivals in bursts */
 		{{.process = ARRIVAL_GAMMA,
 		  .cv = 2,
 		  .points = flat,
@@ -273,12 +275,12 @@ static void test_even_arrivals(void **state)
 	}
 	now = arrival_next(&a, &r, now);
 	near((double)now, 11e9, 1e-6);
-	/* a change in the middle of a gap: what is left of it goes at the new rate */
+	/* The rate changes in the middle of a gap: the rest of the gap passes at the new rate. */
 	points[1].at_ns = points[2].at_ns = S(10.1);
 	now = arrival_next(&a, &r, S(10));
 	near((double)now, 10.7e9, 1e-6);
 	near(arrival_peak(&a), 4, 1e-9);
-	/* twice a rate that grows by 1 each second: t^2 arrivals until t */
+	/* A rate that grows by 2 each second: t^2 arrivals until t. */
 	points[0] = (struct rate_point){0, 0};
 	points[1] = (struct rate_point){S(100), 100};
 	a.point_count = 2;
@@ -291,7 +293,7 @@ static void test_even_arrivals(void **state)
 	near((double)now, sqrt(2) * 1e9, 1e-6);
 }
 
-/* The gaps themselves keep the coefficient of variation that was asked for. */
+/* The gaps have the coefficient of variation that was asked for. */
 static void test_arrival_cv(void **state)
 {
 	struct rate_point flat[] = {{0, 20}};
@@ -320,7 +322,8 @@ static void test_histogram_resolution(void **state)
 	(void)state;
 	assert_non_null(h);
 	for (uint64_t v = 1; v < DURATIONS_MAX / 3; v += v / 5 + 1) {
-		/* two far ones keep the quantile from being cut to the least and the greatest */
+		/* Two far values keep the quantile from being cut to the least or the greatest
+		 * value. */
 		memset(h, 0, sizeof(*h));
 		durations_add(h, 0);
 		durations_add(h, v);
@@ -354,13 +357,13 @@ static void test_histogram_quantiles(void **state)
 	near((double)durations_quantile(h, 0.999), 999e3, 0.004);
 	assert_int_equal(durations_quantile(h, 0), 1000);
 	assert_int_equal(durations_quantile(h, 1), 1000000);
-	/* an empty one changes nothing, and to an empty one all is new */
+	/* Merging an empty histogram changes nothing, and merging into an empty one copies. */
 	memset(other, 0, sizeof(*other));
 	durations_merge(h, other);
 	assert_int_equal(h->min_ns, 1000);
 	durations_merge(other, h);
 	assert_memory_equal(other, h, sizeof(*h));
-	/* many at once are as many one by one */
+	/* Adding many at once is the same as adding them one by one. */
 	for (int i = 0; i < 5; i++)
 		durations_add(h, 3000);
 	durations_add_many(other, 3000, 5);
@@ -412,7 +415,7 @@ static void test_timers_in_order(void **state)
 		list[i] = (struct noted){{.fire = note}, i};
 		assert_int_equal(load_timer_set(&t, &list[i].timer, rng_next(&r) % 100), 0);
 	}
-	for (int i = 0; i < 1000; i += 3) /* to another time, or not at all */
+	for (int i = 0; i < 1000; i += 3) /* some get another time, some are cleared */
 		if (i % 2)
 			load_timer_clear(&t, &list[i].timer);
 		else

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What pintle-load says and hears: prompts, events of a stream, source addresses. */
+/* pintle-load: prompts, events of a stream, source addresses. */
 #include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -126,14 +126,14 @@ static void test_chat_grows(void **state)
 	assert_string_equal(message(first, 0, "role"), "system");
 	assert_int_equal(strlen(message(first, 0, "content")), 4 * s.shared_tokens);
 	assert_string_equal(message(first, 1, "role"), "user");
-	/* the context, and a prompt */
+	/* The context, and a prompt. */
 	assert_true(strlen(message(first, 1, "content")) >= 4 * (30 + 10) &&
 		    strlen(message(first, 1, "content")) <= 4 * (30 + 20));
 	for (int i = 0; i < 2; i++)
 		assert_string_equal(message(second, i, "content"), message(first, i, "content"));
 	assert_string_equal(message(second, 2, "role"), "assistant");
 	assert_string_equal(message(second, 2, "content"), heard);
-	/* a prompt alone, and one that was not there before */
+	/* Only a prompt, with new text. */
 	assert_true(strlen(message(second, 3, "content")) <= 4 * 20);
 	snprintf(beginning, sizeof(beginning), "%s", message(second, 3, "content"));
 	assert_null(strstr(message(first, 1, "content"), beginning));
@@ -147,7 +147,7 @@ static void test_chat_grows(void **state)
 	zipf_free(&z);
 }
 
-/* The next prompt of a completion begins with the last, and the answer. */
+/* The next prompt of a completion begins with the last prompt and its answer. */
 static void test_completions_grow(void **state)
 {
 	struct workload_class c = some_class();
@@ -201,7 +201,8 @@ static void test_no_history(void **state)
 	zipf_free(&z);
 }
 
-/* Sessions of one group share a text byte for byte, and nothing else; of two groups nothing. */
+/* Sessions of one group share a text byte for byte, and nothing else. Sessions of two groups share
+ * nothing. */
 static void test_groups_share(void **state)
 {
 	struct workload_class c = some_class();
@@ -220,7 +221,8 @@ static void test_groups_share(void **state)
 		session_begin(&again, &c, 0, &z, 9, number);
 		request = ask(&s, &chat);
 		same = ask(&again, &chat);
-		assert_true(cJSON_Compare(request, same, true)); /* it follows from the seed */
+		assert_true(cJSON_Compare(request, same,
+					  true)); /* the same seed gives the same request */
 		text = &shared[s.group];
 		if (!seen[s.group]++)
 			*text = strdup(message(request, 0, "content"));
@@ -233,7 +235,7 @@ static void test_groups_share(void **state)
 	assert_true(seen[0] > seen[2] && seen[2]);
 	assert_memory_not_equal(shared[0], shared[1], 64);
 	assert_memory_not_equal(shared[0], shared[2], 64);
-	/* another class, another seed, another session: other texts */
+	/* Another class, another seed or another session has another text. */
 	for (int i = 0; i < 3; i++) {
 		struct session s, base;
 		cJSON *request, *other;
@@ -268,7 +270,8 @@ static cJSON *ask_trace(const struct trace_request *r, const struct session_form
 	return json;
 }
 
-/* Of a trace, prompts of a session are one text of several lengths, behind the group's. */
+/* In a trace, all prompts of a session begin with the group's text; then they have the same text,
+ * of different lengths. */
 static void test_trace_prompts(void **state)
 {
 	static const struct trace_request requests[] = {
@@ -290,7 +293,7 @@ static void test_trace_prompts(void **state)
 	assert_memory_not_equal(prompts[0], prompts[2], 64);
 	assert_memory_equal(prompts[2], prompts[3], 100);
 	assert_memory_not_equal(prompts[2] + 120, prompts[3] + 120, 64);
-	assert_memory_equal(prompts[2], prompts[4], 40); /* shorter than what is shared */
+	assert_memory_equal(prompts[2], prompts[4], 40); /* shorter than the shared text */
 	chatted = ask_trace(&requests[3], &chat);
 	assert_int_equal(strlen(message(chatted, 0, "content")), 120);
 	assert_int_equal(strlen(message(chatted, 1, "content")), 120);
@@ -314,7 +317,7 @@ static int on_event(void *arg, char *data, size_t size)
 	return event_result;
 }
 
-/* However it is cut, a stream has the same events. */
+/* A stream has the same events however it is cut into pieces. */
 static void test_sse(void **state)
 {
 	static const struct {
@@ -377,7 +380,7 @@ static void test_sse_limits(void **state)
 	assert_int_equal(sse_feed(&s, much, SSE_MAX), 0);
 	assert_int_equal(sse_feed(&s, much, 1), -EMSGSIZE);
 	sse_free(&s);
-	/* many lines of one event */
+	/* An event of many lines. */
 	s = (struct sse){.event = on_event};
 	memcpy(much, "data:", 5);
 	much[1023] = '\n';
@@ -387,7 +390,7 @@ static void test_sse_limits(void **state)
 	assert_true(s.data.size <= SSE_MAX);
 	sse_free(&s);
 	free(much);
-	/* what the callback returns ends it */
+	/* A callback's return value ends the parsing. */
 	s = (struct sse){.event = on_event};
 	*events = '\0';
 	event_result = 7;
@@ -591,19 +594,19 @@ static void test_source_parts(void **state)
 	assert_int_equal(ntohl(a.v4.sin_addr.s_addr), 0x0a630301);
 	source_address_in_group(&p, 3, 254, &b);
 	assert_int_equal(ntohl(b.v4.sin_addr.s_addr), 0x0a630301);
-	source_address_in_group(&p, 256 + 3, 1, &c); /* there are 256 */
+	source_address_in_group(&p, 256 + 3, 1, &c); /* there are 256 groups */
 	assert_int_equal(ntohl(c.v4.sin_addr.s_addr), 0x0a630302);
 	assert_int_equal(source_parse("fd01::/64", &p, NULL), 0);
 	source_address_in_group(&p, 5, 9, &a);
 	assert_int_equal(a.v6.sin6_addr.s6_addr[13], 5);
 	assert_int_equal(a.v6.sin6_addr.s6_addr[15], 10);
-	/* too short to be cut */
+	/* Too few addresses to be cut. */
 	assert_int_equal(source_parse("10.1.2.3", &p, NULL), 0);
 	slice = source_slice(&p, 1, 2);
 	assert_string_equal(address(&slice, 0), "10.1.2.3");
 	source_address_in_group(&p, 1, 2, &a);
 	assert_int_equal(ntohl(a.v4.sin_addr.s_addr), 0x0a010203);
-	/* no prefix stays none */
+	/* A slice of no prefix is no prefix. */
 	assert_int_equal(source_parse("none", &p, NULL), 0);
 	assert_false(source_slice(&p, 1, 2).set);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Workloads and traces: what is read, and what is refused with which words at which line. */
+/* Workloads and traces: what is read, and which message at which line refuses the rest. */
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -105,7 +105,7 @@ static void test_all_keys(void **state)
 	workload_free(w);
 }
 
-/* What stands in the file, and a part of what must be said; a second message must not follow. */
+/* A file, and a part of the one message that it must give. */
 static void test_mistakes(void **state)
 {
 	static const struct {
@@ -215,7 +215,7 @@ static void test_mistakes(void **state)
 	}
 }
 
-/* All mistakes of a file are told, in its order. */
+/* All mistakes of a file are reported, in the file's order. */
 static void test_all_mistakes(void **state)
 {
 	struct workload *w = NULL;
@@ -300,7 +300,7 @@ static void test_overrides(void **state)
 	workload_free(w);
 }
 
-/* Every file of the folder is built in, unchanged, and is right. */
+/* Every file of the folder is built in unchanged, and is valid. */
 static void test_builtins(void **state)
 {
 	DIR *folder = opendir("lab/load/workloads");

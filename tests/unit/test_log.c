@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Lines on stderr, and what becomes of libbpf's messages. */
+/* Lines on stderr, and how libbpf's messages are passed on. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,7 +34,7 @@ static int release(void **state)
 	return 0;
 }
 
-/* What was said since; the caller frees it. */
+/* What was logged since; the caller frees it. */
 static char *said(void)
 {
 	off_t size = lseek(captured, 0, SEEK_CUR);
@@ -46,7 +46,7 @@ static char *said(void)
 	return text;
 }
 
-/* As libbpf says something. */
+/* Logs a message as libbpf does. */
 __attribute__((format(printf, 2, 3))) static void libbpf_says(enum libbpf_print_level level,
 							      const char *fmt, ...)
 {
@@ -61,7 +61,7 @@ __attribute__((format(printf, 2, 3))) static void libbpf_says(enum libbpf_print_
 	va_end(ap);
 }
 
-/* Until nobody wants it any more; what is less than an error is none. */
+/* log_keep() keeps the first error, cut to the buffer's size, and no warnings. */
 static void first_error_is_kept(void **state)
 {
 	char first[16];
@@ -82,7 +82,7 @@ static void first_error_is_kept(void **state)
 	assert_string_equal(first, "");
 }
 
-/* A verifier's log of so many lines; the caller frees it. */
+/* A verifier's log with this many lines; the caller frees it. */
 static char *verifier_log(int lines)
 {
 	char *text = NULL;

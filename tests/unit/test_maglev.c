@@ -88,7 +88,7 @@ static void test_refused(void **state)
 		assert_int_equal(table[i].generation, UINT32_MAX);
 }
 
-/* Homes must survive a restart, an upgrade and another machine: what they hash to is fixed. */
+/* Homes must be the same after a restart, after an upgrade and on another machine. */
 static void test_same_everywhere(void **state)
 {
 	static const uint32_t expected[] = {1, 4, 0, 7, 6, 7, 1, 4, 5, 2, 2, 2, 2, 4, 3, 7};
@@ -122,7 +122,8 @@ static void test_order_and_ids_do_not_matter(void **state)
 	}
 }
 
-/* Entries, of those that need not, which move when one of n leaves; in thousandths. */
+/* When one of n members leaves: the share, in thousandths, of the other members' entries that move
+ * without need. */
 static size_t disturbance(size_t n, size_t leaves)
 {
 	size_t moved = 0;
@@ -136,7 +137,7 @@ static size_t disturbance(size_t n, size_t leaves)
 	return moved * 1000 / SIZE;
 }
 
-/* What moves beyond need is the price of evenness: a few in a thousand for pools of common size. */
+/* Moves without need are the price of evenness: a few in a thousand for pools of common sizes. */
 static void test_little_moves(void **state)
 {
 	static const struct {

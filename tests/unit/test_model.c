@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The engine model against cases computed by hand, and its books under random load. */
+/* The engine model in cases computed by hand, and its sums under random load. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,14 +19,14 @@
 #define MAX_IDS  64
 #define MS_PS(x) ((uint64_t)((x)*1e9))
 
-/* What happened to each request, and to the steps. */
+/* The events of each request, and the steps. */
 struct log {
 	struct model_event first[MAX_IDS], end[MAX_IDS];
 	int firsts[MAX_IDS], ends[MAX_IDS], preempted[MAX_IDS], tokens[MAX_IDS];
 	uint64_t longest_gap_ns, decoded, gaps_ns;
 	uint64_t last_ns;
 	uint32_t most_prefill;   /* tokens in one step */
-	uint64_t order[MAX_IDS]; /* of ends */
+	uint64_t order[MAX_IDS]; /* of the requests' ends */
 	int ended;
 };
 
@@ -66,12 +66,12 @@ static void note_steps(void *arg, const struct model_steps *s)
 	l->longest_gap_ns = MAX(l->longest_gap_ns, s->first_gap_ns);
 	l->longest_gap_ns = MAX(l->longest_gap_ns, s->last_gap_ns);
 	l->decoded += (uint64_t)s->decodes * s->steps;
-	/* gaps grow linearly within a run */
+	/* Gaps grow linearly within a run. */
 	l->gaps_ns += (s->first_gap_ns + s->last_gap_ns) * s->decodes * s->steps / 2;
 }
 
-/* A step: 1 ms + 2 ms of weights (or 0.5 ms a prompt token) + 0.1 ms a decoding sequence
- * + 0.01 ms a token of context; blocks of 4 tokens. */
+/* A step takes 1 ms + 2 ms for the weights (or 0.5 ms for each prompt token, if that is more)
+ * + 0.1 ms for each decoding sequence + 0.01 ms for each token of context. Blocks have 4 tokens. */
 static struct model_config by_hand(void)
 {
 	return (struct model_config){
@@ -196,7 +196,7 @@ static void test_queue(void **state)
 	assert_int_equal(stats(m).running, 1);
 	assert_int_equal(stats(m).waiting, 2);
 	run_out(m);
-	/* the second begins when the first ends, and the third after it */
+	/* The second request begins when the first ends, and the third after the second. */
 	assert_int_equal(l.first[2].scheduled_ns, l.end[1].at_ns);
 	assert_int_equal(l.first[2].at_ns, l.end[1].at_ns + 6 * MS);
 	assert_int_equal(l.first[3].scheduled_ns, l.end[2].at_ns);
@@ -221,7 +221,7 @@ static void test_arrival_joins_at_the_next_boundary(void **state)
 	assert_int_equal(l.first[2].at_ns, 21400000);
 	/* together: 1 + 2 + 2 x 0.1 */
 	assert_int_equal(l.end[2].at_ns, 24600000);
-	/* the first had 3 + 1 + 1 of its 99 by then; 94 more alone */
+	/* The first had 3 + 1 + 1 of its 99 tokens by then; it decodes the other 94 alone. */
 	assert_int_equal(l.end[1].at_ns, 24600000 + 94 * 3100000ULL);
 	assert_int_equal(l.longest_gap_ns, 6100000);
 	model_free(m);
@@ -260,7 +260,7 @@ static void test_two_prompts_share_a_step(void **state)
 	(void)state;
 	c.max_batched_tokens = 16;
 	m = start(&c, &l);
-	model_stall(m, 0, 1 * MS); /* so that both are there when the step begins */
+	model_stall(m, 0, 1 * MS); /* so that both have arrived when the step begins */
 	submit(m, 0, 1, 10, 1);
 	submit(m, 0, 2, 10, 1);
 	run_out(m);
@@ -357,7 +357,7 @@ static void test_preemption(void **state)
 	assert_int_equal(stats(m).running, 1);
 	assert_int_equal(stats(m).waiting, 1);
 	run_out(m);
-	/* The first goes on alone: 5 steps of 3.1 to its end. */
+	/* The first request goes on alone: 5 steps of 3.1 ms to its end. */
 	assert_int_equal(l.end[1].at_ns, 10 * MS + 4 * 3200000 + 5 * 3100000);
 	/* Then 8 + 5 tokens are computed again, which gives the sixth token: 1 + 6.5 ms;
 	 * and 4 steps of 3.1. The second begins anew when there is room: at the first's end
@@ -368,7 +368,7 @@ static void test_preemption(void **state)
 	assert_int_equal(l.firsts[2], 1);
 	assert_int_equal(stats(m).preemptions, 1);
 	assert_int_equal(stats(m).prefill_tokens, 8 + 8 + 13);
-	/* the client of the second saw one long gap */
+	/* The second request's client saw one long gap. */
 	assert_int_equal(l.longest_gap_ns, 5 * 3100000 + 7500000);
 	model_free(m);
 }
@@ -403,7 +403,7 @@ static void test_prefix_hit(void **state)
 	fill_hashes(a, 8, 100);
 	memcpy(b, a, sizeof(b));
 	for (int i = 3; i < 8; i++)
-		b[i] = model_chain(b[i - 1], 999); /* parts from a after three blocks */
+		b[i] = model_chain(b[i - 1], 999); /* differs from a after three blocks */
 	ask(m, 0, 1, a, 5, 22, 1, 0);
 	run_out(m);
 	assert_int_equal(l.end[1].cached_tokens, 0);
@@ -481,13 +481,13 @@ static void test_lru(void **state)
 	run_out(m);
 	assert_int_equal(l.end[3].cached_tokens, 16);
 	assert_int_equal(stats(m).blocks_cached, 8);
-	/* 4 empty blocks and 4 of b, the longest unused, from its end */
+	/* First the 4 empty blocks are taken, then those of b, unused for longest, from its end. */
 	ask(m, 300 * MS, 4, d, 4, 24, 1, 0); /* 6 blocks: 4 empty, then two of b */
 	run_out(m);
 	assert_int_equal(stats(m).evictions, 2);
 	ask(m, 400 * MS, 5, b, 4, 17, 1, 0);
 	run_out(m);
-	assert_int_equal(l.end[5].cached_tokens, 8); /* the beginning of b is still there */
+	assert_int_equal(l.end[5].cached_tokens, 8); /* the beginning of b is still cached */
 	ask(m, 500 * MS, 6, a, 4, 17, 1, 0);
 	run_out(m);
 	assert_int_equal(l.end[6].cached_tokens, 4); /* b's last three took the place of a's */
@@ -514,7 +514,8 @@ static void test_prefix_cache_off(void **state)
 	model_free(m);
 }
 
-/* A sanity check that other simulators use: the more is cached, the sooner the first token. */
+/* A sanity check that other simulators use: with more tokens cached, the first token comes
+ * sooner. */
 static void test_ttft_falls_with_hits(void **state)
 {
 	const struct profile *p = profile_find("llama-8b-h100");
@@ -557,7 +558,7 @@ static void test_adapters(void **state)
 	m = start(&c, &l);
 	ask(m, 0, 1, NULL, 0, 10, 3, 1);      /* 20 + 6 ms */
 	ask(m, 1 * MS, 2, NULL, 0, 10, 1, 2); /* its slot is taken until 1 is done */
-	ask(m, 2 * MS, 3, NULL, 0, 10, 1, 0); /* needs none, and passes */
+	ask(m, 2 * MS, 3, NULL, 0, 10, 1, 0); /* needs no slot, and overtakes request 2 */
 	model_advance(m, 3 * MS);
 	model_adapter_load(m, 2, &running, &waiting);
 	assert_int_equal(running, 0);
@@ -567,7 +568,7 @@ static void test_adapters(void **state)
 	assert_int_equal(l.first[3].at_ns, 26 * MS + 6100000);
 	assert_int_equal(l.first[2].scheduled_ns, l.end[1].at_ns);
 	assert_int_equal(l.first[2].at_ns, l.end[1].at_ns + 26 * MS);
-	ask(m, 200 * MS, 4, NULL, 0, 10, 1, 2); /* still there */
+	ask(m, 200 * MS, 4, NULL, 0, 10, 1, 2); /* the adapter is still loaded */
 	run_out(m);
 	assert_int_equal(l.first[4].at_ns, 206 * MS);
 	assert_int_equal(stats(m).adapter_loads, 2);
@@ -605,7 +606,7 @@ static void test_startup_stall_slow(void **state)
 	m = start(&c, &l);
 	submit(m, 0, 1, 10, 3); /* 1006 + 2 x 3.1 = 1012.2 */
 	model_advance(m, 1007 * MS);
-	model_stall(m, 1007 * MS, 2000 * MS); /* the step until 1009.1 is not touched */
+	model_stall(m, 1007 * MS, 2000 * MS); /* the step that ends at 1009.1 ms stays as it is */
 	run_out(m);
 	assert_int_equal(l.first[1].at_ns, 1006 * MS);
 	assert_int_equal(l.end[1].at_ns, 2003100000);
@@ -659,7 +660,7 @@ static void test_abort(void **state)
 	model_free(m);
 }
 
-/* The hashes belong to the caller, who may free them when told of the end. */
+/* The caller owns the hashes, and may free them in the event of the end. */
 static void free_hashes(void *arg, const struct model_event *e)
 {
 	(void)arg;
@@ -810,7 +811,7 @@ static uint64_t dice(uint64_t *seed)
 	return *seed >> 8;
 }
 
-/* Sessions that grow, on a cache that is too small: hits, evictions and preemptions. */
+/* Sessions that grow, with a cache that is too small: hits, evictions and preemptions. */
 static void random_load(const struct model_config *c, uint64_t seed, bool audit,
 			struct outcome *out, struct model_stats *end)
 {
@@ -943,7 +944,7 @@ static void test_deterministic(void **state)
 	(void)state;
 	c.jitter = 0.1;
 	random_load(&c, 5, false, outcomes, &a);
-	random_load(&c, 5, true, again, &b); /* looking must not change anything */
+	random_load(&c, 5, true, again, &b); /* reading the statistics must not change anything */
 	assert_memory_equal(outcomes, again, LOAD * sizeof(*again));
 	assert_memory_equal(&a, &b, sizeof(a));
 	c.seed++;

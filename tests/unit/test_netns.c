@@ -42,7 +42,7 @@ static void test_open_takes_network_namespaces_only(void **state)
 	assert_int_equal(netns_open("/dev/null"), -EINVAL);
 	assert_int_equal(netns_open("/proc"), -EINVAL);
 	assert_int_equal(netns_open("/no/such/file"), -ENOENT);
-	/* One that nobody writes to must not block. */
+	/* Opening a FIFO without a writer must not block. */
 	assert_non_null(mkdtemp(directory));
 	snprintf(fifo, sizeof(fifo), "%s/fifo", directory);
 	assert_int_equal(mkfifo(fifo, 0600), 0);
@@ -125,7 +125,7 @@ static int as_nobody(void *arg)
 	CHECK(!setresuid(NOBODY_ID, NOBODY_ID, NOBODY_ID));
 	CHECK((fd = netns_socket(own, AF_INET, SOCK_STREAM, 0)) >= 0);
 	CHECK(netns_socket(there, AF_INET, SOCK_STREAM, 0) == -EPERM);
-	/* There are processes of root's, so it cannot be said to be gone. */
+	/* Root has processes that cannot be read, so the namespace may still exist. */
 	CHECK(netns_open_by_inode(1, NULL) == -EACCES);
 	return 0;
 }
@@ -170,7 +170,8 @@ static pid_t keep_netns(uint64_t *inode, int *stop)
 	return pid;
 }
 
-/* A namespace that this user namespace may enter, and one (our own) that it may not enter again. */
+/* A namespace that this user namespace may enter, and the test's own, which it may not enter
+ * again. */
 static int cannot_return(void *arg)
 {
 	const struct rlimit no_core = {0};
@@ -226,9 +227,9 @@ static void test_by_inode(void **state)
 	snprintf(hint, sizeof(hint), "/proc/%d/ns/net", (int)pid);
 	assert_int_not_equal(inode, inode_here());
 	assert_found(inode_here(), NULL);
-	assert_found(inode_here(), hint); /* a hint that has another namespace now */
+	assert_found(inode_here(), hint); /* the hinted process is in another namespace now */
 	assert_found(inode, hint);
-	assert_found(inode, NULL); /* among the processes */
+	assert_found(inode, NULL); /* found among the processes */
 	assert_found(inode, "/no/such/file");
 	close(stop);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);

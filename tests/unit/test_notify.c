@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The service manager's protocol, to a socket of our own. */
+/* The service manager's protocol, spoken to a socket of the test. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

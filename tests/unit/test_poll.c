@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a metrics page to a score in the map: what a page changes, and what none changes. */
+/* From a metrics page to a score in the map: what a page changes, and what a missing page leaves.
+ */
 #include "support_steer.h"
 
 #include <poll.h>
@@ -15,15 +16,15 @@
 
 #define SERVERS_MAX 4
 
-/* Answers on ports 8001, 8002, ... until it is told to end. */
+/* Answers on ports 8001, 8002, ... until the test ends it. */
 struct pages {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	int listener[SERVERS_MAX];
 	const char *page[SERVERS_MAX]; /* NULL: 503 */
 	atomic_bool end;
-	atomic_uint asked[SERVERS_MAX];  /* for the page */
-	atomic_uint probed[SERVERS_MAX]; /* for / */
+	atomic_uint asked[SERVERS_MAX];  /* requests for the page */
+	atomic_uint probed[SERVERS_MAX]; /* requests for / */
 };
 
 static void answer(struct pages *p, int i, int fd)
@@ -98,7 +99,7 @@ static void world_start(struct world *w, const char *pools)
 	pthread_create(&w->pages.thread, NULL, serve, &w->pages);
 	steer_start(&w->s, pools, false);
 	assert_int_equal(uv_loop_init(&w->loop), 0);
-	/* So that the loop turns even when nothing happens. */
+	/* A timer, so that the loop turns even when nothing else happens. */
 	uv_timer_init(&w->loop, &w->tick);
 	uv_timer_start(&w->tick, on_tick, 1, 1);
 	assert_int_equal(poller_new(&w->loop, attachment_netns(w->s.a), w->s.m, &w->p), 0);
@@ -145,7 +146,7 @@ static const struct poll_counters *counters_of(const struct world *w, size_t i)
 	return poller_counters(w->p, ref_of(w, i).id);
 }
 
-/* Until so many more scrapes are over than now. */
+/* Runs the loop until so many further scrapes have ended. */
 static void turn_scrapes(struct world *w, size_t i, uint64_t n)
 {
 	uint64_t before = counters_of(w, i)->scrapes;
@@ -247,7 +248,7 @@ static void test_over_a_threshold(void **state)
 	configure(&w);
 	turn_until(&w, score_of(&w, 0)->scraped_ns && counters_of(&w, 1)->scrapes);
 	assert_true(score_of(&w, 0)->flags & PINTLE_SCORE_SATURATED);
-	/* 10 / 5, and one that is stale. */
+	/* 10 / 5, and an endpoint with a stale score. */
 	assert_true(poller_saturation(w.p, 0) == 1.5);
 	world_end(&w);
 }
@@ -270,7 +271,7 @@ static void test_gpus(void **state)
 	turn_until(&w, score_of(&w, 0)->flags & PINTLE_SIGNAL_GPU);
 	assert_int_equal(score_of(&w, 0)->gpu, 800000);
 	assert_int_equal(score_of(&w, 0)->model[0].published, 8000);
-	/* A figure that grew old is no figure. */
+	/* An old GPU figure counts as none. */
 	show(&w.pages, 3, NULL);
 	turn_until(&w, !(score_of(&w, 0)->flags & PINTLE_SIGNAL_GPU));
 	assert_int_equal(score_of(&w, 0)->model[0].published, 0);
@@ -288,7 +289,8 @@ static void reconfigure(struct world *w, const char *pools)
 	w->s.c = config_with("", pools);
 	assert_int_equal(publish(w->s.m, attachment_netns(w->s.a), w->s.c, &w->s.p), 0);
 	configure(w);
-	/* Nothing of the old one may be named any more: the sanitizer sees it. */
+	/* The poller must hold no pointer into the old configuration: the sanitizer reports its
+	 * use. */
 	config_free(old);
 	publication_free(published);
 }
@@ -318,11 +320,11 @@ static void test_who_stays_and_who_goes(void **state)
 	show(&w.pages, 2, PAGE(5, 5, 0));
 	turn_until(&w, score_of(&w, 0)->scraped_ns);
 	turn_scrapes(&w, 1, 3);
-	/* One more may have been on its way. */
+	/* One more request may have been under way. */
 	assert_true(w.pages.asked[1] <= asked + 1);
 	assert_true(poller_first_round_over(w.p));
 
-	/* The same id, and another endpoint. */
+	/* The same id, now of another endpoint. */
 	reconfigure(&w, POOL("a", FRONTEND, FAST SERVERS(AT("e0", 8001) "," AT("e3", 8004))));
 	assert_int_equal(ref_of(&w, 1).id, gone.id);
 	assert_int_equal(counters_of(&w, 1)->scrapes, 0);
@@ -348,7 +350,7 @@ static void test_rounds(void **state)
 	show(&w.pages, 1, PAGE(1, 1, 0));
 	turn_until(&w, w.s.m->node->scrape_rounds >= 3);
 
-	/* Who leaves does not hold a round up. */
+	/* An endpoint that is removed does not delay a round. */
 	rounds = w.s.m->node->scrape_rounds;
 	reconfigure(&w, ONE);
 	turn_until(&w, w.s.m->node->scrape_rounds >= rounds + 3);
@@ -356,7 +358,7 @@ static void test_rounds(void **state)
 	world_end(&w);
 }
 
-/* One URL that cannot be: the others are asked, and the next configuration mends it. */
+/* With an impossible URL the other pages are still read, and the next configuration mends it. */
 static void test_a_configuration_that_fails(void **state)
 {
 	struct config_endpoint *e;
@@ -378,7 +380,7 @@ static void test_a_configuration_that_fails(void **state)
 	configure(&w);
 	turn_scrapes(&w, 0, 2);
 
-	/* The same of one that was asked already. */
+	/* The same for an endpoint whose page was read before. */
 	e->metrics_url = strdup("gopher://127.0.0.1:8001/");
 	assert_true(poller_configure(w.p, w.s.c, w.s.p) < 0);
 	assert_null(counters_of(&w, 0));
@@ -389,13 +391,13 @@ static void test_a_configuration_that_fails(void **state)
 	world_end(&w);
 }
 
-/* ---- who is asked whether the server answers ------------------------------------------------ */
+/* ---- witnesses of a server's answer --------------------------------------------------------- */
 
-#define SILENT  8005 /* somebody listens there and never accepts */
+#define SILENT  8005 /* a listener that never accepts */
 #define CONNECT "{name: %s, address: \"127.0.0.1:%d\", metrics: \"http://127.0.0.1:%d/metrics\"}"
 
-/* A pool of the connect hook with one endpoint, whose page is on `page`. Who answers at all does so
- * in time, however busy the machine is. */
+/* A pool of the connect hook with one endpoint, whose page is at port `page`. Timeouts are so long
+ * that a server that answers does so in time, however busy the machine is. */
 static const char *connect_pool(const char *name, int port, int page)
 {
 	static char text[2][512];
@@ -414,7 +416,7 @@ static struct pintle_health *health_of(const struct world *w)
 	return &w->s.m->health[ref_of(w, 0).id];
 }
 
-/* As the kernel notes it. */
+/* A client fails, and the kernel ejects the endpoint. */
 static void fail_client(const struct world *w)
 {
 	struct pintle_health *h = health_of(w);
@@ -449,7 +451,7 @@ static void test_a_server_is_asked_where_its_page_is_elsewhere(void **state)
 		assert_int_equal(w.pages.probed[0], i);
 	}
 	assert_int_equal(w.pages.asked[0] + w.pages.probed[3], 0);
-	/* A server that is dead is asked until it answers, while its page looks well. */
+	/* A dead server is probed until it answers, though its page comes as ever. */
 	shutdown(w.pages.listener[0], SHUT_RD);
 	fail_client(&w);
 	turn_until(&w, !health_of(&w)->vouched_until_ns);
@@ -461,7 +463,7 @@ static void test_a_server_is_asked_where_its_page_is_elsewhere(void **state)
 	world_end(&w);
 }
 
-/* Its page is a witness, and no other is heard. */
+/* Where the page comes from the endpoint itself, the page is the only witness: no probe is sent. */
 static void test_a_server_with_its_own_page_is_not_asked(void **state)
 {
 	struct world w;
@@ -482,7 +484,7 @@ static void test_a_server_with_its_own_page_is_not_asked(void **state)
 	world_end(&w);
 }
 
-/* The next connection to a listener; its request is read, and may be a probe's. */
+/* Accepts the next connection, and reads its request, which may be a probe. */
 static int take_request(struct world *w, int listener, bool *probe)
 {
 	struct pollfd ready = {.fd = listener, .events = POLLIN};
@@ -498,7 +500,7 @@ static int take_request(struct world *w, int listener, bool *probe)
 	return fd;
 }
 
-/* Answers nothing. */
+/* Sends no answer, and waits until the daemon has given up. */
 static void wait_until_given_up(struct world *w, int fd)
 {
 	char byte;
@@ -507,7 +509,7 @@ static void wait_until_given_up(struct world *w, int fd)
 	close(fd);
 }
 
-/* Nobody answers at the endpoint, while its page is read as ever. */
+/* The endpoint does not answer, though its page, which another server has, comes as ever. */
 static void test_a_server_that_takes_connections_and_no_more(void **state)
 {
 	struct world w;
@@ -542,7 +544,7 @@ static void answer_next(struct world *w, int listener)
 	wait_until_given_up(w, fd);
 }
 
-/* A probe that is on its way then says nothing of another endpoint, and nobody asks for it again.
+/* A probe under way says nothing about an endpoint that changes meanwhile, and is not sent again.
  */
 static void test_another_configuration_while_it_is_asked(void **state)
 {
@@ -610,7 +612,7 @@ static void test_no_listener_is_looked_for_elsewhere(void **state)
 
 static void test_when_to_look_for_listeners(void **state)
 {
-	/* of 70 times that are asked */
+	/* which of 70 calls return true */
 	static const int looks[] = {1, 2, 4, 8, 16, 32, 64};
 	struct pintle_health *h;
 	struct world w;
@@ -625,7 +627,7 @@ static void test_when_to_look_for_listeners(void **state)
 	since = h->listening_since_ns;
 	h->listening_since_ns = 0;
 	assert_false(poller_suspects_listener(w.p)); /* nothing is known yet */
-	/* Its page is asked for while somebody is known to listen. */
+	/* Pages are read only of endpoints with a known listener. */
 	h->listening_since_ns = since;
 	turn_until(&w, counters_of(&w, 0)->known);
 	h->listening_since_ns = 0;

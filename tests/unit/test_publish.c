@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A configuration in the maps: which ids it has there, over any sequence of others; what a failure
+/* A configuration in the maps: its ids, after any sequence of configurations; what a failure
  * leaves; and connections that are opened meanwhile. */
 #include "support_steer.h"
 
@@ -65,7 +65,7 @@ static void picture_hash(const struct steer *s, enum map_id id, FILE *f)
 	}
 }
 
-/* What decides, byte by byte, in a stream of memory. */
+/* Writes the maps that decide, byte by byte, into a stream. */
 static char *picture(const struct steer *s, size_t *size)
 {
 	char *text;
@@ -172,7 +172,8 @@ static void test_another_address_is_another_endpoint(void **state)
 	steer_end(&s);
 }
 
-/* What is bound to a server, and counted for it, is that of the process at that address. */
+/* Bindings and counts belong to the server at an address, whatever its name in the configuration.
+ */
 static void test_a_name_is_not_the_endpoint(void **state)
 {
 	struct pintle_ref e0, e1;
@@ -274,7 +275,7 @@ static void test_a_new_pool_starts_from_nothing(void **state)
 	s.m->bindings[a.id].evicted = 44;
 	s.m->bindings[s.p->pools[1].ref.id].evicted = 45;
 
-	/* It keeps its counts over a reload, and the other one when it goes. */
+	/* The endpoint keeps its counts over a reload, and when the other one is removed. */
 	assert_int_equal(steer_publish(&s, TWO_POOLS), 0);
 	assert_false(has_homes(&s, a.id));
 	assert_int_equal(decisions(&s, a.id, PINTLE_OUTCOME_STICKY), 42);
@@ -344,14 +345,14 @@ static void test_a_connect_pool(void **state)
 	assert_int_equal(e.port, 8002);
 	assert_int_equal(e.flags, 0);
 	assert_int_equal(e.address[12], 127);
-	/* Nobody who listens here is one of these. */
+	/* No listener of this node is one of these endpoints. */
 	assert_int_equal(rows_of(&s, MAP_addresses), 0);
 	assert_true(has_homes(&s, s.p->pools[0].ref.id));
 	assert_int_equal(s.m->node->daemonless_ns, 600 * NSEC_PER_SEC);
 	steer_end(&s);
 }
 
-/* What is counted and remembered of endpoints is not the same for another hook. */
+/* Counts and bindings of an endpoint do not carry over to another hook. */
 static void test_another_hook_is_another_pool(void **state)
 {
 	struct pintle_ref pool, endpoint;
@@ -371,7 +372,7 @@ static void test_another_hook_is_another_pool(void **state)
 	steer_end(&s);
 }
 
-/* Pools pinned by an earlier build, which knew no `reach`, are the same pools. */
+/* A pool that an earlier build pinned without `reach` stays the same pool. */
 static void test_a_pool_without_reach_is_kept(void **state)
 {
 	_cleanup_free_ struct pintle_pool *p = malloc(sizeof(*p));
@@ -416,9 +417,9 @@ static void test_the_key_of_hints_stays(void **state)
 	steer_end(&s);
 }
 
-/* ---- all there is room for --------------------------------------------------------------- */
+/* ---- full maps --------------------------------------------------------------------------- */
 
-/* 64 pools of 16 endpoints; one of another name or address. */
+/* 64 pools of 16 endpoints, of which one has another name or address. */
 static char *full_pools(const char *last_pool, unsigned int first_port)
 {
 	size_t size;
@@ -453,10 +454,10 @@ static void test_everything_in_use(void **state)
 	last = endpoint_ref(&s, 63, 15);
 	assert_unchanged(&s, assert_int_equal(steer_publish(&s, full), 0));
 
-	/* A pool's id is not given away while its frontends may still be asked for. */
+	/* A pool's id is not given to another pool while the hook may still find its frontends. */
 	assert_unchanged(&s, assert_int_equal(steer_publish(&s, renamed), -ENOSPC));
 
-	/* An endpoint's is, unless it has connections. */
+	/* An endpoint's id is, unless it has connections. */
 	s.m->inflight[first.id].by_class[0].opened = 1;
 	assert_unchanged(&s, assert_int_equal(steer_publish(&s, moved), -ENOSPC));
 	s.m->inflight[first.id].by_class[0].closed = 1;
@@ -484,7 +485,8 @@ static void test_a_route_that_cannot_be_added(void **state)
 	(void)state;
 	steer_start(&s, ANNOUNCED("a", "10.77.0.1:8000"), false);
 	assert_int_equal(routes_there(), 1);
-	/* IPv6 routes go when lo goes down; IPv4's stay. The first of the two is added at once. */
+	/* IPv6 routes go when lo goes down, and IPv4 routes stay. So the first of the two is added.
+	 */
 	set_lo(false);
 	assert_unchanged(&s, assert_int_equal(steer_publish(&s, ANNOUNCED("b", "10.77.0.2:8000")),
 					      -ENETDOWN));
@@ -515,7 +517,7 @@ static void test_routes_follow_frontends(void **state)
 			    POOL("b", "10.77.0.1:9000", "announce: true, " SERVERS(AT("e0", 8011))),
 		    false);
 	assert_int_equal(routes_there(), 1);
-	/* The one that they share goes with the last of them. */
+	/* The route that they share goes with the last of them. */
 	assert_int_equal(steer_publish(&s,
 				       POOL("a", "10.77.0.1:8000", SERVERS(AT("e0", 8001)))
 					       POOL("b", "10.77.0.1:9000",
@@ -527,7 +529,7 @@ static void test_routes_follow_frontends(void **state)
 	assert_false(local("10.77.0.1"));
 	assert_int_equal(routes_there(), 0);
 
-	/* A prefix within another one, and back. */
+	/* A prefix within another prefix is added and removed. */
 	assert_int_equal(steer_publish(&s, ANNOUNCED("a", "10.78.0.0/24:8000")), 0);
 	assert_int_equal(steer_publish(&s, ANNOUNCED("a", "10.78.0.0/28:8000")), 0);
 	assert_true(local("10.78.0.9"));
@@ -538,7 +540,7 @@ static void test_routes_follow_frontends(void **state)
 	assert_int_equal(routes_there(), 0);
 }
 
-/* A part of a configuration was written; the old one, published again, takes its place. */
+/* After a configuration was written in part, the old one is published again and replaces it. */
 static void test_the_old_one_again(void **state)
 {
 	struct pintle_address_key key = {.scope = 99};
@@ -652,7 +654,7 @@ static void traffic_end(struct traffic *t)
 		close(t->servers[i]);
 }
 
-/* From any of these to any other: not one connection fails. */
+/* No connection fails, from any of these configurations to any other. */
 static void test_reloads_under_traffic(void **state)
 {
 	static const char *const pools[] = {
@@ -663,7 +665,7 @@ static void test_reloads_under_traffic(void **state)
 		POOL("b", "127.77.0.0/24:8000", SERVERS(AT("e0", 8004))),
 		POOL("a", "127.77.9.9:8000", SERVERS(AT("e0", 8005)))
 			POOL("b", "127.77.0.0/28:8000", SERVERS(AT("e0", 8006))),
-		/* Its listener was another endpoint's a moment ago. */
+		/* The listener belonged to another endpoint a moment ago. */
 		POOL("a", FRONTEND, SERVERS("{name: e0, listen: \"8001\"}")),
 	};
 	struct traffic t;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Counts held against the sockets that there are: right ones are left alone, also while connections
- * come and go; wrong ones are put right, also then. */
+/* Counters compared with the sockets: right counters are left alone and wrong ones are corrected,
+ * also while connections come and go. */
 #include "support_steer.h"
 
 #include <netinet/tcp.h>
@@ -91,7 +91,7 @@ static void test_counts_that_are_wrong(void **state)
 		uint64_t drift = d.s.m->node->drift, by = (uint64_t)abs(wrong[i]);
 		struct pintle_counters before = *d.n;
 
-		/* An end that nobody saw; a beginning that nobody saw. */
+		/* sockops missed an end, or a beginning. */
 		if (wrong[i] > 0)
 			d.n->opened += by;
 		else
@@ -107,7 +107,7 @@ static void test_counts_that_are_wrong(void **state)
 	node_end(&d);
 }
 
-/* Of an endpoint that was taken out too: its id waits for this. */
+/* Also for an endpoint that was removed: its id is not used again before. */
 static void test_an_endpoint_that_left(void **state)
 {
 	struct node d;
@@ -146,7 +146,7 @@ static void test_many_at_once_are_one_line(void **state)
 
 /* ---- decisions that came to nothing ---------------------------------------------------------- */
 
-/* One's complement, over the pseudo header too. */
+/* The ones' complement sum, including the pseudo header. */
 static uint16_t checksum(const uint16_t *words, size_t count)
 {
 	uint32_t sum = 0;
@@ -157,7 +157,7 @@ static uint16_t checksum(const uint16_t *words, size_t count)
 	return (uint16_t) ~(sum + (sum >> 16));
 }
 
-/* A reset of a connection that there never was. */
+/* A reset for a connection that never existed. */
 static void send_stray(int raw, uint16_t port)
 {
 	const struct sockaddr_in to = address_v4("127.77.0.1", 0);
@@ -186,8 +186,8 @@ static uint64_t waiting(const struct node *d)
 
 #define STRAYS 5000
 
-/* As if all that waits had been decided so much earlier. Gathered first: what is written moves in
- * its bucket. */
+/* Makes all decisions in `pending` older. Reads all keys first, because an entry that is written
+ * moves within its bucket. */
 static void age_pending(const struct node *d, uint64_t ns)
 {
 	static struct pintle_tuple keys[STRAYS];
@@ -215,7 +215,7 @@ static void send_strays(const struct node *d)
 	assert_int_equal(waiting(d), STRAYS);
 }
 
-/* Anybody can send such, so it is nothing that the operator hears of. */
+/* Anybody can send such segments, so nothing is logged. */
 static void test_strays_do_not_wait_for_ever(void **state)
 {
 	struct node d;
@@ -238,7 +238,7 @@ static void test_strays_do_not_wait_for_ever(void **state)
 	node_end(&d);
 }
 
-/* `pending` has no room for more: who was driven out is missed, and nobody counted wrong. */
+/* `pending` is full: the decision that was evicted is found missing, and no counter is wrong. */
 static void test_forgotten_decisions_do_not_wait_for_ever(void **state)
 {
 	struct pintle_tuple key;
@@ -268,7 +268,7 @@ struct churn {
 	atomic_int turns;
 };
 
-/* In bursts, so that the counts swing. */
+/* Opens connections in bursts, so that the counters go up and down. */
 static void *come_and_go(void *arg)
 {
 	struct churn *c = arg;
@@ -306,7 +306,7 @@ static void churn_end(struct churn *c)
 		close(fd);
 }
 
-/* Among others that stay, so that the walk takes its time. */
+/* Other connections stay open, so that the walk over the sockets takes longer. */
 static void test_right_ones_under_traffic(void **state)
 {
 	static struct pair stay[2000];
@@ -330,7 +330,8 @@ static void test_right_ones_under_traffic(void **state)
 	node_end(&d);
 }
 
-/* The counts never stand still, and yet: more than can have come and gone is certainly wrong. */
+/* Though the counters never stand still, a difference larger than the connections that came and
+ * went is certainly an error, and is corrected. */
 static void test_wrong_ones_under_traffic(void **state)
 {
 	struct churn c;
@@ -343,7 +344,7 @@ static void test_wrong_ones_under_traffic(void **state)
 	wait_for(reconcile(d.s.a) || d.s.m->node->drift);
 	assert_true(d.s.m->node->drift > 900000);
 	churn_end(&c);
-	/* What was left of it shows when they stand. */
+	/* The rest of the error shows when the counters stand still. */
 	wait_for(!reconcile(d.s.a) && in_flight(&d) == 0);
 	assert_int_equal(d.s.m->node->drift, 1000000);
 	node_end(&d);

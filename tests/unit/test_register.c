@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Servers that listen already: found, put into `sockets`, and told about once where they cannot
- * be had. */
+/* Servers that listened before the daemon: found and put into `sockets`, or logged once if they
+ * cannot be. */
 #include "support_steer.h"
 
 #include <sys/fsuid.h>
@@ -32,7 +32,7 @@ static uint64_t cookie_of(int fd)
 	return cookie;
 }
 
-/* How many slots of the endpoint hold this socket; of any: cookie 0. */
+/* How many slots of the endpoint hold the socket with this cookie; with cookie 0, any socket. */
 static int slots_with(const struct steer *s, uint32_t endpoint, uint64_t cookie)
 {
 	int n = 0;
@@ -71,7 +71,7 @@ static int looks_told(const struct steer *s, const char *what)
 
 static const struct {
 	const char *name;
-	const char *pools; /* the first endpoint is meant */
+	const char *pools; /* the first endpoint is checked */
 	const char *ip;    /* where the server listens, with port 8001 */
 	bool v6, found;
 	uint32_t families;
@@ -130,7 +130,7 @@ static void test_whose_listener_it_is(void **state)
 		int fd = listen_place(places[i].ip, places[i].v6);
 		struct steer s;
 
-		/* That publish() looks for them is what makes a new endpoint one that is taken. */
+		/* publish() looks for listeners, and so a new endpoint has one at once. */
 		steer_start(&s, places[i].pools, false);
 		if (slots_with(&s, first_id(&s), cookie_of(fd)) != places[i].found ||
 		    health_of(&s)->families != places[i].families ||
@@ -157,7 +157,7 @@ static void test_it_comes_and_goes(void **state)
 	assert_true(since > 0);
 	assert_int_equal(health_of(&s)->unwatched, 1);
 
-	/* Nothing new: nothing changes. */
+	/* Without new listeners nothing changes. */
 	look(&s);
 	assert_int_equal(slots_with(&s, first_id(&s), 0), 1);
 	assert_int_equal(health_of(&s)->listening_since_ns, since);
@@ -212,8 +212,8 @@ static void close_many(int fd[WORKERS])
 		close(fd[i]);
 }
 
-/* New workers join, and the old ones end: the new ones were remembered by then, and the slots that
- * the old ones leave are filled. */
+/* New workers join, and the old ones end. The new ones were remembered, and fill the slots of the
+ * old ones. */
 static void test_workers_take_the_place_of_workers(void **state)
 {
 	static const char *const kinds[] = {"found by the daemon", "seen at listen()"};
@@ -241,7 +241,8 @@ static void test_workers_take_the_place_of_workers(void **state)
 		assert_int_equal(health_of(&s)->unwatched, 0);
 		assert_false(register_has_room(s.m));
 
-		/* The end of each is seen, and only that of the last ends the endpoint. */
+		/* Each worker's end is seen; only the last one makes the endpoint stop listening.
+		 */
 		for (size_t i = 0; i < WORKERS; i++) {
 			assert_true(health_of(&s)->listening_since_ns > 0);
 			close(new[i]);
@@ -253,7 +254,7 @@ static void test_workers_take_the_place_of_workers(void **state)
 	}
 }
 
-/* The listener was another endpoint's: its connections are the new one's from now on. */
+/* A listener goes to another endpoint: new connections count for that one. */
 static void test_a_listener_changes_its_endpoint(void **state)
 {
 	int fd = listen_at("127.0.0.1", 8001);
@@ -281,7 +282,7 @@ static void test_a_listener_changes_its_endpoint(void **state)
 #define OTHER_UID  61002
 #define OWNED(by)  POOL_OF("{name: e0, listen: \"127.0.0.1:8001\"" by "}")
 
-/* As a process of that user would; the test goes on as root. */
+/* Listens as a process of that user; the test goes on as root. */
 static int listen_as(uid_t uid)
 {
 	int fd;
@@ -317,7 +318,7 @@ static int serve_found(struct steer *s, uid_t uid)
 	return fd;
 }
 
-/* Seen at listen(), or with no sockops there found by the daemon: the answers are the same. */
+/* A listener is treated in the same way whether sockops saw its listen() or the daemon found it. */
 static void each_way(void (*test)(struct steer *s, int (*serve)(struct steer *s, uid_t uid)))
 {
 	struct steer s;
@@ -357,7 +358,7 @@ static void others_are_strangers(struct steer *s, int (*serve)(struct steer *s, 
 	end(s, fd);
 	assert_int_equal(health_of(s)->unsteerable, 0);
 
-	/* Root is believed, and leaves the endpoint its owner. */
+	/* A listener of root is accepted, and does not change the endpoint's owner. */
 	fd = serve(s, 0);
 	assert_true(believed(s, fd));
 	end(s, fd);
@@ -372,12 +373,12 @@ static void test_another_user_is_a_stranger(void **state)
 	each_way(others_are_strangers);
 }
 
-/* What the configuration says holds, and is remembered when it no longer says so. */
+/* The configuration's owner holds, and is remembered when the configuration no longer names it. */
 static void configured_user(struct steer *s, int (*serve)(struct steer *s, uid_t uid))
 {
 	int fd = serve(s, OTHER_UID);
 
-	assert_true(believed(s, fd)); /* the first; and no longer, once the owner is named: */
+	assert_true(believed(s, fd)); /* the first listener, until another owner is named: */
 	assert_int_equal(steer_publish(s, OWNED(", user: " STRING(SERVER_UID))), 0);
 	assert_false(believed(s, fd));
 	assert_int_equal(health_of(s)->unsteerable, PINTLE_UNSTEERABLE_USER);
@@ -468,7 +469,7 @@ static void test_a_user_that_is_not_there(void **state)
 
 /* ---- not to be had ------------------------------------------------------------------------ */
 
-/* No process holds the socket: it waits in a queue. Ends with both ends of that. */
+/* A socket that no process holds, because it waits in a queue. Returns both ends of the queue. */
 static void hide(int fd, int pair[2])
 {
 	char data = 0, control[CMSG_SPACE(sizeof(int))] = {0};
@@ -513,7 +514,7 @@ static void test_one_that_nobody_holds_is_told_once(void **state)
 	steer_end(&s);
 }
 
-/* An endpoint is steered as long as one of its listeners is: there is nothing to tell. */
+/* An endpoint is steered if one of its listeners is, so nothing is logged. */
 static void test_one_of_two_that_nobody_holds(void **state)
 {
 	int pair[2], fd = listen_at("127.0.0.1", 8001);
@@ -543,7 +544,7 @@ static void test_mptcp_is_told_once(void **state)
 		skip();
 	steer_start(&s, POOL_OF(AT("e0", 8001)), false);
 	assert_int_equal(health_of(&s)->unsteerable, PINTLE_UNSTEERABLE_MPTCP);
-	assert_int_equal(looks_told(&s, "MPTCP"), 0); /* publish() said it */
+	assert_int_equal(looks_told(&s, "MPTCP"), 0); /* publish() has logged it */
 	other = listen_at("127.0.0.1", 8001);
 	assert_int_equal(looks_told(&s, "MPTCP"), 0);
 	assert_int_equal(health_of(&s)->unsteerable, 0);

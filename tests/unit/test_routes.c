@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Local routes for frontends: added, listed, removed; and only ours. */
+/* Local routes for frontends: added, listed and removed, without touching other routes. */
 #include "../../userspace/net/routes.h"
 
 #include <linux/if_addr.h>
@@ -14,7 +14,7 @@
 
 #define NOBODY 65534
 #define PORT   8000
-#define TRIES  500 /* of 10 ms: a condition not met by then is a failure */
+#define TRIES  500 /* of 10 ms each: a condition that is not met by then is a failure */
 
 static struct frontend_addr frontend(const char *text)
 {
@@ -40,7 +40,7 @@ static void remove_route(const char *text)
 	assert_int_equal(routes_remove_local(-1, &f), 0);
 }
 
-/* The prefixes of our routes, by blanks; valid until the next call. */
+/* The prefixes of Pintle's routes, separated by blanks; valid until the next call. */
 static const char *list(int netns_fd)
 {
 	static char text[1024];
@@ -53,7 +53,7 @@ static const char *list(int netns_fd)
 		char buf[ADDR_TEXT_SIZE];
 
 		assert_int_equal(fs[i].port, 0);
-		fs[i].port = PORT; /* for the text's sake */
+		fs[i].port = PORT; /* so that it can be printed */
 		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%s", i ? " " : "",
 				       addr_format_frontend(&fs[i], buf));
 	}
@@ -61,8 +61,8 @@ static const char *list(int netns_fd)
 	return text;
 }
 
-/* Whether packets for the address are taken by this host. A UDP socket is asked, that sends
- * nothing: what is local leaves from the address itself. */
+/* Whether the address is local to this host. Connecting a UDP socket sends nothing, and its source
+ * address is the destination if that is local. */
 static bool is_local(const char *text)
 {
 	const struct frontend_addr f = frontend(text);
@@ -78,7 +78,7 @@ static bool is_local(const char *text)
 	return local;
 }
 
-/* A listener on any address is reached by the frontend's: what the routes are for. */
+/* With the route, clients reach a listener on any address at the frontend's address. */
 static bool is_served(const char *text)
 {
 	const struct frontend_addr f = frontend(text);
@@ -97,7 +97,7 @@ static bool is_served(const char *text)
 	return served;
 }
 
-/* The kernel's own IPv6 routes have metric 0, those that are asked for 1024. */
+/* The kernel's own IPv6 routes have metric 0, routes that users add 1024. */
 static bool has_kernel_route(const char *address)
 {
 	FILE *f = fopen("/proc/thread-self/net/ipv6_route", "re");
@@ -110,7 +110,7 @@ static bool has_kernel_route(const char *address)
 	return found;
 }
 
-/* The route of an IPv6 address comes a little after the address. */
+/* The kernel adds the route of an IPv6 address a moment after the address. */
 static void wait_for_kernel_route(const struct addr *ip)
 {
 	char text[33];
@@ -165,7 +165,7 @@ static void test_add_and_remove(void **state)
 	}
 	assert_string_equal(list(-1), all);
 	for (size_t i = 0; i < ARRAY_SIZE(frontends); i++)
-		assert_true(add(frontends[i])); /* once more, and for another port */
+		assert_true(add(frontends[i])); /* again, as for another port */
 	assert_true(add("10.77.0.1:8001"));
 	assert_string_equal(list(-1), all);
 	for (size_t i = 0; i < ARRAY_SIZE(frontends); i++) {
@@ -174,7 +174,7 @@ static void test_add_and_remove(void **state)
 	}
 	assert_string_equal(list(-1), "");
 	for (size_t i = 0; i < ARRAY_SIZE(frontends); i++)
-		remove_route(frontends[i]); /* absent already */
+		remove_route(frontends[i]); /* already removed */
 }
 
 static void test_somebody_elses_is_left_alone(void **state)
@@ -193,7 +193,8 @@ static void test_somebody_elses_is_left_alone(void **state)
 	}
 }
 
-/* An address that comes to an interface after us: both stand, and ours can go. */
+/* An interface gets the address after Pintle's route was added: both routes stand, and Pintle's can
+ * be removed. */
 static void test_somebody_else_comes_later(void **state)
 {
 	(void)state;
@@ -224,7 +225,7 @@ static void test_lo_down(void **state)
 
 	(void)state;
 	assert_true(add("[fd77::1]:8000"));
-	set_lo(false); /* takes IPv6 routes with it */
+	set_lo(false); /* removes IPv6 routes */
 	assert_int_equal(routes_add_local(-1, &f, &added), -ENETDOWN);
 	assert_true(added);
 	assert_string_equal(list(-1), "");
@@ -290,7 +291,7 @@ static void test_refused(void **state)
 	assert_string_equal(list(-1), "");
 }
 
-/* More than one message of the dump holds. */
+/* More routes than one message of a dump holds. */
 static void test_many(void **state)
 {
 	struct frontend_addr *fs = NULL;

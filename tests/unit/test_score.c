@@ -22,7 +22,7 @@ static const struct config_saturation saturation = {
 
 #define ALL  (PINTLE_SIGNAL_WAITING | PINTLE_SIGNAL_RUNNING | PINTLE_SIGNAL_KV_CACHE)
 #define FULL PINTLE_SCORE_SATURATED
-#define NO   NAN /* the page has no such signal */
+#define NO   NAN /* the page lacks this signal */
 
 static struct signals signals_of(double waiting, double running, double kv_cache)
 {
@@ -45,31 +45,32 @@ static const struct {
 	{1, 0, 0, -1, 0, 2000, ALL, 0.2},
 	{0, 1, 0, -1, 0, 1000, ALL, 0},
 	{3, 4, 0, -1, 0, 10000, ALL, 0.6},
-	/* at its threshold the KV cache weighs as much as the queue at its own */
+	/* At its threshold the KV cache weighs as much as the queue at the queue's threshold. */
 	{5, 0, 0, -1, 0, 10000, ALL | FULL, 1},
 	{0, 0, 0.8, -1, 0, 10000, ALL | FULL, 1},
-	/* the curve: at half the threshold a sixteenth of that, when full well over the double */
+	/* At half the threshold it weighs a sixteenth of that, and when full more than twice that.
+	 */
 	{0, 0, 0.4, -1, 0, 625, ALL, 0.5},
 	{0, 0, 0.2, -1, 0, 39, ALL, 0.25},
 	{0, 0, 1, -1, 0, 24414, ALL | FULL, 1.25},
 	{4, 0, 0.79, -1, 0, 17509, ALL, 0.9875},
-	/* pages of tests/data/pages: vLLM's queue and kvfull */
+	/* Pages of tests/data/pages: vLLM's queue and kvfull. */
 	{167, 16, 0.06274509803921569, -1, 0, 350000, ALL | FULL, 33.4},
 	{12, 5, 0.9841269841269842, -1, 0, 51900, ALL | FULL, 2.4},
-	/* what the page lacks counts as nothing, and the flags say so */
+	/* A signal that the page lacks counts as 0, and the flags say so. */
 	{7, NO, NO, -1, 0, 14000, PINTLE_SIGNAL_WAITING | FULL, 1.4},
 	{2, 3, NO, -1, 0, 7000, PINTLE_SIGNAL_WAITING | PINTLE_SIGNAL_RUNNING, 0.4},
 	{NO, NO, NO, -1, 0, 0, 0, 0},
-	/* the GPU counts when it is known and has a weight */
+	/* The GPU counts if it is known and has a weight. */
 	{0, 0, 0, 0.5, 0, 0, ALL | PINTLE_SIGNAL_GPU, 0},
 	{0, 0, 0, 0.5, 4, 2000, ALL | PINTLE_SIGNAL_GPU, 0},
 	{0, 0, 0, 0, 4, 0, ALL | PINTLE_SIGNAL_GPU, 0},
 	{1, 0, 0, -1, 4, 2000, ALL, 0.2},
 	{1, 0, 0, NAN, 4, 2000, ALL, 0.2},
-	/* rounded to the nearest */
+	/* Loads are rounded to the nearest. */
 	{0, 0.0004, 0, -1, 0, 0, ALL, 0},
 	{0, 0.0006, 0, -1, 0, 1, ALL, 0},
-	/* no sum is beyond what the kernel is told */
+	/* Sums are limited to what the kernel takes. */
 	{1e9, 1e9, 1, 1, 1e9, PINTLE_MAX_LOAD, ALL | PINTLE_SIGNAL_GPU | FULL, 2e8},
 };
 
@@ -93,7 +94,7 @@ static void test_formula(void **state)
 	}
 }
 
-/* The rule's load when so many more connections are open than at the scrape. */
+/* The rule's load when `more` connections were opened since the scrape. */
 static uint32_t load_after(const struct pintle_score *score, int64_t more)
 {
 	struct decide_facts f = {
@@ -130,7 +131,8 @@ static void test_worked_example(void **state)
 	assert_true(21164 <= 9625 + 16000 && 27164 > 9625 + 16000);
 }
 
-/* A connection that came since the scrape weighs as one that waits, or runs if that is more. */
+/* A connection that came since the scrape has the weight of a waiting request, or of a running one
+ * if that is more. */
 static void test_what_came(void **state)
 {
 	static const struct {
@@ -180,7 +182,7 @@ static void test_every_field(void **state)
 	}
 }
 
-/* More of anything never means less load. */
+/* A higher signal never gives a lower load. */
 static void test_monotonic(void **state)
 {
 	uint32_t last = 0;
@@ -197,7 +199,7 @@ static void test_monotonic(void **state)
 	assert_true(last > 250000);
 }
 
-/* Nonsense in the configuration or the signals: defined, never negative, never a trap. */
+/* For nonsense in the configuration or the signals the load is defined, and never negative. */
 static void test_nonsense(void **state)
 {
 	static const double odd[] = {0, -1, NAN, INFINITY, -INFINITY, 1e308, 5e-324};

@@ -27,7 +27,7 @@
 #define PAGE           "# TYPE vllm:num_requests_waiting gauge\nvllm:num_requests_waiting 17\n"
 #define GOOD           "HTTP/1.1 200 OK\r\nContent-Length: 68\r\n\r\n" PAGE
 #define LOOK_MS        10
-#define PATIENCE_LOOKS 3000 /* then a condition that does not come is a failure */
+#define PATIENCE_LOOKS 3000 /* after so many, a condition that is not met is a failure */
 #define HOUR_NS        (3600 * NSEC_PER_SEC)
 
 /* -- a server --------------------------------------------------------------------- */
@@ -125,7 +125,7 @@ static void *run_server(void *arg)
 	return NULL;
 }
 
-/* Bound but not listening: its port is this test's own, and refuses. */
+/* Bound but not listening: the port belongs to this test, and refuses connections. */
 static void server_bind(struct server *s, int family, answer_fn answer)
 {
 	struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
@@ -178,7 +178,7 @@ static bool answer_text(struct server *s, int fd)
 	return false;
 }
 
-/* Keeps silent, for as long as the client likes. */
+/* Sends nothing for as long as the client waits. */
 static bool answer_nothing(struct server *s, int fd)
 {
 	(void)s;
@@ -191,7 +191,7 @@ static bool answer_nothing(struct server *s, int fd)
 struct fixture {
 	uv_loop_t loop;
 	struct scraper *scraper;
-	uv_timer_t look; /* wakes the loop, to see what a server's thread has done */
+	uv_timer_t look; /* wakes the loop to look at what a server's thread has done */
 	int looks;
 	int saved_stderr, captured;
 };
@@ -203,9 +203,9 @@ struct record {
 	bool open; /* begun, not done */
 	char page[4096];
 	size_t size;
-	const char *bad; /* what done() says of a page */
+	const char *bad; /* what done() returns for a page */
 	void (*in_begin)(struct record *r);
-	bool (*refuse)(const struct fetch_connection *c); /* NULL: nobody */
+	bool (*refuse)(const struct fetch_connection *c); /* NULL: no connection is refused */
 	void (*in_done)(struct record *r);
 };
 
@@ -296,7 +296,7 @@ static void setup(struct fixture *f)
 	setup_in(f, -1);
 }
 
-/* Nothing may be left on the loop but what ends by itself. */
+/* Only handles that close by themselves may be left on the loop. */
 static void teardown(struct fixture *f)
 {
 	scraper_free(f->scraper);
@@ -352,7 +352,7 @@ static void good_page(void **state)
 	assert_int_equal(r.size, strlen(PAGE));
 	assert_memory_equal(r.page, PAGE, strlen(PAGE));
 	assert_non_null(strstr(s.head, "GET /metrics HTTP/1.1\r\n"));
-	/* Its connections are to stay: see fetch.c. */
+	/* The server may keep the connection open: see fetch.c. */
 	assert_null(strstr(s.head, "User-Agent"));
 	assert_null(strstr(s.head, "Accept-Encoding"));
 	assert_null(strstr(s.head, "Connection"));
@@ -368,7 +368,7 @@ static bool answer_chunked(struct server *s, int fd)
 	if (!send_text(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 			   "6\r\nload 1\r\n"))
 		return false;
-	/* Two segments, so that the number also comes in two reads. */
+	/* Two segments, so that the number comes in two reads. */
 	sched_yield();
 	return send_text(fd, "4\r\n234\n\r\n0\r\n\r\n");
 }
@@ -419,7 +419,7 @@ static void large_page_is_whole(void **state)
 	server_stop(&s);
 }
 
-/* -- hostile answers: what is sent, then the connection closed; what comes of it ---- */
+/* -- hostile answers: the bytes that are sent before a close, and the result --------- */
 
 static const struct {
 	const char *name, *text;
@@ -646,7 +646,7 @@ static void connection_is_kept(void **state)
 static bool wish_fresh, is_fresh;
 static int fresh_ones;
 
-/* One request each time that it is wished for. */
+/* True once for each wish. */
 static bool on_fresh(void *arg)
 {
 	(void)arg;
@@ -661,7 +661,7 @@ static void count_fresh(struct record *r)
 	fresh_ones += is_fresh;
 }
 
-/* A fresh connection is for one request, and the one that was kept is there afterwards. */
+/* A fresh connection is used for one request, and the kept connection is still there afterwards. */
 static void connection_is_fresh_when_asked_for(void **state)
 {
 	static const struct scrape_callbacks with_fresh = {
@@ -715,7 +715,7 @@ static void add_probe(struct fixture *f, struct record *r, const char *url, uint
 	assert_int_equal(scraper_add(f->scraper, &o, &of_probe, r, &r->target), 0);
 }
 
-/* Afterwards the same answer is as good or bad a page as ever. */
+/* Any answer is good for a probe. As a page, the same answer is as good or bad as ever. */
 static void any_answer_will_do_for_a_probe(void **state)
 {
 	struct fixture f;
@@ -760,7 +760,8 @@ static bool answer_reset(struct server *s, int fd)
 	return false;
 }
 
-/* The head ends it, or what is none; without an answer it is like any other failure. */
+/* A probe ends with the head of an answer, or with bytes that are no head. Without an answer it
+ * fails like any request. */
 static void what_a_probe_waits_for(void **state)
 {
 	static const struct {
@@ -798,7 +799,7 @@ static void what_a_probe_waits_for(void **state)
 	server_stop(&s);
 }
 
-/* It makes one request for each wish, over a connection of its own, and none without. */
+/* A probe is sent once for each wish, over a connection of its own. */
 static void a_probe_asks_only_when_wanted(void **state)
 {
 	struct record r = {0};
@@ -823,7 +824,7 @@ static void a_probe_asks_only_when_wanted(void **state)
 	server_stop(&s);
 }
 
-/* As if kept, but closed: the next request finds out. */
+/* Closes the connection after promising to keep it. */
 static bool answer_and_close(struct server *s, int fd)
 {
 	answer_good(s, fd);
@@ -854,8 +855,8 @@ static void server_that_closes_after_each_answer(void **state)
 	}
 }
 
-/* Takes the second request of a connection, and closes without an answer, as a server does
- * whose idle timeout ran out just then. */
+/* Reads the second request on a connection, and closes without an answer, like a server whose idle
+ * timeout has just run out. */
 static bool answer_first_only(struct server *s, int fd)
 {
 	return atomic_load(&s->requests) % 2 ? answer_good(s, fd) : false;
@@ -873,7 +874,7 @@ static void request_is_sent_again_when_the_kept_connection_was_closed(void **sta
 	add_url(&f, &r, s.url);
 	RUN_UNTIL(&f, r.dones >= 4);
 	assert_int_equal(r.good, r.dones);
-	assert_true(r.begins > r.dones); /* each sending is a begin */
+	assert_true(r.begins > r.dones); /* begin() is called for each sending */
 	teardown(&f);
 	server_stop(&s);
 }
@@ -920,7 +921,7 @@ static void fallback_is_tried_and_remembered(void **state)
 	scraper_stats(f.scraper, &stats);
 	assert_int_equal(stats.started, r.dones + 1 + stats.in_flight);
 
-	/* The other way round, once the fallback is gone. */
+	/* And back, when the fallback is gone. */
 	server_stop(&v6);
 	server_listen(&v4);
 	RUN_UNTIL(&f, r.good >= 10);
@@ -935,7 +936,7 @@ static bool refuse_kept(const struct fetch_connection *c)
 	return !c->fresh;
 }
 
-/* Each request goes out over a connection of its own; none over the one that was refused. */
+/* Each request has a connection of its own; none is sent on a connection that was refused. */
 static void kept_connection_is_refused(void **state)
 {
 	struct fixture f;
@@ -966,7 +967,8 @@ static bool refuse_v4(const struct fetch_connection *c)
 	return !c->v6;
 }
 
-/* A new connection that is refused is as good as none: the other URL is tried, then it is over. */
+/* A refused new connection counts as a failed one: the other URL is tried, then the request ends.
+ */
 static void new_connection_is_refused(void **state)
 {
 	bool (*const refuses[])(const struct fetch_connection *c) = {refuse_all, refuse_v4};
@@ -997,7 +999,7 @@ static void new_connection_is_refused(void **state)
 	}
 }
 
-/* A name with an address of each family, one of which refuses: libcurl tries them in turn. */
+/* A name has an address of each family, and one of them refuses: libcurl tries them in turn. */
 static void name_with_two_addresses(void **state)
 {
 	struct fixture f;
@@ -1059,7 +1061,7 @@ struct other_netns {
 	bool denied;
 };
 
-/* A thread of its own: unshare() changes the calling thread alone. */
+/* Runs in a thread of its own, because unshare() changes only the calling thread. */
 static void *enter_netns(void *arg)
 {
 	struct other_netns *o = arg;
@@ -1189,7 +1191,7 @@ static void url_is_reloaded(void **state)
 	assert_int_equal(r.error, 0);
 	assert_int_equal(atomic_load(&after.requests), 1);
 	scraper_stats(f.scraper, &stats);
-	assert_int_equal(stats.started - stats.in_flight, 2); /* the old one was called off */
+	assert_int_equal(stats.started - stats.in_flight, 2); /* the old request was cancelled */
 	teardown(&f);
 	server_stop(&before);
 	server_stop(&after);
@@ -1217,7 +1219,7 @@ static void remove_it(struct record *r)
 	scraper_remove(r->target);
 }
 
-/* A server whose backlog is full: connecting takes for ever. */
+/* A server whose backlog is full, so that a connect never ends. */
 static void removed_while_connecting(void **state)
 {
 	struct fixture f;
@@ -1289,7 +1291,7 @@ static void remove_victim(struct record *r)
 	victim = NULL;
 }
 
-/* One target's callbacks remove another one, whose request is in flight. */
+/* A target's callbacks remove another target, whose request is in flight. */
 static void removed_in_the_callbacks_of_another(void **state)
 {
 	struct fixture f;
@@ -1344,7 +1346,7 @@ static void kick_scrapes_now(void **state)
 	RUN_UNTIL(&f, r.dones >= 1);
 	scraper_kick(r.target);
 	RUN_UNTIL(&f, r.dones >= 2);
-	/* While a request is in flight, and in done(): once more right after. */
+	/* A wish during a request, or in done(), gives one more request right after. */
 	r.in_begin = kick_self;
 	scraper_kick(r.target);
 	RUN_UNTIL(&f, r.dones >= 4);
@@ -1389,7 +1391,7 @@ static void never_two_requests_of_one_target(void **state)
 	server_stop(&s);
 }
 
-/* More hung servers than requests may be young at once. */
+/* More hung servers than requests that may be young at the same time. */
 static void hung_servers_do_not_hold_up_others(void **state)
 {
 	enum { HUNG = 40 };
@@ -1503,7 +1505,7 @@ static void no_descriptors_left(void **state)
 	capture_stderr(&f);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
 	none = before;
-	none.rlim_cur = (rlim_t)dup(STDERR_FILENO); /* the next number that a socket would get */
+	none.rlim_cur = (rlim_t)dup(STDERR_FILENO); /* the number that the next socket would get */
 	close((int)none.rlim_cur);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
 	add_url(&f, &r, s.url);

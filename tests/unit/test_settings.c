@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_settings.c - keys that were set, with a file: what holds, and why the rest does not. The
- * table `cases` reads as a specification.
+ * test_settings.c - a file and keys that were set: which settings hold, and why the others do not.
+ * The table `cases` reads as a specification.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,8 +25,8 @@
 
 struct wanted {
 	const char *pool, *key, *value;
-	const char *file; /* NULL: no such key or pool */
-	const char *why;  /* NULL: it holds */
+	const char *file; /* NULL: the file has no such key or pool */
+	const char *why;  /* NULL: the setting holds */
 };
 
 static const struct set_case {
@@ -119,7 +119,7 @@ static const struct set_case {
 	 "scores no load is known; the default is 1\n"},
 };
 
-/* ---- a sink that keeps warnings, and wants no error ---------------------------------- */
+/* ---- a sink that keeps warnings, and fails on an error ------------------------------- */
 
 static void on_error(void *arg, const char *file, int line, int column, const char *message)
 {
@@ -183,7 +183,7 @@ static void test_cases(void **state)
 		check_case(&cases[i]);
 }
 
-/* As if the file said so. */
+/* A setting has the same effect as the same text in the file. */
 static void test_values_arrive(void **state)
 {
 	struct config_setting s[] = {
@@ -211,7 +211,7 @@ static void test_values_arrive(void **state)
 	assert_int_equal(c->pools[1].failure_mode, PINTLE_FAIL_OPEN);
 }
 
-/* A file with errors is refused as without settings. */
+/* A file with errors is refused, with or without settings. */
 static void ignore(void *arg, const char *file, int line, int column, const char *message)
 {
 	(void)file;
@@ -238,7 +238,7 @@ static void test_a_bad_file(void **state)
 
 /* ---- keys ----------------------------------------------------------------------------- */
 
-/* A value is read into a field of its own, which nobody frees. */
+/* A value is read into a field that is never freed, so a key that can be set must own no memory. */
 static void test_settable_keys_own_nothing(void **state)
 {
 	const struct yaml_key *k;
@@ -251,7 +251,7 @@ static void test_settable_keys_own_nothing(void **state)
 		assert_ptr_equal(config_settable(config_settable_name(k), why), k);
 		assert_true(strlen(config_settable_name(k)) < PINTLE_KEY_NAME_SIZE);
 		assert_true(config_settable_wants(k, wants)[0]);
-		/* Free text is what would own something. */
+		/* A key that takes free text, and so owns memory, would accept this. */
 		assert_false(config_value_read(k, "/no/such-word", NULL, why));
 		assert_non_null(strstr(why, "; "));
 	}

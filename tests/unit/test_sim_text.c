@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Text to tokens to blocks, and the page's numbers. */
+/* pintle-sim: text, tokens and blocks, and the numbers on its page. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,7 +29,7 @@ static void test_four_bytes_a_token(void **state)
 	tokens_free(&t);
 }
 
-/* The same prefix gives the same blocks, a difference all others from there on. */
+/* The same prefix gives the same blocks; after a difference, all blocks differ. */
 static void test_blocks_are_chained(void **state)
 {
 	struct tokens a = {.block_tokens = 4}, b = {.block_tokens = 4};
@@ -49,7 +49,7 @@ static void test_blocks_are_chained(void **state)
 	tokens_free(&b);
 }
 
-/* An answer that comes back as text has the blocks that it had when it was generated. */
+/* An answer that comes back as text has the same blocks as when it was generated. */
 static void test_answer_comes_back(void **state)
 {
 	struct tokens sent = {.block_tokens = 4}, back = {.block_tokens = 4};
@@ -103,7 +103,7 @@ static void test_histogram(void **state)
 	assert_true(h.sum > 3003.009 && h.sum < 3003.011);
 }
 
-/* Numbers read back as they were, and look as Python's client writes them. */
+/* Numbers are written as Python's client writes them, and are read back unchanged. */
 static void test_page_numbers(void **state)
 {
 	struct model_config config = {.blocks = 3, .block_tokens = 16, .max_len = 4096};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the maps say, read once: the same for root and for a reader without privileges. */
+/* The state read from the maps is the same for root and for a reader without privileges. */
 #include "support_pins.h"
 
 #include "../../userspace/base/log.h"
@@ -31,8 +31,8 @@ static bool near(double a, double b)
 
 /* ---- maps ------------------------------------------------------------------------ */
 
-/* Without a pin each start of the daemon makes another, empty map. maps_open() checks the layouts
- * of those that are pinned. */
+/* Without a pin, each start of the daemon makes a new, empty map. maps_open() checks the layouts of
+ * pinned maps. */
 static void test_every_map_is_pinned(void **state)
 {
 	static const char *const not_pinned[] = {"recount", "oneshot_scratch", "connects_former"};
@@ -80,7 +80,7 @@ static void test_open_other_version(void **state)
 	rmdir("/mnt/old");
 }
 
-/* A pin that is missing, and one of another size, are refused: never misread. */
+/* A missing pin and a pin of another size are refused, and never misread. */
 static void test_open_other_layout(void **state)
 {
 	const struct pins *p = *state;
@@ -197,7 +197,7 @@ static void test_both_ways_agree(void **state)
 	maps_close(reader);
 }
 
-/* With no heartbeat readiness is not asked for, as in the kernel. */
+/* Without a heartbeat, readiness is not checked, as in the kernel. */
 static void test_daemonless(void **state)
 {
 	const struct pins *p = *state;
@@ -212,7 +212,7 @@ static void test_daemonless(void **state)
 	state_free(s);
 }
 
-/* One that took over runs, before it says so to the kernel. */
+/* A daemon that has taken over runs already before its first heartbeat. */
 static void test_daemon_just_started(void **state)
 {
 	const struct pins *p = *state;
@@ -226,7 +226,7 @@ static void test_daemon_just_started(void **state)
 	state_free(s);
 }
 
-/* When nobody's score is fresh, connections in flight alone are the load. */
+/* When no score is fresh, the load is the connections in flight. */
 static void test_all_stale(void **state)
 {
 	const struct pins *p = *state;
@@ -244,7 +244,7 @@ static void test_all_stale(void **state)
 	state_free(s);
 }
 
-/* A score that is being written is not read, in either way of access. */
+/* A score that is being written is not read, by mmap or by system calls. */
 static void test_torn_score(void **state)
 {
 	const struct pins *p = *state;
@@ -255,7 +255,8 @@ static void test_torn_score(void **state)
 	s = read_state(p->m);
 	assert_false(endpoint(s, "gpu0")->has_age);
 	assert_false(endpoint(s, "gpu0")->fresh);
-	assert_int_equal(endpoint(s, "gpu0")->state, STATE_STALE); /* the kernel still chooses it */
+	assert_int_equal(endpoint(s, "gpu0")->state,
+			 STATE_STALE); /* the kernel still chooses this endpoint */
 	state_free(s);
 	assert_int_equal(maps_open(PINS_BPFFS, MAPS_READ, &reader), 0);
 	s = read_state(reader);
@@ -268,7 +269,7 @@ static void test_torn_score(void **state)
 	state_free(s);
 }
 
-/* The kernel refused its listener for one family after the other. */
+/* The kernel refused the endpoint's listener for one family, then for the other. */
 static void test_listens_for_no_family(void **state)
 {
 	const struct pins *p = *state;
@@ -293,7 +294,7 @@ static void write_score(struct pintle_score *score, uint32_t i)
 	__atomic_store_n(&score->sequence, 2 * i + 2, __ATOMIC_RELEASE);
 }
 
-/* Both halves of a score always say the same, or the reader saw a torn one. */
+/* The writer puts the same number into both halves of a score: a difference is a torn read. */
 static void write_scores(struct pintle_score *score)
 {
 	for (uint32_t i = 0;; i++) {
@@ -351,7 +352,7 @@ static void test_overrides(void **state)
 	assert_int_equal(endpoint(s, "gpu0")->state, STATE_DRAINED);
 	state_free(s);
 
-	/* meant for whoever had the id before */
+	/* A setting for the former owner of the id. */
 	mode.generation--;
 	drain.generation--;
 	pins_at(p, MAP_overrides, LLAMA, &mode);
@@ -363,7 +364,7 @@ static void test_overrides(void **state)
 	state_free(s);
 }
 
-/* Ids that came to mean something else, twice the same member, and ids out of range. */
+/* Ids of another generation, a member that occurs twice, and ids out of range. */
 static void test_members_are_judged(void **state)
 {
 	const struct pins *p = *state;
@@ -403,7 +404,7 @@ static void test_full(void **state)
 		pool.members[i] = (struct pintle_ref){i, 1};
 	}
 	pins_at(p, MAP_pools, PINTLE_MAX_POOLS - 1, &pool);
-	/* once more, by another pool: each endpoint is there once */
+	/* Another pool has the endpoint, too: each endpoint is listed once. */
 	pins_at(p, MAP_pools, 0, &pool);
 	s = read_state(p->m);
 	assert_int_equal(s->endpoint_count, PINTLE_MAX_ENDPOINTS);
@@ -412,7 +413,7 @@ static void test_full(void **state)
 	state_free(s);
 }
 
-/* A count never runs below zero, or past what an int64 holds. */
+/* A count never falls below zero, or exceeds an int64. */
 static void test_absurd_counts(void **state)
 {
 	const struct pins *p = *state;
@@ -457,7 +458,7 @@ static void test_names_are_judged(void **state)
 	state_free(s);
 }
 
-/* Whatever stands in the maps: nothing is read or written out of bounds. */
+/* With any content of the maps, nothing is read or written out of bounds. */
 static void test_random_maps(void **state)
 {
 	static const struct {
@@ -487,7 +488,7 @@ static void test_random_maps(void **state)
 			for (uint32_t k = 0; k < arrays[i].count; k++) {
 				for (size_t b = 0; b < arrays[i].size; b++)
 					value[b] = (unsigned char)random();
-				/* generations that match, so that most of it is looked at */
+				/* Generations match, so that most of the content is read. */
 				if (arrays[i].id == MAP_pools || arrays[i].id == MAP_names)
 					memset(value, 1, 4);
 				if (arrays[i].id == MAP_endpoints) {
@@ -539,7 +540,7 @@ static void test_sessions(void **state)
 	state_free(s);
 }
 
-/* More than a batch holds; each once. */
+/* More bindings than a batch holds; each is read once. */
 static void test_many_sessions(void **state)
 {
 	const struct pins *p = *state;
@@ -576,7 +577,7 @@ static void test_session_texts(void **state)
 		{"fd77::1", 128},
 		{"fd77::/64", 64},
 		{"0.0.0.0/0", 96},
-		{"10.0.0.7/24", 0}, /* bits beyond the prefix */
+		{"10.0.0.7/24", 0}, /* bits are set beyond the prefix */
 		{"10.0.0.0/33", 0},
 		{"fd77::/129", 0},
 		{"10.0.0.0/", 0},
@@ -615,7 +616,7 @@ static void test_session_texts(void **state)
 		{"hint:000102030405060708090a0b0c0d0eff", 128},
 		{"hint:0001", 0},
 		{"hint:000102030405060708090a0b0c0d0e+f", 0},
-		{"hint=user-4711", 0}, /* by whose key? */
+		{"hint=user-4711", 0}, /* a hint needs the key that hashed it */
 		{"header:x", 0},
 	};
 
@@ -641,7 +642,7 @@ static void test_session_texts(void **state)
 	}
 }
 
-/* What is taken, and shown otherwise. */
+/* Keys that are accepted, and printed in another form. */
 static void test_session_texts_by_other_names(void **state)
 {
 	static const __u64 hint_key[2] = {1, 2}, other[2] = {1, 3};
@@ -668,7 +669,7 @@ static void test_session_texts_by_other_names(void **state)
 	assert_memory_not_equal(&a, &b, sizeof(a));
 	assert_int_equal(state_session_parse(state_session_format(&a, text), NULL, &b), 0);
 	assert_memory_equal(&a, &b, sizeof(a));
-	/* Another client's of the same text is meant too. */
+	/* The same hint of another client matches, too. */
 	assert_int_equal(state_session_parse("hint=user-4711", hint_key, &b), 0);
 	b.prefix_bits = 128;
 	memset(b.id + 8, 7, 8);
@@ -683,7 +684,7 @@ static void test_session_texts_by_other_names(void **state)
 	assert_int_equal(state_session_parse("hint=" MANY_AS "a", hint_key, &b), -EINVAL);
 	assert_int_equal(state_session_parse("hint=", hint_key, &b), -EINVAL);
 
-	/* The cgroup2 root is there; its id is its inode. */
+	/* The cgroup2 root exists; its id is its inode. */
 	assert_int_equal(state_session_parse("cgroup:/", NULL, &a), 0);
 	assert_true(strtoul(state_session_format(&a, text) + strlen("cgroup:"), NULL, 10) > 0);
 
@@ -696,10 +697,10 @@ static void test_session_texts_by_other_names(void **state)
 			assert_string_equal(all[i].text, "cgroup:pod/7d1c");
 	assert_int_equal(n, 4);
 	free(all);
-	/* One without a name is known by its path. */
+	/* A cgroup without a name is shown by its path. */
 	assert_int_equal(state_session_parse("cgroup:/", NULL, &key.session), 0);
 	pins_set(p, MAP_affinity, &key, &binding);
-	key.session.id[15] ^= 0x40; /* and by its id, where there is none such */
+	key.session.id[15] ^= 0x40; /* and by its id, if no such cgroup exists */
 	pins_set(p, MAP_affinity, &key, &binding);
 	state_session_format(&key.session, text);
 	assert_int_equal(state_sessions(p->m, s, &all, &n), 0);
@@ -710,7 +711,7 @@ static void test_session_texts_by_other_names(void **state)
 	free(all);
 	assert_int_equal(state_session_parse("cgroup:pod/7d1c", NULL, &key.session), 0);
 
-	/* By its id it is the same one. */
+	/* The id names the same cgroup. */
 	assert_int_equal(state_session_parse("cgroup:4711", NULL, &a), 0);
 	state_session_resolve(p->m, &a);
 	assert_memory_equal(&a, &key.session, sizeof(a));
@@ -722,20 +723,22 @@ static void test_session_texts_by_other_names(void **state)
 	state_free(s);
 }
 
-/* A destination is its bits beyond a frontend's prefix; people know it by the address. */
+/* The key of a destination has only the bits beyond the frontend's prefix, but is shown as an
+ * address. */
 static void test_session_texts_of_destinations(void **state)
 {
 	static const struct {
-		const char *asked, *low, *shown; /* low: what the kernel has of it */
+		const char *asked, *low, *shown; /* low: the bits in the kernel's key */
 	} rows[] = {
 		{"destination:10.78.0.7", "destination:::7", "destination:10.78.0.7"},
 		{"destination:10.80.229.129", "destination:::e581", "destination:10.80.229.129"},
 		{"destination:fd78::4:3:2:1", "destination:::4:3:2:1", "destination:fd78::4:3:2:1"},
-		/* The same bits beyond any prefix are the same session: shown by the longest. */
+		/* The same bits beyond several prefixes are the same session, shown with the
+		 * longest prefix. */
 		{"destination:fd78::7", "destination:::7", "destination:10.78.0.7"},
 		{"destination:10.80.0.7", "destination:::7", "destination:10.78.0.7"},
 		{"destination:::7", "destination:::7", "destination:10.78.0.7"},
-		/* Its frontend is gone. */
+		/* The frontend is gone. */
 		{"destination:::5:4:3:2:1", "destination:::5:4:3:2:1", "destination:::5:4:3:2:1"},
 	};
 	const struct pins *p = *state;
@@ -774,7 +777,7 @@ static void test_session_texts_of_destinations(void **state)
 
 /* ---- a session that is most of a pool --------------------------------------------------- */
 
-/* What a CPU saw. */
+/* The vote of one CPU. */
 static struct pintle_majority majority_of(const char *session, uint32_t seen, double share)
 {
 	struct pintle_majority m = {
@@ -828,7 +831,8 @@ static void test_a_session_that_is_most(void **state)
 	assert_true(largest(p, majority_of("10.0.0.0/24", 60, 0.9),
 			    majority_of("10.0.1.0/24", 60, 0.6)) == 0);
 	assert_true(largest(p, former, none) == 0);
-	assert_true(largest(p, majority_of("mark:7", 128, 1), none) == 0); /* a key it had once */
+	assert_true(largest(p, majority_of("mark:7", 128, 1), none) ==
+		    0); /* a key that the vote once had */
 	largest(p, none, none);
 }
 
@@ -860,7 +864,7 @@ static void test_of_the_connect_hook(void **state)
 	assert_int_equal(s->pools[0].ejected_count, 1);
 	assert_false(s->pools[0].passes);
 
-	e = endpoint(s, "gpu0"); /* nobody is known to listen, and need not be */
+	e = endpoint(s, "gpu0"); /* at an address no listener needs to be known */
 	assert_int_equal(e->state, STATE_READY);
 	assert_int_equal(e->families, PINTLE_FAMILY_V4);
 	assert_false(e->ejected);

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the daemon says of ejections. */
+/* What the daemon logs of ejections. */
 #include "support_steer.h"
 
 #include "../../userspace/pintled/telemetry.h"
 
-/* Nobody is at 8002. */
+/* No server listens at port 8002. */
 #define PODS                                                                                       \
 	POOL("a", FRONTEND,                                                                        \
 	     "stickiness: {key: none}, ejection: {failures: 2, time: 24h, maxTime: 24h}, "         \
 	     "failureMode: FailClose, " SERVERS("{name: e0, address: \"127.0.0.1:8001\"}, "        \
 						"{name: e1, address: \"127.0.0.1:8002\"}"))
 
-/* Clients come until so many were refused. Returns what the daemon says of it. */
+/* Clients connect until so many were refused. Returns what the daemon logs. */
 static char *told_of_clients(struct telemetry *t, __u64 *refused, uint64_t until)
 {
 	told_begin();
@@ -69,7 +69,7 @@ static void test_an_ejection_is_told(void **state)
 	steer_end(&s);
 }
 
-/* A pool that is down as a whole must not fill the log. */
+/* A pool with all servers down must not fill the log. */
 static void test_not_more_than_can_be_read(void **state)
 {
 	struct telemetry *t = NULL;

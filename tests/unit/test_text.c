@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What messages are made of: quoted text, lists, the word that was meant. */
+/* Parts of messages: quoted text, lists, the word that the user may have meant. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +21,7 @@ static void test_quote(void **state)
 		{"", 0, "\"\""},
 		{"as it is", 8, "\"as it is\""},
 		{"a\nb\0c\x7f", 6, "\"a\\x0ab\\x00c\\x7f\""},
-		/* "e" with an acute accent, and the mark that turns a line's direction */
+		/* "e" with an acute accent, and the mark that reverses a line's direction */
 		{"\xc3\xa9\xe2\x80\xae", 5, "\"\\xc3\\xa9\\xe2\\x80\\xae\""},
 	};
 	char buf[TEXT_QUOTED_SIZE], text[200];
@@ -45,7 +45,7 @@ static void test_quote_url(void **state)
 		{"http://user:pw@h/metrics", "\"http://...@h/metrics\""},
 		{"https://h/metrics?token=pw", "\"https://h/metrics?...\""},
 		{"http://h/metrics#pw", "\"http://h/metrics?...\""},
-		/* Either may be the password then. */
+		/* Either part may be the password. */
 		{"http://h?pw@x", "\"http://...\""},
 		{"user:pw@h", "\"...@h\""},
 		{"http://a@pw@h", "\"http://...@h\""},
@@ -87,7 +87,7 @@ static void test_list(void **state)
 	assert_string_equal(small, "...");
 }
 
-/* Whatever the sizes, the end fits. */
+/* The end of the text fits for every size. */
 static void test_list_of_any_size(void **state)
 {
 	(void)state;
@@ -140,7 +140,7 @@ static void test_nearest(void **state)
 	}
 }
 
-/* Of candidates equally near, the first. */
+/* Of equally near candidates, the first is chosen. */
 static void test_nearest_is_the_first(void **state)
 {
 	struct text_nearest n = {0};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* URLs as the configuration takes them, held against the library that asks for them. */
+/* URLs as the configuration takes them, compared with libcurl, which requests them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@
 
 #define NAME ""
 
-/* What the URL names by number; NAME: it names a host; NULL: it is none. */
+/* The address and port in the URL; NAME: the URL has a host name; NULL: it is no URL. */
 static const struct {
 	const char *url;
 	const char *address;
@@ -97,7 +97,7 @@ static const struct {
 	{"http://a%b/", NULL}, /* the same */
 	{"ftp://h/", NULL},
 	{"file:///etc/passwd", NULL},
-	{"HTTP://h/", NULL}, /* libcurl would take it */
+	{"HTTP://h/", NULL}, /* libcurl would accept this */
 };
 
 static bool by_url(const char *url, char text[ADDR_TEXT_SIZE])
@@ -131,7 +131,7 @@ static void test_table(void **state)
 	}
 }
 
-/* What is taken here, libcurl takes, and connects to that address. */
+/* libcurl accepts every URL that is accepted here, and connects to the same address. */
 static void test_table_by_libcurl(void **state)
 {
 	(void)state;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a page says about an endpoint whose clients failed. */
+/* When an endpoint's page is believed, and not the clients that failed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +24,7 @@ static bool is_ejected(const struct world *w)
 			      monotonic_ns());
 }
 
-/* As the kernel does it. */
+/* Records a client's failure as the kernel does; with `eject`, ejects the endpoint. */
 static void fail_client(struct world *w, bool eject)
 {
 	w->h.failures[PINTLE_FAILURE_REFUSED]++;
@@ -71,12 +71,12 @@ static void test_it_ends_an_ejection(void **state)
 	assert_true(hear(&w, true));
 	assert_false(is_ejected(&w));
 	expect_vouched(&w, 10);
-	assert_false(ask(&w)); /* nobody failed since */
+	assert_false(ask(&w)); /* no client has failed since */
 	assert_false(hear(&w, true));
 }
 
-/* Where it is ejected again and again, and its page always comes, those who fail are not believed
- * for longer and longer. */
+/* When an endpoint is ejected again and again though its page always comes, the page vouches for it
+ * against its clients for longer and longer. */
 static void test_it_grows(void **state)
 {
 	static const unsigned int lasts[] = {10, 20, 35, 35, 35};
@@ -96,7 +96,8 @@ static void test_it_grows(void **state)
 	expect_vouched(&w, 10);
 }
 
-/* Failures that are not of the row are seen, too: as long as they go on, so does this. */
+/* Failures that do not eject the endpoint count, too: while clients fail, the page goes on
+ * vouching. */
 static void test_it_is_renewed(void **state)
 {
 	struct world w = {0};
@@ -124,10 +125,10 @@ static void test_a_page_that_fails_takes_it_back(void **state)
 	assert_false(ask(&w));
 	assert_false(hear(&w, false));
 	assert_int_equal(w.h.vouched_until_ns, 0);
-	assert_true(is_ejected(&w)); /* for what was left of it */
+	assert_true(is_ejected(&w)); /* for the rest of the time */
 }
 
-/* So that a server that comes back is chosen again, though its clients stay away meanwhile. */
+/* A server that comes back is chosen again, though no client comes to it meanwhile. */
 static void test_it_is_asked_until_it_answers(void **state)
 {
 	struct world w = {0};
@@ -143,7 +144,7 @@ static void test_it_is_asked_until_it_answers(void **state)
 	assert_false(ask(&w));
 }
 
-/* It may have died while the page was on its way. */
+/* The server may have died while the page was under way. */
 static void test_a_failure_meanwhile(void **state)
 {
 	struct world w = {0};

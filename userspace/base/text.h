@@ -30,7 +30,7 @@ struct text_nearest {
 	const char *best; /* NULL: no candidate is near. Not owned */
 	size_t distance;
 	bool begun; /* set by the caller: a candidate that begins with the text is near, however
-		       much is missing */
+		     * much is missing */
 };
 
 /** Makes the candidate the best if it is nearer to `text` than those before. Ignores case, "-" and

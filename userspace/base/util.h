@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* util.h - _cleanup_*, which shows in a variable's type that it owns something, and tiny helpers.
- */
+/* util.h - _cleanup_*, which shows in a variable's type that it owns something, and tiny
+ * helpers. */
 #ifndef PINTLE_UTIL_H
 #define PINTLE_UTIL_H
 

@@ -170,8 +170,8 @@ static void on_socket(uv_poll_t *p, int status, int events)
 	if (status < 0)
 		w->watched = 0; /* libuv has stopped watching */
 	if (!w->wanted) {
-		/* The server has closed an idle connection: libcurl notices that at its next use.
-		 */
+		/* The server has closed an idle connection: libcurl notices that at its next
+		 * use. */
 		uv_poll_stop(p);
 		w->watched = 0;
 		return;

@@ -21,8 +21,7 @@ struct fetch_lane;
 struct fetch_result {
 	int error;          /* 0, or -errno as in scrape.h */
 	const char *reason; /* with an error: a line of printable text */
-	const char
-		*page; /* without an error: never NULL, not NUL-terminated, valid during the call */
+	const char *page;   /* without: never NULL; no NUL at its end; valid during the call */
 	size_t size;
 	bool no_connection; /* connecting failed: another address may still answer */
 	bool answered;      /* with another status than 200 */
@@ -41,8 +40,8 @@ enum fetch_how {
 	FETCH_KEPT,  /* the page, over a kept connection if there is one */
 	FETCH_FRESH, /* the page, over a connection that is made for it, and closed after it */
 	FETCH_PROBE, /* a sign of life, over such a connection, too: any answer is good, whatever
-			its status, even if it is not HTTP, or a certificate that is not trusted.
-			The page is then empty */
+		      * its status, even if it is not HTTP, or a certificate that is not trusted.
+		      * The page is then empty */
 };
 
 struct fetch_callbacks {

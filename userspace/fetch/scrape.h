@@ -34,7 +34,7 @@ struct scrape_target; /* one page, or one probe */
 struct scrape_options {
 	const char *url;          /* http or https */
 	const char *fallback_url; /* tried where connecting to `url` fails; NULL: none. The URL that
-				     worked is tried first from then on. */
+				   * worked is tried first from then on. */
 	/* Each may be NULL: none. */
 	const char *credentials_file;     /* holds the bearer token; read again when it changes */
 	const char *ca_file;              /* certificate authorities, instead of the system's */
@@ -44,7 +44,7 @@ struct scrape_options {
 	uint64_t interval_ns;    /* from start to start, at least 1 ms */
 	uint64_t timeout_ns;     /* for the whole scrape, connecting included; at least 1 ms */
 	bool probe; /* a request is made only when fresh() returns true, and any answer is good: see
-		       FETCH_PROBE */
+		     * FETCH_PROBE */
 };
 
 /* Called on the loop, never from within a function of this header. */
@@ -81,8 +81,8 @@ struct scrape_stats {
 
 /** Makes a scraper whose sockets are in the network namespace `netns_fd`, which the caller keeps
  * open as long as the scraper exists; -1: in the caller's own. Host names are always resolved in
- * the caller's own. Returns 0 and *out (scraper_free() it), or -errno (logged) with *out untouched.
- */
+ * the caller's own. Returns 0 and *out (scraper_free() it), or -errno (logged) with *out
+ * untouched. */
 int scraper_new(uv_loop_t *loop, int netns_fd, struct scraper **out);
 
 /** Ends all requests without a callback, closes all connections, frees the targets. The loop must
@@ -109,8 +109,8 @@ int scraper_set_options(struct scrape_target *t, const struct scrape_options *op
  * flight, right after it. */
 void scraper_kick(struct scrape_target *t);
 
-/** How many scrapes of this target have failed in a row; 0: the newest succeeded, or none is over.
- */
+/** How many scrapes of this target have failed in a row; 0: the newest succeeded, or none is
+ * over. */
 unsigned int scraper_failures(const struct scrape_target *t);
 
 void scraper_stats(const struct scraper *s, struct scrape_stats *out);

@@ -119,8 +119,8 @@ const char *secret_text(struct secret *s, const char **why)
 	struct stat st = {0};
 
 	if (!s->looked_ns || now - s->looked_ns >= LOOK_NS) {
-		/* A missing file is all zeros here, and so never the same as a file that was read.
-		 */
+		/* A missing file is all zeros here, and so never the same as a file that was
+		 * read. */
 		bool there = !stat(s->path, &st);
 
 		if (!there || !s->text || !is_same(&st, &s->seen))

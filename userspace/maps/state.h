@@ -194,7 +194,7 @@ struct state {
 	struct state_reload reload;
 };
 
-/* Below so many connections of a session nothing is said of its share. */
+/* A session with fewer connections than these has no share. */
 #define STATE_MAJORITY_LEAST 50
 
 #define STATE_HEARTBEAT_NS       2000000000ULL

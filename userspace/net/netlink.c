@@ -93,8 +93,8 @@ static int open_socket(int netns_fd, int protocol, struct nl_sock **out)
 	r = nl_socket_set_fd(sk, protocol, fd);
 	if (r < 0)
 		return from_libnl(r);
-	/* Asks the kernel to filter dumps of routes; callers filter, too, for kernels that do not.
-	 */
+	/* Asks the kernel to filter dumps of routes; callers filter, too, for kernels that do
+	 * not. */
 	setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &(int){1}, sizeof(int));
 	TAKE_FD(fd); /* nl_socket_free() closes it from now on */
 	*out = TAKE_PTR(sk);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* netlink.h - sends one request to the kernel over netlink, with libnl, in any network namespace.
- */
+/* netlink.h - sends one request to the kernel over netlink, with libnl, in any network
+ * namespace. */
 #ifndef PINTLE_NETLINK_H
 #define PINTLE_NETLINK_H
 

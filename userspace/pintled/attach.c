@@ -39,10 +39,9 @@ struct attachment {
 	struct takeover *takeover; /* of pins of the former layout; NULL: there are none */
 	bool staged;               /* pins are in `staging` */
 	struct tend tend;
-	bool lost[LINK_COUNT]; /* wanted, and not attached as of the last look */
-	char lost_why[256];    /* text for attachment_lost(); "": nothing is lost */
-	uint64_t tend_wait_ns,
-		tend_again_ns; /* after a failed try: how long to wait, and until when */
+	bool lost[LINK_COUNT];                /* wanted, and not attached as of the last look */
+	char lost_why[256];                   /* text for attachment_lost(); "": nothing is lost */
+	uint64_t tend_wait_ns, tend_again_ns; /* after a failed try: wait so long, until then */
 };
 
 static void close_fd(int fd)

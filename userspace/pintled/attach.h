@@ -67,8 +67,8 @@ bool attachment_resumed(const struct attachment *a);
  * missing. A loss is logged once, and so is its end. Returns whether a hook was attached anew: then
  * connections and listeners may have been missed. */
 bool attachment_tend(struct attachment *a, const struct config *c);
-/** Whether `c` needs that hook; *attached: whether it was attached at the last attachment_tend().
- */
+/** Whether `c` needs that hook; *attached: whether it was attached at the last
+ * attachment_tend(). */
 bool attachment_hook(const struct attachment *a, const struct config *c, enum link_id id,
 		     bool *attached);
 /** Which hooks were not attached at the last attachment_tend(), and why, as text that the

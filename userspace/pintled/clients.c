@@ -157,9 +157,10 @@ static bool clients_watch(struct clients *x, uint64_t id, int fd)
 static bool clients_visit(void *arg, const struct cgroup2_visit *v)
 {
 	struct walk *w = arg;
-	char *name = w->names[v->depth];
+	char *name;
 
 	assert(v->depth >= 0 && v->depth <= CGROUP2_MAX_DEPTH);
+	name = w->names[v->depth];
 	snprintf(name, PINTLE_NAME_SIZE, "%s", v->depth ? w->names[v->depth - 1] : "");
 	if (w->clients->named)
 		identify(w->clients->config, v->path, name);

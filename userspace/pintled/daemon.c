@@ -100,8 +100,8 @@ static void tell_ready(struct daemon *d)
 	d->ready_told = true;
 	log_info("ready: %zu pool%s", d->config->pool_count, plural(d->config->pool_count));
 	notify_ready(NULL);
-	/* The first round scrapes all endpoints at once, and took memory that no later round needs.
-	 */
+	/* The first round scrapes all endpoints at once, and took memory that no later round
+	 * needs. */
 	malloc_trim(0);
 }
 

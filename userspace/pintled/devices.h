@@ -20,7 +20,7 @@
 
 struct devices;
 
-/* The program, and what else belongs to it. */
+/* A program for devices, and what belongs to it. */
 struct devices_use {
 	const char *name;           /* for messages: "one-shot" */
 	const char *program;        /* where packets begin with an Ethernet header */

@@ -267,8 +267,8 @@ static void exporter_run(struct exporter *e)
 	uint64_t wait_ns;
 
 	/* At its limit of connections libmicrohttpd stops watching the listener, and resumes only
-	 * at the beginning of a run. So after a run that closed connections there must be another.
-	 */
+	 * at the beginning of a run. So after a run that closed connections there must be
+	 * another. */
 	do {
 		before = count_connections(e);
 		MHD_run(e->daemon);

@@ -261,9 +261,9 @@ static bool elsewhere(const struct config_endpoint *e)
 
 /* Whether one of the endpoint's own listeners can have accepted the connection. The server at port
  * 8000 is down from 12:00 to 12:05; meanwhile another process listens there, and accepts the
- * daemon's connection at 12:01. At 12:10 the server is back, and that connection may still be open:
- * its pages are the other process's. So a kept connection is used only while listening_since_ns is
- * what it was when the connection was made. */
+ * daemon's connection at 12:01. At 12:10 that connection may still be open, and its pages are the
+ * other process's. So a kept connection is used only while listening_since_ns is what it was when
+ * the connection was made. */
 static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
 {
 	const struct pintle_health *h = &w->poller->m->health[w->ref.id];

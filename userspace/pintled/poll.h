@@ -47,8 +47,8 @@ const struct poll_counters *poller_counters(const struct poller *p, uint32_t end
 /** Share of memory in use, 0..1, on the fullest of the endpoint's GPUs, by a DCGM page that is not
  * too old; -1: not known. */
 double poller_gpu_memory(const struct poller *p, uint32_t endpoint);
-/** Mean over the pool's endpoints of score_saturation(), a stale one counting as 1; as GIE's
- * utilization detector takes it. `pool` is an index into the configuration. */
+/** Mean over the pool's endpoints of score_saturation(), where a stale endpoint counts as 1, as in
+ * GIE's utilization detector. `pool` is an index into the configuration. */
 double poller_saturation(const struct poller *p, size_t pool);
 void poller_free(struct poller *p);
 

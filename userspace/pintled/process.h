@@ -7,7 +7,7 @@
 
 struct process {
 	double started, loaded; /* Unix time, s: when the daemon started, when its configuration was
-				   loaded */
+				 * loaded */
 	bool load_failed;       /* the newest reload */
 };
 

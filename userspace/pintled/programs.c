@@ -82,8 +82,8 @@ static int programs_try(const struct load_list *which, const struct maps *maps,
 	return err;
 }
 
-/* Loads quietly first; if that fails, again with libbpf's messages, which have the verifier's log.
- */
+/* Loads quietly first; if that fails, again with libbpf's messages, which have the verifier's
+ * log. */
 int programs_load(const struct load_list *which, const struct maps *maps, struct pintle_bpf **out)
 {
 	libbpf_print_fn_t print = libbpf_set_print(NULL);

@@ -332,7 +332,7 @@ int publish(const struct maps *m, int netns_fd, const struct config *c, struct p
 	_cleanup_(ids_freep) struct ids *ids = NULL;
 	int err = p ? ids_load(m, &ids) : log_err_r(ENOMEM, "publish");
 
-	/* First whatever is likely to fail; nothing that steers is changed yet: */
+	/* First comes whatever is likely to fail. It changes nothing that steers. */
 	if (!err)
 		err = ids_plan(ids, c, p);
 	if (!err)
@@ -346,7 +346,7 @@ int publish(const struct maps *m, int netns_fd, const struct config *c, struct p
 	if (err)
 		return err;
 
-	/* what is new, which nothing names yet; */
+	/* Then come new entries, to which nothing refers yet. */
 	err = ids_write(ids);
 	put_server_cgroups(m, c);
 	if (!err)
@@ -355,7 +355,7 @@ int publish(const struct maps *m, int netns_fd, const struct config *c, struct p
 		return err;
 	register_listeners(m, netns_fd);
 
-	/* what decides, a pool and a frontend in one step each; */
+	/* Then the pools and frontends, by which connections are decided, each in one step. */
 	m->node->daemonless_ns = c->daemonless_ns;
 	err = put_pools(m, c, p);
 	if (!err)
@@ -363,7 +363,7 @@ int publish(const struct maps *m, int netns_fd, const struct config *c, struct p
 	if (!err)
 		err = destinations_publish(m, c, p);
 
-	/* and what is gone, which nothing names any more. */
+	/* Last, entries to which nothing refers any more are removed. */
 	if (!err)
 		err = frontends_settle(m, netns_fd, &wanted);
 	if (!err)

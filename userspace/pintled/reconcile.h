@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* reconcile.h - compares the counters in `inflight` with the sockets that exist, and corrects them.
- */
+/* reconcile.h - compares the counters in `inflight` with the sockets that exist, and corrects
+ * them. */
 #ifndef PINTLE_RECONCILE_H
 #define PINTLE_RECONCILE_H
 

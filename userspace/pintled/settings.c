@@ -25,15 +25,14 @@ struct row {
 };
 
 struct settings {
-	struct config_text text,
-		next; /* the current text; the text that a reload has read, until settings_done() */
-	int fd;       /* of the map, before the maps are open; -1 */
+	struct config_text text, next; /* current; a reload's, until settings_done() */
+	int fd;                        /* of the map, before the maps are open; -1 */
 	const struct maps *m;
 	struct row *rows; /* the oldest first */
 	size_t count;
-	uint64_t digest;   /* of the map, when the rows were read */
+	uint64_t digest;   /* of the map's contents, when the rows were read */
 	uint64_t asked_ns; /* newest request to reload that was seen */
-	uint64_t begun_ns; /* newest request that a reload was begun after */
+	uint64_t begun_ns; /* newest request that had been seen when a reload was begun */
 	bool reloading;    /* the configuration that was made last is a reload's */
 	bool again;        /* rows were read, and not judged */
 	int told;          /* lines logged since judge_rows() began */
@@ -355,8 +354,8 @@ static void judge_row(struct settings *s, struct row *r, const char *why)
 		tell_row(s, r);
 }
 
-/* The key was reset, and the file's value could not be applied: the value that was set still runs.
- */
+/* The key was reset, and the file's value could not be applied: the value that was set still
+ * holds. */
 static void keep_verdict(const struct settings *s, const struct pintle_setting_key *key,
 			 const char *why)
 {

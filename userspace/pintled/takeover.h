@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * takeover.h - pins of the former layout (abi.h: PINTLE_FORMER_VERSION) taken over by this one,
- * while they steer. At each moment a connection is decided, counted and ended by programs that
- * know its record. What is pinned tells how far it got:
+ * takeover.h - takes over pins of the former layout (abi.h: PINTLE_FORMER_VERSION) while they
+ * steer. At each moment a connection is decided, counted and ended by programs that know its
+ * record. The pins tell how far a takeover got:
  *
  *   BPFFS/v2             the former layout steers
  *   BPFFS/v2, BPFFS/new  maps of this layout are being made; the next start begins again
  *   BPFFS/v2, BPFFS/v3   links are being moved from v2 to v3; the next start goes on
  *   BPFFS/v3             done
  *
- * Maps whose key and value stayed are the same maps, pinned twice for the while. The others are
+ * Maps whose key and value have not changed are kept, and pinned twice meanwhile. The others are
  * copied before the first link is moved, and what the former programs wrote since is added after
- * the last one. Until then the programs of this layout look for a socket's record in both.
+ * the last link was moved. Until then the programs of this layout look for a socket's record in
+ * both maps.
  */
 #ifndef PINTLE_TAKEOVER_H
 #define PINTLE_TAKEOVER_H
