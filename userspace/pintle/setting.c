@@ -197,8 +197,9 @@ int override_pool(const struct maps *m, const struct state_pool *p, uint32_t fla
 
 /* ---- waiting ---------------------------------------------------------------------- */
 
-/* Whether the daemon's newest heartbeat or start is at most so old. A daemon that takes over pins
- * sends no heartbeat in its first seconds; one that ended a moment ago still looks alive. */
+/* Whether the daemon's newest heartbeat or start is at most `within_ns` old. A daemon that takes
+ * over pins sends no heartbeat in its first seconds; a daemon that ended a moment ago still looks
+ * alive. */
 static bool is_alive(const struct maps *m, uint64_t within_ns)
 {
 	struct pintle_node n = {0};
