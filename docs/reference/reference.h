@@ -27,9 +27,8 @@
 
 /** Writes the head of a Markdown table: the names of its columns, ended by NULL. */
 void table_head(FILE *f, ...) __attribute__((sentinel));
-/** Writes a row of the table: a text for each column, ended by NULL. The texts are Markdown, in
- * which
- * "|" needs no escape. */
+/** Writes a row of the table: a text for each column, ended by NULL. The texts are Markdown, except
+ * that "|" needs no escape. */
 void table_row(FILE *f, ...) __attribute__((sentinel));
 
 /** Writes "`text`" into buf, cut to CODE_SIZE bytes. Returns buf. */

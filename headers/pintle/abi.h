@@ -232,8 +232,7 @@ struct pintle_address_key {
 #define PINTLE_ADDRESS_V4  0x2 /* key ::, and a wildcard listener for IPv4 covers the endpoint */
 #define PINTLE_ADDRESS_V6  0x4 /* the same for IPv6 */
 #define PINTLE_ADDRESS_PORT                                                                        \
-	0x8 /* with V4 or V6: configured by port alone; where its page is read tells the addresses \
-	     */
+	0x8 /* with V4 or V6: a port alone, at the addresses where its page is read */
 #define PINTLE_ADDRESS_USER   0x10 /* only listeners of `user` are meant */
 #define PINTLE_ADDRESS_CGROUP 0x20 /* only listeners made in a cgroup that `pattern` matches */
 

@@ -80,8 +80,8 @@ struct config_ejection {
 	double max_share; /* of the pool's endpoints that may be ejected at once, 0..1 */
 };
 
-/* One client: all cgroups whose path below the cgroup2 root matches the pattern `cgroup` (fnmatch).
- */
+/* One client: all cgroups whose path below the cgroup2 root matches the pattern `cgroup`
+ * (fnmatch). */
 struct config_client {
 	char *name;
 	char *cgroup;

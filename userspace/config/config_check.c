@@ -106,8 +106,8 @@ static bool same_listener(const struct endpoint_addr *a, const struct endpoint_a
 	       (a->any_ip || b->any_ip || !memcmp(&a->ip, &b->ip, sizeof(a->ip)));
 }
 
-/* A server may be an endpoint by `listen` and another by `address`, but not two of the same kind.
- */
+/* A server may be an endpoint by `listen` and another by `address`, but not two of the same
+ * kind. */
 static bool same_server(const struct config_endpoint *a, const struct config_endpoint *b)
 {
 	return same_listener(&a->listen, &b->listen) || same_listener(&a->address, &b->address);
@@ -373,8 +373,8 @@ static bool is_loopback(const struct addr *ip)
 	return addr_is_v4(ip) ? ip->bytes[12] == 127 : !memcmp(ip, &v6, sizeof(v6));
 }
 
-/* Whether the endpoint's page is read by https: the page that `metrics` names, or the derived one.
- */
+/* Whether the endpoint's page is read by https: the page that `metrics` names, or the derived
+ * one. */
 static bool is_https(const struct config_pool *p, const struct config_endpoint *e)
 {
 	const char *url = e->metrics_url ? e->metrics_url : p->scrape.scheme;

@@ -23,7 +23,7 @@ enum map_id {
 		MAP_COUNT
 };
 
-/* Ids of pools and endpoints are given to others one day: whose id the map's key is made of. */
+/* Whose ids a map's keys are made of: one day an id is given to another pool or endpoint. */
 enum map_owner { MAP_OF_NONE, MAP_OF_POOLS, MAP_OF_ENDPOINTS };
 
 /* A map's layout, as abi.h and bpf/maps.bpf.h define it, and what the map is for. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* names.h - the names that abi.h's tables give to outcomes, modes and the like, as text and back.
- */
+/* names.h - the names that abi.h's tables give to outcomes, modes and the like, as text and
+ * back. */
 #ifndef PINTLE_NAMES_H
 #define PINTLE_NAMES_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state.c - reads the maps once: node, pools, their decisions, frontends, and all of it together.
- */
+/* state.c - reads the maps once: node, pools, their decisions, frontends, and all of it
+ * together. */
 #include "state_internal.h"
 
 #include "traits.bpf.h"
@@ -12,7 +12,8 @@
 #include "eligible.bpf.h"
 #include "keys.h"
 
-/* A frontend that is deleted during the walk sends the walk back to its start: this ends it. */
+/* A frontend that is deleted during the walk sends the walk back to its start. After so many steps
+ * the walk ends in any case. */
 #define MAX_FRONTEND_STEPS 16384
 
 #define MILLI 1000.0

@@ -130,8 +130,7 @@ struct state_pool {
 	 * and its share of them, 0..1; 0: there is none, or too few connections came. */
 	struct pintle_session_key largest;
 	double largest_share;
-	bool daemonless; /* no heartbeat within staleness_ns: the kernel no longer waits for scrapes
-			  */
+	bool daemonless; /* no heartbeat within staleness_ns: the kernel awaits no scrape */
 	bool passes; /* no heartbeat for node.daemonless_ns: its hook leaves connections alone */
 
 	struct state_frontend *frontends;
@@ -195,13 +194,11 @@ struct state {
 	struct state_reload reload;
 };
 
-/* Below so many connections of a session nothing is said of its share. */
+/* A session with fewer connections than these has no share. */
 #define STATE_MAJORITY_LEAST 50
 
-#define STATE_HEARTBEAT_NS 2000000000ULL
-#define STATE_FIRST_HEARTBEAT_NS                                                                   \
-	3000000000ULL /* so long after its start a daemon may have none                            \
-		       */
+#define STATE_HEARTBEAT_NS       2000000000ULL
+#define STATE_FIRST_HEARTBEAT_NS 3000000000ULL /* how long a new daemon may have none */
 
 /** Reads everything but sessions. Returns 0 with *out, which the caller frees (state_free()); or
  * -errno, *out untouched. Does not log. */
@@ -259,9 +256,9 @@ int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle
 bool state_session_in_pool(const struct state_pool *p, const struct pintle_session_key *asked,
 			   size_t i, struct pintle_session_key *out);
 
-/** Whether `asked`, parsed from a text, means the session that the pool holds under `key`: `key` is
- * one of the keys of state_session_in_pool(), or, for hint=TEXT, any client's key with that hint.
- */
+/** Whether `asked`, parsed from a text, means the session that the pool holds under `key`: `key`
+ * is one of the keys of state_session_in_pool(), or, for hint=TEXT, any client's key with that
+ * hint. */
 bool state_session_meant(const struct state_pool *p, const struct pintle_session_key *asked,
 			 const struct pintle_session_key *key);
 

@@ -60,9 +60,9 @@ static int64_t count_left(uint64_t more, uint64_t less)
 	return left < 0 ? 0 : (int64_t)MIN((uint64_t)left, STATE_MAX_COUNT);
 }
 
-/* Reads closed before opened, and opened before placed. A connection that opens and closes during
- * the reading is then missing in `closed`, but never in `opened` alone: no difference is below 0.
- */
+/* Reads closed before opened, and opened before placed. A connection that opens and closes
+ * during the reading is then missing in `closed`, but never in `opened` alone: no difference is
+ * below 0. */
 static int counters_read(const struct maps *m, uint32_t id, struct pintle_inflight *counts)
 {
 	if (!m->inflight)
@@ -264,8 +264,8 @@ static bool endpoint_identify(const struct maps *m, const struct pintle_ref *ref
 }
 
 /* Loads are compared within a pool: a load whose score is stale counts as the highest fresh load.
- * Endpoints that cannot be chosen take no part: they neither are that highest nor are raised to it.
- */
+ * Endpoints that cannot be chosen take no part: they neither are that highest nor are raised to
+ * it. */
 static void loads_and_shares(struct state *s, const struct state_pool *pool,
 			     const struct decide_candidate *c)
 {

@@ -45,8 +45,8 @@ void state_sessions_paths(struct state_session *sessions, size_t n);
  * -ENOMEM. */
 int state_clients_read(const struct maps *m, struct pintle_client **out, size_t *n);
 
-/** Writes "cgroup:NAME" into buf (STATE_KEY_SIZE bytes) if the key belongs to one of these clients.
- */
+/** Writes "cgroup:NAME" into buf (STATE_KEY_SIZE bytes) if the key belongs to one of these
+ * clients. */
 void state_session_name(const struct pintle_client *clients, size_t n,
 			const struct pintle_session_key *key, char *buf);
 

@@ -101,8 +101,8 @@ void state_session_destination(const struct state_pool *p, const struct pintle_s
 		format_destination(key, best, buf);
 }
 
-/* The key that the kernel makes of the address in `of` if that belongs to the frontend; else `of`.
- */
+/* The key that the kernel makes of the address in `of` if that belongs to the frontend; else
+ * `of`. */
 static struct pintle_session_key key_beyond(const struct pintle_session_key *of,
 					    const struct frontend_addr *f)
 {
@@ -116,8 +116,7 @@ static struct pintle_session_key key_beyond(const struct pintle_session_key *of,
 }
 
 /* The key that the kernel makes of a client's address: its first bits, as many as count in the
- * pool.
- */
+ * pool. */
 static struct pintle_session_key key_of_source(const struct pintle_session_key *of,
 					       const struct state_pool *p)
 {
@@ -359,8 +358,8 @@ static int parse_opaque(const char *text, struct pintle_session_key *key)
 }
 
 /* Makes the first half of the id as bpf/hint.bpf.c does. The second half depends on the client too
- * (of_client() in bpf/connect.bpf.c), so this key means the sessions of all clients with that hint.
- */
+ * (of_client() in bpf/connect.bpf.c), so this key means the sessions of all clients with that
+ * hint. */
 static int hash_hint(const char *text, const __u64 hint_key[2], struct pintle_session_key *key)
 {
 	struct hash_input in = {.size = (uint32_t)strnlen(text, PINTLE_HINT_MAX + 1)};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state_session.c - bindings, read in batches; the session that makes most of a pool's connections.
- */
+/* state_session.c - bindings, read in batches; the session that makes most of a pool's
+ * connections. */
 #include "state_internal.h"
 
 #include <assert.h>

@@ -6,7 +6,8 @@
 
 #include "names.h"
 
-/* A setting that is deleted during the walk sends the walk back to its start: this ends it. */
+/* A setting that is deleted during the walk sends the walk back to its start. After so many steps
+ * the walk ends in any case. */
 #define MAX_STEPS (4 * PINTLE_MAX_VERDICTS)
 
 static const struct pintle_setting_key reload_key = {.key = PINTLE_SETTING_RELOAD};

@@ -169,16 +169,16 @@ const char *wall_rfc3339(uint64_t monotonic, char *buf);
 
 /* ---- target.c --------------------------------------------------------------- */
 
-/** Opens the maps, which the caller closes (maps_close()); or returns NULL after logging why not.
- */
+/** Opens the maps, which the caller closes (maps_close()); or returns NULL after logging why
+ * not. */
 struct maps *open_maps(const struct cli *cli, enum maps_access access);
 /** Opens the maps and reads them: *m and *s, which the caller frees, whatever is returned. Returns
  * 0, or EXIT_FAILED after logging why. */
 int open_state(const struct cli *cli, enum maps_access access, struct maps **m, struct state **s);
 
 /** Opens the network namespace that is steered. Returns a descriptor, which the caller closes; or
- * -errno: -ENOENT if the namespace is gone, -EACCES if it may exist where this process cannot look.
- */
+ * -errno: -ENOENT if the namespace is gone, -EACCES if it may exist where this process cannot
+ * look. */
 int open_steered_netns(const struct state *s);
 
 /** The pool of that name; the endpoint with the name POOL/NAME, or NAME if only one pool has such

@@ -7,8 +7,8 @@
 #include "output.h"
 
 /* The words that bash offers for an argument. Names of pools and the like come from `pintle`
- * itself, which prints none where the maps cannot be read. NULL: print_command() lists the words.
- */
+ * itself, which prints none where the maps cannot be read. NULL: print_command() lists the
+ * words. */
 static const char *const word_sources[] = {
 	[WORD_NONE] = "",
 	[WORD_POOL] = "$(__pintle_names pools)",

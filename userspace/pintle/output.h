@@ -82,8 +82,8 @@ int output_rows(const struct cli *cli, const struct columns *c, const void *rows
 cJSON *output_object(const struct columns *c, const void *row, const void *arg);
 /** Prints and frees an array; returns an exit status. */
 int output_json(cJSON *array);
-/** A whole number, exact beyond 2^53; a number with at most six decimals. NULL when memory ran out.
- */
+/** A whole number, exact beyond 2^53; a number with at most six decimals. NULL when memory ran
+ * out. */
 cJSON *json_count(uint64_t n);
 cJSON *json_number(double n);
 

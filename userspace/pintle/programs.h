@@ -26,8 +26,7 @@ struct programs {
 
 /** Lists the programs that run for the link's hook at `fd`, a network namespace or a cgroup; for a
  * cgroup also those that are attached to the cgroups above it. Returns 0; or -errno, *out
- * untouched.
- */
+ * untouched. */
 int programs_query(const struct cli *cli, int fd, enum link_id link, struct programs *out);
 
 /** Opens node.cgroup, or the cgroup2 root if `s` is NULL or names none; writes its path into `path`

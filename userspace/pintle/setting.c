@@ -197,8 +197,9 @@ int override_pool(const struct maps *m, const struct state_pool *p, uint32_t fla
 
 /* ---- waiting ---------------------------------------------------------------------- */
 
-/* Whether the daemon's newest heartbeat or start is at most so old. A daemon that takes over pins
- * sends no heartbeat in its first seconds; one that ended a moment ago still looks alive. */
+/* Whether the daemon's newest heartbeat or start is at most `within_ns` old. A daemon that takes
+ * over pins sends no heartbeat in its first seconds; a daemon that ended a moment ago still looks
+ * alive. */
 static bool is_alive(const struct maps *m, uint64_t within_ns)
 {
 	struct pintle_node n = {0};
@@ -294,8 +295,8 @@ static const char *requests_from(const struct maps *m, const struct state *s,
 		       : "; on the nodes of its servers, none of which is here";
 }
 
-/* Sets mode or requests, which the kernel reads itself: it takes neither the daemon nor the file.
- */
+/* Sets mode or requests, which the kernel reads itself: it takes neither the daemon nor the
+ * file. */
 static int set_in_kernel(const struct maps *m, const struct state *s, const struct state_pool *p,
 			 const char *key, uint32_t choice, const char *value)
 {
@@ -338,8 +339,8 @@ static int set_by_daemon(const struct maps *m, const struct state *s,
 	from = wait_for_verdict(m, s->daemon_alive, &a);
 	if (!from)
 		return EXIT_FAILED;
-	/* pintled may run by an older file than the one that was checked here, or fail to apply it.
-	 */
+	/* pintled may run by an older file than the one that was checked here, or fail to apply
+	 * it. */
 	if (!*from && a.verdict.refused) {
 		state_text(why, sizeof(why), a.verdict.why, sizeof(a.verdict.why));
 		setting_restore(m, &a.key, before);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* target.c - opens the maps, finds pools and endpoints by name, and says what is wrong if it
- * cannot.
- */
+ * cannot. */
 #include "cli.h"
 
 #include <assert.h>

@@ -13,8 +13,8 @@ struct reset {
 	size_t count;           /* settings and drains that were taken back */
 };
 
-/* A setting that was taken back before, and waits for pintled, is meant only if its key is named.
- */
+/* A setting that was taken back before, and waits for pintled, is meant only if its key is
+ * named. */
 static bool is_reset(const struct reset *r, const struct state_setting *t)
 {
 	return (t->set || r->key) && (!r->pool || !strcmp(r->pool, t->pool)) &&

@@ -99,8 +99,8 @@ static void unsteerable_warnings(cJSON *list, const struct cli *cli, const struc
 		if (!e->unsteerable)
 			continue;
 		left--;
-		/* Only this reason says too little by itself; for MPTCP the errno is a bare EINVAL.
-		 */
+		/* Only this reason says too little by itself; for MPTCP the errno is a bare
+		 * EINVAL. */
 		if (e->unsteerable == PINTLE_UNSTEERABLE_OTHER && e->unsteerable_error)
 			snprintf(why, sizeof(why), " (%s)", strerror(e->unsteerable_error));
 		if (unsteerable_stranger(e->unsteerable))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* warnings.h - what an operator should know even though connections are steered: a sentence each.
- */
+/* warnings.h - what an operator should know even though connections are steered: a sentence
+ * each. */
 #ifndef PINTLE_WARNINGS_H
 #define PINTLE_WARNINGS_H
 

@@ -166,8 +166,8 @@ static const struct engine engines[ENGINE_COUNT] = {
 static const char *const engine_names[ENGINE_COUNT] = {PINTLE_ENGINES(X)};
 #undef X
 
-/* A larger value comes from a broken server, not from a busy one, or from no model server at all.
- */
+/* A larger value comes from a broken server, not from a busy one, or from no model server at
+ * all. */
 static const double signal_max[SIGNAL_COUNT] = {
 	[SIGNAL_WAITING] = 1e9,        [SIGNAL_RUNNING] = 1e9,
 	[SIGNAL_KV_CACHE] = 1.01, /* engines round, SGLang to hundredths */
@@ -364,8 +364,8 @@ static bool want_engine(const char *name, size_t len, void *arg)
 	return is_named(name, len, e->refused_only) || is_named(name, len, e->worked);
 }
 
-/* The number in a label; -1: the label holds no number below `limit`; without the label `absent`.
- */
+/* The number in a label; -1: the label holds no number below `limit`; without the label
+ * `absent`. */
 static int label_number(const struct expfmt_sample *s, const char *label, int limit, int absent)
 {
 	char text[16], *end;

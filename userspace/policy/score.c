@@ -27,8 +27,8 @@ static double share_of(double value, double threshold)
 
 /* A curve that is next to nothing while the cache has room, as much as a full queue at the
  * threshold, and soon more than any queue above it, where the server begins to preempt. With the
- * default threshold of 80 % and queueDepth 5, a cache in use by 50 % gives 0.8, by 80 % 5, by 100
- * % 12.2. */
+ * default threshold, 80 %, and queueDepth 5, a cache that is in use by 50 % gives 0.8, by 80 % 5,
+ * and by 100 % 12.2. */
 static double kv_cache_load(double kv_cache, const struct config_saturation *sat)
 {
 	double share = share_of(kv_cache, sat->kv_cache);

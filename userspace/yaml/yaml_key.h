@@ -70,8 +70,8 @@ struct yaml_table {
 	const char *what;   /* the mapping, for messages: "a class"; NULL: the file */
 };
 
-/** Whether `k` is a key of the mapping whose keys' paths begin with `prefix`, not of one within it.
- */
+/** Whether `k` is a key of the mapping whose keys' paths begin with `prefix`, not of one within
+ * it. */
 bool yaml_key_is_child(const struct yaml_key *k, const char *prefix);
 /** The last part of the key's path: "interval". */
 const char *yaml_key_local(const struct yaml_key *k);

@@ -11,8 +11,7 @@
 struct walk {
 	struct yaml_report *report;
 	const struct yaml_table *table;
-	size_t elements[YAML_MAX_KEYS]; /* by key: elements of its lists so far, in the whole file
-					 */
+	size_t elements[YAML_MAX_KEYS]; /* by key: elements so far, in all its lists of the file */
 };
 
 static void walk_map(struct walk *w, const struct yaml_node *map, const char *prefix, void *base);
@@ -53,8 +52,8 @@ static void read_presets(struct walk *w, const char *prefix, void *base)
 	}
 }
 
-/* The name, for messages, of the mapping whose keys begin with the prefix; NULL: the file itself.
- */
+/* The name, for messages, of the mapping whose keys begin with the prefix; NULL: the file
+ * itself. */
 static const char *map_name(const struct walk *w, const char *prefix, char buf[YAML_PREFIX_SIZE])
 {
 	if (!strcmp(prefix, table_prefix(w->table)))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* yaml_report.h - messages about a file, which are collected, then told in the order of the file.
- */
+/* yaml_report.h - messages about a file, which are collected, then told in the order of the
+ * file. */
 #ifndef PINTLE_YAML_REPORT_H
 #define PINTLE_YAML_REPORT_H
 
