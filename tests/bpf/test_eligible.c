@@ -5,6 +5,8 @@
  */
 #include "support_states.h"
 
+#include <stdlib.h>
+
 #define FILLS 1000 /* of all endpoints each: a million states */
 #define NOW   (1000 * 3600 * NSEC_PER_SEC)
 
@@ -23,6 +25,14 @@ static int unload(void **state)
 	(void)state;
 	pintle_bpf__destroy(skel);
 	return 0;
+}
+
+/* An emulated machine (tests/kernels) is slow: it is asked for fewer, which have no digest. */
+static uint32_t fills_wanted(void)
+{
+	const char *few = getenv("PINTLE_FILLS");
+
+	return few ? (uint32_t)strtoul(few, NULL, 10) : FILLS;
 }
 
 /* Gives each endpoint from `first` on a different connection. */
@@ -62,9 +72,10 @@ static void test_a_million_states(void **state)
 {
 	uint64_t digest = 0, seen[INELIGIBLE_COUNT + 1] = {0};
 	struct weigh_one of[WEIGH_CASE_MAX];
+	uint32_t fills = fills_wanted();
 
 	(void)state;
-	for (uint32_t fill = 0; fill < FILLS; fill++) {
+	for (uint32_t fill = 0; fill < fills; fill++) {
 		states_make(&states, fill, NOW, false);
 		states_put(&states, skel);
 		for (uint32_t e = 0; e < PINTLE_MAX_ENDPOINTS; e += WEIGH_CASE_MAX) {
@@ -77,8 +88,9 @@ static void test_a_million_states(void **state)
 		}
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(seen); i++)
-		assert_true(seen[i] > FILLS);
-	assert_digest(digest, 0x42a367f37ea30c81);
+		assert_true(seen[i] > fills);
+	if (fills == FILLS)
+		assert_digest(digest, 0x42a367f37ea30c81);
 }
 
 int main(void)
