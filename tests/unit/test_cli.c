@@ -140,11 +140,11 @@ static void test_snapshots_of_settings(void **state)
 					.why = "/etc/p.yaml:3:1: no; yes"};
 	const char *path = set_fill(p, hash_text(set_file));
 
-	expect(0, "all is as the file says", "", "diff");
+	expect(0, "all pools are as the file says", "", "diff");
 	set_states(p);
 	snapshot_of("diff.txt", 1, told, WORDS("diff"));
 	snapshot_of("diff.json", 1, "", WORDS("diff", "-o", "json"));
-	expect(0, "all is as the file says", "", "diff", "qwen");
+	expect(0, "all pools are as the file says", "", "diff", "qwen");
 	expect(1, "old", "does not hold", "diff", "old");
 	expect(2, "", "no pool 'xyzzy'", "diff", "xyzzy");
 	pins_setting(p, "", "reload", "", 0, &failed);
@@ -173,6 +173,24 @@ static void test_diff_status(void **state)
 	snprintf(p->m->node->config, sizeof(p->m->node->config), "...yaml");
 	expect(2, "nothing is set", "too long to be known here", "diff");
 	expect(2, "", "nothing is pinned", "diff", "--bpffs", "/mnt/nowhere");
+}
+
+/* A file with errors, while keys are set: no setting can be judged by it. */
+static void test_diff_of_a_broken_file(void **state)
+{
+	static const char *const broken[] = {"pools: 1\n", "", "- [", "pools: [{nosuch: 1}]\n"};
+	const struct pins *p = *state;
+
+	unlink(set_fill(p, hash_text(set_file)));
+	set_states(p);
+	for (size_t i = 0; i < ARRAY_SIZE(broken); i++) {
+		const char *path = write_config(broken[i]);
+
+		snprintf(p->m->node->config, sizeof(p->m->node->config), "%s", path);
+		expect(1, "stickiness.maxExtraLoad",
+		       "so the file's values are as pintled read them last", "diff");
+		unlink(path);
+	}
 }
 
 static bool setting_at(const struct pins *p, const char *pool, const char *name, char value[256])
@@ -1384,6 +1402,7 @@ int main(void)
 		pins_test(test_reset),
 		pins_test(test_snapshots_of_settings),
 		pins_test(test_diff_status),
+		pins_test(test_diff_of_a_broken_file),
 		pins_test(test_set_with_the_file),
 		pins_test(test_reset_of_some),
 		pins_test(test_reset_that_others_need),

@@ -216,8 +216,8 @@ int settings_read_file(const struct state *s, struct config_text *out);
 bool settings_file_runs(const struct state *s, const struct config_text *text);
 /** Judges by that text which settings hold: all that are set but `but` (NULL: all), and `with` as
  * the last of them (NULL: none), whose warnings are logged. Returns 0 with *out, which the caller
- * frees and whose pools, keys and values are those of `s` and `with`, and *n; or -errno: the text
- * itself has errors, of which the first was logged. */
+ * frees and whose pools, keys and values are those of `s` and `with`, and *n; or -errno, with both
+ * untouched: the text itself has errors, of which the first was logged. */
 int settings_judge(const struct state *s, const struct config_text *text,
 		   const struct state_setting *but, const struct config_setting *with,
 		   struct config_setting **out, size_t *n);

@@ -251,7 +251,7 @@ static int run_diff(struct cli *cli)
 	if (!cli->json)
 		tell_reasons(rows, n);
 	if (output_rows(cli, &diff_columns, rows, n, sizeof(*rows), NULL,
-			readable && !changed ? "all is as the file says" : "nothing is set"))
+			readable && !changed ? "all pools are as the file says" : "nothing is set"))
 		return EXIT_UNTOLD;
 	return n || changed ? EXIT_FAILED : readable ? EXIT_OK : EXIT_UNTOLD;
 }
@@ -261,8 +261,9 @@ const struct command command_diff = {
 	.kind = NOUN,
 	.arguments = "[POOL]",
 	.summary = "what differs from the configuration file",
-	.help = "Prints a row for each key that was set (`pintle set`, `pintle mode`) and for each\n"
-		"endpoint that is drained. Exit status 0 if nothing differs; 1 if something does, or\n"
+	.help = "Prints a row for each key that was set (`pintle set`, `pintle mode`) to another value\n"
+		"than the file has, and for each endpoint that is drained. Keys of pools only: keys of\n"
+		"`node` take effect when pintled starts. Exit status 0 if nothing differs; 1 if something does, or\n"
 		"if the file changed after pintled read it; 2 if neither can be known. A reader who\n"
 		"may not read the file sees its values as pintled last read them.",
 	.run = run_diff,

@@ -106,17 +106,19 @@ int settings_judge(const struct state *s, const struct config_text *text,
 	struct listener l = {.pool = with ? with->pool : NULL, .key = with ? with->key : NULL};
 	const struct yaml_sink sink = {on_error, on_warning, &l};
 	_cleanup_(config_freep) struct config *c = NULL;
-	_cleanup_free_ struct config_setting *all = settings_copy(s, but, n);
+	size_t count;
+	_cleanup_free_ struct config_setting *all = settings_copy(s, but, &count);
 	int err;
 
 	if (!all)
 		return log_err_r(ENOMEM, "settings");
 	if (with)
-		all[(*n)++] = *with;
-	err = config_parse_set(text, all, *n, &sink, &c);
+		all[count++] = *with;
+	err = config_parse_set(text, all, count, &sink, &c);
 	if (err)
 		return err;
 	*out = TAKE_PTR(all);
+	*n = count;
 	return 0;
 }
 
@@ -156,8 +158,12 @@ static int setting_write(const struct maps *m, const struct pintle_setting_key *
 	snprintf(v.value, sizeof(v.value), "%s", value);
 	if (!bpf_map_update_elem(m->fd[MAP_settings], key, &v, BPF_ANY))
 		return 0;
-	if (errno == E2BIG)
-		return log_err_r(errno, "%d keys are set, and no more can be", PINTLE_MAX_SETTINGS);
+	if (errno == E2BIG) {
+		log_error(
+			"%d keys of all pools are set, and no more can be; `pintle reset` makes room",
+			PINTLE_MAX_SETTINGS);
+		return -E2BIG;
+	}
 	return log_err_r(errno, "cannot set %.*s", (int)sizeof(key->key), key->key);
 }
 

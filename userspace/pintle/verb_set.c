@@ -34,9 +34,9 @@ const struct command command_set = {
 	.summary = "set a key of a pool while it runs",
 	.help = "KEY is the key's path in the pool, VALUE as in the configuration file:\n"
 		"stickiness.ttl=100s. set refuses what the file's check refuses, by itself or together\n"
-		"with the other keys. mode and requests take effect at once, even without pintled. For\n"
-		"any other key, set waits until pintled has applied it; without pintled it takes\n"
-		"effect when pintled starts. It holds until it is set again or `pintle reset`, over\n"
+		"with the other keys. mode takes effect at once, even without pintled; so does requests\n"
+		"where one-shot is attached, else when pintled starts. For any other key, set waits\n"
+		"until pintled has applied it; without pintled it takes effect when pintled starts. It holds until it is set again or `pintle reset`, over\n"
 		"reload and restart. Setting what the file says takes it back.",
 	.more = help_settings,
 	.run = run_set,
