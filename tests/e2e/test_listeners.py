@@ -198,7 +198,7 @@ def test_stranger_while_the_server_is_down(node, listen):
     never_reaches(node, stranger)
     wait_for(lambda: "of uid 61002, is unsteerable: owner" in daemon.log())
     status = node.pintle("status").stdout
-    assert "unsteerable: owner (uid 61002)" in status and "write `user`" in status, status
+    assert "unsteerable: owner (uid 61002)" in status and "set `user`" in status, status
 
     # Neither a reload nor a start of the daemon gives the endpoint to the stranger.
     daemon.reload()
