@@ -234,7 +234,13 @@ static __always_inline void bind_session(const struct pintle_affinity_key *key, 
 					 __u32 endpoint, __u32 generation, __u64 now)
 {
 	struct pintle_affinity *old = binding_find(key);
-	struct pintle_affinity a = {endpoint, generation, now, now, client};
+	struct pintle_affinity a = {
+		.endpoint = endpoint,
+		.generation = generation,
+		.bound_ns = now,
+		.used_ns = now,
+		.client = client,
+	};
 
 	if (old && old->endpoint == endpoint && old->generation == generation) {
 		old->used_ns = now;

@@ -124,6 +124,15 @@ struct {
 	__type(value, struct pintle_score);
 } MAP(scores);
 
+/* What the newest pass over the sockets found; the kernel never reads it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_ENDPOINTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pintle_work);
+} MAP(works);
+
 /* Ever growing counts of placements and connections. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -346,6 +346,12 @@ struct pintle_pool {
 	/* one bit of enum pintle_reach. Only pool_reach() reads it (bpf/traits.bpf.h): pins of an
 	 * earlier build have 0 here. */
 	__u32 reach;
+	__u32 follow; /* 1: the requests on the pool's connections are followed */
+	/* bytes of a session's context for which the preferred endpoint may be one request ahead;
+	 * 0: max_extra_load holds for every session */
+	__u32 context_bytes;
+	__u32 sample; /* endpoints to compare in a larger pool; 0: PINTLE_SAMPLE */
+	__u32 tie; /* milli-requests: the loads of endpoints that are no further apart are equal */
 };
 
 /* ---- overrides: array, pools first, then endpoints, then one. Writer: CLI. - */
@@ -480,6 +486,41 @@ struct pintle_score {
 	__u32 gpu;      /* share in use, in millionths */
 	__u32 zero;
 	struct pintle_load_model model[PINTLE_MAX_CLASSES];
+	/* What this node's own connections said at the newest pass over them (struct pintle_work),
+	 * as the rule wants it: */
+	__u64 passed_ns;       /* when that pass began; 0: the pool's requests are not followed */
+	__s64 passed_inflight; /* opened - closed at passed_ns, summed over the classes */
+	__u32 passed_idle;     /* of these, kept-alive connections without a request */
+	__u32 floor;           /* milli-requests: what this node has waiting and answering */
+	__u32 prompt;          /* milli-requests: prompt bytes that wait for their first token */
+	__u32 newcomer;        /* milli-requests: prompt bytes of a connection opened since */
+};
+
+/* ---- works: mmap-able array. Writer: daemon, after each pass. -------------- */
+
+/* What a pass over the sockets found on the endpoint's connections. A *request* is data one way and
+ * then data the other way on a connection; it is *waiting* until a byte of its answer beyond the
+ * head was seen, and then *answering*. */
+struct pintle_work {
+	__u32 generation; /* of the endpoint */
+	__u32 connections;
+	__u32 idle;      /* kept alive, without a request */
+	__u32 unseen;    /* new ones, on which no request has come yet */
+	__u32 waiting;   /* requests */
+	__u32 headed;    /* of these, those whose answer's head is out */
+	__u32 answering; /* requests */
+	__u32 backlog; /* connections that the server has not accepted; listeners of this node only
+			*/
+	__u64 waiting_bytes;  /* of the waiting requests */
+	__u64 prompt_bytes;   /* the same, less what is cached for the sessions bound here */
+	__u64 unread;         /* bytes that the server has not read; listeners of this node only */
+	__u64 oldest_ns;      /* when the oldest waiting request came; 0: none waits */
+	__u64 out_ns;         /* when a byte beyond a head came out last; 0: never seen */
+	__u64 read_ns;        /* when the server last read, or accepted; 0: never seen */
+	__u64 requests;       /* begun, ever */
+	__u64 request_bytes;  /* of these, ever */
+	__u64 uncached_bytes; /* the same, less what was cached, ever */
+	__u64 passed_ns;      /* when the pass began */
 };
 
 /* ---- inflight: array, whole cache lines each. Writer: kernel. ------------- */
@@ -581,6 +622,10 @@ struct pintle_affinity {
 	__u64 bound_ns; /* since when it is bound to this endpoint */
 	__u64 used_ns;  /* when it was used last */
 	__u64 client;   /* in whose share the binding counts: the key of `shares`; 0: not known */
+	__u32 open;     /* the session's connections, opened and not closed, to any endpoint */
+	__u32 idle;     /* of these, those without a request, as of the newest pass */
+	__u32 context_bytes; /* of the session's newest request and its answer; 0: not known yet */
+	__u32 zero;
 };
 
 /* ---- shares: LRU hash, client -> its bindings in `affinity`. Writer: kernel; the daemon
@@ -768,7 +813,7 @@ PINTLE_ASSERT_SIZE(struct pintle_server_cgroup, 16);
 PINTLE_ASSERT_SIZE(struct pintle_frontend_key, 28);
 PINTLE_ASSERT_SIZE(struct pintle_frontend, 20);
 PINTLE_ASSERT_SIZE(struct pintle_rewrite, 136);
-PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 8 * PINTLE_MAX_ENDPOINTS + 8);
+PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 8 * PINTLE_MAX_ENDPOINTS + 24);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
 PINTLE_ASSERT_SIZE(struct pintle_setting_key, 128);
@@ -776,12 +821,13 @@ PINTLE_ASSERT_SIZE(struct pintle_setting, 264);
 PINTLE_ASSERT_SIZE(struct pintle_verdict, 32 + 2 * 256 + 512);
 PINTLE_ASSERT_SIZE(struct pintle_homes, 8 + 8 * PINTLE_HOME_ENTRIES);
 PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);
-PINTLE_ASSERT_SIZE(struct pintle_score, 120);
+PINTLE_ASSERT_SIZE(struct pintle_score, 120 + 32);
+PINTLE_ASSERT_SIZE(struct pintle_work, 112);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
 PINTLE_ASSERT_SIZE(struct pintle_health, 128 + 8 * PINTLE_FAILURE_COUNT);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
-PINTLE_ASSERT_SIZE(struct pintle_affinity, 32);
+PINTLE_ASSERT_SIZE(struct pintle_affinity, 48);
 PINTLE_ASSERT_SIZE(struct pintle_bindings, 32);
 PINTLE_ASSERT_SIZE(struct pintle_majority, 40);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);

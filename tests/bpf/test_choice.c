@@ -178,7 +178,12 @@ static void bind_client(const char *address, uint32_t bits, struct pintle_affini
 
 static struct pintle_affinity bound_to(uint32_t e)
 {
-	return (struct pintle_affinity){e, GEN(e), w.now - SECOND, w.now - SECOND, 0};
+	return (struct pintle_affinity){
+		.endpoint = e,
+		.generation = GEN(e),
+		.bound_ns = w.now - SECOND,
+		.used_ns = w.now - SECOND,
+	};
 }
 
 static void test_bound(void **state)

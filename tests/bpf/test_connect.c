@@ -954,7 +954,11 @@ static void fill(int map, uint32_t n, uint64_t client)
 {
 	struct pintle_affinity_key key = {
 		POOL, POOL_GEN, {.kind = PINTLE_KEY_HINT, .prefix_bits = 128}};
-	struct pintle_affinity a = {0, GEN(0), monotonic_ns(), monotonic_ns(), client};
+	struct pintle_affinity a = {.endpoint = 0,
+				    .generation = GEN(0),
+				    .bound_ns = monotonic_ns(),
+				    .used_ns = monotonic_ns(),
+				    .client = client};
 
 	for (uint64_t i = 0; i < n; i++) {
 		uint64_t id = random_at(i);

@@ -334,8 +334,10 @@ static void connect_fill(const struct pins *p)
 static void test_snapshots_of_the_connect_hook(void **state)
 {
 	const struct pins *p = *state;
-	struct pintle_affinity binding = {0, GEN(0), monotonic_ns() - HOURS(2.5),
-					  monotonic_ns() - HOURS(1.5), 0};
+	struct pintle_affinity binding = {.endpoint = 0,
+					  .generation = GEN(0),
+					  .bound_ns = monotonic_ns() - HOURS(2.5),
+					  .used_ns = monotonic_ns() - HOURS(1.5)};
 	struct pintle_affinity_key key = {.pool = LLAMA, .pool_generation = LLAMA_GEN};
 
 	connect_fill(p);

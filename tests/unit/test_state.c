@@ -649,7 +649,10 @@ static void test_session_texts_by_other_names(void **state)
 	const struct pins *p = *state;
 	struct pintle_client c = {.id = client_id("pod/7d1c"), .name = "pod/7d1c"};
 	struct pintle_affinity_key key = {.pool = LLAMA, .pool_generation = LLAMA_GEN};
-	struct pintle_affinity binding = {0, GEN(0), monotonic_ns(), monotonic_ns(), 0};
+	struct pintle_affinity binding = {.endpoint = 0,
+					  .generation = GEN(0),
+					  .bound_ns = monotonic_ns(),
+					  .used_ns = monotonic_ns()};
 	struct pintle_session_key a, b;
 	struct state_session *all = NULL;
 	struct state *s = read_state(p->m);
@@ -742,8 +745,10 @@ static void test_session_texts_of_destinations(void **state)
 		{"destination:::5:4:3:2:1", "destination:::5:4:3:2:1", "destination:::5:4:3:2:1"},
 	};
 	const struct pins *p = *state;
-	struct pintle_affinity binding = {QWEN_GPU0, GEN(QWEN_GPU0), monotonic_ns(), monotonic_ns(),
-					  0};
+	struct pintle_affinity binding = {.endpoint = QWEN_GPU0,
+					  .generation = GEN(QWEN_GPU0),
+					  .bound_ns = monotonic_ns(),
+					  .used_ns = monotonic_ns()};
 	struct pintle_affinity_key key = {.pool = QWEN, .pool_generation = QWEN_GEN};
 	struct state *s;
 

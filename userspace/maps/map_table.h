@@ -47,6 +47,11 @@
 	X(scores, ARRAY, __u32, struct pintle_score, PINTLE_MAX_ENDPOINTS, MAPPED,                 \
 	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
 	  .holds = "signals, load model, counts at the scrape, its time", .writer = "daemon")      \
+	X(works, ARRAY, __u32, struct pintle_work, PINTLE_MAX_ENDPOINTS, MAPPED, .since = 3,       \
+	  .remade = true, .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                       \
+	  .holds = "requests waiting and answering, idle connections, bytes, as of the newest "    \
+		   "pass over the sockets",                                                        \
+	  .writer = "daemon")                                                                      \
 	X(inflight, ARRAY, __u32, struct pintle_inflight, PINTLE_MAX_ENDPOINTS, MAPPED,            \
 	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
 	  .holds = "placed, opened, closed, failed by class",                                      \

@@ -195,6 +195,7 @@ static const struct conversion conversions[MAP_COUNT] = {
 	ROW(pools, 8432, copy_grown, NULL),
 	ROW(overrides, 32, copy_overrides, copy_overrides),
 	ROW(addresses, 16, copy_addresses, NULL),
+	ROW(scores, 120, copy_grown, NULL),
 	ROW(health, 104, copy_health, move_health),
 	ROW(affinity, 24, copy_affinity, copy_affinity),
 	ROW(connects, 160, NULL, carry_connects),
