@@ -313,6 +313,10 @@ static void store_score(struct pintle_score *to, const struct pintle_score *from
 	uint32_t sequence = to->sequence & ~1U;
 	struct pintle_score v = *from;
 
+	/* What the newest pass over the endpoint's connections said stays. */
+	if (to->generation == v.generation)
+		memcpy(&v.passed_ns, &to->passed_ns,
+		       sizeof(v) - offsetof(struct pintle_score, passed_ns));
 	__atomic_store_n(&to->sequence, sequence + 1, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	v.sequence = sequence + 1;
