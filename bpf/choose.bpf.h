@@ -45,20 +45,6 @@ static __always_inline void read_barrier(void)
 #endif
 }
 
-static __always_inline void score_read(struct eligible_score *s, __u32 id, __u32 generation)
-{
-	struct pintle_score *score = bpf_map_lookup_elem(&scores, &id);
-	__u32 sequence;
-
-	if (!score)
-		return;
-	sequence = *(volatile __u32 *)&score->sequence;
-	read_barrier();
-	eligible_score_take(s, score, generation);
-	read_barrier();
-	s->whole = !(sequence & 1) && sequence == *(volatile __u32 *)&score->sequence;
-}
-
 /* Looks up everything about an endpoint except its score. Returns false if the id is no longer that
  * of one of the pool's endpoints. Look-ups in this order take the least stack. */
 static __always_inline bool endpoint_query(struct eligible_query *q, const struct terms *t,
@@ -80,51 +66,75 @@ static __always_inline bool endpoint_query(struct eligible_query *q, const struc
 	return true;
 }
 
-/* Weighs the endpoint that c->endpoint and c->generation name; `bound` says that the session is
- * bound to it. Returns 1 and sets the loads in *c if the endpoint may be chosen for this
- * connection, else 0. */
-__weak __noinline int endpoint_weigh(const struct terms *t, struct decide_candidate *c, __u32 bound)
+/* Whether the endpoint that c->endpoint and c->generation name is none of the pool's, or may not be
+ * chosen for this connection. Apart from endpoint_load(), because of the stack. */
+__weak __noinline int endpoint_barred(const struct terms *t, const struct decide_candidate *c)
 {
-	struct pintle_inflight *counts;
-	struct eligible_score score = {};
-	struct decide_facts f = {};
+	struct eligible_score s = {};
+	struct pintle_score *score;
 	struct eligible_query q;
 	__u32 id;
 
 	if (!t || !c)
+		return 1;
+	id = c->endpoint;
+	score = bpf_map_lookup_elem(&scores, &id);
+	if (!score || !endpoint_query(&q, t, id, c->generation))
+		return 1;
+	s.scraped_ns = eligible_scraped_ns(score, c->generation);
+	return !!ineligible(&q, &s, t->daemonless);
+}
+
+/* Sets the loads in *c; 0 if there is no such endpoint. */
+__weak __noinline int endpoint_load(const struct terms *t, struct decide_candidate *c, __u32 bound)
+{
+	struct pintle_inflight *counts;
+	struct pintle_score *score;
+	struct pintle_pool *pool;
+	struct eligible_score s;
+	struct decide_facts f = {};
+	__u32 id, sequence;
+
+	if (!t || !c)
 		return 0;
 	id = c->endpoint;
-	if (!endpoint_query(&q, t, id, c->generation) || ineligible_barred(&q))
-		return 0;
+	pool = pool_of(t);
+	score = bpf_map_lookup_elem(&scores, &id);
 	counts = bpf_map_lookup_elem(&inflight, &id);
-	if (!counts)
+	if (!pool || !score || !counts)
 		return 0;
-	score_read(&score, id, c->generation);
-	if (ineligible_unheard(q.health, &score, t->daemonless))
-		return 0;
-	eligible_facts(&f, q.pool, &score, t->now);
-	eligible_count(&f, q.pool, counts);
-	decide_weigh(c, &f, q.pool->departure, bound);
+	eligible_count(&f, pool, counts);
+	sequence = *(volatile __u32 *)&score->sequence;
+	read_barrier();
+	eligible_score_take(&s, score, c->generation, pool, t->now);
+	read_barrier();
+	s.whole = !(sequence & 1) && sequence == *(volatile __u32 *)&score->sequence;
+	eligible_facts(&f, pool, &s, t->now);
+	decide_weigh(c, &f, pool->departure, bound);
 	return 1;
 }
 
+/* Weighs the endpoint that c->endpoint and c->generation name; `bound` says that the session is
+ * bound to it. Returns 1 and sets the loads in *c if the endpoint may be chosen for this
+ * connection, else 0. */
+static __always_inline int endpoint_weigh(const struct terms *t, struct decide_candidate *c,
+					  __u32 bound)
+{
+	return !endpoint_barred(t, c) && endpoint_load(t, c, bound);
+}
+
 struct sample {
+	const struct terms *terms;
 	struct decide_state rule;
 	struct decide_candidate candidate; /* here, because the callback's stack counts, too */
 	struct decide_sample drawn;
 };
 
-struct sample_loop {
-	struct sample *sample;
-	const struct terms *terms;
-};
-
 /* Considers the i-th member of the sample. Returns 1 when no more are needed. */
 static long sample_member(__u32 i, void *arg)
 {
-	const struct sample_loop *l = arg;
-	const struct terms *t = l->terms;
-	struct sample *s = l->sample;
+	struct sample *s = arg;
+	const struct terms *t = s->terms;
 	struct decide_candidate *c = &s->candidate;
 	struct pintle_pool *pool;
 	__u32 n, at;
@@ -148,35 +158,36 @@ static long sample_member(__u32 i, void *arg)
 	return decide_sample_done(&s->drawn, n, PINTLE_SAMPLE, i);
 }
 
-__weak __noinline int sample_members(struct sample *s, const struct terms *t, __u32 n)
+/* Finds the endpoint to which the session is bound, unless the binding is too old or the session is
+ * a crowd. Returns 0 if there is none, else 1 plus the session's decide_extra(). A function of its
+ * own, because of its stack. */
+__weak __noinline int bound_find(const struct terms *t, struct decide_candidate *c)
 {
-	struct sample_loop l = {.sample = s, .terms = t};
-
-	if (!s || !t)
-		return 0;
-	if (decide_sample_needed(n, PINTLE_SAMPLE))
-		decide_sample_draw(&s->drawn, n, bpf_get_prandom_u32(), bpf_get_prandom_u32());
-	else
-		decide_sample_all(&s->drawn);
-	bpf_loop(PINTLE_MAX_ENDPOINTS, sample_member, &l, 0);
-	return 0;
-}
-
-/* Finds the endpoint to which the session is bound, unless the binding is too old. */
-static __always_inline bool bound_find(const struct terms *t, struct decide_candidate *c)
-{
-	struct pintle_affinity_key key = t->key; /* Linux 6.1 takes keys only from the stack */
-	struct pintle_pool *pool = pool_of(t);
+	struct pintle_affinity_key key;
 	struct pintle_affinity *a;
+	struct pintle_score *score;
+	struct pintle_pool *pool;
+	bool passed;
+	__u32 id;
 
-	if (!pool || key.session.kind == PINTLE_KEY_NONE)
-		return false;
+	if (!t || !c || t->key.session.kind == PINTLE_KEY_NONE)
+		return 0;
+	pool = pool_of(t);
+	if (!pool)
+		return 0;
+	key = t->key; /* Linux 6.1 takes keys only from the stack */
 	a = binding_find(&key);
 	if (!a || !decide_binding_holds(a->used_ns, t->now, pool->ttl_ns))
-		return false;
-	c->endpoint = a->endpoint;
+		return 0;
+	id = a->endpoint;
+	score = bpf_map_lookup_elem(&scores, &id);
+	passed = score && score->generation == a->generation &&
+		 eligible_passed(pool, score->passed_ns, t->now);
+	if (decide_crowded(a, passed))
+		return 0;
+	c->endpoint = id;
 	c->generation = a->generation;
-	return true;
+	return 1 + (passed ? decide_extra(a->context_bytes, pool->context_bytes) : 0);
 }
 
 /* Returns terms.home for the key of a group. */
@@ -187,41 +198,48 @@ static __always_inline __u32 home_of(const struct pintle_session_key *group)
 	return group->kind == PINTLE_KEY_NONE ? 0 : 1 + decide_home(id[0], id[1]);
 }
 
-static __always_inline bool home_find(const struct terms *t, struct decide_candidate *c)
+/* Finds the home of the connection's group. Returns 1 if there is one. */
+__weak __noinline int home_find(const struct terms *t, struct decide_candidate *c)
 {
-	__u32 zero = 0, at = t->home - 1, pool_id = t->key.pool;
+	__u32 zero = 0, at, pool_id;
 	struct pintle_homes *table;
 	void *inner;
 
+	if (!t || !c)
+		return 0;
+	at = t->home - 1;
+	pool_id = t->key.pool;
 	hide(at);
 	if (at >= PINTLE_HOME_ENTRIES)
-		return false;
+		return 0;
 	inner = bpf_map_lookup_elem(&homes, &pool_id);
 	if (!inner)
-		return false;
+		return 0;
 	table = bpf_map_lookup_elem(inner, &zero);
 	if (!table || table->pool_generation != t->key.pool_generation)
-		return false;
+		return 0;
 	c->endpoint = table->home[at].id;
 	c->generation = table->home[at].generation;
-	return true;
+	return 1;
 }
 
 /* The decide_find of decide_prefer_first(). */
-static __always_inline bool preferred_find(void *arg, __u32 outcome, struct decide_candidate *c)
+static __always_inline int preferred_find(void *arg, __u32 outcome, struct decide_candidate *c)
 {
 	const struct terms *t = arg;
 	bool bound = outcome == PINTLE_OUTCOME_STICKY;
+	int found = bound ? bound_find(t, c) : home_find(t, c);
 
-	return (bound ? bound_find(t, c) : home_find(t, c)) && endpoint_weigh(t, c, bound);
+	return found > 0 && endpoint_weigh(t, c, bound) ? found : 0;
 }
 
-__weak __noinline int rule_prefer(struct decide_state *rule, const struct terms *t)
+/* Considers the endpoint that the connection prefers. Returns decide_prefer_first()'s result. */
+__weak __noinline int rule_prefer(struct decide_state *rule, const struct terms *t,
+				  struct decide_candidate *c)
 {
-	if (!rule || !t)
+	if (!rule || !t || !c)
 		return 0;
-	decide_prefer_first(rule, preferred_find, (void *)t);
-	return 0;
+	return decide_prefer_first(rule, preferred_find, (void *)t, c);
 }
 
 /* Makes a decision; r->generation is 0 when no endpoint is eligible. */
@@ -229,18 +247,26 @@ __weak __noinline int choose(const struct terms *t, __u32 mode, struct decide_re
 {
 	struct sample s = {};
 	struct pintle_pool *pool;
+	int extra = 0;
 
 	if (!t || !r)
 		return 0;
 	pool = pool_of(t);
 	if (!pool)
 		return 0;
-	decide_begin(&s.rule, (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32(),
-		     mode == PINTLE_MODE_BASELINE);
-	if (mode == PINTLE_MODE_ENFORCE)
-		rule_prefer(&s.rule, t);
-	sample_members(&s, t, pool->member_count);
-	decide_end(&s.rule, pool->max_extra_load, r);
+	s.terms = t;
+	decide_begin(&s.rule, mix(bpf_get_prandom_u32()), mode == PINTLE_MODE_BASELINE);
+	if (!s.rule.baseline)
+		extra = rule_prefer(&s.rule, t, &s.candidate);
+	if (decide_sample_needed(pool->member_count, PINTLE_SAMPLE)) {
+		__u32 random = bpf_get_prandom_u32();
+
+		decide_sample_draw(&s.drawn, pool->member_count, random, random >> 16);
+	} else {
+		decide_sample_all(&s.drawn);
+	}
+	bpf_loop(PINTLE_MAX_ENDPOINTS, sample_member, &s, 0);
+	decide_end(&s.rule, extra > 0 ? (__u32)extra : pool->max_extra_load, r);
 	return 0;
 }
 

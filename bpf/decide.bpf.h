@@ -2,12 +2,18 @@
 /*
  * decide.bpf.h - the rule: which endpoint a new connection goes to, and why.
  *
- *   preferred = the session's bound endpoint, else the home of its group, else none
+ *   preferred = the session's bound endpoint, unless the session is a crowd; else the home of its
+ *               group, else none
  *   best      = the least loaded of the candidates; ties are broken at random
  *   chosen    = preferred, unless load(preferred) > load(best) + max_extra_load
  *
- *   load      = published + what came since the scrape - what ended since; never below 0;
+ *   load      = max(page, own) + prompts
+ *   page      = published + what came since the scrape - what ended since; never below 0;
  *               for the bound endpoint, placements that are not established yet do not count
+ *   own       = floor + what opened since the pass - what closed since: what this node itself has
+ *               at the endpoint, whatever the page says
+ *   prompts   = prompt bytes of this node that wait for their first token, as requests; a
+ *               connection that opened since the pass counts as one average request
  *
  * Plain integers in, plain integers out: no map, no helper, no clock. The same text is compiled
  * into the hooks, into the syscall programs of the kernel tests and into host programs.
@@ -38,11 +44,21 @@
 #define DECIDE_STEP static inline int
 #endif
 
-/* Loads have 32 bits, because a hook's stack is small. `published` is at most PINTLE_MAX_LOAD, and
- * what came since at most twice that, so their sum fits. */
+/* Loads have 32 bits, because a hook's stack is small. `published` and `floor` are at most
+ * PINTLE_MAX_LOAD, what came since at most twice that, and prompts once that: so the sum fits. */
 #define DECIDE_MAX_CORRECTION (2 * PINTLE_MAX_LOAD)
+#define DECIDE_MAX_PROMPTS    PINTLE_MAX_LOAD
 /* Further connections add no load, so that the product with a weight fits 64 bits. */
 #define DECIDE_MAX_MORE 1000000000LL
+
+/* A session with more busy connections than this is a crowd: a batch job, a gateway, many clients
+ * behind one address. Its requests do not continue one another, so that no endpoint has more of
+ * their context than another, and together they would be too much for one. docs/load.md has the
+ * evidence. */
+#define DECIDE_MAX_BUSY 2
+
+/* More than any difference of loads that matters, and fits an int with one to spare. */
+#define DECIDE_MAX_EXTRA PINTLE_MAX_LOAD
 
 /* What is known about an endpoint at the time of a decision. */
 struct decide_facts {
@@ -53,7 +69,12 @@ struct decide_facts {
 	__u32 published; /* milli-requests, of the connection's class */
 	__u32 arrival;   /* milli-requests for each connection that came since the scrape */
 	__u32 fresh;     /* 0: the score is too old */
-	__u32 zero;
+	__u32 passed;    /* 1: the newest pass is fresh; 0: the fields below say nothing */
+	__s64 inflight_at_pass;
+	__u32 idle;     /* connections without a request, at the pass */
+	__u32 floor;    /* milli-requests: the requests that the pass found */
+	__u32 prompt;   /* milli-requests: their prompts, without those that are answered */
+	__u32 newcomer; /* milli-requests: the prompt of a connection that opened since */
 };
 
 struct decide_candidate {
@@ -68,19 +89,25 @@ struct decide_candidate {
 /* The least loaded candidate of a kind so far. */
 struct decide_least {
 	__u32 load;
-	__u32 endpoint;
 	__u32 generation; /* 0: no candidate yet */
-	__u32 ties;       /* candidates with this load */
+	__u16 endpoint;
+	__u16 ties; /* candidates with this load */
 };
 
+/* This must stay small: it lies on the hooks' stacks. */
 struct decide_state {
 	__u64 random; /* never 0 */
 	struct decide_least fresh;
 	struct decide_least old; /* by what came since; decide_end() adds max_published */
 	struct decide_least blind;
-	struct decide_candidate preferred;
 	__u32 max_published;
-	__u32 preferred_outcome; /* PINTLE_OUTCOME_STICKY or _HOME; valid with `preferred` */
+	struct {
+		__u32 load, blind;
+		__u32 generation; /* 0: nothing is preferred */
+		__u16 endpoint;
+		__u8 fresh;
+		__u8 outcome; /* PINTLE_OUTCOME_STICKY or _HOME */
+	} preferred;
 	__u32 baseline;
 	__u32 zero;
 };
@@ -100,11 +127,21 @@ static __always_inline __u64 decide_more(__s64 now, __s64 then)
 	return more > DECIDE_MAX_MORE ? DECIDE_MAX_MORE : more;
 }
 
+static __always_inline __u32 decide_cap(__u64 load, __u32 most)
+{
+	return load > most ? most : load;
+}
+
 static __always_inline __u32 decide_product(__u64 more, __u32 weight)
 {
-	__u64 load = more * weight;
+	return decide_cap(more * weight, DECIDE_MAX_CORRECTION);
+}
 
-	return load > DECIDE_MAX_CORRECTION ? DECIDE_MAX_CORRECTION : load;
+static __always_inline __u32 decide_less(__u32 load, __u64 ended, __u32 weight)
+{
+	__u32 less = decide_product(ended, weight);
+
+	return load > less ? load - less : 0;
 }
 
 /* Computes the candidate's loads. `departure` is the pool's weight of a connection that the page
@@ -120,25 +157,60 @@ static __always_inline __u32 decide_product(__u64 more, __u32 weight)
  * scrape. Only a page that is believed contains the connections that ended, so nothing is taken off
  * an old score, which counts with the highest fresh load. Nor does `pending` take anything off: it
  * falls when a connection opens, before any page has seen that connection, and when SYNs are
- * given up. */
+ * given up.
+ *
+ * `own` is there because a page may be wrong: the page of a server whose core stands still says 0
+ * for ever, and each new scrape would forget the ten requests that this node has waiting there. */
 static __always_inline void decide_weigh(struct decide_candidate *c, const struct decide_facts *f,
 					 __u32 departure, bool bound)
 {
 	__u64 came = decide_more(f->inflight, f->inflight_at_scrape);
-	__u32 ended;
+	__u32 prompts = 0, idle = 0, own = 0;
 
 	if (!bound)
 		came += decide_more(f->pending, f->pending_at_scrape);
+	if (f->passed) {
+		__u64 opened = decide_more(f->inflight, f->inflight_at_pass);
+
+		idle = f->idle;
+		own = decide_less(decide_cap(f->floor, PINTLE_MAX_LOAD) +
+					  decide_product(opened, f->arrival),
+				  decide_more(f->inflight_at_pass, f->inflight), departure);
+		prompts = decide_cap(f->prompt + opened * f->newcomer, DECIDE_MAX_PROMPTS);
+	}
 	c->published = f->fresh ? f->published : 0;
 	if (c->published > PINTLE_MAX_LOAD)
 		c->published = PINTLE_MAX_LOAD;
 	c->load = c->published + decide_product(came, f->arrival);
 	if (f->fresh) {
-		ended = decide_product(decide_more(f->inflight_at_scrape, f->inflight), departure);
-		c->load = c->load > ended ? c->load - ended : 0;
+		c->load = decide_less(c->load, decide_more(f->inflight_at_scrape, f->inflight),
+				      departure);
+		if (own > c->load)
+			c->load = own;
 	}
-	c->blind = decide_product(decide_more(f->inflight, 0), departure);
+	c->load += prompts;
+	c->blind = decide_product(decide_more(f->inflight, idle), departure) + prompts;
 	c->fresh = f->fresh;
+}
+
+/* Whether the session has too many busy connections to prefer the endpoint that it is bound to.
+ * `passed` says that the pass that counted the idle ones is fresh; else all count as busy. */
+static __always_inline bool decide_crowded(const struct pintle_affinity *a, bool passed)
+{
+	return (__s64)a->open - (passed ? a->idle : 0) > DECIDE_MAX_BUSY;
+}
+
+/* Returns by how much, in milli-requests, a session with this context may have its endpoint ahead:
+ * the more of its context is cached there, the more a move would cost. 0: the pool's max_extra_load
+ * holds. `per` is pool.context_bytes. */
+static __always_inline __u32 decide_extra(__u32 context_bytes, __u32 per)
+{
+	__u64 extra;
+
+	if (!per || !context_bytes)
+		return 0;
+	extra = 1000ULL * context_bytes / per;
+	return extra > DECIDE_MAX_EXTRA ? DECIDE_MAX_EXTRA : extra ?: 1;
 }
 
 DECIDE_STEP decide_begin(struct decide_state *s, __u64 seed, __u32 baseline)
@@ -205,25 +277,39 @@ DECIDE_STEP decide_consider(struct decide_state *s, const struct decide_candidat
 static __always_inline void decide_prefer(struct decide_state *s, const struct decide_candidate *c,
 					  __u32 outcome)
 {
-	s->preferred = *c;
-	s->preferred_outcome = outcome;
+	s->preferred.load = c->load;
+	s->preferred.blind = c->blind;
+	s->preferred.generation = c->generation;
+	s->preferred.endpoint = c->endpoint;
+	s->preferred.fresh = c->fresh;
+	s->preferred.outcome = outcome;
 	decide_consider(s, c);
 }
 
 /* Fills in *c for the session's bound endpoint (outcome PINTLE_OUTCOME_STICKY) or for the home of
- * its group (PINTLE_OUTCOME_HOME). Returns false if there is none, or it is not eligible. */
-typedef bool (*decide_find)(void *arg, __u32 outcome, struct decide_candidate *c);
+ * its group (PINTLE_OUTCOME_HOME). Returns 1 plus the session's decide_extra(); 0 if there is none,
+ * or it is not eligible, or the session is a crowd. */
+typedef int (*decide_find)(void *arg, __u32 outcome, struct decide_candidate *c);
 
 /* The bound endpoint comes before the home: a session that had to leave its home has its context on
- * the other endpoint now, and stays there. */
-static __always_inline void decide_prefer_first(struct decide_state *s, decide_find find, void *arg)
+ * the other endpoint now, and stays there. A crowd keeps its home: its members share the group's
+ * prompt, even though they share no context. *c is used for the candidate. Returns the session's
+ * decide_extra(). */
+static __always_inline int decide_prefer_first(struct decide_state *s, decide_find find, void *arg,
+					       struct decide_candidate *c)
 {
-	struct decide_candidate c = {};
+	int found = find(arg, PINTLE_OUTCOME_STICKY, c);
 
-	if (find(arg, PINTLE_OUTCOME_STICKY, &c))
-		decide_prefer(s, &c, PINTLE_OUTCOME_STICKY);
-	else if (find(arg, PINTLE_OUTCOME_HOME, &c))
-		decide_prefer(s, &c, PINTLE_OUTCOME_HOME);
+	if (found > 0) {
+		decide_prefer(s, c, PINTLE_OUTCOME_STICKY);
+		return found - 1;
+	}
+	found = find(arg, PINTLE_OUTCOME_HOME, c);
+	if (found > 0) {
+		decide_prefer(s, c, PINTLE_OUTCOME_HOME);
+		return found - 1;
+	}
+	return 0;
 }
 
 /* Whether a binding that was last used at used_ns still holds. */
@@ -250,7 +336,10 @@ static __always_inline __u32 decide_load(const struct decide_state *s,
 /* By how much the preferred endpoint's load exceeds the best one's. */
 static __always_inline __u32 decide_ahead(const struct decide_state *s, __u32 best)
 {
-	__u32 load = decide_load(s, &s->preferred);
+	const struct decide_candidate c = {.load = s->preferred.load,
+					   .blind = s->preferred.blind,
+					   .fresh = s->preferred.fresh};
+	__u32 load = decide_load(s, &c);
 
 	return load > best ? load - best : 0;
 }
@@ -286,7 +375,7 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct deci
 	} else if (s->preferred.generation && decide_ahead(s, best.load) <= max_extra_load) {
 		best.endpoint = s->preferred.endpoint;
 		best.generation = s->preferred.generation;
-		r->outcome = s->preferred_outcome;
+		r->outcome = s->preferred.outcome;
 	} else {
 		r->outcome = s->preferred.generation ? PINTLE_OUTCOME_ESCAPED
 						     : PINTLE_OUTCOME_LEAST_LOADED;
@@ -305,10 +394,10 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct deci
  * eligible members of 1000 that would take long, so after 2 * size draws one eligible member is
  * enough. */
 struct decide_sample {
-	__u32 start;
-	__u32 step;
-	__u32 taken; /* eligible members among those drawn: the caller counts them */
-	__u32 zero;
+	__u16 start;
+	__u16 step;
+	__u16 taken; /* eligible members among those drawn: the caller counts them */
+	__u16 zero;
 };
 
 /* Primes above PINTLE_MAX_ENDPOINTS have no factor in common with the size of a pool. With such a

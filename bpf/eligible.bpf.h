@@ -48,6 +48,12 @@ struct eligible_score {
 	__u32 published;
 	__u32 arrival;
 	__u32 whole; /* 1: the score was not written to while it was read */
+	__u32 idle;  /* of the newest pass, like what follows */
+	__s64 passed_inflight;
+	__u32 floor;
+	__u32 prompt;
+	__u32 newcomer;
+	__u32 passed; /* 1: the pass is fresh */
 };
 
 /* Whether the id with this generation is still this endpoint's, and the endpoint belongs to the
@@ -129,16 +135,37 @@ static __always_inline bool eligible_daemonless(const struct pintle_pool *pool, 
 	return (__s64)(now - heartbeat_ns) > (__s64)pool->staleness_ns;
 }
 
+/* Whether what a pass found is believed. Without a daemon no more passes come, and what the last
+ * one found would count for ever: from then on only the kernel's own counts do. */
+static __always_inline bool eligible_passed(const struct pintle_pool *pool, __u64 passed_ns,
+					    __u64 now)
+{
+	return passed_ns && (__s64)(now - passed_ns) <= (__s64)pool->staleness_ns;
+}
+
+/* When the endpoint with this generation was scraped; 0: never. */
+static __always_inline __u64 eligible_scraped_ns(const struct pintle_score *score, __u32 generation)
+{
+	return score->generation == generation ? score->scraped_ns : 0;
+}
+
 /* Copies what the rule needs of the score of the endpoint with this generation. Leaves s->whole
  * alone. */
 static __always_inline void eligible_score_take(struct eligible_score *s,
-						const struct pintle_score *from, __u32 generation)
+						const struct pintle_score *from, __u32 generation,
+						const struct pintle_pool *pool, __u64 now)
 {
-	s->scraped_ns = from->generation == generation ? from->scraped_ns : 0;
+	s->scraped_ns = eligible_scraped_ns(from, generation);
+	s->passed = from->generation == generation && eligible_passed(pool, from->passed_ns, now);
 	s->published = from->model[0].published;
 	s->arrival = from->model[0].arrival;
 	s->inflight = from->inflight;
 	s->pending = from->pending;
+	s->passed_inflight = from->passed_inflight;
+	s->idle = from->passed_idle;
+	s->floor = from->floor;
+	s->prompt = from->prompt;
+	s->newcomer = from->newcomer;
 }
 
 /* Fills in *f, except for the present counts, f->inflight and f->pending. */
@@ -152,6 +179,12 @@ static __always_inline void eligible_facts(struct decide_facts *f, const struct 
 	f->arrival = s->scraped_ns ? s->arrival : pool->departure;
 	f->inflight_at_scrape = s->scraped_ns ? s->inflight : 0;
 	f->pending_at_scrape = s->scraped_ns ? s->pending : 0;
+	f->passed = s->whole && s->passed;
+	f->inflight_at_pass = s->passed_inflight;
+	f->idle = s->idle;
+	f->floor = s->floor;
+	f->prompt = s->prompt;
+	f->newcomer = s->newcomer;
 }
 
 /* Adds the present counts of the classes that the pool uses to f->inflight and f->pending. */

@@ -136,15 +136,21 @@ static __always_inline void endpoint_not_there(__u32 endpoint, int why, __u32 fa
 		h->listening_since_ns = now;
 }
 
-static __always_inline void decision_remember(const struct pintle_tuple *tuple,
-					      struct pintle_decision *d,
-					      const struct decide_result *r)
+/* Not inlined, because of its stack; static, because Linux 6.1 takes keys only from the stack. */
+static __noinline void decision_remember(const struct pintle_tuple *tuple, const struct terms *t,
+					 const struct decide_result *r)
 {
-	d->endpoint = r->endpoint;
-	d->generation = r->generation;
-	d->outcome = r->outcome;
-	bpf_map_update_elem(&pending, tuple, d, BPF_ANY);
-	count_outcome(d->pool, r->outcome);
+	struct pintle_decision d = {
+		.decided_ns = t->now,
+		.endpoint = r->endpoint,
+		.generation = r->generation,
+		.pool = t->key.pool,
+		.pool_generation = t->key.pool_generation,
+		.outcome = r->outcome,
+	};
+
+	bpf_map_update_elem(&pending, tuple, &d, BPF_ANY);
+	count_outcome(d.pool, r->outcome);
 }
 
 static __always_inline void tuple_read(struct pintle_tuple *t, struct bpf_sk_lookup *ctx)
@@ -178,30 +184,26 @@ __noinline int lookup_keys(struct terms *t, const struct pintle_tuple *tuple, __
 /* Returns SK_PASS with a socket assigned; SK_PASS without one (FailOpen); or SK_DROP, which refuses
  * the client at once. */
 static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct pintle_tuple *tuple,
-				       struct pintle_decision *d, struct pintle_pool *pool,
-				       __u32 mode, __u32 frontend_bits)
+				       struct terms *t, struct pintle_pool *pool, __u32 mode,
+				       __u32 frontend_bits)
 {
 	struct decide_result r = {};
 	struct pintle_counters *n;
-	struct terms t = {
-		.now = d->decided_ns,
-		.key = {.pool = d->pool, .pool_generation = d->pool_generation},
-		.family = ctx->family == AF_INET ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6,
-		.daemonless = daemon_silent(pool, d->decided_ns),
-	};
 	__u32 attempt;
 	int err;
 
-	lookup_keys(&t, tuple, frontend_bits);
+	t->family = ctx->family == AF_INET ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
+	t->daemonless = daemon_silent(pool, t->now);
+	lookup_keys(t, tuple, frontend_bits);
 	for (attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-		choose(&t, mode, &r);
+		choose(t, mode, &r);
 		if (!r.generation)
-			anyone(&t, tuple, &r);
+			anyone(t, tuple, &r);
 		if (!r.generation)
 			break;
 		/* Counted before the next decision is made, so that a burst of connections spreads.
 		 */
-		n = counters_find(r.endpoint, d->class_id);
+		n = counters_find(r.endpoint, 0);
 		if (n)
 			__sync_fetch_and_add(&n->placed, 1);
 		err = endpoint_assign(ctx, r.endpoint);
@@ -209,13 +211,13 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 			break;
 		if (n)
 			__sync_fetch_and_add(&n->failed, 1);
-		endpoint_not_there(r.endpoint, err, t.family, t.now);
+		endpoint_not_there(r.endpoint, err, t->family, t->now);
 		r.generation = 0;
 		r.outcome = PINTLE_OUTCOME_NO_ENDPOINT;
 	}
-	decision_remember(tuple, d, &r);
+	decision_remember(tuple, t, &r);
 	if (rare(r.outcome))
-		report_decision(tuple, &t, &r, PINTLE_HOOK_LOOKUP);
+		report_decision(tuple, t, &r, PINTLE_HOOK_LOOKUP);
 	if (r.generation)
 		return SK_PASS;
 	return pool->failure_mode == PINTLE_FAIL_OPEN ? SK_PASS : SK_DROP;
@@ -262,7 +264,7 @@ static __always_inline bool decided_before(struct bpf_sk_lookup *ctx,
 SEC("sk_lookup")
 int pintle_lookup(struct bpf_sk_lookup *ctx)
 {
-	struct pintle_decision d = {};
+	struct terms t = {};
 	struct pintle_ref ref = {};
 	struct pintle_tuple tuple;
 	struct pintle_pool *pool;
@@ -276,19 +278,19 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 	if (!pool)
 		return SK_PASS;
 
-	d.decided_ns = bpf_ktime_get_ns();
-	d.pool = ref.id;
-	d.pool_generation = ref.generation;
-	mode = pool_mode(d.pool, pool);
-	if (decided_before(ctx, &tuple, mode, d.decided_ns))
+	t.now = bpf_ktime_get_ns();
+	t.key.pool = ref.id;
+	t.key.pool_generation = ref.generation;
+	mode = pool_mode(t.key.pool, pool);
+	if (decided_before(ctx, &tuple, mode, t.now))
 		return SK_PASS;
 	if (mode == PINTLE_MODE_OFF) {
 		struct decide_result passed = {.outcome = PINTLE_OUTCOME_PASSED};
 
-		decision_remember(&tuple, &d, &passed);
+		decision_remember(&tuple, &t, &passed);
 		return SK_PASS;
 	}
-	return decide_anew(ctx, &tuple, &d, pool, mode, frontend_bits);
+	return decide_anew(ctx, &tuple, &t, pool, mode, frontend_bits);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

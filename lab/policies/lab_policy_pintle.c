@@ -159,7 +159,7 @@ static void pintle_page(void *self, uint32_t node, uint32_t endpoint, const stru
 	score.inflight = view->inflight;
 	score.scraped_ns = now_ns + 1;
 	view->score.whole = true;
-	eligible_score_take(&view->score, &score, 0);
+	eligible_score_take(&view->score, &score, 0, &p->pool, now_ns + 1);
 }
 
 /* -- the rule, as choose.bpf.h asks it --------------------------------------------------- */
@@ -207,16 +207,16 @@ static bool home_find(const struct asked *a, struct decide_candidate *c)
 }
 
 /* The decide_find of decide_prefer_first(). */
-static bool preferred_find(void *arg, uint32_t outcome, struct decide_candidate *c)
+static int preferred_find(void *arg, uint32_t outcome, struct decide_candidate *c)
 {
 	const struct asked *a = arg;
 	bool bound = outcome == PINTLE_OUTCOME_STICKY;
 
 	if (!(bound ? bound_find(a, c) : home_find(a, c)))
-		return false;
+		return 0;
 	c->generation = 1;
 	weigh(a, bound, c);
-	return true;
+	return 1;
 }
 
 static void sample_consider(const struct asked *a, struct decide_state *rule)
@@ -247,9 +247,10 @@ static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 	struct asked a = {p, r, now_ns};
 	struct decide_result result;
 	struct decide_state rule;
+	struct decide_candidate c = {0};
 
 	decide_begin(&rule, rng_next(&p->random), 0);
-	decide_prefer_first(&rule, preferred_find, &a);
+	decide_prefer_first(&rule, preferred_find, &a, &c);
 	sample_consider(&a, &rule);
 	decide_end(&rule, p->pool.max_extra_load, &result);
 	p->outcomes[result.outcome]++;

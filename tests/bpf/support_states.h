@@ -17,7 +17,8 @@
 struct states {
 	uint64_t at; /* number of the next random number */
 	uint64_t now;
-	bool tame; /* only states that occur, and no two times closer than now / 128 */
+	bool tame;     /* only states that occur, and no two times closer than now / 128 */
+	bool followed; /* the scores have what a pass found; else they have zeros there */
 	struct pintle_pool pool;
 	struct pintle_endpoint endpoints[PINTLE_MAX_ENDPOINTS];
 	struct pintle_score scores[PINTLE_MAX_ENDPOINTS];
@@ -129,6 +130,20 @@ static inline void states_score(struct states *s, uint32_t e)
 		to->model[i] = (struct pintle_load_model){states_load(s), states_load(s)};
 }
 
+/* Takes its random numbers behind all others', so that the rest of the states is the same with and
+ * without. */
+static inline void states_pass(struct states *s, uint32_t e)
+{
+	struct pintle_score *to = &s->scores[e];
+
+	to->passed_ns = states_one_in(s, 16) ? 0 : states_time(s, 40, 63);
+	to->passed_inflight = states_count(s);
+	to->passed_idle = (uint32_t)states_count(s);
+	to->floor = states_load(s);
+	to->prompt = states_load(s);
+	to->newcomer = states_load(s);
+}
+
 static inline void states_health(struct states *s, uint32_t e)
 {
 	struct pintle_health *to = &s->health[e];
@@ -193,6 +208,8 @@ static inline void states_make(struct states *s, uint32_t n, uint64_t now, bool 
 		states_counters(s, e);
 		states_override(s, e);
 	}
+	for (uint32_t e = 0; s->followed && e < PINTLE_MAX_ENDPOINTS; e++)
+		states_pass(s, e);
 }
 
 /* Writes the entries of an array map from `first` on. */
@@ -264,7 +281,7 @@ static inline uint32_t states_weigh_here(const struct states *s, struct weigh_on
 	one->candidate = (struct decide_candidate){.endpoint = e, .generation = one->generation};
 	if (!eligible_member(q.endpoint, one->generation, STATES_POOL, STATES_POOL_GEN))
 		return INELIGIBLE_COUNT;
-	eligible_score_take(&score, &s->scores[e], one->generation);
+	eligible_score_take(&score, &s->scores[e], one->generation, &s->pool, s->now);
 	eligible_facts(&f, &s->pool, &score, s->now);
 	eligible_count(&f, &s->pool, &s->inflight[e]);
 	decide_weigh(&one->candidate, &f, s->pool.departure, one->bound);

@@ -368,6 +368,96 @@ static void test_home(void **state)
 	assert_went(visit("192.0.2.2"), 0, LEAST_LOADED);
 }
 
+/* ---- what a pass says of the session ----------------------------------------------------------
+ */
+
+/* Endpoint 1, with this load, was passed over `age` ago. */
+static void put_passed(double load, uint64_t age)
+{
+	struct pintle_score s;
+
+	put_load(1, load);
+	s = score_of(1);
+	s.passed_ns = w.now - age;
+	put_score(1, s);
+}
+
+static void test_a_crowd_is_not_held(void **state)
+{
+	struct pintle_affinity a = bound_to(1);
+
+	(void)state;
+	two_endpoints(0);
+	a.open = 2;
+	bind_client("192.0.2.1", 128, a, POOL_GEN);
+	assert_went(visit("192.0.2.1"), 1, STICKY);
+	a.open = 3;
+	bind_client("192.0.2.2", 128, a, POOL_GEN);
+	assert_went(visit("192.0.2.2"), 0, LEAST_LOADED);
+	/* Kept-alive connections are no crowd, while a pass says that they are idle. */
+	a.idle = 1;
+	bind_client("192.0.2.3", 128, a, POOL_GEN);
+	put_passed(5, SECOND);
+	assert_went(visit("192.0.2.3"), 1, STICKY);
+	put_passed(5, 3601 * SECOND);
+	assert_went(visit("192.0.2.3"), 0, LEAST_LOADED);
+}
+
+static void test_a_crowd_has_a_home(void **state)
+{
+	struct pintle_affinity a = bound_to(0);
+
+	(void)state;
+	two_endpoints(0);
+	put_homes(POOL_GEN, 1, 1, 0);
+	a.open = 3;
+	bind_client("192.0.2.1", 128, a, POOL_GEN);
+	assert_went(visit("192.0.2.1"), 1, HOME);
+}
+
+/* By 200 bytes of context a request, 3,200 bytes are worth 16. */
+static void test_a_long_context_is_held_longer(void **state)
+{
+	struct pintle_affinity a = bound_to(1);
+
+	(void)state;
+	two_endpoints(0);
+	w.pool.context_bytes = 200;
+	put_pool();
+	a.context_bytes = 3200;
+	bind_client("192.0.2.1", 128, a, POOL_GEN);
+	put_passed(16, SECOND);
+	assert_went(visit("192.0.2.1"), 1, STICKY);
+	bind_client("192.0.2.1", 128, a, POOL_GEN);
+	put_passed(18.001, SECOND); /* one is pending at endpoint 0 by now, at the most */
+	assert_went(visit("192.0.2.1"), 0, ESCAPED);
+	/* A short one leaves sooner than maxExtraLoad would have it, which is 8 here. */
+	a.context_bytes = 200;
+	bind_client("192.0.2.2", 128, a, POOL_GEN);
+	put_load(0, 0);
+	put_passed(5, SECOND);
+	assert_went(visit("192.0.2.2"), 0, ESCAPED);
+}
+
+static void test_max_extra_load_holds_where_the_context_is_not_known(void **state)
+{
+	struct pintle_affinity a = bound_to(1);
+
+	(void)state;
+	two_endpoints(0);
+	a.context_bytes = 200;
+	bind_client("192.0.2.1", 128, a, POOL_GEN);
+	put_passed(5, SECOND);
+	assert_went(visit("192.0.2.1"), 1, STICKY); /* the pool sets maxExtraLoad */
+	w.pool.context_bytes = 200;
+	put_pool();
+	put_passed(5, 3601 * SECOND);
+	assert_went(visit("192.0.2.1"), 1, STICKY); /* the pass is too old */
+	bind_client("192.0.2.2", 128, bound_to(1), POOL_GEN);
+	put_passed(5, SECOND);
+	assert_went(visit("192.0.2.2"), 1, STICKY); /* nothing is known of the session */
+}
+
 static void test_homes_that_do_not_hold(void **state)
 {
 	(void)state;
@@ -569,6 +659,10 @@ int main(void)
 		world_test(test_a_pool_without_sessions),
 		world_test(test_nobody_fresh_but_bound),
 		world_test(test_home),
+		world_test(test_a_crowd_is_not_held),
+		world_test(test_a_crowd_has_a_home),
+		world_test(test_a_long_context_is_held_longer),
+		world_test(test_max_extra_load_holds_where_the_context_is_not_known),
 		world_test(test_homes_that_do_not_hold),
 		world_test(test_a_group_has_one_home_and_groups_spread),
 		world_test(test_baseline_of_8),

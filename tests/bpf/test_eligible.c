@@ -68,13 +68,12 @@ static void assert_same_here(const struct weigh_one *one, uint64_t seen[INELIGIB
 		assert_memory_equal(&here.candidate, &one->candidate, sizeof(here.candidate));
 }
 
-static void test_a_million_states(void **state)
+static uint64_t agree(uint32_t fills, bool followed)
 {
 	uint64_t digest = 0, seen[INELIGIBLE_COUNT + 1] = {0};
 	struct weigh_one of[WEIGH_CASE_MAX];
-	uint32_t fills = fills_wanted();
 
-	(void)state;
+	states.followed = followed;
 	for (uint32_t fill = 0; fill < fills; fill++) {
 		states_make(&states, fill, NOW, false);
 		states_put(&states, skel);
@@ -89,14 +88,35 @@ static void test_a_million_states(void **state)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(seen); i++)
 		assert_true(seen[i] > fills);
+	return digest;
+}
+
+/* The requests are not followed: the loads are those that they were before there were passes. */
+static void test_a_million_states(void **state)
+{
+	uint32_t fills = fills_wanted();
+	uint64_t digest = agree(fills, false);
+
+	(void)state;
 	if (fills == FILLS)
 		assert_digest(digest, 0x42a367f37ea30c81);
+}
+
+static void test_states_with_passes(void **state)
+{
+	uint32_t fills = fills_wanted() / 4;
+	uint64_t digest = agree(fills, true);
+
+	(void)state;
+	if (fills == FILLS / 4)
+		assert_digest(digest, 0xe2cc1860b64550b9);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_million_states),
+		cmocka_unit_test(test_states_with_passes),
 	};
 
 	return cmocka_run_group_tests(tests, load, unload);

@@ -28,6 +28,12 @@
 	}
 #define IN_FLIGHT(now, then) .inflight = (now), .inflight_at_scrape = (then)
 #define PENDING(now, then)   .pending = (now), .pending_at_scrape = (then)
+/* What a pass found: requests, and prompts that wait, as requests. */
+#define PASS(requests, prompts)                                                                    \
+	.passed = 1, .floor = (uint32_t)((requests)*1000), .prompt = (uint32_t)((prompts)*1000)
+#define AT_PASS(n)  .inflight_at_pass = (n)
+#define IDLE(n)     .idle = (n)
+#define NEWCOMER(n) .newcomer = (n)*1000
 
 #define ENDPOINTS(...)                                                                             \
 	.facts = {__VA_ARGS__},                                                                    \
@@ -103,6 +109,44 @@ static const struct row rows[] = {
 	{"what one weighs that ended is the pool's", NOBODY,
 	 ENDPOINTS({.published = 9000, .arrival = 9000, .fresh = 1, IN_FLIGHT(0, 2)}, FRESH(7)),
 	 GOES(TO(0, 1), LEAST_LOADED)},
+
+	/* -- what a pass found ----------------------------------------------------------------- */
+	{"a page that says 0 hides no request of this node", NOBODY,
+	 ENDPOINTS(FRESH(0, PASS(10, 0)), FRESH(9)), GOES(TO(1), LEAST_LOADED)},
+	{"what this node has there is on the page, too: it counts once", NOBODY,
+	 ENDPOINTS(FRESH(10, PASS(10, 0)), FRESH(10)), GOES(TO(0, 1), LEAST_LOADED)},
+	{"what opened since the pass adds to it", NOBODY,
+	 ENDPOINTS(FRESH(0, PASS(2, 0), IN_FLIGHT(3, 3), AT_PASS(1)), FRESH(4), FRESH(5)),
+	 GOES(TO(0, 1), LEAST_LOADED)},
+	{"what closed since takes off", NOBODY,
+	 ENDPOINTS(FRESH(0, PASS(3, 0), IN_FLIGHT(1, 1), AT_PASS(3)), FRESH(1), FRESH(2)),
+	 GOES(TO(0, 1), LEAST_LOADED)},
+	{"but no load is below what the page says", NOBODY,
+	 ENDPOINTS(FRESH(5, PASS(3, 0), IN_FLIGHT(1, 1), AT_PASS(30)), FRESH(4)),
+	 GOES(TO(1), LEAST_LOADED)},
+	{"prompts that wait count beside requests", NOBODY,
+	 ENDPOINTS(FRESH(1, PASS(1, 75)), FRESH(70)), GOES(TO(1), LEAST_LOADED)},
+	{"one whose request nobody has seen yet is an average one", NOBODY,
+	 ENDPOINTS(FRESH(0, PASS(0, 0), IN_FLIGHT(1, 0), NEWCOMER(3)), FRESH(4), FRESH(5)),
+	 GOES(TO(0, 1), LEAST_LOADED)},
+	{"a pass that is too old, or none, says nothing", NOBODY,
+	 ENDPOINTS(FRESH(0, .floor = 9000, .prompt = 9000, NEWCOMER(9), IN_FLIGHT(1, 0)), FRESH(2)),
+	 GOES(TO(0), LEAST_LOADED)},
+	{"the bound endpoint's prompts count, too", BOUND_TO(0),
+	 ENDPOINTS(FRESH(1, PASS(1, 9)), FRESH(1)), GOES(TO(1), ESCAPED)},
+	{"nobody fresh: idle connections weigh nothing", NOBODY,
+	 ENDPOINTS(OLD(0, PASS(1, 0), IDLE(8), IN_FLIGHT(9, 9)), OLD(0, IN_FLIGHT(2, 2))),
+	 GOES(TO(0), STALE)},
+	{"nobody fresh: all are idle, and one more than there are", NOBODY,
+	 ENDPOINTS(OLD(0, PASS(0, 0), IDLE(9), IN_FLIGHT(8, 8)), OLD(0, IN_FLIGHT(1, 0))),
+	 GOES(TO(0), STALE)},
+	{"nobody fresh: idle as of an old pass counts", NOBODY,
+	 ENDPOINTS(OLD(0, IDLE(8), IN_FLIGHT(9, 9)), OLD(0, IN_FLIGHT(2, 2))), GOES(TO(1), STALE)},
+	{"nobody fresh: prompts count", NOBODY,
+	 ENDPOINTS(OLD(0, PASS(1, 5), IN_FLIGHT(1, 1)), OLD(0, IN_FLIGHT(2, 2))),
+	 GOES(TO(1), STALE)},
+	{"too old a page, beside a fresh one: prompts count", NOBODY,
+	 ENDPOINTS(OLD(0, PASS(1, 1)), FRESH(3)), GOES(TO(1), LEAST_LOADED)},
 
 	/* -- sticky until saturated ----------------------------------------------------------- */
 	{"bound: sticky", BOUND_TO(1), ENDPOINTS(FRESH(1), FRESH(4), FRESH(2)),
@@ -213,6 +257,22 @@ static const struct row rows[] = {
 	{"baseline: nobody to go to", NOBODY, .baseline = 1, .count = 0,
 	 GOES(NOWHERE, NO_ENDPOINT)},
 
+	{"the most that a pass can find still adds up", NOBODY,
+	 ENDPOINTS({.published = UINT32_MAX,
+		    .arrival = UINT32_MAX,
+		    .fresh = 1,
+		    .passed = 1,
+		    .floor = UINT32_MAX,
+		    .prompt = UINT32_MAX,
+		    .newcomer = UINT32_MAX,
+		    IN_FLIGHT(INT64_MAX, 0)},
+		   {.arrival = UINT32_MAX,
+		    .passed = 1,
+		    .prompt = UINT32_MAX,
+		    .newcomer = UINT32_MAX,
+		    IN_FLIGHT(INT64_MAX, 0)},
+		   FRESH(1000000)),
+	 GOES(TO(2), LEAST_LOADED)},
 	/* -- numbers at their ends
 	   ------------------------------------------------------------------------ */
 	{"published beyond the most is held at the most", NOBODY,
@@ -356,17 +416,24 @@ static long double load_of(const struct decide_case *k, uint32_t e, bool any_fre
 {
 	const struct decide_facts *f = &k->facts[e];
 	bool bound = k->preferred == (int32_t)e && k->preferred_outcome == PINTLE_OUTCOME_STICKY;
-	long double came, ended;
+	long double came, ended, own = 0, prompts = 0, opened, closed;
 
+	if (f->passed) {
+		opened = more(f->inflight, f->inflight_at_pass);
+		closed = more(f->inflight_at_pass, f->inflight);
+		own = fminl(f->floor, PINTLE_MAX_LOAD) + capped(opened * f->arrival) -
+		      capped(closed * k->departure);
+		prompts = fminl(f->prompt + opened * f->newcomer, PINTLE_MAX_LOAD);
+	}
 	if (!any_fresh)
-		return capped(more(f->inflight, 0) * k->departure);
+		return capped(more(f->inflight, f->passed ? f->idle : 0) * k->departure) + prompts;
 	came = capped((more(f->inflight, f->inflight_at_scrape) +
 		       (bound ? 0 : more(f->pending, f->pending_at_scrape))) *
 		      f->arrival);
 	if (!f->fresh)
-		return highest + came;
+		return highest + came + prompts;
 	ended = capped(more(f->inflight_at_scrape, f->inflight) * k->departure);
-	return fmaxl(published(f) + came - ended, 0);
+	return fmaxl(fmaxl(published(f) + came - ended, own), 0) + prompts;
 }
 
 static void assert_follows_the_rule(const struct decide_case *k)
@@ -428,7 +495,7 @@ static uint32_t random_load(uint64_t r)
 	return r & 7 ? (uint32_t)(r >> 40 & 0xf) * 1000 : (uint32_t)(r >> 32);
 }
 
-static struct decide_case random_case(uint64_t *at)
+static struct decide_case random_case(uint64_t *at, bool followed)
 {
 	struct decide_case k = {
 		.seed = random_at(++*at),
@@ -454,6 +521,14 @@ static struct decide_case random_case(uint64_t *at)
 		f->published = random_load(random_at(++*at));
 		f->arrival = random_load(random_at(++*at));
 		f->fresh = (r >> (16 + i)) & 1;
+		if (!followed)
+			continue;
+		f->passed = random_at(++*at) % 4 != 0;
+		f->inflight_at_pass = random_count(random_at(++*at));
+		f->idle = (uint32_t)random_count(random_at(++*at));
+		f->floor = random_load(random_at(++*at));
+		f->prompt = random_load(random_at(++*at));
+		f->newcomer = random_load(random_at(++*at));
 	}
 	return k;
 }
@@ -464,7 +539,7 @@ static void test_random_cases(void **state)
 
 	(void)state;
 	for (int i = 0; i < 100000; i++) {
-		struct decide_case k = random_case(&at);
+		struct decide_case k = random_case(&at, i & 1);
 
 		decide_case_run(&k);
 		assert_follows_the_rule(&k);
@@ -472,18 +547,62 @@ static void test_random_cases(void **state)
 	}
 }
 
-static void test_a_million_decisions(void **state)
+static uint64_t digest_of_decisions(int n, bool followed)
 {
 	uint64_t at = 1ULL << 40, digest = 0;
 
-	(void)state;
-	for (int i = 0; i < 1000000; i++) {
-		struct decide_case k = random_case(&at);
+	for (int i = 0; i < n; i++) {
+		struct decide_case k = random_case(&at, followed);
 
 		decide_case_run(&k);
 		digest = digest_add(digest, (uint64_t)k.result.endpoint << 32 | k.result.outcome);
 	}
-	assert_digest(digest, 0x7df5655f0780df44);
+	return digest;
+}
+
+/* The requests are not followed: the decisions are those that they were before there were passes.
+ */
+static void test_a_million_decisions(void **state)
+{
+	(void)state;
+	assert_digest(digest_of_decisions(1000000, false), 0x7df5655f0780df44);
+}
+
+static void test_decisions_with_passes(void **state)
+{
+	(void)state;
+	assert_digest(digest_of_decisions(250000, true), 0xf7a08fb07bbcc632);
+}
+
+/* ---- the session ------------------------------------------------------------------------- */
+
+static void test_a_crowd_has_more_than_two_busy_connections(void **state)
+{
+	static const struct {
+		uint32_t open, idle;
+		bool passed, crowded;
+	} cases[] = {
+		{0, 0, true, false}, {2, 0, true, false},         {3, 0, true, true},
+		{9, 7, true, false}, {9, 6, true, true},          {9, 9, false, true},
+		{2, 9, true, false}, {UINT32_MAX, 0, true, true}, {0, UINT32_MAX, true, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct pintle_affinity a = {.open = cases[i].open, .idle = cases[i].idle};
+
+		assert_int_equal(decide_crowded(&a, cases[i].passed), cases[i].crowded);
+	}
+}
+
+static void test_more_context_may_be_further_ahead(void **state)
+{
+	(void)state;
+	assert_int_equal(decide_extra(0, 200), 0);
+	assert_int_equal(decide_extra(4000, 0), 0);
+	assert_int_equal(decide_extra(1, 2000000), 1);
+	assert_int_equal(decide_extra(3200, 200), 16000);
+	assert_int_equal(decide_extra(UINT32_MAX, 1), DECIDE_MAX_EXTRA);
 }
 
 /* ---- the sample ------------------------------------------------------------------------- */
@@ -626,6 +745,9 @@ int main(void)
 	const struct CMUnitTest others[] = {
 		cmocka_unit_test(test_random_cases),
 		cmocka_unit_test(test_a_million_decisions),
+		cmocka_unit_test(test_decisions_with_passes),
+		cmocka_unit_test(test_a_crowd_has_more_than_two_busy_connections),
+		cmocka_unit_test(test_more_context_may_be_further_ahead),
 		cmocka_unit_test(test_samples),
 		cmocka_unit_test(test_forty_short_ones_are_no_load),
 		cmocka_unit_test(test_forty_at_once_spread),

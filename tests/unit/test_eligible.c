@@ -165,7 +165,9 @@ static void test_tame_states(void **state)
  * family. */
 static void test_wild_states(void **state)
 {
+	states.followed = true;
 	kernel_and_cli_agree(*state, WILD_FILLS, false);
+	states.followed = false;
 }
 
 int main(void)

@@ -230,7 +230,7 @@ static int endpoint_read(const struct maps *m, uint64_t now, const struct state_
 		return err;
 	maps_value(m, MAP_overrides, PINTLE_ENDPOINT_SLOT(e->id), &override);
 	seen.whole = score_read(m, e->id, &score);
-	eligible_score_take(&seen, &score, e->generation);
+	eligible_score_take(&seen, &score, e->generation, pool, now);
 	eligible_facts(&facts, pool, &seen, now);
 	eligible_count(&facts, pool, &counts);
 
