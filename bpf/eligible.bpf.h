@@ -183,8 +183,9 @@ static __always_inline void eligible_facts(struct decide_facts *f, const struct 
 	f->inflight_at_pass = s->passed_inflight;
 	f->idle = s->idle;
 	f->floor = s->floor;
-	f->prompt = s->prompt;
-	f->newcomer = s->newcomer;
+	/* A limit in requests is too little for long prompts: every session would leave. */
+	f->prompt = pool->context_bytes ? s->prompt : 0;
+	f->newcomer = pool->context_bytes ? s->newcomer : 0;
 }
 
 /* Adds the present counts of the classes that the pool uses to f->inflight and f->pending. */

@@ -87,6 +87,8 @@ static void on_event(void *arg, const struct model_event *event)
 		/* fallthrough */
 	case MODEL_ABORTED:
 		e->requests--;
+		if (lab->policy->answered)
+			lab->policy->answered(lab->self, &s->r, lab->now_ns);
 		lab_request_ended(lab, s);
 		break;
 	case MODEL_TOKEN:

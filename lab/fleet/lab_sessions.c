@@ -162,6 +162,8 @@ static void request_place(struct lab *lab, struct lab_session *s)
 
 	if (s->connected) { /* the policy is not asked: the connection leads to its endpoint */
 		s->connection++;
+		if (lab->policy->again)
+			lab->policy->again(lab->self, r, lab->now_ns);
 		return;
 	}
 	r->endpoint = lab->policy->pick(lab->self, r, lab->now_ns);

@@ -63,7 +63,14 @@ struct lab_policy {
 	uint32_t (*pick)(void *self, struct lab_request *r, uint64_t now_ns);
 	/** The rest may be NULL. */
 	void (*first_token)(void *self, const struct lab_request *r, uint64_t now_ns);
+	/** The connection closed. */
 	void (*ended)(void *self, const struct lab_request *r, uint64_t now_ns);
+	/** A request began on a connection that was kept, and may set r->charge: pick() was not
+	 * asked.
+	 */
+	void (*again)(void *self, struct lab_request *r, uint64_t now_ns);
+	/** The request is over, answered or not; its connection stays until ended(). */
+	void (*answered)(void *self, const struct lab_request *r, uint64_t now_ns);
 	void (*page)(void *self, uint32_t node, uint32_t endpoint, const struct lab_page *page,
 		     uint64_t now_ns);
 	void (*outcomes)(const void *self, uint64_t *counts); /* PINTLE_MAX_OUTCOMES */

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * lab_policy_pintle.c - Pintle on each node: the rule of bpf/decide.bpf.h with the facts of
- * bpf/eligible.bpf.h, the load formula of policy/score.h and the homes of policy/maglev.h, called
- * in the order of bpf/choose.bpf.h.
+ * bpf/eligible.bpf.h, the load formulas of policy/score.h and policy/work.h and the homes of
+ * policy/maglev.h, called in the order of bpf/choose.bpf.h.
  *
  * A node counts only its own connections, and sees those of other nodes in the scrapes. Handshakes
  * take no time in the lab, so no connection is ever pending.
+ *
+ * With the key `follow` a node knows of requests what the passes over its sockets find: every
+ * PASS_NS it sees which connections wait, are answered or are idle. Between two passes it knows
+ * only that connections opened and closed. A token is BYTES_PER_TOKEN bytes on the wire.
  */
 #include <eligible.bpf.h>
 #include <stdlib.h>
@@ -14,6 +18,7 @@
 #include "../../userspace/base/util.h"
 #include "../../userspace/policy/maglev.h"
 #include "../../userspace/policy/score.h"
+#include "../../userspace/policy/work.h"
 #include "../fleet/lab_index.h"
 #include "lab_policy.h"
 
@@ -35,12 +40,31 @@ enum {
 	PLACED,
 	ENDS,
 	BINDINGS,
+	FOLLOW,
 };
+
+#define PASS_NS         50000000ULL
+#define BYTES_PER_TOKEN 4
+#define NOTES           (1U << 18)
 
 /* What a node knows of an endpoint. Every endpoint is eligible. */
 struct view {
 	int64_t inflight;
-	struct eligible_score score; /* scraped_ns is one more: 0 means that there is no score */
+	struct pintle_work live;   /* as of now: the node will see it at its next pass */
+	struct pintle_score score; /* its times are one more: 0 means never */
+};
+
+/* What a node knows of a session: see struct pintle_affinity. Two sessions with the same place in
+ * the table forget each other. */
+struct note {
+	uint64_t key, pass;
+	struct pintle_affinity known;
+	uint32_t idle; /* as of now */
+};
+
+struct node {
+	struct work_mean mean;
+	uint64_t requests, bytes, pass;
 };
 
 struct pintle {
@@ -53,6 +77,8 @@ struct pintle {
 	struct lab_index *bindings;
 	struct pintle_ref *homes; /* PINTLE_HOME_ENTRIES */
 	struct view *views;       /* [node][endpoint] */
+	struct node *nodes;
+	struct note *notes; /* by a hash of client and node: NOTES */
 	uint64_t outcomes[PINTLE_MAX_OUTCOMES];
 };
 
@@ -63,6 +89,8 @@ static void pintle_destroy(void *self)
 	lab_index_free(p->bindings);
 	free(p->homes);
 	free(p->views);
+	free(p->nodes);
+	free(p->notes);
 	free(p);
 }
 
@@ -84,6 +112,8 @@ static int homes_build(struct pintle *p)
 
 static int pintle_create(const struct lab_fleet *fleet, const double *v, void **out)
 {
+	bool by_context = v[MAX_EXTRA_LOAD] < 0;
+	double extra = by_context ? CONFIG_EXTRA_UNKNOWN : v[MAX_EXTRA_LOAD];
 	struct pintle *p = calloc(1, sizeof(*p));
 	int err;
 
@@ -97,13 +127,18 @@ static int pintle_create(const struct lab_fleet *fleet, const double *v, void **
 						   .kv_cache = v[KV_THRESHOLD]};
 	p->pool = (struct pintle_pool){
 		.ttl_ns = (uint64_t)(v[TTL] * 1e9),
-		.max_extra_load = (uint64_t)(v[MAX_EXTRA_LOAD] * 1000),
+		.max_extra_load = (uint64_t)(extra * 1000),
+		.context_bytes = v[FOLLOW] > 0 && by_context ? WORK_CONTEXT_BYTES : 0,
 		.staleness_ns = (uint64_t)(v[STALENESS] * 1e6),
 		.departure = (uint32_t)(v[RUNNING] * 1000),
 	};
 	p->random.state = fleet->seed;
 	p->views = calloc((size_t)fleet->nodes * fleet->endpoints, sizeof(*p->views));
-	err = p->views ? lab_index_new(fleet->nodes, (uint32_t)v[BINDINGS], &p->bindings) : -ENOMEM;
+	p->nodes = calloc(fleet->nodes, sizeof(*p->nodes));
+	p->notes = calloc(NOTES, sizeof(*p->notes));
+	err = p->views && p->nodes && p->notes
+		      ? lab_index_new(fleet->nodes, (uint32_t)v[BINDINGS], &p->bindings)
+		      : -ENOMEM;
 	if (!err)
 		err = homes_build(p);
 	if (err) {
@@ -149,17 +184,109 @@ static void pintle_page(void *self, uint32_t node, uint32_t endpoint, const stru
 			  [SIGNAL_RUNNING] = page->running,
 			  [SIGNAL_KV_CACHE] = page->kv_cache},
 	};
-	struct pintle_score score = {0};
+	struct pintle_score *score = &view->score;
 
-	score_compute(&s, -1, &p->weights, &p->saturation, &score);
+	score_compute(&s, -1, &p->weights, &p->saturation, score);
 	if (p->v[EXPONENT] != 4)
-		score.model[0].published = bend(p, &s);
+		score->model[0].published = bend(p, &s);
 	if (p->v[PLACED] > 0)
-		score.model[0].arrival = (uint32_t)(p->v[PLACED] * 1000);
-	score.inflight = view->inflight;
-	score.scraped_ns = now_ns + 1;
-	view->score.whole = true;
-	eligible_score_take(&view->score, &score, 0, &p->pool, now_ns + 1);
+		score->model[0].arrival = (uint32_t)(p->v[PLACED] * 1000);
+	score->inflight = view->inflight;
+	score->scraped_ns = now_ns + 1;
+}
+
+/* -- requests, as passes find them ------------------------------------------------------- */
+
+/* Does what the node's passes until now did. They are made up for when somebody asks, or changes
+ * what they would have seen: nothing changed since the newest of them. */
+static void node_pass(struct pintle *p, uint32_t number, uint64_t now_ns)
+{
+	struct node *node = &p->nodes[number];
+
+	if (p->v[FOLLOW] == 0 || node->pass == now_ns / PASS_NS)
+		return;
+	node->pass = now_ns / PASS_NS;
+	work_mean_update(&node->mean, node->requests, node->bytes);
+	for (uint32_t e = 0; e < p->fleet.endpoints; e++) {
+		struct view *view = view_of(p, number, e);
+
+		view->live.passed_ns = node->pass * PASS_NS + 1;
+		work_fold(&view->live, &p->weights, node->mean.bytes, view->inflight, &view->score);
+	}
+}
+
+static struct note *note_of(const struct pintle *p, const struct lab_request *r, uint64_t now_ns)
+{
+	uint64_t key = lab_hash(r->client, r->node) | 1;
+	struct note *n = &p->notes[key % NOTES];
+
+	if (n->key != key)
+		*n = (struct note){.key = key, .pass = now_ns / PASS_NS};
+	if (n->pass != now_ns / PASS_NS) {
+		n->pass = now_ns / PASS_NS;
+		n->known.idle = n->idle;
+	}
+	return n;
+}
+
+/* A request begins. `bound` says whether its session was bound to the endpoint when it came: then
+ * what the session said and heard last is cached there, unless another request of it is under way,
+ * which it does not continue. */
+static void request_begins(struct pintle *p, struct lab_request *r, bool bound, uint64_t now_ns)
+{
+	struct pintle_work *live = &view_of(p, r->node, r->endpoint)->live;
+	struct node *node = &p->nodes[r->node];
+	struct note *n = note_of(p, r, now_ns);
+	uint64_t bytes = (uint64_t)r->prompt_tokens * BYTES_PER_TOKEN;
+
+	if (bound && n->known.open <= n->idle + 1)
+		bytes -= MIN(bytes, n->known.context_bytes);
+	r->charge = (uint32_t)bytes;
+	live->waiting++;
+	live->prompt_bytes += bytes;
+	node->requests++;
+	node->bytes += bytes;
+}
+
+static void pintle_first(void *self, const struct lab_request *r, uint64_t now_ns)
+{
+	struct pintle *p = self;
+	struct pintle_work *live = &view_of(p, r->node, r->endpoint)->live;
+
+	node_pass(p, r->node, now_ns);
+	live->waiting--;
+	live->prompt_bytes -= r->charge;
+	live->answering++;
+}
+
+static void pintle_again(void *self, struct lab_request *r, uint64_t now_ns)
+{
+	struct pintle *p = self;
+	struct note *n = note_of(p, r, now_ns);
+
+	node_pass(p, r->node, now_ns);
+	view_of(p, r->node, r->endpoint)->live.idle--;
+	if (n->idle)
+		n->idle--;
+	request_begins(p, r, true, now_ns);
+}
+
+static void pintle_answered(void *self, const struct lab_request *r, uint64_t now_ns)
+{
+	struct pintle *p = self;
+	struct pintle_work *live = &view_of(p, r->node, r->endpoint)->live;
+	struct note *n = note_of(p, r, now_ns);
+
+	node_pass(p, r->node, now_ns);
+	if (r->first_ns) {
+		live->answering--;
+	} else {
+		live->waiting--;
+		live->prompt_bytes -= r->charge;
+	}
+	live->idle++;
+	n->idle++;
+	n->known.context_bytes = (r->prompt_tokens + r->output_tokens) * BYTES_PER_TOKEN;
 }
 
 /* -- the rule, as choose.bpf.h asks it --------------------------------------------------- */
@@ -176,34 +303,46 @@ static void weigh(const struct asked *a, bool bound, struct decide_candidate *c)
 	const struct pintle *p = a->p;
 	const struct view *view = view_of(p, a->r->node, c->endpoint);
 	struct decide_facts f = {.inflight = view->inflight};
+	struct eligible_score score = {.whole = true};
 
-	eligible_facts(&f, &p->pool, &view->score, a->now_ns + 1);
+	eligible_score_take(&score, &view->score, 0, &p->pool, a->now_ns + 1);
+	eligible_facts(&f, &p->pool, &score, a->now_ns + 1);
 	/* Keys `correction` and `ends` leave out parts of the rule. */
 	if (p->v[CORRECTION] == 0 || (p->v[ENDS] == 0 && f.inflight < f.inflight_at_scrape))
 		f.inflight_at_scrape = f.inflight;
 	decide_weigh(c, &f, p->pool.departure, bound);
 }
 
-static bool bound_find(const struct asked *a, struct decide_candidate *c)
+/* The binding that holds, or NULL. */
+static const struct lab_entry *binding_of(const struct asked *a)
 {
 	const struct pintle *p = a->p;
 	const struct lab_entry *e =
 		p->v[KEY] > 0 ? lab_index_get(p->bindings, a->r->client, a->r->node) : NULL;
 
-	if (!e || !decide_binding_holds(e->used_ns, a->now_ns, p->pool.ttl_ns))
-		return false;
-	c->endpoint = e->value;
-	return true;
+	return e && decide_binding_holds(e->used_ns, a->now_ns, p->pool.ttl_ns) ? e : NULL;
 }
 
-static bool home_find(const struct asked *a, struct decide_candidate *c)
+static int bound_find(const struct asked *a, struct decide_candidate *c)
+{
+	const struct pintle *p = a->p;
+	const struct lab_entry *e = binding_of(a);
+	const struct note *n = note_of(p, a->r, a->now_ns);
+
+	if (!e || (p->v[FOLLOW] > 0 && decide_crowded(&n->known, true)))
+		return 0;
+	c->endpoint = e->value;
+	return 1 + (int)decide_extra(n->known.context_bytes, p->pool.context_bytes);
+}
+
+static int home_find(const struct asked *a, struct decide_candidate *c)
 {
 	const struct pintle *p = a->p;
 
 	if (p->v[GROUP] == 0)
-		return false;
+		return 0;
 	c->endpoint = p->homes[decide_home(0, a->r->group + 1)].id;
-	return true;
+	return 1;
 }
 
 /* The decide_find of decide_prefer_first(). */
@@ -212,11 +351,13 @@ static int preferred_find(void *arg, uint32_t outcome, struct decide_candidate *
 	const struct asked *a = arg;
 	bool bound = outcome == PINTLE_OUTCOME_STICKY;
 
-	if (!(bound ? bound_find(a, c) : home_find(a, c)))
+	int found = bound ? bound_find(a, c) : home_find(a, c);
+
+	if (!found)
 		return 0;
 	c->generation = 1;
 	weigh(a, bound, c);
-	return 1;
+	return found;
 }
 
 static void sample_consider(const struct asked *a, struct decide_state *rule)
@@ -249,12 +390,19 @@ static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 	struct decide_state rule;
 	struct decide_candidate c = {0};
 
+	const struct lab_entry *bound = binding_of(&a);
+	int extra;
+
+	node_pass(p, r->node, now_ns);
 	decide_begin(&rule, rng_next(&p->random), 0);
-	decide_prefer_first(&rule, preferred_find, &a, &c);
+	extra = decide_prefer_first(&rule, preferred_find, &a, &c);
 	sample_consider(&a, &rule);
-	decide_end(&rule, p->pool.max_extra_load, &result);
+	decide_end(&rule, extra ? (uint32_t)extra : p->pool.max_extra_load, &result);
 	p->outcomes[result.outcome]++;
 	view_of(p, r->node, result.endpoint)->inflight++;
+	note_of(p, r, now_ns)->known.open++;
+	r->endpoint = result.endpoint;
+	request_begins(p, r, bound && bound->value == result.endpoint, now_ns);
 	/* A binding for which there is no memory counts as one that the LRU forgot. */
 	if (p->v[KEY] > 0)
 		lab_index_put(p->bindings, r->client, r->node, result.endpoint, now_ns);
@@ -263,8 +411,15 @@ static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 
 static void pintle_ended(void *self, const struct lab_request *r, uint64_t now_ns)
 {
-	(void)now_ns;
-	view_of(self, r->node, r->endpoint)->inflight--;
+	struct pintle *p = self;
+	struct note *n = note_of(p, r, now_ns);
+
+	node_pass(p, r->node, now_ns);
+	view_of(p, r->node, r->endpoint)->inflight--;
+	view_of(p, r->node, r->endpoint)->live.idle--;
+	n->known.open -= n->known.open > 0;
+	n->idle -= n->idle > 0;
+	n->known.idle = MIN(n->known.idle, n->known.open);
 }
 
 static void pintle_outcomes(const void *self, uint64_t *counts)
@@ -305,7 +460,8 @@ const struct lab_policy lab_policy_pintle = {
 	.per_connection = true,
 	.keys =
 		{
-			[MAX_EXTRA_LOAD] = {"maxExtraLoad", 16, 0, 1e6, "stickiness.maxExtraLoad"},
+			[MAX_EXTRA_LOAD] = {"maxExtraLoad", CONFIG_EXTRA_AUTO, CONFIG_EXTRA_AUTO,
+					    1e6, "stickiness.maxExtraLoad; -1: auto"},
 			[QUEUE] = {"queue", 2, 0, 1000, "weights.queue"},
 			[KV_CACHE] = {"kvCache", 2, 0, 1000, "weights.kvCache"},
 			[RUNNING] = {"running", 1, 0, 1000, "weights.running"},
@@ -325,13 +481,17 @@ const struct lab_policy lab_policy_pintle = {
 				    "weight since the scrape; 0: as built in"},
 			[ENDS] = {"ends", 1, 0, 1, "0: ends since the scrape are not credited"},
 			[BINDINGS] = {"bindings", 131072, 1, 1 << 24, "size of the binding table"},
+			[FOLLOW] = {"follow", 1, 0, 1, "0: requests are not followed"},
 		},
 	.interval_key = INTERVAL,
 	.load = pintle_load,
 	.create = pintle_create,
 	.destroy = pintle_destroy,
 	.pick = pintle_pick,
+	.first_token = pintle_first,
 	.ended = pintle_ended,
+	.again = pintle_again,
+	.answered = pintle_answered,
 	.page = pintle_page,
 	.outcomes = pintle_outcomes,
 };

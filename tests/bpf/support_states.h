@@ -208,6 +208,8 @@ static inline void states_make(struct states *s, uint32_t n, uint64_t now, bool 
 		states_counters(s, e);
 		states_override(s, e);
 	}
+	if (s->followed && !states_one_in(s, 4))
+		s->pool.context_bytes = 200;
 	for (uint32_t e = 0; s->followed && e < PINTLE_MAX_ENDPOINTS; e++)
 		states_pass(s, e);
 }

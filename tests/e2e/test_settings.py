@@ -16,7 +16,7 @@ KEYS = {
         "failureMode": ("FailClose", "FailOpen"), "spareHeaders": ("Accept-Language", "Accept-Encoding, User-Agent"),
         "http10": ("true", "false"), "scrape.interval": ("90ms", "50ms"), "scrape.timeout": ("900ms", "1s"),
         "stickiness.key": ("source/24", "source"), "stickiness.group": ("source/16", "none"),
-        "stickiness.ttl": ("100s", "300s"), "stickiness.maxExtraLoad": ("7", "16"),
+        "stickiness.ttl": ("100s", "300s"), "stickiness.maxExtraLoad": ("7", "auto"),
         "weights.queue": ("3", "2"), "weights.kvCache": ("1.5", "2"), "weights.running": ("4", "1"),
         "weights.gpu": ("5", "0"), "saturation.queueDepth": ("9", "5"), "saturation.kvCache": ("0.7", "0.8"),
         "saturation.staleness": ("3s", "2s"), "dcgm.interval": ("7s", "5s"),

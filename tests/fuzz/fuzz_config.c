@@ -84,11 +84,13 @@ static void check_frontend(const struct frontend_addr *f)
 
 static void check_pool(const struct config_pool *p)
 {
-	const double numbers[] = {
-		p->stickiness.max_extra_load, p->weights.queue,     p->weights.kv_cache,
-		p->weights.running,           p->weights.gpu,       p->saturation.queue_depth,
-		p->saturation.kv_cache,       p->ejection.max_share};
+	const double numbers[] = {p->weights.queue,          p->weights.kv_cache,
+				  p->weights.running,        p->weights.gpu,
+				  p->saturation.queue_depth, p->saturation.kv_cache,
+				  p->ejection.max_share};
+	double extra = p->stickiness.max_extra_load;
 
+	PROMISE(extra == CONFIG_EXTRA_AUTO || (extra >= 0 && !signbit(extra) && isfinite(extra)));
 	PROMISE(p->name && strlen(p->name) < PINTLE_NAME_SIZE && p->engine && p->scrape.path);
 	PROMISE(p->frontend_count && p->endpoint_count);
 	PROMISE(p->mode < PINTLE_MODE_COUNT && p->failure_mode <= PINTLE_FAIL_CLOSE);

@@ -518,7 +518,7 @@ static const struct refusal refusals[] = {
 	 "7:35: weights.kvCache is \"1_000\", which is no number; " WEIGHT
 	 "7:51: weights.running is \"010\", which is no number; " WEIGHT
 	 "7:61: weights.gpu is \"1\", which is text in quotes; " WEIGHT
-	 "8:30: stickiness.maxExtraLoad is \"1e\", which is no number; write a number from 0 to 1000000\n"
+	 "8:30: stickiness.maxExtraLoad is \"1e\", which is no number; write a number from 0 to 1000000, or auto\n"
 	 "9:28: saturation.queueDepth is \"five\", which is no number; write a number from 1 to 1000000\n"
 	 "9:43: saturation.kvCache is \"80%\", which is no number; write a number from 0.01 to 1\n"},
 
@@ -758,7 +758,7 @@ static void minimal_has_the_defaults(void **state)
 	assert_int_equal(p->stickiness.key_bits_v6, 64);
 	assert_int_equal(p->stickiness.group_kind, PINTLE_KEY_NONE);
 	assert_int_equal(p->stickiness.ttl_ns, 300 * NSEC_PER_SEC);
-	assert_true(p->stickiness.max_extra_load == 16);
+	assert_true(p->stickiness.max_extra_load == CONFIG_EXTRA_AUTO);
 	assert_int_equal(p->requests, PINTLE_REQUESTS_AS_THEY_COME);
 	assert_false(p->http10);
 	assert_string_equal(p->spare_headers[0].name, "accept-encoding:");

@@ -349,13 +349,13 @@ static void pintle_case(int came, const char *spec, uint32_t expected)
 static void test_pintle_by_hand(void **state)
 {
 	(void)state;
-	pintle_case(0, "pintle", 0);
-	pintle_case(2, "pintle", 0); /* 25.164 < 9.625 + 16 */
-	pintle_case(3, "pintle", 1); /* 27.164 */
-	pintle_case(0, "pintle:maxExtraLoad=11", 1);
-	pintle_case(-1, "pintle:maxExtraLoad=11", 0); /* 20.164 < 9.625 + 11 */
-	pintle_case(-1, "pintle:maxExtraLoad=11,ends=0", 1);
-	pintle_case(3, "pintle:placed=1", 0); /* 24.164 */
+	pintle_case(0, "pintle:follow=0", 0);
+	pintle_case(2, "pintle:follow=0", 0); /* 25.164 < 9.625 + 16 */
+	pintle_case(3, "pintle:follow=0", 1); /* 27.164 */
+	pintle_case(0, "pintle:follow=0,maxExtraLoad=11", 1);
+	pintle_case(-1, "pintle:follow=0,maxExtraLoad=11", 0); /* 20.164 < 9.625 + 11 */
+	pintle_case(-1, "pintle:follow=0,maxExtraLoad=11,ends=0", 1);
+	pintle_case(3, "pintle:follow=0,placed=1", 0); /* 24.164 */
 }
 
 static void test_pintle_forgets(void **state)
@@ -391,7 +391,7 @@ static void test_pintle_forgets(void **state)
 static void test_pintle_sees_others_in_the_page(void **state)
 {
 	const struct lab_page idle = {0, 0, 0}, busy = {0, 6, 0}, more = {0, 7, 0};
-	struct object o = make("pintle:key=0", 2, 2);
+	struct object o = make("pintle:follow=0,key=0", 2, 2);
 	uint32_t seen[2] = {0};
 	struct lab_request r;
 
@@ -419,6 +419,60 @@ static void test_pintle_sees_others_in_the_page(void **state)
 	o.policy->page(o.self, 0, 1, &more, 2 * SEC);
 	r = ask(&o, 3, 0, 1, 1);
 	assert_int_equal(pick(&o, &r, 2 * SEC), 0);
+	drop(&o);
+}
+
+/* A prompt counts from the next pass on, and until its first token. Before, it is one connection
+ * like any other. */
+static void test_pintle_sees_prompts_as_late_as_the_kernel(void **state)
+{
+	struct object o = make("pintle:key=0", 2, 1);
+	struct lab_request large = {.client = 1, .prompt_tokens = 8000};
+	struct lab_request small = {.client = 2, .prompt_tokens = 100};
+	const struct lab_page idle = {0, 0, 0};
+	uint64_t now = SEC;
+	uint32_t at;
+
+	(void)state;
+	for (uint32_t e = 0; e < 2; e++)
+		o.policy->page(o.self, 0, e, &idle, now);
+	at = pick(&o, &large, now);
+	assert_int_equal(pick(&o, &small, now), 1 - at);
+	for (int i = 0; i < 10; i++) {
+		now += 60 * SEC / 1000;
+		assert_int_equal(pick(&o, &small, now), 1 - at);
+	}
+	large.first_ns = now;
+	o.policy->first_token(o.self, &large, now);
+	now += 60 * SEC / 1000;
+	assert_int_equal(pick(&o, &small, now), at);
+	drop(&o);
+}
+
+/* A crowd's requests spread, those of one after the other stay. */
+static void test_pintle_holds_no_crowd(void **state)
+{
+	struct object o = make("pintle", 8, 1);
+	const struct lab_page idle = {0, 0, 0};
+	struct lab_request crowd[8], one = {.client = 2, .prompt_tokens = 100};
+	uint32_t seen = 0, first;
+
+	(void)state;
+	for (uint32_t e = 0; e < 8; e++)
+		o.policy->page(o.self, 0, e, &idle, SEC);
+	for (int i = 0; i < 8; i++) {
+		crowd[i] = (struct lab_request){.client = 1, .prompt_tokens = 100};
+		seen |= 1U << pick(&o, &crowd[i], SEC);
+	}
+	assert_true(__builtin_popcount(seen) >= 6);
+	first = pick(&o, &one, SEC);
+	for (int i = 0; i < 8; i++) {
+		one.first_ns = SEC;
+		o.policy->first_token(o.self, &one, SEC);
+		o.policy->answered(o.self, &one, SEC);
+		o.policy->ended(o.self, &one, SEC);
+		assert_int_equal(pick(&o, &one, SEC), first);
+	}
 	drop(&o);
 }
 
@@ -465,16 +519,16 @@ static void test_pintle_decides_a_million_times(void **state)
 		const char *spec;
 		uint32_t endpoints, nodes;
 	} rows[] = {
-		{"pintle:kvCache=0,maxExtraLoad=4", 8, 1},
-		{"pintle:kvCache=0,key=0,group=1,maxExtraLoad=4", 8, 4},
-		{"pintle:kvCache=0,group=1,maxExtraLoad=2,ttl=1", 5, 2},
-		{"pintle:kvCache=0,key=0", 64, 1},
-		{"pintle:kvCache=0,group=1,maxExtraLoad=1,ttl=2", 100, 3},
-		{"pintle:kvCache=0,key=0,sample=2", 7, 2},
-		{"pintle:kvCache=0,sample=300,staleness=500", 200, 1},
-		{"pintle:kvCache=0,key=0,staleness=100,running=3", 9, 2},
-		{"pintle:kvCache=0,key=0,correction=0", 16, 1},
-		{"pintle:kvCache=0,key=0,ends=0,placed=1.5,exponent=3", 16, 4},
+		{"pintle:follow=0,kvCache=0,maxExtraLoad=4", 8, 1},
+		{"pintle:follow=0,kvCache=0,key=0,group=1,maxExtraLoad=4", 8, 4},
+		{"pintle:follow=0,kvCache=0,group=1,maxExtraLoad=2,ttl=1", 5, 2},
+		{"pintle:follow=0,kvCache=0,key=0", 64, 1},
+		{"pintle:follow=0,kvCache=0,group=1,maxExtraLoad=1,ttl=2", 100, 3},
+		{"pintle:follow=0,kvCache=0,key=0,sample=2", 7, 2},
+		{"pintle:follow=0,kvCache=0,sample=300,staleness=500", 200, 1},
+		{"pintle:follow=0,kvCache=0,key=0,staleness=100,running=3", 9, 2},
+		{"pintle:follow=0,kvCache=0,key=0,correction=0", 16, 1},
+		{"pintle:follow=0,kvCache=0,key=0,ends=0,placed=1.5,exponent=3", 16, 4},
 	};
 	uint64_t digest = 0;
 
@@ -1094,7 +1148,7 @@ static void test_profiles(void **state)
 	profile_case("chat", 32, 1, 0);
 	profile_case("rag", 64, 1, 1);
 	profile_case("agents", 32, 1, 0);
-	profile_case("batch", 16, 0, 0);
+	profile_case("batch", CONFIG_EXTRA_AUTO, 0, 0);
 }
 
 /* The lab's defaults are those of the configuration. */
@@ -1140,6 +1194,8 @@ int main(void)
 		cmocka_unit_test(test_pintle_by_hand),
 		cmocka_unit_test(test_pintle_forgets),
 		cmocka_unit_test(test_pintle_sees_others_in_the_page),
+		cmocka_unit_test(test_pintle_sees_prompts_as_late_as_the_kernel),
+		cmocka_unit_test(test_pintle_holds_no_crowd),
 		cmocka_unit_test(test_pintle_decides_a_million_times),
 		TRACED(test_agrees_with_the_model),
 		TRACED(test_a_request_alone),

@@ -42,6 +42,10 @@ static inline const struct endpoint_addr *config_endpoint_at(const struct config
 	return e->address.port ? &e->address : &e->listen;
 }
 
+/* maxExtraLoad follows from the session's context; CONFIG_EXTRA_UNKNOWN while that is not known. */
+#define CONFIG_EXTRA_AUTO    (-1.0)
+#define CONFIG_EXTRA_UNKNOWN 16.0
+
 struct config_stickiness {
 	uint32_t key_kind;   /* PINTLE_KEY_* */
 	uint8_t key_bits_v4; /* 0..32 */
@@ -50,7 +54,7 @@ struct config_stickiness {
 	uint8_t group_bits_v4;
 	uint8_t group_bits_v6;
 	uint64_t ttl_ns;
-	double max_extra_load; /* request equivalents */
+	double max_extra_load; /* request equivalents, or CONFIG_EXTRA_AUTO */
 	bool shared;           /* all clients that give the same hint share a session */
 };
 

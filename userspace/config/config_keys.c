@@ -238,10 +238,12 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].stickiness.ttl", &yaml_duration, .set = SET_BY_DAEMON, .min = 0,
 	 .max = 720 * HOUR, .preset = "300s", POOL(stickiness.ttl_ns),
 	 .help = "A binding that is unused for this long is forgotten."},
-	{"pools[].stickiness.maxExtraLoad", &yaml_number, .set = SET_BY_DAEMON, .min = 0,
-	 .max = MAX_LOAD, .preset = "16", POOL(stickiness.max_extra_load),
+	{"pools[].stickiness.maxExtraLoad", &config_extra, .set = SET_BY_DAEMON, .min = 0,
+	 .max = MAX_LOAD, .preset = "auto", POOL(stickiness.max_extra_load),
 	 .help = "By how many request equivalents the preferred endpoint may be ahead of the "
-		 "least loaded one before a session leaves it."},
+		 "least loaded one before a session leaves it. `auto`: by one for every 200 bytes "
+		 "of the session's newest request and answer, and by 16 while these are not known. "
+		 "With a number, prompts weigh nothing: the load counts requests alone."},
 
 	{"pools[].weights", &yaml_map,
 	 .help = "What each signal adds to an endpoint's load, in request equivalents."},

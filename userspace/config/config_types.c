@@ -277,6 +277,27 @@ static void session_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 
 const struct yaml_type config_session = {.wants = session_wants, .read = read_session};
 
+/* ---- maxExtraLoad ---------------------------------------------------------- */
+
+static int read_extra(struct yaml_value *v, void *field)
+{
+	if (strcmp(v->text, "auto") != 0)
+		return yaml_number.read(v, field);
+	*(double *)field = CONFIG_EXTRA_AUTO;
+	return 0;
+}
+
+static void extra_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	size_t n;
+
+	yaml_number.wants(k, buf);
+	n = strlen(buf);
+	snprintf(buf + n, YAML_WANTS_SIZE - n, ", or auto");
+}
+
+const struct yaml_type config_extra = {.wants = extra_wants, .read = read_extra};
+
 /* ---- headers --------------------------------------------------------------- */
 
 /* Headers without which the server would answer another request, or none. */

@@ -16,6 +16,7 @@
 #include "homes.h"
 #include "ids.h"
 #include "../policy/maglev.h"
+#include "../policy/work.h"
 #include "register.h"
 #include "server_cgroups.h"
 #include "traits.bpf.h"
@@ -61,7 +62,12 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	v->group_bits_v6 = c->stickiness.group_bits_v6;
 	v->hints_shared = c->stickiness.shared;
 	v->ttl_ns = c->stickiness.ttl_ns;
-	v->max_extra_load = milli(c->stickiness.max_extra_load);
+	if (c->stickiness.max_extra_load == CONFIG_EXTRA_AUTO) {
+		v->max_extra_load = milli(CONFIG_EXTRA_UNKNOWN);
+		v->context_bytes = WORK_CONTEXT_BYTES;
+	} else {
+		v->max_extra_load = milli(c->stickiness.max_extra_load);
+	}
 	v->staleness_ns = c->saturation.staleness_ns;
 	v->departure = milli(c->weights.running);
 	v->requests = c->requests;
