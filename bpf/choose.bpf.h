@@ -130,6 +130,11 @@ struct sample {
 	struct decide_sample drawn;
 };
 
+static __always_inline __u32 sample_size(const struct pintle_pool *pool)
+{
+	return pool->sample ?: PINTLE_SAMPLE;
+}
+
 /* Considers the i-th member of the sample. Returns 1 when no more are needed. */
 static long sample_member(__u32 i, void *arg)
 {
@@ -149,13 +154,17 @@ static long sample_member(__u32 i, void *arg)
 	hide(at);
 	if (at >= PINTLE_MAX_ENDPOINTS)
 		return 1;
+	if (pool->ready)
+		at = pool->order[at];
+	if (at >= PINTLE_MAX_ENDPOINTS)
+		return 1;
 	c->endpoint = pool->members[at].id;
 	c->generation = pool->members[at].generation;
 	if (endpoint_weigh(t, c, false)) {
 		decide_consider(&s->rule, c);
 		s->drawn.taken++;
 	}
-	return decide_sample_done(&s->drawn, n, PINTLE_SAMPLE, i);
+	return decide_sample_done(&s->drawn, n, sample_size(pool), i);
 }
 
 /* Finds the endpoint to which the session is bound, unless the binding is too old or the session is
@@ -258,12 +267,15 @@ __weak __noinline int choose(const struct terms *t, __u32 mode, struct decide_re
 	decide_begin(&s.rule, mix(bpf_get_prandom_u32()), mode == PINTLE_MODE_BASELINE);
 	if (!s.rule.baseline)
 		extra = rule_prefer(&s.rule, t, &s.candidate);
-	if (decide_sample_needed(pool->member_count, PINTLE_SAMPLE)) {
+	s.rule.tie = pool->tie;
+	/* Without a daemon nobody keeps the order: any listener is eligible then. */
+	if (decide_sample_needed(pool->member_count, sample_size(pool))) {
 		__u32 random = bpf_get_prandom_u32();
 
-		decide_sample_draw(&s.drawn, pool->member_count, random, random >> 16);
+		decide_sample_draw(&s.drawn, pool->member_count, t->daemonless ? 0 : pool->ready,
+				   random, random >> 16);
 	} else {
-		decide_sample_all(&s.drawn);
+		decide_sample_all(&s.drawn, pool->member_count);
 	}
 	bpf_loop(PINTLE_MAX_ENDPOINTS, sample_member, &s, 0);
 	decide_end(&s.rule, extra > 0 ? (__u32)extra : pool->max_extra_load, r);

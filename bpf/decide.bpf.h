@@ -109,7 +109,7 @@ struct decide_state {
 		__u8 outcome; /* PINTLE_OUTCOME_STICKY or _HOME */
 	} preferred;
 	__u32 baseline;
-	__u32 zero;
+	__u32 tie; /* milli-requests, at most PINTLE_MAX_TIE: loads so close count as equal */
 };
 
 struct decide_result {
@@ -255,19 +255,23 @@ static __always_inline void decide_keep(struct decide_state *s, struct decide_le
 
 DECIDE_STEP decide_consider(struct decide_state *s, const struct decide_candidate *c)
 {
+	__u32 chance = 0;
+
 	if (!s || !c)
 		return 0;
 	if (s->baseline) {
 		decide_keep(s, &s->blind, 0, c);
 		return 0;
 	}
+	if (s->tie)
+		chance = decide_random(s) % s->tie;
 	decide_keep(s, &s->blind, c->blind, c);
 	if (c->fresh) {
-		decide_keep(s, &s->fresh, c->load, c);
+		decide_keep(s, &s->fresh, c->load + chance, c);
 		if (c->published > s->max_published)
 			s->max_published = c->published;
 	} else {
-		decide_keep(s, &s->old, c->load, c);
+		decide_keep(s, &s->old, c->load + chance, c);
 	}
 	return 0;
 }
@@ -390,14 +394,15 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct deci
 /* ---- the sample ------------------------------------------------------------- */
 
 /* The rule looks at all members of a pool of up to `size` members. Members of a larger pool are
- * drawn from a random place on with a random stride, until `size` of them are eligible. With 3
- * eligible members of 1000 that would take long, so after 2 * size draws one eligible member is
- * enough. */
+ * drawn from a random place on with a random stride, until `size` of them are eligible: first those
+ * that the daemon knows to be eligible, the first `first` ones, then the others. After 2 * size
+ * draws, and after all of the first ones, one eligible member is enough: else the search for 8 of
+ * which 2 are there would go through a pool of 1000. */
 struct decide_sample {
 	__u16 start;
 	__u16 step;
 	__u16 taken; /* eligible members among those drawn: the caller counts them */
-	__u16 zero;
+	__u16 first; /* 1..members */
 };
 
 /* Primes above PINTLE_MAX_ENDPOINTS have no factor in common with the size of a pool. With such a
@@ -413,26 +418,35 @@ static __always_inline bool decide_sample_needed(__u32 members, __u32 size)
 	return members > size;
 }
 
-static __always_inline void decide_sample_all(struct decide_sample *s)
+static __always_inline void decide_sample_all(struct decide_sample *s, __u32 members)
 {
 	s->start = 0;
 	s->step = 1;
 	s->taken = 0;
+	s->first = members;
 }
 
-static __always_inline void decide_sample_draw(struct decide_sample *s, __u32 members,
+/* `ready` is how many of the members, which come first, are known to be eligible; 0: not known. */
+static __always_inline void decide_sample_draw(struct decide_sample *s, __u32 members, __u32 ready,
 					       __u32 random_start, __u32 random_stride)
 {
-	s->start = random_start % members;
+	__u32 first = ready && ready < members ? ready : members;
+
+	s->start = random_start % first;
 	s->step = decide_strides[random_stride % DECIDE_STRIDES];
 	s->taken = 0;
+	s->first = first;
 }
 
 /* Returns the index of the i-th member drawn, i from 0 to members - 1. */
 static __always_inline __u32 decide_sample_member(const struct decide_sample *s, __u32 members,
 						  __u32 i)
 {
-	return (s->start + i * s->step) % members;
+	__u32 first = s->first;
+
+	if (i < first)
+		return (s->start + i * s->step) % first;
+	return first + (s->start + (i - first) * s->step) % (members - first);
 }
 
 /* Whether the members drawn so far are enough; the i-th one is the latest. */
@@ -441,7 +455,7 @@ static __always_inline bool decide_sample_done(const struct decide_sample *s, __
 {
 	if (!decide_sample_needed(members, size))
 		return false;
-	return s->taken >= size || (s->taken && i == 2 * size - 1);
+	return s->taken >= size || (s->taken && (i == 2 * size - 1 || i + 1 >= s->first));
 }
 
 /* ---- one decision as data, for the syscall program and the host ------------ */

@@ -351,7 +351,12 @@ struct pintle_pool {
 	 * 0: max_extra_load holds for every session, and prompts weigh nothing */
 	__u32 context_bytes;
 	__u32 sample; /* endpoints to compare in a larger pool; 0: PINTLE_SAMPLE */
-	__u32 tie; /* milli-requests: the loads of endpoints that are no further apart are equal */
+	__u32 tie;    /* milli-requests: so much, or less, is added to each load at random */
+	/* The first `ready` entries of `order` are the indices in `members` of those that were
+	 * eligible when the daemon looked; the others follow. 0: `order` says nothing. */
+	__u32 ready;
+	__u32 zero;
+	__u16 order[PINTLE_MAX_ENDPOINTS];
 };
 
 /* ---- overrides: array, pools first, then endpoints, then one. Writer: CLI. - */
@@ -813,7 +818,7 @@ PINTLE_ASSERT_SIZE(struct pintle_server_cgroup, 16);
 PINTLE_ASSERT_SIZE(struct pintle_frontend_key, 28);
 PINTLE_ASSERT_SIZE(struct pintle_frontend, 20);
 PINTLE_ASSERT_SIZE(struct pintle_rewrite, 136);
-PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 8 * PINTLE_MAX_ENDPOINTS + 24);
+PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_ENDPOINTS + 32);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
 PINTLE_ASSERT_SIZE(struct pintle_setting_key, 128);

@@ -41,6 +41,7 @@ enum {
 	ENDS,
 	BINDINGS,
 	FOLLOW,
+	TIE,
 };
 
 #define PASS_NS         50000000ULL
@@ -366,11 +367,11 @@ static void sample_consider(const struct asked *a, struct decide_state *rule)
 	uint32_t n = a->p->fleet.endpoints, size = (uint32_t)a->p->v[SAMPLE];
 	struct decide_sample drawn;
 
-	decide_sample_all(&drawn);
+	decide_sample_all(&drawn, n);
 	if (decide_sample_needed(n, size)) {
 		uint32_t start = rng_below(&a->p->random, n);
 
-		decide_sample_draw(&drawn, n, start, rng_below(&a->p->random, DECIDE_STRIDES));
+		decide_sample_draw(&drawn, n, 0, start, rng_below(&a->p->random, DECIDE_STRIDES));
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		c.endpoint = decide_sample_member(&drawn, n, i);
@@ -395,6 +396,7 @@ static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 
 	node_pass(p, r->node, now_ns);
 	decide_begin(&rule, rng_next(&p->random), 0);
+	rule.tie = (uint32_t)(p->v[TIE] * 1000);
 	extra = decide_prefer_first(&rule, preferred_find, &a, &c);
 	sample_consider(&a, &rule);
 	decide_end(&rule, extra ? (uint32_t)extra : p->pool.max_extra_load, &result);
@@ -481,6 +483,7 @@ const struct lab_policy lab_policy_pintle = {
 				    "weight since the scrape; 0: as built in"},
 			[ENDS] = {"ends", 1, 0, 1, "0: ends since the scrape are not credited"},
 			[BINDINGS] = {"bindings", 131072, 1, 1 << 24, "size of the binding table"},
+			[TIE] = {"tie", 0, 0, 1000, "loads no further apart are equal"},
 			[FOLLOW] = {"follow", 1, 0, 1, "0: requests are not followed"},
 		},
 	.interval_key = INTERVAL,

@@ -570,6 +570,75 @@ static void test_three_of_1000_are_found(void **state)
 	assert_even(counts, 3, 3000);
 }
 
+/* The daemon knew of two that are eligible; the kernel looks no further while it finds one. */
+static void test_those_known_to_be_ready_come_first(void **state)
+{
+	uint32_t counts[2];
+
+	(void)state;
+	make_many_endpoints(1000);
+	w.pool.ready = 2;
+	for (uint32_t i = 0; i < 1000; i++)
+		w.pool.order[i] = (uint16_t)((i + 431) % 1000);
+	w.pool.mode = PINTLE_MODE_BASELINE;
+	put_pool();
+	spread(counts, 431, 2, 2000);
+	assert_even(counts, 2, 2000);
+	/* Both are gone since: another one is found. */
+	leave_listening(700, 1);
+	assert_int_equal(visit("192.0.2.77").endpoint, 700);
+}
+
+/* A pool whose order is that of another time, or never was one. */
+static void test_an_order_out_of_range(void **state)
+{
+	(void)state;
+	make_many_endpoints(20);
+	w.pool.ready = 1000;
+	w.pool.failure_mode = PINTLE_FAIL_CLOSE;
+	memset(w.pool.order, 0xff, sizeof(w.pool.order));
+	put_pool();
+	assert_int_equal(visit("192.0.2.1").endpoint, NOBODY);
+}
+
+static void test_a_smaller_sample(void **state)
+{
+	uint32_t counts[8] = {0};
+
+	(void)state;
+	make_endpoints(8);
+	w.pool.sample = 2;
+	w.pool.key_kind = PINTLE_KEY_NONE;
+	put_pool();
+	put_load(0, 0);
+	for (uint32_t e = 1; e < 8; e++)
+		put_load(e, 1000);
+	for (uint32_t i = 0; i < 400; i++)
+		counts[visit_nth(i).endpoint]++;
+	/* The idle one is in a quarter of the samples, and not in all. */
+	assert_in_range(counts[0], 50, 200);
+}
+
+static void test_wide_ties(void **state)
+{
+	uint32_t counts[2] = {0};
+
+	(void)state;
+	two_endpoints(0);
+	w.pool.tie = 10000;
+	w.pool.key_kind = PINTLE_KEY_NONE;
+	put_pool();
+	for (uint32_t i = 0; i < 200; i++) {
+		struct pintle_inflight none = {0};
+		uint32_t e = visit_nth(i).endpoint;
+
+		counts[e]++;
+		put(inflight, e, &none);
+	}
+	/* The load of endpoint 1 is 5: it is chosen one time in eight. */
+	assert_in_range(counts[1], 5, 60);
+}
+
 static void test_the_last_of_1000_is_found(void **state)
 {
 	uint32_t count;
@@ -670,6 +739,10 @@ int main(void)
 		world_test(test_baseline_of_64),
 		world_test(test_baseline_of_1000),
 		world_test(test_three_of_1000_are_found),
+		world_test(test_those_known_to_be_ready_come_first),
+		world_test(test_an_order_out_of_range),
+		world_test(test_a_smaller_sample),
+		world_test(test_wide_ties),
 		world_test(test_the_last_of_1000_is_found),
 		world_test(test_neighbours_in_a_large_pool_all_get_their_part),
 		world_test(test_no_member_is_drawn_twice),

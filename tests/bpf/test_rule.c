@@ -607,34 +607,36 @@ static void test_more_context_may_be_further_ahead(void **state)
 
 /* ---- the sample ------------------------------------------------------------------------- */
 
-/* Draws from a pool in which about one member in `rarity` is eligible. */
-static void draw(uint32_t members, uint32_t size, uint32_t rarity, uint64_t seed)
+/* Draws from a pool of which the daemon knew the first `ready` members to be eligible. By now one
+ * of them in `rarity` is, and so is one of the others in `rarity`. */
+static void draw(uint32_t members, uint32_t ready, uint32_t size, uint32_t rarity, uint64_t seed)
 {
-	bool large = members > size, drawn[PINTLE_MAX_ENDPOINTS] = {false};
-	uint32_t i = 0, eligible = 0;
+	bool large = members > size, drawn[PINTLE_MAX_ENDPOINTS] = {false}, enough = false;
+	uint32_t first = large && ready && ready < members ? ready : members, i, eligible = 0;
 	struct decide_sample s;
 
 	assert_int_equal(decide_sample_needed(members, size), large);
 	if (large)
-		decide_sample_draw(&s, members, (uint32_t)random_at(seed),
+		decide_sample_draw(&s, members, ready, (uint32_t)random_at(seed),
 				   (uint32_t)random_at(seed + 1));
 	else
-		decide_sample_all(&s);
-	while (i < members) {
+		decide_sample_all(&s, members);
+	for (i = 0; i < members && !enough; i++) {
 		uint32_t at = decide_sample_member(&s, members, i);
 
 		assert_in_range(at, 0, members - 1);
 		assert_false(drawn[at]);
+		assert_true((i < first) == (at < first));
 		drawn[at] = true;
 		if (random_at(seed ^ at) % rarity == 0)
 			s.taken = ++eligible;
-		if (decide_sample_done(&s, members, size, i++))
-			break;
-		/* Not too many: the search in a large pool ends as soon as it may. */
-		assert_true(!large || (eligible < size && (i != 2 * size || !eligible)));
+		enough = decide_sample_done(&s, members, size, i);
+		/* Not too many, and not too few. */
+		assert_int_equal(enough,
+				 large && (eligible == size ||
+					   (eligible && (i + 1 == 2 * size || i + 1 >= first))));
 	}
-	/* And not too few. */
-	assert_true(i == members || (large && (eligible == size || (i == 2 * size && eligible))));
+	assert_true(enough || i == members);
 }
 
 static void test_samples(void **state)
@@ -643,9 +645,10 @@ static void test_samples(void **state)
 	for (uint64_t i = 0; i < 100000; i++) {
 		uint64_t r = random_at(i);
 		uint32_t most = r & 1 ? 20 : PINTLE_MAX_ENDPOINTS;
+		uint32_t members = 1 + (r >> 8) % most;
 
-		draw(1 + (r >> 8) % most, r & 2 ? PINTLE_SAMPLE : 1 + (r >> 20 & 15),
-		     1U << (r >> 32 & 15), r);
+		draw(members, r & 4 ? random_at(r) % (members + 2) : 0,
+		     r & 2 ? PINTLE_SAMPLE : 1 + (r >> 20 & 15), 1U << (r >> 32 & 15), r);
 	}
 }
 
