@@ -18,6 +18,7 @@
 #include "../../userspace/base/util.h"
 #include "../../userspace/policy/maglev.h"
 #include "../../userspace/policy/score.h"
+#include "../../userspace/policy/others.h"
 #include "../../userspace/policy/work.h"
 #include "../fleet/lab_index.h"
 #include "lab_policy.h"
@@ -65,6 +66,7 @@ struct note {
 
 struct node {
 	struct work_mean mean;
+	struct others others;
 	uint64_t requests, bytes, pass;
 };
 
@@ -186,6 +188,8 @@ static void pintle_page(void *self, uint32_t node, uint32_t endpoint, const stru
 			  [SIGNAL_KV_CACHE] = page->kv_cache},
 	};
 	struct pintle_score *score = &view->score;
+	struct others *others = &p->nodes[node].others;
+	double own = (double)view->live.waiting + view->live.answering;
 
 	score_compute(&s, -1, &p->weights, &p->saturation, score);
 	if (p->v[EXPONENT] != 4)
@@ -194,6 +198,8 @@ static void pintle_page(void *self, uint32_t node, uint32_t endpoint, const stru
 		score->model[0].arrival = (uint32_t)(p->v[PLACED] * 1000);
 	score->inflight = view->inflight;
 	score->scraped_ns = now_ns + 1;
+	others_page(others, page->waiting + page->running, own, p->fleet.endpoints);
+	others_judge(others);
 }
 
 /* -- requests, as passes find them ------------------------------------------------------- */
@@ -367,6 +373,8 @@ static void sample_consider(const struct asked *a, struct decide_state *rule)
 	uint32_t n = a->p->fleet.endpoints, size = (uint32_t)a->p->v[SAMPLE];
 	struct decide_sample drawn;
 
+	if (!size)
+		size = others_sample(a->p->nodes[a->r->node].others.level);
 	decide_sample_all(&drawn, n);
 	if (decide_sample_needed(n, size)) {
 		uint32_t start = rng_below(&a->p->random, n);
@@ -396,7 +404,8 @@ static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 
 	node_pass(p, r->node, now_ns);
 	decide_begin(&rule, rng_next(&p->random), 0);
-	rule.tie = (uint32_t)(p->v[TIE] * 1000);
+	rule.tie = p->v[TIE] < 0 ? others_tie(p->nodes[r->node].others.level)
+				 : (uint32_t)(p->v[TIE] * 1000);
 	extra = decide_prefer_first(&rule, preferred_find, &a, &c);
 	sample_consider(&a, &rule);
 	decide_end(&rule, extra ? (uint32_t)extra : p->pool.max_extra_load, &result);
@@ -475,15 +484,16 @@ const struct lab_policy lab_policy_pintle = {
 			[TTL] = {"ttl", 300, 0, 86400, "stickiness.ttl, s"},
 			[KEY] = {"key", 1, 0, 1, "stickiness.key: 0 none, 1 source"},
 			[GROUP] = {"group", 0, 0, 1, "stickiness.group: 0 none, 1 by tenant"},
-			[SAMPLE] = {"sample", PINTLE_SAMPLE, 1, LAB_MAX_ENDPOINTS,
-				    "endpoints looked at; 8 is built in"},
+			[SAMPLE] = {"sample", 0, 0, LAB_MAX_ENDPOINTS,
+				    "endpoints looked at; 0: by what other nodes place"},
 			[CORRECTION] = {"correction", 1, 0, 1,
 					"0: what came and ended does not count"},
 			[PLACED] = {"placed", 0, 0, 1000,
 				    "weight since the scrape; 0: as built in"},
 			[ENDS] = {"ends", 1, 0, 1, "0: ends since the scrape are not credited"},
 			[BINDINGS] = {"bindings", 131072, 1, 1 << 24, "size of the binding table"},
-			[TIE] = {"tie", 0, 0, 1000, "loads no further apart are equal"},
+			[TIE] = {"tie", -1, -1, 1000,
+				 "loads no further apart are equal; -1: by what others place"},
 			[FOLLOW] = {"follow", 1, 0, 1, "0: requests are not followed"},
 		},
 	.interval_key = INTERVAL,

@@ -349,13 +349,13 @@ static void pintle_case(int came, const char *spec, uint32_t expected)
 static void test_pintle_by_hand(void **state)
 {
 	(void)state;
-	pintle_case(0, "pintle:follow=0", 0);
-	pintle_case(2, "pintle:follow=0", 0); /* 25.164 < 9.625 + 16 */
-	pintle_case(3, "pintle:follow=0", 1); /* 27.164 */
-	pintle_case(0, "pintle:follow=0,maxExtraLoad=11", 1);
-	pintle_case(-1, "pintle:follow=0,maxExtraLoad=11", 0); /* 20.164 < 9.625 + 11 */
-	pintle_case(-1, "pintle:follow=0,maxExtraLoad=11,ends=0", 1);
-	pintle_case(3, "pintle:follow=0,placed=1", 0); /* 24.164 */
+	pintle_case(0, "pintle:follow=0,tie=0,sample=8", 0);
+	pintle_case(2, "pintle:follow=0,tie=0,sample=8", 0); /* 25.164 < 9.625 + 16 */
+	pintle_case(3, "pintle:follow=0,tie=0,sample=8", 1); /* 27.164 */
+	pintle_case(0, "pintle:follow=0,tie=0,sample=8,maxExtraLoad=11", 1);
+	pintle_case(-1, "pintle:follow=0,tie=0,sample=8,maxExtraLoad=11", 0); /* 20.164 < 9.625 + 11 */
+	pintle_case(-1, "pintle:follow=0,tie=0,sample=8,maxExtraLoad=11,ends=0", 1);
+	pintle_case(3, "pintle:follow=0,tie=0,sample=8,placed=1", 0); /* 24.164 */
 }
 
 static void test_pintle_forgets(void **state)
@@ -391,7 +391,7 @@ static void test_pintle_forgets(void **state)
 static void test_pintle_sees_others_in_the_page(void **state)
 {
 	const struct lab_page idle = {0, 0, 0}, busy = {0, 6, 0}, more = {0, 7, 0};
-	struct object o = make("pintle:follow=0,key=0", 2, 2);
+	struct object o = make("pintle:follow=0,tie=0,sample=8,key=0", 2, 2);
 	uint32_t seen[2] = {0};
 	struct lab_request r;
 
@@ -519,16 +519,17 @@ static void test_pintle_decides_a_million_times(void **state)
 		const char *spec;
 		uint32_t endpoints, nodes;
 	} rows[] = {
-		{"pintle:follow=0,kvCache=0,maxExtraLoad=4", 8, 1},
-		{"pintle:follow=0,kvCache=0,key=0,group=1,maxExtraLoad=4", 8, 4},
-		{"pintle:follow=0,kvCache=0,group=1,maxExtraLoad=2,ttl=1", 5, 2},
-		{"pintle:follow=0,kvCache=0,key=0", 64, 1},
-		{"pintle:follow=0,kvCache=0,group=1,maxExtraLoad=1,ttl=2", 100, 3},
-		{"pintle:follow=0,kvCache=0,key=0,sample=2", 7, 2},
-		{"pintle:follow=0,kvCache=0,sample=300,staleness=500", 200, 1},
-		{"pintle:follow=0,kvCache=0,key=0,staleness=100,running=3", 9, 2},
-		{"pintle:follow=0,kvCache=0,key=0,correction=0", 16, 1},
-		{"pintle:follow=0,kvCache=0,key=0,ends=0,placed=1.5,exponent=3", 16, 4},
+		{"pintle:follow=0,tie=0,sample=8,kvCache=0,maxExtraLoad=4", 8, 1},
+		{"pintle:follow=0,tie=0,sample=8,kvCache=0,key=0,group=1,maxExtraLoad=4", 8, 4},
+		{"pintle:follow=0,tie=0,sample=8,kvCache=0,group=1,maxExtraLoad=2,ttl=1", 5, 2},
+		{"pintle:follow=0,tie=0,sample=8,kvCache=0,key=0", 64, 1},
+		{"pintle:follow=0,tie=0,sample=8,kvCache=0,group=1,maxExtraLoad=1,ttl=2", 100, 3},
+		{"pintle:follow=0,tie=0,kvCache=0,key=0,sample=2", 7, 2},
+		{"pintle:follow=0,tie=0,kvCache=0,sample=300,staleness=500", 200, 1},
+		{"pintle:follow=0,tie=0,sample=8,kvCache=0,key=0,staleness=100,running=3", 9, 2},
+		{"pintle:follow=0,tie=0,sample=8,kvCache=0,key=0,correction=0", 16, 1},
+		{"pintle:follow=0,tie=0,sample=8,kvCache=0,key=0,ends=0,placed=1.5,exponent=3", 16,
+		 4},
 	};
 	uint64_t digest = 0;
 

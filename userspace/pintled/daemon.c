@@ -15,6 +15,7 @@
 #include "exporter.h"
 #include "notify.h"
 #include "oneshot.h"
+#include "order.h"
 #include "poll.h"
 #include "metrics_page.h"
 #include "process.h"
@@ -55,6 +56,7 @@ struct daemon {
 	struct clients *clients;
 	struct exporter *exporter;
 	struct oneshot *oneshot;
+	struct orders *orders;
 	struct process process;
 	bool attached, ready_told;
 	uint64_t rounds, started_ns, watchdog_ns, watchdog_told_ns;
@@ -336,6 +338,7 @@ static void on_tending(uv_timer_t *timer)
 	struct daemon *d = timer->data;
 
 	look_at_settings(d);
+	orders_update(d->orders, d->maps, d->publication, poller_others(d->poller));
 	if (!attachment_tend(d->attachment, d->config))
 		return;
 	/* While a hook was lost, nothing noticed sockets that listened, connected or closed. */
@@ -426,6 +429,8 @@ static int daemon_start(struct daemon *d)
 		err = clients_new(&d->loop, d->maps, &d->clients);
 	if (!err)
 		err = poller_new(&d->loop, attachment_netns(d->attachment), d->maps, &d->poller);
+	if (!err)
+		err = orders_new(&d->orders);
 	if (!err && d->config->metrics)
 		err = exporter_new(&d->loop, d->config->metrics, &exporter_callbacks, d,
 				   &d->exporter);
@@ -475,6 +480,7 @@ static void daemon_stop(struct daemon *d)
 	exporter_free(d->exporter);
 	oneshot_free(d->oneshot);
 	poller_free(d->poller);
+	orders_free(d->orders);
 	clients_free(d->clients);
 	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
 		uv_close(ours[i], NULL);

@@ -61,6 +61,8 @@ struct poller {
 	struct watch *watches[PINTLE_MAX_ENDPOINTS];
 	struct gpu_source **sources;
 	size_t source_count;
+	/* By pool id; a pool that is given a former one's id soon has numbers of its own. */
+	struct others others[PINTLE_MAX_POOLS];
 	/* A round is over when every endpoint has been scraped in it. */
 	uint64_t round;         /* the current one, from 1 */
 	size_t round_open;      /* endpoints not scraped in it yet */
@@ -354,6 +356,33 @@ static void take_part(struct watch *w)
 		end_round(w->poller);
 }
 
+static bool is_fresh(uint64_t then_ns, uint64_t staleness_ns, uint64_t now_ns)
+{
+	return then_ns && (int64_t)(now_ns - then_ns) <= (int64_t)staleness_ns;
+}
+
+/* The endpoint's requests that came through this node: by the newest pass, or else each connection
+ * is one. */
+static double own_requests(const struct watch *w)
+{
+	const struct pintle_work *work = &w->poller->m->works[w->ref.id];
+
+	if (work->generation != w->ref.generation ||
+	    !is_fresh(work->passed_ns, w->pool->saturation.staleness_ns, w->begun_ns))
+		return (double)w->inflight;
+	return (double)work->waiting + work->unseen + work->answering;
+}
+
+static void compare_with_others(struct watch *w, const struct pintle_score *score)
+{
+	struct poller *p = w->poller;
+	size_t at = (size_t)(w->pool - p->config->pools);
+
+	others_page(&p->others[p->publication->pools[at].ref.id],
+		    (double)score->waiting + score->running, own_requests(w),
+		    (uint32_t)w->pool->endpoint_count);
+}
+
 static const char *watch_done(void *arg, int error, const char *page, size_t size)
 {
 	struct watch *w = arg;
@@ -380,6 +409,7 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	score.inflight = w->inflight;
 	score.pending = w->pending;
 	store_score(&w->poller->m->scores[w->ref.id], &score);
+	compare_with_others(w, &score);
 	w->counters.signals = signals;
 	w->counters.known = true;
 	return NULL;
@@ -614,6 +644,11 @@ double poller_gpu_memory(const struct poller *p, uint32_t endpoint)
 	const struct watch *w = endpoint < PINTLE_MAX_ENDPOINTS ? p->watches[endpoint] : NULL;
 
 	return w ? gpu_figures(p, w->pool, w->endpoint).memory : -1;
+}
+
+struct others *poller_others(struct poller *p)
+{
+	return p->others;
 }
 
 double poller_saturation(const struct poller *p, size_t pool)

@@ -13,6 +13,7 @@
 #include "../config/config.h"
 #include "../maps/maps.h"
 #include "../policy/engines.h"
+#include "../policy/others.h"
 #include "publish.h"
 #include "../fetch/scrape.h"
 
@@ -47,6 +48,8 @@ const struct poll_counters *poller_counters(const struct poller *p, uint32_t end
 /** Share of memory in use, 0..1, on the fullest of the endpoint's GPUs, by a DCGM page that is not
  * too old; -1: not known. */
 double poller_gpu_memory(const struct poller *p, uint32_t endpoint);
+/** How much of each pool's work other nodes place, by pool id. Owned by the poller. */
+struct others *poller_others(struct poller *p);
 /** Mean over the pool's endpoints of score_saturation(), where a stale endpoint counts as 1, as in
  * GIE's utilization detector. `pool` is an index into the configuration. */
 double poller_saturation(const struct poller *p, size_t pool);
