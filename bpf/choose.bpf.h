@@ -130,11 +130,6 @@ struct sample {
 	struct decide_sample drawn;
 };
 
-static __always_inline __u32 sample_size(const struct pintle_pool *pool)
-{
-	return pool->sample ?: PINTLE_SAMPLE;
-}
-
 /* Considers the i-th member of the sample. Returns 1 when no more are needed. */
 static long sample_member(__u32 i, void *arg)
 {
@@ -164,7 +159,7 @@ static long sample_member(__u32 i, void *arg)
 		decide_consider(&s->rule, c);
 		s->drawn.taken++;
 	}
-	return decide_sample_done(&s->drawn, n, sample_size(pool), i);
+	return decide_sample_done(&s->drawn, n, decide_sample_size(n, pool->sample), i);
 }
 
 /* Finds the endpoint to which the session is bound, unless the binding is too old or the session is
@@ -251,6 +246,28 @@ __weak __noinline int rule_prefer(struct decide_state *rule, const struct terms 
 	return decide_prefer_first(rule, preferred_find, (void *)t, c);
 }
 
+/* Apart from choose(), because of its stack. */
+__weak __noinline int sample_begin(struct decide_sample *s, const struct terms *t)
+{
+	struct pintle_pool *pool;
+	__u32 n, random;
+
+	if (!s || !t)
+		return 0;
+	pool = pool_of(t);
+	if (!pool)
+		return 0;
+	n = pool->member_count;
+	if (!decide_sample_needed(n, decide_sample_size(n, pool->sample))) {
+		decide_sample_all(s, n);
+		return 0;
+	}
+	random = bpf_get_prandom_u32();
+	/* Without a daemon nobody keeps the order, and any listener is eligible. */
+	decide_sample_draw(s, n, t->daemonless ? 0 : pool->ready, random, random >> 16);
+	return 0;
+}
+
 /* Makes a decision; r->generation is 0 when no endpoint is eligible. */
 __weak __noinline int choose(const struct terms *t, __u32 mode, struct decide_result *r)
 {
@@ -265,18 +282,10 @@ __weak __noinline int choose(const struct terms *t, __u32 mode, struct decide_re
 		return 0;
 	s.terms = t;
 	decide_begin(&s.rule, mix(bpf_get_prandom_u32()), mode == PINTLE_MODE_BASELINE);
+	s.rule.tie = pool->tie;
 	if (!s.rule.baseline)
 		extra = rule_prefer(&s.rule, t, &s.candidate);
-	s.rule.tie = pool->tie;
-	/* Without a daemon nobody keeps the order: any listener is eligible then. */
-	if (decide_sample_needed(pool->member_count, sample_size(pool))) {
-		__u32 random = bpf_get_prandom_u32();
-
-		decide_sample_draw(&s.drawn, pool->member_count, t->daemonless ? 0 : pool->ready,
-				   random, random >> 16);
-	} else {
-		decide_sample_all(&s.drawn, pool->member_count);
-	}
+	sample_begin(&s.drawn, t);
 	bpf_loop(PINTLE_MAX_ENDPOINTS, sample_member, &s, 0);
 	decide_end(&s.rule, extra > 0 ? (__u32)extra : pool->max_extra_load, r);
 	return 0;

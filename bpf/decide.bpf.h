@@ -393,11 +393,11 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct deci
 
 /* ---- the sample ------------------------------------------------------------- */
 
-/* The rule looks at all members of a pool of up to `size` members. Members of a larger pool are
- * drawn from a random place on with a random stride, until `size` of them are eligible: first those
- * that the daemon knows to be eligible, the first `first` ones, then the others. After 2 * size
- * draws, and after all of the first ones, one eligible member is enough: else the search for 8 of
- * which 2 are there would go through a pool of 1000. */
+/* The rule looks at all members of a pool of up to PINTLE_SAMPLE members. Members of a larger pool
+ * are drawn from a random place on with a random stride, until `size` of them are eligible: first
+ * those that the daemon knows to be eligible, the first `first` ones, then the others. After 2 *
+ * size draws, and after all of the first ones, one eligible member is enough: else the search for 8
+ * of which 2 are there would go through a pool of 1000. */
 struct decide_sample {
 	__u16 start;
 	__u16 step;
@@ -410,6 +410,13 @@ struct decide_sample {
 static const __u32 decide_strides[] = {1031, 1153, 1289, 1433, 1571, 1721, 1873, 2017,
 				       2179, 2341, 2503, 2671, 2837, 3001, 3169, 3329};
 #define DECIDE_STRIDES (sizeof(decide_strides) / sizeof(decide_strides[0]))
+
+/* How many to compare, where pool.sample is `sample`. A pool of up to PINTLE_SAMPLE members is
+ * never searched in part: with two of three, the best one would be missed one time in three. */
+static __always_inline __u32 decide_sample_size(__u32 members, __u32 sample)
+{
+	return members <= PINTLE_SAMPLE || !sample ? PINTLE_SAMPLE : sample;
+}
 
 /* Whether to begin with decide_sample_draw() and two random numbers, or with decide_sample_all().
  */

@@ -374,7 +374,7 @@ static void sample_consider(const struct asked *a, struct decide_state *rule)
 	struct decide_sample drawn;
 
 	if (!size)
-		size = others_sample(a->p->nodes[a->r->node].others.level);
+		size = decide_sample_size(n, others_sample(a->p->nodes[a->r->node].others.level));
 	decide_sample_all(&drawn, n);
 	if (decide_sample_needed(n, size)) {
 		uint32_t start = rng_below(&a->p->random, n);

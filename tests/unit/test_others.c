@@ -70,6 +70,18 @@ static void test_without_work_it_stays(void **state)
 	assert_int_equal(o.level, 5);
 }
 
+/* Pages count work from before the daemon began, too. */
+static void test_it_takes_its_time(void **state)
+{
+	struct others o = seen(20, 64, OTHERS_PAGES - 1);
+
+	(void)state;
+	assert_false(others_judge(&o));
+	for (int e = 0; e < 8; e++)
+		others_page(&o, 20, 1, 8);
+	assert_true(others_judge(&o));
+}
+
 static void test_odd_numbers(void **state)
 {
 	struct others o = {0};
@@ -91,6 +103,7 @@ int main(void)
 		cmocka_unit_test(test_by_nodes),
 		cmocka_unit_test(test_it_changes_seldom),
 		cmocka_unit_test(test_without_work_it_stays),
+		cmocka_unit_test(test_it_takes_its_time),
 		cmocka_unit_test(test_odd_numbers),
 	};
 

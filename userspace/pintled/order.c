@@ -104,7 +104,9 @@ static void orders_update_pool(struct orders *o, const struct maps *m,
 	o->pool.sample = others_sample(level);
 	o->pool.tie = others_tie(level);
 	o->pool.ready = 0;
-	if (decide_sample_needed(o->pool.member_count, o->pool.sample) && !orders_copy(o, m))
+	if (decide_sample_needed(o->pool.member_count,
+				 decide_sample_size(o->pool.member_count, o->pool.sample)) &&
+	    !orders_copy(o, m))
 		orders_sort(o, m, pool);
 	if (memcmp(&o->pool, &o->former, sizeof(o->pool)) != 0)
 		maps_put(m, MAP_pools, &pool->id, &o->pool);

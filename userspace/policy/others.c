@@ -14,6 +14,7 @@ void others_page(struct others *o, double page, double own, uint32_t endpoints)
 	double weight = 1.0 / ((double)OTHERS_PAGES * (endpoints ? endpoints : 1));
 	double all = page > 0 ? page : 0, theirs = own > 0 ? fmax(all - own, 0) : all;
 
+	o->pages = fmin(o->pages + weight * OTHERS_PAGES, OTHERS_PAGES);
 	o->all += weight * (all - o->all);
 	o->theirs += weight * (theirs - o->theirs);
 }
@@ -22,7 +23,8 @@ bool others_judge(struct others *o)
 {
 	double share, level;
 
-	if (!(o->all > 0))
+	/* Less than a page is a sum's rounding. */
+	if (!(o->all > 0) || o->pages < OTHERS_PAGES - 0.5)
 		return false;
 	share = fmin(o->theirs / o->all, 1);
 	level = OTHERS_LEVELS * share * share * share * share;

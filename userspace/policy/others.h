@@ -18,6 +18,7 @@
 /* Of one pool; begins as zeros. */
 struct others {
 	double theirs, all; /* requests on the pool's pages: means over OTHERS_PAGES pages */
+	double pages;       /* seen of each endpoint, at most OTHERS_PAGES */
 	uint32_t level;     /* 0: this node is alone, to OTHERS_LEVELS: it hardly matters */
 };
 #define OTHERS_PAGES  200 /* of each endpoint: 40 s by default */
@@ -28,7 +29,9 @@ struct others {
 void others_page(struct others *o, double page, double own, uint32_t endpoints);
 
 /** Sets o->level: OTHERS_LEVELS x (share of the work that is others')^4. Returns whether it
- * changed; it changes only when it is clearly another one. While there is no work it stays. */
+ * changed; it changes only when it is clearly another one. While there is no work it stays, and
+ * before OTHERS_PAGES pages of each endpoint were seen: servers may have been at work before this
+ * daemon came. */
 bool others_judge(struct others *o);
 
 /** How many endpoints to compare (pool.sample): PINTLE_SAMPLE for a node that is alone, down to 2.
