@@ -55,7 +55,7 @@
  * behind one address. Its requests do not continue one another, so that no endpoint has more of
  * their context than another, and together they would be too much for one. docs/load.md has the
  * evidence. */
-#define DECIDE_MAX_BUSY 2
+#define DECIDE_MAX_BUSY 4
 
 /* More than any difference of loads that matters, and fits an int with one to spare. */
 #define DECIDE_MAX_EXTRA PINTLE_MAX_LOAD

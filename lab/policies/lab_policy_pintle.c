@@ -43,6 +43,9 @@ enum {
 	BINDINGS,
 	FOLLOW,
 	TIE,
+	REQUEST_BYTES,
+	CONTEXT_BYTES,
+	CROWD,
 };
 
 #define PASS_NS         50000000ULL
@@ -131,7 +134,7 @@ static int pintle_create(const struct lab_fleet *fleet, const double *v, void **
 	p->pool = (struct pintle_pool){
 		.ttl_ns = (uint64_t)(v[TTL] * 1e9),
 		.max_extra_load = (uint64_t)(extra * 1000),
-		.context_bytes = v[FOLLOW] > 0 && by_context ? WORK_CONTEXT_BYTES : 0,
+		.context_bytes = v[FOLLOW] > 0 && by_context ? (uint32_t)v[CONTEXT_BYTES] : 0,
 		.staleness_ns = (uint64_t)(v[STALENESS] * 1e6),
 		.departure = (uint32_t)(v[RUNNING] * 1000),
 	};
@@ -208,6 +211,7 @@ static void pintle_page(void *self, uint32_t node, uint32_t endpoint, const stru
  * what they would have seen: nothing changed since the newest of them. */
 static void node_pass(struct pintle *p, uint32_t number, uint64_t now_ns)
 {
+	double scale = WORK_BYTES_PER_REQUEST / p->v[REQUEST_BYTES];
 	struct node *node = &p->nodes[number];
 
 	if (p->v[FOLLOW] == 0 || node->pass == now_ns / PASS_NS)
@@ -219,6 +223,8 @@ static void node_pass(struct pintle *p, uint32_t number, uint64_t now_ns)
 
 		view->live.passed_ns = node->pass * PASS_NS + 1;
 		work_fold(&view->live, &p->weights, node->mean.bytes, view->inflight, &view->score);
+		view->score.prompt = (uint32_t)(view->score.prompt * scale);
+		view->score.newcomer = (uint32_t)(view->score.newcomer * scale);
 	}
 }
 
@@ -330,13 +336,20 @@ static const struct lab_entry *binding_of(const struct asked *a)
 	return e && decide_binding_holds(e->used_ns, a->now_ns, p->pool.ttl_ns) ? e : NULL;
 }
 
+static bool crowded(const struct pintle *p, const struct note *n)
+{
+	if (p->v[CROWD] == DECIDE_MAX_BUSY)
+		return decide_crowded(&n->known, true);
+	return (double)n->known.open - n->known.idle > p->v[CROWD];
+}
+
 static int bound_find(const struct asked *a, struct decide_candidate *c)
 {
 	const struct pintle *p = a->p;
 	const struct lab_entry *e = binding_of(a);
 	const struct note *n = note_of(p, a->r, a->now_ns);
 
-	if (!e || (p->v[FOLLOW] > 0 && decide_crowded(&n->known, true)))
+	if (!e || (p->v[FOLLOW] > 0 && crowded(p, n)))
 		return 0;
 	c->endpoint = e->value;
 	return 1 + (int)decide_extra(n->known.context_bytes, p->pool.context_bytes);
@@ -494,6 +507,12 @@ const struct lab_policy lab_policy_pintle = {
 			[BINDINGS] = {"bindings", 131072, 1, 1 << 24, "size of the binding table"},
 			[TIE] = {"tie", -1, -1, 1000,
 				 "loads no further apart are equal; -1: by what others place"},
+			[REQUEST_BYTES] = {"requestBytes", WORK_BYTES_PER_REQUEST, 4, 1e6,
+					   "of a prompt, that weigh as a request; 400 is built in"},
+			[CONTEXT_BYTES] = {"contextBytes", WORK_CONTEXT_BYTES, 1, 1e6,
+					   "of a session, for a request ahead; 100 is built in"},
+			[CROWD] = {"crowd", DECIDE_MAX_BUSY, 0, 1e6,
+				   "busy connections of a session that is held; 4 is built in"},
 			[FOLLOW] = {"follow", 1, 0, 1, "0: requests are not followed"},
 		},
 	.interval_key = INTERVAL,

@@ -388,10 +388,10 @@ static void test_a_crowd_is_not_held(void **state)
 
 	(void)state;
 	two_endpoints(0);
-	a.open = 2;
+	a.open = 4;
 	bind_client("192.0.2.1", 128, a, POOL_GEN);
 	assert_went(visit("192.0.2.1"), 1, STICKY);
-	a.open = 3;
+	a.open = 5;
 	bind_client("192.0.2.2", 128, a, POOL_GEN);
 	assert_went(visit("192.0.2.2"), 0, LEAST_LOADED);
 	/* Kept-alive connections are no crowd, while a pass says that they are idle. */
@@ -410,7 +410,7 @@ static void test_a_crowd_has_a_home(void **state)
 	(void)state;
 	two_endpoints(0);
 	put_homes(POOL_GEN, 1, 1, 0);
-	a.open = 3;
+	a.open = 5;
 	bind_client("192.0.2.1", 128, a, POOL_GEN);
 	assert_went(visit("192.0.2.1"), 1, HOME);
 }

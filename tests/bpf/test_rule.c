@@ -576,14 +576,14 @@ static void test_decisions_with_passes(void **state)
 
 /* ---- the session ------------------------------------------------------------------------- */
 
-static void test_a_crowd_has_more_than_two_busy_connections(void **state)
+static void test_a_crowd_has_more_than_four_busy_connections(void **state)
 {
 	static const struct {
 		uint32_t open, idle;
 		bool passed, crowded;
 	} cases[] = {
-		{0, 0, true, false}, {2, 0, true, false},         {3, 0, true, true},
-		{9, 7, true, false}, {9, 6, true, true},          {9, 9, false, true},
+		{0, 0, true, false}, {4, 0, true, false},         {5, 0, true, true},
+		{9, 5, true, false}, {9, 4, true, true},          {9, 9, false, true},
 		{2, 9, true, false}, {UINT32_MAX, 0, true, true}, {0, UINT32_MAX, true, false},
 	};
 
@@ -749,7 +749,7 @@ int main(void)
 		cmocka_unit_test(test_random_cases),
 		cmocka_unit_test(test_a_million_decisions),
 		cmocka_unit_test(test_decisions_with_passes),
-		cmocka_unit_test(test_a_crowd_has_more_than_two_busy_connections),
+		cmocka_unit_test(test_a_crowd_has_more_than_four_busy_connections),
 		cmocka_unit_test(test_more_context_may_be_further_ahead),
 		cmocka_unit_test(test_samples),
 		cmocka_unit_test(test_forty_short_ones_are_no_load),

@@ -464,7 +464,7 @@ static void test_pintle_holds_no_crowd(void **state)
 		crowd[i] = (struct lab_request){.client = 1, .prompt_tokens = 100};
 		seen |= 1U << pick(&o, &crowd[i], SEC);
 	}
-	assert_true(__builtin_popcount(seen) >= 6);
+	assert_true(__builtin_popcount(seen) >= 3);
 	first = pick(&o, &one, SEC);
 	for (int i = 0; i < 8; i++) {
 		one.first_ns = SEC;

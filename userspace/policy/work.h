@@ -11,7 +11,7 @@
  * docs/load.md has the evidence. */
 #define WORK_BYTES_PER_REQUEST 400.0
 /* So many bytes of context allow a session's endpoint to be one request ahead. */
-#define WORK_CONTEXT_BYTES 200
+#define WORK_CONTEXT_BYTES 100
 
 /* The mean of the uncached bytes of a pool's requests, over about the newest hundred of them.
  * Begins as zeros. */
