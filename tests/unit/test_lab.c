@@ -353,7 +353,8 @@ static void test_pintle_by_hand(void **state)
 	pintle_case(2, "pintle:follow=0,tie=0,sample=8", 0); /* 25.164 < 9.625 + 16 */
 	pintle_case(3, "pintle:follow=0,tie=0,sample=8", 1); /* 27.164 */
 	pintle_case(0, "pintle:follow=0,tie=0,sample=8,maxExtraLoad=11", 1);
-	pintle_case(-1, "pintle:follow=0,tie=0,sample=8,maxExtraLoad=11", 0); /* 20.164 < 9.625 + 11 */
+	pintle_case(-1, "pintle:follow=0,tie=0,sample=8,maxExtraLoad=11",
+		    0); /* 20.164 < 9.625 + 11 */
 	pintle_case(-1, "pintle:follow=0,tie=0,sample=8,maxExtraLoad=11,ends=0", 1);
 	pintle_case(3, "pintle:follow=0,tie=0,sample=8,placed=1", 0); /* 24.164 */
 }
