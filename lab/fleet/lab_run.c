@@ -183,6 +183,15 @@ static int lab_loop(struct lab *lab)
 	return lab->err;
 }
 
+static bool sick_ok(const struct lab_options *o)
+{
+	for (uint32_t i = 0; i < LAB_MAX_ENDPOINTS; i++)
+		if (o->sick[i] != 0 &&
+		    !(i < o->endpoints && o->sick[i] >= 0.01 && o->sick[i] <= 1000))
+			return false;
+	return true;
+}
+
 static const char *options_wrong(const struct lab_options *o)
 {
 	const struct {
@@ -196,8 +205,7 @@ static const char *options_wrong(const struct lab_options *o)
 		{o->warmup_s >= 0 && o->warmup_s <= LAB_MAX_SECONDS, "warm-up: 0 to 86400 s"},
 		{o->seconds >= 1 && o->seconds <= LAB_MAX_SECONDS, "duration: 1 to 86400 s"},
 		{o->keep_alive_s >= 0 && o->keep_alive_s <= 3600, "keep-alive: 0 to 3600 s"},
-		{o->sick.factor == 0 || (o->sick.factor >= 0.01 && o->sick.factor <= 1000 &&
-					 o->sick.endpoint < o->endpoints),
+		{sick_ok(o),
 		 "a sick endpoint: a number below that of endpoints, and a factor of 0.01 to 1000"},
 	};
 

@@ -64,7 +64,8 @@ static const struct argp_option table[] = {
 	{"block-size", OPT_BLOCK_SIZE, "N", 0, "Tokens of a KV block (64)", 0},
 	{"keep-alive", OPT_KEEP_ALIVE, "SECONDS", 0,
 	 "Clients keep a connection, idle for at most so long (one request on each)", 0},
-	{"sick", OPT_SICK, "I:FACTOR", 0, "Steps of engine I take so many times as long", 0},
+	{"sick", OPT_SICK, "I:FACTOR", 0,
+	 "Steps of engine I take so many times as long; may be given for several engines", 0},
 	{"seed", OPT_SEED, "N", 0, "What is random follows from this (1)", 0},
 	{"seeds", OPT_SEEDS, "N", 0, "Runs, with consecutive seeds, 1 to 64 (3)", 0},
 	{"knee", OPT_KNEE, "MS", OPTION_ARG_OPTIONAL,
@@ -122,7 +123,10 @@ static void sick_set(struct options *o, struct argp_state *state, const char *te
 	if (sscanf(text, "%u:%lf%c", &endpoint, &factor, &rest) != 2 || endpoint >= 1024 ||
 	    !(factor >= 0.01 && factor <= 1000))
 		argp_error(state, "--sick: '%s' is not I:FACTOR, such as 0:4", text);
-	o->lab.sick = (struct lab_sick){endpoint, factor};
+	if (o->lab.sick[endpoint] > 0)
+		argp_error(state, "--sick: '%s' is the second for engine %u; give one for each",
+			   text, endpoint);
+	o->lab.sick[endpoint] = factor;
 }
 
 static error_t parse_experiment(int key, const char *arg, struct argp_state *state,
@@ -171,8 +175,9 @@ static error_t parse_experiment(int key, const char *arg, struct argp_state *sta
 
 static void options_check(struct argp_state *state, struct options *o)
 {
-	if (o->lab.sick.factor > 0 && o->lab.sick.endpoint >= o->lab.endpoints)
-		argp_error(state, "--sick: there is no engine %u", o->lab.sick.endpoint);
+	for (uint32_t i = o->lab.endpoints; i < LAB_MAX_ENDPOINTS; i++)
+		if (o->lab.sick[i] > 0)
+			argp_error(state, "--sick: there is no engine %u", i);
 	if (o->trace && (o->lab.workload || o->load || o->lab.rate > 0 || o->knee))
 		argp_error(state, "--trace says itself what comes and when: it does not go with "
 				  "--workload, --load, --rate or --knee");

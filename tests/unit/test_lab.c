@@ -902,7 +902,7 @@ static void test_options_out_of_range(void **state)
 	bad[2].rate = NAN;
 	bad[3].seconds = 0;
 	bad[4].block_tokens = 0;
-	bad[5].sick = (struct lab_sick){2, 4};
+	bad[5].sick[2] = 4; /* engines 0 and 1 */
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		const char *what = NULL;
 
@@ -957,6 +957,7 @@ static void test_program(void **state)
 		"--output xml",
 		"--sick 8:2",
 		"--sick 1:0",
+		"--sick 1:2 --sick 1:3",
 		"--knee=0",
 		"--profile none",
 		"more",
