@@ -29,7 +29,7 @@ struct model_costs {
 	uint64_t token_ps;   /* computing one prompt token */
 	uint64_t seq_ps;     /* each sequence that decodes */
 	uint64_t kv_ps;      /* reading one token's keys and values while decoding */
-	uint64_t attn_fs;    /* one pair of prompt token and context token; femtoseconds */
+	uint64_t attn_ps;    /* one pair of prompt token and context token */
 };
 
 struct model_config {

@@ -374,7 +374,7 @@ static void plan_mixed(struct model *m, const struct plan *p, uint64_t speed)
 	const struct model_costs *c = &m->c.costs;
 	uint64_t prompt_ps = p->prefill_tokens * c->token_ps;
 	uint64_t ps = c->step_ps + MAX(c->weights_ps, prompt_ps) + m->decoding.count * c->seq_ps +
-		      m->kv_read * c->kv_ps + p->pairs * c->attn_fs / 1000;
+		      m->kv_read * c->kv_ps + p->pairs * c->attn_ps;
 
 	m->stats.prefill_tokens += p->prefill_tokens;
 	m->run.steps = 1;

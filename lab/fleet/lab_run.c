@@ -98,7 +98,7 @@ static double prefill_rate(const struct model_config *c)
 	uint64_t n = c->max_batched_tokens;
 	double step_ps = (double)c->costs.step_ps +
 			 MAX((double)c->costs.weights_ps, (double)(n * c->costs.token_ps)) +
-			 (double)(n * (n + 1) / 2) * (double)c->costs.attn_fs / 1000;
+			 (double)(n * (n + 1) / 2) * (double)c->costs.attn_ps;
 
 	return (double)n / step_ps * 1e12;
 }
