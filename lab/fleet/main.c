@@ -27,6 +27,7 @@ struct options {
 	bool json, timeline, knee;
 	double slo_ms; /* 0: the workload's */
 	const char *trace, *load, *log;
+	uint32_t hash_block;
 };
 
 enum {
@@ -41,6 +42,7 @@ enum {
 	OPT_KNEE,
 	OPT_TIMELINE,
 	OPT_TRACE,
+	OPT_HASH_BLOCK,
 	OPT_LOAD,
 	OPT_LOG,
 };
@@ -51,6 +53,7 @@ static const struct argp_option table[] = {
 	{"load", OPT_LOAD, "NAME|FILE", 0, "Instead, a workload of pintle-load", 0},
 	{"trace", OPT_TRACE, "FILE", 0, "Instead, the requests of a file that pintle-load replays",
 	 0},
+	{"hash-block", OPT_HASH_BLOCK, "N", 0, "Tokens of one of a trace's hash_ids (512)", 0},
 	{"policy", 'p', "NAME[:KEY=VALUE,...]", 0,
 	 "Who places it; may be given more than once (all, with their defaults)", 0},
 	{"endpoints", 'n', "N", 0, "Engines, 1 to 1024 (8)", 0},
@@ -222,6 +225,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_TRACE:
 		o->trace = arg;
 		return 0;
+	case OPT_HASH_BLOCK:
+		o->hash_block = (uint32_t)option_count(state, "hash-block", arg, 1, 65536);
+		return 0;
 	case OPT_LOAD:
 		o->load = arg;
 		return 0;
@@ -286,9 +292,21 @@ static int run(struct options *o)
 	return 0;
 }
 
+static double measured_of(const struct options *o, const struct trace *trace)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < trace->count; i++) {
+		double at_s = (double)trace->requests[i].at_ns / 1e9 - ceil(o->lab.warmup_s);
+
+		n += at_s >= 0 && at_s < o->lab.seconds;
+	}
+	return (double)n;
+}
+
 static int settle_trace(struct options *o, struct trace *trace)
 {
-	int err = trace_load(o->trace, &yaml_sink_stderr, trace);
+	int err = trace_load(o->trace, o->hash_block, &yaml_sink_stderr, trace);
 
 	if (err)
 		return err;
@@ -296,10 +314,12 @@ static int settle_trace(struct options *o, struct trace *trace)
 	if (o->lab.seconds <= 0)
 		o->lab.seconds = 1 + floor((double)trace->requests[trace->count - 1].at_ns / 1e9 -
 					   o->lab.warmup_s);
-	o->lab.rate = (double)trace->count / o->lab.endpoints / o->lab.seconds;
+	o->lab.rate = measured_of(o, trace) / o->lab.endpoints / o->lab.seconds;
 	if (o->lab.seconds >= 1 && o->lab.seconds <= LAB_MAX_SECONDS)
 		return 0;
-	log_error("%s: it must last longer than the warm-up, and at most a day", o->trace);
+	log_error("%s: it must last longer than the warm-up, and at most a day; else give a "
+		  "--duration",
+		  o->trace);
 	return -EINVAL;
 }
 
@@ -362,6 +382,7 @@ int main(int argc, char **argv)
 	static struct options o = {
 		.lab = {.endpoints = 8, .nodes = 4, .block_tokens = 64, .warmup_s = -1, .seed = 1},
 		.seeds = 3,
+		.hash_block = TRACE_ID_TOKENS,
 	};
 	_cleanup_(workload_freep) struct workload *load = NULL;
 	_cleanup_(trace_free) struct trace trace = {0};

@@ -1027,6 +1027,80 @@ static void test_program_replays(void **state)
 	unlink(log);
 }
 
+/* What the ids of a trace share is found in the cache, however the sessions run: the third request
+ * shares two blocks with the first. The fourth begins otherwise, so later equal ids help nothing.
+ */
+static void test_program_shares_by_ids(void **state)
+{
+	static const struct {
+		const char *option;
+		unsigned int cached; /* of the third request */
+	} cases[] = {{"", 1024}, {"--hash-block 64", 128}, {"--hash-block 16 --block-size 16", 32}};
+	char arguments[256], trace[] = "/tmp/pintle-lab-XXXXXX", log[] = "/tmp/pintle-lab-XXXXXX";
+	int fds[] = {mkstemp(trace), mkstemp(log)};
+	_cleanup_fclose_ FILE *f = fdopen(fds[0], "w");
+
+	(void)state;
+	assert_true(f && fds[1] >= 0);
+	close(fds[1]);
+	fprintf(f,
+		"{\"timestamp\":0,\"input_length\":2000,\"output_length\":9,\"hash_ids\":[1,2,3]}\n"
+		"{\"timestamp\":9e3,\"input_length\":2000,\"output_length\":9,\"hash_ids\":[1,4,5]}\n"
+		"{\"timestamp\":18e3,\"input_length\":2000,\"output_length\":9,\"hash_ids\":[1,2,6]}\n"
+		"{\"timestamp\":27e3,\"input_length\":2000,\"output_length\":9,\"hash_ids\":[7,2,3]}\n");
+	fflush(f);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *said = NULL;
+		const char *at;
+		unsigned int cached[4];
+
+		snprintf(arguments, sizeof(arguments),
+			 "--trace %s --log %s -p random --seeds 1 -n 1 %s", trace, log,
+			 cases[i].option);
+		assert_int_equal(lab_program(arguments), 0);
+		at = said = file_text(log);
+		for (int k = 0; k < 4; k++) {
+			at = strstr(at, "\"cached_tokens\":");
+			assert_non_null(at);
+			assert_int_equal(sscanf(at++, "\"cached_tokens\":%u", &cached[k]), 1);
+		}
+		assert_int_equal(cached[0], 0);
+		assert_int_equal(cached[1], cases[i].cached / 2);
+		assert_int_equal(cached[2], cases[i].cached);
+		assert_int_equal(cached[3], 0);
+	}
+	unlink(trace);
+	unlink(log);
+}
+
+/* The traces in the tree are read whole. */
+static void test_program_runs_published_traces(void **state)
+{
+	static const char *const names[] = {"mooncake-conversation.jsonl",
+					    "azure-conversation.csv"};
+	char arguments[256], log[] = "/tmp/pintle-lab-XXXXXX";
+	int fd = mkstemp(log);
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_free_ char *said = NULL;
+		size_t lines = 0;
+
+		snprintf(
+			arguments, sizeof(arguments),
+			"--trace tests/data/traces/%s --log %s -p least-connections --seeds 1 -n 8",
+			names[i], log);
+		assert_int_equal(lab_program(arguments), 0);
+		said = file_text(log);
+		for (const char *at = said; (at = strchr(at, '\n')); at++)
+			lines++;
+		assert_int_equal(lines, 2000);
+	}
+	unlink(log);
+}
+
 /* The requests of a seed as text. */
 static char *requests_of_seed(const char *seed)
 {
@@ -1154,6 +1228,8 @@ int main(void)
 		cmocka_unit_test(test_options_out_of_range),
 		cmocka_unit_test(test_program),
 		cmocka_unit_test(test_program_replays),
+		cmocka_unit_test(test_program_shares_by_ids),
+		cmocka_unit_test(test_program_runs_published_traces),
 		cmocka_unit_test(test_program_takes_large_seeds),
 		cmocka_unit_test(test_profiles),
 		cmocka_unit_test(test_defaults),
