@@ -160,6 +160,11 @@ void model_adapter_load(const struct model *m, uint32_t id, uint32_t *running, u
 /** Output tokens of a request so far; 0 after its end. */
 uint32_t model_generated(const struct model *m, uint64_t handle);
 
+/** For the lab's oracle: how many blocks of a prompt, from the first, are cached; and how many
+ * tokens the engine has computed of prompts that are under way. */
+void model_peek(const struct model *m, const uint64_t *blocks, uint32_t count, uint32_t *cached,
+		uint64_t *computed);
+
 /** The hash of a block, from the hash of the block before it (0 for the first) and its content. */
 uint64_t model_chain(uint64_t previous, uint64_t content);
 

@@ -438,3 +438,17 @@ void schedule(struct model *m)
 		/* After a preemption the queue was not looked at: do so again after one step. */
 		plan_decode(m, p.preempted, speed);
 }
+
+void model_peek(const struct model *m, const uint64_t *blocks, uint32_t count, uint32_t *cached,
+		uint64_t *computed)
+{
+	for (*cached = 0; *cached < count; ++*cached)
+		if (cache_find(&m->cache, blocks[*cached]) == CACHE_NONE)
+			break;
+	*computed = 0;
+	for (uint32_t at = m->chunks.head; at != NOBODY; at = m->seqs[at].chunk_next) {
+		const struct seq *s = &m->seqs[at];
+
+		*computed += s->computed > s->cached ? s->computed - s->cached : 0;
+	}
+}

@@ -103,6 +103,26 @@ static double prefill_rate(const struct model_config *c)
 	return (double)n / step_ps * 1e12;
 }
 
+static void truth(void *arg, uint32_t endpoint, const struct lab_request *r, struct lab_truth *out)
+{
+	struct lab *lab = arg;
+	struct model *m = lab->engines[endpoint].model;
+	struct model_stats s;
+	uint32_t blocks;
+
+	model_advance(m, lab->now_ns);
+	model_stats(m, &s);
+	*out = (struct lab_truth){
+		.running = s.running,
+		.waiting = s.waiting,
+		.kv_cache = (double)s.blocks_used / lab->blocks,
+		.slow = lab->o->sick[endpoint] > 0 ? lab->o->sick[endpoint] : 1,
+	};
+	model_peek(m, r->blocks, r->block_count, &blocks, &out->computed);
+	out->cached_tokens = blocks * lab->o->block_tokens;
+	lab_engine_reschedule(lab, endpoint);
+}
+
 static int policy_init(struct lab *lab)
 {
 	const struct model_config *c = &lab->o->profile->config;
@@ -113,6 +133,11 @@ static int policy_init(struct lab *lab)
 		.block_tokens = lab->o->block_tokens,
 		.blocks = lab->blocks,
 		.prefill_tokens_per_s = prefill_rate(c),
+		.pair_tokens = c->costs.token_ps
+				       ? (double)c->costs.attn_ps / (double)c->costs.token_ps
+				       : 0,
+		.truth = truth,
+		.arg = lab,
 		.seed = lab_hash(lab->o->seed, 0x9011c4),
 	};
 	int err = lab->policy->create(&fleet, lab->o->values, &lab->self);

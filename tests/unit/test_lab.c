@@ -189,6 +189,17 @@ struct object {
 	uint64_t blocks[256];
 };
 
+/* What the oracle is told of each engine. */
+static struct lab_truth truths[2];
+
+static void truth_told(void *arg, uint32_t endpoint, const struct lab_request *r,
+		       struct lab_truth *out)
+{
+	(void)arg;
+	(void)r;
+	*out = truths[endpoint];
+}
+
 static struct object make(const char *spec, uint32_t endpoints, uint32_t nodes)
 {
 	const struct lab_fleet fleet = {
@@ -197,6 +208,7 @@ static struct object make(const char *spec, uint32_t endpoints, uint32_t nodes)
 		.block_tokens = 64,
 		.blocks = 1000,
 		.prefill_tokens_per_s = 1000,
+		.truth = truth_told,
 		.seed = 42,
 	};
 	double values[LAB_MAX_KEYS];
@@ -305,6 +317,32 @@ static void test_epp_sticky(void **state)
 	(void)state;
 	epp_sticky_case("epp-sticky:tmax=2", false); /* 2000 < 2560 */
 	epp_sticky_case("epp-sticky:tmax=3", true);
+}
+
+static void test_oracle_by_hand(void **state)
+{
+	struct object o = make("oracle:delay=0,miss=0,request=30,kvCache=3000", 2, 1);
+	struct lab_request r[4];
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		r[i] = ask(&o, 1, 0, 7, 10); /* 640 tokens */
+	truths[0] = (struct lab_truth){.cached_tokens = 320, .running = 10, .slow = 1};
+	truths[1] = (struct lab_truth){.slow = 1};
+	assert_int_equal(pick(&o, &r[0], 0), 0); /* 320 + 300 < 640 */
+	assert_int_equal(pick(&o, &r[1], 0), 1); /* 320 are under way at 0 */
+	truths[0].computed = 320;                /* these are about done: 620 < 640 + 640 */
+	assert_int_equal(pick(&o, &r[2], 0), 0);
+	truths[0].slow = 10;
+	assert_int_equal(pick(&o, &r[3], 0), 1);
+	/* A request counts until its first token, or until it ends without one. */
+	truths[0] = truths[1] = (struct lab_truth){.slow = 1};
+	o.policy->ended(o.self, &r[1], 0);
+	r[3].first_ns = 1;
+	o.policy->first_token(o.self, &r[3], 1);
+	o.policy->ended(o.self, &r[3], 2);
+	assert_int_equal(pick(&o, &r[3], 3), 1); /* 0 has two left */
+	drop(&o);
 }
 
 static void test_sglang_follows_the_prefix(void **state)
@@ -616,6 +654,39 @@ static void replay_event(void *arg, const struct model_event *e)
 		times[2 * e->id] = e->at_ns;
 	if (e->type == MODEL_FINISHED)
 		times[2 * e->id + 1] = e->at_ns;
+}
+
+/* A gateway hides its clients' addresses, and changes nothing else. */
+static void test_gateway(void **state)
+{
+	struct lab_workload w = small;
+	struct lab_options o = small_options(2);
+	_cleanup_free_ struct trace *direct = calloc(TRACE_MAX, sizeof(*direct));
+	struct lab_result result;
+	uint32_t count, groups = 0;
+
+	(void)state;
+	assert_non_null(direct);
+	w.part[0].groups = 5;
+	o.workload = &w;
+	assert_int_equal(lab_run(&o, &result, NULL), 0);
+	lab_result_fini(&result);
+	memcpy(direct, traced, TRACE_MAX * sizeof(*direct));
+	count = trace_count;
+	trace_count = 0;
+	memset(current, 0, sizeof(current));
+	w.part[0].client = LAB_CLIENT_GATEWAY;
+	assert_int_equal(lab_run(&o, &result, NULL), 0);
+	lab_result_fini(&result);
+	assert_true(count > 100 && trace_count == count);
+	for (uint32_t i = 0; i < count; i++) {
+		assert_int_equal(traced[i].r.client, traced[0].r.client);
+		assert_int_equal(traced[i].r.group, 0);
+		assert_int_equal(traced[i].r.arrived_ns, direct[i].r.arrived_ns);
+		assert_memory_equal(traced[i].blocks, direct[i].blocks, sizeof(direct[i].blocks));
+		groups += direct[i].r.group > 0;
+	}
+	assert_true(groups > 10);
 }
 
 /* An engine that gets the same requests directly does the same at the same times as in the lab. */
@@ -1211,11 +1282,13 @@ int main(void)
 		cmocka_unit_test(test_nodes_know_their_own),
 		cmocka_unit_test(test_chwbl_spreads_one_prefix),
 		cmocka_unit_test(test_epp_sticky),
+		cmocka_unit_test(test_oracle_by_hand),
 		cmocka_unit_test(test_sglang_follows_the_prefix),
 		cmocka_unit_test(test_pintle_by_hand),
 		cmocka_unit_test(test_pintle_forgets),
 		cmocka_unit_test(test_pintle_sees_others_in_the_page),
 		cmocka_unit_test(test_pintle_decides_a_million_times),
+		TRACED(test_gateway),
 		TRACED(test_agrees_with_the_model),
 		TRACED(test_a_request_alone),
 		TRACED(test_conservation),
