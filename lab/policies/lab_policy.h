@@ -137,6 +137,9 @@ struct prequal_probe {
 /** The index of the probe that the rule chooses: among the cold probes, with `rif` of at most
  * theta, the least latency; without a cold probe, the least rif. n is at least 1. */
 uint32_t prequal_choose(const struct prequal_probe *pool, uint32_t n, double theta);
+/** How often a probe may be used, by the paper's equation (1): 1 to 10^9, which is without end. */
+uint32_t prequal_reuse(uint32_t pool, uint32_t endpoints, double probes, double remove,
+		       double delta);
 /** The q-quantile of n counts, 1 <= n <= 256. */
 double prequal_quantile(const uint32_t *counts, uint32_t n, double q);
 

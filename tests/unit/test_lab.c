@@ -166,6 +166,10 @@ static void test_prequal_rule(void **state)
 	assert_int_equal(prequal_choose(pool, 3, 1), 2);  /* the only cold one */
 	assert_int_equal(prequal_choose(pool, 3, 0), 2);  /* all hot: the least rif */
 	assert_int_equal(prequal_choose(pool, 3, 10), 1); /* all cold: the fastest */
+	/* (1 + 1) / ((1 - 16/100) 3 - 1) = 1.3, and with half the fleet in the pool 2 / 0.5 */
+	assert_int_equal(prequal_reuse(16, 100, 3, 1, 1), 2);
+	assert_int_equal(prequal_reuse(4, 8, 3, 1, 1), 4);
+	assert_int_equal(prequal_reuse(8, 8, 3, 1, 1), 1000000000);
 	assert_float_equal(prequal_quantile(counts, 5, 0), 1, CLOSE);
 	assert_float_equal(prequal_quantile(counts, 5, 0.5), 3, CLOSE);
 	assert_float_equal(prequal_quantile(counts, 5, 0.84), 5, CLOSE);
