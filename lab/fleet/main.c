@@ -28,6 +28,7 @@ struct options {
 	double slo_ms; /* 0: the workload's */
 	const char *trace, *load, *log;
 	uint32_t hash_block;
+	double speed; /* of the trace's clock */
 };
 
 enum {
@@ -43,6 +44,7 @@ enum {
 	OPT_TIMELINE,
 	OPT_TRACE,
 	OPT_HASH_BLOCK,
+	OPT_SPEED,
 	OPT_LOAD,
 	OPT_LOG,
 };
@@ -54,6 +56,7 @@ static const struct argp_option table[] = {
 	{"trace", OPT_TRACE, "FILE", 0, "Instead, the requests of a file that pintle-load replays",
 	 0},
 	{"hash-block", OPT_HASH_BLOCK, "N", 0, "Tokens of one of a trace's hash_ids (512)", 0},
+	{"speed", OPT_SPEED, "FACTOR", 0, "A trace's requests come so many times as fast (1)", 0},
 	{"policy", 'p', "NAME[:KEY=VALUE,...]", 0,
 	 "Who places it; may be given more than once (all, with their defaults)", 0},
 	{"endpoints", 'n', "N", 0, "Engines, 1 to 1024 (8)", 0},
@@ -189,6 +192,8 @@ static void options_check(struct argp_state *state, struct options *o)
 	if (o->trace && o->lab.keep_alive_s > 0)
 		argp_error(state, "--keep-alive does not go with --trace, whose requests have a "
 				  "connection each");
+	if (o->speed != 1 && !o->trace)
+		argp_error(state, "--speed is of a --trace; --rate says how fast others come");
 	if (o->log && (o->seeds != 1 || o->policy_count != 1 || o->knee))
 		argp_error(state, "--log is of one run: give one --policy and --seeds 1");
 }
@@ -227,6 +232,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_HASH_BLOCK:
 		o->hash_block = (uint32_t)option_count(state, "hash-block", arg, 1, 65536);
+		return 0;
+	case OPT_SPEED:
+		o->speed = option_number(state, "speed", arg, 0.001, 1000);
 		return 0;
 	case OPT_LOAD:
 		o->load = arg;
@@ -310,6 +318,8 @@ static int settle_trace(struct options *o, struct trace *trace)
 
 	if (err)
 		return err;
+	for (size_t i = 0; o->speed != 1 && i < trace->count; i++)
+		trace->requests[i].at_ns = (uint64_t)((double)trace->requests[i].at_ns / o->speed);
 	o->lab.trace = trace;
 	if (o->lab.seconds <= 0)
 		o->lab.seconds = 1 + floor((double)trace->requests[trace->count - 1].at_ns / 1e9 -
@@ -383,6 +393,7 @@ int main(int argc, char **argv)
 		.lab = {.endpoints = 8, .nodes = 4, .block_tokens = 64, .warmup_s = -1, .seed = 1},
 		.seeds = 3,
 		.hash_block = TRACE_ID_TOKENS,
+		.speed = 1,
 	};
 	_cleanup_(workload_freep) struct workload *load = NULL;
 	_cleanup_(trace_free) struct trace trace = {0};

@@ -1045,6 +1045,9 @@ static void test_program(void **state)
 		"--trace x --workload chat",
 		"--trace x --knee",
 		"--trace x --keep-alive 5",
+		"--trace tests/data/traces/azure-conversation.csv --speed 0",
+		"--trace tests/data/traces/azure-conversation.csv --hash-block 0",
+		"--speed 2",
 		"--load nothing",
 		"--load rag --workload chat",
 		"--load rag --knee",
@@ -1151,27 +1154,38 @@ static void test_program_shares_by_ids(void **state)
 /* The traces in the tree are read whole. */
 static void test_program_runs_published_traces(void **state)
 {
-	static const char *const names[] = {"mooncake-conversation.jsonl",
-					    "azure-conversation.csv"};
+	static const struct {
+		const char *name, *options;
+		double last_s;
+	} cases[] = {
+		{"mooncake-conversation.jsonl", "", 669.0},
+		{"azure-conversation.csv", "--speed 4", 424.2595 / 4},
+	};
 	char arguments[256], log[] = "/tmp/pintle-lab-XXXXXX";
 	int fd = mkstemp(log);
 
 	(void)state;
 	assert_true(fd >= 0);
 	close(fd);
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_free_ char *said = NULL;
 		size_t lines = 0;
+		double due, last_s = 0;
 
 		snprintf(
 			arguments, sizeof(arguments),
-			"--trace tests/data/traces/%s --log %s -p least-connections --seeds 1 -n 8",
-			names[i], log);
+			"--trace tests/data/traces/%s --log %s -p least-connections --seeds 1 -n 8 %s",
+			cases[i].name, log, cases[i].options);
 		assert_int_equal(lab_program(arguments), 0);
 		said = file_text(log);
 		for (const char *at = said; (at = strchr(at, '\n')); at++)
 			lines++;
 		assert_int_equal(lines, 2000);
+		for (const char *at = said; (at = strstr(at, "\"due\":")); at++) {
+			assert_int_equal(sscanf(at, "\"due\":%lf", &due), 1);
+			last_s = fmax(last_s, due);
+		}
+		assert_float_equal(last_s, cases[i].last_s, 1e-3);
 	}
 	unlink(log);
 }
