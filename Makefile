@@ -178,7 +178,7 @@ $(O)/tests/unit/test_lab: | $(O)/pintle-lab
 FUZZ_CFLAGS = $(filter-out $(SANFLAGS),$(ALL_CFLAGS)) -Wno-missing-prototypes -g -O1 \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 # Fuzzers are built from source by clang, as one program each.
-$(O)/tests/fuzz/%: tests/fuzz/%.c $(wildcard bpf/*.h userspace/*/*.[ch])
+$(O)/tests/fuzz/%: tests/fuzz/%.c $(wildcard bpf/*.h userspace/*/*.[ch] lab/*/*.[ch])
 	$(call say,FUZZ,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) $< $$(sed -n 's/^ \* sources: //p' $<) -o $@ $(LAB_LIBS) $(LDLIBS)

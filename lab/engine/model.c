@@ -518,7 +518,7 @@ static const char *config_wrong(const struct model_config *c)
 		{c->costs.step_ps + c->costs.weights_ps > 0, "a step must take time"},
 		{c->costs.step_ps <= ps_max && c->costs.weights_ps <= ps_max &&
 			 c->costs.token_ps <= ps_max / 1000 && c->costs.seq_ps <= ps_max / 1000 &&
-			 c->costs.kv_ps <= 1000000 && c->costs.attn_fs <= 1000000,
+			 c->costs.kv_ps <= 1000000 && c->costs.attn_ps <= 10000,
 		 "costs of a step: out of range"},
 	};
 

@@ -29,7 +29,7 @@ struct model_costs {
 	uint64_t token_ps;   /* computing one prompt token */
 	uint64_t seq_ps;     /* each sequence that decodes */
 	uint64_t kv_ps;      /* reading one token's keys and values while decoding */
-	uint64_t attn_fs;    /* one pair of prompt token and context token; femtoseconds */
+	uint64_t attn_ps;    /* one pair of prompt token and context token */
 };
 
 struct model_config {
@@ -159,6 +159,11 @@ void model_stats(struct model *m, struct model_stats *out);
 void model_adapter_load(const struct model *m, uint32_t id, uint32_t *running, uint32_t *waiting);
 /** Output tokens of a request so far; 0 after its end. */
 uint32_t model_generated(const struct model *m, uint64_t handle);
+
+/** For the lab's oracle: how many blocks of a prompt, from the first, are cached; and how many
+ * tokens the engine has computed of prompts that are under way. */
+void model_peek(const struct model *m, const uint64_t *blocks, uint32_t count, uint32_t *cached,
+		uint64_t *computed);
 
 /** The hash of a block, from the hash of the block before it (0 for the first) and its content. */
 uint64_t model_chain(uint64_t previous, uint64_t content);

@@ -374,7 +374,7 @@ static void plan_mixed(struct model *m, const struct plan *p, uint64_t speed)
 	const struct model_costs *c = &m->c.costs;
 	uint64_t prompt_ps = p->prefill_tokens * c->token_ps;
 	uint64_t ps = c->step_ps + MAX(c->weights_ps, prompt_ps) + m->decoding.count * c->seq_ps +
-		      m->kv_read * c->kv_ps + p->pairs * c->attn_fs / 1000;
+		      m->kv_read * c->kv_ps + p->pairs * c->attn_ps;
 
 	m->stats.prefill_tokens += p->prefill_tokens;
 	m->run.steps = 1;
@@ -437,4 +437,18 @@ void schedule(struct model *m)
 	else if (m->decoding.count)
 		/* After a preemption the queue was not looked at: do so again after one step. */
 		plan_decode(m, p.preempted, speed);
+}
+
+void model_peek(const struct model *m, const uint64_t *blocks, uint32_t count, uint32_t *cached,
+		uint64_t *computed)
+{
+	for (*cached = 0; *cached < count; ++*cached)
+		if (cache_find(&m->cache, blocks[*cached]) == CACHE_NONE)
+			break;
+	*computed = 0;
+	for (uint32_t at = m->chunks.head; at != NOBODY; at = m->seqs[at].chunk_next) {
+		const struct seq *s = &m->seqs[at];
+
+		*computed += s->computed > s->cached ? s->computed - s->cached : 0;
+	}
 }

@@ -8,6 +8,18 @@
 #define US(x) ((uint64_t)((x)*1000000.0)) /* picoseconds */
 #define NS(x) ((uint64_t)((x)*1000.0))
 #define MS_NS 1000000ULL
+/*
+ * A pair of prompt token and context token costs two products of the hidden size in each layer, a
+ * query with a key and a weight with a value: 4 x hidden FLOP (FlashAttention counts so, too). GPUs
+ * that share the heads share the pair. `tflops` is what a GPU's attention kernel reaches with long
+ * prompts, in BF16 with heads of 128:
+ *
+ *	H100 SXM	655 of 989: FlashAttention-3, between 621 (github.com/pytorch/benchmark
+ *2391, 16k tokens) and 740 (arxiv.org/abs/2407.08608) A100 SXM	195 of 312: FlashAttention-2, 50 to
+ *73 % (arxiv.org/abs/2307.08691) L40S		217 of 362: the same kernel, assumed at 60 %
+ */
+#define ATTN(layers, hidden, gpus, tflops)                                                         \
+	((uint64_t)(4.0 * (layers) * (hidden) / (gpus) / (tflops) + 0.5))
 
 #define LAMBDA                                                                                     \
 	"github.com/LambdaLabsML/vllm-benchmark 2024-09-08, results/prompt_10: ten prompts of "    \
@@ -33,7 +45,7 @@ static const struct profile profiles[] = {
 					  .token_ps = US(36),
 					  .seq_ps = US(30),
 					  .kv_ps = NS(49),
-					  .attn_fs = 1000},
+					  .attn_ps = ATTN(32, 4096, 1, 655)},
 				.block_tokens = 16,
 				.blocks = 27000,
 				.max_len = 131072,
@@ -75,7 +87,7 @@ static const struct profile profiles[] = {
 					  .token_ps = US(75),
 					  .seq_ps = US(60),
 					  .kv_ps = NS(15),
-					  .attn_fs = 800},
+					  .attn_ps = ATTN(80, 8192, 8, 655)},
 				.block_tokens = 16,
 				.blocks = 75000,
 				.max_len = 131072,
@@ -109,7 +121,7 @@ static const struct profile profiles[] = {
 					  .token_ps = US(80),
 					  .seq_ps = US(50),
 					  .kv_ps = NS(103),
-					  .attn_fs = 2600},
+					  .attn_ps = ATTN(32, 4096, 1, 195)},
 				.block_tokens = 16,
 				.blocks = 8000,
 				.max_len = 131072,
@@ -151,7 +163,7 @@ static const struct profile profiles[] = {
 					  .token_ps = US(800),
 					  .seq_ps = US(70),
 					  .kv_ps = NS(200),
-					  .attn_fs = 3000},
+					  .attn_ps = ATTN(32, 4096, 1, 217)},
 				.block_tokens = 16,
 				.blocks = 11500,
 				.max_len = 131072,

@@ -30,11 +30,6 @@ struct lab_policy;
 struct trace;
 struct workload;
 
-struct lab_sick {
-	uint32_t endpoint;
-	double factor; /* by which its steps take longer; 0: no endpoint is sick */
-};
-
 struct lab_options {
 	const struct lab_workload *workload;
 	const struct profile *profile;
@@ -46,7 +41,8 @@ struct lab_options {
 	double rate;                 /* requests a second for each endpoint, on average */
 	double warmup_s, seconds;    /* requests of the `seconds` after `warmup_s` are measured */
 	double keep_alive_s;         /* how long an idle connection is kept; 0: not at all */
-	struct lab_sick sick;
+	/* By which factor the steps of each engine take longer, 0.01..1000; 0: it is healthy. */
+	double sick[LAB_MAX_ENDPOINTS];
 	/* Stop once a tenth of all requests expected have a TTFT above this: the p95 is then above
 	 * it, too. 0: run to the end. */
 	double hopeless_ms;

@@ -122,8 +122,8 @@ int lab_engines_init(struct lab *lab)
 		err = heap_put(&lab->next, (struct heap_entry){.at = NEVER, .order = i, .what = i});
 		if (err)
 			return err;
-		if (lab->o->sick.factor > 0 && lab->o->sick.endpoint == i)
-			model_set_slow(e->model, 0, lab->o->sick.factor);
+		if (lab->o->sick[i] > 0)
+			model_set_slow(e->model, 0, lab->o->sick[i]);
 	}
 	return 0;
 }

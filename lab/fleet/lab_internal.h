@@ -37,6 +37,7 @@ struct event {
 struct lab_session {
 	struct lab_request r;
 	uint64_t number; /* serial of the session, from 1 */
+	uint32_t group;  /* whose system prompt it has, whether or not its address shows that */
 	/* A stream of its own, so that the same sessions ask the same under any policy. */
 	struct rng random;
 	uint64_t *blocks;

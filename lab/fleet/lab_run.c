@@ -98,9 +98,29 @@ static double prefill_rate(const struct model_config *c)
 	uint64_t n = c->max_batched_tokens;
 	double step_ps = (double)c->costs.step_ps +
 			 MAX((double)c->costs.weights_ps, (double)(n * c->costs.token_ps)) +
-			 (double)(n * (n + 1) / 2) * (double)c->costs.attn_fs / 1000;
+			 (double)(n * (n + 1) / 2) * (double)c->costs.attn_ps;
 
 	return (double)n / step_ps * 1e12;
+}
+
+static void truth(void *arg, uint32_t endpoint, const struct lab_request *r, struct lab_truth *out)
+{
+	struct lab *lab = arg;
+	struct model *m = lab->engines[endpoint].model;
+	struct model_stats s;
+	uint32_t blocks;
+
+	model_advance(m, lab->now_ns);
+	model_stats(m, &s);
+	*out = (struct lab_truth){
+		.running = s.running,
+		.waiting = s.waiting,
+		.kv_cache = (double)s.blocks_used / lab->blocks,
+		.slow = lab->o->sick[endpoint] > 0 ? lab->o->sick[endpoint] : 1,
+	};
+	model_peek(m, r->blocks, r->block_count, &blocks, &out->computed);
+	out->cached_tokens = blocks * lab->o->block_tokens;
+	lab_engine_reschedule(lab, endpoint);
 }
 
 static int policy_init(struct lab *lab)
@@ -113,6 +133,11 @@ static int policy_init(struct lab *lab)
 		.block_tokens = lab->o->block_tokens,
 		.blocks = lab->blocks,
 		.prefill_tokens_per_s = prefill_rate(c),
+		.pair_tokens = c->costs.token_ps
+				       ? (double)c->costs.attn_ps / (double)c->costs.token_ps
+				       : 0,
+		.truth = truth,
+		.arg = lab,
 		.seed = lab_hash(lab->o->seed, 0x9011c4),
 	};
 	int err = lab->policy->create(&fleet, lab->o->values, &lab->self);
@@ -183,6 +208,15 @@ static int lab_loop(struct lab *lab)
 	return lab->err;
 }
 
+static bool sick_ok(const struct lab_options *o)
+{
+	for (uint32_t i = 0; i < LAB_MAX_ENDPOINTS; i++)
+		if (o->sick[i] != 0 &&
+		    !(i < o->endpoints && o->sick[i] >= 0.01 && o->sick[i] <= 1000))
+			return false;
+	return true;
+}
+
 static const char *options_wrong(const struct lab_options *o)
 {
 	const struct {
@@ -196,8 +230,7 @@ static const char *options_wrong(const struct lab_options *o)
 		{o->warmup_s >= 0 && o->warmup_s <= LAB_MAX_SECONDS, "warm-up: 0 to 86400 s"},
 		{o->seconds >= 1 && o->seconds <= LAB_MAX_SECONDS, "duration: 1 to 86400 s"},
 		{o->keep_alive_s >= 0 && o->keep_alive_s <= 3600, "keep-alive: 0 to 3600 s"},
-		{o->sick.factor == 0 || (o->sick.factor >= 0.01 && o->sick.factor <= 1000 &&
-					 o->sick.endpoint < o->endpoints),
+		{sick_ok(o),
 		 "a sick endpoint: a number below that of endpoints, and a factor of 0.01 to 1000"},
 	};
 

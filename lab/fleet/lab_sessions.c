@@ -104,7 +104,7 @@ static int blocks_extend(struct lab *lab, struct lab_session *s, uint32_t tokens
 		return -ENOMEM;
 	for (uint32_t i = s->block_count; i < n; i++) {
 		bool common = (uint64_t)(i + 1) * size <= p->system;
-		uint64_t owner = common ? lab_hash(s->r.part, s->r.group) : s->content;
+		uint64_t owner = common ? lab_hash(s->r.part, s->group) : s->content;
 
 		s->last_block = model_chain(s->last_block, lab_hash(owner, i));
 		s->blocks[i] = s->last_block;
@@ -127,9 +127,11 @@ static uint64_t client_of(const struct lab_part *p, struct lab_session *s, uint6
 {
 	switch (p->client) {
 	case LAB_CLIENT_APP:
-		return lab_hash(s->r.group, rng_below(&s->random, p->apps));
+		return lab_hash(s->group, rng_below(&s->random, p->apps));
 	case LAB_CLIENT_JOB:
 		return lab_hash(job, 0x10b);
+	case LAB_CLIENT_GATEWAY:
+		return 0x6a7e;
 	default:
 		return lab_hash(s->number, 0x5e55);
 	}
@@ -147,7 +149,8 @@ void lab_session_begin(struct lab *lab, uint32_t part, uint64_t job, uint32_t gr
 	s->number = ++lab->session_serial;
 	s->random.state = lab_hash(lab->o->seed, s->number);
 	s->r.part = part;
-	s->r.group = group;
+	s->group = group;
+	s->r.group = p->client == LAB_CLIENT_GATEWAY ? 0 : group;
 	s->r.session = s->number;
 	s->r.client = client_of(p, s, job);
 	s->r.node = (uint32_t)(hash_mix(s->r.client) % lab->o->nodes);
@@ -226,7 +229,7 @@ void lab_turn(struct lab *lab, struct lab_session *s)
 		lab->err = -ENOMEM;
 		return;
 	}
-	r->prefix = p->document ? lab_hash(r->group, 0xd0c) : lab_hash(s->content, 0x9ef1);
+	r->prefix = p->document ? lab_hash(s->group, 0xd0c) : lab_hash(s->content, 0x9ef1);
 	lab_submit(lab, s);
 }
 

@@ -5,7 +5,7 @@
  *
  * Prompts are those that pintle-load makes of the same file (docs/load-generator.md): the group's
  * common text, then the beginning of the session's text. Blocks with the same text have the same
- * hash.
+ * hash. Of a trace with hash_ids, these say which texts are the same.
  */
 #include "../load/load_trace.h"
 
@@ -20,6 +20,26 @@ static uint32_t shared_tokens(const struct trace_request *q)
 
 /* Names the blocks of the group's common text, of the session's text, and of the answer, which
  * follows from the two. */
+/* Names the blocks by the trace's hash_ids. What the ids do not reach, and the answer, is text that
+ * no other request has: a trace does not say which later prompts repeat it, except by their ids. */
+static int blocks_by_id(const struct lab *lab, struct lab_session *s, const struct trace_request *q)
+{
+	const struct lab_text whole[3] = {{UINT32_MAX, 0}, {UINT32_MAX, 0}, {UINT32_MAX, 0}};
+	const struct trace *t = lab->o->trace;
+	uint64_t last = 0, own = lab_hash((uint64_t)(q - t->requests), 0x1d5);
+	int err = lab_blocks_name(lab, s, whole);
+
+	for (uint32_t i = 0; !err && i < s->block_count; i++) {
+		uint64_t end = (uint64_t)(i + 1) * lab->o->block_tokens;
+		uint64_t id = (end - 1) / t->id_tokens;
+		bool known = end <= q->prompt_tokens && id < q->id_count;
+
+		last = model_chain(last, lab_hash(known ? t->ids[q->first_id + id] : own, i));
+		s->blocks[i] = last;
+	}
+	return err;
+}
+
 static int blocks_name(const struct lab *lab, struct lab_session *s, const struct trace_request *q)
 {
 	uint32_t shared = shared_tokens(q);
@@ -63,7 +83,7 @@ void lab_trace_due(struct lab *lab, uint32_t i)
 	r->node = (uint32_t)(hash_mix(r->client) % lab->o->nodes);
 	r->prompt_tokens = q->prompt_tokens;
 	r->output_tokens = q->output_tokens;
-	if (blocks_name(lab, s, q))
+	if (q->id_count ? blocks_by_id(lab, s, q) : blocks_name(lab, s, q))
 		lab->err = -ENOMEM;
 	else
 		lab_submit(lab, s);

@@ -7,10 +7,21 @@
 
 /* Lengths are round numbers near those of public traces (ShareGPT for chat, BurstGPT for bursts),
  * not measurements of any one service. */
-#define CHAT                                                                                       \
+#define CHAT_FROM(whom)                                                                            \
 	.name = "chat", .turns = 6, .turns_max = 40, .think_s = 15, .width = 1, .groups = 1,       \
-	.system = 400, .client = LAB_CLIENT_SESSION, .first = {120, 0.9, 4000},                    \
-	.message = {60, 0.8, 2000}, .answer = {220, 0.7, 1500}, .context = 16000
+	.system = 400, .client = (whom), .first = {120, 0.9, 4000}, .message = {60, 0.8, 2000},    \
+	.answer = {220, 0.7, 1500}, .context = 16000
+#define CHAT CHAT_FROM(LAB_CLIENT_SESSION)
+
+#define RAG                                                                                        \
+	.name = "rag", .share = 1, .turns = 1, .turns_max = 1, .width = 1, .groups = 400,          \
+	.zipf = 0.9, .system = 4000, .document = true, .first = {300, 0.5, 3000},                  \
+	.message = {300, 0.5, 3000}, .answer = {150, 0.6, 1000}, .context = 16000
+/* Jobs that summarise documents, 24 requests at a time. */
+#define BATCH                                                                                      \
+	.name = "batch", .turns = 8, .turns_max = 60, .think_s = 0.01, .forgets = true,            \
+	.width = 24, .groups = 1, .system = 200, .first = {3000, 0.6, 12000},                      \
+	.message = {3000, 0.6, 12000}, .answer = {200, 0.5, 800}, .context = 16000
 
 static const struct lab_workload workloads[] = {
 	{
@@ -26,23 +37,7 @@ static const struct lab_workload workloads[] = {
 		.name = "rag",
 		.says = "questions on 400 tenants' documents (Zipf), from four application pods each",
 		.parts = 1,
-		.part = {{
-			.name = "rag",
-			.share = 1,
-			.turns = 1,
-			.turns_max = 1,
-			.width = 1,
-			.groups = 400,
-			.zipf = 0.9,
-			.system = 4000,
-			.client = LAB_CLIENT_APP,
-			.apps = 4,
-			.document = true,
-			.first = {300, 0.5, 3000},
-			.message = {300, 0.5, 3000},
-			.answer = {150, 0.6, 1000},
-			.context = 16000,
-		}},
+		.part = {{RAG, .client = LAB_CLIENT_APP, .apps = 4}},
 		.burst = 1,
 		.rate = 9,
 		.slo_ms = 1000,
@@ -75,22 +70,7 @@ static const struct lab_workload workloads[] = {
 		.name = "batch",
 		.says = "jobs that summarise documents, 24 at a time, each job from one address",
 		.parts = 1,
-		.part = {{
-			.name = "batch",
-			.share = 1,
-			.turns = 8,
-			.turns_max = 60,
-			.think_s = 0.01,
-			.forgets = true,
-			.width = 24,
-			.groups = 1,
-			.system = 200,
-			.client = LAB_CLIENT_JOB,
-			.first = {3000, 0.6, 12000},
-			.message = {3000, 0.6, 12000},
-			.answer = {200, 0.5, 800},
-			.context = 16000,
-		}},
+		.part = {{BATCH, .share = 1, .client = LAB_CLIENT_JOB}},
 		.burst = 1,
 		.rate = 4,
 		.slo_ms = 5000,
@@ -108,27 +88,38 @@ static const struct lab_workload workloads[] = {
 	},
 	{
 		.name = "mixed",
-		.says = "chat (seven requests of ten; TTFT is its) beside batch jobs",
+		.says = "chat (seven requests of ten; TTFT is its) beside batch jobs, an address each",
 		.parts = 2,
-		.part = {{CHAT, .share = 0.7},
-			 {
-				 .name = "batch",
-				 .share = 0.3,
-				 .turns = 8,
-				 .turns_max = 60,
-				 .think_s = 0.01,
-				 .forgets = true,
-				 .width = 24,
-				 .groups = 1,
-				 .system = 200,
-				 .client = LAB_CLIENT_JOB,
-				 .first = {3000, 0.6, 12000},
-				 .message = {3000, 0.6, 12000},
-				 .answer = {200, 0.5, 800},
-				 .context = 16000,
-			 }},
+		.part = {{CHAT, .share = 0.7}, {BATCH, .share = 0.3, .client = LAB_CLIENT_JOB}},
 		.burst = 1,
 		.rate = 6,
+		.slo_ms = 1000,
+	},
+	{
+		.name = "mixed-job",
+		.says = "chat (TTFT is its) beside batch jobs that all come from one address",
+		.parts = 2,
+		.part = {{CHAT, .share = 0.7}, {BATCH, .share = 0.3, .client = LAB_CLIENT_GATEWAY}},
+		.burst = 1,
+		.rate = 6,
+		.slo_ms = 1000,
+	},
+	{
+		.name = "chat-gateway",
+		.says = "chat, all of it from one gateway's address",
+		.parts = 1,
+		.part = {{CHAT_FROM(LAB_CLIENT_GATEWAY), .share = 1}},
+		.burst = 1,
+		.rate = 8.5,
+		.slo_ms = 500,
+	},
+	{
+		.name = "rag-gateway",
+		.says = "rag, all of it from one gateway's address",
+		.parts = 1,
+		.part = {{RAG, .client = LAB_CLIENT_GATEWAY}},
+		.burst = 1,
+		.rate = 6, /* at rag's 9, who cannot see the prompt is overloaded */
 		.slo_ms = 1000,
 	},
 };

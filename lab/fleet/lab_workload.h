@@ -26,6 +26,7 @@ enum lab_client {
 	LAB_CLIENT_SESSION, /* each session has an address of its own */
 	LAB_CLIENT_APP,     /* the address of an application's pod; each group has `apps` pods */
 	LAB_CLIENT_JOB,     /* all sessions of a job share one address */
+	LAB_CLIENT_GATEWAY, /* all sessions come from one address, that of a gateway */
 };
 
 struct lab_part {

@@ -27,6 +27,8 @@ struct options {
 	bool json, timeline, knee;
 	double slo_ms; /* 0: the workload's */
 	const char *trace, *load, *log;
+	uint32_t hash_block;
+	double speed; /* of the trace's clock */
 };
 
 enum {
@@ -41,6 +43,8 @@ enum {
 	OPT_KNEE,
 	OPT_TIMELINE,
 	OPT_TRACE,
+	OPT_HASH_BLOCK,
+	OPT_SPEED,
 	OPT_LOAD,
 	OPT_LOG,
 };
@@ -51,6 +55,8 @@ static const struct argp_option table[] = {
 	{"load", OPT_LOAD, "NAME|FILE", 0, "Instead, a workload of pintle-load", 0},
 	{"trace", OPT_TRACE, "FILE", 0, "Instead, the requests of a file that pintle-load replays",
 	 0},
+	{"hash-block", OPT_HASH_BLOCK, "N", 0, "Tokens of one of a trace's hash_ids (512)", 0},
+	{"speed", OPT_SPEED, "FACTOR", 0, "A trace's requests come so many times as fast (1)", 0},
 	{"policy", 'p', "NAME[:KEY=VALUE,...]", 0,
 	 "Who places it; may be given more than once (all, with their defaults)", 0},
 	{"endpoints", 'n', "N", 0, "Engines, 1 to 1024 (8)", 0},
@@ -64,7 +70,8 @@ static const struct argp_option table[] = {
 	{"block-size", OPT_BLOCK_SIZE, "N", 0, "Tokens of a KV block (64)", 0},
 	{"keep-alive", OPT_KEEP_ALIVE, "SECONDS", 0,
 	 "Clients keep a connection, idle for at most so long (one request on each)", 0},
-	{"sick", OPT_SICK, "I:FACTOR", 0, "Steps of engine I take so many times as long", 0},
+	{"sick", OPT_SICK, "I:FACTOR", 0,
+	 "Steps of engine I take so many times as long; may be given for several engines", 0},
 	{"seed", OPT_SEED, "N", 0, "What is random follows from this (1)", 0},
 	{"seeds", OPT_SEEDS, "N", 0, "Runs, with consecutive seeds, 1 to 64 (3)", 0},
 	{"knee", OPT_KNEE, "MS", OPTION_ARG_OPTIONAL,
@@ -122,7 +129,10 @@ static void sick_set(struct options *o, struct argp_state *state, const char *te
 	if (sscanf(text, "%u:%lf%c", &endpoint, &factor, &rest) != 2 || endpoint >= 1024 ||
 	    !(factor >= 0.01 && factor <= 1000))
 		argp_error(state, "--sick: '%s' is not I:FACTOR, such as 0:4", text);
-	o->lab.sick = (struct lab_sick){endpoint, factor};
+	if (o->lab.sick[endpoint] > 0)
+		argp_error(state, "--sick: '%s' is the second for engine %u; give one for each",
+			   text, endpoint);
+	o->lab.sick[endpoint] = factor;
 }
 
 static error_t parse_experiment(int key, const char *arg, struct argp_state *state,
@@ -171,8 +181,9 @@ static error_t parse_experiment(int key, const char *arg, struct argp_state *sta
 
 static void options_check(struct argp_state *state, struct options *o)
 {
-	if (o->lab.sick.factor > 0 && o->lab.sick.endpoint >= o->lab.endpoints)
-		argp_error(state, "--sick: there is no engine %u", o->lab.sick.endpoint);
+	for (uint32_t i = o->lab.endpoints; i < LAB_MAX_ENDPOINTS; i++)
+		if (o->lab.sick[i] > 0)
+			argp_error(state, "--sick: there is no engine %u", i);
 	if (o->trace && (o->lab.workload || o->load || o->lab.rate > 0 || o->knee))
 		argp_error(state, "--trace says itself what comes and when: it does not go with "
 				  "--workload, --load, --rate or --knee");
@@ -181,6 +192,8 @@ static void options_check(struct argp_state *state, struct options *o)
 	if (o->trace && o->lab.keep_alive_s > 0)
 		argp_error(state, "--keep-alive does not go with --trace, whose requests have a "
 				  "connection each");
+	if (o->speed != 1 && !o->trace)
+		argp_error(state, "--speed is of a --trace; --rate says how fast others come");
 	if (o->log && (o->seeds != 1 || o->policy_count != 1 || o->knee))
 		argp_error(state, "--log is of one run: give one --policy and --seeds 1");
 }
@@ -216,6 +229,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_TRACE:
 		o->trace = arg;
+		return 0;
+	case OPT_HASH_BLOCK:
+		o->hash_block = (uint32_t)option_count(state, "hash-block", arg, 1, 65536);
+		return 0;
+	case OPT_SPEED:
+		o->speed = option_number(state, "speed", arg, 0.001, 1000);
 		return 0;
 	case OPT_LOAD:
 		o->load = arg;
@@ -281,20 +300,36 @@ static int run(struct options *o)
 	return 0;
 }
 
+static double measured_of(const struct options *o, const struct trace *trace)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < trace->count; i++) {
+		double at_s = (double)trace->requests[i].at_ns / 1e9 - ceil(o->lab.warmup_s);
+
+		n += at_s >= 0 && at_s < o->lab.seconds;
+	}
+	return (double)n;
+}
+
 static int settle_trace(struct options *o, struct trace *trace)
 {
-	int err = trace_load(o->trace, &yaml_sink_stderr, trace);
+	int err = trace_load(o->trace, o->hash_block, &yaml_sink_stderr, trace);
 
 	if (err)
 		return err;
+	for (size_t i = 0; o->speed != 1 && i < trace->count; i++)
+		trace->requests[i].at_ns = (uint64_t)((double)trace->requests[i].at_ns / o->speed);
 	o->lab.trace = trace;
 	if (o->lab.seconds <= 0)
 		o->lab.seconds = 1 + floor((double)trace->requests[trace->count - 1].at_ns / 1e9 -
 					   o->lab.warmup_s);
-	o->lab.rate = (double)trace->count / o->lab.endpoints / o->lab.seconds;
+	o->lab.rate = measured_of(o, trace) / o->lab.endpoints / o->lab.seconds;
 	if (o->lab.seconds >= 1 && o->lab.seconds <= LAB_MAX_SECONDS)
 		return 0;
-	log_error("%s: it must last longer than the warm-up, and at most a day", o->trace);
+	log_error("%s: it must last longer than the warm-up, and at most a day; else give a "
+		  "--duration",
+		  o->trace);
 	return -EINVAL;
 }
 
@@ -357,6 +392,8 @@ int main(int argc, char **argv)
 	static struct options o = {
 		.lab = {.endpoints = 8, .nodes = 4, .block_tokens = 64, .warmup_s = -1, .seed = 1},
 		.seeds = 3,
+		.hash_block = TRACE_ID_TOKENS,
+		.speed = 1,
 	};
 	_cleanup_(workload_freep) struct workload *load = NULL;
 	_cleanup_(trace_free) struct trace trace = {0};

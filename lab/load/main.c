@@ -20,6 +20,7 @@ struct options {
 	size_t server_count;
 	double duration, warmup, rate, timeout; /* a duration or rate of 0: the workload's */
 	double users, seed;
+	uint32_t hash_block;
 	bool json, natural_end, chat;
 };
 
@@ -31,6 +32,7 @@ enum {
 	OPT_API,
 	OPT_METRICS,
 	OPT_TRACE,
+	OPT_HASH_BLOCK,
 	OPT_TIMEOUT,
 	OPT_WARMUP,
 	OPT_NATURAL_END,
@@ -44,6 +46,7 @@ static const struct argp_option table[] = {
 	{"target", 't', "URL", 0, "The server: http://HOST:PORT", 0},
 	{"workload", 'w', "FILE|NAME", 0, "A workload's file, or one that is built in", 0},
 	{"trace", OPT_TRACE, "FILE", 0, "Replay the requests of a JSON Lines or CSV file", 0},
+	{"hash-block", OPT_HASH_BLOCK, "N", 0, "Tokens of one of a trace's hash_ids (512)", 0},
 	{"api", OPT_API, "chat|completions", 0, "Which of OpenAI's (chat)", 0},
 	{"model", 'm', "NAME", 0, "The model to name in requests (none is named)", 0},
 	{"source", OPT_SOURCE, "PREFIX", 0,
@@ -175,6 +178,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_TRACE:
 		o->trace = arg;
+		break;
+	case OPT_HASH_BLOCK:
+		o->hash_block = (uint32_t)option_count(state, "hash-block", arg, 1, 65536);
 		break;
 	case OPT_LOG:
 		o->log = arg;
@@ -367,7 +373,7 @@ static int read_input(const struct options *o, struct run_config *c, struct work
 	int err = read_workload(o, w);
 
 	if (!err && o->trace)
-		err = trace_load(o->trace, &yaml_sink_stderr, trace);
+		err = trace_load(o->trace, o->hash_block, &yaml_sink_stderr, trace);
 	if (err)
 		return err;
 	c->workload = *w;
@@ -431,7 +437,7 @@ int main(int argc, char **argv)
 		       "see.\vExit status: 0 done, 1 no request was answered well, 2 a mistake in "
 		       "the command line, the workload or the trace.",
 	};
-	static struct options o = {.timeout = 120, .chat = true};
+	static struct options o = {.timeout = 120, .chat = true, .hash_block = TRACE_ID_TOKENS};
 	int status;
 
 	log_init("pintle-load", LOG_WARN);

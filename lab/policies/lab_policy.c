@@ -10,7 +10,7 @@ static const struct lab_policy *const policies[] = {
 	&lab_policy_random,      &lab_policy_round_robin,  &lab_policy_least_connections,
 	&lab_policy_two_choices, &lab_policy_session_hash, &lab_policy_chwbl,
 	&lab_policy_epp,         &lab_policy_epp_sticky,   &lab_policy_prequal,
-	&lab_policy_sglang,      &lab_policy_pintle,
+	&lab_policy_sglang,      &lab_policy_pintle,       &lab_policy_oracle,
 };
 
 const struct lab_policy *lab_policy_at(size_t i)

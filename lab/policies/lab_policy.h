@@ -33,11 +33,25 @@ struct lab_page {
 	double kv_cache; /* 0..1 */
 };
 
+/* An engine's true state. */
+struct lab_truth {
+	uint32_t cached_tokens; /* of the request's prompt */
+	uint32_t running, waiting;
+	uint64_t computed; /* tokens of prompts whose first token is not out */
+	double kv_cache;   /* 0..1 */
+	double slow;       /* 1: healthy */
+};
+
 /* What a policy knows from the start. */
 struct lab_fleet {
 	uint32_t endpoints, nodes; /* nodes: 1 for a central policy */
 	uint32_t block_tokens, blocks;
 	double prefill_tokens_per_s; /* of one engine that only computes prompts */
+	double pair_tokens;          /* time of one pair of attention / time of one token */
+	/** For the oracle alone. */
+	void (*truth)(void *arg, uint32_t endpoint, const struct lab_request *r,
+		      struct lab_truth *out);
+	void *arg;
 	uint64_t seed;
 };
 
@@ -86,7 +100,7 @@ int lab_policy_parse(const char *spec, const struct lab_policy **out, double *va
 extern const struct lab_policy lab_policy_random, lab_policy_round_robin,
 	lab_policy_least_connections, lab_policy_two_choices, lab_policy_session_hash,
 	lab_policy_chwbl, lab_policy_epp, lab_policy_epp_sticky, lab_policy_prequal,
-	lab_policy_sglang, lab_policy_pintle;
+	lab_policy_sglang, lab_policy_pintle, lab_policy_oracle;
 
 /* -- shared by several policies ------------------------------------------------------ */
 
@@ -130,6 +144,9 @@ struct prequal_probe {
 /** The index of the probe that the rule chooses: among the cold probes, with `rif` of at most
  * theta, the least latency; without a cold probe, the least rif. n is at least 1. */
 uint32_t prequal_choose(const struct prequal_probe *pool, uint32_t n, double theta);
+/** How often a probe may be used, by the paper's equation (1): 1 to 10^9, which is without end. */
+uint32_t prequal_reuse(uint32_t pool, uint32_t endpoints, double probes, double remove,
+		       double delta);
 /** The q-quantile of n counts, 1 <= n <= 256. */
 double prequal_quantile(const uint32_t *counts, uint32_t n, double q);
 

@@ -7,7 +7,9 @@
  * A probe is answered at once. Its latency is the median over recent requests that began when about
  * as many requests were in flight as now. By default a latency lasts until the first token, because
  * the time of a whole answer depends mostly on its length; whole=1 takes whole answers, as the
- * paper does. A client keeps at most as many probes as there are endpoints.
+ * paper does. The paper's fleets are many times the pool of 16. A pool nearly as large as the fleet
+ * would leave equation (1) no positive budget, and a probe would be used without end; so the pool
+ * holds at most half as many probes as there are endpoints.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -58,11 +60,11 @@ static void prequal_destroy(void *self)
 	free(p);
 }
 
-/* How often a probe may be used, by the paper's equation (1). */
-static uint32_t reuse_of(const struct prequal *p)
+uint32_t prequal_reuse(uint32_t pool, uint32_t endpoints, double probes, double remove,
+		       double delta)
 {
-	double gain = (1 - (double)p->pool / p->fleet.endpoints) * p->v[PROBES] - p->v[REMOVE];
-	double b = gain > 0 ? (1 + p->v[DELTA]) / gain : 1e9;
+	double gain = (1 - (double)pool / endpoints) * probes - remove;
+	double b = gain > 0 ? (1 + delta) / gain : 1e9;
 
 	return (uint32_t)ceil(fmax(1, fmin(b, 1e9)));
 }
@@ -75,8 +77,9 @@ static int prequal_create(const struct lab_fleet *fleet, const double *v, void *
 		return -ENOMEM;
 	p->fleet = *fleet;
 	memcpy(p->v, v, sizeof(p->v));
-	p->pool = MIN((uint32_t)v[POOL], fleet->endpoints);
-	p->reuse = reuse_of(p);
+	p->pool = MIN((uint32_t)v[POOL], fleet->endpoints / 2);
+	p->pool = MAX(p->pool, 2U);
+	p->reuse = prequal_reuse(p->pool, fleet->endpoints, v[PROBES], v[REMOVE], v[DELTA]);
 	p->random.state = fleet->seed;
 	p->servers = calloc(fleet->endpoints, sizeof(*p->servers));
 	p->clients = calloc(fleet->nodes, sizeof(*p->clients));

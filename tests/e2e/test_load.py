@@ -513,6 +513,29 @@ def test_trace(node):
     assert texts[0] == texts[1]
 
 
+PUBLISHED = {
+    "mooncake": '{"timestamp": 0, "input_length": 600, "output_length": 2, "hash_ids": [0, 1]}\n'
+                '{"timestamp": 20, "input_length": 700, "output_length": 3, "hash_ids": [0, 1]}\n',
+    "azure": "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+             "2023-11-16 23:59:59.9900000,600,2\n2023-11-17 00:00:00.0100000,700,3\n",
+    "burstgpt": "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+                "5.00,ChatGPT,600,2,602,API log\n5.01,GPT-4,9,0,9,API log\n5.02,GPT-4,700,3,703,API log\n",
+}
+
+
+@case(each=tuple(PUBLISHED), timeout=30)
+def test_published_trace(node, form):
+    """Traces as they were published; those with hash_ids repeat the text that they share."""
+    server = Scripted(node, at_once)
+    report, requests = load(node, "-t", server.url, "--api", "completions",
+                            "--trace", node.write("trace", PUBLISHED[form]))
+    assert report["total"]["ok"] == 2
+    assert sorted((round(r["due"], 6), r["pieces"]) for r in requests) == [(0, 2), (0.02, 3)]
+    first, second = sorted((r.prompt for r in server.requests), key=len)
+    assert (len(first), len(second)) == (2400, 2800)
+    assert second.startswith(first) == (form == "mooncake")
+
+
 def test_trace_of_overlapping_requests(node):
     """A session's next request does not wait for the last one to end: the trace's times hold."""
     server = Scripted(node, lambda r, out: stream(out, r.size, 1))

@@ -166,6 +166,10 @@ static void test_prequal_rule(void **state)
 	assert_int_equal(prequal_choose(pool, 3, 1), 2);  /* the only cold one */
 	assert_int_equal(prequal_choose(pool, 3, 0), 2);  /* all hot: the least rif */
 	assert_int_equal(prequal_choose(pool, 3, 10), 1); /* all cold: the fastest */
+	/* (1 + 1) / ((1 - 16/100) 3 - 1) = 1.3, and with half the fleet in the pool 2 / 0.5 */
+	assert_int_equal(prequal_reuse(16, 100, 3, 1, 1), 2);
+	assert_int_equal(prequal_reuse(4, 8, 3, 1, 1), 4);
+	assert_int_equal(prequal_reuse(8, 8, 3, 1, 1), 1000000000);
 	assert_float_equal(prequal_quantile(counts, 5, 0), 1, CLOSE);
 	assert_float_equal(prequal_quantile(counts, 5, 0.5), 3, CLOSE);
 	assert_float_equal(prequal_quantile(counts, 5, 0.84), 5, CLOSE);
@@ -189,6 +193,17 @@ struct object {
 	uint64_t blocks[256];
 };
 
+/* What the oracle is told of each engine. */
+static struct lab_truth truths[2];
+
+static void truth_told(void *arg, uint32_t endpoint, const struct lab_request *r,
+		       struct lab_truth *out)
+{
+	(void)arg;
+	(void)r;
+	*out = truths[endpoint];
+}
+
 static struct object make(const char *spec, uint32_t endpoints, uint32_t nodes)
 {
 	const struct lab_fleet fleet = {
@@ -197,6 +212,7 @@ static struct object make(const char *spec, uint32_t endpoints, uint32_t nodes)
 		.block_tokens = 64,
 		.blocks = 1000,
 		.prefill_tokens_per_s = 1000,
+		.truth = truth_told,
 		.seed = 42,
 	};
 	double values[LAB_MAX_KEYS];
@@ -305,6 +321,32 @@ static void test_epp_sticky(void **state)
 	(void)state;
 	epp_sticky_case("epp-sticky:tmax=2", false); /* 2000 < 2560 */
 	epp_sticky_case("epp-sticky:tmax=3", true);
+}
+
+static void test_oracle_by_hand(void **state)
+{
+	struct object o = make("oracle:delay=0,miss=0,request=30,kvCache=3000", 2, 1);
+	struct lab_request r[4];
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		r[i] = ask(&o, 1, 0, 7, 10); /* 640 tokens */
+	truths[0] = (struct lab_truth){.cached_tokens = 320, .running = 10, .slow = 1};
+	truths[1] = (struct lab_truth){.slow = 1};
+	assert_int_equal(pick(&o, &r[0], 0), 0); /* 320 + 300 < 640 */
+	assert_int_equal(pick(&o, &r[1], 0), 1); /* 320 are under way at 0 */
+	truths[0].computed = 320;                /* these are about done: 620 < 640 + 640 */
+	assert_int_equal(pick(&o, &r[2], 0), 0);
+	truths[0].slow = 10;
+	assert_int_equal(pick(&o, &r[3], 0), 1);
+	/* A request counts until its first token, or until it ends without one. */
+	truths[0] = truths[1] = (struct lab_truth){.slow = 1};
+	o.policy->ended(o.self, &r[1], 0);
+	r[3].first_ns = 1;
+	o.policy->first_token(o.self, &r[3], 1);
+	o.policy->ended(o.self, &r[3], 2);
+	assert_int_equal(pick(&o, &r[3], 3), 1); /* 0 has two left */
+	drop(&o);
 }
 
 static void test_sglang_follows_the_prefix(void **state)
@@ -674,6 +716,39 @@ static void replay_event(void *arg, const struct model_event *e)
 		times[2 * e->id + 1] = e->at_ns;
 }
 
+/* A gateway hides its clients' addresses, and changes nothing else. */
+static void test_gateway(void **state)
+{
+	struct lab_workload w = small;
+	struct lab_options o = small_options(2);
+	_cleanup_free_ struct trace *direct = calloc(TRACE_MAX, sizeof(*direct));
+	struct lab_result result;
+	uint32_t count, groups = 0;
+
+	(void)state;
+	assert_non_null(direct);
+	w.part[0].groups = 5;
+	o.workload = &w;
+	assert_int_equal(lab_run(&o, &result, NULL), 0);
+	lab_result_fini(&result);
+	memcpy(direct, traced, TRACE_MAX * sizeof(*direct));
+	count = trace_count;
+	trace_count = 0;
+	memset(current, 0, sizeof(current));
+	w.part[0].client = LAB_CLIENT_GATEWAY;
+	assert_int_equal(lab_run(&o, &result, NULL), 0);
+	lab_result_fini(&result);
+	assert_true(count > 100 && trace_count == count);
+	for (uint32_t i = 0; i < count; i++) {
+		assert_int_equal(traced[i].r.client, traced[0].r.client);
+		assert_int_equal(traced[i].r.group, 0);
+		assert_int_equal(traced[i].r.arrived_ns, direct[i].r.arrived_ns);
+		assert_memory_equal(traced[i].blocks, direct[i].blocks, sizeof(direct[i].blocks));
+		groups += direct[i].r.group > 0;
+	}
+	assert_true(groups > 10);
+}
+
 /* An engine that gets the same requests directly does the same at the same times as in the lab. */
 static void test_agrees_with_the_model(void **state)
 {
@@ -958,7 +1033,7 @@ static void test_options_out_of_range(void **state)
 	bad[2].rate = NAN;
 	bad[3].seconds = 0;
 	bad[4].block_tokens = 0;
-	bad[5].sick = (struct lab_sick){2, 4};
+	bad[5].sick[2] = 4; /* engines 0 and 1 */
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		const char *what = NULL;
 
@@ -1013,6 +1088,7 @@ static void test_program(void **state)
 		"--output xml",
 		"--sick 8:2",
 		"--sick 1:0",
+		"--sick 1:2 --sick 1:3",
 		"--knee=0",
 		"--profile none",
 		"more",
@@ -1025,6 +1101,9 @@ static void test_program(void **state)
 		"--trace x --workload chat",
 		"--trace x --knee",
 		"--trace x --keep-alive 5",
+		"--trace tests/data/traces/azure-conversation.csv --speed 0",
+		"--trace tests/data/traces/azure-conversation.csv --hash-block 0",
+		"--speed 2",
 		"--load nothing",
 		"--load rag --workload chat",
 		"--load rag --knee",
@@ -1079,6 +1158,91 @@ static void test_program_replays(void **state)
 	}
 	assert_int_equal(lab_program("--trace tests/data/config/sample.yaml"), 2);
 	unlink(trace);
+	unlink(log);
+}
+
+/* What the ids of a trace share is found in the cache, however the sessions run: the third request
+ * shares two blocks with the first. The fourth begins otherwise, so later equal ids help nothing.
+ */
+static void test_program_shares_by_ids(void **state)
+{
+	static const struct {
+		const char *option;
+		unsigned int cached; /* of the third request */
+	} cases[] = {{"", 1024}, {"--hash-block 64", 128}, {"--hash-block 16 --block-size 16", 32}};
+	char arguments[256], trace[] = "/tmp/pintle-lab-XXXXXX", log[] = "/tmp/pintle-lab-XXXXXX";
+	int fds[] = {mkstemp(trace), mkstemp(log)};
+	_cleanup_fclose_ FILE *f = fdopen(fds[0], "w");
+
+	(void)state;
+	assert_true(f && fds[1] >= 0);
+	close(fds[1]);
+	fprintf(f,
+		"{\"timestamp\":0,\"input_length\":2000,\"output_length\":9,\"hash_ids\":[1,2,3]}\n"
+		"{\"timestamp\":9e3,\"input_length\":2000,\"output_length\":9,\"hash_ids\":[1,4,5]}\n"
+		"{\"timestamp\":18e3,\"input_length\":2000,\"output_length\":9,\"hash_ids\":[1,2,6]}\n"
+		"{\"timestamp\":27e3,\"input_length\":2000,\"output_length\":9,\"hash_ids\":[7,2,3]}\n");
+	fflush(f);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *said = NULL;
+		const char *at;
+		unsigned int cached[4];
+
+		snprintf(arguments, sizeof(arguments),
+			 "--trace %s --log %s -p random --seeds 1 -n 1 %s", trace, log,
+			 cases[i].option);
+		assert_int_equal(lab_program(arguments), 0);
+		at = said = file_text(log);
+		for (int k = 0; k < 4; k++) {
+			at = strstr(at, "\"cached_tokens\":");
+			assert_non_null(at);
+			assert_int_equal(sscanf(at++, "\"cached_tokens\":%u", &cached[k]), 1);
+		}
+		assert_int_equal(cached[0], 0);
+		assert_int_equal(cached[1], cases[i].cached / 2);
+		assert_int_equal(cached[2], cases[i].cached);
+		assert_int_equal(cached[3], 0);
+	}
+	unlink(trace);
+	unlink(log);
+}
+
+/* The traces in the tree are read whole. */
+static void test_program_runs_published_traces(void **state)
+{
+	static const struct {
+		const char *name, *options;
+		double last_s;
+	} cases[] = {
+		{"mooncake-conversation.jsonl", "", 669.0},
+		{"azure-conversation.csv", "--speed 4", 424.2595 / 4},
+	};
+	char arguments[256], log[] = "/tmp/pintle-lab-XXXXXX";
+	int fd = mkstemp(log);
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *said = NULL;
+		size_t lines = 0;
+		double due, last_s = 0;
+
+		snprintf(
+			arguments, sizeof(arguments),
+			"--trace tests/data/traces/%s --log %s -p least-connections --seeds 1 -n 8 %s",
+			cases[i].name, log, cases[i].options);
+		assert_int_equal(lab_program(arguments), 0);
+		said = file_text(log);
+		for (const char *at = said; (at = strchr(at, '\n')); at++)
+			lines++;
+		assert_int_equal(lines, 2000);
+		for (const char *at = said; (at = strstr(at, "\"due\":")); at++) {
+			assert_int_equal(sscanf(at, "\"due\":%lf", &due), 1);
+			last_s = fmax(last_s, due);
+		}
+		assert_float_equal(last_s, cases[i].last_s, 1e-3);
+	}
 	unlink(log);
 }
 
@@ -1192,6 +1356,7 @@ int main(void)
 		cmocka_unit_test(test_nodes_know_their_own),
 		cmocka_unit_test(test_chwbl_spreads_one_prefix),
 		cmocka_unit_test(test_epp_sticky),
+		cmocka_unit_test(test_oracle_by_hand),
 		cmocka_unit_test(test_sglang_follows_the_prefix),
 		cmocka_unit_test(test_pintle_by_hand),
 		cmocka_unit_test(test_pintle_forgets),
@@ -1199,6 +1364,7 @@ int main(void)
 		cmocka_unit_test(test_pintle_sees_prompts_as_late_as_the_kernel),
 		cmocka_unit_test(test_pintle_holds_no_crowd),
 		cmocka_unit_test(test_pintle_decides_a_million_times),
+		TRACED(test_gateway),
 		TRACED(test_agrees_with_the_model),
 		TRACED(test_a_request_alone),
 		TRACED(test_conservation),
@@ -1211,6 +1377,8 @@ int main(void)
 		cmocka_unit_test(test_options_out_of_range),
 		cmocka_unit_test(test_program),
 		cmocka_unit_test(test_program_replays),
+		cmocka_unit_test(test_program_shares_by_ids),
+		cmocka_unit_test(test_program_runs_published_traces),
 		cmocka_unit_test(test_program_takes_large_seeds),
 		cmocka_unit_test(test_profiles),
 		cmocka_unit_test(test_defaults),

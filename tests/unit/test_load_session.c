@@ -275,9 +275,11 @@ static cJSON *ask_trace(const struct trace_request *r, const struct session_form
 static void test_trace_prompts(void **state)
 {
 	static const struct trace_request requests[] = {
-		{0, 1, TRACE_NONE, 40, 5, TRACE_NONE}, {0, 1, TRACE_NONE, 60, 6, TRACE_NONE},
-		{0, 2, 7, 60, 5, TRACE_NONE},          {0, 3, 7, 60, 5, 30},
-		{0, 3, 7, 10, 5, TRACE_NONE},
+		{0, 1, TRACE_NONE, 40, 5, TRACE_NONE, 0, 0},
+		{0, 1, TRACE_NONE, 60, 6, TRACE_NONE, 0, 0},
+		{0, 2, 7, 60, 5, TRACE_NONE, 0, 0},
+		{0, 3, 7, 60, 5, 30, 0, 0},
+		{0, 3, 7, 10, 5, TRACE_NONE, 0, 0},
 	};
 	const char *prompts[ARRAY_SIZE(requests)];
 	cJSON *json[ARRAY_SIZE(requests)], *chatted;

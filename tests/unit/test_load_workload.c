@@ -349,7 +349,7 @@ static int parse_trace(const char *text, struct trace *out)
 
 	assert_non_null(copy);
 	*said = '\0';
-	err = trace_parse("t", copy, strlen(text), &sink, out);
+	err = trace_parse("t", copy, strlen(text), TRACE_ID_TOKENS, &sink, out);
 	free(copy);
 	return err;
 }
@@ -382,9 +382,9 @@ static void test_trace_forms(void **state)
 		assert_int_equal(t.sessions, 2);
 		assert_int_equal(t.groups, 1);
 		const struct trace_request wanted[] = {
-			{0, 0, TRACE_NONE, 7, 3, TRACE_NONE},
-			{0, 1, 0, 8, 4, TRACE_NONE},
-			{1250 * NSEC_PER_MSEC, 0, 0, 9, 5, 5},
+			{0, 0, TRACE_NONE, 7, 3, TRACE_NONE, 0, 0},
+			{0, 1, 0, 8, 4, TRACE_NONE, 0, 0},
+			{1250 * NSEC_PER_MSEC, 0, 0, 9, 5, 5, 0, 0},
 		};
 
 		for (int k = 0; k < 3; k++) {
@@ -403,6 +403,89 @@ static void test_trace_forms(void **state)
 
 #define HEADER     "time,session,prompt_tokens,output_tokens\n"
 #define JSON(more) "{\"time\":0,\"session\":1,\"prompt_tokens\":9,\"output_tokens\":1" more "}\n"
+
+#define AZURE "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+#define MOONCAKE(ids)                                                                              \
+	"{\"timestamp\":0,\"input_length\":5,\"output_length\":1,\"hash_ids\":[" ids "]}\n"
+
+/* Published traces, as they are. */
+static void test_foreign_traces(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t count, sessions, groups;
+		struct trace_request last;
+	} cases[] = {
+		/* Azure writes CRLF, and its later traces a zone. */
+		{AZURE "2023-11-16 23:59:59.7500000,374,44\r\n"
+		       "2023-11-17 00:00:01.2500000,396,109\r\n",
+		 2,
+		 2,
+		 0,
+		 {1500 * NSEC_PER_MSEC, 1, TRACE_NONE, 396, 109, TRACE_NONE, 0, 0}},
+		{AZURE "2024-05-10 00:00:00.250000+00:00,10,20\n2024-05-10 00:00:01Z,30,40\n",
+		 2,
+		 2,
+		 0,
+		 {750 * NSEC_PER_MSEC, 1, TRACE_NONE, 30, 40, TRACE_NONE, 0, 0}},
+		/* A request that failed has no response tokens. */
+		{"Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+		 "5,ChatGPT,472,18,490,Conversation log\n45,GPT-4,30,0,30,API log\n"
+		 "118,ChatGPT,1087,230,1317,Conversation log\n",
+		 2,
+		 2,
+		 0,
+		 {113 * NSEC_PER_SEC, 1, TRACE_NONE, 1087, 230, TRACE_NONE, 0, 0}},
+		{"Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens\n"
+		 "0,7,1.5,GPT-4,4,5\n1,8,1,GPT-4,6,7\n2,7,1,GPT-4,8,9\n",
+		 3,
+		 2,
+		 0,
+		 {2 * NSEC_PER_SEC, 0, TRACE_NONE, 8, 9, TRACE_NONE, 0, 0}},
+		/* The last shares blocks 0 and 4 with the second, and 0 alone with the first. */
+		{"{\"timestamp\": 100, \"input_length\": 1100, \"output_length\": 52, "
+		 "\"hash_ids\": [0, 1, 2]}\n"
+		 "{\"timestamp\": 100, \"input_length\": 1000, \"output_length\": 5, "
+		 "\"hash_ids\": [0, 4]}\n"
+		 "{\"timestamp\": 3100, \"input_length\": 900, \"output_length\": 6, "
+		 "\"hash_ids\": [8, 9]}\n"
+		 "{\"timestamp\": 3100, \"input_length\": 1300, \"output_length\": 7, "
+		 "\"hash_ids\": [0, 4, 5]}\n",
+		 4,
+		 3,
+		 2,
+		 {3 * NSEC_PER_SEC, 1, 0, 1300, 7, 512, 3, 7}},
+		{"{\"timestamp\": 0, \"input_length\": 3, \"output_length\": 2}\n",
+		 1,
+		 1,
+		 0,
+		 {0, 0, TRACE_NONE, 3, 2, TRACE_NONE, 0, 0}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct trace_request *q, *wanted = &cases[i].last;
+		struct trace t = {0};
+
+		if (parse_trace(cases[i].text, &t))
+			fail_msg("%s", said);
+		assert_int_equal(t.count, cases[i].count);
+		assert_int_equal(t.sessions, cases[i].sessions);
+		assert_int_equal(t.groups, cases[i].groups);
+		q = &t.requests[t.count - 1];
+		assert_int_equal(q->at_ns / 1000, wanted->at_ns / 1000);
+		assert_int_equal(q->session, wanted->session);
+		assert_int_equal(q->group, wanted->group);
+		assert_int_equal(q->prompt_tokens, wanted->prompt_tokens);
+		assert_int_equal(q->output_tokens, wanted->output_tokens);
+		assert_int_equal(q->shared_tokens, wanted->shared_tokens);
+		assert_int_equal(q->id_count, wanted->id_count);
+		assert_int_equal(q->first_id, wanted->first_id);
+		if (q->id_count)
+			assert_int_equal(t.ids[q->first_id + 1], 4);
+		trace_free(&t);
+	}
+}
 
 static void test_broken_traces(void **state)
 {
@@ -430,7 +513,7 @@ static void test_broken_traces(void **state)
 		{HEADER "0,1,2.5,3\n", "t:2: prompt_tokens is \"2.5\"; write a whole number"},
 		{HEADER "0,1,2,9999999\n", "t:2: output_tokens is \"9999999\"; write a whole"},
 		{HEADER "5,1,2,3\n4,1,2,3\n", "t:3: time is before that of the line above; sort"},
-		{HEADER "0,1,2,3\n1e9,1,2,3\n", "t:3: time is more than 30 days after the first"},
+		{HEADER "0,1,2,3\n1e9,1,2,3\n", "t:3: time is more than a year after the first"},
 		{HEADER "0,1,2,3\n" JSON(""), "t:3: JSON in a CSV; keep to one form"},
 		{JSON("") "0,1,2,3\n", "t:2: no JSON object; keep to one form"},
 		{JSON("") "[1]\n", "t:2: no JSON object; keep to one form"},
@@ -438,9 +521,33 @@ static void test_broken_traces(void **state)
 		{"{}\n", "t:1: time is missing; each request needs"},
 		{JSON(",\"group\":[]"), "t:1: group is neither a number nor a text"},
 		{JSON(",\"shared_tokens\":3"), "t:1: shared_tokens without a group"},
+		{JSON("") MOONCAKE("1"), "t:2: time is missing; each request needs time, session"},
+		{MOONCAKE("1") JSON(""),
+		 "t:2: timestamp is missing; each request needs timestamp (ms)"},
+		{"{\"input_length\":5,\"timestamp\":1}\n",
+		 "t:1: output_length is missing; each request needs timestamp (ms), input_length"},
+		{MOONCAKE("1") MOONCAKE("1,-3"), "t:2: hash_ids holds something else than whole"},
+		{MOONCAKE("1.5"), "t:1: hash_ids holds something else than whole numbers"},
+		{MOONCAKE("\"a\""), "t:1: hash_ids holds something else than whole numbers"},
+		{"{\"timestamp\":0,\"input_length\":5,\"output_length\":1,\"hash_ids\":7}\n",
+		 "t:1: hash_ids is no list; write [0, 1, 2]"},
+		{AZURE "yesterday,1,2\n",
+		 "t:2: TIMESTAMP is \"yesterday\"; write a time such as 2023-11-16 18:15:46.6805900"},
+		{AZURE "2023-11-16 18:15:46.6e3,1,2\n",
+		 "t:2: TIMESTAMP is \"2023-11-16 18:15:46.6e3\""},
+		{AZURE "2023-11-16 18:15:46 PST,1,2\n", "t:2: TIMESTAMP is"},
+		{AZURE "2023-11-16 18:15:46,x,2\n", "t:2: ContextTokens is \"x\"; write a whole"},
+		{AZURE "2023-11-16 18:15:46,2\n", "t:2: 2 fields; write 3, as the header has"},
+		{AZURE "2023-11-16 18:15:46,0,2\n",
+		 "t:1: no requests; write one a line, with TIMESTAMP"},
+		{"Timestamp,Model,Request tokens\n",
+		 "t:1: the header does not name Response tokens; it must name Timestamp, Request"},
+		{"Timestamp,Request tokens,Response tokens,Timestamp\n",
+		 "t:1: the header names a column \"Timestamp\" twice"},
+		{",,,,,,,,,,,,,,,,,\n", "t:1: the header names 18 columns; leave 16 at most"},
 		{JSON(",\"group\":1,\"shared_tokens\":10"), "t:1: shared_tokens is \"10\"; write"},
 	};
-	char *text = malloc(10000);
+	char *text = malloc(300000);
 	struct trace t = {0};
 
 	(void)state;
@@ -452,27 +559,28 @@ static void test_broken_traces(void **state)
 				 cases[i].says);
 	}
 	assert_non_null(text);
-	memset(text, 'x', 9999);
-	text[9999] = '\0';
+	memset(text, 'x', 299999);
+	text[299999] = '\0';
 	assert_int_equal(parse_trace(text, &t), -EINVAL);
-	assert_string_equal(said, "t:1: longer than 4096 characters; write one request a line\n");
+	assert_string_equal(said, "t:1: longer than 262144 characters; write one request a line\n");
 	*said = '\0';
 	memcpy(text, "a\0b\n", 5);
-	assert_int_equal(trace_parse("t", text, 4, &sink, &t), -EINVAL);
+	assert_int_equal(trace_parse("t", text, 4, TRACE_ID_TOKENS, &sink, &t), -EINVAL);
 	assert_string_equal(said, "t:1: a NUL; save the file as text\n");
 	free(text);
 	*said = '\0';
-	assert_int_equal(trace_load("/", &sink, &t), -EISDIR);
+	assert_int_equal(trace_load("/", TRACE_ID_TOKENS, &sink, &t), -EISDIR);
 	assert_non_null(strstr(said, "/:1: cannot be read: Is a directory"));
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_keys),     cmocka_unit_test(test_mistakes),
-		cmocka_unit_test(test_all_mistakes), cmocka_unit_test(test_too_much),
-		cmocka_unit_test(test_overrides),    cmocka_unit_test(test_builtins),
-		cmocka_unit_test(test_trace_forms),  cmocka_unit_test(test_broken_traces),
+		cmocka_unit_test(test_all_keys),       cmocka_unit_test(test_mistakes),
+		cmocka_unit_test(test_all_mistakes),   cmocka_unit_test(test_too_much),
+		cmocka_unit_test(test_overrides),      cmocka_unit_test(test_builtins),
+		cmocka_unit_test(test_trace_forms),    cmocka_unit_test(test_broken_traces),
+		cmocka_unit_test(test_foreign_traces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
