@@ -246,11 +246,61 @@ static __always_inline void bind_session(const struct pintle_affinity_key *key, 
 		old->used_ns = now;
 		return;
 	}
+	if (old) {
+		/* The session's connections to its former endpoint are still open. */
+		a.open = old->open;
+		a.idle = old->idle;
+	}
 	/* A binding stays in the map in which it is, whichever client it counts for. */
 	if (old && (!bpf_map_update_elem(&affinity, key, &a, BPF_EXIST) ||
 		    !bpf_map_update_elem(&affinity_beyond, key, &a, BPF_EXIST)))
 		return;
 	binding_make(key, &a);
+}
+
+/* ---- what a session has open ---------------------------------------------------- */
+
+/* Takes one off a count that never goes below 0. Suppose that a binding was evicted while two of
+ * the session's connections were open, and was made anew by a third: three will be taken off a
+ * count of one. The count is then too small until they have ended, which only lets the session be
+ * sticky; below 0 it would read as four billion, and the session would never be sticky again. */
+static __always_inline void session_take_off(__u32 *count)
+{
+	if ((__s32)__sync_fetch_and_add(count, -1) <= 0)
+		__sync_fetch_and_add(count, 1);
+}
+
+/* Counts the connection as open in its session's binding, if its pool's requests are followed.
+ * Returns whether it was counted: then session_close() must be called once when it ends. */
+static __always_inline bool session_open(const struct pintle_affinity_key *key)
+{
+	struct pintle_pool *pool = pool_find(key->pool, key->pool_generation);
+	struct pintle_affinity *a = pool && pool->follow ? binding_find(key) : NULL;
+
+	if (a)
+		__sync_fetch_and_add(&a->open, 1);
+	return a;
+}
+
+/* Ends what session_open() began. `in` and `out` are all bytes of requests and of answers on the
+ * connection; `t` is what the pass knows of it, NULL: it never saw it. */
+static __always_inline void session_close(const struct pintle_affinity_key *key,
+					  const struct pintle_turn *t, __u32 in, __u32 out)
+{
+	struct pintle_affinity *a = binding_find(key);
+
+	if (!a)
+		return;
+	session_take_off(&a->open);
+	if (t && t->flags & PINTLE_TURN_RESTS)
+		session_take_off(&a->idle);
+	/* The newest request and its answer; without a turn there was no more than one. */
+	if (t)
+		in = t->in == in ? t->bytes : t->bytes + (in - t->in);
+	if (t && t->state != PINTLE_TURN_UNSEEN)
+		out -= t->answered;
+	if (in)
+		a->context_bytes = in + out;
 }
 
 /* The majority vote of Boyer and Moore (MJRTY, 1981): a session with more than half of this CPU's

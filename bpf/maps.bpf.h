@@ -236,6 +236,16 @@ struct {
 	__type(value, struct pintle_connect);
 } MAP(connects);
 
+/* How far the requests on a socket's connection are, as of the newest pass. The pass makes the
+ * entry when it first meets the socket, so a connection that ends between two passes costs nothing.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct pintle_turn);
+} MAP(turns);
+
 /* The `connects` of the former layout, while its pins are taken over; otherwise there is no such
  * map. */
 struct {
@@ -292,6 +302,15 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);
 } MAP(tap);
+
+/* Sums of the newest pass (pass.bpf.c) by endpoint. Not pinned. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_ENDPOINTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pintle_work);
+} MAP(tally);
 
 /* Results of the iterators in reconcile.bpf.c: sockets and decisions by endpoint and class. Not
  * pinned. */

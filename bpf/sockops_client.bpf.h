@@ -290,6 +290,23 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 		return;
 	client = c->flags & PINTLE_CONNECT_APART ? PINTLE_CLIENT_APART : c->client;
 	bind_session(&key, client, c->endpoint, c->generation, bpf_ktime_get_ns());
+	if (c->counted && session_open(&key))
+		__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_SESSION);
+}
+
+static __always_inline void client_unbind(struct bpf_sock_ops *ctx, struct pintle_connect *c,
+					  const struct end *end)
+{
+	struct pintle_affinity_key key = {
+		.pool = c->pool,
+		.pool_generation = c->pool_generation,
+		.session = c->session,
+	};
+	struct bpf_sock *sk = ctx->sk;
+
+	if (sk && __sync_fetch_and_and(&c->flags, ~PINTLE_CONNECT_SESSION) & PINTLE_CONNECT_SESSION)
+		session_close(&key, bpf_sk_storage_get(&turns, sk, NULL, 0), end->received - 1,
+			      end->acknowledged);
 }
 
 static __always_inline void client_unanswered(struct bpf_sock_ops *ctx)
@@ -357,6 +374,7 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 	end.received = ctx->bytes_acked;
 	end.acknowledged = ctx->bytes_received;
 	end.error = error_of(ctx);
+	client_unbind(ctx, c, &end);
 	failure = failure_of(ctx, c, end.error);
 	if (failure != PINTLE_FAILURE_COUNT)
 		endpoint_failed(c, failure);

@@ -254,25 +254,57 @@ static __always_inline __u64 client_of(const struct pintle_tuple *t, __u32 key_k
 	return host ? high : high & ~0xffffULL;
 }
 
-static __always_inline void bind_client(const struct pintle_conn *conn,
-					const struct pintle_tuple *t)
+/* Makes the key of the connection's session. Returns 0 where it has none. */
+__noinline int server_session(const struct pintle_tuple *t, struct pintle_affinity_key *key)
+{
+	struct pintle_pool *pool;
+	struct pintle_ref ref;
+	__u32 frontend_bits = 0;
+
+	if (!t || !key)
+		return 0;
+	pool = pool_find(key->pool, key->pool_generation);
+	if (!pool)
+		return 0;
+	if (pool->key_kind == PINTLE_KEY_DESTINATION)
+		frontend_bits = frontend_of(t, PINTLE_HOOK_LOOKUP, &ref);
+	key_of_tuple(t, pool->key_kind,
+		     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, frontend_bits), &key->session);
+	return key->session.kind != PINTLE_KEY_NONE;
+}
+
+static __always_inline void bind_client(struct pintle_conn *conn, const struct pintle_tuple *t)
 {
 	struct pintle_pool *pool = pool_find(conn->pool, conn->pool_generation);
 	struct pintle_affinity_key key = {.pool = conn->pool,
 					  .pool_generation = conn->pool_generation};
-	struct pintle_ref ref;
-	__u32 frontend_bits = 0;
 
 	if (!pool || !outcome_binds(pool, conn->outcome))
 		return;
-	if (pool->key_kind == PINTLE_KEY_DESTINATION)
-		frontend_bits = frontend_of(t, PINTLE_HOOK_LOOKUP, &ref);
-	key_of_tuple(t, pool->key_kind,
-		     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, frontend_bits), &key.session);
+	server_session(t, &key);
 	majority_vote(&key);
-	if (key.session.kind != PINTLE_KEY_NONE)
-		bind_session(&key, client_of(t, pool->key_kind), conn->endpoint, conn->generation,
-			     conn->opened_ns);
+	if (key.session.kind == PINTLE_KEY_NONE)
+		return;
+	bind_session(&key, client_of(t, pool->key_kind), conn->endpoint, conn->generation,
+		     conn->opened_ns);
+	if (session_open(&key))
+		conn->flags |= PINTLE_CONN_SESSION;
+}
+
+static __always_inline void unbind_client(struct bpf_sock_ops *ctx, const struct pintle_conn *conn,
+					  const struct end *end)
+{
+	struct pintle_affinity_key key = {.pool = conn->pool,
+					  .pool_generation = conn->pool_generation};
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_tuple t;
+
+	if (!sk || !(conn->flags & PINTLE_CONN_SESSION))
+		return;
+	addresses_read(ctx, &t);
+	if (server_session(&t, &key))
+		session_close(&key, bpf_sk_storage_get(&turns, sk, NULL, 0), end->received,
+			      end->acknowledged);
 }
 
 static __always_inline void count_placed(const struct pintle_conn *conn)
@@ -378,6 +410,7 @@ static __always_inline void connection_closed(struct bpf_sock_ops *ctx,
 	};
 
 	end.duration_ns = end.now - conn->opened_ns;
+	unbind_client(ctx, conn, &end);
 	count_ended(conn->endpoint, conn->generation, &end);
 	/* Last, because the endpoint's id is not given to another while a connection is in flight.
 	 */

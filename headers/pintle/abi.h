@@ -698,7 +698,8 @@ struct pintle_decision {
 #define PINTLE_CONN_LISTENER 0x1 /* a LISTEN socket; the kernel copies this to its children */
 #define PINTLE_CONN_STEERED  0x2
 #define PINTLE_CONN_DIRECT   0x4
-#define PINTLE_CONN_WATCHED  0x8 /* with LISTENER: sockops will see its end */
+#define PINTLE_CONN_WATCHED  0x8  /* with LISTENER: sockops will see its end */
+#define PINTLE_CONN_SESSION  0x10 /* counts as open in its session's binding */
 
 struct pintle_conn {
 	__u32 endpoint;
@@ -717,10 +718,11 @@ struct pintle_conn {
 
 /* ---- connects: sk_storage, on clients' sockets. Writer: kernel. ------------- */
 
-#define PINTLE_CONNECT_RELEASED   0x1 /* the application closed the socket */
-#define PINTLE_CONNECT_UNANSWERED 0x2 /* counted as PINTLE_FAILURE_UNANSWERED */
-#define PINTLE_CONNECT_REPORTED   0x4 /* the end of the connection was reported */
-#define PINTLE_CONNECT_APART      0x8 /* in a network of a user namespace: not counted */
+#define PINTLE_CONNECT_RELEASED   0x1  /* the application closed the socket */
+#define PINTLE_CONNECT_UNANSWERED 0x2  /* counted as PINTLE_FAILURE_UNANSWERED */
+#define PINTLE_CONNECT_REPORTED   0x4  /* the end of the connection was reported */
+#define PINTLE_CONNECT_APART      0x8  /* in a network of a user namespace: not counted */
+#define PINTLE_CONNECT_SESSION    0x10 /* counts as open in its session's binding */
 
 struct pintle_hint {
 	__u8 session[16]; /* hash of the session's hint; 0: none */
@@ -754,6 +756,40 @@ struct pintle_connect {
 	__u64 opened_ns;
 	struct pintle_session_key session; /* to be bound once the connection is established */
 	struct pintle_hint hint;           /* set before connect(); stays for later ones */
+};
+
+/* ---- turns: sk_storage, on steered sockets of both sides. Writer: the pass. ---- */
+
+/* Where a connection is in its sequence of requests and answers. */
+enum pintle_turn_state {
+	PINTLE_TURN_UNSEEN,  /* nothing came yet */
+	PINTLE_TURN_WAITING, /* a request came, no byte of an answer */
+	PINTLE_TURN_HEADED,  /* one segment of an answer came: its head, or a whole short answer */
+	PINTLE_TURN_ANSWERING, /* more came */
+	PINTLE_TURN_IDLE,      /* kept alive, without a request */
+};
+
+#define PINTLE_TURN_BOUND    0x1 /* `session` is filled in */
+#define PINTLE_TURN_RESTS    0x2 /* counts as idle in its session's binding */
+#define PINTLE_TURN_ACCEPTED 0x4 /* the server has accepted the connection */
+
+/* What the pass remembers of a connection. Sums of bytes wrap; a connection with more than 4 GiB
+ * between two passes is not told apart from one with less. */
+struct pintle_turn {
+	__u32 in;       /* bytes of requests on the connection */
+	__u32 out;      /* bytes of answers */
+	__u32 segments; /* of answers */
+	__u32 read;     /* sequence number up to which the server had read */
+	__u32 bytes;    /* of the present, or the newest, request */
+	__u32 answered; /* `out` when its answer began */
+	__u8 state;     /* enum pintle_turn_state */
+	__u8 flags;     /* PINTLE_TURN_* */
+	__u16 zero;
+	__u32 zero2;
+	__u64 opened_ns; /* the connection's; a client's socket may connect again */
+	__u64 came_ns;   /* when the pass saw the request's newest byte */
+	__u64 out_ns;    /* when the pass saw the answer's newest byte */
+	struct pintle_session_key session;
 };
 
 /* In layout 2 `client` held the id of a cgroup; nothing else differs. */
@@ -839,6 +875,7 @@ PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
 PINTLE_ASSERT_SIZE(struct pintle_decision, 32);
 PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
 PINTLE_ASSERT_SIZE(struct pintle_connect, 160);
+PINTLE_ASSERT_SIZE(struct pintle_turn, 80);
 PINTLE_ASSERT_SIZE(struct pintle_client, 72);
 PINTLE_ASSERT_SIZE(struct pintle_event, 112);
 

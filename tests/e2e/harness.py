@@ -258,6 +258,9 @@ class Node(Pins):
                 s if isinstance(s, dict) else {"name": s.name, "listen": s.listen} for s in servers
             ],
             "scrape": {"interval": "50ms", "timeout": "1s"},
+            # The requests of cases are so small that by their context alone sessions would leave
+            # for nothing.
+            "stickiness": {"maxExtraLoad": 16},
         }
         for key, value in more.items():
             if isinstance(value, dict) and isinstance(pool.get(key), dict):

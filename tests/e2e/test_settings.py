@@ -16,10 +16,11 @@ KEYS = {
         "failureMode": ("FailClose", "FailOpen"), "spareHeaders": ("Accept-Language", "Accept-Encoding, User-Agent"),
         "http10": ("true", "false"), "scrape.interval": ("90ms", "50ms"), "scrape.timeout": ("900ms", "1s"),
         "stickiness.key": ("source/24", "source"), "stickiness.group": ("source/16", "none"),
-        "stickiness.ttl": ("100s", "300s"), "stickiness.maxExtraLoad": ("7", "auto"),
+        "stickiness.ttl": ("100s", "300s"), "stickiness.maxExtraLoad": ("7", "16"),
         "weights.queue": ("3", "2"), "weights.kvCache": ("1.5", "2"), "weights.running": ("4", "1"),
         "weights.gpu": ("5", "0"), "saturation.queueDepth": ("9", "5"), "saturation.kvCache": ("0.7", "0.8"),
         "saturation.staleness": ("3s", "2s"), "dcgm.interval": ("7s", "5s"),
+        "follow": ("false", "true"),
     },
     "pods": {
         "stickiness.key": ("hint", "client"), "stickiness.shared": ("true", "false"),
@@ -333,7 +334,9 @@ def test_what_cannot_be_applied(node):
         assert diff(node, status=1)["pods", "stickiness.key"]["runs"] == "mark"
         assert shown(node, "pods", "session_key") == "mark"
         # nor is it taken back, where the file says what the kernel refuses
-        Path(daemon.config).write_text(config.replace('name: "pods"', 'name: "pods"\n    stickiness: {key: hint}'))
+        first, pods = config.split('name: "pods"')
+        pods = pods.replace("maxExtraLoad:", "key: hint\n      maxExtraLoad:")
+        Path(daemon.config).write_text(f'{first}name: "pods"{pods}')
         node.pintle("reload")
         for words in (["reset", "pods", "stickiness.key"], ["set", "pods", "stickiness.key=hint"], ["reset"]):
             said = refused(node, *words, status=1)

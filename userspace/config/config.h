@@ -110,6 +110,7 @@ struct config_pool {
 	struct config_saturation saturation;
 	struct config_ejection ejection;
 	uint32_t requests; /* enum pintle_requests */
+	bool follow;       /* the requests on its connections */
 	bool http10;
 	struct pintle_header spare_headers[PINTLE_MAX_HEADERS];
 	char *dcgm_url; /* DCGM exporter's page; NULL: none */

@@ -169,6 +169,9 @@ static const struct yaml_key config_keys[] = {
 	 .help = "Whether all requests of a kept-alive connection go where it was steered to, or "
 		 "each HTTP/1.1 request comes on its own connection, until `pintle set` says "
 		 "otherwise; see docs/keep-alive.md."},
+	{"pools[].follow", &yaml_bool, .set = SET_BY_DAEMON, .preset = "true", POOL(follow),
+	 .help = "Whether pintled follows the requests on the pool's connections: which wait, which "
+		 "are answered, and how large they are. Otherwise the rule counts connections."},
 	{"pools[].spareHeaders", &config_headers, .set = SET_BY_DAEMON,
 	 .preset = "Accept-Encoding, User-Agent", POOL(spare_headers),
 	 .help = "With one request per connection: headers that may be overwritten with "

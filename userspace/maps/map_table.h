@@ -95,6 +95,10 @@
 	X(connects, SK_STORAGE, int, struct pintle_connect, ANY, COPIED, .write_only = true,       \
 	  .key = "a client's socket", .holds = "what connect() decided, its hint",                 \
 	  .writer = "kernel")                                                                      \
+	X(turns, SK_STORAGE, int, struct pintle_turn, ANY, COPIED, .since = 3, .write_only = true, \
+	  .key = "a steered socket",                                                               \
+	  .holds = "its request: waiting, answered, idle; bytes and times",                        \
+	  .writer = "the pass; sockops reads it at the end")                                       \
 	X(clients, HASH, __u64, struct pintle_client, ANY, COPIED, .key = "cgroup id",             \
 	  .holds = "which client that is", .writer = "daemon")                                     \
 	X(oneshot, LPM_TRIE, struct pintle_frontend_key, struct pintle_ref, ANY, COPIED,           \

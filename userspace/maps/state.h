@@ -94,6 +94,11 @@ struct state_endpoint {
 	uint32_t failures_in_row; /* since the last success */
 	uint64_t ejections;       /* ever */
 	uint64_t failures[PINTLE_FAILURE_COUNT]; /* ever */
+
+	/* what the newest pass over its connections found, if their requests are followed */
+	bool has_work; /* a pass that is young enough for the rule to believe it */
+	struct pintle_work work;
+	double oldest_seconds; /* for how long the oldest waiting request has waited */
 };
 
 struct state_frontend {

@@ -178,6 +178,22 @@ static void signals_take(struct state_endpoint *e, const struct pintle_score *sc
 	e->published = MIN(score->model[0].published, PINTLE_MAX_LOAD) / MILLI;
 }
 
+/* ---- work ---------------------------------------------------------------------- */
+
+static void work_take(const struct maps *m, struct state_endpoint *e, uint64_t staleness_ns,
+		      uint64_t now)
+{
+	struct pintle_work w = {0};
+
+	if (maps_value(m, MAP_works, e->id, &w) || w.generation != e->generation || !w.passed_ns ||
+	    (int64_t)(now - w.passed_ns) > (int64_t)staleness_ns)
+		return;
+	e->has_work = true;
+	e->work = w;
+	if (w.oldest_ns && now > w.oldest_ns)
+		e->oldest_seconds = (double)(now - w.oldest_ns) / (double)NSEC_PER_SEC;
+}
+
 /* By INELIGIBLE_*: the state of an endpoint that this keeps from being chosen. */
 static const enum state_endpoint_state states[INELIGIBLE_COUNT] = {
 	[INELIGIBLE_NOT] = STATE_READY,          [INELIGIBLE_DOWN] = STATE_DOWN,
@@ -239,6 +255,7 @@ static int endpoint_read(const struct maps *m, uint64_t now, const struct state_
 	override_take(e, &q);
 	if (seen.whole && seen.scraped_ns)
 		signals_take(e, &score, now);
+	work_take(m, e, pool->staleness_ns, now);
 	e->fresh = facts.fresh;
 	e->state = state_of(e, ineligible(&q, &seen, of->daemonless));
 	c->endpoint = e->id;

@@ -119,6 +119,30 @@ GET(families)
 	return value_json(list);
 }
 
+#define GET_WORK(name)                                                                             \
+	GET(name)                                                                                  \
+	{                                                                                          \
+		return e->has_work ? value_count(e->work.name) : value_none();                     \
+	}
+GET_WORK(unseen)
+GET_WORK(headed)
+GET_WORK(answering)
+GET_WORK(idle)
+GET_WORK(waiting_bytes)
+GET_WORK(prompt_bytes)
+GET_WORK(unread)
+GET_WORK(backlog)
+
+GET(requests_waiting)
+{
+	return e->has_work ? value_count(e->work.waiting) : value_none();
+}
+
+GET(oldest_seconds)
+{
+	return value_number(VALUE_SECONDS, e->oldest_seconds, e->has_work && e->work.oldest_ns);
+}
+
 GET(ejected)
 {
 	return value_bool(e->ejected);
@@ -241,6 +265,35 @@ static const struct column columns[] = {
 	{.key = "scrape_failed",
 	 COLUMN(scrape_failed),
 	 .help = "bool: the newest scrape failed; the signals are older"},
+	/* of this node's own connections; null: the pool's requests are not followed */
+	{.key = "requests_waiting",
+	 COLUMN(requests_waiting),
+	 .help = "requests of this node without a first token; null, here and below: not followed"},
+	{.key = "requests_headed",
+	 COLUMN(headed),
+	 .help = "of these, those of whose answer the head is out"},
+	{.key = "requests_answering", COLUMN(answering), .help = "requests being answered"},
+	{.key = "requests_waiting_bytes",
+	 COLUMN(waiting_bytes),
+	 .help = "bytes of the waiting ones"},
+	{.key = "requests_uncached_bytes",
+	 COLUMN(prompt_bytes),
+	 .help = "of these, less what is cached for the sessions that are bound here"},
+	{.key = "oldest_waiting_seconds",
+	 COLUMN(oldest_seconds),
+	 .help = "for how long the oldest of them has waited; null: none waits"},
+	{.key = "connections_idle",
+	 COLUMN(idle),
+	 .help = "connections kept alive without a request"},
+	{.key = "connections_unseen",
+	 COLUMN(unseen),
+	 .help = "new connections on which no request has come yet"},
+	{.key = "unread_bytes",
+	 COLUMN(unread),
+	 .help = "bytes of requests that the server has not read; 0 for an `address`"},
+	{.key = "accept_backlog",
+	 COLUMN(backlog),
+	 .help = "connections that the server has not accepted; 0 for an `address`"},
 	{.key = "unsteerable",
 	 COLUMN(unsteerable),
 	 .help = "text: why the newest listener cannot be steered to; null: it can"},

@@ -19,6 +19,7 @@
 #include "pins.h"
 #include "pintle.skel.h"
 #include "recount.h"
+#include "pass.h"
 #include "takeover.h"
 #include "tend.h"
 
@@ -36,6 +37,7 @@ struct attachment {
 	struct pintle_bpf *skel; /* while programs are being attached */
 	struct maps *maps;
 	struct recount *recount;   /* NULL: the kernel does not recount */
+	struct pass *pass;         /* NULL: the kernel does not let requests be followed */
 	struct takeover *takeover; /* of pins of the former layout; NULL: there are none */
 	bool staged;               /* pins are in `staging` */
 	struct tend tend;
@@ -389,6 +391,7 @@ static int attach_prepare(struct attachment *a, const struct config *c)
 	if (err)
 		return err;
 	a->recount = recount_new(a->skel, a->maps);
+	pass_attach(a->skel, a->maps, &a->pass);
 	if (!a->resumed)
 		describe_node(a, c);
 	return 0;
@@ -779,6 +782,7 @@ void attachment_free(struct attachment *a)
 		rmdir(a->bpffs);
 	takeover_free(a->takeover);
 	tend_end(&a->tend);
+	pass_free(a->pass);
 	recount_free(a->recount);
 	programs_unload(&a->skel);
 	maps_close(a->maps);
@@ -802,6 +806,11 @@ int attachment_netns(const struct attachment *a)
 bool attachment_resumed(const struct attachment *a)
 {
 	return a->resumed;
+}
+
+struct pass *attachment_pass(const struct attachment *a)
+{
+	return a->pass;
 }
 
 const volatile uint64_t *attachment_recount(struct attachment *a)

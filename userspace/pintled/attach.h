@@ -28,6 +28,7 @@
 #include "../maps/maps.h"
 
 struct attachment;
+struct pass;
 
 /** Removes pins that steer nothing any more (their network namespace is gone, or they are not whole
  * and no link is left), and stages new ones. Returns 0 and *out (attachment_free() it); else
@@ -74,6 +75,8 @@ bool attachment_hook(const struct attachment *a, const struct config *c, enum li
 /** Which hooks were not attached at the last attachment_tend(), and why, as text that the
  * attachment owns; NULL: all were. */
 const char *attachment_lost(const struct attachment *a);
+/** The pass over the steered sockets, owned by the attachment; NULL: the kernel does not let it. */
+struct pass *attachment_pass(const struct attachment *a);
 /** See recount_run(). The sums are owned by the attachment and valid until the next call. */
 const volatile uint64_t *attachment_recount(struct attachment *a);
 

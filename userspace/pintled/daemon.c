@@ -14,6 +14,7 @@
 #include "devices.h"
 #include "exporter.h"
 #include "notify.h"
+#include "pass.h"
 #include "oneshot.h"
 #include "order.h"
 #include "poll.h"
@@ -223,6 +224,7 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 
 	oneshot_configure(d->oneshot, c, p);
 	clients_configure(d->clients, c);
+	pass_configure(attachment_pass(d->attachment), c, p);
 	publication_free(d->publication);
 	d->publication = p;
 	if (d->config != c)
@@ -374,6 +376,7 @@ static int daemon_configure(struct daemon *d)
 	if (err)
 		return err;
 	clients_configure(d->clients, d->config);
+	pass_configure(attachment_pass(d->attachment), d->config, d->publication);
 	return poller_configure(d->poller, d->config, d->publication);
 }
 
@@ -438,6 +441,8 @@ static int daemon_start(struct daemon *d)
 		err = daemon_steer(d);
 	if (err)
 		return err;
+	if (attachment_pass(d->attachment))
+		pass_start(attachment_pass(d->attachment), &d->loop);
 	d->started_ns = monotonic_ns();
 	d->watchdog_ns = notify_watchdog_interval_ns();
 	start_heartbeat(d);
@@ -482,6 +487,8 @@ static void daemon_stop(struct daemon *d)
 	poller_free(d->poller);
 	orders_free(d->orders);
 	clients_free(d->clients);
+	if (d->attachment)
+		pass_stop(attachment_pass(d->attachment));
 	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
 		uv_close(ours[i], NULL);
 	/* uv_close() restores the default action: without this, a second SIGTERM or SIGINT would

@@ -7,6 +7,7 @@
 #include "../maps/names.h"
 #include "../maps/state.h"
 #include "traits.bpf.h"
+#include "pass.h"
 
 struct page {
 	const struct metrics_sources *from;
@@ -98,6 +99,8 @@ NODE_VALUE(value_attached_seconds, (double)(p->state->now_ns - p->state->node.at
 	   true)
 NODE_VALUE(value_drift, p->state->node.drift, true)
 NODE_VALUE(value_oneshot_devices, p->state->node.devices, true)
+NODE_VALUE(value_passes, pass_figures(attachment_pass(p->from->attachment)).passes, true)
+NODE_VALUE(value_pass_seconds, pass_figures(attachment_pass(p->from->attachment)).cpu_seconds, true)
 NODE_VALUE(value_clients, p->from->clients, true)
 
 /* The poller knows pools by their index in the configuration. */
@@ -148,6 +151,15 @@ ENDPOINT_VALUE(value_gpu_memory, poller_gpu_memory(p->from->poller, e->id), v >=
 ENDPOINT_VALUE(value_ready,
 	       e->state == STATE_READY || e->state == STATE_SATURATED || e->state == STATE_STALE,
 	       true)
+ENDPOINT_VALUE(value_requests_waiting, e->work.waiting, e->has_work)
+ENDPOINT_VALUE(value_requests_answering, e->work.answering, e->has_work)
+ENDPOINT_VALUE(value_requests_waiting_bytes, e->work.waiting_bytes, e->has_work)
+ENDPOINT_VALUE(value_oldest_waiting, e->oldest_seconds, e->has_work)
+ENDPOINT_VALUE(value_idle, e->work.idle, e->has_work)
+ENDPOINT_VALUE(value_unread, e->work.unread, e->has_work)
+ENDPOINT_VALUE(value_backlog, e->work.backlog, e->has_work)
+ENDPOINT_VALUE(value_requests_seen, e->work.requests, e->has_work)
+ENDPOINT_VALUE(value_request_bytes, e->work.request_bytes, e->has_work)
 ENDPOINT_VALUE(value_saturated, e->saturated, true)
 ENDPOINT_VALUE(value_drained, e->drained, true)
 ENDPOINT_VALUE(value_ejected, e->ejected, endpoint_has(p, e, PINTLE_TRAIT_EJECTS))
@@ -233,6 +245,10 @@ static const struct row {
 	{NODE(GAUGE, "pintle_clients", value_clients),
 	 .family.help = "Cgroups whose client is known by a name, a pod or one of clients; 0 "
 			"where no key or group is cgroup."},
+	{NODE(COUNTER, "pintle_passes_total", value_passes),
+	 .family.help = "Passes over the steered sockets, to follow their requests."},
+	{NODE(COUNTER, "pintle_pass_cpu_seconds_total", value_pass_seconds),
+	 .family.help = "CPU time of these passes; at most 2 % of a core."},
 	{NODE(GAUGE, "pintle_map_fill_ratio", value_map_fill, "map"),
 	 .family.help = "How full a map that forgets its oldest entries is, checked every minute.",
 	 .family.more = "The maps are `affinity`, `affinity_beyond` and `pending`."},
@@ -295,6 +311,31 @@ static const struct row {
 	 .family.help = "Share of memory in use on the fullest of its GPUs, 0 to 1, by DCGM."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_ready", value_ready), .main = true,
 	 .family.help = "1: it may be chosen."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_requests_waiting", value_requests_waiting), .main = true,
+	 .family.help = "Requests on this node's steered connections that have no first token yet.",
+	 .family.more = "Pass. Only pools with follow, as the next ones."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_requests_answering", value_requests_answering),
+	 .main = true,
+	 .family.help = "Requests on this node's steered connections that are being answered.",
+	 .family.more = "Pass."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_requests_waiting_bytes", value_requests_waiting_bytes),
+	 .family.help = "Bytes of the waiting requests.", .family.more = "Pass."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_oldest_waiting_seconds", value_oldest_waiting),
+	 .family.help = "For how long the oldest waiting request has waited; 0 if none waits.",
+	 .family.more = "Pass."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_connections_idle", value_idle),
+	 .family.help = "Steered connections that are kept alive without a request.",
+	 .family.more = "Pass."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_unread_bytes", value_unread),
+	 .family.help = "Bytes that the server has not read from its connections.",
+	 .family.more = "Pass. Servers that listen on this node only, as the next one."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_accept_backlog", value_backlog),
+	 .family.help = "Connections that the server has not accepted.", .family.more = "Pass."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_requests_total", value_requests_seen),
+	 .family.help = "Requests that passes saw begin.",
+	 .family.more = "Requests that begin and end between two passes are missing."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_request_bytes_total", value_request_bytes),
+	 .family.help = "Bytes of these requests.", .family.more = "Pass."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_saturated", value_saturated),
 	 .family.help = "1: over a threshold of its pool."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_drained", value_drained), .main = true,

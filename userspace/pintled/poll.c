@@ -10,6 +10,7 @@
 #include "register.h"
 #include "../policy/score.h"
 #include "traits.bpf.h"
+#include "scores.h"
 #include "vouch.h"
 
 /* GPU figures older than this many intervals of their exporter are no longer used. */
@@ -309,22 +310,15 @@ static bool watch_begin(void *arg, const struct fetch_connection *connection)
 	return true;
 }
 
-/* A reader that finds the sequence odd, or changed while it read, takes the score for too old. */
+/* What the newest pass over the endpoint's connections said stays. */
 static void store_score(struct pintle_score *to, const struct pintle_score *from)
 {
-	uint32_t sequence = to->sequence & ~1U;
 	struct pintle_score v = *from;
 
-	/* What the newest pass over the endpoint's connections said stays. */
 	if (to->generation == v.generation)
 		memcpy(&v.passed_ns, &to->passed_ns,
 		       sizeof(v) - offsetof(struct pintle_score, passed_ns));
-	__atomic_store_n(&to->sequence, sequence + 1, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	v.sequence = sequence + 1;
-	*to = v;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	__atomic_store_n(&to->sequence, sequence + 2, __ATOMIC_RELEASE);
+	scores_write(to, &v);
 }
 
 static void mark_failed(struct watch *w)

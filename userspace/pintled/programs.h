@@ -11,7 +11,7 @@ struct pintle_bpf; /* the skeleton */
 /* Which programs to load. The others are left out, because this kernel may lack what they need. */
 struct load_list {
 	bool links[LINK_COUNT]; /* the programs of those links */
-	bool recount;           /* the iterators */
+	bool recount;           /* the iterators that count and that follow requests */
 	const char *other;      /* one more, by its name; NULL: none */
 	bool carry;             /* pintle_carry too; all of them carry records over */
 	int carry_from;         /* with `carry`: descriptor of the former layout's `connects` */

@@ -71,6 +71,7 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	v->staleness_ns = c->saturation.staleness_ns;
 	v->departure = milli(c->weights.running);
 	v->requests = c->requests;
+	v->follow = c->follow;
 	v->rewrite.http10 = c->http10;
 	memcpy(v->rewrite.headers, c->spare_headers, sizeof(v->rewrite.headers));
 	v->member_count = (__u32)c->endpoint_count;

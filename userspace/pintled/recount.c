@@ -8,6 +8,7 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "pintle.skel.h"
+#include "walk.h"
 
 #define SIZE (PINTLE_MAX_ENDPOINTS * PINTLE_MAX_CLASSES * sizeof(uint64_t))
 
@@ -17,21 +18,13 @@ struct recount {
 	bool told;
 };
 
-static struct bpf_link *recount_attach(const struct bpf_program *program, int map_fd)
-{
-	union bpf_iter_link_info info = {.map.map_fd = (__u32)map_fd};
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
-
-	return bpf_program__attach_iter(program, &opts);
-}
-
 static int recount_prepare(struct recount *r, const struct pintle_bpf *skel, const struct maps *m)
 {
 	void *p;
 
-	r->links[0] = recount_attach(skel->progs.pintle_recount, m->fd[MAP_conns]);
-	r->links[1] = recount_attach(skel->progs.pintle_recount_connects, m->fd[MAP_connects]);
-	r->links[2] = recount_attach(skel->progs.pintle_recount_pending, m->fd[MAP_pending]);
+	r->links[0] = walk_attach(skel->progs.pintle_recount, m->fd[MAP_conns]);
+	r->links[1] = walk_attach(skel->progs.pintle_recount_connects, m->fd[MAP_connects]);
+	r->links[2] = walk_attach(skel->progs.pintle_recount_pending, m->fd[MAP_pending]);
 	if (!r->links[0] || !r->links[1] || !r->links[2])
 		return log_err_r(errno, "failed to attach the recounting iterators");
 	p = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(skel->maps.recount),
@@ -52,29 +45,6 @@ struct recount *recount_new(const struct pintle_bpf *skel, const struct maps *m)
 	return NULL;
 }
 
-/* The iterator outputs nothing; reading to the end makes it visit every entry. */
-static int recount_iterate(const struct bpf_link *link)
-{
-	_cleanup_close_ int fd = bpf_iter_create(bpf_link__fd(link));
-	char buf[64];
-	ssize_t n;
-
-	if (fd < 0)
-		return fd;
-	while ((n = read(fd, buf, sizeof(buf))) > 0 || (n < 0 && errno == EAGAIN))
-		;
-	return n < 0 ? -errno : 0;
-}
-
-int recount_walk(const struct bpf_program *program, int map_fd)
-{
-	struct bpf_link *link = recount_attach(program, map_fd);
-	int err = link ? recount_iterate(link) : -errno;
-
-	bpf_link__destroy(link);
-	return err;
-}
-
 const volatile uint64_t *recount_run(struct recount *r)
 {
 	int err = 0;
@@ -83,7 +53,7 @@ const volatile uint64_t *recount_run(struct recount *r)
 		return NULL;
 	memset(r->counts, 0, SIZE);
 	for (size_t i = 0; !err && i < ARRAY_SIZE(r->links); i++)
-		err = recount_iterate(r->links[i]);
+		err = walk_run(r->links[i]);
 	if (!err)
 		return r->counts;
 	if (!r->told)

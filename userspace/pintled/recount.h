@@ -9,7 +9,6 @@
 #include "../maps/maps.h"
 
 struct recount;
-struct bpf_program;
 struct pintle_bpf;
 
 /** Attaches the iterators of a loaded skeleton, which may be unloaded afterwards. Returns NULL,
@@ -20,9 +19,6 @@ struct recount *recount_new(const struct pintle_bpf *skel, const struct maps *m)
  * sums of PINTLE_RECOUNT_*, owned by `r` and valid until the next call; NULL when an iterator
  * failed (logged once), or `r` is NULL. */
 const volatile uint64_t *recount_run(struct recount *r);
-
-/** Runs an iterator once over a map of socket storage. Returns 0 or -errno. */
-int recount_walk(const struct bpf_program *program, int map_fd);
 
 void recount_free(struct recount *r);
 

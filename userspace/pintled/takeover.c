@@ -10,7 +10,7 @@
 #include "programs.h"
 #include "pins.h"
 #include "pintle.skel.h"
-#include "recount.h"
+#include "walk.h"
 
 struct takeover {
 	char dir[PATH_MAX];
@@ -185,7 +185,7 @@ static int move_health(const struct takeover *t, const struct maps *m, enum map_
 static int carry_connects(const struct takeover *t, const struct maps *m, enum map_id id)
 {
 	(void)m;
-	return recount_walk(t->skel->progs.pintle_carry, t->fd[id]);
+	return walk_once(t->skel->progs.pintle_carry, t->fd[id]);
 }
 
 /* Indexed by map, so that the compiler refuses a second row for a map. */

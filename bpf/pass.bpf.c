@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * pass.bpf.c - the pass: looks at every steered socket, follows its requests, and sums up what the
+ * endpoints have to do.
+ *
+ * A *request* is data to the server and then data from it. TCP keeps the sums of both, so the pass
+ * reads a few fields of each socket, and costs nothing for a byte, a segment or a token. It sees a
+ * request up to one period late, and does not see one that was asked and answered in between.
+ *
+ *	unseen -> waiting -> headed -> answering -> idle -> waiting ...
+ *
+ * What the pass cannot tell apart:
+ *   - a head that waits for its first token, and a whole answer of one small segment: both are
+ *     `headed`, until more comes, the connection ends, or REQUEST_FORGOTTEN_NS have passed;
+ *   - an answer that has ended, and one that is silent for ANSWER_SILENT_NS: both are `idle`; the
+ *     next byte makes it `answering` again;
+ *   - pipelined requests, and the streams of HTTP/2: one request. The handshake of TLS looks like a
+ *     request with a short answer. Bytes and silence are true for all of these.
+ *
+ * Called by the daemon alone, one walk at a time: plain additions suffice.
+ */
+#include "client.bpf.h"
+#include "iterator.bpf.h"
+
+struct inet_connection_sock {
+	struct {
+		__u32 lrcvtime;
+	} icsk_ack;
+} __attribute__((preserve_access_index));
+struct tcp_sock {
+	struct inet_connection_sock inet_conn;
+	__u32 rcv_nxt;
+	__u32 copied_seq;
+	__u32 write_seq;
+	__u32 snd_una;
+	__u32 lsndtime;
+	__u32 data_segs_in;
+	__u32 data_segs_out;
+	__u64 bytes_acked;
+	__u64 bytes_received;
+} __attribute__((preserve_access_index));
+
+#define MS 1000000ULL
+/* An answer that is silent for so long has ended. */
+#define ANSWER_SILENT_NS (1000 * MS)
+/* A new connection that is silent for so long waits for nothing. */
+#define UNSEEN_SILENT_NS (1000 * MS)
+/* An answer of one segment with more than so many bytes is more than a head. */
+#define HEAD_BYTES 512
+/* A short answer of one segment was a whole one, if nothing came for so long. */
+#define REQUEST_FORGOTTEN_NS (120000 * MS)
+
+/* What TCP says of a connection now, seen from the server: `in` are bytes of requests. */
+struct seen {
+	__u32 in;
+	__u32 out;
+	__u32 segments;     /* of answers */
+	__u32 out_is_newer; /* the newest byte out is not older than the newest byte in */
+};
+
+static __always_inline bool closing(__u32 state)
+{
+	return state == BPF_TCP_FIN_WAIT1 || state == BPF_TCP_FIN_WAIT2 ||
+	       state == BPF_TCP_CLOSING || state == BPF_TCP_LAST_ACK;
+}
+
+static __always_inline bool closed_by_peer(__u32 state)
+{
+	return state == BPF_TCP_CLOSE_WAIT || state == BPF_TCP_CLOSING || state == BPF_TCP_LAST_ACK;
+}
+
+/* Bytes that the application of this socket has written. A FIN counts as one in sequence numbers.
+ */
+static __always_inline __u32 bytes_written(struct tcp_sock *tp, __u32 state)
+{
+	return (__u32)tp->bytes_acked + (tp->write_seq - tp->snd_una) - closing(state);
+}
+
+static __always_inline __u32 bytes_received(struct tcp_sock *tp, __u32 state)
+{
+	return (__u32)tp->bytes_received - closed_by_peer(state);
+}
+
+static __always_inline void see_server(struct seen *s, struct tcp_sock *tp, __u32 state)
+{
+	s->in = bytes_received(tp, state);
+	s->out = bytes_written(tp, state);
+	s->segments = tp->data_segs_out;
+	s->out_is_newer = (__s32)(tp->lsndtime - tp->inet_conn.icsk_ack.lrcvtime) >= 0;
+}
+
+/* A client's SYN counts as one byte that the server acknowledged. */
+static __always_inline void see_client(struct seen *s, struct tcp_sock *tp, __u32 state)
+{
+	s->in = bytes_written(tp, state) - 1;
+	s->out = bytes_received(tp, state);
+	s->segments = tp->data_segs_in;
+	s->out_is_newer = (__s32)(tp->inet_conn.icsk_ack.lrcvtime - tp->lsndtime) >= 0;
+}
+
+/* ---- the session ------------------------------------------------------------------- */
+
+static __always_inline struct pintle_affinity *session_find(const struct pintle_turn *t,
+							    struct pintle_affinity_key *key)
+{
+	if (!(t->flags & PINTLE_TURN_BOUND) || t->session.kind == PINTLE_KEY_NONE)
+		return NULL;
+	key->session = t->session;
+	return binding_find(key);
+}
+
+/* Moves the connection from the session's busy ones to its idle ones, or back. */
+static __always_inline void session_rest(struct pintle_turn *t, struct pintle_affinity *a)
+{
+	bool rests = t->state == PINTLE_TURN_IDLE;
+
+	if (!a || rests == !!(t->flags & PINTLE_TURN_RESTS))
+		return;
+	t->flags ^= PINTLE_TURN_RESTS;
+	if (rests)
+		__sync_fetch_and_add(&a->idle, 1);
+	else
+		session_take_off(&a->idle);
+}
+
+/* ---- the turn ---------------------------------------------------------------------- */
+
+/* A request began, or goes on, with `bytes` more. */
+static __always_inline void turn_asked(struct pintle_turn *t, struct pintle_work *w, __u32 bytes,
+				       bool goes_on, __u64 now)
+{
+	if (goes_on) {
+		t->bytes += bytes;
+	} else {
+		t->bytes = bytes;
+		w->requests++;
+	}
+	w->request_bytes += bytes;
+	t->came_ns = now;
+	t->state = PINTLE_TURN_WAITING;
+}
+
+static __always_inline void turn_answered(struct pintle_turn *t, const struct seen *s, __u64 now)
+{
+	t->out_ns = now;
+	if (t->state != PINTLE_TURN_UNSEEN && t->state != PINTLE_TURN_WAITING) {
+		t->state = PINTLE_TURN_ANSWERING;
+		return;
+	}
+	t->answered = t->out;
+	t->state = s->segments - t->segments > 1 || s->out - t->out > HEAD_BYTES
+			   ? PINTLE_TURN_ANSWERING
+			   : PINTLE_TURN_HEADED;
+}
+
+static __always_inline void turn_silent(struct pintle_turn *t, __u64 opened_ns, __u64 now)
+{
+	if (t->state == PINTLE_TURN_ANSWERING) {
+		if (now - t->out_ns > ANSWER_SILENT_NS)
+			t->state = PINTLE_TURN_IDLE;
+	} else if (t->state == PINTLE_TURN_HEADED) {
+		if (now - t->out_ns > REQUEST_FORGOTTEN_NS)
+			t->state = PINTLE_TURN_IDLE;
+	} else if (t->state == PINTLE_TURN_UNSEEN) {
+		if ((__s64)(now - opened_ns) > (__s64)UNSEEN_SILENT_NS)
+			t->state = PINTLE_TURN_IDLE;
+	}
+}
+
+/* Takes the turn to what is seen now. Data of both directions since the last pass is an answer to
+ * the new request, unless the request is newer: then it is the end of the answer before. */
+static __always_inline void turn_advance(struct pintle_turn *t, const struct seen *s,
+					 struct pintle_work *w, __u64 opened_ns, __u64 now)
+{
+	__u32 in = s->in - t->in, out = s->out - t->out;
+	bool first = t->state == PINTLE_TURN_UNSEEN;
+
+	if (in) {
+		turn_asked(t, w, in, t->state == PINTLE_TURN_WAITING && !out, now);
+		if (out && !s->out_is_newer && !first)
+			out = 0;
+	}
+	if (out)
+		turn_answered(t, s, now);
+	else if (!in)
+		turn_silent(t, opened_ns, now);
+	t->in = s->in;
+	t->out = s->out;
+	t->segments = s->segments;
+}
+
+/* The bytes of the request that the endpoint has not cached: what the session's newest request and
+ * its answer do not cover, if the session is bound to this endpoint. */
+static __always_inline __u32 turn_uncached(const struct pintle_turn *t,
+					   const struct pintle_affinity *a, __u32 endpoint,
+					   __u32 generation)
+{
+	if (!a || a->endpoint != endpoint || a->generation != generation)
+		return t->bytes;
+	return t->bytes > a->context_bytes ? t->bytes - a->context_bytes : 0;
+}
+
+/* ---- the endpoint ------------------------------------------------------------------- */
+
+static __always_inline void work_add(struct pintle_work *w, const struct pintle_turn *t,
+				     __u32 uncached)
+{
+	w->connections++;
+	switch (t->state) {
+	case PINTLE_TURN_UNSEEN:
+		w->unseen++;
+		break;
+	case PINTLE_TURN_IDLE:
+		w->idle++;
+		break;
+	case PINTLE_TURN_ANSWERING:
+		w->answering++;
+		if (t->out_ns > w->out_ns)
+			w->out_ns = t->out_ns;
+		break;
+	case PINTLE_TURN_HEADED:
+		w->headed++;
+		/* fall through */
+	case PINTLE_TURN_WAITING:
+		w->waiting++;
+		w->waiting_bytes += t->bytes;
+		w->prompt_bytes += uncached;
+		if (!w->oldest_ns || t->came_ns < w->oldest_ns)
+			w->oldest_ns = t->came_ns;
+		break;
+	}
+}
+
+static __always_inline struct pintle_work *tally_of(__u32 endpoint, __u32 generation)
+{
+	return endpoint_kept(endpoint, generation) ? bpf_map_lookup_elem(&tally, &endpoint) : NULL;
+}
+
+/* What the server has not read, and whether it has read or accepted since the last pass. */
+static __always_inline void work_read(struct pintle_work *w, struct pintle_turn *t,
+				      struct tcp_sock *tp, struct sock *sk, __u64 now)
+{
+	__u32 read = tp->copied_seq, unread = tp->rcv_nxt - read;
+	bool accepted = sk->sk_socket;
+
+	if (!closed_by_peer(sk->__sk_common.skc_state))
+		w->unread += unread;
+	if ((accepted && !(t->flags & PINTLE_TURN_ACCEPTED)) || (t->read && t->read != read))
+		w->read_ns = now;
+	if (accepted)
+		t->flags |= PINTLE_TURN_ACCEPTED;
+	t->read = read;
+}
+
+/* A client's socket that connects again has a new connection. */
+static __always_inline void turn_begin(struct pintle_turn *t, __u64 opened_ns)
+{
+	if (t->opened_ns == opened_ns)
+		return;
+	__builtin_memset(t, 0, sizeof(*t));
+	t->opened_ns = opened_ns;
+}
+
+/* A connection for the pass: whose it is, and since when it is open. */
+struct passed {
+	struct pintle_affinity_key key; /* the pool; the session is in the turn */
+	__u32 endpoint;
+	__u32 generation;
+	__u64 opened_ns;
+	__u32 counted; /* not 0: as open in its session's binding, so that its end is counted too */
+};
+
+/* What a session's last turn leaves behind is its context: the request and its answer. */
+static __always_inline void pass_turn(const struct passed *p, struct pintle_turn *t,
+				      const struct seen *s, struct pintle_work *w, __u64 now)
+{
+	struct pintle_affinity_key key = p->key;
+	struct pintle_affinity *a = session_find(t, &key);
+	__u32 before = t->bytes, answered = t->answered, uncached, fresh;
+	__u64 requests = w->requests;
+	bool was_idle = t->state == PINTLE_TURN_IDLE || t->state == PINTLE_TURN_UNSEEN;
+	__u32 out = t->out;
+
+	turn_advance(t, s, w, p->opened_ns, now);
+	if (a && before && !was_idle && (t->state == PINTLE_TURN_IDLE || w->requests != requests))
+		a->context_bytes = before + (out - answered);
+	uncached = turn_uncached(t, a, p->endpoint, p->generation);
+	if (w->requests != requests) {
+		w->uncached_bytes += uncached;
+	} else if (t->bytes > before) {
+		/* The request went on: only what is new of it is added. */
+		fresh = t->bytes - before;
+		w->uncached_bytes += fresh < uncached ? fresh : uncached;
+	}
+	if (p->counted)
+		session_rest(t, a);
+	work_add(w, t, uncached);
+}
+
+/* The session of a server's socket follows from its addresses, as in sockops. */
+static __always_inline void turn_bind_server(struct pintle_turn *t, struct sock *sk,
+					     const struct pintle_conn *conn)
+{
+	struct pintle_pool *pool = pool_find(conn->pool, conn->pool_generation);
+	const struct sock_common *c = &sk->__sk_common;
+	struct pintle_tuple tuple = {.scope = scope};
+	struct pintle_ref ref;
+	__u32 bits = 0, i;
+
+	if (!pool)
+		return;
+	tuple.local_port = c->skc_num;
+	tuple.remote_port = bpf_ntohs(c->skc_dport);
+	if (c->skc_family == AF_INET) {
+		address_v4(tuple.local, c->skc_rcv_saddr);
+		address_v4(tuple.remote, c->skc_daddr);
+	} else {
+#pragma unroll
+		for (i = 0; i < 4; i++) {
+			((__u32 *)tuple.local)[i] = c->skc_v6_rcv_saddr.word[i];
+			((__u32 *)tuple.remote)[i] = c->skc_v6_daddr.word[i];
+		}
+	}
+	if (pool->key_kind == PINTLE_KEY_DESTINATION)
+		bits = frontend_of(&tuple, PINTLE_HOOK_LOOKUP, &ref);
+	key_of_tuple(&tuple, pool->key_kind, KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, bits),
+		     &t->session);
+	t->flags |= PINTLE_TURN_BOUND;
+}
+
+static __always_inline bool pool_follows(__u32 id, __u32 generation)
+{
+	struct pintle_pool *pool = pool_find(id, generation);
+
+	return pool && pool->follow;
+}
+
+SEC("iter/bpf_sk_storage_map")
+int pintle_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct pintle_conn *conn = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct passed p = {};
+	struct pintle_turn *t;
+	struct pintle_work *w;
+	struct tcp_sock *tp;
+	struct seen s = {};
+	__u64 now;
+
+	if (!sk || !conn)
+		return 0;
+	w = tally_of(conn->endpoint, conn->generation);
+	if (!w)
+		return 0;
+	if (conn->flags & PINTLE_CONN_LISTENER) {
+		if (sk->__sk_common.skc_state == BPF_TCP_LISTEN)
+			w->backlog += sk->sk_ack_backlog;
+		return 0;
+	}
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!conn->counted || sk->__sk_common.skc_state == BPF_TCP_CLOSE || !tp)
+		return 0;
+	if (conn->flags & PINTLE_CONN_STEERED && !pool_follows(conn->pool, conn->pool_generation))
+		return 0;
+	t = bpf_sk_storage_get(&turns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!t)
+		return 0;
+	turn_begin(t, conn->opened_ns);
+	now = bpf_ktime_get_ns();
+	work_read(w, t, tp, sk, now);
+	if (!(conn->flags & PINTLE_CONN_STEERED))
+		return 0;
+	if (!(t->flags & PINTLE_TURN_BOUND))
+		turn_bind_server(t, sk, conn);
+	p.key.pool = conn->pool;
+	p.key.pool_generation = conn->pool_generation;
+	p.endpoint = conn->endpoint;
+	p.generation = conn->generation;
+	p.opened_ns = conn->opened_ns;
+	p.counted = conn->flags & PINTLE_CONN_SESSION;
+	see_server(&s, tp, sk->__sk_common.skc_state);
+	pass_turn(&p, t, &s, w, now);
+	return 0;
+}
+
+SEC("iter/bpf_sk_storage_map")
+int pintle_pass_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct pintle_connect *c = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct passed p = {};
+	struct pintle_turn *t;
+	struct pintle_work *w;
+	struct tcp_sock *tp;
+	struct seen s = {};
+	__u32 state;
+
+	if (!sk || !c || !c->counted || !is_there(c, sk))
+		return 0;
+	state = sk->__sk_common.skc_state;
+	if (state == BPF_TCP_SYN_SENT || !pool_follows(c->pool, c->pool_generation))
+		return 0;
+	w = tally_of(c->endpoint, c->generation);
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!w || !tp)
+		return 0;
+	t = bpf_sk_storage_get(&turns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!t)
+		return 0;
+	turn_begin(t, c->opened_ns);
+	if (!(t->flags & PINTLE_TURN_BOUND)) {
+		t->session = c->session;
+		t->flags |= PINTLE_TURN_BOUND;
+	}
+	p.key.pool = c->pool;
+	p.key.pool_generation = c->pool_generation;
+	p.endpoint = c->endpoint;
+	p.generation = c->generation;
+	p.opened_ns = c->opened_ns;
+	p.counted = c->flags & PINTLE_CONNECT_SESSION;
+	see_client(&s, tp, state);
+	pass_turn(&p, t, &s, w, bpf_ktime_get_ns());
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pass over real connections, of servers and of clients: what the iterators say of requests,
+ * and what the sessions' bindings count. No daemon runs; the test runs the iterators. */
+#include "support_attached.h"
+
+#define FRONTEND "127.77.0.1" /* every address of 127/8 is local, so no route is needed */
+#define PORT     8000
+
+static struct bpf_link *links[8];
+static enum pintle_hook hook;
+
+/* ---- sockets --------------------------------------------------------------------------- */
+
+static void make_ready(uint32_t e)
+{
+	struct pintle_score s = {
+		.generation = GEN(e), .scraped_ns = monotonic_ns(), .model = {{0, 1000}}};
+
+	put(scores, e, &s);
+}
+
+/* Makes endpoint e, with a server, for either hook. */
+static void serve(uint32_t e)
+{
+	int fd = bound(IPPROTO_TCP, "127.0.0.1", 0);
+	struct pintle_endpoint is = {.generation = GEN(e),
+				     .pool = POOL,
+				     .pool_generation = POOL_GEN,
+				     .port = port_of(fd)};
+	struct pintle_address_key key = {.port = port_of(fd)};
+	struct pintle_address to = {.endpoint = e, .generation = GEN(e), .pool = POOL};
+
+	address_of("127.0.0.1", is.address);
+	address_of("127.0.0.1", key.address);
+	put(endpoints, e, &is);
+	put(addresses, key, &to);
+	w.listener[e] = fd;
+	w.pool.members[e] = (struct pintle_ref){e, GEN(e)};
+	w.pool.member_count = e + 1;
+	put_pool();
+	assert_int_equal(listen(fd, 64), 0);
+	make_ready(e);
+}
+
+struct pair {
+	int client, server;
+};
+
+static int client(void)
+{
+	int fd = make_client();
+
+	assert_int_equal(connect_to(fd, FRONTEND, PORT), 0);
+	return fd;
+}
+
+static int accept_from(uint32_t e)
+{
+	struct pollfd ready = {w.listener[e], POLLIN, 0};
+	int fd;
+
+	assert_int_equal(poll(&ready, 1, 20000), 1);
+	fd = accept4(w.listener[e], NULL, NULL, SOCK_CLOEXEC);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static struct pair open_pair(uint32_t e)
+{
+	struct pair p = {.client = client()};
+
+	p.server = accept_from(e);
+	return p;
+}
+
+static void close_pair(struct pair p)
+{
+	close(p.client);
+	close(p.server);
+}
+
+static void put_bytes(int fd, size_t n)
+{
+	static const char bytes[1 << 17];
+
+	assert_true(n <= sizeof(bytes));
+	assert_int_equal(write(fd, bytes, n), n);
+}
+
+/* Writes at one end and reads all of it at the other. */
+static void move_bytes(int from, int to, size_t n)
+{
+	char buf[4096];
+	ssize_t got;
+
+	put_bytes(from, n);
+	while (n) {
+		got = read(to, buf, n < sizeof(buf) ? n : sizeof(buf));
+		assert_true(got > 0);
+		n -= (size_t)got;
+	}
+}
+
+/* ---- the pass -------------------------------------------------------------------------- */
+
+/* Runs a pass as the daemon does, and returns what it found for endpoint e. */
+static struct pintle_work pass(uint32_t e)
+{
+	struct bpf_program *program = hook == PINTLE_HOOK_LOOKUP
+					      ? w.skel->progs.pintle_pass
+					      : w.skel->progs.pintle_pass_connects;
+	int map = hook == PINTLE_HOOK_LOOKUP ? map_fd(conns) : map_fd(connects);
+	struct pintle_work had, begin;
+
+	get(tally, e, &had);
+	begin = (struct pintle_work){
+		.generation = GEN(e),
+		.out_ns = had.out_ns,
+		.read_ns = had.read_ns,
+		.requests = had.requests,
+		.request_bytes = had.request_bytes,
+		.uncached_bytes = had.uncached_bytes,
+	};
+	put(tally, e, &begin);
+	recount_by(program, map, 0);
+	get(tally, e, &had);
+	return had;
+}
+
+/* The only binding there is. */
+static struct pintle_affinity binding(void)
+{
+	struct pintle_affinity_key key;
+	struct pintle_affinity a;
+
+	assert_int_equal(bpf_map_get_next_key(map_fd(affinity), NULL, &key), 0);
+	get(affinity, key, &a);
+	return a;
+}
+
+static void evict(void)
+{
+	struct pintle_affinity_key key;
+
+	assert_int_equal(bpf_map_get_next_key(map_fd(affinity), NULL, &key), 0);
+	assert_int_equal(bpf_map_delete_elem(map_fd(affinity), &key), 0);
+}
+
+static void assert_binding(uint32_t open, uint32_t idle)
+{
+	assert_int_equal(binding().open, open);
+	assert_int_equal(binding().idle, idle);
+}
+
+/* ---- states ---------------------------------------------------------------------------- */
+
+static void test_a_request_from_its_first_byte_to_its_last(void **state)
+{
+	struct pintle_work n;
+	struct pair p;
+
+	(void)state;
+	serve(0);
+	p = open_pair(0);
+	n = pass(0);
+	assert_int_equal(n.connections, 1);
+	assert_int_equal(n.unseen, 1);
+	assert_int_equal(n.waiting + n.answering + n.idle, 0);
+
+	move_bytes(p.client, p.server, 700);
+	wait_for(pass(0).waiting == 1);
+	move_bytes(p.client, p.server, 300); /* the same request goes on */
+	wait_for(pass(0).waiting_bytes == 1000);
+	n = pass(0);
+	assert_int_equal(n.headed + n.unseen + n.answering + n.idle, 0);
+	assert_int_equal(n.requests, 1);
+	assert_int_equal(n.request_bytes, 1000);
+	assert_in_range(n.oldest_ns, 1, monotonic_ns());
+
+	move_bytes(p.server, p.client, 100);
+	wait_for(pass(0).headed == 1);
+	n = pass(0);
+	assert_int_equal(n.waiting, 1); /* a head is no token */
+	assert_int_equal(n.waiting_bytes, 1000);
+	assert_int_equal(n.out_ns, 0);
+
+	move_bytes(p.server, p.client, 10);
+	wait_for(pass(0).answering == 1);
+	n = pass(0);
+	assert_int_equal(n.waiting + n.headed + n.waiting_bytes, 0);
+	assert_int_equal(n.oldest_ns, 0);
+	assert_in_range(n.out_ns, 1, monotonic_ns());
+
+	wait_for(pass(0).idle == 1);
+	move_bytes(p.client, p.server, 77); /* the next request of a kept-alive connection */
+	wait_for(pass(0).waiting == 1);
+	n = pass(0);
+	assert_int_equal(n.waiting_bytes, 77);
+	assert_int_equal(n.requests, 2);
+	assert_int_equal(n.request_bytes, 1077);
+	close_pair(p);
+	wait_for(pass(0).connections == 0);
+	assert_int_equal(pass(0).waiting, 0);
+}
+
+static void test_bytes_are_exact(void **state)
+{
+	static const size_t sizes[] = {1,    2,     3,     99,    100,   511,   512,
+				       513,  1024,  1447,  1448,  1449,  4096,  8191,
+				       9999, 10000, 16384, 30000, 65535, 100000};
+	struct pair p;
+
+	(void)state;
+	serve(0);
+	p = open_pair(0);
+	assert_int_equal(ARRAY_SIZE(sizes), 20);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		move_bytes(p.client, p.server, sizes[i]);
+		wait_for(pass(0).waiting == 1);
+		assert_int_equal(pass(0).waiting_bytes, sizes[i]);
+		/* More than a head, in one segment: a whole answer. */
+		move_bytes(p.server, p.client, 600);
+		wait_for(pass(0).answering == 1);
+	}
+	assert_int_equal(pass(0).requests, ARRAY_SIZE(sizes));
+	close_pair(p);
+}
+
+static void test_a_connection_that_never_sends(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	serve(0);
+	p = open_pair(0);
+	assert_int_equal(pass(0).unseen, 1);
+	wait_for(pass(0).idle == 1);
+	assert_int_equal(pass(0).unseen, 0);
+	assert_int_equal(pass(0).requests, 0);
+	close_pair(p);
+}
+
+/* A model that thinks for longer than a second between two tokens is still answering. */
+static void test_an_answer_that_goes_on_after_a_silence(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	serve(0);
+	p = open_pair(0);
+	move_bytes(p.client, p.server, 50);
+	wait_for(pass(0).waiting == 1);
+	move_bytes(p.server, p.client, 600);
+	wait_for(pass(0).answering == 1);
+	wait_for(pass(0).idle == 1);
+	move_bytes(p.server, p.client, 10);
+	wait_for(pass(0).idle == 0);
+	assert_int_equal(pass(0).answering, 1);
+	assert_int_equal(pass(0).waiting, 0);
+	wait_for(pass(0).idle == 1);
+	if (hook == PINTLE_HOOK_LOOKUP)
+		assert_int_equal(binding().context_bytes, 50 + 610);
+	close_pair(p);
+}
+
+static void test_not_followed(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	serve(0);
+	w.pool.follow = 0;
+	put_pool();
+	p = open_pair(0);
+	move_bytes(p.client, p.server, 50);
+	assert_int_equal(pass(0).connections, 0);
+	assert_int_equal(pass(0).requests, 0);
+	close_pair(p);
+}
+
+/* ---- the server's side alone ------------------------------------------------------------- */
+
+static void test_what_the_server_has_not_read(void **state)
+{
+	struct pintle_work n;
+	struct pair p;
+	int more;
+
+	(void)state;
+	serve(0);
+	p = open_pair(0);
+	put_bytes(p.client, 5000);
+	wait_for(pass(0).unread == 5000);
+	n = pass(0);
+	assert_int_equal(pass(0).read_ns, n.read_ns); /* nothing was read in between */
+	move_bytes(p.client, p.server, 1000);         /* reads 1000 of the 6000 */
+	wait_for(pass(0).unread == 5000);
+	assert_true(pass(0).read_ns > n.read_ns);
+
+	assert_int_equal(pass(0).backlog, 0);
+	more = client();
+	wait_for(pass(0).backlog == 1);
+	close_pair((struct pair){more, accept_from(0)});
+	assert_int_equal(pass(0).backlog, 0);
+	close_pair(p);
+}
+
+/* ---- sessions ---------------------------------------------------------------------------- */
+
+static void test_a_session_counts_what_it_has_open(void **state)
+{
+	struct pair p, q;
+
+	(void)state;
+	serve(0);
+	p = open_pair(0);
+	assert_binding(1, 0);
+	q = open_pair(0);
+	assert_binding(2, 0);
+	move_bytes(p.client, p.server, 400);
+	wait_for(pass(0).waiting == 1);
+	assert_int_equal(pass(0).prompt_bytes, 400);
+	wait_for(pass(0).idle == 1); /* q, which sends nothing */
+	assert_binding(2, 1);
+	move_bytes(p.server, p.client, 600);
+	wait_for(pass(0).idle == 2);
+	assert_binding(2, 2);
+	assert_int_equal(binding().context_bytes, 1000);
+
+	/* What the endpoint has cached is not work. */
+	move_bytes(q.client, q.server, 1250);
+	wait_for(pass(0).waiting == 1);
+	assert_int_equal(pass(0).prompt_bytes, 250);
+	assert_int_equal(pass(0).waiting_bytes, 1250);
+	assert_int_equal(pass(0).uncached_bytes, 400 + 250);
+	assert_binding(2, 1);
+	close_pair(p);
+	wait_for(in_flight(0) == 1);
+	assert_binding(1, 0);
+	close_pair(q);
+	wait_for(in_flight(0) == 0);
+	assert_binding(0, 0);
+}
+
+/* The binding of a session is evicted while two connections are open, and made anew by a third. */
+static void test_an_evicted_binding_does_not_count_below_zero(void **state)
+{
+	struct pair p, q, r;
+
+	(void)state;
+	serve(0);
+	p = open_pair(0);
+	q = open_pair(0);
+	wait_for(pass(0).idle == 2);
+	evict();
+	r = open_pair(0);
+	assert_binding(1, 0);
+	close_pair(p);
+	close_pair(q);
+	wait_for(in_flight(0) == 1);
+	assert_binding(0, 0);
+	close_pair(r);
+	wait_for(in_flight(0) == 0);
+	assert_binding(0, 0);
+}
+
+/* A session that moves keeps the count of what it has open at its former endpoint. */
+static void test_a_session_that_moves(void **state)
+{
+	struct pair p, q;
+
+	(void)state;
+	serve(0);
+	p = open_pair(0);
+	wait_for(pass(0).idle == 1);
+	assert_binding(1, 1);
+	serve(1);
+	put_override(PINTLE_ENDPOINT_SLOT(0), GEN(0), PINTLE_OVERRIDE_DRAIN, 0);
+	q = open_pair(1);
+	assert_int_equal(binding().endpoint, 1);
+	assert_binding(2, 1);
+	assert_int_equal(binding().context_bytes, 0); /* endpoint 1 has cached nothing */
+	close_pair(p);
+	wait_for(in_flight(0) == 0);
+	assert_binding(1, 0);
+	close_pair(q);
+	wait_for(in_flight(1) == 0);
+	assert_binding(0, 0);
+}
+
+/* A connection that was opened while its pool's requests were not followed is in no count. */
+static void test_followed_only_later(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	serve(0);
+	w.pool.follow = 0;
+	put_pool();
+	p = open_pair(0);
+	assert_binding(0, 0);
+	w.pool.follow = 1;
+	put_pool();
+	wait_for(pass(0).idle == 1);
+	assert_binding(0, 0);
+	close_pair(p);
+	wait_for(in_flight(0) == 0);
+	assert_binding(0, 0);
+}
+
+/* ---- each test ------------------------------------------------------------------------------- */
+
+static int attach_to_cgroup(struct bpf_program *const programs[], size_t n)
+{
+	int group = cgroup2_open(cgroup);
+
+	assert_true(group >= 0);
+	for (size_t i = 0; i < n; i++) {
+		links[i] = bpf_program__attach_cgroup(programs[i], group);
+		if (!links[i])
+			return -1;
+	}
+	close(group);
+	return 0;
+}
+
+static int make_followed(void **state, enum pintle_hook by)
+{
+	struct pintle_node n = {.abi_version = PINTLE_ABI_VERSION};
+	socklen_t size = sizeof(n.netns_cookie);
+	int fd;
+
+	if (make_world(state))
+		return -1;
+	hook = by;
+	set_lo(true);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &n.netns_cookie, &size), 0);
+	close(fd);
+	n.heartbeat_ns = monotonic_ns();
+	put(node, 0U, &n);
+	w.pool.decided_by = by;
+	w.pool.follow = 1;
+	put_pool();
+	put_frontend(FRONTEND, 32, PORT, (struct pintle_frontend){POOL, POOL_GEN, by, 0, 128});
+	return 0;
+}
+
+static int attach_servers(void **state)
+{
+	int netns;
+
+	if (make_followed(state, PINTLE_HOOK_LOOKUP))
+		return -1;
+	netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	assert_true(netns >= 0);
+	w.skel->links.pintle_lookup = bpf_program__attach_netns(w.skel->progs.pintle_lookup, netns);
+	close(netns);
+	if (!w.skel->links.pintle_lookup ||
+	    attach_to_cgroup((struct bpf_program *[]){w.skel->progs.pintle_sockops}, 1))
+		return -1;
+	join(cgroup);
+	return 0;
+}
+
+static int attach_clients(void **state)
+{
+	if (make_followed(state, PINTLE_HOOK_CONNECT))
+		return -1;
+	w.pool.key_kind = PINTLE_KEY_CLIENT;
+	put_pool();
+	if (attach_to_cgroup((struct bpf_program *[]){w.skel->progs.pintle_sockops,
+						      w.skel->progs.pintle_release,
+						      w.skel->progs.pintle_connect4,
+						      w.skel->progs.pintle_connect6},
+			     4))
+		return -1;
+	join(cgroup);
+	return 0;
+}
+
+static int detach(void **state)
+{
+	join(home);
+	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
+		bpf_link__destroy(links[i]);
+		links[i] = NULL;
+	}
+	return unmake_world(state);
+}
+
+#define one_test(f, side)                                                                          \
+	{                                                                                          \
+#f " " #side, f, attach_##side, detach, NULL                                       \
+	}
+#define both_tests(f) one_test(f, servers), one_test(f, clients)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		both_tests(test_a_request_from_its_first_byte_to_its_last),
+		both_tests(test_bytes_are_exact),
+		both_tests(test_a_connection_that_never_sends),
+		both_tests(test_an_answer_that_goes_on_after_a_silence),
+		both_tests(test_not_followed),
+		one_test(test_what_the_server_has_not_read, servers),
+		both_tests(test_a_session_counts_what_it_has_open),
+		both_tests(test_an_evicted_binding_does_not_count_below_zero),
+		both_tests(test_a_session_that_moves),
+		both_tests(test_followed_only_later),
+	};
+
+	return cmocka_run_group_tests(tests, make_cgroup, remove_cgroup);
+}

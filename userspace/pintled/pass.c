@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pass.h"
+
+#include <assert.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "../base/log.h"
+#include "../base/util.h"
+#include "../policy/work.h"
+#include "pintle.skel.h"
+#include "scores.h"
+#include "walk.h"
+
+#define TALLY_SIZE (PINTLE_MAX_ENDPOINTS * sizeof(struct pintle_work))
+
+struct pass {
+	const struct maps *m;
+	struct bpf_link *links[2];
+	struct pintle_work *tally; /* the programs add to it */
+	uv_timer_t timer;
+	const struct config *config;
+	const struct publication *published;
+	struct work_mean means[PINTLE_MAX_POOLS]; /* by the pool's id */
+	uint32_t generations[PINTLE_MAX_POOLS];   /* whose mean that is */
+	struct pass_figures figures;
+	bool told;
+};
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+/* ---- the tally ------------------------------------------------------------------- */
+
+/* Clears what one pass finds; times and what only grows stay. */
+static void tally_begin(struct pintle_work *w, uint32_t generation)
+{
+	struct pintle_work kept = {.generation = generation};
+
+	if (w->generation == generation) {
+		kept.out_ns = w->out_ns;
+		kept.read_ns = w->read_ns;
+		kept.requests = w->requests;
+		kept.request_bytes = w->request_bytes;
+		kept.uncached_bytes = w->uncached_bytes;
+	}
+	*w = kept;
+}
+
+static int64_t inflight_of(const struct pintle_inflight *f)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < PINTLE_MAX_CLASSES; i++) {
+		const struct pintle_counters *c = &f->by_class[i];
+		uint64_t opened = __atomic_load_n(&c->opened, __ATOMIC_RELAXED);
+
+		n += opened - __atomic_load_n(&c->closed, __ATOMIC_RELAXED);
+	}
+	return (int64_t)n;
+}
+
+/* ---- the pools ------------------------------------------------------------------- */
+
+struct followed {
+	const struct config_pool *config;
+	const struct published_pool *published;
+};
+
+/* The i-th pool; false if there is none. *f is filled in if its requests are followed. */
+static bool pool_at(const struct pass *p, size_t i, struct followed *f)
+{
+	f->config = NULL;
+	if (!p->config || i >= p->config->pool_count)
+		return false;
+	if (p->config->pools[i].follow) {
+		f->config = &p->config->pools[i];
+		f->published = &p->published->pools[i];
+	}
+	return true;
+}
+
+static void pool_begin(struct pass *p, const struct followed *f, int64_t inflight[])
+{
+	for (size_t i = 0; i < f->config->endpoint_count; i++) {
+		struct pintle_ref ref = f->published->endpoints[i];
+
+		tally_begin(&p->tally[ref.id], ref.generation);
+		inflight[ref.id] = inflight_of(&p->m->inflight[ref.id]);
+	}
+}
+
+static struct work_mean *pool_mean(struct pass *p, const struct followed *f)
+{
+	struct pintle_ref ref = f->published->ref;
+	struct work_mean *mean = &p->means[ref.id];
+
+	if (p->generations[ref.id] != ref.generation)
+		*mean = (struct work_mean){0};
+	p->generations[ref.id] = ref.generation;
+	return mean;
+}
+
+static void endpoint_publish(struct pass *p, const struct followed *f, uint32_t id, double mean,
+			     int64_t inflight, uint64_t now)
+{
+	struct pintle_work *w = &p->tally[id];
+	struct pintle_score score = p->m->scores[id];
+
+	w->passed_ns = now;
+	p->m->works[id] = *w;
+	if (score.generation != w->generation)
+		return; /* no page of this endpoint was read yet */
+	work_fold(w, &f->config->weights, mean, inflight, &score);
+	scores_write(&p->m->scores[id], &score);
+}
+
+static void pool_end(struct pass *p, const struct followed *f, const int64_t inflight[],
+		     uint64_t now)
+{
+	struct work_mean *mean = pool_mean(p, f);
+	uint64_t requests = 0, bytes = 0;
+
+	for (size_t i = 0; i < f->config->endpoint_count; i++) {
+		requests += p->tally[f->published->endpoints[i].id].requests;
+		bytes += p->tally[f->published->endpoints[i].id].uncached_bytes;
+	}
+	work_mean_update(mean, requests, bytes);
+	for (size_t i = 0; i < f->config->endpoint_count; i++) {
+		uint32_t id = f->published->endpoints[i].id;
+
+		endpoint_publish(p, f, id, mean->bytes, inflight[id], now);
+	}
+}
+
+/* ---- passing --------------------------------------------------------------------- */
+
+static int pass_walk(const struct pass *p)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < ARRAY_SIZE(p->links); i++)
+		err = walk_run(p->links[i]);
+	return err;
+}
+
+/* Without a pass the scores' passed_ns grows old, and the rule goes by connections alone. */
+static void pass_now(struct pass *p)
+{
+	static int64_t inflight[PINTLE_MAX_ENDPOINTS];
+	uint64_t now = monotonic_ns();
+	struct followed f;
+	bool any = false;
+	int err;
+
+	for (size_t i = 0; pool_at(p, i, &f); i++) {
+		if (f.config)
+			pool_begin(p, &f, inflight);
+		any |= f.config != NULL;
+	}
+	if (!any)
+		return;
+	err = pass_walk(p);
+	if (err) {
+		if (!p->told)
+			log_err_r(err, "failed to run the iterators that follow requests");
+		p->told = true;
+		return;
+	}
+	for (size_t i = 0; pool_at(p, i, &f); i++)
+		if (f.config)
+			pool_end(p, &f, inflight, now);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct pass *p = timer->data;
+	uint64_t began = cpu_ns(), took;
+
+	pass_now(p);
+	took = cpu_ns() - began;
+	p->figures.passes++;
+	p->figures.cpu_seconds += (double)took / (double)NSEC_PER_SEC;
+	uv_timer_start(timer, on_timer, MAX((uint64_t)PASS_MS, took * PASS_SHARE / NSEC_PER_MSEC),
+		       0);
+}
+
+/* ---- life ------------------------------------------------------------------------ */
+
+static int pass_prepare(struct pass *p, const struct pintle_bpf *skel)
+{
+	void *tally;
+
+	p->links[0] = walk_attach(skel->progs.pintle_pass, p->m->fd[MAP_conns]);
+	p->links[1] = walk_attach(skel->progs.pintle_pass_connects, p->m->fd[MAP_connects]);
+	if (!p->links[0] || !p->links[1])
+		return log_err_r(errno, "failed to attach the iterators that follow requests");
+	tally = mmap(NULL, TALLY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+		     bpf_map__fd(skel->maps.tally), 0);
+	if (tally == MAP_FAILED)
+		return log_err_r(errno, "failed to map the tally");
+	p->tally = tally;
+	/* What only grows goes on from where the daemon before left it. */
+	memcpy(p->tally, p->m->works, TALLY_SIZE);
+	return 0;
+}
+
+int pass_attach(const struct pintle_bpf *skel, const struct maps *m, struct pass **out)
+{
+	struct pass *p = calloc(1, sizeof(*p));
+	int err;
+
+	if (!p)
+		return log_err_r(ENOMEM, "pass");
+	p->m = m;
+	err = pass_prepare(p, skel);
+	if (err)
+		pass_free(p);
+	else
+		*out = p;
+	return err;
+}
+
+void pass_start(struct pass *p, uv_loop_t *loop)
+{
+	uv_timer_init(loop, &p->timer);
+	p->timer.data = p;
+	uv_timer_start(&p->timer, on_timer, PASS_MS, 0);
+}
+
+static void endpoint_forget(const struct pass *p, uint32_t id)
+{
+	struct pintle_score score = p->m->scores[id];
+
+	memset(&p->m->works[id], 0, sizeof(p->m->works[id]));
+	work_fold(&p->m->works[id], &(struct config_weights){0}, 0, 0, &score);
+	scores_write(&p->m->scores[id], &score);
+}
+
+void pass_configure(struct pass *p, const struct config *c, const struct publication *published)
+{
+	if (!p)
+		return;
+	p->config = c;
+	p->published = published;
+	for (size_t i = 0; i < c->pool_count; i++)
+		for (size_t k = 0; !c->pools[i].follow && k < c->pools[i].endpoint_count; k++)
+			endpoint_forget(p, published->pools[i].endpoints[k].id);
+}
+
+struct pass_figures pass_figures(const struct pass *p)
+{
+	return p ? p->figures : (struct pass_figures){0};
+}
+
+void pass_stop(struct pass *p)
+{
+	if (p && p->timer.data)
+		uv_close((uv_handle_t *)&p->timer, NULL);
+}
+
+void pass_free(struct pass *p)
+{
+	if (!p)
+		return;
+	if (p->tally)
+		munmap(p->tally, TALLY_SIZE);
+	for (size_t i = 0; i < ARRAY_SIZE(p->links); i++)
+		bpf_link__destroy(p->links[i]);
+	free(p);
+}

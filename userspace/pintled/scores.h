@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* scores.h - writes scores, which the kernel and other programs read at the same time. */
+#ifndef PINTLE_SCORES_H
+#define PINTLE_SCORES_H
+
+#include <pintle/abi.h>
+
+/** Writes all of *from but `sequence`. A reader that finds the sequence odd, or changed while it
+ * read, takes the score for too old. */
+void scores_write(struct pintle_score *to, const struct pintle_score *from);
+
+#endif
