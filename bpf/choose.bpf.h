@@ -82,7 +82,21 @@ __weak __noinline int endpoint_barred(const struct terms *t, const struct decide
 	if (!score || !endpoint_query(&q, t, id, c->generation))
 		return 1;
 	s.scraped_ns = eligible_scraped_ns(score, c->generation);
-	return !!ineligible(&q, &s, t->daemonless);
+	return ineligible(&q, &s, t->daemonless);
+}
+
+/* Whether this connection is to try the endpoint, which stands still: one connection in
+ * PINTLE_TRY_NS does. */
+__weak __noinline int endpoint_try(__u32 id, __u64 now)
+{
+	struct pintle_health *h = bpf_map_lookup_elem(&health, &id);
+	__u64 before;
+
+	if (!h || !eligible_due(h, now))
+		return 0;
+	before = h->tried_ns;
+	return (__s64)(now - before) >= (__s64)PINTLE_TRY_NS &&
+	       __sync_val_compare_and_swap(&h->tried_ns, before, now) == before;
 }
 
 /* Sets the loads in *c; 0 if there is no such endpoint. */
@@ -128,6 +142,7 @@ struct sample {
 	struct decide_state rule;
 	struct decide_candidate candidate; /* here, because the callback's stack counts, too */
 	struct decide_sample drawn;
+	__u64 tries; /* 1: `candidate` stands still, and this connection tries it */
 };
 
 /* Considers the i-th member of the sample. Returns 1 when no more are needed. */
@@ -137,7 +152,7 @@ static long sample_member(__u32 i, void *arg)
 	const struct terms *t = s->terms;
 	struct decide_candidate *c = &s->candidate;
 	struct pintle_pool *pool;
-	__u32 n, at;
+	__u32 n, at, barred;
 
 	pool = pool_of(t);
 	if (!pool)
@@ -155,7 +170,13 @@ static long sample_member(__u32 i, void *arg)
 		return 1;
 	c->endpoint = pool->members[at].id;
 	c->generation = pool->members[at].generation;
-	if (endpoint_weigh(t, c, false)) {
+	barred = endpoint_barred(t, c);
+	hide(barred);
+	if (stands_still(barred) && endpoint_try(c->endpoint, t->now)) {
+		s->tries = 1;
+		return 1;
+	}
+	if (!barred && endpoint_load(t, c, false)) {
 		decide_consider(&s->rule, c);
 		s->drawn.taken++;
 	}
@@ -287,6 +308,12 @@ __weak __noinline int choose(const struct terms *t, __u32 mode, struct decide_re
 		extra = rule_prefer(&s.rule, t, &s.candidate);
 	sample_begin(&s.drawn, t);
 	bpf_loop(PINTLE_MAX_ENDPOINTS, sample_member, &s, 0);
+	if (s.tries) {
+		r->endpoint = s.candidate.endpoint;
+		r->generation = s.candidate.generation;
+		r->outcome = PINTLE_OUTCOME_TRIED;
+		return 0;
+	}
 	decide_end(&s.rule, extra > 0 ? (__u32)extra : pool->max_extra_load, r);
 	return 0;
 }
@@ -304,7 +331,7 @@ static __always_inline void count_outcome(__u32 pool, __u32 outcome)
 static __always_inline bool rare(__u32 outcome)
 {
 	return outcome == PINTLE_OUTCOME_ESCAPED || outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
-	       outcome == PINTLE_OUTCOME_STALE;
+	       outcome == PINTLE_OUTCOME_STALE || outcome == PINTLE_OUTCOME_TRIED;
 }
 
 /* Reports a decision as an event; tuple->local is the frontend. */

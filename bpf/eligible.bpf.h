@@ -25,6 +25,8 @@ enum ineligible {
 	INELIGIBLE_FAMILY,  /* nothing listens for the connection's address family */
 	INELIGIBLE_DRAINED, /* `pintle drain` */
 	INELIGIBLE_EJECTED, /* the endpoint failed its clients */
+	INELIGIBLE_STOPPED, /* the server reads and accepts nothing */
+	INELIGIBLE_STALLED, /* the server answers nothing */
 	INELIGIBLE_UNHEARD, /* no good metrics page came since the endpoint listens */
 	INELIGIBLE_COUNT,
 };
@@ -89,6 +91,25 @@ static __always_inline bool eligible_ejected(const struct pintle_pool *pool,
 	       health_ejected(h->ejected_until_ns, h->answered_ns, h->failed_ns, now);
 }
 
+/* Returns 0, INELIGIBLE_STOPPED or INELIGIBLE_STALLED. The daemon's word lapses with the daemon. */
+static __always_inline __u32 ineligible_standing(const struct pintle_health *h, __u64 now)
+{
+	if ((__s64)(h->stands_until_ns - now) <= 0)
+		return INELIGIBLE_NOT;
+	return h->standing == PINTLE_STANDING_STOPPED ? INELIGIBLE_STOPPED : INELIGIBLE_STALLED;
+}
+
+static __always_inline bool stands_still(__u32 ineligible)
+{
+	return ineligible == INELIGIBLE_STOPPED || ineligible == INELIGIBLE_STALLED;
+}
+
+/* Whether an endpoint that stands still is due to be tried with a connection. */
+static __always_inline bool eligible_due(const struct pintle_health *h, __u64 now)
+{
+	return ineligible_standing(h, now) && (__s64)(now - h->tried_ns) >= (__s64)PINTLE_TRY_NS;
+}
+
 /* An override with another generation was set for the former endpoint with this id. */
 static __always_inline bool eligible_drained(const struct pintle_endpoint *e,
 					     const struct pintle_override *o)
@@ -107,7 +128,7 @@ static __always_inline __u32 ineligible_barred(const struct eligible_query *q)
 		return INELIGIBLE_DRAINED;
 	if (eligible_ejected(q->pool, q->health, q->now))
 		return INELIGIBLE_EJECTED;
-	return INELIGIBLE_NOT;
+	return ineligible_standing(q->health, q->now);
 }
 
 /* Returns 0 or INELIGIBLE_UNHEARD. The page of 12:00:04 says nothing about a server that listens

@@ -47,6 +47,8 @@ struct tcp_sock {
 #define UNSEEN_SILENT_NS (1000 * MS)
 /* An answer of one segment with more than so many bytes is more than a head. */
 #define HEAD_BYTES 512
+/* A shorter request has no prompt: a short answer to it is a whole one. */
+#define PROMPT_BYTES 256
 /* A short answer of one segment was a whole one, if nothing came for so long. */
 #define REQUEST_FORGOTTEN_NS (120000 * MS)
 
@@ -148,7 +150,8 @@ static __always_inline void turn_answered(struct pintle_turn *t, const struct se
 		return;
 	}
 	t->answered = t->out;
-	t->state = s->segments - t->segments > 1 || s->out - t->out > HEAD_BYTES
+	t->state = s->segments - t->segments > 1 || s->out - t->out > HEAD_BYTES ||
+				   t->bytes < PROMPT_BYTES
 			   ? PINTLE_TURN_ANSWERING
 			   : PINTLE_TURN_HEADED;
 }

@@ -60,7 +60,8 @@
 	X(REFUSED, "refused", "over the limit of its class; reset")                                \
 	X(NO_ENDPOINT, "no_endpoint", "no endpoint is ready; the failure mode decided")            \
 	X(RANDOM, "random", "mode baseline: any ready endpoint")                                   \
-	X(PASSED, "passed", "mode off, or no daemon for long: left as it came")
+	X(PASSED, "passed", "mode off, or no daemon for long: left as it came")                    \
+	X(TRIED, "tried", "to an endpoint that stood still, to see whether it serves again")
 
 #define X(symbol, name, says) PINTLE_OUTCOME_##symbol,
 enum pintle_outcome { PINTLE_OUTCOMES(X) PINTLE_OUTCOME_COUNT };
@@ -145,6 +146,18 @@ enum pintle_failure { PINTLE_FAILURES(X) PINTLE_FAILURE_COUNT };
 #define X(symbol, name, says) PINTLE_ENDING_##symbol,
 enum pintle_ending { PINTLE_ENDINGS(X) PINTLE_ENDING_COUNT };
 #undef X
+
+/* X(symbol, name, what it says): how a server stands still that is alive (policy/progress.h). */
+#define PINTLE_STANDINGS(X)                                                                        \
+	X(NOT, "", "it serves")                                                                    \
+	X(STOPPED, "stopped", "the server reads and accepts nothing")                              \
+	X(STALLED, "stalled", "requests wait, and nothing comes out")
+#define X(symbol, name, says) PINTLE_STANDING_##symbol,
+enum pintle_standing { PINTLE_STANDINGS(X) PINTLE_STANDING_COUNT };
+#undef X
+
+/* An endpoint that stands still is tried with one connection in this time. */
+#define PINTLE_TRY_NS 2000000000ULL
 
 /* How the requests of a kept-alive connection reach servers. */
 #define PINTLE_REQUESTS(X)                                                                         \
@@ -599,6 +612,12 @@ struct pintle_health {
 	__u32 stranger; /* uid of the newest listener that was not believed */
 	__u64 owner;    /* 1 + uid of the first listener that was believed; while a user or cgroup
 			 * is configured, of the newest one; 0: none yet */
+	/* Written by the daemon after each pass, while the endpoint stands still: */
+	__u64 stands_until_ns; /* the daemon's word holds so long; 0: the endpoint serves */
+	__u32 standing;        /* enum pintle_standing */
+	__u32 zero;
+	__u64 tried_ns; /* when a connection was sent to see whether it serves again. By the daemon
+			 * when it begins to stand still, then by the kernel */
 };
 
 /* ---- affinity, affinity_beyond: LRU hashes. Writer: kernel; daemon and CLI delete. -- */
@@ -866,7 +885,7 @@ PINTLE_ASSERT_SIZE(struct pintle_score, 120 + 32);
 PINTLE_ASSERT_SIZE(struct pintle_work, 112);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
-PINTLE_ASSERT_SIZE(struct pintle_health, 128 + 8 * PINTLE_FAILURE_COUNT);
+PINTLE_ASSERT_SIZE(struct pintle_health, 128 + 8 * PINTLE_FAILURE_COUNT + 24);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 48);
 PINTLE_ASSERT_SIZE(struct pintle_bindings, 32);

@@ -86,8 +86,9 @@ static uint64_t agree(uint32_t fills, bool followed)
 			}
 		}
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(seen); i++)
-		assert_true(seen[i] > fills);
+	for (uint32_t i = 0; i < ARRAY_SIZE(seen); i++)
+		if (followed || !stands_still(i))
+			assert_true(seen[i] > fills);
 	return digest;
 }
 
@@ -109,7 +110,7 @@ static void test_states_with_passes(void **state)
 
 	(void)state;
 	if (fills == FILLS / 4)
-		assert_digest(digest, 0xd6a1d6b7cc061cf1);
+		assert_digest(digest, 0xe14a2e90851b6d);
 }
 
 int main(void)

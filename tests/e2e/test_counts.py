@@ -285,7 +285,8 @@ def test_spoofed(node, kind):
     sessions = node.cli("sessions")
     wait_for(lambda: set(node.in_flight().values()) == {0})
     before = node.decisions()
-    loads = {e["name"]: e["load"] for e in node.cli("endpoints")}
+    loads = {e["name"]: 0 for e in node.cli("endpoints")}
+    wait_for(lambda: {e["name"]: e["load"] for e in node.cli("endpoints")} == loads)
 
     spoofed = [(f"10.201.{i >> 8}.{i & 255}", 1024 + i) for i in range(10000)]
     node.ip("route", "add", "10.201.0.0/16", "via", "10.99.0.2")
@@ -297,7 +298,7 @@ def test_spoofed(node, kind):
     assert counted <= 10000, f"{counted} decisions for 10,000 addresses and ports"
     for s in servers:
         s.scraped()
-    assert {e["name"]: e["load"] for e in node.cli("endpoints")} == loads
+    wait_for(lambda: {e["name"]: e["load"] for e in node.cli("endpoints")} == loads)
     assert set(node.in_flight().values()) == {0}
     for i, name in bound.items():
         assert node.ask(FRONTEND["v4"], source(i)) == name

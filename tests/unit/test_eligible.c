@@ -89,6 +89,7 @@ static enum state_endpoint_state state_expected(const struct state_endpoint *e, 
 	const struct pintle_health *h = &states.health[e->id];
 	const struct pintle_score *score = &states.scores[e->id];
 	bool listens = pool_reach(&states.pool) == PINTLE_REACH_LISTENER;
+	bool stands = (int64_t)(h->stands_until_ns - states.now) > 0;
 	bool down = listens && !h->listening_since_ns;
 	uint64_t scraped_ns = score->generation == e->generation ? score->scraped_ns : 0;
 	const bool applies[STATE_COUNT] = {
@@ -97,6 +98,8 @@ static enum state_endpoint_state state_expected(const struct state_endpoint *e, 
 		[STATE_STALE] = !e->fresh,
 		[STATE_UNHEARD] =
 			!daemonless && (!scraped_ns || scraped_ns < h->listening_since_ns),
+		[STATE_STOPPED] = stands && h->standing == PINTLE_STANDING_STOPPED,
+		[STATE_STALLED] = stands && h->standing == PINTLE_STANDING_STALLED,
 		[STATE_EJECTED] = e->ejected,
 		[STATE_DRAINED] = e->drained,
 		[STATE_DOWN] = down,

@@ -24,6 +24,8 @@
 	X(SATURATED, "saturated", "ready, but over a threshold of its pool")                       \
 	X(STALE, "stale", "ready, but its score is too old to be believed")                        \
 	X(UNHEARD, "unheard", "it listens, but no scrape has succeeded since")                     \
+	X(STOPPED, "stopped", "reads and accepts nothing; left out, but for a try every 2 s")      \
+	X(STALLED, "stalled", "answers nothing; left out, but for a try every 2 s")                \
 	X(EJECTED, "ejected", "failed its clients several times in a row; left out for a while")   \
 	X(DRAINED, "drained", "takes no further connection until undrained")                       \
 	X(DOWN, "down", "nothing listens")                                                         \

@@ -35,7 +35,8 @@ GET(state)
 static const enum tone state_tones[STATE_COUNT] = {
 	[STATE_READY] = TONE_GOOD,   [STATE_SATURATED] = TONE_WARN,  [STATE_STALE] = TONE_WARN,
 	[STATE_UNHEARD] = TONE_WARN, [STATE_DRAINED] = TONE_FAINT,   [STATE_DOWN] = TONE_BAD,
-	[STATE_EJECTED] = TONE_BAD,  [STATE_UNSTEERABLE] = TONE_BAD,
+	[STATE_EJECTED] = TONE_BAD,  [STATE_UNSTEERABLE] = TONE_BAD, [STATE_STOPPED] = TONE_BAD,
+	[STATE_STALLED] = TONE_BAD,
 };
 
 /* The state in text, with the reason or the time left where the name alone says too little. */
@@ -187,7 +188,7 @@ static const struct column columns[] = {
 	 .help = "text: where it is, or listens, as configured"},
 	{.key = "state",
 	 COLUMN(state),
-	 .help = "text: ready, saturated, stale, unheard, ejected, drained, down, unsteerable"},
+	 .help = "text: ready, saturated, stale, unheard, stopped, stalled, ejected, drained, down, unsteerable"},
 	{.heading = "STATE", COLUMN(state_text)},
 	{.key = "waiting",
 	 .heading = "WAIT",

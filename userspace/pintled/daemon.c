@@ -442,7 +442,7 @@ static int daemon_start(struct daemon *d)
 	if (err)
 		return err;
 	if (attachment_pass(d->attachment))
-		pass_start(attachment_pass(d->attachment), &d->loop);
+		pass_start(attachment_pass(d->attachment), &d->loop, d->poller);
 	d->started_ns = monotonic_ns();
 	d->watchdog_ns = notify_watchdog_interval_ns();
 	start_heartbeat(d);

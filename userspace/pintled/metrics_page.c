@@ -151,6 +151,8 @@ ENDPOINT_VALUE(value_gpu_memory, poller_gpu_memory(p->from->poller, e->id), v >=
 ENDPOINT_VALUE(value_ready,
 	       e->state == STATE_READY || e->state == STATE_SATURATED || e->state == STATE_STALE,
 	       true)
+ENDPOINT_VALUE(value_stopped, e->state == STATE_STOPPED, e->has_work)
+ENDPOINT_VALUE(value_stalled, e->state == STATE_STALLED, e->has_work)
 ENDPOINT_VALUE(value_requests_waiting, e->work.waiting, e->has_work)
 ENDPOINT_VALUE(value_requests_answering, e->work.answering, e->has_work)
 ENDPOINT_VALUE(value_requests_waiting_bytes, e->work.waiting_bytes, e->has_work)
@@ -311,9 +313,16 @@ static const struct row {
 	 .family.help = "Share of memory in use on the fullest of its GPUs, 0 to 1, by DCGM."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_ready", value_ready), .main = true,
 	 .family.help = "1: it may be chosen."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_stopped", value_stopped), .main = true,
+	 .family.help =
+		 "1: its server reads and accepts nothing; left out, but for a try every 2 s.",
+	 .family.more = "Pass. Only pools with follow, as the next ones."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_stalled", value_stalled), .main = true,
+	 .family.help = "1: its server answers nothing; left out, but for a try every 2 s.",
+	 .family.more = "Pass."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_requests_waiting", value_requests_waiting), .main = true,
 	 .family.help = "Requests on this node's steered connections that have no first token yet.",
-	 .family.more = "Pass. Only pools with follow, as the next ones."},
+	 .family.more = "Pass."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_requests_answering", value_requests_answering),
 	 .main = true,
 	 .family.help = "Requests on this node's steered connections that are being answered.",

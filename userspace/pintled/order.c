@@ -73,9 +73,12 @@ static bool orders_is_ready(const struct orders *o, const struct maps *m,
 	struct eligible_score score = {
 		.scraped_ns = eligible_scraped_ns(&m->scores[ref->id], ref->generation),
 	};
+	uint32_t why;
 
+	why = ineligible(&q, &score, false);
+	/* An endpoint that stands still must be drawn to be tried. */
 	return eligible_member(e, ref->generation, pool->id, pool->generation) &&
-	       !ineligible(&q, &score, false);
+	       (!why || stands_still(why));
 }
 
 static void orders_sort(struct orders *o, const struct maps *m, const struct pintle_ref *pool)

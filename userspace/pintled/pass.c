@@ -9,8 +9,10 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
+#include "../policy/progress.h"
 #include "../policy/work.h"
 #include "pintle.skel.h"
+#include "poll.h"
 #include "scores.h"
 #include "walk.h"
 
@@ -25,6 +27,12 @@ struct pass {
 	const struct publication *published;
 	struct work_mean means[PINTLE_MAX_POOLS]; /* by the pool's id */
 	uint32_t generations[PINTLE_MAX_POOLS];   /* whose mean that is */
+	const struct poller *pages;
+	struct standing {
+		uint32_t generation; /* of the endpoint */
+		uint64_t page_ns;    /* of the newest page that was taken in */
+		struct progress progress;
+	} standings[PINTLE_MAX_ENDPOINTS]; /* by the endpoint's id */
 	struct pass_figures figures;
 	bool told;
 };
@@ -122,6 +130,76 @@ static void endpoint_publish(struct pass *p, const struct followed *f, uint32_t 
 	scores_write(&p->m->scores[id], &score);
 }
 
+/* ---- standing still -------------------------------------------------------------- */
+
+static struct standing *standing_of(struct pass *p, struct pintle_ref ref)
+{
+	struct standing *s = &p->standings[ref.id];
+
+	if (s->generation != ref.generation)
+		*s = (struct standing){.generation = ref.generation};
+	return s;
+}
+
+static void standing_tell(const struct followed *f, size_t i, const struct standing *s,
+			  uint64_t now)
+{
+	const char *pool = f->config->name, *name = f->config->endpoints[i].name;
+	double seconds = (double)(now - s->progress.since_ns) / (double)NSEC_PER_SEC;
+
+	if (s->progress.verdict == PINTLE_STANDING_STOPPED)
+		log_warn("%s/%s has stopped: it has read and accepted nothing for %.1f s; no new "
+			 "connections but a try every 2 s",
+			 pool, name, seconds);
+	else if (s->progress.verdict == PINTLE_STANDING_STALLED)
+		log_warn("%s/%s stalls: requests wait, and nothing has come out for %.1f s; no new "
+			 "connections but a try every 2 s",
+			 pool, name, seconds);
+	else
+		log_info("%s/%s serves again", pool, name);
+}
+
+static bool standing_look(struct pass *p, const struct followed *f, size_t i, uint64_t now)
+{
+	struct standing *s = standing_of(p, f->published->endpoints[i]);
+	const struct poll_counters *c =
+		p->pages ? poller_counters(p->pages, f->published->endpoints[i].id) : NULL;
+
+	if (c && c->known && c->page_ns != s->page_ns) {
+		s->page_ns = c->page_ns;
+		progress_page(&s->progress, &c->signals, c->page_ns);
+	}
+	if (progress_pass(&s->progress, &p->tally[f->published->endpoints[i].id], now))
+		standing_tell(f, i, s, now);
+	return s->progress.verdict != PINTLE_STANDING_NOT;
+}
+
+static void standing_publish(struct pass *p, const struct followed *f, size_t i, bool all,
+			     uint64_t now)
+{
+	uint32_t id = f->published->endpoints[i].id;
+	uint32_t verdict = all ? PINTLE_STANDING_NOT : p->standings[id].progress.verdict;
+	struct pintle_health *h = &p->m->health[id];
+
+	if (verdict && !h->stands_until_ns)
+		h->tried_ns = now;
+	h->standing = verdict;
+	__atomic_store_n(&h->stands_until_ns,
+			 verdict ? now + f->config->saturation.staleness_ns : 0, __ATOMIC_RELEASE);
+}
+
+/* If all stand still, the pool goes on as if none did: the reason is then rather the clients', or
+ * that all servers are busy with prompts. */
+static void pool_standing(struct pass *p, const struct followed *f, uint64_t now)
+{
+	size_t n = f->config->endpoint_count, still = 0;
+
+	for (size_t i = 0; i < n; i++)
+		still += standing_look(p, f, i, now);
+	for (size_t i = 0; i < n; i++)
+		standing_publish(p, f, i, still == n, now);
+}
+
 static void pool_end(struct pass *p, const struct followed *f, const int64_t inflight[],
 		     uint64_t now)
 {
@@ -138,6 +216,7 @@ static void pool_end(struct pass *p, const struct followed *f, const int64_t inf
 
 		endpoint_publish(p, f, id, mean->bytes, inflight[id], now);
 	}
+	pool_standing(p, f, now);
 }
 
 /* ---- passing --------------------------------------------------------------------- */
@@ -228,17 +307,20 @@ int pass_attach(const struct pintle_bpf *skel, const struct maps *m, struct pass
 	return err;
 }
 
-void pass_start(struct pass *p, uv_loop_t *loop)
+void pass_start(struct pass *p, uv_loop_t *loop, const struct poller *pages)
 {
+	p->pages = pages;
 	uv_timer_init(loop, &p->timer);
 	p->timer.data = p;
 	uv_timer_start(&p->timer, on_timer, PASS_MS, 0);
 }
 
-static void endpoint_forget(const struct pass *p, uint32_t id)
+static void endpoint_forget(struct pass *p, uint32_t id)
 {
 	struct pintle_score score = p->m->scores[id];
 
+	p->m->health[id].stands_until_ns = 0;
+	p->standings[id].generation = 0;
 	memset(&p->m->works[id], 0, sizeof(p->m->works[id]));
 	work_fold(&p->m->works[id], &(struct config_weights){0}, 0, 0, &score);
 	scores_write(&p->m->scores[id], &score);

@@ -15,6 +15,7 @@
 
 struct pass;
 struct pintle_bpf;
+struct poller;
 
 /* A pass begins so long after the one before, or PASS_SHARE times as long as that one kept a CPU
  * busy, whichever is longer: the passes take no more than 2 % of a CPU. */
@@ -25,8 +26,9 @@ struct pintle_bpf;
  * *out (pass_free() it, before the maps are closed); or -errno, logged. */
 int pass_attach(const struct pintle_bpf *skel, const struct maps *m, struct pass **out);
 
-/** Begins to pass, on the loop. */
-void pass_start(struct pass *p, uv_loop_t *loop);
+/** Begins to pass, on the loop. `pages` says what the endpoints' pages said; it must outlive the
+ * loop's run. */
+void pass_start(struct pass *p, uv_loop_t *loop, const struct poller *pages);
 
 /** From now on these pools count. `c` and `published` must live until the next call. Clears what is
  * known of the requests of pools that are not followed. NULL for `p` is ignored. */

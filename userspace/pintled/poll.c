@@ -406,6 +406,7 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	compare_with_others(w, &score);
 	w->counters.signals = signals;
 	w->counters.known = true;
+	w->counters.page_ns = monotonic_ns();
 	return NULL;
 }
 

@@ -24,6 +24,7 @@ struct poll_counters {
 	struct signals signals; /* of the last good page */
 	bool known;
 	uint64_t scrapes, failures; /* since this daemon started */
+	uint64_t page_ns;           /* when that page had come */
 };
 
 /** Scrapes from within the namespace `netns_fd`. `m`, `netns_fd` and the loop must outlive the

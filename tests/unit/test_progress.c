@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Whether a server serves: what passes and pages say, and the verdict. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "../../userspace/policy/progress.h"
+
+#define MS     NSEC_PER_MSEC
+#define PASS   (50 * MS)
+#define PERIOD (200 * MS) /* of scrapes */
+
+/* A server as the passes and pages see it, and the clock. */
+struct patient {
+	struct progress p;
+	struct pintle_work work;
+	struct signals page;
+	uint64_t now, paged;
+	bool answers; /* a byte comes out between any two passes */
+	bool reads;
+	bool counts; /* the page's counters move */
+	bool pages;  /* the page is answered */
+	bool blind;  /* the page has no counters */
+};
+
+static struct patient healthy(void)
+{
+	struct patient x = {.now = 1000 * NSEC_PER_SEC, .pages = true};
+
+	return x;
+}
+
+/* Lets passes and pages happen for a while; returns when the verdict first became `wanted` after
+ * the beginning, in milliseconds, or -1. */
+static int until(struct patient *x, uint64_t ms, uint32_t wanted)
+{
+	uint64_t began = x->now;
+	int found = -1;
+
+	for (; x->now < began + ms * MS; x->now += PASS) {
+		if (x->pages && x->now - x->paged >= PERIOD) {
+			x->paged = x->now;
+			x->page.present[SIGNAL_OUTPUT_TOKENS] = !x->blind;
+			x->page.present[SIGNAL_RUNNING] = true;
+			x->page.value[SIGNAL_OUTPUT_TOKENS] += x->counts && !x->blind;
+			progress_page(&x->p, &x->page, x->now);
+		}
+		if (x->answers)
+			x->work.out_ns = x->now;
+		if (x->reads)
+			x->work.read_ns = x->now;
+		progress_pass(&x->p, &x->work, x->now);
+		if (found < 0 && x->p.verdict == wanted)
+			found = (int)((x->now - began) / MS);
+	}
+	return found;
+}
+
+#define NEVER(x, ms)                                                                               \
+	do {                                                                                       \
+		assert_int_equal(until(x, ms, PINTLE_STANDING_STOPPED), -1);                       \
+		assert_int_equal((x)->p.verdict, PINTLE_STANDING_NOT);                             \
+	} while (0)
+
+static void test_idle(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	NEVER(&x, 60000);
+	x.work.idle = 100;
+	NEVER(&x, 60000);
+}
+
+static void test_stopped(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	x.work.backlog = 1;
+	assert_in_range(until(&x, 1000, PINTLE_STANDING_STOPPED), 200, 250);
+	/* What it does not read makes it no less stopped. */
+	assert_int_equal(until(&x, 60000, PINTLE_STANDING_STALLED), -1);
+	x.reads = true;
+	x.work.backlog = 0;
+	assert_int_equal(until(&x, 1000, PINTLE_STANDING_NOT), 0);
+	x.work.unread = 1;
+	x.reads = false;
+	assert_in_range(until(&x, 1000, PINTLE_STANDING_STOPPED), 200, 250);
+	/* One connection is not read, and others are answered. */
+	x.answers = true;
+	x.work.answering = 1;
+	assert_int_equal(until(&x, 1000, PINTLE_STANDING_NOT), 0);
+}
+
+/* The engine stands still behind a front end that reads, and sends heads. */
+static void test_stalled(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	x.work.answering = 2;
+	x.answers = x.counts = true;
+	NEVER(&x, 20000);
+	x.answers = x.counts = false;
+	x.work.waiting = 1;
+	assert_in_range(until(&x, 4000, PINTLE_STANDING_STALLED), 1900, 2400);
+	/* Its clients give up: it is not known to serve again. */
+	x.work.waiting = x.work.answering = 0;
+	assert_int_equal(until(&x, 10000, PINTLE_STANDING_NOT), -1);
+	x.answers = true;
+	assert_int_equal(until(&x, 1000, PINTLE_STANDING_NOT), 0);
+}
+
+static void test_stalled_while_idle(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	/* Two heads may be short answers. */
+	x.work.waiting = x.work.headed = 2;
+	NEVER(&x, 60000);
+	x.work.waiting = x.work.headed = 3;
+	assert_in_range(until(&x, 4000, PINTLE_STANDING_STALLED), 2000, 2100);
+	x.counts = true;
+	assert_in_range(until(&x, 1000, PINTLE_STANDING_NOT), 0, 200);
+}
+
+/* A long prompt is computed: nothing comes out, but a counter moves. */
+static void test_prefill(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	x.work.waiting = 1;
+	x.counts = true;
+	NEVER(&x, 60000);
+}
+
+/* Nothing moves on the page while a prompt is computed: the second such silence is no surprise. */
+static void test_longest_silence(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	x.work.waiting = 1;
+	NEVER(&x, 1900);
+	x.answers = true;
+	NEVER(&x, 100);
+	x.answers = false;
+	assert_in_range(progress_limit(&x.p) / MS, 3600, 4000);
+	NEVER(&x, 3500);
+	x.answers = true;
+	NEVER(&x, 100);
+	assert_in_range(progress_limit(&x.p) / MS, 6800, 7200);
+	/* It is forgotten after an hour. */
+	x.work.waiting = 0;
+	x.answers = false;
+	NEVER(&x, 70 * 60 * 1000);
+	assert_int_equal(progress_limit(&x.p) / MS, 2000);
+}
+
+static void test_no_counters(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	x.blind = true;
+	x.work.waiting = 1;
+	assert_in_range(until(&x, 20000, PINTLE_STANDING_STALLED), 10000, 10300);
+}
+
+static void test_page_not_answered(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	NEVER(&x, 1000);
+	x.counts = true;
+	x.pages = false;
+	x.work.waiting = 1;
+	assert_in_range(until(&x, 20000, PINTLE_STANDING_STALLED), 1900, 2300);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_idle),        cmocka_unit_test(test_stopped),
+		cmocka_unit_test(test_stalled),     cmocka_unit_test(test_stalled_while_idle),
+		cmocka_unit_test(test_prefill),     cmocka_unit_test(test_longest_silence),
+		cmocka_unit_test(test_no_counters), cmocka_unit_test(test_page_not_answered),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

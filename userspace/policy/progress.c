@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "progress.h"
+
+/* Signals that only a working engine changes. Numbers of requests are not among them: some front
+ * ends count those themselves. */
+static const enum signal progress_signals[] = {
+	SIGNAL_OUTPUT_TOKENS,  SIGNAL_PROMPT_TOKENS, SIGNAL_PREFIX_HITS,
+	SIGNAL_PREFIX_QUERIES, SIGNAL_KV_CACHE,
+};
+
+void progress_page(struct progress *p, const struct signals *page, uint64_t now)
+{
+	bool moved = !p->paged;
+
+	p->counts = false;
+	for (size_t i = 0; i < ARRAY_SIZE(progress_signals); i++) {
+		enum signal s = progress_signals[i];
+
+		p->counts |= page->present[s];
+		moved |= page->present[s] != p->page.present[s] ||
+			 page->value[s] != p->page.value[s];
+	}
+	p->paged = true;
+	p->page = *page;
+	if (moved)
+		p->moved_ns = now;
+}
+
+/* ---- silences that ended ----------------------------------------------------------- */
+
+static void silence_slot(struct progress *p, uint64_t now)
+{
+	uint64_t slot = now / PROGRESS_SLOT_NS;
+
+	for (uint64_t n = 0; p->slot < slot && n < PROGRESS_SLOTS; n++)
+		p->longest_ns[++p->slot % PROGRESS_SLOTS] = 0;
+	p->slot = slot;
+}
+
+static void silence_ended(struct progress *p, uint64_t now)
+{
+	uint64_t began = MAX(p->silent_ns, p->moved_ns), *longest;
+
+	silence_slot(p, now);
+	longest = &p->longest_ns[p->slot % PROGRESS_SLOTS];
+	if (p->silent_ns && now > began)
+		*longest = MAX(*longest, now - began);
+}
+
+uint64_t progress_limit(const struct progress *p)
+{
+	uint64_t longest = 0;
+
+	for (size_t i = 0; i < PROGRESS_SLOTS; i++)
+		longest = MAX(longest, p->longest_ns[i]);
+	return MAX(2 * longest, p->counts ? PROGRESS_STALLED_NS : PROGRESS_ALONE_NS);
+}
+
+/* ---- the verdict ------------------------------------------------------------------- */
+
+/* Whether a byte of an answer should come: an answer is under way, or a request waits. */
+static bool progress_owed(const struct pintle_work *w)
+{
+	return w->answering || w->waiting > w->headed || w->headed >= PROGRESS_HEADS;
+}
+
+static bool progress_moves(const struct progress *p)
+{
+	return p->silent_ns && p->moved_ns > p->silent_ns && p->moved_ns > p->since_ns;
+}
+
+static void look_at_reading(struct progress *p, const struct pintle_work *w, uint64_t now)
+{
+	bool stuck = w->unread || w->backlog;
+
+	if (!stuck || w->read_ns != p->read_ns || w->out_ns != p->out_ns)
+		p->stuck_ns = stuck ? now : 0;
+	else if (!p->stuck_ns)
+		p->stuck_ns = now;
+}
+
+static void look_at_answers(struct progress *p, const struct pintle_work *w, uint64_t now)
+{
+	bool came = w->out_ns != p->out_ns;
+
+	if (came) {
+		/* A silence that was a verdict is none that the server is used to. */
+		if (p->verdict == PINTLE_STANDING_NOT)
+			silence_ended(p, now);
+		p->silent_ns = 0;
+	}
+	if (!progress_owed(w) && p->verdict == PINTLE_STANDING_NOT)
+		p->silent_ns = 0;
+	else if (!p->silent_ns)
+		p->silent_ns = now;
+	silence_slot(p, now);
+}
+
+static uint32_t progress_judge(struct progress *p, bool came, uint64_t now)
+{
+	uint64_t silent = MAX(p->silent_ns, p->moved_ns);
+
+	if (p->stuck_ns && now - p->stuck_ns >= PROGRESS_STOPPED_NS) {
+		if (p->verdict != PINTLE_STANDING_STOPPED)
+			p->since_ns = p->stuck_ns;
+		return PINTLE_STANDING_STOPPED;
+	}
+	/* A server that goes on has a while to answer. */
+	if (p->verdict == PINTLE_STANDING_STOPPED) {
+		p->silent_ns = now;
+		return PINTLE_STANDING_NOT;
+	}
+	if (p->verdict == PINTLE_STANDING_STALLED)
+		return came || progress_moves(p) ? PINTLE_STANDING_NOT : PINTLE_STANDING_STALLED;
+	if (!p->silent_ns || now < silent || now - silent < progress_limit(p))
+		return PINTLE_STANDING_NOT;
+	p->since_ns = silent;
+	return PINTLE_STANDING_STALLED;
+}
+
+bool progress_pass(struct progress *p, const struct pintle_work *w, uint64_t now)
+{
+	uint32_t before = p->verdict;
+	bool came = w->out_ns != p->out_ns;
+
+	look_at_reading(p, w, now);
+	look_at_answers(p, w, now);
+	p->verdict = progress_judge(p, came, now);
+	p->out_ns = w->out_ns;
+	p->read_ns = w->read_ns;
+	return p->verdict != before;
+}

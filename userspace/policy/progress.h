@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * progress.h - whether a server that is alive also serves: pure functions, fed by the passes over
+ * its connections and by its metrics pages.
+ *
+ *   stopped, a fact     what came is not read, nor accepted, for PROGRESS_STOPPED_NS: the process
+ *                       stands still. Only the servers' own node sees that
+ *   stalled, a finding  requests wait, or answers are under way; no byte beyond an answer's head
+ *                       came out, and none of the page's counters of tokens moved, for twice the
+ *                       longest silence that this server came back from: a front end may accept,
+ *                       read, send heads and serve its page while the engine behind it stands still
+ *
+ * A long prefill is silent, too. vLLM's counters of tokens move only when it is over, but the cache
+ * in use grows with each of its steps, so that signal counts as one that moves.
+ */
+#ifndef PINTLE_PROGRESS_H
+#define PINTLE_PROGRESS_H
+
+#include <pintle/abi.h>
+#include <stdbool.h>
+
+#include "../base/util.h"
+#include "engines.h"
+
+#define PROGRESS_STOPPED_NS (200 * NSEC_PER_MSEC)
+/* No silence is taken for a stall that is shorter; nor for an engine whose page has no counter. */
+#define PROGRESS_STALLED_NS (2 * NSEC_PER_SEC)
+#define PROGRESS_ALONE_NS   (10 * NSEC_PER_SEC)
+/* A head without more may be a whole short answer: of so many at once not all are. */
+#define PROGRESS_HEADS 3
+/* The longest silence is remembered for six to seven of these: an hour. */
+#define PROGRESS_SLOT_NS (600 * NSEC_PER_SEC)
+#define PROGRESS_SLOTS   7
+
+/* Of one endpoint; begins as zeros. */
+struct progress {
+	uint32_t verdict;  /* enum pintle_standing */
+	uint64_t since_ns; /* when what the verdict says began */
+	uint64_t stuck_ns; /* since when unread data or a backlog is there; 0: there is none */
+	uint64_t
+		silent_ns; /* since when nothing came out though something should; 0: it need not */
+	uint64_t moved_ns; /* when the page's counters moved last */
+	uint64_t out_ns;   /* as of the pass before, like read_ns */
+	uint64_t read_ns;
+	bool counts;         /* the page has counters that tell */
+	struct signals page; /* the newest page */
+	bool paged;
+	uint64_t longest_ns[PROGRESS_SLOTS]; /* silences that ended, by the time when they did */
+	uint64_t slot;                       /* of the newest entry: time / PROGRESS_SLOT_NS */
+};
+
+/** Takes in a good page that was read at `now`. */
+void progress_page(struct progress *p, const struct signals *page, uint64_t now);
+
+/** Takes in what a pass at `now` found. Returns whether p->verdict changed. */
+bool progress_pass(struct progress *p, const struct pintle_work *work, uint64_t now);
+
+/** How long nothing may come out before that is a stall. */
+uint64_t progress_limit(const struct progress *p);
+
+#endif
