@@ -17,11 +17,17 @@ struct asked {
 };
 
 /* A later `pintle reload` replaces this request in the map: what answers the later one answers this
- * one, too. */
+ * one, too. But an earlier one may do so as well: A takes the time, then B, B writes, and A writes
+ * over it. The daemon then never hears of B's, so B asks again. */
 static bool is_answered(const struct maps *m, void *arg)
 {
+	struct pintle_setting there;
 	struct asked *a = arg;
 
+	if (!bpf_map_lookup_elem(m->fd[MAP_settings], &key, &there) && there.set_ns < a->ns) {
+		there.set_ns = a->ns;
+		bpf_map_update_elem(m->fd[MAP_settings], &key, &there, BPF_ANY);
+	}
 	return !bpf_map_lookup_elem(m->fd[MAP_verdicts], &key, &a->verdict) &&
 	       a->verdict.set_ns >= a->ns && a->verdict.judged_ns >= a->ns;
 }
