@@ -5,10 +5,13 @@
 #   make docs       the reference sections of docs/ and of the manual pages, from the tables in the sources
 #   make check      all tests, on the real kernel (root); installs what is missing
 #   make demo       the main job in a minute (root); installs what is missing
-#   make bench      speed, as ratios against rivals in the same run (root)
+#   make bench      speed, as ratios against rivals in the same run (root); BENCH='follow pass': only these
 #   make check-compilers   the kernel's side by clang 14 to 19, loaded here (fetches what is missing)
 #   make check-kernels   the kernel's side on Linux 6.1 and 6.12, under qemu (minutes)
-#   make experiment   the same traffic at random and steered, on real sockets (root, half an hour)
+#   make check-kubernetes   against a real Kubernetes control plane, built from Go modules once (15 minutes)
+#   make experiment   the same traffic at random and steered; many requests from one address; a server
+#                     that stands still: on real sockets (root, an hour and a half)
+#   make soak       an hour of all kinds of work: no false alarm, no failure, no drift (root; SOAK=N)
 #   make experiments  tables and plots of the policy lab, into docs/experiments/
 #   make fuzz       the fuzz targets, for long (FUZZ_SECONDS each)
 #   make install, make install-lab   DESTDIR= PREFIX=
@@ -56,7 +59,7 @@ BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -D__TARGET_ARCH_
 objects  = $(patsubst %.c,$(O)/%.o,$(wildcard $(addsuffix /*.c,$(1))))
 COMMON  := $(call objects,$(addprefix userspace/,base yaml config net maps))
 POLICY  := $(call objects,userspace/policy)
-FETCH   := $(call objects,userspace/fetch)
+FETCH   := $(call objects,$(addprefix userspace/,fetch kubernetes))
 PINTLED := $(call objects,userspace/pintled)
 PINTLE  := $(call objects,userspace/pintle)
 REFERENCE := $(call objects,docs/reference)
@@ -67,7 +70,7 @@ UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
 BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
 FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all docs check check-compilers check-kernels demo bench fuzz fuzzers tests install install-lab clean format format-check lint deps clients former
+.PHONY: all docs check check-compilers check-kernels check-kubernetes demo bench fuzz fuzzers tests install install-lab clean format format-check lint deps clients former
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -146,10 +149,12 @@ LAB_FLAGS ?=
 experiments: $(O)/pintle-lab
 	$(Q)scripts/experiments $(LAB_FLAGS)
 
-# The same traffic placed at random and steered: docs/experiments/steering.md (root, half an hour).
+# docs/experiments/steering.md, crowd.md and frozen.md, one after the other (root).
 .PHONY: experiment
-experiment: all lab
+experiment: all lab clients
 	$(Q)scripts/experiment --save
+	$(Q)scripts/crowd --save
+	$(Q)scripts/frozen --all --save
 
 # The program writes its completion from its own table.
 $(O)/pintle.bash: $(O)/pintle
@@ -206,6 +211,12 @@ CHECK ?=
 check: deps clients former
 	$(Q)tests/run $(CHECK)
 
+# SOAK times as long as in `make check`, two minutes; from 3 on with prefills of 60 s.
+SOAK ?= 30
+.PHONY: soak
+soak: deps
+	$(Q)PINTLE_SOAK='$(SOAK)' tests/run --plain --filter e2e/soak/no_false_alarm
+
 check-compilers:
 	$(Q)scripts/deps compilers fresh
 	$(Q)tests/run --filter compilers/
@@ -215,6 +226,10 @@ check-kernels:
 	$(Q)$(MAKE) all $(BPFTEST)
 	$(Q)O='$(O)' tests/kernels
 
+check-kubernetes: deps
+	$(Q)tests/kubernetes/build
+	$(Q)tests/run --filter kubernetes/
+
 demo:
 	$(Q)scripts/deps demo
 	$(Q)$(MAKE) all
@@ -223,8 +238,9 @@ demo:
 bench:
 	$(Q)scripts/deps bench
 	$(Q)scripts/clients python router
+	$(Q)scripts/former
 	$(Q)$(MAKE) all $(O)/tests/bench/conn $(O)/tests/bench/http
-	$(Q)tests/bench/run --save
+	$(Q)tests/bench/run --save $(BENCH)
 
 FUZZ_SECONDS ?= 600
 fuzz: fuzzers

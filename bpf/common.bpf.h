@@ -128,6 +128,26 @@ static __always_inline struct pintle_pool *pool_find(__u32 id, __u32 generation)
 	return pool && generation && pool->generation == generation ? pool : NULL;
 }
 
+/* Makes the key of the session of a server's connection, in the pool that *key names. Returns 0
+ * where it has none. */
+__weak __noinline int server_session(const struct pintle_tuple *t, struct pintle_affinity_key *key)
+{
+	struct pintle_pool *pool;
+	struct pintle_ref ref;
+	__u32 frontend_bits = 0;
+
+	if (!t || !key)
+		return 0;
+	pool = pool_find(key->pool, key->pool_generation);
+	if (!pool)
+		return 0;
+	if (pool->key_kind == PINTLE_KEY_DESTINATION)
+		frontend_bits = frontend_of(t, PINTLE_HOOK_LOOKUP, &ref);
+	key_of_tuple(t, pool->key_kind,
+		     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, frontend_bits), &key->session);
+	return key->session.kind != PINTLE_KEY_NONE;
+}
+
 /* The endpoint with this id and generation, or NULL if it is gone. */
 static __always_inline struct pintle_endpoint *endpoint_find(__u32 id, __u32 generation)
 {

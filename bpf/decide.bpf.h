@@ -5,7 +5,8 @@
  *   preferred = the session's bound endpoint, unless the session is a crowd; else the home of its
  *               group, else none
  *   best      = the least loaded of the candidates; ties are broken at random
- *   chosen    = preferred, unless load(preferred) > load(best) + max_extra_load
+ *   chosen    = preferred, unless load(preferred) > load(best) + max_extra_load; nor is it chosen
+ *               beside fresh scores if its own has been old for long
  *
  *   load      = max(page, own) + prompts
  *   page      = published + what came since the scrape - what ended since; never below 0;
@@ -68,7 +69,8 @@ struct decide_facts {
 	__s64 pending_at_scrape;
 	__u32 published; /* milli-requests, of the connection's class */
 	__u32 arrival;   /* milli-requests for each connection that came since the scrape */
-	__u32 fresh;     /* 0: the score is too old */
+	__u16 fresh;     /* 0: the score is too old */
+	__u16 lost;      /* 1: it has been so for long */
 	__u32 passed;    /* 1: the newest pass is fresh; 0: the fields below say nothing */
 	__s64 inflight_at_pass;
 	__u32 idle;     /* connections without a request, at the pass */
@@ -83,7 +85,8 @@ struct decide_candidate {
 	__u32 blind;     /* the load if no candidate's score is fresh */
 	__u32 endpoint;
 	__u32 generation;
-	__u32 fresh;
+	__u16 fresh;
+	__u16 lost; /* its score has been too old for long */
 };
 
 /* The least loaded candidate of a kind so far. */
@@ -105,7 +108,8 @@ struct decide_state {
 		__u32 load, blind;
 		__u32 generation; /* 0: nothing is preferred */
 		__u16 endpoint;
-		__u8 fresh;
+		__u8 fresh : 1;
+		__u8 lost : 1;
 		__u8 outcome; /* PINTLE_OUTCOME_STICKY or _HOME */
 	} preferred;
 	__u32 baseline;
@@ -191,6 +195,7 @@ static __always_inline void decide_weigh(struct decide_candidate *c, const struc
 	c->load += prompts;
 	c->blind = decide_product(decide_more(f->inflight, idle), departure) + prompts;
 	c->fresh = f->fresh;
+	c->lost = f->lost;
 }
 
 /* Whether the session has too many busy connections to prefer the endpoint that it is bound to.
@@ -286,6 +291,7 @@ static __always_inline void decide_prefer(struct decide_state *s, const struct d
 	s->preferred.generation = c->generation;
 	s->preferred.endpoint = c->endpoint;
 	s->preferred.fresh = c->fresh;
+	s->preferred.lost = c->lost;
 	s->preferred.outcome = outcome;
 	decide_consider(s, c);
 }
@@ -348,16 +354,20 @@ static __always_inline __u32 decide_ahead(const struct decide_state *s, __u32 be
 	return load > best ? load - best : 0;
 }
 
-/* Chooses; r->generation is 0 when there was no candidate. */
+/* Chooses; r->generation is 0 when there was no candidate. A preferred endpoint whose page has not
+ * come for long holds its sessions no more, if there are others whose pages come: it may be the
+ * only one that is broken. Such a session goes to an endpoint with a fresh score, because it could
+ * draw its own again among the old ones. */
 DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct decide_result *r)
 {
 	struct decide_least best;
-	__u32 stale, old;
+	__u32 stale, old, prefers;
 
 	if (!s || !r)
 		return 0;
 	best = s->blind;
 	stale = !s->fresh.generation;
+	prefers = s->preferred.generation && (stale || !s->preferred.lost);
 	r->endpoint = 0;
 	r->generation = 0;
 	r->outcome = PINTLE_OUTCOME_NO_ENDPOINT;
@@ -366,7 +376,7 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct deci
 	if (!stale) {
 		best = s->fresh;
 		old = s->max_published + s->old.load;
-		if (s->old.generation &&
+		if (s->old.generation && (prefers || !s->preferred.generation) &&
 		    (old < best.load ||
 		     (old == best.load &&
 		      decide_random(s) % (s->old.ties + best.ties) < s->old.ties))) {
@@ -376,13 +386,12 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct deci
 	}
 	if (s->baseline) {
 		r->outcome = PINTLE_OUTCOME_RANDOM;
-	} else if (s->preferred.generation && decide_ahead(s, best.load) <= max_extra_load) {
+	} else if (prefers && decide_ahead(s, best.load) <= max_extra_load) {
 		best.endpoint = s->preferred.endpoint;
 		best.generation = s->preferred.generation;
 		r->outcome = s->preferred.outcome;
 	} else {
-		r->outcome = s->preferred.generation ? PINTLE_OUTCOME_ESCAPED
-						     : PINTLE_OUTCOME_LEAST_LOADED;
+		r->outcome = prefers ? PINTLE_OUTCOME_ESCAPED : PINTLE_OUTCOME_LEAST_LOADED;
 	}
 	if (stale && !s->baseline)
 		r->outcome = PINTLE_OUTCOME_STALE;

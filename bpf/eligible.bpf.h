@@ -3,8 +3,9 @@
  * eligible.bpf.h - whether an endpoint may be chosen for a connection, or why not; and the facts
  * about the endpoint for the rule (decide.bpf.h).
  *
- *   eligible = a member of the pool, reachable, not drained, not ejected; and its metrics page was
- *              read since it listens, unless no daemon reads pages
+ *   eligible = a member of the pool, reachable, not drained, not ejected, not standing still; and,
+ *              unless no daemon runs, fit by its word, and its metrics page was read since it
+ * listens
  *
  * Values of the maps in, plain integers out: no map, no helper, no clock. The same text is compiled
  * into the hooks, the CLI and the policy lab. The caller passes pointers to the values, or to
@@ -20,16 +21,23 @@
 
 /* Why an endpoint may not be chosen: the first reason that applies. */
 enum ineligible {
-	INELIGIBLE_NOT,     /* the endpoint is eligible */
-	INELIGIBLE_DOWN,    /* nothing listens */
-	INELIGIBLE_FAMILY,  /* nothing listens for the connection's address family */
-	INELIGIBLE_DRAINED, /* `pintle drain` */
-	INELIGIBLE_EJECTED, /* the endpoint failed its clients */
-	INELIGIBLE_STOPPED, /* the server reads and accepts nothing */
-	INELIGIBLE_STALLED, /* the server answers nothing */
-	INELIGIBLE_UNHEARD, /* no good metrics page came since the endpoint listens */
+	INELIGIBLE_NOT,       /* the endpoint is eligible */
+	INELIGIBLE_DOWN,      /* nothing listens */
+	INELIGIBLE_FAMILY,    /* nothing listens for the connection's address family */
+	INELIGIBLE_DRAINED,   /* `pintle drain` */
+	INELIGIBLE_EJECTED,   /* the endpoint failed its clients */
+	INELIGIBLE_STARTING,  /* no health check has succeeded since it appeared */
+	INELIGIBLE_UNHEALTHY, /* its health check fails */
+	INELIGIBLE_FAULTY,    /* its GPU is broken */
+	INELIGIBLE_STOPPED,   /* the server reads and accepts nothing */
+	INELIGIBLE_STALLED,   /* the server answers nothing */
+	INELIGIBLE_UNHEARD,   /* no good metrics page came since the endpoint listens */
 	INELIGIBLE_COUNT,
 };
+
+/* A score that has been too old for so many times the pool's staleness_ns is lost: its page will
+ * not come soon, and its endpoint holds no sessions beside endpoints with fresh scores. */
+#define ELIGIBLE_LOST 5
 
 /* The question whether a connection may go to an endpoint. */
 struct eligible_query {
@@ -117,8 +125,8 @@ static __always_inline bool eligible_drained(const struct pintle_endpoint *e,
 	return o && o->generation == e->generation && o->flags & PINTLE_OVERRIDE_DRAIN;
 }
 
-/* Returns 0, or an INELIGIBLE_* that does not depend on the score. */
-static __always_inline __u32 ineligible_barred(const struct eligible_query *q)
+/* Returns 0, or an INELIGIBLE_* that the kernel knows by itself, or was told by the CLI. */
+static __always_inline __u32 ineligible_shut(const struct eligible_query *q)
 {
 	if (eligible_listens(q->pool) && !q->health->listening_since_ns)
 		return INELIGIBLE_DOWN;
@@ -128,7 +136,30 @@ static __always_inline __u32 ineligible_barred(const struct eligible_query *q)
 		return INELIGIBLE_DRAINED;
 	if (eligible_ejected(q->pool, q->health, q->now))
 		return INELIGIBLE_EJECTED;
-	return ineligible_standing(q->health, q->now);
+	return INELIGIBLE_NOT;
+}
+
+/* Returns 0, or an INELIGIBLE_* that holds also for a connection that finds no eligible endpoint.
+ */
+static __always_inline __u32 ineligible_barred(const struct eligible_query *q)
+{
+	return ineligible_shut(q) ?: ineligible_standing(q->health, q->now);
+}
+
+/* Returns 0, or the INELIGIBLE_* of the daemon's word, which is void without a daemon. */
+static __always_inline __u32 ineligible_unfit(const struct pintle_health *h, bool daemonless)
+{
+	if (daemonless)
+		return INELIGIBLE_NOT;
+	switch (h->unfit) {
+	case PINTLE_UNFIT_STARTING:
+		return INELIGIBLE_STARTING;
+	case PINTLE_UNFIT_UNHEALTHY:
+		return INELIGIBLE_UNHEALTHY;
+	case PINTLE_UNFIT_FAULTY:
+		return INELIGIBLE_FAULTY;
+	}
+	return INELIGIBLE_NOT;
 }
 
 /* Returns 0 or INELIGIBLE_UNHEARD. The page of 12:00:04 says nothing about a server that listens
@@ -142,11 +173,15 @@ static __always_inline __u32 ineligible_unheard(const struct pintle_health *h,
 	return INELIGIBLE_UNHEARD;
 }
 
-/* Returns 0 if the endpoint may be chosen, else INELIGIBLE_*. */
+/* Returns 0 if the endpoint may be chosen, else INELIGIBLE_*. An unfit endpoint that also stands
+ * still is not tried with connections: the daemon finds out whether it serves. */
 static __always_inline __u32 ineligible(const struct eligible_query *q,
 					const struct eligible_score *s, bool daemonless)
 {
-	return ineligible_barred(q) ?: ineligible_unheard(q->health, s, daemonless);
+	return ineligible_shut(q)
+		       ?: ineligible_unfit(q->health, daemonless)
+			       ?: ineligible_standing(q->health, q->now)
+				       ?: ineligible_unheard(q->health, s, daemonless);
 }
 
 /* Whether no daemon reads metrics pages: the last heartbeat is older than a fresh score may be. */
@@ -193,9 +228,12 @@ static __always_inline void eligible_score_take(struct eligible_score *s,
 static __always_inline void eligible_facts(struct decide_facts *f, const struct pintle_pool *pool,
 					   const struct eligible_score *s, __u64 now)
 {
+	__s64 age = now - s->scraped_ns;
+
 	f->published = s->published;
-	f->fresh = s->whole && s->scraped_ns &&
-		   (__s64)(now - s->scraped_ns) <= (__s64)pool->staleness_ns;
+	f->fresh = s->whole && s->scraped_ns && age <= (__s64)pool->staleness_ns;
+	f->lost = s->whole && s->scraped_ns && age > 0 &&
+		  (__u64)age / ELIGIBLE_LOST > pool->staleness_ns;
 	/* Without a scrape, all connections in flight count as new. */
 	f->arrival = s->scraped_ns ? s->arrival : pool->departure;
 	f->inflight_at_scrape = s->scraped_ns ? s->inflight : 0;

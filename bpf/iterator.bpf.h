@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* iterator.bpf.h - the kernel's types for programs that walk over the sockets of a storage map. */
+/* iterator.bpf.h - the kernel's types for programs that walk over sockets. */
 #ifndef PINTLE_ITERATOR_BPF_H
 #define PINTLE_ITERATOR_BPF_H
 
@@ -33,6 +33,25 @@ struct bpf_iter__bpf_sk_storage_map {
 	struct sock *sk;
 	void *value;
 } __attribute__((preserve_access_index));
+
+/* Fills in addresses and ports of a socket; the caller fills in the scope. */
+static __always_inline void tuple_of(struct pintle_tuple *t, const struct sock_common *c)
+{
+	__u32 i;
+
+	t->local_port = c->skc_num;
+	t->remote_port = bpf_ntohs(c->skc_dport);
+	if (c->skc_family == AF_INET) {
+		address_v4(t->local, c->skc_rcv_saddr);
+		address_v4(t->remote, c->skc_daddr);
+	} else {
+#pragma unroll
+		for (i = 0; i < 4; i++) {
+			((__u32 *)t->local)[i] = c->skc_v6_rcv_saddr.word[i];
+			((__u32 *)t->remote)[i] = c->skc_v6_daddr.word[i];
+		}
+	}
+}
 
 /* Whether the socket is connected, or is being connected, to the record's address. */
 static __always_inline bool is_there(const struct pintle_connect *c, struct sock *sk)

@@ -151,6 +151,15 @@ struct {
 	__type(value, struct pintle_ends);
 } MAP(ends);
 
+/* Ever growing sums over answers whose first token was seen. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_ENDPOINTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pintle_firsts);
+} MAP(firsts);
+
 /* Whether an endpoint listens, and since when; its failures and ejections. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -236,9 +245,8 @@ struct {
 	__type(value, struct pintle_connect);
 } MAP(connects);
 
-/* How far the requests on a socket's connection are, as of the newest pass. The pass makes the
- * entry when it first meets the socket, so a connection that ends between two passes costs nothing.
- */
+/* How far the requests on a socket's connection are. Made when the connection is established, or,
+ * if that was not seen, when the pass first meets the socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -105,7 +105,7 @@ static __always_inline void see_client(struct seen *s, struct tcp_sock *tp, __u3
 static __always_inline struct pintle_affinity *session_find(const struct pintle_turn *t,
 							    struct pintle_affinity_key *key)
 {
-	if (!(t->flags & PINTLE_TURN_BOUND) || t->session.kind == PINTLE_KEY_NONE)
+	if (t->session.kind == PINTLE_KEY_NONE)
 		return NULL;
 	key->session = t->session;
 	return binding_find(key);
@@ -273,7 +273,19 @@ struct passed {
 	__u32 counted; /* not 0: as open in its session's binding, so that its end is counted too */
 };
 
-/* What a session's last turn leaves behind is its context: the request and its answer. */
+/* Fills *p in from a record of `conns` or `connects`, which name these members alike. */
+#define PASSED(p, record, in_session)                                                              \
+	do {                                                                                       \
+		(p)->key.pool = (record)->pool;                                                    \
+		(p)->key.pool_generation = (record)->pool_generation;                              \
+		(p)->endpoint = (record)->endpoint;                                                \
+		(p)->generation = (record)->generation;                                            \
+		(p)->opened_ns = (record)->opened_ns;                                              \
+		(p)->counted = in_session;                                                         \
+	} while (0)
+
+/* Takes a turn whose session is filled in. What a session's last turn leaves behind is its context:
+ * the request and its answer. */
 static __always_inline void pass_turn(const struct passed *p, struct pintle_turn *t,
 				      const struct seen *s, struct pintle_work *w, __u64 now)
 {
@@ -284,6 +296,7 @@ static __always_inline void pass_turn(const struct passed *p, struct pintle_turn
 	bool was_idle = t->state == PINTLE_TURN_IDLE || t->state == PINTLE_TURN_UNSEEN;
 	__u32 out = t->out;
 
+	t->flags |= PINTLE_TURN_BOUND;
 	turn_advance(t, s, w, p->opened_ns, now);
 	if (a && before && !was_idle && (t->state == PINTLE_TURN_IDLE || w->requests != requests))
 		a->context_bytes = before + (out - answered);
@@ -302,33 +315,14 @@ static __always_inline void pass_turn(const struct passed *p, struct pintle_turn
 
 /* The session of a server's socket follows from its addresses, as in sockops. */
 static __always_inline void turn_bind_server(struct pintle_turn *t, struct sock *sk,
-					     const struct pintle_conn *conn)
+					     const struct pintle_affinity_key *pool)
 {
-	struct pintle_pool *pool = pool_find(conn->pool, conn->pool_generation);
-	const struct sock_common *c = &sk->__sk_common;
 	struct pintle_tuple tuple = {.scope = scope};
-	struct pintle_ref ref;
-	__u32 bits = 0, i;
+	struct pintle_affinity_key key = *pool;
 
-	if (!pool)
-		return;
-	tuple.local_port = c->skc_num;
-	tuple.remote_port = bpf_ntohs(c->skc_dport);
-	if (c->skc_family == AF_INET) {
-		address_v4(tuple.local, c->skc_rcv_saddr);
-		address_v4(tuple.remote, c->skc_daddr);
-	} else {
-#pragma unroll
-		for (i = 0; i < 4; i++) {
-			((__u32 *)tuple.local)[i] = c->skc_v6_rcv_saddr.word[i];
-			((__u32 *)tuple.remote)[i] = c->skc_v6_daddr.word[i];
-		}
-	}
-	if (pool->key_kind == PINTLE_KEY_DESTINATION)
-		bits = frontend_of(&tuple, PINTLE_HOOK_LOOKUP, &ref);
-	key_of_tuple(&tuple, pool->key_kind, KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, bits),
-		     &t->session);
-	t->flags |= PINTLE_TURN_BOUND;
+	tuple_of(&tuple, &sk->__sk_common);
+	server_session(&tuple, &key);
+	t->session = key.session;
 }
 
 static __always_inline bool pool_follows(__u32 id, __u32 generation)
@@ -336,6 +330,16 @@ static __always_inline bool pool_follows(__u32 id, __u32 generation)
 	struct pintle_pool *pool = pool_find(id, generation);
 
 	return pool && pool->follow;
+}
+
+/* The socket's turn, made if the socket has none; NULL: no memory. */
+static __always_inline struct pintle_turn *turn_of(struct sock *sk, __u64 opened_ns)
+{
+	struct pintle_turn *t = bpf_sk_storage_get(&turns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (t)
+		turn_begin(t, opened_ns);
+	return t;
 }
 
 SEC("iter/bpf_sk_storage_map")
@@ -361,26 +365,21 @@ int pintle_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return 0;
 	}
 	tp = bpf_skc_to_tcp_sock(sk);
-	if (!conn->counted || sk->__sk_common.skc_state == BPF_TCP_CLOSE || !tp)
+	if (!(conn->counted || conn->flags & PINTLE_CONN_EARLIER) ||
+	    sk->__sk_common.skc_state == BPF_TCP_CLOSE || !tp)
 		return 0;
 	if (conn->flags & PINTLE_CONN_STEERED && !pool_follows(conn->pool, conn->pool_generation))
 		return 0;
-	t = bpf_sk_storage_get(&turns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	t = turn_of(sk, conn->opened_ns);
 	if (!t)
 		return 0;
-	turn_begin(t, conn->opened_ns);
 	now = bpf_ktime_get_ns();
 	work_read(w, t, tp, sk, now);
 	if (!(conn->flags & PINTLE_CONN_STEERED))
 		return 0;
+	PASSED(&p, conn, conn->flags & PINTLE_CONN_SESSION);
 	if (!(t->flags & PINTLE_TURN_BOUND))
-		turn_bind_server(t, sk, conn);
-	p.key.pool = conn->pool;
-	p.key.pool_generation = conn->pool_generation;
-	p.endpoint = conn->endpoint;
-	p.generation = conn->generation;
-	p.opened_ns = conn->opened_ns;
-	p.counted = conn->flags & PINTLE_CONN_SESSION;
+		turn_bind_server(t, sk, &p.key);
 	see_server(&s, tp, sk->__sk_common.skc_state);
 	pass_turn(&p, t, &s, w, now);
 	return 0;
@@ -405,22 +404,12 @@ int pintle_pass_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return 0;
 	w = tally_of(c->endpoint, c->generation);
 	tp = bpf_skc_to_tcp_sock(sk);
-	if (!w || !tp)
-		return 0;
-	t = bpf_sk_storage_get(&turns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	t = w && tp ? turn_of(sk, c->opened_ns) : NULL;
 	if (!t)
 		return 0;
-	turn_begin(t, c->opened_ns);
-	if (!(t->flags & PINTLE_TURN_BOUND)) {
+	if (!(t->flags & PINTLE_TURN_BOUND))
 		t->session = c->session;
-		t->flags |= PINTLE_TURN_BOUND;
-	}
-	p.key.pool = c->pool;
-	p.key.pool_generation = c->pool_generation;
-	p.endpoint = c->endpoint;
-	p.generation = c->generation;
-	p.opened_ns = c->opened_ns;
-	p.counted = c->flags & PINTLE_CONNECT_SESSION;
+	PASSED(&p, c, c->flags & PINTLE_CONNECT_SESSION);
 	see_client(&s, tp, state);
 	pass_turn(&p, t, &s, w, bpf_ktime_get_ns());
 	return 0;

@@ -14,6 +14,7 @@
 /* The few kernel fields that bpf_sock_ops lacks; BTF gives their offsets at load. */
 struct sock_common {
 	unsigned char skc_ipv6only : 1;
+	unsigned long skc_flags;
 } __attribute__((preserve_access_index));
 struct kernfs_node {
 	__u64 id;
@@ -32,7 +33,15 @@ struct sock {
 	kuid_t sk_uid;
 	struct sock_cgroup_data sk_cgrp_data;
 } __attribute__((preserve_access_index));
+struct tcp_rack {
+	__u64 mstamp; /* when the newest segment that was acknowledged had left, microseconds */
+} __attribute__((preserve_access_index));
 struct tcp_sock {
+	__u32 rcv_nxt;
+	__u32 rcv_wup; /* rcv_nxt when an acknowledgement was sent last */
+	__u32 write_seq;
+	__u32 snd_una;
+	struct tcp_rack rack;
 } __attribute__((preserve_access_index));
 struct mptcp_sock {
 } __attribute__((preserve_access_index));

@@ -4,6 +4,7 @@
  *
  *   SYN sent      counts the connection as in flight, if it goes to the endpoint's address
  *   established   binds the session; a success, unless the endpoint has failed since the SYN
+ *   requests      see sockops_first.bpf.h
  *   unanswered    a SYN had to be sent again: a failure after about a second, not after the
  * kernel's two minutes closed        counts the end; notes the endpoint's failure, if it is one;
  * reports to `pintle events`
@@ -17,7 +18,7 @@
 #define PINTLE_SOCKOPS_CLIENT_BPF_H
 
 #include "client.bpf.h"
-#include "sockops.bpf.h"
+#include "sockops_first.bpf.h"
 
 static __always_inline void event_of(struct pintle_event *e, const struct pintle_connect *c)
 {
@@ -277,6 +278,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 	/* Another program may have replaced the flags since the SYN. */
 	if (!(ctx->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_STATE_CB_FLAG))
 		watch_end(ctx);
+	first_begin(ctx, c->pool, c->pool_generation, c->opened_ns, BPF_SOCK_OPS_RTT_CB_FLAG);
 	endpoint_answered(c, 0);
 	pool = pool_find(c->pool, c->pool_generation);
 	if (!pool || !outcome_binds(pool, c->outcome))
@@ -290,7 +292,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 		return;
 	client = c->flags & PINTLE_CONNECT_APART ? PINTLE_CLIENT_APART : c->client;
 	bind_session(&key, client, c->endpoint, c->generation, bpf_ktime_get_ns());
-	if (c->counted && session_open(&key))
+	if (c->counted && !(c->flags & PINTLE_CONNECT_SESSION) && session_open(&key))
 		__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_SESSION);
 }
 
@@ -302,11 +304,27 @@ static __always_inline void client_unbind(struct bpf_sock_ops *ctx, struct pintl
 		.pool_generation = c->pool_generation,
 		.session = c->session,
 	};
-	struct bpf_sock *sk = ctx->sk;
 
-	if (sk && __sync_fetch_and_and(&c->flags, ~PINTLE_CONNECT_SESSION) & PINTLE_CONNECT_SESSION)
-		session_close(&key, bpf_sk_storage_get(&turns, sk, NULL, 0), end->received - 1,
-			      end->acknowledged);
+	if (__sync_fetch_and_and(&c->flags, ~PINTLE_CONNECT_SESSION) & PINTLE_CONNECT_SESSION)
+		session_close(&key, turn_find(ctx), end->received - 1, end->acknowledged);
+}
+
+static __always_inline void client_acknowledged(struct bpf_sock_ops *ctx)
+{
+	struct pintle_connect *c = client_find(ctx);
+	struct pintle_turn *t = c ? turn_find(ctx) : NULL;
+
+	if (t)
+		client_asked(ctx, t, c->endpoint, c->generation);
+}
+
+static __always_inline void client_sends(struct bpf_sock_ops *ctx)
+{
+	struct pintle_connect *c = client_find(ctx);
+	struct pintle_turn *t = c ? turn_find(ctx) : NULL;
+
+	if (t && client_told(ctx, t, c->endpoint, c->generation))
+		callback_disarm(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 }
 
 static __always_inline void client_unanswered(struct bpf_sock_ops *ctx)
@@ -374,6 +392,7 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 	end.received = ctx->bytes_acked;
 	end.acknowledged = ctx->bytes_received;
 	end.error = error_of(ctx);
+	first_closed(turn_find(ctx), c->endpoint, c->generation);
 	client_unbind(ctx, c, &end);
 	failure = failure_of(ctx, c, end.error);
 	if (failure != PINTLE_FAILURE_COUNT)

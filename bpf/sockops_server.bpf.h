@@ -6,6 +6,7 @@
  *                 again, with or without a daemon
  *   established   moves the decision into the connection's record, counts the connection, and binds
  *                 the session. Not earlier: a spoofed packet never gets here
+ *   first answer  see sockops_first.bpf.h
  *   closed        counts the end, in flight and in the endpoint's sums; reports to `pintle events`
  *
  * A listener has its endpoint in `conns`, and the kernel clones that entry into each child. So a
@@ -15,7 +16,7 @@
 #define PINTLE_SOCKOPS_SERVER_BPF_H
 
 #include "listener.bpf.h"
-#include "sockops.bpf.h"
+#include "sockops_first.bpf.h"
 
 /* ---- listeners ------------------------------------------------------------------ */
 
@@ -254,25 +255,6 @@ static __always_inline __u64 client_of(const struct pintle_tuple *t, __u32 key_k
 	return host ? high : high & ~0xffffULL;
 }
 
-/* Makes the key of the connection's session. Returns 0 where it has none. */
-__noinline int server_session(const struct pintle_tuple *t, struct pintle_affinity_key *key)
-{
-	struct pintle_pool *pool;
-	struct pintle_ref ref;
-	__u32 frontend_bits = 0;
-
-	if (!t || !key)
-		return 0;
-	pool = pool_find(key->pool, key->pool_generation);
-	if (!pool)
-		return 0;
-	if (pool->key_kind == PINTLE_KEY_DESTINATION)
-		frontend_bits = frontend_of(t, PINTLE_HOOK_LOOKUP, &ref);
-	key_of_tuple(t, pool->key_kind,
-		     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, frontend_bits), &key->session);
-	return key->session.kind != PINTLE_KEY_NONE;
-}
-
 static __always_inline void bind_client(struct pintle_conn *conn, const struct pintle_tuple *t)
 {
 	struct pintle_pool *pool = pool_find(conn->pool, conn->pool_generation);
@@ -296,15 +278,13 @@ static __always_inline void unbind_client(struct bpf_sock_ops *ctx, const struct
 {
 	struct pintle_affinity_key key = {.pool = conn->pool,
 					  .pool_generation = conn->pool_generation};
-	struct bpf_sock *sk = ctx->sk;
 	struct pintle_tuple t;
 
-	if (!sk || !(conn->flags & PINTLE_CONN_SESSION))
+	if (!(conn->flags & PINTLE_CONN_SESSION))
 		return;
 	addresses_read(ctx, &t);
 	if (server_session(&t, &key))
-		session_close(&key, bpf_sk_storage_get(&turns, sk, NULL, 0), end->received,
-			      end->acknowledged);
+		session_close(&key, turn_find(ctx), end->received, end->acknowledged);
 }
 
 static __always_inline void count_placed(const struct pintle_conn *conn)
@@ -375,10 +355,22 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 	if (conn->flags & PINTLE_CONN_STEERED) {
 		__sync_fetch_and_add(&n->opened, 1);
 		bind_client(conn, &t);
+		first_begin(ctx, conn->pool, conn->pool_generation, conn->opened_ns,
+			    BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 	} else {
 		__sync_fetch_and_add(&h->direct_opened, 1);
 	}
 	watch_end(ctx);
+}
+
+static __always_inline void server_sends(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_conn *conn = sk ? bpf_sk_storage_get(&conns, sk, NULL, 0) : NULL;
+	struct pintle_turn *t = conn && conn->counted ? turn_find(ctx) : NULL;
+
+	if (t && server_told(ctx, t, conn->endpoint, conn->generation))
+		callback_disarm(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 }
 
 static __always_inline void report_closed(struct bpf_sock_ops *ctx, const struct pintle_conn *conn,
@@ -410,6 +402,7 @@ static __always_inline void connection_closed(struct bpf_sock_ops *ctx,
 	};
 
 	end.duration_ns = end.now - conn->opened_ns;
+	first_closed(turn_find(ctx), conn->endpoint, conn->generation);
 	unbind_client(ctx, conn, &end);
 	count_ended(conn->endpoint, conn->generation, &end);
 	/* Last, because the endpoint's id is not given to another while a connection is in flight.
@@ -420,8 +413,7 @@ static __always_inline void connection_closed(struct bpf_sock_ops *ctx,
 		report_closed(ctx, conn, &end);
 }
 
-/* Returns false if the socket is neither an endpoint's listener nor a child of one. */
-static __always_inline bool server_closed(struct bpf_sock_ops *ctx)
+static __always_inline void server_closed(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct pintle_health *h;
@@ -429,27 +421,26 @@ static __always_inline bool server_closed(struct bpf_sock_ops *ctx)
 	__u32 endpoint;
 
 	if (!sk)
-		return false;
+		return;
 	conn = bpf_sk_storage_get(&conns, sk, NULL, 0);
 	if (!conn)
-		return false;
+		return;
 	if (ctx->args[0] == BPF_TCP_LISTEN) {
 		if (conn->flags & PINTLE_CONN_LISTENER)
 			listener_closed(conn);
-		return true;
+		return;
 	}
 	if (!__sync_lock_test_and_set(&conn->counted, 0))
-		return true;
+		return;
 	endpoint = conn->endpoint;
 	if (conn->flags & PINTLE_CONN_DIRECT) {
 		/* Direct connections of an endpoint that was removed are no longer counted. */
 		h = bpf_map_lookup_elem(&health, &endpoint);
 		if (h && endpoint_find(endpoint, conn->generation))
 			__sync_fetch_and_add(&h->direct_closed, 1);
-		return true;
+		return;
 	}
 	connection_closed(ctx, conn);
-	return true;
 }
 
 #endif

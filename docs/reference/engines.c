@@ -61,6 +61,14 @@ static const char *signal_text(const struct engine *e, enum signal signal, char 
 	return n ? text : "none";
 }
 
+/* False for `auto`, which has those of the others. */
+static bool has_metrics(const struct engine *e)
+{
+	struct engine_metric first;
+
+	return engine_metric(e, 0, &first);
+}
+
 void engines_load_markdown(FILE *f)
 {
 	char waiting[CELL_SIZE], running[CELL_SIZE], kv_cache[CELL_SIZE], name[CODE_SIZE];
@@ -69,6 +77,8 @@ void engines_load_markdown(FILE *f)
 	for (size_t i = 0; engine_name(i); i++) {
 		const struct engine *e = engine_find(engine_name(i));
 
+		if (!has_metrics(e))
+			continue;
 		table_row(f, code(engine_name(i), name), signal_text(e, SIGNAL_WAITING, waiting),
 			  signal_text(e, SIGNAL_RUNNING, running),
 			  signal_text(e, SIGNAL_KV_CACHE, kv_cache), NULL);
@@ -85,6 +95,8 @@ void engines_counters_markdown(FILE *f)
 	for (size_t i = 0; engine_name(i); i++) {
 		const struct engine *e = engine_find(engine_name(i));
 
+		if (!has_metrics(e))
+			continue;
 		table_row(f, code(engine_name(i), name), signal_text(e, SIGNAL_PREFIX_HITS, hits),
 			  signal_text(e, SIGNAL_PREFIX_QUERIES, queries),
 			  signal_text(e, SIGNAL_PROMPT_TOKENS, prompt),

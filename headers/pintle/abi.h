@@ -25,8 +25,11 @@
 #define PINTLE_MAX_POOLS      64
 #define PINTLE_MAX_ENDPOINTS  1024
 #define PINTLE_MAX_CLASSES    8
-#define PINTLE_NAME_SIZE      64  /* with the terminating NUL */
-#define PINTLE_TEXT_SIZE      128 /* a path or a version, with the NUL */
+/* With the terminating NUL. "NAMESPACE/NAME:PORT" of a cluster takes 324: 63, 253 and 5 characters.
+ * Layout 2 had 64. */
+#define PINTLE_NAME_SIZE        332
+#define PINTLE_CLIENT_NAME_SIZE 64  /* there are many clients, and "pod/UID" is short */
+#define PINTLE_TEXT_SIZE        128 /* a path or a version, with the NUL */
 
 /* So many LISTEN sockets of an endpoint are remembered: SO_REUSEPORT workers, and
  * servers whose restarts overlap. More may listen; any remembered socket reaches its
@@ -154,6 +157,16 @@ enum pintle_ending { PINTLE_ENDINGS(X) PINTLE_ENDING_COUNT };
 	X(STALLED, "stalled", "requests wait, and nothing comes out")
 #define X(symbol, name, says) PINTLE_STANDING_##symbol,
 enum pintle_standing { PINTLE_STANDINGS(X) PINTLE_STANDING_COUNT };
+#undef X
+
+/* X(symbol, name, what it says): why the daemon finds an endpoint unfit for connections. */
+#define PINTLE_UNFITS(X)                                                                           \
+	X(NOT, "", "nothing is known against it")                                                  \
+	X(STARTING, "starting", "it appeared just now, and has not passed a health check yet")     \
+	X(UNHEALTHY, "unhealthy", "it fails its health check")                                     \
+	X(FAULTY, "faulty", "its GPU reported an error that only a restart ends")
+#define X(symbol, name, says) PINTLE_UNFIT_##symbol,
+enum pintle_unfit { PINTLE_UNFITS(X) PINTLE_UNFIT_COUNT };
 #undef X
 
 /* An endpoint that stands still is tried with one connection in this time. */
@@ -566,6 +579,15 @@ struct pintle_ends {
 	__u64 zero;
 } __attribute__((aligned(64)));
 
+/* ---- firsts: mmap-able array, one cache line each. Writer: kernel. -------- */
+
+/* Sums over the answers whose first token sockops saw: at clients' sockets of each request, at
+ * servers' sockets of the first request of each connection. They only grow. */
+struct pintle_firsts {
+	__u64 answers;
+	__u64 waited_ns; /* from the request's last byte to the answer's first token */
+} __attribute__((aligned(64)));
+
 /* ---- health: mmap-able array. Writer: kernel, but where it says otherwise. --- */
 
 #define PINTLE_FAMILY_V4 0x1
@@ -590,8 +612,8 @@ struct pintle_health {
 	__u64 direct_closed;
 	__u32 unwatched; /* bit i: the listener in slot i of `sockets` was there before sockops, and
 			  * the daemon put it there; the kernel will not report its end */
-	/* Seen at clients' sockets (connect hook). A row is a sequence of failures without a
-	 * success in between: */
+	/* Seen at clients' sockets (connect hook), and by the daemon where the endpoint's own port
+	 * turns it away. A row is a sequence of failures without a success in between: */
 	__u32 unopened; /* connections not established, in a row; an established one ends the row */
 	__u32 resets;   /* resets before the first byte, in a row; one with bytes ends the row */
 	__u32 ejected_in_a_row;               /* ejections since the last success */
@@ -599,7 +621,8 @@ struct pintle_health {
 	__u64 ejections;                      /* ever */
 	__u64 failures[PINTLE_FAILURE_COUNT]; /* by kind, ever */
 	__u64 failed_ns; /* newest failure of the row; only a connection begun later is a success */
-	__u64 failed_by; /* the client of that failure: its network namespace's cookie; 0: none */
+	__u64 failed_by; /* the client of that failure: its network namespace's cookie, or
+			  * PINTLE_CLIENT_DAEMON; 0: none */
 	__u64 others_ns; /* when another client was served since; 0: none was. For pool.eject_ns
 			  * from then on, failures of `failed_by` do not count in the row */
 	/* Written by the daemon; 0 while the endpoint does not answer the daemon: */
@@ -615,7 +638,10 @@ struct pintle_health {
 	/* Written by the daemon after each pass, while the endpoint stands still: */
 	__u64 stands_until_ns; /* the daemon's word holds so long; 0: the endpoint serves */
 	__u32 standing;        /* enum pintle_standing */
-	__u32 zero;
+	/* Written by the daemon; says nothing while no daemon runs: */
+	__u16 unfit;        /* enum pintle_unfit */
+	__u16 unfit_detail; /* UNHEALTHY: the HTTP status that came instead, 0: none;
+			     * FAULTY: the XID, 0: an error of its memory */
 	__u64 tried_ns; /* when a connection was sent to see whether it serves again. By the daemon
 			 * when it begins to stand still, then by the kernel */
 };
@@ -663,7 +689,9 @@ struct pintle_affinity {
  *     or 32 bits: a host. All of 127/8 is one client. */
 #define PINTLE_CLIENT_V4    (1ULL << 48)
 #define PINTLE_CLIENT_APART (2ULL << 48)
-#define PINTLE_MAX_SHARES   16384
+/* pintled itself, as `failed_by` in struct pintle_health. */
+#define PINTLE_CLIENT_DAEMON (3ULL << 48)
+#define PINTLE_MAX_SHARES    16384
 
 /* ---- bindings: mmap-able array, pool -> what became of its bindings. Writer: see each. -- */
 
@@ -719,6 +747,7 @@ struct pintle_decision {
 #define PINTLE_CONN_DIRECT   0x4
 #define PINTLE_CONN_WATCHED  0x8  /* with LISTENER: sockops will see its end */
 #define PINTLE_CONN_SESSION  0x10 /* counts as open in its session's binding */
+#define PINTLE_CONN_EARLIER  0x20 /* accepted before sockops was attached: counted nowhere */
 
 struct pintle_conn {
 	__u32 endpoint;
@@ -777,7 +806,8 @@ struct pintle_connect {
 	struct pintle_hint hint;           /* set before connect(); stays for later ones */
 };
 
-/* ---- turns: sk_storage, on steered sockets of both sides. Writer: the pass. ---- */
+/* ---- turns: sk_storage, on steered sockets of both sides. Writers: the pass; sockops: first. ----
+ */
 
 /* Where a connection is in its sequence of requests and answers. */
 enum pintle_turn_state {
@@ -791,6 +821,22 @@ enum pintle_turn_state {
 #define PINTLE_TURN_BOUND    0x1 /* `session` is filled in */
 #define PINTLE_TURN_RESTS    0x2 /* counts as idle in its session's binding */
 #define PINTLE_TURN_ACCEPTED 0x4 /* the server has accepted the connection */
+
+/* How far sockops is on the way to an answer's first token; see bpf/sockops_first.bpf.h. */
+enum pintle_first_step {
+	PINTLE_FIRST_NONE,
+	PINTLE_FIRST_ASKED,  /* the request was sent, or has come */
+	PINTLE_FIRST_HEADED, /* one segment of the answer was seen */
+};
+
+struct pintle_first {
+	__u32 in;   /* bytes of requests on the connection */
+	__u32 out;  /* bytes of answers; at clients' sockets only */
+	__u32 step; /* enum pintle_first_step */
+	__u32 zero;
+	__u64 asked_ns; /* when the request's newest byte was sent, or came; 0: not known */
+	__u64 headed_ns;
+};
 
 /* What the pass remembers of a connection. Sums of bytes wrap; a connection with more than 4 GiB
  * between two passes is not told apart from one with less. */
@@ -809,6 +855,7 @@ struct pintle_turn {
 	__u64 came_ns;   /* when the pass saw the request's newest byte */
 	__u64 out_ns;    /* when the pass saw the answer's newest byte */
 	struct pintle_session_key session;
+	struct pintle_first first;
 };
 
 /* In layout 2 `client` held the id of a cgroup; nothing else differs. */
@@ -818,8 +865,8 @@ typedef struct pintle_connect pintle_former_connect;
 
 /* The containers of a pod are one client, as are all cgroups that a configured pattern matches. */
 struct pintle_client {
-	__u64 id;                    /* hash of the name: the same on every node */
-	char name[PINTLE_NAME_SIZE]; /* "pod/UID", or as configured */
+	__u64 id;                           /* hash of the name: the same on every node */
+	char name[PINTLE_CLIENT_NAME_SIZE]; /* "pod/UID", or as configured */
 };
 #define PINTLE_MAX_CLIENTS 16384
 
@@ -866,7 +913,7 @@ struct pintle_event {
 #define PINTLE_ASSERT_SIZE(type, size)                                                             \
 	_Static_assert(sizeof(type) == (size), #type " changed its size: new PINTLE_ABI_VERSION")
 PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24);
-PINTLE_ASSERT_SIZE(struct pintle_name, 68);
+PINTLE_ASSERT_SIZE(struct pintle_name, 336);
 PINTLE_ASSERT_SIZE(struct pintle_address_key, 24);
 PINTLE_ASSERT_SIZE(struct pintle_address, 32);
 PINTLE_ASSERT_SIZE(struct pintle_server_cgroup, 16);
@@ -876,7 +923,7 @@ PINTLE_ASSERT_SIZE(struct pintle_rewrite, 136);
 PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_ENDPOINTS + 32);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
-PINTLE_ASSERT_SIZE(struct pintle_setting_key, 128);
+PINTLE_ASSERT_SIZE(struct pintle_setting_key, 332 + 64);
 PINTLE_ASSERT_SIZE(struct pintle_setting, 264);
 PINTLE_ASSERT_SIZE(struct pintle_verdict, 32 + 2 * 256 + 512);
 PINTLE_ASSERT_SIZE(struct pintle_homes, 8 + 8 * PINTLE_HOME_ENTRIES);
@@ -885,6 +932,7 @@ PINTLE_ASSERT_SIZE(struct pintle_score, 120 + 32);
 PINTLE_ASSERT_SIZE(struct pintle_work, 112);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
+PINTLE_ASSERT_SIZE(struct pintle_firsts, 64);
 PINTLE_ASSERT_SIZE(struct pintle_health, 128 + 8 * PINTLE_FAILURE_COUNT + 24);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 48);
@@ -894,7 +942,7 @@ PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
 PINTLE_ASSERT_SIZE(struct pintle_decision, 32);
 PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
 PINTLE_ASSERT_SIZE(struct pintle_connect, 160);
-PINTLE_ASSERT_SIZE(struct pintle_turn, 80);
+PINTLE_ASSERT_SIZE(struct pintle_turn, 80 + 32);
 PINTLE_ASSERT_SIZE(struct pintle_client, 72);
 PINTLE_ASSERT_SIZE(struct pintle_event, 112);
 

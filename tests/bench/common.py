@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the questions of the benchmark stand on."""
 import collections
+import contextlib
+import json
 import socket
+import statistics
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +25,58 @@ def table(title, what, head, rows):
            "|" + "|".join("---" if i == 0 else "---:" for i in range(len(head))) + "|"]
     out += ["| " + " | ".join(str(c) for c in row) + " |" for row in rows]
     return "\n".join(out) + "\n"
+
+
+def ratio(values, bases):
+    """The cells of HEAD, but for the way: what the rounds gave beside what the base gave in them."""
+    r = [a / b for a, b in zip(values, bases)]
+    q = statistics.quantiles(r, n=4) if len(r) > 1 else [r[0]] * 3
+    return [f"{statistics.median(values):.1f}", f"{statistics.median(r):.3f}", f"{q[0]:.3f} - {q[2]:.3f}",
+            f"{statistics.median(a - b for a, b in zip(values, bases)):+.1f}"]
+
+
+def ratios(found, base="direct"):
+    return [[name, *ratio(values, found[base])] for name, values in found.items()]
+
+
+HEAD = ["way", "median us", "ratio to direct", "quartiles of the ratio", "added us"]
+
+
+# -- what the kernel says of its programs ------------------------------------------
+
+
+@contextlib.contextmanager
+def bpf_stats():
+    """The kernel measures its programs meanwhile."""
+    knob = Path("/proc/sys/kernel/bpf_stats_enabled")
+    old = knob.read_text()
+    knob.write_text("1")
+    try:
+        yield
+    finally:
+        knob.write_text(old)
+
+
+Stats = collections.namedtuple("Stats", "ns runs")
+
+
+def program_stats(number):
+    """What a program has run, while bpf_stats() was on."""
+    prog = json.loads(subprocess.run(["bpftool", "-j", "prog", "show", "id", str(number)],
+                                     capture_output=True, check=True).stdout)
+    return Stats(prog.get("run_time_ns", 0), prog.get("run_cnt", 0))
+
+
+def links(node):
+    """{name: the program's id} of what is attached."""
+    found = {}
+    for pin in sorted(node.bpffs.glob("v*/link_*")):
+        link = json.loads(node.run("bpftool", "-j", "link", "show", "pinned", pin).stdout)
+        found[pin.name[len("link_"):]] = link["prog_id"]
+    return found
+
+
+# -- places --------------------------------------------------------------------------
 
 
 class Bench:
@@ -64,12 +120,12 @@ class Bench:
             for name, netns, group, address, port in targets])
 
 
-def measure(node, how, rounds, count, targets):
+def measure(node, how, rounds, count, targets, wrapper=()):
     """{name: [what each round gave]}. how: a way of conn.c; targets: (name, netns, cgroup,
     address, port)."""
     argv = [",".join(map(str, t)) for t in targets]
     found = collections.defaultdict(list)
-    for line in node.run(CONN, how, rounds, count, *argv, timeout=900).stdout.splitlines():
+    for line in node.run(*wrapper, CONN, how, rounds, count, *argv, timeout=900).stdout.splitlines():
         name, value = line.split()
         found[name].append(float(value))
     return found

@@ -3,7 +3,9 @@
  * conn.c - the two ends of the connection benchmark.
  *
  *   conn serve PORT COUNT [PAGE]     listens on COUNT ports from PORT on, 127.0.0.1 and veth alike;
- *                                    answers a byte with a byte, and a GET with the page
+ *                                    answers a byte with a byte, and a GET with the page; words of
+ *                                    `hold`: `echo` comes back, `silence` is not answered, `50` are
+ *                                    tokens a second until the client closes
  *   conn measure ROUNDS N TARGET...  TARGET is NAME,NETNS,CGROUP,ADDRESS,PORT: in each round, N
  *                                    connections to each target in turn: connect, send a byte,
  *                                    receive a byte. Prints one line a round and target: NAME
@@ -11,9 +13,10 @@
  *   conn burst ROUNDS N TARGET...    the same, but the N connections of a round are opened at once
  *                                    and then used; the time of all of them, divided by N.
  *   conn stream ROUNDS N TARGET...   the server's page N times on one connection; MB a second.
- *   conn storm N ADDRESS PORT SEED   N connections from many loopback addresses, with every kind of
- *                                    end; prints how many could not connect, or got no answer
- *                                    although they waited for one.
+ *   conn hold N ADDRESS PORT WORD    asks for WORD on N connections, prints "open", and then reads
+ * what comes; once a second it prints the bytes that came so far conn storm N ADDRESS PORT SEED   N
+ * connections from many loopback addresses, with every kind of end; prints how many could not
+ * connect, or got no answer although they waited for one.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,6 +32,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -94,13 +98,54 @@ static void send_all(int fd, const char *p, size_t n)
 	}
 }
 
+/* ---- streams */
+
+#define TOKEN_BYTES   200
+#define REQUEST_BYTES 1000
+
+static uint16_t period_ms[MAX_FDS]; /* between the tokens of a connection; 0: no stream */
+static int last_stream;
+
+static void stream_begin(int fd, int tokens_a_second)
+{
+	period_ms[fd] = (uint16_t)(1000 / (tokens_a_second > 0 ? tokens_a_second : 1));
+	if (fd > last_stream)
+		last_stream = fd;
+}
+
+/* The streams' tokens come evenly spread: their file descriptors are their phases. A server that
+ * was late does not make up for it. */
+static void streams_go_on(int timer)
+{
+	static const char token[TOKEN_BYTES];
+	static uint64_t tick;
+	uint64_t ticks;
+
+	if (read(timer, &ticks, sizeof(ticks)) != sizeof(ticks))
+		return;
+	for (ticks = ticks < 10 ? ticks : 10; ticks; ticks--, tick++)
+		for (int fd = 0; fd <= last_stream; fd++)
+			if (period_ms[fd] && (tick + (uint64_t)fd) % period_ms[fd] == 0)
+				(void)!send(fd, token, sizeof(token), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static int ticks_of_1_ms(void)
+{
+	const struct itimerspec ms = {{0, 1000000}, {0, 1000000}};
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+
+	if (fd < 0 || timerfd_settime(fd, 0, &ms, NULL))
+		die("timerfd");
+	return fd;
+}
+
 static void serve(uint16_t port, int count, const char *path)
 {
 	struct epoll_event events[256], e = {.events = EPOLLIN};
 	static const char empty[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 	size_t page_size = sizeof(empty) - 1;
 	const char *page = path ? read_page(path, &page_size) : empty;
-	int ep = epoll_create1(EPOLL_CLOEXEC);
+	int ep = epoll_create1(EPOLL_CLOEXEC), timer = -1;
 	char buf[4096];
 
 	for (int i = 0; i < count; i++) {
@@ -123,13 +168,27 @@ static void serve(uint16_t port, int count, const char *path)
 					epoll_ctl(ep, EPOLL_CTL_ADD, e.data.fd, &e);
 				continue;
 			}
+			if (fd == timer) {
+				streams_go_on(timer);
+				continue;
+			}
 			got = recv(fd, buf, sizeof(buf), 0);
-			if (got <= 0 || *buf == 'q')
+			if (got <= 0 || *buf == 'q') {
+				period_ms[fd] = 0;
 				close(fd);
-			else if (*buf == 'G')
+			} else if (*buf == 'e') {
+				send_all(fd, buf, (size_t)got);
+			} else if (*buf >= '0' && *buf <= '9') {
+				stream_begin(fd, atoi(buf));
+				if (timer < 0) {
+					e.data.fd = timer = ticks_of_1_ms();
+					epoll_ctl(ep, EPOLL_CTL_ADD, timer, &e);
+				}
+			} else if (*buf == 'G') {
 				send_all(fd, page, page_size);
-			else
+			} else if (*buf != 's') {
 				send_all(fd, buf, 1);
+			}
 		}
 	}
 }
@@ -336,6 +395,50 @@ static void measure(double (*run)(const struct target *t, int n), int rounds, in
 	}
 }
 
+/* ---- hold ------------------------------------------------------------------------ */
+
+static void hold(int n, const char *address, uint16_t port, const char *word)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+	struct epoll_event events[256], e = {.events = EPOLLIN};
+	int ep = epoll_create1(EPOLL_CLOEXEC);
+	/* Ends with a reset, even if killed, so that no TIME_WAIT sockets pile up. */
+	const struct linger hard = {.l_onoff = 1};
+	char request[REQUEST_BYTES] = {0}, buf[1 << 16];
+	unsigned long long bytes = 0;
+	double said;
+
+	if (inet_pton(AF_INET, address, &to.sin_addr) != 1)
+		die(address);
+	snprintf(request, sizeof(request), "%s", word);
+	for (int i = 0; i < n; i++) {
+		e.data.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (e.data.fd < 0 ||
+		    setsockopt(e.data.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard)) ||
+		    connect(e.data.fd, (struct sockaddr *)&to, sizeof(to)) ||
+		    send(e.data.fd, request, sizeof(request), 0) != sizeof(request) ||
+		    epoll_ctl(ep, EPOLL_CTL_ADD, e.data.fd, &e))
+			die("hold");
+	}
+	puts("open");
+	for (said = 0;;) {
+		int got = epoll_wait(ep, events, 256, 100);
+
+		for (int i = 0; i < got; i++) {
+			ssize_t more = recv(events[i].data.fd, buf, sizeof(buf), MSG_DONTWAIT);
+
+			if (!more)
+				die("a server closed");
+			bytes += more > 0 ? (unsigned long long)more : 0;
+		}
+		if (now_us() - said < 1e6)
+			continue;
+		said = now_us();
+		printf("%llu\n", bytes);
+		fflush(stdout);
+	}
+}
+
 /* ---- storm ----------------------------------------------------------------------- */
 
 /* How a connection of the storm ends. */
@@ -433,12 +536,14 @@ int main(int argc, char **argv)
 			targets[i - 4] = parse_target(argv[i]);
 		measure(ways[way].run, atoi(argv[2]), atoi(argv[3]), targets, argc - 4);
 		free(targets);
+	} else if (argc == 6 && !strcmp(argv[1], "hold")) {
+		hold(atoi(argv[2]), argv[3], (uint16_t)atoi(argv[4]), argv[5]);
 	} else if (argc == 6 && !strcmp(argv[1], "storm")) {
 		storm(atol(argv[2]), argv[3], (uint16_t)atoi(argv[4]), strtoull(argv[5], NULL, 10));
 	} else {
 		fprintf(stderr,
 			"usage: conn serve PORT COUNT [PAGE] | conn measure|burst|stream ROUNDS N TARGET... | "
-			"conn storm N ADDRESS PORT SEED\n");
+			"conn hold N ADDRESS PORT WORD | conn storm N ADDRESS PORT SEED\n");
 		return 2;
 	}
 	return 0;

@@ -147,6 +147,8 @@ static inline void states_pass(struct states *s, uint32_t e)
 		s->health[e].standing = 1 + (uint32_t)states_random(s) % 2;
 		s->health[e].tried_ns = states_time(s, 30, 63);
 	}
+	if (states_one_in(s, 8))
+		s->health[e].unfit = (uint16_t)states_random(s) % (PINTLE_UNFIT_COUNT + 1);
 }
 
 static inline void states_health(struct states *s, uint32_t e)

@@ -593,11 +593,11 @@ static int attach(void **state)
 	group = cgroup2_open(cgroup);
 	assert_true(netns >= 0 && group >= 0);
 	w.skel->links.pintle_lookup = bpf_program__attach_netns(w.skel->progs.pintle_lookup, netns);
-	w.skel->links.pintle_sockops =
-		bpf_program__attach_cgroup(w.skel->progs.pintle_sockops, group);
+	w.skel->links.pintle_servers =
+		bpf_program__attach_cgroup(w.skel->progs.pintle_servers, group);
 	close(netns);
 	close(group);
-	if (!w.skel->links.pintle_lookup || !w.skel->links.pintle_sockops)
+	if (!w.skel->links.pintle_lookup || !w.skel->links.pintle_servers)
 		return -1;
 	join(cgroup);
 	return 0;

@@ -327,6 +327,33 @@ static void test_nobody_fresh_but_bound(void **state)
 	assert_went(visit("192.0.2.1"), 1, STALE);
 }
 
+/* After five times staleness_ns beside a fresh score, and not before. */
+static void test_a_lost_score_holds_no_session(void **state)
+{
+	struct pintle_health h;
+	struct pintle_score s;
+
+	(void)state;
+	two_endpoints(0);
+	h = health_of(0);
+	h.listening_since_ns = 1;
+	put(health, 0U, &h);
+	w.pool.staleness_ns = w.now / 8;
+	put_pool();
+	s = score_of(0);
+	s.scraped_ns = w.now / 2;
+	put_score(0, s);
+	bind_client("192.0.2.1", 128, bound_to(0), POOL_GEN);
+	assert_went(visit("192.0.2.1"), 0, STICKY);
+	s.scraped_ns = w.now / 4;
+	put_score(0, s);
+	assert_went(visit("192.0.2.1"), 1, LEAST_LOADED);
+	/* Nobody else has a fresh one. */
+	put_score(1, s);
+	bind_client("192.0.2.1", 128, bound_to(0), POOL_GEN);
+	assert_went(visit("192.0.2.1"), 0, STALE);
+}
+
 /* ---- homes --------------------------------------------------------------------------------------
  */
 
@@ -732,6 +759,7 @@ int main(void)
 		world_test(test_bindings_to_one_not_eligible),
 		world_test(test_a_pool_without_sessions),
 		world_test(test_nobody_fresh_but_bound),
+		world_test(test_a_lost_score_holds_no_session),
 		world_test(test_home),
 		world_test(test_a_crowd_is_not_held),
 		world_test(test_a_crowd_has_a_home),

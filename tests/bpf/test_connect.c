@@ -291,6 +291,34 @@ static void test_connect_again(void **state)
 	assert_int_equal(counters_of(0).opened, 2);
 }
 
+/* A server's socket that is disconnected and connects as a client has a record of either side. Its
+ * failure as a client counts. */
+static void test_an_accepted_socket_that_connects(void **state)
+{
+	const struct sockaddr none = {.sa_family = AF_UNSPEC};
+	struct pintle_conn accepted = {.endpoint = 1, .generation = GEN(1)};
+	int group = cgroup2_open(cgroup), client, fd;
+	struct bpf_link *servers = bpf_program__attach_cgroup(w.skel->progs.pintle_servers, group);
+
+	(void)state;
+	assert_non_null(servers);
+	serve(0, "127.0.0.1");
+	client = make_client();
+	assert_int_equal(connect_to(client, "127.0.0.1", port_of(w.listener[0])), 0);
+	served_by(&fd);
+	assert_int_equal(bpf_map_update_elem(map_fd(conns), &fd, &accepted, BPF_ANY), 0);
+	assert_int_equal(connect(fd, &none, sizeof(none)), 0);
+	stop_serving(0);
+	assert_int_equal(go(fd), -ECONNREFUSED);
+	close(fd);
+	close(client);
+	wait_for(in_flight(0) == 0);
+	assert_int_equal(counters_of(0).placed, 1);
+	assert_int_equal(health_of(0).failures[PINTLE_FAILURE_REFUSED], 1);
+	bpf_link__destroy(servers);
+	close(group);
+}
+
 static void test_a_shared_socket_ends_once(void **state)
 {
 	int fd = make_client(), copy, server;
@@ -1220,7 +1248,7 @@ static int attach(void **state)
 	put_frontend(VIP_V6, 128, PORT, ours);
 	group = cgroup2_open(cgroup);
 	assert_true(group >= 0);
-	programs[0] = w.skel->progs.pintle_sockops;
+	programs[0] = w.skel->progs.pintle_clients;
 	programs[1] = w.skel->progs.pintle_hint;
 	programs[2] = w.skel->progs.pintle_release;
 	programs[3] = w.skel->progs.pintle_getpeername4;
@@ -1261,6 +1289,7 @@ int main(void)
 		connect_test(test_others_are_left_alone),
 		connect_test(test_no_route),
 		connect_test(test_connect_again),
+		connect_test(test_an_accepted_socket_that_connects),
 		connect_test(test_a_shared_socket_ends_once),
 		connect_test(test_an_endpoint_that_is_another_now),
 		connect_test(test_a_recount_finds_what_was_missed),

@@ -3,6 +3,11 @@
  * and what the sessions' bindings count. No daemon runs; the test runs the iterators. */
 #include "support_attached.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#include "../../userspace/pintled/walk.h"
+
 #define FRONTEND "127.77.0.1" /* every address of 127/8 is local, so no route is needed */
 #define PORT     8000
 
@@ -408,6 +413,205 @@ static void test_followed_only_later(void **state)
 	assert_binding(0, 0);
 }
 
+/* ---- connections from before -------------------------------------------------------------- */
+
+static int connected(const char *ip, uint16_t port)
+{
+	int fd = make_client();
+
+	assert_int_equal(connect_to(fd, ip, port), 0);
+	return fd;
+}
+
+/* A connection that was accepted while sockops was not attached. */
+static void test_an_earlier_connection(void **state)
+{
+	int group = cgroup2_open(cgroup), client_fd, server_fd, stranger, strange_client;
+	struct pintle_work n;
+	uint16_t port;
+	char buf[500];
+
+	(void)state;
+	serve(0);
+	port = port_of(w.listener[0]);
+	stranger = bound(IPPROTO_TCP, "127.0.0.1", 0);
+	assert_int_equal(listen(stranger, 8), 0);
+	/* The listener's record would be copied, too: it is as if the daemon had not found it. */
+	assert_int_equal(bpf_map_delete_elem(map_fd(conns), &w.listener[0]), 0);
+	bpf_link__destroy(links[0]);
+	client_fd = connected("127.0.0.1", port);
+	server_fd = accept_from(0);
+	strange_client = connected("127.0.0.1", port_of(stranger));
+	links[0] = bpf_program__attach_cgroup(w.skel->progs.pintle_servers, group);
+	assert_non_null(links[0]);
+	put_bytes(client_fd, sizeof(buf));
+	put_bytes(strange_client, sizeof(buf));
+	assert_int_equal(pass(0).unread, 0);
+
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(walk_program(bpf_program__fd(w.skel->progs.pintle_earlier)), 0);
+	wait_for(pass(0).unread == sizeof(buf));
+	n = pass(0);
+	assert_int_equal(n.connections + n.requests, 0); /* nobody decided it */
+	assert_int_equal(read(server_fd, buf, sizeof(buf)), sizeof(buf));
+	wait_for(!pass(0).unread);
+	assert_true(pass(0).read_ns > n.read_ns);
+	close(client_fd);
+	close(server_fd);
+	close(strange_client);
+	close(stranger);
+	close(group);
+	assert_int_equal(in_flight(0), 0);
+}
+
+/* ---- first tokens ---------------------------------------------------------------------- */
+
+static struct pintle_firsts first_tokens(void)
+{
+	struct pintle_firsts f;
+
+	get(firsts, 0U, &f);
+	return f;
+}
+
+static bool all_acknowledged(int fd)
+{
+	int left;
+
+	assert_int_equal(ioctl(fd, SIOCOUTQ, &left), 0);
+	return !left;
+}
+
+/* How often the kernel called sockops. */
+static uint64_t calls(void)
+{
+	struct bpf_program *program = hook == PINTLE_HOOK_LOOKUP ? w.skel->progs.pintle_servers
+								 : w.skel->progs.pintle_clients;
+	struct bpf_prog_info info = {0};
+	__u32 size = sizeof(info);
+
+	assert_int_equal(bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size), 0);
+	return info.run_cnt;
+}
+
+/* What is counted lies between what the test can know: from after the request was acknowledged to
+ * before the token was written, and from before the one to after the other. */
+static void assert_first_token_is_timed(struct pair p, size_t bytes)
+{
+	struct pintle_firsts before = first_tokens(), after;
+	uint64_t asked, acknowledged, told;
+
+	asked = monotonic_ns();
+	move_bytes(p.client, p.server, bytes);
+	wait_for(all_acknowledged(p.client));
+	acknowledged = monotonic_ns();
+	move_bytes(p.server, p.client, 100); /* the head */
+	usleep(20000);
+	assert_int_equal(first_tokens().answers, before.answers);
+	told = monotonic_ns();
+	move_bytes(p.server, p.client, 10);
+	wait_for(first_tokens().answers == before.answers + 1);
+	after = first_tokens();
+	assert_in_range(after.waited_ns - before.waited_ns, told - acknowledged,
+			monotonic_ns() - asked);
+}
+
+static void test_the_first_token(void **state)
+{
+	_cleanup_close_ int stats = bpf_enable_stats(BPF_STATS_RUN_TIME);
+	struct pair p;
+	uint64_t n;
+
+	(void)state;
+	assert_true(stats >= 0);
+	serve(0);
+	p = open_pair(0);
+	assert_first_token_is_timed(p, 1000);
+	n = calls();
+	for (int i = 0; i < 20; i++)
+		move_bytes(p.server, p.client, 10);
+	assert_int_equal(calls(), n); /* nothing for each token */
+	close_pair(p);
+	p = open_pair(0);
+	assert_first_token_is_timed(p, 100000);
+	close_pair(p);
+}
+
+/* Further requests of a connection: each at a client, none at a server. */
+static void test_first_tokens_of_a_kept_connection(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	serve(0);
+	p = open_pair(0);
+	assert_first_token_is_timed(p, 300);
+	if (hook == PINTLE_HOOK_CONNECT) {
+		assert_first_token_is_timed(p, 20000);
+		assert_first_token_is_timed(p, 1);
+	} else {
+		move_bytes(p.client, p.server, 300);
+		move_bytes(p.server, p.client, 100);
+		move_bytes(p.server, p.client, 10);
+	}
+	close_pair(p);
+	wait_for(in_flight(0) == 0);
+	assert_int_equal(first_tokens().answers, hook == PINTLE_HOOK_CONNECT ? 3 : 1);
+}
+
+/* An answer that comes at once has its first token in its only segment, which shows when the
+ * connection asks again, or ends. */
+static void test_an_answer_of_one_segment(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	serve(0);
+	p = open_pair(0);
+	move_bytes(p.client, p.server, 1000);
+	wait_for(all_acknowledged(p.client));
+	move_bytes(p.server, p.client, 100);
+	assert_int_equal(first_tokens().answers, 0);
+	if (hook == PINTLE_HOOK_CONNECT) {
+		move_bytes(p.client, p.server, 1000);
+		wait_for(first_tokens().answers == 1);
+		move_bytes(p.server, p.client, 100);
+	}
+	close_pair(p);
+	wait_for(in_flight(0) == 0);
+	assert_int_equal(first_tokens().answers, hook == PINTLE_HOOK_CONNECT ? 2 : 1);
+}
+
+static void test_no_first_token(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	serve(0);
+	/* The server speaks first; a client asks in vain; nobody speaks. */
+	p = open_pair(0);
+	move_bytes(p.server, p.client, 100);
+	move_bytes(p.server, p.client, 100);
+	close_pair(p);
+	p = open_pair(0);
+	move_bytes(p.client, p.server, 100);
+	close_pair(p);
+	close_pair(open_pair(0));
+	wait_for(in_flight(0) == 0);
+	assert_int_equal(first_tokens().answers, 0);
+
+	w.pool.follow = 0;
+	put_pool();
+	p = open_pair(0);
+	move_bytes(p.client, p.server, 100);
+	wait_for(all_acknowledged(p.client));
+	move_bytes(p.server, p.client, 100);
+	move_bytes(p.server, p.client, 100);
+	close_pair(p);
+	wait_for(in_flight(0) == 0);
+	assert_int_equal(first_tokens().answers, 0);
+}
+
 /* ---- each test ------------------------------------------------------------------------------- */
 
 static int attach_to_cgroup(struct bpf_program *const programs[], size_t n)
@@ -457,7 +661,7 @@ static int attach_servers(void **state)
 	w.skel->links.pintle_lookup = bpf_program__attach_netns(w.skel->progs.pintle_lookup, netns);
 	close(netns);
 	if (!w.skel->links.pintle_lookup ||
-	    attach_to_cgroup((struct bpf_program *[]){w.skel->progs.pintle_sockops}, 1))
+	    attach_to_cgroup((struct bpf_program *[]){w.skel->progs.pintle_servers}, 1))
 		return -1;
 	join(cgroup);
 	return 0;
@@ -469,7 +673,7 @@ static int attach_clients(void **state)
 		return -1;
 	w.pool.key_kind = PINTLE_KEY_CLIENT;
 	put_pool();
-	if (attach_to_cgroup((struct bpf_program *[]){w.skel->progs.pintle_sockops,
+	if (attach_to_cgroup((struct bpf_program *[]){w.skel->progs.pintle_clients,
 						      w.skel->progs.pintle_release,
 						      w.skel->progs.pintle_connect4,
 						      w.skel->progs.pintle_connect6},
@@ -508,6 +712,11 @@ int main(void)
 		both_tests(test_an_evicted_binding_does_not_count_below_zero),
 		both_tests(test_a_session_that_moves),
 		both_tests(test_followed_only_later),
+		one_test(test_an_earlier_connection, servers),
+		both_tests(test_the_first_token),
+		both_tests(test_first_tokens_of_a_kept_connection),
+		both_tests(test_an_answer_of_one_segment),
+		both_tests(test_no_first_token),
 	};
 
 	return cmocka_run_group_tests(tests, make_cgroup, remove_cgroup);

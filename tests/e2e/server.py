@@ -11,6 +11,7 @@ control socket is a JSON object with "do" and is answered by one line of JSON. I
 well under 100 ms: few imports, one thread.
 
 Paths:  /metrics    the page, with the status that was set
+        /health     the status that was set
         /hold       no answer until "release"
         /bytes/N    N bytes
         /head       the request's head, as it came
@@ -100,6 +101,8 @@ class Server:
         self.stall = False      # requests for the page are never answered
         self.cut = None         # the connection closes after so many bytes of the page
         self.held = False       # every answer waits for "release"
+        self.health = 200       # status of the answer to /health; 0: none
+        self.checks = 0         # requests for /health
 
     # -- sockets -------------------------------------------------------------
 
@@ -176,6 +179,11 @@ class Server:
                 return
             self.send_page(c)
             return
+        if path == "/health":
+            self.checks += 1
+            if self.health:
+                self.send(c, self.health, b"")
+            return
         self.requests += 1
         if not c.counted:
             c.counted = True
@@ -229,9 +237,9 @@ class Server:
         self.signals.update(values)
 
     def do_be(self, **values):
-        """Attributes: page, status, ready, silent, reset, stall, cut, held."""
+        """Attributes: page, status, ready, silent, reset, stall, cut, held, health."""
         for key, value in values.items():
-            if key not in ("page", "status", "ready", "silent", "reset", "stall", "cut", "held"):
+            if key not in ("page", "status", "ready", "silent", "reset", "stall", "cut", "held", "health"):
                 raise KeyError(key)
             setattr(self, key, value)
 
@@ -264,6 +272,7 @@ class Server:
             "held": sum(bool(c.held) for c in self.connections),
             "requests": self.requests,
             "scrapes": self.scrapes,
+            "checks": self.checks,
             "listeners": len(self.listeners),
         }
 

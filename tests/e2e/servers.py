@@ -69,7 +69,7 @@ class ModelServer:
         self.order("set", **signals)
 
     def be(self, **values):
-        """Behaviour: ready, silent, stall, reset, held, status, page, cut (see server.py)."""
+        """Behaviour: ready, silent, stall, reset, held, status, page, cut, health (see server.py)."""
         self.order("be", **values)
 
     def release(self):

@@ -272,7 +272,7 @@ def test_doctor_names_other_programs(node):
     try:
         both = row()
         assert both["result"] == "warn" and both["cure"], both
-        assert re.search(r"pintle_sockops \(id \d+, ours\), then neighbour", both["found"]), both
+        assert re.search(r"pintle_servers \(id \d+, ours\), then neighbour", both["found"]), both
     finally:
         node.run("bpftool", "cgroup", "detach", node.cgroup, "sock_ops", "pinned", pin)
 

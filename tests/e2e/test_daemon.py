@@ -126,7 +126,7 @@ def layout(node):
     return next(node.bpffs.glob("v*"))
 
 
-@case(each=("link_lookup", "link_sockops", "names", "everything"))
+@case(each=("link_lookup", "link_sockops_servers", "names", "everything"))
 def test_pins_removed(node, what):
     """A pin that is removed while the daemon runs loses nothing, and is back within a second."""
     daemon = node.steer(node.servers(2))
@@ -148,7 +148,7 @@ def test_pins_removed(node, what):
     assert node.ask(FRONTEND["v4"]) == name
 
 
-@case(each=("lookup", "sockops"))
+@case(each=("lookup", "sockops_servers"))
 def test_hook_detached_by_force(node, hook):
     """The daemon attaches a lost hook again, and logs it."""
     daemon = node.steer(node.servers(2))
@@ -170,16 +170,16 @@ def test_cgroup_made_again(node):
     daemon = node.daemon(node.config(node.pool([server]), cgroup=str(inner)))
     inner.rmdir()
     wait_for(lambda: daemon.get("/readyz")[0] == 503)
-    assert "not attached: sockops" in daemon.get("/readyz")[1], daemon.get("/readyz")
-    assert daemon.metric("pintle_hook_attached", hook="sockops") == 0
+    assert "not attached: sockops_servers" in daemon.get("/readyz")[1], daemon.get("/readyz")
+    assert daemon.metric("pintle_hook_attached", hook="sockops_servers") == 0
     assert daemon.metric("pintle_hook_attached", hook="lookup") == 1
-    assert "hook sockops is not attached" in node.pintle("status").stdout
-    assert "hook sockops is not attached" in node.pintle("doctor", check=False).stdout
+    assert "hook sockops_servers is not attached" in node.pintle("status").stdout
+    assert "hook sockops_servers is not attached" in node.pintle("doctor", check=False).stdout
     assert node.ask(FRONTEND["v4"]) == "s0"  # the lookup hook still steers
     inner.mkdir()
     wait_for(lambda: daemon.get("/readyz")[0] == 200)
-    assert daemon.log().count("not attached: sockops") == 1
-    assert daemon.metric("pintle_hook_attached", hook="sockops") == 1
+    assert daemon.log().count("not attached: sockops_servers") == 1
+    assert daemon.metric("pintle_hook_attached", hook="sockops_servers") == 1
     server.kill()
     server = node.server("s0", 8001, cgroup=str(inner))
     wait_for(served_by(node, "s0"))

@@ -134,7 +134,7 @@ def test_named_metrics_exist(node):
 def test_named_keys_exist(node):
     """Pages name only configuration keys that exist."""
     del node
-    sections = ("stickiness", "saturation", "weights", "scrape", "dcgm")
+    sections = ("stickiness", "saturation", "weights", "scrape", "health", "dcgm")
     keys = {s: first_column("docs/configuration.md", f"`pools[].{s}`") for s in sections}
     keys["node"] = first_column("docs/configuration.md", "`node`")
     for path in PAGES:

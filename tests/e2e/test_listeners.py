@@ -437,7 +437,7 @@ def test_cgroup_default_is_the_root(node):
     daemon = node.daemon(node.config(node.pool([server]), cgroup=None))
     assert node.ask(FRONTEND["v4"]) == "s0"
     shown = node.run("bpftool", "-j", "cgroup", "show", cgroup_root()).stdout
-    assert "pintle_sockops" in shown, shown
+    assert "pintle_servers" in shown, shown
     daemon.stop()
     node.detach()
     shown = node.run("bpftool", "-j", "cgroup", "show", cgroup_root()).stdout

@@ -118,7 +118,9 @@ def test_daemonset_is_whole(node):
     del node
     kustomization = manifest("kustomization.yaml")
     for name in kustomization["resources"]:
-        assert manifest(name)["kind"], name
+        assert all(x["kind"] for x in pyyaml.safe_load_all((MANIFESTS / name).read_text())), name
+    rbac = list(pyyaml.safe_load_all((MANIFESTS / "rbac.yaml").read_text()))
+    assert {x["metadata"]["name"] for x in rbac} == {pod()["serviceAccountName"]}
     (generated,) = kustomization["configMapGenerator"]
     config = manifest(generated["files"][0])
     spec = pod()
@@ -148,12 +150,16 @@ def test_daemonset_configuration_loads(node):
 
 @case(san=False)
 def test_kustomize_builds(node):
-    """kubectl makes one namespace, one ConfigMap and one DaemonSet of it."""
+    """kubectl makes one object of each kind of it, and the rights belong to the DaemonSet's account."""
     if not shutil.which("kubectl"):
         raise Skip("no kubectl")
-    kinds = [x["kind"] for x in pyyaml.safe_load_all(
-        node.run("kubectl", "kustomize", MANIFESTS, timeout=60).stdout)]
-    assert sorted(kinds) == ["ConfigMap", "DaemonSet", "Namespace"], kinds
+    made = list(pyyaml.safe_load_all(node.run("kubectl", "kustomize", MANIFESTS, timeout=60).stdout))
+    kinds = {x["kind"]: x for x in made}
+    assert len(made) == len(kinds) and kinds.keys() == {
+        "ClusterRole", "ClusterRoleBinding", "ConfigMap", "DaemonSet", "Namespace", "ServiceAccount"}
+    account = kinds["ServiceAccount"]["metadata"]
+    assert kinds["ClusterRoleBinding"]["subjects"] == [
+        {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}]
 
 
 @case(san=False)

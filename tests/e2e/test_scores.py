@@ -95,9 +95,12 @@ def test_failing_page_is_not_empty(node, failure):
     sick = FAILURES[failure] or {"page": "# padding\n" * 600000 + vllm_page()}
     servers[0].be(**sick)
     wait_for(lambda: node.endpoint("s0")["age_seconds"] > 0.5)
-    assert node.spread(FRONTEND["v4"], 10, first=10) == {"s1": 10}
     # A bound session stays: 12, the highest fresh load, is not more than 4 + 8.
     assert node.ask(FRONTEND["v4"], source(1)) == "s0"
+    assert node.spread(FRONTEND["v4"], 10, first=10) == {"s1": 10}
+    # But not for ever: after five times the staleness it leaves.
+    wait_for(lambda: node.endpoint("s0")["age_seconds"] > 5 * 0.4)
+    assert node.ask(FRONTEND["v4"], source(1)) == "s1"
     servers[0].be(status=200, stall=False, cut=None, page=None)
     wait_for(lambda: node.endpoint("s0")["age_seconds"] < 0.4)
     assert node.spread(FRONTEND["v4"], 10, first=100) == {"s0": 10}

@@ -20,7 +20,8 @@ KEYS = {
         "weights.queue": ("3", "2"), "weights.kvCache": ("1.5", "2"), "weights.running": ("4", "1"),
         "weights.gpu": ("5", "0"), "saturation.queueDepth": ("9", "5"), "saturation.kvCache": ("0.7", "0.8"),
         "saturation.staleness": ("3s", "2s"), "dcgm.interval": ("7s", "5s"),
-        "follow": ("false", "true"),
+        "follow": ("false", "true"), "startup": ("9m", "10m"), "health.interval": ("6s", "5s"),
+        "health.timeout": ("3s", "2s"), "health.expect": ("204", "200"), "health.failures": ("3", "2"),
     },
     "pods": {
         "stickiness.key": ("hint", "client"), "stickiness.shared": ("true", "false"),
@@ -44,7 +45,8 @@ def pools(node, servers, **more):
     for s in servers:
         s["gpu"] = {"index": 0}
     return (
-        node.pool([], endpoints=servers, dcgm={"url": "http://127.0.0.1:9/metrics"}, **more),
+        node.pool([], endpoints=servers, dcgm={"url": "http://127.0.0.1:9/metrics"}, health={"path": "/health"},
+                  **more),
         node.pool([], "pods", frontends=["10.99.0.1:80"], announce=False,
                   endpoints=[{"name": "a", "address": "127.0.0.1:9001"}, {"name": "b", "address": "127.0.0.1:9002"}]),
     )
@@ -370,6 +372,11 @@ def test_other_pid_namespace(node):
     assert shown(node, "pool", "ttl_seconds") == 50
 
 
+# Bytes of a key of the map `settings`: the pool's name, then the key's.
+NAME = 332
+KEY = NAME + 64
+
+
 def hexes(text, size):
     data = text if isinstance(text, bytes) else text.encode()
     return [f"{b:#x}" for b in data.ljust(size, b"\0")]
@@ -379,20 +386,20 @@ def test_whatever_the_map_holds(node):
     """Whatever bytes are in the map, the daemon runs, starts and takes valid settings."""
     daemon, config = steer(node)
     junk = [
-        (b"\xff" * 128, b"\xff" * 264), (b"\0" * 128, b"\0" * 264), (b"pool".ljust(64, b"\0") + b"x" * 64, b"1" * 264),
-        (b"pool".ljust(64, b"\0") + b"stickiness.ttl".ljust(64, b"\0"), b"\0" * 8 + b"9" * 256),
-        (b"pool".ljust(64, b"\0") + b"weights.queue".ljust(63, b"\0") + b"!", b"\0" * 8 + b"3".ljust(256, b"\0")),
-        (b"pool".ljust(64, b"\0") + b"scrape.path".ljust(64, b"\0"), b"\0" * 8 + b"/x".ljust(256, b"\0")),
-        (b"pool".ljust(64, b"\0") + b"mode".ljust(64, b"\0"), b"\0" * 8 + b"off".ljust(256, b"\0")),
-        (b"pool".ljust(64, b"\0") + b"weights.gpu".ljust(64, b"\0"), b"\0" * 8 + b"\x1b[31m0x1".ljust(256, b"\0")),
-        (b"pool\xc3".ljust(64, b"\0") + b"http10".ljust(64, b"\0"), b"\0" * 8 + b"true".ljust(256, b"\0")),
+        (b"\xff" * KEY, b"\xff" * 264), (b"\0" * KEY, b"\0" * 264), (b"pool".ljust(NAME, b"\0") + b"x" * 64, b"1" * 264),
+        (b"pool".ljust(NAME, b"\0") + b"stickiness.ttl".ljust(64, b"\0"), b"\0" * 8 + b"9" * 256),
+        (b"pool".ljust(NAME, b"\0") + b"weights.queue".ljust(63, b"\0") + b"!", b"\0" * 8 + b"3".ljust(256, b"\0")),
+        (b"pool".ljust(NAME, b"\0") + b"scrape.path".ljust(64, b"\0"), b"\0" * 8 + b"/x".ljust(256, b"\0")),
+        (b"pool".ljust(NAME, b"\0") + b"mode".ljust(64, b"\0"), b"\0" * 8 + b"off".ljust(256, b"\0")),
+        (b"pool".ljust(NAME, b"\0") + b"weights.gpu".ljust(64, b"\0"), b"\0" * 8 + b"\x1b[31m0x1".ljust(256, b"\0")),
+        (b"pool\xc3".ljust(NAME, b"\0") + b"http10".ljust(64, b"\0"), b"\0" * 8 + b"true".ljust(256, b"\0")),
     ]
     for key, value in junk:
-        node.run("bpftool", "map", "update", "pinned", node.bpffs / "v3" / "settings", "key", *hexes(key, 128),
+        node.run("bpftool", "map", "update", "pinned", node.bpffs / "v3" / "settings", "key", *hexes(key, KEY),
                  "value", *hexes(value, 264))
     # A request to reload may be in any future: the daemon reloads once, and goes on.
     node.run("bpftool", "map", "update", "pinned", node.bpffs / "v3" / "settings", "key",
-             *hexes(b"\0" * 64 + b"reload", 128), "value", *hexes(b"\xff" * 8, 264))
+             *hexes(b"\0" * NAME + b"reload", KEY), "value", *hexes(b"\xff" * 8, 264))
     wait_for(lambda: "reloaded" in daemon.log())
     node.pintle("set", "pool", "saturation.queueDepth=3")
     rows = json.loads(node.pintle("diff", "-o", "json", check=False).stdout)
@@ -415,7 +422,7 @@ def test_as_many_as_the_map_holds(node):
     daemon, _ = steer(node)
     lines = []
     for i in range(1024):
-        key = hexes(b"pool".ljust(64, b"\0") + f"stickiness.k{i}".encode().ljust(64, b"\0"), 128)
+        key = hexes(b"pool".ljust(NAME, b"\0") + f"stickiness.k{i}".encode().ljust(64, b"\0"), KEY)
         lines.append(f"map update pinned {node.bpffs}/v3/settings key {' '.join(key)} value {' '.join(hexes(bytes(8) + b'1', 264))}")
     node.run("bpftool", "batch", "file", node.write("batch", "\n".join(lines) + "\n"))
     assert "no more can be" in refused(node, "set", "pool", "weights.queue=3", status=1)

@@ -5,7 +5,7 @@
  *
  * sources: userspace/config/config.c userspace/config/config_check.c
  * sources: userspace/config/config_hooks.c userspace/config/config_keys.c
- * sources: userspace/config/config_settings.c
+ * sources: userspace/config/config_found.c userspace/config/config_settings.c
  * sources: userspace/config/config_types.c userspace/maps/names.c userspace/net/addr.c
  * sources: userspace/net/url.c
  * sources: userspace/yaml/yaml_key.c userspace/yaml/yaml_read.c userspace/yaml/yaml_report.c
@@ -168,7 +168,7 @@ static void check_settings(const char *text, size_t size, const char *lines, siz
 		if (!s[n].value)
 			break;
 	}
-	PROMISE(!config_parse_set(&t, s, n, &sink, &c) && c);
+	PROMISE(!config_parse_set(&t, NULL, s, n, &sink, &c) && c);
 	check_config(c);
 	for (size_t i = 0; i < n; i++) {
 		PROMISE(s[i].holds || strstr(s[i].why, "; "));

@@ -113,7 +113,7 @@ static inline void pins_zero(const struct pins *p)
 
 	for (enum map_id id = 0; id < MAP_COUNT; id++) {
 		uint32_t type = map_layouts[id].type;
-		char key[128];
+		char key[512];
 
 		for (uint32_t n = 0; type == BPF_MAP_TYPE_ARRAY && n < map_layouts[id].entries; n++)
 			pins_at(p, id, n, zeros);

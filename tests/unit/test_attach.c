@@ -181,7 +181,7 @@ static void test_a_second_one_is_refused(void **state)
 
 static void test_a_link_is_missing(void **state)
 {
-	static const char *const links[] = {PINS "/link_lookup", PINS "/link_sockops"};
+	static const char *const links[] = {PINS "/link_lookup", PINS "/link_sockops_servers"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
@@ -201,7 +201,7 @@ static void test_both_links_are_missing(void **state)
 	(void)state;
 	attach_and_leave();
 	assert_int_equal(unlink(PINS "/link_lookup"), 0);
-	assert_int_equal(unlink(PINS "/link_sockops"), 0);
+	assert_int_equal(unlink(PINS "/link_sockops_servers"), 0);
 	wait_for(lookups_attached() + sockops_attached() == 0);
 	assert_starts(true);
 	assert_detaches();
@@ -209,7 +209,7 @@ static void test_both_links_are_missing(void **state)
 
 static void test_links_that_were_detached_by_force(void **state)
 {
-	static const char *const links[] = {PINS "/link_lookup", PINS "/link_sockops"};
+	static const char *const links[] = {PINS "/link_lookup", PINS "/link_sockops_servers"};
 
 	(void)state;
 	attach_and_leave();
@@ -281,7 +281,7 @@ static bool pinned(const char *path)
  */
 static void test_pins_are_put_back(void **state)
 {
-	static const char *const pins[] = {PINS "/link_lookup", PINS "/link_sockops",
+	static const char *const pins[] = {PINS "/link_lookup", PINS "/link_sockops_servers",
 					   PINS "/names"};
 	_cleanup_free_ char *told = NULL;
 	struct steer s;
@@ -345,7 +345,7 @@ static bool hook_attached(const struct steer *s, enum link_id id)
 
 static void test_hooks_detached_by_force_are_attached_again(void **state)
 {
-	static const char *const links[] = {PINS "/link_lookup", PINS "/link_sockops"};
+	static const char *const links[] = {PINS "/link_lookup", PINS "/link_sockops_servers"};
 	_cleanup_free_ char *told = NULL;
 	struct steer s;
 
@@ -359,12 +359,12 @@ static void test_hooks_detached_by_force_are_attached_again(void **state)
 		close(fd);
 		assert_true(attachment_tend(s.a, s.c));
 		assert_attached_once();
-		assert_true(hook_attached(&s, i ? LINK_SOCKOPS : LINK_LOOKUP));
+		assert_true(hook_attached(&s, i ? LINK_SERVERS : LINK_LOOKUP));
 		assert_false(attachment_tend(s.a, s.c)); /* there is nothing left to do */
 	}
 	told = told_end();
 	assert_int_equal(count_text(told, "lost, and attached again: lookup"), 1);
-	assert_int_equal(count_text(told, "lost, and attached again: sockops"), 1);
+	assert_int_equal(count_text(told, "lost, and attached again: sockops_servers"), 1);
 	steer_end(&s);
 	assert_detaches();
 }
@@ -386,8 +386,8 @@ static void test_a_cgroup_that_comes_back(void **state)
 	for (int i = 0; i < 3; i++)
 		assert_false(attachment_tend(s.a, s.c));
 	told = told_end();
-	assert_int_equal(count_text(told, "not attached: sockops (the cgroup"), 1);
-	assert_false(hook_attached(&s, LINK_SOCKOPS));
+	assert_int_equal(count_text(told, "not attached: sockops_servers (the cgroup"), 1);
+	assert_false(hook_attached(&s, LINK_SERVERS));
 	assert_true(hook_attached(&s, LINK_LOOKUP));
 	assert_non_null(strstr(attachment_lost(s.a), "sockops"));
 
@@ -395,7 +395,7 @@ static void test_a_cgroup_that_comes_back(void **state)
 	wait_for(again |= attachment_tend(s.a, s.c));
 	assert_attached_once();
 	assert_null(attachment_lost(s.a));
-	assert_true(hook_attached(&s, LINK_SOCKOPS));
+	assert_true(hook_attached(&s, LINK_SERVERS));
 	join_cgroup(cgroup);
 	steer_end(&s);
 	assert_detaches();
@@ -406,7 +406,7 @@ static void test_a_detach_was_killed(void **state)
 	(void)state;
 	attach_and_leave();
 	assert_int_equal(unlink(PINS "/link_lookup"), 0);
-	assert_int_equal(unlink(PINS "/link_sockops"), 0);
+	assert_int_equal(unlink(PINS "/link_sockops_servers"), 0);
 	assert_int_equal(unlink(PINS "/scores"), 0);
 	wait_for(lookups_attached() + sockops_attached() == 0);
 	assert_starts(false);
@@ -626,7 +626,7 @@ static void test_a_restart_replaces_the_programs(void **state)
 
 	(void)state;
 	attach_and_leave();
-	fd = bpf_obj_get(PINS "/link_sockops");
+	fd = bpf_obj_get(PINS "/link_sockops_servers");
 	assert_int_equal(bpf_obj_get_info_by_fd(fd, &before, &size), 0);
 	assert_starts(true);
 	size = sizeof(after);
@@ -642,16 +642,33 @@ static void test_a_restart_replaces_the_programs(void **state)
 #define CONNECT(more)                                                                              \
 	POOL("b", "127.77.0.2:8000", more SERVERS("{name: e0, address: \"127.0.0.1:8001\"}"))
 
-/* One letter for each kind of program on the cgroup: C connect4, c connect6, r sock_release, p and
- * P getpeername, h setsockopt. */
+static bool is_program(__u32 id, const char *name)
+{
+	int fd = bpf_prog_get_fd_by_id(id);
+	struct bpf_prog_info info = {0};
+	__u32 size = sizeof(info);
+
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &size), 0);
+	close(fd);
+	return !strcmp(info.name, name);
+}
+
+/* One letter for each of Pintle's programs on the cgroup: S sockops of servers, s of clients, C
+ * connect4, c connect6, r sock_release, p and P getpeername, h setsockopt. */
 static const char *on_cgroup(void)
 {
 	static const struct {
 		enum bpf_attach_type type;
 		char letter;
-	} kinds[] = {{BPF_CGROUP_INET4_CONNECT, 'C'},     {BPF_CGROUP_INET6_CONNECT, 'c'},
-		     {BPF_CGROUP_INET_SOCK_RELEASE, 'r'}, {BPF_CGROUP_INET4_GETPEERNAME, 'p'},
-		     {BPF_CGROUP_INET6_GETPEERNAME, 'P'}, {BPF_CGROUP_SETSOCKOPT, 'h'}};
+		const char *program;
+	} kinds[] = {{BPF_CGROUP_SOCK_OPS, 'S', "pintle_servers"},
+		     {BPF_CGROUP_SOCK_OPS, 's', "pintle_clients"},
+		     {BPF_CGROUP_INET4_CONNECT, 'C', "pintle_connect4"},
+		     {BPF_CGROUP_INET6_CONNECT, 'c', "pintle_connect6"},
+		     {BPF_CGROUP_INET_SOCK_RELEASE, 'r', "pintle_release"},
+		     {BPF_CGROUP_INET4_GETPEERNAME, 'p', "pintle_getpeern"},
+		     {BPF_CGROUP_INET6_GETPEERNAME, 'P', "pintle_getpeern"},
+		     {BPF_CGROUP_SETSOCKOPT, 'h', "pintle_hint"}};
 	static char text[64];
 	int fd = open(cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	size_t at = 0;
@@ -661,7 +678,8 @@ static const char *on_cgroup(void)
 
 		assert_int_equal(bpf_prog_query(fd, kinds[i].type, 0, NULL, ids, &n), 0);
 		while (n--)
-			text[at++] = kinds[i].letter;
+			if (is_program(ids[n], kinds[i].program))
+				text[at++] = kinds[i].letter;
 	}
 	close(fd);
 	text[at] = '\0';
@@ -685,22 +703,22 @@ static void test_links_come_and_go_with_pools(void **state)
 
 	(void)state;
 	steer_start(&s, ANNOUNCED, true);
-	assert_string_equal(on_cgroup(), "");
+	assert_string_equal(on_cgroup(), "S");
 	reload(&s, ANNOUNCED CONNECT(""));
-	assert_string_equal(on_cgroup(), "CcrpP");
+	assert_string_equal(on_cgroup(), "SsCcrpP");
 	assert_int_equal(close(listen_at("127.0.0.1", 8001)), 0);
 	reload(&s, CONNECT("stickiness: {key: hint}, "));
-	assert_string_equal(on_cgroup(), "CcrpPh");
+	assert_string_equal(on_cgroup(), "sCcrpPh");
 	reload(&s, CONNECT("stickiness: {group: hint}, "));
-	assert_string_equal(on_cgroup(), "CcrpPh");
+	assert_string_equal(on_cgroup(), "sCcrpPh");
 	reload(&s, CONNECT(""));
-	assert_string_equal(on_cgroup(), "CcrpP");
+	assert_string_equal(on_cgroup(), "sCcrpP");
 	reload(&s, ANNOUNCED);
-	assert_string_equal(on_cgroup(), "");
+	assert_string_equal(on_cgroup(), "S");
 	assert_attached_once();
 	reload(&s, CONNECT(""));
 	steer_end(&s);
-	assert_string_equal(on_cgroup(), "CcrpP");
+	assert_string_equal(on_cgroup(), "sCcrpP");
 	assert_detaches();
 	assert_string_equal(on_cgroup(), "");
 }
@@ -723,10 +741,10 @@ static void test_links_over_restarts(void **state)
 	static const struct {
 		const char *pools, *there, *then;
 	} steps[] = {
-		{CONNECT(""), "CcrpP", "CcrpP"},
-		{CONNECT("stickiness: {key: hint}, "), "CcrpPh", "CcrpPh"},
-		{ANNOUNCED, "CcrpPh", ""},
-		{CONNECT(""), "CcrpP", "CcrpP"},
+		{CONNECT(""), "sCcrpP", "sCcrpP"},
+		{CONNECT("stickiness: {key: hint}, "), "sCcrpPh", "sCcrpPh"},
+		{ANNOUNCED, "SsCcrpPh", "S"},
+		{CONNECT(""), "SsCcrpP", "sCcrpP"},
 	};
 	uint32_t before;
 	struct steer s;

@@ -38,7 +38,7 @@ static void test_pods(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		char name[PINTLE_NAME_SIZE] = "";
+		char name[PINTLE_CLIENT_NAME_SIZE] = "";
 
 		assert_int_equal(clients_pod(rows[i].path, name), rows[i].name != NULL);
 		assert_string_equal(name, rows[i].name ? rows[i].name : "");

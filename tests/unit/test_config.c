@@ -96,7 +96,7 @@ static struct config *load_text(const char *text, const char *warnings)
 	     "  endpoints: [{name: e, address: \"10.1.0.1:8000\"},\n"                              \
 	     "    {name: f, address: \"10.1.0.2:8000\"}]\n"
 #define ADDRESS   "write ADDRESS:PORT or [ADDRESS]:PORT\n"
-#define NAME_RULE "write 1 to 63 of a-z, 0-9, \"-\" and \".\", beginning with a letter or digit\n"
+#define NAME_RULE "write 1 to 331 of a-z, 0-9, \"-\" and \".\", beginning with a letter or digit\n"
 #define DURATION  "write a duration from 10ms to 1h, in ms, s, m or h\n"
 #define WEIGHT    "write a number from 0 to 1000\n"
 #define LISTEN    "write ADDRESS:PORT or a port alone, as in 127.0.0.1:8001, [::1]:8001 or 8001\n"
@@ -110,6 +110,7 @@ static struct config *load_text(const char *text, const char *warnings)
 #define HEADERS   "write up to 4 names of headers with commas between, or none\n"
 #define SPACES63  "                                                               "
 #define A63       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define A331      A63 A63 A63 A63 A63 "aaaaaaaaaaaaaaaa"
 
 struct refusal {
 	const char *name;
@@ -143,16 +144,16 @@ static const struct refusal refusals[] = {
 	 "7:11: anchors (&name) are not supported; write each value where it is used\n"
 	 "8:12: aliases (*name) are not supported; write the value itself\n"},
 	{"a bomb of aliases", "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
-	 "1:1: unknown key \"a\" at the top; known here: apiVersion, kind, node, clients, pools\n"
+	 "1:1: unknown key \"a\" at the top; known here: apiVersion, kind, node, clients, kubernetes, pools\n"
 	 "1:1: \"apiVersion\" is missing at the top; add it: pintle.dev/v1alpha1\n"
 	 "1:1: \"kind\" is missing at the top; add it: PintleConfig\n"
 	 "1:1: \"pools\" is missing at the top; add it: " POOL_LIST "\n"
 	 "1:4: anchors (&name) are not supported; write each value where it is used\n"
-	 "2:1: unknown key \"b\" at the top; known here: apiVersion, kind, node, clients, pools\n"
+	 "2:1: unknown key \"b\" at the top; known here: apiVersion, kind, node, clients, kubernetes, pools\n"
 	 "2:4: anchors (&name) are not supported; write each value where it is used\n"
 	 "2:8: aliases (*name) are not supported; write the value itself\n"
 	 "2:12: aliases (*name) are not supported; write the value itself\n"
-	 "3:1: unknown key \"c\" at the top; known here: apiVersion, kind, node, clients, pools\n"
+	 "3:1: unknown key \"c\" at the top; known here: apiVersion, kind, node, clients, kubernetes, pools\n"
 	 "3:5: aliases (*name) are not supported; write the value itself\n"
 	 "3:9: aliases (*name) are not supported; write the value itself\n"},
 	{"a tag", POOL "  mode: !!str off\n",
@@ -174,14 +175,14 @@ static const struct refusal refusals[] = {
 	{"unknown key, near", POOL "nodes: {}\n",
 	 "7:1: unknown key \"nodes\" at the top; did you mean \"node\"?\n"},
 	{"unknown key, far", POOL "x-extra: {}\n",
-	 "7:1: unknown key \"x-extra\" at the top; known here: apiVersion, kind, node, clients, pools\n"},
+	 "7:1: unknown key \"x-extra\" at the top; known here: apiVersion, kind, node, clients, kubernetes, pools\n"},
 	{"pools empty", HEAD "pools: []\n", "3:8: pools is empty; write at least one\n"},
 	{"pools a mapping", HEAD "pools: {name: a}\n",
 	 "3:8: pools is a mapping; write " POOL_LIST "\n"},
 	{"a pool that is text", HEAD "pools: [a]\n",
 	 "3:9: pools[] is one value; write a mapping: keys with values\n"},
 	{"a pool with nothing", HEAD "pools: [{}]\n",
-	 "3:9: \"name\" is missing in pools[]; add it: 1 to 63 of a-z, 0-9, \"-\" and \".\", beginning "
+	 "3:9: \"name\" is missing in pools[]; add it: 1 to 331 of a-z, 0-9, \"-\" and \".\", beginning "
 	 "with a letter or digit\n"
 	 "3:9: \"frontends\" is missing in pools[]; add it: a list such as [\"10.77.0.1:8000\", "
 	 "\"[fd77::1]:8000\"]\n"
@@ -224,8 +225,8 @@ static const struct refusal refusals[] = {
 	 "4:9: name is \"\", which is empty; " NAME_RULE},
 	{"a name null", HEAD "pools:\n- name:\n" FRONTEND ENDPOINT,
 	 "4:8: name has no value; " NAME_RULE},
-	{"a name too long", HEAD "pools:\n- name: a" A63 "\n" FRONTEND ENDPOINT,
-	 "4:9: name is \"a" A63 "\", which is too long; " NAME_RULE},
+	{"a name too long", HEAD "pools:\n- name: a" A331 "\n" FRONTEND ENDPOINT,
+	 "4:9: name is \"a" A63 "aaaaaaaaaaaaaaaaaaaaaaaaaaa...\", which is too long; " NAME_RULE},
 	{"a name that a terminal would obey",
 	 HEAD "pools:\n- name: \"a\\e[2Jb\\0\\u202e\"\n" FRONTEND ENDPOINT,
 	 "4:9: name is \"a\\x1b[2Jb\\x00\\xe2\\x80\\xae\", which holds a control character; " NAME_RULE},
@@ -334,7 +335,7 @@ static const struct refusal refusals[] = {
 	{"endpoints empty", POOL_OF("[\"10.0.0.1:80\"]", "[]"),
 	 "6:14: endpoints is empty; write at least one\n"},
 	{"endpoints without what they need", POOL_OF("[\"10.0.0.1:80\"]", "[{}, e]"),
-	 "6:15: \"name\" is missing in pools[].endpoints[]; add it: 1 to 63 of a-z, 0-9, \"-\" and \".\", "
+	 "6:15: \"name\" is missing in pools[].endpoints[]; add it: 1 to 331 of a-z, 0-9, \"-\" and \".\", "
 	 "beginning with a letter or digit\n"
 	 "6:15: endpoint ? has neither listen nor address; write listen: ADDRESS:PORT or a port alone for "
 	 "a server on this node, address: ADDRESS:PORT for one that runs anywhere\n"
@@ -438,6 +439,12 @@ static const struct refusal refusals[] = {
 	 "9:39: gpu.index is \"-1\", which is out of range; write a whole number from 0 to 1023\n"
 	 "10:39: gpu.index is \"0.5\", which is not whole; write a whole number from 0 to 1023\n"
 	 "11:31: gpu is one value; write a mapping of index, pod\n"},
+	{"health without a path", POOL "  health: {interval: 5s}\n",
+	 "7:11: \"path\" is missing in pools[].health; add it: a URL's path, from / on, of at most 255 "
+	 "bytes\n"},
+	{"a status that is no answer's", POOL "  health: {path: /health, expect: 100}\n",
+	 "7:35: health.expect is \"100\", which is out of range; write a whole number from 200 to "
+	 "599\n"},
 	{"dcgm without a URL",
 	 POOL_OF("[\"10.0.0.1:80\"]",
 		 "[{name: a, listen: 1, gpu: {index: 0}}]") "  dcgm: {interval: 5s}\n",
@@ -617,7 +624,8 @@ static const struct refusal refusals[] = {
 	 "stickiness: "
 	 "{key: cgroup}\n"
 	 "8:3: \"cgroup\" is missing in clients[]; add it: a path from / on, of at most 255 bytes\n"
-	 "8:10: name is \"A/b\", with a character that a name cannot have there; " NAME_RULE
+	 "8:10: name is \"A/b\", with a character that a name cannot have there; write 1 to 63 of a-z, "
+	 "0-9, \"-\" and \".\", beginning with a letter or digit\n"
 	 "9:21: cgroup is \"x\", which does not begin with /; write a path from / on, of at most 255 "
 	 "bytes\n"},
 
@@ -781,50 +789,52 @@ static void minimal_has_the_defaults(void **state)
 	assert_int_equal(e->line, 6);
 }
 
-static const char all_keys[] =
-	HEAD "node:\n"
-	     "  bpffs: /run/pintle/bpf\n"
-	     "  netns: /run/netns/blue\n"
-	     "  cgroup: /sys/fs/cgroup/serving\n"
-	     "  metrics: \"[::]:9465\"\n"
-	     "  group: pintle\n"
-	     "  daemonless: 0s\n"
-	     "clients:\n"
-	     "- {name: batch, cgroup: \"/system.slice/batch-*.service\"}\n"
-	     "- {name: web, cgroup: /web}\n"
-	     "pools:\n"
-	     "- name: one\n"
-	     "  engine: triton-trtllm\n"
-	     "  frontends: [10.77.0.0/24:8000, \"[fd77::/64]:8000\"]\n"
-	     "  announce: true\n"
-	     "  mode: off\n"
-	     "  failureMode: FailClose\n"
-	     "  endpoints:\n"
-	     "  - {name: a, listen: \"[::1]:8001\", user: vllm, gpu: {index: 3}}\n"
-	     "  - {name: b, listen: 8002, user: 1000, cgroup: \"/vllm-*\", gpu: {pod: vllm-0}}\n"
-	     "  - {name: c, listen: '8003', metrics: https://example.test/m}\n"
-	     "  scrape: {interval: 0.5s, timeout: 1.5e3ms, path: /stats?all=1, scheme: https,\n"
-	     "    authorization: {credentialsFile: /run/t},\n"
-	     "    tlsConfig: {caFile: /a, certFile: /c, keyFile: /k, serverName: one.test}}\n"
-	     "  stickiness: {key: source/24, group: source/16/48, ttl: 2h,\n"
-	     "    maxExtraLoad: 2.5}\n"
-	     "  requests: one-per-connection\n"
-	     "  http10: true\n"
-	     "  spareHeaders: X-Request-Id ,a, Accept\n"
-	     "  weights: {queue: +3, kvCache: .5, running: 1e-1, gpu: 4}\n"
-	     "  saturation: {queueDepth: 10, kvCache: 1, staleness: 1m}\n"
-	     "  dcgm: {url: \"http://127.0.0.1:9400/metrics\", interval: 10s}\n"
-	     "- name: two.b-1\n"
-	     "  mode: baseline\n"
-	     "  frontends: [\"10.78.0.1:8000\"]\n"
-	     "  endpoints: [{name: a, listen: \"10.0.0.9:8001\"}]\n"
-	     "  stickiness: {key: none, group: source/24}\n"
-	     "- name: three\n"
-	     "  frontends: [\"10.96.0.10:80\"]\n"
-	     "  endpoints: [{name: a, address: \"10.0.3.17:8000\"},\n"
-	     "    {name: b, address: \"10.0.3.18:8000\", metrics: \"http://10.0.3.18:9/m\"}]\n"
-	     "  stickiness: {key: cgroup, group: hint}\n"
-	     "  ejection: {failures: 5, time: 1s, maxTime: 1m, maxShare: 1}\n";
+static const char all_keys[] = HEAD
+	"node:\n"
+	"  bpffs: /run/pintle/bpf\n"
+	"  netns: /run/netns/blue\n"
+	"  cgroup: /sys/fs/cgroup/serving\n"
+	"  metrics: \"[::]:9465\"\n"
+	"  group: pintle\n"
+	"  daemonless: 0s\n"
+	"clients:\n"
+	"- {name: batch, cgroup: \"/system.slice/batch-*.service\"}\n"
+	"- {name: web, cgroup: /web}\n"
+	"pools:\n"
+	"- name: one\n"
+	"  engine: triton-trtllm\n"
+	"  frontends: [10.77.0.0/24:8000, \"[fd77::/64]:8000\"]\n"
+	"  announce: true\n"
+	"  mode: off\n"
+	"  failureMode: FailClose\n"
+	"  endpoints:\n"
+	"  - {name: a, listen: \"[::1]:8001\", user: vllm, gpu: {index: 3}}\n"
+	"  - {name: b, listen: 8002, user: 1000, cgroup: \"/vllm-*\", gpu: {pod: vllm-0}}\n"
+	"  - {name: c, listen: '8003', metrics: https://example.test/m}\n"
+	"  scrape: {interval: 0.5s, timeout: 1.5e3ms, path: /stats?all=1, scheme: https,\n"
+	"    authorization: {credentialsFile: /run/t},\n"
+	"    tlsConfig: {caFile: /a, certFile: /c, keyFile: /k, serverName: one.test}}\n"
+	"  stickiness: {key: source/24, group: source/16/48, ttl: 2h,\n"
+	"    maxExtraLoad: 2.5}\n"
+	"  requests: one-per-connection\n"
+	"  http10: true\n"
+	"  spareHeaders: X-Request-Id ,a, Accept\n"
+	"  weights: {queue: +3, kvCache: .5, running: 1e-1, gpu: 4}\n"
+	"  saturation: {queueDepth: 10, kvCache: 1, staleness: 1m}\n"
+	"  dcgm: {url: \"http://127.0.0.1:9400/metrics\", interval: 10s}\n"
+	"  health: {path: \"/health?deep=1\", interval: 3s, timeout: 1s, expect: 204, failures: 4}\n"
+	"  startup: 20m\n"
+	"- name: two.b-1\n"
+	"  mode: baseline\n"
+	"  frontends: [\"10.78.0.1:8000\"]\n"
+	"  endpoints: [{name: a, listen: \"10.0.0.9:8001\"}]\n"
+	"  stickiness: {key: none, group: source/24}\n"
+	"- name: three\n"
+	"  frontends: [\"10.96.0.10:80\"]\n"
+	"  endpoints: [{name: a, address: \"10.0.3.17:8000\"},\n"
+	"    {name: b, address: \"10.0.3.18:8000\", metrics: \"http://10.0.3.18:9/m\"}]\n"
+	"  stickiness: {key: cgroup, group: hint}\n"
+	"  ejection: {failures: 5, time: 1s, maxTime: 1m, maxShare: 1}\n";
 
 static void every_key_is_read(void **state)
 {
@@ -899,6 +909,14 @@ static void every_key_is_read(void **state)
 	assert_int_equal(p->saturation.staleness_ns, 60 * NSEC_PER_SEC);
 	assert_string_equal(p->dcgm_url, "http://127.0.0.1:9400/metrics");
 	assert_int_equal(p->dcgm_interval_ns, 10 * NSEC_PER_SEC);
+	assert_string_equal(p->health.path, "/health?deep=1");
+	assert_int_equal(p->health.interval_ns, 3 * NSEC_PER_SEC);
+	assert_int_equal(p->health.timeout_ns, NSEC_PER_SEC);
+	assert_int_equal(p->health.expect, 204);
+	assert_int_equal(p->health.failures, 4);
+	assert_int_equal(p->startup_ns, 1200 * NSEC_PER_SEC);
+	assert_null(two->health.path);
+	assert_int_equal(two->startup_ns, 600 * NSEC_PER_SEC);
 
 	assert_string_equal(two->name, "two.b-1");
 	assert_int_equal(two->mode, PINTLE_MODE_BASELINE);

@@ -90,6 +90,7 @@ static enum state_endpoint_state state_expected(const struct state_endpoint *e, 
 	const struct pintle_score *score = &states.scores[e->id];
 	bool listens = pool_reach(&states.pool) == PINTLE_REACH_LISTENER;
 	bool stands = (int64_t)(h->stands_until_ns - states.now) > 0;
+	uint32_t unfit = daemonless ? PINTLE_UNFIT_NOT : h->unfit;
 	bool down = listens && !h->listening_since_ns;
 	uint64_t scraped_ns = score->generation == e->generation ? score->scraped_ns : 0;
 	const bool applies[STATE_COUNT] = {
@@ -100,6 +101,9 @@ static enum state_endpoint_state state_expected(const struct state_endpoint *e, 
 			!daemonless && (!scraped_ns || scraped_ns < h->listening_since_ns),
 		[STATE_STOPPED] = stands && h->standing == PINTLE_STANDING_STOPPED,
 		[STATE_STALLED] = stands && h->standing == PINTLE_STANDING_STALLED,
+		[STATE_STARTING] = unfit == PINTLE_UNFIT_STARTING,
+		[STATE_UNHEALTHY] = unfit == PINTLE_UNFIT_UNHEALTHY,
+		[STATE_FAULTY] = unfit == PINTLE_UNFIT_FAULTY,
 		[STATE_EJECTED] = e->ejected,
 		[STATE_DRAINED] = e->drained,
 		[STATE_DOWN] = down,

@@ -109,6 +109,7 @@ static void test_real_pages_of_another(void **state)
 			struct signals s;
 
 			if (!strcmp(engine_name(k), real[i].engine) ||
+			    !strcmp(engine_name(k), "auto") ||
 			    (!size && !strcmp(engine_name(k), "tgi")))
 				continue;
 			assert_int_equal(
@@ -411,6 +412,49 @@ static void test_unwanted_is_ignored(void **state)
 	expect("other labels", "triton-trtllm", labelled, sizeof(labelled) - 1, one);
 }
 
+/* With `auto`, a page gives what it gives to its own engine. TGI's page before the first request is
+ * empty, as a broken server's may be: it is no page then. */
+static void test_auto(void **state)
+{
+	const struct engine *any = engine_find("auto");
+	char fault[FAULT_SIZE];
+	struct signals s;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(real); i++) {
+		size_t size;
+		_cleanup_free_ char *page = slurp(real[i].page, &size);
+
+		if (size)
+			expect(real[i].page, "auto", page, size, real[i].values);
+		else
+			assert_int_equal(engine_read(any, page, 0, &s, fault), -ENODATA);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(forms); i++)
+		if (forms[i].page[strspn(forms[i].page, "\r\n")])
+			expect(forms[i].what, "auto", forms[i].page, strlen(forms[i].page),
+			       forms[i].values);
+	assert_int_equal(engine_read(any, "a 1\nb 2\n", 8, &s, fault), -ENODATA);
+	assert_non_null(strstr(fault, "of any engine"));
+	assert_int_equal(engine_read(any, "{\"gpu\": 1}\n", 11, &s, fault), -EBADMSG);
+	assert_non_null(strstr(fault, "line 1"));
+	assert_int_equal(engine_read(any, "a 1\nb", 5, &s, fault), -EBADMSG);
+}
+
+/* `auto` goes by the first load signal in a page, so no two engines may share one. */
+static void test_auto_is_certain(void **state)
+{
+	struct engine_metric a, b;
+
+	(void)state;
+	for (size_t e = 0; e < ENGINE_COUNT; e++)
+		for (size_t f = 0; f < e; f++)
+			for (size_t i = 0; engine_metric(engine_find(engine_name(e)), i, &a); i++)
+				for (size_t j = 0;
+				     engine_metric(engine_find(engine_name(f)), j, &b); j++)
+					assert_string_not_equal(a.name, b.name);
+}
+
 /* A page that is cut off is refused, unless the cut is between two lines. In that case numbers may
  * be missing, which the transfer reports, but none differs from the whole page's. */
 static void test_cut_anywhere(void **state)
@@ -420,6 +464,7 @@ static void test_cut_anywhere(void **state)
 		{"sglang", "sglang-0.5.23-load.txt"},
 		{"llamacpp", "llamacpp-0.5.0-dev-load.txt"},
 		{"triton-trtllm", "triton-2.51.0-load.txt"},
+		{"auto", "vllm-0.32.0-queue.txt"},
 	};
 
 	(void)state;
@@ -524,6 +569,41 @@ static void test_dcgm(void **state)
 	assert_true(gpu[0].utilization == 0.87);
 	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 0, NULL), 0);
 	assert_int_equal(dcgm_read("", 0, gpu, 4, NULL), 0);
+}
+
+/* Errors: of XIDs only those after which the GPU must be reset. Values that are none are no fault
+ * of the page. */
+static void test_dcgm_errors(void **state)
+{
+	static const char page[] =
+		"DCGM_FI_DEV_XID_ERRORS{gpu=\"0\",err_code=\"79\",err_msg=\"off the bus\"} 79\n"
+		"DCGM_FI_DEV_ECC_DBE_VOL_TOTAL{gpu=\"0\"} 0\n"
+		"DCGM_FI_DEV_XID_ERRORS{gpu=\"1\"} 31\n"
+		"DCGM_FI_DEV_ECC_DBE_VOL_TOTAL{gpu=\"1\"} 2\n"
+		"DCGM_FI_DEV_XID_ERRORS{gpu=\"2\"} 0\n"
+		"DCGM_FI_DEV_GPU_UTIL{gpu=\"3\"} 5\n"
+		"DCGM_FI_DEV_XID_ERRORS{gpu=\"3\"} NaN\n"
+		"DCGM_FI_DEV_ECC_DBE_VOL_TOTAL{gpu=\"3\"} 9223372036854775792\n"
+		"DCGM_FI_DEV_XID_ERRORS{gpu=\"4\",GPU_I_ID=\"1\"} 48\n"
+		"DCGM_FI_DEV_XID_ERRORS{gpu=\"4\",GPU_I_ID=\"2\"} 94\n";
+	static const struct {
+		bool has;
+		uint32_t xid;
+		double dbe;
+	} wanted[] = {{true, 79, 0}, {true, 0, 2}, {true, 0, 0}, {false, 0, 0}, {true, 48, 0}};
+	struct dcgm_gpu gpu[8];
+
+	(void)state;
+	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 8, NULL), ARRAY_SIZE(wanted));
+	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+		assert_int_equal(gpu[i].index, i);
+		assert_int_equal(gpu[i].has_errors, wanted[i].has);
+		assert_int_equal(gpu[i].xid, wanted[i].xid);
+		assert_true(gpu[i].dbe == wanted[i].dbe);
+	}
+	assert_true(dcgm_xid_ends_work(119));
+	assert_false(dcgm_xid_ends_work(0) || dcgm_xid_ends_work(43) || dcgm_xid_ends_work(63) ||
+		     dcgm_xid_ends_work(74) || dcgm_xid_ends_work(79.5));
 }
 
 static void test_dcgm_labels(void **state)
@@ -682,10 +762,13 @@ int main(void)
 		cmocka_unit_test(test_forms),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_unwanted_is_ignored),
+		cmocka_unit_test(test_auto),
+		cmocka_unit_test(test_auto_is_certain),
 		cmocka_unit_test(test_cut_anywhere),
 		cmocka_unit_test(test_many_ranks),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_dcgm),
+		cmocka_unit_test(test_dcgm_errors),
 		cmocka_unit_test(test_dcgm_labels),
 		cmocka_unit_test(test_dcgm_hostile),
 	};

@@ -116,7 +116,7 @@ static void test_several_ways(void **state)
 	assert_int_equal(reach_among(ALL_REACHES, 0), 0);
 }
 
-/* Every link either belongs to pools of a hook, or is always there. */
+/* Every link belongs to pools of a hook, or is always there, or is of the former layout. */
 static void test_links(void **state)
 {
 	(void)state;
@@ -124,13 +124,17 @@ static void test_links(void **state)
 		const struct link_kind *k = &link_kinds[i];
 
 		assert_false(link_is_for(k, PINTLE_HOOK_NONE, PINTLE_KEY_NONE, PINTLE_KEY_NONE));
-		if (link_is_always(k))
+		if (link_is_always(k) || k->former)
 			continue;
 		assert_true(link_is_for(k, k->decided_by, k->key, PINTLE_KEY_NONE));
 		assert_true(link_is_for(k, k->decided_by, PINTLE_KEY_NONE, k->key));
 	}
-	assert_true(link_is_always(&link_kinds[LINK_SOCKOPS]));
+	assert_false(link_is_always(&link_kinds[LINK_SOCKOPS]));
 	assert_true(link_is_always(&link_kinds[LINK_LOOKUP]));
+	assert_true(link_is_for(&link_kinds[LINK_SERVERS], PINTLE_HOOK_LOOKUP, PINTLE_KEY_SOURCE,
+				PINTLE_KEY_NONE));
+	assert_false(link_is_for(&link_kinds[LINK_CLIENTS], PINTLE_HOOK_LOOKUP, PINTLE_KEY_SOURCE,
+				 PINTLE_KEY_NONE));
 	assert_true(link_is_for(&link_kinds[LINK_CONNECT4], PINTLE_HOOK_CONNECT, PINTLE_KEY_CLIENT,
 				PINTLE_KEY_NONE));
 	assert_false(link_is_for(&link_kinds[LINK_CONNECT4], PINTLE_HOOK_LOOKUP, PINTLE_KEY_SOURCE,

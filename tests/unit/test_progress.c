@@ -80,7 +80,7 @@ static void test_stopped(void **state)
 
 	(void)state;
 	x.work.backlog = 1;
-	assert_in_range(until(&x, 1000, PINTLE_STANDING_STOPPED), 200, 250);
+	assert_in_range(until(&x, 1000, PINTLE_STANDING_STOPPED), 500, 550);
 	/* What it does not read makes it no less stopped. */
 	assert_int_equal(until(&x, 60000, PINTLE_STANDING_STALLED), -1);
 	x.reads = true;
@@ -88,11 +88,34 @@ static void test_stopped(void **state)
 	assert_int_equal(until(&x, 1000, PINTLE_STANDING_NOT), 0);
 	x.work.unread = 1;
 	x.reads = false;
-	assert_in_range(until(&x, 1000, PINTLE_STANDING_STOPPED), 200, 250);
+	assert_in_range(until(&x, 1000, PINTLE_STANDING_STOPPED), 500, 550);
 	/* One connection is not read, and others are answered. */
 	x.answers = true;
 	x.work.answering = 1;
 	assert_int_equal(until(&x, 1000, PINTLE_STANDING_NOT), 0);
+}
+
+/* The machine is paused when a request has just arrived: the server has had no time to read it. */
+static void test_machine_stood_still(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	NEVER(&x, 1000);
+	x.work.unread = 1;
+	NEVER(&x, 50);
+	x.now += 5000 * MS;
+	NEVER(&x, 50);
+	x.work.unread = 0;
+	x.reads = true;
+	NEVER(&x, 1000);
+	/* So many connections that a pass comes seldom: a server that has stopped is seen all the
+	 * same. */
+	x.work.unread = 1;
+	x.reads = false;
+	for (int i = 0; i < 2; i++, x.now += 300 * MS)
+		NEVER(&x, 1);
+	assert_in_range(until(&x, 1, PINTLE_STANDING_STOPPED), 0, 1);
 }
 
 /* The engine stands still behind a front end that reads, and sends heads. */
@@ -119,13 +142,115 @@ static void test_stalled_while_idle(void **state)
 	struct patient x = healthy();
 
 	(void)state;
-	/* Two heads may be short answers. */
-	x.work.waiting = x.work.headed = 2;
-	NEVER(&x, 60000);
 	x.work.waiting = x.work.headed = 3;
+	x.work.oldest_ns = x.now;
 	assert_in_range(until(&x, 4000, PINTLE_STANDING_STALLED), 2000, 2100);
 	x.counts = true;
 	assert_in_range(until(&x, 1000, PINTLE_STANDING_NOT), 0, 200);
+}
+
+/* So many requests came just now, and only the heads of their answers went out. */
+static void heads(struct patient *x, uint32_t n, uint64_t bytes)
+{
+	x->work.waiting = x->work.headed = n;
+	x->work.waiting_bytes = bytes;
+	x->work.oldest_ns = x->now;
+}
+
+/* The engine stood still before the only client's request came, and the front end sent a head. */
+static void test_a_lone_head(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	NEVER(&x, 5000);
+	heads(&x, 1, 1000);
+	assert_in_range(until(&x, 20000, PINTLE_STANDING_STALLED), 12000, 12100);
+	assert_int_equal(x.p.since_ns, x.work.oldest_ns);
+	/* The client gives up, and another tries it: still nothing. */
+	heads(&x, 0, 0);
+	assert_int_equal(until(&x, 10000, PINTLE_STANDING_NOT), -1);
+	heads(&x, 2, 2000);
+	assert_int_equal(until(&x, 10000, PINTLE_STANDING_NOT), -1);
+	x.work.headed = x.work.waiting = 1;
+	x.work.answering = 1;
+	x.answers = true;
+	assert_int_equal(until(&x, 1000, PINTLE_STANDING_NOT), 0);
+}
+
+/* A longer prompt takes longer: 60 s for 30 kB are no alarm, even if no counter moves. Nor is any
+ * prompt given more time than a pass remembers its head. */
+static void test_a_lone_head_of_a_long_prompt(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	NEVER(&x, 5000);
+	heads(&x, 1, 30000);
+	NEVER(&x, 60000);
+	x.answers = true;
+	NEVER(&x, 1000);
+	x.answers = false;
+	heads(&x, 1, 1ULL << 60);
+	assert_in_range(until(&x, 119000, PINTLE_STANDING_STALLED), 110000, 110100);
+}
+
+/* While the prompt is computed, a counter moves; then the engine stands still. */
+static void test_a_lone_head_after_steps(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	NEVER(&x, 5000);
+	heads(&x, 1, 1000);
+	x.page.present[SIGNAL_KV_CACHE] = true;
+	for (int i = 0; i < 20; i++) {
+		x.page.value[SIGNAL_KV_CACHE] += 0.01;
+		NEVER(&x, 1000);
+	}
+	assert_in_range(until(&x, 20000, PINTLE_STANDING_STALLED), 10900, 12100);
+}
+
+/* A whole short answer on a connection that is kept alive: its tokens were counted. */
+static void test_a_short_answer(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	NEVER(&x, 5000);
+	heads(&x, 2, 600);
+	x.counts = true;
+	NEVER(&x, 300);
+	x.counts = false;
+	NEVER(&x, 120000);
+	/* The page may count them before a pass sees the request. */
+	x.counts = true;
+	NEVER(&x, 300);
+	x.counts = false;
+	heads(&x, 1, 600);
+	NEVER(&x, 120000);
+	/* It came before the first page was read. */
+	x.p = (struct progress){0};
+	NEVER(&x, 120000);
+	/* Where no page counts tokens, nobody can tell. */
+	x.blind = true;
+	NEVER(&x, 1000);
+	heads(&x, 1, 600);
+	NEVER(&x, 120000);
+}
+
+/* A request that waits beside an old head is judged by its own time. */
+static void test_a_request_beside_a_head(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	NEVER(&x, 5000);
+	heads(&x, 1, 4000);
+	NEVER(&x, 15000);
+	x.work.waiting = 2;
+	NEVER(&x, 1900);
+	assert_in_range(until(&x, 1000, PINTLE_STANDING_STALLED), 100, 200);
 }
 
 /* A long prompt is computed: nothing comes out, but a counter moves. */
@@ -187,10 +312,20 @@ static void test_page_not_answered(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_idle),        cmocka_unit_test(test_stopped),
-		cmocka_unit_test(test_stalled),     cmocka_unit_test(test_stalled_while_idle),
-		cmocka_unit_test(test_prefill),     cmocka_unit_test(test_longest_silence),
-		cmocka_unit_test(test_no_counters), cmocka_unit_test(test_page_not_answered),
+		cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_stopped),
+		cmocka_unit_test(test_stalled),
+		cmocka_unit_test(test_stalled_while_idle),
+		cmocka_unit_test(test_prefill),
+		cmocka_unit_test(test_longest_silence),
+		cmocka_unit_test(test_no_counters),
+		cmocka_unit_test(test_page_not_answered),
+		cmocka_unit_test(test_machine_stood_still),
+		cmocka_unit_test(test_a_lone_head),
+		cmocka_unit_test(test_a_lone_head_of_a_long_prompt),
+		cmocka_unit_test(test_a_lone_head_after_steps),
+		cmocka_unit_test(test_a_short_answer),
+		cmocka_unit_test(test_a_request_beside_a_head),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

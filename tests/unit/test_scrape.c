@@ -745,6 +745,57 @@ static void any_answer_will_do_for_a_probe(void **state)
 	server_stop(&s);
 }
 
+/* A health check has the status of the final answer, whatever its body; and a page read over the
+ * same fetch after it is as good or bad as ever. */
+static void a_health_check_has_a_status(void **state)
+{
+	static const struct scrape_callbacks of_check = {.done = on_done};
+	static const struct {
+		const char *text;
+		unsigned int status;
+	} cases[] = {
+		{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\na 1\n", 200},
+		{"HTTP/1.0 204 No Content\r\n\r\n", 204},
+		{"HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n", 302},
+		{"HTTP/1.1 503 Loading\r\nContent-Length: 2\r\n\r\na\n", 503},
+		{"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", 200},
+		{"HTTP/1.1 100 Continue\r\n\r\n", 0},
+		{"HTTP/1.1 200 OK\r\nServer: a\r\n", 0},
+		{"SSH-2.0-OpenSSH_9.2\r\n", 0},
+		{"", 0},
+	};
+	struct fixture f;
+	struct server s;
+
+	(void)state;
+	setup(&f);
+	server_start(&s, answer_text);
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(cases); i++) {
+		const unsigned int status = cases[i / 2].status, expect = i % 2 ? 418 : status ?: 200;
+		struct scrape_options o = options_of(s.url);
+		struct record r = {.f = &f}, page = {0};
+		int error = status && status == expect ? 0 : -1;
+
+		s.text = cases[i / 2].text;
+		o.expect = expect;
+		assert_int_equal(scraper_add(f.scraper, &o, &of_check, &r, &r.target), 0);
+		RUN_UNTIL(&f, r.dones);
+		if (scraper_status(r.target) != status || !r.error != !error || r.size)
+			fail_msg("%s: %u, %d", cases[i / 2].text, scraper_status(r.target),
+				 r.error);
+		scraper_remove(r.target);
+		s.text = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\na 1\n";
+		add_url(&f, &page, s.url);
+		RUN_UNTIL(&f, page.dones);
+		assert_int_equal(page.error, 0);
+		assert_int_equal(page.size, 4);
+		scraper_remove(page.target);
+	}
+	teardown(&f);
+	server_stop(&s);
+}
+
 static bool answer_head(struct server *s, int fd)
 {
 	(void)s;
@@ -793,6 +844,8 @@ static void what_a_probe_waits_for(void **state)
 		RUN_UNTIL(&f, r.dones);
 		if (r.error != cases[i].error)
 			fail_msg("case %zu: %d instead of %d", i, r.error, cases[i].error);
+		assert_int_equal(scraper_turned_away(r.target),
+				 cases[i].answer == answer_reset ? ECONNRESET : 0);
 		scraper_remove(r.target);
 	}
 	teardown(&f);
@@ -893,9 +946,11 @@ static void refused_then_back_again(void **state)
 	assert_int_equal(r.error, -ECONNREFUSED);
 	assert_int_equal(r.begins, 0);
 	assert_int_equal(scraper_failures(r.target), r.dones);
+	assert_int_equal(scraper_turned_away(r.target), ECONNREFUSED);
 	server_listen(&s);
 	RUN_UNTIL(&f, r.good >= 1);
 	assert_int_equal(scraper_failures(r.target), 0);
+	assert_int_equal(scraper_turned_away(r.target), 0);
 	teardown(&f);
 	server_stop(&s);
 }
@@ -1607,6 +1662,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(connection_is_fresh_when_asked_for),
 		cmocka_unit_test(any_answer_will_do_for_a_probe),
 		cmocka_unit_test(what_a_probe_waits_for),
+		cmocka_unit_test(a_health_check_has_a_status),
 		cmocka_unit_test(a_probe_asks_only_when_wanted),
 		cmocka_unit_test(server_that_closes_after_each_answer),
 		cmocka_unit_test(request_is_sent_again_when_the_kept_connection_was_closed),

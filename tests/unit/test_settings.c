@@ -144,7 +144,7 @@ static struct config *judge(const char *text, struct config_setting *s, size_t n
 	const struct yaml_sink sink = {on_error, on_warning, f};
 	struct config *c = NULL;
 
-	assert_int_equal(config_parse_set(&t, s, n, &sink, &c), 0);
+	assert_int_equal(config_parse_set(&t, NULL, s, n, &sink, &c), 0);
 	fclose(f);
 	assert_non_null(c);
 	return c;
@@ -231,7 +231,7 @@ static void test_a_bad_file(void **state)
 	struct config *c = NULL;
 
 	(void)state;
-	assert_int_equal(config_parse_set(&t, &s, 1, &sink, &c), -EINVAL);
+	assert_int_equal(config_parse_set(&t, NULL, &s, 1, &sink, &c), -EINVAL);
 	assert_null(c);
 	assert_int_equal(told, 1);
 }
@@ -286,6 +286,132 @@ static void test_same_values(void **state)
 			fail_msg("%s: %s, %s", rows[i].key, rows[i].a, rows[i].b);
 }
 
+/* ---- pools that were found in a cluster ---------------------------------------------- */
+
+#define NONE "apiVersion: pintle.dev/v1alpha1\nkind: PintleConfig\nkubernetes: {}\n"
+#define FOUND(name, frontend, endpoint)                                                            \
+	"{\"name\":\"" name                                                                        \
+	"\",\"engine\":\"auto\",\"mode\":\"baseline\",\"frontends\":[\"" frontend                  \
+	"\"],\"endpoints\":[{\"name\":\"p0\",\"address\":\"" endpoint "\"}]}"
+
+static const struct {
+	const char *what, *text;
+	struct {
+		const char *text;
+		const char *why; /* NULL: it holds */
+	} found[4];
+} found_cases[] = {
+	{"beside a file without pools",
+	 NONE,
+	 {{FOUND("n/s", "10.96.0.5:80", "10.9.0.2:8000"), NULL},
+	  {FOUND("n/s:http", "10.96.0.6:80", "10.9.0.2:8001"), NULL}}},
+	{"beside the file's pools",
+	 HEAD A("") B(""),
+	 {{FOUND("n/s", "10.96.0.5:80", "10.9.0.2:8000"), NULL}}},
+	{"the older of two keeps the address, and a third is not concerned",
+	 NONE,
+	 {{FOUND("n/a", "10.96.0.5:80", "10.9.0.2:8000"), NULL},
+	  {FOUND("n/b", "10.96.0.6:80", "10.9.0.2:8000"),
+	   "address 10.9.0.2:8000 claims the address of endpoint n/a/p0 (the cluster, 10.9.0.2:8000); give "
+	   "each endpoint its own"},
+	  {FOUND("n/c", "10.96.0.6:80", "10.9.0.3:8000"), NULL}}},
+	{"the file keeps what it has",
+	 HEAD B(""),
+	 {{FOUND("n/a", "10.78.0.1:8000", "10.9.0.2:8000"),
+	   "frontend 10.78.0.1:8000 overlaps 10.78.0.1:8000 of pool b (line 5); list each address and port "
+	   "once"},
+	  {FOUND("n/b", "10.96.0.6:80", "10.1.0.1:80"),
+	   "address 10.1.0.1:80 claims the address of endpoint b/e (line 6, 10.1.0.1:80); give each endpoint "
+	   "its own"},
+	  {FOUND("n/c", "10.96.0.6:80", "10.9.0.3:8000"), NULL}}},
+	/* The message stands at the file's frontend: pools are tried one by one. */
+	{"a frontend of the file covers an endpoint",
+	 HEAD "- name: b\n  frontends: [\"10.9.0.0/24:8000\"]\n"
+	      "  endpoints: [{name: e, address: \"10.1.0.1:80\"}]\n",
+	 {{FOUND("n/a", "10.96.0.6:80", "10.9.1.3:8000"), NULL},
+	  {FOUND("n/b", "10.96.0.7:80", "10.9.0.3:8000"),
+	   "frontend 10.9.0.0/24:8000 covers where endpoint n/b/p0 (the cluster) is, so that its scrapes "
+	   "would be steered; keep them apart by address or port"},
+	  {FOUND("n/c", "10.96.0.8:80", "10.9.1.4:8000"), NULL}}},
+	{"texts that are no pools",
+	 NONE,
+	 {{"", "it is empty"},
+	  {"[1, 2]", "pools[] is a list; write a mapping: keys with values"},
+	  {FOUND("n/c", "10.96.0.8:80", "10.9.1.4:8000"), NULL}}},
+};
+
+static void test_found(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(found_cases); i++) {
+		const struct config_text t = {"t.yaml", (char *)found_cases[i].text,
+					      strlen(found_cases[i].text)};
+		const struct yaml_sink sink = {on_error, on_warning, stderr};
+		_cleanup_(config_freep) struct config *c = NULL, *alone = NULL;
+		struct config_found all[4] = {0};
+		struct config_founds f = {.all = all};
+		size_t held = 0;
+
+		for (; f.count < 4 && found_cases[i].found[f.count].text; f.count++)
+			all[f.count].text = (char *)found_cases[i].found[f.count].text;
+		assert_int_equal(config_parse_set(&t, &f, NULL, 0, &sink, &c), 0);
+		for (size_t k = 0; k < f.count; k++) {
+			assert_string_equal(all[k].why, found_cases[i].found[k].why ?: "");
+			assert_int_equal(all[k].holds, !found_cases[i].found[k].why);
+			held += all[k].holds;
+		}
+		assert_int_equal(config_parse(t.name, t.text, t.size, &sink, &alone), 0);
+		assert_int_equal(c->pool_count, alone->pool_count + held);
+		assert_string_equal(c->pools[c->pool_count - 1].engine, "auto");
+		assert_int_equal(c->pools[c->pool_count - 1].mode, PINTLE_MODE_BASELINE);
+	}
+}
+
+/* Settings of a found pool are judged as those of the file's. */
+static void test_found_and_set(void **state)
+{
+	static char pool[] = FOUND("n/s", "10.96.0.5:80", "10.9.0.2:8000");
+	const struct config_text t = {"t.yaml", (char *)NONE, strlen(NONE)};
+	struct config_setting s[] = {
+		{.pool = "n/s", .key = "stickiness.ttl", .value = "7s"},
+		{.pool = "n/s", .key = "scrape.interval", .value = "x"},
+		{.pool = "n/t", .key = "stickiness.ttl", .value = "7s"},
+	};
+	const struct yaml_sink sink = {on_error, on_warning, stderr};
+	struct config_found all[1] = {{.text = pool}};
+	struct config_founds f = {.all = all, .count = 1};
+	_cleanup_(config_freep) struct config *c = NULL;
+
+	(void)state;
+	assert_int_equal(config_parse_set(&t, &f, s, ARRAY_SIZE(s), &sink, &c), 0);
+	assert_true(all[0].holds && s[0].holds && !s[1].holds && !s[2].holds);
+	assert_string_equal(s[0].file, "300s");
+	assert_int_equal(c->pools[0].stickiness.ttl_ns, 7 * NSEC_PER_SEC);
+}
+
+/* More pools than there is room for: the youngest are left out. */
+static void test_found_too_many(void **state)
+{
+	static char texts[PINTLE_MAX_POOLS + 3][256];
+	static struct config_found all[PINTLE_MAX_POOLS + 3];
+	struct config_founds f = {.all = all, .count = ARRAY_SIZE(all)};
+	const struct config_text t = {"t.yaml", (char *)NONE, strlen(NONE)};
+	const struct yaml_sink sink = {on_error, on_warning, stderr};
+	_cleanup_(config_freep) struct config *c = NULL;
+
+	(void)state;
+	for (unsigned int i = 0; i < f.count; i++) {
+		snprintf(texts[i], sizeof(texts[i]),
+			 FOUND("n/s%u", "10.96.0.%u:80", "10.9.0.%u:8000"), i, i + 1, i + 1);
+		all[i].text = texts[i];
+	}
+	assert_int_equal(config_parse_set(&t, &f, NULL, 0, &sink, &c), 0);
+	assert_int_equal(c->pool_count, PINTLE_MAX_POOLS);
+	for (size_t i = 0; i < f.count; i++)
+		assert_int_equal(all[i].holds, i < PINTLE_MAX_POOLS);
+	assert_non_null(strstr(all[PINTLE_MAX_POOLS].why, "more than"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -294,6 +420,9 @@ int main(void)
 		cmocka_unit_test(test_a_bad_file),
 		cmocka_unit_test(test_settable_keys_own_nothing),
 		cmocka_unit_test(test_same_values),
+		cmocka_unit_test(test_found),
+		cmocka_unit_test(test_found_and_set),
+		cmocka_unit_test(test_found_too_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,6 +57,7 @@ int config_read_root(struct yaml_report *r, const char *name, const struct yaml_
 		return -ENOMEM;
 	}
 	yaml_read_map(r, &config_table, root, c);
+	c->kubernetes = yaml_node_get(root, "kubernetes");
 	config_hooks_derive(c, root);
 	config_check(c, root, r);
 	if (r->errors || r->out_of_memory)
@@ -118,6 +119,7 @@ static void free_pool(struct config_pool *p)
 	free(p->scrape.cert_file);
 	free(p->scrape.key_file);
 	free(p->scrape.server_name);
+	free(p->health.path);
 	free(p->dcgm_url);
 }
 
@@ -139,5 +141,6 @@ void config_free(struct config *c)
 	free(c->cgroup);
 	free(c->metrics);
 	free(c->group);
+	free(c->kubeconfig);
 	free(c);
 }

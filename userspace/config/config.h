@@ -84,6 +84,14 @@ struct config_ejection {
 	double max_share; /* of the pool's endpoints that may be ejected at once, 0..1 */
 };
 
+/* Checks of the servers themselves. */
+struct config_health {
+	char *path; /* NULL: none */
+	uint64_t interval_ns, timeout_ns;
+	int expect;   /* HTTP status */
+	int failures; /* in a row that make an endpoint unhealthy */
+};
+
 /* One client: all cgroups whose path below the cgroup2 root matches the pattern `cgroup`
  * (fnmatch). */
 struct config_client {
@@ -109,8 +117,10 @@ struct config_pool {
 	struct config_weights weights;
 	struct config_saturation saturation;
 	struct config_ejection ejection;
-	uint32_t requests; /* enum pintle_requests */
-	bool follow;       /* the requests on its connections */
+	struct config_health health;
+	uint64_t startup_ns; /* time that a new server is given to pass its health check */
+	uint32_t requests;   /* enum pintle_requests */
+	bool follow;         /* the requests on its connections */
 	bool http10;
 	struct pintle_header spare_headers[PINTLE_MAX_HEADERS];
 	char *dcgm_url; /* DCGM exporter's page; NULL: none */
@@ -134,6 +144,8 @@ struct config {
 	size_t client_count;
 	struct config_pool *pools;
 	size_t pool_count;
+	bool kubernetes;  /* the key is there */
+	char *kubeconfig; /* path; NULL: the pod's service account */
 };
 
 /** Reads and checks a file, which is a regular file of at most 1 MiB. Reports every error, not only
@@ -167,14 +179,49 @@ struct config_setting {
 	char why[PINTLE_WHY_SIZE]; /* if it does not hold: "what is wrong; what would be right" */
 };
 
-/** Parses a text as config_parse() does, with settings, whose strings may be anything. First the
- * text alone is checked, and its errors and warnings are reported. Then each setting is judged as
- * if the file had its value. A setting that the check refuses, by itself or together with earlier
- * settings, does not hold; all others do. Warnings about settings are reported with "POOL
- * KEY=VALUE" as the file and 0 as the line. Returns as config_parse() does; with 0, `holds`, `file`
- * and `why` of each setting are filled in. */
-int config_parse_set(const struct config_text *text, struct config_setting *settings, size_t n,
-		     const struct yaml_sink *sink, struct config **out);
+/* A pool that was found elsewhere than in the file: in a cluster. */
+struct config_found {
+	char *name; /* the pool's */
+	char *text; /* its mapping, as an element of the file's `pools`, in YAML or JSON */
+	bool holds;
+	char why[PINTLE_WHY_SIZE]; /* if it does not hold, as for a setting */
+};
+
+/* Starts as {0}; config_founds_free() it. */
+struct config_founds {
+	struct config_found *all;
+	size_t count, room;
+};
+
+/* A pool with `address`, in the words of the file. */
+struct config_parts {
+	const char *name, *mode;
+	const char **frontends;
+	size_t frontend_count;
+	struct config_member {
+		const char *name, *address;
+	} * endpoints;
+	size_t endpoint_count;
+};
+
+/** Adds a pool made of these parts, with `engine: auto`. Returns 0 or -ENOMEM. */
+int config_founds_put(struct config_founds *f, const struct config_parts *parts);
+/** Adds a copy. Returns 0 or -ENOMEM. */
+int config_founds_copy(struct config_founds *f, const struct config_found *from);
+void config_founds_free(struct config_founds *f);
+
+/** Parses a text as config_parse() does, with pools that were found (NULL: none), and with
+ * settings, whose strings may be anything. First the text alone is checked, and its errors and
+ * warnings are reported. Then the found pools are added behind those of the file. One that the
+ * check refuses, by itself or together with pools before it, does not hold; all others do. Then
+ * each setting is judged as if the file had its value. A setting that the check refuses, by itself
+ * or together with earlier settings, does not hold; all others do. Warnings about settings are
+ * reported with "POOL KEY=VALUE" as the file and 0 as the line. Returns as config_parse() does;
+ * with 0, `holds` and `why` of each found pool and setting, and `file` of each setting, are filled
+ * in. */
+int config_parse_set(const struct config_text *text, struct config_founds *found,
+		     struct config_setting *settings, size_t n, const struct yaml_sink *sink,
+		     struct config **out);
 
 struct yaml_key;
 /** The pool's key that `pintle set` takes by this name, such as "stickiness.ttl"; or NULL with the

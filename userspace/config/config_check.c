@@ -56,6 +56,18 @@ const char *endpoint_label(const struct config_endpoint *e)
 
 /* ---- names ----------------------------------------------------------------- */
 
+/* "a/b" in the file could be the name of a cluster's pool, too. */
+static void check_pool_name(const struct config_pool *p, const struct yaml_node *place,
+			    struct yaml_report *r)
+{
+	if (p->name && p->line > 0 && strpbrk(p->name, "/:"))
+		yaml_report_error(r, place->line, place->column,
+				  "name is \"%s\", with a character that a name cannot have there; "
+				  "write 1 to %d of a-z, 0-9, \"-\" and \".\", beginning with a "
+				  "letter or digit",
+				  p->name, PINTLE_NAME_SIZE - 1);
+}
+
 static void check_pool_names(const struct config *c, const struct yaml_node *pools,
 			     struct yaml_report *r)
 {
@@ -64,6 +76,7 @@ static void check_pool_names(const struct config *c, const struct yaml_node *poo
 	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {
 		const struct yaml_node *place = yaml_node_towards(n, "name", NULL);
 
+		check_pool_name(&c->pools[i], place, r);
 		for (size_t j = 0; c->pools[i].name && j < i; j++) {
 			if (!c->pools[j].name || strcmp(c->pools[i].name, c->pools[j].name) != 0)
 				continue;
@@ -80,6 +93,7 @@ static void check_endpoint_names(const struct config_pool *p, const struct yaml_
 				 struct yaml_report *r)
 {
 	const struct yaml_node *n = yaml_node_at(endpoints, 0);
+	char at[CONFIG_PLACE_SIZE];
 
 	for (size_t i = 0; i < p->endpoint_count; i++, n = n->next) {
 		const struct config_endpoint *e = &p->endpoints[i];
@@ -88,11 +102,10 @@ static void check_endpoint_names(const struct config_pool *p, const struct yaml_
 		for (size_t j = 0; e->name && j < i; j++) {
 			if (!p->endpoints[j].name || strcmp(e->name, p->endpoints[j].name) != 0)
 				continue;
-			yaml_report_error(
-				r, place->line, place->column,
-				"the endpoint of line %d has the name \"%s\" already; choose "
-				"another",
-				p->endpoints[j].line, e->name);
+			yaml_report_error(r, place->line, place->column,
+					  "the endpoint of %s has the name \"%s\" already; choose "
+					  "another",
+					  config_place(p->endpoints[j].line, at), e->name);
 			break;
 		}
 	}
@@ -115,7 +128,7 @@ static bool same_server(const struct config_endpoint *a, const struct config_end
 
 static void check_servers(const struct items *endpoints, struct yaml_report *r)
 {
-	char text[ADDR_TEXT_SIZE], other[ADDR_TEXT_SIZE];
+	char text[ADDR_TEXT_SIZE], other[ADDR_TEXT_SIZE], at[CONFIG_PLACE_SIZE];
 
 	for (size_t i = 0; i < endpoints->count; i++) {
 		const struct item *a = &endpoints->all[i];
@@ -130,11 +143,11 @@ static void check_servers(const struct items *endpoints, struct yaml_report *r)
 				continue;
 			yaml_report_error(
 				r, place->line, place->column,
-				"%s %s claims the %s of endpoint %s/%s (line %d, %s); "
+				"%s %s claims the %s of endpoint %s/%s (%s, %s); "
 				"give each endpoint its own",
 				key, addr_format_endpoint(config_endpoint_at(a->endpoint), text),
 				listens ? "listener" : "address", pool_label(b->pool),
-				endpoint_label(b->endpoint), b->endpoint->line,
+				endpoint_label(b->endpoint), config_place(b->endpoint->line, at),
 				addr_format_endpoint(config_endpoint_at(b->endpoint), other));
 			break;
 		}
@@ -143,7 +156,7 @@ static void check_servers(const struct items *endpoints, struct yaml_report *r)
 
 static void check_overlaps(const struct items *frontends, struct yaml_report *r)
 {
-	char text[ADDR_TEXT_SIZE], other[ADDR_TEXT_SIZE];
+	char text[ADDR_TEXT_SIZE], other[ADDR_TEXT_SIZE], at[CONFIG_PLACE_SIZE];
 
 	for (size_t i = 0; i < frontends->count; i++) {
 		const struct frontend_addr *a = frontends->all[i].frontend;
@@ -158,10 +171,10 @@ static void check_overlaps(const struct items *frontends, struct yaml_report *r)
 				continue;
 			yaml_report_error(
 				r, frontends->all[i].node->line, frontends->all[i].node->column,
-				"frontend %s overlaps %s of pool %s (line %d); list each address "
+				"frontend %s overlaps %s of pool %s (%s); list each address "
 				"and port once",
 				addr_format_frontend(a, text), addr_format_frontend(b, other),
-				pool_label(item->pool), item->node->line);
+				pool_label(item->pool), config_place(item->node->line, at));
 			break;
 		}
 	}
@@ -192,7 +205,7 @@ static void check_cover(const struct config *c, const struct item *f, const stru
 {
 	const struct frontend_addr *a = f->frontend;
 	struct endpoint_addr served;
-	char text[ADDR_TEXT_SIZE];
+	char text[ADDR_TEXT_SIZE], at[CONFIG_PLACE_SIZE];
 
 	addr_format_frontend(a, text);
 	for (size_t i = 0; i < endpoints->count; i++) {
@@ -201,14 +214,14 @@ static void check_cover(const struct config *c, const struct item *f, const stru
 
 		if (!server && !covers(a, &e->scrape_ip, e->scrape_port))
 			continue;
-		yaml_report_error(
-			r, f->node->line, f->node->column,
-			"frontend %s covers where endpoint %s/%s (line %d) %s, so that its "
-			"scrapes would be steered; keep them apart by address or port",
-			text, pool_label(e->pool), endpoint_label(e->endpoint), e->endpoint->line,
-			!server                    ? "has its metrics"
-			: e->endpoint->listen.port ? "listens"
-						   : "is");
+		yaml_report_error(r, f->node->line, f->node->column,
+				  "frontend %s covers where endpoint %s/%s (%s) %s, so that its "
+				  "scrapes would be steered; keep them apart by address or port",
+				  text, pool_label(e->pool), endpoint_label(e->endpoint),
+				  config_place(e->endpoint->line, at),
+				  !server                    ? "has its metrics"
+				  : e->endpoint->listen.port ? "listens"
+							     : "is");
 		break;
 	}
 	if (c->metrics && !addr_parse_endpoint(c->metrics, &served, NULL) &&
@@ -479,6 +492,22 @@ static void collect_items(const struct config_pool *p, const struct yaml_node *n
 			 (struct item){.pool = p, .frontend = &p->frontends[i], .node = child});
 }
 
+/* Where pools come from. */
+static void check_sources(const struct yaml_node *root, struct yaml_report *r)
+{
+	char wants[YAML_WANTS_SIZE];
+
+	if (root->kind != YAML_MAP || yaml_node_get(root, "pools") ||
+	    yaml_node_get(root, "kubernetes"))
+		return;
+	for (size_t i = 0; i < config_table.count; i++)
+		if (!strcmp(config_table.keys[i].path, "pools"))
+			yaml_report_error(
+				r, root->line, root->column,
+				"\"pools\" is missing at the top; add it: %s",
+				yaml_key_wants(&config_table, &config_table.keys[i], wants));
+}
+
 void config_check(const struct config *c, const struct yaml_node *root, struct yaml_report *r)
 {
 	_cleanup_(free_items) struct items endpoints = {0};
@@ -486,6 +515,7 @@ void config_check(const struct config *c, const struct yaml_node *root, struct y
 	const struct yaml_node *pools = yaml_node_get(root, "pools");
 	const struct yaml_node *n = yaml_node_at(pools, 0);
 
+	check_sources(root, r);
 	config_hooks_check(c, root, r);
 	check_pool_names(c, pools, r);
 	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {

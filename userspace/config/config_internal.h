@@ -8,6 +8,7 @@
  *   config.c            the configuration file, from its text to a struct config
  *   config_check.c      checks that take several values
  *   config_hooks.c      how servers are reached, which hook decides, and what it can do
+ *   config_found.c      pools that were found elsewhere than in the file
  *   config_settings.c   keys that were set while their pools run
  */
 #ifndef PINTLE_CONFIG_INTERNAL_H
@@ -42,6 +43,7 @@ extern const struct yaml_table config_table;
 
 extern const struct yaml_type config_frontends;  /* a list of struct frontend_addr */
 extern const struct yaml_type config_group_name; /* char * */
+extern const struct yaml_type config_pool_name;  /* char * */
 extern const struct yaml_type config_user;       /* char * */
 extern const struct yaml_type config_url;        /* char * */
 extern const struct yaml_type config_url_path;   /* char * */
@@ -70,6 +72,19 @@ void config_hooks_derive(struct config *c, const struct yaml_node *root);
  * Nodes as for config_check(). */
 void config_hooks_check(const struct config *c, const struct yaml_node *root,
 			struct yaml_report *r);
+
+/* ---- config_found.c -------------------------------------------------------- */
+
+/* Nodes of the found pool i have the line CONFIG_FOUND_LINE - i. */
+#define CONFIG_FOUND_LINE (-1000000)
+
+/* Adds the found pools to the tree of a text that is good by itself, and replaces *c by the
+ * configuration with those that hold. Returns 0 or -ENOMEM. */
+int config_found_add(struct yaml_tree *tree, const char *name, struct config_found *found, size_t n,
+		     struct config **c);
+/* For messages about another place: "line 12", or where there are no lines "the cluster". */
+#define CONFIG_PLACE_SIZE 32
+const char *config_place(int line, char buf[CONFIG_PLACE_SIZE]);
 
 /* ---- config_check.c -------------------------------------------------------- */
 

@@ -50,14 +50,15 @@ _Static_assert(sizeof(struct key_bits) == offsetof(struct config_stickiness, gro
 #define CLIENT(member)   .offset = offsetof(struct config_client, member)
 #define ENDPOINT(member) .offset = offsetof(struct config_endpoint, member)
 
-#define MSEC     ((double)NSEC_PER_MSEC)
-#define SEC      ((double)NSEC_PER_SEC)
-#define HOUR     (3600 * SEC)
-#define MAX_TEXT (PINTLE_TEXT_SIZE - 1)
-#define MAX_NAME (PINTLE_NAME_SIZE - 1)
-#define MAX_FILE 1023
-#define MAX_HOST 253
-#define MAX_LOAD ((double)PINTLE_MAX_LOAD / 1000) /* request equivalents */
+#define MSEC       ((double)NSEC_PER_MSEC)
+#define SEC        ((double)NSEC_PER_SEC)
+#define HOUR       (3600 * SEC)
+#define MAX_TEXT   (PINTLE_TEXT_SIZE - 1)
+#define MAX_NAME   (PINTLE_NAME_SIZE - 1)
+#define MAX_CLIENT (PINTLE_CLIENT_NAME_SIZE - 1)
+#define MAX_FILE   1023
+#define MAX_HOST   253
+#define MAX_LOAD   ((double)PINTLE_MAX_LOAD / 1000) /* request equivalents */
 
 /* Parents stand before their keys; docs/configuration.md keeps this order. */
 static const struct yaml_key config_keys[] = {
@@ -94,18 +95,27 @@ static const struct yaml_key config_keys[] = {
 	 .help = "Names for clients by their cgroups, for pools whose key or group is `cgroup`. "
 		 "The first entry that matches a cgroup counts. Entries with the same name are "
 		 "one client."},
-	{"clients[].name", &yaml_name, .required = true, .max = MAX_NAME, CLIENT(name),
+	{"clients[].name", &yaml_name, .required = true, .max = MAX_CLIENT, CLIENT(name),
 	 .help = "The client's name."},
 	{"clients[].cgroup", &yaml_path, .required = true, .max = 255, CLIENT(cgroup),
 	 .help = "A path below the cgroup2 root, or a pattern of it, where `*` also stands for "
 		 "`/`: `/system.slice/batch-*.service`. Everything below such a cgroup belongs "
 		 "to it."},
 
-	{"pools", &yaml_maps, .required = true, .max = PINTLE_MAX_POOLS, NODE(pools),
-	 .list = &pool_list,
+	{"kubernetes", &yaml_map,
+	 .absent = "in a pod with a service account's token as if it were `{}`; elsewhere no "
+		   "Kubernetes",
+	 .help = "Pools for the Services that carry the label `pintle.dev/mode`, beside those of "
+		 "this file; see docs/kubernetes.md. Takes effect at the start of pintled."},
+	{"kubernetes.kubeconfig", &yaml_path, .max = MAX_FILE, NODE(kubeconfig),
+	 .absent = "the service account of the pod that pintled runs in",
+	 .help = "A kubeconfig file; its current context says where the API server is."},
+
+	{"pools", &yaml_maps, .max = PINTLE_MAX_POOLS, NODE(pools), .list = &pool_list,
+	 .absent = "none; required unless `kubernetes` is there",
 	 .help = "The pools. A pool has the endpoints of one model, and the "
 		 "settings for them."},
-	{"pools[].name", &yaml_name, .required = true, .max = MAX_NAME, POOL(name),
+	{"pools[].name", &config_pool_name, .required = true, .max = MAX_NAME, POOL(name),
 	 .help = "The pool's name, once in the file."},
 	{"pools[].engine", &yaml_word, .choices = engines, .preset = "vllm", POOL(engine),
 	 .help = "The engine, whose metric names the endpoints' pages use; see Engines."},
@@ -297,6 +307,29 @@ static const struct yaml_key config_keys[] = {
 	 .preset = "0.5", POOL(ejection.max_share),
 	 .help = "The share of the pool's endpoints, rounded down, that may be ejected at the "
 		 "same time."},
+
+	{"pools[].health", &yaml_map, .absent = "no health check",
+	 .help = "A request that pintled sends to each endpoint's own address and port, over a new "
+		 "connection each time. An endpoint that fails it gets no new connections. Many "
+		 "servers answer it while their engine stands still: it does not replace `follow`."},
+	{"pools[].health.path", &config_url_path, .required = true, .max = 255, POOL(health.path),
+	 .help = "The path that is asked for, such as `/health`."},
+	{"pools[].health.interval", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
+	 .max = HOUR, .preset = "5s", POOL(health.interval_ns),
+	 .help = "The time from one check of an endpoint to the next."},
+	{"pools[].health.timeout", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
+	 .max = HOUR, .preset = "2s", POOL(health.timeout_ns),
+	 .help = "A check that takes longer has failed."},
+	{"pools[].health.expect", &yaml_integer, .set = SET_BY_DAEMON, .min = 200, .max = 599,
+	 .preset = "200", POOL(health.expect),
+	 .help = "The status that a good answer has. Redirects are not followed."},
+	{"pools[].health.failures", &yaml_integer, .set = SET_BY_DAEMON, .min = 1, .max = 1000,
+	 .preset = "2", POOL(health.failures),
+	 .help = "The checks in a row that must fail; one that succeeds ends the row."},
+	{"pools[].startup", &yaml_duration, .set = SET_BY_DAEMON, .min = 0, .max = 24 * HOUR,
+	 .preset = "10m", POOL(startup_ns),
+	 .help = "The time that a new server is given to pass its first health check: until then it "
+		 "is `starting`, and not `unhealthy`. It gets no connections in either state."},
 
 	{"pools[].dcgm", &yaml_map, .absent = "no GPU figures",
 	 .help = "The DCGM exporter from whose figures `endpoints[].gpu` picks."},

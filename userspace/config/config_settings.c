@@ -365,7 +365,7 @@ static void tell_warning(const struct trial *t, const struct yaml_message *m)
 	char what[PINTLE_NAME_SIZE + PINTLE_KEY_NAME_SIZE + PINTLE_VALUE_SIZE];
 	const struct config_setting *s;
 
-	if (m->line >= 0 || !t->sink)
+	if (m->line >= 0 || m->line <= CONFIG_FOUND_LINE || !t->sink)
 		return;
 	assert((size_t)(-m->line - 1) < t->n);
 	s = &t->settings[-m->line - 1];
@@ -489,8 +489,9 @@ static int trial_judge(struct trial *t, const struct yaml_sink *sink, struct con
 	return err == -EINVAL ? trial_refuse_all(t) : err;
 }
 
-int config_parse_set(const struct config_text *text, struct config_setting *settings, size_t n,
-		     const struct yaml_sink *sink, struct config **out)
+int config_parse_set(const struct config_text *text, struct config_founds *found,
+		     struct config_setting *settings, size_t n, const struct yaml_sink *sink,
+		     struct config **out)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 	_cleanup_(trial_free) struct trial t = {.name = text->name, .settings = settings, .n = n};
@@ -498,16 +499,19 @@ int config_parse_set(const struct config_text *text, struct config_setting *sett
 	int err = config_parse(text->name, text->text, text->size, sink, &c);
 	locale_t outer;
 
-	if (err || !n) {
+	if (err || (!n && !(found && found->count))) {
 		*out = TAKE_PTR(c);
 		return err;
 	}
-	t.changes = calloc(n, sizeof(*t.changes));
+	t.changes = calloc(n + 1, sizeof(*t.changes));
 	if (!t.changes || !yaml_tree_read(&t.tree, text->text, text->size, &r))
 		return -ENOMEM; /* the text itself was good: config_parse() took it */
-	settings_admit(c, t.tree.root, settings, n);
 	outer = text_numbers_begin();
-	err = trial_judge(&t, sink, &c);
+	err = found ? config_found_add(&t.tree, text->name, found->all, found->count, &c) : 0;
+	if (!err)
+		settings_admit(c, t.tree.root, settings, n);
+	if (!err && n)
+		err = trial_judge(&t, sink, &c);
 	text_numbers_end(outer);
 	if (!err)
 		*out = TAKE_PTR(c);

@@ -29,6 +29,27 @@ static void account_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 const struct yaml_type config_user = {.wants = account_wants, .read = read_account};
 const struct yaml_type config_group_name = {.wants = account_wants, .read = read_account};
 
+/* ---- pools ------------------------------------------------------------------ */
+
+/* "NAMESPACE/NAME:PORT" is a name in a cluster: config_check.c refuses it in the file. */
+static int read_pool_name(struct yaml_value *v, void *field)
+{
+	static const char first[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+	static const char others[] = "abcdefghijklmnopqrstuvwxyz0123456789-./:";
+
+	if (!v->length || !memchr(first, v->text[0], sizeof(first) - 1) ||
+	    strspn(v->text, others) != v->length)
+		return yaml_name.read(v, field);
+	return yaml_take_text(v, field);
+}
+
+static void pool_name_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	yaml_name.wants(k, buf);
+}
+
+const struct yaml_type config_pool_name = {.wants = pool_name_wants, .read = read_pool_name};
+
 /* ---- URLs ------------------------------------------------------------------ */
 
 static int check_url(struct yaml_value *v, const char *text)

@@ -314,6 +314,11 @@ bool curl_loop_stop(struct curl_loop *l, CURL *easy)
 	return true;
 }
 
+void curl_loop_multiplex(struct curl_loop *l)
+{
+	curl_multi_setopt(l->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
+}
+
 void curl_loop_keep(struct curl_loop *l, unsigned int connections)
 {
 	curl_multi_setopt(l->multi, CURLMOPT_MAXCONNECTS, (long)connections);

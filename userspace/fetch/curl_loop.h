@@ -37,6 +37,9 @@ int curl_loop_start(struct curl_loop *l, CURL *easy);
  * callback of libcurl, which does not allow it there. */
 bool curl_loop_stop(struct curl_loop *l, CURL *easy);
 
+/** From now on requests to one server share a connection where it speaks HTTP/2. */
+void curl_loop_multiplex(struct curl_loop *l);
+
 /** How many idle connections may be kept. */
 void curl_loop_keep(struct curl_loop *l, unsigned int connections);
 

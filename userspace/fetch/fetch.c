@@ -157,7 +157,10 @@ static size_t on_head(char *data, size_t one, size_t count, void *arg)
 	else if (size <= 2 && (*data == '\r' || *data == '\n'))
 		x->head_ended = true;
 	/* For a probe a complete head is enough. */
-	return x->how == FETCH_PROBE && x->head_ended ? 0 : size;
+	if (x->how == FETCH_PROBE && x->head_ended)
+		return 0;
+	/* For a check that of the final answer is. */
+	return x->how == FETCH_CHECK && x->head_ended && status_of(x) >= 200 ? 0 : size;
 }
 
 static bool is_fresh(const struct fetch *x)
@@ -259,6 +262,17 @@ static void explain_code(struct fetch *x, CURLcode code, struct fetch_result *r)
 		r->reason = *x->message ? x->message : curl_easy_strerror(code);
 }
 
+/* A kept connection says nothing: libcurl asks again over a new one. */
+static int turned_away(const struct fetch *x, CURLcode code, int error)
+{
+	if (code == CURLE_COULDNT_CONNECT)
+		return error == -ECONNREFUSED ? ECONNREFUSED : 0;
+	return (code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR) && error == -ECONNRESET &&
+			       is_fresh(x) && !x->head
+		       ? ECONNRESET
+		       : 0;
+}
+
 /* Whether the server answered at all. These codes mean an answer that libcurl refused; without a
  * new connection they mean that libcurl refused the URL. */
 static bool has_answered(const struct fetch *x, CURLcode code)
@@ -286,11 +300,15 @@ static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
 			"says why)";
 	} else if (x->how == FETCH_PROBE && has_answered(x, code)) {
 		r->page = "";
+	} else if (x->how == FETCH_CHECK && x->head_ended && status >= 200) {
+		r->page = "";
+		r->status = (unsigned int)status;
 	} else if (x->error) {
 		r->error = x->error;
 		r->reason = x->reason;
 	} else if (code) {
 		explain_code(x, code, r);
+		r->turned_away = turned_away(x, code, r->error);
 	} else if (status != 200) {
 		r->error = -EPROTO;
 		r->answered = true;

@@ -28,6 +28,10 @@ struct fetch_result {
 	bool loopback;      /* the server's address was a loopback address */
 	bool refused; /* by begin(): the request was not sent, and the connection was closed */
 	bool fresh;   /* the connection was made for this request */
+	/* The server refused a new connection (ECONNREFUSED), or reset it before a byte of an
+	 * answer (ECONNRESET); else 0. */
+	int turned_away;
+	unsigned int status; /* FETCH_CHECK: of the answer */
 };
 
 struct fetch_connection {
@@ -42,6 +46,8 @@ enum fetch_how {
 	FETCH_PROBE, /* a sign of life, over such a connection, too: any answer is good, whatever
 		      * its status, even if it is not HTTP, or a certificate that is not trusted.
 		      * The page is then empty */
+	FETCH_CHECK, /* the status of an answer, over such a connection, too: any status is good,
+		      * and the page is empty */
 };
 
 struct fetch_callbacks {

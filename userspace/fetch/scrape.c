@@ -46,6 +46,7 @@ struct scrape_target {
 	struct source source;
 	char *label;
 	uint64_t interval_ns, timeout_ns;
+	unsigned int expect, status; /* of a health check, and of its newest answer */
 	bool probe;
 	const struct scrape_callbacks *callbacks;
 	void *arg;
@@ -55,6 +56,7 @@ struct scrape_target {
 	uint64_t started_ns, due_ns, said_ns;
 	unsigned int current; /* index of the URL that is tried first */
 	unsigned int failures;
+	int turned_away;  /* of the newest scrape, as in struct fetch_result */
 	bool is_due;      /* in scraper->due */
 	bool is_young;    /* in scraper->young */
 	bool tried_other; /* in this scrape */
@@ -132,7 +134,7 @@ static void schedule_retry(struct scrape_target *t, bool soon)
 
 static const char *target_kind(const struct scrape_target *t)
 {
-	return t->probe ? "probe" : "scrape";
+	return t->probe ? "probe" : t->expect ? "health check" : "scrape";
 }
 
 static void say_failure(struct scrape_target *t, const char *reason)
@@ -179,11 +181,31 @@ static void leave_due(struct scrape_target *t)
 	t->is_due = false;
 }
 
-static void end_scrape(struct scrape_target *t, const struct fetch_result *r)
+/* Makes an answer with another status than the expected one a failure. */
+static struct fetch_result judge_status(const struct scrape_target *t,
+					const struct fetch_result *from, char reason[64])
 {
+	struct fetch_result r = *from;
+
+	if (!t->expect || r.error || r.status == t->expect)
+		return r;
+	snprintf(reason, 64, "HTTP status %u instead of %u", r.status, t->expect);
+	r.error = -EPROTO;
+	r.reason = reason;
+	r.answered = true;
+	r.page = NULL;
+	return r;
+}
+
+static void end_scrape(struct scrape_target *t, const struct fetch_result *result)
+{
+	char reason[64];
+	struct fetch_result judged = judge_status(t, result, reason), *r = &judged;
 	const char *bad;
 
 	leave_young(t);
+	t->turned_away = r->turned_away;
+	t->status = r->status;
 	t->in_done = true;
 	bad = t->callbacks->done(t->arg, r->error, r->page, r->size);
 	t->in_done = false;
@@ -228,7 +250,10 @@ static int start_fetch(struct scrape_target *t, bool fresh, uint64_t timeout_ms,
 		.key_file = s->key_file,
 		.connect_to = s->connect_to[t->current],
 	};
-	enum fetch_how how = t->probe ? FETCH_PROBE : fresh ? FETCH_FRESH : FETCH_KEPT;
+	enum fetch_how how = t->probe    ? FETCH_PROBE
+			     : t->expect ? FETCH_CHECK
+			     : fresh     ? FETCH_FRESH
+					 : FETCH_KEPT;
 
 	if (s->credentials && !(access.bearer = secret_text(s->credentials, reason)))
 		return -EACCES;
@@ -421,6 +446,7 @@ static int take_options(struct scraper *s, struct scrape_target *t, const struct
 	t->interval_ns = o->interval_ns;
 	t->timeout_ns = o->timeout_ns;
 	t->probe = o->probe;
+	t->expect = o->expect;
 	return 0;
 }
 
@@ -524,6 +550,16 @@ void scraper_kick(struct scrape_target *t)
 unsigned int scraper_failures(const struct scrape_target *t)
 {
 	return t->failures;
+}
+
+unsigned int scraper_status(const struct scrape_target *t)
+{
+	return t->status;
+}
+
+int scraper_turned_away(const struct scrape_target *t)
+{
+	return t->turned_away;
 }
 
 /* -- the scraper ------------------------------------------------------------------ */

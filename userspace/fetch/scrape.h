@@ -2,7 +2,8 @@
 /*
  * scrape.h - fetches metrics pages over HTTP at regular intervals, by libcurl on the daemon's libuv
  * loop; what a page says is the caller's business. A target may be a probe instead: it asks for a
- * sign of life, not a page, at the same intervals, but only when fresh() says so.
+ * sign of life, not a page, at the same intervals, but only when fresh() says so. Or it is a
+ * health check, whose answer must have a certain status; each goes over a new connection.
  *
  * Connections are kept alive, unless the target asks for a fresh one. Each request has to end
  * within the target's timeout; redirects, proxies, compression and protocols other than http and
@@ -43,6 +44,8 @@ struct scrape_options {
 	const char *label;       /* "pool/endpoint": names the target in logs */
 	uint64_t interval_ns;    /* from start to start, at least 1 ms */
 	uint64_t timeout_ns;     /* for the whole scrape, connecting included; at least 1 ms */
+	unsigned int expect; /* the target is a health check: an answer with this status is good,
+			      * whatever its body, and any other is not; 0: the page is wanted */
 	bool probe; /* a request is made only when fresh() returns true, and any answer is good: see
 		     * FETCH_PROBE */
 };
@@ -112,6 +115,15 @@ void scraper_kick(struct scrape_target *t);
 /** How many scrapes of this target have failed in a row; 0: the newest succeeded, or none is
  * over. */
 unsigned int scraper_failures(const struct scrape_target *t);
+
+/** The HTTP status of the newest health check that is over; 0: no answer came. May be called from
+ * within done(). */
+unsigned int scraper_status(const struct scrape_target *t);
+
+/** ECONNREFUSED if the server refused the connection of the newest scrape that is over; ECONNRESET
+ * if it reset that connection, a new one, before a byte of an answer; else 0. With two URLs, both
+ * must have failed. May be called from within done(). */
+int scraper_turned_away(const struct scrape_target *t);
 
 void scraper_stats(const struct scraper *s, struct scrape_stats *out);
 

@@ -10,6 +10,8 @@
 
 enum link_id {
 	LINK_SOCKOPS,
+	LINK_SERVERS,
+	LINK_CLIENTS,
 	LINK_LOOKUP,
 	LINK_RELEASE,
 	LINK_GETPEERNAME4,
@@ -25,10 +27,13 @@ struct link_kind {
 	const char *program; /* its name in the object */
 	enum bpf_attach_type type;
 	/* The link exists while there is a pool that this hook decides, or that has this key for
-	 * its sessions or groups. A link with neither always exists. */
+	 * its sessions or groups. A link with neither always exists, unless it is `former`. */
 	enum pintle_hook decided_by;
 	enum pintle_key key;
 	bool netns; /* attached to the network namespace; else to the cgroup */
+	/* Only pins of the former layout have the link. It is taken over, and then detached as one
+	 * that no pool needs. */
+	bool former;
 	/* The program runs before those of others where the kernel has BPF_F_PREORDER (Linux
 	 * 6.15). A load balancer that ran first would replace the frontend 10.96.0.10:80 by a
 	 * pod's address, and the connect hook would see no frontend any more. */
@@ -41,7 +46,7 @@ extern const struct link_kind link_kinds[LINK_COUNT];
 
 static inline bool link_is_always(const struct link_kind *k)
 {
-	return !k->decided_by && !k->key;
+	return !k->decided_by && !k->key && !k->former;
 }
 
 /** Whether a pool needs the link: `decided_by` is its enum pintle_hook, `key_kind` and `group_kind`
@@ -53,7 +58,7 @@ static inline bool link_is_for(const struct link_kind *k, uint32_t decided_by, u
 	       (k->key && (k->key == key_kind || k->key == group_kind));
 }
 
-/** The hook's name in messages: "lookup", "sockops". */
+/** The hook's name in messages: "lookup", "sockops_servers". */
 static inline const char *link_hook(const struct link_kind *k)
 {
 	return k->pin + sizeof("link_") - 1;

@@ -60,6 +60,10 @@
 	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
 	  .holds = "sums over its connections that ended: how, bytes, durations",                  \
 	  .writer = "kernel")                                                                      \
+	X(firsts, ARRAY, __u32, struct pintle_firsts, PINTLE_MAX_ENDPOINTS, MAPPED, .since = 3,    \
+	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
+	  .holds = "sums over answers: how many, how long until the first token",                  \
+	  .writer = "kernel")                                                                      \
 	X(health, ARRAY, __u32, struct pintle_health, PINTLE_MAX_ENDPOINTS, MAPPED,                \
 	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
 	  .holds = "listening since, families, why unsteerable, whose listeners, direct "          \
@@ -98,7 +102,7 @@
 	X(turns, SK_STORAGE, int, struct pintle_turn, ANY, COPIED, .since = 3, .write_only = true, \
 	  .key = "a steered socket",                                                               \
 	  .holds = "its request: waiting, answered, idle; bytes and times",                        \
-	  .writer = "the pass; sockops reads it at the end")                                       \
+	  .writer = "the pass; sockops for first tokens, and reads it at the end")                 \
 	X(clients, HASH, __u64, struct pintle_client, ANY, COPIED, .key = "cgroup id",             \
 	  .holds = "which client that is", .writer = "daemon")                                     \
 	X(oneshot, LPM_TRIE, struct pintle_frontend_key, struct pintle_ref, ANY, COPIED,           \

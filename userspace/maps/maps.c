@@ -32,7 +32,7 @@ const struct map_layout map_layouts[MAP_COUNT] = {PINTLE_MAPS(X)};
 #undef X
 #undef ANY
 
-#define KEY_SIZE 256 /* of the largest key, or more */
+#define KEY_SIZE 512 /* of the largest key, or more */
 /* The kernel places the values of an array map at multiples of 8 bytes: a mapped map is one C array
  * only if the size of its values is such a multiple. */
 #define CHECK_COPIED(value)

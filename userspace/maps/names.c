@@ -35,6 +35,10 @@ static const struct name keys[] = {PINTLE_KEYS(X)};
 static const struct name hooks[] = {[PINTLE_HOOK_NONE] = {"none", ""}, PINTLE_HOOKS(X)};
 #undef X
 
+#define X(symbol, text, says) [PINTLE_UNFIT_##symbol] = {text, says},
+static const struct name unfits[] = {PINTLE_UNFITS(X)};
+#undef X
+
 #define X(symbol, text, says) [PINTLE_FAILURE_##symbol] = {text, says},
 static const struct name failures[] = {PINTLE_FAILURES(X)};
 #undef X
@@ -87,6 +91,16 @@ const char *hook_name(uint32_t hook)
 const char *failure_name(uint32_t failure)
 {
 	return failure < ARRAY_SIZE(failures) ? failures[failure].name : "unknown";
+}
+
+const char *unfit_help(uint32_t unfit)
+{
+	return unfit < ARRAY_SIZE(unfits) ? unfits[unfit].help : "";
+}
+
+const char *unfit_name(uint32_t unfit)
+{
+	return unfit < ARRAY_SIZE(unfits) ? unfits[unfit].name : "unknown";
 }
 
 const char *ending_name(uint32_t ending)

@@ -8,9 +8,9 @@
 
 /** The name of an enum pintle_outcome ("sticky", ...), pintle_mode ("enforce", ...),
  * pintle_requests ("as-they-come", ...), pintle_oneshot ("rewritten_connection", ...), pintle_key
- * ("source", ...), pintle_hook ("connect", ...), pintle_failure ("refused", ...) or pintle_ending
- * ("closed", ...). A value read from a map may be anything: "unknown" when it has no name. Never
- * NULL, static. */
+ * ("source", ...), pintle_hook ("connect", ...), pintle_failure ("refused", ...), pintle_ending
+ * ("closed", ...) or pintle_unfit ("unhealthy", ...; "" for PINTLE_UNFIT_NOT). A value read from a
+ * map may be anything: "unknown" when it has no name. Never NULL, static. */
 const char *outcome_name(uint32_t outcome);
 const char *mode_name(uint32_t mode);
 const char *requests_name(uint32_t requests);
@@ -19,6 +19,7 @@ const char *key_name(uint32_t key);
 const char *hook_name(uint32_t hook);
 const char *failure_name(uint32_t failure);
 const char *ending_name(uint32_t ending);
+const char *unfit_name(uint32_t unfit);
 
 /** One line on what the value means, for help and documentation; "" when unknown. Static. */
 const char *outcome_help(uint32_t outcome);
@@ -26,6 +27,7 @@ const char *mode_help(uint32_t mode);
 const char *oneshot_help(uint32_t oneshot);
 const char *key_help(uint32_t key);
 const char *failure_help(uint32_t failure);
+const char *unfit_help(uint32_t unfit);
 
 /** The value whose name is exactly `text`. Returns 0, or -EINVAL with the out-parameter
  * untouched. */

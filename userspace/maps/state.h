@@ -26,6 +26,9 @@
 	X(UNHEARD, "unheard", "it listens, but no scrape has succeeded since")                     \
 	X(STOPPED, "stopped", "reads and accepts nothing; left out, but for a try every 2 s")      \
 	X(STALLED, "stalled", "answers nothing; left out, but for a try every 2 s")                \
+	X(STARTING, "starting", "has appeared, and not passed its health check yet; left out")     \
+	X(UNHEALTHY, "unhealthy", "fails its health check; left out")                              \
+	X(FAULTY, "faulty", "its GPU reported an error that only a restart ends; left out")        \
 	X(EJECTED, "ejected", "failed its clients several times in a row; left out for a while")   \
 	X(DRAINED, "drained", "takes no further connection until undrained")                       \
 	X(DOWN, "down", "nothing listens")                                                         \
@@ -96,6 +99,10 @@ struct state_endpoint {
 	uint32_t failures_in_row; /* since the last success */
 	uint64_t ejections;       /* ever */
 	uint64_t failures[PINTLE_FAILURE_COUNT]; /* ever */
+
+	/* by pintled's own checks, in any state; nothing while no daemon runs */
+	uint32_t unfit;        /* enum pintle_unfit */
+	uint32_t unfit_detail; /* as in struct pintle_health */
 
 	/* what the newest pass over its connections found, if their requests are followed */
 	bool has_work; /* a pass that is young enough for the rule to believe it */

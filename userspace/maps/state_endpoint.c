@@ -141,8 +141,10 @@ static void listener_take(struct state_endpoint *e, const struct pintle_health *
 	e->unsteerable_error = e->unsteerable && h->error < 0 && h->error >= -4095 ? -h->error : 0;
 }
 
-static void health_take(struct state_endpoint *e, const struct eligible_query *q)
+static void health_take(struct state_endpoint *e, const struct eligible_query *q, bool daemonless)
 {
+	e->unfit = ineligible_unfit(q->health, daemonless) ? q->health->unfit : PINTLE_UNFIT_NOT;
+	e->unfit_detail = e->unfit ? q->health->unfit_detail : 0;
 	e->families = eligible_families(q->pool, q->endpoint, q->health);
 	e->ejected = eligible_ejected(q->pool, q->health, q->now);
 	if (eligible_listens(q->pool))
@@ -180,13 +182,13 @@ static void signals_take(struct state_endpoint *e, const struct pintle_score *sc
 
 /* ---- work ---------------------------------------------------------------------- */
 
-static void work_take(const struct maps *m, struct state_endpoint *e, uint64_t staleness_ns,
-		      uint64_t now)
+static void work_take(const struct maps *m, struct state_endpoint *e,
+		      const struct pintle_pool *pool, uint64_t now)
 {
 	struct pintle_work w = {0};
 
-	if (maps_value(m, MAP_works, e->id, &w) || w.generation != e->generation || !w.passed_ns ||
-	    (int64_t)(now - w.passed_ns) > (int64_t)staleness_ns)
+	if (maps_value(m, MAP_works, e->id, &w) || w.generation != e->generation ||
+	    !eligible_passed(pool, w.passed_ns, now))
 		return;
 	e->has_work = true;
 	e->work = w;
@@ -199,7 +201,9 @@ static const enum state_endpoint_state states[INELIGIBLE_COUNT] = {
 	[INELIGIBLE_NOT] = STATE_READY,          [INELIGIBLE_DOWN] = STATE_DOWN,
 	[INELIGIBLE_FAMILY] = STATE_UNSTEERABLE, [INELIGIBLE_DRAINED] = STATE_DRAINED,
 	[INELIGIBLE_EJECTED] = STATE_EJECTED,    [INELIGIBLE_UNHEARD] = STATE_UNHEARD,
-	[INELIGIBLE_STOPPED] = STATE_STOPPED,    [INELIGIBLE_STALLED] = STATE_STALLED,
+	[INELIGIBLE_STARTING] = STATE_STARTING,  [INELIGIBLE_UNHEALTHY] = STATE_UNHEALTHY,
+	[INELIGIBLE_FAULTY] = STATE_FAULTY,      [INELIGIBLE_STOPPED] = STATE_STOPPED,
+	[INELIGIBLE_STALLED] = STATE_STALLED,
 };
 
 /* why: INELIGIBLE_* */
@@ -252,11 +256,11 @@ static int endpoint_read(const struct maps *m, uint64_t now, const struct state_
 	eligible_count(&facts, pool, &counts);
 
 	counters_take(e, &counts);
-	health_take(e, &q);
+	health_take(e, &q, of->daemonless);
 	override_take(e, &q);
 	if (seen.whole && seen.scraped_ns)
 		signals_take(e, &score, now);
-	work_take(m, e, pool->staleness_ns, now);
+	work_take(m, e, pool, now);
 	e->fresh = facts.fresh;
 	e->state = state_of(e, ineligible(&q, &seen, of->daemonless));
 	c->endpoint = e->id;

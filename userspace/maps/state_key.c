@@ -314,7 +314,7 @@ static int parse_cgroup(const char *text, struct pintle_session_key *key)
 		*key = key_of(PINTLE_KEY_CGROUP, 1, n);
 		return 0;
 	}
-	if (!*text || strlen(text) >= PINTLE_NAME_SIZE)
+	if (!*text || strlen(text) >= PINTLE_CLIENT_NAME_SIZE)
 		return -EINVAL;
 	*key = parse_number(text, 10, &n) ? key_of(PINTLE_KEY_CGROUP, 0, n)
 					  : key_of(PINTLE_KEY_CGROUP, 1, client_id(text));

@@ -82,29 +82,53 @@ static int enter_netns(int netns_fd, int *own, const char **what)
 	return 0;
 }
 
-static int make_socket(int netns_fd, int domain, int type, int protocol, const char **what)
+/* Calls the function within the namespace. *what says what failed, if that was not `call`. */
+static int call_in(int netns_fd, int (*call)(void *arg), void *arg, const char **what)
 {
 	_cleanup_close_ int own = -1;
 	int r = netns_fd < 0 ? 0 : enter_netns(netns_fd, &own, what);
-	int fd;
 
 	if (r)
 		return r;
-	fd = socket(domain, type | SOCK_CLOEXEC, protocol);
-	if (fd < 0) {
-		*what = "cannot make a socket";
-		fd = -errno;
-	}
+	r = call(arg);
 	if (own >= 0 && setns(own, CLONE_NEWNET)) {
 		log_err_r(errno, "cannot return to the own network namespace; giving up");
 		abort();
 	}
-	return fd;
+	return r;
+}
+
+int netns_call(int netns_fd, int (*call)(void *arg), void *arg)
+{
+	const char *what = NULL;
+	int r = call_in(netns_fd, call, arg, &what);
+
+	return what ? log_err_r(r, "%s", what) : r;
+}
+
+struct wanted {
+	int domain, type, protocol;
+};
+
+static int make_here(void *arg)
+{
+	const struct wanted *w = arg;
+	int fd = socket(w->domain, w->type | SOCK_CLOEXEC, w->protocol);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int make_socket(int netns_fd, int domain, int type, int protocol, const char **what)
+{
+	struct wanted w = {domain, type, protocol};
+
+	*what = "cannot make a socket";
+	return call_in(netns_fd, make_here, &w, what);
 }
 
 int netns_socket(int netns_fd, int domain, int type, int protocol)
 {
-	const char *what = NULL;
+	const char *what;
 	int fd = make_socket(netns_fd, domain, type, protocol, &what);
 
 	return fd < 0 ? log_err_r(fd, "%s (family %d, protocol %d)", what, domain, protocol) : fd;

@@ -3,8 +3,8 @@
  * netns.h - finds network namespaces, and makes sockets in them.
  *
  * A namespace is passed as a descriptor of its nsfs file; -1 is the calling thread's own. The
- * thread enters another namespace only to make a socket, which stays in the namespace it was made
- * in, wherever it is used later.
+ * thread enters another namespace only for a call: to make a socket, which stays in the namespace
+ * it was made in, or to run an iterator over sockets.
  */
 #ifndef PINTLE_NETNS_H
 #define PINTLE_NETNS_H
@@ -36,6 +36,10 @@ int netns_socket(int netns_fd, int domain, int type, int protocol);
 
 /** The same without logging, for callers that try again and again. */
 int netns_socket_quiet(int netns_fd, int domain, int type, int protocol);
+
+/** Calls the function within the namespace, under the same conditions as netns_socket(). Returns
+ * what it returns; or -errno, logged: the namespace cannot be entered. */
+int netns_call(int netns_fd, int (*call)(void *arg), void *arg);
 
 /**
  * Finds a namespace by its inode: at `hint` (a path, or NULL), then the caller's own, those with a

@@ -99,7 +99,7 @@ static void cgroup_hook(struct doctor *d, enum link_id link, const char *kind, b
 
 void doctor_sockops_hook(struct doctor *d)
 {
-	cgroup_hook(d, LINK_SOCKOPS, "sockops", false,
+	cgroup_hook(d, LINK_SERVERS, "sockops", false,
 		    "make sure that the others add to the callback flags, and do not replace them: "
 		    "otherwise sockops misses ends of connections, and pintled has to recount");
 }

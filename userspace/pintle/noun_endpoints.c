@@ -36,7 +36,8 @@ static const enum tone state_tones[STATE_COUNT] = {
 	[STATE_READY] = TONE_GOOD,   [STATE_SATURATED] = TONE_WARN,  [STATE_STALE] = TONE_WARN,
 	[STATE_UNHEARD] = TONE_WARN, [STATE_DRAINED] = TONE_FAINT,   [STATE_DOWN] = TONE_BAD,
 	[STATE_EJECTED] = TONE_BAD,  [STATE_UNSTEERABLE] = TONE_BAD, [STATE_STOPPED] = TONE_BAD,
-	[STATE_STALLED] = TONE_BAD,
+	[STATE_STALLED] = TONE_BAD,  [STATE_STARTING] = TONE_WARN,   [STATE_UNHEALTHY] = TONE_BAD,
+	[STATE_FAULTY] = TONE_BAD,
 };
 
 /* The state in text, with the reason or the time left where the name alone says too little. */
@@ -49,6 +50,12 @@ GET(state_text)
 
 	if (e->state == STATE_EJECTED)
 		snprintf(v.text, sizeof(v.text), "ejected %s", age_text(e->ejected_seconds, left));
+	else if (e->state == STATE_UNHEALTHY && e->unfit_detail)
+		snprintf(v.text, sizeof(v.text), "unhealthy %u", e->unfit_detail);
+	else if (e->state == STATE_FAULTY && e->unfit_detail)
+		snprintf(v.text, sizeof(v.text), "faulty XID %u", e->unfit_detail);
+	else if (e->state == STATE_FAULTY)
+		snprintf(v.text, sizeof(v.text), "faulty memory");
 	v.tone = state_tones[e->state];
 	return v;
 }
@@ -154,6 +161,23 @@ GET(ejected_seconds)
 	return value_number(VALUE_SECONDS, e->ejected_seconds, e->ejected);
 }
 
+GET(unfit)
+{
+	return e->unfit ? value_text(unfit_name(e->unfit)) : value_none();
+}
+
+GET(health_status)
+{
+	return e->unfit == PINTLE_UNFIT_UNHEALTHY && e->unfit_detail ? value_count(e->unfit_detail)
+								     : value_none();
+}
+
+GET(xid)
+{
+	return e->unfit == PINTLE_UNFIT_FAULTY && e->unfit_detail ? value_count(e->unfit_detail)
+								  : value_none();
+}
+
 GET(vouched_seconds)
 {
 	return value_number(VALUE_SECONDS, e->vouched_seconds, e->vouched_seconds > 0);
@@ -188,7 +212,7 @@ static const struct column columns[] = {
 	 .help = "text: where it is, or listens, as configured"},
 	{.key = "state",
 	 COLUMN(state),
-	 .help = "text: ready, saturated, stale, unheard, stopped, stalled, ejected, drained, down, unsteerable"},
+	 .help = "text: ready, saturated, stale, unheard, stopped, stalled, starting, unhealthy, faulty, ejected, drained, down, unsteerable"},
 	{.heading = "STATE", COLUMN(state_text)},
 	{.key = "waiting",
 	 .heading = "WAIT",
@@ -249,6 +273,15 @@ static const struct column columns[] = {
 	{.key = "listeners", COLUMN(listeners), .help = "its sockets in state LISTEN"},
 	{.key = "families", COLUMN(families), .help = "list of text: ipv4, ipv6: what they take"},
 	{.key = "drained", COLUMN(drained), .help = "bool: `pintle drain` holds, in any state"},
+	{.key = "unfit",
+	 COLUMN(unfit),
+	 .help = "text: starting, unhealthy or faulty, by pintled's own checks; null: fit"},
+	{.key = "health_status",
+	 COLUMN(health_status),
+	 .help = "unhealthy: the HTTP status that came instead; null: none came"},
+	{.key = "xid",
+	 COLUMN(xid),
+	 .help = "faulty: the XID of its GPU; null: an error of its memory"},
 	{.key = "ejected", COLUMN(ejected), .help = "bool: it failed its clients, and is left out"},
 	{.key = "ejected_seconds",
 	 COLUMN(ejected_seconds),

@@ -3,6 +3,7 @@
 #include <limits.h>
 
 #include "../base/log.h"
+#include "../base/text.h"
 #include "../maps/names.h"
 #include "output.h"
 #include "programs.h"
@@ -217,6 +218,22 @@ static void print_daemon(const struct status *t)
 	       age_text(seconds_since(t->s, n->heartbeat_ns), age));
 }
 
+/* Prints whose sockets sockops follows: those of servers, of clients, or of both. */
+static void print_sockops(const struct status *t)
+{
+	static const struct {
+		enum link_id link;
+		const char *of;
+	} sides[] = {{LINK_SERVERS, "servers"}, {LINK_CLIENTS, "clients"}};
+	char of[32] = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(sides); i++)
+		if (link_is_pinned(t->cli, sides[i].link))
+			text_list_add(of, sizeof(of), sides[i].of);
+	if (of[0])
+		printf("          sockops of %s on cgroup %s\n", of, t->s->node.cgroup);
+}
+
 /* Prints the place of Pintle's program among those that run at connect(), if it may be seen. */
 static void print_connect(const struct status *t)
 {
@@ -243,7 +260,7 @@ static void print_node(const struct status *t)
 		printf("attached  since %s (%s)\n", wall_text(n->attached_ns, when),
 		       age_text(seconds_since(t->s, n->attached_ns), age));
 		printf("          lookup in netns %s (inode %llu)\n", n->netns, n->netns_inode);
-		printf("          sockops on cgroup %s\n", n->cgroup);
+		print_sockops(t);
 		print_connect(t);
 	} else {
 		printf("attached  no\n");
@@ -331,7 +348,8 @@ GET(hooks)
 		enum link_id link;
 		const char *name;
 	} hooks[] = {{LINK_LOOKUP, "lookup"},
-		     {LINK_SOCKOPS, "sockops"},
+		     {LINK_SERVERS, "sockops_servers"},
+		     {LINK_CLIENTS, "sockops_clients"},
 		     {LINK_CONNECT4, "connect"},
 		     {LINK_HINT, "hint"}};
 	cJSON *list = cJSON_CreateArray();
@@ -375,10 +393,13 @@ static const struct column columns[] = {
 	 COLUMN(netns),
 	 .help = "text: path of the network namespace, as configured"},
 	{.key = "netns_inode", COLUMN(netns_inode), .help = "of that namespace"},
-	{.key = "cgroup", COLUMN(cgroup), .help = "text: path of the cgroup of sockops"},
+	{.key = "cgroup",
+	 COLUMN(cgroup),
+	 .help = "text: path of the cgroup to which the programs are attached"},
 	{.key = "hooks",
 	 COLUMN(hooks),
-	 .help = "list of text: what is attached: lookup, sockops, connect, hint"},
+	 .help = "list of text: what is attached: lookup, sockops_servers, sockops_clients, "
+		 "connect, hint"},
 	{.key = "daemon_alive",
 	 COLUMN(daemon_alive),
 	 .help = "bool: its heartbeat is younger than 2 seconds"},

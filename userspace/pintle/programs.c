@@ -69,13 +69,22 @@ const char *link_cure(const struct state *s)
 }
 
 /* The id of the pinned link's program; 0: there is none, or it cannot be read. */
-static uint32_t own_program(const struct cli *cli, enum link_id link)
+static uint32_t program_of(const struct cli *cli, enum link_id link)
 {
 	_cleanup_close_ int fd = link_open(cli, link);
 	struct bpf_link_info info = {0};
 	uint32_t size = sizeof(info);
 
 	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) ? info.prog_id : 0;
+}
+
+/* Whether one of Pintle's links of that type runs the program. */
+static bool is_ours(const struct cli *cli, enum bpf_attach_type type, uint32_t id)
+{
+	for (int i = 0; i < LINK_COUNT; i++)
+		if (link_kinds[i].type == type && program_of(cli, (enum link_id)i) == id)
+			return true;
+	return false;
 }
 
 static void program_name(struct program *p)
@@ -93,7 +102,7 @@ int programs_query(const struct cli *cli, int fd, enum link_id link, struct prog
 {
 	const struct link_kind *k = &link_kinds[link];
 	uint32_t ids[MAX_PROGRAMS], count = MAX_PROGRAMS, attach_flags;
-	uint32_t own = own_program(cli, link);
+	uint32_t own = program_of(cli, link);
 
 	if (bpf_prog_query(fd, k->type, k->netns ? 0 : BPF_F_QUERY_EFFECTIVE, &attach_flags, ids,
 			   &count))
@@ -102,9 +111,9 @@ int programs_query(const struct cli *cli, int fd, enum link_id link, struct prog
 	out->own = out->count;
 	for (size_t i = out->count; i-- > 0;) {
 		out->all[i].id = ids[i];
-		out->all[i].ours = own && ids[i] == own;
+		out->all[i].ours = is_ours(cli, k->type, ids[i]);
 		program_name(&out->all[i]);
-		if (out->all[i].ours)
+		if (ids[i] == own)
 			out->own = i;
 	}
 	return 0;

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <bpf/bpf.h>
 
+#include "../maps/state_found.h"
 #include "../base/hash.h"
 #include "../base/log.h"
 #include "../maps/names.h"
@@ -108,13 +109,14 @@ int settings_judge(const struct state *s, const struct config_text *text,
 	_cleanup_(config_freep) struct config *c = NULL;
 	size_t count;
 	_cleanup_free_ struct config_setting *all = settings_copy(s, but, &count);
+	_cleanup_(config_founds_free) struct config_founds found = {0};
 	int err;
 
-	if (!all)
+	if (!all || state_found(s, &found))
 		return log_err_r(ENOMEM, "settings");
 	if (with)
 		all[count++] = *with;
-	err = config_parse_set(text, all, count, &sink, &c);
+	err = config_parse_set(text, &found, all, count, &sink, &c);
 	if (err)
 		return err;
 	*out = TAKE_PTR(all);

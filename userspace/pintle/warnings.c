@@ -197,10 +197,30 @@ static void ejection_warnings(cJSON *list, const struct cli *cli, const struct s
 		if (!e->ejected)
 			continue;
 		left--;
-		warn(list,
-		     "%s is ejected for %s more: clients failed to reach it %u time%s in a row",
+		warn(list, "%s is ejected for %s more: connections to it failed %u time%s in a row",
 		     endpoint_name(s, e, name), age_text(e->ejected_seconds, left_text),
 		     e->failures_in_row, plural(e->failures_in_row));
+	}
+}
+
+static void unfit_warnings(cJSON *list, const struct cli *cli, const struct state *s)
+{
+	char name[ENDPOINT_NAME_SIZE], detail[32] = "";
+	int left = MAX_OF_A_KIND;
+
+	(void)cli;
+	for (size_t i = 0; i < s->endpoint_count && left; i++) {
+		const struct state_endpoint *e = &s->endpoints[i];
+		bool faulty = e->unfit == PINTLE_UNFIT_FAULTY;
+
+		if (!faulty && e->unfit != PINTLE_UNFIT_UNHEALTHY)
+			continue;
+		left--;
+		if (e->unfit_detail)
+			snprintf(detail, sizeof(detail), faulty ? " (XID %u)" : " (HTTP status %u)",
+				 e->unfit_detail);
+		warn(list, "%s is %s: %s%s; it gets no new connections", endpoint_name(s, e, name),
+		     unfit_name(e->unfit), unfit_help(e->unfit), e->unfit_detail ? detail : "");
 	}
 }
 
@@ -298,8 +318,8 @@ cJSON *warnings_collect(const struct cli *cli, const struct state *s)
 {
 	static void (*const kinds[])(cJSON *, const struct cli *, const struct state *) = {
 		daemon_warnings,  link_warnings,    pool_warnings,     unsteerable_warnings,
-		family_warnings,  scrape_warnings,  ejection_warnings, oneshot_warnings,
-		session_warnings, setting_warnings,
+		family_warnings,  scrape_warnings,  ejection_warnings, unfit_warnings,
+		oneshot_warnings, session_warnings, setting_warnings,
 	};
 	cJSON *list = cJSON_CreateArray();
 

@@ -23,7 +23,7 @@
 struct cgroup {
 	uint64_t id;
 	bool watched;
-	char name[PINTLE_NAME_SIZE];
+	char name[PINTLE_CLIENT_NAME_SIZE];
 };
 
 struct tree {
@@ -64,7 +64,7 @@ static bool is_uid(const char *text, size_t length)
 	return true;
 }
 
-bool clients_pod(const char *path, char name[PINTLE_NAME_SIZE])
+bool clients_pod(const char *path, char name[PINTLE_CLIENT_NAME_SIZE])
 {
 	const char *base = strrchr(path, '/'), *pod;
 	size_t length;
@@ -79,7 +79,7 @@ bool clients_pod(const char *path, char name[PINTLE_NAME_SIZE])
 	length = strcspn(pod, ".");
 	if ((pod[length] && strcmp(pod + length, ".slice") != 0) || !is_uid(pod, length))
 		return false;
-	snprintf(name, PINTLE_NAME_SIZE, "pod/%.*s", (int)length, pod);
+	snprintf(name, PINTLE_CLIENT_NAME_SIZE, "pod/%.*s", (int)length, pod);
 	for (char *p = name; *p; p++)
 		if (*p == '_')
 			*p = '-';
@@ -88,12 +88,12 @@ bool clients_pod(const char *path, char name[PINTLE_NAME_SIZE])
 
 /* `name` holds the parent's client. A pattern that matches `path` replaces it; a pod only names a
  * cgroup whose parent has no client. */
-static void identify(const struct config *c, const char *path, char name[PINTLE_NAME_SIZE])
+static void identify(const struct config *c, const char *path, char name[PINTLE_CLIENT_NAME_SIZE])
 {
 	for (size_t i = 0; i < c->client_count; i++) {
 		if (fnmatch(c->clients[i].cgroup, path, 0))
 			continue;
-		snprintf(name, PINTLE_NAME_SIZE, "%s", c->clients[i].name);
+		snprintf(name, PINTLE_CLIENT_NAME_SIZE, "%s", c->clients[i].name);
 		return;
 	}
 	if (!name[0])
@@ -105,8 +105,8 @@ static void identify(const struct config *c, const char *path, char name[PINTLE_
 struct walk {
 	struct clients *clients;
 	struct tree *tree;
-	char names[CGROUP2_MAX_DEPTH + 1]
-		  [PINTLE_NAME_SIZE]; /* by depth, from the root to the cgroup that is visited */
+	char names[CGROUP2_MAX_DEPTH + 1][PINTLE_CLIENT_NAME_SIZE]; /* by depth, from the root to
+								       the cgroup that is visited */
 };
 
 static int by_id(const void *left, const void *right)
@@ -128,7 +128,7 @@ static bool tree_add(struct tree *t, uint64_t id, bool watched, const char *name
 	if (t->count == MAX_CGROUPS || !ROOM_FOR_ONE(t->all, t->count, t->room, 256))
 		return false;
 	t->all[t->count] = (struct cgroup){.id = id, .watched = watched};
-	snprintf(t->all[t->count++].name, PINTLE_NAME_SIZE, "%s", name);
+	snprintf(t->all[t->count++].name, PINTLE_CLIENT_NAME_SIZE, "%s", name);
 	return true;
 }
 
@@ -161,7 +161,7 @@ static bool clients_visit(void *arg, const struct cgroup2_visit *v)
 
 	assert(v->depth >= 0 && v->depth <= CGROUP2_MAX_DEPTH);
 	name = w->names[v->depth];
-	snprintf(name, PINTLE_NAME_SIZE, "%s", v->depth ? w->names[v->depth - 1] : "");
+	snprintf(name, PINTLE_CLIENT_NAME_SIZE, "%s", v->depth ? w->names[v->depth - 1] : "");
 	if (w->clients->named)
 		identify(w->clients->config, v->path, name);
 	return tree_add(w->tree, v->id, clients_watch(w->clients, v->id, v->fd), name);

@@ -6,12 +6,15 @@
 #include <uv.h>
 
 #include "../base/files.h"
+#include "../base/hash.h"
 #include "../base/log.h"
 #include "../base/util.h"
 #include "attach.h"
 #include "bindings.h"
 #include "clients.h"
+#include "cluster.h"
 #include "devices.h"
+#include "earlier.h"
 #include "exporter.h"
 #include "notify.h"
 #include "pass.h"
@@ -58,6 +61,9 @@ struct daemon {
 	struct exporter *exporter;
 	struct oneshot *oneshot;
 	struct orders *orders;
+	struct cluster *cluster; /* NULL: no Kubernetes */
+	uint64_t found_hash;     /* of the cluster's pools in the current configuration */
+	bool behind;             /* the cluster's pools could not be applied */
 	struct process process;
 	bool attached, ready_told;
 	uint64_t rounds, started_ns, watchdog_ns, watchdog_told_ns;
@@ -134,11 +140,15 @@ static void on_heartbeat(uv_timer_t *timer)
 	}
 }
 
+static void on_cluster(void *arg);
+
 static void on_housekeeping(uv_timer_t *timer)
 {
 	struct daemon *d = timer->data;
 
 	d->rounds++;
+	if (d->behind)
+		on_cluster(d);
 	if (poller_suspects_listener(d->poller) || register_has_room(d->maps))
 		register_listeners(d->maps, attachment_netns(d->attachment));
 	else
@@ -176,6 +186,7 @@ static void render(struct metrics_text *out, void *arg)
 		.telemetry = d->telemetry,
 		.attachment = d->attachment,
 		.process = &d->process,
+		.cluster = d->cluster,
 		.clients = clients_count(d->clients),
 	};
 
@@ -214,6 +225,8 @@ static void warn_of_node(const struct config *old, const struct config *new)
 	    differs(old->group, new->group))
 		log_warn("a change under node: takes effect at the next start of pintled; "
 			 "pools are reloaded now");
+	if (old->kubernetes != new->kubernetes || differs(old->kubeconfig, new->kubeconfig))
+		log_warn("a change of kubernetes takes effect at the next start of pintled");
 }
 
 /* Takes `c` and `p`. The former ones are freed only after poller_configure(), because the poller
@@ -244,6 +257,7 @@ static int daemon_apply(struct daemon *d, struct config *c)
 		err = publish(d->maps, attachment_netns(d->attachment), c, &p);
 	if (!err) {
 		attachment_trim(d->attachment, c);
+		earlier_find(d->attachment, c);
 		return run_by(d, c, p);
 	}
 	config_free(c);
@@ -305,8 +319,9 @@ static void on_reload(uv_timer_t *timer)
 	notify_ready(NULL);
 }
 
-/* Settings that could not be applied are left out, so that the others are. */
-static void apply_settings(struct daemon *d)
+/* Settings that could not be applied are left out, so that the others are. Returns 0 or -errno,
+ * logged. */
+static int apply_settings(struct daemon *d)
 {
 	char why[PINTLE_WHY_SIZE];
 	int err;
@@ -314,14 +329,44 @@ static void apply_settings(struct daemon *d)
 	do {
 		struct config *c = NULL;
 
-		if (settings_configure(d->settings, &c))
-			return;
+		err = settings_configure(d->settings, &c);
+		if (err)
+			return err;
 		log_keep(why, sizeof(why));
 		err = daemon_apply(d, c);
 		log_keep(NULL, 0);
 	} while (err && settings_leave_out(d->settings, why));
 	settings_done(d->settings, err ? why : NULL);
 	malloc_trim(0);
+	return err;
+}
+
+static uint64_t hash_found(const struct config_founds *f)
+{
+	uint64_t hash = HASH_START;
+
+	for (size_t i = 0; i < f->count; i++)
+		hash = hash_bytes(hash, f->all[i].text, strlen(f->all[i].text));
+	return hash;
+}
+
+/* Most changes of a Service or a slice change no pool. */
+static void on_cluster(void *arg)
+{
+	struct daemon *d = arg;
+	_cleanup_(config_founds_free) struct config_founds f = {0};
+	uint64_t hash;
+
+	if (cluster_pools(d->cluster, &f))
+		return;
+	hash = hash_found(&f);
+	if (hash == d->found_hash && !d->behind)
+		return;
+	settings_find(d->settings, &f);
+	d->found_hash = hash;
+	/* There may be no room while connections of former endpoints are open: housekeeping tries
+	 * again. */
+	d->behind = apply_settings(d);
 }
 
 static void look_at_settings(struct daemon *d)
@@ -394,6 +439,7 @@ static int daemon_steer(struct daemon *d)
 	d->attached = true;
 	/* Some servers began to listen after publish() looked, and before sockops was attached. */
 	register_listeners(d->maps, attachment_netns(d->attachment));
+	earlier_find(d->attachment, d->config);
 	reconcile(d->attachment);
 	bindings_walk(d->bindings);
 	devices_sweep(d->attachment);
@@ -415,11 +461,37 @@ static void watch_signal(struct daemon *d, uv_signal_t *s, uv_signal_cb cb, int 
 	uv_signal_start(s, cb, number);
 }
 
+/* Until the API server has answered, the cluster's pools are those that are pinned. */
+static int daemon_find(struct daemon *d)
+{
+	_cleanup_(config_founds_free) struct config_founds f = {0};
+	struct config *c = NULL;
+	int err = cluster_new(d->config, &d->cluster);
+
+	if (err || !d->cluster)
+		return err;
+	err = cluster_restore(d->cluster, d->config->bpffs);
+	if (!err)
+		err = cluster_pools(d->cluster, &f);
+	if (err || !f.count)
+		return err;
+	d->found_hash = hash_found(&f);
+	settings_find(d->settings, &f);
+	err = settings_configure(d->settings, &c);
+	if (err)
+		return err;
+	config_free(d->config);
+	d->config = c;
+	return 0;
+}
+
 /* Whatever is likely to fail comes before the first change to what steers. */
 static int daemon_start(struct daemon *d)
 {
-	int err = look_at_files(d->config);
+	int err = daemon_find(d);
 
+	if (!err)
+		err = look_at_files(d->config);
 	if (!err)
 		err = attachment_prepare(d->config, &d->attachment);
 	if (err)
@@ -443,6 +515,10 @@ static int daemon_start(struct daemon *d)
 		return err;
 	if (attachment_pass(d->attachment))
 		pass_start(attachment_pass(d->attachment), &d->loop, d->poller);
+	if (d->cluster)
+		err = cluster_start(d->cluster, &d->loop, on_cluster, d);
+	if (err)
+		return err;
 	d->started_ns = monotonic_ns();
 	d->watchdog_ns = notify_watchdog_interval_ns();
 	start_heartbeat(d);
@@ -483,6 +559,7 @@ static void daemon_stop(struct daemon *d)
 	};
 
 	exporter_free(d->exporter);
+	cluster_free(d->cluster);
 	oneshot_free(d->oneshot);
 	poller_free(d->poller);
 	orders_free(d->orders);

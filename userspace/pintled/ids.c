@@ -132,14 +132,25 @@ static bool is_at(const struct pintle_endpoint *e, const struct endpoint_addr *a
 	       !memcmp(e->address, a->ip.bytes, sizeof(e->address));
 }
 
+/* In the file a name may change while the server stays. In a cluster the name is the pod's, and an
+ * address that has another name is another pod's: it must not inherit counts, failures or sessions.
+ */
+static bool is_same(const struct ids *ids, uint32_t id, const struct config_pool *pool,
+		    const struct config_endpoint *c)
+{
+	return is_at(&ids->endpoints[id], config_endpoint_at(c)) &&
+	       (!strchr(pool->name, '/') ||
+		has_name(&ids->names[PINTLE_ENDPOINT_SLOT(id)], c->name));
+}
+
 static struct pintle_ref keep_endpoint(struct ids *ids, struct pintle_ref pool,
-				       const struct config_endpoint *c)
+				       const struct config_pool *p, const struct config_endpoint *c)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
 		const struct pintle_endpoint *e = &ids->endpoints[i];
 
 		if (ids->endpoint_use[i] != LEFT || e->pool_generation != pool.generation ||
-		    e->pool != pool.id || !is_at(e, config_endpoint_at(c)))
+		    e->pool != pool.id || !is_same(ids, i, p, c))
 			continue;
 		ids->endpoint_use[i] = KEPT;
 		plan_name(ids, PINTLE_ENDPOINT_SLOT(i), e->generation, c->name);
@@ -229,8 +240,8 @@ int ids_plan(struct ids *ids, const struct config *c, struct publication *p)
 
 	for (size_t i = 0; !err && i < c->pool_count; i++)
 		for (size_t j = 0; j < c->pools[i].endpoint_count; j++)
-			p->pools[i].endpoints[j] =
-				keep_endpoint(ids, p->pools[i].ref, &c->pools[i].endpoints[j]);
+			p->pools[i].endpoints[j] = keep_endpoint(ids, p->pools[i].ref, &c->pools[i],
+								 &c->pools[i].endpoints[j]);
 	for (size_t i = 0; !err && i < c->pool_count; i++)
 		for (size_t j = 0; !err && j < c->pools[i].endpoint_count; j++)
 			if (!p->pools[i].endpoints[j].generation)

@@ -102,6 +102,14 @@ NODE_VALUE(value_oneshot_devices, p->state->node.devices, true)
 NODE_VALUE(value_passes, pass_figures(attachment_pass(p->from->attachment)).passes, true)
 NODE_VALUE(value_pass_seconds, pass_figures(attachment_pass(p->from->attachment)).cpu_seconds, true)
 NODE_VALUE(value_clients, p->from->clients, true)
+NODE_VALUE(value_kube_up, cluster_figures(p->from->cluster).well,
+	   cluster_figures(p->from->cluster).there)
+NODE_VALUE(value_kube_synced, cluster_figures(p->from->cluster).listed,
+	   cluster_figures(p->from->cluster).there)
+NODE_VALUE(value_kube_requests, cluster_figures(p->from->cluster).requests,
+	   cluster_figures(p->from->cluster).there)
+NODE_VALUE(value_kube_failures, cluster_figures(p->from->cluster).failures,
+	   cluster_figures(p->from->cluster).there)
 
 /* The poller knows pools by their index in the configuration. */
 static void value_saturation(const struct page *p)
@@ -139,6 +147,9 @@ static const struct poll_counters *counters_of(const struct page *p, const struc
 /* A sum over an endpoint's ended connections. */
 #define SUM(member) __atomic_load_n(&p->from->maps->ends[e->id].member, __ATOMIC_RELAXED)
 
+/* A sum over an endpoint's answers whose first token was seen. */
+#define FIRSTS(member) __atomic_load_n(&p->from->maps->firsts[e->id].member, __ATOMIC_RELAXED)
+
 ENDPOINT_VALUE(value_load, e->load, true)
 ENDPOINT_VALUE(value_in_flight, e->in_flight, true)
 ENDPOINT_VALUE(value_direct, e->direct, true)
@@ -153,6 +164,16 @@ ENDPOINT_VALUE(value_ready,
 	       true)
 ENDPOINT_VALUE(value_stopped, e->state == STATE_STOPPED, e->has_work)
 ENDPOINT_VALUE(value_stalled, e->state == STATE_STALLED, e->has_work)
+/* Not for PINTLE_UNFIT_NOT. */
+static const char *unfit_name_after(uint32_t k)
+{
+	return unfit_name(k + 1);
+}
+
+ENDPOINT_COUNTS(value_unfit, e->unfit == k + 1,
+		counters_of(p, e)->judged ? PINTLE_UNFIT_COUNT - 1 : 0, unfit_name_after)
+ENDPOINT_VALUE(value_checks, counters_of(p, e)->checks, counters_of(p, e)->checked)
+ENDPOINT_VALUE(value_failed_checks, counters_of(p, e)->failed_checks, counters_of(p, e)->checked)
 ENDPOINT_VALUE(value_requests_waiting, e->work.waiting, e->has_work)
 ENDPOINT_VALUE(value_requests_answering, e->work.answering, e->has_work)
 ENDPOINT_VALUE(value_requests_waiting_bytes, e->work.waiting_bytes, e->has_work)
@@ -162,6 +183,8 @@ ENDPOINT_VALUE(value_unread, e->work.unread, e->has_work)
 ENDPOINT_VALUE(value_backlog, e->work.backlog, e->has_work)
 ENDPOINT_VALUE(value_requests_seen, e->work.requests, e->has_work)
 ENDPOINT_VALUE(value_request_bytes, e->work.request_bytes, e->has_work)
+ENDPOINT_VALUE(value_first_tokens, FIRSTS(answers), e->has_work)
+ENDPOINT_VALUE(value_first_token_seconds, (double)FIRSTS(waited_ns) / NSEC_PER_SEC, e->has_work)
 ENDPOINT_VALUE(value_saturated, e->saturated, true)
 ENDPOINT_VALUE(value_drained, e->drained, true)
 ENDPOINT_VALUE(value_ejected, e->ejected, endpoint_has(p, e, PINTLE_TRAIT_EJECTS))
@@ -231,9 +254,9 @@ static const struct row {
 	{NODE(GAUGE, "pintle_hook_attached", value_hook_attached, "hook"),
 	 .family.help = "1: attached. 0: lost; the daemon attaches it again as soon as it can.",
 	 .family.more =
-		 "For each hook that a pool needs: `sockops`, `lookup`; `connect4`, "
-		 "`connect6`, `release`, `getpeername4`, `getpeername6`; `hint`. A hook is lost by "
-		 "force or with its cgroup; the daemon's log says why it is not attached again."},
+		 "For each hook that a pool needs: `lookup`, `sockops_servers`; "
+		 "`sockops_clients`, `connect4`, `connect6`, `release`, `getpeername4`, "
+		 "`getpeername6`; `hint`. A hook is lost by force or with its cgroup; the daemon's log says why it is not attached again."},
 	{NODE(COUNTER, "pintle_in_flight_drift_total", value_drift),
 	 .family.help = "Connections by which in-flight counters were ever wrong, and corrected.",
 	 .family.more = "Kernel's lifetime. Not 0: another program takes sockops' callbacks away; "
@@ -247,6 +270,21 @@ static const struct row {
 	{NODE(GAUGE, "pintle_clients", value_clients),
 	 .family.help = "Cgroups whose client is known by a name, a pod or one of clients; 0 "
 			"where no key or group is cgroup."},
+	{NODE(GAUGE, "pintle_kubernetes_up", value_kube_up),
+	 .family.help =
+		 "1: the API server answers; 0: the newest request failed, and what is known "
+		 "stays.",
+	 .family.more =
+		 "This and the next three only where there is a Kubernetes. pintled's log says "
+		 "what failed."},
+	{NODE(GAUGE, "pintle_kubernetes_synced", value_kube_synced),
+	 .family.help =
+		 "1: the Services and their slices were listed; 0: pools are those that were "
+		 "pinned."},
+	{NODE(COUNTER, "pintle_kubernetes_requests_total", value_kube_requests),
+	 .family.help = "Lists, pages of lists, and watches that were asked for."},
+	{NODE(COUNTER, "pintle_kubernetes_failures_total", value_kube_failures),
+	 .family.help = "Those that failed."},
 	{NODE(COUNTER, "pintle_passes_total", value_passes),
 	 .family.help = "Passes over the steered sockets, to follow their requests."},
 	{NODE(COUNTER, "pintle_pass_cpu_seconds_total", value_pass_seconds),
@@ -320,6 +358,9 @@ static const struct row {
 	{ENDPOINT(GAUGE, "pintle_endpoint_stalled", value_stalled), .main = true,
 	 .family.help = "1: its server answers nothing; left out, but for a try every 2 s.",
 	 .family.more = "Pass."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_unfit", value_unfit, "why"), .main = true,
+	 .family.help = "1: left out, because it is starting, unhealthy or faulty.",
+	 .family.more = "Only pools with `health`, and endpoints with a `gpu`."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_requests_waiting", value_requests_waiting), .main = true,
 	 .family.help = "Requests on this node's steered connections that have no first token yet.",
 	 .family.more = "Pass."},
@@ -345,6 +386,16 @@ static const struct row {
 	 .family.more = "Requests that begin and end between two passes are missing."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_request_bytes_total", value_request_bytes),
 	 .family.help = "Bytes of these requests.", .family.more = "Pass."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_first_tokens_total", value_first_tokens), .main = true,
+	 .family.help = "Answers whose first token was seen.",
+	 .family.more = "At clients (connect hook) each answer; at servers (lookup hook) the first "
+			"of each connection. The handshake of TLS counts as one. Only pools with "
+			"follow. Kernel."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_first_token_seconds_total", value_first_token_seconds),
+	 .main = true,
+	 .family.help = "Sum of their times from the request's last byte to the first token.",
+	 .family.more = "Divided by the former: the mean time to first token. An answer that has "
+			"no second segment counts with its first. Kernel."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_saturated", value_saturated),
 	 .family.help = "1: over a threshold of its pool."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_drained", value_drained), .main = true,
@@ -386,6 +437,12 @@ static const struct row {
 	{ENDPOINT(COUNTER, "pintle_endpoint_scrape_failures_total", value_scrape_failures),
 	 .main = true, .family.help = "Scrapes that failed or gave a bad page.",
 	 .family.more = "Daemon."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_health_checks_total", value_checks),
+	 .family.help = "Health checks that have ended, successfully or not.",
+	 .family.more = "Daemon. Only pools with `health`, as the next one."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_health_check_failures_total", value_failed_checks),
+	 .main = true, .family.help = "Health checks that failed.",
+	 .family.more = "Daemon. Not those of a server that is starting."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_prefix_cache_hits_total", value_prefix_hits),
 	 .family.help = "Prompt tokens found in the prefix cache, as the model server counts them.",
 	 .family.more = "For `trtllm` in blocks."},

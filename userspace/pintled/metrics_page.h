@@ -7,6 +7,7 @@
 #include "../maps/maps.h"
 #include "../base/metrics_text.h"
 #include "attach.h"
+#include "cluster.h"
 #include "poll.h"
 #include "process.h"
 #include "telemetry.h"
@@ -19,7 +20,8 @@ struct metrics_sources {
 	const struct telemetry *telemetry;
 	const struct attachment *attachment;
 	const struct process *process;
-	size_t clients; /* cgroups whose client is known by a name */
+	const struct cluster *cluster; /* NULL: no Kubernetes */
+	size_t clients;                /* cgroups whose client is known by a name */
 };
 
 /** Writes the whole page. A failure is logged, and is the error of `out`. */

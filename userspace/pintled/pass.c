@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pass.h"
 
-#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <sys/mman.h>
@@ -62,19 +61,6 @@ static void tally_begin(struct pintle_work *w, uint32_t generation)
 	*w = kept;
 }
 
-static int64_t inflight_of(const struct pintle_inflight *f)
-{
-	uint64_t n = 0;
-
-	for (size_t i = 0; i < PINTLE_MAX_CLASSES; i++) {
-		const struct pintle_counters *c = &f->by_class[i];
-		uint64_t opened = __atomic_load_n(&c->opened, __ATOMIC_RELAXED);
-
-		n += opened - __atomic_load_n(&c->closed, __ATOMIC_RELAXED);
-	}
-	return (int64_t)n;
-}
-
 /* ---- the pools ------------------------------------------------------------------- */
 
 struct followed {
@@ -99,9 +85,10 @@ static void pool_begin(struct pass *p, const struct followed *f, int64_t infligh
 {
 	for (size_t i = 0; i < f->config->endpoint_count; i++) {
 		struct pintle_ref ref = f->published->endpoints[i];
+		int64_t pending;
 
 		tally_begin(&p->tally[ref.id], ref.generation);
-		inflight[ref.id] = inflight_of(&p->m->inflight[ref.id]);
+		scores_count(&p->m->inflight[ref.id], &inflight[ref.id], &pending);
 	}
 }
 
@@ -188,14 +175,15 @@ static void standing_publish(struct pass *p, const struct followed *f, size_t i,
 			 verdict ? now + f->config->saturation.staleness_ns : 0, __ATOMIC_RELEASE);
 }
 
-/* If all stand still, the pool goes on as if none did: the reason is then rather the clients', or
- * that all servers are busy with prompts. */
+/* If all stand still, or are unfit, the pool goes on as if none did: the reason is then rather the
+ * clients', or that all servers are busy with prompts. */
 static void pool_standing(struct pass *p, const struct followed *f, uint64_t now)
 {
 	size_t n = f->config->endpoint_count, still = 0;
 
 	for (size_t i = 0; i < n; i++)
-		still += standing_look(p, f, i, now);
+		still += standing_look(p, f, i, now) ||
+			 p->m->health[f->published->endpoints[i].id].unfit;
 	for (size_t i = 0; i < n; i++)
 		standing_publish(p, f, i, still == n, now);
 }

@@ -210,10 +210,12 @@ bool pins_netns_gone(const char *dir)
 unsigned long long pins_cgroup(const char *dir)
 {
 	struct bpf_link_info info;
+	unsigned long long found = 0;
 
-	return link_info(dir, LINK_SOCKOPS, &info) && info.type == BPF_LINK_TYPE_CGROUP
-		       ? info.cgroup.cgroup_id
-		       : 0;
+	for (int i = 0; !found && i < LINK_COUNT; i++)
+		if (link_info(dir, (enum link_id)i, &info) && info.type == BPF_LINK_TYPE_CGROUP)
+			found = info.cgroup.cgroup_id;
+	return found;
 }
 
 /* ---- taking away ----------------------------------------------------------------- */

@@ -52,7 +52,7 @@ bool pins_steer(const char *dir);
 /** Whether the lookup hook's link is pinned in `dir` and its network namespace is gone. */
 bool pins_netns_gone(const char *dir);
 
-/** The id of the cgroup to which the pinned sockops link is attached; 0: no link is pinned, or its
+/** The id of the cgroup to which the pinned links are attached; 0: none is pinned, or their
  * cgroup is gone. */
 unsigned long long pins_cgroup(const char *dir);
 

@@ -8,7 +8,9 @@
 #include "../maps/state.h"
 #include "../base/util.h"
 #include "register.h"
+#include "../policy/fitness.h"
 #include "../policy/score.h"
+#include "eligible.bpf.h"
 #include "traits.bpf.h"
 #include "scores.h"
 #include "vouch.h"
@@ -24,6 +26,7 @@ struct watch {
 	struct poller *poller;
 	struct scrape_target *target;
 	struct scrape_target *probe; /* of the server's own port; NULL: not needed */
+	struct scrape_target *check; /* its health check; NULL: none is configured */
 	const struct config_pool *pool;
 	const struct config_endpoint *endpoint;
 	const struct engine *engine;
@@ -40,6 +43,8 @@ struct watch {
 	int64_t inflight, pending;
 	struct poll_counters counters;
 	struct vouch vouch;
+	struct fitness fitness;
+	uint64_t check_begun_ns; /* when the newest check was connected */
 };
 
 /* One DCGM exporter, asked once however many pools name it. */
@@ -72,6 +77,8 @@ struct poller {
 
 /* ---- GPUs ------------------------------------------------------------------------ */
 
+static void gpus_tell_watches(const struct gpu_source *s);
+
 static const char *gpus_done(void *arg, int error, const char *page, size_t size)
 {
 	struct gpu_source *s = arg;
@@ -90,6 +97,7 @@ static const char *gpus_done(void *arg, int error, const char *page, size_t size
 	}
 	s->count = n;
 	s->read_ns = monotonic_ns();
+	gpus_tell_watches(s);
 	return NULL;
 }
 
@@ -235,6 +243,22 @@ static void witness_hear(struct watch *w, bool good)
 			 w->pool->name, w->endpoint->name);
 }
 
+/* The page of an endpoint that its clients reach at the same port was refused. A server that has
+ * never answered has not failed: it is not chosen yet, and needs none of the pool's ejections. */
+static void witness_turned_away(struct watch *w, int error)
+{
+	const struct maps *m = w->poller->m;
+	bool heard = eligible_scraped_ns(&m->scores[w->ref.id], w->ref.generation);
+	_cleanup_free_ struct pintle_pool *pool = error && heard ? malloc(sizeof(*pool)) : NULL;
+	size_t at = (size_t)(w->pool - w->poller->config->pools);
+	uint32_t id = w->poller->publication->pools[at].ref.id;
+
+	if (pool && !maps_value(m, MAP_pools, id, pool))
+		vouch_turned_away(m->health, w->ref.id, pool,
+				  error == ECONNRESET ? PINTLE_FAILURE_RESET
+						      : PINTLE_FAILURE_REFUSED);
+}
+
 static bool watch_fresh(void *arg)
 {
 	return page_is_witness(arg) && witness_ask(arg);
@@ -249,6 +273,83 @@ static const char *probe_done(void *arg, int error, const char *page, size_t siz
 }
 
 static const struct scrape_callbacks probe_callbacks = {.fresh = witness_ask, .done = probe_done};
+
+/* ---- fitness --------------------------------------------------------------------- */
+
+static struct fitness_terms fitness_terms(const struct config_pool *pool)
+{
+	return (struct fitness_terms){
+		.checked = pool->health.path,
+		.failures = (unsigned int)pool->health.failures,
+		.startup_ns = pool->startup_ns,
+	};
+}
+
+static void fitness_tell(const struct watch *w, uint32_t unfit)
+{
+	const char *pool = w->pool->name, *name = w->endpoint->name;
+	const struct fitness *f = &w->fitness;
+
+	switch (unfit) {
+	case PINTLE_UNFIT_STARTING:
+		log_info(
+			"%s/%s is starting: it gets no connections until it passes its health check",
+			pool, name);
+		break;
+	case PINTLE_UNFIT_UNHEALTHY:
+		log_warn(
+			"%s/%s is unhealthy: %u health check%s in a row failed; no new connections",
+			pool, name, f->failures, plural(f->failures));
+		break;
+	case PINTLE_UNFIT_FAULTY:
+		if (f->xid)
+			log_warn(
+				"%s/%s is faulty: a GPU of it reported XID %u, after which it must be "
+				"reset; no new connections",
+				pool, name, f->xid);
+		else
+			log_warn("%s/%s is faulty: the memory of its GPU had an error that was not "
+				 "corrected; no new connections until the server restarts",
+				 pool, name);
+		break;
+	case PINTLE_UNFIT_NOT:
+		log_info("%s/%s is fit for connections", pool, name);
+		break;
+	}
+}
+
+static bool watch_has_gpu(const struct watch *w)
+{
+	return w->pool->dcgm_url && (w->endpoint->gpu_index >= 0 || w->endpoint->gpu_pod);
+}
+
+/* Publishes the endpoint's fitness. */
+static void fitness_publish(struct watch *w)
+{
+	struct pintle_health *h = &w->poller->m->health[w->ref.id];
+	const struct fitness_terms terms = fitness_terms(w->pool);
+	uint32_t unfit = fitness_judge(&w->fitness, &terms, monotonic_ns());
+	uint32_t before = h->unfit;
+
+	w->counters.checked = terms.checked;
+	w->counters.judged = terms.checked || watch_has_gpu(w);
+	__atomic_store_n(
+		&h->unfit_detail,
+		(uint16_t)(unfit == PINTLE_UNFIT_FAULTY ? w->fitness.xid : w->fitness.status),
+		__ATOMIC_RELAXED);
+	__atomic_store_n(&h->unfit, (uint16_t)unfit, __ATOMIC_RELEASE);
+	if (unfit != before)
+		fitness_tell(w, unfit);
+}
+
+static bool check_begin(void *arg, const struct fetch_connection *connection)
+{
+	struct watch *w = arg;
+
+	(void)connection;
+	w->check_begun_ns = monotonic_ns();
+	return true;
+}
 
 static uint64_t listening_since(const struct watch *w)
 {
@@ -293,19 +394,10 @@ static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
 static bool watch_begin(void *arg, const struct fetch_connection *connection)
 {
 	struct watch *w = arg;
-	const struct pintle_inflight *f = &w->poller->m->inflight[w->ref.id];
 
 	if (!is_of_endpoint(w, connection))
 		return false;
-	w->inflight = w->pending = 0;
-	for (int i = 0; i < PINTLE_MAX_CLASSES; i++) {
-		const struct pintle_counters *c = &f->by_class[i];
-		uint64_t opened = __atomic_load_n(&c->opened, __ATOMIC_RELAXED);
-
-		w->inflight += (int64_t)(opened - __atomic_load_n(&c->closed, __ATOMIC_RELAXED));
-		w->pending += (int64_t)(__atomic_load_n(&c->placed, __ATOMIC_RELAXED) - opened -
-					__atomic_load_n(&c->failed, __ATOMIC_RELAXED));
-	}
+	scores_count(&w->poller->m->inflight[w->ref.id], &w->inflight, &w->pending);
 	w->begun_ns = monotonic_ns();
 	return true;
 }
@@ -350,6 +442,69 @@ static void take_part(struct watch *w)
 		end_round(w->poller);
 }
 
+/* A page of `s` was read. */
+static void fitness_see_gpus(struct watch *w, const struct gpu_source *s)
+{
+	struct fitness_gpus seen = {0};
+	bool any = false;
+
+	for (int i = 0; i < s->count; i++) {
+		const struct dcgm_gpu *g = &s->gpus[i];
+
+		if (!gpu_is_of(g, w->endpoint) || !g->has_errors)
+			continue;
+		any = true;
+		seen.dbe += g->dbe;
+		if (g->xid && seen.count < ARRAY_SIZE(seen.xids))
+			seen.xids[seen.count++] = g->xid;
+	}
+	if (!any)
+		return;
+	fitness_met(&w->fitness, w->fitness.refused, listening_since(w), s->read_ns);
+	fitness_gpus(&w->fitness, &seen, s->read_ns);
+	fitness_publish(w);
+}
+
+static void gpus_tell_watches(const struct gpu_source *s)
+{
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+		struct watch *w = s->poller->watches[i];
+
+		if (w && watch_has_gpu(w) && !strcmp(w->pool->dcgm_url, s->url))
+			fitness_see_gpus(w, s);
+	}
+}
+
+/* Something was asked of the server's own port at begun_ns, and `answered` or not. */
+static bool fitness_meet(struct watch *w, const struct scrape_target *t, bool answered,
+			 uint64_t begun_ns)
+{
+	bool refused = scraper_turned_away(t) == ECONNREFUSED;
+
+	if (!refused && !answered)
+		return false;
+	return fitness_met(&w->fitness, refused, listening_since(w),
+			   refused ? monotonic_ns() : begun_ns);
+}
+
+static const char *check_done(void *arg, int error, const char *page, size_t size)
+{
+	struct watch *w = arg;
+	const struct fitness_terms terms = fitness_terms(w->pool);
+
+	(void)page;
+	(void)size;
+	fitness_meet(w, w->check, scraper_status(w->check), w->check_begun_ns);
+	w->counters.checks++;
+	w->counters.failed_checks +=
+		fitness_checked(&w->fitness, &terms, !error, scraper_status(w->check),
+				w->check_begun_ns, monotonic_ns());
+	fitness_publish(w);
+	return NULL;
+}
+
+static const struct scrape_callbacks check_callbacks = {.begin = check_begin, .done = check_done};
+
 static bool is_fresh(uint64_t then_ns, uint64_t staleness_ns, uint64_t now_ns)
 {
 	return then_ns && (int64_t)(now_ns - then_ns) <= (int64_t)staleness_ns;
@@ -389,8 +544,15 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	w->disbelieved = error == -ESTALE;
 	if (!err)
 		err = engine_read(w->engine, page, size, &signals, w->poller->fault);
-	if (page_is_witness(w))
+	if (page_is_witness(w)) {
 		witness_hear(w, !err);
+		witness_turned_away(w, scraper_turned_away(w->target));
+	}
+	if (!elsewhere(w->endpoint)) {
+		if (fitness_meet(w, w->target, !error, w->begun_ns) && w->check)
+			scraper_kick(w->check);
+		fitness_publish(w);
+	}
 	if (err) {
 		mark_failed(w);
 		return error ? NULL : w->poller->fault;
@@ -421,21 +583,27 @@ static void watch_free(struct watch *w)
 		return;
 	scraper_remove(w->target);
 	scraper_remove(w->probe);
+	scraper_remove(w->check);
 	free(w);
 }
 
-/* A server that is configured by its port alone may listen on IPv6 only: its page is tried at
- * 127.0.0.1 and [::1]. */
-static char *fallback_url(const struct config_endpoint *e)
+/* A server that is configured by its port alone may listen on IPv6 only: it is tried at 127.0.0.1
+ * and [::1]. */
+static char *at_v6(const char *at_v4)
 {
 	static const char v4[] = "://127.0.0.1:";
-	const char *at = e->metrics_fallback_v6 ? strstr(e->metrics_url, v4) : NULL;
+	const char *at = strstr(at_v4, v4);
 	char *url = NULL;
 
-	if (!at || asprintf(&url, "%.*s://[::1]:%s", (int)(at - e->metrics_url), e->metrics_url,
-			    at + sizeof(v4) - 1) < 0)
+	if (!at ||
+	    asprintf(&url, "%.*s://[::1]:%s", (int)(at - at_v4), at_v4, at + sizeof(v4) - 1) < 0)
 		return NULL;
 	return url;
+}
+
+static char *fallback_url(const struct config_endpoint *e)
+{
+	return e->metrics_fallback_v6 ? at_v6(e->metrics_url) : NULL;
 }
 
 /* The token, the client certificate and the path are for the host that serves the pages. A probe
@@ -465,6 +633,68 @@ static int configure_probe(struct watch *w, const char *label)
 	options.url = url;
 	return w->probe ? scraper_set_options(w->probe, &options)
 			: scraper_add(w->poller->scraper, &options, &probe_callbacks, w, &w->probe);
+}
+
+/* Sets *url, which the caller frees, to the check's URL, and *fallback; NULL where there is none.
+ */
+static int check_urls(const struct config_pool *pool, const struct config_endpoint *e, char **url,
+		      char **fallback)
+{
+	const struct endpoint_addr *at = config_endpoint_at(e);
+	static const struct addr loopback = {
+		.bytes = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}};
+	char address[ADDR_TEXT_SIZE];
+
+	addr_format(at->any_ip ? &loopback : &at->ip, at->port, address);
+	if (asprintf(url, "%s://%s%s", pool->scrape.scheme, address, pool->health.path) < 0) {
+		*url = NULL;
+		return -ENOMEM;
+	}
+	*fallback = at->any_ip ? at_v6(*url) : NULL;
+	return 0;
+}
+
+static void check_start(struct watch *w)
+{
+	const struct maps *m = w->poller->m;
+	const struct fitness_terms terms = fitness_terms(w->pool);
+
+	fitness_begin(&w->fitness, eligible_scraped_ns(&m->scores[w->ref.id], w->ref.generation),
+		      m->health[w->ref.id].unfit, &terms, monotonic_ns());
+}
+
+/* Where the page comes from the same port, the check has the same access. */
+static int configure_check(struct watch *w, const char *label)
+{
+	const struct config_scrape *scrape = &w->pool->scrape;
+	const struct config_health *health = &w->pool->health;
+	_cleanup_free_ char *url = NULL, *fallback = NULL;
+	struct scrape_options options = {
+		.credentials_file = elsewhere(w->endpoint) ? NULL : scrape->credentials_file,
+		.ca_file = scrape->ca_file,
+		.cert_file = elsewhere(w->endpoint) ? NULL : scrape->cert_file,
+		.key_file = elsewhere(w->endpoint) ? NULL : scrape->key_file,
+		.server_name = scrape->server_name,
+		.label = label,
+		.interval_ns = health->interval_ns,
+		.timeout_ns = health->timeout_ns,
+		.expect = (unsigned int)health->expect,
+	};
+	int err;
+
+	if (!health->path) {
+		scraper_remove(TAKE_PTR(w->check));
+		return 0;
+	}
+	err = check_urls(w->pool, w->endpoint, &url, &fallback);
+	if (err)
+		return err;
+	options.url = url;
+	options.fallback_url = fallback;
+	if (w->check)
+		return scraper_set_options(w->check, &options);
+	check_start(w);
+	return scraper_add(w->poller->scraper, &options, &check_callbacks, w, &w->check);
 }
 
 static int configure_watch(struct poller *p, const struct config_pool *pool,
@@ -500,6 +730,10 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 			return log_err_r(ENOMEM, "poll");
 		w->poller = p;
 		w->ref = *ref;
+		/* As an earlier daemon found, until a page says otherwise. */
+		w->fitness.faulty = p->m->health[ref->id].unfit == PINTLE_UNFIT_FAULTY;
+		w->fitness.xid = w->fitness.faulty ? p->m->health[ref->id].unfit_detail : 0;
+		w->fitness.faulty_ns = monotonic_ns();
 		err = scraper_add(p->scraper, &options, &endpoint_callbacks, w, &w->target);
 		if (err) {
 			free(w);
@@ -515,6 +749,12 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 	err = configure_probe(w, label);
 	if (err)
 		return log_err_r(err, "cannot probe %s", label);
+	err = configure_check(w, label);
+	if (err)
+		return log_err_r(err, "cannot check the health of %s", label);
+	if (!watch_has_gpu(w))
+		w->fitness.faulty = w->fitness.gpus_known = false;
+	fitness_publish(w);
 	w->keep = true;
 	return 0;
 }
@@ -594,7 +834,8 @@ void poller_free(struct poller *p)
 
 bool poller_first_round_over(const struct poller *p)
 {
-	return p->round > 1;
+	/* Where nothing is scraped, as in a cluster without a labelled Service, no round ends. */
+	return p->round > 1 || !p->round_open;
 }
 
 /* The page and the known listeners disagree, or a stranger that listened at the address may have

@@ -25,6 +25,9 @@ struct poll_counters {
 	bool known;
 	uint64_t scrapes, failures; /* since this daemon started */
 	uint64_t page_ns;           /* when that page had come */
+	bool checked, judged;       /* it has a health check; its fitness is judged at all */
+	uint64_t checks;            /* health checks, since this daemon started */
+	uint64_t failed_checks;     /* of these; not while a new server was given time */
 };
 
 /** Scrapes from within the namespace `netns_fd`. `m`, `netns_fd` and the loop must outlive the

@@ -4,9 +4,14 @@
 #define PINTLE_SCORES_H
 
 #include <pintle/abi.h>
+#include <stdint.h>
 
 /** Writes all of *from but `sequence`. A reader that finds the sequence odd, or changed while it
  * read, takes the score for too old. */
 void scores_write(struct pintle_score *to, const struct pintle_score *from);
+
+/** Sums an endpoint's counters over the classes, as they stand now: *inflight = opened - closed,
+ * *pending = placed - opened - failed. */
+void scores_count(const struct pintle_inflight *counts, int64_t *inflight, int64_t *pending);
 
 #endif

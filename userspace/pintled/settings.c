@@ -28,6 +28,8 @@ struct settings {
 	struct config_text text, next; /* current; a reload's, until settings_done() */
 	int fd;                        /* of the map, before the maps are open; -1 */
 	const struct maps *m;
+	struct config_founds found;
+	uint64_t refused; /* hash of the found pools that did not hold, and why, as logged last */
 	struct row *rows; /* the oldest first */
 	size_t count;
 	uint64_t digest;   /* of the map's contents, when the rows were read */
@@ -203,6 +205,36 @@ static bool may_hold(struct row *r)
 	return r->text && !r->left_out[0];
 }
 
+static uint64_t hash_refused(const struct config_founds *found)
+{
+	uint64_t hash = HASH_START;
+
+	for (size_t i = 0; i < found->count; i++) {
+		const struct config_found *f = &found->all[i];
+
+		if (f->holds)
+			continue;
+		hash = hash_bytes(hash, f->name, strlen(f->name));
+		hash = hash_bytes(hash, f->why, strlen(f->why));
+	}
+	return hash;
+}
+
+/* While pods churn, the same pools are refused again and again. */
+static void tell_found(struct settings *s)
+{
+	uint64_t hash = hash_refused(&s->found);
+	int told = 0;
+
+	for (size_t i = 0; hash != s->refused && i < s->found.count; i++) {
+		const struct config_found *f = &s->found.all[i];
+
+		if (!f->holds && told++ < MAX_TOLD)
+			log_warn("pool %s is left to kube-proxy: %s", f->name, f->why);
+	}
+	s->refused = hash;
+}
+
 static int settings_parse(struct settings *s, const struct config_text *text,
 			  const struct yaml_sink *sink, struct config **c)
 {
@@ -223,10 +255,12 @@ static int settings_parse(struct settings *s, const struct config_text *text,
 				.value = r->setting.value,
 			};
 	}
-	err = config_parse_set(text, judged, n, sink, c);
+	err = config_parse_set(text, &s->found, judged, n, sink, c);
 	for (size_t i = 0; !err && i < s->count; i++)
 		if (s->rows[i].text && !s->rows[i].left_out[0])
 			s->rows[i].judged = judged[at++];
+	if (!err)
+		tell_found(s);
 	return err;
 }
 
@@ -466,6 +500,7 @@ int settings_load(const char *path, const struct yaml_sink *sink, struct setting
 	if (err)
 		return err;
 	s->fd = -1;
+	s->refused = HASH_START;
 	s->reloading = true;
 	err = config_read(path, sink, &s->text);
 	if (!err)
@@ -496,10 +531,18 @@ void settings_use(struct settings *s, const struct maps *m)
 	s->begun_ns = s->asked_ns; /* the file was read just now */
 }
 
+void settings_find(struct settings *s, struct config_founds *found)
+{
+	config_founds_free(&s->found);
+	s->found = *found;
+	*found = (struct config_founds){0};
+}
+
 void settings_free(struct settings *s)
 {
 	if (!s)
 		return;
+	config_founds_free(&s->found);
 	if (s->fd >= 0)
 		close(s->fd);
 	drop_next(s);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * settings.h - makes the current configuration: the file's text as it was read last, with what
- * operators set since by `pintle set`, which is in the map `settings`.
+ * operators set since by `pintle set`, which is in the map `settings`, and with the pools that were
+ * found in a cluster.
  *
  *	settings_load()       at the start: the file, with what is pinned under the bpffs it names
+ *	settings_find()       whenever a cluster's pools changed
  *	settings_use()        once the maps are open
  *	settings_look()       often: whether an operator set something, or asked for a reload
  *	settings_configure()  the configuration anew, by the same text
@@ -30,6 +32,10 @@ void settings_free(struct settings *s);
 
 /** From now on settings are read from these maps, which must outlive `s`. */
 void settings_use(struct settings *s, const struct maps *m);
+
+/** Takes the pools in *found, which replace those of the last call in the next configuration that
+ * is made. A pool that does not go with the file is left out, and logged once. */
+void settings_find(struct settings *s, struct config_founds *found);
 
 enum settings_news {
 	SETTINGS_CHANGED = 1, /* settings changed since the configuration was made last */

@@ -192,6 +192,7 @@ static int carry_connects(const struct takeover *t, const struct maps *m, enum m
 #define ROW(name, size, copy, move) [MAP_##name] = {size, copy, move}
 static const struct conversion conversions[MAP_COUNT] = {
 	ROW(node, 744, copy_node, NULL),
+	ROW(names, 68, copy_grown, NULL),
 	ROW(pools, 8432, copy_grown, NULL),
 	ROW(overrides, 32, copy_overrides, copy_overrides),
 	ROW(addresses, 16, copy_addresses, NULL),

@@ -14,6 +14,12 @@ static void vouch_store(__u64 *at, uint64_t value)
 	__atomic_store_n(at, value, __ATOMIC_RELAXED);
 }
 
+static bool vouch_ejected(const struct pintle_health *h, uint64_t now)
+{
+	return health_ejected(vouch_load(&h->ejected_until_ns), vouch_load(&h->answered_ns),
+			      vouch_load(&h->failed_ns), now);
+}
+
 bool vouch_ask(struct vouch *v, const struct pintle_health *h, const struct config_ejection *e)
 {
 	v->failures = 0;
@@ -24,14 +30,17 @@ bool vouch_ask(struct vouch *v, const struct pintle_health *h, const struct conf
 	return v->fresh;
 }
 
+static uint64_t vouch_doubled_ns(uint64_t ns, unsigned int times, uint64_t most)
+{
+	for (; times && ns && ns < most; times--)
+		ns *= 2;
+	return MIN(ns, most);
+}
+
 /* Doubles with each ejection that was ended, up to the limit, as ejections themselves do. */
 static uint64_t vouch_duration_ns(const struct vouch *v, const struct config_ejection *e)
 {
-	uint64_t ns = MIN(e->time_ns, e->max_time_ns);
-
-	for (unsigned int i = 1; i < v->voids && ns < e->max_time_ns; i++)
-		ns *= 2;
-	return MIN(ns, e->max_time_ns);
+	return vouch_doubled_ns(e->time_ns, v->voids ? v->voids - 1 : 0, e->max_time_ns);
 }
 
 bool vouch_hear(struct vouch *v, struct pintle_health *h, const struct config_ejection *e,
@@ -52,11 +61,83 @@ bool vouch_hear(struct vouch *v, struct pintle_health *h, const struct config_ej
 	 * was begun, and the endpoint is asked again. */
 	if (!v->fresh || vouch_load(&h->failed_ns) >= v->asked_ns)
 		return false;
-	ejected = health_ejected(vouch_load(&h->ejected_until_ns), vouch_load(&h->answered_ns),
-				 vouch_load(&h->failed_ns), now);
+	ejected = vouch_ejected(h, now);
 	v->answered = v->failures;
 	v->voids += ejected;
 	vouch_store(&h->answered_ns, v->asked_ns);
 	vouch_store(&h->vouched_until_ns, now + vouch_duration_ns(v, e));
 	return ejected;
+}
+
+/* ---- the daemon as a client that fails --------------------------------------------- */
+
+/* What follows does for the daemon what bpf/sockops_client.bpf.h does for clients, which may fail
+ * and be served at the same time. */
+
+static bool vouch_of_the_row(const struct pintle_health *h, const struct pintle_pool *pool,
+			     uint64_t now)
+{
+	uint64_t others_ns = vouch_load(&h->others_ns);
+
+	if (vouch_ejected(h, now))
+		return false;
+	return vouch_load(&h->failed_by) != PINTLE_CLIENT_DAEMON || !others_ns ||
+	       now - others_ns >= pool->eject_ns;
+}
+
+static void vouch_blame(struct pintle_health *h, enum pintle_failure failure, uint64_t now)
+{
+	if (vouch_load(&h->failed_by) != PINTLE_CLIENT_DAEMON) {
+		vouch_store(&h->failed_by, PINTLE_CLIENT_DAEMON);
+		vouch_store(&h->others_ns, 0);
+	}
+	vouch_store(&h->failed_ns, now);
+	__atomic_fetch_add(failure == PINTLE_FAILURE_RESET ? &h->resets : &h->unopened, 1,
+			   __ATOMIC_RELAXED);
+	__atomic_fetch_add(&h->failures[failure], 1, __ATOMIC_RELAXED);
+}
+
+static uint32_t vouch_count_ejected(const struct pintle_health health[],
+				    const struct pintle_pool *pool, uint64_t now)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < pool->member_count && i < PINTLE_MAX_ENDPOINTS; i++)
+		n += pool->members[i].id < PINTLE_MAX_ENDPOINTS &&
+		     vouch_ejected(&health[pool->members[i].id], now);
+	return n;
+}
+
+/* Takes the ejection back if more endpoints are ejected than may be. */
+static void vouch_eject(struct pintle_health health[], struct pintle_health *h,
+			const struct pintle_pool *pool, uint64_t now)
+{
+	__u64 before = vouch_load(&h->ejected_until_ns);
+	__u64 until =
+		now + vouch_doubled_ns(pool->eject_ns, h->ejected_in_a_row, pool->eject_max_ns);
+
+	if (!pool->eject_most ||
+	    !__atomic_compare_exchange_n(&h->ejected_until_ns, &before, until, false,
+					 __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return;
+	if (vouch_count_ejected(health, pool, now) > pool->eject_most) {
+		__atomic_compare_exchange_n(&h->ejected_until_ns, &until, 0, false,
+					    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+		return;
+	}
+	__atomic_fetch_add(&h->ejected_in_a_row, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&h->ejections, 1, __ATOMIC_RELAXED);
+}
+
+void vouch_turned_away(struct pintle_health health[], uint32_t id, const struct pintle_pool *pool,
+		       enum pintle_failure failure)
+{
+	struct pintle_health *h = &health[id];
+	uint64_t now = monotonic_ns();
+
+	if (!pool->eject_after || !vouch_of_the_row(h, pool, now))
+		return;
+	vouch_blame(h, failure, now);
+	if (h->resets + h->unopened >= pool->eject_after)
+		vouch_eject(health, h, pool, now);
 }

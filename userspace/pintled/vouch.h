@@ -13,6 +13,11 @@
  * at 10.0.3.17:8000 may come from 10.0.3.17:8002, as Triton's does, and may still come when port
  * 8000 is dead. There the daemon asks 10.0.3.17:8000 for any answer at all.
  *
+ * Where that port refuses the daemon, or resets its connection before a byte of an answer, the
+ * daemon is one more client that failed: three of its questions in a row eject the endpoint before
+ * a client has to find out. Its failures alone do not count for long where clients are served: a
+ * firewall may stop the daemon and nobody else.
+ *
  * The kernel does the rest from the two times that are written here, answered_ns and
  * vouched_until_ns: see struct pintle_health.
  */
@@ -40,5 +45,12 @@ bool vouch_ask(struct vouch *v, const struct pintle_health *h, const struct conf
  * answer ended an ejection. */
 bool vouch_hear(struct vouch *v, struct pintle_health *h, const struct config_ejection *e,
 		bool good);
+
+/** To be called after vouch_hear() when the endpoint's own port has turned the daemon away: counts
+ * a failure in the endpoint's row, unless clients were served since the daemon failed last, and
+ * ejects the endpoint at the end of the row. `health` is the whole map, `id` the endpoint's, `pool`
+ * the value of the endpoint's pool. */
+void vouch_turned_away(struct pintle_health health[], uint32_t id, const struct pintle_pool *pool,
+		       enum pintle_failure failure);
 
 #endif

@@ -15,9 +15,9 @@ struct bpf_link *walk_attach(const struct bpf_program *program, int map_fd)
 }
 
 /* The iterator outputs nothing; reading to the end makes it visit every entry. */
-int walk_run(const struct bpf_link *link)
+static int run(int link_fd)
 {
-	_cleanup_close_ int fd = bpf_iter_create(bpf_link__fd(link));
+	_cleanup_close_ int fd = bpf_iter_create(link_fd);
 	char buf[64];
 	ssize_t n;
 
@@ -26,6 +26,18 @@ int walk_run(const struct bpf_link *link)
 	while ((n = read(fd, buf, sizeof(buf))) > 0 || (n < 0 && errno == EAGAIN))
 		;
 	return n < 0 ? -errno : 0;
+}
+
+int walk_run(const struct bpf_link *link)
+{
+	return run(bpf_link__fd(link));
+}
+
+int walk_program(int program_fd)
+{
+	_cleanup_close_ int link_fd = bpf_link_create(program_fd, 0, BPF_TRACE_ITER, NULL);
+
+	return link_fd < 0 ? link_fd : run(link_fd);
 }
 
 int walk_once(const struct bpf_program *program, int map_fd)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* walk.h - runs a BPF iterator over the entries of a map. */
+/* walk.h - runs a BPF iterator over the entries of a map, or over sockets. */
 #ifndef PINTLE_WALK_H
 #define PINTLE_WALK_H
 
@@ -15,5 +15,9 @@ int walk_run(const struct bpf_link *link);
 
 /** Both, once. Returns 0 or -errno. */
 int walk_once(const struct bpf_program *program, int map_fd);
+
+/** Runs a loaded iterator that belongs to no map, given by its descriptor, once. An iterator over
+ * sockets visits those of the caller's network namespace. Returns 0 or -errno. */
+int walk_program(int program_fd);
 
 #endif

@@ -18,7 +18,10 @@
 	  "`/metrics` on a port of its own, 8002: give each endpoint a `metrics` URL")             \
 	X(TGI, "tgi", "Text Generation Inference", "nothing", "`/metrics` on the API's port")      \
 	X(LLAMACPP, "llamacpp", "llama.cpp's llama-server", "`--metrics`",                         \
-	  "`/metrics` on the API's port")
+	  "`/metrics` on the API's port")                                                          \
+	X(AUTO, "auto", "whichever of these engines each endpoint's page is of",                   \
+	  "what that engine must be started with",                                                 \
+	  "where that engine's is: `/metrics` on the API's port unless the pool says otherwise")
 
 #define X(symbol, ...) ENGINE_##symbol,
 enum engine_id { PINTLE_ENGINES(X) ENGINE_COUNT };

@@ -40,6 +40,7 @@ struct row {
 };
 
 struct engine {
+	bool any; /* stands for all others: a page tells by its metrics which one it is of */
 	const char *replica_label; /* numbers the data-parallel ranks */
 	/* Every replica has one series of each load signal: a page that has not lost lines. */
 	bool even;
@@ -160,6 +161,7 @@ static const struct engine engines[ENGINE_COUNT] = {
 	[ENGINE_TGI] = {ROWS(tgi), .empty_is_idle = true, .refused_only = "tgi_request_count",
 			.worked = "tgi_batch_inference_count"},
 	[ENGINE_LLAMACPP] = {ROWS(llamacpp)},
+	[ENGINE_AUTO] = {.any = true},
 };
 
 #define X(symbol, name, ...) [ENGINE_##symbol] = (name),
@@ -569,6 +571,76 @@ static int read_samples(struct tally *t, const char *page, size_t size, char *fa
 	return r ? r : series_check(&list, fault);
 }
 
+/* ---- whose page it is ---------------------------------------------------------- */
+
+/* Whether the page of such an engine alone has that metric. No two engines have a name in common,
+ * which tests/unit/test_engines.c checks. */
+static bool is_of_engine(const struct engine *e, const char *name, size_t len)
+{
+	for (size_t i = 0; i < e->row_count; i++)
+		if (is_load(e->rows[i].signal) && is_of_row(name, len, &e->rows[i]))
+			return true;
+	return is_named(name, len, e->refused_only) || is_named(name, len, e->worked);
+}
+
+static const struct engine *engine_of_metric(const char *name, size_t len)
+{
+	for (size_t i = 0; i < ENGINE_COUNT; i++)
+		if (is_of_engine(&engines[i], name, len))
+			return &engines[i];
+	return NULL;
+}
+
+static bool want_any(const char *name, size_t len, void *arg)
+{
+	(void)arg;
+	return engine_of_metric(name, len);
+}
+
+static void want_names(const struct engine *e, struct expfmt_filter *filter)
+{
+	for (size_t i = 0; i < e->row_count; i++)
+		if (is_load(e->rows[i].signal))
+			expfmt_filter_add(filter, e->rows[i].name);
+	if (e->refused_only) {
+		expfmt_filter_add(filter, e->refused_only);
+		expfmt_filter_add(filter, e->worked);
+	}
+}
+
+/* The engine of the first load signal in the page, so that reading ends there; NULL: none has it,
+ * or a line before it is wrong. An empty page is nobody's: a broken server must not look idle. */
+static const struct engine *engine_recognize(const char *page, size_t size)
+{
+	struct expfmt_filter filter = {};
+	struct expfmt_reader reader;
+	struct expfmt_sample sample;
+
+	for (size_t i = 0; i < ENGINE_COUNT; i++)
+		want_names(&engines[i], &filter);
+	expfmt_init(&reader, page, size);
+	reader.filter = &filter;
+	if (!expfmt_next(&reader, want_any, NULL, &sample))
+		return NULL;
+	return engine_of_metric(sample.name, sample.name_len);
+}
+
+/* Returns -ENODATA or -EBADMSG, as engine_read() does. */
+static int refuse_page(const char *page, size_t size, char *fault)
+{
+	struct expfmt_reader reader;
+	struct expfmt_sample sample;
+
+	expfmt_init(&reader, page, size);
+	while (expfmt_next(&reader, want_any, NULL, &sample))
+		;
+	if (reader.bad)
+		return refuse_line(fault, &reader);
+	refuse(fault, "it has no load signal of any engine; does the server export metrics, and is "
+		      "this their page?");
+	return -ENODATA;
+}
+
 int engine_read(const struct engine *e, const char *page, size_t size, struct signals *out,
 		char *fault)
 {
@@ -576,6 +648,10 @@ int engine_read(const struct engine *e, const char *page, size_t size, struct si
 	struct tally t;
 	int r;
 
+	if (e->any)
+		e = engine_recognize(page, size);
+	if (!e)
+		return refuse_page(page, size, fault);
 	tally_init(&t, e);
 	r = read_samples(&t, page, size, fault);
 	if (r < 0)
@@ -594,17 +670,38 @@ int engine_read(const struct engine *e, const char *page, size_t size, struct si
 
 /* ---- DCGM exporter --------------------------------------------------------- */
 
-enum dcgm_metric { GPU_UTIL, FB_USED, FB_FREE, FB_RESERVED, DCGM_COUNT };
+enum dcgm_metric { GPU_UTIL, FB_USED, FB_FREE, FB_RESERVED, XID_ERRORS, ECC_DBE, DCGM_COUNT };
 
 static const struct {
 	const char *name;
 	double max;
+	bool lenient; /* any other value is as good as none, and not a fault of the page */
 } dcgm_metrics[DCGM_COUNT] = {
-	[GPU_UTIL] = {"DCGM_FI_DEV_GPU_UTIL", 100}, /* percent; DCGM's "not known" is near 2^63 */
-	[FB_USED] = {"DCGM_FI_DEV_FB_USED", 1e9},   /* MiB, and so the others */
-	[FB_FREE] = {"DCGM_FI_DEV_FB_FREE", 1e9},
-	[FB_RESERVED] = {"DCGM_FI_DEV_FB_RESERVED", 1e9},
+	/* Percent; DCGM's "not known" is near 2^63. */
+	[GPU_UTIL] = {"DCGM_FI_DEV_GPU_UTIL", 100, false},
+	/* MiB, and so the others of the memory. */
+	[FB_USED] = {"DCGM_FI_DEV_FB_USED", 1e9, false},
+	[FB_FREE] = {"DCGM_FI_DEV_FB_FREE", 1e9, false},
+	[FB_RESERVED] = {"DCGM_FI_DEV_FB_RESERVED", 1e9, false},
+	[XID_ERRORS] = {"DCGM_FI_DEV_XID_ERRORS", 65535, true}, /* the newest; 0: none */
+	[ECC_DBE] = {"DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", 1e12, true},
 };
+
+/* The XIDs for which NVIDIA's catalogue has the immediate action RESET_GPU or RESTART_BM
+ * (docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html), and 48, which it says only a
+ * reset clears. Those of NVLink (74, 136, 144 to 150, 155) are left out, because a GPU reports
+ * them, too, when another one fails; and so are those that only the application's end follows (13,
+ * 31, 43, 94). */
+static const uint16_t fatal_xids[] = {46,  48,  62,  64,  79,  95,  109,
+				      110, 119, 120, 140, 143, 156, 158};
+
+bool dcgm_xid_ends_work(double xid)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(fatal_xids); i++)
+		if (xid == fatal_xids[i])
+			return true;
+	return false;
+}
 
 static int dcgm_metric(const char *name, size_t len)
 {
@@ -649,7 +746,9 @@ static int dcgm_place(const struct dcgm_gpu *gpu, struct dcgm_gpu *out, size_t *
 static void dcgm_add(struct dcgm_tally *t, int metric, double value)
 {
 	t->has[metric] = true;
-	if (metric == GPU_UTIL)
+	if (metric == XID_ERRORS && !dcgm_xid_ends_work(value))
+		return;
+	if (metric == GPU_UTIL || metric == XID_ERRORS || metric == ECC_DBE)
 		t->value[metric] = MAX(t->value[metric], value);
 	else
 		t->value[metric] += value;
@@ -664,6 +763,9 @@ static void dcgm_finish(const struct dcgm_tally *t, struct dcgm_gpu *gpu)
 	gpu->has_memory = t->has[FB_USED] && t->has[FB_FREE] && total > 0;
 	if (gpu->has_memory)
 		gpu->memory = t->value[FB_USED] / total;
+	gpu->has_errors = t->has[XID_ERRORS] || t->has[ECC_DBE];
+	gpu->xid = (uint32_t)t->value[XID_ERRORS];
+	gpu->dbe = t->value[ECC_DBE];
 }
 
 int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max, char *fault)
@@ -682,8 +784,11 @@ int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max, c
 	reader.filter = &filter;
 	while (expfmt_next(&reader, want_dcgm, NULL, &sample)) {
 		int metric = dcgm_metric(sample.name, sample.name_len), i;
+		bool good = sample.value >= 0 && sample.value <= dcgm_metrics[metric].max;
 
-		if (!(sample.value >= 0 && sample.value <= dcgm_metrics[metric].max))
+		if (!good && dcgm_metrics[metric].lenient)
+			continue;
+		if (!good)
 			return refuse_value(fault, reader.line, dcgm_metrics[metric].name,
 					    sample.value, dcgm_metrics[metric].max);
 		dcgm_identify(&sample, &gpu);

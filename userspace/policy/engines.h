@@ -45,10 +45,11 @@ struct engine_metric {
 };
 
 /** The i-th metric of the engine, for docs/engines.md: the metrics of a signal follow each other,
- * by choice. Returns false past the end. */
+ * by choice. Returns false past the end; at once for `auto`, which has none of its own. */
 bool engine_metric(const struct engine *e, size_t i, struct engine_metric *out);
 
-/** Reads the engine's metrics from a page, in one pass. Any bytes are safe. Returns 0 with *out;
+/** Reads the engine's metrics from a page; for `auto`, those of the engine whose load signal comes
+ * first in it. Any bytes are safe. Returns 0 with *out;
  * or, with *out untouched and the reason in `fault` (FAULT_SIZE bytes, or NULL), -ENODATA  the page
  * has none of the load signals, which are the first three. For an engine whose entry says so, a
  * page from before the first request is no load instead -EBADMSG  it is no metrics page, is cut
@@ -59,14 +60,20 @@ bool engine_metric(const struct engine *e, size_t i, struct engine_metric *out);
 int engine_read(const struct engine *e, const char *page, size_t size, struct signals *out,
 		char *fault);
 
-/* DCGM exporter: GPU utilisation and memory by GPU index and pod. */
+/* DCGM exporter: GPU utilisation, memory and errors by GPU index and pod. */
 struct dcgm_gpu {
 	int index;     /* label `gpu`; -1: absent */
 	char pod[256]; /* label `exported_pod`, else `pod`; "": absent */
 	bool has_utilization, has_memory;
 	double utilization; /* 0..1; with several MIG instances, the busiest one's */
 	double memory;      /* share in use, 0..1; with several MIG instances, of all together */
+	bool has_errors;    /* the page has the next two, or one of them */
+	uint32_t xid;       /* the newest XID, if the GPU must be reset after it; else 0 */
+	double dbe; /* errors of more than one bit in its memory, since the driver was loaded */
 };
+
+/** Whether the GPU does no further work after this XID, until it is reset. */
+bool dcgm_xid_ends_work(double xid);
 
 #define DCGM_MAX 128 /* entries of one page: 16 GPUs with 7 MIG instances each, and more */
 

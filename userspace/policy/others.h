@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Of one pool; begins as zeros. */
+/* How much of one pool's work others place. Must begin as zeros. */
 struct others {
 	double theirs, all; /* requests on the pool's pages: means over OTHERS_PAGES pages */
 	double pages;       /* seen of each endpoint, at most OTHERS_PAGES */

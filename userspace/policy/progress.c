@@ -8,17 +8,24 @@ static const enum signal progress_signals[] = {
 	SIGNAL_PREFIX_QUERIES, SIGNAL_KV_CACHE,
 };
 
+static bool signal_moved(const struct progress *p, const struct signals *page, enum signal s)
+{
+	return page->present[s] != p->page.present[s] || page->value[s] != p->page.value[s];
+}
+
 void progress_page(struct progress *p, const struct signals *page, uint64_t now)
 {
 	bool moved = !p->paged;
 
+	/* What came before the first page may be answered already. */
+	if (!p->paged || signal_moved(p, page, SIGNAL_OUTPUT_TOKENS))
+		p->token_ns = now;
 	p->counts = false;
 	for (size_t i = 0; i < ARRAY_SIZE(progress_signals); i++) {
 		enum signal s = progress_signals[i];
 
 		p->counts |= page->present[s];
-		moved |= page->present[s] != p->page.present[s] ||
-			 page->value[s] != p->page.value[s];
+		moved |= signal_moved(p, page, s);
 	}
 	p->paged = true;
 	p->page = *page;
@@ -56,12 +63,33 @@ uint64_t progress_limit(const struct progress *p)
 	return MAX(2 * longest, p->counts ? PROGRESS_STALLED_NS : PROGRESS_ALONE_NS);
 }
 
+uint64_t progress_limit_lone(const struct progress *p, const struct pintle_work *w)
+{
+	uint64_t most = PROGRESS_LONE_MAX_NS - PROGRESS_LONE_NS;
+	uint64_t prompts = w->waiting_bytes < most / PROGRESS_LONE_BYTE_NS
+				   ? w->waiting_bytes * PROGRESS_LONE_BYTE_NS
+				   : most;
+
+	return MAX(progress_limit(p), PROGRESS_LONE_NS + prompts);
+}
+
 /* ---- the verdict ------------------------------------------------------------------- */
 
 /* Whether a byte of an answer should come: an answer is under way, or a request waits. */
 static bool progress_owed(const struct pintle_work *w)
 {
 	return w->answering || w->waiting > w->headed || w->headed >= PROGRESS_HEADS;
+}
+
+/* Returns since when the oldest lone head has had nothing behind it; 0: there is none, or it may be
+ * a whole answer. */
+static uint64_t progress_lone_ns(const struct progress *p, const struct pintle_work *w)
+{
+	if (!w->headed || progress_owed(w) || !p->page.present[SIGNAL_OUTPUT_TOKENS])
+		return 0;
+	if (p->token_ns + PROGRESS_LAG_NS >= w->oldest_ns)
+		return 0;
+	return MAX(w->oldest_ns, p->moved_ns);
 }
 
 static bool progress_moves(const struct progress *p)
@@ -72,11 +100,15 @@ static bool progress_moves(const struct progress *p)
 static void look_at_reading(struct progress *p, const struct pintle_work *w, uint64_t now)
 {
 	bool stuck = w->unread || w->backlog;
+	uint64_t gap = now - p->passed_ns;
 
 	if (!stuck || w->read_ns != p->read_ns || w->out_ns != p->out_ns)
 		p->stuck_ns = stuck ? now : 0;
 	else if (!p->stuck_ns)
 		p->stuck_ns = now;
+	else if (gap > PROGRESS_GAP_NS)
+		p->stuck_ns += gap - PROGRESS_GAP_NS;
+	p->passed_ns = now;
 }
 
 static void look_at_answers(struct progress *p, const struct pintle_work *w, uint64_t now)
@@ -96,9 +128,17 @@ static void look_at_answers(struct progress *p, const struct pintle_work *w, uin
 	silence_slot(p, now);
 }
 
-static uint32_t progress_judge(struct progress *p, bool came, uint64_t now)
+/* Whether nothing has come out since `silent` for so long; 0: something need not. */
+static bool progress_too_long(uint64_t silent, uint64_t limit, uint64_t now)
 {
-	uint64_t silent = MAX(p->silent_ns, p->moved_ns);
+	return silent && now >= silent && now - silent >= limit;
+}
+
+static uint32_t progress_judge(struct progress *p, const struct pintle_work *w, bool came,
+			       uint64_t now)
+{
+	uint64_t silent = p->silent_ns ? MAX(p->silent_ns, p->moved_ns) : 0;
+	uint64_t lone = progress_lone_ns(p, w);
 
 	if (p->stuck_ns && now - p->stuck_ns >= PROGRESS_STOPPED_NS) {
 		if (p->verdict != PINTLE_STANDING_STOPPED)
@@ -112,9 +152,12 @@ static uint32_t progress_judge(struct progress *p, bool came, uint64_t now)
 	}
 	if (p->verdict == PINTLE_STANDING_STALLED)
 		return came || progress_moves(p) ? PINTLE_STANDING_NOT : PINTLE_STANDING_STALLED;
-	if (!p->silent_ns || now < silent || now - silent < progress_limit(p))
+	if (progress_too_long(silent, progress_limit(p), now))
+		p->since_ns = silent;
+	else if (progress_too_long(lone, progress_limit_lone(p, w), now))
+		p->since_ns = lone;
+	else
 		return PINTLE_STANDING_NOT;
-	p->since_ns = silent;
 	return PINTLE_STANDING_STALLED;
 }
 
@@ -125,7 +168,7 @@ bool progress_pass(struct progress *p, const struct pintle_work *w, uint64_t now
 
 	look_at_reading(p, w, now);
 	look_at_answers(p, w, now);
-	p->verdict = progress_judge(p, came, now);
+	p->verdict = progress_judge(p, w, came, now);
 	p->out_ns = w->out_ns;
 	p->read_ns = w->read_ns;
 	return p->verdict != before;

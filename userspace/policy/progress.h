@@ -12,6 +12,10 @@
  *
  * A long prefill is silent, too. vLLM's counters of tokens move only when it is over, but the cache
  * in use grows with each of its steps, so that signal counts as one that moves.
+ *
+ * A head without more may also be a whole short answer. Three of them at once are taken for
+ * requests that wait. One or two are so only after a longer time, and only if the page counts
+ * tokens.
  */
 #ifndef PINTLE_PROGRESS_H
 #define PINTLE_PROGRESS_H
@@ -22,24 +26,45 @@
 #include "../base/util.h"
 #include "engines.h"
 
-#define PROGRESS_STOPPED_NS (200 * NSEC_PER_MSEC)
+/* On a busy machine (two cores, ten processes that could run) a server that serves was without CPU
+ * for up to 300 ms. */
+#define PROGRESS_STOPPED_NS (500 * NSEC_PER_MSEC)
+/* Passes are seldom further apart. If they are, the machine itself stood still or had no time for
+ * the daemon, and the server may have had none either: a virtual machine was paused for half a
+ * second, say, just when a request had arrived. No more than this counts of the time between two
+ * passes. */
+#define PROGRESS_GAP_NS (250 * NSEC_PER_MSEC)
 /* No silence is taken for a stall that is shorter; nor for an engine whose page has no counter. */
 #define PROGRESS_STALLED_NS (2 * NSEC_PER_SEC)
 #define PROGRESS_ALONE_NS   (10 * NSEC_PER_SEC)
 /* A head without more may be a whole short answer: of so many at once not all are. */
 #define PROGRESS_HEADS 3
+/*
+ * One or two heads are judged, too, on an endpoint that has nothing else to do, if no token was
+ * counted since the request came: the tokens of a whole short answer are on a page by then, or
+ * soon. The wait leaves time for the prompt at 500 bytes, or 125 tokens, a second, slower than a
+ * small model on one core: 12 s for 1 kB, 60 s for 25 kB. It must end before a pass takes the head
+ * for a whole answer (REQUEST_FORGOTTEN_NS in bpf/pass.bpf.c, 120 s).
+ */
+#define PROGRESS_LONE_NS      (10 * NSEC_PER_SEC)
+#define PROGRESS_LONE_BYTE_NS (NSEC_PER_SEC / 500)
+#define PROGRESS_LONE_MAX_NS  (110 * NSEC_PER_SEC)
+/* A pass may see a request by so much later than a page counts its tokens. */
+#define PROGRESS_LAG_NS (500 * NSEC_PER_MSEC)
 /* The longest silence is remembered for six to seven of these: an hour. */
 #define PROGRESS_SLOT_NS (600 * NSEC_PER_SEC)
 #define PROGRESS_SLOTS   7
 
-/* Of one endpoint; begins as zeros. */
+/* What passes and pages showed of one endpoint. Must begin as zeros. */
 struct progress {
-	uint32_t verdict;  /* enum pintle_standing */
-	uint64_t since_ns; /* when what the verdict says began */
-	uint64_t stuck_ns; /* since when unread data or a backlog is there; 0: there is none */
+	uint32_t verdict;   /* enum pintle_standing */
+	uint64_t since_ns;  /* when what the verdict says began */
+	uint64_t passed_ns; /* of the pass before */
+	uint64_t stuck_ns;  /* since when unread data or a backlog is there; 0: there is none */
 	uint64_t
 		silent_ns; /* since when nothing came out though something should; 0: it need not */
 	uint64_t moved_ns; /* when the page's counters moved last */
+	uint64_t token_ns; /* when the page last counted tokens that came out, or was first read */
 	uint64_t out_ns;   /* as of the pass before, like read_ns */
 	uint64_t read_ns;
 	bool counts;         /* the page has counters that tell */
@@ -55,7 +80,9 @@ void progress_page(struct progress *p, const struct signals *page, uint64_t now)
 /** Takes in what a pass at `now` found. Returns whether p->verdict changed. */
 bool progress_pass(struct progress *p, const struct pintle_work *work, uint64_t now);
 
-/** How long nothing may come out before that is a stall. */
+/** How long nothing may come out before that is a stall, in nanoseconds. */
 uint64_t progress_limit(const struct progress *p);
+/** The same where one or two requests are all that wait, and the heads of their answers are out. */
+uint64_t progress_limit_lone(const struct progress *p, const struct pintle_work *work);
 
 #endif

@@ -293,6 +293,30 @@ struct yaml_node *yaml_tree_add(struct yaml_tree *t, struct yaml_node *map, cons
 	return n;
 }
 
+struct yaml_node *yaml_tree_adopt(struct yaml_tree *t, struct yaml_tree *from, int line)
+{
+	struct yaml_node *root = from->root, *last = NULL;
+
+	for (struct yaml_node *n = from->nodes; n; n = n->allocated) {
+		n->line = line;
+		n->column = 1;
+		last = n;
+	}
+	if (last) {
+		last->allocated = t->nodes;
+		t->nodes = from->nodes;
+	}
+	*from = (struct yaml_tree){0};
+	return root;
+}
+
+void yaml_list_add(struct yaml_node *list, struct yaml_node *n)
+{
+	assert(list->kind == YAML_LIST);
+	n->next = NULL;
+	node_append(list, n);
+}
+
 void yaml_node_cut(struct yaml_node *parent, struct yaml_node *last)
 {
 	const struct yaml_node *n = last ? last->next : parent->first;

@@ -48,6 +48,12 @@ int yaml_node_set(struct yaml_node *n, const char *text);
 struct yaml_node *yaml_tree_add(struct yaml_tree *t, struct yaml_node *map, const char *key,
 				enum yaml_kind kind, int line);
 
+/** Makes the root of `from` a child of none, and the tree `t` the owner of all its nodes, which get
+ * that line and column 1. Returns the root; NULL: `from` is empty. Then `from` is empty. */
+struct yaml_node *yaml_tree_adopt(struct yaml_tree *t, struct yaml_tree *from, int line);
+/** Adds a node of the tree, which is no node's child now, to the end of a list. */
+void yaml_list_add(struct yaml_node *list, struct yaml_node *n);
+
 /** Removes the children of a mapping or list that come after its child `last` (NULL: all). */
 void yaml_node_cut(struct yaml_node *parent, struct yaml_node *last);
 

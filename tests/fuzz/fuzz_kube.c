@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fuzz_kube.c - any bytes as what the Kubernetes API server sends, in pieces: lines of a watch, and
+ * a page of a list. No crash and no leak; whatever pools come out of it, the configuration takes or
+ * refuses each, and never fails as a whole.
+ *
+ * sources: userspace/kubernetes/kube_lines.c userspace/kubernetes/kube_objects.c
+ * sources: userspace/kubernetes/kube_pools.c
+ * sources: userspace/config/config.c userspace/config/config_check.c
+ * sources: userspace/config/config_hooks.c userspace/config/config_keys.c
+ * sources: userspace/config/config_found.c userspace/config/config_settings.c
+ * sources: userspace/config/config_types.c userspace/maps/names.c userspace/net/addr.c
+ * sources: userspace/net/url.c
+ * sources: userspace/yaml/yaml_key.c userspace/yaml/yaml_read.c userspace/yaml/yaml_report.c
+ * sources: userspace/yaml/yaml_tree.c userspace/yaml/yaml_value.c
+ * sources: userspace/base/file.c userspace/base/text.c
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../userspace/base/util.h"
+#include "../../userspace/kubernetes/kube_lines.h"
+#include "../../userspace/kubernetes/kube_pools.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define PROMISE(condition)                                                                         \
+	do {                                                                                       \
+		if (!(condition))                                                                  \
+			__builtin_trap();                                                          \
+	} while (0)
+
+#define SLICES 4
+
+/* The newest Service, and slices. */
+struct world {
+	struct kube_service service;
+	bool known;
+	struct kube_slice *slices[SLICES];
+	size_t count;
+};
+
+static void take_object(struct world *w, const cJSON *object)
+{
+	char key[KUBE_KEY_SIZE], why[KUBE_WHY_SIZE] = "";
+	struct kube_slice *slice;
+
+	if (kube_object_key(object, key))
+		PROMISE(strchr(key, '/') && !strpbrk(key, " %?&\"\\"));
+	if (!kube_service_read(object, &w->service, why))
+		w->known = true;
+	else
+		PROMISE(why[0]);
+	if (w->count < SLICES && !kube_slice_read(object, &slice, why))
+		w->slices[w->count++] = slice;
+}
+
+static bool on_line(const char *line, size_t size, void *arg)
+{
+	struct kube_event e;
+
+	PROMISE(size && !memchr(line, '\n', size));
+	if (kube_event_read(line, size, &e))
+		return true;
+	PROMISE(!strpbrk(e.version, "&?#% \r\n"));
+	take_object(arg, e.object);
+	cJSON_Delete(e.object);
+	return true;
+}
+
+static void ignore(void *arg, const char *file, int line, int column, const char *message)
+{
+	(void)arg;
+	(void)file;
+	(void)line;
+	(void)column;
+	PROMISE(message[0]);
+}
+
+static void check_pools(struct world *w)
+{
+	static const char file[] = "apiVersion: pintle.dev/v1alpha1\nkind: PintleConfig\n"
+				   "kubernetes: {}\n";
+	const struct config_text text = {"-", (char *)file, sizeof(file) - 1};
+	const struct yaml_sink sink = {ignore, ignore, NULL};
+	struct config_founds f = {0};
+	struct config *c = NULL;
+	char why[KUBE_WHY_SIZE];
+	size_t held = 0;
+
+	PROMISE(!kube_pools_add(&f, &w->service, w->slices, w->count, why));
+	PROMISE(!config_parse_set(&text, &f, NULL, 0, &sink, &c) && c);
+	for (size_t i = 0; i < f.count; i++) {
+		PROMISE(f.all[i].holds || f.all[i].why[0]);
+		held += f.all[i].holds;
+	}
+	PROMISE(held == c->pool_count);
+	config_free(c);
+	config_founds_free(&f);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	size_t piece = size ? data[0] + 1U : 1;
+	struct world w = {0};
+	struct kube_lines l = {0};
+	struct kube_page p;
+	const cJSON *item;
+
+	for (size_t at = 1; at < size; at += piece)
+		kube_lines_feed(&l, (const char *)data + at, MIN(piece, size - at), on_line, &w);
+	kube_lines_free(&l);
+	if (size && !kube_page_read((const char *)data + 1, size - 1, &p)) {
+		cJSON_ArrayForEach (item, p.items)
+			take_object(&w, item);
+		cJSON_Delete(p.root);
+	}
+	if (w.known)
+		check_pools(&w);
+	for (size_t i = 0; i < w.count; i++)
+		kube_slice_free(w.slices[i]);
+	return 0;
+}

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services that carry the label pintle.dev/mode: connect() of a pod to the ClusterIP is steered to one of
+the ready pods, against a real API server; whatever becomes of the API server, steering goes on."""
+import json
+import random
+import types
+
+from control_plane import ControlPlane
+from harness import case
+from kernel import wait_for
+from pods import Cluster, at
+
+SERVICE = "10.96.0.10:8000"
+POOL = "llm/vllm"
+
+
+class World:
+    """Two pods with a model server behind a Service, a client, and one more pod, to which a stand-in for
+    kube-proxy sends what is not steered."""
+
+    def __init__(self, node, *, rights=None, **service):
+        self.node, self.cluster = node, Cluster(node)
+        self.machine = self.cluster.machines[0]
+        self.api = ControlPlane(self.machine)
+        self.servers = self.cluster.servers(2)
+        self.proxy = self.machine.pod("proxied")
+        self.proxy.server()
+        self.client = self.machine.pod("client")
+        self.machine.nft(f"""
+            table ip proxy {{
+                chain pre {{
+                    type nat hook prerouting priority -100;
+                    ip daddr 10.96.0.0/16 tcp dport 1-65535 dnat to {self.proxy.v4}:8000
+                }}
+            }}""")
+        for pod in self.servers:
+            self.api.run(pod)
+        self.api.service(**service)
+        self.kubeconfig = self.api.grant() if rights is None else rights
+        wait_for(lambda: self.slices() == {p.v4 for p in self.servers}, 20, "the EndpointSlice")
+
+    def slices(self, name="vllm"):
+        """The ready addresses that the API has."""
+        found = self.api.get("/apis/discovery.k8s.io/v1/namespaces/llm/endpointslices"
+                             f"?labelSelector=kubernetes.io/service-name%3D{name}")
+        return {a for s in found["items"] for e in s["endpoints"] or () if e["conditions"]["ready"]
+                for a in e["addresses"]}
+
+    def config(self, *pools, **settings):
+        text = self.machine.config(*pools, **settings)
+        if not pools:
+            text = text.replace("pools: []\n", "")
+        return text + f"kubernetes: {{kubeconfig: {self.kubeconfig}}}\n"
+
+    def daemon(self, *pools, **more):
+        return self.machine.daemon(self.config(*pools), **more)
+
+    def pools(self):
+        return {p["name"]: p for p in self.machine.cli("pools")}
+
+    def members(self, pool=POOL):
+        return {e["name"].rsplit("/")[-1] for e in self.machine.cli("endpoints") if e["pool"] == pool}
+
+    def wait_members(self, *names, timeout=10):
+        wait_for(lambda: self.members() == set(names), timeout, f"the members to be {names}")
+
+    def spread(self, count=12):
+        return set(self.client.spread(SERVICE, count))
+
+    def is_steered(self, *names):
+        """A client is a session, and its connections go to one pod. They go to kube-proxy until the
+        first pages of a new pool are read."""
+        return self.spread() <= set(names or [p.name for p in self.servers])
+
+    def is_proxied(self):
+        return self.spread() == {"proxied"}
+
+
+@case(timeout=120)
+def test_labelled_and_not(node):
+    """The label steers; without it, and with off, kube-proxy serves as before."""
+    world = World(node)
+    world.daemon()
+    assert world.is_proxied()
+    world.api.label("enforce")
+    world.wait_members("s0", "s1")
+    wait_for(world.is_steered)
+    assert world.pools()[POOL]["frontends"] == [SERVICE]
+    wait_for(lambda: {e["state"] for e in world.machine.cli("endpoints")} == {"ready"}, 10,
+             "the engine to be found by the page")
+    for label in (None, "enforce", "off", "baseline", "nonsense"):
+        world.api.label(label)
+        if label in ("enforce", "baseline"):
+            wait_for(lambda label=label: world.pools()[POOL]["mode"] == label)
+            wait_for(world.is_steered)
+        else:
+            wait_for(lambda: not world.pools())
+            assert world.is_proxied()
+    assert world.api.asked("system:serviceaccount:pintle:pintle") == {
+        (verb, what) for verb in ("list", "watch") for what in ("services", "endpointslices")}
+
+
+@case(timeout=120)
+def test_pods_come_and_go(node):
+    """Ready, not ready, terminating, gone: within a second of the event, and no connection fails. Open
+    connections live on."""
+    world = World(node, mode="enforce")
+    world.daemon()
+    world.wait_members("s0", "s1")
+    held = [world.client.connect(SERVICE) for _ in range(8)]
+    names = [c.ask() for c in held]
+    with world.client.load(SERVICE) as load:
+        new = world.machine.pod("s2")
+        new.server()
+        world.api.run(new, ready=False)
+        world.api.say(new, True)
+        world.wait_members("s0", "s1", "s2")
+        world.api.say(world.servers[0], False)
+        world.wait_members("s1", "s2")
+        world.api.terminate(new)
+        world.wait_members("s1")
+        world.api.say(world.servers[0], True)
+        world.wait_members("s0", "s1")
+        world.api.remove(new)
+        wait_for(lambda: len(world.slices()) == 2)
+        world.wait_members("s0", "s1")
+    assert not load.failures, load.failures
+    assert [c.ask() for c in held] == names
+    for c in held:
+        c.close()
+
+
+@case(timeout=120)
+def test_an_address_changes_hands(node):
+    """A pod's address is soon another pod's: one of the Service begins afresh, with no count of the former;
+    one of another Service is no endpoint."""
+    world = World(node, mode="enforce")
+    world.daemon()
+    world.wait_members("s0", "s1")
+    wait_for(world.is_steered)
+
+    def placed():
+        return {e["name"].rsplit("/")[-1]: e["placed"] for e in world.machine.cli("endpoints")}
+
+    (old, _), = [x for x in placed().items() if x[1]]
+    pod = next(p for p in world.servers if p.name == old)
+    other = next(p.name for p in world.servers if p is not pod)
+    world.api.remove(pod)
+    heir = types.SimpleNamespace(name="heir", v4=pod.v4)
+    world.api.run(heir)
+    world.wait_members("heir", other)
+    assert placed()["heir"] == 0
+    wait_for(lambda: world.is_steered(pod.name, other)) # the server's own name is still the former pod's
+    world.api.remove(heir)
+    world.api.run(types.SimpleNamespace(name="stranger", v4=pod.v4), app="other")
+    world.wait_members(other)
+
+
+@case(timeout=120)
+def test_no_pod_is_ready(node):
+    """A Service without a ready pod is left to kube-proxy."""
+    world = World(node, mode="enforce")
+    daemon = world.daemon()
+    world.wait_members("s0", "s1")
+    for pod in world.servers:
+        world.api.say(pod, False)
+    wait_for(lambda: not world.pools())
+    assert world.is_proxied()
+    assert "no ready endpoint" in daemon.log()
+    world.api.say(world.servers[1], True)
+    world.wait_members("s1")
+    wait_for(lambda: world.is_steered("s1"))
+
+
+@case(timeout=120)
+def test_ports_and_beside_the_file(node):
+    """Each target is a pool; ports of one target share it. Pools of the file go on beside them, and keep
+    the addresses that they have."""
+    world = World(node, mode="enforce", ports=[
+        {"name": "http", "port": 8000, "targetPort": 8000},
+        {"name": "alt", "port": 8080, "targetPort": 8000},
+        {"name": "admin", "port": 9000, "targetPort": 9001}])
+    own = world.cluster.pool([{"name": "p", "address": at(world.proxy.v4, 8000)}], "own", to="10.96.7.7:80")
+    daemon = world.daemon(own)
+    wait_for(lambda: world.pools().keys() == {"own", "llm/vllm:http", "llm/vllm:admin"})
+    found = world.pools()["llm/vllm:http"]
+    assert set(found["frontends"]) == {SERVICE, "10.96.0.10:8080"}
+    assert world.client.ask("10.96.0.10:8080") in ("s0", "s1")
+    assert world.client.ask("10.96.7.7:80") == "proxied"
+    # A Service of the same pods and port: the older one has them.
+    world.api.create("/api/v1/namespaces/llm/services", {
+        "metadata": {"name": "zweit", "labels": {"pintle.dev/mode": "enforce"}},
+        "spec": {"selector": {"app": "vllm"}, "clusterIP": "10.96.0.11", "ports": [
+            {"port": 80, "targetPort": 8000}]}})
+    wait_for(lambda: "pool llm/zweit is left to kube-proxy: address" in daemon.log())
+    assert world.pools().keys() == {"own", "llm/vllm:http", "llm/vllm:admin"}
+    # `pintle set` holds for a pool of the cluster as for one of the file.
+    world.machine.pintle("set", "llm/vllm:http", "stickiness.ttl=7s")
+    found, = json.loads(world.machine.pintle("diff", "-o", "json", check=False).stdout)
+    assert (found["pool"], found["file"], found["runs"]) == ("llm/vllm:http", "300s", "7s"), found
+
+
+@case(timeout=120)
+def test_daemon_without_api_server(node):
+    """A daemon that starts while the API server is away goes on with what is pinned, and takes up what
+    changed meanwhile when the API server is back."""
+    world = World(node, mode="enforce")
+    world.daemon()
+    world.wait_members("s0", "s1")
+    wait_for(world.is_steered)
+    node.daemons[-1].stop()
+    world.api.kill_server()
+    daemon = world.daemon()
+    assert world.members() == {"s0", "s1"}
+    assert world.is_steered()
+    assert "going on with 1 pinned pool" in daemon.log()
+    wait_for(lambda: "what is known stays" in daemon.log())
+    daemon.reload()
+    wait_for(lambda: "reloaded" in daemon.log())
+    assert world.members() == {"s0", "s1"}
+    world.api.start_server()
+    world.api.say(world.servers[1], False)
+    world.wait_members("s0", timeout=60)
+    assert world.spread() == {"s0"}
+
+
+@case(timeout=180)
+def test_api_server_killed(node):
+    """Steering goes on while the API server is away, and what changed then is taken up afterwards: pods
+    and labels."""
+    world = World(node, mode="enforce")
+    world.daemon()
+    world.wait_members("s0", "s1")
+    with world.client.load(SERVICE) as load:
+        for ready in (False, True):
+            world.api.kill_server()
+            assert world.members() >= {"s0"}
+            world.api.start_server()
+            world.api.say(world.servers[1], ready)
+            world.wait_members("s0", *(["s1"] if ready else []), timeout=60)
+    assert not load.failures, load.failures
+    world.api.label("off")
+    wait_for(lambda: not world.pools(), 60)
+    assert world.is_proxied()
+
+
+@case(timeout=240)
+def test_api_server_hangs(node):
+    """A stopped API server keeps its connections open and says nothing: the watch's own timer notices."""
+    world = World(node, mode="enforce")
+    daemon = world.daemon()
+    world.wait_members("s0", "s1")
+    world.api.stop_server()
+    wait_for(lambda: "no byte came for too long" in daemon.log(), 150)
+    assert world.is_steered()
+    world.api.continue_server()
+    world.api.say(world.servers[0], False)
+    world.wait_members("s1", timeout=90)
+
+
+@case(timeout=180)
+def test_rights_withdrawn(node):
+    """Rights withdrawn and given back: what is known stays meanwhile, also when the API server restarts."""
+    world = World(node, mode="enforce")
+    daemon = world.daemon()
+    world.wait_members("s0", "s1")
+    path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/pintle"
+    binding = world.api.get(path)
+    world.api.delete(path)
+    world.api.kill_server()
+    world.api.start_server()
+    wait_for(lambda: "the right to list or watch them is missing" in daemon.log(), 60)
+    assert world.members() == {"s0", "s1"} and world.is_steered()
+    world.api.create(path.rsplit("/", 1)[0], {
+        "metadata": {"name": "pintle"}, "roleRef": binding["roleRef"], "subjects": binding["subjects"]})
+    world.api.say(world.servers[0], False)
+    world.wait_members("s1", timeout=90)
+
+
+@case(timeout=240)
+def test_pods_churn(node):
+    """200 pods that change at random for a while: afterwards the maps are what the API has."""
+    world = World(node, mode="enforce")
+    world.daemon()
+    world.wait_members("s0", "s1")
+    rng = random.Random(7)
+    pods = [types.SimpleNamespace(name=f"fake-{i}", v4=f"10.200.0.{i + 1}") for i in range(200)]
+    for pod in pods:
+        world.api.run(pod, ready=rng.random() < 0.5)
+    for _ in range(400):
+        world.api.say(rng.choice(pods), rng.random() < 0.5)
+    for pod in pods[:50]:
+        world.api.remove(pod)
+
+    def same():
+        # The controller itself lags behind the pods.
+        ready = {p["status"]["podIP"] for p in world.api.get("/api/v1/namespaces/llm/pods")["items"]
+                 if p["status"]["conditions"][-1]["status"] == "True"}
+        there = {e["address"].rsplit(":")[0] for e in world.machine.cli("endpoints")}
+        return ready == world.slices() == there
+
+    wait_for(same, 60)

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kube_cluster.h - the Services of a cluster that carry the label pintle.dev/mode, with their
+ * EndpointSlices, as pools.
+ *
+ * One watch has all such Services, and each Service that is steered has a watch of its own slices:
+ * never the slices, nor the pods, of the whole cluster. What is known stays until a list says
+ * otherwise. Until the first list, known is what was restored: the pools that are pinned.
+ */
+#ifndef PINTLE_KUBE_CLUSTER_H
+#define PINTLE_KUBE_CLUSTER_H
+
+#include "kube_pools.h"
+#include "kube_watch.h"
+
+struct kube_cluster;
+
+/** Begins to watch. `changed` is called on the loop, at most five times a second, when the pools
+ * may have changed. `client` must outlive the cluster. Returns 0 with *out (kube_cluster_free()
+ * it), or -ENOMEM, logged. */
+int kube_cluster_new(uv_loop_t *loop, struct kube_client *client, void (*changed)(void *arg),
+		     void *arg, struct kube_cluster **out);
+/** The loop must then run until it has no handles left. NULL is fine. */
+void kube_cluster_free(struct kube_cluster *c);
+
+/** Takes the pools in *p, which stand for those of Services whose lists are not complete. */
+void kube_cluster_restore(struct kube_cluster *c, struct config_founds *p);
+
+/** Makes the pools of all Services, the oldest Service's first. Logs what is left to kube-proxy and
+ * why, once. Returns 0 with *out, or -ENOMEM. */
+int kube_cluster_pools(struct kube_cluster *c, struct config_founds *out);
+
+/** Whether the list of Services, and those of their slices, were complete once. */
+bool kube_cluster_listed(const struct kube_cluster *c);
+
+#endif

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kube_objects.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/text.h"
+#include "../base/util.h"
+
+/* ---- parts ---------------------------------------------------------------------------- */
+
+__attribute__((format(printf, 2, 3))) static int refuse(char *why, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, KUBE_WHY_SIZE, fmt, ap);
+	va_end(ap);
+	return -EBADMSG;
+}
+
+static const cJSON *member(const cJSON *object, const char *name)
+{
+	return cJSON_GetObjectItemCaseSensitive(object, name);
+}
+
+/* The member's text; NULL: it has none. */
+static const char *text_of(const cJSON *object, const char *name)
+{
+	return cJSON_GetStringValue(member(object, name));
+}
+
+static bool is_true(const cJSON *object, const char *name)
+{
+	return cJSON_IsTrue(member(object, name));
+}
+
+/* Copies a text, which is fit for messages, requests and the configuration: a-z, 0-9, "-" and ".",
+ * beginning and ending with a letter or digit, as the API has all names. */
+static bool take_name(const char *text, char *to, size_t size)
+{
+	static const char inner[] = "abcdefghijklmnopqrstuvwxyz0123456789-.";
+	size_t length = text ? strlen(text) : 0;
+
+	if (!length || length >= size || strspn(text, inner) != length || strchr("-.", text[0]) ||
+	    strchr("-.", text[length - 1]))
+		return false;
+	memcpy(to, text, length + 1);
+	return true;
+}
+
+/* A resourceVersion is opaque; it goes into URLs as it is. */
+static void take_version(const cJSON *object, char to[KUBE_RV_SIZE])
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789-._~";
+	const char *text = text_of(member(object, "metadata"), "resourceVersion");
+
+	to[0] = '\0';
+	if (text && strlen(text) < KUBE_RV_SIZE && strspn(text, allowed) == strlen(text))
+		snprintf(to, KUBE_RV_SIZE, "%s", text);
+}
+
+static bool take_address(const char *text, struct addr *to)
+{
+	struct in_addr v4;
+
+	if (text && inet_pton(AF_INET, text, &v4) == 1) {
+		addr_from_v4(to, v4.s_addr);
+		return true;
+	}
+	return text && inet_pton(AF_INET6, text, to->bytes) == 1;
+}
+
+/* 0: it is no port. */
+static uint16_t port_of(const cJSON *value)
+{
+	double n = cJSON_IsNumber(value) ? value->valuedouble : 0;
+
+	return n >= 1 && n <= UINT16_MAX && n == (double)(uint16_t)n ? (uint16_t)n : 0;
+}
+
+static bool is_tcp(const cJSON *port)
+{
+	const char *protocol = text_of(port, "protocol");
+
+	return !protocol || !strcmp(protocol, "TCP");
+}
+
+/* A port's name: "" without one. */
+static bool take_port_name(const cJSON *port, char to[KUBE_PORT_SIZE])
+{
+	const char *text = text_of(port, "name");
+
+	to[0] = '\0';
+	return !text || !*text || take_name(text, to, KUBE_PORT_SIZE);
+}
+
+/* ---- pages and events ------------------------------------------------------------------- */
+
+/* Several documents in one text, or anything behind one, are refused. */
+static cJSON *parse(const char *text, size_t size)
+{
+	const char *end = NULL;
+	cJSON *root = cJSON_ParseWithLengthOpts(text, size, &end, false);
+	size_t rest = root ? size - (size_t)(end - text) : 0;
+
+	while (root && rest && strchr(" \t\r\n", end[0]) && end[0]) {
+		end++;
+		rest--;
+	}
+	if (root && !rest && cJSON_IsObject(root))
+		return root;
+	cJSON_Delete(root);
+	return NULL;
+}
+
+static int take_type(const char *text, enum kube_event_type *type)
+{
+	static const char *const names[] = {
+		[KUBE_ADDED] = "ADDED",     [KUBE_MODIFIED] = "MODIFIED",
+		[KUBE_DELETED] = "DELETED", [KUBE_BOOKMARK] = "BOOKMARK",
+		[KUBE_ERROR] = "ERROR",
+	};
+
+	for (size_t i = 0; text && i < ARRAY_SIZE(names); i++) {
+		if (!strcmp(text, names[i])) {
+			*type = (enum kube_event_type)i;
+			return 0;
+		}
+	}
+	return -EBADMSG;
+}
+
+/* `object` is a Status. */
+static void take_status(const cJSON *object, struct kube_event *e)
+{
+	const cJSON *code = member(object, "code");
+	const char *message = text_of(object, "message"), *reason = text_of(object, "reason");
+
+	e->code = cJSON_IsNumber(code) ? code->valueint : 0;
+	snprintf(e->reason, sizeof(e->reason), "%s", message ?: reason ?: "no reason given");
+	text_make_printable(e->reason, '?');
+}
+
+int kube_event_read(const char *line, size_t size, struct kube_event *out)
+{
+	cJSON *root = parse(line, size);
+	struct kube_event e = {0};
+
+	if (!root || take_type(text_of(root, "type"), &e.type) ||
+	    !cJSON_IsObject(member(root, "object"))) {
+		cJSON_Delete(root);
+		return -EBADMSG;
+	}
+	e.object = cJSON_DetachItemFromObjectCaseSensitive(root, "object");
+	cJSON_Delete(root);
+	take_version(e.object, e.version);
+	if (e.type == KUBE_ERROR)
+		take_status(e.object, &e);
+	*out = e;
+	return 0;
+}
+
+int kube_page_read(const char *text, size_t size, struct kube_page *out)
+{
+	struct kube_page p = {.root = parse(text, size)};
+	const char *more = text_of(member(p.root, "metadata"), "continue");
+
+	p.items = cJSON_GetObjectItemCaseSensitive(p.root, "items");
+	take_version(p.root, p.version);
+	/* An empty list may be null. */
+	if (!p.root || !p.version[0] || !(cJSON_IsArray(p.items) || cJSON_IsNull(p.items))) {
+		cJSON_Delete(p.root);
+		return -EBADMSG;
+	}
+	p.more = more && *more ? (char *)more : NULL;
+	*out = p;
+	return 0;
+}
+
+bool kube_object_key(const cJSON *object, char key[KUBE_KEY_SIZE])
+{
+	const cJSON *metadata = member(object, "metadata");
+	char space[KUBE_LABEL_SIZE], name[KUBE_NAME_SIZE];
+
+	if (!take_name(text_of(metadata, "namespace"), space, sizeof(space)) ||
+	    !take_name(text_of(metadata, "name"), name, sizeof(name)))
+		return false;
+	snprintf(key, KUBE_KEY_SIZE, "%s/%s", space, name);
+	return true;
+}
+
+/* ---- Services ------------------------------------------------------------------------------ */
+
+static int read_cluster_ips(const cJSON *spec, struct kube_service *s, char *why)
+{
+	const cJSON *ips = member(spec, "clusterIPs"), *ip;
+	const char *only = text_of(spec, "clusterIP"), *type = text_of(spec, "type");
+
+	if ((only && !strcmp(only, "None")) || (type && !strcmp(type, "ExternalName")))
+		return 0;
+	cJSON_ArrayForEach (ip, ips) {
+		const char *text = cJSON_GetStringValue(ip);
+
+		if (s->address_count == ARRAY_SIZE(s->addresses) ||
+		    !take_address(text, &s->addresses[s->address_count]))
+			return refuse(why, "spec.clusterIPs are no two addresses");
+		s->address_count++;
+	}
+	if (!s->address_count && only && *only) {
+		if (!take_address(only, &s->addresses[0]))
+			return refuse(why, "spec.clusterIP is no address");
+		s->address_count = 1;
+	}
+	return 0;
+}
+
+static int read_service_port(const cJSON *from, struct kube_port *p, char *why)
+{
+	const cJSON *target = member(from, "targetPort");
+	uint16_t number = port_of(target);
+
+	*p = (struct kube_port){.port = port_of(member(from, "port"))};
+	if (!p->port || !take_port_name(from, p->name))
+		return refuse(why, "one of spec.ports is no port");
+	if (number || !target)
+		snprintf(p->target, sizeof(p->target), "%u", number ?: p->port);
+	else if (!take_name(cJSON_GetStringValue(target), p->target, sizeof(p->target)))
+		return refuse(why, "one of spec.ports has a targetPort that is none");
+	return 0;
+}
+
+static int read_service_ports(const cJSON *spec, struct kube_service *s, char *why)
+{
+	const cJSON *port;
+	int err = 0;
+
+	cJSON_ArrayForEach (port, member(spec, "ports")) {
+		if (!is_tcp(port) || s->port_count == KUBE_MAX_PORTS)
+			continue;
+		err = read_service_port(port, &s->ports[s->port_count], why);
+		if (err)
+			break;
+		s->port_count++;
+	}
+	return err;
+}
+
+int kube_service_read(const cJSON *object, struct kube_service *out, char why[KUBE_WHY_SIZE])
+{
+	const cJSON *metadata = member(object, "metadata"), *spec = member(object, "spec");
+	const char *mode = text_of(member(metadata, "labels"), KUBE_LABEL_MODE);
+	const char *created = text_of(metadata, "creationTimestamp");
+	const char *policy = text_of(spec, "internalTrafficPolicy");
+	struct kube_service s = {0};
+	int err;
+
+	if (!take_name(text_of(metadata, "namespace"), s.space, sizeof(s.space)) ||
+	    !take_name(text_of(metadata, "name"), s.name, sizeof(s.name)))
+		return refuse(why, "metadata has no name that the API allows");
+	snprintf(s.mode, sizeof(s.mode), "%s", mode ?: "");
+	text_make_printable(s.mode, '?');
+	snprintf(s.created, sizeof(s.created), "%s", created ?: "");
+	s.local = policy && !strcmp(policy, "Local");
+	err = read_cluster_ips(spec, &s, why) ?: read_service_ports(spec, &s, why);
+	if (!err)
+		*out = s;
+	return err;
+}
+
+/* ---- EndpointSlices ----------------------------------------------------------------------------
+ */
+
+void kube_slice_free(struct kube_slice *s)
+{
+	if (!s)
+		return;
+	free(s->endpoints);
+	free(s);
+}
+
+static void slice_freep(struct kube_slice **s)
+{
+	kube_slice_free(*s);
+}
+
+/* A port without a number stands for all ports, which no Service has; it is left out. */
+static int read_slice_ports(const cJSON *object, struct kube_slice *s, char *why)
+{
+	const cJSON *port;
+
+	cJSON_ArrayForEach (port, member(object, "ports")) {
+		struct kube_slice_port *p = &s->ports[s->port_count];
+
+		if (!is_tcp(port) || s->port_count == KUBE_MAX_PORTS || !member(port, "port") ||
+		    cJSON_IsNull(member(port, "port")))
+			continue;
+		p->port = port_of(member(port, "port"));
+		if (!p->port || !take_port_name(port, p->name))
+			return refuse(why, "one of ports is no port");
+		s->port_count++;
+	}
+	return 0;
+}
+
+static int read_endpoint(const cJSON *from, struct kube_endpoint *e, char *why)
+{
+	const cJSON *conditions = member(from, "conditions"), *target = member(from, "targetRef");
+	const cJSON *address = cJSON_GetArrayItem(member(from, "addresses"), 0);
+	const cJSON *ready = member(conditions, "ready"), *serving = member(conditions, "serving");
+	const char *kind = text_of(target, "kind");
+
+	*e = (struct kube_endpoint){0};
+	if (!take_address(cJSON_GetStringValue(address), &e->address))
+		return refuse(why, "one of endpoints has no address");
+	e->ready = !cJSON_IsFalse(ready);
+	e->serving = cJSON_IsBool(serving) ? cJSON_IsTrue(serving) : e->ready;
+	e->terminating = is_true(conditions, "terminating");
+	if (kind && !strcmp(kind, "Pod") &&
+	    !take_name(text_of(target, "name"), e->name, sizeof(e->name)))
+		return refuse(why, "one of endpoints has a targetRef that names no pod");
+	return 0;
+}
+
+static int read_endpoints(const cJSON *object, struct kube_slice *s, char *why)
+{
+	const cJSON *all = member(object, "endpoints"), *one;
+	int n = cJSON_IsArray(all) ? cJSON_GetArraySize(all) : 0, err = 0;
+
+	if (n > KUBE_MAX_ENDPOINTS)
+		return refuse(why, "it has more than %d endpoints", KUBE_MAX_ENDPOINTS);
+	s->endpoints = calloc((size_t)n + 1, sizeof(*s->endpoints));
+	if (!s->endpoints)
+		return refuse(why, "out of memory"), -ENOMEM;
+	cJSON_ArrayForEach (one, all) {
+		err = read_endpoint(one, &s->endpoints[s->endpoint_count], why);
+		if (err)
+			break;
+		s->endpoint_count++;
+	}
+	return err;
+}
+
+int kube_slice_read(const cJSON *object, struct kube_slice **out, char why[KUBE_WHY_SIZE])
+{
+	_cleanup_(slice_freep) struct kube_slice *s = calloc(1, sizeof(*s));
+	const cJSON *metadata = member(object, "metadata");
+	const char *type = text_of(object, "addressType");
+	int err;
+
+	if (!s)
+		return refuse(why, "out of memory"), -ENOMEM;
+	if (!take_name(text_of(metadata, "namespace"), s->space, sizeof(s->space)) ||
+	    !take_name(text_of(metadata, "name"), s->name, sizeof(s->name)))
+		return refuse(why, "metadata has no name that the API allows");
+	if (!take_name(text_of(member(metadata, "labels"), KUBE_LABEL_SERVICE), s->service,
+		       sizeof(s->service)))
+		return refuse(why, "it names no Service");
+	err = read_slice_ports(object, s, why);
+	if (!err && !(type && !strcmp(type, "FQDN")))
+		err = read_endpoints(object, s, why);
+	if (!err)
+		*out = TAKE_PTR(s);
+	return err;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kube_objects.h - reads what the Kubernetes API server sends: pages of lists, events of watches,
+ * and of the objects in them what Pintle needs. Any bytes are safe input (fuzzed).
+ *
+ * A Service and its EndpointSlices, in the API's own words, are written by whoever has rights in
+ * their namespace: texts come out checked, and an object that breaks the API's rules is refused as
+ * a whole.
+ */
+#ifndef PINTLE_KUBE_OBJECTS_H
+#define PINTLE_KUBE_OBJECTS_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../net/addr.h"
+
+/* The label that makes a Service Pintle's. */
+#define KUBE_LABEL_MODE "pintle.dev/mode"
+/* By which an EndpointSlice names its Service. */
+#define KUBE_LABEL_SERVICE "kubernetes.io/service-name"
+
+/* Bytes with the NUL. */
+#define KUBE_LABEL_SIZE  64  /* a namespace, a Service, a label's value */
+#define KUBE_NAME_SIZE   254 /* a pod, an EndpointSlice */
+#define KUBE_PORT_SIZE   64  /* a port's name, which the API limits to 63 */
+#define KUBE_TARGET_SIZE 64  /* a targetPort, a number or a port's name, as text */
+#define KUBE_TIME_SIZE   32  /* "2026-11-21T07:20:25Z" */
+#define KUBE_RV_SIZE     64  /* a resourceVersion */
+#define KUBE_WHY_SIZE    256
+
+/* ---- pages and events ------------------------------------------------------------ */
+
+enum kube_event_type {
+	KUBE_ADDED,
+	KUBE_MODIFIED,
+	KUBE_DELETED,
+	KUBE_BOOKMARK, /* only its resourceVersion counts */
+	KUBE_ERROR,    /* `code` and `reason` say which */
+};
+
+struct kube_event {
+	enum kube_event_type type;
+	cJSON *object;              /* the caller frees it (cJSON_Delete()) */
+	char version[KUBE_RV_SIZE]; /* the object's; "": it has none */
+	int code;                   /* ERROR: 410: the resourceVersion is too old */
+	char reason[KUBE_WHY_SIZE]; /* ERROR: printable */
+};
+
+/** Reads one line of a watch. Returns 0 with *out, -EBADMSG or -ENOMEM (which cJSON does not tell
+ * apart from wrong text: -EBADMSG then). */
+int kube_event_read(const char *line, size_t size, struct kube_event *out);
+
+struct kube_page {
+	cJSON *root;                /* the caller frees it (cJSON_Delete()) */
+	cJSON *items;               /* an array in it */
+	char version[KUBE_RV_SIZE]; /* from which a watch goes on */
+	char *more; /* the token of the next page, in `root`; NULL: this is the last page */
+};
+
+/** Reads a page of a list. Returns 0 with *out, or -EBADMSG. */
+int kube_page_read(const char *text, size_t size, struct kube_page *out);
+
+/** An object's name, "NAMESPACE/NAME"; false: it has none that the API allows. */
+#define KUBE_KEY_SIZE (KUBE_LABEL_SIZE + KUBE_NAME_SIZE)
+bool kube_object_key(const cJSON *object, char key[KUBE_KEY_SIZE]);
+
+/* ---- Services --------------------------------------------------------------------- */
+
+struct kube_port {
+	char name[KUBE_PORT_SIZE];     /* "": the only port may have none */
+	char target[KUBE_TARGET_SIZE]; /* "8000" or "http" */
+	uint16_t port;
+};
+
+#define KUBE_MAX_PORTS 128 /* of a Service; further ones are left out */
+
+struct kube_service {
+	char space[KUBE_LABEL_SIZE], name[KUBE_LABEL_SIZE];
+	char created[KUBE_TIME_SIZE];
+	char mode[KUBE_LABEL_SIZE]; /* the label's value, whatever it is; "": no label */
+	struct addr addresses[2];   /* ClusterIPs, one for each family */
+	size_t address_count;       /* 0: headless, or ExternalName */
+	bool local;                 /* internalTrafficPolicy: Local */
+	struct kube_port ports[KUBE_MAX_PORTS]; /* of TCP */
+	size_t port_count;
+};
+
+/** Returns 0 with *out; or -EBADMSG with the reason in `why`. */
+int kube_service_read(const cJSON *object, struct kube_service *out, char why[KUBE_WHY_SIZE]);
+
+/* ---- EndpointSlices ------------------------------------------------------------------ */
+
+struct kube_endpoint {
+	struct addr address;
+	char name[KUBE_NAME_SIZE]; /* the pod's; "": the address belongs to no pod */
+	bool ready;                /* unknown counts as ready, as the API says */
+	bool serving, terminating;
+};
+
+struct kube_slice_port {
+	char name[KUBE_PORT_SIZE]; /* the Service's port's */
+	uint16_t port;             /* at the endpoints */
+};
+
+#define KUBE_MAX_ENDPOINTS 1000 /* of a slice, as the API has it */
+
+struct kube_slice {
+	char space[KUBE_LABEL_SIZE], name[KUBE_NAME_SIZE];
+	char service[KUBE_LABEL_SIZE];
+	struct kube_slice_port ports[KUBE_MAX_PORTS]; /* of TCP */
+	size_t port_count;
+	struct kube_endpoint *endpoints;
+	size_t endpoint_count;
+};
+
+/** Returns 0 with *out (kube_slice_free() it); -EBADMSG with the reason in `why`; or -ENOMEM, too.
+ * A slice of addressType FQDN has no endpoints. */
+int kube_slice_read(const cJSON *object, struct kube_slice **out, char why[KUBE_WHY_SIZE]);
+void kube_slice_free(struct kube_slice *s);
+
+#endif

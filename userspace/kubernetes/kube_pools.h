@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kube_pools.h - the pools of a Service, as the configuration file would have them. */
+#ifndef PINTLE_KUBE_POOLS_H
+#define PINTLE_KUBE_POOLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "../config/config.h"
+#include "kube_objects.h"
+
+/** Whether the label says that the Service's connections are steered, now or by `pintle mode`. */
+bool kube_is_steered(const struct kube_service *s);
+
+/** Adds the pools of the Service, one for each target of its ports: "NAMESPACE/NAME", and where
+ * there are several targets "NAMESPACE/NAME:PORT" with a port's name. Endpoints are those that are
+ * ready, in the order of their names; a pod that terminates is left out, and its connections live
+ * on. A pool without any is left out, and so left to kube-proxy.
+ *
+ * Returns 0, and in `why`, unless it is "", for what reason the Service or a port is left to
+ * kube-proxy; or -ENOMEM. */
+int kube_pools_add(struct config_founds *p, const struct kube_service *s,
+		   struct kube_slice *const *slices, size_t slice_count, char why[KUBE_WHY_SIZE]);
+
+/** Whether the pool's name says that it is of that Service. */
+bool kube_pool_is_of(const char *pool, const char *service_key);
+
+#endif

@@ -1,0 +1,609 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kube_watch.h"
+
+#include <assert.h>
+#include <sys/queue.h>
+
+#include "../base/log.h"
+#include "../base/util.h"
+#include "../fetch/curl_loop.h"
+#include "../fetch/secret.h"
+#include "kube_lines.h"
+#include "kube_objects.h"
+
+#define LIMIT_FIRST        250 /* objects of a page; fewer when a page was too large */
+#define RETRY_AFTER_MAX_MS 60000
+
+const struct kube_times kube_times = {
+	.retry = 1000,
+	.retry_max = 30000,
+	.connect = 10000,
+	.list_silence = 30000,
+	.watch_silence = 90000,
+	.lifetime = 600000,
+};
+
+enum phase {
+	PAUSING, /* until the timer rings */
+	LISTING, /* a page is on its way */
+	WATCHING,
+};
+
+/* What is asked for next. */
+enum next {
+	NEXT_LIST,  /* from the beginning */
+	NEXT_WATCH, /* from `version` on */
+};
+
+struct kube_client {
+	uv_loop_t *loop;
+	struct kube_access *access;
+	const struct kube_times *times;
+	struct curl_loop *http;
+	struct secrets secrets;
+	struct secret *token; /* NULL: access->token, or none */
+	unsigned int watches;
+	char trouble[512]; /* "": none */
+	uint64_t failures, requests;
+};
+
+struct kube_watch {
+	struct kube_client *client;
+	const char *what;
+	char *path, *selector;
+	const struct kube_watch_callbacks *callbacks;
+	void *arg;
+	uv_timer_t timer;
+	CURL *easy;
+	struct curl_slist *headers;
+	enum phase phase;
+	enum next next;
+	char version[KUBE_RV_SIZE];
+	char *more;            /* token of the list's next page; NULL: its first page */
+	unsigned int limit;    /* objects of a page */
+	unsigned int failures; /* in a row */
+	uint64_t heard_ns;     /* the newest byte, or the request's start */
+	bool fresh; /* the next request is not to use a kept connection, which may hang */
+	char *page; /* of a list */
+	size_t page_size, page_room;
+	struct kube_lines lines;
+	int broken; /* why we ended the answer ourselves, -errno */
+	char reason[KUBE_WHY_SIZE];
+	char message[CURL_ERROR_SIZE];
+};
+
+/* ---- what goes wrong ------------------------------------------------------------------------ */
+
+const char *kube_client_trouble(const struct kube_client *c)
+{
+	return c->trouble[0] ? c->trouble : NULL;
+}
+
+uint64_t kube_client_failures(const struct kube_client *c)
+{
+	return c->failures;
+}
+
+uint64_t kube_client_requests(const struct kube_client *c)
+{
+	return c->requests;
+}
+
+/* Many watches fail together: the log has each trouble once, until it is over. */
+static void client_tell(struct kube_client *c, const char *what, const char *why)
+{
+	char text[sizeof(c->trouble)];
+
+	snprintf(text, sizeof(text), "%s: %s", what, why);
+	c->failures++;
+	if (!strcmp(text, c->trouble))
+		return;
+	if (!c->trouble[0])
+		log_warn("Kubernetes: %s; trying again, and what is known stays", text);
+	else
+		log_info("Kubernetes: %s", text);
+	snprintf(c->trouble, sizeof(c->trouble), "%s", text);
+}
+
+static void client_well(struct kube_client *c, const char *what)
+{
+	/* One watch goes well while the rights for another kind are missing. */
+	if (!c->trouble[0] || strncmp(c->trouble, what, strlen(what)) != 0)
+		return;
+	c->trouble[0] = '\0';
+	log_info("Kubernetes: %s answers", c->access->server);
+}
+
+/* Between half of it and one and a half: 5,000 nodes do not come at once. */
+static uint64_t jitter(uint64_t ms)
+{
+	return ms / 2 + arc4random_uniform((uint32_t)MIN(ms, (uint64_t)UINT32_MAX - 1) + 1);
+}
+
+static void on_timer(uv_timer_t *t);
+
+static void watch_pause(struct kube_watch *w, enum next next, uint64_t ms)
+{
+	w->phase = PAUSING;
+	w->next = next;
+	uv_timer_start(&w->timer, on_timer, ms, 0);
+}
+
+static uint64_t retry_after_ms(const struct kube_watch *w)
+{
+	curl_off_t s = 0;
+
+	curl_easy_getinfo(w->easy, CURLINFO_RETRY_AFTER, &s);
+	return s > 0 ? MIN((uint64_t)s * 1000, (uint64_t)RETRY_AFTER_MAX_MS) : 0;
+}
+
+static void watch_fail(struct kube_watch *w, enum next next, const char *why)
+{
+	const struct kube_times *times = w->client->times;
+	uint64_t ms = times->retry;
+
+	for (unsigned int i = 0; i < w->failures && ms < times->retry_max; i++)
+		ms *= 2;
+	ms = jitter(MIN(ms, times->retry_max));
+	w->failures++;
+	client_tell(w->client, w->what, why);
+	watch_pause(w, next, MAX(ms, retry_after_ms(w)));
+}
+
+static void watch_succeed(struct kube_watch *w)
+{
+	w->failures = 0;
+	client_well(w->client, w->what);
+}
+
+/* ---- pages ------------------------------------------------------------------------------------
+ */
+
+static void drop_page(struct kube_watch *w)
+{
+	free(TAKE_PTR(w->page));
+	w->page_size = w->page_room = 0;
+}
+
+static int keep_page(struct kube_watch *w, const char *data, size_t size)
+{
+	if (size > KUBE_MAX_TEXT - w->page_size)
+		return -EFBIG;
+	if (w->page_size + size > w->page_room) {
+		size_t room = MAX(2 * w->page_room, w->page_size + size);
+		char *page = realloc(w->page, room);
+
+		if (!page)
+			return -ENOMEM;
+		w->page = page;
+		w->page_room = room;
+	}
+	memcpy(w->page + w->page_size, data, size);
+	w->page_size += size;
+	return 0;
+}
+
+static void list_begin(struct kube_watch *w)
+{
+	free(TAKE_PTR(w->more));
+	w->version[0] = '\0';
+	w->callbacks->begin(w->arg);
+}
+
+static void watch_request(struct kube_watch *w, enum phase phase);
+
+/* Hands the page's objects out, and asks for what comes next: another page, or the changes since
+ * the list. */
+static void take_page(struct kube_watch *w)
+{
+	struct kube_page p;
+	const cJSON *item;
+
+	if (kube_page_read(w->page, w->page_size, &p)) {
+		drop_page(w);
+		watch_fail(w, NEXT_LIST, "a list is no JSON text, or too large for the memory");
+		return;
+	}
+	drop_page(w);
+	watch_succeed(w);
+	cJSON_ArrayForEach (item, p.items)
+		w->callbacks->object(w->arg, item, false);
+	snprintf(w->version, sizeof(w->version), "%s", p.version);
+	free(w->more);
+	w->more = p.more ? strdup(p.more) : NULL;
+	if (p.more && !w->more) {
+		cJSON_Delete(p.root);
+		watch_fail(w, NEXT_LIST, "out of memory");
+		return;
+	}
+	cJSON_Delete(p.root);
+	if (w->more) {
+		watch_request(w, LISTING);
+		return;
+	}
+	w->callbacks->listed(w->arg);
+	watch_request(w, WATCHING);
+}
+
+/* ---- events -------------------------------------------------------------------------------------
+ */
+
+static bool break_off(struct kube_watch *w, int why, const char *reason)
+{
+	w->broken = why;
+	snprintf(w->reason, sizeof(w->reason), "%s", reason);
+	return false;
+}
+
+/* Returns whether to go on. */
+static bool take_event(struct kube_watch *w, const struct kube_event *e)
+{
+	if (e->type == KUBE_ERROR)
+		return break_off(w, e->code == 410 ? -ESTALE : -EPROTO, e->reason);
+	watch_succeed(w);
+	if (e->type != KUBE_BOOKMARK)
+		w->callbacks->object(w->arg, e->object, e->type == KUBE_DELETED);
+	if (e->version[0])
+		snprintf(w->version, sizeof(w->version), "%s", e->version);
+	return true;
+}
+
+static bool on_line(const char *line, size_t size, void *arg)
+{
+	struct kube_watch *w = arg;
+	struct kube_event e;
+	bool go_on;
+
+	/* Which object it was nobody can tell: a list says what there is. */
+	if (kube_event_read(line, size, &e))
+		return break_off(w, -EBADMSG, "a watch's line is no event");
+	go_on = take_event(w, &e);
+	cJSON_Delete(e.object);
+	return go_on;
+}
+
+/* ---- requests
+ * ------------------------------------------------------------------------------------ */
+
+static long status_of(const struct kube_watch *w)
+{
+	long status = 0;
+
+	curl_easy_getinfo(w->easy, CURLINFO_RESPONSE_CODE, &status);
+	return status;
+}
+
+/* To take fewer bytes than there are makes libcurl end the transfer. */
+static size_t on_body(char *data, size_t one, size_t count, void *arg)
+{
+	struct kube_watch *w = arg;
+	size_t size = one * count;
+	int err;
+
+	w->heard_ns = monotonic_ns();
+	if (status_of(w) != 200)
+		return size; /* a Status, which says no more than the number does */
+	if (w->phase == LISTING)
+		err = keep_page(w, data, size);
+	else
+		err = kube_lines_feed(&w->lines, data, size, on_line, w);
+	if (err == -EFBIG && w->phase == WATCHING)
+		break_off(w, err, "an object is larger than the API allows");
+	else if (err && err != -ECANCELED)
+		break_off(w, err, err == -EFBIG ? "a page is larger than 4 MiB" : "out of memory");
+	return err ? 0 : size;
+}
+
+static int query(const struct kube_watch *w, enum phase phase, char **url)
+{
+	_cleanup_free_ char *more = NULL;
+	const struct kube_times *times = w->client->times;
+	uint64_t life =
+		times->lifetime / 2000 + arc4random_uniform((uint32_t)(times->lifetime / 2000) + 1);
+	const char *selector = w->selector ?: "";
+	char *escaped = w->more ? curl_easy_escape(w->easy, w->more, 0) : NULL;
+	int n = -1;
+
+	if (phase == WATCHING)
+		n = asprintf(url,
+			     "%s%s?watch=1&allowWatchBookmarks=true&resourceVersion=%s"
+			     "&timeoutSeconds=%ju&%s",
+			     w->client->access->server, w->path, w->version,
+			     (uintmax_t)MAX(life, (uint64_t)1), selector);
+	else if (!w->more || escaped)
+		n = asprintf(url, "%s%s?limit=%u%s%s&%s", w->client->access->server, w->path,
+			     w->limit, escaped ? "&continue=" : "", escaped ?: "", selector);
+	curl_free(escaped);
+	return n < 0 ? -ENOMEM : 0;
+}
+
+/* The token is read for each request: a kubelet replaces it while pintled runs. Returns NULL and
+ * *why where there is none. */
+static const char *token_of(struct kube_client *c, const char **why)
+{
+	*why = NULL;
+	return c->token ? secret_text(c->token, why) : c->access->token;
+}
+
+static int set_headers(struct kube_watch *w, const char **why)
+{
+	const char *token = token_of(w->client, why);
+	_cleanup_free_ char *line = NULL;
+	struct curl_slist *all;
+
+	if (*why && !token)
+		return -EACCES;
+	curl_slist_free_all(TAKE_PTR(w->headers));
+	w->headers = curl_slist_append(NULL, "Accept: application/json");
+	/* By http the token would go unencrypted; kube_access.c allows that to this machine alone,
+	 * where `kubectl proxy` needs none. */
+	if (!token || strncmp(w->client->access->server, "https://", 8) != 0)
+		return w->headers ? 0 : -ENOMEM;
+	if (asprintf(&line, "Authorization: Bearer %s", token) < 0)
+		line = NULL;
+	all = line ? curl_slist_append(w->headers, line) : NULL;
+	if (line)
+		explicit_bzero(line, strlen(line));
+	w->headers = all ?: w->headers;
+	return all ? 0 : -ENOMEM;
+}
+
+static void set_pem(CURL *easy, const struct kube_pem *p, CURLoption file, CURLoption blob)
+{
+	struct curl_blob data = {.data = p->data, .len = p->size, .flags = CURL_BLOB_COPY};
+
+	if (p->data)
+		curl_easy_setopt(easy, blob, &data);
+	else if (p->file)
+		curl_easy_setopt(easy, file, p->file);
+}
+
+static void set_options(struct kube_watch *w, enum phase phase, const char *url)
+{
+	const struct kube_access *a = w->client->access;
+	CURL *e = w->easy;
+
+	curl_easy_reset(e);
+	curl_loop_adopt(w->client->http, e);
+	curl_easy_setopt(e, CURLOPT_PRIVATE, w);
+	curl_easy_setopt(e, CURLOPT_URL, url);
+	curl_easy_setopt(e, CURLOPT_HTTPHEADER, w->headers);
+	curl_easy_setopt(e, CURLOPT_USERAGENT, "pintled/" PINTLE_VERSION);
+	curl_easy_setopt(e, CURLOPT_PROXY, "");
+	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)w->client->times->connect);
+	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(e, CURLOPT_WRITEDATA, w);
+	w->message[0] = '\0';
+	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, w->message);
+	/* All watches share a connection. */
+	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+	curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
+	curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, w->fresh ? 1L : 0L);
+	if (phase == LISTING)
+		curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "gzip");
+	set_pem(e, &a->ca, CURLOPT_CAINFO, CURLOPT_CAINFO_BLOB);
+	set_pem(e, &a->cert, CURLOPT_SSLCERT, CURLOPT_SSLCERT_BLOB);
+	set_pem(e, &a->key, CURLOPT_SSLKEY, CURLOPT_SSLKEY_BLOB);
+}
+
+static uint64_t silence_ms(const struct kube_watch *w)
+{
+	return w->phase == WATCHING ? w->client->times->watch_silence
+				    : w->client->times->list_silence;
+}
+
+static void watch_request(struct kube_watch *w, enum phase phase)
+{
+	_cleanup_free_ char *url = NULL;
+	const char *why = NULL;
+	int err = query(w, phase, &url) ?: set_headers(w, &why);
+
+	if (err) {
+		watch_fail(w, NEXT_LIST, why ?: "out of memory");
+		return;
+	}
+	set_options(w, phase, url);
+	w->fresh = false;
+	w->phase = phase;
+	w->broken = 0;
+	w->heard_ns = monotonic_ns();
+	kube_lines_reset(&w->lines);
+	drop_page(w);
+	uv_timer_start(&w->timer, on_timer, silence_ms(w), MAX(silence_ms(w) / 4, (uint64_t)1));
+	w->client->requests++;
+	if (curl_loop_start(w->client->http, w->easy))
+		watch_fail(w, NEXT_LIST, "out of memory");
+}
+
+/* ---- ends
+ * ------------------------------------------------------------------------------------------ */
+
+/* Where the next request goes on: what is known stays good unless the version is too old, or a line
+ * was lost. */
+static enum next next_of(const struct kube_watch *w)
+{
+	return w->phase == WATCHING && w->version[0] ? NEXT_WATCH : NEXT_LIST;
+}
+
+static void end_by_us(struct kube_watch *w)
+{
+	/* A page of large objects: fewer at a time. */
+	if (w->phase == LISTING && w->broken == -EFBIG && w->limit > 1) {
+		w->limit = MAX(w->limit / 4, 1U);
+		watch_pause(w, NEXT_LIST, jitter(w->client->times->retry / 10));
+		return;
+	}
+	/* The version is too old: an ordinary event, but not for all nodes in the same instant. */
+	if (w->broken == -ESTALE && !w->failures) {
+		w->failures++;
+		watch_pause(w, NEXT_LIST, jitter(w->client->times->retry / 2));
+		return;
+	}
+	watch_fail(w, NEXT_LIST, w->reason);
+}
+
+static void end_by_status(struct kube_watch *w, long status)
+{
+	char why[96];
+
+	snprintf(why, sizeof(why), "HTTP status %ld%s", status,
+		 status == 401   ? ", the token is not accepted"
+		 : status == 403 ? ", the right to list or watch them is missing"
+		 : status == 404 ? ", the API server does not have them"
+				 : "");
+	/* An old continue token, or an old version. */
+	watch_fail(w, status == 410 ? NEXT_LIST : next_of(w), why);
+}
+
+static void end_in_order(struct kube_watch *w)
+{
+	if (w->phase == LISTING) {
+		take_page(w);
+		return;
+	}
+	/* The watch's time is over, or the API server ends. A server that ends each watch at once
+	 * must not be asked again at once. */
+	if (!w->failures++)
+		watch_pause(w, NEXT_WATCH, jitter(w->client->times->retry / 10));
+	else
+		watch_fail(w, NEXT_WATCH, "a watch ends as soon as it begins");
+}
+
+static void on_done(CURL *easy, CURLcode result, void *arg)
+{
+	struct kube_watch *w = NULL;
+	long status;
+
+	(void)arg;
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&w);
+	status = status_of(w);
+	uv_timer_stop(&w->timer);
+	if (w->broken)
+		end_by_us(w);
+	else if (result && !(result == CURLE_PARTIAL_FILE && status != 200))
+		watch_fail(w, next_of(w), w->message[0] ? w->message : curl_easy_strerror(result));
+	else if (status != 200)
+		end_by_status(w, status);
+	else
+		end_in_order(w);
+}
+
+static void end_silent(struct kube_watch *w)
+{
+	enum next next = next_of(w);
+
+	curl_loop_stop(w->client->http, w->easy);
+	/* Other requests wait on the same connection, which may be as dead. */
+	w->fresh = true;
+	watch_fail(w, next, "no byte came for too long");
+}
+
+static void on_timer(uv_timer_t *t)
+{
+	struct kube_watch *w = t->data;
+
+	if (w->phase != PAUSING) {
+		if (monotonic_ns() - w->heard_ns >= silence_ms(w) * NSEC_PER_MSEC)
+			end_silent(w);
+		return;
+	}
+	if (w->next == NEXT_WATCH) {
+		watch_request(w, WATCHING);
+		return;
+	}
+	list_begin(w);
+	watch_request(w, LISTING);
+}
+
+/* ---- life
+ * -------------------------------------------------------------------------------------------- */
+
+static void free_watch(uv_handle_t *h)
+{
+	struct kube_watch *w = h->data;
+
+	free(w->path);
+	free(w->selector);
+	free(w);
+}
+
+struct kube_watch *kube_watch_new(struct kube_client *c, const char *what, const char *path,
+				  const char *selector,
+				  const struct kube_watch_callbacks *callbacks, void *arg)
+{
+	struct kube_watch *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	*w = (struct kube_watch){
+		.client = c,
+		.what = what,
+		.path = strdup(path),
+		.selector = selector ? strdup(selector) : NULL,
+		.callbacks = callbacks,
+		.arg = arg,
+		.easy = curl_easy_init(),
+		.limit = LIMIT_FIRST,
+	};
+	if (!w->path || (selector && !w->selector) || !w->easy) {
+		curl_easy_cleanup(w->easy);
+		free(w->path);
+		free(w->selector);
+		free(w);
+		return NULL;
+	}
+	c->watches++;
+	uv_timer_init(c->loop, &w->timer);
+	w->timer.data = w;
+	watch_pause(w, NEXT_LIST, 0);
+	return w;
+}
+
+void kube_watch_free(struct kube_watch *w)
+{
+	if (!w)
+		return;
+	if (w->phase != PAUSING)
+		curl_loop_stop(w->client->http, w->easy);
+	w->client->watches--;
+	curl_easy_cleanup(w->easy);
+	curl_slist_free_all(w->headers);
+	free(w->more);
+	drop_page(w);
+	kube_lines_free(&w->lines);
+	uv_close((uv_handle_t *)&w->timer, free_watch);
+}
+
+int kube_client_new(uv_loop_t *loop, struct kube_access *a, const struct kube_times *times,
+		    struct kube_client **out)
+{
+	struct kube_client *c = calloc(1, sizeof(*c));
+	int err = c ? 0 : log_err_r(ENOMEM, "Kubernetes");
+
+	if (!err) {
+		*c = (struct kube_client){.loop = loop, .access = a, .times = times};
+		if (a->token_file && !(c->token = secret_get(&c->secrets, a->token_file)))
+			err = log_err_r(ENOMEM, "Kubernetes");
+	}
+	if (!err)
+		err = curl_loop_new(loop, -1, on_done, c, &c->http);
+	if (err) {
+		kube_access_free(a);
+		free(c);
+		return err;
+	}
+	curl_loop_multiplex(c->http);
+	*out = c;
+	return 0;
+}
+
+void kube_client_free(struct kube_client *c)
+{
+	if (!c)
+		return;
+	assert(!c->watches);
+	curl_loop_free(c->http);
+	secret_put(c->token);
+	kube_access_free(c->access);
+	free(c);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cluster.h"
+
+#include <limits.h>
+#include <sys/stat.h>
+
+#include "../base/log.h"
+#include "../base/util.h"
+#include "../kubernetes/kube_cluster.h"
+#include "../maps/maps.h"
+#include "../maps/state_found.h"
+
+struct cluster {
+	struct kube_access *access;  /* until cluster_start() */
+	struct config_founds pinned; /* the same */
+	struct kube_client *client;
+	struct kube_cluster *kube;
+};
+
+int cluster_new(const struct config *config, struct cluster **out)
+{
+	struct kube_access *a = NULL;
+	struct cluster *c;
+	int err = kube_access_find(config->kubeconfig, &a);
+
+	if (err)
+		return err;
+	*out = NULL;
+	if (!a && config->kubernetes) {
+		log_error("%s: kubernetes is there, but pintled runs in no pod with a service "
+			  "account's token; name kubernetes.kubeconfig",
+			  config->path);
+		return -EINVAL;
+	}
+	if (!a)
+		return 0;
+	c = calloc(1, sizeof(*c));
+	if (!c) {
+		kube_access_free(a);
+		return log_err_r(ENOMEM, "Kubernetes");
+	}
+	c->access = a;
+	*out = c;
+	return 0;
+}
+
+int cluster_start(struct cluster *c, uv_loop_t *loop, void (*changed)(void *arg), void *arg)
+{
+	int err;
+
+	log_info("Kubernetes: watching the Services of %s that carry the label " KUBE_LABEL_MODE,
+		 c->access->server);
+	err = kube_client_new(loop, TAKE_PTR(c->access), &kube_times, &c->client);
+	if (!err)
+		err = kube_cluster_new(loop, c->client, changed, arg, &c->kube);
+	if (!err)
+		kube_cluster_restore(c->kube, &c->pinned);
+	return err;
+}
+
+void cluster_free(struct cluster *c)
+{
+	if (!c)
+		return;
+	kube_cluster_free(c->kube);
+	kube_client_free(c->client);
+	kube_access_free(c->access);
+	config_founds_free(&c->pinned);
+	free(c);
+}
+
+/* Pins of another layout hold no pool of a cluster that this daemon could read. */
+static int open_pins(const char *bpffs, struct maps **out)
+{
+	char dir[PATH_MAX];
+
+	maps_dir(bpffs, dir, sizeof(dir));
+	return access(dir, F_OK) ? -ENOENT : maps_open_dir(dir, MAPS_READ, out);
+}
+
+int cluster_restore(struct cluster *c, const char *bpffs)
+{
+	struct maps *m = NULL;
+	struct state *s = NULL;
+	int err = open_pins(bpffs, &m);
+
+	/* attach.c says more of pins that are not whole. */
+	if (err)
+		return 0;
+	err = state_read(m, &s);
+	if (!err)
+		err = state_found(s, &c->pinned);
+	state_free(s);
+	maps_close(m);
+	if (err)
+		return log_err_r(err, "failed to read the pools of the cluster under %s", bpffs);
+	if (c->pinned.count)
+		log_info("Kubernetes: going on with %zu pinned pool%s until the API server answers",
+			 c->pinned.count, plural(c->pinned.count));
+	return 0;
+}
+
+int cluster_pools(struct cluster *c, struct config_founds *out)
+{
+	struct config_founds f = {0};
+	int err = 0;
+
+	if (c->kube)
+		err = kube_cluster_pools(c->kube, &f);
+	for (size_t i = 0; !c->kube && !err && i < c->pinned.count; i++)
+		err = config_founds_copy(&f, &c->pinned.all[i]);
+	if (err) {
+		config_founds_free(&f);
+		return log_err_r(err, "Kubernetes");
+	}
+	*out = f;
+	return 0;
+}
+
+struct cluster_figures cluster_figures(const struct cluster *c)
+{
+	if (!c || !c->kube)
+		return (struct cluster_figures){.there = c};
+	return (struct cluster_figures){
+		.there = true,
+		.well = !kube_client_trouble(c->client),
+		.listed = kube_cluster_listed(c->kube),
+		.requests = kube_client_requests(c->client),
+		.failures = kube_client_failures(c->client),
+	};
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cluster.h - the pools that pintled finds in a Kubernetes cluster. */
+#ifndef PINTLE_CLUSTER_H
+#define PINTLE_CLUSTER_H
+
+#include <uv.h>
+
+#include "../config/config.h"
+
+struct cluster;
+
+/** Finds out where the API server is, by the configuration and by what a kubelet gives to a pod.
+ * Asks it nothing yet. Returns 0 with *out (cluster_free() it), which is NULL where there is no
+ * Kubernetes; or -errno, logged. */
+int cluster_new(const struct config *c, struct cluster **out);
+/** Begins to watch. `changed` is called on the loop when cluster_pools() may have changed. Returns
+ * 0, or -errno, logged. */
+int cluster_start(struct cluster *c, uv_loop_t *loop, void (*changed)(void *arg), void *arg);
+/** The loop must then run until it has no handles left. NULL is fine. */
+void cluster_free(struct cluster *c);
+
+/** Takes up the pools that are pinned under bpffs: they stand for those of the cluster until it was
+ * asked. Without pins there are none. Returns 0 or -errno, logged. */
+int cluster_restore(struct cluster *c, const char *bpffs);
+
+/** The pools, as they are known. Returns 0 with *out (config_founds_free() it), or -ENOMEM,
+ * logged. */
+int cluster_pools(struct cluster *c, struct config_founds *out);
+
+/* For /metrics. All 0 where there is no Kubernetes. */
+struct cluster_figures {
+	bool there;  /* there is a Kubernetes */
+	bool well;   /* the newest request of each watch succeeded */
+	bool listed; /* each list was complete once */
+	uint64_t requests, failures;
+};
+/** `c` may be NULL. */
+struct cluster_figures cluster_figures(const struct cluster *c);
+
+#endif
