@@ -256,6 +256,13 @@ def test_every_end_is_counted(node, hook):
     assert summed("pintle_endpoint_received_bytes_total") == received
 
 
+def sessions_open(node):
+    """What the sessions have open, and how much of that is idle."""
+    pin = next(node.bpffs.rglob("affinity"))
+    rows = json.loads(node.run("bpftool", "-j", "map", "dump", "pinned", pin).stdout)
+    return [(v["open"], v["idle"]) for v in (r["formatted"]["value"] for r in rows)]
+
+
 @case(timeout=200, san=False)
 def test_a_crowd_of_one_session(node):
     """One session's connections, bound to another endpoint again and again while others end: nothing is open in the
@@ -265,10 +272,29 @@ def test_a_crowd_of_one_session(node):
     wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"})
     make()
     wait_for(lambda: set(node.in_flight().values()) == {0}, 30)
-    pin = next(node.bpffs.rglob("affinity"))
-    rows = json.loads(node.run("bpftool", "-j", "map", "dump", "pinned", pin).stdout)
-    values = [r["formatted"]["value"] for r in rows]
-    assert [(v["open"], v["idle"]) for v in values] == [(0, 0)], values
+    assert sessions_open(node) == [(0, 0)]
+
+
+def test_ends_that_nobody_saw(node):
+    """While a program was gone connections ended: their sessions have nothing open either."""
+    servers = node.servers(2)
+    daemon = node.steer(servers)
+    held = [node.connect(FRONTEND["v4"], source(1)) for _ in range(6)]
+    for c in held:
+        c.ask()
+    wait_for(lambda: sessions_open(node) == [(6, 6)])
+    daemon.kill()
+    link = next(node.bpffs.rglob("link_sockops_servers"))
+    node.run("bpftool", "link", "detach", "pinned", link)
+    link.unlink()
+    for c in held[:5]:
+        c.close()
+    wait_for(lambda: sum(s.counts().open for s in servers) == 1)
+    daemon = node.steer(servers)
+    wait_for(lambda: daemon.metric("pintle_in_flight_drift_total") == 5, 30)
+    wait_for(lambda: sessions_open(node)[0][0] <= 1)
+    held[5].close()
+    wait_for(lambda: sum(node.in_flight().values()) == 0 and sessions_open(node) == [(0, 0)])
 
 
 def test_stats_add_up(node):
