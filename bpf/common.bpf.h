@@ -276,6 +276,7 @@ static __always_inline void bind_session(const struct pintle_affinity_key *key, 
 		old->bound_ns = now;
 		old->used_ns = now;
 		old->client = client;
+		old->context_bytes = 0; /* the new endpoint has cached nothing of it */
 		return;
 	}
 	binding_make(key, &a);

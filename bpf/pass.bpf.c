@@ -396,6 +396,15 @@ static __always_inline struct pintle_turn *turn_of(struct sock *sk, __u64 opened
 	return t;
 }
 
+/* Whether a socket that a server once accepted is a client's now: it was disconnected, and connected
+ * to a frontend. Then its turn is a client's, too. */
+static __always_inline bool became_client(struct sock *sk)
+{
+	struct pintle_connect *c = bpf_sk_storage_get(&connects, sk, NULL, 0);
+
+	return c && c->generation && is_there(c, sk);
+}
+
 SEC("iter/bpf_sk_storage_map")
 int pintle_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
@@ -423,6 +432,8 @@ int pintle_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 	    sk->__sk_common.skc_state == BPF_TCP_CLOSE || !tp)
 		return 0;
 	if (conn->flags & PINTLE_CONN_STEERED && !pool_follows(conn->pool, conn->pool_generation))
+		return 0;
+	if (became_client(sk))
 		return 0;
 	t = turn_of(sk, conn->opened_ns);
 	if (!t)

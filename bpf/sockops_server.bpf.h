@@ -431,7 +431,8 @@ static __always_inline void server_closed(struct bpf_sock_ops *ctx)
 	if (!conn)
 		return;
 	if (ctx->args[0] == BPF_TCP_LISTEN) {
-		if (conn->flags & PINTLE_CONN_LISTENER)
+		/* The end of one that the daemon registered shows as a free slot. */
+		if (conn->flags & PINTLE_CONN_WATCHED)
 			listener_closed(conn);
 		return;
 	}

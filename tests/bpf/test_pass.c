@@ -506,6 +506,31 @@ static int connected(const char *ip, uint16_t port)
 	return fd;
 }
 
+/* A socket that a server had accepted before, and that is a client's now, has two records. */
+static void test_an_accepted_socket_that_connects(void **state)
+{
+	struct pintle_conn earlier = {.endpoint = 0,
+				      .generation = GEN(0),
+				      .flags = PINTLE_CONN_EARLIER,
+				      .opened_ns = 1};
+	struct pair p = {.client = make_client()};
+	struct pintle_work n;
+
+	(void)state;
+	serve(0);
+	put(conns, p.client, &earlier);
+	assert_int_equal(connect_to(p.client, FRONTEND, PORT), 0);
+	p.server = accept_from(0);
+	move_bytes(p.client, p.server, 700);
+	for (int i = 0; i < 3; i++) {
+		n = pass(0);
+		assert_int_equal(n.waiting, 1);
+		assert_int_equal(n.requests, 1);
+		recount_by(w.skel->progs.pintle_pass, map_fd(conns), 0);
+	}
+	close_pair(p);
+}
+
 /* A connection that was accepted while sockops was not attached. */
 static void test_an_earlier_connection(void **state)
 {
@@ -800,6 +825,7 @@ int main(void)
 		both_tests(test_a_session_that_moves),
 		both_tests(test_followed_only_later),
 		one_test(test_an_earlier_connection, servers),
+		one_test(test_an_accepted_socket_that_connects, clients),
 		both_tests(test_the_first_token),
 		both_tests(test_first_tokens_of_a_kept_connection),
 		both_tests(test_an_answer_of_one_segment),

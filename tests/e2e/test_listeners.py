@@ -139,6 +139,33 @@ def test_reuseport_pair_seen_by_sockops(node, which):
         assert node.ask(FRONTEND["v4"]) == "s0"
 
 
+def test_listeners_of_an_endpoint_that_comes_back(node):
+    """sockops still sees the ends of listeners that it saw begin for the former endpoint, and the daemon has
+    registered them anew: each end is counted once."""
+    servers = [node.server("s0", 8001, listeners=2, reuseport=True), node.server("s1", 8002)]
+    both, one = (node.config(node.pool(s)) for s in (servers, servers[1:]))
+    daemon = node.daemon(both)
+    servers[0].kill()
+    servers[0].start()  # so that sockops sees them begin
+
+    def settles(listeners):
+        def right():
+            e = node.endpoint("s0")
+            assert e["listeners"] == listeners and e["state"] == "ready", e
+            return True
+        wait_for(right)
+    settles(2)
+    for text in (one, both):
+        daemon.config.write_text(text)
+        wait_for(lambda: node.pintle("reload", check=False).returncode == 0, 60)
+    settles(2)
+    servers[0].order("unlisten")
+    servers[0].order("listen")
+    settles(2)
+    servers[0].order("unlisten", index=1)
+    settles(1)
+
+
 def test_overlapping_restart(node):
     """The new process listens before the old one ends: no connection is refused."""
     old = node.server("s0", 8001, reuseport=True)
