@@ -850,7 +850,7 @@ struct pintle_turn {
 	__u8 state;     /* enum pintle_turn_state */
 	__u8 flags;     /* PINTLE_TURN_* */
 	__u16 zero;
-	__u32 zero2;
+	__u32 looked_ms; /* when the pass looked last; wraps; 0: not yet */
 	__u64 opened_ns; /* the connection's; a client's socket may connect again */
 	__u64 came_ns;   /* when the pass saw the request's newest byte */
 	__u64 out_ns;    /* when the pass saw the answer's newest byte */
