@@ -473,6 +473,7 @@ struct pintle_homes {
 /* ---- endpoints: array. Writer: daemon. ------------------------------------ */
 
 #define PINTLE_ENDPOINT_ANY_ADDRESS 0x1 /* configured by port alone */
+#define PINTLE_ENDPOINT_DRAINED     0x2 /* takes no further connection, whatever `overrides` says */
 
 struct pintle_endpoint {
 	__u32 generation;      /* once the slot was used never 0; stays when the endpoint is gone */
