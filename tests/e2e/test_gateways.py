@@ -229,7 +229,7 @@ def test_envoy_destination(node):
 
 RETRY = "retry_policy: {retry_on: connect-failure, num_retries: 3}"
 SERVER_CLOSE = "    option http-server-close"
-# How a gateway is set up, and how many requests of 12 find a dead engine.
+# How a gateway is set up, and how many requests of 12 may find a dead engine.
 RETRIES = {
     "envoy": (envoy_gateway, {}, 0),
     "envoy without": (envoy_gateway, {RETRY: ""}, 3),
@@ -241,7 +241,8 @@ RETRIES = {
 
 @case(each=tuple(RETRIES))
 def test_retry(node, how):
-    """An engine dies. Three connections find out; no client does where the gateway tries again."""
+    """An engine dies. At most three connections find out, fewer if pintled does before them; no
+    client does where the gateway tries again."""
     setup, swaps, failed = RETRIES[how]
     gateway, who = setup(node, swaps=swaps)
     requests = [who.of(user) for user in USERS]
@@ -249,5 +250,5 @@ def test_retry(node, how):
     victim = next(s for s in gateway.servers if names.count(s.name) > 3)
     victim.model.kill()
     statuses = [status for status, _ in gateway.ask(requests)]
-    assert statuses.count(200) == 12 - failed and set(statuses) <= {200, 502, 503}, statuses
+    assert statuses.count(200) >= 12 - failed and set(statuses) <= {200, 502, 503}, statuses
     assert gateway.cluster.endpoint(victim.name)["state"] == "ejected"

@@ -201,6 +201,8 @@ static bool ready(void *arg, const char **why)
 		*why = "not attached";
 	else if (attachment_lost(d->attachment))
 		*why = attachment_lost(d->attachment);
+	else if (attachment_part(d->attachment))
+		*why = attachment_part(d->attachment);
 	else if (!poller_first_round_over(d->poller))
 		*why = "the first round of scrapes is not over";
 	else
