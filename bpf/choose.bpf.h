@@ -15,7 +15,8 @@ struct terms {
 	__u64 now;
 	struct pintle_affinity_key key; /* the pool and the session; kind NONE: no session */
 	__u16 family;                   /* PINTLE_FAMILY_* that the endpoint must take */
-	__u16 daemonless;               /* no daemon scrapes, so readiness is not known */
+	__u8 daemonless;                /* no daemon scrapes, so readiness is not known */
+	__u8 would;                     /* mode shadow: nothing is placed, see shadow.bpf.h */
 	__u32 home; /* 1 + the index of its group in the table of homes; 0: no group */
 };
 
@@ -172,7 +173,7 @@ static long sample_member(__u32 i, void *arg)
 	c->generation = pool->members[at].generation;
 	barred = endpoint_barred(t, c);
 	hide(barred);
-	if (stands_still(barred) && endpoint_try(c->endpoint, t->now)) {
+	if (!t->would && stands_still(barred) && endpoint_try(c->endpoint, t->now)) {
 		s->tries = 1;
 		return 1;
 	}
@@ -201,7 +202,7 @@ __weak __noinline int bound_find(const struct terms *t, struct decide_candidate 
 	if (!pool)
 		return 0;
 	key = t->key; /* Linux 6.1 takes keys only from the stack */
-	a = binding_find(&key);
+	a = t->would ? bpf_map_lookup_elem(&shadow_bindings, &key) : binding_find(&key);
 	if (!a || !decide_binding_holds(a->used_ns, t->now, pool->ttl_ns))
 		return 0;
 	id = a->endpoint;

@@ -62,8 +62,8 @@
 	X(DIVERTED, "diverted", "over the limit of its class; to the overload responder")          \
 	X(REFUSED, "refused", "over the limit of its class; reset")                                \
 	X(NO_ENDPOINT, "no_endpoint", "no endpoint is ready; the failure mode decided")            \
-	X(RANDOM, "random", "mode baseline: any ready endpoint")                                   \
-	X(PASSED, "passed", "mode off, or no daemon for long: left as it came")                    \
+	X(RANDOM, "random", "mode baseline or shadow: any ready endpoint")                         \
+	X(PASSED, "passed", "mode off or shadow, or no daemon for long: left as it came")          \
 	X(TRIED, "tried", "to an endpoint that stood still, to see whether it serves again")
 
 #define X(symbol, name, says) PINTLE_OUTCOME_##symbol,
@@ -74,7 +74,9 @@ enum pintle_outcome { PINTLE_OUTCOMES(X) PINTLE_OUTCOME_COUNT };
 #define PINTLE_MODES(X)                                                                            \
 	X(OFF, "off", "connections are left alone")                                                \
 	X(BASELINE, "baseline", "uniformly at random over the ready endpoints, no affinity")       \
-	X(ENFORCE, "enforce", "the rule")
+	X(ENFORCE, "enforce", "the rule")                                                          \
+	X(SHADOW, "shadow",                                                                        \
+	  "what the rule would do is counted; connections go where they would without it")
 #define X(symbol, name, says) PINTLE_MODE_##symbol,
 enum pintle_mode { PINTLE_MODES(X) PINTLE_MODE_COUNT };
 #undef X
@@ -883,6 +885,14 @@ struct pintle_client {
 
 #define PINTLE_STAT(pool, outcome) ((pool)*PINTLE_MAX_OUTCOMES + (outcome))
 #define PINTLE_STAT_COUNT          (PINTLE_MAX_POOLS * PINTLE_MAX_OUTCOMES)
+
+/* ---- mode shadow: what the rule would have done. Writer: kernel. ----------- */
+
+/* shadow_stats: per-CPU array, PINTLE_STAT(pool, outcome) -> decisions with that outcome.
+ * shadow_placed: array, endpoint -> placements that it would have got (u64).
+ * shadow_bindings: LRU hash, pintle_affinity_key -> pintle_affinity: the bindings that these
+ * decisions would have left, of which only endpoint, generation, bound_ns and used_ns are set. */
+#define PINTLE_SHADOW_ENTRIES 16384
 
 /* ---- tap: ring buffer, while `pintle events` follows. Writer: kernel. ------ */
 
