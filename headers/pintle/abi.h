@@ -473,6 +473,7 @@ struct pintle_homes {
 /* ---- endpoints: array. Writer: daemon. ------------------------------------ */
 
 #define PINTLE_ENDPOINT_ANY_ADDRESS 0x1 /* configured by port alone */
+#define PINTLE_ENDPOINT_DRAINED     0x2 /* takes no further connection, whatever `overrides` says */
 
 struct pintle_endpoint {
 	__u32 generation;      /* once the slot was used never 0; stays when the endpoint is gone */
@@ -850,7 +851,7 @@ struct pintle_turn {
 	__u8 state;     /* enum pintle_turn_state */
 	__u8 flags;     /* PINTLE_TURN_* */
 	__u16 zero;
-	__u32 zero2;
+	__u32 looked_ms; /* when the pass looked last; wraps; 0: not yet */
 	__u64 opened_ns; /* the connection's; a client's socket may connect again */
 	__u64 came_ns;   /* when the pass saw the request's newest byte */
 	__u64 out_ns;    /* when the pass saw the answer's newest byte */

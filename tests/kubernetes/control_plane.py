@@ -217,23 +217,28 @@ plugins:
         """What `kubectl label service NAME pintle.dev/mode=MODE` does; None removes the label."""
         self.patch(f"/api/v1/namespaces/llm/services/{name}", {"metadata": {"labels": {"pintle.dev/mode": mode}}})
 
-    def run(self, pod, app="vllm", ready=True):
+    def run(self, pod, app="vllm", ready=True, ports=(), on=NODE):
         """The API object of a pod of the case."""
         self.create("/api/v1/namespaces/llm/pods", {
             "metadata": {"name": pod.name, "labels": {"app": app}},
-            "spec": {"nodeName": NODE, "containers": [{"name": "c", "image": "i"}]}})
+            "spec": {"nodeName": on, "containers": [{"name": "c", "image": "i", "ports": list(ports)}]}})
         self.say(pod, ready)
 
     def say(self, pod, ready):
         """What a kubelet says of a pod."""
         word = "True" if ready else "False"
+        ips = [ip for ip in (pod.v4, getattr(pod, "v6", None)) if ip]
         self.patch(f"/api/v1/namespaces/llm/pods/{pod.name}/status", {"status": {
-            "phase": "Running", "podIP": pod.v4, "podIPs": [{"ip": pod.v4}],
+            "phase": "Running", "podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips],
             "conditions": [{"type": kind, "status": word} for kind in ("ContainersReady", "Ready")]}})
 
     def terminate(self, pod):
         """The pod is asked to end, and does not yet."""
         self.request("DELETE", f"/api/v1/namespaces/llm/pods/{pod.name}", {"gracePeriodSeconds": 600})
+
+    def end(self, pod):
+        """What a kubelet says when the containers of a pod that terminates no longer serve."""
+        self.say(pod, False)
 
     def remove(self, pod):
         self.delete(f"/api/v1/namespaces/llm/pods/{pod.name}")

@@ -233,11 +233,13 @@ def test_label_steers_on_every_node(node):
         wait_for(lambda: not world.is_steered("a") and not world.is_steered("b"), 60)
         world.label()
         world.wait_steered()
+        assert world.programs("a") and world.programs("b")
         world.remove()
         assert not world.is_steered("a") and not world.is_steered("b")
         for name, each in world.nodes.items():
             assert not world.programs(name), world.programs(name)
-            assert not each.run("ls", "/sys/fs/bpf").stdout.strip()
+            pins = each.run("find", "/sys/fs/bpf", "-path", "*pintle*", "-type", "f").stdout
+            assert not pins, pins
 
 
 @case(timeout=1200)

@@ -61,6 +61,11 @@ class World:
     def members(self, pool=POOL):
         return {e["name"].rsplit("/")[-1] for e in self.machine.cli("endpoints") if e["pool"] == pool}
 
+    def states(self, pool=POOL):
+        """{pod: the state that `pintle endpoints` shows}"""
+        return {e["name"].rsplit("/")[-1]: e["state"] for e in self.machine.cli("endpoints")
+                if e["pool"] == pool}
+
     def wait_members(self, *names, timeout=10):
         wait_for(lambda: self.members() == set(names), timeout, f"the members to be {names}")
 
@@ -118,9 +123,9 @@ def test_pods_come_and_go(node):
         world.api.say(world.servers[0], False)
         world.wait_members("s1", "s2")
         world.api.terminate(new)
-        world.wait_members("s1")
+        wait_for(lambda: world.states() == {"s1": "ready", "s2": "drained"})
         world.api.say(world.servers[0], True)
-        world.wait_members("s0", "s1")
+        wait_for(lambda: world.states() == {"s0": "ready", "s1": "ready", "s2": "drained"})
         world.api.remove(new)
         wait_for(lambda: len(world.slices()) == 2)
         world.wait_members("s0", "s1")

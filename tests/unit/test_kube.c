@@ -214,6 +214,7 @@ static void test_pages(void **state)
 	"{\"addresses\":[\"" ip "\"],\"conditions\":" is ",\"targetRef\":"                         \
 	"{\"kind\":\"Pod\",\"name\":\"" name "\"}}"
 #define ENDPOINT(name, ip) "{\"name\":\"" name "\",\"address\":\"" ip "\"}"
+#define DRAINED(name, ip)  "{\"name\":\"" name "\",\"address\":\"" ip "\",\"drained\":true}"
 #define POOL(name, mode, frontends, endpoints)                                                     \
 	"{\"name\":\"" name "\",\"engine\":\"auto\",\"mode\":\"" mode                              \
 	"\",\"frontends\":[" frontends "],\"endpoints\":[" endpoints "]}"
@@ -234,12 +235,22 @@ static const struct {
 	 {SLICE("x", "IPv4", AT8000,
 		"[" POD("p3", "10.9.0.3", "{}") "," POD("p1", "10.9.0.1", "{\"ready\":false}") "," POD(
 			"p2", "10.9.0.2",
-			"{\"ready\":true,\"serving\":true,\"terminating\":true}") "]"),
+			"{\"ready\":false,\"serving\":false,\"terminating\":true}") "]"),
 	  SLICE("y", "IPv4", AT8000,
 		"[" POD("p0", "10.9.0.9", "{\"ready\":null}") "," POD("p3", "10.9.0.3",
 								      TRUE_TRUE_FALSE) "]")},
 	 {POOL("a/s", "enforce", F4,
 	       ENDPOINT("p0", "10.9.0.9:8000") "," ENDPOINT("p3", "10.9.0.3:8000"))},
+	 ""},
+	{"a pod that terminates and serves is drained, also where pods are published that are not ready",
+	 "{" META(ENFORCE) ",\"spec\":{" IP4 "," PORT80 "}}",
+	 {SLICE("x", "IPv4", AT8000,
+		"[" POD("p0", "10.9.0.2", TRUE_TRUE_FALSE) "," POD("p1", "10.9.0.3", "{\"ready\":false,\"serving\":true,\"terminating\":true}") "," POD(
+			"p2", "10.9.0.4",
+			"{\"ready\":true,\"serving\":false,\"terminating\":true}") "]")},
+	 {POOL("a/s", "enforce", F4,
+	       ENDPOINT("p0", "10.9.0.2:8000") "," DRAINED("p1", "10.9.0.3:8000") "," DRAINED(
+		       "p2", "10.9.0.4:8000"))},
 	 ""},
 	{"each target is a pool; a named one differs from slice to slice",
 	 "{" META("\"pintle.dev/mode\":\"baseline\"") ",\"spec\":{" IP4 "," TWO "}}",
@@ -375,11 +386,13 @@ static void test_recorded(void **state)
 	assert_string_equal(
 		f.all[0].text,
 		POOL("llm/two:http", "baseline", "\"10.96.251.191:80\",\"10.96.251.191:8080\"",
-		     ENDPOINT("vllm-0", "10.9.0.2:8000") "," ENDPOINT("vllm-1", "10.9.0.3:8000")));
+		     ENDPOINT("vllm-0", "10.9.0.2:8000") "," ENDPOINT(
+			     "vllm-1", "10.9.0.3:8000") "," DRAINED("vllm-2", "10.9.0.4:8000")));
 	assert_string_equal(
 		f.all[1].text,
 		POOL("llm/two:metrics", "baseline", "\"10.96.251.191:9000\"",
-		     ENDPOINT("vllm-0", "10.9.0.2:9001") "," ENDPOINT("vllm-1", "10.9.0.3:9001")));
+		     ENDPOINT("vllm-0", "10.9.0.2:9001") "," ENDPOINT(
+			     "vllm-1", "10.9.0.3:9001") "," DRAINED("vllm-2", "10.9.0.4:9001")));
 	assert_true(kube_pool_is_of("llm/two:http", "llm/two"));
 	assert_false(kube_pool_is_of("llm/two2", "llm/two"));
 	config_founds_free(&f);

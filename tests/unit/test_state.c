@@ -365,6 +365,26 @@ static void test_overrides(void **state)
 	state_free(s);
 }
 
+/* The configuration drains an endpoint, `pintle drain` another: neither is taken for the other. */
+static void test_drained_by_the_configuration(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_endpoint e;
+	struct state *s = read_state(p->m);
+	uint32_t id = endpoint(s, "gpu1")->id;
+
+	assert_false(endpoint(s, "gpu1")->drained_configured);
+	state_free(s);
+	assert_int_equal(maps_value(p->m, MAP_endpoints, id, &e), 0);
+	e.flags |= PINTLE_ENDPOINT_DRAINED;
+	pins_at(p, MAP_endpoints, id, &e);
+	s = read_state(p->m);
+	assert_true(endpoint(s, "gpu1")->drained_configured);
+	assert_false(endpoint(s, "gpu1")->drained);
+	assert_int_equal(endpoint(s, "gpu1")->state, STATE_DRAINED);
+	state_free(s);
+}
+
 /* Ids of another generation, a member that occurs twice, and ids out of range. */
 static void test_members_are_judged(void **state)
 {
@@ -910,6 +930,7 @@ int main(void)
 		pins_test(test_listens_for_no_family),
 		pins_test(test_scores_are_whole),
 		pins_test(test_overrides),
+		pins_test(test_drained_by_the_configuration),
 		pins_test(test_members_are_judged),
 		pins_test(test_full),
 		pins_test(test_absurd_counts),

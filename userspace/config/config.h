@@ -33,6 +33,7 @@ struct config_endpoint {
 	char *cgroup;  /* pattern as in struct config_client; NULL: any. With `listen` only */
 	int gpu_index; /* DCGM's `gpu` label; -1: not joined by index */
 	char *gpu_pod; /* DCGM's `pod` label; NULL: not joined by pod */
+	bool drained;  /* takes no further connection */
 	int line;      /* where it begins in the file, from 1 */
 };
 
@@ -200,6 +201,7 @@ struct config_parts {
 	size_t frontend_count;
 	struct config_member {
 		const char *name, *address;
+		bool drained;
 	} * endpoints;
 	size_t endpoint_count;
 };

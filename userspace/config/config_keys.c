@@ -156,6 +156,9 @@ static const struct yaml_key config_keys[] = {
 	 .absent = "`scrape.scheme`, the address and port, and `scrape.path`; for a port alone "
 		   "127.0.0.1, then ::1",
 	 .help = "The endpoint's metrics page."},
+	{"pools[].endpoints[].drained", &yaml_bool, .preset = "false", ENDPOINT(drained),
+	 .help = "Whether the endpoint takes no further connection, as after `pintle drain`. Its "
+		 "open connections continue."},
 	{"pools[].endpoints[].gpu", &yaml_map, .absent = "no GPU figures",
 	 .help = "Which GPU of the pool's `dcgm` page belongs to the endpoint: one of the two "
 		 "keys."},

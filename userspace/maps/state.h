@@ -30,7 +30,7 @@
 	X(UNHEALTHY, "unhealthy", "fails its health check; left out")                              \
 	X(FAULTY, "faulty", "its GPU reported an error that only a restart ends; left out")        \
 	X(EJECTED, "ejected", "failed its clients several times in a row; left out for a while")   \
-	X(DRAINED, "drained", "takes no further connection until undrained")                       \
+	X(DRAINED, "drained", "takes no further connection: `pintle drain`, the file, or a pod that terminates")       \
 	X(DOWN, "down", "nothing listens")                                                         \
 	X(UNSTEERABLE, "unsteerable", "something listens that the kernel cannot steer to")
 
@@ -69,6 +69,7 @@ struct state_endpoint {
 	uint32_t stranger;     /* uid of the newest stranger that listens at its address */
 	bool drained;          /* by `pintle drain`, in any state */
 	uint64_t drained_since_ns;
+	bool drained_configured; /* by the file, or because its pod terminates; in any state */
 
 	/* from the newest good page; each signal valid with its flag */
 	bool has_waiting, has_running, has_kv_cache, has_gpu;

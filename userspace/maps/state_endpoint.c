@@ -155,7 +155,9 @@ static void health_take(struct state_endpoint *e, const struct eligible_query *q
 
 static void override_take(struct state_endpoint *e, const struct eligible_query *q)
 {
-	e->drained = eligible_drained(q->endpoint, q->override);
+	e->drained_configured = q->endpoint->flags & PINTLE_ENDPOINT_DRAINED;
+	e->drained = q->override->generation == e->generation &&
+		     q->override->flags & PINTLE_OVERRIDE_DRAIN;
 	e->drained_since_ns = e->drained ? q->override->since_ns : 0;
 }
 

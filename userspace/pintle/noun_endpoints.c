@@ -75,6 +75,11 @@ GET(drained)
 	return value_bool(e->drained);
 }
 
+GET(drained_configured)
+{
+	return value_bool(e->drained_configured);
+}
+
 #define GET_NUMBER(name, kind, there)                                                              \
 	GET(name)                                                                                  \
 	{                                                                                          \
@@ -273,6 +278,9 @@ static const struct column columns[] = {
 	{.key = "listeners", COLUMN(listeners), .help = "its sockets in state LISTEN"},
 	{.key = "families", COLUMN(families), .help = "list of text: ipv4, ipv6: what they take"},
 	{.key = "drained", COLUMN(drained), .help = "bool: `pintle drain` holds, in any state"},
+	{.key = "drained_configured",
+	 COLUMN(drained_configured),
+	 .help = "bool: the file drains it, or its pod terminates"},
 	{.key = "unfit",
 	 COLUMN(unfit),
 	 .help = "text: starting, unhealthy or faulty, by pintled's own checks; null: fit"},

@@ -186,7 +186,7 @@ ENDPOINT_VALUE(value_request_bytes, e->work.request_bytes, e->has_work)
 ENDPOINT_VALUE(value_first_tokens, FIRSTS(answers), e->has_work)
 ENDPOINT_VALUE(value_first_token_seconds, (double)FIRSTS(waited_ns) / NSEC_PER_SEC, e->has_work)
 ENDPOINT_VALUE(value_saturated, e->saturated, true)
-ENDPOINT_VALUE(value_drained, e->drained, true)
+ENDPOINT_VALUE(value_drained, e->drained || e->drained_configured, true)
 ENDPOINT_VALUE(value_ejected, e->ejected, endpoint_has(p, e, PINTLE_TRAIT_EJECTS))
 ENDPOINT_VALUE(value_ejections, e->ejections, endpoint_has(p, e, PINTLE_TRAIT_EJECTS))
 ENDPOINT_COUNTS(value_failures, e->failures[k],
