@@ -149,6 +149,7 @@ static void on_housekeeping(uv_timer_t *timer)
 	d->rounds++;
 	if (d->behind)
 		on_cluster(d);
+	attachment_trim(d->attachment, d->config);
 	if (poller_suspects_listener(d->poller) || register_has_room(d->maps))
 		register_listeners(d->maps, attachment_netns(d->attachment));
 	else
