@@ -492,7 +492,7 @@ struct pintle_endpoint {
 	__u32 zero2;
 };
 
-/* ---- scores: mmap-able array. Writer: daemon. ----------------------------- */
+/* ---- scores: mmap-able array, whole cache lines each. Writer: daemon. ----- */
 
 #define PINTLE_SIGNAL_WAITING  0x1
 #define PINTLE_SIGNAL_RUNNING  0x2
@@ -524,6 +524,7 @@ struct pintle_score {
 	__u32 gpu;      /* share in use, in millionths */
 	__u32 zero;
 	struct pintle_load_model model[PINTLE_MAX_CLASSES];
+	__u64 zero2; /* the next member begins a cache line; a decision reads the first and this */
 	/* What this node's own connections said at the newest pass over them (struct pintle_work),
 	 * as the rule wants it: */
 	__u64 passed_ns;       /* when that pass began; 0: the pool's requests are not followed */
@@ -532,6 +533,7 @@ struct pintle_score {
 	__u32 floor;           /* milli-requests: what this node has waiting and answering */
 	__u32 prompt;          /* milli-requests: prompt bytes that wait for their first token */
 	__u32 newcomer;        /* milli-requests: prompt bytes of a connection opened since */
+	__u64 zero3[4];        /* whole cache lines, so that no row lies in one line more */
 };
 
 /* ---- works: mmap-able array. Writer: daemon, after each pass. -------------- */
@@ -651,6 +653,7 @@ struct pintle_health {
 			     * FAULTY: the XID, 0: an error of its memory */
 	__u64 tried_ns; /* when a connection was sent to see whether it serves again. By the daemon
 			 * when it begins to stand still, then by the kernel */
+	__u64 zero;     /* whole cache lines, like a score */
 };
 
 /* ---- affinity, affinity_beyond: LRU hashes. Writer: kernel; daemon and CLI delete. -- */
@@ -957,12 +960,12 @@ PINTLE_ASSERT_SIZE(struct pintle_setting, 264);
 PINTLE_ASSERT_SIZE(struct pintle_verdict, 32 + 2 * 256 + 512);
 PINTLE_ASSERT_SIZE(struct pintle_homes, 8 + 8 * PINTLE_HOME_ENTRIES);
 PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);
-PINTLE_ASSERT_SIZE(struct pintle_score, 120 + 32);
+PINTLE_ASSERT_SIZE(struct pintle_score, 3 * 64);
 PINTLE_ASSERT_SIZE(struct pintle_work, 112);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
 PINTLE_ASSERT_SIZE(struct pintle_firsts, 64);
-PINTLE_ASSERT_SIZE(struct pintle_health, 128 + 8 * PINTLE_FAILURE_COUNT + 24);
+PINTLE_ASSERT_SIZE(struct pintle_health, 3 * 64);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 48);
 PINTLE_ASSERT_SIZE(struct pintle_bindings, 32);
