@@ -24,7 +24,7 @@ enum ineligible {
 	INELIGIBLE_NOT,       /* the endpoint is eligible */
 	INELIGIBLE_DOWN,      /* nothing listens */
 	INELIGIBLE_FAMILY,    /* nothing listens for the connection's address family */
-	INELIGIBLE_DRAINED,   /* `pintle drain` */
+	INELIGIBLE_DRAINED,   /* `pintle drain`, the file, or a pod that terminates */
 	INELIGIBLE_EJECTED,   /* the endpoint failed its clients */
 	INELIGIBLE_STARTING,  /* no health check has succeeded since it appeared */
 	INELIGIBLE_UNHEALTHY, /* its health check fails */
@@ -118,11 +118,13 @@ static __always_inline bool eligible_due(const struct pintle_health *h, __u64 no
 	return ineligible_standing(h, now) && (__s64)(now - h->tried_ns) >= (__s64)PINTLE_TRY_NS;
 }
 
-/* An override with another generation was set for the former endpoint with this id. */
+/* By the daemon, or by `pintle drain`. An override with another generation was set for the former
+ * endpoint with this id. */
 static __always_inline bool eligible_drained(const struct pintle_endpoint *e,
 					     const struct pintle_override *o)
 {
-	return o && o->generation == e->generation && o->flags & PINTLE_OVERRIDE_DRAIN;
+	return e->flags & PINTLE_ENDPOINT_DRAINED ||
+	       (o && o->generation == e->generation && o->flags & PINTLE_OVERRIDE_DRAIN);
 }
 
 /* Returns 0, or an INELIGIBLE_* that the kernel knows by itself, or was told by the CLI. */

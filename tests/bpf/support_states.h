@@ -103,6 +103,8 @@ static inline void states_endpoint(struct states *s, uint32_t e)
 		.flags = (uint32_t)states_random(s) & PINTLE_ENDPOINT_ANY_ADDRESS,
 		.port = 8000,
 	};
+	if (states_one_in(s, 32))
+		to->flags |= PINTLE_ENDPOINT_DRAINED;
 	if (states_one_in(s, 64))
 		to->pool_generation = 0;
 	for (int i = 0; i < 16; i++)

@@ -42,7 +42,7 @@ class Daemon:
                 raise RuntimeError(f"pintled ended with {self.process.returncode}")
             return self.get("/readyz")[0] == 200
 
-        wait_for(ready, 20, "pintled to be ready")
+        wait_for(ready, 60, "pintled to be ready")
 
     def get(self, path):
         """(status, body) of a path on the daemon's HTTP port."""

@@ -468,12 +468,12 @@ static void test_usage_errors(void **state)
 		{{"endpoint"}, "did you mean endpoints?"},
 		{{"nosuch"}, "status"},
 		{{"pools", "extra"}, "takes no 'extra'"},
-		{{"mode"}, "usage: pintle mode POOL enforce|baseline|off"},
+		{{"mode"}, "usage: pintle mode POOL enforce|shadow|baseline|off"},
 		{{"mode", "llama-8b"}, "usage: pintle mode POOL"},
-		{{"mode", "llama-8b", "fast"}, "write one of off, baseline, enforce"},
+		{{"mode", "llama-8b", "fast"}, "write one of off, baseline, enforce, shadow"},
 		{{"set", "llama-8b"}, "usage: pintle set POOL KEY=VALUE"},
 		{{"set", "llama-8b", "mode"}, "write KEY=VALUE"},
-		{{"set", "llama-8b", "mode=fast"}, "write one of off, baseline, enforce"},
+		{{"set", "llama-8b", "mode=fast"}, "write one of off, baseline, enforce, shadow"},
 		{{"set", "llama-8b", "requests=one"}, "as-they-come, one-per-connection"},
 		{{"set", "llama-8b", "requests="}, "requests has no value; write one of"},
 		{{"set", "llama-8b", "weights.queue=1001"}, "write a number from 0 to 1000"},
@@ -667,6 +667,7 @@ static void test_drain(void **state)
 {
 	const struct pins *p = *state;
 	struct pintle_override o;
+	struct pintle_endpoint e;
 
 	expect(0, "llama-8b/gpu1: drained; 7 open", "", "drain", "gpu1");
 	o = override_at(p, PINTLE_ENDPOINT_SLOT(1));
@@ -676,6 +677,14 @@ static void test_drain(void **state)
 	expect(0, "takes connections again", "", "undrain", "llama-8b/gpu1");
 	assert_int_equal(override_at(p, PINTLE_ENDPOINT_SLOT(1)).flags, 0);
 	expect(0, "was not drained", "", "undrain", "gpu1");
+	assert_int_equal(maps_value(p->m, MAP_endpoints, 1, &e), 0);
+	e.flags |= PINTLE_ENDPOINT_DRAINED;
+	pins_at(p, MAP_endpoints, 1, &e);
+	expect(0, "because the file drains it", "", "undrain", "gpu1");
+	expect(0, "llama-8b/gpu1: drained", "", "drain", "gpu1");
+	expect(0, "because the file drains it", "", "undrain", "gpu1");
+	e.flags = 0;
+	pins_at(p, MAP_endpoints, 1, &e);
 	expect(1, "", "llama-8b/gpu0 or qwen/gpu0", "drain", "gpu0");
 	expect(1, "", "did you mean llama-8b/gpu", "drain", "llama-8b/gpu9");
 	expect(1, "", "POOL/NAME", "drain", "xyzzy");

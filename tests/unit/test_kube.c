@@ -214,6 +214,7 @@ static void test_pages(void **state)
 	"{\"addresses\":[\"" ip "\"],\"conditions\":" is ",\"targetRef\":"                         \
 	"{\"kind\":\"Pod\",\"name\":\"" name "\"}}"
 #define ENDPOINT(name, ip) "{\"name\":\"" name "\",\"address\":\"" ip "\"}"
+#define DRAINED(name, ip)  "{\"name\":\"" name "\",\"address\":\"" ip "\",\"drained\":true}"
 #define POOL(name, mode, frontends, endpoints)                                                     \
 	"{\"name\":\"" name "\",\"engine\":\"auto\",\"mode\":\"" mode                              \
 	"\",\"frontends\":[" frontends "],\"endpoints\":[" endpoints "]}"
@@ -234,12 +235,22 @@ static const struct {
 	 {SLICE("x", "IPv4", AT8000,
 		"[" POD("p3", "10.9.0.3", "{}") "," POD("p1", "10.9.0.1", "{\"ready\":false}") "," POD(
 			"p2", "10.9.0.2",
-			"{\"ready\":true,\"serving\":true,\"terminating\":true}") "]"),
+			"{\"ready\":false,\"serving\":false,\"terminating\":true}") "]"),
 	  SLICE("y", "IPv4", AT8000,
 		"[" POD("p0", "10.9.0.9", "{\"ready\":null}") "," POD("p3", "10.9.0.3",
 								      TRUE_TRUE_FALSE) "]")},
 	 {POOL("a/s", "enforce", F4,
 	       ENDPOINT("p0", "10.9.0.9:8000") "," ENDPOINT("p3", "10.9.0.3:8000"))},
+	 ""},
+	{"a pod that terminates and serves is drained, also where pods are published that are not ready",
+	 "{" META(ENFORCE) ",\"spec\":{" IP4 "," PORT80 "}}",
+	 {SLICE("x", "IPv4", AT8000,
+		"[" POD("p0", "10.9.0.2", TRUE_TRUE_FALSE) "," POD("p1", "10.9.0.3", "{\"ready\":false,\"serving\":true,\"terminating\":true}") "," POD(
+			"p2", "10.9.0.4",
+			"{\"ready\":true,\"serving\":false,\"terminating\":true}") "]")},
+	 {POOL("a/s", "enforce", F4,
+	       ENDPOINT("p0", "10.9.0.2:8000") "," DRAINED("p1", "10.9.0.3:8000") "," DRAINED(
+		       "p2", "10.9.0.4:8000"))},
 	 ""},
 	{"each target is a pool; a named one differs from slice to slice",
 	 "{" META("\"pintle.dev/mode\":\"baseline\"") ",\"spec\":{" IP4 "," TWO "}}",
@@ -277,11 +288,16 @@ static const struct {
 	 {NULL},
 	 "its label pintle.dev/mode says off"},
 	{"an unknown mode",
-	 "{" META("\"pintle.dev/mode\":\"shadow\"") ",\"spec\":{" IP4 "," PORT80 "}}",
+	 "{" META("\"pintle.dev/mode\":\"on\"") ",\"spec\":{" IP4 "," PORT80 "}}",
 	 {NULL},
 	 {NULL},
-	 "its label pintle.dev/mode is 'shadow', which is no mode; write enforce, baseline "
+	 "its label pintle.dev/mode is 'on', which is no mode; write enforce, shadow, baseline "
 	 "or off"},
+	{"shadow",
+	 "{" META("\"pintle.dev/mode\":\"shadow\"") ",\"spec\":{" IP4 "," PORT80 "}}",
+	 {SLICE("x", "IPv4", AT8000, "[" POD("p0", "10.9.0.2", TRUE_TRUE_FALSE) "]")},
+	 {POOL("a/s", "shadow", F4, ENDPOINT("p0", "10.9.0.2:8000"))},
+	 ""},
 	{"headless",
 	 "{" META(ENFORCE) ",\"spec\":{\"clusterIP\":\"None\",\"clusterIPs\":[\"None\"]," PORT80
 			   "}}",
@@ -375,11 +391,13 @@ static void test_recorded(void **state)
 	assert_string_equal(
 		f.all[0].text,
 		POOL("llm/two:http", "baseline", "\"10.96.251.191:80\",\"10.96.251.191:8080\"",
-		     ENDPOINT("vllm-0", "10.9.0.2:8000") "," ENDPOINT("vllm-1", "10.9.0.3:8000")));
+		     ENDPOINT("vllm-0", "10.9.0.2:8000") "," ENDPOINT(
+			     "vllm-1", "10.9.0.3:8000") "," DRAINED("vllm-2", "10.9.0.4:8000")));
 	assert_string_equal(
 		f.all[1].text,
 		POOL("llm/two:metrics", "baseline", "\"10.96.251.191:9000\"",
-		     ENDPOINT("vllm-0", "10.9.0.2:9001") "," ENDPOINT("vllm-1", "10.9.0.3:9001")));
+		     ENDPOINT("vllm-0", "10.9.0.2:9001") "," ENDPOINT(
+			     "vllm-1", "10.9.0.3:9001") "," DRAINED("vllm-2", "10.9.0.4:9001")));
 	assert_true(kube_pool_is_of("llm/two:http", "llm/two"));
 	assert_false(kube_pool_is_of("llm/two2", "llm/two"));
 	config_founds_free(&f);
@@ -433,6 +451,61 @@ static void test_refused_objects(void **state)
 		if (kube_slice_read(o, &slice, why) != -EBADMSG || !why[0])
 			fail_msg("%s", slices[i]);
 		cJSON_Delete(o);
+	}
+}
+
+/* ---- Pods ------------------------------------------------------------------------------- */
+
+#define POD_META(more) "\"metadata\":{\"namespace\":\"llm\",\"name\":\"chat-0\"" more "}"
+#define UID            "7d1c2b3a-0000-4000-8000-000000000001"
+
+static void test_pods(void **state)
+{
+	static const struct {
+		const char *text, *uid, *account;
+		size_t addresses;
+		bool running;
+	} rows[] = {
+		{"{" POD_META(",\"uid\":\"" UID "\"") "}", UID, "default", 0, false},
+		{"{" POD_META(",\"uid\":\"" UID "\"") ",\"spec\":{\"serviceAccountName\":\"batch\"},"
+		 "\"status\":{\"phase\":\"Running\",\"podIPs\":[{\"ip\":\"10.9.0.2\"},"
+		 "{\"ip\":\"fd09::2\"},{\"ip\":\"10.9.0.3\"}]}}",
+		 UID, "batch", 2, true},
+		{"{" POD_META(",\"uid\":\"" UID "\"") ",\"spec\":{\"hostNetwork\":true},"
+		 "\"status\":{\"phase\":\"Pending\",\"podIPs\":[{\"ip\":\"10.1.0.1\"}]}}",
+		 UID, "default", 0, false},
+		/* A static pod's cgroup is named by the hash of its file. */
+		{"{" POD_META(",\"uid\":\"" UID "\",\"annotations\":{"
+			      "\"kubernetes.io/config.hash\":\"0123456789abcdef0123456789abcdef\"}")
+		 "}",
+		 "0123456789abcdef0123456789abcdef", "default", 0, false},
+		{"{}", NULL, NULL, 0, false},
+		{"{" POD_META("") "}", NULL, NULL, 0, false},
+		{"{" POD_META(",\"uid\":\"../..\"") "}", NULL, NULL, 0, false},
+		{"{" POD_META(",\"uid\":\"" UID "\"") ",\"spec\":{\"serviceAccountName\":\"A b\"}}",
+		 NULL, NULL, 0, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char why[KUBE_WHY_SIZE] = "";
+		cJSON *o = json(rows[i].text);
+		struct kube_pod p = {0};
+		int err = kube_pod_read(o, &p, why);
+
+		cJSON_Delete(o);
+		if (!rows[i].uid) {
+			assert_int_equal(err, -EBADMSG);
+			assert_int_not_equal(why[0], '\0');
+			continue;
+		}
+		assert_int_equal(err, 0);
+		assert_string_equal(p.space, "llm");
+		assert_string_equal(p.name, "chat-0");
+		assert_string_equal(p.uid, rows[i].uid);
+		assert_string_equal(p.account, rows[i].account);
+		assert_int_equal(p.address_count, rows[i].addresses);
+		assert_int_equal(p.running, rows[i].running);
 	}
 }
 
@@ -558,7 +631,20 @@ static void on_object(void *arg, const cJSON *object, bool gone)
 
 static void on_listed(void *arg)
 {
-	talk_say(arg, "", "listed");
+	struct talk *t = arg;
+
+	assert_null(kube_watch_missing(t->watch));
+	talk_say(t, "", "listed");
+}
+
+static void on_missing(void *arg)
+{
+	struct talk *t = arg;
+
+	talk_say(t, "", kube_watch_missing(t->watch));
+	assert_string_equal(kube_client_missing(t->client, 0), kube_watch_missing(t->watch));
+	assert_null(kube_client_missing(t->client, 1));
+	assert_null(kube_client_trouble(t->client));
 }
 
 static void peer_closed(uv_handle_t *h)
@@ -679,9 +765,11 @@ static const struct kube_times quick = {
 };
 
 /* Runs a watch against these answers, until it asks once more. */
-static void talk(const struct answer *answers, size_t count, const char *told)
+static void talk(const struct answer *answers, size_t count, const char *told, bool may_miss)
 {
-	static const struct kube_watch_callbacks callbacks = {on_begin, on_object, on_listed};
+	static const struct kube_watch_callbacks callbacks = {on_begin, on_object, on_listed, NULL};
+	static const struct kube_watch_callbacks optional = {on_begin, on_object, on_listed,
+							     on_missing};
 	struct talk t = {.answers = answers, .count = count};
 	struct kube_access *a = calloc(1, sizeof(*a));
 	struct sockaddr_in at;
@@ -699,7 +787,7 @@ static void talk(const struct answer *answers, size_t count, const char *told)
 	assert_true(asprintf(&a->server, "http://127.0.0.1:%d", ntohs(at.sin_port)) > 0);
 	assert_int_equal(kube_client_new(&t.loop, a, &quick, &t.client), 0);
 	t.watch = kube_watch_new(t.client, "things", "/api/v1/things", "labelSelector=a%2Fb",
-				 &callbacks, &t);
+				 may_miss ? &optional : &callbacks, &t);
 	assert_non_null(t.watch);
 	uv_run(&t.loop, UV_RUN_DEFAULT);
 	kube_watch_free(t.watch);
@@ -714,7 +802,12 @@ static void talk(const struct answer *answers, size_t count, const char *told)
 #define TALK(told, ...)                                                                            \
 	do {                                                                                       \
 		static const struct answer answers[] = {__VA_ARGS__};                              \
-		talk(answers, ARRAY_SIZE(answers), told);                                          \
+		talk(answers, ARRAY_SIZE(answers), told, false);                                   \
+	} while (0)
+#define TALK_OPTIONAL(told, ...)                                                                   \
+	do {                                                                                       \
+		static const struct answer answers[] = {__VA_ARGS__};                              \
+		talk(answers, ARRAY_SIZE(answers), told, true);                                    \
 	} while (0)
 
 #define LIST  "GET /api/v1/things?limit="
@@ -801,15 +894,39 @@ static void test_watch_refused(void **state)
 	     {.wants = WATCH, .text = OK_UNTIL_CLOSED});
 }
 
+/* A kind that Pintle does without: not there (404) is an answer, and so is a right that is missing
+ * for longer than a restart of the API server takes. */
+static void test_watch_missing(void **state)
+{
+	(void)state;
+	TALK_OPTIONAL(
+		"begin things: HTTP status 404, the API server does not have them begin begin +a/x listed ",
+		{.wants = LIST, .text = STATUS("404 Not Found")},
+		{.wants = LIST, .text = STATUS("404 Not Found")}, FIRST,
+		{.wants = WATCH, .text = OK_UNTIL_CLOSED});
+	TALK_OPTIONAL(
+		"begin begin begin things: HTTP status 403, the right to list or watch them is missing begin +a/x listed ",
+		{.wants = LIST, .text = STATUS("403 Forbidden")},
+		{.wants = LIST, .text = STATUS("403 Forbidden")},
+		{.wants = LIST, .text = STATUS("403 Forbidden")}, FIRST,
+		{.wants = WATCH, .text = OK_UNTIL_CLOSED});
+	TALK_OPTIONAL("begin begin begin begin +a/x listed ",
+		      {.wants = LIST, .text = STATUS("403 Forbidden")},
+		      {.wants = LIST, .text = STATUS("503 Service Unavailable")},
+		      {.wants = LIST, .text = STATUS("403 Forbidden")}, FIRST,
+		      {.wants = WATCH, .text = OK_UNTIL_CLOSED});
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lines_in_pieces), cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_events),          cmocka_unit_test(test_pages),
 		cmocka_unit_test(test_pools),           cmocka_unit_test(test_recorded),
-		cmocka_unit_test(test_refused_objects), cmocka_unit_test(test_kubeconfig),
+		cmocka_unit_test(test_refused_objects), cmocka_unit_test(test_pods),
+		cmocka_unit_test(test_kubeconfig),
 		cmocka_unit_test(test_watch_goes_on),   cmocka_unit_test(test_watch_that_breaks),
-		cmocka_unit_test(test_watch_refused),
+		cmocka_unit_test(test_watch_refused),   cmocka_unit_test(test_watch_missing),
 	};
 
 	log_init("test_kube", LOG_ERROR);

@@ -172,6 +172,56 @@ static void test_another_address_is_another_endpoint(void **state)
 	steer_end(&s);
 }
 
+#define DRAINED(name, port) "{name: " name ", listen: \"127.0.0.1:" #port "\", drained: true}"
+#define GROUPS(servers)     POOL("a", FRONTEND, "stickiness: {group: source/24}, " servers)
+
+/* How many groups of pool 0 have the endpoint as their home. */
+static size_t homes_at(const struct steer *s, uint32_t endpoint)
+{
+	struct pintle_homes *h = calloc(1, sizeof(*h));
+	uint32_t pool = s->p->pools[0].ref.id, inner, zero = 0;
+	size_t n = 0;
+	int fd;
+
+	assert_non_null(h);
+	assert_int_equal(bpf_map_lookup_elem(s->m->fd[MAP_homes], &pool, &inner), 0);
+	fd = bpf_map_get_fd_by_id(inner);
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_map_lookup_elem(fd, &zero, h), 0);
+	for (size_t i = 0; i < PINTLE_HOME_ENTRIES; i++)
+		n += h->home[i].id == endpoint;
+	close(fd);
+	free(h);
+	return n;
+}
+
+/* An endpoint that is drained in the configuration keeps its id, and is the home of no group as
+ * long as there is another. */
+static void test_drained_in_the_configuration(void **state)
+{
+	struct pintle_ref e[2];
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, GROUPS(SERVERS(AT("e0", 8001) "," AT("e1", 8002))), false);
+	for (size_t i = 0; i < 2; i++)
+		e[i] = endpoint_ref(&s, 0, i);
+	assert_true(homes_at(&s, e[0].id) && homes_at(&s, e[1].id));
+	assert_int_equal(steer_publish(&s, GROUPS(SERVERS(AT("e0", 8001) "," DRAINED("e1", 8002)))),
+			 0);
+	assert_true(same_ref(endpoint_ref(&s, 0, 1), e[1]));
+	assert_int_equal(endpoint_at(&s, e[0].id).flags, 0);
+	assert_int_equal(endpoint_at(&s, e[1].id).flags, PINTLE_ENDPOINT_DRAINED);
+	assert_int_equal(homes_at(&s, e[0].id), PINTLE_HOME_ENTRIES);
+	assert_int_equal(
+		steer_publish(&s, GROUPS(SERVERS(DRAINED("e0", 8001) "," DRAINED("e1", 8002)))), 0);
+	assert_true(homes_at(&s, e[0].id) && homes_at(&s, e[1].id));
+	assert_int_equal(steer_publish(&s, GROUPS(SERVERS(AT("e0", 8001) "," AT("e1", 8002)))), 0);
+	assert_int_equal(endpoint_at(&s, e[1].id).flags, 0);
+	assert_true(same_ref(endpoint_ref(&s, 0, 1), e[1]));
+	steer_end(&s);
+}
+
 /* Bindings and counts belong to the server at an address, whatever its name in the configuration.
  */
 static void test_a_name_is_not_the_endpoint(void **state)
@@ -695,6 +745,7 @@ int main(void)
 		steer_test(test_ids_stay_over_reload_and_reorder),
 		steer_test(test_ids_stay_over_a_restart),
 		steer_test(test_another_address_is_another_endpoint),
+		steer_test(test_drained_in_the_configuration),
 		steer_test(test_a_name_is_not_the_endpoint),
 		steer_test(test_an_id_waits_for_open_connections),
 		steer_test(test_a_new_pool_starts_from_nothing),

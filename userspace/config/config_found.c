@@ -28,7 +28,8 @@ static bool add_endpoints(cJSON *pool, const struct config_parts *parts)
 
 		if (!cJSON_AddItemToArray(list, e) ||
 		    !cJSON_AddStringToObject(e, "name", parts->endpoints[i].name) ||
-		    !cJSON_AddStringToObject(e, "address", parts->endpoints[i].address))
+		    !cJSON_AddStringToObject(e, "address", parts->endpoints[i].address) ||
+		    (parts->endpoints[i].drained && !cJSON_AddTrueToObject(e, "drained")))
 			return false;
 	}
 	return list;

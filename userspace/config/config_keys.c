@@ -110,6 +110,9 @@ static const struct yaml_key config_keys[] = {
 	{"kubernetes.kubeconfig", &yaml_path, .max = MAX_FILE, NODE(kubeconfig),
 	 .absent = "the service account of the pod that pintled runs in",
 	 .help = "A kubeconfig file; its current context says where the API server is."},
+	{"kubernetes.node", &yaml_name, .max = MAX_HOST, NODE(kube_node),
+	 .absent = "the environment's `NODE_NAME`, else this machine's host name",
+	 .help = "What this node is called in the cluster."},
 
 	{"pools", &yaml_maps, .max = PINTLE_MAX_POOLS, NODE(pools), .list = &pool_list,
 	 .absent = "none; required unless `kubernetes` is there",
@@ -156,6 +159,9 @@ static const struct yaml_key config_keys[] = {
 	 .absent = "`scrape.scheme`, the address and port, and `scrape.path`; for a port alone "
 		   "127.0.0.1, then ::1",
 	 .help = "The endpoint's metrics page."},
+	{"pools[].endpoints[].drained", &yaml_bool, .preset = "false", ENDPOINT(drained),
+	 .help = "Whether the endpoint takes no further connection, as after `pintle drain`. Its "
+		 "open connections continue."},
 	{"pools[].endpoints[].gpu", &yaml_map, .absent = "no GPU figures",
 	 .help = "Which GPU of the pool's `dcgm` page belongs to the endpoint: one of the two "
 		 "keys."},

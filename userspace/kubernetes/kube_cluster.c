@@ -10,27 +10,23 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
+#include "kube_store.h"
 
 #define SETTLE_MS 50  /* a Service and its slices change together */
 #define PACE_MS   200 /* while pods churn, a configuration is made so often at most */
 
-struct slice {
-	LIST_ENTRY(slice) all;
-	char key[KUBE_KEY_SIZE];
-	unsigned int round;     /* of the list that named it last */
-	struct kube_slice *now; /* NULL: it cannot be read */
+/* Kinds that are watched in the whole cluster. */
+enum {
+	ALL_SERVICES, /* that carry the label */
+	ALL_COUNT,
 };
 
+/* A Service, and what belongs to it. */
 struct service {
 	LIST_ENTRY(service) all;
 	struct kube_cluster *cluster;
 	char key[KUBE_KEY_SIZE];
-	unsigned int round;
-	struct kube_service *now; /* NULL: it is gone, or cannot be read */
-	struct kube_watch *watch; /* of its slices; NULL: it is not steered */
-	LIST_HEAD(, slice) slices;
-	unsigned int slice_round; /* of the newest list */
-	bool listed;              /* the slices, completely */
+	struct kube_store *slices; /* NULL: it is not steered */
 	bool told_once;
 	char told[KUBE_WHY_SIZE]; /* why it is left to kube-proxy, as logged last */
 };
@@ -42,17 +38,18 @@ struct kube_cluster {
 	uint64_t settled_ns;
 	void (*changed)(void *arg);
 	void *arg;
-	struct kube_watch *watch; /* of Services */
+	struct kube_store *all[ALL_COUNT];
 	LIST_HEAD(, service) services;
-	unsigned int round;
-	bool listed; /* the Services, completely */
 	struct config_founds restored;
+	char *node;              /* the name of this one; NULL: unknown */
+	struct kube_store *pods; /* of that node; NULL: not watched */
 };
 
 static void on_settle(uv_timer_t *t);
 
-static void cluster_changed(struct kube_cluster *c)
+static void cluster_changed(void *arg)
 {
+	struct kube_cluster *c = arg;
 	uint64_t since = (monotonic_ns() - c->settled_ns) / NSEC_PER_MSEC;
 	uint64_t ms = since >= PACE_MS ? SETTLE_MS : MAX(PACE_MS - since, (uint64_t)SETTLE_MS);
 
@@ -60,90 +57,98 @@ static void cluster_changed(struct kube_cluster *c)
 		uv_timer_start(&c->settle, on_settle, ms, 0);
 }
 
-/* ---- slices
- * -------------------------------------------------------------------------------------- */
+/* ---- kinds ----------------------------------------------------------------------------- */
 
-static void slice_free(struct slice *s)
+static int read_service(const cJSON *object, void **out, char why[KUBE_WHY_SIZE])
 {
-	LIST_REMOVE(s, all);
-	kube_slice_free(s->now);
-	free(s);
-}
+	struct kube_service *s = calloc(1, sizeof(*s));
+	int err;
 
-static struct slice *slice_find(const struct service *v, const char *key)
-{
-	struct slice *s;
-
-	LIST_FOREACH(s, &v->slices, all)
-	if (!strcmp(s->key, key))
-		return s;
-	return NULL;
-}
-
-static struct slice *slice_get(struct service *v, const char *key)
-{
-	struct slice *s = slice_find(v, key);
-
-	if (s || !(s = calloc(1, sizeof(*s))))
-		return s;
-	snprintf(s->key, sizeof(s->key), "%s", key);
-	LIST_INSERT_HEAD(&v->slices, s, all);
-	return s;
-}
-
-static void on_slices_begin(void *arg)
-{
-	struct service *v = arg;
-
-	v->slice_round++;
-}
-
-static void on_slice(void *arg, const cJSON *object, bool gone)
-{
-	char key[KUBE_KEY_SIZE], why[KUBE_WHY_SIZE];
-	struct service *v = arg;
-	struct slice *s;
-
-	if (!kube_object_key(object, key)) {
-		log_warn("Kubernetes: an EndpointSlice of %s has no name that the API allows; it "
-			 "is left out",
-			 v->key);
-		return;
+	if (!s) {
+		snprintf(why, KUBE_WHY_SIZE, "out of memory");
+		return -ENOMEM;
 	}
-	s = gone ? slice_find(v, key) : slice_get(v, key);
-	if (gone && s)
-		slice_free(s);
-	cluster_changed(v->cluster);
-	if (gone || !s)
-		return;
-	s->round = v->slice_round;
-	kube_slice_free(TAKE_PTR(s->now));
-	if (kube_slice_read(object, &s->now, why))
-		log_warn("Kubernetes: EndpointSlice %s is left out: %s", key, why);
+	err = kube_service_read(object, s, why);
+	if (err)
+		free(s);
+	else
+		*out = s;
+	return err;
 }
 
-static void on_slices_listed(void *arg)
+static int read_slice(const cJSON *object, void **out, char why[KUBE_WHY_SIZE])
 {
-	struct service *v = arg;
-	struct slice *s = LIST_FIRST(&v->slices), *next;
+	struct kube_slice *s = NULL;
+	int err = kube_slice_read(object, &s, why);
 
-	for (; s; s = next) {
-		next = LIST_NEXT(s, all);
-		if (s->round != v->slice_round)
-			slice_free(s);
-	}
-	v->listed = true;
-	cluster_changed(v->cluster);
+	if (!err)
+		*out = s;
+	return err;
 }
 
-static const struct kube_watch_callbacks slice_callbacks = {
-	.begin = on_slices_begin,
-	.object = on_slice,
-	.listed = on_slices_listed,
+static void free_slice(void *now)
+{
+	kube_slice_free(now);
+}
+
+static const struct kube_kind services = {
+	.what = "services",
+	.one = "Service",
+	.group = "/api/v1",
+	.read = read_service,
+	.free = free,
 };
 
-/* ---- Services
- * ------------------------------------------------------------------------------------- */
+static const struct kube_kind slices = {
+	.what = "endpointslices",
+	.one = "EndpointSlice",
+	.group = "/apis/discovery.k8s.io/v1",
+	.read = read_slice,
+	.free = free_slice,
+};
+
+static int read_pod(const cJSON *object, void **out, char why[KUBE_WHY_SIZE])
+{
+	struct kube_pod *p = calloc(1, sizeof(*p));
+	int err;
+
+	if (!p) {
+		snprintf(why, KUBE_WHY_SIZE, "out of memory");
+		return -ENOMEM;
+	}
+	err = kube_pod_read(object, p, why);
+	if (err)
+		free(p);
+	else
+		*out = p;
+	return err;
+}
+
+static const struct kube_kind pods = {
+	.what = "pods",
+	.one = "Pod",
+	.group = "/api/v1",
+	.optional = true,
+	.read = read_pod,
+	.free = free,
+};
+
+static const struct {
+	const struct kube_kind *kind;
+	const char *selector; /* NULL: all objects */
+} watched[ALL_COUNT] = {
+	[ALL_SERVICES] = {&services, "labelSelector=pintle.dev%2Fmode"},
+};
+
+/* ---- Services -------------------------------------------------------------------------- */
+
+/* The Service as the API server has it; NULL: it is gone, or cannot be read. */
+static const struct kube_service *service_now(const struct service *v)
+{
+	const struct kube_item *item = kube_store_find(v->cluster->all[ALL_SERVICES], v->key);
+
+	return item ? item->now : NULL;
+}
 
 static struct service *service_find(const struct kube_cluster *c, const char *key)
 {
@@ -155,112 +160,41 @@ static struct service *service_find(const struct kube_cluster *c, const char *ke
 	return NULL;
 }
 
-static struct service *service_get(struct kube_cluster *c, const char *key)
+static void service_add(struct kube_cluster *c, const char *key)
 {
-	struct service *v = service_find(c, key);
+	struct service *v = calloc(1, sizeof(*v));
 
-	if (v || !(v = calloc(1, sizeof(*v))))
-		return v;
+	if (!v) {
+		cluster_changed(c); /* again later */
+		return;
+	}
 	v->cluster = c;
 	snprintf(v->key, sizeof(v->key), "%s", key);
 	LIST_INSERT_HEAD(&c->services, v, all);
-	return v;
-}
-
-static void on_services_begin(void *arg)
-{
-	struct kube_cluster *c = arg;
-
-	c->round++;
-}
-
-static void service_read(struct service *v, const cJSON *object)
-{
-	char why[KUBE_WHY_SIZE];
-
-	v->now = calloc(1, sizeof(*v->now));
-	if (v->now && !kube_service_read(object, v->now, why))
-		return;
-	log_warn("Kubernetes: Service %s is left to kube-proxy: %s", v->key,
-		 v->now ? why : "out of memory");
-	free(TAKE_PTR(v->now));
-}
-
-/* Watches are begun and ended by on_settle(), because a callback of one may end none. */
-static void on_service(void *arg, const cJSON *object, bool gone)
-{
-	struct kube_cluster *c = arg;
-	char key[KUBE_KEY_SIZE];
-	struct service *v;
-
-	if (!kube_object_key(object, key)) {
-		log_warn("Kubernetes: a Service has no name that the API allows; it is left out");
-		return;
-	}
-	v = gone ? service_find(c, key) : service_get(c, key);
-	cluster_changed(c);
-	if (!v)
-		return;
-	v->round = c->round;
-	free(TAKE_PTR(v->now));
-	if (!gone)
-		service_read(v, object);
-}
-
-static void on_services_listed(void *arg)
-{
-	struct kube_cluster *c = arg;
-	struct service *v;
-
-	LIST_FOREACH(v, &c->services, all)
-	if (v->round != c->round)
-		free(TAKE_PTR(v->now));
-	if (!c->listed)
-		log_info("Kubernetes: the Services are listed");
-	c->listed = true;
-	cluster_changed(c);
-}
-
-static const struct kube_watch_callbacks service_callbacks = {
-	.begin = on_services_begin,
-	.object = on_service,
-	.listed = on_services_listed,
-};
-
-static void forget_slices(struct service *v)
-{
-	kube_watch_free(TAKE_PTR(v->watch));
-	while (!LIST_EMPTY(&v->slices))
-		slice_free(LIST_FIRST(&v->slices));
-	v->listed = false;
 }
 
 static void service_free(struct service *v)
 {
-	forget_slices(v);
+	kube_store_free(v->slices);
 	LIST_REMOVE(v, all);
-	free(v->now);
 	free(v);
 }
 
-/* The key's parts were checked (kube_object_key()) and need no escaping. */
-static void watch_slices(struct service *v)
+static void watch_slices(struct service *v, const struct kube_service *now)
 {
-	char path[128 + KUBE_LABEL_SIZE], selector[128 + KUBE_LABEL_SIZE];
+	char selector[128 + KUBE_LABEL_SIZE];
 
-	snprintf(path, sizeof(path), "/apis/discovery.k8s.io/v1/namespaces/%s/endpointslices",
-		 v->now->space);
 	snprintf(selector, sizeof(selector), "labelSelector=kubernetes.io%%2Fservice-name%%3D%s",
-		 v->now->name);
-	v->watch = kube_watch_new(v->cluster->client, "endpointslices", path, selector,
-				  &slice_callbacks, v);
-	if (!v->watch)
+		 now->name);
+	v->slices = kube_store_new(v->cluster->client, &slices, now->space, selector,
+				   cluster_changed, v->cluster);
+	if (!v->slices)
 		cluster_changed(v->cluster); /* no memory: again later */
 }
 
-static bool wants_slices(const struct service *v)
+static bool wants_slices(const struct kube_service *now)
 {
-	return v->now && kube_is_steered(v->now) && v->now->address_count;
+	return now && kube_is_steered(now) && now->address_count;
 }
 
 /* Watches what is to be watched, and forgets what is gone. */
@@ -268,24 +202,39 @@ static void cluster_tend(struct kube_cluster *c)
 {
 	struct service *v = LIST_FIRST(&c->services), *next;
 
+	KUBE_STORE_EACH(item, c->all[ALL_SERVICES])
+	if (item->now && !service_find(c, item->key))
+		service_add(c, item->key);
 	for (; v; v = next) {
+		const struct kube_service *now = service_now(v);
+
 		next = LIST_NEXT(v, all);
-		if (!v->now)
+		if (!now)
 			service_free(v);
-		else if (wants_slices(v) && !v->watch)
-			watch_slices(v);
-		else if (!wants_slices(v) && v->watch)
-			forget_slices(v);
+		else if (!wants_slices(now))
+			kube_store_free(TAKE_PTR(v->slices));
 	}
+	LIST_FOREACH(v, &c->services, all)
+	if (!v->slices && wants_slices(service_now(v)))
+		watch_slices(v, service_now(v));
 }
 
+/* What an unfinished list has not named yet is no less there. */
+static bool is_known(const struct kube_cluster *c)
+{
+	for (size_t i = 0; i < ALL_COUNT; i++)
+		if (!kube_store_known(c->all[i]))
+			return false;
+	return true;
+}
+
+/* Watches are begun and ended here, because a callback of one may end none. */
 static void on_settle(uv_timer_t *t)
 {
 	struct kube_cluster *c = t->data;
 
 	c->settled_ns = monotonic_ns();
-	/* What an unfinished list has not named yet is no less there. */
-	if (!c->listed)
+	if (!is_known(c))
 		return;
 	cluster_tend(c);
 	c->changed(c->arg);
@@ -303,10 +252,10 @@ void kube_cluster_restore(struct kube_cluster *c, struct config_founds *p)
 
 static int by_age(const void *left, const void *right)
 {
-	const struct service *a = *(struct service *const *)left;
-	const struct service *b = *(struct service *const *)right;
+	const struct kube_item *a = *(const struct kube_item *const *)left;
+	const struct kube_item *b = *(const struct kube_item *const *)right;
 
-	return strcmp(a->now->created, b->now->created) ?: strcmp(a->key, b->key);
+	return strcmp(a->meta.created, b->meta.created) ?: strcmp(a->key, b->key);
 }
 
 static void tell(struct service *v, const char *why)
@@ -335,53 +284,61 @@ static int add_restored(const struct kube_cluster *c, const char *key, struct co
 	return 0;
 }
 
-static int add_service(struct kube_cluster *c, struct service *v, struct config_founds *out)
+static int add_service(struct kube_cluster *c, struct service *v, const struct kube_service *now,
+		       struct config_founds *out)
 {
-	_cleanup_free_ struct kube_slice **slices = NULL;
+	_cleanup_free_ struct kube_slice **all = NULL;
 	char why[KUBE_WHY_SIZE];
-	struct slice *s;
-	size_t n = 0, i = 0;
+	size_t n = 0;
 	int err;
 
-	if (wants_slices(v) && !v->listed)
+	if (wants_slices(now) && !(v->slices && kube_store_known(v->slices)))
 		return add_restored(c, v->key, out);
-	LIST_FOREACH(s, &v->slices, all)
-	n++;
-	slices = calloc(n + 1, sizeof(*slices));
-	if (!slices)
+	all = calloc((v->slices ? kube_store_count(v->slices) : 0) + 1, sizeof(*all));
+	if (!all)
 		return -ENOMEM;
-	LIST_FOREACH(s, &v->slices, all)
-	if (s->now)
-		slices[i++] = s->now;
-	err = kube_pools_add(out, v->now, slices, i, why);
+	if (v->slices) {
+		KUBE_STORE_EACH(item, v->slices)
+		if (item->now)
+			all[n++] = item->now;
+	}
+	err = kube_pools_add(out, now, all, n, why);
 	if (!err)
 		tell(v, why);
 	return err;
 }
 
-/* Services by age: if there is no room for all, the youngest are left out. */
-int kube_cluster_pools(struct kube_cluster *c, struct config_founds *out)
+/* Services by age: if there is no room for all, the youngest are left out. Their structs are made
+ * before any pools are asked for (cluster_tend()). */
+static int add_services(struct kube_cluster *c, struct config_founds *out)
 {
-	_cleanup_free_ struct service **order = NULL;
-	struct config_founds p = {0};
-	struct service *v;
-	size_t n = 0, i = 0;
+	struct kube_store *all = c->all[ALL_SERVICES];
+	_cleanup_free_ const struct kube_item **order =
+		calloc(kube_store_count(all) + 1, sizeof(*order));
+	size_t n = 0;
 	int err = 0;
 
-	LIST_FOREACH(v, &c->services, all)
-	n++;
-	order = calloc(n + 1, sizeof(struct service *));
 	if (!order)
 		return -ENOMEM;
-	LIST_FOREACH(v, &c->services, all)
-	if (v->now)
-		order[i++] = v;
-	if (i)
-		qsort(order, i, sizeof(struct service *), by_age);
-	if (!c->listed)
-		err = add_restored(c, NULL, &p);
-	for (size_t k = 0; c->listed && !err && k < i; k++)
-		err = add_service(c, order[k], &p);
+	KUBE_STORE_EACH(item, all)
+	if (item->now)
+		order[n++] = item;
+	if (n)
+		qsort(order, n, sizeof(*order), by_age);
+	for (size_t i = 0; !err && i < n; i++) {
+		struct service *v = service_find(c, order[i]->key);
+
+		err = v ? add_service(c, v, order[i]->now, out)
+			: add_restored(c, order[i]->key, out);
+	}
+	return err;
+}
+
+int kube_cluster_pools(struct kube_cluster *c, struct config_founds *out)
+{
+	struct config_founds p = {0};
+	int err = is_known(c) ? add_services(c, &p) : add_restored(c, NULL, &p);
+
 	if (err)
 		config_founds_free(&p);
 	else
@@ -394,36 +351,69 @@ bool kube_cluster_listed(const struct kube_cluster *c)
 	const struct service *v;
 
 	LIST_FOREACH(v, &c->services, all)
-	if (wants_slices(v) && !v->listed)
+	if (wants_slices(service_now(v)) && !(v->slices && kube_store_known(v->slices)))
 		return false;
-	return c->listed;
+	return is_known(c);
 }
 
-/* ---- life
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------------ */
 
 static void free_cluster(uv_handle_t *h)
 {
-	free(h->data);
+	struct kube_cluster *c = h->data;
+
+	free(c->node);
+	free(c);
+}
+
+int kube_cluster_at(struct kube_cluster *c, const char *node)
+{
+	char *copy = strdup(node);
+
+	if (!copy)
+		return log_err_r(ENOMEM, "Kubernetes");
+	free(c->node);
+	c->node = copy;
+	return 0;
+}
+
+/* The name of a node goes into the query as it is: cluster.c lets none through that needs escaping.
+ */
+int kube_cluster_watch_pods(struct kube_cluster *c, void (*changed)(void *arg), void *arg)
+{
+	char selector[64 + KUBE_NAME_SIZE];
+
+	assert(c->node && !c->pods);
+	snprintf(selector, sizeof(selector), "fieldSelector=spec.nodeName%%3D%s", c->node);
+	c->pods = kube_store_new(c->client, &pods, NULL, selector, changed, arg);
+	return c->pods ? 0 : log_err_r(ENOMEM, "Kubernetes");
+}
+
+const struct kube_store *kube_cluster_pods(const struct kube_cluster *c)
+{
+	return c->pods;
 }
 
 int kube_cluster_new(uv_loop_t *loop, struct kube_client *client, void (*changed)(void *arg),
 		     void *arg, struct kube_cluster **out)
 {
 	struct kube_cluster *c = calloc(1, sizeof(*c));
+	bool whole = c;
 
 	if (!c)
 		return log_err_r(ENOMEM, "Kubernetes");
 	*c = (struct kube_cluster){.loop = loop, .client = client, .changed = changed, .arg = arg};
-	c->watch = kube_watch_new(client, "services", "/api/v1/services",
-				  "labelSelector=pintle.dev%2Fmode", &service_callbacks, c);
-	if (!c->watch) {
-		free(c);
-		return log_err_r(ENOMEM, "Kubernetes");
-	}
 	uv_timer_init(loop, &c->settle);
 	c->settle.data = c;
+	for (size_t i = 0; whole && i < ALL_COUNT; i++) {
+		c->all[i] = kube_store_new(client, watched[i].kind, NULL, watched[i].selector,
+					   cluster_changed, c);
+		whole = c->all[i];
+	}
+	if (!whole) {
+		kube_cluster_free(c);
+		return log_err_r(ENOMEM, "Kubernetes");
+	}
 	*out = c;
 	return 0;
 }
@@ -432,9 +422,11 @@ void kube_cluster_free(struct kube_cluster *c)
 {
 	if (!c)
 		return;
-	kube_watch_free(c->watch);
 	while (!LIST_EMPTY(&c->services))
 		service_free(LIST_FIRST(&c->services));
+	for (size_t i = 0; i < ALL_COUNT; i++)
+		kube_store_free(c->all[i]);
+	kube_store_free(c->pods);
 	config_founds_free(&c->restored);
 	uv_close((uv_handle_t *)&c->settle, free_cluster);
 }

@@ -53,16 +53,20 @@ static bool take_name(const char *text, char *to, size_t size)
 	return true;
 }
 
+/* Copies a text of these characters alone; "" where it is another. */
+static void take_plain(const char *text, const char *allowed, char *to, size_t size)
+{
+	bool plain = text && strlen(text) < size && strspn(text, allowed) == strlen(text);
+
+	snprintf(to, size, "%s", plain ? text : "");
+}
+
 /* A resourceVersion is opaque; it goes into URLs as it is. */
 static void take_version(const cJSON *object, char to[KUBE_RV_SIZE])
 {
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "0123456789-._~";
-	const char *text = text_of(member(object, "metadata"), "resourceVersion");
-
-	to[0] = '\0';
-	if (text && strlen(text) < KUBE_RV_SIZE && strspn(text, allowed) == strlen(text))
-		snprintf(to, KUBE_RV_SIZE, "%s", text);
+	take_plain(text_of(member(object, "metadata"), "resourceVersion"),
+		   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~", to,
+		   KUBE_RV_SIZE);
 }
 
 static bool take_address(const char *text, struct addr *to)
@@ -195,6 +199,20 @@ bool kube_object_key(const cJSON *object, char key[KUBE_KEY_SIZE])
 	return true;
 }
 
+void kube_object_meta(const cJSON *object, struct kube_meta *out)
+{
+	const cJSON *metadata = member(object, "metadata");
+	const cJSON *generation = member(metadata, "generation");
+
+	*out = (struct kube_meta){0};
+	take_plain(text_of(metadata, "uid"), "0123456789abcdefABCDEF-", out->uid, sizeof(out->uid));
+	take_plain(text_of(metadata, "creationTimestamp"), "0123456789-:.TZ", out->created,
+		   sizeof(out->created));
+	if (cJSON_IsNumber(generation) && generation->valuedouble > 0 &&
+	    generation->valuedouble < 9e15)
+		out->generation = (int64_t)generation->valuedouble;
+}
+
 /* ---- Services ------------------------------------------------------------------------------ */
 
 static int read_cluster_ips(const cJSON *spec, struct kube_service *s, char *why)
@@ -255,7 +273,6 @@ int kube_service_read(const cJSON *object, struct kube_service *out, char why[KU
 {
 	const cJSON *metadata = member(object, "metadata"), *spec = member(object, "spec");
 	const char *mode = text_of(member(metadata, "labels"), KUBE_LABEL_MODE);
-	const char *created = text_of(metadata, "creationTimestamp");
 	const char *policy = text_of(spec, "internalTrafficPolicy");
 	struct kube_service s = {0};
 	int err;
@@ -265,7 +282,6 @@ int kube_service_read(const cJSON *object, struct kube_service *out, char why[KU
 		return refuse(why, "metadata has no name that the API allows");
 	snprintf(s.mode, sizeof(s.mode), "%s", mode ?: "");
 	text_make_printable(s.mode, '?');
-	snprintf(s.created, sizeof(s.created), "%s", created ?: "");
 	s.local = policy && !strcmp(policy, "Local");
 	err = read_cluster_ips(spec, &s, why) ?: read_service_ports(spec, &s, why);
 	if (!err)
@@ -367,4 +383,50 @@ int kube_slice_read(const cJSON *object, struct kube_slice **out, char why[KUBE_
 	if (!err)
 		*out = TAKE_PTR(s);
 	return err;
+}
+
+/* ---- Pods ---------------------------------------------------------------------------------- */
+
+/* The uid of a static pod in the API is that of its mirror; the kubelet calls the pod by the hash
+ * of its file. */
+#define CONFIG_HASH "kubernetes.io/config.hash"
+
+static bool take_uid(const cJSON *metadata, char to[KUBE_UID_SIZE])
+{
+	const char *hash = text_of(member(metadata, "annotations"), CONFIG_HASH);
+
+	take_plain(hash ?: text_of(metadata, "uid"), "0123456789abcdef-", to, KUBE_UID_SIZE);
+	return to[0];
+}
+
+static void take_pod_addresses(const cJSON *object, struct kube_pod *p)
+{
+	const cJSON *status = member(object, "status"), *ip;
+
+	if (is_true(member(object, "spec"), "hostNetwork"))
+		return;
+	cJSON_ArrayForEach (ip, member(status, "podIPs")) {
+		if (p->address_count < ARRAY_SIZE(p->addresses) &&
+		    take_address(text_of(ip, "ip"), &p->addresses[p->address_count]))
+			p->address_count++;
+	}
+}
+
+int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_SIZE])
+{
+	const cJSON *metadata = member(object, "metadata"), *spec = member(object, "spec");
+	const char *phase = text_of(member(object, "status"), "phase");
+	struct kube_pod p = {.running = phase && !strcmp(phase, "Running")};
+
+	if (!take_name(text_of(metadata, "namespace"), p.space, sizeof(p.space)) ||
+	    !take_name(text_of(metadata, "name"), p.name, sizeof(p.name)))
+		return refuse(why, "metadata has no name that the API allows");
+	if (!take_uid(metadata, p.uid))
+		return refuse(why, "metadata has no uid that the API allows");
+	if (!take_name(text_of(spec, "serviceAccountName") ?: "default", p.account,
+		       sizeof(p.account)))
+		return refuse(why, "spec.serviceAccountName is no name that the API allows");
+	take_pod_addresses(object, &p);
+	*out = p;
+	return 0;
 }

@@ -29,6 +29,7 @@
 #define KUBE_TARGET_SIZE 64  /* a targetPort, a number or a port's name, as text */
 #define KUBE_TIME_SIZE   32  /* "2026-11-21T07:20:25Z" */
 #define KUBE_RV_SIZE     64  /* a resourceVersion */
+#define KUBE_UID_SIZE    64  /* "f6fb0d0c-..." */
 #define KUBE_WHY_SIZE    256
 
 /* ---- pages and events ------------------------------------------------------------ */
@@ -67,6 +68,14 @@ int kube_page_read(const char *text, size_t size, struct kube_page *out);
 #define KUBE_KEY_SIZE (KUBE_LABEL_SIZE + KUBE_NAME_SIZE)
 bool kube_object_key(const cJSON *object, char key[KUBE_KEY_SIZE]);
 
+/* Who an object is, for what is said about it. */
+struct kube_meta {
+	char uid[KUBE_UID_SIZE];      /* "": it has none that the API allows */
+	char created[KUBE_TIME_SIZE]; /* the same */
+	int64_t generation;           /* counts changes of what was asked for; 0: unknown */
+};
+void kube_object_meta(const cJSON *object, struct kube_meta *out);
+
 /* ---- Services --------------------------------------------------------------------- */
 
 struct kube_port {
@@ -79,7 +88,6 @@ struct kube_port {
 
 struct kube_service {
 	char space[KUBE_LABEL_SIZE], name[KUBE_LABEL_SIZE];
-	char created[KUBE_TIME_SIZE];
 	char mode[KUBE_LABEL_SIZE]; /* the label's value, whatever it is; "": no label */
 	struct addr addresses[2];   /* ClusterIPs, one for each family */
 	size_t address_count;       /* 0: headless, or ExternalName */
@@ -120,5 +128,19 @@ struct kube_slice {
  * A slice of addressType FQDN has no endpoints. */
 int kube_slice_read(const cJSON *object, struct kube_slice **out, char why[KUBE_WHY_SIZE]);
 void kube_slice_free(struct kube_slice *s);
+
+/* ---- Pods ------------------------------------------------------------------------------ */
+
+struct kube_pod {
+	char space[KUBE_LABEL_SIZE], name[KUBE_NAME_SIZE];
+	char account[KUBE_NAME_SIZE]; /* its service account */
+	char uid[KUBE_UID_SIZE];      /* by which the kubelet names its cgroup */
+	struct addr addresses[2];
+	size_t address_count; /* 0: none yet, or it has the node's network */
+	bool running;         /* phase Running: it has a cgroup */
+};
+
+/** Returns 0 with *out; or -EBADMSG with the reason in `why`. */
+int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_SIZE]);
 
 #endif

@@ -19,7 +19,7 @@ bool kube_pool_is_of(const char *pool, const char *service_key)
 /* ---- of a Service -------------------------------------------------------------------------------
  */
 
-static const char *const steered_modes[] = {"enforce", "baseline"};
+static const char *const steered_modes[] = {"enforce", "shadow", "baseline"};
 
 bool kube_is_steered(const struct kube_service *s)
 {
@@ -46,7 +46,7 @@ static bool leave_service(const struct kube_service *s, char *why)
 	else if (!kube_is_steered(s))
 		leave(why,
 		      "its label " KUBE_LABEL_MODE
-		      " is '%s', which is no mode; write enforce, baseline or off",
+		      " is '%s', which is no mode; write enforce, shadow, baseline or off",
 		      s->mode);
 	else if (!s->address_count)
 		leave(why, "it has no ClusterIP: clients of a headless Service, or of an "
@@ -61,6 +61,7 @@ static bool leave_service(const struct kube_service *s, char *why)
 /* An endpoint with its address as the configuration has it. */
 struct member {
 	char name[KUBE_NAME_SIZE + 8], address[ADDR_TEXT_SIZE];
+	bool drained;
 };
 
 /* Everything of one pool while it is made. */
@@ -117,12 +118,18 @@ static int add_member(struct making *in, const struct kube_endpoint *e, uint16_t
 	m = &in->members[in->count];
 	name_member(in->service, e, m);
 	addr_format(&e->address, port, m->address);
+	m->drained = e->terminating;
 	in->count++;
 	return 0;
 }
 
-/* `ready` is false for a pod that terminates, and true for one that is not ready where the Service
- * publishes those. */
+/* A pod that terminates is no longer ready, but serves until it ends: it is a member that is
+ * drained. Where the Service publishes pods that are not ready, all are called ready. */
+static bool is_member(const struct kube_endpoint *e)
+{
+	return e->ready || (e->terminating && e->serving);
+}
+
 static int add_slice(struct making *in, const struct kube_slice *slice, const char *port)
 {
 	int err = 0;
@@ -133,8 +140,7 @@ static int add_slice(struct making *in, const struct kube_slice *slice, const ch
 		for (size_t k = 0; !err && k < slice->endpoint_count; k++) {
 			const struct kube_endpoint *e = &slice->endpoints[k];
 
-			if (e->ready && !e->terminating &&
-			    has_family(in->service, addr_is_v4(&e->address)))
+			if (is_member(e) && has_family(in->service, addr_is_v4(&e->address)))
 				err = add_member(in, e, slice->ports[i].port);
 		}
 		return err;
@@ -212,6 +218,7 @@ static int put_pool(struct config_founds *p, const struct making *in, size_t por
 	for (size_t i = 0; i < in->count; i++) {
 		parts.endpoints[i].name = in->members[i].name;
 		parts.endpoints[i].address = in->members[i].address;
+		parts.endpoints[i].drained = in->members[i].drained;
 	}
 	parts.endpoint_count = in->count;
 	err = config_founds_put(p, &parts);

@@ -14,8 +14,8 @@ bool kube_is_steered(const struct kube_service *s);
 
 /** Adds the pools of the Service, one for each target of its ports: "NAMESPACE/NAME", and where
  * there are several targets "NAMESPACE/NAME:PORT" with a port's name. Endpoints are those that are
- * ready, in the order of their names; a pod that terminates is left out, and its connections live
- * on. A pool without any is left out, and so left to kube-proxy.
+ * ready, and, drained, those that serve while they terminate, in the order of their names. A pool
+ * without any is left out, and so left to kube-proxy.
  *
  * Returns 0, and in `why`, unless it is "", for what reason the Service or a port is left to
  * kube-proxy; or -ENOMEM. */

@@ -35,6 +35,18 @@ enum next {
 	NEXT_WATCH, /* from `version` on */
 };
 
+/* What goes wrong with the watches of one kind. */
+struct trouble {
+	const char *what;
+	bool missing;   /* its objects are, and may be */
+	char text[512]; /* "": nothing */
+};
+
+#define MAX_KINDS 16 /* of one client; troubles of further ones are logged alone */
+
+/* A restarted API server says 403 for up to 1.5 s in spite of valid rights. */
+#define REFUSED_FOR_GOOD 3
+
 struct kube_client {
 	uv_loop_t *loop;
 	struct kube_access *access;
@@ -43,7 +55,7 @@ struct kube_client {
 	struct secrets secrets;
 	struct secret *token; /* NULL: access->token, or none */
 	unsigned int watches;
-	char trouble[512]; /* "": none */
+	struct trouble troubles[MAX_KINDS];
 	uint64_t failures, requests;
 };
 
@@ -62,9 +74,11 @@ struct kube_watch {
 	char *more;            /* token of the list's next page; NULL: its first page */
 	unsigned int limit;    /* objects of a page */
 	unsigned int failures; /* in a row */
-	uint64_t heard_ns;     /* the newest byte, or the request's start */
-	bool fresh; /* the next request is not to use a kept connection, which may hang */
-	char *page; /* of a list */
+	unsigned int refused;  /* 403 in a row */
+	bool missing;
+	uint64_t heard_ns; /* the newest byte, or the request's start */
+	bool fresh;        /* the next request is not to use a kept connection, which may hang */
+	char *page;        /* of a list */
 	size_t page_size, page_room;
 	struct kube_lines lines;
 	int broken; /* why we ended the answer ourselves, -errno */
@@ -76,7 +90,18 @@ struct kube_watch {
 
 const char *kube_client_trouble(const struct kube_client *c)
 {
-	return c->trouble[0] ? c->trouble : NULL;
+	for (size_t i = 0; i < MAX_KINDS; i++)
+		if (c->troubles[i].text[0] && !c->troubles[i].missing)
+			return c->troubles[i].text;
+	return NULL;
+}
+
+const char *kube_client_missing(const struct kube_client *c, size_t i)
+{
+	for (size_t k = 0; k < MAX_KINDS; k++)
+		if (c->troubles[k].text[0] && c->troubles[k].missing && !i--)
+			return c->troubles[k].text;
+	return NULL;
 }
 
 uint64_t kube_client_failures(const struct kube_client *c)
@@ -89,29 +114,52 @@ uint64_t kube_client_requests(const struct kube_client *c)
 	return c->requests;
 }
 
-/* Many watches fail together: the log has each trouble once, until it is over. */
-static void client_tell(struct kube_client *c, const char *what, const char *why)
+/* The one of this kind, or one that is free; NULL: there is no room. */
+static struct trouble *trouble_of(struct kube_client *c, const char *what)
 {
-	char text[sizeof(c->trouble)];
+	struct trouble *free_one = NULL;
 
-	snprintf(text, sizeof(text), "%s: %s", what, why);
+	for (size_t i = 0; i < MAX_KINDS; i++) {
+		struct trouble *t = &c->troubles[i];
+
+		if (t->what && !strcmp(t->what, what))
+			return t;
+		free_one = free_one ?: t->what ? NULL : t;
+	}
+	return free_one;
+}
+
+/* Many watches of a kind fail together: the log has each trouble once, until it is over. */
+static void client_tell(struct kube_client *c, const struct kube_watch *w, const char *why)
+{
+	struct trouble *t = trouble_of(c, w->what), spare = {0};
+	char text[sizeof(t->text)];
+
+	t = t ?: &spare;
+	snprintf(text, sizeof(text), "%s: %s", w->what, why);
 	c->failures++;
-	if (!strcmp(text, c->trouble))
+	if (!strcmp(text, t->text) && t->missing == w->missing)
 		return;
-	if (!c->trouble[0])
+	if (w->missing)
+		log_info("Kubernetes: %s; going on without them", text);
+	else if (!t->text[0])
 		log_warn("Kubernetes: %s; trying again, and what is known stays", text);
 	else
 		log_info("Kubernetes: %s", text);
-	snprintf(c->trouble, sizeof(c->trouble), "%s", text);
+	t->what = w->what;
+	t->missing = w->missing;
+	snprintf(t->text, sizeof(t->text), "%s", text);
 }
 
 static void client_well(struct kube_client *c, const char *what)
 {
-	/* One watch goes well while the rights for another kind are missing. */
-	if (!c->trouble[0] || strncmp(c->trouble, what, strlen(what)) != 0)
+	struct trouble *t = trouble_of(c, what);
+
+	if (!t || !t->text[0])
 		return;
-	c->trouble[0] = '\0';
-	log_info("Kubernetes: %s answers", c->access->server);
+	t->text[0] = '\0';
+	t->missing = false;
+	log_info("Kubernetes: %s answers for %s", c->access->server, what);
 }
 
 /* Between half of it and one and a half: 5,000 nodes do not come at once. */
@@ -146,13 +194,14 @@ static void watch_fail(struct kube_watch *w, enum next next, const char *why)
 		ms *= 2;
 	ms = jitter(MIN(ms, times->retry_max));
 	w->failures++;
-	client_tell(w->client, w->what, why);
+	client_tell(w->client, w, why);
 	watch_pause(w, next, MAX(ms, retry_after_ms(w)));
 }
 
 static void watch_succeed(struct kube_watch *w)
 {
-	w->failures = 0;
+	w->failures = w->refused = 0;
+	w->missing = false;
 	client_well(w->client, w->what);
 }
 
@@ -442,8 +491,16 @@ static void end_by_us(struct kube_watch *w)
 	watch_fail(w, NEXT_LIST, w->reason);
 }
 
+/* Without the right to ask nobody learns whether there is such a kind: 403 comes before 404. */
+static bool is_missing(const struct kube_watch *w, long status)
+{
+	return w->callbacks->missing &&
+	       (w->missing || status == 404 || w->refused >= REFUSED_FOR_GOOD);
+}
+
 static void end_by_status(struct kube_watch *w, long status)
 {
+	bool was = w->missing;
 	char why[96];
 
 	snprintf(why, sizeof(why), "HTTP status %ld%s", status,
@@ -451,8 +508,12 @@ static void end_by_status(struct kube_watch *w, long status)
 		 : status == 403 ? ", the right to list or watch them is missing"
 		 : status == 404 ? ", the API server does not have them"
 				 : "");
+	w->refused = status == 403 ? w->refused + 1 : 0;
+	w->missing = is_missing(w, status);
 	/* An old continue token, or an old version. */
 	watch_fail(w, status == 410 ? NEXT_LIST : next_of(w), why);
+	if (w->missing && !was)
+		w->callbacks->missing(w->arg);
 }
 
 static void end_in_order(struct kube_watch *w)
@@ -513,6 +574,13 @@ static void on_timer(uv_timer_t *t)
 	}
 	list_begin(w);
 	watch_request(w, LISTING);
+}
+
+const char *kube_watch_missing(const struct kube_watch *w)
+{
+	const struct trouble *t = w->missing ? trouble_of(w->client, w->what) : NULL;
+
+	return !w->missing ? NULL : t && t->text[0] ? t->text : w->what;
 }
 
 /* ---- life

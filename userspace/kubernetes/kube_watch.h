@@ -7,6 +7,7 @@
  *	begin()     a list begins
  *	object()    an object of the list; after the list one that changed, or is gone
  *	listed()    the list is complete: what it did not name since begin() is gone
+ *	missing()   the API server does not have such objects, or gives no right to them
  *
  * A list that breaks off is begun again: begin() then comes without listed().
  */
@@ -37,6 +38,9 @@ struct kube_watch_callbacks {
 	void (*begin)(void *arg);
 	void (*object)(void *arg, const cJSON *object, bool gone);
 	void (*listed)(void *arg);
+	/* NULL: they are needed, and their absence is a trouble as any other. Else Pintle does
+	 * without them, and the watch goes on trying. */
+	void (*missing)(void *arg);
 };
 
 /** Takes `a`. `times` are not copied. Returns 0 with *out (kube_client_free() it), or -errno,
@@ -46,8 +50,12 @@ int kube_client_new(uv_loop_t *loop, struct kube_access *a, const struct kube_ti
 /** All its watches were freed. The loop must then run until it has no handles left. NULL is fine.
  */
 void kube_client_free(struct kube_client *c);
-/** Why the newest request failed, for people; NULL: none since the newest success. */
+/** Why requests for some kind fail, for people; NULL: none does. What is missing(), and may be, is
+ * no trouble. */
 const char *kube_client_trouble(const struct kube_client *c);
+/** The i-th thing that is missing, as in "inferencepools: HTTP status 404, ..."; NULL: there are no
+ * more. */
+const char *kube_client_missing(const struct kube_client *c, size_t i);
 /** How many requests failed, and were made, so far. */
 uint64_t kube_client_failures(const struct kube_client *c);
 uint64_t kube_client_requests(const struct kube_client *c);
@@ -60,5 +68,7 @@ struct kube_watch *kube_watch_new(struct kube_client *c, const char *what, const
 				  const struct kube_watch_callbacks *callbacks, void *arg);
 /** Ends it. Must not be called from a callback of any watch. NULL is fine. */
 void kube_watch_free(struct kube_watch *w);
+/** Why its objects are missing; NULL: they are not, or it was not answered yet. */
+const char *kube_watch_missing(const struct kube_watch *w);
 
 #endif

@@ -155,7 +155,9 @@ static void health_take(struct state_endpoint *e, const struct eligible_query *q
 
 static void override_take(struct state_endpoint *e, const struct eligible_query *q)
 {
-	e->drained = eligible_drained(q->endpoint, q->override);
+	e->drained_configured = q->endpoint->flags & PINTLE_ENDPOINT_DRAINED;
+	e->drained = q->override->generation == e->generation &&
+		     q->override->flags & PINTLE_OVERRIDE_DRAIN;
 	e->drained_since_ns = e->drained ? q->override->since_ns : 0;
 }
 
@@ -249,6 +251,7 @@ static int endpoint_read(const struct maps *m, uint64_t now, const struct state_
 		err = health_read(m, e->id, &health);
 	if (err)
 		return err;
+	maps_value(m, MAP_shadow_placed, e->id, &e->shadow_placed);
 	maps_value(m, MAP_overrides, PINTLE_ENDPOINT_SLOT(e->id), &override);
 	seen.whole = score_read(m, e->id, &score);
 	eligible_score_take(&seen, &score, e->generation, pool, now);

@@ -30,7 +30,11 @@ static int found_put(const struct state *s, const struct state_pool *p, struct c
 	for (size_t i = 0; i < p->endpoint_count; i++) {
 		const struct state_endpoint *e = &s->endpoints[p->first_endpoint + i];
 
-		endpoints[i] = (struct config_member){e->name, e->address};
+		endpoints[i] = (struct config_member){
+			.name = e->name,
+			.address = e->address,
+			.drained = e->drained_configured,
+		};
 	}
 	return config_founds_put(out, &parts);
 }

@@ -75,6 +75,11 @@ GET(drained)
 	return value_bool(e->drained);
 }
 
+GET(drained_configured)
+{
+	return value_bool(e->drained_configured);
+}
+
 #define GET_NUMBER(name, kind, there)                                                              \
 	GET(name)                                                                                  \
 	{                                                                                          \
@@ -96,6 +101,7 @@ GET_COUNT(in_flight)
 GET_COUNT(pending)
 GET_COUNT(direct)
 GET_COUNT(placed)
+GET_COUNT(shadow_placed)
 GET_COUNT(opened)
 GET_COUNT(closed)
 GET_COUNT(failed)
@@ -267,12 +273,18 @@ static const struct column columns[] = {
 	 .help = "the part of load that the newest page makes; null: never"},
 	{.key = "pending", COLUMN(pending), .help = "placements not yet established"},
 	{.key = "placed", COLUMN(placed), .help = "decisions for it, ever"},
+	{.key = "shadow_placed",
+	 COLUMN(shadow_placed),
+	 .help = "decisions for it that the rule would have made in mode shadow, ever"},
 	{.key = "opened", COLUMN(opened), .help = "connections established, ever"},
 	{.key = "closed", COLUMN(closed), .help = "of these, ended"},
 	{.key = "failed", COLUMN(failed), .help = "placements that ended unopened, ever"},
 	{.key = "listeners", COLUMN(listeners), .help = "its sockets in state LISTEN"},
 	{.key = "families", COLUMN(families), .help = "list of text: ipv4, ipv6: what they take"},
 	{.key = "drained", COLUMN(drained), .help = "bool: `pintle drain` holds, in any state"},
+	{.key = "drained_configured",
+	 COLUMN(drained_configured),
+	 .help = "bool: the file drains it, or its pod terminates"},
 	{.key = "unfit",
 	 COLUMN(unfit),
 	 .help = "text: starting, unhealthy or faulty, by pintled's own checks; null: fit"},

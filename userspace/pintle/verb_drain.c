@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 
 #include "../base/log.h"
+#include "../maps/state_found.h"
 #include "cli.h"
 #include "output.h"
 
@@ -39,12 +40,23 @@ static void warn_of_last(const struct state *s, const struct state_endpoint *e)
 		 without_endpoints(p));
 }
 
+/* Why the endpoint takes no connection even if `pintle drain` does not hold; NULL: it does. */
+static const char *still_drained(const struct state *s, const struct state_endpoint *e)
+{
+	if (!e->drained_configured)
+		return NULL;
+	return state_is_found(&s->pools[e->pool])
+		       ? "takes no further connection, because its pod terminates"
+		       : "takes no further connection, because the file drains it";
+}
+
 static int drain_run(const struct cli *cli, bool drained)
 {
 	_cleanup_(state_freep) struct state *s = NULL;
 	_cleanup_(maps_closep) struct maps *m = NULL;
 	const struct state_endpoint *e;
 	char name[ENDPOINT_NAME_SIZE];
+	const char *still;
 	int status = open_state(cli, MAPS_WRITE, &m, &s);
 
 	if (status)
@@ -53,8 +65,10 @@ static int drain_run(const struct cli *cli, bool drained)
 	if (!e)
 		return EXIT_FAILED;
 	endpoint_name(s, e, name);
+	still = still_drained(s, e);
 	if (e->drained == drained) {
-		printf("%s: %s\n", name, drained ? "is drained already" : "was not drained");
+		printf("%s: %s\n", name,
+		       drained ? "is drained already" : still ?: "was not drained");
 		return output_finish();
 	}
 	if (drain_set(m, e, drained))
@@ -64,7 +78,7 @@ static int drain_run(const struct cli *cli, bool drained)
 		printf("%s: drained; %lld open connections continue\n", name,
 		       (long long)e->in_flight);
 	} else {
-		printf("%s: takes connections again\n", name);
+		printf("%s: %s\n", name, still ?: "takes connections again");
 	}
 	return output_finish();
 }

@@ -43,6 +43,7 @@ struct attachment {
 	struct tend tend;
 	bool lost[LINK_COUNT];                /* wanted, and not attached as of the last look */
 	char lost_why[256];                   /* text for attachment_lost(); "": nothing is lost */
+	char part_why[CGROUP2_WHY_SIZE];      /* text for attachment_part(); "": all is seen */
 	uint64_t tend_wait_ns, tend_again_ns; /* after a failed try: wait so long, until then */
 };
 
@@ -88,6 +89,9 @@ static int open_cgroup(struct attachment *a, const struct config *c)
 		err = cgroup2_root(a->cgroup, sizeof(a->cgroup));
 	if (err)
 		return err;
+	/* A cgroup that the configuration names may be a part on purpose. */
+	if (!c->cgroup && cgroup2_part(a->part_why))
+		log_error("%s; " CGROUP2_PART_CURE, a->part_why);
 	a->cgroup_fd = cgroup2_open(a->cgroup);
 	return a->cgroup_fd < 0 ? a->cgroup_fd : 0;
 }
@@ -793,6 +797,11 @@ bool attachment_hook(const struct attachment *a, const struct config *c, enum li
 const char *attachment_lost(const struct attachment *a)
 {
 	return a->lost_why[0] ? a->lost_why : NULL;
+}
+
+const char *attachment_part(const struct attachment *a)
+{
+	return a->part_why[0] ? a->part_why : NULL;
 }
 
 int attachment_program(struct attachment *a, const char *name)

@@ -76,6 +76,9 @@ bool attachment_hook(const struct attachment *a, const struct config *c, enum li
 /** Which hooks were not attached at the last attachment_tend(), and why, as text that the
  * attachment owns; NULL: all were. */
 const char *attachment_lost(const struct attachment *a);
+/** Why the hooks see only a part of this node's processes (cgroup2_part()), as text that the
+ * attachment owns; NULL: nothing says so. Found when the attachment was prepared. */
+const char *attachment_part(const struct attachment *a);
 /** The pass over the steered sockets, owned by the attachment; NULL: the kernel does not let it. */
 struct pass *attachment_pass(const struct attachment *a);
 /** See recount_run(). The sums are owned by the attachment and valid until the next call. */

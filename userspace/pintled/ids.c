@@ -26,7 +26,8 @@ struct ids {
 	enum use pool_use[PINTLE_MAX_POOLS];
 	enum use endpoint_use[PINTLE_MAX_ENDPOINTS];
 	bool renamed[PINTLE_SLOTS];
-	bool planned; /* by ids_plan() */
+	bool changed[PINTLE_MAX_ENDPOINTS]; /* KEPT, with other flags */
+	bool planned;                       /* by ids_plan() */
 };
 
 /* ---- reading --------------------------------------------------------------------- */
@@ -143,16 +144,24 @@ static bool is_same(const struct ids *ids, uint32_t id, const struct config_pool
 		has_name(&ids->names[PINTLE_ENDPOINT_SLOT(id)], c->name));
 }
 
+static uint32_t endpoint_flags(const struct config_endpoint *c)
+{
+	return (config_endpoint_at(c)->any_ip ? PINTLE_ENDPOINT_ANY_ADDRESS : 0) |
+	       (c->drained ? PINTLE_ENDPOINT_DRAINED : 0);
+}
+
 static struct pintle_ref keep_endpoint(struct ids *ids, struct pintle_ref pool,
 				       const struct config_pool *p, const struct config_endpoint *c)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
-		const struct pintle_endpoint *e = &ids->endpoints[i];
+		struct pintle_endpoint *e = &ids->endpoints[i];
 
 		if (ids->endpoint_use[i] != LEFT || e->pool_generation != pool.generation ||
 		    e->pool != pool.id || !is_same(ids, i, p, c))
 			continue;
 		ids->endpoint_use[i] = KEPT;
+		ids->changed[i] = e->flags != endpoint_flags(c);
+		e->flags = endpoint_flags(c);
 		plan_name(ids, PINTLE_ENDPOINT_SLOT(i), e->generation, c->name);
 		return (struct pintle_ref){i, e->generation};
 	}
@@ -207,7 +216,7 @@ static int new_endpoint(struct ids *ids, struct pintle_ref pool, const struct co
 		.generation = next_generation(e->generation),
 		.pool = pool.id,
 		.pool_generation = pool.generation,
-		.flags = at->any_ip ? PINTLE_ENDPOINT_ANY_ADDRESS : 0,
+		.flags = endpoint_flags(c),
 		.port = at->port,
 	};
 	memcpy(e->address, at->ip.bytes, sizeof(e->address));
@@ -316,6 +325,8 @@ int ids_write(const struct ids *ids)
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_ENDPOINTS; i++)
 		if (ids->endpoint_use[i] == NEW)
 			err = write_endpoint(ids, i);
+		else if (ids->changed[i])
+			err = maps_put(ids->m, MAP_endpoints, &i, &ids->endpoints[i]);
 	return err;
 }
 

@@ -85,6 +85,7 @@ static int put_homes(const struct maps *m, const struct config_pool *c,
 {
 	_cleanup_free_ struct maglev_member *members = calloc(c->endpoint_count, sizeof(*members));
 	_cleanup_free_ struct pintle_homes *v = calloc(1, sizeof(*v));
+	size_t n = 0;
 	int err;
 
 	if (c->stickiness.group_kind == PINTLE_KEY_NONE) {
@@ -94,11 +95,15 @@ static int put_homes(const struct maps *m, const struct config_pool *c,
 	}
 	if (!members || !v)
 		return log_err_r(ENOMEM, "publish");
-	for (size_t i = 0; i < c->endpoint_count; i++)
-		members[i] = (struct maglev_member){p->endpoints[i].id, p->endpoints[i].generation,
-						    c->endpoints[i].name};
+	/* A drained endpoint is no home, unless there is no other. */
+	for (int round = 0; round < 2 && !n; round++)
+		for (size_t i = 0; i < c->endpoint_count; i++)
+			if (round || !c->endpoints[i].drained)
+				members[n++] = (struct maglev_member){p->endpoints[i].id,
+								      p->endpoints[i].generation,
+								      c->endpoints[i].name};
 	v->pool_generation = p->ref.generation;
-	err = maglev_build(members, c->endpoint_count, v->home, PINTLE_HOME_ENTRIES);
+	err = maglev_build(members, n, v->home, PINTLE_HOME_ENTRIES);
 	if (err)
 		return log_err_r(err, "failed to build the homes of pool %s", c->name);
 	err = homes_put(m, p->ref.id, v);

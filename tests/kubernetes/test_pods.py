@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pod's way through a Service that is steered, from ready to gone, and what kinds of Services there are."""
+import datetime
+import json
+import time
+import types
+
+from harness import case
+from kernel import wait_for
+from pods import at
+from test_services import POOL, SERVICE, World
+
+
+def ids(world):
+    """{address: (id, generation)} of every endpoint that the map has, and of every one that it had."""
+    pin, = world.machine.bpffs.rglob("endpoints")
+    rows = json.loads(world.node.run("bpftool", "map", "dump", "pinned", pin).stdout)
+    return {".".join(str(b) for b in row["value"]["address"][12:]):
+            (row["key"], row["value"]["generation"], bool(row["value"]["pool_generation"]))
+            for row in rows if row["value"]["generation"]}
+
+
+def born(world, service):
+    made = world.api.get(f"/api/v1/namespaces/llm/services/{service}")["metadata"]["creationTimestamp"]
+    return datetime.datetime.fromisoformat(made).timestamp()
+
+
+@case(timeout=120)
+def test_terminating_is_drained(node):
+    """A pod that serves while it terminates is shown as drained. Its session moves at its next connection, the
+    connections that it has live on, and when it no longer serves it is no endpoint."""
+    world = World(node, mode="enforce")
+    world.daemon()
+    wait_for(lambda: set(world.states().values()) == {"ready"} and len(world.states()) == 2)
+    world.machine.pintle("set", POOL, "stickiness.maxExtraLoad=16") # or a session as small as this one moves
+    held = world.client.connect(SERVICE)
+    name = held.ask()
+    pod = next(p for p in world.servers if p.name == name)
+    other = next(p.name for p in world.servers if p is not pod)
+    assert world.spread() == {name} # a client is a session
+    world.api.terminate(pod)
+    wait_for(lambda: world.states() == {name: "drained", other: "ready"})
+    row, = (e for e in world.machine.cli("endpoints") if e["name"] == name)
+    assert row["drained_configured"] and not row["drained"] and row["in_flight"] == 1, row
+    assert world.spread() == {other}
+    assert held.ask() == name
+    assert "its pod terminates" in world.machine.pintle("undrain", f"{POOL}/{name}").stdout
+    world.api.end(pod)
+    world.wait_members(other)
+    assert held.ask() == name
+    held.close()
+
+
+@case(timeout=120)
+def test_all_terminate(node):
+    """Where only pods that terminate are left, connections are kube-proxy's, which has its own word on that."""
+    world = World(node, mode="enforce")
+    world.daemon()
+    wait_for(lambda: set(world.states().values()) == {"ready"} and len(world.states()) == 2)
+    for pod in world.servers:
+        world.api.terminate(pod)
+    wait_for(lambda: world.states() == {"s0": "drained", "s1": "drained"})
+    assert world.is_proxied()
+    for pod in world.servers:
+        world.api.end(pod)
+    wait_for(lambda: not world.pools())
+    assert world.is_proxied()
+
+
+@case(timeout=120)
+def test_gone_keeps_its_id(node):
+    """The id of a pod that is gone goes to no other while a connection of it lives, and then it may."""
+    world = World(node, mode="enforce")
+    world.daemon()
+    wait_for(lambda: set(world.states().values()) == {"ready"} and len(world.states()) == 2)
+    held = world.client.connect(SERVICE)
+    pod = next(p for p in world.servers if p.name == held.ask())
+    other = next(p for p in world.servers if p is not pod)
+    number, generation, _ = ids(world)[pod.v4]
+    world.api.remove(pod)
+    world.wait_members(other.name)
+    assert ids(world)[pod.v4] == (number, generation, False)
+    heirs = [types.SimpleNamespace(name=f"heir-{i}", v4=f"10.200.0.{i + 1}") for i in range(3)]
+    for heir in heirs:
+        world.api.run(heir)
+    world.wait_members(other.name, *(h.name for h in heirs))
+    assert ids(world)[pod.v4] == (number, generation, False)
+    assert held.ask() == pod.name
+    held.close()
+    late = types.SimpleNamespace(name="late", v4="10.200.0.99")
+    wait_for(lambda: ids(world).get(pod.v4) == (number, generation, False))
+    world.api.run(late)
+    world.wait_members(other.name, late.name, *(h.name for h in heirs))
+    wait_for(lambda: not any(e["in_flight"] for e in world.machine.cli("endpoints")))
+    assert ids(world)[late.v4] == (number, generation + 1, True)
+
+
+@case(timeout=180)
+def test_families(node):
+    """An IPv6 Service, and one of both families, by each of its addresses."""
+    world = World(node)
+    world.machine.nft(f"""
+        table ip6 proxy {{
+            chain pre {{
+                type nat hook prerouting priority -100;
+                ip6 daddr fd96::/108 tcp dport 1-65535 dnat to [{world.proxy.v6}]:8000
+            }}
+        }}""")
+    daemon = world.daemon()
+    for name, ips in (("six", ["fd96::66"]), ("both", ["10.96.0.67", "fd96::67"])):
+        # The API's times are whole seconds: of two Services of one second, the name decides.
+        wait_for(lambda name=name: name == "six" or time.time() > born(world, "six") + 1)
+        world.api.service(name, ip=ips[0], mode="enforce", clusterIPs=ips, selector={"app": "vllm"},
+                          ipFamilyPolicy="RequireDualStack" if len(ips) == 2 else "SingleStack")
+    # One Service only may have a pod's port in a family: the older one.
+    wait_for(lambda: world.members("llm/six") == {"s0", "s1"})
+    wait_for(lambda: {e["address"] for e in world.machine.cli("endpoints")} == {
+        at(p.v6, 8000) for p in world.servers})
+    wait_for(lambda: world.client.ask("[fd96::66]:8000") in ("s0", "s1"))
+    assert world.client.ask("[fd96::67]:8000") == "proxied"
+    wait_for(lambda: "llm/both is left to kube-proxy" in daemon.log())
+    world.api.label("off", "six")
+    wait_for(lambda: world.members("llm/both") == {"s0", "s1", "s0.ipv6", "s1.ipv6"})
+    assert set(world.pools()["llm/both"]["frontends"]) == {"10.96.0.67:8000", "[fd96::67]:8000"}
+    for to in ("10.96.0.67:8000", "[fd96::67]:8000"):
+        wait_for(lambda to=to: world.client.ask(to) in ("s0", "s1"))
+
+
+@case(timeout=120)
+def test_named_ports(node):
+    """A targetPort by name is each pod's own port of that name; a pod without it is no endpoint."""
+    world = World(node)
+    for pod in world.servers:
+        world.api.remove(pod)
+    ports = {"s0": 8000, "s1": 8001}
+    world.servers[1].server(port=8001)
+    for pod in world.servers:
+        world.api.run(pod, ports=[{"name": "http", "containerPort": ports[pod.name]}])
+    world.api.run(types.SimpleNamespace(name="none", v4="10.200.0.1"))
+    world.api.service("named", ip="10.96.0.20", mode="enforce", selector={"app": "vllm"},
+                      ports=[{"port": 80, "targetPort": "http"}])
+    world.daemon()
+    wait_for(lambda: {e["address"] for e in world.machine.cli("endpoints")} == {
+        f"{p.v4}:{ports[p.name]}" for p in world.servers})
+    wait_for(lambda: world.client.ask("10.96.0.20:80") in ("s0", "s1"))
+
+
+@case(timeout=120)
+def test_left_to_kube_proxy(node):
+    """Headless and ExternalName Services have nothing to steer, which is said once; with session affinity a
+    Service is steered as any other."""
+    world = World(node, sessionAffinity="ClientIP", mode="enforce")
+    daemon = world.daemon()
+    world.wait_members("s0", "s1")
+    wait_for(world.is_steered)
+    assert len(world.spread()) == 1
+    world.api.service("headless", ip="None", mode="enforce", selector={"app": "vllm"})
+    world.api.create("/api/v1/namespaces/llm/services", {
+        "metadata": {"name": "external", "labels": {"pintle.dev/mode": "enforce"}},
+        "spec": {"type": "ExternalName", "externalName": "llm.example.com"}})
+    for name in ("headless", "external"):
+        wait_for(lambda name=name: f"Service llm/{name} is left to kube-proxy: it has no ClusterIP" in daemon.log())
+    assert world.pools().keys() == {POOL}
+
+
+@case(timeout=120)
+def test_not_ready_is_published(node):
+    """With publishNotReadyAddresses a pod that is not ready is an endpoint, and gets connections once its page
+    was read."""
+    world = World(node, publishNotReadyAddresses=True, mode="enforce")
+    world.daemon()
+    world.wait_members("s0", "s1")
+    world.api.say(world.servers[0], False)
+    world.api.say(world.servers[1], False)
+    late = world.machine.pod("late")
+    late.server()
+    world.api.run(late, ready=False)
+    world.wait_members("s0", "s1", "late")
+    wait_for(lambda: world.is_steered("s0", "s1", "late"))
+    world.api.terminate(late)
+    wait_for(lambda: world.states()["late"] == "drained")
