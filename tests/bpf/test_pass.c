@@ -510,10 +510,8 @@ static int connected(const char *ip, uint16_t port)
 /* A socket that a server had accepted before, and that is a client's now, has two records. */
 static void test_an_accepted_socket_that_connects(void **state)
 {
-	struct pintle_conn earlier = {.endpoint = 0,
-				      .generation = GEN(0),
-				      .flags = PINTLE_CONN_EARLIER,
-				      .opened_ns = 1};
+	struct pintle_conn earlier = {
+		.endpoint = 0, .generation = GEN(0), .flags = PINTLE_CONN_EARLIER, .opened_ns = 1};
 	struct pair p = {.client = make_client()};
 	struct pintle_work n;
 
