@@ -30,7 +30,8 @@
 	X(UNHEALTHY, "unhealthy", "fails its health check; left out")                              \
 	X(FAULTY, "faulty", "its GPU reported an error that only a restart ends; left out")        \
 	X(EJECTED, "ejected", "failed its clients several times in a row; left out for a while")   \
-	X(DRAINED, "drained", "takes no further connection: `pintle drain`, the file, or a pod that terminates")       \
+	X(DRAINED, "drained",                                                                      \
+	  "takes no further connection: `pintle drain`, the file, or a pod that terminates")       \
 	X(DOWN, "down", "nothing listens")                                                         \
 	X(UNSTEERABLE, "unsteerable", "something listens that the kernel cannot steer to")
 

@@ -180,7 +180,7 @@ bool cgroup2_part(char why[CGROUP2_WHY_SIZE])
 {
 	char path[PATH_MAX];
 	const char *rest, *reason = NULL;
-	struct mount m;
+	struct mount m = {0};
 
 	if (find_root(&m) || m.true_root)
 		return false;

@@ -381,7 +381,7 @@ static int set_checked(const struct maps *m, const struct state *s, const struct
 	struct config_text text = {0};
 	const struct config_setting *judged;
 	bool runs;
-	size_t n;
+	size_t n = 0;
 	int err = settings_read_file(s, &text);
 
 	if (!err)
