@@ -318,7 +318,7 @@ def test_kubelet_killed(node):
         said = json.loads(world.nodes["b"].run("bash", "-euc", script, SERVICE).stdout)
         assert not said["failures"] and len(said["names"]) == 1 and not set(said["names"]) & on_b, said
         world.nodes["b"].release("kubelet")
-        wait_for(lambda: world.is_ready("b"), 120)
+        wait_for(lambda: world.is_ready("b"), 300)
         wait_members(before)
         assert world.is_steered("a")
 
