@@ -5,7 +5,7 @@ import json
 import random
 import types
 
-from control_plane import ControlPlane
+from control_plane import ControlPlane, NODE
 from harness import case
 from kernel import wait_for
 from pods import Cluster, at
@@ -50,7 +50,7 @@ class World:
         text = self.machine.config(*pools, **settings)
         if not pools:
             text = text.replace("pools: []\n", "")
-        return text + f"kubernetes: {{kubeconfig: {self.kubeconfig}}}\n"
+        return text + f"kubernetes: {{kubeconfig: {self.kubeconfig}, node: {NODE}}}\n"
 
     def daemon(self, *pools, **more):
         return self.machine.daemon(self.config(*pools), **more)
@@ -108,7 +108,7 @@ def test_labelled_and_not(node):
             wait_for(lambda: not world.pools())
             assert world.is_proxied()
     assert world.api.asked("system:serviceaccount:pintle:pintle") == {
-        (verb, what) for verb in ("list", "watch") for what in ("services", "endpointslices")}
+        (verb, what) for verb in ("list", "watch") for what in ("services", "endpointslices", "pods")}
 
 
 @case(timeout=120)
