@@ -260,7 +260,7 @@ def test_unit_is_valid(node):
              node.dir / "pintled.service")
 
 
-@case(san=False)
+@case(san=False, timeout=240)
 def test_image_has_the_libraries(node):
     """The image installs the packages of exactly the libraries that the programs are linked with."""
     if not shutil.which("dpkg"):

@@ -75,6 +75,8 @@ class KubeNode:
         for part in ("upper", "work", "root", "containerd", "kubelet", "log", "etc"):
             (self.dir / part).mkdir(parents=True)
         self.etc = self.dir / "etc"
+        for program in ("kubelet", "containerd"):
+            (self.node.dir / f"{program}-{name}.log").symlink_to(self.dir / "log" / program)
         self._settings(number)
         self.netns = self.node.netns.with_name(name)
         self._network(number)
@@ -161,6 +163,7 @@ current-context: t
         self.run("pkill", "-KILL", "-x", program)
 
     def release(self, program):
+        """It starts again."""
         (self.etc / f"hold-{program}").unlink()
 
     def end(self):

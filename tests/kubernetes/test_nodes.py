@@ -289,38 +289,38 @@ def test_kubelet_killed(node):
     """A kubelet that is killed and stays down: its node becomes NotReady, its pods are no endpoints any more, its
     own client is steered on. When it is back, so are they."""
     with World(node) as world:
+        if not world.nodes["a"].hybrid:
+            raise Skip("a kubelet does not start again where cgroup2 has no controllers for it")
         world.install()
         world.label()
         world.wait_steered()
-        on_b = {p["metadata"]["name"] for p in world.pods("llm", "app=llama") if p["spec"]["nodeName"] == "b"}
-        assert on_b
-
-        def members():
-            return {e["name"].rsplit("/")[-1] for e in world.cli("a", "endpoints")}
+        on_a = {p["metadata"]["name"] for p in world.pods("llm", "app=llama") if p["spec"]["nodeName"] == "a"}
+        assert on_a
 
         def wait_members(wanted):
             def equal():
-                found = members()
+                found = {e["name"].rsplit("/")[-1] for e in world.cli("b", "endpoints")}
                 assert found == wanted, (found, wanted)
                 return True
 
-            wait_for(equal, 180)
+            wait_for(equal, 300)
 
-        before = members()
-        world.nodes["b"].hold("kubelet")
-        wait_for(lambda: not world.is_ready("b"), 120, "the node to be NotReady")
-        wait_members(before - on_b)
-        # Nobody can exec into a pod of that node now: its client is asked from the node.
+        before = {p["metadata"]["name"] for p in world.pods("llm", "app=llama")}
+        wait_members(before)
+        world.nodes["a"].hold("kubelet")
+        wait_for(lambda: not world.is_ready("a"), 120, "the node to be NotReady")
+        wait_members(before - on_a)
+        # Nobody can exec into a pod of that node now: its client is asked from the node, in the pod's cgroup.
         script = """
             pid=$(pgrep -f 'sleep infinity' | head -n 1)
-            echo 0 >"/sys/fs/cgroup$(sed -n s/^0:://p "/proc/$pid/cgroup")/cgroup.procs"
+            echo 0 >"/sys/fs/cgroup/unified$(sed -n s/^0:://p "/proc/$pid/cgroup")/cgroup.procs"
             exec nsenter -a -t "$pid" python3 /srv/ask.py "$0" 30"""
-        said = json.loads(world.nodes["b"].run("bash", "-euc", script, SERVICE).stdout)
-        assert not said["failures"] and len(said["names"]) == 1 and not set(said["names"]) & on_b, said
-        world.nodes["b"].release("kubelet")
-        wait_for(lambda: world.is_ready("b"), 120)
+        said = json.loads(world.nodes["a"].run("bash", "-euc", script, SERVICE, timeout=60).stdout)
+        assert not said["failures"] and len(said["names"]) == 1 and not set(said["names"]) & on_a, said
+        world.nodes["a"].release("kubelet")
+        wait_for(lambda: world.is_ready("a"), 300)
         wait_members(before)
-        assert world.is_steered("a")
+        assert world.is_steered("b")
 
 
 LABELLED = """
@@ -393,7 +393,7 @@ def test_helm(node):
         wait_for(lambda: len(world.pods("pintle", "app.kubernetes.io/name=pintle")) == 1, 120)
         assert world.pintled_on("a") not in before and world.is_steered("a")
         helm("uninstall", "pintle", "--wait", "--timeout", "280s")
-        assert not world.pods("pintle", "app.kubernetes.io/name=pintle")
+        wait_for(lambda: not world.pods("pintle", "app.kubernetes.io/name=pintle"), 120)
         assert world.is_steered("a")
 
 
