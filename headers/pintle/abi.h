@@ -840,10 +840,10 @@ enum pintle_first_step {
 };
 
 struct pintle_first {
-	__u32 in;   /* bytes of requests on the connection */
-	__u32 out;  /* bytes of answers; at clients' sockets only */
-	__u32 step; /* enum pintle_first_step */
-	__u32 zero;
+	__u32 in;       /* bytes of requests on the connection */
+	__u32 out;      /* bytes of answers; at clients' sockets only */
+	__u32 step;     /* enum pintle_first_step */
+	__u32 segments; /* of answers before this one; at clients' sockets only */
 	__u64 asked_ns; /* when the request's newest byte was sent, or came; 0: not known */
 	__u64 headed_ns;
 };

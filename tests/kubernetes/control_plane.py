@@ -116,9 +116,9 @@ plugins:
     def _controllers(self):
         if not self.nodes:
             return (f"--controllers={CONTROLLERS}",)
-        # A node that says nothing for 6 s is NotReady, and its pods leave the EndpointSlices.
+        # A node that says nothing for 20 s is NotReady, and its pods leave the EndpointSlices.
         return ("--controllers=*,-token-cleaner-controller", "--node-monitor-period=1s",
-                "--node-monitor-grace-period=6s")
+                "--node-monitor-grace-period=20s")
 
     def start_server(self):
         d = self.dir

@@ -145,6 +145,12 @@ static void on_heartbeat(uv_timer_t *timer)
 
 static void on_cluster(void *arg);
 
+static void daemon_reconcile(struct daemon *d)
+{
+	if (reconcile(d->attachment))
+		bindings_forget_open(d->bindings);
+}
+
 static void on_housekeeping(uv_timer_t *timer)
 {
 	struct daemon *d = timer->data;
@@ -158,7 +164,7 @@ static void on_housekeeping(uv_timer_t *timer)
 	else
 		register_tell(d->maps);
 	if (d->rounds % RECONCILE_ROUNDS == 0) {
-		reconcile(d->attachment);
+		daemon_reconcile(d);
 		bindings_walk(d->bindings);
 	}
 	if (d->rounds % LOOK_ROUNDS == 0) {
@@ -412,7 +418,7 @@ static void on_tending(uv_timer_t *timer)
 		return;
 	/* While a hook was lost, nothing noticed sockets that listened, connected or closed. */
 	register_listeners(d->maps, attachment_netns(d->attachment));
-	reconcile(d->attachment);
+	daemon_reconcile(d);
 }
 
 /* The timer makes one reload of many signals. */
@@ -462,7 +468,7 @@ static int daemon_steer(struct daemon *d)
 	/* Some servers began to listen after publish() looked, and before sockops was attached. */
 	register_listeners(d->maps, attachment_netns(d->attachment));
 	earlier_find(d->attachment, d->config);
-	reconcile(d->attachment);
+	daemon_reconcile(d);
 	bindings_walk(d->bindings);
 	devices_sweep(d->attachment);
 	err = oneshot_new(&d->loop, d->attachment, &d->oneshot);
