@@ -191,6 +191,22 @@ def test_gpu(node):
     assert node.spread(FRONTEND["v4"], 10) == {"s1": 10}
 
 
+def test_gpus_of_several_exporters(node):
+    """An endpoint may name the DCGM exporter of its own node: the same index is another GPU there."""
+    servers = node.servers(3)
+    for port, busy in ((9400, 50), (9401, 10), (9402, 90)):
+        node.server(f"dcgm{port}", f"127.0.0.1:{port}").be(
+            page=f'# TYPE DCGM_FI_DEV_GPU_UTIL gauge\nDCGM_FI_DEV_GPU_UTIL{{gpu="0",UUID="GPU-{port}"}} {busy}\n')
+    node.steer(
+        [{"name": s.name, "listen": s.listen, "gpu": {"index": 0, **more}}
+         for s, more in zip(servers, ({}, {"exporter": "http://127.0.0.1:9401/metrics"},
+                                      {"exporter": "http://127.0.0.1:9402/metrics"}))],
+        weights={"gpu": 10}, dcgm={"url": "http://127.0.0.1:9400/metrics", "interval": "50ms"})
+    for name, load in (("s0", 5), ("s1", 1), ("s2", 9)):
+        wait_for(lambda name=name, load=load: load_of(node, name) == load)
+    assert node.spread(FRONTEND["v4"], 10) == {"s1": 10}
+
+
 def test_engines_signals_are_exported(node):
     """Load signals, tokens and prefix-cache counters go out again by pool and endpoint."""
     server = node.server("s0", 8001)

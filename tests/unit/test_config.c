@@ -323,6 +323,11 @@ static const struct refusal refusals[] = {
 		 "[{name: e, listen: 8001, gpu: {index: 0}}]") "  dcgm: {url: \"http://127.0.0.1:9400/metrics\"}\n",
 	 "5:15: frontend 127.0.0.0/8:9400 covers dcgm.url of pool a; keep them apart by address or "
 	 "port\n"},
+	{"a frontend over an endpoint's own DCGM exporter",
+	 POOL_OF("[\"127.0.0.0/8:9401\"]",
+		 "[{name: e, listen: 8001, gpu: {index: 0, exporter: \"http://127.0.0.1:9401/\"}}]"),
+	 "5:15: frontend 127.0.0.0/8:9401 covers gpu.exporter of endpoint e; keep them apart by "
+	 "address or port\n"},
 	{"an announced prefix that takes in the world",
 	 POOL_OF("[\"0.0.0.0/0:80\", \"[2000::/3]:81\"]",
 		 "[{name: e, listen: 8001}]") "  announce: true\n",
@@ -438,7 +443,7 @@ static const struct refusal refusals[] = {
 	 "8:31: gpu of endpoint b has neither index nor pod; write one of them\n"
 	 "9:39: gpu.index is \"-1\", which is out of range; write a whole number from 0 to 1023\n"
 	 "10:39: gpu.index is \"0.5\", which is not whole; write a whole number from 0 to 1023\n"
-	 "11:31: gpu is one value; write a mapping of index, pod\n"},
+	 "11:31: gpu is one value; write a mapping of index, pod, exporter\n"},
 	{"health without a path", POOL "  health: {interval: 5s}\n",
 	 "7:11: \"path\" is missing in pools[].health; add it: a URL's path, from / on, of at most 255 "
 	 "bytes\n"},

@@ -104,6 +104,12 @@ static void free_endpoint(struct config_endpoint *e)
 	free(e->user);
 	free(e->cgroup);
 	free(e->gpu_pod);
+	free(e->gpu_exporter);
+}
+
+const char *config_gpu_page(const struct config_pool *p, const struct config_endpoint *e)
+{
+	return e->gpu_index >= 0 || e->gpu_pod ? e->gpu_exporter ?: p->dcgm_url : NULL;
 }
 
 static void free_pool(struct config_pool *p)

@@ -29,12 +29,13 @@ struct config_endpoint {
 	char *metrics_url; /* always set: derived from the address and scrape.path if not given */
 	bool metrics_own;  /* the page is at the endpoint's own address and port */
 	bool metrics_fallback_v6; /* bare port, derived URL: 127.0.0.1 first, then ::1 */
-	char *user;    /* name or number; NULL: the first listener's. With `listen` only */
-	char *cgroup;  /* pattern as in struct config_client; NULL: any. With `listen` only */
-	int gpu_index; /* DCGM's `gpu` label; -1: not joined by index */
-	char *gpu_pod; /* DCGM's `pod` label; NULL: not joined by pod */
-	bool drained;  /* takes no further connection */
-	int line;      /* where it begins in the file, from 1 */
+	char *user;         /* name or number; NULL: the first listener's. With `listen` only */
+	char *cgroup;       /* pattern as in struct config_client; NULL: any. With `listen` only */
+	int gpu_index;      /* DCGM's `gpu` label; -1: not joined by index */
+	char *gpu_pod;      /* DCGM's `pod` label; NULL: not joined by pod */
+	char *gpu_exporter; /* DCGM exporter's page for this endpoint; NULL: the pool's */
+	bool drained;       /* takes no further connection */
+	int line;           /* where it begins in the file, from 1 */
 };
 
 /** The endpoint's address and port, from `listen` or `address`. */
@@ -149,6 +150,10 @@ struct config {
 	char *kubeconfig; /* path; NULL: the pod's service account */
 	char *kube_node;  /* this node's name in the cluster; NULL: not given */
 };
+
+/** The page of the DCGM exporter that has the endpoint's GPUs: its own, or its pool's; NULL: it
+ * names no GPU, or there is no page. */
+const char *config_gpu_page(const struct config_pool *p, const struct config_endpoint *e);
 
 /** Whether a client's cgroup makes a session key of this kind (PINTLE_KEY_*). */
 bool config_key_of_cgroup(uint32_t kind);

@@ -232,25 +232,34 @@ static void check_cover(const struct config *c, const struct item *f, const stru
 			text);
 }
 
-static void check_cover_dcgm(const struct config_pool *p, const struct items *frontends,
-			     struct yaml_report *r)
+/* `key` says which page it is, of `label`. */
+static void check_cover_page(const char *url, const char *key, const char *label,
+			     const struct items *frontends, struct yaml_report *r)
 {
 	char text[ADDR_TEXT_SIZE];
 	struct addr ip;
 	uint16_t port;
 
-	if (!p->dcgm_url || !url_address(p->dcgm_url, &ip, &port))
+	if (!url || !url_address(url, &ip, &port))
 		return;
 	for (size_t i = 0; i < frontends->count; i++) {
 		const struct item *f = &frontends->all[i];
 
 		if (covers(f->frontend, &ip, port))
-			yaml_report_error(
-				r, f->node->line, f->node->column,
-				"frontend %s covers dcgm.url of pool %s; keep them apart by "
-				"address or port",
-				addr_format_frontend(f->frontend, text), pool_label(p));
+			yaml_report_error(r, f->node->line, f->node->column,
+					  "frontend %s covers %s %s; keep them apart by address or "
+					  "port",
+					  addr_format_frontend(f->frontend, text), key, label);
 	}
+}
+
+static void check_cover_dcgm(const struct config_pool *p, const struct items *frontends,
+			     struct yaml_report *r)
+{
+	check_cover_page(p->dcgm_url, "dcgm.url of pool", pool_label(p), frontends, r);
+	for (size_t i = 0; i < p->endpoint_count; i++)
+		check_cover_page(p->endpoints[i].gpu_exporter, "gpu.exporter of endpoint",
+				 endpoint_label(&p->endpoints[i]), frontends, r);
 }
 
 static void check_served(const struct config *c, const struct items *endpoints,
@@ -345,7 +354,7 @@ static bool check_gpu(const struct config_endpoint *e, const struct yaml_node *n
 		yaml_report_error(r, gpu->line, gpu->column,
 				  "gpu of endpoint %s has %s; write one of them", endpoint_label(e),
 				  index ? "index and pod" : "neither index nor pod");
-	if (!has_dcgm)
+	if (!has_dcgm && !e->gpu_exporter)
 		yaml_report_error(r, gpu->line, gpu->column,
 				  "gpu of endpoint %s has no page to be read from; add dcgm: {url: "
 				  "\"http://127.0.0.1:9400/metrics\"} to the pool",

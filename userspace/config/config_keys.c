@@ -163,13 +163,16 @@ static const struct yaml_key config_keys[] = {
 	 .help = "Whether the endpoint takes no further connection, as after `pintle drain`. Its "
 		 "open connections continue."},
 	{"pools[].endpoints[].gpu", &yaml_map, .absent = "no GPU figures",
-	 .help = "Which GPU of the pool's `dcgm` page belongs to the endpoint: one of the two "
-		 "keys."},
+	 .help = "Which GPU of the `dcgm` page belongs to the endpoint: `index` or `pod`."},
 	{"pools[].endpoints[].gpu.index", &yaml_integer, .min = 0, .max = 1023, .unset = -1,
 	 ENDPOINT(gpu_index), .absent = "not joined by index", .help = "The series' `gpu` label."},
 	{"pools[].endpoints[].gpu.pod", &yaml_name, .max = MAX_TEXT, ENDPOINT(gpu_pod),
 	 .absent = "not joined by pod",
 	 .help = "The series' `pod` label. Of several GPUs the busiest counts."},
+	{"pools[].endpoints[].gpu.exporter", &config_url, .max = 1023, ENDPOINT(gpu_exporter),
+	 .absent = "the pool's `dcgm.url`",
+	 .help = "The page of the DCGM exporter that has this endpoint's GPUs: that of the node "
+		 "on which the server runs."},
 
 	{"pools[].mode", &yaml_choice, .set = SET_IN_KERNEL, .choices = modes, .preset = "enforce",
 	 POOL(mode),

@@ -118,12 +118,13 @@ struct gpu_figures {
 static struct gpu_figures gpu_figures(const struct poller *p, const struct config_pool *pool,
 				      const struct config_endpoint *e)
 {
+	const char *page = config_gpu_page(pool, e);
 	struct gpu_figures f = {-1, -1};
 
-	for (size_t i = 0; pool->dcgm_url && i < p->source_count; i++) {
+	for (size_t i = 0; page && i < p->source_count; i++) {
 		const struct gpu_source *s = p->sources[i];
 
-		if (strcmp(s->url, pool->dcgm_url) || !s->read_ns ||
+		if (strcmp(s->url, page) || !s->read_ns ||
 		    monotonic_ns() - s->read_ns > DCGM_INTERVALS * s->interval_ns)
 			continue;
 		for (int j = 0; j < s->count; j++) {
@@ -148,10 +149,10 @@ static void source_free(struct gpu_source *s)
 	free(s);
 }
 
-static int add_source(struct poller *p, const struct config_pool *pool)
+static int add_source(struct poller *p, const struct config_pool *pool, const char *url)
 {
 	struct scrape_options options = {
-		.url = pool->dcgm_url,
+		.url = url,
 		.label = "dcgm",
 		.interval_ns = pool->dcgm_interval_ns,
 		.timeout_ns = MIN(pool->dcgm_interval_ns, 5 * NSEC_PER_SEC),
@@ -161,7 +162,7 @@ static int add_source(struct poller *p, const struct config_pool *pool)
 
 	for (size_t i = 0; i < p->source_count; i++) {
 		s = p->sources[i];
-		if (strcmp(s->url, pool->dcgm_url))
+		if (strcmp(s->url, url))
 			continue;
 		/* The pool with the shortest interval sets the pace for all that name this
 		 * exporter. */
@@ -176,7 +177,7 @@ static int add_source(struct poller *p, const struct config_pool *pool)
 		return -ENOMEM;
 	p->sources = more;
 	s = calloc(1, sizeof(*s));
-	if (!s || !(s->url = strdup(pool->dcgm_url))) {
+	if (!s || !(s->url = strdup(url))) {
 		free(s);
 		return -ENOMEM;
 	}
@@ -192,6 +193,17 @@ static int add_source(struct poller *p, const struct config_pool *pool)
 	return 0;
 }
 
+/* The pool's exporter, and those of its endpoints. */
+static int add_sources(struct poller *p, const struct config_pool *pool)
+{
+	int err = pool->dcgm_url ? add_source(p, pool, pool->dcgm_url) : 0;
+
+	for (size_t i = 0; !err && i < pool->endpoint_count; i++)
+		if (pool->endpoints[i].gpu_exporter)
+			err = add_source(p, pool, pool->endpoints[i].gpu_exporter);
+	return err;
+}
+
 static int configure_sources(struct poller *p)
 {
 	size_t kept = 0;
@@ -200,8 +212,7 @@ static int configure_sources(struct poller *p)
 	for (size_t i = 0; i < p->source_count; i++)
 		p->sources[i]->keep = false;
 	for (size_t i = 0; !err && i < p->config->pool_count; i++)
-		if (p->config->pools[i].dcgm_url)
-			err = add_source(p, &p->config->pools[i]);
+		err = add_sources(p, &p->config->pools[i]);
 	for (size_t i = 0; i < p->source_count; i++) {
 		if (p->sources[i]->keep)
 			p->sources[kept++] = p->sources[i];
@@ -320,7 +331,7 @@ static void fitness_tell(const struct watch *w, uint32_t unfit)
 
 static bool watch_has_gpu(const struct watch *w)
 {
-	return w->pool->dcgm_url && (w->endpoint->gpu_index >= 0 || w->endpoint->gpu_pod);
+	return config_gpu_page(w->pool, w->endpoint);
 }
 
 /* Publishes the endpoint's fitness. */
@@ -470,7 +481,7 @@ static void gpus_tell_watches(const struct gpu_source *s)
 	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
 		struct watch *w = s->poller->watches[i];
 
-		if (w && watch_has_gpu(w) && !strcmp(w->pool->dcgm_url, s->url))
+		if (w && watch_has_gpu(w) && !strcmp(config_gpu_page(w->pool, w->endpoint), s->url))
 			fitness_see_gpus(w, s);
 	}
 }
