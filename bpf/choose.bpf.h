@@ -313,19 +313,20 @@ __weak __noinline int sample_fetch(const struct decide_sample *s, const struct t
 	most = decide_sample_size(n, pool->sample);
 	if (most > s->first)
 		most = s->first;
-	for (i = 0; i < PINTLE_SAMPLE && i < most; i++) {
+		/* Unrolled: Linux 6.1 refuses a loop whose end is not a conditional jump. */
+#pragma unroll
+	for (i = 0; i < PINTLE_SAMPLE; i++) {
 		at = decide_sample_member(s, n, i);
 		hide(at);
-		if (at >= PINTLE_MAX_ENDPOINTS)
-			return 0;
-		if (pool->ready)
+		if (at < PINTLE_MAX_ENDPOINTS && pool->ready)
 			at = pool->order[at];
-		if (at >= PINTLE_MAX_ENDPOINTS)
-			return 0;
-		ids[i] = pool->members[at].id;
+		if (at < PINTLE_MAX_ENDPOINTS)
+			ids[i] = pool->members[at].id;
 	}
-	for (i = 0; i < PINTLE_SAMPLE && i < most; i++)
-		endpoint_fetch(ids[i]);
+#pragma unroll
+	for (i = 0; i < PINTLE_SAMPLE; i++)
+		if (i < most)
+			endpoint_fetch(ids[i]);
 	return 0;
 }
 
