@@ -89,7 +89,7 @@ static void check_pools(struct world *w)
 	char why[KUBE_WHY_SIZE];
 	size_t held = 0;
 
-	PROMISE(!kube_pools_add(&f, &w->service, w->slices, w->count, why));
+	PROMISE(!kube_pools_add(&f, &w->service, w->slices, w->count, "here", why));
 	PROMISE(!config_parse_set(&text, &f, NULL, 0, &sink, &c) && c);
 	for (size_t i = 0; i < f.count; i++) {
 		PROMISE(f.all[i].holds || f.all[i].why[0]);

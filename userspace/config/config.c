@@ -112,6 +112,7 @@ static void free_pool(struct config_pool *p)
 		free_endpoint(&p->endpoints[i]);
 	free(p->endpoints);
 	free(p->frontends);
+	free(p->spared);
 	free(p->name);
 	free(p->scrape.path);
 	free(p->scrape.credentials_file);
@@ -142,5 +143,6 @@ void config_free(struct config *c)
 	free(c->metrics);
 	free(c->group);
 	free(c->kubeconfig);
+	free(c->kube_node);
 	free(c);
 }

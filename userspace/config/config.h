@@ -85,6 +85,14 @@ struct config_ejection {
 	double max_share; /* of the pool's endpoints that may be ejected at once, 0..1 */
 };
 
+/* A client as `pintle` names it: "pod/UID", or a name of `clients`. */
+struct config_spared {
+	char name[PINTLE_CLIENT_NAME_SIZE];
+};
+
+/* What becomes of connections to endpoints' own addresses. */
+enum config_intercept { INTERCEPT_NONE, INTERCEPT_ENDPOINTS };
+
 /* Checks of the servers themselves. */
 struct config_health {
 	char *path; /* NULL: none */
@@ -119,9 +127,12 @@ struct config_pool {
 	struct config_saturation saturation;
 	struct config_ejection ejection;
 	struct config_health health;
-	uint64_t startup_ns; /* time that a new server is given to pass its health check */
-	uint32_t requests;   /* enum pintle_requests */
-	bool follow;         /* the requests on its connections */
+	uint64_t startup_ns;          /* time that a new server is given to pass its health check */
+	uint32_t intercept;           /* enum config_intercept */
+	struct config_spared *spared; /* whose connections are not intercepted */
+	size_t spared_count;
+	uint32_t requests; /* enum pintle_requests */
+	bool follow;       /* the requests on its connections */
 	bool http10;
 	struct pintle_header spare_headers[PINTLE_MAX_HEADERS];
 	char *dcgm_url; /* DCGM exporter's page; NULL: none */
@@ -147,6 +158,7 @@ struct config {
 	size_t pool_count;
 	bool kubernetes;  /* the key is there */
 	char *kubeconfig; /* path; NULL: the pod's service account */
+	char *kube_node;  /* this node's name in the cluster; NULL: not given */
 };
 
 /** Reads and checks a file, which is a regular file of at most 1 MiB. Reports every error, not only
@@ -204,6 +216,9 @@ struct config_parts {
 		bool drained;
 	} * endpoints;
 	size_t endpoint_count;
+	bool intercept;      /* of endpoints */
+	const char **spared; /* clients whose connections are not intercepted */
+	size_t spared_count;
 };
 
 /** Adds a pool made of these parts, with `engine: auto`. Returns 0 or -ENOMEM. */

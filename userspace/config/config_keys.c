@@ -6,6 +6,7 @@
 
 static const char *const api_versions[] = {CONFIG_API_VERSION, NULL};
 static const char *const kinds[] = {"PintleConfig", NULL};
+static const char *const intercepts[] = {"none", "endpoints", NULL};
 static const char *const failure_modes[] = {
 	[PINTLE_FAIL_OPEN] = "FailOpen", [PINTLE_FAIL_CLOSE] = "FailClose", NULL};
 
@@ -35,6 +36,11 @@ static const struct yaml_list endpoint_list = {
 static const struct yaml_list frontend_list = {
 	.size = sizeof(struct frontend_addr),
 	.count = offsetof(struct config_pool, frontend_count),
+};
+
+static const struct yaml_list spared_list = {
+	.size = sizeof(struct config_spared),
+	.count = offsetof(struct config_pool, spared_count),
 };
 
 /* read_session() writes a session's key, and its group, through this one struct. */
@@ -110,6 +116,9 @@ static const struct yaml_key config_keys[] = {
 	{"kubernetes.kubeconfig", &yaml_path, .max = MAX_FILE, NODE(kubeconfig),
 	 .absent = "the service account of the pod that pintled runs in",
 	 .help = "A kubeconfig file; its current context says where the API server is."},
+	{"kubernetes.node", &yaml_name, .max = MAX_HOST, NODE(kube_node),
+	 .absent = "the environment's `NODE_NAME`, else this machine's host name",
+	 .help = "What this node is called in the cluster."},
 
 	{"pools", &yaml_maps, .max = PINTLE_MAX_POOLS, NODE(pools), .list = &pool_list,
 	 .absent = "none; required unless `kubernetes` is there",
@@ -176,6 +185,17 @@ static const struct yaml_key config_keys[] = {
 	 .help = "What happens when no endpoint is ready. FailOpen hashes connections over all "
 		 "endpoints (`listen`) or leaves them as they came (`address`); FailClose "
 		 "refuses them at once."},
+
+	{"pools[].intercept", &yaml_choice, .set = SET_BY_DAEMON, .choices = intercepts,
+	 .preset = "none", POOL(intercept),
+	 .help = "With `address`: `endpoints` steers also those connections that clients make to an "
+		 "endpoint's own address and port, as gateways do; see docs/connect.md. "
+		 "Connections from the node's own network namespace, such as a kubelet's probes, "
+		 "are left alone."},
+	{"pools[].interceptExcept", &config_spared, .max = PINTLE_MAX_SPARED, POOL(spared),
+	 .list = &spared_list, .absent = "none",
+	 .help = "With `intercept: endpoints`: clients whose connections to endpoints' own addresses "
+		 "are left alone. Each is a name of `clients`, or `pod/UID`."},
 
 	{"pools[].requests", &yaml_choice, .set = SET_IN_KERNEL, .choices = requests,
 	 .preset = "as-they-come", POOL(requests),

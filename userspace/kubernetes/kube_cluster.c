@@ -41,6 +41,7 @@ struct kube_cluster {
 	struct kube_store *all[ALL_COUNT];
 	LIST_HEAD(, service) services;
 	struct config_founds restored;
+	char *node; /* the name of this one; NULL: unknown */
 };
 
 static void on_settle(uv_timer_t *t);
@@ -274,7 +275,7 @@ static int add_service(struct kube_cluster *c, struct service *v, const struct k
 		if (item->now)
 			all[n++] = item->now;
 	}
-	err = kube_pools_add(out, now, all, n, why);
+	err = kube_pools_add(out, now, all, n, c->node, why);
 	if (!err)
 		tell(v, why);
 	return err;
@@ -332,7 +333,21 @@ bool kube_cluster_listed(const struct kube_cluster *c)
 
 static void free_cluster(uv_handle_t *h)
 {
-	free(h->data);
+	struct kube_cluster *c = h->data;
+
+	free(c->node);
+	free(c);
+}
+
+int kube_cluster_at(struct kube_cluster *c, const char *node)
+{
+	char *copy = strdup(node);
+
+	if (!copy)
+		return log_err_r(ENOMEM, "Kubernetes");
+	free(c->node);
+	c->node = copy;
+	return 0;
 }
 
 int kube_cluster_new(uv_loop_t *loop, struct kube_client *client, void (*changed)(void *arg),

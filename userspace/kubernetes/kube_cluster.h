@@ -23,6 +23,9 @@ int kube_cluster_new(uv_loop_t *loop, struct kube_client *client, void (*changed
 /** The loop must then run until it has no handles left. NULL is fine. */
 void kube_cluster_free(struct kube_cluster *c);
 
+/** Says which node of the cluster this one is. Returns 0 or -ENOMEM, logged. */
+int kube_cluster_at(struct kube_cluster *c, const char *node);
+
 /** Takes the pools in *p, which stand for those of Services whose lists are not complete. */
 void kube_cluster_restore(struct kube_cluster *c, struct config_founds *p);
 

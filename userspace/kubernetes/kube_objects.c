@@ -283,6 +283,9 @@ int kube_service_read(const cJSON *object, struct kube_service *out, char why[KU
 	snprintf(s.mode, sizeof(s.mode), "%s", mode ?: "");
 	text_make_printable(s.mode, '?');
 	s.local = policy && !strcmp(policy, "Local");
+	snprintf(s.intercept, sizeof(s.intercept), "%s",
+		 text_of(member(metadata, "annotations"), KUBE_INTERCEPT) ?: "");
+	text_make_printable(s.intercept, '?');
 	err = read_cluster_ips(spec, &s, why) ?: read_service_ports(spec, &s, why);
 	if (!err)
 		*out = s;
@@ -340,6 +343,9 @@ static int read_endpoint(const cJSON *from, struct kube_endpoint *e, char *why)
 	if (kind && !strcmp(kind, "Pod") &&
 	    !take_name(text_of(target, "name"), e->name, sizeof(e->name)))
 		return refuse(why, "one of endpoints has a targetRef that names no pod");
+	if (e->name[0])
+		take_name(text_of(target, "uid"), e->uid, sizeof(e->uid));
+	take_name(text_of(from, "nodeName"), e->node, sizeof(e->node));
 	return 0;
 }
 

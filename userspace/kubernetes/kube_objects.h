@@ -21,6 +21,9 @@
 #define KUBE_LABEL_MODE "pintle.dev/mode"
 /* By which an EndpointSlice names its Service. */
 #define KUBE_LABEL_SERVICE "kubernetes.io/service-name"
+/* The annotation of a Service that says which connections, besides those to its ClusterIP, are
+ * steered: "endpoints", those to its pods' own addresses. */
+#define KUBE_INTERCEPT "pintle.dev/intercept"
 
 /* Bytes with the NUL. */
 #define KUBE_LABEL_SIZE  64  /* a namespace, a Service, a label's value */
@@ -88,10 +91,11 @@ struct kube_port {
 
 struct kube_service {
 	char space[KUBE_LABEL_SIZE], name[KUBE_LABEL_SIZE];
-	char mode[KUBE_LABEL_SIZE]; /* the label's value, whatever it is; "": no label */
-	struct addr addresses[2];   /* ClusterIPs, one for each family */
-	size_t address_count;       /* 0: headless, or ExternalName */
-	bool local;                 /* internalTrafficPolicy: Local */
+	char mode[KUBE_LABEL_SIZE];      /* the label's value, whatever it is; "": no label */
+	struct addr addresses[2];        /* ClusterIPs, one for each family */
+	size_t address_count;            /* 0: headless, or ExternalName */
+	bool local;                      /* internalTrafficPolicy: Local */
+	char intercept[KUBE_LABEL_SIZE]; /* the annotation, whatever it is; "": none */
 	struct kube_port ports[KUBE_MAX_PORTS]; /* of TCP */
 	size_t port_count;
 };
@@ -104,6 +108,8 @@ int kube_service_read(const cJSON *object, struct kube_service *out, char why[KU
 struct kube_endpoint {
 	struct addr address;
 	char name[KUBE_NAME_SIZE]; /* the pod's; "": the address belongs to no pod */
+	char uid[KUBE_UID_SIZE];   /* the same */
+	char node[KUBE_NAME_SIZE]; /* "": unknown */
 	bool ready;                /* unknown counts as ready, as the API says */
 	bool serving, terminating;
 };

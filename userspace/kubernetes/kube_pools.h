@@ -17,10 +17,13 @@ bool kube_is_steered(const struct kube_service *s);
  * ready, and, drained, those that serve while they terminate, in the order of their names. A pool
  * without any is left out, and so left to kube-proxy.
  *
+ * `node` is the name of this one; NULL: unknown.
+ *
  * Returns 0, and in `why`, unless it is "", for what reason the Service or a port is left to
  * kube-proxy; or -ENOMEM. */
 int kube_pools_add(struct config_founds *p, const struct kube_service *s,
-		   struct kube_slice *const *slices, size_t slice_count, char why[KUBE_WHY_SIZE]);
+		   struct kube_slice *const *slices, size_t slice_count, const char *node,
+		   char why[KUBE_WHY_SIZE]);
 
 /** Whether the pool's name says that it is of that Service. */
 bool kube_pool_is_of(const char *pool, const char *service_key);

@@ -30,7 +30,8 @@
 	X(UNHEALTHY, "unhealthy", "fails its health check; left out")                              \
 	X(FAULTY, "faulty", "its GPU reported an error that only a restart ends; left out")        \
 	X(EJECTED, "ejected", "failed its clients several times in a row; left out for a while")   \
-	X(DRAINED, "drained", "takes no further connection: `pintle drain`, the file, or a pod that terminates")       \
+	X(DRAINED, "drained",                                                                      \
+	  "takes no further connection: `pintle drain`, the file, or a pod that terminates")       \
 	X(DOWN, "down", "nothing listens")                                                         \
 	X(UNSTEERABLE, "unsteerable", "something listens that the kernel cannot steer to")
 
@@ -86,8 +87,10 @@ struct state_endpoint {
 	int64_t in_flight; /* steered connections: opened - closed; never negative */
 	int64_t pending;   /* placed - opened - failed; never negative */
 	int64_t direct;    /* open connections that were not steered */
-	uint64_t placed, opened, closed, failed, direct_opened; /* ever */
-	double share; /* of its pool's placements, 0..1; 0 if the pool has none */
+	uint64_t placed, opened, closed, failed; /* ever */
+	uint64_t direct_opened; /* the same, of connections that were not steered; at the connect
+				 * hook: calls of connect() by clients on this node */
+	double share;           /* of its pool's placements, 0..1; 0 if the pool has none */
 
 	uint32_t families;  /* PINTLE_FAMILY_* */
 	uint32_t listeners; /* LISTEN sockets; 0 for an endpoint that is reached at an address */
@@ -129,8 +132,11 @@ struct state_pool {
 	uint64_t overridden_since_ns;            /* when either was set last */
 	uint64_t oneshots[PINTLE_ONESHOT_COUNT]; /* first segments, ever, over all CPUs */
 	uint64_t oneshots_total;
-	uint32_t decided_by;               /* enum pintle_hook */
-	uint32_t reach;                    /* enum pintle_reach */
+	uint32_t decided_by;          /* enum pintle_hook */
+	uint32_t reach;               /* enum pintle_reach */
+	bool intercepts;              /* connections to members' own addresses, too */
+	struct pintle_spared *spared; /* clients whose connections it does not intercept */
+	size_t spared_count;
 	uint32_t failure_mode;             /* enum pintle_failure_mode */
 	uint32_t key_kind, group_kind;     /* PINTLE_KEY_* */
 	uint32_t key_bits_v4, key_bits_v6; /* 0..32, 0..128 */

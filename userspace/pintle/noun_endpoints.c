@@ -100,6 +100,7 @@ GET_NUMBER(share, VALUE_SHARE, true)
 GET_COUNT(in_flight)
 GET_COUNT(pending)
 GET_COUNT(direct)
+GET_COUNT(direct_opened)
 GET_COUNT(placed)
 GET_COUNT(opened)
 GET_COUNT(closed)
@@ -262,6 +263,9 @@ static const struct column columns[] = {
 	 .spare = 3,
 	 COLUMN(direct),
 	 .help = "other connections open now, such as scrapes and probes"},
+	{.key = "direct_opened",
+	 COLUMN(direct_opened),
+	 .help = "of these, begun ever; endpoints with address: by clients on this node"},
 	{.key = "share",
 	 .heading = "SHARE",
 	 .right = true,

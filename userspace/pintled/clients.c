@@ -291,7 +291,8 @@ static bool asked_for(const struct config *c)
 {
 	for (size_t i = 0; i < c->pool_count; i++)
 		if (c->pools[i].stickiness.key_kind == PINTLE_KEY_CGROUP ||
-		    c->pools[i].stickiness.group_kind == PINTLE_KEY_CGROUP)
+		    c->pools[i].stickiness.group_kind == PINTLE_KEY_CGROUP ||
+		    c->pools[i].spared_count)
 			return true;
 	return false;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster.h"
 
+#include <ctype.h>
 #include <limits.h>
 #include <sys/stat.h>
 
@@ -12,10 +13,25 @@
 
 struct cluster {
 	struct kube_access *access;  /* until cluster_start() */
+	char *node;                  /* the name of this one in the cluster */
 	struct config_founds pinned; /* the same */
 	struct kube_client *client;
 	struct kube_cluster *kube;
 };
+
+/* A kubelet takes the host's name in small letters for its node's, unless it is told otherwise. */
+static char *find_node(const struct config *config)
+{
+	const char *given = config->kube_node ?: getenv("NODE_NAME");
+	char host[HOST_NAME_MAX + 1] = "";
+
+	if (given && *given)
+		return strdup(given);
+	gethostname(host, sizeof(host) - 1);
+	for (char *p = host; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	return strdup(host);
+}
 
 int cluster_new(const struct config *config, struct cluster **out)
 {
@@ -40,6 +56,11 @@ int cluster_new(const struct config *config, struct cluster **out)
 		return log_err_r(ENOMEM, "Kubernetes");
 	}
 	c->access = a;
+	c->node = find_node(config);
+	if (!c->node) {
+		cluster_free(c);
+		return log_err_r(ENOMEM, "Kubernetes");
+	}
 	*out = c;
 	return 0;
 }
@@ -54,6 +75,8 @@ int cluster_start(struct cluster *c, uv_loop_t *loop, void (*changed)(void *arg)
 	if (!err)
 		err = kube_cluster_new(loop, c->client, changed, arg, &c->kube);
 	if (!err)
+		err = kube_cluster_at(c->kube, c->node);
+	if (!err)
 		kube_cluster_restore(c->kube, &c->pinned);
 	return err;
 }
@@ -66,6 +89,7 @@ void cluster_free(struct cluster *c)
 	kube_client_free(c->client);
 	kube_access_free(c->access);
 	config_founds_free(&c->pinned);
+	free(c->node);
 	free(c);
 }
 
