@@ -9,6 +9,7 @@
  */
 #include "choose.bpf.h"
 #include "client.bpf.h"
+#include "shadow.bpf.h"
 
 /* What is known of the caller of connect(), besides addresses and hints. */
 struct caller {
@@ -311,7 +312,14 @@ static __always_inline struct pintle_connect *connect_decide(const struct pintle
 	caller->apart = is_apart(sk);
 	c->class_id = class_of(pool, &c->hint);
 	connect_keys(&t, tuple, frontend_bits, caller, &c->hint);
+	t.would = mode == PINTLE_MODE_SHADOW;
 	choose(&t, mode, &r);
+	if (t.would) {
+		if (!caller->apart)
+			shadow_note(&t, &r);
+		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
+		return NULL;
+	}
 	count_outcome(ref.id, r.outcome);
 	if (rare(r.outcome))
 		report_decision(tuple, &t, &r, PINTLE_HOOK_CONNECT);

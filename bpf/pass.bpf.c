@@ -33,6 +33,7 @@ struct tcp_sock {
 	__u32 copied_seq;
 	__u32 write_seq;
 	__u32 snd_una;
+	__u32 snd_wl1; /* sequence number of the newest segment that had news for the send window */
 	__u32 lsndtime;
 	__u32 data_segs_in;
 	__u32 data_segs_out;
@@ -52,12 +53,15 @@ struct tcp_sock {
 /* A short answer of one segment was a whole one, if nothing came for so long. */
 #define REQUEST_FORGOTTEN_NS (120000 * MS)
 
+/* When no pass has come for so long, whole requests have been missed. */
+#define LONG_UNSEEN_MS 2000
+
 /* What TCP says of a connection now, seen from the server: `in` are bytes of requests. */
 struct seen {
 	__u32 in;
 	__u32 out;
 	__u32 segments;     /* of answers */
-	__u32 out_is_newer; /* the newest byte out is not older than the newest byte in */
+	__u32 out_is_newer; /* the newest byte went out, and did not come in */
 };
 
 static __always_inline bool closing(__u32 state)
@@ -83,21 +87,47 @@ static __always_inline __u32 bytes_received(struct tcp_sock *tp, __u32 state)
 	return (__u32)tp->bytes_received - closed_by_peer(state);
 }
 
+/* Whether the other end has acknowledged all that this end wrote. */
+static __always_inline bool all_acknowledged(const struct tcp_sock *tp)
+{
+	return tp->snd_una == tp->write_seq;
+}
+
+/* Whether the newest segment that came had no data, and acknowledged something. */
+static __always_inline bool came_acknowledgement(const struct tcp_sock *tp)
+{
+	return tp->snd_wl1 == tp->rcv_nxt;
+}
+
+/*
+ * TCP's times are jiffies of up to 10 ms. A client that sends its next request as soon as it has the
+ * whole answer to the one before does so in the same jiffy. Then acknowledgements tell which came
+ * last. Say that client C has sent request 2 to server S: C's segment has acknowledged the whole
+ * answer 1, and no segment without data has come after it; and C waits for an acknowledgement, or
+ * has got one without data. If S has answered request 2, it is the other way round.
+ */
 static __always_inline void see_server(struct seen *s, struct tcp_sock *tp, __u32 state)
 {
+	__s32 later;
+
 	s->in = bytes_received(tp, state);
 	s->out = bytes_written(tp, state);
 	s->segments = tp->data_segs_out;
-	s->out_is_newer = (__s32)(tp->lsndtime - tp->inet_conn.icsk_ack.lrcvtime) >= 0;
+	later = tp->lsndtime - tp->inet_conn.icsk_ack.lrcvtime;
+	s->out_is_newer =
+		later ? later > 0 : !all_acknowledged(tp) || came_acknowledgement(tp);
 }
 
 /* A client's SYN counts as one byte that the server acknowledged. */
 static __always_inline void see_client(struct seen *s, struct tcp_sock *tp, __u32 state)
 {
+	__s32 later;
+
 	s->in = bytes_written(tp, state) - 1;
 	s->out = bytes_received(tp, state);
 	s->segments = tp->data_segs_in;
-	s->out_is_newer = (__s32)(tp->inet_conn.icsk_ack.lrcvtime - tp->lsndtime) >= 0;
+	later = tp->inet_conn.icsk_ack.lrcvtime - tp->lsndtime;
+	s->out_is_newer = later ? later > 0 : all_acknowledged(tp) && !came_acknowledgement(tp);
 }
 
 /* ---- the session ------------------------------------------------------------------- */
@@ -142,15 +172,17 @@ static __always_inline void turn_asked(struct pintle_turn *t, struct pintle_work
 	t->state = PINTLE_TURN_WAITING;
 }
 
-static __always_inline void turn_answered(struct pintle_turn *t, const struct seen *s, __u64 now)
+/* `before` is the sum of bytes out at the last look. */
+static __always_inline void turn_answered(struct pintle_turn *t, const struct seen *s, __u32 before,
+					  __u64 now)
 {
 	t->out_ns = now;
 	if (t->state != PINTLE_TURN_UNSEEN && t->state != PINTLE_TURN_WAITING) {
 		t->state = PINTLE_TURN_ANSWERING;
 		return;
 	}
-	t->answered = t->out;
-	t->state = s->segments - t->segments > 1 || s->out - t->out > HEAD_BYTES ||
+	t->answered = before;
+	t->state = s->segments - t->segments > 1 || t->out - before > HEAD_BYTES ||
 				   t->bytes < PROMPT_BYTES
 			   ? PINTLE_TURN_ANSWERING
 			   : PINTLE_TURN_HEADED;
@@ -170,25 +202,47 @@ static __always_inline void turn_silent(struct pintle_turn *t, __u64 opened_ns, 
 	}
 }
 
+/* Bytes since the last look. While another CPU takes in a FIN, the sum may be one too small for a
+ * moment. */
+static __always_inline __u32 more_of(__u32 *sum, __u32 seen)
+{
+	__s32 more = seen - *sum;
+
+	if (more <= 0)
+		return 0;
+	*sum = seen;
+	return more;
+}
+
+/* Whether passes did not come for long, so that many requests may have come and been answered. */
+static __always_inline bool long_unseen(struct pintle_turn *t, __u64 opened_ns, __u64 now)
+{
+	__u32 at = now / MS, last = t->looked_ms ?: opened_ns / MS;
+
+	t->looked_ms = at ?: 1;
+	return at - last > LONG_UNSEEN_MS;
+}
+
 /* Takes the turn to what is seen now. Data of both directions since the last pass is an answer to
- * the new request, unless the request is newer: then it is the end of the answer before. */
+ * the new request, unless the request is newer: then it is the end of the answer before. After
+ * LONG_UNSEEN_MS without a pass, because no daemon ran or requests were not followed, data of both
+ * directions is many requests: how large the newest one is, is not known. */
 static __always_inline void turn_advance(struct pintle_turn *t, const struct seen *s,
 					 struct pintle_work *w, __u64 opened_ns, __u64 now)
 {
-	__u32 in = s->in - t->in, out = s->out - t->out;
-	bool first = t->state == PINTLE_TURN_UNSEEN;
+	bool waited = t->state == PINTLE_TURN_WAITING, many = long_unseen(t, opened_ns, now);
+	__u32 before = t->out, in = more_of(&t->in, s->in), out = more_of(&t->out, s->out);
 
 	if (in) {
-		turn_asked(t, w, in, t->state == PINTLE_TURN_WAITING && !out, now);
-		if (out && !s->out_is_newer && !first)
+		turn_asked(t, w, many && out && in > PROMPT_BYTES ? PROMPT_BYTES : in,
+			   waited && !out, now);
+		if (!s->out_is_newer)
 			out = 0;
 	}
 	if (out)
-		turn_answered(t, s, now);
+		turn_answered(t, s, before, now);
 	else if (!in)
 		turn_silent(t, opened_ns, now);
-	t->in = s->in;
-	t->out = s->out;
 	t->segments = s->segments;
 }
 

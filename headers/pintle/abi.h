@@ -62,8 +62,8 @@
 	X(DIVERTED, "diverted", "over the limit of its class; to the overload responder")          \
 	X(REFUSED, "refused", "over the limit of its class; reset")                                \
 	X(NO_ENDPOINT, "no_endpoint", "no endpoint is ready; the failure mode decided")            \
-	X(RANDOM, "random", "mode baseline: any ready endpoint")                                   \
-	X(PASSED, "passed", "mode off, or no daemon for long: left as it came")                    \
+	X(RANDOM, "random", "mode baseline or shadow: any ready endpoint")                         \
+	X(PASSED, "passed", "mode off or shadow, or no daemon for long: left as it came")          \
 	X(TRIED, "tried", "to an endpoint that stood still, to see whether it serves again")
 
 #define X(symbol, name, says) PINTLE_OUTCOME_##symbol,
@@ -74,7 +74,9 @@ enum pintle_outcome { PINTLE_OUTCOMES(X) PINTLE_OUTCOME_COUNT };
 #define PINTLE_MODES(X)                                                                            \
 	X(OFF, "off", "connections are left alone")                                                \
 	X(BASELINE, "baseline", "uniformly at random over the ready endpoints, no affinity")       \
-	X(ENFORCE, "enforce", "the rule")
+	X(ENFORCE, "enforce", "the rule")                                                          \
+	X(SHADOW, "shadow",                                                                        \
+	  "what the rule would do is counted; connections go where they would without it")
 #define X(symbol, name, says) PINTLE_MODE_##symbol,
 enum pintle_mode { PINTLE_MODES(X) PINTLE_MODE_COUNT };
 #undef X
@@ -511,7 +513,7 @@ struct pintle_endpoint {
 	__u32 zero2;
 };
 
-/* ---- scores: mmap-able array. Writer: daemon. ----------------------------- */
+/* ---- scores: mmap-able array, whole cache lines each. Writer: daemon. ----- */
 
 #define PINTLE_SIGNAL_WAITING  0x1
 #define PINTLE_SIGNAL_RUNNING  0x2
@@ -543,6 +545,7 @@ struct pintle_score {
 	__u32 gpu;      /* share in use, in millionths */
 	__u32 zero;
 	struct pintle_load_model model[PINTLE_MAX_CLASSES];
+	__u64 zero2; /* the next member begins a cache line; a decision reads the first and this */
 	/* What this node's own connections said at the newest pass over them (struct pintle_work),
 	 * as the rule wants it: */
 	__u64 passed_ns;       /* when that pass began; 0: the pool's requests are not followed */
@@ -551,6 +554,7 @@ struct pintle_score {
 	__u32 floor;           /* milli-requests: what this node has waiting and answering */
 	__u32 prompt;          /* milli-requests: prompt bytes that wait for their first token */
 	__u32 newcomer;        /* milli-requests: prompt bytes of a connection opened since */
+	__u64 zero3[4];        /* whole cache lines, so that no row lies in one line more */
 };
 
 /* ---- works: mmap-able array. Writer: daemon, after each pass. -------------- */
@@ -671,6 +675,7 @@ struct pintle_health {
 			     * FAULTY: the XID, 0: an error of its memory */
 	__u64 tried_ns; /* when a connection was sent to see whether it serves again. By the daemon
 			 * when it begins to stand still, then by the kernel */
+	__u64 zero;     /* whole cache lines, like a score */
 };
 
 /* ---- affinity, affinity_beyond: LRU hashes. Writer: kernel; daemon and CLI delete. -- */
@@ -877,7 +882,7 @@ struct pintle_turn {
 	__u8 state;     /* enum pintle_turn_state */
 	__u8 flags;     /* PINTLE_TURN_* */
 	__u16 zero;
-	__u32 zero2;
+	__u32 looked_ms; /* when the pass looked last; wraps; 0: not yet */
 	__u64 opened_ns; /* the connection's; a client's socket may connect again */
 	__u64 came_ns;   /* when the pass saw the request's newest byte */
 	__u64 out_ns;    /* when the pass saw the answer's newest byte */
@@ -906,6 +911,14 @@ struct pintle_client {
 
 #define PINTLE_STAT(pool, outcome) ((pool)*PINTLE_MAX_OUTCOMES + (outcome))
 #define PINTLE_STAT_COUNT          (PINTLE_MAX_POOLS * PINTLE_MAX_OUTCOMES)
+
+/* ---- mode shadow: what the rule would have done. Writer: kernel. ----------- */
+
+/* shadow_stats: per-CPU array, PINTLE_STAT(pool, outcome) -> decisions with that outcome.
+ * shadow_placed: array, endpoint -> placements that it would have got (u64).
+ * shadow_bindings: LRU hash, pintle_affinity_key -> pintle_affinity: the bindings that these
+ * decisions would have left, of which only endpoint, generation, bound_ns and used_ns are set. */
+#define PINTLE_SHADOW_ENTRIES 16384
 
 /* ---- tap: ring buffer, while `pintle events` follows. Writer: kernel. ------ */
 
@@ -958,12 +971,12 @@ PINTLE_ASSERT_SIZE(struct pintle_setting, 264);
 PINTLE_ASSERT_SIZE(struct pintle_verdict, 32 + 2 * 256 + 512);
 PINTLE_ASSERT_SIZE(struct pintle_homes, 8 + 8 * PINTLE_HOME_ENTRIES);
 PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);
-PINTLE_ASSERT_SIZE(struct pintle_score, 120 + 32);
+PINTLE_ASSERT_SIZE(struct pintle_score, 3 * 64);
 PINTLE_ASSERT_SIZE(struct pintle_work, 112);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
 PINTLE_ASSERT_SIZE(struct pintle_firsts, 64);
-PINTLE_ASSERT_SIZE(struct pintle_health, 128 + 8 * PINTLE_FAILURE_COUNT + 24);
+PINTLE_ASSERT_SIZE(struct pintle_health, 3 * 64);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 48);
 PINTLE_ASSERT_SIZE(struct pintle_bindings, 32);

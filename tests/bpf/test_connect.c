@@ -191,6 +191,33 @@ static void test_off_passes(void **state)
 	assert_int_equal(counters_of(0).placed, 0);
 }
 
+/* The destination is left alone, also where the rule would refuse; the rule's decisions are counted
+ * apart. */
+static void test_shadow_passes_and_counts_the_rule(void **state)
+{
+	struct pintle_score never = {.generation = GEN(0)};
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	w.pool.failure_mode = PINTLE_FAIL_CLOSE;
+	w.pool.key_kind = PINTLE_KEY_CLIENT;
+	put_pool();
+	put_override(POOL, POOL_GEN, PINTLE_OVERRIDE_MODE, PINTLE_MODE_SHADOW);
+	assert_passes();
+	assert_passes();
+	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_PASSED), 2);
+	assert_int_equal(decisions(), 2);
+	assert_int_equal(shadow_outcomes(POOL, PINTLE_OUTCOME_LEAST_LOADED), 1);
+	assert_int_equal(shadow_outcomes(POOL, PINTLE_OUTCOME_STICKY), 1);
+	assert_int_equal(shadow_placed(0), 2);
+	assert_int_equal(counters_of(0).placed, 0);
+	assert_int_equal(in_flight(0), 0);
+	put(scores, 0U, &never); /* never scraped */
+	assert_passes();
+	assert_int_equal(shadow_outcomes(POOL, PINTLE_OUTCOME_NO_ENDPOINT), 1);
+	assert_int_equal(shadow_placed(0), 2);
+}
+
 static void test_long_without_a_daemon_passes(void **state)
 {
 	struct pintle_node n = {.abi_version = PINTLE_ABI_VERSION,
@@ -1284,6 +1311,7 @@ int main(void)
 		connect_test(test_mapped),
 		connect_test(test_ipv6),
 		connect_test(test_off_passes),
+		connect_test(test_shadow_passes_and_counts_the_rule),
 		connect_test(test_long_without_a_daemon_passes),
 		connect_test(test_nobody_ready),
 		connect_test(test_others_are_left_alone),

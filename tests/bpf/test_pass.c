@@ -231,6 +231,89 @@ static void test_bytes_are_exact(void **state)
 	close_pair(p);
 }
 
+/* Between two passes, and mostly within a jiffy, an answer ends and the next request comes. */
+static void test_the_next_request_comes_at_once(void **state)
+{
+	struct pintle_work n;
+	struct pair p;
+
+	(void)state;
+	serve(0);
+	p = open_pair(0);
+	move_bytes(p.client, p.server, 700);
+	for (size_t i = 0; i < 40; i++) {
+		wait_for(pass(0).waiting == 1);
+		move_bytes(p.server, p.client, 600);
+		move_bytes(p.client, p.server, 400 + i);
+		n = pass(0);
+		assert_int_equal(n.waiting, 1);
+		assert_int_equal(n.answering + n.headed + n.idle, 0);
+		assert_int_equal(n.waiting_bytes, 400 + i);
+	}
+	close_pair(p);
+}
+
+/* Between two passes, and mostly within a jiffy, a request comes and is answered. */
+static void test_an_answer_comes_at_once(void **state)
+{
+	struct pintle_work n;
+	struct pair p;
+
+	(void)state;
+	serve(0);
+	p = open_pair(0);
+	for (size_t i = 0; i < 40; i++) {
+		move_bytes(p.client, p.server, 400);
+		move_bytes(p.server, p.client, 600);
+		n = pass(0);
+		assert_int_equal(n.answering, 1);
+		assert_int_equal(n.waiting + n.headed + n.idle, 0);
+		assert_int_equal(n.requests, i + 1);
+	}
+	close_pair(p);
+}
+
+/* The connection has been open when its first request is seen: an answer came before. */
+static void test_a_request_before_the_first_pass(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	serve(0);
+	p = open_pair(0);
+	move_bytes(p.client, p.server, 300);
+	move_bytes(p.server, p.client, 600);
+	move_bytes(p.client, p.server, 400);
+	assert_int_equal(pass(0).waiting, 1);
+	close_pair(p);
+}
+
+/* Without a daemon, or not followed, a connection has many requests; only one waits. */
+static void test_many_requests_without_a_pass(void **state)
+{
+	struct pintle_turn t;
+	struct pair p;
+	int fd;
+
+	(void)state;
+	serve(0);
+	p = open_pair(0);
+	fd = hook == PINTLE_HOOK_LOOKUP ? p.server : p.client;
+	move_bytes(p.client, p.server, 100);
+	wait_for(pass(0).waiting == 1);
+	get(turns, fd, &t);
+	t.looked_ms -= 60000;
+	put(turns, fd, &t);
+	for (size_t i = 0; i < 20; i++) {
+		move_bytes(p.server, p.client, 600);
+		move_bytes(p.client, p.server, 10000);
+	}
+	assert_int_equal(pass(0).waiting, 1);
+	assert_in_range(pass(0).waiting_bytes, 1, 10000);
+	assert_in_range(pass(0).request_bytes, 1, 10000);
+	close_pair(p);
+}
+
 static void test_a_connection_that_never_sends(void **state)
 {
 	struct pair p;
@@ -704,6 +787,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		both_tests(test_a_request_from_its_first_byte_to_its_last),
 		both_tests(test_bytes_are_exact),
+		both_tests(test_the_next_request_comes_at_once),
+		both_tests(test_an_answer_comes_at_once),
+		both_tests(test_a_request_before_the_first_pass),
+		both_tests(test_many_requests_without_a_pass),
 		both_tests(test_a_connection_that_never_sends),
 		both_tests(test_an_answer_that_goes_on_after_a_silence),
 		both_tests(test_not_followed),

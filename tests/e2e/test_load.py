@@ -432,7 +432,7 @@ def test_same_seed(node):
 
 def test_thousands_of_streams(node):
     sim = Sim(node, "--max-num-seqs", 4096, "--num-blocks", 100000, "--speed", 0.2)
-    report, _ = load(node, "-t", f"http://{sim.at[0]}", "-d", 2, "-w",
+    report, _ = load(node, "-t", f"http://{sim.at[0]}", "-d", 5, "-w",
                      workload(node, {"arrival": {"users": 2000}, "output": 20}))
     assert sum(report["total"]["errors"].values()) == 0
     assert max(s["in_flight"] for s in report["timeline"]) == 2000

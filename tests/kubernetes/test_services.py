@@ -93,9 +93,15 @@ def test_labelled_and_not(node):
     assert world.pools()[POOL]["frontends"] == [SERVICE]
     wait_for(lambda: {e["state"] for e in world.machine.cli("endpoints")} == {"ready"}, 10,
              "the engine to be found by the page")
-    for label in (None, "enforce", "off", "baseline", "nonsense"):
+    for label in (None, "enforce", "off", "baseline", "shadow", "nonsense"):
         world.api.label(label)
-        if label in ("enforce", "baseline"):
+        if label == "shadow":
+            wait_for(lambda: world.pools()[POOL]["mode"] == "shadow")
+            before = world.pools()[POOL]
+            assert world.is_proxied()
+            after = world.pools()[POOL]
+            assert after["shadow_decisions"] - before["shadow_decisions"] == 12, (before, after)
+        elif label in ("enforce", "baseline"):
             wait_for(lambda label=label: world.pools()[POOL]["mode"] == label)
             wait_for(world.is_steered)
         else:

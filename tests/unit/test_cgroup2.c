@@ -150,42 +150,138 @@ static void test_several_mounts(void **state)
 	run_in_child(several, NULL);
 }
 
+static int enter_cgroup(const char *path)
+{
+	char procs[PATH_MAX];
+	FILE *f;
+
+	snprintf(procs, sizeof(procs), "%s/cgroup.procs", path);
+	f = fopen(procs, "we");
+	CHECK(f && fprintf(f, "0") == 1 && !fclose(f));
+	return 0;
+}
+
 /* As in a container: /sys/fs/cgroup is the container's part, the host's root is elsewhere. */
 static int contained(void *arg)
 {
 	const char *cgroup = arg;
-	char procs[PATH_MAX], path[PATH_MAX] = "";
-	FILE *f;
+	char path[PATH_MAX] = "", why[CGROUP2_WHY_SIZE];
 
-	snprintf(procs, sizeof(procs), "%s/cgroup.procs", cgroup);
-	f = fopen(procs, "we");
-	CHECK(f && fprintf(f, "0") == 1 && !fclose(f));
+	CHECK(!enter_cgroup(cgroup));
 	CHECK(!unshare(CLONE_NEWCGROUP));
 	CHECK(!unmount_all());
 	CHECK(!mount_at("/sys/fs/cgroup"));
 	CHECK(!is_true_root("/sys/fs/cgroup"));
 	CHECK(!cgroup2_root(path, sizeof(path)));
 	CHECK(!strcmp(path, "/sys/fs/cgroup"));
+	CHECK(cgroup2_part(why) && strstr(why, "/sys/fs/cgroup shows only a part"));
 	return 0;
 }
 
 /* A bind mount of the host's root has the root "/.." inside the container. */
 static int contained_with_host(void *arg)
 {
-	const char *cgroup = arg;
-	char procs[PATH_MAX], path[PATH_MAX] = "";
-	FILE *f;
+	char path[PATH_MAX] = "", why[CGROUP2_WHY_SIZE];
 
 	CHECK(!unmount_all());
 	CHECK(!mount_at("/tmp/host"));
-	snprintf(procs, sizeof(procs), "/tmp/host/%s/cgroup.procs", strrchr(cgroup, '/'));
-	f = fopen(procs, "we");
-	CHECK(f && fprintf(f, "0") == 1 && !fclose(f));
+	snprintf(path, sizeof(path), "/tmp/host/%s", strrchr(arg, '/'));
+	CHECK(!enter_cgroup(path));
 	CHECK(!unshare(CLONE_NEWCGROUP));
 	CHECK(!mount_at("/sys/fs/cgroup"));
 	CHECK(!cgroup2_root(path, sizeof(path)));
 	CHECK(!strcmp(path, "/tmp/host"));
+	CHECK(!cgroup2_part(why));
 	return 0;
+}
+
+/* The pod's process: /sys/fs/cgroup is its own part, and /tmp/host, the node's, has the root
+ * "/../..". /tmp/b, a cgroup beside the pod's, has the root "/../b". */
+static int pod(void *arg)
+{
+	char path[PATH_MAX] = "", why[CGROUP2_WHY_SIZE];
+	bool node_is_seen = *(bool *)arg;
+
+	CHECK(!unshare(CLONE_NEWNS));
+	CHECK(!enter_cgroup("/tmp/host/pods/a"));
+	CHECK(!unshare(CLONE_NEWCGROUP));
+	CHECK(!mount_at("/sys/fs/cgroup"));
+	CHECK(!cgroup2_root(path, sizeof(path)));
+	CHECK(!strcmp(path, "/tmp/host"));
+	CHECK(cgroup2_part(why) == !node_is_seen);
+	CHECK(node_is_seen || strstr(why, "process 1 is outside"));
+	CHECK(!umount2("/tmp/host", MNT_DETACH));
+	CHECK(!cgroup2_root(path, sizeof(path)));
+	CHECK(!strcmp(path, "/sys/fs/cgroup"));
+	CHECK(cgroup2_part(why));
+	return 0;
+}
+
+/* As on a node of kind or k3d: it is in a cgroup namespace, and the machine's root is mounted
+ * nowhere. */
+static int node(void *arg, bool *is_init)
+{
+	int status;
+
+	CHECK(!enter_cgroup(arg));
+	CHECK(!unshare(CLONE_NEWCGROUP));
+	CHECK(!unmount_all());
+	CHECK(!mount_at("/tmp/host"));
+	CHECK(!mkdir("/tmp/host/pods", 0755) && !mkdir("/tmp/host/pods/a", 0755));
+	CHECK(!mkdir("/tmp/host/pods/b", 0755) && !mkdir("/tmp/b", 0755));
+	CHECK(!mount("/tmp/host/pods/b", "/tmp/b", "", MS_BIND, NULL));
+	status = in_child(pod, is_init);
+	CHECK(!umount2("/tmp/b", MNT_DETACH));
+	CHECK(!rmdir("/tmp/host/pods/b") && !rmdir("/tmp/host/pods/a") && !rmdir("/tmp/host/pods"));
+	CHECK(!status);
+	return 0;
+}
+
+/* The machine's process 1 is not the node's. */
+static int node_beside_machine(void *arg)
+{
+	bool is_init = false;
+
+	return node(arg, &is_init);
+}
+
+static int node_init(void *arg)
+{
+	bool is_init = true;
+
+	return node(arg, &is_init);
+}
+
+static int node_with_own_pids(void *arg)
+{
+	struct child c = {node_init, arg};
+
+	return with_own_pids(&c);
+}
+
+/* Without hostPID, process 1 is the container's own. */
+static int alone(void *arg)
+{
+	char path[PATH_MAX] = "", why[CGROUP2_WHY_SIZE];
+
+	CHECK(!enter_cgroup(arg));
+	CHECK(!unshare(CLONE_NEWCGROUP));
+	CHECK(!unmount_all());
+	CHECK(!mount_at("/sys/fs/cgroup"));
+	CHECK(!cgroup2_root(path, sizeof(path)));
+	CHECK(cgroup2_part(why) && strstr(why, "pintled's own container"));
+	/* With cgroups below, it is a node that pintled runs on, not a container of its own. */
+	CHECK(!mkdir("/sys/fs/cgroup/a", 0755));
+	CHECK(!cgroup2_part(why));
+	CHECK(!rmdir("/sys/fs/cgroup/a"));
+	return 0;
+}
+
+static int alone_with_own_pids(void *arg)
+{
+	struct child c = {alone, arg};
+
+	return with_own_pids(&c);
 }
 
 static void in_cgroup(int (*fn)(void *arg))
@@ -211,6 +307,19 @@ static void test_hosts_root_is_preferred(void **state)
 {
 	(void)state;
 	in_cgroup(contained_with_host);
+}
+
+static void test_node_in_a_cgroup_namespace(void **state)
+{
+	(void)state;
+	in_cgroup(node_with_own_pids);
+	in_cgroup(node_beside_machine);
+}
+
+static void test_own_container_only(void **state)
+{
+	(void)state;
+	in_cgroup(alone_with_own_pids);
 }
 
 /* ---- walking --------------------------------------------------------------------------- */
@@ -274,6 +383,8 @@ int main(void)
 		test(test_several_mounts),
 		test(test_part_of_the_hierarchy),
 		test(test_hosts_root_is_preferred),
+		test(test_node_in_a_cgroup_namespace),
+		test(test_own_container_only),
 		test(test_walk),
 	};
 

@@ -130,7 +130,7 @@ static const struct refusal refusals[] = {
 	{"several documents", POOL "---\n" POOL,
 	 "7:1: a second document begins; keep one configuration in one file\n"},
 	{"several documents, and an error in the first", POOL "  mode: on\n---\n",
-	 "7:9: mode is \"on\", which is not known; write one of off, baseline, enforce\n"
+	 "7:9: mode is \"on\", which is not known; write one of off, baseline, enforce, shadow\n"
 	 "8:1: a second document begins; keep one configuration in one file\n"},
 	{"broken YAML", HEAD "pools: [\n",
 	 "4:1: not YAML: while parsing a flow node, did not find expected node content; look at the "
@@ -458,7 +458,7 @@ static const struct refusal refusals[] = {
 	{"a scheme unknown", POOL "  scrape: {scheme: gopher}\n",
 	 "7:20: scrape.scheme is \"gopher\", which is not known; write one of http, https\n"},
 	{"a mode unknown", POOL "  mode: [off]\n",
-	 "7:9: mode is a list; write one of off, baseline, enforce\n"},
+	 "7:9: mode is a list; write one of off, baseline, enforce, shadow\n"},
 	{"requests in other words", POOL "  requests: one\n",
 	 "7:13: requests is \"one\", which is not known; write one of as-they-come, "
 	 "one-per-connection\n"},

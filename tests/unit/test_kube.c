@@ -312,11 +312,16 @@ static const struct {
 	 {NULL},
 	 "its label pintle.dev/mode says off"},
 	{"an unknown mode",
-	 "{" META("\"pintle.dev/mode\":\"shadow\"") ",\"spec\":{" IP4 "," PORT80 "}}",
+	 "{" META("\"pintle.dev/mode\":\"on\"") ",\"spec\":{" IP4 "," PORT80 "}}",
 	 {NULL},
 	 {NULL},
-	 "its label pintle.dev/mode is 'shadow', which is no mode; write enforce, baseline "
+	 "its label pintle.dev/mode is 'on', which is no mode; write enforce, shadow, baseline "
 	 "or off"},
+	{"shadow",
+	 "{" META("\"pintle.dev/mode\":\"shadow\"") ",\"spec\":{" IP4 "," PORT80 "}}",
+	 {SLICE("x", "IPv4", AT8000, "[" POD("p0", "10.9.0.2", TRUE_TRUE_FALSE) "]")},
+	 {POOL("a/s", "shadow", F4, ENDPOINT("p0", "10.9.0.2:8000"))},
+	 ""},
 	{"headless",
 	 "{" META(ENFORCE) ",\"spec\":{\"clusterIP\":\"None\",\"clusterIPs\":[\"None\"]," PORT80
 			   "}}",

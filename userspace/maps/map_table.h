@@ -126,6 +126,18 @@
 	X(stats, PERCPU_ARRAY, __u32, __u64, PINTLE_STAT_COUNT, COPIED,                            \
 	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + outcome", .holds = "decisions",          \
 	  .writer = "kernel")                                                                      \
+	X(shadow_stats, PERCPU_ARRAY, __u32, __u64, PINTLE_STAT_COUNT, COPIED, .since = 3,         \
+	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + outcome",                                \
+	  .holds = "decisions of the rule in mode shadow, which placed nothing",                   \
+	  .writer = "kernel")                                                                      \
+	X(shadow_placed, ARRAY, __u32, __u64, PINTLE_MAX_ENDPOINTS, MAPPED, .since = 3,            \
+	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
+	  .holds = "how often the rule would have placed there in mode shadow",                    \
+	  .writer = "kernel")                                                                      \
+	X(shadow_bindings, LRU_HASH, struct pintle_affinity_key, struct pintle_affinity, ANY,      \
+	  COPIED, .since = 3, .key = "pool, session key",                                          \
+	  .holds = "endpoint to which the session would be bound in mode shadow",                  \
+	  .writer = "kernel")                                                                      \
 	X(tap, RINGBUF, struct map_nothing, struct map_nothing, ANY, COPIED, .write_only = true,   \
 	  .holds = "`pintle_event`: closed connections, rare decisions, ejections, "               \
 		   "while `pintle events` follows",                                                \

@@ -90,6 +90,7 @@ struct state_endpoint {
 	uint64_t placed, opened, closed, failed; /* ever */
 	uint64_t direct_opened; /* the same, of connections that were not steered; at the connect
 				 * hook: calls of connect() by clients on this node */
+	uint64_t shadow_placed; /* placements that the rule would have made in mode shadow, ever */
 	double share;           /* of its pool's placements, 0..1; 0 if the pool has none */
 
 	uint32_t families;  /* PINTLE_FAMILY_* */
@@ -147,6 +148,8 @@ struct state_pool {
 	double max_extra_load;                    /* requests */
 	uint64_t decisions[PINTLE_OUTCOME_COUNT]; /* ever, over all CPUs */
 	uint64_t decisions_total;
+	uint64_t shadows[PINTLE_OUTCOME_COUNT]; /* the rule's in mode shadow, ever */
+	uint64_t shadows_total;
 	/* The session that makes more than half of the newest connections (about 128 on each CPU),
 	 * and its share of them, 0..1; 0: there is none, or too few connections came. */
 	struct pintle_session_key largest;

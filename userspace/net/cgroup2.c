@@ -59,12 +59,27 @@ static void unescape(char *text)
 struct mount {
 	char path[PATH_MAX];
 	bool true_root; /* the root of the machine's hierarchy */
+	size_t above;   /* how many levels above this process's cgroup namespace; 0: its root */
 	size_t rank;    /* index in usual_places */
 };
 
+/* Counts the leading "/.." of a path that is relative to a cgroup namespace: "/../../a" is below
+ * the cgroup two levels above the namespace's root. Sets *rest to what follows. */
+static size_t levels_above(const char *path, const char **rest)
+{
+	size_t n = 0;
+
+	for (; !strncmp(path, "/..", 3) && (path[3] == '/' || !path[3]); path += 3)
+		n++;
+	*rest = path;
+	return n;
+}
+
 /* A line is "id parent major:minor root mountpoint options tags... - type source options". The root
- * is "/" for a cgroup namespace's own root as well, and "/../.." for the machine's root seen from
- * such a namespace. So this looks into the directory: only the true root has no cgroup.events. */
+ * is "/" for a cgroup namespace's own root as well, and "/../.." for what lies above it: in a pod
+ * on a node whose cgroup2 is itself in a cgroup namespace, as kind and k3d have it, that is the
+ * node's root, and the machine's is nowhere. So this looks into the directory: only the true root
+ * has no cgroup.events. */
 static bool read_mount(char *line, struct mount *m)
 {
 	char root[PATH_MAX], type[32];
@@ -79,45 +94,109 @@ static bool read_mount(char *line, struct mount *m)
 	if (fd < 0)
 		return false;
 	m->true_root = faccessat(fd, "cgroup.events", F_OK, 0) && errno == ENOENT;
+	m->above = levels_above(root, &rest);
 	for (m->rank = 0; m->rank < ARRAY_SIZE(usual_places); m->rank++) {
 		if (!strcmp(m->path, usual_places[m->rank]))
 			break;
 	}
-	return m->true_root || !strcmp(root, "/");
+	return m->true_root || !rest[strspn(rest, "/")];
 }
 
 static bool better(const struct mount *a, const struct mount *b)
 {
-	return a->true_root != b->true_root ? a->true_root : a->rank < b->rank;
+	if (a->true_root != b->true_root)
+		return a->true_root;
+	return a->above != b->above ? a->above > b->above : a->rank < b->rank;
 }
 
-int cgroup2_root(char *path, size_t size)
+/* Returns 0; or -errno, logged. */
+static int find_root(struct mount *best)
 {
 	_cleanup_fclose_ FILE *f = fopen(MOUNTINFO, "re");
 	_cleanup_free_ char *line = NULL;
-	struct mount best, m;
 	size_t room = 0, found = 0;
+	struct mount m;
 
 	if (!f)
 		return log_err_r(errno, "cannot open %s", MOUNTINFO);
 	while (getline(&line, &room, f) > 0) {
-		if (read_mount(line, &m) && (!found++ || better(&m, &best)))
-			best = m;
+		if (read_mount(line, &m) && (!found++ || better(&m, best)))
+			*best = m;
 	}
 	if (ferror(f))
 		return log_err_r(EIO, "cannot read %s", MOUNTINFO);
 	if (!found)
 		return log_err_r(ENOENT, "no cgroup2 is mounted (mount -t cgroup2 none DIR)");
-	if (strlen(best.path) >= size)
-		return log_err_r(ENAMETOOLONG, "the cgroup2 root is mounted at %s", best.path);
-	if (!best.true_root)
-		log_warn("%s shows only a part of the cgroup2 hierarchy: processes outside it will "
-			 "not be seen; mount the host's root into this container",
-			 best.path);
-	else if (found > 1)
-		log_debug("cgroup2 is mounted %zu times; using %s", found, best.path);
-	memcpy(path, best.path, strlen(best.path) + 1);
+	if (found > 1)
+		log_debug("cgroup2 is mounted %zu times; using %s", found, best->path);
 	return 0;
+}
+
+int cgroup2_root(char *path, size_t size)
+{
+	struct mount m;
+	int err = find_root(&m);
+
+	if (err)
+		return err;
+	if (strlen(m.path) >= size)
+		return log_err_r(ENAMETOOLONG, "the cgroup2 root is mounted at %s", m.path);
+	memcpy(path, m.path, strlen(m.path) + 1);
+	return 0;
+}
+
+/* Finds the cgroup2 path of a process, relative to this process's cgroup namespace. */
+static bool path_of(const char *pid, char path[PATH_MAX])
+{
+	char name[64];
+	_cleanup_fclose_ FILE *f = NULL;
+
+	snprintf(name, sizeof(name), "/proc/%s/cgroup", pid);
+	f = fopen(name, "re");
+	while (f && fgets(path, PATH_MAX, f)) {
+		if (strncmp(path, "0::", 3))
+			continue;
+		path[strcspn(path, "\n")] = '\0';
+		memmove(path, path + 3, strlen(path + 3) + 1);
+		return true;
+	}
+	return false;
+}
+
+static bool has_child(const char *path)
+{
+	struct dirent *e;
+	bool any = false;
+	DIR *d = opendir(path);
+
+	while (d && !any && (e = readdir(d)))
+		any = e->d_type == DT_DIR && strcmp(e->d_name, ".") && strcmp(e->d_name, "..");
+	if (d)
+		closedir(d);
+	return any;
+}
+
+bool cgroup2_part(char why[CGROUP2_WHY_SIZE])
+{
+	char path[PATH_MAX];
+	const char *rest, *reason = NULL;
+	struct mount m;
+
+	if (find_root(&m) || m.true_root)
+		return false;
+	/* In a pod with hostPID: true, process 1 is the node's. */
+	if (path_of("1", path) && levels_above(path, &rest) > m.above)
+		reason = "process 1 is outside it";
+	else if (!m.above && path_of("self", path) && !strcmp(path, "/") && !has_child(m.path))
+		reason = "it is pintled's own container";
+	if (!reason)
+		return false;
+	snprintf(
+		why, CGROUP2_WHY_SIZE,
+		"%.*s shows only a part of the cgroup2 tree (%s): clients and servers elsewhere are "
+		"not seen",
+		CGROUP2_WHY_SIZE / 2, m.path, reason);
+	return true;
 }
 
 /* ---- walking ----------------------------------------------------------------------- */

@@ -12,13 +12,20 @@
  * Finds where the root of the cgroup2 hierarchy is mounted, by /proc/self/mountinfo:
  * /sys/fs/cgroup on most hosts, /sys/fs/cgroup/unified on hybrid ones, anywhere in a container.
  *
- * Among several mounts it prefers the machine's true root, and then the usual places. If only a
- * part of the hierarchy is mounted (in a container with a cgroup namespace of its own), it returns
- * that part and warns: sockets of processes outside it will not be seen. Returns 0 and a
- * NUL-terminated path in `path`; -ENOENT when no cgroup2 is mounted, -ENAMETOOLONG when it does not
- * fit in `size` bytes, or another -errno: each logged, and `path` untouched.
+ * Among several mounts it prefers the machine's true root, then the one that lies highest above
+ * this process's cgroup namespace, and then the usual places. On a node whose own cgroup2 is in a
+ * cgroup namespace (kind, k3d), the highest is the node's root, below which all its pods are.
+ * Returns 0 and a NUL-terminated path in `path`; -ENOENT when no cgroup2 is mounted, -ENAMETOOLONG
+ * when it does not fit in `size` bytes, or another -errno: each logged, and `path` untouched.
  */
 int cgroup2_root(char *path, size_t size);
+
+#define CGROUP2_WHY_SIZE  384
+#define CGROUP2_PART_CURE "mount the node's /sys/fs/cgroup into this container, or name node.cgroup"
+/** Whether processes are known to be outside the tree that cgroup2_root() finds, as in a container
+ * that sees its own cgroup only: process 1 is outside, or the tree is nothing but the cgroup of
+ * this process. Then `why` says so. False where cgroup2_root() fails (logged). */
+bool cgroup2_part(char why[CGROUP2_WHY_SIZE]);
 
 /** Opens the directory of a cgroup. Returns a descriptor (close-on-exec, closed by the caller), or
  * -errno, logged: -EINVAL: a directory of another file system (cgroup v1, ...). */

@@ -157,14 +157,17 @@ void doctor_bpffs(struct doctor *d)
 
 void doctor_cgroup(struct doctor *d)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX], part[CGROUP2_WHY_SIZE];
+	bool pinned = d->s && d->s->node.cgroup[0];
+	int err = cgroup2_root(path, sizeof(path));
+	/* A cgroup that node.cgroup names may be a part on purpose. */
+	bool by_default = !err && (!pinned || !strcmp(path, d->s->node.cgroup));
 	struct statfs fs;
-	int err = 0;
 
-	if (d->s && d->s->node.cgroup[0])
+	if (pinned) {
 		snprintf(path, sizeof(path), "%s", d->s->node.cgroup);
-	else
-		err = cgroup2_root(path, sizeof(path));
+		err = 0;
+	}
 	if (err)
 		doctor_say(d, VERDICT_FAIL, "mount -t cgroup2 none /sys/fs/cgroup",
 			   "no cgroup2 is mounted: %s", strerror(-err));
@@ -174,6 +177,8 @@ void doctor_cgroup(struct doctor *d)
 	else if ((unsigned long)fs.f_type != CGROUP2_SUPER_MAGIC)
 		doctor_say(d, VERDICT_FAIL, "name a cgroup of version 2 in node.cgroup",
 			   "%s is not in a cgroup2 file system", path);
+	else if (by_default && cgroup2_part(part))
+		doctor_say(d, VERDICT_FAIL, CGROUP2_PART_CURE, "%s", part);
 	else
 		doctor_say(d, VERDICT_OK, NULL, "%s is in a cgroup2 file system", path);
 }

@@ -133,6 +133,11 @@ GET(decisions)
 	return value_count(p->decisions_total);
 }
 
+GET(shadow_decisions)
+{
+	return value_count(p->shadows_total);
+}
+
 GET(hook)
 {
 	return value_text(hook_name(p->decided_by));
@@ -208,7 +213,7 @@ static const struct column columns[] = {
 	 .heading = "POOL",
 	 COLUMN(name),
 	 .help = "text: its name, once on the node"},
-	{.key = "mode", COLUMN(mode), .help = "text: what holds: enforce, baseline, off"},
+	{.key = "mode", COLUMN(mode), .help = "text: what holds: enforce, shadow, baseline, off"},
 	{.heading = "MODE", COLUMN(mode_text)},
 #define X(symbol, name, ...) name ", "
 	{.key = "hook",
@@ -248,6 +253,9 @@ static const struct column columns[] = {
 	 .spare = 2,
 	 COLUMN(decisions),
 	 .help = "ever; `pintle stats` has them by outcome"},
+	{.key = "shadow_decisions",
+	 COLUMN(shadow_decisions),
+	 .help = "ever, of the rule in mode shadow; `pintle stats` has them by outcome"},
 	{.key = "frontends", COLUMN(frontends), .help = "list of text: what clients connect to"},
 	{.heading = "FRONTENDS", .spare = 1, COLUMN(frontends_text)},
 	{.key = "intercepts",

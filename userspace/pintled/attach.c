@@ -43,6 +43,7 @@ struct attachment {
 	struct tend tend;
 	bool lost[LINK_COUNT];                /* wanted, and not attached as of the last look */
 	char lost_why[256];                   /* text for attachment_lost(); "": nothing is lost */
+	char part_why[CGROUP2_WHY_SIZE];      /* text for attachment_part(); "": all is seen */
 	uint64_t tend_wait_ns, tend_again_ns; /* after a failed try: wait so long, until then */
 };
 
@@ -88,6 +89,9 @@ static int open_cgroup(struct attachment *a, const struct config *c)
 		err = cgroup2_root(a->cgroup, sizeof(a->cgroup));
 	if (err)
 		return err;
+	/* A cgroup that the configuration names may be a part on purpose. */
+	if (!c->cgroup && cgroup2_part(a->part_why))
+		log_error("%s; " CGROUP2_PART_CURE, a->part_why);
 	a->cgroup_fd = cgroup2_open(a->cgroup);
 	return a->cgroup_fd < 0 ? a->cgroup_fd : 0;
 }
@@ -543,10 +547,48 @@ int attachment_extend(struct attachment *a, const struct config *c)
 	return err;
 }
 
+static bool has_connections(const struct pintle_inflight *f)
+{
+	for (int i = 0; i < PINTLE_MAX_CLASSES; i++) {
+		const struct pintle_counters *n = &f->by_class[i];
+		uint64_t opened = __atomic_load_n(&n->opened, __ATOMIC_RELAXED);
+
+		if (opened != __atomic_load_n(&n->closed, __ATOMIC_RELAXED) ||
+		    opened + __atomic_load_n(&n->failed, __ATOMIC_RELAXED) !=
+			    __atomic_load_n(&n->placed, __ATOMIC_RELAXED))
+			return true;
+	}
+	return false;
+}
+
+/* Whether a connection to an endpoint that was taken out of the configuration is open. */
+static bool former_connections(const struct maps *m)
+{
+	struct pintle_endpoint e;
+
+	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
+		if (has_connections(&m->inflight[i]) && !maps_value(m, MAP_endpoints, i, &e) &&
+		    !e.pool_generation)
+			return true;
+	return false;
+}
+
+/* Whether the link must stay, although no pool needs it. The program of the former layout need not
+ * where both of its successors are attached. */
+static bool link_lingers(const struct attachment *a, const struct link_kind *k)
+{
+	if (!k->sees_ends || !link_pinned(k, a->dir))
+		return false;
+	if (k->former && link_pinned(&link_kinds[LINK_SERVERS], a->dir) &&
+	    link_pinned(&link_kinds[LINK_CLIENTS], a->dir))
+		return false;
+	return former_connections(a->maps);
+}
+
 void attachment_trim(struct attachment *a, const struct config *c)
 {
 	for (int i = LINK_COUNT; i-- > 0;) {
-		if (link_wanted(&link_kinds[i], c))
+		if (link_wanted(&link_kinds[i], c) || link_lingers(a, &link_kinds[i]))
 			continue;
 		link_detach(&link_kinds[i], a->dir);
 		tend_release(&a->tend, (enum link_id)i);
@@ -755,6 +797,11 @@ bool attachment_hook(const struct attachment *a, const struct config *c, enum li
 const char *attachment_lost(const struct attachment *a)
 {
 	return a->lost_why[0] ? a->lost_why : NULL;
+}
+
+const char *attachment_part(const struct attachment *a)
+{
+	return a->part_why[0] ? a->part_why : NULL;
 }
 
 int attachment_program(struct attachment *a, const char *name)

@@ -45,7 +45,8 @@ int attachment_commit(struct attachment *a, const struct config *c);
  * -errno, logged: some may be attached, which attachment_trim() to the current configuration
  * detaches again. */
 int attachment_extend(struct attachment *a, const struct config *c);
-/** Detaches the programs that `c` does not need. */
+/** Detaches the programs that `c` does not need. A program that sees how connections end stays while
+ * a connection to an endpoint of a former pool is open: to be called again now and then. */
 void attachment_trim(struct attachment *a, const struct config *c);
 
 /** Loads one program by itself, over the attachment's maps. Only after attachment_commit(). Returns
@@ -75,6 +76,9 @@ bool attachment_hook(const struct attachment *a, const struct config *c, enum li
 /** Which hooks were not attached at the last attachment_tend(), and why, as text that the
  * attachment owns; NULL: all were. */
 const char *attachment_lost(const struct attachment *a);
+/** Why the hooks see only a part of this node's processes (cgroup2_part()), as text that the
+ * attachment owns; NULL: nothing says so. Found when the attachment was prepared. */
+const char *attachment_part(const struct attachment *a);
 /** The pass over the steered sockets, owned by the attachment; NULL: the kernel does not let it. */
 struct pass *attachment_pass(const struct attachment *a);
 /** See recount_run(). The sums are owned by the attachment and valid until the next call. */

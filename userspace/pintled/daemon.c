@@ -149,6 +149,7 @@ static void on_housekeeping(uv_timer_t *timer)
 	d->rounds++;
 	if (d->behind)
 		on_cluster(d);
+	attachment_trim(d->attachment, d->config);
 	if (poller_suspects_listener(d->poller) || register_has_room(d->maps))
 		register_listeners(d->maps, attachment_netns(d->attachment));
 	else
@@ -201,6 +202,8 @@ static bool ready(void *arg, const char **why)
 		*why = "not attached";
 	else if (attachment_lost(d->attachment))
 		*why = attachment_lost(d->attachment);
+	else if (attachment_part(d->attachment))
+		*why = attachment_part(d->attachment);
 	else if (!poller_first_round_over(d->poller))
 		*why = "the first round of scrapes is not over";
 	else

@@ -206,7 +206,7 @@ static enum MHD_Result answer_health(struct exporter *e, struct MHD_Connection *
 static enum MHD_Result answer_ready(struct exporter *e, struct MHD_Connection *c)
 {
 	const char *why = "not ready";
-	char line[256];
+	char line[512 + 2];
 
 	if (e->callbacks.ready(e->arg, &why))
 		return answer_text(c, MHD_HTTP_OK, "ready\n");
