@@ -500,7 +500,10 @@ struct pintle_homes {
 /* ---- endpoints: array. Writer: daemon. ------------------------------------ */
 
 #define PINTLE_ENDPOINT_ANY_ADDRESS 0x1 /* configured by port alone */
-#define PINTLE_ENDPOINT_DRAINED     0x2 /* takes no further connection, whatever `overrides` says */
+#define PINTLE_ENDPOINT_PLACE                                                                      \
+	0xc /* seen from this node, shifted by 2: 0 not known, 1 on it, 2 in its zone, 3 elsewhere \
+	     */
+#define PINTLE_ENDPOINT_DRAINED 0x2 /* takes no further connection, whatever `overrides` says */
 
 struct pintle_endpoint {
 	__u32 generation;      /* once the slot was used never 0; stays when the endpoint is gone */

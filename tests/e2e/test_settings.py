@@ -27,6 +27,8 @@ KEYS = {
         "stickiness.key": ("hint", "client"), "stickiness.shared": ("true", "false"),
         "ejection.failures": ("8", "3"), "ejection.time": ("11s", "10s"), "ejection.maxTime": ("6m", "5m"),
         "ejection.maxShare": ("0.4", "0.5"), "intercept": ("endpoints", "none"),
+        "locality.preferSameNode": ("true", "false"), "locality.preferSameZone": ("true", "false"),
+        "locality.maxExtraLoad": ("3", "4"),
     },
 }
 # Their columns in `pintle pools`.

@@ -242,3 +242,54 @@ def test_intercept(node):
     wait_for(lambda: "is 'pods', which is no such word" in daemon.log(), 60)
     wait_for(lambda: not world.pools())
     assert world.client.spread(own, 6) == {world.servers[0].name: 6}
+
+
+@case(timeout=180)
+def test_locality(node):
+    """Endpoints have a place by their node and its zone; with a pool's `locality` the near one is preferred until it
+    is ahead by maxExtraLoad. This node's zone is asked for by `get`; without that right no endpoint counts as in
+    another zone, and the log says what is missing."""
+    world = World(node)
+    for name, zone in (("node-b", "z1"), ("node-c", "z2")):
+        world.api.create("/api/v1/nodes", {"metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": zone}}})
+    world.api.patch("/api/v1/nodes/node-a", {"metadata": {"labels": {"topology.kubernetes.io/zone": "z1"}}})
+    pods = {}
+    for name, on in (("near", "node-a"), ("beside", "node-b"), ("far", "node-c")):
+        pods[name] = world.machine.pod(name)
+        pods[name].server()
+        world.api.run(pods[name], app="zoned", on=on)
+    world.api.service("zoned", ip="10.96.0.30", mode="enforce")
+    world.daemon()
+
+    def places():
+        return {e["name"]: e["place"] for e in world.machine.cli("endpoints") if e["state"] == "ready"}
+
+    wait_for(lambda: places() == {"near": "node", "beside": "zone", "far": "away"}, 20)
+    to, pool = "10.96.0.30:8000", "llm/zoned"
+    for setting in ("stickiness.key=none", "locality.maxExtraLoad=3"):
+        world.machine.pintle("set", pool, setting)
+    wait_for(lambda: set(world.client.spread(to, 24)) == set(pods))
+
+    def prefer(**which):
+        for key, value in which.items():
+            world.machine.pintle("set", pool, f"locality.{key}={str(value).lower()}")
+
+    prefer(preferSameZone=True)
+    wait_for(lambda: set(world.client.spread(to, 24)) == {"near", "beside"})
+    prefer(preferSameNode=True)
+    wait_for(lambda: set(world.client.spread(to, 24)) == {"near"})
+    # Too loaded: with four connections held, a fifth goes elsewhere.
+    held = []
+    wait_for(lambda: held.append(world.client.connect(to)) or held[-1].ask() != "near", 10)
+    assert 3 <= len(held) <= 6, len(held)
+    assert held[-1].ask() == "beside" # one preference is missed, not two
+    for c in held:
+        c.close()
+
+    role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/pintle"
+    rules = [r for r in world.api.get(role)["rules"] if r["resources"] != ["nodes"]]
+    world.api.patch(role, {"rules": rules})
+    node.daemons[-1].stop()
+    daemon = world.daemon()
+    wait_for(lambda: places() == {"near": "node", "beside": "zone", "far": "zone"}, 60)
+    wait_for(lambda: "nodes" in daemon.log() and "the right" in daemon.log(), 60)

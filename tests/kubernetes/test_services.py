@@ -108,7 +108,7 @@ def test_labelled_and_not(node):
             wait_for(lambda: not world.pools())
             assert world.is_proxied()
     assert world.api.asked("system:serviceaccount:pintle:pintle") == {
-        (verb, what) for verb in ("list", "watch") for what in ("services", "endpointslices")}
+        ("get", "nodes"), *((verb, what) for verb in ("list", "watch") for what in ("services", "endpointslices"))}
 
 
 @case(timeout=120)

@@ -29,12 +29,13 @@ struct config_endpoint {
 	char *metrics_url; /* always set: derived from the address and scrape.path if not given */
 	bool metrics_own;  /* the page is at the endpoint's own address and port */
 	bool metrics_fallback_v6; /* bare port, derived URL: 127.0.0.1 first, then ::1 */
-	char *user;    /* name or number; NULL: the first listener's. With `listen` only */
-	char *cgroup;  /* pattern as in struct config_client; NULL: any. With `listen` only */
-	int gpu_index; /* DCGM's `gpu` label; -1: not joined by index */
-	char *gpu_pod; /* DCGM's `pod` label; NULL: not joined by pod */
-	bool drained;  /* takes no further connection */
-	int line;      /* where it begins in the file, from 1 */
+	char *user;     /* name or number; NULL: the first listener's. With `listen` only */
+	char *cgroup;   /* pattern as in struct config_client; NULL: any. With `listen` only */
+	int gpu_index;  /* DCGM's `gpu` label; -1: not joined by index */
+	char *gpu_pod;  /* DCGM's `pod` label; NULL: not joined by pod */
+	bool drained;   /* takes no further connection */
+	uint32_t place; /* enum config_place_of */
+	int line;       /* where it begins in the file, from 1 */
 };
 
 /** The endpoint's address and port, from `listen` or `address`. */
@@ -85,6 +86,21 @@ struct config_ejection {
 	double max_share; /* of the pool's endpoints that may be ejected at once, 0..1 */
 };
 
+/* Where an endpoint runs, seen from this node. */
+#define CONFIG_PLACES(X)                                                                           \
+	X(UNKNOWN, "unknown")                                                                      \
+	X(NODE, "node")                                                                            \
+	X(ZONE, "zone")                                                                            \
+	X(AWAY, "away")
+#define X(symbol, name) PLACE_##symbol,
+enum config_place_of { CONFIG_PLACES(X) PLACE_COUNT };
+#undef X
+
+struct config_locality {
+	bool prefer_node, prefer_zone;
+	double max_extra_load; /* request equivalents */
+};
+
 /* A client as `pintle` names it: "pod/UID", or a name of `clients`. */
 struct config_spared {
 	char name[PINTLE_CLIENT_NAME_SIZE];
@@ -127,7 +143,8 @@ struct config_pool {
 	struct config_saturation saturation;
 	struct config_ejection ejection;
 	struct config_health health;
-	uint64_t startup_ns;          /* time that a new server is given to pass its health check */
+	uint64_t startup_ns; /* time that a new server is given to pass its health check */
+	struct config_locality locality;
 	uint32_t intercept;           /* enum config_intercept */
 	struct config_spared *spared; /* whose connections are not intercepted */
 	size_t spared_count;
@@ -214,12 +231,16 @@ struct config_parts {
 	struct config_member {
 		const char *name, *address;
 		bool drained;
+		uint32_t place; /* enum config_place_of */
 	} * endpoints;
 	size_t endpoint_count;
 	bool intercept;      /* of endpoints */
 	const char **spared; /* clients whose connections are not intercepted */
 	size_t spared_count;
 };
+
+/** A place's name in the file: "zone". Static. */
+const char *config_place_name(uint32_t place);
 
 /** Adds a pool made of these parts, with `engine: auto`. Returns 0 or -ENOMEM. */
 int config_founds_put(struct config_founds *f, const struct config_parts *parts);

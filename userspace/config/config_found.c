@@ -29,7 +29,10 @@ static bool add_endpoints(cJSON *pool, const struct config_parts *parts)
 		if (!cJSON_AddItemToArray(list, e) ||
 		    !cJSON_AddStringToObject(e, "name", parts->endpoints[i].name) ||
 		    !cJSON_AddStringToObject(e, "address", parts->endpoints[i].address) ||
-		    (parts->endpoints[i].drained && !cJSON_AddTrueToObject(e, "drained")))
+		    (parts->endpoints[i].drained && !cJSON_AddTrueToObject(e, "drained")) ||
+		    (parts->endpoints[i].place &&
+		     !cJSON_AddStringToObject(e, "place",
+					      config_place_name(parts->endpoints[i].place))))
 			return false;
 	}
 	return list;

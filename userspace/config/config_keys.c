@@ -6,6 +6,9 @@
 
 static const char *const api_versions[] = {CONFIG_API_VERSION, NULL};
 static const char *const kinds[] = {"PintleConfig", NULL};
+#define X(symbol, name) name,
+static const char *const places[] = {CONFIG_PLACES(X) NULL};
+#undef X
 static const char *const intercepts[] = {"none", "endpoints", NULL};
 static const char *const failure_modes[] = {
 	[PINTLE_FAIL_OPEN] = "FailOpen", [PINTLE_FAIL_CLOSE] = "FailClose", NULL};
@@ -168,6 +171,10 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].endpoints[].drained", &yaml_bool, .preset = "false", ENDPOINT(drained),
 	 .help = "Whether the endpoint takes no further connection, as after `pintle drain`. Its "
 		 "open connections continue."},
+	{"pools[].endpoints[].place", &yaml_choice, .choices = places, .preset = "unknown",
+	 ENDPOINT(place),
+	 .help = "Where the endpoint runs, seen from this node, for `locality`: on it, in its zone, "
+		 "or elsewhere. In a cluster pintled finds out."},
 	{"pools[].endpoints[].gpu", &yaml_map, .absent = "no GPU figures",
 	 .help = "Which GPU of the pool's `dcgm` page belongs to the endpoint: one of the two "
 		 "keys."},
@@ -281,6 +288,21 @@ static const struct yaml_key config_keys[] = {
 		 "of the session's newest request and answer, and by 16 while these are not known. "
 		 "With a number, prompts weigh nothing: the load counts requests alone."},
 
+	{"pools[].locality", &yaml_map,
+	 .help = "Whether clients prefer servers that are near; see docs/load.md."},
+	{"pools[].locality.preferSameNode", &yaml_bool, .set = SET_BY_DAEMON, .preset = "false",
+	 POOL(locality.prefer_node),
+	 .help = "Whether an endpoint on another node than the client's counts as more loaded, by "
+		 "`maxExtraLoad`."},
+	{"pools[].locality.preferSameZone", &yaml_bool, .set = SET_BY_DAEMON, .preset = "false",
+	 POOL(locality.prefer_zone),
+	 .help = "Whether an endpoint in another zone than the client's counts as more loaded, by "
+		 "`maxExtraLoad`; with both preferences by twice as much."},
+	{"pools[].locality.maxExtraLoad", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
+	 .preset = "4", POOL(locality.max_extra_load),
+	 .help = "By how many request equivalents a near endpoint may be ahead of a far one before "
+		 "new sessions go to the far one."},
+
 	{"pools[].weights", &yaml_map,
 	 .help = "What each signal adds to an endpoint's load, in request equivalents."},
 	{"pools[].weights.queue", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
@@ -366,3 +388,8 @@ static const struct yaml_key config_keys[] = {
 _Static_assert(ARRAY_SIZE(config_keys) <= YAML_MAX_KEYS, "raise YAML_MAX_KEYS");
 
 const struct yaml_table config_table = {.keys = config_keys, .count = ARRAY_SIZE(config_keys)};
+
+const char *config_place_name(uint32_t place)
+{
+	return places[place < PLACE_COUNT ? place : PLACE_UNKNOWN];
+}

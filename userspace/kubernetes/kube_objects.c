@@ -292,6 +292,27 @@ int kube_service_read(const cJSON *object, struct kube_service *out, char why[KU
 	return err;
 }
 
+/* ---- nodes ------------------------------------------------------------------------------- */
+
+/* A label's value: what names have, and capitals and "_". */
+static void take_zone(const char *text, char to[KUBE_ZONE_SIZE])
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789-._";
+
+	to[0] = '\0';
+	if (text && strlen(text) < KUBE_ZONE_SIZE && strspn(text, allowed) == strlen(text))
+		snprintf(to, KUBE_ZONE_SIZE, "%s", text);
+}
+
+int kube_node_read(const cJSON *object, struct kube_node *out)
+{
+	take_zone(text_of(member(member(object, "metadata"), "labels"),
+			  "topology.kubernetes.io/zone"),
+		  out->zone);
+	return 0;
+}
+
 /* ---- EndpointSlices ----------------------------------------------------------------------------
  */
 
@@ -346,6 +367,7 @@ static int read_endpoint(const cJSON *from, struct kube_endpoint *e, char *why)
 	if (e->name[0])
 		take_name(text_of(target, "uid"), e->uid, sizeof(e->uid));
 	take_name(text_of(from, "nodeName"), e->node, sizeof(e->node));
+	take_zone(text_of(from, "zone"), e->zone);
 	return 0;
 }
 

@@ -32,7 +32,8 @@
 #define KUBE_TARGET_SIZE 64  /* a targetPort, a number or a port's name, as text */
 #define KUBE_TIME_SIZE   32  /* "2026-11-21T07:20:25Z" */
 #define KUBE_RV_SIZE     64  /* a resourceVersion */
-#define KUBE_UID_SIZE    64  /* "f6fb0d0c-..." */
+#define KUBE_ZONE_SIZE   64
+#define KUBE_UID_SIZE    64 /* "f6fb0d0c-..." */
 #define KUBE_WHY_SIZE    256
 
 /* ---- pages and events ------------------------------------------------------------ */
@@ -103,6 +104,15 @@ struct kube_service {
 /** Returns 0 with *out; or -EBADMSG with the reason in `why`. */
 int kube_service_read(const cJSON *object, struct kube_service *out, char why[KUBE_WHY_SIZE]);
 
+/* ---- nodes ------------------------------------------------------------------------------- */
+
+struct kube_node {
+	char zone[KUBE_ZONE_SIZE]; /* "": it has none, or none that can be a label's value */
+};
+
+/** Returns 0. */
+int kube_node_read(const cJSON *object, struct kube_node *out);
+
 /* ---- EndpointSlices ------------------------------------------------------------------ */
 
 struct kube_endpoint {
@@ -110,6 +120,7 @@ struct kube_endpoint {
 	char name[KUBE_NAME_SIZE]; /* the pod's; "": the address belongs to no pod */
 	char uid[KUBE_UID_SIZE];   /* the same */
 	char node[KUBE_NAME_SIZE]; /* "": unknown */
+	char zone[KUBE_ZONE_SIZE]; /* the same */
 	bool ready;                /* unknown counts as ready, as the API says */
 	bool serving, terminating;
 };

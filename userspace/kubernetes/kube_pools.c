@@ -67,12 +67,13 @@ static bool leave_service(const struct kube_service *s, const char *node, char *
 struct member {
 	char name[KUBE_NAME_SIZE + 8], address[ADDR_TEXT_SIZE];
 	bool drained;
+	uint32_t place; /* enum config_place_of */
 };
 
 /* Everything of one pool while it is made. */
 struct making {
 	const struct kube_service *service;
-	const char *node; /* this one; NULL: unknown */
+	const struct kube_here *here;
 	struct member *members;
 	size_t count, room;
 	/* Clients that carry the Service's own labels: what belongs together talks to each other
@@ -124,6 +125,17 @@ static void name_member(const struct kube_service *s, const struct kube_endpoint
 		strcat(m->name, "0"); /* fd00:: */
 }
 
+static uint32_t place_of(const struct kube_here *here, const struct kube_endpoint *e)
+{
+	if (here->node && !strcmp(here->node, e->node))
+		return PLACE_NODE;
+	if (!here->node || !e->node[0])
+		return PLACE_UNKNOWN;
+	/* A zone that is not known is not held against the endpoint. */
+	return here->zone[0] && e->zone[0] && strcmp(here->zone, e->zone) != 0 ? PLACE_AWAY
+									       : PLACE_ZONE;
+}
+
 static int add_member(struct making *in, const struct kube_endpoint *e, uint16_t port)
 {
 	struct member *m;
@@ -134,6 +146,7 @@ static int add_member(struct making *in, const struct kube_endpoint *e, uint16_t
 	name_member(in->service, e, m);
 	addr_format(&e->address, port, m->address);
 	m->drained = e->terminating;
+	m->place = place_of(in->here, e);
 	in->count++;
 	return 0;
 }
@@ -152,7 +165,8 @@ static int add_spared(struct making *in, const struct kube_endpoint *e)
 
 	if (strcmp(in->service->intercept, "endpoints") != 0 || !length ||
 	    length + sizeof("pod/") > PINTLE_CLIENT_NAME_SIZE ||
-	    (in->node && strcmp(in->node, e->node) != 0) || in->spared_count == PINTLE_MAX_SPARED)
+	    (in->here->node && strcmp(in->here->node, e->node) != 0) ||
+	    in->spared_count == PINTLE_MAX_SPARED)
 		return 0;
 	if (!ROOM_FOR_ONE(in->spared, in->spared_count, in->spared_room, 16))
 		return -ENOMEM;
@@ -164,7 +178,7 @@ static int add_spared(struct making *in, const struct kube_endpoint *e)
 /* With internalTrafficPolicy: Local only the pods of the client's own node serve it. */
 static bool is_here(const struct making *in, const struct kube_endpoint *e)
 {
-	return !in->service->local || !strcmp(in->node, e->node);
+	return !in->service->local || !strcmp(in->here->node, e->node);
 }
 
 static int add_slice(struct making *in, const struct kube_slice *slice, const char *port)
@@ -271,6 +285,7 @@ static int put_pool(struct config_founds *p, const struct making *in, size_t por
 		parts.endpoints[i].name = in->members[i].name;
 		parts.endpoints[i].address = in->members[i].address;
 		parts.endpoints[i].drained = in->members[i].drained;
+		parts.endpoints[i].place = in->members[i].place;
 	}
 	parts.endpoint_count = in->count;
 	for (size_t i = 0; i < in->spared_count; i++)
@@ -283,17 +298,17 @@ static int put_pool(struct config_founds *p, const struct making *in, size_t por
 }
 
 int kube_pools_add(struct config_founds *p, const struct kube_service *s,
-		   struct kube_slice *const *slices, size_t slice_count, const char *node,
-		   char why[KUBE_WHY_SIZE])
+		   struct kube_slice *const *slices, size_t slice_count,
+		   const struct kube_here *here, char why[KUBE_WHY_SIZE])
 {
 	bool several = count_targets(s) > 1;
 	int err = 0;
 
 	why[0] = '\0';
-	if (leave_service(s, node, why))
+	if (leave_service(s, here->node, why))
 		return 0;
 	for (size_t i = 0; !err && i < s->port_count; i++) {
-		struct making in = {.service = s, .node = node};
+		struct making in = {.service = s, .here = here};
 
 		if (!is_first_of_target(s, i))
 			continue;

@@ -70,6 +70,7 @@ struct state_endpoint {
 	uint32_t stranger;     /* uid of the newest stranger that listens at its address */
 	bool drained;          /* by `pintle drain`, in any state */
 	uint64_t drained_since_ns;
+	uint32_t place;          /* enum config_place_of: where it runs, seen from this node */
 	bool drained_configured; /* by the file, or because its pod terminates; in any state */
 
 	/* from the newest good page; each signal valid with its flag */

@@ -155,6 +155,7 @@ static void health_take(struct state_endpoint *e, const struct eligible_query *q
 
 static void override_take(struct state_endpoint *e, const struct eligible_query *q)
 {
+	e->place = (q->endpoint->flags & PINTLE_ENDPOINT_PLACE) >> 2;
 	e->drained_configured = q->endpoint->flags & PINTLE_ENDPOINT_DRAINED;
 	e->drained = q->override->generation == e->generation &&
 		     q->override->flags & PINTLE_OVERRIDE_DRAIN;

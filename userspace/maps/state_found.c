@@ -38,6 +38,7 @@ static int found_put(const struct state *s, const struct state_pool *p, struct c
 			.name = e->name,
 			.address = e->address,
 			.drained = e->drained_configured,
+			.place = e->place,
 		};
 	}
 	for (size_t i = 0; i < p->spared_count; i++)

@@ -75,6 +75,11 @@ GET(drained)
 	return value_bool(e->drained);
 }
 
+GET(place)
+{
+	return e->place ? value_text(config_place_name(e->place)) : value_none();
+}
+
 GET(drained_configured)
 {
 	return value_bool(e->drained_configured);
@@ -289,6 +294,9 @@ static const struct column columns[] = {
 	{.key = "drained_configured",
 	 COLUMN(drained_configured),
 	 .help = "bool: the file drains it, or its pod terminates"},
+	{.key = "place",
+	 COLUMN(place),
+	 .help = "text: where it runs, seen from this node: node, zone, away; null: not known"},
 	{.key = "unfit",
 	 COLUMN(unfit),
 	 .help = "text: starting, unhealthy or faulty, by pintled's own checks; null: fit"},
