@@ -213,6 +213,59 @@ static __always_inline __u32 class_of(const struct pintle_pool *pool, const stru
 	return h->flags & PINTLE_HINTED_CLASS && h->class_id < pool->classes ? h->class_id : 0;
 }
 
+static __always_inline bool is_spared(const struct caller *caller, const struct pintle_ref *pool)
+{
+	__u64 cgroup = caller->cgroup; /* Linux 6.1 takes keys only from the stack */
+	struct pintle_client *c = bpf_map_lookup_elem(&clients, &cgroup);
+	struct pintle_spared_key key = {.pool = pool->id, .pool_generation = pool->generation};
+
+	if (!c)
+		return false;
+	key.client = c->id;
+	return bpf_map_lookup_elem(&spared, &key);
+}
+
+/*
+ * A pod connects to 10.0.3.17:8000, which is a member of a pool, instead of to the pool's frontend:
+ * a gateway that knows the pods, say. Sets *pool if the pool intercepts such connections; else
+ * counts the connection, so that `pintle status` can tell. Left alone in any case is whoever is in
+ * the node's own network namespace: the kubelet, whose probes ask about that one pod, and pintled.
+ * So are the clients that are spared, such as the members themselves, who work together.
+ */
+__noinline int member_of(const struct pintle_tuple *t, const struct caller *caller,
+			 struct pintle_ref *pool)
+{
+	struct pintle_address_key key = {};
+	struct pintle_member *m;
+	struct pintle_health *h;
+	struct pintle_node *n;
+	struct pintle_pool *p;
+	__u32 zero = 0, id;
+
+	if (!t || !caller || !pool)
+		return 0;
+	key.scope = t->scope;
+	key.port = t->local_port;
+	__builtin_memcpy(key.address, t->local, sizeof(key.address));
+	m = bpf_map_lookup_elem(&members, &key);
+	n = bpf_map_lookup_elem(&node, &zero);
+	if (!m || !n || caller->netns == n->netns_cookie)
+		return 0;
+	p = pool_find(m->pool, m->pool_generation);
+	if (!p)
+		return 0;
+	pool->id = m->pool;
+	pool->generation = m->pool_generation;
+	if (p->intercept && !is_spared(caller, pool))
+		return 0;
+	pool->generation = 0;
+	id = m->endpoint;
+	h = bpf_map_lookup_elem(&health, &id);
+	if (!p->intercept && h && endpoint_find(id, m->generation))
+		__sync_fetch_and_add(&h->direct_opened, 1);
+	return 0;
+}
+
 /* Enters the decision into the socket's record, and counts it as placed. */
 static __always_inline void connect_place(struct pintle_connect *c, const struct terms *t,
 					  const struct decide_result *r,
@@ -263,6 +316,10 @@ static __always_inline struct pintle_connect *connect_decide(const struct pintle
 	if (c)
 		disown(c);
 	frontend_bits = frontend_of(tuple, PINTLE_HOOK_CONNECT, &ref);
+	if (!ref.generation) {
+		frontend_bits = 128;
+		member_of(tuple, caller, &ref);
+	}
 	pool = pool_find(ref.id, ref.generation);
 	if (!pool)
 		return NULL;

@@ -57,6 +57,24 @@ struct {
 	__type(value, struct pintle_frontend);
 } MAP(frontends);
 
+/* The endpoint that has an address and port. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_ENDPOINTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_address_key);
+	__type(value, struct pintle_member);
+} MAP(members);
+
+/* Clients whose connections to a pool's members are left alone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_SPARED);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_spared_key);
+	__type(value, struct pintle_spared);
+} MAP(spared);
+
 /* A pool's policy and members. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

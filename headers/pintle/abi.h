@@ -305,6 +305,31 @@ struct pintle_frontend {
 	__u32 prefix_bits; /* of the address; the bits beyond them may tell sessions apart */
 };
 
+/* ---- members: hash, an endpoint's own address and port -> that endpoint. Writer: daemon. -- */
+
+/* The key is a struct pintle_address_key. All pools that are decided on the clients' node have
+ * their endpoints here: where the pool intercepts, a connection to one of them is decided as one to
+ * the frontend, and else it is counted in the endpoint's `direct_opened`. */
+struct pintle_member {
+	__u32 endpoint;
+	__u32 generation;
+	__u32 pool;
+	__u32 pool_generation;
+};
+
+/* ---- spared: hash, a client and a pool -> the client's name. Writer: daemon. -- */
+
+/* The client's connections to the pool's members go where it asks. */
+struct pintle_spared_key {
+	__u64 client; /* as in struct pintle_client */
+	__u32 pool;
+	__u32 pool_generation;
+};
+struct pintle_spared {
+	char name[PINTLE_CLIENT_NAME_SIZE];
+};
+#define PINTLE_MAX_SPARED 4096
+
 /* ---- pools: array. Writer: daemon. ---------------------------------------- */
 
 struct pintle_ref {
@@ -387,7 +412,7 @@ struct pintle_pool {
 	/* The first `ready` entries of `order` are the indices in `members` of those that were
 	 * eligible when the daemon looked; the others follow. 0: `order` says nothing. */
 	__u32 ready;
-	__u32 zero;
+	__u32 intercept; /* 1: connections to members' own addresses are decided, too */
 	__u16 order[PINTLE_MAX_ENDPOINTS];
 };
 
@@ -479,7 +504,10 @@ struct pintle_homes {
 /* ---- endpoints: array. Writer: daemon. ------------------------------------ */
 
 #define PINTLE_ENDPOINT_ANY_ADDRESS 0x1 /* configured by port alone */
-#define PINTLE_ENDPOINT_DRAINED     0x2 /* takes no further connection, whatever `overrides` says */
+#define PINTLE_ENDPOINT_PLACE                                                                      \
+	0xc /* seen from this node, shifted by 2: 0 not known, 1 on it, 2 in its zone, 3 elsewhere \
+	     */
+#define PINTLE_ENDPOINT_DRAINED 0x2 /* takes no further connection, whatever `overrides` says */
 
 struct pintle_endpoint {
 	__u32 generation;      /* once the slot was used never 0; stays when the endpoint is gone */
@@ -617,7 +645,8 @@ struct pintle_health {
 	__u32 families;           /* PINTLE_FAMILY_* that a listener takes */
 	__u32 unsteerable;        /* PINTLE_UNSTEERABLE_*: why the newest listener is of no use */
 	__s32 error;              /* the errno that came with it, negative */
-	__u64 direct_opened;      /* connections to the endpoint that were not steered */
+	__u64 direct_opened; /* connections to the endpoint that were not steered; at the connect
+			      * hook: connect() of clients on this node, as it began */
 	__u64 direct_closed;
 	__u32 unwatched; /* bit i: the listener in slot i of `sockets` was there before sockops, and
 			  * the daemon put it there; the kernel will not report its end */
@@ -951,6 +980,9 @@ PINTLE_ASSERT_SIZE(struct pintle_address, 32);
 PINTLE_ASSERT_SIZE(struct pintle_server_cgroup, 16);
 PINTLE_ASSERT_SIZE(struct pintle_frontend_key, 28);
 PINTLE_ASSERT_SIZE(struct pintle_frontend, 20);
+PINTLE_ASSERT_SIZE(struct pintle_member, 16);
+PINTLE_ASSERT_SIZE(struct pintle_spared_key, 16);
+PINTLE_ASSERT_SIZE(struct pintle_spared, 64);
 PINTLE_ASSERT_SIZE(struct pintle_rewrite, 136);
 PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_ENDPOINTS + 32);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);

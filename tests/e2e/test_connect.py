@@ -221,6 +221,53 @@ def test_beside_the_lookup_hook(node):
     all_zero(cluster)
 
 
+def curl(whose, address, cgroup):
+    """One request by curl of the machine or pod, whose cgroup matters."""
+    return whose.run("curl", "-sS", "-m5", f"http://{address}", cgroup=cgroup).stdout.split()[0]
+
+
+@case(each=BOTH)
+def test_intercept(node, how):
+    """With `intercept: endpoints` a connection to an endpoint's own address is a decision, too, but not one from
+    the node's own namespace, where pintled and a kubelet are, nor one of a client that is spared. Without it such
+    connections are counted, and `pintle status` says what helps."""
+    cluster = Cluster(node)
+    machine = cluster.machines[0]
+    pods = cluster.servers(2)
+    client, spared = cluster.pod("client"), cluster.pod("spared")
+    own = pods[0].address(how)
+    pool = cluster.pool(pods, family=how, interceptExcept=["gateway"])
+    cluster.steer(pool, clients=[{"name": "gateway", "cgroup": f"/{node.id}/n1/spared"}])
+    assert client.spread(own, 10) == {"s0": 10}
+    assert curl(machine, own, machine.own) == "s0"
+    assert {e["name"]: e["direct_opened"] for e in cluster.cli("endpoints")} == {"s0": 10, "s1": 0}
+    assert "10 connections went past pool pool" in cluster.pintle("status").stdout
+    assert cluster.decisions() == {}
+
+    cluster.pintle("set", "pool", "intercept=endpoints")
+    wait_for(lambda: cluster.cli("pools")[0]["intercepts"])
+    assert "went past" not in cluster.pintle("status").stdout
+    with client.connect(own) as c:
+        assert c.sock.getpeername()[:2] == split(own)
+    assert set(client.spread(own, 20)) == {"s0", "s1"}
+    decided = sum(cluster.decisions().values())
+    assert decided == 21
+    for _ in range(8):
+        assert curl(machine, own, machine.own) == "s0"
+        assert curl(spared, own, spared.cgroup) == "s0"
+    assert sum(cluster.decisions().values()) == decided
+    assert client.ask(pods[0].address(how)) in ("s0", "s1")
+    all_zero(cluster)
+    # What no endpoint takes goes where it was to go.
+    for p in pods:
+        cluster.pintle("drain", p.name)
+    assert client.spread(own, 4) == {"s0": 4}
+    cluster.pintle("undrain", "s0")
+    cluster.pintle("undrain", "s1")
+    cluster.pintle("mode", "pool", "off")
+    assert client.spread(own, 4) == {"s0": 4}
+
+
 def test_drain(node):
     """A drained endpoint gets no further connections; open connections go on."""
     cluster, pods, client, _ = steered(node, stickiness={"key": "client"})

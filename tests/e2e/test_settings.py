@@ -26,7 +26,9 @@ KEYS = {
     "pods": {
         "stickiness.key": ("hint", "client"), "stickiness.shared": ("true", "false"),
         "ejection.failures": ("8", "3"), "ejection.time": ("11s", "10s"), "ejection.maxTime": ("6m", "5m"),
-        "ejection.maxShare": ("0.4", "0.5"),
+        "ejection.maxShare": ("0.4", "0.5"), "intercept": ("endpoints", "none"),
+        "locality.preferSameNode": ("true", "false"), "locality.preferSameZone": ("true", "false"),
+        "locality.maxExtraLoad": ("3", "4"),
     },
 }
 # Their columns in `pintle pools`.
@@ -36,6 +38,7 @@ SHOWN = {
     ("pool", "stickiness.group"): ("group", "source"), ("pool", "stickiness.ttl"): ("ttl_seconds", 100),
     ("pool", "stickiness.maxExtraLoad"): ("max_extra_load", 7),
     ("pool", "saturation.staleness"): ("staleness_seconds", 3), ("pods", "stickiness.key"): ("session_key", "hint"),
+    ("pods", "intercept"): ("intercepts", True),
 }
 ALL = {(pool, key): values for pool, keys in KEYS.items() for key, values in keys.items()}
 

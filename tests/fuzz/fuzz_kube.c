@@ -87,12 +87,13 @@ static void check_pools(struct world *w)
 				   "kubernetes: {}\n";
 	const struct config_text text = {"-", (char *)file, sizeof(file) - 1};
 	const struct yaml_sink sink = {ignore, ignore, NULL};
+	const struct kube_here here = {.node = "node-a", .zone = "zone-1"};
 	struct config_founds f = {0};
 	struct config *c = NULL;
 	char why[KUBE_WHY_SIZE];
 	size_t held = 0;
 
-	PROMISE(!kube_pools_add(&f, &w->service, w->slices, w->count, why));
+	PROMISE(!kube_pools_add(&f, &w->service, w->slices, w->count, &here, why));
 	PROMISE(!config_parse_set(&text, &f, NULL, 0, &sink, &c) && c);
 	for (size_t i = 0; i < f.count; i++) {
 		PROMISE(f.all[i].holds || f.all[i].why[0]);

@@ -164,6 +164,24 @@ def test_left_to_kube_proxy(node):
 
 
 @case(timeout=120)
+def test_internal_traffic_policy(node):
+    """With internalTrafficPolicy: Local the pods of this node alone are endpoints; without one, the Service is
+    kube-proxy's."""
+    world = World(node, mode="enforce", internalTrafficPolicy="Local")
+    daemon = world.daemon(called="node-c")
+    wait_for(lambda: "no ready endpoint on this node" in daemon.log())
+    assert not world.pools()
+    daemon.stop()
+    world.api.create("/api/v1/nodes", {"metadata": {"name": "node-b"}})
+    world.api.run(types.SimpleNamespace(name="far", v4="10.200.0.1"), on="node-b")
+    world.daemon()
+    world.wait_members("s0", "s1")
+    wait_for(lambda: len(world.slices()) == 3)
+    wait_for(world.is_steered)
+    assert world.members() == {"s0", "s1"}
+
+
+@case(timeout=120)
 def test_not_ready_is_published(node):
     """With publishNotReadyAddresses a pod that is not ready is an endpoint, and gets connections once its page
     was read."""
@@ -179,3 +197,99 @@ def test_not_ready_is_published(node):
     wait_for(lambda: world.is_steered("s0", "s1", "late"))
     world.api.terminate(late)
     wait_for(lambda: world.states()["late"] == "drained")
+
+
+@case(timeout=180)
+def test_intercept(node):
+    """Annotated `pintle.dev/intercept: endpoints`, a connection of a pod to any member's own address is a decision,
+    too; members themselves, and the node's own namespace, are left alone. Without the annotation `pintle status`
+    counts such connections and says what to do. All of this holds over a restart without an API server."""
+    world = World(node, mode="enforce")
+    daemon = world.daemon()
+    wait_for(lambda: set(world.states().values()) == {"ready"} and len(world.states()) == 2)
+    world.machine.pintle("set", POOL, "stickiness.key=none")
+    own = world.servers[0].address()
+    uid = world.api.get("/api/v1/namespaces/llm/pods/s1")["metadata"]["uid"]
+    # A container of s1, as a kubelet makes its cgroup.
+    container = world.servers[1].cgroup / f"kubepods/burstable/pod{uid}/c1"
+    container.mkdir(parents=True)
+
+    def from_member():
+        return world.servers[1].run("curl", "-sS", "-m5", f"http://{own}", cgroup=container).stdout.split()[0]
+
+    assert world.client.spread(own, 6) == {world.servers[0].name: 6}
+    status = world.machine.pintle("status").stdout
+    assert "6 connections went past pool llm/vllm" in status, status
+    assert "kubectl annotate service -n llm vllm pintle.dev/intercept=endpoints" in " ".join(status.split()), status
+    path = "/api/v1/namespaces/llm/services/vllm"
+    world.api.patch(path, {"metadata": {"annotations": {"pintle.dev/intercept": "endpoints"}}})
+    wait_for(lambda: world.pools()[POOL]["intercepts"])
+    assert f"pod/{uid}" in world.pools()[POOL]["spared"]
+
+    def holds():
+        assert set(world.client.spread(own, 20)) == {"s0", "s1"}
+        wait_for(lambda: {from_member() for _ in range(8)} == {"s0"}) # pintled has seen the cgroup
+        assert "went past" not in world.machine.pintle("status").stdout
+
+    holds()
+    world.api.kill_server()
+    daemon.stop()
+    daemon = world.daemon()
+    wait_for(lambda: set(world.states().values()) == {"ready"})
+    holds()
+    world.api.start_server()
+    world.api.patch(path, {"metadata": {"annotations": {"pintle.dev/intercept": "pods"}}})
+    wait_for(lambda: "is 'pods', which is no such word" in daemon.log(), 60)
+    wait_for(lambda: not world.pools())
+    assert world.client.spread(own, 6) == {world.servers[0].name: 6}
+
+
+@case(timeout=180)
+def test_locality(node):
+    """Endpoints have a place by their node and its zone; with a pool's `locality` the near one is preferred until it
+    is ahead by maxExtraLoad. This node's zone is asked for by `get`; without that right no endpoint counts as in
+    another zone, and the log says what is missing."""
+    world = World(node)
+    for name, zone in (("node-b", "z1"), ("node-c", "z2")):
+        world.api.create("/api/v1/nodes", {"metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": zone}}})
+    world.api.patch("/api/v1/nodes/node-a", {"metadata": {"labels": {"topology.kubernetes.io/zone": "z1"}}})
+    pods = {}
+    for name, on in (("near", "node-a"), ("beside", "node-b"), ("far", "node-c")):
+        pods[name] = world.machine.pod(name)
+        pods[name].server()
+        world.api.run(pods[name], app="zoned", on=on)
+    world.api.service("zoned", ip="10.96.0.30", mode="enforce")
+    world.daemon()
+
+    def places():
+        return {e["name"]: e["place"] for e in world.machine.cli("endpoints") if e["state"] == "ready"}
+
+    wait_for(lambda: places() == {"near": "node", "beside": "zone", "far": "away"}, 20)
+    to, pool = "10.96.0.30:8000", "llm/zoned"
+    for setting in ("stickiness.key=none", "locality.maxExtraLoad=3"):
+        world.machine.pintle("set", pool, setting)
+    wait_for(lambda: set(world.client.spread(to, 24)) == set(pods))
+
+    def prefer(**which):
+        for key, value in which.items():
+            world.machine.pintle("set", pool, f"locality.{key}={str(value).lower()}")
+
+    prefer(preferSameZone=True)
+    wait_for(lambda: set(world.client.spread(to, 24)) == {"near", "beside"})
+    prefer(preferSameNode=True)
+    wait_for(lambda: set(world.client.spread(to, 24)) == {"near"})
+    # Too loaded: with four connections held, a fifth goes elsewhere.
+    held = []
+    wait_for(lambda: held.append(world.client.connect(to)) or held[-1].ask() != "near", 10)
+    assert 3 <= len(held) <= 6, len(held)
+    assert held[-1].ask() == "beside" # one preference is missed, not two
+    for c in held:
+        c.close()
+
+    role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/pintle"
+    rules = [r for r in world.api.get(role)["rules"] if r["resources"] != ["nodes"]]
+    world.api.patch(role, {"rules": rules})
+    node.daemons[-1].stop()
+    daemon = world.daemon()
+    wait_for(lambda: places() == {"near": "node", "beside": "zone", "far": "zone"}, 60)
+    wait_for(lambda: "nodes" in daemon.log() and "the right" in daemon.log(), 60)

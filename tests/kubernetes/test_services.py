@@ -46,14 +46,14 @@ class World:
         return {a for s in found["items"] for e in s["endpoints"] or () if e["conditions"]["ready"]
                 for a in e["addresses"]}
 
-    def config(self, *pools, **settings):
+    def config(self, *pools, called="node-a", **settings):
         text = self.machine.config(*pools, **settings)
         if not pools:
             text = text.replace("pools: []\n", "")
-        return text + f"kubernetes: {{kubeconfig: {self.kubeconfig}, node: {NODE}}}\n"
+        return text + f"kubernetes: {{kubeconfig: {self.kubeconfig}, node: {called}}}\n"
 
-    def daemon(self, *pools, **more):
-        return self.machine.daemon(self.config(*pools), **more)
+    def daemon(self, *pools, called="node-a", **more):
+        return self.machine.daemon(self.config(*pools, called=called), **more)
 
     def pools(self):
         return {p["name"]: p for p in self.machine.cli("pools")}
@@ -108,7 +108,8 @@ def test_labelled_and_not(node):
             wait_for(lambda: not world.pools())
             assert world.is_proxied()
     assert world.api.asked("system:serviceaccount:pintle:pintle") == {
-        (verb, what) for verb in ("list", "watch") for what in ("services", "endpointslices", "pods")}
+        ("get", "nodes"),
+        *((verb, what) for verb in ("list", "watch") for what in ("services", "endpointslices", "pods"))}
 
 
 @case(timeout=120)

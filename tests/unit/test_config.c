@@ -187,7 +187,8 @@ static const struct refusal refusals[] = {
 	 "3:9: \"frontends\" is missing in pools[]; add it: a list such as [\"10.77.0.1:8000\", "
 	 "\"[fd77::1]:8000\"]\n"
 	 "3:9: \"endpoints\" is missing in pools[]; add it: a list, each item a mapping of name, "
-	 "listen, address, user, cgroup, metrics, drained, gpu\n"},
+	 "listen, address, user, cgroup, metrics, "
+	 "drained, place, gpu\n"},
 
 	/* node */
 	{"node a list", POOL "node: []\n",
@@ -599,6 +600,15 @@ static const struct refusal refusals[] = {
 	{"announced, where clients are steered in connect()", CONNECT_POOL "  announce: true\n",
 	 "8:13: announce is for endpoints with listen: clients of endpoints with address are "
 	 "steered before a route matters; remove announce\n"},
+	{"intercepted, where servers listen",
+	 HEAD "pools:\n- name: a\n" FRONTEND
+	      "  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n  intercept: endpoints\n",
+	 "7:14: intercept is for endpoints with address: a connection to a listener's own address is "
+	 "the server's; remove intercept\n"},
+	{"no names of clients", CONNECT_POOL "  interceptExcept: [\"a b\", \"\"]\n",
+	 "8:21: interceptExcept is \"a b\", which is no name of a client; write a list of clients "
+	 "such as [prometheus, pod/UID]\n8:28: interceptExcept is \"\", which is no name of a client; "
+	 "write a list of clients such as [prometheus, pod/UID]\n"},
 	{"whose listeners, of an address",
 	 POOL_OF("[\"10.96.0.10:80\"]",
 		 "[{name: a, address: \"10.1.0.1:8000\", user: vllm, cgroup: /vllm}]"),

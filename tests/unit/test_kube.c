@@ -213,12 +213,22 @@ static void test_pages(void **state)
 #define POD(name, ip, is)                                                                          \
 	"{\"addresses\":[\"" ip "\"],\"conditions\":" is ",\"targetRef\":"                         \
 	"{\"kind\":\"Pod\",\"name\":\"" name "\"}}"
+#define OWNED(name, ip, ready, node, uid)                                                          \
+	"{\"addresses\":[\"" ip "\"],\"conditions\":{\"ready\":" ready "},\"nodeName\":\"" node    \
+	"\",\"targetRef\":{\"kind\":\"Pod\",\"name\":\"" name "\",\"uid\":\"" uid "\"}}"
+#define PLACED(name, ip, node, zone)                                                               \
+	"{\"addresses\":[\"" ip "\"],\"nodeName\":\"" node "\",\"zone\":\"" zone                   \
+	"\",\"targetRef\":{\"kind\":\"Pod\",\"name\":\"" name "\"}}"
+#define AT_PLACE(name, ip, place)                                                                  \
+	"{\"name\":\"" name "\",\"address\":\"" ip "\",\"place\":\"" place "\"}"
 #define ENDPOINT(name, ip) "{\"name\":\"" name "\",\"address\":\"" ip "\"}"
 #define DRAINED(name, ip)  "{\"name\":\"" name "\",\"address\":\"" ip "\",\"drained\":true}"
 #define POOL(name, mode, frontends, endpoints)                                                     \
 	"{\"name\":\"" name "\",\"engine\":\"auto\",\"mode\":\"" mode                              \
 	"\",\"frontends\":[" frontends "],\"endpoints\":[" endpoints "]}"
 #define F4 "\"10.96.0.5:80\""
+
+static const struct kube_here here = {"here", "z1"}, nowhere = {NULL, ""};
 
 static const struct {
 	const char *what, *service, *slices[3];
@@ -251,6 +261,41 @@ static const struct {
 	 {POOL("a/s", "enforce", F4,
 	       ENDPOINT("p0", "10.9.0.2:8000") "," DRAINED("p1", "10.9.0.3:8000") "," DRAINED(
 		       "p2", "10.9.0.4:8000"))},
+	 ""},
+	{"pods' own addresses are intercepted, but for the Service's own pods of this node",
+	 "{\"metadata\":{\"namespace\":\"a\",\"name\":\"s\",\"labels\":{" ENFORCE
+	 "},\"annotations\":{\"pintle.dev/intercept\":\"endpoints\"}},\"spec\":{" IP4 "," PORT80
+	 "}}",
+	 {SLICE("x", "IPv4", AT8000,
+		"[" OWNED("p0", "10.9.0.2", "true", "here", "u-0") "," OWNED(
+			"p1", "10.9.0.3", "false", "here",
+			"u-1") "," OWNED("p2", "10.9.0.4", "true", "there", "u-2") "]"),
+	  SLICE("y", "IPv4", AT8000, "[" OWNED("p0", "10.9.0.2", "true", "here", "u-0") "]")},
+	 {"{\"name\":\"a/s\",\"engine\":\"auto\",\"mode\":\"enforce\",\"frontends\":[" F4
+	  "],\"endpoints\":[" AT_PLACE("p0", "10.9.0.2:8000", "node") "," AT_PLACE(
+		  "p2", "10.9.0.4:8000",
+		  "zone") "],\"intercept\":\"endpoints\",\"interceptExcept\":"
+			  "[\"pod/u-0\",\"pod/u-1\"]}"},
+	 ""},
+	{"a word that intercepts nothing",
+	 "{\"metadata\":{\"namespace\":\"a\",\"name\":\"s\",\"labels\":{" ENFORCE
+	 "},\"annotations\":{\"pintle.dev/intercept\":\"pods\"}},\"spec\":{" IP4 "," PORT80 "}}",
+	 {NULL},
+	 {NULL},
+	 "its annotation pintle.dev/intercept is 'pods', which is no such word; write endpoints, or "
+	 "remove it"},
+	{"on this node, in its zone, elsewhere, and on a node whose zone is not known",
+	 "{" META(ENFORCE) ",\"spec\":{" IP4 "," PORT80 "}}",
+	 {SLICE("x", "IPv4", AT8000,
+		"[" PLACED("p0", "10.9.0.1", "here", "z1") "," PLACED(
+			"p1", "10.9.0.2", "there",
+			"z1") "," PLACED("p2", "10.9.0.3", "there",
+					 "z2") "," PLACED("p3", "10.9.0.4", "there", "") "]")},
+	 {POOL("a/s", "enforce", F4,
+	       AT_PLACE("p0", "10.9.0.1:8000", "node") "," AT_PLACE(
+		       "p1", "10.9.0.2:8000",
+		       "zone") "," AT_PLACE("p2", "10.9.0.3:8000",
+					    "away") "," AT_PLACE("p3", "10.9.0.4:8000", "zone"))},
 	 ""},
 	{"each target is a pool; a named one differs from slice to slice",
 	 "{" META("\"pintle.dev/mode\":\"baseline\"") ",\"spec\":{" IP4 "," TWO "}}",
@@ -307,9 +352,16 @@ static const struct {
 	 "ExternalName, dial other addresses"},
 	{"internalTrafficPolicy",
 	 "{" META(ENFORCE) ",\"spec\":{\"internalTrafficPolicy\":\"Local\"," IP4 "," PORT80 "}}",
+	 {SLICE("x", "IPv4", AT8000,
+		"[" OWNED("p0", "10.9.0.2", "true", "there",
+			  "u-0") "," OWNED("p1", "10.9.0.3", "true", "here", "u-1") "]")},
+	 {POOL("a/s", "enforce", F4, AT_PLACE("p1", "10.9.0.3:8000", "node"))},
+	 ""},
+	{"no pod on this node",
+	 "{" META(ENFORCE) ",\"spec\":{\"internalTrafficPolicy\":\"Local\"," IP4 "," PORT80 "}}",
+	 {SLICE("x", "IPv4", AT8000, "[" OWNED("p0", "10.9.0.2", "true", "there", "u-0") "]")},
 	 {NULL},
-	 {NULL},
-	 "its internalTrafficPolicy is Local, which pools do not know"},
+	 "port 80 has no ready endpoint on this node"},
 	{"UDP alone",
 	 "{" META(ENFORCE) ",\"spec\":{" IP4 ",\"ports\":[{\"port\":53,\"protocol\":\"UDP\"}]}}",
 	 {NULL},
@@ -353,7 +405,7 @@ static void test_pools(void **state)
 			assert_int_equal(kube_slice_read(o, &slices[n], why), 0);
 			cJSON_Delete(o);
 		}
-		assert_int_equal(kube_pools_add(&f, &s, slices, n, why), 0);
+		assert_int_equal(kube_pools_add(&f, &s, slices, n, &here, why), 0);
 		assert_string_equal(why, cases[i].why);
 		for (size_t k = 0; k < ARRAY_SIZE(cases[i].pools) && cases[i].pools[k]; k++) {
 			if (k >= f.count)
@@ -385,7 +437,7 @@ static void test_recorded(void **state)
 	assert_int_equal(kube_service_read(cJSON_GetArrayItem(services.items, 0), &s, why), 0);
 	assert_int_equal(kube_slice_read(cJSON_GetArrayItem(slices.items, 0), &slice, why), 0);
 	assert_string_equal(slice->service, "two");
-	assert_int_equal(kube_pools_add(&f, &s, &slice, 1, why), 0);
+	assert_int_equal(kube_pools_add(&f, &s, &slice, 1, &nowhere, why), 0);
 	assert_string_equal(why, "");
 	assert_int_equal(f.count, 2);
 	assert_string_equal(

@@ -118,6 +118,7 @@ static void free_pool(struct config_pool *p)
 		free_endpoint(&p->endpoints[i]);
 	free(p->endpoints);
 	free(p->frontends);
+	free(p->spared);
 	free(p->name);
 	free(p->scrape.path);
 	free(p->scrape.credentials_file);

@@ -35,6 +35,7 @@ struct config_endpoint {
 	char *gpu_pod;      /* DCGM's `pod` label; NULL: not joined by pod */
 	char *gpu_exporter; /* DCGM exporter's page for this endpoint; NULL: the pool's */
 	bool drained;       /* takes no further connection */
+	uint32_t place;     /* enum config_place_of */
 	int line;           /* where it begins in the file, from 1 */
 };
 
@@ -86,6 +87,29 @@ struct config_ejection {
 	double max_share; /* of the pool's endpoints that may be ejected at once, 0..1 */
 };
 
+/* Where an endpoint runs, seen from this node. */
+#define CONFIG_PLACES(X)                                                                           \
+	X(UNKNOWN, "unknown")                                                                      \
+	X(NODE, "node")                                                                            \
+	X(ZONE, "zone")                                                                            \
+	X(AWAY, "away")
+#define X(symbol, name) PLACE_##symbol,
+enum config_place_of { CONFIG_PLACES(X) PLACE_COUNT };
+#undef X
+
+struct config_locality {
+	bool prefer_node, prefer_zone;
+	double max_extra_load; /* request equivalents */
+};
+
+/* A client as `pintle` names it: "pod/UID", or a name of `clients`. */
+struct config_spared {
+	char name[PINTLE_CLIENT_NAME_SIZE];
+};
+
+/* What becomes of connections to endpoints' own addresses. */
+enum config_intercept { INTERCEPT_NONE, INTERCEPT_ENDPOINTS };
+
 /* Checks of the servers themselves. */
 struct config_health {
 	char *path; /* NULL: none */
@@ -121,8 +145,12 @@ struct config_pool {
 	struct config_ejection ejection;
 	struct config_health health;
 	uint64_t startup_ns; /* time that a new server is given to pass its health check */
-	uint32_t requests;   /* enum pintle_requests */
-	bool follow;         /* the requests on its connections */
+	struct config_locality locality;
+	uint32_t intercept;           /* enum config_intercept */
+	struct config_spared *spared; /* whose connections are not intercepted */
+	size_t spared_count;
+	uint32_t requests; /* enum pintle_requests */
+	bool follow;       /* the requests on its connections */
 	bool http10;
 	struct pintle_header spare_headers[PINTLE_MAX_HEADERS];
 	char *dcgm_url; /* DCGM exporter's page; NULL: none */
@@ -211,9 +239,16 @@ struct config_parts {
 	struct config_member {
 		const char *name, *address;
 		bool drained;
+		uint32_t place; /* enum config_place_of */
 	} * endpoints;
 	size_t endpoint_count;
+	bool intercept;      /* of endpoints */
+	const char **spared; /* clients whose connections are not intercepted */
+	size_t spared_count;
 };
+
+/** A place's name in the file: "zone". Static. */
+const char *config_place_name(uint32_t place);
 
 /** Adds a pool made of these parts, with `engine: auto`. Returns 0 or -ENOMEM. */
 int config_founds_put(struct config_founds *f, const struct config_parts *parts);

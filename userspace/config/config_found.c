@@ -29,10 +29,28 @@ static bool add_endpoints(cJSON *pool, const struct config_parts *parts)
 		if (!cJSON_AddItemToArray(list, e) ||
 		    !cJSON_AddStringToObject(e, "name", parts->endpoints[i].name) ||
 		    !cJSON_AddStringToObject(e, "address", parts->endpoints[i].address) ||
-		    (parts->endpoints[i].drained && !cJSON_AddTrueToObject(e, "drained")))
+		    (parts->endpoints[i].drained && !cJSON_AddTrueToObject(e, "drained")) ||
+		    (parts->endpoints[i].place &&
+		     !cJSON_AddStringToObject(e, "place",
+					      config_place_name(parts->endpoints[i].place))))
 			return false;
 	}
 	return list;
+}
+
+static bool add_intercept(cJSON *pool, const struct config_parts *parts)
+{
+	cJSON *list;
+
+	if (!parts->intercept)
+		return true;
+	if (!cJSON_AddStringToObject(pool, "intercept", "endpoints"))
+		return false;
+	list = parts->spared_count ? cJSON_AddArrayToObject(pool, "interceptExcept") : NULL;
+	for (size_t i = 0; list && i < parts->spared_count; i++)
+		if (!cJSON_AddItemToArray(list, cJSON_CreateString(parts->spared[i])))
+			return false;
+	return list || !parts->spared_count;
 }
 
 /* JSON is YAML that needs no indentation. */
@@ -44,7 +62,7 @@ static char *pool_text(const struct config_parts *parts)
 	if (cJSON_AddStringToObject(pool, "name", parts->name) &&
 	    cJSON_AddStringToObject(pool, "engine", "auto") &&
 	    cJSON_AddStringToObject(pool, "mode", parts->mode) && add_frontends(pool, parts) &&
-	    add_endpoints(pool, parts))
+	    add_endpoints(pool, parts) && add_intercept(pool, parts))
 		text = cJSON_PrintUnformatted(pool);
 	cJSON_Delete(pool);
 	return text;

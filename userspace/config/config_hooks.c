@@ -210,6 +210,18 @@ static void check_ejection(const struct config_pool *p, const struct yaml_node *
 			"longer");
 }
 
+static void check_intercept(const struct config_pool *p, const struct yaml_node *n,
+			    struct yaml_report *r)
+{
+	const struct yaml_node *place = yaml_node_towards(n, "intercept", NULL);
+
+	if (p->intercept != INTERCEPT_NONE && hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS))
+		yaml_report_error(
+			r, place->line, place->column,
+			"intercept is for endpoints with address: a connection to a listener's own "
+			"address is the server's; remove intercept");
+}
+
 static void check_pool(const struct config_pool *p, const struct yaml_node *n,
 		       struct yaml_report *r)
 {
@@ -230,6 +242,7 @@ static void check_pool(const struct config_pool *p, const struct yaml_node *n,
 	check_destination(p, n, "key", p->stickiness.key_kind, r);
 	check_destination(p, n, "group", p->stickiness.group_kind, r);
 	check_ejection(p, n, r);
+	check_intercept(p, n, r);
 }
 
 /* ---- all ------------------------------------------------------------------- */

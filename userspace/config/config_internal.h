@@ -52,6 +52,7 @@ extern const struct yaml_type config_listen;     /* struct endpoint_addr */
 extern const struct yaml_type config_address;    /* the same, never any_ip */
 extern const struct yaml_type config_session;    /* struct key_bits: a session key, or a group */
 extern const struct yaml_type config_extra;      /* double: a number, or "auto" */
+extern const struct yaml_type config_spared;     /* a list of struct config_spared */
 extern const struct yaml_type config_headers;    /* struct pintle_header[PINTLE_MAX_HEADERS] */
 
 /* The three members that struct config_stickiness has for a session key, and again for a group. */

@@ -6,6 +6,10 @@
 
 static const char *const api_versions[] = {CONFIG_API_VERSION, NULL};
 static const char *const kinds[] = {"PintleConfig", NULL};
+#define X(symbol, name) name,
+static const char *const places[] = {CONFIG_PLACES(X) NULL};
+#undef X
+static const char *const intercepts[] = {"none", "endpoints", NULL};
 static const char *const failure_modes[] = {
 	[PINTLE_FAIL_OPEN] = "FailOpen", [PINTLE_FAIL_CLOSE] = "FailClose", NULL};
 
@@ -35,6 +39,11 @@ static const struct yaml_list endpoint_list = {
 static const struct yaml_list frontend_list = {
 	.size = sizeof(struct frontend_addr),
 	.count = offsetof(struct config_pool, frontend_count),
+};
+
+static const struct yaml_list spared_list = {
+	.size = sizeof(struct config_spared),
+	.count = offsetof(struct config_pool, spared_count),
 };
 
 /* read_session() writes a session's key, and its group, through this one struct. */
@@ -162,6 +171,10 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].endpoints[].drained", &yaml_bool, .preset = "false", ENDPOINT(drained),
 	 .help = "Whether the endpoint takes no further connection, as after `pintle drain`. Its "
 		 "open connections continue."},
+	{"pools[].endpoints[].place", &yaml_choice, .choices = places, .preset = "unknown",
+	 ENDPOINT(place),
+	 .help = "Where the endpoint runs, seen from this node, for `locality`: on it, in its zone, "
+		 "or elsewhere. In a cluster pintled finds out."},
 	{"pools[].endpoints[].gpu", &yaml_map, .absent = "no GPU figures",
 	 .help = "Which GPU of the `dcgm` page belongs to the endpoint: `index` or `pod`."},
 	{"pools[].endpoints[].gpu.index", &yaml_integer, .min = 0, .max = 1023, .unset = -1,
@@ -182,6 +195,17 @@ static const struct yaml_key config_keys[] = {
 	 .help = "What happens when no endpoint is ready. FailOpen hashes connections over all "
 		 "endpoints (`listen`) or leaves them as they came (`address`); FailClose "
 		 "refuses them at once."},
+
+	{"pools[].intercept", &yaml_choice, .set = SET_BY_DAEMON, .choices = intercepts,
+	 .preset = "none", POOL(intercept),
+	 .help = "With `address`: `endpoints` steers also those connections that clients make to an "
+		 "endpoint's own address and port, as gateways do; see docs/connect.md. "
+		 "Connections from the node's own network namespace, such as a kubelet's probes, "
+		 "are left alone."},
+	{"pools[].interceptExcept", &config_spared, .max = PINTLE_MAX_SPARED, POOL(spared),
+	 .list = &spared_list, .absent = "none",
+	 .help = "With `intercept: endpoints`: clients whose connections to endpoints' own addresses "
+		 "are left alone. Each is a name of `clients`, or `pod/UID`."},
 
 	{"pools[].requests", &yaml_choice, .set = SET_IN_KERNEL, .choices = requests,
 	 .preset = "as-they-come", POOL(requests),
@@ -266,6 +290,21 @@ static const struct yaml_key config_keys[] = {
 		 "least loaded one before a session leaves it. `auto`: by one for every 100 bytes "
 		 "of the session's newest request and answer, and by 16 while these are not known. "
 		 "With a number, prompts weigh nothing: the load counts requests alone."},
+
+	{"pools[].locality", &yaml_map,
+	 .help = "Whether clients prefer servers that are near; see docs/load.md."},
+	{"pools[].locality.preferSameNode", &yaml_bool, .set = SET_BY_DAEMON, .preset = "false",
+	 POOL(locality.prefer_node),
+	 .help = "Whether an endpoint on another node than the client's counts as more loaded, by "
+		 "`maxExtraLoad`."},
+	{"pools[].locality.preferSameZone", &yaml_bool, .set = SET_BY_DAEMON, .preset = "false",
+	 POOL(locality.prefer_zone),
+	 .help = "Whether an endpoint in another zone than the client's counts as more loaded, by "
+		 "`maxExtraLoad`; with both preferences by twice as much."},
+	{"pools[].locality.maxExtraLoad", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
+	 .preset = "4", POOL(locality.max_extra_load),
+	 .help = "By how many request equivalents a near endpoint may be ahead of a far one before "
+		 "new sessions go to the far one."},
 
 	{"pools[].weights", &yaml_map,
 	 .help = "What each signal adds to an endpoint's load, in request equivalents."},
@@ -352,3 +391,8 @@ static const struct yaml_key config_keys[] = {
 _Static_assert(ARRAY_SIZE(config_keys) <= YAML_MAX_KEYS, "raise YAML_MAX_KEYS");
 
 const struct yaml_table config_table = {.keys = config_keys, .count = ARRAY_SIZE(config_keys)};
+
+const char *config_place_name(uint32_t place)
+{
+	return places[place < PLACE_COUNT ? place : PLACE_UNKNOWN];
+}

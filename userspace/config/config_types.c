@@ -214,6 +214,33 @@ static void frontends_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 	snprintf(buf, YAML_WANTS_SIZE, "a list such as [\"10.77.0.1:8000\", \"[fd77::1]:8000\"]");
 }
 
+/* A client's name, as `pintle sessions` writes it. */
+static int read_spared(struct yaml_value *v, void *field)
+{
+	struct config_spared s = {0};
+
+	if (!v->length || v->length >= sizeof(s.name))
+		return yaml_wrong(v, "which is no name of a client");
+	for (size_t i = 0; i < v->length; i++)
+		if (!isalnum((unsigned char)v->text[i]) && !strchr("/-._", v->text[i]))
+			return yaml_wrong(v, "which is no name of a client");
+	memcpy(s.name, v->text, v->length);
+	*(struct config_spared *)field = s;
+	return 0;
+}
+
+static void spared_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE, "a list of clients such as [prometheus, pod/UID]");
+}
+
+const struct yaml_type config_spared = {
+	.kind = YAML_LIST,
+	.wants = spared_wants,
+	.read = read_spared,
+	.example = "prometheus",
+};
 const struct yaml_type config_serve = {.wants = serve_wants, .read = read_serve};
 const struct yaml_type config_listen = {.wants = listen_wants, .read = read_listen};
 const struct yaml_type config_address = {.wants = address_wants, .read = read_address};

@@ -41,7 +41,9 @@ struct kube_cluster {
 	struct kube_store *all[ALL_COUNT];
 	LIST_HEAD(, service) services;
 	struct config_founds restored;
-	char *node;              /* the name of this one; NULL: unknown */
+	char *node; /* the name of this one; NULL: unknown */
+	struct kube_node here;
+	struct kube_watch *zone; /* gets the node, for its zone; NULL: its name is unknown */
 	struct kube_store *pods; /* of that node; NULL: not watched */
 };
 
@@ -288,6 +290,7 @@ static int add_service(struct kube_cluster *c, struct service *v, const struct k
 		       struct config_founds *out)
 {
 	_cleanup_free_ struct kube_slice **all = NULL;
+	const struct kube_here here = {.node = c->node, .zone = c->here.zone};
 	char why[KUBE_WHY_SIZE];
 	size_t n = 0;
 	int err;
@@ -302,7 +305,7 @@ static int add_service(struct kube_cluster *c, struct service *v, const struct k
 		if (item->now)
 			all[n++] = item->now;
 	}
-	err = kube_pools_add(out, now, all, n, why);
+	err = kube_pools_add(out, now, all, n, &here, why);
 	if (!err)
 		tell(v, why);
 	return err;
@@ -366,14 +369,43 @@ static void free_cluster(uv_handle_t *h)
 	free(c);
 }
 
+static void on_node_begin(void *arg)
+{
+	(void)arg;
+}
+
+static void on_node(void *arg, const cJSON *object, bool gone)
+{
+	struct kube_cluster *c = arg;
+
+	(void)gone;
+	kube_node_read(object, &c->here);
+}
+
+static void on_node_listed(void *arg)
+{
+	cluster_changed(arg);
+}
+
+static const struct kube_watch_callbacks zone_callbacks = {
+	.begin = on_node_begin,
+	.object = on_node,
+	.listed = on_node_listed,
+	/* Without it no endpoint counts as in another zone. */
+	.missing = cluster_changed,
+};
+
 int kube_cluster_at(struct kube_cluster *c, const char *node)
 {
-	char *copy = strdup(node);
+	char *copy = strdup(node), path[32 + KUBE_NAME_SIZE];
 
+	assert(!c->node);
 	if (!copy)
 		return log_err_r(ENOMEM, "Kubernetes");
-	free(c->node);
 	c->node = copy;
+	if (snprintf(path, sizeof(path), "/api/v1/nodes/%s", node) < (int)sizeof(path) &&
+	    strspn(node, "abcdefghijklmnopqrstuvwxyz0123456789-.") == strlen(node))
+		c->zone = kube_watch_get(c->client, "nodes", path, &zone_callbacks, c);
 	return 0;
 }
 
@@ -427,6 +459,7 @@ void kube_cluster_free(struct kube_cluster *c)
 	for (size_t i = 0; i < ALL_COUNT; i++)
 		kube_store_free(c->all[i]);
 	kube_store_free(c->pods);
+	kube_watch_free(c->zone);
 	config_founds_free(&c->restored);
 	uv_close((uv_handle_t *)&c->settle, free_cluster);
 }

@@ -283,10 +283,34 @@ int kube_service_read(const cJSON *object, struct kube_service *out, char why[KU
 	snprintf(s.mode, sizeof(s.mode), "%s", mode ?: "");
 	text_make_printable(s.mode, '?');
 	s.local = policy && !strcmp(policy, "Local");
+	snprintf(s.intercept, sizeof(s.intercept), "%s",
+		 text_of(member(metadata, "annotations"), KUBE_INTERCEPT) ?: "");
+	text_make_printable(s.intercept, '?');
 	err = read_cluster_ips(spec, &s, why) ?: read_service_ports(spec, &s, why);
 	if (!err)
 		*out = s;
 	return err;
+}
+
+/* ---- nodes ------------------------------------------------------------------------------- */
+
+/* A label's value: what names have, and capitals and "_". */
+static void take_zone(const char *text, char to[KUBE_ZONE_SIZE])
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789-._";
+
+	to[0] = '\0';
+	if (text && strlen(text) < KUBE_ZONE_SIZE && strspn(text, allowed) == strlen(text))
+		snprintf(to, KUBE_ZONE_SIZE, "%s", text);
+}
+
+int kube_node_read(const cJSON *object, struct kube_node *out)
+{
+	take_zone(text_of(member(member(object, "metadata"), "labels"),
+			  "topology.kubernetes.io/zone"),
+		  out->zone);
+	return 0;
 }
 
 /* ---- EndpointSlices ----------------------------------------------------------------------------
@@ -340,6 +364,10 @@ static int read_endpoint(const cJSON *from, struct kube_endpoint *e, char *why)
 	if (kind && !strcmp(kind, "Pod") &&
 	    !take_name(text_of(target, "name"), e->name, sizeof(e->name)))
 		return refuse(why, "one of endpoints has a targetRef that names no pod");
+	if (e->name[0])
+		take_name(text_of(target, "uid"), e->uid, sizeof(e->uid));
+	take_name(text_of(from, "nodeName"), e->node, sizeof(e->node));
+	take_zone(text_of(from, "zone"), e->zone);
 	return 0;
 }
 

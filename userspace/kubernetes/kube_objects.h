@@ -21,6 +21,9 @@
 #define KUBE_LABEL_MODE "pintle.dev/mode"
 /* By which an EndpointSlice names its Service. */
 #define KUBE_LABEL_SERVICE "kubernetes.io/service-name"
+/* The annotation of a Service that says which connections, besides those to its ClusterIP, are
+ * steered: "endpoints", those to its pods' own addresses. */
+#define KUBE_INTERCEPT "pintle.dev/intercept"
 
 /* Bytes with the NUL. */
 #define KUBE_LABEL_SIZE  64  /* a namespace, a Service, a label's value */
@@ -29,7 +32,8 @@
 #define KUBE_TARGET_SIZE 64  /* a targetPort, a number or a port's name, as text */
 #define KUBE_TIME_SIZE   32  /* "2026-11-21T07:20:25Z" */
 #define KUBE_RV_SIZE     64  /* a resourceVersion */
-#define KUBE_UID_SIZE    64  /* "f6fb0d0c-..." */
+#define KUBE_ZONE_SIZE   64
+#define KUBE_UID_SIZE    64 /* "f6fb0d0c-..." */
 #define KUBE_WHY_SIZE    256
 
 /* ---- pages and events ------------------------------------------------------------ */
@@ -88,10 +92,11 @@ struct kube_port {
 
 struct kube_service {
 	char space[KUBE_LABEL_SIZE], name[KUBE_LABEL_SIZE];
-	char mode[KUBE_LABEL_SIZE]; /* the label's value, whatever it is; "": no label */
-	struct addr addresses[2];   /* ClusterIPs, one for each family */
-	size_t address_count;       /* 0: headless, or ExternalName */
-	bool local;                 /* internalTrafficPolicy: Local */
+	char mode[KUBE_LABEL_SIZE];      /* the label's value, whatever it is; "": no label */
+	struct addr addresses[2];        /* ClusterIPs, one for each family */
+	size_t address_count;            /* 0: headless, or ExternalName */
+	bool local;                      /* internalTrafficPolicy: Local */
+	char intercept[KUBE_LABEL_SIZE]; /* the annotation, whatever it is; "": none */
 	struct kube_port ports[KUBE_MAX_PORTS]; /* of TCP */
 	size_t port_count;
 };
@@ -99,11 +104,23 @@ struct kube_service {
 /** Returns 0 with *out; or -EBADMSG with the reason in `why`. */
 int kube_service_read(const cJSON *object, struct kube_service *out, char why[KUBE_WHY_SIZE]);
 
+/* ---- nodes ------------------------------------------------------------------------------- */
+
+struct kube_node {
+	char zone[KUBE_ZONE_SIZE]; /* "": it has none, or none that can be a label's value */
+};
+
+/** Returns 0. */
+int kube_node_read(const cJSON *object, struct kube_node *out);
+
 /* ---- EndpointSlices ------------------------------------------------------------------ */
 
 struct kube_endpoint {
 	struct addr address;
 	char name[KUBE_NAME_SIZE]; /* the pod's; "": the address belongs to no pod */
+	char uid[KUBE_UID_SIZE];   /* the same */
+	char node[KUBE_NAME_SIZE]; /* "": unknown */
+	char zone[KUBE_ZONE_SIZE]; /* the same */
 	bool ready;                /* unknown counts as ready, as the API says */
 	bool serving, terminating;
 };

@@ -39,7 +39,7 @@ __attribute__((format(printf, 2, 3))) static void leave(char *why, const char *f
 }
 
 /* Whether the Service as a whole is left to kube-proxy. */
-static bool leave_service(const struct kube_service *s, char *why)
+static bool leave_service(const struct kube_service *s, const char *node, char *why)
 {
 	if (!strcmp(s->mode, "off"))
 		leave(why, "its label " KUBE_LABEL_MODE " says off");
@@ -51,10 +51,15 @@ static bool leave_service(const struct kube_service *s, char *why)
 	else if (!s->address_count)
 		leave(why, "it has no ClusterIP: clients of a headless Service, or of an "
 			   "ExternalName, dial other addresses");
-	else if (s->local)
-		leave(why, "its internalTrafficPolicy is Local, which pools do not know");
+	else if (s->local && !node)
+		leave(why, "its internalTrafficPolicy is Local, and this node's name is not known");
 	else if (!s->port_count)
 		leave(why, "it has no TCP port");
+	else if (s->intercept[0] && strcmp(s->intercept, "endpoints") != 0)
+		leave(why,
+		      "its annotation " KUBE_INTERCEPT
+		      " is '%s', which is no such word; write endpoints, or remove it",
+		      s->intercept);
 	return why[0];
 }
 
@@ -62,13 +67,19 @@ static bool leave_service(const struct kube_service *s, char *why)
 struct member {
 	char name[KUBE_NAME_SIZE + 8], address[ADDR_TEXT_SIZE];
 	bool drained;
+	uint32_t place; /* enum config_place_of */
 };
 
 /* Everything of one pool while it is made. */
 struct making {
 	const struct kube_service *service;
+	const struct kube_here *here;
 	struct member *members;
 	size_t count, room;
+	/* Clients that carry the Service's own labels: what belongs together talks to each other
+	 * by address. */
+	char (*spared)[PINTLE_CLIENT_NAME_SIZE];
+	size_t spared_count, spared_room;
 };
 
 static int by_name(const void *left, const void *right)
@@ -76,6 +87,11 @@ static int by_name(const void *left, const void *right)
 	const struct member *a = left, *b = right;
 
 	return strcmp(a->name, b->name) ?: strcmp(a->address, b->address);
+}
+
+static int by_text(const void *left, const void *right)
+{
+	return strcmp(left, right);
 }
 
 static bool has_family(const struct kube_service *s, bool v4)
@@ -109,6 +125,17 @@ static void name_member(const struct kube_service *s, const struct kube_endpoint
 		strcat(m->name, "0"); /* fd00:: */
 }
 
+static uint32_t place_of(const struct kube_here *here, const struct kube_endpoint *e)
+{
+	if (here->node && !strcmp(here->node, e->node))
+		return PLACE_NODE;
+	if (!here->node || !e->node[0])
+		return PLACE_UNKNOWN;
+	/* A zone that is not known is not held against the endpoint. */
+	return here->zone[0] && e->zone[0] && strcmp(here->zone, e->zone) != 0 ? PLACE_AWAY
+									       : PLACE_ZONE;
+}
+
 static int add_member(struct making *in, const struct kube_endpoint *e, uint16_t port)
 {
 	struct member *m;
@@ -119,6 +146,7 @@ static int add_member(struct making *in, const struct kube_endpoint *e, uint16_t
 	name_member(in->service, e, m);
 	addr_format(&e->address, port, m->address);
 	m->drained = e->terminating;
+	m->place = place_of(in->here, e);
 	in->count++;
 	return 0;
 }
@@ -130,17 +158,43 @@ static bool is_member(const struct kube_endpoint *e)
 	return e->ready || (e->terminating && e->serving);
 }
 
+/* A pod of the Service on this node, in whatever condition. */
+static int add_spared(struct making *in, const struct kube_endpoint *e)
+{
+	size_t length = strlen(e->uid);
+
+	if (strcmp(in->service->intercept, "endpoints") != 0 || !length ||
+	    length + sizeof("pod/") > PINTLE_CLIENT_NAME_SIZE ||
+	    (in->here->node && strcmp(in->here->node, e->node) != 0) ||
+	    in->spared_count == PINTLE_MAX_SPARED)
+		return 0;
+	if (!ROOM_FOR_ONE(in->spared, in->spared_count, in->spared_room, 16))
+		return -ENOMEM;
+	snprintf(in->spared[in->spared_count++], sizeof(*in->spared), "pod/%.*s", (int)length,
+		 e->uid);
+	return 0;
+}
+
+/* With internalTrafficPolicy: Local only the pods of the client's own node serve it. */
+static bool is_here(const struct making *in, const struct kube_endpoint *e)
+{
+	return !in->service->local || !strcmp(in->here->node, e->node);
+}
+
 static int add_slice(struct making *in, const struct kube_slice *slice, const char *port)
 {
 	int err = 0;
 
-	for (size_t i = 0; i < slice->port_count; i++) {
+	for (size_t k = 0; !err && k < slice->endpoint_count; k++)
+		err = add_spared(in, &slice->endpoints[k]);
+	for (size_t i = 0; !err && i < slice->port_count; i++) {
 		if (strcmp(slice->ports[i].name, port) != 0)
 			continue;
 		for (size_t k = 0; !err && k < slice->endpoint_count; k++) {
 			const struct kube_endpoint *e = &slice->endpoints[k];
 
-			if (is_member(e) && has_family(in->service, addr_is_v4(&e->address)))
+			if (is_member(e) && is_here(in, e) &&
+			    has_family(in->service, addr_is_v4(&e->address)))
 				err = add_member(in, e, slice->ports[i].port);
 		}
 		return err;
@@ -159,6 +213,13 @@ static void drop_doubles(struct making *in)
 		if (!n || strcmp(in->members[n - 1].address, in->members[i].address) != 0)
 			in->members[n++] = in->members[i];
 	in->count = n;
+	n = 0;
+	if (in->spared_count)
+		qsort(in->spared, in->spared_count, sizeof(*in->spared), by_text);
+	for (size_t i = 0; i < in->spared_count; i++)
+		if (!n || strcmp(in->spared[n - 1], in->spared[i]) != 0)
+			memmove(in->spared[n++], in->spared[i], sizeof(*in->spared));
+	in->spared_count = n;
 }
 
 static bool is_first_of_target(const struct kube_service *s, size_t port)
@@ -202,12 +263,17 @@ static int put_pool(struct config_founds *p, const struct making *in, size_t por
 	const struct kube_service *s = in->service;
 	_cleanup_free_ char(*texts)[ADDR_TEXT_SIZE] = calloc(FRONTENDS_MAX, sizeof(*texts));
 	_cleanup_free_ const char **frontends = calloc(FRONTENDS_MAX, sizeof(*frontends));
-	struct config_parts parts = {.mode = s->mode, .frontends = frontends};
+	_cleanup_free_ const char **spared = calloc(in->spared_count + 1, sizeof(*spared));
+	struct config_parts parts = {
+		.mode = s->mode,
+		.frontends = frontends,
+		.intercept = !strcmp(s->intercept, "endpoints"),
+	};
 	char name[2 * KUBE_LABEL_SIZE + KUBE_PORT_SIZE + 2];
 	int err;
 
 	parts.endpoints = calloc(in->count, sizeof(*parts.endpoints));
-	if (!texts || !frontends || !parts.endpoints) {
+	if (!texts || !frontends || !spared || !parts.endpoints) {
 		free(parts.endpoints);
 		return -ENOMEM;
 	}
@@ -219,24 +285,30 @@ static int put_pool(struct config_founds *p, const struct making *in, size_t por
 		parts.endpoints[i].name = in->members[i].name;
 		parts.endpoints[i].address = in->members[i].address;
 		parts.endpoints[i].drained = in->members[i].drained;
+		parts.endpoints[i].place = in->members[i].place;
 	}
 	parts.endpoint_count = in->count;
+	for (size_t i = 0; i < in->spared_count; i++)
+		spared[i] = in->spared[i];
+	parts.spared = spared;
+	parts.spared_count = in->spared_count;
 	err = config_founds_put(p, &parts);
 	free(parts.endpoints);
 	return err;
 }
 
 int kube_pools_add(struct config_founds *p, const struct kube_service *s,
-		   struct kube_slice *const *slices, size_t slice_count, char why[KUBE_WHY_SIZE])
+		   struct kube_slice *const *slices, size_t slice_count,
+		   const struct kube_here *here, char why[KUBE_WHY_SIZE])
 {
 	bool several = count_targets(s) > 1;
 	int err = 0;
 
 	why[0] = '\0';
-	if (leave_service(s, why))
+	if (leave_service(s, here->node, why))
 		return 0;
 	for (size_t i = 0; !err && i < s->port_count; i++) {
-		struct making in = {.service = s};
+		struct making in = {.service = s, .here = here};
 
 		if (!is_first_of_target(s, i))
 			continue;
@@ -246,8 +318,10 @@ int kube_pools_add(struct config_founds *p, const struct kube_service *s,
 		if (!err && in.count)
 			err = put_pool(p, &in, i, several);
 		else if (!err)
-			leave(why, "port %u has no ready endpoint", s->ports[i].port);
+			leave(why, "port %u has no ready endpoint%s", s->ports[i].port,
+			      s->local ? " on this node" : "");
 		free(in.members);
+		free(in.spared);
 	}
 	return err;
 }

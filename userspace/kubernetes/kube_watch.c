@@ -76,6 +76,7 @@ struct kube_watch {
 	unsigned int failures; /* in a row */
 	unsigned int refused;  /* 403 in a row */
 	bool missing;
+	bool single;       /* it is got, by kube_watch_get() */
 	uint64_t heard_ns; /* the newest byte, or the request's start */
 	bool fresh;        /* the next request is not to use a kept connection, which may hang */
 	char *page;        /* of a list */
@@ -243,6 +244,23 @@ static void watch_request(struct kube_watch *w, enum phase phase);
 
 /* Hands the page's objects out, and asks for what comes next: another page, or the changes since
  * the list. */
+static void take_single(struct kube_watch *w)
+{
+	cJSON *object = cJSON_ParseWithLength(w->page, w->page_size);
+
+	drop_page(w);
+	if (!cJSON_IsObject(object)) {
+		cJSON_Delete(object);
+		watch_fail(w, NEXT_LIST, "an object is no JSON text, or too large for the memory");
+		return;
+	}
+	watch_succeed(w);
+	w->callbacks->object(w->arg, object, false);
+	cJSON_Delete(object);
+	w->callbacks->listed(w->arg);
+	watch_pause(w, NEXT_LIST, jitter(w->client->times->lifetime));
+}
+
 static void take_page(struct kube_watch *w)
 {
 	struct kube_page p;
@@ -353,7 +371,9 @@ static int query(const struct kube_watch *w, enum phase phase, char **url)
 	char *escaped = w->more ? curl_easy_escape(w->easy, w->more, 0) : NULL;
 	int n = -1;
 
-	if (phase == WATCHING)
+	if (w->single)
+		n = asprintf(url, "%s%s", w->client->access->server, w->path);
+	else if (phase == WATCHING)
 		n = asprintf(url,
 			     "%s%s?watch=1&allowWatchBookmarks=true&resourceVersion=%s"
 			     "&timeoutSeconds=%ju&%s",
@@ -519,7 +539,7 @@ static void end_by_status(struct kube_watch *w, long status)
 static void end_in_order(struct kube_watch *w)
 {
 	if (w->phase == LISTING) {
-		take_page(w);
+		(w->single ? take_single : take_page)(w);
 		return;
 	}
 	/* The watch's time is over, or the API server ends. A server that ends each watch at once
@@ -624,6 +644,16 @@ struct kube_watch *kube_watch_new(struct kube_client *c, const char *what, const
 	uv_timer_init(c->loop, &w->timer);
 	w->timer.data = w;
 	watch_pause(w, NEXT_LIST, 0);
+	return w;
+}
+
+struct kube_watch *kube_watch_get(struct kube_client *c, const char *what, const char *path,
+				  const struct kube_watch_callbacks *callbacks, void *arg)
+{
+	struct kube_watch *w = kube_watch_new(c, what, path, NULL, callbacks, arg);
+
+	if (w)
+		w->single = true;
 	return w;
 }
 

@@ -66,6 +66,10 @@ uint64_t kube_client_requests(const struct kube_client *c);
 struct kube_watch *kube_watch_new(struct kube_client *c, const char *what, const char *path,
 				  const char *selector,
 				  const struct kube_watch_callbacks *callbacks, void *arg);
+/** Begins to get one object by its name, the path's last part, now and then: it takes the right to
+ * `get` that object alone. It comes as a list of one. Otherwise as kube_watch_new(). */
+struct kube_watch *kube_watch_get(struct kube_client *c, const char *what, const char *path,
+				  const struct kube_watch_callbacks *callbacks, void *arg);
 /** Ends it. Must not be called from a callback of any watch. NULL is fine. */
 void kube_watch_free(struct kube_watch *w);
 /** Why its objects are missing; NULL: they are not, or it was not answered yet. */

@@ -28,6 +28,13 @@
 	  .writer = "daemon")                                                                      \
 	X(frontends, LPM_TRIE, struct pintle_frontend_key, struct pintle_frontend, ANY, COPIED,    \
 	  .key = "scope, port, protocol, address prefix", .holds = "pool", .writer = "daemon")     \
+	X(members, HASH, struct pintle_address_key, struct pintle_member, ANY, COPIED, .since = 3, \
+	  .key = "scope, port, address",                                                           \
+	  .holds = "the endpoint there, of a pool of the connect hook", .writer = "daemon")        \
+	X(spared, HASH, struct pintle_spared_key, struct pintle_spared, ANY, COPIED, .since = 3,   \
+	  .key = "client, pool",                                                                   \
+	  .holds = "the name of the client, whose connections to members are left alone",          \
+	  .writer = "daemon")                                                                      \
 	X(pools, ARRAY, __u32, struct pintle_pool, PINTLE_MAX_POOLS, COPIED, .key = "pool",        \
 	  .holds = "policy and members", .writer = "daemon")                                       \
 	X(overrides, ARRAY, __u32, struct pintle_override, PINTLE_OVERRIDE_COUNT, COPIED,          \

@@ -3,6 +3,8 @@
  * together. */
 #include "state_internal.h"
 
+#include "../base/text.h"
+
 #include "traits.bpf.h"
 
 #include <bpf/bpf.h>
@@ -115,6 +117,7 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.requests_configured = from->requests,
 		.decided_by = from->decided_by,
 		.reach = pool_reach(from),
+		.intercepts = from->intercept,
 		.failure_mode = from->failure_mode,
 		.group_kind = from->group_kind,
 		.eject_after = from->eject_after,
@@ -238,6 +241,50 @@ static int frontends_read(const struct maps *m, struct state *s)
 	return 0;
 }
 
+/* ---- spared clients --------------------------------------------------------------- */
+
+static int spared_add(struct state_pool *p, const struct pintle_spared *from)
+{
+	struct pintle_spared *more = realloc(p->spared, (p->spared_count + 1) * sizeof(*p->spared));
+
+	if (!more)
+		return -ENOMEM;
+	p->spared = more;
+	more[p->spared_count] = *from;
+	more[p->spared_count].name[sizeof(from->name) - 1] = '\0';
+	text_make_printable(more[p->spared_count++].name, '?');
+	return 0;
+}
+
+static int spared_compare(const void *left, const void *right)
+{
+	return strcmp(((const struct pintle_spared *)left)->name,
+		      ((const struct pintle_spared *)right)->name);
+}
+
+static int spared_read(const struct maps *m, struct state *s)
+{
+	struct pintle_spared_key key, *previous = NULL;
+	int fd = m->fd[MAP_spared], err = 0;
+
+	for (int i = 0;
+	     !err && i < 2 * PINTLE_MAX_SPARED && !bpf_map_get_next_key(fd, previous, &key); i++) {
+		struct pintle_spared spared;
+
+		previous = &key;
+		for (size_t k = 0; !err && k < s->pool_count; k++)
+			if (s->pools[k].id == key.pool &&
+			    s->pools[k].generation == key.pool_generation &&
+			    !bpf_map_lookup_elem(fd, &key, &spared))
+				err = spared_add(&s->pools[k], &spared);
+	}
+	for (size_t i = 0; i < s->pool_count; i++)
+		if (s->pools[i].spared_count)
+			qsort(s->pools[i].spared, s->pools[i].spared_count,
+			      sizeof(*s->pools[i].spared), spared_compare);
+	return err;
+}
+
 /* ---- the whole ------------------------------------------------------------------ */
 
 int state_read(const struct maps *m, struct state **out)
@@ -256,7 +303,7 @@ int state_read(const struct maps *m, struct state **out)
 	if (!err)
 		err = pools_read(m, s);
 	if (!err)
-		err = frontends_read(m, s);
+		err = frontends_read(m, s) ?: spared_read(m, s);
 	if (!err)
 		err = state_read_settings(m, s);
 	if (err)
@@ -269,8 +316,10 @@ void state_free(struct state *s)
 {
 	if (!s)
 		return;
-	for (size_t i = 0; s->pools && i < PINTLE_MAX_POOLS; i++)
+	for (size_t i = 0; s->pools && i < PINTLE_MAX_POOLS; i++) {
 		free(s->pools[i].frontends);
+		free(s->pools[i].spared);
+	}
 	free(s->pools);
 	free(s->endpoints);
 	free(s->settings);

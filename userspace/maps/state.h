@@ -70,6 +70,7 @@ struct state_endpoint {
 	uint32_t stranger;     /* uid of the newest stranger that listens at its address */
 	bool drained;          /* by `pintle drain`, in any state */
 	uint64_t drained_since_ns;
+	uint32_t place;          /* enum config_place_of: where it runs, seen from this node */
 	bool drained_configured; /* by the file, or because its pod terminates; in any state */
 
 	/* from the newest good page; each signal valid with its flag */
@@ -87,7 +88,9 @@ struct state_endpoint {
 	int64_t in_flight; /* steered connections: opened - closed; never negative */
 	int64_t pending;   /* placed - opened - failed; never negative */
 	int64_t direct;    /* open connections that were not steered */
-	uint64_t placed, opened, closed, failed, direct_opened; /* ever */
+	uint64_t placed, opened, closed, failed; /* ever */
+	uint64_t direct_opened; /* the same, of connections that were not steered; at the connect
+				 * hook: calls of connect() by clients on this node */
 	uint64_t shadow_placed; /* placements that the rule would have made in mode shadow, ever */
 	double share;           /* of its pool's placements, 0..1; 0 if the pool has none */
 
@@ -131,8 +134,11 @@ struct state_pool {
 	uint64_t overridden_since_ns;            /* when either was set last */
 	uint64_t oneshots[PINTLE_ONESHOT_COUNT]; /* first segments, ever, over all CPUs */
 	uint64_t oneshots_total;
-	uint32_t decided_by;               /* enum pintle_hook */
-	uint32_t reach;                    /* enum pintle_reach */
+	uint32_t decided_by;          /* enum pintle_hook */
+	uint32_t reach;               /* enum pintle_reach */
+	bool intercepts;              /* connections to members' own addresses, too */
+	struct pintle_spared *spared; /* clients whose connections it does not intercept */
+	size_t spared_count;
 	uint32_t failure_mode;             /* enum pintle_failure_mode */
 	uint32_t key_kind, group_kind;     /* PINTLE_KEY_* */
 	uint32_t key_bits_v4, key_bits_v6; /* 0..32, 0..128 */

@@ -128,7 +128,6 @@ static void failures_take(struct state_endpoint *e, const struct pintle_health *
 /* Takes what was seen at listeners on this node. */
 static void listener_take(struct state_endpoint *e, const struct pintle_health *h)
 {
-	e->direct_opened = h->direct_opened;
 	e->direct = count_left(h->direct_opened, h->direct_closed);
 	e->listening_since_ns = h->listening_since_ns;
 	e->listeners = h->listeners;
@@ -147,6 +146,7 @@ static void health_take(struct state_endpoint *e, const struct eligible_query *q
 	e->unfit_detail = e->unfit ? q->health->unfit_detail : 0;
 	e->families = eligible_families(q->pool, q->endpoint, q->health);
 	e->ejected = eligible_ejected(q->pool, q->health, q->now);
+	e->direct_opened = q->health->direct_opened;
 	if (eligible_listens(q->pool))
 		listener_take(e, q->health);
 	if (hook_has(q->pool->decided_by, PINTLE_TRAIT_FAILURES))
@@ -155,6 +155,7 @@ static void health_take(struct state_endpoint *e, const struct eligible_query *q
 
 static void override_take(struct state_endpoint *e, const struct eligible_query *q)
 {
+	e->place = (q->endpoint->flags & PINTLE_ENDPOINT_PLACE) >> 2;
 	e->drained_configured = q->endpoint->flags & PINTLE_ENDPOINT_DRAINED;
 	e->drained = q->override->generation == e->generation &&
 		     q->override->flags & PINTLE_OVERRIDE_DRAIN;

@@ -14,6 +14,7 @@ static int found_put(const struct state *s, const struct state_pool *p, struct c
 	_cleanup_free_ const char **frontends = calloc(p->frontend_count + 1, sizeof(*frontends));
 	_cleanup_free_ struct config_member *endpoints =
 		calloc(p->endpoint_count + 1, sizeof(*endpoints));
+	_cleanup_free_ const char **spared = calloc(p->spared_count + 1, sizeof(*spared));
 	const struct config_parts parts = {
 		.name = p->name,
 		.mode = mode_name(p->mode_configured),
@@ -21,9 +22,12 @@ static int found_put(const struct state *s, const struct state_pool *p, struct c
 		.frontend_count = p->frontend_count,
 		.endpoints = endpoints,
 		.endpoint_count = p->endpoint_count,
+		.intercept = p->intercepts,
+		.spared = spared,
+		.spared_count = p->spared_count,
 	};
 
-	if (!frontends || !endpoints)
+	if (!frontends || !endpoints || !spared)
 		return -ENOMEM;
 	for (size_t i = 0; i < p->frontend_count; i++)
 		frontends[i] = p->frontends[i].text;
@@ -34,8 +38,11 @@ static int found_put(const struct state *s, const struct state_pool *p, struct c
 			.name = e->name,
 			.address = e->address,
 			.drained = e->drained_configured,
+			.place = e->place,
 		};
 	}
+	for (size_t i = 0; i < p->spared_count; i++)
+		spared[i] = p->spared[i].name;
 	return config_founds_put(out, &parts);
 }
 

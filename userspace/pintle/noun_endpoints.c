@@ -75,6 +75,11 @@ GET(drained)
 	return value_bool(e->drained);
 }
 
+GET(place)
+{
+	return e->place ? value_text(config_place_name(e->place)) : value_none();
+}
+
 GET(drained_configured)
 {
 	return value_bool(e->drained_configured);
@@ -100,6 +105,7 @@ GET_NUMBER(share, VALUE_SHARE, true)
 GET_COUNT(in_flight)
 GET_COUNT(pending)
 GET_COUNT(direct)
+GET_COUNT(direct_opened)
 GET_COUNT(placed)
 GET_COUNT(shadow_placed)
 GET_COUNT(opened)
@@ -263,6 +269,9 @@ static const struct column columns[] = {
 	 .spare = 3,
 	 COLUMN(direct),
 	 .help = "other connections open now, such as scrapes and probes"},
+	{.key = "direct_opened",
+	 COLUMN(direct_opened),
+	 .help = "of these, begun ever; endpoints with address: by clients on this node"},
 	{.key = "share",
 	 .heading = "SHARE",
 	 .right = true,
@@ -285,6 +294,9 @@ static const struct column columns[] = {
 	{.key = "drained_configured",
 	 COLUMN(drained_configured),
 	 .help = "bool: the file drains it, or its pod terminates"},
+	{.key = "place",
+	 COLUMN(place),
+	 .help = "text: where it runs, seen from this node: node, zone, away; null: not known"},
 	{.key = "unfit",
 	 COLUMN(unfit),
 	 .help = "text: starting, unhealthy or faulty, by pintled's own checks; null: fit"},

@@ -53,6 +53,20 @@ GET(requests_text)
 	return v;
 }
 
+GET(intercepts)
+{
+	return value_bool(p->intercepts);
+}
+
+GET(spared)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	for (size_t i = 0; i < p->spared_count; i++)
+		cJSON_AddItemToArray(list, cJSON_CreateString(p->spared[i].name));
+	return value_json(list);
+}
+
 GET(overridden)
 {
 	return value_bool(p->overridden);
@@ -244,6 +258,12 @@ static const struct column columns[] = {
 	 .help = "ever, of the rule in mode shadow; `pintle stats` has them by outcome"},
 	{.key = "frontends", COLUMN(frontends), .help = "list of text: what clients connect to"},
 	{.heading = "FRONTENDS", .spare = 1, COLUMN(frontends_text)},
+	{.key = "intercepts",
+	 COLUMN(intercepts),
+	 .help = "bool: connections to its endpoints' own addresses are steered, too"},
+	{.key = "spared",
+	 COLUMN(spared),
+	 .help = "list of text: clients whose connections to such addresses are left alone"},
 	{.key = "announced",
 	 COLUMN(announced),
 	 .help = "bool: the daemon added local routes for all of them"},

@@ -248,6 +248,36 @@ static void pool_warnings(cJSON *list, const struct cli *cli, const struct state
 	}
 }
 
+/* A gateway that dials pods of llm/vllm by their own addresses passes the Service, and Pintle. */
+static void direct_warnings(cJSON *list, const struct cli *cli, const struct state *s)
+{
+	(void)cli;
+	for (size_t i = 0; i < s->pool_count; i++) {
+		const struct state_pool *p = &s->pools[i];
+		const char *slash = strchr(p->name, '/');
+		uint64_t count = 0;
+
+		for (size_t k = 0; k < p->endpoint_count; k++)
+			count += s->endpoints[p->first_endpoint + k].direct_opened;
+		if (!count || p->intercepts || p->reach != PINTLE_REACH_ADDRESS ||
+		    p->mode == PINTLE_MODE_OFF)
+			continue;
+		if (slash)
+			warn(list,
+			     "%ju connection%s went past pool %s to its endpoints' own addresses; "
+			     "to steer such connections, too: `kubectl annotate service -n %.*s "
+			     "%.*s pintle.dev/intercept=endpoints`",
+			     (uintmax_t)count, plural(count), p->name, (int)(slash - p->name),
+			     p->name, (int)strcspn(slash + 1, ":"), slash + 1);
+		else
+			warn(list,
+			     "%ju connection%s went past pool %s to its endpoints' own addresses; "
+			     "to steer such connections, too, write `intercept: endpoints` into "
+			     "the pool",
+			     (uintmax_t)count, plural(count), p->name);
+	}
+}
+
 /* With the key `source`, a thousand clients behind the NAT 192.0.2.1 are one session, and go to one
  * endpoint until its load is too high. */
 static void session_warnings(cJSON *list, const struct cli *cli, const struct state *s)
@@ -317,9 +347,9 @@ static void setting_warnings(cJSON *list, const struct cli *cli, const struct st
 cJSON *warnings_collect(const struct cli *cli, const struct state *s)
 {
 	static void (*const kinds[])(cJSON *, const struct cli *, const struct state *) = {
-		daemon_warnings,  link_warnings,    pool_warnings,     unsteerable_warnings,
-		family_warnings,  scrape_warnings,  ejection_warnings, unfit_warnings,
-		oneshot_warnings, session_warnings, setting_warnings,
+		daemon_warnings,  link_warnings,   pool_warnings,     unsteerable_warnings,
+		family_warnings,  scrape_warnings, ejection_warnings, unfit_warnings,
+		oneshot_warnings, direct_warnings, session_warnings,  setting_warnings,
 	};
 	cJSON *list = cJSON_CreateArray();
 

@@ -238,7 +238,8 @@ static void warn_of_node(const struct config *old, const struct config *new)
 	    differs(old->group, new->group))
 		log_warn("a change under node: takes effect at the next start of pintled; "
 			 "pools are reloaded now");
-	if (old->kubernetes != new->kubernetes || differs(old->kubeconfig, new->kubeconfig))
+	if (old->kubernetes != new->kubernetes || differs(old->kubeconfig, new->kubeconfig) ||
+	    differs(old->kube_node, new->kube_node))
 		log_warn("a change of kubernetes takes effect at the next start of pintled");
 }
 

@@ -147,7 +147,7 @@ static bool is_same(const struct ids *ids, uint32_t id, const struct config_pool
 static uint32_t endpoint_flags(const struct config_endpoint *c)
 {
 	return (config_endpoint_at(c)->any_ip ? PINTLE_ENDPOINT_ANY_ADDRESS : 0) |
-	       (c->drained ? PINTLE_ENDPOINT_DRAINED : 0);
+	       (c->drained ? PINTLE_ENDPOINT_DRAINED : 0) | (c->place << 2 & PINTLE_ENDPOINT_PLACE);
 }
 
 static struct pintle_ref keep_endpoint(struct ids *ids, struct pintle_ref pool,

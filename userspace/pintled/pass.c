@@ -8,6 +8,7 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
+#include "../policy/locality.h"
 #include "../policy/progress.h"
 #include "../policy/work.h"
 #include "pintle.skel.h"
@@ -104,7 +105,7 @@ static struct work_mean *pool_mean(struct pass *p, const struct followed *f)
 }
 
 static void endpoint_publish(struct pass *p, const struct followed *f, uint32_t id, double mean,
-			     int64_t inflight, uint64_t now)
+			     int64_t inflight, uint32_t extra, uint64_t now)
 {
 	struct pintle_work *w = &p->tally[id];
 	struct pintle_score score = p->m->scores[id];
@@ -114,6 +115,7 @@ static void endpoint_publish(struct pass *p, const struct followed *f, uint32_t 
 	if (score.generation != w->generation)
 		return; /* no page of this endpoint was read yet */
 	work_fold(w, &f->config->weights, mean, inflight, &score);
+	score.floor = locality_add(score.floor, extra);
 	scores_write(&p->m->scores[id], &score);
 }
 
@@ -202,7 +204,9 @@ static void pool_end(struct pass *p, const struct followed *f, const int64_t inf
 	for (size_t i = 0; i < f->config->endpoint_count; i++) {
 		uint32_t id = f->published->endpoints[i].id;
 
-		endpoint_publish(p, f, id, mean->bytes, inflight[id], now);
+		endpoint_publish(
+			p, f, id, mean->bytes, inflight[id],
+			locality_extra(&f->config->locality, f->config->endpoints[i].place), now);
 	}
 	pool_standing(p, f, now);
 }

@@ -9,6 +9,7 @@
 #include "../base/util.h"
 #include "register.h"
 #include "../policy/fitness.h"
+#include "../policy/locality.h"
 #include "../policy/score.h"
 #include "eligible.bpf.h"
 #include "traits.bpf.h"
@@ -548,6 +549,7 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	struct watch *w = arg;
 	struct pintle_score score;
 	struct signals signals;
+	uint32_t extra;
 	int err = error;
 
 	take_part(w);
@@ -571,6 +573,9 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	memset(&score, 0, sizeof(score));
 	score_compute(&signals, gpu_figures(w->poller, w->pool, w->endpoint).utilization,
 		      &w->pool->weights, &w->pool->saturation, &score);
+	extra = locality_extra(&w->pool->locality, w->endpoint->place);
+	for (size_t i = 0; i < PINTLE_MAX_CLASSES; i++)
+		score.model[i].published = locality_add(score.model[i].published, extra);
 	score.generation = w->ref.generation;
 	score.scraped_ns = w->begun_ns;
 	score.inflight = w->inflight;

@@ -15,6 +15,7 @@
 #include "frontends.h"
 #include "homes.h"
 #include "ids.h"
+#include "members.h"
 #include "../policy/maglev.h"
 #include "../policy/work.h"
 #include "register.h"
@@ -72,6 +73,7 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	v->departure = milli(c->weights.running);
 	v->requests = c->requests;
 	v->follow = c->follow;
+	v->intercept = c->intercept == INTERCEPT_ENDPOINTS;
 	v->rewrite.http10 = c->http10;
 	memcpy(v->rewrite.headers, c->spare_headers, sizeof(v->rewrite.headers));
 	v->member_count = (__u32)c->endpoint_count;
@@ -373,7 +375,7 @@ int publish(const struct maps *m, int netns_fd, const struct config *c, struct p
 	if (!err)
 		err = frontends_put(m, &old, &wanted);
 	if (!err)
-		err = destinations_publish(m, c, p);
+		err = destinations_publish(m, c, p) ?: members_publish(m, c, p);
 
 	/* Last, entries to which nothing refers any more are removed. */
 	if (!err)
