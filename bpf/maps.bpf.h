@@ -290,6 +290,15 @@ struct {
 	__type(value, struct pintle_client);
 } MAP(clients);
 
+/* The pod that a client is. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_PODS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct pintle_pod);
+} MAP(pods);
+
 /* The addresses at which requests of a pool arrive: its frontends, or its endpoints. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

@@ -113,7 +113,8 @@ enum pintle_trait {
 #define PINTLE_SEES(key)      (1U << PINTLE_KEY_##key)
 #define PINTLE_SEES_ADDRESSES (PINTLE_SEES(NONE) | PINTLE_SEES(SOURCE) | PINTLE_SEES(DESTINATION))
 #define PINTLE_SEES_CALLER                                                                         \
-	(PINTLE_SEES(CLIENT) | PINTLE_SEES(CGROUP) | PINTLE_SEES(MARK) | PINTLE_SEES(HINT))
+	(PINTLE_SEES(CLIENT) | PINTLE_SEES(CGROUP) | PINTLE_SEES(MARK) | PINTLE_SEES(HINT) |       \
+	 PINTLE_SEES(POD) | PINTLE_SEES(NAMESPACE) | PINTLE_SEES(ACCOUNT))
 
 /* X(symbol, name, what it is for, PINTLE_REACH_*, keys that it sees, session key where none is
  * configured, PINTLE_TRAIT_*): which hook decides a pool's connections, and what follows from that.
@@ -345,7 +346,10 @@ struct pintle_ref {
 	X(CGROUP, "cgroup", "the client by its cgroup: a pod or a service")                        \
 	X(MARK, "mark", "the socket's mark (SO_MARK)")                                             \
 	X(HINT, "hint",                                                                            \
-	  "what the client said by setsockopt (pintle/hint.h), and which client that is")
+	  "what the client said by setsockopt (pintle/hint.h), and which client that is")         \
+	X(POD, "pod", "the client's Kubernetes pod")                                               \
+	X(NAMESPACE, "namespace", "the Kubernetes namespace of the client's pod")                  \
+	X(ACCOUNT, "serviceAccount", "the service account of the client's pod")
 #define X(symbol, name, says) PINTLE_KEY_##symbol,
 enum pintle_key { PINTLE_KEYS(X) PINTLE_KEY_COUNT };
 #undef X
@@ -865,10 +869,10 @@ enum pintle_first_step {
 };
 
 struct pintle_first {
-	__u32 in;   /* bytes of requests on the connection */
-	__u32 out;  /* bytes of answers; at clients' sockets only */
-	__u32 step; /* enum pintle_first_step */
-	__u32 zero;
+	__u32 in;       /* bytes of requests on the connection */
+	__u32 out;      /* bytes of answers; at clients' sockets only */
+	__u32 step;     /* enum pintle_first_step */
+	__u32 segments; /* of answers before this one; at clients' sockets only */
 	__u64 asked_ns; /* when the request's newest byte was sent, or came; 0: not known */
 	__u64 headed_ns;
 };
@@ -904,6 +908,20 @@ struct pintle_client {
 	char name[PINTLE_CLIENT_NAME_SIZE]; /* "pod/UID", or as configured */
 };
 #define PINTLE_MAX_CLIENTS 16384
+
+/* ---- pods: hash, client id -> which pod of this node that is. Writer: daemon. ------------- */
+
+/* Only pods that the API server named. The key is the client id of "pod/UID". Apart from `clients`,
+ * because a pod has several cgroups. */
+struct pintle_pod {
+	__u64 space;   /* client_id() of its namespace's name: the same on every node */
+	__u64 account; /* the same of "NAMESPACE/ACCOUNT" */
+	__u8 addresses[2][16]; /* its own; `::`: none, such as with the node's network */
+	char space_name[64];   /* these three with the terminating NUL */
+	char name[256];
+	char account_name[256];
+};
+#define PINTLE_MAX_PODS 2048
 
 /* ---- recount: array, endpoint x class -> what there is. Writer: the recounting iterators. -- */
 
@@ -990,6 +1008,7 @@ PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
 PINTLE_ASSERT_SIZE(struct pintle_connect, 160);
 PINTLE_ASSERT_SIZE(struct pintle_turn, 80 + 32);
 PINTLE_ASSERT_SIZE(struct pintle_client, 72);
+PINTLE_ASSERT_SIZE(struct pintle_pod, 48 + 64 + 2 * 256);
 PINTLE_ASSERT_SIZE(struct pintle_event, 112);
 
 #endif

@@ -929,6 +929,58 @@ static void test_key_cgroup(void **state)
 	wait_for(!bpf_map_lookup_elem(map_fd(affinity), &by_id, &(struct pintle_affinity){0}));
 }
 
+/* Whether a visit binds a session with this id. */
+static void assert_binds(uint32_t kind, uint64_t high, uint64_t low)
+{
+	struct pintle_affinity_key key = {.pool = POOL,
+					  .pool_generation = POOL_GEN,
+					  .session = {kind, 128, {0}}};
+
+	memcpy(key.session.id, &high, sizeof(high));
+	memcpy(key.session.id + 8, &low, sizeof(low));
+	visit_with(make_client());
+	wait_for(!bpf_map_lookup_elem(map_fd(affinity), &key, &(struct pintle_affinity){0}));
+	assert_int_equal(bpf_map_delete_elem(map_fd(affinity), &key), 0);
+}
+
+/* A pod's keys, and the network namespace's where the pod is not known. */
+static void test_key_pod(void **state)
+{
+	struct pintle_client client = {.id = 4711, .name = "pod/4711"};
+	struct pintle_pod pod = {.space = 17, .account = 18};
+	static const uint32_t kinds[] = {PINTLE_KEY_POD, PINTLE_KEY_NAMESPACE, PINTLE_KEY_ACCOUNT};
+	int fd = make_client();
+	uint64_t cookie = 0, id;
+	socklen_t size = sizeof(cookie);
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size), 0);
+	close(fd);
+	assert_int_equal(stat(cgroup, &st), 0);
+	id = st.st_ino;
+	serve_four(PINTLE_KEY_POD);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		w.pool.key_kind = kinds[i];
+		put_pool();
+		assert_binds(kinds[i], 0, cookie);
+	}
+	put(clients, id, &client);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		w.pool.key_kind = kinds[i];
+		put_pool();
+		assert_binds(kinds[i], !i, i ? cookie : client.id);
+	}
+	put(pods, client.id, &pod);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		const uint64_t low[] = {client.id, pod.space, pod.account};
+
+		w.pool.key_kind = kinds[i];
+		put_pool();
+		assert_binds(kinds[i], 1, low[i]);
+	}
+}
+
 /* Each address of a frontend that is a prefix is a session. */
 static void test_key_destination(void **state)
 {
@@ -1339,6 +1391,7 @@ int main(void)
 		connect_test(test_a_client_beyond_its_share),
 		connect_test(test_key_client),
 		connect_test(test_key_cgroup),
+		connect_test(test_key_pod),
 		connect_test(test_key_destination),
 		connect_test(test_the_refused_bind_nothing),
 		connect_test(test_hints_that_do_not_fit),

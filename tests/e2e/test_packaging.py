@@ -178,6 +178,7 @@ def kustomized(node):
 def charted(node, **values):
     path = node.write("values.yaml", pyyaml.safe_dump(values))
     return by_kind(node.run(built("helm"), "template", "pintle", MANIFESTS, "--namespace", "pintle", "-f", path,
+                            "--kube-version", "1.30.0",
                             env={"HOME": str(node.dir)}, timeout=60).stdout)
 
 

@@ -116,9 +116,9 @@ plugins:
     def _controllers(self):
         if not self.nodes:
             return (f"--controllers={CONTROLLERS}",)
-        # A node that says nothing for 6 s is NotReady, and its pods leave the EndpointSlices.
+        # A node that says nothing for 20 s is NotReady, and its pods leave the EndpointSlices.
         return ("--controllers=*,-token-cleaner-controller", "--node-monitor-period=1s",
-                "--node-monitor-grace-period=6s")
+                "--node-monitor-grace-period=20s")
 
     def start_server(self):
         d = self.dir
@@ -217,12 +217,13 @@ plugins:
         """What `kubectl label service NAME pintle.dev/mode=MODE` does; None removes the label."""
         self.patch(f"/api/v1/namespaces/llm/services/{name}", {"metadata": {"labels": {"pintle.dev/mode": mode}}})
 
-    def run(self, pod, app="vllm", ready=True, ports=(), on=NODE):
-        """The API object of a pod of the case."""
-        self.create("/api/v1/namespaces/llm/pods", {
+    def run(self, pod, app="vllm", ready=True, ports=(), on=NODE, **spec):
+        """The API object of a pod of the case. Returns its uid."""
+        made = self.create("/api/v1/namespaces/llm/pods", {
             "metadata": {"name": pod.name, "labels": {"app": app}},
-            "spec": {"nodeName": on, "containers": [{"name": "c", "image": "i", "ports": list(ports)}]}})
+            "spec": {"nodeName": on, "containers": [{"name": "c", "image": "i", "ports": list(ports)}], **spec}})
         self.say(pod, ready)
+        return made["metadata"]["uid"]
 
     def say(self, pod, ready):
         """What a kubelet says of a pod."""
@@ -243,14 +244,14 @@ plugins:
     def remove(self, pod):
         self.delete(f"/api/v1/namespaces/llm/pods/{pod.name}")
 
+    def audited(self, user):
+        """What that user asked for, by the audit log."""
+        events = [json.loads(line) for line in (self.dir / "audit.log").read_text().splitlines()]
+        return [e for e in events if e["user"]["username"] == user]
+
     def asked(self, user):
-        """{(verb, resource)} of what that user asked for, by the audit log."""
-        found = set()
-        for line in (self.dir / "audit.log").read_text().splitlines():
-            event = json.loads(line)
-            if event["user"]["username"] == user:
-                found.add((event["verb"], event["objectRef"]["resource"]))
-        return found
+        """{(verb, resource)} of what that user asked for."""
+        return {(e["verb"], e["objectRef"]["resource"]) for e in self.audited(user)}
 
 
 AUDIT = """apiVersion: audit.k8s.io/v1

@@ -3,15 +3,12 @@
 a CNI bridge, without a VM and without a registry. All of it is the case's: processes, cgroups, file systems
 in memory."""
 import contextlib
-import os
-import re
 import secrets
-import subprocess
 import time
 from pathlib import Path
 
 from control_plane import BINARIES, ControlPlane
-from kernel import PREFIX, TOP, Skip, cgroup_root, wait_for
+from kernel import PREFIX, Skip, wait_for
 
 STOCK = BINARIES.parent / "nodes"
 HERE = Path(__file__).parent
@@ -169,6 +166,8 @@ current-context: t
     def end(self):
         self.process.kill() # process 1 is killed with it, and with that all of its namespace
         self.process.wait()
+        events = self.cgroups[0] / "cgroup.events"
+        wait_for(lambda: "populated 0" in events.read_text(), 120, f"node {self.name} to be gone")
         for path in self.cgroups[1:]:
             remove(path)
 
@@ -194,7 +193,7 @@ class KubeCluster:
             hybrid = bool(version_1())
             for number, (name, kind) in enumerate((("a", hybrid), ("b", False)), 1):
                 self.nodes[name] = KubeNode(self, name, number, self.images, hybrid=kind)
-            wait_for(lambda: all(self.is_ready(name) for name in self.nodes), 240, "the nodes to be Ready")
+            wait_for(lambda: all(self.is_ready(name) for name in self.nodes), 600, "the nodes to be Ready")
         except BaseException:
             self.__exit__()
             raise

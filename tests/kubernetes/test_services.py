@@ -5,7 +5,7 @@ import json
 import random
 import types
 
-from control_plane import ControlPlane
+from control_plane import ControlPlane, NODE
 from harness import case
 from kernel import wait_for
 from pods import Cluster, at
@@ -108,7 +108,7 @@ def test_labelled_and_not(node):
             wait_for(lambda: not world.pools())
             assert world.is_proxied()
     assert world.api.asked("system:serviceaccount:pintle:pintle") == {
-        ("get", "nodes"), *((verb, what) for verb in ("list", "watch") for what in ("services", "endpointslices"))}
+        ("get", "nodes"), *((verb, what) for verb in ("list", "watch") for what in ("services", "endpointslices", "pods"))}
 
 
 @case(timeout=120)

@@ -103,7 +103,7 @@ static struct config *load_text(const char *text, const char *warnings)
 #define FRONT     "write ADDRESS:PORT or PREFIX/LENGTH:PORT, as in 10.77.0.1:8000 or [fd77::/64]:8000\n"
 #define SESSION                                                                                    \
 	"write none, source, source/V4BITS, source/V4BITS/V6BITS, destination, client, cgroup, "   \
-	"mark or hint\n"
+	"mark, hint, pod, namespace or serviceAccount\n"
 /* Stands for "a list, each item a mapping of" and all keys of a pool, of which there will be more.
  */
 #define POOL_LIST "\1"

@@ -112,6 +112,9 @@
 	  .writer = "the pass; sockops for first tokens, and reads it at the end")                 \
 	X(clients, HASH, __u64, struct pintle_client, ANY, COPIED, .key = "cgroup id",             \
 	  .holds = "which client that is", .writer = "daemon")                                     \
+	X(pods, HASH, __u64, struct pintle_pod, ANY, COPIED, .since = 3, .key = "client id",       \
+	  .holds = "the pod of this node that it is, and its namespace and service account",       \
+	  .writer = "daemon")                                                                      \
 	X(oneshot, LPM_TRIE, struct pintle_frontend_key, struct pintle_ref, ANY, COPIED,           \
 	  .key = "scope, port, protocol, address prefix",                                          \
 	  .holds = "the pool whose requests arrive there", .writer = "daemon")                     \

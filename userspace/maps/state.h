@@ -234,13 +234,15 @@ static inline void state_freep(struct state **s)
 	state_free(*s);
 }
 
-#define STATE_KEY_SIZE 256
+#define STATE_POD_SIZE 320 /* "NAMESPACE/NAME" */
+#define STATE_KEY_SIZE 352 /* "serviceAccount:NAMESPACE/NAME" and more */
 
 struct state_session {
 	uint32_t pool, endpoint; /* indexes into state.pools and state.endpoints */
 	struct pintle_affinity_key key;
 	char text[STATE_KEY_SIZE]; /* "10.0.0.7", "fd77::/64", "client:4711", "cgroup:pod/...",
-				      "cgroup:/..." */
+				      "cgroup:/...", "pod:NAMESPACE/NAME" */
+	char pod[STATE_POD_SIZE];  /* "NAMESPACE/NAME"; "": it is no pod's, or not known */
 	double age_seconds;        /* since it was bound to this endpoint */
 	double idle_seconds;       /* since it was used last */
 };
@@ -266,7 +268,7 @@ int state_unbind(const struct maps *m, const struct pintle_affinity_key *key, bo
 
 /** A session key as text, as `pintle sessions` shows it, and back, as `pintle unbind` takes it.
  * `buf` has STATE_KEY_SIZE bytes, and is returned. Parsing takes further forms: cgroup:NAME,
- * cgroup:/PATH, and hint=TEXT, which needs the node's hint_key (NULL refuses that form) and may
+ * cgroup:/PATH, pod:NAMESPACE/NAME (for state_session_resolve()), and hint=TEXT, which needs the node's hint_key (NULL refuses that form) and may
  * mean sessions of several clients. It returns 0; or -EINVAL, *key untouched. */
 const char *state_session_format(const struct pintle_session_key *key, char *buf);
 int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle_session_key *key);
@@ -288,7 +290,7 @@ bool state_session_meant(const struct state_pool *p, const struct pintle_session
 			 const struct pintle_session_key *key);
 
 /** Replaces the key of a cgroup by its client's, as the kernel does, if the daemon has named that
- * client. Leaves other keys as they are. */
+ * client, and "pod:NAMESPACE/NAME" by that pod's. Leaves other keys as they are. */
 void state_session_resolve(const struct maps *m, struct pintle_session_key *key);
 
 /** Copies `from`, a text of at most `size` bytes from a map, perhaps without a NUL, into `to` as

@@ -272,7 +272,7 @@ static const struct column columns[] = {
 	 .heading = "KEY",
 	 .spare = 4,
 	 COLUMN(key),
-	 .help = "text: what makes a session: none, source, destination, client, cgroup, mark, hint"},
+	 .help = "text: what makes a session, a word of stickiness.key"},
 	{.key = "session_key_bits_v4", COLUMN(key_bits_v4), .help = "of an IPv4 address, 0..32"},
 	{.key = "session_key_bits_v6", COLUMN(key_bits_v6), .help = "of an IPv6 address, 0..128"},
 	{.key = "group", COLUMN(group), .help = "text: what makes a group, of the same words"},

@@ -93,6 +93,33 @@ void cluster_free(struct cluster *c)
 	free(c);
 }
 
+/* What the API takes for a node's name. */
+static bool is_node(const char *name)
+{
+	return *name && strlen(name) < KUBE_NAME_SIZE &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") == strlen(name);
+}
+
+int cluster_watch_pods(struct cluster *c, void (*changed)(void *arg), void *arg)
+{
+	if (is_node(c->node))
+		return kube_cluster_watch_pods(c->kube, changed, arg);
+	log_warn("Kubernetes: '%s' is the name of no node, so the pods of this node are not known; "
+		 "set kubernetes.node, or NODE_NAME in the environment",
+		 c->node);
+	return 0;
+}
+
+const struct kube_store *cluster_pods(const struct cluster *c)
+{
+	return c && c->kube ? kube_cluster_pods(c->kube) : NULL;
+}
+
+const char *cluster_node(const struct cluster *c)
+{
+	return c->node;
+}
+
 /* Pins of another layout hold no pool of a cluster that this daemon could read. */
 static int open_pins(const char *bpffs, struct maps **out)
 {
