@@ -526,6 +526,7 @@ struct pintle_score {
 	__u32 floor;           /* milli-requests: what this node has waiting and answering */
 	__u32 prompt;          /* milli-requests: prompt bytes that wait for their first token */
 	__u32 newcomer;        /* milli-requests: prompt bytes of a connection opened since */
+	__u64 passed_opened;   /* connections ever opened, at passed_ns, summed over the classes */
 };
 
 /* ---- works: mmap-able array. Writer: daemon, after each pass. -------------- */
@@ -929,7 +930,7 @@ PINTLE_ASSERT_SIZE(struct pintle_setting, 264);
 PINTLE_ASSERT_SIZE(struct pintle_verdict, 32 + 2 * 256 + 512);
 PINTLE_ASSERT_SIZE(struct pintle_homes, 8 + 8 * PINTLE_HOME_ENTRIES);
 PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);
-PINTLE_ASSERT_SIZE(struct pintle_score, 120 + 32);
+PINTLE_ASSERT_SIZE(struct pintle_score, 120 + 32 + 8);
 PINTLE_ASSERT_SIZE(struct pintle_work, 112);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
