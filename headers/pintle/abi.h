@@ -373,8 +373,8 @@ struct pintle_pool {
 	 * earlier build have 0 here. */
 	__u32 reach;
 	__u32 follow; /* 1: the requests on the pool's connections are followed */
-	/* bytes of a session's context for which the preferred endpoint may be one request ahead;
-	 * 0: max_extra_load holds for every session, and prompts weigh nothing */
+	/* bytes of a session's short context for which the preferred endpoint may be one request
+	 * ahead; 0: max_extra_load holds for every session, and prompts weigh nothing */
 	__u32 context_bytes;
 	__u32 sample; /* endpoints to compare in a larger pool; 0: PINTLE_SAMPLE */
 	__u32 tie;    /* milli-requests: so much, or less, is added to each load at random */

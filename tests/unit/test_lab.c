@@ -1311,9 +1311,9 @@ static void profile_case(const char *name, double extra, double key, double grou
 static void test_profiles(void **state)
 {
 	(void)state;
-	profile_case("chat", 32, 1, 0);
+	profile_case("chat", CONFIG_EXTRA_AUTO, 1, 0);
 	profile_case("rag", 64, 1, 1);
-	profile_case("agents", 32, 1, 0);
+	profile_case("agents", CONFIG_EXTRA_AUTO, 1, 0);
 	profile_case("batch", CONFIG_EXTRA_AUTO, 0, 0);
 }
 
