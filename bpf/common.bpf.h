@@ -267,14 +267,17 @@ static __always_inline void bind_session(const struct pintle_affinity_key *key, 
 		return;
 	}
 	if (old) {
-		/* The session's connections to its former endpoint are still open. */
-		a.open = old->open;
-		a.idle = old->idle;
-	}
-	/* A binding stays in the map in which it is, whichever client it counts for. */
-	if (old && (!bpf_map_update_elem(&affinity, key, &a, BPF_EXIST) ||
-		    !bpf_map_update_elem(&affinity_beyond, key, &a, BPF_EXIST)))
+		/* In place, and without `open` and `idle`: other CPUs count the session's
+		 * connections to its former endpoint there. A reader that sees only a half of this
+		 * finds no such endpoint, or the former one. The binding stays in its map,
+		 * whichever client it counts for. */
+		old->endpoint = endpoint;
+		old->generation = generation;
+		old->bound_ns = now;
+		old->used_ns = now;
+		old->client = client;
 		return;
+	}
 	binding_make(key, &a);
 }
 

@@ -9,6 +9,7 @@
  */
 #include "choose.bpf.h"
 #include "client.bpf.h"
+#include "shadow.bpf.h"
 
 /* What is known of the caller of connect(), besides addresses and hints. */
 struct caller {
@@ -72,6 +73,28 @@ static __always_inline void key_of_cgroup(struct pintle_session_key *key, __u64 
 		key_is(key, PINTLE_KEY_CGROUP, 0, cgroup);
 }
 
+/* The keys of a client whose pod is not known, or that is no pod, are its network namespace's:
+ * a pod may connect before the API server has told the daemon of it. */
+static __always_inline void key_of_pod(struct pintle_session_key *key, __u32 kind,
+				       const struct caller *caller)
+{
+	__u64 id = caller->cgroup;
+	struct pintle_client *c = bpf_map_lookup_elem(&clients, &id);
+	struct pintle_pod *p;
+
+	key_is(key, kind, 0, caller->netns);
+	if (!c)
+		return;
+	id = c->id;
+	if (kind == PINTLE_KEY_POD) {
+		key_is(key, kind, 1, id);
+		return;
+	}
+	p = bpf_map_lookup_elem(&pods, &id);
+	if (p)
+		key_is(key, kind, 1, kind == PINTLE_KEY_NAMESPACE ? p->space : p->account);
+}
+
 /* Makes the caller's key of one kind; PINTLE_KEY_NONE if the caller has none, such as no mark. */
 __noinline int key_of_caller(__u32 kind, const struct caller *caller,
 			     const struct pintle_hint *hint, __u32 hinted,
@@ -88,6 +111,11 @@ __noinline int key_of_caller(__u32 kind, const struct caller *caller,
 		break;
 	case PINTLE_KEY_CGROUP:
 		key_of_cgroup(key, caller->cgroup);
+		break;
+	case PINTLE_KEY_POD:
+	case PINTLE_KEY_NAMESPACE:
+	case PINTLE_KEY_ACCOUNT:
+		key_of_pod(key, kind, caller);
 		break;
 	case PINTLE_KEY_MARK:
 		if (caller->mark)
@@ -122,12 +150,14 @@ static __always_inline bool is_of_address(__u32 kind)
 }
 
 /* A socket that is apart may claim any mark and any address, and can make any connection
- * established. So it must not bind a session that another client may have, too. */
+ * established. So it must not bind a session that another client may have, too: another pod of its
+ * namespace, say. */
 static __always_inline void keep_apart(struct pintle_session_key *key, __u64 netns)
 {
 	if (is_of_address(key->kind))
 		__builtin_memset(key, 0, sizeof(*key));
-	else if (key->kind == PINTLE_KEY_MARK || key->kind == PINTLE_KEY_HINT)
+	else if (key->kind == PINTLE_KEY_MARK || key->kind == PINTLE_KEY_HINT ||
+		 key->kind == PINTLE_KEY_NAMESPACE || key->kind == PINTLE_KEY_ACCOUNT)
 		*(__u64 *)key->id ^= netns;
 }
 
@@ -254,7 +284,14 @@ static __always_inline struct pintle_connect *connect_decide(const struct pintle
 	caller->apart = is_apart(sk);
 	c->class_id = class_of(pool, &c->hint);
 	connect_keys(&t, tuple, frontend_bits, caller, &c->hint);
+	t.would = mode == PINTLE_MODE_SHADOW;
 	choose(&t, mode, &r);
+	if (t.would) {
+		if (!caller->apart)
+			shadow_note(&t, &r);
+		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
+		return NULL;
+	}
 	count_outcome(ref.id, r.outcome);
 	if (rare(r.outcome))
 		report_decision(tuple, &t, &r, PINTLE_HOOK_CONNECT);

@@ -8,6 +8,7 @@
  * binds no session. sockops does the rest when the connection is established.
  */
 #include "choose.bpf.h"
+#include "shadow.bpf.h"
 
 /* How often a decision is made when the chosen endpoint's listener has just closed. */
 #define MAX_ATTEMPTS 4
@@ -195,6 +196,13 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 	t->family = ctx->family == AF_INET ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
 	t->daemonless = daemon_silent(pool, t->now);
 	lookup_keys(t, tuple, frontend_bits);
+	if (mode == PINTLE_MODE_SHADOW) {
+		t->would = 1;
+		choose(t, mode, &r);
+		shadow_note(t, &r);
+		t->would = 0;
+		mode = PINTLE_MODE_BASELINE;
+	}
 	for (attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
 		choose(t, mode, &r);
 		if (!r.generation)

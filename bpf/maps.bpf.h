@@ -272,6 +272,15 @@ struct {
 	__type(value, struct pintle_client);
 } MAP(clients);
 
+/* The pod that a client is. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_PODS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct pintle_pod);
+} MAP(pods);
+
 /* The addresses at which requests of a pool arrive: its frontends, or its endpoints. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -304,6 +313,32 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } MAP(stats);
+
+/* What the rule would have decided, by pool and outcome, while a pool is in mode shadow. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PINTLE_STAT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} MAP(shadow_stats);
+
+/* How often the rule would have placed a connection on an endpoint. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_ENDPOINTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} MAP(shadow_placed);
+
+/* The endpoint to which a session would be bound: apart from `affinity`, so that mode shadow
+ * neither takes a binding from a pool that steers nor leaves one behind. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PINTLE_SHADOW_ENTRIES);
+	__type(key, struct pintle_affinity_key);
+	__type(value, struct pintle_affinity);
+} MAP(shadow_bindings);
 
 /* Closed connections, rare decisions and ejections, while `pintle events` follows. */
 struct {

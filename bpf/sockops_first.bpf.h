@@ -85,7 +85,9 @@ static __always_inline void first_closed(struct pintle_turn *t, __u32 endpoint, 
 
 /* ---- at a client's socket --------------------------------------------------------- */
 
-/* Whether data came since the last look. Returns true with the first token. */
+/* Whether data came since the last look. Returns true with the first token. A client that answers
+ * at once delays its acknowledgements, so that one may be for the head and the first token: then
+ * the look at the head sees two segments. */
 static __always_inline bool client_told(struct bpf_sock_ops *ctx, struct pintle_turn *t,
 					__u32 endpoint, __u32 generation)
 {
@@ -101,12 +103,12 @@ static __always_inline bool client_told(struct bpf_sock_ops *ctx, struct pintle_
 	if (t->first.out == out)
 		return false;
 	t->first.out = out;
-	if (t->first.step == PINTLE_FIRST_ASKED) {
+	if (t->first.step == PINTLE_FIRST_ASKED && ctx->data_segs_in - t->first.segments < 2) {
 		t->first.step = PINTLE_FIRST_HEADED;
 		t->first.headed_ns = now;
 		return false;
 	}
-	if (t->first.step == PINTLE_FIRST_HEADED)
+	if (t->first.step != PINTLE_FIRST_NONE)
 		first_end(t, endpoint, generation, now);
 	return true;
 }
@@ -130,8 +132,10 @@ static __always_inline void client_asked(struct bpf_sock_ops *ctx, struct pintle
 	/* The acknowledgement came with the first data of the answer. */
 	answered = tp->rcv_nxt != tp->rcv_wup;
 	first_closed(t, endpoint, generation);
-	if (t->first.step == PINTLE_FIRST_NONE)
+	if (t->first.step == PINTLE_FIRST_NONE) {
 		t->first.out = (__u32)ctx->bytes_received - answered;
+		t->first.segments = ctx->data_segs_in - answered;
+	}
 	t->first.step = PINTLE_FIRST_ASKED;
 	t->first.in = in;
 	t->first.asked_ns = tp->rack.mstamp * 1000; /* when its newest segment left */

@@ -255,8 +255,10 @@ static __always_inline __u64 client_of(const struct pintle_tuple *t, __u32 key_k
 	return host ? high : high & ~0xffffULL;
 }
 
-static __always_inline void bind_client(struct pintle_conn *conn, const struct pintle_tuple *t)
+static __always_inline void bind_client(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
+					const struct pintle_tuple *t)
 {
+	struct pintle_turn *turn = turn_find(ctx);
 	struct pintle_pool *pool = pool_find(conn->pool, conn->pool_generation);
 	struct pintle_affinity_key key = {.pool = conn->pool,
 					  .pool_generation = conn->pool_generation};
@@ -269,22 +271,25 @@ static __always_inline void bind_client(struct pintle_conn *conn, const struct p
 		return;
 	bind_session(&key, client_of(t, pool->key_kind), conn->endpoint, conn->generation,
 		     conn->opened_ns);
-	if (session_open(&key))
-		conn->flags |= PINTLE_CONN_SESSION;
+	if (!turn || !session_open(&key))
+		return;
+	/* Kept until the end: a reload may change what tells the pool's sessions apart. */
+	turn->session = key.session;
+	turn->flags |= PINTLE_TURN_BOUND;
+	conn->flags |= PINTLE_CONN_SESSION;
 }
 
 static __always_inline void unbind_client(struct bpf_sock_ops *ctx, const struct pintle_conn *conn,
 					  const struct end *end)
 {
+	struct pintle_turn *turn = turn_find(ctx);
 	struct pintle_affinity_key key = {.pool = conn->pool,
 					  .pool_generation = conn->pool_generation};
-	struct pintle_tuple t;
 
-	if (!(conn->flags & PINTLE_CONN_SESSION))
+	if (!(conn->flags & PINTLE_CONN_SESSION) || !turn)
 		return;
-	addresses_read(ctx, &t);
-	if (server_session(&t, &key))
-		session_close(&key, turn_find(ctx), end->received, end->acknowledged);
+	key.session = turn->session;
+	session_close(&key, turn, end->received, end->acknowledged);
 }
 
 static __always_inline void count_placed(const struct pintle_conn *conn)
@@ -354,9 +359,9 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 		return;
 	if (conn->flags & PINTLE_CONN_STEERED) {
 		__sync_fetch_and_add(&n->opened, 1);
-		bind_client(conn, &t);
 		first_begin(ctx, conn->pool, conn->pool_generation, conn->opened_ns,
 			    BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+		bind_client(ctx, conn, &t);
 	} else {
 		__sync_fetch_and_add(&h->direct_opened, 1);
 	}

@@ -62,8 +62,8 @@
 	X(DIVERTED, "diverted", "over the limit of its class; to the overload responder")          \
 	X(REFUSED, "refused", "over the limit of its class; reset")                                \
 	X(NO_ENDPOINT, "no_endpoint", "no endpoint is ready; the failure mode decided")            \
-	X(RANDOM, "random", "mode baseline: any ready endpoint")                                   \
-	X(PASSED, "passed", "mode off, or no daemon for long: left as it came")                    \
+	X(RANDOM, "random", "mode baseline or shadow: any ready endpoint")                         \
+	X(PASSED, "passed", "mode off or shadow, or no daemon for long: left as it came")          \
 	X(TRIED, "tried", "to an endpoint that stood still, to see whether it serves again")
 
 #define X(symbol, name, says) PINTLE_OUTCOME_##symbol,
@@ -74,7 +74,9 @@ enum pintle_outcome { PINTLE_OUTCOMES(X) PINTLE_OUTCOME_COUNT };
 #define PINTLE_MODES(X)                                                                            \
 	X(OFF, "off", "connections are left alone")                                                \
 	X(BASELINE, "baseline", "uniformly at random over the ready endpoints, no affinity")       \
-	X(ENFORCE, "enforce", "the rule")
+	X(ENFORCE, "enforce", "the rule")                                                          \
+	X(SHADOW, "shadow",                                                                        \
+	  "what the rule would do is counted; connections go where they would without it")
 #define X(symbol, name, says) PINTLE_MODE_##symbol,
 enum pintle_mode { PINTLE_MODES(X) PINTLE_MODE_COUNT };
 #undef X
@@ -111,7 +113,8 @@ enum pintle_trait {
 #define PINTLE_SEES(key)      (1U << PINTLE_KEY_##key)
 #define PINTLE_SEES_ADDRESSES (PINTLE_SEES(NONE) | PINTLE_SEES(SOURCE) | PINTLE_SEES(DESTINATION))
 #define PINTLE_SEES_CALLER                                                                         \
-	(PINTLE_SEES(CLIENT) | PINTLE_SEES(CGROUP) | PINTLE_SEES(MARK) | PINTLE_SEES(HINT))
+	(PINTLE_SEES(CLIENT) | PINTLE_SEES(CGROUP) | PINTLE_SEES(MARK) | PINTLE_SEES(HINT) |       \
+	 PINTLE_SEES(POD) | PINTLE_SEES(NAMESPACE) | PINTLE_SEES(ACCOUNT))
 
 /* X(symbol, name, what it is for, PINTLE_REACH_*, keys that it sees, session key where none is
  * configured, PINTLE_TRAIT_*): which hook decides a pool's connections, and what follows from that.
@@ -318,7 +321,10 @@ struct pintle_ref {
 	X(CGROUP, "cgroup", "the client by its cgroup: a pod or a service")                        \
 	X(MARK, "mark", "the socket's mark (SO_MARK)")                                             \
 	X(HINT, "hint",                                                                            \
-	  "what the client said by setsockopt (pintle/hint.h), and which client that is")
+	  "what the client said by setsockopt (pintle/hint.h), and which client that is")         \
+	X(POD, "pod", "the client's Kubernetes pod")                                               \
+	X(NAMESPACE, "namespace", "the Kubernetes namespace of the client's pod")                  \
+	X(ACCOUNT, "serviceAccount", "the service account of the client's pod")
 #define X(symbol, name, says) PINTLE_KEY_##symbol,
 enum pintle_key { PINTLE_KEYS(X) PINTLE_KEY_COUNT };
 #undef X
@@ -486,7 +492,7 @@ struct pintle_endpoint {
 	__u32 zero2;
 };
 
-/* ---- scores: mmap-able array. Writer: daemon. ----------------------------- */
+/* ---- scores: mmap-able array, whole cache lines each. Writer: daemon. ----- */
 
 #define PINTLE_SIGNAL_WAITING  0x1
 #define PINTLE_SIGNAL_RUNNING  0x2
@@ -518,6 +524,7 @@ struct pintle_score {
 	__u32 gpu;      /* share in use, in millionths */
 	__u32 zero;
 	struct pintle_load_model model[PINTLE_MAX_CLASSES];
+	__u64 zero2; /* the next member begins a cache line; a decision reads the first and this */
 	/* What this node's own connections said at the newest pass over them (struct pintle_work),
 	 * as the rule wants it: */
 	__u64 passed_ns;       /* when that pass began; 0: the pool's requests are not followed */
@@ -527,6 +534,7 @@ struct pintle_score {
 	__u32 prompt;          /* milli-requests: prompt bytes that wait for their first token */
 	__u32 newcomer;        /* milli-requests: prompt bytes of a connection opened since */
 	__u64 passed_opened;   /* connections ever opened, at passed_ns, summed over the classes */
+	__u64 zero3[3];        /* whole cache lines, so that no row lies in one line more */
 };
 
 /* ---- works: mmap-able array. Writer: daemon, after each pass. -------------- */
@@ -646,6 +654,7 @@ struct pintle_health {
 			     * FAULTY: the XID, 0: an error of its memory */
 	__u64 tried_ns; /* when a connection was sent to see whether it serves again. By the daemon
 			 * when it begins to stand still, then by the kernel */
+	__u64 zero;     /* whole cache lines, like a score */
 };
 
 /* ---- affinity, affinity_beyond: LRU hashes. Writer: kernel; daemon and CLI delete. -- */
@@ -832,10 +841,10 @@ enum pintle_first_step {
 };
 
 struct pintle_first {
-	__u32 in;   /* bytes of requests on the connection */
-	__u32 out;  /* bytes of answers; at clients' sockets only */
-	__u32 step; /* enum pintle_first_step */
-	__u32 zero;
+	__u32 in;       /* bytes of requests on the connection */
+	__u32 out;      /* bytes of answers; at clients' sockets only */
+	__u32 step;     /* enum pintle_first_step */
+	__u32 segments; /* of answers before this one; at clients' sockets only */
 	__u64 asked_ns; /* when the request's newest byte was sent, or came; 0: not known */
 	__u64 headed_ns;
 };
@@ -872,6 +881,20 @@ struct pintle_client {
 };
 #define PINTLE_MAX_CLIENTS 16384
 
+/* ---- pods: hash, client id -> which pod of this node that is. Writer: daemon. ------------- */
+
+/* Only pods that the API server named. The key is the client id of "pod/UID". Apart from `clients`,
+ * because a pod has several cgroups. */
+struct pintle_pod {
+	__u64 space;   /* client_id() of its namespace's name: the same on every node */
+	__u64 account; /* the same of "NAMESPACE/ACCOUNT" */
+	__u8 addresses[2][16]; /* its own; `::`: none, such as with the node's network */
+	char space_name[64];   /* these three with the terminating NUL */
+	char name[256];
+	char account_name[256];
+};
+#define PINTLE_MAX_PODS 2048
+
 /* ---- recount: array, endpoint x class -> what there is. Writer: the recounting iterators. -- */
 
 #define PINTLE_RECOUNT_IN_FLIGHT 1ULL         /* opened: the lower 32 bits */
@@ -881,6 +904,14 @@ struct pintle_client {
 
 #define PINTLE_STAT(pool, outcome) ((pool)*PINTLE_MAX_OUTCOMES + (outcome))
 #define PINTLE_STAT_COUNT          (PINTLE_MAX_POOLS * PINTLE_MAX_OUTCOMES)
+
+/* ---- mode shadow: what the rule would have done. Writer: kernel. ----------- */
+
+/* shadow_stats: per-CPU array, PINTLE_STAT(pool, outcome) -> decisions with that outcome.
+ * shadow_placed: array, endpoint -> placements that it would have got (u64).
+ * shadow_bindings: LRU hash, pintle_affinity_key -> pintle_affinity: the bindings that these
+ * decisions would have left, of which only endpoint, generation, bound_ns and used_ns are set. */
+#define PINTLE_SHADOW_ENTRIES 16384
 
 /* ---- tap: ring buffer, while `pintle events` follows. Writer: kernel. ------ */
 
@@ -930,12 +961,12 @@ PINTLE_ASSERT_SIZE(struct pintle_setting, 264);
 PINTLE_ASSERT_SIZE(struct pintle_verdict, 32 + 2 * 256 + 512);
 PINTLE_ASSERT_SIZE(struct pintle_homes, 8 + 8 * PINTLE_HOME_ENTRIES);
 PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);
-PINTLE_ASSERT_SIZE(struct pintle_score, 120 + 32 + 8);
+PINTLE_ASSERT_SIZE(struct pintle_score, 3 * 64);
 PINTLE_ASSERT_SIZE(struct pintle_work, 112);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
 PINTLE_ASSERT_SIZE(struct pintle_firsts, 64);
-PINTLE_ASSERT_SIZE(struct pintle_health, 128 + 8 * PINTLE_FAILURE_COUNT + 24);
+PINTLE_ASSERT_SIZE(struct pintle_health, 3 * 64);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 48);
 PINTLE_ASSERT_SIZE(struct pintle_bindings, 32);
@@ -946,6 +977,7 @@ PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
 PINTLE_ASSERT_SIZE(struct pintle_connect, 160);
 PINTLE_ASSERT_SIZE(struct pintle_turn, 80 + 32);
 PINTLE_ASSERT_SIZE(struct pintle_client, 72);
+PINTLE_ASSERT_SIZE(struct pintle_pod, 48 + 64 + 2 * 256);
 PINTLE_ASSERT_SIZE(struct pintle_event, 112);
 
 #endif

@@ -137,17 +137,41 @@ static inline void put_override(uint32_t slot, uint32_t generation, uint32_t fla
 	put(overrides, slot, &o);
 }
 
-static inline uint64_t outcomes(uint32_t pool, enum pintle_outcome outcome)
+/* The sum over all CPUs of what was read of a per-CPU array. */
+static inline uint64_t over_cpus(const uint64_t n[1024])
 {
 	int cpus = libbpf_num_possible_cpus();
-	static uint64_t n[1024];
 	uint64_t sum = 0;
 
-	assert_in_range(cpus, 1, ARRAY_SIZE(n));
-	get(stats, (uint32_t)PINTLE_STAT(pool, outcome), n);
+	assert_in_range(cpus, 1, 1024);
 	for (int i = 0; i < cpus; i++)
 		sum += n[i];
 	return sum;
+}
+
+static inline uint64_t outcomes(uint32_t pool, enum pintle_outcome outcome)
+{
+	static uint64_t n[1024];
+
+	get(stats, (uint32_t)PINTLE_STAT(pool, outcome), n);
+	return over_cpus(n);
+}
+
+/* What mode shadow would have decided. */
+static inline uint64_t shadow_outcomes(uint32_t pool, enum pintle_outcome outcome)
+{
+	static uint64_t n[1024];
+
+	get(shadow_stats, (uint32_t)PINTLE_STAT(pool, outcome), n);
+	return over_cpus(n);
+}
+
+static inline uint64_t shadow_placed(uint32_t e)
+{
+	uint64_t n;
+
+	get(shadow_placed, e, &n);
+	return n;
 }
 
 static inline uint64_t decisions(void)

@@ -191,6 +191,33 @@ static void test_off_passes(void **state)
 	assert_int_equal(counters_of(0).placed, 0);
 }
 
+/* The destination is left alone, also where the rule would refuse; the rule's decisions are counted
+ * apart. */
+static void test_shadow_passes_and_counts_the_rule(void **state)
+{
+	struct pintle_score never = {.generation = GEN(0)};
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	w.pool.failure_mode = PINTLE_FAIL_CLOSE;
+	w.pool.key_kind = PINTLE_KEY_CLIENT;
+	put_pool();
+	put_override(POOL, POOL_GEN, PINTLE_OVERRIDE_MODE, PINTLE_MODE_SHADOW);
+	assert_passes();
+	assert_passes();
+	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_PASSED), 2);
+	assert_int_equal(decisions(), 2);
+	assert_int_equal(shadow_outcomes(POOL, PINTLE_OUTCOME_LEAST_LOADED), 1);
+	assert_int_equal(shadow_outcomes(POOL, PINTLE_OUTCOME_STICKY), 1);
+	assert_int_equal(shadow_placed(0), 2);
+	assert_int_equal(counters_of(0).placed, 0);
+	assert_int_equal(in_flight(0), 0);
+	put(scores, 0U, &never); /* never scraped */
+	assert_passes();
+	assert_int_equal(shadow_outcomes(POOL, PINTLE_OUTCOME_NO_ENDPOINT), 1);
+	assert_int_equal(shadow_placed(0), 2);
+}
+
 static void test_long_without_a_daemon_passes(void **state)
 {
 	struct pintle_node n = {.abi_version = PINTLE_ABI_VERSION,
@@ -902,6 +929,58 @@ static void test_key_cgroup(void **state)
 	wait_for(!bpf_map_lookup_elem(map_fd(affinity), &by_id, &(struct pintle_affinity){0}));
 }
 
+/* Whether a visit binds a session with this id. */
+static void assert_binds(uint32_t kind, uint64_t high, uint64_t low)
+{
+	struct pintle_affinity_key key = {.pool = POOL,
+					  .pool_generation = POOL_GEN,
+					  .session = {kind, 128, {0}}};
+
+	memcpy(key.session.id, &high, sizeof(high));
+	memcpy(key.session.id + 8, &low, sizeof(low));
+	visit_with(make_client());
+	wait_for(!bpf_map_lookup_elem(map_fd(affinity), &key, &(struct pintle_affinity){0}));
+	assert_int_equal(bpf_map_delete_elem(map_fd(affinity), &key), 0);
+}
+
+/* A pod's keys, and the network namespace's where the pod is not known. */
+static void test_key_pod(void **state)
+{
+	struct pintle_client client = {.id = 4711, .name = "pod/4711"};
+	struct pintle_pod pod = {.space = 17, .account = 18};
+	static const uint32_t kinds[] = {PINTLE_KEY_POD, PINTLE_KEY_NAMESPACE, PINTLE_KEY_ACCOUNT};
+	int fd = make_client();
+	uint64_t cookie = 0, id;
+	socklen_t size = sizeof(cookie);
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size), 0);
+	close(fd);
+	assert_int_equal(stat(cgroup, &st), 0);
+	id = st.st_ino;
+	serve_four(PINTLE_KEY_POD);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		w.pool.key_kind = kinds[i];
+		put_pool();
+		assert_binds(kinds[i], 0, cookie);
+	}
+	put(clients, id, &client);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		w.pool.key_kind = kinds[i];
+		put_pool();
+		assert_binds(kinds[i], !i, i ? cookie : client.id);
+	}
+	put(pods, client.id, &pod);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		const uint64_t low[] = {client.id, pod.space, pod.account};
+
+		w.pool.key_kind = kinds[i];
+		put_pool();
+		assert_binds(kinds[i], 1, low[i]);
+	}
+}
+
 /* Each address of a frontend that is a prefix is a session. */
 static void test_key_destination(void **state)
 {
@@ -1284,6 +1363,7 @@ int main(void)
 		connect_test(test_mapped),
 		connect_test(test_ipv6),
 		connect_test(test_off_passes),
+		connect_test(test_shadow_passes_and_counts_the_rule),
 		connect_test(test_long_without_a_daemon_passes),
 		connect_test(test_nobody_ready),
 		connect_test(test_others_are_left_alone),
@@ -1311,6 +1391,7 @@ int main(void)
 		connect_test(test_a_client_beyond_its_share),
 		connect_test(test_key_client),
 		connect_test(test_key_cgroup),
+		connect_test(test_key_pod),
 		connect_test(test_key_destination),
 		connect_test(test_the_refused_bind_nothing),
 		connect_test(test_hints_that_do_not_fit),

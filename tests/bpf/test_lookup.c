@@ -160,6 +160,85 @@ static void test_baseline_is_even_and_binds_to_nothing(void **state)
 	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_RANDOM), 4000);
 }
 
+/* Placements are baseline's, whatever the loads and bindings; the rule's decisions are counted
+ * apart, and keep a session together as the rule would. */
+static void test_shadow_places_as_baseline_and_counts_the_rule(void **state)
+{
+	struct pintle_affinity a = {.endpoint = 2, .generation = GEN(2), .used_ns = w.now};
+	struct pintle_affinity_key key = {.pool = POOL,
+					  .pool_generation = POOL_GEN,
+					  .session = {PINTLE_KEY_SOURCE, 128, {0}}};
+	uint32_t counts[4] = {0};
+
+	(void)state;
+	make_endpoints(4);
+	put_load(0, 500);
+	put_load(1, 500);
+	put_load(2, 500); /* the session is bound there, which mode shadow does not look at */
+	set_mode(PINTLE_MODE_SHADOW);
+	address_of("192.0.2.1", key.session.id);
+	put(affinity, key, &a);
+	for (int i = 0; i < 4000; i++) {
+		struct seen seen = visit("192.0.2.1");
+
+		assert_in_range(seen.endpoint, 0, 3);
+		assert_went(seen, seen.endpoint, RANDOM);
+		counts[seen.endpoint]++;
+	}
+	assert_even(counts, 4, 4000);
+	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_RANDOM), 4000);
+	assert_int_equal(decisions(), 4000);
+	assert_int_equal(shadow_outcomes(POOL, PINTLE_OUTCOME_LEAST_LOADED) +
+				 shadow_outcomes(POOL, PINTLE_OUTCOME_STICKY) +
+				 shadow_outcomes(POOL, PINTLE_OUTCOME_ESCAPED),
+			 4000);
+	assert_int_equal(shadow_outcomes(POOL, PINTLE_OUTCOME_LEAST_LOADED), 1);
+	assert_int_not_equal(shadow_placed(3), 0);
+	assert_int_equal(shadow_placed(0) + shadow_placed(1) + shadow_placed(2) + shadow_placed(3),
+			 4000);
+	get(affinity, key, &a);
+	assert_int_equal(a.endpoint, 2);
+	get(shadow_bindings, key, &a);
+	assert_in_range(a.endpoint, 0, 3);
+}
+
+/* With one session and even loads, the rule would have stayed at one endpoint. */
+static void test_shadow_would_keep_a_session(void **state)
+{
+	(void)state;
+	make_endpoints(4);
+	w.pool.max_extra_load = PINTLE_MAX_LOAD;
+	set_mode(PINTLE_MODE_SHADOW);
+	for (int i = 0; i < 100; i++)
+		visit("192.0.2.1");
+	assert_int_equal(shadow_outcomes(POOL, PINTLE_OUTCOME_STICKY), 99);
+	for (uint32_t e = 0; e < 4; e++)
+		assert_true(!shadow_placed(e) || shadow_placed(e) == 100);
+	/* From enforce on it begins anew: nothing was bound. */
+	set_mode(PINTLE_MODE_ENFORCE);
+	assert_int_equal(visit("192.0.2.1").decision.outcome, PINTLE_OUTCOME_LEAST_LOADED);
+}
+
+/* An endpoint that stands still is tried by a real connection only. */
+static void test_shadow_tries_nobody(void **state)
+{
+	struct pintle_health h;
+
+	(void)state;
+	make_endpoints(2);
+	h = health_of(0);
+	h.standing = PINTLE_STANDING_STOPPED;
+	h.stands_until_ns = w.now + 100 * SECOND;
+	h.tried_ns = 1;
+	put(health, 0U, &h);
+	set_mode(PINTLE_MODE_SHADOW);
+	assert_went(visit("192.0.2.1"), 0, TRIED);
+	assert_went(visit("192.0.2.1"), 1, RANDOM);
+	assert_int_equal(shadow_outcomes(POOL, PINTLE_OUTCOME_TRIED), 0);
+	assert_int_equal(shadow_placed(0), 0);
+	assert_int_equal(shadow_placed(1), 2);
+}
+
 static void test_what_the_operator_set_goes_before_the_file(void **state)
 {
 	(void)state;
@@ -703,6 +782,9 @@ int main(void)
 		world_test(test_off_passes_and_counts_once),
 		world_test(test_mode_changes_under_a_client),
 		world_test(test_baseline_is_even_and_binds_to_nothing),
+		world_test(test_shadow_places_as_baseline_and_counts_the_rule),
+		world_test(test_shadow_would_keep_a_session),
+		world_test(test_shadow_tries_nobody),
 		world_test(test_what_the_operator_set_goes_before_the_file),
 		world_test(test_what_was_set_for_another_is_ignored),
 		world_test(test_drained_gets_no_more),

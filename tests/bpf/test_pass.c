@@ -4,6 +4,7 @@
 #include "support_attached.h"
 
 #include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 
 #include "../../userspace/pintled/walk.h"
@@ -665,6 +666,30 @@ static void test_an_answer_of_one_segment(void **state)
 	assert_int_equal(first_tokens().answers, hook == PINTLE_HOOK_CONNECT ? 2 : 1);
 }
 
+/* A client that delays its acknowledgements acknowledges an answer's head and first token at once.
+ */
+static void test_head_and_first_token_acknowledged_at_once(void **state)
+{
+	int delayed = 0, at_once = 1;
+	struct pair p;
+	char got[110];
+
+	(void)state;
+	serve(0);
+	p = open_pair(0);
+	move_bytes(p.client, p.server, 1000);
+	wait_for(all_acknowledged(p.client));
+	assert_int_equal(setsockopt(p.server, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof(at_once)),
+			 0);
+	assert_int_equal(setsockopt(p.client, IPPROTO_TCP, TCP_QUICKACK, &delayed, sizeof(delayed)),
+			 0);
+	assert_int_equal(send(p.server, got, 100, 0), 100);
+	assert_int_equal(send(p.server, got, 10, 0), 10);
+	assert_int_equal(recv(p.client, got, sizeof(got), MSG_WAITALL), sizeof(got));
+	wait_for(first_tokens().answers == 1);
+	close_pair(p);
+}
+
 static void test_no_first_token(void **state)
 {
 	struct pair p;
@@ -803,6 +828,7 @@ int main(void)
 		both_tests(test_the_first_token),
 		both_tests(test_first_tokens_of_a_kept_connection),
 		both_tests(test_an_answer_of_one_segment),
+		both_tests(test_head_and_first_token_acknowledged_at_once),
 		both_tests(test_no_first_token),
 	};
 

@@ -6,10 +6,11 @@ import base64
 import json
 import subprocess
 import time
+import types
 
 import packages
 from harness import case
-from kernel import TOP, wait_for
+from kernel import BUILD, TOP, wait_for
 from packages import need
 from pods import SERVICE, Cluster
 from test_connect_keys import EVEN
@@ -38,6 +39,15 @@ class Gateway:
 
     def connect(self):
         return self.pod.connect("127.0.0.1:8080")
+
+    def post(self, path, body, headers):
+        """The status of the answer to it, on a connection of its own."""
+        with self.connect() as c:
+            head = {"host": "test", "content-type": "application/json", "content-length": str(len(body)), **headers}
+            c.sock.sendall(f"POST {path} HTTP/1.1\r\n".encode() + "".join(
+                f"{name}: {value}\r\n" for name, value in head.items()).encode() + b"\r\n" + body.encode())
+            c.read()
+            return c.status
 
     def ask(self, requests):
         """All on one connection; each is given by its headers. [(status, body: who answered)]"""
@@ -252,3 +262,102 @@ def test_retry(node, how):
     statuses = [status for status, _ in gateway.ask(requests)]
     assert statuses.count(200) >= 12 - failed and set(statuses) <= {200, 502, 503}, statuses
     assert gateway.cluster.endpoint(victim.name)["state"] == "ejected"
+
+
+# -- a Service's ClusterIP as the upstream ---------------------------------------------------------------
+
+
+def service_gateway(node, example, command, swaps=None):
+    """All of the gateway's users are one session; connections are steered all the same."""
+    swaps = {"10.96.14.3:80": SERVICE["v4"], **(swaps or {})}
+    return Gateway(node, example, command, "client", SERVICE["v4"], swaps)
+
+
+def each_request_has_a_connection(gateway, headers_of):
+    requests = [headers_of(key) for key in KEYS * 2]
+    said = gateway.ask(requests)
+    assert {status for status, _ in said} == {200}, said
+    assert {name for _, name in said} <= {s.name for s in gateway.servers}
+    decided = gateway.cluster.decisions()
+    assert sum(decided.values()) == len(requests) and not set(decided) & {"off", "no_endpoint"}, decided
+
+
+KEEPALIVE = "keepalive 0;"
+
+
+@case(each=packages.NGINX)
+def test_nginx_service(node, origin):
+    """One before 1.29.7 refuses `keepalive 0`, and keeps no connections without it."""
+    version = node.run(packages.gateway("nginx", origin), "-v").stderr
+    number = tuple(int(n) for n in version.split("nginx/")[1].split()[0].split("."))
+    swaps = dict(NO_LOG)
+    if number < (1, 29, 7):
+        text = (EXAMPLES / "nginx-service.conf").read_text()
+        refused = node.run(*nginx(node, origin)(node.write("refused.conf", text)), "-t", check=False)
+        assert refused.returncode and 'invalid value "0" in "keepalive"' in refused.stderr, refused.stderr
+        swaps[KEEPALIVE] = ""
+    gateway = service_gateway(node, "nginx-service.conf", nginx(node, origin), swaps)
+    each_request_has_a_connection(gateway, lambda key: {})
+
+
+@case(each=packages.HAPROXY)
+def test_haproxy_service(node, origin):
+    gateway = service_gateway(node, "haproxy-service.cfg", haproxy(origin))
+    each_request_has_a_connection(gateway, lambda key: {})
+
+
+def envoy_service(node, swaps=None):
+    issuer = Issuer(node)
+    host, port = SERVICE["v4"].split(":")
+    address = "address: {}, port_value: {}".format
+    gateway = Gateway(node, "envoy-service.yaml", packages.envoy, "client", SERVICE["v4"], {
+        address("10.96.14.3", 80): address(host, port), "/etc/envoy/jwks.json": issuer.jwks(), **(swaps or {})})
+    return gateway, issuer
+
+
+def test_envoy_service(node):
+    gateway, issuer = envoy_service(node)
+    each_request_has_a_connection(gateway, issuer.of)
+    nobody_is_let_in(gateway, [(h, s) for h, s in issuer.refused() if s == 401])
+
+
+def test_envoy_policy(node):
+    """A user's requests beyond his rate, a body too long and one that asks for too much are refused, and reach
+    no server; another user's go on."""
+    gateway, issuer = envoy_service(node, {"max_tokens: 60, tokens_per_fill: 60": "max_tokens: 5, tokens_per_fill: 5"})
+
+    def post(user, body):
+        return gateway.post("/v1/completions", body, issuer.of(user))
+
+    assert post("a", json.dumps({"max_tokens": 4096})) == 200
+    before = sum(gateway.cluster.decisions().values())
+    assert post("a", json.dumps({"max_tokens": 4097})) == 400
+    assert post("a", '{"max_\\u0074okens": 1e9}') == 400
+    assert post("a", json.dumps({"prompt": "x" * 80_000})) == 413
+    assert sum(gateway.cluster.decisions().values()) == before
+    assert post("a", json.dumps({"prompt": "x" * 8_000})) == 200
+    # That was a's fifth request.
+    assert [status for status, _ in gateway.ask([issuer.of("a")] * 2 + [issuer.of("b")] * 5)] == [429] * 2 + [200] * 5
+
+
+@case(timeout=300)
+def test_litellm_service(node):
+    """LiteLLM's proxy keeps connections to the Service; with `requests: one-per-connection` each request is
+    steered."""
+    program = packages.library("litellm") / "bin/litellm"
+    cluster = Cluster(node)
+    pods = [cluster.pod(f"s{i}") for i in range(3)]
+    for pod in pods:
+        pod.popen([BUILD / "pintle-sim", "--host", pod.v4, "--port", 8000, "--profile", "tiny", "--model", "llama-8b"],
+                  log=f"{pod.name}.log")
+    cluster.steer(cluster.pool(pods, to=SERVICE["v4"], stickiness={"key": "client"},
+                               requests="one-per-connection", **EVEN))
+    gateway = cluster.pod("gateway")
+    text = (EXAMPLES / "litellm.yaml").read_text().replace("10.96.14.3:80", SERVICE["v4"])
+    gateway.popen([program, "--config", node.write("litellm.yaml", text), "--host", "127.0.0.1", "--port", "8080"],
+                  log="litellm.log", env={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "HOME": str(node.dir)})
+    wait_for(lambda: gateway.connect("127.0.0.1:8080").close() is None, 240, "the gateway")
+    body = json.dumps({"model": "llama-8b", "max_tokens": 4, "messages": [{"role": "user", "content": "hello"}]})
+    asked = types.SimpleNamespace(connect=lambda: gateway.connect("127.0.0.1:8080", timeout=60))
+    assert [Gateway.post(asked, "/v1/chat/completions", body, {}) for _ in range(6)] == [200] * 6
+    assert sum(cluster.decisions().values()) == 6

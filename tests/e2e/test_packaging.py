@@ -141,25 +141,106 @@ def test_daemonset_is_whole(node):
     assert "SYS_ADMIN" not in capabilities("daemonset")
 
 
-@case(san=False)
-def test_daemonset_configuration_loads(node):
-    """The ConfigMap's configuration is one that loads, without a warning."""
-    result = node.run(BUILD / "pintle", "check", MANIFESTS / "pintle.yaml")
+@case(san=False, each=("manifests/pintle.yaml", "docs/examples/pintle.yaml"))
+def test_configuration_loads(node, path):
+    """The ConfigMap's configuration, and the one to begin with elsewhere, load without a warning."""
+    result = node.run(BUILD / "pintle", "check", TOP / path)
     assert "warning" not in result.stderr, result.stderr
+
+
+def built(name):
+    """A program of tests/kubernetes/build, or of this machine."""
+    home = os.environ.get("PINTLE_KUBERNETES") or Path(
+        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pintle/kubernetes")
+    path = Path(home, "bin", name)
+    found = path if path.exists() else shutil.which(name)
+    if not found:
+        raise Skip(f"no {name}: tests/kubernetes/build {name}")
+    return found
+
+
+def by_kind(text):
+    """{(kind, name): object}; the ConfigMap's name is without its hash."""
+    found = {}
+    for each in pyyaml.safe_load_all(text):
+        name = each["metadata"]["name"]
+        if each["kind"] == "ConfigMap":
+            name = re.sub(r"-[a-z0-9]{10}$", "", name)
+        assert (each["kind"], name) not in found
+        found[each["kind"], name] = each
+    return found
+
+
+def kustomized(node):
+    return by_kind(node.run(built("kubectl"), "kustomize", MANIFESTS, timeout=60).stdout)
+
+
+def charted(node, **values):
+    path = node.write("values.yaml", pyyaml.safe_dump(values))
+    return by_kind(node.run(built("helm"), "template", "pintle", MANIFESTS, "--namespace", "pintle", "-f", path,
+                            "--kube-version", "1.30.0",
+                            env={"HOME": str(node.dir)}, timeout=60).stdout)
 
 
 @case(san=False)
 def test_kustomize_builds(node):
     """kubectl makes one object of each kind of it, and the rights belong to the DaemonSet's account."""
-    if not shutil.which("kubectl"):
-        raise Skip("no kubectl")
-    made = list(pyyaml.safe_load_all(node.run("kubectl", "kustomize", MANIFESTS, timeout=60).stdout))
-    kinds = {x["kind"]: x for x in made}
-    assert len(made) == len(kinds) and kinds.keys() == {
-        "ClusterRole", "ClusterRoleBinding", "ConfigMap", "DaemonSet", "Namespace", "ServiceAccount"}
+    made = kustomized(node)
+    kinds = {kind: each for (kind, _), each in made.items()}
+    assert len(made) == len(kinds)
+    assert kinds.keys() >= {"ClusterRole", "ClusterRoleBinding", "ConfigMap", "DaemonSet", "Namespace", "NetworkPolicy",
+                            "ResourceQuota", "ServiceAccount"}
     account = kinds["ServiceAccount"]["metadata"]
     assert kinds["ClusterRoleBinding"]["subjects"] == [
         {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}]
+
+
+def alike(made):
+    """What kustomize and Helm write differently: names and annotations of the configuration, and the Namespace."""
+    made.pop(("Namespace", "pintle"), None)
+    (name,) = [key for key in made if key[0] == "ConfigMap"]
+    config = made[name]
+    config["metadata"] = {"name": name[1], "namespace": config["metadata"]["namespace"]}
+    config["data"] = {key: pyyaml.safe_load(text) for key, text in config["data"].items()}
+    template = made["DaemonSet", "pintle"]["spec"]["template"]
+    template["metadata"].pop("annotations", None)
+    for volume in template["spec"]["volumes"]:
+        if "configMap" in volume:
+            volume["configMap"]["name"] = name[1]
+    return made
+
+
+@case(san=False)
+def test_chart_is_the_kustomization(node):
+    """Helm makes the same objects as kustomize, of the same files."""
+    assert alike(charted(node)) == alike(kustomized(node))
+
+
+@case(san=False)
+def test_chart_values(node):
+    """What values.yaml offers is in the objects, and nothing else changes."""
+    plain = charted(node)
+    made = charted(
+        node, image={"repository": "r.example/pintle", "tag": "x", "pullPolicy": "Always"},
+        config={"node": {"metricsDetail": "main"}}, nodeSelector={"gpu": "yes"}, priorityClassName="other",
+        tolerations=[{"key": "gpu"}], resources={"limits": {"memory": "1Gi"}}, podAnnotations={"a": "b"},
+        podLabels={"c": "d"}, imagePullSecrets=[{"name": "s"}], podMonitor={"enabled": True})
+    template = made["DaemonSet", "pintle"]["spec"]["template"]
+    spec, (container,) = template["spec"], template["spec"]["containers"]
+    assert (container["image"], container["imagePullPolicy"]) == ("r.example/pintle:x", "Always")
+    assert container["resources"] == {"limits": {"memory": "1Gi"}}
+    assert spec["nodeSelector"] == {"kubernetes.io/os": "linux", "gpu": "yes"}
+    assert (spec["priorityClassName"], spec["tolerations"]) == ("other", [{"key": "gpu"}])
+    assert spec["imagePullSecrets"] == [{"name": "s"}] and template["metadata"]["annotations"]["a"] == "b"
+    assert template["metadata"]["labels"] == {"app.kubernetes.io/name": "pintle", "c": "d"}
+    before, after = (m["DaemonSet", "pintle"]["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+                     for m in (plain, made))
+    assert before != after, "a changed configuration replaces the pods"
+    config = pyyaml.safe_load(made["ConfigMap", "pintle"]["data"]["pintle.yaml"])
+    assert config["node"] == {"bpffs": "/sys/fs/bpf/pintle", "metrics": "0.0.0.0:9464", "metricsDetail": "main"}
+    # The quota is for the priority class that is not used now.
+    assert set(made) - set(plain) == {("PodMonitor", "pintle")}
+    assert set(plain) - set(made) == {("ResourceQuota", "pintle")}
 
 
 @case(san=False)

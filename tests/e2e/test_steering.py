@@ -273,6 +273,33 @@ def test_baseline_is_uniform(node, family):
 
 
 @case(each=BOTH)
+def test_shadow_is_uniform_and_counts_the_rule(node, family):
+    """Mode shadow: placements are baseline's; what the rule would have done is told beside them, and nothing is
+    bound."""
+    servers = node.servers(3)
+    servers[0].set(waiting=50)
+    daemon = node.steer(servers)
+    node.pintle("mode", "pool", "shadow")
+    spread = {}
+    for _ in range(150):
+        name = node.ask(FRONTEND[family], source(1, family))
+        spread[name] = spread.get(name, 0) + 1
+    # 50 expected of each; 5 standard deviations are 29
+    assert all(21 <= spread.get(s.name, 0) <= 79 for s in servers), spread
+    assert node.decisions() == {"random": 150}
+    would = {r["outcome"]: r["shadow"] for r in node.cli("stats") if r["shadow"]}
+    assert sum(would.values()) == 150 and would["sticky"] > 100, would
+    placed = {e["name"]: e["shadow_placed"] for e in node.cli("endpoints")}
+    assert sum(placed.values()) == 150 and not placed["s0"], placed
+    assert node.cli("pools")[0]["mode"] == "shadow"
+    assert "THE RULE WOULD" in node.pintle("stats").stdout
+    assert f"in shadow 150: sticky {would['sticky']}" in node.pintle("status").stdout
+    assert not node.cli("sessions")
+    assert daemon.metric("pintle_shadow_decisions_total", pool="pool", outcome="sticky") == would["sticky"]
+    assert daemon.metric("pintle_endpoint_shadow_placements_total", pool="pool", endpoint="s1") == placed["s1"]
+
+
+@case(each=BOTH)
 def test_off_passes(node, family):
     """Mode off leaves the frontend to the kernel: to a listener of its own, or to nobody."""
     node.steer(node.servers(2))

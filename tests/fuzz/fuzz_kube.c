@@ -45,7 +45,10 @@ static void take_object(struct world *w, const cJSON *object)
 {
 	char key[KUBE_KEY_SIZE], why[KUBE_WHY_SIZE] = "";
 	struct kube_slice *slice;
+	struct kube_pod pod = {0};
 
+	if (!kube_pod_read(object, &pod, why))
+		PROMISE(pod.uid[0] && pod.name[0] && pod.account[0]);
 	if (kube_object_key(object, key))
 		PROMISE(strchr(key, '/') && !strpbrk(key, " %?&\"\\"));
 	if (!kube_service_read(object, &w->service, why))

@@ -29,16 +29,19 @@ class Refused(OSError):
 
 
 class ControlPlane:
-    def __init__(self, machine):
+    """address: where it listens. nodes: real nodes will join, so all controllers and the scheduler run."""
+
+    def __init__(self, machine, *, address="127.0.0.1", nodes=False):
         for name in ("etcd", "kube-apiserver", "kube-controller-manager"):
             if not (BINARIES / name).exists():
                 raise Skip(f"{name} is not built: tests/kubernetes/build")
         self.machine, self.node = machine, machine.node
+        self.address, self.nodes = address, nodes
         self.dir = self.node.dir / "kubernetes"
         self.dir.mkdir()
-        self.admin, self.controllers = secrets.token_hex(16), secrets.token_hex(16)
+        self.admin, self.controllers, self.scheduler = (secrets.token_hex(16) for _ in range(3))
         self.port, self.etcd_port, self.peer_port = (self._free_port() for _ in range(3))
-        self.url = f"https://127.0.0.1:{self.port}"
+        self.url = f"https://{address}:{self.port}"
         self._certificates()
         self._start("etcd", (
             "--name=e", f"--data-dir={self.dir}/etcd", "--unsafe-no-fsync", "--log-level=warn",
@@ -50,13 +53,18 @@ class ControlPlane:
         self.start_server()
         self._start("kube-controller-manager", (
             f"--kubeconfig={self.kubeconfig('controllers', self.controllers)}",
-            "--leader-elect=false", "--secure-port=0", f"--controllers={CONTROLLERS}",
+            "--leader-elect=false", "--secure-port=0", *self._controllers(),
             f"--root-ca-file={self.dir}/ca.crt",
             f"--service-account-private-key-file={self.dir}/sa.key",
             "--use-service-account-credentials=true", "--profiling=false"))
+        if nodes:
+            self._start("kube-scheduler", (
+                f"--kubeconfig={self.kubeconfig('scheduler', self.scheduler)}", "--leader-elect=false",
+                "--secure-port=0", "--profiling=false"))
         self.create("/api/v1/namespaces", {"metadata": {"name": "llm"}})
-        self.create("/api/v1/nodes", {"metadata": {"name": NODE}})
-        wait_for(lambda: self.get("/api/v1/namespaces/llm/serviceaccounts/default"), 30,
+        if not nodes:
+            self.create("/api/v1/nodes", {"metadata": {"name": NODE}})
+        wait_for(lambda: self.get("/api/v1/namespaces/llm/serviceaccounts/default"), 90,
                  "the namespace's service account")
 
     # .. processes
@@ -76,32 +84,59 @@ class ControlPlane:
         openssl("req", "-x509", *ec, "-days", "30", "-subj", "/CN=test-ca", "-keyout", d / "ca.key",
                 "-out", d / "ca.crt", "-addext", "basicConstraints=critical,CA:TRUE")
         openssl("req", *ec, "-subj", "/CN=kube-apiserver", "-keyout", d / "api.key", "-out", d / "api.csr")
-        (d / "api.ext").write_text("subjectAltName=IP:127.0.0.1,IP:10.96.0.1,DNS:kubernetes\n")
+        (d / "api.ext").write_text(f"subjectAltName=IP:{self.address},IP:10.96.0.1,DNS:kubernetes\n")
         openssl("x509", "-req", "-in", d / "api.csr", "-CA", d / "ca.crt", "-CAkey", d / "ca.key",
                 "-CAcreateserial", "-days", "30", "-extfile", d / "api.ext", "-out", d / "api.crt")
         openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", d / "sa.key")
         (d / "tokens.csv").write_text(f'{self.admin},admin,admin,"system:masters"\n'
-                                      f"{self.controllers},system:kube-controller-manager,kcm,\n")
+                                      f"{self.controllers},system:kube-controller-manager,kcm,\n"
+                                      f"{self.scheduler},system:kube-scheduler,scheduler,\n")
 
     def _start(self, name, arguments):
         process = self.machine.popen([BINARIES / name, *arguments], log=f"{name}.log")
         setattr(self, name.replace("kube-", "").replace("-", "_"), process)
 
+    def _admission(self):
+        """As GKE has it: system-node-critical needs a quota that names it."""
+        self.node.write("quota.yaml", """
+apiVersion: apiserver.config.k8s.io/v1
+kind: ResourceQuotaConfiguration
+limitedResources:
+- resource: pods
+  matchScopes:
+  - {scopeName: PriorityClass, operator: In, values: [system-node-critical]}
+""")
+        return self.node.write("admission.yaml", f"""
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- {{name: ResourceQuota, path: {self.node.dir}/quota.yaml}}
+""")
+
+    def _controllers(self):
+        if not self.nodes:
+            return (f"--controllers={CONTROLLERS}",)
+        # A node that says nothing for 20 s is NotReady, and its pods leave the EndpointSlices.
+        return ("--controllers=*,-token-cleaner-controller", "--node-monitor-period=1s",
+                "--node-monitor-grace-period=20s")
+
     def start_server(self):
         d = self.dir
         self._start("kube-apiserver", (
-            f"--etcd-servers=http://127.0.0.1:{self.etcd_port}", "--bind-address=127.0.0.1",
+            f"--etcd-servers=http://127.0.0.1:{self.etcd_port}", f"--bind-address={self.address}",
             f"--secure-port={self.port}", f"--tls-cert-file={d}/api.crt",
             f"--tls-private-key-file={d}/api.key", f"--token-auth-file={d}/tokens.csv",
-            f"--client-ca-file={d}/ca.crt", "--authorization-mode=RBAC",
-            "--service-cluster-ip-range=10.96.0.0/16,fd96::/108", "--advertise-address=127.0.0.1",
+            f"--client-ca-file={d}/ca.crt", "--authorization-mode=Node,RBAC",
+            "--kubelet-preferred-address-types=InternalIP",
+            "--service-cluster-ip-range=10.96.0.0/16,fd96::/108", f"--advertise-address={self.address}",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={d}/sa.key", f"--service-account-signing-key-file={d}/sa.key",
             "--shutdown-delay-duration=0", "--disable-admission-plugins=TaintNodesByCondition",
-            "--endpoint-reconciler-type=none", "--profiling=false",
+            f"--endpoint-reconciler-type={'lease' if self.nodes else 'none'}", "--profiling=false",
             f"--audit-policy-file={self.node.write('audit.yaml', AUDIT)}",
-            f"--audit-log-path={d}/audit.log"))
-        wait_for(lambda: self.request("GET", "/readyz"), 60, "the API server to be ready")
+            f"--audit-log-path={d}/audit.log",
+            *([f"--admission-control-config-file={self._admission()}"] if self.nodes else ())))
+        wait_for(lambda: self.request("GET", "/readyz"), 180, "the API server to be ready")
 
     def kill_server(self):
         self.apiserver.kill()
@@ -119,7 +154,7 @@ class ControlPlane:
     def request(self, method, path, body=None, kind="application/json", token=None):
         """The answer's text."""
         with inside(self.machine.netns):
-            c = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=ssl.create_default_context(
+            c = http.client.HTTPSConnection(self.address, self.port, timeout=10, context=ssl.create_default_context(
                 cafile=self.dir / "ca.crt"))
             try:
                 c.request(method, path, body if body is None or isinstance(body, str) else json.dumps(body),
@@ -182,12 +217,13 @@ class ControlPlane:
         """What `kubectl label service NAME pintle.dev/mode=MODE` does; None removes the label."""
         self.patch(f"/api/v1/namespaces/llm/services/{name}", {"metadata": {"labels": {"pintle.dev/mode": mode}}})
 
-    def run(self, pod, app="vllm", ready=True, ports=(), on=NODE):
-        """The API object of a pod of the case."""
-        self.create("/api/v1/namespaces/llm/pods", {
+    def run(self, pod, app="vllm", ready=True, ports=(), on=NODE, **spec):
+        """The API object of a pod of the case. Returns its uid."""
+        made = self.create("/api/v1/namespaces/llm/pods", {
             "metadata": {"name": pod.name, "labels": {"app": app}},
-            "spec": {"nodeName": on, "containers": [{"name": "c", "image": "i", "ports": list(ports)}]}})
+            "spec": {"nodeName": on, "containers": [{"name": "c", "image": "i", "ports": list(ports)}], **spec}})
         self.say(pod, ready)
+        return made["metadata"]["uid"]
 
     def say(self, pod, ready):
         """What a kubelet says of a pod."""
@@ -208,14 +244,14 @@ class ControlPlane:
     def remove(self, pod):
         self.delete(f"/api/v1/namespaces/llm/pods/{pod.name}")
 
+    def audited(self, user):
+        """What that user asked for, by the audit log."""
+        events = [json.loads(line) for line in (self.dir / "audit.log").read_text().splitlines()]
+        return [e for e in events if e["user"]["username"] == user]
+
     def asked(self, user):
-        """{(verb, resource)} of what that user asked for, by the audit log."""
-        found = set()
-        for line in (self.dir / "audit.log").read_text().splitlines():
-            event = json.loads(line)
-            if event["user"]["username"] == user:
-                found.add((event["verb"], event["objectRef"]["resource"]))
-        return found
+        """{(verb, resource)} of what that user asked for."""
+        return {(e["verb"], e["objectRef"]["resource"]) for e in self.audited(user)}
 
 
 AUDIT = """apiVersion: audit.k8s.io/v1

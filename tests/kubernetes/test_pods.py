@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pod's way through a Service that is steered, from ready to gone, and what kinds of Services there are."""
+import datetime
 import json
+import time
 import types
 
 from harness import case
@@ -18,6 +20,11 @@ def ids(world):
             for row in rows if row["value"]["generation"]}
 
 
+def born(world, service):
+    made = world.api.get(f"/api/v1/namespaces/llm/services/{service}")["metadata"]["creationTimestamp"]
+    return datetime.datetime.fromisoformat(made).timestamp()
+
+
 @case(timeout=120)
 def test_terminating_is_drained(node):
     """A pod that serves while it terminates is shown as drained. Its session moves at its next connection, the
@@ -25,6 +32,7 @@ def test_terminating_is_drained(node):
     world = World(node, mode="enforce")
     world.daemon()
     wait_for(lambda: set(world.states().values()) == {"ready"} and len(world.states()) == 2)
+    world.machine.pintle("set", POOL, "stickiness.maxExtraLoad=16") # or a session as small as this one moves
     held = world.client.connect(SERVICE)
     name = held.ask()
     pod = next(p for p in world.servers if p.name == name)
@@ -100,6 +108,8 @@ def test_families(node):
         }}""")
     daemon = world.daemon()
     for name, ips in (("six", ["fd96::66"]), ("both", ["10.96.0.67", "fd96::67"])):
+        # The API's times are whole seconds: of two Services of one second, the name decides.
+        wait_for(lambda name=name: name == "six" or time.time() > born(world, "six") + 1)
         world.api.service(name, ip=ips[0], mode="enforce", clusterIPs=ips, selector={"app": "vllm"},
                           ipFamilyPolicy="RequireDualStack" if len(ips) == 2 else "SingleStack")
     # One Service only may have a pod's port in a family: the older one.

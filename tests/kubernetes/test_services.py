@@ -5,7 +5,7 @@ import json
 import random
 import types
 
-from control_plane import ControlPlane
+from control_plane import ControlPlane, NODE
 from harness import case
 from kernel import wait_for
 from pods import Cluster, at
@@ -50,7 +50,7 @@ class World:
         text = self.machine.config(*pools, **settings)
         if not pools:
             text = text.replace("pools: []\n", "")
-        return text + f"kubernetes: {{kubeconfig: {self.kubeconfig}}}\n"
+        return text + f"kubernetes: {{kubeconfig: {self.kubeconfig}, node: {NODE}}}\n"
 
     def daemon(self, *pools, **more):
         return self.machine.daemon(self.config(*pools), **more)
@@ -93,16 +93,22 @@ def test_labelled_and_not(node):
     assert world.pools()[POOL]["frontends"] == [SERVICE]
     wait_for(lambda: {e["state"] for e in world.machine.cli("endpoints")} == {"ready"}, 10,
              "the engine to be found by the page")
-    for label in (None, "enforce", "off", "baseline", "nonsense"):
+    for label in (None, "enforce", "off", "baseline", "shadow", "nonsense"):
         world.api.label(label)
-        if label in ("enforce", "baseline"):
+        if label == "shadow":
+            wait_for(lambda: world.pools()[POOL]["mode"] == "shadow")
+            before = world.pools()[POOL]
+            assert world.is_proxied()
+            after = world.pools()[POOL]
+            assert after["shadow_decisions"] - before["shadow_decisions"] == 12, (before, after)
+        elif label in ("enforce", "baseline"):
             wait_for(lambda label=label: world.pools()[POOL]["mode"] == label)
             wait_for(world.is_steered)
         else:
             wait_for(lambda: not world.pools())
             assert world.is_proxied()
     assert world.api.asked("system:serviceaccount:pintle:pintle") == {
-        (verb, what) for verb in ("list", "watch") for what in ("services", "endpointslices")}
+        (verb, what) for verb in ("list", "watch") for what in ("services", "endpointslices", "pods")}
 
 
 @case(timeout=120)

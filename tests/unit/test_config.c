@@ -103,7 +103,7 @@ static struct config *load_text(const char *text, const char *warnings)
 #define FRONT     "write ADDRESS:PORT or PREFIX/LENGTH:PORT, as in 10.77.0.1:8000 or [fd77::/64]:8000\n"
 #define SESSION                                                                                    \
 	"write none, source, source/V4BITS, source/V4BITS/V6BITS, destination, client, cgroup, "   \
-	"mark or hint\n"
+	"mark, hint, pod, namespace or serviceAccount\n"
 /* Stands for "a list, each item a mapping of" and all keys of a pool, of which there will be more.
  */
 #define POOL_LIST "\1"
@@ -130,7 +130,7 @@ static const struct refusal refusals[] = {
 	{"several documents", POOL "---\n" POOL,
 	 "7:1: a second document begins; keep one configuration in one file\n"},
 	{"several documents, and an error in the first", POOL "  mode: on\n---\n",
-	 "7:9: mode is \"on\", which is not known; write one of off, baseline, enforce\n"
+	 "7:9: mode is \"on\", which is not known; write one of off, baseline, enforce, shadow\n"
 	 "8:1: a second document begins; keep one configuration in one file\n"},
 	{"broken YAML", HEAD "pools: [\n",
 	 "4:1: not YAML: while parsing a flow node, did not find expected node content; look at the "
@@ -187,7 +187,7 @@ static const struct refusal refusals[] = {
 	 "3:9: \"frontends\" is missing in pools[]; add it: a list such as [\"10.77.0.1:8000\", "
 	 "\"[fd77::1]:8000\"]\n"
 	 "3:9: \"endpoints\" is missing in pools[]; add it: a list, each item a mapping of name, "
-	 "listen, address, user, cgroup, metrics, gpu\n"},
+	 "listen, address, user, cgroup, metrics, drained, gpu\n"},
 
 	/* node */
 	{"node a list", POOL "node: []\n",
@@ -457,7 +457,7 @@ static const struct refusal refusals[] = {
 	{"a scheme unknown", POOL "  scrape: {scheme: gopher}\n",
 	 "7:20: scrape.scheme is \"gopher\", which is not known; write one of http, https\n"},
 	{"a mode unknown", POOL "  mode: [off]\n",
-	 "7:9: mode is a list; write one of off, baseline, enforce\n"},
+	 "7:9: mode is a list; write one of off, baseline, enforce, shadow\n"},
 	{"requests in other words", POOL "  requests: one\n",
 	 "7:13: requests is \"one\", which is not known; write one of as-they-come, "
 	 "one-per-connection\n"},

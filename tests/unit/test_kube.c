@@ -288,11 +288,16 @@ static const struct {
 	 {NULL},
 	 "its label pintle.dev/mode says off"},
 	{"an unknown mode",
-	 "{" META("\"pintle.dev/mode\":\"shadow\"") ",\"spec\":{" IP4 "," PORT80 "}}",
+	 "{" META("\"pintle.dev/mode\":\"on\"") ",\"spec\":{" IP4 "," PORT80 "}}",
 	 {NULL},
 	 {NULL},
-	 "its label pintle.dev/mode is 'shadow', which is no mode; write enforce, baseline "
+	 "its label pintle.dev/mode is 'on', which is no mode; write enforce, shadow, baseline "
 	 "or off"},
+	{"shadow",
+	 "{" META("\"pintle.dev/mode\":\"shadow\"") ",\"spec\":{" IP4 "," PORT80 "}}",
+	 {SLICE("x", "IPv4", AT8000, "[" POD("p0", "10.9.0.2", TRUE_TRUE_FALSE) "]")},
+	 {POOL("a/s", "shadow", F4, ENDPOINT("p0", "10.9.0.2:8000"))},
+	 ""},
 	{"headless",
 	 "{" META(ENFORCE) ",\"spec\":{\"clusterIP\":\"None\",\"clusterIPs\":[\"None\"]," PORT80
 			   "}}",
@@ -446,6 +451,61 @@ static void test_refused_objects(void **state)
 		if (kube_slice_read(o, &slice, why) != -EBADMSG || !why[0])
 			fail_msg("%s", slices[i]);
 		cJSON_Delete(o);
+	}
+}
+
+/* ---- Pods ------------------------------------------------------------------------------- */
+
+#define POD_META(more) "\"metadata\":{\"namespace\":\"llm\",\"name\":\"chat-0\"" more "}"
+#define UID            "7d1c2b3a-0000-4000-8000-000000000001"
+
+static void test_pods(void **state)
+{
+	static const struct {
+		const char *text, *uid, *account;
+		size_t addresses;
+		bool running;
+	} rows[] = {
+		{"{" POD_META(",\"uid\":\"" UID "\"") "}", UID, "default", 0, false},
+		{"{" POD_META(",\"uid\":\"" UID "\"") ",\"spec\":{\"serviceAccountName\":\"batch\"},"
+		 "\"status\":{\"phase\":\"Running\",\"podIPs\":[{\"ip\":\"10.9.0.2\"},"
+		 "{\"ip\":\"fd09::2\"},{\"ip\":\"10.9.0.3\"}]}}",
+		 UID, "batch", 2, true},
+		{"{" POD_META(",\"uid\":\"" UID "\"") ",\"spec\":{\"hostNetwork\":true},"
+		 "\"status\":{\"phase\":\"Pending\",\"podIPs\":[{\"ip\":\"10.1.0.1\"}]}}",
+		 UID, "default", 0, false},
+		/* A static pod's cgroup is named by the hash of its file. */
+		{"{" POD_META(",\"uid\":\"" UID "\",\"annotations\":{"
+			      "\"kubernetes.io/config.hash\":\"0123456789abcdef0123456789abcdef\"}")
+		 "}",
+		 "0123456789abcdef0123456789abcdef", "default", 0, false},
+		{"{}", NULL, NULL, 0, false},
+		{"{" POD_META("") "}", NULL, NULL, 0, false},
+		{"{" POD_META(",\"uid\":\"../..\"") "}", NULL, NULL, 0, false},
+		{"{" POD_META(",\"uid\":\"" UID "\"") ",\"spec\":{\"serviceAccountName\":\"A b\"}}",
+		 NULL, NULL, 0, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char why[KUBE_WHY_SIZE] = "";
+		cJSON *o = json(rows[i].text);
+		struct kube_pod p = {0};
+		int err = kube_pod_read(o, &p, why);
+
+		cJSON_Delete(o);
+		if (!rows[i].uid) {
+			assert_int_equal(err, -EBADMSG);
+			assert_int_not_equal(why[0], '\0');
+			continue;
+		}
+		assert_int_equal(err, 0);
+		assert_string_equal(p.space, "llm");
+		assert_string_equal(p.name, "chat-0");
+		assert_string_equal(p.uid, rows[i].uid);
+		assert_string_equal(p.account, rows[i].account);
+		assert_int_equal(p.address_count, rows[i].addresses);
+		assert_int_equal(p.running, rows[i].running);
 	}
 }
 
@@ -863,7 +923,8 @@ int main(void)
 		cmocka_unit_test(test_lines_in_pieces), cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_events),          cmocka_unit_test(test_pages),
 		cmocka_unit_test(test_pools),           cmocka_unit_test(test_recorded),
-		cmocka_unit_test(test_refused_objects), cmocka_unit_test(test_kubeconfig),
+		cmocka_unit_test(test_refused_objects), cmocka_unit_test(test_pods),
+		cmocka_unit_test(test_kubeconfig),
 		cmocka_unit_test(test_watch_goes_on),   cmocka_unit_test(test_watch_that_breaks),
 		cmocka_unit_test(test_watch_refused),   cmocka_unit_test(test_watch_missing),
 	};

@@ -195,6 +195,80 @@ static void test_a_lone_head_of_a_long_prompt(void **state)
 	assert_in_range(until(&x, 119000, PINTLE_STANDING_STALLED), 110000, 110100);
 }
 
+/* A page of vLLM, which shows the cache in use. */
+static struct patient of_vllm(void)
+{
+	struct patient x = healthy();
+
+	x.page.present[SIGNAL_KV_CACHE] = x.page.present[SIGNAL_WAITING] = true;
+	return x;
+}
+
+/* Where the page shows the cache in use, one or two short prompts are given no more time than
+ * three. */
+static void test_a_lone_head_of_vllm(void **state)
+{
+	struct patient x = of_vllm();
+
+	(void)state;
+	NEVER(&x, 5000);
+	heads(&x, 1, 400);
+	assert_in_range(until(&x, 20000, PINTLE_STANDING_STALLED), 2000, 2100);
+	assert_int_equal(x.p.since_ns, x.work.oldest_ns);
+	x = of_vllm();
+	NEVER(&x, 5000);
+	heads(&x, 1, 25000);
+	assert_in_range(until(&x, 60000, PINTLE_STANDING_STALLED), 50000, 50100);
+	/* No page was read since: the tokens of a whole answer may be on the next. */
+	x = of_vllm();
+	NEVER(&x, 5000);
+	x.pages = false;
+	heads(&x, 1, 400);
+	assert_in_range(until(&x, 20000, PINTLE_STANDING_STALLED), 10800, 10900);
+	/* Its tokens were counted. */
+	x = of_vllm();
+	NEVER(&x, 5000);
+	heads(&x, 1, 400);
+	x.counts = true;
+	NEVER(&x, 300);
+	x.counts = false;
+	NEVER(&x, 120000);
+}
+
+/* The core stood still just after a token was counted: a head as old as that may be a whole answer.
+ * A younger head is none, or the page says that the core has work. */
+static void test_a_lone_head_beside_a_token(void **state)
+{
+	struct patient x = of_vllm();
+
+	(void)state;
+	x.counts = true;
+	NEVER(&x, 5000);
+	heads(&x, 1, 400);
+	NEVER(&x, 200);
+	x.counts = false;
+	NEVER(&x, 10000);
+	x.work.waiting = x.work.headed = 2;
+	assert_in_range(until(&x, 20000, PINTLE_STANDING_STALLED), 2000, 2100);
+
+	/* The younger one has left: the other may still be a whole answer. */
+	x.p.verdict = PINTLE_STANDING_NOT;
+	x.work.waiting = x.work.headed = 1;
+	NEVER(&x, 20000);
+	x.page.value[SIGNAL_RUNNING] = 1;
+	assert_in_range(until(&x, 20000, PINTLE_STANDING_STALLED), 0, 300);
+
+	/* An engine that counts the tokens of an answer at its end has work, and counts none. */
+	x = healthy();
+	x.page.value[SIGNAL_RUNNING] = 1;
+	x.counts = true;
+	NEVER(&x, 5000);
+	heads(&x, 1, 400);
+	NEVER(&x, 200);
+	x.counts = false;
+	NEVER(&x, 120000);
+}
+
 /* While the prompt is computed, a counter moves; then the engine stands still. */
 static void test_a_lone_head_after_steps(void **state)
 {
@@ -208,7 +282,7 @@ static void test_a_lone_head_after_steps(void **state)
 		x.page.value[SIGNAL_KV_CACHE] += 0.01;
 		NEVER(&x, 1000);
 	}
-	assert_in_range(until(&x, 20000, PINTLE_STANDING_STALLED), 10900, 12100);
+	assert_in_range(until(&x, 20000, PINTLE_STANDING_STALLED), 900, 2100);
 }
 
 /* A whole short answer on a connection that is kept alive: its tokens were counted. */
@@ -323,6 +397,8 @@ int main(void)
 		cmocka_unit_test(test_machine_stood_still),
 		cmocka_unit_test(test_a_lone_head),
 		cmocka_unit_test(test_a_lone_head_of_a_long_prompt),
+		cmocka_unit_test(test_a_lone_head_of_vllm),
+		cmocka_unit_test(test_a_lone_head_beside_a_token),
 		cmocka_unit_test(test_a_lone_head_after_steps),
 		cmocka_unit_test(test_a_short_answer),
 		cmocka_unit_test(test_a_request_beside_a_head),

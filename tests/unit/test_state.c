@@ -627,6 +627,14 @@ static void test_session_texts(void **state)
 		{"cgroup:", 0},
 		{"cgroup:/there/is/no/such", 0},
 		{"cgroup:" MANY_AS, 0},
+		{"pod:#00000000deadbeef", 128},
+		{"pod:netns:4711", 128},
+		{"pod:netns:", 0},
+		{"pod:#x", 0},
+		{"pod:", 0},
+		{"namespace:netns:4711", 128},
+		{"namespace:", 0},
+		{"serviceAccount:" MANY_AS MANY_AS MANY_AS MANY_AS MANY_AS, 0},
 		{"mark:0x1f", 128},
 		{"mark:0x1ffffffff", 0},
 		{"mark:x", 0},
@@ -744,6 +752,78 @@ static void test_session_texts_by_other_names(void **state)
 	state_session_resolve(p->m, &b);
 	assert_memory_equal(&a, &b, sizeof(a));
 	assert_int_equal(bpf_map_delete_elem(p->m->fd[MAP_clients], &cgroup), 0);
+	state_free(s);
+}
+
+static void bind_named(const struct pins *p, uint32_t kind, uint64_t id)
+{
+	struct pintle_affinity_key key = {
+		.pool = LLAMA, .pool_generation = LLAMA_GEN, .session = {kind, 128, {1}}};
+	struct pintle_affinity binding = {.endpoint = 0,
+					  .generation = GEN(0),
+					  .bound_ns = monotonic_ns(),
+					  .used_ns = monotonic_ns()};
+
+	memcpy(key.session.id + 8, &id, sizeof(id));
+	pins_set(p, MAP_affinity, &key, &binding);
+}
+
+/* A namespace of digits alone is no network namespace, though "netns:4711" is one. */
+static void test_a_namespace_of_digits(void **state)
+{
+	struct pintle_session_key digits, netns, name;
+
+	(void)state;
+	assert_int_equal(state_session_parse("namespace:4711", NULL, &digits), 0);
+	assert_int_equal(state_session_parse("namespace:netns:4711", NULL, &netns), 0);
+	assert_int_equal(state_session_parse("namespace:llm", NULL, &name), 0);
+	assert_int_equal(digits.id[0], 1);
+	assert_int_equal(name.id[0], 1);
+	assert_int_equal(netns.id[0], 0);
+}
+
+/* What pods' keys are called, and back; a pod that the API server did not name has its uid. */
+static void test_sessions_of_pods(void **state)
+{
+	static const char *const texts[] = {"pod:llm/chat-0", "pod:4711-7d1c", "namespace:llm",
+					    "serviceAccount:llm/default", "cgroup:pod/0815-7d1c"};
+	struct pintle_pod pod = {.space_name = "llm", .name = "chat-0", .account_name = "default"};
+	struct pintle_client known = {.name = "pod/0815-7d1c"}, other = {.name = "pod/4711-7d1c"};
+	uint64_t cgroup = 4711, another = 4712;
+	const struct pins *p = *state;
+	struct state_session *all = NULL;
+	struct pintle_session_key key;
+	struct state *s = NULL;
+	uint32_t found = 0;
+	size_t n = 0;
+
+	known.id = client_id(known.name);
+	other.id = client_id(other.name);
+	pod.space = client_id("llm");
+	pod.account = client_id("llm/default");
+	pins_set(p, MAP_clients, &cgroup, &known);
+	pins_set(p, MAP_clients, &another, &other);
+	pins_set(p, MAP_pods, &known.id, &pod);
+	bind_named(p, PINTLE_KEY_POD, known.id);
+	bind_named(p, PINTLE_KEY_POD, other.id);
+	bind_named(p, PINTLE_KEY_NAMESPACE, pod.space);
+	bind_named(p, PINTLE_KEY_ACCOUNT, pod.account);
+	bind_named(p, PINTLE_KEY_CGROUP, known.id);
+	assert_int_equal(state_read(p->m, &s), 0);
+	assert_int_equal(state_sessions(p->m, s, &all, &n), 0);
+	for (size_t i = 0; i < n; i++) {
+		for (size_t t = 0; t < ARRAY_SIZE(texts); t++) {
+			if (strcmp(all[i].text, texts[t]) != 0)
+				continue;
+			assert_string_equal(all[i].pod, t == 0 || t == 4 ? "llm/chat-0" : "");
+			assert_int_equal(state_session_parse(texts[t], NULL, &key), 0);
+			state_session_resolve(p->m, &key);
+			assert_memory_equal(&key, &all[i].key.session, sizeof(key));
+			found |= 1U << t;
+		}
+	}
+	assert_int_equal(found, (1U << ARRAY_SIZE(texts)) - 1);
+	free(all);
 	state_free(s);
 }
 
@@ -941,6 +1021,8 @@ int main(void)
 		pins_test(test_session_texts),
 		pins_test(test_session_texts_by_other_names),
 		pins_test(test_a_session_that_is_most),
+		pins_test(test_sessions_of_pods),
+		cmocka_unit_test(test_a_namespace_of_digits),
 		pins_test(test_session_texts_of_destinations),
 		pins_test(test_of_the_connect_hook),
 	};

@@ -142,5 +142,6 @@ void config_free(struct config *c)
 	free(c->metrics);
 	free(c->group);
 	free(c->kubeconfig);
+	free(c->kube_node);
 	free(c);
 }

@@ -147,7 +147,11 @@ struct config {
 	size_t pool_count;
 	bool kubernetes;  /* the key is there */
 	char *kubeconfig; /* path; NULL: the pod's service account */
+	char *kube_node;  /* this node's name in the cluster; NULL: not given */
 };
+
+/** Whether a client's cgroup makes a session key of this kind (PINTLE_KEY_*). */
+bool config_key_of_cgroup(uint32_t kind);
 
 /** Reads and checks a file, which is a regular file of at most 1 MiB. Reports every error, not only
  * the first. Never waits for another process, as reading from a FIFO would. Returns 0 with *out,

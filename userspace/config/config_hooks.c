@@ -234,10 +234,16 @@ static void check_pool(const struct config_pool *p, const struct yaml_node *n,
 
 /* ---- all ------------------------------------------------------------------- */
 
+bool config_key_of_cgroup(uint32_t kind)
+{
+	return kind == PINTLE_KEY_CGROUP || kind == PINTLE_KEY_POD ||
+	       kind == PINTLE_KEY_NAMESPACE || kind == PINTLE_KEY_ACCOUNT;
+}
+
 static bool by_cgroup(const struct config_pool *p)
 {
-	return p->stickiness.key_kind == PINTLE_KEY_CGROUP ||
-	       p->stickiness.group_kind == PINTLE_KEY_CGROUP;
+	return config_key_of_cgroup(p->stickiness.key_kind) ||
+	       config_key_of_cgroup(p->stickiness.group_kind);
 }
 
 /* pintled sends a heartbeat twice a second. */

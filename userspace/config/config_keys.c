@@ -110,6 +110,9 @@ static const struct yaml_key config_keys[] = {
 	{"kubernetes.kubeconfig", &yaml_path, .max = MAX_FILE, NODE(kubeconfig),
 	 .absent = "the service account of the pod that pintled runs in",
 	 .help = "A kubeconfig file; its current context says where the API server is."},
+	{"kubernetes.node", &yaml_name, .max = MAX_HOST, NODE(kube_node),
+	 .absent = "the environment's `NODE_NAME`, else this machine's host name",
+	 .help = "What this node is called in the cluster."},
 
 	{"pools", &yaml_maps, .max = PINTLE_MAX_POOLS, NODE(pools), .list = &pool_list,
 	 .absent = "none; required unless `kubernetes` is there",

@@ -41,6 +41,8 @@ struct kube_cluster {
 	struct kube_store *all[ALL_COUNT];
 	LIST_HEAD(, service) services;
 	struct config_founds restored;
+	char *node;              /* the name of this one; NULL: unknown */
+	struct kube_store *pods; /* of that node; NULL: not watched */
 };
 
 static void on_settle(uv_timer_t *t);
@@ -103,6 +105,32 @@ static const struct kube_kind slices = {
 	.group = "/apis/discovery.k8s.io/v1",
 	.read = read_slice,
 	.free = free_slice,
+};
+
+static int read_pod(const cJSON *object, void **out, char why[KUBE_WHY_SIZE])
+{
+	struct kube_pod *p = calloc(1, sizeof(*p));
+	int err;
+
+	if (!p) {
+		snprintf(why, KUBE_WHY_SIZE, "out of memory");
+		return -ENOMEM;
+	}
+	err = kube_pod_read(object, p, why);
+	if (err)
+		free(p);
+	else
+		*out = p;
+	return err;
+}
+
+static const struct kube_kind pods = {
+	.what = "pods",
+	.one = "Pod",
+	.group = "/api/v1",
+	.optional = true,
+	.read = read_pod,
+	.free = free,
 };
 
 static const struct {
@@ -332,7 +360,38 @@ bool kube_cluster_listed(const struct kube_cluster *c)
 
 static void free_cluster(uv_handle_t *h)
 {
-	free(h->data);
+	struct kube_cluster *c = h->data;
+
+	free(c->node);
+	free(c);
+}
+
+int kube_cluster_at(struct kube_cluster *c, const char *node)
+{
+	char *copy = strdup(node);
+
+	if (!copy)
+		return log_err_r(ENOMEM, "Kubernetes");
+	free(c->node);
+	c->node = copy;
+	return 0;
+}
+
+/* The name of a node goes into the query as it is: cluster.c lets none through that needs escaping.
+ */
+int kube_cluster_watch_pods(struct kube_cluster *c, void (*changed)(void *arg), void *arg)
+{
+	char selector[64 + KUBE_NAME_SIZE];
+
+	assert(c->node && !c->pods);
+	snprintf(selector, sizeof(selector), "fieldSelector=spec.nodeName%%3D%s", c->node);
+	c->pods = kube_store_new(c->client, &pods, NULL, selector, changed, arg);
+	return c->pods ? 0 : log_err_r(ENOMEM, "Kubernetes");
+}
+
+const struct kube_store *kube_cluster_pods(const struct kube_cluster *c)
+{
+	return c->pods;
 }
 
 int kube_cluster_new(uv_loop_t *loop, struct kube_client *client, void (*changed)(void *arg),
@@ -367,6 +426,7 @@ void kube_cluster_free(struct kube_cluster *c)
 		service_free(LIST_FIRST(&c->services));
 	for (size_t i = 0; i < ALL_COUNT; i++)
 		kube_store_free(c->all[i]);
+	kube_store_free(c->pods);
 	config_founds_free(&c->restored);
 	uv_close((uv_handle_t *)&c->settle, free_cluster);
 }

@@ -11,6 +11,7 @@
 #define PINTLE_KUBE_CLUSTER_H
 
 #include "kube_pools.h"
+#include "kube_store.h"
 #include "kube_watch.h"
 
 struct kube_cluster;
@@ -22,6 +23,16 @@ int kube_cluster_new(uv_loop_t *loop, struct kube_client *client, void (*changed
 		     void *arg, struct kube_cluster **out);
 /** The loop must then run until it has no handles left. NULL is fine. */
 void kube_cluster_free(struct kube_cluster *c);
+
+/** Says which node of the cluster this one is. Returns 0 or -ENOMEM, logged. */
+int kube_cluster_at(struct kube_cluster *c, const char *node);
+
+/** Begins to watch the pods of the node that kube_cluster_at() named, and of no other. `changed` is
+ * called on the loop when they may have changed. Pintle does without them where it has no right to
+ * them. Returns 0 or -ENOMEM, logged. */
+int kube_cluster_watch_pods(struct kube_cluster *c, void (*changed)(void *arg), void *arg);
+/** The node's pods, as struct kube_pod; NULL: they are not watched. */
+const struct kube_store *kube_cluster_pods(const struct kube_cluster *c);
 
 /** Takes the pools in *p, which stand for those of Services whose lists are not complete. */
 void kube_cluster_restore(struct kube_cluster *c, struct config_founds *p);

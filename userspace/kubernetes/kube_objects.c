@@ -384,3 +384,49 @@ int kube_slice_read(const cJSON *object, struct kube_slice **out, char why[KUBE_
 		*out = TAKE_PTR(s);
 	return err;
 }
+
+/* ---- Pods ---------------------------------------------------------------------------------- */
+
+/* The uid of a static pod in the API is that of its mirror; the kubelet calls the pod by the hash
+ * of its file. */
+#define CONFIG_HASH "kubernetes.io/config.hash"
+
+static bool take_uid(const cJSON *metadata, char to[KUBE_UID_SIZE])
+{
+	const char *hash = text_of(member(metadata, "annotations"), CONFIG_HASH);
+
+	take_plain(hash ?: text_of(metadata, "uid"), "0123456789abcdef-", to, KUBE_UID_SIZE);
+	return to[0];
+}
+
+static void take_pod_addresses(const cJSON *object, struct kube_pod *p)
+{
+	const cJSON *status = member(object, "status"), *ip;
+
+	if (is_true(member(object, "spec"), "hostNetwork"))
+		return;
+	cJSON_ArrayForEach (ip, member(status, "podIPs")) {
+		if (p->address_count < ARRAY_SIZE(p->addresses) &&
+		    take_address(text_of(ip, "ip"), &p->addresses[p->address_count]))
+			p->address_count++;
+	}
+}
+
+int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_SIZE])
+{
+	const cJSON *metadata = member(object, "metadata"), *spec = member(object, "spec");
+	const char *phase = text_of(member(object, "status"), "phase");
+	struct kube_pod p = {.running = phase && !strcmp(phase, "Running")};
+
+	if (!take_name(text_of(metadata, "namespace"), p.space, sizeof(p.space)) ||
+	    !take_name(text_of(metadata, "name"), p.name, sizeof(p.name)))
+		return refuse(why, "metadata has no name that the API allows");
+	if (!take_uid(metadata, p.uid))
+		return refuse(why, "metadata has no uid that the API allows");
+	if (!take_name(text_of(spec, "serviceAccountName") ?: "default", p.account,
+		       sizeof(p.account)))
+		return refuse(why, "spec.serviceAccountName is no name that the API allows");
+	take_pod_addresses(object, &p);
+	*out = p;
+	return 0;
+}

@@ -129,4 +129,18 @@ struct kube_slice {
 int kube_slice_read(const cJSON *object, struct kube_slice **out, char why[KUBE_WHY_SIZE]);
 void kube_slice_free(struct kube_slice *s);
 
+/* ---- Pods ------------------------------------------------------------------------------ */
+
+struct kube_pod {
+	char space[KUBE_LABEL_SIZE], name[KUBE_NAME_SIZE];
+	char account[KUBE_NAME_SIZE]; /* its service account */
+	char uid[KUBE_UID_SIZE];      /* by which the kubelet names its cgroup */
+	struct addr addresses[2];
+	size_t address_count; /* 0: none yet, or it has the node's network */
+	bool running;         /* phase Running: it has a cgroup */
+};
+
+/** Returns 0 with *out; or -EBADMSG with the reason in `why`. */
+int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_SIZE]);
+
 #endif

@@ -19,7 +19,7 @@ bool kube_pool_is_of(const char *pool, const char *service_key)
 /* ---- of a Service -------------------------------------------------------------------------------
  */
 
-static const char *const steered_modes[] = {"enforce", "baseline"};
+static const char *const steered_modes[] = {"enforce", "shadow", "baseline"};
 
 bool kube_is_steered(const struct kube_service *s)
 {
@@ -46,7 +46,7 @@ static bool leave_service(const struct kube_service *s, char *why)
 	else if (!kube_is_steered(s))
 		leave(why,
 		      "its label " KUBE_LABEL_MODE
-		      " is '%s', which is no mode; write enforce, baseline or off",
+		      " is '%s', which is no mode; write enforce, shadow, baseline or off",
 		      s->mode);
 	else if (!s->address_count)
 		leave(why, "it has no ClusterIP: clients of a headless Service, or of an "

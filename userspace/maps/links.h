@@ -31,6 +31,9 @@ struct link_kind {
 	enum pintle_hook decided_by;
 	enum pintle_key key;
 	bool netns; /* attached to the network namespace; else to the cgroup */
+	/* The program sees how connections end. It stays attached after the last pool that needs
+	 * it has left, until the connections to that pool's endpoints have ended. */
+	bool sees_ends;
 	/* Only pins of the former layout have the link. It is taken over, and then detached as one
 	 * that no pool needs. */
 	bool former;

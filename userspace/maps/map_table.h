@@ -105,6 +105,9 @@
 	  .writer = "the pass; sockops for first tokens, and reads it at the end")                 \
 	X(clients, HASH, __u64, struct pintle_client, ANY, COPIED, .key = "cgroup id",             \
 	  .holds = "which client that is", .writer = "daemon")                                     \
+	X(pods, HASH, __u64, struct pintle_pod, ANY, COPIED, .since = 3, .key = "client id",       \
+	  .holds = "the pod of this node that it is, and its namespace and service account",       \
+	  .writer = "daemon")                                                                      \
 	X(oneshot, LPM_TRIE, struct pintle_frontend_key, struct pintle_ref, ANY, COPIED,           \
 	  .key = "scope, port, protocol, address prefix",                                          \
 	  .holds = "the pool whose requests arrive there", .writer = "daemon")                     \
@@ -118,6 +121,18 @@
 	  .holds = "first segments", .writer = "kernel")                                           \
 	X(stats, PERCPU_ARRAY, __u32, __u64, PINTLE_STAT_COUNT, COPIED,                            \
 	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + outcome", .holds = "decisions",          \
+	  .writer = "kernel")                                                                      \
+	X(shadow_stats, PERCPU_ARRAY, __u32, __u64, PINTLE_STAT_COUNT, COPIED, .since = 3,         \
+	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + outcome",                                \
+	  .holds = "decisions of the rule in mode shadow, which placed nothing",                   \
+	  .writer = "kernel")                                                                      \
+	X(shadow_placed, ARRAY, __u32, __u64, PINTLE_MAX_ENDPOINTS, MAPPED, .since = 3,            \
+	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
+	  .holds = "how often the rule would have placed there in mode shadow",                    \
+	  .writer = "kernel")                                                                      \
+	X(shadow_bindings, LRU_HASH, struct pintle_affinity_key, struct pintle_affinity, ANY,      \
+	  COPIED, .since = 3, .key = "pool, session key",                                          \
+	  .holds = "endpoint to which the session would be bound in mode shadow",                  \
 	  .writer = "kernel")                                                                      \
 	X(tap, RINGBUF, struct map_nothing, struct map_nothing, ANY, COPIED, .write_only = true,   \
 	  .holds = "`pintle_event`: closed connections, rare decisions, ejections, "               \

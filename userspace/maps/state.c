@@ -97,6 +97,9 @@ static int counts_read(const struct maps *m, struct state_pool *p)
 	int err = sums_read(m, MAP_stats, PINTLE_STAT(p->id, 0), PINTLE_OUTCOME_COUNT, p->decisions,
 			    &p->decisions_total);
 
+	if (!err)
+		err = sums_read(m, MAP_shadow_stats, PINTLE_STAT(p->id, 0), PINTLE_OUTCOME_COUNT,
+				p->shadows, &p->shadows_total);
 	return err ? err
 		   : sums_read(m, MAP_oneshot_stats, PINTLE_ONESHOT_STAT(p->id, 0),
 			       PINTLE_ONESHOT_COUNT, p->oneshots, &p->oneshots_total);

@@ -87,7 +87,8 @@ struct state_endpoint {
 	int64_t pending;   /* placed - opened - failed; never negative */
 	int64_t direct;    /* open connections that were not steered */
 	uint64_t placed, opened, closed, failed, direct_opened; /* ever */
-	double share; /* of its pool's placements, 0..1; 0 if the pool has none */
+	uint64_t shadow_placed; /* placements that the rule would have made in mode shadow, ever */
+	double share;           /* of its pool's placements, 0..1; 0 if the pool has none */
 
 	uint32_t families;  /* PINTLE_FAMILY_* */
 	uint32_t listeners; /* LISTEN sockets; 0 for an endpoint that is reached at an address */
@@ -141,6 +142,8 @@ struct state_pool {
 	double max_extra_load;                    /* requests */
 	uint64_t decisions[PINTLE_OUTCOME_COUNT]; /* ever, over all CPUs */
 	uint64_t decisions_total;
+	uint64_t shadows[PINTLE_OUTCOME_COUNT]; /* the rule's in mode shadow, ever */
+	uint64_t shadows_total;
 	/* The session that makes more than half of the newest connections (about 128 on each CPU),
 	 * and its share of them, 0..1; 0: there is none, or too few connections came. */
 	struct pintle_session_key largest;
@@ -224,13 +227,15 @@ static inline void state_freep(struct state **s)
 	state_free(*s);
 }
 
-#define STATE_KEY_SIZE 256
+#define STATE_POD_SIZE 320 /* "NAMESPACE/NAME" */
+#define STATE_KEY_SIZE 352 /* "serviceAccount:NAMESPACE/NAME" and more */
 
 struct state_session {
 	uint32_t pool, endpoint; /* indexes into state.pools and state.endpoints */
 	struct pintle_affinity_key key;
 	char text[STATE_KEY_SIZE]; /* "10.0.0.7", "fd77::/64", "client:4711", "cgroup:pod/...",
-				      "cgroup:/..." */
+				      "cgroup:/...", "pod:NAMESPACE/NAME" */
+	char pod[STATE_POD_SIZE];  /* "NAMESPACE/NAME"; "": it is no pod's, or not known */
 	double age_seconds;        /* since it was bound to this endpoint */
 	double idle_seconds;       /* since it was used last */
 };
@@ -256,7 +261,7 @@ int state_unbind(const struct maps *m, const struct pintle_affinity_key *key, bo
 
 /** A session key as text, as `pintle sessions` shows it, and back, as `pintle unbind` takes it.
  * `buf` has STATE_KEY_SIZE bytes, and is returned. Parsing takes further forms: cgroup:NAME,
- * cgroup:/PATH, and hint=TEXT, which needs the node's hint_key (NULL refuses that form) and may
+ * cgroup:/PATH, pod:NAMESPACE/NAME (for state_session_resolve()), and hint=TEXT, which needs the node's hint_key (NULL refuses that form) and may
  * mean sessions of several clients. It returns 0; or -EINVAL, *key untouched. */
 const char *state_session_format(const struct pintle_session_key *key, char *buf);
 int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle_session_key *key);
@@ -278,7 +283,7 @@ bool state_session_meant(const struct state_pool *p, const struct pintle_session
 			 const struct pintle_session_key *key);
 
 /** Replaces the key of a cgroup by its client's, as the kernel does, if the daemon has named that
- * client. Leaves other keys as they are. */
+ * client, and "pod:NAMESPACE/NAME" by that pod's. Leaves other keys as they are. */
 void state_session_resolve(const struct maps *m, struct pintle_session_key *key);
 
 /** Copies `from`, a text of at most `size` bytes from a map, perhaps without a NUL, into `to` as

@@ -251,6 +251,7 @@ static int endpoint_read(const struct maps *m, uint64_t now, const struct state_
 		err = health_read(m, e->id, &health);
 	if (err)
 		return err;
+	maps_value(m, MAP_shadow_placed, e->id, &e->shadow_placed);
 	maps_value(m, MAP_overrides, PINTLE_ENDPOINT_SLOT(e->id), &override);
 	seen.whole = score_read(m, e->id, &score);
 	eligible_score_take(&seen, &score, e->generation, pool, now);

@@ -41,14 +41,29 @@ int state_read_majority(const struct maps *m, struct state_pool *p);
  * fit, stays. */
 void state_sessions_paths(struct state_session *sessions, size_t n);
 
+/* A pod, with its texts terminated and printable. */
+struct state_pod {
+	uint64_t id, space, account; /* client_id() of the pod, its namespace, its account */
+	char space_name[64], name[256], account_name[256];
+};
+
+/* Who the daemon knows by name. */
+struct state_known {
+	struct pintle_client *clients;
+	size_t client_count;
+	struct state_pod *pods;
+	size_t pod_count;
+};
+
 /** The clients whose names the daemon knows: *out, which the caller frees, and *n. Returns 0 or
  * -ENOMEM. */
 int state_clients_read(const struct maps *m, struct pintle_client **out, size_t *n);
+/** The same for pods; *out is NULL if there are none. */
+int state_pods_read(const struct maps *m, struct state_pod **out, size_t *n);
 
-/** Writes "cgroup:NAME" into buf (STATE_KEY_SIZE bytes) if the key belongs to one of these
- * clients. */
-void state_session_name(const struct pintle_client *clients, size_t n,
-			const struct pintle_session_key *key, char *buf);
+/** Writes "cgroup:NAME", "pod:NAMESPACE/NAME" and the like into s->text, and the pod's name into
+ * s->pod, where the session's key belongs to one of those who are known. */
+void state_session_name(const struct state_known *known, struct state_session *s);
 
 /** Writes the whole address of a key of destinations into buf (STATE_KEY_SIZE bytes). The kernel
  * keeps only the bits beyond the frontend's prefix: ::42 for a client that connected to fd77::42 by

@@ -16,6 +16,27 @@
 
 /* ---- to text -------------------------------------------------------------------- */
 
+/* The first half of an id whose second half is a client_id(). */
+#define NAMED 1
+/* The same, not made by the kernel: a pod's namespace and name, which state_session_resolve() turns
+ * into the pod's key. */
+#define UNRESOLVED 2
+
+/* Before the cookie of a network namespace, where a pod's name could stand. */
+#define NETNS "netns:"
+
+/* Kinds whose id is a client_id(), or else the cookie of the client's network namespace. */
+static bool is_of_pod(uint32_t kind)
+{
+	return kind == PINTLE_KEY_POD || kind == PINTLE_KEY_NAMESPACE || kind == PINTLE_KEY_ACCOUNT;
+}
+
+/* Kinds whose id may be a client_id(). */
+static bool is_of_name(uint32_t kind)
+{
+	return kind == PINTLE_KEY_CGROUP || is_of_pod(kind);
+}
+
 /* The two numbers, in host byte order, that the kernel makes an id of. */
 struct halves {
 	uint64_t high, low;
@@ -151,12 +172,16 @@ const char *state_session_format(const struct pintle_session_key *key, char *buf
 	struct halves h = halves_of(key);
 	char hex[2 * sizeof(key->id) + 1];
 	bool plain = key->prefix_bits == 128 && !h.high;
+	bool named = key->prefix_bits == 128 && h.high == NAMED && is_of_name(key->kind);
 
 	if (key->kind == PINTLE_KEY_SOURCE) {
 		format_source(key, buf);
-	} else if (key->kind == PINTLE_KEY_CGROUP && key->prefix_bits == 128 && h.high == 1) {
-		snprintf(buf, STATE_KEY_SIZE, "cgroup:#%016llx", (unsigned long long)h.low);
-	} else if (plain && (key->kind == PINTLE_KEY_CGROUP || key->kind == PINTLE_KEY_CLIENT)) {
+	} else if (named) {
+		snprintf(buf, STATE_KEY_SIZE, "%s:#%016llx", name, (unsigned long long)h.low);
+	} else if (plain && is_of_pod(key->kind)) {
+		snprintf(buf, STATE_KEY_SIZE, "%s:" NETNS "%llu", name, (unsigned long long)h.low);
+	} else if (plain &&
+		   (key->kind == PINTLE_KEY_CGROUP || key->kind == PINTLE_KEY_CLIENT)) {
 		snprintf(buf, STATE_KEY_SIZE, "%s:%llu", name, (unsigned long long)h.low);
 	} else if (plain && key->kind == PINTLE_KEY_MARK) {
 		snprintf(buf, STATE_KEY_SIZE, "mark:0x%llx", (unsigned long long)h.low);
@@ -302,23 +327,72 @@ static int parse_cgroup_path(const char *text, struct pintle_session_key *key)
 	return 0;
 }
 
+/* "#0123456789abcdef": the client_id() of a name that is not known. */
+static int parse_id(uint32_t kind, const char *text, struct pintle_session_key *key)
+{
+	uint64_t n;
+
+	if (!parse_number(text, 16, &n))
+		return -EINVAL;
+	*key = key_of(kind, NAMED, n);
+	return 0;
+}
+
 static int parse_cgroup(const char *text, struct pintle_session_key *key)
 {
 	uint64_t n;
 
 	if (text[0] == '/')
 		return parse_cgroup_path(text, key);
-	if (text[0] == '#') {
-		if (!parse_number(text + 1, 16, &n))
-			return -EINVAL;
-		*key = key_of(PINTLE_KEY_CGROUP, 1, n);
-		return 0;
-	}
+	if (text[0] == '#')
+		return parse_id(PINTLE_KEY_CGROUP, text + 1, key);
 	if (!*text || strlen(text) >= PINTLE_CLIENT_NAME_SIZE)
 		return -EINVAL;
 	*key = parse_number(text, 10, &n) ? key_of(PINTLE_KEY_CGROUP, 0, n)
-					  : key_of(PINTLE_KEY_CGROUP, 1, client_id(text));
+					  : key_of(PINTLE_KEY_CGROUP, NAMED, client_id(text));
 	return 0;
+}
+
+/* `before` stands before the name in what client_id() takes. */
+static int parse_of_pod(uint32_t kind, const char *before, const char *text,
+			struct pintle_session_key *key)
+{
+	char name[STATE_POD_SIZE];
+	uint64_t n;
+
+	if (text[0] == '#')
+		return parse_id(kind, text + 1, key);
+	if (!strncmp(text, NETNS, strlen(NETNS))) {
+		if (!parse_number(text + strlen(NETNS), 10, &n))
+			return -EINVAL;
+		*key = key_of(kind, 0, n);
+		return 0;
+	}
+	if (!*text || snprintf(name, sizeof(name), "%s%s", before, text) >= (int)sizeof(name))
+		return -EINVAL;
+	*key = key_of(kind, NAMED, client_id(name));
+	return 0;
+}
+
+/* A pod is named as "NAMESPACE/NAME", or by its uid. */
+static int parse_pod(const char *text, struct pintle_session_key *key)
+{
+	if (!strchr(text, '/'))
+		return parse_of_pod(PINTLE_KEY_POD, "pod/", text, key);
+	if (strlen(text) >= STATE_POD_SIZE)
+		return -EINVAL;
+	*key = key_of(PINTLE_KEY_POD, UNRESOLVED, client_id(text));
+	return 0;
+}
+
+static int parse_namespace(const char *text, struct pintle_session_key *key)
+{
+	return parse_of_pod(PINTLE_KEY_NAMESPACE, "", text, key);
+}
+
+static int parse_account(const char *text, struct pintle_session_key *key)
+{
+	return parse_of_pod(PINTLE_KEY_ACCOUNT, "", text, key);
 }
 
 static int parse_destination(const char *text, struct pintle_session_key *key)
@@ -383,6 +457,9 @@ int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle
 	} kinds[] = {
 		{"client:", parse_client},
 		{"cgroup:", parse_cgroup},
+		{"pod:", parse_pod},
+		{"namespace:", parse_namespace},
+		{"serviceAccount:", parse_account},
 		{"mark:", parse_mark},
 		{"hint:", parse_hash},
 		{"destination:", parse_destination},
@@ -443,6 +520,62 @@ int state_clients_read(const struct maps *m, struct pintle_client **out, size_t 
 	return 0;
 }
 
+/* The maps hold no more pods than these; one that changes while it is walked may begin anew. */
+#define MAX_POD_STEPS (2 * PINTLE_MAX_PODS)
+
+static void pod_take(struct state_pod *to, uint64_t id, const struct pintle_pod *from)
+{
+	to->id = id;
+	to->space = from->space;
+	to->account = from->account;
+	state_text(to->space_name, sizeof(to->space_name), from->space_name,
+		   sizeof(from->space_name));
+	state_text(to->name, sizeof(to->name), from->name, sizeof(from->name));
+	state_text(to->account_name, sizeof(to->account_name), from->account_name,
+		   sizeof(from->account_name));
+}
+
+int state_pods_read(const struct maps *m, struct state_pod **out, size_t *n)
+{
+	_cleanup_free_ struct state_pod *all = NULL;
+	uint64_t key, *previous = NULL;
+	int fd = m->fd[MAP_pods];
+	size_t count = 0, room = 0;
+
+	for (int i = 0; i < MAX_POD_STEPS && count < PINTLE_MAX_PODS; i++) {
+		struct pintle_pod p;
+
+		if (bpf_map_get_next_key(fd, previous, &key))
+			break;
+		previous = &key;
+		if (bpf_map_lookup_elem(fd, &key, &p))
+			continue;
+		if (!ROOM_FOR_ONE(all, count, room, 64))
+			return -ENOMEM;
+		pod_take(&all[count++], key, &p);
+	}
+	*out = TAKE_PTR(all);
+	*n = count;
+	return 0;
+}
+
+/* The pod with this name, "NAMESPACE/NAME", as client_id(). */
+static uint64_t pod_by_name(const struct maps *m, uint64_t name)
+{
+	_cleanup_free_ struct state_pod *pods = NULL;
+	char text[STATE_POD_SIZE];
+	size_t n = 0;
+
+	if (state_pods_read(m, &pods, &n))
+		return 0;
+	for (size_t i = 0; i < n; i++) {
+		snprintf(text, sizeof(text), "%s/%s", pods[i].space_name, pods[i].name);
+		if (client_id(text) == name)
+			return pods[i].id;
+	}
+	return 0;
+}
+
 void state_session_resolve(const struct maps *m, struct pintle_session_key *key)
 {
 	struct halves h = halves_of(key);
@@ -450,22 +583,61 @@ void state_session_resolve(const struct maps *m, struct pintle_session_key *key)
 
 	if (key->kind == PINTLE_KEY_CGROUP && !h.high &&
 	    !bpf_map_lookup_elem(m->fd[MAP_clients], &h.low, &c))
-		*key = key_of(PINTLE_KEY_CGROUP, 1, c.id);
+		*key = key_of(PINTLE_KEY_CGROUP, NAMED, c.id);
+	else if (key->kind == PINTLE_KEY_POD && h.high == UNRESOLVED)
+		*key = key_of(PINTLE_KEY_POD, NAMED, pod_by_name(m, h.low));
 }
 
-void state_session_name(const struct pintle_client *clients, size_t n,
-			const struct pintle_session_key *key, char *buf)
+static bool name_client(const struct state_known *known, uint64_t id, const char *kind,
+			char buf[STATE_KEY_SIZE])
 {
+	for (size_t i = 0; i < known->client_count; i++) {
+		const char *name = known->clients[i].name;
+
+		if (known->clients[i].id != id)
+			continue;
+		if (!strcmp(kind, "pod") && !strncmp(name, "pod/", 4))
+			name += 4;
+		snprintf(buf, STATE_KEY_SIZE, "%s:%s", kind, name);
+		return true;
+	}
+	return false;
+}
+
+/* Names the session by the first pod that has this key of it. */
+static void name_by_pods(const struct state_known *known, uint32_t kind, uint64_t id,
+			 struct state_session *s)
+{
+	const char *name = key_name(kind);
+
+	for (size_t i = 0; i < known->pod_count; i++) {
+		const struct state_pod *p = &known->pods[i];
+
+		if (kind == PINTLE_KEY_NAMESPACE && p->space == id)
+			snprintf(s->text, sizeof(s->text), "%s:%s", name, p->space_name);
+		else if (kind == PINTLE_KEY_ACCOUNT && p->account == id)
+			snprintf(s->text, sizeof(s->text), "%s:%s/%s", name, p->space_name,
+				 p->account_name);
+		else if (p->id == id && (kind == PINTLE_KEY_POD || kind == PINTLE_KEY_CGROUP))
+			snprintf(s->pod, sizeof(s->pod), "%s/%s", p->space_name, p->name);
+		else
+			continue;
+		break;
+	}
+	if (kind == PINTLE_KEY_POD && s->pod[0])
+		snprintf(s->text, sizeof(s->text), "%s:%s", name, s->pod);
+}
+
+void state_session_name(const struct state_known *known, struct state_session *s)
+{
+	const struct pintle_session_key *key = &s->key.session;
 	struct halves h = halves_of(key);
 
-	if (key->kind != PINTLE_KEY_CGROUP || h.high != 1)
+	if (!is_of_name(key->kind) || h.high != NAMED)
 		return;
-	for (size_t i = 0; i < n; i++) {
-		if (clients[i].id != h.low)
-			continue;
-		snprintf(buf, STATE_KEY_SIZE, "cgroup:%s", clients[i].name);
-		return;
-	}
+	if (key->kind == PINTLE_KEY_CGROUP || key->kind == PINTLE_KEY_POD)
+		name_client(known, h.low, key_name(key->kind), s->text);
+	name_by_pods(known, key->kind, h.low, s);
 }
 
 /* ---- paths of cgroups ------------------------------------------------------------ */

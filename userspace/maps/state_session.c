@@ -102,8 +102,7 @@ struct collection {
 	const struct state *state;
 	uint64_t now;
 	struct index index;
-	struct pintle_client *clients;
-	size_t client_count;
+	struct state_known known;
 	struct state_session *sessions;
 	size_t count, room;
 };
@@ -154,7 +153,7 @@ static int session_collect(const struct pintle_affinity_key *key, const struct p
 	one->age_seconds = seconds_since(c->now, a->bound_ns);
 	one->idle_seconds = seconds_since(c->now, a->used_ns);
 	state_session_format(&key->session, one->text);
-	state_session_name(c->clients, c->client_count, &key->session, one->text);
+	state_session_name(&c->known, one);
 	state_session_destination(&c->state->pools[one->pool], &key->session, one->text);
 	c->count++;
 	return 0;
@@ -180,10 +179,13 @@ int state_sessions(const struct maps *m, const struct state *s, struct state_ses
 	int err;
 
 	index_make(&c.index, s);
-	err = state_clients_read(m, &c.clients, &c.client_count);
+	err = state_clients_read(m, &c.known.clients, &c.known.client_count);
+	if (!err)
+		err = state_pods_read(m, &c.known.pods, &c.known.pod_count);
 	if (!err)
 		err = state_bindings(m, session_collect, &c);
-	free(c.clients);
+	free(c.known.clients);
+	free(c.known.pods);
 	if (err) {
 		free(c.sessions);
 		return err;

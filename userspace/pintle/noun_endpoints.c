@@ -101,6 +101,7 @@ GET_COUNT(in_flight)
 GET_COUNT(pending)
 GET_COUNT(direct)
 GET_COUNT(placed)
+GET_COUNT(shadow_placed)
 GET_COUNT(opened)
 GET_COUNT(closed)
 GET_COUNT(failed)
@@ -272,6 +273,9 @@ static const struct column columns[] = {
 	 .help = "the part of load that the newest page makes; null: never"},
 	{.key = "pending", COLUMN(pending), .help = "placements not yet established"},
 	{.key = "placed", COLUMN(placed), .help = "decisions for it, ever"},
+	{.key = "shadow_placed",
+	 COLUMN(shadow_placed),
+	 .help = "decisions for it that the rule would have made in mode shadow, ever"},
 	{.key = "opened", COLUMN(opened), .help = "connections established, ever"},
 	{.key = "closed", COLUMN(closed), .help = "of these, ended"},
 	{.key = "failed", COLUMN(failed), .help = "placements that ended unopened, ever"},

@@ -119,6 +119,11 @@ GET(decisions)
 	return value_count(p->decisions_total);
 }
 
+GET(shadow_decisions)
+{
+	return value_count(p->shadows_total);
+}
+
 GET(hook)
 {
 	return value_text(hook_name(p->decided_by));
@@ -194,7 +199,7 @@ static const struct column columns[] = {
 	 .heading = "POOL",
 	 COLUMN(name),
 	 .help = "text: its name, once on the node"},
-	{.key = "mode", COLUMN(mode), .help = "text: what holds: enforce, baseline, off"},
+	{.key = "mode", COLUMN(mode), .help = "text: what holds: enforce, shadow, baseline, off"},
 	{.heading = "MODE", COLUMN(mode_text)},
 #define X(symbol, name, ...) name ", "
 	{.key = "hook",
@@ -234,6 +239,9 @@ static const struct column columns[] = {
 	 .spare = 2,
 	 COLUMN(decisions),
 	 .help = "ever; `pintle stats` has them by outcome"},
+	{.key = "shadow_decisions",
+	 COLUMN(shadow_decisions),
+	 .help = "ever, of the rule in mode shadow; `pintle stats` has them by outcome"},
 	{.key = "frontends", COLUMN(frontends), .help = "list of text: what clients connect to"},
 	{.heading = "FRONTENDS", .spare = 1, COLUMN(frontends_text)},
 	{.key = "announced",
@@ -244,7 +252,7 @@ static const struct column columns[] = {
 	 .heading = "KEY",
 	 .spare = 4,
 	 COLUMN(key),
-	 .help = "text: what makes a session: none, source, destination, client, cgroup, mark, hint"},
+	 .help = "text: what makes a session, a word of stickiness.key"},
 	{.key = "session_key_bits_v4", COLUMN(key_bits_v4), .help = "of an IPv4 address, 0..32"},
 	{.key = "session_key_bits_v6", COLUMN(key_bits_v6), .help = "of an IPv6 address, 0..128"},
 	{.key = "group", COLUMN(group), .help = "text: what makes a group, of the same words"},

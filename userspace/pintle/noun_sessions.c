@@ -10,6 +10,11 @@ GET(session)
 	return value_text(b->text);
 }
 
+GET(pod)
+{
+	return b->pod[0] ? value_text(b->pod) : value_none();
+}
+
 GET(pool)
 {
 	return value_text(s->pools[b->pool].name);
@@ -44,6 +49,9 @@ static const struct column columns[] = {
 	 .heading = "SESSION",
 	 COLUMN(session),
 	 .help = "text: address, prefix or KIND:KEY, as `pintle unbind` takes it"},
+	{.key = "pod",
+	 COLUMN(pod),
+	 .help = "text: NAMESPACE/NAME of the pod that it is; null: it is none's, or not known"},
 	{.key = "pool", COLUMN(pool), .help = "text: name of the pool"},
 	{.key = "endpoint", COLUMN(endpoint), .help = "text: name of the endpoint in that pool"},
 	{.heading = "ENDPOINT", COLUMN(endpoint_text)},
@@ -129,8 +137,10 @@ const struct command command_sessions = {
 	.summary = "which session is bound to which endpoint",
 	.help = "A session is shown, and taken, by what makes it (stickiness.key): an address or a\n"
 		"prefix; client:COOKIE of the client's network namespace; cgroup:NAME of a client,\n"
-		"or cgroup:/PATH (cgroup:ID) of a cgroup without one; mark:0xMARK;\n"
-		"destination:ADDRESS; hint:HASH. Pintle does not keep a hint's text, but hint=TEXT\n"
+		"or cgroup:/PATH (cgroup:ID) of a cgroup without one; pod:NAMESPACE/NAME (pod:UID),\n"
+		"namespace:NAME or serviceAccount:NAMESPACE/NAME of the client's pod, or any of these\n"
+		"with netns:COOKIE where the pod is not known; mark:0xMARK; destination:ADDRESS;\n"
+		"hint:HASH. Pintle does not keep a hint's text, but hint=TEXT\n"
 		"finds it: one session for each client that gave this hint.",
 	.run = run_sessions,
 	.columns = &sessions_columns,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* noun_stats.c - decisions per pool and outcome; what one-shot did with first segments. */
+/* noun_stats.c - decisions per pool and outcome, in mode shadow too; what one-shot did with first
+ * segments. */
 #include <assert.h>
 
 #include "../maps/names.h"
@@ -26,6 +27,18 @@ GET(outcome)
 GET(decisions)
 {
 	return r->oneshot ? value_none() : value_count(r->pool->decisions[r->which]);
+}
+
+GET(shadow)
+{
+	return r->oneshot ? value_none() : value_count(r->pool->shadows[r->which]);
+}
+
+GET(shadow_share)
+{
+	double all = (double)r->pool->shadows_total;
+
+	return value_number(VALUE_SHARE, (double)r->pool->shadows[r->which] / all, all > 0);
 }
 
 GET(oneshot)
@@ -65,6 +78,9 @@ static const struct column columns[] = {
 	 .right = true,
 	 COLUMN(decisions),
 	 .help = "ever; they add up to the pool's decisions; null without outcome"},
+	{.key = "shadow",
+	 COLUMN(shadow),
+	 .help = "ever, of the rule in mode shadow, which placed nothing; null without outcome"},
 	{.key = "oneshot",
 	 COLUMN(oneshot),
 	 .help = "text: what one-shot did with the first segment of connections; all are there; "
@@ -81,7 +97,17 @@ static const struct column columns[] = {
 };
 static const struct columns stats_columns = COLUMNS(columns);
 
-/* Columns of one-shot's table, which text prints below that of decisions. */
+/* Columns of mode shadow's table, which text prints below that of decisions. */
+static const struct column shadow_columns[] = {
+	{.heading = "POOL", COLUMN(pool)},
+	{.heading = "THE RULE WOULD", COLUMN(outcome)},
+	{.heading = "DECISIONS", .right = true, COLUMN(shadow)},
+	{.heading = "SHARE", .right = true, COLUMN(shadow_share)},
+	{.heading = "MEANING", .spare = 1, COLUMN(meaning)},
+};
+static const struct columns shadows = COLUMNS(shadow_columns);
+
+/* Columns of one-shot's table, which text prints last. */
 static const struct column oneshot_columns[] = {
 	{.heading = "POOL", COLUMN(pool)},
 	{.heading = "FIRST SEGMENT", COLUMN(oneshot)},
@@ -91,32 +117,61 @@ static const struct column oneshot_columns[] = {
 };
 static const struct columns oneshots = COLUMNS(oneshot_columns);
 
+/* The tables of text. */
+enum table { DECIDED, SHADOW, ONESHOT, TABLE_COUNT };
+
+static const struct {
+	const struct columns *columns;
+	const char *none; /* what to print without a row; NULL: nothing at all */
+} tables[TABLE_COUNT] = {
+	[DECIDED] = {&stats_columns, "no decisions yet"},
+	[SHADOW] = {&shadows, NULL},
+	[ONESHOT] = {&oneshots, NULL},
+};
+
 /* JSON has every outcome (`all`), text those that occurred. */
-static size_t stat_rows_of(const struct state_pool *p, bool oneshot, bool all,
+static size_t stat_rows_of(const struct state_pool *p, enum table table, bool all,
 			   struct stat_row *rows)
 {
-	const uint64_t *counts = oneshot ? p->oneshots : p->decisions;
-	uint32_t count = oneshot ? PINTLE_ONESHOT_COUNT : PINTLE_OUTCOME_COUNT;
+	const uint64_t *const counts[] = {p->decisions, p->shadows, p->oneshots};
+	uint32_t count = table == ONESHOT ? PINTLE_ONESHOT_COUNT : PINTLE_OUTCOME_COUNT;
 	size_t n = 0;
 
 	for (uint32_t i = 0; i < count; i++) {
-		if (all || counts[i])
-			rows[n++] = (struct stat_row){p, oneshot, i};
+		if (all || counts[table][i])
+			rows[n++] = (struct stat_row){p, table == ONESHOT, i};
 	}
 	return n;
 }
 
-static int print_text(const struct cli *cli, const struct stat_row *rows, size_t decided,
-		      size_t all)
+/* The rows of one pool (`only`), or of all (NULL). `rows` has room for all rows of a table. */
+static size_t stat_rows(const struct state *s, const struct state_pool *only, enum table table,
+			bool all, struct stat_row *rows)
 {
-	int status = output_rows(cli, &stats_columns, rows, decided, sizeof(*rows), NULL,
-				 "no decisions yet");
+	size_t n = 0;
 
-	if (status || all == decided)
-		return status;
-	putchar('\n');
-	return output_rows(cli, &oneshots, rows + decided, all - decided, sizeof(*rows), NULL,
-			   NULL);
+	for (size_t i = 0; i < s->pool_count; i++)
+		if (!only || only == &s->pools[i])
+			n += stat_rows_of(&s->pools[i], table, all, rows + n);
+	return n;
+}
+
+static int print_text(const struct cli *cli, const struct state *s, const struct state_pool *only,
+		      struct stat_row *rows)
+{
+	int status = 0;
+
+	for (enum table t = 0; !status && t < TABLE_COUNT; t++) {
+		size_t n = stat_rows(s, only, t, false, rows);
+
+		if (!n && !tables[t].none)
+			continue;
+		if (t)
+			putchar('\n');
+		status = output_rows(cli, tables[t].columns, rows, n, sizeof(*rows), NULL,
+				     tables[t].none);
+	}
+	return status;
 }
 
 static int run_stats(struct cli *cli)
@@ -125,8 +180,8 @@ static int run_stats(struct cli *cli)
 	_cleanup_(state_freep) struct state *s = NULL;
 	_cleanup_(maps_closep) struct maps *m = NULL;
 	const struct state_pool *only = NULL;
-	size_t n = 0, decided = 0;
 	int status = open_state(cli, MAPS_READ, &m, &s);
+	size_t n;
 
 	if (status)
 		return status;
@@ -135,17 +190,12 @@ static int run_stats(struct cli *cli)
 		if (!only)
 			return EXIT_FAILED;
 	}
-	for (int oneshot = 0; oneshot < 2; oneshot++) {
-		for (size_t i = 0; i < s->pool_count; i++)
-			if (!only || only == &s->pools[i])
-				n += stat_rows_of(&s->pools[i], oneshot, cli->json, rows + n);
-		if (!oneshot)
-			decided = n;
-	}
+	if (!cli->json)
+		return print_text(cli, s, only, rows);
+	n = stat_rows(s, only, DECIDED, true, rows);
+	n += stat_rows(s, only, ONESHOT, true, rows + n);
 	assert(n <= ARRAY_SIZE(rows));
-	if (cli->json)
-		return output_rows(cli, &stats_columns, rows, n, sizeof(*rows), NULL, NULL);
-	return print_text(cli, rows, decided, n);
+	return output_rows(cli, &stats_columns, rows, n, sizeof(*rows), NULL, NULL);
 }
 
 const struct command command_stats = {
@@ -153,8 +203,8 @@ const struct command command_stats = {
 	.kind = NOUN,
 	.arguments = "[--pool POOL]",
 	.summary = "decisions per pool and outcome since the maps were made",
-	.help = "Also what one-shot did with the first segments of connections, in pools with one\n"
-		"request per connection.",
+	.help = "Also what the rule would have decided in mode shadow, and what one-shot did with the\n"
+		"first segments of connections, in pools with one request per connection.",
 	.run = run_stats,
 	.columns = &stats_columns,
 	.options = OPTIONS_NOUN | OPTION_POOL,

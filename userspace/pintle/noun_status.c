@@ -125,12 +125,12 @@ static void print_overrides(const struct status *t)
 
 /* ---- pools ----------------------------------------------------------------------- */
 
-static cJSON *decisions_new(const struct state_pool *p)
+static cJSON *decisions_new(const uint64_t *counts)
 {
 	cJSON *o = cJSON_CreateObject();
 
 	for (uint32_t outcome = 0; outcome < PINTLE_OUTCOME_COUNT; outcome++)
-		cJSON_AddItemToObject(o, outcome_name(outcome), json_count(p->decisions[outcome]));
+		cJSON_AddItemToObject(o, outcome_name(outcome), json_count(counts[outcome]));
 	return o;
 }
 
@@ -148,22 +148,23 @@ static cJSON *pools_new(const struct state *s)
 		cJSON_AddItemToObject(o, "ready", json_count(p->ready_count));
 		cJSON_AddItemToObject(o, "ejected", json_count(p->ejected_count));
 		cJSON_AddStringToObject(o, "hook", hook_name(p->decided_by));
-		cJSON_AddItemToObject(o, "decisions", decisions_new(p));
+		cJSON_AddItemToObject(o, "decisions", decisions_new(p->decisions));
+		cJSON_AddItemToObject(o, "shadow_decisions", decisions_new(p->shadows));
 		cJSON_AddItemToArray(list, o);
 	}
 	return list;
 }
 
-static void print_decisions(const struct state_pool *p)
+static void print_decisions(const char *what, const uint64_t *counts, uint64_t total)
 {
 	const char *separator = ": ";
 
-	printf("decisions %llu", (unsigned long long)p->decisions_total);
+	printf("  %s %llu", what, (unsigned long long)total);
 	for (uint32_t outcome = 0; outcome < PINTLE_OUTCOME_COUNT; outcome++) {
-		if (!p->decisions[outcome])
+		if (!counts[outcome])
 			continue;
 		printf("%s%s %llu", separator, outcome_name(outcome),
-		       (unsigned long long)p->decisions[outcome]);
+		       (unsigned long long)counts[outcome]);
 		separator = ", ";
 	}
 	putchar('\n');
@@ -192,8 +193,9 @@ static void print_pools(const struct status *t)
 		if (p->ejected_count)
 			printf(", ejected %zu", p->ejected_count);
 		putchar('\n');
-		printf("  ");
-		print_decisions(p);
+		print_decisions("decisions", p->decisions, p->decisions_total);
+		if (p->shadows_total)
+			print_decisions("in shadow", p->shadows, p->shadows_total);
 	}
 }
 

@@ -71,11 +71,12 @@ static int run_disable(struct cli *cli)
 const struct command command_mode = {
 	.name = "mode",
 	.kind = VERB,
-	.arguments = "POOL enforce|baseline|off",
+	.arguments = "POOL enforce|shadow|baseline|off",
 	.summary = "set what holds for a pool's new connections",
-	.help = "enforce: the rule; baseline: at random over the ready endpoints; off: left to the\n"
-		"kernel's own lookup, or, where endpoints have an `address`, to whatever else serves\n"
-		"the frontend. Warns of a frontend that nothing else answers. Holds until it is set\n"
+	.help = "enforce: the rule; shadow: count what the rule would do, and deliver as baseline, or,\n"
+		"where endpoints have an `address`, as off; baseline: at random over the ready\n"
+		"endpoints; off: left to the kernel's own lookup, or, where endpoints have an\n"
+		"`address`, to whatever else serves the frontend. Warns of a frontend that nothing else answers. Holds until it is set\n"
 		"again or `pintle reset`, over reload and restart. Setting what the file says takes\n"
 		"the override back.",
 	.run = run_mode,

@@ -547,10 +547,48 @@ int attachment_extend(struct attachment *a, const struct config *c)
 	return err;
 }
 
+static bool has_connections(const struct pintle_inflight *f)
+{
+	for (int i = 0; i < PINTLE_MAX_CLASSES; i++) {
+		const struct pintle_counters *n = &f->by_class[i];
+		uint64_t opened = __atomic_load_n(&n->opened, __ATOMIC_RELAXED);
+
+		if (opened != __atomic_load_n(&n->closed, __ATOMIC_RELAXED) ||
+		    opened + __atomic_load_n(&n->failed, __ATOMIC_RELAXED) !=
+			    __atomic_load_n(&n->placed, __ATOMIC_RELAXED))
+			return true;
+	}
+	return false;
+}
+
+/* Whether a connection to an endpoint that was taken out of the configuration is open. */
+static bool former_connections(const struct maps *m)
+{
+	struct pintle_endpoint e;
+
+	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
+		if (has_connections(&m->inflight[i]) && !maps_value(m, MAP_endpoints, i, &e) &&
+		    !e.pool_generation)
+			return true;
+	return false;
+}
+
+/* Whether the link must stay, although no pool needs it. The program of the former layout need not
+ * where both of its successors are attached. */
+static bool link_lingers(const struct attachment *a, const struct link_kind *k)
+{
+	if (!k->sees_ends || !link_pinned(k, a->dir))
+		return false;
+	if (k->former && link_pinned(&link_kinds[LINK_SERVERS], a->dir) &&
+	    link_pinned(&link_kinds[LINK_CLIENTS], a->dir))
+		return false;
+	return former_connections(a->maps);
+}
+
 void attachment_trim(struct attachment *a, const struct config *c)
 {
 	for (int i = LINK_COUNT; i-- > 0;) {
-		if (link_wanted(&link_kinds[i], c))
+		if (link_wanted(&link_kinds[i], c) || link_lingers(a, &link_kinds[i]))
 			continue;
 		link_detach(&link_kinds[i], a->dir);
 		tend_release(&a->tend, (enum link_id)i);

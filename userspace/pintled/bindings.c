@@ -264,6 +264,35 @@ int bindings_walk(struct bindings *b)
 	return 0;
 }
 
+/* ---- what is open ------------------------------------------------------------------- */
+
+static int binding_forget_open(const struct pintle_affinity_key *key,
+			       const struct pintle_affinity *a, void *arg)
+{
+	const int *fd = arg;
+	struct pintle_affinity none = *a;
+
+	if (!a->open && !a->idle)
+		return 0;
+	none.open = none.idle = 0;
+	if (bpf_map_update_elem(*fd, key, &none, BPF_EXIST) && errno != ENOENT)
+		return -errno;
+	return 0;
+}
+
+int bindings_forget_open(struct bindings *b)
+{
+	static const enum map_id maps[] = {MAP_affinity, MAP_affinity_beyond};
+	int err = 0;
+
+	for (size_t i = 0; !err && i < ARRAY_SIZE(maps); i++) {
+		int fd = b->m->fd[maps[i]];
+
+		err = state_bindings_of(b->m, maps[i], binding_forget_open, &fd);
+	}
+	return err ? log_err_r(err, "failed to correct what sessions have open") : 0;
+}
+
 /* ---- life ---------------------------------------------------------------------------- */
 
 struct bindings *bindings_new(const struct maps *m)

@@ -290,10 +290,23 @@ static void on_change(uv_poll_t *poll, int status, int events)
 static bool asked_for(const struct config *c)
 {
 	for (size_t i = 0; i < c->pool_count; i++)
-		if (c->pools[i].stickiness.key_kind == PINTLE_KEY_CGROUP ||
-		    c->pools[i].stickiness.group_kind == PINTLE_KEY_CGROUP)
+		if (config_key_of_cgroup(c->pools[i].stickiness.key_kind) ||
+		    config_key_of_cgroup(c->pools[i].stickiness.group_kind))
 			return true;
 	return false;
+}
+
+bool clients_found(const struct clients *x, const char *name)
+{
+	for (size_t i = 0; i < x->tree.count; i++)
+		if (!strcmp(x->tree.all[i].name, name))
+			return true;
+	return false;
+}
+
+bool clients_looked(const struct clients *x)
+{
+	return x->active && x->named;
 }
 
 bool clients_root(const struct maps *m, char root[PATH_MAX], char below[PATH_MAX])

@@ -6,7 +6,7 @@
  * A client is either all cgroups that match a pattern of the configuration, or a Kubernetes pod,
  * known by the name that the kubelet gives its cgroup; each with the cgroups below. Other cgroups
  * are not in the map: the kernel takes each for a client of its own, by its id. The map is kept
- * only while a pool's key or group is `cgroup`. The same walks keep the map of server_cgroups.h
+ * only while a pool's key or group is `cgroup`, or one of a pod. The same walks keep the map of server_cgroups.h
  * while an endpoint names a cgroup.
  *
  * When inotify reports a change, the whole tree is walked. So a lost event costs no more than the
@@ -29,11 +29,16 @@ struct clients;
 int clients_new(uv_loop_t *loop, const struct maps *m, struct clients **out);
 
 /** Takes the patterns of `c` from now on, and walks the tree at once. `c` is kept by reference
- * until the next call. Empties the map where no pool's key or group is `cgroup`. */
+ * until the next call. Empties the map where no pool's key or group needs it. */
 void clients_configure(struct clients *x, const struct config *c);
 
 /** Walks the tree again. To be called now and then, because inotify may have missed something. */
 void clients_rescan(struct clients *x);
+
+/** Whether the tree is searched for clients at all, and whether the newest walk found a cgroup of
+ * the client with this name. */
+bool clients_looked(const struct clients *x);
+bool clients_found(const struct clients *x, const char *name);
 
 /** How many cgroups are in the map. */
 size_t clients_count(const struct clients *x);

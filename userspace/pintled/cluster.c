@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster.h"
 
+#include <ctype.h>
 #include <limits.h>
 #include <sys/stat.h>
 
@@ -12,10 +13,25 @@
 
 struct cluster {
 	struct kube_access *access;  /* until cluster_start() */
+	char *node;                  /* the name of this one in the cluster */
 	struct config_founds pinned; /* the same */
 	struct kube_client *client;
 	struct kube_cluster *kube;
 };
+
+/* A kubelet takes the host's name in small letters for its node's, unless it is told otherwise. */
+static char *find_node(const struct config *config)
+{
+	const char *given = config->kube_node ?: getenv("NODE_NAME");
+	char host[HOST_NAME_MAX + 1] = "";
+
+	if (given && *given)
+		return strdup(given);
+	gethostname(host, sizeof(host) - 1);
+	for (char *p = host; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	return strdup(host);
+}
 
 int cluster_new(const struct config *config, struct cluster **out)
 {
@@ -40,6 +56,11 @@ int cluster_new(const struct config *config, struct cluster **out)
 		return log_err_r(ENOMEM, "Kubernetes");
 	}
 	c->access = a;
+	c->node = find_node(config);
+	if (!c->node) {
+		cluster_free(c);
+		return log_err_r(ENOMEM, "Kubernetes");
+	}
 	*out = c;
 	return 0;
 }
@@ -54,6 +75,8 @@ int cluster_start(struct cluster *c, uv_loop_t *loop, void (*changed)(void *arg)
 	if (!err)
 		err = kube_cluster_new(loop, c->client, changed, arg, &c->kube);
 	if (!err)
+		err = kube_cluster_at(c->kube, c->node);
+	if (!err)
 		kube_cluster_restore(c->kube, &c->pinned);
 	return err;
 }
@@ -66,7 +89,35 @@ void cluster_free(struct cluster *c)
 	kube_client_free(c->client);
 	kube_access_free(c->access);
 	config_founds_free(&c->pinned);
+	free(c->node);
 	free(c);
+}
+
+/* What the API takes for a node's name. */
+static bool is_node(const char *name)
+{
+	return *name && strlen(name) < KUBE_NAME_SIZE &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") == strlen(name);
+}
+
+int cluster_watch_pods(struct cluster *c, void (*changed)(void *arg), void *arg)
+{
+	if (is_node(c->node))
+		return kube_cluster_watch_pods(c->kube, changed, arg);
+	log_warn("Kubernetes: '%s' is the name of no node, so the pods of this node are not known; "
+		 "set kubernetes.node, or NODE_NAME in the environment",
+		 c->node);
+	return 0;
+}
+
+const struct kube_store *cluster_pods(const struct cluster *c)
+{
+	return c && c->kube ? kube_cluster_pods(c->kube) : NULL;
+}
+
+const char *cluster_node(const struct cluster *c)
+{
+	return c->node;
 }
 
 /* Pins of another layout hold no pool of a cluster that this daemon could read. */

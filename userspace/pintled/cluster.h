@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "../config/config.h"
+#include "../kubernetes/kube_store.h"
 
 struct cluster;
 
@@ -16,6 +17,9 @@ int cluster_new(const struct config *c, struct cluster **out);
 /** Begins to watch. `changed` is called on the loop when cluster_pools() may have changed. Returns
  * 0, or -errno, logged. */
 int cluster_start(struct cluster *c, uv_loop_t *loop, void (*changed)(void *arg), void *arg);
+/** Begins to watch the pods of this node, once cluster_start() succeeded. `changed` is called on the
+ * loop when cluster_pods() may have changed. Returns 0, or -errno, logged. */
+int cluster_watch_pods(struct cluster *c, void (*changed)(void *arg), void *arg);
 /** The loop must then run until it has no handles left. NULL is fine. */
 void cluster_free(struct cluster *c);
 
@@ -26,6 +30,11 @@ int cluster_restore(struct cluster *c, const char *bpffs);
 /** The pools, as they are known. Returns 0 with *out (config_founds_free() it), or -ENOMEM,
  * logged. */
 int cluster_pools(struct cluster *c, struct config_founds *out);
+
+/** The pods of this node, as struct kube_pod; NULL: they are not watched. `c` may be NULL. */
+const struct kube_store *cluster_pods(const struct cluster *c);
+/** What this node is called in the cluster. */
+const char *cluster_node(const struct cluster *c);
 
 /* For /metrics. All 0 where there is no Kubernetes. */
 struct cluster_figures {

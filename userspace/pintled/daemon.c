@@ -20,6 +20,7 @@
 #include "pass.h"
 #include "oneshot.h"
 #include "order.h"
+#include "pods.h"
 #include "poll.h"
 #include "metrics_page.h"
 #include "process.h"
@@ -39,6 +40,7 @@
 #define RECONCILE_ROUNDS 5           /* of housekeeping */
 #define FILL_ROUNDS      30          /* of housekeeping */
 #define LOOK_ROUNDS      15          /* of housekeeping */
+#define PODS_SETTLE_MS   50          /* a pod's objects change several times in a row */
 #define LARGE            (128 << 10) /* bytes; freeing so much gives it back to the kernel */
 /* Open files: maps, programs and links during the start, clients of /metrics; and for each endpoint
  * a connection to its metrics page and to its GPU's. */
@@ -47,7 +49,7 @@
 
 struct daemon {
 	uv_loop_t loop;
-	uv_timer_t heartbeat, housekeeping, tending, reload;
+	uv_timer_t heartbeat, housekeeping, tending, reload, pods_settle;
 	uv_signal_t sigterm, sigint, sighup;
 	struct settings *settings;
 	struct config *config; /* made by `settings` */
@@ -57,6 +59,7 @@ struct daemon {
 	struct poller *poller;
 	struct telemetry *telemetry;
 	struct bindings *bindings;
+	struct pods *pods;
 	struct clients *clients;
 	struct exporter *exporter;
 	struct oneshot *oneshot;
@@ -142,6 +145,12 @@ static void on_heartbeat(uv_timer_t *timer)
 
 static void on_cluster(void *arg);
 
+static void daemon_reconcile(struct daemon *d)
+{
+	if (reconcile(d->attachment))
+		bindings_forget_open(d->bindings);
+}
+
 static void on_housekeeping(uv_timer_t *timer)
 {
 	struct daemon *d = timer->data;
@@ -149,17 +158,19 @@ static void on_housekeeping(uv_timer_t *timer)
 	d->rounds++;
 	if (d->behind)
 		on_cluster(d);
+	attachment_trim(d->attachment, d->config);
 	if (poller_suspects_listener(d->poller) || register_has_room(d->maps))
 		register_listeners(d->maps, attachment_netns(d->attachment));
 	else
 		register_tell(d->maps);
 	if (d->rounds % RECONCILE_ROUNDS == 0) {
-		reconcile(d->attachment);
+		daemon_reconcile(d);
 		bindings_walk(d->bindings);
 	}
 	if (d->rounds % LOOK_ROUNDS == 0) {
 		oneshot_refresh(d->oneshot);
 		clients_rescan(d->clients);
+		pods_look(d->pods, d->cluster, d->clients);
 	}
 	if (d->rounds % FILL_ROUNDS == 0) {
 		telemetry_check_fill(d->telemetry);
@@ -371,6 +382,21 @@ static void on_cluster(void *arg)
 	d->behind = apply_settings(d);
 }
 
+static void on_pods_settle(uv_timer_t *timer)
+{
+	struct daemon *d = timer->data;
+
+	pods_update(d->pods, d->cluster);
+}
+
+static void on_pods(void *arg)
+{
+	struct daemon *d = arg;
+
+	if (!uv_is_active((uv_handle_t *)&d->pods_settle))
+		uv_timer_start(&d->pods_settle, on_pods_settle, PODS_SETTLE_MS, 0);
+}
+
 static void look_at_settings(struct daemon *d)
 {
 	unsigned int news = settings_look(d->settings);
@@ -392,7 +418,7 @@ static void on_tending(uv_timer_t *timer)
 		return;
 	/* While a hook was lost, nothing noticed sockets that listened, connected or closed. */
 	register_listeners(d->maps, attachment_netns(d->attachment));
-	reconcile(d->attachment);
+	daemon_reconcile(d);
 }
 
 /* The timer makes one reload of many signals. */
@@ -442,7 +468,7 @@ static int daemon_steer(struct daemon *d)
 	/* Some servers began to listen after publish() looked, and before sockops was attached. */
 	register_listeners(d->maps, attachment_netns(d->attachment));
 	earlier_find(d->attachment, d->config);
-	reconcile(d->attachment);
+	daemon_reconcile(d);
 	bindings_walk(d->bindings);
 	devices_sweep(d->attachment);
 	err = oneshot_new(&d->loop, d->attachment, &d->oneshot);
@@ -504,6 +530,10 @@ static int daemon_start(struct daemon *d)
 	err = d->bindings ? telemetry_new(d->maps, &d->telemetry) : log_err_r(ENOMEM, "bindings");
 	if (!err)
 		err = clients_new(&d->loop, d->maps, &d->clients);
+	if (!err) {
+		d->pods = pods_new(d->maps);
+		err = d->pods ? 0 : -ENOMEM;
+	}
 	if (!err)
 		err = poller_new(&d->loop, attachment_netns(d->attachment), d->maps, &d->poller);
 	if (!err)
@@ -519,6 +549,10 @@ static int daemon_start(struct daemon *d)
 		pass_start(attachment_pass(d->attachment), &d->loop, d->poller);
 	if (d->cluster)
 		err = cluster_start(d->cluster, &d->loop, on_cluster, d);
+	else
+		pods_update(d->pods, NULL);
+	if (!err && d->cluster)
+		err = cluster_watch_pods(d->cluster, on_pods, d);
 	if (err)
 		return err;
 	d->started_ns = monotonic_ns();
@@ -541,6 +575,7 @@ static void daemon_init(struct daemon *d)
 	init_timer(d, &d->housekeeping);
 	init_timer(d, &d->tending);
 	init_timer(d, &d->reload);
+	init_timer(d, &d->pods_settle);
 	/* From here on a signal waits for the loop, and so cannot interrupt the attaching. */
 	watch_signal(d, &d->sigterm, on_terminate, SIGTERM);
 	watch_signal(d, &d->sigint, on_terminate, SIGINT);
@@ -557,7 +592,7 @@ static void daemon_stop(struct daemon *d)
 		(uv_handle_t *)&d->heartbeat, (uv_handle_t *)&d->housekeeping,
 		(uv_handle_t *)&d->tending,   (uv_handle_t *)&d->reload,
 		(uv_handle_t *)&d->sigterm,   (uv_handle_t *)&d->sigint,
-		(uv_handle_t *)&d->sighup,
+		(uv_handle_t *)&d->sighup,    (uv_handle_t *)&d->pods_settle,
 	};
 
 	exporter_free(d->exporter);
@@ -578,6 +613,7 @@ static void daemon_stop(struct daemon *d)
 	uv_loop_close(&d->loop);
 	telemetry_free(d->telemetry);
 	bindings_free(d->bindings);
+	pods_free(d->pods);
 	publication_free(d->publication);
 	attachment_free(d->attachment);
 	config_free(d->config);

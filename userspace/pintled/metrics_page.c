@@ -127,6 +127,9 @@ static void value_pool_info(const struct page *p, const struct state_pool *s)
 
 #define BINDINGS(s) (&p->from->maps->bindings[(s)->id])
 POOL_COUNTS(value_decisions, s->decisions[k], PINTLE_OUTCOME_COUNT, outcome_name)
+POOL_COUNTS(value_shadow_decisions, s->shadows[k],
+	    s->mode == PINTLE_MODE_SHADOW || s->shadows_total ? PINTLE_OUTCOME_COUNT : 0,
+	    outcome_name)
 POOL_VALUE(value_largest_session, s->largest_share)
 POOL_VALUE(value_bindings, BINDINGS(s)->held)
 POOL_VALUE(value_bindings_evicted, BINDINGS(s)->evicted)
@@ -192,6 +195,8 @@ ENDPOINT_VALUE(value_ejections, e->ejections, endpoint_has(p, e, PINTLE_TRAIT_EJ
 ENDPOINT_COUNTS(value_failures, e->failures[k],
 		endpoint_has(p, e, PINTLE_TRAIT_FAILURES) ? PINTLE_FAILURE_COUNT : 0, failure_name)
 ENDPOINT_VALUE(value_placed, e->placed, true)
+ENDPOINT_VALUE(value_shadow_placed, e->shadow_placed,
+	       pool_of(p, e)->mode == PINTLE_MODE_SHADOW || pool_of(p, e)->shadows_total)
 ENDPOINT_VALUE(value_opened, e->opened, true)
 ENDPOINT_VALUE(value_closed, e->closed, true)
 ENDPOINT_VALUE(value_unopened, e->failed, true)
@@ -296,6 +301,10 @@ static const struct row {
 	 .family.help = "Decisions, by their outcome: why the connection went where it went.",
 	 .family.more = "Kernel. [operations.md](operations.md#by-outcome) says what each outcome "
 			"asks of you."},
+	{POOL(COUNTER, "pintle_shadow_decisions_total", value_shadow_decisions, "outcome"),
+	 .family.help = "What the rule would have decided in mode shadow, by outcome.",
+	 .family.more = "Absent where the pool never was in that mode. Kernel. See "
+			"[mode shadow](operations.md#mode-shadow)."},
 	{POOL(GAUGE, "pintle_pool_largest_session_ratio", value_largest_session),
 	 .family.help = "Share of the newest connections that one session makes, if more than "
 			"half; else 0.",
@@ -413,6 +422,9 @@ static const struct row {
 			"connect hook only. Kernel."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_placements_total", value_placed), .main = true,
 	 .family.help = "Decisions for it.", .family.more = "Kernel."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_shadow_placements_total", value_shadow_placed),
+	 .family.help = "Placements that the rule would have made in mode shadow.",
+	 .family.more = "Absent where the pool never was in that mode. Kernel."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_connections_opened_total", value_opened), .main = true,
 	 .family.help = "Steered connections that were established.", .family.more = "Kernel."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_connections_closed_total", value_closed),

@@ -18,8 +18,10 @@ void progress_page(struct progress *p, const struct signals *page, uint64_t now)
 	bool moved = !p->paged;
 
 	/* What came before the first page may be answered already. */
-	if (!p->paged || signal_moved(p, page, SIGNAL_OUTPUT_TOKENS))
+	if (!p->paged || signal_moved(p, page, SIGNAL_OUTPUT_TOKENS)) {
 		p->token_ns = now;
+		p->head_ns = 0;
+	}
 	p->counts = false;
 	for (size_t i = 0; i < ARRAY_SIZE(progress_signals); i++) {
 		enum signal s = progress_signals[i];
@@ -29,6 +31,7 @@ void progress_page(struct progress *p, const struct signals *page, uint64_t now)
 	}
 	p->paged = true;
 	p->page = *page;
+	p->page_ns = now;
 	if (moved)
 		p->moved_ns = now;
 }
@@ -63,14 +66,15 @@ uint64_t progress_limit(const struct progress *p)
 	return MAX(2 * longest, p->counts ? PROGRESS_STALLED_NS : PROGRESS_ALONE_NS);
 }
 
-uint64_t progress_limit_lone(const struct progress *p, const struct pintle_work *w)
+uint64_t progress_limit_lone(const struct progress *p, const struct pintle_work *w, uint64_t lone)
 {
-	uint64_t most = PROGRESS_LONE_MAX_NS - PROGRESS_LONE_NS;
+	bool shows = p->page.present[SIGNAL_KV_CACHE] && p->page_ns >= lone + PROGRESS_LAG_NS;
+	uint64_t more = shows ? 0 : PROGRESS_LONE_NS, most = PROGRESS_LONE_MAX_NS - more;
 	uint64_t prompts = w->waiting_bytes < most / PROGRESS_LONE_BYTE_NS
 				   ? w->waiting_bytes * PROGRESS_LONE_BYTE_NS
 				   : most;
 
-	return MAX(progress_limit(p), PROGRESS_LONE_NS + prompts);
+	return MAX(progress_limit(p), more + prompts);
 }
 
 /* ---- the verdict ------------------------------------------------------------------- */
@@ -81,15 +85,23 @@ static bool progress_owed(const struct pintle_work *w)
 	return w->answering || w->waiting > w->headed || w->headed >= PROGRESS_HEADS;
 }
 
-/* Returns since when the oldest lone head has had nothing behind it; 0: there is none, or it may be
- * a whole answer. */
+/* Whether the page says that the engine has requests, which it owes tokens. Only where the cache in
+ * use is shown: other engines count the tokens of a long answer when it has ended. */
+static bool page_has_work(const struct signals *page)
+{
+	return page->present[SIGNAL_KV_CACHE] &&
+	       page->value[SIGNAL_RUNNING] + page->value[SIGNAL_WAITING] > 0;
+}
+
+/* Returns since when a lone head has had nothing behind it; 0: there is none, or it may be a whole
+ * answer. */
 static uint64_t progress_lone_ns(const struct progress *p, const struct pintle_work *w)
 {
 	if (!w->headed || progress_owed(w) || !p->page.present[SIGNAL_OUTPUT_TOKENS])
 		return 0;
-	if (p->token_ns + PROGRESS_LAG_NS >= w->oldest_ns)
-		return 0;
-	return MAX(w->oldest_ns, p->moved_ns);
+	if (w->oldest_ns > p->token_ns + PROGRESS_LAG_NS || page_has_work(&p->page))
+		return MAX(w->oldest_ns, p->moved_ns);
+	return p->head_ns ? MAX(p->head_ns, p->moved_ns) : 0;
 }
 
 static bool progress_moves(const struct progress *p)
@@ -128,6 +140,17 @@ static void look_at_answers(struct progress *p, const struct pintle_work *w, uin
 	silence_slot(p, now);
 }
 
+/* Of two heads one may be older than the newest token, and a whole answer. If one goes, it may be
+ * the newer one. */
+static void look_at_heads(struct progress *p, const struct pintle_work *w, uint64_t now)
+{
+	if (w->headed < p->headed)
+		p->head_ns = 0;
+	else if (w->headed > p->headed && !p->head_ns && now > p->token_ns + PROGRESS_LAG_NS)
+		p->head_ns = now;
+	p->headed = w->headed;
+}
+
 /* Whether nothing has come out since `silent` for so long; 0: something need not. */
 static bool progress_too_long(uint64_t silent, uint64_t limit, uint64_t now)
 {
@@ -154,7 +177,7 @@ static uint32_t progress_judge(struct progress *p, const struct pintle_work *w, 
 		return came || progress_moves(p) ? PINTLE_STANDING_NOT : PINTLE_STANDING_STALLED;
 	if (progress_too_long(silent, progress_limit(p), now))
 		p->since_ns = silent;
-	else if (progress_too_long(lone, progress_limit_lone(p, w), now))
+	else if (progress_too_long(lone, progress_limit_lone(p, w, lone), now))
 		p->since_ns = lone;
 	else
 		return PINTLE_STANDING_NOT;
@@ -168,6 +191,7 @@ bool progress_pass(struct progress *p, const struct pintle_work *w, uint64_t now
 
 	look_at_reading(p, w, now);
 	look_at_answers(p, w, now);
+	look_at_heads(p, w, now);
 	p->verdict = progress_judge(p, w, came, now);
 	p->out_ns = w->out_ns;
 	p->read_ns = w->read_ns;

@@ -40,11 +40,17 @@
 /* A head without more may be a whole short answer: of so many at once not all are. */
 #define PROGRESS_HEADS 3
 /*
- * One or two heads are judged, too, on an endpoint that has nothing else to do, if no token was
- * counted since the request came: the tokens of a whole short answer are on a page by then, or
- * soon. The wait leaves time for the prompt at 500 bytes, or 125 tokens, a second, slower than a
- * small model on one core: 12 s for 1 kB, 60 s for 25 kB. It must end before a pass takes the head
- * for a whole answer (REQUEST_FORGOTTEN_NS in bpf/pass.bpf.c, 120 s).
+ * One or two heads are judged, too, on an endpoint that has nothing else to do, if the page counts
+ * tokens, and either counted none since one of them came, or says that requests run or queue: the
+ * tokens of a whole short answer are on a page by then, or soon. The wait leaves time for the
+ * prompt at 500 bytes, or 125 tokens, a second, slower than a small model on one core: 2 s for 1
+ * kB, 50 s for 25 kB.
+ *
+ * PROGRESS_LONE_NS more is waited where the page does not show the cache in use, or was not read
+ * since. The engines that show it (vLLM, SGLang, TensorRT-LLM) write a head and a body apart, so
+ * that a whole answer is seldom taken for a head. Elsewhere an error may be an answer of one
+ * segment, for which no token is counted. The wait must end before a pass takes the head for a
+ * whole answer (REQUEST_FORGOTTEN_NS in bpf/pass.bpf.c, 120 s).
  */
 #define PROGRESS_LONE_NS      (10 * NSEC_PER_SEC)
 #define PROGRESS_LONE_BYTE_NS (NSEC_PER_SEC / 500)
@@ -65,10 +71,13 @@ struct progress {
 		silent_ns; /* since when nothing came out though something should; 0: it need not */
 	uint64_t moved_ns; /* when the page's counters moved last */
 	uint64_t token_ns; /* when the page last counted tokens that came out, or was first read */
-	uint64_t out_ns;   /* as of the pass before, like read_ns */
+	uint64_t head_ns;  /* when the first head after that came; 0: none has */
+	uint64_t out_ns;   /* as of the pass before, like read_ns and headed */
 	uint64_t read_ns;
+	uint32_t headed;
 	bool counts;         /* the page has counters that tell */
 	struct signals page; /* the newest page */
+	uint64_t page_ns;    /* when it was read */
 	bool paged;
 	uint64_t longest_ns[PROGRESS_SLOTS]; /* silences that ended, by the time when they did */
 	uint64_t slot;                       /* of the newest entry: time / PROGRESS_SLOT_NS */
@@ -82,7 +91,9 @@ bool progress_pass(struct progress *p, const struct pintle_work *work, uint64_t 
 
 /** How long nothing may come out before that is a stall, in nanoseconds. */
 uint64_t progress_limit(const struct progress *p);
-/** The same where one or two requests are all that wait, and the heads of their answers are out. */
-uint64_t progress_limit_lone(const struct progress *p, const struct pintle_work *work);
+/** The same where one or two requests are all that wait, and since `lone` heads are all that is
+ * out. */
+uint64_t progress_limit_lone(const struct progress *p, const struct pintle_work *work,
+			     uint64_t lone);
 
 #endif
