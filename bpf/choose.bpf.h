@@ -100,13 +100,15 @@ __weak __noinline int endpoint_try(__u32 id, __u64 now)
 	       __sync_val_compare_and_swap(&h->tried_ns, before, now) == before;
 }
 
-/* Sets the loads in *c; 0 if there is no such endpoint. */
+/* Sets the loads in *c; 0 if there is no such endpoint. What changed since the score is computed
+ * before `sequence` is read again, because that takes less stack than the score's fields. */
 __weak __noinline int endpoint_load(const struct terms *t, struct decide_candidate *c, __u32 bound)
 {
 	struct pintle_inflight *counts;
 	struct pintle_score *score;
 	struct pintle_pool *pool;
-	struct eligible_score s;
+	struct eligible_score s = {.whole = 1};
+	struct decide_changes changes;
 	struct decide_facts f = {};
 	__u32 id, sequence;
 
@@ -122,10 +124,12 @@ __weak __noinline int endpoint_load(const struct terms *t, struct decide_candida
 	sequence = *(volatile __u32 *)&score->sequence;
 	read_barrier();
 	eligible_score_take(&s, score, c->generation, pool, t->now);
-	read_barrier();
-	s.whole = !(sequence & 1) && sequence == *(volatile __u32 *)&score->sequence;
 	eligible_facts(&f, pool, &s, t->now);
-	decide_weigh(c, &f, pool->departure, bound);
+	decide_compare(&changes, &f);
+	read_barrier();
+	if (sequence & 1 || sequence != *(volatile __u32 *)&score->sequence)
+		f.fresh = f.lost = f.passed = 0;
+	decide_weigh_changed(c, &f, &changes, pool->departure, bound);
 	return 1;
 }
 
@@ -143,7 +147,6 @@ struct sample {
 	struct decide_state rule;
 	struct decide_candidate candidate; /* here, because the callback's stack counts, too */
 	struct decide_sample drawn;
-	__u64 tries; /* 1: `candidate` stands still, and this connection tries it */
 };
 
 /* Considers the i-th member of the sample. Returns 1 when no more are needed. */
@@ -174,7 +177,7 @@ static long sample_member(__u32 i, void *arg)
 	barred = endpoint_barred(t, c);
 	hide(barred);
 	if (!t->would && stands_still(barred) && endpoint_try(c->endpoint, t->now)) {
-		s->tries = 1;
+		c->tried = 1;
 		return 1;
 	}
 	if (!barred && endpoint_load(t, c, false)) {
@@ -185,9 +188,10 @@ static long sample_member(__u32 i, void *arg)
 }
 
 /* Finds the endpoint to which the session is bound, unless the binding is too old or the session is
- * a crowd. Returns 0 if there is none, else 1 plus the session's decide_extra(). A function of its
- * own, because of its stack. */
-__weak __noinline int bound_find(const struct terms *t, struct decide_candidate *c)
+ * a crowd; and sets rule->extra, also then. Returns 1 if there is one. A function of its own,
+ * because of its stack. */
+__weak __noinline int bound_find(struct decide_state *rule, const struct terms *t,
+				 struct decide_candidate *c)
 {
 	struct pintle_affinity_key key;
 	struct pintle_affinity *a;
@@ -196,24 +200,26 @@ __weak __noinline int bound_find(const struct terms *t, struct decide_candidate 
 	bool passed;
 	__u32 id;
 
-	if (!t || !c || t->key.session.kind == PINTLE_KEY_NONE)
+	if (!rule || !t || !c || t->key.session.kind == PINTLE_KEY_NONE)
 		return 0;
 	pool = pool_of(t);
 	if (!pool)
 		return 0;
 	key = t->key; /* Linux 6.1 takes keys only from the stack */
 	a = t->would ? bpf_map_lookup_elem(&shadow_bindings, &key) : binding_find(&key);
-	if (!a || !decide_binding_holds(a->used_ns, t->now, pool->ttl_ns))
+	if (!a)
 		return 0;
 	id = a->endpoint;
 	score = bpf_map_lookup_elem(&scores, &id);
 	passed = score && score->generation == a->generation &&
 		 eligible_passed(pool, score->passed_ns, t->now);
-	if (decide_crowded(a, passed))
+	if (passed)
+		rule->extra = decide_extra(a->context_bytes, pool->context_bytes);
+	if (!decide_binding_holds(a->used_ns, t->now, pool->ttl_ns) || decide_crowded(a, passed))
 		return 0;
 	c->endpoint = id;
 	c->generation = a->generation;
-	return 1 + (passed ? decide_extra(a->context_bytes, pool->context_bytes) : 0);
+	return 1;
 }
 
 /* Returns terms.home for the key of a group. */
@@ -250,22 +256,24 @@ __weak __noinline int home_find(const struct terms *t, struct decide_candidate *
 }
 
 /* The decide_find of decide_prefer_first(). */
-static __always_inline int preferred_find(void *arg, __u32 outcome, struct decide_candidate *c)
+static __always_inline int preferred_find(struct decide_state *rule, const void *arg, __u32 outcome,
+					  struct decide_candidate *c)
 {
 	const struct terms *t = arg;
 	bool bound = outcome == PINTLE_OUTCOME_STICKY;
-	int found = bound ? bound_find(t, c) : home_find(t, c);
+	int found = bound ? bound_find(rule, t, c) : home_find(t, c);
 
-	return found > 0 && endpoint_weigh(t, c, bound) ? found : 0;
+	return found > 0 && endpoint_weigh(t, c, bound);
 }
 
-/* Considers the endpoint that the connection prefers. Returns decide_prefer_first()'s result. */
+/* Considers the endpoint that the connection prefers. */
 __weak __noinline int rule_prefer(struct decide_state *rule, const struct terms *t,
 				  struct decide_candidate *c)
 {
 	if (!rule || !t || !c)
 		return 0;
-	return decide_prefer_first(rule, preferred_find, (void *)t, c);
+	decide_prefer_first(rule, preferred_find, t, c);
+	return 0;
 }
 
 /* Reads a word of a cache line that the rule will need; volatile, because the word is not used. */
@@ -357,7 +365,6 @@ __weak __noinline int choose(const struct terms *t, __u32 mode, struct decide_re
 {
 	struct sample s = {};
 	struct pintle_pool *pool;
-	int extra = 0;
 
 	if (!t || !r)
 		return 0;
@@ -368,17 +375,17 @@ __weak __noinline int choose(const struct terms *t, __u32 mode, struct decide_re
 	decide_begin(&s.rule, mix(bpf_get_prandom_u32()), mode == PINTLE_MODE_BASELINE);
 	s.rule.tie = pool->tie;
 	if (!s.rule.baseline)
-		extra = rule_prefer(&s.rule, t, &s.candidate);
+		rule_prefer(&s.rule, t, &s.candidate);
 	if (sample_begin(&s.drawn, t))
 		sample_fetch(&s.drawn, t);
 	bpf_loop(PINTLE_MAX_ENDPOINTS, sample_member, &s, 0);
-	if (s.tries) {
+	if (s.candidate.tried) {
 		r->endpoint = s.candidate.endpoint;
 		r->generation = s.candidate.generation;
 		r->outcome = PINTLE_OUTCOME_TRIED;
 		return 0;
 	}
-	decide_end(&s.rule, extra > 0 ? (__u32)extra : pool->max_extra_load, r);
+	decide_end(&s.rule, pool->max_extra_load, r);
 	return 0;
 }
 

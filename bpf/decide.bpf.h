@@ -5,16 +5,21 @@
  *   preferred = the session's bound endpoint, unless the session is a crowd; else the home of its
  *               group, else none
  *   best      = the least loaded of the candidates; ties are broken at random
- *   chosen    = preferred, unless load(preferred) > load(best) + max_extra_load; nor is it chosen
- *               beside fresh scores if its own has been old for long
+ *   chosen    = preferred, unless load(preferred) > load(best) + extra; nor is it chosen beside
+ *               fresh scores if its own has been old for long
+ *   extra     = what computing the session's context anew would cost, plus load(best); the pool's
+ *               max_extra_load while the context is not known, or is not to count
  *
  *   load      = max(page, own) + prompts
  *   page      = published + what came since the scrape - what ended since; never below 0;
  *               for the bound endpoint, placements that are not established yet do not count
- *   own       = floor + what opened since the pass - what closed since: what this node itself has
- *               at the endpoint, whatever the page says
+ *   own       = floor + newcomers - what closed since the pass: what this node itself has at the
+ *               endpoint, whatever the page says
  *   prompts   = prompt bytes of this node that wait for their first token, as requests; a
- *               connection that opened since the pass counts as one average request
+ *               newcomer counts as one average request
+ *   newcomers = connections that opened since the pass, by the counter of all that ever opened: in
+ *               a job that runs 24 requests at a time, one opens as one closes, and their number
+ *               stays
  *
  * Plain integers in, plain integers out: no map, no helper, no clock. The same text is compiled
  * into the hooks, into the syscall programs of the kernel tests and into host programs.
@@ -56,10 +61,12 @@
  * behind one address. Its requests do not continue one another, so that no endpoint has more of
  * their context than another, and together they would be too much for one. docs/load.md has the
  * evidence. */
-#define DECIDE_MAX_BUSY 4
+#define DECIDE_MAX_BUSY 8
 
-/* More than any difference of loads that matters, and fits an int with one to spare. */
 #define DECIDE_MAX_EXTRA PINTLE_MAX_LOAD
+/* A context of so many bytes costs twice what a short one costs for each byte. */
+#define DECIDE_LONG_CONTEXT 32768ULL
+#define DECIDE_MAX_CONTEXT  (1ULL << 24) /* bytes; the product in decide_extra() fits 64 bits */
 
 /* What is known about an endpoint at the time of a decision. */
 struct decide_facts {
@@ -73,10 +80,22 @@ struct decide_facts {
 	__u16 lost;      /* 1: it has been so for long */
 	__u32 passed;    /* 1: the newest pass is fresh; 0: the fields below say nothing */
 	__s64 inflight_at_pass;
+	__u64 opened; /* ever, like the next member: connections may have come and gone */
+	__u64 opened_at_pass;
 	__u32 idle;     /* connections without a request, at the pass */
 	__u32 floor;    /* milli-requests: the requests that the pass found */
 	__u32 prompt;   /* milli-requests: their prompts, without those that are answered */
 	__u32 newcomer; /* milli-requests: the prompt of a connection that opened since */
+};
+
+/* Numbers of connections that follow from the facts, each at most DECIDE_MAX_MORE. */
+struct decide_changes {
+	__u32 came, ended; /* how many more, or fewer, are in flight than at the scrape */
+	__u32 placed;      /* how many more are pending than at the scrape */
+	__u32 newcomers;   /* opened since the pass, and not closed: the newest in flight */
+	__u32 closed;      /* of those that were in flight at the pass */
+	__u32 inflight;
+	__u32 busy; /* in flight, less those that were idle at the pass */
 };
 
 struct decide_candidate {
@@ -85,8 +104,10 @@ struct decide_candidate {
 	__u32 blind;     /* the load if no candidate's score is fresh */
 	__u32 endpoint;
 	__u32 generation;
-	__u16 fresh;
-	__u16 lost; /* its score has been too old for long */
+	__u8 fresh;
+	__u8 lost;  /* its score has been too old for long */
+	__u8 tried; /* it stands still, and the connection is to try it: the caller's */
+	__u8 zero;
 };
 
 /* The least loaded candidate of a kind so far. */
@@ -112,8 +133,10 @@ struct decide_state {
 		__u8 lost : 1;
 		__u8 outcome; /* PINTLE_OUTCOME_STICKY or _HOME */
 	} preferred;
-	__u32 baseline;
-	__u32 tie; /* milli-requests, at most PINTLE_MAX_TIE: loads so close count as equal */
+	/* milli-requests, at most PINTLE_MAX_TIE: loads so close count as equal */
+	__u32 tie : 31;
+	__u32 baseline : 1;
+	__u32 extra; /* decide_extra() of the session */
 };
 
 struct decide_result {
@@ -148,6 +171,20 @@ static __always_inline __u32 decide_less(__u32 load, __u64 ended, __u32 weight)
 	return load > less ? load - less : 0;
 }
 
+/* Compares the counters with what they were. */
+static __always_inline void decide_compare(struct decide_changes *d, const struct decide_facts *f)
+{
+	__u32 opened = decide_more(f->opened, f->opened_at_pass);
+
+	d->came = decide_more(f->inflight, f->inflight_at_scrape);
+	d->ended = decide_more(f->inflight_at_scrape, f->inflight);
+	d->placed = decide_more(f->pending, f->pending_at_scrape);
+	d->inflight = decide_more(f->inflight, 0);
+	d->newcomers = opened < d->inflight ? opened : d->inflight;
+	d->closed = decide_more((__u64)f->inflight_at_pass + d->newcomers, f->inflight);
+	d->busy = decide_more(f->inflight, f->idle);
+}
+
 /* Computes the candidate's loads. `departure` is the pool's weight of a connection that the page
  * knew: it is taken off for each connection that ended since, and is the load of each connection in
  * flight where no score is fresh. `bound` says that the session is bound to this candidate: then
@@ -165,37 +202,43 @@ static __always_inline __u32 decide_less(__u32 load, __u64 ended, __u32 weight)
  *
  * `own` is there because a page may be wrong: the page of a server whose core stands still says 0
  * for ever, and each new scrape would forget the ten requests that this node has waiting there. */
-static __always_inline void decide_weigh(struct decide_candidate *c, const struct decide_facts *f,
-					 __u32 departure, bool bound)
+static __always_inline void decide_weigh_changed(struct decide_candidate *c,
+						 const struct decide_facts *f,
+						 const struct decide_changes *d, __u32 departure,
+						 bool bound)
 {
-	__u64 came = decide_more(f->inflight, f->inflight_at_scrape);
-	__u32 prompts = 0, idle = 0, own = 0;
+	__u32 prompts = 0, own = 0;
 
-	if (!bound)
-		came += decide_more(f->pending, f->pending_at_scrape);
 	if (f->passed) {
-		__u64 opened = decide_more(f->inflight, f->inflight_at_pass);
-
-		idle = f->idle;
 		own = decide_less(decide_cap(f->floor, PINTLE_MAX_LOAD) +
-					  decide_product(opened, f->arrival),
-				  decide_more(f->inflight_at_pass, f->inflight), departure);
-		prompts = decide_cap(f->prompt + opened * f->newcomer, DECIDE_MAX_PROMPTS);
+					  decide_product(d->newcomers, f->arrival),
+				  d->closed, departure);
+		prompts = decide_cap(f->prompt + (__u64)d->newcomers * f->newcomer,
+				     DECIDE_MAX_PROMPTS);
 	}
 	c->published = f->fresh ? f->published : 0;
 	if (c->published > PINTLE_MAX_LOAD)
 		c->published = PINTLE_MAX_LOAD;
-	c->load = c->published + decide_product(came, f->arrival);
+	c->load =
+		c->published + decide_product((__u64)d->came + (bound ? 0 : d->placed), f->arrival);
 	if (f->fresh) {
-		c->load = decide_less(c->load, decide_more(f->inflight_at_scrape, f->inflight),
-				      departure);
+		c->load = decide_less(c->load, d->ended, departure);
 		if (own > c->load)
 			c->load = own;
 	}
 	c->load += prompts;
-	c->blind = decide_product(decide_more(f->inflight, idle), departure) + prompts;
+	c->blind = decide_product(f->passed ? d->busy : d->inflight, departure) + prompts;
 	c->fresh = f->fresh;
 	c->lost = f->lost;
+}
+
+static __always_inline void decide_weigh(struct decide_candidate *c, const struct decide_facts *f,
+					 __u32 departure, bool bound)
+{
+	struct decide_changes changes;
+
+	decide_compare(&changes, f);
+	decide_weigh_changed(c, f, &changes, departure, bound);
 }
 
 /* Whether the session has too many busy connections to prefer the endpoint that it is bound to.
@@ -205,16 +248,18 @@ static __always_inline bool decide_crowded(const struct pintle_affinity *a, bool
 	return (__s64)a->open - (passed ? a->idle : 0) > DECIDE_MAX_BUSY;
 }
 
-/* Returns by how much, in milli-requests, a session with this context may have its endpoint ahead:
- * the more of its context is cached there, the more a move would cost. 0: the pool's max_extra_load
- * holds. `per` is pool.context_bytes. */
+/* Returns decide_state.extra, in milli-requests, for a session with this context: the more of it is
+ * cached at an endpoint, the more a move would cost. Twice the context costs more than twice as
+ * much, because each token attends to all before it and because it displaces more of what others
+ * have cached. 0: the pool's max_extra_load holds. `per` is pool.context_bytes. */
 static __always_inline __u32 decide_extra(__u32 context_bytes, __u32 per)
 {
+	__u64 bytes = context_bytes > DECIDE_MAX_CONTEXT ? DECIDE_MAX_CONTEXT : context_bytes;
 	__u64 extra;
 
-	if (!per || !context_bytes)
+	if (!per || !bytes)
 		return 0;
-	extra = 1000ULL * context_bytes / per;
+	extra = 1000 * bytes * (DECIDE_LONG_CONTEXT + bytes) / (DECIDE_LONG_CONTEXT * per);
 	return extra > DECIDE_MAX_EXTRA ? DECIDE_MAX_EXTRA : extra ?: 1;
 }
 
@@ -297,29 +342,21 @@ static __always_inline void decide_prefer(struct decide_state *s, const struct d
 }
 
 /* Fills in *c for the session's bound endpoint (outcome PINTLE_OUTCOME_STICKY) or for the home of
- * its group (PINTLE_OUTCOME_HOME). Returns 1 plus the session's decide_extra(); 0 if there is none,
- * or it is not eligible, or the session is a crowd. */
-typedef int (*decide_find)(void *arg, __u32 outcome, struct decide_candidate *c);
+ * its group (PINTLE_OUTCOME_HOME); with STICKY also s->extra, whatever it returns. Returns 0 if
+ * there is none, or it is not eligible, or the session is a crowd. */
+typedef int (*decide_find)(struct decide_state *s, const void *arg, __u32 outcome,
+			   struct decide_candidate *c);
 
 /* The bound endpoint comes before the home: a session that had to leave its home has its context on
  * the other endpoint now, and stays there. A crowd keeps its home: its members share the group's
- * prompt, even though they share no context. *c is used for the candidate. Returns the session's
- * decide_extra(). */
-static __always_inline int decide_prefer_first(struct decide_state *s, decide_find find, void *arg,
-					       struct decide_candidate *c)
+ * prompt, even though they share no context. *c is used for the candidate. */
+static __always_inline void decide_prefer_first(struct decide_state *s, decide_find find,
+						const void *arg, struct decide_candidate *c)
 {
-	int found = find(arg, PINTLE_OUTCOME_STICKY, c);
-
-	if (found > 0) {
+	if (find(s, arg, PINTLE_OUTCOME_STICKY, c) > 0)
 		decide_prefer(s, c, PINTLE_OUTCOME_STICKY);
-		return found - 1;
-	}
-	found = find(arg, PINTLE_OUTCOME_HOME, c);
-	if (found > 0) {
+	else if (find(s, arg, PINTLE_OUTCOME_HOME, c) > 0)
 		decide_prefer(s, c, PINTLE_OUTCOME_HOME);
-		return found - 1;
-	}
-	return 0;
 }
 
 /* Whether a binding that was last used at used_ns still holds. */
@@ -343,15 +380,18 @@ static __always_inline __u32 decide_load(const struct decide_state *s,
 	return c->fresh ? c->load : s->max_published + c->load;
 }
 
-/* By how much the preferred endpoint's load exceeds the best one's. */
-static __always_inline __u32 decide_ahead(const struct decide_state *s, __u32 best)
+/* Whether the preferred endpoint's load is within what is allowed. The best one's load comes on top
+ * of the session's context: where all queue, a session that moves delays others besides. */
+static __always_inline bool decide_within(const struct decide_state *s, __u32 best,
+					  __u64 max_extra_load)
 {
 	const struct decide_candidate c = {.load = s->preferred.load,
 					   .blind = s->preferred.blind,
 					   .fresh = s->preferred.fresh};
 	__u32 load = decide_load(s, &c);
+	__u64 extra = s->extra ? (__u64)s->extra + best : max_extra_load;
 
-	return load > best ? load - best : 0;
+	return load <= best || load - best <= extra;
 }
 
 /* Chooses; r->generation is 0 when there was no candidate. A preferred endpoint whose page has not
@@ -386,7 +426,7 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct deci
 	}
 	if (s->baseline) {
 		r->outcome = PINTLE_OUTCOME_RANDOM;
-	} else if (prefers && decide_ahead(s, best.load) <= max_extra_load) {
+	} else if (prefers && decide_within(s, best.load, max_extra_load)) {
 		best.endpoint = s->preferred.endpoint;
 		best.generation = s->preferred.generation;
 		r->outcome = s->preferred.outcome;
@@ -486,7 +526,7 @@ struct decide_case {
 	__s32 preferred; /* index, or -1 */
 	__u32 preferred_outcome;
 	__u32 departure;
-	__u32 zero;
+	__u32 extra;
 	struct decide_facts facts[DECIDE_CASE_MAX];
 	struct decide_result result;
 	__u32 zero2;
@@ -517,6 +557,7 @@ static __always_inline void decide_case_run(struct decide_case *k)
 	__u32 i;
 
 	decide_begin(&s, k->seed, k->baseline);
+	s.extra = k->extra;
 	for (i = 0; i < DECIDE_CASE_MAX; i++) {
 		if (i >= k->count)
 			break;

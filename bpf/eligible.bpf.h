@@ -60,6 +60,7 @@ struct eligible_score {
 	__u32 whole; /* 1: the score was not written to while it was read */
 	__u32 idle;  /* of the newest pass, like what follows */
 	__s64 passed_inflight;
+	__u64 passed_opened;
 	__u32 floor;
 	__u32 prompt;
 	__u32 newcomer;
@@ -220,13 +221,14 @@ static __always_inline void eligible_score_take(struct eligible_score *s,
 	s->inflight = from->inflight;
 	s->pending = from->pending;
 	s->passed_inflight = from->passed_inflight;
+	s->passed_opened = from->passed_opened;
 	s->idle = from->passed_idle;
 	s->floor = from->floor;
 	s->prompt = from->prompt;
 	s->newcomer = from->newcomer;
 }
 
-/* Fills in *f, except for the present counts, f->inflight and f->pending. */
+/* Fills in *f, except for the present counts, f->inflight, f->pending and f->opened. */
 static __always_inline void eligible_facts(struct decide_facts *f, const struct pintle_pool *pool,
 					   const struct eligible_score *s, __u64 now)
 {
@@ -242,6 +244,7 @@ static __always_inline void eligible_facts(struct decide_facts *f, const struct 
 	f->pending_at_scrape = s->scraped_ns ? s->pending : 0;
 	f->passed = s->whole && s->passed;
 	f->inflight_at_pass = s->passed_inflight;
+	f->opened_at_pass = s->passed_opened;
 	f->idle = s->idle;
 	f->floor = s->floor;
 	/* A limit in requests is too little for long prompts: every session would leave. */
@@ -249,7 +252,8 @@ static __always_inline void eligible_facts(struct decide_facts *f, const struct 
 	f->newcomer = pool->context_bytes ? s->newcomer : 0;
 }
 
-/* Adds the present counts of the classes that the pool uses to f->inflight and f->pending. */
+/* Adds the present counts of the classes that the pool uses to f->inflight, f->pending and
+ * f->opened. */
 static __always_inline void eligible_count(struct decide_facts *f, const struct pintle_pool *pool,
 					   const struct pintle_inflight *counts)
 {
@@ -259,6 +263,7 @@ static __always_inline void eligible_count(struct decide_facts *f, const struct 
 		const struct pintle_counters *n = &counts->by_class[i];
 		__u64 opened = n->opened;
 
+		f->opened += opened;
 		f->inflight += opened - n->closed;
 		f->pending += n->placed - opened - n->failed;
 	}

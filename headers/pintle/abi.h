@@ -404,8 +404,8 @@ struct pintle_pool {
 	 * earlier build have 0 here. */
 	__u32 reach;
 	__u32 follow; /* 1: the requests on the pool's connections are followed */
-	/* bytes of a session's context for which the preferred endpoint may be one request ahead;
-	 * 0: max_extra_load holds for every session, and prompts weigh nothing */
+	/* bytes of a session's short context for which the preferred endpoint may be one request
+	 * ahead; 0: max_extra_load holds for every session, and prompts weigh nothing */
 	__u32 context_bytes;
 	__u32 sample; /* endpoints to compare in a larger pool; 0: PINTLE_SAMPLE */
 	__u32 tie;    /* milli-requests: so much, or less, is added to each load at random */
@@ -561,7 +561,8 @@ struct pintle_score {
 	__u32 floor;           /* milli-requests: what this node has waiting and answering */
 	__u32 prompt;          /* milli-requests: prompt bytes that wait for their first token */
 	__u32 newcomer;        /* milli-requests: prompt bytes of a connection opened since */
-	__u64 zero3[4];        /* whole cache lines, so that no row lies in one line more */
+	__u64 passed_opened;   /* connections ever opened, at passed_ns, summed over the classes */
+	__u64 zero3[3];        /* whole cache lines, so that no row lies in one line more */
 };
 
 /* ---- works: mmap-able array. Writer: daemon, after each pass. -------------- */

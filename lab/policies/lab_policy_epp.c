@@ -5,7 +5,10 @@
  *
  * epp: pkg/epp/config/loader/defaults.go. Queue scorer 2, KV cache scorer 2, prefix scorer 3; the
  * best score wins, ties at random. Metrics every 50 ms. An approximate prefix index: blocks of 64
- * tokens, for each server an LRU list of the size of its cache.
+ * tokens, for each server an LRU list of as many as its cache has blocks. An engine's block has 16
+ * tokens, so that the list reaches four times as far back as the cache does
+ * (requestcontrol/dataproducer/approximateprefix/plugin.go: autoTune sets the list's length to
+ * CacheNumBlocks, minBlockSizeTokens raises the block to 64).
  *
  * epp-sticky: "sticky until saturated", llm-d's blog of 2026-08-04 and guides/optimized-baseline.
  * Only endpoints with 80 % of the prompt cached are candidates, while the least loaded of them is
@@ -21,6 +24,7 @@
 #include "lab_policy.h"
 
 #define PREFIX_BLOCK 64 /* tokens; the least that llm-d's source allows */
+#define ENGINE_BLOCK 16 /* tokens of a block of vLLM's cache, whatever the lab computes with */
 
 enum { W_QUEUE, W_KV_CACHE, W_PREFIX, INTERVAL };
 enum { THRESHOLD, T_MAX, BY_REQUESTS };
@@ -58,7 +62,7 @@ static void epp_destroy(void *self)
 static struct epp *epp_new(const struct lab_fleet *fleet)
 {
 	struct epp *x = calloc(1, sizeof(*x));
-	uint64_t capacity = (uint64_t)fleet->blocks * fleet->block_tokens / PREFIX_BLOCK;
+	uint64_t capacity = (uint64_t)fleet->blocks * fleet->block_tokens / ENGINE_BLOCK;
 	uint32_t n = fleet->endpoints;
 
 	if (!x)

@@ -54,7 +54,7 @@ enum {
 
 /* What a node knows of an endpoint. Every endpoint is eligible. */
 struct view {
-	int64_t inflight;
+	struct work_counts counts;
 	struct pintle_work live;   /* as of now: the node will see it at its next pass */
 	struct pintle_score score; /* its times are one more: 0 means never */
 };
@@ -199,7 +199,7 @@ static void pintle_page(void *self, uint32_t node, uint32_t endpoint, const stru
 		score->model[0].published = bend(p, &s);
 	if (p->v[PLACED] > 0)
 		score->model[0].arrival = (uint32_t)(p->v[PLACED] * 1000);
-	score->inflight = view->inflight;
+	score->inflight = view->counts.inflight;
 	score->scraped_ns = now_ns + 1;
 	others_page(others, page->waiting + page->running, own, p->fleet.endpoints);
 	others_judge(others);
@@ -222,7 +222,7 @@ static void node_pass(struct pintle *p, uint32_t number, uint64_t now_ns)
 		struct view *view = view_of(p, number, e);
 
 		view->live.passed_ns = node->pass * PASS_NS + 1;
-		work_fold(&view->live, &p->weights, node->mean.bytes, view->inflight, &view->score);
+		work_fold(&view->live, &p->weights, node->mean.bytes, &view->counts, &view->score);
 		view->score.prompt = (uint32_t)(view->score.prompt * scale);
 		view->score.newcomer = (uint32_t)(view->score.newcomer * scale);
 	}
@@ -315,7 +315,7 @@ static void weigh(const struct asked *a, bool bound, struct decide_candidate *c)
 {
 	const struct pintle *p = a->p;
 	const struct view *view = view_of(p, a->r->node, c->endpoint);
-	struct decide_facts f = {.inflight = view->inflight};
+	struct decide_facts f = {.inflight = view->counts.inflight, .opened = view->counts.opened};
 	struct eligible_score score = {.whole = true};
 
 	eligible_score_take(&score, &view->score, 0, &p->pool, a->now_ns + 1);
@@ -343,16 +343,17 @@ static bool crowded(const struct pintle *p, const struct note *n)
 	return (double)n->known.open - n->known.idle > p->v[CROWD];
 }
 
-static int bound_find(const struct asked *a, struct decide_candidate *c)
+static int bound_find(const struct asked *a, struct decide_state *rule, struct decide_candidate *c)
 {
 	const struct pintle *p = a->p;
 	const struct lab_entry *e = binding_of(a);
 	const struct note *n = note_of(p, a->r, a->now_ns);
 
+	rule->extra = decide_extra(n->known.context_bytes, p->pool.context_bytes);
 	if (!e || (p->v[FOLLOW] > 0 && crowded(p, n)))
 		return 0;
 	c->endpoint = e->value;
-	return 1 + (int)decide_extra(n->known.context_bytes, p->pool.context_bytes);
+	return 1;
 }
 
 static int home_find(const struct asked *a, struct decide_candidate *c)
@@ -366,12 +367,13 @@ static int home_find(const struct asked *a, struct decide_candidate *c)
 }
 
 /* The decide_find of decide_prefer_first(). */
-static int preferred_find(void *arg, uint32_t outcome, struct decide_candidate *c)
+static int preferred_find(struct decide_state *rule, const void *arg, uint32_t outcome,
+			  struct decide_candidate *c)
 {
 	const struct asked *a = arg;
 	bool bound = outcome == PINTLE_OUTCOME_STICKY;
 
-	int found = bound ? bound_find(a, c) : home_find(a, c);
+	int found = bound ? bound_find(a, rule, c) : home_find(a, c);
 
 	if (!found)
 		return 0;
@@ -413,17 +415,16 @@ static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 	struct decide_candidate c = {0};
 
 	const struct lab_entry *bound = binding_of(&a);
-	int extra;
-
 	node_pass(p, r->node, now_ns);
 	decide_begin(&rule, rng_next(&p->random), 0);
 	rule.tie = p->v[TIE] < 0 ? others_tie(p->nodes[r->node].others.level)
 				 : (uint32_t)(p->v[TIE] * 1000);
-	extra = decide_prefer_first(&rule, preferred_find, &a, &c);
+	decide_prefer_first(&rule, preferred_find, &a, &c);
 	sample_consider(&a, &rule);
-	decide_end(&rule, extra ? (uint32_t)extra : p->pool.max_extra_load, &result);
+	decide_end(&rule, p->pool.max_extra_load, &result);
 	p->outcomes[result.outcome]++;
-	view_of(p, r->node, result.endpoint)->inflight++;
+	view_of(p, r->node, result.endpoint)->counts.inflight++;
+	view_of(p, r->node, result.endpoint)->counts.opened++;
 	note_of(p, r, now_ns)->known.open++;
 	r->endpoint = result.endpoint;
 	request_begins(p, r, bound && bound->value == result.endpoint, now_ns);
@@ -439,7 +440,7 @@ static void pintle_ended(void *self, const struct lab_request *r, uint64_t now_n
 	struct note *n = note_of(p, r, now_ns);
 
 	node_pass(p, r->node, now_ns);
-	view_of(p, r->node, r->endpoint)->inflight--;
+	view_of(p, r->node, r->endpoint)->counts.inflight--;
 	view_of(p, r->node, r->endpoint)->live.idle--;
 	n->known.open -= n->known.open > 0;
 	n->idle -= n->idle > 0;
@@ -510,9 +511,9 @@ const struct lab_policy lab_policy_pintle = {
 			[REQUEST_BYTES] = {"requestBytes", WORK_BYTES_PER_REQUEST, 4, 1e6,
 					   "of a prompt, that weigh as a request; 400 is built in"},
 			[CONTEXT_BYTES] = {"contextBytes", WORK_CONTEXT_BYTES, 1, 1e6,
-					   "of a session, for a request ahead; 100 is built in"},
+					   "of a session, for a request ahead; 400 is built in"},
 			[CROWD] = {"crowd", DECIDE_MAX_BUSY, 0, 1e6,
-				   "busy connections of a session that is held; 4 is built in"},
+				   "busy connections of a session that is held; 8 is built in"},
 			[FOLLOW] = {"follow", 1, 0, 1, "0: requests are not followed"},
 		},
 	.interval_key = INTERVAL,

@@ -144,6 +144,7 @@ static inline void states_pass(struct states *s, uint32_t e)
 	to->floor = states_load(s);
 	to->prompt = states_load(s);
 	to->newcomer = states_load(s);
+	to->passed_opened = (uint64_t)states_count(s);
 	if (states_one_in(s, 4)) {
 		s->health[e].stands_until_ns = states_time(s, 48, 80) + s->tame * s->now / 128;
 		s->health[e].standing = 1 + (uint32_t)states_random(s) % 2;

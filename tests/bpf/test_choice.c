@@ -415,10 +415,10 @@ static void test_a_crowd_is_not_held(void **state)
 
 	(void)state;
 	two_endpoints(0);
-	a.open = 4;
+	a.open = DECIDE_MAX_BUSY;
 	bind_client("192.0.2.1", 128, a, POOL_GEN);
 	assert_went(visit("192.0.2.1"), 1, STICKY);
-	a.open = 5;
+	a.open = DECIDE_MAX_BUSY + 1;
 	bind_client("192.0.2.2", 128, a, POOL_GEN);
 	assert_went(visit("192.0.2.2"), 0, LEAST_LOADED);
 	/* Kept-alive connections are no crowd, while a pass says that they are idle. */
@@ -437,12 +437,12 @@ static void test_a_crowd_has_a_home(void **state)
 	(void)state;
 	two_endpoints(0);
 	put_homes(POOL_GEN, 1, 1, 0);
-	a.open = 5;
+	a.open = DECIDE_MAX_BUSY + 1;
 	bind_client("192.0.2.1", 128, a, POOL_GEN);
 	assert_went(visit("192.0.2.1"), 1, HOME);
 }
 
-/* By 200 bytes of context a request, 3,200 bytes are worth 16. */
+/* By 200 bytes of context a request, 3,200 bytes are worth 17.6. */
 static void test_a_long_context_is_held_longer(void **state)
 {
 	struct pintle_affinity a = bound_to(1);
@@ -453,17 +453,54 @@ static void test_a_long_context_is_held_longer(void **state)
 	put_pool();
 	a.context_bytes = 3200;
 	bind_client("192.0.2.1", 128, a, POOL_GEN);
-	put_passed(16, SECOND);
+	put_passed(17.5, SECOND);
 	assert_went(visit("192.0.2.1"), 1, STICKY);
 	bind_client("192.0.2.1", 128, a, POOL_GEN);
-	put_passed(18.001, SECOND); /* one is pending at endpoint 0 by now, at the most */
+	/* One is pending at endpoint 0 by now, at the most, and counts twice. */
+	put_passed(19.6, SECOND);
 	assert_went(visit("192.0.2.1"), 0, ESCAPED);
 	/* A short one leaves sooner than maxExtraLoad would have it, which is 8 here. */
 	a.context_bytes = 200;
 	bind_client("192.0.2.2", 128, a, POOL_GEN);
 	put_load(0, 0);
-	put_passed(5, SECOND);
+	put_passed(6, SECOND);
 	assert_went(visit("192.0.2.2"), 0, ESCAPED);
+}
+
+/* The best endpoint has 10, so that twice 10 is allowed besides the context's 17.6. */
+static void test_where_all_queue_a_session_is_held_longer(void **state)
+{
+	struct pintle_affinity a = bound_to(1);
+
+	(void)state;
+	two_endpoints(10);
+	w.pool.context_bytes = 200;
+	put_pool();
+	a.context_bytes = 3200;
+	bind_client("192.0.2.1", 128, a, POOL_GEN);
+	put_passed(37.5, SECOND);
+	assert_went(visit("192.0.2.1"), 1, STICKY);
+	bind_client("192.0.2.1", 128, a, POOL_GEN);
+	put_passed(39.6, SECOND);
+	assert_went(visit("192.0.2.1"), 0, ESCAPED);
+}
+
+/* Its own binding is forgotten; what it said last is known still. */
+static void test_a_home_is_held_by_the_sessions_context(void **state)
+{
+	struct pintle_affinity a = bound_to(1);
+
+	(void)state;
+	two_endpoints(0);
+	put_homes(POOL_GEN, 1, 1, 0);
+	w.pool.context_bytes = 200;
+	put_pool();
+	a.used_ns = w.now - w.pool.ttl_ns - SECOND;
+	a.context_bytes = 3200;
+	put_passed(17.5, SECOND);
+	bind_client("192.0.2.1", 128, a, POOL_GEN);
+	assert_went(visit("192.0.2.1"), 1, HOME);
+	assert_went(visit("192.0.2.2"), 0, ESCAPED); /* maxExtraLoad is 8 */
 }
 
 static void test_max_extra_load_holds_where_the_context_is_not_known(void **state)
@@ -764,6 +801,8 @@ int main(void)
 		world_test(test_a_crowd_is_not_held),
 		world_test(test_a_crowd_has_a_home),
 		world_test(test_a_long_context_is_held_longer),
+		world_test(test_where_all_queue_a_session_is_held_longer),
+		world_test(test_a_home_is_held_by_the_sessions_context),
 		world_test(test_max_extra_load_holds_where_the_context_is_not_known),
 		world_test(test_homes_that_do_not_hold),
 		world_test(test_a_group_has_one_home_and_groups_spread),

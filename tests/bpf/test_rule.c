@@ -33,9 +33,10 @@
 /* What a pass found: requests, and prompts that wait, as requests. */
 #define PASS(requests, prompts)                                                                    \
 	.passed = 1, .floor = (uint32_t)((requests)*1000), .prompt = (uint32_t)((prompts)*1000)
-#define AT_PASS(n)  .inflight_at_pass = (n)
-#define IDLE(n)     .idle = (n)
-#define NEWCOMER(n) .newcomer = (n)*1000
+#define AT_PASS(n)        .inflight_at_pass = (n)
+#define OPENED(now, then) .opened = (now), .opened_at_pass = (then)
+#define IDLE(n)           .idle = (n)
+#define NEWCOMER(n)       .newcomer = (n)*1000
 
 #define ENDPOINTS(...)                                                                             \
 	.facts = {__VA_ARGS__},                                                                    \
@@ -58,6 +59,7 @@ struct row {
 	uint32_t baseline;
 	uint64_t max_extra_load; /* milli-requests; 0: 8 requests */
 	uint32_t no_extra_load;  /* 1: no extra load is allowed */
+	uint32_t extra;          /* milli-requests, by the session's context */
 	uint32_t count;
 	struct decide_facts facts[DECIDE_CASE_MAX];
 	uint32_t to[DECIDE_CASE_MAX];
@@ -118,10 +120,19 @@ static const struct row rows[] = {
 	{"what this node has there is on the page, too: it counts once", NOBODY,
 	 ENDPOINTS(FRESH(10, PASS(10, 0)), FRESH(10)), GOES(TO(0, 1), LEAST_LOADED)},
 	{"what opened since the pass adds to it", NOBODY,
-	 ENDPOINTS(FRESH(0, PASS(2, 0), IN_FLIGHT(3, 3), AT_PASS(1)), FRESH(4), FRESH(5)),
+	 ENDPOINTS(FRESH(0, PASS(2, 0), IN_FLIGHT(3, 3), AT_PASS(1), OPENED(9, 7)), FRESH(4),
+		   FRESH(5)),
 	 GOES(TO(0, 1), LEAST_LOADED)},
 	{"what closed since takes off", NOBODY,
 	 ENDPOINTS(FRESH(0, PASS(3, 0), IN_FLIGHT(1, 1), AT_PASS(3)), FRESH(1), FRESH(2)),
+	 GOES(TO(0, 1), LEAST_LOADED)},
+	{"one that opened and one that closed are not the same as none", NOBODY,
+	 ENDPOINTS(FRESH(0, PASS(3, 0), IN_FLIGHT(3, 3), AT_PASS(3), OPENED(9, 8), NEWCOMER(2)),
+		   FRESH(5), FRESH(6)),
+	 GOES(TO(0, 1), LEAST_LOADED)},
+	{"those that opened and closed since the pass leave nothing", NOBODY,
+	 ENDPOINTS(FRESH(0, PASS(2, 0), IN_FLIGHT(1, 1), AT_PASS(1), OPENED(90, 40), NEWCOMER(1)),
+		   FRESH(3), FRESH(4)),
 	 GOES(TO(0, 1), LEAST_LOADED)},
 	{"but no load is below what the page says", NOBODY,
 	 ENDPOINTS(FRESH(5, PASS(3, 0), IN_FLIGHT(1, 1), AT_PASS(30)), FRESH(4)),
@@ -129,10 +140,13 @@ static const struct row rows[] = {
 	{"prompts that wait count beside requests", NOBODY,
 	 ENDPOINTS(FRESH(1, PASS(1, 75)), FRESH(70)), GOES(TO(1), LEAST_LOADED)},
 	{"one whose request nobody has seen yet is an average one", NOBODY,
-	 ENDPOINTS(FRESH(0, PASS(0, 0), IN_FLIGHT(1, 0), NEWCOMER(3)), FRESH(4), FRESH(5)),
+	 ENDPOINTS(FRESH(0, PASS(0, 0), IN_FLIGHT(1, 0), OPENED(1, 0), NEWCOMER(3)), FRESH(4),
+		   FRESH(5)),
 	 GOES(TO(0, 1), LEAST_LOADED)},
 	{"a pass that is too old, or none, says nothing", NOBODY,
-	 ENDPOINTS(FRESH(0, .floor = 9000, .prompt = 9000, NEWCOMER(9), IN_FLIGHT(1, 0)), FRESH(2)),
+	 ENDPOINTS(FRESH(0, .floor = 9000, .prompt = 9000, NEWCOMER(9), IN_FLIGHT(1, 0),
+			 OPENED(1, 0)),
+		   FRESH(2)),
 	 GOES(TO(0), LEAST_LOADED)},
 	{"the bound endpoint's prompts count, too", BOUND_TO(0),
 	 ENDPOINTS(FRESH(1, PASS(1, 9)), FRESH(1)), GOES(TO(1), ESCAPED)},
@@ -186,6 +200,16 @@ static const struct row rows[] = {
 	 GOES(TO(1), HOME)},
 	{"the home is too far ahead: escaped", HOME_IS(1), ENDPOINTS(FRESH(1), FRESH(9.001)),
 	 GOES(TO(0), ESCAPED)},
+	{"its context may be worth less than maxExtraLoad", BOUND_TO(0), .extra = 4000,
+	 ENDPOINTS(FRESH(6.001), FRESH(1)), GOES(TO(1), ESCAPED)},
+	{"the best one's load comes on top of it", BOUND_TO(0), .extra = 4000,
+	 ENDPOINTS(FRESH(6), FRESH(1)), GOES(TO(0), STICKY)},
+	{"or more than maxExtraLoad", BOUND_TO(0), .extra = 12000, ENDPOINTS(FRESH(14), FRESH(1)),
+	 GOES(TO(0), STICKY)},
+	{"a home is held by the session's context, too", HOME_IS(0), .extra = 12000,
+	 ENDPOINTS(FRESH(14), FRESH(1)), GOES(TO(0), HOME)},
+	{"the most by context, without overflow", BOUND_TO(0), .extra = UINT32_MAX,
+	 ENDPOINTS(FRESH(1000000), FRESH(1000000), FRESH(0)), GOES(TO(0), STICKY)},
 	{"any extra load allowed: sticky, without overflow", BOUND_TO(0),
 	 .max_extra_load = UINT64_MAX, ENDPOINTS(FRESH(1000), FRESH(1)), GOES(TO(0), STICKY)},
 
@@ -281,11 +305,13 @@ static const struct row rows[] = {
 		    .floor = UINT32_MAX,
 		    .prompt = UINT32_MAX,
 		    .newcomer = UINT32_MAX,
+		    OPENED(INT64_MAX, 0),
 		    IN_FLIGHT(INT64_MAX, 0)},
 		   {.arrival = UINT32_MAX,
 		    .passed = 1,
 		    .prompt = UINT32_MAX,
 		    .newcomer = UINT32_MAX,
+		    OPENED(INT64_MAX, 0),
 		    IN_FLIGHT(INT64_MAX, 0)},
 		   FRESH(1000000)),
 	 GOES(TO(2), LEAST_LOADED)},
@@ -377,6 +403,7 @@ static struct decide_case case_of(const struct row *row)
 		.preferred = row->preferred,
 		.preferred_outcome = row->preferred_outcome,
 		.departure = WEIGHT,
+		.extra = row->extra,
 	};
 
 	memcpy(k.facts, row->facts, sizeof(k.facts));
@@ -435,8 +462,10 @@ static long double load_of(const struct decide_case *k, uint32_t e, bool any_fre
 	long double came, ended, own = 0, prompts = 0, opened, closed;
 
 	if (f->passed) {
-		opened = more(f->inflight, f->inflight_at_pass);
-		closed = more(f->inflight_at_pass, f->inflight);
+		opened = fminl(more((int64_t)f->opened, (int64_t)f->opened_at_pass),
+			       more(f->inflight, 0));
+		closed = more((int64_t)((uint64_t)f->inflight_at_pass + (uint64_t)opened),
+			      f->inflight);
 		own = fminl(f->floor, PINTLE_MAX_LOAD) + capped(opened * f->arrival) -
 		      capped(closed * k->departure);
 		prompts = fminl(f->prompt + opened * f->newcomer, PINTLE_MAX_LOAD);
@@ -454,7 +483,7 @@ static long double load_of(const struct decide_case *k, uint32_t e, bool any_fre
 
 static void assert_follows_the_rule(const struct decide_case *k)
 {
-	long double highest = 0, best = INFINITY, preferred = INFINITY;
+	long double highest = 0, best = INFINITY, preferred = INFINITY, extra;
 	const struct decide_result *r = &k->result;
 	bool any_fresh = false, keep, prefers;
 	uint32_t outcome;
@@ -482,7 +511,8 @@ static void assert_follows_the_rule(const struct decide_case *k)
 	}
 	if (prefers)
 		preferred = load_of(k, (uint32_t)k->preferred, any_fresh, highest);
-	keep = prefers && preferred <= best + (long double)k->max_extra_load;
+	extra = k->extra ? k->extra + best : (long double)k->max_extra_load;
+	keep = prefers && preferred <= best + extra;
 	outcome = !any_fresh ? PINTLE_OUTCOME_STALE
 		  : keep     ? k->preferred_outcome
 		  : !prefers ? PINTLE_OUTCOME_LEAST_LOADED
@@ -548,7 +578,11 @@ static struct decide_case random_case(uint64_t *at, bool followed)
 		f->floor = random_load(random_at(++*at));
 		f->prompt = random_load(random_at(++*at));
 		f->newcomer = random_load(random_at(++*at));
+		f->opened = (uint64_t)random_count(random_at(++*at));
+		f->opened_at_pass = (uint64_t)random_count(random_at(++*at));
 	}
+	if (followed && random_at(++*at) % 2)
+		k.extra = random_load(random_at(++*at));
 	return k;
 }
 
@@ -590,20 +624,20 @@ static void test_a_million_decisions(void **state)
 static void test_decisions_with_passes(void **state)
 {
 	(void)state;
-	assert_digest(digest_of_decisions(250000, true), 0xb8a6fadca319407c);
+	assert_digest(digest_of_decisions(250000, true), 0xb42ffbcbeb02d139);
 }
 
 /* ---- the session ------------------------------------------------------------------------- */
 
-static void test_a_crowd_has_more_than_four_busy_connections(void **state)
+static void test_a_crowd_has_more_than_eight_busy_connections(void **state)
 {
 	static const struct {
 		uint32_t open, idle;
 		bool passed, crowded;
 	} cases[] = {
-		{0, 0, true, false}, {4, 0, true, false},         {5, 0, true, true},
-		{9, 5, true, false}, {9, 4, true, true},          {9, 9, false, true},
-		{2, 9, true, false}, {UINT32_MAX, 0, true, true}, {0, UINT32_MAX, true, false},
+		{0, 0, true, false},  {8, 0, true, false},         {9, 0, true, true},
+		{12, 4, true, false}, {12, 3, true, true},         {9, 9, false, true},
+		{2, 9, true, false},  {UINT32_MAX, 0, true, true}, {0, UINT32_MAX, true, false},
 	};
 
 	(void)state;
@@ -620,7 +654,10 @@ static void test_more_context_may_be_further_ahead(void **state)
 	assert_int_equal(decide_extra(0, 200), 0);
 	assert_int_equal(decide_extra(4000, 0), 0);
 	assert_int_equal(decide_extra(1, 2000000), 1);
-	assert_int_equal(decide_extra(3200, 200), 16000);
+	assert_int_equal(decide_extra(4096, 400), 11520); /* 10.24 x (1 + 1/8) */
+	assert_int_equal(decide_extra(32768, 400), 163840);
+	assert_int_equal(decide_extra(1 << 24, UINT32_MAX), 2003);
+	assert_int_equal(decide_extra(UINT32_MAX, UINT32_MAX), 2003);
 	assert_int_equal(decide_extra(UINT32_MAX, 1), DECIDE_MAX_EXTRA);
 }
 
@@ -768,7 +805,7 @@ int main(void)
 		cmocka_unit_test(test_random_cases),
 		cmocka_unit_test(test_a_million_decisions),
 		cmocka_unit_test(test_decisions_with_passes),
-		cmocka_unit_test(test_a_crowd_has_more_than_four_busy_connections),
+		cmocka_unit_test(test_a_crowd_has_more_than_eight_busy_connections),
 		cmocka_unit_test(test_more_context_may_be_further_ahead),
 		cmocka_unit_test(test_samples),
 		cmocka_unit_test(test_forty_short_ones_are_no_load),

@@ -497,13 +497,13 @@ static void test_pintle_holds_no_crowd(void **state)
 {
 	struct object o = make("pintle", 8, 1);
 	const struct lab_page idle = {0, 0, 0};
-	struct lab_request crowd[8], one = {.client = 2, .prompt_tokens = 100};
+	struct lab_request crowd[16], one = {.client = 2, .prompt_tokens = 100};
 	uint32_t seen = 0, first;
 
 	(void)state;
 	for (uint32_t e = 0; e < 8; e++)
 		o.policy->page(o.self, 0, e, &idle, SEC);
-	for (int i = 0; i < 8; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(crowd); i++) {
 		crowd[i] = (struct lab_request){.client = 1, .prompt_tokens = 100};
 		seen |= 1U << pick(&o, &crowd[i], SEC);
 	}
@@ -1311,9 +1311,9 @@ static void profile_case(const char *name, double extra, double key, double grou
 static void test_profiles(void **state)
 {
 	(void)state;
-	profile_case("chat", 32, 1, 0);
+	profile_case("chat", CONFIG_EXTRA_AUTO, 1, 0);
 	profile_case("rag", 64, 1, 1);
-	profile_case("agents", 32, 1, 0);
+	profile_case("agents", CONFIG_EXTRA_AUTO, 1, 0);
 	profile_case("batch", CONFIG_EXTRA_AUTO, 0, 0);
 }
 

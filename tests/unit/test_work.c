@@ -70,14 +70,16 @@ static void test_folding(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct work_counts counts = {.inflight = cases[i].inflight, .opened = 77};
 		struct pintle_score s, before;
 
 		memset(&s, 0xa5, sizeof(s));
 		before = s;
-		work_fold(&cases[i].work, &weights, cases[i].mean, cases[i].inflight, &s);
+		work_fold(&cases[i].work, &weights, cases[i].mean, &counts, &s);
 		print_message("%s\n", cases[i].says);
 		assert_int_equal(s.passed_ns, cases[i].work.passed_ns);
 		assert_int_equal(s.passed_inflight, s.passed_ns ? cases[i].inflight : 0);
+		assert_int_equal(s.passed_opened, s.passed_ns ? 77 : 0);
 		assert_int_equal(s.passed_idle, cases[i].idle);
 		assert_int_equal(s.floor, cases[i].floor);
 		assert_int_equal(s.prompt, cases[i].prompt);

@@ -287,9 +287,11 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].stickiness.maxExtraLoad", &config_extra, .set = SET_BY_DAEMON, .min = 0,
 	 .max = MAX_LOAD, .preset = "auto", POOL(stickiness.max_extra_load),
 	 .help = "By how many request equivalents the preferred endpoint may be ahead of the "
-		 "least loaded one before a session leaves it. `auto`: by one for every 100 bytes "
-		 "of the session's newest request and answer, and by 16 while these are not known. "
-		 "With a number, prompts weigh nothing: the load counts requests alone."},
+		 "least loaded one before a session leaves it. `auto`: by what computing the "
+		 "session's newest request and answer anew would cost, one for every 400 bytes and "
+		 "more for long ones, besides the least loaded one's load; and by 16 while these "
+		 "are not known. With a number, prompts weigh nothing: the load counts requests "
+		 "alone."},
 
 	{"pools[].locality", &yaml_map,
 	 .help = "Whether clients prefer servers that are near; see docs/load.md."},

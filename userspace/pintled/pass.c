@@ -82,14 +82,15 @@ static bool pool_at(const struct pass *p, size_t i, struct followed *f)
 	return true;
 }
 
-static void pool_begin(struct pass *p, const struct followed *f, int64_t inflight[])
+static void pool_begin(struct pass *p, const struct followed *f, struct work_counts counts[])
 {
 	for (size_t i = 0; i < f->config->endpoint_count; i++) {
 		struct pintle_ref ref = f->published->endpoints[i];
 		int64_t pending;
 
 		tally_begin(&p->tally[ref.id], ref.generation);
-		scores_count(&p->m->inflight[ref.id], &inflight[ref.id], &pending);
+		scores_count(&p->m->inflight[ref.id], &counts[ref.id].opened,
+			     &counts[ref.id].inflight, &pending);
 	}
 }
 
@@ -105,7 +106,7 @@ static struct work_mean *pool_mean(struct pass *p, const struct followed *f)
 }
 
 static void endpoint_publish(struct pass *p, const struct followed *f, uint32_t id, double mean,
-			     int64_t inflight, uint32_t extra, uint64_t now)
+			     const struct work_counts *counts, uint32_t extra, uint64_t now)
 {
 	struct pintle_work *w = &p->tally[id];
 	struct pintle_score score = p->m->scores[id];
@@ -114,7 +115,7 @@ static void endpoint_publish(struct pass *p, const struct followed *f, uint32_t 
 	p->m->works[id] = *w;
 	if (score.generation != w->generation)
 		return; /* no page of this endpoint was read yet */
-	work_fold(w, &f->config->weights, mean, inflight, &score);
+	work_fold(w, &f->config->weights, mean, counts, &score);
 	score.floor = locality_add(score.floor, extra);
 	scores_write(&p->m->scores[id], &score);
 }
@@ -190,7 +191,7 @@ static void pool_standing(struct pass *p, const struct followed *f, uint64_t now
 		standing_publish(p, f, i, still == n, now);
 }
 
-static void pool_end(struct pass *p, const struct followed *f, const int64_t inflight[],
+static void pool_end(struct pass *p, const struct followed *f, const struct work_counts counts[],
 		     uint64_t now)
 {
 	struct work_mean *mean = pool_mean(p, f);
@@ -205,7 +206,7 @@ static void pool_end(struct pass *p, const struct followed *f, const int64_t inf
 		uint32_t id = f->published->endpoints[i].id;
 
 		endpoint_publish(
-			p, f, id, mean->bytes, inflight[id],
+			p, f, id, mean->bytes, &counts[id],
 			locality_extra(&f->config->locality, f->config->endpoints[i].place), now);
 	}
 	pool_standing(p, f, now);
@@ -225,7 +226,7 @@ static int pass_walk(const struct pass *p)
 /* Without a pass the scores' passed_ns grows old, and the rule goes by connections alone. */
 static void pass_now(struct pass *p)
 {
-	static int64_t inflight[PINTLE_MAX_ENDPOINTS];
+	static struct work_counts counts[PINTLE_MAX_ENDPOINTS];
 	uint64_t now = monotonic_ns();
 	struct followed f;
 	bool any = false;
@@ -233,7 +234,7 @@ static void pass_now(struct pass *p)
 
 	for (size_t i = 0; pool_at(p, i, &f); i++) {
 		if (f.config)
-			pool_begin(p, &f, inflight);
+			pool_begin(p, &f, counts);
 		any |= f.config != NULL;
 	}
 	if (!any)
@@ -247,7 +248,7 @@ static void pass_now(struct pass *p)
 	}
 	for (size_t i = 0; pool_at(p, i, &f); i++)
 		if (f.config)
-			pool_end(p, &f, inflight, now);
+			pool_end(p, &f, counts, now);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -314,7 +315,8 @@ static void endpoint_forget(struct pass *p, uint32_t id)
 	p->m->health[id].stands_until_ns = 0;
 	p->standings[id].generation = 0;
 	memset(&p->m->works[id], 0, sizeof(p->m->works[id]));
-	work_fold(&p->m->works[id], &(struct config_weights){0}, 0, 0, &score);
+	work_fold(&p->m->works[id], &(struct config_weights){0}, 0, &(struct work_counts){0},
+		  &score);
 	scores_write(&p->m->scores[id], &score);
 }
 

@@ -406,10 +406,11 @@ static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
 static bool watch_begin(void *arg, const struct fetch_connection *connection)
 {
 	struct watch *w = arg;
+	uint64_t opened;
 
 	if (!is_of_endpoint(w, connection))
 		return false;
-	scores_count(&w->poller->m->inflight[w->ref.id], &w->inflight, &w->pending);
+	scores_count(&w->poller->m->inflight[w->ref.id], &opened, &w->inflight, &w->pending);
 	w->begun_ns = monotonic_ns();
 	return true;
 }

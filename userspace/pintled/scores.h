@@ -10,8 +10,9 @@
  * read, takes the score for too old. */
 void scores_write(struct pintle_score *to, const struct pintle_score *from);
 
-/** Sums an endpoint's counters over the classes, as they stand now: *inflight = opened - closed,
- * *pending = placed - opened - failed. */
-void scores_count(const struct pintle_inflight *counts, int64_t *inflight, int64_t *pending);
+/** Sums an endpoint's counters over the classes, as they stand now: *opened, *inflight = opened -
+ * closed, *pending = placed - opened - failed. */
+void scores_count(const struct pintle_inflight *counts, uint64_t *opened, int64_t *inflight,
+		  int64_t *pending);
 
 #endif

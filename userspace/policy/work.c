@@ -29,7 +29,7 @@ void work_mean_update(struct work_mean *m, uint64_t requests, uint64_t uncached_
 }
 
 void work_fold(const struct pintle_work *work, const struct config_weights *w, double mean_bytes,
-	       int64_t inflight, struct pintle_score *out)
+	       const struct work_counts *counts, struct pintle_score *out)
 {
 	double mean = mean_bytes > 0 ? mean_bytes : 0, unseen = work->unseen;
 	double waiting = work->waiting + unseen;
@@ -38,7 +38,8 @@ void work_fold(const struct pintle_work *work, const struct config_weights *w, d
 	double prompt = ((double)work->prompt_bytes + unseen * mean) / WORK_BYTES_PER_REQUEST;
 
 	out->passed_ns = work->passed_ns;
-	out->passed_inflight = passed ? inflight : 0;
+	out->passed_inflight = passed ? counts->inflight : 0;
+	out->passed_opened = passed ? counts->opened : 0;
 	out->passed_idle = passed ? work->idle : 0;
 	out->floor = passed ? work_milli(floor) : 0;
 	out->prompt = passed ? work_milli(prompt) : 0;

@@ -10,8 +10,9 @@
 /* So many bytes of a prompt that is not cached weigh as much as one request: 100 tokens.
  * docs/load.md has the evidence. */
 #define WORK_BYTES_PER_REQUEST 400.0
-/* So many bytes of context allow a session's endpoint to be one request ahead. */
-#define WORK_CONTEXT_BYTES 100
+/* So many bytes of a short context allow a session's endpoint to be one request ahead: as many as
+ * weigh that much when the context is computed anew. */
+#define WORK_CONTEXT_BYTES 400
 
 /* The mean of the uncached bytes of a pool's requests, over about the newest hundred of them.
  * Begins as zeros. */
@@ -27,6 +28,12 @@ struct work_mean {
  * the pool, only counts from here on. */
 void work_mean_update(struct work_mean *m, uint64_t requests, uint64_t uncached_bytes);
 
+/* An endpoint's counters, summed over the classes, as a pass began. */
+struct work_counts {
+	int64_t inflight; /* opened - closed */
+	uint64_t opened;  /* ever */
+};
+
 /** Sets the members of *out that a pass gives, passed_ns and those behind it, and no others:
  *
  *   floor    = w.queue x (waiting + unseen) + w.running x answering
@@ -34,10 +41,9 @@ void work_mean_update(struct work_mean *m, uint64_t requests, uint64_t uncached_
  *   newcomer = mean_bytes / WORK_BYTES_PER_REQUEST
  *
  * in milli-requests, clamped to PINTLE_MAX_LOAD: a connection on which no request was seen yet
- * counts as one average request. `inflight` is opened - closed of the endpoint, summed over the
- * classes, as the pass began. `mean_bytes` is work_mean.bytes; negative or NaN counts as 0. Cannot
- * fail. With work->passed_ns 0 all members become 0: the requests are not followed. */
+ * counts as one average request. `mean_bytes` is work_mean.bytes; negative or NaN counts as 0.
+ * Cannot fail. With work->passed_ns 0 all members become 0: the requests are not followed. */
 void work_fold(const struct pintle_work *work, const struct config_weights *w, double mean_bytes,
-	       int64_t inflight, struct pintle_score *out);
+	       const struct work_counts *counts, struct pintle_score *out);
 
 #endif
