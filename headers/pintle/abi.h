@@ -346,7 +346,7 @@ struct pintle_ref {
 	X(CGROUP, "cgroup", "the client by its cgroup: a pod or a service")                        \
 	X(MARK, "mark", "the socket's mark (SO_MARK)")                                             \
 	X(HINT, "hint",                                                                            \
-	  "what the client said by setsockopt (pintle/hint.h), and which client that is")         \
+	  "what the client said by setsockopt (pintle/hint.h), and which client that is")          \
 	X(POD, "pod", "the client's Kubernetes pod")                                               \
 	X(NAMESPACE, "namespace", "the Kubernetes namespace of the client's pod")                  \
 	X(ACCOUNT, "serviceAccount", "the service account of the client's pod")
@@ -914,8 +914,8 @@ struct pintle_client {
 /* Only pods that the API server named. The key is the client id of "pod/UID". Apart from `clients`,
  * because a pod has several cgroups. */
 struct pintle_pod {
-	__u64 space;   /* client_id() of its namespace's name: the same on every node */
-	__u64 account; /* the same of "NAMESPACE/ACCOUNT" */
+	__u64 space;           /* client_id() of its namespace's name: the same on every node */
+	__u64 account;         /* the same of "NAMESPACE/ACCOUNT" */
 	__u8 addresses[2][16]; /* its own; `::`: none, such as with the node's network */
 	char space_name[64];   /* these three with the terminating NUL */
 	char name[256];

@@ -1364,7 +1364,7 @@ static void test_completion(void **state)
 	/* Bash breaks words at "=", and puts the completion behind it. */
 	complete("pintle set llama-8b requests = o", 5, "one-per-connection");
 	complete("pintle set llama-8b stickiness.key =", 4,
-		 "none source destination client cgroup mark hint");
+		 "none source destination client cgroup mark hint pod namespace serviceAccount");
 	complete("pintle set llama-8b weights.k", 3, "weights.kvCache=");
 	complete("pintle reset llama-8b requ", 3, "requests");
 	complete("pintle mode ll", 2, "llama-8b");

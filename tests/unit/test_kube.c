@@ -519,17 +519,21 @@ static void test_pods(void **state)
 		bool running;
 	} rows[] = {
 		{"{" POD_META(",\"uid\":\"" UID "\"") "}", UID, "default", 0, false},
-		{"{" POD_META(",\"uid\":\"" UID "\"") ",\"spec\":{\"serviceAccountName\":\"batch\"},"
-		 "\"status\":{\"phase\":\"Running\",\"podIPs\":[{\"ip\":\"10.9.0.2\"},"
-		 "{\"ip\":\"fd09::2\"},{\"ip\":\"10.9.0.3\"}]}}",
+		{"{" POD_META(
+			 ",\"uid\":\"" UID
+			 "\"") ",\"spec\":{\"serviceAccountName\":\"batch\"},"
+			       "\"status\":{\"phase\":\"Running\",\"podIPs\":[{\"ip\":\"10.9.0.2\"},"
+			       "{\"ip\":\"fd09::2\"},{\"ip\":\"10.9.0.3\"}]}}",
 		 UID, "batch", 2, true},
-		{"{" POD_META(",\"uid\":\"" UID "\"") ",\"spec\":{\"hostNetwork\":true},"
-		 "\"status\":{\"phase\":\"Pending\",\"podIPs\":[{\"ip\":\"10.1.0.1\"}]}}",
+		{"{" POD_META(
+			 ",\"uid\":\"" UID
+			 "\"") ",\"spec\":{\"hostNetwork\":true},"
+			       "\"status\":{\"phase\":\"Pending\",\"podIPs\":[{\"ip\":\"10.1.0.1\"}]}}",
 		 UID, "default", 0, false},
 		/* A static pod's cgroup is named by the hash of its file. */
-		{"{" POD_META(",\"uid\":\"" UID "\",\"annotations\":{"
-			      "\"kubernetes.io/config.hash\":\"0123456789abcdef0123456789abcdef\"}")
-		 "}",
+		{"{" POD_META(
+			 ",\"uid\":\"" UID "\",\"annotations\":{"
+			 "\"kubernetes.io/config.hash\":\"0123456789abcdef0123456789abcdef\"}") "}",
 		 "0123456789abcdef0123456789abcdef", "default", 0, false},
 		{"{}", NULL, NULL, 0, false},
 		{"{" POD_META("") "}", NULL, NULL, 0, false},
@@ -972,13 +976,19 @@ static void test_watch_missing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines_in_pieces), cmocka_unit_test(test_long_lines),
-		cmocka_unit_test(test_events),          cmocka_unit_test(test_pages),
-		cmocka_unit_test(test_pools),           cmocka_unit_test(test_recorded),
-		cmocka_unit_test(test_refused_objects), cmocka_unit_test(test_pods),
+		cmocka_unit_test(test_lines_in_pieces),
+		cmocka_unit_test(test_long_lines),
+		cmocka_unit_test(test_events),
+		cmocka_unit_test(test_pages),
+		cmocka_unit_test(test_pools),
+		cmocka_unit_test(test_recorded),
+		cmocka_unit_test(test_refused_objects),
+		cmocka_unit_test(test_pods),
 		cmocka_unit_test(test_kubeconfig),
-		cmocka_unit_test(test_watch_goes_on),   cmocka_unit_test(test_watch_that_breaks),
-		cmocka_unit_test(test_watch_refused),   cmocka_unit_test(test_watch_missing),
+		cmocka_unit_test(test_watch_goes_on),
+		cmocka_unit_test(test_watch_that_breaks),
+		cmocka_unit_test(test_watch_refused),
+		cmocka_unit_test(test_watch_missing),
 	};
 
 	log_init("test_kube", LOG_ERROR);
