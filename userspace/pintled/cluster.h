@@ -17,8 +17,8 @@ int cluster_new(const struct config *c, struct cluster **out);
 /** Begins to watch. `changed` is called on the loop when cluster_pools() may have changed. Returns
  * 0, or -errno, logged. */
 int cluster_start(struct cluster *c, uv_loop_t *loop, void (*changed)(void *arg), void *arg);
-/** Begins to watch the pods of this node, once cluster_start() succeeded. `changed` is called on the
- * loop when cluster_pods() may have changed. Returns 0, or -errno, logged. */
+/** Begins to watch the pods of this node, once cluster_start() succeeded. `changed` is called on
+ * the loop when cluster_pods() may have changed. Returns 0, or -errno, logged. */
 int cluster_watch_pods(struct cluster *c, void (*changed)(void *arg), void *arg);
 /** The loop must then run until it has no handles left. NULL is fine. */
 void cluster_free(struct cluster *c);
