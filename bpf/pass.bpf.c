@@ -100,11 +100,12 @@ static __always_inline bool came_acknowledgement(const struct tcp_sock *tp)
 }
 
 /*
- * TCP's times are jiffies of up to 10 ms. A client that sends its next request as soon as it has the
- * whole answer to the one before does so in the same jiffy. Then acknowledgements tell which came
- * last. Say that client C has sent request 2 to server S: C's segment has acknowledged the whole
- * answer 1, and no segment without data has come after it; and C waits for an acknowledgement, or
- * has got one without data. If S has answered request 2, it is the other way round.
+ * TCP's times are jiffies of up to 10 ms. A client that sends its next request as soon as it has
+ * the whole answer to the one before does so in the same jiffy. Then acknowledgements tell which
+ * came last. Say that client C has sent request 2 to server S: C's segment has acknowledged the
+ * whole answer 1, and no segment without data has come after it; and C waits for an
+ * acknowledgement, or has got one without data. If S has answered request 2, it is the other way
+ * round.
  */
 static __always_inline void see_server(struct seen *s, struct tcp_sock *tp, __u32 state)
 {
@@ -114,8 +115,7 @@ static __always_inline void see_server(struct seen *s, struct tcp_sock *tp, __u3
 	s->out = bytes_written(tp, state);
 	s->segments = tp->data_segs_out;
 	later = tp->lsndtime - tp->inet_conn.icsk_ack.lrcvtime;
-	s->out_is_newer =
-		later ? later > 0 : !all_acknowledged(tp) || came_acknowledgement(tp);
+	s->out_is_newer = later ? later > 0 : !all_acknowledged(tp) || came_acknowledgement(tp);
 }
 
 /* A client's SYN counts as one byte that the server acknowledged. */

@@ -932,9 +932,8 @@ static void test_key_cgroup(void **state)
 /* Whether a visit binds a session with this id. */
 static void assert_binds(uint32_t kind, uint64_t high, uint64_t low)
 {
-	struct pintle_affinity_key key = {.pool = POOL,
-					  .pool_generation = POOL_GEN,
-					  .session = {kind, 128, {0}}};
+	struct pintle_affinity_key key = {
+		.pool = POOL, .pool_generation = POOL_GEN, .session = {kind, 128, {0}}};
 
 	memcpy(key.session.id, &high, sizeof(high));
 	memcpy(key.session.id + 8, &low, sizeof(low));

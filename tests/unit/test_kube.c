@@ -353,7 +353,7 @@ static void test_pools(void **state)
 			assert_int_equal(kube_slice_read(o, &slices[n], why), 0);
 			cJSON_Delete(o);
 		}
-		assert_int_equal(kube_pools_add(&f, &s, slices, n, why), 0);
+		assert_int_equal(kube_pools_add(&f, &s, slices, n, NULL, why), 0);
 		assert_string_equal(why, cases[i].why);
 		for (size_t k = 0; k < ARRAY_SIZE(cases[i].pools) && cases[i].pools[k]; k++) {
 			if (k >= f.count)
@@ -385,7 +385,7 @@ static void test_recorded(void **state)
 	assert_int_equal(kube_service_read(cJSON_GetArrayItem(services.items, 0), &s, why), 0);
 	assert_int_equal(kube_slice_read(cJSON_GetArrayItem(slices.items, 0), &slice, why), 0);
 	assert_string_equal(slice->service, "two");
-	assert_int_equal(kube_pools_add(&f, &s, &slice, 1, why), 0);
+	assert_int_equal(kube_pools_add(&f, &s, &slice, 1, NULL, why), 0);
 	assert_string_equal(why, "");
 	assert_int_equal(f.count, 2);
 	assert_string_equal(
@@ -467,17 +467,21 @@ static void test_pods(void **state)
 		bool running;
 	} rows[] = {
 		{"{" POD_META(",\"uid\":\"" UID "\"") "}", UID, "default", 0, false},
-		{"{" POD_META(",\"uid\":\"" UID "\"") ",\"spec\":{\"serviceAccountName\":\"batch\"},"
-		 "\"status\":{\"phase\":\"Running\",\"podIPs\":[{\"ip\":\"10.9.0.2\"},"
-		 "{\"ip\":\"fd09::2\"},{\"ip\":\"10.9.0.3\"}]}}",
+		{"{" POD_META(
+			 ",\"uid\":\"" UID
+			 "\"") ",\"spec\":{\"serviceAccountName\":\"batch\"},"
+			       "\"status\":{\"phase\":\"Running\",\"podIPs\":[{\"ip\":\"10.9.0.2\"},"
+			       "{\"ip\":\"fd09::2\"},{\"ip\":\"10.9.0.3\"}]}}",
 		 UID, "batch", 2, true},
-		{"{" POD_META(",\"uid\":\"" UID "\"") ",\"spec\":{\"hostNetwork\":true},"
-		 "\"status\":{\"phase\":\"Pending\",\"podIPs\":[{\"ip\":\"10.1.0.1\"}]}}",
+		{"{" POD_META(
+			 ",\"uid\":\"" UID
+			 "\"") ",\"spec\":{\"hostNetwork\":true},"
+			       "\"status\":{\"phase\":\"Pending\",\"podIPs\":[{\"ip\":\"10.1.0.1\"}]}}",
 		 UID, "default", 0, false},
 		/* A static pod's cgroup is named by the hash of its file. */
-		{"{" POD_META(",\"uid\":\"" UID "\",\"annotations\":{"
-			      "\"kubernetes.io/config.hash\":\"0123456789abcdef0123456789abcdef\"}")
-		 "}",
+		{"{" POD_META(
+			 ",\"uid\":\"" UID "\",\"annotations\":{"
+			 "\"kubernetes.io/config.hash\":\"0123456789abcdef0123456789abcdef\"}") "}",
 		 "0123456789abcdef0123456789abcdef", "default", 0, false},
 		{"{}", NULL, NULL, 0, false},
 		{"{" POD_META("") "}", NULL, NULL, 0, false},
@@ -920,13 +924,19 @@ static void test_watch_missing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines_in_pieces), cmocka_unit_test(test_long_lines),
-		cmocka_unit_test(test_events),          cmocka_unit_test(test_pages),
-		cmocka_unit_test(test_pools),           cmocka_unit_test(test_recorded),
-		cmocka_unit_test(test_refused_objects), cmocka_unit_test(test_pods),
+		cmocka_unit_test(test_lines_in_pieces),
+		cmocka_unit_test(test_long_lines),
+		cmocka_unit_test(test_events),
+		cmocka_unit_test(test_pages),
+		cmocka_unit_test(test_pools),
+		cmocka_unit_test(test_recorded),
+		cmocka_unit_test(test_refused_objects),
+		cmocka_unit_test(test_pods),
 		cmocka_unit_test(test_kubeconfig),
-		cmocka_unit_test(test_watch_goes_on),   cmocka_unit_test(test_watch_that_breaks),
-		cmocka_unit_test(test_watch_refused),   cmocka_unit_test(test_watch_missing),
+		cmocka_unit_test(test_watch_goes_on),
+		cmocka_unit_test(test_watch_that_breaks),
+		cmocka_unit_test(test_watch_refused),
+		cmocka_unit_test(test_watch_missing),
 	};
 
 	log_init("test_kube", LOG_ERROR);

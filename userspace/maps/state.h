@@ -30,7 +30,8 @@
 	X(UNHEALTHY, "unhealthy", "fails its health check; left out")                              \
 	X(FAULTY, "faulty", "its GPU reported an error that only a restart ends; left out")        \
 	X(EJECTED, "ejected", "failed its clients several times in a row; left out for a while")   \
-	X(DRAINED, "drained", "takes no further connection: `pintle drain`, the file, or a pod that terminates")       \
+	X(DRAINED, "drained",                                                                      \
+	  "takes no further connection: `pintle drain`, the file, or a pod that terminates")       \
 	X(DOWN, "down", "nothing listens")                                                         \
 	X(UNSTEERABLE, "unsteerable", "something listens that the kernel cannot steer to")
 
@@ -261,8 +262,9 @@ int state_unbind(const struct maps *m, const struct pintle_affinity_key *key, bo
 
 /** A session key as text, as `pintle sessions` shows it, and back, as `pintle unbind` takes it.
  * `buf` has STATE_KEY_SIZE bytes, and is returned. Parsing takes further forms: cgroup:NAME,
- * cgroup:/PATH, pod:NAMESPACE/NAME (for state_session_resolve()), and hint=TEXT, which needs the node's hint_key (NULL refuses that form) and may
- * mean sessions of several clients. It returns 0; or -EINVAL, *key untouched. */
+ * cgroup:/PATH, pod:NAMESPACE/NAME (for state_session_resolve()), and hint=TEXT, which needs the
+ * node's hint_key (NULL refuses that form) and may mean sessions of several clients. It returns 0;
+ * or -EINVAL, *key untouched. */
 const char *state_session_format(const struct pintle_session_key *key, char *buf);
 int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle_session_key *key);
 

@@ -180,8 +180,7 @@ const char *state_session_format(const struct pintle_session_key *key, char *buf
 		snprintf(buf, STATE_KEY_SIZE, "%s:#%016llx", name, (unsigned long long)h.low);
 	} else if (plain && is_of_pod(key->kind)) {
 		snprintf(buf, STATE_KEY_SIZE, "%s:" NETNS "%llu", name, (unsigned long long)h.low);
-	} else if (plain &&
-		   (key->kind == PINTLE_KEY_CGROUP || key->kind == PINTLE_KEY_CLIENT)) {
+	} else if (plain && (key->kind == PINTLE_KEY_CGROUP || key->kind == PINTLE_KEY_CLIENT)) {
 		snprintf(buf, STATE_KEY_SIZE, "%s:%llu", name, (unsigned long long)h.low);
 	} else if (plain && key->kind == PINTLE_KEY_MARK) {
 		snprintf(buf, STATE_KEY_SIZE, "mark:0x%llx", (unsigned long long)h.low);

@@ -45,8 +45,8 @@ int attachment_commit(struct attachment *a, const struct config *c);
  * -errno, logged: some may be attached, which attachment_trim() to the current configuration
  * detaches again. */
 int attachment_extend(struct attachment *a, const struct config *c);
-/** Detaches the programs that `c` does not need. A program that sees how connections end stays while
- * a connection to an endpoint of a former pool is open: to be called again now and then. */
+/** Detaches the programs that `c` does not need. A program that sees how connections end stays
+ * while a connection to an endpoint of a former pool is open: to be called again now and then. */
 void attachment_trim(struct attachment *a, const struct config *c);
 
 /** Loads one program by itself, over the attachment's maps. Only after attachment_commit(). Returns
