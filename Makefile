@@ -169,7 +169,7 @@ $(O)/write-reference: $(REFERENCE) $(filter-out %/main.o,$(PINTLE)) $(O)/libpint
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)
 
 docs: $(O)/write-reference
-	$(Q)$< docs/*.md docs/man/*
+	$(Q)$< docs/*.md docs/man/* manifests/crd.yaml
 
 # -- tests ---------------------------------------------------------------------
 

@@ -9,6 +9,7 @@
  *   main.c        pages, markers, and the list of sections
  *   markup.c      tables as Markdown, text as mdoc
  *   keys.c        the keys of the configuration
+ *   policy.c      those that a SteeringPolicy may have, and their schema
  *   cli.c         the commands of pintle, and the options of both programs
  *   engines.c     the metrics that are read from each engine's pages
  *   maps.c        the pins, and what each map holds
@@ -49,6 +50,8 @@ void manual_arguments(FILE *f, const char *arguments);
 /* ---- sections: each writes itself into a Markdown page or a manual page ------ */
 
 void keys_markdown(FILE *f);
+void policy_markdown(FILE *f);
+void policy_manifest(FILE *f);
 
 void nouns_markdown(FILE *f);
 void nouns_manual(FILE *f);

@@ -30,6 +30,7 @@
 #define PINTLE_NAME_SIZE        332
 #define PINTLE_CLIENT_NAME_SIZE 64  /* there are many clients, and "pod/UID" is short */
 #define PINTLE_TEXT_SIZE        128 /* a path or a version, with the NUL */
+#define PINTLE_LINES_SIZE       768 /* a few lines, with the NUL */
 
 /* So many LISTEN sockets of an endpoint are remembered: SO_REUSEPORT workers, and
  * servers whose restarts overlap. More may listen; any remembered socket reaches its
@@ -236,7 +237,18 @@ struct pintle_node {
 	char version[PINTLE_TEXT_SIZE]; /* of the daemon */
 	char config[PINTLE_TEXT_SIZE];  /* path of the configuration file */
 	char metrics[PINTLE_TEXT_SIZE]; /* where the daemon serves /metrics */
+	__u32 kube;                     /* PINTLE_KUBE_*; 0: no Kubernetes */
+	__u32 kube_left;                /* Services and InferencePools left to kube-proxy */
+	__u32 kube_no_room;             /* of these: for want of room */
+	__u32 kube_zero;
+	char kube_missing[PINTLE_LINES_SIZE]; /* what the API server lacks or refuses, in lines */
+	char kube_why[PINTLE_LINES_SIZE];     /* "NAMESPACE/NAME: REASON" of one that is left */
 };
+
+#define PINTLE_KUBE_THERE  0x1 /* there is a Kubernetes */
+#define PINTLE_KUBE_WELL   0x2 /* the newest request of each watch succeeded */
+#define PINTLE_KUBE_LISTED 0x4 /* each list was complete once */
+#define PINTLE_KUBE_LEADS  0x8 /* this daemon writes the cluster's conditions and Events */
 
 /* ---- names: array, pools first, then endpoints. Writer: daemon. ----------- */
 
@@ -974,7 +986,7 @@ struct pintle_event {
 
 #define PINTLE_ASSERT_SIZE(type, size)                                                             \
 	_Static_assert(sizeof(type) == (size), #type " changed its size: new PINTLE_ABI_VERSION")
-PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24);
+PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768);
 PINTLE_ASSERT_SIZE(struct pintle_name, 336);
 PINTLE_ASSERT_SIZE(struct pintle_address_key, 24);
 PINTLE_ASSERT_SIZE(struct pintle_address, 32);

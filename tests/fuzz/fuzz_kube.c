@@ -5,7 +5,9 @@
  * refuses each, and never fails as a whole.
  *
  * sources: userspace/kubernetes/kube_lines.c userspace/kubernetes/kube_objects.c
- * sources: userspace/kubernetes/kube_pools.c
+ * sources: userspace/kubernetes/kube_pools.c userspace/kubernetes/kube_making.c
+ * sources: userspace/kubernetes/kube_policy.c userspace/kubernetes/kube_inference.c
+ * sources: userspace/config/config_policy.c
  * sources: userspace/config/config.c userspace/config/config_check.c
  * sources: userspace/config/config_hooks.c userspace/config/config_keys.c
  * sources: userspace/config/config_found.c userspace/config/config_settings.c
@@ -21,6 +23,8 @@
 
 #include "../../userspace/base/util.h"
 #include "../../userspace/kubernetes/kube_lines.h"
+#include "../../userspace/kubernetes/kube_inference.h"
+#include "../../userspace/kubernetes/kube_policy.h"
 #include "../../userspace/kubernetes/kube_pools.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -41,6 +45,47 @@ struct world {
 	size_t count;
 };
 
+/* Whatever a policy has, it holds or says why not, and what is written of it is JSON. */
+static void take_policy(const cJSON *object)
+{
+	struct kube_policy *p = NULL;
+	char why[KUBE_WHY_SIZE] = "", *text;
+	cJSON *back;
+
+	if (kube_policy_read(object, &p, why)) {
+		PROMISE(why[0]);
+		return;
+	}
+	PROMISE(!p->keys == (p->why[0] != 0));
+	text = kube_policy_status(p, p->told);
+	back = text ? cJSON_Parse(text) : NULL;
+	PROMISE(back);
+	cJSON_Delete(back);
+	free(text);
+	kube_policy_free(p);
+}
+
+static void take_inference(struct world *w, const cJSON *object)
+{
+	const struct kube_service *service = &w->service;
+	struct config_founds f = {0};
+	struct kube_inference *p = NULL;
+	const struct kube_pool_pod *pods[1];
+	struct kube_pool_pod pod;
+	char why[KUBE_WHY_SIZE] = "";
+
+	if (kube_inference_read(object, &p, why)) {
+		PROMISE(why[0]);
+		return;
+	}
+	PROMISE(!strpbrk(p->selector, " &?#\"\r\n"));
+	pods[0] = &pod;
+	if (!kube_pool_pod_read(object, &pod, why))
+		PROMISE(!kube_inference_add(&f, p, &service, w->known, pods, 1, NULL, why));
+	config_founds_free(&f);
+	kube_inference_free(p);
+}
+
 static void take_object(struct world *w, const cJSON *object)
 {
 	char key[KUBE_KEY_SIZE], why[KUBE_WHY_SIZE] = "";
@@ -55,6 +100,8 @@ static void take_object(struct world *w, const cJSON *object)
 		w->known = true;
 	else
 		PROMISE(why[0]);
+	take_policy(object);
+	take_inference(w, object);
 	if (w->count < SLICES && !kube_slice_read(object, &slice, why))
 		w->slices[w->count++] = slice;
 }
@@ -93,7 +140,7 @@ static void check_pools(struct world *w)
 	char why[KUBE_WHY_SIZE];
 	size_t held = 0;
 
-	PROMISE(!kube_pools_add(&f, &w->service, w->slices, w->count, &here, why));
+	PROMISE(!kube_pools_add(&f, &w->service, w->slices, w->count, &here, NULL, why));
 	PROMISE(!config_parse_set(&text, &f, NULL, 0, &sink, &c) && c);
 	for (size_t i = 0; i < f.count; i++) {
 		PROMISE(f.all[i].holds || f.all[i].why[0]);

@@ -193,9 +193,11 @@ plugins:
     def grant(self):
         """A kubeconfig with the rights that manifests/rbac.yaml gives, and no others."""
         self.create("/api/v1/namespaces", {"metadata": {"name": "pintle"}})
+        rbac = "/apis/rbac.authorization.k8s.io/v1"
         paths = {"ServiceAccount": "/api/v1/namespaces/pintle/serviceaccounts",
-                 "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
-                 "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"}
+                 "ClusterRole": f"{rbac}/clusterroles", "ClusterRoleBinding": f"{rbac}/clusterrolebindings",
+                 "Role": f"{rbac}/namespaces/pintle/roles",
+                 "RoleBinding": f"{rbac}/namespaces/pintle/rolebindings"}
         for what in yaml.safe_load_all((TOP / "manifests/rbac.yaml").read_text()):
             for subject in what.get("subjects", ()):
                 subject["namespace"] = "pintle" # as kustomize does
@@ -203,6 +205,56 @@ plugins:
         token = self.create("/api/v1/namespaces/pintle/serviceaccounts/pintle/token",
                             {"spec": {"expirationSeconds": 3600}})["status"]["token"]
         return self.kubeconfig("pintle", token)
+
+    # .. kinds
+
+    def define(self, kind):
+        """Makes the API server serve that kind: "steeringpolicies" or "inferencepools"."""
+        file = {"steeringpolicies": TOP / "manifests/crd.yaml",
+                "inferencepools": BINARIES.parent / "crds/inference.networking.k8s.io_inferencepools.yaml"}[kind]
+        if not file.exists():
+            raise Skip(f"{file.name} is not there: tests/kubernetes/build")
+        self.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+                    yaml.safe_load(file.read_text()))
+        wait_for(lambda: self.get(self.kind(kind)), 20, f"{kind} to be served")
+
+    def undefine(self, kind):
+        group = "pintle.dev" if kind == "steeringpolicies" else "inference.networking.k8s.io"
+        self.delete(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{kind}.{group}")
+
+    @staticmethod
+    def kind(kind, space="llm"):
+        group = "pintle.dev/v1alpha1" if kind == "steeringpolicies" else "inference.networking.k8s.io/v1"
+        return f"/apis/{group}/namespaces/{space}/{kind}"
+
+    def policy(self, name, *targets, space="llm", **spec):
+        """A SteeringPolicy for targets such as ("Service", "vllm")."""
+        return self.create(self.kind("steeringpolicies", space), {
+            "apiVersion": "pintle.dev/v1alpha1", "kind": "SteeringPolicy", "metadata": {"name": name},
+            "spec": {"targetRefs": [{"kind": k, "name": n} for k, n in targets], **spec}})
+
+    def change_policy(self, name, **spec):
+        self.patch(f"{self.kind('steeringpolicies')}/{name}", {"spec": spec})
+
+    def conditions(self, name, space="llm"):
+        """{type: (status, reason, message)} of a SteeringPolicy, as of its present generation."""
+        found = self.get(f"{self.kind('steeringpolicies', space)}/{name}")
+        return {c["type"]: (c["status"], c["reason"], c["message"])
+                for c in found.get("status", {}).get("conditions", ())
+                if c["observedGeneration"] == found["metadata"]["generation"]}
+
+    def inference_pool(self, name="vllm", app="vllm", ports=(8000,), **spec):
+        return self.create(self.kind("inferencepools"), {
+            "apiVersion": "inference.networking.k8s.io/v1", "kind": "InferencePool",
+            "metadata": {"name": name}, "spec": {
+                "selector": {"matchLabels": {"app": app}}, "targetPorts": [{"number": p} for p in ports],
+                "endpointPickerRef": {"name": "none", "port": {"number": 9002}, **spec}}})
+
+    def events(self, space="llm"):
+        """{(kind, name, message)} of the Events that pintled wrote."""
+        return {(e["involvedObject"]["kind"], e["involvedObject"]["name"], e["message"])
+                for e in self.get(f"/api/v1/namespaces/{space}/events")["items"]
+                if e.get("reportingComponent") == "pintle.dev/pintled"}
 
     # .. objects
 
@@ -251,7 +303,8 @@ plugins:
 
     def asked(self, user):
         """{(verb, resource)} of what that user asked for."""
-        return {(e["verb"], e["objectRef"]["resource"]) for e in self.audited(user)}
+        return {(e["verb"], "/".join(filter(None, (e["objectRef"]["resource"], e["objectRef"].get("subresource")))))
+                for e in self.audited(user)}
 
 
 AUDIT = """apiVersion: audit.k8s.io/v1

@@ -193,7 +193,7 @@ static const struct refusal refusals[] = {
 	/* node */
 	{"node a list", POOL "node: []\n",
 	 "7:7: node is a list; write a mapping of bpffs, netns, cgroup, metrics, metricsDetail, group, "
-	 "daemonless\n"},
+	 "daemonless, frontendPrefixes\n"},
 	{"paths that begin nowhere", POOL "node: {bpffs: pintle, netns: \"\", cgroup: ./x}\n",
 	 "7:15: node.bpffs is \"pintle\", which does not begin with /; write a path from / on, of at "
 	 "most 127 bytes\n"

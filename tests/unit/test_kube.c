@@ -405,7 +405,7 @@ static void test_pools(void **state)
 			assert_int_equal(kube_slice_read(o, &slices[n], why), 0);
 			cJSON_Delete(o);
 		}
-		assert_int_equal(kube_pools_add(&f, &s, slices, n, &here, why), 0);
+		assert_int_equal(kube_pools_add(&f, &s, slices, n, &here, NULL, why), 0);
 		assert_string_equal(why, cases[i].why);
 		for (size_t k = 0; k < ARRAY_SIZE(cases[i].pools) && cases[i].pools[k]; k++) {
 			if (k >= f.count)
@@ -437,7 +437,7 @@ static void test_recorded(void **state)
 	assert_int_equal(kube_service_read(cJSON_GetArrayItem(services.items, 0), &s, why), 0);
 	assert_int_equal(kube_slice_read(cJSON_GetArrayItem(slices.items, 0), &slice, why), 0);
 	assert_string_equal(slice->service, "two");
-	assert_int_equal(kube_pools_add(&f, &s, &slice, 1, &nowhere, why), 0);
+	assert_int_equal(kube_pools_add(&f, &s, &slice, 1, &nowhere, NULL, why), 0);
 	assert_string_equal(why, "");
 	assert_int_equal(f.count, 2);
 	assert_string_equal(

@@ -149,6 +149,7 @@ void config_free(struct config *c)
 	free(c->metrics);
 	free(c->group);
 	free(c->kubeconfig);
+	free(c->prefixes);
 	free(c->kube_node);
 	free(c);
 }

@@ -165,10 +165,12 @@ struct config {
 	char *path; /* of the file */
 	char *bpffs;
 	char *netns;
-	char *cgroup;           /* NULL: the cgroup2 root of the mount table */
-	char *metrics;          /* "ADDRESS:PORT"; NULL: not served */
-	uint32_t detail;        /* enum config_detail */
-	char *group;            /* the pins' group; NULL: root */
+	char *cgroup;                   /* NULL: the cgroup2 root of the mount table */
+	char *metrics;                  /* "ADDRESS:PORT"; NULL: not served */
+	uint32_t detail;                /* enum config_detail */
+	char *group;                    /* the pins' group; NULL: root */
+	struct frontend_addr *prefixes; /* in which a SteeringPolicy may name frontends; port 0 */
+	size_t prefix_count;
 	uint64_t daemonless_ns; /* pools pass once pintled is gone for so long; 0: never */
 	struct config_client *clients;
 	size_t client_count;
@@ -221,6 +223,7 @@ struct config_setting {
 struct config_found {
 	char *name; /* the pool's */
 	char *text; /* its mapping, as an element of the file's `pools`, in YAML or JSON */
+	size_t frontend_count, endpoint_count;
 	bool holds;
 	char why[PINTLE_WHY_SIZE]; /* if it does not hold, as for a setting */
 };
@@ -245,16 +248,29 @@ struct config_parts {
 	bool intercept;      /* of endpoints */
 	const char **spared; /* clients whose connections are not intercepted */
 	size_t spared_count;
+	const char
+		*keys; /* further keys, as a JSON object, which may replace `engine`; NULL: none */
 };
 
 /** A place's name in the file: "zone". Static. */
 const char *config_place_name(uint32_t place);
 
-/** Adds a pool made of these parts, with `engine: auto`. Returns 0 or -ENOMEM. */
+/** Adds a pool made of these parts, with `engine: auto`. Returns 0; -EINVAL: `keys` is no object;
+ * or -ENOMEM. */
 int config_founds_put(struct config_founds *f, const struct config_parts *parts);
 /** Adds a copy. Returns 0 or -ENOMEM. */
 int config_founds_copy(struct config_founds *f, const struct config_found *from);
+/** Removes all but the first `count`. */
+void config_founds_cut(struct config_founds *f, size_t count);
 void config_founds_free(struct config_founds *f);
+
+/** Whether a pool with `address` may have these keys, a JSON object's text, by a SteeringPolicy's
+ * `spec`. Any text is safe (fuzzed). Returns 0; -EINVAL with the first thing that is wrong in
+ * `why`: "what is wrong; what would be right"; or -ENOMEM. */
+int config_policy_check(const char *keys, char why[PINTLE_WHY_SIZE]);
+/** The i-th key that a SteeringPolicy may have, by its path from `spec` on; NULL: there are no
+ * more. */
+const char *config_policy_key_at(size_t i);
 
 /** Parses a text as config_parse() does, with pools that were found (NULL: none), and with
  * settings, whose strings may be anything. First the text alone is checked, and its errors and

@@ -53,19 +53,41 @@ static bool add_intercept(cJSON *pool, const struct config_parts *parts)
 	return list || !parts->spared_count;
 }
 
+/* Moves the keys into the pool. Returns 0, -EINVAL or -ENOMEM. */
+static int add_keys(cJSON *pool, const char *keys)
+{
+	cJSON *from = keys ? cJSON_Parse(keys) : NULL, *child;
+	int err = keys && !cJSON_IsObject(from) ? -EINVAL : 0;
+
+	while (!err && (child = cJSON_DetachItemFromArray(from, 0))) {
+		_cleanup_free_ char *name = strdup(child->string);
+
+		if (name)
+			cJSON_DeleteItemFromObjectCaseSensitive(pool, name);
+		if (name && cJSON_AddItemToObject(pool, name, child))
+			continue;
+		cJSON_Delete(child);
+		err = -ENOMEM;
+	}
+	cJSON_Delete(from);
+	return err;
+}
+
 /* JSON is YAML that needs no indentation. */
-static char *pool_text(const struct config_parts *parts)
+static int pool_text(const struct config_parts *parts, char **text)
 {
 	cJSON *pool = cJSON_CreateObject();
-	char *text = NULL;
+	int err = -ENOMEM;
 
 	if (cJSON_AddStringToObject(pool, "name", parts->name) &&
 	    cJSON_AddStringToObject(pool, "engine", "auto") &&
 	    cJSON_AddStringToObject(pool, "mode", parts->mode) && add_frontends(pool, parts) &&
 	    add_endpoints(pool, parts) && add_intercept(pool, parts))
-		text = cJSON_PrintUnformatted(pool);
+		err = add_keys(pool, parts->keys);
+	if (!err)
+		*text = cJSON_PrintUnformatted(pool);
 	cJSON_Delete(pool);
-	return text;
+	return err;
 }
 
 static void found_free(struct config_found *f)
@@ -75,9 +97,13 @@ static void found_free(struct config_found *f)
 }
 
 /* Takes both texts, either of which may be NULL for want of memory. */
-static int put_texts(struct config_founds *f, char *name, char *text)
+static int put_texts(struct config_founds *f, char *name, char *text, size_t frontends,
+		     size_t endpoints)
 {
-	struct config_found one = {.name = name, .text = text};
+	struct config_found one = {.name = name,
+				   .text = text,
+				   .frontend_count = frontends,
+				   .endpoint_count = endpoints};
 
 	if (!name || !text || !ROOM_FOR_ONE(f->all, f->count, f->room, 8)) {
 		found_free(&one);
@@ -89,12 +115,24 @@ static int put_texts(struct config_founds *f, char *name, char *text)
 
 int config_founds_put(struct config_founds *f, const struct config_parts *parts)
 {
-	return put_texts(f, strdup(parts->name), pool_text(parts));
+	char *text = NULL;
+	int err = pool_text(parts, &text);
+
+	return err
+		       ?: put_texts(f, strdup(parts->name), text, parts->frontend_count,
+				    parts->endpoint_count);
 }
 
 int config_founds_copy(struct config_founds *f, const struct config_found *from)
 {
-	return put_texts(f, strdup(from->name), strdup(from->text));
+	return put_texts(f, strdup(from->name), strdup(from->text), from->frontend_count,
+			 from->endpoint_count);
+}
+
+void config_founds_cut(struct config_founds *f, size_t count)
+{
+	while (f->count > count)
+		found_free(&f->all[--f->count]);
 }
 
 void config_founds_free(struct config_founds *f)
@@ -182,6 +220,12 @@ static int try_found(struct adding *a, size_t n, struct yaml_report *r)
 	for (size_t i = 0; i < n; i++)
 		if (a->found[i].holds)
 			yaml_list_add(a->pools, a->nodes[i]);
+	/* A file without pools, and none that holds: the list, which would be refused as empty, is
+	 * not there, and the text alone is the configuration. */
+	if (!a->pools->count) {
+		config_free(TAKE_PTR(a->config));
+		return 0;
+	}
 	err = config_read_root(r, a->name, a->root, &c);
 	if (r->out_of_memory) {
 		config_free(c);
@@ -252,6 +296,7 @@ int config_found_add(struct yaml_tree *tree, const char *name, struct config_fou
 	_cleanup_free_ struct yaml_node **nodes = calloc(n + 1, sizeof(struct yaml_node *));
 	struct adding a = {
 		.name = name, .root = tree->root, .found = found, .nodes = nodes, .n = n};
+	struct yaml_node *root_last = tree->root->last;
 	int err = 0;
 
 	if (!n)
@@ -263,8 +308,11 @@ int config_found_add(struct yaml_tree *tree, const char *name, struct config_fou
 	for (size_t i = 0; !err && i < n; i++)
 		err = parse_one(&a, tree, i);
 	err = err ?: judge_found(&a);
-	if (err) {
+	if (err || !a.config) {
 		config_free(a.config);
+		yaml_node_cut(a.pools, a.last);
+		if (!a.pools->count)
+			yaml_node_cut(tree->root, root_last);
 		return err;
 	}
 	config_free(*c);

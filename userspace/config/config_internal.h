@@ -9,6 +9,7 @@
  *   config_check.c      checks that take several values
  *   config_hooks.c      how servers are reached, which hook decides, and what it can do
  *   config_found.c      pools that were found elsewhere than in the file
+ *   config_policy.c     the keys of a SteeringPolicy
  *   config_settings.c   keys that were set while their pools run
  */
 #ifndef PINTLE_CONFIG_INTERNAL_H
@@ -37,11 +38,21 @@ enum config_set {
 	SET_IN_KERNEL, /* `pintle set` sets it, and the kernel reads it, from the map `overrides` */
 };
 
+/* Whether a SteeringPolicy, which somebody with rights in one namespace writes, may have the key.
+ * No key that names a file, or a URL of another host, may be there: pintled reads these as root,
+ * from the node's own network. */
+enum config_policy {
+	POLICY_AS_SET, /* if `pintle set` takes the key */
+	POLICY_TOO,    /* it may, though `pintle set` does not take the key */
+	POLICY_NEVER,  /* it may not, though `pintle set` takes the key */
+};
+
 extern const struct yaml_table config_table;
 
 /* ---- config_types.c -------------------------------------------------------- */
 
 extern const struct yaml_type config_frontends;  /* a list of struct frontend_addr */
+extern const struct yaml_type config_prefixes;   /* the same, without ports */
 extern const struct yaml_type config_group_name; /* char * */
 extern const struct yaml_type config_pool_name;  /* char * */
 extern const struct yaml_type config_user;       /* char * */
@@ -86,6 +97,11 @@ int config_found_add(struct yaml_tree *tree, const char *name, struct config_fou
 /* For messages about another place: "line 12", or where there are no lines "the cluster". */
 #define CONFIG_PLACE_SIZE 32
 const char *config_place(int line, char buf[CONFIG_PLACE_SIZE]);
+
+/* ---- config_policy.c ------------------------------------------------------- */
+
+/* The rows of config_table that a SteeringPolicy may have. */
+const struct yaml_table *config_policy_table(void);
 
 /* ---- config_check.c -------------------------------------------------------- */
 

@@ -36,6 +36,10 @@ static const struct yaml_list endpoint_list = {
 	.count = offsetof(struct config_pool, endpoint_count),
 	.line = offsetof(struct config_endpoint, line),
 };
+static const struct yaml_list prefix_list = {
+	.size = sizeof(struct frontend_addr),
+	.count = offsetof(struct config, prefix_count),
+};
 static const struct yaml_list frontend_list = {
 	.size = sizeof(struct frontend_addr),
 	.count = offsetof(struct config_pool, frontend_count),
@@ -98,6 +102,11 @@ static const struct yaml_key config_keys[] = {
 		 "whatever else serves their frontends, such as kube-proxy, because their pods "
 		 "may have moved. 0s means never."},
 
+	{"node.frontendPrefixes", &config_prefixes, .max = 64, NODE(prefixes), .list = &prefix_list,
+	 .absent = "none",
+	 .help = "Where a SteeringPolicy may name further frontends for its Service: addresses that "
+		 "nobody else has. See docs/kubernetes.md."},
+
 	{"clients", &yaml_maps, .max = 256, NODE(clients), .list = &client_list,
 	 .absent =
 		 "each Kubernetes pod is a client, `pod/UID`, and each other cgroup one by itself",
@@ -129,7 +138,8 @@ static const struct yaml_key config_keys[] = {
 		 "settings for them."},
 	{"pools[].name", &config_pool_name, .required = true, .max = MAX_NAME, POOL(name),
 	 .help = "The pool's name, once in the file."},
-	{"pools[].engine", &yaml_word, .choices = engines, .preset = "vllm", POOL(engine),
+	{"pools[].engine", &yaml_word, .policy = POLICY_TOO, .choices = engines, .preset = "vllm",
+	 POOL(engine),
 	 .help = "The engine, whose metric names the endpoints' pages use; see Engines."},
 	{"pools[].frontends", &config_frontends, .required = true, .max = CONFIG_MAX_FRONTENDS,
 	 POOL(frontends), .list = &frontend_list,
@@ -187,8 +197,8 @@ static const struct yaml_key config_keys[] = {
 	 .help = "The page of the DCGM exporter that has this endpoint's GPUs: that of the node "
 		 "on which the server runs."},
 
-	{"pools[].mode", &yaml_choice, .set = SET_IN_KERNEL, .choices = modes, .preset = "enforce",
-	 POOL(mode),
+	{"pools[].mode", &yaml_choice, .policy = POLICY_NEVER, .set = SET_IN_KERNEL,
+	 .choices = modes, .preset = "enforce", POOL(mode),
 	 .help = "How the pool is steered until `pintle mode` says otherwise; see Modes."},
 	{"pools[].failureMode", &yaml_choice, .set = SET_BY_DAEMON, .choices = failure_modes,
 	 .preset = "FailOpen", POOL(failure_mode),
@@ -225,19 +235,20 @@ static const struct yaml_key config_keys[] = {
 		 "changed becomes an HTTP/1.0 request. An answer that is cut short may then look "
 		 "complete to its client."},
 
-	{"pools[].scrape", &yaml_map, .help = "How the endpoints' metrics pages are read."},
+	{"pools[].scrape", &yaml_map, .policy = POLICY_TOO,
+	 .help = "How the endpoints' metrics pages are read."},
 	{"pools[].scrape.interval", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = HOUR, .preset = "200ms", POOL(scrape.interval_ns),
 	 .help = "The time from one scrape of an endpoint to the next."},
 	{"pools[].scrape.timeout", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = HOUR, .preset = "1s", POOL(scrape.timeout_ns),
 	 .help = "A page that takes longer counts as a failure."},
-	{"pools[].scrape.path", &config_url_path, .max = 255, .preset = "/metrics",
-	 POOL(scrape.path),
+	{"pools[].scrape.path", &config_url_path, .policy = POLICY_TOO, .max = 255,
+	 .preset = "/metrics", POOL(scrape.path),
 	 .help = "The path of the page, for endpoints without a `metrics` "
 		 "URL."},
-	{"pools[].scrape.scheme", &yaml_word, .choices = schemes, .preset = "http",
-	 POOL(scrape.scheme),
+	{"pools[].scrape.scheme", &yaml_word, .policy = POLICY_TOO, .choices = schemes,
+	 .preset = "http", POOL(scrape.scheme),
 	 .help = "http, or https for TLS; for endpoints without a `metrics` URL, and for probes "
 		 "of those with a page elsewhere (see docs/connect.md)."},
 	{"pools[].scrape.authorization", &yaml_map, .absent = "no credential is sent",
@@ -265,7 +276,8 @@ static const struct yaml_key config_keys[] = {
 	 .help = "The name that a server's certificate must have if its page is read by address; "
 		 "also sent as the request's host."},
 
-	{"pools[].stickiness", &yaml_map, .help = "What keeps a session on its endpoint."},
+	{"pools[].stickiness", &yaml_map, .policy = POLICY_TOO,
+	 .help = "What keeps a session on its endpoint."},
 	{"pools[].stickiness.key", &config_session, .set = SET_BY_DAEMON, POOL(stickiness.key_kind),
 	 .absent = "`source` with `listen`, `client` with `address`",
 	 .help = "What makes a session; see Session keys. `source/24/64` is the client's first "
@@ -308,7 +320,7 @@ static const struct yaml_key config_keys[] = {
 	 .help = "By how many request equivalents a near endpoint may be ahead of a far one before "
 		 "new sessions go to the far one."},
 
-	{"pools[].weights", &yaml_map,
+	{"pools[].weights", &yaml_map, .policy = POLICY_TOO,
 	 .help = "What each signal adds to an endpoint's load, in request equivalents."},
 	{"pools[].weights.queue", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
 	 .preset = "2", POOL(weights.queue),
@@ -325,7 +337,7 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].weights.gpu", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
 	 .preset = "0", POOL(weights.gpu), .help = "What a GPU in full use adds."},
 
-	{"pools[].saturation", &yaml_map,
+	{"pools[].saturation", &yaml_map, .policy = POLICY_TOO,
 	 .help = "When an endpoint is full, and when a score is "
 		 "too old."},
 	{"pools[].saturation.queueDepth", &yaml_number, .set = SET_BY_DAEMON, .min = 1,
@@ -338,7 +350,7 @@ static const struct yaml_key config_keys[] = {
 	 .max = HOUR, .preset = "2s", POOL(saturation.staleness_ns),
 	 .help = "A score older than this is not believed."},
 
-	{"pools[].ejection", &yaml_map,
+	{"pools[].ejection", &yaml_map, .policy = POLICY_TOO,
 	 .help = "When an endpoint with an `address` that fails its clients is left out for a while."},
 	{"pools[].ejection.failures", &yaml_integer, .set = SET_BY_DAEMON, .min = 0, .max = 1000000,
 	 .preset = "3", POOL(ejection.failures),
@@ -358,12 +370,12 @@ static const struct yaml_key config_keys[] = {
 	 .help = "The share of the pool's endpoints, rounded down, that may be ejected at the "
 		 "same time."},
 
-	{"pools[].health", &yaml_map, .absent = "no health check",
+	{"pools[].health", &yaml_map, .policy = POLICY_TOO, .absent = "no health check",
 	 .help = "A request that pintled sends to each endpoint's own address and port, over a new "
 		 "connection each time. An endpoint that fails it gets no new connections. Many "
 		 "servers answer it while their engine stands still: it does not replace `follow`."},
-	{"pools[].health.path", &config_url_path, .required = true, .max = 255, POOL(health.path),
-	 .help = "The path that is asked for, such as `/health`."},
+	{"pools[].health.path", &config_url_path, .policy = POLICY_TOO, .required = true,
+	 .max = 255, POOL(health.path), .help = "The path that is asked for, such as `/health`."},
 	{"pools[].health.interval", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = HOUR, .preset = "5s", POOL(health.interval_ns),
 	 .help = "The time from one check of an endpoint to the next."},
@@ -385,8 +397,8 @@ static const struct yaml_key config_keys[] = {
 	 .help = "The DCGM exporter from whose figures `endpoints[].gpu` picks."},
 	{"pools[].dcgm.url", &config_url, .required = true, .max = 1023, POOL(dcgm_url),
 	 .help = "The exporter's page, such as `http://127.0.0.1:9400/metrics`."},
-	{"pools[].dcgm.interval", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
-	 .max = HOUR, .preset = "5s", POOL(dcgm_interval_ns),
+	{"pools[].dcgm.interval", &yaml_duration, .policy = POLICY_NEVER, .set = SET_BY_DAEMON,
+	 .min = 10 * MSEC, .max = HOUR, .preset = "5s", POOL(dcgm_interval_ns),
 	 .help = "The time from one scrape of the exporter to the next. The exporter itself "
 		 "collects every 30 s unless configured otherwise."},
 };

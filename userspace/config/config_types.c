@@ -241,6 +241,35 @@ const struct yaml_type config_spared = {
 	.read = read_spared,
 	.example = "prometheus",
 };
+
+/* An address or a prefix without a port, as one of frontends has it. */
+static int read_prefix(struct yaml_value *v, void *field)
+{
+	char text[ADDR_TEXT_SIZE];
+	struct frontend_addr f;
+
+	snprintf(text, sizeof(text), strchr(v->text, ':') ? "[%.48s]:1" : "%.48s:1", v->text);
+	if (addr_parse_frontend(text, &f, &v->right))
+		return yaml_wrong(v, "which is no prefix of addresses");
+	if (is_multicast(&f.prefix))
+		return yaml_wrong(v, "which no TCP connection can have");
+	f.port = 0;
+	*(struct frontend_addr *)field = f;
+	return 0;
+}
+
+static void prefixes_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE, "a list such as [\"10.99.0.0/16\", \"fd99::/64\"]");
+}
+
+const struct yaml_type config_prefixes = {
+	.kind = YAML_LIST,
+	.wants = prefixes_wants,
+	.read = read_prefix,
+	.example = "\"10.99.0.0/16\"",
+};
 const struct yaml_type config_serve = {.wants = serve_wants, .read = read_serve};
 const struct yaml_type config_listen = {.wants = listen_wants, .read = read_listen};
 const struct yaml_type config_address = {.wants = address_wants, .read = read_address};

@@ -42,7 +42,29 @@ static void access_freep(struct kube_access **a)
 	kube_access_free(*a);
 }
 
+/* Anything that is no namespace's name counts as none. */
+static void take_space(struct kube_access *a, const char *text)
+{
+	size_t length = text ? strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") : 0;
+	bool good = length && length < sizeof(a->space) && !text[length];
+
+	snprintf(a->space, sizeof(a->space), "%s", good ? text : "pintle");
+}
+
 /* ---- in a pod ------------------------------------------------------------------------------ */
+
+static void read_space(struct kube_access *a)
+{
+	char text[sizeof(a->space)] = "";
+	FILE *f = fopen(ACCOUNT "/namespace", "re");
+
+	if (f && !fgets(text, sizeof(text), f))
+		text[0] = '\0';
+	if (f)
+		fclose(f);
+	text[strcspn(text, "\r\n")] = '\0';
+	take_space(a, text);
+}
 
 static int access_of_pod(struct kube_access **out)
 {
@@ -63,6 +85,7 @@ static int access_of_pod(struct kube_access **out)
 		a->server = NULL;
 	if (!a->ca.file || !a->token_file || !a->server)
 		return log_err_r(ENOMEM, "Kubernetes");
+	read_space(a);
 	*out = TAKE_PTR(a);
 	return 0;
 }
@@ -255,6 +278,7 @@ static int read_kubeconfig(struct yaml_report *r, const char *name, const struct
 	n = context ? named(r, root, "users", "user", text_of(context, "user")) : NULL;
 	if (n)
 		read_user(r, arg, n);
+	take_space(((struct reading *)arg)->access, text_of(context, "namespace"));
 	return r->out_of_memory ? -ENOMEM : r->errors ? -EINVAL : 0;
 }
 

@@ -18,6 +18,7 @@ struct kube_access {
 	struct kube_pem ca, cert, key;
 	char *token;      /* NULL: none */
 	char *token_file; /* NULL: none; the file is replaced while pintled runs */
+	char space[64];   /* the namespace that pintled is in, for its Lease */
 };
 
 /** Finds the access by a kubeconfig file; without one (NULL) as the pod that pintled runs in.

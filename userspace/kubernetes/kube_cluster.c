@@ -6,46 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #include "../base/log.h"
 #include "../base/util.h"
-#include "kube_store.h"
+#include "kube_cluster_internal.h"
 
 #define SETTLE_MS 50  /* a Service and its slices change together */
 #define PACE_MS   200 /* while pods churn, a configuration is made so often at most */
-
-/* Kinds that are watched in the whole cluster. */
-enum {
-	ALL_SERVICES, /* that carry the label */
-	ALL_COUNT,
-};
-
-/* A Service, and what belongs to it. */
-struct service {
-	LIST_ENTRY(service) all;
-	struct kube_cluster *cluster;
-	char key[KUBE_KEY_SIZE];
-	struct kube_store *slices; /* NULL: it is not steered */
-	bool told_once;
-	char told[KUBE_WHY_SIZE]; /* why it is left to kube-proxy, as logged last */
-};
-
-struct kube_cluster {
-	uv_loop_t *loop;
-	struct kube_client *client;
-	uv_timer_t settle;
-	uint64_t settled_ns;
-	void (*changed)(void *arg);
-	void *arg;
-	struct kube_store *all[ALL_COUNT];
-	LIST_HEAD(, service) services;
-	struct config_founds restored;
-	char *node; /* the name of this one; NULL: unknown */
-	struct kube_node here;
-	struct kube_watch *zone; /* gets the node, for its zone; NULL: its name is unknown */
-	struct kube_store *pods; /* of that node; NULL: not watched */
-};
 
 static void on_settle(uv_timer_t *t);
 
@@ -55,6 +22,7 @@ static void cluster_changed(void *arg)
 	uint64_t since = (monotonic_ns() - c->settled_ns) / NSEC_PER_MSEC;
 	uint64_t ms = since >= PACE_MS ? SETTLE_MS : MAX(PACE_MS - since, (uint64_t)SETTLE_MS);
 
+	c->judged = false;
 	if (!uv_is_active((uv_handle_t *)&c->settle))
 		uv_timer_start(&c->settle, on_settle, ms, 0);
 }
@@ -140,89 +108,159 @@ static const struct {
 	const char *selector; /* NULL: all objects */
 } watched[ALL_COUNT] = {
 	[ALL_SERVICES] = {&services, "labelSelector=pintle.dev%2Fmode"},
+	[ALL_INFERENCES] = {&kube_inferences, NULL},
+	[ALL_POLICIES] = {&kube_policies, NULL},
 };
 
-/* ---- Services -------------------------------------------------------------------------- */
+/* ---- owners ---------------------------------------------------------------------------- */
 
-/* The Service as the API server has it; NULL: it is gone, or cannot be read. */
-static const struct kube_service *service_now(const struct service *v)
+const struct owner_kind owner_kinds[KUBE_TARGET_KINDS] = {
+	[KUBE_TARGET_SERVICE] = {ALL_SERVICES, "Service", "v1"},
+	[KUBE_TARGET_POOL] = {ALL_INFERENCES, "InferencePool", "inference.networking.k8s.io/v1"},
+};
+
+const struct kube_item *owner_item(const struct owner *o)
 {
-	const struct kube_item *item = kube_store_find(v->cluster->all[ALL_SERVICES], v->key);
-
-	return item ? item->now : NULL;
+	return kube_store_find(o->cluster->all[owner_kinds[o->kind].store], o->key);
 }
 
-static struct service *service_find(const struct kube_cluster *c, const char *key)
+struct owner *owner_find(const struct kube_cluster *c, enum kube_target_kind kind, const char *key)
 {
-	struct service *v;
+	struct owner *o;
 
-	LIST_FOREACH(v, &c->services, all)
-	if (!strcmp(v->key, key))
-		return v;
+	LIST_FOREACH(o, &c->owners, all)
+	if (o->kind == kind && !strcmp(o->key, key))
+		return o;
 	return NULL;
 }
 
-static void service_add(struct kube_cluster *c, const char *key)
+static void owner_add(struct kube_cluster *c, enum kube_target_kind kind, const char *key)
 {
-	struct service *v = calloc(1, sizeof(*v));
+	struct owner *o = calloc(1, sizeof(*o));
 
-	if (!v) {
+	if (!o) {
 		cluster_changed(c); /* again later */
 		return;
 	}
-	v->cluster = c;
-	snprintf(v->key, sizeof(v->key), "%s", key);
-	LIST_INSERT_HEAD(&c->services, v, all);
+	o->cluster = c;
+	o->kind = kind;
+	snprintf(o->key, sizeof(o->key), "%s", key);
+	LIST_INSERT_HEAD(&c->owners, o, all);
 }
 
-static void service_free(struct service *v)
+static void owner_unwatch(struct owner *o)
 {
-	kube_store_free(v->slices);
-	LIST_REMOVE(v, all);
-	free(v);
+	kube_store_free(TAKE_PTR(o->members));
+	free(TAKE_PTR(o->selector));
 }
 
-static void watch_slices(struct service *v, const struct kube_service *now)
+static void owner_free(struct owner *o)
 {
-	char selector[128 + KUBE_LABEL_SIZE];
-
-	snprintf(selector, sizeof(selector), "labelSelector=kubernetes.io%%2Fservice-name%%3D%s",
-		 now->name);
-	v->slices = kube_store_new(v->cluster->client, &slices, now->space, selector,
-				   cluster_changed, v->cluster);
-	if (!v->slices)
-		cluster_changed(v->cluster); /* no memory: again later */
+	owner_unwatch(o);
+	LIST_REMOVE(o, all);
+	free(o);
 }
 
-static bool wants_slices(const struct kube_service *now)
+bool kube_is_frontend(const struct kube_service *s, const struct kube_inference *p)
 {
-	return now && kube_is_steered(now) && now->address_count;
+	char why[KUBE_WHY_SIZE];
+
+	return s && !strcmp(s->space, p->space) && !strcmp(s->pool, p->name) && !s->local &&
+	       !kube_pools_leave(s, why);
+}
+
+static bool has_frontend(const struct kube_cluster *c, const struct kube_inference *p)
+{
+	KUBE_STORE_EACH(item, c->all[ALL_SERVICES])
+	if (kube_is_frontend(item->now, p))
+		return true;
+	return false;
+}
+
+/* By which selector the owner's members are to be watched, into *selector, which the caller frees;
+ * NULL: they are not. */
+static int wanted_selector(const struct owner *o, char **selector)
+{
+	const struct kube_item *item = owner_item(o);
+	const struct kube_service *s = item ? item->now : NULL;
+	const struct kube_inference *p = item ? item->now : NULL;
+	int n = 0;
+
+	*selector = NULL;
+	if (!item || !item->now)
+		return 0;
+	if (o->kind == KUBE_TARGET_POOL && has_frontend(o->cluster, p))
+		n = asprintf(selector, "%s", p->selector);
+	else if (o->kind == KUBE_TARGET_SERVICE && kube_is_steered(s) && s->address_count &&
+		 !s->pool[0])
+		n = asprintf(selector, "labelSelector=kubernetes.io%%2Fservice-name%%3D%s",
+			     s->name);
+	if (n >= 0)
+		return 0;
+	*selector = NULL;
+	return -ENOMEM;
+}
+
+bool owner_waits(const struct owner *o)
+{
+	_cleanup_free_ char *selector = NULL;
+
+	if (o->members)
+		return !kube_store_known(o->members);
+	return wanted_selector(o, &selector) || selector;
+}
+
+static void owner_watch(struct owner *o, char *selector)
+{
+	const struct kube_kind *kind = o->kind == KUBE_TARGET_SERVICE ? &slices : &kube_pods;
+	char space[KUBE_LABEL_SIZE];
+
+	snprintf(space, sizeof(space), "%.*s", (int)(strchrnul(o->key, '/') - o->key), o->key);
+	owner_unwatch(o);
+	o->selector = selector;
+	o->members = kube_store_new(o->cluster->client, kind, space, selector, cluster_changed,
+				    o->cluster);
+	if (!o->members)
+		cluster_changed(o->cluster); /* no memory: again later */
+}
+
+static void owner_tend(struct owner *o)
+{
+	char *selector = NULL;
+
+	if (wanted_selector(o, &selector)) {
+		cluster_changed(o->cluster);
+		return;
+	}
+	if (selector && o->members && !strcmp(selector, o->selector))
+		free(selector);
+	else if (selector)
+		owner_watch(o, selector);
+	else
+		owner_unwatch(o);
 }
 
 /* Watches what is to be watched, and forgets what is gone. */
 static void cluster_tend(struct kube_cluster *c)
 {
-	struct service *v = LIST_FIRST(&c->services), *next;
+	struct owner *o, *next;
 
-	KUBE_STORE_EACH(item, c->all[ALL_SERVICES])
-	if (item->now && !service_find(c, item->key))
-		service_add(c, item->key);
-	for (; v; v = next) {
-		const struct kube_service *now = service_now(v);
+	for (size_t i = 0; i < ARRAY_SIZE(owner_kinds); i++)
+		KUBE_STORE_EACH(item, c->all[owner_kinds[i].store])
+	if (item->now && !owner_find(c, (enum kube_target_kind)i, item->key))
+		owner_add(c, (enum kube_target_kind)i, item->key);
+	for (o = LIST_FIRST(&c->owners); o; o = next) {
+		const struct kube_item *item = owner_item(o);
 
-		next = LIST_NEXT(v, all);
-		if (!now)
-			service_free(v);
-		else if (!wants_slices(now))
-			kube_store_free(TAKE_PTR(v->slices));
+		next = LIST_NEXT(o, all);
+		if (item && item->now)
+			owner_tend(o);
+		else
+			owner_free(o);
 	}
-	LIST_FOREACH(v, &c->services, all)
-	if (!v->slices && wants_slices(service_now(v)))
-		watch_slices(v, service_now(v));
 }
 
-/* What an unfinished list has not named yet is no less there. */
-static bool is_known(const struct kube_cluster *c)
+bool kube_cluster_known(const struct kube_cluster *c)
 {
 	for (size_t i = 0; i < ALL_COUNT; i++)
 		if (!kube_store_known(c->all[i]))
@@ -236,127 +274,20 @@ static void on_settle(uv_timer_t *t)
 	struct kube_cluster *c = t->data;
 
 	c->settled_ns = monotonic_ns();
-	if (!is_known(c))
+	if (!kube_cluster_known(c))
 		return;
 	cluster_tend(c);
 	c->changed(c->arg);
 }
 
-/* ---- pools
- * --------------------------------------------------------------------------------------------- */
-
-void kube_cluster_restore(struct kube_cluster *c, struct config_founds *p)
-{
-	config_founds_free(&c->restored);
-	c->restored = *p;
-	*p = (struct config_founds){0};
-}
-
-static int by_age(const void *left, const void *right)
-{
-	const struct kube_item *a = *(const struct kube_item *const *)left;
-	const struct kube_item *b = *(const struct kube_item *const *)right;
-
-	return strcmp(a->meta.created, b->meta.created) ?: strcmp(a->key, b->key);
-}
-
-static void tell(struct service *v, const char *why)
-{
-	if (v->told_once && !strcmp(v->told, why))
-		return;
-	v->told_once = true;
-	if (why[0])
-		log_warn("Kubernetes: Service %s is left to kube-proxy: %s", v->key, why);
-	else
-		log_info("Kubernetes: Service %s is taken up", v->key);
-	snprintf(v->told, sizeof(v->told), "%s", why);
-}
-
-/* Adds the restored pools of that Service (NULL: of all). */
-static int add_restored(const struct kube_cluster *c, const char *key, struct config_founds *out)
-{
-	for (size_t i = 0; i < c->restored.count; i++) {
-		const struct config_found *from = &c->restored.all[i];
-		int err = key && !kube_pool_is_of(from->name, key) ? 0
-								   : config_founds_copy(out, from);
-
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
-static int add_service(struct kube_cluster *c, struct service *v, const struct kube_service *now,
-		       struct config_founds *out)
-{
-	_cleanup_free_ struct kube_slice **all = NULL;
-	const struct kube_here here = {.node = c->node, .zone = c->here.zone};
-	char why[KUBE_WHY_SIZE];
-	size_t n = 0;
-	int err;
-
-	if (wants_slices(now) && !(v->slices && kube_store_known(v->slices)))
-		return add_restored(c, v->key, out);
-	all = calloc((v->slices ? kube_store_count(v->slices) : 0) + 1, sizeof(*all));
-	if (!all)
-		return -ENOMEM;
-	if (v->slices) {
-		KUBE_STORE_EACH(item, v->slices)
-		if (item->now)
-			all[n++] = item->now;
-	}
-	err = kube_pools_add(out, now, all, n, &here, why);
-	if (!err)
-		tell(v, why);
-	return err;
-}
-
-/* Services by age: if there is no room for all, the youngest are left out. Their structs are made
- * before any pools are asked for (cluster_tend()). */
-static int add_services(struct kube_cluster *c, struct config_founds *out)
-{
-	struct kube_store *all = c->all[ALL_SERVICES];
-	_cleanup_free_ const struct kube_item **order =
-		calloc(kube_store_count(all) + 1, sizeof(*order));
-	size_t n = 0;
-	int err = 0;
-
-	if (!order)
-		return -ENOMEM;
-	KUBE_STORE_EACH(item, all)
-	if (item->now)
-		order[n++] = item;
-	if (n)
-		qsort(order, n, sizeof(*order), by_age);
-	for (size_t i = 0; !err && i < n; i++) {
-		struct service *v = service_find(c, order[i]->key);
-
-		err = v ? add_service(c, v, order[i]->now, out)
-			: add_restored(c, order[i]->key, out);
-	}
-	return err;
-}
-
-int kube_cluster_pools(struct kube_cluster *c, struct config_founds *out)
-{
-	struct config_founds p = {0};
-	int err = is_known(c) ? add_services(c, &p) : add_restored(c, NULL, &p);
-
-	if (err)
-		config_founds_free(&p);
-	else
-		*out = p;
-	return err;
-}
-
 bool kube_cluster_listed(const struct kube_cluster *c)
 {
-	const struct service *v;
+	const struct owner *o;
 
-	LIST_FOREACH(v, &c->services, all)
-	if (wants_slices(service_now(v)) && !(v->slices && kube_store_known(v->slices)))
+	LIST_FOREACH(o, &c->owners, all)
+	if (owner_waits(o))
 		return false;
-	return is_known(c);
+	return kube_cluster_known(c);
 }
 
 /* ---- life ------------------------------------------------------------------------------ */
@@ -426,10 +357,16 @@ const struct kube_store *kube_cluster_pods(const struct kube_cluster *c)
 	return c->pods;
 }
 
+static void on_lease(void *arg)
+{
+	kube_cluster_say(arg);
+}
+
 int kube_cluster_new(uv_loop_t *loop, struct kube_client *client, void (*changed)(void *arg),
 		     void *arg, struct kube_cluster **out)
 {
 	struct kube_cluster *c = calloc(1, sizeof(*c));
+	char identity[KUBE_IDENTITY_SIZE];
 	bool whole = c;
 
 	if (!c)
@@ -442,7 +379,9 @@ int kube_cluster_new(uv_loop_t *loop, struct kube_client *client, void (*changed
 					   cluster_changed, c);
 		whole = c->all[i];
 	}
-	if (!whole) {
+	c->lease = kube_lease_new(client, kube_lease_own(identity), on_lease, c);
+	c->teller = kube_teller_new(client);
+	if (!whole || !c->lease || !c->teller) {
 		kube_cluster_free(c);
 		return log_err_r(ENOMEM, "Kubernetes");
 	}
@@ -454,12 +393,15 @@ void kube_cluster_free(struct kube_cluster *c)
 {
 	if (!c)
 		return;
-	while (!LIST_EMPTY(&c->services))
-		service_free(LIST_FIRST(&c->services));
+	while (!LIST_EMPTY(&c->owners))
+		owner_free(LIST_FIRST(&c->owners));
 	for (size_t i = 0; i < ALL_COUNT; i++)
 		kube_store_free(c->all[i]);
+	kube_lease_free(c->lease);
+	kube_teller_free(c->teller);
 	kube_store_free(c->pods);
 	kube_watch_free(c->zone);
 	config_founds_free(&c->restored);
+	kube_share_free(&c->share);
 	uv_close((uv_handle_t *)&c->settle, free_cluster);
 }

@@ -11,6 +11,7 @@
 #define PINTLE_KUBE_CLUSTER_H
 
 #include "kube_pools.h"
+#include "kube_share.h"
 #include "kube_store.h"
 #include "kube_watch.h"
 
@@ -40,6 +41,28 @@ void kube_cluster_restore(struct kube_cluster *c, struct config_founds *p);
 /** Makes the pools of all Services, the oldest Service's first. Logs what is left to kube-proxy and
  * why, once. Returns 0 with *out, or -ENOMEM. */
 int kube_cluster_pools(struct kube_cluster *c, struct config_founds *out);
+
+/** What the configuration made of those pools, of which `applied` says whether it runs: for
+ * conditions and Events. */
+void kube_cluster_judged(struct kube_cluster *c, const struct config_founds *pools, bool applied);
+
+/** How much of the room for pools the configuration file's own take: found ones get what is left.
+ */
+void kube_cluster_room(struct kube_cluster *c, struct kube_amount taken);
+/** Where policies may name frontends; copied, up to KUBE_MAX_ALLOWED. */
+#define KUBE_MAX_ALLOWED 64
+void kube_cluster_allow(struct kube_cluster *c, const struct frontend_addr *prefixes, size_t count);
+
+/* What is left to kube-proxy. */
+struct kube_left {
+	size_t count;            /* of Services and InferencePools, but for those labelled off */
+	size_t no_room;          /* of these: because there is no room */
+	char one[KUBE_KEY_SIZE]; /* one of them; "": there is none */
+	char why[PINTLE_WHY_SIZE];
+};
+void kube_cluster_left(const struct kube_cluster *c, struct kube_left *out);
+/** Whether this daemon writes the cluster's conditions and Events. */
+bool kube_cluster_leads(const struct kube_cluster *c);
 
 /** Whether the list of Services, and those of their slices, were complete once. */
 bool kube_cluster_listed(const struct kube_cluster *c);

@@ -10,6 +10,7 @@
 
 #include "../base/text.h"
 #include "../base/util.h"
+#include "kube_parts.h"
 
 /* ---- parts ---------------------------------------------------------------------------- */
 
@@ -23,25 +24,22 @@ __attribute__((format(printf, 2, 3))) static int refuse(char *why, const char *f
 	return -EBADMSG;
 }
 
-static const cJSON *member(const cJSON *object, const char *name)
+const cJSON *kube_member(const cJSON *object, const char *name)
 {
 	return cJSON_GetObjectItemCaseSensitive(object, name);
 }
 
-/* The member's text; NULL: it has none. */
-static const char *text_of(const cJSON *object, const char *name)
+const char *kube_text(const cJSON *object, const char *name)
 {
-	return cJSON_GetStringValue(member(object, name));
+	return cJSON_GetStringValue(kube_member(object, name));
 }
 
 static bool is_true(const cJSON *object, const char *name)
 {
-	return cJSON_IsTrue(member(object, name));
+	return cJSON_IsTrue(kube_member(object, name));
 }
 
-/* Copies a text, which is fit for messages, requests and the configuration: a-z, 0-9, "-" and ".",
- * beginning and ending with a letter or digit, as the API has all names. */
-static bool take_name(const char *text, char *to, size_t size)
+bool kube_take_name(const char *text, char *to, size_t size)
 {
 	static const char inner[] = "abcdefghijklmnopqrstuvwxyz0123456789-.";
 	size_t length = text ? strlen(text) : 0;
@@ -53,23 +51,27 @@ static bool take_name(const char *text, char *to, size_t size)
 	return true;
 }
 
-/* Copies a text of these characters alone; "" where it is another. */
-static void take_plain(const char *text, const char *allowed, char *to, size_t size)
+void kube_take_plain(const char *text, const char *allowed, char *to, size_t size)
 {
 	bool plain = text && strlen(text) < size && strspn(text, allowed) == strlen(text);
 
 	snprintf(to, size, "%s", plain ? text : "");
 }
 
+void kube_take_time(const char *text, char to[KUBE_TIME_SIZE])
+{
+	kube_take_plain(text, "0123456789-:.TZ", to, KUBE_TIME_SIZE);
+}
+
 /* A resourceVersion is opaque; it goes into URLs as it is. */
 static void take_version(const cJSON *object, char to[KUBE_RV_SIZE])
 {
-	take_plain(text_of(member(object, "metadata"), "resourceVersion"),
-		   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~", to,
-		   KUBE_RV_SIZE);
+	kube_take_plain(kube_text(kube_member(object, "metadata"), "resourceVersion"),
+			"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~", to,
+			KUBE_RV_SIZE);
 }
 
-static bool take_address(const char *text, struct addr *to)
+bool kube_take_address(const char *text, struct addr *to)
 {
 	struct in_addr v4;
 
@@ -80,17 +82,23 @@ static bool take_address(const char *text, struct addr *to)
 	return text && inet_pton(AF_INET6, text, to->bytes) == 1;
 }
 
-/* 0: it is no port. */
-static uint16_t port_of(const cJSON *value)
+uint16_t kube_port(const cJSON *value)
 {
 	double n = cJSON_IsNumber(value) ? value->valuedouble : 0;
 
 	return n >= 1 && n <= UINT16_MAX && n == (double)(uint16_t)n ? (uint16_t)n : 0;
 }
 
+int64_t kube_count(const cJSON *value)
+{
+	double n = cJSON_IsNumber(value) ? value->valuedouble : 0;
+
+	return n >= 1 && n < 9e15 ? (int64_t)n : 0;
+}
+
 static bool is_tcp(const cJSON *port)
 {
-	const char *protocol = text_of(port, "protocol");
+	const char *protocol = kube_text(port, "protocol");
 
 	return !protocol || !strcmp(protocol, "TCP");
 }
@@ -98,10 +106,10 @@ static bool is_tcp(const cJSON *port)
 /* A port's name: "" without one. */
 static bool take_port_name(const cJSON *port, char to[KUBE_PORT_SIZE])
 {
-	const char *text = text_of(port, "name");
+	const char *text = kube_text(port, "name");
 
 	to[0] = '\0';
-	return !text || !*text || take_name(text, to, KUBE_PORT_SIZE);
+	return !text || !*text || kube_take_name(text, to, KUBE_PORT_SIZE);
 }
 
 /* ---- pages and events ------------------------------------------------------------------- */
@@ -143,8 +151,8 @@ static int take_type(const char *text, enum kube_event_type *type)
 /* `object` is a Status. */
 static void take_status(const cJSON *object, struct kube_event *e)
 {
-	const cJSON *code = member(object, "code");
-	const char *message = text_of(object, "message"), *reason = text_of(object, "reason");
+	const cJSON *code = kube_member(object, "code");
+	const char *message = kube_text(object, "message"), *reason = kube_text(object, "reason");
 
 	e->code = cJSON_IsNumber(code) ? code->valueint : 0;
 	snprintf(e->reason, sizeof(e->reason), "%s", message ?: reason ?: "no reason given");
@@ -156,8 +164,8 @@ int kube_event_read(const char *line, size_t size, struct kube_event *out)
 	cJSON *root = parse(line, size);
 	struct kube_event e = {0};
 
-	if (!root || take_type(text_of(root, "type"), &e.type) ||
-	    !cJSON_IsObject(member(root, "object"))) {
+	if (!root || take_type(kube_text(root, "type"), &e.type) ||
+	    !cJSON_IsObject(kube_member(root, "object"))) {
 		cJSON_Delete(root);
 		return -EBADMSG;
 	}
@@ -173,7 +181,7 @@ int kube_event_read(const char *line, size_t size, struct kube_event *out)
 int kube_page_read(const char *text, size_t size, struct kube_page *out)
 {
 	struct kube_page p = {.root = parse(text, size)};
-	const char *more = text_of(member(p.root, "metadata"), "continue");
+	const char *more = kube_text(kube_member(p.root, "metadata"), "continue");
 
 	p.items = cJSON_GetObjectItemCaseSensitive(p.root, "items");
 	take_version(p.root, p.version);
@@ -189,11 +197,11 @@ int kube_page_read(const char *text, size_t size, struct kube_page *out)
 
 bool kube_object_key(const cJSON *object, char key[KUBE_KEY_SIZE])
 {
-	const cJSON *metadata = member(object, "metadata");
+	const cJSON *metadata = kube_member(object, "metadata");
 	char space[KUBE_LABEL_SIZE], name[KUBE_NAME_SIZE];
 
-	if (!take_name(text_of(metadata, "namespace"), space, sizeof(space)) ||
-	    !take_name(text_of(metadata, "name"), name, sizeof(name)))
+	if (!kube_take_name(kube_text(metadata, "namespace"), space, sizeof(space)) ||
+	    !kube_take_name(kube_text(metadata, "name"), name, sizeof(name)))
 		return false;
 	snprintf(key, KUBE_KEY_SIZE, "%s/%s", space, name);
 	return true;
@@ -201,24 +209,21 @@ bool kube_object_key(const cJSON *object, char key[KUBE_KEY_SIZE])
 
 void kube_object_meta(const cJSON *object, struct kube_meta *out)
 {
-	const cJSON *metadata = member(object, "metadata");
-	const cJSON *generation = member(metadata, "generation");
+	const cJSON *metadata = kube_member(object, "metadata");
 
 	*out = (struct kube_meta){0};
-	take_plain(text_of(metadata, "uid"), "0123456789abcdefABCDEF-", out->uid, sizeof(out->uid));
-	take_plain(text_of(metadata, "creationTimestamp"), "0123456789-:.TZ", out->created,
-		   sizeof(out->created));
-	if (cJSON_IsNumber(generation) && generation->valuedouble > 0 &&
-	    generation->valuedouble < 9e15)
-		out->generation = (int64_t)generation->valuedouble;
+	kube_take_plain(kube_text(metadata, "uid"), "0123456789abcdefABCDEF-", out->uid,
+			sizeof(out->uid));
+	kube_take_time(kube_text(metadata, "creationTimestamp"), out->created);
+	out->generation = kube_count(kube_member(metadata, "generation"));
 }
 
 /* ---- Services ------------------------------------------------------------------------------ */
 
 static int read_cluster_ips(const cJSON *spec, struct kube_service *s, char *why)
 {
-	const cJSON *ips = member(spec, "clusterIPs"), *ip;
-	const char *only = text_of(spec, "clusterIP"), *type = text_of(spec, "type");
+	const cJSON *ips = kube_member(spec, "clusterIPs"), *ip;
+	const char *only = kube_text(spec, "clusterIP"), *type = kube_text(spec, "type");
 
 	if ((only && !strcmp(only, "None")) || (type && !strcmp(type, "ExternalName")))
 		return 0;
@@ -226,12 +231,12 @@ static int read_cluster_ips(const cJSON *spec, struct kube_service *s, char *why
 		const char *text = cJSON_GetStringValue(ip);
 
 		if (s->address_count == ARRAY_SIZE(s->addresses) ||
-		    !take_address(text, &s->addresses[s->address_count]))
+		    !kube_take_address(text, &s->addresses[s->address_count]))
 			return refuse(why, "spec.clusterIPs are no two addresses");
 		s->address_count++;
 	}
 	if (!s->address_count && only && *only) {
-		if (!take_address(only, &s->addresses[0]))
+		if (!kube_take_address(only, &s->addresses[0]))
 			return refuse(why, "spec.clusterIP is no address");
 		s->address_count = 1;
 	}
@@ -240,15 +245,15 @@ static int read_cluster_ips(const cJSON *spec, struct kube_service *s, char *why
 
 static int read_service_port(const cJSON *from, struct kube_port *p, char *why)
 {
-	const cJSON *target = member(from, "targetPort");
-	uint16_t number = port_of(target);
+	const cJSON *target = kube_member(from, "targetPort");
+	uint16_t number = kube_port(target);
 
-	*p = (struct kube_port){.port = port_of(member(from, "port"))};
+	*p = (struct kube_port){.port = kube_port(kube_member(from, "port"))};
 	if (!p->port || !take_port_name(from, p->name))
 		return refuse(why, "one of spec.ports is no port");
 	if (number || !target)
 		snprintf(p->target, sizeof(p->target), "%u", number ?: p->port);
-	else if (!take_name(cJSON_GetStringValue(target), p->target, sizeof(p->target)))
+	else if (!kube_take_name(cJSON_GetStringValue(target), p->target, sizeof(p->target)))
 		return refuse(why, "one of spec.ports has a targetPort that is none");
 	return 0;
 }
@@ -258,7 +263,7 @@ static int read_service_ports(const cJSON *spec, struct kube_service *s, char *w
 	const cJSON *port;
 	int err = 0;
 
-	cJSON_ArrayForEach (port, member(spec, "ports")) {
+	cJSON_ArrayForEach (port, kube_member(spec, "ports")) {
 		if (!is_tcp(port) || s->port_count == KUBE_MAX_PORTS)
 			continue;
 		err = read_service_port(port, &s->ports[s->port_count], why);
@@ -271,20 +276,25 @@ static int read_service_ports(const cJSON *spec, struct kube_service *s, char *w
 
 int kube_service_read(const cJSON *object, struct kube_service *out, char why[KUBE_WHY_SIZE])
 {
-	const cJSON *metadata = member(object, "metadata"), *spec = member(object, "spec");
-	const char *mode = text_of(member(metadata, "labels"), KUBE_LABEL_MODE);
-	const char *policy = text_of(spec, "internalTrafficPolicy");
+	const cJSON *metadata = kube_member(object, "metadata"),
+		    *spec = kube_member(object, "spec");
+	const char *mode = kube_text(kube_member(metadata, "labels"), KUBE_LABEL_MODE);
+	const char *policy = kube_text(spec, "internalTrafficPolicy");
+	const char *pool = kube_text(kube_member(metadata, "annotations"), KUBE_ANNOTATION_POOL);
 	struct kube_service s = {0};
 	int err;
 
-	if (!take_name(text_of(metadata, "namespace"), s.space, sizeof(s.space)) ||
-	    !take_name(text_of(metadata, "name"), s.name, sizeof(s.name)))
+	if (!kube_take_name(kube_text(metadata, "namespace"), s.space, sizeof(s.space)) ||
+	    !kube_take_name(kube_text(metadata, "name"), s.name, sizeof(s.name)))
 		return refuse(why, "metadata has no name that the API allows");
 	snprintf(s.mode, sizeof(s.mode), "%s", mode ?: "");
 	text_make_printable(s.mode, '?');
+	if (pool && !kube_take_name(pool, s.pool, sizeof(s.pool)))
+		return refuse(why,
+			      "its annotation " KUBE_ANNOTATION_POOL " is no InferencePool's name");
 	s.local = policy && !strcmp(policy, "Local");
 	snprintf(s.intercept, sizeof(s.intercept), "%s",
-		 text_of(member(metadata, "annotations"), KUBE_INTERCEPT) ?: "");
+		 kube_text(kube_member(metadata, "annotations"), KUBE_INTERCEPT) ?: "");
 	text_make_printable(s.intercept, '?');
 	err = read_cluster_ips(spec, &s, why) ?: read_service_ports(spec, &s, why);
 	if (!err)
@@ -307,8 +317,8 @@ static void take_zone(const char *text, char to[KUBE_ZONE_SIZE])
 
 int kube_node_read(const cJSON *object, struct kube_node *out)
 {
-	take_zone(text_of(member(member(object, "metadata"), "labels"),
-			  "topology.kubernetes.io/zone"),
+	take_zone(kube_text(kube_member(kube_member(object, "metadata"), "labels"),
+			    "topology.kubernetes.io/zone"),
 		  out->zone);
 	return 0;
 }
@@ -334,13 +344,13 @@ static int read_slice_ports(const cJSON *object, struct kube_slice *s, char *why
 {
 	const cJSON *port;
 
-	cJSON_ArrayForEach (port, member(object, "ports")) {
+	cJSON_ArrayForEach (port, kube_member(object, "ports")) {
 		struct kube_slice_port *p = &s->ports[s->port_count];
 
-		if (!is_tcp(port) || s->port_count == KUBE_MAX_PORTS || !member(port, "port") ||
-		    cJSON_IsNull(member(port, "port")))
+		if (!is_tcp(port) || s->port_count == KUBE_MAX_PORTS ||
+		    !kube_member(port, "port") || cJSON_IsNull(kube_member(port, "port")))
 			continue;
-		p->port = port_of(member(port, "port"));
+		p->port = kube_port(kube_member(port, "port"));
 		if (!p->port || !take_port_name(port, p->name))
 			return refuse(why, "one of ports is no port");
 		s->port_count++;
@@ -350,30 +360,32 @@ static int read_slice_ports(const cJSON *object, struct kube_slice *s, char *why
 
 static int read_endpoint(const cJSON *from, struct kube_endpoint *e, char *why)
 {
-	const cJSON *conditions = member(from, "conditions"), *target = member(from, "targetRef");
-	const cJSON *address = cJSON_GetArrayItem(member(from, "addresses"), 0);
-	const cJSON *ready = member(conditions, "ready"), *serving = member(conditions, "serving");
-	const char *kind = text_of(target, "kind");
+	const cJSON *conditions = kube_member(from, "conditions"),
+		    *target = kube_member(from, "targetRef");
+	const cJSON *address = cJSON_GetArrayItem(kube_member(from, "addresses"), 0);
+	const cJSON *ready = kube_member(conditions, "ready"),
+		    *serving = kube_member(conditions, "serving");
+	const char *kind = kube_text(target, "kind");
 
 	*e = (struct kube_endpoint){0};
-	if (!take_address(cJSON_GetStringValue(address), &e->address))
+	if (!kube_take_address(cJSON_GetStringValue(address), &e->address))
 		return refuse(why, "one of endpoints has no address");
 	e->ready = !cJSON_IsFalse(ready);
 	e->serving = cJSON_IsBool(serving) ? cJSON_IsTrue(serving) : e->ready;
 	e->terminating = is_true(conditions, "terminating");
 	if (kind && !strcmp(kind, "Pod") &&
-	    !take_name(text_of(target, "name"), e->name, sizeof(e->name)))
+	    !kube_take_name(kube_text(target, "name"), e->name, sizeof(e->name)))
 		return refuse(why, "one of endpoints has a targetRef that names no pod");
 	if (e->name[0])
-		take_name(text_of(target, "uid"), e->uid, sizeof(e->uid));
-	take_name(text_of(from, "nodeName"), e->node, sizeof(e->node));
-	take_zone(text_of(from, "zone"), e->zone);
+		kube_take_name(kube_text(target, "uid"), e->uid, sizeof(e->uid));
+	kube_take_name(kube_text(from, "nodeName"), e->node, sizeof(e->node));
+	take_zone(kube_text(from, "zone"), e->zone);
 	return 0;
 }
 
 static int read_endpoints(const cJSON *object, struct kube_slice *s, char *why)
 {
-	const cJSON *all = member(object, "endpoints"), *one;
+	const cJSON *all = kube_member(object, "endpoints"), *one;
 	int n = cJSON_IsArray(all) ? cJSON_GetArraySize(all) : 0, err = 0;
 
 	if (n > KUBE_MAX_ENDPOINTS)
@@ -393,17 +405,17 @@ static int read_endpoints(const cJSON *object, struct kube_slice *s, char *why)
 int kube_slice_read(const cJSON *object, struct kube_slice **out, char why[KUBE_WHY_SIZE])
 {
 	_cleanup_(slice_freep) struct kube_slice *s = calloc(1, sizeof(*s));
-	const cJSON *metadata = member(object, "metadata");
-	const char *type = text_of(object, "addressType");
+	const cJSON *metadata = kube_member(object, "metadata");
+	const char *type = kube_text(object, "addressType");
 	int err;
 
 	if (!s)
 		return refuse(why, "out of memory"), -ENOMEM;
-	if (!take_name(text_of(metadata, "namespace"), s->space, sizeof(s->space)) ||
-	    !take_name(text_of(metadata, "name"), s->name, sizeof(s->name)))
+	if (!kube_take_name(kube_text(metadata, "namespace"), s->space, sizeof(s->space)) ||
+	    !kube_take_name(kube_text(metadata, "name"), s->name, sizeof(s->name)))
 		return refuse(why, "metadata has no name that the API allows");
-	if (!take_name(text_of(member(metadata, "labels"), KUBE_LABEL_SERVICE), s->service,
-		       sizeof(s->service)))
+	if (!kube_take_name(kube_text(kube_member(metadata, "labels"), KUBE_LABEL_SERVICE),
+			    s->service, sizeof(s->service)))
 		return refuse(why, "it names no Service");
 	err = read_slice_ports(object, s, why);
 	if (!err && !(type && !strcmp(type, "FQDN")))
@@ -421,38 +433,39 @@ int kube_slice_read(const cJSON *object, struct kube_slice **out, char why[KUBE_
 
 static bool take_uid(const cJSON *metadata, char to[KUBE_UID_SIZE])
 {
-	const char *hash = text_of(member(metadata, "annotations"), CONFIG_HASH);
+	const char *hash = kube_text(kube_member(metadata, "annotations"), CONFIG_HASH);
 
-	take_plain(hash ?: text_of(metadata, "uid"), "0123456789abcdef-", to, KUBE_UID_SIZE);
+	kube_take_plain(hash ?: kube_text(metadata, "uid"), "0123456789abcdef-", to, KUBE_UID_SIZE);
 	return to[0];
 }
 
 static void take_pod_addresses(const cJSON *object, struct kube_pod *p)
 {
-	const cJSON *status = member(object, "status"), *ip;
+	const cJSON *status = kube_member(object, "status"), *ip;
 
-	if (is_true(member(object, "spec"), "hostNetwork"))
+	if (is_true(kube_member(object, "spec"), "hostNetwork"))
 		return;
-	cJSON_ArrayForEach (ip, member(status, "podIPs")) {
+	cJSON_ArrayForEach (ip, kube_member(status, "podIPs")) {
 		if (p->address_count < ARRAY_SIZE(p->addresses) &&
-		    take_address(text_of(ip, "ip"), &p->addresses[p->address_count]))
+		    kube_take_address(kube_text(ip, "ip"), &p->addresses[p->address_count]))
 			p->address_count++;
 	}
 }
 
 int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_SIZE])
 {
-	const cJSON *metadata = member(object, "metadata"), *spec = member(object, "spec");
-	const char *phase = text_of(member(object, "status"), "phase");
+	const cJSON *metadata = kube_member(object, "metadata"),
+		    *spec = kube_member(object, "spec");
+	const char *phase = kube_text(kube_member(object, "status"), "phase");
 	struct kube_pod p = {.running = phase && !strcmp(phase, "Running")};
 
-	if (!take_name(text_of(metadata, "namespace"), p.space, sizeof(p.space)) ||
-	    !take_name(text_of(metadata, "name"), p.name, sizeof(p.name)))
+	if (!kube_take_name(kube_text(metadata, "namespace"), p.space, sizeof(p.space)) ||
+	    !kube_take_name(kube_text(metadata, "name"), p.name, sizeof(p.name)))
 		return refuse(why, "metadata has no name that the API allows");
 	if (!take_uid(metadata, p.uid))
 		return refuse(why, "metadata has no uid that the API allows");
-	if (!take_name(text_of(spec, "serviceAccountName") ?: "default", p.account,
-		       sizeof(p.account)))
+	if (!kube_take_name(kube_text(spec, "serviceAccountName") ?: "default", p.account,
+			    sizeof(p.account)))
 		return refuse(why, "spec.serviceAccountName is no name that the API allows");
 	take_pod_addresses(object, &p);
 	*out = p;

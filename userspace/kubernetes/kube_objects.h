@@ -19,6 +19,8 @@
 
 /* The label that makes a Service Pintle's. */
 #define KUBE_LABEL_MODE "pintle.dev/mode"
+/* The annotation that makes it a frontend of an InferencePool. */
+#define KUBE_ANNOTATION_POOL "pintle.dev/pool"
 /* By which an EndpointSlice names its Service. */
 #define KUBE_LABEL_SERVICE "kubernetes.io/service-name"
 /* The annotation of a Service that says which connections, besides those to its ClusterIP, are
@@ -34,7 +36,7 @@
 #define KUBE_RV_SIZE     64  /* a resourceVersion */
 #define KUBE_ZONE_SIZE   64
 #define KUBE_UID_SIZE    64 /* "f6fb0d0c-..." */
-#define KUBE_WHY_SIZE    256
+#define KUBE_WHY_SIZE    512
 
 /* ---- pages and events ------------------------------------------------------------ */
 
@@ -93,6 +95,7 @@ struct kube_port {
 struct kube_service {
 	char space[KUBE_LABEL_SIZE], name[KUBE_LABEL_SIZE];
 	char mode[KUBE_LABEL_SIZE];      /* the label's value, whatever it is; "": no label */
+	char pool[KUBE_NAME_SIZE];       /* of which InferencePool it is a frontend; "": of none */
 	struct addr addresses[2];        /* ClusterIPs, one for each family */
 	size_t address_count;            /* 0: headless, or ExternalName */
 	bool local;                      /* internalTrafficPolicy: Local */

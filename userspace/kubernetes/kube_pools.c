@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,9 +39,9 @@ __attribute__((format(printf, 2, 3))) static void leave(char *why, const char *f
 	va_end(ap);
 }
 
-/* Whether the Service as a whole is left to kube-proxy. */
-static bool leave_service(const struct kube_service *s, const char *node, char *why)
+bool kube_pools_leave(const struct kube_service *s, char why[KUBE_WHY_SIZE])
 {
+	why[0] = '\0';
 	if (!strcmp(s->mode, "off"))
 		leave(why, "its label " KUBE_LABEL_MODE " says off");
 	else if (!kube_is_steered(s))
@@ -51,8 +52,6 @@ static bool leave_service(const struct kube_service *s, const char *node, char *
 	else if (!s->address_count)
 		leave(why, "it has no ClusterIP: clients of a headless Service, or of an "
 			   "ExternalName, dial other addresses");
-	else if (s->local && !node)
-		leave(why, "its internalTrafficPolicy is Local, and this node's name is not known");
 	else if (!s->port_count)
 		leave(why, "it has no TCP port");
 	else if (s->intercept[0] && strcmp(s->intercept, "endpoints") != 0)
@@ -61,68 +60,6 @@ static bool leave_service(const struct kube_service *s, const char *node, char *
 		      " is '%s', which is no such word; write endpoints, or remove it",
 		      s->intercept);
 	return why[0];
-}
-
-/* An endpoint with its address as the configuration has it. */
-struct member {
-	char name[KUBE_NAME_SIZE + 8], address[ADDR_TEXT_SIZE];
-	bool drained;
-	uint32_t place; /* enum config_place_of */
-};
-
-/* Everything of one pool while it is made. */
-struct making {
-	const struct kube_service *service;
-	const struct kube_here *here;
-	struct member *members;
-	size_t count, room;
-	/* Clients that carry the Service's own labels: what belongs together talks to each other
-	 * by address. */
-	char (*spared)[PINTLE_CLIENT_NAME_SIZE];
-	size_t spared_count, spared_room;
-};
-
-static int by_name(const void *left, const void *right)
-{
-	const struct member *a = left, *b = right;
-
-	return strcmp(a->name, b->name) ?: strcmp(a->address, b->address);
-}
-
-static int by_text(const void *left, const void *right)
-{
-	return strcmp(left, right);
-}
-
-static bool has_family(const struct kube_service *s, bool v4)
-{
-	for (size_t i = 0; i < s->address_count; i++)
-		if (addr_is_v4(&s->addresses[i]) == v4)
-			return true;
-	return false;
-}
-
-/* A pod has one name for each family: that of the Service's second family has a suffix. An address
- * that belongs to no pod is its own name. */
-static void name_member(const struct kube_service *s, const struct kube_endpoint *e,
-			struct member *m)
-{
-	bool v4 = addr_is_v4(&e->address);
-	char ip[ADDR_TEXT_SIZE];
-
-	if (e->name[0]) {
-		snprintf(m->name, sizeof(m->name), "%s%s", e->name,
-			 addr_is_v4(&s->addresses[0]) == v4 ? ""
-			 : v4                               ? ".ipv4"
-							    : ".ipv6");
-		return;
-	}
-	snprintf(m->name, sizeof(m->name), "%s%s", v4 ? "" : "ip-",
-		 addr_format_ip(&e->address, ip));
-	for (char *c = m->name; *c; c++)
-		*c = *c == ':' ? '-' : *c;
-	if (m->name[strlen(m->name) - 1] == '-')
-		strcat(m->name, "0"); /* fd00:: */
 }
 
 static uint32_t place_of(const struct kube_here *here, const struct kube_endpoint *e)
@@ -136,21 +73,6 @@ static uint32_t place_of(const struct kube_here *here, const struct kube_endpoin
 									       : PLACE_ZONE;
 }
 
-static int add_member(struct making *in, const struct kube_endpoint *e, uint16_t port)
-{
-	struct member *m;
-
-	if (!ROOM_FOR_ONE(in->members, in->count, in->room, 16))
-		return -ENOMEM;
-	m = &in->members[in->count];
-	name_member(in->service, e, m);
-	addr_format(&e->address, port, m->address);
-	m->drained = e->terminating;
-	m->place = place_of(in->here, e);
-	in->count++;
-	return 0;
-}
-
 /* A pod that terminates is no longer ready, but serves until it ends: it is a member that is
  * drained. Where the Service publishes pods that are not ready, all are called ready. */
 static bool is_member(const struct kube_endpoint *e)
@@ -159,67 +81,43 @@ static bool is_member(const struct kube_endpoint *e)
 }
 
 /* A pod of the Service on this node, in whatever condition. */
-static int add_spared(struct making *in, const struct kube_endpoint *e)
+static int add_spared(struct kube_making *m, const struct kube_service *s,
+		      const struct kube_here *here, const struct kube_endpoint *e)
 {
-	size_t length = strlen(e->uid);
-
-	if (strcmp(in->service->intercept, "endpoints") != 0 || !length ||
-	    length + sizeof("pod/") > PINTLE_CLIENT_NAME_SIZE ||
-	    (in->here->node && strcmp(in->here->node, e->node) != 0) ||
-	    in->spared_count == PINTLE_MAX_SPARED)
+	if (strcmp(s->intercept, "endpoints") != 0 ||
+	    (here->node && strcmp(here->node, e->node) != 0))
 		return 0;
-	if (!ROOM_FOR_ONE(in->spared, in->spared_count, in->spared_room, 16))
-		return -ENOMEM;
-	snprintf(in->spared[in->spared_count++], sizeof(*in->spared), "pod/%.*s", (int)length,
-		 e->uid);
-	return 0;
+	return kube_making_spare(m, e->uid);
 }
 
 /* With internalTrafficPolicy: Local only the pods of the client's own node serve it. */
-static bool is_here(const struct making *in, const struct kube_endpoint *e)
+static bool is_here(const struct kube_service *s, const struct kube_here *here,
+		    const struct kube_endpoint *e)
 {
-	return !in->service->local || !strcmp(in->here->node, e->node);
+	return !s->local || !strcmp(here->node, e->node);
 }
 
-static int add_slice(struct making *in, const struct kube_slice *slice, const char *port)
+static int add_slice(struct kube_making *m, const struct kube_service *s,
+		     const struct kube_here *here, const struct kube_slice *slice, const char *port)
 {
 	int err = 0;
 
 	for (size_t k = 0; !err && k < slice->endpoint_count; k++)
-		err = add_spared(in, &slice->endpoints[k]);
+		err = add_spared(m, s, here, &slice->endpoints[k]);
 	for (size_t i = 0; !err && i < slice->port_count; i++) {
 		if (strcmp(slice->ports[i].name, port) != 0)
 			continue;
 		for (size_t k = 0; !err && k < slice->endpoint_count; k++) {
 			const struct kube_endpoint *e = &slice->endpoints[k];
 
-			if (is_member(e) && is_here(in, e) &&
-			    has_family(in->service, addr_is_v4(&e->address)))
-				err = add_member(in, e, slice->ports[i].port);
+			if (is_member(e) && is_here(s, here, e))
+				err = kube_making_member(m, e->name, &e->address,
+							 slice->ports[i].port, 0, e->terminating,
+							 place_of(here, e));
 		}
 		return err;
 	}
 	return 0;
-}
-
-/* While a controller rewrites slices, a pod may be in two of them. */
-static void drop_doubles(struct making *in)
-{
-	size_t n = 0;
-
-	if (in->count)
-		qsort(in->members, in->count, sizeof(*in->members), by_name);
-	for (size_t i = 0; i < in->count; i++)
-		if (!n || strcmp(in->members[n - 1].address, in->members[i].address) != 0)
-			in->members[n++] = in->members[i];
-	in->count = n;
-	n = 0;
-	if (in->spared_count)
-		qsort(in->spared, in->spared_count, sizeof(*in->spared), by_text);
-	for (size_t i = 0; i < in->spared_count; i++)
-		if (!n || strcmp(in->spared[n - 1], in->spared[i]) != 0)
-			memmove(in->spared[n++], in->spared[i], sizeof(*in->spared));
-	in->spared_count = n;
 }
 
 static bool is_first_of_target(const struct kube_service *s, size_t port)
@@ -239,89 +137,58 @@ static size_t count_targets(const struct kube_service *s)
 	return n;
 }
 
-#define FRONTENDS_MAX (2 * KUBE_MAX_PORTS)
-
-/* Each ClusterIP with each port of that target. */
-static size_t list_frontends(const struct kube_service *s, const char *target,
-			     char (*texts)[ADDR_TEXT_SIZE], const char **frontends)
+int kube_pools_frontends(struct kube_making *m, const struct kube_service *s, const char *target,
+			 const struct kube_extra *extra)
 {
-	size_t n = 0;
+	int err = 0;
 
-	for (size_t a = 0; a < s->address_count; a++) {
-		for (size_t i = 0; i < s->port_count; i++) {
-			if (strcmp(s->ports[i].target, target) != 0)
-				continue;
-			frontends[n] = addr_format(&s->addresses[a], s->ports[i].port, texts[n]);
-			n++;
-		}
-	}
-	return n;
+	for (size_t a = 0; a < s->address_count; a++)
+		for (size_t i = 0; !err && i < s->port_count; i++)
+			if (!target || !strcmp(s->ports[i].target, target))
+				err = kube_making_frontend(m, &s->addresses[a], s->ports[i].port);
+	for (size_t i = 0; !err && i < s->port_count; i++)
+		if (!target || !strcmp(s->ports[i].target, target))
+			err = kube_making_prefixes(m, extra, s->ports[i].port);
+	return err;
 }
 
-static int put_pool(struct config_founds *p, const struct making *in, size_t port, bool several)
+/* The pool of a port's target. */
+static int add_target(struct config_founds *p, const struct kube_service *s, size_t port,
+		      bool several, struct kube_slice *const *slices, size_t slice_count,
+		      const struct kube_here *here, const struct kube_extra *extra, char *why)
 {
-	const struct kube_service *s = in->service;
-	_cleanup_free_ char(*texts)[ADDR_TEXT_SIZE] = calloc(FRONTENDS_MAX, sizeof(*texts));
-	_cleanup_free_ const char **frontends = calloc(FRONTENDS_MAX, sizeof(*frontends));
-	_cleanup_free_ const char **spared = calloc(in->spared_count + 1, sizeof(*spared));
-	struct config_parts parts = {
-		.mode = s->mode,
-		.frontends = frontends,
-		.intercept = !strcmp(s->intercept, "endpoints"),
-	};
+	_cleanup_(kube_making_free) struct kube_making m = {0};
 	char name[2 * KUBE_LABEL_SIZE + KUBE_PORT_SIZE + 2];
-	int err;
+	int err = kube_pools_frontends(&m, s, s->ports[port].target, extra);
 
-	parts.endpoints = calloc(in->count, sizeof(*parts.endpoints));
-	if (!texts || !frontends || !spared || !parts.endpoints) {
-		free(parts.endpoints);
-		return -ENOMEM;
-	}
+	for (size_t k = 0; !err && k < slice_count; k++)
+		err = add_slice(&m, s, here, slices[k], s->ports[port].name);
+	if (!err && !m.member_count)
+		leave(why, "port %u has no ready endpoint%s", s->ports[port].port,
+		      s->local ? " on this node" : "");
+	if (err || !m.member_count)
+		return err;
+	m.intercept = !strcmp(s->intercept, "endpoints");
 	snprintf(name, sizeof(name), "%s/%s%s%s", s->space, s->name, several ? ":" : "",
 		 several ? s->ports[port].name : "");
-	parts.name = name;
-	parts.frontend_count = list_frontends(s, s->ports[port].target, texts, frontends);
-	for (size_t i = 0; i < in->count; i++) {
-		parts.endpoints[i].name = in->members[i].name;
-		parts.endpoints[i].address = in->members[i].address;
-		parts.endpoints[i].drained = in->members[i].drained;
-		parts.endpoints[i].place = in->members[i].place;
-	}
-	parts.endpoint_count = in->count;
-	for (size_t i = 0; i < in->spared_count; i++)
-		spared[i] = in->spared[i];
-	parts.spared = spared;
-	parts.spared_count = in->spared_count;
-	err = config_founds_put(p, &parts);
-	free(parts.endpoints);
-	return err;
+	return kube_making_put(&m, name, s->mode, extra ? extra->keys : NULL, p);
 }
 
 int kube_pools_add(struct config_founds *p, const struct kube_service *s,
 		   struct kube_slice *const *slices, size_t slice_count,
-		   const struct kube_here *here, char why[KUBE_WHY_SIZE])
+		   const struct kube_here *here, const struct kube_extra *extra,
+		   char why[KUBE_WHY_SIZE])
 {
 	bool several = count_targets(s) > 1;
 	int err = 0;
 
 	why[0] = '\0';
-	if (leave_service(s, here->node, why))
+	if (!kube_pools_leave(s, why) && s->local && !here->node)
+		leave(why, "its internalTrafficPolicy is Local, and this node's name is not known");
+	if (why[0])
 		return 0;
-	for (size_t i = 0; !err && i < s->port_count; i++) {
-		struct making in = {.service = s, .here = here};
-
-		if (!is_first_of_target(s, i))
-			continue;
-		for (size_t k = 0; !err && k < slice_count; k++)
-			err = add_slice(&in, slices[k], s->ports[i].name);
-		drop_doubles(&in);
-		if (!err && in.count)
-			err = put_pool(p, &in, i, several);
-		else if (!err)
-			leave(why, "port %u has no ready endpoint%s", s->ports[i].port,
-			      s->local ? " on this node" : "");
-		free(in.members);
-		free(in.spared);
-	}
+	for (size_t i = 0; !err && i < s->port_count; i++)
+		if (is_first_of_target(s, i))
+			err = add_target(p, s, i, several, slices, slice_count, here, extra, why);
 	return err;
 }

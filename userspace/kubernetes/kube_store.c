@@ -61,23 +61,23 @@ static void item_free(struct kube_store *s, struct kube_item *item)
 	LIST_REMOVE(item, all);
 	s->count--;
 	s->kind->free(item->now);
+	free(item->why);
 	free(item);
 }
 
 static void item_read(struct kube_store *s, struct kube_item *item, const cJSON *object)
 {
 	char why[KUBE_WHY_SIZE] = "";
+	int err;
 
 	s->kind->free(TAKE_PTR(item->now));
 	kube_object_meta(object, &item->meta);
-	if (!s->kind->read(object, &item->now, why)) {
-		item->why[0] = '\0';
-		return;
-	}
+	err = s->kind->read(object, &item->now, why);
 	/* Its status changes often, and says nothing new. */
-	if (strcmp(why, item->why) != 0)
+	if (err && (!item->why || strcmp(why, item->why) != 0))
 		log_warn("Kubernetes: %s %s is left out: %s", s->kind->one, item->key, why);
-	snprintf(item->why, sizeof(item->why), "%s", why);
+	free(item->why);
+	item->why = err ? strdup(why) : NULL;
 }
 
 /* ---- the watch ------------------------------------------------------------------------- */
@@ -171,10 +171,14 @@ struct kube_store *kube_store_new(struct kube_client *c, const struct kube_kind 
 
 void kube_store_free(struct kube_store *s)
 {
+	struct kube_item *item, *next;
+
 	if (!s)
 		return;
 	kube_watch_free(s->watch);
-	while (!LIST_EMPTY(&s->items))
-		item_free(s, LIST_FIRST(&s->items));
+	for (item = LIST_FIRST(&s->items); item; item = next) {
+		next = LIST_NEXT(item, all);
+		item_free(s, item);
+	}
 	free(s);
 }

@@ -31,11 +31,11 @@ struct kube_kind {
 struct kube_item {
 	LIST_ENTRY(kube_item) all;
 	char key[KUBE_KEY_SIZE];
-	uint64_t hash;           /* of the key */
-	unsigned int round;      /* of the list that named it last */
-	struct kube_meta meta;   /* who it is */
-	void *now;               /* NULL: it cannot be read */
-	char why[KUBE_WHY_SIZE]; /* why it cannot */
+	uint64_t hash;         /* of the key */
+	unsigned int round;    /* of the list that named it last */
+	struct kube_meta meta; /* who it is */
+	void *now;             /* NULL: it cannot be read */
+	char *why;             /* why it cannot; NULL: it can */
 };
 
 struct kube_store; /* the objects of one watch */

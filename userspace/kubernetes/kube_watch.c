@@ -8,6 +8,7 @@
 #include "../base/util.h"
 #include "../fetch/curl_loop.h"
 #include "../fetch/secret.h"
+#include "kube_client.h"
 #include "kube_lines.h"
 #include "kube_objects.h"
 
@@ -54,20 +55,19 @@ struct kube_client {
 	struct curl_loop *http;
 	struct secrets secrets;
 	struct secret *token; /* NULL: access->token, or none */
-	unsigned int watches;
+	unsigned int users;   /* watches and requests */
 	struct trouble troubles[MAX_KINDS];
 	uint64_t failures, requests;
 };
 
 struct kube_watch {
+	struct kube_transfer transfer; /* the first member */
 	struct kube_client *client;
 	const char *what;
 	char *path, *selector;
 	const struct kube_watch_callbacks *callbacks;
 	void *arg;
 	uv_timer_t timer;
-	CURL *easy;
-	struct curl_slist *headers;
 	enum phase phase;
 	enum next next;
 	char version[KUBE_RV_SIZE];
@@ -84,7 +84,6 @@ struct kube_watch {
 	struct kube_lines lines;
 	int broken; /* why we ended the answer ourselves, -errno */
 	char reason[KUBE_WHY_SIZE];
-	char message[CURL_ERROR_SIZE];
 };
 
 /* ---- what goes wrong ------------------------------------------------------------------------ */
@@ -131,28 +130,28 @@ static struct trouble *trouble_of(struct kube_client *c, const char *what)
 }
 
 /* Many watches of a kind fail together: the log has each trouble once, until it is over. */
-static void client_tell(struct kube_client *c, const struct kube_watch *w, const char *why)
+void kube_client_tell(struct kube_client *c, const char *what, const char *why, bool missing)
 {
-	struct trouble *t = trouble_of(c, w->what), spare = {0};
+	struct trouble *t = trouble_of(c, what), spare = {0};
 	char text[sizeof(t->text)];
 
 	t = t ?: &spare;
-	snprintf(text, sizeof(text), "%s: %s", w->what, why);
+	snprintf(text, sizeof(text), "%s: %s", what, why);
 	c->failures++;
-	if (!strcmp(text, t->text) && t->missing == w->missing)
+	if (!strcmp(text, t->text) && t->missing == missing)
 		return;
-	if (w->missing)
+	if (missing)
 		log_info("Kubernetes: %s; going on without them", text);
 	else if (!t->text[0])
 		log_warn("Kubernetes: %s; trying again, and what is known stays", text);
 	else
 		log_info("Kubernetes: %s", text);
-	t->what = w->what;
-	t->missing = w->missing;
+	t->what = what;
+	t->missing = missing;
 	snprintf(t->text, sizeof(t->text), "%s", text);
 }
 
-static void client_well(struct kube_client *c, const char *what)
+void kube_client_well(struct kube_client *c, const char *what)
 {
 	struct trouble *t = trouble_of(c, what);
 
@@ -182,7 +181,7 @@ static uint64_t retry_after_ms(const struct kube_watch *w)
 {
 	curl_off_t s = 0;
 
-	curl_easy_getinfo(w->easy, CURLINFO_RETRY_AFTER, &s);
+	curl_easy_getinfo(w->transfer.easy, CURLINFO_RETRY_AFTER, &s);
 	return s > 0 ? MIN((uint64_t)s * 1000, (uint64_t)RETRY_AFTER_MAX_MS) : 0;
 }
 
@@ -195,7 +194,7 @@ static void watch_fail(struct kube_watch *w, enum next next, const char *why)
 		ms *= 2;
 	ms = jitter(MIN(ms, times->retry_max));
 	w->failures++;
-	client_tell(w->client, w, why);
+	kube_client_tell(w->client, w->what, why, w->missing);
 	watch_pause(w, next, MAX(ms, retry_after_ms(w)));
 }
 
@@ -203,7 +202,7 @@ static void watch_succeed(struct kube_watch *w)
 {
 	w->failures = w->refused = 0;
 	w->missing = false;
-	client_well(w->client, w->what);
+	kube_client_well(w->client, w->what);
 }
 
 /* ---- pages ------------------------------------------------------------------------------------
@@ -336,7 +335,7 @@ static long status_of(const struct kube_watch *w)
 {
 	long status = 0;
 
-	curl_easy_getinfo(w->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(w->transfer.easy, CURLINFO_RESPONSE_CODE, &status);
 	return status;
 }
 
@@ -368,7 +367,7 @@ static int query(const struct kube_watch *w, enum phase phase, char **url)
 	uint64_t life =
 		times->lifetime / 2000 + arc4random_uniform((uint32_t)(times->lifetime / 2000) + 1);
 	const char *selector = w->selector ?: "";
-	char *escaped = w->more ? curl_easy_escape(w->easy, w->more, 0) : NULL;
+	char *escaped = w->more ? curl_easy_escape(w->transfer.easy, w->more, 0) : NULL;
 	int n = -1;
 
 	if (w->single)
@@ -394,27 +393,33 @@ static const char *token_of(struct kube_client *c, const char **why)
 	return c->token ? secret_text(c->token, why) : c->access->token;
 }
 
-static int set_headers(struct kube_watch *w, const char **why)
+static int add_header(struct curl_slist **headers, const char *line)
 {
-	const char *token = token_of(w->client, why);
+	struct curl_slist *all = curl_slist_append(*headers, line);
+
+	*headers = all ?: *headers;
+	return all ? 0 : -ENOMEM;
+}
+
+/* By http the token would go unencrypted; kube_access.c allows that to this machine alone, where
+ * `kubectl proxy` needs none. */
+static int add_token(struct kube_client *c, struct curl_slist **headers, const char **why)
+{
+	const char *token = token_of(c, why);
 	_cleanup_free_ char *line = NULL;
-	struct curl_slist *all;
+	int err;
 
 	if (*why && !token)
 		return -EACCES;
-	curl_slist_free_all(TAKE_PTR(w->headers));
-	w->headers = curl_slist_append(NULL, "Accept: application/json");
-	/* By http the token would go unencrypted; kube_access.c allows that to this machine alone,
-	 * where `kubectl proxy` needs none. */
-	if (!token || strncmp(w->client->access->server, "https://", 8) != 0)
-		return w->headers ? 0 : -ENOMEM;
-	if (asprintf(&line, "Authorization: Bearer %s", token) < 0)
+	if (!token || strncmp(c->access->server, "https://", 8) != 0)
+		return 0;
+	if (asprintf(&line, "Authorization: Bearer %s", token) < 0) {
 		line = NULL;
-	all = line ? curl_slist_append(w->headers, line) : NULL;
-	if (line)
-		explicit_bzero(line, strlen(line));
-	w->headers = all ?: w->headers;
-	return all ? 0 : -ENOMEM;
+		return -ENOMEM;
+	}
+	err = add_header(headers, line);
+	explicit_bzero(line, strlen(line));
+	return err;
 }
 
 static void set_pem(CURL *easy, const struct kube_pem *p, CURLoption file, CURLoption blob)
@@ -427,32 +432,100 @@ static void set_pem(CURL *easy, const struct kube_pem *p, CURLoption file, CURLo
 		curl_easy_setopt(easy, file, p->file);
 }
 
-static void set_options(struct kube_watch *w, enum phase phase, const char *url)
+static void set_options(struct kube_client *c, struct kube_transfer *t)
 {
-	const struct kube_access *a = w->client->access;
-	CURL *e = w->easy;
+	const struct kube_access *a = c->access;
+	CURL *e = t->easy;
 
 	curl_easy_reset(e);
-	curl_loop_adopt(w->client->http, e);
-	curl_easy_setopt(e, CURLOPT_PRIVATE, w);
-	curl_easy_setopt(e, CURLOPT_URL, url);
-	curl_easy_setopt(e, CURLOPT_HTTPHEADER, w->headers);
+	curl_loop_adopt(c->http, e);
+	curl_easy_setopt(e, CURLOPT_PRIVATE, t);
+	curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->headers);
 	curl_easy_setopt(e, CURLOPT_USERAGENT, "pintled/" PINTLE_VERSION);
 	curl_easy_setopt(e, CURLOPT_PROXY, "");
-	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)w->client->times->connect);
-	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(e, CURLOPT_WRITEDATA, w);
-	w->message[0] = '\0';
-	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, w->message);
+	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)c->times->connect);
+	t->message[0] = '\0';
+	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->message);
 	/* All watches share a connection. */
 	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
-	curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, w->fresh ? 1L : 0L);
-	if (phase == LISTING)
-		curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "gzip");
 	set_pem(e, &a->ca, CURLOPT_CAINFO, CURLOPT_CAINFO_BLOB);
 	set_pem(e, &a->cert, CURLOPT_SSLCERT, CURLOPT_SSLCERT_BLOB);
 	set_pem(e, &a->key, CURLOPT_SSLKEY, CURLOPT_SSLKEY_BLOB);
+}
+
+int kube_client_prepare(struct kube_client *c, struct kube_transfer *t, const char *content_type,
+			const char **why)
+{
+	_cleanup_free_ char *line = NULL;
+	int err;
+
+	*why = NULL;
+	curl_slist_free_all(TAKE_PTR(t->headers));
+	err = add_header(&t->headers, "Accept: application/json");
+	if (!err && content_type) {
+		if (asprintf(&line, "Content-Type: %s", content_type) < 0)
+			line = NULL;
+		err = line ? add_header(&t->headers, line) : -ENOMEM;
+	}
+	if (!err)
+		err = add_token(c, &t->headers, why);
+	if (!err)
+		set_options(c, t);
+	return err;
+}
+
+const char *kube_client_server(const struct kube_client *c)
+{
+	return c->access->server;
+}
+
+const char *kube_client_namespace(const struct kube_client *c)
+{
+	return c->access->space;
+}
+
+uv_loop_t *kube_client_loop(const struct kube_client *c)
+{
+	return c->loop;
+}
+
+const struct kube_times *kube_client_times(const struct kube_client *c)
+{
+	return c->times;
+}
+
+int kube_client_start(struct kube_client *c, struct kube_transfer *t)
+{
+	c->requests++;
+	return curl_loop_start(c->http, t->easy);
+}
+
+void kube_client_stop(struct kube_client *c, struct kube_transfer *t)
+{
+	curl_loop_stop(c->http, t->easy);
+}
+
+void kube_client_join(struct kube_client *c)
+{
+	c->users++;
+}
+
+void kube_client_leave(struct kube_client *c)
+{
+	c->users--;
+}
+
+static void watch_options(struct kube_watch *w, enum phase phase, const char *url)
+{
+	CURL *e = w->transfer.easy;
+
+	curl_easy_setopt(e, CURLOPT_URL, url);
+	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(e, CURLOPT_WRITEDATA, w);
+	curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, w->fresh ? 1L : 0L);
+	if (phase == LISTING)
+		curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "gzip");
 }
 
 static uint64_t silence_ms(const struct kube_watch *w)
@@ -465,13 +538,13 @@ static void watch_request(struct kube_watch *w, enum phase phase)
 {
 	_cleanup_free_ char *url = NULL;
 	const char *why = NULL;
-	int err = query(w, phase, &url) ?: set_headers(w, &why);
+	int err = query(w, phase, &url) ?: kube_client_prepare(w->client, &w->transfer, NULL, &why);
 
 	if (err) {
 		watch_fail(w, NEXT_LIST, why ?: "out of memory");
 		return;
 	}
-	set_options(w, phase, url);
+	watch_options(w, phase, url);
 	w->fresh = false;
 	w->phase = phase;
 	w->broken = 0;
@@ -479,8 +552,7 @@ static void watch_request(struct kube_watch *w, enum phase phase)
 	kube_lines_reset(&w->lines);
 	drop_page(w);
 	uv_timer_start(&w->timer, on_timer, silence_ms(w), MAX(silence_ms(w) / 4, (uint64_t)1));
-	w->client->requests++;
-	if (curl_loop_start(w->client->http, w->easy))
+	if (kube_client_start(w->client, &w->transfer))
 		watch_fail(w, NEXT_LIST, "out of memory");
 }
 
@@ -550,30 +622,36 @@ static void end_in_order(struct kube_watch *w)
 		watch_fail(w, NEXT_WATCH, "a watch ends as soon as it begins");
 }
 
-static void on_done(CURL *easy, CURLcode result, void *arg)
+static void on_watch_done(struct kube_transfer *t, CURLcode result)
 {
-	struct kube_watch *w = NULL;
-	long status;
+	struct kube_watch *w = (struct kube_watch *)t;
+	long status = status_of(w);
 
-	(void)arg;
-	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&w);
-	status = status_of(w);
 	uv_timer_stop(&w->timer);
 	if (w->broken)
 		end_by_us(w);
 	else if (result && !(result == CURLE_PARTIAL_FILE && status != 200))
-		watch_fail(w, next_of(w), w->message[0] ? w->message : curl_easy_strerror(result));
+		watch_fail(w, next_of(w), t->message[0] ? t->message : curl_easy_strerror(result));
 	else if (status != 200)
 		end_by_status(w, status);
 	else
 		end_in_order(w);
 }
 
+static void on_done(CURL *easy, CURLcode result, void *arg)
+{
+	struct kube_transfer *t = NULL;
+
+	(void)arg;
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
+	t->done(t, result);
+}
+
 static void end_silent(struct kube_watch *w)
 {
 	enum next next = next_of(w);
 
-	curl_loop_stop(w->client->http, w->easy);
+	kube_client_stop(w->client, &w->transfer);
 	/* Other requests wait on the same connection, which may be as dead. */
 	w->fresh = true;
 	watch_fail(w, next, "no byte came for too long");
@@ -630,17 +708,17 @@ struct kube_watch *kube_watch_new(struct kube_client *c, const char *what, const
 		.selector = selector ? strdup(selector) : NULL,
 		.callbacks = callbacks,
 		.arg = arg,
-		.easy = curl_easy_init(),
+		.transfer = {.done = on_watch_done, .easy = curl_easy_init()},
 		.limit = LIMIT_FIRST,
 	};
-	if (!w->path || (selector && !w->selector) || !w->easy) {
-		curl_easy_cleanup(w->easy);
+	if (!w->path || (selector && !w->selector) || !w->transfer.easy) {
+		curl_easy_cleanup(w->transfer.easy);
 		free(w->path);
 		free(w->selector);
 		free(w);
 		return NULL;
 	}
-	c->watches++;
+	kube_client_join(c);
 	uv_timer_init(c->loop, &w->timer);
 	w->timer.data = w;
 	watch_pause(w, NEXT_LIST, 0);
@@ -662,10 +740,10 @@ void kube_watch_free(struct kube_watch *w)
 	if (!w)
 		return;
 	if (w->phase != PAUSING)
-		curl_loop_stop(w->client->http, w->easy);
-	w->client->watches--;
-	curl_easy_cleanup(w->easy);
-	curl_slist_free_all(w->headers);
+		kube_client_stop(w->client, &w->transfer);
+	kube_client_leave(w->client);
+	curl_easy_cleanup(w->transfer.easy);
+	curl_slist_free_all(w->transfer.headers);
 	free(w->more);
 	drop_page(w);
 	kube_lines_free(&w->lines);
@@ -699,7 +777,7 @@ void kube_client_free(struct kube_client *c)
 {
 	if (!c)
 		return;
-	assert(!c->watches);
+	assert(!c->users);
 	curl_loop_free(c->http);
 	secret_put(c->token);
 	kube_access_free(c->access);

@@ -32,6 +32,15 @@ static bool daemon_alive(const struct pintle_node *n, uint64_t now)
 	return n->heartbeat_ns && (int64_t)(now - n->heartbeat_ns) <= (int64_t)STATE_HEARTBEAT_NS;
 }
 
+/* As state_text(), for a text of lines. */
+static void lines_read(char *to, size_t size, const char *from)
+{
+	snprintf(to, size, "%.*s", (int)size - 1, from);
+	for (; *to; to++)
+		if (*to != '\n' && (*to < ' ' || *to > '~'))
+			*to = '?';
+}
+
 static int node_read(const struct maps *m, struct state *s)
 {
 	struct pintle_node n;
@@ -46,7 +55,9 @@ static int node_read(const struct maps *m, struct state *s)
 	TEXT(version);
 	TEXT(config);
 	TEXT(metrics);
+	TEXT(kube_why);
 #undef TEXT
+	lines_read(s->node.kube_missing, sizeof(n.kube_missing), n.kube_missing);
 	s->daemon_alive = daemon_alive(&n, s->now_ns);
 	return 0;
 }

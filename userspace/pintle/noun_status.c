@@ -277,11 +277,60 @@ static void print_node(const struct status *t)
 		       age_text(seconds_since(t->s, n->reconciled_ns), age), n->drift);
 }
 
+/* ---- the cluster ----------------------------------------------------------------- */
+
+static cJSON *missing_new(const struct pintle_node *n)
+{
+	char lines[PINTLE_LINES_SIZE], *rest = lines, *line;
+	cJSON *list = cJSON_CreateArray();
+
+	snprintf(lines, sizeof(lines), "%s", n->kube_missing);
+	while ((line = strsep(&rest, "\n")))
+		if (*line)
+			cJSON_AddItemToArray(list, cJSON_CreateString(line));
+	return list;
+}
+
+static cJSON *kubernetes_new(const struct pintle_node *n)
+{
+	cJSON *o = cJSON_CreateObject();
+
+	cJSON_AddBoolToObject(o, "up", n->kube & PINTLE_KUBE_WELL);
+	cJSON_AddBoolToObject(o, "synced", n->kube & PINTLE_KUBE_LISTED);
+	cJSON_AddBoolToObject(o, "writes", n->kube & PINTLE_KUBE_LEADS);
+	cJSON_AddNumberToObject(o, "left", n->kube_left);
+	cJSON_AddNumberToObject(o, "no_room", n->kube_no_room);
+	cJSON_AddItemToObject(o, "missing", missing_new(n));
+	return o;
+}
+
+static void print_cluster(const struct pintle_node *n)
+{
+	cJSON *missing;
+	const cJSON *one;
+
+	if (!(n->kube & PINTLE_KUBE_THERE))
+		return;
+	missing = missing_new(n);
+	printf("cluster   %s, %s%s\n",
+	       n->kube & PINTLE_KUBE_WELL ? "the API server answers" : "the API server is away",
+	       n->kube & PINTLE_KUBE_LISTED ? "all is listed" : "not all is listed yet",
+	       n->kube & PINTLE_KUBE_LEADS ? "; this daemon writes conditions and Events" : "");
+	cJSON_ArrayForEach (one, missing) {
+		printf("          without %s\n", cJSON_GetStringValue(one));
+	}
+	cJSON_Delete(missing);
+	if (n->kube_left)
+		printf("          %u left to kube-proxy, %u of them for want of room: %s\n",
+		       n->kube_left, n->kube_no_room, n->kube_why);
+}
+
 static int print_text(const struct status *t)
 {
 	const cJSON *w;
 
 	print_node(t);
+	print_cluster(&t->s->node);
 	print_pools(t);
 	print_overrides(t);
 	if (cJSON_GetArraySize(t->warnings))
@@ -378,6 +427,12 @@ GET_NODE_COUNT(group_id, group)
 GET_NODE_COUNT(oneshot_devices, devices)
 GET_TEXT(config)
 GET_TEXT(metrics)
+GET(kubernetes)
+{
+	const struct pintle_node *n = &t->s->node;
+
+	return n->kube & PINTLE_KUBE_THERE ? value_json(kubernetes_new(n)) : value_none();
+}
 GET_LIST(pools)
 GET_LIST(overrides)
 GET_LIST(warnings)
@@ -420,6 +475,11 @@ static const struct column columns[] = {
 	 .help = "devices that one-shot is attached to; each direction of a device counts as one"},
 	{.key = "config", COLUMN(config), .help = "text: path of the configuration, or null"},
 	{.key = "metrics", COLUMN(metrics), .help = "text: address of /metrics; null: not served"},
+	{.key = "kubernetes",
+	 COLUMN(kubernetes),
+	 .help = "{up, synced, writes (bool: conditions and Events), left and no_room (how many "
+		 "Services and InferencePools are left to kube-proxy, and for want of room), "
+		 "missing (list of text)}, or null: no Kubernetes"},
 	{.key = "pools",
 	 COLUMN(pools),
 	 .help = "list of {name, mode, endpoints, ready, ejected, hook, decisions: {OUTCOME: count}}"},

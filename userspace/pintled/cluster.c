@@ -168,15 +168,71 @@ int cluster_pools(struct cluster *c, struct config_founds *out)
 	return 0;
 }
 
+void cluster_room(struct cluster *c, const struct config *config)
+{
+	struct kube_amount taken = {0};
+
+	for (size_t i = 0; i < config->pool_count; i++) {
+		const struct config_pool *p = &config->pools[i];
+
+		if (p->line <= 0)
+			continue;
+		taken.pools++;
+		taken.endpoints += p->endpoint_count;
+		taken.frontends += p->frontend_count;
+	}
+	if (!c || !c->kube)
+		return;
+	kube_cluster_room(c->kube, taken);
+	kube_cluster_allow(c->kube, config->prefixes, config->prefix_count);
+}
+
+void cluster_judged(struct cluster *c, const struct config_founds *pools, bool applied)
+{
+	if (c && c->kube)
+		kube_cluster_judged(c->kube, pools, applied);
+}
+
 struct cluster_figures cluster_figures(const struct cluster *c)
 {
 	if (!c || !c->kube)
 		return (struct cluster_figures){.there = c};
-	return (struct cluster_figures){
+	struct cluster_figures f = {
 		.there = true,
 		.well = !kube_client_trouble(c->client),
 		.listed = kube_cluster_listed(c->kube),
 		.requests = kube_client_requests(c->client),
 		.failures = kube_client_failures(c->client),
+		.leads = kube_cluster_leads(c->kube),
 	};
+
+	kube_cluster_left(c->kube, &f.left);
+	return f;
+}
+
+static void show_missing(const struct cluster *c, char *to, size_t size)
+{
+	const char *line;
+	size_t n = 0;
+
+	to[0] = '\0';
+	for (size_t i = 0; n < size && (line = kube_client_missing(c->client, i)); i++)
+		n += (size_t)snprintf(to + n, size - n, "%s%s", n ? "\n" : "", line);
+}
+
+void cluster_show(const struct cluster *c, struct pintle_node *node)
+{
+	const struct cluster_figures f = cluster_figures(c);
+
+	if (!c || !c->kube) {
+		node->kube = 0;
+		return;
+	}
+	node->kube = PINTLE_KUBE_THERE | (f.well ? PINTLE_KUBE_WELL : 0U) |
+		     (f.listed ? PINTLE_KUBE_LISTED : 0U) | (f.leads ? PINTLE_KUBE_LEADS : 0U);
+	node->kube_left = (uint32_t)f.left.count;
+	node->kube_no_room = (uint32_t)f.left.no_room;
+	show_missing(c, node->kube_missing, sizeof(node->kube_missing));
+	snprintf(node->kube_why, sizeof(node->kube_why), "%.317s%s%.440s", f.left.one,
+		 f.left.one[0] ? ": " : "", f.left.why);
 }

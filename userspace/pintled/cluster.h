@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "../config/config.h"
+#include "../kubernetes/kube_cluster.h"
 #include "../kubernetes/kube_store.h"
 
 struct cluster;
@@ -36,14 +37,25 @@ const struct kube_store *cluster_pods(const struct cluster *c);
 /** What this node is called in the cluster. */
 const char *cluster_node(const struct cluster *c);
 
-/* For /metrics. All 0 where there is no Kubernetes. */
+/** Takes note of how much room the pools of the configuration file need, since the cluster's get
+ * the rest, and of where policies may name frontends. `c` may be NULL. */
+void cluster_room(struct cluster *c, const struct config *config);
+/** What the configuration made of the pools, and whether it runs: for conditions and Events. `c`
+ * may be NULL. */
+void cluster_judged(struct cluster *c, const struct config_founds *pools, bool applied);
+
+/* For /metrics and `pintle status`. All 0 where there is no Kubernetes. */
 struct cluster_figures {
 	bool there;  /* there is a Kubernetes */
 	bool well;   /* the newest request of each watch succeeded */
 	bool listed; /* each list was complete once */
+	bool leads;  /* this daemon writes conditions and Events */
 	uint64_t requests, failures;
+	struct kube_left left;
 };
 /** `c` may be NULL. */
 struct cluster_figures cluster_figures(const struct cluster *c);
+/** Writes the same, and what is missing, into `node`, for `pintle status`. `c` may be NULL. */
+void cluster_show(const struct cluster *c, struct pintle_node *node);
 
 #endif

@@ -156,6 +156,7 @@ static void on_housekeeping(uv_timer_t *timer)
 	struct daemon *d = timer->data;
 
 	d->rounds++;
+	cluster_show(d->cluster, d->maps->node);
 	if (d->behind)
 		on_cluster(d);
 	attachment_trim(d->attachment, d->config);
@@ -323,6 +324,8 @@ static void daemon_reload(struct daemon *d)
 	log_keep(NULL, 0);
 	process_reloaded(&d->process, !err);
 	settings_done(d->settings, err ? why : NULL);
+	if (d->cluster)
+		on_cluster(d); /* there may be more room, or less */
 }
 
 static void on_reload(uv_timer_t *timer)
@@ -364,6 +367,13 @@ static uint64_t hash_found(const struct config_founds *f)
 	return hash;
 }
 
+/* Lets the cluster, and `pintle status`, know what became of its pools. */
+static void tell_cluster(struct daemon *d)
+{
+	cluster_judged(d->cluster, settings_found(d->settings), !d->behind);
+	cluster_show(d->cluster, d->maps->node);
+}
+
 /* Most changes of a Service or a slice change no pool. */
 static void on_cluster(void *arg)
 {
@@ -371,16 +381,20 @@ static void on_cluster(void *arg)
 	_cleanup_(config_founds_free) struct config_founds f = {0};
 	uint64_t hash;
 
+	cluster_room(d->cluster, d->config);
 	if (cluster_pools(d->cluster, &f))
 		return;
 	hash = hash_found(&f);
-	if (hash == d->found_hash && !d->behind)
+	if (hash == d->found_hash && !d->behind) {
+		tell_cluster(d);
 		return;
+	}
 	settings_find(d->settings, &f);
 	d->found_hash = hash;
 	/* There may be no room while connections of former endpoints are open: housekeeping tries
 	 * again. */
 	d->behind = apply_settings(d);
+	tell_cluster(d);
 }
 
 static void on_pods_settle(uv_timer_t *timer)
@@ -556,6 +570,7 @@ static int daemon_start(struct daemon *d)
 		err = cluster_watch_pods(d->cluster, on_pods, d);
 	if (err)
 		return err;
+	cluster_show(d->cluster, d->maps->node);
 	d->started_ns = monotonic_ns();
 	d->watchdog_ns = notify_watchdog_interval_ns();
 	start_heartbeat(d);

@@ -106,6 +106,12 @@ NODE_VALUE(value_kube_up, cluster_figures(p->from->cluster).well,
 	   cluster_figures(p->from->cluster).there)
 NODE_VALUE(value_kube_synced, cluster_figures(p->from->cluster).listed,
 	   cluster_figures(p->from->cluster).there)
+NODE_VALUE(value_kube_writes, cluster_figures(p->from->cluster).leads,
+	   cluster_figures(p->from->cluster).there)
+NODE_VALUE(value_kube_left, cluster_figures(p->from->cluster).left.count,
+	   cluster_figures(p->from->cluster).there)
+NODE_VALUE(value_kube_no_room, cluster_figures(p->from->cluster).left.no_room,
+	   cluster_figures(p->from->cluster).there)
 NODE_VALUE(value_kube_requests, cluster_figures(p->from->cluster).requests,
 	   cluster_figures(p->from->cluster).there)
 NODE_VALUE(value_kube_failures, cluster_figures(p->from->cluster).failures,
@@ -280,12 +286,23 @@ static const struct row {
 		 "1: the API server answers; 0: the newest request failed, and what is known "
 		 "stays.",
 	 .family.more =
-		 "This and the next three only where there is a Kubernetes. pintled's log says "
+		 "This and the next ones only where there is a Kubernetes. pintled's log says "
 		 "what failed."},
 	{NODE(GAUGE, "pintle_kubernetes_synced", value_kube_synced),
 	 .family.help =
 		 "1: the Services and their slices were listed; 0: pools are those that were "
 		 "pinned."},
+	{NODE(GAUGE, "pintle_kubernetes_writes", value_kube_writes),
+	 .family.help =
+		 "1: of the cluster's daemons this one has the Lease, and writes conditions and "
+		 "Events."},
+	{NODE(GAUGE, "pintle_kubernetes_left", value_kube_left),
+	 .family.help =
+		 "Services and InferencePools that are to be steered, and are left to kube-proxy.",
+	 .family.more =
+		 "`pintle status` names one, the log and the objects' Events all, with the reason."},
+	{NODE(GAUGE, "pintle_kubernetes_no_room", value_kube_no_room),
+	 .family.help = "Of these: those for whose pools there is no room, the youngest of all."},
 	{NODE(COUNTER, "pintle_kubernetes_requests_total", value_kube_requests),
 	 .family.help = "Lists, pages of lists, and watches that were asked for."},
 	{NODE(COUNTER, "pintle_kubernetes_failures_total", value_kube_failures),

@@ -531,6 +531,11 @@ void settings_use(struct settings *s, const struct maps *m)
 	s->begun_ns = s->asked_ns; /* the file was read just now */
 }
 
+const struct config_founds *settings_found(const struct settings *s)
+{
+	return &s->found;
+}
+
 void settings_find(struct settings *s, struct config_founds *found)
 {
 	config_founds_free(&s->found);

@@ -37,6 +37,9 @@ void settings_use(struct settings *s, const struct maps *m);
  * is made. A pool that does not go with the file is left out, and logged once. */
 void settings_find(struct settings *s, struct config_founds *found);
 
+/** Those pools, as the configuration that was made last judged them. */
+const struct config_founds *settings_found(const struct settings *s);
+
 enum settings_news {
 	SETTINGS_CHANGED = 1, /* settings changed since the configuration was made last */
 	SETTINGS_RELOAD = 2,  /* `pintle reload` was called since a reload was begun last */

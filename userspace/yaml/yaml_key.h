@@ -48,6 +48,7 @@ struct yaml_key {
 	bool required;
 	bool secret; /* no message shows the value: it may be a secret, written there by mistake */
 	int set;     /* in the configuration: enum config_set, how `pintle set` sets it; else 0 */
+	int policy;  /* in the configuration: enum config_policy; else 0 */
 	/* The range of a number or a duration (nanoseconds); max alone: the most bytes of a text,
 	 * or the most elements of a list in the whole file. */
 	double min, max;

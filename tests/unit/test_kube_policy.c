@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: Apache-2.0
+/* SteeringPolicies, InferencePools and their pods as the API server sends them, good and bad; what
+ * they make of a pool; who gets the room that there is. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../userspace/base/log.h"
+#include "../../userspace/base/util.h"
+#include "../../userspace/kubernetes/kube_inference.h"
+#include "../../userspace/kubernetes/kube_policy.h"
+#include "../../userspace/kubernetes/kube_share.h"
+
+/* ---- keys ------------------------------------------------------------------------------ */
+
+static const struct {
+	const char *keys, *why; /* NULL: they are good */
+} keys[] = {
+	{"{}", NULL},
+	{"{\"stickiness\":{\"ttl\":\"7s\",\"maxExtraLoad\":\"auto\"},\"weights\":{\"queue\":3}}",
+	 NULL},
+	{"{\"engine\":\"sglang\",\"failureMode\":\"FailClose\",\"follow\":false}", NULL},
+	{"{\"health\":{\"path\":\"/health\"},\"scrape\":{\"path\":\"/m\",\"scheme\":\"https\"}}",
+	 NULL},
+	{"{\"stickines\":{}}", "unknown key \"stickines\" in spec; did you mean \"stickiness\"?"},
+	{"{\"weights\":{\"quue\":1}}", "unknown key \"quue\" in weights; did you mean \"queue\"?"},
+	/* What is the target's, the label's, or the node's. */
+	{"{\"name\":\"a\"}", "unknown key \"name\" in spec"},
+	{"{\"mode\":\"enforce\"}", "unknown key \"mode\" in spec"},
+	{"{\"announce\":true}", "unknown key \"announce\" in spec"},
+	{"{\"endpoints\":[]}", "unknown key \"endpoints\" in spec"},
+	{"{\"dcgm\":{\"url\":\"http://169.254.169.254/\"}}", "unknown key \"dcgm\" in spec"},
+	{"{\"scrape\":{\"authorization\":{\"credentialsFile\":\"/etc/shadow\"}}}",
+	 "unknown key \"authorization\""},
+	{"{\"scrape\":{\"tlsConfig\":{\"keyFile\":\"/etc/shadow\"}}}", "unknown key \"tlsConfig\""},
+	/* Values, and values together. */
+	{"{\"scrape\":{\"interval\":\"1ms\"}}",
+	 "scrape.interval is \"1ms\", which is out of range"},
+	{"{\"scrape\":{\"interval\":200}}", "scrape.interval is \"200\", without a unit"},
+	{"{\"weights\":{\"queue\":\"3\"}}", "text in quotes"},
+	{"{\"weights\":[]}", "weights is a list; write"},
+	{"{\"stickiness\":{\"shared\":true}}", "write key: hint, or remove shared"},
+	{"{\"health\":{\"interval\":\"1s\"}}", "\"path\" is missing in health"},
+	{"[]", ""},
+};
+
+static void test_keys(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		char why[PINTLE_WHY_SIZE] = "";
+		int err = config_policy_check(keys[i].keys, why);
+
+		if (err != (keys[i].why ? -EINVAL : 0) ||
+		    (keys[i].why && !strstr(why, keys[i].why)))
+			fail_msg("%s: %d, %s", keys[i].keys, err, why);
+	}
+}
+
+/* Nobody with rights in one namespace names a file or a host of the node's network. */
+static void test_no_key_reads_elsewhere(void **state)
+{
+	static const char *const never[] = {"file", "url", "dcgm", "metrics", "listen", "address"};
+	const char *key;
+	size_t n = 0;
+
+	(void)state;
+	for (; (key = config_policy_key_at(n)); n++)
+		for (size_t i = 0; i < ARRAY_SIZE(never); i++)
+			assert_null(strcasestr(key, never[i]));
+	assert_true(n > 30);
+}
+
+/* ---- policies -------------------------------------------------------------------------- */
+
+static cJSON *parse(const char *text)
+{
+	cJSON *object = cJSON_Parse(text);
+
+	if (!object)
+		fail_msg("no JSON: %s", text);
+	return object;
+}
+
+#define POLICY(spec) "{\"metadata\":{\"namespace\":\"llm\",\"name\":\"p\"},\"spec\":{" spec "}}"
+#define TO_VLLM      "\"targetRefs\":[{\"kind\":\"Service\",\"name\":\"vllm\"}]"
+
+static const struct {
+	const char *spec, *why; /* NULL: it is good */
+	const char *keys;
+	size_t targets, prefixes;
+} policies[] = {
+	{POLICY(TO_VLLM), NULL, "{}", 1, 0},
+	{POLICY(TO_VLLM ",\"follow\":false"), NULL, "{\"follow\":false}", 1, 0},
+	{POLICY("\"targetRefs\":[{\"group\":\"\",\"kind\":\"Service\",\"name\":\"a\"},{\"group\":"
+		"\"inference.networking.k8s.io\",\"kind\":\"InferencePool\",\"name\":\"a\"}]"),
+	 NULL, "{}", 2, 0},
+	{POLICY(TO_VLLM ",\"frontends\":[\"10.99.0.0/24:8000\",\"[fd99::/64]:8000\"]"), NULL, "{}",
+	 1, 2},
+	{POLICY(""), "spec.targetRefs names no target; write a list", NULL, 0, 0},
+	{POLICY("\"targetRefs\":[]"), "spec.targetRefs names no target", NULL, 0, 0},
+	{POLICY("\"targetRefs\":[{\"kind\":\"Pod\",\"name\":\"a\"}]"), "has another kind", NULL, 0,
+	 0},
+	{POLICY("\"targetRefs\":[{\"kind\":\"Service\",\"name\":\"A/b\"}]"), "has no name", NULL, 0,
+	 0},
+	{POLICY("\"targetRefs\":[{\"group\":\"x\",\"kind\":\"Service\",\"name\":\"a\"}]"),
+	 "has another group than Service has; write \"\"", NULL, 0, 0},
+	{POLICY("\"targetRefs\":[{\"kind\":\"Service\",\"name\":\"a\"},{\"kind\":\"Service\",\"name\":"
+		"\"a\"}]"),
+	 "has Service a twice", NULL, 1, 0},
+	{POLICY(TO_VLLM ",\"frontends\":[\"10.99.0.0/24\"]"), "is no prefix and port", NULL, 1, 0},
+	{POLICY(TO_VLLM ",\"frontends\":7"), "spec.frontends is no list", NULL, 1, 0},
+	{POLICY(TO_VLLM ",\"nonsense\":7"), "unknown key \"nonsense\"", NULL, 1, 0},
+	{"{\"metadata\":{\"namespace\":\"llm\",\"name\":\"p\"}}", "it has no spec", NULL, 0, 0},
+};
+
+static void test_policies(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(policies); i++) {
+		cJSON *object = parse(policies[i].spec);
+		struct kube_policy *p = NULL;
+		char why[KUBE_WHY_SIZE];
+
+		assert_int_equal(kube_policy_read(object, &p, why), 0);
+		if (policies[i].why && (p->keys || !strstr(p->why, policies[i].why)))
+			fail_msg("%s: %s", policies[i].spec, p->why);
+		if (!policies[i].why && (!p->keys || strcmp(p->keys, policies[i].keys) != 0))
+			fail_msg("%s: %s", policies[i].spec, p->keys ?: p->why);
+		assert_int_equal(p->target_count, policies[i].targets);
+		assert_int_equal(p->prefix_count, policies[i].prefixes);
+		kube_policy_free(p);
+		cJSON_Delete(object);
+	}
+}
+
+static void test_large_policy(void **state)
+{
+	cJSON *object = parse(POLICY(TO_VLLM));
+	char *text = malloc(KUBE_MAX_KEYS_BYTES + 1), why[KUBE_WHY_SIZE];
+	struct kube_policy *p = NULL;
+
+	(void)state;
+	memset(text, 'a', KUBE_MAX_KEYS_BYTES);
+	text[KUBE_MAX_KEYS_BYTES] = '\0';
+	cJSON_AddStringToObject(cJSON_GetObjectItem(object, "spec"), "engine", text);
+	assert_int_equal(kube_policy_read(object, &p, why), 0);
+	assert_null(p->keys);
+	assert_non_null(strstr(p->why, "more than 16384 bytes"));
+	kube_policy_free(p);
+	cJSON_Delete(object);
+	free(text);
+}
+
+/* What is written is read as it was. */
+static void test_conditions(void **state)
+{
+	struct kube_condition conditions[KUBE_CONDITIONS] = {
+		{true, "Accepted", "its keys are good", "2026-11-21T07:20:25Z", 3},
+		{false, "NotSteered", "a \"quoted\" word", "2026-11-21T07:20:26Z", 3},
+	};
+	cJSON *object = parse(POLICY(TO_VLLM)), *status;
+	struct kube_policy *p = NULL, *again = NULL;
+	char why[KUBE_WHY_SIZE], *text;
+
+	(void)state;
+	assert_int_equal(kube_policy_read(object, &p, why), 0);
+	assert_string_equal(p->told[KUBE_ACCEPTED].reason, "");
+	text = kube_policy_status(p, conditions);
+	status = parse(text);
+	cJSON_AddItemToObject(object, "status", cJSON_DetachItemFromObject(status, "status"));
+	assert_int_equal(kube_policy_read(object, &again, why), 0);
+	assert_memory_equal(again->told, conditions, sizeof(conditions));
+	kube_policy_free(p);
+	kube_policy_free(again);
+	cJSON_Delete(status);
+	cJSON_Delete(object);
+	free(text);
+}
+
+/* ---- InferencePools --------------------------------------------------------------------- */
+
+#define META       "\"metadata\":{\"namespace\":\"llm\",\"name\":\"vllm\"}"
+#define LABELS     "\"selector\":{\"matchLabels\":{\"app\":\"vllm\",\"a.b/c\":\"D\"}}"
+#define PORTS      "\"targetPorts\":[{\"number\":8000},{\"number\":8001}]"
+#define POOL(spec) "{" META ",\"spec\":{" spec "}}"
+
+static const struct {
+	const char *text, *why; /* NULL: it is good */
+	bool fail_close;
+} inferences[] = {
+	{POOL(LABELS "," PORTS
+		     ",\"endpointPickerRef\":{\"name\":\"n\",\"failureMode\":\"FailOpen\"}"),
+	 NULL, false},
+	{POOL(LABELS "," PORTS
+		     ",\"endpointPickerRef\":{\"name\":\"n\",\"failureMode\":\"FailClose\"}"),
+	 NULL, true},
+	{POOL(LABELS "," PORTS ",\"endpointPickerRef\":{\"name\":\"n\"}"), NULL, true},
+	{POOL(LABELS "," PORTS), NULL, false}, /* of v1.6.0 */
+	{POOL(LABELS), "spec.targetPorts has no port", false},
+	{POOL(LABELS ",\"targetPorts\":[{\"number\":0}]"), "is no port", false},
+	{POOL(LABELS ",\"targetPorts\":[{\"number\":1},{\"number\":1}]"), "has port 1 twice",
+	 false},
+	{POOL(LABELS
+	      ",\"targetPorts\":[{\"number\":1},{\"number\":2},{\"number\":3},{\"number\":4},"
+	      "{\"number\":5},{\"number\":6},{\"number\":7},{\"number\":8},{\"number\":9}]"),
+	 "has more than 8 ports", false},
+	{POOL(PORTS), "matchLabels has no label", false},
+	{POOL(PORTS ",\"selector\":{\"matchLabels\":{}}"), "matchLabels has no label", false},
+	{POOL(PORTS ",\"selector\":{\"matchLabels\":{\"a\":\"b&watch=0\"}}"), "one that is none",
+	 false},
+	{POOL(PORTS ",\"selector\":{\"matchLabels\":{\"a\":7}}"), "one that is none", false},
+	{"{\"spec\":{}}", "no name", false},
+};
+
+static void test_inference_pools(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(inferences); i++) {
+		cJSON *object = parse(inferences[i].text);
+		struct kube_inference *p = NULL;
+		char why[KUBE_WHY_SIZE] = "";
+		int err = kube_inference_read(object, &p, why);
+
+		if (err != (inferences[i].why ? -EBADMSG : 0) ||
+		    (err && !strstr(why, inferences[i].why)))
+			fail_msg("%s: %d, %s", inferences[i].text, err, why);
+		if (!err) {
+			assert_string_equal(p->selector, "labelSelector=app%3Dvllm%2Ca.b%2Fc%3DD");
+			assert_int_equal(p->port_count, 2);
+			assert_int_equal(p->fail_close, inferences[i].fail_close);
+		}
+		kube_inference_free(p);
+		cJSON_Delete(object);
+	}
+}
+
+#define POD(meta, status)                                                                          \
+	"{\"metadata\":{\"name\":\"p\"" meta "},\"status\":{\"podIPs\":[{\"ip\":\"10.0.0.1\"},"    \
+	"{\"ip\":\"fd00::1\"}]," status "}}"
+#define READY "\"phase\":\"Running\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]"
+
+static const struct {
+	const char *text;
+	int addresses; /* -1: refused */
+	bool ready, terminating;
+} pods[] = {
+	{POD("", READY), 2, true, false},
+	{POD(",\"deletionTimestamp\":\"2026-11-21T07:20:25Z\"", READY), 2, true, true},
+	{POD("", "\"phase\":\"Failed\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]"),
+	 2, false, false},
+	{POD("",
+	     "\"phase\":\"Running\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"False\"}]"),
+	 2, false, false},
+	{POD("", "\"phase\":\"Running\""), 2, false, false},
+	{"{\"metadata\":{\"name\":\"p\"}}", 0, false, false},
+	{"{\"metadata\":{\"name\":\"p\"},\"status\":{\"podIP\":\"10.0.0.1\"}}", 1, false, false},
+	{"{\"metadata\":{\"name\":\"p\"},\"status\":{\"podIP\":\"ten\"}}", -1, false, false},
+	{"{\"metadata\":{\"name\":\"P\"}}", -1, false, false},
+};
+
+static void test_pods(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(pods); i++) {
+		cJSON *object = parse(pods[i].text);
+		char why[KUBE_WHY_SIZE];
+		struct kube_pool_pod p;
+		int err = kube_pool_pod_read(object, &p, why);
+
+		assert_int_equal(err, pods[i].addresses < 0 ? -EBADMSG : 0);
+		if (!err) {
+			assert_int_equal(p.address_count, pods[i].addresses);
+			assert_int_equal(p.ready, pods[i].ready);
+			assert_int_equal(p.terminating, pods[i].terminating);
+		}
+		cJSON_Delete(object);
+	}
+}
+
+/* ---- making ----------------------------------------------------------------------------- */
+
+/* The pool of a policy's keys has them, and they replace what the target says. */
+static void test_keys_of_a_pool(void **state)
+{
+	static const char file[] =
+		"apiVersion: pintle.dev/v1alpha1\nkind: PintleConfig\nkubernetes: {}\n";
+	const struct config_text text = {"-", (char *)file, sizeof(file) - 1};
+	struct config_founds f = {0};
+	struct kube_making m = {0};
+	struct config *c = NULL;
+	struct addr ip;
+
+	(void)state;
+	addr_from_v4(&ip, 0x0100000a);
+	assert_int_equal(kube_making_frontend(&m, &ip, 80), 0);
+	addr_from_v4(&ip, 0x0200000a);
+	assert_int_equal(kube_making_member(&m, "pod", &ip, 8000, 8000, false, PLACE_UNKNOWN), 0);
+	assert_int_equal(kube_making_member(&m, "pod", &ip, 8001, 8001, true, PLACE_UNKNOWN), 0);
+	assert_int_equal(kube_making_put(&m, "a/b", "enforce",
+					 "{\"engine\":\"sglang\",\"stickiness\":{\"ttl\":\"7s\"}}",
+					 &f),
+			 0);
+	assert_int_equal(config_parse_set(&text, &f, NULL, 0, &yaml_sink_stderr, &c), 0);
+	assert_true(f.all[0].holds);
+	assert_string_equal(c->pools[0].engine, "sglang");
+	assert_int_equal(c->pools[0].stickiness.ttl_ns, 7 * NSEC_PER_SEC);
+	assert_string_equal(c->pools[0].endpoints[1].name, "pod.8001");
+	assert_true(c->pools[0].endpoints[1].drained && !c->pools[0].endpoints[0].drained);
+	config_free(c);
+	config_founds_free(&f);
+	kube_making_free(&m);
+}
+
+/* ---- room ------------------------------------------------------------------------------- */
+
+static void test_shares(void **state)
+{
+	struct kube_amount half = {.pools = kube_room.pools / 2, .endpoints = 1, .frontends = 1};
+	struct kube_amount one = {1, 1, 1}, many = {1, kube_room.endpoints / 2 + 1, 1};
+	struct kube_share s = {.taken = {.pools = 1}};
+	char why[KUBE_WHY_SIZE];
+
+	(void)state;
+	assert_int_equal(kube_share_take(&s, "a", half, why), 0);
+	assert_string_equal(why, "");
+	/* No more for that namespace; another one has the rest, and the file's pool has its own. */
+	assert_int_equal(kube_share_take(&s, "a", one, why), 0);
+	assert_non_null(strstr(why, "namespace a has"));
+	assert_int_equal(kube_share_take(&s, "b", many, why), 0);
+	assert_non_null(strstr(why, "no more than half of"));
+	assert_int_equal(kube_share_take(&s, "b", half, why), 0);
+	assert_non_null(strstr(why, "there is no room: older pools have"));
+	half.pools--;
+	assert_int_equal(kube_share_take(&s, "b", half, why), 0);
+	assert_string_equal(why, "");
+	assert_int_equal(kube_share_take(&s, "c", one, why), 0);
+	assert_non_null(strstr(why, "there is no room"));
+	kube_share_free(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_keys),       cmocka_unit_test(test_no_key_reads_elsewhere),
+		cmocka_unit_test(test_policies),   cmocka_unit_test(test_large_policy),
+		cmocka_unit_test(test_conditions), cmocka_unit_test(test_inference_pools),
+		cmocka_unit_test(test_pods),       cmocka_unit_test(test_keys_of_a_pool),
+		cmocka_unit_test(test_shares),
+	};
+
+	log_init("test_kube_policy", LOG_ERROR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kube_cluster_internal.h - what the parts of kube_cluster*.c share.
+ *
+ *   kube_cluster.c         what is watched
+ *   kube_cluster_pools.c   the pools that it makes, and why others are not made
+ *   kube_cluster_prefix.c  the prefixes that policies name
+ *   kube_cluster_say.c     what the cluster is told of it: conditions and Events
+ */
+#ifndef PINTLE_KUBE_CLUSTER_INTERNAL_H
+#define PINTLE_KUBE_CLUSTER_INTERNAL_H
+
+#include <sys/queue.h>
+#include <time.h>
+
+#include "kube_cluster.h"
+#include "kube_inference.h"
+#include "kube_lease.h"
+#include "kube_policy.h"
+#include "kube_share.h"
+#include "kube_store.h"
+#include "kube_teller.h"
+
+/* Kinds that are watched in the whole cluster. */
+enum {
+	ALL_SERVICES, /* that carry the label */
+	ALL_INFERENCES,
+	ALL_POLICIES,
+	ALL_COUNT,
+};
+
+/* A Service or an InferencePool that makes pools, and what belongs to it. */
+struct owner {
+	LIST_ENTRY(owner) all;
+	struct kube_cluster *cluster;
+	enum kube_target_kind kind;
+	char key[KUBE_KEY_SIZE];
+	struct kube_store *members; /* a Service's slices, a pool's pods; NULL: it is not steered */
+	char *selector;             /* by which its pods are found */
+	bool told_once;
+	char told[KUBE_WHY_SIZE]; /* why it is left to kube-proxy, as logged last; "": it is not */
+	time_t told_since;
+	/* Its pools among those that kube_cluster_pools() made last, and what became of them. */
+	size_t first, count, holding;
+	char refused[PINTLE_WHY_SIZE]; /* why one does not hold; "": all do */
+	bool no_room;                  /* that is why it is left to kube-proxy */
+	char why[KUBE_WHY_SIZE];       /* the same while pools are made */
+	char prefix[KUBE_WHY_SIZE]; /* why the policy's prefixes are left out; "": they are not */
+};
+
+struct kube_cluster {
+	uv_loop_t *loop;
+	struct kube_client *client;
+	uv_timer_t settle;
+	uint64_t settled_ns;
+	void (*changed)(void *arg);
+	void *arg;
+	struct kube_store *all[ALL_COUNT];
+	LIST_HEAD(, owner) owners;
+	struct config_founds restored;
+	bool judged; /* nothing changed since kube_cluster_judged() */
+	struct frontend_addr allowed[KUBE_MAX_ALLOWED];
+	size_t allowed_count;
+	struct kube_amount taken; /* by the file's pools */
+	struct kube_share share;  /* what the last pools took */
+	char *node;               /* the name of this one; NULL: unknown */
+	struct kube_node here;
+	struct kube_watch *zone; /* gets the node, for its zone; NULL: its name is unknown */
+	struct kube_store *pods; /* of that node; NULL: not watched */
+	struct kube_lease *lease;
+	struct kube_teller *teller;
+};
+
+/* Who makes pools, by the kind of a policy's target. */
+struct owner_kind {
+	unsigned int store; /* of its objects, in kube_cluster.all */
+	const char *one, *api_version;
+};
+extern const struct owner_kind owner_kinds[KUBE_TARGET_KINDS];
+
+/* ---- kube_cluster.c ---------------------------------------------------------------------- */
+
+struct owner *owner_find(const struct kube_cluster *c, enum kube_target_kind kind, const char *key);
+/* The owner's object. Never NULL, with something in `now`, after the cluster was tended. */
+const struct kube_item *owner_item(const struct owner *o);
+/* Whether its members are not known yet. */
+bool owner_waits(const struct owner *o);
+/* Whether the Service is a frontend of that InferencePool. */
+bool kube_is_frontend(const struct kube_service *s, const struct kube_inference *p);
+/* Whether all kinds are known: what an unfinished list has not named yet is no less there. */
+bool kube_cluster_known(const struct kube_cluster *c);
+
+/* ---- kube_cluster_pools.c ---------------------------------------------------------------- */
+
+/* For qsort() of struct kube_item *: the oldest first. */
+int kube_by_age(const void *left, const void *right);
+/* The policy that holds for this target: the oldest that is good; NULL: none is. */
+const struct kube_item *kube_policy_of(const struct kube_cluster *c, enum kube_target_kind kind,
+				       const char *key);
+
+/* Why it is left to kube-proxy, though somebody wants it steered; NULL: it is not. */
+const char *owner_left(const struct owner *o);
+
+/* The Service's pool that a prefix is for has a port with its number; `why` where there is none, or
+ * where it may not be a frontend: outside what is allowed, or where another policy, a Service or a
+ * member of a pool is. */
+bool kube_prefixes_good(const struct kube_cluster *c, const struct owner *o,
+			const struct kube_item *policy, char why[KUBE_WHY_SIZE]);
+
+/* ---- kube_cluster_say.c ------------------------------------------------------------------ */
+
+/* Says what is to be known, if this daemon is to. */
+void kube_cluster_say(struct kube_cluster *c);
+
+#endif

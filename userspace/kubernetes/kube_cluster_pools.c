@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kube_cluster_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/log.h"
+#include "../base/util.h"
+
+void kube_cluster_restore(struct kube_cluster *c, struct config_founds *p)
+{
+	config_founds_free(&c->restored);
+	c->restored = *p;
+	*p = (struct config_founds){0};
+}
+
+int kube_by_age(const void *left, const void *right)
+{
+	const struct kube_item *a = *(const struct kube_item *const *)left;
+	const struct kube_item *b = *(const struct kube_item *const *)right;
+
+	return strcmp(a->meta.created, b->meta.created) ?: strcmp(a->key, b->key);
+}
+
+static void tell(struct owner *o, const char *why)
+{
+	const char *one = owner_kinds[o->kind].one;
+
+	if (o->told_once && !strcmp(o->told, why))
+		return;
+	o->told_once = true;
+	if (why[0])
+		log_warn("Kubernetes: %s %s is left to kube-proxy: %s", one, o->key, why);
+	else
+		log_info("Kubernetes: %s %s is taken up", one, o->key);
+	snprintf(o->told, sizeof(o->told), "%s", why);
+	o->told_since = time(NULL);
+}
+
+/* Adds the restored pools of that Service (NULL: of all). */
+static int add_restored(const struct kube_cluster *c, const char *key, struct config_founds *out)
+{
+	for (size_t i = 0; i < c->restored.count; i++) {
+		const struct config_found *from = &c->restored.all[i];
+		int err = key && !kube_pool_is_of(from->name, key) ? 0
+								   : config_founds_copy(out, from);
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+const struct kube_item *kube_policy_of(const struct kube_cluster *c, enum kube_target_kind kind,
+				       const char *key)
+{
+	const char *slash = strchr(key, '/');
+	const struct kube_item *oldest = NULL;
+	size_t length = slash ? (size_t)(slash - key) : 0;
+
+	KUBE_STORE_EACH(item, c->all[ALL_POLICIES])
+	{
+		const struct kube_policy *p = item->now;
+
+		if (p && p->keys && slash && strlen(p->space) == length &&
+		    !strncmp(p->space, key, length) && kube_policy_target(p, kind, slash + 1) &&
+		    (!oldest || kube_by_age(&item, &oldest) < 0))
+			oldest = item;
+	}
+	return oldest;
+}
+
+static struct kube_extra extra_of(const struct kube_cluster *c, struct owner *o)
+{
+	const struct kube_item *item = kube_policy_of(c, o->kind, o->key);
+	const struct kube_policy *p = item ? item->now : NULL;
+
+	o->prefix[0] = '\0';
+	if (!p)
+		return (struct kube_extra){0};
+	if (!p->prefix_count || !kube_prefixes_good(c, o, item, o->prefix))
+		return (struct kube_extra){.keys = p->keys};
+	return (struct kube_extra){p->keys, p->prefixes, p->prefix_count};
+}
+
+/* What is known of the owner's members: a Service's slices, or a pool's pods. Returns how many,
+ * with *out, which the caller frees; or -ENOMEM. */
+static ssize_t members_of(const struct owner *o, void ***out)
+{
+	void **all = calloc((o->members ? kube_store_count(o->members) : 0) + 1, sizeof(void *));
+	size_t n = 0;
+
+	if (!all)
+		return -ENOMEM;
+	if (o->members) {
+		KUBE_STORE_EACH(item, o->members)
+		if (item->now)
+			all[n++] = item->now;
+	}
+	*out = all;
+	return (ssize_t)n;
+}
+
+static int add_service(struct kube_cluster *c, struct owner *o, const struct kube_service *now,
+		       struct config_founds *out)
+{
+	const struct kube_here here = {.node = c->node, .zone = c->here.zone};
+	const struct kube_extra extra = extra_of(c, o);
+	_cleanup_free_ void **all = NULL;
+	ssize_t n = members_of(o, &all);
+
+	if (n < 0)
+		return (int)n;
+	return kube_pools_add(out, now, (struct kube_slice *const *)all, (size_t)n, &here, &extra,
+			      o->why);
+}
+
+/* Lists objects by age. Returns how many, or -ENOMEM. */
+static ssize_t list_by_age(const struct kube_store *const *stores, size_t count,
+			   const struct kube_item ***out)
+{
+	const struct kube_item **order;
+	size_t room = 1, n = 0;
+
+	for (size_t i = 0; i < count; i++)
+		room += kube_store_count(stores[i]);
+	order = calloc(room, sizeof(struct kube_item *));
+	if (!order)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		KUBE_STORE_EACH(item, stores[i])
+	if (item->now)
+		order[n++] = item;
+	if (n)
+		qsort(order, n, sizeof(struct kube_item *), kube_by_age);
+	*out = order;
+	return (ssize_t)n;
+}
+
+/* The Services that are the pool's frontends: those with the mode of the oldest. */
+static ssize_t frontends_of(const struct kube_cluster *c, const struct kube_inference *p,
+			    const struct kube_service ***out)
+{
+	const struct kube_store *const stores[] = {c->all[ALL_SERVICES]};
+	_cleanup_free_ const struct kube_item **order = NULL;
+	ssize_t count = list_by_age(stores, 1, &order), n = 0;
+	const struct kube_service **found;
+
+	if (count < 0)
+		return count;
+	found = calloc((size_t)count + 1, sizeof(struct kube_service *));
+	if (!found)
+		return -ENOMEM;
+	for (ssize_t i = 0; i < count; i++) {
+		const struct kube_service *s = order[i]->now;
+
+		if (kube_is_frontend(s, p) && (!n || !strcmp(s->mode, found[0]->mode)))
+			found[n++] = s;
+	}
+	*out = found;
+	return n;
+}
+
+static int add_inference(struct kube_cluster *c, struct owner *o, const struct kube_inference *p,
+			 struct config_founds *out)
+{
+	const struct kube_extra extra = extra_of(c, o);
+	_cleanup_free_ const struct kube_service **frontends = NULL;
+	_cleanup_free_ void **pods = NULL;
+	ssize_t n = frontends_of(c, p, &frontends), count;
+
+	/* It is no frontend's pool: most of a cluster's, and nothing is wrong with that. */
+	if (n <= 0)
+		return (int)n;
+	count = members_of(o, &pods);
+	if (count < 0)
+		return (int)count;
+	return kube_inference_add(out, p, frontends, (size_t)n,
+				  (const struct kube_pool_pod *const *)pods, (size_t)count, &extra,
+				  o->why);
+}
+
+/* Why the Service's InferencePool has it not as a frontend; "": it has. */
+static int judge_frontend(const struct kube_cluster *c, const struct kube_service *s, char *why)
+{
+	_cleanup_free_ const struct kube_service **frontends = NULL;
+	char key[KUBE_KEY_SIZE];
+	const struct kube_item *item;
+	const struct owner *o;
+	ssize_t n;
+
+	if (kube_pools_leave(s, why))
+		return 0;
+	if (s->local) {
+		snprintf(
+			why, KUBE_WHY_SIZE,
+			"its internalTrafficPolicy is Local, but an InferencePool's pods are on any node");
+		return 0;
+	}
+	snprintf(key, sizeof(key), "%s/%s", s->space, s->pool);
+	item = kube_store_find(c->all[ALL_INFERENCES], key);
+	o = owner_find(c, KUBE_TARGET_POOL, key);
+	if (!item || !item->now) {
+		const char *missing = kube_store_missing(c->all[ALL_INFERENCES]);
+
+		snprintf(why, KUBE_WHY_SIZE, "InferencePool %.100s of its annotation %.300s", s->pool,
+			 item && item->why ? item->why : missing ?: "is not there");
+		return 0;
+	}
+	n = frontends_of(c, item->now, &frontends);
+	if (n < 0)
+		return (int)n;
+	if (n && strcmp(frontends[0]->mode, s->mode) != 0)
+		snprintf(why, KUBE_WHY_SIZE,
+			 "its label " KUBE_LABEL_MODE " is %s, but Service %s, which is older, has "
+			 "%s for the same InferencePool",
+			 s->mode, frontends[0]->name, frontends[0]->mode);
+	else if (o && o->told[0])
+		snprintf(why, KUBE_WHY_SIZE, "InferencePool %.100s: %.300s", s->pool, o->told);
+	return 0;
+}
+
+/* Whether it is a Service that makes no pool of its own. */
+static bool is_of_pool(const struct owner *o, const struct kube_item *item)
+{
+	const struct kube_service *s = item->now;
+
+	return o->kind == KUBE_TARGET_SERVICE && s->pool[0];
+}
+
+/* Keeps the pools that were added since there were `first`, if there is room for all of them. */
+static int owner_share(struct kube_cluster *c, struct owner *o, size_t first,
+		       struct config_founds *out)
+{
+	struct kube_amount amount = {.pools = out->count - first};
+	char space[KUBE_LABEL_SIZE], why[KUBE_WHY_SIZE];
+	int err;
+
+	for (size_t i = first; i < out->count; i++) {
+		amount.endpoints += out->all[i].endpoint_count;
+		amount.frontends += out->all[i].frontend_count;
+	}
+	if (!amount.pools)
+		return 0;
+	snprintf(space, sizeof(space), "%.*s", (int)strcspn(o->key, "/"), o->key);
+	err = kube_share_take(&c->share, space, amount, why);
+	o->no_room = !err && why[0];
+	if (o->no_room) {
+		config_founds_cut(out, first);
+		snprintf(o->why, sizeof(o->why), "%s", why);
+	}
+	return err;
+}
+
+static int make_pools(struct kube_cluster *c, struct owner *o, const struct kube_item *item,
+		      struct config_founds *out)
+{
+	if (owner_waits(o))
+		return add_restored(c, o->key, out);
+	if (o->kind == KUBE_TARGET_POOL)
+		return add_inference(c, o, item->now, out);
+	return is_of_pool(o, item) ? 0 : add_service(c, o, item->now, out);
+}
+
+static int add_owner(struct kube_cluster *c, struct owner *o, const struct kube_item *item,
+		     struct config_founds *out)
+{
+	size_t first = out->count;
+	int err;
+
+	o->no_room = false;
+	o->why[0] = '\0';
+	err = make_pools(c, o, item, out) ?: owner_share(c, o, first, out);
+	o->first = first;
+	o->count = out->count - first;
+	if (!err && !is_of_pool(o, item) && !owner_waits(o))
+		tell(o, o->why);
+	return err;
+}
+
+static enum kube_target_kind kind_of(const struct kube_cluster *c, const struct kube_item *item)
+{
+	return kube_store_find(c->all[ALL_INFERENCES], item->key) == item ? KUBE_TARGET_POOL
+									  : KUBE_TARGET_SERVICE;
+}
+
+/* By age: if there is no room for all, the youngest are left out. */
+static int add_owners(struct kube_cluster *c, struct config_founds *out)
+{
+	const struct kube_store *const stores[] = {c->all[ALL_SERVICES], c->all[ALL_INFERENCES]};
+	_cleanup_free_ const struct kube_item **order = NULL;
+	ssize_t n = list_by_age(stores, ARRAY_SIZE(stores), &order);
+	int err = n < 0 ? (int)n : 0;
+
+	for (ssize_t i = 0; !err && i < n; i++) {
+		struct owner *o = owner_find(c, kind_of(c, order[i]), order[i]->key);
+
+		err = o ? add_owner(c, o, order[i], out) : add_restored(c, order[i]->key, out);
+	}
+	/* Once it is known what becomes of their pools. */
+	for (ssize_t i = 0; !err && i < n; i++) {
+		struct owner *o = owner_find(c, kind_of(c, order[i]), order[i]->key);
+		char why[KUBE_WHY_SIZE] = "";
+
+		if (!o || !is_of_pool(o, order[i]))
+			continue;
+		err = judge_frontend(c, order[i]->now, why);
+		if (!err)
+			tell(o, why);
+	}
+	return err;
+}
+
+int kube_cluster_pools(struct kube_cluster *c, struct config_founds *out)
+{
+	struct config_founds p = {0};
+	int err;
+
+	kube_share_free(&c->share);
+	c->share.taken = c->taken;
+	err = kube_cluster_known(c) ? add_owners(c, &p) : add_restored(c, NULL, &p);
+
+	if (err)
+		config_founds_free(&p);
+	else
+		*out = p;
+	return err;
+}
+
+/* ---- what became of them ----------------------------------------------------------------- */
+
+void kube_cluster_allow(struct kube_cluster *c, const struct frontend_addr *prefixes, size_t count)
+{
+	c->allowed_count = MIN(count, (size_t)KUBE_MAX_ALLOWED);
+	if (c->allowed_count)
+		memcpy(c->allowed, prefixes, c->allowed_count * sizeof(*prefixes));
+}
+
+void kube_cluster_room(struct kube_cluster *c, struct kube_amount taken)
+{
+	c->taken = taken;
+}
+
+void kube_cluster_judged(struct kube_cluster *c, const struct config_founds *pools, bool applied)
+{
+	struct owner *o;
+
+	LIST_FOREACH(o, &c->owners, all)
+	{
+		o->holding = 0;
+		o->refused[0] = '\0';
+		for (size_t i = o->first; i < o->first + o->count && i < pools->count; i++) {
+			if (pools->all[i].holds && applied)
+				o->holding++;
+			else if (!o->refused[0])
+				snprintf(o->refused, sizeof(o->refused), "%s",
+					 pools->all[i].holds ? "it could not be applied; "
+							       "pintled's log says why"
+							     : pools->all[i].why);
+		}
+	}
+	c->judged = true;
+	kube_cluster_say(c);
+}
+
+void kube_cluster_left(const struct kube_cluster *c, struct kube_left *out)
+{
+	const struct owner *o;
+
+	*out = (struct kube_left){0};
+	LIST_FOREACH(o, &c->owners, all)
+	{
+		const char *why = owner_left(o);
+
+		if (!why)
+			continue;
+		out->count++;
+		out->no_room += o->no_room;
+		/* The one that lacks room tells most. */
+		if (out->one[0] && !o->no_room)
+			continue;
+		snprintf(out->one, sizeof(out->one), "%s", o->key);
+		snprintf(out->why, sizeof(out->why), "%s", why);
+	}
+}
+
+const char *owner_left(const struct owner *o)
+{
+	const struct kube_item *item = owner_item(o);
+	const struct kube_service *s = item && o->kind == KUBE_TARGET_SERVICE ? item->now : NULL;
+
+	if (s && !strcmp(s->mode, "off"))
+		return NULL;
+	return o->told[0] ? o->told : o->refused[0] ? o->refused : NULL;
+}

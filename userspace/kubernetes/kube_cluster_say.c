@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kube_cluster_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/hash.h"
+#include "../base/util.h"
+#include "kube_request.h"
+
+/* The API server forgets an Event after an hour. */
+#define EVENT_AGAIN_S 1800
+
+/* ---- conditions -------------------------------------------------------------------------- */
+
+__attribute__((format(printf, 3, 4))) static void set(struct kube_condition *c, const char *reason,
+						      const char *fmt, ...)
+{
+	va_list ap;
+
+	snprintf(c->reason, sizeof(c->reason), "%s", reason);
+	va_start(ap, fmt);
+	vsnprintf(c->message, sizeof(c->message), fmt, ap);
+	va_end(ap);
+}
+
+/* One target of a policy, as a condition of its own. */
+static void judge_target(const struct kube_cluster *c, const struct kube_item *item,
+			 const struct kube_target *t, struct kube_condition *out)
+{
+	const struct kube_policy *p = item->now;
+	const char *one = owner_kinds[t->kind].one;
+	const struct kube_item *winner, *target;
+	const struct owner *o;
+	char key[KUBE_KEY_SIZE];
+
+	snprintf(key, sizeof(key), "%s/%s", p->space, t->name);
+	winner = kube_policy_of(c, t->kind, key);
+	target = kube_store_find(c->all[owner_kinds[t->kind].store], key);
+	o = owner_find(c, t->kind, key);
+	*out = (struct kube_condition){0};
+	if (winner != item)
+		set(out, "Conflicted", "SteeringPolicy %s, which is older, is for %s %s",
+		    strchr(winner->key, '/') + 1, one, t->name);
+	else if (!target && t->kind == KUBE_TARGET_SERVICE)
+		set(out, "TargetNotFound", "no Service %s carries the label " KUBE_LABEL_MODE,
+		    t->name);
+	else if (!target)
+		set(out, "TargetNotFound", "there is no %s %s", one, t->name);
+	else if (!target->now || !o)
+		set(out, "NotSteered", "%s %s is left out: %s", one, t->name,
+		    target->why ?: "it is not known yet");
+	else if (o->told[0] || o->refused[0])
+		set(out, "NotSteered", "%s %s is left to kube-proxy: %.300s", one, t->name,
+		    o->told[0] ? o->told : o->refused);
+	else if (o->prefix[0])
+		set(out, "PrefixRefused", "%s", o->prefix);
+	else if (!o->holding)
+		set(out, "NotSteered", "%s %s makes no pool of its own", one, t->name);
+	else
+		*out = (struct kube_condition){.status = true};
+}
+
+static void judge_targets(const struct kube_cluster *c, const struct kube_item *item,
+			  struct kube_condition conditions[KUBE_CONDITIONS])
+{
+	const struct kube_policy *p = item->now;
+	struct kube_condition *programmed = &conditions[KUBE_PROGRAMMED], one;
+	size_t good = 0, conflicts = 0;
+
+	for (size_t i = 0; i < p->target_count; i++) {
+		judge_target(c, item, &p->targets[i], &one);
+		good += one.status;
+		conflicts += !strcmp(one.reason, "Conflicted");
+		if (!one.status && !programmed->reason[0])
+			*programmed = one;
+	}
+	programmed->status = good == p->target_count;
+	if (programmed->status)
+		set(programmed, "Programmed", "%zu target%s steered by it", good,
+		    good == 1 ? " is" : "s are");
+	conditions[KUBE_ACCEPTED].status = conflicts < p->target_count;
+	if (conditions[KUBE_ACCEPTED].status)
+		set(&conditions[KUBE_ACCEPTED], "Accepted", "its keys are good");
+	else
+		set(&conditions[KUBE_ACCEPTED], "Conflicted", "%s", programmed->message);
+}
+
+static void judge_policy(const struct kube_cluster *c, const struct kube_item *item,
+			 struct kube_condition conditions[KUBE_CONDITIONS])
+{
+	const struct kube_policy *p = item->now;
+
+	if (p->keys) {
+		judge_targets(c, item, conditions);
+		return;
+	}
+	set(&conditions[KUBE_ACCEPTED], "Invalid", "%s", p->why);
+	set(&conditions[KUBE_PROGRAMMED], "Invalid", "%s",
+	    "the policy is not accepted: the pools go without it");
+}
+
+/* Whether the API server has it so. */
+static bool is_told(const struct kube_condition *c, const struct kube_condition *told)
+{
+	return told->reason[0] && c->status == told->status && c->generation == told->generation &&
+	       !strcmp(c->reason, told->reason) && !strcmp(c->message, told->message);
+}
+
+static void say_policy(struct kube_cluster *c, const struct kube_item *item)
+{
+	const struct kube_policy *p = item->now;
+	struct kube_condition conditions[KUBE_CONDITIONS] = {0};
+	char now[KUBE_NOW_SIZE], path[256 + KUBE_KEY_SIZE];
+	uint64_t version = HASH_START;
+	bool told = true;
+
+	judge_policy(c, item, conditions);
+	kube_now(now);
+	for (size_t i = 0; i < KUBE_CONDITIONS; i++) {
+		struct kube_condition *one = &conditions[i];
+		const struct kube_condition *was = &p->told[i];
+		bool same = was->reason[0] && was->status == one->status && was->since[0];
+
+		one->generation = item->meta.generation;
+		told = told && is_told(one, was);
+		version = hash_bytes(version, one, sizeof(*one));
+		snprintf(one->since, sizeof(one->since), "%s", same ? was->since : now);
+	}
+	if (told)
+		return;
+	snprintf(path, sizeof(path), "%s/namespaces/%s/steeringpolicies/%s/status",
+		 KUBE_GROUP_POLICY, p->space, p->name);
+	kube_teller_tell(c->teller, KUBE_TELL_STATUS, path, version,
+			 kube_policy_status(p, conditions));
+}
+
+/* ---- Events ------------------------------------------------------------------------------ */
+
+static bool add_involved(cJSON *event, const struct owner *o, const struct kube_item *item,
+			 const char *space, const char *name)
+{
+	cJSON *to = cJSON_AddObjectToObject(event, "involvedObject");
+
+	return cJSON_AddStringToObject(to, "apiVersion", owner_kinds[o->kind].api_version) &&
+	       cJSON_AddStringToObject(to, "kind", owner_kinds[o->kind].one) &&
+	       cJSON_AddStringToObject(to, "namespace", space) &&
+	       cJSON_AddStringToObject(to, "name", name) &&
+	       cJSON_AddStringToObject(to, "uid", item->meta.uid);
+}
+
+static char *event_body(const struct kube_cluster *c, const struct owner *o,
+			const struct kube_item *item, const char *name, const char *why)
+{
+	char space[KUBE_LABEL_SIZE], now[KUBE_NOW_SIZE], first[KUBE_NOW_SIZE], *text = NULL;
+	cJSON *event = cJSON_CreateObject();
+	cJSON *metadata = cJSON_AddObjectToObject(event, "metadata");
+	cJSON *source = cJSON_AddObjectToObject(event, "source");
+	struct tm tm;
+
+	snprintf(space, sizeof(space), "%.*s", (int)strcspn(o->key, "/"), o->key);
+	kube_now(now);
+	strftime(first, sizeof(first), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&o->told_since, &tm));
+	if (cJSON_AddStringToObject(event, "apiVersion", "v1") &&
+	    cJSON_AddStringToObject(event, "kind", "Event") &&
+	    cJSON_AddStringToObject(metadata, "namespace", space) &&
+	    cJSON_AddStringToObject(metadata, "name", name) &&
+	    add_involved(event, o, item, space, strchr(o->key, '/') + 1) &&
+	    cJSON_AddStringToObject(event, "type", "Warning") &&
+	    cJSON_AddStringToObject(event, "reason", o->no_room ? "NoRoom" : "LeftToKubeProxy") &&
+	    cJSON_AddStringToObject(event, "message", why) &&
+	    cJSON_AddStringToObject(event, "firstTimestamp", first) &&
+	    cJSON_AddStringToObject(event, "lastTimestamp", now) &&
+	    cJSON_AddNumberToObject(event, "count",
+				    1 + (double)((time(NULL) - o->told_since) / EVENT_AGAIN_S)) &&
+	    cJSON_AddStringToObject(source, "component", "pintle") &&
+	    cJSON_AddStringToObject(event, "reportingComponent", "pintle.dev/pintled") &&
+	    cJSON_AddStringToObject(event, "reportingInstance", kube_lease_identity(c->lease)))
+		text = cJSON_PrintUnformatted(event);
+	cJSON_Delete(event);
+	return text;
+}
+
+/* An Event by the object and the reason: the same one, told again, is the same object. */
+static void say_owner(struct kube_cluster *c, const struct owner *o)
+{
+	const struct kube_item *item = owner_item(o);
+	const char *why = owner_left(o), *slash = strchr(o->key, '/');
+	char name[KUBE_NAME_SIZE], path[KUBE_LABEL_SIZE + KUBE_NAME_SIZE + 64];
+	uint64_t hash;
+
+	if (!why || !item || !slash || !item->meta.uid[0])
+		return;
+	hash = hash_bytes(hash_text(item->meta.uid), why, strlen(why));
+	snprintf(name, sizeof(name), "%.200s", slash + 1);
+	while (strchr("-.", name[strlen(name) - 1]))
+		name[strlen(name) - 1] = '\0';
+	snprintf(name + strlen(name), 18, ".%016jx", (uintmax_t)hash);
+	snprintf(path, sizeof(path), "/api/v1/namespaces/%.*s/events/%s", (int)(slash - o->key),
+		 o->key, name);
+	hash += (uint64_t)((time(NULL) - o->told_since) / EVENT_AGAIN_S);
+	kube_teller_tell(c->teller, KUBE_TELL_EVENT, path, hash, event_body(c, o, item, name, why));
+}
+
+void kube_cluster_say(struct kube_cluster *c)
+{
+	const struct owner *o;
+
+	if (!c->judged || !kube_lease_held(c->lease) || !kube_cluster_listed(c))
+		return;
+	kube_teller_begin(c->teller);
+	KUBE_STORE_EACH(item, c->all[ALL_POLICIES])
+	if (item->now)
+		say_policy(c, item);
+	LIST_FOREACH(o, &c->owners, all)
+	say_owner(c, o);
+	kube_teller_end(c->teller);
+}
+
+bool kube_cluster_leads(const struct kube_cluster *c)
+{
+	return kube_lease_held(c->lease);
+}

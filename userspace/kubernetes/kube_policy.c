@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kube_policy.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/text.h"
+#include "../base/util.h"
+#include "../config/config.h"
+#include "kube_parts.h"
+
+const char *const kube_condition_names[KUBE_CONDITIONS] = {
+	[KUBE_ACCEPTED] = "Accepted",
+	[KUBE_PROGRAMMED] = "Programmed",
+};
+
+static const struct {
+	const char *kind, *group;
+} target_kinds[] = {
+	[KUBE_TARGET_SERVICE] = {"Service", ""},
+	[KUBE_TARGET_POOL] = {"InferencePool", "inference.networking.k8s.io"},
+};
+
+/* ---- spec ------------------------------------------------------------------------------ */
+
+__attribute__((format(printf, 2, 3))) static int refuse(struct kube_policy *p, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(p->why, sizeof(p->why), fmt, ap);
+	va_end(ap);
+	return -EINVAL;
+}
+
+static int read_target(struct kube_policy *p, const cJSON *from)
+{
+	const char *kind = kube_text(from, "kind"), *group = kube_text(from, "group");
+	struct kube_target *t = &p->targets[p->target_count];
+
+	for (size_t i = 0; i < ARRAY_SIZE(target_kinds); i++) {
+		if (!kind || strcmp(kind, target_kinds[i].kind) != 0)
+			continue;
+		if (group && strcmp(group, target_kinds[i].group) != 0)
+			return refuse(p,
+				      "one of spec.targetRefs has another group than %s has; write "
+				      "\"%s\"",
+				      kind, target_kinds[i].group);
+		t->kind = (enum kube_target_kind)i;
+		if (!kube_take_name(kube_text(from, "name"), t->name, sizeof(t->name)))
+			return refuse(p, "one of spec.targetRefs has no name; write that of a %s",
+				      kind);
+		if (kube_policy_target(p, t->kind, t->name))
+			return refuse(p, "spec.targetRefs has %s %s twice; remove one", kind,
+				      t->name);
+		p->target_count++;
+		return 0;
+	}
+	return refuse(p, "one of spec.targetRefs has another kind; write Service or InferencePool");
+}
+
+static int read_targets(struct kube_policy *p, const cJSON *spec)
+{
+	const cJSON *all = kube_member(spec, "targetRefs"), *one;
+	int err = 0;
+
+	if (!cJSON_IsArray(all) || !cJSON_GetArraySize(all))
+		return refuse(p, "spec.targetRefs names no target; write a list of Services or "
+				 "InferencePools, each with kind and name");
+	cJSON_ArrayForEach (one, all) {
+		if (!err && p->target_count == KUBE_MAX_TARGETS)
+			err = refuse(p,
+				     "spec.targetRefs has more than %d targets; write another "
+				     "policy",
+				     KUBE_MAX_TARGETS);
+		err = err ?: read_target(p, one);
+	}
+	return err;
+}
+
+static int read_prefixes(struct kube_policy *p, const cJSON *spec)
+{
+	const cJSON *all = kube_member(spec, "frontends"), *one;
+
+	if (all && !cJSON_IsArray(all))
+		return refuse(p, "spec.frontends is no list; write one of prefixes, each with a "
+				 "port");
+	cJSON_ArrayForEach (one, all) {
+		const char *text = cJSON_GetStringValue(one), *cure = NULL;
+
+		if (p->prefix_count == KUBE_MAX_PREFIXES)
+			return refuse(p, "spec.frontends has more than %d; remove some",
+				      KUBE_MAX_PREFIXES);
+		if (!text || addr_parse_frontend(text, &p->prefixes[p->prefix_count], &cure))
+			return refuse(p, "one of spec.frontends is no prefix and port; write one "
+					 "as in 10.99.0.0/24:8000");
+		p->prefix_count++;
+	}
+	return 0;
+}
+
+/* What is neither a target nor a frontend. */
+static int read_keys(struct kube_policy *p, const cJSON *spec)
+{
+	cJSON *keys = cJSON_Duplicate(spec, true);
+	int err;
+
+	cJSON_DeleteItemFromObjectCaseSensitive(keys, "targetRefs");
+	cJSON_DeleteItemFromObjectCaseSensitive(keys, "frontends");
+	p->keys = keys ? cJSON_PrintUnformatted(keys) : NULL;
+	cJSON_Delete(keys);
+	if (!p->keys)
+		return -ENOMEM;
+	if (strlen(p->keys) > KUBE_MAX_KEYS_BYTES)
+		err = refuse(p, "spec has more than %d bytes of keys; remove some",
+			     KUBE_MAX_KEYS_BYTES);
+	else
+		err = config_policy_check(p->keys, p->why);
+	text_make_printable(p->why, '?');
+	return err;
+}
+
+static int read_spec(struct kube_policy *p, const cJSON *spec)
+{
+	if (!cJSON_IsObject(spec))
+		return refuse(p, "it has no spec; write one with targetRefs");
+	return read_targets(p, spec) ?: read_prefixes(p, spec) ?: read_keys(p, spec);
+}
+
+/* ---- status ---------------------------------------------------------------------------- */
+
+static void read_condition(struct kube_policy *p, const cJSON *from)
+{
+	const char *type = kube_text(from, "type"), *status = kube_text(from, "status");
+	const char *reason = kube_text(from, "reason"), *message = kube_text(from, "message");
+	const char *since = kube_text(from, "lastTransitionTime");
+
+	for (size_t i = 0; type && i < KUBE_CONDITIONS; i++) {
+		struct kube_condition *c = &p->told[i];
+
+		if (strcmp(type, kube_condition_names[i]) != 0)
+			continue;
+		c->status = status && !strcmp(status, "True");
+		c->generation = kube_count(kube_member(from, "observedGeneration"));
+		snprintf(c->reason, sizeof(c->reason), "%s", reason ?: "");
+		snprintf(c->message, sizeof(c->message), "%s", message ?: "");
+		kube_take_time(since, c->since);
+	}
+}
+
+char *kube_policy_status(const struct kube_policy *p,
+			 const struct kube_condition conditions[KUBE_CONDITIONS])
+{
+	cJSON *root = cJSON_CreateObject();
+	cJSON *metadata = cJSON_AddObjectToObject(root, "metadata");
+	cJSON *list = cJSON_AddArrayToObject(cJSON_AddObjectToObject(root, "status"), "conditions");
+	bool whole = cJSON_AddStringToObject(root, "apiVersion", "pintle.dev/v1alpha1") &&
+		     cJSON_AddStringToObject(root, "kind", "SteeringPolicy") &&
+		     cJSON_AddStringToObject(metadata, "namespace", p->space) &&
+		     cJSON_AddStringToObject(metadata, "name", p->name);
+	char *text = NULL;
+
+	for (size_t i = 0; whole && i < KUBE_CONDITIONS; i++) {
+		const struct kube_condition *c = &conditions[i];
+		cJSON *one = cJSON_CreateObject();
+
+		whole = cJSON_AddItemToArray(list, one) &&
+			cJSON_AddStringToObject(one, "type", kube_condition_names[i]) &&
+			cJSON_AddStringToObject(one, "status", c->status ? "True" : "False") &&
+			cJSON_AddStringToObject(one, "reason", c->reason) &&
+			cJSON_AddStringToObject(one, "message", c->message) &&
+			cJSON_AddStringToObject(one, "lastTransitionTime", c->since) &&
+			cJSON_AddNumberToObject(one, "observedGeneration", (double)c->generation);
+	}
+	if (whole)
+		text = cJSON_PrintUnformatted(root);
+	cJSON_Delete(root);
+	return text;
+}
+
+/* ---- the whole ------------------------------------------------------------------------- */
+
+const struct kube_target *kube_policy_target(const struct kube_policy *p,
+					     enum kube_target_kind kind, const char *name)
+{
+	for (size_t i = 0; i < p->target_count; i++)
+		if (p->targets[i].kind == kind && !strcmp(p->targets[i].name, name))
+			return &p->targets[i];
+	return NULL;
+}
+
+void kube_policy_free(struct kube_policy *p)
+{
+	if (!p)
+		return;
+	free(p->keys);
+	free(p);
+}
+
+int kube_policy_read(const cJSON *object, struct kube_policy **out, char why[KUBE_WHY_SIZE])
+{
+	const cJSON *metadata = kube_member(object, "metadata"), *condition;
+	struct kube_policy *p = calloc(1, sizeof(*p));
+	int err = 0;
+
+	if (p && (!kube_take_name(kube_text(metadata, "namespace"), p->space, sizeof(p->space)) ||
+		  !kube_take_name(kube_text(metadata, "name"), p->name, sizeof(p->name)))) {
+		snprintf(why, KUBE_WHY_SIZE, "metadata has no name that the API allows");
+		free(p);
+		return -EBADMSG;
+	}
+	if (p)
+		err = read_spec(p, kube_member(object, "spec"));
+	if (!p || err == -ENOMEM) {
+		snprintf(why, KUBE_WHY_SIZE, "out of memory");
+		kube_policy_free(p);
+		return -ENOMEM;
+	}
+	if (err)
+		free(TAKE_PTR(p->keys));
+	cJSON_ArrayForEach (condition, kube_member(kube_member(object, "status"), "conditions"))
+		read_condition(p, condition);
+	*out = p;
+	return 0;
+}
+
+static int read_policy(const cJSON *object, void **out, char why[KUBE_WHY_SIZE])
+{
+	struct kube_policy *p = NULL;
+	int err = kube_policy_read(object, &p, why);
+
+	if (!err)
+		*out = p;
+	return err;
+}
+
+static void free_policy(void *now)
+{
+	kube_policy_free(now);
+}
+
+const struct kube_kind kube_policies = {
+	.what = "steeringpolicies",
+	.one = "SteeringPolicy",
+	.group = KUBE_GROUP_POLICY,
+	.optional = true,
+	.read = read_policy,
+	.free = free_policy,
+};
