@@ -198,7 +198,7 @@ def test_one_daemon_writes(node):
     world.wait_members("s0", "s1")
     world.api.policy("p", ("Service", "vllm"))
     wait_conditions(world, "p", Programmed="Programmed")
-    path = "/apis/coordination.k8s.io/v1/namespaces/pintle/leases/pintle"
+    path = "/apis/coordination.k8s.io/v1/namespaces/pintle/leases/pintle-leader"
     holder = world.api.get(path)["spec"]["holderIdentity"]
     # Somebody else has it, and does not renew it.
     world.api.patch(path, {"spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 5}})

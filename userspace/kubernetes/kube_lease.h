@@ -13,7 +13,7 @@
 
 #include "kube_watch.h"
 
-#define KUBE_LEASE_NAME    "pintle"
+#define KUBE_LEASE_NAME    "pintle-leader"
 #define KUBE_LEASE_SECONDS 60
 
 struct kube_lease;
