@@ -5,7 +5,6 @@ import types
 
 from harness import case
 from kernel import wait_for
-from pods import at
 from test_services import POOL, SERVICE, World
 
 POLICIES, POOLS = "steeringpolicies", "inferencepools"

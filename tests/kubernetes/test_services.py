@@ -48,13 +48,13 @@ class World:
         return {a for s in found["items"] for e in s["endpoints"] or () if e["conditions"]["ready"]
                 for a in e["addresses"]}
 
-    def config(self, *pools, called="node-a", **settings):
+    def config(self, *pools, called=NODE, **settings):
         text = self.machine.config(*pools, **settings)
         if not pools:
             text = text.replace("pools: []\n", "")
         return text + f"kubernetes: {{kubeconfig: {self.kubeconfig}, node: {called}}}\n"
 
-    def daemon(self, *pools, called="node-a", **more):
+    def daemon(self, *pools, called=NODE, **more):
         return self.machine.daemon(self.config(*pools, called=called), **more)
 
     def pools(self):
