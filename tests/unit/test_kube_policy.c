@@ -77,6 +77,29 @@ static void test_no_key_reads_elsewhere(void **state)
 	assert_true(n > 30);
 }
 
+static bool has_key(const char *path, size_t length)
+{
+	const char *key;
+
+	for (size_t n = 0; (key = config_policy_key_at(n)); n++)
+		if (strlen(key) == length && !strncmp(key, path, length))
+			return true;
+	return false;
+}
+
+/* A key that a policy may have can be written: so may the mapping that it stands in. */
+static void test_keys_stand_in_keys(void **state)
+{
+	const char *key, *dot;
+
+	(void)state;
+	for (size_t n = 0; (key = config_policy_key_at(n)); n++) {
+		dot = strrchr(key, '.');
+		if (dot && !has_key(key, (size_t)(dot - key)))
+			fail_msg("%s: a policy may not have what it stands in", key);
+	}
+}
+
 /* ---- policies -------------------------------------------------------------------------- */
 
 static cJSON *parse(const char *text)
@@ -352,7 +375,7 @@ int main(void)
 		cmocka_unit_test(test_policies),   cmocka_unit_test(test_large_policy),
 		cmocka_unit_test(test_conditions), cmocka_unit_test(test_inference_pools),
 		cmocka_unit_test(test_pods),       cmocka_unit_test(test_keys_of_a_pool),
-		cmocka_unit_test(test_shares),
+		cmocka_unit_test(test_shares),     cmocka_unit_test(test_keys_stand_in_keys),
 	};
 
 	log_init("test_kube_policy", LOG_ERROR);

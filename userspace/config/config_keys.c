@@ -305,7 +305,7 @@ static const struct yaml_key config_keys[] = {
 		 "are not known. With a number, prompts weigh nothing: the load counts requests "
 		 "alone."},
 
-	{"pools[].locality", &yaml_map,
+	{"pools[].locality", &yaml_map, .policy = POLICY_TOO,
 	 .help = "Whether clients prefer servers that are near; see docs/load.md."},
 	{"pools[].locality.preferSameNode", &yaml_bool, .set = SET_BY_DAEMON, .preset = "false",
 	 POOL(locality.prefer_node),
