@@ -643,7 +643,7 @@ def test_valgrind(node):
     node.ask(FRONTEND["v4"])
     daemon.reload(node.config(node.pool(servers[:1])))
     wait_for(lambda: len(node.cli("endpoints")) == 1)
-    daemon.get("/metrics")
+    wait_for(lambda: daemon.get("/metrics")[0] == 200, 60)
     daemon.stop()
 
 
