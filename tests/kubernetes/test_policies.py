@@ -206,6 +206,7 @@ def test_one_daemon_writes(node):
     assert world.api.asked(ACCOUNT) <= {
         *((verb, what) for verb in ("list", "watch")
           for what in ("services", "endpointslices", POLICIES, POOLS, "pods")),
+        ("get", "nodes"),
         ("patch", "steeringpolicies/status"), ("create", "events"), ("patch", "events"),
         ("get", "leases"), ("create", "leases"), ("update", "leases")}
     # Never all pods: those of this node, and those of a pool in front of which there is a Service.
@@ -225,7 +226,7 @@ def test_without_a_right(node):
     world.daemon()
     world.wait_members("s0", "s1", timeout=40)
     wait_for(world.is_steered)
-    wait_for(lambda: {m.split(":")[0] for m in missing(world)} == {POLICIES, POOLS, "pods", "leases"}, 60)
+    wait_for(lambda: {m.split(":")[0] for m in missing(world)} == {POLICIES, POOLS, "pods", "nodes", "leases"}, 60)
     assert all("HTTP status 403" in m for m in missing(world)), missing(world)
 
 
