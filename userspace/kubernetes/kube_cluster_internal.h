@@ -71,7 +71,7 @@ struct kube_cluster {
 	struct kube_teller *teller;
 };
 
-/* Who makes pools, by the kind of a policy's target. */
+/* The kinds of objects that make pools, by the kind of a policy's target. */
 struct owner_kind {
 	unsigned int store; /* of its objects, in kube_cluster.all */
 	const char *one, *api_version;

@@ -85,7 +85,7 @@ static struct kube_extra extra_of(const struct kube_cluster *c, struct owner *o)
 	return (struct kube_extra){p->keys, p->prefixes, p->prefix_count};
 }
 
-/* What is known of the owner's members: a Service's slices, or a pool's pods. Returns how many,
+/* Lists the owner's members that are known: a Service's slices, or a pool's pods. Returns how many,
  * with *out, which the caller frees; or -ENOMEM. */
 static ssize_t members_of(const struct owner *o, void ***out)
 {

@@ -74,7 +74,7 @@ int kube_page_read(const char *text, size_t size, struct kube_page *out);
 #define KUBE_KEY_SIZE (KUBE_LABEL_SIZE + KUBE_NAME_SIZE)
 bool kube_object_key(const cJSON *object, char key[KUBE_KEY_SIZE]);
 
-/* Who an object is, for what is said about it. */
+/* Names an object in conditions and Events about it. */
 struct kube_meta {
 	char uid[KUBE_UID_SIZE];      /* "": it has none that the API allows */
 	char created[KUBE_TIME_SIZE]; /* the same */
