@@ -306,7 +306,8 @@ static __always_inline void endpoint_fetch(__u32 id)
 /* Brings the rows of the sample's endpoints into the processor's cache. In a pool of 1,000
  * endpoints they are seldom there, and the rule, whose branches follow from what it reads, would
  * wait for one endpoint after the other. Here nothing follows from what is read, so the processor
- * waits for all of them at once: that takes off a fifth of a decision. */
+ * waits for all of them at once: that takes off a fifth of a decision. The loops are unrolled,
+ * because Linux 6.1 refuses a loop whose end is not a conditional jump. */
 __weak __noinline int sample_fetch(const struct decide_sample *s, const struct terms *t)
 {
 	__u32 ids[PINTLE_SAMPLE] = {}, n, most, i, at;
@@ -321,7 +322,6 @@ __weak __noinline int sample_fetch(const struct decide_sample *s, const struct t
 	most = decide_sample_size(n, pool->sample);
 	if (most > s->first)
 		most = s->first;
-		/* Unrolled: Linux 6.1 refuses a loop whose end is not a conditional jump. */
 #pragma unroll
 	for (i = 0; i < PINTLE_SAMPLE; i++) {
 		at = decide_sample_member(s, n, i);

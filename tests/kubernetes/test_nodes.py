@@ -17,7 +17,7 @@ SERVICE = "10.96.14.3"
 VERSION = re.search(r"^VERSION := (\S+)$", (TOP / "Makefile").read_text(), re.M)[1]
 IMAGE = TOP / f"build/image/pintle-{VERSION}-amd64.tar"
 
-# Who serves, and the page of a vLLM. A server that is asked to end serves on for as long as it may.
+# A model server with the page of a vLLM. When it is asked to end, it serves on for as long as it may.
 SERVER = """
 import http.server, os, signal, socketserver, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

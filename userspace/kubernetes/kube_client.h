@@ -24,7 +24,7 @@ int kube_client_start(struct kube_client *c, struct kube_transfer *t);
 /** Ends it without a call of `done`. */
 void kube_client_stop(struct kube_client *c, struct kube_transfer *t);
 
-/** Whoever uses the client joins, and leaves before the client is freed. */
+/** Each user of the client joins it, and leaves before the client is freed. */
 void kube_client_join(struct kube_client *c);
 void kube_client_leave(struct kube_client *c);
 

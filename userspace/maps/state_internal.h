@@ -47,7 +47,7 @@ struct state_pod {
 	char space_name[64], name[256], account_name[256];
 };
 
-/* Who the daemon knows by name. */
+/* The clients that the daemon knows by name. */
 struct state_known {
 	struct pintle_client *clients;
 	size_t client_count;

@@ -25,7 +25,7 @@ struct fitness_terms {
 	uint64_t startup_ns;   /* time that a new server is given */
 };
 
-/* What is known of an endpoint. Must begin as zeros. */
+/* The fitness checks of one endpoint so far. Must begin as zeros. */
 struct fitness {
 	uint64_t since_ns;     /* when its server appeared */
 	uint64_t good_ns;      /* when the newest check that succeeded was begun; 0: none did */
