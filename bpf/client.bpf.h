@@ -66,8 +66,10 @@ static __always_inline void connect_carry(struct pintle_connect *c, pintle_forme
 	c->generation = 0;
 	placed = __sync_lock_test_and_set(&former->placed, 0);
 	counted = __sync_lock_test_and_set(&former->counted, 0);
-	*c = *former;
+	__builtin_memcpy(c, former, PINTLE_FORMER_CONNECT_SIZE);
 	c->client = 0;
+	c->first_step = PINTLE_FIRST_NONE;
+	c->first_in = 0;
 	c->placed = placed;
 	c->counted = counted;
 	barrier();

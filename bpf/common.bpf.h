@@ -327,6 +327,15 @@ static __always_inline void session_close(const struct pintle_affinity_key *key,
 		a->context_bytes = in + out;
 }
 
+/* A client's socket that connects again has a new connection. */
+static __always_inline void turn_begin(struct pintle_turn *t, __u64 opened_ns)
+{
+	if (t->opened_ns == opened_ns)
+		return;
+	__builtin_memset(t, 0, sizeof(*t));
+	t->opened_ns = opened_ns;
+}
+
 /* The majority vote of Boyer and Moore (MJRTY, 1981): a session with more than half of this CPU's
  * connections ends up in the entry. `share` is the session's part, a mean over the newest
  * connections. Two contexts on one CPU may interrupt each other here, which costs a vote. */

@@ -287,8 +287,9 @@ static __always_inline void connect_place(struct pintle_connect *c, const struct
 	__builtin_memcpy(c->address, e->address, sizeof(c->address));
 	__builtin_memcpy(c->frontend, tuple->local, sizeof(c->frontend));
 	c->session = t->key.session;
-	c->decided_ns = t->now;
 	c->opened_ns = 0;
+	c->first_step = PINTLE_FIRST_NONE;
+	c->first_in = 0;
 	c->flags = apart ? PINTLE_CONNECT_APART : 0;
 	if (apart)
 		return;

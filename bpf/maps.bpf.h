@@ -263,8 +263,8 @@ struct {
 	__type(value, struct pintle_connect);
 } MAP(connects);
 
-/* How far the requests on a socket's connection are. Made when the connection is established, or,
- * if that was not seen, when the pass first meets the socket. */
+/* How far the requests on a socket's connection are. Made when the pass first meets the socket, or
+ * when a server's connection counts as open in its session's binding. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -309,15 +309,6 @@ static __always_inline void work_read(struct pintle_work *w, struct pintle_turn 
 	t->read = read;
 }
 
-/* A client's socket that connects again has a new connection. */
-static __always_inline void turn_begin(struct pintle_turn *t, __u64 opened_ns)
-{
-	if (t->opened_ns == opened_ns)
-		return;
-	__builtin_memset(t, 0, sizeof(*t));
-	t->opened_ns = opened_ns;
-}
-
 /* A connection for the pass: whose it is, and since when it is open. */
 struct passed {
 	struct pintle_affinity_key key; /* the pool; the session is in the turn */

@@ -6,8 +6,9 @@
  *   established   binds the session; a success, unless the endpoint has failed since the SYN
  *   requests      see sockops_first.bpf.h
  *   unanswered    a SYN had to be sent again: a failure after about a second, not after the
- * kernel's two minutes closed        counts the end; notes the endpoint's failure, if it is one;
- * reports to `pintle events`
+ *                 kernel's two minutes
+ *   closed        counts the end; notes the endpoint's failure, if it is one; reports to
+ *                 `pintle events`
  *
  * An endpoint that fails several times in a row is ejected: it is not chosen for a while. Clients
  * also fail for reasons of their own, some on purpose. So the failures of a single client count
@@ -278,7 +279,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 	/* Another program may have replaced the flags since the SYN. */
 	if (!(ctx->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_STATE_CB_FLAG))
 		watch_end(ctx);
-	first_begin(ctx, c->pool, c->pool_generation, c->opened_ns, BPF_SOCK_OPS_RTT_CB_FLAG);
+	first_begin(ctx, c->pool, c->pool_generation, BPF_SOCK_OPS_RTT_CB_FLAG);
 	endpoint_answered(c, 0);
 	pool = pool_find(c->pool, c->pool_generation);
 	if (!pool || !outcome_binds(pool, c->outcome))
@@ -306,24 +307,23 @@ static __always_inline void client_unbind(struct bpf_sock_ops *ctx, struct pintl
 	};
 
 	if (__sync_fetch_and_and(&c->flags, ~PINTLE_CONNECT_SESSION) & PINTLE_CONNECT_SESSION)
-		session_close(&key, turn_find(ctx), end->received - 1, end->acknowledged);
+		session_close(&key, turn_find(ctx, c->opened_ns), end->received - 1,
+			      end->acknowledged);
 }
 
 static __always_inline void client_acknowledged(struct bpf_sock_ops *ctx)
 {
 	struct pintle_connect *c = client_find(ctx);
-	struct pintle_turn *t = c ? turn_find(ctx) : NULL;
 
-	if (t)
-		client_asked(ctx, t, c->endpoint, c->generation);
+	if (c)
+		client_asked(ctx, c);
 }
 
 static __always_inline void client_sends(struct bpf_sock_ops *ctx)
 {
 	struct pintle_connect *c = client_find(ctx);
-	struct pintle_turn *t = c ? turn_find(ctx) : NULL;
 
-	if (t && client_told(ctx, t, c->endpoint, c->generation))
+	if (c && client_told(ctx, c))
 		callback_disarm(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 }
 
@@ -392,7 +392,7 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 	end.received = ctx->bytes_acked;
 	end.acknowledged = ctx->bytes_received;
 	end.error = error_of(ctx);
-	first_closed(turn_find(ctx), c->endpoint, c->generation);
+	client_answered(c);
 	client_unbind(ctx, c, &end);
 	failure = failure_of(ctx, c, end.error);
 	if (failure != PINTLE_FAILURE_COUNT)

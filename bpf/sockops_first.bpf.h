@@ -2,16 +2,15 @@
 /*
  * sockops_first.bpf.h - when the first token of an answer comes, by callbacks that end with it.
  *
- * At a client's socket, for each request:
- *   RTT_CB        a segment of the request was acknowledged. A client sends nothing but requests,
- * so the callback comes once or twice for a request, and never for a token. It arms HDR_OPT_LEN an
- * acknowledgement is being sent: data has come. The first data is the answer's head, the second its
- * first token, which disarms the callback.
+ * At a client's socket, for each request: RTT_CB comes when a segment of the request was
+ * acknowledged. A client sends nothing but requests, so it comes once or twice for a request, and
+ * never for a token. It arms HDR_OPT_LEN, which comes when an acknowledgement is being sent: data
+ * has come. The first data is the answer's head, the second its first token, which disarms the
+ * callback.
  *
- * At a server's socket, for the first request of a connection:
- *   HDR_OPT_LEN   a segment is being sent: an acknowledgement of the request, the head, or the
- * first token, which disarms the callback. No callback could arm it for the next request: RTT_CB
- * would come for each token.
+ * At a server's socket, for the first request of a connection: HDR_OPT_LEN comes when a segment is
+ * being sent: an acknowledgement of the request, the head, or the first token, which disarms the
+ * callback. No callback could arm it for the next request: RTT_CB would come for each token.
  *
  * An answer that has one segment of data has its first token in it. HDR_OPT_LEN reserves no room,
  * so no packet changes. The pass follows requests by itself: if another program takes the callbacks
@@ -24,11 +23,27 @@
 
 #define SOCK_DONE 1 /* a bit of skc_flags: the peer's FIN has come */
 
-static __always_inline struct pintle_turn *turn_find(struct bpf_sock_ops *ctx)
+/* What is remembered of the connection that was opened at `opened_ns`; NULL: nothing. */
+static __always_inline struct pintle_turn *turn_find(struct bpf_sock_ops *ctx, __u64 opened_ns)
 {
 	struct bpf_sock *sk = ctx->sk;
+	struct pintle_turn *t = sk ? bpf_sk_storage_get(&turns, sk, NULL, 0) : NULL;
 
-	return sk ? bpf_sk_storage_get(&turns, sk, NULL, 0) : NULL;
+	return t && t->opened_ns == opened_ns ? t : NULL;
+}
+
+/* The same, made if there is none; NULL: no memory. */
+static __always_inline struct pintle_turn *turn_make(struct bpf_sock_ops *ctx, __u64 opened_ns)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_turn *t;
+
+	if (!sk)
+		return NULL;
+	t = bpf_sk_storage_get(&turns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (t)
+		turn_begin(t, opened_ns);
+	return t;
 }
 
 static __always_inline void callback_arm(struct bpf_sock_ops *ctx, __u32 flag)
@@ -42,136 +57,145 @@ static __always_inline void callback_disarm(struct bpf_sock_ops *ctx, __u32 flag
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags & ~flag);
 }
 
-/* Begins with a connection that is being established, if its pool's requests are followed; `flag`
- * is the first callback to come. */
+/* The time in microseconds; wraps after 71 minutes, which no answer takes. */
+static __always_inline __u32 now_us(void)
+{
+	return bpf_ktime_get_ns() / 1000;
+}
+
+/* Arms the first callback to come for a connection that is being established, if its pool's
+ * requests are followed. */
 static __always_inline void first_begin(struct bpf_sock_ops *ctx, __u32 pool, __u32 pool_generation,
-					__u64 opened_ns, __u32 flag)
+					__u32 flag)
 {
 	struct pintle_pool *followed = pool_find(pool, pool_generation);
-	struct bpf_sock *sk = ctx->sk;
-	struct pintle_turn *t;
 
-	if (!sk || !followed || !followed->follow)
-		return;
-	t = bpf_sk_storage_get(&turns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!t)
-		return;
-	/* A client's socket may have had a connection before. */
-	__builtin_memset(t, 0, sizeof(*t));
-	t->opened_ns = opened_ns;
-	callback_arm(ctx, flag);
+	if (followed && followed->follow)
+		callback_arm(ctx, flag);
 }
 
-/* Adds the answer's first token, which came at `ns`, to the endpoint's sums. */
-static __always_inline void first_end(struct pintle_turn *t, __u32 endpoint, __u32 generation,
-				      __u64 ns)
+/* Adds a first token for which a client waited so long to the endpoint's sums. */
+static __always_inline void first_add(__u32 endpoint, __u32 generation, __u32 waited_us)
 {
 	struct pintle_firsts *sums = bpf_map_lookup_elem(&firsts, &endpoint);
-	__s64 waited = ns - t->first.asked_ns;
 
-	t->first.step = PINTLE_FIRST_NONE;
-	if (!t->first.asked_ns || !sums || !endpoint_kept(endpoint, generation))
+	if (!sums || !endpoint_kept(endpoint, generation))
 		return;
 	__sync_fetch_and_add(&sums->answers, 1);
-	__sync_fetch_and_add(&sums->waited_ns, waited > 0 ? waited : 0);
-}
-
-/* The connection has ended: an answer's only segment was its first token too. */
-static __always_inline void first_closed(struct pintle_turn *t, __u32 endpoint, __u32 generation)
-{
-	if (t && t->first.step == PINTLE_FIRST_HEADED)
-		first_end(t, endpoint, generation, t->first.headed_ns);
+	__sync_fetch_and_add(&sums->waited_ns, (__u64)waited_us * 1000);
 }
 
 /* ---- at a client's socket --------------------------------------------------------- */
 
+/* The first token came at this time. */
+static __always_inline void client_first(struct pintle_connect *c, __u32 us)
+{
+	__s32 waited_us = us - c->asked_us;
+
+	c->first_step = PINTLE_FIRST_NONE;
+	if (c->asked_us)
+		first_add(c->endpoint, c->generation, waited_us > 0 ? waited_us : 0);
+}
+
+/* The answer has ended: if it had one segment, that was its first token too. */
+static __always_inline void client_answered(struct pintle_connect *c)
+{
+	if (c->first_step == PINTLE_FIRST_HEADED)
+		client_first(c, c->headed_us);
+}
+
 /* Whether data came since the last look. Returns true with the first token. A client that answers
  * at once delays its acknowledgements, so that one may be for the head and the first token: then
  * the look at the head sees two segments. */
-static __always_inline bool client_told(struct bpf_sock_ops *ctx, struct pintle_turn *t,
-					__u32 endpoint, __u32 generation)
+static __always_inline bool client_told(struct bpf_sock_ops *ctx, struct pintle_connect *c)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct sock_common *kernel_sock = sk ? (struct sock_common *)bpf_skc_to_tcp_sock(sk) : NULL;
-	__u64 now = bpf_ktime_get_ns();
-	__u32 out = ctx->bytes_received;
+	__u32 now = now_us(), out = ctx->bytes_received;
 
 	if (!kernel_sock)
 		return true;
 	/* The server's FIN counts as a byte. */
 	out -= !!(kernel_sock->skc_flags & 1UL << SOCK_DONE);
-	if (t->first.out == out)
+	if (c->first_out == out)
 		return false;
-	t->first.out = out;
-	if (t->first.step == PINTLE_FIRST_ASKED && ctx->data_segs_in - t->first.segments < 2) {
-		t->first.step = PINTLE_FIRST_HEADED;
-		t->first.headed_ns = now;
+	c->first_out = out;
+	if (c->first_step == PINTLE_FIRST_ASKED && ctx->data_segs_in - c->first_segments < 2) {
+		c->first_step = PINTLE_FIRST_HEADED;
+		c->headed_us = now;
 		return false;
 	}
-	if (t->first.step != PINTLE_FIRST_NONE)
-		first_end(t, endpoint, generation, now);
+	if (c->first_step != PINTLE_FIRST_NONE)
+		client_first(c, now);
 	return true;
 }
 
 /* All that was written counts, not only what was acknowledged: the callback comes once for a round
  * trip, so only the beginning of a large request is acknowledged when it comes. */
-static __always_inline void client_asked(struct bpf_sock_ops *ctx, struct pintle_turn *t,
-					 __u32 endpoint, __u32 generation)
+static __always_inline void client_asked(struct bpf_sock_ops *ctx, struct pintle_connect *c)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
-	__u32 in;
 	bool answered;
+	__u32 in;
 
 	if (!tp || ctx->state != BPF_TCP_ESTABLISHED)
 		return;
 	/* The SYN counts as a byte. */
 	in = (__u32)ctx->bytes_acked + (tp->write_seq - tp->snd_una) - 1;
-	if (in == t->first.in)
+	if (in == c->first_in)
 		return;
 	/* The acknowledgement came with the first data of the answer. */
 	answered = tp->rcv_nxt != tp->rcv_wup;
-	first_closed(t, endpoint, generation);
-	if (t->first.step == PINTLE_FIRST_NONE) {
-		t->first.out = (__u32)ctx->bytes_received - answered;
-		t->first.segments = ctx->data_segs_in - answered;
+	client_answered(c);
+	if (c->first_step == PINTLE_FIRST_NONE) {
+		c->first_out = (__u32)ctx->bytes_received - answered;
+		c->first_segments = ctx->data_segs_in - answered;
 	}
-	t->first.step = PINTLE_FIRST_ASKED;
-	t->first.in = in;
-	t->first.asked_ns = tp->rack.mstamp * 1000; /* when its newest segment left */
+	c->first_step = PINTLE_FIRST_ASKED;
+	c->first_in = in;
+	c->asked_us = tp->rack.mstamp; /* when its newest segment left */
 	if (answered)
-		client_told(ctx, t, endpoint, generation);
+		client_told(ctx, c);
 	callback_arm(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 }
 
 /* ---- at a server's socket ----------------------------------------------------------- */
 
 /* Returns true with the first token, or if there is nothing to wait for. */
-static __always_inline bool server_told(struct bpf_sock_ops *ctx, struct pintle_turn *t,
-					__u32 endpoint, __u32 generation)
+static __always_inline bool server_told(struct bpf_sock_ops *ctx, struct pintle_conn *conn)
 {
-	__u64 now = bpf_ktime_get_ns();
-	__u32 in = ctx->bytes_received;
+	__u32 now = now_us(), in = ctx->bytes_received;
 
 	if (!ctx->skb_len) {
 		/* An acknowledgement, perhaps of a further segment of the request. */
-		if (in != t->first.in && t->first.step != PINTLE_FIRST_HEADED) {
-			t->first.in = in;
-			t->first.asked_ns = now;
-			t->first.step = PINTLE_FIRST_ASKED;
+		if (in != conn->first_in && conn->first_step != PINTLE_FIRST_HEADED) {
+			conn->first_in = in;
+			conn->asked_us = now;
+			conn->first_step = PINTLE_FIRST_ASKED;
 		}
 		return false;
 	}
-	if (t->first.step == PINTLE_FIRST_HEADED) {
-		first_end(t, endpoint, generation, now);
+	if (conn->first_step == PINTLE_FIRST_HEADED) {
+		conn->headed_us = now;
 		return true;
 	}
 	/* The request was not acknowledged before its answer: when it came is not known. */
-	if (t->first.step == PINTLE_FIRST_NONE || in != t->first.in)
+	if (conn->first_step == PINTLE_FIRST_NONE || in != conn->first_in) {
+		conn->first_step = PINTLE_FIRST_NONE;
 		return true;
-	t->first.step = PINTLE_FIRST_HEADED;
-	t->first.headed_ns = now;
+	}
+	conn->first_step = PINTLE_FIRST_HEADED;
+	conn->headed_us = now;
 	return false;
+}
+
+/* Adds the first token, if one came: the newest segment seen. */
+static __always_inline void server_first(struct pintle_conn *conn)
+{
+	if (conn->first_step == PINTLE_FIRST_HEADED)
+		first_add(conn->endpoint, conn->generation, conn->headed_us - conn->asked_us);
+	conn->first_step = PINTLE_FIRST_NONE;
 }
 
 #endif

@@ -258,10 +258,10 @@ static __always_inline __u64 client_of(const struct pintle_tuple *t, __u32 key_k
 static __always_inline void bind_client(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
 					const struct pintle_tuple *t)
 {
-	struct pintle_turn *turn = turn_find(ctx);
 	struct pintle_pool *pool = pool_find(conn->pool, conn->pool_generation);
 	struct pintle_affinity_key key = {.pool = conn->pool,
 					  .pool_generation = conn->pool_generation};
+	struct pintle_turn *turn;
 
 	if (!pool || !outcome_binds(pool, conn->outcome))
 		return;
@@ -271,6 +271,7 @@ static __always_inline void bind_client(struct bpf_sock_ops *ctx, struct pintle_
 		return;
 	bind_session(&key, client_of(t, pool->key_kind), conn->endpoint, conn->generation,
 		     conn->opened_ns);
+	turn = pool->follow ? turn_make(ctx, conn->opened_ns) : NULL;
 	if (!turn || !session_open(&key))
 		return;
 	/* Kept until the end: a reload may change what tells the pool's sessions apart. */
@@ -282,7 +283,7 @@ static __always_inline void bind_client(struct bpf_sock_ops *ctx, struct pintle_
 static __always_inline void unbind_client(struct bpf_sock_ops *ctx, const struct pintle_conn *conn,
 					  const struct end *end)
 {
-	struct pintle_turn *turn = turn_find(ctx);
+	struct pintle_turn *turn = turn_find(ctx, conn->opened_ns);
 	struct pintle_affinity_key key = {.pool = conn->pool,
 					  .pool_generation = conn->pool_generation};
 
@@ -316,7 +317,6 @@ static __always_inline void adopt_decision(struct pintle_conn *conn, const struc
 		conn->pool_generation = d->pool_generation;
 		conn->class_id = d->class_id;
 		conn->outcome = d->outcome;
-		conn->decided_ns = d->decided_ns;
 		/* The handshake took so long that the placement already counts as failed. */
 		if (__sync_lock_test_and_set(&d->ended, 1))
 			count_placed(conn);
@@ -359,7 +359,7 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 		return;
 	if (conn->flags & PINTLE_CONN_STEERED) {
 		__sync_fetch_and_add(&n->opened, 1);
-		first_begin(ctx, conn->pool, conn->pool_generation, conn->opened_ns,
+		first_begin(ctx, conn->pool, conn->pool_generation,
 			    BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 		bind_client(ctx, conn, &t);
 	} else {
@@ -372,10 +372,11 @@ static __always_inline void server_sends(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct pintle_conn *conn = sk ? bpf_sk_storage_get(&conns, sk, NULL, 0) : NULL;
-	struct pintle_turn *t = conn && conn->counted ? turn_find(ctx) : NULL;
 
-	if (t && server_told(ctx, t, conn->endpoint, conn->generation))
-		callback_disarm(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+	if (!conn || !conn->counted || !server_told(ctx, conn))
+		return;
+	server_first(conn);
+	callback_disarm(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 }
 
 static __always_inline void report_closed(struct bpf_sock_ops *ctx, const struct pintle_conn *conn,
@@ -395,8 +396,7 @@ static __always_inline void report_closed(struct bpf_sock_ops *ctx, const struct
 	event_end(e);
 }
 
-static __always_inline void connection_closed(struct bpf_sock_ops *ctx,
-					      const struct pintle_conn *conn)
+static __always_inline void connection_closed(struct bpf_sock_ops *ctx, struct pintle_conn *conn)
 {
 	struct pintle_counters *n = counters_find(conn->endpoint, conn->class_id);
 	struct end end = {
@@ -407,7 +407,7 @@ static __always_inline void connection_closed(struct bpf_sock_ops *ctx,
 	};
 
 	end.duration_ns = end.now - conn->opened_ns;
-	first_closed(turn_find(ctx), conn->endpoint, conn->generation);
+	server_first(conn);
 	unbind_client(ctx, conn, &end);
 	count_ended(conn->endpoint, conn->generation, &end);
 	/* Last, because the endpoint's id is not given to another while a connection is in flight.

@@ -801,6 +801,13 @@ struct pintle_decision {
 #define PINTLE_CONN_SESSION  0x10 /* counts as open in its session's binding */
 #define PINTLE_CONN_EARLIER  0x20 /* accepted before sockops was attached: counted nowhere */
 
+/* How far sockops is on the way to an answer's first token; see bpf/sockops_first.bpf.h. */
+enum pintle_first_step {
+	PINTLE_FIRST_NONE,
+	PINTLE_FIRST_ASKED,  /* the request was sent, or has come */
+	PINTLE_FIRST_HEADED, /* one segment of the answer was seen */
+};
+
 struct pintle_conn {
 	__u32 endpoint;
 	__u32 generation;
@@ -810,9 +817,13 @@ struct pintle_conn {
 	__u32 counted; /* 1: opened, not closed; the program that swaps 1 for 0 counts the end */
 	__u8 class_id;
 	__u8 outcome;
-	__u16 zero;
-	__u32 zero2;
-	__u64 decided_ns;
+	/* Of the connection's first request; see bpf/sockops_first.bpf.h. Connections from layout
+	 * 2, which had other things here, have a `first_step` of 0. */
+	__u8 first_step; /* enum pintle_first_step */
+	__u8 zero;
+	__u32 first_in;  /* bytes of the request that came */
+	__u32 asked_us;  /* when the newest came: the low 32 bits of the monotonic clock */
+	__u32 headed_us; /* when the newest segment of the answer was sent */
 	__u64 opened_ns;
 };
 
@@ -849,16 +860,20 @@ struct pintle_connect {
 	__u8 frontend[16]; /* the address that the client asked for */
 	__u8 class_id;
 	__u8 outcome;
-	__u16 zero;
-	__u32 zero2;
-	__u64 client; /* cookie of the network namespace of the process that called connect() */
-	__u64 decided_ns;
+	__u8 first_step; /* enum pintle_first_step, of the newest request */
+	__u8 zero;
+	__u32 first_in; /* bytes of requests on the connection */
+	__u64 client;   /* cookie of the network namespace of the process that called connect() */
+	__u32 asked_us; /* when the request's newest byte was sent; 0: not known */
+	__u32 headed_us;
 	__u64 opened_ns;
 	struct pintle_session_key session; /* to be bound once the connection is established */
 	struct pintle_hint hint;           /* set before connect(); stays for later ones */
+	__u32 first_out;                   /* bytes of answers on the connection */
+	__u32 first_segments;              /* of answers before this one */
 };
 
-/* ---- turns: sk_storage, on steered sockets of both sides. Writers: the pass; sockops: first. ----
+/* ---- turns: sk_storage, on steered sockets of both sides. Writers: the pass; sockops. ----
  */
 
 /* Where a connection is in its sequence of requests and answers. */
@@ -873,22 +888,6 @@ enum pintle_turn_state {
 #define PINTLE_TURN_BOUND    0x1 /* `session` is filled in */
 #define PINTLE_TURN_RESTS    0x2 /* counts as idle in its session's binding */
 #define PINTLE_TURN_ACCEPTED 0x4 /* the server has accepted the connection */
-
-/* How far sockops is on the way to an answer's first token; see bpf/sockops_first.bpf.h. */
-enum pintle_first_step {
-	PINTLE_FIRST_NONE,
-	PINTLE_FIRST_ASKED,  /* the request was sent, or has come */
-	PINTLE_FIRST_HEADED, /* one segment of the answer was seen */
-};
-
-struct pintle_first {
-	__u32 in;       /* bytes of requests on the connection */
-	__u32 out;      /* bytes of answers; at clients' sockets only */
-	__u32 step;     /* enum pintle_first_step */
-	__u32 segments; /* of answers before this one; at clients' sockets only */
-	__u64 asked_ns; /* when the request's newest byte was sent, or came; 0: not known */
-	__u64 headed_ns;
-};
 
 /* What the pass remembers of a connection. Sums of bytes wrap; a connection with more than 4 GiB
  * between two passes is not told apart from one with less. */
@@ -907,10 +906,12 @@ struct pintle_turn {
 	__u64 came_ns;   /* when the pass saw the request's newest byte */
 	__u64 out_ns;    /* when the pass saw the answer's newest byte */
 	struct pintle_session_key session;
-	struct pintle_first first;
 };
 
-/* In layout 2 `client` held the id of a cgroup; nothing else differs. */
+/* In layout 2 `client` held the id of a cgroup, the fields of the newest request other things, and
+ * the record ended with `hint`. */
+typedef struct pintle_connect pintle_former_connect;
+#define PINTLE_FORMER_CONNECT_SIZE 160
 typedef struct pintle_connect pintle_former_connect;
 
 /* ---- clients: hash, cgroup id -> who that is. Writer: daemon. -------------- */
@@ -1018,8 +1019,8 @@ PINTLE_ASSERT_SIZE(struct pintle_majority, 40);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
 PINTLE_ASSERT_SIZE(struct pintle_decision, 32);
 PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
-PINTLE_ASSERT_SIZE(struct pintle_connect, 160);
-PINTLE_ASSERT_SIZE(struct pintle_turn, 80 + 32);
+PINTLE_ASSERT_SIZE(struct pintle_connect, PINTLE_FORMER_CONNECT_SIZE + 8);
+PINTLE_ASSERT_SIZE(struct pintle_turn, 80);
 PINTLE_ASSERT_SIZE(struct pintle_client, 72);
 PINTLE_ASSERT_SIZE(struct pintle_pod, 48 + 64 + 2 * 256);
 PINTLE_ASSERT_SIZE(struct pintle_event, 112);

@@ -109,7 +109,7 @@
 	X(turns, SK_STORAGE, int, struct pintle_turn, ANY, COPIED, .since = 3, .write_only = true, \
 	  .key = "a steered socket",                                                               \
 	  .holds = "its request: waiting, answered, idle; bytes and times",                        \
-	  .writer = "the pass; sockops for first tokens, and reads it at the end")                 \
+	  .writer = "the pass; sockops: the session of a server's")                                \
 	X(clients, HASH, __u64, struct pintle_client, ANY, COPIED, .key = "cgroup id",             \
 	  .holds = "which client that is", .writer = "daemon")                                     \
 	X(pods, HASH, __u64, struct pintle_pod, ANY, COPIED, .since = 3, .key = "client id",       \
