@@ -117,7 +117,7 @@ __weak __noinline int endpoint_load(const struct terms *t, struct decide_candida
 	id = c->endpoint;
 	pool = pool_of(t);
 	score = bpf_map_lookup_elem(&scores, &id);
-	counts = bpf_map_lookup_elem(&inflight, &id);
+	counts = inflight_find(&id);
 	if (!pool || !score || !counts)
 		return 0;
 	eligible_count(&f, pool, counts);
@@ -166,11 +166,11 @@ static long sample_member(__u32 i, void *arg)
 		return 1;
 	at = decide_sample_member(&s->drawn, n, i);
 	hide(at);
-	if (at >= PINTLE_MAX_ENDPOINTS)
+	if (at >= PINTLE_MAX_MEMBERS)
 		return 1;
 	if (pool->ready)
 		at = pool->order[at];
-	if (at >= PINTLE_MAX_ENDPOINTS)
+	if (at >= PINTLE_MAX_MEMBERS)
 		return 1;
 	c->endpoint = pool->members[at].id;
 	c->generation = pool->members[at].generation;
@@ -287,7 +287,7 @@ _Static_assert(!(__builtin_offsetof(struct pintle_score, passed_ns) % 64) &&
 static __always_inline void endpoint_fetch(__u32 id)
 {
 	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
-	struct pintle_inflight *counts = bpf_map_lookup_elem(&inflight, &id);
+	struct pintle_inflight *counts = inflight_find(&id);
 	struct pintle_health *h = bpf_map_lookup_elem(&health, &id);
 	struct pintle_score *score = bpf_map_lookup_elem(&scores, &id);
 	struct pintle_override *o = endpoint_override(id);
@@ -326,9 +326,9 @@ __weak __noinline int sample_fetch(const struct decide_sample *s, const struct t
 	for (i = 0; i < PINTLE_SAMPLE; i++) {
 		at = decide_sample_member(s, n, i);
 		hide(at);
-		if (at < PINTLE_MAX_ENDPOINTS && pool->ready)
+		if (at < PINTLE_MAX_MEMBERS && pool->ready)
 			at = pool->order[at];
-		if (at < PINTLE_MAX_ENDPOINTS)
+		if (at < PINTLE_MAX_MEMBERS)
 			ids[i] = pool->members[at].id;
 	}
 #pragma unroll
@@ -378,7 +378,7 @@ __weak __noinline int choose(const struct terms *t, __u32 mode, struct decide_re
 		rule_prefer(&s.rule, t, &s.candidate);
 	if (sample_begin(&s.drawn, t))
 		sample_fetch(&s.drawn, t);
-	bpf_loop(PINTLE_MAX_ENDPOINTS, sample_member, &s, 0);
+	bpf_loop(PINTLE_MAX_MEMBERS, sample_member, &s, 0);
 	if (s.candidate.tried) {
 		r->endpoint = s.candidate.endpoint;
 		r->generation = s.candidate.generation;

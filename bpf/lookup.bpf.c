@@ -38,7 +38,7 @@ __noinline int anyone_member(struct decide_result *r, const struct terms *t, __u
 		return 1;
 	at = i % n;
 	hide(at);
-	if (at >= PINTLE_MAX_ENDPOINTS)
+	if (at >= PINTLE_MAX_MEMBERS)
 		return 1;
 	ref = &pool->members[at];
 	if (!endpoint_query(&q, t, ref->id, ref->generation) || ineligible_barred(&q))
@@ -74,7 +74,7 @@ __noinline int anyone(const struct terms *t, const struct pintle_tuple *tuple,
 	client = (const __u64 *)tuple->remote;
 	a.start = mix(mix(client[0]) ^ client[1] ^ (__u64)tuple->remote_port << 32) >> 33;
 	n = pool->member_count;
-	bpf_loop(n > PINTLE_MAX_ENDPOINTS ? PINTLE_MAX_ENDPOINTS : n, anyone_step, &a, 0);
+	bpf_loop(n > PINTLE_MAX_MEMBERS ? PINTLE_MAX_MEMBERS : n, anyone_step, &a, 0);
 	return 0;
 }
 
