@@ -14,11 +14,15 @@
 struct terms {
 	__u64 now;
 	struct pintle_affinity_key key; /* the pool and the session; kind NONE: no session */
-	__u16 family;                   /* PINTLE_FAMILY_* that the endpoint must take */
+	__u8 family;                    /* PINTLE_FAMILY_* that the endpoint must take */
 	__u8 daemonless;                /* no daemon scrapes, so readiness is not known */
 	__u8 would;                     /* mode shadow: nothing is placed, see shadow.bpf.h */
-	__u32 home; /* 1 + the index of its group in the table of homes; 0: no group */
+	__u8 mode;                      /* enum pintle_mode */
+	__u16 home; /* 1 + the index of its group in the table of homes; 0: no group */
+	__u8 frontend_bits; /* of the frontend's prefix */
+	__u8 zero;
 };
+_Static_assert(PINTLE_HOME_ENTRIES < 65536, "terms.home");
 
 static __always_inline struct pintle_pool *pool_of(const struct terms *t)
 {
@@ -361,7 +365,7 @@ __weak __noinline int sample_begin(struct decide_sample *s, const struct terms *
 }
 
 /* Makes a decision; r->generation is 0 when no endpoint is eligible. */
-__weak __noinline int choose(const struct terms *t, __u32 mode, struct decide_result *r)
+__weak __noinline int choose(const struct terms *t, struct decide_result *r)
 {
 	struct sample s = {};
 	struct pintle_pool *pool;
@@ -372,7 +376,7 @@ __weak __noinline int choose(const struct terms *t, __u32 mode, struct decide_re
 	if (!pool)
 		return 0;
 	s.terms = t;
-	decide_begin(&s.rule, mix(bpf_get_prandom_u32()), mode == PINTLE_MODE_BASELINE);
+	decide_begin(&s.rule, mix(bpf_get_prandom_u32()), t->mode == PINTLE_MODE_BASELINE);
 	s.rule.tie = pool->tie;
 	if (!s.rule.baseline)
 		rule_prefer(&s.rule, t, &s.candidate);
