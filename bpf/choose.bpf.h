@@ -18,7 +18,7 @@ struct terms {
 	__u8 daemonless;                /* no daemon scrapes, so readiness is not known */
 	__u8 would;                     /* mode shadow: nothing is placed, see shadow.bpf.h */
 	__u8 mode;                      /* enum pintle_mode */
-	__u16 home; /* 1 + the index of its group in the table of homes; 0: no group */
+	__u16 home;         /* 1 + the index of its group in the table of homes; 0: no group */
 	__u8 frontend_bits; /* of the frontend's prefix */
 	__u8 zero;
 };

@@ -251,8 +251,8 @@ static __always_inline bool assign_again(struct bpf_sk_lookup *ctx, const struct
 /* Whether an earlier decision for this 4-tuple still holds and has been applied to this segment,
  * which counts nothing. A decision that no longer holds will be replaced, and its placement has
  * failed. A function of its own, like decision_remember(). */
-static __noinline bool decided_before(struct bpf_sk_lookup *ctx,
-					   const struct pintle_tuple *tuple, const struct terms *t)
+static __noinline bool decided_before(struct bpf_sk_lookup *ctx, const struct pintle_tuple *tuple,
+				      const struct terms *t)
 {
 	struct pintle_decision *d = bpf_map_lookup_elem(&pending, tuple);
 

@@ -83,9 +83,9 @@ static uint64_t eights(uint64_t bytes)
 	return (bytes + 7) & ~7ULL;
 }
 
-/* What the kernel allocates when the map is made, as its array_map_mem_usage(), htab_map_mem_usage()
- * and so on say it. Of a per-CPU map: for each CPU. The case e2e/docs/maps_take_what_is_said compares
- * it with the kernel's own figure. */
+/* What the kernel allocates when the map is made, as its array_map_mem_usage(),
+ * htab_map_mem_usage() and so on say it. Of a per-CPU map: for each CPU. The case
+ * e2e/docs/maps_take_what_is_said compares it with the kernel's own figure. */
 static uint64_t map_bytes(const struct bpf_map *map)
 {
 	uint64_t entries = bpf_map__max_entries(map), buckets = 1;
@@ -175,8 +175,7 @@ void maps_markdown(FILE *f)
 	table_head(f, "map", "type and entries", "memory", "key -> value", "written by", NULL);
 	for (enum map_id id = 0; skel && id < MAP_COUNT; id++) {
 		const struct map_layout *l = &map_layouts[id];
-		const struct bpf_map *map =
-			bpf_object__find_map_by_name(skel->obj, map_names[id]);
+		const struct bpf_map *map = bpf_object__find_map_by_name(skel->obj, map_names[id]);
 		char name[CODE_SIZE], type[CELL_SIZE], memory[CODE_SIZE], content[CELL_SIZE];
 
 		type_text(map, type);

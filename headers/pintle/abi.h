@@ -245,7 +245,7 @@ struct pintle_node {
 	__u32 kube;                     /* PINTLE_KUBE_*; 0: no Kubernetes */
 	__u32 kube_left;                /* Services and InferencePools left to kube-proxy */
 	__u32 kube_no_room;             /* of these: for want of room */
-	__u32 carried;      /* 1: the counts of the former layout are in `inflight` */
+	__u32 carried;                  /* 1: the counts of the former layout are in `inflight` */
 	char kube_missing[PINTLE_LINES_SIZE]; /* what the API server lacks or refuses, in lines */
 	char kube_why[PINTLE_LINES_SIZE];     /* "NAMESPACE/NAME: REASON" of one that is left */
 };

@@ -499,8 +499,8 @@ int takeover_load(struct takeover *t, const struct maps *m, const char *dir)
 
 	assert(!t->skel);
 	for (int i = 0; i < LINK_COUNT; i++)
-		which.links[i] = link_pinned(&link_kinds[i], t->dir) ||
-				 link_pinned(&link_kinds[i], dir);
+		which.links[i] =
+			link_pinned(&link_kinds[i], t->dir) || link_pinned(&link_kinds[i], dir);
 	return programs_load(&which, m, &t->skel);
 }
 

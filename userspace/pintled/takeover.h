@@ -39,9 +39,9 @@ const char *takeover_dir(const struct takeover *t);
  * others. */
 void takeover_kept(const struct takeover *t, struct maps *m);
 
-/** Loads the programs of this layout, with those that carry connections over, on the maps `m`, which
- * are pinned in `dir` if an earlier takeover was killed after that.
- * Returns 0 or -errno, logged. */
+/** Loads the programs of this layout, with those that carry connections over, on the maps `m`,
+ * which are pinned in `dir` if an earlier takeover was killed after that. Returns 0 or -errno,
+ * logged. */
 int takeover_load(struct takeover *t, const struct maps *m, const char *dir);
 
 /** Copies what the former maps hold into `m`, where `m` is still empty. Changes nothing that
