@@ -14,11 +14,15 @@
 struct terms {
 	__u64 now;
 	struct pintle_affinity_key key; /* the pool and the session; kind NONE: no session */
-	__u16 family;                   /* PINTLE_FAMILY_* that the endpoint must take */
+	__u8 family;                    /* PINTLE_FAMILY_* that the endpoint must take */
 	__u8 daemonless;                /* no daemon scrapes, so readiness is not known */
 	__u8 would;                     /* mode shadow: nothing is placed, see shadow.bpf.h */
-	__u32 home; /* 1 + the index of its group in the table of homes; 0: no group */
+	__u8 mode;                      /* enum pintle_mode */
+	__u16 home;         /* 1 + the index of its group in the table of homes; 0: no group */
+	__u8 frontend_bits; /* of the frontend's prefix */
+	__u8 zero;
 };
+_Static_assert(PINTLE_HOME_ENTRIES < 65536, "terms.home");
 
 static __always_inline struct pintle_pool *pool_of(const struct terms *t)
 {
@@ -117,7 +121,7 @@ __weak __noinline int endpoint_load(const struct terms *t, struct decide_candida
 	id = c->endpoint;
 	pool = pool_of(t);
 	score = bpf_map_lookup_elem(&scores, &id);
-	counts = bpf_map_lookup_elem(&inflight, &id);
+	counts = inflight_find(&id);
 	if (!pool || !score || !counts)
 		return 0;
 	eligible_count(&f, pool, counts);
@@ -166,11 +170,11 @@ static long sample_member(__u32 i, void *arg)
 		return 1;
 	at = decide_sample_member(&s->drawn, n, i);
 	hide(at);
-	if (at >= PINTLE_MAX_ENDPOINTS)
+	if (at >= PINTLE_MAX_MEMBERS)
 		return 1;
 	if (pool->ready)
 		at = pool->order[at];
-	if (at >= PINTLE_MAX_ENDPOINTS)
+	if (at >= PINTLE_MAX_MEMBERS)
 		return 1;
 	c->endpoint = pool->members[at].id;
 	c->generation = pool->members[at].generation;
@@ -287,7 +291,7 @@ _Static_assert(!(__builtin_offsetof(struct pintle_score, passed_ns) % 64) &&
 static __always_inline void endpoint_fetch(__u32 id)
 {
 	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
-	struct pintle_inflight *counts = bpf_map_lookup_elem(&inflight, &id);
+	struct pintle_inflight *counts = inflight_find(&id);
 	struct pintle_health *h = bpf_map_lookup_elem(&health, &id);
 	struct pintle_score *score = bpf_map_lookup_elem(&scores, &id);
 	struct pintle_override *o = endpoint_override(id);
@@ -326,9 +330,9 @@ __weak __noinline int sample_fetch(const struct decide_sample *s, const struct t
 	for (i = 0; i < PINTLE_SAMPLE; i++) {
 		at = decide_sample_member(s, n, i);
 		hide(at);
-		if (at < PINTLE_MAX_ENDPOINTS && pool->ready)
+		if (at < PINTLE_MAX_MEMBERS && pool->ready)
 			at = pool->order[at];
-		if (at < PINTLE_MAX_ENDPOINTS)
+		if (at < PINTLE_MAX_MEMBERS)
 			ids[i] = pool->members[at].id;
 	}
 #pragma unroll
@@ -361,7 +365,7 @@ __weak __noinline int sample_begin(struct decide_sample *s, const struct terms *
 }
 
 /* Makes a decision; r->generation is 0 when no endpoint is eligible. */
-__weak __noinline int choose(const struct terms *t, __u32 mode, struct decide_result *r)
+__weak __noinline int choose(const struct terms *t, struct decide_result *r)
 {
 	struct sample s = {};
 	struct pintle_pool *pool;
@@ -372,13 +376,13 @@ __weak __noinline int choose(const struct terms *t, __u32 mode, struct decide_re
 	if (!pool)
 		return 0;
 	s.terms = t;
-	decide_begin(&s.rule, mix(bpf_get_prandom_u32()), mode == PINTLE_MODE_BASELINE);
+	decide_begin(&s.rule, mix(bpf_get_prandom_u32()), t->mode == PINTLE_MODE_BASELINE);
 	s.rule.tie = pool->tie;
 	if (!s.rule.baseline)
 		rule_prefer(&s.rule, t, &s.candidate);
 	if (sample_begin(&s.drawn, t))
 		sample_fetch(&s.drawn, t);
-	bpf_loop(PINTLE_MAX_ENDPOINTS, sample_member, &s, 0);
+	bpf_loop(PINTLE_MAX_MEMBERS, sample_member, &s, 0);
 	if (s.candidate.tried) {
 		r->endpoint = s.candidate.endpoint;
 		r->generation = s.candidate.generation;

@@ -16,10 +16,6 @@
 
 #include "common.bpf.h"
 
-/* True while pins of the former layout are taken over: a socket's record may still be in the former
- * `connects`. */
-const volatile bool carrying __weak = false;
-
 /* The counters in which this record counts; NULL once its endpoint is gone. */
 static __always_inline struct pintle_counters *counters_of(const struct pintle_connect *c)
 {

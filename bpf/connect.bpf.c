@@ -161,7 +161,7 @@ static __always_inline void keep_apart(struct pintle_session_key *key, __u64 net
 		*(__u64 *)key->id ^= netns;
 }
 
-__noinline int connect_keys(struct terms *t, const struct pintle_tuple *tuple, __u32 frontend_bits,
+__noinline int connect_keys(struct terms *t, const struct pintle_tuple *tuple,
 			    const struct caller *caller, const struct pintle_hint *hint)
 {
 	struct pintle_session_key group;
@@ -174,7 +174,7 @@ __noinline int connect_keys(struct terms *t, const struct pintle_tuple *tuple, _
 		return 0;
 	if (is_of_address(pool->key_kind))
 		key_of_tuple(tuple, pool->key_kind,
-			     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, frontend_bits),
+			     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, t->frontend_bits),
 			     &t->key.session);
 	else
 		key_of_caller(pool->key_kind, caller, hint, PINTLE_HINTED_SESSION, &t->key.session);
@@ -186,7 +186,7 @@ __noinline int connect_keys(struct terms *t, const struct pintle_tuple *tuple, _
 		return 0;
 	if (is_of_address(pool->group_kind))
 		key_of_tuple(tuple, pool->group_kind,
-			     KEY_BITS(pool->group_bits_v4, pool->group_bits_v6, frontend_bits),
+			     KEY_BITS(pool->group_bits_v4, pool->group_bits_v6, t->frontend_bits),
 			     &group);
 	else
 		key_of_caller(pool->group_kind, caller, hint, PINTLE_HINTED_GROUP, &group);
@@ -310,15 +310,14 @@ static __always_inline struct pintle_connect *connect_decide(const struct pintle
 	struct terms t = {.family = family};
 	struct pintle_ref ref = {};
 	struct pintle_pool *pool;
-	__u32 mode, frontend_bits;
 
 	*verdict = GO_ON;
 	/* The record is from an earlier connect() of this socket, which the kernel has given up. */
 	if (c)
 		disown(c);
-	frontend_bits = frontend_of(tuple, PINTLE_HOOK_CONNECT, &ref);
+	t.frontend_bits = frontend_of(tuple, PINTLE_HOOK_CONNECT, &ref);
 	if (!ref.generation) {
-		frontend_bits = 128;
+		t.frontend_bits = 128;
 		member_of(tuple, caller, &ref);
 	}
 	pool = pool_find(ref.id, ref.generation);
@@ -328,8 +327,8 @@ static __always_inline struct pintle_connect *connect_decide(const struct pintle
 	t.key.pool_generation = ref.generation;
 	t.now = bpf_ktime_get_ns();
 	t.daemonless = daemon_silent(pool, t.now);
-	mode = pool_mode(ref.id, pool);
-	if (mode != PINTLE_MODE_OFF && !daemonless_for_long(t.now))
+	t.mode = pool_mode(ref.id, pool);
+	if (t.mode != PINTLE_MODE_OFF && !daemonless_for_long(t.now))
 		c = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	else
 		c = NULL;
@@ -341,9 +340,9 @@ static __always_inline struct pintle_connect *connect_decide(const struct pintle
 	c->client = caller->netns;
 	caller->apart = is_apart(sk);
 	c->class_id = class_of(pool, &c->hint);
-	connect_keys(&t, tuple, frontend_bits, caller, &c->hint);
-	t.would = mode == PINTLE_MODE_SHADOW;
-	choose(&t, mode, &r);
+	connect_keys(&t, tuple, caller, &c->hint);
+	t.would = t.mode == PINTLE_MODE_SHADOW;
+	choose(&t, &r);
 	if (t.would) {
 		if (!caller->apart)
 			shadow_note(&t, &r);

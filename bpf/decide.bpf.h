@@ -454,7 +454,7 @@ struct decide_sample {
 	__u16 first; /* 1..members */
 };
 
-/* Primes above PINTLE_MAX_ENDPOINTS have no factor in common with the size of a pool. With such a
+/* Primes above PINTLE_MAX_MEMBERS have no factor in common with the size of a pool. With such a
  * stride, each member is drawn once before any is drawn again. */
 static const __u32 decide_strides[] = {1031, 1153, 1289, 1433, 1571, 1721, 1873, 2017,
 				       2179, 2341, 2503, 2671, 2837, 3001, 3169, 3329};

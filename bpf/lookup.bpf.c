@@ -38,7 +38,7 @@ __noinline int anyone_member(struct decide_result *r, const struct terms *t, __u
 		return 1;
 	at = i % n;
 	hide(at);
-	if (at >= PINTLE_MAX_ENDPOINTS)
+	if (at >= PINTLE_MAX_MEMBERS)
 		return 1;
 	ref = &pool->members[at];
 	if (!endpoint_query(&q, t, ref->id, ref->generation) || ineligible_barred(&q))
@@ -74,7 +74,7 @@ __noinline int anyone(const struct terms *t, const struct pintle_tuple *tuple,
 	client = (const __u64 *)tuple->remote;
 	a.start = mix(mix(client[0]) ^ client[1] ^ (__u64)tuple->remote_port << 32) >> 33;
 	n = pool->member_count;
-	bpf_loop(n > PINTLE_MAX_ENDPOINTS ? PINTLE_MAX_ENDPOINTS : n, anyone_step, &a, 0);
+	bpf_loop(n > PINTLE_MAX_MEMBERS ? PINTLE_MAX_MEMBERS : n, anyone_step, &a, 0);
 	return 0;
 }
 
@@ -120,21 +120,22 @@ __noinline int endpoint_has_socket(__u32 endpoint)
 /* Corrects `health`, which promised a listener that is not there, so that the next decision avoids
  * the endpoint. If a listen() on another CPU comes in between, endpoint_has_socket() finds its
  * socket, and the endpoint counts as listening again. */
-static __always_inline void endpoint_not_there(__u32 endpoint, int why, __u32 family, __u64 now)
+__noinline int endpoint_not_there(__u32 endpoint, int why, __u32 family, __u64 now)
 {
 	struct pintle_health *h = bpf_map_lookup_elem(&health, &endpoint);
 
 	if (!h)
-		return;
+		return 0;
 	if (why == -EAFNOSUPPORT) {
 		__sync_fetch_and_and(&h->families, ~family);
-		return;
+		return 0;
 	}
 	h->listening_since_ns = 0;
 	h->listeners = 0;
 	barrier();
 	if (endpoint_has_socket(endpoint))
 		h->listening_since_ns = now;
+	return 0;
 }
 
 /* Not inlined, because of its stack; static, because Linux 6.1 takes keys only from the stack. */
@@ -163,7 +164,7 @@ static __always_inline void tuple_read(struct pintle_tuple *t, struct bpf_sk_loo
 }
 
 /* Makes the keys of session and group from the addresses. */
-__noinline int lookup_keys(struct terms *t, const struct pintle_tuple *tuple, __u32 frontend_bits)
+__noinline int lookup_keys(struct terms *t, const struct pintle_tuple *tuple)
 {
 	struct pintle_session_key group;
 	struct pintle_pool *pool;
@@ -174,10 +175,10 @@ __noinline int lookup_keys(struct terms *t, const struct pintle_tuple *tuple, __
 	if (!pool)
 		return 0;
 	key_of_tuple(tuple, pool->key_kind,
-		     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, frontend_bits),
+		     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, t->frontend_bits),
 		     &t->key.session);
 	key_of_tuple(tuple, pool->group_kind,
-		     KEY_BITS(pool->group_bits_v4, pool->group_bits_v6, frontend_bits), &group);
+		     KEY_BITS(pool->group_bits_v4, pool->group_bits_v6, t->frontend_bits), &group);
 	t->home = home_of(&group);
 	return 0;
 }
@@ -185,8 +186,7 @@ __noinline int lookup_keys(struct terms *t, const struct pintle_tuple *tuple, __
 /* Returns SK_PASS with a socket assigned; SK_PASS without one (FailOpen); or SK_DROP, which refuses
  * the client at once. */
 static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct pintle_tuple *tuple,
-				       struct terms *t, struct pintle_pool *pool, __u32 mode,
-				       __u32 frontend_bits)
+				       struct terms *t, struct pintle_pool *pool)
 {
 	struct decide_result r = {};
 	struct pintle_counters *n;
@@ -195,16 +195,16 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 
 	t->family = ctx->family == AF_INET ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
 	t->daemonless = daemon_silent(pool, t->now);
-	lookup_keys(t, tuple, frontend_bits);
-	if (mode == PINTLE_MODE_SHADOW) {
+	lookup_keys(t, tuple);
+	if (t->mode == PINTLE_MODE_SHADOW) {
 		t->would = 1;
-		choose(t, mode, &r);
+		choose(t, &r);
 		shadow_note(t, &r);
 		t->would = 0;
-		mode = PINTLE_MODE_BASELINE;
+		t->mode = PINTLE_MODE_BASELINE;
 	}
 	for (attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-		choose(t, mode, &r);
+		choose(t, &r);
 		if (!r.generation)
 			anyone(t, tuple, &r);
 		if (!r.generation)
@@ -228,7 +228,8 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 		report_decision(tuple, t, &r, PINTLE_HOOK_LOOKUP);
 	if (r.generation)
 		return SK_PASS;
-	return pool->failure_mode == PINTLE_FAIL_OPEN ? SK_PASS : SK_DROP;
+	pool = pool_of(t); /* anew, because of the stack */
+	return pool && pool->failure_mode != PINTLE_FAIL_OPEN ? SK_DROP : SK_PASS;
 }
 
 /* Gives this segment to the endpoint of an earlier decision; false if that is not possible. */
@@ -249,19 +250,19 @@ static __always_inline bool assign_again(struct bpf_sk_lookup *ctx, const struct
 
 /* Whether an earlier decision for this 4-tuple still holds and has been applied to this segment,
  * which counts nothing. A decision that no longer holds will be replaced, and its placement has
- * failed. */
-static __always_inline bool decided_before(struct bpf_sk_lookup *ctx,
-					   const struct pintle_tuple *tuple, __u32 mode, __u64 now)
+ * failed. A function of its own, like decision_remember(). */
+static __noinline bool decided_before(struct bpf_sk_lookup *ctx, const struct pintle_tuple *tuple,
+				      const struct terms *t)
 {
 	struct pintle_decision *d = bpf_map_lookup_elem(&pending, tuple);
 
 	if (!d)
 		return false;
-	if (!decision_expired(d, now)) {
+	if (!decision_expired(d, t->now)) {
 		if (d->outcome == PINTLE_OUTCOME_PASSED) {
-			if (mode == PINTLE_MODE_OFF)
+			if (t->mode == PINTLE_MODE_OFF)
 				return true;
-		} else if (mode != PINTLE_MODE_OFF && assign_again(ctx, d, now)) {
+		} else if (t->mode != PINTLE_MODE_OFF && assign_again(ctx, d, t->now)) {
 			return true;
 		}
 	}
@@ -276,12 +277,11 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 	struct pintle_ref ref = {};
 	struct pintle_tuple tuple;
 	struct pintle_pool *pool;
-	__u32 mode, frontend_bits;
 
 	if (ctx->protocol != IPPROTO_TCP)
 		return SK_PASS;
 	tuple_read(&tuple, ctx);
-	frontend_bits = frontend_of(&tuple, PINTLE_HOOK_LOOKUP, &ref);
+	t.frontend_bits = frontend_of(&tuple, PINTLE_HOOK_LOOKUP, &ref);
 	pool = pool_find(ref.id, ref.generation);
 	if (!pool)
 		return SK_PASS;
@@ -289,16 +289,16 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 	t.now = bpf_ktime_get_ns();
 	t.key.pool = ref.id;
 	t.key.pool_generation = ref.generation;
-	mode = pool_mode(t.key.pool, pool);
-	if (decided_before(ctx, &tuple, mode, t.now))
+	t.mode = pool_mode(t.key.pool, pool);
+	if (decided_before(ctx, &tuple, &t))
 		return SK_PASS;
-	if (mode == PINTLE_MODE_OFF) {
+	if (t.mode == PINTLE_MODE_OFF) {
 		struct decide_result passed = {.outcome = PINTLE_OUTCOME_PASSED};
 
 		decision_remember(&tuple, &t, &passed);
 		return SK_PASS;
 	}
-	return decide_anew(ctx, &tuple, &t, pool, mode, frontend_bits);
+	return decide_anew(ctx, &tuple, &t, pool);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -51,7 +51,7 @@ struct {
 /* The pool to which a destination belongs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 2 * PINTLE_MAX_FRONTENDS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct pintle_frontend_key);
 	__type(value, struct pintle_frontend);
@@ -60,7 +60,7 @@ struct {
 /* The endpoint that has an address and port. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, PINTLE_MAX_ENDPOINTS);
+	__uint(max_entries, 2 * PINTLE_MAX_ENDPOINTS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct pintle_address_key);
 	__type(value, struct pintle_member);
@@ -281,6 +281,15 @@ struct {
 	__type(value, pintle_former_connect);
 } MAP(connects_former);
 
+/* The same of `inflight`. Otherwise it is a map of one entry that no program reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pintle_inflight);
+} MAP(inflight_former);
+
 /* The client to which a cgroup belongs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -302,7 +311,7 @@ struct {
 /* The addresses at which requests of a pool arrive: its frontends, or its endpoints. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, 8192);
+	__uint(max_entries, PINTLE_MAX_FRONTENDS + PINTLE_MAX_ENDPOINTS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct pintle_frontend_key);
 	__type(value, struct pintle_ref);

@@ -15,6 +15,13 @@ struct bpf_iter__bpf_map_elem {
 	void *value;
 } __attribute__((preserve_access_index));
 
+struct bpf_iter__sockmap {
+	struct bpf_iter_meta *meta;
+	void *map;
+	void *key;
+	struct sock *sk;
+} __attribute__((preserve_access_index));
+
 static __always_inline void count_one(__u32 endpoint, __u32 class_id, __u64 one)
 {
 	__u32 at = endpoint * PINTLE_MAX_CLASSES + (class_id & (PINTLE_MAX_CLASSES - 1));
@@ -96,6 +103,21 @@ int pintle_carry(struct bpf_iter__bpf_sk_storage_map *ctx)
 	c = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (c)
 		connect_carry(c, former);
+	return 0;
+}
+
+/* Walks over the `sockets` of the former layout, and puts each listener into the same slot of this
+ * one's, unless a program of this layout has filled it meanwhile. */
+SEC("iter/sockmap")
+int pintle_carry_sockets(struct bpf_iter__sockmap *ctx)
+{
+	struct sock *sk = ctx->sk;
+	__u32 *slot = ctx->key, key;
+
+	if (!sk || !slot)
+		return 0;
+	key = *slot; /* the helper takes keys only from the stack */
+	bpf_map_update_elem(&sockets, &key, sk, BPF_NOEXIST);
 	return 0;
 }
 

@@ -67,7 +67,7 @@ static long ejected_member(__u32 i, void *arg)
 	struct pintle_health *h;
 	__u32 id;
 
-	if (!pool || i >= pool->member_count || i >= PINTLE_MAX_ENDPOINTS)
+	if (!pool || i >= pool->member_count || i >= PINTLE_MAX_MEMBERS)
 		return 1;
 	id = pool->members[i].id;
 	h = bpf_map_lookup_elem(&health, &id);
@@ -83,7 +83,7 @@ __noinline int ejected_members(const struct pintle_ref *pool, __u64 now)
 	if (!pool)
 		return 0;
 	l.pool = *pool;
-	bpf_loop(PINTLE_MAX_ENDPOINTS, ejected_member, &l, 0);
+	bpf_loop(PINTLE_MAX_MEMBERS, ejected_member, &l, 0);
 	return l.ejected;
 }
 

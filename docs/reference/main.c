@@ -35,6 +35,7 @@ static struct section {
 	{"engines: counters", .markdown = engines_counters_markdown},
 	{"pins", .markdown = pins_markdown},
 	{"maps", .markdown = maps_markdown},
+	{"memory", .markdown = memory_markdown},
 	{"numbers", .markdown = numbers_markdown},
 	{"metrics of the node", .markdown = metrics_of_node_markdown},
 	{"metrics of pools", .markdown = metrics_of_pools_markdown},

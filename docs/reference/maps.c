@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* maps.c - the pins, and what each map holds. The BPF object gives the numbers of entries. */
+/* maps.c - the pins, what each map holds, and the memory it takes. The BPF object gives the numbers
+ * of entries. */
 #include "reference.h"
 
 #include <bpf/libbpf.h>
@@ -75,18 +76,112 @@ static void content_text(const struct map_layout *l, char text[CELL_SIZE])
 	side_text(text + n, CELL_SIZE - (size_t)n, l->value_type, l->holds);
 }
 
+/* ---- memory --------------------------------------------------------------------- */
+
+static uint64_t eights(uint64_t bytes)
+{
+	return (bytes + 7) & ~7ULL;
+}
+
+/* What the kernel allocates when the map is made, as its array_map_mem_usage(),
+ * htab_map_mem_usage() and so on say it. Of a per-CPU map: for each CPU. The case
+ * e2e/docs/maps_take_what_is_said compares it with the kernel's own figure. */
+static uint64_t map_bytes(const struct bpf_map *map)
+{
+	uint64_t entries = bpf_map__max_entries(map), buckets = 1;
+	uint64_t key = eights(bpf_map__key_size(map)), value = eights(bpf_map__value_size(map));
+	const uint64_t element = 48, bucket = 16, pointer = 8; /* sizes in the kernel */
+
+	while (buckets < entries)
+		buckets *= 2;
+	switch (bpf_map__type(map)) {
+	case BPF_MAP_TYPE_ARRAY:
+	case BPF_MAP_TYPE_PERCPU_ARRAY:
+		return entries * value;
+	case BPF_MAP_TYPE_HASH: /* elements as they come: BPF_F_NO_PREALLOC */
+		return buckets * bucket;
+	case BPF_MAP_TYPE_LRU_HASH:
+		return buckets * bucket + entries * (element + key + value);
+	case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+	case BPF_MAP_TYPE_SOCKMAP:
+		return entries * pointer;
+	case BPF_MAP_TYPE_RINGBUF:
+		return entries;
+	default:
+		return 0;
+	}
+}
+
+static bool is_per_cpu(const struct bpf_map *map)
+{
+	return bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_ARRAY;
+}
+
+static const char *bytes_text(uint64_t bytes, char text[CODE_SIZE])
+{
+	if (bytes >= 1000000)
+		snprintf(text, CODE_SIZE, "%.1f MB", (double)bytes / 1e6);
+	else
+		snprintf(text, CODE_SIZE, "%.0f kB", (double)bytes / 1e3);
+	return text;
+}
+
+/* "18.9 MB", "33 kB a CPU"; "" for less than half a kilobyte. */
+static const char *memory_text(const struct bpf_map *map, char text[CODE_SIZE])
+{
+	uint64_t bytes = map_bytes(map);
+
+	text[0] = '\0';
+	if (bytes < 500)
+		return text;
+	bytes_text(bytes, text);
+	if (is_per_cpu(map))
+		strcat(text, " a CPU");
+	return text;
+}
+
+/* The sums over all maps, with those that are not pinned. */
+void memory_markdown(FILE *f)
+{
+	struct pintle_bpf *skel = pintle_bpf__open();
+	char all[CODE_SIZE], each[CODE_SIZE], homes[CODE_SIZE];
+	uint64_t bytes = 0, per_cpu = 0;
+	const struct bpf_map *map;
+
+	if (!skel)
+		return;
+	bpf_object__for_each_map(map, skel->obj)
+	{
+		if (is_per_cpu(map))
+			per_cpu += map_bytes(map);
+		else
+			bytes += map_bytes(map);
+	}
+	fprintf(f,
+		"The maps take %s of kernel memory and %s for each CPU, with those that are not pinned. "
+		"Besides: %s for each pool with `stickiness.group`, %zu bytes and the kernel's own for "
+		"each connection, and what comes and goes with the configuration and the clients: the "
+		"entries of hashes and tries.\n",
+		bytes_text(bytes, all), bytes_text(per_cpu, each),
+		bytes_text(sizeof(struct pintle_homes), homes),
+		sizeof(struct pintle_conn) + sizeof(struct pintle_turn));
+	pintle_bpf__destroy(skel);
+}
+
 void maps_markdown(FILE *f)
 {
 	struct pintle_bpf *skel = pintle_bpf__open();
 
-	table_head(f, "map", "type and entries", "key -> value", "written by", NULL);
+	table_head(f, "map", "type and entries", "memory", "key -> value", "written by", NULL);
 	for (enum map_id id = 0; skel && id < MAP_COUNT; id++) {
 		const struct map_layout *l = &map_layouts[id];
-		char name[CODE_SIZE], type[CELL_SIZE], content[CELL_SIZE];
+		const struct bpf_map *map = bpf_object__find_map_by_name(skel->obj, map_names[id]);
+		char name[CODE_SIZE], type[CELL_SIZE], memory[CODE_SIZE], content[CELL_SIZE];
 
-		type_text(bpf_object__find_map_by_name(skel->obj, map_names[id]), type);
+		type_text(map, type);
 		content_text(l, content);
-		table_row(f, code(map_names[id], name), type, content, l->writer, NULL);
+		table_row(f, code(map_names[id], name), type, memory_text(map, memory), content,
+			  l->writer, NULL);
 	}
 	pintle_bpf__destroy(skel);
 }

@@ -12,7 +12,7 @@
  *   policy.c      those that a SteeringPolicy may have, and their schema
  *   cli.c         the commands of pintle, and the options of both programs
  *   engines.c     the metrics that are read from each engine's pages
- *   maps.c        the pins, and what each map holds
+ *   maps.c        the pins, what each map holds, and its memory
  *   metrics.c     the families of the page /metrics
  *   names.c       names and their meaning: outcomes, failures
  *
@@ -77,6 +77,7 @@ void engines_counters_markdown(FILE *f);
 
 void pins_markdown(FILE *f);
 void maps_markdown(FILE *f);
+void memory_markdown(FILE *f);
 
 void metrics_of_node_markdown(FILE *f);
 void metrics_of_pools_markdown(FILE *f);

@@ -22,9 +22,14 @@
 
 #define PINTLE_ABI_VERSION    3
 #define PINTLE_FORMER_VERSION 2 /* the only older layout that a takeover understands */
-#define PINTLE_MAX_POOLS      64
-#define PINTLE_MAX_ENDPOINTS  1024
-#define PINTLE_MAX_CLASSES    8
+/* Of the node. Layout 2 had 64 pools and 1024 endpoints. */
+#define PINTLE_MAX_POOLS     256
+#define PINTLE_MAX_ENDPOINTS 4096
+#define PINTLE_MAX_FRONTENDS 4096
+/* Endpoints of one pool. Each pool's row has room for so many, so this times PINTLE_MAX_POOLS is
+ * memory; and the daemon reads and sorts a row whole. */
+#define PINTLE_MAX_MEMBERS 1024
+#define PINTLE_MAX_CLASSES 8
 /* With the terminating NUL. "NAMESPACE/NAME:PORT" of a cluster takes 324: 63, 253 and 5 characters.
  * Layout 2 had 64. */
 #define PINTLE_NAME_SIZE        332
@@ -240,7 +245,7 @@ struct pintle_node {
 	__u32 kube;                     /* PINTLE_KUBE_*; 0: no Kubernetes */
 	__u32 kube_left;                /* Services and InferencePools left to kube-proxy */
 	__u32 kube_no_room;             /* of these: for want of room */
-	__u32 kube_zero;
+	__u32 carried;                  /* 1: the counts of the former layout are in `inflight` */
 	char kube_missing[PINTLE_LINES_SIZE]; /* what the API server lacks or refuses, in lines */
 	char kube_why[PINTLE_LINES_SIZE];     /* "NAMESPACE/NAME: REASON" of one that is left */
 };
@@ -410,7 +415,7 @@ struct pintle_pool {
 	__u32 departure;
 	__u32 member_count;
 	struct pintle_rewrite rewrite;
-	struct pintle_ref members[PINTLE_MAX_ENDPOINTS];
+	struct pintle_ref members[PINTLE_MAX_MEMBERS];
 	__u32 hints_shared; /* 1: all clients that say the same hint share one session */
 	/* one bit of enum pintle_reach. Only pool_reach() reads it (bpf/traits.bpf.h): pins of an
 	 * earlier build have 0 here. */
@@ -425,7 +430,7 @@ struct pintle_pool {
 	 * eligible when the daemon looked; the others follow. 0: `order` says nothing. */
 	__u32 ready;
 	__u32 intercept; /* 1: connections to members' own addresses are decided, too */
-	__u16 order[PINTLE_MAX_ENDPOINTS];
+	__u16 order[PINTLE_MAX_MEMBERS];
 };
 
 /* ---- overrides: array, pools first, then endpoints, then one. Writer: CLI. - */
@@ -998,7 +1003,7 @@ PINTLE_ASSERT_SIZE(struct pintle_member, 16);
 PINTLE_ASSERT_SIZE(struct pintle_spared_key, 16);
 PINTLE_ASSERT_SIZE(struct pintle_spared, 64);
 PINTLE_ASSERT_SIZE(struct pintle_rewrite, 136);
-PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_ENDPOINTS + 32);
+PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_MEMBERS + 32);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
 PINTLE_ASSERT_SIZE(struct pintle_setting_key, 332 + 64);

@@ -19,7 +19,7 @@
 #include "../base/random.h"
 #include "../engine/profiles.h"
 
-#define LAB_MAX_ENDPOINTS PINTLE_MAX_ENDPOINTS
+#define LAB_MAX_ENDPOINTS PINTLE_MAX_MEMBERS
 #define LAB_MAX_NODES     1024
 #define LAB_MAX_KEYS      24
 #define LAB_MAX_SECONDS   86400.0

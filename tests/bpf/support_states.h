@@ -20,11 +20,11 @@ struct states {
 	bool tame;     /* only states that occur, and no two times closer than now / 128 */
 	bool followed; /* the scores have what a pass found; else they have zeros there */
 	struct pintle_pool pool;
-	struct pintle_endpoint endpoints[PINTLE_MAX_ENDPOINTS];
-	struct pintle_score scores[PINTLE_MAX_ENDPOINTS];
-	struct pintle_health health[PINTLE_MAX_ENDPOINTS];
-	struct pintle_inflight inflight[PINTLE_MAX_ENDPOINTS];
-	struct pintle_override overrides[PINTLE_MAX_ENDPOINTS];
+	struct pintle_endpoint endpoints[PINTLE_MAX_MEMBERS];
+	struct pintle_score scores[PINTLE_MAX_MEMBERS];
+	struct pintle_health health[PINTLE_MAX_MEMBERS];
+	struct pintle_inflight inflight[PINTLE_MAX_MEMBERS];
+	struct pintle_override overrides[PINTLE_MAX_MEMBERS];
 };
 
 static inline uint64_t states_random(struct states *s)
@@ -85,9 +85,9 @@ static inline void states_pool(struct states *s)
 		.staleness_ns = states_unless(s, 8, states_time(s, 16, 16),
 					      edges[states_random(s) % ARRAY_SIZE(edges)]),
 		.departure = states_load(s),
-		.member_count = PINTLE_MAX_ENDPOINTS,
+		.member_count = PINTLE_MAX_MEMBERS,
 	};
-	for (uint32_t e = 0; e < PINTLE_MAX_ENDPOINTS; e++)
+	for (uint32_t e = 0; e < PINTLE_MAX_MEMBERS; e++)
 		s->pool.members[e] = (struct pintle_ref){e, STATES_GEN(e)};
 }
 
@@ -211,7 +211,7 @@ static inline void states_make(struct states *s, uint32_t n, uint64_t now, bool 
 	s->now = now;
 	s->tame = tame;
 	states_pool(s);
-	for (uint32_t e = 0; e < PINTLE_MAX_ENDPOINTS; e++) {
+	for (uint32_t e = 0; e < PINTLE_MAX_MEMBERS; e++) {
 		states_endpoint(s, e);
 		states_score(s, e);
 		states_health(s, e);
@@ -220,19 +220,19 @@ static inline void states_make(struct states *s, uint32_t n, uint64_t now, bool 
 	}
 	if (s->followed && !states_one_in(s, 4))
 		s->pool.context_bytes = 200;
-	for (uint32_t e = 0; s->followed && e < PINTLE_MAX_ENDPOINTS; e++)
+	for (uint32_t e = 0; s->followed && e < PINTLE_MAX_MEMBERS; e++)
 		states_pass(s, e);
 }
 
 /* Writes the entries of an array map from `first` on. */
 static inline void states_put_array(int fd, uint32_t first, const void *values)
 {
-	uint32_t keys[PINTLE_MAX_ENDPOINTS], count = PINTLE_MAX_ENDPOINTS;
+	uint32_t keys[PINTLE_MAX_MEMBERS], count = PINTLE_MAX_MEMBERS;
 
 	for (uint32_t i = 0; i < count; i++)
 		keys[i] = first + i;
 	assert_int_equal(bpf_map_update_batch(fd, keys, values, &count, NULL), 0);
-	assert_int_equal(count, PINTLE_MAX_ENDPOINTS);
+	assert_int_equal(count, PINTLE_MAX_MEMBERS);
 }
 
 static inline void states_put(const struct states *s, const struct pintle_bpf *skel)

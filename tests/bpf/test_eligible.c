@@ -77,7 +77,7 @@ static uint64_t agree(uint32_t fills, bool followed)
 	for (uint32_t fill = 0; fill < fills; fill++) {
 		states_make(&states, fill, NOW, false);
 		states_put(&states, skel);
-		for (uint32_t e = 0; e < PINTLE_MAX_ENDPOINTS; e += WEIGH_CASE_MAX) {
+		for (uint32_t e = 0; e < PINTLE_MAX_MEMBERS; e += WEIGH_CASE_MAX) {
 			ask(fill, e, of);
 			states_weigh(&states, skel, e, of);
 			for (uint32_t i = 0; i < WEIGH_CASE_MAX; i++) {

@@ -93,9 +93,9 @@ static const struct {
 	bool goes_on; /* every client is still served */
 } wrongs[] = {
 	{"four billion members", POOL_HAS(member_count, UINT32_MAX), false},
-	{"one member too many", POOL_HAS(member_count, PINTLE_MAX_ENDPOINTS + 1), false},
+	{"one member too many", POOL_HAS(member_count, PINTLE_MAX_MEMBERS + 1), false},
 	{"as many members as there can be, most of them nobody",
-		POOL_HAS(member_count, PINTLE_MAX_ENDPOINTS), true},
+		POOL_HAS(member_count, PINTLE_MAX_MEMBERS), true},
 	{"a member beyond the last endpoint", POOL_HAS(members[0], PINTLE_MAX_ENDPOINTS | 1ULL << 32),
 		true},
 	{"a member far beyond", POOL_HAS(members[0], UINT64_MAX), true},

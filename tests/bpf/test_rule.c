@@ -667,7 +667,7 @@ static void test_more_context_may_be_further_ahead(void **state)
  * of them in `rarity` is, and so is one of the others in `rarity`. */
 static void draw(uint32_t members, uint32_t ready, uint32_t size, uint32_t rarity, uint64_t seed)
 {
-	bool large = members > size, drawn[PINTLE_MAX_ENDPOINTS] = {false}, enough = false;
+	bool large = members > size, drawn[PINTLE_MAX_MEMBERS] = {false}, enough = false;
 	uint32_t first = large && ready && ready < members ? ready : members, i, eligible = 0;
 	struct decide_sample s;
 
@@ -700,7 +700,7 @@ static void test_samples(void **state)
 	(void)state;
 	for (uint64_t i = 0; i < 100000; i++) {
 		uint64_t r = random_at(i);
-		uint32_t most = r & 1 ? 20 : PINTLE_MAX_ENDPOINTS;
+		uint32_t most = r & 1 ? 20 : PINTLE_MAX_MEMBERS;
 		uint32_t members = 1 + (r >> 8) % most;
 
 		draw(members, r & 4 ? random_at(r) % (members + 2) : 0,

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documents keep in step with the code: what the code names, they name, and their links lead
 somewhere."""
+import json
 import re
 import shutil
+from pathlib import Path
 
 from harness import case
 from kernel import BUILD, TOP
 
 DOCS = TOP / "docs"
+CPUS = 1 + int(re.search(r"\d+$", Path("/sys/devices/system/cpu/possible").read_text().strip())[0])
 PAGES = sorted([*TOP.glob("*.md"), *DOCS.glob("*.md"), *(TOP / "manifests").glob("*.md")])
 
 
@@ -188,3 +191,32 @@ def test_nothing_of_this_machine(node):
     for path in PAGES:
         found = re.search(r"/tmp/\S+|/home/\S+|pintle-test-\S+", path.read_text())
         assert not found, (path.name, found[0])
+
+
+def bytes_of(text):
+    """The number in "18.9 MB" or "33 kB a CPU", and half of its last digit."""
+    number, unit = re.match(r"([0-9.]+) ([kM])B", text).groups()
+    unit = {"k": 1e3, "M": 1e6}[unit]
+    return float(number) * unit, unit / (20 if "." in number else 2)
+
+
+@case(san=False)
+def test_maps_take_what_is_said(node):
+    """docs/maps.md says how much memory each map takes: what the kernel says, but for a head, a page at the
+    end, and a pointer for each entry of a per-CPU array."""
+    node.steer(node.servers(1))
+    all_of = 0
+    for row in table_rows(generated("docs/maps.md", "maps")):
+        if not row[2] or row[0] == "map":
+            continue
+        said, rounded = bytes_of(row[2])
+        pin, = node.bpffs.rglob(row[0].strip("`"))
+        shown = json.loads(node.run("bpftool", "-j", "map", "show", "pinned", pin).stdout)
+        if row[2].endswith("a CPU"):
+            taken = shown["bytes_memlock"] / CPUS - 8 * shown["max_entries"] / CPUS
+        else:
+            taken, all_of = shown["bytes_memlock"], all_of + said
+        assert said - rounded <= taken <= said + rounded + 8192 + said / 16, (row[0], said, shown)
+    total = re.search(r"The maps take ([0-9.]+ MB)", generated("docs/maps.md", "memory"))[1]
+    assert all_of <= bytes_of(total)[0] <= all_of + 2e6, (total, all_of)
+    assert f"| memory | {total} in the kernel" in page("docs/operations.md")

@@ -134,12 +134,13 @@ def test_killed_after_each_step(node, when):
     library, letters = steps(node, up)
     up.daemon.stop()
     up.cluster.detach()
-    # staging pins, then the rename; links: u and m in turn; then the walk, and pins are removed
-    staged = re.match(r"r?p+m", letters)
+    # staging pins, a walk over the listeners, then the rename; links: u and m in turn; then the walks, and pins
+    # are removed
+    staged = re.match(r"r?p+im", letters)
     moved = re.compile(r"(um)+").match(letters, staged.end())
     assert staged and moved, letters
     if when == "staging":
-        points = [staged.start() + 2, staged.end() // 2, staged.end() - 1, staged.end()]
+        points = [staged.start() + 2, staged.end() // 2, staged.end() - 2, staged.end() - 1, staged.end()]
     elif when == "moving":
         points = list(range(moved.start() + 1, moved.end() + 1))
     else:

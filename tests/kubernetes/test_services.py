@@ -216,6 +216,58 @@ def test_ports_and_beside_the_file(node):
     assert (found["pool"], found["file"], found["runs"]) == ("llm/vllm:http", "300s", "7s"), found
 
 
+def full(world, room):
+    """Pools of the file that leave room for so many others."""
+    return [world.cluster.pool([{"name": "e", "address": f"10.8.0.{i}:8000"}], f"p{i}", to=f"10.200.0.{i}:80",
+                               scrape={"interval": "1h"}) for i in range(256 - room)]
+
+
+def slices_of(api, name, count):
+    """A Service without a selector, with EndpointSlices of its own."""
+    api.service(name, ip="10.96.0.40", selector=None, mode="enforce")
+    for first in range(0, count, 1000):
+        api.create("/apis/discovery.k8s.io/v1/namespaces/llm/endpointslices", {
+            "metadata": {"name": f"{name}-{first}", "labels": {"kubernetes.io/service-name": name}},
+            "addressType": "IPv4", "ports": [{"name": "", "port": 8000}],
+            "endpoints": [{"addresses": [f"10.9.{i >> 8}.{i & 255}"], "conditions": {"ready": True}}
+                          for i in range(first, min(first + 1000, count))]})
+
+
+@case(timeout=180)
+def test_no_room(node):
+    """The youngest Service for which there is no room is left to kube-proxy: with an Event, a metric and a
+    line in the status. The others are steered, and it is once an older one has left."""
+    world = World(node, mode="enforce")
+    daemon = world.daemon(*full(world, 2))
+    world.wait_members("s0", "s1")
+    for name, ip, pod in zip(("w-older", "x-youngest"), ("10.96.0.30", "10.96.0.31"), world.cluster.servers(2, first=2)):
+        world.api.run(pod, app=name)
+        world.api.service(name, ip=ip, mode="enforce")
+
+    def told(name, says):
+        return any(e["involvedObject"]["name"] == name and e["reason"] == "NoRoom" and says in e["message"]
+                   for e in world.api.get("/api/v1/namespaces/llm/events")["items"])
+
+    def answers(ip):
+        return world.client.ask(f"{ip}:8000")
+
+    wait_for(lambda: told("x-youngest", "there is no room: older pools have 256 of 256 pools"), 20, "the Event")
+    wait_for(lambda: daemon.metric("pintle_kubernetes_no_room") == 1)
+    status = world.machine.pintle("status").stdout
+    assert "1 of them for want of room: llm/x-youngest: there is no room" in status, status
+    assert len(world.pools()) == 256 and "llm/x-youngest" not in world.pools()
+    wait_for(lambda: world.is_steered() and answers("10.96.0.30") == "s2")
+    assert answers("10.96.0.31") == "proxied"
+    world.api.label(None, "w-older")
+    wait_for(lambda: answers("10.96.0.31") == "s3", 20, "the room that was left")
+    assert world.is_steered() and answers("10.96.0.30") == "proxied"
+    wait_for(lambda: daemon.metric("pintle_kubernetes_no_room") == 0)
+    # More pods than one pool has room for.
+    slices_of(world.api, "y-large", 1025)
+    wait_for(lambda: told("y-large", "it has 1025 endpoints, and a pool has room for 1024"), 20, "the Event")
+    assert world.is_steered() and answers("10.96.0.40") == "proxied"
+
+
 @case(timeout=120)
 def test_daemon_without_api_server(node):
     """A daemon that starts while the API server is away goes on with what is pinned, and takes up what

@@ -1056,23 +1056,23 @@ static void as_many_as_the_maps_hold(void **state)
 {
 	(void)state;
 	expect_sized(PINTLE_MAX_POOLS, PINTLE_MAX_ENDPOINTS / PINTLE_MAX_POOLS, "");
-	expect_sized(1, PINTLE_MAX_ENDPOINTS, "");
+	expect_sized(PINTLE_MAX_ENDPOINTS / PINTLE_MAX_MEMBERS, PINTLE_MAX_MEMBERS, "");
 }
 
 static void too_many_pools(void **state)
 {
 	(void)state;
 	expect_sized(PINTLE_MAX_POOLS + 2, 1,
-		     "260:3: pools: more than 64 in the file; remove some\n");
+		     "1028:3: pools: more than 256 in the file; remove some\n");
 }
 
 static void too_many_endpoints(void **state)
 {
 	(void)state;
-	expect_sized(1, PINTLE_MAX_ENDPOINTS + 1,
-		     "1031:5: endpoints: more than 1024 in the file; remove some\n");
-	expect_sized(2, PINTLE_MAX_ENDPOINTS / 2 + 1,
-		     "1034:5: endpoints: more than 1024 in the file; remove some\n");
+	expect_sized(1, PINTLE_MAX_MEMBERS + 1,
+		     "1031:5: endpoints: more than 1024 in one list; remove some\n");
+	expect_sized(8, PINTLE_MAX_ENDPOINTS / 8 + 1,
+		     "4124:5: endpoints: more than 4096 in the file; remove some\n");
 }
 
 static void too_many_frontends(void **state)
@@ -1085,11 +1085,11 @@ static void too_many_frontends(void **state)
 
 	(void)state;
 	fputs(HEAD "pools:\n- name: a\n" ENDPOINT "  frontends:\n", f);
-	for (int i = 0; i < CONFIG_MAX_FRONTENDS + 3; i++)
+	for (int i = 0; i < PINTLE_MAX_FRONTENDS + 3; i++)
 		fprintf(f, "  - 10.0.%d.%d:80\n", i / 250, i % 250 + 1);
 	fclose(f);
 	assert_int_equal(parse_bytes(&t, text, size, &c), -EINVAL);
-	assert_string_equal(t.text, "1031:5: frontends: more than 1024 in the file; remove some\n");
+	assert_string_equal(t.text, "4103:5: frontends: more than 4096 in the file; remove some\n");
 }
 
 static void expect_repeated(const char *head, const char *each, size_t times, const char *message)

@@ -58,12 +58,12 @@ static uint64_t digest_of(uint64_t digest, const struct state_endpoint *e)
 
 /* The kernel's verdict on each endpoint, for a connection of either family. */
 static void weigh_all(const struct pins *p, const struct state *s,
-		      struct weigh_one all[PINTLE_MAX_ENDPOINTS])
+		      struct weigh_one all[PINTLE_MAX_MEMBERS])
 {
 	struct weigh_one v6[WEIGH_CASE_MAX];
 
 	states.now = s->now_ns;
-	for (uint32_t e = 0; e < PINTLE_MAX_ENDPOINTS; e += WEIGH_CASE_MAX) {
+	for (uint32_t e = 0; e < PINTLE_MAX_MEMBERS; e += WEIGH_CASE_MAX) {
 		for (uint32_t i = 0; i < WEIGH_CASE_MAX; i++) {
 			all[e + i] = (struct weigh_one){.family = PINTLE_FAMILY_V4,
 							.daemonless = s->pools[0].daemonless};
@@ -123,7 +123,7 @@ static void assert_agree(const struct state *s, const struct weigh_one *all)
 	size_t eligible = 0;
 
 	decide_begin(&rule, 1, 0);
-	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+	for (uint32_t i = 0; i < PINTLE_MAX_MEMBERS; i++) {
 		eligible += all[i].eligible;
 		if (all[i].eligible)
 			decide_consider(&rule, &all[i].candidate);
@@ -146,7 +146,7 @@ static void assert_agree(const struct state *s, const struct weigh_one *all)
 /* Returns a digest of what the CLI shows. */
 static uint64_t kernel_and_cli_agree(const struct pins *p, uint32_t fills, bool tame)
 {
-	static struct weigh_one all[PINTLE_MAX_ENDPOINTS];
+	static struct weigh_one all[PINTLE_MAX_MEMBERS];
 	uint64_t digest = 0;
 
 	for (uint32_t fill = 0; fill < fills; fill++) {

@@ -346,7 +346,8 @@ static void test_keys_of_a_pool(void **state)
 static void test_shares(void **state)
 {
 	struct kube_amount half = {.pools = kube_room.pools / 2, .endpoints = 1, .frontends = 1};
-	struct kube_amount one = {1, 1, 1}, many = {1, kube_room.endpoints / 2 + 1, 1};
+	struct kube_amount one = {1, 1, 1, 1}, many = {1, kube_room.endpoints / 2 + 1, 1, 1};
+	struct kube_amount large = {1, PINTLE_MAX_MEMBERS + 1, 1, PINTLE_MAX_MEMBERS + 1};
 	struct kube_share s = {.taken = {.pools = 1}};
 	char why[KUBE_WHY_SIZE];
 
@@ -365,6 +366,9 @@ static void test_shares(void **state)
 	assert_string_equal(why, "");
 	assert_int_equal(kube_share_take(&s, "c", one, why), 0);
 	assert_non_null(strstr(why, "there is no room"));
+	/* A pool that is too large for any row. */
+	assert_int_equal(kube_share_take(&s, "d", large, why), 0);
+	assert_string_equal(why, "it has 1025 endpoints, and a pool has room for 1024");
 	kube_share_free(&s);
 }
 

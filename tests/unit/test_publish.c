@@ -469,7 +469,7 @@ static void test_the_key_of_hints_stays(void **state)
 
 /* ---- full maps --------------------------------------------------------------------------- */
 
-/* 64 pools of 16 endpoints, of which one has another name or address. */
+/* As many pools as there can be, of 16 endpoints each, of which one has another name or address. */
 static char *full_pools(const char *last_pool, unsigned int first_port)
 {
 	size_t size;

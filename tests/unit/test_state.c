@@ -36,7 +36,7 @@ static bool near(double a, double b)
 static void test_every_map_is_pinned(void **state)
 {
 	static const char *const not_pinned[] = {"recount", "tally", "oneshot_scratch",
-						 "connects_former"};
+						 "connects_former", "inflight_former"};
 	const struct pins *p = *state;
 	struct bpf_map *map;
 
@@ -411,26 +411,29 @@ static void test_full(void **state)
 {
 	const struct pins *p = *state;
 	struct pintle_pool pool = {
-		.generation = 1, .member_count = PINTLE_MAX_ENDPOINTS, .staleness_ns = HOURS(3)};
+		.generation = 1, .member_count = PINTLE_MAX_MEMBERS, .staleness_ns = HOURS(3)};
+	const uint32_t pools = PINTLE_MAX_ENDPOINTS / PINTLE_MAX_MEMBERS;
 	struct state *s;
 
 	pins_zero(p);
 	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
 		struct pintle_endpoint e = {.generation = 1,
 					    .pool_generation = 1,
-					    .pool = PINTLE_MAX_POOLS - 1,
+					    .pool = PINTLE_MAX_POOLS - 1 - i / PINTLE_MAX_MEMBERS,
 					    .port = 80};
 
 		pins_at(p, MAP_endpoints, i, &e);
-		pool.members[i] = (struct pintle_ref){i, 1};
+		pool.members[i % PINTLE_MAX_MEMBERS] = (struct pintle_ref){i, 1};
+		if ((i + 1) % PINTLE_MAX_MEMBERS == 0)
+			pins_at(p, MAP_pools, e.pool, &pool);
 	}
-	pins_at(p, MAP_pools, PINTLE_MAX_POOLS - 1, &pool);
-	/* Another pool has the endpoint, too: each endpoint is listed once. */
+	/* Another pool has the endpoints, too: each endpoint is listed once. */
 	pins_at(p, MAP_pools, 0, &pool);
 	s = read_state(p->m);
 	assert_int_equal(s->endpoint_count, PINTLE_MAX_ENDPOINTS);
-	assert_string_equal(s->endpoints[1023].name, "endpoint#1023");
-	assert_string_equal(s->pools[1].name, "pool#63");
+	assert_int_equal(s->pool_count, pools + 1);
+	assert_string_equal(s->endpoints[PINTLE_MAX_ENDPOINTS - 1].name, "endpoint#1023");
+	assert_string_equal(s->pools[pools].name, "pool#255");
 	state_free(s);
 }
 
@@ -519,10 +522,10 @@ static void test_random_maps(void **state)
 					e->pool = k % PINTLE_MAX_POOLS;
 				}
 				if (arrays[i].id == MAP_pools)
-					for (uint32_t j = 0; j < PINTLE_MAX_ENDPOINTS; j++)
+					for (uint32_t j = 0; j < PINTLE_MAX_MEMBERS; j++)
 						((struct pintle_pool *)value)->members[j] =
 							(struct pintle_ref){(uint32_t)random() %
-										    1100,
+										    4200,
 									    0x01010101};
 				pins_at(p, arrays[i].id, k, value);
 			}

@@ -14,9 +14,6 @@
 #include "../net/addr.h"
 #include "../yaml/yaml_report.h"
 
-/* Frontends of all pools together. */
-#define CONFIG_MAX_FRONTENDS 1024
-
 /* The config owns all strings but those marked. Numbers are within the table's ranges; durations
  * are in nanoseconds. */
 

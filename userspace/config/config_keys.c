@@ -141,7 +141,7 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].engine", &yaml_word, .policy = POLICY_TOO, .choices = engines, .preset = "vllm",
 	 POOL(engine),
 	 .help = "The engine, whose metric names the endpoints' pages use; see Engines."},
-	{"pools[].frontends", &config_frontends, .required = true, .max = CONFIG_MAX_FRONTENDS,
+	{"pools[].frontends", &config_frontends, .required = true, .max = PINTLE_MAX_FRONTENDS,
 	 POOL(frontends), .list = &frontend_list,
 	 .help = "What clients connect to: addresses or address prefixes, each with a port. An "
 		 "address and port belongs to one frontend only. `[::/0]:PORT` includes every "
@@ -152,7 +152,8 @@ static const struct yaml_key config_keys[] = {
 		 "endpoints with an `address`."},
 
 	{"pools[].endpoints", &yaml_maps, .required = true, .max = PINTLE_MAX_ENDPOINTS,
-	 POOL(endpoints), .list = &endpoint_list, .help = "The model servers of the pool."},
+	 .each = PINTLE_MAX_MEMBERS, POOL(endpoints), .list = &endpoint_list,
+	 .help = "The model servers of the pool."},
 	{"pools[].endpoints[].name", &yaml_name, .required = true, .max = MAX_NAME, ENDPOINT(name),
 	 .help = "The endpoint's name, once in the pool."},
 	{"pools[].endpoints[].listen", &config_listen, .absent = "`address`", ENDPOINT(listen),

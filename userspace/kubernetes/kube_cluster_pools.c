@@ -240,6 +240,7 @@ static int owner_share(struct kube_cluster *c, struct owner *o, size_t first,
 
 	for (size_t i = first; i < out->count; i++) {
 		amount.endpoints += out->all[i].endpoint_count;
+		amount.largest = MAX(amount.largest, out->all[i].endpoint_count);
 		amount.frontends += out->all[i].frontend_count;
 	}
 	if (!amount.pools)

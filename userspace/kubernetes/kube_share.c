@@ -13,7 +13,7 @@
 const struct kube_amount kube_room = {
 	.pools = PINTLE_MAX_POOLS,
 	.endpoints = PINTLE_MAX_ENDPOINTS,
-	.frontends = CONFIG_MAX_FRONTENDS,
+	.frontends = PINTLE_MAX_FRONTENDS,
 };
 
 static const struct {
@@ -60,6 +60,9 @@ int kube_share_take(struct kube_share *s, const char *name, struct kube_amount a
 	if (!space)
 		return -ENOMEM;
 	why[0] = '\0';
+	if (amount.largest > PINTLE_MAX_MEMBERS)
+		snprintf(why, KUBE_WHY_SIZE, "it has %zu endpoints, and a pool has room for %d",
+			 amount.largest, PINTLE_MAX_MEMBERS);
 	for (size_t i = 0; i < ARRAY_SIZE(things) && !why[0]; i++) {
 		size_t all = of(&kube_room, i), wants = of(&amount, i);
 

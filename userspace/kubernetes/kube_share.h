@@ -14,6 +14,7 @@
 
 struct kube_amount {
 	size_t pools, endpoints, frontends;
+	size_t largest; /* endpoints of the largest of these pools; in sums without a meaning */
 };
 
 /* All the room there is. */

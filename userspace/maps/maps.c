@@ -95,7 +95,7 @@ bool maps_other_version(const char *bpffs, unsigned int *version)
 	return found;
 }
 
-int maps_check(const char *path, enum map_id id, uint32_t value_size, int fd)
+int maps_check(const char *path, enum map_id id, uint32_t value_size, uint32_t entries, int fd)
 {
 	const struct map_layout *want = &map_layouts[id];
 	struct bpf_map_info got = {0};
@@ -104,7 +104,7 @@ int maps_check(const char *path, enum map_id id, uint32_t value_size, int fd)
 	if (bpf_obj_get_info_by_fd(fd, &got, &size))
 		return log_err_r(errno, "%s: cannot ask for its layout", path);
 	if (got.type == want->type && got.key_size == want->key_size &&
-	    got.value_size == value_size && (!want->entries || got.max_entries == want->entries))
+	    got.value_size == value_size && (!entries || got.max_entries == entries))
 		return 0;
 	log_error("%s has another layout than this program knows (type %u, key %u, value %u bytes, "
 		  "%u entries); use the pintled and pintle of one version, or remove the pins with "
@@ -133,7 +133,7 @@ static int map_open(struct maps *m, const char *dir, enum map_id id)
 			  path);
 		return -EPROTO;
 	}
-	return maps_check(path, id, map_layouts[id].value_size, m->fd[id]);
+	return maps_check(path, id, map_layouts[id].value_size, map_layouts[id].entries, m->fd[id]);
 }
 
 /* The kernel maps a map only with VM_SHARED, and clears that flag where the descriptor was opened

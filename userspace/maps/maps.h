@@ -97,10 +97,10 @@ int maps_put(const struct maps *m, enum map_id id, const void *key, const void *
 int maps_prune(const struct maps *m, enum map_id id,
 	       bool (*is_wanted)(const void *key, const void *arg), const void *arg);
 
-/** Checks that the map behind `fd` has the layout of `id`, but values of `value_size` bytes: a
- * takeover gives the size that the former layout had. Returns 0; or -EPROTO or another -errno,
- * logged with `path`. */
-int maps_check(const char *path, enum map_id id, uint32_t value_size, int fd);
+/** Checks that the map behind `fd` has the layout of `id`, but values of `value_size` bytes and
+ * `entries` entries (0: any number): a takeover gives those that the former layout had. Returns 0;
+ * or -EPROTO or another -errno, logged with `path`. */
+int maps_check(const char *path, enum map_id id, uint32_t value_size, uint32_t entries, int fd);
 
 /** Whether pins of another layout than PINTLE_ABI_VERSION are under bpffs. Fills *version with such
  * a layout: with PINTLE_FORMER_VERSION only if that is the only one, because a takeover cures that

@@ -314,7 +314,7 @@ static void loads_and_shares(struct state *s, const struct state_pool *pool,
 int state_read_endpoints(const struct maps *m, struct state *s, struct state_pool *to,
 			 const struct pintle_pool *pool, bool seen[PINTLE_MAX_ENDPOINTS])
 {
-	uint32_t count = MIN(pool->member_count, (uint32_t)PINTLE_MAX_ENDPOINTS);
+	uint32_t count = MIN(pool->member_count, (uint32_t)PINTLE_MAX_MEMBERS);
 	_cleanup_free_ struct decide_candidate *candidates =
 		calloc(MAX(count, 1U), sizeof(*candidates));
 	int err;

@@ -300,13 +300,13 @@ static int prepare_takeover(struct attachment *a)
 	int err = a->maps ? 0 : stage_pins(a);
 
 	if (!err)
+		err = takeover_load(a->takeover, a->maps, a->dir);
+	if (!err)
 		err = takeover_copy(a->takeover, a->maps);
 	if (!err)
 		err = refuse_other_netns(a);
 	if (!err)
 		err = refuse_other_cgroup(a, takeover_dir(a->takeover));
-	if (!err)
-		err = takeover_load(a->takeover, a->maps);
 	a->resumed = !err;
 	return err;
 }

@@ -107,24 +107,43 @@ static struct pintle_ref keep_pool(struct ids *ids, const struct config_pool *c)
 	return (struct pintle_ref){0};
 }
 
+/* Returns an id that is free; else, for a pool of the cluster, the id of a pool that leaves in this
+ * plan; else -1. The leaving pool's frontends decide nothing from the new pool's row on until they
+ * are removed, some milliseconds later. In a cluster they were to be left to kube-proxy anyway; in
+ * the file they may be the new pool's, so there the user is asked to reload twice. */
+static int find_pool_id(const struct ids *ids, const char *name)
+{
+	int leaving = -1;
+
+	for (int i = 0; i < PINTLE_MAX_POOLS; i++) {
+		if (ids->pool_use[i] != LEFT)
+			continue;
+		if (!ids->pools[i])
+			return i;
+		if (strchr(name, '/'))
+			leaving = i;
+	}
+	return leaving;
+}
+
 /* `names` keeps the generation of a pool that is gone, so that the next pool with this id gets
  * another. */
 static int new_pool(struct ids *ids, const char *name, struct pintle_ref *ref)
 {
-	for (uint32_t i = 0; i < PINTLE_MAX_POOLS; i++) {
-		if (ids->pool_use[i] != LEFT || ids->pools[i])
-			continue;
-		*ref = (struct pintle_ref){i, next_generation(ids->names[i].generation)};
-		ids->pool_use[i] = NEW;
-		ids->pools[i] = ref->generation;
-		plan_name(ids, i, ref->generation, name);
-		return 0;
+	int id = find_pool_id(ids, name);
+	uint32_t at = (uint32_t)id;
+
+	if (id < 0) {
+		log_error("no room for pool %s: %d pools are in use; to replace a pool, first "
+			  "reload without the old pool",
+			  name, PINTLE_MAX_POOLS);
+		return -ENOSPC;
 	}
-	log_error(
-		"no room for pool %s: %d pools are in use; to replace a pool, first reload without "
-		"the old pool",
-		name, PINTLE_MAX_POOLS);
-	return -ENOSPC;
+	*ref = (struct pintle_ref){at, next_generation(ids->names[at].generation)};
+	ids->pool_use[at] = NEW;
+	ids->pools[at] = ref->generation;
+	plan_name(ids, at, ref->generation, name);
+	return 0;
 }
 
 static bool is_at(const struct pintle_endpoint *e, const struct endpoint_addr *a)

@@ -83,7 +83,7 @@ static bool orders_is_ready(const struct orders *o, const struct maps *m,
 
 static void orders_sort(struct orders *o, const struct maps *m, const struct pintle_ref *pool)
 {
-	uint32_t n = MIN(o->pool.member_count, (uint32_t)PINTLE_MAX_ENDPOINTS), rest = n;
+	uint32_t n = MIN(o->pool.member_count, (uint32_t)PINTLE_MAX_MEMBERS), rest = n;
 
 	o->pool.ready = 0;
 	for (uint32_t i = n; i-- > 0;)

@@ -38,15 +38,20 @@ static struct pintle_bpf *open_skeleton(const struct load_list *which)
 	if (which->other)
 		ask_for(skel, which->other);
 	bpf_program__set_autoload(skel->progs.pintle_carry, which->carry);
+	bpf_program__set_autoload(skel->progs.pintle_carry_sockets, which->carry);
 	skel->rodata->carrying = which->carry;
+	skel->bss->counts_moved = which->counts_moved;
 	return skel;
 }
 
-/* Unless it carries, the object has no code that reads the former map, so the map is not made. */
-static int former_map(const struct load_list *which, struct bpf_map *map)
+/* Unless it carries, the object has no code that reads the former maps. `connects_former` is not
+ * made then. */
+static int former_maps(const struct load_list *which, const struct pintle_bpf *skel)
 {
-	return which->carry ? bpf_map__reuse_fd(map, which->carry_from)
-			    : bpf_map__set_autocreate(map, false);
+	if (!which->carry)
+		return bpf_map__set_autocreate(skel->maps.connects_former, false);
+	return bpf_map__reuse_fd(skel->maps.connects_former, which->carry_from)
+		       ?: bpf_map__reuse_fd(skel->maps.inflight_former, which->carry_inflight);
 }
 
 static int reuse_maps(const struct pintle_bpf *skel, const struct maps *maps)
@@ -74,7 +79,7 @@ static int programs_try(const struct load_list *which, const struct maps *maps,
 		return -errno;
 	err = reuse_maps(skel, maps);
 	if (!err)
-		err = former_map(which, skel->maps.connects_former);
+		err = former_maps(which, skel);
 	if (!err)
 		err = pintle_bpf__load(skel);
 	if (err)

@@ -13,8 +13,11 @@ struct load_list {
 	bool links[LINK_COUNT]; /* the programs of those links */
 	bool recount;           /* the iterators that count and that follow requests */
 	const char *other;      /* one more, by its name; NULL: none */
-	bool carry;             /* pintle_carry too; all of them carry records over */
-	int carry_from;         /* with `carry`: descriptor of the former layout's `connects` */
+	bool carry;             /* pintle_carry* too; all of them carry records over */
+	/* With `carry`: descriptors of the former layout's `connects` and `inflight`, and whether
+	 * the counts of the latter were moved already. */
+	int carry_from, carry_inflight;
+	bool counts_moved;
 };
 
 /** Loads those programs with these maps. A map whose descriptor is -1 is made anew; where `maps` is

@@ -482,7 +482,7 @@ static int settings_peek(struct settings *s, const char *bpffs)
 	if (s->fd < 0)
 		return 0;
 	/* Pins of another layout are refused later, with a better message. */
-	if (maps_check(path, MAP_settings, map_layouts[MAP_settings].value_size, s->fd)) {
+	if (maps_check(path, MAP_settings, map_layouts[MAP_settings].value_size, 0, s->fd)) {
 		close(s->fd);
 		s->fd = -1;
 		return 0;

@@ -3,7 +3,10 @@
 
 #include <assert.h>
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/membarrier.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "../base/log.h"
 #include "../base/util.h"
@@ -20,10 +23,16 @@ struct takeover {
 
 /* ---- what changed between the two layouts ------------------------------------------- */
 
+#define FORMER_POOLS     64
+#define FORMER_ENDPOINTS 1024
+#define FORMER_SLOTS     (FORMER_POOLS + FORMER_ENDPOINTS)
+
 /* A map that is not in this table has the same layout in both; or it is new (struct map_layout:
  * `since`), and starts empty. */
 struct conversion {
-	uint32_t value_size; /* in the former layout */
+	/* in the former layout: */
+	uint32_t value_size;
+	uint32_t entries; /* 0: any number */
 	/* Called before the links are moved: only reads the former map, and overwrites nothing in
 	 * `m` that is newer. */
 	int (*copy)(const struct takeover *t, const struct maps *m, enum map_id id);
@@ -40,24 +49,52 @@ static bool is_zero(const void *value, size_t size)
 	return !p[0] && !memcmp(p, p + 1, size - 1);
 }
 
-/* For values that only gained fields at their ends: the former bytes, then zeros. */
-static int copy_grown(const struct takeover *t, const struct maps *m, enum map_id id)
+static uint32_t index_same(uint32_t former)
+{
+	return former;
+}
+
+/* Pools come first in `names` and `overrides`, then endpoints, then the node. */
+static uint32_t index_of_slot(uint32_t former)
+{
+	if (former < FORMER_POOLS)
+		return former;
+	return former < FORMER_SLOTS ? PINTLE_ENDPOINT_SLOT(former - FORMER_POOLS)
+				     : PINTLE_OVERRIDE_NODE;
+}
+
+/* For values that only gained fields at their ends: the former bytes, then zeros. `index_of` gives
+ * the index of a former entry in this layout. */
+static int copy_array(const struct takeover *t, const struct maps *m, enum map_id id,
+		      uint32_t (*index_of)(uint32_t former))
 {
 	size_t size = map_layouts[id].value_size;
 	_cleanup_free_ void *there = malloc(size), *value = calloc(1, size);
 
 	if (!there || !value)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < map_layouts[id].entries; i++) {
+	for (uint32_t i = 0; i < conversions[id].entries; i++) {
+		uint32_t at = index_of(i);
+
 		if (bpf_map_lookup_elem(t->fd[id], &i, value) ||
-		    bpf_map_lookup_elem(m->fd[id], &i, there))
+		    bpf_map_lookup_elem(m->fd[id], &at, there))
 			return -errno;
 		if (!is_zero(there, size) || is_zero(value, size))
 			continue;
-		if (bpf_map_update_elem(m->fd[id], &i, value, BPF_ANY))
+		if (bpf_map_update_elem(m->fd[id], &at, value, BPF_ANY))
 			return -errno;
 	}
 	return 0;
+}
+
+static int copy_grown(const struct takeover *t, const struct maps *m, enum map_id id)
+{
+	return copy_array(t, m, id, index_same);
+}
+
+static int copy_names(const struct takeover *t, const struct maps *m, enum map_id id)
+{
+	return copy_array(t, m, id, index_of_slot);
 }
 
 /* `node` holds the number of the layout, which is the new one in the copy. */
@@ -72,29 +109,50 @@ static int copy_node(const struct takeover *t, const struct maps *m, enum map_id
 /* An operator may use the former CLI during the takeover: the newer override wins. */
 static int copy_overrides(const struct takeover *t, const struct maps *m, enum map_id id)
 {
-	for (uint32_t i = 0; i < PINTLE_OVERRIDE_COUNT; i++) {
+	for (uint32_t i = 0; i < conversions[id].entries; i++) {
 		struct pintle_override former = {0}, there;
+		uint32_t at = index_of_slot(i);
 
 		if (bpf_map_lookup_elem(t->fd[id], &i, &former) ||
-		    bpf_map_lookup_elem(m->fd[id], &i, &there))
+		    bpf_map_lookup_elem(m->fd[id], &at, &there))
 			return -errno;
 		if (former.since_ns > there.since_ns &&
-		    bpf_map_update_elem(m->fd[id], &i, &former, BPF_ANY))
+		    bpf_map_update_elem(m->fd[id], &at, &former, BPF_ANY))
 			return -errno;
 	}
 	return 0;
 }
 
-/* Until the configuration is published, sockops recognises listeners by the former addresses. */
-static int copy_addresses(const struct takeover *t, const struct maps *m, enum map_id id)
+/* For maps that only the daemon writes, and whose values only gained fields at their ends. */
+static int copy_keyed(const struct takeover *t, const struct maps *m, enum map_id id)
 {
-	struct pintle_address_key key, *previous = NULL;
+	struct {
+		char bytes[64];
+	} key, value, *previous = NULL;
 
+	assert(map_layouts[id].key_size <= sizeof(key) &&
+	       map_layouts[id].value_size <= sizeof(value));
 	for (; !bpf_map_get_next_key(t->fd[id], previous, &key); previous = &key) {
-		struct pintle_address former = {0};
+		memset(&value, 0, sizeof(value));
+		if (!bpf_map_lookup_elem(t->fd[id], &key, &value) &&
+		    bpf_map_update_elem(m->fd[id], &key, &value, BPF_ANY))
+			return -errno;
+	}
+	return 0;
+}
 
-		if (!bpf_map_lookup_elem(t->fd[id], &key, &former) &&
-		    bpf_map_update_elem(m->fd[id], &key, &former, BPF_NOEXIST) && errno != EEXIST)
+/* Both layouts share the tables themselves. Without the right to open a map by its id there are no
+ * homes until the configuration is published, soon after. */
+static int copy_homes(const struct takeover *t, const struct maps *m, enum map_id id)
+{
+	for (uint32_t i = 0; i < conversions[id].entries; i++) {
+		_cleanup_close_ int fd = -1;
+		uint32_t table;
+
+		if (bpf_map_lookup_elem(t->fd[id], &i, &table))
+			continue; /* the pool has no groups */
+		fd = bpf_map_get_fd_by_id(table);
+		if (fd >= 0 && bpf_map_update_elem(m->fd[id], &i, &fd, BPF_ANY))
 			return -errno;
 	}
 	return 0;
@@ -145,9 +203,75 @@ static void move_count(__u64 *to, __u64 *from)
 	__atomic_fetch_add(to, __atomic_exchange_n(from, 0, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
 }
 
+static void *map_former(const struct takeover *t, enum map_id id)
+{
+	size_t size = (size_t)conversions[id].value_size * conversions[id].entries;
+	void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd[id], 0);
+
+	return base == MAP_FAILED ? NULL : base;
+}
+
+static void unmap_former(void *base, enum map_id id)
+{
+	munmap(base, (size_t)conversions[id].value_size * conversions[id].entries);
+}
+
+/* All programs are of this layout now, and change over to their own map at once. */
+static int move_inflight(const struct takeover *t, const struct maps *m, enum map_id id)
+{
+	struct pintle_inflight *from = map_former(t, id);
+
+	if (!from)
+		return -errno;
+	m->node->carried = 1;
+	__atomic_store_n(&t->skel->bss->counts_moved, true, __ATOMIC_SEQ_CST);
+	for (uint32_t i = 0; i < conversions[id].entries; i++) {
+		for (int c = 0; c < PINTLE_MAX_CLASSES; c++) {
+			struct pintle_counters *a = &from[i].by_class[c];
+			struct pintle_counters *to = &m->inflight[i].by_class[c];
+
+			move_count(&to->placed, &a->placed);
+			move_count(&to->opened, &a->opened);
+			move_count(&to->closed, &a->closed);
+			move_count(&to->failed, &a->failed);
+		}
+	}
+	unmap_former(from, id);
+	return 0;
+}
+
+/* Per-CPU counts, which the kernel adds to meanwhile: what it adds to an entry in the microseconds
+ * between the two calls is lost, and so is what one-shot of the former layout counts until the
+ * daemon replaces it on the devices. */
+static int move_stats(const struct takeover *t, const struct maps *m, enum map_id id)
+{
+	int cpus = libbpf_num_possible_cpus(), err = cpus < 0 ? cpus : 0;
+	size_t n = err ? 0 : (size_t)cpus;
+	_cleanup_free_ uint64_t *from = calloc(n + 1, sizeof(*from));
+	_cleanup_free_ uint64_t *to = calloc(n + 1, sizeof(*to));
+	_cleanup_free_ uint64_t *zeros = calloc(n + 1, sizeof(*zeros));
+
+	if (!err && (!from || !to || !zeros))
+		err = -ENOMEM;
+	for (uint32_t i = 0; !err && i < conversions[id].entries; i++) {
+		if (bpf_map_lookup_elem(t->fd[id], &i, from))
+			return -errno;
+		if (!memcmp(from, zeros, n * sizeof(*from)))
+			continue;
+		if (bpf_map_update_elem(t->fd[id], &i, zeros, BPF_ANY) ||
+		    bpf_map_lookup_elem(m->fd[id], &i, to))
+			return -errno;
+		for (size_t c = 0; c < n; c++)
+			to[c] += from[c];
+		if (bpf_map_update_elem(m->fd[id], &i, to, BPF_ANY))
+			return -errno;
+	}
+	return err;
+}
+
 static int copy_health(const struct takeover *t, const struct maps *m, enum map_id id)
 {
-	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+	for (uint32_t i = 0; i < conversions[id].entries; i++) {
 		struct pintle_health former = {0};
 
 		if (bpf_map_lookup_elem(t->fd[id], &i, &former))
@@ -162,12 +286,11 @@ static int copy_health(const struct takeover *t, const struct maps *m, enum map_
 
 static int move_health(const struct takeover *t, const struct maps *m, enum map_id id)
 {
-	size_t size = (size_t)conversions[id].value_size * PINTLE_MAX_ENDPOINTS;
-	char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd[id], 0);
+	char *base = map_former(t, id);
 
-	if (base == MAP_FAILED)
+	if (!base)
 		return -errno;
-	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+	for (size_t i = 0; i < conversions[id].entries; i++) {
 		struct pintle_health *from =
 			(struct pintle_health *)(base + i * conversions[id].value_size);
 		struct pintle_health *to = &m->health[i];
@@ -178,7 +301,7 @@ static int move_health(const struct takeover *t, const struct maps *m, enum map_
 		for (int k = 0; k < PINTLE_FAILURE_COUNT; k++)
 			move_count(&to->failures[k], &from->failures[k]);
 	}
-	munmap(base, size);
+	unmap_former(base, id);
 	return 0;
 }
 
@@ -188,19 +311,37 @@ static int carry_connects(const struct takeover *t, const struct maps *m, enum m
 	return walk_once(t->skel->progs.pintle_carry, t->fd[id]);
 }
 
+static int carry_sockets(const struct takeover *t, const struct maps *m, enum map_id id)
+{
+	(void)m;
+	return walk_once(t->skel->progs.pintle_carry_sockets, t->fd[id]);
+}
+
 /* Indexed by map, so that the compiler refuses a second row for a map. */
-#define ROW(name, size, copy, move) [MAP_##name] = {size, copy, move}
+#define ROW(name, size, entries, copy, move) [MAP_##name] = {size, entries, copy, move}
+#define ANY                                  0
 static const struct conversion conversions[MAP_COUNT] = {
-	ROW(node, 744, copy_node, NULL),
-	ROW(names, 68, copy_grown, NULL),
-	ROW(pools, 8432, copy_grown, NULL),
-	ROW(overrides, 32, copy_overrides, copy_overrides),
-	ROW(addresses, 16, copy_addresses, NULL),
-	ROW(scores, 120, copy_grown, NULL),
-	ROW(health, 104, copy_health, move_health),
-	ROW(affinity, 24, copy_affinity, copy_affinity),
-	ROW(connects, 160, NULL, carry_connects),
+	ROW(node, 744, 1, copy_node, NULL),
+	ROW(names, 68, FORMER_SLOTS, copy_names, NULL),
+	/* Until the configuration is published, sockops recognises listeners by the former
+	 * addresses. */
+	ROW(addresses, 16, ANY, copy_keyed, NULL),
+	ROW(frontends, 20, ANY, copy_keyed, NULL),
+	ROW(pools, 8432, FORMER_POOLS, copy_grown, NULL),
+	ROW(overrides, 32, FORMER_SLOTS + 1, copy_overrides, copy_overrides),
+	ROW(homes, 4, FORMER_POOLS, copy_homes, NULL),
+	ROW(endpoints, 40, FORMER_ENDPOINTS, copy_grown, NULL),
+	ROW(scores, 120, FORMER_ENDPOINTS, copy_grown, NULL),
+	ROW(inflight, 256, FORMER_ENDPOINTS, NULL, move_inflight),
+	ROW(health, 104, FORMER_ENDPOINTS, copy_health, move_health),
+	ROW(sockets, 8, FORMER_ENDPOINTS *PINTLE_SOCKETS_PER_ENDPOINT, carry_sockets,
+	    carry_sockets),
+	ROW(affinity, 24, ANY, copy_affinity, copy_affinity),
+	ROW(connects, 160, ANY, NULL, carry_connects),
+	ROW(oneshot_stats, 8, FORMER_POOLS *PINTLE_MAX_ONESHOTS, NULL, move_stats),
+	ROW(stats, 8, FORMER_POOLS *PINTLE_MAX_OUTCOMES, NULL, move_stats),
 };
+#undef ANY
 #undef ROW
 
 static bool is_new(enum map_id map)
@@ -228,6 +369,7 @@ static bool has_links(const struct takeover *t)
 static int open_map(struct takeover *t, enum map_id id)
 {
 	uint32_t size = is_changed(id) ? conversions[id].value_size : map_layouts[id].value_size;
+	uint32_t entries = is_changed(id) ? conversions[id].entries : map_layouts[id].entries;
 	char path[PIN_PATH_SIZE];
 
 	if (is_new(id))
@@ -242,7 +384,7 @@ static int open_map(struct takeover *t, enum map_id id)
 		t->fd[id] = -1;
 		return err == -ENOENT ? err : log_err_r(err, "failed to open %s", path);
 	}
-	return maps_check(path, id, size, t->fd[id]);
+	return maps_check(path, id, size, entries, t->fd[id]);
 }
 
 static int open_maps(struct takeover *t)
@@ -327,6 +469,7 @@ int takeover_copy(const struct takeover *t, const struct maps *m)
 {
 	int err = 0;
 
+	assert(t->skel);
 	for (enum map_id id = 0; !err && id < MAP_COUNT; id++) {
 		err = conversions[id].copy ? conversions[id].copy(t, m, id) : 0;
 		if (err)
@@ -347,13 +490,17 @@ static int move_maps(const struct takeover *t, const struct maps *m)
 	return err;
 }
 
-int takeover_load(struct takeover *t, const struct maps *m)
+int takeover_load(struct takeover *t, const struct maps *m, const char *dir)
 {
-	struct load_list which = {.carry = true, .carry_from = t->fd[MAP_connects]};
+	struct load_list which = {.carry = true,
+				  .carry_from = t->fd[MAP_connects],
+				  .carry_inflight = t->fd[MAP_inflight],
+				  .counts_moved = m->node->carried};
 
 	assert(!t->skel);
 	for (int i = 0; i < LINK_COUNT; i++)
-		which.links[i] = link_pinned(&link_kinds[i], t->dir);
+		which.links[i] =
+			link_pinned(&link_kinds[i], t->dir) || link_pinned(&link_kinds[i], dir);
 	return programs_load(&which, m, &t->skel);
 }
 
@@ -363,12 +510,24 @@ int takeover_commit(struct takeover *t, const struct maps *m, const char *dir,
 	int err = 0;
 
 	assert(t->skel); /* takeover_load() was called */
-	for (int i = 0; !err && i < LINK_COUNT; i++)
-		if (link_pinned(&link_kinds[i], t->dir))
-			err = link_move(&link_kinds[i], programs_fd(t->skel, link_kinds[i].program),
-					to, t->dir, dir);
-	if (!err)
+	/* A takeover that was killed has moved the first ones, to programs with a `counts_moved` of
+	 * their own. */
+	for (int i = 0; !err && i < LINK_COUNT; i++) {
+		const struct link_kind *k = &link_kinds[i];
+		int fd = programs_fd(t->skel, k->program);
+
+		if (link_pinned(k, t->dir))
+			err = link_move(k, fd, to, t->dir, dir);
+		else if (link_pinned(k, dir))
+			err = link_replace(k, fd, to, dir);
+	}
+	/* Twice, because a former program may still run on another CPU: this call waits until no
+	 * program runs that was running before. */
+	for (int round = 0; !err && round < 2; round++) {
+		if (round)
+			syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 		err = move_maps(t, m);
+	}
 	if (!err)
 		err = pins_remove(t->dir);
 	if (!err)

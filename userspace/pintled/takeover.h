@@ -12,7 +12,7 @@
  * Maps whose key and value have not changed are kept, and pinned twice meanwhile. The others are
  * copied before the first link is moved, and what the former programs wrote since is added after
  * the last link was moved. Until then the programs of this layout look for a socket's record in
- * both maps.
+ * both maps, and count connections in the former `inflight`.
  */
 #ifndef PINTLE_TAKEOVER_H
 #define PINTLE_TAKEOVER_H
@@ -39,13 +39,14 @@ const char *takeover_dir(const struct takeover *t);
  * others. */
 void takeover_kept(const struct takeover *t, struct maps *m);
 
-/** Copies what the former maps hold into `m`, where `m` is still empty. Changes nothing that
- * steers. Returns 0 or -errno, logged. */
-int takeover_copy(const struct takeover *t, const struct maps *m);
+/** Loads the programs of this layout, with those that carry connections over, on the maps `m`,
+ * which are pinned in `dir` if an earlier takeover was killed after that. Returns 0 or -errno,
+ * logged. */
+int takeover_load(struct takeover *t, const struct maps *m, const char *dir);
 
-/** Loads the programs of this layout, with those that carry connections over, on the maps `m`.
- * Returns 0 or -errno, logged. */
-int takeover_load(struct takeover *t, const struct maps *m);
+/** Copies what the former maps hold into `m`, where `m` is still empty. Changes nothing that
+ * steers. To be called after takeover_load(). Returns 0 or -errno, logged. */
+int takeover_copy(const struct takeover *t, const struct maps *m);
 
 /** Moves the links to `dir`, where `m` is pinned; carries over what the former programs wrote since
  * takeover_copy(); removes the former pins. To be called once, after takeover_load(). Returns 0; or

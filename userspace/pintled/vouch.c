@@ -102,7 +102,7 @@ static uint32_t vouch_count_ejected(const struct pintle_health health[],
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < pool->member_count && i < PINTLE_MAX_ENDPOINTS; i++)
+	for (uint32_t i = 0; i < pool->member_count && i < PINTLE_MAX_MEMBERS; i++)
 		n += pool->members[i].id < PINTLE_MAX_ENDPOINTS &&
 		     vouch_ejected(&health[pool->members[i].id], now);
 	return n;

@@ -52,6 +52,7 @@ struct yaml_key {
 	/* The range of a number or a duration (nanoseconds); max alone: the most bytes of a text,
 	 * or the most elements of a list in the whole file. */
 	double min, max;
+	double each;                /* the most elements of one such list; 0: max */
 	const char *const *choices; /* ended by NULL */
 	const char *preset;         /* the default, read as if it had been written */
 	int unset;          /* stored for an integer that is not given, if it has no preset */

@@ -125,23 +125,26 @@ static const struct yaml_key *find_key(const struct yaml_table *t, const struct 
 	return NULL;
 }
 
-/* How many of the list's children may still be read: the number of elements in all lists of the
- * key, such as the endpoints of all pools, is limited. */
+/* How many of the list's children may still be read: the number of elements in one list of the key,
+ * such as the endpoints of a pool, is limited, and so is that of all of them together. */
 static size_t admit_elements(struct walk *w, const struct yaml_key *k, const struct yaml_node *n)
 {
 	size_t *total = &w->elements[k - w->table->keys];
-	size_t room = (size_t)k->max - *total;
+	size_t room = (size_t)k->max - *total, each = (size_t)k->each;
+	bool one = each && each < room; /* the list's own limit is the nearer one */
 	const struct yaml_node *excess;
 
 	assert(*total <= (size_t)k->max);
 	if (!n->count)
 		yaml_report_error(w->report, n->line, n->column, "%s is empty; write at least one",
 				  yaml_key_label(k));
+	if (one)
+		room = each;
 	if (n->count > room) {
 		excess = yaml_node_at(n, room);
 		yaml_report_error(w->report, excess->line, excess->column,
-				  "%s: more than %.0f in the file; remove some", yaml_key_label(k),
-				  k->max);
+				  "%s: more than %.0f in %s; remove some", yaml_key_label(k),
+				  one ? k->each : k->max, one ? "one list" : "the file");
 	}
 	*total += MIN(n->count, room);
 	return MIN(n->count, room);
