@@ -270,15 +270,19 @@ def test_tls_and_http2(node):
     servers = [Tls(node, f"s{i}", f"127.0.0.1:{8001 + i}") for i in range(2)]
     node.server("pages", "127.0.0.1:9003")
     f = Sockets(node, "lookup", servers=[
-        {"name": s.name, "listen": s.listen, "metrics": "http://127.0.0.1:9003/metrics"} for s in servers])
+        {"name": s.name, "listen": s.listen, "metrics": "http://127.0.0.1:9003/metrics"} for s in servers],
+        scrape={"scheme": "https"})
     for end in ENDS.values():
         held = [tls(f.open("plain")) for _ in range(4)]
         for c in held[:2]:
             assert c.ask() in ("s0", "s1")
             c.sock.sendall(request("/", SIZE) * 3)
             assert len({c.read() for _ in range(3)}) == 1
-        # What is silent after a handshake, or after an answer, waits for nothing.
-        f.shows(in_flight=4, connections_idle=4, requests_waiting=0)
+        # What is silent after a handshake, or after an answer, waits for nothing; one in a hundred handshakes is
+        # taken for a head, if a pass comes while it ends.
+        f.shows(in_flight=4)
+        wait_for(lambda: f.sum("connections_idle") + f.sum("requests_headed") == 4 and
+                 f.sum("requests_waiting") == f.sum("requests_headed"))
         for c in held:
             end(c)
         for c in [f.open("plain") for _ in range(2)]:
@@ -289,5 +293,12 @@ def test_tls_and_http2(node):
     streams = node.run("curl", "-sk", "--http2", "--parallel", "--parallel-max", 20, *[url] * 40,
                        "-w", "%{http_version} %{num_connects}\\n").stdout
     assert "2 0" in streams, streams  # many on one connection
+    f.nothing_is_left(direct=0)
+    held = [tls(f.open("plain")) for _ in range(150)]
+    before = f.daemon.metric("pintle_passes_total")
+    wait_for(lambda: f.daemon.metric("pintle_passes_total") > before + 80, 30)
+    assert "stalls" not in f.daemon.log()
+    for c in held:
+        c.close()
     f.nothing_is_left(direct=0)
     f.nothing_was_missed()

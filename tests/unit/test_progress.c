@@ -330,6 +330,12 @@ static void test_a_short_answer(void **state)
 	x.counts = false;
 	heads(&x, 1, 600);
 	NEVER(&x, 120000);
+	/* It is a handshake of TLS. */
+	x.p.sealed = true;
+	heads(&x, 2, 1200);
+	NEVER(&x, 120000);
+	x.p.sealed = false;
+	assert_in_range(until(&x, 1000, PINTLE_STANDING_STALLED), 0, 100);
 	/* It came before the first page was read. */
 	x.p = (struct progress){0};
 	NEVER(&x, 120000);

@@ -156,6 +156,7 @@ static bool standing_look(struct pass *p, const struct followed *f, size_t i, ui
 	const struct poll_counters *c =
 		p->pages ? poller_counters(p->pages, f->published->endpoints[i].id) : NULL;
 
+	s->progress.sealed = config_endpoint_is_tls(f->config, &f->config->endpoints[i]);
 	if (c && c->known && c->page_ns != s->page_ns) {
 		s->page_ns = c->page_ns;
 		progress_page(&s->progress, &c->signals, c->page_ns);

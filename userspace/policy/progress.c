@@ -100,7 +100,7 @@ static bool page_has_work(const struct signals *page)
  * answer. */
 static uint64_t progress_lone_ns(const struct progress *p, const struct pintle_work *w)
 {
-	if (!w->headed || progress_owed(w) || !p->page.present[SIGNAL_OUTPUT_TOKENS])
+	if (!w->headed || progress_owed(w) || p->sealed || !p->page.present[SIGNAL_OUTPUT_TOKENS])
 		return 0;
 	if (w->oldest_ns > p->token_ns + PROGRESS_LAG_NS || page_has_work(&p->page))
 		return MAX(w->oldest_ns, p->moved_ns);

@@ -79,7 +79,9 @@ struct progress {
 	uint64_t out_ns;   /* as of the pass before, like read_ns and headed */
 	uint64_t read_ns;
 	uint32_t headed;
-	bool counts;         /* the page has counters that tell */
+	bool sealed; /* its connections are TLS: a handshake may look like a head. Set from outside
+		      */
+	bool counts; /* the page has counters that tell */
 	struct signals page; /* the newest page */
 	uint64_t page_ns;    /* when it was read */
 	bool paged;
