@@ -12,6 +12,10 @@
  * being sent: an acknowledgement of the request, the head, or the first token, which disarms the
  * callback. No callback could arm it for the next request: RTT_CB would come for each token.
  *
+ * Where `follow` is switched off, open connections keep their callbacks, which cost one or two
+ * calls for a request, and never one for a token; where it is switched on, only new connections get
+ * them.
+ *
  * An answer that has one segment of data has its first token in it. HDR_OPT_LEN reserves no room,
  * so no packet changes. The pass follows requests by itself: if another program takes the callbacks
  * away, only first tokens are missed.
