@@ -19,6 +19,7 @@
  *
  * Called by the daemon alone, one walk at a time: plain additions suffice.
  */
+#include "answer.bpf.h"
 #include "client.bpf.h"
 #include "iterator.bpf.h"
 
@@ -46,12 +47,12 @@ struct tcp_sock {
 #define ANSWER_SILENT_NS (1000 * MS)
 /* A new connection that is silent for so long waits for nothing. */
 #define UNSEEN_SILENT_NS (1000 * MS)
-/* An answer of one segment with more than so many bytes is more than a head. */
-#define HEAD_BYTES 512
-/* A shorter request has no prompt: a short answer to it is a whole one. */
-#define PROMPT_BYTES 256
 /* A short answer of one segment was a whole one, if nothing came for so long. */
 #define REQUEST_FORGOTTEN_NS (120000 * MS)
+
+/* Of a request that came when so much time had passed since the newest byte of any answer, nobody
+ * can say that others are answered before it. Passes see bytes so much later. */
+#define OVERTAKEN_NS (500 * MS)
 
 /* When no pass has come for so long, whole requests have been missed. */
 #define LONG_UNSEEN_MS 2000
@@ -157,17 +158,24 @@ static __always_inline void session_rest(struct pintle_turn *t, struct pintle_af
 
 /* ---- the turn ---------------------------------------------------------------------- */
 
-/* A request began, or goes on, with `bytes` more. */
-static __always_inline void turn_asked(struct pintle_turn *t, struct pintle_work *w, __u32 bytes,
-				       bool goes_on, __u64 now)
+/* What a look at a connection found of requests. */
+struct asked {
+	bool begun;  /* a new one */
+	__u32 bytes; /* of a new one, or more of the one before */
+};
+
+/* A request began, or goes on, with more bytes. */
+static __always_inline void turn_asked(struct pintle_turn *t, const struct asked *a, __u64 now)
 {
-	if (goes_on) {
-		t->bytes += bytes;
+	if (a->begun) {
+		t->flags &= ~PINTLE_TURN_AHEAD;
+		if (t->state == PINTLE_TURN_HEADED)
+			t->flags |= PINTLE_TURN_AHEAD;
+		t->bytes = a->bytes;
+		t->begun_ns = now;
 	} else {
-		t->bytes = bytes;
-		w->requests++;
+		t->bytes += a->bytes;
 	}
-	w->request_bytes += bytes;
 	t->came_ns = now;
 	t->state = PINTLE_TURN_WAITING;
 }
@@ -182,8 +190,7 @@ static __always_inline void turn_answered(struct pintle_turn *t, const struct se
 		return;
 	}
 	t->answered = before;
-	t->state = s->segments - t->segments > 1 || t->out - before > HEAD_BYTES ||
-				   t->bytes < PROMPT_BYTES
+	t->state = answer_beyond_head(s->segments - t->segments, t->out - before, t->bytes)
 			   ? PINTLE_TURN_ANSWERING
 			   : PINTLE_TURN_HEADED;
 }
@@ -227,15 +234,17 @@ static __always_inline bool long_unseen(struct pintle_turn *t, __u64 opened_ns, 
  * the new request, unless the request is newer: then it is the end of the answer before. After
  * LONG_UNSEEN_MS without a pass, because no daemon ran or requests were not followed, data of both
  * directions is many requests: how large the newest one is, is not known. */
-static __always_inline void turn_advance(struct pintle_turn *t, const struct seen *s,
-					 struct pintle_work *w, __u64 opened_ns, __u64 now)
+static __always_inline struct asked turn_advance(struct pintle_turn *t, const struct seen *s,
+						 __u64 opened_ns, __u64 now)
 {
+	struct asked asked = {};
 	bool waited = t->state == PINTLE_TURN_WAITING, many = long_unseen(t, opened_ns, now);
 	__u32 before = t->out, in = more_of(&t->in, s->in), out = more_of(&t->out, s->out);
 
 	if (in) {
-		turn_asked(t, w, many && out && in > PROMPT_BYTES ? PROMPT_BYTES : in,
-			   waited && !out, now);
+		asked.begun = !waited || out;
+		asked.bytes = many && out && in > PROMPT_BYTES ? PROMPT_BYTES : in;
+		turn_asked(t, &asked, now);
 		if (!s->out_is_newer)
 			out = 0;
 	}
@@ -244,6 +253,7 @@ static __always_inline void turn_advance(struct pintle_turn *t, const struct see
 	else if (!in)
 		turn_silent(t, opened_ns, now);
 	t->segments = s->segments;
+	return asked;
 }
 
 /* The bytes of the request that the endpoint has not cached: what the session's newest request and
@@ -258,6 +268,14 @@ static __always_inline __u32 turn_uncached(const struct pintle_turn *t,
 }
 
 /* ---- the endpoint ------------------------------------------------------------------- */
+
+/* A request that waits while requests after it are answered says nothing of the server: its client
+ * may have sent half of it, and no more. */
+static __always_inline void work_overtaken(struct pintle_work *w, const struct pintle_turn *t)
+{
+	if (t->begun_ns + OVERTAKEN_NS > w->out_ns && (!w->asked_ns || t->begun_ns < w->asked_ns))
+		w->asked_ns = t->begun_ns;
+}
 
 static __always_inline void work_add(struct pintle_work *w, const struct pintle_turn *t,
 				     __u32 uncached)
@@ -276,9 +294,11 @@ static __always_inline void work_add(struct pintle_work *w, const struct pintle_
 			w->out_ns = t->out_ns;
 		break;
 	case PINTLE_TURN_HEADED:
-		w->headed++;
-		/* fall through */
 	case PINTLE_TURN_WAITING:
+		if (t->state == PINTLE_TURN_HEADED)
+			w->headed++;
+		else
+			work_overtaken(w, t);
 		w->waiting++;
 		w->waiting_bytes += t->bytes;
 		w->prompt_bytes += uncached;
@@ -293,15 +313,21 @@ static __always_inline struct pintle_work *tally_of(__u32 endpoint, __u32 genera
 	return endpoint_kept(endpoint, generation) ? bpf_map_lookup_elem(&tally, &endpoint) : NULL;
 }
 
-/* What the server has not read, and whether it has read or accepted since the last pass. */
+/* What the server has not read, and whether it has read or accepted since the last pass. A server
+ * may read the head of a request and leave its body for later, or read nothing while it computes
+ * the answer to the request before: only a request of which it has read nothing at all, and before
+ * which it owes none, says that it does not read. */
 static __always_inline void work_read(struct pintle_work *w, struct pintle_turn *t,
 				      struct tcp_sock *tp, struct sock *sk, __u64 now)
 {
 	__u32 read = tp->copied_seq, unread = tp->rcv_nxt - read;
 	bool accepted = sk->sk_socket;
 
-	if (!closed_by_peer(sk->__sk_common.skc_state))
+	if (!closed_by_peer(sk->__sk_common.skc_state)) {
 		w->unread += unread;
+		w->untouched += unread && unread == t->bytes && t->state == PINTLE_TURN_WAITING &&
+				!(t->flags & PINTLE_TURN_AHEAD);
+	}
 	if ((accepted && !(t->flags & PINTLE_TURN_ACCEPTED)) || (t->read && t->read != read))
 		w->read_ns = now;
 	if (accepted)
@@ -337,16 +363,18 @@ static __always_inline void pass_turn(const struct passed *p, struct pintle_turn
 	struct pintle_affinity_key key = p->key;
 	struct pintle_affinity *a = session_find(t, &key);
 	__u32 before = t->bytes, answered = t->answered, uncached, fresh;
-	__u64 requests = w->requests;
+	struct asked asked;
 	bool was_idle = t->state == PINTLE_TURN_IDLE || t->state == PINTLE_TURN_UNSEEN;
 	__u32 out = t->out;
 
 	t->flags |= PINTLE_TURN_BOUND;
-	turn_advance(t, s, w, p->opened_ns, now);
-	if (a && before && !was_idle && (t->state == PINTLE_TURN_IDLE || w->requests != requests))
+	asked = turn_advance(t, s, p->opened_ns, now);
+	w->requests += asked.begun;
+	w->request_bytes += asked.bytes;
+	if (a && before && !was_idle && (t->state == PINTLE_TURN_IDLE || asked.begun))
 		a->context_bytes = before + (out - answered);
 	uncached = turn_uncached(t, a, p->endpoint, p->generation);
-	if (w->requests != requests) {
+	if (asked.begun) {
 		w->uncached_bytes += uncached;
 	} else if (t->bytes > before) {
 		/* The request went on: only what is new of it is added. */
@@ -430,14 +458,16 @@ int pintle_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!t)
 		return 0;
 	now = bpf_ktime_get_ns();
-	work_read(w, t, tp, sk, now);
-	if (!(conn->flags & PINTLE_CONN_STEERED))
-		return 0;
-	PASSED(&p, conn, conn->flags & PINTLE_CONN_SESSION);
-	if (!(t->flags & PINTLE_TURN_BOUND))
-		turn_bind_server(t, sk, &p.key);
 	see_server(&s, tp, sk->__sk_common.skc_state);
-	pass_turn(&p, t, &s, w, now);
+	if (conn->flags & PINTLE_CONN_STEERED) {
+		PASSED(&p, conn, conn->flags & PINTLE_CONN_SESSION);
+		if (!(t->flags & PINTLE_TURN_BOUND))
+			turn_bind_server(t, sk, &p.key);
+		pass_turn(&p, t, &s, w, now);
+	} else {
+		turn_advance(t, &s, conn->opened_ns, now);
+	}
+	work_read(w, t, tp, sk, now);
 	return 0;
 }
 

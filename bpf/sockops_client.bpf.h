@@ -393,6 +393,8 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 	end.acknowledged = ctx->bytes_received;
 	end.error = error_of(ctx);
 	client_answered(c);
+	answer_ended(turn_find(ctx, c->opened_ns), c->endpoint, c->generation, &end,
+		     ctx->data_segs_in);
 	client_unbind(ctx, c, &end);
 	failure = failure_of(ctx, c, end.error);
 	if (failure != PINTLE_FAILURE_COUNT)

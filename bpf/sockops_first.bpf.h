@@ -12,6 +12,10 @@
  * being sent: an acknowledgement of the request, the head, or the first token, which disarms the
  * callback. No callback could arm it for the next request: RTT_CB would come for each token.
  *
+ * Where `follow` is switched off, open connections keep their callbacks, which cost one or two
+ * calls for a request, and never one for a token; where it is switched on, only new connections get
+ * them.
+ *
  * An answer that has one segment of data has its first token in it. HDR_OPT_LEN reserves no room,
  * so no packet changes. The pass follows requests by itself: if another program takes the callbacks
  * away, only first tokens are missed.
@@ -19,6 +23,7 @@
 #ifndef PINTLE_SOCKOPS_FIRST_BPF_H
 #define PINTLE_SOCKOPS_FIRST_BPF_H
 
+#include "answer.bpf.h"
 #include "sockops.bpf.h"
 
 #define SOCK_DONE 1 /* a bit of skc_flags: the peer's FIN has come */
@@ -83,6 +88,29 @@ static __always_inline void first_add(__u32 endpoint, __u32 generation, __u32 wa
 		return;
 	__sync_fetch_and_add(&sums->answers, 1);
 	__sync_fetch_and_add(&sums->waited_ns, (__u64)waited_us * 1000);
+}
+
+/* The connection has ended, after so many segments of answers. What came out since the last pass,
+ * no other pass will see; yet it says that the endpoint serves. A FIN counts as a byte. `t` is NULL
+ * if no pass saw the connection. */
+static __always_inline void answer_ended(const struct pintle_turn *t, __u32 endpoint,
+					 __u32 generation, const struct end *end, __u32 segments)
+{
+	struct pintle_firsts *sums = bpf_map_lookup_elem(&firsts, &endpoint);
+	__u32 in = end->received, out = end->acknowledged;
+	bool goes_on = false;
+
+	if (t) {
+		in -= t->in;
+		out -= t->out;
+		segments -= t->segments;
+		goes_on = t->state == PINTLE_TURN_HEADED || t->state == PINTLE_TURN_ANSWERING;
+		if (t->state == PINTLE_TURN_WAITING)
+			in += t->bytes;
+	}
+	if (sums && (__s32)out > 1 && endpoint_kept(endpoint, generation) &&
+	    (goes_on || answer_beyond_head(segments, out, in)))
+		sums->out_ns = bpf_ktime_get_ns();
 }
 
 /* ---- at a client's socket --------------------------------------------------------- */

@@ -408,6 +408,8 @@ static __always_inline void connection_closed(struct bpf_sock_ops *ctx, struct p
 
 	end.duration_ns = end.now - conn->opened_ns;
 	server_first(conn);
+	answer_ended(turn_find(ctx, conn->opened_ns), conn->endpoint, conn->generation, &end,
+		     ctx->data_segs_out);
 	unbind_client(ctx, conn, &end);
 	count_ended(conn->endpoint, conn->generation, &end);
 	/* Last, because the endpoint's id is not given to another while a connection is in flight.

@@ -607,6 +607,12 @@ struct pintle_work {
 	__u64 request_bytes;  /* of these, ever */
 	__u64 uncached_bytes; /* the same, less what was cached, ever */
 	__u64 passed_ns;      /* when the pass began */
+	/* When the oldest of those waiting requests began of whose answer nothing is out, and that
+	 * no other answer has overtaken; 0: there is none. */
+	__u64 asked_ns;
+	__u32 untouched; /* requests of which the server has not read a byte; listeners of this node
+			    only */
+	__u32 zero;
 };
 
 /* ---- inflight: array, whole cache lines each. Writer: kernel. ------------- */
@@ -641,6 +647,7 @@ struct pintle_ends {
 struct pintle_firsts {
 	__u64 answers;
 	__u64 waited_ns; /* from the request's last byte to the answer's first token */
+	__u64 out_ns; /* when a connection ended of whose answer no pass had seen the last bytes */
 } __attribute__((aligned(64)));
 
 /* ---- health: mmap-able array. Writer: kernel, but where it says otherwise. --- */
@@ -893,6 +900,7 @@ enum pintle_turn_state {
 #define PINTLE_TURN_BOUND    0x1 /* `session` is filled in */
 #define PINTLE_TURN_RESTS    0x2 /* counts as idle in its session's binding */
 #define PINTLE_TURN_ACCEPTED 0x4 /* the server has accepted the connection */
+#define PINTLE_TURN_AHEAD    0x8 /* the request came before the answer to the one before it */
 
 /* What the pass remembers of a connection. Sums of bytes wrap; a connection with more than 4 GiB
  * between two passes is not told apart from one with less. */
@@ -911,6 +919,7 @@ struct pintle_turn {
 	__u64 came_ns;   /* when the pass saw the request's newest byte */
 	__u64 out_ns;    /* when the pass saw the answer's newest byte */
 	struct pintle_session_key session;
+	__u64 begun_ns; /* when the pass saw the request's first byte */
 };
 
 /* In layout 2 `client` held the id of a cgroup, the fields of the newest request other things, and
@@ -1012,7 +1021,7 @@ PINTLE_ASSERT_SIZE(struct pintle_verdict, 32 + 2 * 256 + 512);
 PINTLE_ASSERT_SIZE(struct pintle_homes, 8 + 8 * PINTLE_HOME_ENTRIES);
 PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);
 PINTLE_ASSERT_SIZE(struct pintle_score, 3 * 64);
-PINTLE_ASSERT_SIZE(struct pintle_work, 112);
+PINTLE_ASSERT_SIZE(struct pintle_work, 128);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
 PINTLE_ASSERT_SIZE(struct pintle_firsts, 64);
@@ -1025,7 +1034,7 @@ PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
 PINTLE_ASSERT_SIZE(struct pintle_decision, 32);
 PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
 PINTLE_ASSERT_SIZE(struct pintle_connect, PINTLE_FORMER_CONNECT_SIZE + 8);
-PINTLE_ASSERT_SIZE(struct pintle_turn, 80);
+PINTLE_ASSERT_SIZE(struct pintle_turn, 88);
 PINTLE_ASSERT_SIZE(struct pintle_client, 72);
 PINTLE_ASSERT_SIZE(struct pintle_pod, 48 + 64 + 2 * 256);
 PINTLE_ASSERT_SIZE(struct pintle_event, 112);

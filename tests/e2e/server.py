@@ -79,6 +79,7 @@ class Connection:
         self.held = None    # path of the request that waits for "release"
         self.ended = False  # the client has sent FIN; an answer may still be owed
         self.counted = False
+        self.paused = False     # is not read
 
 
 class Server:
@@ -101,6 +102,7 @@ class Server:
         self.stall = False      # requests for the page are never answered
         self.cut = None         # the connection closes after so many bytes of the page
         self.held = False       # every answer waits for "release"
+        self.late = False       # reads nothing from a connection that waits for "release"
         self.health = 200       # status of the answer to /health; 0: none
         self.checks = 0         # requests for /health
 
@@ -146,7 +148,7 @@ class Server:
         if c not in self.connections:
             return
         self.connections.discard(c)
-        if not c.ended:
+        if not c.ended and not c.paused:
             self.selector.unregister(c.sock)
         if reset:
             c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
@@ -167,6 +169,9 @@ class Server:
             while b"\r\n\r\n" in c.got and c in self.connections and not c.held:
                 head, c.got = c.got.split(b"\r\n\r\n", 1)
                 self.request(c, head.decode("latin-1"))
+            if c.held and self.late and not c.paused:
+                c.paused = True
+                self.selector.unregister(c.sock)
         except OSError:
             self.drop(c)
 
@@ -237,9 +242,10 @@ class Server:
         self.signals.update(values)
 
     def do_be(self, **values):
-        """Attributes: page, status, ready, silent, reset, stall, cut, held, health."""
+        """Attributes: page, status, ready, silent, reset, stall, cut, held, late, health."""
         for key, value in values.items():
-            if key not in ("page", "status", "ready", "silent", "reset", "stall", "cut", "held", "health"):
+            if key not in ("page", "status", "ready", "silent", "reset", "stall", "cut", "held", "late",
+                           "health"):
                 raise KeyError(key)
             setattr(self, key, value)
 
@@ -247,6 +253,9 @@ class Server:
         for c in [c for c in self.connections if c.held]:
             path, _, close = c.held.partition(" ")
             c.held = None
+            if c.paused:
+                c.paused = False
+                self.selector.register(c.sock, selectors.EVENT_READ, lambda _sock, c=c: self.serve(c))
             try:
                 self.answer(c, path, bool(close))
                 if c.ended:

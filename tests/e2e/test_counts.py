@@ -256,9 +256,9 @@ def test_every_end_is_counted(node, hook):
     assert summed("pintle_endpoint_received_bytes_total") == received
 
 
-def sessions_open(node):
+def sessions_open(node, cluster=None):
     """What the sessions have open, and how much of that is idle."""
-    pin = next(node.bpffs.rglob("affinity"))
+    pin = next((cluster or node).bpffs.rglob("affinity"))
     rows = json.loads(node.run("bpftool", "-j", "map", "dump", "pinned", pin).stdout)
     return [(v["open"], v["idle"]) for v in (r["formatted"]["value"] for r in rows)]
 

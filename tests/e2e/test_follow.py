@@ -29,9 +29,10 @@ def request(path, size):
 class Followed:
     """Two servers behind a pool of either hook, and one client."""
 
-    def __init__(self, node, hook, **more):
+    def __init__(self, node, hook, servers=None, **more):
+        self.client = None
         if hook == "lookup":
-            self.servers, self.place = node.servers(2), node
+            self.servers, self.place = servers or node.servers(2), node
             self.config = node.config(node.pool(self.servers, **more))
             self.connect = lambda n=1: node.connect(FRONTEND["v4"], source(n))
             self.load = lambda: node.load(FRONTEND["v4"])
@@ -40,7 +41,7 @@ class Followed:
             pods = cluster.servers(2)
             self.servers = [p.model for p in pods]
             self.config = cluster.config(cluster.pool(pods, **{"stickiness": {"key": "client"}, **more}))
-            client = cluster.pod("client")
+            self.client = client = cluster.pod("client")
             self.connect = lambda n=1: client.connect(SERVICE["v4"])
             self.load = lambda: client.load(SERVICE["v4"])
         self.cli, self.pintle = self.place.cli, self.place.pintle

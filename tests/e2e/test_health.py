@@ -188,6 +188,100 @@ def test_added_and_removed(node):
     assert w.spread() == {"s0", "s1", "s2"}
 
 
+HOSTILE = """
+import itertools, socket, sys, threading, time
+how = sys.argv[2]
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=1024)
+OK = b"HTTP/1.1 200 OK\\r\\n"
+SAYS = {
+    "a byte at a time": lambda: (bytes([b]) for b in itertools.cycle(OK)),
+    "endless headers": lambda: itertools.chain([OK], itertools.repeat(b"X: " + b"y" * 9000 + b"\\r\\n")),
+    "one endless header": lambda: itertools.chain([OK + b"X: "], itertools.repeat(b"y" * 9000)),
+    "endless 1xx": lambda: itertools.repeat(b"HTTP/1.1 102 Processing\\r\\n\\r\\n"),
+    "an upgrade": lambda: [b"HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: x\\r\\nConnection: Upgrade\\r\\n\\r\\n"],
+    "no word": lambda: [],
+    "TLS": lambda: [bytes.fromhex("15030300020246")],
+    "another protocol": lambda: [b"SSH-2.0-x\\r\\n"],
+    "zeros": lambda: [bytes(100000)],
+    "no status": lambda: [b"HTTP/1.1 \\r\\n\\r\\n"],
+    "a huge status": lambda: [b"HTTP/1.1 99999999999200 OK\\r\\n\\r\\n"],
+    "redirect to a good one": lambda: [b"HTTP/1.1 302 x\\r\\nLocation: http://127.0.0.1:9003/health\\r\\n"
+                                       b"Content-Length: 0\\r\\n\\r\\n"],
+    "hints, then good": lambda: [b"HTTP/1.1 103 Early Hints\\r\\nLink: x\\r\\n\\r\\n" + OK +
+                                 b"Content-Length: 0\\r\\n\\r\\n"],
+    "endless body": lambda: itertools.chain([OK + b"\\r\\n"], itertools.repeat(b"y" * 9000)),
+    "compressed": lambda: [OK + b"Content-Encoding: gzip\\r\\nContent-Length: 4\\r\\n\\r\\nxxxx"],
+}
+
+
+def serve(sock):
+    try:
+        sock.recv(65536)
+        for said in SAYS[how]():
+            sock.sendall(said)
+            if len(said) == 1:
+                time.sleep(0.02)
+    except OSError:
+        pass
+    sock.close()
+
+
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+BAD_ANSWERS = ("a byte at a time", "endless headers", "one endless header", "endless 1xx", "an upgrade", "no word",
+               "TLS", "another protocol", "zeros", "no status", "a huge status", "redirect to a good one")
+GOOD_ANSWERS = ("hints, then good", "endless body", "compressed")
+
+
+def test_hostile_answers(node):
+    """Whatever comes, a check ends in time, is good only with the status that is wanted, and costs no memory."""
+    answers = (*BAD_ANSWERS, *GOOD_ANSWERS)
+    pages = node.server("pages", "127.0.0.1:9003")
+    ports = {how: 8101 + i for i, how in enumerate(answers)}
+    for how, port in ports.items():
+        node.popen(["/usr/bin/python3", "-I", "-S", "-c", HOSTILE, port, how], log="hostile.log")
+    endpoints = [{"name": f"e{port}", "listen": f"127.0.0.1:{port}", "metrics": "http://127.0.0.1:9003/metrics"}
+                 for port in ports.values()]
+    daemon = node.daemon(node.config(node.pool(endpoints, health={**HEALTH, "interval": "20ms"}, startup="0s")))
+
+    def states():
+        found = {e["name"]: e["state"] for e in node.cli("endpoints")}
+        return {how: found[f"e{port}"] for how, port in ports.items()}
+
+    def judged():
+        now = states()
+        assert all(now[how] == "unhealthy" for how in BAD_ANSWERS) and all(now[how] == "ready" for how in GOOD_ANSWERS), now
+        return True
+    wait_for(judged, 20)
+
+    def checks():
+        return min(daemon.metrics()["pintle_endpoint_health_checks_total", (("endpoint", f"e{port}"), ("pool", "pool"))]
+                   for port in ports.values())
+    first = checks()
+    wait_for(lambda: checks() > first + 3, 60)
+    memory = daemon.metric("process_resident_memory_bytes")
+    wait_for(lambda: checks() > first + 6, 60)
+    assert judged() and pages.counts().checks == 0
+    assert daemon.metric("process_resident_memory_bytes") < memory + 4_000_000
+    assert daemon.metric("process_open_fds") < 300
+
+
+def test_a_flapping_server(node):
+    """A server that restarts over and over and never passes a check is `starting`, and gets nothing."""
+    w = Clinic(node, "lookup", startup="1h")
+    before = w.row()["placed"]
+    for _ in range(4):
+        w.servers[0].kill()
+        wait_for(lambda: w.is_("down"))
+        w.servers[0].start(be={"health": 503})
+        wait_for(lambda: w.is_("starting"))
+        assert w.spread(10) == {"s1", "s2"}
+    assert w.row()["placed"] == before and w.metric("pintle_endpoint_unfit", why="unhealthy") == 0
+    w.servers[0].be(health=200)
+    wait_for(lambda: w.is_("ready"))
+
+
 # -- GPUs ----------------------------------------------------------------------------
 
 
@@ -281,4 +375,23 @@ def test_an_old_xid(node):
     w.exporter.scraped(4)
     assert w.is_("ready")
     w.report(xid=95)
+    wait_for(lambda: w.is_("faulty"))
+
+
+def test_a_lying_exporter(node):
+    """Errors of GPUs that are nobody's here, and numbers that none can have, make no endpoint faulty."""
+    w = Gpus(node)
+    lies = ["NaN", "-1", "1e30", "+Inf", "-Inf", "65536", "79.5"]
+    lines = [f'DCGM_FI_DEV_XID_ERRORS{{gpu="0"}} {x}\nDCGM_FI_DEV_ECC_DBE_VOL_TOTAL{{gpu="0"}} {x}\n'
+             for x in lies if x not in ("65536", "79.5")]
+    lines += [f'DCGM_FI_DEV_XID_ERRORS{{gpu="0"}} {x}\n' for x in lies]
+    for gpu in ("2", "-1", "00x", "", "4294967296", "18446744073709551616"):
+        lines.append(f'DCGM_FI_DEV_XID_ERRORS{{gpu="{gpu}"}} 79\nDCGM_FI_DEV_ECC_DBE_VOL_TOTAL{{gpu="{gpu}"}} 5\n')
+    lines.append('DCGM_FI_DEV_XID_ERRORS{Hostname="other"} 79\nDCGM_FI_DEV_XID_ERRORS{gpu="1",pod="s0"} 31\n')
+    for line in lines:
+        w.exporter.be(page=line)
+        w.exporter.scraped()
+        assert w.is_("ready"), line
+    assert w.spread() == {"s0", "s1"}
+    w.report(xid=79)
     wait_for(lambda: w.is_("faulty"))

@@ -5,10 +5,11 @@ import json
 import subprocess
 
 from harness import case
-from kernel import BUILD
+from kernel import BUILD, HERE
 from test_load import load, workload
 from test_sim import Sim
 
+TRACES = HERE.parent / "data/traces"
 COLUMNS = ("time", "session", "prompt_tokens", "output_tokens", "group", "shared_tokens")
 # A run in which a client saw more than this (in real seconds) above its server's own time was
 # delayed by other work on this machine, and proves nothing.
@@ -129,3 +130,32 @@ def test_lab_asks_what_pintle_load_asks(node):
     # an open loop's arrivals do not depend on answers
     assert all(abs(begun[key] - lab_begun[key]) < 1e-6 for key in both if key[0] == "talk")
     assert sum(len(turns[key]) > 1 for key in both) > 20
+
+
+def p95(arguments, *policies):
+    """The policies' p95 of the time to first token, in ms: means over the same seeds."""
+    out = subprocess.run([BUILD / "pintle-lab", *arguments.split(), "--warmup=60", "-d", "120", "--seeds=3",
+                          "--seed=3001", "-o", "json", *(f"-p{p}" for p in policies)],
+                         check=True, stdout=subprocess.PIPE, text=True).stdout
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [r["policy"] for r in rows] == list(policies)
+    return [r["ttft_p95_ms"][0] for r in rows]
+
+
+# Where the rule that counted connections lost: the workload, the rival, and the share of its p95 that is allowed.
+LOST = {
+    "4 nodes, sessions that do not return": ("-N 4 -w batch", "random", 0.9),
+    "16 nodes": ("-N 16 -w batch", "random", 0.9),
+    "prompts of very different lengths": (f"-N 1 --trace {TRACES}/mooncake-conversation.jsonl", "least-connections",
+                                          1),
+    "a batch job from one address": ("-N 1 -w mixed-job", "least-connections", 1),
+    "all behind one gateway": ("-N 1 -w chat-gateway", "least-connections", 1.1),
+}
+
+
+@case(each=LOST, san=False)  # only figures
+def test_where_connections_lost(_node, where):
+    arguments, rival, share = LOST[where]
+    now, others, before = p95(arguments, "pintle", rival, "pintle:follow=0,crowd=1000")
+    assert now <= share * others, (now, others)
+    assert now < before, (now, before)

@@ -2,6 +2,7 @@
 """What a client can make of its requests, where they are followed: no more than as many honest ones would."""
 import json
 import re
+import signal
 import socket
 import subprocess
 
@@ -102,6 +103,93 @@ def test_huge_and_never_read(node):
     wait_for(lambda: [(e["in_flight"], e["load"]) for e in node.cli("endpoints")] == [(0, 0)] * 2, 20)
     assert not re.search("has stopped|stalls", daemon.log())
     assert "tried" not in node.decisions() and daemon.metric("pintle_in_flight_drift_total") == 0
+
+
+class Quiet:
+    """Two servers that do nothing, whose pages are another's, so that no scrape of them shows that they read;
+    a session is bound to s0."""
+
+    def __init__(self, node, own_page=False):
+        self.node, self.servers = node, node.servers(2)
+        node.server("pages", "127.0.0.1:9003")
+        more = {} if own_page else {"metrics": "http://127.0.0.1:9003/metrics"}
+        self.daemon = node.steer([{"name": s.name, "listen": s.listen, **more} for s in self.servers])
+        self.bound = next(i for i in range(1, 100) if node.ask(FRONTEND["v4"], source(i)) == "s0")
+
+    def passes(self, count):
+        before = self.daemon.metric("pintle_passes_total")
+        wait_for(lambda: self.daemon.metric("pintle_passes_total") > before + count, 30)
+
+    def stood_still(self):
+        return "has stopped" in self.daemon.log() or "stalls" in self.daemon.log()
+
+    def serves_its_session(self):
+        """s0 gets its session's connections, and none is a try."""
+        tried = self.node.decisions().get("tried", 0)
+        for _ in range(3):
+            assert self.node.ask(FRONTEND["v4"], source(self.bound)) == "s0"
+            self.passes(10)
+        assert self.node.decisions().get("tried", 0) == tried
+
+
+def fill(sock):
+    """Sends all that is taken; returns how much."""
+    sock.settimeout(0.3)
+    sent = 0
+    try:
+        while True:
+            sent += sock.send(b"x" * 65536)
+    except TimeoutError:
+        return sent
+
+
+@case(each=("a body", "a body, own page", "after a head"))
+def test_what_a_server_reads_late(node, how):
+    """A server reads the head of a request and not its body, or no request before it has answered the one before:
+    its clients alone wait for it. It has not stopped, and sessions stay."""
+    q = Quiet(node, own_page="own" in how)
+    q.servers[0].be(late=True)
+    with node.connect(FRONTEND["v4"], source(q.bound)) as c:
+        if how == "after a head":
+            # A short answer looks like a head after which more is to come.
+            c.sock.sendall(request("/", 400))
+            c.read()
+            wait_for(lambda: node.endpoint("s0")["requests_headed"] == 1)
+            q.servers[0].process.send_signal(signal.SIGSTOP)
+            assert fill(c.sock) > 100_000
+        else:
+            c.sock.sendall(request("/hold", 2000))
+            wait_for(lambda: node.endpoint("s0")["requests_waiting"] == 1)
+            assert fill(c.sock) > 100_000
+        wait_for(lambda: node.endpoint("s0")["unread_bytes"] > 100_000)
+        q.passes(30)  # three times what makes a server `stopped`
+        assert "has stopped" not in q.daemon.log()
+        q.servers[0].process.send_signal(signal.SIGCONT)
+    q.servers[0].release()
+    wait_for(lambda: node.endpoint("s0")["unread_bytes"] == 0)
+
+
+@case(each=("one byte", "half a request", "a byte a second"))
+def test_half_a_request(node, how):
+    """One client's connections on which half a request came make an idle server suspect once: after the next
+    answer to anybody they say nothing more, however long they last, and sessions stay."""
+    q = Quiet(node)
+    data = b"G" if how == "one byte" else request("/", SIZE)[:SIZE // 2]
+    with node.connect(FRONTEND["v4"], source(q.bound)) as c:
+        c.sock.sendall(data)
+        wait_for(lambda: node.endpoint("s0")["state"] == "stalled", 10)
+        # The next connection tries it.
+        wait_for(lambda: node.ask(FRONTEND["v4"], source(200)) and node.endpoint("s0")["state"] == "ready", 10)
+        before = q.daemon.log()
+        for _ in range(2):
+            for _ in range(3):
+                if how == "a byte a second":
+                    c.sock.sendall(b"x")  # it goes on and on
+                q.passes(20)
+            assert node.ask(FRONTEND["v4"], source(q.bound)) == "s0"
+        q.serves_its_session()
+        assert q.daemon.log() == before
+    wait_for(lambda: node.endpoint("s0")["requests_waiting"] == 0)
 
 
 def records(node):

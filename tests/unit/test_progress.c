@@ -20,9 +20,10 @@ struct patient {
 	uint64_t now, paged;
 	bool answers; /* a byte comes out between any two passes */
 	bool reads;
-	bool counts; /* the page's counters move */
-	bool pages;  /* the page is answered */
-	bool blind;  /* the page has no counters */
+	bool counts;    /* the page's counters move */
+	bool pages;     /* the page is answered */
+	bool blind;     /* the page has no counters */
+	bool overtaken; /* requests that came after those that wait were answered */
 };
 
 static struct patient healthy(void)
@@ -51,6 +52,7 @@ static int until(struct patient *x, uint64_t ms, uint32_t wanted)
 			x->work.out_ns = x->now;
 		if (x->reads)
 			x->work.read_ns = x->now;
+		x->work.asked_ns = !x->overtaken && x->work.waiting > x->work.headed;
 		progress_pass(&x->p, &x->work, x->now);
 		if (found < 0 && x->p.verdict == wanted)
 			found = (int)((x->now - began) / MS);
@@ -86,8 +88,11 @@ static void test_stopped(void **state)
 	x.reads = true;
 	x.work.backlog = 0;
 	assert_int_equal(until(&x, 1000, PINTLE_STANDING_NOT), 0);
-	x.work.unread = 1;
 	x.reads = false;
+	/* A body that is read late, as one client may have any number of. */
+	x.work.unread = 1 << 30;
+	NEVER(&x, 60000);
+	x.work.untouched = 1;
 	assert_in_range(until(&x, 1000, PINTLE_STANDING_STOPPED), 500, 550);
 	/* One connection is not read, and others are answered. */
 	x.answers = true;
@@ -102,16 +107,16 @@ static void test_machine_stood_still(void **state)
 
 	(void)state;
 	NEVER(&x, 1000);
-	x.work.unread = 1;
+	x.work.untouched = 1;
 	NEVER(&x, 50);
 	x.now += 5000 * MS;
 	NEVER(&x, 50);
-	x.work.unread = 0;
+	x.work.untouched = 0;
 	x.reads = true;
 	NEVER(&x, 1000);
 	/* So many connections that a pass comes seldom: a server that has stopped is seen all the
 	 * same. */
-	x.work.unread = 1;
+	x.work.untouched = 1;
 	x.reads = false;
 	for (int i = 0; i < 2; i++, x.now += 300 * MS)
 		NEVER(&x, 1);
@@ -135,6 +140,28 @@ static void test_stalled(void **state)
 	assert_int_equal(until(&x, 10000, PINTLE_STANDING_NOT), -1);
 	x.answers = true;
 	assert_int_equal(until(&x, 1000, PINTLE_STANDING_NOT), 0);
+}
+
+/* A client sends half a request, and waits. It is a reason to try the server once; after an answer
+ * to anybody it is none, nor is it a silence that the server is used to. */
+static void test_half_a_request(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	x.work.waiting = 1;
+	assert_in_range(until(&x, 4000, PINTLE_STANDING_STALLED), 2000, 2100);
+	x.overtaken = x.answers = true;
+	assert_int_equal(until(&x, 1000, PINTLE_STANDING_NOT), 0);
+	x.answers = false;
+	NEVER(&x, 600000);
+	x.answers = true;
+	NEVER(&x, 100);
+	assert_int_equal(progress_limit(&x.p) / MS, 2000);
+	/* The engine stands still: the next request says so. */
+	x.answers = x.overtaken = false;
+	x.work.waiting = 2;
+	assert_in_range(until(&x, 4000, PINTLE_STANDING_STALLED), 2000, 2100);
 }
 
 static void test_stalled_while_idle(void **state)
@@ -303,6 +330,12 @@ static void test_a_short_answer(void **state)
 	x.counts = false;
 	heads(&x, 1, 600);
 	NEVER(&x, 120000);
+	/* It is a handshake of TLS. */
+	x.p.sealed = true;
+	heads(&x, 2, 1200);
+	NEVER(&x, 120000);
+	x.p.sealed = false;
+	assert_in_range(until(&x, 1000, PINTLE_STANDING_STALLED), 0, 100);
 	/* It came before the first page was read. */
 	x.p = (struct progress){0};
 	NEVER(&x, 120000);
@@ -389,6 +422,7 @@ int main(void)
 		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_stopped),
 		cmocka_unit_test(test_stalled),
+		cmocka_unit_test(test_half_a_request),
 		cmocka_unit_test(test_stalled_while_idle),
 		cmocka_unit_test(test_prefill),
 		cmocka_unit_test(test_longest_silence),

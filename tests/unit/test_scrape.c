@@ -1474,6 +1474,36 @@ static void hung_servers_do_not_hold_up_others(void **state)
 	server_stop(&s);
 }
 
+/* More checks are due than can be made: pages come first. */
+static void checks_do_not_hold_up_pages(void **state)
+{
+	enum { CHECKS = 400 };
+	static struct record checks[CHECKS];
+	struct server silent, s;
+	struct record r = {0};
+	struct scrape_stats stats;
+	struct fixture f;
+
+	(void)state;
+	memset(checks, 0, sizeof(checks));
+	setup(&f);
+	server_start(&silent, answer_nothing);
+	server_start(&s, answer_good);
+	for (int i = 0; i < CHECKS; i++) {
+		struct scrape_options o = options_of(silent.url);
+
+		o.expect = 200;
+		add(&f, &checks[i], &o);
+	}
+	add_url(&f, &r, s.url);
+	RUN_UNTIL(&f, r.good >= 3);
+	scraper_stats(f.scraper, &stats);
+	assert_true(stats.started < CHECKS / 2);
+	teardown(&f);
+	server_stop(&silent);
+	server_stop(&s);
+}
+
 static void many_targets(void **state)
 {
 	enum { MANY = 300, SERVERS = 10 };
@@ -1683,6 +1713,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kick_scrapes_now),
 		cmocka_unit_test(never_two_requests_of_one_target),
 		cmocka_unit_test(hung_servers_do_not_hold_up_others),
+		cmocka_unit_test(checks_do_not_hold_up_pages),
 		cmocka_unit_test(many_targets),
 		cmocka_unit_test(failing_is_said_once),
 		cmocka_unit_test(no_descriptors_left),

@@ -9,6 +9,7 @@
 #include <pintle/abi.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <stdio.h>
 
 #include "../net/addr.h"
@@ -154,6 +155,16 @@ struct config_pool {
 	uint64_t dcgm_interval_ns;
 	int line;
 };
+
+/** Whether the endpoint's server speaks TLS, as far as the configuration says: its own page is read
+ * by https, or would be probed by it. */
+static inline bool config_endpoint_is_tls(const struct config_pool *p,
+					  const struct config_endpoint *e)
+{
+	const char *url = e->metrics_own ? e->metrics_url : p->scrape.scheme;
+
+	return !strncmp(url, "https", 5);
+}
 
 /* Which series /metrics has for each endpoint. */
 enum config_detail { DETAIL_MAIN, DETAIL_ALL };

@@ -379,7 +379,8 @@ static const struct yaml_key config_keys[] = {
 	 .max = 255, POOL(health.path), .help = "The path that is asked for, such as `/health`."},
 	{"pools[].health.interval", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = HOUR, .preset = "5s", POOL(health.interval_ns),
-	 .help = "The time from one check of an endpoint to the next."},
+	 .help = "The time from one check of an endpoint to the next. It is longer where more "
+		 "checks are due than pintled can make; pages go first."},
 	{"pools[].health.timeout", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = HOUR, .preset = "2s", POOL(health.timeout_ns),
 	 .help = "A check that takes longer has failed."},

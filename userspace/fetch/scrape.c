@@ -57,7 +57,7 @@ struct scrape_target {
 	unsigned int current; /* index of the URL that is tried first */
 	unsigned int failures;
 	int turned_away;  /* of the newest scrape, as in struct fetch_result */
-	bool is_due;      /* in scraper->due */
+	bool is_due;      /* in one of scraper->due */
 	bool is_young;    /* in scraper->young */
 	bool tried_other; /* in this scrape */
 	bool in_done;
@@ -75,7 +75,9 @@ struct scraper {
 	struct fetcher *fetcher;
 	LIST_HEAD(, scrape_target) targets;
 	struct secrets secrets;
-	struct target_queue due;   /* waiting until a young request ends, or is no longer young */
+	/* Waiting until a young request ends, or is no longer young: pages and probes, then checks.
+	 * Checks that are more than the machine can make leave no score without a page. */
+	struct target_queue due[2];
 	struct target_queue young; /* the oldest first */
 	unsigned int young_count;
 	uv_timer_t aging; /* runs while a target is in `due` */
@@ -174,10 +176,22 @@ static void leave_young(struct scrape_target *t)
 	t->is_young = false;
 }
 
+static struct target_queue *queue_of(const struct scrape_target *t)
+{
+	return &t->scraper->due[t->expect != 0];
+}
+
+static struct scrape_target *first_due(const struct scraper *s)
+{
+	struct scrape_target *t = TAILQ_FIRST(&s->due[0]);
+
+	return t ? t : TAILQ_FIRST(&s->due[1]);
+}
+
 static void leave_due(struct scrape_target *t)
 {
 	if (t->is_due)
-		TAILQ_REMOVE(&t->scraper->due, t, due);
+		TAILQ_REMOVE(queue_of(t), t, due);
 	t->is_due = false;
 }
 
@@ -339,11 +353,11 @@ static void start_due(struct scraper *s)
 
 	while ((t = TAILQ_FIRST(&s->young)) && now - t->started_ns >= YOUNG_NS)
 		leave_young(t);
-	while ((t = TAILQ_FIRST(&s->due)) && s->young_count < YOUNG_MAX) {
+	while ((t = first_due(s)) && s->young_count < YOUNG_MAX) {
 		leave_due(t);
 		scrape_start(t);
 	}
-	if (!TAILQ_EMPTY(&s->due))
+	if (first_due(s))
 		uv_timer_start(&s->aging, on_aging, TICK_MS, 0);
 }
 
@@ -352,7 +366,7 @@ static void on_due(uv_timer_t *timer)
 	struct scrape_target *t = timer->data;
 
 	t->is_due = true;
-	TAILQ_INSERT_TAIL(&t->scraper->due, t, due);
+	TAILQ_INSERT_TAIL(queue_of(t), t, due);
 	start_due(t->scraper);
 }
 
@@ -575,7 +589,8 @@ int scraper_new(uv_loop_t *loop, int netns_fd, struct scraper **out)
 	if (r)
 		return r;
 	s->loop = loop;
-	TAILQ_INIT(&s->due);
+	TAILQ_INIT(&s->due[0]);
+	TAILQ_INIT(&s->due[1]);
 	TAILQ_INIT(&s->young);
 	uv_timer_init(loop, &s->aging);
 	s->aging.data = s;

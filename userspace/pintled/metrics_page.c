@@ -362,7 +362,9 @@ static const struct row {
 	{ENDPOINT(GAUGE, "pintle_endpoint_in_flight", value_in_flight), .main = true,
 	 .family.help = "Steered connections that are open."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_direct_connections", value_direct),
-	 .family.help = "Open connections that were not steered, such as scrapes and probes."},
+	 .family.help = "Open connections that were not steered, such as scrapes and probes.",
+	 .family.more =
+		 "Those that ended while a hook was lost stay in it until the endpoint is removed."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_score_age_seconds", value_age), .main = true,
 	 .family.help = "Time since the newest good scrape began."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_waiting_requests", value_waiting), .main = true,

@@ -47,13 +47,14 @@ static uint64_t cpu_ns(void)
 
 /* ---- the tally ------------------------------------------------------------------- */
 
-/* Clears what one pass finds; times and what only grows stay. */
-static void tally_begin(struct pintle_work *w, uint32_t generation)
+/* Clears what one pass finds; times and what only grows stay. At `ended_ns` the last bytes of an
+ * answer were seen to have come out when its connection ended. */
+static void tally_begin(struct pintle_work *w, uint32_t generation, uint64_t ended_ns)
 {
 	struct pintle_work kept = {.generation = generation};
 
 	if (w->generation == generation) {
-		kept.out_ns = w->out_ns;
+		kept.out_ns = MAX(w->out_ns, ended_ns);
 		kept.read_ns = w->read_ns;
 		kept.requests = w->requests;
 		kept.request_bytes = w->request_bytes;
@@ -88,7 +89,7 @@ static void pool_begin(struct pass *p, const struct followed *f, struct work_cou
 		struct pintle_ref ref = f->published->endpoints[i];
 		int64_t pending;
 
-		tally_begin(&p->tally[ref.id], ref.generation);
+		tally_begin(&p->tally[ref.id], ref.generation, p->m->firsts[ref.id].out_ns);
 		scores_count(&p->m->inflight[ref.id], &counts[ref.id].opened,
 			     &counts[ref.id].inflight, &pending);
 	}
@@ -155,6 +156,7 @@ static bool standing_look(struct pass *p, const struct followed *f, size_t i, ui
 	const struct poll_counters *c =
 		p->pages ? poller_counters(p->pages, f->published->endpoints[i].id) : NULL;
 
+	s->progress.sealed = config_endpoint_is_tls(f->config, &f->config->endpoints[i]);
 	if (c && c->known && c->page_ns != s->page_ns) {
 		s->page_ns = c->page_ns;
 		progress_page(&s->progress, &c->signals, c->page_ns);

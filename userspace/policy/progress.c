@@ -79,10 +79,13 @@ uint64_t progress_limit_lone(const struct progress *p, const struct pintle_work 
 
 /* ---- the verdict ------------------------------------------------------------------- */
 
-/* Whether a byte of an answer should come: an answer is under way, or a request waits. */
+/* Whether a byte of an answer should come: an answer is under way, or a request waits. A client
+ * that sends half a request makes it wait for ever: it counts until one that came after it is
+ * answered.
+ */
 static bool progress_owed(const struct pintle_work *w)
 {
-	return w->answering || w->waiting > w->headed || w->headed >= PROGRESS_HEADS;
+	return w->answering || w->asked_ns || w->headed >= PROGRESS_HEADS;
 }
 
 /* Whether the page says that the engine has requests, which it owes tokens. Only where the cache in
@@ -97,7 +100,7 @@ static bool page_has_work(const struct signals *page)
  * answer. */
 static uint64_t progress_lone_ns(const struct progress *p, const struct pintle_work *w)
 {
-	if (!w->headed || progress_owed(w) || !p->page.present[SIGNAL_OUTPUT_TOKENS])
+	if (!w->headed || progress_owed(w) || p->sealed || !p->page.present[SIGNAL_OUTPUT_TOKENS])
 		return 0;
 	if (w->oldest_ns > p->token_ns + PROGRESS_LAG_NS || page_has_work(&p->page))
 		return MAX(w->oldest_ns, p->moved_ns);
@@ -111,7 +114,7 @@ static bool progress_moves(const struct progress *p)
 
 static void look_at_reading(struct progress *p, const struct pintle_work *w, uint64_t now)
 {
-	bool stuck = w->unread || w->backlog;
+	bool stuck = w->untouched || w->backlog;
 	uint64_t gap = now - p->passed_ns;
 
 	if (!stuck || w->read_ns != p->read_ns || w->out_ns != p->out_ns)

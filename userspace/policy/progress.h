@@ -13,6 +13,10 @@
  * A long prefill is silent, too. vLLM's counters of tokens move only when it is over, but the cache
  * in use grows with each of its steps, so that signal counts as one that moves.
  *
+ * One client can make neither last: it may send half a request, or a body that the server reads
+ * late. A request counts for `stopped` while the server has read nothing of it, and for `stalled`
+ * until one that came after it is answered.
+ *
  * A head without more may also be a whole short answer. Three of them at once are taken for
  * requests that wait. One or two are so only after a longer time, and only if the page counts
  * tokens.
@@ -66,7 +70,7 @@ struct progress {
 	uint32_t verdict;   /* enum pintle_standing */
 	uint64_t since_ns;  /* when what the verdict says began */
 	uint64_t passed_ns; /* of the pass before */
-	uint64_t stuck_ns;  /* since when unread data or a backlog is there; 0: there is none */
+	uint64_t stuck_ns;  /* since when untouched requests or a backlog is there; 0: none is */
 	uint64_t
 		silent_ns; /* since when nothing came out though something should; 0: it need not */
 	uint64_t moved_ns; /* when the page's counters moved last */
@@ -75,7 +79,9 @@ struct progress {
 	uint64_t out_ns;   /* as of the pass before, like read_ns and headed */
 	uint64_t read_ns;
 	uint32_t headed;
-	bool counts;         /* the page has counters that tell */
+	bool sealed; /* its connections are TLS: a handshake may look like a head. Set from outside
+		      */
+	bool counts; /* the page has counters that tell */
 	struct signals page; /* the newest page */
 	uint64_t page_ns;    /* when it was read */
 	bool paged;
