@@ -30,7 +30,7 @@ class Upgrade:
         self.machine = machine
         local = [machine.server(f"l{i}", 8001 + i) for i in range(3)]
         self.netns, self.bpffs = machine.netns, machine.bpffs
-        lookup = node.pool(local, "lookup", stickiness={"ttl": "300s"}, requests="one-per-connection")
+        lookup = node.pool(local, "lookup", stickiness={"ttl": "300s", "group": "source"}, requests="one-per-connection")
         connect = self.cluster.pool(pods[:3], "connect", stickiness={"key": "client"})
         hinted = self.cluster.pool(pods[3:], "hinted", to=HINTED, stickiness={"key": "hint"})
         self.config = self.cluster.config(lookup, connect, hinted)
