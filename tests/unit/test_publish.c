@@ -259,8 +259,7 @@ static void test_a_pool_that_stays(void **state)
 	found.order[0] = 1;
 	assert_int_equal(maps_put(s.m, MAP_pools, &s.p->pools[0].ref.id, &found), 0);
 	homes = homes_of(&s, 0);
-	assert_int_equal(
-		steer_publish(&s, GROUPS(SERVERS(TWO)) OTHER(SERVERS(AT("f1", 8011)))), 0);
+	assert_int_equal(steer_publish(&s, GROUPS(SERVERS(TWO)) OTHER(SERVERS(AT("f1", 8011)))), 0);
 	now = pool_of(&s, 0);
 	assert_memory_equal(&found, &now, sizeof(found));
 	assert_int_equal(homes_of(&s, 0), homes);

@@ -41,6 +41,8 @@ int nested_pairs(struct nested *all, size_t n,
 
 	if (!around)
 		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		addr_mask(&all[i].prefix, all[i].bits);
 	if (n)
 		qsort(all, n, sizeof(*all), by_place);
 	for (size_t i = 0; i < n; i++) {

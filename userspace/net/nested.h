@@ -15,8 +15,9 @@ struct nested {
 	size_t item;       /* the caller's */
 };
 
-/** Sorts the prefixes, and visits each pair of a kind and a port of which `outer`, which is not
- * `inner`, holds `in` or is equal to it; each pair once. Returns 0, or -ENOMEM. */
+/** Sorts the prefixes, clears the bits behind each, and visits each pair of a kind and a port of
+ * which `outer`, which is not `inner`, holds `in` or is equal to it; each pair once. Returns 0, or
+ * -ENOMEM. */
 int nested_pairs(struct nested *all, size_t n,
 		 void (*visit)(const struct nested *outer, const struct nested *in, void *arg),
 		 void *arg);
