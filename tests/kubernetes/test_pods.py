@@ -5,6 +5,7 @@ import json
 import time
 import types
 
+from churn import Watching
 from harness import case
 from kernel import wait_for
 from pods import at
@@ -49,6 +50,24 @@ def test_terminating_is_drained(node):
     world.wait_members(other)
     assert held.ask() == name
     held.close()
+
+
+@case(timeout=120)
+def test_within_a_second(node):
+    """Ready in a slice: an endpoint; terminating and serving: drained; gone: removed. Each within a second of the
+    API's word."""
+    world = World(node, mode="enforce")
+    world.daemon()
+    world.wait_members("s0", "s1")
+    steps = [("ready", world.api.run), ("drained", world.api.terminate), ("gone", world.api.remove)]
+    with Watching(world) as watching:
+        for i in range(4):
+            pod = types.SimpleNamespace(name=f"new-{i}", v4=f"10.200.0.{i + 1}")
+            for k, (_, step) in enumerate(steps):
+                step(pod)
+                wait_for(lambda n=len(steps) * i + k + 1: len(watching.took) == n)
+    assert [what for _, what in watching.took] == 4 * [what for what, _ in steps]
+    assert max(watching.took)[0] < 1, watching.took
 
 
 @case(timeout=120)

@@ -184,7 +184,7 @@ static inline int steer_publish(struct steer *s, const char *pools)
 {
 	struct config *c = config_with("", pools);
 	struct publication *p = NULL;
-	int err = publish(s->m, attachment_netns(s->a), c, &p);
+	int err = publish(s->m, attachment_netns(s->a), c, s->p, &p);
 
 	if (err) {
 		config_free(c);

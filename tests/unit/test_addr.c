@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "../../userspace/net/addr.h"
+#include "../../userspace/net/nested.h"
 #include "../../userspace/base/util.h"
 
 struct text_case {
@@ -217,6 +218,64 @@ static void longest_text_fits(void **state)
 			    "[fefe:fefe:fefe:fefe:fefe:fefe:fefe:fefe/127]:65535");
 }
 
+#define NESTED 60
+
+struct pairs {
+	unsigned int seen[NESTED][NESTED]; /* by outer and inner item */
+};
+
+static void count_pair(const struct nested *outer, const struct nested *in, void *arg)
+{
+	((struct pairs *)arg)->seen[outer->item][in->item]++;
+}
+
+/* Whether `outer` holds `in`, by comparing them; of two that are equal, either may be called so. */
+static bool holds(const struct nested *outer, const struct nested *in)
+{
+	return outer->kind == in->kind && outer->port == in->port && !outer->inner &&
+	       outer->bits <= in->bits &&
+	       addr_prefixes_overlap(&outer->prefix, outer->bits, &in->prefix, in->bits);
+}
+
+/* Few distinct prefixes, so that many nest or are equal. */
+static struct nested any_prefix(size_t item)
+{
+	static const unsigned int lengths[] = {0, 96, 104, 112, 120, 127, 128, 128};
+	struct nested one = {.kind = (uint32_t)(rand() % 2),
+			     .port = (uint16_t)(80 + rand() % 2),
+			     .bits = lengths[(size_t)rand() % ARRAY_SIZE(lengths)],
+			     .item = item};
+
+	addr_from_v4(&one.prefix, htonl(0x0a000000U + (uint32_t)(rand() % 2 << 16) +
+					(uint32_t)(rand() % 2 << 8) + (uint32_t)(rand() % 4)));
+	one.inner = one.bits == 128 && rand() % 2;
+	return one;
+}
+
+static void prefixes_that_nest(void **state)
+{
+	(void)state;
+	srand(1);
+	for (int round = 0; round < 500; round++) {
+		struct nested all[NESTED], given[NESTED];
+		struct pairs pairs = {0};
+		size_t n = (size_t)rand() % NESTED;
+
+		for (size_t i = 0; i < n; i++)
+			all[i] = given[i] = any_prefix(i);
+		assert_int_equal(nested_pairs(all, n, count_pair, &pairs), 0);
+		for (size_t i = 0; i < n; i++)
+			for (size_t k = 0; k < i; k++) {
+				bool either =
+					holds(&given[i], &given[k]) || holds(&given[k], &given[i]);
+
+				assert_int_equal(pairs.seen[i][k] + pairs.seen[k][i], either);
+				assert_true(!pairs.seen[i][k] || holds(&given[i], &given[k]));
+				assert_true(!pairs.seen[k][i] || holds(&given[k], &given[i]));
+			}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -227,6 +286,7 @@ int main(void)
 		cmocka_unit_test(prefixes_that_overlap),
 		cmocka_unit_test(kinds_of_address),
 		cmocka_unit_test(longest_text_fits),
+		cmocka_unit_test(prefixes_that_nest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

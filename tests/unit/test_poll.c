@@ -287,7 +287,7 @@ static void reconfigure(struct world *w, const char *pools)
 	struct publication *published = w->s.p;
 
 	w->s.c = config_with("", pools);
-	assert_int_equal(publish(w->s.m, attachment_netns(w->s.a), w->s.c, &w->s.p), 0);
+	assert_int_equal(publish(w->s.m, attachment_netns(w->s.a), w->s.c, NULL, &w->s.p), 0);
 	configure(w);
 	/* The poller must hold no pointer into the old configuration: the sanitizer reports its
 	 * use. */

@@ -1312,6 +1312,37 @@ static void removed_while_connecting(void **state)
 	server_stop(&s);
 }
 
+static bool answer_once_then_reset(struct server *s, int fd)
+{
+	return atomic_load(&s->requests) == 1 ? answer_good(s, fd) : answer_reset(s, fd);
+}
+
+/* The server has reset the kept connection, so libcurl makes a new one for the same request; before
+ * the loop has looked at its socket, the target is removed, and libcurl closes the socket without
+ * close_socket(). */
+static void removed_while_asking_again(void **state)
+{
+	struct fixture f;
+	struct server s;
+	struct record r = {0}, other = {0};
+	struct scrape_stats stats;
+
+	(void)state;
+	setup(&f);
+	server_start(&s, answer_once_then_reset);
+	add_url(&f, &r, s.url);
+	do
+		scraper_stats(f.scraper, &stats);
+	while (stats.connects < 2 && uv_run(&f.loop, UV_RUN_ONCE));
+	assert_int_equal(r.dones, 1);
+	scraper_remove(r.target);
+	atomic_store(&s.answer, answer_good);
+	add_url(&f, &other, s.url);
+	RUN_UNTIL(&f, other.good >= 2);
+	teardown(&f);
+	server_stop(&s);
+}
+
 static void removed_in_its_callbacks(void **state)
 {
 	struct fixture f;
@@ -1708,6 +1739,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(url_is_reloaded),
 		cmocka_unit_test(removed_during_a_request),
 		cmocka_unit_test(removed_while_connecting),
+		cmocka_unit_test(removed_while_asking_again),
 		cmocka_unit_test(removed_in_its_callbacks),
 		cmocka_unit_test(removed_in_the_callbacks_of_another),
 		cmocka_unit_test(kick_scrapes_now),

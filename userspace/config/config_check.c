@@ -5,6 +5,7 @@
 
 #include "config_internal.h"
 #include "../base/util.h"
+#include "../net/nested.h"
 #include "../net/url.h"
 
 /* An endpoint or a frontend, with its pool and its place in the file. */
@@ -68,46 +69,108 @@ static void check_pool_name(const struct config_pool *p, const struct yaml_node 
 				  p->name, PINTLE_NAME_SIZE - 1);
 }
 
+/* ---- what was there before ------------------------------------------------- */
+
+#define NONE SIZE_MAX
+
+/* By item: the first one of those before it that it may not stand beside; NONE: there is none. */
+static size_t *firsts_new(size_t n, struct yaml_report *r)
+{
+	size_t *first = malloc((n + 1) * sizeof(*first));
+
+	if (!first)
+		r->out_of_memory = true;
+	for (size_t i = 0; first && i < n; i++)
+		first[i] = NONE;
+	return first;
+}
+
+static void firsts_take(size_t *first, size_t a, size_t b)
+{
+	size_t later = MAX(a, b);
+
+	if (a != b && (first[later] == NONE || MIN(a, b) < first[later]))
+		first[later] = MIN(a, b);
+}
+
+struct named {
+	const char *name;
+	size_t item;
+};
+
+static int by_name(const void *left, const void *right)
+{
+	const struct named *a = left, *b = right;
+	int order = strcmp(a->name, b->name);
+
+	return order ? order : (a->item > b->item) - (a->item < b->item);
+}
+
+/* Sorts the names, of `n` items, some of which may have none. Returns for each item the first one
+ * of that name, which the caller frees; NULL without memory. */
+static size_t *first_of_name(struct named *names, size_t named, size_t n, struct yaml_report *r)
+{
+	size_t *first = firsts_new(n, r);
+
+	if (named)
+		qsort(names, named, sizeof(*names), by_name);
+	for (size_t i = 1, begin = 0; first && i < named; i++) {
+		if (strcmp(names[begin].name, names[i].name) != 0)
+			begin = i;
+		firsts_take(first, names[begin].item, names[i].item);
+	}
+	return first;
+}
+
 static void check_pool_names(const struct config *c, const struct yaml_node *pools,
 			     struct yaml_report *r)
 {
+	_cleanup_free_ struct named *names = calloc(c->pool_count + 1, sizeof(*names));
+	_cleanup_free_ size_t *first = NULL;
 	const struct yaml_node *n = yaml_node_at(pools, 0);
+	size_t named = 0;
 
-	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {
+	for (size_t i = 0; names && i < c->pool_count; i++)
+		if (c->pools[i].name)
+			names[named++] = (struct named){c->pools[i].name, i};
+	first = names ? first_of_name(names, named, c->pool_count, r) : NULL;
+	r->out_of_memory |= !first;
+	for (size_t i = 0; first && i < c->pool_count; i++, n = n->next) {
 		const struct yaml_node *place = yaml_node_towards(n, "name", NULL);
 
 		check_pool_name(&c->pools[i], place, r);
-		for (size_t j = 0; c->pools[i].name && j < i; j++) {
-			if (!c->pools[j].name || strcmp(c->pools[i].name, c->pools[j].name) != 0)
-				continue;
+		if (first[i] != NONE)
 			yaml_report_error(
 				r, place->line, place->column,
 				"the pool of line %d has the name \"%s\" already; choose another",
-				c->pools[j].line, c->pools[i].name);
-			break;
-		}
+				c->pools[first[i]].line, c->pools[i].name);
 	}
 }
 
 static void check_endpoint_names(const struct config_pool *p, const struct yaml_node *endpoints,
 				 struct yaml_report *r)
 {
+	_cleanup_free_ struct named *names = calloc(p->endpoint_count + 1, sizeof(*names));
+	_cleanup_free_ size_t *first = NULL;
 	const struct yaml_node *n = yaml_node_at(endpoints, 0);
 	char at[CONFIG_PLACE_SIZE];
+	size_t named = 0;
 
-	for (size_t i = 0; i < p->endpoint_count; i++, n = n->next) {
-		const struct config_endpoint *e = &p->endpoints[i];
-		const struct yaml_node *place = yaml_node_towards(n, "name", NULL);
+	for (size_t i = 0; names && i < p->endpoint_count; i++)
+		if (p->endpoints[i].name)
+			names[named++] = (struct named){p->endpoints[i].name, i};
+	first = names ? first_of_name(names, named, p->endpoint_count, r) : NULL;
+	r->out_of_memory |= !first;
+	for (size_t i = 0; first && i < p->endpoint_count; i++, n = n->next) {
+		const struct yaml_node *place;
 
-		for (size_t j = 0; e->name && j < i; j++) {
-			if (!p->endpoints[j].name || strcmp(e->name, p->endpoints[j].name) != 0)
-				continue;
-			yaml_report_error(r, place->line, place->column,
-					  "the endpoint of %s has the name \"%s\" already; choose "
-					  "another",
-					  config_place(p->endpoints[j].line, at), e->name);
-			break;
-		}
+		if (first[i] == NONE)
+			continue;
+		place = yaml_node_towards(n, "name", NULL);
+		yaml_report_error(r, place->line, place->column,
+				  "the endpoint of %s has the name \"%s\" already; choose another",
+				  config_place(p->endpoints[first[i]].line, at),
+				  p->endpoints[i].name);
 	}
 }
 
@@ -121,63 +184,99 @@ static bool same_listener(const struct endpoint_addr *a, const struct endpoint_a
 
 /* A server may be an endpoint by `listen` and another by `address`, but not two of the same
  * kind. */
-static bool same_server(const struct config_endpoint *a, const struct config_endpoint *b)
+enum { LISTEN, ADDRESS };
+
+static void add_place(struct nested *all, size_t *n, uint32_t kind, const struct endpoint_addr *at,
+		      size_t item)
 {
-	return same_listener(&a->listen, &b->listen) || same_listener(&a->address, &b->address);
+	if (at->port)
+		all[(*n)++] = (struct nested){.kind = kind,
+					      .port = at->port,
+					      .prefix = at->ip,
+					      .bits = at->any_ip ? 0 : 128,
+					      .item = item};
+}
+
+static void take_pair(const struct nested *outer, const struct nested *in, void *arg)
+{
+	firsts_take(arg, outer->item, in->item);
+}
+
+/* Returns for each of `items` items, of which all[] holds the places, the first one before it whose
+ * place is the same, holds it or lies in it; NULL without memory. */
+static size_t *first_overlap(struct nested *all, size_t n, size_t items, struct yaml_report *r)
+{
+	size_t *first = all ? firsts_new(items, r) : NULL;
+
+	if (first && !nested_pairs(all, n, take_pair, first))
+		return first;
+	r->out_of_memory = true;
+	free(first);
+	return NULL;
+}
+
+static void tell_server(const struct item *a, const struct item *b, struct yaml_report *r)
+{
+	char text[ADDR_TEXT_SIZE], other[ADDR_TEXT_SIZE], at[CONFIG_PLACE_SIZE];
+	bool listens = a->endpoint->listen.port;
+	const char *key = listens ? "listen" : "address";
+	const struct yaml_node *place = yaml_node_towards(a->node, key, NULL);
+
+	yaml_report_error(
+		r, place->line, place->column,
+		"%s %s claims the %s of endpoint %s/%s (%s, %s); give each endpoint its own", key,
+		addr_format_endpoint(config_endpoint_at(a->endpoint), text),
+		listens ? "listener" : "address", pool_label(b->pool), endpoint_label(b->endpoint),
+		config_place(b->endpoint->line, at),
+		addr_format_endpoint(config_endpoint_at(b->endpoint), other));
 }
 
 static void check_servers(const struct items *endpoints, struct yaml_report *r)
 {
+	_cleanup_free_ struct nested *all = calloc(2 * endpoints->count + 1, sizeof(*all));
+	_cleanup_free_ size_t *first = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; all && i < endpoints->count; i++) {
+		add_place(all, &n, LISTEN, &endpoints->all[i].endpoint->listen, i);
+		add_place(all, &n, ADDRESS, &endpoints->all[i].endpoint->address, i);
+	}
+	first = first_overlap(all, n, endpoints->count, r);
+	for (size_t i = 0; first && i < endpoints->count; i++)
+		if (first[i] != NONE)
+			tell_server(&endpoints->all[i], &endpoints->all[first[i]], r);
+}
+
+static struct nested place_of_frontend(const struct frontend_addr *f, size_t item)
+{
+	return (struct nested){
+		.port = f->port, .prefix = f->prefix, .bits = f->prefix_bits, .item = item};
+}
+
+static void tell_overlap(const struct item *a, const struct item *b, struct yaml_report *r)
+{
 	char text[ADDR_TEXT_SIZE], other[ADDR_TEXT_SIZE], at[CONFIG_PLACE_SIZE];
 
-	for (size_t i = 0; i < endpoints->count; i++) {
-		const struct item *a = &endpoints->all[i];
-		bool listens = a->endpoint->listen.port;
-		const char *key = listens ? "listen" : "address";
-		const struct yaml_node *place = yaml_node_towards(a->node, key, NULL);
-
-		for (size_t j = 0; j < i; j++) {
-			const struct item *b = &endpoints->all[j];
-
-			if (!same_server(a->endpoint, b->endpoint))
-				continue;
-			yaml_report_error(
-				r, place->line, place->column,
-				"%s %s claims the %s of endpoint %s/%s (%s, %s); "
-				"give each endpoint its own",
-				key, addr_format_endpoint(config_endpoint_at(a->endpoint), text),
-				listens ? "listener" : "address", pool_label(b->pool),
-				endpoint_label(b->endpoint), config_place(b->endpoint->line, at),
-				addr_format_endpoint(config_endpoint_at(b->endpoint), other));
-			break;
-		}
-	}
+	yaml_report_error(
+		r, a->node->line, a->node->column,
+		"frontend %s overlaps %s of pool %s (%s); list each address and port once",
+		addr_format_frontend(a->frontend, text), addr_format_frontend(b->frontend, other),
+		pool_label(b->pool), config_place(b->node->line, at));
 }
 
 static void check_overlaps(const struct items *frontends, struct yaml_report *r)
 {
-	char text[ADDR_TEXT_SIZE], other[ADDR_TEXT_SIZE], at[CONFIG_PLACE_SIZE];
+	_cleanup_free_ struct nested *all = calloc(frontends->count + 1, sizeof(*all));
+	_cleanup_free_ size_t *first = NULL;
+	size_t n = 0;
 
-	for (size_t i = 0; i < frontends->count; i++) {
-		const struct frontend_addr *a = frontends->all[i].frontend;
-
-		for (size_t j = 0; a->port && j < i; j++) {
-			const struct item *item = &frontends->all[j];
-			const struct frontend_addr *b = item->frontend;
-
-			if (a->port != b->port ||
-			    !addr_prefixes_overlap(&a->prefix, a->prefix_bits, &b->prefix,
-						   b->prefix_bits))
-				continue;
-			yaml_report_error(
-				r, frontends->all[i].node->line, frontends->all[i].node->column,
-				"frontend %s overlaps %s of pool %s (%s); list each address "
-				"and port once",
-				addr_format_frontend(a, text), addr_format_frontend(b, other),
-				pool_label(item->pool), config_place(item->node->line, at));
-			break;
-		}
-	}
+	for (size_t i = 0; all && i < frontends->count; i++)
+		if (frontends->all[i].frontend->port)
+			all[n++] = place_of_frontend(frontends->all[i].frontend, i);
+	first = first_overlap(all, n, frontends->count, r);
+	for (size_t i = 0; first && i < frontends->count; i++)
+		if (first[i] != NONE)
+			tell_overlap(&frontends->all[i], &frontends->all[first[i]], r);
 }
 
 static bool covers(const struct frontend_addr *f, const struct addr *ip, uint16_t port)
@@ -197,39 +296,96 @@ static bool covers_listener(const struct frontend_addr *f, const struct endpoint
 	return covers(f, &v4, a->port) || covers(f, &v6, a->port);
 }
 
+static void add_point(struct nested *all, size_t *n, const struct addr *ip, uint16_t port,
+		      size_t item)
+{
+	if (port)
+		all[(*n)++] = (struct nested){
+			.port = port, .prefix = *ip, .bits = 128, .inner = true, .item = item};
+}
+
+/* Where pintled asks the endpoint: at most three addresses. */
+static void add_asked(struct nested *all, size_t *n, const struct item *e, size_t item)
+{
+	const struct endpoint_addr *at = config_endpoint_at(e->endpoint);
+	struct addr v4, v6 = {.bytes = {[15] = 1}};
+
+	add_point(all, n, &e->scrape_ip, e->scrape_port, item);
+	if (!at->any_ip) {
+		add_point(all, n, &at->ip, at->port, item);
+		return;
+	}
+	addr_from_v4(&v4, htonl(INADDR_LOOPBACK));
+	add_point(all, n, &v4, at->port, item);
+	add_point(all, n, &v6, at->port, item);
+}
+
+static void take_covered(const struct nested *outer, const struct nested *in, void *arg)
+{
+	size_t *first = arg;
+
+	if (in->inner && in->item < first[outer->item])
+		first[outer->item] = in->item;
+}
+
+/* Returns for each frontend the first endpoint that it covers, NONE: none; NULL without memory. */
+static size_t *first_covered(const struct items *frontends, const struct items *endpoints,
+			     struct yaml_report *r)
+{
+	_cleanup_free_ struct nested *all =
+		calloc(frontends->count + 3 * endpoints->count + 1, sizeof(*all));
+	size_t *first = all ? firsts_new(frontends->count, r) : NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; first && i < frontends->count; i++)
+		if (frontends->all[i].frontend->port)
+			all[n++] = place_of_frontend(frontends->all[i].frontend, i);
+	for (size_t i = 0; first && i < endpoints->count; i++)
+		add_asked(all, &n, &endpoints->all[i], i);
+	if (first && !nested_pairs(all, n, take_covered, first))
+		return first;
+	r->out_of_memory = true;
+	free(first);
+	return NULL;
+}
+
+static void tell_cover(const struct item *f, const struct item *e, struct yaml_report *r)
+{
+	bool server = covers_listener(f->frontend, config_endpoint_at(e->endpoint));
+	char text[ADDR_TEXT_SIZE], at[CONFIG_PLACE_SIZE];
+
+	yaml_report_error(r, f->node->line, f->node->column,
+			  "frontend %s covers where endpoint %s/%s (%s) %s, so that its scrapes "
+			  "would be steered; keep them apart by address or port",
+			  addr_format_frontend(f->frontend, text), pool_label(e->pool),
+			  endpoint_label(e->endpoint), config_place(e->endpoint->line, at),
+			  !server                    ? "has its metrics"
+			  : e->endpoint->listen.port ? "listens"
+						     : "is");
+}
+
 /* Addresses that pintled itself connects to, or serves, must not be steered. With a frontend
  * 127.0.0.0/8:8001 and an endpoint 127.0.0.1:8001, a scrape of that endpoint would be steered, and
  * read the page of whichever endpoint has the least load. */
-static void check_cover(const struct config *c, const struct item *f, const struct items *endpoints,
-			struct yaml_report *r)
+static void check_cover(const struct config *c, const struct items *frontends,
+			const struct items *endpoints, struct yaml_report *r)
 {
-	const struct frontend_addr *a = f->frontend;
+	_cleanup_free_ size_t *first = first_covered(frontends, endpoints, r);
 	struct endpoint_addr served;
-	char text[ADDR_TEXT_SIZE], at[CONFIG_PLACE_SIZE];
+	bool serves = c->metrics && !addr_parse_endpoint(c->metrics, &served, NULL);
+	char text[ADDR_TEXT_SIZE];
 
-	addr_format_frontend(a, text);
-	for (size_t i = 0; i < endpoints->count; i++) {
-		const struct item *e = &endpoints->all[i];
-		bool server = covers_listener(a, config_endpoint_at(e->endpoint));
+	for (size_t i = 0; first && i < frontends->count; i++) {
+		const struct item *f = &frontends->all[i];
 
-		if (!server && !covers(a, &e->scrape_ip, e->scrape_port))
-			continue;
-		yaml_report_error(r, f->node->line, f->node->column,
-				  "frontend %s covers where endpoint %s/%s (%s) %s, so that its "
-				  "scrapes would be steered; keep them apart by address or port",
-				  text, pool_label(e->pool), endpoint_label(e->endpoint),
-				  config_place(e->endpoint->line, at),
-				  !server                    ? "has its metrics"
-				  : e->endpoint->listen.port ? "listens"
-							     : "is");
-		break;
+		if (first[i] != NONE)
+			tell_cover(f, &endpoints->all[first[i]], r);
+		if (serves && covers(f->frontend, &served.ip, served.port))
+			yaml_report_error(r, f->node->line, f->node->column,
+					  "frontend %s covers node.metrics; keep them apart by "
+					  "address or port",
+					  addr_format_frontend(f->frontend, text));
 	}
-	if (c->metrics && !addr_parse_endpoint(c->metrics, &served, NULL) &&
-	    covers(a, &served.ip, served.port))
-		yaml_report_error(
-			r, f->node->line, f->node->column,
-			"frontend %s covers node.metrics; keep them apart by address or port",
-			text);
 }
 
 /* `key` says which page it is, of `label`. */
@@ -537,8 +693,8 @@ void config_check(const struct config *c, const struct yaml_node *root, struct y
 	check_servers(&endpoints, r);
 	check_served(c, &endpoints, r);
 	check_overlaps(&frontends, r);
+	check_cover(c, &frontends, &endpoints, r);
 	for (size_t i = 0; i < frontends.count; i++) {
-		check_cover(c, &frontends.all[i], &endpoints, r);
 		check_announce(&frontends.all[i], r);
 		check_family(&frontends.all[i], r);
 	}

@@ -2,6 +2,7 @@
 #include "curl_loop.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include "../base/log.h"
@@ -194,12 +195,22 @@ static int set_watched(struct watch *w, int events)
 	return 0;
 }
 
-/* Whether the request's connection is established, TLS included. */
-static bool is_connected(CURL *easy)
+/* Whether the request's connection is established, TLS included. Where a kept connection was reset,
+ * libcurl makes a new one for the same request, whose time is still that of the former: so the
+ * kernel is asked, too. */
+static bool is_connected(CURL *easy, int fd)
 {
+	struct sockaddr_storage peer;
+	socklen_t size = sizeof(peer);
 	curl_off_t us = 0;
 
-	return !curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &us) && us > 0;
+	return !curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &us) && us > 0 &&
+	       !getpeername(fd, (struct sockaddr *)&peer, &size);
+}
+
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
 }
 
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
@@ -209,7 +220,7 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, voi
 
 	(void)unused;
 	if (what == CURL_POLL_REMOVE) {
-		if (w && w->connected)
+		if (w && w->connected && is_open(fd))
 			w->wanted = 0;
 		else if (w)
 			drop_watch(l, w);
@@ -217,7 +228,7 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, voi
 	}
 	if (!w && add_watch(l, fd, &w))
 		return -1;
-	w->connected = w->connected || is_connected(easy);
+	w->connected = w->connected || is_connected(easy, fd);
 	return set_watched(w, (what & CURL_POLL_IN ? UV_READABLE : 0) |
 				      (what & CURL_POLL_OUT ? UV_WRITABLE : 0));
 }

@@ -242,6 +242,20 @@ int maps_value(const struct maps *m, enum map_id id, uint32_t index, void *value
 	return bpf_map_lookup_elem(m->fd[id], &index, value) ? -errno : 0;
 }
 
+int maps_values(const struct maps *m, enum map_id id, void *values)
+{
+	uint32_t count = map_layouts[id].entries, next;
+	_cleanup_free_ uint32_t *keys = calloc(count + 1, sizeof(*keys));
+
+	assert(m->fd[id] >= 0 && count);
+	if (!keys)
+		return -ENOMEM;
+	return bpf_map_lookup_batch(m->fd[id], NULL, &next, keys, values, &count, NULL) &&
+			       errno != ENOENT
+		       ? -errno
+		       : 0;
+}
+
 int maps_put(const struct maps *m, enum map_id id, const void *key, const void *value)
 {
 	assert(m->writable);

@@ -90,6 +90,10 @@ static inline void maps_closep(struct maps **m)
  * it; for a per-CPU array, room for one value per possible CPU. Returns 0 or -errno, not logged. */
 int maps_value(const struct maps *m, enum map_id id, uint32_t index, void *value);
 
+/** Copies all values of an array map with a fixed number of entries, in their order, by one system
+ * call. Returns as maps_value(). */
+int maps_values(const struct maps *m, enum map_id id, void *values);
+
 /** Adds or replaces an entry. `m` is writable. Returns 0 or -errno, logged. */
 int maps_put(const struct maps *m, enum map_id id, const void *key, const void *value);
 /** Deletes the entries whose keys `is_wanted` refuses; `arg` is handed to it. `m` is writable.

@@ -269,7 +269,7 @@ static int daemon_apply(struct daemon *d, struct config *c)
 	int err = attachment_extend(d->attachment, c);
 
 	if (!err)
-		err = publish(d->maps, attachment_netns(d->attachment), c, &p);
+		err = publish(d->maps, attachment_netns(d->attachment), c, d->publication, &p);
 	if (!err) {
 		attachment_trim(d->attachment, c);
 		earlier_find(d->attachment, c);
@@ -277,7 +277,7 @@ static int daemon_apply(struct daemon *d, struct config *c)
 	}
 	config_free(c);
 	/* A part of `c` may be in the maps: publish the current configuration over it. */
-	if (!publish(d->maps, attachment_netns(d->attachment), d->config, &p))
+	if (!publish(d->maps, attachment_netns(d->attachment), d->config, NULL, &p))
 		run_by(d, d->config, p);
 	attachment_trim(d->attachment, d->config);
 	return err;
@@ -459,7 +459,8 @@ static void on_terminate(uv_signal_t *s, int number)
 
 static int daemon_configure(struct daemon *d)
 {
-	int err = publish(d->maps, attachment_netns(d->attachment), d->config, &d->publication);
+	int err =
+		publish(d->maps, attachment_netns(d->attachment), d->config, NULL, &d->publication);
 
 	if (err)
 		return err;

@@ -7,6 +7,7 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../maps/keys.h"
+#include "../maps/rows.h"
 #include "../net/routes.h"
 
 void frontends_free(struct frontends *f)
@@ -23,24 +24,40 @@ static int add_row(struct frontends *f, const struct frontend_row *row)
 	return 0;
 }
 
+static int by_key(const void *left, const void *right)
+{
+	const struct frontend_row *a = left, *b = right;
+
+	return memcmp(&a->key, &b->key, sizeof(a->key));
+}
+
+/* As find_row() wants them. */
+static void rows_sort(struct frontends *f)
+{
+	if (f->n)
+		qsort(f->rows, f->n, sizeof(*f->rows), by_key);
+}
+
+static int add_present(const void *key, const void *value, void *arg)
+{
+	struct frontend_row row;
+
+	memcpy(&row.key, key, sizeof(row.key));
+	memcpy(&row.value, value, sizeof(row.value));
+	if (row.key.prefixlen < PINTLE_FRONTEND_FIXED_BITS)
+		return 0; /* not ours: no frontend's key is so short */
+	return add_row(arg, &row);
+}
+
 int frontends_load(const struct maps *m, struct frontends *out)
 {
 	_cleanup_(frontends_free) struct frontends f = {0};
-	struct pintle_frontend_key *previous = NULL;
-	struct frontend_row row;
-	int fd = m->fd[MAP_frontends], err = 0;
+	int err = map_each(m, MAP_frontends, add_present, &f);
 
 	assert(!out->rows && !out->n);
-	while (!err && !bpf_map_get_next_key(fd, previous, &row.key)) {
-		previous = &row.key;
-		if (row.key.prefixlen < PINTLE_FRONTEND_FIXED_BITS)
-			continue; /* not ours: no frontend's key is so short */
-		if (bpf_map_lookup_elem(fd, &row.key, &row.value))
-			return log_err_r(errno, "failed to read map frontends");
-		err = add_row(&f, &row);
-	}
 	if (err)
 		return err;
+	rows_sort(&f);
 	*out = f;
 	f = (struct frontends){0};
 	return 0;
@@ -69,6 +86,7 @@ int frontends_wanted(const struct config *c, const struct publication *p, struct
 	}
 	if (err)
 		return err;
+	rows_sort(&f);
 	*out = f;
 	f = (struct frontends){0};
 	return 0;
@@ -76,18 +94,12 @@ int frontends_wanted(const struct config *c, const struct publication *p, struct
 
 /* ---- questions ------------------------------------------------------------------- */
 
-static bool same_key(const struct pintle_frontend_key *a, const struct pintle_frontend_key *b)
-{
-	return !memcmp(a, b, sizeof(*a));
-}
-
 static const struct frontend_row *find_row(const struct frontends *f,
 					   const struct pintle_frontend_key *key)
 {
-	for (size_t i = 0; i < f->n; i++)
-		if (same_key(&f->rows[i].key, key))
-			return &f->rows[i];
-	return NULL;
+	const struct frontend_row row = {.key = *key};
+
+	return f->n ? bsearch(&row, f->rows, f->n, sizeof(row), by_key) : NULL;
 }
 
 /* Frontends that differ only in the port share a route. */

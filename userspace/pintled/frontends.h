@@ -16,6 +16,7 @@ struct frontend_row {
 	struct pintle_frontend value;
 };
 
+/* Sorted by key. */
 struct frontends {
 	struct frontend_row *rows;
 	size_t n, room;

@@ -27,7 +27,11 @@ struct ids {
 	enum use endpoint_use[PINTLE_MAX_ENDPOINTS];
 	bool renamed[PINTLE_SLOTS];
 	bool changed[PINTLE_MAX_ENDPOINTS]; /* KEPT, with other flags */
-	bool planned;                       /* by ids_plan() */
+	/* The endpoints of each pool that can still keep their ids; -1: no more. */
+	int first[PINTLE_MAX_POOLS], next[PINTLE_MAX_ENDPOINTS];
+	/* Before it, ids_plan() found no id that is free, or no id of an endpoint that leaves. */
+	uint32_t free_from, leaving_from;
+	bool planned; /* by ids_plan() */
 };
 
 /* ---- reading --------------------------------------------------------------------- */
@@ -55,10 +59,10 @@ int ids_load(const struct maps *m, struct ids **out)
 		return log_err_r(ENOMEM, "ids");
 	ids->m = m;
 	err = read_pools(ids);
-	for (uint32_t i = 0; !err && i < PINTLE_MAX_ENDPOINTS; i++)
-		err = maps_value(m, MAP_endpoints, i, &ids->endpoints[i]);
-	for (uint32_t i = 0; !err && i < PINTLE_SLOTS; i++)
-		err = maps_value(m, MAP_names, i, &ids->names[i]);
+	if (!err)
+		err = maps_values(m, MAP_endpoints, ids->endpoints);
+	if (!err)
+		err = maps_values(m, MAP_names, ids->names);
 	if (err)
 		return log_err_r(err, "failed to read the ids in use");
 	*out = TAKE_PTR(ids);
@@ -169,15 +173,30 @@ static uint32_t endpoint_flags(const struct config_endpoint *c)
 	       (c->drained ? PINTLE_ENDPOINT_DRAINED : 0) | (c->place << 2 & PINTLE_ENDPOINT_PLACE);
 }
 
+/* Lists each pool's endpoints, so that each is compared with those of its own pool alone. */
+static void list_by_pool(struct ids *ids)
+{
+	memset(ids->first, -1, sizeof(ids->first));
+	for (int i = PINTLE_MAX_ENDPOINTS; i-- > 0;) {
+		const struct pintle_endpoint *e = &ids->endpoints[i];
+
+		if (!e->pool_generation || e->pool >= PINTLE_MAX_POOLS)
+			continue;
+		ids->next[i] = ids->first[e->pool];
+		ids->first[e->pool] = i;
+	}
+}
+
 static struct pintle_ref keep_endpoint(struct ids *ids, struct pintle_ref pool,
 				       const struct config_pool *p, const struct config_endpoint *c)
 {
-	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+	for (int *at = &ids->first[pool.id]; *at >= 0; at = &ids->next[*at]) {
+		uint32_t i = (uint32_t)*at;
 		struct pintle_endpoint *e = &ids->endpoints[i];
 
-		if (ids->endpoint_use[i] != LEFT || e->pool_generation != pool.generation ||
-		    e->pool != pool.id || !is_same(ids, i, p, c))
+		if (e->pool_generation != pool.generation || !is_same(ids, i, p, c))
 			continue;
+		*at = ids->next[i];
 		ids->endpoint_use[i] = KEPT;
 		ids->changed[i] = e->flags != endpoint_flags(c);
 		e->flags = endpoint_flags(c);
@@ -198,22 +217,24 @@ static bool has_connections(const struct ids *ids, uint32_t endpoint)
 	return false;
 }
 
-/* Returns an id that is free; else the id of an endpoint that leaves in this plan; else -1. */
-static int find_id(const struct ids *ids)
+/* Returns the first id from *from on that is not given in this plan, is `taken` or not by an
+ * endpoint that leaves, and has no connections; -1: there is none. *from moves there. */
+static int find_left(const struct ids *ids, uint32_t *from, bool taken)
 {
-	int leaving = -1;
+	for (; *from < PINTLE_MAX_ENDPOINTS; ++*from)
+		if (ids->endpoint_use[*from] == LEFT &&
+		    !!ids->endpoints[*from].pool_generation == taken &&
+		    !has_connections(ids, *from))
+			return (int)*from;
+	return -1;
+}
 
-	for (int i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
-		bool taken = ids->endpoints[i].pool_generation;
+/* Returns an id that is free; else the id of an endpoint that leaves in this plan; else -1. */
+static int find_id(struct ids *ids)
+{
+	int id = find_left(ids, &ids->free_from, false);
 
-		if (ids->endpoint_use[i] != LEFT || (taken && leaving >= 0) ||
-		    has_connections(ids, (uint32_t)i))
-			continue;
-		if (!taken)
-			return i;
-		leaving = i;
-	}
-	return leaving;
+	return id >= 0 ? id : find_left(ids, &ids->leaving_from, true);
 }
 
 static int new_endpoint(struct ids *ids, struct pintle_ref pool, const struct config_endpoint *c,
@@ -265,7 +286,7 @@ int ids_plan(struct ids *ids, const struct config *c, struct publication *p)
 	assert(!ids->planned && p->pool_count == c->pool_count);
 	ids->planned = true;
 	err = plan_pools(ids, c, p);
-
+	list_by_pool(ids);
 	for (size_t i = 0; !err && i < c->pool_count; i++)
 		for (size_t j = 0; j < c->pools[i].endpoint_count; j++)
 			p->pools[i].endpoints[j] = keep_endpoint(ids, p->pools[i].ref, &c->pools[i],

@@ -1,63 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "members.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "../base/log.h"
 #include "../base/util.h"
 #include "../maps/names.h"
+#include "../maps/rows.h"
 #include "traits.bpf.h"
 
-/* The keys of one map, all of the same size. */
-struct keys {
-	char *all;
-	size_t n, size;
-};
-
-static void keys_free(struct keys *k)
-{
-	free(k->all);
-}
-
-static int by_bytes(const void *left, const void *right, void *size)
-{
-	return memcmp(left, right, *(const size_t *)size);
-}
-
-static bool is_wanted(const void *key, const void *arg)
-{
-	const struct keys *k = arg;
-	size_t low = 0, high = k->n;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		int order = memcmp(key, k->all + middle * k->size, k->size);
-
-		if (!order)
-			return true;
-		if (order < 0)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return false;
-}
-
-static int put(const struct maps *m, enum map_id map, struct keys *k, const void *key,
-	       const void *value)
-{
-	memcpy(k->all + k->n++ * k->size, key, k->size);
-	return maps_put(m, map, key, value);
-}
-
-static int prune(const struct maps *m, enum map_id map, struct keys *k)
-{
-	qsort_r(k->all, k->n, k->size, by_bytes, &k->size);
-	return maps_prune(m, map, is_wanted, k);
-}
-
-static int put_members(const struct maps *m, struct keys *k, const struct config_pool *c,
+static int add_members(struct map_rows *rows, const struct config_pool *c,
 		       const struct published_pool *p)
 {
 	int err = 0;
@@ -73,12 +24,12 @@ static int put_members(const struct maps *m, struct keys *k, const struct config
 		};
 
 		memcpy(key.address, at->ip.bytes, sizeof(key.address));
-		err = put(m, MAP_members, k, &key, &value);
+		err = map_rows_add(rows, &key, &value);
 	}
 	return err;
 }
 
-static int put_spared(const struct maps *m, struct keys *k, const struct config_pool *c,
+static int add_spared(struct map_rows *rows, const struct config_pool *c,
 		      const struct pintle_ref *pool)
 {
 	int err = 0;
@@ -92,34 +43,25 @@ static int put_spared(const struct maps *m, struct keys *k, const struct config_
 		struct pintle_spared value = {0};
 
 		memcpy(value.name, c->spared[i].name, sizeof(value.name));
-		err = put(m, MAP_spared, k, &key, &value);
+		err = map_rows_add(rows, &key, &value);
 	}
 	return err;
 }
 
 int members_publish(const struct maps *m, const struct config *c, const struct publication *p)
 {
-	_cleanup_(keys_free) struct keys members = {.size = sizeof(struct pintle_address_key)};
-	_cleanup_(keys_free) struct keys spared = {.size = sizeof(struct pintle_spared_key)};
-	size_t endpoints = 1, clients = 1;
+	_cleanup_(map_rows_free) struct map_rows members = {.id = MAP_members};
+	_cleanup_(map_rows_free) struct map_rows spared = {.id = MAP_spared};
 	int err = 0;
 
-	for (size_t i = 0; i < c->pool_count; i++) {
-		endpoints += c->pools[i].endpoint_count;
-		clients += c->pools[i].spared_count;
-	}
-	members.all = calloc(endpoints, members.size);
-	spared.all = calloc(clients, spared.size);
-	if (!members.all || !spared.all)
-		return log_err_r(ENOMEM, "members");
 	for (size_t i = 0; !err && i < c->pool_count; i++) {
 		if (hook_has(c->pools[i].decided_by, PINTLE_TRAIT_AT_SERVERS))
 			continue;
-		err = put_spared(m, &spared, &c->pools[i], &p->pools[i].ref);
+		err = add_spared(&spared, &c->pools[i], &p->pools[i].ref);
 		if (!err)
-			err = put_members(m, &members, &c->pools[i], &p->pools[i]);
+			err = add_members(&members, &c->pools[i], &p->pools[i]);
 	}
 	if (!err)
-		err = prune(m, MAP_members, &members);
-	return err ? err : prune(m, MAP_spared, &spared);
+		err = map_rows_put(m, &members);
+	return err ? err : map_rows_put(m, &spared);
 }

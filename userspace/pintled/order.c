@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "order.h"
 
-#include <bpf/bpf.h>
 #include <string.h>
 
 #include "../base/log.h"
@@ -13,7 +12,6 @@ struct orders {
 	/* copies of the maps */
 	struct pintle_endpoint endpoints[PINTLE_MAX_ENDPOINTS];
 	struct pintle_override overrides[PINTLE_OVERRIDE_COUNT];
-	uint32_t keys[PINTLE_OVERRIDE_COUNT];
 	uint64_t now;
 	bool copied; /* in this update */
 };
@@ -33,26 +31,16 @@ void orders_free(struct orders *o)
 	free(o);
 }
 
-static int orders_copy_map(struct orders *o, const struct maps *m, enum map_id id, void *values,
-			   uint32_t count)
-{
-	uint32_t next;
-
-	return bpf_map_lookup_batch(m->fd[id], NULL, &next, o->keys, values, &count, NULL) &&
-			       errno != ENOENT
-		       ? log_err_r(errno, "failed to read map %s", map_names[id])
-		       : 0;
-}
-
 /* Two calls, instead of two for each endpoint. */
 static int orders_copy(struct orders *o, const struct maps *m)
 {
 	int err = 0;
 
 	if (!o->copied)
-		err = orders_copy_map(o, m, MAP_endpoints, o->endpoints, PINTLE_MAX_ENDPOINTS)
-			      ?: orders_copy_map(o, m, MAP_overrides, o->overrides,
-						 PINTLE_OVERRIDE_COUNT);
+		err = maps_values(m, MAP_endpoints, o->endpoints)
+			      ?: maps_values(m, MAP_overrides, o->overrides);
+	if (err)
+		log_err_r(err, "failed to read the endpoints");
 	o->copied = !err;
 	return err;
 }

@@ -6,8 +6,10 @@
 #include <math.h>
 #include <pwd.h>
 
+#include "../base/hash.h"
 #include "../base/log.h"
 #include "../maps/names.h"
+#include "../maps/rows.h"
 #include "../base/util.h"
 #include "../net/url.h"
 #include "clients.h"
@@ -40,13 +42,32 @@ static void set_ejection(struct pintle_pool *v, const struct config_pool *c)
 	v->eject_max_ns = c->ejection.max_time_ns;
 }
 
+/* What order.c found out about the pool holds on; the order, while the members are the same. */
+static void keep_findings(struct pintle_pool *v, const struct pintle_pool *from)
+{
+	if (from->generation != v->generation)
+		return;
+	v->sample = from->sample;
+	v->tie = from->tie;
+	if (from->member_count != v->member_count ||
+	    memcmp(from->members, v->members, v->member_count * sizeof(*v->members)) != 0)
+		return;
+	v->ready = from->ready;
+	memcpy(v->order, from->order, sizeof(v->order));
+}
+
+/* While pods churn, most pools stay as they are. */
 static int put_pool(const struct maps *m, const struct config_pool *c,
 		    const struct published_pool *p)
 {
-	_cleanup_free_ struct pintle_pool *v = calloc(1, sizeof(*v));
+	_cleanup_free_ struct pintle_pool *v = calloc(1, sizeof(*v)), *now = malloc(sizeof(*now));
+	int err;
 
-	if (!v)
+	if (!v || !now)
 		return log_err_r(ENOMEM, "publish");
+	err = maps_value(m, MAP_pools, p->ref.id, now);
+	if (err)
+		return log_err_r(err, "failed to read map pools");
 	v->generation = p->ref.generation;
 	v->mode = c->mode;
 	v->failure_mode = c->failure_mode;
@@ -78,7 +99,31 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	memcpy(v->rewrite.headers, c->spare_headers, sizeof(v->rewrite.headers));
 	v->member_count = (__u32)c->endpoint_count;
 	memcpy(v->members, p->endpoints, c->endpoint_count * sizeof(*v->members));
-	return maps_put(m, MAP_pools, &p->ref.id, v);
+	keep_findings(v, now);
+	return memcmp(v, now, sizeof(*v)) ? maps_put(m, MAP_pools, &p->ref.id, v) : 0;
+}
+
+/* A hash of all that the pool's Maglev table is made of. */
+static uint64_t hash_homes(const struct config_pool *c, const struct published_pool *p)
+{
+	uint64_t hash = hash_bytes(HASH_START, &p->ref, sizeof(p->ref));
+
+	hash = hash_bytes(hash, &c->stickiness.group_kind, sizeof(c->stickiness.group_kind));
+	for (size_t i = 0; c->stickiness.group_kind && i < c->endpoint_count; i++) {
+		hash = hash_bytes(hash, &p->endpoints[i], sizeof(p->endpoints[i]));
+		hash = hash_bytes(hash, &c->endpoints[i].drained, sizeof(c->endpoints[i].drained));
+		hash = hash_bytes(hash, c->endpoints[i].name, strlen(c->endpoints[i].name) + 1);
+	}
+	return hash;
+}
+
+/* Whether the pool's table was written by `former` as it is to be. */
+static bool has_homes(const struct publication *former, const struct published_pool *p)
+{
+	for (size_t i = 0; former && i < former->pool_count; i++)
+		if (former->pools[i].homes == p->homes)
+			return true;
+	return false;
 }
 
 /* Builds the pool's Maglev table apart from the map, and replaces the old one by one write. */
@@ -119,16 +164,6 @@ struct address_row {
 	struct pintle_address value;
 };
 
-struct addresses {
-	struct address_row *rows;
-	size_t n;
-};
-
-static void addresses_free(struct addresses *a)
-{
-	free(a->rows);
-}
-
 /* Adds whose listener it must be: the user and the cgroup, if the endpoint names any. */
 static int add_owner(const struct config_endpoint *c, struct pintle_address *a)
 {
@@ -161,14 +196,14 @@ static int add_owner(const struct config_endpoint *c, struct pintle_address *a)
 	return 0;
 }
 
-static void add_address(struct addresses *to, const struct address_row *row, const struct addr *ip,
-			__u32 flags)
+static int add_address(struct map_rows *to, const struct address_row *row, const struct addr *ip,
+		       __u32 flags)
 {
-	struct address_row *a = &to->rows[to->n++];
+	struct address_row a = *row;
 
-	*a = *row;
-	a->value.flags |= flags;
-	memcpy(a->key.address, ip->bytes, sizeof(a->key.address));
+	a.value.flags |= flags;
+	memcpy(a.key.address, ip->bytes, sizeof(a.key.address));
+	return map_rows_add(to, &a.key, &a.value);
 }
 
 static __u32 family_flag(const struct addr *ip)
@@ -179,29 +214,28 @@ static __u32 family_flag(const struct addr *ip)
 /* For an endpoint that is configured by its port alone, such as 8001. Its page is read from
  * 127.0.0.1:8001: so only a listener that accepts connections there is the endpoint, and a stranger
  * at 10.0.0.5:8001 is not. Where the page comes from elsewhere, any listener at the port is. */
-static void add_port(struct addresses *to, const struct address_row *row,
-		     const struct config_endpoint *c)
+static int add_port(struct map_rows *to, const struct address_row *row,
+		    const struct config_endpoint *c)
 {
 	static const struct addr any;
 	struct addr ip, v6 = {.bytes = {[15] = 1}};
 	uint16_t port;
+	int err;
 
-	if (!url_address(c->metrics_url, &ip, &port) || port != c->listen.port ||
-	    addr_is_any(&ip)) {
-		add_address(to, row, &any, PINTLE_ADDRESS_ANY);
-		return;
-	}
-	add_address(to, row, &ip, 0);
-	if (c->metrics_fallback_v6)
-		add_address(to, row, &v6, 0);
-	add_address(to, row, &any,
-		    PINTLE_ADDRESS_PORT | family_flag(&ip) |
-			    (c->metrics_fallback_v6 ? PINTLE_ADDRESS_V6 : 0));
+	if (!url_address(c->metrics_url, &ip, &port) || port != c->listen.port || addr_is_any(&ip))
+		return add_address(to, row, &any, PINTLE_ADDRESS_ANY);
+	err = add_address(to, row, &ip, 0);
+	if (!err && c->metrics_fallback_v6)
+		err = add_address(to, row, &v6, 0);
+	return err ? err
+		   : add_address(to, row, &any,
+				 PINTLE_ADDRESS_PORT | family_flag(&ip) |
+					 (c->metrics_fallback_v6 ? PINTLE_ADDRESS_V6 : 0));
 }
 
 /* Most servers listen on every address, although the configuration names one. So a wildcard
  * listener is the endpoint, too, if no other endpoint has that port. */
-static int add_endpoint(struct addresses *to, const struct config_endpoint *c,
+static int add_endpoint(struct map_rows *to, const struct config_endpoint *c,
 			const struct published_pool *p, size_t i, bool alone_at_port)
 {
 	static const struct addr any;
@@ -215,14 +249,11 @@ static int add_endpoint(struct addresses *to, const struct config_endpoint *c,
 
 	if (err)
 		return err;
-	if (c->listen.any_ip) {
-		add_port(to, &row, c);
-		return 0;
-	}
-	add_address(to, &row, &c->listen.ip, 0);
-	if (alone_at_port)
-		add_address(to, &row, &any, family_flag(&c->listen.ip));
-	return 0;
+	if (c->listen.any_ip)
+		return add_port(to, &row, c);
+	err = add_address(to, &row, &c->listen.ip, 0);
+	return err || !alone_at_port ? err
+				     : add_address(to, &row, &any, family_flag(&c->listen.ip));
 }
 
 /* Visits each endpoint that is a listener on this node. */
@@ -232,19 +263,13 @@ static int add_endpoint(struct addresses *to, const struct config_endpoint *c,
 				   j < (c)->pools[i].endpoint_count;                               \
 		     j++)
 
-#define ROWS_OF_ENDPOINT 3 /* at most */
-
 static int collect_addresses(const struct config *c, const struct publication *p,
-			     struct addresses *out)
+			     struct map_rows *out)
 {
 	_cleanup_free_ uint16_t *at_port = calloc(UINT16_MAX + 1, sizeof(*at_port));
-	size_t endpoints = 0;
 	int err = 0;
 
-	FOR_EACH_SERVER(c, i, j)
-	endpoints++;
-	out->rows = calloc(ROWS_OF_ENDPOINT * endpoints + 1, sizeof(*out->rows));
-	if (!out->rows || !at_port)
+	if (!at_port)
 		return log_err_r(ENOMEM, "addresses");
 	FOR_EACH_SERVER(c, i, j)
 	at_port[c->pools[i].endpoints[j].listen.port]++;
@@ -255,28 +280,6 @@ static int collect_addresses(const struct config *c, const struct publication *p
 		err = add_endpoint(out, e, &p->pools[i], j, at_port[e->listen.port] == 1) ?: err;
 	}
 	return err;
-}
-
-static bool address_wanted(const void *key, const void *arg)
-{
-	const struct addresses *a = arg;
-
-	for (size_t i = 0; i < a->n; i++)
-		if (!memcmp(key, &a->rows[i].key, sizeof(a->rows[i].key)))
-			return true;
-	return false;
-}
-
-/* Writes the new rows and deletes the old ones at once. These rows take no part in decisions, they
- * only tell whose a listener is; and there an old row, 127.0.0.1:8001, would be found before a new
- * one, port 8001 at any address. */
-static int put_addresses(const struct maps *m, const struct addresses *a)
-{
-	int err = 0;
-
-	for (size_t i = 0; !err && i < a->n; i++)
-		err = maps_put(m, MAP_addresses, &a->rows[i].key, &a->rows[i].value);
-	return err ? err : maps_prune(m, MAP_addresses, address_wanted, a);
 }
 
 /* Returns no error: an endpoint whose cgroups are missing here has no listener. That is logged, and
@@ -326,23 +329,27 @@ static struct publication *publication_new(const struct config *c)
 	return TAKE_PTR(p);
 }
 
-static int put_pools(const struct maps *m, const struct config *c, const struct publication *p)
+static int put_pools(const struct maps *m, const struct config *c, const struct publication *former,
+		     struct publication *p)
 {
 	int err = 0;
 
 	for (size_t i = 0; !err && i < c->pool_count; i++) {
-		err = put_homes(m, &c->pools[i], &p->pools[i]);
+		p->pools[i].homes = hash_homes(&c->pools[i], &p->pools[i]);
+		if (!has_homes(former, &p->pools[i]))
+			err = put_homes(m, &c->pools[i], &p->pools[i]);
 		if (!err)
 			err = put_pool(m, &c->pools[i], &p->pools[i]);
 	}
 	return err;
 }
 
-int publish(const struct maps *m, int netns_fd, const struct config *c, struct publication **out)
+int publish(const struct maps *m, int netns_fd, const struct config *c,
+	    const struct publication *former, struct publication **out)
 {
 	_cleanup_(publication_freep) struct publication *p = publication_new(c);
 	_cleanup_(frontends_free) struct frontends old = {0}, wanted = {0};
-	_cleanup_(addresses_free) struct addresses addresses = {0};
+	_cleanup_(map_rows_free) struct map_rows addresses = {.id = MAP_addresses};
 	_cleanup_(ids_freep) struct ids *ids = NULL;
 	int err = p ? ids_load(m, &ids) : log_err_r(ENOMEM, "publish");
 
@@ -363,15 +370,17 @@ int publish(const struct maps *m, int netns_fd, const struct config *c, struct p
 	/* Then come new entries, to which nothing refers yet. */
 	err = ids_write(ids);
 	put_server_cgroups(m, c);
+	/* These rows take no part in decisions, they only tell whose a listener is; and there an
+	 * old row, 127.0.0.1:8001, would be found before a new one, port 8001 at any address. */
 	if (!err)
-		err = put_addresses(m, &addresses);
+		err = map_rows_put(m, &addresses);
 	if (err)
 		return err;
 	register_listeners(m, netns_fd);
 
 	/* Then the pools and frontends, by which connections are decided, each in one step. */
 	m->node->daemonless_ns = c->daemonless_ns;
-	err = put_pools(m, c, p);
+	err = put_pools(m, c, former, p);
 	if (!err)
 		err = frontends_put(m, &old, &wanted);
 	if (!err)

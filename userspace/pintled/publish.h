@@ -16,6 +16,7 @@
 struct published_pool {
 	struct pintle_ref ref;
 	struct pintle_ref *endpoints;
+	uint64_t homes; /* hash of what its table in the map `homes` was made of */
 };
 
 struct publication {
@@ -29,12 +30,17 @@ struct publication {
  * Servers of new endpoints that listen already are registered (register.h) before a pool names
  * them. Adds and removes local routes in the network namespace `netns_fd`.
  *
+ * What is in the maps already is not written again; tables of homes are not even made again if
+ * `former`, the newest publication of this process, has them (NULL: there was none, or it failed
+ * half-way).
+ *
  * Returns 0 and *out (publication_free() it); or -errno, logged. -ENOSPC (no free id) and errors of
  * routes leave the maps as they were. Other errors, which only happen when the kernel is out of
  * memory, may leave a part of the new configuration beside the old one: then the caller publishes
  * the old one again.
  */
-int publish(const struct maps *m, int netns_fd, const struct config *c, struct publication **out);
+int publish(const struct maps *m, int netns_fd, const struct config *c,
+	    const struct publication *former, struct publication **out);
 void publication_free(struct publication *p);
 
 #endif
