@@ -162,8 +162,7 @@ static const struct yaml_key config_keys[] = {
 
 	{"pools[].endpoints", &yaml_maps, .required = true, .empty = true,
 	 .max = PINTLE_MAX_ENDPOINTS, .each = PINTLE_MAX_MEMBERS, POOL(endpoints),
-	 .list = &endpoint_list,
-	 .help = "The model servers of the pool."},
+	 .list = &endpoint_list, .help = "The model servers of the pool."},
 	{"pools[].endpoints[].name", &yaml_name, .required = true, .max = MAX_NAME, ENDPOINT(name),
 	 .help = "The endpoint's name, once in the pool."},
 	{"pools[].endpoints[].listen", &config_listen, .absent = "`address`", ENDPOINT(listen),
