@@ -69,11 +69,21 @@ struct {
 /* Clients whose connections to a pool's members are left alone. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, PINTLE_MAX_SPARED);
+	__uint(max_entries, 2 * PINTLE_MAX_SPARED); /* new ones come before old ones go */
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct pintle_spared_key);
 	__type(value, struct pintle_spared);
 } MAP(spared);
+
+/* The keys of a cluster's pools; the kernel never reads them. Twice the pools, because new entries
+ * come before old ones go. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * PINTLE_MAX_POOLS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_policy_key);
+	__type(value, struct pintle_policy);
+} MAP(policies);
 
 /* A pool's policy and members. */
 struct {

@@ -347,6 +347,16 @@ struct pintle_spared {
 };
 #define PINTLE_MAX_SPARED 4096
 
+/* ---- policies: hash, a cluster's pool -> the keys that it has. Writer: daemon. ------------- */
+
+/* Programs do not read it: it is for the next daemon, which may start without the API server. */
+struct pintle_policy_key {
+	char pool[PINTLE_NAME_SIZE];
+};
+struct pintle_policy {
+	char keys[4000]; /* a JSON object, as a SteeringPolicy's spec; with the NUL */
+};
+
 /* ---- pools: array. Writer: daemon. ---------------------------------------- */
 
 struct pintle_ref {
@@ -1011,6 +1021,7 @@ PINTLE_ASSERT_SIZE(struct pintle_frontend, 20);
 PINTLE_ASSERT_SIZE(struct pintle_member, 16);
 PINTLE_ASSERT_SIZE(struct pintle_spared_key, 16);
 PINTLE_ASSERT_SIZE(struct pintle_spared, 64);
+PINTLE_ASSERT_SIZE(struct pintle_policy, 4000);
 PINTLE_ASSERT_SIZE(struct pintle_rewrite, 136);
 PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_MEMBERS + 32);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);

@@ -37,18 +37,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define SLICES 4
 
-/* The newest Service, and slices. */
+/* The newest Service and pod, and slices. */
 struct world {
 	struct kube_service service;
 	bool known;
-	struct kube_slice *slices[SLICES];
+	struct kube_slice slices[SLICES];
 	size_t count;
+	struct kube_pod pod;
+	size_t pod_count;
 };
 
 /* Whatever a policy has, it holds or says why not, and what is written of it is JSON. */
 static void take_policy(const cJSON *object)
 {
-	struct kube_policy *p = NULL;
+	struct kube_policy p = {0};
 	char why[KUBE_WHY_SIZE] = "", *text;
 	cJSON *back;
 
@@ -56,54 +58,65 @@ static void take_policy(const cJSON *object)
 		PROMISE(why[0]);
 		return;
 	}
-	PROMISE(!p->keys == (p->why[0] != 0));
-	text = kube_policy_status(p, p->told);
+	PROMISE(!p.keys == (p.why[0] != 0));
+	text = kube_policy_status(&p, p.told);
 	back = text ? cJSON_Parse(text) : NULL;
 	PROMISE(back);
 	cJSON_Delete(back);
 	free(text);
-	kube_policy_free(p);
+	kube_policy_clear(&p);
 }
+
+static const struct kube_here here = {.node = "node-a", .zone = "zone-1"};
 
 static void take_inference(struct world *w, const cJSON *object)
 {
 	const struct kube_service *service = &w->service;
+	const struct kube_pod *const pods[] = {&w->pod};
+	const struct kube_parts parts = {.here = &here, .pods = pods, .pod_count = w->pod_count};
 	struct config_founds f = {0};
-	struct kube_inference *p = NULL;
-	const struct kube_pool_pod *pods[1];
-	struct kube_pool_pod pod;
+	struct kube_inference p = {0};
 	char why[KUBE_WHY_SIZE] = "";
+	struct kube_whys whys;
 
 	if (kube_inference_read(object, &p, why)) {
 		PROMISE(why[0]);
 		return;
 	}
-	PROMISE(!strpbrk(p->selector, " &?#\"\r\n"));
-	pods[0] = &pod;
-	if (!kube_pool_pod_read(object, &pod, why))
-		PROMISE(!kube_inference_add(&f, p, &service, w->known, pods, 1, NULL, why));
+	PROMISE(!strpbrk(p.selector, " &?#\"\r\n"));
+	PROMISE(!kube_inference_add(&f, &p, &service, w->known, &parts, NULL, &whys));
 	config_founds_free(&f);
-	kube_inference_free(p);
+	kube_inference_clear(&p);
 }
 
 static void take_object(struct world *w, const cJSON *object)
 {
 	char key[KUBE_KEY_SIZE], why[KUBE_WHY_SIZE] = "";
-	struct kube_slice *slice;
 	struct kube_pod pod = {0};
+	struct kube_service service = {0};
 
-	if (!kube_pod_read(object, &pod, why))
-		PROMISE(pod.uid[0] && pod.name[0] && pod.account[0]);
+	if (!kube_pod_read(object, &pod, why)) {
+		PROMISE(pod.uid[0] && pod.name[0] && pod.account[0] && pod.labels);
+		kube_pod_clear(&w->pod);
+		w->pod = pod;
+		w->pod_count = 1;
+	}
 	if (kube_object_key(object, key))
 		PROMISE(strchr(key, '/') && !strpbrk(key, " %?&\"\\"));
-	if (!kube_service_read(object, &w->service, why))
+	if (!kube_service_read(object, &service, why)) {
+		PROMISE(!service.selector || !strpbrk(service.selector, " &?#\"\r\n"));
+		if (w->pod_count)
+			PROMISE(!kube_selects(service.except, &w->pod) || service.except[0]);
+		kube_service_clear(&w->service);
+		w->service = service;
 		w->known = true;
-	else
+	} else {
 		PROMISE(why[0]);
+	}
 	take_policy(object);
 	take_inference(w, object);
-	if (w->count < SLICES && !kube_slice_read(object, &slice, why))
-		w->slices[w->count++] = slice;
+	if (w->count < SLICES && !kube_slice_read(object, &w->slices[w->count], why))
+		w->count++;
 }
 
 static bool on_line(const char *line, size_t size, void *arg)
@@ -134,13 +147,21 @@ static void check_pools(struct world *w)
 				   "kubernetes: {}\n";
 	const struct config_text text = {"-", (char *)file, sizeof(file) - 1};
 	const struct yaml_sink sink = {ignore, ignore, NULL};
-	const struct kube_here here = {.node = "node-a", .zone = "zone-1"};
+	const struct kube_slice *slices[SLICES];
+	const struct kube_pod *const pods[] = {&w->pod};
+	const struct kube_parts parts = {.here = &here,
+					 .slices = slices,
+					 .slice_count = w->count,
+					 .pods = pods,
+					 .pod_count = w->pod_count};
 	struct config_founds f = {0};
 	struct config *c = NULL;
-	char why[KUBE_WHY_SIZE];
+	struct kube_whys whys;
 	size_t held = 0;
 
-	PROMISE(!kube_pools_add(&f, &w->service, w->slices, w->count, &here, NULL, why));
+	for (size_t i = 0; i < SLICES; i++)
+		slices[i] = &w->slices[i];
+	PROMISE(!kube_pools_add(&f, &w->service, &parts, NULL, &whys));
 	PROMISE(!config_parse_set(&text, &f, NULL, 0, &sink, &c) && c);
 	for (size_t i = 0; i < f.count; i++) {
 		PROMISE(f.all[i].holds || f.all[i].why[0]);
@@ -170,6 +191,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (w.known)
 		check_pools(&w);
 	for (size_t i = 0; i < w.count; i++)
-		kube_slice_free(w.slices[i]);
+		kube_slice_clear(&w.slices[i]);
+	kube_service_clear(&w.service);
+	kube_pod_clear(&w.pod);
 	return 0;
 }

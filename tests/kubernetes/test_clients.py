@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who the client is: pods of this node, known by their cgroups and by what the API server says of them. There is
 no kubelet: the cases make the pods' cgroups as its drivers and the container runtimes do."""
+import json
+
 from control_plane import NODE
 from harness import case
-from kernel import wait_for
+from kernel import BUILD, wait_for
 from test_services import POOL, SERVICE, World
 
 PINTLE = "system:serviceaccount:pintle:pintle"
@@ -126,3 +128,46 @@ def test_without_the_right_to_pods(node):
     wait_for(lambda: sessions(world, a) == {f"pod:{a.uid}"}, 20)
     key(world, "namespace")
     assert sessions(world, a).pop().startswith("namespace:netns:")
+
+
+@case(timeout=180)
+def test_events_name_pods(node):
+    """`pintle events` says which pod of this node a connection came from, and which pod of which pool it went to."""
+    world = World(node, mode="enforce")
+    world.api.run(world.client, app="client")
+    world.daemon()
+    world.wait_members("s0", "s1")
+    wait_for(world.is_steered)
+    world.machine.popen([BUILD / "pintle", "--bpffs", world.machine.bpffs, "events", "-o", "json"], log="events.log")
+
+    def seen():
+        server = world.client.ask(SERVICE)
+        lines = (node.dir / "events.log").read_text().splitlines()
+        return any((e["event"], e["pool"], e["endpoint"], e["client_pod"]) == ("closed", POOL, server, "llm/client")
+                   for e in map(json.loads, lines))
+
+    wait_for(seen, 30, "an event of the pod's connection")
+
+
+# Process 1 of a container that sees its own cgroup alone, as the whole.
+PART = """
+echo 0 >"$0/cgroup.procs" && exec unshare --mount --cgroup sh -c '
+    umount -a -t cgroup2
+    mount -t tmpfs none /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"' - "$@"
+"""
+
+
+@case(timeout=180)
+def test_part_of_the_cgroups(node):
+    """Where pintled sees only a part of the node's cgroups, and so steers no pod, an Event of the node says so."""
+    world = World(node, mode="enforce")
+    config = "".join(line for line in world.config().splitlines(True) if "cgroup:" not in line)
+    daemon = world.machine.daemon(config, wrapper=("sh", "-c", PART, world.machine.own), wait=False)
+    part = "shows only a part of the cgroup2 tree"
+    wait_for(lambda: part in daemon.log(), 20)
+
+    def said():
+        return {(e["involvedObject"]["kind"], e["involvedObject"]["name"], e["reason"])
+                for e in world.api.get("/api/v1/namespaces/default/events")["items"] if part in e["message"]}
+
+    wait_for(lambda: said() == {("Node", NODE, "PintleDoesNotSteer")}, 30, "the node's Event")

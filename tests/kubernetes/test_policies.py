@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SteeringPolicies and InferencePools, against a real API server: keys for the pools of a Service, conditions,
 Events, and one daemon that writes them."""
+import json
 import types
 
 from harness import case
@@ -20,6 +21,12 @@ def has(world, name, **wanted):
 def wait_conditions(world, name, timeout=20, **wanted):
     wait_for(lambda: has(world, name, **wanted), timeout, f"{name} to be {wanted}")
     return world.api.conditions(name)
+
+
+def annotate(world, service, pool):
+    """Makes the Service a frontend of that InferencePool."""
+    world.api.patch(f"/api/v1/namespaces/llm/services/{service}",
+                    {"metadata": {"annotations": {"pintle.dev/pool": pool}}})
 
 
 def missing(world):
@@ -75,57 +82,115 @@ def test_two_policies_for_one_target(node):
     wait_for(lambda: world.pools()[POOL]["ttl_seconds"] == 33)
 
 
-@case(timeout=240)
-def test_bad_input(node):
-    """Each has one clear condition, Event or line, and the rest is unharmed."""
-    world = World(node, mode="enforce", kinds=[POLICIES, POOLS])
+def steered(node, *kinds):
+    """A world with a Service that is steered, and that must still be at the end of a case of bad input."""
+    world = World(node, mode="enforce", kinds=kinds)
     world.daemon()
     world.wait_members("s0", "s1")
+    wait_for(world.is_steered)
+    return world
+
+
+def unharmed(world):
+    return world.members() == {"s0", "s1"} and world.is_steered()
+
+
+@case(timeout=180)
+def test_unknown_keys(node):
+    """A policy with a key that nobody knows, or that a policy may not have, or a value out of its range, says so in
+    its condition, and what would be right."""
+    world = steered(node, POLICIES)
     wrong = {
         "unknown": ({"stickines": {"ttl": "1s"}}, 'unknown key "stickines" in spec; did you mean "stickiness"?'),
         "inner": ({"weights": {"quue": 1}}, 'unknown key "quue" in weights; did you mean "queue"?'),
         "file": ({"scrape": {"authorization": {"credentialsFile": "/etc/shadow"}}}, "unknown key"),
         "mode": ({"mode": "enforce"}, "unknown key"),
-        "together": ({"stickiness": {"key": "mark"}}, None),
-        "range": ({"scrape": {"interval": "1ms"}}, "out of range"),
+        "draws": ({"intercept": "endpoints"}, "unknown key"),
+        "often": ({"scrape": {"interval": "99ms"}}, "a duration from 100ms to 1h"),
+        "checks": ({"health": {"path": "/health", "interval": "999ms"}}, "a duration from 1s to 1h"),
     }
     for name, (spec, says) in wrong.items():
         world.api.policy(name, ("Service", "vllm"), **spec)
-        if says is None:
-            wait_conditions(world, name, Accepted="Accepted")
-            world.api.delete(f"{world.api.kind(POLICIES)}/{name}")
-            continue
         found = wait_conditions(world, name, Accepted="Invalid", Programmed="Invalid")
         assert says in found["Accepted"][2], (name, found)
-    # Names of 253 characters, for all that may have one, in a namespace with the longest name.
+    world.api.policy("mark", ("Service", "vllm"), stickiness={"key": "mark"})
+    wait_conditions(world, "mark", Accepted="Accepted", Programmed="Programmed")
+    assert world.members() == {"s0", "s1"}
+
+
+@case(timeout=180)
+def test_names_of_253_characters(node):
+    """Whatever may have the longest names, in a namespace with the longest name: a policy, its target, a pod."""
+    world = steered(node, POLICIES, POOLS)
     long, space = "n" * 253, "s" * 63
     world.api.create("/api/v1/namespaces", {"metadata": {"name": space}})
     world.api.policy(long, ("InferencePool", long), space=space)
     wait_for(lambda: world.api.conditions(long, space).get("Programmed", ("", ""))[1] == "TargetNotFound")
-    # A pool without pods, in front of which there is a Service.
-    world.api.inference_pool("empty", app="nobody")
+    world.api.inference_pool("p" * 253, app="long")
+    world.api.service("of-long", ip="10.96.0.20", mode="enforce")
+    annotate(world, "of-long", "p" * 253)
+    pod = types.SimpleNamespace(name="e" * 253, v4="10.200.0.3")
+    world.api.run(pod, app="long")
+    wait_for(lambda: world.members("llm/" + "p" * 253) == {pod.name}, 20)
+    # What names both: an endpoint in the pools' rows, as text and as JSON.
+    assert f"llm/{'p' * 253}/{pod.name}" in world.machine.pintle("endpoints").stdout
+    assert unharmed(world)
+
+
+@case(timeout=180)
+def test_pool_without_pods(node):
+    """An InferencePool that finds no pod, with a Service in front: one Event for each, and connections are
+    kube-proxy's."""
+    world = steered(node, POLICIES, POOLS)
+    world.api.inference_pool("empty", app="nobody", failureMode="FailOpen")
     world.api.service("of-empty", ip="10.96.0.20", mode="enforce")
-    world.api.patch("/api/v1/namespaces/llm/services/of-empty",
-                    {"metadata": {"annotations": {"pintle.dev/pool": "empty"}}})
+    annotate(world, "of-empty", "empty")
     wait_for(lambda: ("InferencePool", "empty", "none of its pods is ready") in world.api.events(), 30)
-    # A million bytes of status, which nobody asked for.
-    path = f"{world.api.kind(POLICIES)}/unknown"
+    assert world.client.ask("10.96.0.20:8000") == "proxied"
+    world.api.policy("p", ("InferencePool", "empty"), stickiness={"ttl": "9s"})
+    found = wait_conditions(world, "p", Programmed="NotSteered")
+    assert "none of its pods is ready" in found["Programmed"][2]
+    assert unharmed(world)
+
+
+@case(timeout=180)
+def test_million_byte_status(node):
+    """A million bytes of status, which nobody asked for, in a policy and a pool: their conditions stay right."""
+    world = steered(node, POLICIES, POOLS)
+    world.api.policy("p", ("Service", "vllm"), stickiness={"ttl": "9s"})
+    world.api.inference_pool("empty", app="nobody")
+    wait_conditions(world, "p", Programmed="Programmed")
+    parents = [{"parentRef": {"name": f"p{i}"}, "conditions": [
+        {"type": f"t{k}", "status": "True", "reason": "r", "message": "m" * 32000,
+         "lastTransitionTime": "2026-11-21T07:20:25Z"} for k in range(8)]} for i in range(4)]
+    world.api.patch(f"{world.api.kind(POOLS)}/empty/status", {"status": {"parents": parents}})
+    path = f"{world.api.kind(POLICIES)}/p"
     world.api.patch(f"{path}/status", {"status": {"conditions": [
         {"type": f"t{i}", "status": "True", "reason": "r", "message": "m" * 32000, "observedGeneration": 1,
          "lastTransitionTime": "2026-11-21T07:20:25Z"} for i in range(5)]}})
-    pool = f"{world.api.kind(POOLS)}/empty"
-    world.api.patch(f"{pool}/status", {"status": {"parents": [
-        {"parentRef": {"name": f"p{i}"}, "conditions": [
-            {"type": f"t{k}", "status": "True", "reason": "r", "message": "m" * 32000,
-             "lastTransitionTime": "2026-11-21T07:20:25Z"} for k in range(8)]} for i in range(4)]}})
-    wait_conditions(world, "unknown", Accepted="Invalid")
-    # A Service of a label that is no mode, and one whose pool is not there.
+    world.api.change_policy("p", stickiness={"ttl": "11s"})
+    wait_conditions(world, "p", Accepted="Accepted", Programmed="Programmed")
+    wait_for(lambda: world.pools()[POOL]["ttl_seconds"] == 11)
+    assert unharmed(world)
+
+
+@case(timeout=180)
+def test_service_of_two_labels(node):
+    """Of a label that an object has twice the API server takes the last; a Service whose two marks say different
+    things, such as a label that is no mode, or an annotation for a pool that is not there, has one Event."""
+    world = steered(node, POOLS)
+    twice = ('{"metadata": {"name": "twice", "labels": {"pintle.dev/mode": "enforce", "pintle.dev/mode": "off"}},'
+             '"spec": {"selector": {"app": "vllm"}, "clusterIP": "10.96.0.23", "ports": [{"port": 80}]}}')
+    world.api.request("POST", "/api/v1/namespaces/llm/services", twice)
     world.api.service("odd", ip="10.96.0.21", mode="nonsense")
     world.api.service("lost", ip="10.96.0.22", mode="enforce")
-    world.api.patch("/api/v1/namespaces/llm/services/lost", {"metadata": {"annotations": {"pintle.dev/pool": "no"}}})
-    wait_for(lambda: {n for _, n, _ in world.api.events()} >= {"odd", "lost", "empty", "of-empty"}, 30)
-    # The labelled one is steered as before.
-    assert world.members() == {"s0", "s1"} and world.is_steered()
+    annotate(world, "lost", "no")
+    annotate(world, "odd", "no")
+    wait_for(lambda: {n for _, n, _ in world.api.events()} >= {"odd", "lost"}, 30)
+    for name in ("odd", "lost"):
+        assert sum(n == name for _, n, _ in world.api.events()) <= 2, world.api.events()
+    assert world.pools().keys() == {POOL}
+    assert unharmed(world)
 
 
 @case(timeout=180)
@@ -136,7 +201,7 @@ def test_inference_pool(node):
     world.daemon()
     world.wait_members("s0", "s1")
     world.api.service("front", ip="10.96.0.30", mode="enforce")
-    world.api.patch("/api/v1/namespaces/llm/services/front", {"metadata": {"annotations": {"pintle.dev/pool": "llama"}}})
+    annotate(world, "front", "llama")
     third = world.machine.pod("s2")
     third.server()
     world.api.run(third, app="llama")
@@ -163,6 +228,34 @@ def test_inference_pool(node):
     wait_conditions(world, "p", Programmed="Programmed")
     found = world.pools()["llm/llama"]
     assert (found["failure_mode"], found["ttl_seconds"]) == ("FailClose", 9)
+
+
+@case(timeout=180)
+def test_pool_without_a_picker(node):
+    """An InferencePool without endpointPickerRef, which the extension allows since v1.6.0, fails open."""
+    world = World(node, mode="enforce", kinds=[POOLS])
+    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{POOLS}.inference.networking.k8s.io"
+    versions = world.api.get(path)["spec"]["versions"]
+    for version in versions: # as v1.6.0 has it
+        spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        if "endpointPickerRef" in spec["required"]:
+            spec["required"].remove("endpointPickerRef")
+    world.api.patch(path, {"spec": {"versions": versions}})
+    world.daemon()
+    world.wait_members("s0", "s1")
+    pod = world.machine.pod("p0")
+    pod.server()
+    world.api.run(pod, app="bare")
+    world.api.service("front", ip="10.96.0.30", mode="enforce")
+    annotate(world, "front", "bare")
+    bare = {"apiVersion": "inference.networking.k8s.io/v1", "kind": "InferencePool", "metadata": {"name": "bare"},
+            "spec": {"selector": {"matchLabels": {"app": "bare"}}, "targetPorts": [{"number": 8000}]}}
+    wait_for(lambda: world.api.create(world.api.kind(POOLS), bare), 30, "the changed kind to be served")
+    wait_for(lambda: world.members("llm/bare") == {"p0"})
+    assert world.pools()["llm/bare"]["failure_mode"] == "FailOpen"
+    wait_for(lambda: world.client.ask("10.96.0.30:8000") == "p0")
+    world.api.say(pod, False)
+    wait_for(lambda: world.client.ask("10.96.0.30:8000") == "proxied")
 
 
 @case(timeout=240)
@@ -260,3 +353,88 @@ def test_prefix_of_a_gateway(node):
     found = wait_conditions(world, "thief", Programmed="PrefixRefused")
     assert "overlaps 10.99.0.0/24:8000" in found["Programmed"][2], found
     assert "llm/other" in world.pools() and daemon.log()
+
+
+def refused(world, to):
+    """Whether connections to that address are refused, which kube-proxy's stand-in would serve."""
+    try:
+        world.client.ask(to)
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@case(timeout=240)
+def test_fails_close_without_a_pod(node):
+    """FailClose, by an InferencePool or a policy: without a ready pod connections are refused, also after a restart
+    without an API server; FailOpen: they are kube-proxy's."""
+    world = World(node, mode="enforce", kinds=[POLICIES, POOLS])
+    daemon = world.daemon()
+    world.wait_members("s0", "s1")
+    pods = {}
+    for name, ip, mode in (("close", "10.96.0.31", "FailClose"), ("open", "10.96.0.32", "FailOpen")):
+        pods[name] = world.machine.pod(f"{name}-0")
+        pods[name].server()
+        world.api.run(pods[name], app=name)
+        world.api.inference_pool(name, app=name, failureMode=mode)
+        world.api.service(f"front-{name}", ip=ip, mode="enforce")
+        annotate(world, f"front-{name}", name)
+    close, leave = "10.96.0.31:8000", "10.96.0.32:8000"
+    wait_for(lambda: (world.client.ask(close), world.client.ask(leave)) == ("close-0", "open-0"))
+    for pod in pods.values():
+        world.api.say(pod, False)
+    wait_for(lambda: refused(world, close))
+    wait_for(lambda: world.client.ask(leave) == "proxied")
+    assert "llm/open" not in world.pools() and world.pools()["llm/close"]["endpoints"] == 0
+    # A Service whose policy says so.
+    world.api.policy("shut", ("Service", "vllm"), failureMode="FailClose")
+    wait_conditions(world, "shut", Programmed="Programmed")
+    for pod in world.servers:
+        world.api.say(pod, False)
+    wait_for(lambda: refused(world, SERVICE))
+    daemon.stop()
+    world.api.kill_server()
+    daemon = world.daemon()
+    wait_for(lambda: "what is known stays" in daemon.log())
+    assert refused(world, SERVICE) and refused(world, close)
+    assert world.client.ask(leave) == "proxied"
+    world.api.start_server()
+    for pod in (pods["close"], world.servers[1]):
+        world.api.say(pod, True)
+    wait_for(lambda: not refused(world, close) and world.client.ask(close) == "close-0", 60)
+    wait_for(lambda: not refused(world, SERVICE) and world.client.ask(SERVICE) == "s1", 60)
+
+
+@case(timeout=240)
+def test_policy_without_api_server(node):
+    """A daemon that starts while the API server is away goes on with a policy's keys; `pintle set`, `diff` and `reset`
+    take them for the configuration's."""
+    world = World(node, mode="enforce", kinds=[POLICIES])
+    daemon = world.daemon()
+    world.wait_members("s0", "s1")
+    world.api.policy("p", ("Service", "vllm"), stickiness={"ttl": "9s", "key": "pod"}, scrape={"interval": "150ms"})
+    wait_conditions(world, "p", Programmed="Programmed")
+
+    def holds():
+        found = world.pools()[POOL]
+        assert (found["ttl_seconds"], found["session_key"]) == (9, "pod"), found
+        world.machine.pintle("set", POOL, "stickiness.ttl=7s")
+        rows = json.loads(world.machine.pintle("diff", "-o", "json", check=False).stdout)
+        assert [(r["key"], r["file"], r["runs"]) for r in rows] == [("stickiness.ttl", "9s", "7s")], rows
+        world.machine.pintle("reset", POOL)
+        wait_for(lambda: world.pools()[POOL]["ttl_seconds"] == 9)
+        assert json.loads(world.machine.pintle("diff", "-o", "json", check=False).stdout) == []
+
+    holds()
+    daemon.stop()
+    world.api.kill_server()
+    daemon = world.daemon()
+    wait_for(lambda: "what is known stays" in daemon.log())
+    holds()
+    daemon.reload()
+    wait_for(lambda: "reloaded" in daemon.log())
+    holds()
+    # A policy that went meanwhile goes when the API server is back.
+    world.api.start_server()
+    world.api.delete(f"{world.api.kind(POLICIES)}/p")
+    wait_for(lambda: world.pools()[POOL]["ttl_seconds"] == 300, 60)

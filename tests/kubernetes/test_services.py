@@ -3,6 +3,8 @@
 the ready pods, against a real API server; whatever becomes of the API server, steering goes on."""
 import json
 import random
+import statistics
+import time
 import types
 
 from control_plane import ControlPlane, NODE
@@ -170,6 +172,43 @@ def test_an_address_changes_hands(node):
     world.api.remove(heir)
     world.api.run(types.SimpleNamespace(name="stranger", v4=pod.v4), app="other")
     world.wait_members(other)
+
+
+@case(timeout=180)
+def test_within_a_second(node):
+    """From the pod's event to the map it takes less than a second, for a pod that becomes ready and for one that is
+    no longer."""
+    world = World(node, mode="enforce")
+    world.daemon()
+    world.wait_members("s0", "s1")
+    took = []
+    for ready in (False, True) * 5:
+        before = time.monotonic()
+        world.api.say(world.servers[1], ready)
+        world.wait_members("s0", *(["s1"] if ready else []))
+        took.append(time.monotonic() - before)
+    assert statistics.median(took) < 1, took
+
+
+@case(timeout=120)
+def test_an_object_left_out(node):
+    """An object that Pintle cannot read is left out and told once; others are unharmed, and it is taken up once it
+    can be read."""
+    world = World(node, mode="enforce")
+    daemon = world.daemon()
+    world.wait_members("s0", "s1")
+    wait_for(world.is_steered)
+    world.api.service("odd", ip="10.96.0.20", mode="enforce")
+    path = "/api/v1/namespaces/llm/services/odd"
+    world.api.patch(path, {"metadata": {"annotations": {"pintle.dev/pool": "No Name!"}}})
+    said = "Service llm/odd is left out: its annotation pintle.dev/pool is no InferencePool's name"
+    wait_for(lambda: said in daemon.log())
+    world.api.patch(path, {"metadata": {"annotations": {"else": "where"}}})
+    world.api.run(types.SimpleNamespace(name="o0", v4="10.200.0.7"), app="odd")
+    assert world.members() == {"s0", "s1"} and world.is_steered()
+    world.api.patch(path, {"metadata": {"annotations": {"pintle.dev/pool": None}}})
+    wait_for(lambda: world.members("llm/odd") == {"o0"})
+    assert daemon.log().count(said) == 1
 
 
 @case(timeout=120)

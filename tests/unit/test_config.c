@@ -439,12 +439,14 @@ static const struct refusal refusals[] = {
 	 POOL_OF("[\"10.0.0.1:80\"]",
 		 "\n  - {name: a, listen: 1, gpu: {index: 0, pod: x}}\n  - {name: b, listen: 2, gpu: {}}\n"
 		 "  - {name: c, listen: 3, gpu: {index: -1}}\n  - {name: d, listen: 4, gpu: {index: 0.5}}\n"
-		 "  - {name: f, listen: 5, gpu: 0}") "  dcgm: {url: \"http://127.0.0.1:9400/metrics\"}\n",
+		 "  - {name: f, listen: 5, gpu: 0}\n"
+		 "  - {name: h, listen: 6, gpu: {index: 0, namespace: x}}") "  dcgm: {url: \"http://127.0.0.1:9400/metrics\"}\n",
 	 "7:31: gpu of endpoint a has index and pod; write one of them\n"
 	 "8:31: gpu of endpoint b has neither index nor pod; write one of them\n"
 	 "9:39: gpu.index is \"-1\", which is out of range; write a whole number from 0 to 1023\n"
 	 "10:39: gpu.index is \"0.5\", which is not whole; write a whole number from 0 to 1023\n"
-	 "11:31: gpu is one value; write a mapping of index, pod, exporter\n"},
+	 "11:31: gpu is one value; write a mapping of index, pod, namespace, exporter\n"
+	 "12:31: gpu of endpoint h has a namespace, and no pod in it; add pod\n"},
 	{"health without a path", POOL "  health: {interval: 5s}\n",
 	 "7:11: \"path\" is missing in pools[].health; add it: a URL's path, from / on, of at most 255 "
 	 "bytes\n"},

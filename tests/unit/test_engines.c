@@ -562,6 +562,7 @@ static void test_dcgm(void **state)
 	assert_true(gpu[0].memory == 0.6);
 	assert_int_equal(gpu[1].index, 1);
 	assert_string_equal(gpu[1].pod, "llama-1");
+	assert_string_equal(gpu[1].space, "x");
 	assert_true(gpu[1].has_utilization && gpu[1].utilization == 0);
 	assert_true(gpu[1].has_memory && gpu[1].memory == 0.25);
 	/* No more GPUs than asked for; the others do no harm. */

@@ -208,6 +208,14 @@ static void test_pages(void **state)
 	"{\"metadata\":{\"namespace\":\"a\",\"name\":\"" name                                      \
 	"\",\"labels\":{\"kubernetes.io/service-name\":\"s\"}},\"addressType\":\"" type            \
 	"\",\"ports\":" ports ",\"endpoints\":" endpoints "}"
+#define INTERCEPTED(more)                                                                          \
+	"{\"metadata\":{\"namespace\":\"a\",\"name\":\"s\",\"labels\":{" ENFORCE                   \
+	"},\"annotations\":{\"pintle.dev/intercept\":\"endpoints\"," more "}},\"spec\":{" IP4      \
+	"," PORT80 "}}"
+#define OWN(uid, node, ip, spec)                                                                   \
+	"{\"metadata\":{\"namespace\":\"a\",\"name\":\"p\",\"uid\":\"" uid                         \
+	"\"},\"spec\":{\"nodeName\":\"" node "\"" spec "},\"status\":{\"podIPs\":[{\"ip\":\"" ip   \
+	"\"}]}}"
 #define AT8000          "[{\"port\":8000}]"
 #define TRUE_TRUE_FALSE "{\"ready\":true,\"serving\":true,\"terminating\":false}"
 #define POD(name, ip, is)                                                                          \
@@ -228,18 +236,29 @@ static void test_pages(void **state)
 	"\",\"frontends\":[" frontends "],\"endpoints\":[" endpoints "]}"
 #define F4 "\"10.96.0.5:80\""
 
-static const struct kube_here here = {"here", "z1"}, nowhere = {NULL, ""};
+/* Two clients on this node; the second has not all of the labels. */
+static char gateway[] = "\nrole=gw\n\ntier=2\n", other[] = "\nrole=gw\n\ntier=3\n";
+static const struct kube_pod clients[] = {{.uid = "00c3", .labels = gateway},
+					  {.uid = "00d4", .labels = other}};
+static const struct kube_pod *const on_node[] = {&clients[0], &clients[1]};
+static const struct kube_here here = {.node = "here",
+				      .zone = "z1",
+				      .pods = on_node,
+				      .pod_count = ARRAY_SIZE(on_node)},
+			      nowhere = {.zone = ""};
 
 static const struct {
 	const char *what, *service, *slices[3];
 	const char *pools[3]; /* NULL: no further one */
 	const char *why;
+	const char *pods_own[3]; /* of the Service's selector */
+	const char *direct;      /* why pods' own addresses are left alone; NULL: nothing */
 } cases[] = {
 	{"one port, one ready pod",
 	 "{" META(ENFORCE) ",\"spec\":{" IP4 "," PORT80 "}}",
 	 {SLICE("x", "IPv4", AT8000, "[" POD("p0", "10.9.0.2", TRUE_TRUE_FALSE) "]")},
 	 {POOL("a/s", "enforce", F4, ENDPOINT("p0", "10.9.0.2:8000"))},
-	 ""},
+	 .why = ""},
 	{"not ready, terminating, conditions unknown, twice in two slices, in the order of names",
 	 "{" META(ENFORCE) ",\"spec\":{" IP4 "," PORT80 "}}",
 	 {SLICE("x", "IPv4", AT8000,
@@ -251,7 +270,7 @@ static const struct {
 								      TRUE_TRUE_FALSE) "]")},
 	 {POOL("a/s", "enforce", F4,
 	       ENDPOINT("p0", "10.9.0.9:8000") "," ENDPOINT("p3", "10.9.0.3:8000"))},
-	 ""},
+	 .why = ""},
 	{"a pod that terminates and serves is drained, also where pods are published that are not ready",
 	 "{" META(ENFORCE) ",\"spec\":{" IP4 "," PORT80 "}}",
 	 {SLICE("x", "IPv4", AT8000,
@@ -261,11 +280,10 @@ static const struct {
 	 {POOL("a/s", "enforce", F4,
 	       ENDPOINT("p0", "10.9.0.2:8000") "," DRAINED("p1", "10.9.0.3:8000") "," DRAINED(
 		       "p2", "10.9.0.4:8000"))},
-	 ""},
-	{"pods' own addresses are intercepted, but for the Service's own pods of this node",
-	 "{\"metadata\":{\"namespace\":\"a\",\"name\":\"s\",\"labels\":{" ENFORCE
-	 "},\"annotations\":{\"pintle.dev/intercept\":\"endpoints\"}},\"spec\":{" IP4 "," PORT80
-	 "}}",
+	 .why = ""},
+	{"pods' own addresses are intercepted, but for the Service's own pods of this node, and "
+	 "those that it names",
+	 INTERCEPTED("\"pintle.dev/intercept-except\":\"app=none role=gw,tier=2\""),
 	 {SLICE("x", "IPv4", AT8000,
 		"[" OWNED("p0", "10.9.0.2", "true", "here", "u-0") "," OWNED(
 			"p1", "10.9.0.3", "false", "here",
@@ -275,15 +293,37 @@ static const struct {
 	  "],\"endpoints\":[" AT_PLACE("p0", "10.9.0.2:8000", "node") "," AT_PLACE(
 		  "p2", "10.9.0.4:8000",
 		  "zone") "],\"intercept\":\"endpoints\",\"interceptExcept\":"
-			  "[\"pod/u-0\",\"pod/u-1\"]}"},
-	 ""},
+			  "[\"pod/00a0\",\"pod/00b1\",\"pod/00c3\"]}"},
+	 .why = "",
+	 .pods_own = {OWN("00a0", "here", "10.9.0.2", ""), OWN("00b1", "here", "10.9.0.3", ""),
+		      OWN("00c2", "there", "10.9.0.4", "")}},
+	{"somebody else's address in a slice, or a node's: no connection to a pod is drawn",
+	 INTERCEPTED("\"a\":\"b\""),
+	 {SLICE("x", "IPv4", AT8000,
+		"[" OWNED("p0", "10.9.0.2", "true", "here",
+			  "u-0") "," OWNED("p1", "10.9.0.3", "true", "here", "u-1") "]")},
+	 {POOL("a/s", "enforce", F4,
+	       AT_PLACE("p0", "10.9.0.2:8000", "node") "," AT_PLACE("p1", "10.9.0.3:8000",
+								    "node"))},
+	 .why = "",
+	 .pods_own = {OWN("00a0", "here", "10.9.0.2", ""),
+		      OWN("00b1", "here", "10.9.0.3", ",\"hostNetwork\":true")},
+	 .direct =
+		 "10.9.0.3:8000 is the address of no pod that its selector finds in its namespace and that "
+		 "has a network of its own"},
+	{"selectors that are none",
+	 INTERCEPTED("\"pintle.dev/intercept-except\":\"app\""),
+	 {NULL},
+	 {NULL},
+	 .why = "its annotation pintle.dev/intercept-except names no pods by their labels; write such as "
+		"app=prometheus"},
 	{"a word that intercepts nothing",
 	 "{\"metadata\":{\"namespace\":\"a\",\"name\":\"s\",\"labels\":{" ENFORCE
 	 "},\"annotations\":{\"pintle.dev/intercept\":\"pods\"}},\"spec\":{" IP4 "," PORT80 "}}",
 	 {NULL},
 	 {NULL},
-	 "its annotation pintle.dev/intercept is 'pods', which is no such word; write endpoints, or "
-	 "remove it"},
+	 .why = "its annotation pintle.dev/intercept is 'pods', which is no such word; write endpoints, or "
+		"remove it"},
 	{"on this node, in its zone, elsewhere, and on a node whose zone is not known",
 	 "{" META(ENFORCE) ",\"spec\":{" IP4 "," PORT80 "}}",
 	 {SLICE("x", "IPv4", AT8000,
@@ -296,7 +336,7 @@ static const struct {
 		       "p1", "10.9.0.2:8000",
 		       "zone") "," AT_PLACE("p2", "10.9.0.3:8000",
 					    "away") "," AT_PLACE("p3", "10.9.0.4:8000", "zone"))},
-	 ""},
+	 .why = ""},
 	{"each target is a pool; a named one differs from slice to slice",
 	 "{" META("\"pintle.dev/mode\":\"baseline\"") ",\"spec\":{" IP4 "," TWO "}}",
 	 {SLICE("x", "IPv4", "[{\"name\":\"b\",\"port\":9000},{\"name\":\"a\",\"port\":8000}]",
@@ -307,66 +347,66 @@ static const struct {
 	       ENDPOINT("p0", "10.9.0.2:8000") "," ENDPOINT("p1", "10.9.0.3:8001")),
 	  POOL("a/s:b", "baseline", "\"10.96.0.5:81\"",
 	       ENDPOINT("p0", "10.9.0.2:9000") "," ENDPOINT("p1", "10.9.0.3:9000"))},
-	 ""},
+	 .why = ""},
 	{"a pod in both families; the second has a suffix",
 	 "{" META(ENFORCE) ",\"spec\":{" BOTH "," PORT80 "}}",
 	 {SLICE("x", "IPv6", AT8000, "[" POD("p0", "fd09::2", TRUE_TRUE_FALSE) "]"),
 	  SLICE("y", "IPv4", AT8000, "[" POD("p0", "10.9.0.2", TRUE_TRUE_FALSE) "]")},
 	 {POOL("a/s", "enforce", F4 ",\"[fd96::5]:80\"",
 	       ENDPOINT("p0", "10.9.0.2:8000") "," ENDPOINT("p0.ipv6", "[fd09::2]:8000"))},
-	 ""},
+	 .why = ""},
 	{"addresses of no pod; a family that the Service has not; a foreign name",
 	 "{" META(ENFORCE) ",\"spec\":{" IP4 "," PORT80 "}}",
 	 {SLICE("x", "IPv4", AT8000, "[{\"addresses\":[\"10.9.0.7\"]}]"),
 	  SLICE("y", "IPv6", AT8000, "[{\"addresses\":[\"fd00::\"]}]"),
 	  SLICE("z", "FQDN", AT8000, "[{\"addresses\":[\"example.com\"]}]")},
 	 {POOL("a/s", "enforce", F4, ENDPOINT("10.9.0.7", "10.9.0.7:8000"))},
-	 ""},
+	 .why = ""},
 	{"no pod is ready",
 	 "{" META(ENFORCE) ",\"spec\":{" IP4 "," PORT80 "}}",
 	 {SLICE("x", "IPv4", "null", "null")},
 	 {NULL},
-	 "port 80 has no ready endpoint"},
+	 .why = "port 80 has no ready endpoint"},
 	{"off",
 	 "{" META("\"pintle.dev/mode\":\"off\"") ",\"spec\":{" IP4 "," PORT80 "}}",
 	 {NULL},
 	 {NULL},
-	 "its label pintle.dev/mode says off"},
+	 .why = "its label pintle.dev/mode says off"},
 	{"an unknown mode",
 	 "{" META("\"pintle.dev/mode\":\"on\"") ",\"spec\":{" IP4 "," PORT80 "}}",
 	 {NULL},
 	 {NULL},
-	 "its label pintle.dev/mode is 'on', which is no mode; write enforce, shadow, baseline "
-	 "or off"},
+	 .why = "its label pintle.dev/mode is 'on', which is no mode; write enforce, shadow, baseline "
+		"or off"},
 	{"shadow",
 	 "{" META("\"pintle.dev/mode\":\"shadow\"") ",\"spec\":{" IP4 "," PORT80 "}}",
 	 {SLICE("x", "IPv4", AT8000, "[" POD("p0", "10.9.0.2", TRUE_TRUE_FALSE) "]")},
 	 {POOL("a/s", "shadow", F4, ENDPOINT("p0", "10.9.0.2:8000"))},
-	 ""},
+	 .why = ""},
 	{"headless",
 	 "{" META(ENFORCE) ",\"spec\":{\"clusterIP\":\"None\",\"clusterIPs\":[\"None\"]," PORT80
 			   "}}",
 	 {NULL},
 	 {NULL},
-	 "it has no ClusterIP: clients of a headless Service, or of an "
-	 "ExternalName, dial other addresses"},
+	 .why = "it has no ClusterIP: clients of a headless Service, or of an "
+		"ExternalName, dial other addresses"},
 	{"internalTrafficPolicy",
 	 "{" META(ENFORCE) ",\"spec\":{\"internalTrafficPolicy\":\"Local\"," IP4 "," PORT80 "}}",
 	 {SLICE("x", "IPv4", AT8000,
 		"[" OWNED("p0", "10.9.0.2", "true", "there",
 			  "u-0") "," OWNED("p1", "10.9.0.3", "true", "here", "u-1") "]")},
 	 {POOL("a/s", "enforce", F4, AT_PLACE("p1", "10.9.0.3:8000", "node"))},
-	 ""},
+	 .why = ""},
 	{"no pod on this node",
 	 "{" META(ENFORCE) ",\"spec\":{\"internalTrafficPolicy\":\"Local\"," IP4 "," PORT80 "}}",
 	 {SLICE("x", "IPv4", AT8000, "[" OWNED("p0", "10.9.0.2", "true", "there", "u-0") "]")},
 	 {NULL},
-	 "port 80 has no ready endpoint on this node"},
+	 .why = "port 80 has no ready endpoint on this node"},
 	{"UDP alone",
 	 "{" META(ENFORCE) ",\"spec\":{" IP4 ",\"ports\":[{\"port\":53,\"protocol\":\"UDP\"}]}}",
 	 {NULL},
 	 {NULL},
-	 "it has no TCP port"},
+	 .why = "it has no TCP port"},
 };
 
 static cJSON *json(const char *text)
@@ -392,9 +432,14 @@ static void test_pools(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		static struct kube_service s;
-		struct kube_slice *slices[3] = {NULL};
+		struct kube_slice slices[3] = {0};
+		const struct kube_slice *const all[] = {&slices[0], &slices[1], &slices[2]};
+		struct kube_pod pods[3] = {0};
+		const struct kube_pod *const own[] = {&pods[0], &pods[1], &pods[2]};
+		struct kube_parts parts = {.here = &here, .slices = all, .pods = own};
 		struct config_founds f = {0};
+		struct kube_service s;
+		struct kube_whys whys;
 		char why[KUBE_WHY_SIZE];
 		size_t n = 0;
 
@@ -405,8 +450,17 @@ static void test_pools(void **state)
 			assert_int_equal(kube_slice_read(o, &slices[n], why), 0);
 			cJSON_Delete(o);
 		}
-		assert_int_equal(kube_pools_add(&f, &s, slices, n, &here, NULL, why), 0);
-		assert_string_equal(why, cases[i].why);
+		parts.slice_count = n;
+		for (size_t k = 0; k < ARRAY_SIZE(pods) && cases[i].pods_own[k]; k++) {
+			cJSON *o = json(cases[i].pods_own[k]);
+
+			assert_int_equal(kube_pod_read(o, &pods[k], why), 0);
+			parts.pod_count++;
+			cJSON_Delete(o);
+		}
+		assert_int_equal(kube_pools_add(&f, &s, &parts, NULL, &whys), 0);
+		assert_string_equal(whys.left, cases[i].why);
+		assert_string_equal(whys.direct, cases[i].direct ?: "");
 		for (size_t k = 0; k < ARRAY_SIZE(cases[i].pools) && cases[i].pools[k]; k++) {
 			if (k >= f.count)
 				fail_msg("%s: only %zu pools", cases[i].what, f.count);
@@ -414,7 +468,10 @@ static void test_pools(void **state)
 		}
 		assert_true(f.count == ARRAY_SIZE(cases[i].pools) || !cases[i].pools[f.count]);
 		for (size_t k = 0; k < n; k++)
-			kube_slice_free(slices[k]);
+			kube_slice_clear(&slices[k]);
+		for (size_t k = 0; k < ARRAY_SIZE(pods); k++)
+			kube_pod_clear(&pods[k]);
+		kube_service_clear(&s);
 		config_founds_free(&f);
 	}
 }
@@ -422,11 +479,14 @@ static void test_pools(void **state)
 /* The recorded Service with two targets, while a pod of it terminates. */
 static void test_recorded(void **state)
 {
-	static struct kube_service s;
-	struct kube_slice *slice = NULL;
+	struct kube_service s;
+	struct kube_slice slice;
+	const struct kube_slice *const all[] = {&slice};
+	const struct kube_parts parts = {.here = &nowhere, .slices = all, .slice_count = 1};
 	struct config_founds f = {0};
 	struct kube_page services, slices;
 	char why[KUBE_WHY_SIZE];
+	struct kube_whys whys;
 	size_t size;
 	_cleanup_free_ char *one = slurp(DATA "services.json", &size), *two = NULL;
 
@@ -436,9 +496,9 @@ static void test_recorded(void **state)
 	assert_int_equal(kube_page_read(two, size, &slices), 0);
 	assert_int_equal(kube_service_read(cJSON_GetArrayItem(services.items, 0), &s, why), 0);
 	assert_int_equal(kube_slice_read(cJSON_GetArrayItem(slices.items, 0), &slice, why), 0);
-	assert_string_equal(slice->service, "two");
-	assert_int_equal(kube_pools_add(&f, &s, &slice, 1, &nowhere, NULL, why), 0);
-	assert_string_equal(why, "");
+	assert_string_equal(slice.service, "two");
+	assert_int_equal(kube_pools_add(&f, &s, &parts, NULL, &whys), 0);
+	assert_string_equal(whys.left, "");
 	assert_int_equal(f.count, 2);
 	assert_string_equal(
 		f.all[0].text,
@@ -453,7 +513,8 @@ static void test_recorded(void **state)
 	assert_true(kube_pool_is_of("llm/two:http", "llm/two"));
 	assert_false(kube_pool_is_of("llm/two2", "llm/two"));
 	config_founds_free(&f);
-	kube_slice_free(slice);
+	kube_slice_clear(&slice);
+	kube_service_clear(&s);
 	cJSON_Delete(services.root);
 	cJSON_Delete(slices.root);
 }
@@ -481,10 +542,19 @@ static void test_refused_objects(void **state)
 		SLICE("x", "IPv4", "[{\"port\":-1}]", "[]"),
 		SLICE("x", "IPv4", AT8000, "[{\"addresses\":[]}]"),
 		SLICE("x", "IPv4", AT8000, "[{\"addresses\":[\"example.com\"]}]"),
+		/* Addresses that no pod can have; pintled would read a cloud's metadata there. */
+		SLICE("x", "IPv4", AT8000, "[{\"addresses\":[\"169.254.169.254\"]}]"),
+		SLICE("x", "IPv4", AT8000, "[{\"addresses\":[\"127.0.0.53\"]}]"),
+		SLICE("x", "IPv4", AT8000, "[{\"addresses\":[\"0.0.0.0\"]}]"),
+		SLICE("x", "IPv4", AT8000, "[{\"addresses\":[\"224.0.0.251\"]}]"),
+		SLICE("x", "IPv6", AT8000, "[{\"addresses\":[\"::ffff:169.254.169.254\"]}]"),
+		SLICE("x", "IPv6", AT8000, "[{\"addresses\":[\"fe80::1\"]}]"),
+		SLICE("x", "IPv6", AT8000, "[{\"addresses\":[\"::1\"]}]"),
+		SLICE("x", "IPv6", AT8000, "[{\"addresses\":[\"::\"]}]"),
 		SLICE("x", "IPv4", AT8000, "[" POD("A b", "10.0.0.1", "{}") "]"),
 	};
 	static struct kube_service s;
-	struct kube_slice *slice;
+	struct kube_slice slice;
 	char why[KUBE_WHY_SIZE];
 
 	(void)state;
@@ -509,6 +579,7 @@ static void test_refused_objects(void **state)
 /* ---- Pods ------------------------------------------------------------------------------- */
 
 #define POD_META(more) "\"metadata\":{\"namespace\":\"llm\",\"name\":\"chat-0\"" more "}"
+#define IS_READY(word) "\"conditions\":[{\"type\":\"Ready\",\"status\":\"" word "\"}]"
 #define UID            "7d1c2b3a-0000-4000-8000-000000000001"
 
 static void test_pods(void **state)
@@ -516,30 +587,37 @@ static void test_pods(void **state)
 	static const struct {
 		const char *text, *uid, *account;
 		size_t addresses;
-		bool running;
+		bool running, ready;
 	} rows[] = {
-		{"{" POD_META(",\"uid\":\"" UID "\"") "}", UID, "default", 0, false},
+		{"{" POD_META(",\"uid\":\"" UID "\"") "}", UID, "default", 0, false, false},
 		{"{" POD_META(
 			 ",\"uid\":\"" UID
 			 "\"") ",\"spec\":{\"serviceAccountName\":\"batch\"},"
 			       "\"status\":{\"phase\":\"Running\",\"podIPs\":[{\"ip\":\"10.9.0.2\"},"
-			       "{\"ip\":\"fd09::2\"},{\"ip\":\"10.9.0.3\"}]}}",
-		 UID, "batch", 2, true},
-		{"{" POD_META(
-			 ",\"uid\":\"" UID
-			 "\"") ",\"spec\":{\"hostNetwork\":true},"
-			       "\"status\":{\"phase\":\"Pending\",\"podIPs\":[{\"ip\":\"10.1.0.1\"}]}}",
-		 UID, "default", 0, false},
+			       "{\"ip\":\"fd09::2\"}]," IS_READY("True") "}}",
+		 UID, "batch", 2, true, true},
+		{"{" POD_META(",\"uid\":\"" UID
+			      "\"") ",\"status\":{\"phase\":\"Running\"," IS_READY("False") "}}",
+		 UID, "default", 0, true, false},
+		{"{" POD_META(",\"uid\":\"" UID
+			      "\"") ",\"status\":{\"phase\":\"Failed\"," IS_READY("True") "}}",
+		 UID, "default", 0, false, false},
+		{"{" POD_META(",\"uid\":\"" UID "\"") ",\"status\":{\"podIP\":\"10.0.0.1\"}}", UID,
+		 "default", 1, false, false},
 		/* A static pod's cgroup is named by the hash of its file. */
 		{"{" POD_META(
 			 ",\"uid\":\"" UID "\",\"annotations\":{"
 			 "\"kubernetes.io/config.hash\":\"0123456789abcdef0123456789abcdef\"}") "}",
-		 "0123456789abcdef0123456789abcdef", "default", 0, false},
-		{"{}", NULL, NULL, 0, false},
-		{"{" POD_META("") "}", NULL, NULL, 0, false},
-		{"{" POD_META(",\"uid\":\"../..\"") "}", NULL, NULL, 0, false},
+		 "0123456789abcdef0123456789abcdef", "default", 0, false, false},
+		{"{}", NULL, NULL, 0, false, false},
+		{"{" POD_META("") "}", NULL, NULL, 0, false, false},
+		{"{" POD_META(",\"uid\":\"../..\"") "}", NULL, NULL, 0, false, false},
 		{"{" POD_META(",\"uid\":\"" UID "\"") ",\"spec\":{\"serviceAccountName\":\"A b\"}}",
-		 NULL, NULL, 0, false},
+		 NULL, NULL, 0, false, false},
+		{"{" POD_META(",\"uid\":\"" UID "\"") ",\"status\":{\"podIP\":\"127.0.0.1\"}}",
+		 NULL, NULL, 0, false, false},
+		{"{" POD_META(",\"uid\":\"" UID "\"") ",\"status\":{\"podIP\":\"ten\"}}", NULL,
+		 NULL, 0, false, false},
 	};
 
 	(void)state;
@@ -562,7 +640,47 @@ static void test_pods(void **state)
 		assert_string_equal(p.account, rows[i].account);
 		assert_int_equal(p.address_count, rows[i].addresses);
 		assert_int_equal(p.running, rows[i].running);
+		assert_int_equal(p.ready, rows[i].ready);
+		kube_pod_clear(&p);
 	}
+}
+
+/* Pods by their labels: one of the selectors, with all of its labels. */
+static void test_selectors(void **state)
+{
+	static const struct {
+		const char *selectors;
+		bool good, selects;
+	} rows[] = {
+		{"app=gw", true, true},
+		{"app=gw,tier=2", true, true},
+		{"app=gw,tier=3", true, false},
+		{"app=g", true, false},
+		{"app=other tier=2", true, true},
+		{"app=other,tier=2 a.b/c=", true, true},
+		{"app=other", true, false},
+		{"", true, false},
+		{"app", false, false},
+		{"=gw", false, false},
+		{"app=gw,,tier=2", false, false},
+		{"app = gw", false, false},
+		{"app=gw&watch=1", false, false},
+		{"app=gw\n", false, false},
+	};
+	cJSON *o = json("{\"metadata\":{\"namespace\":\"a\",\"name\":\"p\",\"uid\":\"1\","
+			"\"labels\":{\"app\":\"gw\",\"tier\":\"2\",\"a.b/c\":\"\",\"odd\":7}}}");
+	char why[KUBE_WHY_SIZE];
+	struct kube_pod p;
+
+	(void)state;
+	assert_int_equal(kube_pod_read(o, &p, why), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		assert_int_equal(kube_is_selectors(rows[i].selectors), rows[i].good);
+		if (rows[i].good)
+			assert_int_equal(kube_selects(rows[i].selectors, &p), rows[i].selects);
+	}
+	kube_pod_clear(&p);
+	cJSON_Delete(o);
 }
 
 /* ---- where the API server is
@@ -976,19 +1094,13 @@ static void test_watch_missing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines_in_pieces),
-		cmocka_unit_test(test_long_lines),
-		cmocka_unit_test(test_events),
-		cmocka_unit_test(test_pages),
-		cmocka_unit_test(test_pools),
-		cmocka_unit_test(test_recorded),
-		cmocka_unit_test(test_refused_objects),
-		cmocka_unit_test(test_pods),
-		cmocka_unit_test(test_kubeconfig),
-		cmocka_unit_test(test_watch_goes_on),
-		cmocka_unit_test(test_watch_that_breaks),
-		cmocka_unit_test(test_watch_refused),
-		cmocka_unit_test(test_watch_missing),
+		cmocka_unit_test(test_lines_in_pieces), cmocka_unit_test(test_long_lines),
+		cmocka_unit_test(test_events),          cmocka_unit_test(test_pages),
+		cmocka_unit_test(test_pools),           cmocka_unit_test(test_recorded),
+		cmocka_unit_test(test_refused_objects), cmocka_unit_test(test_pods),
+		cmocka_unit_test(test_selectors),       cmocka_unit_test(test_kubeconfig),
+		cmocka_unit_test(test_watch_goes_on),   cmocka_unit_test(test_watch_that_breaks),
+		cmocka_unit_test(test_watch_refused),   cmocka_unit_test(test_watch_missing),
 	};
 
 	log_init("test_kube", LOG_ERROR);

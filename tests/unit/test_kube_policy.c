@@ -148,17 +148,17 @@ static void test_policies(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(policies); i++) {
 		cJSON *object = parse(policies[i].spec);
-		struct kube_policy *p = NULL;
+		struct kube_policy p = {0};
 		char why[KUBE_WHY_SIZE];
 
 		assert_int_equal(kube_policy_read(object, &p, why), 0);
-		if (policies[i].why && (p->keys || !strstr(p->why, policies[i].why)))
-			fail_msg("%s: %s", policies[i].spec, p->why);
-		if (!policies[i].why && (!p->keys || strcmp(p->keys, policies[i].keys) != 0))
-			fail_msg("%s: %s", policies[i].spec, p->keys ?: p->why);
-		assert_int_equal(p->target_count, policies[i].targets);
-		assert_int_equal(p->prefix_count, policies[i].prefixes);
-		kube_policy_free(p);
+		if (policies[i].why && (p.keys || !strstr(p.why, policies[i].why)))
+			fail_msg("%s: %s", policies[i].spec, p.why);
+		if (!policies[i].why && (!p.keys || strcmp(p.keys, policies[i].keys) != 0))
+			fail_msg("%s: %s", policies[i].spec, p.keys ?: p.why);
+		assert_int_equal(p.target_count, policies[i].targets);
+		assert_int_equal(p.prefix_count, policies[i].prefixes);
+		kube_policy_clear(&p);
 		cJSON_Delete(object);
 	}
 }
@@ -167,16 +167,16 @@ static void test_large_policy(void **state)
 {
 	cJSON *object = parse(POLICY(TO_VLLM));
 	char *text = malloc(KUBE_MAX_KEYS_BYTES + 1), why[KUBE_WHY_SIZE];
-	struct kube_policy *p = NULL;
+	struct kube_policy p = {0};
 
 	(void)state;
 	memset(text, 'a', KUBE_MAX_KEYS_BYTES);
 	text[KUBE_MAX_KEYS_BYTES] = '\0';
 	cJSON_AddStringToObject(cJSON_GetObjectItem(object, "spec"), "engine", text);
 	assert_int_equal(kube_policy_read(object, &p, why), 0);
-	assert_null(p->keys);
-	assert_non_null(strstr(p->why, "more than 16384 bytes"));
-	kube_policy_free(p);
+	assert_null(p.keys);
+	assert_non_null(strstr(p.why, "more than 3936 bytes"));
+	kube_policy_clear(&p);
 	cJSON_Delete(object);
 	free(text);
 }
@@ -189,19 +189,19 @@ static void test_conditions(void **state)
 		{false, "NotSteered", "a \"quoted\" word", "2026-11-21T07:20:26Z", 3},
 	};
 	cJSON *object = parse(POLICY(TO_VLLM)), *status;
-	struct kube_policy *p = NULL, *again = NULL;
+	struct kube_policy p = {0}, again = {0};
 	char why[KUBE_WHY_SIZE], *text;
 
 	(void)state;
 	assert_int_equal(kube_policy_read(object, &p, why), 0);
-	assert_string_equal(p->told[KUBE_ACCEPTED].reason, "");
-	text = kube_policy_status(p, conditions);
+	assert_string_equal(p.told[KUBE_ACCEPTED].reason, "");
+	text = kube_policy_status(&p, conditions);
 	status = parse(text);
 	cJSON_AddItemToObject(object, "status", cJSON_DetachItemFromObject(status, "status"));
 	assert_int_equal(kube_policy_read(object, &again, why), 0);
-	assert_memory_equal(again->told, conditions, sizeof(conditions));
-	kube_policy_free(p);
-	kube_policy_free(again);
+	assert_memory_equal(again.told, conditions, sizeof(conditions));
+	kube_policy_clear(&p);
+	kube_policy_clear(&again);
 	cJSON_Delete(status);
 	cJSON_Delete(object);
 	free(text);
@@ -247,7 +247,7 @@ static void test_inference_pools(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(inferences); i++) {
 		cJSON *object = parse(inferences[i].text);
-		struct kube_inference *p = NULL;
+		struct kube_inference p = {0};
 		char why[KUBE_WHY_SIZE] = "";
 		int err = kube_inference_read(object, &p, why);
 
@@ -255,54 +255,11 @@ static void test_inference_pools(void **state)
 		    (err && !strstr(why, inferences[i].why)))
 			fail_msg("%s: %d, %s", inferences[i].text, err, why);
 		if (!err) {
-			assert_string_equal(p->selector, "labelSelector=app%3Dvllm%2Ca.b%2Fc%3DD");
-			assert_int_equal(p->port_count, 2);
-			assert_int_equal(p->fail_close, inferences[i].fail_close);
+			assert_string_equal(p.selector, "labelSelector=app%3Dvllm%2Ca.b%2Fc%3DD");
+			assert_int_equal(p.port_count, 2);
+			assert_int_equal(p.fail_close, inferences[i].fail_close);
 		}
-		kube_inference_free(p);
-		cJSON_Delete(object);
-	}
-}
-
-#define POD(meta, status)                                                                          \
-	"{\"metadata\":{\"name\":\"p\"" meta "},\"status\":{\"podIPs\":[{\"ip\":\"10.0.0.1\"},"    \
-	"{\"ip\":\"fd00::1\"}]," status "}}"
-#define READY "\"phase\":\"Running\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]"
-
-static const struct {
-	const char *text;
-	int addresses; /* -1: refused */
-	bool ready, terminating;
-} pods[] = {
-	{POD("", READY), 2, true, false},
-	{POD(",\"deletionTimestamp\":\"2026-11-21T07:20:25Z\"", READY), 2, true, true},
-	{POD("", "\"phase\":\"Failed\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]"),
-	 2, false, false},
-	{POD("",
-	     "\"phase\":\"Running\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"False\"}]"),
-	 2, false, false},
-	{POD("", "\"phase\":\"Running\""), 2, false, false},
-	{"{\"metadata\":{\"name\":\"p\"}}", 0, false, false},
-	{"{\"metadata\":{\"name\":\"p\"},\"status\":{\"podIP\":\"10.0.0.1\"}}", 1, false, false},
-	{"{\"metadata\":{\"name\":\"p\"},\"status\":{\"podIP\":\"ten\"}}", -1, false, false},
-	{"{\"metadata\":{\"name\":\"P\"}}", -1, false, false},
-};
-
-static void test_pods(void **state)
-{
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(pods); i++) {
-		cJSON *object = parse(pods[i].text);
-		char why[KUBE_WHY_SIZE];
-		struct kube_pool_pod p;
-		int err = kube_pool_pod_read(object, &p, why);
-
-		assert_int_equal(err, pods[i].addresses < 0 ? -EBADMSG : 0);
-		if (!err) {
-			assert_int_equal(p.address_count, pods[i].addresses);
-			assert_int_equal(p.ready, pods[i].ready);
-			assert_int_equal(p.terminating, pods[i].terminating);
-		}
+		kube_inference_clear(&p);
 		cJSON_Delete(object);
 	}
 }
@@ -324,8 +281,10 @@ static void test_keys_of_a_pool(void **state)
 	addr_from_v4(&ip, 0x0100000a);
 	assert_int_equal(kube_making_frontend(&m, &ip, 80), 0);
 	addr_from_v4(&ip, 0x0200000a);
-	assert_int_equal(kube_making_member(&m, "pod", &ip, 8000, 8000, false, PLACE_UNKNOWN), 0);
-	assert_int_equal(kube_making_member(&m, "pod", &ip, 8001, 8001, true, PLACE_UNKNOWN), 0);
+	assert_int_equal(kube_making_member(&m, "pod", &ip, 8000, 8000, false, PLACE_UNKNOWN, ""),
+			 0);
+	assert_int_equal(kube_making_member(&m, "pod", &ip, 8001, 8001, true, PLACE_UNKNOWN, ""),
+			 0);
 	assert_int_equal(kube_making_put(&m, "a/b", "enforce",
 					 "{\"engine\":\"sglang\",\"stickiness\":{\"ttl\":\"7s\"}}",
 					 &f),
@@ -346,8 +305,9 @@ static void test_keys_of_a_pool(void **state)
 static void test_shares(void **state)
 {
 	struct kube_amount half = {.pools = kube_room.pools / 2, .endpoints = 1, .frontends = 1};
-	struct kube_amount one = {1, 1, 1, 1}, many = {1, kube_room.endpoints / 2 + 1, 1, 1};
-	struct kube_amount large = {1, PINTLE_MAX_MEMBERS + 1, 1, PINTLE_MAX_MEMBERS + 1};
+	struct kube_amount one = {1, 1, 1, 1, 1}, many = {1, kube_room.endpoints / 2 + 1, 1, 0, 1};
+	struct kube_amount large = {1, PINTLE_MAX_MEMBERS + 1, 1, 0, PINTLE_MAX_MEMBERS + 1};
+	struct kube_amount clients = {1, 1, 1, kube_room.spared / 2 + 1, 1};
 	struct kube_share s = {.taken = {.pools = 1}};
 	char why[KUBE_WHY_SIZE];
 
@@ -359,6 +319,8 @@ static void test_shares(void **state)
 	assert_non_null(strstr(why, "namespace a has"));
 	assert_int_equal(kube_share_take(&s, "b", many, why), 0);
 	assert_non_null(strstr(why, "no more than half of"));
+	assert_int_equal(kube_share_take(&s, "b", clients, why), 0);
+	assert_non_null(strstr(why, "clients that are left alone"));
 	assert_int_equal(kube_share_take(&s, "b", half, why), 0);
 	assert_non_null(strstr(why, "there is no room: older pools have"));
 	half.pools--;
@@ -375,11 +337,15 @@ static void test_shares(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keys),       cmocka_unit_test(test_no_key_reads_elsewhere),
-		cmocka_unit_test(test_policies),   cmocka_unit_test(test_large_policy),
-		cmocka_unit_test(test_conditions), cmocka_unit_test(test_inference_pools),
-		cmocka_unit_test(test_pods),       cmocka_unit_test(test_keys_of_a_pool),
-		cmocka_unit_test(test_shares),     cmocka_unit_test(test_keys_stand_in_keys),
+		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_no_key_reads_elsewhere),
+		cmocka_unit_test(test_policies),
+		cmocka_unit_test(test_large_policy),
+		cmocka_unit_test(test_conditions),
+		cmocka_unit_test(test_inference_pools),
+		cmocka_unit_test(test_keys_of_a_pool),
+		cmocka_unit_test(test_shares),
+		cmocka_unit_test(test_keys_stand_in_keys),
 	};
 
 	log_init("test_kube_policy", LOG_ERROR);

@@ -104,6 +104,7 @@ static void free_endpoint(struct config_endpoint *e)
 	free(e->user);
 	free(e->cgroup);
 	free(e->gpu_pod);
+	free(e->gpu_namespace);
 	free(e->gpu_exporter);
 }
 
@@ -151,5 +152,7 @@ void config_free(struct config *c)
 	free(c->kubeconfig);
 	free(c->prefixes);
 	free(c->kube_node);
+	free(c->gpu_exporter.space);
+	free(c->gpu_exporter.name);
 	free(c);
 }

@@ -27,14 +27,15 @@ struct config_endpoint {
 	char *metrics_url; /* always set: derived from the address and scrape.path if not given */
 	bool metrics_own;  /* the page is at the endpoint's own address and port */
 	bool metrics_fallback_v6; /* bare port, derived URL: 127.0.0.1 first, then ::1 */
-	char *user;         /* name or number; NULL: the first listener's. With `listen` only */
-	char *cgroup;       /* pattern as in struct config_client; NULL: any. With `listen` only */
-	int gpu_index;      /* DCGM's `gpu` label; -1: not joined by index */
-	char *gpu_pod;      /* DCGM's `pod` label; NULL: not joined by pod */
-	char *gpu_exporter; /* DCGM exporter's page for this endpoint; NULL: the pool's */
-	bool drained;       /* takes no further connection */
-	uint32_t place;     /* enum config_place_of */
-	int line;           /* where it begins in the file, from 1 */
+	char *user;          /* name or number; NULL: the first listener's. With `listen` only */
+	char *cgroup;        /* pattern as in struct config_client; NULL: any. With `listen` only */
+	int gpu_index;       /* DCGM's `gpu` label; -1: not joined by index */
+	char *gpu_pod;       /* DCGM's `pod` label; NULL: not joined by pod */
+	char *gpu_namespace; /* DCGM's `namespace` label beside it; NULL: any */
+	char *gpu_exporter;  /* DCGM exporter's page for this endpoint; NULL: the pool's */
+	bool drained;        /* takes no further connection */
+	uint32_t place;      /* enum config_place_of */
+	int line;            /* where it begins in the file, from 1 */
 };
 
 /** The endpoint's address and port, from `listen` or `address`. */
@@ -187,6 +188,9 @@ struct config {
 	bool kubernetes;  /* the key is there */
 	char *kubeconfig; /* path; NULL: the pod's service account */
 	char *kube_node;  /* this node's name in the cluster; NULL: not given */
+	struct config_service {
+		char *space, *name;
+	} gpu_exporter; /* the DCGM exporter's; NULL both: none */
 };
 
 /** The page of the DCGM exporter that has the endpoint's GPUs: its own, or its pool's; NULL: it
@@ -231,7 +235,8 @@ struct config_setting {
 struct config_found {
 	char *name; /* the pool's */
 	char *text; /* its mapping, as an element of the file's `pools`, in YAML or JSON */
-	size_t frontend_count, endpoint_count;
+	char *keys; /* config_parts.keys; NULL: none */
+	size_t frontend_count, endpoint_count, spared_count;
 	bool holds;
 	char why[PINTLE_WHY_SIZE]; /* if it does not hold, as for a setting */
 };
@@ -249,6 +254,8 @@ struct config_parts {
 	size_t frontend_count;
 	struct config_member {
 		const char *name, *address;
+		const char *gpu_exporter; /* the page with its GPUs; NULL: none */
+		const char *gpu_pod, *gpu_namespace;
 		bool drained;
 		uint32_t place; /* enum config_place_of */
 	} * endpoints;

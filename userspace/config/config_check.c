@@ -510,6 +510,10 @@ static bool check_gpu(const struct config_endpoint *e, const struct yaml_node *n
 		yaml_report_error(r, gpu->line, gpu->column,
 				  "gpu of endpoint %s has %s; write one of them", endpoint_label(e),
 				  index ? "index and pod" : "neither index nor pod");
+	if (yaml_node_get(gpu, "namespace") && !pod)
+		yaml_report_error(r, gpu->line, gpu->column,
+				  "gpu of endpoint %s has a namespace, and no pod in it; add pod",
+				  endpoint_label(e));
 	if (!has_dcgm && !e->gpu_exporter)
 		yaml_report_error(r, gpu->line, gpu->column,
 				  "gpu of endpoint %s has no page to be read from; add dcgm: {url: "
@@ -673,6 +677,17 @@ static void check_sources(const struct yaml_node *root, struct yaml_report *r)
 				yaml_key_wants(&config_table, &config_table.keys[i], wants));
 }
 
+/* Only a pool of a cluster may be without a server, for a while. */
+static void check_empty(const struct config_pool *p, const struct yaml_node *n,
+			struct yaml_report *r)
+{
+	const struct yaml_node *list = yaml_node_get(n, "endpoints");
+
+	if (list && list->kind == YAML_LIST && !list->count && p->line > 0)
+		yaml_report_error(r, list->line, list->column,
+				  "endpoints is empty; write at least one");
+}
+
 void config_check(const struct config *c, const struct yaml_node *root, struct yaml_report *r)
 {
 	_cleanup_(free_items) struct items endpoints = {0};
@@ -685,6 +700,7 @@ void config_check(const struct config *c, const struct yaml_node *root, struct y
 	check_pool_names(c, pools, r);
 	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {
 		collect_items(&c->pools[i], n, r, &endpoints, &frontends);
+		check_empty(&c->pools[i], n, r);
 		check_endpoint_names(&c->pools[i], yaml_node_get(n, "endpoints"), r);
 		check_gpus(&c->pools[i], n, r);
 		check_pages(&c->pools[i], n, r);

@@ -19,6 +19,16 @@ static bool add_frontends(cJSON *pool, const struct config_parts *parts)
 	return list;
 }
 
+static bool add_gpu(cJSON *endpoint, const struct config_member *from)
+{
+	cJSON *gpu = from->gpu_exporter ? cJSON_AddObjectToObject(endpoint, "gpu") : NULL;
+
+	return !from->gpu_exporter ||
+	       (cJSON_AddStringToObject(gpu, "pod", from->gpu_pod) &&
+		cJSON_AddStringToObject(gpu, "namespace", from->gpu_namespace) &&
+		cJSON_AddStringToObject(gpu, "exporter", from->gpu_exporter));
+}
+
 static bool add_endpoints(cJSON *pool, const struct config_parts *parts)
 {
 	cJSON *list = cJSON_AddArrayToObject(pool, "endpoints");
@@ -29,6 +39,7 @@ static bool add_endpoints(cJSON *pool, const struct config_parts *parts)
 		if (!cJSON_AddItemToArray(list, e) ||
 		    !cJSON_AddStringToObject(e, "name", parts->endpoints[i].name) ||
 		    !cJSON_AddStringToObject(e, "address", parts->endpoints[i].address) ||
+		    !add_gpu(e, &parts->endpoints[i]) ||
 		    (parts->endpoints[i].drained && !cJSON_AddTrueToObject(e, "drained")) ||
 		    (parts->endpoints[i].place &&
 		     !cJSON_AddStringToObject(e, "place",
@@ -94,18 +105,22 @@ static void found_free(struct config_found *f)
 {
 	free(f->name);
 	free(f->text);
+	free(f->keys);
 }
 
-/* Takes both texts, either of which may be NULL for want of memory. */
-static int put_texts(struct config_founds *f, char *name, char *text, size_t frontends,
-		     size_t endpoints)
+/* Adds a pool with copies of `name` and `keys`, and takes `text`, which may be NULL for want of
+ * memory. */
+static int put_texts(struct config_founds *f, const struct config_found *like, char *text)
 {
-	struct config_found one = {.name = name,
+	struct config_found one = {.name = strdup(like->name),
 				   .text = text,
-				   .frontend_count = frontends,
-				   .endpoint_count = endpoints};
+				   .keys = like->keys ? strdup(like->keys) : NULL,
+				   .frontend_count = like->frontend_count,
+				   .endpoint_count = like->endpoint_count,
+				   .spared_count = like->spared_count};
 
-	if (!name || !text || !ROOM_FOR_ONE(f->all, f->count, f->room, 8)) {
+	if (!one.name || !text || (like->keys && !one.keys) ||
+	    !ROOM_FOR_ONE(f->all, f->count, f->room, 8)) {
 		found_free(&one);
 		return -ENOMEM;
 	}
@@ -115,18 +130,19 @@ static int put_texts(struct config_founds *f, char *name, char *text, size_t fro
 
 int config_founds_put(struct config_founds *f, const struct config_parts *parts)
 {
+	const struct config_found like = {.name = (char *)parts->name,
+					  .keys = (char *)parts->keys,
+					  .frontend_count = parts->frontend_count,
+					  .endpoint_count = parts->endpoint_count,
+					  .spared_count = parts->spared_count};
 	char *text = NULL;
-	int err = pool_text(parts, &text);
 
-	return err
-		       ?: put_texts(f, strdup(parts->name), text, parts->frontend_count,
-				    parts->endpoint_count);
+	return pool_text(parts, &text) ?: put_texts(f, &like, text);
 }
 
 int config_founds_copy(struct config_founds *f, const struct config_found *from)
 {
-	return put_texts(f, strdup(from->name), strdup(from->text), from->frontend_count,
-			 from->endpoint_count);
+	return put_texts(f, from, strdup(from->text));
 }
 
 void config_founds_cut(struct config_founds *f, size_t count)

@@ -39,8 +39,10 @@ static void derive_pool(struct config_pool *p, const struct yaml_node *n)
 
 	for (; child && !p->reach; child = child->next)
 		p->reach = reach_of(child);
+	/* A pool of a cluster may have no pod. Else it is an error, which check_endpoint() or
+	 * check_empty() reports. */
 	if (!p->reach)
-		p->reach = PINTLE_REACH_LISTENER; /* an error, which check_endpoint() reports */
+		p->reach = p->line > 0 ? PINTLE_REACH_LISTENER : PINTLE_REACH_ADDRESS;
 	p->decided_by = hook_for(p->reach);
 	if (yaml_node_get(yaml_node_get(n, "stickiness"), "key"))
 		return;

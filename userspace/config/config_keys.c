@@ -71,6 +71,7 @@ _Static_assert(sizeof(struct key_bits) == offsetof(struct config_stickiness, gro
 #define MAX_CLIENT (PINTLE_CLIENT_NAME_SIZE - 1)
 #define MAX_FILE   1023
 #define MAX_HOST   253
+#define MAX_LABEL  63                               /* a namespace of Kubernetes, or a Service */
 #define MAX_LOAD   ((double)PINTLE_MAX_LOAD / 1000) /* request equivalents */
 
 /* Parents stand before their keys; docs/configuration.md keeps this order. */
@@ -131,6 +132,14 @@ static const struct yaml_key config_keys[] = {
 	{"kubernetes.node", &yaml_name, .max = MAX_HOST, NODE(kube_node),
 	 .absent = "the environment's `NODE_NAME`, else this machine's host name",
 	 .help = "What this node is called in the cluster."},
+	{"kubernetes.gpuExporter", &yaml_map, .absent = "no GPU figures of pods",
+	 .help = "The Service of the DCGM exporter, which has a pod on each node with GPUs. Pods of "
+		 "Services and InferencePools then have the figures that the exporter's pod on "
+		 "their own node has of them, at `/metrics` of its first port."},
+	{"kubernetes.gpuExporter.namespace", &yaml_name, .required = true, .max = MAX_LABEL,
+	 NODE(gpu_exporter.space), .help = "The Service's namespace."},
+	{"kubernetes.gpuExporter.service", &yaml_name, .required = true, .max = MAX_LABEL,
+	 NODE(gpu_exporter.name), .help = "The Service's name."},
 
 	{"pools", &yaml_maps, .max = PINTLE_MAX_POOLS, NODE(pools), .list = &pool_list,
 	 .absent = "none; required unless `kubernetes` is there",
@@ -151,9 +160,9 @@ static const struct yaml_key config_keys[] = {
 		 "their connections. Refused for prefixes shorter than /8 (IPv4) or /16 (IPv6), and for "
 		 "endpoints with an `address`."},
 
-	{"pools[].endpoints", &yaml_maps, .required = true, .max = PINTLE_MAX_ENDPOINTS,
-	 .each = PINTLE_MAX_MEMBERS, POOL(endpoints), .list = &endpoint_list,
-	 .help = "The model servers of the pool."},
+	{"pools[].endpoints", &yaml_maps, .required = true, .empty = true,
+	 .max = PINTLE_MAX_ENDPOINTS, .each = PINTLE_MAX_MEMBERS, POOL(endpoints),
+	 .list = &endpoint_list, .help = "The model servers of the pool."},
 	{"pools[].endpoints[].name", &yaml_name, .required = true, .max = MAX_NAME, ENDPOINT(name),
 	 .help = "The endpoint's name, once in the pool."},
 	{"pools[].endpoints[].listen", &config_listen, .absent = "`address`", ENDPOINT(listen),
@@ -193,6 +202,9 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].endpoints[].gpu.pod", &yaml_name, .max = MAX_TEXT, ENDPOINT(gpu_pod),
 	 .absent = "not joined by pod",
 	 .help = "The series' `pod` label. Of several GPUs the busiest counts."},
+	{"pools[].endpoints[].gpu.namespace", &yaml_name, .max = MAX_LABEL, ENDPOINT(gpu_namespace),
+	 .absent = "any namespace",
+	 .help = "The series' `namespace` label: pods of two namespaces may have the same name."},
 	{"pools[].endpoints[].gpu.exporter", &config_url, .max = 1023, ENDPOINT(gpu_exporter),
 	 .absent = "the pool's `dcgm.url`",
 	 .help = "The page of the DCGM exporter that has this endpoint's GPUs: that of the node "
@@ -207,8 +219,8 @@ static const struct yaml_key config_keys[] = {
 		 "endpoints (`listen`) or leaves them as they came (`address`); FailClose "
 		 "refuses them at once."},
 
-	{"pools[].intercept", &yaml_choice, .set = SET_BY_DAEMON, .choices = intercepts,
-	 .preset = "none", POOL(intercept),
+	{"pools[].intercept", &yaml_choice, .policy = POLICY_NEVER, .set = SET_BY_DAEMON,
+	 .choices = intercepts, .preset = "none", POOL(intercept),
 	 .help = "With `address`: `endpoints` steers also those connections that clients make to an "
 		 "endpoint's own address and port, as gateways do; see docs/connect.md. "
 		 "Connections from the node's own network namespace, such as a kubelet's probes, "
@@ -239,7 +251,7 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].scrape", &yaml_map, .policy = POLICY_TOO,
 	 .help = "How the endpoints' metrics pages are read."},
 	{"pools[].scrape.interval", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
-	 .max = HOUR, .preset = "200ms", POOL(scrape.interval_ns),
+	 .policy_min = 100 * MSEC, .max = HOUR, .preset = "200ms", POOL(scrape.interval_ns),
 	 .help = "The time from one scrape of an endpoint to the next."},
 	{"pools[].scrape.timeout", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = HOUR, .preset = "1s", POOL(scrape.timeout_ns),
@@ -378,7 +390,7 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].health.path", &config_url_path, .policy = POLICY_TOO, .required = true,
 	 .max = 255, POOL(health.path), .help = "The path that is asked for, such as `/health`."},
 	{"pools[].health.interval", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
-	 .max = HOUR, .preset = "5s", POOL(health.interval_ns),
+	 .policy_min = 1000 * MSEC, .max = HOUR, .preset = "5s", POOL(health.interval_ns),
 	 .help = "The time from one check of an endpoint to the next. It is longer where more "
 		 "checks are due than pintled can make; pages go first."},
 	{"pools[].health.timeout", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,

@@ -24,8 +24,11 @@ const struct yaml_table *config_policy_table(void)
 	for (size_t i = 0; !table.count && i < config_table.count; i++) {
 		static size_t n;
 
-		if (may_have(&config_table.keys[i]))
-			keys[n++] = config_table.keys[i];
+		if (may_have(&config_table.keys[i])) {
+			keys[n] = config_table.keys[i];
+			keys[n].min = MAX(keys[n].min, keys[n].policy_min);
+			n++;
+		}
 		if (i == config_table.count - 1)
 			table.count = n;
 	}

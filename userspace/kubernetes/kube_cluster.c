@@ -29,78 +29,62 @@ static void cluster_changed(void *arg)
 
 /* ---- kinds ----------------------------------------------------------------------------- */
 
-static int read_service(const cJSON *object, void **out, char why[KUBE_WHY_SIZE])
+static int read_service(const cJSON *object, void *to, char why[KUBE_WHY_SIZE])
 {
-	struct kube_service *s = calloc(1, sizeof(*s));
-	int err;
-
-	if (!s) {
-		snprintf(why, KUBE_WHY_SIZE, "out of memory");
-		return -ENOMEM;
-	}
-	err = kube_service_read(object, s, why);
-	if (err)
-		free(s);
-	else
-		*out = s;
-	return err;
+	return kube_service_read(object, to, why);
 }
 
-static int read_slice(const cJSON *object, void **out, char why[KUBE_WHY_SIZE])
+static void clear_service(void *now)
 {
-	struct kube_slice *s = NULL;
-	int err = kube_slice_read(object, &s, why);
-
-	if (!err)
-		*out = s;
-	return err;
+	kube_service_clear(now);
 }
 
-static void free_slice(void *now)
+static int read_slice(const cJSON *object, void *to, char why[KUBE_WHY_SIZE])
 {
-	kube_slice_free(now);
+	return kube_slice_read(object, to, why);
+}
+
+static void clear_slice(void *now)
+{
+	kube_slice_clear(now);
+}
+
+static int read_pod(const cJSON *object, void *to, char why[KUBE_WHY_SIZE])
+{
+	return kube_pod_read(object, to, why);
+}
+
+static void clear_pod(void *now)
+{
+	kube_pod_clear(now);
 }
 
 static const struct kube_kind services = {
 	.what = "services",
 	.one = "Service",
 	.group = "/api/v1",
+	.size = sizeof(struct kube_service),
 	.read = read_service,
-	.free = free,
+	.clear = clear_service,
 };
 
 static const struct kube_kind slices = {
 	.what = "endpointslices",
 	.one = "EndpointSlice",
 	.group = "/apis/discovery.k8s.io/v1",
+	.size = sizeof(struct kube_slice),
 	.read = read_slice,
-	.free = free_slice,
+	.clear = clear_slice,
 };
-
-static int read_pod(const cJSON *object, void **out, char why[KUBE_WHY_SIZE])
-{
-	struct kube_pod *p = calloc(1, sizeof(*p));
-	int err;
-
-	if (!p) {
-		snprintf(why, KUBE_WHY_SIZE, "out of memory");
-		return -ENOMEM;
-	}
-	err = kube_pod_read(object, p, why);
-	if (err)
-		free(p);
-	else
-		*out = p;
-	return err;
-}
 
 static const struct kube_kind pods = {
 	.what = "pods",
 	.one = "Pod",
 	.group = "/api/v1",
 	.optional = true,
+	.size = sizeof(struct kube_pod),
 	.read = read_pod,
-	.free = free,
+	.clear = clear_pod,
 };
 
 static const struct {
@@ -148,15 +132,16 @@ static void owner_add(struct kube_cluster *c, enum kube_target_kind kind, const 
 	LIST_INSERT_HEAD(&c->owners, o, all);
 }
 
-static void owner_unwatch(struct owner *o)
+static void owned_unwatch(struct owned *w)
 {
-	kube_store_free(TAKE_PTR(o->members));
-	free(TAKE_PTR(o->selector));
+	kube_store_free(TAKE_PTR(w->store));
+	free(TAKE_PTR(w->selector));
 }
 
 static void owner_free(struct owner *o)
 {
-	owner_unwatch(o);
+	owned_unwatch(&o->members);
+	owned_unwatch(&o->own);
 	LIST_REMOVE(o, all);
 	free(o);
 }
@@ -205,39 +190,57 @@ bool owner_waits(const struct owner *o)
 {
 	_cleanup_free_ char *selector = NULL;
 
-	if (o->members)
-		return !kube_store_known(o->members);
+	if (o->own.store && !kube_store_known(o->own.store))
+		return true;
+	if (o->members.store)
+		return !kube_store_known(o->members.store);
 	return wanted_selector(o, &selector) || selector;
 }
 
-static void owner_watch(struct owner *o, char *selector)
+static void owned_watch(struct owner *o, struct owned *w, const struct kube_kind *kind,
+			char *selector)
 {
-	const struct kube_kind *kind = o->kind == KUBE_TARGET_SERVICE ? &slices : &kube_pods;
 	char space[KUBE_LABEL_SIZE];
 
 	snprintf(space, sizeof(space), "%.*s", (int)(strchrnul(o->key, '/') - o->key), o->key);
-	owner_unwatch(o);
-	o->selector = selector;
-	o->members = kube_store_new(o->cluster->client, kind, space, selector, cluster_changed,
-				    o->cluster);
-	if (!o->members)
+	owned_unwatch(w);
+	w->selector = selector;
+	w->store = kube_store_new(o->cluster->client, kind, space, selector, cluster_changed,
+				  o->cluster);
+	if (!w->store)
 		cluster_changed(o->cluster); /* no memory: again later */
+}
+
+/* Watches by that selector, which it takes; NULL: not at all. */
+static void owned_tend(struct owner *o, struct owned *w, const struct kube_kind *kind,
+		       char *selector)
+{
+	if (selector && w->store && !strcmp(selector, w->selector))
+		free(selector);
+	else if (selector)
+		owned_watch(o, w, kind, selector);
+	else
+		owned_unwatch(w);
 }
 
 static void owner_tend(struct owner *o)
 {
-	char *selector = NULL;
+	bool is_service = o->kind == KUBE_TARGET_SERVICE;
+	const struct kube_service *s = is_service ? owner_item(o)->now : NULL;
+	char *selector = NULL, *own = NULL;
 
 	if (wanted_selector(o, &selector)) {
 		cluster_changed(o->cluster);
 		return;
 	}
-	if (selector && o->members && !strcmp(selector, o->selector))
-		free(selector);
-	else if (selector)
-		owner_watch(o, selector);
-	else
-		owner_unwatch(o);
+	/* Only pods say whose an address is; slices may say anything. */
+	if (selector && s && s->selector && !strcmp(s->intercept, "endpoints")) {
+		own = strdup(s->selector);
+		if (!own)
+			cluster_changed(o->cluster);
+	}
+	owned_tend(o, &o->members, is_service ? &slices : &pods, selector);
+	owned_tend(o, &o->own, &pods, own);
 }
 
 /* Watches what is to be watched, and forgets what is gone. */
@@ -268,6 +271,18 @@ bool kube_cluster_known(const struct kube_cluster *c)
 	return true;
 }
 
+static bool names_clients(const struct kube_cluster *c)
+{
+	KUBE_STORE_EACH(item, c->all[ALL_SERVICES])
+	{
+		const struct kube_service *s = item->now;
+
+		if (s && s->except[0])
+			return true;
+	}
+	return false;
+}
+
 /* Watches are begun and ended here, because a callback of one may end none. */
 static void on_settle(uv_timer_t *t)
 {
@@ -276,6 +291,7 @@ static void on_settle(uv_timer_t *t)
 	c->settled_ns = monotonic_ns();
 	if (!kube_cluster_known(c))
 		return;
+	c->clients_named = names_clients(c);
 	cluster_tend(c);
 	c->changed(c->arg);
 }
@@ -340,6 +356,16 @@ int kube_cluster_at(struct kube_cluster *c, const char *node)
 	return 0;
 }
 
+/* Some Services name clients by the labels of their pods. */
+static void on_pods(void *arg)
+{
+	struct kube_cluster *c = arg;
+
+	c->pods_changed(c->pods_arg);
+	if (c->clients_named)
+		cluster_changed(c);
+}
+
 /* The name of a node goes into the query as it is: cluster.c lets none through that needs escaping.
  */
 int kube_cluster_watch_pods(struct kube_cluster *c, void (*changed)(void *arg), void *arg)
@@ -348,13 +374,27 @@ int kube_cluster_watch_pods(struct kube_cluster *c, void (*changed)(void *arg), 
 
 	assert(c->node && !c->pods);
 	snprintf(selector, sizeof(selector), "fieldSelector=spec.nodeName%%3D%s", c->node);
-	c->pods = kube_store_new(c->client, &pods, NULL, selector, changed, arg);
+	c->pods_changed = changed;
+	c->pods_arg = arg;
+	c->pods = kube_store_new(c->client, &pods, NULL, selector, on_pods, c);
 	return c->pods ? 0 : log_err_r(ENOMEM, "Kubernetes");
 }
 
 const struct kube_store *kube_cluster_pods(const struct kube_cluster *c)
 {
 	return c->pods;
+}
+
+/* Both names, which the configuration checks, need no escaping. */
+int kube_cluster_watch_gpus(struct kube_cluster *c, const char *space, const char *service)
+{
+	char selector[64 + KUBE_NAME_SIZE];
+
+	assert(!c->gpus);
+	snprintf(selector, sizeof(selector), "labelSelector=kubernetes.io%%2Fservice-name%%3D%s",
+		 service);
+	c->gpus = kube_store_new(c->client, &slices, space, selector, cluster_changed, c);
+	return c->gpus ? 0 : log_err_r(ENOMEM, "Kubernetes");
 }
 
 static void on_lease(void *arg)
@@ -400,6 +440,7 @@ void kube_cluster_free(struct kube_cluster *c)
 	kube_lease_free(c->lease);
 	kube_teller_free(c->teller);
 	kube_store_free(c->pods);
+	kube_store_free(c->gpus);
 	kube_watch_free(c->zone);
 	config_founds_free(&c->restored);
 	kube_share_free(&c->share);

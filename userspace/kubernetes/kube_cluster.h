@@ -35,6 +35,10 @@ int kube_cluster_watch_pods(struct kube_cluster *c, void (*changed)(void *arg), 
 /** The node's pods, as struct kube_pod; NULL: they are not watched. */
 const struct kube_store *kube_cluster_pods(const struct kube_cluster *c);
 
+/** Begins to watch the slices of the DCGM exporter's Service, for the figures of pods' GPUs.
+ * Returns 0 or -ENOMEM, logged. */
+int kube_cluster_watch_gpus(struct kube_cluster *c, const char *space, const char *service);
+
 /** Takes the pools in *p, which stand for those of Services whose lists are not complete. */
 void kube_cluster_restore(struct kube_cluster *c, struct config_founds *p);
 
@@ -52,6 +56,9 @@ void kube_cluster_room(struct kube_cluster *c, struct kube_amount taken);
 /** Where policies may name frontends; copied, up to KUBE_MAX_ALLOWED. */
 #define KUBE_MAX_ALLOWED 64
 void kube_cluster_allow(struct kube_cluster *c, const struct frontend_addr *prefixes, size_t count);
+
+/** Says in an Event of this node why it does not steer. `why` must stay valid. */
+void kube_cluster_tell_node(struct kube_cluster *c, const char *why);
 
 /* What is left to kube-proxy. */
 struct kube_left {

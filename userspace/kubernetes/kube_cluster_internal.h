@@ -29,14 +29,20 @@ enum {
 	ALL_COUNT,
 };
 
+/* What is watched for an owner. */
+struct owned {
+	struct kube_store *store; /* NULL: nothing is */
+	char *selector;
+};
+
 /* A Service or an InferencePool that makes pools, and what belongs to it. */
 struct owner {
 	LIST_ENTRY(owner) all;
 	struct kube_cluster *cluster;
 	enum kube_target_kind kind;
 	char key[KUBE_KEY_SIZE];
-	struct kube_store *members; /* a Service's slices, a pool's pods; NULL: it is not steered */
-	char *selector;             /* by which its pods are found */
+	struct owned members; /* a Service's slices, a pool's pods; none: it is not steered */
+	struct owned own;     /* an intercepted Service's pods, which prove its slices */
 	bool told_once;
 	char told[KUBE_WHY_SIZE]; /* why it is left to kube-proxy, as logged last; "": it is not */
 	time_t told_since;
@@ -44,7 +50,9 @@ struct owner {
 	size_t first, count, holding;
 	char refused[PINTLE_WHY_SIZE]; /* why one does not hold; "": all do */
 	bool no_room;                  /* that is why it is left to kube-proxy */
-	char why[KUBE_WHY_SIZE];       /* the same while pools are made */
+	struct kube_whys whys;         /* the same while pools are made */
+	char direct[KUBE_WHY_SIZE]; /* why connections to its pods are not intercepted, as told */
+	time_t direct_since;
 	char prefix[KUBE_WHY_SIZE]; /* why the policy's prefixes are left out; "": they are not */
 };
 
@@ -67,6 +75,12 @@ struct kube_cluster {
 	struct kube_node here;
 	struct kube_watch *zone; /* gets the node, for its zone; NULL: its name is unknown */
 	struct kube_store *pods; /* of that node; NULL: not watched */
+	const char *node_why;    /* why it does not steer; NULL: it does */
+	time_t node_since;
+	struct kube_store *gpus; /* the DCGM exporter's slices; NULL: not watched */
+	bool clients_named;      /* a Service names clients by their labels */
+	void (*pods_changed)(void *arg);
+	void *pods_arg;
 	struct kube_lease *lease;
 	struct kube_teller *teller;
 };

@@ -24,7 +24,7 @@ int kube_by_age(const void *left, const void *right)
 	return strcmp(a->meta.created, b->meta.created) ?: strcmp(a->key, b->key);
 }
 
-static void tell(struct owner *o, const char *why)
+static void tell_left(struct owner *o, const char *why)
 {
 	const char *one = owner_kinds[o->kind].one;
 
@@ -37,6 +37,23 @@ static void tell(struct owner *o, const char *why)
 		log_info("Kubernetes: %s %s is taken up", one, o->key);
 	snprintf(o->told, sizeof(o->told), "%s", why);
 	o->told_since = time(NULL);
+}
+
+static void tell_direct(struct owner *o, const char *why)
+{
+	if (!strcmp(o->direct, why))
+		return;
+	if (why[0])
+		log_warn("Kubernetes: connections to the pods of %s %s are not intercepted: %s",
+			 owner_kinds[o->kind].one, o->key, why);
+	snprintf(o->direct, sizeof(o->direct), "%s", why);
+	o->direct_since = time(NULL);
+}
+
+static void tell(struct owner *o, const struct kube_whys *whys)
+{
+	tell_left(o, whys->left);
+	tell_direct(o, whys->left[0] ? "" : whys->direct);
 }
 
 /* Adds the restored pools of that Service (NULL: of all). */
@@ -85,17 +102,17 @@ static struct kube_extra extra_of(const struct kube_cluster *c, struct owner *o)
 	return (struct kube_extra){p->keys, p->prefixes, p->prefix_count};
 }
 
-/* Lists the owner's members that are known: a Service's slices, or a pool's pods. Returns how many,
- * with *out, which the caller frees; or -ENOMEM. */
-static ssize_t members_of(const struct owner *o, void ***out)
+/* Lists what a store's objects are read as, into *out, which the caller frees. Returns how many, or
+ * -ENOMEM. */
+static ssize_t list_known(const struct kube_store *store, void ***out)
 {
-	void **all = calloc((o->members ? kube_store_count(o->members) : 0) + 1, sizeof(void *));
+	void **all = calloc((store ? kube_store_count(store) : 0) + 1, sizeof(void *));
 	size_t n = 0;
 
 	if (!all)
 		return -ENOMEM;
-	if (o->members) {
-		KUBE_STORE_EACH(item, o->members)
+	if (store) {
+		KUBE_STORE_EACH(item, store)
 		if (item->now)
 			all[n++] = item->now;
 	}
@@ -103,18 +120,60 @@ static ssize_t members_of(const struct owner *o, void ***out)
 	return (ssize_t)n;
 }
 
+/* What an owner's pools are made of. owner_parts_free() it. */
+struct owner_parts {
+	struct kube_parts parts;
+	struct kube_here here;
+	void **slices, **pods, **on_node, **gpus;
+};
+
+static void owner_parts_free(struct owner_parts *p)
+{
+	free(p->slices);
+	free(p->pods);
+	free(p->on_node);
+	free(p->gpus);
+}
+
+static int owner_parts(const struct owner *o, struct owner_parts *p)
+{
+	const struct kube_cluster *c = o->cluster;
+	bool is_service = o->kind == KUBE_TARGET_SERVICE;
+	const struct kube_store *own = is_service ? o->own.store : o->members.store;
+	ssize_t slices = list_known(is_service ? o->members.store : NULL, &p->slices);
+	ssize_t pods = list_known(own, &p->pods),
+		on_node = list_known(c->clients_named ? c->pods : NULL, &p->on_node);
+	ssize_t gpus = list_known(c->gpus, &p->gpus);
+
+	if (slices < 0 || pods < 0 || on_node < 0 || gpus < 0)
+		return -ENOMEM;
+	p->here = (struct kube_here){
+		.node = c->node,
+		.zone = c->here.zone,
+		.pods = (const struct kube_pod *const *)p->on_node,
+		.pod_count = (size_t)on_node,
+		.gpus = (const struct kube_slice *const *)p->gpus,
+		.gpus_count = (size_t)gpus,
+	};
+	p->parts = (struct kube_parts){
+		.here = &p->here,
+		.slices = (const struct kube_slice *const *)p->slices,
+		.slice_count = (size_t)slices,
+		.pods = (const struct kube_pod *const *)p->pods,
+		.pod_count = (size_t)pods,
+		.pods_missing = own ? kube_store_missing(own) : "it has no selector",
+	};
+	return 0;
+}
+
 static int add_service(struct kube_cluster *c, struct owner *o, const struct kube_service *now,
 		       struct config_founds *out)
 {
-	const struct kube_here here = {.node = c->node, .zone = c->here.zone};
+	_cleanup_(owner_parts_free) struct owner_parts p = {0};
 	const struct kube_extra extra = extra_of(c, o);
-	_cleanup_free_ void **all = NULL;
-	ssize_t n = members_of(o, &all);
+	int err = owner_parts(o, &p);
 
-	if (n < 0)
-		return (int)n;
-	return kube_pools_add(out, now, (struct kube_slice *const *)all, (size_t)n, &here, &extra,
-			      o->why);
+	return err ?: kube_pools_add(out, now, &p.parts, &extra, &o->whys);
 }
 
 /* Lists objects by age. Returns how many, or -ENOMEM. */
@@ -166,20 +225,19 @@ static ssize_t frontends_of(const struct kube_cluster *c, const struct kube_infe
 static int add_inference(struct kube_cluster *c, struct owner *o, const struct kube_inference *p,
 			 struct config_founds *out)
 {
-	const struct kube_extra extra = extra_of(c, o);
 	_cleanup_free_ const struct kube_service **frontends = NULL;
-	_cleanup_free_ void **pods = NULL;
-	ssize_t n = frontends_of(c, p, &frontends), count;
+	_cleanup_(owner_parts_free) struct owner_parts parts = {0};
+	const struct kube_extra extra = extra_of(c, o);
+	ssize_t n = frontends_of(c, p, &frontends);
+	int err;
 
 	/* It is no frontend's pool: most of a cluster's, and nothing is wrong with that. */
 	if (n <= 0)
 		return (int)n;
-	count = members_of(o, &pods);
-	if (count < 0)
-		return (int)count;
-	return kube_inference_add(out, p, frontends, (size_t)n,
-				  (const struct kube_pool_pod *const *)pods, (size_t)count, &extra,
-				  o->why);
+	err = owner_parts(o, &parts);
+	return err
+		       ?: kube_inference_add(out, p, frontends, (size_t)n, &parts.parts, &extra,
+					     &o->whys);
 }
 
 /* Why the Service's InferencePool has it not as a frontend; "": it has. */
@@ -242,6 +300,7 @@ static int owner_share(struct kube_cluster *c, struct owner *o, size_t first,
 		amount.endpoints += out->all[i].endpoint_count;
 		amount.largest = MAX(amount.largest, out->all[i].endpoint_count);
 		amount.frontends += out->all[i].frontend_count;
+		amount.spared += out->all[i].spared_count;
 	}
 	if (!amount.pools)
 		return 0;
@@ -250,7 +309,7 @@ static int owner_share(struct kube_cluster *c, struct owner *o, size_t first,
 	o->no_room = !err && why[0];
 	if (o->no_room) {
 		config_founds_cut(out, first);
-		snprintf(o->why, sizeof(o->why), "%s", why);
+		snprintf(o->whys.left, sizeof(o->whys.left), "%s", why);
 	}
 	return err;
 }
@@ -272,12 +331,12 @@ static int add_owner(struct kube_cluster *c, struct owner *o, const struct kube_
 	int err;
 
 	o->no_room = false;
-	o->why[0] = '\0';
+	o->whys = (struct kube_whys){0};
 	err = make_pools(c, o, item, out) ?: owner_share(c, o, first, out);
 	o->first = first;
 	o->count = out->count - first;
 	if (!err && !is_of_pool(o, item) && !owner_waits(o))
-		tell(o, o->why);
+		tell(o, &o->whys);
 	return err;
 }
 
@@ -303,13 +362,13 @@ static int add_owners(struct kube_cluster *c, struct config_founds *out)
 	/* Once it is known what becomes of their pools. */
 	for (ssize_t i = 0; !err && i < n; i++) {
 		struct owner *o = owner_find(c, kind_of(c, order[i]), order[i]->key);
-		char why[KUBE_WHY_SIZE] = "";
+		struct kube_whys whys = {0};
 
 		if (!o || !is_of_pool(o, order[i]))
 			continue;
-		err = judge_frontend(c, order[i]->now, why);
+		err = judge_frontend(c, order[i]->now, whys.left);
 		if (!err)
-			tell(o, why);
+			tell(o, &whys);
 	}
 	return err;
 }

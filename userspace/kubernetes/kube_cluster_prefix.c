@@ -96,10 +96,10 @@ static bool overlaps_service(const struct kube_cluster *c, const struct frontend
 
 static bool has_member(const struct owner *o, const struct frontend_addr *f)
 {
-	KUBE_STORE_EACH(item, o->members)
+	KUBE_STORE_EACH(item, o->members.store)
 	{
 		const struct kube_slice *slice = item->now;
-		const struct kube_pool_pod *pod = item->now;
+		const struct kube_pod *pod = item->now;
 
 		for (size_t i = 0;
 		     slice && o->kind == KUBE_TARGET_SERVICE && i < slice->endpoint_count; i++)
@@ -120,7 +120,7 @@ static bool overlaps_member(const struct kube_cluster *c, const struct frontend_
 
 	LIST_FOREACH(o, &c->owners, all)
 	{
-		if (!o->members || !has_member(o, f))
+		if (!o->members.store || !has_member(o, f))
 			continue;
 		snprintf(why, KUBE_WHY_SIZE,
 			 "%s has the address of a pod in it; choose another prefix",

@@ -139,42 +139,46 @@ static void say_policy(struct kube_cluster *c, const struct kube_item *item)
 
 /* ---- Events ------------------------------------------------------------------------------ */
 
-static bool add_involved(cJSON *event, const struct owner *o, const struct kube_item *item,
-			 const char *space, const char *name)
+/* What an Event says, and of which object. */
+struct saying {
+	const char *api_version, *kind, *name, *uid;
+	char space[KUBE_LABEL_SIZE]; /* the Event's; "default": of an object that has none */
+	const char *reason, *why;
+	time_t since;
+};
+
+static bool add_involved(cJSON *event, const struct saying *said)
 {
 	cJSON *to = cJSON_AddObjectToObject(event, "involvedObject");
 
-	return cJSON_AddStringToObject(to, "apiVersion", owner_kinds[o->kind].api_version) &&
-	       cJSON_AddStringToObject(to, "kind", owner_kinds[o->kind].one) &&
-	       cJSON_AddStringToObject(to, "namespace", space) &&
-	       cJSON_AddStringToObject(to, "name", name) &&
-	       cJSON_AddStringToObject(to, "uid", item->meta.uid);
+	return cJSON_AddStringToObject(to, "apiVersion", said->api_version) &&
+	       cJSON_AddStringToObject(to, "kind", said->kind) &&
+	       cJSON_AddStringToObject(to, "namespace", said->space) &&
+	       cJSON_AddStringToObject(to, "name", said->name) &&
+	       cJSON_AddStringToObject(to, "uid", said->uid);
 }
 
-static char *event_body(const struct kube_cluster *c, const struct owner *o,
-			const struct kube_item *item, const char *name, const char *why)
+static char *event_body(const struct kube_cluster *c, const char *name, const struct saying *said)
 {
-	char space[KUBE_LABEL_SIZE], now[KUBE_NOW_SIZE], first[KUBE_NOW_SIZE], *text = NULL;
+	char now[KUBE_NOW_SIZE], first[KUBE_NOW_SIZE], *text = NULL;
 	cJSON *event = cJSON_CreateObject();
 	cJSON *metadata = cJSON_AddObjectToObject(event, "metadata");
 	cJSON *source = cJSON_AddObjectToObject(event, "source");
 	struct tm tm;
 
-	snprintf(space, sizeof(space), "%.*s", (int)strcspn(o->key, "/"), o->key);
 	kube_now(now);
-	strftime(first, sizeof(first), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&o->told_since, &tm));
+	strftime(first, sizeof(first), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&said->since, &tm));
 	if (cJSON_AddStringToObject(event, "apiVersion", "v1") &&
 	    cJSON_AddStringToObject(event, "kind", "Event") &&
-	    cJSON_AddStringToObject(metadata, "namespace", space) &&
-	    cJSON_AddStringToObject(metadata, "name", name) &&
-	    add_involved(event, o, item, space, strchr(o->key, '/') + 1) &&
+	    cJSON_AddStringToObject(metadata, "namespace", said->space) &&
+	    cJSON_AddStringToObject(metadata, "name", name) && add_involved(event, said) &&
 	    cJSON_AddStringToObject(event, "type", "Warning") &&
-	    cJSON_AddStringToObject(event, "reason", o->no_room ? "NoRoom" : "LeftToKubeProxy") &&
-	    cJSON_AddStringToObject(event, "message", why) &&
+	    cJSON_AddStringToObject(event, "reason", said->reason) &&
+	    cJSON_AddStringToObject(event, "message", said->why) &&
 	    cJSON_AddStringToObject(event, "firstTimestamp", first) &&
 	    cJSON_AddStringToObject(event, "lastTimestamp", now) &&
 	    cJSON_AddNumberToObject(event, "count",
-				    1 + (double)((time(NULL) - o->told_since) / EVENT_AGAIN_S)) &&
+				    1 + (double)((time(NULL) - said->since) / EVENT_AGAIN_S)) &&
 	    cJSON_AddStringToObject(source, "component", "pintle") &&
 	    cJSON_AddStringToObject(event, "reportingComponent", "pintle.dev/pintled") &&
 	    cJSON_AddStringToObject(event, "reportingInstance", kube_lease_identity(c->lease)))
@@ -184,39 +188,88 @@ static char *event_body(const struct kube_cluster *c, const struct owner *o,
 }
 
 /* An Event by the object and the reason: the same one, told again, is the same object. */
-static void say_owner(struct kube_cluster *c, const struct owner *o)
+static void say(struct kube_cluster *c, const struct saying *said)
 {
-	const struct kube_item *item = owner_item(o);
-	const char *why = owner_left(o), *slash = strchr(o->key, '/');
 	char name[KUBE_NAME_SIZE], path[KUBE_LABEL_SIZE + KUBE_NAME_SIZE + 64];
-	uint64_t hash;
+	uint64_t hash = hash_bytes(hash_text(said->uid), said->why, strlen(said->why));
 
-	if (!why || !item || !slash || !item->meta.uid[0])
-		return;
-	hash = hash_bytes(hash_text(item->meta.uid), why, strlen(why));
-	snprintf(name, sizeof(name), "%.200s", slash + 1);
+	snprintf(name, sizeof(name), "%.200s", said->name);
 	while (strchr("-.", name[strlen(name) - 1]))
 		name[strlen(name) - 1] = '\0';
 	snprintf(name + strlen(name), 18, ".%016jx", (uintmax_t)hash);
-	snprintf(path, sizeof(path), "/api/v1/namespaces/%.*s/events/%s", (int)(slash - o->key),
-		 o->key, name);
-	hash += (uint64_t)((time(NULL) - o->told_since) / EVENT_AGAIN_S);
-	kube_teller_tell(c->teller, KUBE_TELL_EVENT, path, hash, event_body(c, o, item, name, why));
+	snprintf(path, sizeof(path), "/api/v1/namespaces/%s/events/%s", said->space, name);
+	hash += (uint64_t)((time(NULL) - said->since) / EVENT_AGAIN_S);
+	kube_teller_tell(c->teller, KUBE_TELL_EVENT, path, hash, event_body(c, name, said));
+}
+
+static void say_owner(struct kube_cluster *c, const struct owner *o)
+{
+	const struct kube_item *item = owner_item(o);
+	const char *slash = strchr(o->key, '/'), *left = owner_left(o);
+	struct saying said = {.api_version = owner_kinds[o->kind].api_version,
+			      .kind = owner_kinds[o->kind].one};
+
+	if (!item || !slash || !item->meta.uid[0])
+		return;
+	said.name = slash + 1;
+	said.uid = item->meta.uid;
+	snprintf(said.space, sizeof(said.space), "%.*s", (int)(slash - o->key), o->key);
+	if (left) {
+		said.reason = o->no_room ? "NoRoom" : "LeftToKubeProxy";
+		said.why = left;
+		said.since = o->told_since;
+		say(c, &said);
+	}
+	if (o->direct[0]) {
+		said.reason = "NotIntercepted";
+		said.why = o->direct;
+		said.since = o->direct_since;
+		say(c, &said);
+	}
+}
+
+/* Of this node each daemon says it for itself. A kubelet, too, has the name for the uid. */
+static void say_node(struct kube_cluster *c)
+{
+	const struct saying said = {.api_version = "v1",
+				    .kind = "Node",
+				    .name = c->node,
+				    .uid = c->node,
+				    .space = "default",
+				    .reason = "PintleDoesNotSteer",
+				    .why = c->node_why,
+				    .since = c->node_since};
+
+	if (c->node_why && c->node)
+		say(c, &said);
 }
 
 void kube_cluster_say(struct kube_cluster *c)
 {
+	bool known = c->judged && kube_cluster_listed(c), leads = kube_lease_held(c->lease);
 	const struct owner *o;
 
-	if (!c->judged || !kube_lease_held(c->lease) || !kube_cluster_listed(c))
+	/* What a daemon leaves out is told again later: so none leaves out what is not known yet.
+	 */
+	if (leads ? !known : !c->node_why)
 		return;
 	kube_teller_begin(c->teller);
-	KUBE_STORE_EACH(item, c->all[ALL_POLICIES])
-	if (item->now)
-		say_policy(c, item);
-	LIST_FOREACH(o, &c->owners, all)
-	say_owner(c, o);
+	say_node(c);
+	if (leads) {
+		KUBE_STORE_EACH(item, c->all[ALL_POLICIES])
+		if (item->now)
+			say_policy(c, item);
+		LIST_FOREACH(o, &c->owners, all)
+		say_owner(c, o);
+	}
 	kube_teller_end(c->teller);
+}
+
+void kube_cluster_tell_node(struct kube_cluster *c, const char *why)
+{
+	c->node_why = why;
+	c->node_since = time(NULL);
+	kube_cluster_say(c);
 }
 
 bool kube_cluster_leads(const struct kube_cluster *c)

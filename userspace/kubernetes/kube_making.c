@@ -54,7 +54,7 @@ static void name_address(const struct addr *address, char *name, size_t size)
 }
 
 int kube_making_member(struct kube_making *m, const char *pod, const struct addr *address,
-		       uint16_t port, uint16_t rank, bool drained, uint32_t place)
+		       uint16_t port, uint16_t rank, bool drained, uint32_t place, const char *gpus)
 {
 	bool v4 = addr_is_v4(address);
 	struct kube_member *one;
@@ -75,8 +75,11 @@ int kube_making_member(struct kube_making *m, const char *pod, const struct addr
 	else
 		name_address(address, one->name, sizeof(one->name));
 	addr_format(address, port, one->address);
+	one->ip = *address;
 	one->drained = drained;
 	one->place = place;
+	snprintf(one->pod, sizeof(one->pod), "%s", pod);
+	snprintf(one->gpus, sizeof(one->gpus), "%s", pod[0] ? gpus : "");
 	return 0;
 }
 
@@ -136,6 +139,7 @@ int kube_making_put(struct kube_making *m, const char *name, const char *mode, c
 	_cleanup_free_ struct config_member *members =
 		calloc(m->member_count + 1, sizeof(*members));
 	_cleanup_free_ const char **spared = calloc(m->spared_count + 1, sizeof(*spared));
+	char space[KUBE_LABEL_SIZE];
 	struct config_parts parts = {
 		.name = name,
 		.mode = mode,
@@ -152,6 +156,7 @@ int kube_making_put(struct kube_making *m, const char *name, const char *mode, c
 	sort_members(m);
 	sort_spared(m);
 	parts.endpoint_count = m->member_count;
+	snprintf(space, sizeof(space), "%.*s", (int)strcspn(name, "/"), name);
 	for (size_t i = 0; i < m->frontend_count; i++)
 		frontends[i] = m->frontends[i];
 	for (size_t i = 0; i < m->member_count; i++) {
@@ -159,6 +164,11 @@ int kube_making_put(struct kube_making *m, const char *name, const char *mode, c
 		members[i].address = m->members[i].address;
 		members[i].drained = m->members[i].drained;
 		members[i].place = m->members[i].place;
+		if (!m->members[i].gpus[0])
+			continue;
+		members[i].gpu_exporter = m->members[i].gpus;
+		members[i].gpu_pod = m->members[i].pod;
+		members[i].gpu_namespace = space;
 	}
 	for (size_t i = 0; i < m->spared_count; i++)
 		spared[i] = m->spared[i];

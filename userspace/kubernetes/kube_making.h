@@ -7,8 +7,13 @@
 #include "../config/config.h"
 #include "kube_objects.h"
 
+#define KUBE_PAGE_SIZE (ADDR_TEXT_SIZE + 16) /* "http://10.0.0.1:9400/metrics" */
+
 struct kube_member {
 	char name[KUBE_NAME_SIZE + 16], address[ADDR_TEXT_SIZE];
+	struct addr ip; /* of that address */
+	char pod[KUBE_NAME_SIZE];
+	char gpus[KUBE_PAGE_SIZE]; /* the page with the pod's GPUs; "": none */
 	bool drained;
 	uint32_t place; /* enum config_place_of */
 };
@@ -43,10 +48,11 @@ int kube_making_prefixes(struct kube_making *m, const struct kube_extra *extra, 
 /** Adds a pod's port, once all frontends are there: nothing where these have not its family. `pod`
  * is its name, "": the address belongs to no pod, and names itself. A pod is one member for each
  * family; the name in the second has a suffix. `rank`, unless 0, is another one, for a pod's
- * several ports. `drained`: it takes no further connection. `place`: enum config_place_of. Returns
- * 0 or -ENOMEM. */
+ * several ports. `drained`: it takes no further connection. `place`: enum config_place_of. `gpus`:
+ * the page with the pod's GPUs; "": none. Returns 0 or -ENOMEM. */
 int kube_making_member(struct kube_making *m, const char *pod, const struct addr *address,
-		       uint16_t port, uint16_t rank, bool drained, uint32_t place);
+		       uint16_t port, uint16_t rank, bool drained, uint32_t place,
+		       const char *gpus);
 /** Leaves the connections of the pod with this uid alone; "": nobody's. Beyond PINTLE_MAX_SPARED
  * pods, those that come later are not. Returns 0 or -ENOMEM. */
 int kube_making_spare(struct kube_making *m, const char *uid);

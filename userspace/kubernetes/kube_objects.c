@@ -14,7 +14,7 @@
 
 /* ---- parts ---------------------------------------------------------------------------- */
 
-__attribute__((format(printf, 2, 3))) static int refuse(char *why, const char *fmt, ...)
+int kube_refuse(char why[KUBE_WHY_SIZE], const char *fmt, ...)
 {
 	va_list ap;
 
@@ -49,6 +49,15 @@ bool kube_take_name(const char *text, char *to, size_t size)
 		return false;
 	memcpy(to, text, length + 1);
 	return true;
+}
+
+int kube_take_id(const cJSON *metadata, char space[KUBE_LABEL_SIZE], char *name, size_t size,
+		 char why[KUBE_WHY_SIZE])
+{
+	if (kube_take_name(kube_text(metadata, "namespace"), space, KUBE_LABEL_SIZE) &&
+	    kube_take_name(kube_text(metadata, "name"), name, size))
+		return 0;
+	return kube_refuse(why, "metadata has no name that the API allows");
 }
 
 void kube_take_plain(const char *text, const char *allowed, char *to, size_t size)
@@ -218,6 +227,105 @@ void kube_object_meta(const cJSON *object, struct kube_meta *out)
 	out->generation = kube_count(kube_member(metadata, "generation"));
 }
 
+/* ---- labels ---------------------------------------------------------------------------- */
+
+/* A label's key, "a.b/c", or its value: what else it had would be another query. */
+static bool is_label_part(const char *text)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789-._/";
+
+	return text && strlen(text) < 320 && strspn(text, allowed) == strlen(text);
+}
+
+static void write_escaped(FILE *to, const char *text)
+{
+	for (; *text; text++)
+		fputs(*text == '/' ? "%2F" : (char[]){*text, '\0'}, to);
+}
+
+int kube_selector(const cJSON *labels, char **out)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size = 0, n = 0;
+	FILE *to = open_memstream(&text, &size);
+	bool good = cJSON_IsObject(labels);
+	const cJSON *one;
+
+	if (!to)
+		return -ENOMEM;
+	fputs("labelSelector=", to);
+	cJSON_ArrayForEach (one, labels) {
+		const char *value = cJSON_GetStringValue(one);
+
+		good = good && one->string && one->string[0] && is_label_part(one->string) &&
+		       is_label_part(value) && n < KUBE_MAX_LABELS;
+		if (!good)
+			break;
+		fputs(n++ ? "%2C" : "", to);
+		write_escaped(to, one->string);
+		fputs("%3D", to);
+		write_escaped(to, value);
+	}
+	if (fclose(to))
+		return -ENOMEM;
+	if (!good || !n)
+		return -EBADMSG;
+	*out = TAKE_PTR(text);
+	return 0;
+}
+
+/* The next label of a selector from *at on, "KEY=VALUE", into `label` with line breaks around it.
+ * Returns the character behind it. */
+static char next_label(const char **at, char label[KUBE_EXCEPT_SIZE + 2])
+{
+	size_t length = strcspn(*at, ", ");
+
+	snprintf(label, KUBE_EXCEPT_SIZE + 2, "\n%.*s\n", (int)length, *at);
+	*at += length;
+	return **at ? *(*at)++ : '\0';
+}
+
+static bool is_label(char *label)
+{
+	char *value = strchr(label, '=');
+
+	if (!value || value == label + 1)
+		return false;
+	*value++ = '\0';
+	value[strlen(value) - 1] = '\0'; /* the line break */
+	return is_label_part(label + 1) && is_label_part(value);
+}
+
+bool kube_is_selectors(const char *text)
+{
+	char label[KUBE_EXCEPT_SIZE + 2];
+
+	while (*text) {
+		next_label(&text, label);
+		if (!is_label(label))
+			return false;
+	}
+	return true;
+}
+
+bool kube_selects(const char *selectors, const struct kube_pod *p)
+{
+	char label[KUBE_EXCEPT_SIZE + 2], behind;
+	bool all = true;
+
+	while (*selectors) {
+		behind = next_label(&selectors, label);
+		all = all && p->labels && strstr(p->labels, label);
+		if (behind == ',')
+			continue;
+		if (all)
+			return true;
+		all = true;
+	}
+	return false;
+}
+
 /* ---- Services ------------------------------------------------------------------------------ */
 
 static int read_cluster_ips(const cJSON *spec, struct kube_service *s, char *why)
@@ -232,12 +340,12 @@ static int read_cluster_ips(const cJSON *spec, struct kube_service *s, char *why
 
 		if (s->address_count == ARRAY_SIZE(s->addresses) ||
 		    !kube_take_address(text, &s->addresses[s->address_count]))
-			return refuse(why, "spec.clusterIPs are no two addresses");
+			return kube_refuse(why, "spec.clusterIPs are no two addresses");
 		s->address_count++;
 	}
 	if (!s->address_count && only && *only) {
 		if (!kube_take_address(only, &s->addresses[0]))
-			return refuse(why, "spec.clusterIP is no address");
+			return kube_refuse(why, "spec.clusterIP is no address");
 		s->address_count = 1;
 	}
 	return 0;
@@ -250,11 +358,11 @@ static int read_service_port(const cJSON *from, struct kube_port *p, char *why)
 
 	*p = (struct kube_port){.port = kube_port(kube_member(from, "port"))};
 	if (!p->port || !take_port_name(from, p->name))
-		return refuse(why, "one of spec.ports is no port");
+		return kube_refuse(why, "one of spec.ports is no port");
 	if (number || !target)
 		snprintf(p->target, sizeof(p->target), "%u", number ?: p->port);
 	else if (!kube_take_name(cJSON_GetStringValue(target), p->target, sizeof(p->target)))
-		return refuse(why, "one of spec.ports has a targetPort that is none");
+		return kube_refuse(why, "one of spec.ports has a targetPort that is none");
 	return 0;
 }
 
@@ -280,26 +388,40 @@ int kube_service_read(const cJSON *object, struct kube_service *out, char why[KU
 		    *spec = kube_member(object, "spec");
 	const char *mode = kube_text(kube_member(metadata, "labels"), KUBE_LABEL_MODE);
 	const char *policy = kube_text(spec, "internalTrafficPolicy");
-	const char *pool = kube_text(kube_member(metadata, "annotations"), KUBE_ANNOTATION_POOL);
-	struct kube_service s = {0};
-	int err;
+	const cJSON *annotations = kube_member(metadata, "annotations");
+	const char *pool = kube_text(annotations, KUBE_ANNOTATION_POOL);
+	const char *except = kube_text(annotations, KUBE_INTERCEPT_EXCEPT) ?: "";
+	_cleanup_(kube_service_clear) struct kube_service s = {0};
+	int err = kube_take_id(metadata, s.space, s.name, sizeof(s.name), why);
 
-	if (!kube_take_name(kube_text(metadata, "namespace"), s.space, sizeof(s.space)) ||
-	    !kube_take_name(kube_text(metadata, "name"), s.name, sizeof(s.name)))
-		return refuse(why, "metadata has no name that the API allows");
+	if (err)
+		return err;
 	snprintf(s.mode, sizeof(s.mode), "%s", mode ?: "");
 	text_make_printable(s.mode, '?');
 	if (pool && !kube_take_name(pool, s.pool, sizeof(s.pool)))
-		return refuse(why,
-			      "its annotation " KUBE_ANNOTATION_POOL " is no InferencePool's name");
+		return kube_refuse(why, "its annotation " KUBE_ANNOTATION_POOL
+					" is no InferencePool's name");
 	s.local = policy && !strcmp(policy, "Local");
 	snprintf(s.intercept, sizeof(s.intercept), "%s",
-		 kube_text(kube_member(metadata, "annotations"), KUBE_INTERCEPT) ?: "");
+		 kube_text(annotations, KUBE_INTERCEPT) ?: "");
 	text_make_printable(s.intercept, '?');
+	/* One that is too long is cut to what is no selector. */
+	snprintf(s.except, sizeof(s.except), "%s",
+		 strlen(except) < KUBE_EXCEPT_SIZE ? except : "?");
+	text_make_printable(s.except, '?');
+	if (kube_selector(kube_member(spec, "selector"), &s.selector) == -ENOMEM)
+		return kube_refuse(why, "out of memory"), -ENOMEM;
 	err = read_cluster_ips(spec, &s, why) ?: read_service_ports(spec, &s, why);
-	if (!err)
-		*out = s;
-	return err;
+	if (err)
+		return err;
+	*out = s;
+	s.selector = NULL;
+	return 0;
+}
+
+void kube_service_clear(struct kube_service *s)
+{
+	free(TAKE_PTR(s->selector));
 }
 
 /* ---- nodes ------------------------------------------------------------------------------- */
@@ -326,17 +448,9 @@ int kube_node_read(const cJSON *object, struct kube_node *out)
 /* ---- EndpointSlices ----------------------------------------------------------------------------
  */
 
-void kube_slice_free(struct kube_slice *s)
+void kube_slice_clear(struct kube_slice *s)
 {
-	if (!s)
-		return;
-	free(s->endpoints);
-	free(s);
-}
-
-static void slice_freep(struct kube_slice **s)
-{
-	kube_slice_free(*s);
+	free(TAKE_PTR(s->endpoints));
 }
 
 /* A port without a number stands for all ports, which no Service has; it is left out. */
@@ -352,7 +466,7 @@ static int read_slice_ports(const cJSON *object, struct kube_slice *s, char *why
 			continue;
 		p->port = kube_port(kube_member(port, "port"));
 		if (!p->port || !take_port_name(port, p->name))
-			return refuse(why, "one of ports is no port");
+			return kube_refuse(why, "one of ports is no port");
 		s->port_count++;
 	}
 	return 0;
@@ -369,13 +483,15 @@ static int read_endpoint(const cJSON *from, struct kube_endpoint *e, char *why)
 
 	*e = (struct kube_endpoint){0};
 	if (!kube_take_address(cJSON_GetStringValue(address), &e->address))
-		return refuse(why, "one of endpoints has no address");
+		return kube_refuse(why, "one of endpoints has no address");
+	if (addr_is_special(&e->address))
+		return kube_refuse(why, "one of endpoints has an address that no pod can have");
 	e->ready = !cJSON_IsFalse(ready);
 	e->serving = cJSON_IsBool(serving) ? cJSON_IsTrue(serving) : e->ready;
 	e->terminating = is_true(conditions, "terminating");
 	if (kind && !strcmp(kind, "Pod") &&
 	    !kube_take_name(kube_text(target, "name"), e->name, sizeof(e->name)))
-		return refuse(why, "one of endpoints has a targetRef that names no pod");
+		return kube_refuse(why, "one of endpoints has a targetRef that names no pod");
 	if (e->name[0])
 		kube_take_name(kube_text(target, "uid"), e->uid, sizeof(e->uid));
 	kube_take_name(kube_text(from, "nodeName"), e->node, sizeof(e->node));
@@ -389,10 +505,10 @@ static int read_endpoints(const cJSON *object, struct kube_slice *s, char *why)
 	int n = cJSON_IsArray(all) ? cJSON_GetArraySize(all) : 0, err = 0;
 
 	if (n > KUBE_MAX_ENDPOINTS)
-		return refuse(why, "it has more than %d endpoints", KUBE_MAX_ENDPOINTS);
+		return kube_refuse(why, "it has more than %d endpoints", KUBE_MAX_ENDPOINTS);
 	s->endpoints = calloc((size_t)n + 1, sizeof(*s->endpoints));
 	if (!s->endpoints)
-		return refuse(why, "out of memory"), -ENOMEM;
+		return kube_refuse(why, "out of memory"), -ENOMEM;
 	cJSON_ArrayForEach (one, all) {
 		err = read_endpoint(one, &s->endpoints[s->endpoint_count], why);
 		if (err)
@@ -402,27 +518,26 @@ static int read_endpoints(const cJSON *object, struct kube_slice *s, char *why)
 	return err;
 }
 
-int kube_slice_read(const cJSON *object, struct kube_slice **out, char why[KUBE_WHY_SIZE])
+int kube_slice_read(const cJSON *object, struct kube_slice *out, char why[KUBE_WHY_SIZE])
 {
-	_cleanup_(slice_freep) struct kube_slice *s = calloc(1, sizeof(*s));
+	_cleanup_(kube_slice_clear) struct kube_slice s = {0};
 	const cJSON *metadata = kube_member(object, "metadata");
 	const char *type = kube_text(object, "addressType");
-	int err;
+	int err = kube_take_id(metadata, s.space, s.name, sizeof(s.name), why);
 
-	if (!s)
-		return refuse(why, "out of memory"), -ENOMEM;
-	if (!kube_take_name(kube_text(metadata, "namespace"), s->space, sizeof(s->space)) ||
-	    !kube_take_name(kube_text(metadata, "name"), s->name, sizeof(s->name)))
-		return refuse(why, "metadata has no name that the API allows");
+	if (err)
+		return err;
 	if (!kube_take_name(kube_text(kube_member(metadata, "labels"), KUBE_LABEL_SERVICE),
-			    s->service, sizeof(s->service)))
-		return refuse(why, "it names no Service");
-	err = read_slice_ports(object, s, why);
+			    s.service, sizeof(s.service)))
+		return kube_refuse(why, "it names no Service");
+	err = read_slice_ports(object, &s, why);
 	if (!err && !(type && !strcmp(type, "FQDN")))
-		err = read_endpoints(object, s, why);
-	if (!err)
-		*out = TAKE_PTR(s);
-	return err;
+		err = read_endpoints(object, &s, why);
+	if (err)
+		return err;
+	*out = s;
+	s.endpoints = NULL;
+	return 0;
 }
 
 /* ---- Pods ---------------------------------------------------------------------------------- */
@@ -439,35 +554,90 @@ static bool take_uid(const cJSON *metadata, char to[KUBE_UID_SIZE])
 	return to[0];
 }
 
-static void take_pod_addresses(const cJSON *object, struct kube_pod *p)
+static int take_pod_addresses(const cJSON *status, struct kube_pod *p, char *why)
 {
-	const cJSON *status = kube_member(object, "status"), *ip;
+	const char *only = kube_text(status, "podIP");
+	const cJSON *one;
 
-	if (is_true(kube_member(object, "spec"), "hostNetwork"))
-		return;
-	cJSON_ArrayForEach (ip, kube_member(status, "podIPs")) {
-		if (p->address_count < ARRAY_SIZE(p->addresses) &&
-		    kube_take_address(kube_text(ip, "ip"), &p->addresses[p->address_count]))
-			p->address_count++;
+	cJSON_ArrayForEach (one, kube_member(status, "podIPs")) {
+		if (p->address_count == ARRAY_SIZE(p->addresses) ||
+		    !kube_take_address(kube_text(one, "ip"), &p->addresses[p->address_count]))
+			return kube_refuse(why, "status.podIPs are no two addresses");
+		if (addr_is_special(&p->addresses[p->address_count++]))
+			return kube_refuse(why, "one of status.podIPs is one that no pod can have");
 	}
+	if (p->address_count || !only || !*only)
+		return 0;
+	if (!kube_take_address(only, &p->addresses[0]))
+		return kube_refuse(why, "status.podIP is no address");
+	if (addr_is_special(&p->addresses[0]))
+		return kube_refuse(why, "status.podIP is one that no pod can have");
+	p->address_count = 1;
+	return 0;
+}
+
+static bool is_ready(const cJSON *status)
+{
+	const cJSON *one;
+
+	cJSON_ArrayForEach (one, kube_member(status, "conditions")) {
+		const char *type = kube_text(one, "type"), *word = kube_text(one, "status");
+
+		if (type && word && !strcmp(type, "Ready"))
+			return !strcmp(word, "True");
+	}
+	return false;
+}
+
+static int take_labels(const cJSON *labels, struct kube_pod *p, char *why)
+{
+	size_t size = 0, n = 0;
+	FILE *to = open_memstream(&p->labels, &size);
+	const cJSON *one;
+
+	if (!to)
+		return kube_refuse(why, "out of memory"), -ENOMEM;
+	cJSON_ArrayForEach (one, labels) {
+		const char *value = cJSON_GetStringValue(one);
+
+		if (is_label_part(one->string) && is_label_part(value) && n++ < KUBE_MAX_LABELS)
+			fprintf(to, "\n%s=%s\n", one->string, value);
+	}
+	return fclose(to) ? (kube_refuse(why, "out of memory"), -ENOMEM) : 0;
+}
+
+void kube_pod_clear(struct kube_pod *p)
+{
+	free(TAKE_PTR(p->labels));
 }
 
 int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_SIZE])
 {
 	const cJSON *metadata = kube_member(object, "metadata"),
-		    *spec = kube_member(object, "spec");
-	const char *phase = kube_text(kube_member(object, "status"), "phase");
-	struct kube_pod p = {.running = phase && !strcmp(phase, "Running")};
+		    *spec = kube_member(object, "spec"), *status = kube_member(object, "status"),
+		    *labels = kube_member(metadata, "labels");
+	const char *phase = kube_text(status, "phase");
+	_cleanup_(kube_pod_clear) struct kube_pod p = {
+		.host_network = is_true(spec, "hostNetwork"),
+		.running = phase && !strcmp(phase, "Running"),
+		.terminating = kube_member(metadata, "deletionTimestamp"),
+	};
+	int err = kube_take_id(metadata, p.space, p.name, sizeof(p.name), why);
 
-	if (!kube_take_name(kube_text(metadata, "namespace"), p.space, sizeof(p.space)) ||
-	    !kube_take_name(kube_text(metadata, "name"), p.name, sizeof(p.name)))
-		return refuse(why, "metadata has no name that the API allows");
+	if (err)
+		return err;
+	p.ready = p.running && is_ready(status);
 	if (!take_uid(metadata, p.uid))
-		return refuse(why, "metadata has no uid that the API allows");
+		return kube_refuse(why, "metadata has no uid that the API allows");
 	if (!kube_take_name(kube_text(spec, "serviceAccountName") ?: "default", p.account,
 			    sizeof(p.account)))
-		return refuse(why, "spec.serviceAccountName is no name that the API allows");
-	take_pod_addresses(object, &p);
+		return kube_refuse(why, "spec.serviceAccountName is no name that the API allows");
+	kube_take_name(kube_text(spec, "nodeName"), p.node, sizeof(p.node));
+	take_zone(kube_text(labels, "topology.kubernetes.io/zone"), p.zone);
+	err = take_pod_addresses(status, &p, why) ?: take_labels(labels, &p, why);
+	if (err)
+		return err;
 	*out = p;
+	p.labels = NULL;
 	return 0;
 }

@@ -26,6 +26,8 @@
 /* The annotation of a Service that says which connections, besides those to its ClusterIP, are
  * steered: "endpoints", those to its pods' own addresses. */
 #define KUBE_INTERCEPT "pintle.dev/intercept"
+/* The annotation that names, by their labels, pods whose connections are left alone then. */
+#define KUBE_INTERCEPT_EXCEPT "pintle.dev/intercept-except"
 
 /* Bytes with the NUL. */
 #define KUBE_LABEL_SIZE  64  /* a namespace, a Service, a label's value */
@@ -37,6 +39,8 @@
 #define KUBE_ZONE_SIZE   64
 #define KUBE_UID_SIZE    64 /* "f6fb0d0c-..." */
 #define KUBE_WHY_SIZE    512
+#define KUBE_EXCEPT_SIZE 512 /* selectors of clients */
+#define KUBE_MAX_LABELS  64  /* of a selector, or a pod; a pod's further ones are left out */
 
 /* ---- pages and events ------------------------------------------------------------ */
 
@@ -100,12 +104,16 @@ struct kube_service {
 	size_t address_count;            /* 0: headless, or ExternalName */
 	bool local;                      /* internalTrafficPolicy: Local */
 	char intercept[KUBE_LABEL_SIZE]; /* the annotation, whatever it is; "": none */
+	char except[KUBE_EXCEPT_SIZE];   /* likewise */
+	char *selector;                  /* as a query, of its pods; NULL: it has none */
 	struct kube_port ports[KUBE_MAX_PORTS]; /* of TCP */
 	size_t port_count;
 };
 
-/** Returns 0 with *out; or -EBADMSG with the reason in `why`. */
+/** Returns 0 with *out (kube_service_clear() it); -EBADMSG with the reason in `why`; or -ENOMEM,
+ * too. */
 int kube_service_read(const cJSON *object, struct kube_service *out, char why[KUBE_WHY_SIZE]);
+void kube_service_clear(struct kube_service *s);
 
 /* ---- nodes ------------------------------------------------------------------------------- */
 
@@ -144,10 +152,10 @@ struct kube_slice {
 	size_t endpoint_count;
 };
 
-/** Returns 0 with *out (kube_slice_free() it); -EBADMSG with the reason in `why`; or -ENOMEM, too.
+/** Returns 0 with *out (kube_slice_clear() it); -EBADMSG with the reason in `why`; or -ENOMEM, too.
  * A slice of addressType FQDN has no endpoints. */
-int kube_slice_read(const cJSON *object, struct kube_slice **out, char why[KUBE_WHY_SIZE]);
-void kube_slice_free(struct kube_slice *s);
+int kube_slice_read(const cJSON *object, struct kube_slice *out, char why[KUBE_WHY_SIZE]);
+void kube_slice_clear(struct kube_slice *s);
 
 /* ---- Pods ------------------------------------------------------------------------------ */
 
@@ -155,12 +163,33 @@ struct kube_pod {
 	char space[KUBE_LABEL_SIZE], name[KUBE_NAME_SIZE];
 	char account[KUBE_NAME_SIZE]; /* its service account */
 	char uid[KUBE_UID_SIZE];      /* by which the kubelet names its cgroup */
-	struct addr addresses[2];
-	size_t address_count; /* 0: none yet, or it has the node's network */
-	bool running;         /* phase Running: it has a cgroup */
+	char node[KUBE_NAME_SIZE];    /* "": it has none yet */
+	char zone[KUBE_ZONE_SIZE];    /* of its node; "": unknown */
+	char *labels;                 /* each as "\nKEY=VALUE\n", together */
+	struct addr addresses[2];     /* one for each family */
+	size_t address_count;         /* 0: none yet */
+	bool host_network;            /* these are its node's */
+	bool running;                 /* phase Running: it has a cgroup */
+	bool ready;
+	bool terminating; /* if it is ready, it serves until it ends */
 };
 
-/** Returns 0 with *out; or -EBADMSG with the reason in `why`. */
+/** Returns 0 with *out (kube_pod_clear() it); -EBADMSG with the reason in `why`; or -ENOMEM, too.
+ */
 int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_SIZE]);
+void kube_pod_clear(struct kube_pod *p);
+
+/* ---- labels ---------------------------------------------------------------------------- */
+
+/** Makes of the labels of a selector, a JSON object, the query for kube_store_new():
+ * "labelSelector=app%3Dvllm". Returns 0 with *out, which the caller frees; -EBADMSG: it has no
+ * label, or one that is none; or -ENOMEM. */
+int kube_selector(const cJSON *labels, char **out);
+
+/** Whether the pod carries all labels of one of these selectors: "app=prometheus role=gw,tier=2".
+ */
+bool kube_selects(const char *selectors, const struct kube_pod *p);
+/** Whether the text is a list of selectors, as kube_selects() takes it. */
+bool kube_is_selectors(const char *text);
 
 #endif

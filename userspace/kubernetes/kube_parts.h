@@ -13,6 +13,12 @@ const char *kube_text(const cJSON *object, const char *name);
  * beginning and ending with a letter or digit, as the API has all names. Returns false, with `to`
  * as it was, where it is another (or NULL), or too long. */
 bool kube_take_name(const char *text, char *to, size_t size);
+/** Writes the reason into `why`. Returns -EBADMSG. */
+__attribute__((format(printf, 2, 3))) int kube_refuse(char why[KUBE_WHY_SIZE], const char *fmt,
+						      ...);
+/** Copies an object's namespace and name. Returns 0; or -EBADMSG with the reason in `why`. */
+int kube_take_id(const cJSON *metadata, char space[KUBE_LABEL_SIZE], char *name, size_t size,
+		 char why[KUBE_WHY_SIZE]);
 /** Copies a text of these characters alone; "" where it is another (or NULL), or too long. */
 void kube_take_plain(const char *text, const char *allowed, char *to, size_t size);
 /** The same for a time, "2026-11-21T07:20:25Z". */

@@ -115,7 +115,7 @@ static int read_keys(struct kube_policy *p, const cJSON *spec)
 	if (!p->keys)
 		return -ENOMEM;
 	if (strlen(p->keys) > KUBE_MAX_KEYS_BYTES)
-		err = refuse(p, "spec has more than %d bytes of keys; remove some",
+		err = refuse(p, "spec has more than %zu bytes of keys; remove some",
 			     KUBE_MAX_KEYS_BYTES);
 	else
 		err = config_policy_check(p->keys, p->why);
@@ -192,54 +192,39 @@ const struct kube_target *kube_policy_target(const struct kube_policy *p,
 	return NULL;
 }
 
-void kube_policy_free(struct kube_policy *p)
+void kube_policy_clear(struct kube_policy *p)
 {
-	if (!p)
-		return;
-	free(p->keys);
-	free(p);
+	free(TAKE_PTR(p->keys));
 }
 
-int kube_policy_read(const cJSON *object, struct kube_policy **out, char why[KUBE_WHY_SIZE])
+int kube_policy_read(const cJSON *object, struct kube_policy *out, char why[KUBE_WHY_SIZE])
 {
-	const cJSON *metadata = kube_member(object, "metadata"), *condition;
-	struct kube_policy *p = calloc(1, sizeof(*p));
-	int err = 0;
+	const cJSON *condition;
+	int err = kube_take_id(kube_member(object, "metadata"), out->space, out->name,
+			       sizeof(out->name), why);
 
-	if (p && (!kube_take_name(kube_text(metadata, "namespace"), p->space, sizeof(p->space)) ||
-		  !kube_take_name(kube_text(metadata, "name"), p->name, sizeof(p->name)))) {
-		snprintf(why, KUBE_WHY_SIZE, "metadata has no name that the API allows");
-		free(p);
-		return -EBADMSG;
-	}
-	if (p)
-		err = read_spec(p, kube_member(object, "spec"));
-	if (!p || err == -ENOMEM) {
-		snprintf(why, KUBE_WHY_SIZE, "out of memory");
-		kube_policy_free(p);
-		return -ENOMEM;
-	}
 	if (err)
-		free(TAKE_PTR(p->keys));
+		return err;
+	err = read_spec(out, kube_member(object, "spec"));
+	if (err)
+		kube_policy_clear(out);
+	if (err == -ENOMEM) {
+		snprintf(why, KUBE_WHY_SIZE, "out of memory");
+		return err;
+	}
 	cJSON_ArrayForEach (condition, kube_member(kube_member(object, "status"), "conditions"))
-		read_condition(p, condition);
-	*out = p;
+		read_condition(out, condition);
 	return 0;
 }
 
-static int read_policy(const cJSON *object, void **out, char why[KUBE_WHY_SIZE])
+static int read_policy(const cJSON *object, void *to, char why[KUBE_WHY_SIZE])
 {
-	struct kube_policy *p = NULL;
-	int err = kube_policy_read(object, &p, why);
-
-	if (!err)
-		*out = p;
-	return err;
+	return kube_policy_read(object, to, why);
 }
 
-static void free_policy(void *now)
+static void clear_policy(void *now)
 {
-	kube_policy_free(now);
+	kube_policy_clear(now);
 }
 
 const struct kube_kind kube_policies = {
@@ -247,6 +232,7 @@ const struct kube_kind kube_policies = {
 	.one = "SteeringPolicy",
 	.group = KUBE_GROUP_POLICY,
 	.optional = true,
+	.size = sizeof(struct kube_policy),
 	.read = read_policy,
-	.free = free_policy,
+	.clear = clear_policy,
 };

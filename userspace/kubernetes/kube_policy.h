@@ -11,10 +11,12 @@
 
 #include "kube_store.h"
 
-#define KUBE_GROUP_POLICY   "/apis/pintle.dev/v1alpha1"
-#define KUBE_MAX_TARGETS    16
-#define KUBE_MAX_PREFIXES   8
-#define KUBE_MAX_KEYS_BYTES 16384 /* of spec without targetRefs, as compact JSON */
+#define KUBE_GROUP_POLICY "/apis/pintle.dev/v1alpha1"
+#define KUBE_MAX_TARGETS  16
+#define KUBE_MAX_PREFIXES 8
+/* Of spec without targetRefs and frontends, as compact JSON: an InferencePool adds its failureMode,
+ * and all of it is kept for the next daemon. */
+#define KUBE_MAX_KEYS_BYTES (sizeof(struct pintle_policy) - 64)
 
 enum kube_target_kind { KUBE_TARGET_SERVICE, KUBE_TARGET_POOL, KUBE_TARGET_KINDS };
 
@@ -46,10 +48,10 @@ struct kube_policy {
 	struct kube_condition told[KUBE_CONDITIONS]; /* in its status; no reason: not there */
 };
 
-/** Returns 0 with *out (kube_policy_free() it), also for a policy that does not hold; -EBADMSG with
- * the reason in `why`: it has not even a name; or -ENOMEM, too. */
-int kube_policy_read(const cJSON *object, struct kube_policy **out, char why[KUBE_WHY_SIZE]);
-void kube_policy_free(struct kube_policy *p);
+/** Returns 0 with *out, all 0 before (kube_policy_clear() it), also for a policy that does not
+ * hold; -EBADMSG with the reason in `why`: it has not even a name; or -ENOMEM, too. */
+int kube_policy_read(const cJSON *object, struct kube_policy *out, char why[KUBE_WHY_SIZE]);
+void kube_policy_clear(struct kube_policy *p);
 
 /** For a kube_store. */
 extern const struct kube_kind kube_policies;

@@ -2,13 +2,12 @@
 #include "kube_pools.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../base/util.h"
+#include "kube_parts.h"
 
 bool kube_pool_is_of(const char *pool, const char *service_key)
 {
@@ -30,47 +29,64 @@ bool kube_is_steered(const struct kube_service *s)
 	return false;
 }
 
-__attribute__((format(printf, 2, 3))) static void leave(char *why, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(why, KUBE_WHY_SIZE, fmt, ap);
-	va_end(ap);
-}
-
 bool kube_pools_leave(const struct kube_service *s, char why[KUBE_WHY_SIZE])
 {
 	why[0] = '\0';
 	if (!strcmp(s->mode, "off"))
-		leave(why, "its label " KUBE_LABEL_MODE " says off");
+		kube_refuse(why, "its label " KUBE_LABEL_MODE " says off");
 	else if (!kube_is_steered(s))
-		leave(why,
-		      "its label " KUBE_LABEL_MODE
-		      " is '%s', which is no mode; write enforce, shadow, baseline or off",
-		      s->mode);
+		kube_refuse(why,
+			    "its label " KUBE_LABEL_MODE
+			    " is '%s', which is no mode; write enforce, shadow, baseline or off",
+			    s->mode);
 	else if (!s->address_count)
-		leave(why, "it has no ClusterIP: clients of a headless Service, or of an "
-			   "ExternalName, dial other addresses");
+		kube_refuse(why, "it has no ClusterIP: clients of a headless Service, or of an "
+				 "ExternalName, dial other addresses");
 	else if (!s->port_count)
-		leave(why, "it has no TCP port");
+		kube_refuse(why, "it has no TCP port");
 	else if (s->intercept[0] && strcmp(s->intercept, "endpoints") != 0)
-		leave(why,
-		      "its annotation " KUBE_INTERCEPT
-		      " is '%s', which is no such word; write endpoints, or remove it",
-		      s->intercept);
+		kube_refuse(why,
+			    "its annotation " KUBE_INTERCEPT
+			    " is '%s', which is no such word; write endpoints, or remove it",
+			    s->intercept);
+	else if (!kube_is_selectors(s->except))
+		kube_refuse(why, "its annotation " KUBE_INTERCEPT_EXCEPT
+				 " names no pods by their labels; write such as app=prometheus");
 	return why[0];
 }
 
-static uint32_t place_of(const struct kube_here *here, const struct kube_endpoint *e)
+uint32_t kube_place(const struct kube_here *here, const char *node, const char *zone)
 {
-	if (here->node && !strcmp(here->node, e->node))
+	if (here->node && !strcmp(here->node, node))
 		return PLACE_NODE;
-	if (!here->node || !e->node[0])
+	if (!here->node || !node[0])
 		return PLACE_UNKNOWN;
 	/* A zone that is not known is not held against the endpoint. */
-	return here->zone[0] && e->zone[0] && strcmp(here->zone, e->zone) != 0 ? PLACE_AWAY
-									       : PLACE_ZONE;
+	return here->zone[0] && zone[0] && strcmp(here->zone, zone) != 0 ? PLACE_AWAY : PLACE_ZONE;
+}
+
+static bool has_gpus(const struct kube_slice *s, const struct kube_endpoint *e, const char *node)
+{
+	return s->port_count && e->ready && !strcmp(e->node, node);
+}
+
+const char *kube_gpus(const struct kube_here *here, const char *node, char buf[KUBE_PAGE_SIZE])
+{
+	char address[ADDR_TEXT_SIZE];
+
+	buf[0] = '\0';
+	for (size_t i = 0; node[0] && i < here->gpus_count; i++)
+		for (size_t k = 0; k < here->gpus[i]->endpoint_count; k++) {
+			const struct kube_slice *s = here->gpus[i];
+			const struct kube_endpoint *e = &s->endpoints[k];
+
+			if (!has_gpus(s, e, node))
+				continue;
+			addr_format(&e->address, s->ports[0].port, address);
+			snprintf(buf, KUBE_PAGE_SIZE, "http://%s/metrics", address);
+			return buf;
+		}
+	return buf;
 }
 
 /* A pod that terminates is no longer ready, but serves until it ends: it is a member that is
@@ -80,14 +96,99 @@ static bool is_member(const struct kube_endpoint *e)
 	return e->ready || (e->terminating && e->serving);
 }
 
-/* A pod of the Service on this node, in whatever condition. */
-static int add_spared(struct kube_making *m, const struct kube_service *s,
-		      const struct kube_here *here, const struct kube_endpoint *e)
+/* ---- pods' own addresses --------------------------------------------------------------- */
+
+/* Its addresses, in order, of pods that have a network of their own: another pod of the node may
+ * serve at the node's address. */
+struct own {
+	struct addr *all;
+	size_t count;
+};
+
+static void own_free(struct own *o)
 {
-	if (strcmp(s->intercept, "endpoints") != 0 ||
-	    (here->node && strcmp(here->node, e->node) != 0))
+	free(o->all);
+}
+
+static int by_address(const void *left, const void *right)
+{
+	return memcmp(left, right, sizeof(struct addr));
+}
+
+static int own_collect(struct own *o, const struct kube_parts *parts)
+{
+	o->all = calloc(2 * parts->pod_count + 1, sizeof(*o->all));
+	if (!o->all)
+		return -ENOMEM;
+	for (size_t i = 0; i < parts->pod_count; i++)
+		for (size_t k = 0;
+		     !parts->pods[i]->host_network && k < parts->pods[i]->address_count; k++)
+			o->all[o->count++] = parts->pods[i]->addresses[k];
+	qsort(o->all, o->count, sizeof(*o->all), by_address);
+	return 0;
+}
+
+static bool is_own(const struct own *o, const struct addr *address)
+{
+	return bsearch(address, o->all, o->count, sizeof(*o->all), by_address);
+}
+
+/* The Service's own pods on this node, in whatever condition, which may have to reach each other,
+ * and the clients that it names. */
+static int spare_clients(struct kube_making *m, const struct kube_service *s,
+			 const struct kube_parts *parts)
+{
+	const struct kube_here *here = parts->here;
+	int err = 0;
+
+	for (size_t i = 0; !err && i < parts->pod_count; i++)
+		if (!here->node || !strcmp(here->node, parts->pods[i]->node))
+			err = kube_making_spare(m, parts->pods[i]->uid);
+	for (size_t i = 0; !err && i < here->pod_count; i++)
+		if (kube_selects(s->except, here->pods[i]))
+			err = kube_making_spare(m, here->pods[i]->uid);
+	return err;
+}
+
+int kube_pools_intercept(struct kube_making *m, const struct kube_service *s,
+			 const struct kube_parts *parts, char why[KUBE_WHY_SIZE])
+{
+	_cleanup_(own_free) struct own own = {0};
+	const struct kube_member *other = NULL;
+
+	if (strcmp(s->intercept, "endpoints") != 0)
 		return 0;
-	return kube_making_spare(m, e->uid);
+	if (parts->pods_missing) {
+		kube_refuse(why, "whose addresses these are is not known: %.300s",
+			    parts->pods_missing);
+		return 0;
+	}
+	if (own_collect(&own, parts))
+		return -ENOMEM;
+	for (size_t i = 0; i < m->member_count && !other; i++)
+		if (!is_own(&own, &m->members[i].ip))
+			other = &m->members[i];
+	if (other) {
+		kube_refuse(why,
+			    "%s is the address of no pod that its selector finds in its namespace "
+			    "and that has a network of its own",
+			    other->address);
+		return 0;
+	}
+	m->intercept = true;
+	return spare_clients(m, s, parts);
+}
+
+/* ---- its pools ------------------------------------------------------------------------- */
+
+bool kube_fails_close(const char *keys)
+{
+	cJSON *root = keys ? cJSON_Parse(keys) : NULL;
+	const char *mode = kube_text(root, "failureMode");
+	bool close = mode && !strcmp(mode, "FailClose");
+
+	cJSON_Delete(root);
+	return close;
 }
 
 /* With internalTrafficPolicy: Local only the pods of the client's own node serve it. */
@@ -100,11 +201,10 @@ static bool is_here(const struct kube_service *s, const struct kube_here *here,
 static int add_slice(struct kube_making *m, const struct kube_service *s,
 		     const struct kube_here *here, const struct kube_slice *slice, const char *port)
 {
+	char page[KUBE_PAGE_SIZE];
 	int err = 0;
 
-	for (size_t k = 0; !err && k < slice->endpoint_count; k++)
-		err = add_spared(m, s, here, &slice->endpoints[k]);
-	for (size_t i = 0; !err && i < slice->port_count; i++) {
+	for (size_t i = 0; i < slice->port_count; i++) {
 		if (strcmp(slice->ports[i].name, port) != 0)
 			continue;
 		for (size_t k = 0; !err && k < slice->endpoint_count; k++) {
@@ -113,7 +213,8 @@ static int add_slice(struct kube_making *m, const struct kube_service *s,
 			if (is_member(e) && is_here(s, here, e))
 				err = kube_making_member(m, e->name, &e->address,
 							 slice->ports[i].port, 0, e->terminating,
-							 place_of(here, e));
+							 kube_place(here, e->node, e->zone),
+							 kube_gpus(here, e->node, page));
 		}
 		return err;
 	}
@@ -154,41 +255,46 @@ int kube_pools_frontends(struct kube_making *m, const struct kube_service *s, co
 
 /* The pool of a port's target. */
 static int add_target(struct config_founds *p, const struct kube_service *s, size_t port,
-		      bool several, struct kube_slice *const *slices, size_t slice_count,
-		      const struct kube_here *here, const struct kube_extra *extra, char *why)
+		      bool several, const struct kube_parts *parts, const struct kube_extra *extra,
+		      struct kube_whys *whys)
 {
 	_cleanup_(kube_making_free) struct kube_making m = {0};
+	const char *keys = extra ? extra->keys : NULL;
 	char name[2 * KUBE_LABEL_SIZE + KUBE_PORT_SIZE + 2];
 	int err = kube_pools_frontends(&m, s, s->ports[port].target, extra);
 
-	for (size_t k = 0; !err && k < slice_count; k++)
-		err = add_slice(&m, s, here, slices[k], s->ports[port].name);
-	if (!err && !m.member_count)
-		leave(why, "port %u has no ready endpoint%s", s->ports[port].port,
-		      s->local ? " on this node" : "");
-	if (err || !m.member_count)
+	for (size_t k = 0; !err && k < parts->slice_count; k++)
+		err = add_slice(&m, s, parts->here, parts->slices[k], s->ports[port].name);
+	if (!err)
+		err = kube_pools_intercept(&m, s, parts, whys->direct);
+	if (err)
 		return err;
-	m.intercept = !strcmp(s->intercept, "endpoints");
+	if (!m.member_count && !kube_fails_close(keys)) {
+		kube_refuse(whys->left, "port %u has no ready endpoint%s", s->ports[port].port,
+			    s->local ? " on this node" : "");
+		return 0;
+	}
 	snprintf(name, sizeof(name), "%s/%s%s%s", s->space, s->name, several ? ":" : "",
 		 several ? s->ports[port].name : "");
-	return kube_making_put(&m, name, s->mode, extra ? extra->keys : NULL, p);
+	return kube_making_put(&m, name, s->mode, keys, p);
 }
 
 int kube_pools_add(struct config_founds *p, const struct kube_service *s,
-		   struct kube_slice *const *slices, size_t slice_count,
-		   const struct kube_here *here, const struct kube_extra *extra,
-		   char why[KUBE_WHY_SIZE])
+		   const struct kube_parts *parts, const struct kube_extra *extra,
+		   struct kube_whys *whys)
 {
 	bool several = count_targets(s) > 1;
 	int err = 0;
 
-	why[0] = '\0';
-	if (!kube_pools_leave(s, why) && s->local && !here->node)
-		leave(why, "its internalTrafficPolicy is Local, and this node's name is not known");
-	if (why[0])
+	*whys = (struct kube_whys){0};
+	if (!kube_pools_leave(s, whys->left) && s->local && !parts->here->node)
+		kube_refuse(
+			whys->left,
+			"its internalTrafficPolicy is Local, and this node's name is not known");
+	if (whys->left[0])
 		return 0;
 	for (size_t i = 0; !err && i < s->port_count; i++)
 		if (is_first_of_target(s, i))
-			err = add_target(p, s, i, several, slices, slice_count, here, extra, why);
+			err = add_target(p, s, i, several, parts, extra, whys);
 	return err;
 }

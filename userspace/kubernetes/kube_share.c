@@ -14,6 +14,7 @@ const struct kube_amount kube_room = {
 	.pools = PINTLE_MAX_POOLS,
 	.endpoints = PINTLE_MAX_ENDPOINTS,
 	.frontends = PINTLE_MAX_FRONTENDS,
+	.spared = PINTLE_MAX_SPARED,
 };
 
 static const struct {
@@ -23,6 +24,7 @@ static const struct {
 	{"pools", offsetof(struct kube_amount, pools)},
 	{"endpoints", offsetof(struct kube_amount, endpoints)},
 	{"frontends", offsetof(struct kube_amount, frontends)},
+	{"clients that are left alone", offsetof(struct kube_amount, spared)},
 };
 
 static size_t of(const struct kube_amount *a, size_t i)
@@ -38,6 +40,7 @@ static void add(struct kube_amount *a, const struct kube_amount *b)
 	a->pools += b->pools;
 	a->endpoints += b->endpoints;
 	a->frontends += b->frontends;
+	a->spared += b->spared;
 }
 
 static struct kube_space *space_get(struct kube_share *s, const char *name)
@@ -66,6 +69,8 @@ int kube_share_take(struct kube_share *s, const char *name, struct kube_amount a
 	for (size_t i = 0; i < ARRAY_SIZE(things) && !why[0]; i++) {
 		size_t all = of(&kube_room, i), wants = of(&amount, i);
 
+		if (!wants)
+			continue;
 		if (of(&space->taken, i) + wants > all / 2)
 			snprintf(why, KUBE_WHY_SIZE,
 				 "namespace %s has %zu %s already, and no more than half of %zu "

@@ -13,7 +13,7 @@
 #include "kube_objects.h"
 
 struct kube_amount {
-	size_t pools, endpoints, frontends;
+	size_t pools, endpoints, frontends, spared;
 	size_t largest; /* endpoints of the largest of these pools; in sums without a meaning */
 };
 

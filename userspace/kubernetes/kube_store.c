@@ -56,23 +56,32 @@ static struct kube_item *item_get(struct kube_store *s, const char *key)
 	return item;
 }
 
+static void item_clear(const struct kube_kind *kind, struct kube_item *item)
+{
+	if (item->now && kind->clear)
+		kind->clear(item->now);
+	free(TAKE_PTR(item->now));
+}
+
 static void item_free(struct kube_store *s, struct kube_item *item)
 {
 	LIST_REMOVE(item, all);
 	s->count--;
-	s->kind->free(item->now);
+	item_clear(s->kind, item);
 	free(item->why);
 	free(item);
 }
 
 static void item_read(struct kube_store *s, struct kube_item *item, const cJSON *object)
 {
-	char why[KUBE_WHY_SIZE] = "";
-	int err;
+	_cleanup_free_ void *now = calloc(1, s->kind->size);
+	char why[KUBE_WHY_SIZE] = "out of memory";
+	int err = now ? s->kind->read(object, now, why) : -ENOMEM;
 
-	s->kind->free(TAKE_PTR(item->now));
+	item_clear(s->kind, item);
 	kube_object_meta(object, &item->meta);
-	err = s->kind->read(object, &item->now, why);
+	if (!err)
+		item->now = TAKE_PTR(now);
 	/* Its status changes often, and says nothing new. */
 	if (err && (!item->why || strcmp(why, item->why) != 0))
 		log_warn("Kubernetes: %s %s is left out: %s", s->kind->one, item->key, why);

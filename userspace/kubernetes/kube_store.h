@@ -22,9 +22,11 @@ struct kube_kind {
 	/* Whether Pintle does without it where the API server does not have it, or gives no right
 	 * to it: kube_store_missing(). */
 	bool optional;
-	/* Returns 0 with *out; -EBADMSG with the reason in `why`; or -ENOMEM, too. */
-	int (*read)(const cJSON *object, void **out, char why[KUBE_WHY_SIZE]);
-	void (*free)(void *now); /* what `read` made; NULL is fine */
+	size_t size; /* of what `read` fills */
+	/* Returns 0 with *to, which is all 0 before; or, with the reason in `why` and nothing in
+	 * *to to be cleared, -EBADMSG or -ENOMEM. */
+	int (*read)(const cJSON *object, void *to, char why[KUBE_WHY_SIZE]);
+	void (*clear)(void *now); /* frees what *now holds; NULL: nothing */
 };
 
 /* An object. */

@@ -35,6 +35,11 @@
 	  .key = "client, pool",                                                                   \
 	  .holds = "the name of the client, whose connections to members are left alone",          \
 	  .writer = "daemon")                                                                      \
+	X(policies, HASH, struct pintle_policy_key, struct pintle_policy, ANY, COPIED, .since = 3, \
+	  .remade = true, .key = "a cluster's pool",                                               \
+	  .holds = "the keys that it has by its SteeringPolicy, for a daemon that starts without " \
+		   "the API server",                                                               \
+	  .writer = "daemon")                                                                      \
 	X(pools, ARRAY, __u32, struct pintle_pool, PINTLE_MAX_POOLS, COPIED, .key = "pool",        \
 	  .holds = "policy and members", .writer = "daemon")                                       \
 	X(overrides, ARRAY, __u32, struct pintle_override, PINTLE_OVERRIDE_COUNT, COPIED,          \

@@ -296,6 +296,25 @@ static int spared_read(const struct maps *m, struct state *s)
 	return err;
 }
 
+/* ---- keys of a cluster's pools --------------------------------------------------------- */
+
+static int keys_read(const struct maps *m, struct state *s)
+{
+	for (size_t i = 0; i < s->pool_count; i++) {
+		struct pintle_policy_key key = {0};
+		struct pintle_policy v;
+
+		snprintf(key.pool, sizeof(key.pool), "%s", s->pools[i].name);
+		if (bpf_map_lookup_elem(m->fd[MAP_policies], &key, &v))
+			continue;
+		v.keys[sizeof(v.keys) - 1] = '\0';
+		s->pools[i].keys = strdup(v.keys);
+		if (!s->pools[i].keys)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 /* ---- the whole ------------------------------------------------------------------ */
 
 int state_read(const struct maps *m, struct state **out)
@@ -314,7 +333,7 @@ int state_read(const struct maps *m, struct state **out)
 	if (!err)
 		err = pools_read(m, s);
 	if (!err)
-		err = frontends_read(m, s) ?: spared_read(m, s);
+		err = frontends_read(m, s) ?: spared_read(m, s) ?: keys_read(m, s);
 	if (!err)
 		err = state_read_settings(m, s);
 	if (err)
@@ -330,6 +349,7 @@ void state_free(struct state *s)
 	for (size_t i = 0; s->pools && i < PINTLE_MAX_POOLS; i++) {
 		free(s->pools[i].frontends);
 		free(s->pools[i].spared);
+		free(s->pools[i].keys);
 	}
 	free(s->pools);
 	free(s->endpoints);

@@ -139,6 +139,7 @@ struct state_pool {
 	bool intercepts;              /* connections to members' own addresses, too */
 	struct pintle_spared *spared; /* clients whose connections it does not intercept */
 	size_t spared_count;
+	char *keys; /* a cluster's pool's, by its SteeringPolicy: a JSON object; NULL: none */
 	uint32_t failure_mode;             /* enum pintle_failure_mode */
 	uint32_t key_kind, group_kind;     /* PINTLE_KEY_* */
 	uint32_t key_bits_v4, key_bits_v6; /* 0..32, 0..128 */
@@ -235,6 +236,18 @@ static inline void state_freep(struct state **s)
 }
 
 #define STATE_POD_SIZE 320 /* "NAMESPACE/NAME" */
+
+/* A pod of this node, with its texts terminated and printable. */
+struct state_pod {
+	uint64_t id, space, account; /* client_id() of the pod, its namespace, its account */
+	char space_name[64], name[256], account_name[256];
+	struct addr addresses[2]; /* `::`: it has no such of its own */
+};
+
+/** The pods of this node that the daemon knows: *out, which the caller frees, NULL if there are
+ * none, and *n. Returns 0 or -ENOMEM. */
+int state_pods_read(const struct maps *m, struct state_pod **out, size_t *n);
+
 #define STATE_KEY_SIZE 352 /* "serviceAccount:NAMESPACE/NAME" and more */
 
 struct state_session {

@@ -15,7 +15,7 @@ static int found_put(const struct state *s, const struct state_pool *p, struct c
 	_cleanup_free_ struct config_member *endpoints =
 		calloc(p->endpoint_count + 1, sizeof(*endpoints));
 	_cleanup_free_ const char **spared = calloc(p->spared_count + 1, sizeof(*spared));
-	const struct config_parts parts = {
+	struct config_parts parts = {
 		.name = p->name,
 		.mode = mode_name(p->mode_configured),
 		.frontends = frontends,
@@ -25,7 +25,9 @@ static int found_put(const struct state *s, const struct state_pool *p, struct c
 		.intercept = p->intercepts,
 		.spared = spared,
 		.spared_count = p->spared_count,
+		.keys = p->keys,
 	};
+	int err;
 
 	if (!frontends || !endpoints || !spared)
 		return -ENOMEM;
@@ -43,6 +45,10 @@ static int found_put(const struct state *s, const struct state_pool *p, struct c
 	}
 	for (size_t i = 0; i < p->spared_count; i++)
 		spared[i] = p->spared[i].name;
+	err = config_founds_put(out, &parts);
+	if (err != -EINVAL)
+		return err;
+	parts.keys = NULL; /* these are none: the pool goes on without */
 	return config_founds_put(out, &parts);
 }
 

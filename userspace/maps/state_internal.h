@@ -41,12 +41,6 @@ int state_read_majority(const struct maps *m, struct state_pool *p);
  * fit, stays. */
 void state_sessions_paths(struct state_session *sessions, size_t n);
 
-/* A pod, with its texts terminated and printable. */
-struct state_pod {
-	uint64_t id, space, account; /* client_id() of the pod, its namespace, its account */
-	char space_name[64], name[256], account_name[256];
-};
-
 /* The clients that the daemon knows by name. */
 struct state_known {
 	struct pintle_client *clients;
@@ -58,8 +52,6 @@ struct state_known {
 /** The clients whose names the daemon knows: *out, which the caller frees, and *n. Returns 0 or
  * -ENOMEM. */
 int state_clients_read(const struct maps *m, struct pintle_client **out, size_t *n);
-/** The same for pods; *out is NULL if there are none. */
-int state_pods_read(const struct maps *m, struct state_pod **out, size_t *n);
 
 /** Writes "cgroup:NAME", "pod:NAMESPACE/NAME" and the like into s->text, and the pod's name into
  * s->pod, where the session's key belongs to one of those who are known. */

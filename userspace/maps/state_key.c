@@ -532,6 +532,8 @@ static void pod_take(struct state_pod *to, uint64_t id, const struct pintle_pod 
 	state_text(to->name, sizeof(to->name), from->name, sizeof(from->name));
 	state_text(to->account_name, sizeof(to->account_name), from->account_name,
 		   sizeof(from->account_name));
+	for (size_t i = 0; i < ARRAY_SIZE(to->addresses); i++)
+		memcpy(to->addresses[i].bytes, from->addresses[i], sizeof(from->addresses[i]));
 }
 
 int state_pods_read(const struct maps *m, struct state_pod **out, size_t *n)

@@ -32,6 +32,28 @@ bool addr_is_any(const struct addr *ip)
 	       (addr_is_v4(ip) && !memcmp(ip->bytes + 12, zero, 4));
 }
 
+bool addr_is_special(const struct addr *ip)
+{
+	static const struct {
+		struct addr prefix;
+		unsigned int bits;
+	} all[] = {
+		{{{[10] = 0xff, 0xff, 0}}, 96 + 8},         /* 0.0.0.0/8 */
+		{{{[10] = 0xff, 0xff, 127}}, 96 + 8},       /* 127.0.0.0/8 */
+		{{{[10] = 0xff, 0xff, 169, 254}}, 96 + 16}, /* 169.254.0.0/16 */
+		{{{[10] = 0xff, 0xff, 224}}, 96 + 4},       /* 224.0.0.0/4 */
+		{{{0}}, 128},                               /* :: */
+		{{{[15] = 1}}, 128},                        /* ::1 */
+		{{{0xfe, 0x80}}, 10},                       /* fe80::/10 */
+		{{{0xff}}, 8},                              /* ff00::/8 */
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		if (addr_prefixes_overlap(&all[i].prefix, all[i].bits, ip, 128))
+			return true;
+	return false;
+}
+
 void addr_from_v4(struct addr *ip, uint32_t network_order)
 {
 	memcpy(ip->bytes, v4_mapped, sizeof(v4_mapped));

@@ -27,6 +27,9 @@ struct frontend_addr {
 
 bool addr_is_v4(const struct addr *ip);  /* v4-mapped */
 bool addr_is_any(const struct addr *ip); /* :: or ::ffff:0.0.0.0 */
+/** Whether no pod can have the address: it is unspecified, loopback, link-local (the metadata
+ * services of clouds are), or multicast. */
+bool addr_is_special(const struct addr *ip);
 void addr_from_v4(struct addr *ip, uint32_t network_order);
 /** Clears all but the first `bits` (0..128) of the address. */
 void addr_mask(struct addr *ip, unsigned int bits);

@@ -25,7 +25,9 @@
 struct follower {
 	const struct cli *cli;
 	struct maps *m;
-	struct state *s; /* renewed with the lease, for names */
+	struct state *s;        /* renewed with the lease, for names */
+	struct state_pod *pods; /* likewise */
+	size_t pod_count;
 	const char *pool_name;
 	uint64_t since_ns; /* records before this were left by an earlier follower */
 	uint64_t renewed_ns;
@@ -38,6 +40,7 @@ struct event_row {
 	const struct state *s;
 	const struct state_pool *pool;
 	const struct state_endpoint *endpoint;
+	const struct state_pod *pod; /* the client; NULL: none that is known */
 };
 
 static volatile sig_atomic_t stopping;
@@ -134,6 +137,16 @@ GET(client)
 				 : value_address(r->e->tuple.remote, r->e->tuple.remote_port);
 }
 
+GET(client_pod)
+{
+	char text[STATE_POD_SIZE];
+
+	if (!r->pod)
+		return value_none();
+	snprintf(text, sizeof(text), "%s/%s", r->pod->space_name, r->pod->name);
+	return value_text(text);
+}
+
 GET(frontend)
 {
 	return is_of_endpoint(r) ? value_none()
@@ -187,6 +200,9 @@ static const struct column columns[] = {
 	{.key = "client",
 	 COLUMN(client),
 	 .help = "text: address and port; null: ejected, restored"},
+	{.key = "client_pod",
+	 COLUMN(client_pod),
+	 .help = "text: the pod with that address, NAMESPACE/NAME; null: none of this node"},
 	{.key = "frontend",
 	 COLUMN(frontend),
 	 .help = "text: address and port it connected to; null likewise"},
@@ -211,6 +227,18 @@ static const struct columns events_columns = COLUMNS(columns);
 
 /* ---- one event ------------------------------------------------------------------- */
 
+static const struct state_pod *pod_at(const struct follower *f, const uint8_t address[16])
+{
+	struct addr ip;
+
+	memcpy(ip.bytes, address, sizeof(ip.bytes));
+	for (size_t i = 0; !addr_is_any(&ip) && i < f->pod_count; i++)
+		for (size_t k = 0; k < ARRAY_SIZE(f->pods[i].addresses); k++)
+			if (!memcmp(&f->pods[i].addresses[k], &ip, sizeof(ip)))
+				return &f->pods[i];
+	return NULL;
+}
+
 static struct event_row event_row_of(const struct follower *f, const struct pintle_event *e)
 {
 	struct event_row r = {.e = e, .s = f->s};
@@ -227,6 +255,8 @@ static struct event_row event_row_of(const struct follower *f, const struct pint
 		if (x->id == e->endpoint && x->generation == e->generation)
 			r.endpoint = x;
 	}
+	if (!is_of_endpoint(&r))
+		r.pod = pod_at(f, e->tuple.remote);
 	return r;
 }
 
@@ -245,9 +275,10 @@ static void print_text(const struct follower *f, const struct event_row *r)
 	printf("%s  %s%-8s%s  %s", when, tone_begin(f->cli, failed ? TONE_BAD : TONE_PLAIN),
 	       get_event(r, NULL).text, tone_end(f->cli, failed ? TONE_BAD : TONE_PLAIN), name);
 	if (!is_of_endpoint(r))
-		printf("  %s  %s -> %s",
+		printf("  %s  %s%s%s -> %s",
 		       e->outcome < PINTLE_OUTCOME_COUNT ? outcome_name(e->outcome) : "-",
-		       get_client(r, NULL).text, get_frontend(r, NULL).text);
+		       get_client(r, NULL).text, r->pod ? " " : "",
+		       r->pod ? get_client_pod(r, NULL).text : "", get_frontend(r, NULL).text);
 	if (is_closed(r))
 		printf("  %.3f s  %llu B in  %llu B out  rtt %.1f ms",
 		       (double)e->duration_ns / (double)NSEC_PER_SEC, e->bytes_received,
@@ -323,6 +354,10 @@ static int lease_renew(struct follower *f)
 	if (f->renewed_ns && now - f->renewed_ns < RENEW_NS)
 		return 0;
 	err = lease_set(f->m, now + LEASE_NS);
+	free(TAKE_PTR(f->pods));
+	f->pod_count = 0;
+	if (!err)
+		err = state_pods_read(f->m, &f->pods, &f->pod_count);
 	if (!err)
 		err = state_read(f->m, &s);
 	if (err)
@@ -430,6 +465,7 @@ static int run_events(struct cli *cli)
 		status = follow_locked(&f);
 	lease_set(m, 0);
 	state_free(f.s);
+	free(f.pods);
 	return status;
 }
 

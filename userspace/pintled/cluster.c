@@ -12,9 +12,10 @@
 #include "../maps/state_found.h"
 
 struct cluster {
-	struct kube_access *access;  /* until cluster_start() */
-	char *node;                  /* the name of this one in the cluster */
-	struct config_founds pinned; /* the same */
+	struct kube_access *access;    /* until cluster_start() */
+	char *node;                    /* the name of this one in the cluster */
+	char *gpu_space, *gpu_service; /* the DCGM exporter's; NULL: none */
+	struct config_founds pinned;   /* the same */
 	struct kube_client *client;
 	struct kube_cluster *kube;
 };
@@ -57,7 +58,11 @@ int cluster_new(const struct config *config, struct cluster **out)
 	}
 	c->access = a;
 	c->node = find_node(config);
-	if (!c->node) {
+	if (c->node && config->gpu_exporter.name) {
+		c->gpu_space = strdup(config->gpu_exporter.space);
+		c->gpu_service = strdup(config->gpu_exporter.name);
+	}
+	if (!c->node || (config->gpu_exporter.name && (!c->gpu_space || !c->gpu_service))) {
 		cluster_free(c);
 		return log_err_r(ENOMEM, "Kubernetes");
 	}
@@ -76,6 +81,8 @@ int cluster_start(struct cluster *c, uv_loop_t *loop, void (*changed)(void *arg)
 		err = kube_cluster_new(loop, c->client, changed, arg, &c->kube);
 	if (!err)
 		err = kube_cluster_at(c->kube, c->node);
+	if (!err && c->gpu_service)
+		err = kube_cluster_watch_gpus(c->kube, c->gpu_space, c->gpu_service);
 	if (!err)
 		kube_cluster_restore(c->kube, &c->pinned);
 	return err;
@@ -90,6 +97,8 @@ void cluster_free(struct cluster *c)
 	kube_access_free(c->access);
 	config_founds_free(&c->pinned);
 	free(c->node);
+	free(c->gpu_space);
+	free(c->gpu_service);
 	free(c);
 }
 
@@ -151,6 +160,11 @@ int cluster_restore(struct cluster *c, const char *bpffs)
 	return 0;
 }
 
+void cluster_tell_node(struct cluster *c, const char *why)
+{
+	kube_cluster_tell_node(c->kube, why);
+}
+
 int cluster_pools(struct cluster *c, struct config_founds *out)
 {
 	struct config_founds f = {0};
@@ -180,6 +194,7 @@ void cluster_room(struct cluster *c, const struct config *config)
 		taken.pools++;
 		taken.endpoints += p->endpoint_count;
 		taken.frontends += p->frontend_count;
+		taken.spared += p->spared_count;
 	}
 	if (!c || !c->kube)
 		return;

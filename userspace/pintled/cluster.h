@@ -28,6 +28,9 @@ void cluster_free(struct cluster *c);
  * asked. Without pins there are none. Returns 0 or -errno, logged. */
 int cluster_restore(struct cluster *c, const char *bpffs);
 
+/** Says in an Event of this node why it does not steer. `why` must stay valid. */
+void cluster_tell_node(struct cluster *c, const char *why);
+
 /** The pools, as they are known. Returns 0 with *out (config_founds_free() it), or -ENOMEM,
  * logged. */
 int cluster_pools(struct cluster *c, struct config_founds *out);

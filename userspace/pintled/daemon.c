@@ -240,7 +240,9 @@ static void warn_of_node(const struct config *old, const struct config *new)
 		log_warn("a change under node: takes effect at the next start of pintled; "
 			 "pools are reloaded now");
 	if (old->kubernetes != new->kubernetes || differs(old->kubeconfig, new->kubeconfig) ||
-	    differs(old->kube_node, new->kube_node))
+	    differs(old->kube_node, new->kube_node) ||
+	    differs(old->gpu_exporter.space, new->gpu_exporter.space) ||
+	    differs(old->gpu_exporter.name, new->gpu_exporter.name))
 		log_warn("a change of kubernetes takes effect at the next start of pintled");
 }
 
@@ -571,6 +573,8 @@ static int daemon_start(struct daemon *d)
 		err = cluster_watch_pods(d->cluster, on_pods, d);
 	if (err)
 		return err;
+	if (d->cluster && attachment_part(d->attachment))
+		cluster_tell_node(d->cluster, attachment_part(d->attachment));
 	cluster_show(d->cluster, d->maps->node);
 	d->started_ns = monotonic_ns();
 	d->watchdog_ns = notify_watchdog_interval_ns();

@@ -58,7 +58,7 @@ static struct pintle_pod pod_value(const struct kube_pod *from)
 
 	snprintf(account, sizeof(account), "%s/%s", from->space, from->account);
 	v.account = client_id(account);
-	for (size_t i = 0; i < from->address_count; i++)
+	for (size_t i = 0; !from->host_network && i < from->address_count; i++)
 		memcpy(v.addresses[i], from->addresses[i].bytes, sizeof(v.addresses[i]));
 	strcpy(v.space_name, from->space);
 	strcpy(v.name, from->name);

@@ -106,8 +106,10 @@ static const struct scrape_callbacks gpu_callbacks = {.done = gpus_done};
 
 static bool gpu_is_of(const struct dcgm_gpu *g, const struct config_endpoint *e)
 {
-	return (e->gpu_index >= 0 && g->index == e->gpu_index) ||
-	       (e->gpu_pod && !strcmp(g->pod, e->gpu_pod));
+	if (!e->gpu_pod)
+		return e->gpu_index >= 0 && g->index == e->gpu_index;
+	return !strcmp(g->pod, e->gpu_pod) &&
+	       (!e->gpu_namespace || !strcmp(g->space, e->gpu_namespace));
 }
 
 struct gpu_figures {

@@ -9,6 +9,7 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../maps/pin.h"
+#include "policies.h"
 
 /* When a key is deleted during a walk, the walk begins again: so its steps are limited. */
 #define MAX_STEPS (4 * PINTLE_MAX_VERDICTS)
@@ -463,6 +464,8 @@ void settings_done(struct settings *s, const char *why)
 	s->again = s->reloading && why;
 	if (!s->again)
 		judge_rows(s, why);
+	if (!why)
+		policies_put(s->m, &s->found);
 	if (s->reloading)
 		judge_reload(s, why);
 	s->reloading = false;

@@ -723,6 +723,8 @@ static void dcgm_identify(const struct expfmt_sample *s, struct dcgm_gpu *gpu)
 	/* Prometheus renames the exporter's label when its own target is a pod. */
 	if (!expfmt_label(s, "exported_pod", gpu->pod, sizeof(gpu->pod)))
 		expfmt_label(s, "pod", gpu->pod, sizeof(gpu->pod));
+	if (!expfmt_label(s, "exported_namespace", gpu->space, sizeof(gpu->space)))
+		expfmt_label(s, "namespace", gpu->space, sizeof(gpu->space));
 }
 
 /* The figures of one GPU and pod, all its MIG instances together. */
@@ -735,7 +737,8 @@ struct dcgm_tally {
 static int dcgm_place(const struct dcgm_gpu *gpu, struct dcgm_gpu *out, size_t *count, size_t max)
 {
 	for (size_t i = 0; i < *count; i++)
-		if (out[i].index == gpu->index && !strcmp(out[i].pod, gpu->pod))
+		if (out[i].index == gpu->index && !strcmp(out[i].pod, gpu->pod) &&
+		    !strcmp(out[i].space, gpu->space))
 			return (int)i;
 	if (*count == max)
 		return -1;

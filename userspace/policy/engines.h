@@ -62,8 +62,9 @@ int engine_read(const struct engine *e, const char *page, size_t size, struct si
 
 /* DCGM exporter: GPU utilisation, memory and errors by GPU index and pod. */
 struct dcgm_gpu {
-	int index;     /* label `gpu`; -1: absent */
-	char pod[256]; /* label `exported_pod`, else `pod`; "": absent */
+	int index;      /* label `gpu`; -1: absent */
+	char pod[256];  /* label `exported_pod`, else `pod`; "": absent */
+	char space[64]; /* likewise of `namespace` */
 	bool has_utilization, has_memory;
 	double utilization; /* 0..1; with several MIG instances, the busiest one's */
 	double memory;      /* share in use, 0..1; with several MIG instances, of all together */

@@ -46,9 +46,13 @@ struct yaml_key {
 	const char *path; /* "pools[].scrape.interval": "[]" is an element of a list */
 	const struct yaml_type *type;
 	bool required;
+	bool empty;  /* a list may have no element */
 	bool secret; /* no message shows the value: it may be a secret, written there by mistake */
 	int set;     /* in the configuration: enum config_set, how `pintle set` sets it; else 0 */
 	int policy;  /* in the configuration: enum config_policy; else 0 */
+	/* In the configuration: the least that a SteeringPolicy may say, if that is more than `min`
+	 */
+	double policy_min;
 	/* The range of a number or a duration (nanoseconds); max alone: the most bytes of a text,
 	 * or the most elements of a list in the whole file. */
 	double min, max;

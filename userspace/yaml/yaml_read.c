@@ -135,7 +135,7 @@ static size_t admit_elements(struct walk *w, const struct yaml_key *k, const str
 	const struct yaml_node *excess;
 
 	assert(*total <= (size_t)k->max);
-	if (!n->count)
+	if (!n->count && !k->empty)
 		yaml_report_error(w->report, n->line, n->column, "%s is empty; write at least one",
 				  yaml_key_label(k));
 	if (one)
