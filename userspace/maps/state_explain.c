@@ -221,20 +221,26 @@ static int bound_read(struct question *q)
 	return 0;
 }
 
-/* The pool's table of homes, which the caller frees; NULL: it has none. */
-static struct pintle_homes *homes_read(const struct question *q)
+/* Reads the pool's table of homes: *out, which the caller frees; NULL: it has none. Its map has no
+ * pin, and only root may open it by its id. Returns 0 or -errno. */
+static int homes_read(const struct question *q, struct pintle_homes **out)
 {
 	_cleanup_free_ struct pintle_homes *homes = malloc(sizeof(*homes));
 	_cleanup_close_ int fd = -1;
 	uint32_t id, zero = 0;
 
-	if (!homes || bpf_map_lookup_elem(q->m->fd[MAP_homes], &q->asked->pool.id, &id))
-		return NULL;
+	if (!homes)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(q->m->fd[MAP_homes], &q->asked->pool.id, &id))
+		return errno == ENOENT ? 0 : -errno;
 	fd = bpf_map_get_fd_by_id(id);
-	if (fd < 0 || bpf_map_lookup_elem(fd, &zero, homes) ||
-	    homes->pool_generation != q->asked->pool.generation)
-		return NULL;
-	return TAKE_PTR(homes);
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	if (bpf_map_lookup_elem(fd, &zero, homes))
+		return -errno;
+	if (homes->pool_generation == q->asked->pool.generation)
+		*out = TAKE_PTR(homes);
+	return 0;
 }
 
 /* As home_find() in bpf/choose.bpf.h. */
@@ -243,13 +249,14 @@ static int home_read(struct question *q)
 	_cleanup_free_ struct pintle_homes *homes = NULL;
 	struct explain_preferred *p = &q->out->home;
 	uint64_t id[2];
+	int err;
 
 	if (q->asked->group.kind == PINTLE_KEY_NONE)
 		return 0;
 	p->why = EXPLAIN_NONE;
-	homes = homes_read(q);
-	if (!homes)
-		return 0;
+	err = homes_read(q, &homes);
+	if (err || !homes)
+		return err;
 	memcpy(id, q->asked->group.id, sizeof(id));
 	p->endpoint = homes->home[decide_home(id[0], id[1])];
 	return p->endpoint.generation ? preferred_weigh(q, p, false, &q->home) : 0;
@@ -413,7 +420,8 @@ static void loads_take(struct question *q)
 	for (size_t i = 0; i < x->count; i++) {
 		struct explain_candidate *c = &x->candidates[i];
 
-		c->load = decide_load(&rule, &q->candidates[i]);
+		c->load = c->ineligible ? q->candidates[i].load
+					: decide_load(&rule, &q->candidates[i]);
 		if (!c->ineligible && is_rival(&rule, &q->candidates[i]))
 			x->least = MIN(x->least, c->load);
 	}

@@ -106,8 +106,8 @@ struct explain {
 	uint64_t margin;
 };
 
-/** Returns 0 with *out, which the caller frees (explain_free()); -ESTALE if the pool is gone; or
- * another -errno. *out is untouched on failure. Does not log. */
+/** Returns 0 with *out, which the caller frees (explain_free()); -ESTALE if the pool is gone;
+ * -EPERM if it has homes, which only root may read; or another -errno. *out is untouched on failure. Does not log. */
 int explain_read(const struct maps *m, const struct explain_asked *asked, struct explain **out);
 void explain_free(struct explain *x);
 static inline void explain_freep(struct explain **x)

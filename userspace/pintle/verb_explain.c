@@ -460,22 +460,23 @@ static void print_choice(const struct explanation *e)
 	const char *who = e->client ?: "a client without a session";
 
 	if (x->passes)
-		printf("%s: %s is left alone: %s\n", e->pool->name, who,
+		printf("%s: %s would be left alone: %s\n", e->pool->name, who,
 		       x->mode == PINTLE_MODE_OFF ? "mode off" : "no daemon has run for long");
 	else if (!x->likeliest)
 		printf("%s: no endpoint may be chosen for %s: connections %s\n", e->pool->name, who,
 		       without_endpoints(e->pool));
 	else if (is_certain(x))
-		printf("%s: %s goes to %s (%s)\n", e->pool->name, who,
+		printf("%s: %s would go to %s (%s)\n", e->pool->name, who,
 		       name_of(e, &x->likeliest->endpoint), outcome_name(x->outcome));
 	else
-		printf("%s: %s goes to %s most likely (%.1f %%)\n", e->pool->name, who,
+		printf("%s: %s would most likely go to %s (%.1f %%)\n", e->pool->name, who,
 		       name_of(e, &x->likeliest->endpoint),
 		       100 * share_of(e, x->likeliest->chosen));
 	if (!x->passes && !is_certain(x))
 		print_chances(e);
 	if (x->mode == PINTLE_MODE_SHADOW)
-		printf("  mode shadow: so says the rule; the connection goes where it would without it\n");
+		printf("  mode shadow: so says the rule, and the connection goes where it would "
+		       "without it\n");
 }
 
 /* The words for what is preferred and what became of it, after "gpu1: ". */
@@ -681,7 +682,7 @@ static int explain_json(const struct explanation *e)
 	cJSON_AddItemToObject(o, "extra", load_or_null((double)x->extra, true));
 	cJSON_AddItemToObject(o, "margin", load_or_null((double)x->margin, x->has_margin));
 	cJSON_AddBoolToObject(o, "daemon_alive", e->state->daemon_alive);
-	cJSON_AddItemToObject(o, "newest_score_seconds",
+	cJSON_AddItemToObject(o, "newest_age_seconds",
 			      age < 0 ? cJSON_CreateNull() : json_number(age));
 	cJSON_AddItemToObject(o, "candidates", candidates_json(e));
 	return output_json(o);
@@ -703,7 +704,7 @@ static const struct {
 	{"least", "the least load of all candidates"},
 	{"extra", "how far ahead of it the preferred one may be"},
 	{"margin", "how much higher the chosen one's load could be; null: left to chance"},
-	{"newest_score_seconds", "age of the newest score"},
+	{"newest_age_seconds", "age of the newest score"},
 	{"candidates", "list of the objects below"},
 };
 
@@ -730,6 +731,10 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 	if (asked->session.kind != PINTLE_KEY_NONE)
 		state_session_format(&asked->session, e->session);
 	err = explain_read(m, asked, &x);
+	if (err == -EPERM) {
+		log_error("the homes of %s's groups may be read by root only", e->pool->name);
+		return EXIT_FAILED;
+	}
 	if (err) {
 		log_err_r(err, "cannot read the maps of %s", e->pool->name);
 		return EXIT_FAILED;
