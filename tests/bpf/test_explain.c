@@ -344,6 +344,8 @@ static void test_all_of_it_was_seen(void **state)
 	};
 
 	(void)state;
+	if (getenv("PINTLE_FILLS"))
+		skip();
 	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
 		if (!seen.outcomes[wanted[i]])
 			fail_msg("no outcome %u", wanted[i]);

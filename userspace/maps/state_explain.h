@@ -107,7 +107,8 @@ struct explain {
 };
 
 /** Returns 0 with *out, which the caller frees (explain_free()); -ESTALE if the pool is gone;
- * -EPERM if it has homes, which only root may read; or another -errno. *out is untouched on failure. Does not log. */
+ * -EPERM if it has homes, which only root may read; or another -errno. *out is untouched on
+ * failure. Does not log. */
 int explain_read(const struct maps *m, const struct explain_asked *asked, struct explain **out);
 void explain_free(struct explain *x);
 static inline void explain_freep(struct explain **x)

@@ -34,8 +34,8 @@ struct state_raw {
 	struct decide_facts facts;
 };
 
-/** Reads the endpoint with this id, below PINTLE_MAX_ENDPOINTS, and generation. Returns 0 with *raw,
- * or -errno with *raw in any state. */
+/** Reads the endpoint with this id, below PINTLE_MAX_ENDPOINTS, and generation. Returns 0 with
+ * *raw, or -errno with *raw in any state. */
 int state_read_raw(const struct maps *m, uint64_t now, const struct pintle_pool *pool, uint32_t id,
 		   uint32_t generation, struct state_raw *raw);
 
