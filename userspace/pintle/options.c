@@ -15,7 +15,7 @@ const struct option_help options[] = {
 	{"source", 0, "IP", "the client's address", OPTION_CLIENT},
 	{"session", 0, "KEY", "its session, as `pintle sessions` shows it", OPTION_CLIENT},
 	{"cgroup", 0, "PATH", "its cgroup", OPTION_CLIENT},
-	{"pod", 0, "NS/NAME", "the pod that it is, on this node", OPTION_CLIENT},
+	{"pod", 0, "POD", "the pod of this node that it is, NAMESPACE/NAME", OPTION_CLIENT},
 	{"bytes", 0, "N", "as if its session's context had N bytes", OPTION_CLIENT},
 	{"help", 'h', NULL, "what the program does; `pintle COMMAND --help`: what a command does",
 	 0},

@@ -232,10 +232,10 @@ static const struct columns explain_columns = COLUMNS(columns);
 static const char *const options_of_keys[PINTLE_KEY_COUNT] = {
 	[PINTLE_KEY_SOURCE] = "--source IP",
 	[PINTLE_KEY_CLIENT] = "--session client:COOKIE",
-	[PINTLE_KEY_CGROUP] = "--cgroup PATH, or --pod NS/NAME",
-	[PINTLE_KEY_POD] = "--pod NS/NAME, or --session pod:netns:COOKIE",
-	[PINTLE_KEY_NAMESPACE] = "--pod NS/NAME, or --session namespace:NAME",
-	[PINTLE_KEY_ACCOUNT] = "--pod NS/NAME, or --session serviceAccount:NAMESPACE/NAME",
+	[PINTLE_KEY_CGROUP] = "--cgroup PATH, or --pod NAMESPACE/NAME",
+	[PINTLE_KEY_POD] = "--pod NAMESPACE/NAME, or --session pod:netns:COOKIE",
+	[PINTLE_KEY_NAMESPACE] = "--pod NAMESPACE/NAME, or --session namespace:NAME",
+	[PINTLE_KEY_ACCOUNT] = "--pod NAMESPACE/NAME, or --session serviceAccount:NAMESPACE/NAME",
 	[PINTLE_KEY_MARK] = "--session mark:0xMARK",
 	[PINTLE_KEY_HINT] = "--session hint:HASH, or hint=TEXT",
 	[PINTLE_KEY_DESTINATION] = "--session destination:ADDRESS",
@@ -492,7 +492,7 @@ static void print_preferred(const struct explanation *e, const struct explain_pr
 		       age_text(seconds_since(e, p->used_ns), age));
 		return;
 	case EXPLAIN_CROWD:
-		printf("a crowd: %u of its connections are busy, more than %u\n", p->open - p->idle,
+		printf("a crowd: %u of its connections are busy, more than %d\n", p->open - p->idle,
 		       DECIDE_MAX_BUSY);
 		return;
 	case EXPLAIN_INELIGIBLE:
@@ -773,8 +773,7 @@ static int run_explain(struct cli *cli)
 const struct command command_explain = {
 	.name = "explain",
 	.kind = VERB,
-	.arguments =
-		"POOL [--source IP | --session KEY | --cgroup PATH | --pod NS/NAME] [--bytes N]",
+	.arguments = "POOL [--source IP] [--session KEY] [--cgroup PATH] [--pod POD] [--bytes N]",
 	.summary = "where a connection would go now, and why",
 	.help = "Runs the rule on what the kernel sees now, and changes nothing. Without a client, the\n"
 		"connection has no session. Where equal loads, or the sample of a large pool, leave\n"
