@@ -291,4 +291,18 @@ struct weigh_case {
 	struct weigh_one of[WEIGH_CASE_MAX];
 };
 
+#define CHOOSE_CASE_MAX 64
+
+/* A connection for which an endpoint is chosen out of the maps, several times. */
+struct choose_case {
+	__u64 now;
+	struct pintle_affinity_key key;
+	__u32 family; /* PINTLE_FAMILY_* */
+	__u32 daemonless;
+	__u32 mode;  /* enum pintle_mode */
+	__u32 home;  /* 1 + the index of its group's home; 0: none */
+	__u32 count; /* of results, at most CHOOSE_CASE_MAX */
+	struct decide_result result[CHOOSE_CASE_MAX]; /* out */
+};
+
 #endif

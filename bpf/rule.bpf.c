@@ -5,6 +5,7 @@
 
 struct decide_case rule_case;
 struct weigh_case weigh_case;
+struct choose_case choose_case;
 
 SEC("syscall")
 int pintle_rule(void *ctx __attribute__((unused)))
@@ -31,6 +32,31 @@ int pintle_weigh(void *ctx __attribute__((unused)))
 		t.daemonless = one->daemonless;
 		one->eligible = endpoint_weigh(&t, &c, one->bound);
 		one->candidate = c;
+	}
+	return 0;
+}
+
+SEC("syscall")
+int pintle_choose(void *ctx __attribute__((unused)))
+{
+	struct terms t = {
+		.now = choose_case.now,
+		.key = choose_case.key,
+		.family = choose_case.family,
+		.daemonless = choose_case.daemonless,
+		.would = choose_case.mode == PINTLE_MODE_SHADOW,
+		.mode = choose_case.mode,
+		.home = choose_case.home,
+	};
+	__u32 i;
+
+	for (i = 0; i < CHOOSE_CASE_MAX; i++) {
+		struct decide_result r = {.outcome = PINTLE_OUTCOME_NO_ENDPOINT};
+
+		if (i >= choose_case.count)
+			break;
+		choose(&t, &r);
+		choose_case.result[i] = r;
 	}
 	return 0;
 }

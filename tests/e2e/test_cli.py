@@ -387,3 +387,65 @@ def test_bash_completion(node, typed):
     offered = node.run("bash", "-c", text).stdout.split()
     wanted = {"": "status", "end": "endpoints", "mode pool ": "baseline", "drain ": "s0"}[typed]
     assert any(wanted in o for o in offered), offered
+
+
+def explained(node, *words):
+    return node.cli("explain", "pool", *words)
+
+
+def test_explain(node):
+    """`explain` says where the next connection goes and why, and it goes there: a new session, a
+    bound one, one whose endpoint is too loaded, and beside a drained endpoint."""
+    servers = node.servers(3)
+    for s, running in zip(servers, (3, 0, 6)):
+        s.set(running=running)
+    node.steer(servers)
+    wait_for(lambda: [e["running"] for e in node.cli("endpoints")] == [3, 0, 6])
+
+    def next_goes(client, outcome, to):
+        told = explained(node, "--source", source(client))
+        assert (told["chosen"], told["outcome"], told["certain"]) == (to, outcome, True), told
+        assert node.ask(FRONTEND["v4"], source(client)) == to
+        assert sum(c["chance"] for c in told["candidates"]) == 1, told
+        return told
+
+    told = next_goes(1, "least_loaded", "s1")
+    assert told["bound"]["why"] == "none" and 2.5 < told["margin"] < 3.5, told
+    assert [c["running"] for c in told["candidates"]] == [3, 0, 6], told
+    told = next_goes(1, "sticky", "s1")
+    assert told["bound"]["endpoint"] == "s1" and told["bound"]["why"] == "holds", told
+    servers[1].set(running=40)
+    wait_for(lambda: node.endpoint("s1")["running"] == 40)
+    told = explained(node, "--source", source(1))
+    assert told["bound"]["why"] == "too_loaded" and told["bound"]["load"] > told["least"] + told["extra"], told
+    assert "too much against" in node.pintle("explain", "pool", "--source", source(1)).stdout
+    next_goes(1, "escaped", "s0")
+    node.pintle("drain", "s0")
+    told = next_goes(1, "least_loaded", "s2")
+    assert told["bound"]["why"] == "ineligible" and told["candidates"][0]["why"] == "drained", told
+
+
+def test_explain_by_chance(node):
+    """Equal loads leave a new session to chance: `explain` names who could be chosen, and they are.
+    Asking changes nothing."""
+    node.steer(node.servers(3))
+    stats = node.cli("stats")
+    for _ in range(3):
+        told = explained(node, "--source", source(1))
+        assert not told["certain"], told
+        assert all(0.3 < c["chance"] < 0.37 for c in told["candidates"]), told
+    assert node.cli("stats") == stats and not node.cli("sessions")
+
+
+def test_explain_without_daemon(node):
+    """Without a daemon `explain` works by what is left in the maps, and says how old the scores are."""
+    daemon = node.steer(node.servers(2))
+    to = node.ask(FRONTEND["v4"], source(1))
+    daemon.kill()
+    wait_for(lambda: not node.cli("status")[0]["daemon_alive"])
+    told = explained(node, "--source", source(1))
+    assert told["chosen"] == to and told["bound"]["endpoint"] == to, told
+    assert not told["daemon_alive"] and told["newest_age_seconds"] > 0, told
+    text = node.pintle("explain", "pool", "--source", source(1)).stdout
+    assert f"would go to {to}" in text and "pintled does not run: the newest score is" in text, text
+    assert node.ask(FRONTEND["v4"], source(1)) == to

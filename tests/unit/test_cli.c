@@ -372,6 +372,158 @@ static void test_snapshots_without_daemon(void **state)
 	snapshot("endpoints-dead.txt", WORDS("endpoints"));
 }
 
+/* ---- explain -------------------------------------------------------------------- */
+
+/* 10.0.1.0/24 is bound to gpu0, 10.0.0.0/24 to gpu1, 10.0.2.0/24 was to gpu0 too long ago. */
+static void test_explain(void **state)
+{
+	const struct pins *p = *state;
+
+	snapshot("explain.txt", WORDS("explain", "llama-8b", "--source", "10.0.1.9"));
+	snapshot("explain.json",
+		 WORDS("explain", "llama-8b", "--session", "10.0.1.0/24", "-o", "json"));
+	snapshot("explain-escaped.txt", WORDS("explain", "llama-8b", "--source", "10.0.0.7"));
+	snapshot("explain-new.txt", WORDS("explain", "llama-8b"));
+	expect(0, "expired: used last 11 h ago", "", "explain", "llama-8b", "--source", "10.0.2.1");
+	expect(0, "bound: not yet", "", "explain", "llama-8b", "--source", "10.0.4.1");
+	expect(0, "would go to gpu0 (random)", "", "explain", "qwen", "--source", "10.0.0.7");
+	expect(0, "(sticky)", "--bytes changes nothing", "explain", "llama-8b", "--source",
+	       "10.0.1.9", "--bytes", "60000");
+	p->m->node->heartbeat_ns = monotonic_ns() - HOURS(4.5);
+	snapshot("explain-dead.txt", WORDS("explain", "llama-8b", "--source", "10.0.1.9"));
+	expect(0, "mode off", "nothing but Pintle answers", "mode", "llama-8b", "off");
+	expect(0, "10.0.1.9 would be left alone: mode off", "", "explain", "llama-8b", "--source",
+	       "10.0.1.9");
+}
+
+/* Equal loads: two endpoints share the connections of new sessions; one drained leaves no chance;
+ * with both drained none may be chosen. */
+static void test_explain_by_chance(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_score score;
+
+	assert_int_equal(maps_value(p->m, MAP_scores, 0, &score), 0);
+	score.generation = GEN(5);
+	p->m->scores[5] = score;
+	p->m->inflight[5] = p->m->inflight[0];
+	p->m->health[5].listening_since_ns = score.scraped_ns - 1;
+	expect(0, "by chance: least_loaded 100.0 %; equal loads", "", "explain", "llama-8b",
+	       "--source", "10.0.9.1");
+	expect(0, "would go to gpu0 (least_loaded)", "", "explain", "llama-8b", "--source",
+	       "fd77::9");
+	expect(0, "drained", "", "drain", "llama-8b/gpu0");
+	expect(0, "would go to gpu5 (least_loaded)", "", "explain", "llama-8b", "--source",
+	       "10.0.9.1");
+	expect(0, "drained", "", "drain", "llama-8b/gpu1");
+	expect(0, "drained", "", "drain", "llama-8b/gpu3");
+	expect(0, "drained", "no other endpoint", "drain", "llama-8b/gpu5");
+	expect(0, "no endpoint may be chosen for 10.0.9.1: connections go to any listener", "",
+	       "explain", "llama-8b", "--source", "10.0.9.1");
+}
+
+/* The more of a session's context is cached, the further ahead its endpoint may be. */
+static void test_explain_a_context(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_pool pool;
+
+	assert_int_equal(maps_value(p->m, MAP_pools, LLAMA, &pool), 0);
+	pool.context_bytes = 1000;
+	pins_at(p, MAP_pools, LLAMA, &pool);
+	p->m->scores[1].passed_ns = monotonic_ns();
+	expect(0, "(escaped)", "", "explain", "llama-8b", "--source", "10.0.0.7", "--bytes",
+	       "1000");
+	expect(0, "(sticky)", "", "explain", "llama-8b", "--source", "10.0.0.7", "--bytes",
+	       "60000");
+}
+
+static void test_explain_in_vain(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_affinity_key key = {.pool = LLAMA, .pool_generation = LLAMA_GEN};
+	struct pintle_affinity binding = {.endpoint = 0,
+					  .generation = GEN(0),
+					  .bound_ns = monotonic_ns() - HOURS(2.5),
+					  .used_ns = monotonic_ns() - HOURS(1.5)};
+
+	expect(2, "", "needs POOL", "explain");
+	expect(1, "", "no pool 'xyzzy'", "explain", "xyzzy");
+	expect(2, "", "--source takes an address", "explain", "llama-8b", "--source",
+	       "10.0.0.0/24");
+	expect(2, "", "--source takes an address", "explain", "llama-8b", "--source", "mark:1");
+	expect(2, "", "is no session", "explain", "llama-8b", "--session", "gpu0");
+	expect(2, "", "no cgroup 'x'", "explain", "llama-8b", "--cgroup", "x");
+	expect(2, "", "no cgroup '/nowhere'", "explain", "llama-8b", "--cgroup", "/nowhere");
+	expect(2, "", "takes NAMESPACE/NAME", "explain", "llama-8b", "--pod", "web-0");
+	expect(1, "", "no pod default/web-0 is known", "explain", "llama-8b", "--pod",
+	       "default/web-0");
+	expect(2, "", "--bytes takes a number", "explain", "llama-8b", "--bytes", "-1");
+	expect(2, "", "--bytes takes a number", "explain", "llama-8b", "--bytes", "10k");
+	expect(2, "",
+	       "by source (stickiness.key), and that of 'mark:1' is not known; give --source",
+	       "explain", "llama-8b", "--session", "mark:1");
+	expect(2, "", "whose sessions are addresses of 24 bits", "explain", "llama-8b", "--session",
+	       "10.0.0.0/16");
+	expect(2, "", "status takes no --source", "status", "--source", "10.0.0.7");
+	connect_fill(p);
+	p->m->node->hint_key[0] = 4711;
+	expect(2, "",
+	       "by hint (stickiness.key), and that of '10.0.1.9' is not known; give --session",
+	       "explain", "llama-8b", "--source", "10.0.1.9");
+	expect(0, "home: not known, and left out; give --cgroup PATH", "", "explain", "llama-8b",
+	       "--session", "hint=user-1");
+	assert_int_equal(state_session_parse("hint=user-1", p->m->node->hint_key, &key.session), 0);
+	key.session.prefix_bits = 128;
+	for (uint8_t client = 1; client <= 2; client++) {
+		key.session.id[8] = client;
+		pins_set(p, MAP_affinity, &key, &binding);
+		expect(client == 1 ? 0 : 1, client == 1 ? "bound to gpu0" : "",
+		       client == 1 ? "" : "2 clients gave the hint", "explain", "llama-8b",
+		       "--session", "hint=user-1");
+	}
+}
+
+/* The keys that follow from a pod: its own, its namespace's, its service account's. */
+static void test_explain_a_pod(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_pod pod = {
+		.space = 21, .account = 22, .space_name = "default", .name = "web-0"};
+	static const struct {
+		uint32_t kind;
+		uint64_t id;
+	} keys[] = {
+		{PINTLE_KEY_CGROUP, 4711},
+		{PINTLE_KEY_POD, 4711},
+		{PINTLE_KEY_NAMESPACE, 21},
+		{PINTLE_KEY_ACCOUNT, 22},
+	};
+	uint64_t id = 4711;
+
+	connect_fill(p);
+	pins_set(p, MAP_pods, &id, &pod);
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		struct pintle_affinity_key key = {
+			.pool = LLAMA,
+			.pool_generation = LLAMA_GEN,
+			.session = {.kind = keys[i].kind, .prefix_bits = 128},
+		};
+		struct pintle_affinity binding = {
+			.endpoint = 1, .generation = GEN(1), .used_ns = monotonic_ns()};
+		uint64_t halves[2] = {1, keys[i].id};
+		struct pintle_pool pool;
+
+		memcpy(key.session.id, halves, sizeof(halves));
+		assert_int_equal(maps_value(p->m, MAP_pools, LLAMA, &pool), 0);
+		pool.key_kind = keys[i].kind;
+		pins_at(p, MAP_pools, LLAMA, &pool);
+		expect(0, "bound: not yet", "", "explain", "llama-8b", "--pod", "default/web-0");
+		pins_set(p, MAP_affinity, &key, &binding);
+		expect(0, "bound to gpu1", "", "explain", "llama-8b", "--pod", "default/web-0");
+	}
+}
+
 static void test_empty(void **state)
 {
 	pins_zero(*state);
@@ -1371,7 +1523,9 @@ static void test_completion(void **state)
 	complete("pintle mode llama-8b b", 3, "baseline");
 	complete("pintle drain qw", 2, "qwen/gpu0");
 	complete("pintle -o j", 2, "json");
-	complete("pintle status --b", 2, "--bpffs");
+	complete("pintle status --bp", 2, "--bpffs");
+	complete("pintle explain ll", 2, "llama-8b");
+	complete("pintle explain llama-8b --session fd", 4, "fd00:1::/64");
 	complete("pintle --bpffs /mnt/nowhere mode ll", 4, "");
 	complete("pintle unbind 10.0.1", 2, "10.0.1.0/24");
 }
@@ -1394,6 +1548,11 @@ int main(void)
 		pins_test(test_snapshots),
 		pins_test(test_snapshots_set),
 		pins_test(test_snapshots_without_daemon),
+		pins_test(test_explain),
+		pins_test(test_explain_by_chance),
+		pins_test(test_explain_a_context),
+		pins_test(test_explain_in_vain),
+		pins_test(test_explain_a_pod),
 		pins_test(test_empty),
 		pins_test(test_keys_are_documented),
 		pins_test(test_numbers),

@@ -138,6 +138,8 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.key_kind = from->key_kind,
 		.key_bits_v4 = from->key_bits_v4 > 32 ? 32 : from->key_bits_v4,
 		.key_bits_v6 = from->key_bits_v6 > 128 ? 128 : from->key_bits_v6,
+		.group_bits_v4 = from->group_bits_v4 > 32 ? 32 : from->group_bits_v4,
+		.group_bits_v6 = from->group_bits_v6 > 128 ? 128 : from->group_bits_v6,
 		.ttl_ns = from->ttl_ns,
 		.staleness_ns = from->staleness_ns,
 		.max_extra_load = (double)from->max_extra_load / MILLI,

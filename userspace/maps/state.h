@@ -143,7 +143,8 @@ struct state_pool {
 	uint32_t failure_mode;             /* enum pintle_failure_mode */
 	uint32_t key_kind, group_kind;     /* PINTLE_KEY_* */
 	uint32_t key_bits_v4, key_bits_v6; /* 0..32, 0..128 */
-	uint32_t eject_after, eject_most;  /* failures in a row, 0: never; endpoints at once */
+	uint32_t group_bits_v4, group_bits_v6;
+	uint32_t eject_after, eject_most; /* failures in a row, 0: never; endpoints at once */
 	uint64_t eject_ns, eject_max_ns;
 	size_t ejected_count;
 	uint64_t ttl_ns, staleness_ns;
@@ -306,6 +307,27 @@ bool state_session_meant(const struct state_pool *p, const struct pintle_session
 /** Replaces the key of a cgroup by its client's, as the kernel does, if the daemon has named that
  * client, and "pod:NAMESPACE/NAME" by that pod's. Leaves other keys as they are. */
 void state_session_resolve(const struct maps *m, struct pintle_session_key *key);
+
+/* What is known of a client, for the keys that the kernel would make for its connections. */
+struct state_client {
+	struct pintle_session_key session; /* as it was given; kind NONE: it was not */
+	bool has_ip;
+	struct addr ip;
+	uint64_t cgroup;               /* 0: not known, like the next three */
+	uint64_t id;                   /* client_id(): its pod's, say */
+	uint64_t space_id, account_id; /* of its pod's namespace and service account */
+};
+
+/** Adds what `key`, resolved by state_session_resolve(), says of the client. */
+void state_client_learn(const struct maps *m, struct state_client *c,
+			const struct pintle_session_key *key);
+/** The keys of the client's session and group in the pool. Return false, *key untouched, where they
+ * do not follow from what is known; true with kind NONE where the pool has none. A session
+ * hint=TEXT comes out as it was given. */
+bool state_client_session(const struct state_pool *p, const struct state_client *c,
+			  struct pintle_session_key *key);
+bool state_client_group(const struct state_pool *p, const struct state_client *c,
+			struct pintle_session_key *key);
 
 /** Copies `from`, a text of at most `size` bytes from a map, perhaps without a NUL, into `to` as
  * printable ASCII: terminated, cut to `to_size` (at least 1), other bytes as '?'. */

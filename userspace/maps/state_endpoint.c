@@ -4,8 +4,6 @@
 
 #include <assert.h>
 
-#include "eligible.bpf.h"
-
 #define MILLI       1000.0
 #define MILLION     1000000.0
 #define SCORE_TRIES 100 /* the daemon writes an entry in well under a microsecond */
@@ -226,50 +224,56 @@ static bool is_ready(enum state_endpoint_state s)
 	return s == STATE_READY || s == STATE_SATURATED || s == STATE_STALE;
 }
 
+int state_read_raw(const struct maps *m, uint64_t now, const struct pintle_pool *pool, uint32_t id,
+		   uint32_t generation, struct state_raw *raw)
+{
+	int err;
+
+	*raw = (struct state_raw){0};
+	err = counters_read(m, id, &raw->counts);
+	if (!err)
+		err = health_read(m, id, &raw->health);
+	if (err)
+		return err;
+	maps_value(m, MAP_overrides, PINTLE_ENDPOINT_SLOT(id), &raw->override);
+	raw->seen.whole = score_read(m, id, &raw->score);
+	eligible_score_take(&raw->seen, &raw->score, generation, pool, now);
+	eligible_facts(&raw->facts, pool, &raw->seen, now);
+	eligible_count(&raw->facts, pool, &raw->counts);
+	return 0;
+}
+
 /* Fills in `e` and its candidate `c` for the endpoint `is`, as the rule sees it for a connection
  * that may be of either family. */
 static int endpoint_read(const struct maps *m, uint64_t now, const struct state_pool *of,
 			 const struct pintle_pool *pool, const struct pintle_endpoint *is,
 			 struct state_endpoint *e, struct decide_candidate *c)
 {
-	struct pintle_override override = {0};
-	struct pintle_inflight counts = {0};
-	struct pintle_health health = {0};
+	struct state_raw raw;
 	const struct eligible_query q = {
 		.pool = pool,
 		.endpoint = is,
-		.health = &health,
-		.override = &override,
+		.health = &raw.health,
+		.override = &raw.override,
 		.now = now,
 		.family = PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6,
 	};
-	struct decide_facts facts = {0};
-	struct eligible_score seen = {0};
-	struct pintle_score score;
-	int err = counters_read(m, e->id, &counts);
+	int err = state_read_raw(m, now, pool, e->id, e->generation, &raw);
 
-	if (!err)
-		err = health_read(m, e->id, &health);
 	if (err)
 		return err;
 	maps_value(m, MAP_shadow_placed, e->id, &e->shadow_placed);
-	maps_value(m, MAP_overrides, PINTLE_ENDPOINT_SLOT(e->id), &override);
-	seen.whole = score_read(m, e->id, &score);
-	eligible_score_take(&seen, &score, e->generation, pool, now);
-	eligible_facts(&facts, pool, &seen, now);
-	eligible_count(&facts, pool, &counts);
-
-	counters_take(e, &counts);
+	counters_take(e, &raw.counts);
 	health_take(e, &q, of->daemonless);
 	override_take(e, &q);
-	if (seen.whole && seen.scraped_ns)
-		signals_take(e, &score, now);
+	if (raw.seen.whole && raw.seen.scraped_ns)
+		signals_take(e, &raw.score, now);
 	work_take(m, e, pool, now);
-	e->fresh = facts.fresh;
-	e->state = state_of(e, ineligible(&q, &seen, of->daemonless));
+	e->fresh = raw.facts.fresh;
+	e->state = state_of(e, ineligible(&q, &raw.seen, of->daemonless));
 	c->endpoint = e->id;
 	c->generation = e->generation;
-	decide_weigh(c, &facts, pool->departure, false);
+	decide_weigh(c, &raw.facts, pool->departure, false);
 	return 0;
 }
 

@@ -4,6 +4,7 @@
  *
  *   state.c           node, pools, their decisions, frontends, and all of it together
  *   state_endpoint.c  an endpoint: its score, its counts, its state and load
+ *   state_explain.c   the rule, run on what the maps say
  *   state_session.c   bindings; the session that makes most of a pool's connections
  *   state_key.c       session keys as text, and back
  *   state_setting.c   keys of pools that were set, and the daemon's verdicts on them
@@ -14,6 +15,7 @@
 
 #include "state.h"
 #include "../base/util.h"
+#include "eligible.bpf.h"
 
 /* A map may hold any number: counts are cut to this, so that no sum of them overflows. */
 #define STATE_MAX_COUNT 1000000000000000ULL /* 1e15 */
@@ -21,6 +23,21 @@
 /** The name in `names` at `slot`, if it is of that generation; else KIND#ID, such as "pool#3". */
 void state_read_name(const struct maps *m, uint32_t slot, uint32_t generation, const char *kind,
 		     uint32_t id, char name[PINTLE_NAME_SIZE]);
+
+/* What the maps say of an endpoint, and what the rule makes of it. */
+struct state_raw {
+	struct pintle_inflight counts;
+	struct pintle_health health;
+	struct pintle_override override; /* of its slot; zeros: none */
+	struct pintle_score score;
+	struct eligible_score seen;
+	struct decide_facts facts;
+};
+
+/** Reads the endpoint with this id, below PINTLE_MAX_ENDPOINTS, and generation. Returns 0 with
+ * *raw, or -errno with *raw in any state. */
+int state_read_raw(const struct maps *m, uint64_t now, const struct pintle_pool *pool, uint32_t id,
+		   uint32_t generation, struct state_raw *raw);
 
 /** Appends the members of `pool` to s->endpoints, which has room for PINTLE_MAX_ENDPOINTS, and
  * fills in what `to` says of them. `seen` marks the ids that were read, in this pool or another,

@@ -138,13 +138,13 @@ static struct pintle_session_key key_beyond(const struct pintle_session_key *of,
 
 /* The key that the kernel makes of a client's address: its first bits, as many as count in the
  * pool. */
-static struct pintle_session_key key_of_source(const struct pintle_session_key *of,
-					       const struct state_pool *p)
+static struct pintle_session_key key_of_source(struct addr ip, uint32_t bits_v4, uint32_t bits_v6)
 {
-	struct pintle_session_key key = *of;
-	struct addr ip = addr_of(of);
+	struct pintle_session_key key = {
+		.kind = PINTLE_KEY_SOURCE,
+		.prefix_bits = addr_is_v4(&ip) ? V4_BITS + bits_v4 : bits_v6,
+	};
 
-	key.prefix_bits = addr_is_v4(&ip) ? V4_BITS + p->key_bits_v4 : p->key_bits_v6;
 	addr_mask(&ip, key.prefix_bits);
 	memcpy(key.id, ip.bytes, sizeof(key.id));
 	return key;
@@ -156,7 +156,7 @@ bool state_session_in_pool(const struct state_pool *p, const struct pintle_sessi
 	if (i == 0)
 		*out = *asked;
 	else if (asked->kind == PINTLE_KEY_SOURCE && asked->prefix_bits == 128 && i == 1)
-		*out = key_of_source(asked, p);
+		*out = key_of_source(addr_of(asked), p->key_bits_v4, p->key_bits_v6);
 	else if (asked->kind == PINTLE_KEY_DESTINATION && i <= p->frontend_count)
 		*out = key_beyond(asked, &p->frontends[i - 1].addr);
 	else
@@ -639,6 +639,95 @@ void state_session_name(const struct state_known *known, struct state_session *s
 	if (key->kind == PINTLE_KEY_CGROUP || key->kind == PINTLE_KEY_POD)
 		name_client(known, h.low, key_name(key->kind), s->text);
 	name_by_pods(known, key->kind, h.low, s);
+}
+
+/* ---- a client's keys --------------------------------------------------------------- */
+
+void state_client_learn(const struct maps *m, struct state_client *c,
+			const struct pintle_session_key *key)
+{
+	struct halves h = halves_of(key);
+	struct pintle_pod pod;
+
+	if (key->kind == PINTLE_KEY_SOURCE && key->prefix_bits == 128) {
+		c->has_ip = true;
+		c->ip = addr_of(key);
+	}
+	if (key->kind == PINTLE_KEY_CGROUP && !h.high)
+		c->cgroup = h.low;
+	if ((key->kind != PINTLE_KEY_CGROUP && key->kind != PINTLE_KEY_POD) || h.high != NAMED)
+		return;
+	c->id = h.low;
+	if (bpf_map_lookup_elem(m->fd[MAP_pods], &c->id, &pod))
+		return;
+	c->space_id = pod.space;
+	c->account_id = pod.account;
+}
+
+static bool key_named(uint32_t kind, uint64_t id, struct pintle_session_key *key)
+{
+	if (id)
+		*key = key_of(kind, NAMED, id);
+	return id;
+}
+
+/* As key_of_tuple() and key_of_caller() in bpf/. */
+static bool key_of_client(const struct state_client *c, uint32_t kind, uint32_t bits_v4,
+			  uint32_t bits_v6, struct pintle_session_key *key)
+{
+	switch (kind) {
+	case PINTLE_KEY_NONE:
+		*key = (struct pintle_session_key){0};
+		return true;
+	case PINTLE_KEY_SOURCE:
+		if (c->has_ip)
+			*key = key_of_source(c->ip, bits_v4, bits_v6);
+		return c->has_ip;
+	case PINTLE_KEY_CGROUP:
+		if (!c->id && c->cgroup)
+			*key = key_of(kind, 0, c->cgroup);
+		return c->id ? key_named(kind, c->id, key) : c->cgroup;
+	case PINTLE_KEY_POD:
+		return key_named(kind, c->id, key);
+	case PINTLE_KEY_NAMESPACE:
+		return key_named(kind, c->space_id, key);
+	case PINTLE_KEY_ACCOUNT:
+		return key_named(kind, c->account_id, key);
+	}
+	return false;
+}
+
+bool state_client_session(const struct state_pool *p, const struct state_client *c,
+			  struct pintle_session_key *key)
+{
+	const struct pintle_session_key *asked = &c->session;
+	struct pintle_session_key one;
+
+	if (p->key_kind == PINTLE_KEY_NONE || asked->kind != p->key_kind)
+		return key_of_client(c, p->key_kind, p->key_bits_v4, p->key_bits_v6, key);
+	*key = *asked;
+	/* The last that differs is the one that the kernel makes of an address. */
+	for (size_t i = 1; state_session_in_pool(p, asked, i, &one); i++)
+		if (memcmp(&one, asked, sizeof(one)))
+			*key = one;
+	return true;
+}
+
+bool state_client_group(const struct state_pool *p, const struct state_client *c,
+			struct pintle_session_key *key)
+{
+	const struct pintle_session_key *session = &c->session;
+
+	if (key_of_client(c, p->group_kind, p->group_bits_v4, p->group_bits_v6, key))
+		return true;
+	/* A hint names a session and a group apart; of a prefix, a shorter one may be the group. */
+	if (session->kind != p->group_kind || session->kind == PINTLE_KEY_HINT ||
+	    session->kind == PINTLE_KEY_SOURCE)
+		return false;
+	if (p->key_kind == p->group_kind)
+		return state_client_session(p, c, key);
+	*key = *session;
+	return true;
 }
 
 /* ---- paths of cgroups ------------------------------------------------------------ */

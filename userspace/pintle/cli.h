@@ -13,7 +13,7 @@
  *   setting.c      keys of pools: checked with the file, set, taken back, waited for
  *   programs.c     programs that are attached: Pintle's and others
  *   noun_*.c       a noun each, with its entry of the table: nouns read
- *   verb_*.c       a verb or more each, likewise: verbs write
+ *   verb_*.c       a verb or more each, likewise: verbs write, or look around
  *   doctor*.c      what is wrong with this machine
  *
  * Data goes to stdout, messages go to stderr (log.h).
@@ -38,7 +38,8 @@ struct command;
 struct cli {
 	const struct command *command; /* NULL: none was given */
 	const char *bpffs;
-	const char *pool; /* --pool; NULL: not given */
+	const char *pool; /* --pool; NULL: not given, as the next five */
+	const char *source, *session, *cgroup, *pod, *bytes;
 	bool json;
 	bool color; /* stdout takes colours */
 	bool help, version;
@@ -70,6 +71,7 @@ enum word_kind {
 #define OPTION_OUTPUT 0x1 /* -o */
 #define OPTION_POOL   0x2 /* --pool */
 #define OPTION_BPFFS  0x4 /* --bpffs: the command uses the maps */
+#define OPTION_CLIENT 0x8 /* --source and the others that tell of a client */
 #define OPTIONS_VERB  OPTION_BPFFS
 #define OPTIONS_NOUN  (OPTION_BPFFS | OPTION_OUTPUT)
 
@@ -108,6 +110,7 @@ struct command {
 	X(unbind)                                                                                  \
 	X(reset)                                                                                   \
 	X(reload)                                                                                  \
+	X(explain)                                                                                 \
 	X(check)                                                                                   \
 	X(doctor)                                                                                  \
 	X(help)                                                                                    \

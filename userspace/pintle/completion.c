@@ -146,6 +146,7 @@ static const char middle[] =
 	"\t--output | -o) COMPREPLY=($(compgen -W 'text json' -- \"$cur\")); return ;;\n"
 	"\t--pool) COMPREPLY=($(compgen -W \"$(__pintle_names pools)\" -- \"$cur\")); "
 	"return ;;\n"
+	"\t--session) command=unbind at=0 ;; # which takes one as well\n"
 	"\tesac\n"
 	"\tif [[ $cur == -* ]]; then\n"
 	"\t\tCOMPREPLY=($(compgen -W '";

@@ -12,13 +12,50 @@ const struct option_help options[] = {
 	 OPTION_BPFFS},
 	{"output", 'o', "FORMAT", "how data is printed: text (the default) or json", OPTION_OUTPUT},
 	{"pool", 0, "POOL", "only what belongs to this pool", OPTION_POOL},
+	{"source", 0, "IP", "the client's address", OPTION_CLIENT},
+	{"session", 0, "KEY", "its session, as `pintle sessions` shows it", OPTION_CLIENT},
+	{"cgroup", 0, "PATH", "its cgroup", OPTION_CLIENT},
+	{"pod", 0, "POD", "the pod of this node that it is, NAMESPACE/NAME", OPTION_CLIENT},
+	{"bytes", 0, "N", "as if its session's context had N bytes", OPTION_CLIENT},
 	{"help", 'h', NULL, "what the program does; `pintle COMMAND --help`: what a command does",
 	 0},
 	{"version", 'V', NULL, "the version", 0},
 };
 const size_t option_count = ARRAY_SIZE(options);
 
-enum { OPT_BPFFS, OPT_OUTPUT, OPT_POOL, OPT_HELP, OPT_VERSION, OPT_FIRST = 256 };
+enum {
+	OPT_BPFFS,
+	OPT_OUTPUT,
+	OPT_POOL,
+	OPT_SOURCE,
+	OPT_SESSION,
+	OPT_CGROUP,
+	OPT_POD,
+	OPT_BYTES,
+	OPT_HELP,
+	OPT_VERSION,
+	OPT_FIRST = 256
+};
+
+/* Where the argument of an option that is a plain word goes; NULL: the option is none. */
+static const char **option_word(struct cli *cli, int which)
+{
+	switch (which) {
+	case OPT_POOL:
+		return &cli->pool;
+	case OPT_SOURCE:
+		return &cli->source;
+	case OPT_SESSION:
+		return &cli->session;
+	case OPT_CGROUP:
+		return &cli->cgroup;
+	case OPT_POD:
+		return &cli->pod;
+	case OPT_BYTES:
+		return &cli->bytes;
+	}
+	return NULL;
+}
 
 /* Makes getopt_long()'s tables. It permutes the words, so that options may stand anywhere. */
 static void getopt_tables(struct option *longs, char *shorts)
@@ -76,6 +113,12 @@ static int output_set(struct cli *cli, const char *format)
 
 static int option_set(struct cli *cli, int which, const char *argument)
 {
+	const char **word = option_word(cli, which);
+
+	if (word) {
+		*word = argument;
+		return 0;
+	}
 	switch (which) {
 	case OPT_BPFFS:
 		if (!*argument) {
@@ -86,9 +129,6 @@ static int option_set(struct cli *cli, int which, const char *argument)
 		return 0;
 	case OPT_OUTPUT:
 		return output_set(cli, argument);
-	case OPT_POOL:
-		cli->pool = argument;
-		return 0;
 	case OPT_HELP:
 		cli->help = true;
 		return 0;
@@ -101,12 +141,16 @@ static int option_set(struct cli *cli, int which, const char *argument)
 
 /* Refuses options that the command has no use for: `pintle version --pool a`, taken in silence,
  * would seem to print something about pool a. */
-static int options_fit(const struct cli *cli)
+static int options_fit(struct cli *cli)
 {
 	const struct command *c = cli->command;
 
-	if (cli->pool && !(c->options & OPTION_POOL)) {
-		log_error("%s takes no --pool", c->name);
+	for (size_t i = 0; i < option_count; i++) {
+		const char **word = option_word(cli, (int)i);
+
+		if (!word || !*word || c->options & options[i].bit)
+			continue;
+		log_error("%s takes no --%s", c->name, options[i].name);
 		return usage_error(cli);
 	}
 	if (cli->json && !(c->options & OPTION_OUTPUT)) {

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `pintle explain` says what the kernel does: on 10,000 random states of the maps, the kernel's own
+ * choose() chooses what explain_read() says, and where chance decides, as often as it says.
+ */
+#include "support_states.h"
+
+#include <stdlib.h>
+
+#include "../../userspace/maps/maps.h"
+#include "../../userspace/maps/state_explain.h"
+
+#define FILLS    200 /* of all endpoints each */
+#define POOLS    50  /* of each fill's endpoints */
+#define WINDOW   64  /* small pools have endpoints with smaller ids, as the homes are */
+#define NOW      (1000 * 3600 * NSEC_PER_SEC)
+#define GROUPS   32
+#define REPEATED 32 /* times CHOOSE_CASE_MAX decisions, where chance decides */
+
+static struct pintle_bpf *skel;
+static struct states states;
+static struct maps maps;
+static struct pintle_homes homes;
+static int homes_fd;
+
+/* Of all states. */
+static struct {
+	uint64_t certain, outcomes[PINTLE_OUTCOME_COUNT], preferences[EXPLAIN_PREFERENCE_COUNT];
+	double chi2, freedom;
+} seen;
+
+static int load(void **state)
+{
+	(void)state;
+	skel = load_skeleton();
+	if (!skel)
+		return -1;
+	for (enum map_id id = 0; id < MAP_COUNT; id++)
+		maps.fd[id] = bpf_object__find_map_fd_by_name(skel->obj, map_names[id]);
+	homes_fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "homes_of_pool", sizeof(uint32_t),
+				  sizeof(homes), 1, NULL);
+	return homes_fd < 0 ? -1 : 0;
+}
+
+static int unload(void **state)
+{
+	(void)state;
+	close(homes_fd);
+	pintle_bpf__destroy(skel);
+	return 0;
+}
+
+static uint32_t below(uint32_t n)
+{
+	return (uint32_t)(states_random(&states) % n);
+}
+
+static void put(enum map_id id, const void *key, const void *value)
+{
+	assert_int_equal(bpf_map_update_elem(maps.fd[id], key, value, BPF_ANY), 0);
+}
+
+/* ---- a state ----------------------------------------------------------------------- */
+
+/* Homes are small ids, and some of them are of an endpoint that is gone. */
+static void put_homes(void)
+{
+	uint32_t pool = STATES_POOL, zero = 0;
+
+	homes.pool_generation = STATES_POOL_GEN - states_one_in(&states, 8);
+	for (uint32_t i = 0; i < PINTLE_HOME_ENTRIES; i++) {
+		uint32_t id = below(WINDOW);
+
+		homes.home[i] =
+			(struct pintle_ref){id, STATES_GEN(id) - states_one_in(&states, 16)};
+	}
+	assert_int_equal(bpf_map_update_elem(homes_fd, &zero, &homes, BPF_ANY), 0);
+	put(MAP_homes, &pool, &homes_fd);
+}
+
+/* The first entries of order are those that the daemon believes to be eligible: any. */
+static void order_make(struct pintle_pool *p)
+{
+	uint32_t n = p->member_count;
+
+	p->ready = states_one_in(&states, 2) ? 0 : 1 + below(n);
+	for (uint32_t i = 0; i < n; i++)
+		p->order[i] = (uint16_t)i;
+	for (uint32_t i = n - 1; i > 0; i--) {
+		uint32_t j = below(i + 1);
+		uint16_t t = p->order[i];
+
+		p->order[i] = p->order[j];
+		p->order[j] = t;
+	}
+}
+
+static void pool_make(struct pintle_pool *p)
+{
+	uint32_t kind = below(32), n, first;
+
+	n = kind == 0 ? ARRAY_SIZE(p->members) : kind < 8 ? 9 + below(40) : 1 + below(8);
+	first = n < WINDOW ? below(WINDOW - n) : 0;
+	p->member_count = n;
+	for (uint32_t i = 0; i < n; i++)
+		p->members[i] = (struct pintle_ref){first + i, STATES_GEN(first + i)};
+	order_make(p);
+	p->tie = states_one_in(&states, 3) ? 1 + below(1000) : 0;
+	p->sample = states_one_in(&states, 2) ? 0 : 2 + below(PINTLE_SAMPLE - 1);
+	p->max_extra_load = 1000 * below(16);
+	p->ttl_ns = NOW / 64 * 20;
+	p->mode = states_one_in(&states, 8)   ? PINTLE_MODE_BASELINE
+		  : states_one_in(&states, 8) ? PINTLE_MODE_SHADOW
+					      : PINTLE_MODE_ENFORCE;
+}
+
+static void binding_make(const struct choose_case *k, const struct pintle_pool *p)
+{
+	static const enum map_id where[] = {MAP_affinity, MAP_affinity_beyond, MAP_shadow_bindings};
+	uint32_t id =
+		states_one_in(&states, 4) ? below(WINDOW) : p->members[below(p->member_count)].id;
+	struct pintle_affinity a = {
+		.endpoint = id,
+		.generation = STATES_GEN(id) - states_one_in(&states, 16),
+		.used_ns = NOW / 64 * (40 + below(25)),
+		.open = states_one_in(&states, 4) ? below(24) : below(9),
+		.idle = below(8),
+		.context_bytes = states_one_in(&states, 2) ? 0 : below(100000),
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(where); i++)
+		bpf_map_delete_elem(maps.fd[where[i]], &k->key);
+	if (!states_one_in(&states, 4))
+		put(where[below(2)], &k->key, &a);
+	if (!states_one_in(&states, 4)) {
+		a.endpoint = p->members[below(p->member_count)].id;
+		a.generation = STATES_GEN(a.endpoint);
+		put(MAP_shadow_bindings, &k->key, &a);
+	}
+}
+
+/* Writes one pool of the fill, and makes the connection for which an endpoint is chosen. */
+static void state_make(struct explain_asked *asked, struct choose_case *k)
+{
+	struct pintle_pool *p = &states.pool;
+	struct pintle_node node = {.heartbeat_ns =
+					   NOW - (states_one_in(&states, 4) ? NOW / 64 * 20 : 0)};
+	struct pintle_override o = {.generation = STATES_POOL_GEN - states_one_in(&states, 4),
+				    .flags = PINTLE_OVERRIDE_MODE,
+				    .mode = PINTLE_MODE_ENFORCE};
+	uint32_t pool = STATES_POOL, zero = 0;
+	uint64_t group[2] = {1, below(GROUPS)};
+
+	pool_make(p);
+	put(MAP_pools, &pool, p);
+	put(MAP_node, &zero, &node);
+	put(MAP_overrides, &pool, &o);
+	*asked = (struct explain_asked){
+		.pool = {STATES_POOL, STATES_POOL_GEN},
+		.family = states_one_in(&states, 2) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6,
+		.now_ns = NOW,
+		.tries = p->member_count > WINDOW ? EXPLAIN_TRIES : EXPLAIN_TRIES / 5,
+	};
+	if (!states_one_in(&states, 8))
+		asked->session = (struct pintle_session_key){.kind = PINTLE_KEY_MARK, .id = {7}};
+	if (!states_one_in(&states, 2)) {
+		asked->group.kind = PINTLE_KEY_NAMESPACE;
+		memcpy(asked->group.id, group, sizeof(group));
+	}
+	*k = (struct choose_case){
+		.now = NOW,
+		.key = {STATES_POOL, STATES_POOL_GEN, asked->session},
+		.family = asked->family,
+		.daemonless = eligible_daemonless(p, node.heartbeat_ns, NOW),
+		.mode = o.generation == STATES_POOL_GEN ? o.mode : p->mode,
+		.home = asked->group.kind ? 1 + decide_home(group[0], group[1]) : 0,
+		.count = 1,
+	};
+	binding_make(k, p);
+}
+
+/* ---- the kernel's choice ------------------------------------------------------------- */
+
+static const struct decide_result *kernel_chooses(const struct choose_case *k)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+
+	skel->bss->choose_case = *k;
+	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(skel->progs.pintle_choose), &opts),
+			 0);
+	assert_int_equal(opts.retval, 0);
+	return skel->bss->choose_case.result;
+}
+
+/* The index of the endpoint; x->count: none. */
+static size_t index_of(const struct explain *x, const struct decide_result *r)
+{
+	for (size_t i = 0; r->generation && i < x->count; i++)
+		if (x->candidates[i].endpoint.id == r->endpoint &&
+		    x->candidates[i].endpoint.generation == r->generation)
+			return i;
+	if (r->generation)
+		fail_msg("the kernel chose %u, which is no candidate", r->endpoint);
+	return x->count;
+}
+
+static void assert_possible(const struct explain *x, const struct decide_result *r)
+{
+	size_t at = index_of(x, r);
+
+	if (!x->outcomes[r->outcome] || (at < x->count && !x->candidates[at].chosen))
+		fail_msg("the kernel chose %u with outcome %u, which explain excludes", r->endpoint,
+			 r->outcome);
+	assert_int_equal(at == x->count, r->outcome == PINTLE_OUTCOME_NO_ENDPOINT);
+}
+
+/* Adds to `seen` the chi-square of two samples being of one distribution. Cells that hold too few
+ * are counted together. */
+static void compare(const uint32_t *a, const uint32_t *b, size_t n, double total_a, double total_b)
+{
+	double more = sqrt(total_b / total_a), rest_a = 0, rest_b = 0, cells = 0;
+
+	for (size_t i = 0; i <= n; i++) {
+		double in_a = i < n ? a[i] : rest_a, in_b = i < n ? b[i] : rest_b, d;
+
+		if (i < n && in_a + in_b < 10 * (1 + total_a / total_b)) {
+			rest_a += in_a;
+			rest_b += in_b;
+			continue;
+		}
+		if (in_a + in_b < 10)
+			continue;
+		d = in_a * more - in_b / more;
+		seen.chi2 += d * d / (in_a + in_b);
+		cells++;
+	}
+	seen.freedom += cells > 1 ? cells - 1 : 0;
+}
+
+/* Many decisions of the kernel on one state: they change nothing where no endpoint is tried. */
+static void assert_as_often(const struct explain *x, struct choose_case *k)
+{
+	uint32_t *said = calloc(x->count + 1, sizeof(*said));
+	uint32_t *chosen = calloc(x->count + 1, sizeof(*chosen));
+	uint32_t outcomes[PINTLE_OUTCOME_COUNT] = {0};
+
+	k->count = CHOOSE_CASE_MAX;
+	for (int i = 0; i < REPEATED; i++) {
+		const struct decide_result *r = kernel_chooses(k);
+
+		for (int j = 0; j < CHOOSE_CASE_MAX; j++) {
+			chosen[index_of(x, &r[j])]++;
+			outcomes[r[j].outcome]++;
+		}
+	}
+	for (size_t i = 0; i < x->count; i++)
+		said[i] = x->candidates[i].chosen;
+	said[x->count] = x->outcomes[PINTLE_OUTCOME_NO_ENDPOINT];
+	compare(said, chosen, x->count + 1, x->tries, REPEATED * CHOOSE_CASE_MAX);
+	compare(x->outcomes, outcomes, PINTLE_OUTCOME_COUNT, x->tries, REPEATED * CHOOSE_CASE_MAX);
+	free(said);
+	free(chosen);
+}
+
+static bool is_certain(const struct explain *x)
+{
+	return x->outcomes[x->outcome] == x->tries &&
+	       (!x->likeliest || x->likeliest->chosen == x->tries);
+}
+
+/* A member that is due is tried by the first decision that draws it. */
+static bool has_due(const struct explain *x)
+{
+	for (size_t i = 0; i < x->count; i++)
+		if (x->candidates[i].due)
+			return true;
+	return false;
+}
+
+/* What was said fits together. */
+static void assert_sound(const struct explain *x)
+{
+	uint64_t chosen = 0, outcomes = 0;
+
+	for (size_t i = 0; i < x->count; i++) {
+		const struct explain_candidate *c = &x->candidates[i];
+
+		chosen += c->chosen;
+		assert_true(!c->chosen || !c->ineligible || c->due);
+		if (!x->sample && c->fresh && !c->ineligible)
+			assert_int_equal(c->load, MAX(c->page, c->own) + c->prompts);
+	}
+	for (uint32_t i = 0; i < PINTLE_OUTCOME_COUNT; i++)
+		outcomes += x->outcomes[i];
+	assert_int_equal(outcomes, x->tries);
+	assert_int_equal(chosen, x->tries - x->outcomes[PINTLE_OUTCOME_NO_ENDPOINT]);
+}
+
+static void test_the_kernel_chooses_so(void **state)
+{
+	const char *few = getenv("PINTLE_FILLS"); /* of tests/kernels, whose machine is slow */
+	uint32_t fills = few ? (uint32_t)strtoul(few, NULL, 10) : FILLS, repeated = 0;
+
+	(void)state;
+	states.followed = true;
+	for (uint32_t i = 0; i < fills * POOLS; i++) {
+		struct explain_asked asked;
+		struct choose_case k;
+		struct explain *x;
+		const struct decide_result *r;
+
+		if (i % POOLS == 0) {
+			states_make(&states, 5000 + i / POOLS, NOW, false);
+			states_put(&states, skel);
+			put_homes();
+		}
+		state_make(&asked, &k);
+		assert_int_equal(explain_read(&maps, &asked, &x), 0);
+		assert_sound(x);
+		r = kernel_chooses(&k);
+		assert_possible(x, r);
+		seen.outcomes[r->outcome]++;
+		seen.preferences[x->bound.why]++;
+		seen.preferences[x->home.why]++;
+		seen.certain += is_certain(x);
+		if (r->outcome == PINTLE_OUTCOME_TRIED)
+			put(MAP_health, &r->endpoint, &states.health[r->endpoint]);
+		if (!is_certain(x) && !has_due(x) && ++repeated % 16 == 0)
+			assert_as_often(x, &k);
+		explain_free(x);
+	}
+	print_message("%llu of %u certain; chi-square %.0f of %.0f degrees of freedom\n",
+		      (unsigned long long)seen.certain, fills * POOLS, seen.chi2, seen.freedom);
+	assert_true(seen.chi2 < seen.freedom + 6 * sqrt(2 * seen.freedom) + 6);
+}
+
+/* Otherwise the test above says less than it seems to. */
+static void test_all_of_it_was_seen(void **state)
+{
+	static const enum pintle_outcome wanted[] = {
+		PINTLE_OUTCOME_STICKY,  PINTLE_OUTCOME_HOME,  PINTLE_OUTCOME_LEAST_LOADED,
+		PINTLE_OUTCOME_ESCAPED, PINTLE_OUTCOME_STALE, PINTLE_OUTCOME_NO_ENDPOINT,
+		PINTLE_OUTCOME_RANDOM,  PINTLE_OUTCOME_TRIED,
+	};
+
+	(void)state;
+	if (getenv("PINTLE_FILLS"))
+		skip();
+	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+		if (!seen.outcomes[wanted[i]])
+			fail_msg("no outcome %u", wanted[i]);
+	for (size_t i = 0; i < EXPLAIN_PREFERENCE_COUNT; i++)
+		if (!seen.preferences[i])
+			fail_msg("nothing was %s", explain_preference_name(i));
+	assert_true(seen.freedom > 100);
+}
+
+/* No endpoint counts as tried because somebody asked. */
+static void test_nothing_changes(void **state)
+{
+	static struct pintle_health before[ARRAY_SIZE(states.health)], after[ARRAY_SIZE(before)];
+	struct explain_asked asked;
+	struct choose_case k;
+	struct explain *x;
+	uint32_t due = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < 200; i++) {
+		state_make(&asked, &k);
+		for (uint32_t e = 0; e < ARRAY_SIZE(before); e++)
+			assert_int_equal(maps_value(&maps, MAP_health, e, &before[e]), 0);
+		assert_int_equal(explain_read(&maps, &asked, &x), 0);
+		due += has_due(x);
+		explain_free(x);
+		for (uint32_t e = 0; e < ARRAY_SIZE(after); e++)
+			assert_int_equal(maps_value(&maps, MAP_health, e, &after[e]), 0);
+		assert_memory_equal(before, after, sizeof(before));
+	}
+	assert_true(due);
+}
+
+static void test_a_pool_that_is_gone(void **state)
+{
+	struct explain_asked asked = {.pool = {STATES_POOL, STATES_POOL_GEN + 1}, .tries = 1};
+	struct explain *x = NULL;
+
+	(void)state;
+	assert_int_equal(explain_read(&maps, &asked, &x), -ESTALE);
+	assert_null(x);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_the_kernel_chooses_so),
+		cmocka_unit_test(test_all_of_it_was_seen),
+		cmocka_unit_test(test_nothing_changes),
+		cmocka_unit_test(test_a_pool_that_is_gone),
+	};
+
+	return cmocka_run_group_tests(tests, load, unload);
+}

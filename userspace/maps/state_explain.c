@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* state_explain.c - the rule, run on what the maps say. */
+#include "state_explain.h"
+
+#include <assert.h>
+#include <bpf/bpf.h>
+
+#include "mix.bpf.h"
+#include "state_internal.h"
+
+const char *explain_preference_name(enum explain_preference p)
+{
+	static const char *const names[] = {
+#define X(symbol, name) [EXPLAIN_##symbol] = (name),
+		EXPLAIN_PREFERENCES(X)
+#undef X
+	};
+
+	return names[p];
+}
+
+/* What one decision needs, read once. */
+struct question {
+	const struct maps *m;
+	const struct explain_asked *asked;
+	struct pintle_pool pool;
+	uint32_t members;
+	uint32_t session_extra;              /* decide_extra() of the session */
+	struct decide_candidate bound;       /* with generation 0: none is preferred */
+	struct decide_candidate home;        /* likewise */
+	struct decide_candidate *candidates; /* [i] is out->candidates[i], for any session */
+	struct explain *out;
+};
+
+/* ---- endpoints ------------------------------------------------------------------- */
+
+/* The parts of the load, by the text that adds them up: each with what makes the others left
+ * out. */
+static void parts_take(struct explain_candidate *to, const struct decide_facts *facts,
+		       const struct decide_changes *changes, uint32_t departure)
+{
+	struct decide_changes still = *changes;
+	struct decide_facts f = *facts;
+	struct decide_candidate c = {0};
+
+	f.passed = 0;
+	decide_weigh_changed(&c, &f, changes, departure, false);
+	to->page = c.load;
+	to->published = c.published;
+	f.passed = facts->passed;
+	f.published = 0;
+	f.fresh = 0;
+	still.came = still.placed = 0;
+	decide_weigh_changed(&c, &f, &still, departure, false);
+	to->prompts = c.load;
+	f.fresh = 1;
+	decide_weigh_changed(&c, &f, &still, departure, false);
+	to->own = c.load - to->prompts;
+	to->fresh = facts->fresh;
+	to->passed = facts->passed;
+	to->came = changes->came;
+	to->ended = changes->ended;
+	to->placed = changes->placed;
+	to->newcomers = facts->passed ? changes->newcomers : 0;
+	to->closed = facts->passed ? changes->closed : 0;
+}
+
+/* Fills in what is known of the endpoint to->endpoint, and its loads. */
+static int endpoint_weigh(const struct question *q, bool bound, struct explain_candidate *to,
+			  struct decide_candidate *c)
+{
+	const struct pintle_ref *ref = &to->endpoint;
+	struct decide_changes changes;
+	struct pintle_endpoint is;
+	struct state_raw raw;
+	const struct eligible_query query = {
+		.pool = &q->pool,
+		.endpoint = &is,
+		.health = &raw.health,
+		.override = &raw.override,
+		.now = q->asked->now_ns,
+		.family = q->asked->family,
+	};
+	int err;
+
+	*c = (struct decide_candidate){.endpoint = ref->id, .generation = ref->generation};
+	to->ineligible = INELIGIBLE_COUNT;
+	if (ref->id >= PINTLE_MAX_ENDPOINTS)
+		return 0;
+	err = maps_value(q->m, MAP_endpoints, ref->id, &is);
+	if (err ||
+	    !eligible_member(&is, ref->generation, q->asked->pool.id, q->asked->pool.generation))
+		return err;
+	err = state_read_raw(q->m, q->asked->now_ns, &q->pool, ref->id, ref->generation, &raw);
+	if (err)
+		return err;
+	to->ineligible = ineligible(&query, &raw.seen, q->out->daemonless);
+	to->due = q->out->mode != PINTLE_MODE_SHADOW && stands_still(to->ineligible) &&
+		  eligible_due(&raw.health, q->asked->now_ns);
+	decide_compare(&changes, &raw.facts);
+	parts_take(to, &raw.facts, &changes, q->pool.departure);
+	decide_weigh_changed(c, &raw.facts, &changes, q->pool.departure, bound);
+	return 0;
+}
+
+static int members_read(struct question *q)
+{
+	struct explain *x = q->out;
+
+	/* Room for what is preferred and no member. */
+	x->candidates = calloc(q->members + 2, sizeof(*x->candidates));
+	q->candidates = calloc(q->members + 2, sizeof(*q->candidates));
+	if (!x->candidates || !q->candidates)
+		return -ENOMEM;
+	for (; x->count < q->members; x->count++) {
+		int err;
+
+		x->candidates[x->count].endpoint = q->pool.members[x->count];
+		err = endpoint_weigh(q, false, &x->candidates[x->count], &q->candidates[x->count]);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static struct explain_candidate *candidate_find(struct explain *x, uint32_t id, uint32_t generation)
+{
+	for (size_t i = 0; i < x->count; i++)
+		if (x->candidates[i].endpoint.id == id &&
+		    x->candidates[i].endpoint.generation == generation)
+			return &x->candidates[i];
+	return NULL;
+}
+
+/* ---- what is preferred ------------------------------------------------------------- */
+
+/* Weighs the endpoint of `p`, for the session that is bound to it or for a group at home there. */
+static int preferred_weigh(struct question *q, struct explain_preferred *p, bool bound,
+			   struct decide_candidate *out)
+{
+	struct explain_candidate c = {.endpoint = p->endpoint};
+	struct decide_candidate weighed;
+	struct explain *x = q->out;
+	int err = endpoint_weigh(q, bound, &c, &weighed);
+
+	if (err)
+		return err;
+	p->ineligible = c.ineligible;
+	if (c.ineligible) {
+		p->why = EXPLAIN_INELIGIBLE;
+		return 0;
+	}
+	*out = weighed;
+	p->why = EXPLAIN_HOLDS; /* so far: preference_judge() */
+	if (candidate_find(x, p->endpoint.id, p->endpoint.generation))
+		return 0;
+	err = endpoint_weigh(q, false, &c, &q->candidates[x->count]);
+	x->candidates[x->count++] = c;
+	return err;
+}
+
+/* Whether the newest pass at the endpoint to which the session is bound is believed. */
+static bool bound_passed(const struct question *q, const struct pintle_affinity *a)
+{
+	struct state_raw raw;
+
+	if (a->endpoint >= PINTLE_MAX_ENDPOINTS ||
+	    state_read_raw(q->m, q->asked->now_ns, &q->pool, a->endpoint, a->generation, &raw))
+		return false;
+	return raw.score.generation == a->generation &&
+	       eligible_passed(&q->pool, raw.score.passed_ns, q->asked->now_ns);
+}
+
+/* As binding_find() in bpf/common.bpf.h, without renewing the entry's place in its LRU map. */
+static bool binding_read(const struct question *q, struct pintle_affinity *a)
+{
+	const struct pintle_affinity_key key = {
+		.pool = q->asked->pool.id,
+		.pool_generation = q->asked->pool.generation,
+		.session = q->asked->session,
+	};
+	const int *fd = q->m->fd;
+
+	if (q->out->mode == PINTLE_MODE_SHADOW)
+		return !bpf_map_lookup_elem(fd[MAP_shadow_bindings], &key, a);
+	return !bpf_map_lookup_elem(fd[MAP_affinity], &key, a) ||
+	       !bpf_map_lookup_elem(fd[MAP_affinity_beyond], &key, a);
+}
+
+/* As bound_find() in bpf/choose.bpf.h. */
+static int bound_read(struct question *q)
+{
+	struct explain_preferred *p = &q->out->bound;
+	struct pintle_affinity a;
+	bool passed;
+
+	if (q->asked->session.kind == PINTLE_KEY_NONE)
+		return 0;
+	p->why = EXPLAIN_NONE;
+	if (!binding_read(q, &a))
+		return 0;
+	passed = bound_passed(q, &a);
+	if (q->asked->has_context)
+		a.context_bytes = q->asked->context_bytes;
+	if (passed)
+		q->session_extra = decide_extra(a.context_bytes, q->pool.context_bytes);
+	*p = (struct explain_preferred){
+		.endpoint = {a.endpoint, a.generation},
+		.used_ns = a.used_ns,
+		.bound_ns = a.bound_ns,
+		.open = a.open,
+		.idle = passed ? a.idle : 0,
+		.context_bytes = a.context_bytes,
+	};
+	if (!decide_binding_holds(a.used_ns, q->asked->now_ns, q->pool.ttl_ns))
+		p->why = EXPLAIN_EXPIRED;
+	else if (decide_crowded(&a, passed))
+		p->why = EXPLAIN_CROWD;
+	else
+		return preferred_weigh(q, p, true, &q->bound);
+	return 0;
+}
+
+/* Reads the pool's table of homes: *out, which the caller frees; NULL: it has none. Its map has no
+ * pin, and only root may open it by its id. Returns 0 or -errno. */
+static int homes_read(const struct question *q, struct pintle_homes **out)
+{
+	_cleanup_free_ struct pintle_homes *homes = malloc(sizeof(*homes));
+	_cleanup_close_ int fd = -1;
+	uint32_t id, zero = 0;
+
+	if (!homes)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(q->m->fd[MAP_homes], &q->asked->pool.id, &id))
+		return errno == ENOENT ? 0 : -errno;
+	fd = bpf_map_get_fd_by_id(id);
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	if (bpf_map_lookup_elem(fd, &zero, homes))
+		return -errno;
+	if (homes->pool_generation == q->asked->pool.generation)
+		*out = TAKE_PTR(homes);
+	return 0;
+}
+
+/* As home_find() in bpf/choose.bpf.h. */
+static int home_read(struct question *q)
+{
+	_cleanup_free_ struct pintle_homes *homes = NULL;
+	struct explain_preferred *p = &q->out->home;
+	uint64_t id[2];
+	int err;
+
+	if (q->asked->group.kind == PINTLE_KEY_NONE)
+		return 0;
+	p->why = EXPLAIN_NONE;
+	err = homes_read(q, &homes);
+	if (err || !homes)
+		return err;
+	memcpy(id, q->asked->group.id, sizeof(id));
+	p->endpoint = homes->home[decide_home(id[0], id[1])];
+	return p->endpoint.generation ? preferred_weigh(q, p, false, &q->home) : 0;
+}
+
+/* ---- decisions ---------------------------------------------------------------------- */
+
+/* The decide_find of decide_prefer_first(). */
+static int preferred_find(struct decide_state *rule, const void *arg, __u32 outcome,
+			  struct decide_candidate *c)
+{
+	const struct question *q = arg;
+	bool bound = outcome == PINTLE_OUTCOME_STICKY;
+
+	if (bound)
+		rule->extra = q->session_extra;
+	*c = bound ? q->bound : q->home;
+	return !!c->generation;
+}
+
+static void rule_begin(const struct question *q, struct decide_state *rule, uint64_t seed,
+		       uint32_t tie)
+{
+	struct decide_candidate c;
+
+	decide_begin(rule, seed, q->out->mode == PINTLE_MODE_BASELINE);
+	rule->tie = tie;
+	if (!rule->baseline)
+		decide_prefer_first(rule, preferred_find, q, &c);
+}
+
+/* As choose() in bpf/choose.bpf.h; the two random numbers are the kernel's bpf_get_prandom_u32().
+ */
+static void decide_once(const struct question *q, uint32_t seed, uint32_t random,
+			struct decide_result *r)
+{
+	const struct pintle_pool *pool = &q->pool;
+	uint32_t n = pool->member_count, size = decide_sample_size(n, pool->sample);
+	struct decide_sample drawn;
+	struct decide_state rule;
+
+	rule_begin(q, &rule, mix(seed), pool->tie);
+	if (decide_sample_needed(n, size))
+		decide_sample_draw(&drawn, n, q->out->daemonless ? 0 : pool->ready, random,
+				   random >> 16);
+	else
+		decide_sample_all(&drawn, n);
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t at = decide_sample_member(&drawn, n, i);
+
+		if (pool->ready && at < ARRAY_SIZE(pool->order))
+			at = pool->order[at];
+		if (at >= q->members)
+			break;
+		if (q->out->candidates[at].due) {
+			*r = (struct decide_result){q->candidates[at].endpoint,
+						    q->candidates[at].generation,
+						    PINTLE_OUTCOME_TRIED};
+			return;
+		}
+		if (!q->out->candidates[at].ineligible) {
+			decide_consider(&rule, &q->candidates[at]);
+			drawn.taken++;
+		}
+		if (decide_sample_done(&drawn, n, size, i))
+			break;
+	}
+	decide_end(&rule, pool->max_extra_load, r);
+}
+
+static void decide_often(struct question *q)
+{
+	struct explain *x = q->out;
+
+	for (uint32_t i = 0; i < x->tries; i++) {
+		uint64_t random = mix(mix(i) + 1);
+		struct decide_result r = {.outcome = PINTLE_OUTCOME_NO_ENDPOINT};
+		struct explain_candidate *c;
+
+		decide_once(q, (uint32_t)random, (uint32_t)(random >> 32), &r);
+		x->outcomes[r.outcome]++;
+		c = r.generation ? candidate_find(x, r.endpoint, r.generation) : NULL;
+		if (c)
+			c->chosen++;
+	}
+	x->outcome = PINTLE_OUTCOME_NO_ENDPOINT;
+	for (uint32_t i = 0; i < PINTLE_OUTCOME_COUNT; i++)
+		if (x->outcomes[i] > x->outcomes[x->outcome])
+			x->outcome = i;
+	for (size_t i = 0; i < x->count; i++)
+		if (x->candidates[i].chosen > (x->likeliest ? x->likeliest->chosen : 0))
+			x->likeliest = &x->candidates[i];
+}
+
+/* ---- loads, as they are compared ----------------------------------------------------- */
+
+/* Whether the rule takes this one as the least loaded, if it is: beside fresh scores, a session
+ * whose preferred endpoint is lost does not move to another old one. */
+static bool is_rival(const struct decide_state *rule, const struct decide_candidate *c)
+{
+	return c->fresh || !rule->fresh.generation || !rule->preferred.generation ||
+	       !rule->preferred.lost;
+}
+
+/* What became of the preferred endpoint, as decide_end() has it, where all members are compared and
+ * ties are broken by nothing. */
+static void preference_judge(struct question *q, const struct decide_state *rule)
+{
+	bool bound = rule->preferred.outcome == PINTLE_OUTCOME_STICKY;
+	struct explain_preferred *p = bound ? &q->out->bound : &q->out->home;
+
+	if (!rule->preferred.generation)
+		return;
+	p->load = decide_load(rule, bound ? &q->bound : &q->home);
+	if (rule->preferred.lost && rule->fresh.generation)
+		p->why = EXPLAIN_LOST;
+	else if (!decide_within(rule, q->out->least, q->pool.max_extra_load))
+		p->why = EXPLAIN_TOO_LOADED;
+	if (bound && q->out->home.why == EXPLAIN_HOLDS)
+		q->out->home.why = EXPLAIN_SECOND;
+}
+
+/* How much the chosen one's load could grow. */
+static void margin_take(struct explain *x, const struct explain_preferred *p)
+{
+	const struct explain_candidate *chosen = x->likeliest;
+	uint64_t most = UINT64_MAX;
+
+	if (x->sample || x->mode == PINTLE_MODE_BASELINE || !chosen || chosen->chosen < x->tries ||
+	    x->outcome == PINTLE_OUTCOME_TRIED)
+		return;
+	for (size_t i = 0; i < x->count; i++)
+		if (&x->candidates[i] != chosen && !x->candidates[i].ineligible)
+			most = MIN(most, x->candidates[i].load);
+	if (most == UINT64_MAX)
+		return;
+	x->has_margin = true;
+	if (p && p->why == EXPLAIN_HOLDS)
+		most = most + x->extra - MIN(p->load, most + x->extra);
+	else
+		most = most - MIN(chosen->load, most);
+	/* As the least load grows, the preferred endpoint comes within reach; a session's extra
+	 * grows with it. */
+	if (p && p->why == EXPLAIN_TOO_LOADED)
+		most = MIN(most, (p->load - x->least - x->extra) / (x->by_context ? 2 : 1));
+	x->margin = most;
+}
+
+static void loads_take(struct question *q)
+{
+	struct explain *x = q->out;
+	const struct explain_preferred *p = NULL;
+	struct decide_state rule;
+
+	rule_begin(q, &rule, 1, 0);
+	rule.baseline = 0; /* which compares no loads */
+	for (size_t i = 0; i < x->count; i++)
+		if (!x->candidates[i].ineligible)
+			decide_consider(&rule, &q->candidates[i]);
+	x->least = UINT32_MAX;
+	for (size_t i = 0; i < x->count; i++) {
+		struct explain_candidate *c = &x->candidates[i];
+
+		c->load = c->ineligible ? q->candidates[i].load
+					: decide_load(&rule, &q->candidates[i]);
+		if (!c->ineligible && is_rival(&rule, &q->candidates[i]))
+			x->least = MIN(x->least, c->load);
+	}
+	if (x->least == UINT32_MAX)
+		x->least = 0;
+	x->by_context = q->session_extra;
+	x->extra =
+		q->session_extra ? (uint64_t)q->session_extra + x->least : q->pool.max_extra_load;
+	preference_judge(q, &rule);
+	if (rule.preferred.generation)
+		p = rule.preferred.outcome == PINTLE_OUTCOME_STICKY ? &x->bound : &x->home;
+	margin_take(x, p);
+}
+
+/* ---- the whole ----------------------------------------------------------------------- */
+
+/* As pool_mode() and daemon_silent() in bpf/choose.bpf.h, and what the hooks do before they
+ * choose. */
+static int circumstances_read(struct question *q)
+{
+	struct pintle_override o = {0};
+	struct pintle_node node;
+	uint64_t now = q->asked->now_ns;
+	int err = maps_value(q->m, MAP_node, 0, &node);
+
+	if (err)
+		return err;
+	maps_value(q->m, MAP_overrides, q->asked->pool.id, &o);
+	q->out->mode = o.generation == q->pool.generation && o.flags & PINTLE_OVERRIDE_MODE
+			       ? o.mode
+			       : q->pool.mode;
+	q->out->daemonless = eligible_daemonless(&q->pool, node.heartbeat_ns, now);
+	q->out->passes =
+		q->out->mode == PINTLE_MODE_OFF ||
+		(hook_has(q->pool.decided_by, PINTLE_TRAIT_DAEMONLESS) && node.daemonless_ns &&
+		 (int64_t)(now - node.heartbeat_ns) > (int64_t)node.daemonless_ns);
+	return 0;
+}
+
+static int question_read(struct question *q)
+{
+	struct explain *x = q->out;
+	uint32_t size;
+	int err = maps_value(q->m, MAP_pools, q->asked->pool.id, &q->pool);
+
+	if (err)
+		return err;
+	if (!q->pool.generation || q->pool.generation != q->asked->pool.generation)
+		return -ESTALE;
+	q->members = MIN(q->pool.member_count, (uint32_t)ARRAY_SIZE(q->pool.members));
+	size = decide_sample_size(q->pool.member_count, q->pool.sample);
+	x->sample = decide_sample_needed(q->pool.member_count, size) ? size : 0;
+	x->tries = q->asked->tries;
+	err = circumstances_read(q);
+	if (!err)
+		err = members_read(q);
+	if (err || x->passes || x->mode == PINTLE_MODE_BASELINE) {
+		x->bound.why = x->home.why = EXPLAIN_MODE;
+		return err;
+	}
+	err = bound_read(q);
+	return err ?: home_read(q);
+}
+
+int explain_read(const struct maps *m, const struct explain_asked *asked, struct explain **out)
+{
+	_cleanup_(explain_freep) struct explain *x = calloc(1, sizeof(*x));
+	_cleanup_free_ struct question *q = calloc(1, sizeof(*q));
+	int err;
+
+	assert(asked->tries && asked->pool.id < PINTLE_MAX_POOLS);
+	if (!x || !q)
+		return -ENOMEM;
+	q->m = m;
+	q->asked = asked;
+	q->out = x;
+	err = question_read(q);
+	if (!err && x->passes) {
+		x->outcome = PINTLE_OUTCOME_PASSED;
+		x->outcomes[x->outcome] = x->tries;
+	} else if (!err) {
+		decide_often(q);
+	}
+	if (!err)
+		loads_take(q);
+	free(q->candidates);
+	if (err)
+		return err;
+	*out = TAKE_PTR(x);
+	return 0;
+}
+
+void explain_free(struct explain *x)
+{
+	if (!x)
+		return;
+	free(x->candidates);
+	free(x);
+}

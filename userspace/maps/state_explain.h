@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * state_explain.h - the rule, run in user space on what the maps say: which endpoint a connection
+ * would go to now, and why. The maps are only read.
+ *
+ * The steps are those of choose() in bpf/choose.bpf.h, by the text of eligible.bpf.h and
+ * decide.bpf.h that the kernel runs. Where equal loads, or the sample of a large pool, leave the
+ * choice to chance, many decisions are made, each with its own random numbers.
+ */
+#ifndef PINTLE_STATE_EXPLAIN_H
+#define PINTLE_STATE_EXPLAIN_H
+
+#include <pintle/abi.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "maps.h"
+
+/* So many decisions that what has a chance of 1 in 1,000 is missing once in 20,000 explanations. */
+#define EXPLAIN_TRIES 10000
+
+/* The connection. */
+struct explain_asked {
+	struct pintle_ref pool;
+	struct pintle_session_key session; /* kind NONE: it has none */
+	struct pintle_session_key group;   /* likewise */
+	uint32_t family;                   /* PINTLE_FAMILY_*: one of these */
+	bool has_context;
+	uint32_t context_bytes; /* with has_context: in place of the binding's */
+	uint64_t now_ns;
+	uint32_t tries; /* decisions to make, at least 1: EXPLAIN_TRIES */
+};
+
+/* Why the session's bound endpoint, or the home of its group, is preferred or not: the first row
+ * that applies. X(symbol, name) */
+#define EXPLAIN_PREFERENCES(X)                                                                     \
+	X(NO_KEY, "no_key")   /* the connection has no session, or no group */                     \
+	X(MODE, "mode")       /* the mode prefers no endpoint */                                   \
+	X(NONE, "none")       /* not bound, or no home */                                          \
+	X(EXPIRED, "expired") /* the binding was used last longer ago than stickiness.ttl */       \
+	X(CROWD, "crowd")     /* the session has more than DECIDE_MAX_BUSY busy connections */     \
+	X(INELIGIBLE, "ineligible") /* that endpoint may not be chosen */                          \
+	X(SECOND, "second")         /* the bound endpoint comes before the home */                 \
+	X(LOST, "lost")             /* that endpoint's score has been old for long */              \
+	X(TOO_LOADED, "too_loaded") /* its load is too far ahead of the least */                   \
+	X(HOLDS, "holds")           /* it is chosen */
+
+enum explain_preference {
+#define X(symbol, name) EXPLAIN_##symbol,
+	EXPLAIN_PREFERENCES(X)
+#undef X
+		EXPLAIN_PREFERENCE_COUNT
+};
+
+/** Static, never NULL. */
+const char *explain_preference_name(enum explain_preference p);
+
+struct explain_preferred {
+	enum explain_preference why;
+	struct pintle_ref endpoint; /* generation 0: there is none */
+	uint32_t ineligible;        /* with INELIGIBLE: enum ineligible; INELIGIBLE_COUNT: gone */
+	/* of a binding: */
+	uint64_t used_ns, bound_ns;
+	uint32_t open, idle;    /* idle 0 where no pass counted them lately */
+	uint32_t context_bytes; /* 0: not known */
+	/* from LOST on, in milli-requests: the endpoint's load, as it counts for this session */
+	uint32_t load;
+};
+
+struct explain_candidate {
+	struct pintle_ref endpoint;
+	uint32_t ineligible; /* enum ineligible, NOT: it may be chosen; INELIGIBLE_COUNT: gone */
+	bool due;            /* it stands still, and a connection that draws it is to try it */
+	bool fresh;          /* its score is believed */
+	bool passed;         /* so is what the newest pass found; else own and prompts are 0 */
+	/* Milli-requests. load is what the rule compares; where all are compared and its score is
+	 * fresh, it is max(page, own) + prompts. */
+	uint32_t load, page, own, prompts;
+	uint32_t published;           /* the part of page that the scrape found */
+	uint32_t came, ended, placed; /* connections since the scrape */
+	uint32_t newcomers, closed;   /* connections since the pass */
+	uint32_t chosen;              /* in so many of the tries */
+};
+
+struct explain {
+	uint32_t mode;   /* enum pintle_mode that holds */
+	bool daemonless; /* no daemon scrapes: readiness is not known, and does not count */
+	bool passes;     /* the hook leaves the connection alone: mode off, or no daemon for long */
+	uint32_t sample; /* so many are drawn and compared; 0: all members are */
+	struct explain_preferred bound, home;
+	struct explain_candidate *candidates; /* the members; what is preferred and is none, last */
+	size_t count;
+	uint32_t tries;
+	uint32_t outcomes[PINTLE_OUTCOME_COUNT];   /* in so many of the tries */
+	const struct explain_candidate *likeliest; /* NULL: no endpoint is chosen */
+	uint32_t outcome;                          /* the likeliest enum pintle_outcome */
+	/* Milli-requests. Without a sample: the least load, and how far ahead of it the preferred
+	 * endpoint may be. */
+	uint32_t least;
+	uint64_t extra;
+	bool by_context; /* extra follows from the session's context, not from maxExtraLoad */
+	/* How much more load the chosen one could have, and be chosen all the same; false: it is
+	 * left to chance, or there is no other. */
+	bool has_margin;
+	uint64_t margin;
+};
+
+/** Returns 0 with *out, which the caller frees (explain_free()); -ESTALE if the pool is gone;
+ * -EPERM if it has homes, which only root may read; or another -errno. *out is untouched on
+ * failure. Does not log. */
+int explain_read(const struct maps *m, const struct explain_asked *asked, struct explain **out);
+void explain_free(struct explain *x);
+static inline void explain_freep(struct explain **x)
+{
+	explain_free(*x);
+}
+
+#endif

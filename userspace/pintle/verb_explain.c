@@ -1,0 +1,788 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verb_explain.c - where a connection would go now, and why. */
+#include <ctype.h>
+#include <limits.h>
+
+#include "../base/log.h"
+#include "../maps/names.h"
+#include "../maps/state_explain.h"
+#include "../net/cgroup2.h"
+#include "eligible.bpf.h"
+#include "output.h"
+
+#define MILLI 1000.0
+
+/* What is explained. */
+struct explanation {
+	const struct cli *cli;
+	const struct state *state;
+	const struct state_pool *pool;
+	const struct explain *x;
+	const char *client;           /* as it was given; NULL: it was not */
+	char session[STATE_KEY_SIZE]; /* ""; none */
+	bool group_known;
+};
+
+/* ---- candidates ------------------------------------------------------------------- */
+
+/* Why an endpoint may not be chosen, by enum ineligible. */
+static const char *const reasons[INELIGIBLE_COUNT + 1] = {
+	[INELIGIBLE_NOT] = "eligible",        [INELIGIBLE_DOWN] = "down",
+	[INELIGIBLE_FAMILY] = "other family", [INELIGIBLE_DRAINED] = "drained",
+	[INELIGIBLE_EJECTED] = "ejected",     [INELIGIBLE_STARTING] = "starting",
+	[INELIGIBLE_UNHEALTHY] = "unhealthy", [INELIGIBLE_FAULTY] = "faulty",
+	[INELIGIBLE_STOPPED] = "stopped",     [INELIGIBLE_STALLED] = "stalled",
+	[INELIGIBLE_UNHEARD] = "unheard",     [INELIGIBLE_COUNT] = "gone",
+};
+
+/* The endpoint in the state; NULL: it is gone since. */
+static const struct state_endpoint *endpoint_of(const struct explanation *e,
+						const struct pintle_ref *ref)
+{
+	for (size_t i = 0; i < e->pool->endpoint_count; i++) {
+		const struct state_endpoint *p = &e->state->endpoints[e->pool->first_endpoint + i];
+
+		if (p->id == ref->id && p->generation == ref->generation)
+			return p;
+	}
+	return NULL;
+}
+
+static const char *name_of(const struct explanation *e, const struct pintle_ref *ref)
+{
+	const struct state_endpoint *p = endpoint_of(e, ref);
+
+	return p ? p->name : "an endpoint that is gone";
+}
+
+static double share_of(const struct explanation *e, uint32_t times)
+{
+	return (double)times / e->x->tries;
+}
+
+#define GET(name)    GETTER(name, const struct explain_candidate *c, const struct explanation *e)
+#define COLUMN(name) .get = get_##name
+
+GET(endpoint)
+{
+	return value_text(name_of(e, &c->endpoint));
+}
+
+GET(eligible)
+{
+	return value_bool(!c->ineligible);
+}
+
+GET(why)
+{
+	return c->ineligible ? value_text(reasons[c->ineligible]) : value_none();
+}
+
+GET(state_text)
+{
+	const char *state = c->due          ? "to be tried"
+			    : c->ineligible ? reasons[c->ineligible]
+			    : !c->fresh     ? "eligible, stale"
+					    : reasons[INELIGIBLE_NOT];
+	struct value v = value_text(state);
+
+	v.tone = c->ineligible ? TONE_BAD : c->fresh ? TONE_GOOD : TONE_WARN;
+	return v;
+}
+
+GET(due)
+{
+	return value_bool(c->due);
+}
+
+GET(chance)
+{
+	return value_number(VALUE_SHARE, share_of(e, c->chosen), true);
+}
+
+GET(fresh)
+{
+	return value_bool(c->fresh);
+}
+
+#define GET_LOAD(name, there)                                                                      \
+	GET(name)                                                                                  \
+	{                                                                                          \
+		return value_number(VALUE_NUMBER, c->name / MILLI, there);                         \
+	}
+#define GET_COUNT(name, there)                                                                     \
+	GET(name)                                                                                  \
+	{                                                                                          \
+		return there ? value_count(c->name) : value_none();                                \
+	}
+GET_LOAD(load, true)
+GET_LOAD(page, true)
+GET_LOAD(own, c->passed)
+GET_LOAD(prompts, c->passed)
+GET_LOAD(published, c->fresh)
+GET_COUNT(came, true)
+GET_COUNT(ended, true)
+GET_COUNT(placed, true)
+GET_COUNT(newcomers, c->passed)
+GET_COUNT(closed, c->passed)
+
+/* The signals, which the rule does not read itself: it reads what the daemon made of them. */
+#define GET_SIGNAL(name, value, there)                                                             \
+	GET(name)                                                                                  \
+	{                                                                                          \
+		const struct state_endpoint *p = endpoint_of(e, &c->endpoint);                     \
+		return p && (there) ? (value) : value_none();                                      \
+	}
+GET_SIGNAL(waiting, value_count((uint64_t)p->waiting), p->has_waiting)
+GET_SIGNAL(running, value_count((uint64_t)p->running), p->has_running)
+GET_SIGNAL(kv_cache, value_number(VALUE_SHARE, p->kv_cache, true), p->has_kv_cache)
+GET_SIGNAL(gpu, value_number(VALUE_SHARE, p->gpu, true), p->has_gpu)
+GET_SIGNAL(age_seconds, value_number(VALUE_SECONDS, p->age_seconds, true), p->has_age)
+
+static const struct column columns[] = {
+	{.key = "endpoint",
+	 .heading = "CANDIDATE",
+	 COLUMN(endpoint),
+	 .help = "text: its name in the pool"},
+	{.key = "eligible", COLUMN(eligible), .help = "bool: it may be chosen"},
+	{.key = "why",
+	 COLUMN(why),
+	 .help = "text: why it may not: down, other family, drained, ejected, starting, unhealthy, "
+		 "faulty, stopped, stalled, unheard; null: it may"},
+	{.heading = "STATE", COLUMN(state_text)},
+	{.key = "due",
+	 COLUMN(due),
+	 .help = "bool: it stands still, and the next connection that draws it is to try it"},
+	{.key = "chance",
+	 .heading = "CHANCE",
+	 .right = true,
+	 COLUMN(chance),
+	 .help = "0..1: how likely it is chosen, of 10,000 decisions"},
+	{.key = "load",
+	 .heading = "LOAD",
+	 .right = true,
+	 COLUMN(load),
+	 .help = "request equivalents that are compared: max(page, own) + prompts; not fresh: the "
+		 "highest fresh `published` and what came since, or without any fresh one the "
+		 "busy connections"},
+	{.key = "page",
+	 .heading = "PAGE",
+	 .right = true,
+	 .spare = 3,
+	 COLUMN(page),
+	 .help = "its part by the metrics page: published + came + placed - ended"},
+	{.key = "own",
+	 .heading = "OWN",
+	 .right = true,
+	 .spare = 3,
+	 COLUMN(own),
+	 .help = "its part by this node's own requests there; null, as prompts, newcomers and "
+		 "closed: no pass follows them now"},
+	{.key = "prompts",
+	 .heading = "PROMPTS",
+	 .right = true,
+	 .spare = 3,
+	 COLUMN(prompts),
+	 .help = "its part by prompts of this node that wait, and those of newcomers"},
+	{.key = "newcomers",
+	 .heading = "NEW",
+	 .right = true,
+	 .spare = 4,
+	 COLUMN(newcomers),
+	 .help = "connections opened since the newest pass, and open"},
+	{.key = "published",
+	 COLUMN(published),
+	 .help = "request equivalents by the newest page alone; null: it is too old"},
+	{.key = "came", COLUMN(came), .help = "connections more in flight than at that scrape"},
+	{.key = "ended", COLUMN(ended), .help = "connections fewer in flight than at that scrape"},
+	{.key = "placed", COLUMN(placed), .help = "placements more pending than at that scrape"},
+	{.key = "closed", COLUMN(closed), .help = "connections of the newest pass that ended"},
+	{.key = "fresh", COLUMN(fresh), .help = "bool: its page is young enough to be believed"},
+	{.key = "waiting",
+	 .heading = "WAIT",
+	 .right = true,
+	 .spare = 5,
+	 COLUMN(waiting),
+	 .help = "requests waiting, on that page; null, as the next three: it does not say"},
+	{.key = "running",
+	 .heading = "RUN",
+	 .right = true,
+	 .spare = 5,
+	 COLUMN(running),
+	 .help = "requests running"},
+	{.key = "kv_cache",
+	 .heading = "KV",
+	 .right = true,
+	 .spare = 5,
+	 COLUMN(kv_cache),
+	 .help = "share of the KV cache in use, 0..1"},
+	{.key = "gpu", COLUMN(gpu), .help = "share of the GPU in use, 0..1"},
+	{.key = "age_seconds",
+	 .heading = "AGE",
+	 .right = true,
+	 .spare = 2,
+	 COLUMN(age_seconds),
+	 .help = "seconds since that page was requested; null: never"},
+};
+static const struct columns explain_columns = COLUMNS(columns);
+
+/* ---- the client ------------------------------------------------------------------- */
+
+/* By enum pintle_key: the option from which a session of this kind follows. */
+static const char *const options_of_keys[PINTLE_KEY_COUNT] = {
+	[PINTLE_KEY_SOURCE] = "--source IP",
+	[PINTLE_KEY_CLIENT] = "--session client:COOKIE",
+	[PINTLE_KEY_CGROUP] = "--cgroup PATH, or --pod NAMESPACE/NAME",
+	[PINTLE_KEY_POD] = "--pod NAMESPACE/NAME, or --session pod:netns:COOKIE",
+	[PINTLE_KEY_NAMESPACE] = "--pod NAMESPACE/NAME, or --session namespace:NAME",
+	[PINTLE_KEY_ACCOUNT] = "--pod NAMESPACE/NAME, or --session serviceAccount:NAMESPACE/NAME",
+	[PINTLE_KEY_MARK] = "--session mark:0xMARK",
+	[PINTLE_KEY_HINT] = "--session hint:HASH, or hint=TEXT",
+	[PINTLE_KEY_DESTINATION] = "--session destination:ADDRESS",
+};
+
+static const char *option_of_key(uint32_t kind)
+{
+	const char *text = kind < PINTLE_KEY_COUNT ? options_of_keys[kind] : NULL;
+
+	return text ?: "--session KEY";
+}
+
+/* Reads "PREFIX" "TEXT" as a session key, and learns from it. Returns 0 or -EINVAL, not logged. */
+static int client_take(const struct maps *m, const struct state *s, const char *prefix,
+		       const char *text, struct state_client *c, struct pintle_session_key *key)
+{
+	char word[PATH_MAX];
+
+	if (snprintf(word, sizeof(word), "%s%s", prefix, text) >= (int)sizeof(word) ||
+	    state_session_parse(word, s->node.hint_key, key))
+		return -EINVAL;
+	state_session_resolve(m, key);
+	state_client_learn(m, c, key);
+	return 0;
+}
+
+/* A path below the cgroup2 root, which may be written with it. */
+static const char *cgroup_below(const char *path)
+{
+	char root[PATH_MAX];
+	size_t n;
+
+	if (cgroup2_root(root, sizeof(root)))
+		return path;
+	n = strlen(root);
+	return !strncmp(path, root, n) && path[n] == '/' ? path + n : path;
+}
+
+static int client_read(const struct cli *cli, const struct maps *m, const struct state *s,
+		       struct state_client *c)
+{
+	struct pintle_session_key key;
+
+	if (cli->source && (client_take(m, s, "", cli->source, c, &key) || !c->has_ip)) {
+		log_error("--source takes an address, such as 10.0.0.7, not '%s'", cli->source);
+		return EXIT_USAGE;
+	}
+	if (cli->cgroup && (cli->cgroup[0] != '/' ||
+			    client_take(m, s, "cgroup:", cgroup_below(cli->cgroup), c, &key))) {
+		log_error("no cgroup '%s'; write its path below the cgroup2 root, such as "
+			  "/system.slice/a.service",
+			  cli->cgroup);
+		return EXIT_USAGE;
+	}
+	if (cli->pod && (!strchr(cli->pod, '/') || client_take(m, s, "pod:", cli->pod, c, &key))) {
+		log_error("--pod takes NAMESPACE/NAME, not '%s'", cli->pod);
+		return EXIT_USAGE;
+	}
+	if (cli->pod && !c->id) {
+		log_error("no pod %s is known on this node", cli->pod);
+		return EXIT_FAILED;
+	}
+	if (cli->session && client_take(m, s, "", cli->session, c, &c->session)) {
+		log_error(NOT_A_SESSION, cli->session);
+		return EXIT_USAGE;
+	}
+	return 0;
+}
+
+static const char *client_text(const struct cli *cli)
+{
+	return cli->session ?: cli->source ?: cli->pod ?: cli->cgroup;
+}
+
+/* ---- its session ------------------------------------------------------------------- */
+
+struct hinted {
+	const struct state_pool *pool;
+	const struct pintle_session_key *asked;
+	struct pintle_session_key found;
+	size_t count;
+};
+
+static int hinted_take(const struct pintle_affinity_key *key, const struct pintle_affinity *binding,
+		       void *arg)
+{
+	struct hinted *h = arg;
+
+	(void)binding;
+	if (key->pool != h->pool->id || key->pool_generation != h->pool->generation ||
+	    !state_session_meant(h->pool, h->asked, &key->session))
+		return 0;
+	h->found = key->session;
+	h->count++;
+	return 0;
+}
+
+/* hint=TEXT means one session for each client that gave the hint: the one that is bound, or an
+ * unbound one. */
+static int hinted_find(const struct cli *cli, const struct maps *m, const struct state_pool *p,
+		       struct pintle_session_key *key)
+{
+	struct hinted h = {.pool = p, .asked = key};
+	int err = p->mode == PINTLE_MODE_SHADOW
+			  ? state_bindings_of(m, MAP_shadow_bindings, hinted_take, &h)
+			  : state_bindings(m, hinted_take, &h);
+
+	if (err) {
+		log_err_r(err, "cannot read the sessions");
+		return EXIT_FAILED;
+	}
+	if (h.count > 1) {
+		log_error(
+			"%zu clients gave the hint of '%s'; write one session as `pintle sessions "
+			"%s` shows it, with --session hint:HASH",
+			h.count, cli->session, cli->session);
+		return EXIT_FAILED;
+	}
+	if (h.count)
+		*key = h.found;
+	return 0;
+}
+
+/* Whether sessions of this pool have keys of so many bits. */
+static bool is_whole(const struct state_pool *p, const struct pintle_session_key *key)
+{
+	struct addr ip;
+
+	if (key->kind != PINTLE_KEY_SOURCE)
+		return true;
+	memcpy(ip.bytes, key->id, sizeof(ip.bytes));
+	return key->prefix_bits == (addr_is_v4(&ip) ? 96 + p->key_bits_v4 : p->key_bits_v6);
+}
+
+static int session_find(const struct cli *cli, const struct maps *m, const struct state_pool *p,
+			const struct state_client *c, struct pintle_session_key *key)
+{
+	if (!client_text(cli))
+		return 0;
+	if (!state_client_session(p, c, key)) {
+		log_error(
+			"%s keeps sessions by %s (stickiness.key), and that of '%s' is not known; "
+			"give %s",
+			p->name, key_name(p->key_kind), client_text(cli),
+			option_of_key(p->key_kind));
+		return EXIT_USAGE;
+	}
+	if (!is_whole(p, key)) {
+		log_error(
+			"'%s' is no session of %s, whose sessions are addresses of %u bits (IPv4) "
+			"or %u (IPv6); give an address",
+			cli->session, p->name, p->key_bits_v4, p->key_bits_v6);
+		return EXIT_USAGE;
+	}
+	if (key->kind == PINTLE_KEY_HINT && key->prefix_bits != 128)
+		return hinted_find(cli, m, p, key);
+	return 0;
+}
+
+/* The families of which the connection may be: its address's, else those of the frontends. */
+static uint32_t family_of(const struct state_pool *p, const struct state_client *c)
+{
+	uint32_t family = 0;
+
+	if (c->has_ip)
+		return addr_is_v4(&c->ip) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
+	for (size_t i = 0; i < p->frontend_count; i++)
+		family |= addr_is_v4(&p->frontends[i].addr.prefix) ? PINTLE_FAMILY_V4
+								   : PINTLE_FAMILY_V6;
+	return family ?: PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6;
+}
+
+static int bytes_take(const struct cli *cli, struct explain_asked *asked)
+{
+	char *end;
+
+	if (!cli->bytes)
+		return 0;
+	errno = 0;
+	asked->context_bytes = (uint32_t)MIN(strtoull(cli->bytes, &end, 10), UINT32_MAX);
+	asked->has_context = true;
+	if (isdigit((unsigned char)cli->bytes[0]) && !*end && !errno)
+		return 0;
+	log_error("--bytes takes a number of bytes, such as 60000, not '%s'", cli->bytes);
+	return EXIT_USAGE;
+}
+
+/* ---- in words ------------------------------------------------------------------------ */
+
+static double seconds_since(const struct explanation *e, uint64_t then)
+{
+	int64_t ns = (int64_t)(e->state->now_ns - then);
+
+	return (double)MAX(ns, 0) / (double)NSEC_PER_SEC;
+}
+
+static bool is_certain(const struct explain *x)
+{
+	return x->outcomes[x->outcome] == x->tries &&
+	       (!x->likeliest || x->likeliest->chosen == x->tries);
+}
+
+static void print_chances(const struct explanation *e)
+{
+	const char *gap = "  by chance: ";
+
+	for (uint32_t i = 0; i < PINTLE_OUTCOME_COUNT; i++) {
+		if (!e->x->outcomes[i])
+			continue;
+		printf("%s%s %.1f %%", gap, outcome_name(i), 100 * share_of(e, e->x->outcomes[i]));
+		gap = ", ";
+	}
+	if (e->x->sample)
+		printf("; %u of %zu members are drawn and compared\n", e->x->sample, e->x->count);
+	else
+		printf("; equal loads\n");
+}
+
+static void print_choice(const struct explanation *e)
+{
+	const struct explain *x = e->x;
+	const char *who = e->client ?: "a client without a session";
+
+	if (x->passes)
+		printf("%s: %s would be left alone: %s\n", e->pool->name, who,
+		       x->mode == PINTLE_MODE_OFF ? "mode off" : "no daemon has run for long");
+	else if (!x->likeliest)
+		printf("%s: no endpoint may be chosen for %s: connections %s\n", e->pool->name, who,
+		       without_endpoints(e->pool));
+	else if (is_certain(x))
+		printf("%s: %s would go to %s (%s)\n", e->pool->name, who,
+		       name_of(e, &x->likeliest->endpoint), outcome_name(x->outcome));
+	else
+		printf("%s: %s would most likely go to %s (%.1f %%)\n", e->pool->name, who,
+		       name_of(e, &x->likeliest->endpoint),
+		       100 * share_of(e, x->likeliest->chosen));
+	if (!x->passes && !is_certain(x))
+		print_chances(e);
+	if (x->mode == PINTLE_MODE_SHADOW)
+		printf("  mode shadow: so says the rule, and the connection goes where it would "
+		       "without it\n");
+}
+
+/* The words for what is preferred and what became of it, after "gpu1: ". */
+static void print_preferred(const struct explanation *e, const struct explain_preferred *p)
+{
+	const struct explain *x = e->x;
+	double load = p->load / MILLI, least = x->least / MILLI, extra = (double)x->extra / MILLI;
+	char age[WORDS_SIZE];
+
+	switch (p->why) {
+	case EXPLAIN_EXPIRED:
+		printf("expired: used last %s ago, stickiness.ttl is over\n",
+		       age_text(seconds_since(e, p->used_ns), age));
+		return;
+	case EXPLAIN_CROWD:
+		printf("a crowd: %u of its connections are busy, more than %d\n", p->open - p->idle,
+		       DECIDE_MAX_BUSY);
+		return;
+	case EXPLAIN_INELIGIBLE:
+		printf("%s\n", reasons[p->ineligible]);
+		return;
+	case EXPLAIN_SECOND:
+		printf("the binding comes first\n");
+		return;
+	case EXPLAIN_LOST:
+		printf("its page has not come for long, and others' have\n");
+		return;
+	case EXPLAIN_TOO_LOADED:
+		printf("load %.1f, least %.1f: ahead by %.1f, %s %.1f%s\n", load, least,
+		       load - least, x->sample ? "against an extra of" : "too much against", extra,
+		       x->by_context ? ", by its context" : "");
+		return;
+	default:
+		printf("load %.1f, least %.1f: may be ahead by %.1f%s\n", load, least, extra,
+		       x->by_context ? ", by its context" : "");
+	}
+}
+
+static void print_bound(const struct explanation *e)
+{
+	const struct explain_preferred *p = &e->x->bound;
+	char since[WORDS_SIZE], used[WORDS_SIZE];
+
+	if (p->why == EXPLAIN_MODE)
+		return;
+	if (p->why == EXPLAIN_NO_KEY) {
+		if (e->pool->key_kind == PINTLE_KEY_NONE)
+			printf("  bound: the pool keeps no sessions\n");
+		return;
+	}
+	if (!p->endpoint.generation) {
+		printf("  bound: not yet, or no more\n");
+		return;
+	}
+	printf("  bound to %s for %s, used %s ago: ", name_of(e, &p->endpoint),
+	       age_text(seconds_since(e, p->bound_ns), since),
+	       age_text(seconds_since(e, p->used_ns), used));
+	print_preferred(e, p);
+}
+
+static void print_home(const struct explanation *e)
+{
+	const struct explain_preferred *p = &e->x->home;
+
+	if (p->why == EXPLAIN_MODE || e->pool->group_kind == PINTLE_KEY_NONE)
+		return;
+	if (!e->group_known)
+		printf("  home: not known, and left out; give %s\n",
+		       option_of_key(e->pool->group_kind));
+	else if (!p->endpoint.generation)
+		printf("  home: none\n");
+	else {
+		printf("  home %s: ", name_of(e, &p->endpoint));
+		print_preferred(e, p);
+	}
+}
+
+/* The age of the newest score; -1: there is none. */
+static double newest_age(const struct explanation *e)
+{
+	double age = -1;
+
+	for (size_t i = 0; i < e->x->count; i++) {
+		const struct state_endpoint *p = endpoint_of(e, &e->x->candidates[i].endpoint);
+
+		if (p && p->has_age && (age < 0 || p->age_seconds < age))
+			age = p->age_seconds;
+	}
+	return age;
+}
+
+static void print_daemon(const struct explanation *e)
+{
+	double age = newest_age(e);
+	char text[WORDS_SIZE];
+
+	if (e->state->daemon_alive)
+		return;
+	printf("  pintled does not run: ");
+	if (age < 0)
+		printf("there are no scores\n");
+	else
+		printf("the newest score is %s old%s\n", age_text(age, text),
+		       e->x->daemonless ? ", and readiness does not count" : "");
+}
+
+static int explain_text(const struct explanation *e)
+{
+	const struct explain *x = e->x;
+
+	print_choice(e);
+	print_bound(e);
+	print_home(e);
+	if (x->has_margin)
+		printf("  margin: its load could be %.1f higher\n", (double)x->margin / MILLI);
+	print_daemon(e);
+	putchar('\n');
+	return output_rows(e->cli, &explain_columns, x->candidates, x->count,
+			   sizeof(*x->candidates), e, "the pool has no members");
+}
+
+/* ---- as JSON --------------------------------------------------------------------------- */
+
+static cJSON *text_or_null(const char *text)
+{
+	return text && text[0] ? cJSON_CreateString(text) : cJSON_CreateNull();
+}
+
+static cJSON *load_or_null(double milli, bool there)
+{
+	return there ? json_number(milli / MILLI) : cJSON_CreateNull();
+}
+
+static cJSON *preferred_json(const struct explanation *e, const struct explain_preferred *p,
+			     bool bound)
+{
+	bool there = p->endpoint.generation;
+	cJSON *o = cJSON_CreateObject();
+
+	cJSON_AddItemToObject(o, "endpoint", text_or_null(there ? name_of(e, &p->endpoint) : NULL));
+	cJSON_AddStringToObject(o, "why", explain_preference_name(p->why));
+	cJSON_AddItemToObject(
+		o, "ineligible",
+		text_or_null(p->why == EXPLAIN_INELIGIBLE ? reasons[p->ineligible] : NULL));
+	cJSON_AddItemToObject(o, "load", load_or_null(p->load, p->why >= EXPLAIN_LOST));
+	if (!bound)
+		return o;
+	cJSON_AddItemToObject(o, "age_seconds",
+			      there ? json_number(seconds_since(e, p->bound_ns))
+				    : cJSON_CreateNull());
+	cJSON_AddItemToObject(o, "idle_seconds",
+			      there ? json_number(seconds_since(e, p->used_ns))
+				    : cJSON_CreateNull());
+	cJSON_AddItemToObject(o, "busy",
+			      there ? json_count(p->open - MIN(p->idle, p->open))
+				    : cJSON_CreateNull());
+	cJSON_AddItemToObject(o, "context_bytes",
+			      p->context_bytes ? json_count(p->context_bytes) : cJSON_CreateNull());
+	return o;
+}
+
+static cJSON *outcomes_json(const struct explanation *e)
+{
+	cJSON *o = cJSON_CreateObject();
+
+	for (uint32_t i = 0; i < PINTLE_OUTCOME_COUNT; i++)
+		if (e->x->outcomes[i])
+			cJSON_AddItemToObject(o, outcome_name(i),
+					      json_number(share_of(e, e->x->outcomes[i])));
+	return o;
+}
+
+static cJSON *candidates_json(const struct explanation *e)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	for (size_t i = 0; i < e->x->count; i++)
+		cJSON_AddItemToArray(list,
+				     output_object(&explain_columns, &e->x->candidates[i], e));
+	return list;
+}
+
+static int explain_json(const struct explanation *e)
+{
+	const struct explain *x = e->x;
+	double age = newest_age(e);
+	cJSON *o = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(o, "pool", e->pool->name);
+	cJSON_AddStringToObject(o, "mode", mode_name(x->mode));
+	cJSON_AddItemToObject(o, "session", text_or_null(e->session));
+	cJSON_AddItemToObject(
+		o, "chosen",
+		text_or_null(x->likeliest ? name_of(e, &x->likeliest->endpoint) : NULL));
+	cJSON_AddStringToObject(o, "outcome", outcome_name(x->outcome));
+	cJSON_AddBoolToObject(o, "certain", is_certain(x));
+	cJSON_AddItemToObject(o, "outcomes", outcomes_json(e));
+	cJSON_AddItemToObject(o, "sample", x->sample ? json_count(x->sample) : cJSON_CreateNull());
+	cJSON_AddItemToObject(o, "bound", preferred_json(e, &x->bound, true));
+	cJSON_AddItemToObject(o, "home", preferred_json(e, &x->home, false));
+	cJSON_AddBoolToObject(o, "group_known", e->group_known);
+	cJSON_AddItemToObject(o, "least", load_or_null(x->least, true));
+	cJSON_AddItemToObject(o, "extra", load_or_null((double)x->extra, true));
+	cJSON_AddItemToObject(o, "margin", load_or_null((double)x->margin, x->has_margin));
+	cJSON_AddBoolToObject(o, "daemon_alive", e->state->daemon_alive);
+	cJSON_AddItemToObject(o, "newest_age_seconds",
+			      age < 0 ? cJSON_CreateNull() : json_number(age));
+	cJSON_AddItemToObject(o, "candidates", candidates_json(e));
+	return output_json(o);
+}
+
+/* The keys beside `candidates`, for --help and docs/cli.md. */
+static const struct {
+	const char *key, *help;
+} top_keys[] = {
+	{"pool, mode, session", "text: session is null if none was given"},
+	{"chosen", "text: the likeliest endpoint; null: none"},
+	{"outcome", "text: the likeliest outcome, as in `stats`"},
+	{"certain", "bool: nothing is left to chance"},
+	{"outcomes", "{OUTCOME: 0..1}: how likely each is"},
+	{"sample", "so many members are drawn and compared; null: all are"},
+	{"bound, home", "{endpoint, why, ineligible, load}; why it is preferred or not: holds, "
+			"too_loaded, lost, second (the binding comes first), ineligible, crowd, "
+			"expired, none, mode, no_key"},
+	{"least", "the least load of all candidates"},
+	{"extra", "how far ahead of it the preferred one may be"},
+	{"margin", "how much higher the chosen one's load could be; null: left to chance"},
+	{"newest_age_seconds", "age of the newest score"},
+	{"candidates", "list of the objects below"},
+};
+
+static void help_keys(FILE *f)
+{
+	fprintf(f, "\n-o json is one object:\n");
+	for (size_t i = 0; i < ARRAY_SIZE(top_keys); i++)
+		fprintf(f, "  %-20s  %s\n", top_keys[i].key, top_keys[i].help);
+}
+
+/* ---- the verb ---------------------------------------------------------------------------- */
+
+static int explain_pool(struct explanation *e, const struct maps *m, const struct state_client *c,
+			struct explain_asked *asked)
+{
+	_cleanup_(explain_freep) struct explain *x = NULL;
+	int err;
+
+	asked->pool = (struct pintle_ref){e->pool->id, e->pool->generation};
+	asked->family = family_of(e->pool, c);
+	asked->now_ns = monotonic_ns();
+	asked->tries = EXPLAIN_TRIES;
+	e->group_known = state_client_group(e->pool, c, &asked->group);
+	if (asked->session.kind != PINTLE_KEY_NONE)
+		state_session_format(&asked->session, e->session);
+	err = explain_read(m, asked, &x);
+	if (err == -EPERM) {
+		log_error("the homes of %s's groups may be read by root only", e->pool->name);
+		return EXIT_FAILED;
+	}
+	if (err) {
+		log_err_r(err, "cannot read the maps of %s", e->pool->name);
+		return EXIT_FAILED;
+	}
+	if (asked->has_context && !x->by_context)
+		log_warn("--bytes changes nothing: %s", !x->bound.endpoint.generation
+								? "the session is not bound"
+								: "contexts do not count there");
+	e->x = x;
+	return e->cli->json ? explain_json(e) : explain_text(e);
+}
+
+static int run_explain(struct cli *cli)
+{
+	_cleanup_(state_freep) struct state *s = NULL;
+	_cleanup_(maps_closep) struct maps *m = NULL;
+	struct explanation e = {.cli = cli, .client = client_text(cli)};
+	struct explain_asked asked = {0};
+	struct state_client c = {0};
+	int status = bytes_take(cli, &asked);
+
+	if (!status)
+		status = open_state(cli, MAPS_READ, &m, &s);
+	if (status)
+		return status;
+	e.state = s;
+	e.pool = find_pool(s, cli->words[0]);
+	if (!e.pool)
+		return EXIT_FAILED;
+	status = client_read(cli, m, s, &c);
+	if (!status)
+		status = session_find(cli, m, e.pool, &c, &asked.session);
+	return status ? status : explain_pool(&e, m, &c, &asked);
+}
+
+const struct command command_explain = {
+	.name = "explain",
+	.kind = VERB,
+	.arguments = "POOL [--source IP] [--session KEY] [--cgroup PATH] [--pod POD] [--bytes N]",
+	.summary = "where a connection would go now, and why",
+	.help = "Runs the rule on what the kernel sees now, and changes nothing. Without a client, the\n"
+		"connection has no session. Where equal loads, or the sample of a large pool, leave\n"
+		"the choice to chance, CHANCE says how likely each endpoint is.",
+	.more = help_keys,
+	.run = run_explain,
+	.columns = &explain_columns,
+	.options = OPTIONS_NOUN | OPTION_CLIENT,
+	.least = 1,
+	.most = 1,
+	.words = {WORD_POOL},
+};
