@@ -307,6 +307,31 @@ def test_no_room(node):
     assert world.is_steered() and answers("10.96.0.40") == "proxied"
 
 
+@case(timeout=180)
+def test_half_of_the_room(node):
+    """A namespace with more Services than half of the room keeps no other namespace's Service out, though that
+    is the youngest."""
+    world = World(node)
+    api = world.api
+    daemon = world.daemon()
+    api.create("/api/v1/namespaces", {"metadata": {"name": "greedy"}})
+    for i in range(130):
+        api.create("/api/v1/namespaces/greedy/services", {
+            "metadata": {"name": f"s{i:03}", "labels": {"pintle.dev/mode": "enforce"}},
+            "spec": {"clusterIP": f"10.96.1.{i}", "ports": [{"port": 8000}]}})
+        api.create("/apis/discovery.k8s.io/v1/namespaces/greedy/endpointslices", {
+            "metadata": {"name": f"s{i:03}", "labels": {"kubernetes.io/service-name": f"s{i:03}"}},
+            "addressType": "IPv4", "ports": [{"name": "", "port": 8000}],
+            "endpoints": [{"addresses": [f"10.9.0.{i + 1}"], "conditions": {"ready": True}}]})
+    wait_for(lambda: daemon.metric("pintle_kubernetes_no_room") == 2, 60, "two to be left out")
+    assert len(world.pools()) == 128
+    api.label("enforce")
+    wait_for(world.is_steered, 20, "the other namespace's Service")
+    assert daemon.metric("pintle_kubernetes_no_room") == 2
+    status = world.machine.pintle("status").stdout
+    assert "namespace greedy has 128 pools already, and no more than half of 256" in status, status
+
+
 @case(timeout=120)
 def test_daemon_without_api_server(node):
     """A daemon that starts while the API server is away goes on with what is pinned, and takes up what
