@@ -10,12 +10,13 @@
 #include "../../userspace/maps/maps.h"
 #include "../../userspace/maps/state_explain.h"
 
-#define FILLS    200 /* of all endpoints each */
-#define POOLS    50  /* of each fill's endpoints */
-#define WINDOW   64  /* small pools have endpoints with smaller ids, as the homes are */
-#define NOW      (1000 * 3600 * NSEC_PER_SEC)
-#define GROUPS   32
-#define REPEATED 32 /* times CHOOSE_CASE_MAX decisions, where chance decides */
+#define FILLS      200 /* of all endpoints each */
+#define POOLS      50  /* of each fill's endpoints */
+#define WINDOW     64  /* small pools have endpoints with smaller ids, as the homes are */
+#define NOW        (1000 * 3600 * NSEC_PER_SEC)
+#define GROUPS     32
+#define MAX_BEYOND 10
+#define REPEATED   32 /* times CHOOSE_CASE_MAX decisions, where chance decides */
 
 static struct pintle_bpf *skel;
 static struct states states;
@@ -27,6 +28,7 @@ static int homes_fd;
 static struct {
 	uint64_t certain, outcomes[PINTLE_OUTCOME_COUNT], preferences[EXPLAIN_PREFERENCE_COUNT];
 	double chi2, freedom;
+	uint32_t beyond; /* choices that explain gave no chance */
 } seen;
 
 static int load(void **state)
@@ -204,13 +206,22 @@ static size_t index_of(const struct explain *x, const struct decide_result *r)
 	return x->count;
 }
 
+static bool is_certain(const struct explain *x)
+{
+	return x->outcomes[x->outcome] == x->tries &&
+	       (!x->likeliest || x->likeliest->chosen == x->tries);
+}
+
+/* What x->tries decisions did not choose may still be chosen, by a chance far below one in so many.
+ */
 static void assert_possible(const struct explain *x, const struct decide_result *r)
 {
 	size_t at = index_of(x, r);
 
 	if (!x->outcomes[r->outcome] || (at < x->count && !x->candidates[at].chosen))
-		fail_msg("the kernel chose %u with outcome %u, which explain excludes", r->endpoint,
-			 r->outcome);
+		if (is_certain(x) || ++seen.beyond > MAX_BEYOND)
+			fail_msg("the kernel chose %u with outcome %u, which explain excludes",
+				 r->endpoint, r->outcome);
 	assert_int_equal(at == x->count, r->outcome == PINTLE_OUTCOME_NO_ENDPOINT);
 }
 
@@ -260,12 +271,6 @@ static void assert_as_often(const struct explain *x, struct choose_case *k)
 	compare(x->outcomes, outcomes, PINTLE_OUTCOME_COUNT, x->tries, REPEATED * CHOOSE_CASE_MAX);
 	free(said);
 	free(chosen);
-}
-
-static bool is_certain(const struct explain *x)
-{
-	return x->outcomes[x->outcome] == x->tries &&
-	       (!x->likeliest || x->likeliest->chosen == x->tries);
 }
 
 /* A member that is due is tried by the first decision that draws it. */

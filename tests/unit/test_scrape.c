@@ -1317,30 +1317,42 @@ static bool answer_once_then_reset(struct server *s, int fd)
 	return atomic_load(&s->requests) == 1 ? answer_good(s, fd) : answer_reset(s, fd);
 }
 
-/* The server has reset the kept connection, so libcurl makes a new one for the same request; before
- * the loop has looked at its socket, the target is removed, and libcurl closes the socket without
- * close_socket(). */
-static void removed_while_asking_again(void **state)
+/* Removes the target while libcurl connects anew for a request whose kept connection was reset.
+ * Returns false if the new connection had failed by then. */
+static bool remove_while_asking_again(void)
 {
 	struct fixture f;
 	struct server s;
 	struct record r = {0}, other = {0};
 	struct scrape_stats stats;
+	bool in_time;
 
-	(void)state;
 	setup(&f);
 	server_start(&s, answer_once_then_reset);
 	add_url(&f, &r, s.url);
 	do
 		scraper_stats(f.scraper, &stats);
 	while (stats.connects < 2 && uv_run(&f.loop, UV_RUN_ONCE));
-	assert_int_equal(r.dones, 1);
+	in_time = r.dones == 1;
 	scraper_remove(r.target);
 	atomic_store(&s.answer, answer_good);
 	add_url(&f, &other, s.url);
 	RUN_UNTIL(&f, other.good >= 2);
 	teardown(&f);
 	server_stop(&s);
+	return in_time;
+}
+
+/* The server has reset the kept connection, so libcurl makes a new one for the same request; before
+ * the loop has looked at its socket, the target is removed, and libcurl closes the socket without
+ * close_socket(). On a busy machine the server may reset the new one before that. */
+static void removed_while_asking_again(void **state)
+{
+	int tries = 100;
+
+	(void)state;
+	while (!remove_while_asking_again())
+		assert_true(--tries > 0);
 }
 
 static void removed_in_its_callbacks(void **state)

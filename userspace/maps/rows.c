@@ -47,9 +47,10 @@ int map_each(const struct maps *m, enum map_id id,
 	     int (*each)(const void *key, const void *value, void *arg), void *arg)
 {
 	const struct map_layout *l = &map_layouts[id];
+	/* Zeroed for valgrind, which does not know that the kernel writes here. */
 	_cleanup_(batch_free) struct batch b = {
-		.keys = malloc((size_t)BATCH * l->key_size),
-		.values = malloc((size_t)BATCH * l->value_size),
+		.keys = calloc(BATCH, l->key_size),
+		.values = calloc(BATCH, l->value_size),
 	};
 	bool last = false;
 	int err = 0;
