@@ -39,8 +39,8 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads, request_queue_size, allow_reuse_address = True, 256, True
 Server(("", int(sys.argv[1])), Handler).serve_forever()
 """
-# ask.py HOST:PORT COUNT: who answered, a new connection for each request. COUNT 0: until /tmp/stop exists; then
-# how many requests were answered, and what failed.
+# ask.py HOST:PORT COUNT: who answered, a new connection for each request, with a context that is worth staying for.
+# COUNT 0: until /tmp/stop exists; then how many requests were answered, and what failed.
 ASK = """
 import collections, http.client, os, sys, threading
 to, count = sys.argv[1], int(sys.argv[2])
@@ -48,7 +48,7 @@ names, failures = collections.Counter(), []
 def ask():
     c = http.client.HTTPConnection(to, timeout=20)
     try:
-        c.request("GET", "/")
+        c.request("GET", "/", headers={"X-Context": 16000 * "x"})
         names[c.getresponse().read().decode()] += 1
     except OSError as e:
         failures.append(repr(e))
@@ -438,8 +438,7 @@ def test_without_the_mount_of_cgroups(node):
 
         part = "shows only a part of the cgroup2 tree"
         wait_for(lambda: says("b", part), 120)
-        said = world.nodes["b"].run("curl", "-s", "http://127.0.0.1:9464/readyz").stdout
-        assert part in said, said
+        wait_for(lambda: part in world.nodes["b"].run("curl", "-s", "http://127.0.0.1:9464/readyz").stdout, 60)
         found = {f["check"]: f for f in json.loads(world.pintle("b", "doctor", "-o", "json", check=False).stdout)}
         assert found["cgroup2"]["result"] == "fail" and part in found["cgroup2"]["found"], found["cgroup2"]
         wait_for(lambda: any(e["involvedObject"] == {**e["involvedObject"], "kind": "Node", "name": "b"}
