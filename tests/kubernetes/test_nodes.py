@@ -442,7 +442,7 @@ def test_without_the_mount_of_cgroups(node):
         found = {f["check"]: f for f in json.loads(world.pintle("b", "doctor", "-o", "json", check=False).stdout)}
         assert found["cgroup2"]["result"] == "fail" and part in found["cgroup2"]["found"], found["cgroup2"]
         wait_for(lambda: any(e["involvedObject"] == {**e["involvedObject"], "kind": "Node", "name": "b"}
-                             and part in e["message"] for e in world.api.get(
+                             and part in e.get("message", "") for e in world.api.get(
                                  "/api/v1/namespaces/default/events")["items"]), 60, "the node's Event")
         if world.nodes["a"].hybrid:
             wait_for(lambda: says("a", "no cgroup2 is mounted"), 120)
