@@ -50,8 +50,8 @@ struct tcp_sock {
 /* A short answer of one segment was a whole one, if nothing came for so long. */
 #define REQUEST_FORGOTTEN_NS (120000 * MS)
 
-/* Of a request that came when so much time had passed since the newest byte of any answer, nobody
- * can say that others are answered before it. Passes see bytes so much later. */
+/* A request that came so long after the newest byte of any answer cannot be called overtaken:
+ * nobody can say that others are answered before it. Passes see bytes so much later. */
 #define OVERTAKEN_NS (500 * MS)
 
 /* When no pass has come for so long, whole requests have been missed. */

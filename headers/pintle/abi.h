@@ -22,7 +22,7 @@
 
 #define PINTLE_ABI_VERSION    3
 #define PINTLE_FORMER_VERSION 2 /* the only older layout that a takeover understands */
-/* Of the node. Layout 2 had 64 pools and 1024 endpoints. */
+/* The node has room for so many. Layout 2 had 64 pools and 1024 endpoints. */
 #define PINTLE_MAX_POOLS     256
 #define PINTLE_MAX_ENDPOINTS 4096
 #define PINTLE_MAX_FRONTENDS 4096
@@ -839,8 +839,8 @@ struct pintle_conn {
 	__u32 counted; /* 1: opened, not closed; the program that swaps 1 for 0 counts the end */
 	__u8 class_id;
 	__u8 outcome;
-	/* Of the connection's first request; see bpf/sockops_first.bpf.h. Connections from layout
-	 * 2, which had other things here, have a `first_step` of 0. */
+	/* These follow the connection's first request; see bpf/sockops_first.bpf.h. Connections
+	 * from layout 2, which had other things here, have a `first_step` of 0. */
 	__u8 first_step; /* enum pintle_first_step */
 	__u8 zero;
 	__u32 first_in;  /* bytes of the request that came */

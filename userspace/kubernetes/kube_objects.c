@@ -405,7 +405,7 @@ int kube_service_read(const cJSON *object, struct kube_service *out, char why[KU
 	snprintf(s.intercept, sizeof(s.intercept), "%s",
 		 kube_text(annotations, KUBE_INTERCEPT) ?: "");
 	text_make_printable(s.intercept, '?');
-	/* One that is too long is cut to what is no selector. */
+	/* A selector that is too long is cut, and then is none. */
 	snprintf(s.except, sizeof(s.except), "%s",
 		 strlen(except) < KUBE_EXCEPT_SIZE ? except : "?");
 	text_make_printable(s.except, '?');

@@ -64,7 +64,7 @@ struct explain_preferred {
 	uint64_t used_ns, bound_ns;
 	uint32_t open, idle;    /* idle 0 where no pass counted them lately */
 	uint32_t context_bytes; /* 0: not known */
-	/* from LOST on, in milli-requests: the endpoint's load, as it counts for this session */
+	/* the endpoint's load in milli-requests, as it counts for this session; from LOST on */
 	uint32_t load;
 };
 
