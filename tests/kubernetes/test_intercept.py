@@ -172,7 +172,7 @@ def test_addresses_that_no_pod_has(node):
         except Refused:
             continue
         raise AssertionError(f"the API server takes {address}; see addr_is_special()")
-    # One that it takes, of a host that redirects: its answer leads nowhere.
+    # An address that pintled takes, of a host that redirects: pintled does not follow.
     script = ("import http.server as h, sys\n"
               "class R(h.BaseHTTPRequestHandler):\n"
               " def do_GET(s):\n"

@@ -308,7 +308,7 @@ bool state_session_meant(const struct state_pool *p, const struct pintle_session
  * client, and "pod:NAMESPACE/NAME" by that pod's. Leaves other keys as they are. */
 void state_session_resolve(const struct maps *m, struct pintle_session_key *key);
 
-/* What is known of a client, for the keys that the kernel would make for its connections. */
+/* A client, as far as it is known: the kernel makes the keys of its connections from this. */
 struct state_client {
 	struct pintle_session_key session; /* as it was given; kind NONE: it was not */
 	bool has_ip;

@@ -64,7 +64,7 @@ struct explain_preferred {
 	uint64_t used_ns, bound_ns;
 	uint32_t open, idle;    /* idle 0 where no pass counted them lately */
 	uint32_t context_bytes; /* 0: not known */
-	/* the endpoint's load in milli-requests, as it counts for this session; from LOST on */
+	/* the endpoint's load in milli-requests, as this session sees it; set from LOST on */
 	uint32_t load;
 };
 
