@@ -119,7 +119,21 @@ def connect_in(netns, to, frm=None, timeout=10):
     return Connection(s)
 
 
-class Load:
+class Workers:
+    """A context manager whose `threads` work until it ends; they look at `stopping`."""
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping = True
+        for t in self.threads:
+            t.join(15)
+
+
+class Load(Workers):
     """Clients that connect, ask once and close, over and over, until stopped; with sources each
     from an address of its own."""
 
@@ -157,15 +171,3 @@ class Load:
         """Waits until `count` more connections were made."""
         goal = self.done + count
         wait_for(lambda: self.done >= goal, 30, f"{count} more connections")
-
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping = True
-        for t in self.threads:
-            t.join(15)
-
-

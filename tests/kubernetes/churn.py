@@ -23,6 +23,7 @@ import time
 import types
 from pathlib import Path
 
+from clients import Workers
 from control_plane import NODE, ControlPlane
 from kernel import BUILD, TOP, check, inside, libc, wait_for
 from pods import Cluster, at
@@ -245,7 +246,7 @@ def state_of(endpoint):
     return 0 if c["ready"] else 1 if c.get("terminating") and c.get("serving") else None
 
 
-class Clients:
+class Clients(Workers):
     """Threads that connect to one Service after the other and send a byte, which comes back."""
 
     def __init__(self, fleet, workers=4, pause=0.01):
@@ -265,16 +266,6 @@ class Clients:
                 self.failures.append(f"{time.monotonic():.2f} {service.space}/{service.name}: {type(e).__name__} {e}")
             self.done += 1
             time.sleep(self.pause)
-
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping = True
-        for t in self.threads:
-            t.join(15)
 
 
 class Churn:
