@@ -179,9 +179,15 @@ static __always_inline void request_read_item(const struct request_list *l, __u3
 	else if (length == 7 && request_starts(word, REQUEST_TEXT("upgrade")))
 		s->known |= REQUEST_UPGRADE;
 	else if (length == 10 && word == REQUEST_TEXT("keep-ali") &&
-		 request_starts(more, REQUEST_TEXT("ve\0\0\0\0\0")) && !s->keep_alive.to) {
-		s->keep_alive.from = s->item.from;
-		s->keep_alive.to = end;
+		 request_starts(more, REQUEST_TEXT("ve\0\0\0\0\0"))) {
+		if (!s->keep_alive.to) {
+			s->keep_alive.from = s->item.from;
+			s->keep_alive.to = end;
+		}
+	} else if (request_char(word, 0) == 'c' || request_char(word, 0) == 'k' ||
+		   request_char(word, 0) == 'u') {
+		/* http_parser overlooks the word after "clos," and "keep,". */
+		s->known |= REQUEST_MALFORMED;
 	}
 }
 
@@ -274,7 +280,8 @@ static __always_inline int request_matters(__u64 start, const struct request_nam
 {
 	_Static_assert(PINTLE_MAX_HEADERS == 4, "each is looked at");
 	return start == REQUEST_TEXT("connecti") || start == REQUEST_TEXT("upgrade:") ||
-	       start == REQUEST_TEXT("transfer") || request_may_be(start, &names->header[0]) ||
+	       start == REQUEST_TEXT("transfer") || start == REQUEST_TEXT("proxy-co") ||
+	       request_may_be(start, &names->header[0]) ||
 	       request_may_be(start, &names->header[1]) ||
 	       request_may_be(start, &names->header[2]) || request_may_be(start, &names->header[3]);
 }
@@ -296,10 +303,11 @@ static __always_inline void request_keep_named(struct request_scan *s, __u32 end
 	s->named[i].to = end;
 }
 
-/* Finds "Connection : keep-alive" and "Transfer-Encoding : chunked". By RFC 9112 5.1 servers must
- * refuse a blank before the colon, but some take such a line for the header that it resembles. */
-static __always_inline int request_blank_ends(const struct request_scan *s, const __u64 *start,
-					      __u32 line)
+/* Finds lines that some servers take for the header that they resemble: "Connection : keep-alive"
+ * and "Transfer-Encoding : chunked", where RFC 9112 5.1 tells servers to refuse a blank before the
+ * colon, and Proxy-Connection, which is no header for a server. */
+static __always_inline int request_resembles(const struct request_scan *s, const __u64 *start,
+					     __u32 line)
 {
 	if (start[0] == REQUEST_TEXT("connecti") &&
 	    request_starts(start[1], REQUEST_TEXT("on\0\0\0\0\0")))
@@ -307,7 +315,7 @@ static __always_inline int request_blank_ends(const struct request_scan *s, cons
 	if (start[0] == REQUEST_TEXT("transfer") && start[1] == REQUEST_TEXT("-encodin") &&
 	    request_starts(start[2], REQUEST_TEXT("g\0\0\0\0\0\0")))
 		return request_is_blank(s->bytes[(line + 17) & (REQUEST_MAX - 1)]);
-	return 0;
+	return start[0] == REQUEST_TEXT("proxy-co") && start[1] == REQUEST_TEXT("nnection");
 }
 
 REQUEST_STEP request_read_named(struct request_scan *s, __u32 end,
@@ -338,7 +346,7 @@ REQUEST_STEP request_read_named(struct request_scan *s, __u32 end,
 	} else if (start[0] == REQUEST_TEXT("transfer") && start[1] == REQUEST_TEXT("-encodin") &&
 		   request_starts(start[2], REQUEST_TEXT("g:\0\0\0\0\0"))) {
 		s->known |= REQUEST_CHUNKED;
-	} else if (request_blank_ends(s, start, line)) {
+	} else if (request_resembles(s, start, line)) {
 		s->known |= REQUEST_MALFORMED;
 	}
 #ifdef __bpf__

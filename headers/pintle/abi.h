@@ -205,7 +205,8 @@ enum pintle_requests { PINTLE_REQUESTS(X) PINTLE_REQUESTS_COUNT };
 	X(LEFT_VERSION, "left_version", "another version of HTTP than 1.1")                        \
 	X(LEFT_NOT_HTTP, "left_not_http", "no HTTP request line: TLS, for example")                \
 	X(LEFT_UNFINISHED, "left_unfinished", "the headers do not end in the first segment")       \
-	X(LEFT_MALFORMED, "left_malformed", "the headers do not follow RFC 9112")                  \
+	X(LEFT_MALFORMED, "left_malformed",                                                        \
+	  "the headers do not follow RFC 9112, or servers read them differently")                  \
 	X(LEFT_FAILED, "left_failed", "the kernel had no memory to change it")
 #define X(symbol, name, says) PINTLE_ONESHOT_##symbol,
 enum pintle_oneshot { PINTLE_ONESHOTS(X) PINTLE_ONESHOT_COUNT };
