@@ -46,12 +46,16 @@ struct lab_options {
 	/* Stop once a tenth of all requests expected have a TTFT above this: the p95 is then above
 	 * it, too. 0: run to the end. */
 	double hopeless_ms;
-	/* If one of these is not NULL, its requests come instead of the workload's, which is then
-	 * lab_workload_foreign. Each request of a trace has a connection of its own. At most one of
-	 * the two is not NULL. */
+	/* What is not NULL of these two comes instead of the workload, which is then
+	 * lab_workload_foreign; if both are not NULL, beside each other. Each request of a trace
+	 * has a connection of its own. */
 	const struct trace *trace;
 	const struct workload *load;
-	FILE *log; /* gets a line of JSON for each request that ends; NULL: no log */
+	/* The trace's requests come from so many clients, dealt at random; 0: from those that the
+	 * trace says. Their prompts stay the same. */
+	uint32_t deal;
+	FILE *log;      /* gets a line of JSON for each request that ends; NULL: no log */
+	FILE *verdicts; /* of the session classifier (lab_verdicts.h); NULL: it does not run */
 	uint64_t seed;
 };
 

@@ -55,12 +55,12 @@ int lab_arrivals_init(struct lab *lab)
 					: 1;
 
 	lab->burst_ends_ns = NEVER;
+	if (lab->o->trace)
+		lab_trace_init(lab);
 	if (lab->o->load)
 		return lab_load_init(lab);
-	if (lab->o->trace) {
-		lab_trace_init(lab);
+	if (lab->o->trace)
 		return 0;
-	}
 	if (lab->w->burst > 1) {
 		lab->bursting = true;
 		pace_change(lab);

@@ -53,6 +53,11 @@ void lab_ttft_add(struct lab *lab, const struct lab_request *r, uint64_t ttft_ns
 		lab->hopeless = (double)++lab->late > expected / 10;
 }
 
+const char *lab_label(const struct lab *lab, const struct lab_session *s)
+{
+	return s->says.c ? s->says.c->name : lab->w->part[s->r.part].name;
+}
+
 /* The keys are those of pintle-load's log. */
 static void log_request(const struct lab *lab, const struct lab_session *s,
 			const struct model_event *e)
@@ -61,8 +66,8 @@ static void log_request(const struct lab *lab, const struct lab_session *s,
 		"{\"class\":\"%s\",\"session\":%ju,\"due\":%.9f,\"measured\":%s,\"endpoint\":%u,"
 		"\"ttft\":%.9f,\"e2e\":%.9f,\"output_tokens\":%u,\"prompt_tokens\":%u,"
 		"\"cached_tokens\":%u}\n",
-		lab->o->load ? s->says.c->name : lab->w->part[s->r.part].name, (uintmax_t)s->number,
-		(double)s->r.arrived_ns * 1e-9, s->r.measured ? "true" : "false", s->r.endpoint,
+		lab_label(lab, s), (uintmax_t)s->number, (double)s->r.arrived_ns * 1e-9,
+		s->r.measured ? "true" : "false", s->r.endpoint,
 		(double)(e->first_ns - e->arrived_ns) * 1e-9,
 		(double)(e->at_ns - e->arrived_ns) * 1e-9, e->generated, e->prompt_tokens,
 		e->cached_tokens);

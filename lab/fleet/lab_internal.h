@@ -9,7 +9,8 @@
  *	lab_sessions.c  what a session asks, and where its requests go
  *	lab_arrivals.c  when sessions begin
  *	lab_load.c      pintle-load's sessions, instead of the last two
- *	lab_trace.c     recorded requests, instead of the last two
+ *	lab_trace.c     recorded requests, instead of lab_sessions.c and lab_arrivals.c
+ *	lab_verdicts.c  what the session classifier makes of them
  *
  * What must stay true: only the loop calls engines, never an engine's event; and after every call
  * to an engine its entry in the heap has the time of its next event.
@@ -19,6 +20,7 @@
 
 #include "../../userspace/base/util.h"
 #include "lab.h"
+#include "lab_verdicts.h"
 #include "../base/heap.h"
 #include "../policies/lab_policy.h"
 #include "../load/load_session.h"
@@ -46,11 +48,12 @@ struct lab_session {
 	uint64_t content;    /* identifies the text after the system prompt */
 	uint32_t history;    /* tokens before the next message */
 	uint32_t turns_left;
-	/* with pintle-load's workload */
+	/* with pintle-load's workload; says.c is NULL in a session of any other */
 	struct session says;
 	uint32_t class;
 	bool connected;
 	uint32_t connection; /* changes whenever the connection is used or closed */
+	uint32_t beside;     /* for lab_verdicts_end() */
 	uint32_t next_free;
 };
 
@@ -94,7 +97,9 @@ struct lab {
 	bool bursting;
 	uint64_t burst_ends_ns;
 
-	struct lab_class *classes; /* of pintle-load's workload */
+	struct lab_class *classes;     /* of pintle-load's workload */
+	struct rng deal;               /* of a trace's requests to clients */
+	struct lab_verdicts *verdicts; /* or NULL */
 
 	struct lab_herd herd;
 	uint32_t *counts;
@@ -119,6 +124,9 @@ void lab_engine_reschedule(struct lab *lab, uint32_t e);
 /** Whether the measured time has begun and has not ended. */
 bool lab_measuring(const struct lab *lab);
 void lab_ttft_add(struct lab *lab, const struct lab_request *r, uint64_t ttft_ns);
+
+/** What the session belongs to: a class of pintle-load's workload, or a part of the lab's. */
+const char *lab_label(const struct lab *lab, const struct lab_session *s);
 
 /* lab_sessions.c */
 /** A session of which only r.id is set; NULL without memory. */

@@ -95,7 +95,7 @@ void lab_load_begin(struct lab *lab, uint32_t class)
 	session_begin(&s->says, k->c, class, &k->groups, lab->o->seed, s->number);
 	s->class = class;
 	s->history = 0;
-	s->r.part = class > 0;
+	s->r.part = class > 0 || lab->o->trace;
 	s->r.session = lab_hash(class, s->number);
 	choose_address(s, class);
 	s->r.node = (uint32_t)(hash_mix(s->r.client) % lab->o->nodes);

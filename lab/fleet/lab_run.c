@@ -253,6 +253,7 @@ static void lab_fini(struct lab *lab)
 	for (uint32_t i = 0; i < LAB_MAX_PARTS; i++)
 		zipf_free(&lab->groups[i]);
 	lab_load_fini(lab);
+	lab_verdicts_free(lab->verdicts);
 	lab_herd_fini(&lab->herd);
 	free(lab->sessions);
 	free(lab->counts);
@@ -278,6 +279,8 @@ int lab_run(const struct lab_options *o, struct lab_result *out, const char **wh
 	lab.give_up_ns = lab.to_ns + (lab.to_ns - lab.from_ns) / 2;
 	result.timeline = calloc((size_t)o->seconds + 1, sizeof(*result.timeline));
 	err = result.timeline ? lab_herd_init(&lab.herd, o->endpoints) : -ENOMEM;
+	if (!err && o->verdicts)
+		err = lab_verdicts_new(o->verdicts, &lab.verdicts);
 	if (!err)
 		err = lab_engines_init(&lab);
 	if (!err)

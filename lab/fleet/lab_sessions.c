@@ -207,6 +207,8 @@ void lab_submit(struct lab *lab, struct lab_session *s)
 		lab->out->refused += r->measured;
 		lab->open -= r->measured;
 		lab_session_end(lab, s);
+	} else if (lab->verdicts && lab_verdicts_begin(lab->verdicts, r->client, &s->beside)) {
+		lab->err = -ENOMEM;
 	}
 	lab_engine_reschedule(lab, r->endpoint);
 }
@@ -243,6 +245,18 @@ void lab_turn_wait(struct lab *lab, struct lab_session *s, uint64_t think_ns, bo
 	lab_event_put(lab, lab->now_ns + think_ns, TURN, (uint32_t)s->r.id, 0);
 }
 
+static void verdict_take(struct lab *lab, struct lab_session *s)
+{
+	lab_verdicts_end(lab->verdicts, &(struct lab_verdicts_request){
+						.client = s->r.client,
+						.class = lab_label(lab, s),
+						.begun_ns = s->r.arrived_ns,
+						.ended_ns = lab->now_ns,
+						.prompt_tokens = s->r.prompt_tokens,
+						.beside = s->beside,
+					});
+}
+
 void lab_request_ended(struct lab *lab, struct lab_session *s)
 {
 	const struct lab_part *p = &lab->w->part[s->r.part];
@@ -254,7 +268,9 @@ void lab_request_ended(struct lab *lab, struct lab_session *s)
 		lab->out->requests_per_s += 1 / lab->o->seconds;
 		lab->out->tokens_per_s += s->r.output_tokens / lab->o->seconds;
 	}
-	if (lab->o->load) {
+	if (lab->verdicts)
+		verdict_take(lab, s);
+	if (s->says.c) {
 		lab_load_ended(lab, s);
 		return;
 	}

@@ -56,6 +56,7 @@ static int blocks_name(const struct lab *lab, struct lab_session *s, const struc
 
 void lab_trace_init(struct lab *lab)
 {
+	rng_init(&lab->deal, lab->o->seed, 0xdea1, 0);
 	lab_event_put(lab, lab->o->trace->requests[0].at_ns, REPLAY, 0, 0);
 }
 
@@ -74,9 +75,11 @@ void lab_trace_due(struct lab *lab, uint32_t i)
 	r = &s->r;
 	s->number = q->session;
 	s->turns_left = 1;
+	s->says.c = NULL; /* a session of pintle-load may have been here before */
 	r->part = 0;
 	r->session = q->session;
-	r->client = lab_hash(q->session, 0x5e55);
+	r->client =
+		lab_hash(lab->o->deal ? rng_below(&lab->deal, lab->o->deal) : q->session, 0x5e55);
 	/* A session in no group is a group by itself. */
 	r->group = q->group == TRACE_NONE ? (uint64_t)lab->o->trace->groups + q->session : q->group;
 	r->prefix = lab_hash(q->group == TRACE_NONE ? r->client : r->group, 0x9ef1);

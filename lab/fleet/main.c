@@ -26,7 +26,7 @@ struct options {
 	uint32_t policy_count, seeds;
 	bool json, timeline, knee;
 	double slo_ms; /* 0: the workload's */
-	const char *trace, *load, *log;
+	const char *trace, *load, *log, *verdicts;
 	uint32_t hash_block;
 	double speed; /* of the trace's clock */
 };
@@ -47,14 +47,17 @@ enum {
 	OPT_SPEED,
 	OPT_LOAD,
 	OPT_LOG,
+	OPT_DEAL,
+	OPT_VERDICTS,
 };
 
 static const struct argp_option table[] = {
 	{.name = NULL, .doc = "Experiment:", .group = 1},
 	{"workload", 'w', "NAME", 0, "Who asks for what (chat)", 0},
 	{"load", OPT_LOAD, "NAME|FILE", 0, "Instead, a workload of pintle-load", 0},
-	{"trace", OPT_TRACE, "FILE", 0, "Instead, the requests of a file that pintle-load replays",
-	 0},
+	{"trace", OPT_TRACE, "FILE", 0,
+	 "Instead, or beside --load, the requests of a file that pintle-load replays", 0},
+	{"deal", OPT_DEAL, "N", 0, "Deal a trace's requests to N clients at random", 0},
 	{"hash-block", OPT_HASH_BLOCK, "N", 0, "Tokens of one of a trace's hash_ids (512)", 0},
 	{"speed", OPT_SPEED, "FACTOR", 0, "A trace's requests come so many times as fast (1)", 0},
 	{"policy", 'p', "NAME[:KEY=VALUE,...]", 0,
@@ -81,6 +84,8 @@ static const struct argp_option table[] = {
 	{"output", 'o', "FORMAT", 0, "table or json, one line for each policy (table)", 0},
 	{"log", OPT_LOG, "FILE", 0,
 	 "Write a line of JSON for each request that ended, of one policy and seed", 0},
+	{"verdicts", OPT_VERDICTS, "FILE", 0,
+	 "Write a line of JSON for each client: how it is classified after 5 and 20 requests", 0},
 	{"timeline", OPT_TIMELINE, NULL, 0, "JSON: the load of each second of the first run, too",
 	 0},
 	{"list", OPT_LIST, NULL, 0, "Say which workloads, policies and keys there are", 0},
@@ -184,9 +189,9 @@ static void options_check(struct argp_state *state, struct options *o)
 	for (uint32_t i = o->lab.endpoints; i < LAB_MAX_ENDPOINTS; i++)
 		if (o->lab.sick[i] > 0)
 			argp_error(state, "--sick: there is no engine %u", i);
-	if (o->trace && (o->lab.workload || o->load || o->lab.rate > 0 || o->knee))
+	if (o->trace && (o->lab.workload || o->lab.rate > 0 || o->knee))
 		argp_error(state, "--trace says itself what comes and when: it does not go with "
-				  "--workload, --load, --rate or --knee");
+				  "--workload, --rate or --knee");
 	if (o->load && (o->lab.workload || o->knee))
 		argp_error(state, "--load does not go with --workload or --knee");
 	if (o->trace && o->lab.keep_alive_s > 0)
@@ -194,6 +199,11 @@ static void options_check(struct argp_state *state, struct options *o)
 				  "connection each");
 	if (o->speed != 1 && !o->trace)
 		argp_error(state, "--speed is of a --trace; --rate says how fast others come");
+	if (o->lab.deal && !o->trace)
+		argp_error(state,
+			   "--deal is of a --trace; --load says itself which clients it has");
+	if (o->verdicts && (o->seeds != 1 || o->policy_count != 1 || o->knee))
+		argp_error(state, "--verdicts is of one run: give one --policy and --seeds 1");
 	if (o->log && (o->seeds != 1 || o->policy_count != 1 || o->knee))
 		argp_error(state, "--log is of one run: give one --policy and --seeds 1");
 }
@@ -241,6 +251,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_LOG:
 		o->log = arg;
+		return 0;
+	case OPT_DEAL:
+		o->lab.deal = (uint32_t)option_count(state, "deal", arg, 1, 1000000);
+		return 0;
+	case OPT_VERDICTS:
+		o->verdicts = arg;
 		return 0;
 	case OPT_LIST:
 		list_all();
@@ -359,26 +375,42 @@ static int options_settle(struct options *o, struct lab_workload *foreign, struc
 		*foreign = lab_workload_foreign;
 		foreign->name = o->trace ?: o->load;
 		o->lab.workload = foreign;
-		err = o->trace ? settle_trace(o, trace) : settle_load(o, load);
+		if (o->load) /* first: a trace determines the rate */
+			err = settle_load(o, load);
+		if (o->trace && !err)
+			err = settle_trace(o, trace);
 	}
 	o->lab.workload = o->lab.workload ?: lab_workload_find("chat");
 	o->lab.seconds = o->lab.seconds > 0 ? o->lab.seconds : 900;
 	return err;
 }
 
+static int file_begin(const char *path, FILE **f)
+{
+	if (!path)
+		return 0;
+	*f = fopen(path, "we");
+	return *f ? 0 : log_err_r(errno, "cannot write %s", path);
+}
+
+/* Returns `err`, or the file's own error if there was none before. */
+static int file_end(const char *path, FILE *f, int err)
+{
+	if (f && fclose(f) && !err)
+		err = log_err_r(errno, "cannot write %s", path);
+	return err;
+}
+
 static int run_logged(struct options *o)
 {
-	int err;
+	int err = file_begin(o->log, &o->lab.log);
 
-	if (!o->log)
-		return run(o);
-	o->lab.log = fopen(o->log, "we");
-	if (!o->lab.log)
-		return log_err_r(errno, "cannot write %s", o->log);
-	err = run(o);
-	if (fclose(o->lab.log) && !err)
-		err = log_err_r(errno, "cannot write %s", o->log);
-	return err;
+	if (!err)
+		err = file_begin(o->verdicts, &o->lab.verdicts);
+	if (!err)
+		err = run(o);
+	err = file_end(o->log, o->lab.log, err);
+	return file_end(o->verdicts, o->lab.verdicts, err);
 }
 
 int main(int argc, char **argv)

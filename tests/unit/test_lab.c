@@ -1107,7 +1107,15 @@ static void test_program(void **state)
 		"--load nothing",
 		"--load rag --workload chat",
 		"--load rag --knee",
-		"--load rag --trace x",
+		"--load nothing --trace tests/data/traces/azure-conversation.csv",
+		"--load rag --trace /nowhere",
+		"--load rag --trace x --rate 3",
+		"--deal 5",
+		"--load rag --deal 5",
+		"--trace tests/data/traces/azure-conversation.csv --deal 0",
+		"--verdicts x",
+		"--verdicts x --policy random --policy epp --seeds 1",
+		"--verdicts x --policy random --seeds 2",
 		"--load batch --rate 3",
 		"--log x",
 		"--log x --policy random --policy epp --seeds 1",
@@ -1276,6 +1284,61 @@ static void test_program_takes_large_seeds(void **state)
 	assert_string_not_equal(one, large);
 }
 
+/* -- the session classifier ---------------------------------------------------------------- */
+
+/* Counts the lines of `said` that have this text. */
+static size_t lines_with(const char *said, const char *text)
+{
+	size_t n = 0;
+
+	for (const char *at = said; (at = strstr(at, text)); at++)
+		n++;
+	return n;
+}
+
+/* A trace of one session that asks every 5 s, dealt to four clients, beside a job of eight at once
+ * and an agent: each client is judged by its own requests. */
+static void test_program_says_verdicts(void **state)
+{
+	char arguments[256], paths[3][32];
+	_cleanup_free_ char *said = NULL;
+	FILE *f[3];
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		strcpy(paths[i], "/tmp/pintle-lab-XXXXXX");
+		f[i] = fdopen(mkstemp(paths[i]), "w");
+		assert_non_null(f[i]);
+	}
+	fprintf(f[0], "time,session,prompt_tokens,output_tokens\n");
+	for (int i = 0; i < 400; i++)
+		fprintf(f[0], "%d,one,%d,50\n", 5 * i, 100 + i % 37 * 20);
+	fprintf(f[1], "classes:\n"
+		      "- name: job\n  arrival: {users: 8}\n  prompt: 900\n  output: 50\n"
+		      "  connection: per-request\n  addresses: class\n"
+		      "- name: tools\n  arrival: {users: 1}\n  turns: 30\n  think: 1s\n"
+		      "  prompt: 400\n  output: 50\n  connection: per-request\n");
+	for (int i = 0; i < 3; i++)
+		fclose(f[i]);
+	snprintf(arguments, sizeof(arguments),
+		 "--trace %s --deal 4 --load %s --verdicts %s -p pintle --seeds 1 -n 2 -d 300",
+		 paths[0], paths[1], paths[2]);
+	assert_int_equal(lab_program(arguments), 0);
+	said = file_text(paths[2]);
+	/* 60 requests are sent: none of the four clients has 20. */
+	assert_int_equal(lines_with(said, "\"class\":\"file\""), 4);
+	assert_int_equal(lines_with(said, "\"requests\":5,\"verdict\":\"interactive\""), 4);
+	assert_int_equal(lines_with(said, "\"class\":\"job\""), 2);
+	assert_int_equal(lines_with(said, "\"verdict\":\"batch\""), 2);
+	assert_int_equal(lines_with(said, "\"5 at once, no pause between them"), 1);
+	assert_int_equal(lines_with(said, "\"8 at once, no pause between them"), 1);
+	assert_true(lines_with(said, "\"class\":\"tools\"") >= 6);
+	assert_int_equal(lines_with(said, "\"verdict\":\"agent\""),
+			 lines_with(said, "\"class\":\"tools\""));
+	for (int i = 0; i < 3; i++)
+		unlink(paths[i]);
+}
+
 /* -- named profiles ---------------------------------------------------------------------- */
 
 /* The profile's file loads, docs/policy.md shows the same settings of its pool, and the lab takes
@@ -1379,6 +1442,7 @@ int main(void)
 		cmocka_unit_test(test_program_replays),
 		cmocka_unit_test(test_program_shares_by_ids),
 		cmocka_unit_test(test_program_runs_published_traces),
+		cmocka_unit_test(test_program_says_verdicts),
 		cmocka_unit_test(test_program_takes_large_seeds),
 		cmocka_unit_test(test_profiles),
 		cmocka_unit_test(test_defaults),
