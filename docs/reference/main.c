@@ -33,6 +33,7 @@ static struct section {
 	{"engines: start", .markdown = engines_start_markdown},
 	{"engines: load", .markdown = engines_load_markdown},
 	{"engines: counters", .markdown = engines_counters_markdown},
+	{"classifier", .markdown = classifier_markdown},
 	{"pins", .markdown = pins_markdown},
 	{"maps", .markdown = maps_markdown},
 	{"memory", .markdown = memory_markdown},

@@ -12,6 +12,7 @@
  *   policy.c      those that a SteeringPolicy may have, and their schema
  *   cli.c         the commands of pintle, and the options of both programs
  *   engines.c     the metrics that are read from each engine's pages
+ *   classify.c    the table of the session classifier
  *   maps.c        the pins, what each map holds, and its memory
  *   metrics.c     the families of the page /metrics
  *   names.c       names and their meaning: outcomes, failures
@@ -74,6 +75,8 @@ void numbers_markdown(FILE *f);
 void engines_start_markdown(FILE *f);
 void engines_load_markdown(FILE *f);
 void engines_counters_markdown(FILE *f);
+
+void classifier_markdown(FILE *f);
 
 void pins_markdown(FILE *f);
 void maps_markdown(FILE *f);

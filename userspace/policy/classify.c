@@ -69,7 +69,7 @@ enum feature { AT_ONCE, PAUSE, TURNAROUND, STEADINESS, GROWTH, ADDED };
 
 #define ROWS(r) (r), ARRAY_SIZE(r)
 const struct classify_feature classify_features[] = {
-	[AT_ONCE] = {"at once", "requests", ROWS(at_once_rows)},
+	[AT_ONCE] = {"at once", "", ROWS(at_once_rows)},
 	[PAUSE] = {"pause", "ms", ROWS(pause_rows)},
 	[TURNAROUND] = {"turnaround", "ms", ROWS(turnaround_rows)},
 	[STEADINESS] = {"steadiness", "%", ROWS(steadiness_rows)},
