@@ -20,13 +20,19 @@ struct terms {
 	__u8 mode;                      /* enum pintle_mode */
 	__u16 home;         /* 1 + the index of its group in the table of homes; 0: no group */
 	__u8 frontend_bits; /* of the frontend's prefix */
-	__u8 zero;
+	__u8 class_id;
 };
 _Static_assert(PINTLE_HOME_ENTRIES < 65536, "terms.home");
 
 static __always_inline struct pintle_pool *pool_of(const struct terms *t)
 {
 	return pool_find(t->key.pool, t->key.pool_generation);
+}
+
+static __always_inline struct pintle_class *class_of(struct pintle_pool *pool,
+						     const struct terms *t)
+{
+	return &pool->class_of[t->class_id & (PINTLE_MAX_CLASSES - 1)];
 }
 
 static __always_inline struct pintle_override *endpoint_override(__u32 endpoint)
@@ -217,7 +223,7 @@ __weak __noinline int bound_find(struct decide_state *rule, const struct terms *
 	score = bpf_map_lookup_elem(&scores, &id);
 	passed = score && score->generation == a->generation &&
 		 eligible_passed(pool, score->passed_ns, t->now);
-	if (passed)
+	if (passed && !(class_of(pool, t)->flags & PINTLE_CLASS_EXTRA))
 		rule->extra = decide_extra(a->context_bytes, pool->context_bytes);
 	if (!decide_binding_holds(a->used_ns, t->now, pool->ttl_ns) || decide_crowded(a, passed))
 		return 0;
@@ -270,13 +276,38 @@ static __always_inline int preferred_find(struct decide_state *rule, const void 
 	return found > 0 && endpoint_weigh(t, c, bound);
 }
 
-/* Considers the endpoint that the connection prefers. */
+/* Sets the limit of the connection's class, and considers the endpoint that it prefers. */
 __weak __noinline int rule_prefer(struct decide_state *rule, const struct terms *t,
 				  struct decide_candidate *c)
 {
+	struct pintle_pool *pool;
+
 	if (!rule || !t || !c)
 		return 0;
+	pool = pool_of(t);
+	if (!pool)
+		return 0;
+	rule->limit = class_of(pool, t)->limit;
 	decide_prefer_first(rule, preferred_find, t, c);
+	return 0;
+}
+
+/* Apart from choose(), because of its stack. */
+__weak __noinline int rule_end(struct decide_state *rule, const struct terms *t,
+			       struct decide_result *r)
+{
+	struct pintle_class *class;
+	struct pintle_pool *pool;
+
+	if (!rule || !t || !r)
+		return 0;
+	pool = pool_of(t);
+	if (!pool)
+		return 0;
+	class = class_of(pool, t);
+	decide_end(rule,
+		   class->flags & PINTLE_CLASS_EXTRA ? class->max_extra_load : pool->max_extra_load,
+		   class->admission, r);
 	return 0;
 }
 
@@ -364,7 +395,8 @@ __weak __noinline int sample_begin(struct decide_sample *s, const struct terms *
 	return 1;
 }
 
-/* Makes a decision; r->generation is 0 when no endpoint is eligible. */
+/* Makes a decision; r->generation is 0 when no endpoint is eligible, or the connection is refused.
+ */
 __weak __noinline int choose(const struct terms *t, struct decide_result *r)
 {
 	struct sample s = {};
@@ -389,7 +421,7 @@ __weak __noinline int choose(const struct terms *t, struct decide_result *r)
 		r->outcome = PINTLE_OUTCOME_TRIED;
 		return 0;
 	}
-	decide_end(&s.rule, pool->max_extra_load, r);
+	rule_end(&s.rule, t, r);
 	return 0;
 }
 
@@ -406,7 +438,8 @@ static __always_inline void count_outcome(__u32 pool, __u32 outcome)
 static __always_inline bool rare(__u32 outcome)
 {
 	return outcome == PINTLE_OUTCOME_ESCAPED || outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
-	       outcome == PINTLE_OUTCOME_STALE || outcome == PINTLE_OUTCOME_TRIED;
+	       outcome == PINTLE_OUTCOME_STALE || outcome == PINTLE_OUTCOME_TRIED ||
+	       outcome == PINTLE_OUTCOME_REFUSED;
 }
 
 /* Reports a decision as an event; tuple->local is the frontend. */
@@ -424,6 +457,7 @@ __weak __noinline int report_decision(const struct pintle_tuple *tuple, const st
 	e->pool_generation = t->key.pool_generation;
 	e->endpoint = r->endpoint;
 	e->generation = r->generation;
+	e->class_id = t->class_id;
 	e->outcome = r->outcome;
 	e->tuple = *tuple;
 	event_end(e);
@@ -437,6 +471,13 @@ static __always_inline __u32 pool_mode(__u32 id, const struct pintle_pool *pool)
 	return o && o->generation == pool->generation && (o->flags & PINTLE_OVERRIDE_MODE)
 		       ? o->mode
 		       : pool->mode;
+}
+
+/* Whether a connection without an endpoint is refused. */
+static __always_inline bool is_refused(const struct pintle_pool *pool,
+				       const struct decide_result *r)
+{
+	return r->outcome == PINTLE_OUTCOME_REFUSED || pool->failure_mode != PINTLE_FAIL_OPEN;
 }
 
 static __always_inline bool daemon_silent(const struct pintle_pool *pool, __u64 now)

@@ -8,8 +8,11 @@
  * connection to its end.
  */
 #include "choose.bpf.h"
+#include "classes.bpf.h"
 #include "client.bpf.h"
 #include "shadow.bpf.h"
+
+#include <linux/in6.h>
 
 /* What is known of the caller of connect(), besides addresses and hints. */
 struct caller {
@@ -208,9 +211,58 @@ static __always_inline bool daemonless_for_long(__u64 now)
 	return !n || (n->daemonless_ns && (__s64)(now - n->heartbeat_ns) > (__s64)n->daemonless_ns);
 }
 
-static __always_inline __u32 class_of(const struct pintle_pool *pool, const struct pintle_hint *h)
+/* Returns 1 + the DSCP that the socket's packets will have; 0: not known. */
+static __always_inline __u32 dscp_of(struct bpf_sock_addr *ctx)
 {
-	return h->flags & PINTLE_HINTED_CLASS && h->class_id < pool->classes ? h->class_id : 0;
+	bool v6 = ctx->family == AF_INET6;
+	int tos;
+
+	if (bpf_getsockopt(ctx, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TCLASS : IP_TOS, &tos,
+			   sizeof(tos)))
+		return 0;
+	return 1 + ((tos & 0xff) >> 2);
+}
+
+/* A pod of this node has an address of its own, also before its socket is bound. */
+static __always_inline void class_know_pod(struct class_client *c, __u32 family)
+{
+	__u64 id = c->cgroup;
+	struct pintle_client *client = bpf_map_lookup_elem(&clients, &id);
+	bool second;
+	struct pintle_pod *p;
+
+	if (!client)
+		return;
+	id = client->id;
+	p = bpf_map_lookup_elem(&pods, &id);
+	if (!p)
+		return;
+	c->space = p->space;
+	c->account = p->account;
+	if (!address_is_any(c->address))
+		return;
+	second = address_is_v4(p->addresses[1]) == (family == PINTLE_FAMILY_V4);
+	__builtin_memcpy(c->address, p->addresses[second], sizeof(c->address));
+}
+
+/* Finds the connection's class. Of a caller that is apart only the hint is believed: it may claim
+ * any address. */
+static __noinline int connect_class(struct bpf_sock_addr *ctx, struct terms *t,
+				    const struct pintle_tuple *tuple, const struct caller *caller,
+				    const struct pintle_hint *hint)
+{
+	struct class_client c = {.cgroup = caller->cgroup};
+	struct class_found f = {};
+
+	if (hint->flags & PINTLE_HINTED_CLASS && hint->class_id < PINTLE_MAX_CLASSES)
+		f.asked = 1 + hint->class_id;
+	if (!caller->apart) {
+		__builtin_memcpy(c.address, tuple->remote, sizeof(c.address));
+		class_know_pod(&c, t->family);
+	}
+	c.dscp = dscp_of(ctx);
+	class_find(t, &c, &f, tuple->local_port);
+	return 0;
 }
 
 static __always_inline bool is_spared(const struct caller *caller, const struct pintle_ref *pool)
@@ -301,7 +353,8 @@ static __always_inline void connect_place(struct pintle_connect *c, const struct
 /* tuple->remote is the address to which the socket is bound, tuple->local the destination that the
  * client asked for. Returns the socket's record, whose address becomes the destination; or NULL,
  * with the program's return value in *verdict. */
-static __always_inline struct pintle_connect *connect_decide(const struct pintle_tuple *tuple,
+static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_addr *ctx,
+							     const struct pintle_tuple *tuple,
 							     __u32 family, struct bpf_sock *sk,
 							     struct caller *caller, int *verdict)
 {
@@ -339,7 +392,9 @@ static __always_inline struct pintle_connect *connect_decide(const struct pintle
 	}
 	c->client = caller->netns;
 	caller->apart = is_apart(sk);
-	c->class_id = class_of(pool, &c->hint);
+	if (pool->rule_count || c->hint.flags & PINTLE_HINTED_CLASS)
+		connect_class(ctx, &t, tuple, caller, &c->hint);
+	c->class_id = t.class_id;
 	connect_keys(&t, tuple, caller, &c->hint);
 	t.would = t.mode == PINTLE_MODE_SHADOW;
 	choose(&t, &r);
@@ -353,7 +408,7 @@ static __always_inline struct pintle_connect *connect_decide(const struct pintle
 	if (rare(r.outcome))
 		report_decision(tuple, &t, &r, PINTLE_HOOK_CONNECT);
 	if (!r.generation) {
-		if (pool->failure_mode != PINTLE_FAIL_OPEN) {
+		if (is_refused(pool, &r)) {
 			bpf_set_retval(-ECONNREFUSED);
 			*verdict = REFUSE;
 		}
@@ -388,7 +443,7 @@ int pintle_connect4(struct bpf_sock_addr *ctx)
 	address_v4(tuple.local, ctx->user_ip4);
 	address_v4(tuple.remote, sk->src_ip4);
 	caller_read(ctx, sk, &caller);
-	c = connect_decide(&tuple, PINTLE_FAMILY_V4, sk, &caller, &verdict);
+	c = connect_decide(ctx, &tuple, PINTLE_FAMILY_V4, sk, &caller, &verdict);
 	if (!c)
 		return verdict;
 	ctx->user_ip4 = ((__u32 *)c->address)[3];
@@ -421,8 +476,9 @@ int pintle_connect6(struct bpf_sock_addr *ctx)
 	to[3] = sk->src_ip6[3];
 	caller_read(ctx, sk, &caller);
 	/* The kernel sends IPv4 to a v4-mapped destination. */
-	c = connect_decide(&tuple, address_is_v4(tuple.local) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6,
-			   sk, &caller, &verdict);
+	c = connect_decide(ctx, &tuple,
+			   address_is_v4(tuple.local) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6, sk,
+			   &caller, &verdict);
 	if (!c)
 		return verdict;
 	to = (__u32 *)c->address;

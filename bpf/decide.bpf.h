@@ -17,6 +17,8 @@
  *               endpoint, whatever the page says
  *   prompts   = prompt bytes of this node that wait for their first token, as requests; a
  *               newcomer counts as one average request
+ *   full      = load >= the limit of the connection's class. A full endpoint is chosen only where
+ *               all are full, and only if the class's admission lets the connection proceed
  *   newcomers = connections that opened since the pass, by the counter of all that ever opened: in
  *               a job that runs 24 requests at a time, one opens as one closes, and their number
  *               stays
@@ -115,7 +117,8 @@ struct decide_least {
 	__u32 load;
 	__u32 generation; /* 0: no candidate yet */
 	__u16 endpoint;
-	__u16 ties; /* candidates with this load */
+	__u16 ties : 15; /* candidates with this load */
+	__u16 full : 1;  /* for the connection's class */
 };
 
 /* This must stay small: it lies on the hooks' stacks. */
@@ -137,6 +140,7 @@ struct decide_state {
 	__u32 tie : 31;
 	__u32 baseline : 1;
 	__u32 extra; /* decide_extra() of the session */
+	__u32 limit; /* of the connection's class, in milli-requests; 0: none */
 };
 
 struct decide_result {
@@ -285,19 +289,30 @@ static __always_inline __u64 decide_random(struct decide_state *s)
 	return x >> 11;
 }
 
-/* Keeps the candidate if it has the least load. A reservoir of one: each of several candidates with
- * the same load is kept with the same probability. */
-static __always_inline void decide_keep(struct decide_state *s, struct decide_least *l, __u32 load,
-					const struct decide_candidate *c)
+/* Whether the class of the connection leaves alone an endpoint with this load. */
+static __always_inline bool decide_full(const struct decide_state *s, __u32 load)
 {
-	if (l->generation && load > l->load)
+	return s->limit && load >= s->limit;
+}
+
+/* Keeps the candidate if it has the least load; `chance` is added to it, but not where the limit
+ * counts. A reservoir of one: each of several candidates with the same load is kept with the same
+ * probability. */
+static __always_inline void decide_keep(struct decide_state *s, struct decide_least *l, __u32 load,
+					__u32 chance, const struct decide_candidate *c)
+{
+	bool full = decide_full(s, load);
+
+	load += chance;
+	if (l->generation && (full > l->full || (full == l->full && load > l->load)))
 		return;
-	if (l->generation && load == l->load) {
+	if (l->generation && full == l->full && load == l->load) {
 		if (decide_random(s) % ++l->ties)
 			return;
 	} else {
 		l->ties = 1;
 	}
+	l->full = full;
 	l->load = load;
 	l->endpoint = c->endpoint;
 	l->generation = c->generation;
@@ -310,18 +325,18 @@ DECIDE_STEP decide_consider(struct decide_state *s, const struct decide_candidat
 	if (!s || !c)
 		return 0;
 	if (s->baseline) {
-		decide_keep(s, &s->blind, 0, c);
+		decide_keep(s, &s->blind, 0, 0, c);
 		return 0;
 	}
 	if (s->tie)
 		chance = decide_random(s) % s->tie;
-	decide_keep(s, &s->blind, c->blind, c);
+	decide_keep(s, &s->blind, c->blind, 0, c);
 	if (c->fresh) {
-		decide_keep(s, &s->fresh, c->load + chance, c);
+		decide_keep(s, &s->fresh, c->load, chance, c);
 		if (c->published > s->max_published)
 			s->max_published = c->published;
 	} else {
-		decide_keep(s, &s->old, c->load + chance, c);
+		decide_keep(s, &s->old, c->load, chance, c);
 	}
 	return 0;
 }
@@ -394,14 +409,40 @@ static __always_inline bool decide_within(const struct decide_state *s, __u32 be
 	return load <= best || load - best <= extra;
 }
 
-/* Chooses; r->generation is 0 when there was no candidate. A preferred endpoint whose page has not
- * come for long holds its sessions no more, if there are others whose pages come: it may be the
- * only one that is broken. Such a session goes to an endpoint with a fresh score, because it could
- * draw its own again among the old ones. */
-DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct decide_result *r)
+/* Whether the least loaded of the candidates with old scores is better than the least loaded one
+ * with a fresh score. */
+static __always_inline bool decide_old_first(struct decide_state *s, const struct decide_least *old,
+					     const struct decide_least *fresh)
 {
-	struct decide_least best;
-	__u32 stale, old, prefers;
+	if (old->full != fresh->full)
+		return old->full < fresh->full;
+	return old->load < fresh->load ||
+	       (old->load == fresh->load &&
+		decide_random(s) % (old->ties + fresh->ties) < old->ties);
+}
+
+/* Whether the preferred endpoint holds the connection, where the best one has this load and is
+ * `full`, or not. Where all are full, the limit says nothing of which. */
+static __always_inline bool decide_holds(const struct decide_state *s,
+					 const struct decide_least *best, __u64 max_extra_load)
+{
+	const struct decide_candidate c = {.load = s->preferred.load,
+					   .blind = s->preferred.blind,
+					   .fresh = s->preferred.fresh};
+
+	return decide_within(s, best->load, max_extra_load) &&
+	       (best->full || !decide_full(s, decide_load(s, &c)));
+}
+
+/* Chooses; r->generation is 0 when there was no candidate, or the connection is refused. A
+ * preferred endpoint whose page has not come for long holds its sessions no more, if there are
+ * others whose pages come: it may be the only one that is broken. Such a session goes to an
+ * endpoint with a fresh score, because it could draw its own again among the old ones. */
+DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, __u32 admission,
+		       struct decide_result *r)
+{
+	struct decide_least best, old;
+	__u32 stale, prefers;
 
 	if (!s || !r)
 		return 0;
@@ -415,18 +456,20 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, struct deci
 		return 0;
 	if (!stale) {
 		best = s->fresh;
-		old = s->max_published + s->old.load;
-		if (s->old.generation && (prefers || !s->preferred.generation) &&
-		    (old < best.load ||
-		     (old == best.load &&
-		      decide_random(s) % (s->old.ties + best.ties) < s->old.ties))) {
-			best = s->old;
-			best.load = old;
-		}
+		old = s->old;
+		old.load += s->max_published;
+		old.full = decide_full(s, old.load);
+		if (old.generation && (prefers || !s->preferred.generation) &&
+		    decide_old_first(s, &old, &best))
+			best = old;
+	}
+	if (best.full && admission == PINTLE_ADMISSION_REFUSE) {
+		r->outcome = PINTLE_OUTCOME_REFUSED;
+		return 0;
 	}
 	if (s->baseline) {
 		r->outcome = PINTLE_OUTCOME_RANDOM;
-	} else if (prefers && decide_within(s, best.load, max_extra_load)) {
+	} else if (prefers && decide_holds(s, &best, max_extra_load)) {
 		best.endpoint = s->preferred.endpoint;
 		best.generation = s->preferred.generation;
 		r->outcome = s->preferred.outcome;
@@ -527,6 +570,8 @@ struct decide_case {
 	__u32 preferred_outcome;
 	__u32 departure;
 	__u32 extra;
+	__u32 limit;
+	__u32 admission;
 	struct decide_facts facts[DECIDE_CASE_MAX];
 	struct decide_result result;
 	__u32 zero2;
@@ -558,12 +603,13 @@ static __always_inline void decide_case_run(struct decide_case *k)
 
 	decide_begin(&s, k->seed, k->baseline);
 	s.extra = k->extra;
+	s.limit = k->limit;
 	for (i = 0; i < DECIDE_CASE_MAX; i++) {
 		if (i >= k->count)
 			break;
 		decide_case_step(&s, k, i);
 	}
-	decide_end(&s, k->max_extra_load, &k->result);
+	decide_end(&s, k->max_extra_load, k->admission, &k->result);
 }
 
 #endif

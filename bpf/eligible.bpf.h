@@ -302,6 +302,8 @@ struct choose_case {
 	__u32 mode;  /* enum pintle_mode */
 	__u32 home;  /* 1 + the index of its group's home; 0: none */
 	__u32 count; /* of results, at most CHOOSE_CASE_MAX */
+	__u32 class_id;
+	__u32 zero;
 	struct decide_result result[CHOOSE_CASE_MAX]; /* out */
 };
 

@@ -8,6 +8,7 @@
  * binds no session. sockops does the rest when the connection is established.
  */
 #include "choose.bpf.h"
+#include "classes.bpf.h"
 #include "shadow.bpf.h"
 
 /* How often a decision is made when the chosen endpoint's listener has just closed. */
@@ -148,6 +149,7 @@ static __noinline void decision_remember(const struct pintle_tuple *tuple, const
 		.generation = r->generation,
 		.pool = t->key.pool,
 		.pool_generation = t->key.pool_generation,
+		.class_id = t->class_id,
 		.outcome = r->outcome,
 	};
 
@@ -183,6 +185,19 @@ __noinline int lookup_keys(struct terms *t, const struct pintle_tuple *tuple)
 	return 0;
 }
 
+/* Finds the connection's class, of whose client only the address is known here. */
+__noinline int lookup_class(struct terms *t, const struct pintle_tuple *tuple)
+{
+	struct class_client c = {};
+	struct class_found f = {};
+
+	if (!t || !tuple)
+		return 0;
+	__builtin_memcpy(c.address, tuple->remote, sizeof(c.address));
+	class_find(t, &c, &f, tuple->local_port);
+	return 0;
+}
+
 /* Returns SK_PASS with a socket assigned; SK_PASS without one (FailOpen); or SK_DROP, which refuses
  * the client at once. */
 static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct pintle_tuple *tuple,
@@ -196,6 +211,8 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 	t->family = ctx->family == AF_INET ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
 	t->daemonless = daemon_silent(pool, t->now);
 	lookup_keys(t, tuple);
+	if (pool->rule_count)
+		lookup_class(t, tuple);
 	if (t->mode == PINTLE_MODE_SHADOW) {
 		t->would = 1;
 		choose(t, &r);
@@ -205,13 +222,13 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 	}
 	for (attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
 		choose(t, &r);
-		if (!r.generation)
+		if (!r.generation && r.outcome != PINTLE_OUTCOME_REFUSED)
 			anyone(t, tuple, &r);
 		if (!r.generation)
 			break;
 		/* Counted before the next decision is made, so that a burst of connections spreads.
 		 */
-		n = counters_find(r.endpoint, 0);
+		n = counters_find(r.endpoint, t->class_id);
 		if (n)
 			__sync_fetch_and_add(&n->placed, 1);
 		err = endpoint_assign(ctx, r.endpoint);
@@ -229,7 +246,7 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 	if (r.generation)
 		return SK_PASS;
 	pool = pool_of(t); /* anew, because of the stack */
-	return pool && pool->failure_mode != PINTLE_FAIL_OPEN ? SK_DROP : SK_PASS;
+	return pool && is_refused(pool, &r) ? SK_DROP : SK_PASS;
 }
 
 /* Gives this segment to the endpoint of an earlier decision; false if that is not possible. */

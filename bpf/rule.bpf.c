@@ -2,10 +2,12 @@
 /* rule.bpf.c - the rule, and the facts for it from the maps, for kernel tests: cases in, results
  * out. Never attached. */
 #include "choose.bpf.h"
+#include "classes.bpf.h"
 
 struct decide_case rule_case;
 struct weigh_case weigh_case;
 struct choose_case choose_case;
+struct class_case class_case;
 
 SEC("syscall")
 int pintle_rule(void *ctx __attribute__((unused)))
@@ -47,6 +49,7 @@ int pintle_choose(void *ctx __attribute__((unused)))
 		.would = choose_case.mode == PINTLE_MODE_SHADOW,
 		.mode = choose_case.mode,
 		.home = choose_case.home,
+		.class_id = choose_case.class_id,
 	};
 	__u32 i;
 
@@ -57,6 +60,28 @@ int pintle_choose(void *ctx __attribute__((unused)))
 			break;
 		choose(&t, &r);
 		choose_case.result[i] = r;
+	}
+	return 0;
+}
+
+SEC("syscall")
+int pintle_class(void *ctx __attribute__((unused)))
+{
+	struct terms t = {
+		.key = {.pool = class_case.pool.id, .pool_generation = class_case.pool.generation},
+	};
+	__u32 i;
+
+	for (i = 0; i < CLASS_CASE_MAX; i++) {
+		struct class_one *one = &class_case.of[i];
+		struct class_client c = one->client;
+		struct class_found f = {.asked = one->asked};
+
+		if (i >= class_case.count)
+			break;
+		t.class_id = 0;
+		class_find(&t, &c, &f, one->port);
+		one->class_id = t.class_id;
 	}
 	return 0;
 }

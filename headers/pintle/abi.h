@@ -66,7 +66,7 @@
 	X(STALE, "stale", "no score is fresh; connections in flight decided")                      \
 	X(SPILLED, "spilled", "over the limit of its class; to the fallback pool")                 \
 	X(DIVERTED, "diverted", "over the limit of its class; to the overload responder")          \
-	X(REFUSED, "refused", "over the limit of its class; reset")                                \
+	X(REFUSED, "refused", "over the limit of its class; refused at once")                      \
 	X(NO_ENDPOINT, "no_endpoint", "no endpoint is ready; the failure mode decided")            \
 	X(RANDOM, "random", "mode baseline or shadow: any ready endpoint")                         \
 	X(PASSED, "passed", "mode off or shadow, or no daemon for long: left as it came")          \
@@ -295,7 +295,8 @@ struct pintle_address {
 
 /* ---- server_cgroups: hash, a cgroup that matches a pattern -> 1. Writer: daemon. */
 
-/* An entry for each cgroup that an endpoint's pattern matches, and for each cgroup below. */
+/* An entry for each cgroup that the pattern of an endpoint, or of a class's rule, matches, and for
+ * each cgroup below. */
 struct pintle_server_cgroup {
 	__u64 cgroup;  /* id */
 	__u64 pattern; /* as in struct pintle_address */
@@ -397,11 +398,50 @@ struct pintle_rewrite {
 	struct pintle_header headers[PINTLE_MAX_HEADERS];
 };
 
+/* X(symbol, name, what it says): what becomes of a connection of a class where each endpoint has
+ * reached the class's limit. */
+#define PINTLE_ADMISSIONS(X)                                                                       \
+	X(PROCEED, "proceed", "it goes where it would without the limit")                          \
+	X(REFUSE, "refuse", "it is refused at once")
+#define X(symbol, name, says) PINTLE_ADMISSION_##symbol,
+enum pintle_admission { PINTLE_ADMISSIONS(X) PINTLE_ADMISSION_COUNT };
+#undef X
+
+#define PINTLE_CLASS_EXTRA 0x1 /* `max_extra_load` holds in place of the pool's */
+
+#define PINTLE_CLASS_NAME_SIZE 32 /* with the NUL */
+struct pintle_class {
+	__u64 max_extra_load; /* milli-requests; with PINTLE_CLASS_EXTRA */
+	/* milli-requests: an endpoint with so much load, or more, is full for the class; 0: never
+	 */
+	__u32 limit;
+	__u32 admission; /* enum pintle_admission */
+	__s32 priority;
+	__u32 flags; /* PINTLE_CLASS_* */
+	char name[PINTLE_CLASS_NAME_SIZE];
+};
+
+#define PINTLE_RULE_TRUSTED 0x1 /* hints of clients that match may raise their class */
+
+/* All that is given must match. */
+struct pintle_class_rule {
+	__u8 prefix[16]; /* of the client's address: address & mask is this */
+	__u8 mask[16];   /* zeros: any address */
+	__u64 space;     /* as in struct pintle_pod, like `account`; 0: any */
+	__u64 account;
+	__u64 pattern; /* of the client's cgroup: see server_cgroups; 0: any */
+	__u16 port;    /* the frontend's; 0: any */
+	__u8 dscp;     /* 1 + the connection's DSCP; 0: any */
+	__u8 class_id;
+	__u32 flags; /* PINTLE_RULE_* */
+};
+#define PINTLE_MAX_RULES 32 /* of a pool */
+
 struct pintle_pool {
 	__u32 generation; /* 0: no such pool */
 	__u32 mode;       /* enum pintle_mode, as configured */
 	__u32 failure_mode;
-	__u32 classes;    /* in use: 1..PINTLE_MAX_CLASSES */
+	__u32 classes;    /* in which connections may be open, from 0 on: 1..PINTLE_MAX_CLASSES */
 	__u32 decided_by; /* enum pintle_hook */
 	/* ejection: after how many failures in a row (0: never), and how many members may be
 	 * ejected at the same time */
@@ -442,6 +482,13 @@ struct pintle_pool {
 	__u32 ready;
 	__u32 intercept; /* 1: connections to members' own addresses are decided, too */
 	__u16 order[PINTLE_MAX_MEMBERS];
+	/* The first class is that of connections of which no rule and no hint says another. */
+	__u32 class_count; /* in `class_of`; 0: only the first one, without a limit */
+	__u32 rule_count;
+	__u32 hints_trusted; /* 1: any client's hint may raise its class */
+	__u32 zero;
+	struct pintle_class class_of[PINTLE_MAX_CLASSES];
+	struct pintle_class_rule rules[PINTLE_MAX_RULES]; /* the first that matches counts */
 };
 
 /* ---- overrides: array, pools first, then endpoints, then one. Writer: CLI. - */
@@ -1024,7 +1071,10 @@ PINTLE_ASSERT_SIZE(struct pintle_spared_key, 16);
 PINTLE_ASSERT_SIZE(struct pintle_spared, 64);
 PINTLE_ASSERT_SIZE(struct pintle_policy, 4000);
 PINTLE_ASSERT_SIZE(struct pintle_rewrite, 136);
-PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_MEMBERS + 32);
+PINTLE_ASSERT_SIZE(struct pintle_class, 56);
+PINTLE_ASSERT_SIZE(struct pintle_class_rule, 64);
+PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_MEMBERS + 32 + 16 +
+					       56 * PINTLE_MAX_CLASSES + 64 * PINTLE_MAX_RULES);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
 PINTLE_ASSERT_SIZE(struct pintle_setting_key, 332 + 64);

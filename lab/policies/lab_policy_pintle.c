@@ -421,7 +421,7 @@ static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 				 : (uint32_t)(p->v[TIE] * 1000);
 	decide_prefer_first(&rule, preferred_find, &a, &c);
 	sample_consider(&a, &rule);
-	decide_end(&rule, p->pool.max_extra_load, &result);
+	decide_end(&rule, p->pool.max_extra_load, PINTLE_ADMISSION_PROCEED, &result);
 	p->outcomes[result.outcome]++;
 	view_of(p, r->node, result.endpoint)->counts.inflight++;
 	view_of(p, r->node, result.endpoint)->counts.opened++;

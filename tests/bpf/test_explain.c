@@ -110,6 +110,14 @@ static void pool_make(struct pintle_pool *p)
 	p->tie = states_one_in(&states, 3) ? 1 + below(1000) : 0;
 	p->sample = states_one_in(&states, 2) ? 0 : 2 + below(PINTLE_SAMPLE - 1);
 	p->max_extra_load = 1000 * below(16);
+	memset(p->class_of, 0, sizeof(p->class_of));
+	for (uint32_t i = 1; i < PINTLE_MAX_CLASSES; i++)
+		p->class_of[i] = (struct pintle_class){
+			.max_extra_load = 1000 * below(16),
+			.limit = states_one_in(&states, 2) ? 0 : 1000 * below(24),
+			.admission = below(PINTLE_ADMISSION_COUNT),
+			.flags = states_one_in(&states, 2) ? 0 : PINTLE_CLASS_EXTRA,
+		};
 	p->ttl_ns = NOW / 64 * 20;
 	p->mode = states_one_in(&states, 8)   ? PINTLE_MODE_BASELINE
 		  : states_one_in(&states, 8) ? PINTLE_MODE_SHADOW
@@ -160,6 +168,7 @@ static void state_make(struct explain_asked *asked, struct choose_case *k)
 	*asked = (struct explain_asked){
 		.pool = {STATES_POOL, STATES_POOL_GEN},
 		.family = states_one_in(&states, 2) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6,
+		.class_id = below(PINTLE_MAX_CLASSES),
 		.now_ns = NOW,
 		.tries = p->member_count > WINDOW ? EXPLAIN_TRIES : EXPLAIN_TRIES / 5,
 	};
@@ -177,6 +186,7 @@ static void state_make(struct explain_asked *asked, struct choose_case *k)
 		.mode = o.generation == STATES_POOL_GEN ? o.mode : p->mode,
 		.home = asked->group.kind ? 1 + decide_home(group[0], group[1]) : 0,
 		.count = 1,
+		.class_id = asked->class_id,
 	};
 	binding_make(k, p);
 }
@@ -222,7 +232,8 @@ static void assert_possible(const struct explain *x, const struct decide_result 
 		if (is_certain(x) || ++seen.beyond > MAX_BEYOND)
 			fail_msg("the kernel chose %u with outcome %u, which explain excludes",
 				 r->endpoint, r->outcome);
-	assert_int_equal(at == x->count, r->outcome == PINTLE_OUTCOME_NO_ENDPOINT);
+	assert_int_equal(at == x->count, r->outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
+						 r->outcome == PINTLE_OUTCOME_REFUSED);
 }
 
 /* Adds to `seen` the chi-square of two samples being of one distribution. Cells that hold too few
@@ -248,6 +259,12 @@ static void compare(const uint32_t *a, const uint32_t *b, size_t n, double total
 	seen.freedom += cells > 1 ? cells - 1 : 0;
 }
 
+/* How many of the decisions chose no endpoint. */
+static uint32_t nowhere(const struct explain *x)
+{
+	return x->outcomes[PINTLE_OUTCOME_NO_ENDPOINT] + x->outcomes[PINTLE_OUTCOME_REFUSED];
+}
+
 /* Many decisions of the kernel on one state: they change nothing where no endpoint is tried. */
 static void assert_as_often(const struct explain *x, struct choose_case *k)
 {
@@ -266,7 +283,7 @@ static void assert_as_often(const struct explain *x, struct choose_case *k)
 	}
 	for (size_t i = 0; i < x->count; i++)
 		said[i] = x->candidates[i].chosen;
-	said[x->count] = x->outcomes[PINTLE_OUTCOME_NO_ENDPOINT];
+	said[x->count] = nowhere(x);
 	compare(said, chosen, x->count + 1, x->tries, REPEATED * CHOOSE_CASE_MAX);
 	compare(x->outcomes, outcomes, PINTLE_OUTCOME_COUNT, x->tries, REPEATED * CHOOSE_CASE_MAX);
 	free(said);
@@ -298,7 +315,7 @@ static void assert_sound(const struct explain *x)
 	for (uint32_t i = 0; i < PINTLE_OUTCOME_COUNT; i++)
 		outcomes += x->outcomes[i];
 	assert_int_equal(outcomes, x->tries);
-	assert_int_equal(chosen, x->tries - x->outcomes[PINTLE_OUTCOME_NO_ENDPOINT]);
+	assert_int_equal(chosen, x->tries - nowhere(x));
 }
 
 static void test_the_kernel_chooses_so(void **state)
@@ -345,7 +362,7 @@ static void test_all_of_it_was_seen(void **state)
 	static const enum pintle_outcome wanted[] = {
 		PINTLE_OUTCOME_STICKY,  PINTLE_OUTCOME_HOME,  PINTLE_OUTCOME_LEAST_LOADED,
 		PINTLE_OUTCOME_ESCAPED, PINTLE_OUTCOME_STALE, PINTLE_OUTCOME_NO_ENDPOINT,
-		PINTLE_OUTCOME_RANDOM,  PINTLE_OUTCOME_TRIED,
+		PINTLE_OUTCOME_RANDOM,  PINTLE_OUTCOME_TRIED, PINTLE_OUTCOME_REFUSED,
 	};
 
 	(void)state;

@@ -46,6 +46,9 @@
 #define BOUND_TO(i) .preferred = (i), .preferred_outcome = PINTLE_OUTCOME_STICKY
 #define HOME_IS(i)  .preferred = (i), .preferred_outcome = PINTLE_OUTCOME_HOME
 
+#define LIMIT(requests, then)                                                                      \
+	.limit = (uint32_t)((requests)*1000), .admission = PINTLE_ADMISSION_##then
+
 /* The endpoints that may be chosen, each equally often. */
 #define TO(...) .to = {__VA_ARGS__}, .n_to = sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t)
 #define NOWHERE .n_to = 0
@@ -60,6 +63,8 @@ struct row {
 	uint64_t max_extra_load; /* milli-requests; 0: 8 requests */
 	uint32_t no_extra_load;  /* 1: no extra load is allowed */
 	uint32_t extra;          /* milli-requests, by the session's context */
+	uint32_t limit;          /* milli-requests, of the class; 0: none */
+	uint32_t admission;      /* enum pintle_admission */
 	uint32_t count;
 	struct decide_facts facts[DECIDE_CASE_MAX];
 	uint32_t to[DECIDE_CASE_MAX];
@@ -283,6 +288,43 @@ static const struct row rows[] = {
 	{"the bound one alone is fresh and has been given more since than allowed", BOUND_TO(0),
 	 ENDPOINTS(FRESH(50, IN_FLIGHT(9, 0)), OLD(0)), GOES(TO(1), ESCAPED)},
 
+	/* -- the limit of the class ---------------------------------------------------------- */
+	{"below the limit: as without it", NOBODY, LIMIT(2, REFUSE),
+	 ENDPOINTS(FRESH(1.999), FRESH(3)), GOES(TO(0), LEAST_LOADED)},
+	{"at the limit is full: refused", NOBODY, LIMIT(2, REFUSE), ENDPOINTS(FRESH(2), FRESH(3)),
+	 GOES(NOWHERE, REFUSED)},
+	{"or goes where it would", NOBODY, LIMIT(2, PROCEED), ENDPOINTS(FRESH(2), FRESH(3)),
+	 GOES(TO(0), LEAST_LOADED)},
+	{"no limit: never full", NOBODY, LIMIT(0, REFUSE), ENDPOINTS(FRESH(1000000)),
+	 GOES(TO(0), LEAST_LOADED)},
+	{"nobody to go to is not full", NOBODY, LIMIT(2, REFUSE), .count = 0,
+	 GOES(NOWHERE, NO_ENDPOINT)},
+	{"what came since the scrape fills", NOBODY, LIMIT(3, REFUSE),
+	 ENDPOINTS(FRESH(1, IN_FLIGHT(12, 10)), FRESH(3)), GOES(NOWHERE, REFUSED)},
+	{"bound to a full one, another is not: escaped", BOUND_TO(0), LIMIT(3, REFUSE),
+	 ENDPOINTS(FRESH(3), FRESH(2.999)), GOES(TO(1), ESCAPED)},
+	{"the home is full, another one is not: escaped", HOME_IS(1), LIMIT(3, PROCEED),
+	 ENDPOINTS(FRESH(1), FRESH(3)), GOES(TO(0), ESCAPED)},
+	{"bound, and all are full: refused", BOUND_TO(0), LIMIT(3, REFUSE),
+	 ENDPOINTS(FRESH(3), FRESH(4)), GOES(NOWHERE, REFUSED)},
+	{"bound, all full, and it may proceed: sticky", BOUND_TO(0), LIMIT(3, PROCEED),
+	 ENDPOINTS(FRESH(9), FRESH(3)), GOES(TO(0), STICKY)},
+	{"bound, all full, and too far ahead: escaped", BOUND_TO(0), LIMIT(3, PROCEED),
+	 ENDPOINTS(FRESH(11.001), FRESH(3)), GOES(TO(1), ESCAPED)},
+	{"bound to one that is not full: sticky, though another is idle", BOUND_TO(0),
+	 LIMIT(3, REFUSE), ENDPOINTS(FRESH(2.999), FRESH(0)), GOES(TO(0), STICKY)},
+	{"one too old counts as the highest fresh one, and is full as that is", NOBODY,
+	 LIMIT(7, PROCEED), ENDPOINTS(OLD(0), FRESH(6.5, PENDING(9, 0)), FRESH(7)),
+	 GOES(TO(0, 2), LEAST_LOADED)},
+	{"or not, where that is not", NOBODY, LIMIT(7, REFUSE),
+	 ENDPOINTS(OLD(0), FRESH(6.5, PENDING(9, 0))), GOES(TO(0), LEAST_LOADED)},
+	{"nobody fresh: connections in flight fill", NOBODY, LIMIT(2, REFUSE),
+	 ENDPOINTS(OLD(0, IN_FLIGHT(2, 0)), OLD(0, IN_FLIGHT(3, 0))), GOES(NOWHERE, REFUSED)},
+	{"nobody fresh: to the one that they have not filled", BOUND_TO(1), LIMIT(2, REFUSE),
+	 ENDPOINTS(OLD(900, IN_FLIGHT(1, 0)), OLD(0, IN_FLIGHT(2, 0))), GOES(TO(0), STALE)},
+	{"baseline: the limit says nothing", NOBODY, .baseline = 1, LIMIT(2, REFUSE),
+	 ENDPOINTS(FRESH(3), FRESH(1)), GOES(TO(0, 1), RANDOM)},
+
 	/* -- baseline
 	   --------------------------------------------------------------------------------- */
 	{"baseline: any, evenly, whatever the loads", NOBODY, .baseline = 1,
@@ -404,6 +446,8 @@ static struct decide_case case_of(const struct row *row)
 		.preferred_outcome = row->preferred_outcome,
 		.departure = WEIGHT,
 		.extra = row->extra,
+		.limit = row->limit,
+		.admission = row->admission,
 	};
 
 	memcpy(k.facts, row->facts, sizeof(k.facts));
@@ -485,7 +529,7 @@ static void assert_follows_the_rule(const struct decide_case *k)
 {
 	long double highest = 0, best = INFINITY, preferred = INFINITY, extra;
 	const struct decide_result *r = &k->result;
-	bool any_fresh = false, keep, prefers;
+	bool any_fresh = false, keep, prefers, full;
 	uint32_t outcome;
 
 	for (uint32_t i = 0; i < k->count; i++) {
@@ -503,16 +547,24 @@ static void assert_follows_the_rule(const struct decide_case *k)
 		assert_int_equal(r->outcome, PINTLE_OUTCOME_NO_ENDPOINT);
 		return;
 	}
-	assert_int_equal(r->generation, 1);
-	assert_in_range(r->endpoint, 0, k->count - 1);
 	if (k->baseline) {
+		assert_int_equal(r->generation, 1);
+		assert_in_range(r->endpoint, 0, k->count - 1);
 		assert_int_equal(r->outcome, PINTLE_OUTCOME_RANDOM);
 		return;
 	}
 	if (prefers)
 		preferred = load_of(k, (uint32_t)k->preferred, any_fresh, highest);
 	extra = k->extra ? k->extra + best : (long double)k->max_extra_load;
-	keep = prefers && preferred <= best + extra;
+	full = k->limit && best >= k->limit;
+	if (full && k->admission == PINTLE_ADMISSION_REFUSE) {
+		assert_int_equal(r->generation, 0);
+		assert_int_equal(r->outcome, PINTLE_OUTCOME_REFUSED);
+		return;
+	}
+	keep = prefers && preferred <= best + extra && (full || !k->limit || preferred < k->limit);
+	assert_int_equal(r->generation, 1);
+	assert_in_range(r->endpoint, 0, k->count - 1);
 	outcome = !any_fresh ? PINTLE_OUTCOME_STALE
 		  : keep     ? k->preferred_outcome
 		  : !prefers ? PINTLE_OUTCOME_LEAST_LOADED
@@ -583,6 +635,10 @@ static struct decide_case random_case(uint64_t *at, bool followed)
 	}
 	if (followed && random_at(++*at) % 2)
 		k.extra = random_load(random_at(++*at));
+	if (followed && random_at(++*at) % 2) {
+		k.limit = random_load(random_at(++*at));
+		k.admission = random_at(++*at) % PINTLE_ADMISSION_COUNT;
+	}
 	return k;
 }
 
@@ -621,10 +677,10 @@ static void test_a_million_decisions(void **state)
 	assert_digest(digest_of_decisions(1000000, false), 0x7df5655f0780df44);
 }
 
-static void test_decisions_with_passes(void **state)
+static void test_decisions_with_passes_and_limits(void **state)
 {
 	(void)state;
-	assert_digest(digest_of_decisions(250000, true), 0xb42ffbcbeb02d139);
+	assert_digest(digest_of_decisions(250000, true), 0x10551cc0ebedca68);
 }
 
 /* ---- the session ------------------------------------------------------------------------- */
@@ -804,7 +860,7 @@ int main(void)
 	const struct CMUnitTest others[] = {
 		cmocka_unit_test(test_random_cases),
 		cmocka_unit_test(test_a_million_decisions),
-		cmocka_unit_test(test_decisions_with_passes),
+		cmocka_unit_test(test_decisions_with_passes_and_limits),
 		cmocka_unit_test(test_a_crowd_has_more_than_eight_busy_connections),
 		cmocka_unit_test(test_more_context_may_be_further_ahead),
 		cmocka_unit_test(test_samples),

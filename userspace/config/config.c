@@ -59,6 +59,7 @@ int config_read_root(struct yaml_report *r, const char *name, const struct yaml_
 	yaml_read_map(r, &config_table, root, c);
 	c->kubernetes = yaml_node_get(root, "kubernetes");
 	config_hooks_derive(c, root);
+	config_classes_derive(c, root);
 	config_check(c, root, r);
 	if (r->errors || r->out_of_memory)
 		return -EINVAL;
@@ -120,6 +121,7 @@ static void free_pool(struct config_pool *p)
 	free(p->endpoints);
 	free(p->frontends);
 	free(p->spared);
+	config_classes_free(p);
 	free(p->name);
 	free(p->scrape.path);
 	free(p->scrape.credentials_file);

@@ -47,6 +47,7 @@ static inline const struct endpoint_addr *config_endpoint_at(const struct config
 /* maxExtraLoad follows from the session's context; CONFIG_EXTRA_UNKNOWN while that is not known. */
 #define CONFIG_EXTRA_AUTO    (-1.0)
 #define CONFIG_EXTRA_UNKNOWN 16.0
+#define CONFIG_EXTRA_POOL    (-2.0) /* of a class: the pool's */
 
 struct config_stickiness {
 	uint32_t key_kind;   /* PINTLE_KEY_* */
@@ -125,6 +126,30 @@ struct config_client {
 	int line;
 };
 
+/* Which connections belong to a class: those that match all that is given. */
+struct config_rule {
+	struct frontend_addr source; /* prefix of the client's address */
+	bool has_source;
+	int port;           /* the frontend's; 0: any */
+	int dscp;           /* 0..63; -1: any */
+	char *space;        /* the client's namespace; NULL, here and below: any */
+	char *account;      /* "NAMESPACE/NAME" of the client's service account */
+	char *cgroup;       /* pattern as in struct config_client */
+	bool hints_trusted; /* hints of these clients may raise their class */
+	int line;
+};
+
+struct config_class {
+	char *name;
+	int priority;
+	double limit;          /* request equivalents of an endpoint's load; 0: none */
+	uint32_t admission;    /* enum pintle_admission */
+	double max_extra_load; /* request equivalents, or CONFIG_EXTRA_POOL */
+	struct config_rule *rules;
+	size_t rule_count;
+	int line;
+};
+
 struct config_pool {
 	char *name;
 	uint32_t reach;      /* enum pintle_reach: its endpoints have `listen` or `address` */
@@ -148,8 +173,11 @@ struct config_pool {
 	uint32_t intercept;           /* enum config_intercept */
 	struct config_spared *spared; /* whose connections are not intercepted */
 	size_t spared_count;
-	uint32_t requests; /* enum pintle_requests */
-	bool follow;       /* the requests on its connections */
+	struct config_class *classes; /* at most PINTLE_MAX_CLASSES; the first is the default */
+	size_t class_count;
+	bool hints_trusted; /* any client's hint may raise its class */
+	uint32_t requests;  /* enum pintle_requests */
+	bool follow;        /* the requests on its connections */
 	bool http10;
 	struct pintle_header spare_headers[PINTLE_MAX_HEADERS];
 	char *dcgm_url; /* DCGM exporter's page; NULL: none */
@@ -196,6 +224,9 @@ struct config {
 /** The page of the DCGM exporter that has the endpoint's GPUs: its own, or its pool's; NULL: it
  * names no GPU, or there is no page. */
 const char *config_gpu_page(const struct config_pool *p, const struct config_endpoint *e);
+
+/** Whether any rule of the pool's classes asks for a client's namespace or service account. */
+bool config_rules_of_pods(const struct config_pool *p);
 
 /** Whether a client's cgroup makes a session key of this kind (PINTLE_KEY_*). */
 bool config_key_of_cgroup(uint32_t kind);

@@ -8,6 +8,7 @@
  *   config.c            the configuration file, from its text to a struct config
  *   config_check.c      checks that take several values
  *   config_hooks.c      how servers are reached, which hook decides, and what it can do
+ *   config_classes.c    the classes of a pool, and their rules
  *   config_found.c      pools that were found elsewhere than in the file
  *   config_policy.c     the keys of a SteeringPolicy
  *   config_settings.c   keys that were set while their pools run
@@ -63,6 +64,8 @@ extern const struct yaml_type config_listen;     /* struct endpoint_addr */
 extern const struct yaml_type config_address;    /* the same, never any_ip */
 extern const struct yaml_type config_session;    /* struct key_bits: a session key, or a group */
 extern const struct yaml_type config_extra;      /* double: a number, or "auto" */
+extern const struct yaml_type config_source;     /* struct frontend_addr, without a port */
+extern const struct yaml_type config_account;    /* char *: "NAMESPACE/NAME" */
 extern const struct yaml_type config_spared;     /* a list of struct config_spared */
 extern const struct yaml_type config_headers;    /* struct pintle_header[PINTLE_MAX_HEADERS] */
 
@@ -84,6 +87,16 @@ void config_hooks_derive(struct config *c, const struct yaml_node *root);
  * Nodes as for config_check(). */
 void config_hooks_check(const struct config *c, const struct yaml_node *root,
 			struct yaml_report *r);
+
+/* ---- config_classes.c ------------------------------------------------------ */
+
+/* Marks what was not given. */
+void config_classes_derive(struct config *c, const struct yaml_node *root);
+/* Reports names that are given twice, rules that say nothing, and rules that the pool's hook cannot
+ * judge. `n` is the pool's node. */
+void config_classes_check(const struct config_pool *p, const struct yaml_node *n,
+			  struct yaml_report *r);
+void config_classes_free(struct config_pool *p);
 
 /* ---- config_found.c -------------------------------------------------------- */
 

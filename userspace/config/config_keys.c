@@ -14,6 +14,7 @@ static const char *const failure_modes[] = {
 	[PINTLE_FAIL_OPEN] = "FailOpen", [PINTLE_FAIL_CLOSE] = "FailClose", NULL};
 
 #define X(symbol, name, ...) name,
+static const char *const admissions[] = {PINTLE_ADMISSIONS(X) NULL};
 static const char *const engines[] = {PINTLE_ENGINES(X) NULL};
 static const char *const modes[] = {PINTLE_MODES(X) NULL};
 static const char *const requests[] = {PINTLE_REQUESTS(X) NULL};
@@ -35,6 +36,16 @@ static const struct yaml_list endpoint_list = {
 	.size = sizeof(struct config_endpoint),
 	.count = offsetof(struct config_pool, endpoint_count),
 	.line = offsetof(struct config_endpoint, line),
+};
+static const struct yaml_list class_list = {
+	.size = sizeof(struct config_class),
+	.count = offsetof(struct config_pool, class_count),
+	.line = offsetof(struct config_class, line),
+};
+static const struct yaml_list rule_list = {
+	.size = sizeof(struct config_rule),
+	.count = offsetof(struct config_class, rule_count),
+	.line = offsetof(struct config_rule, line),
 };
 static const struct yaml_list prefix_list = {
 	.size = sizeof(struct frontend_addr),
@@ -62,6 +73,8 @@ _Static_assert(sizeof(struct key_bits) == offsetof(struct config_stickiness, gro
 #define POOL(member)     .offset = offsetof(struct config_pool, member)
 #define CLIENT(member)   .offset = offsetof(struct config_client, member)
 #define ENDPOINT(member) .offset = offsetof(struct config_endpoint, member)
+#define CLASS(member)    .offset = offsetof(struct config_class, member)
+#define RULE(member)     .offset = offsetof(struct config_rule, member)
 
 #define MSEC       ((double)NSEC_PER_MSEC)
 #define SEC        ((double)NSEC_PER_SEC)
@@ -317,6 +330,60 @@ static const struct yaml_key config_keys[] = {
 		 "more for long ones, besides the least loaded one's load; and by 16 while these "
 		 "are not known. With a number, prompts weigh nothing: the load counts requests "
 		 "alone."},
+
+	{"pools[].classes", &yaml_maps, .max = PINTLE_MAX_POOLS * PINTLE_MAX_CLASSES,
+	 .each = PINTLE_MAX_CLASSES, POOL(classes), .list = &class_list,
+	 .absent = "one class, without a limit",
+	 .help = "The classes of the pool's work, with what each may take of an endpoint; see "
+		 "docs/classes.md. A connection that no rule and no hint puts into another class "
+		 "belongs to the first."},
+	{"pools[].classes[].name", &yaml_name, .required = true, .max = PINTLE_CLASS_NAME_SIZE - 1,
+	 CLASS(name), .help = "The class's name, once in the pool."},
+	{"pools[].classes[].priority", &yaml_integer, .min = -1000, .max = 1000, .preset = "0",
+	 CLASS(priority),
+	 .help = "The more, the more important. A hint moves a connection only to a class whose "
+		 "priority is not higher, unless it is trusted."},
+	{"pools[].classes[].limit", &yaml_number, .min = 0.001, .max = MAX_LOAD, CLASS(limit),
+	 .absent = "none",
+	 .help = "The load, in request equivalents, from which on an endpoint is full for the class. "
+		 "Connections of the class go to endpoints that are not; if all are, `admission` "
+		 "says what happens."},
+	{"pools[].classes[].admission", &yaml_choice, .choices = admissions, .preset = "proceed",
+	 CLASS(admission),
+	 .help = "What becomes of a connection of the class where every endpoint is full for it: "
+		 "`proceed`, it goes where it would without the limit; `refuse`, it is refused at "
+		 "once."},
+	{"pools[].classes[].maxExtraLoad", &yaml_number, .min = 0, .max = MAX_LOAD,
+	 CLASS(max_extra_load), .absent = "the pool's `stickiness.maxExtraLoad`",
+	 .help = "By how many request equivalents the preferred endpoint may be ahead of the least "
+		 "loaded one before a session of the class leaves it."},
+	{"pools[].classes[].rules", &yaml_maps, .max = PINTLE_MAX_POOLS * PINTLE_MAX_RULES,
+	 .each = PINTLE_MAX_RULES, CLASS(rules), .list = &rule_list, .absent = "none",
+	 .help = "Which connections belong to the class: those that match all that one of the rules "
+		 "says. The rules of all classes are tried in the order of the file, and the first "
+		 "that matches counts."},
+	{"pools[].classes[].rules[].source", &config_source, RULE(source), .absent = "any",
+	 .help = "An address of the client, or a prefix of it. With `address`, a client that is no "
+		 "pod of this node has one only if its socket is bound."},
+	{"pools[].classes[].rules[].port", &yaml_integer, .min = 1, .max = 65535, RULE(port),
+	 .absent = "any", .help = "The port of the frontend that the client asks for."},
+	{"pools[].classes[].rules[].namespace", &yaml_name, .max = MAX_LABEL, RULE(space),
+	 .absent = "any", .help = "With `address`: the Kubernetes namespace of the client's pod."},
+	{"pools[].classes[].rules[].serviceAccount", &config_account,
+	 .max = MAX_LABEL + 1 + MAX_HOST, RULE(account), .absent = "any",
+	 .help = "With `address`: the service account of the client's pod, as NAMESPACE/NAME."},
+	{"pools[].classes[].rules[].cgroup", &yaml_path, .max = 255, RULE(cgroup), .absent = "any",
+	 .help = "With `address`: a path of the client's cgroup or a pattern of it, as in "
+		 "`clients[].cgroup`."},
+	{"pools[].classes[].rules[].dscp", &yaml_integer, .min = 0, .max = 63, .unset = -1,
+	 RULE(dscp), .absent = "any",
+	 .help = "With `address`: the DSCP that the client's socket asks for (`IP_TOS`, "
+		 "`IPV6_TCLASS`). Any client may set it, so it counts as a hint does."},
+	{"pools[].classes[].rules[].trustHints", &yaml_bool, .preset = "false", RULE(hints_trusted),
+	 .help = "Whether hints of the clients that match may also raise their class."},
+	{"pools[].trustHints", &yaml_bool, .preset = "false", POOL(hints_trusted),
+	 .help = "Whether any client's hint may raise its class. Otherwise a hint moves a connection "
+		 "only to a class whose priority is not higher."},
 
 	{"pools[].locality", &yaml_map, .policy = POLICY_TOO,
 	 .help = "Whether clients prefer servers that are near; see docs/load.md."},

@@ -9,7 +9,7 @@
 #include "../net/url.h"
 #include "../base/util.h"
 
-static int read_account(struct yaml_value *v, void *field)
+static int read_owner(struct yaml_value *v, void *field)
 {
 	static const char taken[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				    "0123456789_.-@";
@@ -20,14 +20,14 @@ static int read_account(struct yaml_value *v, void *field)
 	return yaml_take_text(v, field);
 }
 
-static void account_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+static void owner_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 {
 	snprintf(buf, YAML_WANTS_SIZE, "the name or number of a %s, of at most %.0f bytes",
 		 k->type == &config_user ? "user" : "group", k->max);
 }
 
-const struct yaml_type config_user = {.wants = account_wants, .read = read_account};
-const struct yaml_type config_group_name = {.wants = account_wants, .read = read_account};
+const struct yaml_type config_user = {.wants = owner_wants, .read = read_owner};
+const struct yaml_type config_group_name = {.wants = owner_wants, .read = read_owner};
 
 /* ---- pools ------------------------------------------------------------------ */
 
@@ -257,6 +257,34 @@ static int read_prefix(struct yaml_value *v, void *field)
 	*(struct frontend_addr *)field = f;
 	return 0;
 }
+
+static void source_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE, "an address, or a prefix such as 10.9.0.0/16");
+}
+
+const struct yaml_type config_source = {.wants = source_wants, .read = read_prefix};
+
+static int read_account(struct yaml_value *v, void *field)
+{
+	static const char taken[] = "abcdefghijklmnopqrstuvwxyz0123456789-.";
+	const char *slash = strchr(v->text, '/');
+	size_t space = slash ? (size_t)(slash - v->text) : 0;
+
+	if (!space || !slash[1] || strspn(v->text, taken) != space ||
+	    space + 1 + strspn(slash + 1, taken) != v->length)
+		return yaml_wrong(v, "which is no service account");
+	return yaml_take_text(v, field);
+}
+
+static void account_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE, "NAMESPACE/NAME");
+}
+
+const struct yaml_type config_account = {.wants = account_wants, .read = read_account};
 
 static void prefixes_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 {

@@ -31,6 +31,10 @@ static const struct name oneshots[] = {PINTLE_ONESHOTS(X)};
 static const struct name keys[] = {PINTLE_KEYS(X)};
 #undef X
 
+#define X(symbol, text, says) [PINTLE_ADMISSION_##symbol] = {text, says},
+static const struct name admissions[] = {PINTLE_ADMISSIONS(X)};
+#undef X
+
 #define X(symbol, text, says, ...) [PINTLE_HOOK_##symbol] = {text, says},
 static const struct name hooks[] = {[PINTLE_HOOK_NONE] = {"none", ""}, PINTLE_HOOKS(X)};
 #undef X
@@ -66,6 +70,11 @@ const char *outcome_name(uint32_t outcome)
 const char *mode_name(uint32_t mode)
 {
 	return mode < ARRAY_SIZE(modes) ? modes[mode].name : "unknown";
+}
+
+const char *admission_name(uint32_t admission)
+{
+	return admission < ARRAY_SIZE(admissions) ? admissions[admission].name : "unknown";
 }
 
 const char *requests_name(uint32_t r)

@@ -13,6 +13,7 @@
  * map may be anything: "unknown" when it has no name. Never NULL, static. */
 const char *outcome_name(uint32_t outcome);
 const char *mode_name(uint32_t mode);
+const char *admission_name(uint32_t admission);
 const char *requests_name(uint32_t requests);
 const char *oneshot_name(uint32_t oneshot);
 const char *key_name(uint32_t key);

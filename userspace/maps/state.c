@@ -151,6 +151,17 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 	};
 }
 
+static void classes_take(struct state_pool *p, const struct pintle_pool *from)
+{
+	p->class_count = MIN(from->class_count, (uint32_t)PINTLE_MAX_CLASSES);
+	for (uint32_t i = 0; i < p->class_count; i++) {
+		struct pintle_class *to = &p->classes[i];
+
+		*to = from->class_of[i];
+		state_text(to->name, sizeof(to->name), from->class_of[i].name, sizeof(to->name));
+	}
+}
+
 static int pools_read(const struct maps *m, struct state *s)
 {
 	_cleanup_free_ struct pintle_pool *pool = malloc(sizeof(*pool));
@@ -166,6 +177,7 @@ static int pools_read(const struct maps *m, struct state *s)
 		if (err || !pool->generation)
 			continue;
 		pool_take(p, id, pool, s);
+		classes_take(p, pool);
 		state_read_name(m, id, p->generation, "pool", id, p->name);
 		overrides_read(m, p);
 		err = counts_read(m, p);

@@ -148,6 +148,8 @@ struct state_pool {
 	uint64_t eject_ns, eject_max_ns;
 	size_t ejected_count;
 	uint64_t ttl_ns, staleness_ns;
+	struct pintle_class classes[PINTLE_MAX_CLASSES]; /* their names are terminated, printable */
+	uint32_t class_count;
 	double max_extra_load;                    /* requests */
 	uint64_t decisions[PINTLE_OUTCOME_COUNT]; /* ever, over all CPUs */
 	uint64_t decisions_total;

@@ -32,6 +32,18 @@ struct question {
 	struct explain *out;
 };
 
+static const struct pintle_class *class_of(const struct question *q)
+{
+	return &q->pool.class_of[q->asked->class_id % PINTLE_MAX_CLASSES];
+}
+
+static uint64_t max_extra(const struct question *q)
+{
+	const struct pintle_class *class = class_of(q);
+
+	return class->flags & PINTLE_CLASS_EXTRA ? class->max_extra_load : q->pool.max_extra_load;
+}
+
 /* ---- endpoints ------------------------------------------------------------------- */
 
 /* The parts of the load, by the text that adds them up: each with what makes the others left
@@ -202,7 +214,7 @@ static int bound_read(struct question *q)
 	passed = bound_passed(q, &a);
 	if (q->asked->has_context)
 		a.context_bytes = q->asked->context_bytes;
-	if (passed)
+	if (passed && !(class_of(q)->flags & PINTLE_CLASS_EXTRA))
 		q->session_extra = decide_extra(a.context_bytes, q->pool.context_bytes);
 	*p = (struct explain_preferred){
 		.endpoint = {a.endpoint, a.generation},
@@ -284,8 +296,10 @@ static void rule_begin(const struct question *q, struct decide_state *rule, uint
 
 	decide_begin(rule, seed, q->out->mode == PINTLE_MODE_BASELINE);
 	rule->tie = tie;
-	if (!rule->baseline)
-		decide_prefer_first(rule, preferred_find, q, &c);
+	if (rule->baseline)
+		return;
+	rule->limit = class_of(q)->limit;
+	decide_prefer_first(rule, preferred_find, q, &c);
 }
 
 /* As choose() in bpf/choose.bpf.h; the two random numbers are the kernel's bpf_get_prandom_u32().
@@ -324,7 +338,7 @@ static void decide_once(const struct question *q, uint32_t seed, uint32_t random
 		if (decide_sample_done(&drawn, n, size, i))
 			break;
 	}
-	decide_end(&rule, pool->max_extra_load, r);
+	decide_end(&rule, max_extra(q), class_of(q)->admission, r);
 }
 
 static void decide_often(struct question *q)
@@ -373,8 +387,10 @@ static void preference_judge(struct question *q, const struct decide_state *rule
 	p->load = decide_load(rule, bound ? &q->bound : &q->home);
 	if (rule->preferred.lost && rule->fresh.generation)
 		p->why = EXPLAIN_LOST;
-	else if (!decide_within(rule, q->out->least, q->pool.max_extra_load))
+	else if (!decide_within(rule, q->out->least, max_extra(q)))
 		p->why = EXPLAIN_TOO_LOADED;
+	else if (decide_full(rule, p->load) && !decide_full(rule, q->out->least))
+		p->why = EXPLAIN_FULL;
 	if (bound && q->out->home.why == EXPLAIN_HOLDS)
 		q->out->home.why = EXPLAIN_SECOND;
 }
@@ -383,7 +399,7 @@ static void preference_judge(struct question *q, const struct decide_state *rule
 static void margin_take(struct explain *x, const struct explain_preferred *p)
 {
 	const struct explain_candidate *chosen = x->likeliest;
-	uint64_t most = UINT64_MAX;
+	uint64_t most = UINT64_MAX, load;
 
 	if (x->sample || x->mode == PINTLE_MODE_BASELINE || !chosen || chosen->chosen < x->tries ||
 	    x->outcome == PINTLE_OUTCOME_TRIED)
@@ -394,10 +410,14 @@ static void margin_take(struct explain *x, const struct explain_preferred *p)
 	if (most == UINT64_MAX)
 		return;
 	x->has_margin = true;
-	if (p && p->why == EXPLAIN_HOLDS)
-		most = most + x->extra - MIN(p->load, most + x->extra);
-	else
-		most = most - MIN(chosen->load, most);
+	load = chosen->load;
+	if (p && p->why == EXPLAIN_HOLDS) {
+		load = p->load;
+		most += x->extra;
+	}
+	most -= MIN(load, most);
+	if (load < x->limit)
+		most = MIN(most, x->limit - load - 1);
 	/* As the least load grows, the preferred endpoint comes within reach; a session's extra
 	 * grows with it. */
 	if (p && p->why == EXPLAIN_TOO_LOADED)
@@ -413,6 +433,7 @@ static void loads_take(struct question *q)
 
 	rule_begin(q, &rule, 1, 0);
 	rule.baseline = 0; /* which compares no loads */
+	x->limit = rule.limit;
 	for (size_t i = 0; i < x->count; i++)
 		if (!x->candidates[i].ineligible)
 			decide_consider(&rule, &q->candidates[i]);
@@ -428,8 +449,7 @@ static void loads_take(struct question *q)
 	if (x->least == UINT32_MAX)
 		x->least = 0;
 	x->by_context = q->session_extra;
-	x->extra =
-		q->session_extra ? (uint64_t)q->session_extra + x->least : q->pool.max_extra_load;
+	x->extra = q->session_extra ? (uint64_t)q->session_extra + x->least : max_extra(q);
 	preference_judge(q, &rule);
 	if (rule.preferred.generation)
 		p = rule.preferred.outcome == PINTLE_OUTCOME_STICKY ? &x->bound : &x->home;

@@ -26,6 +26,7 @@ struct explain_asked {
 	struct pintle_session_key session; /* kind NONE: it has none */
 	struct pintle_session_key group;   /* likewise */
 	uint32_t family;                   /* PINTLE_FAMILY_*: one of these */
+	uint32_t class_id;                 /* of the pool's classes */
 	bool has_context;
 	uint32_t context_bytes; /* with has_context: in place of the binding's */
 	uint64_t now_ns;
@@ -44,6 +45,7 @@ struct explain_asked {
 	X(SECOND, "second")         /* the bound endpoint comes before the home */                 \
 	X(LOST, "lost")             /* that endpoint's score has been old for long */              \
 	X(TOO_LOADED, "too_loaded") /* its load is too far ahead of the least */                   \
+	X(FULL, "full")             /* for the class; another one is not */                        \
 	X(HOLDS, "holds")           /* it is chosen */
 
 enum explain_preference {
@@ -100,8 +102,9 @@ struct explain {
 	uint32_t least;
 	uint64_t extra;
 	bool by_context; /* extra follows from the session's context, not from maxExtraLoad */
-	/* How much more load the chosen one could have, and be chosen all the same; false: it is
-	 * left to chance, or there is no other. */
+	uint32_t limit;  /* of the class, in milli-requests; 0: none */
+	/* How much more load the chosen one could have, and be chosen all the same, and not be full
+	 * for the class; false: it is left to chance, or there is no other. */
 	bool has_margin;
 	uint64_t margin;
 };

@@ -39,7 +39,7 @@ struct cli {
 	const struct command *command; /* NULL: none was given */
 	const char *bpffs;
 	const char *pool; /* --pool; NULL: not given, as the next five */
-	const char *source, *session, *cgroup, *pod, *bytes;
+	const char *source, *session, *cgroup, *pod, *bytes, *class;
 	bool json;
 	bool color; /* stdout takes colours */
 	bool help, version;

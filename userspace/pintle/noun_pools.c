@@ -5,6 +5,8 @@
 #include "output.h"
 #include "traits.bpf.h"
 
+#define MILLI 1000.0
+
 #define GET(name) GETTER(name, const struct state_pool *p, const struct state *s)
 
 GET(name)
@@ -186,6 +188,24 @@ GET(key_bits_v6)
 	return value_count(p->key_bits_v6);
 }
 
+GET(classes)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	for (uint32_t i = 0; i < p->class_count; i++) {
+		const struct pintle_class *k = &p->classes[i];
+		cJSON *o = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(o, "name", k->name);
+		cJSON_AddItemToObject(o, "priority", json_number(k->priority));
+		cJSON_AddItemToObject(
+			o, "limit", k->limit ? json_number(k->limit / MILLI) : cJSON_CreateNull());
+		cJSON_AddStringToObject(o, "admission", admission_name(k->admission));
+		cJSON_AddItemToArray(list, o);
+	}
+	return value_json(list);
+}
+
 static struct value seconds(uint64_t ns)
 {
 	return value_number(VALUE_SECONDS, (double)ns / (double)NSEC_PER_SEC, true);
@@ -280,6 +300,9 @@ static const struct column columns[] = {
 	{.key = "max_extra_load",
 	 COLUMN(max_extra_load),
 	 .help = "request equivalents that a session's endpoint may be ahead by"},
+	{.key = "classes",
+	 COLUMN(classes),
+	 .help = "list of {name, priority, limit (requests; null: none), admission}"},
 	{.key = "staleness_seconds",
 	 COLUMN(staleness_seconds),
 	 .help = "after which a score is not believed"},

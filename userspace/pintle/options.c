@@ -17,6 +17,8 @@ const struct option_help options[] = {
 	{"cgroup", 0, "PATH", "its cgroup", OPTION_CLIENT},
 	{"pod", 0, "POD", "the pod of this node that it is, NAMESPACE/NAME", OPTION_CLIENT},
 	{"bytes", 0, "N", "as if its session's context had N bytes", OPTION_CLIENT},
+	{"class", 0, "NAME", "a connection of this class; the default is the pool's first",
+	 OPTION_CLIENT},
 	{"help", 'h', NULL, "what the program does; `pintle COMMAND --help`: what a command does",
 	 0},
 	{"version", 'V', NULL, "the version", 0},
@@ -32,6 +34,7 @@ enum {
 	OPT_CGROUP,
 	OPT_POD,
 	OPT_BYTES,
+	OPT_CLASS,
 	OPT_HELP,
 	OPT_VERSION,
 	OPT_FIRST = 256
@@ -53,6 +56,8 @@ static const char **option_word(struct cli *cli, int which)
 		return &cli->pod;
 	case OPT_BYTES:
 		return &cli->bytes;
+	case OPT_CLASS:
+		return &cli->class;
 	}
 	return NULL;
 }

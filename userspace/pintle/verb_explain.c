@@ -4,6 +4,7 @@
 #include <limits.h>
 
 #include "../base/log.h"
+#include "../base/text.h"
 #include "../maps/names.h"
 #include "../maps/state_explain.h"
 #include "../net/cgroup2.h"
@@ -21,6 +22,7 @@ struct explanation {
 	const char *client;           /* as it was given; NULL: it was not */
 	char session[STATE_KEY_SIZE]; /* ""; none */
 	bool group_known;
+	uint32_t class_id;
 };
 
 /* ---- candidates ------------------------------------------------------------------- */
@@ -423,6 +425,27 @@ static int bytes_take(const struct cli *cli, struct explain_asked *asked)
 	return EXIT_USAGE;
 }
 
+static int class_take(const struct cli *cli, const struct state_pool *p,
+		      struct explain_asked *asked)
+{
+	char known[PINTLE_MAX_CLASSES * (PINTLE_CLASS_NAME_SIZE + 2)] = "";
+
+	for (uint32_t i = 0; cli->class && i < p->class_count; i++) {
+		if (!strcmp(cli->class, p->classes[i].name)) {
+			asked->class_id = i;
+			return 0;
+		}
+		text_list_add(known, sizeof(known), p->classes[i].name);
+	}
+	if (!cli->class)
+		return 0;
+	if (known[0])
+		log_error("%s has no class '%s'; it has %s", p->name, cli->class, known);
+	else
+		log_error("%s has no classes; leave out --class", p->name);
+	return EXIT_USAGE;
+}
+
 /* ---- in words ------------------------------------------------------------------------ */
 
 static double seconds_since(const struct explanation *e, uint64_t then)
@@ -462,6 +485,10 @@ static void print_choice(const struct explanation *e)
 	if (x->passes)
 		printf("%s: %s would be left alone: %s\n", e->pool->name, who,
 		       x->mode == PINTLE_MODE_OFF ? "mode off" : "no daemon has run for long");
+	else if (x->outcome == PINTLE_OUTCOME_REFUSED)
+		printf("%s: %s would be refused: each endpoint is full for its class, whose limit "
+		       "is %.1f\n",
+		       e->pool->name, who, x->limit / MILLI);
 	else if (!x->likeliest)
 		printf("%s: no endpoint may be chosen for %s: connections %s\n", e->pool->name, who,
 		       without_endpoints(e->pool));
@@ -503,6 +530,10 @@ static void print_preferred(const struct explanation *e, const struct explain_pr
 		return;
 	case EXPLAIN_LOST:
 		printf("its page has not come for long, and others' have\n");
+		return;
+	case EXPLAIN_FULL:
+		printf("load %.1f, full for the class, whose limit is %.1f\n", load,
+		       x->limit / MILLI);
 		return;
 	case EXPLAIN_TOO_LOADED:
 		printf("load %.1f, least %.1f: ahead by %.1f, %s %.1f%s\n", load, least,
@@ -668,6 +699,10 @@ static int explain_json(const struct explanation *e)
 	cJSON_AddStringToObject(o, "pool", e->pool->name);
 	cJSON_AddStringToObject(o, "mode", mode_name(x->mode));
 	cJSON_AddItemToObject(o, "session", text_or_null(e->session));
+	cJSON_AddItemToObject(o, "class",
+			      text_or_null(e->class_id < e->pool->class_count
+						   ? e->pool->classes[e->class_id].name
+						   : NULL));
 	cJSON_AddItemToObject(
 		o, "chosen",
 		text_or_null(x->likeliest ? name_of(e, &x->likeliest->endpoint) : NULL));
@@ -680,6 +715,7 @@ static int explain_json(const struct explanation *e)
 	cJSON_AddBoolToObject(o, "group_known", e->group_known);
 	cJSON_AddItemToObject(o, "least", load_or_null(x->least, true));
 	cJSON_AddItemToObject(o, "extra", load_or_null((double)x->extra, true));
+	cJSON_AddItemToObject(o, "limit", load_or_null(x->limit, x->limit));
 	cJSON_AddItemToObject(o, "margin", load_or_null((double)x->margin, x->has_margin));
 	cJSON_AddBoolToObject(o, "daemon_alive", e->state->daemon_alive);
 	cJSON_AddItemToObject(o, "newest_age_seconds",
@@ -693,16 +729,19 @@ static const struct {
 	const char *key, *help;
 } top_keys[] = {
 	{"pool, mode, session", "text: session is null if none was given"},
+	{"class", "text: null where the pool has none"},
 	{"chosen", "text: the likeliest endpoint; null: none"},
 	{"outcome", "text: the likeliest outcome, as in `stats`"},
 	{"certain", "bool: nothing is left to chance"},
 	{"outcomes", "{OUTCOME: 0..1}: how likely each is"},
 	{"sample", "so many members are drawn and compared; null: all are"},
-	{"bound, home", "{endpoint, why, ineligible, load}; why it is preferred or not: holds, "
-			"too_loaded, lost, second (the binding comes first), ineligible, crowd, "
-			"expired, none, mode, no_key"},
+	{"bound, home",
+	 "{endpoint, why, ineligible, load}; why it is preferred or not: holds, "
+	 "too_loaded, full, lost, second (the binding comes first), ineligible, crowd, "
+	 "expired, none, mode, no_key"},
 	{"least", "the least load of all candidates"},
 	{"extra", "how far ahead of it the preferred one may be"},
+	{"limit", "the load from which on an endpoint is full for the class; null: none"},
 	{"margin", "how much higher the chosen one's load could be; null: left to chance"},
 	{"newest_age_seconds", "age of the newest score"},
 	{"candidates", "list of the objects below"},
@@ -727,6 +766,7 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 	asked->family = family_of(e->pool, c);
 	asked->now_ns = monotonic_ns();
 	asked->tries = EXPLAIN_TRIES;
+	e->class_id = asked->class_id;
 	e->group_known = state_client_group(e->pool, c, &asked->group);
 	if (asked->session.kind != PINTLE_KEY_NONE)
 		state_session_format(&asked->session, e->session);
@@ -767,17 +807,20 @@ static int run_explain(struct cli *cli)
 	status = client_read(cli, m, s, &c);
 	if (!status)
 		status = session_find(cli, m, e.pool, &c, &asked.session);
+	if (!status)
+		status = class_take(cli, e.pool, &asked);
 	return status ? status : explain_pool(&e, m, &c, &asked);
 }
 
 const struct command command_explain = {
 	.name = "explain",
 	.kind = VERB,
-	.arguments = "POOL [--source IP] [--session KEY] [--cgroup PATH] [--pod POD] [--bytes N]",
+	.arguments = "POOL [CLIENT] [--class NAME] [--bytes N]",
 	.summary = "where a connection would go now, and why",
-	.help = "Runs the rule on what the kernel sees now, and changes nothing. Without a client, the\n"
-		"connection has no session. Where equal loads, or the sample of a large pool, leave\n"
-		"the choice to chance, CHANCE says how likely each endpoint is.",
+	.help = "Runs the rule on what the kernel sees now, and changes nothing. CLIENT is --source IP,\n"
+		"--session KEY, --cgroup PATH or --pod POD; without it, the connection has no session.\n"
+		"Where equal loads, or the sample of a large pool, leave the choice to chance, CHANCE\n"
+		"says how likely each endpoint is.",
 	.more = help_keys,
 	.run = run_explain,
 	.columns = &explain_columns,

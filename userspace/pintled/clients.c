@@ -292,7 +292,7 @@ static bool asked_for(const struct config *c)
 	for (size_t i = 0; i < c->pool_count; i++)
 		if (config_key_of_cgroup(c->pools[i].stickiness.key_kind) ||
 		    config_key_of_cgroup(c->pools[i].stickiness.group_kind) ||
-		    c->pools[i].spared_count)
+		    c->pools[i].spared_count || config_rules_of_pods(&c->pools[i]))
 			return true;
 	return false;
 }

@@ -56,6 +56,52 @@ static void keep_findings(struct pintle_pool *v, const struct pintle_pool *from)
 	memcpy(v->order, from->order, sizeof(v->order));
 }
 
+static void set_rule(struct pintle_class_rule *v, const struct config_rule *c, size_t class)
+{
+	v->class_id = (__u8) class;
+	v->port = (__u16)c->port;
+	v->dscp = (__u8)(c->dscp + 1);
+	v->space = c->space ? client_id(c->space) : 0;
+	v->account = c->account ? client_id(c->account) : 0;
+	v->pattern = c->cgroup ? client_id(c->cgroup) : 0;
+	v->flags = c->hints_trusted ? PINTLE_RULE_TRUSTED : 0;
+	if (!c->has_source)
+		return;
+	for (unsigned int bit = 0; bit < c->source.prefix_bits; bit++)
+		v->mask[bit / 8] |= (__u8)(0x80 >> bit % 8);
+	for (size_t i = 0; i < sizeof(v->prefix); i++)
+		v->prefix[i] = c->source.prefix.bytes[i] & v->mask[i];
+}
+
+static void set_class(struct pintle_class *v, const struct config_class *c)
+{
+	v->limit = milli(c->limit);
+	v->admission = c->admission;
+	v->priority = c->priority;
+	snprintf(v->name, sizeof(v->name), "%s", c->name);
+	if (c->max_extra_load == CONFIG_EXTRA_POOL)
+		return;
+	v->flags |= PINTLE_CLASS_EXTRA;
+	v->max_extra_load = milli(c->max_extra_load);
+}
+
+/* Connections of a class that the pool no longer has are counted until they end: `now` is the
+ * pool's row. */
+static void set_classes(struct pintle_pool *v, const struct config_pool *c,
+			const struct pintle_pool *now)
+{
+	v->class_count = (__u32)c->class_count;
+	v->classes = MAX((__u32)c->class_count, 1U);
+	if (now->generation == v->generation && now->classes <= PINTLE_MAX_CLASSES)
+		v->classes = MAX(v->classes, now->classes);
+	v->hints_trusted = c->hints_trusted;
+	for (size_t i = 0; i < c->class_count; i++) {
+		set_class(&v->class_of[i], &c->classes[i]);
+		for (size_t j = 0; j < c->classes[i].rule_count; j++)
+			set_rule(&v->rules[v->rule_count++], &c->classes[i].rules[j], i);
+	}
+}
+
 /* While pods churn, most pools stay as they are. */
 static int put_pool(const struct maps *m, const struct config_pool *c,
 		    const struct published_pool *p)
@@ -71,7 +117,7 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	v->generation = p->ref.generation;
 	v->mode = c->mode;
 	v->failure_mode = c->failure_mode;
-	v->classes = 1;
+	set_classes(v, c, now);
 	v->decided_by = c->decided_by;
 	v->reach = c->reach;
 	if (hook_has(c->decided_by, PINTLE_TRAIT_EJECTS))

@@ -25,18 +25,43 @@ struct walk {
 
 /* ---- the walk -------------------------------------------------------------------- */
 
-bool server_cgroups_wanted(const struct config *c)
+/* Calls `each` for each pattern that the pool names. */
+static void each_pattern(const struct config_pool *p, void (*each)(void *arg, const char *text),
+			 void *arg)
 {
-	for (size_t i = 0; i < c->pool_count; i++)
-		for (size_t j = 0; j < c->pools[i].endpoint_count; j++)
-			if (c->pools[i].endpoints[j].cgroup)
-				return true;
-	return false;
+	for (size_t i = 0; i < p->endpoint_count; i++)
+		if (p->endpoints[i].cgroup)
+			each(arg, p->endpoints[i].cgroup);
+	for (size_t i = 0; i < p->class_count; i++)
+		for (size_t j = 0; j < p->classes[i].rule_count; j++)
+			if (p->classes[i].rules[j].cgroup)
+				each(arg, p->classes[i].rules[j].cgroup);
 }
 
-/* Endpoints that have the same pattern share an entry. */
-static void add_pattern(struct walk *w, const char *text)
+static void count_pattern(void *arg, const char *text)
 {
+	(void)text;
+	++*(size_t *)arg;
+}
+
+static size_t count_patterns(const struct config *c)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->pool_count; i++)
+		each_pattern(&c->pools[i], count_pattern, &n);
+	return n;
+}
+
+bool server_cgroups_wanted(const struct config *c)
+{
+	return count_patterns(c);
+}
+
+/* Those that have the same pattern share an entry. */
+static void add_pattern(void *arg, const char *text)
+{
+	struct walk *w = arg;
 	uint64_t id = client_id(text);
 
 	for (size_t i = 0; i < w->count; i++)
@@ -47,17 +72,11 @@ static void add_pattern(struct walk *w, const char *text)
 
 static int collect_patterns(struct walk *w, const struct config *c)
 {
-	size_t endpoints = 0;
-
-	for (size_t i = 0; i < c->pool_count; i++)
-		endpoints += c->pools[i].endpoint_count;
-	w->patterns = calloc(endpoints + 1, sizeof(*w->patterns));
+	w->patterns = calloc(count_patterns(c) + 1, sizeof(*w->patterns));
 	if (!w->patterns)
 		return -ENOMEM;
 	for (size_t i = 0; i < c->pool_count; i++)
-		for (size_t j = 0; j < c->pools[i].endpoint_count; j++)
-			if (c->pools[i].endpoints[j].cgroup)
-				add_pattern(w, c->pools[i].endpoints[j].cgroup);
+		each_pattern(&c->pools[i], add_pattern, w);
 	w->matched = calloc(CGROUP2_MAX_DEPTH + 1, w->count + 1);
 	return w->matched ? 0 : -ENOMEM;
 }
@@ -121,10 +140,11 @@ int server_cgroups_update(const struct maps *m, const struct config *c, const ch
 	if (!err && w.count)
 		err = cgroup2_walk(root, below, server_cgroups_visit, &w);
 	if (err == -ECANCELED)
-		err = log_err_r(ENOSPC, "more than %d cgroups match the patterns of endpoints",
+		err = log_err_r(ENOSPC,
+				"more than %d cgroups match the patterns of endpoints and classes",
 				PINTLE_MAX_SERVER_CGROUPS);
 	else if (err)
-		log_err_r(err, "cannot search %s for the cgroups of endpoints", root);
+		log_err_r(err, "cannot search %s for the cgroups of endpoints and classes", root);
 	if (w.row_count)
 		qsort(w.rows, w.row_count, sizeof(*w.rows), by_bytes);
 	err = put_rows(m, &w) ?: err;

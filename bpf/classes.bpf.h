@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * classes.bpf.h - which class of its pool a connection belongs to.
+ *
+ *   given  = the class of the first rule that matches; else the pool's first class
+ *   asked  = the client's hint; else the class of the first rule for the connection's DSCP
+ *   class  = asked, if its priority is not above that of `given`, or the client is trusted;
+ *            else given
+ */
+#ifndef PINTLE_CLASSES_BPF_H
+#define PINTLE_CLASSES_BPF_H
+
+#include <pintle/abi.h>
+
+/* What rules ask about a client, besides addresses; 0: not known. */
+struct class_client {
+	__u64 space; /* as in struct pintle_pod */
+	__u64 account;
+	__u64 cgroup;
+	__u32 dscp; /* 1 + the DSCP */
+	__u32 zero;
+	__u8 address[16];
+};
+
+/* Each 0 or 1 + a class. */
+struct class_found {
+	__u8 given;
+	__u8 asked;
+	__u8 trusted; /* 1: its hints may raise the class */
+	__u8 zero;
+};
+
+#define CLASS_CASE_MAX 32
+
+/* Connections whose classes are found, as data for the syscall program of the tests. */
+struct class_case {
+	struct pintle_ref pool;
+	__u32 count; /* of `of`, at most CLASS_CASE_MAX */
+	__u32 zero;
+	struct class_one {
+		struct class_client client;
+		__u16 port;
+		__u8 asked;    /* 1 + the hint; 0: none */
+		__u8 class_id; /* out */
+		__u32 zero;
+	} of[CLASS_CASE_MAX];
+};
+
+#ifdef __bpf__
+#include "choose.bpf.h"
+
+struct class_search {
+	const struct terms *terms;
+	const struct class_client *client;
+	struct class_found *found;
+	__u16 port;
+};
+
+static __always_inline bool class_cgroup_matches(__u64 cgroup, __u64 pattern)
+{
+	struct pintle_server_cgroup key = {.cgroup = cgroup, .pattern = pattern};
+
+	return bpf_map_lookup_elem(&server_cgroups, &key);
+}
+
+static __always_inline bool class_rule_matches(const struct pintle_class_rule *r,
+					       const struct class_client *c, __u16 port)
+{
+	const __u64 *address = (const __u64 *)c->address, *mask = (const __u64 *)r->mask;
+	const __u64 *prefix = (const __u64 *)r->prefix;
+
+	return (address[0] & mask[0]) == prefix[0] && (address[1] & mask[1]) == prefix[1] &&
+	       (!r->port || r->port == port) && (!r->dscp || r->dscp == c->dscp) &&
+	       (!r->space || r->space == c->space) && (!r->account || r->account == c->account) &&
+	       (!r->pattern || class_cgroup_matches(c->cgroup, r->pattern));
+}
+
+/* What the i-th rule says of the client. Returns 1 when no further rule counts. */
+__weak __noinline int class_rule(const struct terms *t, const struct class_client *c,
+				 struct class_found *f, __u32 i, __u32 port)
+{
+	const struct pintle_class_rule *r;
+	struct pintle_pool *pool;
+
+	if (!t || !c || !f)
+		return 1;
+	pool = pool_of(t);
+	if (!pool || i >= pool->rule_count || i >= PINTLE_MAX_RULES)
+		return 1;
+	r = &pool->rules[i];
+	if (r->dscp && f->asked)
+		return 0;
+	if (!class_rule_matches(r, c, port))
+		return 0;
+	if (r->flags & PINTLE_RULE_TRUSTED)
+		f->trusted = 1;
+	if (r->dscp) {
+		f->asked = 1 + r->class_id;
+		return 0;
+	}
+	f->given = 1 + r->class_id;
+	return 1;
+}
+
+static long class_step(__u32 i, void *arg)
+{
+	const struct class_search *s = arg;
+	int done = class_rule(s->terms, s->client, s->found, i, s->port);
+
+	/* The verifier must see that a callback returns 0 or 1. */
+	hide(done);
+	return !!done;
+}
+
+/* Sets t->class_id. f->asked is the client's hint; `port` is the frontend's. */
+__weak __noinline int class_find(struct terms *t, const struct class_client *c,
+				 struct class_found *f, __u32 port)
+{
+	struct class_search s = {.terms = t, .client = c, .found = f, .port = port};
+	struct pintle_pool *pool;
+	__u32 given, asked;
+
+	if (!t || !c || !f)
+		return 0;
+	pool = pool_of(t);
+	if (!pool)
+		return 0;
+	if (f->asked > pool->class_count)
+		f->asked = 0;
+	bpf_loop(PINTLE_MAX_RULES, class_step, &s, 0);
+	given = f->given ? f->given - 1 : 0;
+	given &= PINTLE_MAX_CLASSES - 1;
+	t->class_id = given;
+	if (!f->asked)
+		return 0;
+	asked = (f->asked - 1) & (PINTLE_MAX_CLASSES - 1);
+	if (pool->hints_trusted || f->trusted ||
+	    pool->class_of[asked].priority <= pool->class_of[given].priority)
+		t->class_id = asked;
+	return 0;
+}
+#endif
+
+#endif

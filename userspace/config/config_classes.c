@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config_classes.c - the classes of a pool, and the rules that say which connections are whose. */
+#include "config_internal.h"
+#include "traits.bpf.h"
+#include "../base/util.h"
+
+static void derive_class(struct config_class *k, const struct yaml_node *n)
+{
+	const struct yaml_node *rule = yaml_node_at(yaml_node_get(n, "rules"), 0);
+
+	if (!yaml_node_get(n, "maxExtraLoad"))
+		k->max_extra_load = CONFIG_EXTRA_POOL;
+	for (size_t i = 0; i < k->rule_count; i++, rule = rule->next)
+		k->rules[i].has_source = yaml_node_get(rule, "source");
+}
+
+void config_classes_derive(struct config *c, const struct yaml_node *root)
+{
+	const struct yaml_node *n = yaml_node_at(yaml_node_get(root, "pools"), 0);
+
+	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {
+		const struct yaml_node *class = yaml_node_at(yaml_node_get(n, "classes"), 0);
+
+		for (size_t j = 0; j < c->pools[i].class_count; j++, class = class->next)
+			derive_class(&c->pools[i].classes[j], class);
+	}
+}
+
+/* What a hook must see of a client to judge a rule's key. DSCP is, like a hint, an option of the
+ * client's socket. */
+static const struct {
+	const char *name;
+	uint32_t sees; /* enum pintle_key */
+} judged[] = {
+	{"source", PINTLE_KEY_SOURCE},
+	{"namespace", PINTLE_KEY_NAMESPACE},
+	{"serviceAccount", PINTLE_KEY_ACCOUNT},
+	{"cgroup", PINTLE_KEY_CGROUP},
+	{"dscp", PINTLE_KEY_HINT},
+	{"trustHints", PINTLE_KEY_HINT},
+};
+
+static void check_seen(const struct config_pool *p, const struct yaml_node *n,
+		       struct yaml_report *r)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(judged); i++) {
+		const struct yaml_node *place = yaml_node_get(n, judged[i].name);
+
+		if (place && !hook_sees(p->decided_by, judged[i].sees))
+			yaml_report_error(
+				r, place->line, place->column,
+				"%s cannot be judged for endpoints with listen, because their "
+				"clients may be on other nodes; write source or port",
+				judged[i].name);
+	}
+}
+
+static void check_rule(const struct config_pool *p, const struct config_rule *rule,
+		       const struct yaml_node *n, struct yaml_report *r)
+{
+	if (n->kind != YAML_MAP)
+		return;
+	check_seen(p, n, r);
+	if (!rule->has_source && !yaml_node_get(n, "port") && !yaml_node_get(n, "namespace") &&
+	    !yaml_node_get(n, "serviceAccount") && !yaml_node_get(n, "cgroup") &&
+	    !yaml_node_get(n, "dscp"))
+		yaml_report_error(r, n->line, n->column,
+				  "this rule matches every connection; write which it is for: "
+				  "source, port, namespace, serviceAccount, cgroup or dscp");
+}
+
+static void check_name(const struct config_pool *p, size_t i, const struct yaml_node *n,
+		       struct yaml_report *r)
+{
+	const struct yaml_node *place = yaml_node_towards(n, "name", NULL);
+
+	for (size_t j = 0; j < i && p->classes[i].name; j++)
+		if (p->classes[j].name && !strcmp(p->classes[i].name, p->classes[j].name)) {
+			yaml_report_error(
+				r, place->line, place->column,
+				"the class of line %d has the name \"%s\" already; choose another",
+				p->classes[j].line, p->classes[i].name);
+			return;
+		}
+}
+
+static void check_limit(const struct config_class *k, const struct yaml_node *n,
+			struct yaml_report *r)
+{
+	const struct yaml_node *place = yaml_node_towards(n, "admission", NULL);
+
+	if (k->limit == 0 && k->admission != PINTLE_ADMISSION_PROCEED)
+		yaml_report_warning(r, place->line, place->column,
+				    "admission has no effect, because the class has no limit; "
+				    "write limit, the load from which on an endpoint is full");
+}
+
+void config_classes_check(const struct config_pool *p, const struct yaml_node *n,
+			  struct yaml_report *r)
+{
+	const struct yaml_node *classes = yaml_node_get(n, "classes");
+	const struct yaml_node *class = yaml_node_at(classes, 0);
+	size_t rules = 0;
+
+	for (size_t i = 0; i < p->class_count; i++, class = class->next) {
+		const struct yaml_node *rule = yaml_node_at(yaml_node_get(class, "rules"), 0);
+
+		check_name(p, i, class, r);
+		check_limit(&p->classes[i], class, r);
+		for (size_t j = 0; j < p->classes[i].rule_count; j++, rule = rule->next)
+			check_rule(p, &p->classes[i].rules[j], rule, r);
+		rules += p->classes[i].rule_count;
+	}
+	if (rules > PINTLE_MAX_RULES)
+		yaml_report_error(r, classes->line, classes->column,
+				  "the classes have %zu rules together; a pool has room for %d",
+				  rules, PINTLE_MAX_RULES);
+	/* Only the pool's own key: check_rule() has seen those of rules. */
+	class = yaml_node_get(n, "trustHints");
+	if (p->hints_trusted && class && !hook_sees(p->decided_by, PINTLE_KEY_HINT))
+		yaml_report_error(r, class->line, class->column,
+				  "trustHints is for endpoints with address: hints of clients on "
+				  "other nodes are not seen; remove it");
+}
+
+bool config_rules_of_pods(const struct config_pool *p)
+{
+	for (size_t i = 0; i < p->class_count; i++)
+		for (size_t j = 0; j < p->classes[i].rule_count; j++)
+			if (p->classes[i].rules[j].space || p->classes[i].rules[j].account)
+				return true;
+	return false;
+}
+
+void config_classes_free(struct config_pool *p)
+{
+	for (size_t i = 0; i < p->class_count; i++) {
+		struct config_class *k = &p->classes[i];
+
+		for (size_t j = 0; j < k->rule_count; j++) {
+			free(k->rules[j].space);
+			free(k->rules[j].account);
+			free(k->rules[j].cgroup);
+		}
+		free(k->rules);
+		free(k->name);
+	}
+	free(p->classes);
+}
