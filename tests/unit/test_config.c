@@ -95,6 +95,11 @@ static struct config *load_text(const char *text, const char *warnings)
 	HEAD "pools:\n- name: a\n" FRONTEND                                                        \
 	     "  endpoints: [{name: e, address: \"10.1.0.1:8000\"},\n"                              \
 	     "    {name: f, address: \"10.1.0.2:8000\"}]\n"
+#define CGROUP                                                                                     \
+	"write a path from / on, or a pattern that begins with / or *, of at most 255 bytes\n"
+#define RULES "source, port, namespace, serviceAccount, cgroup or dscp\n"
+#define ELSEWHERE                                                                                  \
+	" is for endpoints with address: clients of endpoints with listen may be on other nodes; "
 #define ADDRESS   "write ADDRESS:PORT or [ADDRESS]:PORT\n"
 #define NAME_RULE "write 1 to 331 of a-z, 0-9, \"-\" and \".\", beginning with a letter or digit\n"
 #define DURATION  "write a duration from 10ms to 1h, in ms, s, m or h\n"
@@ -607,6 +612,42 @@ static const struct refusal refusals[] = {
 	      "  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n  intercept: endpoints\n",
 	 "7:14: intercept is for endpoints with address: a connection to a listener's own address is "
 	 "the server's; remove intercept\n"},
+	{"classes that say too little, or too much",
+	 CONNECT_POOL
+	 "  classes:\n  - {name: a, priority: x}\n  - {name: b, limit: 0, admission: no}\n"
+	 "  - {name: b, admission: refuse, maxExtraLoad: auto}\n",
+	 "9:25: priority is \"x\", which is no number; write a whole number from -1000 to 1000\n"
+	 "10:22: limit is \"0\", which is out of range; write a number from 0.001 to 1000000\n"
+	 "10:36: admission is \"no\", which is not known; write one of proceed, refuse\n"
+	 "11:12: the class of line 10 has the name \"b\" already; choose another\n"
+	 "11:26: warning: admission has no effect, because the class has no limit; write limit, the "
+	 "load from which on an endpoint is full\n"
+	 "11:48: maxExtraLoad is \"auto\", which is no number; write a number from 0 to 1000000\n"},
+	{"rules that say too little, or too much",
+	 CONNECT_POOL "  classes:\n  - name: a\n    rules:\n    - {}\n    - {trustHints: true}\n"
+		      "    - {source: 10.9.0.0/33}\n    - {source: 224.0.0.1}\n"
+		      "    - {serviceAccount: a}\n    - {dscp: 64}\n    - {port: 0}\n",
+	 "11:7: this rule matches every connection; write which it is for: " RULES
+	 "12:7: this rule matches every connection; write which it is for: " RULES
+	 "13:16: source is \"10.9.0.0/33\", which is no prefix of addresses; write a prefix length from "
+	 "0 to 32 (IPv4) or to 128 (IPv6)\n"
+	 "14:16: source is \"224.0.0.1\", which no TCP connection can have; write an address, or a "
+	 "prefix such as 10.9.0.0/16\n"
+	 "15:24: serviceAccount is \"a\", which is no service account; write NAMESPACE/NAME\n"
+	 "16:14: dscp is \"64\", which is out of range; write a whole number from 0 to 63\n"
+	 "17:14: port is \"0\", which is out of range; write a whole number from 1 to 65535\n"},
+	{"rules that the servers' node cannot judge",
+	 HEAD "pools:\n- name: a\n" FRONTEND
+	      "  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n  trustHints: true\n"
+	      "  classes:\n  - name: a\n    rules:\n    - {namespace: a}\n"
+	      "    - {serviceAccount: a/b, port: 80}\n    - {cgroup: /a}\n    - {dscp: 6}\n"
+	      "    - {source: 10.0.0.0/8, trustHints: true}\n",
+	 "7:15: trustHints" ELSEWHERE "remove it\n"
+	 "11:19: namespace" ELSEWHERE "write source or port\n"
+	 "12:24: serviceAccount" ELSEWHERE "write source or port\n"
+	 "13:16: cgroup" ELSEWHERE "write source or port\n"
+	 "14:14: dscp" ELSEWHERE "write source or port\n"
+	 "15:40: trustHints" ELSEWHERE "write source or port\n"},
 	{"no names of clients", CONNECT_POOL "  interceptExcept: [\"a b\", \"\"]\n",
 	 "8:21: interceptExcept is \"a b\", which is no name of a client; write a list of clients "
 	 "such as [prometheus, pod/UID]\n8:28: interceptExcept is \"\", which is no name of a client; "
@@ -623,7 +664,7 @@ static const struct refusal refusals[] = {
 		 "[{name: a, listen: \"127.0.0.1:8001\", user: \"a b\", cgroup: vllm}]"),
 	 "6:57: user is \"a b\", which is no user's name; write the name or number of a user, of at most "
 	 "31 bytes\n"
-	 "6:72: cgroup is \"vllm\", which does not begin with /; write a path from / on, of at most 255 bytes\n"},
+	 "6:72: cgroup is \"vllm\", which does not begin with /; " CGROUP},
 	{"ejection, where listeners tell", POOL "  ejection: {failures: 1}\n",
 	 "7:13: ejection is for endpoints with address: an endpoint with listen is left out as "
 	 "soon as it stops listening; remove ejection\n"},
@@ -640,11 +681,11 @@ static const struct refusal refusals[] = {
 	 "8:1: warning: clients has no effect, because no pool's key or group is cgroup; write "
 	 "stickiness: "
 	 "{key: cgroup}\n"
-	 "8:3: \"cgroup\" is missing in clients[]; add it: a path from / on, of at most 255 bytes\n"
+	 "8:3: \"cgroup\" is missing in clients[]; add it: a path from / on, or a pattern that "
+	 "begins with / or *, of at most 255 bytes\n"
 	 "8:10: name is \"A/b\", with a character that a name cannot have there; write 1 to 63 of a-z, "
 	 "0-9, \"-\" and \".\", beginning with a letter or digit\n"
-	 "9:21: cgroup is \"x\", which does not begin with /; write a path from / on, of at most 255 "
-	 "bytes\n"},
+	 "9:21: cgroup is \"x\", which does not begin with /; " CGROUP},
 
 	/* the metrics' path */
 	{"a path that is none", POOL "  scrape: {path: metrics}\n",
@@ -1288,6 +1329,77 @@ static void names_both_ways(void **state)
 	assert_string_equal(outcome_name(PINTLE_OUTCOME_LEAST_LOADED), "least_loaded");
 }
 
+static void classes_and_rules(void **state)
+{
+	static const char text[] = CONNECT_POOL
+		"  trustHints: true\n  classes:\n  - {name: chat}\n"
+		"  - name: batch\n    priority: -1\n    limit: 10.5\n    admission: refuse\n"
+		"    maxExtraLoad: 0\n    rules:\n    - {source: 10.9.0.0/16, port: 8001}\n"
+		"    - {namespace: jobs, serviceAccount: jobs/run, cgroup: \"*/batch-*\", dscp: 0,"
+		" trustHints: true}\n";
+	_cleanup_config_ struct config *c = load_text(text, NULL);
+	char prefix[ADDR_TEXT_SIZE];
+	const struct config_class *k;
+	const struct config_rule *r;
+
+	(void)state;
+	assert_true(c->pools[0].hints_trusted);
+	assert_int_equal(c->pools[0].class_count, 2);
+	k = c->pools[0].classes;
+	assert_string_equal(k->name, "chat");
+	assert_int_equal(k->priority, 0);
+	assert_true(k->limit == 0 && k->max_extra_load == CONFIG_EXTRA_POOL);
+	assert_int_equal(k->admission, PINTLE_ADMISSION_PROCEED);
+	assert_int_equal(k->rule_count, 0);
+	k++;
+	assert_string_equal(k->name, "batch");
+	assert_int_equal(k->priority, -1);
+	assert_true(k->limit == 10.5 && k->max_extra_load == 0);
+	assert_int_equal(k->admission, PINTLE_ADMISSION_REFUSE);
+	assert_int_equal(k->rule_count, 2);
+	r = k->rules;
+	assert_true(r->has_source && !r->space && !r->account && !r->cgroup && !r->hints_trusted);
+	addr_format(&r->source.prefix, 1, prefix);
+	assert_string_equal(prefix, "10.9.0.0:1");
+	assert_int_equal(r->source.prefix_bits, 96 + 16);
+	assert_int_equal(r->port, 8001);
+	assert_int_equal(r->dscp, -1);
+	r++;
+	assert_true(!r->has_source && r->hints_trusted);
+	assert_string_equal(r->space, "jobs");
+	assert_string_equal(r->account, "jobs/run");
+	assert_string_equal(r->cgroup, "*/batch-*");
+	assert_int_equal(r->dscp, 0);
+	assert_int_equal(r->port, 0);
+	assert_true(config_rules_of_pods(&c->pools[0]));
+}
+
+static void rules_of_a_pool(void **state)
+{
+	char text[8192];
+	size_t n;
+
+	(void)state;
+	for (int more = 0; more < 2; more++) {
+		_cleanup_told_ struct told t = {0};
+		_cleanup_config_ struct config *c = NULL;
+
+		n = (size_t)snprintf(text, sizeof(text), "%s", CONNECT_POOL "  classes:\n");
+		for (int i = 0; i < 2; i++) {
+			n += (size_t)snprintf(text + n, sizeof(text) - n,
+					      "  - name: c%d\n    rules:\n", i);
+			for (int j = 0; j < PINTLE_MAX_RULES / 2 + (more && i); j++)
+				n += (size_t)snprintf(text + n, sizeof(text) - n,
+						      "    - {port: %d}\n", 1 + j);
+		}
+		assert_int_equal(parse_bytes(&t, text, n, &c), more ? -EINVAL : 0);
+		assert_string_equal(t.text,
+				    more ? "9:3: the classes have 33 rules together; a pool "
+					   "has room for 32\n"
+					 : "");
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest others[] = {
@@ -1308,6 +1420,8 @@ int main(void)
 		cmocka_unit_test(files_that_are_none),
 		cmocka_unit_test(files_that_load),
 		cmocka_unit_test(names_both_ways),
+		cmocka_unit_test(classes_and_rules),
+		cmocka_unit_test(rules_of_a_pool),
 	};
 	struct CMUnitTest tests[ARRAY_SIZE(refusals) + ARRAY_SIZE(others)] = {0};
 

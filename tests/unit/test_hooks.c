@@ -116,6 +116,8 @@ static void test_several_ways(void **state)
 	assert_int_equal(reach_among(ALL_REACHES, 0), 0);
 }
 
+#define IS_FOR(link, ...) link_is_for(&link_kinds[link], &(struct link_pool){__VA_ARGS__})
+
 /* Every link belongs to pools of a hook, or is always there, or is of the former layout. */
 static void test_links(void **state)
 {
@@ -123,26 +125,29 @@ static void test_links(void **state)
 	for (int i = 0; i < LINK_COUNT; i++) {
 		const struct link_kind *k = &link_kinds[i];
 
-		assert_false(link_is_for(k, PINTLE_HOOK_NONE, PINTLE_KEY_NONE, PINTLE_KEY_NONE));
+		assert_false(IS_FOR(i, .key_kind = PINTLE_KEY_NONE));
 		if (link_is_always(k) || k->former)
 			continue;
-		assert_true(link_is_for(k, k->decided_by, k->key, PINTLE_KEY_NONE));
-		assert_true(link_is_for(k, k->decided_by, PINTLE_KEY_NONE, k->key));
+		assert_true(IS_FOR(i, .decided_by = k->decided_by, .key_kind = k->key));
+		assert_true(IS_FOR(i, .decided_by = k->decided_by, .group_kind = k->key));
 	}
 	assert_false(link_is_always(&link_kinds[LINK_SOCKOPS]));
 	assert_true(link_is_always(&link_kinds[LINK_LOOKUP]));
-	assert_true(link_is_for(&link_kinds[LINK_SERVERS], PINTLE_HOOK_LOOKUP, PINTLE_KEY_SOURCE,
-				PINTLE_KEY_NONE));
-	assert_false(link_is_for(&link_kinds[LINK_CLIENTS], PINTLE_HOOK_LOOKUP, PINTLE_KEY_SOURCE,
-				 PINTLE_KEY_NONE));
-	assert_true(link_is_for(&link_kinds[LINK_CONNECT4], PINTLE_HOOK_CONNECT, PINTLE_KEY_CLIENT,
-				PINTLE_KEY_NONE));
-	assert_false(link_is_for(&link_kinds[LINK_CONNECT4], PINTLE_HOOK_LOOKUP, PINTLE_KEY_SOURCE,
-				 PINTLE_KEY_NONE));
-	assert_true(link_is_for(&link_kinds[LINK_HINT], PINTLE_HOOK_CONNECT, PINTLE_KEY_CLIENT,
-				PINTLE_KEY_HINT));
-	assert_false(link_is_for(&link_kinds[LINK_HINT], PINTLE_HOOK_CONNECT, PINTLE_KEY_CLIENT,
-				 PINTLE_KEY_NONE));
+	assert_true(IS_FOR(LINK_SERVERS, .decided_by = PINTLE_HOOK_LOOKUP,
+			   .key_kind = PINTLE_KEY_SOURCE));
+	assert_false(IS_FOR(LINK_CLIENTS, .decided_by = PINTLE_HOOK_LOOKUP,
+			    .key_kind = PINTLE_KEY_SOURCE));
+	assert_true(IS_FOR(LINK_CONNECT4, .decided_by = PINTLE_HOOK_CONNECT,
+			   .key_kind = PINTLE_KEY_CLIENT));
+	assert_false(IS_FOR(LINK_CONNECT4, .decided_by = PINTLE_HOOK_LOOKUP,
+			    .key_kind = PINTLE_KEY_SOURCE));
+	assert_true(IS_FOR(LINK_HINT, .decided_by = PINTLE_HOOK_CONNECT,
+			   .key_kind = PINTLE_KEY_CLIENT, .group_kind = PINTLE_KEY_HINT));
+	assert_false(IS_FOR(LINK_HINT, .decided_by = PINTLE_HOOK_CONNECT,
+			    .key_kind = PINTLE_KEY_CLIENT));
+	assert_true(IS_FOR(LINK_HINT, .decided_by = PINTLE_HOOK_CONNECT, .class_count = 2));
+	assert_false(IS_FOR(LINK_HINT, .decided_by = PINTLE_HOOK_CONNECT, .class_count = 1));
+	assert_false(IS_FOR(LINK_HINT, .decided_by = PINTLE_HOOK_LOOKUP, .class_count = 2));
 }
 
 int main(void)

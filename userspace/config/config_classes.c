@@ -49,8 +49,8 @@ static void check_seen(const struct config_pool *p, const struct yaml_node *n,
 		if (place && !hook_sees(p->decided_by, judged[i].sees))
 			yaml_report_error(
 				r, place->line, place->column,
-				"%s cannot be judged for endpoints with listen, because their "
-				"clients may be on other nodes; write source or port",
+				"%s is for endpoints with address: clients of endpoints with "
+				"listen may be on other nodes; write source or port",
 				judged[i].name);
 	}
 }
@@ -119,8 +119,8 @@ void config_classes_check(const struct config_pool *p, const struct yaml_node *n
 	class = yaml_node_get(n, "trustHints");
 	if (p->hints_trusted && class && !hook_sees(p->decided_by, PINTLE_KEY_HINT))
 		yaml_report_error(r, class->line, class->column,
-				  "trustHints is for endpoints with address: hints of clients on "
-				  "other nodes are not seen; remove it");
+				  "trustHints is for endpoints with address: clients of endpoints "
+				  "with listen may be on other nodes; remove it");
 }
 
 bool config_rules_of_pods(const struct config_pool *p)

@@ -129,7 +129,7 @@ static const struct yaml_key config_keys[] = {
 		 "one client."},
 	{"clients[].name", &yaml_name, .required = true, .max = MAX_CLIENT, CLIENT(name),
 	 .help = "The client's name."},
-	{"clients[].cgroup", &yaml_path, .required = true, .max = 255, CLIENT(cgroup),
+	{"clients[].cgroup", &config_cgroup, .required = true, .max = 255, CLIENT(cgroup),
 	 .help = "A path below the cgroup2 root, or a pattern of it, where `*` also stands for "
 		 "`/`: `/system.slice/batch-*.service`. Everything below such a cgroup belongs "
 		 "to it."},
@@ -192,7 +192,8 @@ static const struct yaml_key config_keys[] = {
 	 .absent = "the user of the listener that was there first, and root",
 	 .help = "With `listen`: the user whose listeners are the endpoint. Other listeners at "
 		 "its address are left out and reported."},
-	{"pools[].endpoints[].cgroup", &yaml_path, .max = 255, ENDPOINT(cgroup), .absent = "any",
+	{"pools[].endpoints[].cgroup", &config_cgroup, .max = 255, ENDPOINT(cgroup),
+	 .absent = "any",
 	 .help = "With `listen`: the cgroup in or below which the endpoint's listeners are made, "
 		 "as a path below the cgroup2 root or a pattern of it, as in `clients[].cgroup`. "
 		 "It must be in or below `node.cgroup`. Without `user`, the listeners may belong "
@@ -331,7 +332,7 @@ static const struct yaml_key config_keys[] = {
 		 "are not known. With a number, prompts weigh nothing: the load counts requests "
 		 "alone."},
 
-	{"pools[].classes", &yaml_maps, .max = PINTLE_MAX_POOLS * PINTLE_MAX_CLASSES,
+	{"pools[].classes", &yaml_maps, .empty = true, .max = PINTLE_MAX_POOLS * PINTLE_MAX_CLASSES,
 	 .each = PINTLE_MAX_CLASSES, POOL(classes), .list = &class_list,
 	 .absent = "one class, without a limit",
 	 .help = "The classes of the pool's work, with what each may take of an endpoint; see "
@@ -357,8 +358,9 @@ static const struct yaml_key config_keys[] = {
 	 CLASS(max_extra_load), .absent = "the pool's `stickiness.maxExtraLoad`",
 	 .help = "By how many request equivalents the preferred endpoint may be ahead of the least "
 		 "loaded one before a session of the class leaves it."},
-	{"pools[].classes[].rules", &yaml_maps, .max = PINTLE_MAX_POOLS * PINTLE_MAX_RULES,
-	 .each = PINTLE_MAX_RULES, CLASS(rules), .list = &rule_list, .absent = "none",
+	{"pools[].classes[].rules", &yaml_maps, .empty = true,
+	 .max = PINTLE_MAX_POOLS * PINTLE_MAX_RULES, .each = PINTLE_MAX_RULES, CLASS(rules),
+	 .list = &rule_list, .absent = "none",
 	 .help = "Which connections belong to the class: those that match all that one of the rules "
 		 "says. The rules of all classes are tried in the order of the file, and the first "
 		 "that matches counts."},
@@ -372,7 +374,8 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].classes[].rules[].serviceAccount", &config_account,
 	 .max = MAX_LABEL + 1 + MAX_HOST, RULE(account), .absent = "any",
 	 .help = "With `address`: the service account of the client's pod, as NAMESPACE/NAME."},
-	{"pools[].classes[].rules[].cgroup", &yaml_path, .max = 255, RULE(cgroup), .absent = "any",
+	{"pools[].classes[].rules[].cgroup", &config_cgroup, .max = 255, RULE(cgroup),
+	 .absent = "any",
 	 .help = "With `address`: a path of the client's cgroup or a pattern of it, as in "
 		 "`clients[].cgroup`."},
 	{"pools[].classes[].rules[].dscp", &yaml_integer, .min = 0, .max = 63, .unset = -1,

@@ -29,6 +29,22 @@ static void owner_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 const struct yaml_type config_user = {.wants = owner_wants, .read = read_owner};
 const struct yaml_type config_group_name = {.wants = owner_wants, .read = read_owner};
 
+/* ---- cgroups --------------------------------------------------------------- */
+
+static int read_cgroup(struct yaml_value *v, void *field)
+{
+	return v->text[0] == '*' ? yaml_take_text(v, field) : yaml_path.read(v, field);
+}
+
+static void cgroup_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	snprintf(buf, YAML_WANTS_SIZE,
+		 "a path from / on, or a pattern that begins with / or *, of at most %.0f bytes",
+		 k->max);
+}
+
+const struct yaml_type config_cgroup = {.wants = cgroup_wants, .read = read_cgroup};
+
 /* ---- pools ------------------------------------------------------------------ */
 
 /* "NAMESPACE/NAME:PORT" is a name in a cluster: config_check.c refuses it in the file. */

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "traits.bpf.h"
+
 enum link_id {
 	LINK_SOCKOPS,
 	LINK_SERVERS,
@@ -30,7 +32,8 @@ struct link_kind {
 	 * its sessions or groups. A link with neither always exists, unless it is `former`. */
 	enum pintle_hook decided_by;
 	enum pintle_key key;
-	bool netns; /* attached to the network namespace; else to the cgroup */
+	bool classes; /* also while one whose hook sees this key has several classes */
+	bool netns;   /* attached to the network namespace; else to the cgroup */
 	/* The program sees how connections end. It stays attached after the last pool that needs
 	 * it has left, until the connections to that pool's endpoints have ended. */
 	bool sees_ends;
@@ -52,13 +55,22 @@ static inline bool link_is_always(const struct link_kind *k)
 	return !k->decided_by && !k->key && !k->former;
 }
 
-/** Whether a pool needs the link: `decided_by` is its enum pintle_hook, `key_kind` and `group_kind`
- * are its enum pintle_key of sessions and of groups. */
-static inline bool link_is_for(const struct link_kind *k, uint32_t decided_by, uint32_t key_kind,
-			       uint32_t group_kind)
+/* What tells which links a pool needs. */
+struct link_pool {
+	uint32_t decided_by; /* enum pintle_hook */
+	uint32_t key_kind;   /* enum pintle_key: of sessions, and of groups */
+	uint32_t group_kind;
+	uint32_t class_count;
+};
+
+/** Whether a pool needs the link. */
+static inline bool link_is_for(const struct link_kind *k, const struct link_pool *p)
 {
-	return (k->decided_by && k->decided_by == decided_by) ||
-	       (k->key && (k->key == key_kind || k->key == group_kind));
+	if (k->decided_by && k->decided_by == p->decided_by)
+		return true;
+	if (k->classes && p->class_count > 1 && hook_sees(p->decided_by, k->key))
+		return true;
+	return k->key && (k->key == p->key_kind || k->key == p->group_kind);
 }
 
 /** The hook's name in messages: "lookup", "sockops_servers". */

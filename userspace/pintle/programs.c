@@ -30,7 +30,10 @@ bool link_wanted(const struct state *s, enum link_id link)
 	for (size_t i = 0; !wanted && i < s->pool_count; i++) {
 		const struct state_pool *p = &s->pools[i];
 
-		wanted = link_is_for(&link_kinds[link], p->decided_by, p->key_kind, p->group_kind);
+		const struct link_pool needs = {p->decided_by, p->key_kind, p->group_kind,
+						p->class_count};
+
+		wanted = link_is_for(&link_kinds[link], &needs);
 	}
 	return wanted;
 }

@@ -142,9 +142,10 @@ static bool link_wanted(const struct link_kind *k, const struct config *c)
 
 	for (size_t i = 0; !any && i < c->pool_count; i++) {
 		const struct config_pool *p = &c->pools[i];
+		const struct link_pool needs = {p->decided_by, p->stickiness.key_kind,
+						p->stickiness.group_kind, (uint32_t)p->class_count};
 
-		any = link_is_for(k, p->decided_by, p->stickiness.key_kind,
-				  p->stickiness.group_kind);
+		any = link_is_for(k, &needs);
 	}
 	return any;
 }

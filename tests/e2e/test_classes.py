@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Classes: who belongs to one, and what its limit does, in both hooks."""
+import errno
+import socket
+import struct
+
+from clients import FRONTEND, REMOTE_SOURCES, source
+from harness import case
+from kernel import wait_for
+from pods import SERVICE, Cluster
+from test_connect import BOTH
+from test_connect_keys import CLASS, LEVEL, URL
+
+# test_connect and test_connect_daemon run the daemon's own code under the sanitizers.
+UNDER_SANITIZERS = False
+
+INTERACTIVE, BATCH = range(2)
+DSCP_8 = 8 << 2  # as IP_TOS has it
+
+
+def classes(*rules, **batch):
+    """Batch may fill an endpoint up to a load of 3."""
+    return {"classes": [{"name": "interactive"},
+                        {"name": "batch", "priority": -1, "limit": 3, "admission": "refuse", "rules": list(rules),
+                         **batch}]}
+
+
+def hint(number):
+    return LEVEL, CLASS, struct.pack("=I", number)
+
+
+def is_refused(ask):
+    """Whether the connection is refused; any other failure is one."""
+    try:
+        ask()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def fill(*servers):
+    for s in servers:
+        s.set(running=5)
+        s.scraped()
+
+
+def empty(*servers):
+    for s in servers:
+        s.set(running=0)
+        s.scraped()
+
+
+@case(each=BOTH)
+def test_full_for_batch_alone(node, family):
+    """The lookup hook: clients by their addresses. Where each endpoint is full for batch, batch is refused at once,
+    and others are served; when one has room again, batch goes there."""
+    servers = node.servers(2)
+    node.steer(servers, **classes({"source": source(7, family)}))
+    batch, other = (lambda n=n: node.ask(FRONTEND[family], source(n, family)) for n in (7, 8))
+    assert not is_refused(batch) and not is_refused(other)
+    fill(*servers)
+    assert is_refused(batch) and is_refused(batch)
+    assert not is_refused(other)
+    assert node.decisions()["refused"] == 2
+    empty(servers[1])
+    assert batch() == "s1"
+    assert node.decisions()["refused"] == 2
+
+
+def test_by_port(node):
+    """A frontend of its own for batch."""
+    servers = node.servers(1)
+    to = FRONTEND["v4"].replace("8000", "8100")
+    node.steer(servers, frontends=[FRONTEND["v4"], to], **classes({"port": 8100}))
+    fill(*servers)
+    assert is_refused(lambda: node.ask(to))
+    assert node.ask(FRONTEND["v4"]) == "s0"
+
+
+def world(node, *rules, family="v4", settings=None, **more):
+    cluster = Cluster(node)
+    servers = cluster.servers(2)
+    daemon = cluster.steer(cluster.pool(servers, family=family, **{**classes(*rules), **more}), **(settings or {}))
+    return cluster, [p.model for p in servers], cluster.pod("client"), daemon
+
+
+@case(each=BOTH)
+def test_by_hint(node, family):
+    """The connect hook: a client lowers its class by a hint, and does not raise it."""
+    cluster, servers, client, _ = world(node, family=family)
+    fill(*servers)
+    to = SERVICE[family]
+    assert is_refused(lambda: client.ask(to, options=[hint(BATCH)]))
+    assert not is_refused(lambda: client.ask(to, options=[hint(INTERACTIVE)]))
+    assert not is_refused(lambda: client.ask(to, options=[hint(7)])), "a class that there is not"
+    assert not is_refused(lambda: client.ask(to))
+    assert cluster.decisions()["refused"] == 1
+
+
+@case(each=("nobody", "pool", "rule"))
+def test_whose_hints_are_trusted(node, who):
+    """A client that a rule calls batch says that it is interactive."""
+    rule = {"source": "10.1.0.0/16", **({"trustHints": True} if who == "rule" else {})}
+    more = {"trustHints": True} if who == "pool" else {}
+    cluster, servers, client, _ = world(node, rule, **more)
+    fill(*servers)
+    bound = client.v4
+    assert is_refused(lambda: client.ask(SERVICE["v4"], bound))
+    said = is_refused(lambda: client.ask(SERVICE["v4"], bound, options=[hint(INTERACTIVE)]))
+    assert said == (who == "nobody")
+
+
+@case(each=BOTH)
+def test_by_dscp(node, family):
+    """What the client's packets will carry counts as a hint does."""
+    cluster, servers, client, _ = world(node, {"dscp": 8}, family=family)
+    fill(*servers)
+    option = (socket.IPPROTO_IP, socket.IP_TOS) if family == "v4" else (socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
+    for tos, refused in ((0, False), (DSCP_8, True), (DSCP_8 | 2, True), (0x2e << 2, False)):
+        asked = is_refused(lambda t=tos: client.ask(SERVICE[family], options=[(*option, t)]))
+        assert asked == refused, (tos, asked)
+
+
+def test_by_cgroup(node):
+    """Patterns of cgroups, for those that there are and those that come."""
+    cluster, servers, client, _ = world(node, {"cgroup": "*/batch-*"})
+    fill(*servers)
+
+    def refused(name):
+        path = client.cgroup / name
+        path.mkdir(parents=True, exist_ok=True)
+        return client.run("curl", "-sS", "-m5", URL["v4"], cgroup=path, check=False).returncode == 7
+
+    wait_for(lambda: refused("batch-1"))
+    wait_for(lambda: refused("batch-2/worker"))
+    assert not refused("chat-1")
+
+
+def test_proceed(node):
+    """Without admission the limit moves connections, and refuses none."""
+    cluster, servers, client, _ = world(node, {"source": "10.1.0.0/16"}, settings=None,
+                                        classes=classes({"source": "10.1.0.0/16"}, admission="proceed")["classes"])
+    fill(servers[0])
+    assert client.spread(SERVICE["v4"], 6, frm=client.v4) == {"s1": 6}
+    fill(*servers)
+    assert sum(client.spread(SERVICE["v4"], 6, frm=client.v4).values()) == 6
+    assert "refused" not in cluster.decisions()
+
+
+def test_shadow(node):
+    """In mode shadow nobody is refused, and what would be is counted."""
+    cluster, servers, client, _ = world(node, mode="shadow")
+    fill(*servers)
+
+    def unanswered():
+        try:
+            client.ask(SERVICE["v4"], options=[hint(BATCH)], timeout=1)
+        except OSError as e: # nobody but Pintle knows the Service here
+            return e.errno != errno.ECONNREFUSED or isinstance(e, TimeoutError)
+        return True
+
+    assert unanswered()
+    row, = [r for r in cluster.cli("stats") if r["outcome"] == "refused"]
+    assert row["shadow"] == 1 and row["decisions"] == 0, row
+
+
+def test_changes_under_load(node):
+    """Classes come, change and go by reloads while interactive clients connect: none of them fails, and no count
+    is wrong afterwards."""
+    cluster = Cluster(node)
+    servers, client = cluster.servers(2), cluster.pod("client")
+    configs = [cluster.config(cluster.pool(servers, **more)) for more in (
+        {}, classes({"port": 1}, limit=1), classes({"source": "0.0.0.0/0"}, admission="proceed", limit=1))]
+    daemon = cluster.daemon(configs[0])
+    cluster.all_ready()
+    with client.load(SERVICE["v4"], workers=3) as load:
+        for i in range(12):
+            daemon.reload(configs[i % 3])
+            load.go_on(20)
+    assert not load.failures, load.failures
+    wait_for(lambda: set(cluster.in_flight().values()) == {0})
+    assert daemon.metric("pintle_in_flight_drift_total") == 0
+
+
+def test_without_the_daemon(node):
+    """The limit holds by the newest scores; when they are too old, connections in flight fill the endpoints."""
+    cluster, servers, client, daemon = world(node, saturation={"staleness": "1s"})
+    fill(*servers)
+    ask = lambda: client.ask(SERVICE["v4"], options=[hint(BATCH)])
+    assert is_refused(ask)
+    daemon.kill()
+    wait_for(lambda: not is_refused(ask))
+    held = [client.connect(SERVICE["v4"], options=[hint(BATCH)]) for _ in range(6)]
+    assert is_refused(ask)
+    assert not is_refused(lambda: client.ask(SERVICE["v4"]))
+    for c in held:
+        c.close()
+    wait_for(lambda: not is_refused(ask))
+
+
+def test_cli(node):
+    """`pintle pools` shows the classes, `pintle explain --class` what would become of a connection of one."""
+    cluster, servers, client, _ = world(node)
+    fill(*servers)
+    pool, = cluster.cli("pools")
+    assert pool["classes"] == [
+        {"name": "interactive", "priority": 0, "limit": None, "admission": "proceed"},
+        {"name": "batch", "priority": -1, "limit": 3, "admission": "refuse"}], pool
+    told = cluster.cli("explain", "pool", "--class", "batch")
+    assert told["outcome"] == "refused" and told["chosen"] is None and told["limit"] == 3, told
+    assert "each endpoint is full for its class" in cluster.pintle("explain", "pool", "--class", "batch").stdout
+    told = cluster.cli("explain", "pool")
+    assert told["class"] == "interactive" and told["chosen"] in ("s0", "s1") and told["limit"] is None, told
+    failed = cluster.pintle("explain", "pool", "--class", "nope", check=False)
+    assert failed.returncode == 2 and "it has interactive, batch" in failed.stderr, failed.stderr
