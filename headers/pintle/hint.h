@@ -14,8 +14,8 @@
  *	EINVAL		a size or a class that does not follow the rules below
  *	ENOMEM		the socket has no room for the hint (net.core.optmem_max)
  *
- * A hint has an effect only if the pool's `stickiness.key` (or `group`) is `hint`. On an MPTCP
- * socket a hint is taken, and has no effect.
+ * A hint has an effect only if the pool's `stickiness.key` (or `group`) is `hint`; that of a class,
+ * if the pool has classes. On an MPTCP socket a hint is taken, and has no effect.
  *
  * This header needs nothing else of Pintle: copy the numbers where that is easier.
  */
@@ -33,8 +33,10 @@
  * a hash of a long prompt with which they all begin. All clients with the same text share the
  * group. 1 to 64 bytes of any value. */
 #define PINTLE_HINT_GROUP 2
-/* The class of the connection: an unsigned 32-bit number in the machine's byte order, 0 to 7. A
- * class that the pool does not have counts as 0. */
+/* The class of the connection, by its place in the pool's list: an unsigned 32-bit number in the
+ * machine's byte order, 0 to 7. It may lower the class that the connection would have; it raises it
+ * only where the pool, or one of its rules, trusts hints. A class that the pool does not have says
+ * nothing. */
 #define PINTLE_HINT_CLASS 3
 
 #define PINTLE_HINT_MAX 64 /* bytes of a session or a group */
