@@ -4,7 +4,7 @@ import errno
 import socket
 import struct
 
-from clients import FRONTEND, REMOTE_SOURCES, source
+from clients import FRONTEND, source
 from harness import case
 from kernel import wait_for
 from pods import SERVICE, Cluster
