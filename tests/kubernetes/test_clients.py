@@ -83,6 +83,38 @@ def test_pods_by_their_cgroups(node, layout):
 
 
 @case(timeout=180)
+def test_classes_of_pods(node):
+    """Rules of a pool's classes tell pods by their service account and their own address, also where the socket is
+    not bound; a pod that nobody knows, and one of another account, are in the first class."""
+    world = World(node, mode="enforce")
+    world.api.create("/api/v1/namespaces/llm/serviceaccounts", {"metadata": {"name": "batch"}})
+    job, chat, bulk = (Client(world, name, "containerd-systemd", **spec) for name, spec in (
+        ("job", {"serviceAccountName": "batch"}), ("chat", {}), ("bulk", {})))
+    unknown = world.machine.pod("unknown")
+    server = world.machine.pod("extra")
+    model = server.server()
+    model.set(running=5)
+    to = "10.97.0.1:8000"
+    world.daemon({
+        "name": "extra", "frontends": [to], "endpoints": [{"name": "extra", "address": server.address()}],
+        "classes": [{"name": "interactive"}, {
+            "name": "batch", "limit": 3, "admission": "refuse",
+            "rules": [{"namespace": "llm", "serviceAccount": "llm/batch"}, {"source": bulk.pod.v4},
+                      {"namespace": "other"}]}]})
+
+    def refused(pod, **where):
+        return pod.run("curl", "-sS", "-m5", f"http://{to}/", check=False, **where).returncode == 7
+
+    wait_for(lambda: refused(job.pod, cgroup=job.containers[0]), 30, "the pods to be known")
+    assert refused(job.pod, cgroup=job.containers[1])
+    assert refused(bulk.pod, cgroup=bulk.containers[0])
+    assert not refused(chat.pod, cgroup=chat.containers[0])
+    assert not refused(unknown)
+    model.set(running=0)
+    wait_for(lambda: not refused(job.pod, cgroup=job.containers[0]))
+
+
+@case(timeout=180)
 def test_an_unknown_layout(node):
     """Where pods are not found by their cgroups, a client is its network namespace, which is told once."""
     world = World(node, mode="enforce")
