@@ -51,7 +51,7 @@ static void write_description(FILE *f, int depth, const struct yaml_key *k)
 	char wants[YAML_WANTS_SIZE], text[4096];
 	size_t n = (size_t)snprintf(text, sizeof(text), "%s", k->help);
 
-	if (k->type != &yaml_map)
+	if (k->type != &yaml_map && k->type != &yaml_maps)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, " It takes %s.",
 				      yaml_key_wants(NULL, k, wants));
 	if (k->preset)
@@ -63,6 +63,7 @@ static void write_description(FILE *f, int depth, const struct yaml_key *k)
 }
 
 static void map_schema(FILE *f, int depth, const struct yaml_key *k);
+static void maps_schema(FILE *f, int depth, const struct yaml_key *k);
 
 static void choice_schema(FILE *f, int depth, const struct yaml_key *k)
 {
@@ -120,16 +121,17 @@ static void path_schema(FILE *f, int depth, const struct yaml_key *k)
 
 static void text_schema(FILE *f, int depth, const struct yaml_key *k)
 {
-	(void)k;
 	line(f, depth, "type: string");
-	line(f, depth, "maxLength: 1024");
+	line(f, depth, "maxLength: %.0f", k->max > 0 ? k->max : 1024);
 }
 
 static const struct {
 	const struct yaml_type *type;
 	void (*write)(FILE *f, int depth, const struct yaml_key *k);
 } schemas[] = {
-	{&yaml_map, map_schema},           {&yaml_choice, choice_schema},
+	{&yaml_map, map_schema},           {&yaml_maps, maps_schema},
+	{&yaml_name, text_schema},         {&config_source, text_schema},
+	{&config_account, text_schema},    {&yaml_choice, choice_schema},
 	{&yaml_word, choice_schema},       {&yaml_bool, bool_schema},
 	{&yaml_integer, number_schema},    {&yaml_number, number_schema},
 	{&yaml_duration, duration_schema}, {&config_session, session_schema},
@@ -168,6 +170,14 @@ static void map_schema(FILE *f, int depth, const struct yaml_key *k)
 	line(f, depth, "x-kubernetes-preserve-unknown-fields: true");
 	line(f, depth, "properties:");
 	write_children(f, depth + 2, prefix);
+}
+
+static void maps_schema(FILE *f, int depth, const struct yaml_key *k)
+{
+	line(f, depth, "type: array");
+	line(f, depth, "maxItems: %.0f", k->each);
+	line(f, depth, "items:");
+	map_schema(f, depth + 2, k);
 }
 
 void policy_manifest(FILE *f)

@@ -38,6 +38,14 @@ class Client:
     def ask(self, container=0):
         return self.pod.run("curl", "-sS", "-m5", f"http://{SERVICE}/", cgroup=self.containers[container]).stdout
 
+    def refused(self, to=SERVICE, container=0):
+        """Whether its connection is refused."""
+        return is_refused(self.pod, to, cgroup=self.containers[container])
+
+
+def is_refused(pod, to, **where):
+    return pod.run("curl", "-sS", "-m5", f"http://{to}/", check=False, **where).returncode == 7
+
 
 def sessions(world, *clients):
     """What the sessions of these clients are called, after a connection of each of their containers."""
@@ -102,16 +110,11 @@ def test_classes_of_pods(node):
             "rules": [{"namespace": "llm", "serviceAccount": "llm/batch"}, {"source": bulk.pod.v4},
                       {"namespace": "other"}]}]})
 
-    def refused(pod, **where):
-        return pod.run("curl", "-sS", "-m5", f"http://{to}/", check=False, **where).returncode == 7
-
-    wait_for(lambda: refused(job.pod, cgroup=job.containers[0]), 30, "the pods to be known")
-    assert refused(job.pod, cgroup=job.containers[1])
-    assert refused(bulk.pod, cgroup=bulk.containers[0])
-    assert not refused(chat.pod, cgroup=chat.containers[0])
-    assert not refused(unknown)
+    wait_for(lambda: job.refused(to), 30, "the pods to be known")
+    assert job.refused(to, container=1) and bulk.refused(to)
+    assert not chat.refused(to) and not is_refused(unknown, to)
     model.set(running=0)
-    wait_for(lambda: not refused(job.pod, cgroup=job.containers[0]))
+    wait_for(lambda: not job.refused(to))
 
 
 @case(timeout=180)

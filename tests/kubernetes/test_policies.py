@@ -6,6 +6,7 @@ import types
 
 from harness import case
 from kernel import wait_for
+from test_clients import Client
 from test_services import POOL, SERVICE, World
 
 POLICIES, POOLS = "steeringpolicies", "inferencepools"
@@ -63,6 +64,34 @@ def test_steering_policy(node):
     wait_conditions(world, "short", Programmed="Programmed")
     world.api.delete(f"{world.api.kind(POLICIES)}/short")
     wait_for(lambda: ttl() == 300)
+
+
+@case(timeout=180)
+def test_classes(node):
+    """A policy's classes are those of the Service's pool: jobs, known by their service account, fill the pods only up
+    to their limit. A rule that only root may write is refused, and changes nothing."""
+    world = World(node, mode="enforce", kinds=[POLICIES])
+    world.api.create("/api/v1/namespaces/llm/serviceaccounts", {"metadata": {"name": "batch"}})
+    job = Client(world, "job", "containerd-systemd", serviceAccountName="batch")
+    chat = Client(world, "chat", "containerd-systemd")
+    world.daemon()
+    world.wait_members("s0", "s1")
+    for pod in world.servers:
+        pod.model.set(running=5)
+    classes = [{"name": "interactive"}, {"name": "batch", "priority": -1, "limit": 3, "admission": "refuse",
+                                         "rules": [{"serviceAccount": "llm/batch"}]}]
+    world.api.policy("classes", ("Service", "vllm"), classes=classes)
+    wait_conditions(world, "classes", Accepted="Accepted", Programmed="Programmed")
+    wait_for(lambda: job.refused(), 20)
+    assert not chat.refused()
+    assert [c["name"] for c in world.pools()[POOL]["classes"]] == ["interactive", "batch"]
+    classes[1]["rules"].append({"cgroup": "*"})
+    world.api.change_policy("classes", classes=classes)
+    found = wait_conditions(world, "classes", Accepted="Invalid")
+    assert "cgroup" in found["Accepted"][2], found
+    classes[1]["rules"].pop()
+    world.api.change_policy("classes", classes=classes[:1])
+    wait_for(lambda: not job.refused(), 20)
 
 
 @case(timeout=180)

@@ -46,6 +46,13 @@ static const struct {
 	{"{\"weights\":{\"queue\":\"3\"}}", "text in quotes"},
 	{"{\"weights\":[]}", "weights is a list; write"},
 	{"{\"stickiness\":{\"shared\":true}}", "write key: hint, or remove shared"},
+	{"{\"classes\":[{\"name\":\"a\"},{\"name\":\"b\",\"priority\":-1,\"limit\":3,"
+	 "\"rules\":[{\"namespace\":\"a\"},{\"source\":\"10.0.0.0/8\",\"dscp\":8}]}]}",
+	 NULL},
+	{"{\"classes\":[{\"name\":\"a\",\"rules\":[{\"cgroup\":\"*\"}]}]}",
+	 "unknown key \"cgroup\""},
+	{"{\"classes\":[{\"name\":\"a\"},{\"name\":\"a\"}]}", "has the name \"a\" already"},
+	{"{\"classes\":[{\"limit\":1}]}", "\"name\" is missing in classes[]"},
 	{"{\"health\":{\"interval\":\"1s\"}}", "\"path\" is missing in health"},
 	{"[]", ""},
 };
@@ -95,6 +102,8 @@ static void test_keys_stand_in_keys(void **state)
 	(void)state;
 	for (size_t n = 0; (key = config_policy_key_at(n)); n++) {
 		dot = strrchr(key, '.');
+		if (dot && dot[-1] == ']') /* of an element of the list "rules[]" */
+			dot -= strlen("[]");
 		if (dot && !has_key(key, (size_t)(dot - key)))
 			fail_msg("%s: a policy may not have what it stands in", key);
 	}

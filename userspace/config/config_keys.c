@@ -332,59 +332,65 @@ static const struct yaml_key config_keys[] = {
 		 "are not known. With a number, prompts weigh nothing: the load counts requests "
 		 "alone."},
 
-	{"pools[].classes", &yaml_maps, .empty = true, .max = PINTLE_MAX_POOLS * PINTLE_MAX_CLASSES,
-	 .each = PINTLE_MAX_CLASSES, POOL(classes), .list = &class_list,
-	 .absent = "one class, without a limit",
+	{"pools[].classes", &yaml_maps, .policy = POLICY_TOO, .empty = true,
+	 .max = PINTLE_MAX_POOLS * PINTLE_MAX_CLASSES, .each = PINTLE_MAX_CLASSES, POOL(classes),
+	 .list = &class_list, .absent = "one class, without a limit",
 	 .help = "The classes of the pool's work, with what each may take of an endpoint; see "
 		 "docs/classes.md. A connection that no rule and no hint puts into another class "
 		 "belongs to the first."},
-	{"pools[].classes[].name", &yaml_name, .required = true, .max = PINTLE_CLASS_NAME_SIZE - 1,
-	 CLASS(name), .help = "The class's name, once in the pool."},
-	{"pools[].classes[].priority", &yaml_integer, .min = -1000, .max = 1000, .preset = "0",
-	 CLASS(priority),
+	{"pools[].classes[].name", &yaml_name, .policy = POLICY_TOO, .required = true,
+	 .max = PINTLE_CLASS_NAME_SIZE - 1, CLASS(name),
+	 .help = "The class's name, once in the pool."},
+	{"pools[].classes[].priority", &yaml_integer, .policy = POLICY_TOO, .min = -1000,
+	 .max = 1000, .preset = "0", CLASS(priority),
 	 .help = "The more, the more important. A hint moves a connection only to a class whose "
 		 "priority is not higher, unless it is trusted."},
-	{"pools[].classes[].limit", &yaml_number, .min = 0.001, .max = MAX_LOAD, CLASS(limit),
-	 .absent = "none",
+	{"pools[].classes[].limit", &yaml_number, .policy = POLICY_TOO, .min = 0.001,
+	 .max = MAX_LOAD, CLASS(limit), .absent = "none",
 	 .help = "The load, in request equivalents, from which on an endpoint is full for the class. "
 		 "Connections of the class go to endpoints that are not; if all are, `admission` "
 		 "says what happens."},
-	{"pools[].classes[].admission", &yaml_choice, .choices = admissions, .preset = "proceed",
-	 CLASS(admission),
+	{"pools[].classes[].admission", &yaml_choice, .policy = POLICY_TOO, .choices = admissions,
+	 .preset = "proceed", CLASS(admission),
 	 .help = "What becomes of a connection of the class where every endpoint is full for it: "
 		 "`proceed`, it goes where it would without the limit; `refuse`, it is refused at "
 		 "once."},
-	{"pools[].classes[].maxExtraLoad", &yaml_number, .min = 0, .max = MAX_LOAD,
-	 CLASS(max_extra_load), .absent = "the pool's `stickiness.maxExtraLoad`",
+	{"pools[].classes[].maxExtraLoad", &yaml_number, .policy = POLICY_TOO, .min = 0,
+	 .max = MAX_LOAD, CLASS(max_extra_load), .absent = "the pool's `stickiness.maxExtraLoad`",
 	 .help = "By how many request equivalents the preferred endpoint may be ahead of the least "
 		 "loaded one before a session of the class leaves it."},
-	{"pools[].classes[].rules", &yaml_maps, .empty = true,
+	{"pools[].classes[].rules", &yaml_maps, .policy = POLICY_TOO, .empty = true,
 	 .max = PINTLE_MAX_POOLS * PINTLE_MAX_RULES, .each = PINTLE_MAX_RULES, CLASS(rules),
 	 .list = &rule_list, .absent = "none",
 	 .help = "Which connections belong to the class: those that match all that one of the rules "
-		 "says. The rules of all classes are tried in the order of the file, and the first "
+		 "says. The rules of all classes are tried in their order, and the first "
 		 "that matches counts."},
-	{"pools[].classes[].rules[].source", &config_source, RULE(source), .absent = "any",
+	{"pools[].classes[].rules[].source", &config_source, .policy = POLICY_TOO, RULE(source),
+	 .absent = "any",
 	 .help = "An address of the client, or a prefix of it. With `address`, a client that is no "
 		 "pod of this node has one only if its socket is bound."},
-	{"pools[].classes[].rules[].port", &yaml_integer, .min = 1, .max = 65535, RULE(port),
-	 .absent = "any", .help = "The port of the frontend that the client asks for."},
-	{"pools[].classes[].rules[].namespace", &yaml_name, .max = MAX_LABEL, RULE(space),
-	 .absent = "any", .help = "With `address`: the Kubernetes namespace of the client's pod."},
-	{"pools[].classes[].rules[].serviceAccount", &config_account,
+	{"pools[].classes[].rules[].port", &yaml_integer, .policy = POLICY_TOO, .min = 1,
+	 .max = 65535, RULE(port), .absent = "any",
+	 .help = "The port of the frontend that the client asks for."},
+	{"pools[].classes[].rules[].namespace", &yaml_name, .policy = POLICY_TOO, .max = MAX_LABEL,
+	 RULE(space), .absent = "any",
+	 .help = "With `address`: the Kubernetes namespace of the client's pod."},
+	{"pools[].classes[].rules[].serviceAccount", &config_account, .policy = POLICY_TOO,
 	 .max = MAX_LABEL + 1 + MAX_HOST, RULE(account), .absent = "any",
 	 .help = "With `address`: the service account of the client's pod, as NAMESPACE/NAME."},
 	{"pools[].classes[].rules[].cgroup", &config_cgroup, .max = 255, RULE(cgroup),
 	 .absent = "any",
 	 .help = "With `address`: a path of the client's cgroup or a pattern of it, as in "
 		 "`clients[].cgroup`."},
-	{"pools[].classes[].rules[].dscp", &yaml_integer, .min = 0, .max = 63, .unset = -1,
-	 RULE(dscp), .absent = "any",
+	{"pools[].classes[].rules[].dscp", &yaml_integer, .policy = POLICY_TOO, .min = 0, .max = 63,
+	 .unset = -1, RULE(dscp), .absent = "any",
 	 .help = "With `address`: the DSCP that the client's socket asks for (`IP_TOS`, "
 		 "`IPV6_TCLASS`). Any client may set it, so it counts as a hint does."},
-	{"pools[].classes[].rules[].trustHints", &yaml_bool, .preset = "false", RULE(hints_trusted),
+	{"pools[].classes[].rules[].trustHints", &yaml_bool, .policy = POLICY_TOO,
+	 .preset = "false", RULE(hints_trusted),
 	 .help = "Whether hints of the clients that match may also raise their class."},
-	{"pools[].trustHints", &yaml_bool, .preset = "false", POOL(hints_trusted),
+	{"pools[].trustHints", &yaml_bool, .policy = POLICY_TOO, .preset = "false",
+	 POOL(hints_trusted),
 	 .help = "Whether any client's hint may raise its class. Otherwise a hint moves a connection "
 		 "only to a class whose priority is not higher."},
 

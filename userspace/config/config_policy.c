@@ -26,7 +26,8 @@ const struct yaml_table *config_policy_table(void)
 
 		if (may_have(&config_table.keys[i])) {
 			keys[n] = config_table.keys[i];
-			keys[n].min = MAX(keys[n].min, keys[n].policy_min);
+			if (keys[n].policy_min > 0)
+				keys[n].min = MAX(keys[n].min, keys[n].policy_min);
 			n++;
 		}
 		if (i == config_table.count - 1)
@@ -77,6 +78,7 @@ static int check_keys(const char *keys, char why[PINTLE_WHY_SIZE])
 		yaml_read_map(&r, config_policy_table(), tree.root, &p);
 	free(p.scrape.path);
 	free(p.health.path);
+	config_classes_free(&p);
 	return first_error(&r, why);
 }
 
