@@ -100,6 +100,39 @@ static void test_stopped(void **state)
 	assert_int_equal(until(&x, 1000, PINTLE_STANDING_NOT), 0);
 }
 
+/* The engine stands still, and then the front end for a moment, too: a busy machine. */
+static void test_stalled_before_it_stopped(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	x.reads = true;
+	x.work.waiting = 1;
+	assert_in_range(until(&x, 3000, PINTLE_STANDING_STALLED), 2000, 2050);
+	x.reads = false;
+	x.work.backlog = 1;
+	assert_in_range(until(&x, 1000, PINTLE_STANDING_STOPPED), 500, 550);
+	x.reads = true;
+	x.work.backlog = 0;
+	assert_int_equal(until(&x, 1000, PINTLE_STANDING_STALLED), 0);
+	assert_int_equal(x.p.verdict, PINTLE_STANDING_STALLED);
+	/* Stopped again, and then both go on: it answers, or the page's counters move. */
+	for (int i = 0; i < 2; i++) {
+		x.reads = x.answers = x.counts = false;
+		x.work.backlog = 1;
+		assert_in_range(until(&x, 1000, PINTLE_STANDING_STOPPED), 500, 550);
+		x.answers = !i;
+		x.counts = i;
+		until(&x, 500, PINTLE_STANDING_NOT);
+		x.reads = true;
+		x.work.backlog = 0;
+		assert_int_equal(until(&x, 200, PINTLE_STANDING_STALLED), -1);
+		x.answers = x.counts = false;
+		until(&x, 5000, PINTLE_STANDING_STALLED);
+		assert_int_equal(x.p.verdict, PINTLE_STANDING_STALLED);
+	}
+}
+
 /* The machine is paused when a request has just arrived: the server has had no time to read it. */
 static void test_machine_stood_still(void **state)
 {
@@ -421,6 +454,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_stopped),
+		cmocka_unit_test(test_stalled_before_it_stopped),
 		cmocka_unit_test(test_stalled),
 		cmocka_unit_test(test_half_a_request),
 		cmocka_unit_test(test_stalled_while_idle),

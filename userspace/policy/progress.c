@@ -166,12 +166,21 @@ static uint32_t progress_judge(struct progress *p, const struct pintle_work *w, 
 	uint64_t silent = p->silent_ns ? MAX(p->silent_ns, p->moved_ns) : 0;
 	uint64_t lone = progress_lone_ns(p, w);
 
+	if (p->verdict == PINTLE_STANDING_STOPPED && (came || p->moved_ns > p->since_ns))
+		p->stalled_ns = 0;
 	if (p->stuck_ns && now - p->stuck_ns >= PROGRESS_STOPPED_NS) {
-		if (p->verdict != PINTLE_STANDING_STOPPED)
+		if (p->verdict != PINTLE_STANDING_STOPPED) {
+			p->stalled_ns = p->verdict == PINTLE_STANDING_STALLED ? p->since_ns : 0;
 			p->since_ns = p->stuck_ns;
+		}
 		return PINTLE_STANDING_STOPPED;
 	}
-	/* A server that goes on has a while to answer. */
+	/* A server that goes on has a while to answer; but that a front end goes on says nothing of
+	 * the engine that stood still before. */
+	if (p->verdict == PINTLE_STANDING_STOPPED && p->stalled_ns) {
+		p->since_ns = p->stalled_ns;
+		return PINTLE_STANDING_STALLED;
+	}
 	if (p->verdict == PINTLE_STANDING_STOPPED) {
 		p->silent_ns = now;
 		return PINTLE_STANDING_NOT;

@@ -67,10 +67,12 @@
 
 /* What passes and pages showed of one endpoint. Must begin as zeros. */
 struct progress {
-	uint32_t verdict;   /* enum pintle_standing */
-	uint64_t since_ns;  /* when what the verdict says began */
-	uint64_t passed_ns; /* of the pass before */
-	uint64_t stuck_ns;  /* since when untouched requests or a backlog is there; 0: none is */
+	uint32_t verdict;    /* enum pintle_standing */
+	uint64_t since_ns;   /* when what the verdict says began */
+	uint64_t stalled_ns; /* while it is stopped: since when it had stalled before; 0: it had not
+			      */
+	uint64_t passed_ns;  /* of the pass before */
+	uint64_t stuck_ns;   /* since when untouched requests or a backlog is there; 0: none is */
 	uint64_t
 		silent_ns; /* since when nothing came out though something should; 0: it need not */
 	uint64_t moved_ns; /* when the page's counters moved last */
