@@ -192,7 +192,7 @@ static long sample_member(__u32 i, void *arg)
 	}
 	if (!barred && endpoint_load(t, c, false)) {
 		decide_consider(&s->rule, c);
-		s->drawn.taken++;
+		decide_sample_take(&s->drawn, &s->rule, c);
 	}
 	return decide_sample_done(&s->drawn, n, decide_sample_size(n, pool->sample), i);
 }

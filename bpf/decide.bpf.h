@@ -486,14 +486,14 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, __u32 admis
 /* ---- the sample ------------------------------------------------------------- */
 
 /* The rule looks at all members of a pool of up to PINTLE_SAMPLE members. Members of a larger pool
- * are drawn from a random place on with a random stride, until `size` of them are eligible: first
- * those that the daemon knows to be eligible, the first `first` ones, then the others. After 2 *
- * size draws, and after all of the first ones, one eligible member is enough: else the search for 8
- * of which 2 are there would go through a pool of 1000. */
+ * are drawn from a random place on with a random stride, until `size` of them are eligible and have
+ * room for the connection's class: first those that the daemon knows to be eligible, the first
+ * `first` ones, then the others. After 2 * size draws, and after all of the first ones, one such
+ * member is enough: else the search for 8 of which 2 are there would go through a pool of 1000. */
 struct decide_sample {
 	__u16 start;
 	__u16 step;
-	__u16 taken; /* eligible members among those drawn: the caller counts them */
+	__u16 taken; /* eligible members among those drawn, without full ones */
 	__u16 first; /* 1..members */
 };
 
@@ -546,6 +546,15 @@ static __always_inline __u32 decide_sample_member(const struct decide_sample *s,
 	if (i < first)
 		return (s->start + i * s->step) % first;
 	return first + (s->start + (i - first) * s->step) % (members - first);
+}
+
+/* Counts a candidate that decide_consider() has seen. One that is full for the connection's class
+ * is none: a class is refused only where no endpoint of the whole pool has room for it. */
+static __always_inline void decide_sample_take(struct decide_sample *s,
+					       const struct decide_state *rule,
+					       const struct decide_candidate *c)
+{
+	s->taken += !decide_full(rule, decide_load(rule, c));
 }
 
 /* Whether the members drawn so far are enough; the i-th one is the latest. */

@@ -400,7 +400,7 @@ static void sample_consider(const struct asked *a, struct decide_state *rule)
 		c.endpoint = decide_sample_member(&drawn, n, i);
 		weigh(a, false, &c);
 		decide_consider(rule, &c);
-		drawn.taken++;
+		decide_sample_take(&drawn, rule, &c);
 		if (decide_sample_done(&drawn, n, size, i))
 			break;
 	}

@@ -287,6 +287,26 @@ static void test_a_full_pool_refuses_the_class_alone(void **state)
 	assert_went(visit("10.9.0.2"), 1, LEAST_LOADED);
 }
 
+/* Of a large pool a few endpoints are compared; the class's are sought in all of it. */
+static void test_room_is_found_in_a_large_pool(void **state)
+{
+	char from[32];
+
+	(void)state;
+	make_many_endpoints(100);
+	for (uint32_t e = 0; e < 100; e++)
+		put_load(e, 50);
+	put_load(42, 1);
+	batch_has_limit(40, PINTLE_ADMISSION_REFUSE);
+	for (int i = 0; i < 20; i++) {
+		snprintf(from, sizeof(from), "10.9.0.%d", 1 + i);
+		assert_went(visit(from), 42, LEAST_LOADED);
+	}
+	put_load(42, 40);
+	assert_int_equal(visit("10.9.0.1").verdict, SK_DROP);
+	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_REFUSED), 1);
+}
+
 static void test_a_segment_sent_again_is_decided_again(void **state)
 {
 	const struct segment s = {.from = "10.9.0.1", .port = 5000};
@@ -385,6 +405,7 @@ int main(void)
 		world_test(test_thirty_two_rules),
 		world_test(test_counted_by_class),
 		world_test(test_a_full_pool_refuses_the_class_alone),
+		world_test(test_room_is_found_in_a_large_pool),
 		world_test(test_a_segment_sent_again_is_decided_again),
 		world_test(test_fail_open_does_not_let_it_in),
 		world_test(test_proceed_refuses_nobody),

@@ -333,7 +333,7 @@ static void decide_once(const struct question *q, uint32_t seed, uint32_t random
 		}
 		if (!q->out->candidates[at].ineligible) {
 			decide_consider(&rule, &q->candidates[at]);
-			drawn.taken++;
+			decide_sample_take(&drawn, &rule, &q->candidates[at]);
 		}
 		if (decide_sample_done(&drawn, n, size, i))
 			break;
