@@ -37,6 +37,9 @@ struct sock_common {
 struct sock {
 	struct sock_common __sk_common;
 } __attribute__((preserve_access_index));
+struct inet_sock {
+	__u8 tos;
+} __attribute__((preserve_access_index));
 
 /*
  * Whether the socket's network namespace belongs to a user namespace other than the first. Any user
@@ -211,12 +214,18 @@ static __always_inline bool daemonless_for_long(__u64 now)
 	return !n || (n->daemonless_ns && (__s64)(now - n->heartbeat_ns) > (__s64)n->daemonless_ns);
 }
 
-/* Returns 1 + the DSCP that the socket's packets will have; 0: not known. */
-static __always_inline __u32 dscp_of(struct bpf_sock_addr *ctx)
+/* Returns 1 + the DSCP that the socket's packets will have; 0: not known. To a v4-mapped
+ * destination they carry IP_TOS, which bpf_getsockopt() does not read of an AF_INET6 socket. */
+static __always_inline __u32 dscp_of(struct bpf_sock_addr *ctx, __u32 family)
 {
 	bool v6 = ctx->family == AF_INET6;
+	struct inet_sock *inet;
 	int tos;
 
+	if (v6 && family == PINTLE_FAMILY_V4) {
+		inet = ctx->sk ? (struct inet_sock *)bpf_skc_to_tcp_sock(ctx->sk) : NULL;
+		return inet ? 1 + (inet->tos >> 2) : 0;
+	}
 	if (bpf_getsockopt(ctx, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TCLASS : IP_TOS, &tos,
 			   sizeof(tos)))
 		return 0;
@@ -245,8 +254,8 @@ static __always_inline void class_know_pod(struct class_client *c, __u32 family)
 	__builtin_memcpy(c->address, p->addresses[second], sizeof(c->address));
 }
 
-/* Finds the connection's class. Of a caller that is apart only the hint is believed: it may claim
- * any address. */
+/* Finds the connection's class. A caller that is apart may claim any address, so its address and
+ * its pod count as not known. */
 static __noinline int connect_class(struct bpf_sock_addr *ctx, struct terms *t,
 				    const struct pintle_tuple *tuple, const struct caller *caller,
 				    const struct pintle_hint *hint)
@@ -260,7 +269,7 @@ static __noinline int connect_class(struct bpf_sock_addr *ctx, struct terms *t,
 		__builtin_memcpy(c.address, tuple->remote, sizeof(c.address));
 		class_know_pod(&c, t->family);
 	}
-	c.dscp = dscp_of(ctx);
+	c.dscp = dscp_of(ctx, t->family);
 	class_find(t, &c, &f, tuple->local_port);
 	return 0;
 }

@@ -7,7 +7,7 @@ import struct
 from clients import FRONTEND, source
 from harness import case
 from kernel import wait_for
-from pods import SERVICE, Cluster
+from pods import SERVICE, Cluster, mapped
 from test_connect import BOTH
 from test_connect_keys import CLASS, LEVEL, URL
 
@@ -112,13 +112,18 @@ def test_whose_hints_are_trusted(node, who):
 
 @case(each=BOTH)
 def test_by_dscp(node, family):
-    """What the client's packets will carry counts as a hint does."""
+    """What the client's packets will carry counts as a hint does. A socket for both families that connects to a
+    v4-mapped address sends IP_TOS, whatever its IPV6_TCLASS."""
     cluster, servers, client, _ = world(node, {"dscp": 8}, family=family)
     fill(*servers)
     option = (socket.IPPROTO_IP, socket.IP_TOS) if family == "v4" else (socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
     for tos, refused in ((0, False), (DSCP_8, True), (DSCP_8 | 2, True), (0x2e << 2, False)):
         asked = is_refused(lambda t=tos: client.ask(SERVICE[family], options=[(*option, t)]))
         assert asked == refused, (tos, asked)
+    if family == "v4":
+        tclass = (socket.IPPROTO_IPV6, socket.IPV6_TCLASS, DSCP_8)
+        assert is_refused(lambda: client.ask(mapped(SERVICE["v4"]), options=[(*option, DSCP_8)]))
+        assert not is_refused(lambda: client.ask(mapped(SERVICE["v4"]), options=[tclass]))
 
 
 def test_by_cgroup(node):
