@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Classes: who belongs to one, and what its limit does, in both hooks."""
 import errno
+import json
 import socket
 import struct
 
@@ -139,6 +140,46 @@ def test_by_cgroup(node):
     wait_for(lambda: refused("batch-1"))
     wait_for(lambda: refused("batch-2/worker"))
     assert not refused("chat-1")
+
+
+UID = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+RULES_OF_PODS = {"source": {"source": "10.7.0.0/16"}, "namespace": {"namespace": "jobs"},
+                 "account": {"serviceAccount": "jobs/run"}}
+
+
+def pod_is(cluster, address, space, account):
+    """Writes what the API server would have said of the pod whose cgroup is known. Its ids are those of the map
+    `clients`, and of the pool's rule."""
+    pins = {p.name: p for p in cluster.bpffs.rglob("*")}
+
+    def read(name, *words):
+        return json.loads(cluster.node.run("bpftool", "-j", "map", words[0], "pinned", pins[name], *words[1:]).stdout)
+
+    ids = [c["id"] for c in (r["formatted"]["value"] for r in read("clients", "dump")) if UID in str(c["name"])]
+    assert ids, "not known yet"
+    rule = read("pools", "lookup", "key", 0, 0, 0, 0)["formatted"]["value"]["rules"][0]
+    value = struct.pack("=QQ10s2s4s16s64s256s256s", rule["space"], rule["account"], b"", b"\xff\xff",
+                        socket.inet_aton(address), b"", space, b"pod", account)
+    cluster.node.run("bpftool", "map", "update", "pinned", pins["pods"],
+                     "key", *map(str, struct.pack("=Q", ids[0])), "value", *map(str, value))
+
+
+@case(each=tuple(RULES_OF_PODS))
+def test_by_pod(node, what):
+    """A pod of this node, whose sockets are not bound, by its address, its namespace, its service account. The same
+    cgroup with nothing known of it is no such pod."""
+    cluster, servers, client, _ = world(node, RULES_OF_PODS[what])
+    fill(*servers)
+    container = client.cgroup / f"kubepods/burstable/pod{UID}/c1"
+    container.mkdir(parents=True)
+
+    def refused(cgroup):
+        return client.run("curl", "-sS", "-m5", URL["v4"], cgroup=cgroup, check=False).returncode == 7
+
+    assert not refused(container)
+    wait_for(lambda: pod_is(cluster, "10.7.0.9", b"jobs", b"run") is None)
+    assert refused(container)
+    assert not refused(client.cgroup)
 
 
 def test_proceed(node):

@@ -224,7 +224,12 @@ static void test_who_was_left(void **state)
 
 static void test_only_while_a_pool_asks(void **state)
 {
+	static const char ruled[] =
+		POOL("a", FRONTEND,
+		     "classes: [{name: a, rules: [{source: 10.9.0.1}]}], " SERVERS(
+			     "{name: e0, address: \"127.0.0.1:8001\"}"));
 	struct config *c = config_of(KEYED("cgroup")), *other = config_of(KEYED("client"));
+	struct config *rules = config_of(ruled);
 	uint64_t pod, late;
 	struct watcher w;
 
@@ -240,12 +245,15 @@ static void test_only_while_a_pool_asks(void **state)
 	assert_string_equal(name_of(&w, pod), "");
 	clients_rescan(w.x);
 	assert_string_equal(name_of(&w, pod), "");
+	clients_configure(w.x, rules); /* a pod's address is known by its cgroup */
+	assert_string_equal(name_of(&w, pod), "pod/" UID);
 	clients_configure(w.x, c);
 	assert_string_equal(name_of(&w, pod), "pod/" UID);
 	late = make_dir(dirs[3]);
 	wait_for(becomes(&w, late, "pod/" UID));
 	watcher_end(&w, c);
 	config_free(other);
+	config_free(rules);
 }
 
 #define tree_test(f) cmocka_unit_test_setup_teardown(f, setup_steer, teardown_dirs)

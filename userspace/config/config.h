@@ -225,7 +225,8 @@ struct config {
  * names no GPU, or there is no page. */
 const char *config_gpu_page(const struct config_pool *p, const struct config_endpoint *e);
 
-/** Whether any rule of the pool's classes asks for a client's namespace or service account. */
+/** Whether any rule of the pool's classes is judged by what is known of pods: by a namespace, by a
+ * service account, or by a source, which for a pod is its address before its socket has one. */
 bool config_rules_of_pods(const struct config_pool *p);
 
 /** Whether a client's cgroup makes a session key of this kind (PINTLE_KEY_*). */

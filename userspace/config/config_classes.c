@@ -125,10 +125,15 @@ void config_classes_check(const struct config_pool *p, const struct yaml_node *n
 
 bool config_rules_of_pods(const struct config_pool *p)
 {
+	if (!hook_sees(p->decided_by, PINTLE_KEY_NAMESPACE))
+		return false;
 	for (size_t i = 0; i < p->class_count; i++)
-		for (size_t j = 0; j < p->classes[i].rule_count; j++)
-			if (p->classes[i].rules[j].space || p->classes[i].rules[j].account)
+		for (size_t j = 0; j < p->classes[i].rule_count; j++) {
+			const struct config_rule *r = &p->classes[i].rules[j];
+
+			if (r->has_source || r->space || r->account)
 				return true;
+		}
 	return false;
 }
 
