@@ -63,13 +63,23 @@ static __always_inline bool class_cgroup_matches(__u64 cgroup, __u64 pattern)
 	return bpf_map_lookup_elem(&server_cgroups, &key);
 }
 
-static __always_inline bool class_rule_matches(const struct pintle_class_rule *r,
-					       const struct class_client *c, __u16 port)
+/* An address that is not known is in no prefix, and an IPv4 address in none of IPv6: not in ::/0,
+ * although that has the form of every address here. */
+static __always_inline bool class_address_matches(const struct pintle_class_rule *r,
+						  const struct class_client *c)
 {
 	const __u64 *address = (const __u64 *)c->address, *mask = (const __u64 *)r->mask;
 	const __u64 *prefix = (const __u64 *)r->prefix;
 
-	return (address[0] & mask[0]) == prefix[0] && (address[1] & mask[1]) == prefix[1] &&
+	return !address_is_any(c->address) &&
+	       address_is_v4(c->address) == address_is_v4(r->prefix) &&
+	       (address[0] & mask[0]) == prefix[0] && (address[1] & mask[1]) == prefix[1];
+}
+
+static __always_inline bool class_rule_matches(const struct pintle_class_rule *r,
+					       const struct class_client *c, __u16 port)
+{
+	return (!(r->flags & PINTLE_RULE_SOURCE) || class_address_matches(r, c)) &&
 	       (!r->port || r->port == port) && (!r->dscp || r->dscp == c->dscp) &&
 	       (!r->space || r->space == c->space) && (!r->account || r->account == c->account) &&
 	       (!r->pattern || class_cgroup_matches(c->cgroup, r->pattern));

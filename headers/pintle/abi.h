@@ -422,12 +422,13 @@ struct pintle_class {
 };
 
 #define PINTLE_RULE_TRUSTED 0x1 /* hints of clients that match may raise their class */
+#define PINTLE_RULE_SOURCE  0x2 /* for the addresses of `prefix` and `mask`; else for any */
 
 /* All that is given must match. */
 struct pintle_class_rule {
 	__u8 prefix[16]; /* of the client's address: address & mask is this */
-	__u8 mask[16];   /* zeros: any address */
-	__u64 space;     /* as in struct pintle_pod, like `account`; 0: any */
+	__u8 mask[16];
+	__u64 space; /* as in struct pintle_pod, like `account`; 0: any */
 	__u64 account;
 	__u64 pattern; /* of the client's cgroup: see server_cgroups; 0: any */
 	__u16 port;    /* the frontend's; 0: any */

@@ -77,6 +77,22 @@ static const struct {
 	 .rule_count = 1,
 	 .from = "2001:db8::1",
 	 .class = INTERACTIVE},
+	{"every IPv6 address", {{"::", 0}}, .rule_count = 1, .from = "2001:db8::1", .class = AGENT},
+	{"is no IPv4 address",
+	 {{"::", 0}},
+	 .rule_count = 1,
+	 .from = "192.0.2.1",
+	 .class = INTERACTIVE},
+	{"an IPv4 socket that is not bound has no address",
+	 {{"0.0.0.0", 96}},
+	 .rule_count = 1,
+	 .from = "0.0.0.0",
+	 .class = INTERACTIVE},
+	{"nor has an IPv6 socket",
+	 {{"::", 0}},
+	 .rule_count = 1,
+	 .from = "::",
+	 .class = INTERACTIVE},
 	{"the first that matches counts",
 	 {{"10.0.0.0", 104}, {"10.9.0.0", 112}},
 	 .rule_count = 2,
@@ -168,6 +184,7 @@ static void rule_is(struct pintle_class_rule *r, const struct network *of)
 	if (!of->address)
 		return;
 	address_of(of->address, address);
+	r->flags |= PINTLE_RULE_SOURCE;
 	for (unsigned int bit = 0; bit < of->bits; bit++)
 		r->mask[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
 	for (size_t i = 0; i < sizeof(address); i++)

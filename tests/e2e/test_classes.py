@@ -216,7 +216,7 @@ def test_changes_under_load(node):
     cluster = Cluster(node)
     servers, client = cluster.servers(2), cluster.pod("client")
     configs = [cluster.config(cluster.pool(servers, **more)) for more in (
-        {}, classes({"port": 1}, limit=1), classes({"source": "0.0.0.0/0"}, admission="proceed", limit=1))]
+        {}, classes({"port": 1}, limit=1), classes({"port": 8000}, admission="proceed", limit=1))]
     daemon = cluster.daemon(configs[0])
     cluster.all_ready()
     with client.load(SERVICE["v4"], workers=3) as load:

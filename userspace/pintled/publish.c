@@ -67,6 +67,7 @@ static void set_rule(struct pintle_class_rule *v, const struct config_rule *c, s
 	v->flags = c->hints_trusted ? PINTLE_RULE_TRUSTED : 0;
 	if (!c->has_source)
 		return;
+	v->flags |= PINTLE_RULE_SOURCE;
 	for (unsigned int bit = 0; bit < c->source.prefix_bits; bit++)
 		v->mask[bit / 8] |= (__u8)(0x80 >> bit % 8);
 	for (size_t i = 0; i < sizeof(v->prefix); i++)
