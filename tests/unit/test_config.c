@@ -283,7 +283,7 @@ static const struct refusal refusals[] = {
 	 "5:35: frontends is \"10.0.0.1:0\", which is no address and port; write a port from 1 to 65535, "
 	 "without leading zeros\n"
 	 "5:49: frontends is \"10.0.0.1/24:80\", which is no address and port; set no bit beyond the "
-	 "prefix length, as in 10.77.0.0/24:8000 or [fd77::/64]:8000\n"
+	 "prefix length, as in 10.77.0.0/24 or fd77::/64\n"
 	 "5:67: frontends is \"10.0.0.0/40:80\", which is no address and port; write a prefix length from "
 	 "0 to 32 (IPv4) or to 128 (IPv6)\n"
 	 "6:5: frontends is \"fd77::1:80\", which is no address and port; write an IPv6 address in "
@@ -636,11 +636,23 @@ static const struct refusal refusals[] = {
 	 "15:24: serviceAccount is \"a\", which is no service account; write NAMESPACE/NAME\n"
 	 "16:14: dscp is \"64\", which is out of range; write a whole number from 0 to 63\n"
 	 "17:14: port is \"0\", which is out of range; write a whole number from 1 to 65535\n"},
+	{"rules that match nobody",
+	 CONNECT_POOL
+	 "  trustHints: true\n  classes:\n  - name: a\n    rules:\n"
+	 "    - {namespace: a, serviceAccount: ab/c}\n"
+	 "    - {namespace: a, serviceAccount: a/c}\n    - {port: 79}\n    - {port: 8000}\n"
+	 "    - {source: 10.9.0.1/16}\n",
+	 "8:15: warning: trustHints has no effect, because there are no classes to be raised to; write "
+	 "classes\n"
+	 "12:38: no client is of service account ab/c and of namespace a; remove one of them\n"
+	 "14:14: warning: the rule matches nobody, because no frontend of the pool has port 79\n"
+	 "16:16: source is \"10.9.0.1/16\", which is no prefix of addresses; set no bit beyond the "
+	 "prefix length, as in 10.77.0.0/24 or fd77::/64\n"},
 	{"rules that the servers' node cannot judge",
 	 HEAD "pools:\n- name: a\n" FRONTEND
 	      "  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n  trustHints: true\n"
 	      "  classes:\n  - name: a\n    rules:\n    - {namespace: a}\n"
-	      "    - {serviceAccount: a/b, port: 80}\n    - {cgroup: /a}\n    - {dscp: 6}\n"
+	      "    - {serviceAccount: a/b, port: 8000}\n    - {cgroup: /a}\n    - {dscp: 6}\n"
 	      "    - {source: 10.0.0.0/8, trustHints: true}\n",
 	 "7:15: trustHints" ELSEWHERE "remove it\n"
 	 "11:19: namespace" ELSEWHERE "write source or port\n"
@@ -1334,7 +1346,7 @@ static void classes_and_rules(void **state)
 	static const char text[] = CONNECT_POOL
 		"  trustHints: true\n  classes:\n  - {name: chat}\n"
 		"  - name: batch\n    priority: -1\n    limit: 10.5\n    admission: refuse\n"
-		"    maxExtraLoad: 0\n    rules:\n    - {source: 10.9.0.0/16, port: 8001}\n"
+		"    maxExtraLoad: 0\n    rules:\n    - {source: 10.9.0.0/16, port: 8000}\n"
 		"    - {namespace: jobs, serviceAccount: jobs/run, cgroup: \"*/batch-*\", dscp: 0,"
 		" trustHints: true}\n";
 	_cleanup_config_ struct config *c = load_text(text, NULL);
@@ -1362,7 +1374,7 @@ static void classes_and_rules(void **state)
 	addr_format(&r->source.prefix, 1, prefix);
 	assert_string_equal(prefix, "10.9.0.0:1");
 	assert_int_equal(r->source.prefix_bits, 96 + 16);
-	assert_int_equal(r->port, 8001);
+	assert_int_equal(r->port, 8000);
 	assert_int_equal(r->dscp, -1);
 	r++;
 	assert_true(!r->has_source && r->hints_trusted);
@@ -1390,7 +1402,7 @@ static void rules_of_a_pool(void **state)
 					      "  - name: c%d\n    rules:\n", i);
 			for (int j = 0; j < PINTLE_MAX_RULES / 2 + (more && i); j++)
 				n += (size_t)snprintf(text + n, sizeof(text) - n,
-						      "    - {port: %d}\n", 1 + j);
+						      "    - {dscp: %d}\n", 1 + j);
 		}
 		assert_int_equal(parse_bytes(&t, text, n, &c), more ? -EINVAL : 0);
 		assert_string_equal(t.text,

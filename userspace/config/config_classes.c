@@ -55,12 +55,42 @@ static void check_seen(const struct config_pool *p, const struct yaml_node *n,
 	}
 }
 
+static bool has_port(const struct config_pool *p, int port)
+{
+	for (size_t i = 0; i < p->frontend_count; i++)
+		if (p->frontends[i].port == port)
+			return true;
+	return false;
+}
+
+/* Reports a rule that matches nobody. */
+static void check_matches(const struct config_pool *p, const struct config_rule *rule,
+			  const struct yaml_node *n, struct yaml_report *r)
+{
+	const struct yaml_node *port = yaml_node_towards(n, "port", NULL);
+	const struct yaml_node *account = yaml_node_towards(n, "serviceAccount", NULL);
+	size_t length = rule->space ? strlen(rule->space) : 0;
+
+	if (rule->space && rule->account &&
+	    (strncmp(rule->account, rule->space, length) != 0 || rule->account[length] != '/'))
+		yaml_report_error(r, account->line, account->column,
+				  "no client is of service account %s and of namespace %s; remove "
+				  "one of them",
+				  rule->account, rule->space);
+	if (rule->port && p->intercept == INTERCEPT_NONE && !has_port(p, rule->port))
+		yaml_report_warning(r, port->line, port->column,
+				    "the rule matches nobody, because no frontend of the pool has "
+				    "port %d",
+				    rule->port);
+}
+
 static void check_rule(const struct config_pool *p, const struct config_rule *rule,
 		       const struct yaml_node *n, struct yaml_report *r)
 {
 	if (n->kind != YAML_MAP)
 		return;
 	check_seen(p, n, r);
+	check_matches(p, rule, n, r);
 	if (!rule->has_source && !yaml_node_get(n, "port") && !yaml_node_get(n, "namespace") &&
 	    !yaml_node_get(n, "serviceAccount") && !yaml_node_get(n, "cgroup") &&
 	    !yaml_node_get(n, "dscp"))
@@ -121,6 +151,10 @@ void config_classes_check(const struct config_pool *p, const struct yaml_node *n
 		yaml_report_error(r, class->line, class->column,
 				  "trustHints is for endpoints with address: clients of endpoints "
 				  "with listen may be on other nodes; remove it");
+	else if (p->hints_trusted && class && p->class_count < 2)
+		yaml_report_warning(r, class->line, class->column,
+				    "trustHints has no effect, because there are no classes to be "
+				    "raised to; write classes");
 }
 
 bool config_rules_of_pods(const struct config_pool *p)

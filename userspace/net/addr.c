@@ -17,7 +17,7 @@ static const char want_port[] = "write a port from 1 to 65535, without leading z
 static const char want_brackets[] = "write an IPv6 address in brackets, as in [fd77::1]:8000";
 static const char want_length[] = "write a prefix length from 0 to 32 (IPv4) or to 128 (IPv6)";
 static const char want_zeros[] =
-	"set no bit beyond the prefix length, as in 10.77.0.0/24:8000 or [fd77::/64]:8000";
+	"set no bit beyond the prefix length, as in 10.77.0.0/24 or fd77::/64";
 
 bool addr_is_v4(const struct addr *ip)
 {
