@@ -12,6 +12,8 @@
 
 #include <pintle/abi.h>
 
+#include "address.bpf.h"
+
 /* What rules ask about a client, besides addresses; 0: not known. */
 struct class_client {
 	__u64 space; /* as in struct pintle_pod */
@@ -29,6 +31,29 @@ struct class_found {
 	__u8 trusted; /* 1: its hints may raise the class */
 	__u8 zero;
 };
+
+/* An address that is not known is in no prefix, and an IPv4 address in none of IPv6: not in ::/0,
+ * although that has the form of every address here. */
+static __always_inline bool class_address_matches(const struct pintle_class_rule *r,
+						  const struct class_client *c)
+{
+	const __u64 *address = (const __u64 *)c->address, *mask = (const __u64 *)r->mask;
+	const __u64 *prefix = (const __u64 *)r->prefix;
+
+	return !address_is_any(c->address) &&
+	       address_is_v4(c->address) == address_is_v4(r->prefix) &&
+	       (address[0] & mask[0]) == prefix[0] && (address[1] & mask[1]) == prefix[1];
+}
+
+/* Whether all that the rule says matches, but for the cgroup: the hook and host programs look for
+ * that in server_cgroups. */
+static __always_inline bool class_rule_matches(const struct pintle_class_rule *r,
+					       const struct class_client *c, __u16 port)
+{
+	return (!(r->flags & PINTLE_RULE_SOURCE) || class_address_matches(r, c)) &&
+	       (!r->port || r->port == port) && (!r->dscp || r->dscp == c->dscp) &&
+	       (!r->space || r->space == c->space) && (!r->account || r->account == c->account);
+}
 
 #define CLASS_CASE_MAX 32
 
@@ -63,28 +88,6 @@ static __always_inline bool class_cgroup_matches(__u64 cgroup, __u64 pattern)
 	return bpf_map_lookup_elem(&server_cgroups, &key);
 }
 
-/* An address that is not known is in no prefix, and an IPv4 address in none of IPv6: not in ::/0,
- * although that has the form of every address here. */
-static __always_inline bool class_address_matches(const struct pintle_class_rule *r,
-						  const struct class_client *c)
-{
-	const __u64 *address = (const __u64 *)c->address, *mask = (const __u64 *)r->mask;
-	const __u64 *prefix = (const __u64 *)r->prefix;
-
-	return !address_is_any(c->address) &&
-	       address_is_v4(c->address) == address_is_v4(r->prefix) &&
-	       (address[0] & mask[0]) == prefix[0] && (address[1] & mask[1]) == prefix[1];
-}
-
-static __always_inline bool class_rule_matches(const struct pintle_class_rule *r,
-					       const struct class_client *c, __u16 port)
-{
-	return (!(r->flags & PINTLE_RULE_SOURCE) || class_address_matches(r, c)) &&
-	       (!r->port || r->port == port) && (!r->dscp || r->dscp == c->dscp) &&
-	       (!r->space || r->space == c->space) && (!r->account || r->account == c->account) &&
-	       (!r->pattern || class_cgroup_matches(c->cgroup, r->pattern));
-}
-
 /* What the i-th rule says of the client. Returns 1 when no further rule counts. */
 __weak __noinline int class_rule(const struct terms *t, const struct class_client *c,
 				 struct class_found *f, __u32 i, __u32 port)
@@ -100,7 +103,8 @@ __weak __noinline int class_rule(const struct terms *t, const struct class_clien
 	r = &pool->rules[i];
 	if (r->dscp && f->asked)
 		return 0;
-	if (!class_rule_matches(r, c, port))
+	if (!class_rule_matches(r, c, port) ||
+	    (r->pattern && !class_cgroup_matches(c->cgroup, r->pattern)))
 		return 0;
 	if (r->flags & PINTLE_RULE_TRUSTED)
 		f->trusted = 1;

@@ -7,7 +7,7 @@ import struct
 
 from clients import FRONTEND, source
 from harness import case
-from kernel import wait_for
+from kernel import cgroup_root, wait_for
 from pods import SERVICE, Cluster, mapped
 from test_connect import BOTH
 from test_connect_keys import CLASS, LEVEL, URL
@@ -60,6 +60,8 @@ def test_full_for_batch_alone(node, family):
     batch, other = (lambda n=n: node.ask(FRONTEND[family], source(n, family)) for n in (7, 8))
     assert not is_refused(batch) and not is_refused(other)
     fill(*servers)
+    told = {n: node.cli("explain", "pool", "--source", source(n, family))["outcome"] for n in (7, 8)}
+    assert told[7] == "refused" != told[8], told
     assert is_refused(batch) and is_refused(batch)
     assert not is_refused(other)
     assert node.decisions()["refused"] == 2
@@ -137,7 +139,11 @@ def test_by_cgroup(node):
         path.mkdir(parents=True, exist_ok=True)
         return client.run("curl", "-sS", "-m5", URL["v4"], cgroup=path, check=False).returncode == 7
 
+    def told(name):
+        return cluster.cli("explain", "pool", "--cgroup", f"/{client.cgroup.relative_to(cgroup_root())}/{name}")["class"]
+
     wait_for(lambda: refused("batch-1"))
+    assert told("batch-1") == "batch" and told("") == "interactive"
     wait_for(lambda: refused("batch-2/worker"))
     assert not refused("chat-1")
 
@@ -180,6 +186,7 @@ def test_by_pod(node, what):
     wait_for(lambda: pod_is(cluster, "10.7.0.9", b"jobs", b"run") is None)
     assert refused(container)
     assert not refused(client.cgroup)
+    assert cluster.cli("explain", "pool", "--pod", "jobs/pod")["class"] == "batch"
 
 
 def test_proceed(node):
@@ -255,6 +262,8 @@ def test_cli(node):
     told = cluster.cli("explain", "pool", "--class", "batch")
     assert told["outcome"] == "refused" and told["chosen"] is None and told["limit"] == 3, told
     assert "each endpoint is full for its class" in cluster.pintle("explain", "pool", "--class", "batch").stdout
+    assert "class: batch\n" in cluster.pintle("explain", "pool", "--class", "batch").stdout
+    assert "class: interactive, by the pool's rules" in cluster.pintle("explain", "pool").stdout
     told = cluster.cli("explain", "pool")
     assert told["class"] == "interactive" and told["chosen"] in ("s0", "s1") and told["limit"] is None, told
     failed = cluster.pintle("explain", "pool", "--class", "nope", check=False)

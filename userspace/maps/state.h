@@ -331,6 +331,11 @@ bool state_client_session(const struct state_pool *p, const struct state_client 
 bool state_client_group(const struct state_pool *p, const struct state_client *c,
 			struct pintle_session_key *key);
 
+/** The class of the pool that a connection of the client has by the pool's rules; of a hint and of
+ * DSCP nothing is known. `port` is the frontend's, 0: not known; `family` is PINTLE_FAMILY_*. */
+uint32_t state_client_class(const struct maps *m, const struct state_pool *p,
+			    const struct state_client *c, uint32_t family, uint16_t port);
+
 /** Copies `from`, a text of at most `size` bytes from a map, perhaps without a NUL, into `to` as
  * printable ASCII: terminated, cut to `to_size` (at least 1), other bytes as '?'. */
 void state_text(char *to, size_t to_size, const char *from, size_t size);

@@ -17,7 +17,7 @@ const struct option_help options[] = {
 	{"cgroup", 0, "PATH", "its cgroup", OPTION_CLIENT},
 	{"pod", 0, "POD", "the pod of this node that it is, NAMESPACE/NAME", OPTION_CLIENT},
 	{"bytes", 0, "N", "as if its session's context had N bytes", OPTION_CLIENT},
-	{"class", 0, "NAME", "a connection of this class; the default is the pool's first",
+	{"class", 0, "NAME", "a connection of this class; the default is what the pool's rules say",
 	 OPTION_CLIENT},
 	{"help", 'h', NULL, "what the program does; `pintle COMMAND --help`: what a command does",
 	 0},

@@ -10,6 +10,7 @@
 #include "../net/cgroup2.h"
 #include "eligible.bpf.h"
 #include "output.h"
+#include "traits.bpf.h"
 
 #define MILLI 1000.0
 
@@ -425,6 +426,17 @@ static int bytes_take(const struct cli *cli, struct explain_asked *asked)
 	return EXIT_USAGE;
 }
 
+/* The frontends' port; 0: they have several. */
+static uint16_t port_of(const struct state_pool *p)
+{
+	uint16_t port = p->frontend_count ? p->frontends[0].addr.port : 0;
+
+	for (size_t i = 1; i < p->frontend_count; i++)
+		if (p->frontends[i].addr.port != port)
+			return 0;
+	return port;
+}
+
 static int class_take(const struct cli *cli, const struct state_pool *p,
 		      struct explain_asked *asked)
 {
@@ -546,6 +558,19 @@ static void print_preferred(const struct explanation *e, const struct explain_pr
 	}
 }
 
+static void print_class(const struct explanation *e)
+{
+	const char *by = "";
+
+	if (e->class_id >= e->pool->class_count)
+		return;
+	if (!e->cli->class)
+		by = hook_sees(e->pool->decided_by, PINTLE_KEY_HINT)
+			     ? ", by the pool's rules; a hint or DSCP may change it"
+			     : ", by the pool's rules";
+	printf("  class: %s%s\n", e->pool->classes[e->class_id].name, by);
+}
+
 static void print_bound(const struct explanation *e)
 {
 	const struct explain_preferred *p = &e->x->bound;
@@ -619,6 +644,7 @@ static int explain_text(const struct explanation *e)
 	const struct explain *x = e->x;
 
 	print_choice(e);
+	print_class(e);
 	print_bound(e);
 	print_home(e);
 	if (x->has_margin)
@@ -766,6 +792,9 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 	asked->family = family_of(e->pool, c);
 	asked->now_ns = monotonic_ns();
 	asked->tries = EXPLAIN_TRIES;
+	if (!e->cli->class)
+		asked->class_id =
+			state_client_class(m, e->pool, c, asked->family, port_of(e->pool));
 	e->class_id = asked->class_id;
 	e->group_known = state_client_group(e->pool, c, &asked->group);
 	if (asked->session.kind != PINTLE_KEY_NONE)
