@@ -7,7 +7,7 @@ import struct
 
 from clients import FRONTEND, source
 from harness import case
-from kernel import cgroup_root, wait_for
+from kernel import BUILD, cgroup_root, wait_for
 from pods import SERVICE, Cluster, mapped
 from test_connect import BOTH
 from test_connect_keys import CLASS, LEVEL, URL
@@ -268,3 +268,22 @@ def test_cli(node):
     assert told["class"] == "interactive" and told["chosen"] in ("s0", "s1") and told["limit"] is None, told
     failed = cluster.pintle("explain", "pool", "--class", "nope", check=False)
     assert failed.returncode == 2 and "it has interactive, batch" in failed.stderr, failed.stderr
+
+
+@case(each=("text", "json"))
+def test_events(node, how):
+    """`pintle events` shows who was refused, and of which class he was."""
+    cluster, servers, client, _ = world(node)
+    fill(*servers)
+    cluster.node.popen([BUILD / "pintle", "--bpffs", cluster.bpffs, "events", "-o", how], log="events.log")
+
+    def told():
+        assert is_refused(lambda: client.ask(SERVICE["v4"], options=[hint(BATCH)]))
+        return [line for line in (node.dir / "events.log").read_text().splitlines() if "refused" in line]
+
+    line = wait_for(told)[0]
+    if how == "text":
+        assert "decided   pool/-  refused  " in line and line.endswith("-> 10.96.0.10:8000  class batch"), line
+        return
+    event = json.loads(line)
+    assert (event["outcome"], event["class"], event["endpoint"]) == ("refused", "batch", None), event

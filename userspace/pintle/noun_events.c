@@ -131,6 +131,13 @@ GET(outcome)
 						    : value_none();
 }
 
+GET(class)
+{
+	if (!r->pool || is_of_endpoint(r) || r->e->class_id >= r->pool->class_count)
+		return value_none();
+	return value_text(r->pool->classes[r->e->class_id].name);
+}
+
 GET(client)
 {
 	return is_of_endpoint(r) ? value_none()
@@ -197,6 +204,9 @@ static const struct column columns[] = {
 	{.key = "pool", COLUMN(pool), .help = "text: name of the pool; null: gone"},
 	{.key = "endpoint", COLUMN(endpoint), .help = "text: its name; null: none, or gone"},
 	{.key = "outcome", COLUMN(outcome), .help = "text: why it went there; null: forgotten"},
+	{.key = "class",
+	 COLUMN(class),
+	 .help = "text: the class that has the connection's place now; null: none"},
 	{.key = "client",
 	 COLUMN(client),
 	 .help = "text: address and port; null: ejected, restored"},
@@ -265,7 +275,8 @@ static void print_text(const struct follower *f, const struct event_row *r)
 	const struct pintle_event *e = r->e;
 	char when[WORDS_SIZE], name[ENDPOINT_NAME_SIZE] = "-";
 	bool failed = e->error || e->type == PINTLE_EVENT_EJECTED ||
-		      (e->outcome == PINTLE_OUTCOME_NO_ENDPOINT && !is_of_endpoint(r));
+		      (!is_of_endpoint(r) && (e->outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
+					      e->outcome == PINTLE_OUTCOME_REFUSED));
 
 	wall_text(e->time_ns, when);
 	if (r->endpoint)
@@ -279,6 +290,8 @@ static void print_text(const struct follower *f, const struct event_row *r)
 		       e->outcome < PINTLE_OUTCOME_COUNT ? outcome_name(e->outcome) : "-",
 		       get_client(r, NULL).text, r->pod ? " " : "",
 		       r->pod ? get_client_pod(r, NULL).text : "", get_frontend(r, NULL).text);
+	if (get_class(r, NULL).kind == VALUE_TEXT)
+		printf("  class %s", get_class(r, NULL).text);
 	if (is_closed(r))
 		printf("  %.3f s  %llu B in  %llu B out  rtt %.1f ms",
 		       (double)e->duration_ns / (double)NSEC_PER_SEC, e->bytes_received,
