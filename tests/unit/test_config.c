@@ -636,6 +636,12 @@ static const struct refusal refusals[] = {
 	 "15:24: serviceAccount is \"a\", which is no service account; write NAMESPACE/NAME\n"
 	 "16:14: dscp is \"64\", which is out of range; write a whole number from 0 to 63\n"
 	 "17:14: port is \"0\", which is out of range; write a whole number from 1 to 65535\n"},
+	{"who is trusted",
+	 CONNECT_POOL
+	 "  classes:\n  - name: a\n  - name: b\n    priority: -1\n    rules:\n"
+	 "    - {dscp: 46, trustHints: true}\n    - {dscp: 46, cgroup: /a, trustHints: true}\n",
+	 "13:30: warning: every client may set this DSCP, and is trusted then; say who is: source, "
+	 "namespace, serviceAccount or cgroup\n"},
 	{"rules that match nobody",
 	 CONNECT_POOL
 	 "  trustHints: true\n  classes:\n  - name: a\n    rules:\n"

@@ -84,6 +84,22 @@ static void check_matches(const struct config_pool *p, const struct config_rule 
 				    rule->port);
 }
 
+static bool names_clients(const struct config_rule *rule)
+{
+	return rule->has_source || rule->space || rule->account || rule->cgroup;
+}
+
+static void check_trust(const struct config_rule *rule, const struct yaml_node *n,
+			struct yaml_report *r)
+{
+	const struct yaml_node *place = yaml_node_towards(n, "trustHints", NULL);
+
+	if (rule->hints_trusted && rule->dscp >= 0 && !names_clients(rule))
+		yaml_report_warning(r, place->line, place->column,
+				    "every client may set this DSCP, and is trusted then; say who "
+				    "is: source, namespace, serviceAccount or cgroup");
+}
+
 static void check_rule(const struct config_pool *p, const struct config_rule *rule,
 		       const struct yaml_node *n, struct yaml_report *r)
 {
@@ -91,6 +107,7 @@ static void check_rule(const struct config_pool *p, const struct config_rule *ru
 		return;
 	check_seen(p, n, r);
 	check_matches(p, rule, n, r);
+	check_trust(rule, n, r);
 	if (!rule->has_source && !yaml_node_get(n, "port") && !yaml_node_get(n, "namespace") &&
 	    !yaml_node_get(n, "serviceAccount") && !yaml_node_get(n, "cgroup") &&
 	    !yaml_node_get(n, "dscp"))
