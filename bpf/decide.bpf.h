@@ -289,7 +289,7 @@ static __always_inline __u64 decide_random(struct decide_state *s)
 	return x >> 11;
 }
 
-/* Whether the class of the connection leaves alone an endpoint with this load. */
+/* Whether an endpoint with this load is full for the connection's class. */
 static __always_inline bool decide_full(const struct decide_state *s, __u32 load)
 {
 	return s->limit && load >= s->limit;
@@ -395,15 +395,21 @@ static __always_inline __u32 decide_load(const struct decide_state *s,
 	return c->fresh ? c->load : s->max_published + c->load;
 }
 
+static __always_inline __u32 decide_preferred_load(const struct decide_state *s)
+{
+	const struct decide_candidate c = {.load = s->preferred.load,
+					   .blind = s->preferred.blind,
+					   .fresh = s->preferred.fresh};
+
+	return decide_load(s, &c);
+}
+
 /* Whether the preferred endpoint's load is within what is allowed. The best one's load comes on top
  * of the session's context: where all queue, a session that moves delays others besides. */
 static __always_inline bool decide_within(const struct decide_state *s, __u32 best,
 					  __u64 max_extra_load)
 {
-	const struct decide_candidate c = {.load = s->preferred.load,
-					   .blind = s->preferred.blind,
-					   .fresh = s->preferred.fresh};
-	__u32 load = decide_load(s, &c);
+	__u32 load = decide_preferred_load(s);
 	__u64 extra = s->extra ? (__u64)s->extra + best : max_extra_load;
 
 	return load <= best || load - best <= extra;
@@ -421,17 +427,13 @@ static __always_inline bool decide_old_first(struct decide_state *s, const struc
 		decide_random(s) % (old->ties + fresh->ties) < old->ties);
 }
 
-/* Whether the preferred endpoint holds the connection, where the best one has this load and is
- * `full`, or not. Where all are full, the limit says nothing of which. */
+/* Whether the connection goes to the preferred endpoint. If the best one is full, all are, and the
+ * limit moves no session from one to another. */
 static __always_inline bool decide_holds(const struct decide_state *s,
 					 const struct decide_least *best, __u64 max_extra_load)
 {
-	const struct decide_candidate c = {.load = s->preferred.load,
-					   .blind = s->preferred.blind,
-					   .fresh = s->preferred.fresh};
-
 	return decide_within(s, best->load, max_extra_load) &&
-	       (best->full || !decide_full(s, decide_load(s, &c)));
+	       (best->full || !decide_full(s, decide_preferred_load(s)));
 }
 
 /* Chooses; r->generation is 0 when there was no candidate, or the connection is refused. A

@@ -32,7 +32,7 @@ struct link_kind {
 	 * its sessions or groups. A link with neither always exists, unless it is `former`. */
 	enum pintle_hook decided_by;
 	enum pintle_key key;
-	bool classes; /* also while one whose hook sees this key has several classes */
+	bool classes; /* also while a pool has several classes, and its hook sees `key` */
 	bool netns;   /* attached to the network namespace; else to the cgroup */
 	/* The program sees how connections end. It stays attached after the last pool that needs
 	 * it has left, until the connections to that pool's endpoints have ended. */
