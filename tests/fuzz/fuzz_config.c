@@ -4,7 +4,8 @@
  * (pool, key and value, a line each): no crash, no leak, and a result as config.h promises.
  *
  * sources: userspace/config/config.c userspace/config/config_check.c
- * sources: userspace/config/config_hooks.c userspace/config/config_keys.c
+ * sources: userspace/config/config_classes.c userspace/config/config_hooks.c
+ * sources: userspace/config/config_keys.c
  * sources: userspace/config/config_found.c userspace/config/config_settings.c
  * sources: userspace/config/config_types.c userspace/maps/names.c userspace/net/addr.c
  * sources: userspace/net/nested.c userspace/net/url.c
@@ -82,6 +83,30 @@ static void check_frontend(const struct frontend_addr *f)
 		!memcmp(&again.prefix, &f->prefix, sizeof(f->prefix)));
 }
 
+static void check_classes(const struct config_pool *p)
+{
+	size_t rules = 0;
+
+	PROMISE(p->class_count <= PINTLE_MAX_CLASSES);
+	for (size_t i = 0; i < p->class_count; i++) {
+		const struct config_class *k = &p->classes[i];
+
+		PROMISE(k->name && strlen(k->name) < PINTLE_CLASS_NAME_SIZE);
+		PROMISE(isfinite(k->limit) && k->limit >= 0 &&
+			k->admission < PINTLE_ADMISSION_COUNT);
+		PROMISE(k->max_extra_load == CONFIG_EXTRA_POOL || k->max_extra_load >= 0);
+		for (size_t j = 0; j < k->rule_count; j++) {
+			const struct config_rule *r = &k->rules[j];
+
+			PROMISE(r->port >= 0 && r->port <= 65535 && r->dscp >= -1 && r->dscp < 64);
+			PROMISE(hook_sees(p->decided_by, PINTLE_KEY_CGROUP) ||
+				(!r->space && !r->account && !r->cgroup && r->dscp < 0));
+		}
+		rules += k->rule_count;
+	}
+	PROMISE(rules <= PINTLE_MAX_RULES);
+}
+
 static void check_pool(const struct config_pool *p)
 {
 	const double numbers[] = {p->weights.queue,          p->weights.kv_cache,
@@ -93,6 +118,7 @@ static void check_pool(const struct config_pool *p)
 	PROMISE(extra == CONFIG_EXTRA_AUTO || (extra >= 0 && !signbit(extra) && isfinite(extra)));
 	PROMISE(p->name && strlen(p->name) < PINTLE_NAME_SIZE && p->engine && p->scrape.path);
 	PROMISE(p->frontend_count && p->endpoint_count);
+	check_classes(p);
 	PROMISE(p->mode < PINTLE_MODE_COUNT && p->failure_mode <= PINTLE_FAIL_CLOSE);
 	PROMISE(p->stickiness.key_bits_v4 <= 32 && p->stickiness.key_bits_v6 <= 128);
 	PROMISE(p->stickiness.group_bits_v4 <= 32 && p->stickiness.group_bits_v6 <= 128);
