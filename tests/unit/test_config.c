@@ -651,7 +651,8 @@ static const struct refusal refusals[] = {
 	 "8:15: warning: trustHints has no effect, because there are no classes to be raised to; write "
 	 "classes\n"
 	 "12:38: no client is of service account ab/c and of namespace a; remove one of them\n"
-	 "14:14: warning: the rule matches nobody, because no frontend of the pool has port 79\n"
+	 "14:14: warning: the rule matches nobody, because no frontend of the pool has port 79; write a "
+	 "frontend's port\n"
 	 "16:16: source is \"10.9.0.1/16\", which is no prefix of addresses; set no bit beyond the "
 	 "prefix length, as in 10.77.0.0/24 or fd77::/64\n"},
 	{"rules that the servers' node cannot judge",

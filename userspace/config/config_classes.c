@@ -80,7 +80,7 @@ static void check_matches(const struct config_pool *p, const struct config_rule 
 	if (rule->port && p->intercept == INTERCEPT_NONE && !has_port(p, rule->port))
 		yaml_report_warning(r, port->line, port->column,
 				    "the rule matches nobody, because no frontend of the pool has "
-				    "port %d",
+				    "port %d; write a frontend's port",
 				    rule->port);
 }
 
