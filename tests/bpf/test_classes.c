@@ -304,7 +304,8 @@ static void test_a_full_pool_refuses_the_class_alone(void **state)
 	assert_went(visit("10.9.0.2"), 1, LEAST_LOADED);
 }
 
-/* Of a large pool a few endpoints are compared; the class's are sought in all of it. */
+/* In a large pool only a few endpoints are compared. A class that finds no room at these is not
+ * refused while any endpoint of the pool has room. */
 static void test_room_is_found_in_a_large_pool(void **state)
 {
 	char from[32];
