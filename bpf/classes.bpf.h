@@ -32,6 +32,14 @@ struct class_found {
 	__u8 zero;
 };
 
+/* The pod's own address of the family (PINTLE_FAMILY_*); `::`: it has none. */
+static __always_inline const __u8 *class_pod_address(const struct pintle_pod *p, __u32 family)
+{
+	bool second = address_is_v4(p->addresses[1]) == (family == PINTLE_FAMILY_V4);
+
+	return p->addresses[second];
+}
+
 /* An address that is not known is in no prefix, and an IPv4 address in none of IPv6: not in ::/0,
  * although that has the form of every address here. */
 static __always_inline bool class_address_matches(const struct pintle_class_rule *r,

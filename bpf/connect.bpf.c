@@ -237,7 +237,6 @@ static __always_inline void class_know_pod(struct class_client *c, __u32 family)
 {
 	__u64 id = c->cgroup;
 	struct pintle_client *client = bpf_map_lookup_elem(&clients, &id);
-	bool second;
 	struct pintle_pod *p;
 
 	if (!client)
@@ -250,8 +249,7 @@ static __always_inline void class_know_pod(struct class_client *c, __u32 family)
 	c->account = p->account;
 	if (!address_is_any(c->address))
 		return;
-	second = address_is_v4(p->addresses[1]) == (family == PINTLE_FAMILY_V4);
-	__builtin_memcpy(c->address, p->addresses[second], sizeof(c->address));
+	__builtin_memcpy(c->address, class_pod_address(p, family), sizeof(c->address));
 }
 
 /* Finds the connection's class. A caller that is apart may claim any address, so its address and

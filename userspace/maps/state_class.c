@@ -15,14 +15,11 @@ static void know_pod(const struct maps *m, const struct state_client *from, uint
 		     struct class_client *c)
 {
 	struct pintle_pod pod;
-	bool second;
 
 	c->space = from->space_id;
 	c->account = from->account_id;
-	if (from->has_ip || !from->id || bpf_map_lookup_elem(m->fd[MAP_pods], &from->id, &pod))
-		return;
-	second = address_is_v4(pod.addresses[1]) == (family == PINTLE_FAMILY_V4);
-	memcpy(c->address, pod.addresses[second], sizeof(c->address));
+	if (!from->has_ip && from->id && !bpf_map_lookup_elem(m->fd[MAP_pods], &from->id, &pod))
+		memcpy(c->address, class_pod_address(&pod, family), sizeof(c->address));
 }
 
 static bool rule_matches(const struct maps *m, const struct pintle_class_rule *r,
