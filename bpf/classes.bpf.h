@@ -2,7 +2,8 @@
 /*
  * classes.bpf.h - which class of its pool a connection belongs to.
  *
- *   given  = the class of the first rule that matches; else the pool's first class
+ *   given  = the session's, as an operator said (`classified`); else the class of the first rule
+ *            that matches; else the pool's first class
  *   asked  = the client's hint; else the class of the first rule for the connection's DSCP
  *   class  = asked, if its priority is not above that of `given`, or the client is trusted;
  *            else given
@@ -63,6 +64,23 @@ static __always_inline bool class_rule_matches(const struct pintle_class_rule *r
 	       (!r->space || r->space == c->space) && (!r->account || r->account == c->account);
 }
 
+/* 1 + the pool's class with this name; 0: it has none. */
+static __always_inline __u32 class_named(const struct pintle_pool *pool,
+					 const char name[PINTLE_CLASS_NAME_SIZE])
+{
+	const __u64 *a = (const __u64 *)name, *b;
+	__u32 i;
+
+	for (i = 0; i < PINTLE_MAX_CLASSES; i++) {
+		b = (const __u64 *)pool->class_of[i].name;
+		if (i < pool->class_count && a[0] == b[0] && a[1] == b[1] && a[2] == b[2] &&
+		    a[3] == b[3])
+			return 1 + i;
+	}
+	return 0;
+}
+_Static_assert(PINTLE_CLASS_NAME_SIZE == 4 * sizeof(__u64), "class_named");
+
 #define CLASS_CASE_MAX 32
 
 /* Connections whose classes are found, as data for the syscall program of the tests. */
@@ -76,6 +94,7 @@ struct class_case {
 		__u8 asked;    /* 1 + the hint; 0: none */
 		__u8 class_id; /* out */
 		__u32 zero;
+		struct pintle_session_key session;
 	} of[CLASS_CASE_MAX];
 };
 
@@ -134,7 +153,23 @@ static long class_step(__u32 i, void *arg)
 	return !!done;
 }
 
-/* Sets t->class_id. f->asked is the client's hint; `port` is the frontend's. */
+/* 1 + the class that an operator gave to the session; 0: none, or one that the pool lacks. */
+__weak __noinline int class_of_session(const struct terms *t)
+{
+	struct pintle_affinity_key key; /* Linux 6.1 takes keys only from the stack */
+	struct pintle_session_class *s;
+	struct pintle_pool *pool;
+
+	if (!t || t->key.session.kind == PINTLE_KEY_NONE)
+		return 0;
+	key = t->key;
+	s = bpf_map_lookup_elem(&classified, &key);
+	pool = s ? pool_of(t) : NULL;
+	return pool ? class_named(pool, s->name) : 0;
+}
+
+/* Sets t->class_id; the session's key is in *t. f->asked is the client's hint; `port` is the
+ * frontend's. */
 __weak __noinline int class_find(struct terms *t, const struct class_client *c,
 				 struct class_found *f, __u32 port)
 {
@@ -150,7 +185,8 @@ __weak __noinline int class_find(struct terms *t, const struct class_client *c,
 	if (f->asked > pool->class_count)
 		f->asked = 0;
 	bpf_loop(PINTLE_MAX_RULES, class_step, &s, 0);
-	given = f->given ? f->given - 1 : 0;
+	given = class_of_session(t) ?: f->given;
+	given = given ? given - 1 : 0;
 	given &= PINTLE_MAX_CLASSES - 1;
 	t->class_id = given;
 	if (!f->asked)

@@ -399,10 +399,10 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	}
 	c->client = caller->netns;
 	caller->apart = is_apart(sk);
-	if (pool->rule_count || c->hint.flags & PINTLE_HINTED_CLASS)
+	connect_keys(&t, tuple, caller, &c->hint);
+	if (pool->class_count > 1)
 		connect_class(ctx, &t, tuple, caller, &c->hint);
 	c->class_id = t.class_id;
-	connect_keys(&t, tuple, caller, &c->hint);
 	t.would = t.mode == PINTLE_MODE_SHADOW;
 	choose(&t, &r);
 	if (t.would) {

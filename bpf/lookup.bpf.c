@@ -211,7 +211,7 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 	t->family = ctx->family == AF_INET ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
 	t->daemonless = daemon_silent(pool, t->now);
 	lookup_keys(t, tuple);
-	if (pool->rule_count)
+	if (pool->class_count > 1)
 		lookup_class(t, tuple);
 	if (t->mode == PINTLE_MODE_SHADOW) {
 		t->would = 1;

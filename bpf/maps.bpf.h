@@ -223,6 +223,15 @@ struct {
 	__type(value, struct pintle_affinity);
 } MAP(affinity_beyond);
 
+/* The class that an operator gave to a session. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_CLASSIFIED);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_affinity_key);
+	__type(value, struct pintle_session_class);
+} MAP(classified);
+
 /* The number of bindings of each client in `affinity`. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -80,6 +80,7 @@ int pintle_class(void *ctx __attribute__((unused)))
 		if (i >= class_case.count)
 			break;
 		t.class_id = 0;
+		t.key.session = one->session;
 		class_find(&t, &c, &f, one->port);
 		one->class_id = t.class_id;
 	}

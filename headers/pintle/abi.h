@@ -417,8 +417,8 @@ struct pintle_class {
 	__u32 limit;
 	__u32 admission; /* enum pintle_admission */
 	__s32 priority;
-	__u32 flags; /* PINTLE_CLASS_* */
-	char name[PINTLE_CLASS_NAME_SIZE];
+	__u32 flags;                                                   /* PINTLE_CLASS_* */
+	char name[PINTLE_CLASS_NAME_SIZE] __attribute__((aligned(8))); /* filled up with zeros */
 };
 
 #define PINTLE_RULE_TRUSTED 0x1 /* hints of clients that match may raise their class */
@@ -801,6 +801,15 @@ struct pintle_affinity {
 	__u32 zero;
 };
 
+/* ---- classified: hash, pintle_affinity_key -> a session's class. Writer: CLI. ------ */
+
+/* A class is meant by its name, so that it stays the session's when the pool's list changes. */
+struct pintle_session_class {
+	__u64 since_ns;
+	char name[PINTLE_CLASS_NAME_SIZE]; /* filled up with zeros */
+};
+#define PINTLE_MAX_CLASSIFIED 4096
+
 /* ---- shares: LRU hash, client -> its bindings in `affinity`. Writer: kernel; the daemon
  * corrects. */
 
@@ -1091,6 +1100,7 @@ PINTLE_ASSERT_SIZE(struct pintle_firsts, 64);
 PINTLE_ASSERT_SIZE(struct pintle_health, 3 * 64);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 48);
+PINTLE_ASSERT_SIZE(struct pintle_session_class, 40);
 PINTLE_ASSERT_SIZE(struct pintle_bindings, 32);
 PINTLE_ASSERT_SIZE(struct pintle_majority, 40);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);

@@ -37,6 +37,7 @@ static const struct {
 	uint16_t port;
 	uint8_t hint; /* 1 + a class */
 	uint32_t trusted;
+	const char *word; /* of the operator, on the session */
 	uint32_t class;
 } rows[] = {
 	{"no rule: the first class", .class = INTERACTIVE},
@@ -165,6 +166,14 @@ static const struct {
 	 .port = 8000, .client = {.dscp = 9}, .class = BATCH},
 	{"unless hints are trusted", .rules = {{.dscp = 9}, {.port = 8000}}, .rule_count = 2,
 	 .port = 8000, .client = {.dscp = 9}, .trusted = 1, .class = AGENT},
+	{"the operator's word comes before rules", .rules = {{.port = 8000}}, .rule_count = 1,
+	 .port = 8000, .word = "batch", .class = BATCH},
+	{"also if it raises", .rules = {{.port = 1}, {.port = 8000}}, .rule_count = 2, .port = 8000,
+	 .word = "interactive", .class = INTERACTIVE},
+	{"a hint may lower that", .word = "agent", .hint = 1 + BATCH, .class = BATCH},
+	{"and does not raise it", .word = "batch", .hint = 1 + AGENT, .class = BATCH},
+	{"a class that the pool does not have counts for nothing", .rules = {{.port = 8000}},
+	 .rule_count = 1, .port = 8000, .word = "bat", .class = AGENT},
 	{"a hint comes before DSCP", .rules = {{.port = 1}, {.dscp = 9}}, .rule_count = 2,
 	 .client = {.dscp = 9}, .hint = 1 + AGENT, .class = AGENT},
 };
@@ -191,6 +200,23 @@ static void rule_is(struct pintle_class_rule *r, const struct network *of)
 		r->prefix[i] = address[i] & r->mask[i];
 }
 
+/* The row's session, of which the operator may have said something; its key is the row's. */
+static struct pintle_session_key session_of_row(size_t i)
+{
+	struct pintle_affinity_key key = {
+		.pool = POOL,
+		.pool_generation = POOL_GEN,
+		.session = {.kind = PINTLE_KEY_MARK, .prefix_bits = 128, .id = {(uint8_t)i}},
+	};
+	struct pintle_session_class said = {0};
+
+	if (rows[i].word) {
+		strcpy(said.name, rows[i].word);
+		put(classified, key, &said);
+	}
+	return key.session;
+}
+
 static uint32_t class_of_row(size_t i)
 {
 	const struct pintle_server_cgroup cgroup = {.cgroup = CGROUP, .pattern = PATTERN};
@@ -211,6 +237,7 @@ static uint32_t class_of_row(size_t i)
 	w.skel->bss->class_case.count = 1;
 	*one = (struct class_one){
 		.client = rows[i].client, .port = rows[i].port, .asked = rows[i].hint};
+	one->session = session_of_row(i);
 	if (rows[i].from)
 		address_of(rows[i].from, one->client.address);
 	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(w.skel->progs.pintle_class), &opts),

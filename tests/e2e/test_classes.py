@@ -287,3 +287,60 @@ def test_events(node, how):
         return
     event = json.loads(line)
     assert (event["outcome"], event["class"], event["endpoint"]) == ("refused", "batch", None), event
+
+
+@case(each=BOTH)
+def test_by_the_operator(node, family):
+    """The lookup hook: `pintle classify` comes before a rule, over a reload and the daemon's end, until it is taken
+    back; it meets nobody else."""
+    servers = node.servers(1)
+    daemon = node.steer(servers, **classes({"source": source(7, family)}))
+    fill(*servers)
+
+    def refused(n):
+        return is_refused(lambda: node.ask(FRONTEND[family], source(n, family)))
+
+    def told(n):
+        x = node.cli("explain", "pool", "--source", source(n, family))
+        return x["class"], x["class_by"]
+
+    assert refused(7) and not refused(8)
+    session = next(s["session"] for s in node.cli("sessions"))
+    node.pintle("classify", "pool", session, "batch")
+    node.pintle("classify", "pool", source(7, family), "interactive")
+    assert refused(8) and not refused(7)
+    assert told(8) == ("batch", "operator") and told(7) == ("interactive", "operator")
+    assert {s["session"]: (s["class"], s["class_by"]) for s in node.cli("sessions")}[session] == ("batch", "operator")
+    node.pintle("reload")
+    assert refused(8) and not refused(7)
+    daemon.kill()
+    held = node.hold(FRONTEND[family], 4, first=20)
+    wait_for(lambda: refused(8))
+    assert not refused(7)
+    node.pintle("unclassify", "pool", source(7, family))
+    assert refused(7) and refused(8)
+    assert told(7) == ("batch", "rule")
+    for c, _ in held:
+        c.close()
+
+
+def test_of_a_pod_by_the_operator(node):
+    """The connect hook: a pod's sessions, before the first is bound and later; a hint only lowers."""
+    cluster, servers, client, _ = world(node, stickiness={"key": "client"})
+    fill(*servers)
+    to = SERVICE["v4"]
+    client.ask(to)
+    session = cluster.cli("sessions")[0]["session"]
+    cluster.pintle("classify", "pool", session, "batch")
+    assert is_refused(lambda: client.ask(to))
+    assert is_refused(lambda: client.ask(to, options=[hint(INTERACTIVE)]))
+    cluster.pintle("unbind", session)
+    assert cluster.cli("sessions")[0]["endpoint"] is None
+    assert is_refused(lambda: client.ask(to))
+    cluster.pintle("classify", "pool", session, "interactive")
+    assert not is_refused(lambda: client.ask(to))
+    assert is_refused(lambda: client.ask(to, options=[hint(BATCH)]))
+    cluster.pintle("unclassify", "pool", session)
+    assert not is_refused(lambda: client.ask(to))
+    wrong = cluster.pintle("classify", "pool", session, "bach", check=False)
+    assert wrong.returncode == 1 and "it has interactive, batch" in wrong.stderr, wrong.stderr

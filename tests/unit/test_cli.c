@@ -870,6 +870,37 @@ static void test_unbind(void **state)
 	expect(1, "", "no pool 'xyzzy'", "unbind", "--pool", "xyzzy");
 }
 
+static void pool_has_classes(const struct pins *p)
+{
+	struct pintle_pool *pool = malloc(sizeof(*pool));
+
+	assert_non_null(pool);
+	assert_int_equal(maps_value(p->m, MAP_pools, LLAMA, pool), 0);
+	pool->class_count = pool->classes = 2;
+	strcpy(pool->class_of[0].name, "interactive");
+	strcpy(pool->class_of[1].name, "batch");
+	pins_at(p, MAP_pools, LLAMA, pool);
+	free(pool);
+}
+
+static void test_classify(void **state)
+{
+	expect(1, "", "has no classes; write some", "classify", "llama-8b", "10.0.0.7", "batch");
+	pool_has_classes(*state);
+	expect(1, "", "it has interactive, batch", "classify", "llama-8b", "10.0.0.7", "bat");
+	expect(0, "10.0.0.0/24 is classified", "", "classify", "llama-8b", "10.0.0.0/24", "batch");
+	expect(0, "operator", "", "sessions");
+	/* An address stands for the session of its prefix. */
+	expect(0, "10.9.9.7 is classified", "", "classify", "llama-8b", "10.9.9.7", "interactive");
+	expect(0, "10.9.9.0/24", "", "sessions", "10.9.9.8");
+	expect(1, "", "whose key is source", "classify", "llama-8b", "10.0.0.0/16", "batch");
+	expect(1, "", "whose key is source", "classify", "llama-8b", "mark:7", "batch");
+	expect(2, "", "is no session", "classify", "llama-8b", "gpu0", "batch");
+	expect(1, "", "is bound that said hint=x", "classify", "llama-8b", "hint=x", "batch");
+	expect(0, "is classified no more", "", "unclassify", "llama-8b", "10.9.9.8");
+	expect(1, "", "was not classified", "unclassify", "llama-8b", "10.9.9.8");
+}
+
 static void test_reset(void **state)
 {
 	const struct pins *p = *state;
@@ -963,8 +994,13 @@ static void test_group_reads(void **state)
 static void test_group_does_not_write(void **state)
 {
 	static const char *const words[][CLI_WORDS + 1] = {
-		{"mode", "qwen", "off"}, {"drain", "gpu1"}, {"undrain", "gpu1"},
-		{"unbind", "10.0.0.1"},  {"reset"},         {"events"},
+		{"mode", "qwen", "off"},
+		{"drain", "gpu1"},
+		{"undrain", "gpu1"},
+		{"unbind", "10.0.0.1"},
+		{"reset"},
+		{"events"},
+		{"classify", "qwen", "10.0.0.1", "batch"},
 	};
 	const struct as reader = {.uid = NOBODY, .gid = READERS};
 
@@ -1569,6 +1605,7 @@ int main(void)
 		pins_test(test_set_in_vain),
 		pins_test(test_drain),
 		pins_test(test_unbind),
+		pins_test(test_classify),
 		pins_test(test_reset),
 		pins_test(test_snapshots_of_settings),
 		pins_test(test_diff_status),

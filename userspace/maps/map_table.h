@@ -92,6 +92,9 @@
 	  COPIED, .since = 3,                                                                      \
 	  .holds = "the same, for clients that used up their share of `affinity`",                 \
 	  .writer = "likewise")                                                                    \
+	X(classified, HASH, struct pintle_affinity_key, struct pintle_session_class, ANY, COPIED,  \
+	  .since = 3, .key = "pool, session key",                                                  \
+	  .holds = "the session's class, as `pintle classify` gave it", .writer = "CLI")           \
 	X(shares, LRU_HASH, __u64, __u64, ANY, COPIED, .since = 3, .key = "client",                \
 	  .holds = "number of its bindings in `affinity`",                                         \
 	  .writer = "kernel counts up; the daemon corrects it")                                    \

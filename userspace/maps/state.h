@@ -253,19 +253,47 @@ int state_pods_read(const struct maps *m, struct state_pod **out, size_t *n);
 
 #define STATE_KEY_SIZE 352 /* "serviceAccount:NAMESPACE/NAME" and more */
 
+/* X(symbol, name, what it says): who gave a session, or a client's connections, their class. */
+#define STATE_GIVERS(X)                                                                            \
+	X(NOBODY, "default", "it is the pool's first class")                                       \
+	X(OPERATOR, "operator", "`pintle classify` said so")                                       \
+	X(RULE, "rule", "a rule of the pool matches the client")
+enum state_giver {
+#define X(symbol, name, says) STATE_GIVER_##symbol,
+	STATE_GIVERS(X)
+#undef X
+		STATE_GIVER_COUNT
+};
+
+/** Static, never NULL. */
+const char *state_giver_name(enum state_giver g);
+
+/* A session's class by `pintle classify`. The texts are terminated and printable. */
+struct state_classified {
+	enum state_giver by; /* NOBODY: nothing is said of the session */
+	char name[PINTLE_CLASS_NAME_SIZE];
+	uint64_t since_ns;
+	bool known; /* the pool has a class of that name; else it counts for nothing */
+	uint32_t class_id;
+};
+
 struct state_session {
 	uint32_t pool, endpoint; /* indexes into state.pools and state.endpoints */
+	bool bound;              /* else there is neither `endpoint` nor an age */
 	struct pintle_affinity_key key;
 	char text[STATE_KEY_SIZE]; /* "10.0.0.7", "fd77::/64", "client:4711", "cgroup:pod/...",
 				      "cgroup:/...", "pod:NAMESPACE/NAME" */
 	char pod[STATE_POD_SIZE];  /* "NAMESPACE/NAME"; "": it is no pod's, or not known */
 	double age_seconds;        /* since it was bound to this endpoint */
 	double idle_seconds;       /* since it was used last */
+	struct state_classified class;
+	double class_seconds; /* since it was given */
 };
 
-/** The bindings that hold: used within the pool's ttl, and to an endpoint that exists. They are in
- * the order of pools, then of ids. Returns 0 with *out, which the caller frees (NULL if there are
- * none), and *n; or -errno, both untouched. */
+/** The sessions whose bindings hold, that is, were used within the pool's ttl, and are to an
+ * endpoint that exists; and those to which an operator gave a class. They are in the order of
+ * pools, then of ids. Returns 0 with *out, which the caller frees (NULL if there are none), and *n;
+ * or -errno, both untouched. */
 int state_sessions(const struct maps *m, const struct state *s, struct state_session **out,
 		   size_t *n);
 
@@ -331,10 +359,21 @@ bool state_client_session(const struct state_pool *p, const struct state_client 
 bool state_client_group(const struct state_pool *p, const struct state_client *c,
 			struct pintle_session_key *key);
 
-/** The class of the pool that a connection of the client has by the pool's rules; of a hint and of
- * DSCP nothing is known. `port` is the frontend's, 0: not known; `family` is PINTLE_FAMILY_*. */
+/** Calls `each` for the key of every session to which an operator gave a class. It may delete that
+ * entry. A value other than 0 from `each` ends the walk and is returned; else returns 0. */
+typedef int (*state_key_fn)(const struct pintle_affinity_key *key, void *arg);
+int state_classified_walk(const struct maps *m, state_key_fn each, void *arg);
+
+/** What is said of the session. `p` is the pool of the key. */
+void state_session_class(const struct maps *m, const struct state_pool *p,
+			 const struct pintle_affinity_key *key, struct state_classified *out);
+
+/** The class of the pool that a connection of the client, and of this session, has, and who gave
+ * it; of a hint and of DSCP nothing is known. `port` is the frontend's, 0: not known; `family` is
+ * PINTLE_FAMILY_*. */
 uint32_t state_client_class(const struct maps *m, const struct state_pool *p,
-			    const struct state_client *c, uint32_t family, uint16_t port);
+			    const struct state_client *c, const struct pintle_session_key *session,
+			    uint32_t family, uint16_t port, enum state_giver *by);
 
 /** Copies `from`, a text of at most `size` bytes from a map, perhaps without a NUL, into `to` as
  * printable ASCII: terminated, cut to `to_size` (at least 1), other bytes as '?'. */

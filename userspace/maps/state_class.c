@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state_class.c - which class a client's connections have by the pool's rules, as the hooks find it
+/* state_class.c - which class a session, or a client's connections, have, as the hooks find it
  * (bpf/classes.bpf.h). */
 #include "state.h"
 
@@ -32,19 +32,82 @@ static bool rule_matches(const struct maps *m, const struct pintle_class_rule *r
 	       (!r->pattern || !bpf_map_lookup_elem(m->fd[MAP_server_cgroups], &key, &value));
 }
 
-uint32_t state_client_class(const struct maps *m, const struct state_pool *p,
-			    const struct state_client *from, uint32_t family, uint16_t port)
+const char *state_giver_name(enum state_giver g)
+{
+	static const char *const names[] = {
+#define X(symbol, name, says) [STATE_GIVER_##symbol] = (name),
+		STATE_GIVERS(X)
+#undef X
+	};
+
+	return names[g];
+}
+
+void state_session_class(const struct maps *m, const struct state_pool *p,
+			 const struct pintle_affinity_key *key, struct state_classified *out)
+{
+	struct pintle_session_class said;
+
+	*out = (struct state_classified){.by = STATE_GIVER_NOBODY};
+	if (key->session.kind == PINTLE_KEY_NONE ||
+	    bpf_map_lookup_elem(m->fd[MAP_classified], key, &said))
+		return;
+	out->by = STATE_GIVER_OPERATOR;
+	out->since_ns = said.since_ns;
+	state_text(out->name, sizeof(out->name), said.name, sizeof(said.name));
+	for (uint32_t i = 0; i < p->class_count && !out->known; i++) {
+		out->known = !strcmp(p->classes[i].name, out->name);
+		out->class_id = i;
+	}
+}
+
+/* The map holds no more; one that changes while it is walked may begin anew. */
+#define MAX_STEPS (2 * PINTLE_MAX_CLASSIFIED)
+
+int state_classified_walk(const struct maps *m, state_key_fn each, void *arg)
+{
+	int fd = m->fd[MAP_classified], err = 0;
+	struct pintle_affinity_key key, next;
+	bool more = !bpf_map_get_next_key(fd, NULL, &key);
+
+	/* The next key is read first, because deleting a key loses the place in the map. */
+	for (int i = 0; !err && more && i < MAX_STEPS; i++, key = next) {
+		more = !bpf_map_get_next_key(fd, &key, &next);
+		err = each(&key, arg);
+	}
+	return err;
+}
+
+static uint32_t class_by_rules(const struct maps *m, const struct state_pool *p,
+			       const struct class_client *c, uint16_t port, enum state_giver *by)
 {
 	_cleanup_free_ struct pintle_pool *pool = malloc(sizeof(*pool));
-	struct class_client c = {.cgroup = from->cgroup};
 
 	if (!pool || maps_value(m, MAP_pools, p->id, pool) || pool->generation != p->generation)
 		return 0;
+	for (uint32_t i = 0; i < pool->rule_count && i < PINTLE_MAX_RULES; i++)
+		if (rule_matches(m, &pool->rules[i], c, port)) {
+			*by = STATE_GIVER_RULE;
+			return pool->rules[i].class_id % PINTLE_MAX_CLASSES;
+		}
+	return 0;
+}
+
+uint32_t state_client_class(const struct maps *m, const struct state_pool *p,
+			    const struct state_client *from,
+			    const struct pintle_session_key *session, uint32_t family,
+			    uint16_t port, enum state_giver *by)
+{
+	const struct pintle_affinity_key key = {p->id, p->generation, *session};
+	struct class_client c = {.cgroup = from->cgroup};
+	struct state_classified said;
+
+	state_session_class(m, p, &key, &said);
+	*by = said.known ? said.by : STATE_GIVER_NOBODY;
+	if (said.known)
+		return said.class_id;
 	if (from->has_ip)
 		memcpy(c.address, from->ip.bytes, sizeof(c.address));
 	know_pod(m, from, family, &c);
-	for (uint32_t i = 0; i < pool->rule_count && i < PINTLE_MAX_RULES; i++)
-		if (rule_matches(m, &pool->rules[i], &c, port))
-			return pool->rules[i].class_id % PINTLE_MAX_CLASSES;
-	return 0;
+	return class_by_rules(m, p, &c, port, by);
 }

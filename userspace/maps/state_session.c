@@ -99,12 +99,14 @@ struct index {
 };
 
 struct collection {
+	const struct maps *m;
 	const struct state *state;
 	uint64_t now;
 	struct index index;
 	struct state_known known;
 	struct state_session *sessions;
 	size_t count, room;
+	size_t bound; /* so many of them, the first ones, are bound, and sorted */
 };
 
 static void index_make(struct index *x, const struct state *s)
@@ -128,7 +130,7 @@ static bool binding_holds(const struct collection *c, const struct pintle_affini
 	    !decide_binding_holds(a->used_ns, c->now, s->pools[pool].ttl_ns))
 		return false;
 	*out = (struct state_session){
-		.pool = (uint32_t)pool, .endpoint = (uint32_t)endpoint, .key = *key};
+		.pool = (uint32_t)pool, .endpoint = (uint32_t)endpoint, .bound = true, .key = *key};
 	return true;
 }
 
@@ -137,6 +139,20 @@ static double seconds_since(uint64_t now, uint64_t then)
 	int64_t ns = (int64_t)(now - then);
 
 	return (double)MAX(ns, 0) / (double)NSEC_PER_SEC;
+}
+
+/* Fills in what the key says, and the class. */
+static void session_fill(const struct collection *c, struct state_session *one)
+{
+	const struct state_pool *p = &c->state->pools[one->pool];
+
+	state_session_format(&one->key.session, one->text);
+	state_session_name(&c->known, one);
+	state_session_destination(p, &one->key.session, one->text);
+	if (p->class_count < 2)
+		return;
+	state_session_class(c->m, p, &one->key, &one->class);
+	one->class_seconds = seconds_since(c->now, one->class.since_ns);
 }
 
 static int session_collect(const struct pintle_affinity_key *key, const struct pintle_affinity *a,
@@ -152,9 +168,7 @@ static int session_collect(const struct pintle_affinity_key *key, const struct p
 		return 0;
 	one->age_seconds = seconds_since(c->now, a->bound_ns);
 	one->idle_seconds = seconds_since(c->now, a->used_ns);
-	state_session_format(&key->session, one->text);
-	state_session_name(&c->known, one);
-	state_session_destination(&c->state->pools[one->pool], &key->session, one->text);
+	session_fill(c, one);
 	c->count++;
 	return 0;
 }
@@ -172,10 +186,34 @@ static int session_compare(const void *left, const void *right)
 	return order;
 }
 
+static void sessions_sort(struct collection *c)
+{
+	if (c->count)
+		qsort(c->sessions, c->count, sizeof(*c->sessions), session_compare);
+}
+
+/* Adds a session that is not bound. */
+static int classified_collect(const struct pintle_affinity_key *key, void *arg)
+{
+	struct collection *c = arg;
+	int pool = key->pool < PINTLE_MAX_POOLS ? c->index.pools[key->pool] : -1;
+	struct state_session one = {.pool = (uint32_t)pool, .key = *key};
+
+	if (pool < 0 || c->state->pools[pool].generation != key->pool_generation ||
+	    (c->bound &&
+	     bsearch(&one, c->sessions, c->bound, sizeof(*c->sessions), session_compare)))
+		return 0;
+	if (!ROOM_FOR_ONE(c->sessions, c->count, c->room, BATCH))
+		return -ENOMEM;
+	session_fill(c, &one);
+	c->sessions[c->count++] = one;
+	return 0;
+}
+
 int state_sessions(const struct maps *m, const struct state *s, struct state_session **out,
 		   size_t *n)
 {
-	struct collection c = {.state = s, .now = monotonic_ns()};
+	struct collection c = {.m = m, .state = s, .now = monotonic_ns()};
 	int err;
 
 	index_make(&c.index, s);
@@ -184,6 +222,10 @@ int state_sessions(const struct maps *m, const struct state *s, struct state_ses
 		err = state_pods_read(m, &c.known.pods, &c.known.pod_count);
 	if (!err)
 		err = state_bindings(m, session_collect, &c);
+	sessions_sort(&c);
+	c.bound = c.count;
+	if (!err)
+		err = state_classified_walk(m, classified_collect, &c);
 	free(c.known.clients);
 	free(c.known.pods);
 	if (err) {
@@ -191,8 +233,7 @@ int state_sessions(const struct maps *m, const struct state *s, struct state_ses
 		return err;
 	}
 	state_sessions_paths(c.sessions, c.count);
-	if (c.count)
-		qsort(c.sessions, c.count, sizeof(*c.sessions), session_compare);
+	sessions_sort(&c);
 	*out = c.sessions;
 	*n = c.count;
 	return 0;

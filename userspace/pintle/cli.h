@@ -108,6 +108,8 @@ struct command {
 	X(drain)                                                                                   \
 	X(undrain)                                                                                 \
 	X(unbind)                                                                                  \
+	X(classify)                                                                                \
+	X(unclassify)                                                                              \
 	X(reset)                                                                                   \
 	X(reload)                                                                                  \
 	X(explain)                                                                                 \
@@ -195,6 +197,11 @@ const char *without_endpoints(const struct state_pool *p);
 /** Writes "POOL/NAME" into buf (ENDPOINT_NAME_SIZE bytes), and returns buf. */
 #define ENDPOINT_NAME_SIZE (2 * PINTLE_NAME_SIZE + 1)
 const char *endpoint_name(const struct state *s, const struct state_endpoint *e, char *buf);
+
+/** Writes the names of the pool's classes into buf (CLASSES_SIZE bytes), "": it has none; returns
+ * buf. */
+#define CLASSES_SIZE (PINTLE_MAX_CLASSES * (PINTLE_CLASS_NAME_SIZE + 2))
+const char *class_names(const struct state_pool *p, char *buf);
 
 /* The message for a text that is no session, with that text. */
 #define NOT_A_SESSION                                                                              \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* noun_sessions.c - which session is bound to which endpoint. */
+/* noun_sessions.c - which session is bound to which endpoint, and which class it was given. */
 #include "../base/log.h"
 #include "output.h"
 
@@ -22,24 +22,46 @@ GET(pool)
 
 GET(endpoint)
 {
-	return value_text(s->endpoints[b->endpoint].name);
+	return b->bound ? value_text(s->endpoints[b->endpoint].name) : value_none();
 }
 
 GET(endpoint_text)
 {
 	char buf[ENDPOINT_NAME_SIZE];
 
+	if (!b->bound)
+		return value_none();
 	return value_text(endpoint_name(s, &s->endpoints[b->endpoint], buf));
 }
 
 GET(age_seconds)
 {
-	return value_number(VALUE_SECONDS, b->age_seconds, true);
+	return value_number(VALUE_SECONDS, b->age_seconds, b->bound);
 }
 
 GET(idle_seconds)
 {
-	return value_number(VALUE_SECONDS, b->idle_seconds, true);
+	return value_number(VALUE_SECONDS, b->idle_seconds, b->bound);
+}
+
+GET(class)
+{
+	return b->class.by ? value_text(b->class.name) : value_none();
+}
+
+GET(class_by)
+{
+	return b->class.by ? value_text(state_giver_name(b->class.by)) : value_none();
+}
+
+GET(class_known)
+{
+	return b->class.by ? value_bool(b->class.known) : value_none();
+}
+
+GET(class_seconds)
+{
+	return value_number(VALUE_SECONDS, b->class_seconds, b->class.by);
 }
 
 #define COLUMN(name) .get = get_##name
@@ -53,20 +75,55 @@ static const struct column columns[] = {
 	 COLUMN(pod),
 	 .help = "text: NAMESPACE/NAME of the pod that it is; null: it is none's, or not known"},
 	{.key = "pool", COLUMN(pool), .help = "text: name of the pool"},
-	{.key = "endpoint", COLUMN(endpoint), .help = "text: name of the endpoint in that pool"},
+	{.key = "endpoint",
+	 COLUMN(endpoint),
+	 .help = "text: name of the endpoint in that pool; null: it is not bound, and listed only for "
+		 "its class"},
 	{.heading = "ENDPOINT", COLUMN(endpoint_text)},
 	{.key = "age_seconds",
 	 .heading = "AGE",
 	 .right = true,
 	 COLUMN(age_seconds),
-	 .help = "seconds since it was bound to that endpoint"},
+	 .help = "seconds since it was bound to that endpoint; null: it is not"},
 	{.key = "idle_seconds",
 	 .heading = "IDLE",
 	 .right = true,
 	 COLUMN(idle_seconds),
-	 .help = "seconds since its newest connection was established"},
+	 .help = "seconds since its newest connection was established; null: it is not bound"},
+	{.key = "class",
+	 .heading = "CLASS",
+	 COLUMN(class),
+	 .help = "text: the class that is given to the session; null, as the next three: none is, "
+		 "and the pool's rules decide"},
+	{.key = "class_by",
+	 .heading = "BY",
+	 COLUMN(class_by),
+	 .help = "text: who gave it: operator"},
+	{.key = "class_known",
+	 COLUMN(class_known),
+	 .help = "bool: the pool has a class of that name; else it counts for nothing"},
+	{.key = "class_seconds",
+	 .heading = "SINCE",
+	 .right = true,
+	 COLUMN(class_seconds),
+	 .help = "seconds since then"},
 };
 static const struct columns sessions_columns = COLUMNS(columns);
+#define CLASS_COLUMNS 4 /* the last ones */
+
+/* Where no session was given a class, text says nothing of classes. */
+static struct columns columns_for(const struct cli *cli, const struct state_session *all,
+				  size_t count)
+{
+	struct columns c = sessions_columns;
+
+	for (size_t i = 0; i < count; i++)
+		if (all[i].class.by)
+			return c;
+	if (!cli->json)
+		c.count -= CLASS_COLUMNS;
+	return c;
+}
 
 /* The sessions are sorted by pool, so a pool's are one run. Returns its first index, and its length
  * in *count. */
@@ -101,6 +158,7 @@ static int run_sessions(struct cli *cli)
 	_cleanup_(maps_closep) struct maps *m = NULL;
 	const struct state_pool *pool = NULL;
 	struct pintle_session_key key;
+	struct columns shown;
 	size_t count, first = 0;
 	int err, status = open_state(cli, MAPS_READ, &m, &s);
 
@@ -126,7 +184,8 @@ static int run_sessions(struct cli *cli)
 		count = keep_session(s, all, count, &key);
 	if (pool)
 		first = sessions_of(all, &count, (size_t)(pool - s->pools));
-	return output_rows(cli, &sessions_columns, all ? all + first : NULL, count, sizeof(*all), s,
+	shown = columns_for(cli, all ? all + first : NULL, count);
+	return output_rows(cli, &shown, all ? all + first : NULL, count, sizeof(*all), s,
 			   "no sessions are bound");
 }
 
@@ -134,7 +193,7 @@ const struct command command_sessions = {
 	.name = "sessions",
 	.kind = NOUN,
 	.arguments = "[SESSION] [--pool POOL]",
-	.summary = "which session is bound to which endpoint",
+	.summary = "which session is bound to which endpoint, and its class",
 	.help = "A session is shown, and taken, by what makes it (stickiness.key): an address or a\n"
 		"prefix; client:COOKIE of the client's network namespace; cgroup:NAME of a client,\n"
 		"or cgroup:/PATH (cgroup:ID) of a cgroup without one; pod:NAMESPACE/NAME (pod:UID),\n"

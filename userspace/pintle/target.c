@@ -161,3 +161,11 @@ struct state_endpoint *find_endpoint(const struct state *s, const char *name)
 		no_endpoint(s, name);
 	return found[0];
 }
+
+const char *class_names(const struct state_pool *p, char *buf)
+{
+	buf[0] = '\0';
+	for (uint32_t i = 0; i < p->class_count; i++)
+		text_list_add(buf, CLASSES_SIZE, p->classes[i].name);
+	return buf;
+}

@@ -24,6 +24,7 @@ struct explanation {
 	char session[STATE_KEY_SIZE]; /* ""; none */
 	bool group_known;
 	uint32_t class_id;
+	enum state_giver by; /* of the class; nobody: --class was given */
 };
 
 /* ---- candidates ------------------------------------------------------------------- */
@@ -440,19 +441,18 @@ static uint16_t port_of(const struct state_pool *p)
 static int class_take(const struct cli *cli, const struct state_pool *p,
 		      struct explain_asked *asked)
 {
-	char known[PINTLE_MAX_CLASSES * (PINTLE_CLASS_NAME_SIZE + 2)] = "";
+	char known[CLASSES_SIZE];
 
-	for (uint32_t i = 0; cli->class && i < p->class_count; i++) {
+	for (uint32_t i = 0; cli->class && i < p->class_count; i++)
 		if (!strcmp(cli->class, p->classes[i].name)) {
 			asked->class_id = i;
 			return 0;
 		}
-		text_list_add(known, sizeof(known), p->classes[i].name);
-	}
 	if (!cli->class)
 		return 0;
-	if (known[0])
-		log_error("%s has no class '%s'; it has %s", p->name, cli->class, known);
+	if (p->class_count)
+		log_error("%s has no class '%s'; it has %s", p->name, cli->class,
+			  class_names(p, known));
 	else
 		log_error("%s has no classes; leave out --class", p->name);
 	return EXIT_USAGE;
@@ -560,15 +560,19 @@ static void print_preferred(const struct explanation *e, const struct explain_pr
 
 static void print_class(const struct explanation *e)
 {
-	const char *by = "";
+	static const char *const by[] = {
+		[STATE_GIVER_NOBODY] = ", by the pool's rules",
+		[STATE_GIVER_OPERATOR] = ", by `pintle classify`",
+		[STATE_GIVER_RULE] = ", by the pool's rules",
+	};
 
 	if (e->class_id >= e->pool->class_count)
 		return;
-	if (!e->cli->class)
-		by = hook_sees(e->pool->decided_by, PINTLE_KEY_HINT)
-			     ? ", by the pool's rules; a hint or DSCP may change it"
-			     : ", by the pool's rules";
-	printf("  class: %s%s\n", e->pool->classes[e->class_id].name, by);
+	printf("  class: %s%s%s\n", e->pool->classes[e->class_id].name,
+	       e->cli->class ? "" : by[e->by],
+	       !e->cli->class && hook_sees(e->pool->decided_by, PINTLE_KEY_HINT)
+		       ? "; a hint or DSCP may change it"
+		       : "");
 }
 
 static void print_bound(const struct explanation *e)
@@ -730,6 +734,12 @@ static int explain_json(const struct explanation *e)
 						   ? e->pool->classes[e->class_id].name
 						   : NULL));
 	cJSON_AddItemToObject(
+		o, "class_by",
+		text_or_null(
+			e->class_id < e->pool->class_count && !e->cli->class ? state_giver_name(
+										       e->by)
+									     : NULL));
+	cJSON_AddItemToObject(
 		o, "chosen",
 		text_or_null(x->likeliest ? name_of(e, &x->likeliest->endpoint) : NULL));
 	cJSON_AddStringToObject(o, "outcome", outcome_name(x->outcome));
@@ -756,6 +766,9 @@ static const struct {
 } top_keys[] = {
 	{"pool, mode, session", "text: session is null if none was given"},
 	{"class", "text: null where the pool has none"},
+	{"class_by",
+	 "text: default (the pool's first), operator, rule; null: --class was given, or "
+	 "there is none"},
 	{"chosen", "text: the likeliest endpoint; null: none"},
 	{"outcome", "text: the likeliest outcome, as in `stats`"},
 	{"certain", "bool: nothing is left to chance"},
@@ -793,8 +806,8 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 	asked->now_ns = monotonic_ns();
 	asked->tries = EXPLAIN_TRIES;
 	if (!e->cli->class)
-		asked->class_id =
-			state_client_class(m, e->pool, c, asked->family, port_of(e->pool));
+		asked->class_id = state_client_class(m, e->pool, c, &asked->session, asked->family,
+						     port_of(e->pool), &e->by);
 	e->class_id = asked->class_id;
 	e->group_known = state_client_group(e->pool, c, &asked->group);
 	if (asked->session.kind != PINTLE_KEY_NONE)
