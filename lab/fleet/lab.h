@@ -26,6 +26,7 @@
 /* The window of the herd index: Pintle's default scrape interval. */
 #define LAB_HERD_NS 200000000ULL
 
+struct config;
 struct lab_policy;
 struct trace;
 struct workload;
@@ -35,12 +36,17 @@ struct lab_options {
 	const struct profile *profile;
 	const struct lab_policy *policy;
 	double values[LAB_MAX_KEYS]; /* of the policy's keys, in their order */
+	const struct config *config; /* the file that the policy's key `config` names; or NULL */
 	uint32_t endpoints;          /* 1..LAB_MAX_ENDPOINTS */
 	uint32_t nodes;              /* 1..LAB_MAX_NODES */
 	uint32_t block_tokens;       /* of the engines; their caches keep the profile's size */
 	double rate;                 /* requests a second for each endpoint, on average */
 	double warmup_s, seconds;    /* requests of the `seconds` after `warmup_s` are measured */
-	double keep_alive_s;         /* how long an idle connection is kept; 0: not at all */
+	/* New sessions of the workload come so many times as fast for surge_s, from surge_from_s
+	 * after the warm-up on; 0: never. */
+	double surge, surge_from_s, surge_s;
+	const char *without; /* the part of the workload that is left out; NULL: none */
+	double keep_alive_s; /* how long an idle connection is kept; 0: not at all */
 	/* By which factor the steps of each engine take longer, 0.01..1000; 0: it is healthy. */
 	double sick[LAB_MAX_ENDPOINTS];
 	/* Stop once a tenth of all requests expected have a TTFT above this: the p95 is then above
@@ -62,6 +68,7 @@ struct lab_options {
 struct lab_result {
 	struct durations ttft; /* of the workload's first part, nanoseconds */
 	struct durations ttft_other;
+	struct durations ttft_part[LAB_MAX_PARTS];
 	struct durations itl;
 	uint64_t placed;     /* all requests, those of the warm-up too */
 	uint64_t measured;   /* requests that arrived within the measured time */
@@ -71,10 +78,12 @@ struct lab_result {
 	uint64_t preemptions;
 	double requests_per_s; /* requests that ended within the measured time */
 	double tokens_per_s;   /* output tokens of those requests */
-	double hit_rate;       /* prompt tokens found in caches / looked up */
-	double spread;         /* standard deviation / mean of requests per endpoint, over time */
-	double peak;           /* most / mean of requests per endpoint, over time */
-	double herd;           /* see lab_stats.h */
+	double part_tokens_per_s[LAB_MAX_PARTS];
+	uint64_t told_no; /* how often the policy refused measured requests, which came again */
+	double hit_rate;  /* prompt tokens found in caches / looked up */
+	double spread;    /* standard deviation / mean of requests per endpoint, over time */
+	double peak;      /* most / mean of requests per endpoint, over time */
+	double herd;      /* see lab_stats.h */
 	uint64_t outcomes[PINTLE_MAX_OUTCOMES]; /* of policy pintle */
 	uint32_t timeline_count;                /* seconds measured */
 	struct lab_moment *timeline;

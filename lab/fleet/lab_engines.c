@@ -49,6 +49,7 @@ void lab_ttft_add(struct lab *lab, const struct lab_request *r, uint64_t ttft_ns
 	if (!r->measured)
 		return;
 	durations_add(r->part ? &lab->out->ttft_other : &lab->out->ttft, ttft_ns);
+	durations_add(&lab->out->ttft_part[r->part], ttft_ns);
 	if (lab->o->hopeless_ms > 0 && !r->part && (double)ttft_ns > lab->o->hopeless_ms * 1e6)
 		lab->hopeless = (double)++lab->late > expected / 10;
 }
@@ -65,12 +66,12 @@ static void log_request(const struct lab *lab, const struct lab_session *s,
 	fprintf(lab->o->log,
 		"{\"class\":\"%s\",\"session\":%ju,\"due\":%.9f,\"measured\":%s,\"endpoint\":%u,"
 		"\"ttft\":%.9f,\"e2e\":%.9f,\"output_tokens\":%u,\"prompt_tokens\":%u,"
-		"\"cached_tokens\":%u}\n",
+		"\"cached_tokens\":%u,\"told_no\":%u}\n",
 		lab_label(lab, s), (uintmax_t)s->number, (double)s->r.arrived_ns * 1e-9,
 		s->r.measured ? "true" : "false", s->r.endpoint,
-		(double)(e->first_ns - e->arrived_ns) * 1e-9,
-		(double)(e->at_ns - e->arrived_ns) * 1e-9, e->generated, e->prompt_tokens,
-		e->cached_tokens);
+		(double)(e->first_ns - s->r.arrived_ns) * 1e-9,
+		(double)(e->at_ns - s->r.arrived_ns) * 1e-9, e->generated, e->prompt_tokens,
+		e->cached_tokens, s->r.refusals);
 }
 
 static void on_event(void *arg, const struct model_event *event)

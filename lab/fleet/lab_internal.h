@@ -27,7 +27,7 @@
 
 #define NEVER MODEL_NEVER
 
-enum what { SESSION_BEGINS, TURN, SCRAPE, LOOK, CLOSE, REPLAY, LOAD_BEGINS };
+enum what { SESSION_BEGINS, TURN, AGAIN, SCRAPE, LOOK, CLOSE, REPLAY, LOAD_BEGINS };
 
 struct event {
 	enum what what;
@@ -95,7 +95,7 @@ struct lab {
 	struct zipf groups[LAB_MAX_PARTS]; /* by popularity */
 	double part_rate[LAB_MAX_PARTS];   /* jobs a second between bursts */
 	bool bursting;
-	uint64_t burst_ends_ns;
+	uint64_t burst_ends_ns, surge_begins_ns, surge_ends_ns;
 
 	struct lab_class *classes;     /* of pintle-load's workload */
 	struct rng deal;               /* of a trace's requests to clients */
@@ -146,6 +146,8 @@ void lab_turn_wait(struct lab *lab, struct lab_session *s, uint64_t think_ns, bo
 void lab_turn(struct lab *lab, struct lab_session *s);
 /** Sends the request s->r, whose lengths and blocks are set. */
 void lab_submit(struct lab *lab, struct lab_session *s);
+/** Sends the request again, which the policy has refused. */
+void lab_submit_again(struct lab *lab, struct lab_session *s);
 /** Called from an engine's event: must call no engine, only put events into the queue. */
 void lab_request_ended(struct lab *lab, struct lab_session *s);
 

@@ -8,7 +8,7 @@
 
 #define MS 1e6
 
-static const char *const names[LAB_FIGURES] = {
+static const char *const names[LAB_PART_P95] = {
 	[LAB_TTFT_MEAN] = "ttft_mean_ms",
 	[LAB_TTFT_P50] = "ttft_p50_ms",
 	[LAB_TTFT_P95] = "ttft_p95_ms",
@@ -27,6 +27,7 @@ static const char *const names[LAB_FIGURES] = {
 	[LAB_UNFINISHED] = "unfinished",
 	[LAB_PREEMPTIONS] = "preemptions",
 	[LAB_ESCAPED] = "escaped",
+	[LAB_TOLD_NO] = "told_no",
 };
 
 static double escaped(const struct lab_result *r)
@@ -62,10 +63,16 @@ static void row_take(struct lab_row *row, uint32_t seed, const struct lab_result
 		{LAB_UNFINISHED, (double)r->unfinished},
 		{LAB_PREEMPTIONS, (double)r->preemptions},
 		{LAB_ESCAPED, escaped(r)},
+		{LAB_TOLD_NO, (double)r->told_no},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(figures); i++)
 		row->values[figures[i].figure][seed] = figures[i].value;
+	for (int i = 0; i < LAB_MAX_PARTS; i++) {
+		row->values[LAB_PART_P95 + i][seed] =
+			(double)durations_quantile(&r->ttft_part[i], 0.95) / MS;
+		row->values[LAB_PART_TOKENS + i][seed] = r->part_tokens_per_s[i];
+	}
 	row->placed += r->placed;
 }
 
@@ -192,6 +199,28 @@ static void timeline_add(cJSON *json, const struct lab_row *row)
 	}
 }
 
+static void pair_add(cJSON *json, const char *name, const struct lab_row *row,
+		     enum lab_figure figure)
+{
+	struct lab_interval v = lab_row_figure(row, figure);
+	cJSON *pair = cJSON_AddArrayToObject(json, name);
+
+	cJSON_AddItemToArray(pair, cJSON_CreateNumber(v.mean));
+	cJSON_AddItemToArray(pair, cJSON_CreateNumber(v.half));
+}
+
+static void parts_add(cJSON *json, const struct lab_options *o, const struct lab_row *row)
+{
+	cJSON *parts = cJSON_AddObjectToObject(json, "parts");
+
+	for (uint32_t i = 0; i < o->workload->parts; i++) {
+		cJSON *part = cJSON_AddObjectToObject(parts, o->workload->part[i].name);
+
+		pair_add(part, "ttft_p95_ms", row, LAB_PART_P95 + i);
+		pair_add(part, "output_tokens_per_s", row, LAB_PART_TOKENS + i);
+	}
+}
+
 int lab_json_row(FILE *f, const struct lab_options *o, const struct lab_row *row, bool timeline)
 {
 	cJSON *json = cJSON_CreateObject();
@@ -209,13 +238,9 @@ int lab_json_row(FILE *f, const struct lab_options *o, const struct lab_row *row
 	cJSON_AddNumberToObject(json, "seeds", row->seeds);
 	cJSON_AddNumberToObject(json, "placed", (double)row->placed);
 	cJSON_AddNumberToObject(json, "cpu_s", row->cpu_s);
-	for (int i = 0; i < LAB_FIGURES; i++) {
-		struct lab_interval v = lab_row_figure(row, i);
-		cJSON *pair = cJSON_AddArrayToObject(json, names[i]);
-
-		cJSON_AddItemToArray(pair, cJSON_CreateNumber(v.mean));
-		cJSON_AddItemToArray(pair, cJSON_CreateNumber(v.half));
-	}
+	for (int i = 0; i < LAB_PART_P95; i++)
+		pair_add(json, names[i], row, i);
+	parts_add(json, o, row);
 	if (timeline)
 		timeline_add(json, row);
 	text = cJSON_PrintUnformatted(json);

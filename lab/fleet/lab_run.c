@@ -2,6 +2,7 @@
 /* lab_run.c - one experiment, from its options to its result. */
 #include <assert.h>
 
+#include "../../userspace/config/config.h"
 #include "lab_internal.h"
 
 /* -- scrapes and looks ---------------------------------------------------------------- */
@@ -71,6 +72,9 @@ static void event_handle(struct lab *lab, const struct event *e)
 		else
 			lab_turn(lab, s);
 		break;
+	case AGAIN:
+		lab_submit_again(lab, lab->sessions[e->which]);
+		break;
 	case SCRAPE:
 		scrape(lab, e->which);
 		break;
@@ -138,6 +142,7 @@ static int policy_init(struct lab *lab)
 				       : 0,
 		.truth = truth,
 		.arg = lab,
+		.pool = lab->o->config ? &lab->o->config->pools[0] : NULL,
 		.seed = lab_hash(lab->o->seed, 0x9011c4),
 	};
 	int err = lab->policy->create(&fleet, lab->o->values, &lab->self);
@@ -176,7 +181,7 @@ static void give_up(struct lab *lab)
 	for (uint32_t i = 0; i < lab->session_count; i++) {
 		struct lab_request *r = &lab->sessions[i]->r;
 
-		if (!lab->sessions[i]->connected || !r->measured)
+		if (!r->measured || !(lab->sessions[i]->connected || r->refusals))
 			continue;
 		if (!r->first_ns)
 			lab_ttft_add(lab, r, lab->now_ns - r->arrived_ns);

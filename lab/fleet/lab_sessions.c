@@ -159,7 +159,8 @@ void lab_session_begin(struct lab *lab, uint32_t part, uint64_t job, uint32_t gr
 	lab_event_put(lab, lab->now_ns, TURN, (uint32_t)s->r.id, 0);
 }
 
-static void request_place(struct lab *lab, struct lab_session *s)
+/* Returns whether the request has an endpoint: the policy may refuse it. */
+static bool request_place(struct lab *lab, struct lab_session *s)
 {
 	struct lab_request *r = &s->r;
 
@@ -167,29 +168,30 @@ static void request_place(struct lab *lab, struct lab_session *s)
 		s->connection++;
 		if (lab->policy->again)
 			lab->policy->again(lab->self, r, lab->now_ns);
-		return;
+		return true;
 	}
 	r->endpoint = lab->policy->pick(lab->self, r, lab->now_ns);
+	if (r->endpoint == LAB_REFUSED)
+		return false;
 	lab_herd_add(&lab->herd, lab->now_ns / LAB_HERD_NS, r->endpoint);
 	s->connected = true;
+	return true;
 }
 
-void lab_submit(struct lab *lab, struct lab_session *s)
+void lab_submit_again(struct lab *lab, struct lab_session *s)
 {
 	struct lab_request *r = &s->r;
 	struct model_request mr;
 	struct engine_slot *e;
 	int err;
 
-	r->blocks = s->blocks;
-	r->block_count = r->prompt_tokens / lab->o->block_tokens;
-	r->arrived_ns = lab->now_ns;
-	r->first_ns = 0;
-	r->measured = lab_measuring(lab);
-	request_place(lab, s);
+	if (!request_place(lab, s)) {
+		r->refusals++;
+		lab->out->told_no += r->measured;
+		lab_event_put(lab, lab->now_ns + r->retry_ns, AGAIN, (uint32_t)r->id, 0);
+		return;
+	}
 	lab->out->placed++;
-	lab->out->measured += r->measured;
-	lab->open += r->measured;
 	e = &lab->engines[r->endpoint];
 	mr = (struct model_request){
 		.id = r->id,
@@ -206,11 +208,28 @@ void lab_submit(struct lab *lab, struct lab_session *s)
 		e->requests--;
 		lab->out->refused += r->measured;
 		lab->open -= r->measured;
+		r->refusals = 0;
 		lab_session_end(lab, s);
 	} else if (lab->verdicts && lab_verdicts_begin(lab->verdicts, r->client, &s->beside)) {
 		lab->err = -ENOMEM;
 	}
 	lab_engine_reschedule(lab, r->endpoint);
+}
+
+void lab_submit(struct lab *lab, struct lab_session *s)
+{
+	struct lab_request *r = &s->r;
+
+	r->blocks = s->blocks;
+	r->block_count = r->prompt_tokens / lab->o->block_tokens;
+	r->arrived_ns = lab->now_ns;
+	r->first_ns = 0;
+	r->measured = lab_measuring(lab);
+	r->label = lab_label(lab, s);
+	r->refusals = 0;
+	lab->out->measured += r->measured;
+	lab->open += r->measured;
+	lab_submit_again(lab, s);
 }
 
 void lab_turn(struct lab *lab, struct lab_session *s)
@@ -267,6 +286,7 @@ void lab_request_ended(struct lab *lab, struct lab_session *s)
 	if (lab_measuring(lab)) {
 		lab->out->requests_per_s += 1 / lab->o->seconds;
 		lab->out->tokens_per_s += s->r.output_tokens / lab->o->seconds;
+		lab->out->part_tokens_per_s[s->r.part] += s->r.output_tokens / lab->o->seconds;
 	}
 	if (lab->verdicts)
 		verdict_take(lab, s);

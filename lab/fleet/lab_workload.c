@@ -14,14 +14,20 @@
 #define CHAT CHAT_FROM(LAB_CLIENT_SESSION)
 
 #define RAG                                                                                        \
-	.name = "rag", .share = 1, .turns = 1, .turns_max = 1, .width = 1, .groups = 400,          \
-	.zipf = 0.9, .system = 4000, .document = true, .first = {300, 0.5, 3000},                  \
-	.message = {300, 0.5, 3000}, .answer = {150, 0.6, 1000}, .context = 16000
-/* Jobs that summarise documents, 24 requests at a time. */
-#define BATCH                                                                                      \
+	.name = "rag", .turns = 1, .turns_max = 1, .width = 1, .groups = 400, .zipf = 0.9,         \
+	.system = 4000, .document = true, .first = {300, 0.5, 3000}, .message = {300, 0.5, 3000},  \
+	.answer = {150, 0.6, 1000}, .context = 16000
+#define AGENTS                                                                                     \
+	.name = "agents", .turns = 14, .turns_max = 60, .think_s = 3, .width = 1, .groups = 4,     \
+	.zipf = 0.5, .system = 4000, .client = LAB_CLIENT_SESSION, .first = {6000, 0.7, 40000},    \
+	.message = {900, 0.8, 12000}, .answer = {140, 0.7, 1500}, .context = 64000
+/* Jobs that summarise documents of so many tokens, 24 requests at a time. */
+#define BATCH_OF(tokens)                                                                           \
 	.name = "batch", .turns = 8, .turns_max = 60, .think_s = 0.01, .forgets = true,            \
-	.width = 24, .groups = 1, .system = 200, .first = {3000, 0.6, 12000},                      \
-	.message = {3000, 0.6, 12000}, .answer = {200, 0.5, 800}, .context = 16000
+	.width = 24, .groups = 1, .system = 200, .first = {(tokens), 0.6, 4 * (tokens)},           \
+	.message = {(tokens), 0.6, 4 * (tokens)}, .answer = {200, 0.5, 800},                       \
+	.context = 16000 + 4 * (tokens)-12000
+#define BATCH BATCH_OF(3000)
 
 static const struct lab_workload workloads[] = {
 	{
@@ -37,7 +43,7 @@ static const struct lab_workload workloads[] = {
 		.name = "rag",
 		.says = "questions on 400 tenants' documents (Zipf), from four application pods each",
 		.parts = 1,
-		.part = {{RAG, .client = LAB_CLIENT_APP, .apps = 4}},
+		.part = {{RAG, .share = 1, .client = LAB_CLIENT_APP, .apps = 4}},
 		.burst = 1,
 		.rate = 9,
 		.slo_ms = 1000,
@@ -46,22 +52,7 @@ static const struct lab_workload workloads[] = {
 		.name = "agents",
 		.says = "agents with long contexts that grow by tool results, 14 turns on average",
 		.parts = 1,
-		.part = {{
-			.name = "agents",
-			.share = 1,
-			.turns = 14,
-			.turns_max = 60,
-			.think_s = 3,
-			.width = 1,
-			.groups = 4,
-			.zipf = 0.5,
-			.system = 4000,
-			.client = LAB_CLIENT_SESSION,
-			.first = {6000, 0.7, 40000},
-			.message = {900, 0.8, 12000},
-			.answer = {140, 0.7, 1500},
-			.context = 64000,
-		}},
+		.part = {{AGENTS, .share = 1}},
 		.burst = 1,
 		.rate = 1.6,
 		.slo_ms = 2000,
@@ -105,6 +96,27 @@ static const struct lab_workload workloads[] = {
 		.slo_ms = 1000,
 	},
 	{
+		.name = "chat-agents-batch",
+		.says = "chat (six requests of ten; TTFT is its), agents (one), and batch jobs",
+		.parts = 3,
+		.part = {{CHAT, .share = 0.6},
+			 {AGENTS, .share = 0.1},
+			 {BATCH, .share = 0.3, .client = LAB_CLIENT_JOB}},
+		.burst = 1,
+		.rate = 5,
+		.slo_ms = 1000,
+	},
+	{
+		.name = "rag-batch",
+		.says = "rag (nine requests of ten; TTFT is its) beside jobs on documents of 8,000 tokens",
+		.parts = 2,
+		.part = {{RAG, .client = LAB_CLIENT_APP, .apps = 4, .share = 0.9},
+			 {BATCH_OF(8000), .share = 0.1, .client = LAB_CLIENT_JOB}},
+		.burst = 1,
+		.rate = 5,
+		.slo_ms = 1000,
+	},
+	{
 		.name = "chat-gateway",
 		.says = "chat, all of it from one gateway's address",
 		.parts = 1,
@@ -117,7 +129,7 @@ static const struct lab_workload workloads[] = {
 		.name = "rag-gateway",
 		.says = "rag, all of it from one gateway's address",
 		.parts = 1,
-		.part = {{RAG, .client = LAB_CLIENT_GATEWAY}},
+		.part = {{RAG, .share = 1, .client = LAB_CLIENT_GATEWAY}},
 		.burst = 1,
 		.rate = 6, /* at rag's 9, who cannot see the prompt is overloaded */
 		.slo_ms = 1000,

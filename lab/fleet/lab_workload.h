@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LAB_MAX_PARTS 2
+#define LAB_MAX_PARTS 3
 
 /* Numbers of tokens, log-normal. */
 struct lab_tokens {

@@ -3,6 +3,7 @@
 
 #include "../../userspace/base/log.h"
 #include "../../userspace/base/util.h"
+#include "../../userspace/config/config.h"
 #include "../base/options.h"
 #include "../policies/lab_policy.h"
 #include "lab_report.h"
@@ -18,6 +19,7 @@ struct wanted {
 	const char *spec;
 	const struct lab_policy *policy;
 	double values[LAB_MAX_KEYS];
+	struct config *config;
 };
 
 struct options {
@@ -49,6 +51,8 @@ enum {
 	OPT_LOG,
 	OPT_DEAL,
 	OPT_VERDICTS,
+	OPT_SURGE,
+	OPT_WITHOUT,
 };
 
 static const struct argp_option table[] = {
@@ -69,6 +73,10 @@ static const struct argp_option table[] = {
 	 "Requests a second for each engine, with --load: new sessions (the workload's)", 0},
 	{"duration", 'd', "SECONDS", 0,
 	 "Virtual time that is measured (900; of a trace: to its end)", 0},
+	{"surge", OPT_SURGE, "FACTOR:FROM:SECONDS", 0,
+	 "New sessions come so many times as fast for a while, FROM s after the warm-up", 0},
+	{"without", OPT_WITHOUT, "PART", 0,
+	 "Leave out a part of the workload that is not its first one", 0},
 	{"warmup", OPT_WARMUP, "SECONDS", 0, "Virtual time before (600; with a trace: 0)", 0},
 	{"block-size", OPT_BLOCK_SIZE, "N", 0, "Tokens of a KV block (64)", 0},
 	{"keep-alive", OPT_KEEP_ALIVE, "SECONDS", 0,
@@ -119,7 +127,7 @@ static void policy_add(struct options *o, struct argp_state *state, const char *
 
 	if (o->policy_count == MAX_POLICIES)
 		argp_error(state, "--policy: at most %d of them", MAX_POLICIES);
-	if (lab_policy_parse(spec, &w->policy, w->values, why, sizeof(why)))
+	if (lab_policy_parse(spec, &w->policy, w->values, &w->config, why, sizeof(why)))
 		argp_error(state, "--policy: %s", why);
 	w->spec = spec;
 	o->policy_count++;
@@ -138,6 +146,29 @@ static void sick_set(struct options *o, struct argp_state *state, const char *te
 		argp_error(state, "--sick: '%s' is the second for engine %u; give one for each",
 			   text, endpoint);
 	o->lab.sick[endpoint] = factor;
+}
+
+static void surge_set(struct lab_options *o, struct argp_state *state, const char *text)
+{
+	char rest;
+
+	if (sscanf(text, "%lf:%lf:%lf%c", &o->surge, &o->surge_from_s, &o->surge_s, &rest) != 3 ||
+	    !(o->surge >= 0.01 && o->surge <= 1000) ||
+	    !(o->surge_from_s >= 0 && o->surge_from_s <= LAB_MAX_SECONDS) ||
+	    !(o->surge_s >= 0.001 && o->surge_s <= LAB_MAX_SECONDS))
+		argp_error(state, "--surge: '%s' is not FACTOR:FROM:SECONDS, such as 10:30:10",
+			   text);
+}
+
+static void without_check(const struct lab_options *o, struct argp_state *state)
+{
+	const struct lab_workload *w = o->workload ?: lab_workload_find("chat");
+
+	for (uint32_t i = 1; i < w->parts; i++)
+		if (!strcmp(w->part[i].name, o->without))
+			return;
+	argp_error(state, "--without: '%s' is no part of workload %s that comes beside its first",
+		   o->without, w->name);
 }
 
 static error_t parse_experiment(int key, const char *arg, struct argp_state *state,
@@ -176,6 +207,12 @@ static error_t parse_experiment(int key, const char *arg, struct argp_state *sta
 	case OPT_BLOCK_SIZE:
 		o->lab.block_tokens = (uint32_t)option_count(state, "block-size", arg, 1, 1024);
 		return 0;
+	case OPT_SURGE:
+		surge_set(&o->lab, state, arg);
+		return 0;
+	case OPT_WITHOUT:
+		o->lab.without = arg;
+		return 0;
 	case OPT_KEEP_ALIVE:
 		o->lab.keep_alive_s = option_number(state, "keep-alive", arg, 0, 3600);
 		return 0;
@@ -197,6 +234,11 @@ static void options_check(struct argp_state *state, struct options *o)
 	if (o->trace && o->lab.keep_alive_s > 0)
 		argp_error(state, "--keep-alive does not go with --trace, whose requests have a "
 				  "connection each");
+	if ((o->lab.surge > 0 || o->lab.without) && (o->trace || o->load))
+		argp_error(state, "--surge and --without are of a --workload of the lab's own: "
+				  "--trace and --load say themselves what comes and when");
+	if (o->lab.without)
+		without_check(&o->lab, state);
 	if (o->speed != 1 && !o->trace)
 		argp_error(state, "--speed is of a --trace; --rate says how fast others come");
 	if (o->lab.deal && !o->trace)
@@ -280,6 +322,7 @@ static int run_one(const struct options *o, const struct wanted *w, const char *
 
 	lab.policy = w->policy;
 	memcpy(lab.values, w->values, sizeof(lab.values));
+	lab.config = w->config;
 	if (lab.rate <= 0)
 		lab.rate = lab.workload->rate;
 	if (o->knee)
@@ -311,6 +354,8 @@ static int run(struct options *o)
 		lab_table_head(stdout);
 	for (uint32_t i = 0; !err && i < o->policy_count; i++)
 		err = run_one(o, &o->policies[i], &what);
+	for (uint32_t i = 0; i < o->policy_count; i++)
+		config_free(o->policies[i].config);
 	if (err)
 		return log_err_r(-err, "the experiment failed%s%s", *what ? ": " : "", what);
 	return 0;

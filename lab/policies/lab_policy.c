@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "../../userspace/base/util.h"
+#include "../../userspace/config/config.h"
 
 static const struct lab_policy *const policies[] = {
 	&lab_policy_random,      &lab_policy_round_robin,  &lab_policy_least_connections,
@@ -27,14 +28,20 @@ static const struct lab_policy *policy_find(const char *name, size_t length)
 	return NULL;
 }
 
-static int key_set(const struct lab_policy *p, double *values, const char *key, const char *text,
-		   char *why, size_t size)
+static int key_set(const struct lab_policy *p, double *values, struct config **config,
+		   const char *key, const char *text, char *why, size_t size)
 {
 	double value;
 	char *end;
 
 	if (p->load && !strcmp(key, "config")) {
-		int err = p->load(text, values);
+		int err;
+
+		if (*config) {
+			snprintf(why, size, "key config is there twice; write one of them");
+			return -EINVAL;
+		}
+		err = p->load(text, values, config);
 
 		if (err)
 			snprintf(why, size, "%s: cannot be used as a configuration", text);
@@ -59,11 +66,12 @@ static int key_set(const struct lab_policy *p, double *values, const char *key, 
 	return -EINVAL;
 }
 
-int lab_policy_parse(const char *spec, const struct lab_policy **out, double *values, char *why,
-		     size_t size)
+int lab_policy_parse(const char *spec, const struct lab_policy **out, double *values,
+		     struct config **config, char *why, size_t size)
 {
 	size_t length = strcspn(spec, ":");
 	const struct lab_policy *p = policy_find(spec, length);
+	_cleanup_(config_freep) struct config *file = NULL;
 	_cleanup_free_ char *rest = NULL;
 	char *pair, *save = NULL;
 
@@ -86,10 +94,12 @@ int lab_policy_parse(const char *spec, const struct lab_policy **out, double *va
 			return -EINVAL;
 		}
 		*equals = '\0';
-		err = key_set(p, values, pair, equals + 1, why, size);
+		err = key_set(p, values, &file, pair, equals + 1, why, size);
 		if (err)
 			return err;
 	}
 	*out = p;
+	if (config)
+		*config = TAKE_PTR(file);
 	return 0;
 }

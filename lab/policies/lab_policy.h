@@ -10,12 +10,18 @@
 
 #include "../fleet/lab.h"
 
+struct config;
+struct config_pool;
+
+#define LAB_REFUSED UINT32_MAX
+
 struct lab_request {
 	uint64_t id;
 	uint64_t session;
-	uint64_t client; /* the source address */
-	uint64_t group;  /* the tenant, which the prefix of the source address identifies */
-	uint64_t prefix; /* hash of the beginning of the first user message */
+	uint64_t client;   /* the source address */
+	uint64_t group;    /* the tenant, which the prefix of the source address identifies */
+	const char *label; /* the kind of work, as the workload calls it */
+	uint64_t prefix;   /* hash of the beginning of the first user message */
 	const uint64_t *blocks;
 	uint32_t block_count; /* full blocks of the prompt */
 	uint32_t prompt_tokens, output_tokens;
@@ -23,6 +29,8 @@ struct lab_request {
 	uint32_t endpoint;
 	uint32_t part;
 	uint32_t charge, seen; /* notes of the policy */
+	uint32_t refusals;     /* how often the policy has refused it so far */
+	uint64_t retry_ns;     /* set when it is refused: when it may come again, from then on */
 	uint64_t arrived_ns, first_ns;
 	bool measured;
 };
@@ -52,6 +60,7 @@ struct lab_fleet {
 	void (*truth)(void *arg, uint32_t endpoint, const struct lab_request *r,
 		      struct lab_truth *out);
 	void *arg;
+	const struct config_pool *pool; /* of the file that key `config` names; or NULL */
 	uint64_t seed;
 };
 
@@ -68,12 +77,14 @@ struct lab_policy {
 	bool per_connection; /* places connections, and does not see requests */
 	struct lab_key keys[LAB_MAX_KEYS];
 	int interval_key; /* index of the key with the scrape interval in ms; -1: no scrapes */
-	/** Sets values from a file. 0, or -errno after a message on stderr. NULL: takes no file. */
-	int (*load)(const char *path, double *values);
+	/** Sets values from a file, which it returns, too. 0, or -errno after a message on stderr.
+	 * NULL: takes no file. */
+	int (*load)(const char *path, double *values, struct config **config);
 	/** 0 or -ENOMEM. */
 	int (*create)(const struct lab_fleet *fleet, const double *values, void **out);
 	void (*destroy)(void *self);
-	/** Chooses an endpoint, and counts the placement at once. May set r->charge and r->seen. */
+	/** Chooses an endpoint, and counts the placement at once. May set r->charge and r->seen. Or
+	 * returns LAB_REFUSED, and sets r->retry_ns. */
 	uint32_t (*pick)(void *self, struct lab_request *r, uint64_t now_ns);
 	/** The rest may be NULL. */
 	void (*first_token)(void *self, const struct lab_request *r, uint64_t now_ns);
@@ -92,10 +103,12 @@ struct lab_policy {
 
 /** The i-th policy, or NULL past the end. */
 const struct lab_policy *lab_policy_at(size_t i);
-/** Reads "NAME" or "NAME:KEY=VALUE,KEY=VALUE" into *out and values[LAB_MAX_KEYS]. Returns 0; or
- * -EINVAL, or an error of load(), with the reason in `why`; or -ENOMEM. */
-int lab_policy_parse(const char *spec, const struct lab_policy **out, double *values, char *why,
-		     size_t size);
+/** Reads "NAME" or "NAME:KEY=VALUE,KEY=VALUE" into *out and values[LAB_MAX_KEYS], and the file that
+ * key `config` names into *config, to be released with config_free(): NULL if there is none, or if
+ * `config` is NULL. Returns 0; or -EINVAL, or an error of load(), with the reason in `why`; or
+ * -ENOMEM. */
+int lab_policy_parse(const char *spec, const struct lab_policy **out, double *values,
+		     struct config **config, char *why, size_t size);
 
 extern const struct lab_policy lab_policy_random, lab_policy_round_robin,
 	lab_policy_least_connections, lab_policy_two_choices, lab_policy_session_hash,

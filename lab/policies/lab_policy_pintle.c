@@ -16,6 +16,7 @@
 
 #include "../../userspace/config/config.h"
 #include "../../userspace/base/util.h"
+#include "../../userspace/pintled/publish.h"
 #include "../../userspace/policy/maglev.h"
 #include "../../userspace/policy/score.h"
 #include "../../userspace/policy/others.h"
@@ -46,6 +47,7 @@ enum {
 	REQUEST_BYTES,
 	CONTEXT_BYTES,
 	CROWD,
+	RETRY_AFTER,
 };
 
 #define PASS_NS         50000000ULL
@@ -78,7 +80,7 @@ struct pintle {
 	double v[LAB_MAX_KEYS];
 	struct config_weights weights;
 	struct config_saturation saturation;
-	struct pintle_pool pool;
+	struct pintle_pool pool; /* its rules are not used: class_of() */
 	struct rng random;
 	struct lab_index *bindings;
 	struct pintle_ref *homes; /* PINTLE_HOME_ENTRIES */
@@ -116,6 +118,25 @@ static int homes_build(struct pintle *p)
 	return maglev_build(members, n, p->homes, PINTLE_HOME_ENTRIES);
 }
 
+static void classes_take(struct pintle *p)
+{
+	const struct config_pool *c = p->fleet.pool;
+
+	p->pool.class_count = c ? (uint32_t)c->class_count : 0;
+	for (uint32_t i = 0; i < p->pool.class_count; i++)
+		publish_class(&p->pool.class_of[i], &c->classes[i]);
+}
+
+/* The class that is called as the workload calls the request's kind of work; without one, the
+ * first. */
+static const struct pintle_class *class_of(const struct pintle *p, const struct lab_request *r)
+{
+	for (uint32_t i = 0; r->label && i < p->pool.class_count; i++)
+		if (!strcmp(p->pool.class_of[i].name, r->label))
+			return &p->pool.class_of[i];
+	return &p->pool.class_of[0];
+}
+
 static int pintle_create(const struct lab_fleet *fleet, const double *v, void **out)
 {
 	bool by_context = v[MAX_EXTRA_LOAD] < 0;
@@ -138,6 +159,7 @@ static int pintle_create(const struct lab_fleet *fleet, const double *v, void **
 		.staleness_ns = (uint64_t)(v[STALENESS] * 1e6),
 		.departure = (uint32_t)(v[RUNNING] * 1000),
 	};
+	classes_take(p);
 	p->random.state = fleet->seed;
 	p->views = calloc((size_t)fleet->nodes * fleet->endpoints, sizeof(*p->views));
 	p->nodes = calloc(fleet->nodes, sizeof(*p->nodes));
@@ -349,7 +371,8 @@ static int bound_find(const struct asked *a, struct decide_state *rule, struct d
 	const struct lab_entry *e = binding_of(a);
 	const struct note *n = note_of(p, a->r, a->now_ns);
 
-	rule->extra = decide_extra(n->known.context_bytes, p->pool.context_bytes);
+	if (!(class_of(p, a->r)->flags & PINTLE_CLASS_EXTRA))
+		rule->extra = decide_extra(n->known.context_bytes, p->pool.context_bytes);
 	if (!e || (p->v[FOLLOW] > 0 && crowded(p, n)))
 		return 0;
 	c->endpoint = e->value;
@@ -406,6 +429,13 @@ static void sample_consider(const struct asked *a, struct decide_state *rule)
 	}
 }
 
+/* Clients that are refused together do not come again together. */
+static uint32_t refuse(struct pintle *p, struct lab_request *r)
+{
+	r->retry_ns = (uint64_t)(p->v[RETRY_AFTER] * 1e9 * (1 + rng_unit(&p->random)));
+	return LAB_REFUSED;
+}
+
 static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 {
 	struct pintle *p = self;
@@ -415,14 +445,21 @@ static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 	struct decide_candidate c = {0};
 
 	const struct lab_entry *bound = binding_of(&a);
+	const struct pintle_class *class = class_of(p, r);
+	bool extra = class->flags & PINTLE_CLASS_EXTRA;
+
 	node_pass(p, r->node, now_ns);
 	decide_begin(&rule, rng_next(&p->random), 0);
 	rule.tie = p->v[TIE] < 0 ? others_tie(p->nodes[r->node].others.level)
 				 : (uint32_t)(p->v[TIE] * 1000);
+	rule.limit = class->limit;
 	decide_prefer_first(&rule, preferred_find, &a, &c);
 	sample_consider(&a, &rule);
-	decide_end(&rule, p->pool.max_extra_load, PINTLE_ADMISSION_PROCEED, &result);
+	decide_end(&rule, extra ? class->max_extra_load : p->pool.max_extra_load, class->admission,
+		   &result);
 	p->outcomes[result.outcome]++;
+	if (!result.generation)
+		return refuse(p, r);
 	view_of(p, r->node, result.endpoint)->counts.inflight++;
 	view_of(p, r->node, result.endpoint)->counts.opened++;
 	note_of(p, r, now_ns)->known.open++;
@@ -456,9 +493,9 @@ static void pintle_outcomes(const void *self, uint64_t *counts)
 
 /* -- settings ------------------------------------------------------------------------- */
 
-static int pintle_load(const char *path, double *v)
+static int pintle_load(const char *path, double *v, struct config **out)
 {
-	_cleanup_(config_freep) struct config *c = NULL;
+	struct config *c = NULL;
 	const struct config_pool *pool;
 	int err = config_load(path, &yaml_sink_stderr, &c);
 
@@ -476,6 +513,7 @@ static int pintle_load(const char *path, double *v)
 	v[TTL] = (double)pool->stickiness.ttl_ns / 1e9;
 	v[KEY] = pool->stickiness.key_kind != PINTLE_KEY_NONE;
 	v[GROUP] = pool->stickiness.group_kind != PINTLE_KEY_NONE;
+	*out = c;
 	return 0;
 }
 
@@ -514,6 +552,9 @@ const struct lab_policy lab_policy_pintle = {
 					   "of a session, for a request ahead; 400 is built in"},
 			[CROWD] = {"crowd", DECIDE_MAX_BUSY, 0, 1e6,
 				   "busy connections of a session that is held; 8 is built in"},
+			[RETRY_AFTER] =
+				{"retryAfter", 2, 0.001, 3600,
+				 "a refused client comes again after so many s, or up to twice"},
 			[FOLLOW] = {"follow", 1, 0, 1, "0: requests are not followed"},
 		},
 	.interval_key = INTERVAL,

@@ -219,7 +219,7 @@ static struct object make(const char *spec, uint32_t endpoints, uint32_t nodes)
 	struct object o = {0};
 	char why[256] = "";
 
-	if (lab_policy_parse(spec, &o.policy, values, why, sizeof(why)))
+	if (lab_policy_parse(spec, &o.policy, values, NULL, why, sizeof(why)))
 		fail_msg("%s", why);
 	assert_int_equal(o.policy->create(&fleet, values, &o.self), 0);
 	return o;
@@ -946,8 +946,8 @@ static void test_deterministic(void **state)
 		o.nodes = 3;
 		o.seconds = 2;
 		o.rate = 50;
-		assert_int_equal(lab_policy_parse(lab_policy_at(i)->name, &o.policy, o.values, why,
-						  sizeof(why)),
+		assert_int_equal(lab_policy_parse(lab_policy_at(i)->name, &o.policy, o.values, NULL,
+						  why, sizeof(why)),
 				 0);
 		one = story(&o);
 		again = story(&o);
@@ -967,7 +967,8 @@ static void test_keep_alive(void **state)
 	char why[64];
 
 	(void)state;
-	assert_int_equal(lab_policy_parse("pintle", &o.policy, o.values, why, sizeof(why)), 0);
+	assert_int_equal(lab_policy_parse("pintle", &o.policy, o.values, NULL, why, sizeof(why)),
+			 0);
 	o.rate = 30;
 	assert_int_equal(lab_run(&o, &once, NULL), 0);
 	o.keep_alive_s = 5;
@@ -1008,13 +1009,14 @@ static void test_specs(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		assert_int_equal(lab_policy_parse(bad[i].spec, &p, values, why, sizeof(why)),
+		assert_int_equal(lab_policy_parse(bad[i].spec, &p, values, NULL, why, sizeof(why)),
 				 -EINVAL);
 		assert_string_equal(why, bad[i].why);
 		assert_null(p);
 	}
 	assert_int_equal(
-		lab_policy_parse("chwbl:factor=2,replicas=8", &p, values, why, sizeof(why)), 0);
+		lab_policy_parse("chwbl:factor=2,replicas=8", &p, values, NULL, why, sizeof(why)),
+		0);
 	assert_ptr_equal(p, &lab_policy_chwbl);
 	assert_float_equal(values[0], 2, CLOSE);
 	assert_float_equal(values[1], 8, CLOSE);
@@ -1360,7 +1362,7 @@ static void profile_case(const char *name, double extra, double key, double grou
 	if (!strstr(page, settings))
 		fail_msg("docs/policy.md does not show the settings of profile %s", name);
 	snprintf(spec, sizeof(spec), "pintle:config=%s", path);
-	assert_int_equal(lab_policy_parse(spec, &p, values, why, sizeof(why)), 0);
+	assert_int_equal(lab_policy_parse(spec, &p, values, NULL, why, sizeof(why)), 0);
 	for (size_t i = 0; p->keys[i].name; i++) {
 		if (!strcmp(p->keys[i].name, "maxExtraLoad"))
 			assert_float_equal(values[i], extra, CLOSE);
@@ -1395,9 +1397,9 @@ static void test_defaults(void **state)
 	assert_int_equal(write(fd, file, strlen(file)), strlen(file));
 	close(fd);
 	snprintf(spec, sizeof(spec), "pintle:config=%s", path);
-	assert_int_equal(lab_policy_parse(spec, &p, loaded, why, sizeof(why)), 0);
+	assert_int_equal(lab_policy_parse(spec, &p, loaded, NULL, why, sizeof(why)), 0);
 	unlink(path);
-	assert_int_equal(lab_policy_parse("pintle", &p, defaults, why, sizeof(why)), 0);
+	assert_int_equal(lab_policy_parse("pintle", &p, defaults, NULL, why, sizeof(why)), 0);
 	for (size_t i = 0; p->keys[i].name; i++)
 		if (fabs(defaults[i] - loaded[i]) > CLOSE)
 			fail_msg("%s: %g, configured %g", p->keys[i].name, defaults[i], loaded[i]);

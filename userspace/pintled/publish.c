@@ -74,7 +74,7 @@ static void set_rule(struct pintle_class_rule *v, const struct config_rule *c, s
 		v->prefix[i] = c->source.prefix.bytes[i] & v->mask[i];
 }
 
-static void set_class(struct pintle_class *v, const struct config_class *c)
+void publish_class(struct pintle_class *v, const struct config_class *c)
 {
 	v->limit = milli(c->limit);
 	v->admission = c->admission;
@@ -97,7 +97,7 @@ static void set_classes(struct pintle_pool *v, const struct config_pool *c,
 		v->classes = MAX(v->classes, now->classes);
 	v->hints_trusted = c->hints_trusted;
 	for (size_t i = 0; i < c->class_count; i++) {
-		set_class(&v->class_of[i], &c->classes[i]);
+		publish_class(&v->class_of[i], &c->classes[i]);
 		for (size_t j = 0; j < c->classes[i].rule_count; j++)
 			set_rule(&v->rules[v->rule_count++], &c->classes[i].rules[j], i);
 	}
