@@ -224,7 +224,7 @@ def test_chart_values(node):
         node, image={"repository": "r.example/pintle", "tag": "x", "pullPolicy": "Always"},
         config={"node": {"metricsDetail": "main"}}, nodeSelector={"gpu": "yes"}, priorityClassName="other",
         tolerations=[{"key": "gpu"}], resources={"limits": {"memory": "1Gi"}}, podAnnotations={"a": "b"},
-        podLabels={"c": "d"}, imagePullSecrets=[{"name": "s"}], podMonitor={"enabled": True})
+        podLabels={"c": "d"}, imagePullSecrets=[{"name": "s"}], podMonitor={"enabled": True}, prometheusRule={"enabled": True}, grafanaBoard={"enabled": True})
     template = made["DaemonSet", "pintle"]["spec"]["template"]
     spec, (container,) = template["spec"], template["spec"]["containers"]
     assert (container["image"], container["imagePullPolicy"]) == ("r.example/pintle:x", "Always")
@@ -239,7 +239,11 @@ def test_chart_values(node):
     config = pyyaml.safe_load(made["ConfigMap", "pintle"]["data"]["pintle.yaml"])
     assert config["node"] == {"bpffs": "/sys/fs/bpf/pintle", "metrics": "0.0.0.0:9464", "metricsDetail": "main"}
     # The quota is for the priority class that is not used now.
-    assert set(made) - set(plain) == {("PodMonitor", "pintle")}
+    assert set(made) - set(plain) == {("PodMonitor", "pintle"), ("PrometheusRule", "pintle"),
+                                      ("ConfigMap", "pintle-grafana-board")}
+    assert made["PrometheusRule", "pintle"]["spec"] == manifest("monitoring/prometheus-rules.yaml")
+    board = made["ConfigMap", "pintle-grafana-board"]["data"]["pintle.json"]
+    assert board == (MANIFESTS / "monitoring/grafana-board.json").read_text()
     assert set(plain) - set(made) == {("ResourceQuota", "pintle")}
 
 
@@ -318,7 +322,7 @@ def test_alerts(node):
     """Each alert fires when it should, and none fires when all is well."""
     if not shutil.which("promtool"):
         raise Skip("there is no promtool")
-    rules = MANIFESTS / "prometheus-rules.yaml"
+    rules = MANIFESTS / "monitoring/prometheus-rules.yaml"
     said = node.run("promtool", "check", "rules", rules).stdout
     assert "SUCCESS" in said, said
     for path in (rules, TOP / "tests/data/prometheus/rules-test.yaml"):
