@@ -216,8 +216,6 @@ def test_label_steers_on_every_node(node):
         world.kubectl("apply", "--server-side", "-f", BINARIES.parent / "crds/podmonitors.yaml")
         world.kubectl("wait", "--for=condition=Established", "crd/podmonitors.monitoring.coreos.com", "--timeout=60s")
         world.kubectl("apply", "--server-side", "--dry-run=server", "-f", world.manifests / "monitoring/pod-monitor.yaml")
-        world.kubectl("apply", "--server-side", "--dry-run=server", "-n", "llm", "-f",
-                      world.manifests / "autoscaling/hpa.yaml")
         assert not world.is_steered("a") and not world.is_steered("b")
         world.install()
         assert len(world.pods("pintle", "app.kubernetes.io/name=pintle")) == 2

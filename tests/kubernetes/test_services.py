@@ -7,9 +7,11 @@ import statistics
 import time
 import types
 
+import yaml as pyyaml
+
 from control_plane import ControlPlane, NODE
 from harness import case
-from kernel import wait_for
+from kernel import TOP, wait_for
 from pods import Cluster, at
 
 SERVICE = "10.96.0.10:8000"
@@ -432,3 +434,14 @@ def test_pods_churn(node):
         return ready == world.slices() == there
 
     wait_for(same, 60)
+
+
+@case(timeout=180)
+def test_autoscaler(node):
+    """The API server takes the HorizontalPodAutoscaler of manifests/autoscaling."""
+    world = World(node)
+    made = world.api.create("/apis/autoscaling/v2/namespaces/llm/horizontalpodautoscalers"
+                            "?dryRun=All&fieldValidation=Strict",
+                            pyyaml.safe_load((TOP / "manifests/autoscaling/hpa.yaml").read_text()))
+    (metric,) = made["spec"]["metrics"]
+    assert metric["external"]["target"] == {"type": "Value", "value": "700m"}, metric
