@@ -16,7 +16,8 @@ struct terms {
 	struct pintle_affinity_key key; /* the pool and the session; kind NONE: no session */
 	__u8 family;                    /* PINTLE_FAMILY_* that the endpoint must take */
 	__u8 daemonless;                /* no daemon scrapes, so readiness is not known */
-	__u8 would;                     /* mode shadow: nothing is placed, see shadow.bpf.h */
+	__u8 would : 1;                 /* mode shadow: nothing is placed, see shadow.bpf.h */
+	__u8 forbidden : 1;             /* the client may not connect to the pool */
 	__u8 mode;                      /* enum pintle_mode */
 	__u16 home;         /* 1 + the index of its group in the table of homes; 0: no group */
 	__u8 frontend_bits; /* of the frontend's prefix */
@@ -407,6 +408,11 @@ __weak __noinline int choose(const struct terms *t, struct decide_result *r)
 	pool = pool_of(t);
 	if (!pool)
 		return 0;
+	if (t->forbidden) {
+		r->generation = 0;
+		r->outcome = PINTLE_OUTCOME_FORBIDDEN;
+		return 0;
+	}
 	s.terms = t;
 	decide_begin(&s.rule, mix(bpf_get_prandom_u32()), t->mode == PINTLE_MODE_BASELINE);
 	s.rule.tie = pool->tie;
@@ -434,12 +440,18 @@ static __always_inline void count_outcome(__u32 pool, __u32 outcome)
 		__sync_fetch_and_add(n, 1); /* connect() may be interrupted by a segment */
 }
 
+/* Whether the connection is refused whatever the failure mode says. */
+static __always_inline bool is_told_no(__u32 outcome)
+{
+	return outcome == PINTLE_OUTCOME_REFUSED || outcome == PINTLE_OUTCOME_FORBIDDEN;
+}
+
 /* Whether an operator who looks for trouble wants to see each decision with this outcome. */
 static __always_inline bool rare(__u32 outcome)
 {
 	return outcome == PINTLE_OUTCOME_ESCAPED || outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
 	       outcome == PINTLE_OUTCOME_STALE || outcome == PINTLE_OUTCOME_TRIED ||
-	       outcome == PINTLE_OUTCOME_REFUSED;
+	       is_told_no(outcome);
 }
 
 /* Reports a decision as an event; tuple->local is the frontend. */
@@ -477,7 +489,7 @@ static __always_inline __u32 pool_mode(__u32 id, const struct pintle_pool *pool)
 static __always_inline bool is_refused(const struct pintle_pool *pool,
 				       const struct decide_result *r)
 {
-	return r->outcome == PINTLE_OUTCOME_REFUSED || pool->failure_mode != PINTLE_FAIL_OPEN;
+	return is_told_no(r->outcome) || pool->failure_mode != PINTLE_FAIL_OPEN;
 }
 
 static __always_inline bool daemon_silent(const struct pintle_pool *pool, __u64 now)

@@ -115,6 +115,14 @@ static __always_inline bool class_cgroup_matches(__u64 cgroup, __u64 pattern)
 	return bpf_map_lookup_elem(&server_cgroups, &key);
 }
 
+/* Whether the client is one of those that the rule names. */
+static __always_inline bool class_rule_holds(const struct pintle_class_rule *r,
+					     const struct class_client *c, __u16 port)
+{
+	return class_rule_matches(r, c, port) &&
+	       (!r->pattern || class_cgroup_matches(c->cgroup, r->pattern));
+}
+
 /* What the i-th rule says of the client. Returns 1 when no further rule counts. */
 __weak __noinline int class_rule(const struct terms *t, const struct class_client *c,
 				 struct class_found *f, __u32 i, __u32 port)
@@ -130,8 +138,7 @@ __weak __noinline int class_rule(const struct terms *t, const struct class_clien
 	r = &pool->rules[i];
 	if (r->dscp && f->asked)
 		return 0;
-	if (!class_rule_matches(r, c, port) ||
-	    (r->pattern && !class_cgroup_matches(c->cgroup, r->pattern)))
+	if (!class_rule_holds(r, c, port))
 		return 0;
 	if (r->flags & PINTLE_RULE_TRUSTED)
 		f->trusted = 1;

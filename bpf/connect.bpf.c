@@ -7,6 +7,7 @@
  * Here a decision only counts as placed. sockops sees whether a SYN is sent, and follows the
  * connection to its end.
  */
+#include "access.bpf.h"
 #include "choose.bpf.h"
 #include "classes.bpf.h"
 #include "client.bpf.h"
@@ -206,6 +207,12 @@ __noinline int connect_keys(struct terms *t, const struct pintle_tuple *tuple,
 #define GO_ON  1
 #define REFUSE 0 /* connect() fails with the error given to bpf_set_retval() */
 
+static __always_inline int refuse(void)
+{
+	bpf_set_retval(-ECONNREFUSED);
+	return REFUSE;
+}
+
 static __always_inline bool daemonless_for_long(__u64 now)
 {
 	__u32 zero = 0;
@@ -252,21 +259,29 @@ static __always_inline void class_know_pod(struct class_client *c, __u32 family)
 	__builtin_memcpy(c->address, class_pod_address(p, family), sizeof(c->address));
 }
 
-/* Finds the connection's class. A caller that is apart may claim any address, so its address and
- * its pod count as not known. */
+/* Fills in who the caller is. One that is apart may claim any address, so its address and its pod
+ * count as not known. */
+static __always_inline void class_know(struct class_client *c, const struct pintle_tuple *tuple,
+				       const struct caller *caller, __u32 family)
+{
+	c->cgroup = caller->cgroup;
+	if (caller->apart)
+		return;
+	__builtin_memcpy(c->address, tuple->remote, sizeof(c->address));
+	class_know_pod(c, family);
+}
+
+/* Finds the connection's class. */
 static __noinline int connect_class(struct bpf_sock_addr *ctx, struct terms *t,
 				    const struct pintle_tuple *tuple, const struct caller *caller,
 				    const struct pintle_hint *hint)
 {
-	struct class_client c = {.cgroup = caller->cgroup};
+	struct class_client c = {};
 	struct class_found f = {};
 
 	if (hint->flags & PINTLE_HINTED_CLASS && hint->class_id < PINTLE_MAX_CLASSES)
 		f.asked = 1 + hint->class_id;
-	if (!caller->apart) {
-		__builtin_memcpy(c.address, tuple->remote, sizeof(c.address));
-		class_know_pod(&c, t->family);
-	}
+	class_know(&c, tuple, caller, t->family);
 	c.dscp = dscp_of(ctx, t->family);
 	class_find(t, &c, &f, tuple->local_port);
 	return 0;
@@ -357,6 +372,24 @@ static __always_inline void connect_place(struct pintle_connect *c, const struct
 	c->placed = 1;
 }
 
+/* Judges the caller by the pool's access. Returns 1 if connect() fails, and has counted that. */
+__noinline int connect_forbidden(struct terms *t, const struct pintle_tuple *tuple,
+				 const struct caller *caller)
+{
+	struct decide_result r = {.outcome = PINTLE_OUTCOME_FORBIDDEN};
+	struct class_client c = {};
+
+	if (!t || !tuple || !caller)
+		return 0;
+	class_know(&c, tuple, caller, t->family);
+	access_judge(t, &c, tuple->local_port);
+	if (!t->forbidden || t->mode == PINTLE_MODE_SHADOW)
+		return 0;
+	count_outcome(t->key.pool, r.outcome);
+	report_decision(tuple, t, &r, PINTLE_HOOK_CONNECT);
+	return 1;
+}
+
 /* tuple->remote is the address to which the socket is bound, tuple->local the destination that the
  * client asked for. Returns the socket's record, whose address becomes the destination; or NULL,
  * with the program's return value in *verdict. */
@@ -388,17 +421,22 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	t.now = bpf_ktime_get_ns();
 	t.daemonless = daemon_silent(pool, t.now);
 	t.mode = pool_mode(ref.id, pool);
-	if (t.mode != PINTLE_MODE_OFF && !daemonless_for_long(t.now))
+	caller->apart = is_apart(sk);
+	c = NULL;
+	if (t.mode != PINTLE_MODE_OFF && !daemonless_for_long(t.now)) {
+		/* Before the record: a client could use up its memory for one, and pass. */
+		if (pool->allow_count && connect_forbidden(&t, tuple, caller)) {
+			*verdict = refuse();
+			return NULL;
+		}
 		c = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	else
-		c = NULL;
+	}
 	if (!c) {
 		/* Also without memory for a record: nothing could count the connection. */
 		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
 		return NULL;
 	}
 	c->client = caller->netns;
-	caller->apart = is_apart(sk);
 	connect_keys(&t, tuple, caller, &c->hint);
 	if (pool->class_count > 1)
 		connect_class(ctx, &t, tuple, caller, &c->hint);
@@ -415,10 +453,8 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	if (rare(r.outcome))
 		report_decision(tuple, &t, &r, PINTLE_HOOK_CONNECT);
 	if (!r.generation) {
-		if (is_refused(pool, &r)) {
-			bpf_set_retval(-ECONNREFUSED);
-			*verdict = REFUSE;
-		}
+		if (is_refused(pool, &r))
+			*verdict = refuse();
 		return NULL;
 	}
 	connect_place(c, &t, &r, tuple, caller->apart);

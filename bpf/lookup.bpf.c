@@ -7,6 +7,7 @@
  * does not see the flags. So it remembers a decision by 4-tuple, only counts it as placed, and
  * binds no session. sockops does the rest when the connection is established.
  */
+#include "access.bpf.h"
 #include "choose.bpf.h"
 #include "classes.bpf.h"
 #include "shadow.bpf.h"
@@ -185,7 +186,8 @@ __noinline int lookup_keys(struct terms *t, const struct pintle_tuple *tuple)
 	return 0;
 }
 
-/* Finds the connection's class, of whose client only the address is known here. */
+/* Finds whether the client may connect, and the connection's class. Of the client only the address
+ * is known here. */
 __noinline int lookup_class(struct terms *t, const struct pintle_tuple *tuple)
 {
 	struct class_client c = {};
@@ -194,6 +196,7 @@ __noinline int lookup_class(struct terms *t, const struct pintle_tuple *tuple)
 	if (!t || !tuple)
 		return 0;
 	__builtin_memcpy(c.address, tuple->remote, sizeof(c.address));
+	access_judge(t, &c, tuple->local_port);
 	class_find(t, &c, &f, tuple->local_port);
 	return 0;
 }
@@ -211,18 +214,19 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 	t->family = ctx->family == AF_INET ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
 	t->daemonless = daemon_silent(pool, t->now);
 	lookup_keys(t, tuple);
-	if (pool->class_count > 1)
+	if (pool->class_count > 1 || pool->allow_count)
 		lookup_class(t, tuple);
 	if (t->mode == PINTLE_MODE_SHADOW) {
 		t->would = 1;
 		choose(t, &r);
 		shadow_note(t, &r);
 		t->would = 0;
+		t->forbidden = 0;
 		t->mode = PINTLE_MODE_BASELINE;
 	}
 	for (attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
 		choose(t, &r);
-		if (!r.generation && r.outcome != PINTLE_OUTCOME_REFUSED)
+		if (!r.generation && !is_told_no(r.outcome))
 			anyone(t, tuple, &r);
 		if (!r.generation)
 			break;

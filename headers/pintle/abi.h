@@ -70,7 +70,8 @@
 	X(NO_ENDPOINT, "no_endpoint", "no endpoint is ready; the failure mode decided")            \
 	X(RANDOM, "random", "mode baseline or shadow: any ready endpoint")                         \
 	X(PASSED, "passed", "mode off or shadow, or no daemon for long: left as it came")          \
-	X(TRIED, "tried", "to an endpoint that stood still, to see whether it serves again")
+	X(TRIED, "tried", "to an endpoint that stood still, to see whether it serves again")       \
+	X(FORBIDDEN, "forbidden", "its client may not connect to the pool; refused at once")
 
 #define X(symbol, name, says) PINTLE_OUTCOME_##symbol,
 enum pintle_outcome { PINTLE_OUTCOMES(X) PINTLE_OUTCOME_COUNT };
@@ -295,7 +296,7 @@ struct pintle_address {
 
 /* ---- server_cgroups: hash, a cgroup that matches a pattern -> 1. Writer: daemon. */
 
-/* An entry for each cgroup that the pattern of an endpoint, or of a class's rule, matches, and for
+/* An entry for each cgroup that the pattern of an endpoint, or of a rule, matches, and for
  * each cgroup below. */
 struct pintle_server_cgroup {
 	__u64 cgroup;  /* id */
@@ -436,7 +437,7 @@ struct pintle_class_rule {
 	__u8 class_id;
 	__u32 flags; /* PINTLE_RULE_* */
 };
-#define PINTLE_MAX_RULES 32 /* of a pool */
+#define PINTLE_MAX_RULES 32 /* of a pool's classes; and as many of its access */
 
 struct pintle_pool {
 	__u32 generation; /* 0: no such pool */
@@ -487,9 +488,12 @@ struct pintle_pool {
 	__u32 class_count; /* in `class_of`; 0: only the first one, without a limit */
 	__u32 rule_count;
 	__u32 hints_trusted; /* 1: any client's hint may raise its class */
-	__u32 zero;
+	__u32 allow_count;   /* in `allowed`; 0: anybody may connect */
 	struct pintle_class class_of[PINTLE_MAX_CLASSES];
 	struct pintle_class_rule rules[PINTLE_MAX_RULES]; /* the first that matches counts */
+	/* Who may connect: clients that one of these matches. Of their members only those that say
+	 * who a client is are set. */
+	struct pintle_class_rule allowed[PINTLE_MAX_RULES];
 };
 
 /* ---- overrides: array, pools first, then endpoints, then one. Writer: CLI. - */
@@ -1084,7 +1088,7 @@ PINTLE_ASSERT_SIZE(struct pintle_rewrite, 136);
 PINTLE_ASSERT_SIZE(struct pintle_class, 56);
 PINTLE_ASSERT_SIZE(struct pintle_class_rule, 64);
 PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_MEMBERS + 32 + 16 +
-					       56 * PINTLE_MAX_CLASSES + 64 * PINTLE_MAX_RULES);
+					       56 * PINTLE_MAX_CLASSES + 2 * 64 * PINTLE_MAX_RULES);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
 PINTLE_ASSERT_SIZE(struct pintle_setting_key, 332 + 64);

@@ -4,7 +4,8 @@
  * (pool, key and value, a line each): no crash, no leak, and a result as config.h promises.
  *
  * sources: userspace/config/config.c userspace/config/config_check.c
- * sources: userspace/config/config_classes.c userspace/config/config_hooks.c
+ * sources: userspace/config/config_access.c userspace/config/config_classes.c
+ * sources: userspace/config/config_hooks.c
  * sources: userspace/config/config_keys.c
  * sources: userspace/config/config_found.c userspace/config/config_settings.c
  * sources: userspace/config/config_types.c userspace/maps/names.c userspace/net/addr.c
@@ -107,6 +108,19 @@ static void check_classes(const struct config_pool *p)
 	PROMISE(rules <= PINTLE_MAX_RULES);
 }
 
+static void check_access(const struct config_pool *p)
+{
+	PROMISE(p->allow_count <= PINTLE_MAX_RULES);
+	for (size_t i = 0; i < p->allow_count; i++) {
+		const struct config_rule *r = &p->allowed[i];
+
+		PROMISE(r->has_source || r->port || r->space || r->account || r->cgroup);
+		PROMISE(r->dscp == -1 && !r->hints_trusted);
+		PROMISE(hook_sees(p->decided_by, PINTLE_KEY_CGROUP) ||
+			(!r->space && !r->account && !r->cgroup));
+	}
+}
+
 static void check_pool(const struct config_pool *p)
 {
 	const double numbers[] = {p->weights.queue,          p->weights.kv_cache,
@@ -119,6 +133,7 @@ static void check_pool(const struct config_pool *p)
 	PROMISE(p->name && strlen(p->name) < PINTLE_NAME_SIZE && p->engine && p->scrape.path);
 	PROMISE(p->frontend_count && p->endpoint_count);
 	check_classes(p);
+	check_access(p);
 	PROMISE(p->mode < PINTLE_MODE_COUNT && p->failure_mode <= PINTLE_FAIL_CLOSE);
 	PROMISE(p->stickiness.key_bits_v4 <= 32 && p->stickiness.key_bits_v6 <= 128);
 	PROMISE(p->stickiness.group_bits_v4 <= 32 && p->stickiness.group_bits_v6 <= 128);

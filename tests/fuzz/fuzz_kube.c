@@ -9,7 +9,8 @@
  * sources: userspace/kubernetes/kube_policy.c userspace/kubernetes/kube_inference.c
  * sources: userspace/config/config_policy.c
  * sources: userspace/config/config.c userspace/config/config_check.c
- * sources: userspace/config/config_classes.c userspace/config/config_hooks.c
+ * sources: userspace/config/config_access.c userspace/config/config_classes.c
+ * sources: userspace/config/config_hooks.c
  * sources: userspace/config/config_keys.c
  * sources: userspace/config/config_found.c userspace/config/config_settings.c
  * sources: userspace/config/config_types.c userspace/maps/names.c userspace/net/addr.c

@@ -667,6 +667,27 @@ static const struct refusal refusals[] = {
 	 "13:16: cgroup" ELSEWHERE "write source or port\n"
 	 "14:14: dscp" ELSEWHERE "write source or port\n"
 	 "15:40: trustHints" ELSEWHERE "write source or port\n"},
+	{"access without anybody", CONNECT_POOL "  access: {}\n",
+	 "8:11: \"allow\" is missing in pools[].access; add it: a list, each item a mapping of "
+	 "source, port, namespace, serviceAccount, cgroup\n"},
+	{"access of rules that say too little, or too much",
+	 CONNECT_POOL "  access:\n    allow:\n    - {}\n    - {dscp: 6}\n    - {port: 79}\n"
+		      "    - {cgroup: \"*/a\"}\n    - {namespace: a, serviceAccount: b/c}\n",
+	 "10:7: this rule lets everybody in; write who may connect: source, port, namespace, "
+	 "serviceAccount or cgroup\n"
+	 "11:8: unknown key \"dscp\" in pools[].access.allow[]; the key that is read is "
+	 "pools[].classes[].rules[].dscp\n"
+	 "12:14: warning: the rule matches nobody, because no frontend of the pool has port 79; write a "
+	 "frontend's port\n"
+	 "13:16: warning: a local user may make a cgroup that matches */a, and so may connect; write "
+	 "the path from / on\n"
+	 "14:38: no client is of service account b/c and of namespace a; remove one of them\n"},
+	{"access that the servers' node cannot judge",
+	 HEAD "pools:\n- name: a\n" FRONTEND
+	      "  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n"
+	      "  access: {allow: [{cgroup: /a}, {namespace: a}]}\n",
+	 "7:29: cgroup" ELSEWHERE "write source or port\n"
+	 "7:46: namespace" ELSEWHERE "write source or port\n"},
 	{"no names of clients", CONNECT_POOL "  interceptExcept: [\"a b\", \"\"]\n",
 	 "8:21: interceptExcept is \"a b\", which is no name of a client; write a list of clients "
 	 "such as [prometheus, pod/UID]\n8:28: interceptExcept is \"\", which is no name of a client; "
@@ -1393,6 +1414,25 @@ static void classes_and_rules(void **state)
 	assert_true(config_rules_of_pods(&c->pools[0]));
 }
 
+static void who_may_connect(void **state)
+{
+	static const char text[] =
+		CONNECT_POOL "  access:\n    allow:\n    - {source: 10.9.0.0/16, port: 8000}\n"
+			     "    - {namespace: jobs, cgroup: /a/*}\n";
+	_cleanup_config_ struct config *c = load_text(text, NULL);
+	const struct config_rule *r = c->pools[0].allowed;
+
+	(void)state;
+	assert_int_equal(c->pools[0].allow_count, 2);
+	assert_true(r->has_source && r->source.prefix_bits == 96 + 16 && r->port == 8000);
+	assert_int_equal(r->dscp, -1);
+	r++;
+	assert_true(!r->has_source && !r->port && !r->account);
+	assert_string_equal(r->space, "jobs");
+	assert_string_equal(r->cgroup, "/a/*");
+	assert_true(config_rules_of_pods(&c->pools[0]));
+}
+
 static void rules_of_a_pool(void **state)
 {
 	char text[8192];
@@ -1441,6 +1481,7 @@ int main(void)
 		cmocka_unit_test(names_both_ways),
 		cmocka_unit_test(classes_and_rules),
 		cmocka_unit_test(rules_of_a_pool),
+		cmocka_unit_test(who_may_connect),
 	};
 	struct CMUnitTest tests[ARRAY_SIZE(refusals) + ARRAY_SIZE(others)] = {0};
 

@@ -60,6 +60,7 @@ int config_read_root(struct yaml_report *r, const char *name, const struct yaml_
 	c->kubernetes = yaml_node_get(root, "kubernetes");
 	config_hooks_derive(c, root);
 	config_classes_derive(c, root);
+	config_access_derive(c, root);
 	config_check(c, root, r);
 	if (r->errors || r->out_of_memory)
 		return -EINVAL;
@@ -122,6 +123,7 @@ static void free_pool(struct config_pool *p)
 	free(p->frontends);
 	free(p->spared);
 	config_classes_free(p);
+	config_access_free(p);
 	free(p->name);
 	free(p->scrape.path);
 	free(p->scrape.credentials_file);

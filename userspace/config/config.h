@@ -175,9 +175,11 @@ struct config_pool {
 	size_t spared_count;
 	struct config_class *classes; /* at most PINTLE_MAX_CLASSES; the first is the default */
 	size_t class_count;
-	bool hints_trusted; /* any client's hint may raise its class */
-	uint32_t requests;  /* enum pintle_requests */
-	bool follow;        /* the requests on its connections */
+	bool hints_trusted;          /* any client's hint may raise its class */
+	struct config_rule *allowed; /* who may connect; without any rule everybody */
+	size_t allow_count;
+	uint32_t requests; /* enum pintle_requests */
+	bool follow;       /* the requests on its connections */
 	bool http10;
 	struct pintle_header spare_headers[PINTLE_MAX_HEADERS];
 	char *dcgm_url; /* DCGM exporter's page; NULL: none */
@@ -225,8 +227,9 @@ struct config {
  * names no GPU, or there is no page. */
 const char *config_gpu_page(const struct config_pool *p, const struct config_endpoint *e);
 
-/** Whether any rule of the pool's classes is judged by what is known of pods: by a namespace, by a
- * service account, or by a source, which for a pod is its address before its socket has one. */
+/** Whether any rule of the pool's classes, or of its access, is judged by what is known of pods: by
+ * a namespace, by a service account, or by a source, which for a pod is its address before its
+ * socket has one. */
 bool config_rules_of_pods(const struct config_pool *p);
 
 /** Whether a client's cgroup makes a session key of this kind (PINTLE_KEY_*). */

@@ -100,13 +100,19 @@ static void check_trust(const struct config_rule *rule, const struct yaml_node *
 				    "is: source, namespace, serviceAccount or cgroup");
 }
 
+void config_rule_check(const struct config_pool *p, const struct config_rule *rule,
+		       const struct yaml_node *n, struct yaml_report *r)
+{
+	check_seen(p, n, r);
+	check_matches(p, rule, n, r);
+}
+
 static void check_rule(const struct config_pool *p, const struct config_rule *rule,
 		       const struct yaml_node *n, struct yaml_report *r)
 {
 	if (n->kind != YAML_MAP)
 		return;
-	check_seen(p, n, r);
-	check_matches(p, rule, n, r);
+	config_rule_check(p, rule, n, r);
 	check_trust(rule, n, r);
 	if (!rule->has_source && !yaml_node_get(n, "port") && !yaml_node_get(n, "namespace") &&
 	    !yaml_node_get(n, "serviceAccount") && !yaml_node_get(n, "cgroup") &&
@@ -174,18 +180,32 @@ void config_classes_check(const struct config_pool *p, const struct yaml_node *n
 				    "raised to; write classes");
 }
 
+static bool any_of_pods(const struct config_rule *rules, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (rules[i].has_source || rules[i].space || rules[i].account)
+			return true;
+	return false;
+}
+
 bool config_rules_of_pods(const struct config_pool *p)
 {
 	if (!hook_sees(p->decided_by, PINTLE_KEY_NAMESPACE))
 		return false;
 	for (size_t i = 0; i < p->class_count; i++)
-		for (size_t j = 0; j < p->classes[i].rule_count; j++) {
-			const struct config_rule *r = &p->classes[i].rules[j];
+		if (any_of_pods(p->classes[i].rules, p->classes[i].rule_count))
+			return true;
+	return any_of_pods(p->allowed, p->allow_count);
+}
 
-			if (r->has_source || r->space || r->account)
-				return true;
-		}
-	return false;
+void config_rules_free(struct config_rule *rules, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		free(rules[i].space);
+		free(rules[i].account);
+		free(rules[i].cgroup);
+	}
+	free(rules);
 }
 
 void config_classes_free(struct config_pool *p)
@@ -193,12 +213,7 @@ void config_classes_free(struct config_pool *p)
 	for (size_t i = 0; i < p->class_count; i++) {
 		struct config_class *k = &p->classes[i];
 
-		for (size_t j = 0; j < k->rule_count; j++) {
-			free(k->rules[j].space);
-			free(k->rules[j].account);
-			free(k->rules[j].cgroup);
-		}
-		free(k->rules);
+		config_rules_free(k->rules, k->rule_count);
 		free(k->name);
 	}
 	free(p->classes);

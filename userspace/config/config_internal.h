@@ -9,6 +9,7 @@
  *   config_check.c      checks that take several values
  *   config_hooks.c      how servers are reached, which hook decides, and what it can do
  *   config_classes.c    the classes of a pool, and their rules
+ *   config_access.c     the rules that say who may connect to a pool
  *   config_found.c      pools that were found elsewhere than in the file
  *   config_policy.c     the keys of a SteeringPolicy
  *   config_settings.c   keys that were set while their pools run
@@ -98,6 +99,18 @@ void config_classes_derive(struct config *c, const struct yaml_node *root);
 void config_classes_check(const struct config_pool *p, const struct yaml_node *n,
 			  struct yaml_report *r);
 void config_classes_free(struct config_pool *p);
+/* Reports what the pool's hook cannot judge of a rule, and that it matches nobody. */
+void config_rule_check(const struct config_pool *p, const struct config_rule *rule,
+		       const struct yaml_node *n, struct yaml_report *r);
+void config_rules_free(struct config_rule *rules, size_t count);
+
+/* ---- config_access.c ------------------------------------------------------- */
+
+/* The same three for who may connect. */
+void config_access_derive(struct config *c, const struct yaml_node *root);
+void config_access_check(const struct config_pool *p, const struct yaml_node *n,
+			 struct yaml_report *r);
+void config_access_free(struct config_pool *p);
 
 /* ---- config_found.c -------------------------------------------------------- */
 

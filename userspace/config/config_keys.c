@@ -47,6 +47,11 @@ static const struct yaml_list rule_list = {
 	.count = offsetof(struct config_class, rule_count),
 	.line = offsetof(struct config_rule, line),
 };
+static const struct yaml_list allow_list = {
+	.size = sizeof(struct config_rule),
+	.count = offsetof(struct config_pool, allow_count),
+	.line = offsetof(struct config_rule, line),
+};
 static const struct yaml_list prefix_list = {
 	.size = sizeof(struct frontend_addr),
 	.count = offsetof(struct config, prefix_count),
@@ -393,6 +398,26 @@ static const struct yaml_key config_keys[] = {
 	 POOL(hints_trusted),
 	 .help = "Whether any client's hint may raise its class. Otherwise a hint moves a connection "
 		 "only to a class whose priority is not higher."},
+
+	{"pools[].access", &yaml_map, .policy = POLICY_TOO, .absent = "anybody",
+	 .help = "Who may connect to the pool. Others are refused at once; see docs/access.md."},
+	{"pools[].access.allow", &yaml_maps, .policy = POLICY_TOO, .required = true,
+	 .max = PINTLE_MAX_POOLS * PINTLE_MAX_RULES, .each = PINTLE_MAX_RULES, POOL(allowed),
+	 .list = &allow_list,
+	 .help = "The clients that may: those that match all that one of the rules says."},
+	{"pools[].access.allow[].source", &config_source, .policy = POLICY_TOO, RULE(source),
+	 .absent = "any", .help = "As in a class's rule."},
+	{"pools[].access.allow[].port", &yaml_integer, .policy = POLICY_TOO, .min = 1, .max = 65535,
+	 RULE(port), .absent = "any", .help = "The port of the frontend that the client asks for."},
+	{"pools[].access.allow[].namespace", &yaml_name, .policy = POLICY_TOO, .max = MAX_LABEL,
+	 RULE(space), .absent = "any",
+	 .help = "With `address`: the Kubernetes namespace of the client's pod."},
+	{"pools[].access.allow[].serviceAccount", &config_account, .policy = POLICY_TOO,
+	 .max = MAX_LABEL + 1 + MAX_HOST, RULE(account), .absent = "any",
+	 .help = "With `address`: the service account of the client's pod, as NAMESPACE/NAME."},
+	{"pools[].access.allow[].cgroup", &config_cgroup, .max = 255, RULE(cgroup), .absent = "any",
+	 .help = "With `address`: a path of the client's cgroup or a pattern of it, as in "
+		 "`clients[].cgroup`."},
 
 	{"pools[].locality", &yaml_map, .policy = POLICY_TOO,
 	 .help = "Whether clients prefer servers that are near; see docs/load.md."},

@@ -128,6 +128,7 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.requests_configured = from->requests,
 		.decided_by = from->decided_by,
 		.reach = pool_reach(from),
+		.allow_count = from->allow_count,
 		.intercepts = from->intercept,
 		.failure_mode = from->failure_mode,
 		.group_kind = from->group_kind,

@@ -150,7 +150,8 @@ struct state_pool {
 	uint64_t ttl_ns, staleness_ns;
 	struct pintle_class classes[PINTLE_MAX_CLASSES]; /* their names are terminated, printable */
 	uint32_t class_count;
-	double max_extra_load;                    /* requests */
+	uint32_t allow_count;  /* rules that say who may connect; 0: anybody may */
+	double max_extra_load; /* requests */
 	uint64_t decisions[PINTLE_OUTCOME_COUNT]; /* ever, over all CPUs */
 	uint64_t decisions_total;
 	uint64_t shadows[PINTLE_OUTCOME_COUNT]; /* the rule's in mode shadow, ever */
@@ -374,6 +375,10 @@ void state_session_class(const struct maps *m, const struct state_pool *p,
 uint32_t state_client_class(const struct maps *m, const struct state_pool *p,
 			    const struct state_client *c, const struct pintle_session_key *session,
 			    uint32_t family, uint16_t port, enum state_giver *by);
+
+/** Whether the pool's access keeps the client out. Arguments as above. */
+bool state_client_forbidden(const struct maps *m, const struct state_pool *p,
+			    const struct state_client *c, uint32_t family, uint16_t port);
 
 /** Copies `from`, a text of at most `size` bytes from a map, perhaps without a NUL, into `to` as
  * printable ASCII: terminated, cut to `to_size` (at least 1), other bytes as '?'. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state_class.c - which class a session, or a client's connections, have, as the hooks find it
- * (bpf/classes.bpf.h). */
+/* state_class.c - which class a session, or a client's connections, have, and whether the client may
+ * connect, as the hooks find it (bpf/classes.bpf.h, bpf/access.bpf.h). */
 #include "state.h"
 
 #include <bpf/bpf.h>
@@ -110,4 +110,22 @@ uint32_t state_client_class(const struct maps *m, const struct state_pool *p,
 		memcpy(c.address, from->ip.bytes, sizeof(c.address));
 	know_pod(m, from, family, &c);
 	return class_by_rules(m, p, &c, port, by);
+}
+
+bool state_client_forbidden(const struct maps *m, const struct state_pool *p,
+			    const struct state_client *from, uint32_t family, uint16_t port)
+{
+	_cleanup_free_ struct pintle_pool *pool = malloc(sizeof(*pool));
+	struct class_client c = {.cgroup = from->cgroup};
+	bool forbidden;
+
+	if (!pool || maps_value(m, MAP_pools, p->id, pool) || pool->generation != p->generation)
+		return false;
+	if (from->has_ip)
+		memcpy(c.address, from->ip.bytes, sizeof(c.address));
+	know_pod(m, from, family, &c);
+	forbidden = pool->allow_count;
+	for (uint32_t i = 0; forbidden && i < pool->allow_count && i < PINTLE_MAX_RULES; i++)
+		forbidden = !rule_matches(m, &pool->allowed[i], &c, port);
+	return forbidden;
 }

@@ -350,7 +350,10 @@ static void decide_often(struct question *q)
 		struct decide_result r = {.outcome = PINTLE_OUTCOME_NO_ENDPOINT};
 		struct explain_candidate *c;
 
-		decide_once(q, (uint32_t)random, (uint32_t)(random >> 32), &r);
+		if (q->asked->forbidden)
+			r.outcome = PINTLE_OUTCOME_FORBIDDEN;
+		else
+			decide_once(q, (uint32_t)random, (uint32_t)(random >> 32), &r);
 		x->outcomes[r.outcome]++;
 		c = r.generation ? candidate_find(x, r.endpoint, r.generation) : NULL;
 		if (c)

@@ -27,6 +27,7 @@ struct explain_asked {
 	struct pintle_session_key group;   /* likewise */
 	uint32_t family;                   /* PINTLE_FAMILY_*: one of these */
 	uint32_t class_id;                 /* of the pool's classes */
+	bool forbidden;                    /* the client may not connect */
 	bool has_context;
 	uint32_t context_bytes; /* with has_context: in place of the binding's */
 	uint64_t now_ns;

@@ -133,7 +133,8 @@ GET(outcome)
 
 GET(class)
 {
-	if (!r->pool || is_of_endpoint(r) || r->e->class_id >= r->pool->class_count)
+	if (!r->pool || is_of_endpoint(r) || r->e->class_id >= r->pool->class_count ||
+	    r->e->outcome == PINTLE_OUTCOME_FORBIDDEN)
 		return value_none();
 	return value_text(r->pool->classes[r->e->class_id].name);
 }
@@ -276,7 +277,8 @@ static void print_text(const struct follower *f, const struct event_row *r)
 	char when[WORDS_SIZE], name[ENDPOINT_NAME_SIZE] = "-";
 	bool failed = e->error || e->type == PINTLE_EVENT_EJECTED ||
 		      (!is_of_endpoint(r) && (e->outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
-					      e->outcome == PINTLE_OUTCOME_REFUSED));
+					      e->outcome == PINTLE_OUTCOME_REFUSED ||
+					      e->outcome == PINTLE_OUTCOME_FORBIDDEN));
 
 	wall_text(e->time_ns, when);
 	if (r->endpoint)
@@ -488,8 +490,8 @@ const struct command command_events = {
 	.arguments = "[--pool POOL]",
 	.summary = "closed connections, rare decisions and ejections, as they come (root)",
 	.help = "Prints a line for each connection that closed, for each decision whose outcome is\n"
-		"rare (escaped, stale, no_endpoint), and for each endpoint that is ejected or\n"
-		"restored, until Ctrl-C. With -o json one object a line.\n"
+		"rare (escaped, stale, no_endpoint, tried, refused, forbidden), and for each endpoint\n"
+		"that is ejected or restored, until Ctrl-C. With -o json one object a line.\n"
 		"Needs root. Only one `pintle events` can run at a time; the kernel writes events\n"
 		"only while it runs.",
 	.run = run_events,

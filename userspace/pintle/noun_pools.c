@@ -206,6 +206,11 @@ GET(classes)
 	return value_json(list);
 }
 
+GET(access_rules)
+{
+	return p->allow_count ? value_count(p->allow_count) : value_none();
+}
+
 static struct value seconds(uint64_t ns)
 {
 	return value_number(VALUE_SECONDS, (double)ns / (double)NSEC_PER_SEC, true);
@@ -303,6 +308,9 @@ static const struct column columns[] = {
 	{.key = "classes",
 	 COLUMN(classes),
 	 .help = "list of {name, priority, limit (requests; null: none), admission}"},
+	{.key = "access_rules",
+	 COLUMN(access_rules),
+	 .help = "rules of which one must match a client; null: anybody may connect"},
 	{.key = "staleness_seconds",
 	 COLUMN(staleness_seconds),
 	 .help = "after which a score is not believed"},

@@ -23,6 +23,8 @@ struct explanation {
 	const char *client;           /* as it was given; NULL: it was not */
 	char session[STATE_KEY_SIZE]; /* ""; none */
 	bool group_known;
+	bool access_known; /* the client is named, so the pool's access can judge it */
+	bool forbidden;
 	uint32_t class_id;
 	enum state_giver by; /* of the class; nobody: --class was given */
 };
@@ -497,6 +499,10 @@ static void print_choice(const struct explanation *e)
 	if (x->passes)
 		printf("%s: %s would be left alone: %s\n", e->pool->name, who,
 		       x->mode == PINTLE_MODE_OFF ? "mode off" : "no daemon has run for long");
+	else if (x->outcome == PINTLE_OUTCOME_FORBIDDEN)
+		printf("%s: %s would be refused: no rule of the pool's access lets this client "
+		       "in\n",
+		       e->pool->name, who);
 	else if (x->outcome == PINTLE_OUTCOME_REFUSED)
 		printf("%s: %s would be refused: each endpoint is full for its class, whose limit "
 		       "is %.1f\n",
@@ -575,6 +581,15 @@ static void print_class(const struct explanation *e)
 		       : "");
 }
 
+static void print_access(const struct explanation *e)
+{
+	if (e->pool->allow_count && !e->access_known)
+		printf("  access: left out, because the client is not named; give %s\n",
+		       hook_sees(e->pool->decided_by, PINTLE_KEY_POD)
+			       ? "--pod, --cgroup or --source"
+			       : "--source");
+}
+
 static void print_bound(const struct explanation *e)
 {
 	const struct explain_preferred *p = &e->x->bound;
@@ -649,6 +664,7 @@ static int explain_text(const struct explanation *e)
 
 	print_choice(e);
 	print_class(e);
+	print_access(e);
 	print_bound(e);
 	print_home(e);
 	if (x->has_margin)
@@ -733,6 +749,10 @@ static int explain_json(const struct explanation *e)
 			      text_or_null(e->class_id < e->pool->class_count
 						   ? e->pool->classes[e->class_id].name
 						   : NULL));
+	cJSON_AddItemToObject(o, "may_connect",
+			      e->access_known || !e->pool->allow_count
+				      ? cJSON_CreateBool(!e->forbidden)
+				      : cJSON_CreateNull());
 	cJSON_AddItemToObject(
 		o, "class_by",
 		text_or_null(
@@ -769,6 +789,7 @@ static const struct {
 	{"class_by",
 	 "text: default (the pool's first), operator, rule; null: --class was given, or "
 	 "there is none"},
+	{"may_connect", "bool: the pool's access lets the client in; null: it is not named"},
 	{"chosen", "text: the likeliest endpoint; null: none"},
 	{"outcome", "text: the likeliest outcome, as in `stats`"},
 	{"certain", "bool: nothing is left to chance"},
@@ -809,6 +830,10 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 		asked->class_id = state_client_class(m, e->pool, c, &asked->session, asked->family,
 						     port_of(e->pool), &e->by);
 	e->class_id = asked->class_id;
+	e->access_known = c->has_ip || c->cgroup || c->id;
+	e->forbidden = e->access_known && state_client_forbidden(m, e->pool, c, asked->family,
+								 port_of(e->pool));
+	asked->forbidden = e->forbidden;
 	e->group_known = state_client_group(e->pool, c, &asked->group);
 	if (asked->session.kind != PINTLE_KEY_NONE)
 		state_session_format(&asked->session, e->session);

@@ -74,6 +74,12 @@ static void set_rule(struct pintle_class_rule *v, const struct config_rule *c, s
 		v->prefix[i] = c->source.prefix.bytes[i] & v->mask[i];
 }
 
+static void set_access(struct pintle_pool *v, const struct config_pool *c)
+{
+	for (size_t i = 0; i < c->allow_count; i++)
+		set_rule(&v->allowed[v->allow_count++], &c->allowed[i], 0);
+}
+
 void publish_class(struct pintle_class *v, const struct config_class *c)
 {
 	v->limit = milli(c->limit);
@@ -119,6 +125,7 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	v->mode = c->mode;
 	v->failure_mode = c->failure_mode;
 	set_classes(v, c, now);
+	set_access(v, c);
 	v->decided_by = c->decided_by;
 	v->reach = c->reach;
 	if (hook_has(c->decided_by, PINTLE_TRAIT_EJECTS))

@@ -36,6 +36,9 @@ static void each_pattern(const struct config_pool *p, void (*each)(void *arg, co
 		for (size_t j = 0; j < p->classes[i].rule_count; j++)
 			if (p->classes[i].rules[j].cgroup)
 				each(arg, p->classes[i].rules[j].cgroup);
+	for (size_t i = 0; i < p->allow_count; i++)
+		if (p->allowed[i].cgroup)
+			each(arg, p->allowed[i].cgroup);
 }
 
 static void count_pattern(void *arg, const char *text)
@@ -141,10 +144,10 @@ int server_cgroups_update(const struct maps *m, const struct config *c, const ch
 		err = cgroup2_walk(root, below, server_cgroups_visit, &w);
 	if (err == -ECANCELED)
 		err = log_err_r(ENOSPC,
-				"more than %d cgroups match the patterns of endpoints and classes",
+				"more than %d cgroups match the patterns of endpoints and rules",
 				PINTLE_MAX_SERVER_CGROUPS);
 	else if (err)
-		log_err_r(err, "cannot search %s for the cgroups of endpoints and classes", root);
+		log_err_r(err, "cannot search %s for the cgroups of endpoints and rules", root);
 	if (w.row_count)
 		qsort(w.rows, w.row_count, sizeof(*w.rows), by_bytes);
 	err = put_rows(m, &w) ?: err;

@@ -66,7 +66,7 @@ struct yaml_key {
 	const char *help;
 };
 
-#define YAML_MAX_KEYS 128 /* in a table */
+#define YAML_MAX_KEYS 256 /* in a table */
 
 /* A mapping's keys, and those of the mappings in it. */
 struct yaml_table {
