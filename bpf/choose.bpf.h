@@ -18,6 +18,7 @@ struct terms {
 	__u8 daemonless;                /* no daemon scrapes, so readiness is not known */
 	__u8 would : 1;                 /* mode shadow: nothing is placed, see shadow.bpf.h */
 	__u8 forbidden : 1;             /* the client may not connect to the pool */
+	__u8 full : 1;                  /* the pool has no room for it, as placed_over() found */
 	__u8 mode;                      /* enum pintle_mode */
 	__u16 home;         /* 1 + the index of its group in the table of homes; 0: no group */
 	__u8 frontend_bits; /* of the frontend's prefix */
@@ -144,13 +145,135 @@ __weak __noinline int endpoint_load(const struct terms *t, struct decide_candida
 	return 1;
 }
 
+/* Sets c->full. Apart from endpoint_load(), because of the stack, and because most classes have
+ * nothing that an endpoint could be full by. */
+__weak __noinline int endpoint_full(const struct terms *t, struct decide_candidate *c)
+{
+	struct pintle_inflight *counts;
+	struct pintle_health *h;
+	struct pintle_pool *pool;
+	__u32 id;
+
+	if (!t || !c)
+		return 0;
+	id = c->endpoint;
+	pool = pool_of(t);
+	counts = inflight_find(&id);
+	h = bpf_map_lookup_elem(&health, &id);
+	if (pool && counts && h)
+		c->full = eligible_full(class_of(pool, t), t->class_id, counts, h);
+	return 0;
+}
+
+static __always_inline bool is_bounded(const struct terms *t)
+{
+	struct pintle_pool *pool = pool_of(t);
+
+	return pool && class_of(pool, t)->flags & PINTLE_CLASS_BOUNDED;
+}
+
 /* Weighs the endpoint that c->endpoint and c->generation name; `bound` says that the session is
  * bound to it. Returns 1 and sets the loads in *c if the endpoint may be chosen for this
  * connection, else 0. */
 static __always_inline int endpoint_weigh(const struct terms *t, struct decide_candidate *c,
 					  __u32 bound)
 {
-	return !endpoint_barred(t, c) && endpoint_load(t, c, bound);
+	if (endpoint_barred(t, c) || !endpoint_load(t, c, bound))
+		return 0;
+	if (is_bounded(t))
+		endpoint_full(t, c);
+	return 1;
+}
+
+/* Remembers whether the endpoint is full by its load, by a score that is believed. Without a daemon
+ * no score is. */
+__weak __noinline int endpoint_mark(const struct terms *t, const struct decide_candidate *c,
+				    __u32 limit, __u32 load)
+{
+	__u32 id, bit = 1U << (t ? t->class_id & (PINTLE_MAX_CLASSES - 1) : 0);
+	struct pintle_health *h;
+	bool full;
+
+	if (!t || !c || t->would || (!c->fresh && !t->daemonless))
+		return 0;
+	full = decide_full_by_load(limit, load, c->full);
+	if (full == !!(c->full & DECIDE_FULL_BEFORE))
+		return 0;
+	id = c->endpoint;
+	h = bpf_map_lookup_elem(&health, &id);
+	if (!h)
+		return 0;
+	if (full)
+		__sync_fetch_and_or(&h->full_classes, bit);
+	else
+		__sync_fetch_and_and(&h->full_classes, ~bit);
+	return 0;
+}
+
+/* ---- connections of the class in the whole pool ------------------------------------ */
+
+struct class_sum {
+	const struct terms *terms;
+	__u64 in_flight;
+};
+
+static long class_sum_member(__u32 i, void *arg)
+{
+	struct class_sum *s = arg;
+	struct pintle_pool *pool = pool_of(s->terms);
+	struct pintle_counters *n;
+
+	if (!pool || i >= pool->member_count || i >= PINTLE_MAX_MEMBERS)
+		return 1;
+	n = counters_find(pool->members[i].id, s->terms->class_id);
+	if (n)
+		s->in_flight += eligible_in_flight(n);
+	return 0;
+}
+
+/* Whether the pool has more connections of the class, or as many and `more` besides, as it may
+ * have. The sum of the endpoints' counts is never wrong when they are right; a count of its own
+ * would have to be corrected apart from them. */
+__weak __noinline int class_over(const struct terms *t, __u32 more)
+{
+	struct class_sum s = {.terms = t};
+	struct pintle_pool *pool;
+
+	if (!t)
+		return 0;
+	pool = pool_of(t);
+	if (!pool || !class_of(pool, t)->pool_connections)
+		return 0;
+	bpf_loop(PINTLE_MAX_MEMBERS, class_sum_member, &s, 0);
+	pool = pool_of(t);
+	return pool && (__s64)(s.in_flight + more) > (__s64)class_of(pool, t)->pool_connections;
+}
+
+#define PLACE_ATTEMPTS 3
+
+/* Whether, now that the connection is counted, the class has more connections at the endpoint or in
+ * the pool than it may have: another CPU has placed one at the same time. The hook takes the
+ * placement back, and decides again. So a class that is refused at its bounds never has more
+ * connections than they say, though two that race for the last place may both not get it. */
+__weak __noinline int placed_over(const struct terms *t, __u32 endpoint)
+{
+	struct pintle_counters *n;
+	struct pintle_class *class;
+	struct pintle_pool *pool;
+
+	if (!t)
+		return 0;
+	pool = pool_of(t);
+	if (!pool)
+		return 0;
+	class = class_of(pool, t);
+	if (t->mode == PINTLE_MODE_BASELINE || class->admission == PINTLE_ADMISSION_PROCEED ||
+	    !(class->connections | class->pool_connections))
+		return 0;
+	n = counters_find(endpoint, t->class_id);
+	if (n && class->connections && (__s64)eligible_in_flight(n) > (__s64) class->connections)
+		return 1;
+	return class_over(t, 0);
 }
 
 struct sample {
@@ -192,8 +315,12 @@ static long sample_member(__u32 i, void *arg)
 		return 1;
 	}
 	if (!barred && endpoint_load(t, c, false)) {
+		if (is_bounded(t))
+			endpoint_full(t, c);
 		decide_consider(&s->rule, c);
 		decide_sample_take(&s->drawn, &s->rule, c);
+		if (s->rule.limit)
+			endpoint_mark(t, c, s->rule.limit, decide_load(&s->rule, c));
 	}
 	return decide_sample_done(&s->drawn, n, decide_sample_size(n, pool->sample), i);
 }
@@ -289,6 +416,7 @@ __weak __noinline int rule_prefer(struct decide_state *rule, const struct terms 
 	if (!pool)
 		return 0;
 	rule->limit = class_of(pool, t)->limit;
+	rule->full = t->full || class_over(t, 1);
 	decide_prefer_first(rule, preferred_find, t, c);
 	return 0;
 }

@@ -341,9 +341,9 @@ __noinline int member_of(const struct pintle_tuple *t, const struct caller *call
 }
 
 /* Enters the decision into the socket's record, and counts it as placed. */
-static __always_inline void connect_place(struct pintle_connect *c, const struct terms *t,
-					  const struct decide_result *r,
-					  const struct pintle_tuple *tuple, bool apart)
+static __noinline void connect_place(struct pintle_connect *c, const struct terms *t,
+				     const struct decide_result *r,
+				     const struct pintle_tuple *tuple, bool apart)
 {
 	__u32 id = r->endpoint;
 	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
@@ -403,6 +403,7 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	struct terms t = {.family = family};
 	struct pintle_ref ref = {};
 	struct pintle_pool *pool;
+	__u32 attempt;
 
 	*verdict = GO_ON;
 	/* The record is from an earlier connect() of this socket, which the kernel has given up. */
@@ -442,7 +443,18 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 		connect_class(ctx, &t, tuple, caller, &c->hint);
 	c->class_id = t.class_id;
 	t.would = t.mode == PINTLE_MODE_SHADOW;
-	choose(&t, &r);
+	for (attempt = 0; attempt < PLACE_ATTEMPTS; attempt++) {
+		choose(&t, &r);
+		if (!r.generation || t.would)
+			break;
+		connect_place(c, &t, &r, tuple, caller->apart);
+		if (!c->placed || !placed_over(&t, r.endpoint))
+			break;
+		disown(c);
+		t.full = attempt == PLACE_ATTEMPTS - 2;
+		r.generation = 0;
+		r.outcome = PINTLE_OUTCOME_REFUSED;
+	}
 	if (t.would) {
 		if (!caller->apart)
 			shadow_note(&t, &r);
@@ -457,7 +469,6 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 			*verdict = refuse();
 		return NULL;
 	}
-	connect_place(c, &t, &r, tuple, caller->apart);
 	return c->generation ? c : NULL;
 }
 

@@ -17,8 +17,11 @@
  *               endpoint, whatever the page says
  *   prompts   = prompt bytes of this node that wait for their first token, as requests; a
  *               newcomer counts as one average request
- *   full      = load >= the limit of the connection's class. A full endpoint is chosen only where
- *               all are full, and only if the class's admission lets the connection proceed
+ *   full      = load >= the limit of the connection's class, or 7/8 of it while the endpoint has
+ *               been full; or closed: reserved for others, or with all connections that the class
+ *               may have there; or the pool has all that the class may have. A full endpoint is
+ *               chosen only where all are full, and only if the class's admission lets the
+ *               connection proceed; a closed one, only where all are closed
  *   newcomers = connections that opened since the pass, by the counter of all that ever opened: in
  *               a job that runs 24 requests at a time, one opens as one closes, and their number
  *               stays
@@ -100,6 +103,17 @@ struct decide_changes {
 	__u32 busy; /* in flight, less those that were idle at the pass */
 };
 
+/* Why an endpoint is full for the connection's class, besides its present load. */
+#define DECIDE_FULL_CONNECTIONS 0x1 /* the class has all connections there that it may have */
+#define DECIDE_FULL_RESERVED    0x2 /* reserved for classes of higher priority */
+#define DECIDE_FULL_BEFORE      0x4 /* it was full by its load, and has not had room since */
+#define DECIDE_FULL_CLOSED      (DECIDE_FULL_CONNECTIONS | DECIDE_FULL_RESERVED)
+
+/* An endpoint whose load reached the limit has room again below this part of the limit. In a class
+ * whose clients come back after they were refused, the first connection that ends would else let
+ * one in, and the next one is refused: each answer would be the opposite of the one before. */
+#define DECIDE_ROOM(limit) ((limit) - (limit) / 8)
+
 struct decide_candidate {
 	__u32 published; /* of a fresh score, else 0 */
 	__u32 load;      /* with a fresh score the load; with an old one, what came since */
@@ -109,16 +123,19 @@ struct decide_candidate {
 	__u8 fresh;
 	__u8 lost;  /* its score has been too old for long */
 	__u8 tried; /* it stands still, and the connection is to try it: the caller's */
-	__u8 zero;
+	__u8 full;  /* DECIDE_FULL_* */
 };
+
+/* Candidates with a lower rank come first, whatever their loads. */
+enum decide_rank { DECIDE_ROOMY, DECIDE_FULL, DECIDE_CLOSED };
 
 /* The least loaded candidate of a kind so far. */
 struct decide_least {
 	__u32 load;
 	__u32 generation; /* 0: no candidate yet */
 	__u16 endpoint;
-	__u16 ties : 15; /* candidates with this load */
-	__u16 full : 1;  /* for the connection's class */
+	__u16 ties : 14; /* candidates with this load */
+	__u16 rank : 2;  /* enum decide_rank, for the connection's class */
 };
 
 /* This must stay small: it lies on the hooks' stacks. */
@@ -134,10 +151,12 @@ struct decide_state {
 		__u16 endpoint;
 		__u8 fresh : 1;
 		__u8 lost : 1;
-		__u8 outcome; /* PINTLE_OUTCOME_STICKY or _HOME */
+		__u8 full : 3; /* DECIDE_FULL_* */
+		__u8 outcome;  /* PINTLE_OUTCOME_STICKY or _HOME */
 	} preferred;
 	/* milli-requests, at most PINTLE_MAX_TIE: loads so close count as equal */
-	__u32 tie : 31;
+	__u32 tie : 30;
+	__u32 full : 1; /* the pool has no room for the connection: each endpoint is full */
 	__u32 baseline : 1;
 	__u32 extra; /* decide_extra() of the session */
 	__u32 limit; /* of the connection's class, in milli-requests; 0: none */
@@ -234,6 +253,7 @@ static __always_inline void decide_weigh_changed(struct decide_candidate *c,
 	c->blind = decide_product(f->passed ? d->busy : d->inflight, departure) + prompts;
 	c->fresh = f->fresh;
 	c->lost = f->lost;
+	c->full = 0;
 }
 
 static __always_inline void decide_weigh(struct decide_candidate *c, const struct decide_facts *f,
@@ -289,30 +309,37 @@ static __always_inline __u64 decide_random(struct decide_state *s)
 	return x >> 11;
 }
 
-/* Whether an endpoint with this load is full for the connection's class. */
-static __always_inline bool decide_full(const struct decide_state *s, __u32 load)
+/* Whether an endpoint with this load is full by the limit; `full` says what it was. */
+static __always_inline bool decide_full_by_load(__u32 limit, __u32 load, __u32 full)
 {
-	return s->limit && load >= s->limit;
+	return limit && load >= (full & DECIDE_FULL_BEFORE ? DECIDE_ROOM(limit) : limit);
+}
+
+static __always_inline __u32 decide_rank(const struct decide_state *s, __u32 load, __u32 full)
+{
+	if (full & DECIDE_FULL_CLOSED)
+		return DECIDE_CLOSED;
+	return s->full || decide_full_by_load(s->limit, load, full) ? DECIDE_FULL : DECIDE_ROOMY;
 }
 
 /* Keeps the candidate if it has the least load; `chance` is added to it, but not where the limit
  * counts. A reservoir of one: each of several candidates with the same load is kept with the same
  * probability. */
 static __always_inline void decide_keep(struct decide_state *s, struct decide_least *l, __u32 load,
-					__u32 chance, const struct decide_candidate *c)
+					__u32 chance, const struct decide_candidate *c, __u32 full)
 {
-	bool full = decide_full(s, load);
+	__u32 rank = decide_rank(s, load, full);
 
 	load += chance;
-	if (l->generation && (full > l->full || (full == l->full && load > l->load)))
+	if (l->generation && (rank > l->rank || (rank == l->rank && load > l->load)))
 		return;
-	if (l->generation && full == l->full && load == l->load) {
+	if (l->generation && rank == l->rank && load == l->load) {
 		if (decide_random(s) % ++l->ties)
 			return;
 	} else {
 		l->ties = 1;
 	}
-	l->full = full;
+	l->rank = rank;
 	l->load = load;
 	l->endpoint = c->endpoint;
 	l->generation = c->generation;
@@ -325,18 +352,18 @@ DECIDE_STEP decide_consider(struct decide_state *s, const struct decide_candidat
 	if (!s || !c)
 		return 0;
 	if (s->baseline) {
-		decide_keep(s, &s->blind, 0, 0, c);
+		decide_keep(s, &s->blind, 0, 0, c, 0);
 		return 0;
 	}
 	if (s->tie)
 		chance = decide_random(s) % s->tie;
-	decide_keep(s, &s->blind, c->blind, 0, c);
+	decide_keep(s, &s->blind, c->blind, 0, c, c->full);
 	if (c->fresh) {
-		decide_keep(s, &s->fresh, c->load, chance, c);
+		decide_keep(s, &s->fresh, c->load, chance, c, c->full);
 		if (c->published > s->max_published)
 			s->max_published = c->published;
 	} else {
-		decide_keep(s, &s->old, c->load, chance, c);
+		decide_keep(s, &s->old, c->load, chance, c, c->full & DECIDE_FULL_CLOSED);
 	}
 	return 0;
 }
@@ -352,6 +379,7 @@ static __always_inline void decide_prefer(struct decide_state *s, const struct d
 	s->preferred.endpoint = c->endpoint;
 	s->preferred.fresh = c->fresh;
 	s->preferred.lost = c->lost;
+	s->preferred.full = c->full;
 	s->preferred.outcome = outcome;
 	decide_consider(s, c);
 }
@@ -395,13 +423,23 @@ static __always_inline __u32 decide_load(const struct decide_state *s,
 	return c->fresh ? c->load : s->max_published + c->load;
 }
 
-static __always_inline __u32 decide_preferred_load(const struct decide_state *s)
+/* Beside fresh scores, nobody knows how a load of which only a part was seen compares with one that
+ * once was too high: what was full before counts for nothing there. */
+static __always_inline __u32 decide_candidate_rank(const struct decide_state *s,
+						   const struct decide_candidate *c)
 {
-	const struct decide_candidate c = {.load = s->preferred.load,
-					   .blind = s->preferred.blind,
-					   .fresh = s->preferred.fresh};
+	bool old = s->fresh.generation && !c->fresh;
 
-	return decide_load(s, &c);
+	return decide_rank(s, decide_load(s, c), old ? c->full & DECIDE_FULL_CLOSED : c->full);
+}
+
+/* What of the preferred candidate its load and its rank follow from. */
+static __always_inline struct decide_candidate decide_preferred(const struct decide_state *s)
+{
+	return (struct decide_candidate){.load = s->preferred.load,
+					 .blind = s->preferred.blind,
+					 .fresh = s->preferred.fresh,
+					 .full = s->preferred.full};
 }
 
 /* Whether the preferred endpoint's load is within what is allowed. The best one's load comes on top
@@ -409,7 +447,8 @@ static __always_inline __u32 decide_preferred_load(const struct decide_state *s)
 static __always_inline bool decide_within(const struct decide_state *s, __u32 best,
 					  __u64 max_extra_load)
 {
-	__u32 load = decide_preferred_load(s);
+	const struct decide_candidate c = decide_preferred(s);
+	__u32 load = decide_load(s, &c);
 	__u64 extra = s->extra ? (__u64)s->extra + best : max_extra_load;
 
 	return load <= best || load - best <= extra;
@@ -420,20 +459,23 @@ static __always_inline bool decide_within(const struct decide_state *s, __u32 be
 static __always_inline bool decide_old_first(struct decide_state *s, const struct decide_least *old,
 					     const struct decide_least *fresh)
 {
-	if (old->full != fresh->full)
-		return old->full < fresh->full;
+	if (old->rank != fresh->rank)
+		return old->rank < fresh->rank;
 	return old->load < fresh->load ||
 	       (old->load == fresh->load &&
 		decide_random(s) % (old->ties + fresh->ties) < old->ties);
 }
 
 /* Whether the connection goes to the preferred endpoint. If the best one is full, all are, and the
- * limit moves no session from one to another. */
+ * limit moves no session from one to another; but a session leaves an endpoint that is closed to
+ * it. */
 static __always_inline bool decide_holds(const struct decide_state *s,
 					 const struct decide_least *best, __u64 max_extra_load)
 {
-	return decide_within(s, best->load, max_extra_load) &&
-	       (best->full || !decide_full(s, decide_preferred_load(s)));
+	const struct decide_candidate c = decide_preferred(s);
+
+	return decide_candidate_rank(s, &c) <= best->rank &&
+	       decide_within(s, best->load, max_extra_load);
 }
 
 /* Chooses; r->generation is 0 when there was no candidate, or the connection is refused. A
@@ -460,12 +502,13 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, __u32 admis
 		best = s->fresh;
 		old = s->old;
 		old.load += s->max_published;
-		old.full = decide_full(s, old.load);
+		if (old.rank < DECIDE_CLOSED)
+			old.rank = decide_rank(s, old.load, 0);
 		if (old.generation && (prefers || !s->preferred.generation) &&
 		    decide_old_first(s, &old, &best))
 			best = old;
 	}
-	if (best.full && admission == PINTLE_ADMISSION_REFUSE) {
+	if (best.rank && !s->baseline && admission == PINTLE_ADMISSION_REFUSE) {
 		r->outcome = PINTLE_OUTCOME_REFUSED;
 		return 0;
 	}
@@ -556,7 +599,7 @@ static __always_inline void decide_sample_take(struct decide_sample *s,
 					       const struct decide_state *rule,
 					       const struct decide_candidate *c)
 {
-	s->taken += !decide_full(rule, decide_load(rule, c));
+	s->taken += decide_candidate_rank(rule, c) == DECIDE_ROOMY;
 }
 
 /* Whether the members drawn so far are enough; the i-th one is the latest. */
@@ -584,8 +627,9 @@ struct decide_case {
 	__u32 limit;
 	__u32 admission;
 	struct decide_facts facts[DECIDE_CASE_MAX];
+	__u8 full[DECIDE_CASE_MAX]; /* DECIDE_FULL_* */
+	__u32 pool_full;
 	struct decide_result result;
-	__u32 zero2;
 };
 
 /* A function of its own, so that the verifier goes through it once: sixteen rounds of its branches
@@ -600,6 +644,7 @@ DECIDE_STEP decide_case_step(struct decide_state *s, const struct decide_case *k
 	preferred = (__s32)i == k->preferred;
 	decide_weigh(&c, &k->facts[i], k->departure,
 		     preferred && k->preferred_outcome == PINTLE_OUTCOME_STICKY);
+	c.full = k->full[i];
 	if (preferred)
 		decide_prefer(s, &c, k->preferred_outcome);
 	else
@@ -615,6 +660,7 @@ static __always_inline void decide_case_run(struct decide_case *k)
 	decide_begin(&s, k->seed, k->baseline);
 	s.extra = k->extra;
 	s.limit = k->limit;
+	s.full = k->pool_full;
 	for (i = 0; i < DECIDE_CASE_MAX; i++) {
 		if (i >= k->count)
 			break;

@@ -269,6 +269,38 @@ static __always_inline void eligible_count(struct decide_facts *f, const struct 
 	}
 }
 
+/* Connections of one class that were placed and have neither failed nor ended. The ends are read
+ * first, so that what ends meanwhile still counts, and the difference is never below 0. */
+static __always_inline __u64 eligible_in_flight(const struct pintle_counters *n)
+{
+	__u64 ended = *(const volatile __u64 *)&n->closed + *(const volatile __u64 *)&n->failed;
+
+	return *(const volatile __u64 *)&n->placed - ended;
+}
+
+/* Whether so many in flight are all that there may be. Corrections may leave more ended than ever
+ * began. */
+static __always_inline bool eligible_all(__u64 in_flight, __u32 most)
+{
+	return most && (__s64)in_flight >= (__s64)most;
+}
+
+/* Returns DECIDE_FULL_*: why the endpoint is full for a class, besides its present load. */
+static __always_inline __u32 eligible_full(const struct pintle_class *class, __u32 class_id,
+					   const struct pintle_inflight *counts,
+					   const struct pintle_health *h)
+{
+	__u32 at = class_id & (PINTLE_MAX_CLASSES - 1), full = 0;
+
+	if (eligible_all(eligible_in_flight(&counts->by_class[at]), class->connections))
+		full |= DECIDE_FULL_CONNECTIONS;
+	if (h->closed_classes >> at & 1)
+		full |= DECIDE_FULL_RESERVED;
+	if (h->full_classes >> at & 1)
+		full |= DECIDE_FULL_BEFORE;
+	return full;
+}
+
 /* ---- endpoints as data, for the syscall program of the tests ----------------- */
 
 #define WEIGH_CASE_MAX 64

@@ -235,6 +235,14 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 		n = counters_find(r.endpoint, t->class_id);
 		if (n)
 			__sync_fetch_and_add(&n->placed, 1);
+		if (r.outcome != PINTLE_OUTCOME_NO_ENDPOINT && placed_over(t, r.endpoint)) {
+			if (n)
+				__sync_fetch_and_add(&n->failed, 1);
+			t->full = attempt >= PLACE_ATTEMPTS - 2;
+			r.generation = 0;
+			r.outcome = PINTLE_OUTCOME_REFUSED;
+			continue;
+		}
 		err = endpoint_assign(ctx, r.endpoint);
 		if (!err)
 			break;

@@ -408,7 +408,9 @@ struct pintle_rewrite {
 enum pintle_admission { PINTLE_ADMISSIONS(X) PINTLE_ADMISSION_COUNT };
 #undef X
 
-#define PINTLE_CLASS_EXTRA 0x1 /* `max_extra_load` holds in place of the pool's */
+#define PINTLE_CLASS_EXTRA   0x1 /* `max_extra_load` holds in place of the pool's */
+#define PINTLE_CLASS_BOUNDED 0x2 /* an endpoint may be full for the class */
+#define PINTLE_CLASS_PERCENT 0x4 /* `reserve` is a percentage of the pool's endpoints */
 
 #define PINTLE_CLASS_NAME_SIZE 32 /* with the NUL */
 struct pintle_class {
@@ -420,6 +422,12 @@ struct pintle_class {
 	__s32 priority;
 	__u32 flags;                                                   /* PINTLE_CLASS_* */
 	char name[PINTLE_CLASS_NAME_SIZE] __attribute__((aligned(8))); /* filled up with zeros */
+	/* Connections in flight: an endpoint that has so many of the class is full for it, and so
+	 * is each endpoint of a pool that has `pool_connections`; 0: any number. */
+	__u32 connections;
+	__u32 pool_connections;
+	__u32 reserve; /* endpoints that are closed to classes of lower priority */
+	__u32 zero;
 };
 
 #define PINTLE_RULE_TRUSTED 0x1 /* hints of clients that match may raise their class */
@@ -770,7 +778,11 @@ struct pintle_health {
 			     * FAULTY: the XID, 0: an error of its memory */
 	__u64 tried_ns; /* when a connection was sent to see whether it serves again. By the daemon
 			 * when it begins to stand still, then by the kernel */
-	__u64 zero;     /* whole cache lines, like a score */
+	/* Bit i: the endpoint was full for class i by its load, and stays so until the load is
+	 * below DECIDE_ROOM of the limit. Written by the kernel. */
+	__u32 full_classes;
+	__u32 closed_classes; /* bit i: reserved for classes of higher priority than class i's.
+			       * Written by the daemon; holds without it */
 };
 
 /* ---- affinity, affinity_beyond: LRU hashes. Writer: kernel; daemon and CLI delete. -- */
@@ -1085,10 +1097,10 @@ PINTLE_ASSERT_SIZE(struct pintle_spared_key, 16);
 PINTLE_ASSERT_SIZE(struct pintle_spared, 64);
 PINTLE_ASSERT_SIZE(struct pintle_policy, 4000);
 PINTLE_ASSERT_SIZE(struct pintle_rewrite, 136);
-PINTLE_ASSERT_SIZE(struct pintle_class, 56);
+PINTLE_ASSERT_SIZE(struct pintle_class, 72);
 PINTLE_ASSERT_SIZE(struct pintle_class_rule, 64);
 PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_MEMBERS + 32 + 16 +
-					       56 * PINTLE_MAX_CLASSES + 2 * 64 * PINTLE_MAX_RULES);
+					       72 * PINTLE_MAX_CLASSES + 2 * 64 * PINTLE_MAX_RULES);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
 PINTLE_ASSERT_SIZE(struct pintle_setting_key, 332 + 64);

@@ -124,7 +124,7 @@ static void classes_take(struct pintle *p)
 
 	p->pool.class_count = c ? (uint32_t)c->class_count : 0;
 	for (uint32_t i = 0; i < p->pool.class_count; i++)
-		publish_class(&p->pool.class_of[i], &c->classes[i]);
+		publish_class(&p->pool.class_of[i], c, &c->classes[i]);
 }
 
 /* The class that is called as the workload calls the request's kind of work; without one, the

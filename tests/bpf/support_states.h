@@ -154,6 +154,19 @@ static inline void states_pass(struct states *s, uint32_t e)
 		s->health[e].unfit = (uint16_t)states_random(s) % (PINTLE_UNFIT_COUNT + 1);
 }
 
+/* Random numbers of their own, for the same reason. */
+static inline void states_share(struct states *s, uint32_t n)
+{
+	s->pool.class_of[0] =
+		(struct pintle_class){.flags = PINTLE_CLASS_BOUNDED, .connections = 8};
+	for (uint32_t e = 0; e < PINTLE_MAX_MEMBERS; e++) {
+		uint64_t r = random_at(~((uint64_t)n << 20 | e));
+
+		s->health[e].full_classes = (uint32_t)(r & r >> 8);
+		s->health[e].closed_classes = (uint32_t)(r >> 32 & r >> 40 & r >> 48);
+	}
+}
+
 static inline void states_health(struct states *s, uint32_t e)
 {
 	struct pintle_health *to = &s->health[e];
@@ -222,6 +235,8 @@ static inline void states_make(struct states *s, uint32_t n, uint64_t now, bool 
 		s->pool.context_bytes = 200;
 	for (uint32_t e = 0; s->followed && e < PINTLE_MAX_MEMBERS; e++)
 		states_pass(s, e);
+	if (s->followed)
+		states_share(s, n);
 }
 
 /* Writes the entries of an array map from `first` on. */
@@ -297,6 +312,9 @@ static inline uint32_t states_weigh_here(const struct states *s, struct weigh_on
 	eligible_facts(&f, &s->pool, &score, s->now);
 	eligible_count(&f, &s->pool, &s->inflight[e]);
 	decide_weigh(&one->candidate, &f, s->pool.departure, one->bound);
+	if (s->pool.class_of[0].flags & PINTLE_CLASS_BOUNDED)
+		one->candidate.full = (__u8)eligible_full(&s->pool.class_of[0], 0, &s->inflight[e],
+							  &s->health[e]);
 	why = ineligible(&q, &score, one->daemonless);
 	one->eligible = !why;
 	return why;

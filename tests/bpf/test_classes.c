@@ -421,6 +421,147 @@ static void test_a_session_leaves_a_full_endpoint(void **state)
 	assert_went(visit("10.8.0.1"), 0, STICKY);
 }
 
+/* ---- what a class shares with others ----------------------------------------------------- */
+
+static void batch_is_bounded(struct pintle_class bounds)
+{
+	batch_has_limit(0, PINTLE_ADMISSION_REFUSE);
+	w.pool.class_of[BATCH].flags |= PINTLE_CLASS_BOUNDED;
+	w.pool.class_of[BATCH].connections = bounds.connections;
+	w.pool.class_of[BATCH].pool_connections = bounds.pool_connections;
+	w.pool.class_of[BATCH].limit = bounds.limit;
+	put_pool();
+}
+
+/* How many of so many connections of batch are let in. */
+static uint32_t let_in(uint32_t n)
+{
+	uint32_t in = 0;
+	char from[32];
+
+	for (uint32_t i = 0; i < n; i++) {
+		snprintf(from, sizeof(from), "10.9.1.%u", 1 + i);
+		in += visit(from).verdict == SK_PASS;
+	}
+	return in;
+}
+
+static void test_connections_at_an_endpoint(void **state)
+{
+	struct pintle_inflight n;
+
+	(void)state;
+	make_endpoints(3);
+	put_load(0, 1);
+	put_load(1, 50);
+	put_load(2, 90);
+	batch_is_bounded((struct pintle_class){.connections = 2});
+	assert_int_equal(let_in(20), 6);
+	for (uint32_t e = 0; e < 3; e++) {
+		assert_int_equal(bpf_map_lookup_elem(map_fd(inflight), &e, &n), 0);
+		assert_int_equal(n.by_class[BATCH].placed - n.by_class[BATCH].failed, 2);
+	}
+	assert_went_to(visit("10.8.0.1"), 0);
+	/* One ends: another one gets its place. */
+	n.by_class[BATCH].failed++;
+	put(inflight, (uint32_t){2}, &n);
+	assert_int_equal(let_in(5), 1);
+}
+
+static void test_connections_in_the_pool(void **state)
+{
+	(void)state;
+	make_many_endpoints(100);
+	batch_is_bounded((struct pintle_class){.pool_connections = 7});
+	assert_int_equal(let_in(20), 7);
+	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_REFUSED), 13);
+	assert_int_equal(visit("10.8.0.1").verdict, SK_PASS);
+}
+
+/* Corrections of the counts may leave more ended than began: no place is lost by that. */
+static void test_counts_below_zero_leave_all_places(void **state)
+{
+	struct pintle_inflight n = {.by_class = {[BATCH] = {.closed = 5}}};
+
+	(void)state;
+	make_endpoints(1);
+	put(inflight, (uint32_t){0}, &n);
+	batch_is_bounded((struct pintle_class){.connections = 1, .pool_connections = 1});
+	assert_int_equal(visit("10.9.0.1").verdict, SK_PASS);
+}
+
+static void test_reserved_endpoints(void **state)
+{
+	struct pintle_health h;
+
+	(void)state;
+	make_endpoints(2);
+	put_load(0, 1);
+	put_load(1, 80);
+	batch_is_bounded((struct pintle_class){0});
+	assert_int_equal(bpf_map_lookup_elem(map_fd(health), &(uint32_t){0}, &h), 0);
+	h.closed_classes = 1U << BATCH;
+	put(health, (uint32_t){0}, &h);
+	assert_went_to(visit("10.9.0.1"), 1);
+	assert_went_to(visit("10.8.0.1"), 0);
+}
+
+/* Batch's load goes up and down by one request around the limit of 8, as where one request ends and
+ * another one takes its place. How often does the answer change? */
+static uint32_t changes(bool marks)
+{
+	const struct pintle_inflight none = {0};
+	uint32_t n = 0;
+	bool in = true;
+
+	batch_is_bounded((struct pintle_class){.limit = 8000});
+	if (!marks)
+		w.pool.class_of[BATCH].flags &= ~PINTLE_CLASS_BOUNDED;
+	put_pool();
+	for (uint32_t i = 0; i < 100; i++) {
+		struct seen seen;
+
+		put(inflight, (uint32_t){0}, &none);
+		put_load(0, 8 - (i & 1) * 0.9);
+		seen = visit("10.9.0.1");
+		n += in != (seen.verdict == SK_PASS);
+		in = seen.verdict == SK_PASS;
+	}
+	return n;
+}
+
+static void test_no_flapping_at_the_limit(void **state)
+{
+	struct pintle_health h;
+
+	(void)state;
+	make_endpoints(1);
+	assert_int_equal(changes(true), 1);
+	assert_int_equal(bpf_map_lookup_elem(map_fd(health), &(uint32_t){0}, &h), 0);
+	assert_int_equal(h.full_classes, 1U << BATCH);
+	put_load(0, 6.9);
+	assert_int_equal(visit("10.9.0.1").verdict, SK_PASS);
+	assert_int_equal(bpf_map_lookup_elem(map_fd(health), &(uint32_t){0}, &h), 0);
+	assert_int_equal(h.full_classes, 0);
+	/* Without the mark, each answer is the opposite of the one before. */
+	assert_int_equal(changes(false), 100);
+}
+
+/* What the rule would do leaves no mark. */
+static void test_shadow_marks_nothing(void **state)
+{
+	struct pintle_health h;
+
+	(void)state;
+	make_endpoints(1);
+	put_load(0, 9);
+	w.pool.mode = PINTLE_MODE_SHADOW;
+	batch_is_bounded((struct pintle_class){.limit = 8000});
+	assert_int_equal(visit("10.9.0.1").verdict, SK_PASS);
+	assert_int_equal(bpf_map_lookup_elem(map_fd(health), &(uint32_t){0}, &h), 0);
+	assert_int_equal(h.full_classes, 0);
+}
+
 static void test_a_class_may_have_its_own_extra(void **state)
 {
 	struct pintle_affinity a = {.endpoint = 0, .generation = GEN(0), .used_ns = w.now};
@@ -457,6 +598,12 @@ int main(void)
 		world_test(test_shadow_refuses_nobody),
 		world_test(test_a_session_leaves_a_full_endpoint),
 		world_test(test_a_class_may_have_its_own_extra),
+		world_test(test_connections_at_an_endpoint),
+		world_test(test_connections_in_the_pool),
+		world_test(test_counts_below_zero_leave_all_places),
+		world_test(test_reserved_endpoints),
+		world_test(test_no_flapping_at_the_limit),
+		world_test(test_shadow_marks_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

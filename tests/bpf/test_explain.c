@@ -28,6 +28,7 @@ static int homes_fd;
 static struct {
 	uint64_t certain, outcomes[PINTLE_OUTCOME_COUNT], preferences[EXPLAIN_PREFERENCE_COUNT];
 	double chi2, freedom;
+	uint64_t fulls[EXPLAIN_FULL_COUNT];
 	uint32_t beyond; /* choices that explain gave no chance */
 } seen;
 
@@ -116,7 +117,10 @@ static void pool_make(struct pintle_pool *p)
 			.max_extra_load = 1000 * below(16),
 			.limit = states_one_in(&states, 2) ? 0 : 1000 * below(24),
 			.admission = below(PINTLE_ADMISSION_COUNT),
-			.flags = states_one_in(&states, 2) ? 0 : PINTLE_CLASS_EXTRA,
+			.flags = (states_one_in(&states, 2) ? 0 : PINTLE_CLASS_EXTRA) |
+				 (states_one_in(&states, 2) ? 0 : PINTLE_CLASS_BOUNDED),
+			.connections = states_one_in(&states, 2) ? 0 : 1 + below(40),
+			.pool_connections = states_one_in(&states, 4) ? 1 + below(200) : 0,
 		};
 	p->ttl_ns = NOW / 64 * 20;
 	p->mode = states_one_in(&states, 8)   ? PINTLE_MODE_BASELINE
@@ -265,7 +269,8 @@ static uint32_t nowhere(const struct explain *x)
 	return x->outcomes[PINTLE_OUTCOME_NO_ENDPOINT] + x->outcomes[PINTLE_OUTCOME_REFUSED];
 }
 
-/* Many decisions of the kernel on one state: they change nothing where no endpoint is tried. */
+/* Many decisions of the kernel on one state: they change nothing where no endpoint is tried, and
+ * none is marked as full by its load. */
 static void assert_as_often(const struct explain *x, struct choose_case *k)
 {
 	uint32_t *said = calloc(x->count + 1, sizeof(*said));
@@ -308,6 +313,7 @@ static void assert_sound(const struct explain *x)
 		const struct explain_candidate *c = &x->candidates[i];
 
 		chosen += c->chosen;
+		seen.fulls[c->full]++;
 		assert_true(!c->chosen || !c->ineligible || c->due);
 		if (!x->sample && c->fresh && !c->ineligible)
 			assert_int_equal(c->load, MAX(c->page, c->own) + c->prompts);
@@ -347,7 +353,7 @@ static void test_the_kernel_chooses_so(void **state)
 		seen.certain += is_certain(x);
 		if (r->outcome == PINTLE_OUTCOME_TRIED)
 			put(MAP_health, &r->endpoint, &states.health[r->endpoint]);
-		if (!is_certain(x) && !has_due(x) && ++repeated % 16 == 0)
+		if (!is_certain(x) && !has_due(x) && !x->limit && ++repeated % 16 == 0)
 			assert_as_often(x, &k);
 		explain_free(x);
 	}
@@ -374,6 +380,9 @@ static void test_all_of_it_was_seen(void **state)
 	for (size_t i = 0; i < EXPLAIN_PREFERENCE_COUNT; i++)
 		if (!seen.preferences[i])
 			fail_msg("nothing was %s", explain_preference_name(i));
+	for (size_t i = 0; i < EXPLAIN_FULL_COUNT; i++)
+		if (!seen.fulls[i])
+			fail_msg("nothing was full: %s", explain_full_name(i));
 	assert_true(seen.freedom > 100);
 }
 

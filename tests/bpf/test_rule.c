@@ -49,6 +49,13 @@
 #define LIMIT(requests, then)                                                                      \
 	.limit = (uint32_t)((requests)*1000), .admission = PINTLE_ADMISSION_##then
 
+/* Of each endpoint: why it is full besides its load. */
+#define C         DECIDE_FULL_CONNECTIONS
+#define R         DECIDE_FULL_RESERVED
+#define B         DECIDE_FULL_BEFORE
+#define ARE(...)  .full = {__VA_ARGS__}
+#define POOL_FULL .pool_full = 1
+
 /* The endpoints that may be chosen, each equally often. */
 #define TO(...) .to = {__VA_ARGS__}, .n_to = sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t)
 #define NOWHERE .n_to = 0
@@ -65,6 +72,8 @@ struct row {
 	uint32_t extra;          /* milli-requests, by the session's context */
 	uint32_t limit;          /* milli-requests, of the class; 0: none */
 	uint32_t admission;      /* enum pintle_admission */
+	uint8_t full[DECIDE_CASE_MAX];
+	uint32_t pool_full;
 	uint32_t count;
 	struct decide_facts facts[DECIDE_CASE_MAX];
 	uint32_t to[DECIDE_CASE_MAX];
@@ -392,6 +401,50 @@ static const struct row rows[] = {
 		    IN_FLIGHT(INT64_MAX, 0)},
 		   FRESH(0)),
 	 GOES(TO(1), ESCAPED)},
+
+	/* -- a class beside others ------------------------------------------------------------- */
+	{"closed to the class: to another one, whatever its load", NOBODY, ARE(R),
+	 ENDPOINTS(FRESH(0), FRESH(900)), GOES(TO(1), LEAST_LOADED)},
+	{"has all its connections there: to another one", NOBODY, ARE(C),
+	 ENDPOINTS(FRESH(0), FRESH(900)), GOES(TO(1), LEAST_LOADED)},
+	{"all closed: refused", NOBODY, ARE(R, C), LIMIT(0, REFUSE), ENDPOINTS(FRESH(0), FRESH(1)),
+	 GOES(NOWHERE, REFUSED)},
+	{"all closed, and it proceeds: the least loaded", NOBODY, ARE(R, C), LIMIT(0, PROCEED),
+	 ENDPOINTS(FRESH(0), FRESH(1)), GOES(TO(0), LEAST_LOADED)},
+	{"one closed, the other one over the limit: refused", NOBODY, ARE(R), LIMIT(5, REFUSE),
+	 ENDPOINTS(FRESH(0), FRESH(5)), GOES(NOWHERE, REFUSED)},
+	{"and if it proceeds, what is reserved stays so", NOBODY, ARE(R), LIMIT(5, PROCEED),
+	 ENDPOINTS(FRESH(0), FRESH(5)), GOES(TO(1), LEAST_LOADED)},
+	{"a session leaves what is closed to it", BOUND_TO(0), ARE(R),
+	 ENDPOINTS(FRESH(1), FRESH(4)), GOES(TO(1), ESCAPED)},
+	{"also where all are full", BOUND_TO(0), ARE(R), LIMIT(3, PROCEED),
+	 ENDPOINTS(FRESH(1), FRESH(4)), GOES(TO(1), ESCAPED)},
+	{"unless all are closed", BOUND_TO(1), ARE(R, R), ENDPOINTS(FRESH(1), FRESH(4)),
+	 GOES(TO(1), STICKY)},
+	{"a session leaves no endpoint because the pool is full", BOUND_TO(1), POOL_FULL,
+	 LIMIT(0, PROCEED), ENDPOINTS(FRESH(1), FRESH(4)), GOES(TO(1), STICKY)},
+	{"the pool is full: refused", NOBODY, POOL_FULL, LIMIT(0, REFUSE),
+	 ENDPOINTS(FRESH(1), FRESH(4)), GOES(NOWHERE, REFUSED)},
+	{"was full, and is below the limit: still full", NOBODY, ARE(B), LIMIT(8, REFUSE),
+	 ENDPOINTS(FRESH(7)), GOES(NOWHERE, REFUSED)},
+	{"was full, and is below 7/8 of it: has room", NOBODY, ARE(B), LIMIT(8, REFUSE),
+	 ENDPOINTS(FRESH(6.999)), GOES(TO(0), LEAST_LOADED)},
+	{"was not full: has room up to the limit", NOBODY, LIMIT(8, REFUSE),
+	 ENDPOINTS(FRESH(7.999)), GOES(TO(0), LEAST_LOADED)},
+	{"one that was full comes after one that was not", NOBODY, ARE(B), LIMIT(8, PROCEED),
+	 ENDPOINTS(FRESH(7.1), FRESH(7.5)), GOES(TO(1), LEAST_LOADED)},
+	{"without a limit nothing was full", NOBODY, ARE(B), ENDPOINTS(FRESH(7), FRESH(9)),
+	 GOES(TO(0), LEAST_LOADED)},
+	{"a limit of a thousandth of a request", NOBODY, ARE(B), LIMIT(0.001, REFUSE),
+	 ENDPOINTS(FRESH(0)), GOES(TO(0), LEAST_LOADED)},
+	{"nobody fresh: was full holds for connections in flight", NOBODY, ARE(B), LIMIT(8, REFUSE),
+	 ENDPOINTS(OLD(0, IN_FLIGHT(7, 0))), GOES(NOWHERE, REFUSED)},
+	{"too old, beside a fresh one: what was full says nothing", NOBODY, ARE(B),
+	 LIMIT(8, REFUSE), ENDPOINTS(OLD(0), FRESH(7.5, PENDING(1, 0))), GOES(TO(0), LEAST_LOADED)},
+	{"too old and closed", NOBODY, ARE(R), LIMIT(8, REFUSE),
+	 ENDPOINTS(OLD(0), FRESH(7.5, PENDING(1, 0))), GOES(NOWHERE, REFUSED)},
+	{"mode baseline knows none of it", NOBODY, .baseline = 1, ARE(R, C), POOL_FULL,
+	 LIMIT(1, REFUSE), ENDPOINTS(FRESH(9), FRESH(9)), GOES(TO(0, 1), RANDOM)},
 };
 /* clang-format on */
 
@@ -448,9 +501,11 @@ static struct decide_case case_of(const struct row *row)
 		.extra = row->extra,
 		.limit = row->limit,
 		.admission = row->admission,
+		.pool_full = row->pool_full,
 	};
 
 	memcpy(k.facts, row->facts, sizeof(k.facts));
+	memcpy(k.full, row->full, sizeof(k.full));
 	return k;
 }
 
@@ -525,11 +580,24 @@ static long double load_of(const struct decide_case *k, uint32_t e, bool any_fre
 	return fmaxl(fmaxl(published(f) + came - ended, own), 0) + prompts;
 }
 
+/* 0: it has room for the class; 1: it is full; 2: it is closed. */
+static int rank_of(const struct decide_case *k, uint32_t e, bool any_fresh, long double highest)
+{
+	long double load = load_of(k, e, any_fresh, highest), limit = k->limit;
+
+	if (k->full[e] & (C | R))
+		return 2;
+	if (k->full[e] & B && (k->facts[e].fresh || !any_fresh))
+		limit -= floorl(limit / 8);
+	return k->pool_full || (k->limit && load >= limit);
+}
+
 static void assert_follows_the_rule(const struct decide_case *k)
 {
 	long double highest = 0, best = INFINITY, preferred = INFINITY, extra;
 	const struct decide_result *r = &k->result;
-	bool any_fresh = false, keep, prefers, full;
+	bool any_fresh = false, keep, prefers;
+	int rank = 2;
 	uint32_t outcome;
 
 	for (uint32_t i = 0; i < k->count; i++) {
@@ -539,9 +607,17 @@ static void assert_follows_the_rule(const struct decide_case *k)
 		highest = fmaxl(highest, published(&k->facts[i]));
 	}
 	prefers = k->preferred >= 0 && !(any_fresh && k->facts[k->preferred].lost);
-	for (uint32_t i = 0; i < k->count; i++)
-		if (prefers || k->preferred < 0 || k->facts[i].fresh)
+	for (uint32_t i = 0; i < k->count; i++) {
+		int this_rank = rank_of(k, i, any_fresh, highest);
+
+		if (!prefers && k->preferred >= 0 && !k->facts[i].fresh)
+			continue;
+		if (this_rank < rank)
+			best = INFINITY;
+		rank = MIN(rank, this_rank);
+		if (this_rank == rank)
 			best = fminl(best, load_of(k, i, any_fresh, highest));
+	}
 	if (!k->count) {
 		assert_int_equal(r->generation, 0);
 		assert_int_equal(r->outcome, PINTLE_OUTCOME_NO_ENDPOINT);
@@ -556,13 +632,13 @@ static void assert_follows_the_rule(const struct decide_case *k)
 	if (prefers)
 		preferred = load_of(k, (uint32_t)k->preferred, any_fresh, highest);
 	extra = k->extra ? k->extra + best : (long double)k->max_extra_load;
-	full = k->limit && best >= k->limit;
-	if (full && k->admission == PINTLE_ADMISSION_REFUSE) {
+	if (rank && k->admission == PINTLE_ADMISSION_REFUSE) {
 		assert_int_equal(r->generation, 0);
 		assert_int_equal(r->outcome, PINTLE_OUTCOME_REFUSED);
 		return;
 	}
-	keep = prefers && preferred <= best + extra && (full || !k->limit || preferred < k->limit);
+	keep = prefers && preferred <= best + extra &&
+	       rank_of(k, (uint32_t)k->preferred, any_fresh, highest) <= rank;
 	assert_int_equal(r->generation, 1);
 	assert_in_range(r->endpoint, 0, k->count - 1);
 	outcome = !any_fresh ? PINTLE_OUTCOME_STALE
@@ -573,7 +649,8 @@ static void assert_follows_the_rule(const struct decide_case *k)
 	if (keep)
 		assert_int_equal(r->endpoint, k->preferred);
 	else
-		assert_true(load_of(k, r->endpoint, any_fresh, highest) == best);
+		assert_true(load_of(k, r->endpoint, any_fresh, highest) == best &&
+			    rank_of(k, r->endpoint, any_fresh, highest) == rank);
 }
 
 /* Small numbers make ties and fall on both sides of thresholds; large ones reach the limits of
@@ -593,6 +670,22 @@ static int64_t random_count(uint64_t r)
 static uint32_t random_load(uint64_t r)
 {
 	return r & 7 ? (uint32_t)(r >> 40 & 0xf) * 1000 : (uint32_t)(r >> 32);
+}
+
+static struct decide_case random_case(uint64_t *at, bool followed);
+
+/* The same, of a class that shares the pool with others. */
+static struct decide_case random_shared(uint64_t *at)
+{
+	struct decide_case k = random_case(at, true);
+	uint64_t r = random_at(++*at);
+
+	for (uint32_t i = 0; i < k.count; i++)
+		k.full[i] = random_at(++*at) % 3 ? 0 : random_at(++*at) % 8;
+	if (r % 16 == 0)
+		memset(k.full, r >> 8 & 7, sizeof(k.full));
+	k.pool_full = r % 5 == 0;
+	return k;
 }
 
 static struct decide_case random_case(uint64_t *at, bool followed)
@@ -647,8 +740,8 @@ static void test_random_cases(void **state)
 	uint64_t at = 0;
 
 	(void)state;
-	for (int i = 0; i < 100000; i++) {
-		struct decide_case k = random_case(&at, i & 1);
+	for (int i = 0; i < 150000; i++) {
+		struct decide_case k = i % 3 == 2 ? random_shared(&at) : random_case(&at, i % 3);
 
 		decide_case_run(&k);
 		assert_follows_the_rule(&k);

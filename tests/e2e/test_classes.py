@@ -16,6 +16,7 @@ from test_connect_keys import CLASS, LEVEL, URL
 UNDER_SANITIZERS = False
 
 INTERACTIVE, BATCH = range(2)
+NO_SHARES = {"connections": None, "pool_connections": None, "reserve": None}
 DSCP_8 = 8 << 2  # as IP_TOS has it
 
 
@@ -257,8 +258,8 @@ def test_cli(node):
     fill(*servers)
     pool, = cluster.cli("pools")
     assert pool["classes"] == [
-        {"name": "interactive", "priority": 0, "limit": None, "admission": "proceed"},
-        {"name": "batch", "priority": -1, "limit": 3, "admission": "refuse"}], pool
+        {"name": "interactive", "priority": 0, "limit": None, "admission": "proceed", **NO_SHARES},
+        {"name": "batch", "priority": -1, "limit": 3, "admission": "refuse", **NO_SHARES}], pool
     told = cluster.cli("explain", "pool", "--class", "batch")
     assert told["outcome"] == "refused" and told["chosen"] is None and told["limit"] == 3, told
     assert "each endpoint is full for its class" in cluster.pintle("explain", "pool", "--class", "batch").stdout

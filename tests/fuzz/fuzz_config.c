@@ -96,6 +96,8 @@ static void check_classes(const struct config_pool *p)
 		PROMISE(isfinite(k->limit) && k->limit >= 0 &&
 			k->admission < PINTLE_ADMISSION_COUNT);
 		PROMISE(k->max_extra_load == CONFIG_EXTRA_POOL || k->max_extra_load >= 0);
+		PROMISE(k->connections >= 0 && k->pool_connections >= 0 &&
+			k->reserve.number <= PINTLE_MAX_MEMBERS);
 		for (size_t j = 0; j < k->rule_count; j++) {
 			const struct config_rule *r = &k->rules[j];
 

@@ -620,9 +620,28 @@ static const struct refusal refusals[] = {
 	 "10:22: limit is \"0\", which is out of range; write a number from 0.001 to 1000000\n"
 	 "10:36: admission is \"no\", which is not known; write one of proceed, refuse\n"
 	 "11:12: the class of line 10 has the name \"b\" already; choose another\n"
-	 "11:26: warning: admission has no effect, because the class has no limit; write limit, the "
-	 "load from which on an endpoint is full\n"
+	 "11:26: warning: admission has no effect, because no endpoint can be full for the class; "
+	 "write limit, the load from which on one is, or connections\n"
 	 "11:48: maxExtraLoad is \"auto\", which is no number; write a number from 0 to 1000000\n"},
+	{"shares that cannot be",
+	 CONNECT_POOL
+	 "  classes:\n  - {name: a, connections: 0, poolConnections: many, reserve: 0}\n"
+	 "  - {name: b, reserve: 100%}\n  - {name: c, reserve: 1.5}\n  - {name: d, reserve: all}\n",
+	 "9:28: connections is \"0\", which is out of range; write a whole number from 1 to 1000000\n"
+	 "9:48: poolConnections is \"many\", which is no number; write a whole number from 1 to "
+	 "100000000\n"
+	 "9:63: reserve is \"0\", which is out of range; write a number of endpoints, such as 2, or a "
+	 "percentage, such as \"25%\"\n"
+	 "10:24: reserve is \"100%\", which is out of range; write a number of endpoints, such as 2, "
+	 "or a percentage, such as \"25%\"\n"
+	 "11:24: reserve is \"1.5\", which is no number of endpoints, and no percentage; write a "
+	 "number of endpoints, such as 2, or a percentage, such as \"25%\"\n"
+	 "12:24: reserve is \"all\", which is no number of endpoints, and no percentage; write a "
+	 "number of endpoints, such as 2, or a percentage, such as \"25%\"\n"},
+	{"a reserve that leaves nothing",
+	 CONNECT_POOL "  classes:\n  - {name: a, reserve: 60%}\n  - {name: b, priority: -1}\n",
+	 "9:24: 2 endpoints would be reserved, of 2, so that none would be left for classes of lower "
+	 "priority; reserve fewer\n"},
 	{"rules that say too little, or too much",
 	 CONNECT_POOL "  classes:\n  - name: a\n    rules:\n    - {}\n    - {trustHints: true}\n"
 		      "    - {source: 10.9.0.0/33}\n    - {source: 224.0.0.1}\n"
@@ -1374,7 +1393,8 @@ static void classes_and_rules(void **state)
 	static const char text[] = CONNECT_POOL
 		"  trustHints: true\n  classes:\n  - {name: chat}\n"
 		"  - name: batch\n    priority: -1\n    limit: 10.5\n    admission: refuse\n"
-		"    maxExtraLoad: 0\n    rules:\n    - {source: 10.9.0.0/16, port: 8000}\n"
+		"    connections: 4\n    poolConnections: 9\n    maxExtraLoad: 0\n    rules:\n"
+		"    - {source: 10.9.0.0/16, port: 8000}\n"
 		"    - {namespace: jobs, serviceAccount: jobs/run, cgroup: \"*/batch-*\", dscp: 0,"
 		" trustHints: true}\n";
 	_cleanup_config_ struct config *c = load_text(text, NULL);
@@ -1395,6 +1415,7 @@ static void classes_and_rules(void **state)
 	assert_string_equal(k->name, "batch");
 	assert_int_equal(k->priority, -1);
 	assert_true(k->limit == 10.5 && k->max_extra_load == 0);
+	assert_true(k->connections == 4 && k->pool_connections == 9 && !k->reserve.number);
 	assert_int_equal(k->admission, PINTLE_ADMISSION_REFUSE);
 	assert_int_equal(k->rule_count, 2);
 	r = k->rules;

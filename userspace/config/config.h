@@ -145,6 +145,12 @@ struct config_class {
 	double limit;          /* request equivalents of an endpoint's load; 0: none */
 	uint32_t admission;    /* enum pintle_admission */
 	double max_extra_load; /* request equivalents, or CONFIG_EXTRA_POOL */
+	int connections;       /* in flight at an endpoint; 0, here and below: any number */
+	int pool_connections;  /* in flight in the pool */
+	struct config_reserve {
+		uint32_t number; /* of endpoints; 0: none */
+		bool percent;    /* of the pool's */
+	} reserve;
 	struct config_rule *rules;
 	size_t rule_count;
 	int line;
@@ -226,6 +232,9 @@ struct config {
 /** The page of the DCGM exporter that has the endpoint's GPUs: its own, or its pool's; NULL: it
  * names no GPU, or there is no page. */
 const char *config_gpu_page(const struct config_pool *p, const struct config_endpoint *e);
+
+/** Whether an endpoint may be full for a class of the pool. */
+bool config_class_bounded(const struct config_pool *p, const struct config_class *k);
 
 /** Whether any rule of the pool's classes, or of its access, is judged by what is known of pods: by
  * a namespace, by a service account, or by a source, which for a pod is its address before its

@@ -137,15 +137,58 @@ static void check_name(const struct config_pool *p, size_t i, const struct yaml_
 		}
 }
 
-static void check_limit(const struct config_class *k, const struct yaml_node *n,
-			struct yaml_report *r)
+bool config_class_bounded(const struct config_pool *p, const struct config_class *k)
+{
+	for (size_t i = 0; i < p->class_count; i++)
+		if (p->classes[i].reserve.number && p->classes[i].priority > k->priority)
+			return true;
+	return k->limit > 0 || k->connections || k->pool_connections;
+}
+
+static void check_limit(const struct config_pool *p, const struct config_class *k,
+			const struct yaml_node *n, struct yaml_report *r)
 {
 	const struct yaml_node *place = yaml_node_towards(n, "admission", NULL);
 
-	if (k->limit == 0 && k->admission != PINTLE_ADMISSION_PROCEED)
+	if (!config_class_bounded(p, k) && k->admission != PINTLE_ADMISSION_PROCEED)
 		yaml_report_warning(r, place->line, place->column,
-				    "admission has no effect, because the class has no limit; "
-				    "write limit, the load from which on an endpoint is full");
+				    "admission has no effect, because no endpoint can be full for "
+				    "the class; write limit, the load from which on one is, or "
+				    "connections");
+}
+
+static bool has_lower(const struct config_pool *p, int priority)
+{
+	for (size_t i = 0; i < p->class_count; i++)
+		if (p->classes[i].priority < priority)
+			return true;
+	return false;
+}
+
+/* In a cluster endpoints come and go, so the daemon reserves what there is. */
+static void check_reserve(const struct config_pool *p, const struct yaml_node *classes,
+			  struct yaml_report *r)
+{
+	const struct yaml_node *class = yaml_node_at(classes, 0), *place = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->class_count; i++, class = class->next) {
+		const struct config_reserve *v = &p->classes[i].reserve;
+
+		if (!v->number)
+			continue;
+		place = yaml_node_towards(class, "reserve", NULL);
+		n += v->percent ? (v->number * p->endpoint_count + 99) / 100 : v->number;
+		if (!has_lower(p, p->classes[i].priority))
+			yaml_report_warning(r, place->line, place->column,
+					    "reserve has no effect, because no class has a lower "
+					    "priority; write priority: -1 of the other classes");
+	}
+	if (n && n >= p->endpoint_count && p->line > 0)
+		yaml_report_error(r, place->line, place->column,
+				  "%zu endpoint%s would be reserved, of %zu, so that none would "
+				  "be left for classes of lower priority; reserve fewer",
+				  n, plural(n), p->endpoint_count);
 }
 
 void config_classes_check(const struct config_pool *p, const struct yaml_node *n,
@@ -159,11 +202,12 @@ void config_classes_check(const struct config_pool *p, const struct yaml_node *n
 		const struct yaml_node *rule = yaml_node_at(yaml_node_get(class, "rules"), 0);
 
 		check_name(p, i, class, r);
-		check_limit(&p->classes[i], class, r);
+		check_limit(p, &p->classes[i], class, r);
 		for (size_t j = 0; j < p->classes[i].rule_count; j++, rule = rule->next)
 			check_rule(p, &p->classes[i].rules[j], rule, r);
 		rules += p->classes[i].rule_count;
 	}
+	check_reserve(p, classes, r);
 	if (rules > PINTLE_MAX_RULES)
 		yaml_report_error(r, classes->line, classes->column,
 				  "the classes have %zu rules together; a pool has room for %d",

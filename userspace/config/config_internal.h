@@ -65,6 +65,7 @@ extern const struct yaml_type config_listen;     /* struct endpoint_addr */
 extern const struct yaml_type config_address;    /* the same, never any_ip */
 extern const struct yaml_type config_session;    /* struct key_bits: a session key, or a group */
 extern const struct yaml_type config_extra;      /* double: a number, or "auto" */
+extern const struct yaml_type config_reserve;    /* struct config_reserve */
 extern const struct yaml_type config_cgroup;     /* char *: a pattern */
 extern const struct yaml_type config_source;     /* struct frontend_addr, without a port */
 extern const struct yaml_type config_account;    /* char *: "NAMESPACE/NAME" */

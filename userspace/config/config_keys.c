@@ -355,6 +355,18 @@ static const struct yaml_key config_keys[] = {
 	 .help = "The load, in request equivalents, from which on an endpoint is full for the class. "
 		 "Connections of the class go to endpoints that are not; if all are, `admission` "
 		 "says what happens."},
+	{"pools[].classes[].connections", &yaml_integer, .policy = POLICY_TOO, .min = 1,
+	 .max = 1000000, CLASS(connections), .absent = "any number",
+	 .help = "The connections of the class, in flight at an endpoint, with which the endpoint is "
+		 "full for the class."},
+	{"pools[].classes[].poolConnections", &yaml_integer, .policy = POLICY_TOO, .min = 1,
+	 .max = 100000000, CLASS(pool_connections), .absent = "any number",
+	 .help = "The connections of the class, in flight in the pool, with which every endpoint is "
+		 "full for the class."},
+	{"pools[].classes[].reserve", &config_reserve, .policy = POLICY_TOO, CLASS(reserve),
+	 .absent = "none",
+	 .help = "How many of the ready endpoints, or what percentage of the pool's, are full for "
+		 "classes of lower priority. At least one ready endpoint stays open to all."},
 	{"pools[].classes[].admission", &yaml_choice, .policy = POLICY_TOO, .choices = admissions,
 	 .preset = "proceed", CLASS(admission),
 	 .help = "What becomes of a connection of the class where every endpoint is full for it: "

@@ -486,3 +486,29 @@ static void headers_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 }
 
 const struct yaml_type config_headers = {.wants = headers_wants, .read = read_headers};
+
+/* ---- reserve --------------------------------------------------------------- */
+
+static int read_reserve(struct yaml_value *v, void *field)
+{
+	struct config_reserve *out = field;
+	const char *end;
+	double n;
+
+	v->right = "write a number of endpoints, such as 2, or a percentage, such as \"25%\"";
+	if (!isdigit((unsigned char)v->text[0]) || !(end = yaml_take_number(v->text, &n)) ||
+	    n != floor(n) || (*end && strcmp(end, "%") != 0))
+		return yaml_wrong(v, "which is no number of endpoints, and no percentage");
+	if (n < 1 || n > (*end ? 99 : PINTLE_MAX_MEMBERS))
+		return yaml_wrong(v, "which is out of range");
+	*out = (struct config_reserve){.number = (uint32_t)n, .percent = *end};
+	return 0;
+}
+
+static void reserve_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE, "a number of endpoints, or a percentage of them: \"25%%\"");
+}
+
+const struct yaml_type config_reserve = {.wants = reserve_wants, .read = read_reserve};

@@ -19,6 +19,17 @@ const char *explain_preference_name(enum explain_preference p)
 	return names[p];
 }
 
+const char *explain_full_name(enum explain_full full)
+{
+	static const char *const names[] = {
+#define X(symbol, name) [EXPLAIN_FULL_##symbol] = (name),
+		EXPLAIN_FULLS(X)
+#undef X
+	};
+
+	return names[full];
+}
+
 /* What one decision needs, read once. */
 struct question {
 	const struct maps *m;
@@ -112,6 +123,28 @@ static int endpoint_weigh(const struct question *q, bool bound, struct explain_c
 	decide_compare(&changes, &raw.facts);
 	parts_take(to, &raw.facts, &changes, q->pool.departure);
 	decide_weigh_changed(c, &raw.facts, &changes, q->pool.departure, bound);
+	if (class_of(q)->flags & PINTLE_CLASS_BOUNDED)
+		c->full = (__u8)eligible_full(class_of(q), q->asked->class_id, &raw.counts,
+					      &raw.health);
+	return 0;
+}
+
+/* As class_over() in bpf/choose.bpf.h. */
+static int pool_sum(struct question *q)
+{
+	struct pintle_inflight counts;
+	struct explain *x = q->out;
+
+	x->connections = class_of(q)->connections;
+	x->pool_connections = class_of(q)->pool_connections;
+	for (uint32_t i = 0; x->pool_connections && i < q->members; i++) {
+		int err = maps_value(q->m, MAP_inflight, q->pool.members[i].id, &counts);
+
+		if (err)
+			return err;
+		x->pool_in_flight += eligible_in_flight(
+			&counts.by_class[q->asked->class_id % PINTLE_MAX_CLASSES]);
+	}
 	return 0;
 }
 
@@ -299,6 +332,7 @@ static void rule_begin(const struct question *q, struct decide_state *rule, uint
 	if (rule->baseline)
 		return;
 	rule->limit = class_of(q)->limit;
+	rule->full = eligible_all(q->out->pool_in_flight, q->out->pool_connections);
 	decide_prefer_first(rule, preferred_find, q, &c);
 }
 
@@ -378,49 +412,69 @@ static bool is_rival(const struct decide_state *rule, const struct decide_candid
 	       !rule->preferred.lost;
 }
 
-/* What became of the preferred endpoint, as decide_end() has it, where all members are compared and
- * ties are broken by nothing. */
-static void preference_judge(struct question *q, const struct decide_state *rule)
+static enum explain_full full_of(const struct decide_state *rule, const struct decide_candidate *c)
 {
+	if (c->full & DECIDE_FULL_CONNECTIONS)
+		return EXPLAIN_FULL_CONNECTIONS;
+	if (c->full & DECIDE_FULL_RESERVED)
+		return EXPLAIN_FULL_RESERVED;
+	if (rule->full)
+		return EXPLAIN_FULL_POOL;
+	if (decide_full_by_load(rule->limit, decide_load(rule, c), 0))
+		return EXPLAIN_FULL_LOAD;
+	return decide_candidate_rank(rule, c) ? EXPLAIN_FULL_BEFORE : EXPLAIN_FULL_NOT;
+}
+
+/* What became of the preferred endpoint, as decide_end() has it, where all members are compared and
+ * ties are broken by nothing; `rank` is that of the best one. */
+static void preference_judge(struct question *q, const struct decide_state *rule, uint32_t rank)
+{
+	const struct decide_candidate preferred = decide_preferred(rule);
 	bool bound = rule->preferred.outcome == PINTLE_OUTCOME_STICKY;
 	struct explain_preferred *p = bound ? &q->out->bound : &q->out->home;
 
 	if (!rule->preferred.generation)
 		return;
-	p->load = decide_load(rule, bound ? &q->bound : &q->home);
+	p->load = decide_load(rule, &preferred);
+	p->full = full_of(rule, &preferred);
 	if (rule->preferred.lost && rule->fresh.generation)
 		p->why = EXPLAIN_LOST;
 	else if (!decide_within(rule, q->out->least, max_extra(q)))
 		p->why = EXPLAIN_TOO_LOADED;
-	else if (decide_full(rule, p->load) && !decide_full(rule, q->out->least))
+	else if (decide_candidate_rank(rule, &preferred) > rank)
 		p->why = EXPLAIN_FULL;
 	if (bound && q->out->home.why == EXPLAIN_HOLDS)
 		q->out->home.why = EXPLAIN_SECOND;
 }
 
 /* How much the chosen one's load could grow. */
-static void margin_take(struct explain *x, const struct explain_preferred *p)
+static void margin_take(struct explain *x, const struct explain_preferred *p,
+			const uint32_t ranks[])
 {
 	const struct explain_candidate *chosen = x->likeliest;
-	uint64_t most = UINT64_MAX, load;
+	uint64_t most = UINT64_MAX, limit = x->limit, load;
+	bool others = false;
 
 	if (x->sample || x->mode == PINTLE_MODE_BASELINE || !chosen || chosen->chosen < x->tries ||
 	    x->outcome == PINTLE_OUTCOME_TRIED)
 		return;
 	for (size_t i = 0; i < x->count; i++)
-		if (&x->candidates[i] != chosen && !x->candidates[i].ineligible)
-			most = MIN(most, x->candidates[i].load);
-	if (most == UINT64_MAX)
-		return;
-	x->has_margin = true;
+		if (&x->candidates[i] != chosen && !x->candidates[i].ineligible) {
+			others = true;
+			if (ranks[i] <= ranks[chosen - x->candidates])
+				most = MIN(most, x->candidates[i].load);
+		}
 	load = chosen->load;
 	if (p && p->why == EXPLAIN_HOLDS) {
 		load = p->load;
-		most += x->extra;
+		most += most == UINT64_MAX ? 0 : x->extra;
 	}
 	most -= MIN(load, most);
-	if (load < x->limit)
-		most = MIN(most, x->limit - load - 1);
+	if (chosen->full == EXPLAIN_FULL_NOT && load < limit)
+		most = MIN(most, limit - load - 1);
+	if (!others || most >= UINT64_MAX / 2)
+		return;
+	x->has_margin = true;
 	/* As the least load grows, the preferred endpoint comes within reach; a session's extra
 	 * grows with it. */
 	if (p && p->why == EXPLAIN_TOO_LOADED)
@@ -428,11 +482,16 @@ static void margin_take(struct explain *x, const struct explain_preferred *p)
 	x->margin = most;
 }
 
-static void loads_take(struct question *q)
+static int loads_take(struct question *q)
 {
 	struct explain *x = q->out;
+	_cleanup_free_ uint32_t *ranks = calloc(x->count + 1, sizeof(*ranks));
 	const struct explain_preferred *p = NULL;
+	uint32_t best = DECIDE_CLOSED;
 	struct decide_state rule;
+
+	if (!ranks)
+		return -ENOMEM;
 
 	rule_begin(q, &rule, 1, 0);
 	rule.baseline = 0; /* which compares no loads */
@@ -446,17 +505,26 @@ static void loads_take(struct question *q)
 
 		c->load = c->ineligible ? q->candidates[i].load
 					: decide_load(&rule, &q->candidates[i]);
-		if (!c->ineligible && is_rival(&rule, &q->candidates[i]))
-			x->least = MIN(x->least, c->load);
+		if (c->ineligible)
+			continue;
+		c->full = full_of(&rule, &q->candidates[i]);
+		ranks[i] = decide_candidate_rank(&rule, &q->candidates[i]);
+		if (is_rival(&rule, &q->candidates[i]))
+			best = MIN(best, ranks[i]);
 	}
+	for (size_t i = 0; i < x->count; i++)
+		if (!x->candidates[i].ineligible && ranks[i] == best &&
+		    is_rival(&rule, &q->candidates[i]))
+			x->least = MIN(x->least, x->candidates[i].load);
 	if (x->least == UINT32_MAX)
 		x->least = 0;
 	x->by_context = q->session_extra;
 	x->extra = q->session_extra ? (uint64_t)q->session_extra + x->least : max_extra(q);
-	preference_judge(q, &rule);
+	preference_judge(q, &rule, best);
 	if (rule.preferred.generation)
 		p = rule.preferred.outcome == PINTLE_OUTCOME_STICKY ? &x->bound : &x->home;
-	margin_take(x, p);
+	margin_take(x, p, ranks);
+	return 0;
 }
 
 /* ---- the whole ----------------------------------------------------------------------- */
@@ -501,6 +569,8 @@ static int question_read(struct question *q)
 	err = circumstances_read(q);
 	if (!err)
 		err = members_read(q);
+	if (!err)
+		err = pool_sum(q);
 	if (err || x->passes || x->mode == PINTLE_MODE_BASELINE) {
 		x->bound.why = x->home.why = EXPLAIN_MODE;
 		return err;
@@ -529,7 +599,7 @@ int explain_read(const struct maps *m, const struct explain_asked *asked, struct
 		decide_often(q);
 	}
 	if (!err)
-		loads_take(q);
+		err = loads_take(q);
 	free(q->candidates);
 	if (err)
 		return err;

@@ -59,6 +59,25 @@ enum explain_preference {
 /** Static, never NULL. */
 const char *explain_preference_name(enum explain_preference p);
 
+/* Why an endpoint is full for the class: the first row that applies. X(symbol, name) */
+#define EXPLAIN_FULLS(X)                                                                           \
+	X(NOT, "")                                                                                 \
+	X(CONNECTIONS, "connections") /* the class has all there that it may have */               \
+	X(RESERVED, "reserved")       /* for classes of higher priority */                         \
+	X(POOL, "pool")               /* the class has all in the pool that it may have */         \
+	X(LOAD, "load")               /* has reached the limit */                                  \
+	X(BEFORE, "was full")         /* it had reached the limit, and has no room yet */
+
+enum explain_full {
+#define X(symbol, name) EXPLAIN_FULL_##symbol,
+	EXPLAIN_FULLS(X)
+#undef X
+		EXPLAIN_FULL_COUNT
+};
+
+/** Static, never NULL. */
+const char *explain_full_name(enum explain_full full);
+
 struct explain_preferred {
 	enum explain_preference why;
 	struct pintle_ref endpoint; /* generation 0: there is none */
@@ -69,6 +88,7 @@ struct explain_preferred {
 	uint32_t context_bytes; /* 0: not known */
 	/* the endpoint's load in milli-requests, as this session sees it; set from LOST on */
 	uint32_t load;
+	enum explain_full full; /* likewise */
 };
 
 struct explain_candidate {
@@ -84,6 +104,7 @@ struct explain_candidate {
 	uint32_t came, ended, placed; /* connections since the scrape */
 	uint32_t newcomers, closed;   /* connections since the pass */
 	uint32_t chosen;              /* in so many of the tries */
+	enum explain_full full;       /* NOT also where it may not be chosen */
 };
 
 struct explain {
@@ -104,6 +125,10 @@ struct explain {
 	uint64_t extra;
 	bool by_context; /* extra follows from the session's context, not from maxExtraLoad */
 	uint32_t limit;  /* of the class, in milli-requests; 0: none */
+	/* of the class: connections that it may have at an endpoint and in the pool, 0: any number;
+	 * and those that it has in the pool, if they are bounded */
+	uint32_t connections, pool_connections;
+	uint64_t pool_in_flight;
 	/* How much more load the chosen one could have, and be chosen all the same, and not be full
 	 * for the class; false: it is left to chance, or there is no other. */
 	bool has_margin;

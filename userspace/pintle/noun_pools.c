@@ -188,6 +188,22 @@ GET(key_bits_v6)
 	return value_count(p->key_bits_v6);
 }
 
+static cJSON *count_or_null(uint32_t n)
+{
+	return n ? json_count(n) : cJSON_CreateNull();
+}
+
+/* As the file has it: a number, or "25%". */
+static cJSON *reserve_json(const struct pintle_class *k)
+{
+	char text[16];
+
+	if (!(k->flags & PINTLE_CLASS_PERCENT))
+		return count_or_null(k->reserve);
+	snprintf(text, sizeof(text), "%u%%", k->reserve);
+	return cJSON_CreateString(text);
+}
+
 GET(classes)
 {
 	cJSON *list = cJSON_CreateArray();
@@ -201,6 +217,9 @@ GET(classes)
 		cJSON_AddItemToObject(
 			o, "limit", k->limit ? json_number(k->limit / MILLI) : cJSON_CreateNull());
 		cJSON_AddStringToObject(o, "admission", admission_name(k->admission));
+		cJSON_AddItemToObject(o, "connections", count_or_null(k->connections));
+		cJSON_AddItemToObject(o, "pool_connections", count_or_null(k->pool_connections));
+		cJSON_AddItemToObject(o, "reserve", reserve_json(k));
 		cJSON_AddItemToArray(list, o);
 	}
 	return value_json(list);

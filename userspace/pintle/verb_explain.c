@@ -84,15 +84,30 @@ GET(why)
 	return c->ineligible ? value_text(reasons[c->ineligible]) : value_none();
 }
 
+/* By enum explain_full. */
+static const char *const fulls[EXPLAIN_FULL_COUNT] = {
+	[EXPLAIN_FULL_CONNECTIONS] = "full: connections",
+	[EXPLAIN_FULL_RESERVED] = "full: reserved",
+	[EXPLAIN_FULL_POOL] = "full: pool",
+	[EXPLAIN_FULL_LOAD] = "full: load",
+	[EXPLAIN_FULL_BEFORE] = "full: was full",
+};
+
+GET(full)
+{
+	return c->full ? value_text(explain_full_name(c->full)) : value_none();
+}
+
 GET(state_text)
 {
 	const char *state = c->due          ? "to be tried"
 			    : c->ineligible ? reasons[c->ineligible]
+			    : c->full       ? fulls[c->full]
 			    : !c->fresh     ? "eligible, stale"
 					    : reasons[INELIGIBLE_NOT];
 	struct value v = value_text(state);
 
-	v.tone = c->ineligible ? TONE_BAD : c->fresh ? TONE_GOOD : TONE_WARN;
+	v.tone = c->ineligible ? TONE_BAD : c->fresh && !c->full ? TONE_GOOD : TONE_WARN;
 	return v;
 }
 
@@ -155,6 +170,11 @@ static const struct column columns[] = {
 	 COLUMN(why),
 	 .help = "text: why it may not: down, other family, drained, ejected, starting, unhealthy, "
 		 "faulty, stopped, stalled, unheard; null: it may"},
+	{.key = "full",
+	 COLUMN(full),
+	 .help = "text: why it is full for the class: connections, reserved, pool (the class has all "
+		 "connections there that it may have), load, was full (has no room again yet); null: "
+		 "it is not"},
 	{.heading = "STATE", COLUMN(state_text)},
 	{.key = "due",
 	 COLUMN(due),
@@ -491,6 +511,25 @@ static void print_chances(const struct explanation *e)
 		printf("; equal loads\n");
 }
 
+/* Why nobody of the class is let in. */
+static void print_refused(const struct explanation *e, const char *who)
+{
+	const struct explain *x = e->x;
+
+	printf("%s: %s would be refused: ", e->pool->name, who);
+	if (eligible_all(x->pool_in_flight, x->pool_connections)) {
+		printf("its class has %llu connections in the pool, of %u that it may have\n",
+		       (unsigned long long)x->pool_in_flight, x->pool_connections);
+		return;
+	}
+	printf("each endpoint is full for its class");
+	if (x->limit)
+		printf(", whose limit is %.1f", x->limit / MILLI);
+	if (x->connections)
+		printf(", which may have %u connections at each", x->connections);
+	putchar('\n');
+}
+
 static void print_choice(const struct explanation *e)
 {
 	const struct explain *x = e->x;
@@ -504,9 +543,7 @@ static void print_choice(const struct explanation *e)
 		       "in\n",
 		       e->pool->name, who);
 	else if (x->outcome == PINTLE_OUTCOME_REFUSED)
-		printf("%s: %s would be refused: each endpoint is full for its class, whose limit "
-		       "is %.1f\n",
-		       e->pool->name, who, x->limit / MILLI);
+		print_refused(e, who);
 	else if (!x->likeliest)
 		printf("%s: no endpoint may be chosen for %s: connections %s\n", e->pool->name, who,
 		       without_endpoints(e->pool));
@@ -550,8 +587,14 @@ static void print_preferred(const struct explanation *e, const struct explain_pr
 		printf("its page has not come for long, and others' have\n");
 		return;
 	case EXPLAIN_FULL:
-		printf("load %.1f, full for the class, whose limit is %.1f\n", load,
-		       x->limit / MILLI);
+		if (p->full == EXPLAIN_FULL_CONNECTIONS)
+			printf("the class has all %u connections there that it may have\n",
+			       x->connections);
+		else if (p->full == EXPLAIN_FULL_RESERVED)
+			printf("reserved for classes of higher priority\n");
+		else
+			printf("load %.1f, %sfull for the class, whose limit is %.1f\n", load,
+			       p->full == EXPLAIN_FULL_BEFORE ? "still " : "", x->limit / MILLI);
 		return;
 	case EXPLAIN_TOO_LOADED:
 		printf("load %.1f, least %.1f: ahead by %.1f, %s %.1f%s\n", load, least,
@@ -772,6 +815,14 @@ static int explain_json(const struct explanation *e)
 	cJSON_AddItemToObject(o, "least", load_or_null(x->least, true));
 	cJSON_AddItemToObject(o, "extra", load_or_null((double)x->extra, true));
 	cJSON_AddItemToObject(o, "limit", load_or_null(x->limit, x->limit));
+	cJSON_AddItemToObject(o, "connections",
+			      x->connections ? json_count(x->connections) : cJSON_CreateNull());
+	cJSON_AddItemToObject(o, "pool_connections",
+			      x->pool_connections ? json_count(x->pool_connections)
+						  : cJSON_CreateNull());
+	cJSON_AddItemToObject(o, "pool_in_flight",
+			      x->pool_connections ? json_count(x->pool_in_flight)
+						  : cJSON_CreateNull());
 	cJSON_AddItemToObject(o, "margin", load_or_null((double)x->margin, x->has_margin));
 	cJSON_AddBoolToObject(o, "daemon_alive", e->state->daemon_alive);
 	cJSON_AddItemToObject(o, "newest_age_seconds",
@@ -802,6 +853,9 @@ static const struct {
 	{"least", "the least load of all candidates"},
 	{"extra", "how far ahead of it the preferred one may be"},
 	{"limit", "the load from which on an endpoint is full for the class; null: none"},
+	{"connections", "how many the class may have at an endpoint; null: any number"},
+	{"pool_connections", "the same in the pool"},
+	{"pool_in_flight", "how many of these there are; null: they are not bounded"},
 	{"margin", "how much higher the chosen one's load could be; null: left to chance"},
 	{"newest_age_seconds", "age of the newest score"},
 	{"candidates", "list of the objects below"},

@@ -3,7 +3,9 @@
 
 #include <string.h>
 
+#include "../base/hash.h"
 #include "../base/log.h"
+#include "../policy/reserve.h"
 #include "../base/util.h"
 #include "eligible.bpf.h"
 
@@ -12,6 +14,9 @@ struct orders {
 	/* copies of the maps */
 	struct pintle_endpoint endpoints[PINTLE_MAX_ENDPOINTS];
 	struct pintle_override overrides[PINTLE_OVERRIDE_COUNT];
+	struct reserve_member reserve[PINTLE_MAX_MEMBERS];
+	/* by pool: its generation, if no member's closed_classes is known to be set */
+	uint32_t open[PINTLE_MAX_POOLS];
 	uint64_t now;
 	bool copied; /* in this update */
 };
@@ -45,9 +50,10 @@ static int orders_copy(struct orders *o, const struct maps *m)
 	return err;
 }
 
-/* Whether the member may be chosen for connections of either address family. */
-static bool orders_is_ready(const struct orders *o, const struct maps *m,
-			    const struct pintle_ref *pool, const struct pintle_ref *ref)
+/* Returns 0 if the member may be chosen for connections of either address family, INELIGIBLE_COUNT
+ * if it is gone, else enum ineligible. */
+static uint32_t orders_judge(const struct orders *o, const struct maps *m,
+			     const struct pintle_ref *pool, const struct pintle_ref *ref)
 {
 	const struct pintle_endpoint *e = &o->endpoints[ref->id];
 	const struct eligible_query q = {
@@ -61,12 +67,19 @@ static bool orders_is_ready(const struct orders *o, const struct maps *m,
 	struct eligible_score score = {
 		.scraped_ns = eligible_scraped_ns(&m->scores[ref->id], ref->generation),
 	};
-	uint32_t why;
 
-	why = ineligible(&q, &score, false);
-	/* An endpoint that stands still must be drawn to be tried. */
-	return eligible_member(e, ref->generation, pool->id, pool->generation) &&
-	       (!why || stands_still(why));
+	if (!eligible_member(e, ref->generation, pool->id, pool->generation))
+		return INELIGIBLE_COUNT;
+	return ineligible(&q, &score, false);
+}
+
+/* An endpoint that stands still must be drawn to be tried. */
+static bool orders_is_ready(const struct orders *o, const struct maps *m,
+			    const struct pintle_ref *pool, const struct pintle_ref *ref)
+{
+	uint32_t why = orders_judge(o, m, pool, ref);
+
+	return !why || stands_still(why);
 }
 
 static void orders_sort(struct orders *o, const struct maps *m, const struct pintle_ref *pool)
@@ -86,6 +99,57 @@ static void orders_sort(struct orders *o, const struct maps *m, const struct pin
 	}
 }
 
+/* ---- reserves ------------------------------------------------------------------------ */
+
+static bool orders_reserves(const struct orders *o)
+{
+	for (uint32_t i = 0; i < o->pool.class_count && i < PINTLE_MAX_CLASSES; i++)
+		if (o->pool.class_of[i].reserve)
+			return true;
+	return false;
+}
+
+/* An endpoint's address and port are the same on every node. */
+static uint64_t hash_of(const struct pintle_endpoint *e)
+{
+	return hash_mix(hash_bytes(hash_bytes(HASH_START, e->address, sizeof(e->address)), &e->port,
+				   sizeof(e->port)));
+}
+
+/* Closes the members that are reserved, and opens the others. */
+static void orders_reserve(struct orders *o, const struct maps *m, const struct pintle_ref *pool)
+{
+	uint32_t n = MIN(o->pool.member_count, (uint32_t)PINTLE_MAX_MEMBERS);
+	bool reserves = orders_reserves(o);
+
+	if (!reserves && o->open[pool->id] == pool->generation)
+		return;
+	if (reserves && orders_copy(o, m))
+		return;
+	for (uint32_t i = 0; i < n; i++) {
+		const struct pintle_ref *ref = &o->pool.members[i];
+
+		o->reserve[i] = (struct reserve_member){0};
+		if (reserves)
+			o->reserve[i] = (struct reserve_member){
+				.hash = hash_of(&o->endpoints[ref->id]),
+				.ready = !orders_judge(o, m, pool, ref),
+			};
+	}
+	if (reserves && reserve_fold(o->pool.class_of, o->pool.class_count, o->reserve, n))
+		return;
+	for (uint32_t i = 0; i < n; i++) {
+		struct pintle_health *h = &m->health[o->pool.members[i].id];
+
+		if (h->closed_classes != o->reserve[i].closed)
+			__atomic_store_n(&h->closed_classes, o->reserve[i].closed,
+					 __ATOMIC_RELAXED);
+	}
+	o->open[pool->id] = reserves ? 0 : pool->generation;
+}
+
+/* ---- all of it ------------------------------------------------------------------------- */
+
 static void orders_update_pool(struct orders *o, const struct maps *m,
 			       const struct pintle_ref *pool, uint32_t level)
 {
@@ -99,6 +163,7 @@ static void orders_update_pool(struct orders *o, const struct maps *m,
 				 decide_sample_size(o->pool.member_count, o->pool.sample)) &&
 	    !orders_copy(o, m))
 		orders_sort(o, m, pool);
+	orders_reserve(o, m, pool);
 	if (memcmp(&o->pool, &o->former, sizeof(o->pool)) != 0)
 		maps_put(m, MAP_pools, &pool->id, &o->pool);
 }

@@ -80,8 +80,14 @@ static void set_access(struct pintle_pool *v, const struct config_pool *c)
 		set_rule(&v->allowed[v->allow_count++], &c->allowed[i], 0);
 }
 
-void publish_class(struct pintle_class *v, const struct config_class *c)
+void publish_class(struct pintle_class *v, const struct config_pool *p,
+		   const struct config_class *c)
 {
+	v->flags = (config_class_bounded(p, c) ? PINTLE_CLASS_BOUNDED : 0) |
+		   (c->reserve.percent ? PINTLE_CLASS_PERCENT : 0);
+	v->connections = (__u32)c->connections;
+	v->pool_connections = (__u32)c->pool_connections;
+	v->reserve = c->reserve.number;
 	v->limit = milli(c->limit);
 	v->admission = c->admission;
 	v->priority = c->priority;
@@ -103,7 +109,7 @@ static void set_classes(struct pintle_pool *v, const struct config_pool *c,
 		v->classes = MAX(v->classes, now->classes);
 	v->hints_trusted = c->hints_trusted;
 	for (size_t i = 0; i < c->class_count; i++) {
-		publish_class(&v->class_of[i], &c->classes[i]);
+		publish_class(&v->class_of[i], c, &c->classes[i]);
 		for (size_t j = 0; j < c->classes[i].rule_count; j++)
 			set_rule(&v->rules[v->rule_count++], &c->classes[i].rules[j], i);
 	}

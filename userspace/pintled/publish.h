@@ -43,7 +43,8 @@ int publish(const struct maps *m, int netns_fd, const struct config *c,
 	    const struct publication *former, struct publication **out);
 void publication_free(struct publication *p);
 
-/** Sets *v, which is all zeros, to what the maps say of the class. */
-void publish_class(struct pintle_class *v, const struct config_class *c);
+/** Sets *v, which is all zeros, to what the maps say of the class of the pool. */
+void publish_class(struct pintle_class *v, const struct config_pool *p,
+		   const struct config_class *c);
 
 #endif
