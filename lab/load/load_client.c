@@ -15,6 +15,8 @@
 #define IPV6_FREEBIND 78
 #endif
 
+#define RETRY_AFTER_MAX_S 86400U
+
 struct load_conn {
 	uv_tcp_t tcp;
 	uv_connect_t connect;
@@ -109,6 +111,11 @@ static int on_value(http_parser *p, const char *at, size_t size)
 
 	if (!strcasecmp(x->header, "content-type") && !x->value_size)
 		x->is_stream = !strncasecmp(at, wanted, MIN(size, strlen(wanted)));
+	/* A value that is cut between two reads comes in pieces, in order. */
+	if (!strcasecmp(x->header, "retry-after"))
+		for (size_t i = 0; i < size && isdigit((unsigned char)at[i]); i++)
+			x->retry_after_s = MIN(x->retry_after_s * 10 + (uint32_t)(at[i] - '0'),
+					       RETRY_AFTER_MAX_S);
 	if (!strcasecmp(x->header, "x-inference-pod"))
 		for (size_t i = 0; i < size && x->value_size + i + 1 < sizeof(x->endpoint); i++) {
 			x->endpoint[x->value_size + i] =
@@ -403,6 +410,18 @@ void exchange_start(struct load_client *c, struct exchange *x)
 	c->reused++;
 	conn_assign(conn, x);
 	send_request(conn);
+}
+
+void exchange_reset(struct exchange *x)
+{
+	sse_free(&x->sse);
+	x->sse = (struct sse){};
+	x->status = 0;
+	x->retry_after_s = 0;
+	*x->endpoint = *x->problem = *x->header = '\0';
+	x->early = LOAD_OK;
+	x->header_size = x->value_size = 0;
+	x->is_stream = x->again = x->any = x->complete = false;
 }
 
 void exchange_cancel(struct exchange *x)

@@ -44,6 +44,7 @@ struct exchange {
 
 	/* The answer so far. */
 	unsigned int status;
+	uint32_t retry_after_s; /* the header of this name; 0: none, or no number */
 	char endpoint[64]; /* the value of x-inference-pod; empty without that header */
 	char problem[160]; /* for people: what went wrong */
 
@@ -63,6 +64,8 @@ void client_close(struct load_client *c);
 
 /** Sends the request; x->end may be called before this returns. */
 void exchange_start(struct load_client *c, struct exchange *x);
+/** Forgets the answer of an exchange that has ended, so that it can be started again. */
+void exchange_reset(struct exchange *x);
 /** Ends the exchange without calling x->end. */
 void exchange_cancel(struct exchange *x);
 /** Frees what the exchange owns, not the exchange itself. */

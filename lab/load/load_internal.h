@@ -51,11 +51,12 @@ struct request {
 	struct exchange x; /* first, because it is cast to the request */
 	struct client_session *s;
 	LIST_ENTRY(request) all;
-	struct load_timer timeout;
+	struct load_timer timeout, again; /* `again` while it waits after it was told no */
 	struct answer answer;
 	struct stats_row *endpoint; /* NULL: the answer has not named it yet */
 	uint64_t due_ns, first_ns, last_ns;
 	uint32_t pieces, pieces_in_window;
+	uint32_t told_no;
 	bool measured;
 };
 

@@ -119,6 +119,15 @@ static void errors_text(FILE *f, const struct stats *s, const struct stats_row *
 	}
 }
 
+static void told_no_text(FILE *f, const struct stats_row *total)
+{
+	if (total->told_no)
+		fprintf(f,
+			"\ntold no, and sent again: %" PRIu64 " times, %" PRIu64
+			" of them without a time to come again\n",
+			total->told_no, total->told_no_time);
+}
+
 static double server_sum(const struct run_config *config, enum server_counter counter)
 {
 	return load_servers_sum(config->servers, config->server_count, counter);
@@ -173,6 +182,7 @@ void report_text(FILE *f, const struct report_names *names, const struct run_con
 		latency_text(f, total);
 	endpoint_text(f, s, window);
 	errors_text(f, s, total);
+	told_no_text(f, total);
 	servers_text(f, config);
 	if (late > LATE_NS)
 		fprintf(f,
@@ -210,6 +220,8 @@ static void row_json(cJSON *o, const struct stats_row *r, double window)
 		if (k != LOAD_OK && k != LOAD_CANCELLED)
 			cJSON_AddNumberToObject(errors, load_outcome_keys[k],
 						(double)r->outcomes[k]);
+	cJSON_AddNumberToObject(o, "told_no", (double)r->told_no);
+	cJSON_AddNumberToObject(o, "told_no_time", (double)r->told_no_time);
 	cJSON_AddNumberToObject(o, "prompt_tokens", (double)r->prompt_tokens);
 	cJSON_AddNumberToObject(o, "cached_tokens", (double)r->cached_tokens);
 	cJSON_AddNumberToObject(o, "output_tokens", (double)r->output_tokens);
@@ -279,6 +291,7 @@ static void timeline_json(cJSON *parent, const struct stats *s)
 		cJSON_AddNumberToObject(o, "started", second->started);
 		cJSON_AddNumberToObject(o, "ended", second->ended);
 		cJSON_AddNumberToObject(o, "errors", second->errors);
+		cJSON_AddNumberToObject(o, "told_no", second->told_no);
 		cJSON_AddNumberToObject(o, "in_flight", (double)in_flight);
 		cJSON_AddNumberToObject(o, "pieces", second->pieces);
 		cJSON_AddNumberToObject(o, "first_tokens", second->first_tokens);

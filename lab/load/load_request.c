@@ -22,6 +22,7 @@ static void request_free(struct request *q)
 	struct run *run = q->s->class->run;
 
 	load_timer_clear(&run->timers, &q->timeout);
+	load_timer_clear(&run->timers, &q->again);
 	run->live--;
 	run->measured_live -= q->measured;
 	LIST_REMOVE(q, all);
@@ -155,13 +156,13 @@ static void write_log(const struct request *q, enum load_outcome outcome, uint64
 		"{\"class\":\"%s\",\"session\":%ju,\"due\":%.9f,\"measured\":%s,"
 		"\"outcome\":\"%s\",\"endpoint\":%.*s,\"ttft\":%.9f,\"last\":%.9f,"
 		"\"e2e\":%.9f,\"pieces\":%u,\"output_tokens\":%u,\"prompt_tokens\":%u,"
-		"\"cached_tokens\":%u}\n",
+		"\"cached_tokens\":%u,\"told_no\":%u}\n",
 		q->s->class->c->name, (uintmax_t)q->s->number,
 		(double)(q->due_ns - run->start_ns) * 1e-9, q->measured ? "true" : "false",
 		load_outcome_keys[outcome], (int)endpoint.size, endpoint.size ? endpoint.data : "",
 		since_due(q, q->first_ns), since_due(q, q->last_ns), since_due(q, now_ns),
 		q->pieces, q->answer.output_tokens, q->answer.prompt_tokens,
-		q->answer.cached_tokens);
+		q->answer.cached_tokens, q->told_no);
 	buf_free(&endpoint);
 }
 
@@ -184,6 +185,48 @@ static void request_count(struct request *q, enum load_outcome outcome)
 		count_row(run, q->endpoint, q, outcome, now_ns);
 }
 
+/* -- a request that is told no ------------------------------------------------------ */
+
+/* Whether it was told no before anything was done for it, and may be sent again. */
+static bool told_no(const struct request *q, enum load_outcome outcome)
+{
+	return q->told_no < q->s->class->run->config->retries &&
+	       (outcome == LOAD_STATUS_429 || q->x.status == 503 || outcome == LOAD_CONNECT);
+}
+
+/* When nobody says how long to wait: half a second, and twice as long each time, up to 8 s, less up
+ * to a quarter, as OpenAI's client for Python does (_calculate_retry_timeout). */
+static uint64_t pause_ns(const struct request *q)
+{
+	uint64_t half_s = 1ULL << MIN(q->told_no, 4U);
+	uint64_t drawn = hash_mix(q->due_ns + q->told_no) >> 11;
+
+	return (uint64_t)((double)half_s * 0.5e9 * (1 - 0.25 * (double)drawn * 0x1p-53));
+}
+
+static void wait_again(struct request *q)
+{
+	struct run *run = q->s->class->run;
+	uint64_t now_ns = monotonic_ns();
+	uint64_t wait_ns = q->x.retry_after_s ? q->x.retry_after_s * NSEC_PER_SEC : pause_ns(q);
+
+	second_of(run, now_ns)->told_no++;
+	if (q->measured) {
+		row_of(q)->told_no++;
+		row_of(q)->told_no_time += !q->x.retry_after_s;
+	}
+	q->told_no++;
+	exchange_reset(&q->x);
+	run_set_timer(run, &q->again, now_ns + wait_ns);
+}
+
+static void on_again(struct load_timer *t)
+{
+	struct request *q = (struct request *)((char *)t - offsetof(struct request, again));
+
+	exchange_start(&q->s->class->run->client, &q->x);
+}
+
 static void on_end(struct exchange *x, enum load_outcome outcome)
 {
 	struct request *q = (struct request *)x;
@@ -191,6 +234,10 @@ static void on_end(struct exchange *x, enum load_outcome outcome)
 	struct run *run = s->class->run;
 	struct answer answer;
 
+	if (told_no(q, outcome)) {
+		wait_again(q);
+		return;
+	}
 	if (outcome == LOAD_OK)
 		outcome = request_judge(q);
 	request_count(q, outcome);
@@ -249,6 +296,7 @@ static struct request *request_new(struct client_session *s, uint64_t due_ns)
 	q->due_ns = due_ns;
 	q->measured = run_in_window(run, due_ns);
 	q->timeout.fire = on_timeout;
+	q->again.fire = on_again;
 	q->x.event = on_event;
 	q->x.end = on_end;
 	q->x.keep = s->class->c->connection == CONNECTION_KEPT;

@@ -82,6 +82,8 @@ void stats_total(const struct stats *s, struct stats_row *total)
 		total->output_tokens += r->output_tokens;
 		total->ended_in_window += r->ended_in_window;
 		total->tokens_in_window += r->tokens_in_window;
+		total->told_no += r->told_no;
+		total->told_no_time += r->told_no_time;
 		durations_merge(&total->ttft, &r->ttft);
 		durations_merge(&total->itl, &r->itl);
 		durations_merge(&total->tpot, &r->tpot);

@@ -24,12 +24,15 @@ struct stats_row {
 	uint64_t outcomes[LOAD_OUTCOME_COUNT];
 	uint64_t prompt_tokens, cached_tokens, output_tokens; /* of requests with LOAD_OK */
 	uint64_t ended_in_window;                             /* requests with LOAD_OK */
+	/* How often requests were told no and were sent again, and how often they were not told
+	 * when to come. */
+	uint64_t told_no, told_no_time;
 	double tokens_in_window;
 	struct durations ttft, itl, tpot, e2e;
 };
 
 struct stats_second {
-	uint32_t started, ended, errors, pieces;
+	uint32_t started, ended, errors, pieces, told_no;
 	uint32_t first_tokens;
 	double ttft_sum; /* seconds */
 };

@@ -19,6 +19,7 @@ struct options {
 	struct load_server servers[MAX_SERVERS];
 	size_t server_count;
 	double duration, warmup, rate, timeout; /* a duration or rate of 0: the workload's */
+	uint32_t retries;
 	double users, seed;
 	uint32_t hash_block;
 	bool json, natural_end, chat;
@@ -34,6 +35,7 @@ enum {
 	OPT_TRACE,
 	OPT_HASH_BLOCK,
 	OPT_TIMEOUT,
+	OPT_RETRIES,
 	OPT_WARMUP,
 	OPT_NATURAL_END,
 	OPT_LOG,
@@ -64,6 +66,8 @@ static const struct argp_option table[] = {
 	{"rate", OPT_RATE, "N", 0, "Sessions a second of all open-loop classes together", 0},
 	{"users", OPT_USERS, "N", 0, "Users of all closed-loop classes together", 0},
 	{"seed", OPT_SEED, "N", 0, "What is random follows from this (0)", 0},
+	{"retries", OPT_RETRIES, "N", 0,
+	 "Send a request that is told no (429, 503, refused) again so often (0)", 0},
 	{"timeout", OPT_TIMEOUT, "SECONDS", 0,
 	 "A request that is not over by then has failed (120)", 0},
 
@@ -163,6 +167,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_SEED:
 		o->seed = (double)option_count(state, "seed", arg, 0, 1ULL << 53);
+		break;
+	case OPT_RETRIES:
+		o->retries = (uint32_t)option_count(state, "retries", arg, 0, 1000000);
 		break;
 	case OPT_TIMEOUT:
 		o->timeout = option_number(state, "timeout", arg, 0.01, 1e6);
@@ -316,6 +323,7 @@ static int set_times(const struct options *o, struct run_config *c)
 
 	c->warmup_ns = (uint64_t)(o->warmup * 1e9);
 	c->timeout_ns = (uint64_t)(o->timeout * 1e9);
+	c->retries = o->retries;
 	c->duration_ns = (uint64_t)((o->duration > 0 ? o->duration : 60) * 1e9);
 	if (!c->trace || o->duration > 0)
 		return 0;

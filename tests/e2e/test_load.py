@@ -652,6 +652,44 @@ def test_some_errors(node):
     assert report["endpoints"][0]["errors"]["status_5xx"] == bad
 
 
+@case(each=("with a time", "without", "with a date"), timeout=60)
+def test_told_no(node, how):
+    """A request that is told no comes again after the time it was told, and is measured from its first time."""
+    header, least = {"with a time": ("Retry-After: 2\r\n", 2), "without": ("", 0.375),
+                     "with a date": ("Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n", 0.375)}[how]
+    first, waited = {}, {}
+
+    def answer(request, out):
+        if request.prompt in first:
+            waited[request.prompt] = time.monotonic() - first[request.prompt]
+            at_once(request, out)
+            return
+        first[request.prompt] = time.monotonic()
+        out(f"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n{header}\r\n".encode())
+
+    server = Scripted(node, answer)
+    report, requests = load(node, "-t", server.url, "-w", workload(node), "-d", 1, "--retries", 3)
+    assert requests and len(waited) == len(requests)
+    assert report["total"]["ok"] == report["total"]["told_no"] == len(requests)
+    assert report["total"]["told_no_time"] == (0 if how == "with a time" else len(requests))
+    assert sum(s["told_no"] for s in report["timeline"]) == len(requests)
+    assert all(r["told_no"] == 1 and r["ttft"] >= least for r in requests)
+    assert min(waited.values()) >= least - 0.05, waited
+
+
+def test_told_no_for_ever(node):
+    """After as many times as it may, the last answer counts; a refused connection is told no, too."""
+    server = Scripted(node, lambda r, out: out(whole("503 Busy", "busy")))
+    report, requests = load(node, "-t", server.url, "-w", workload(node), "-d", 0.3, "--retries", 1, status=1)
+    assert report["total"]["errors"]["status_5xx"] == len(requests) == report["total"]["told_no"]
+    assert len(server.requests) == 2 * len(requests)
+    with inside(node.netns), socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        report, requests = load(node, "-t", f"http://127.0.0.1:{s.getsockname()[1]}", "-w", workload(node),
+                                "-d", 0.3, "--retries", 1, status=1)
+    assert report["total"]["errors"]["connect"] == len(requests) == report["total"]["told_no"]
+
+
 def test_odd_but_valid(node):
     """A stream in pieces of one byte, with CRLF, after an interim answer, ended as in HTTP/1.0."""
     def bytewise(_request, out):
