@@ -14,17 +14,22 @@
 struct terms {
 	__u64 now;
 	struct pintle_affinity_key key; /* the pool and the session; kind NONE: no session */
-	__u8 family;                    /* PINTLE_FAMILY_* that the endpoint must take */
-	__u8 daemonless;                /* no daemon scrapes, so readiness is not known */
+	__u8 family : 2;                /* PINTLE_FAMILY_* that the endpoint must take */
+	__u8 daemonless : 1;            /* no daemon scrapes, so readiness is not known */
 	__u8 would : 1;                 /* mode shadow: nothing is placed, see shadow.bpf.h */
 	__u8 forbidden : 1;             /* the client may not connect to the pool */
 	__u8 full : 1;                  /* the pool has no room for it, as placed_over() found */
-	__u8 mode;                      /* enum pintle_mode */
-	__u16 home;         /* 1 + the index of its group in the table of homes; 0: no group */
-	__u8 frontend_bits; /* of the frontend's prefix */
+	__u8 mode : 2;                  /* enum pintle_mode */
+	__u8 asked_mode : 2;            /* of the pool that is asked, like the next two */
+	__u8 asked_class : 3;
+	__u8 asked_full : 1; /* in a fallback: that pool is full for the class; 0: none is ready */
+	__u8 tier : 4;       /* enum tier: whether `key.pool` is that pool */
+	__u16 home;          /* 1 + the index of its group in the table of homes; 0: no group */
+	__u8 frontend_bits;  /* of the frontend's prefix */
 	__u8 class_id;
 };
-_Static_assert(PINTLE_HOME_ENTRIES < 65536, "terms.home");
+_Static_assert(PINTLE_HOME_ENTRIES < 65536 && PINTLE_MODE_COUNT <= 4 && PINTLE_MAX_CLASSES <= 8,
+	       "members of struct terms");
 
 static __always_inline struct pintle_pool *pool_of(const struct terms *t)
 {
@@ -579,7 +584,7 @@ static __always_inline bool rare(__u32 outcome)
 {
 	return outcome == PINTLE_OUTCOME_ESCAPED || outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
 	       outcome == PINTLE_OUTCOME_STALE || outcome == PINTLE_OUTCOME_TRIED ||
-	       is_told_no(outcome);
+	       outcome == PINTLE_OUTCOME_SPILLED || is_told_no(outcome);
 }
 
 /* Reports a decision as an event; tuple->local is the frontend. */

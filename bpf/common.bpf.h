@@ -387,7 +387,7 @@ static __always_inline void majority_vote(const struct pintle_affinity_key *key)
 /* Whether a decision with this outcome binds its session. */
 static __always_inline bool outcome_binds(const struct pintle_pool *pool, __u32 outcome)
 {
-	return pool->ttl_ns && outcome <= PINTLE_OUTCOME_STALE;
+	return pool->ttl_ns && outcome <= PINTLE_OUTCOME_SPILLED;
 }
 
 /* ---- events ------------------------------------------------------------------ */

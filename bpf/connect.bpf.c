@@ -12,6 +12,7 @@
 #include "classes.bpf.h"
 #include "client.bpf.h"
 #include "shadow.bpf.h"
+#include "tiers.bpf.h"
 
 #include <linux/in6.h>
 
@@ -441,31 +442,39 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	connect_keys(&t, tuple, caller, &c->hint);
 	if (pool->class_count > 1)
 		connect_class(ctx, &t, tuple, caller, &c->hint);
-	c->class_id = t.class_id;
+	tier_begin(&t);
 	t.would = t.mode == PINTLE_MODE_SHADOW;
-	for (attempt = 0; attempt < PLACE_ATTEMPTS; attempt++) {
-		choose(&t, &r);
+	if (pool->canary_share && tier_canary(&t, &ref, bpf_get_prandom_u32()))
+		connect_keys(&t, tuple, caller, &c->hint);
+	for (attempt = 0; attempt < PLACE_ATTEMPTS + PINTLE_MAX_OTHERS; attempt++) {
+		tier_choose(&t, &r);
+		if (!r.generation && tier_next(&t, &ref, &r)) {
+			connect_keys(&t, tuple, caller, &c->hint);
+			continue;
+		}
 		if (!r.generation || t.would)
 			break;
+		c->class_id = t.class_id;
 		connect_place(c, &t, &r, tuple, caller->apart);
 		if (!c->placed || !placed_over(&t, r.endpoint))
 			break;
 		disown(c);
-		t.full = attempt == PLACE_ATTEMPTS - 2;
+		t.full = attempt >= PLACE_ATTEMPTS - 2;
 		r.generation = 0;
 		r.outcome = PINTLE_OUTCOME_REFUSED;
 	}
 	if (t.would) {
 		if (!caller->apart)
-			shadow_note(&t, &r);
+			shadow_note(&t, &ref, &r);
 		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
 		return NULL;
 	}
-	count_outcome(ref.id, r.outcome);
+	count_outcome(tier_counted(&t, &ref), r.outcome);
 	if (rare(r.outcome))
 		report_decision(tuple, &t, &r, PINTLE_HOOK_CONNECT);
 	if (!r.generation) {
-		if (is_refused(pool, &r))
+		pool = pool_of(&t); /* anew, because of the stack */
+		if (pool && is_refused(pool, &r))
 			*verdict = refuse();
 		return NULL;
 	}

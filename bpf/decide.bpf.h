@@ -508,8 +508,9 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, __u32 admis
 		    decide_old_first(s, &old, &best))
 			best = old;
 	}
-	if (best.rank && !s->baseline && admission == PINTLE_ADMISSION_REFUSE) {
-		r->outcome = PINTLE_OUTCOME_REFUSED;
+	if (best.rank && !s->baseline && admission != PINTLE_ADMISSION_PROCEED) {
+		r->outcome = admission == PINTLE_ADMISSION_SPILL ? PINTLE_OUTCOME_SPILLED
+								 : PINTLE_OUTCOME_REFUSED;
 		return 0;
 	}
 	if (s->baseline) {

@@ -11,13 +11,23 @@
 #include "choose.bpf.h"
 #include "classes.bpf.h"
 #include "shadow.bpf.h"
+#include "tiers.bpf.h"
 
-/* How often a decision is made when the chosen endpoint's listener has just closed. */
-#define MAX_ATTEMPTS 4
+/* How many decisions are made: one for each pool, twice in mode shadow, and further ones when the
+ * chosen endpoint's listener has just closed. */
+#define MAX_ATTEMPTS (4 + 2 * PINTLE_MAX_OTHERS)
+
+/* The same for each segment of a connection: the ACK of a SYN cookie has nothing else in common
+ * with its SYN. */
+static __always_inline __u64 client_hash(const struct pintle_tuple *t)
+{
+	const __u64 *client = (const __u64 *)t->remote;
+
+	return mix(mix(client[0]) ^ client[1] ^ (__u64)t->remote_port << 32);
+}
 
 /* With FailOpen and no ready endpoint, any endpoint that listens is tried. The search begins at a
- * place that follows from the client's address and port, so that the ACK of a SYN cookie finds the
- * same endpoint as its SYN. */
+ * place that follows from the client's address and port. */
 struct anyone {
 	struct decide_result *result;
 	const struct terms *terms;
@@ -64,7 +74,6 @@ __noinline int anyone(const struct terms *t, const struct pintle_tuple *tuple,
 		      struct decide_result *r)
 {
 	struct anyone a = {.result = r, .terms = t};
-	const __u64 *client;
 	struct pintle_pool *pool;
 	__u32 n;
 
@@ -73,8 +82,7 @@ __noinline int anyone(const struct terms *t, const struct pintle_tuple *tuple,
 	pool = pool_of(t);
 	if (!pool || pool->failure_mode != PINTLE_FAIL_OPEN)
 		return 0;
-	client = (const __u64 *)tuple->remote;
-	a.start = mix(mix(client[0]) ^ client[1] ^ (__u64)tuple->remote_port << 32) >> 33;
+	a.start = client_hash(tuple) >> 33;
 	n = pool->member_count;
 	bpf_loop(n > PINTLE_MAX_MEMBERS ? PINTLE_MAX_MEMBERS : n, anyone_step, &a, 0);
 	return 0;
@@ -142,6 +150,7 @@ __noinline int endpoint_not_there(__u32 endpoint, int why, __u32 family, __u64 n
 
 /* Not inlined, because of its stack; static, because Linux 6.1 takes keys only from the stack. */
 static __noinline void decision_remember(const struct pintle_tuple *tuple, const struct terms *t,
+					 const struct pintle_ref *asked,
 					 const struct decide_result *r)
 {
 	struct pintle_decision d = {
@@ -155,7 +164,7 @@ static __noinline void decision_remember(const struct pintle_tuple *tuple, const
 	};
 
 	bpf_map_update_elem(&pending, tuple, &d, BPF_ANY);
-	count_outcome(d.pool, r->outcome);
+	count_outcome(tier_counted(t, asked), r->outcome);
 }
 
 static __always_inline void tuple_read(struct pintle_tuple *t, struct bpf_sk_lookup *ctx)
@@ -204,7 +213,8 @@ __noinline int lookup_class(struct terms *t, const struct pintle_tuple *tuple)
 /* Returns SK_PASS with a socket assigned; SK_PASS without one (FailOpen); or SK_DROP, which refuses
  * the client at once. */
 static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct pintle_tuple *tuple,
-				       struct terms *t, struct pintle_pool *pool)
+				       struct terms *t, const struct pintle_ref *asked,
+				       struct pintle_pool *pool)
 {
 	struct decide_result r = {};
 	struct pintle_counters *n;
@@ -216,16 +226,24 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 	lookup_keys(t, tuple);
 	if (pool->class_count > 1 || pool->allow_count)
 		lookup_class(t, tuple);
-	if (t->mode == PINTLE_MODE_SHADOW) {
-		t->would = 1;
-		choose(t, &r);
-		shadow_note(t, &r);
-		t->would = 0;
-		t->forbidden = 0;
-		t->mode = PINTLE_MODE_BASELINE;
-	}
+	tier_begin(t);
+	t->would = t->mode == PINTLE_MODE_SHADOW;
+	if (pool->canary_share && tier_canary(t, asked, client_hash(tuple)))
+		lookup_keys(t, tuple);
 	for (attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-		choose(t, &r);
+		tier_choose(t, &r);
+		if (!r.generation && tier_next(t, asked, &r)) {
+			lookup_keys(t, tuple);
+			continue;
+		}
+		if (t->would) {
+			shadow_note(t, asked, &r);
+			tier_return(t, asked);
+			t->would = 0;
+			t->forbidden = 0;
+			t->mode = PINTLE_MODE_BASELINE;
+			continue;
+		}
 		if (!r.generation && !is_told_no(r.outcome))
 			anyone(t, tuple, &r);
 		if (!r.generation)
@@ -252,7 +270,7 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 		r.generation = 0;
 		r.outcome = PINTLE_OUTCOME_NO_ENDPOINT;
 	}
-	decision_remember(tuple, t, &r);
+	decision_remember(tuple, t, asked, &r);
 	if (rare(r.outcome))
 		report_decision(tuple, t, &r, PINTLE_HOOK_LOOKUP);
 	if (r.generation)
@@ -324,10 +342,10 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 	if (t.mode == PINTLE_MODE_OFF) {
 		struct decide_result passed = {.outcome = PINTLE_OUTCOME_PASSED};
 
-		decision_remember(&tuple, &t, &passed);
+		decision_remember(&tuple, &t, &ref, &passed);
 		return SK_PASS;
 	}
-	return decide_anew(ctx, &tuple, &t, pool);
+	return decide_anew(ctx, &tuple, &t, &ref, pool);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -10,12 +10,13 @@
 #ifndef PINTLE_SHADOW_BPF_H
 #define PINTLE_SHADOW_BPF_H
 
-#include "choose.bpf.h"
+#include "tiers.bpf.h"
 
 /* Counts the decision that was made with t->would, and remembers the binding that it would leave.
  * The real hooks bind once the connection is established; here nobody learns whether one would have
  * been. So forged segments may evict bindings from `shadow_bindings`, and from there only. */
-__weak __noinline int shadow_note(const struct terms *t, const struct decide_result *r)
+__weak __noinline int shadow_note(const struct terms *t, const struct pintle_ref *asked,
+				  const struct decide_result *r)
 {
 	struct pintle_affinity_key key;
 	struct pintle_affinity a = {}, *old;
@@ -23,12 +24,12 @@ __weak __noinline int shadow_note(const struct terms *t, const struct decide_res
 	__u64 *n;
 	__u32 at;
 
-	if (!t || !r)
+	if (!t || !asked || !r)
 		return 0;
 	pool = pool_of(t);
 	if (!pool)
 		return 0;
-	at = PINTLE_STAT(t->key.pool, r->outcome);
+	at = PINTLE_STAT(tier_counted(t, asked), r->outcome);
 	n = bpf_map_lookup_elem(&shadow_stats, &at);
 	if (n)
 		__sync_fetch_and_add(n, 1);

@@ -64,7 +64,7 @@
 	X(LEAST_LOADED, "least_loaded", "no preference; to the least loaded endpoint")             \
 	X(ESCAPED, "escaped", "preferred endpoint too loaded; to the least loaded one")            \
 	X(STALE, "stale", "no score is fresh; connections in flight decided")                      \
-	X(SPILLED, "spilled", "over the limit of its class; to the fallback pool")                 \
+	X(SPILLED, "spilled", "over the limit of its class, or none is ready; to a fallback pool") \
 	X(DIVERTED, "diverted", "over the limit of its class; to the overload responder")          \
 	X(REFUSED, "refused", "over the limit of its class; refused at once")                      \
 	X(NO_ENDPOINT, "no_endpoint", "no endpoint is ready; the failure mode decided")            \
@@ -403,7 +403,8 @@ struct pintle_rewrite {
  * reached the class's limit. */
 #define PINTLE_ADMISSIONS(X)                                                                       \
 	X(PROCEED, "proceed", "it goes where it would without the limit")                          \
-	X(REFUSE, "refuse", "it is refused at once")
+	X(REFUSE, "refuse", "it is refused at once")                                               \
+	X(SPILL, "spill", "it goes to the first fallback pool that takes it; else it is refused")
 #define X(symbol, name, says) PINTLE_ADMISSION_##symbol,
 enum pintle_admission { PINTLE_ADMISSIONS(X) PINTLE_ADMISSION_COUNT };
 #undef X
@@ -446,6 +447,20 @@ struct pintle_class_rule {
 	__u32 flags; /* PINTLE_RULE_* */
 };
 #define PINTLE_MAX_RULES 32 /* of a pool's classes; and as many of its access */
+
+/* A pool to which connections of another one may go. */
+struct pintle_other {
+	struct pintle_ref pool;
+	/* By the connection's class in the pool that is asked: its class in this one. */
+	__u8 class_of[PINTLE_MAX_CLASSES];
+	__u32 checked; /* 1: it may take them; 0 also where there is none */
+	__u32 zero;
+};
+#define PINTLE_OTHER_CANARY   0
+#define PINTLE_OTHER_FALLBACK 1 /* the first of them */
+#define PINTLE_MAX_FALLBACKS  3
+#define PINTLE_MAX_OTHERS     (PINTLE_OTHER_FALLBACK + PINTLE_MAX_FALLBACKS)
+#define PINTLE_SHARE_WHOLE    10000U /* `canary_share` of all sessions */
 
 struct pintle_pool {
 	__u32 generation; /* 0: no such pool */
@@ -502,6 +517,9 @@ struct pintle_pool {
 	/* Who may connect: clients that one of these matches. Of their members only those that say
 	 * who a client is are set. */
 	struct pintle_class_rule allowed[PINTLE_MAX_RULES];
+	struct pintle_other others[PINTLE_MAX_OTHERS]; /* see bpf/tiers.bpf.h */
+	__u32 canary_share; /* of the sessions, of PINTLE_SHARE_WHOLE; 0: no canary */
+	__u32 zero;
 };
 
 /* ---- overrides: array, pools first, then endpoints, then one. Writer: CLI. - */
@@ -1100,7 +1118,9 @@ PINTLE_ASSERT_SIZE(struct pintle_rewrite, 136);
 PINTLE_ASSERT_SIZE(struct pintle_class, 72);
 PINTLE_ASSERT_SIZE(struct pintle_class_rule, 64);
 PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_MEMBERS + 32 + 16 +
-					       72 * PINTLE_MAX_CLASSES + 2 * 64 * PINTLE_MAX_RULES);
+					       72 * PINTLE_MAX_CLASSES + 2 * 64 * PINTLE_MAX_RULES +
+					       24 * PINTLE_MAX_OTHERS + 8);
+PINTLE_ASSERT_SIZE(struct pintle_other, 24);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
 PINTLE_ASSERT_SIZE(struct pintle_setting_key, 332 + 64);

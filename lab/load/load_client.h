@@ -45,8 +45,8 @@ struct exchange {
 	/* The answer so far. */
 	unsigned int status;
 	uint32_t retry_after_s; /* the header of this name; 0: none, or no number */
-	char endpoint[64]; /* the value of x-inference-pod; empty without that header */
-	char problem[160]; /* for people: what went wrong */
+	char endpoint[64];      /* the value of x-inference-pod; empty without that header */
+	char problem[160];      /* for people: what went wrong */
 
 	struct load_client *client;
 	struct load_conn *conn;

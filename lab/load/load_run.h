@@ -18,7 +18,7 @@ struct run_config {
 	struct source_prefix source; /* if not set, the kernel chooses */
 	uint64_t seed;
 	uint64_t warmup_ns, duration_ns, timeout_ns;
-	uint32_t retries; /* how often a request that is told no is sent again */
+	uint32_t retries;            /* how often a request that is told no is sent again */
 	struct load_server *servers; /* servers whose metrics are read */
 	size_t server_count;
 	FILE *log;     /* a line of JSON for each request that ended; NULL: none */

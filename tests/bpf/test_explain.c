@@ -237,7 +237,8 @@ static void assert_possible(const struct explain *x, const struct decide_result 
 			fail_msg("the kernel chose %u with outcome %u, which explain excludes",
 				 r->endpoint, r->outcome);
 	assert_int_equal(at == x->count, r->outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
-						 r->outcome == PINTLE_OUTCOME_REFUSED);
+						 r->outcome == PINTLE_OUTCOME_REFUSED ||
+						 r->outcome == PINTLE_OUTCOME_SPILLED);
 }
 
 /* Adds to `seen` the chi-square of two samples being of one distribution. Cells that hold too few
@@ -266,7 +267,8 @@ static void compare(const uint32_t *a, const uint32_t *b, size_t n, double total
 /* How many of the decisions chose no endpoint. */
 static uint32_t nowhere(const struct explain *x)
 {
-	return x->outcomes[PINTLE_OUTCOME_NO_ENDPOINT] + x->outcomes[PINTLE_OUTCOME_REFUSED];
+	return x->outcomes[PINTLE_OUTCOME_NO_ENDPOINT] + x->outcomes[PINTLE_OUTCOME_REFUSED] +
+	       x->outcomes[PINTLE_OUTCOME_SPILLED];
 }
 
 /* Many decisions of the kernel on one state: they change nothing where no endpoint is tried, and
@@ -369,6 +371,7 @@ static void test_all_of_it_was_seen(void **state)
 		PINTLE_OUTCOME_STICKY,  PINTLE_OUTCOME_HOME,  PINTLE_OUTCOME_LEAST_LOADED,
 		PINTLE_OUTCOME_ESCAPED, PINTLE_OUTCOME_STALE, PINTLE_OUTCOME_NO_ENDPOINT,
 		PINTLE_OUTCOME_RANDOM,  PINTLE_OUTCOME_TRIED, PINTLE_OUTCOME_REFUSED,
+		PINTLE_OUTCOME_SPILLED,
 	};
 
 	(void)state;

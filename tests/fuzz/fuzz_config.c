@@ -6,6 +6,7 @@
  * sources: userspace/config/config.c userspace/config/config_check.c
  * sources: userspace/config/config_access.c userspace/config/config_classes.c
  * sources: userspace/config/config_hooks.c
+ * sources: userspace/config/config_others.c
  * sources: userspace/config/config_keys.c
  * sources: userspace/config/config_found.c userspace/config/config_settings.c
  * sources: userspace/config/config_types.c userspace/maps/names.c userspace/net/addr.c
@@ -133,7 +134,7 @@ static void check_pool(const struct config_pool *p)
 
 	PROMISE(extra == CONFIG_EXTRA_AUTO || (extra >= 0 && !signbit(extra) && isfinite(extra)));
 	PROMISE(p->name && strlen(p->name) < PINTLE_NAME_SIZE && p->engine && p->scrape.path);
-	PROMISE(p->frontend_count && p->endpoint_count);
+	PROMISE(p->endpoint_count);
 	check_classes(p);
 	check_access(p);
 	PROMISE(p->mode < PINTLE_MODE_COUNT && p->failure_mode <= PINTLE_FAIL_CLOSE);

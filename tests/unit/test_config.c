@@ -269,7 +269,8 @@ static const struct refusal refusals[] = {
 
 	/* frontends */
 	{"frontends empty", POOL_OF("[]", "[{name: e, listen: 8001}]"),
-	 "5:14: frontends is empty; write at least one\n"},
+	 "5:14: frontends is empty, and the pool is no canary and no fallback of another; write at "
+	 "least one\n"},
 	{"frontends a text", POOL_OF("10.0.0.1:80", "[{name: e, listen: 8001}]"),
 	 "5:14: frontends is one value; write a list such as [\"10.77.0.1:8000\", \"[fd77::1]:8000\"]\n"},
 	{"frontends unquoted", HEAD "pools:\n- name: a\n  frontends:\n  - [fd77::1]\n" ENDPOINT,
@@ -618,7 +619,8 @@ static const struct refusal refusals[] = {
 	 "  - {name: b, admission: refuse, maxExtraLoad: auto}\n",
 	 "9:25: priority is \"x\", which is no number; write a whole number from -1000 to 1000\n"
 	 "10:22: limit is \"0\", which is out of range; write a number from 0.001 to 1000000\n"
-	 "10:36: admission is \"no\", which is not known; write one of proceed, refuse\n"
+	 "10:36: admission is \"no\", which is not known; write one of proceed, refuse, "
+	 "spill\n"
 	 "11:12: the class of line 10 has the name \"b\" already; choose another\n"
 	 "11:26: warning: admission has no effect, because no endpoint can be full for the class; "
 	 "write limit, the load from which on one is, or connections\n"
@@ -642,6 +644,34 @@ static const struct refusal refusals[] = {
 	 CONNECT_POOL "  classes:\n  - {name: a, reserve: 60%}\n  - {name: b, priority: -1}\n",
 	 "9:24: 2 endpoints would be reserved, of 2, so that none would be left for classes of lower "
 	 "priority; reserve fewer\n"},
+	{"other pools that there are not",
+	 CONNECT_POOL "  fallback: [a, b, c, a]\n  canary: {pool: d, percent: 101}\n",
+	 "8:14: fallback is the pool itself; write the name of another pool\n"
+	 "8:17: fallback is \"b\", and this file has no pool of that name; write the name of another "
+	 "pool of this file\n"
+	 "8:20: fallback is \"c\", and this file has no pool of that name; write the name of another "
+	 "pool of this file\n"
+	 "8:23: fallback: more than 3 in one list; remove some\n"
+	 "9:18: canary.pool is \"d\", and this file has no pool of that name; write the name of "
+	 "another pool of this file\n"
+	 "9:30: canary.percent is \"101\", which is out of range; write a number from 0 to 100\n"},
+	{"other pools that cannot take its connections",
+	 CONNECT_POOL
+	 "  fallback: [b, b]\n"
+	 "- {name: b, frontends: [\"10.0.0.2:80\"], endpoints: [{name: e, listen: 8001}]}\n",
+	 "8:14: fallback is pool b, whose endpoints have listen, and those of a have address; name a "
+	 "pool whose endpoints are reached in the same way\n"
+	 "8:17: fallback is pool b, whose endpoints have listen, and those of a have address; name a "
+	 "pool whose endpoints are reached in the same way\n"
+	 "8:17: fallback names b twice; write each pool once\n"},
+	{"a class that spills to nowhere, and a pool that nobody reaches",
+	 CONNECT_POOL
+	 "  classes: [{name: a, limit: 3, admission: spill}]\n"
+	 "- {name: b, frontends: [], endpoints: [{name: e, address: \"10.0.0.8:1\"}]}\n",
+	 "8:44: admission is spill, and the pool has no fallback; write fallback, or admission: "
+	 "refuse\n"
+	 "9:24: frontends is empty, and the pool is no canary and no fallback of another; write at "
+	 "least one\n"},
 	{"rules that say too little, or too much",
 	 CONNECT_POOL "  classes:\n  - name: a\n    rules:\n    - {}\n    - {trustHints: true}\n"
 		      "    - {source: 10.9.0.0/33}\n    - {source: 224.0.0.1}\n"

@@ -124,6 +124,7 @@ static void free_pool(struct config_pool *p)
 	free(p->spared);
 	config_classes_free(p);
 	config_access_free(p);
+	config_others_free(p);
 	free(p->name);
 	free(p->scrape.path);
 	free(p->scrape.credentials_file);

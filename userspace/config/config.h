@@ -107,6 +107,11 @@ struct config_spared {
 	char name[PINTLE_CLIENT_NAME_SIZE];
 };
 
+/* A pool to which connections of another one may go, by its name. */
+struct config_other {
+	char name[PINTLE_NAME_SIZE];
+};
+
 /* What becomes of connections to endpoints' own addresses. */
 enum config_intercept { INTERCEPT_NONE, INTERCEPT_ENDPOINTS };
 
@@ -184,6 +189,10 @@ struct config_pool {
 	bool hints_trusted;          /* any client's hint may raise its class */
 	struct config_rule *allowed; /* who may connect; without any rule everybody */
 	size_t allow_count;
+	struct config_other *fallbacks; /* at most PINTLE_MAX_FALLBACKS */
+	size_t fallback_count;
+	char *canary; /* the name of the pool that gets a share of its sessions; NULL: none */
+	double canary_percent;
 	uint32_t requests; /* enum pintle_requests */
 	bool follow;       /* the requests on its connections */
 	bool http10;
@@ -240,6 +249,11 @@ bool config_class_bounded(const struct config_pool *p, const struct config_class
  * a namespace, by a service account, or by a source, which for a pod is its address before its
  * socket has one. */
 bool config_rules_of_pods(const struct config_pool *p);
+
+/** The name of the i-th of a pool's others, in the order of pintle_pool.others; NULL: none. */
+const char *config_other_name(const struct config_pool *p, size_t i);
+/** The pool with this name, or NULL. */
+const struct config_pool *config_pool_named(const struct config *c, const char *name);
 
 /** Whether a client's cgroup makes a session key of this kind (PINTLE_KEY_*). */
 bool config_key_of_cgroup(uint32_t kind);

@@ -10,6 +10,7 @@
  *   config_hooks.c      how servers are reached, which hook decides, and what it can do
  *   config_classes.c    the classes of a pool, and their rules
  *   config_access.c     the rules that say who may connect to a pool
+ *   config_others.c     the canary and the fallbacks of a pool
  *   config_found.c      pools that were found elsewhere than in the file
  *   config_policy.c     the keys of a SteeringPolicy
  *   config_settings.c   keys that were set while their pools run
@@ -69,6 +70,7 @@ extern const struct yaml_type config_reserve;    /* struct config_reserve */
 extern const struct yaml_type config_cgroup;     /* char *: a pattern */
 extern const struct yaml_type config_source;     /* struct frontend_addr, without a port */
 extern const struct yaml_type config_account;    /* char *: "NAMESPACE/NAME" */
+extern const struct yaml_type config_others;     /* a list of struct config_other */
 extern const struct yaml_type config_spared;     /* a list of struct config_spared */
 extern const struct yaml_type config_headers;    /* struct pintle_header[PINTLE_MAX_HEADERS] */
 
@@ -112,6 +114,14 @@ void config_access_derive(struct config *c, const struct yaml_node *root);
 void config_access_check(const struct config_pool *p, const struct yaml_node *n,
 			 struct yaml_report *r);
 void config_access_free(struct config_pool *p);
+
+/* ---- config_others.c ------------------------------------------------------- */
+
+/* Reports a canary, fallbacks and classes that spill which do not go together. `n` is the pool's
+ * node. */
+void config_others_check(const struct config *c, const struct config_pool *p,
+			 const struct yaml_node *n, struct yaml_report *r);
+void config_others_free(struct config_pool *p);
 
 /* ---- config_found.c -------------------------------------------------------- */
 

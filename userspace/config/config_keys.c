@@ -61,6 +61,11 @@ static const struct yaml_list frontend_list = {
 	.count = offsetof(struct config_pool, frontend_count),
 };
 
+static const struct yaml_list fallback_list = {
+	.size = sizeof(struct config_other),
+	.count = offsetof(struct config_pool, fallback_count),
+};
+
 static const struct yaml_list spared_list = {
 	.size = sizeof(struct config_spared),
 	.count = offsetof(struct config_pool, spared_count),
@@ -168,11 +173,11 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].engine", &yaml_word, .policy = POLICY_TOO, .choices = engines, .preset = "vllm",
 	 POOL(engine),
 	 .help = "The engine, whose metric names the endpoints' pages use; see Engines."},
-	{"pools[].frontends", &config_frontends, .required = true, .max = PINTLE_MAX_FRONTENDS,
-	 POOL(frontends), .list = &frontend_list,
+	{"pools[].frontends", &config_frontends, .required = true, .empty = true,
+	 .max = PINTLE_MAX_FRONTENDS, POOL(frontends), .list = &frontend_list,
 	 .help = "What clients connect to: addresses or address prefixes, each with a port. An "
 		 "address and port belongs to one frontend only. `[::/0]:PORT` includes every "
-		 "IPv4 address."},
+		 "IPv4 address. None, `[]`, is for a canary or a fallback of another pool."},
 	{"pools[].announce", &yaml_bool, .preset = "false", POOL(announce),
 	 .help = "Whether pintled adds local routes for the frontends, so that this node takes "
 		 "their connections. Refused for prefixes shorter than /8 (IPv4) or /16 (IPv6), and for "
@@ -371,7 +376,7 @@ static const struct yaml_key config_keys[] = {
 	 .preset = "proceed", CLASS(admission),
 	 .help = "What becomes of a connection of the class where every endpoint is full for it: "
 		 "`proceed`, it goes where it would without the limit; `refuse`, it is refused at "
-		 "once."},
+		 "once; `spill`, it goes to a pool of `fallback`."},
 	{"pools[].classes[].maxExtraLoad", &yaml_number, .policy = POLICY_TOO, .min = 0,
 	 .max = MAX_LOAD, CLASS(max_extra_load), .absent = "the pool's `stickiness.maxExtraLoad`",
 	 .help = "By how many request equivalents the preferred endpoint may be ahead of the least "
@@ -430,6 +435,20 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].access.allow[].cgroup", &config_cgroup, .max = 255, RULE(cgroup), .absent = "any",
 	 .help = "With `address`: a path of the client's cgroup or a pattern of it, as in "
 		 "`clients[].cgroup`."},
+	{"pools[].fallback", &config_others, .max = PINTLE_MAX_POOLS * PINTLE_MAX_FALLBACKS,
+	 .each = PINTLE_MAX_FALLBACKS, POOL(fallbacks), .list = &fallback_list, .absent = "none",
+	 .help = "Other pools of this file, for the same model, which take the connections of "
+		 "classes with `admission: spill` and, where no endpoint of the pool is ready, "
+		 "all: the first that takes it gets the connection. See docs/rollout.md."},
+	{"pools[].canary", &yaml_map, .absent = "none",
+	 .help = "Another pool of this file, for the same model, that gets a part of this pool's "
+		 "sessions; see docs/rollout.md."},
+	{"pools[].canary.pool", &yaml_name, .required = true, .max = MAX_NAME, POOL(canary),
+	 .help = "Its name."},
+	{"pools[].canary.percent", &yaml_number, .set = SET_BY_DAEMON, .policy = POLICY_NEVER,
+	 .min = 0, .max = 100, .required = true, POOL(canary_percent),
+	 .help = "The part of the sessions that goes there, in steps of 0.01. A larger one takes "
+		 "sessions from this pool, and moves no other."},
 
 	{"pools[].locality", &yaml_map, .policy = POLICY_TOO,
 	 .help = "Whether clients prefer servers that are near; see docs/load.md."},

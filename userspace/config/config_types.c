@@ -245,6 +245,27 @@ static int read_spared(struct yaml_value *v, void *field)
 	return 0;
 }
 
+/* A pool's name, as another pool's `name` has it. */
+static int read_other(struct yaml_value *v, void *field)
+{
+	struct config_other o = {0};
+
+	if (!v->length || v->length >= sizeof(o.name))
+		return yaml_wrong(v, "which is no name of a pool");
+	for (size_t i = 0; i < v->length; i++)
+		if (!isgraph((unsigned char)v->text[i]))
+			return yaml_wrong(v, "which is no name of a pool");
+	memcpy(o.name, v->text, v->length);
+	*(struct config_other *)field = o;
+	return 0;
+}
+
+static void others_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE, "a list of pools such as [llama-8b-spare]");
+}
+
 static void spared_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 {
 	(void)k;
@@ -255,6 +276,13 @@ const struct yaml_type config_spared = {
 	.kind = YAML_LIST,
 	.wants = spared_wants,
 	.read = read_spared,
+	.example = "prometheus",
+};
+
+const struct yaml_type config_others = {
+	.kind = YAML_LIST,
+	.wants = others_wants,
+	.read = read_other,
 	.example = "prometheus",
 };
 

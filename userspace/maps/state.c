@@ -144,6 +144,7 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.ttl_ns = from->ttl_ns,
 		.staleness_ns = from->staleness_ns,
 		.max_extra_load = (double)from->max_extra_load / MILLI,
+		.canary_share = MIN(from->canary_share / (double)PINTLE_SHARE_WHOLE, 1),
 		.daemonless = eligible_daemonless(from, s->node.heartbeat_ns, s->now_ns),
 		.passes = hook_has(from->decided_by, PINTLE_TRAIT_DAEMONLESS) &&
 			  s->node.daemonless_ns &&
@@ -152,8 +153,17 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 	};
 }
 
+const struct state_pool *state_pool_find(const struct state *s, const struct pintle_ref *ref)
+{
+	for (size_t i = 0; ref->generation && i < s->pool_count; i++)
+		if (s->pools[i].id == ref->id && s->pools[i].generation == ref->generation)
+			return &s->pools[i];
+	return NULL;
+}
+
 static void classes_take(struct state_pool *p, const struct pintle_pool *from)
 {
+	memcpy(p->others, from->others, sizeof(p->others));
 	p->class_count = MIN(from->class_count, (uint32_t)PINTLE_MAX_CLASSES);
 	for (uint32_t i = 0; i < p->class_count; i++) {
 		struct pintle_class *to = &p->classes[i];

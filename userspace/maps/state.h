@@ -150,8 +150,11 @@ struct state_pool {
 	uint64_t ttl_ns, staleness_ns;
 	struct pintle_class classes[PINTLE_MAX_CLASSES]; /* their names are terminated, printable */
 	uint32_t class_count;
-	uint32_t allow_count;  /* rules that say who may connect; 0: anybody may */
-	double max_extra_load; /* requests */
+	uint32_t allow_count; /* rules that say who may connect; 0: anybody may */
+	/* Where its connections may also go: the canary and its share, 0..1, and the fallbacks. */
+	struct pintle_other others[PINTLE_MAX_OTHERS];
+	double canary_share;
+	double max_extra_load;                    /* requests */
 	uint64_t decisions[PINTLE_OUTCOME_COUNT]; /* ever, over all CPUs */
 	uint64_t decisions_total;
 	uint64_t shadows[PINTLE_OUTCOME_COUNT]; /* the rule's in mode shadow, ever */
@@ -238,6 +241,9 @@ static inline void state_freep(struct state **s)
 {
 	state_free(*s);
 }
+
+/** The pool, or NULL if it is gone. */
+const struct state_pool *state_pool_find(const struct state *s, const struct pintle_ref *ref);
 
 #define STATE_POD_SIZE 320 /* "NAMESPACE/NAME" */
 

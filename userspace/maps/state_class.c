@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state_class.c - which class a session, or a client's connections, have, and whether the client may
- * connect, as the hooks find it (bpf/classes.bpf.h, bpf/access.bpf.h). */
+/* state_class.c - which class a session, or a client's connections, have, and whether the client
+ * may connect, as the hooks find it (bpf/classes.bpf.h, bpf/access.bpf.h). */
 #include "state.h"
 
 #include <bpf/bpf.h>

@@ -230,6 +230,42 @@ GET(access_rules)
 	return p->allow_count ? value_count(p->allow_count) : value_none();
 }
 
+/* One of the others: null where its pool is gone. */
+static cJSON *other_json(const struct state *s, const struct pintle_other *o)
+{
+	const struct state_pool *to = state_pool_find(s, &o->pool);
+	cJSON *json;
+
+	if (!to)
+		return cJSON_CreateNull();
+	json = cJSON_CreateObject();
+	cJSON_AddStringToObject(json, "pool", to->name);
+	cJSON_AddBoolToObject(json, "checked", o->checked);
+	return json;
+}
+
+GET(fallback)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	for (size_t i = PINTLE_OTHER_FALLBACK; i < PINTLE_MAX_OTHERS; i++)
+		if (p->others[i].pool.generation)
+			cJSON_AddItemToArray(list, other_json(s, &p->others[i]));
+	return value_json(list);
+}
+
+GET(canary)
+{
+	cJSON *json = other_json(s, &p->others[PINTLE_OTHER_CANARY]);
+
+	if (cJSON_IsNull(json)) {
+		cJSON_Delete(json);
+		return value_none();
+	}
+	cJSON_AddItemToObject(json, "share", json_number(p->canary_share));
+	return value_json(json);
+}
+
 static struct value seconds(uint64_t ns)
 {
 	return value_number(VALUE_SECONDS, (double)ns / (double)NSEC_PER_SEC, true);
@@ -330,6 +366,12 @@ static const struct column columns[] = {
 	{.key = "access_rules",
 	 COLUMN(access_rules),
 	 .help = "rules of which one must match a client; null: anybody may connect"},
+	{.key = "fallback",
+	 COLUMN(fallback),
+	 .help = "list of {pool, checked (serves the same model)}: pools that it spills to"},
+	{.key = "canary",
+	 COLUMN(canary),
+	 .help = "{pool, checked, share (0..1)}: which gets a part of its sessions; null: none"},
 	{.key = "staleness_seconds",
 	 COLUMN(staleness_seconds),
 	 .help = "after which a score is not believed"},

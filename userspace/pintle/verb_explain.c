@@ -10,6 +10,7 @@
 #include "../net/cgroup2.h"
 #include "eligible.bpf.h"
 #include "output.h"
+#include "tiers.bpf.h"
 #include "traits.bpf.h"
 
 #define MILLI 1000.0
@@ -26,8 +27,21 @@ struct explanation {
 	bool access_known; /* the client is named, so the pool's access can judge it */
 	bool forbidden;
 	uint32_t class_id;
-	enum state_giver by; /* of the class; nobody: --class was given */
+	enum state_giver by;            /* of the class; nobody: --class was given */
+	const struct state_pool *asked; /* the pool whose frontend the client asks for */
+	uint32_t tier;                  /* enum tier: what `pool` is to it */
 };
+
+/* The outcome as the hooks count it (bpf/tiers.bpf.h). */
+static uint32_t outcome_counted(const struct explanation *e, uint32_t outcome)
+{
+	if (outcome == PINTLE_OUTCOME_SPILLED)
+		return PINTLE_OUTCOME_REFUSED; /* no fallback takes it */
+	if (e->tier < TIER_FALLBACK || outcome == PINTLE_OUTCOME_REFUSED ||
+	    outcome == PINTLE_OUTCOME_NO_ENDPOINT)
+		return outcome;
+	return PINTLE_OUTCOME_SPILLED;
+}
 
 /* ---- candidates ------------------------------------------------------------------- */
 
@@ -502,7 +516,8 @@ static void print_chances(const struct explanation *e)
 	for (uint32_t i = 0; i < PINTLE_OUTCOME_COUNT; i++) {
 		if (!e->x->outcomes[i])
 			continue;
-		printf("%s%s %.1f %%", gap, outcome_name(i), 100 * share_of(e, e->x->outcomes[i]));
+		printf("%s%s %.1f %%", gap, outcome_name(outcome_counted(e, i)),
+		       100 * share_of(e, e->x->outcomes[i]));
 		gap = ", ";
 	}
 	if (e->x->sample)
@@ -542,14 +557,15 @@ static void print_choice(const struct explanation *e)
 		printf("%s: %s would be refused: no rule of the pool's access lets this client "
 		       "in\n",
 		       e->pool->name, who);
-	else if (x->outcome == PINTLE_OUTCOME_REFUSED)
+	else if (outcome_counted(e, x->outcome) == PINTLE_OUTCOME_REFUSED)
 		print_refused(e, who);
 	else if (!x->likeliest)
 		printf("%s: no endpoint may be chosen for %s: connections %s\n", e->pool->name, who,
 		       without_endpoints(e->pool));
 	else if (is_certain(x))
 		printf("%s: %s would go to %s (%s)\n", e->pool->name, who,
-		       name_of(e, &x->likeliest->endpoint), outcome_name(x->outcome));
+		       name_of(e, &x->likeliest->endpoint),
+		       outcome_name(outcome_counted(e, x->outcome)));
 	else
 		printf("%s: %s would most likely go to %s (%.1f %%)\n", e->pool->name, who,
 		       name_of(e, &x->likeliest->endpoint),
@@ -617,6 +633,11 @@ static void print_class(const struct explanation *e)
 
 	if (e->class_id >= e->pool->class_count)
 		return;
+	if (e->tier != TIER_OWN) {
+		printf("  class: %s, by its class in the pool that is asked\n",
+		       e->pool->classes[e->class_id].name);
+		return;
+	}
 	printf("  class: %s%s%s\n", e->pool->classes[e->class_id].name,
 	       e->cli->class ? "" : by[e->by],
 	       !e->cli->class && hook_sees(e->pool->decided_by, PINTLE_KEY_HINT)
@@ -701,10 +722,22 @@ static void print_daemon(const struct explanation *e)
 		       e->x->daemonless ? ", and readiness does not count" : "");
 }
 
+/* Why another pool decides than the one that is asked. */
+static void print_tier(const struct explanation *e)
+{
+	if (e->tier == TIER_CANARY)
+		printf("%s: %s belongs to the %.2f %% of the sessions that go to its canary\n",
+		       e->asked->name, e->client ?: "a client", 100 * e->asked->canary_share);
+	else if (e->tier >= TIER_FALLBACK)
+		printf("%s: has no place for it, so it goes to the first fallback that takes it\n",
+		       e->asked->name);
+}
+
 static int explain_text(const struct explanation *e)
 {
 	const struct explain *x = e->x;
 
+	print_tier(e);
 	print_choice(e);
 	print_class(e);
 	print_access(e);
@@ -760,12 +793,15 @@ static cJSON *preferred_json(const struct explanation *e, const struct explain_p
 
 static cJSON *outcomes_json(const struct explanation *e)
 {
+	uint32_t counted[PINTLE_OUTCOME_COUNT] = {0};
 	cJSON *o = cJSON_CreateObject();
 
 	for (uint32_t i = 0; i < PINTLE_OUTCOME_COUNT; i++)
-		if (e->x->outcomes[i])
+		counted[outcome_counted(e, i)] += e->x->outcomes[i];
+	for (uint32_t i = 0; i < PINTLE_OUTCOME_COUNT; i++)
+		if (counted[i])
 			cJSON_AddItemToObject(o, outcome_name(i),
-					      json_number(share_of(e, e->x->outcomes[i])));
+					      json_number(share_of(e, counted[i])));
 	return o;
 }
 
@@ -785,6 +821,7 @@ static int explain_json(const struct explanation *e)
 	double age = newest_age(e);
 	cJSON *o = cJSON_CreateObject();
 
+	cJSON_AddStringToObject(o, "asked", e->asked->name);
 	cJSON_AddStringToObject(o, "pool", e->pool->name);
 	cJSON_AddStringToObject(o, "mode", mode_name(x->mode));
 	cJSON_AddItemToObject(o, "session", text_or_null(e->session));
@@ -805,7 +842,7 @@ static int explain_json(const struct explanation *e)
 	cJSON_AddItemToObject(
 		o, "chosen",
 		text_or_null(x->likeliest ? name_of(e, &x->likeliest->endpoint) : NULL));
-	cJSON_AddStringToObject(o, "outcome", outcome_name(x->outcome));
+	cJSON_AddStringToObject(o, "outcome", outcome_name(outcome_counted(e, x->outcome)));
 	cJSON_AddBoolToObject(o, "certain", is_certain(x));
 	cJSON_AddItemToObject(o, "outcomes", outcomes_json(e));
 	cJSON_AddItemToObject(o, "sample", x->sample ? json_count(x->sample) : cJSON_CreateNull());
@@ -835,7 +872,10 @@ static int explain_json(const struct explanation *e)
 static const struct {
 	const char *key, *help;
 } top_keys[] = {
-	{"pool, mode, session", "text: session is null if none was given"},
+	{"asked", "text: POOL"},
+	{"pool, mode, session",
+	 "text: pool is the one that decides: POOL, its canary or a fallback; session is null if "
+	 "none was given"},
 	{"class", "text: null where the pool has none"},
 	{"class_by",
 	 "text: default (the pool's first), operator, rule; null: --class was given, or "
@@ -870,28 +910,32 @@ static void help_keys(FILE *f)
 
 /* ---- the verb ---------------------------------------------------------------------------- */
 
-static int explain_pool(struct explanation *e, const struct maps *m, const struct state_client *c,
-			struct explain_asked *asked)
+/* Whether a pool that is asked for `from` sends connections to the pool of this tier: *to. */
+static bool tier_find(const struct explanation *e, uint32_t tier, const struct state_pool **to)
 {
-	_cleanup_(explain_freep) struct explain *x = NULL;
+	const struct state_pool *from = e->asked;
+	const struct pintle_other *o = &from->others[tier - 1];
+	const struct state_pool *p = state_pool_find(e->state, &o->pool);
+
+	if (!p || !o->checked || !tier_mode_takes(p->mode, from->mode == PINTLE_MODE_SHADOW))
+		return false;
+	*to = p;
+	return true;
+}
+
+/* Runs the rule of e->pool. Returns 0 with *out, or an exit status after logging. */
+static int explain_tier(struct explanation *e, const struct maps *m, const struct state_client *c,
+			struct explain_asked *asked, struct explain **out)
+{
 	int err;
 
 	asked->pool = (struct pintle_ref){e->pool->id, e->pool->generation};
-	asked->family = family_of(e->pool, c);
-	asked->now_ns = monotonic_ns();
-	asked->tries = EXPLAIN_TRIES;
-	if (!e->cli->class)
-		asked->class_id = state_client_class(m, e->pool, c, &asked->session, asked->family,
-						     port_of(e->pool), &e->by);
-	e->class_id = asked->class_id;
-	e->access_known = c->has_ip || c->cgroup || c->id;
-	e->forbidden = e->access_known && state_client_forbidden(m, e->pool, c, asked->family,
-								 port_of(e->pool));
-	asked->forbidden = e->forbidden;
+	asked->class_id = e->class_id;
 	e->group_known = state_client_group(e->pool, c, &asked->group);
+	e->session[0] = '\0';
 	if (asked->session.kind != PINTLE_KEY_NONE)
 		state_session_format(&asked->session, e->session);
-	err = explain_read(m, asked, &x);
+	err = explain_read(m, asked, out);
 	if (err == -EPERM) {
 		log_error("the homes of %s's groups may be read by root only", e->pool->name);
 		return EXIT_FAILED;
@@ -900,6 +944,64 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 		log_err_r(err, "cannot read the maps of %s", e->pool->name);
 		return EXIT_FAILED;
 	}
+	return 0;
+}
+
+/* Goes on to the pool of this tier, if it places the connection: *x is its explanation then. */
+static int explain_other(struct explanation *e, const struct maps *m, const struct state_client *c,
+			 const struct explain_asked *asked, uint32_t tier, struct explain **x)
+{
+	_cleanup_(explain_freep) struct explain *there = NULL;
+	struct explanation to = *e;
+	struct explain_asked question = *asked;
+	int status;
+
+	if (!tier_find(e, tier, &to.pool))
+		return 0;
+	to.tier = tier;
+	to.class_id = e->asked->others[tier - 1].class_of[e->class_id % PINTLE_MAX_CLASSES];
+	if (!state_client_session(to.pool, c, &question.session))
+		question.session = (struct pintle_session_key){0};
+	status = explain_tier(&to, m, c, &question, &there);
+	if (status || !there->likeliest)
+		return status;
+	*e = to;
+	explain_free(*x);
+	*x = TAKE_PTR(there);
+	return 0;
+}
+
+/* Runs the rule of the pool that is asked, and of the others to which the connection may go, as
+ * tier_next() in bpf/tiers.bpf.h. */
+static int explain_pool(struct explanation *e, const struct maps *m, const struct state_client *c,
+			struct explain_asked *asked)
+{
+	_cleanup_(explain_freep) struct explain *x = NULL;
+	uint32_t share = (uint32_t)(e->asked->canary_share * PINTLE_SHARE_WHOLE + 0.5);
+	int status = 0;
+
+	asked->family = family_of(e->pool, c);
+	asked->now_ns = monotonic_ns();
+	asked->tries = EXPLAIN_TRIES;
+	if (!e->cli->class)
+		asked->class_id = state_client_class(m, e->pool, c, &asked->session, asked->family,
+						     port_of(e->pool), &e->by);
+	e->class_id = asked->class_id;
+	e->access_known = c->has_ip || c->cgroup || c->id;
+	e->forbidden = e->access_known &&
+		       state_client_forbidden(m, e->pool, c, asked->family, port_of(e->pool));
+	asked->forbidden = e->forbidden;
+	if (e->pool->mode != PINTLE_MODE_OFF && !e->pool->passes && share &&
+	    asked->session.kind != PINTLE_KEY_NONE && tier_canary_takes(&asked->session, share, 0))
+		status = explain_other(e, m, c, asked, TIER_CANARY, &x);
+	if (!status && !x)
+		status = explain_tier(e, m, c, asked, &x);
+	for (uint32_t tier = TIER_FALLBACK; !status && tier < TIER_COUNT && e->tier == TIER_OWN &&
+					    !x->passes && tier_spills(x->outcome);
+	     tier++)
+		status = explain_other(e, m, c, asked, tier, &x);
+	if (status)
+		return status;
 	if (asked->has_context && !x->by_context)
 		log_warn("--bytes changes nothing: %s", !x->bound.endpoint.generation
 								? "the session is not bound"
@@ -922,7 +1024,7 @@ static int run_explain(struct cli *cli)
 	if (status)
 		return status;
 	e.state = s;
-	e.pool = find_pool(s, cli->words[0]);
+	e.pool = e.asked = find_pool(s, cli->words[0]);
 	if (!e.pool)
 		return EXIT_FAILED;
 	status = client_read(cli, m, s, &c);

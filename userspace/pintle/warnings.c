@@ -226,6 +226,16 @@ static void unfit_warnings(cJSON *list, const struct cli *cli, const struct stat
 
 /* ---- pools ----------------------------------------------------------------------- */
 
+/* Whether it gets connections of another pool. */
+static bool named_by_another(const struct state *s, const struct state_pool *p)
+{
+	for (size_t i = 0; i < s->pool_count; i++)
+		for (size_t j = 0; j < PINTLE_MAX_OTHERS; j++)
+			if (state_pool_find(s, &s->pools[i].others[j].pool) == p)
+				return true;
+	return false;
+}
+
 static void pool_warnings(cJSON *list, const struct cli *cli, const struct state *s)
 {
 	(void)cli;
@@ -240,7 +250,7 @@ static void pool_warnings(cJSON *list, const struct cli *cli, const struct state
 		else if (!p->ready_count && p->mode != PINTLE_MODE_OFF)
 			warn(list, "pool %s has no endpoint that is ready: connections %s", p->name,
 			     without_endpoints(p));
-		if (!p->frontend_count)
+		if (!p->frontend_count && !named_by_another(s, p))
 			warn(list, "pool %s has no frontend: no connection comes to it", p->name);
 		if (p->mode >= PINTLE_MODE_COUNT)
 			warn(list, "pool %s has a mode that this program does not know: %u",

@@ -115,10 +115,38 @@ static void set_classes(struct pintle_pool *v, const struct config_pool *c,
 	}
 }
 
-/* While pods churn, most pools stay as they are. */
-static int put_pool(const struct maps *m, const struct config_pool *c,
-		    const struct published_pool *p)
+/* A class's class in another pool: the one of the same name, else the first. */
+static __u8 class_in(const struct config_pool *other, const char *name)
 {
+	for (size_t i = 0; i < other->class_count; i++)
+		if (!strcmp(other->classes[i].name, name))
+			return (__u8)i;
+	return 0;
+}
+
+static void set_others(struct pintle_pool *v, const struct config *all, const struct config_pool *c,
+		       const struct publication *p)
+{
+	v->canary_share = (__u32)(c->canary_percent / 100 * PINTLE_SHARE_WHOLE + 0.5);
+	for (size_t i = 0; i < PINTLE_MAX_OTHERS; i++) {
+		const char *name = config_other_name(c, i);
+		const struct config_pool *other = name ? config_pool_named(all, name) : NULL;
+
+		if (!other)
+			continue;
+		v->others[i].pool = p->pools[other - all->pools].ref;
+		v->others[i].checked = 1;
+		for (size_t k = 0; k < c->class_count; k++)
+			v->others[i].class_of[k] = class_in(other, c->classes[k].name);
+	}
+}
+
+/* While pods churn, most pools stay as they are. */
+static int put_pool(const struct maps *m, const struct config *all, const struct publication *all_p,
+		    size_t i)
+{
+	const struct published_pool *p = &all_p->pools[i];
+	const struct config_pool *c = &all->pools[i];
 	_cleanup_free_ struct pintle_pool *v = calloc(1, sizeof(*v)), *now = malloc(sizeof(*now));
 	int err;
 
@@ -132,6 +160,7 @@ static int put_pool(const struct maps *m, const struct config_pool *c,
 	v->failure_mode = c->failure_mode;
 	set_classes(v, c, now);
 	set_access(v, c);
+	set_others(v, all, c, all_p);
 	v->decided_by = c->decided_by;
 	v->reach = c->reach;
 	if (hook_has(c->decided_by, PINTLE_TRAIT_EJECTS))
@@ -399,7 +428,7 @@ static int put_pools(const struct maps *m, const struct config *c, const struct 
 		if (!has_homes(former, &p->pools[i]))
 			err = put_homes(m, &c->pools[i], &p->pools[i]);
 		if (!err)
-			err = put_pool(m, &c->pools[i], &p->pools[i]);
+			err = put_pool(m, c, p, i);
 	}
 	return err;
 }

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Roll-out: other pools that take a pool's connections, in both hooks."""
+import socket
+
+from clients import FRONTEND, source
+from harness import case
+from kernel import wait_for
+from pods import SERVICE, Cluster
+from test_classes import empty, fill, is_refused
+
+# test_connect and test_connect_daemon run the daemon's own code under the sanitizers.
+UNDER_SANITIZERS = False
+
+LIMITED = {"classes": [{"name": "all", "limit": 3, "admission": "spill"}]}
+
+
+class Lookup:
+    """Pools of servers on the node. Client i has an address of its own."""
+
+    def __init__(self, node):
+        self.node, self.cli, self.pintle, self.count = node, node.cli, node.pintle, 0
+
+    def servers(self, count):
+        self.count += count
+        return [self.node.server(f"s{i}", 8001 + i) for i in range(self.count - count, self.count)]
+
+    def pool(self, servers, name, n, **more):
+        """The n-th pool; clients ask for the frontend of pool 0."""
+        to = FRONTEND["v4"].replace("8000", str(8000 + 100 * n))
+        return self.node.pool(servers, name, **{"frontends": [to], **more})
+
+    def start(self, *pools):
+        self.daemon = self.node.daemon(self.node.config(*pools))
+        wait_for(lambda: {e["state"] for e in self.cli("endpoints")} == {"ready"}, what="all endpoints to be ready")
+
+    def reload(self, *pools):
+        self.daemon.reload(self.node.config(*pools))
+
+    def ask(self, i=1):
+        return self.node.ask(FRONTEND["v4"], source(i))
+
+    def load(self):
+        return self.node.load(FRONTEND["v4"], workers=3)
+
+    def who(self, i=1):
+        return "--source", source(i)
+
+
+class Connect:
+    """Pools of pods. Client i has a mark of its own."""
+
+    def __init__(self, node):
+        self.cluster, self.count = Cluster(node), 0
+        self.cli, self.pintle = self.cluster.cli, self.cluster.pintle
+        self.client = self.cluster.pod("client")
+
+    def servers(self, count):
+        self.count += count
+        return [p.model for p in self.cluster.servers(count, self.count - count)]
+
+    def pool(self, servers, name, n, **more):
+        """The n-th pool; clients ask for the frontend of pool 0."""
+        pods = [s.node for s in servers]
+        return self.cluster.pool(pods, name, **{
+            "to": SERVICE["v4"].replace("8000", str(8000 + 100 * n)), "stickiness": {"key": "mark"}, **more})
+
+    def start(self, *pools):
+        self.daemon = self.cluster.steer(*pools)
+
+    def reload(self, *pools):
+        self.daemon.reload(self.cluster.config(*pools))
+
+    def ask(self, i=1):
+        return self.client.ask(SERVICE["v4"], options=[(socket.SOL_SOCKET, socket.SO_MARK, i)])
+
+    def load(self):
+        return self.client.load(SERVICE["v4"], workers=3)
+
+    def who(self, i=1):
+        return "--session", f"mark:{i}"
+
+
+HOOKS = {"lookup": Lookup, "connect": Connect}
+
+
+def decisions(world, pool):
+    return {r["outcome"]: r["decisions"] for r in world.cli("stats") if r["pool"] == pool and r["decisions"]}
+
+
+def served(world, pool):
+    return sum(e["opened"] for e in world.cli("endpoints") if e["pool"] == pool)
+
+
+@case(each=tuple(HOOKS))
+def test_spills(node, hook):
+    """Where each endpoint is full, connections go to the first fallback that has room, and come back when there is
+    room again; without room anywhere they are refused."""
+    world = HOOKS[hook](node)
+    own, near, far = (world.servers(1) for _ in range(3))
+    world.start(world.pool(own, "own", 0, fallback=["near", "far"], **LIMITED),
+                world.pool(near, "near", 1, classes=[{"name": "all", "limit": 3, "admission": "refuse"}]),
+                world.pool(far, "far", 2, frontends=[], classes=[{"name": "other"}, {"name": "all", "limit": 3,
+                                                                      "admission": "refuse"}]))
+    pool = world.cli("pools")[0]
+    assert pool["fallback"] == [{"pool": "near", "checked": True}, {"pool": "far", "checked": True}], pool
+    assert world.ask() == "s0"
+    fill(*own)
+    told = world.cli("explain", "own", *world.who())
+    assert (told["asked"], told["pool"], told["chosen"], told["outcome"]) == ("own", "near", "s1", "spilled"), told
+    assert world.ask() == "s1" and world.ask() == "s1"
+    fill(*near)
+    told = world.cli("explain", "own", *world.who())
+    assert (told["pool"], told["class"], told["outcome"]) == ("far", "all", "spilled"), told
+    assert world.ask() == "s2"
+    sessions = {r["pool"] for r in world.cli("sessions")}
+    assert sessions == {"own", "near", "far"}, sessions
+    fill(*far)
+    told = world.cli("explain", "own", *world.who())
+    assert (told["pool"], told["outcome"], told["chosen"]) == ("own", "refused", None), told
+    assert is_refused(world.ask)
+    assert decisions(world, "own") == {"least_loaded": 1, "spilled": 3, "refused": 1}, decisions(world, "own")
+    assert not decisions(world, "near") and (served(world, "near"), served(world, "far")) == (2, 1)
+    empty(*own)
+    assert world.ask() == "s0"
+
+
+@case(each=tuple(HOOKS))
+def test_takes_over_where_no_endpoint_is_ready(node, hook):
+    """A pool whose endpoints are all drained has none: its fallback serves, whatever failureMode says. So does a
+    fallback after the daemon was killed."""
+    world = HOOKS[hook](node)
+    own, spare = world.servers(1), world.servers(1)
+    world.start(world.pool(own, "own", 0, fallback=["spare"], failureMode="FailClose"),
+                world.pool(spare, "spare", 1))
+    assert world.ask() == "s0"
+    world.pintle("drain", "own/s0")
+    assert world.ask() == "s1"
+    assert world.cli("explain", "own", *world.who())["chosen"] == "s1"
+    world.daemon.kill()
+    assert world.ask() == "s1"
+    world.pintle("drain", "spare/s1")
+    assert is_refused(world.ask)
+    world.pintle("undrain", "own/s0")
+    assert world.ask() == "s0"
+    assert decisions(world, "own")["spilled"] == 2
+
+
+@case(each=("off", "shadow"))
+def test_no_fallback_that_is_not_steered(node, each):
+    """A fallback in mode off or shadow takes nothing."""
+    world = Lookup(node)
+    own, spare = world.servers(1), world.servers(1)
+    world.start(world.pool(own, "own", 0, fallback=["spare"], **LIMITED), world.pool(spare, "spare", 1, mode=each))
+    fill(*own)
+    assert is_refused(world.ask)
+    world.pintle("mode", "spare", "enforce")
+    assert world.ask() == "s1"
+
+
+@case(each=tuple(HOOKS))
+def test_canary(node, hook):
+    """A share of the sessions goes to the canary and stays there; more of it moves only those who must, and without a
+    ready endpoint the canary gives its share back."""
+    world = HOOKS[hook](node)
+    own, canary = world.servers(1), world.servers(1)
+    world.start(world.pool(own, "own", 0, canary={"pool": "canary", "percent": 30}), world.pool(canary, "canary", 1))
+    assert world.cli("pools")[0]["canary"] == {"pool": "canary", "checked": True, "share": 0.3}
+
+    def split():
+        found = {i: world.ask(i) for i in range(1, 61)}
+        assert {i: world.ask(i) for i in range(1, 61)} == found
+        told = {i: world.cli("explain", "own", *world.who(i))["chosen"] for i in range(1, 61, 7)}
+        assert told == {i: found[i] for i in told}
+        return {i for i, name in found.items() if name == "s1"}
+
+    some = split()
+    assert 6 <= len(some) <= 32, some
+    assert served(world, "canary") == 2 * len(some) == sum(decisions(world, "canary").values())
+    world.pintle("set", "own", "canary.percent=70")
+    wait_for(lambda: world.cli("pools")[0]["canary"]["share"] == 0.7)
+    more = split()
+    assert some < more and 28 <= len(more) <= 54, more
+    world.pintle("drain", "canary/s1")
+    assert not split()
+
+
+@case(each=tuple(HOOKS))
+def test_shadow_knows_others(node, hook):
+    """In mode shadow the canary and the fallback get nothing, and what they would get is counted."""
+    world = HOOKS[hook](node)
+    own, canary, spare = (world.servers(1) for _ in range(3))
+    world.start(world.pool(own, "own", 0, canary={"pool": "canary", "percent": 100}, fallback=["spare"], **LIMITED),
+                world.pool(canary, "canary", 1), world.pool(spare, "spare", 2))
+    fill(*own)
+    assert world.ask() == "s1"
+    world.pintle("drain", "canary/s1")
+    assert world.ask() == "s2"
+    world.pintle("mode", "own", "shadow")
+
+    def would():
+        if hook == "lookup":
+            assert world.ask() == "s0"
+        else:
+            try:  # nobody but Pintle knows the Service here
+                world.client.ask(SERVICE["v4"], timeout=0.5)
+            except OSError:
+                pass
+        return {(r["pool"], r["outcome"]) for r in world.cli("stats") if r["shadow"]}
+
+    assert would() == {("own", "spilled")}
+    world.pintle("undrain", "canary/s1")
+    assert {pool for pool, _ in would()} == {"own", "canary"}
+    assert served(world, "canary") == served(world, "spare") == 1
+
+
+@case(each=tuple(HOOKS))
+def test_changes_under_load(node, hook):
+    """Fallback and canary come, change and go while clients connect: none of them fails."""
+    world = HOOKS[hook](node)
+    own, other = world.servers(2), world.servers(2)
+    limited = {"classes": [{"name": "all", "limit": 0.001, "admission": "spill"}]}
+    pools = [[world.pool(own, "own", 0, **more), world.pool(other, "other", 1)] for more in (
+        {}, {"canary": {"pool": "other", "percent": 50}}, {"fallback": ["other"], **limited},
+        {"fallback": ["other"], "canary": {"pool": "other", "percent": 100}})]
+    world.start(*pools[0])
+    with world.load() as load:
+        for i in range(12):
+            world.reload(*pools[i % 4])
+            load.go_on(20)
+    assert not load.failures, load.failures
+    wait_for(lambda: {e["in_flight"] + e["pending"] for e in world.cli("endpoints")} == {0})
+    assert world.daemon.metric("pintle_in_flight_drift_total") == 0
+    assert served(world, "other")
