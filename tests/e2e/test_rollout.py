@@ -222,10 +222,16 @@ def test_changes_under_load(node, hook):
     pools = [[world.pool(own, "own", 0, **more), world.pool(other, "other", 1)] for more in (
         {}, {"canary": {"pool": "other", "percent": 50}}, {"fallback": ["other"], **limited},
         {"fallback": ["other"], "canary": {"pool": "other", "percent": 100}})]
+
+    def is_there(fallback, canary):
+        pool = world.cli("pools")[0]
+        return bool(pool["fallback"]) == fallback and bool(pool["canary"]) == canary
+
     world.start(*pools[0])
     with world.load() as load:
         for i in range(12):
             world.reload(*pools[i % 4])
+            wait_for(lambda i=i: is_there(i % 4 >= 2, i % 2))
             load.go_on(20)
     assert not load.failures, load.failures
     wait_for(lambda: {e["in_flight"] + e["pending"] for e in world.cli("endpoints")} == {0})
