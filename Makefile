@@ -60,7 +60,7 @@ BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -D__TARGET_ARCH_
 objects  = $(patsubst %.c,$(O)/%.o,$(wildcard $(addsuffix /*.c,$(1))))
 COMMON  := $(call objects,$(addprefix userspace/,base yaml config net maps))
 POLICY  := $(call objects,userspace/policy)
-FETCH   := $(call objects,$(addprefix userspace/,fetch kubernetes))
+FETCH   := $(call objects,$(addprefix userspace/,fetch kubernetes responder))
 PINTLED := $(call objects,userspace/pintled)
 PINTLE  := $(call objects,userspace/pintle)
 REFERENCE := $(call objects,docs/reference)

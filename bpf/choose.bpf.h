@@ -426,12 +426,27 @@ __weak __noinline int rule_prefer(struct decide_state *rule, const struct terms 
 	return 0;
 }
 
+/* Where the overload responder takes the connection; NULL: nowhere. Without a daemon nobody starts
+ * it again, and it does not know the load. */
+static __always_inline struct pintle_responder *responder_of(const struct terms *t)
+{
+	__u32 zero = 0;
+	struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
+	struct pintle_responder *r;
+
+	if (!n || t->daemonless)
+		return NULL;
+	r = &n->responders[PINTLE_RESPONDER_AT(t->family)];
+	return r->port ? r : NULL;
+}
+
 /* Apart from choose(), because of its stack. */
 __weak __noinline int rule_end(struct decide_state *rule, const struct terms *t,
 			       struct decide_result *r)
 {
 	struct pintle_class *class;
 	struct pintle_pool *pool;
+	__u32 admission;
 
 	if (!rule || !t || !r)
 		return 0;
@@ -439,9 +454,12 @@ __weak __noinline int rule_end(struct decide_state *rule, const struct terms *t,
 	if (!pool)
 		return 0;
 	class = class_of(pool, t);
+	admission = class->admission;
+	if (admission == PINTLE_ADMISSION_DIVERT)
+		admission = decide_admission(admission, responder_of(t));
 	decide_end(rule,
 		   class->flags & PINTLE_CLASS_EXTRA ? class->max_extra_load : pool->max_extra_load,
-		   class->admission, r);
+		   admission, r);
 	return 0;
 }
 
@@ -529,7 +547,8 @@ __weak __noinline int sample_begin(struct decide_sample *s, const struct terms *
 	return 1;
 }
 
-/* Makes a decision; r->generation is 0 when no endpoint is eligible, or the connection is refused.
+/* Makes a decision; r->generation is 0 when no endpoint is eligible, or the connection is turned
+ * away.
  */
 __weak __noinline int choose(const struct terms *t, struct decide_result *r)
 {
@@ -584,7 +603,8 @@ static __always_inline bool rare(__u32 outcome)
 {
 	return outcome == PINTLE_OUTCOME_ESCAPED || outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
 	       outcome == PINTLE_OUTCOME_STALE || outcome == PINTLE_OUTCOME_TRIED ||
-	       outcome == PINTLE_OUTCOME_SPILLED || is_told_no(outcome);
+	       outcome == PINTLE_OUTCOME_SPILLED || outcome == PINTLE_OUTCOME_DIVERTED ||
+	       is_told_no(outcome);
 }
 
 /* Reports a decision as an event; tuple->local is the frontend. */

@@ -40,6 +40,7 @@ static __always_inline void disown(struct pintle_connect *c)
 {
 	count_end(c);
 	c->generation = 0;
+	__sync_fetch_and_and(&c->flags, ~PINTLE_CONNECT_DIVERTED);
 }
 
 /* Carries a record of the former layout over. Only the program that swaps the former generation to

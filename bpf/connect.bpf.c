@@ -391,6 +391,27 @@ __noinline int connect_forbidden(struct terms *t, const struct pintle_tuple *tup
 	return 1;
 }
 
+/* Enters into the socket's record that it goes to the overload responder; false: there is none. Not
+ * inlined, because of its stack. */
+static __noinline bool connect_divert(struct pintle_connect *c, const struct terms *t,
+				      const struct pintle_tuple *tuple)
+{
+	struct pintle_responder *r = responder_of(t);
+
+	if (!r)
+		return false;
+	c->pool = t->key.pool;
+	c->pool_generation = t->key.pool_generation;
+	c->outcome = PINTLE_OUTCOME_DIVERTED;
+	c->class_id = t->class_id;
+	c->port = r->port;
+	c->frontend_port = tuple->local_port;
+	__builtin_memcpy(c->address, r->address, sizeof(c->address));
+	__builtin_memcpy(c->frontend, tuple->local, sizeof(c->frontend));
+	c->flags = PINTLE_CONNECT_DIVERTED;
+	return true;
+}
+
 /* tuple->remote is the address to which the socket is bound, tuple->local the destination that the
  * client asked for. Returns the socket's record, whose address becomes the destination; or NULL,
  * with the program's return value in *verdict. */
@@ -469,9 +490,16 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
 		return NULL;
 	}
+	/* Whoever is apart may have the responder's address in his own network, and answer there.
+	 */
+	if (r.outcome == PINTLE_OUTCOME_DIVERTED &&
+	    (caller->apart || !connect_divert(c, &t, tuple)))
+		r.outcome = PINTLE_OUTCOME_REFUSED;
 	count_outcome(tier_counted(&t, &ref), r.outcome);
 	if (rare(r.outcome))
 		report_decision(tuple, &t, &r, PINTLE_HOOK_CONNECT);
+	if (r.outcome == PINTLE_OUTCOME_DIVERTED)
+		return c;
 	if (!r.generation) {
 		pool = pool_of(&t); /* anew, because of the stack */
 		if (pool && is_refused(pool, &r))
@@ -565,7 +593,10 @@ static __always_inline struct pintle_connect *connect_of_peer(struct bpf_sock_ad
 	if (!sk)
 		return NULL;
 	c = connect_find(sk);
-	return c && c->generation && c->port == user_port(ctx) ? c : NULL;
+	return c && (c->generation || c->flags & PINTLE_CONNECT_DIVERTED) &&
+			       c->port == user_port(ctx)
+		       ? c
+		       : NULL;
 }
 
 SEC("cgroup/getpeername4")

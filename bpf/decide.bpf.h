@@ -478,7 +478,23 @@ static __always_inline bool decide_holds(const struct decide_state *s,
 	       decide_within(s, best->load, max_extra_load);
 }
 
-/* Chooses; r->generation is 0 when there was no candidate, or the connection is refused. A
+/* Nobody can be sent to an overload responder that is not there. */
+static __always_inline __u32 decide_admission(__u32 admission, bool responder)
+{
+	return admission == PINTLE_ADMISSION_DIVERT && !responder ? PINTLE_ADMISSION_REFUSE
+								  : admission;
+}
+
+/* The outcome where each candidate is full, and the connection does not proceed. */
+static __always_inline __u32 decide_turned_away(__u32 admission)
+{
+	if (admission == PINTLE_ADMISSION_SPILL)
+		return PINTLE_OUTCOME_SPILLED;
+	return admission == PINTLE_ADMISSION_DIVERT ? PINTLE_OUTCOME_DIVERTED
+						    : PINTLE_OUTCOME_REFUSED;
+}
+
+/* Chooses; r->generation is 0 when there was no candidate, or the connection is turned away. A
  * preferred endpoint whose page has not come for long holds its sessions no more, if there are
  * others whose pages come: it may be the only one that is broken. Such a session goes to an
  * endpoint with a fresh score, because it could draw its own again among the old ones. */
@@ -509,8 +525,7 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, __u32 admis
 			best = old;
 	}
 	if (best.rank && !s->baseline && admission != PINTLE_ADMISSION_PROCEED) {
-		r->outcome = admission == PINTLE_ADMISSION_SPILL ? PINTLE_OUTCOME_SPILLED
-								 : PINTLE_OUTCOME_REFUSED;
+		r->outcome = decide_turned_away(admission);
 		return 0;
 	}
 	if (s->baseline) {

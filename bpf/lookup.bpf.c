@@ -111,6 +111,20 @@ __noinline int endpoint_assign(struct bpf_sk_lookup *ctx, __u32 endpoint)
 	return result;
 }
 
+/* Assigns the overload responder's listener to the segment. Returns 0 or -errno. */
+__noinline int responder_assign(struct bpf_sk_lookup *ctx)
+{
+	__u32 slot = PINTLE_RESPONDER_SLOT(ctx->family != AF_INET);
+	struct bpf_sock *sk = bpf_map_lookup_elem(&sockets, &slot);
+	long err;
+
+	if (!sk)
+		return -ENOENT;
+	err = bpf_sk_assign(ctx, sk, 0);
+	bpf_sk_release(sk);
+	return err;
+}
+
 __noinline int endpoint_has_socket(__u32 endpoint)
 {
 	__u32 i;
@@ -244,7 +258,9 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 			t->mode = PINTLE_MODE_BASELINE;
 			continue;
 		}
-		if (!r.generation && !is_told_no(r.outcome))
+		if (r.outcome == PINTLE_OUTCOME_DIVERTED && responder_assign(ctx))
+			r.outcome = PINTLE_OUTCOME_REFUSED;
+		if (r.outcome == PINTLE_OUTCOME_NO_ENDPOINT)
 			anyone(t, tuple, &r);
 		if (!r.generation)
 			break;
@@ -273,18 +289,21 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 	decision_remember(tuple, t, asked, &r);
 	if (rare(r.outcome))
 		report_decision(tuple, t, &r, PINTLE_HOOK_LOOKUP);
-	if (r.generation)
+	if (r.generation || r.outcome == PINTLE_OUTCOME_DIVERTED)
 		return SK_PASS;
 	pool = pool_of(t); /* anew, because of the stack */
 	return pool && is_refused(pool, &r) ? SK_DROP : SK_PASS;
 }
 
-/* Gives this segment to the endpoint of an earlier decision; false if that is not possible. */
+/* Gives this segment to where an earlier decision sent the connection; false if that is not
+ * possible. */
 static __always_inline bool assign_again(struct bpf_sk_lookup *ctx, const struct pintle_decision *d,
 					 __u64 now)
 {
 	int err;
 
+	if (d->outcome == PINTLE_OUTCOME_DIVERTED)
+		return !responder_assign(ctx);
 	if (!d->generation || !endpoint_find(d->endpoint, d->generation))
 		return false;
 	err = endpoint_assign(ctx, d->endpoint);

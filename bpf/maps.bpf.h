@@ -197,11 +197,11 @@ struct {
 	__type(value, struct pintle_health);
 } MAP(health);
 
-/* LISTEN sockets, PINTLE_SOCKETS_PER_ENDPOINT slots for each endpoint. The kernel removes an entry
- * when its socket is closed. */
+/* LISTEN sockets, PINTLE_SOCKETS_PER_ENDPOINT slots for each endpoint, and behind them the overload
+ * responder's. The kernel removes an entry when its socket is closed. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);
-	__uint(max_entries, PINTLE_MAX_ENDPOINTS *PINTLE_SOCKETS_PER_ENDPOINT);
+	__uint(max_entries, PINTLE_SOCKET_SLOTS);
 	__type(key, __u32);
 	__type(value, __u64);
 } MAP(sockets);
@@ -257,7 +257,8 @@ struct {
 	__type(value, struct pintle_majority);
 } MAP(majorities);
 
-/* Decisions whose connection is not established yet. */
+/* Decisions whose connection is not established yet; and those of connections to the overload
+ * responder, which looks here for whose they are. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);

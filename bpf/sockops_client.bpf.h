@@ -244,13 +244,43 @@ static __always_inline bool goes_there(const struct pintle_connect *c, const str
 	return c->port == t->remote_port && a[0] == b[0] && a[1] == b[1];
 }
 
+/* Tells the overload responder whose the connection is. Only here the socket has its port. */
+__noinline int divert_note(const struct pintle_connect *c, const struct pintle_tuple *t)
+{
+	struct pintle_tuple key;
+	struct pintle_decision d = {.outcome = PINTLE_OUTCOME_DIVERTED};
+
+	if (!c || !t)
+		return 0;
+	key.scope = t->scope;
+	key.local_port = t->remote_port;
+	key.remote_port = t->local_port;
+	__builtin_memcpy(key.local, t->remote, sizeof(key.local));
+	__builtin_memcpy(key.remote, t->local, sizeof(key.remote));
+	d.decided_ns = bpf_ktime_get_ns();
+	d.pool = c->pool;
+	d.pool_generation = c->pool_generation;
+	d.class_id = c->class_id;
+	bpf_map_update_elem(&pending, &key, &d, BPF_ANY);
+	return 0;
+}
+
 static __always_inline void client_connecting(struct bpf_sock_ops *ctx)
 {
-	struct pintle_connect *c = client_find(ctx);
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_connect *c = sk ? connect_find(sk) : NULL;
 	struct pintle_counters *n;
 	struct pintle_tuple t;
 
-	if (!c)
+	if (c && c->flags & PINTLE_CONNECT_DIVERTED) {
+		addresses_read(ctx, &t);
+		if (goes_there(c, &t))
+			divert_note(c, &t);
+		else
+			disown(c);
+		return;
+	}
+	if (!c || !c->generation)
 		return;
 	addresses_read(ctx, &t);
 	n = counters_of(c);

@@ -41,6 +41,9 @@
  * servers whose restarts overlap. More may listen; any remembered socket reaches its
  * whole SO_REUSEPORT group. */
 #define PINTLE_SOCKETS_PER_ENDPOINT 16 /* at most the bits of `unwatched` */
+/* Behind those of all endpoints, the overload responder's listeners. */
+#define PINTLE_RESPONDER_SLOT(at) (PINTLE_MAX_ENDPOINTS * PINTLE_SOCKETS_PER_ENDPOINT + (at))
+#define PINTLE_SOCKET_SLOTS       PINTLE_RESPONDER_SLOT(PINTLE_RESPONDERS)
 
 /* Entries of a Maglev table: a prime, and at least 100 times the endpoints of a
  * common pool (Eisenbud et al., NSDI '16, section 3.4, on the choice of M). */
@@ -224,6 +227,15 @@ enum pintle_oneshot { PINTLE_ONESHOTS(X) PINTLE_ONESHOT_COUNT };
 
 /* ---- node: mmap-able array of 1. Writer: daemon. -------------------------- */
 
+/* The overload responder, as clients of one address family reach it. */
+struct pintle_responder {
+	__u8 address[16];
+	__u16 port; /* 0: there is none now */
+	__u16 zero;
+};
+#define PINTLE_RESPONDERS           2
+#define PINTLE_RESPONDER_AT(family) ((family) == PINTLE_FAMILY_V6)
+
 struct pintle_node {
 	__u32 abi_version;
 	__u32 pid;           /* the daemon's, in its own PID namespace */
@@ -250,6 +262,7 @@ struct pintle_node {
 	__u32 carried;                  /* 1: the counts of the former layout are in `inflight` */
 	char kube_missing[PINTLE_LINES_SIZE]; /* what the API server lacks or refuses, in lines */
 	char kube_why[PINTLE_LINES_SIZE];     /* "NAMESPACE/NAME: REASON" of one that is left */
+	struct pintle_responder responders[PINTLE_RESPONDERS]; /* at PINTLE_RESPONDER_AT() */
 };
 
 #define PINTLE_KUBE_THERE  0x1 /* there is a Kubernetes */
@@ -404,7 +417,8 @@ struct pintle_rewrite {
 #define PINTLE_ADMISSIONS(X)                                                                       \
 	X(PROCEED, "proceed", "it goes where it would without the limit")                          \
 	X(REFUSE, "refuse", "it is refused at once")                                               \
-	X(SPILL, "spill", "it goes to the first fallback pool that takes it; else it is refused")
+	X(SPILL, "spill", "it goes to the first fallback pool that takes it; else it is refused")  \
+	X(DIVERT, "divert", "the overload responder answers it: 429, with Retry-After")
 #define X(symbol, name, says) PINTLE_ADMISSION_##symbol,
 enum pintle_admission { PINTLE_ADMISSIONS(X) PINTLE_ADMISSION_COUNT };
 #undef X
@@ -897,7 +911,7 @@ struct pintle_tuple {
 struct pintle_decision {
 	__u64 decided_ns;
 	__u32 endpoint;
-	__u32 generation; /* 0: no endpoint (passed, no_endpoint) */
+	__u32 generation; /* 0: no endpoint (passed, no_endpoint, refused, diverted) */
 	__u32 pool;
 	__u32 pool_generation;
 	__u8 class_id;
@@ -948,6 +962,7 @@ struct pintle_conn {
 #define PINTLE_CONNECT_REPORTED   0x4  /* the end of the connection was reported */
 #define PINTLE_CONNECT_APART      0x8  /* in a network of a user namespace: not counted */
 #define PINTLE_CONNECT_SESSION    0x10 /* counts as open in its session's binding */
+#define PINTLE_CONNECT_DIVERTED   0x20 /* `address` is the overload responder's; no generation */
 
 struct pintle_hint {
 	__u8 session[16]; /* hash of the session's hint; 0: none */
@@ -1103,7 +1118,7 @@ struct pintle_event {
 
 #define PINTLE_ASSERT_SIZE(type, size)                                                             \
 	_Static_assert(sizeof(type) == (size), #type " changed its size: new PINTLE_ABI_VERSION")
-PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768);
+PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768 + 2 * 20);
 PINTLE_ASSERT_SIZE(struct pintle_name, 336);
 PINTLE_ASSERT_SIZE(struct pintle_address_key, 24);
 PINTLE_ASSERT_SIZE(struct pintle_address, 32);

@@ -165,6 +165,8 @@ static void state_make(struct explain_asked *asked, struct choose_case *k)
 	uint32_t pool = STATES_POOL, zero = 0;
 	uint64_t group[2] = {1, below(GROUPS)};
 
+	for (int i = 0; i < PINTLE_RESPONDERS; i++)
+		node.responders[i].port = states_one_in(&states, 2);
 	pool_make(p);
 	put(MAP_pools, &pool, p);
 	put(MAP_node, &zero, &node);
@@ -238,7 +240,8 @@ static void assert_possible(const struct explain *x, const struct decide_result 
 				 r->endpoint, r->outcome);
 	assert_int_equal(at == x->count, r->outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
 						 r->outcome == PINTLE_OUTCOME_REFUSED ||
-						 r->outcome == PINTLE_OUTCOME_SPILLED);
+						 r->outcome == PINTLE_OUTCOME_SPILLED ||
+						 r->outcome == PINTLE_OUTCOME_DIVERTED);
 }
 
 /* Adds to `seen` the chi-square of two samples being of one distribution. Cells that hold too few
@@ -268,7 +271,7 @@ static void compare(const uint32_t *a, const uint32_t *b, size_t n, double total
 static uint32_t nowhere(const struct explain *x)
 {
 	return x->outcomes[PINTLE_OUTCOME_NO_ENDPOINT] + x->outcomes[PINTLE_OUTCOME_REFUSED] +
-	       x->outcomes[PINTLE_OUTCOME_SPILLED];
+	       x->outcomes[PINTLE_OUTCOME_SPILLED] + x->outcomes[PINTLE_OUTCOME_DIVERTED];
 }
 
 /* Many decisions of the kernel on one state: they change nothing where no endpoint is tried, and
@@ -368,10 +371,10 @@ static void test_the_kernel_chooses_so(void **state)
 static void test_all_of_it_was_seen(void **state)
 {
 	static const enum pintle_outcome wanted[] = {
-		PINTLE_OUTCOME_STICKY,  PINTLE_OUTCOME_HOME,  PINTLE_OUTCOME_LEAST_LOADED,
-		PINTLE_OUTCOME_ESCAPED, PINTLE_OUTCOME_STALE, PINTLE_OUTCOME_NO_ENDPOINT,
-		PINTLE_OUTCOME_RANDOM,  PINTLE_OUTCOME_TRIED, PINTLE_OUTCOME_REFUSED,
-		PINTLE_OUTCOME_SPILLED,
+		PINTLE_OUTCOME_STICKY,  PINTLE_OUTCOME_HOME,     PINTLE_OUTCOME_LEAST_LOADED,
+		PINTLE_OUTCOME_ESCAPED, PINTLE_OUTCOME_STALE,    PINTLE_OUTCOME_NO_ENDPOINT,
+		PINTLE_OUTCOME_RANDOM,  PINTLE_OUTCOME_TRIED,    PINTLE_OUTCOME_REFUSED,
+		PINTLE_OUTCOME_SPILLED, PINTLE_OUTCOME_DIVERTED,
 	};
 
 	(void)state;

@@ -198,7 +198,7 @@ static const struct refusal refusals[] = {
 	/* node */
 	{"node a list", POOL "node: []\n",
 	 "7:7: node is a list; write a mapping of bpffs, netns, cgroup, metrics, metricsDetail, group, "
-	 "daemonless, frontendPrefixes\n"},
+	 "overload, daemonless, frontendPrefixes\n"},
 	{"paths that begin nowhere", POOL "node: {bpffs: pintle, netns: \"\", cgroup: ./x}\n",
 	 "7:15: node.bpffs is \"pintle\", which does not begin with /; write a path from / on, of at "
 	 "most 127 bytes\n"
@@ -325,6 +325,24 @@ static const struct refusal refusals[] = {
 	{"a frontend over pintled's own page",
 	 POOL_OF("[\"127.0.0.0/8:9464\"]", "[{name: e, listen: 8001}]"),
 	 "5:15: frontend 127.0.0.0/8:9464 covers node.metrics; keep them apart by address or port\n"},
+	{"a frontend over the overload responder",
+	 "node: {overload: {listen: \"127.0.0.1:9465\"}}\n" POOL_OF("[\"127.0.0.0/8:9465\"]",
+								    "[{name: e, listen: 8001}]"),
+	 "6:15: frontend 127.0.0.0/8:9465 covers node.overload.listen; keep them apart by address or "
+	 "port\n"},
+	{"an endpoint, and pintled's own page, where the overload responder is",
+	 "node: {overload: {listen: \"127.0.0.1:9464\"}}\n" POOL_OF("[\"10.0.0.1:80\"]",
+								    "[{name: e, listen: 9464}]"),
+	 "1:27: listen is node.metrics (127.0.0.1:9464), too; choose another port for one of them\n"
+	 "7:33: listen is node.overload.listen (127.0.0.1:9464), where pintled itself listens; choose "
+	 "another port for one of them\n"
+	 "7:33: listen is node.metrics (127.0.0.1:9464), where pintled itself listens; choose another "
+	 "port for one of them\n"},
+	{"the overload responder at no address",
+	 "node: {overload: {listen: \"0.0.0.0:9465\"}}\n" POOL_OF("[\"10.0.0.1:80\"]",
+								  "[{name: e, listen: 8001}]"),
+	 "1:27: node.overload.listen is \"0.0.0.0:9465\", which is no address to connect to; write "
+	 "ADDRESS:PORT or [ADDRESS]:PORT\n"},
 	{"a frontend over the DCGM exporter",
 	 POOL_OF("[\"127.0.0.0/8:9400\"]",
 		 "[{name: e, listen: 8001, gpu: {index: 0}}]") "  dcgm: {url: \"http://127.0.0.1:9400/metrics\"}\n",
@@ -620,7 +638,7 @@ static const struct refusal refusals[] = {
 	 "9:25: priority is \"x\", which is no number; write a whole number from -1000 to 1000\n"
 	 "10:22: limit is \"0\", which is out of range; write a number from 0.001 to 1000000\n"
 	 "10:36: admission is \"no\", which is not known; write one of proceed, refuse, "
-	 "spill\n"
+	 "spill, divert\n"
 	 "11:12: the class of line 10 has the name \"b\" already; choose another\n"
 	 "11:26: warning: admission has no effect, because no endpoint can be full for the class; "
 	 "write limit, the load from which on one is, or connections\n"

@@ -223,6 +223,7 @@ struct config {
 	char *metrics;                  /* "ADDRESS:PORT"; NULL: not served */
 	uint32_t detail;                /* enum config_detail */
 	char *group;                    /* the pins' group; NULL: root */
+	struct endpoint_addr overload;  /* the overload responder's; port 0: found at run time */
 	struct frontend_addr *prefixes; /* in which a SteeringPolicy may name frontends; port 0 */
 	size_t prefix_count;
 	uint64_t daemonless_ns; /* pools pass once pintled is gone for so long; 0: never */

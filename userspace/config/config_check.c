@@ -385,6 +385,12 @@ static void check_cover(const struct config *c, const struct items *frontends,
 					  "frontend %s covers node.metrics; keep them apart by "
 					  "address or port",
 					  addr_format_frontend(f->frontend, text));
+		if (c->overload.port && covers(f->frontend, &c->overload.ip, c->overload.port))
+			yaml_report_error(
+				r, f->node->line, f->node->column,
+				"frontend %s covers node.overload.listen; keep them apart "
+				"by address or port",
+				addr_format_frontend(f->frontend, text));
 	}
 }
 
@@ -418,25 +424,43 @@ static void check_cover_dcgm(const struct config_pool *p, const struct items *fr
 				 endpoint_label(&p->endpoints[i]), frontends, r);
 }
 
-static void check_served(const struct config *c, const struct items *endpoints,
-			 struct yaml_report *r)
+/* `key` is that of an address where pintled itself listens. */
+static void check_own(const char *key, const struct endpoint_addr *own,
+		      const struct items *endpoints, struct yaml_report *r)
 {
-	struct endpoint_addr served;
+	char text[ADDR_TEXT_SIZE];
 
-	if (!c->metrics || addr_parse_endpoint(c->metrics, &served, NULL))
-		return;
-	served.any_ip = addr_is_any(&served.ip);
 	for (size_t i = 0; i < endpoints->count; i++) {
 		const struct item *e = &endpoints->all[i];
 		const struct yaml_node *place = yaml_node_towards(e->node, "listen", NULL);
 
-		if (same_listener(&served, &e->endpoint->listen))
-			yaml_report_error(
-				r, place->line, place->column,
-				"listen is node.metrics (%s), where pintled itself listens; "
-				"choose another port for one of them",
-				c->metrics);
+		if (same_listener(own, &e->endpoint->listen))
+			yaml_report_error(r, place->line, place->column,
+					  "listen is %s (%s), where pintled itself listens; "
+					  "choose another port for one of them",
+					  key, addr_format(&own->ip, own->port, text));
 	}
+}
+
+static void check_served(const struct config *c, const struct yaml_node *root,
+			 const struct items *endpoints, struct yaml_report *r)
+{
+	const struct yaml_node *overload =
+		yaml_node_towards(yaml_node_get(root, "node"), "overload", "listen");
+	struct endpoint_addr served = {0};
+
+	if (c->overload.port)
+		check_own("node.overload.listen", &c->overload, endpoints, r);
+	if (!c->metrics || addr_parse_endpoint(c->metrics, &served, NULL))
+		return;
+	served.any_ip = addr_is_any(&served.ip);
+	check_own("node.metrics", &served, endpoints, r);
+	if (c->overload.port && same_listener(&served, &c->overload))
+		yaml_report_error(
+			r, overload->line, overload->column,
+			"listen is node.metrics (%s), too; choose another port for one of "
+			"them",
+			c->metrics);
 }
 
 /* ---- frontends with their pool --------------------------------------------- */
@@ -710,7 +734,7 @@ void config_check(const struct config *c, const struct yaml_node *root, struct y
 		config_others_check(c, &c->pools[i], n, r);
 	}
 	check_servers(&endpoints, r);
-	check_served(c, &endpoints, r);
+	check_served(c, root, &endpoints, r);
 	check_overlaps(&frontends, r);
 	check_cover(c, &frontends, &endpoints, r);
 	for (size_t i = 0; i < frontends.count; i++) {

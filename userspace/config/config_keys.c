@@ -120,6 +120,15 @@ static const struct yaml_key config_keys[] = {
 	{"node.group", &config_group_name, .max = 31, .absent = "root", NODE(group),
 	 .help = "The group that the pins belong to; its members can run the CLI's nouns."},
 
+	{"node.overload", &yaml_map,
+	 .help = "The overload responder, which answers connections of classes with `admission: "
+		 "divert`; see docs/classes.md."},
+	{"node.overload.listen", &config_address, NODE(overload),
+	 .absent = "port 9465 at the address from which this node reaches the pool's endpoints; at "
+		   "127.0.0.1 and ::1 where all such pools have `listen`",
+	 .help = "The responder's own address, which clients of pools with `address` must reach: "
+		 "their connections go there."},
+
 	{"node.daemonless", &yaml_duration, .min = 0, .max = 720 * HOUR, .preset = "10m",
 	 NODE(daemonless_ns),
 	 .help = "When pintled has been gone for this long, pools with `address` are left to "
@@ -376,7 +385,8 @@ static const struct yaml_key config_keys[] = {
 	 .preset = "proceed", CLASS(admission),
 	 .help = "What becomes of a connection of the class where every endpoint is full for it: "
 		 "`proceed`, it goes where it would without the limit; `refuse`, it is refused at "
-		 "once; `spill`, it goes to a pool of `fallback`."},
+		 "once; `spill`, it goes to a pool of `fallback`; `divert`, the overload "
+		 "responder answers it, by 429 with Retry-After."},
 	{"pools[].classes[].maxExtraLoad", &yaml_number, .policy = POLICY_TOO, .min = 0,
 	 .max = MAX_LOAD, CLASS(max_extra_load), .absent = "the pool's `stickiness.maxExtraLoad`",
 	 .help = "By how many request equivalents the preferred endpoint may be ahead of the least "

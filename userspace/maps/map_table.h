@@ -82,8 +82,9 @@
 		   "connections; failures of clients, ejected until",                              \
 	  .writer = "kernel; the daemon for listeners that the kernel did not see, and "           \
 		    "for answers that outweigh failures of clients")                               \
-	X(sockets, SOCKMAP, __u32, __u64, PINTLE_MAX_ENDPOINTS *PINTLE_SOCKETS_PER_ENDPOINT,       \
-	  COPIED, .write_only = true, .key = "16 x endpoint + i", .holds = "its LISTEN sockets",   \
+	X(sockets, SOCKMAP, __u32, __u64, PINTLE_SOCKET_SLOTS, COPIED, .write_only = true,         \
+	  .key = "16 x endpoint + i",                                                              \
+	  .holds = "its LISTEN sockets; behind the endpoints', the overload responder's",          \
 	  .writer = "sockops at `listen()`, the daemon at start")                                  \
 	X(affinity, LRU_HASH, struct pintle_affinity_key, struct pintle_affinity, ANY, COPIED,     \
 	  .key = "pool, session key", .holds = "endpoint, bound, used, client",                    \

@@ -36,6 +36,7 @@ struct question {
 	const struct explain_asked *asked;
 	struct pintle_pool pool;
 	uint32_t members;
+	bool responder;                      /* the overload responder takes the connection */
 	uint32_t session_extra;              /* decide_extra() of the session */
 	struct decide_candidate bound;       /* with generation 0: none is preferred */
 	struct decide_candidate home;        /* likewise */
@@ -372,7 +373,7 @@ static void decide_once(const struct question *q, uint32_t seed, uint32_t random
 		if (decide_sample_done(&drawn, n, size, i))
 			break;
 	}
-	decide_end(&rule, max_extra(q), class_of(q)->admission, r);
+	decide_end(&rule, max_extra(q), decide_admission(class_of(q)->admission, q->responder), r);
 }
 
 static void decide_often(struct question *q)
@@ -529,8 +530,8 @@ static int loads_take(struct question *q)
 
 /* ---- the whole ----------------------------------------------------------------------- */
 
-/* As pool_mode() and daemon_silent() in bpf/choose.bpf.h, and what the hooks do before they
- * choose. */
+/* As pool_mode(), daemon_silent() and responder_of() in bpf/choose.bpf.h, and what the hooks do
+ * before they choose. */
 static int circumstances_read(struct question *q)
 {
 	struct pintle_override o = {0};
@@ -545,6 +546,8 @@ static int circumstances_read(struct question *q)
 			       ? o.mode
 			       : q->pool.mode;
 	q->out->daemonless = eligible_daemonless(&q->pool, node.heartbeat_ns, now);
+	q->responder =
+		!q->out->daemonless && node.responders[PINTLE_RESPONDER_AT(q->asked->family)].port;
 	q->out->passes =
 		q->out->mode == PINTLE_MODE_OFF ||
 		(hook_has(q->pool.decided_by, PINTLE_TRAIT_DAEMONLESS) && node.daemonless_ns &&

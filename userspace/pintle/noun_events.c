@@ -278,6 +278,7 @@ static void print_text(const struct follower *f, const struct event_row *r)
 	bool failed = e->error || e->type == PINTLE_EVENT_EJECTED ||
 		      (!is_of_endpoint(r) && (e->outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
 					      e->outcome == PINTLE_OUTCOME_REFUSED ||
+					      e->outcome == PINTLE_OUTCOME_DIVERTED ||
 					      e->outcome == PINTLE_OUTCOME_FORBIDDEN));
 
 	wall_text(e->time_ns, when);

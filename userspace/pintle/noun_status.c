@@ -5,6 +5,7 @@
 #include "../base/log.h"
 #include "../base/text.h"
 #include "../maps/names.h"
+#include "../net/addr.h"
 #include "output.h"
 #include "programs.h"
 #include "warnings.h"
@@ -252,6 +253,38 @@ static void print_connect(const struct status *t)
 	puts(link_is_pinned(t->cli, LINK_HINT) ? ", with hints" : "");
 }
 
+/* Where the overload responder is. */
+static cJSON *overload_new(const struct pintle_node *n)
+{
+	cJSON *list = cJSON_CreateArray();
+	char text[ADDR_TEXT_SIZE];
+	struct addr ip;
+
+	for (int i = 0; i < PINTLE_RESPONDERS; i++) {
+		const struct pintle_responder *r = &n->responders[i];
+
+		memcpy(ip.bytes, r->address, sizeof(ip.bytes));
+		if (r->port)
+			cJSON_AddItemToArray(list,
+					     cJSON_CreateString(addr_format(&ip, r->port, text)));
+	}
+	return list;
+}
+
+static void print_overload(const struct pintle_node *n)
+{
+	cJSON *list = overload_new(n), *at;
+	const char *before = "overload  answered at";
+
+	cJSON_ArrayForEach (at, list) {
+		printf("%s %s", before, cJSON_GetStringValue(at));
+		before = " and";
+	}
+	if (list->child)
+		printf("\n");
+	cJSON_Delete(list);
+}
+
 static void print_node(const struct status *t)
 {
 	const struct pintle_node *n = &t->s->node;
@@ -272,6 +305,7 @@ static void print_node(const struct status *t)
 		printf("config    %s\n", n->config);
 	if (n->metrics[0])
 		printf("metrics   http://%s/metrics\n", n->metrics);
+	print_overload(n);
 	if (n->reconciled_ns)
 		printf("counters  compared with the sockets %s ago, drift %llu\n",
 		       age_text(seconds_since(t->s, n->reconciled_ns), age), n->drift);
@@ -427,6 +461,10 @@ GET_NODE_COUNT(group_id, group)
 GET_NODE_COUNT(oneshot_devices, devices)
 GET_TEXT(config)
 GET_TEXT(metrics)
+GET(overload)
+{
+	return value_json(overload_new(&t->s->node));
+}
 GET(kubernetes)
 {
 	const struct pintle_node *n = &t->s->node;
@@ -475,6 +513,9 @@ static const struct column columns[] = {
 	 .help = "devices that one-shot is attached to; each direction of a device counts as one"},
 	{.key = "config", COLUMN(config), .help = "text: path of the configuration, or null"},
 	{.key = "metrics", COLUMN(metrics), .help = "text: address of /metrics; null: not served"},
+	{.key = "overload",
+	 COLUMN(overload),
+	 .help = "list of text: where the overload responder is; empty: there is none"},
 	{.key = "kubernetes",
 	 COLUMN(kubernetes),
 	 .help = "{up, synced, writes (bool: conditions and Events), left and no_room (how many "

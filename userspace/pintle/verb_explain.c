@@ -527,11 +527,13 @@ static void print_chances(const struct explanation *e)
 }
 
 /* Why nobody of the class is let in. */
-static void print_refused(const struct explanation *e, const char *who)
+static void print_told_no(const struct explanation *e, const char *who)
 {
 	const struct explain *x = e->x;
 
-	printf("%s: %s would be refused: ", e->pool->name, who);
+	printf("%s: %s would be %s: ", e->pool->name, who,
+	       x->outcome == PINTLE_OUTCOME_DIVERTED ? "answered by the overload responder"
+						     : "refused");
 	if (eligible_all(x->pool_in_flight, x->pool_connections)) {
 		printf("its class has %llu connections in the pool, of %u that it may have\n",
 		       (unsigned long long)x->pool_in_flight, x->pool_connections);
@@ -557,8 +559,9 @@ static void print_choice(const struct explanation *e)
 		printf("%s: %s would be refused: no rule of the pool's access lets this client "
 		       "in\n",
 		       e->pool->name, who);
-	else if (outcome_counted(e, x->outcome) == PINTLE_OUTCOME_REFUSED)
-		print_refused(e, who);
+	else if (outcome_counted(e, x->outcome) == PINTLE_OUTCOME_REFUSED ||
+		 x->outcome == PINTLE_OUTCOME_DIVERTED)
+		print_told_no(e, who);
 	else if (!x->likeliest)
 		printf("%s: no endpoint may be chosen for %s: connections %s\n", e->pool->name, who,
 		       without_endpoints(e->pool));

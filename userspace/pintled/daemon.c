@@ -20,6 +20,7 @@
 #include "pass.h"
 #include "oneshot.h"
 #include "order.h"
+#include "overload.h"
 #include "pods.h"
 #include "poll.h"
 #include "metrics_page.h"
@@ -64,6 +65,7 @@ struct daemon {
 	struct exporter *exporter;
 	struct oneshot *oneshot;
 	struct orders *orders;
+	struct overload *overload;
 	struct cluster *cluster; /* NULL: no Kubernetes */
 	uint64_t found_hash;     /* of the cluster's pools in the current configuration */
 	bool behind;             /* the cluster's pools could not be applied */
@@ -198,6 +200,7 @@ static void render(struct metrics_text *out, void *arg)
 		.telemetry = d->telemetry,
 		.attachment = d->attachment,
 		.process = &d->process,
+		.overload = d->overload,
 		.cluster = d->cluster,
 		.clients = clients_count(d->clients),
 	};
@@ -254,6 +257,7 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 
 	oneshot_configure(d->oneshot, c, p);
 	clients_configure(d->clients, c);
+	overload_configure(d->overload, c, p);
 	pass_configure(attachment_pass(d->attachment), c, p);
 	publication_free(d->publication);
 	d->publication = p;
@@ -431,6 +435,7 @@ static void on_tending(uv_timer_t *timer)
 
 	look_at_settings(d);
 	orders_update(d->orders, d->maps, d->publication, poller_others(d->poller));
+	overload_look(d->overload);
 	if (!attachment_tend(d->attachment, d->config))
 		return;
 	/* While a hook was lost, nothing noticed sockets that listened, connected or closed. */
@@ -467,6 +472,7 @@ static int daemon_configure(struct daemon *d)
 	if (err)
 		return err;
 	clients_configure(d->clients, d->config);
+	overload_configure(d->overload, d->config, d->publication);
 	pass_configure(attachment_pass(d->attachment), d->config, d->publication);
 	return poller_configure(d->poller, d->config, d->publication);
 }
@@ -556,6 +562,9 @@ static int daemon_start(struct daemon *d)
 		err = poller_new(&d->loop, attachment_netns(d->attachment), d->maps, &d->poller);
 	if (!err)
 		err = orders_new(&d->orders);
+	if (!err)
+		err = overload_new(&d->loop, d->maps, attachment_netns(d->attachment),
+				   &d->overload);
 	if (!err && d->config->metrics)
 		err = exporter_new(&d->loop, d->config->metrics, &exporter_callbacks, d,
 				   &d->exporter);
@@ -621,6 +630,7 @@ static void daemon_stop(struct daemon *d)
 	oneshot_free(d->oneshot);
 	poller_free(d->poller);
 	orders_free(d->orders);
+	overload_free(d->overload);
 	clients_free(d->clients);
 	if (d->attachment)
 		pass_stop(attachment_pass(d->attachment));

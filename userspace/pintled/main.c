@@ -6,6 +6,7 @@
 #include "../base/util.h"
 #include "pins.h"
 #include "daemon.h"
+#include "../responder/responder.h"
 #include "options.h"
 
 static int run_detach(const struct options *o)
@@ -38,6 +39,8 @@ int main(int argc, char **argv)
 {
 	struct options o = {.level = LOG_INFO};
 
+	if (argc == 2 && !strcmp(argv[1], RESPONDER_OPTION))
+		return responder_run();
 	daemon_options_parse(argc, argv, &o);
 	log_init("pintled", o.level);
 	log_libbpf();

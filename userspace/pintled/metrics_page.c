@@ -117,6 +117,38 @@ NODE_VALUE(value_kube_requests, cluster_figures(p->from->cluster).requests,
 NODE_VALUE(value_kube_failures, cluster_figures(p->from->cluster).failures,
 	   cluster_figures(p->from->cluster).there)
 
+static bool overload_is_up(const struct page *p)
+{
+	bool up;
+
+	return overload_wanted(p->from->overload, &up) && up;
+}
+
+static bool has_overload(const struct page *p)
+{
+	bool up;
+
+	return overload_wanted(p->from->overload, &up);
+}
+
+NODE_VALUE(value_overload_up, overload_is_up(p), has_overload(p))
+NODE_VALUE(value_overload_open, has_overload(p) ? overload_board(p->from->overload)->open : 0,
+	   has_overload(p))
+
+static void value_overload_connections(const struct page *p)
+{
+	static const char *const names[] = {
+#define X(symbol, name, says) [RESPONDER_##symbol] = (name),
+		RESPONDER_RESULTS(X)
+#undef X
+	};
+	const struct board *b = overload_board(p->from->overload);
+
+	for (size_t i = 0; b && i < ARRAY_SIZE(names); i++)
+		metrics_sample_u64(p->out, __atomic_load_n(&b->counts[i], __ATOMIC_RELAXED),
+				   names[i], NULL);
+}
+
 /* The poller knows pools by their index in the configuration. */
 static void value_saturation(const struct page *p)
 {
@@ -278,6 +310,20 @@ static const struct row {
 	 .family.more =
 		 "0: no pool wants one request per connection, or pintled's log says what is "
 		 "wrong."},
+	{NODE(GAUGE, "pintle_overload_up", value_overload_up),
+	 .family.help =
+		 "1: the overload responder takes connections; 0: those that it would answer "
+		 "are refused.",
+	 .family.more = "This and the next two only where a class has `admission: divert`; see "
+			"[classes.md](classes.md#the-overload-responder)."},
+	{NODE(GAUGE, "pintle_overload_open", value_overload_open),
+	 .family.help = "Connections to the overload responder that are open, at most 1,024."},
+	{NODE(COUNTER, "pintle_overload_connections_total", value_overload_connections, "result"),
+	 .family.help = "Connections to the overload responder that ended, by what became of them.",
+	 .family.more =
+		 "`answered`: 429. Reset: `not_http`, `full` (1,024 were open), "
+		 "`client_full` (16 of that client's), `not_diverted`. Closed: `unfinished`, "
+		 "without a request line within 5 s."},
 	{NODE(GAUGE, "pintle_clients", value_clients),
 	 .family.help = "Cgroups whose client is known by a name, a pod or one of clients; 0 "
 			"where no key or group is cgroup."},

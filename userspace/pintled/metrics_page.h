@@ -8,6 +8,7 @@
 #include "../base/metrics_text.h"
 #include "attach.h"
 #include "cluster.h"
+#include "overload.h"
 #include "poll.h"
 #include "process.h"
 #include "telemetry.h"
@@ -20,6 +21,7 @@ struct metrics_sources {
 	const struct telemetry *telemetry;
 	const struct attachment *attachment;
 	const struct process *process;
+	const struct overload *overload;
 	const struct cluster *cluster; /* NULL: no Kubernetes */
 	size_t clients;                /* cgroups whose client is known by a name */
 };

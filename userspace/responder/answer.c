@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "answer.h"
+
+#include <ctype.h>
+#include <stdio.h>
+
+#include "../base/util.h"
+#include "board.h"
+
+uint32_t answer_seconds(uint32_t seconds, uint32_t random)
+{
+	uint32_t least = seconds < BOARD_SECONDS_MAX ? seconds : BOARD_SECONDS_MAX;
+
+	least += !least;
+	return MIN(least + random % (least + 1), (uint32_t)BOARD_SECONDS_MAX);
+}
+
+/* "the class 'batch'"; other characters than those of plain names are left out. */
+static void class_words(char *buf, size_t size, const char *name)
+{
+	char plain[PINTLE_CLASS_NAME_SIZE];
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(plain) - 1 && name[i]; i++)
+		if (isalnum((unsigned char)name[i]) || memchr("-_.", name[i], 3))
+			plain[n++] = name[i];
+	plain[n] = '\0';
+	snprintf(buf, size, n ? "of the class '%s' " : "", plain);
+}
+
+size_t answer_write(char buf[ANSWER_SIZE], uint32_t seconds, const char *class_name, bool is_head,
+		    time_t now)
+{
+	char of[PINTLE_CLASS_NAME_SIZE + 32], body[384], date[64];
+	struct tm tm;
+	int length, n;
+
+	class_words(of, sizeof(of), class_name);
+	length = snprintf(body, sizeof(body),
+			  "{\"error\":{\"message\":\"All servers have as many requests %sas they "
+			  "take now; try again in %u s.\",\"type\":\"rate_limit_error\","
+			  "\"param\":null,\"code\":\"rate_limit_exceeded\"}}\n",
+			  of, seconds);
+	gmtime_r(&now, &tm);
+	strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+	n = snprintf(buf, ANSWER_SIZE,
+		     "HTTP/1.1 429 Too Many Requests\r\n"
+		     "Date: %s\r\n"
+		     "Content-Type: application/json\r\n"
+		     "Content-Length: %d\r\n"
+		     "Retry-After: %u\r\n"
+		     "Cache-Control: no-store\r\n"
+		     "Connection: close\r\n\r\n%s",
+		     date, length, seconds, is_head ? "" : body);
+	return (size_t)n;
+}
