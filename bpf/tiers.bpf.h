@@ -90,14 +90,17 @@ __weak __noinline int tier_enter(struct terms *t, const struct pintle_ref *asked
 {
 	const struct pintle_other *other;
 	struct pintle_pool *pool;
-	__u32 id, generation, mode, class_id;
+	__u32 id, generation, mode, class_id, at = tier - 1;
 
 	if (!t || !asked)
 		return 0;
 	pool = pool_find(asked->id, asked->generation);
-	if (!pool || !tier || tier >= TIER_COUNT)
+	if (!pool)
 		return 0;
-	other = &pool->others[tier - 1];
+	hide(at);
+	if (at >= PINTLE_MAX_OTHERS)
+		return 0;
+	other = &pool->others[at];
 	if (!other->checked)
 		return 0;
 	id = other->pool.id;

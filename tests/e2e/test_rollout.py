@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Roll-out: other pools that take a pool's connections, in both hooks."""
+import signal
 import socket
 
 from clients import FRONTEND, source
 from harness import case
-from kernel import wait_for
+from kernel import BUILD, wait_for
 from pods import SERVICE, Cluster
 from test_classes import empty, fill, is_refused
 
@@ -39,6 +40,12 @@ class Lookup:
     def ask(self, i=1):
         return self.node.ask(FRONTEND["v4"], source(i))
 
+    def connect(self, i=1):
+        return self.node.connect(FRONTEND["v4"], source(i))
+
+    def pintle_is_running(self, *words):
+        return self.node.popen([BUILD / "pintle", "--bpffs", self.node.bpffs, *words], log="waits.log")
+
     def load(self):
         return self.node.load(FRONTEND["v4"], workers=3)
 
@@ -72,6 +79,12 @@ class Connect:
 
     def ask(self, i=1):
         return self.client.ask(SERVICE["v4"], options=[(socket.SOL_SOCKET, socket.SO_MARK, i)])
+
+    def connect(self, i=1):
+        return self.client.connect(SERVICE["v4"], options=[(socket.SOL_SOCKET, socket.SO_MARK, i)])
+
+    def pintle_is_running(self, *words):
+        return self.cluster.node.popen([BUILD / "pintle", "--bpffs", self.cluster.bpffs, *words], log="waits.log")
 
     def load(self):
         return self.client.load(SERVICE["v4"], workers=3)
@@ -237,3 +250,52 @@ def test_changes_under_load(node, hook):
     wait_for(lambda: {e["in_flight"] + e["pending"] for e in world.cli("endpoints")} == {0})
     assert world.daemon.metric("pintle_in_flight_drift_total") == 0
     assert served(world, "other")
+
+
+def one_server(node, hook):
+    world = HOOKS[hook](node)
+    world.start(world.pool(world.servers(1), "pool", 0))
+    return world
+
+
+@case(each=tuple(HOOKS))
+def test_drain_waits(node, hook):
+    """`pintle drain --wait` ends when the last connection has, with and without the daemon."""
+    world = one_server(node, hook)
+    for killed in (False, True):
+        with world.connect() as c:
+            c.ask()
+            if killed:
+                world.daemon.kill()
+            waits = world.pintle_is_running("drain", "pool/s0", "--wait", "--deadline", "1m")
+            wait_for(lambda: world.cli("endpoints")[0]["drained"])
+            assert waits.poll() is None
+        assert waits.wait(20) == 0
+        told = (node.dir / "waits.log").read_text()
+        assert "drained; 1 open connections continue" in told and "no connection is open" in told, told
+        world.pintle("undrain", "pool/s0")
+
+
+@case(each=("deadline", "interrupt", "undrained"))
+def test_drain_does_not_wait_for_ever(node, each):
+    """At the deadline the exit status is 3. Then, and after Ctrl-C, the endpoint stays drained."""
+    world = one_server(node, "lookup")
+    with world.connect() as c:
+        c.ask()
+        waits = world.pintle_is_running("drain", "s0", "--wait", *(["--deadline", "300ms"] if each == "deadline" else []))
+        wait_for(lambda: world.cli("endpoints")[0]["drained"])
+        if each == "interrupt":
+            waits.send_signal(signal.SIGINT)
+        elif each == "undrained":
+            world.pintle("undrain", "s0")
+        status = waits.wait(20)
+    told = (node.dir / "waits.log").read_text()
+    assert {"deadline": status == 3 and "1 connections are open" in told, "interrupt": status == -signal.SIGINT,
+            "undrained": status == 1 and "it was undrained" in told}[each], (status, told)
+    assert world.cli("endpoints")[0]["drained"] == (each != "undrained")
+
+
+@case(each=(("drain", "s0", "--deadline", "1m"), ("drain", "s0", "--wait", "--deadline", "5"), ("undrain", "s0", "--wait")))
+def test_drain_options(node, each):
+    refused = node.run(BUILD / "pintle", *each, check=False)
+    assert refused.returncode == 2, refused

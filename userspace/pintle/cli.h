@@ -31,7 +31,13 @@
 #include "../maps/state.h"
 #include "../base/util.h"
 
-enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_UNTOLD = 2 /* of diff, as diff(1) */ };
+enum {
+	EXIT_OK = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2,
+	EXIT_UNTOLD = 2, /* of diff, as diff(1) */
+	EXIT_DEADLINE = 3,
+};
 
 struct command;
 
@@ -43,7 +49,9 @@ struct cli {
 	bool json;
 	bool color; /* stdout takes colours */
 	bool help, version;
-	char **words; /* the command's arguments, not the command itself */
+	bool wait;            /* --wait */
+	uint64_t deadline_ns; /* --deadline; 0: none */
+	char **words;         /* the command's arguments, not the command itself */
 	int word_count;
 };
 
@@ -68,10 +76,11 @@ enum word_kind {
 #define COMMAND_WORDS 2
 
 /* Options that only some commands take, as bits. */
-#define OPTION_OUTPUT 0x1 /* -o */
-#define OPTION_POOL   0x2 /* --pool */
-#define OPTION_BPFFS  0x4 /* --bpffs: the command uses the maps */
-#define OPTION_CLIENT 0x8 /* --source and the others that tell of a client */
+#define OPTION_OUTPUT 0x1  /* -o */
+#define OPTION_POOL   0x2  /* --pool */
+#define OPTION_BPFFS  0x4  /* --bpffs: the command uses the maps */
+#define OPTION_CLIENT 0x8  /* --source and the others that tell of a client */
+#define OPTION_WAIT   0x10 /* --wait and --deadline */
 #define OPTIONS_VERB  OPTION_BPFFS
 #define OPTIONS_NOUN  (OPTION_BPFFS | OPTION_OUTPUT)
 

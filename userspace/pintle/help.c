@@ -13,6 +13,7 @@ const struct exit_help exit_helps[] = {
 	 "fails"},
 	{EXIT_USAGE,
 	 "a mistake in the command line, or in the file that was checked; also `diff` if it cannot tell"},
+	{EXIT_DEADLINE, "the deadline of `drain --wait` passed with connections open"},
 };
 const size_t exit_help_count = ARRAY_SIZE(exit_helps);
 

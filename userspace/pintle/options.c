@@ -6,6 +6,7 @@
 
 #include "../base/log.h"
 #include "../base/text.h"
+#include "../yaml/yaml_value.h"
 
 const struct option_help options[] = {
 	{"bpffs", 0, "DIR", "where the maps are pinned (PINTLE_BPFFS, else " DEFAULT_BPFFS ")",
@@ -19,6 +20,9 @@ const struct option_help options[] = {
 	{"bytes", 0, "N", "as if its session's context had N bytes", OPTION_CLIENT},
 	{"class", 0, "NAME", "a connection of this class; the default is what the pool's rules say",
 	 OPTION_CLIENT},
+	{"wait", 0, NULL, "wait until no connection of this node is open at the endpoint",
+	 OPTION_WAIT},
+	{"deadline", 0, "TIME", "with --wait: for so long at most, such as 5m", OPTION_WAIT},
 	{"help", 'h', NULL, "what the program does; `pintle COMMAND --help`: what a command does",
 	 0},
 	{"version", 'V', NULL, "the version", 0},
@@ -35,6 +39,8 @@ enum {
 	OPT_POD,
 	OPT_BYTES,
 	OPT_CLASS,
+	OPT_WAIT,
+	OPT_DEADLINE,
 	OPT_HELP,
 	OPT_VERSION,
 	OPT_FIRST = 256
@@ -116,6 +122,18 @@ static int output_set(struct cli *cli, const char *format)
 	return 0;
 }
 
+static int deadline_set(struct cli *cli, const char *text)
+{
+	static const struct yaml_key key = {
+		.type = &yaml_duration, .min = 1e6, .max = 30 * 86400e9};
+	struct yaml_value v = {.key = &key, .text = text, .length = strlen(text)};
+
+	if (!yaml_duration.read(&v, &cli->deadline_ns))
+		return 0;
+	log_error("--deadline takes a time such as 90s, 5m or 2h, not '%s'", text);
+	return EXIT_USAGE;
+}
+
 static int option_set(struct cli *cli, int which, const char *argument)
 {
 	const char **word = option_word(cli, which);
@@ -134,6 +152,11 @@ static int option_set(struct cli *cli, int which, const char *argument)
 		return 0;
 	case OPT_OUTPUT:
 		return output_set(cli, argument);
+	case OPT_WAIT:
+		cli->wait = true;
+		return 0;
+	case OPT_DEADLINE:
+		return deadline_set(cli, argument);
 	case OPT_HELP:
 		cli->help = true;
 		return 0;
@@ -156,6 +179,14 @@ static int options_fit(struct cli *cli)
 		if (!word || !*word || c->options & options[i].bit)
 			continue;
 		log_error("%s takes no --%s", c->name, options[i].name);
+		return usage_error(cli);
+	}
+	if ((cli->wait || cli->deadline_ns) && !(c->options & OPTION_WAIT)) {
+		log_error("%s takes no --%s", c->name, cli->wait ? "wait" : "deadline");
+		return usage_error(cli);
+	}
+	if (cli->deadline_ns && !cli->wait) {
+		log_error("--deadline is for --wait; add it");
 		return usage_error(cli);
 	}
 	if (cli->json && !(c->options & OPTION_OUTPUT)) {
