@@ -19,6 +19,7 @@ struct terms {
 	__u8 would : 1;                 /* mode shadow: nothing is placed, see shadow.bpf.h */
 	__u8 forbidden : 1;             /* the client may not connect to the pool */
 	__u8 full : 1;                  /* the pool has no room for it, as placed_over() found */
+	__u8 over : 1;                  /* its session has more than its share of the class */
 	__u8 mode : 2;                  /* enum pintle_mode */
 	__u8 asked_mode : 2;            /* of the pool that is asked, like the next two */
 	__u8 asked_class : 3;
@@ -166,7 +167,7 @@ __weak __noinline int endpoint_full(const struct terms *t, struct decide_candida
 	counts = inflight_find(&id);
 	h = bpf_map_lookup_elem(&health, &id);
 	if (pool && counts && h)
-		c->full = eligible_full(class_of(pool, t), t->class_id, counts, h);
+		c->full = eligible_full(class_of(pool, t), t->class_id, counts, h, t->over);
 	return 0;
 }
 
@@ -199,7 +200,7 @@ __weak __noinline int endpoint_mark(const struct terms *t, const struct decide_c
 	struct pintle_health *h;
 	bool full;
 
-	if (!t || !c || t->would || (!c->fresh && !t->daemonless))
+	if (!t || !c || t->would || t->over || (!c->fresh && !t->daemonless))
 		return 0;
 	full = decide_full_by_load(limit, load, c->full);
 	if (full == !!(c->full & DECIDE_FULL_BEFORE))
@@ -251,7 +252,84 @@ __weak __noinline int class_over(const struct terms *t, __u32 more)
 		return 0;
 	bpf_loop(PINTLE_MAX_MEMBERS, class_sum_member, &s, 0);
 	pool = pool_of(t);
-	return pool && (__s64)(s.in_flight + more) > (__s64)class_of(pool, t)->pool_connections;
+	return pool && (__s64)(s.in_flight + more) >
+			       (__s64)eligible_bound(class_of(pool, t)->pool_connections, t->over);
+}
+
+/* ---- shares ------------------------------------------------------------------------- */
+
+/* Whether a session that keeps coming back gets no further connection. */
+static __always_inline bool share_used(const struct pintle_affinity_key *from, __u32 places,
+				       __u32 open, __u64 sessions, __u64 now)
+{
+	struct pintle_affinity_key key = *from; /* Linux 6.1 takes keys only from the stack */
+	struct pintle_refusal *r = bpf_map_lookup_elem(&refusals, &key);
+
+	return r && eligible_suspected(r, now) && eligible_over(places, open + 1, sessions + !open);
+}
+
+/* Finds whether the session has more of its class than its share: t->over, and t->full of one that
+ * keeps coming back. */
+__weak __noinline int share_judge(struct terms *t)
+{
+	struct pintle_affinity_key key;
+	struct pintle_affinity *a;
+	struct pintle_pool *pool;
+	__u32 places, open = 0;
+	__u64 *n, sessions;
+
+	if (!t)
+		return 0;
+	t->over = 0;
+	if (t->would || t->key.session.kind == PINTLE_KEY_NONE)
+		return 0;
+	pool = pool_of(t);
+	places = pool ? class_of(pool, t)->places : 0;
+	n = places ? sharing_of(t->key.pool, t->class_id) : NULL;
+	if (!n)
+		return 0;
+	sessions = *n;
+	key = t->key;
+	a = binding_find(&key);
+	if (a)
+		open = a->open;
+	t->over = eligible_over(places, open, sessions);
+	if (share_used(&t->key, places, open, sessions, t->now))
+		t->full = 1;
+	return 0;
+}
+
+/* Notes that the connection is told no. */
+__weak __noinline int share_refuse(const struct terms *t)
+{
+	struct pintle_refusal first = {}, *r;
+	struct pintle_affinity_key key;
+	struct pintle_bindings *n;
+	struct pintle_pool *pool;
+	__u32 id;
+
+	if (!t || t->key.session.kind == PINTLE_KEY_NONE)
+		return 0;
+	pool = pool_of(t);
+	if (!pool || !class_of(pool, t)->places)
+		return 0;
+	key = t->key;
+	r = bpf_map_lookup_elem(&refusals, &key);
+	if (!r) {
+		first.told_ns = t->now;
+		bpf_map_update_elem(&refusals, &key, &first, BPF_NOEXIST);
+		return 0;
+	}
+	if ((__s64)(t->now - r->told_ns) >= (__s64)PINTLE_RETRY_NS)
+		r->again = 0;
+	else if (r->again < PINTLE_RETRIES)
+		__sync_fetch_and_add(&r->again, 1);
+	r->told_ns = t->now;
+	id = t->key.pool;
+	n = bpf_map_lookup_elem(&bindings, &id);
+	if (n && r->again >= PINTLE_RETRIES)
+		__sync_fetch_and_add(&n->retry_suspected, 1);
+	return 0;
 }
 
 #define PLACE_ATTEMPTS 3
@@ -276,7 +354,8 @@ __weak __noinline int placed_over(const struct terms *t, __u32 endpoint)
 	    !(class->connections | class->pool_connections))
 		return 0;
 	n = counters_find(endpoint, t->class_id);
-	if (n && class->connections && (__s64)eligible_in_flight(n) > (__s64) class->connections)
+	if (n && class->connections &&
+	    (__s64)eligible_in_flight(n) > (__s64)eligible_bound(class->connections, t->over))
 		return 1;
 	return class_over(t, 0);
 }
@@ -420,7 +499,7 @@ __weak __noinline int rule_prefer(struct decide_state *rule, const struct terms 
 	pool = pool_of(t);
 	if (!pool)
 		return 0;
-	rule->limit = class_of(pool, t)->limit;
+	rule->limit = eligible_bound(class_of(pool, t)->limit, t->over);
 	rule->full = t->full || class_over(t, 1);
 	decide_prefer_first(rule, preferred_find, t, c);
 	return 0;
@@ -596,6 +675,12 @@ static __always_inline void count_outcome(__u32 pool, __u32 outcome)
 static __always_inline bool is_told_no(__u32 outcome)
 {
 	return outcome == PINTLE_OUTCOME_REFUSED || outcome == PINTLE_OUTCOME_FORBIDDEN;
+}
+
+/* Whether the class of the connection had no room for it. */
+static __always_inline bool is_turned_away(__u32 outcome)
+{
+	return outcome == PINTLE_OUTCOME_REFUSED || outcome == PINTLE_OUTCOME_DIVERTED;
 }
 
 /* Whether an operator who looks for trouble wants to see each decision with this outcome. */

@@ -299,6 +299,43 @@ static __always_inline void bind_session(const struct pintle_affinity_key *key, 
 
 /* ---- what a session has open ---------------------------------------------------- */
 
+/* How many sessions with open connections share the places of the class. */
+static __always_inline __u64 *sharing_of(__u32 pool, __u32 class_id)
+{
+	struct pintle_bindings *n = bpf_map_lookup_elem(&bindings, &pool);
+
+	if (!n)
+		return NULL;
+	barrier(); /* as in counters_find() */
+	return &n->sharing[class_id & (PINTLE_MAX_CLASSES - 1)];
+}
+
+/* Only the program that swaps `sharing` counts: so the count is the number of those marks, but for
+ * bindings that were evicted. */
+static __always_inline void sharing_begin(const struct pintle_affinity_key *key,
+					  const struct pintle_pool *pool, struct pintle_affinity *a,
+					  __u32 class_id)
+{
+	__u32 at = class_id & (PINTLE_MAX_CLASSES - 1);
+	__u64 *n;
+
+	if (!pool->class_of[at].places || __sync_lock_test_and_set(&a->sharing, 1 + at))
+		return;
+	n = sharing_of(key->pool, at);
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+static __always_inline void sharing_end(const struct pintle_affinity_key *key,
+					struct pintle_affinity *a)
+{
+	__u32 class = __sync_lock_test_and_set(&a->sharing, 0);
+	__u64 *n = class ? sharing_of(key->pool, class - 1) : NULL;
+
+	if (n && (__s64)__sync_fetch_and_add(n, -1) <= 0)
+		__sync_fetch_and_add(n, 1);
+}
+
 /* Takes one off a count that never goes below 0. Suppose that a binding was evicted while two of
  * the session's connections were open, and was made anew by a third: three will be taken off a
  * count of one. The count is then too small until they have ended, which only lets the session be
@@ -311,14 +348,17 @@ static __always_inline void session_take_off(__u32 *count)
 
 /* Counts the connection as open in its session's binding, if its pool's requests are followed.
  * Returns whether it was counted: then session_close() must be called once when it ends. */
-static __always_inline bool session_open(const struct pintle_affinity_key *key)
+static __always_inline bool session_open(const struct pintle_affinity_key *key, __u32 class_id)
 {
 	struct pintle_pool *pool = pool_find(key->pool, key->pool_generation);
 	struct pintle_affinity *a = pool && pool->follow ? binding_find(key) : NULL;
 
-	if (a)
-		__sync_fetch_and_add(&a->open, 1);
-	return a;
+	if (!a)
+		return false;
+	__sync_fetch_and_add(&a->open, 1);
+	if (!a->sharing)
+		sharing_begin(key, pool, a, class_id);
+	return true;
 }
 
 /* Ends what session_open() began. `in` and `out` are all bytes of requests and of answers on the
@@ -331,6 +371,8 @@ static __always_inline void session_close(const struct pintle_affinity_key *key,
 	if (!a)
 		return;
 	session_take_off(&a->open);
+	if (a->sharing && !a->open)
+		sharing_end(key, a);
 	if (t && t->flags & PINTLE_TURN_RESTS)
 		session_take_off(&a->idle);
 	/* The newest request and its answer; without a turn there was no more than one. */

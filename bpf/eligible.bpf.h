@@ -285,18 +285,43 @@ static __always_inline bool eligible_all(__u64 in_flight, __u32 most)
 	return most && (__s64)in_flight >= (__s64)most;
 }
 
-/* Returns DECIDE_FULL_*: why the endpoint is full for a class, besides its present load. */
+/* What a bound of the class's connections, or the limit, is for a session that is `over` its share:
+ * an eighth of it is left for those that are not, but never nothing for the one. */
+static __always_inline __u32 eligible_bound(__u32 bound, bool over)
+{
+	if (!over || bound < 2)
+		return bound;
+	return bound < 8 ? bound - 1 : DECIDE_ROOM(bound);
+}
+
+/* Whether a session with so many open connections has more than its share of the places, if so many
+ * sessions share them. */
+static __always_inline bool eligible_over(__u32 places, __u32 open, __u64 sessions)
+{
+	return places && open > 1 && sessions > 1 && open * sessions > places;
+}
+
+/* Whether a session is suspected of coming back without a pause. */
+static __always_inline bool eligible_suspected(const struct pintle_refusal *r, __u64 now)
+{
+	return r->again >= PINTLE_RETRIES && (__s64)(now - r->told_ns) < (__s64)PINTLE_RETRY_NS;
+}
+
+/* Returns DECIDE_FULL_*: why the endpoint is full for a class, besides its present load. For a
+ * session over its share the limit is where the endpoint has room, so that it does not matter what
+ * was. */
 static __always_inline __u32 eligible_full(const struct pintle_class *class, __u32 class_id,
 					   const struct pintle_inflight *counts,
-					   const struct pintle_health *h)
+					   const struct pintle_health *h, bool over)
 {
 	__u32 at = class_id & (PINTLE_MAX_CLASSES - 1), full = 0;
 
-	if (eligible_all(eligible_in_flight(&counts->by_class[at]), class->connections))
+	if (eligible_all(eligible_in_flight(&counts->by_class[at]),
+			 eligible_bound(class->connections, over)))
 		full |= DECIDE_FULL_CONNECTIONS;
 	if (h->closed_classes >> at & 1)
 		full |= DECIDE_FULL_RESERVED;
-	if (h->full_classes >> at & 1)
+	if (!over && h->full_classes >> at & 1)
 		full |= DECIDE_FULL_BEFORE;
 	return full;
 }

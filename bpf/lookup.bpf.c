@@ -287,6 +287,8 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 		r.outcome = PINTLE_OUTCOME_NO_ENDPOINT;
 	}
 	decision_remember(tuple, t, asked, &r);
+	if (is_turned_away(r.outcome))
+		share_refuse(t);
 	if (rare(r.outcome))
 		report_decision(tuple, t, &r, PINTLE_HOOK_LOOKUP);
 	if (r.generation || r.outcome == PINTLE_OUTCOME_DIVERTED)

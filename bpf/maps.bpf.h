@@ -249,6 +249,14 @@ struct {
 	__type(value, struct pintle_bindings);
 } MAP(bindings);
 
+/* How often a session of a class with places was told no, while it keeps coming back. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PINTLE_MAX_REFUSED);
+	__type(key, struct pintle_affinity_key);
+	__type(value, struct pintle_refusal);
+} MAP(refusals);
+
 /* The session that makes most of a pool's connections on this CPU, if one does. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -53,6 +53,8 @@ int pintle_choose(void *ctx __attribute__((unused)))
 	};
 	__u32 i;
 
+	if (!t.would)
+		share_judge(&t);
 	for (i = 0; i < CHOOSE_CASE_MAX; i++) {
 		struct decide_result r = {.outcome = PINTLE_OUTCOME_NO_ENDPOINT};
 

@@ -323,7 +323,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 		return;
 	client = c->flags & PINTLE_CONNECT_APART ? PINTLE_CLIENT_APART : c->client;
 	bind_session(&key, client, c->endpoint, c->generation, bpf_ktime_get_ns());
-	if (c->counted && !(c->flags & PINTLE_CONNECT_SESSION) && session_open(&key))
+	if (c->counted && !(c->flags & PINTLE_CONNECT_SESSION) && session_open(&key, c->class_id))
 		__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_SESSION);
 }
 

@@ -272,7 +272,7 @@ static __always_inline void bind_client(struct bpf_sock_ops *ctx, struct pintle_
 	bind_session(&key, client_of(t, pool->key_kind), conn->endpoint, conn->generation,
 		     conn->opened_ns);
 	turn = pool->follow ? turn_make(ctx, conn->opened_ns) : NULL;
-	if (!turn || !session_open(&key))
+	if (!turn || !session_open(&key, conn->class_id))
 		return;
 	/* Kept until the end: a reload may change what tells the pool's sessions apart. */
 	turn->session = key.session;

@@ -166,8 +166,9 @@ __weak __noinline int tier_next(struct terms *t, const struct pintle_ref *asked,
 }
 
 /* choose(), whose outcome in a fallback is that the connection was spilled. */
-static __always_inline void tier_choose(const struct terms *t, struct decide_result *r)
+static __always_inline void tier_choose(struct terms *t, struct decide_result *r)
 {
+	share_judge(t);
 	choose(t, r);
 	if (r->generation && t->tier >= TIER_FALLBACK)
 		r->outcome = PINTLE_OUTCOME_SPILLED;

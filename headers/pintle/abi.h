@@ -442,7 +442,9 @@ struct pintle_class {
 	__u32 connections;
 	__u32 pool_connections;
 	__u32 reserve; /* endpoints that are closed to classes of lower priority */
-	__u32 zero;
+	/* Connections of the class for which its bounds leave room at the endpoints that are ready,
+	 * which its sessions share; 0: nothing is shared. Written anew as endpoints come and go. */
+	__u32 places;
 };
 
 #define PINTLE_RULE_TRUSTED 0x1 /* hints of clients that match may raise their class */
@@ -846,7 +848,7 @@ struct pintle_affinity {
 	__u32 open;     /* the session's connections, opened and not closed, to any endpoint */
 	__u32 idle;     /* of these, those without a request, as of the newest pass */
 	__u32 context_bytes; /* of the session's newest request and its answer; 0: not known yet */
-	__u32 zero;
+	__u32 sharing;       /* 1 + the class in whose `sharing` the session counts; 0: none */
 };
 
 /* ---- classified: hash, pintle_affinity_key -> a session's class. Writer: CLI. ------ */
@@ -875,12 +877,32 @@ struct pintle_session_class {
 
 /* ---- bindings: mmap-able array, pool -> what became of its bindings. Writer: see each. -- */
 
-/* All numbers but `held` only grow. */
+/* All numbers but `held` and `sharing` only grow. */
 struct pintle_bindings {
 	__u64 made;    /* written by the kernel */
 	__u64 removed; /* expired, of a former pool or endpoint, or unbound: by daemon and CLI */
 	__u64 evicted; /* gone otherwise, as of the daemon's newest walk */
 	__u64 held;    /* there now, as of the daemon's newest walk */
+	/* Connections that were told no, of sessions that came back at once again and again.
+	 * Written by the kernel */
+	__u64 retry_suspected;
+	/* By class: sessions with open connections, which share the class's places. Written by the
+	 * kernel, corrected by the daemon's walk */
+	__u64 sharing[PINTLE_MAX_CLASSES];
+};
+
+/* ---- refusals: LRU hash, session -> how often it was told no. Writer: kernel. ------- */
+
+/* A session that was told no, and comes back within PINTLE_RETRY_NS, PINTLE_RETRIES times in a row,
+ * is suspected of retrying without a pause: until it makes one, it gets no more than its share. */
+#define PINTLE_RETRY_NS    1000000000ULL
+#define PINTLE_RETRIES     3
+#define PINTLE_MAX_REFUSED 8192
+
+struct pintle_refusal {
+	__u64 told_ns; /* when it was told no last */
+	__u32 again;   /* times in a row that it came back too soon */
+	__u32 zero;
 };
 
 /* ---- majorities: per-CPU array, pool -> a session that makes most of it. Writer: kernel. - */
@@ -1152,7 +1174,8 @@ PINTLE_ASSERT_SIZE(struct pintle_health, 3 * 64);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 48);
 PINTLE_ASSERT_SIZE(struct pintle_session_class, 40);
-PINTLE_ASSERT_SIZE(struct pintle_bindings, 32);
+PINTLE_ASSERT_SIZE(struct pintle_bindings, 40 + 8 * PINTLE_MAX_CLASSES);
+PINTLE_ASSERT_SIZE(struct pintle_refusal, 16);
 PINTLE_ASSERT_SIZE(struct pintle_majority, 40);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
 PINTLE_ASSERT_SIZE(struct pintle_decision, 32);

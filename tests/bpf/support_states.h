@@ -314,7 +314,7 @@ static inline uint32_t states_weigh_here(const struct states *s, struct weigh_on
 	decide_weigh(&one->candidate, &f, s->pool.departure, one->bound);
 	if (s->pool.class_of[0].flags & PINTLE_CLASS_BOUNDED)
 		one->candidate.full = (__u8)eligible_full(&s->pool.class_of[0], 0, &s->inflight[e],
-							  &s->health[e]);
+							  &s->health[e], false);
 	why = ineligible(&q, &score, one->daemonless);
 	one->eligible = !why;
 	return why;

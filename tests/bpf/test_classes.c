@@ -562,6 +562,111 @@ static void test_shadow_marks_nothing(void **state)
 	assert_int_equal(h.full_classes, 0);
 }
 
+/* ---- shares ---------------------------------------------------------------------------------- */
+
+/* Batch has 20 places, of which `taken` are. The session of 10.9.0.1 has `open` connections, and
+ * shares with `others` more. */
+static void batch_shares(uint32_t taken, uint32_t open, uint32_t others)
+{
+	struct pintle_inflight n = {.by_class = {[BATCH] = {.placed = taken, .opened = taken}}};
+	struct pintle_affinity a = {.endpoint = 0,
+				    .generation = GEN(0),
+				    .used_ns = w.now,
+				    .open = open,
+				    .sharing = 1 + BATCH};
+	struct pintle_bindings b = {.sharing = {[BATCH] = 1 + others}};
+	struct pintle_affinity_key key = {
+		.pool = POOL,
+		.pool_generation = POOL_GEN,
+		.session = {.kind = PINTLE_KEY_SOURCE, .prefix_bits = 128},
+	};
+
+	batch_is_bounded((struct pintle_class){.pool_connections = 20});
+	w.pool.class_of[BATCH].places = 20;
+	put_pool();
+	put(inflight, (uint32_t){0}, &n);
+	put(bindings, (uint32_t){POOL}, &b);
+	address_of("10.9.0.1", key.session.id);
+	put(affinity, key, &a);
+}
+
+static bool is_let_in(const char *from)
+{
+	return visit(from).verdict == SK_PASS;
+}
+
+/* An eighth of the places is left for sessions that have no more than their share. */
+static void test_who_is_over_its_share_is_told_no_first(void **state)
+{
+	(void)state;
+	make_endpoints(1);
+	batch_shares(17, 16, 1);
+	assert_true(is_let_in("10.9.0.1"));
+	batch_shares(18, 16, 1);
+	assert_false(is_let_in("10.9.0.1"));
+	assert_true(is_let_in("10.9.0.2"));
+	batch_shares(19, 16, 1);
+	assert_true(is_let_in("10.9.0.2"));
+	batch_shares(20, 16, 1);
+	assert_false(is_let_in("10.9.0.2"));
+	/* Its share, and no more: it may have what is left. */
+	batch_shares(18, 10, 1);
+	assert_true(is_let_in("10.9.0.1"));
+	/* Nobody to share with. */
+	batch_shares(19, 19, 0);
+	assert_true(is_let_in("10.9.0.1"));
+}
+
+static uint64_t retries(void)
+{
+	struct pintle_bindings n;
+
+	assert_int_equal(bpf_map_lookup_elem(map_fd(bindings), &(uint32_t){POOL}, &n), 0);
+	return n.retry_suspected;
+}
+
+/* As if it had been told no so long ago that it may come back. */
+static void pause_made(const char *from)
+{
+	struct pintle_affinity_key key = {
+		.pool = POOL,
+		.pool_generation = POOL_GEN,
+		.session = {.kind = PINTLE_KEY_SOURCE, .prefix_bits = 128},
+	};
+	struct pintle_refusal r;
+
+	address_of(from, key.session.id);
+	assert_int_equal(bpf_map_lookup_elem(map_fd(refusals), &key, &r), 0);
+	r.told_ns -= PINTLE_RETRY_NS;
+	put(refusals, key, &r);
+}
+
+/* A session that comes back at once again and again gets its share, and no more, until it makes a
+ * pause; also where there is room. */
+static void test_who_comes_back_at_once_gets_its_share(void **state)
+{
+	(void)state;
+	make_endpoints(1);
+	for (int i = 0; i < 3; i++) {
+		batch_shares(20, 10, 1);
+		assert_false(is_let_in("10.9.0.1"));
+	}
+	assert_int_equal(retries(), 0);
+	batch_shares(2, 10, 1);
+	assert_true(is_let_in("10.9.0.1")); /* twice is not yet again and again */
+	batch_shares(20, 10, 1);
+	assert_false(is_let_in("10.9.0.1"));
+	assert_int_equal(retries(), 1);
+	batch_shares(2, 10, 1);
+	assert_false(is_let_in("10.9.0.1"));
+	assert_true(is_let_in("10.9.0.2"));
+	batch_shares(2, 9, 1);
+	assert_true(is_let_in("10.9.0.1"));
+	batch_shares(2, 10, 1);
+	pause_made("10.9.0.1");
+	assert_true(is_let_in("10.9.0.1"));
+}
+
 static void test_a_class_may_have_its_own_extra(void **state)
 {
 	struct pintle_affinity a = {.endpoint = 0, .generation = GEN(0), .used_ns = w.now};
@@ -604,6 +709,8 @@ int main(void)
 		world_test(test_reserved_endpoints),
 		world_test(test_no_flapping_at_the_limit),
 		world_test(test_shadow_marks_nothing),
+		world_test(test_who_is_over_its_share_is_told_no_first),
+		world_test(test_who_comes_back_at_once_gets_its_share),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

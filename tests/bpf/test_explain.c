@@ -121,6 +121,7 @@ static void pool_make(struct pintle_pool *p)
 				 (states_one_in(&states, 2) ? 0 : PINTLE_CLASS_BOUNDED),
 			.connections = states_one_in(&states, 2) ? 0 : 1 + below(40),
 			.pool_connections = states_one_in(&states, 4) ? 1 + below(200) : 0,
+			.places = states_one_in(&states, 2) ? 0 : 1 + below(40),
 		};
 	p->ttl_ns = NOW / 64 * 20;
 	p->mode = states_one_in(&states, 8)   ? PINTLE_MODE_BASELINE
@@ -151,6 +152,22 @@ static void binding_make(const struct choose_case *k, const struct pintle_pool *
 		a.generation = STATES_GEN(a.endpoint);
 		put(MAP_shadow_bindings, &k->key, &a);
 	}
+}
+
+/* How many sessions share the class's places, and whether this one keeps coming back. */
+static void share_make(const struct choose_case *k)
+{
+	const struct pintle_refusal refusal = {.told_ns = NOW - NSEC_PER_SEC + 1 - below(2),
+					       .again = PINTLE_RETRIES - below(2)};
+	struct pintle_bindings n = {0};
+	uint32_t pool = STATES_POOL;
+
+	for (size_t i = 0; i < PINTLE_MAX_CLASSES; i++)
+		n.sharing[i] = below(5);
+	put(MAP_bindings, &pool, &n);
+	bpf_map_delete_elem(maps.fd[MAP_refusals], &k->key);
+	if (!states_one_in(&states, 4))
+		put(MAP_refusals, &k->key, &refusal);
 }
 
 /* Writes one pool of the fill, and makes the connection for which an endpoint is chosen. */
@@ -195,6 +212,7 @@ static void state_make(struct explain_asked *asked, struct choose_case *k)
 		.class_id = asked->class_id,
 	};
 	binding_make(k, p);
+	share_make(k);
 }
 
 /* ---- the kernel's choice ------------------------------------------------------------- */

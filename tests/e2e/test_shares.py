@@ -24,24 +24,27 @@ class World:
     """Servers, and clients of both classes: at the lookup hook batch comes from one address, at the connect hook it
     says so by a hint."""
 
-    def __init__(self, node, hook, servers, batch, **interactive):
+    def __init__(self, node, hook, servers, batch, *, sessions=False, **interactive):
         self.hook = hook
         if hook == "lookup":
             self.side = node
             self.servers = node.servers(servers)
-            batch = {"rules": [{"source": source(7, "v4")}], **batch}
+            batch = {"rules": [{"source": source(n, "v4")} for n in (7, 9)], **batch}
             self.daemon = node.steer(self.servers, **classes(batch, **interactive))
         else:
             self.side = Cluster(node)
             pods = self.side.servers(servers)
             self.servers = [p.model for p in pods]
-            self.daemon = self.side.steer(self.side.pool(pods, **classes(batch, **interactive)))
-            self.client = self.side.pod("client")
+            sticky = {"stickiness": {"key": "client"}} if sessions else {}
+            pool = self.side.pool(pods, **sticky, **classes(batch, **interactive))
+            self.daemon = self.side.steer(pool)
+            self.clients = [self.side.pod(f"client{i}") for i in range(2)]
 
-    def connect(self, batch=True):
+    def connect(self, batch=True, client=0):
+        """Two clients are two sessions."""
         if self.hook == "lookup":
-            return self.side.connect(FRONTEND["v4"], source(7 if batch else 8, "v4"))
-        return self.client.connect(SERVICE["v4"], options=[hint(BATCH)] if batch else [])
+            return self.side.connect(FRONTEND["v4"], source((7, 9)[client] if batch else 8, "v4"))
+        return self.clients[client].connect(SERVICE["v4"], options=[hint(BATCH)] if batch else [])
 
     def ask(self, batch=True):
         with self.connect(batch) as c:
@@ -141,6 +144,32 @@ def test_reserve(node, hook):
     wait_for(lambda: world.fulls().count("reserved") == 1)
     world.daemon.kill()
     assert {world.ask() for _ in range(6)} == {last.name}
+
+
+@case(each=HOOKS)
+def test_sessions_share(node, hook):
+    """Eight places. The first client has seven of them, the second one: when one of the seven ends, the first, which
+    has more than its four, is told no, and the second is let in. Who comes back at once is counted."""
+    world = World(node, hook, 2, {"poolConnections": 8}, sessions=True)
+    first = [world.connect() for _ in range(7)]
+    second = [world.connect(client=1)]
+    wait_for(lambda: world.told()["sessions"] == 2)
+    for _ in range(5):
+        assert is_refused(world.connect)
+    wait_for(lambda: world.daemon.metric("pintle_retry_suspected_total", pool="pool") > 0)
+    if hook == "lookup":
+        told = world.side.cli("explain", "pool", "--source", source(7, "v4"))
+        assert told["class"] == "batch" and told["over"] and told["open"] == 7 and told["places"] == 8, told
+        assert told["outcome"] == "refused", told
+    first.pop().close()
+    wait_for(lambda: world.told()["pool_in_flight"] == 7)
+    assert is_refused(world.connect)
+    second.append(world.connect(client=1))
+    close(first)
+    close(second)
+    wait_for(lambda: world.told()["sessions"] == 0)
+    held = [world.connect(client=1) for _ in range(8)]
+    close(held)
 
 
 def test_forged_segments_fill_their_own_class(node):

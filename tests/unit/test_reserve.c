@@ -117,6 +117,33 @@ static void test_nobody_lower(void **state)
 	assert_int_equal(reserve_fold(&one, 1, m, 0), 0);
 }
 
+static void test_places(void **state)
+{
+	static const struct {
+		struct pintle_class class;
+		uint64_t ready;
+		uint32_t places;
+	} cases[] = {
+		{{.limit = 10000}, 4, 40},
+		{{.limit = 10000, .connections = 8}, 4, 32},
+		{{.limit = 10000, .connections = 8, .pool_connections = 20}, 4, 20},
+		{{.limit = 10000, .connections = 8, .pool_connections = 20}, 2, 16},
+		{{.limit = 100}, 1, 1},
+		{{.limit = UINT32_MAX, .connections = UINT32_MAX}, UINT32_MAX, 0},
+		{{0}, 4, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct pintle_class class = cases[i].class;
+
+		class.admission = PINTLE_ADMISSION_REFUSE;
+		assert_int_equal(reserve_places(&class, cases[i].ready), cases[i].places);
+		class.admission = PINTLE_ADMISSION_PROCEED;
+		assert_int_equal(reserve_places(&class, cases[i].ready), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -125,6 +152,7 @@ int main(void)
 		cmocka_unit_test(test_stable),
 		cmocka_unit_test(test_the_same_on_every_node),
 		cmocka_unit_test(test_nobody_lower),
+		cmocka_unit_test(test_places),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -100,8 +100,13 @@
 	  .holds = "number of its bindings in `affinity`",                                         \
 	  .writer = "kernel counts up; the daemon corrects it")                                    \
 	X(bindings, ARRAY, __u32, struct pintle_bindings, PINTLE_MAX_POOLS, MAPPED, .since = 3,    \
-	  .cleared_of = MAP_OF_POOLS, .key = "pool", .holds = "made, removed, evicted, held",      \
-	  .writer = "kernel: made; daemon: the rest; CLI: removed")                                \
+	  .cleared_of = MAP_OF_POOLS, .key = "pool",                                               \
+	  .holds = "made, removed, evicted, held; sessions that share a class's places",           \
+	  .writer = "kernel: made, retries, sharing; daemon: the rest; CLI: removed")              \
+	X(refusals, LRU_HASH, struct pintle_affinity_key, struct pintle_refusal, ANY, COPIED,      \
+	  .since = 3, .key = "pool, session key",                                                  \
+	  .holds = "when the session was told no, and how often it came back at once",             \
+	  .writer = "kernel")                                                                      \
 	X(majorities, PERCPU_ARRAY, __u32, struct pintle_majority, PINTLE_MAX_POOLS, COPIED,       \
 	  .since = 3, .key = "pool",                                                               \
 	  .holds = "the session that makes most of its connections on that CPU, if one "           \

@@ -126,7 +126,46 @@ static int endpoint_weigh(const struct question *q, bool bound, struct explain_c
 	decide_weigh_changed(c, &raw.facts, &changes, q->pool.departure, bound);
 	if (class_of(q)->flags & PINTLE_CLASS_BOUNDED)
 		c->full = (__u8)eligible_full(class_of(q), q->asked->class_id, &raw.counts,
-					      &raw.health);
+					      &raw.health, q->out->over);
+	return 0;
+}
+
+/* As binding_find() in bpf/common.bpf.h, without renewing the entry's place in its LRU map. */
+static bool binding_find(const struct question *q, const struct pintle_affinity_key *key,
+			 struct pintle_affinity *a)
+{
+	return !bpf_map_lookup_elem(q->m->fd[MAP_affinity], key, a) ||
+	       !bpf_map_lookup_elem(q->m->fd[MAP_affinity_beyond], key, a);
+}
+
+/* As share_judge() in bpf/choose.bpf.h. */
+static int share_read(struct question *q)
+{
+	const struct pintle_affinity_key key = {
+		.pool = q->asked->pool.id,
+		.pool_generation = q->asked->pool.generation,
+		.session = q->asked->session,
+	};
+	struct pintle_bindings bindings;
+	struct pintle_refusal refusal;
+	struct explain *x = q->out;
+	struct pintle_affinity a;
+	int err;
+
+	x->places = class_of(q)->places;
+	if (!x->places || x->mode == PINTLE_MODE_SHADOW || x->mode == PINTLE_MODE_BASELINE)
+		return 0;
+	err = maps_value(q->m, MAP_bindings, key.pool, &bindings);
+	if (err)
+		return err;
+	x->sessions = bindings.sharing[q->asked->class_id % PINTLE_MAX_CLASSES];
+	if (key.session.kind == PINTLE_KEY_NONE)
+		return 0;
+	x->open = binding_find(q, &key, &a) ? a.open : 0;
+	x->over = eligible_over(x->places, x->open, x->sessions);
+	x->suspected = !bpf_map_lookup_elem(q->m->fd[MAP_refusals], &key, &refusal) &&
+		       eligible_suspected(&refusal, q->asked->now_ns) &&
+		       eligible_over(x->places, x->open + 1, x->sessions + !x->open);
 	return 0;
 }
 
@@ -136,8 +175,8 @@ static int pool_sum(struct question *q)
 	struct pintle_inflight counts;
 	struct explain *x = q->out;
 
-	x->connections = class_of(q)->connections;
-	x->pool_connections = class_of(q)->pool_connections;
+	x->connections = eligible_bound(class_of(q)->connections, x->over);
+	x->pool_connections = eligible_bound(class_of(q)->pool_connections, x->over);
 	for (uint32_t i = 0; x->pool_connections && i < q->members; i++) {
 		int err = maps_value(q->m, MAP_inflight, q->pool.members[i].id, &counts);
 
@@ -217,7 +256,6 @@ static bool bound_passed(const struct question *q, const struct pintle_affinity 
 	       eligible_passed(&q->pool, raw.score.passed_ns, q->asked->now_ns);
 }
 
-/* As binding_find() in bpf/common.bpf.h, without renewing the entry's place in its LRU map. */
 static bool binding_read(const struct question *q, struct pintle_affinity *a)
 {
 	const struct pintle_affinity_key key = {
@@ -225,12 +263,10 @@ static bool binding_read(const struct question *q, struct pintle_affinity *a)
 		.pool_generation = q->asked->pool.generation,
 		.session = q->asked->session,
 	};
-	const int *fd = q->m->fd;
 
 	if (q->out->mode == PINTLE_MODE_SHADOW)
-		return !bpf_map_lookup_elem(fd[MAP_shadow_bindings], &key, a);
-	return !bpf_map_lookup_elem(fd[MAP_affinity], &key, a) ||
-	       !bpf_map_lookup_elem(fd[MAP_affinity_beyond], &key, a);
+		return !bpf_map_lookup_elem(q->m->fd[MAP_shadow_bindings], &key, a);
+	return binding_find(q, &key, a);
 }
 
 /* As bound_find() in bpf/choose.bpf.h. */
@@ -332,8 +368,9 @@ static void rule_begin(const struct question *q, struct decide_state *rule, uint
 	rule->tie = tie;
 	if (rule->baseline)
 		return;
-	rule->limit = class_of(q)->limit;
-	rule->full = eligible_all(q->out->pool_in_flight, q->out->pool_connections);
+	rule->limit = eligible_bound(class_of(q)->limit, q->out->over);
+	rule->full =
+		q->out->suspected || eligible_all(q->out->pool_in_flight, q->out->pool_connections);
 	decide_prefer_first(rule, preferred_find, q, &c);
 }
 
@@ -413,14 +450,15 @@ static bool is_rival(const struct decide_state *rule, const struct decide_candid
 	       !rule->preferred.lost;
 }
 
-static enum explain_full full_of(const struct decide_state *rule, const struct decide_candidate *c)
+static enum explain_full full_of(const struct explain *x, const struct decide_state *rule,
+				 const struct decide_candidate *c)
 {
 	if (c->full & DECIDE_FULL_CONNECTIONS)
 		return EXPLAIN_FULL_CONNECTIONS;
 	if (c->full & DECIDE_FULL_RESERVED)
 		return EXPLAIN_FULL_RESERVED;
 	if (rule->full)
-		return EXPLAIN_FULL_POOL;
+		return x->suspected ? EXPLAIN_FULL_SHARE : EXPLAIN_FULL_POOL;
 	if (decide_full_by_load(rule->limit, decide_load(rule, c), 0))
 		return EXPLAIN_FULL_LOAD;
 	return decide_candidate_rank(rule, c) ? EXPLAIN_FULL_BEFORE : EXPLAIN_FULL_NOT;
@@ -437,7 +475,7 @@ static void preference_judge(struct question *q, const struct decide_state *rule
 	if (!rule->preferred.generation)
 		return;
 	p->load = decide_load(rule, &preferred);
-	p->full = full_of(rule, &preferred);
+	p->full = full_of(q->out, rule, &preferred);
 	if (rule->preferred.lost && rule->fresh.generation)
 		p->why = EXPLAIN_LOST;
 	else if (!decide_within(rule, q->out->least, max_extra(q)))
@@ -508,7 +546,7 @@ static int loads_take(struct question *q)
 					: decide_load(&rule, &q->candidates[i]);
 		if (c->ineligible)
 			continue;
-		c->full = full_of(&rule, &q->candidates[i]);
+		c->full = full_of(x, &rule, &q->candidates[i]);
 		ranks[i] = decide_candidate_rank(&rule, &q->candidates[i]);
 		if (is_rival(&rule, &q->candidates[i]))
 			best = MIN(best, ranks[i]);
@@ -569,7 +607,7 @@ static int question_read(struct question *q)
 	size = decide_sample_size(q->pool.member_count, q->pool.sample);
 	x->sample = decide_sample_needed(q->pool.member_count, size) ? size : 0;
 	x->tries = q->asked->tries;
-	err = circumstances_read(q);
+	err = circumstances_read(q) ?: share_read(q);
 	if (!err)
 		err = members_read(q);
 	if (!err)

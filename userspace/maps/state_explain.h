@@ -65,6 +65,7 @@ const char *explain_preference_name(enum explain_preference p);
 	X(CONNECTIONS, "connections") /* the class has all there that it may have */               \
 	X(RESERVED, "reserved")       /* for classes of higher priority */                         \
 	X(POOL, "pool")               /* the class has all in the pool that it may have */         \
+	X(SHARE, "share")             /* so has the session, which comes back without a pause */   \
 	X(LOAD, "load")               /* has reached the limit */                                  \
 	X(BEFORE, "was full")         /* it had reached the limit, and has no room yet */
 
@@ -129,6 +130,13 @@ struct explain {
 	 * and those that it has in the pool, if they are bounded */
 	uint32_t connections, pool_connections;
 	uint64_t pool_in_flight;
+	/* What the class's sessions share, 0: nothing; and how many there are. An eighth of each of
+	 * these bounds is left for sessions that are not over their share. */
+	uint32_t places;
+	uint64_t sessions;
+	uint32_t open;  /* connections of this session */
+	bool over;      /* these are more than its share */
+	bool suspected; /* it comes back without a pause, and gets no more than its share */
 	/* How much more load the chosen one could have, and be chosen all the same, and not be full
 	 * for the class; false: it is left to chance, or there is no other. */
 	bool has_margin;

@@ -103,6 +103,7 @@ static const char *const fulls[EXPLAIN_FULL_COUNT] = {
 	[EXPLAIN_FULL_CONNECTIONS] = "full: connections",
 	[EXPLAIN_FULL_RESERVED] = "full: reserved",
 	[EXPLAIN_FULL_POOL] = "full: pool",
+	[EXPLAIN_FULL_SHARE] = "full: share",
 	[EXPLAIN_FULL_LOAD] = "full: load",
 	[EXPLAIN_FULL_BEFORE] = "full: was full",
 };
@@ -187,8 +188,8 @@ static const struct column columns[] = {
 	{.key = "full",
 	 COLUMN(full),
 	 .help = "text: why it is full for the class: connections, reserved, pool (the class has all "
-		 "connections there that it may have), load, was full (has no room again yet); null: "
-		 "it is not"},
+		 "connections there that it may have), share (the session has its own, and comes back "
+		 "without a pause), load, was full (has no room again yet); null: it is not"},
 	{.heading = "STATE", COLUMN(state_text)},
 	{.key = "due",
 	 COLUMN(due),
@@ -534,6 +535,10 @@ static void print_told_no(const struct explanation *e, const char *who)
 	printf("%s: %s would be %s: ", e->pool->name, who,
 	       x->outcome == PINTLE_OUTCOME_DIVERTED ? "answered by the overload responder"
 						     : "refused");
+	if (x->suspected) {
+		printf("it comes back without a pause, and has its share\n");
+		return;
+	}
 	if (eligible_all(x->pool_in_flight, x->pool_connections)) {
 		printf("its class has %llu connections in the pool, of %u that it may have\n",
 		       (unsigned long long)x->pool_in_flight, x->pool_connections);
@@ -657,6 +662,16 @@ static void print_access(const struct explanation *e)
 			       : "--source");
 }
 
+static void print_share(const struct explanation *e)
+{
+	const struct explain *x = e->x;
+
+	if (x->places && x->sessions && x->open)
+		printf("  share: %u connections open; %llu sessions of the class share %u%s\n",
+		       x->open, (unsigned long long)x->sessions, x->places,
+		       x->over ? ", so that its bounds are lower by an eighth" : "");
+}
+
 static void print_bound(const struct explanation *e)
 {
 	const struct explain_preferred *p = &e->x->bound;
@@ -743,6 +758,7 @@ static int explain_text(const struct explanation *e)
 	print_tier(e);
 	print_choice(e);
 	print_class(e);
+	print_share(e);
 	print_access(e);
 	print_bound(e);
 	print_home(e);
@@ -863,6 +879,12 @@ static int explain_json(const struct explanation *e)
 	cJSON_AddItemToObject(o, "pool_in_flight",
 			      x->pool_connections ? json_count(x->pool_in_flight)
 						  : cJSON_CreateNull());
+	cJSON_AddItemToObject(o, "places", x->places ? json_count(x->places) : cJSON_CreateNull());
+	cJSON_AddItemToObject(o, "sessions",
+			      x->places ? json_count(x->sessions) : cJSON_CreateNull());
+	cJSON_AddItemToObject(o, "open", x->places ? json_count(x->open) : cJSON_CreateNull());
+	cJSON_AddBoolToObject(o, "over", x->over);
+	cJSON_AddBoolToObject(o, "suspected", x->suspected);
 	cJSON_AddItemToObject(o, "margin", load_or_null((double)x->margin, x->has_margin));
 	cJSON_AddBoolToObject(o, "daemon_alive", e->state->daemon_alive);
 	cJSON_AddItemToObject(o, "newest_age_seconds",
@@ -899,6 +921,10 @@ static const struct {
 	{"connections", "how many the class may have at an endpoint; null: any number"},
 	{"pool_connections", "the same in the pool"},
 	{"pool_in_flight", "how many of these there are; null: they are not bounded"},
+	{"places, sessions", "connections that the class's sessions share, and how many these are"},
+	{"open", "connections of this session; null, as the two above: nothing is shared"},
+	{"over", "bool: these are more than its share, so that its bounds are lower"},
+	{"suspected", "bool: it comes back without a pause, and has its share"},
 	{"margin", "how much higher the chosen one's load could be; null: left to chance"},
 	{"newest_age_seconds", "age of the newest score"},
 	{"candidates", "list of the objects below"},

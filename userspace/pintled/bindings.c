@@ -17,6 +17,7 @@ struct pool {
 	uint64_t ttl_ns;
 	uint64_t made, removed; /* as counted before the walk */
 	uint64_t held;          /* found by it */
+	uint64_t sharing[PINTLE_MAX_CLASSES];
 };
 
 struct bindings {
@@ -107,6 +108,8 @@ static int bindings_visit(const struct pintle_affinity_key *key, const struct pi
 	if (!binding_holds(w, p, a))
 		return MIN(state_unbind(w->m, key, p), 0);
 	p->held++;
+	if (a->sharing && a->sharing <= PINTLE_MAX_CLASSES)
+		p->sharing[a->sharing - 1]++;
 	return note_client(w, a->client);
 }
 
@@ -235,6 +238,9 @@ static void bindings_settle(struct bindings *b, uint32_t pool, const struct walk
 	if (!b->begun && unknown > 0)
 		__atomic_fetch_add(&n->made, (uint64_t)unknown, __ATOMIC_RELAXED);
 	n->held = p->held;
+	/* Those that begin or end during the walk may be missing until the next one. */
+	for (size_t i = 0; i < ARRAY_SIZE(p->sharing); i++)
+		__atomic_store_n(&n->sharing[i], p->sharing[i], __ATOMIC_RELAXED);
 	if (gone <= (int64_t)n->evicted)
 		return;
 	n->evicted = (uint64_t)gone;
@@ -274,7 +280,7 @@ static int binding_forget_open(const struct pintle_affinity_key *key,
 
 	if (!a->open && !a->idle)
 		return 0;
-	none.open = none.idle = 0;
+	none.open = none.idle = none.sharing = 0;
 	if (bpf_map_update_elem(*fd, key, &none, BPF_EXIST) && errno != ENOENT)
 		return -errno;
 	return 0;

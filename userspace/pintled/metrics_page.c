@@ -171,6 +171,7 @@ POOL_COUNTS(value_shadow_decisions, s->shadows[k],
 POOL_VALUE(value_largest_session, s->largest_share)
 POOL_VALUE(value_bindings, BINDINGS(s)->held)
 POOL_VALUE(value_bindings_evicted, BINDINGS(s)->evicted)
+POOL_VALUE(value_retries, BINDINGS(s)->retry_suspected)
 POOL_VALUE(value_ready_endpoints, s->ready_count)
 POOL_VALUE(value_endpoints, s->endpoint_count)
 POOL_COUNTS(value_mode, s->mode == k, PINTLE_MODE_COUNT, mode_name)
@@ -382,6 +383,10 @@ static const struct row {
 	 .family.more =
 		 "Bindings that were too old or were unbound by hand do not count. "
 		 "Kernel's lifetime. [operations.md](operations.md#limits) says which sessions can."},
+	{POOL(COUNTER, "pintle_retry_suspected_total", value_retries),
+	 .family.help =
+		 "Connections that were told no, of sessions that come back without a pause.",
+	 .family.more = "See [classes.md](classes.md#shares). Kernel's lifetime."},
 	{NODE(GAUGE, "pintle_pool_saturation", value_saturation, "pool"),
 	 .family.help = "Mean over the endpoints of max(waiting / queueDepth, kv / kvCache); "
 			"from 1 on the pool is saturated.",

@@ -148,6 +148,28 @@ static void orders_reserve(struct orders *o, const struct maps *m, const struct 
 	o->open[pool->id] = reserves ? 0 : pool->generation;
 }
 
+/* ---- shares -------------------------------------------------------------------------- */
+
+static void orders_share(struct orders *o, const struct maps *m, const struct pintle_ref *pool)
+{
+	uint32_t n = MIN(o->pool.member_count, (uint32_t)PINTLE_MAX_MEMBERS), ready = 0;
+	bool judged = false;
+
+	for (uint32_t i = 0; i < o->pool.class_count && i < PINTLE_MAX_CLASSES; i++) {
+		struct pintle_class *class = &o->pool.class_of[i];
+
+		class->places = reserve_places(class, 1);
+		if (!class->places)
+			continue;
+		if (!judged && orders_copy(o, m))
+			return;
+		for (uint32_t j = 0; !judged && j < n; j++)
+			ready += !orders_judge(o, m, pool, &o->pool.members[j]);
+		judged = true;
+		class->places = reserve_places(class, MAX(ready, 1U));
+	}
+}
+
 /* ---- all of it ------------------------------------------------------------------------- */
 
 static void orders_update_pool(struct orders *o, const struct maps *m,
@@ -164,6 +186,7 @@ static void orders_update_pool(struct orders *o, const struct maps *m,
 	    !orders_copy(o, m))
 		orders_sort(o, m, pool);
 	orders_reserve(o, m, pool);
+	orders_share(o, m, pool);
 	if (memcmp(&o->pool, &o->former, sizeof(o->pool)) != 0)
 		maps_put(m, MAP_pools, &pool->id, &o->pool);
 }

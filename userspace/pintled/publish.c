@@ -19,6 +19,7 @@
 #include "ids.h"
 #include "members.h"
 #include "../policy/maglev.h"
+#include "../policy/reserve.h"
 #include "../policy/work.h"
 #include "register.h"
 #include "server_cgroups.h"
@@ -49,6 +50,9 @@ static void keep_findings(struct pintle_pool *v, const struct pintle_pool *from)
 		return;
 	v->sample = from->sample;
 	v->tie = from->tie;
+	for (size_t i = 0; i < v->class_count; i++)
+		if (v->class_of[i].places && from->class_of[i].places)
+			v->class_of[i].places = from->class_of[i].places;
 	if (from->member_count != v->member_count ||
 	    memcmp(from->members, v->members, v->member_count * sizeof(*v->members)) != 0)
 		return;
@@ -92,6 +96,7 @@ void publish_class(struct pintle_class *v, const struct config_pool *p,
 	v->admission = c->admission;
 	v->priority = c->priority;
 	snprintf(v->name, sizeof(v->name), "%s", c->name);
+	v->places = reserve_places(v, MAX(p->endpoint_count, (size_t)1)); /* order.c corrects it */
 	if (c->max_extra_load == CONFIG_EXTRA_POOL)
 		return;
 	v->flags |= PINTLE_CLASS_EXTRA;

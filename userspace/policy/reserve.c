@@ -71,3 +71,18 @@ int reserve_fold(const struct pintle_class *classes, uint32_t class_count,
 	}
 	return 0;
 }
+
+uint32_t reserve_places(const struct pintle_class *class, uint64_t ready)
+{
+	uint64_t most = UINT32_MAX;
+
+	if (class->admission == PINTLE_ADMISSION_PROCEED)
+		return 0;
+	if (class->limit)
+		most = MIN(most, ready * class->limit / 1000);
+	if (class->connections)
+		most = MIN(most, ready * class->connections);
+	if (class->pool_connections)
+		most = MIN(most, (uint64_t) class->pool_connections);
+	return most == UINT32_MAX ? 0 : (uint32_t)MAX(most, 1ULL);
+}

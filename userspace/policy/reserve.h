@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * reserve.h - which endpoints of a pool are reserved for its classes of higher priority.
+ * reserve.h - which endpoints of a pool are reserved for its classes of higher priority, and how
+ * many connections of a class there is room for.
  *
  * Each class with a `reserve` gets so many of the ready endpoints, the class with the highest
  * priority first. Which ones follows from the endpoints alone (rendezvous hashing: Thaler and
@@ -25,5 +26,9 @@ struct reserve_member {
  * whose endpoints are mostly down reserves fewer, or none. Returns 0 or -ENOMEM. */
 int reserve_fold(const struct pintle_class *classes, uint32_t class_count,
 		 struct reserve_member *members, size_t n);
+
+/** The connections of the class for which its bounds leave room at so many endpoints: a request
+ * equivalent of its limit counts as one. 0: it has no bounds, or is not held to them. */
+uint32_t reserve_places(const struct pintle_class *class, uint64_t ready);
 
 #endif
