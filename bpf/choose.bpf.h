@@ -692,15 +692,20 @@ static __always_inline bool rare(__u32 outcome)
 	       is_told_no(outcome);
 }
 
-/* Reports a decision as an event; tuple->local is the frontend. */
+/* Reports a rare decision as an event; tuple->local is the frontend. `cgroup` is the client's, 0:
+ * not known. */
 __weak __noinline int report_decision(const struct pintle_tuple *tuple, const struct terms *t,
-				      const struct decide_result *r, __u32 hook)
+				      const struct decide_result *r, __u32 hook, __u64 cgroup)
 {
 	struct pintle_event *e;
+	bool audit;
+	__u32 readers;
 
-	if (!tuple || !t || !r || !events_followed(t->now))
+	if (!tuple || !t || !r)
 		return 0;
-	e = event_begin(PINTLE_EVENT_DECIDED, hook, t->now);
+	audit = is_told_no(r->outcome) || r->outcome == PINTLE_OUTCOME_DIVERTED;
+	readers = events_readers(t->now, audit ? PINTLE_AUDIT_TOLD_NO : 0);
+	e = event_begin(&readers, PINTLE_EVENT_DECIDED, hook, t->now);
 	if (!e)
 		return 0;
 	e->pool = t->key.pool;
@@ -710,7 +715,8 @@ __weak __noinline int report_decision(const struct pintle_tuple *tuple, const st
 	e->class_id = t->class_id;
 	e->outcome = r->outcome;
 	e->tuple = *tuple;
-	event_end(e);
+	e->cgroup = cgroup;
+	event_end(e, readers);
 	return 0;
 }
 

@@ -438,7 +438,10 @@ static __always_inline bool outcome_binds(const struct pintle_pool *pool, __u32 
  * events`. */
 __u64 events_lost __weak = 0;
 
-/* Whether `pintle events` follows; no other program reads events. */
+/* Who reads events. */
+#define READ_BY_TAP   0x1 /* `pintle events`, while it follows */
+#define READ_BY_AUDIT 0x2 /* the daemon, for the audit */
+
 static __always_inline bool events_followed(__u64 now)
 {
 	__u32 slot = PINTLE_OVERRIDE_NODE;
@@ -447,16 +450,57 @@ static __always_inline bool events_followed(__u64 now)
 	return o && o->tap_until_ns > now;
 }
 
-/* Reserves an event in the ring, with its head filled in, no failure, and zeros for the rest. The
- * caller submits it by event_end(). Returns NULL without room, and counts that. */
-static __always_inline struct pintle_event *event_begin(__u32 type, __u32 hook, __u64 now)
+static __always_inline struct pintle_audited *audited_find(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&audited, &zero);
+}
+
+/* Returns READ_BY_*: who reads an event that the audit has with `what`, PINTLE_AUDIT_*. */
+static __always_inline __u32 events_readers(__u64 now, __u32 what)
+{
+	struct pintle_audited *a = what ? audited_find() : NULL;
+
+	return (events_followed(now) ? READ_BY_TAP : 0) | (a && a->what & what ? READ_BY_AUDIT : 0);
+}
+
+static __always_inline struct pintle_event *event_for_audit(void)
+{
+	struct pintle_event *e = bpf_ringbuf_reserve(&audit, sizeof(*e), 0);
+	struct pintle_audited *a = e ? NULL : audited_find();
+
+	if (a)
+		__sync_fetch_and_add(&a->lost, 1);
+	return e;
+}
+
+static __always_inline struct pintle_event *event_for_tap(void)
 {
 	struct pintle_event *e = bpf_ringbuf_reserve(&tap, sizeof(*e), 0);
 
-	if (!e) {
+	if (!e)
 		__sync_fetch_and_add(&events_lost, 1);
-		return NULL;
+	return e;
+}
+
+/* Reserves an event for *readers, with its head filled in, no failure, and zeros for the rest. The
+ * caller submits it by event_end(). Where one ring is full, that is counted, and only the other
+ * reader is left in *readers. Returns NULL without room for any. */
+static __always_inline struct pintle_event *event_begin(__u32 *readers, __u32 type, __u32 hook,
+							__u64 now)
+{
+	struct pintle_event *e = NULL;
+
+	if (*readers & READ_BY_AUDIT)
+		e = event_for_audit();
+	if (!e) {
+		*readers &= ~READ_BY_AUDIT;
+		if (*readers & READ_BY_TAP)
+			e = event_for_tap();
 	}
+	if (!e)
+		return NULL;
 	__builtin_memset(e, 0, sizeof(*e));
 	e->time_ns = now;
 	e->type = type;
@@ -466,8 +510,10 @@ static __always_inline struct pintle_event *event_begin(__u32 type, __u32 hook, 
 	return e;
 }
 
-static __always_inline void event_end(struct pintle_event *e)
+static __always_inline void event_end(struct pintle_event *e, __u32 readers)
 {
+	if (readers == (READ_BY_TAP | READ_BY_AUDIT) && bpf_ringbuf_output(&tap, e, sizeof(*e), 0))
+		__sync_fetch_and_add(&events_lost, 1);
 	bpf_ringbuf_submit(e, 0);
 }
 

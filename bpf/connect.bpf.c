@@ -387,7 +387,7 @@ __noinline int connect_forbidden(struct terms *t, const struct pintle_tuple *tup
 	if (!t->forbidden || t->mode == PINTLE_MODE_SHADOW)
 		return 0;
 	count_outcome(t->key.pool, r.outcome);
-	report_decision(tuple, t, &r, PINTLE_HOOK_CONNECT);
+	report_decision(tuple, t, &r, PINTLE_HOOK_CONNECT, caller->cgroup);
 	return 1;
 }
 
@@ -460,6 +460,7 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 		return NULL;
 	}
 	c->client = caller->netns;
+	c->cgroup = caller->cgroup;
 	connect_keys(&t, tuple, caller, &c->hint);
 	if (pool->class_count > 1)
 		connect_class(ctx, &t, tuple, caller, &c->hint);
@@ -499,7 +500,7 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	if (is_turned_away(r.outcome))
 		share_refuse(&t);
 	if (rare(r.outcome))
-		report_decision(tuple, &t, &r, PINTLE_HOOK_CONNECT);
+		report_decision(tuple, &t, &r, PINTLE_HOOK_CONNECT, caller->cgroup);
 	if (r.outcome == PINTLE_OUTCOME_DIVERTED)
 		return c;
 	if (!r.generation) {

@@ -290,7 +290,7 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 	if (is_turned_away(r.outcome))
 		share_refuse(t);
 	if (rare(r.outcome))
-		report_decision(tuple, t, &r, PINTLE_HOOK_LOOKUP);
+		report_decision(tuple, t, &r, PINTLE_HOOK_LOOKUP, 0);
 	if (r.generation || r.outcome == PINTLE_OUTCOME_DIVERTED)
 		return SK_PASS;
 	pool = pool_of(t); /* anew, because of the stack */

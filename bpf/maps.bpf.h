@@ -401,6 +401,21 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } MAP(tap);
 
+/* What the audit asks for, as the daemon finds it, and how much was lost. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pintle_audited);
+} MAP(audited);
+
+/* Events for the audit's file, until the daemon has read them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1024 * 1024);
+} MAP(audit);
+
 /* Sums of the newest pass (pass.bpf.c) by endpoint. Not pinned. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

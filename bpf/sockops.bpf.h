@@ -111,9 +111,9 @@ static __always_inline void count_ended(__u32 endpoint, __u32 generation, const 
 
 /* Begins an event with what both hooks report. The caller adds the rest, and calls event_end(). */
 static __always_inline struct pintle_event *event_closed(struct bpf_sock_ops *ctx, __u32 hook,
-							 const struct end *end)
+							 const struct end *end, __u32 *readers)
 {
-	struct pintle_event *e = event_begin(PINTLE_EVENT_CLOSED, hook, end->now);
+	struct pintle_event *e = event_begin(readers, PINTLE_EVENT_CLOSED, hook, end->now);
 
 	if (!e)
 		return NULL;

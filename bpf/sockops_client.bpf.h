@@ -38,17 +38,18 @@ static __always_inline void event_of(struct pintle_event *e, const struct pintle
 __noinline int report_endpoint(const struct pintle_connect *c, __u32 type, __u32 failure, __u64 ns)
 {
 	__u64 now = bpf_ktime_get_ns();
+	__u32 readers = events_readers(now, 0);
 	struct pintle_event *e;
 
-	if (!c || !events_followed(now))
+	if (!c)
 		return 0;
-	e = event_begin(type, PINTLE_HOOK_CONNECT, now);
+	e = event_begin(&readers, type, PINTLE_HOOK_CONNECT, now);
 	if (!e)
 		return 0;
 	event_of(e, c);
 	e->failure = failure;
 	e->duration_ns = ns;
-	event_end(e);
+	event_end(e, readers);
 	return 0;
 }
 
@@ -391,9 +392,9 @@ static __always_inline __u32 failure_of(struct bpf_sock_ops *ctx, const struct p
 }
 
 static __always_inline void report_client(struct bpf_sock_ops *ctx, const struct pintle_connect *c,
-					  const struct end *end, __u32 failure)
+					  const struct end *end, __u32 failure, __u32 readers)
 {
-	struct pintle_event *e = event_closed(ctx, PINTLE_HOOK_CONNECT, end);
+	struct pintle_event *e = event_closed(ctx, PINTLE_HOOK_CONNECT, end, &readers);
 	struct pintle_tuple t;
 
 	if (!e)
@@ -403,14 +404,15 @@ static __always_inline void report_client(struct bpf_sock_ops *ctx, const struct
 	e->tuple.remote_port = ctx->local_port;
 	addresses_read(ctx, &t);
 	__builtin_memcpy(e->tuple.remote, t.local, sizeof(e->tuple.remote));
-	event_end(e);
+	e->cgroup = c->cgroup;
+	event_end(e, readers);
 }
 
 static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 {
 	struct pintle_connect *c = client_find(ctx);
 	struct end end = {};
-	__u32 failure;
+	__u32 failure, readers;
 
 	if (!c)
 		return;
@@ -435,8 +437,9 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 	end.duration_ns = end.now - c->opened_ns;
 	if (!(c->flags & PINTLE_CONNECT_APART))
 		count_ended(c->endpoint, c->generation, &end);
-	if (events_followed(end.now))
-		report_client(ctx, c, &end, failure);
+	readers = events_readers(end.now, PINTLE_AUDIT_ENDS);
+	if (readers)
+		report_client(ctx, c, &end, failure, readers);
 }
 
 #endif

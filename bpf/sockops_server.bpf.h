@@ -380,9 +380,9 @@ static __always_inline void server_sends(struct bpf_sock_ops *ctx)
 }
 
 static __always_inline void report_closed(struct bpf_sock_ops *ctx, const struct pintle_conn *conn,
-					  const struct end *end)
+					  const struct end *end, __u32 readers)
 {
-	struct pintle_event *e = event_closed(ctx, PINTLE_HOOK_LOOKUP, end);
+	struct pintle_event *e = event_closed(ctx, PINTLE_HOOK_LOOKUP, end, &readers);
 
 	if (!e)
 		return;
@@ -393,7 +393,7 @@ static __always_inline void report_closed(struct bpf_sock_ops *ctx, const struct
 	e->class_id = conn->class_id;
 	e->outcome = conn->outcome;
 	addresses_read(ctx, &e->tuple);
-	event_end(e);
+	event_end(e, readers);
 }
 
 static __always_inline void connection_closed(struct bpf_sock_ops *ctx, struct pintle_conn *conn)
@@ -405,6 +405,7 @@ static __always_inline void connection_closed(struct bpf_sock_ops *ctx, struct p
 		.received = ctx->bytes_received,
 		.acknowledged = ctx->bytes_acked,
 	};
+	__u32 readers;
 
 	end.duration_ns = end.now - conn->opened_ns;
 	server_first(conn);
@@ -416,8 +417,9 @@ static __always_inline void connection_closed(struct bpf_sock_ops *ctx, struct p
 	 */
 	if (n)
 		__sync_fetch_and_add(&n->closed, 1);
-	if (events_followed(end.now))
-		report_closed(ctx, conn, &end);
+	readers = events_readers(end.now, PINTLE_AUDIT_ENDS);
+	if (readers)
+		report_closed(ctx, conn, &end, readers);
 }
 
 static __always_inline void server_closed(struct bpf_sock_ops *ctx)

@@ -1022,6 +1022,7 @@ struct pintle_connect {
 	struct pintle_hint hint;           /* set before connect(); stays for later ones */
 	__u32 first_out;                   /* bytes of answers on the connection */
 	__u32 first_segments;              /* of answers before this one */
+	__u64 cgroup; /* of the process that called connect(): its id; 0: not known */
 };
 
 /* ---- turns: sk_storage, on steered sockets of both sides. Writers: the pass; sockops. ----
@@ -1115,6 +1116,7 @@ enum pintle_event_type {
 	PINTLE_EVENT_DECIDED = 2,
 	PINTLE_EVENT_EJECTED = 3,  /* after `failure`, for duration_ns */
 	PINTLE_EVENT_RESTORED = 4, /* a success ended the ejections */
+	PINTLE_EVENT_LOST = 5,     /* of the audit: `lost` has grown */
 };
 
 struct pintle_event {
@@ -1135,7 +1137,23 @@ struct pintle_event {
 	__u64 bytes_received;      /* from the client */
 	__u64 bytes_acknowledged;  /* by the client */
 	struct pintle_tuple tuple; /* local: the frontend */
-	__u64 lost; /* events that found the ring full, since the programs were loaded */
+	__u64 lost;   /* events that found the ring full, since the programs were loaded */
+	__u64 cgroup; /* of the process that called connect(): its id; 0: not known */
+};
+
+/* ---- audit: ring buffer of struct pintle_event, for the daemon. Writer: kernel. ------------ */
+/* ---- audited: mmap-able array of 1: what goes there, and what was lost. ------------------- */
+
+#define PINTLE_AUDIT_TOLD_NO 0x1 /* decisions that refuse a client, or divert it */
+#define PINTLE_AUDIT_ENDS    0x2 /* connections that end */
+
+/* `lost` and `unwritten` only grow. */
+struct pintle_audited {
+	__u32 what; /* PINTLE_AUDIT_*: written by the daemon */
+	__u32 zero;
+	__u64 lost;      /* events that found the ring full: written by the kernel */
+	__u64 written;   /* lines: by the daemon, like the next */
+	__u64 unwritten; /* lines that could not be written */
 };
 
 #define PINTLE_ASSERT_SIZE(type, size)                                                             \
@@ -1180,10 +1198,11 @@ PINTLE_ASSERT_SIZE(struct pintle_majority, 40);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
 PINTLE_ASSERT_SIZE(struct pintle_decision, 32);
 PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
-PINTLE_ASSERT_SIZE(struct pintle_connect, PINTLE_FORMER_CONNECT_SIZE + 8);
+PINTLE_ASSERT_SIZE(struct pintle_connect, PINTLE_FORMER_CONNECT_SIZE + 16);
 PINTLE_ASSERT_SIZE(struct pintle_turn, 88);
 PINTLE_ASSERT_SIZE(struct pintle_client, 72);
 PINTLE_ASSERT_SIZE(struct pintle_pod, 48 + 64 + 2 * 256);
-PINTLE_ASSERT_SIZE(struct pintle_event, 112);
+PINTLE_ASSERT_SIZE(struct pintle_event, 120);
+PINTLE_ASSERT_SIZE(struct pintle_audited, 32);
 
 #endif

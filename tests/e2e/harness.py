@@ -269,7 +269,7 @@ class Node(Pins):
                 pool[key] = value
         return pool
 
-    def config(self, *pools, clients=(), **node):
+    def config(self, *pools, clients=(), audit=None, **node):
         """The text of a configuration file."""
         settings = {
             "bpffs": str(self.bpffs), "netns": str(self.netns), "cgroup": str(self.cgroup),
@@ -278,7 +278,7 @@ class Node(Pins):
         return yaml({
             "apiVersion": "pintle.dev/v1alpha1", "kind": "PintleConfig",
             "node": {k: v for k, v in settings.items() if v is not None}, "pools": list(pools),
-            **({"clients": list(clients)} if clients else {}),
+            **({"clients": list(clients)} if clients else {}), **({"audit": audit} if audit else {}),
         })
 
     def write(self, name, text):

@@ -149,16 +149,16 @@ static const struct refusal refusals[] = {
 	 "7:11: anchors (&name) are not supported; write each value where it is used\n"
 	 "8:12: aliases (*name) are not supported; write the value itself\n"},
 	{"a bomb of aliases", "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
-	 "1:1: unknown key \"a\" at the top; known here: apiVersion, kind, node, clients, kubernetes, pools\n"
+	 "1:1: unknown key \"a\" at the top; known here: apiVersion, kind, node, clients, audit, kubernetes, pools\n"
 	 "1:1: \"apiVersion\" is missing at the top; add it: pintle.dev/v1alpha1\n"
 	 "1:1: \"kind\" is missing at the top; add it: PintleConfig\n"
 	 "1:1: \"pools\" is missing at the top; add it: " POOL_LIST "\n"
 	 "1:4: anchors (&name) are not supported; write each value where it is used\n"
-	 "2:1: unknown key \"b\" at the top; known here: apiVersion, kind, node, clients, kubernetes, pools\n"
+	 "2:1: unknown key \"b\" at the top; known here: apiVersion, kind, node, clients, audit, kubernetes, pools\n"
 	 "2:4: anchors (&name) are not supported; write each value where it is used\n"
 	 "2:8: aliases (*name) are not supported; write the value itself\n"
 	 "2:12: aliases (*name) are not supported; write the value itself\n"
-	 "3:1: unknown key \"c\" at the top; known here: apiVersion, kind, node, clients, kubernetes, pools\n"
+	 "3:1: unknown key \"c\" at the top; known here: apiVersion, kind, node, clients, audit, kubernetes, pools\n"
 	 "3:5: aliases (*name) are not supported; write the value itself\n"
 	 "3:9: aliases (*name) are not supported; write the value itself\n"},
 	{"a tag", POOL "  mode: !!str off\n",
@@ -180,7 +180,7 @@ static const struct refusal refusals[] = {
 	{"unknown key, near", POOL "nodes: {}\n",
 	 "7:1: unknown key \"nodes\" at the top; did you mean \"node\"?\n"},
 	{"unknown key, far", POOL "x-extra: {}\n",
-	 "7:1: unknown key \"x-extra\" at the top; known here: apiVersion, kind, node, clients, kubernetes, pools\n"},
+	 "7:1: unknown key \"x-extra\" at the top; known here: apiVersion, kind, node, clients, audit, kubernetes, pools\n"},
 	{"pools empty", HEAD "pools: []\n", "3:8: pools is empty; write at least one\n"},
 	{"pools a mapping", HEAD "pools: {name: a}\n",
 	 "3:8: pools is a mapping; write " POOL_LIST "\n"},
@@ -734,6 +734,11 @@ static const struct refusal refusals[] = {
 	 "13:16: cgroup" ELSEWHERE "write source or port\n"
 	 "14:14: dscp" ELSEWHERE "write source or port\n"
 	 "15:40: trustHints" ELSEWHERE "write source or port\n"},
+	{"an audit that goes nowhere", CONNECT_POOL "audit: {all: true, journald: false}\n",
+	 "8:8: audit goes nowhere; write file: /var/log/pintle/audit.jsonl, or journald: true\n"},
+	{"an audit of a relative path", CONNECT_POOL "audit: {file: audit.jsonl}\n",
+	 "8:15: audit.file is \"audit.jsonl\", which does not begin with /; write a path from / on, of "
+	 "at most 1023 bytes\n"},
 	{"access without anybody", CONNECT_POOL "  access: {}\n",
 	 "8:11: \"allow\" is missing in pools[].access; add it: a list, each item a mapping of "
 	 "source, port, namespace, serviceAccount, cgroup\n"},

@@ -147,6 +147,7 @@ void config_free(struct config *c)
 		free(c->clients[i].cgroup);
 	}
 	free(c->clients);
+	free(c->audit.file);
 	free(c->pools);
 	free(c->path);
 	free(c->bpffs);

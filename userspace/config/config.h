@@ -215,6 +215,13 @@ static inline bool config_endpoint_is_tls(const struct config_pool *p,
 /* Which series /metrics has for each endpoint. */
 enum config_detail { DETAIL_MAIN, DETAIL_ALL };
 
+/* What is written down of connections; without a file and journald nothing. */
+struct config_audit {
+	char *file; /* path; NULL: none */
+	bool journald;
+	bool all; /* all connections that end, besides those that are refused */
+};
+
 struct config {
 	char *path; /* of the file */
 	char *bpffs;
@@ -229,6 +236,7 @@ struct config {
 	uint64_t daemonless_ns; /* pools pass once pintled is gone for so long; 0: never */
 	struct config_client *clients;
 	size_t client_count;
+	struct config_audit audit;
 	struct config_pool *pools;
 	size_t pool_count;
 	bool kubernetes;  /* the key is there */

@@ -712,6 +712,16 @@ static void check_empty(const struct config_pool *p, const struct yaml_node *n,
 				  "endpoints is empty; write at least one");
 }
 
+static void check_audit(const struct config *c, const struct yaml_node *root, struct yaml_report *r)
+{
+	const struct yaml_node *audit = yaml_node_get(root, "audit");
+
+	if (audit && !yaml_node_get(audit, "file") && !c->audit.journald)
+		yaml_report_error(r, audit->line, audit->column,
+				  "audit goes nowhere; write file: /var/log/pintle/audit.jsonl, or "
+				  "journald: true");
+}
+
 void config_check(const struct config *c, const struct yaml_node *root, struct yaml_report *r)
 {
 	_cleanup_(free_items) struct items endpoints = {0};
@@ -720,6 +730,7 @@ void config_check(const struct config *c, const struct yaml_node *root, struct y
 	const struct yaml_node *n = yaml_node_at(pools, 0);
 
 	check_sources(root, r);
+	check_audit(c, root, r);
 	config_hooks_check(c, root, r);
 	check_pool_names(c, pools, r);
 	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {

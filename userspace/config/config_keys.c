@@ -153,6 +153,17 @@ static const struct yaml_key config_keys[] = {
 		 "`/`: `/system.slice/batch-*.service`. Everything below such a cgroup belongs "
 		 "to it."},
 
+	{"audit", &yaml_map, .absent = "nothing is written down",
+	 .help = "A trail of connections, as JSON lines; see docs/access.md."},
+	{"audit.file", &yaml_path, .max = MAX_FILE, NODE(audit.file), .absent = "none",
+	 .help = "The file that lines are appended to. pintled makes it with mode 0640, and opens it "
+		 "anew at each reload."},
+	{"audit.journald", &yaml_bool, .preset = "false", NODE(audit.journald),
+	 .help = "Whether the lines go to journald, too, as messages of `pintle-audit`."},
+	{"audit.all", &yaml_bool, .preset = "false", NODE(audit.all),
+	 .help = "Whether there is a line for each steered connection that ends, besides those for "
+		 "connections that are refused."},
+
 	{"kubernetes", &yaml_map,
 	 .absent = "in a pod with a service account's token as if it were `{}`; elsewhere no "
 		   "Kubernetes",

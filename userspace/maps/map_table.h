@@ -158,6 +158,14 @@
 	X(tap, RINGBUF, struct map_nothing, struct map_nothing, ANY, COPIED, .write_only = true,   \
 	  .holds = "`pintle_event`: closed connections, rare decisions, ejections, "               \
 		   "while `pintle events` follows",                                                \
+	  .writer = "kernel")                                                                      \
+	X(audited, ARRAY, __u32, struct pintle_audited, 1, MAPPED, .since = 3, .key = "0",         \
+	  .holds = "what the audit asks for; events and lines that were lost",                     \
+	  .writer = "kernel: lost; daemon: the rest")                                              \
+	X(audit, RINGBUF, struct map_nothing, struct map_nothing, ANY, COPIED, .since = 3,         \
+	  .write_only = true,                                                                      \
+	  .holds = "`pintle_event`: refused connections, and if asked for all that end, until "    \
+		   "the daemon writes them to the audit's file",                                   \
 	  .writer = "kernel")
 
 #endif

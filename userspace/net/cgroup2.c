@@ -265,3 +265,46 @@ int cgroup2_walk(const char *root, const char *below,
 	snprintf(w.path, sizeof(w.path), "%s", below);
 	return walk_dir(&w, fd, 0);
 }
+
+/* ---- the path of an id ------------------------------------------------------------ */
+
+/* A handle of kernfs is the id; FILEID_KERNFS in Linux's include/linux/exportfs.h. */
+#define HANDLE_KERNFS 0xfe
+
+static int open_by_id(const char *root, uint64_t id)
+{
+	_cleanup_close_ int mount = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	union {
+		struct file_handle handle;
+		char room[sizeof(struct file_handle) + sizeof(id)];
+	} h = {.handle = {.handle_bytes = sizeof(id), .handle_type = HANDLE_KERNFS}};
+	int fd;
+
+	if (mount < 0)
+		return -errno;
+	memcpy(h.handle.f_handle, &id, sizeof(id));
+	fd = open_by_handle_at(mount, &h.handle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int cgroup2_path(const char *root, uint64_t id, char *path, size_t size)
+{
+	_cleanup_close_ int fd = open_by_id(root, id);
+	char link[32], found[PATH_MAX];
+	size_t above = strcmp(root, "/") ? strlen(root) : 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return fd;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, found, sizeof(found) - 1);
+	if (n < 0)
+		return -errno;
+	found[n] = '\0';
+	if (strncmp(found, root, above) != 0)
+		return -ENOENT;
+	if (strlen(found + above) >= size)
+		return -ENAMETOOLONG;
+	strcpy(path, found[above] ? found + above : "/");
+	return 0;
+}

@@ -31,6 +31,11 @@ bool cgroup2_part(char why[CGROUP2_WHY_SIZE]);
  * -errno, logged: -EINVAL: a directory of another file system (cgroup v1, ...). */
 int cgroup2_open(const char *path);
 
+/** Finds the path below the cgroup2 root, which is mounted at `root`, of the cgroup with this id.
+ * Returns 0 with it in `path`; or, with `path` untouched, -ESTALE if it is gone, or another
+ * -errno. Needs CAP_DAC_READ_SEARCH. Does not log. */
+int cgroup2_path(const char *root, uint64_t id, char *path, size_t size);
+
 #define CGROUP2_MAX_DEPTH 64
 
 struct cgroup2_visit {

@@ -8,7 +8,6 @@
  *   help.c         --help, of the program and of each command
  *   completion.c   bash completion
  *   output.c       rows as an aligned table or as JSON, from one table of columns
- *   words.c        ages, times
  *   target.c       pools and endpoints by name
  *   setting.c      keys of pools: checked with the file, set, taken back, waited for
  *   programs.c     programs that are attached: Pintle's and others
@@ -30,6 +29,7 @@
 #include "../maps/maps.h"
 #include "../maps/state.h"
 #include "../base/util.h"
+#include "../base/words.h"
 
 enum {
 	EXIT_OK = 0,
@@ -168,18 +168,6 @@ void help_program(FILE *f);
 void help_command(FILE *f, const struct command *c);
 /** "usage: pintle mode POOL MODE" on stderr; returns EXIT_USAGE. */
 int usage_error(const struct cli *cli);
-
-/* ---- words.c ---------------------------------------------------------------- */
-
-#define WORDS_SIZE 32
-
-/** An age as people say it: "0.2 s", "47 s", "5 m", "3 h", "2 d". `buf` has WORDS_SIZE bytes. */
-const char *age_text(double seconds, char *buf);
-/** A time of the maps (CLOCK_MONOTONIC, nanoseconds) as local wall-clock time, "2026-03-01
- * 14:02:11". `buf` has WORDS_SIZE bytes. */
-const char *wall_text(uint64_t monotonic, char *buf);
-/** The same in UTC as RFC 3339 has it, "2026-03-01T13:02:11Z". */
-const char *wall_rfc3339(uint64_t monotonic, char *buf);
 
 /* ---- target.c --------------------------------------------------------------- */
 

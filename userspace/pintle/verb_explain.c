@@ -830,7 +830,7 @@ static cJSON *candidates_json(const struct explanation *e)
 
 	for (size_t i = 0; i < e->x->count; i++)
 		cJSON_AddItemToArray(list,
-				     output_object(&explain_columns, &e->x->candidates[i], e));
+				     columns_object(&explain_columns, &e->x->candidates[i], e));
 	return list;
 }
 

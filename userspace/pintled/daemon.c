@@ -10,6 +10,7 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "attach.h"
+#include "audit.h"
 #include "bindings.h"
 #include "clients.h"
 #include "cluster.h"
@@ -62,6 +63,7 @@ struct daemon {
 	struct bindings *bindings;
 	struct pods *pods;
 	struct clients *clients;
+	struct audit *audit;
 	struct exporter *exporter;
 	struct oneshot *oneshot;
 	struct orders *orders;
@@ -258,6 +260,7 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 	oneshot_configure(d->oneshot, c, p);
 	clients_configure(d->clients, c);
 	overload_configure(d->overload, c, p);
+	audit_configure(d->audit, c, p);
 	pass_configure(attachment_pass(d->attachment), c, p);
 	publication_free(d->publication);
 	d->publication = p;
@@ -473,6 +476,7 @@ static int daemon_configure(struct daemon *d)
 		return err;
 	clients_configure(d->clients, d->config);
 	overload_configure(d->overload, d->config, d->publication);
+	audit_configure(d->audit, d->config, d->publication);
 	pass_configure(attachment_pass(d->attachment), d->config, d->publication);
 	return poller_configure(d->poller, d->config, d->publication);
 }
@@ -559,6 +563,8 @@ static int daemon_start(struct daemon *d)
 		err = d->pods ? 0 : -ENOMEM;
 	}
 	if (!err)
+		err = audit_new(&d->loop, d->maps, &d->audit);
+	if (!err)
 		err = poller_new(&d->loop, attachment_netns(d->attachment), d->maps, &d->poller);
 	if (!err)
 		err = orders_new(&d->orders);
@@ -632,6 +638,7 @@ static void daemon_stop(struct daemon *d)
 	orders_free(d->orders);
 	overload_free(d->overload);
 	clients_free(d->clients);
+	audit_free(d->audit);
 	if (d->attachment)
 		pass_stop(attachment_pass(d->attachment));
 	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)

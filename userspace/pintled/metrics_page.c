@@ -102,6 +102,8 @@ NODE_VALUE(value_oneshot_devices, p->state->node.devices, true)
 NODE_VALUE(value_passes, pass_figures(attachment_pass(p->from->attachment)).passes, true)
 NODE_VALUE(value_pass_seconds, pass_figures(attachment_pass(p->from->attachment)).cpu_seconds, true)
 NODE_VALUE(value_clients, p->from->clients, true)
+NODE_VALUE(value_audit_lines, p->from->maps->audited->written, true)
+NODE_VALUE(value_audit_lost, p->from->maps->audited->lost + p->from->maps->audited->unwritten, true)
 NODE_VALUE(value_kube_up, cluster_figures(p->from->cluster).well,
 	   cluster_figures(p->from->cluster).there)
 NODE_VALUE(value_kube_synced, cluster_figures(p->from->cluster).listed,
@@ -328,6 +330,12 @@ static const struct row {
 	{NODE(GAUGE, "pintle_clients", value_clients),
 	 .family.help = "Cgroups whose client is known by a name, a pod or one of clients; 0 "
 			"where no key or group is cgroup."},
+	{NODE(COUNTER, "pintle_audit_lines_total", value_audit_lines),
+	 .family.help = "Lines of the audit that were written."},
+	{NODE(COUNTER, "pintle_audit_lost_total", value_audit_lost),
+	 .family.help = "Events that the audit lost: the ring was full, or a line could not be "
+			"written.",
+	 .family.more = "The audit says so, too, in a line `lost`."},
 	{NODE(GAUGE, "pintle_kubernetes_up", value_kube_up),
 	 .family.help =
 		 "1: the API server answers; 0: the newest request failed, and what is known "

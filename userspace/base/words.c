@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* words.c - ages and times as people say them. */
-#include "cli.h"
+#include "words.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "util.h"
 
 const char *age_text(double seconds, char *buf)
 {

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* words.h - ages and times as people say them. */
+#ifndef PINTLE_WORDS_H
+#define PINTLE_WORDS_H
+
+#include <stdint.h>
+
+#define WORDS_SIZE 32
+
+/** An age as people say it: "0.2 s", "47 s", "5 m", "3 h", "2 d". `buf` has WORDS_SIZE bytes. */
+const char *age_text(double seconds, char *buf);
+/** A time of the maps (CLOCK_MONOTONIC, nanoseconds) as local wall-clock time, "2026-03-01
+ * 14:02:11". `buf` has WORDS_SIZE bytes. */
+const char *wall_text(uint64_t monotonic, char *buf);
+/** The same in UTC as RFC 3339 has it, "2026-03-01T13:02:11Z". */
+const char *wall_rfc3339(uint64_t monotonic, char *buf);
+
+#endif
