@@ -191,12 +191,13 @@ $(O)/tests/fuzz/%: tests/fuzz/%.c $(wildcard bpf/*.h userspace/*/*.[ch] lab/*/*.
 fuzzers: $(FUZZERS)
 
 # Servers and clients for the cases and the benchmark, one file each.
-HELPERS := $(addprefix $(O)/tests/,bench/conn bench/http e2e/mixture e2e/peer)
+HELPERS := $(addprefix $(O)/tests/,bench/conn bench/http e2e/mixture e2e/peer e2e/verdicts)
 tests: all lab $(O)/write-reference $(UNIT) $(BPFTEST) $(HELPERS)
 
 $(HELPERS): %: %.o
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $< -o $@ -lpthread -lhttp_parser
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ -lpthread -lhttp_parser -lm
+$(O)/tests/e2e/verdicts: $(O)/userspace/policy/classify.o
 
 clients:
 	$(Q)scripts/clients

@@ -3,7 +3,8 @@
  * classes.bpf.h - which class of its pool a connection belongs to.
  *
  *   given  = the session's, as an operator said (`classified`); else the class of the first rule
- *            that matches; else the pool's first class
+ *            that matches; else, where the pool classifies, what the classifier found (`sessions`);
+ *            else the pool's first class
  *   asked  = the client's hint; else the class of the first rule for the connection's DSCP
  *   class  = asked, if its priority is not above that of `given`, or the client is trusted;
  *            else given
@@ -160,8 +161,9 @@ static long class_step(__u32 i, void *arg)
 	return !!done;
 }
 
-/* 1 + the class that an operator gave to the session; 0: none, or one that the pool lacks. */
-__weak __noinline int class_of_session(const struct terms *t)
+/* 1 + the class that the session has by an operator (`judged` 0), or by the classifier (1); 0:
+ * none, or one that the pool lacks. */
+__weak __noinline int class_of_session(const struct terms *t, __u32 judged)
 {
 	struct pintle_affinity_key key; /* Linux 6.1 takes keys only from the stack */
 	struct pintle_session_class *s;
@@ -170,7 +172,7 @@ __weak __noinline int class_of_session(const struct terms *t)
 	if (!t || t->key.session.kind == PINTLE_KEY_NONE)
 		return 0;
 	key = t->key;
-	s = bpf_map_lookup_elem(&classified, &key);
+	s = judged ? bpf_map_lookup_elem(&sessions, &key) : bpf_map_lookup_elem(&classified, &key);
 	pool = s ? pool_of(t) : NULL;
 	return pool ? class_named(pool, s->name) : 0;
 }
@@ -192,7 +194,9 @@ __weak __noinline int class_find(struct terms *t, const struct class_client *c,
 	if (f->asked > pool->class_count)
 		f->asked = 0;
 	bpf_loop(PINTLE_MAX_RULES, class_step, &s, 0);
-	given = class_of_session(t) ?: f->given;
+	given = class_of_session(t, 0) ?: f->given;
+	if (!given && pool->classify)
+		given = class_of_session(t, 1);
 	given = given ? given - 1 : 0;
 	given &= PINTLE_MAX_CLASSES - 1;
 	t->class_id = given;

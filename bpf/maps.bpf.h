@@ -232,6 +232,21 @@ struct {
 	__type(value, struct pintle_session_class);
 } MAP(classified);
 
+/* The class that the classifier found for a session. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_SESSIONS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_affinity_key);
+	__type(value, struct pintle_session_class);
+} MAP(sessions);
+
+/* Requests that ended, for the classifier. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 512 * 1024);
+} MAP(evidence);
+
 /* The number of bindings of each client in `affinity`. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -21,6 +21,7 @@
  */
 #include "answer.bpf.h"
 #include "client.bpf.h"
+#include "evidence.bpf.h"
 #include "iterator.bpf.h"
 
 struct inet_connection_sock {
@@ -63,6 +64,8 @@ struct seen {
 	__u32 out;
 	__u32 segments;     /* of answers */
 	__u32 out_is_newer; /* the newest byte went out, and did not come in */
+	__u32 in_stamp;     /* when the newest byte came; TCP's */
+	__u32 out_stamp;
 };
 
 static __always_inline bool closing(__u32 state)
@@ -115,7 +118,9 @@ static __always_inline void see_server(struct seen *s, struct tcp_sock *tp, __u3
 	s->in = bytes_received(tp, state);
 	s->out = bytes_written(tp, state);
 	s->segments = tp->data_segs_out;
-	later = tp->lsndtime - tp->inet_conn.icsk_ack.lrcvtime;
+	s->in_stamp = tp->inet_conn.icsk_ack.lrcvtime;
+	s->out_stamp = tp->lsndtime;
+	later = s->out_stamp - s->in_stamp;
 	s->out_is_newer = later ? later > 0 : !all_acknowledged(tp) || came_acknowledgement(tp);
 }
 
@@ -127,7 +132,9 @@ static __always_inline void see_client(struct seen *s, struct tcp_sock *tp, __u3
 	s->in = bytes_written(tp, state) - 1;
 	s->out = bytes_received(tp, state);
 	s->segments = tp->data_segs_in;
-	later = tp->inet_conn.icsk_ack.lrcvtime - tp->lsndtime;
+	s->in_stamp = tp->lsndtime;
+	s->out_stamp = tp->inet_conn.icsk_ack.lrcvtime;
+	later = s->out_stamp - s->in_stamp;
 	s->out_is_newer = later ? later > 0 : all_acknowledged(tp) && !came_acknowledgement(tp);
 }
 
@@ -355,6 +362,29 @@ struct passed {
 		(p)->counted = in_session;                                                         \
 	} while (0)
 
+/* What the classifier wants of a look: the request that ended, and how the next one began. `bytes`
+ * are those of the request before, `flowed` is turn_flows() before, `came`: bytes of answers came
+ * since. */
+static __always_inline void pass_evidence(const struct pintle_affinity_key *key,
+					  const struct pintle_affinity *a, struct pintle_turn *t,
+					  const struct seen *s, bool begun, __u32 bytes,
+					  bool flowed, bool came, __u64 now)
+{
+	__u64 asked = tick_time(s->in_stamp, now), spoke = tick_time(s->out_stamp, now), ended;
+
+	ended = !came || !s->out_is_newer ? spoke : flowed ? asked : t->spoke_ns;
+	if (!begun)
+		ended = spoke;
+	if ((begun || t->state == PINTLE_TURN_IDLE) && __sync_lock_test_and_set(&t->owed, 0))
+		evidence_tell(key, t, bytes, ended);
+	if (begun) {
+		t->asked_ns = asked;
+		t->beside = session_beside(a, !(t->flags & PINTLE_TURN_RESTS));
+		t->owed = 1;
+	}
+	t->spoke_ns = spoke;
+}
+
 /* Takes a turn whose session is filled in. What a session's last turn leaves behind is its context:
  * the request and its answer. */
 static __always_inline void pass_turn(const struct passed *p, struct pintle_turn *t,
@@ -365,6 +395,7 @@ static __always_inline void pass_turn(const struct passed *p, struct pintle_turn
 	__u32 before = t->bytes, answered = t->answered, uncached, fresh;
 	struct asked asked;
 	bool was_idle = t->state == PINTLE_TURN_IDLE || t->state == PINTLE_TURN_UNSEEN;
+	bool flowed = turn_flows(t) || t->state == PINTLE_TURN_WAITING;
 	__u32 out = t->out;
 
 	t->flags |= PINTLE_TURN_BOUND;
@@ -381,6 +412,8 @@ static __always_inline void pass_turn(const struct passed *p, struct pintle_turn
 		fresh = t->bytes - before;
 		w->uncached_bytes += fresh < uncached ? fresh : uncached;
 	}
+	if (a && p->counted && pool_classifies(key.pool, key.pool_generation))
+		pass_evidence(&key, a, t, s, asked.begun, before, flowed, t->out != out, now);
 	if (p->counted)
 		session_rest(t, a);
 	work_add(w, t, uncached);

@@ -36,7 +36,14 @@ struct sock {
 struct tcp_rack {
 	__u64 mstamp; /* when the newest segment that was acknowledged had left, microseconds */
 } __attribute__((preserve_access_index));
+struct inet_connection_sock {
+	struct {
+		__u32 lrcvtime; /* when data was received last, in ticks */
+	} icsk_ack;
+} __attribute__((preserve_access_index));
 struct tcp_sock {
+	struct inet_connection_sock inet_conn;
+	__u32 lsndtime; /* when data was sent last, in ticks */
 	__u32 rcv_nxt;
 	__u32 rcv_wup; /* rcv_nxt when an acknowledgement was sent last */
 	__u32 write_seq;

@@ -303,6 +303,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 	struct pintle_connect *c = client_find(ctx);
 	struct pintle_affinity_key key = {};
 	struct pintle_pool *pool;
+	struct pintle_turn *t;
 	__u64 client;
 
 	if (!c)
@@ -324,8 +325,12 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 		return;
 	client = c->flags & PINTLE_CONNECT_APART ? PINTLE_CLIENT_APART : c->client;
 	bind_session(&key, client, c->endpoint, c->generation, bpf_ktime_get_ns());
-	if (c->counted && !(c->flags & PINTLE_CONNECT_SESSION) && session_open(&key, c->class_id))
-		__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_SESSION);
+	if (!c->counted || c->flags & PINTLE_CONNECT_SESSION || !session_open(&key, c->class_id))
+		return;
+	__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_SESSION);
+	t = pool->classify ? turn_make(ctx, c->opened_ns) : NULL;
+	if (t)
+		evidence_begin(&key, t);
 }
 
 static __always_inline void client_unbind(struct bpf_sock_ops *ctx, struct pintle_connect *c,
@@ -337,9 +342,12 @@ static __always_inline void client_unbind(struct bpf_sock_ops *ctx, struct pintl
 		.session = c->session,
 	};
 
-	if (__sync_fetch_and_and(&c->flags, ~PINTLE_CONNECT_SESSION) & PINTLE_CONNECT_SESSION)
-		session_close(&key, turn_find(ctx, c->opened_ns), end->received - 1,
-			      end->acknowledged);
+	struct pintle_turn *t = turn_find(ctx, c->opened_ns);
+
+	if (!(__sync_fetch_and_and(&c->flags, ~PINTLE_CONNECT_SESSION) & PINTLE_CONNECT_SESSION))
+		return;
+	session_close(&key, t, end->received - 1, end->acknowledged);
+	evidence_end(ctx, &key, t, end->received - 1, end->acknowledged, true);
 }
 
 static __always_inline void client_acknowledged(struct bpf_sock_ops *ctx)

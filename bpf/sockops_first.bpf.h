@@ -24,6 +24,7 @@
 #define PINTLE_SOCKOPS_FIRST_BPF_H
 
 #include "answer.bpf.h"
+#include "evidence.bpf.h"
 #include "sockops.bpf.h"
 
 #define SOCK_DONE 1 /* a bit of skc_flags: the peer's FIN has come */
@@ -111,6 +112,38 @@ static __always_inline void answer_ended(const struct pintle_turn *t, __u32 endp
 	if (sums && (__s32)out > 1 && endpoint_kept(endpoint, generation) &&
 	    (goes_on || answer_beyond_head(segments, out, in)))
 		sums->out_ns = bpf_ktime_get_ns();
+}
+
+/* ---- evidence --------------------------------------------------------------------- */
+
+/* What is known of a connection that counts as open in its session's binding, from its beginning
+ * on. */
+static __always_inline void evidence_begin(const struct pintle_affinity_key *key,
+					   struct pintle_turn *t)
+{
+	struct pintle_affinity *a = binding_find(key);
+
+	t->session = key->session;
+	t->flags |= PINTLE_TURN_BOUND;
+	t->beside = a ? session_beside(a, 1) : 0;
+}
+
+/* Tells of the requests on such a connection, which ended. `in` and `out` are bytes of requests and
+ * of answers; `asks`: this is the client's socket. */
+static __always_inline void evidence_end(struct bpf_sock_ops *ctx,
+					 const struct pintle_affinity_key *key,
+					 struct pintle_turn *t, __u32 in, __u32 out, bool asks)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	struct closing c = {.in = in, .out = out};
+
+	if (!t || !tp || !pool_classifies(key->pool, key->pool_generation))
+		return;
+	c.now = bpf_ktime_get_ns();
+	c.in_stamp = asks ? tp->lsndtime : tp->inet_conn.icsk_ack.lrcvtime;
+	c.out_stamp = asks ? tp->inet_conn.icsk_ack.lrcvtime : tp->lsndtime;
+	evidence_closed(key, t, &c);
 }
 
 /* ---- at a client's socket --------------------------------------------------------- */

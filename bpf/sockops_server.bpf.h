@@ -278,6 +278,8 @@ static __always_inline void bind_client(struct bpf_sock_ops *ctx, struct pintle_
 	turn->session = key.session;
 	turn->flags |= PINTLE_TURN_BOUND;
 	conn->flags |= PINTLE_CONN_SESSION;
+	if (pool->classify)
+		evidence_begin(&key, turn);
 }
 
 static __always_inline void unbind_client(struct bpf_sock_ops *ctx, const struct pintle_conn *conn,
@@ -291,6 +293,7 @@ static __always_inline void unbind_client(struct bpf_sock_ops *ctx, const struct
 		return;
 	key.session = turn->session;
 	session_close(&key, turn, end->received, end->acknowledged);
+	evidence_end(ctx, &key, turn, end->received, end->acknowledged, false);
 }
 
 static __always_inline void count_placed(const struct pintle_conn *conn)

@@ -535,7 +535,7 @@ struct pintle_pool {
 	struct pintle_class_rule allowed[PINTLE_MAX_RULES];
 	struct pintle_other others[PINTLE_MAX_OTHERS]; /* see bpf/tiers.bpf.h */
 	__u32 canary_share; /* of the sessions, of PINTLE_SHARE_WHOLE; 0: no canary */
-	__u32 zero;
+	__u32 classify;     /* 1: requests go to `evidence`, and `sessions` counts */
 };
 
 /* ---- overrides: array, pools first, then endpoints, then one. Writer: CLI. - */
@@ -851,14 +851,36 @@ struct pintle_affinity {
 	__u32 sharing;       /* 1 + the class in whose `sharing` the session counts; 0: none */
 };
 
-/* ---- classified: hash, pintle_affinity_key -> a session's class. Writer: CLI. ------ */
+/* ---- classified, sessions: hashes, pintle_affinity_key -> a session's class. Writers: CLI;
+ * daemon. */
 
-/* A class is meant by its name, so that it stays the session's when the pool's list changes. */
+/* `classified` has what an operator said, `sessions` what the classifier found. A class is meant by
+ * its name, so that it stays the session's when the pool's list changes. */
+#define PINTLE_REASON_SIZE 104 /* with the terminating NUL; a longer reason is cut */
 struct pintle_session_class {
 	__u64 since_ns;
+	__u64 client;                      /* `sessions`: in whose share it counts */
 	char name[PINTLE_CLASS_NAME_SIZE]; /* filled up with zeros */
+	char why[PINTLE_REASON_SIZE];      /* `sessions`: in words */
 };
 #define PINTLE_MAX_CLASSIFIED 4096
+#define PINTLE_MAX_SESSIONS   65536
+/* A client has at most so many sessions in `sessions`; a further one takes the place of its
+ * oldest. */
+#define PINTLE_SESSION_SHARE (PINTLE_MAX_SESSIONS / 8)
+
+/* ---- evidence: ring buffer, requests that ended, for the classifier. Writer: kernel. - */
+
+/* A request of a session, of pools that classify. */
+struct pintle_evidence {
+	struct pintle_affinity_key key;
+	__u64 client;        /* as in struct pintle_affinity */
+	__u64 begun_ns;      /* its first byte, by the clock of TCP: a tick is 1 to 10 ms */
+	__u64 ended_ns;      /* its answer's last */
+	__u32 request_bytes; /* a FIN may count as one */
+	__u32 beside;        /* requests of the session that were under way when it began */
+	__u64 lost;          /* evidence that found the ring full, since the programs were loaded */
+};
 
 /* ---- shares: LRU hash, client -> its bindings in `affinity`. Writer: kernel; the daemon
  * corrects. */
@@ -1060,6 +1082,12 @@ struct pintle_turn {
 	__u64 out_ns;    /* when the pass saw the answer's newest byte */
 	struct pintle_session_key session;
 	__u64 begun_ns; /* when the pass saw the request's first byte */
+	/* Where the pool classifies: by TCP's clock, when the newest request began, and when the
+	 * newest byte of an answer had come as of the newest pass. */
+	__u64 asked_ns;
+	__u64 spoke_ns;
+	__u32 beside; /* other requests of the session under way when it began */
+	__u32 owed;   /* 1: its end is not in `evidence`; the program that swaps 1 for 0 tells */
 };
 
 /* In layout 2 `client` held the id of a cgroup, the fields of the newest request other things, and
@@ -1191,7 +1219,7 @@ PINTLE_ASSERT_SIZE(struct pintle_firsts, 64);
 PINTLE_ASSERT_SIZE(struct pintle_health, 3 * 64);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 48);
-PINTLE_ASSERT_SIZE(struct pintle_session_class, 40);
+PINTLE_ASSERT_SIZE(struct pintle_session_class, 152);
 PINTLE_ASSERT_SIZE(struct pintle_bindings, 40 + 8 * PINTLE_MAX_CLASSES);
 PINTLE_ASSERT_SIZE(struct pintle_refusal, 16);
 PINTLE_ASSERT_SIZE(struct pintle_majority, 40);
@@ -1199,7 +1227,8 @@ PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
 PINTLE_ASSERT_SIZE(struct pintle_decision, 32);
 PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
 PINTLE_ASSERT_SIZE(struct pintle_connect, PINTLE_FORMER_CONNECT_SIZE + 16);
-PINTLE_ASSERT_SIZE(struct pintle_turn, 88);
+PINTLE_ASSERT_SIZE(struct pintle_turn, 112);
+PINTLE_ASSERT_SIZE(struct pintle_evidence, 72);
 PINTLE_ASSERT_SIZE(struct pintle_client, 72);
 PINTLE_ASSERT_SIZE(struct pintle_pod, 48 + 64 + 2 * 256);
 PINTLE_ASSERT_SIZE(struct pintle_event, 120);

@@ -37,7 +37,9 @@ static const struct {
 	uint16_t port;
 	uint8_t hint; /* 1 + a class */
 	uint32_t trusted;
-	const char *word; /* of the operator, on the session */
+	const char *word;  /* of the operator, on the session */
+	const char *found; /* of the classifier, on the session */
+	uint32_t mute;     /* 1: the pool does not classify */
 	uint32_t class;
 } rows[] = {
 	{"no rule: the first class", .class = INTERACTIVE},
@@ -172,6 +174,17 @@ static const struct {
 	 .word = "interactive", .class = INTERACTIVE},
 	{"a hint may lower that", .word = "agent", .hint = 1 + BATCH, .class = BATCH},
 	{"and does not raise it", .word = "batch", .hint = 1 + AGENT, .class = BATCH},
+	{"the classifier's comes before the first class", .found = "batch", .class = BATCH},
+	{"not where the pool does not classify", .found = "batch", .mute = 1, .class = INTERACTIVE},
+	{"a rule comes before the classifier", .rules = {{.port = 8000}}, .rule_count = 1,
+	 .port = 8000, .found = "batch", .class = AGENT},
+	{"and the operator before both", .rules = {{.port = 8000}}, .rule_count = 1, .port = 8000,
+	 .found = "batch", .word = "interactive", .class = INTERACTIVE},
+	{"a hint lowers what the classifier found", .found = "agent", .hint = 1 + BATCH,
+	 .class = BATCH},
+	{"and does not raise it", .found = "batch", .hint = 1 + AGENT, .class = BATCH},
+	{"the classifier, too, may name a class that there is not", .found = "agents",
+	 .class = INTERACTIVE},
 	{"a class that the pool does not have counts for nothing", .rules = {{.port = 8000}},
 	 .rule_count = 1, .port = 8000, .word = "bat", .class = AGENT},
 	{"a hint comes before DSCP", .rules = {{.port = 1}, {.dscp = 9}}, .rule_count = 2,
@@ -214,6 +227,11 @@ static struct pintle_session_key session_of_row(size_t i)
 		strcpy(said.name, rows[i].word);
 		put(classified, key, &said);
 	}
+	if (rows[i].found) {
+		said = (struct pintle_session_class){0};
+		strcpy(said.name, rows[i].found);
+		put(sessions, key, &said);
+	}
 	return key.session;
 }
 
@@ -227,6 +245,7 @@ static uint32_t class_of_row(size_t i)
 	put(server_cgroups, cgroup, &yes);
 	w.pool.rule_count = rows[i].rule_count;
 	w.pool.hints_trusted = rows[i].trusted;
+	w.pool.classify = !rows[i].mute;
 	for (uint8_t j = 0; j < ARRAY_SIZE(rows[i].rules); j++) {
 		w.pool.rules[j] = rows[i].rules[j];
 		w.pool.rules[j].class_id = 1 + j;

@@ -709,6 +709,16 @@ static const struct refusal refusals[] = {
 	 "    - {dscp: 46, trustHints: true}\n    - {dscp: 46, cgroup: /a, trustHints: true}\n",
 	 "13:30: warning: every client may set this DSCP, and is trusted then; say who is: source, "
 	 "namespace, serviceAccount or cgroup\n"},
+	{"classified without sessions",
+	 CONNECT_POOL "  classes: auto\n  stickiness: {key: none}\n  follow: false\n",
+	 "8:12: the pool keeps no sessions that could be classified; write stickiness.key and a ttl, "
+	 "or classify: false\n"
+	 "8:12: sessions are classified by their requests, which are not followed; remove follow: "
+	 "false, or write classify: false\n"},
+	{"classified, into no class",
+	 CONNECT_POOL "  classify: true\n  classes: [{name: a}, {name: b}]\n",
+	 "8:13: warning: classify has no effect, because the pool has none of the classes interactive, "
+	 "agent and batch; write classes: auto, or some of these\n"},
 	{"rules that match nobody",
 	 CONNECT_POOL
 	 "  trustHints: true\n  classes:\n  - name: a\n    rules:\n"
@@ -1441,6 +1451,41 @@ static void names_both_ways(void **state)
 	assert_string_equal(outcome_name(PINTLE_OUTCOME_LEAST_LOADED), "least_loaded");
 }
 
+static void classes_of_their_own(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t count;
+		bool classify;
+	} rows[] = {
+		{CONNECT_POOL, 0, false},
+		{CONNECT_POOL "  classes: auto\n", 3, true},
+		{CONNECT_POOL "  classes: \"auto\"\n  classify: false\n", 3, false},
+		{CONNECT_POOL "  classes: [{name: chat}, {name: batch}]\n", 2, false},
+		{CONNECT_POOL "  classes: [{name: chat}, {name: batch}]\n  classify: true\n", 2,
+		 true},
+	};
+	const struct config_class *k;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_config_ struct config *c = load_text(rows[i].text, NULL);
+
+		assert_int_equal(c->pools[0].class_count, rows[i].count);
+		assert_int_equal(c->pools[0].classify, rows[i].classify);
+		k = c->pools[0].classes;
+		if (rows[i].count < 3)
+			continue;
+		assert_string_equal(k[0].name, "interactive");
+		assert_string_equal(k[1].name, "agent");
+		assert_string_equal(k[2].name, "batch");
+		assert_int_equal(k[0].priority, 0);
+		assert_int_equal(k[2].priority, -1);
+		assert_true(k[2].max_extra_load == CONFIG_EXTRA_POOL);
+		assert_int_equal(k[2].line, 8);
+	}
+}
+
 static void classes_and_rules(void **state)
 {
 	static const char text[] = CONNECT_POOL
@@ -1554,6 +1599,7 @@ int main(void)
 		cmocka_unit_test(files_that_load),
 		cmocka_unit_test(names_both_ways),
 		cmocka_unit_test(classes_and_rules),
+		cmocka_unit_test(classes_of_their_own),
 		cmocka_unit_test(rules_of_a_pool),
 		cmocka_unit_test(who_may_connect),
 	};

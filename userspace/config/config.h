@@ -187,6 +187,7 @@ struct config_pool {
 	struct config_class *classes; /* at most PINTLE_MAX_CLASSES; the first is the default */
 	size_t class_count;
 	bool hints_trusted;          /* any client's hint may raise its class */
+	bool classify;               /* sessions get classes by what they do */
 	struct config_rule *allowed; /* who may connect; without any rule everybody */
 	size_t allow_count;
 	struct config_other *fallbacks; /* at most PINTLE_MAX_FALLBACKS */

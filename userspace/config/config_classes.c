@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* config_classes.c - the classes of a pool, and the rules that say which connections are whose. */
 #include "config_internal.h"
+#include "../policy/classify_names.h"
 #include "traits.bpf.h"
 #include "../base/util.h"
 
@@ -14,15 +15,24 @@ static void derive_class(struct config_class *k, const struct yaml_node *n)
 		k->rules[i].has_source = yaml_node_get(rule, "source");
 }
 
+/* Whether the list stood there as the word `auto`. */
+static bool is_auto(const struct yaml_node *classes)
+{
+	return classes && classes->kind == YAML_LIST && classes->text;
+}
+
 void config_classes_derive(struct config *c, const struct yaml_node *root)
 {
 	const struct yaml_node *n = yaml_node_at(yaml_node_get(root, "pools"), 0);
 
 	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {
-		const struct yaml_node *class = yaml_node_at(yaml_node_get(n, "classes"), 0);
+		const struct yaml_node *classes = yaml_node_get(n, "classes");
+		const struct yaml_node *class = yaml_node_at(classes, 0);
 
 		for (size_t j = 0; j < c->pools[i].class_count; j++, class = class->next)
 			derive_class(&c->pools[i].classes[j], class);
+		if (is_auto(classes) && !yaml_node_get(n, "classify"))
+			c->pools[i].classify = true;
 	}
 }
 
@@ -191,6 +201,43 @@ static void check_reserve(const struct config_pool *p, const struct yaml_node *c
 				  n, plural(n), p->endpoint_count);
 }
 
+static bool has_class_of_behaviour(const struct config_pool *p)
+{
+#define X(symbol, name) name,
+	static const char *const names[] = {CLASSIFY_NAMES(X)};
+#undef X
+
+	for (size_t i = 0; i < p->class_count; i++)
+		for (size_t k = 0; k < ARRAY_SIZE(names); k++)
+			if (p->classes[i].name && !strcmp(p->classes[i].name, names[k]))
+				return true;
+	return false;
+}
+
+static void check_classify(const struct config_pool *p, const struct yaml_node *n,
+			   struct yaml_report *r)
+{
+	const struct yaml_node *classes = yaml_node_get(n, "classes");
+	const struct yaml_node *place = yaml_node_get(n, "classify") ?: classes;
+
+	if (!p->classify || !place)
+		return;
+	if (p->stickiness.key_kind == PINTLE_KEY_NONE || !p->stickiness.ttl_ns)
+		yaml_report_error(r, place->line, place->column,
+				  "the pool keeps no sessions that could be classified; write "
+				  "stickiness.key and a ttl, or classify: false");
+	if (!p->follow)
+		yaml_report_error(r, place->line, place->column,
+				  "sessions are classified by their requests, which are not "
+				  "followed; remove follow: false, or write classify: false");
+	if (!has_class_of_behaviour(p) && p->class_count == (classes ? classes->count : 0))
+		yaml_report_warning(
+			r, place->line, place->column,
+			"classify has no effect, because the pool has none of the classes "
+			"interactive, agent and batch; write classes: auto, or some of "
+			"these");
+}
+
 void config_classes_check(const struct config_pool *p, const struct yaml_node *n,
 			  struct yaml_report *r)
 {
@@ -212,6 +259,7 @@ void config_classes_check(const struct config_pool *p, const struct yaml_node *n
 		yaml_report_error(r, classes->line, classes->column,
 				  "the classes have %zu rules together; a pool has room for %d",
 				  rules, PINTLE_MAX_RULES);
+	check_classify(p, n, r);
 	/* Only the pool's own key: check_rule() has seen those of rules. */
 	class = yaml_node_get(n, "trustHints");
 	if (p->hints_trusted && class && !hook_sees(p->decided_by, PINTLE_KEY_HINT))

@@ -364,10 +364,12 @@ static const struct yaml_key config_keys[] = {
 
 	{"pools[].classes", &yaml_maps, .policy = POLICY_TOO, .empty = true,
 	 .max = PINTLE_MAX_POOLS * PINTLE_MAX_CLASSES, .each = PINTLE_MAX_CLASSES, POOL(classes),
-	 .list = &class_list, .absent = "one class, without a limit",
+	 .list = &class_list, .absent = "one class, without a limit", .word = "auto",
+	 .means = "[{name: interactive}, {name: agent}, {name: batch, priority: -1}]",
 	 .help = "The classes of the pool's work, with what each may take of an endpoint; see "
-		 "docs/classes.md. A connection that no rule and no hint puts into another class "
-		 "belongs to the first."},
+		 "docs/classes.md. A connection that nothing puts into another class belongs to the "
+		 "first. `auto`, which a SteeringPolicy cannot have, means the classes interactive, "
+		 "agent and batch, the last with the priority -1, and `classify: true`."},
 	{"pools[].classes[].name", &yaml_name, .policy = POLICY_TOO, .required = true,
 	 .max = PINTLE_CLASS_NAME_SIZE - 1, CLASS(name),
 	 .help = "The class's name, once in the pool."},
@@ -432,6 +434,10 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].classes[].rules[].trustHints", &yaml_bool, .policy = POLICY_TOO,
 	 .preset = "false", RULE(hints_trusted),
 	 .help = "Whether hints of the clients that match may also raise their class."},
+	{"pools[].classify", &yaml_bool, .policy = POLICY_TOO,
+	 .absent = "true with `classes: auto`, otherwise false", POOL(classify),
+	 .help = "Whether each session is put into the class `interactive`, `agent` or `batch` by what "
+		 "it does, where the pool has a class of that name and no rule matches."},
 	{"pools[].trustHints", &yaml_bool, .policy = POLICY_TOO, .preset = "false",
 	 POOL(hints_trusted),
 	 .help = "Whether any client's hint may raise its class. Otherwise a hint moves a connection "

@@ -96,6 +96,13 @@
 	X(classified, HASH, struct pintle_affinity_key, struct pintle_session_class, ANY, COPIED,  \
 	  .since = 3, .key = "pool, session key",                                                  \
 	  .holds = "the session's class, as `pintle classify` gave it", .writer = "CLI")           \
+	X(sessions, HASH, struct pintle_affinity_key, struct pintle_session_class, ANY, COPIED,    \
+	  .since = 3, .key = "pool, session key",                                                  \
+	  .holds = "the session's class, as the classifier found it, and why", .writer = "daemon") \
+	X(evidence, RINGBUF, struct map_nothing, struct map_nothing, ANY, COPIED, .since = 3,      \
+	  .write_only = true,                                                                      \
+	  .holds = "`pintle_evidence`: requests that ended, of pools that classify",               \
+	  .writer = "kernel")                                                                      \
 	X(shares, LRU_HASH, __u64, __u64, ANY, COPIED, .since = 3, .key = "client",                \
 	  .holds = "number of its bindings in `affinity`",                                         \
 	  .writer = "kernel counts up; the daemon corrects it")                                    \

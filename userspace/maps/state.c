@@ -163,6 +163,7 @@ const struct state_pool *state_pool_find(const struct state *s, const struct pin
 
 static void classes_take(struct state_pool *p, const struct pintle_pool *from)
 {
+	p->classifies = from->classify;
 	memcpy(p->others, from->others, sizeof(p->others));
 	p->class_count = MIN(from->class_count, (uint32_t)PINTLE_MAX_CLASSES);
 	for (uint32_t i = 0; i < p->class_count; i++) {

@@ -150,6 +150,7 @@ struct state_pool {
 	uint64_t ttl_ns, staleness_ns;
 	struct pintle_class classes[PINTLE_MAX_CLASSES]; /* their names are terminated, printable */
 	uint32_t class_count;
+	bool classifies;      /* sessions get classes by what they do */
 	uint32_t allow_count; /* rules that say who may connect; 0: anybody may */
 	/* Where its connections may also go: the canary and its share, 0..1, and the fallbacks. */
 	struct pintle_other others[PINTLE_MAX_OTHERS];
@@ -264,7 +265,8 @@ int state_pods_read(const struct maps *m, struct state_pod **out, size_t *n);
 #define STATE_GIVERS(X)                                                                            \
 	X(NOBODY, "default", "it is the pool's first class")                                       \
 	X(OPERATOR, "operator", "`pintle classify` said so")                                       \
-	X(RULE, "rule", "a rule of the pool matches the client")
+	X(RULE, "rule", "a rule of the pool matches the client")                                   \
+	X(CLASSIFIER, "classifier", "the session behaves so")
 enum state_giver {
 #define X(symbol, name, says) STATE_GIVER_##symbol,
 	STATE_GIVERS(X)
@@ -275,10 +277,12 @@ enum state_giver {
 /** Static, never NULL. */
 const char *state_giver_name(enum state_giver g);
 
-/* A session's class by `pintle classify`. The texts are terminated and printable. */
+/* A session's class by `pintle classify`, or by the classifier. The texts are terminated and
+ * printable. */
 struct state_classified {
 	enum state_giver by; /* NOBODY: nothing is said of the session */
 	char name[PINTLE_CLASS_NAME_SIZE];
+	char why[PINTLE_REASON_SIZE]; /* in words; "": by an operator */
 	uint64_t since_ns;
 	bool known; /* the pool has a class of that name; else it counts for nothing */
 	uint32_t class_id;
@@ -371,7 +375,8 @@ bool state_client_group(const struct state_pool *p, const struct state_client *c
 typedef int (*state_key_fn)(const struct pintle_affinity_key *key, void *arg);
 int state_classified_walk(const struct maps *m, state_key_fn each, void *arg);
 
-/** What is said of the session. `p` is the pool of the key. */
+/** What is said of the session: by an operator, else by the classifier. `p` is the pool of the
+ * key. */
 void state_session_class(const struct maps *m, const struct state_pool *p,
 			 const struct pintle_affinity_key *key, struct state_classified *out);
 

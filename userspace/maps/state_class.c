@@ -43,22 +43,37 @@ const char *state_giver_name(enum state_giver g)
 	return names[g];
 }
 
-void state_session_class(const struct maps *m, const struct state_pool *p,
-			 const struct pintle_affinity_key *key, struct state_classified *out)
+/* By one of these: the map that has the classes that he gave. */
+static void class_by(const struct maps *m, const struct state_pool *p,
+		     const struct pintle_affinity_key *key, enum map_id map, enum state_giver by,
+		     struct state_classified *out)
 {
 	struct pintle_session_class said;
 
 	*out = (struct state_classified){.by = STATE_GIVER_NOBODY};
-	if (key->session.kind == PINTLE_KEY_NONE ||
-	    bpf_map_lookup_elem(m->fd[MAP_classified], key, &said))
+	if (key->session.kind == PINTLE_KEY_NONE || bpf_map_lookup_elem(m->fd[map], key, &said))
 		return;
-	out->by = STATE_GIVER_OPERATOR;
+	out->by = by;
 	out->since_ns = said.since_ns;
 	state_text(out->name, sizeof(out->name), said.name, sizeof(said.name));
+	state_text(out->why, sizeof(out->why), said.why, sizeof(said.why));
 	for (uint32_t i = 0; i < p->class_count && !out->known; i++) {
 		out->known = !strcmp(p->classes[i].name, out->name);
 		out->class_id = i;
 	}
+}
+
+void state_session_class(const struct maps *m, const struct state_pool *p,
+			 const struct pintle_affinity_key *key, struct state_classified *out)
+{
+	struct state_classified judged;
+
+	class_by(m, p, key, MAP_classified, STATE_GIVER_OPERATOR, out);
+	if (out->known || !p->classifies)
+		return;
+	class_by(m, p, key, MAP_sessions, STATE_GIVER_CLASSIFIER, &judged);
+	if (judged.by)
+		*out = judged;
 }
 
 /* The map holds no more; one that changes while it is walked may begin anew. */
@@ -101,15 +116,17 @@ uint32_t state_client_class(const struct maps *m, const struct state_pool *p,
 	const struct pintle_affinity_key key = {p->id, p->generation, *session};
 	struct class_client c = {.cgroup = from->cgroup};
 	struct state_classified said;
+	uint32_t class;
 
 	state_session_class(m, p, &key, &said);
 	*by = said.known ? said.by : STATE_GIVER_NOBODY;
-	if (said.known)
+	if (*by == STATE_GIVER_OPERATOR)
 		return said.class_id;
 	if (from->has_ip)
 		memcpy(c.address, from->ip.bytes, sizeof(c.address));
 	know_pod(m, from, family, &c);
-	return class_by_rules(m, p, &c, port, by);
+	class = class_by_rules(m, p, &c, port, by);
+	return *by == STATE_GIVER_CLASSIFIER ? said.class_id : class;
 }
 
 bool state_client_forbidden(const struct maps *m, const struct state_pool *p,

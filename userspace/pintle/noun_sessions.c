@@ -54,6 +54,11 @@ GET(class_by)
 	return b->class.by ? value_text(state_giver_name(b->class.by)) : value_none();
 }
 
+GET(class_why)
+{
+	return b->class.why[0] ? value_text(b->class.why) : value_none();
+}
+
 GET(class_known)
 {
 	return b->class.by ? value_bool(b->class.known) : value_none();
@@ -93,12 +98,12 @@ static const struct column columns[] = {
 	{.key = "class",
 	 .heading = "CLASS",
 	 COLUMN(class),
-	 .help = "text: the class that is given to the session; null, as the next three: none is, "
+	 .help = "text: the class that is given to the session; null, as the next four: none is, "
 		 "and the pool's rules decide"},
 	{.key = "class_by",
 	 .heading = "BY",
 	 COLUMN(class_by),
-	 .help = "text: who gave it: operator"},
+	 .help = "text: who gave it: operator, or classifier, before which the pool's rules come"},
 	{.key = "class_known",
 	 COLUMN(class_known),
 	 .help = "bool: the pool has a class of that name; else it counts for nothing"},
@@ -107,9 +112,14 @@ static const struct column columns[] = {
 	 .right = true,
 	 COLUMN(class_seconds),
 	 .help = "seconds since then"},
+	{.key = "class_why",
+	 .heading = "WHY",
+	 .spare = 1,
+	 COLUMN(class_why),
+	 .help = "text: what the classifier saw then; null: by an operator"},
 };
 static const struct columns sessions_columns = COLUMNS(columns);
-#define CLASS_COLUMNS 4 /* the last ones */
+#define CLASS_COLUMNS 5 /* the last ones */
 
 /* Where no session was given a class, text says nothing of classes. */
 static struct columns columns_for(const struct cli *cli, const struct state_session *all,

@@ -637,6 +637,7 @@ static void print_class(const struct explanation *e)
 		[STATE_GIVER_NOBODY] = ", by the pool's rules",
 		[STATE_GIVER_OPERATOR] = ", by `pintle classify`",
 		[STATE_GIVER_RULE] = ", by the pool's rules",
+		[STATE_GIVER_CLASSIFIER] = ", by what the session does",
 	};
 
 	if (e->class_id >= e->pool->class_count)
@@ -903,8 +904,8 @@ static const struct {
 	 "none was given"},
 	{"class", "text: null where the pool has none"},
 	{"class_by",
-	 "text: default (the pool's first), operator, rule; null: --class was given, or "
-	 "there is none"},
+	 "text: default (the pool's first), operator, rule, classifier; null: --class was given, "
+	 "or there is none"},
 	{"may_connect", "bool: the pool's access lets the client in; null: it is not named"},
 	{"chosen", "text: the likeliest endpoint; null: none"},
 	{"outcome", "text: the likeliest outcome, as in `stats`"},

@@ -17,6 +17,7 @@
 #include "devices.h"
 #include "earlier.h"
 #include "exporter.h"
+#include "judge.h"
 #include "notify.h"
 #include "pass.h"
 #include "oneshot.h"
@@ -65,6 +66,7 @@ struct daemon {
 	struct clients *clients;
 	struct audit *audit;
 	struct exporter *exporter;
+	struct judge *judge;
 	struct oneshot *oneshot;
 	struct orders *orders;
 	struct overload *overload;
@@ -205,6 +207,7 @@ static void render(struct metrics_text *out, void *arg)
 		.overload = d->overload,
 		.cluster = d->cluster,
 		.clients = clients_count(d->clients),
+		.judge = d->judge,
 	};
 
 	metrics_page(&from, out);
@@ -262,6 +265,7 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 	overload_configure(d->overload, c, p);
 	audit_configure(d->audit, c, p);
 	pass_configure(attachment_pass(d->attachment), c, p);
+	judge_configure(d->judge, c, p);
 	publication_free(d->publication);
 	d->publication = p;
 	if (d->config != c)
@@ -478,6 +482,7 @@ static int daemon_configure(struct daemon *d)
 	overload_configure(d->overload, d->config, d->publication);
 	audit_configure(d->audit, d->config, d->publication);
 	pass_configure(attachment_pass(d->attachment), d->config, d->publication);
+	judge_configure(d->judge, d->config, d->publication);
 	return poller_configure(d->poller, d->config, d->publication);
 }
 
@@ -571,6 +576,8 @@ static int daemon_start(struct daemon *d)
 	if (!err)
 		err = overload_new(&d->loop, d->maps, attachment_netns(d->attachment),
 				   &d->overload);
+	if (!err)
+		err = judge_new(&d->loop, d->maps, &d->judge);
 	if (!err && d->config->metrics)
 		err = exporter_new(&d->loop, d->config->metrics, &exporter_callbacks, d,
 				   &d->exporter);
@@ -639,6 +646,7 @@ static void daemon_stop(struct daemon *d)
 	overload_free(d->overload);
 	clients_free(d->clients);
 	audit_free(d->audit);
+	judge_stop(d->judge);
 	if (d->attachment)
 		pass_stop(attachment_pass(d->attachment));
 	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
@@ -649,6 +657,7 @@ static void daemon_stop(struct daemon *d)
 	signal(SIGINT, SIG_IGN);
 	uv_run(&d->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&d->loop);
+	judge_free(d->judge);
 	telemetry_free(d->telemetry);
 	bindings_free(d->bindings);
 	pods_free(d->pods);

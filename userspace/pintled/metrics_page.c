@@ -7,6 +7,7 @@
 #include "../maps/names.h"
 #include "../maps/state.h"
 #include "traits.bpf.h"
+#include "judge.h"
 #include "pass.h"
 
 struct page {
@@ -104,6 +105,7 @@ NODE_VALUE(value_pass_seconds, pass_figures(attachment_pass(p->from->attachment)
 NODE_VALUE(value_clients, p->from->clients, true)
 NODE_VALUE(value_audit_lines, p->from->maps->audited->written, true)
 NODE_VALUE(value_audit_lost, p->from->maps->audited->lost + p->from->maps->audited->unwritten, true)
+NODE_VALUE(value_evidence_lost, judge_lost(p->from->judge), true)
 NODE_VALUE(value_kube_up, cluster_figures(p->from->cluster).well,
 	   cluster_figures(p->from->cluster).there)
 NODE_VALUE(value_kube_synced, cluster_figures(p->from->cluster).listed,
@@ -170,6 +172,18 @@ POOL_COUNTS(value_decisions, s->decisions[k], PINTLE_OUTCOME_COUNT, outcome_name
 POOL_COUNTS(value_shadow_decisions, s->shadows[k],
 	    s->mode == PINTLE_MODE_SHADOW || s->shadows_total ? PINTLE_OUTCOME_COUNT : 0,
 	    outcome_name)
+#define JUDGED(s) judge_pool(p->from->judge, (s)->id)
+POOL_COUNTS(value_sessions, JUDGED(s).sessions[k],
+	    JUDGED(s).generation == s->generation ? CLASSIFY_CLASSES : 0, classify_name)
+/* A family for pools that classify. */
+#define POOL_JUDGED(function, member)                                                              \
+	static void function(const struct page *p, const struct state_pool *s)                     \
+	{                                                                                          \
+		if (JUDGED(s).generation == s->generation)                                         \
+			metrics_sample_u64(p->out, JUDGED(s).member, s->name, NULL);               \
+	}
+POOL_JUDGED(value_classified_requests, requests)
+POOL_JUDGED(value_verdict_changes, changes)
 POOL_VALUE(value_largest_session, s->largest_share)
 POOL_VALUE(value_bindings, BINDINGS(s)->held)
 POOL_VALUE(value_bindings_evicted, BINDINGS(s)->evicted)
@@ -336,6 +350,10 @@ static const struct row {
 	 .family.help = "Events that the audit lost: the ring was full, or a line could not be "
 			"written.",
 	 .family.more = "The audit says so, too, in a line `lost`."},
+	{NODE(COUNTER, "pintle_evidence_lost_total", value_evidence_lost),
+	 .family.help =
+		 "Requests that the classifier has not seen, because more ended than it could "
+		 "take in."},
 	{NODE(GAUGE, "pintle_kubernetes_up", value_kube_up),
 	 .family.help =
 		 "1: the API server answers; 0: the newest request failed, and what is known "
@@ -395,6 +413,16 @@ static const struct row {
 	 .family.help =
 		 "Connections that were told no, of sessions that come back without a pause.",
 	 .family.more = "See [classes.md](classes.md#shares). Kernel's lifetime."},
+	{POOL(GAUGE, "pintle_sessions_classified", value_sessions, "class"),
+	 .family.help = "Sessions that the classifier has put into a class, by class.",
+	 .family.more =
+		 "Only pools that classify, as the next two. What an operator or a rule says "
+		 "is not in it. See [classes.md](classes.md#how-a-session-is-classified)."},
+	{POOL(COUNTER, "pintle_classified_requests_total", value_classified_requests),
+	 .family.help = "Requests that the classifier has judged."},
+	{POOL(COUNTER, "pintle_verdict_changes_total", value_verdict_changes),
+	 .family.help =
+		 "Classes that the classifier has given to sessions, first ones and others."},
 	{NODE(GAUGE, "pintle_pool_saturation", value_saturation, "pool"),
 	 .family.help = "Mean over the endpoints of max(waiting / queueDepth, kv / kvCache); "
 			"from 1 on the pool is saturated.",

@@ -14,6 +14,8 @@
 #include "telemetry.h"
 
 /* What the page's values come from. */
+struct judge;
+
 struct metrics_sources {
 	const struct maps *maps; /* opened for writing */
 	const struct config *config;
@@ -23,7 +25,8 @@ struct metrics_sources {
 	const struct process *process;
 	const struct overload *overload;
 	const struct cluster *cluster; /* NULL: no Kubernetes */
-	size_t clients;                /* cgroups whose client is known by a name */
+	const struct judge *judge;
+	size_t clients; /* cgroups whose client is known by a name */
 };
 
 /** Writes the whole page. A failure is logged, and is the error of `out`. */

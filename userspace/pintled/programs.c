@@ -4,6 +4,7 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <time.h>
 
 #include "../base/log.h"
 #include "../base/util.h"
@@ -18,6 +19,7 @@ static struct pintle_bpf *open_skeleton(const struct load_list *which)
 {
 	struct pintle_bpf *skel = pintle_bpf__open();
 	struct bpf_program *program;
+	struct timespec tick;
 
 	if (!skel) {
 		log_error("failed to open the BPF object: %s", strerror(errno));
@@ -41,6 +43,8 @@ static struct pintle_bpf *open_skeleton(const struct load_list *which)
 	bpf_program__set_autoload(skel->progs.pintle_carry_sockets, which->carry);
 	skel->rodata->carrying = which->carry;
 	skel->bss->counts_moved = which->counts_moved;
+	if (!clock_getres(CLOCK_MONOTONIC_COARSE, &tick)) /* which goes by the tick */
+		skel->rodata->tick_ns = (__u64)tick.tv_sec * NSEC_PER_SEC + (__u64)tick.tv_nsec;
 	return skel;
 }
 

@@ -113,6 +113,7 @@ static void set_classes(struct pintle_pool *v, const struct config_pool *c,
 	if (now->generation == v->generation && now->classes <= PINTLE_MAX_CLASSES)
 		v->classes = MAX(v->classes, now->classes);
 	v->hints_trusted = c->hints_trusted;
+	v->classify = c->classify;
 	for (size_t i = 0; i < c->class_count; i++) {
 		publish_class(&v->class_of[i], c, &c->classes[i]);
 		for (size_t j = 0; j < c->classes[i].rule_count; j++)

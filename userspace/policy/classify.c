@@ -222,11 +222,9 @@ unsigned int classify_verdict(const struct classify *c)
 
 const char *classify_name(unsigned int class)
 {
-	static const char *const names[] = {
-		[CLASSIFY_INTERACTIVE] = "interactive",
-		[CLASSIFY_AGENT] = "agent",
-		[CLASSIFY_BATCH] = "batch",
-	};
+#define X(symbol, name) name,
+	static const char *const names[] = {CLASSIFY_NAMES(X)};
+#undef X
 
 	return class < ARRAY_SIZE(names) ? names[class] : "unknown";
 }

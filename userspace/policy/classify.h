@@ -24,7 +24,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum classify_class { CLASSIFY_INTERACTIVE, CLASSIFY_AGENT, CLASSIFY_BATCH, CLASSIFY_CLASSES };
+#include "classify_names.h"
+
+#define X(symbol, name) CLASSIFY_##symbol,
+enum classify_class { CLASSIFY_NAMES(X) CLASSIFY_CLASSES };
+#undef X
 #define CLASSIFY_UNKNOWN CLASSIFY_CLASSES
 
 /* No verdict before so many requests. */

@@ -35,6 +35,12 @@ void yaml_key_prefix(const struct yaml_key *k, char prefix[YAML_PREFIX_SIZE])
 	snprintf(prefix, YAML_PREFIX_SIZE, "%s%s", k->path, k->type == &yaml_maps ? "[]." : ".");
 }
 
+bool yaml_key_is_word(const struct yaml_key *k, const struct yaml_node *n)
+{
+	return k->word && n && n->kind == YAML_SCALAR && n->length == strlen(k->word) &&
+	       !memcmp(n->text, k->word, n->length);
+}
+
 static void children_text(const struct yaml_table *t, const struct yaml_key *k, const char *lead,
 			  char buf[YAML_WANTS_SIZE])
 {
@@ -48,13 +54,23 @@ static void children_text(const struct yaml_table *t, const struct yaml_key *k, 
 			text_list_add(buf + n, YAML_WANTS_SIZE - n, yaml_key_local(&t->keys[i]));
 }
 
+static const char *word_or_list(const struct yaml_key *k, char buf[YAML_PREFIX_SIZE])
+{
+	snprintf(buf, YAML_PREFIX_SIZE, "%s, or a list, each item a mapping of ", k->word);
+	return buf;
+}
+
 const char *yaml_key_wants(const struct yaml_table *t, const struct yaml_key *k,
 			   char buf[YAML_WANTS_SIZE])
 {
+	char lead[YAML_PREFIX_SIZE];
+
 	if (k->type == &yaml_map)
 		children_text(t, k, "a mapping of ", buf);
 	else if (k->type == &yaml_maps)
-		children_text(t, k, "a list, each item a mapping of ", buf);
+		children_text(t, k,
+			      k->word ? word_or_list(k, lead) : "a list, each item a mapping of ",
+			      buf);
 	else
 		k->type->wants(k, buf);
 	return buf;

@@ -63,6 +63,9 @@ struct yaml_key {
 	const char *absent; /* in words: the default that no preset can express */
 	size_t offset;      /* in the struct of the innermost list element */
 	const struct yaml_list *list;
+	/* Lists of mappings: a word that may stand in place of the list, and the list that it
+	 * means, as YAML, which its node becomes; NULL: there is none. */
+	const char *word, *means;
 	const char *help;
 };
 
@@ -86,6 +89,9 @@ const char *yaml_key_label(const struct yaml_key *k);
 #define YAML_PREFIX_SIZE 128
 /** The prefix of the keys in the mapping `k`: "pools[].scrape." for "pools[].scrape". */
 void yaml_key_prefix(const struct yaml_key *k, char prefix[YAML_PREFIX_SIZE]);
+
+/** Whether the node has the word that may stand in place of the key's list. */
+bool yaml_key_is_word(const struct yaml_key *k, const struct yaml_node *n);
 
 /** What values the key takes, for messages and the reference: "a number from 0 to 1000". `t` is the
  * key's table, which may be NULL unless the key is a mapping or a list of mappings. Returns buf. */

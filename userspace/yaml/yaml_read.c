@@ -184,6 +184,19 @@ static void read_maps(struct walk *w, const struct yaml_key *k, const struct yam
 	}
 }
 
+/* Reads the list that a word stands for. From now on the node is that list, so that whoever looks
+ * at the tree later sees a list. */
+static void read_word(struct walk *w, const struct yaml_key *k, const struct yaml_node *word,
+		      void *base)
+{
+	_cleanup_(yaml_tree_free) struct yaml_tree list = {0};
+
+	if (!yaml_tree_read(&list, k->means, strlen(k->means), w->report))
+		return;
+	yaml_node_become((struct yaml_node *)word, &list);
+	read_maps(w, k, word, base);
+}
+
 static void read_element(struct walk *w, const struct yaml_key *k, const struct yaml_node *n,
 			 void *element)
 {
@@ -222,7 +235,9 @@ static void read_key(struct walk *w, const struct yaml_key *k, const struct yaml
 {
 	char wants[YAML_WANTS_SIZE], prefix[YAML_PREFIX_SIZE];
 
-	if (!k->type->read_node && n->kind != k->type->kind) {
+	if (yaml_key_is_word(k, n)) {
+		read_word(w, k, n, base);
+	} else if (!k->type->read_node && n->kind != k->type->kind) {
 		yaml_report_kind(w->report, n, yaml_key_label(k),
 				 yaml_key_wants(w->table, k, wants));
 	} else if (k->type == &yaml_map) {

@@ -310,6 +310,25 @@ struct yaml_node *yaml_tree_adopt(struct yaml_tree *t, struct yaml_tree *from, i
 	return root;
 }
 
+void yaml_node_become(struct yaml_node *n, struct yaml_tree *from)
+{
+	struct yaml_node *root = from->root, *last = from->nodes;
+
+	assert(n->kind == YAML_SCALAR && root && root->kind == YAML_LIST);
+	for (struct yaml_node *i = from->nodes; i; i = i->allocated) {
+		i->line = n->line;
+		i->column = n->column;
+		last = i;
+	}
+	last->allocated = n->allocated;
+	n->allocated = from->nodes;
+	n->kind = YAML_LIST;
+	n->first = root->first;
+	n->last = root->last;
+	n->count = root->count;
+	*from = (struct yaml_tree){0};
+}
+
 void yaml_list_add(struct yaml_node *list, struct yaml_node *n)
 {
 	assert(list->kind == YAML_LIST);

@@ -54,6 +54,10 @@ struct yaml_node *yaml_tree_adopt(struct yaml_tree *t, struct yaml_tree *from, i
 /** Adds a node of the tree, which is no node's child now, to the end of a list. */
 void yaml_list_add(struct yaml_node *list, struct yaml_node *n);
 
+/** Makes a scalar the list that is the root of `from`. It keeps its text and its place, which all
+ * the list's nodes get; they belong to its tree. Then `from` is empty. */
+void yaml_node_become(struct yaml_node *n, struct yaml_tree *from);
+
 /** Removes the children of a mapping or list that come after its child `last` (NULL: all). */
 void yaml_node_cut(struct yaml_node *parent, struct yaml_node *last);
 
