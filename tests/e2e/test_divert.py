@@ -1,25 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """Admission divert: the overload responder answers in place of full endpoints, in both hooks."""
+import contextlib
 import email.parser
+import errno
 import json
-import re
+import os
+import resource
 import signal
 import socket
 import ssl
-import struct
 import time
+from pathlib import Path
 
-from clients import FRONTEND, connect_in, source, split
+from clients import FRONTEND, source, split
 from harness import case
-from kernel import wait_for
+from kernel import BUILD, SAN, inside, wait_for
+from packages import library
 from pods import SERVICE, Cluster
 from test_classes import BATCH, classes, empty, fill, hint, is_refused
 from test_connect import BOTH
+from test_connect_keys import CLASS, LEVEL
+from test_connect_witnesses import NOBODY, RESTRICTED
 
-UNDER_SANITIZERS = True
 HOOKS = ("lookup", "connect")
 OWN = {"v4": "10.1.0.1:9465", "v6": "[fd01::1]:9465"}
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+def socket_in(netns):
+    with inside(netns):
+        return socket.socket()
 
 
 def diverted(*rules, **batch):
@@ -29,28 +39,41 @@ def diverted(*rules, **batch):
 class World:
     """Servers that are full for batch; connect() and ask() are those of a client of batch."""
 
-    def __init__(self, node, hook="lookup", family="v4", settings=None, **more):
-        self.node, self.hook, self.family = node, hook, family
+    def __init__(self, node, hook="lookup", family="v4", up=True, **more):
+        self.node, self.hook, self.family, settings = node, hook, family, {}
         if hook == "lookup":
             self.to, self.pools = FRONTEND[family], node
-            self.servers = node.servers(2)
             self.own = {"v4": "127.0.0.1:9465", "v6": "[::1]:9465"}[family]
-            pool = node.pool(self.servers, **{**diverted({"source": source(7, family)}), **more})
-            self.daemon = node.daemon(node.config(pool, **(settings or {})))
+            self.servers = node.servers(2)
+            self.pool = lambda **more: node.pool(self.servers, **{**diverted({"source": source(7, family)}), **more})
         else:
             self.to, self.pools = SERVICE[family], Cluster(node)
-            pods = self.pools.servers(2)
             self.own = OWN[family]
             self.pools.batch(*(f"addr add {split(a)[0]} dev lo" for a in OWN.values()))
-            settings = {"overload": {"listen": self.own}, **(settings or {})}
-            self.daemon = self.pools.steer(self.pools.pool(pods, family=family, **{**diverted(), **more}),
-                                           **(settings or {}))
+            settings = {"overload": {"listen": self.own}}
+            pods = self.pools.servers(2)
             self.servers, self.client = [p.model for p in pods], self.pools.pod("client")
-        self.up()
+            self.pool = lambda **more: self.pools.pool(pods, family=family, **{**diverted(), **more})
+        self.config = self.pools.config(self.pool(**more), **settings)
+        self.daemon = self.start()
+        if up:
+            self.up()
         fill(*self.servers)
 
+    def start(self):
+        daemon = self.pools.daemon(self.config)
+        wait_for(lambda: {e["state"] for e in self.pools.cli("endpoints")} == {"ready"})
+        return daemon
+
+    def configure(self, settings, **more):
+        self.daemon.reload(self.pools.config(self.pool(**more), **settings))
+
+    def daemon_pid(self):
+        """Behind what a case of the connect hook starts it by, too."""
+        return self.pools.cli("status")[0]["daemon_pid"]
+
     def up(self, up=1):
-        wait_for(lambda: self.daemon.metric("pintle_overload_up") == up)
+        wait_for(lambda: self.daemon.metrics().get(("pintle_overload_up", ())) == up)
 
     def connect(self, **how):
         if self.hook == "lookup":
@@ -123,3 +146,354 @@ def test_the_peer_is_the_frontend(node, hook):
     w = World(node, hook)
     with w.connect() as s:
         assert s.getpeername() == split(w.to)
+
+
+def chunked(*parts):
+    return b"".join(b"%x;x=y\r\n%s\r\n" % (len(p), p) for p in parts) + b"0\r\nTrailer: x\r\n\r\n"
+
+
+BODY = b"x" * 100_000
+REQUESTS = {
+    "100 kB": (POST, b"Content-Length: %d\r\n\r\n" % len(BODY), BODY),
+    "chunked": (POST, b"Transfer-Encoding: gzip, chunked\r\n\r\n", chunked(BODY, b"yy")),
+    "get": (b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n",),
+    "head": (b"HEAD /v1/models HTTP/1.1\r\nHost: x\r\n\r\n",),
+    "http/1.0": (b"POST /v1/completions HTTP/1.0\r\nContent-Length: 1\r\n\r\nx",),
+    "pipelined": (POST, b"Content-Length: 1\r\n\r\nx", POST, b"Content-Length: 2\r\n\r\nyy"),
+    "unclear": (POST, b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", BODY),
+    "20 MiB": (POST, b"Content-Length: %d\r\n\r\n" % (20 << 20), b"x" * (20 << 20)),
+}
+
+
+@case(each=[f"{h} {r}" for h in HOOKS for r in REQUESTS])
+def test_request(node, way):
+    """Each is sent whole, and answered after that; a client that writes all first sees no reset."""
+    hook, _, what = way.partition(" ")
+    w = World(node, hook)
+    with w.connect() as s:
+        for part in REQUESTS[what]:
+            s.sendall(part)
+        Answer(s, what == "head")
+    assert w.results()["answered"] == 1, w.results()
+
+
+@case(each=("whole", "chunked"))
+def test_slow_writer(node, how):
+    """Byte by byte, and no answer before the last one."""
+    w = World(node)
+    text = POST + (b"Transfer-Encoding: chunked\r\n\r\n" + chunked(b"abc", b"d") if how == "chunked"
+                   else b"Content-Length: 5\r\n\r\nabcde")
+    with w.connect() as s:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for i in range(len(text)):
+            if i == len(text) - 1:
+                assert w.results()["answered"] == 0
+            s.sendall(text[i:i + 1])
+        Answer(s)
+
+
+def test_expect(node):
+    """A client that waits to be told to go on is told no instead."""
+    w = World(node)
+    with w.connect() as s:
+        s.sendall(POST + b"Content-Length: 1000000\r\nExpect: 100-Continue\r\n\r\n")
+        Answer(s)
+
+
+@case(each=("head", "body"))
+def test_half_a_request(node, half):
+    """What stops half-way is answered after 5 s."""
+    w = World(node)
+    began = time.monotonic()
+    with w.connect() as s:
+        s.sendall(POST + (b"X: y" if half == "head" else b"Content-Length: 10\r\n\r\nx"))
+        Answer(s)
+        assert 4.9 < time.monotonic() - began < 9
+
+
+def test_says_nothing(node):
+    """It is closed after 5 s; a client that leaves before that is no trouble either."""
+    w = World(node)
+    w.connect().close()
+    wait_for(lambda: w.results()["unfinished"] == 1)
+    with w.connect() as s:
+        assert s.recv(1) == b""
+    assert w.results()["unfinished"] == 2 and w.results()["answered"] == 0
+
+
+def hello():
+    """The first bytes of TLS."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="x")
+    try:
+        tls.do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.read()
+
+
+FOREIGN = {"tls": hello(), "h2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "http/0.9": b"GET /\r\n", "zeros": bytes(100),
+           "ssh": b"SSH-2.0-OpenSSH_9.2p1\r\n"}
+
+
+def is_reset(s):
+    try:
+        return s.recv(1000) and False
+    except ConnectionResetError:
+        return True
+
+
+def hold(connect):
+    """A connection; None if it was reset before connect() returned."""
+    try:
+        return connect()
+    except ConnectionResetError:
+        return None
+
+
+@case(each=[f"{h} {f}" for h in HOOKS for f in FOREIGN])
+def test_no_http(node, way):
+    hook, _, what = way.partition(" ")
+    w = World(node, hook)
+    with w.connect() as s:
+        s.sendall(FOREIGN[what])
+        assert is_reset(s)
+    assert w.results()["not_http"] == 1 and w.results()["answered"] == 0, w.results()
+
+
+@case(each=HOOKS)
+def test_nobody_else_is_answered(node, hook):
+    """Who connects to the responder's own address is reset, also with the port of a client that was diverted."""
+    w = World(node, hook)
+    w.ask()
+    direct = (lambda: node.connect(w.own).sock) if hook == "lookup" else (lambda: w.client.connect(w.own).sock)
+    for _ in range(3):
+        s = hold(direct)
+        assert not s or is_reset(s)
+    assert w.results()["not_diverted"] == 3 and w.results()["answered"] == 1, w.results()
+    w.ask()
+
+
+@case(each=HOOKS)
+def test_many_of_one_client(node, hook):
+    """Of 100 connections that a client holds, 16 are; others are answered."""
+    w = World(node, hook)
+    held = [hold(w.connect) for _ in range(100)]
+    wait_for(lambda: w.results()["client_full"] == 84)
+    assert w.daemon.metric("pintle_overload_open") == 16
+    assert w.others() in ("s0", "s1")
+    if hook == "connect":
+        with w.pools.pod("another").connect(w.to, options=[hint(BATCH)]).sock as s:
+            s.sendall(POST + b"Content-Length: 0\r\n\r\n")
+            Answer(s)
+    for s in filter(None, held):
+        s.close()
+    wait_for(lambda: w.daemon.metric("pintle_overload_open") == 0)
+    w.ask()
+
+
+def test_a_flood(node):
+    """2,000 connections of 200 clients: 1,024 are held, the others reset, and neither pintled nor other clients
+    notice."""
+    w = World(node, **diverted({"source": "127.1.1.0/24"}))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    held = [hold(lambda i=i: node.connect(w.to, f"127.1.1.{1 + i % 200}")) for i in range(2000)]
+    began = time.monotonic()
+    assert w.daemon.get("/healthz")[0] == 200 and node.ask(w.to, source(8)) in ("s0", "s1")
+    assert time.monotonic() - began < 2
+    wait_for(lambda: w.results()["full"] + w.daemon.metric("pintle_overload_open") == 2000)
+    assert w.results()["full"] == 976, w.results()
+    for c in filter(None, held):
+        c.close()
+    wait_for(lambda: w.daemon.metric("pintle_overload_open") == 0)
+    assert w.decisions()["diverted"] == 2000
+
+
+def responder(w):
+    """Its pid."""
+    found = [p for p in Path("/proc").glob("[0-9]*/status") if f"PPid:\t{w.daemon_pid()}\n" in read(p)]
+    return int(found[0].parent.name) if found else None
+
+
+def read(path):
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def test_has_no_rights(node):
+    """Neither capabilities, nor a file or socket beyond its own, nor a way to more."""
+    w = World(node)
+    pid = wait_for(lambda: responder(w))
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+    for which in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(status[which], 16) == 0, status
+    assert status["NoNewPrivs"] == "1" and status["Uid"].split() == ["65534"] * 4, status
+    assert status["Groups"].strip() == ""
+    if not SAN:
+        assert status["Seccomp"] == "2", status
+    fds = sorted(os.readlink(f"/proc/{pid}/fd/{n}").split(":")[0] for n in os.listdir(f"/proc/{pid}/fd") if int(n) > 2)
+    assert fds == ["/memfd", "anon_inode", "anon_inode", "pipe", "socket", "socket"], fds
+    w.ask()
+
+
+@case(each=HOOKS)
+def test_killed(node, hook):
+    """pintled starts it again, with the listeners that there were; its counts go on."""
+    w = World(node, hook)
+    w.ask()
+    old = wait_for(lambda: responder(w))
+    with w.connect() as s:
+        os.kill(old, signal.SIGKILL)
+        wait_for(lambda: responder(w) not in (old, None))
+        w.up()
+    w.ask()
+    assert w.results()["answered"] == 2, w.results()
+    assert w.daemon.metric("pintle_overload_open") == 0
+
+
+@case(each=HOOKS)
+def test_without_the_daemon(node, hook):
+    """A responder whose pintled is gone answers whom it has, and ends; then divert is refuse. The next pintled has
+    one again."""
+    w = World(node, hook, saturation={"staleness": "1s"}, stickiness={"key": "none"})
+    pid = wait_for(lambda: responder(w))
+    with w.connect() as s:
+        s.sendall(POST + b"Content-Length: 2\r\n\r\n{")
+        wait_for(lambda: w.daemon.metric("pintle_overload_open") == 1)
+        w.daemon.kill()
+        s.sendall(b"}")
+        Answer(s)
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    # Soon all scores are too old, and connections in flight fill the endpoints.
+    wait_for(lambda: not w.is_refused())
+    held = [w.connect() for _ in range(6)]
+    assert w.is_refused()
+    for s in held:
+        s.close()
+    w.daemon = w.start()
+    w.up()
+    fill(*w.servers)
+    w.ask()
+
+
+def test_reload(node):
+    """The responder comes with the first class that needs it, moves with its address, and goes with the last."""
+    w = World(node)
+    old = wait_for(lambda: responder(w))
+    w.configure({"overload": {"listen": "127.0.0.2:9999"}})
+    wait_for(lambda: node.cli("status")[0]["overload"] == ["127.0.0.2:9999", "[::1]:9465"])
+    assert old != wait_for(lambda: responder(w))
+    w.ask()
+    w.configure({}, classes=classes({"source": source(7)})["classes"])
+    wait_for(lambda: node.cli("status")[0]["overload"] == [] and not responder(w))
+    wait_for(w.is_refused)
+    assert ("pintle_overload_up", ()) not in w.daemon.metrics()
+    w.configure({}, **diverted({"source": source(7)}))
+    w.up()
+    w.ask()
+
+
+def test_the_address_is_taken(node):
+    """Connections are refused while somebody else listens there, and diverted when he has left."""
+    with socket_in(node.netns) as s:
+        s.bind(("127.0.0.1", 9465))
+        s.listen()
+        w = World(node, up=False)
+        assert w.is_refused()
+        assert "the overload responder cannot listen on 127.0.0.1:9465" in w.daemon.log()
+    wait_for(lambda: "127.0.0.1:9465" in node.cli("status")[0]["overload"])
+    w.ask()
+
+
+def test_default_address(node):
+    """The responder is where this machine reaches the servers from, which are on another one."""
+    cluster = Cluster(node, machines=2)
+    pods, client = cluster.servers(2, machine=1), cluster.pod("client")
+    daemon = cluster.steer(cluster.pool(pods, **diverted()))
+    wait_for(lambda: cluster.cli("status")[0]["overload"] == ["192.168.2.1:9465"])
+    fill(*(p.model for p in pods))
+    with client.connect(SERVICE["v4"], options=[hint(BATCH)]).sock as s:
+        s.sendall(POST + b"Content-Length: 0\r\n\r\n")
+        Answer(s)
+    assert daemon.metric("pintle_overload_connections_total", result="answered") == 1
+
+
+@case(each=HOOKS)
+def test_shadow(node, hook):
+    """In mode shadow nobody is diverted, and who would be is counted."""
+    w = World(node, hook, mode="shadow")
+    if hook == "lookup":
+        assert node.ask(w.to, source(7)) in ("s0", "s1")
+    else:
+        with contextlib.suppress(OSError):
+            w.connect(timeout=1).close()
+    row, = [r for r in w.pools.cli("stats") if r["outcome"] == "diverted"]
+    assert row["shadow"] == 1 and row["decisions"] == 0, row
+    assert set(w.results().values()) == {0}
+
+
+def test_told(node):
+    """`explain`, `events` and `status` say where the connection went."""
+    w = World(node, "connect")
+    node.popen([BUILD / "pintle", "--bpffs", w.pools.bpffs, "events", "-o", "json"], log="events.log")
+
+    def told():
+        w.ask()
+        return [line for line in (node.dir / "events.log").read_text().splitlines() if "diverted" in line]
+
+    event = json.loads(wait_for(told)[0])
+    assert (event["outcome"], event["class"], event["endpoint"]) == ("diverted", "batch", None), event
+    told = w.pools.cli("explain", "pool", "--class", "batch")
+    assert told["outcome"] == "diverted" and told["chosen"] is None, told
+    assert "would be answered by the overload responder: each endpoint is full" in \
+        w.pools.pintle("explain", "pool", "--class", "batch").stdout
+    assert "overload  answered at 10.1.0.1:9465\n" in w.pools.pintle("status").stdout
+
+
+USER = """
+import socket, subprocess, sys
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+s = socket.socket()
+s.setsockopt(0x50494e54, int(sys.argv[3]), (1).to_bytes(4, sys.byteorder))
+try:
+    s.connect((sys.argv[1], int(sys.argv[2])))
+except OSError as e:
+    print(e.errno)
+"""
+
+
+def test_user_namespace_is_refused(node):
+    """A user may have the responder's address in a network of his own."""
+    w = World(node, "connect")
+    restricted = RESTRICTED.exists() and RESTRICTED.read_text().strip() != "0"
+    host, port = split(w.to)
+    made = w.client.popen([*(() if restricted else NOBODY), "unshare", "-Urn", "/usr/bin/python3", "-I", "-S", "-c",
+                           USER.replace("0x50494e54", str(LEVEL)), host, port, CLASS], stdout=-1, text=True)
+    assert made.communicate(timeout=20)[0] == f"{errno.ECONNREFUSED}\n"
+    assert w.decisions()["refused"] == 1 and "diverted" not in w.decisions(), w.decisions()
+
+
+PYTHON = """
+import sys, time, openai
+client = openai.OpenAI(base_url=f"http://{sys.argv[1]}/v1", api_key="none", max_retries=int(sys.argv[2]))
+began = time.monotonic()
+try:
+    client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi" * 50000}],
+                                   stream=sys.argv[3] == "stream")
+except openai.RateLimitError as e:
+    print(e.status_code, e.code, e.type, time.monotonic() - began)
+"""
+
+
+@case(each=("whole", "stream"), timeout=120)
+def test_openai_python_client(node, how):
+    """It raises RateLimitError; before that it waits as it was told, if it may try again."""
+    python = library("python") / "bin/python"
+    w = World(node, **diverted({"source": "127.0.0.1"}))
+    program = node.write("client.py", PYTHON)
+    for tries in (0, 1):
+        before = w.results()["answered"]
+        *said, took = node.run(python, "-B", program, w.to, tries, how, timeout=100).stdout.split()
+        assert said == ["429", "rate_limit_exceeded", "rate_limit_error"], said
+        assert w.results()["answered"] == before + 1 + tries and float(took) >= tries, took

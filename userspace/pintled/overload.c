@@ -107,10 +107,13 @@ static void find_towards(struct overload *o, const struct config_pool *p)
 /* Connections of pools with `listen` reach the listener whatever its address is. */
 static void find_loopback(struct overload *o)
 {
-	addr_from_v4(&o->at[0].ip, htonl(INADDR_LOOPBACK));
-	o->at[1].ip = (struct addr){.bytes = {[15] = 1}};
+	struct endpoint_addr own[PINTLE_RESPONDERS] = {
+		{.port = PORT}, {.ip = {.bytes = {[15] = 1}}, .port = PORT}};
+
+	addr_from_v4(&own[0].ip, htonl(INADDR_LOOPBACK));
 	for (int i = 0; i < PINTLE_RESPONDERS; i++)
-		o->at[i].port = o->at[i].port ?: PORT;
+		if (!o->at[i].port)
+			o->at[i] = own[i];
 }
 
 static void find_addresses(struct overload *o, const struct config *c)

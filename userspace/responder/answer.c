@@ -25,7 +25,9 @@ static void class_words(char *buf, size_t size, const char *name)
 		if (isalnum((unsigned char)name[i]) || memchr("-_.", name[i], 3))
 			plain[n++] = name[i];
 	plain[n] = '\0';
-	snprintf(buf, size, n ? "of the class '%s' " : "", plain);
+	buf[0] = '\0';
+	if (n)
+		snprintf(buf, size, "of the class '%s' ", plain);
 }
 
 size_t answer_write(char buf[ANSWER_SIZE], uint32_t seconds, const char *class_name, bool is_head,
