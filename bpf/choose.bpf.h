@@ -24,6 +24,7 @@ struct terms {
 	__u8 asked_mode : 2;            /* of the pool that is asked, like the next two */
 	__u8 asked_class : 3;
 	__u8 asked_full : 1; /* in a fallback: that pool is full for the class; 0: none is ready */
+	__u8 diverts : 1;    /* a fallback would send it to the overload responder */
 	__u8 tier : 4;       /* enum tier: whether `key.pool` is that pool */
 	__u16 home;          /* 1 + the index of its group in the table of homes; 0: no group */
 	__u8 frontend_bits;  /* of the frontend's prefix */

@@ -6,8 +6,9 @@
  *   canary     first, for the part of the sessions that is its share; if it places none of them
  *   own        the pool that is asked; if it is full for a class that may spill, or no endpoint is
  *              ready
- *   fallbacks  in the order of the configuration; if none places it, the connection is refused, or,
- *              where no endpoint of its own pool is ready, the failure mode decides
+ *   fallbacks  in the order of the configuration; if none places it, the connection is diverted, if
+ *              one of them would do that; else it is refused, or, where no endpoint of its own pool
+ *              is ready, the failure mode decides
  *
  * A canary's and a fallback's own `others` are not followed, so pools may name each other.
  *
@@ -156,11 +157,16 @@ __weak __noinline int tier_next(struct terms *t, const struct pintle_ref *asked,
 		if (!tier_spills(r->outcome))
 			return 0;
 		t->asked_full = r->outcome == PINTLE_OUTCOME_SPILLED;
+	} else if (r->outcome == PINTLE_OUTCOME_DIVERTED) {
+		t->diverts = 1;
 	}
 	for (tier = TIER_FALLBACK; tier < TIER_COUNT; tier++)
 		if (tier > t->tier && tier_enter(t, asked, tier))
 			return 1;
-	r->outcome = t->asked_full ? PINTLE_OUTCOME_REFUSED : PINTLE_OUTCOME_NO_ENDPOINT;
+	if (t->diverts)
+		r->outcome = PINTLE_OUTCOME_DIVERTED;
+	else
+		r->outcome = t->asked_full ? PINTLE_OUTCOME_REFUSED : PINTLE_OUTCOME_NO_ENDPOINT;
 	tier_return(t, asked);
 	return 0;
 }

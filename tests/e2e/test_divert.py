@@ -12,6 +12,7 @@ import ssl
 import time
 from pathlib import Path
 
+import test_rollout as rollout
 from clients import FRONTEND, source, split
 from harness import case
 from kernel import BUILD, SAN, inside, wait_for
@@ -367,14 +368,15 @@ def test_without_the_daemon(node, hook):
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
     # Soon all scores are too old, and connections in flight fill the endpoints.
     wait_for(lambda: not w.is_refused())
-    held = [w.connect() for _ in range(6)]
-    assert w.is_refused()
+    held = []
+    wait_for(lambda: is_refused(lambda: held.append(w.connect())))
+    assert 0 < len(held) <= 6, held
     for s in held:
         s.close()
     w.daemon = w.start()
     w.up()
     fill(*w.servers)
-    w.ask()
+    wait_for(lambda: not is_refused(w.ask))  # its heart may not have beaten yet
 
 
 def test_reload(node):
@@ -497,3 +499,30 @@ def test_openai_python_client(node, how):
         *said, took = node.run(python, "-B", program, w.to, tries, how, timeout=100).stdout.split()
         assert said == ["429", "rate_limit_exceeded", "rate_limit_error"], said
         assert w.results()["answered"] == before + 1 + tries and float(took) >= tries, took
+
+
+@case(each=HOOKS)
+def test_full_fallback_diverts(node, hook):
+    """A connection spills; where its fallback is full, too, and would divert it, it is diverted."""
+    world = rollout.HOOKS[hook](node)
+    own, near, far = (world.servers(1) for _ in range(3))
+    pools = [world.pool(own, "own", 0, fallback=["near", "far"], **rollout.LIMITED),
+             *(world.pool(s, name, n, classes=[{"name": "all", "limit": 3, "admission": admission}])
+               for n, (s, name, admission) in enumerate(((near, "near", "divert"), (far, "far", "refuse")), 1))]
+    if hook == "lookup":
+        world.start(*pools)
+    else:
+        world.cluster.batch("addr add 10.1.0.1 dev lo")
+        world.daemon = world.cluster.steer(*pools, overload={"listen": OWN["v4"]})
+    wait_for(lambda: world.daemon.metric("pintle_overload_up") == 1)
+    fill(*own, *near)
+    assert world.ask() == "s2"
+    fill(*far)
+    told = world.cli("explain", "own", *world.who())
+    assert (told["pool"], told["outcome"], told["chosen"]) == ("own", "diverted", None), told
+    with world.connect() as c:
+        c.sock.sendall(POST + b"Content-Length: 0\r\n\r\n")
+        assert "'all'" in Answer(c.sock).error["message"]
+    assert rollout.decisions(world, "own") == {"spilled": 1, "diverted": 1}, rollout.decisions(world, "own")
+    empty(*near)
+    assert world.ask() == "s1"

@@ -57,9 +57,9 @@ static const struct {
 	{"TLS", "\x16\x03\x01\x02", REQUEST_FOREIGN, 3},
 	{"HTTP/2", "PRI * HTTP/2.0\r\n\r\n", REQUEST_FOREIGN, 6},
 	{"HTTP/0.9", "GET /\r\n", REQUEST_FOREIGN, 1},
-	{"no method", " / HTTP/1.1\r\n", REQUEST_FOREIGN, 11},
+	{"no method", " / HTTP/1.1\r\n", REQUEST_FOREIGN, 12},
 	{"a method too long", "GETGETGETGETGETGETGETGETGETGETGET / HTTP/1.1\r\n", REQUEST_FOREIGN, 14},
-	{"no target", "GET  HTTP/1.1\r\n", REQUEST_FOREIGN, 2},
+	{"no target", "GET  HTTP/1.1\r\n", REQUEST_FOREIGN, 10},
 	{"a version of more digits", "GET / HTTP/1.11\r\n", REQUEST_FOREIGN, 2},
 	{"another word", "GET / HTTPS/1.1\r\n", REQUEST_FOREIGN, 6},
 };
@@ -128,7 +128,7 @@ static void test_answer(void **state)
 		"HTTP/1.1 429 Too Many Requests\r\n"
 		"Date: Tue, 14 Nov 2023 22:13:20 GMT\r\n"
 		"Content-Type: application/json\r\n"
-		"Content-Length: 200\r\n"
+		"Content-Length: 183\r\n"
 		"Retry-After: 7\r\n"
 		"Cache-Control: no-store\r\n"
 		"Connection: close\r\n\r\n"

@@ -30,15 +30,18 @@ struct explanation {
 	enum state_giver by;            /* of the class; nobody: --class was given */
 	const struct state_pool *asked; /* the pool whose frontend the client asks for */
 	uint32_t tier;                  /* enum tier: what `pool` is to it */
+	bool diverts; /* a fallback that is full would send it to the overload responder */
 };
 
 /* The outcome as the hooks count it (bpf/tiers.bpf.h). */
 static uint32_t outcome_counted(const struct explanation *e, uint32_t outcome)
 {
+	if (e->diverts && tier_spills(outcome))
+		return PINTLE_OUTCOME_DIVERTED;
 	if (outcome == PINTLE_OUTCOME_SPILLED)
 		return PINTLE_OUTCOME_REFUSED; /* no fallback takes it */
 	if (e->tier < TIER_FALLBACK || outcome == PINTLE_OUTCOME_REFUSED ||
-	    outcome == PINTLE_OUTCOME_NO_ENDPOINT)
+	    outcome == PINTLE_OUTCOME_DIVERTED || outcome == PINTLE_OUTCOME_NO_ENDPOINT)
 		return outcome;
 	return PINTLE_OUTCOME_SPILLED;
 }
@@ -531,12 +534,16 @@ static void print_chances(const struct explanation *e)
 static void print_told_no(const struct explanation *e, const char *who)
 {
 	const struct explain *x = e->x;
+	bool diverted = outcome_counted(e, x->outcome) == PINTLE_OUTCOME_DIVERTED;
 
 	printf("%s: %s would be %s: ", e->pool->name, who,
-	       x->outcome == PINTLE_OUTCOME_DIVERTED ? "answered by the overload responder"
-						     : "refused");
+	       diverted ? "answered by the overload responder" : "refused");
 	if (x->suspected) {
 		printf("it comes back without a pause, and has its share\n");
+		return;
+	}
+	if (x->outcome == PINTLE_OUTCOME_NO_ENDPOINT) {
+		printf("no endpoint is ready, and the fallbacks are full\n");
 		return;
 	}
 	if (eligible_all(x->pool_in_flight, x->pool_connections)) {
@@ -565,7 +572,7 @@ static void print_choice(const struct explanation *e)
 		       "in\n",
 		       e->pool->name, who);
 	else if (outcome_counted(e, x->outcome) == PINTLE_OUTCOME_REFUSED ||
-		 x->outcome == PINTLE_OUTCOME_DIVERTED)
+		 outcome_counted(e, x->outcome) == PINTLE_OUTCOME_DIVERTED)
 		print_told_no(e, who);
 	else if (!x->likeliest)
 		printf("%s: no endpoint may be chosen for %s: connections %s\n", e->pool->name, who,
@@ -993,9 +1000,14 @@ static int explain_other(struct explanation *e, const struct maps *m, const stru
 	if (!state_client_session(to.pool, c, &question.session))
 		question.session = (struct pintle_session_key){0};
 	status = explain_tier(&to, m, c, &question, &there);
-	if (status || !there->likeliest)
+	if (status)
 		return status;
+	if (!there->likeliest) {
+		e->diverts |= tier >= TIER_FALLBACK && there->outcome == PINTLE_OUTCOME_DIVERTED;
+		return 0;
+	}
 	*e = to;
+	e->diverts = false;
 	explain_free(*x);
 	*x = TAKE_PTR(there);
 	return 0;

@@ -14,6 +14,7 @@
 #include "../net/netns.h"
 #include "../policy/retry.h"
 #include "../responder/responder.h"
+#include "decide.bpf.h"
 
 #define PORT     9465         /* where none is configured */
 #define READY_MS 10           /* so often a new responder is looked at */
@@ -45,6 +46,20 @@ static bool diverts(const struct config_pool *p)
 {
 	for (size_t i = 0; i < p->class_count; i++)
 		if (p->classes[i].admission == PINTLE_ADMISSION_DIVERT)
+			return true;
+	return false;
+}
+
+/* Whether connections of the class may find no room. */
+static bool is_bounded(const struct config_class *k)
+{
+	return k->admission != PINTLE_ADMISSION_PROCEED;
+}
+
+static bool has_bounded(const struct config_pool *p)
+{
+	for (size_t i = 0; i < p->class_count; i++)
+		if (is_bounded(&p->classes[i]))
 			return true;
 	return false;
 }
@@ -457,6 +472,8 @@ static void row_write(struct board_row *row, const struct config_class *k, uint3
 	__atomic_store_n(&row->generation, generation, __ATOMIC_SEQ_CST);
 }
 
+/* An endpoint that was full has room below DECIDE_ROOM(), where its class has a limit of the load, and
+ * when one request has ended, where it has a number of connections. */
 static double class_wait(const struct overload *o, const struct published_pool *at, size_t n,
 			 const double *under_way, uint32_t class_id, double limit)
 {
@@ -465,7 +482,8 @@ static double class_wait(const struct overload *o, const struct published_pool *
 	for (size_t i = 0; i < n; i++) {
 		uint32_t id = at->endpoints[i].id;
 		const struct pintle_score *s = &o->maps->scores[id];
-		double wait = retry_wait(&o->paces[id], load_of(s, class_id), limit,
+		double load = limit > 0 ? load_of(s, class_id) : 0;
+		double wait = retry_wait(&o->paces[id], load, DECIDE_ROOM(limit),
 					 MAX((double)(s->waiting + s->running), under_way[i]));
 
 		if (wait >= 0 && (least < 0 || wait < least))
@@ -491,7 +509,7 @@ static void look_at_pool(struct overload *o, const struct config_pool *p,
 		under_way[i] = pace_look(o, e->id, p->follow, seconds);
 	}
 	for (uint32_t k = 0; k < p->class_count; k++)
-		if (p->classes[k].admission == PINTLE_ADMISSION_DIVERT)
+		if (is_bounded(&p->classes[k]))
 			row_write(&o->board->rows[at->ref.id][k], &p->classes[k],
 				  at->ref.generation,
 				  class_wait(o, at, p->endpoint_count, under_way, k,
@@ -507,7 +525,7 @@ void overload_look(struct overload *o)
 	if (!o->config)
 		return;
 	for (size_t i = 0; wanted(o) && i < o->config->pool_count; i++)
-		if (diverts(&o->config->pools[i]))
+		if (has_bounded(&o->config->pools[i]))
 			look_at_pool(o, &o->config->pools[i], &o->published->pools[i], seconds);
 	mend(o);
 }

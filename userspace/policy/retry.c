@@ -28,11 +28,11 @@ double retry_time(const struct retry_pace *p)
 	return p->under_way / MAX(p->rate, 1 / watched);
 }
 
-double retry_wait(const struct retry_pace *p, double load, double limit, double requests)
+double retry_wait(const struct retry_pace *p, double load, double room, double requests)
 {
 	double time = retry_time(p);
 
 	if (time < 0)
 		return -1;
-	return time * MAX(load - limit + 1, 1.0) / MAX(requests, 1.0);
+	return time * MAX(load - room + 1, 1.0) / MAX(requests, 1.0);
 }

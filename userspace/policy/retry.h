@@ -5,8 +5,9 @@
  *   time   = requests under way / requests begun per second, both means of about RETRY_MEMORY_S:
  *            how long a request takes (Little, "A Proof for the Queuing Formula L = lambda W",
  *            Operations Research 9(3), 1961)
- *   wait   = time x (load - limit + 1) / requests at the endpoint: until so many of them have ended
- *            that one more is below the limit, if none comes meanwhile
+ *   wait   = time x (load - room + 1) / requests at the endpoint: until so many of them have ended
+ *            that the load is below `room`, from which on a full endpoint takes more, if none comes
+ *            meanwhile
  *   answer = the least wait of the pool's endpoints
  */
 #ifndef PINTLE_RETRY_H
@@ -34,8 +35,8 @@ void retry_look(struct retry_pace *p, uint64_t begun, double under_way, double s
  * followed takes at least as long as it was watched. */
 double retry_time(const struct retry_pace *p);
 
-/** Until an endpoint with this load, in requests, has room below `limit`; negative: nothing is
- * known. `requests`: at the endpoint, anybody's. */
-double retry_wait(const struct retry_pace *p, double load, double limit, double requests);
+/** Until an endpoint with this load, in requests, is below `room`; negative: nothing is known.
+ * `requests`: at the endpoint, anybody's. */
+double retry_wait(const struct retry_pace *p, double load, double room, double requests);
 
 #endif
