@@ -188,6 +188,15 @@ struct {
 	__type(value, struct pintle_firsts);
 } MAP(firsts);
 
+/* The same by class; the key is PINTLE_MAX_CLASSES times the pool, plus the class. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_POOLS *PINTLE_MAX_CLASSES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pintle_firsts);
+} MAP(class_firsts);
+
 /* Whether an endpoint listens, and since when; its failures and ejections. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -24,6 +24,7 @@
 #define PINTLE_SOCKOPS_FIRST_BPF_H
 
 #include "answer.bpf.h"
+#include "buckets.bpf.h"
 #include "evidence.bpf.h"
 #include "sockops.bpf.h"
 
@@ -80,16 +81,50 @@ static __always_inline void first_begin(struct bpf_sock_ops *ctx, __u32 pool, __
 		callback_arm(ctx, flag);
 }
 
-/* Adds a first token for which a client waited so long to the endpoint's sums. */
-static __always_inline void first_add(__u32 endpoint, __u32 generation, __u32 waited_us)
-{
-	struct pintle_firsts *sums = bpf_map_lookup_elem(&firsts, &endpoint);
+/* A first token that came. */
+struct first {
+	__u32 endpoint, generation, pool, pool_generation, class_id;
+	__u32 waited_us;
+};
 
-	if (!sums || !endpoint_kept(endpoint, generation))
-		return;
+static __always_inline void first_sum(struct pintle_firsts *sums, __u32 waited_us, __u32 bucket)
+{
 	__sync_fetch_and_add(&sums->answers, 1);
 	__sync_fetch_and_add(&sums->waited_ns, (__u64)waited_us * 1000);
+	if (bucket < PINTLE_BUCKETS)
+		__sync_fetch_and_add(&sums->bucket[bucket], 1);
 }
+
+/* Adds a first token for which a client waited so long to the sums of the endpoint, and of the
+ * class. */
+__weak __noinline int first_add(const struct first *f)
+{
+	struct pintle_firsts *sums;
+	__u32 key, bucket;
+
+	if (!f)
+		return 0;
+	bucket = bucket_of(f->waited_us);
+	hide(bucket);
+	key = f->endpoint;
+	sums = bpf_map_lookup_elem(&firsts, &key);
+	if (sums && endpoint_kept(key, f->generation))
+		first_sum(sums, f->waited_us, bucket);
+	key = f->pool * PINTLE_MAX_CLASSES + f->class_id;
+	sums = bpf_map_lookup_elem(&class_firsts, &key);
+	if (sums && f->class_id < PINTLE_MAX_CLASSES && pool_find(f->pool, f->pool_generation))
+		first_sum(sums, f->waited_us, bucket);
+	return 0;
+}
+
+/* Of the record of a client's socket, or of a server's. */
+#define FIRST_ADD(c, us)                                                                           \
+	do {                                                                                       \
+		struct first f = {(c)->endpoint,        (c)->generation, (c)->pool,                \
+				  (c)->pool_generation, (c)->class_id,   (us)};                    \
+                                                                                                   \
+		first_add(&f);                                                                     \
+	} while (0)
 
 /* The connection has ended, after so many segments of answers. What came out since the last pass,
  * no other pass will see; yet it says that the endpoint serves. A FIN counts as a byte. `t` is NULL
@@ -155,7 +190,7 @@ static __always_inline void client_first(struct pintle_connect *c, __u32 us)
 
 	c->first_step = PINTLE_FIRST_NONE;
 	if (c->asked_us)
-		first_add(c->endpoint, c->generation, waited_us > 0 ? waited_us : 0);
+		FIRST_ADD(c, waited_us > 0 ? waited_us : 0);
 }
 
 /* The answer has ended: if it had one segment, that was its first token too. */
@@ -255,7 +290,7 @@ static __always_inline bool server_told(struct bpf_sock_ops *ctx, struct pintle_
 static __always_inline void server_first(struct pintle_conn *conn)
 {
 	if (conn->first_step == PINTLE_FIRST_HEADED)
-		first_add(conn->endpoint, conn->generation, conn->headed_us - conn->asked_us);
+		FIRST_ADD(conn, conn->headed_us - conn->asked_us);
 	conn->first_step = PINTLE_FIRST_NONE;
 }
 

@@ -717,7 +717,9 @@ struct pintle_work {
 	__u64 asked_ns;
 	__u32 untouched; /* requests of which the server has not read a byte; listeners of this node
 			    only */
-	__u32 zero;
+	__u32 minute_answers; /* answers of the last minute whose first token was seen */
+	__u32 minute_p50_us;  /* percentiles of how long their clients waited for it; 0: none */
+	__u32 minute_p95_us;
 };
 
 /* ---- inflight: array, whole cache lines each. Writer: kernel. ------------- */
@@ -745,14 +747,18 @@ struct pintle_ends {
 	__u64 zero;
 } __attribute__((aligned(64)));
 
-/* ---- firsts: mmap-able array, one cache line each. Writer: kernel. -------- */
+/* ---- firsts, class_firsts: mmap-able arrays, whole cache lines each. Writer: kernel. -- */
+
+#define PINTLE_BUCKETS 202 /* of times; bpf/buckets.bpf.h has their bounds */
 
 /* Sums over the answers whose first token sockops saw: at clients' sockets of each request, at
  * servers' sockets of the first request of each connection. They only grow. */
 struct pintle_firsts {
 	__u64 answers;
 	__u64 waited_ns; /* from the request's last byte to the answer's first token */
-	__u64 out_ns; /* when a connection ended of whose answer no pass had seen the last bytes */
+	__u64 out_ns; /* when a connection ended of whose answer no pass had seen the last bytes; 0
+		       * in `class_firsts` */
+	__u64 bucket[PINTLE_BUCKETS]; /* answers by how long their client waited */
 } __attribute__((aligned(64)));
 
 /* ---- health: mmap-able array. Writer: kernel, but where it says otherwise. --- */
@@ -1212,10 +1218,10 @@ PINTLE_ASSERT_SIZE(struct pintle_verdict, 32 + 2 * 256 + 512);
 PINTLE_ASSERT_SIZE(struct pintle_homes, 8 + 8 * PINTLE_HOME_ENTRIES);
 PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);
 PINTLE_ASSERT_SIZE(struct pintle_score, 3 * 64);
-PINTLE_ASSERT_SIZE(struct pintle_work, 128);
+PINTLE_ASSERT_SIZE(struct pintle_work, 136);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
-PINTLE_ASSERT_SIZE(struct pintle_firsts, 64);
+PINTLE_ASSERT_SIZE(struct pintle_firsts, 1664);
 PINTLE_ASSERT_SIZE(struct pintle_health, 3 * 64);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 48);

@@ -115,7 +115,7 @@ def exported():
 @case(san=False)
 def test_every_metric_is_described(node):
     """docs/metrics.md has the families of the real page, and no others."""
-    daemon = node.steer(node.servers(2))
+    daemon = node.daemon(node.config(node.pool(node.servers(2)), metricsDetail="histograms"))
     real = set(re.findall(r"^# TYPE (\S+) ", daemon.get("/metrics")[1], re.M))
     assert real == exported(), real ^ exported()
 

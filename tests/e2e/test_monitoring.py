@@ -85,6 +85,7 @@ def test_what_is_asked_for_is_exported(node):
     """Boards, rules and autoscalers name only metrics that pintled exports, and rules' own series."""
     daemon = node.steer(node.servers(1))
     exported = set(re.findall(r"^# TYPE (\S+) ", daemon.get("/metrics")[1], re.M))
+    exported |= {name + "_bucket" for name in exported}
     groups = pyyaml.safe_load(RULES.read_text())["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     known = exported | {rule["record"] for rule in rules if "record" in rule}

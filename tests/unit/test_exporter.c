@@ -53,6 +53,33 @@ static void text_of_families(void **state)
 			"b{pool=\"p\",endpoint=\"\"} 18446744073709551615\n");
 }
 
+static void text_of_histograms(void **state)
+{
+	static const struct metrics_family bare = {"h", METRICS_HISTOGRAM, {0}, "H.", NULL};
+	static const struct metrics_family f = {"w", METRICS_HISTOGRAM, {"pool"}, "W.", NULL};
+	static const double bounds[] = {0.25, 1};
+	static const uint64_t up_to[] = {3, UINT64_MAX};
+	const struct metrics_histogram h = {bounds, up_to, 2, UINT64_MAX, 0.5};
+	struct metrics_text t = {0};
+
+	(void)state;
+	metrics_family(&t, &bare);
+	metrics_sample_histogram(&t, &h, NULL);
+	metrics_family(&t, &f);
+	metrics_sample_histogram(&t, &h, "a\"b", NULL);
+	assert_text(&t,
+		    "# HELP h H.\n# TYPE h histogram\n"
+		    "h_bucket{le=\"0.25\"} 3\n"
+		    "h_bucket{le=\"1\"} 18446744073709551615\n"
+		    "h_bucket{le=\"+Inf\"} 18446744073709551615\n"
+		    "h_sum 0.5\nh_count 18446744073709551615\n"
+		    "# HELP w W.\n# TYPE w histogram\n"
+		    "w_bucket{pool=\"a\\\"b\",le=\"0.25\"} 3\n"
+		    "w_bucket{pool=\"a\\\"b\",le=\"1\"} 18446744073709551615\n"
+		    "w_bucket{pool=\"a\\\"b\",le=\"+Inf\"} 18446744073709551615\n"
+		    "w_sum{pool=\"a\\\"b\"} 0.5\nw_count{pool=\"a\\\"b\"} 18446744073709551615\n");
+}
+
 static void text_of_numbers(void **state)
 {
 	static const struct {
@@ -746,6 +773,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(text_of_families),
+		cmocka_unit_test(text_of_histograms),
 		cmocka_unit_test(text_of_numbers),
 		cmocka_unit_test(label_values_are_escaped),
 		cmocka_unit_test(text_misuse_is_an_error),

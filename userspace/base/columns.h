@@ -18,6 +18,7 @@ enum value_kind {
 	VALUE_NUMBER,  /* six decimals at most in JSON, one in text */
 	VALUE_SHARE,   /* 0..1; text: percent */
 	VALUE_SECONDS, /* text: an age */
+	VALUE_WAIT,    /* text: a short time */
 	VALUE_BOOL,    /* text: yes or no */
 	VALUE_JSON,    /* an array or object, owned; JSON only */
 };

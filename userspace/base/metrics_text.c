@@ -10,6 +10,7 @@
 static const char *const type_names[] = {
 	[METRICS_COUNTER] = "counter",
 	[METRICS_GAUGE] = "gauge",
+	[METRICS_HISTOGRAM] = "histogram",
 	[METRICS_UNTYPED] = "untyped",
 };
 
@@ -134,7 +135,19 @@ void metrics_family(struct metrics_text *t, const struct metrics_family *f)
 	put_text(t, "\n");
 }
 
-static void put_sample(struct metrics_text *t, const char *value, va_list labels)
+static void put_label(struct metrics_text *t, bool first, const char *name, const char *value)
+{
+	put_text(t, first ? "{" : ",");
+	put_text(t, name);
+	put_text(t, "=\"");
+	put_escaped(t, value, true);
+	put_text(t, "\"");
+}
+
+/* A line of the newest family's sample: `part` follows the name, and `le` is the label of a bucket,
+ * NULL: it is none. */
+static void put_line(struct metrics_text *t, const char *part, const char *value, const char *le,
+		     va_list labels)
 {
 	const struct metrics_family *f;
 	const char *label = NULL;
@@ -146,16 +159,14 @@ static void put_sample(struct metrics_text *t, const char *value, va_list labels
 		return;
 	f = t->families[t->family_count - 1];
 	put_text(t, f->name);
-	for (; (label = va_arg(labels, const char *)) && f->labels[n]; n++) {
-		put_text(t, n ? "," : "{");
-		put_text(t, f->labels[n]);
-		put_text(t, "=\"");
-		put_escaped(t, label, true);
-		put_text(t, "\"");
-	}
+	put_text(t, part);
+	for (; (label = va_arg(labels, const char *)) && f->labels[n]; n++)
+		put_label(t, !n, f->labels[n], label);
 	if (label || f->labels[n])
 		set_error(t, -EINVAL);
-	put_text(t, n ? "} " : " ");
+	if (le)
+		put_label(t, !n, "le", le);
+	put_text(t, n || le ? "} " : " ");
 	put_text(t, value);
 	put_text(t, "\n");
 }
@@ -185,7 +196,7 @@ void metrics_sample(struct metrics_text *t, double value, ...)
 
 	format_double(value, text, sizeof(text));
 	va_start(ap, value);
-	put_sample(t, text, ap);
+	put_line(t, "", text, NULL, ap);
 	va_end(ap);
 }
 
@@ -196,7 +207,36 @@ void metrics_sample_u64(struct metrics_text *t, uint64_t value, ...)
 
 	snprintf(text, sizeof(text), "%" PRIu64, value);
 	va_start(ap, value);
-	put_sample(t, text, ap);
+	put_line(t, "", text, NULL, ap);
+	va_end(ap);
+}
+
+static void put_part(struct metrics_text *t, const char *part, const char *value, const char *le,
+		     va_list labels)
+{
+	va_list copy;
+
+	va_copy(copy, labels);
+	put_line(t, part, value, le, copy);
+	va_end(copy);
+}
+
+void metrics_sample_histogram(struct metrics_text *t, const struct metrics_histogram *h, ...)
+{
+	char value[40], le[40];
+	va_list ap;
+
+	va_start(ap, h);
+	for (size_t i = 0; i < h->n; i++) {
+		format_double(h->bounds[i], le, sizeof(le));
+		snprintf(value, sizeof(value), "%" PRIu64, h->up_to[i]);
+		put_part(t, "_bucket", value, le, ap);
+	}
+	snprintf(value, sizeof(value), "%" PRIu64, h->count);
+	put_part(t, "_bucket", value, "+Inf", ap);
+	format_double(h->sum, le, sizeof(le));
+	put_part(t, "_sum", le, NULL, ap);
+	put_part(t, "_count", value, NULL, ap);
 	va_end(ap);
 }
 

@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum metrics_type { METRICS_COUNTER, METRICS_GAUGE, METRICS_UNTYPED };
+enum metrics_type { METRICS_COUNTER, METRICS_GAUGE, METRICS_HISTOGRAM, METRICS_UNTYPED };
 
 #define METRICS_MAX_FAMILIES 128
 #define METRICS_MAX_LABELS   3
@@ -56,6 +56,19 @@ void metrics_family(struct metrics_text *t, const struct metrics_family *f);
 void metrics_sample(struct metrics_text *t, double value, ...) __attribute__((sentinel));
 /** The same for a whole number, exact beyond 2^53. */
 void metrics_sample_u64(struct metrics_text *t, uint64_t value, ...) __attribute__((sentinel));
+
+/* The buckets of a histogram's sample. */
+struct metrics_histogram {
+	const double *bounds;  /* ascending, finite */
+	const uint64_t *up_to; /* for each bound: how many values are not above it */
+	size_t n;
+	uint64_t count; /* of all values */
+	double sum;
+};
+
+/** The same for a histogram: NAME_bucket for each bound and for infinity, NAME_sum, NAME_count. */
+void metrics_sample_histogram(struct metrics_text *t, const struct metrics_histogram *h, ...)
+	__attribute__((sentinel));
 
 /** Returns 0, or the first error: -ENOMEM, -EINVAL, -EEXIST, -E2BIG (too many families). */
 int metrics_text_error(const struct metrics_text *t);

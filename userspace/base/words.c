@@ -34,6 +34,15 @@ const char *age_text(double seconds, char *buf)
 	return buf;
 }
 
+const char *wait_text(double seconds, char *buf)
+{
+	if (seconds < 1)
+		snprintf(buf, WORDS_SIZE, "%.0f ms", 1000 * seconds);
+	else
+		snprintf(buf, WORDS_SIZE, seconds < 10 ? "%.2f s" : "%.0f s", MIN(seconds, 1e9));
+	return buf;
+}
+
 static time_t wall_time(uint64_t monotonic)
 {
 	int64_t ago = (int64_t)(monotonic_ns() - monotonic);

@@ -74,8 +74,11 @@
 	  .writer = "kernel")                                                                      \
 	X(firsts, ARRAY, __u32, struct pintle_firsts, PINTLE_MAX_ENDPOINTS, MAPPED, .since = 3,    \
 	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
-	  .holds = "sums over answers: how many, how long until the first token",                  \
+	  .holds = "answers by how long their clients waited for the first token, and sums",       \
 	  .writer = "kernel")                                                                      \
+	X(class_firsts, ARRAY, __u32, struct pintle_firsts, PINTLE_MAX_POOLS *PINTLE_MAX_CLASSES,  \
+	  MAPPED, .since = 3, .cleared_of = MAP_OF_POOLS, .key = "8 x pool + class",               \
+	  .holds = "the same by class", .writer = "kernel")                                        \
 	X(health, ARRAY, __u32, struct pintle_health, PINTLE_MAX_ENDPOINTS, MAPPED,                \
 	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
 	  .holds = "listening since, families, why unsteerable, whose listeners, direct "          \

@@ -158,6 +158,20 @@ GET(requests_waiting)
 	return e->has_work ? value_count(e->work.waiting) : value_none();
 }
 
+GET(answers)
+{
+	return e->has_work ? value_count(e->work.minute_answers) : value_none();
+}
+
+#define GET_WAIT(percent)                                                                          \
+	GET(first_token_##percent)                                                                 \
+	{                                                                                          \
+		return value_number(VALUE_WAIT, (double)e->work.minute_##percent##_us / 1e6,       \
+				    e->has_work && e->work.minute_##percent##_us);                 \
+	}
+GET_WAIT(p50)
+GET_WAIT(p95)
+
 GET(oldest_seconds)
 {
 	return value_number(VALUE_SECONDS, e->oldest_seconds, e->has_work && e->work.oldest_ns);
@@ -340,6 +354,21 @@ static const struct column columns[] = {
 	{.key = "oldest_waiting_seconds",
 	 COLUMN(oldest_seconds),
 	 .help = "for how long the oldest of them has waited; null: none waits"},
+	{.key = "first_tokens_last_minute",
+	 COLUMN(answers),
+	 .help = "answers of the last minute whose first token was seen"},
+	{.key = "first_token_p50_seconds",
+	 .heading = "TTFT50",
+	 .right = true,
+	 .spare = 5,
+	 COLUMN(first_token_p50),
+	 .help = "median of the times from their requests' last byte to it; null: none"},
+	{.key = "first_token_p95_seconds",
+	 .heading = "TTFT95",
+	 .right = true,
+	 .spare = 4,
+	 COLUMN(first_token_p95),
+	 .help = "95th percentile of these times"},
 	{.key = "connections_idle",
 	 COLUMN(idle),
 	 .help = "connections kept alive without a request"},

@@ -103,6 +103,8 @@ static char *value_to_text(const struct value *v)
 		break;
 	case VALUE_SECONDS:
 		return strdup(age_text(v->number, buf));
+	case VALUE_WAIT:
+		return strdup(wait_text(v->number, buf));
 	case VALUE_BOOL:
 		return strdup(v->yes ? "yes" : "no");
 	}

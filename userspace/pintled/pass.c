@@ -9,6 +9,7 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../policy/locality.h"
+#include "../policy/minute.h"
 #include "../policy/progress.h"
 #include "../policy/work.h"
 #include "pintle.skel.h"
@@ -33,6 +34,10 @@ struct pass {
 		uint64_t page_ns;    /* of the newest page that was taken in */
 		struct progress progress;
 	} standings[PINTLE_MAX_ENDPOINTS]; /* by the endpoint's id */
+	/* By the endpoint's id; owned. NULL: no first token was seen yet; of which generation that
+	 * was known at the pass before. */
+	struct minute *minutes[PINTLE_MAX_ENDPOINTS];
+	uint32_t unanswered[PINTLE_MAX_ENDPOINTS];
 	struct pass_figures figures;
 	bool told;
 };
@@ -104,6 +109,33 @@ static struct work_mean *pool_mean(struct pass *p, const struct followed *f)
 		*mean = (struct work_mean){0};
 	p->generations[ref.id] = ref.generation;
 	return mean;
+}
+
+/* Without memory there are no percentiles. */
+static void minute_publish(struct pass *p, const struct followed *f, size_t i, uint64_t now)
+{
+	struct pintle_ref ref = f->published->endpoints[i];
+	struct minute **m = &p->minutes[ref.id];
+	struct pintle_work *w = &p->tally[ref.id];
+
+	/* What TLS sends first is no token. */
+	if (config_endpoint_is_tls(f->config, &f->config->endpoints[i]))
+		return;
+	if (!p->m->firsts[ref.id].answers) {
+		p->unanswered[ref.id] = ref.generation;
+		return;
+	}
+	if (!*m) {
+		*m = calloc(1, sizeof(**m));
+		if (*m && p->unanswered[ref.id] == ref.generation)
+			minute_begin(*m, now);
+	}
+	if (!*m)
+		return;
+	minute_look(*m, p->m->firsts[ref.id].bucket, now);
+	w->minute_answers = (*m)->count;
+	w->minute_p50_us = (*m)->p50_us;
+	w->minute_p95_us = (*m)->p95_us;
 }
 
 static void endpoint_publish(struct pass *p, const struct followed *f, uint32_t id, double mean,
@@ -207,6 +239,7 @@ static void pool_end(struct pass *p, const struct followed *f, const struct work
 	for (size_t i = 0; i < f->config->endpoint_count; i++) {
 		uint32_t id = f->published->endpoints[i].id;
 
+		minute_publish(p, f, i, now);
 		endpoint_publish(
 			p, f, id, mean->bytes, &counts[id],
 			locality_extra(&f->config->locality, f->config->endpoints[i].place), now);
@@ -316,6 +349,7 @@ static void endpoint_forget(struct pass *p, uint32_t id)
 
 	p->m->health[id].stands_until_ns = 0;
 	p->standings[id].generation = 0;
+	free(TAKE_PTR(p->minutes[id]));
 	memset(&p->m->works[id], 0, sizeof(p->m->works[id]));
 	work_fold(&p->m->works[id], &(struct config_weights){0}, 0, &(struct work_counts){0},
 		  &score);
@@ -350,6 +384,8 @@ void pass_free(struct pass *p)
 		return;
 	if (p->tally)
 		munmap(p->tally, TALLY_SIZE);
+	for (size_t i = 0; i < ARRAY_SIZE(p->minutes); i++)
+		free(p->minutes[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(p->links); i++)
 		bpf_link__destroy(p->links[i]);
 	free(p);
