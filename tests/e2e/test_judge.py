@@ -14,9 +14,6 @@ from test_connect import BOTH
 from test_connect_clients import simulated
 from test_oneshot import simulators
 
-# test_connect and test_connect_daemon run the daemon's own code under the sanitizers.
-UNDER_SANITIZERS = False
-
 # People, agents, and a batch job of eight at once, which has one address.
 WORK = {
     "person": """
@@ -86,7 +83,7 @@ def settled(where, want):
     return found()
 
 
-@case(each=CONNECTIONS)
+@case(each=CONNECTIONS, san=False)
 def test_at_servers(node, connection):
     """The lookup hook: each session has an address of its own. The kernel's evidence leads to the verdicts to which
     the client's own record leads."""
@@ -115,7 +112,7 @@ def test_at_servers(node, connection):
     assert judged > 0.7 * made, (judged, made)
 
 
-@case(each=CONNECTIONS)
+@case(each=CONNECTIONS, san=False)
 def test_at_clients(node, connection):
     """The connect hook: a pod of people, one of agents and one of a batch job, each a session."""
     cluster, _ = simulated(node, classes="auto", stickiness={"key": "client"})
@@ -212,6 +209,7 @@ def test_changes_its_ways(node):
     hurry(slowly, lambda: set(classes_of(node).values()) == {("agent", "classifier")})
 
 
+@case(san=False)
 def test_a_flood_of_sessions(node):
     """A client with thousands of addresses, and half requests from each, moves nobody else's class and gets none."""
     node.add_client()

@@ -127,8 +127,9 @@ static void judge_until(struct judge *j, uint64_t until)
 {
 	size_t n = 0;
 
-	if (j->held_count)
-		qsort(j->held, j->held_count, sizeof(*j->held), by_end);
+	if (!j->held_count)
+		return;
+	qsort(j->held, j->held_count, sizeof(*j->held), by_end);
 	while (n < j->held_count && j->held[n].ended_ns <= until)
 		judge_one(j, &j->held[n++]);
 	j->held_count -= n;
