@@ -20,6 +20,7 @@
 #include "../../userspace/policy/maglev.h"
 #include "../../userspace/policy/score.h"
 #include "../../userspace/policy/others.h"
+#include "../../userspace/policy/reserve.h"
 #include "../../userspace/policy/work.h"
 #include "../fleet/lab_index.h"
 #include "lab_policy.h"
@@ -69,6 +70,12 @@ struct note {
 	uint32_t idle; /* as of now */
 };
 
+/* By what an endpoint is full for a class, as a node knows it. */
+struct full {
+	struct pintle_inflight inflight;
+	struct pintle_health health;
+};
+
 struct node {
 	struct work_mean mean;
 	struct others others;
@@ -80,12 +87,13 @@ struct pintle {
 	double v[LAB_MAX_KEYS];
 	struct config_weights weights;
 	struct config_saturation saturation;
-	struct pintle_pool pool; /* its rules are not used: class_of() */
+	struct pintle_pool pool; /* without rules: class_id_of() */
 	struct rng random;
 	struct lab_index *bindings;
 	struct pintle_ref *homes; /* PINTLE_HOME_ENTRIES */
 	struct view *views;       /* [node][endpoint] */
 	struct node *nodes;
+	struct full *full;  /* [node][endpoint]; NULL: the pool has no classes */
 	struct note *notes; /* by a hash of client and node: NOTES */
 	uint64_t outcomes[PINTLE_MAX_OUTCOMES];
 };
@@ -98,6 +106,7 @@ static void pintle_destroy(void *self)
 	free(p->homes);
 	free(p->views);
 	free(p->nodes);
+	free(p->full);
 	free(p->notes);
 	free(p);
 }
@@ -118,23 +127,54 @@ static int homes_build(struct pintle *p)
 	return maglev_build(members, n, p->homes, PINTLE_HOME_ENTRIES);
 }
 
-static void classes_take(struct pintle *p)
+/* All nodes reserve the same endpoints, as daemons do. */
+static int reserves_take(struct pintle *p)
+{
+	uint32_t n = p->fleet.endpoints;
+	_cleanup_free_ struct reserve_member *members = calloc(n, sizeof(*members));
+	int err;
+
+	if (!members)
+		return -ENOMEM;
+	for (uint32_t e = 0; e < n; e++)
+		members[e] = (struct reserve_member){.hash = lab_hash(e, 0x4e5e), .ready = true};
+	err = reserve_fold(p->pool.class_of, p->pool.class_count, members, n);
+	for (uint32_t i = 0; !err && i < p->fleet.nodes * n; i++)
+		p->full[i].health.closed_classes = members[i % n].closed;
+	return err;
+}
+
+static int classes_take(struct pintle *p)
 {
 	const struct config_pool *c = p->fleet.pool;
+	size_t size;
 
 	p->pool.class_count = c ? (uint32_t)c->class_count : 0;
+	if (!p->pool.class_count)
+		return 0;
 	for (uint32_t i = 0; i < p->pool.class_count; i++)
 		publish_class(&p->pool.class_of[i], c, &c->classes[i]);
+	size = (size_t)p->fleet.nodes * p->fleet.endpoints * sizeof(*p->full);
+	p->full = aligned_alloc(_Alignof(struct full), size);
+	if (!p->full)
+		return -ENOMEM;
+	memset(p->full, 0, size);
+	return reserves_take(p);
 }
 
 /* The class that is called as the workload calls the request's kind of work; without one, the
  * first. */
-static const struct pintle_class *class_of(const struct pintle *p, const struct lab_request *r)
+static uint32_t class_id_of(const struct pintle *p, const struct lab_request *r)
 {
 	for (uint32_t i = 0; r->label && i < p->pool.class_count; i++)
 		if (!strcmp(p->pool.class_of[i].name, r->label))
-			return &p->pool.class_of[i];
-	return &p->pool.class_of[0];
+			return i;
+	return 0;
+}
+
+static const struct pintle_class *class_of(const struct pintle *p, const struct lab_request *r)
+{
+	return &p->pool.class_of[class_id_of(p, r)];
 }
 
 static int pintle_create(const struct lab_fleet *fleet, const double *v, void **out)
@@ -159,7 +199,6 @@ static int pintle_create(const struct lab_fleet *fleet, const double *v, void **
 		.staleness_ns = (uint64_t)(v[STALENESS] * 1e6),
 		.departure = (uint32_t)(v[RUNNING] * 1000),
 	};
-	classes_take(p);
 	p->random.state = fleet->seed;
 	p->views = calloc((size_t)fleet->nodes * fleet->endpoints, sizeof(*p->views));
 	p->nodes = calloc(fleet->nodes, sizeof(*p->nodes));
@@ -169,6 +208,8 @@ static int pintle_create(const struct lab_fleet *fleet, const double *v, void **
 		      : -ENOMEM;
 	if (!err)
 		err = homes_build(p);
+	if (!err)
+		err = classes_take(p);
 	if (err) {
 		pintle_destroy(p);
 		return err;
@@ -180,6 +221,11 @@ static int pintle_create(const struct lab_fleet *fleet, const double *v, void **
 static struct view *view_of(const struct pintle *p, uint32_t node, uint32_t endpoint)
 {
 	return &p->views[(size_t)node * p->fleet.endpoints + endpoint];
+}
+
+static struct full *full_of(const struct pintle *p, uint32_t node, uint32_t endpoint)
+{
+	return p->full ? &p->full[(size_t)node * p->fleet.endpoints + endpoint] : NULL;
 }
 
 /* -- scores --------------------------------------------------------------------------- */
@@ -331,6 +377,8 @@ struct asked {
 	struct pintle *p;
 	const struct lab_request *r;
 	uint64_t now_ns;
+	const struct pintle_class *class;
+	uint32_t class_id;
 };
 
 static void weigh(const struct asked *a, bool bound, struct decide_candidate *c)
@@ -346,6 +394,37 @@ static void weigh(const struct asked *a, bool bound, struct decide_candidate *c)
 	if (p->v[CORRECTION] == 0 || (p->v[ENDS] == 0 && f.inflight < f.inflight_at_scrape))
 		f.inflight_at_scrape = f.inflight;
 	decide_weigh(c, &f, p->pool.departure, bound);
+	if (a->class->flags & PINTLE_CLASS_BOUNDED) {
+		const struct full *full = full_of(p, a->r->node, c->endpoint);
+
+		c->full = eligible_full(a->class, a->class_id, &full->inflight, &full->health);
+	}
+}
+
+/* Remembers whether the endpoint is full by its load. */
+static void mark(const struct asked *a, const struct decide_state *rule,
+		 const struct decide_candidate *c)
+{
+	uint32_t *marks, bit = 1U << a->class_id;
+
+	if (!rule->limit || !c->fresh)
+		return;
+	marks = &full_of(a->p, a->r->node, c->endpoint)->health.full_classes;
+	if (decide_full_by_load(rule->limit, decide_load(rule, c), c->full))
+		*marks |= bit;
+	else
+		*marks &= ~bit;
+}
+
+/* Whether the node has as many connections of the class as it may have. */
+static bool class_over(const struct asked *a)
+{
+	uint64_t n = 0;
+
+	for (uint32_t e = 0; a->class->pool_connections && e < a->p->fleet.endpoints; e++)
+		n += eligible_in_flight(
+			&full_of(a->p, a->r->node, e)->inflight.by_class[a->class_id]);
+	return eligible_all(n, a->class->pool_connections);
 }
 
 /* The binding that holds, or NULL. */
@@ -371,7 +450,7 @@ static int bound_find(const struct asked *a, struct decide_state *rule, struct d
 	const struct lab_entry *e = binding_of(a);
 	const struct note *n = note_of(p, a->r, a->now_ns);
 
-	if (!(class_of(p, a->r)->flags & PINTLE_CLASS_EXTRA))
+	if (!(a->class->flags & PINTLE_CLASS_EXTRA))
 		rule->extra = decide_extra(n->known.context_bytes, p->pool.context_bytes);
 	if (!e || (p->v[FOLLOW] > 0 && crowded(p, n)))
 		return 0;
@@ -424,6 +503,7 @@ static void sample_consider(const struct asked *a, struct decide_state *rule)
 		weigh(a, false, &c);
 		decide_consider(rule, &c);
 		decide_sample_take(&drawn, rule, &c);
+		mark(a, rule, &c);
 		if (decide_sample_done(&drawn, n, size, i))
 			break;
 	}
@@ -439,29 +519,33 @@ static uint32_t refuse(struct pintle *p, struct lab_request *r)
 static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 {
 	struct pintle *p = self;
-	struct asked a = {p, r, now_ns};
+	struct asked a = {p, r, now_ns, class_of(p, r), class_id_of(p, r)};
 	struct decide_result result;
 	struct decide_state rule;
 	struct decide_candidate c = {0};
 
 	const struct lab_entry *bound = binding_of(&a);
-	const struct pintle_class *class = class_of(p, r);
-	bool extra = class->flags & PINTLE_CLASS_EXTRA;
+	bool extra = a.class->flags & PINTLE_CLASS_EXTRA;
+	struct full *full;
 
 	node_pass(p, r->node, now_ns);
 	decide_begin(&rule, rng_next(&p->random), 0);
 	rule.tie = p->v[TIE] < 0 ? others_tie(p->nodes[r->node].others.level)
 				 : (uint32_t)(p->v[TIE] * 1000);
-	rule.limit = class->limit;
+	rule.limit = a.class->limit;
+	rule.full = class_over(&a);
 	decide_prefer_first(&rule, preferred_find, &a, &c);
 	sample_consider(&a, &rule);
-	decide_end(&rule, extra ? class->max_extra_load : p->pool.max_extra_load, class->admission,
-		   &result);
+	decide_end(&rule, extra ? a.class->max_extra_load : p->pool.max_extra_load,
+		   a.class->admission, &result);
 	p->outcomes[result.outcome]++;
 	if (!result.generation)
 		return refuse(p, r);
 	view_of(p, r->node, result.endpoint)->counts.inflight++;
 	view_of(p, r->node, result.endpoint)->counts.opened++;
+	full = full_of(p, r->node, result.endpoint);
+	if (full)
+		full->inflight.by_class[a.class_id].placed++;
 	note_of(p, r, now_ns)->known.open++;
 	r->endpoint = result.endpoint;
 	request_begins(p, r, bound && bound->value == result.endpoint, now_ns);
@@ -475,7 +559,10 @@ static void pintle_ended(void *self, const struct lab_request *r, uint64_t now_n
 {
 	struct pintle *p = self;
 	struct note *n = note_of(p, r, now_ns);
+	struct full *full = full_of(p, r->node, r->endpoint);
 
+	if (full)
+		full->inflight.by_class[class_id_of(p, r)].closed++;
 	node_pass(p, r->node, now_ns);
 	view_of(p, r->node, r->endpoint)->counts.inflight--;
 	view_of(p, r->node, r->endpoint)->live.idle--;

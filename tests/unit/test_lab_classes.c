@@ -47,44 +47,79 @@ static void policy_set(struct lab_options *o, const char *spec)
 
 /* -- one decision, by hand ---------------------------------------------------------------- */
 
-/* Where requests of each label go, where the endpoints have so many requests, and the client has
- * been at the first endpoint before. */
-static void decided(const char *classes, uint32_t first, uint32_t second, const char *label,
-		    uint32_t expected)
+/* A node with two endpoints. */
+struct object {
+	struct config *config;
+	const struct lab_policy *policy;
+	void *self;
+};
+
+static struct object make(const char *classes)
 {
-	_cleanup_(config_freep) struct config *c = config_of(classes);
+	struct object o = {.config = config_of(classes)};
 	const struct lab_fleet fleet = {
 		.endpoints = 2,
 		.nodes = 1,
 		.block_tokens = 64,
 		.blocks = 1000,
-		.pool = &c->pools[0],
+		.pool = &o.config->pools[0],
 		.seed = 42,
 	};
-	const struct lab_page idle = {0}, full = {9, 9, 0}, one = {.running = first},
-			      two = {.running = second};
-	struct lab_options o = {0};
-	struct lab_request r = {.client = 1, .prompt_tokens = 64};
-	uint32_t got;
-	void *self;
+	struct lab_options lab = {0};
 
-	policy_set(&o, "pintle:follow=0,tie=0,sample=8");
-	assert_int_equal(o.policy->create(&fleet, o.values, &self), 0);
-	o.policy->page(self, 0, 0, &idle, SEC);
-	o.policy->page(self, 0, 1, &full, SEC);
-	r.endpoint = o.policy->pick(self, &r, SEC);
+	policy_set(&lab, "pintle:follow=0,tie=0,sample=8");
+	o.policy = lab.policy;
+	assert_int_equal(o.policy->create(&fleet, lab.values, &o.self), 0);
+	return o;
+}
+
+static void drop(struct object *o)
+{
+	o->policy->destroy(o->self);
+	config_free(o->config);
+}
+
+/* The endpoints have so many requests. */
+static void pages(struct object *o, uint32_t first, uint32_t second, uint64_t now_ns)
+{
+	const struct lab_page one = {.running = first}, two = {.running = second};
+
+	o->policy->page(o->self, 0, 0, &one, now_ns);
+	o->policy->page(o->self, 0, 1, &two, now_ns);
+}
+
+static struct lab_request ask(struct object *o, uint64_t client, const char *label, uint64_t now_ns)
+{
+	struct lab_request r = {.client = client, .prompt_tokens = 64, .label = label};
+
+	r.endpoint = o->policy->pick(o->self, &r, now_ns);
+	return r;
+}
+
+static void over(struct object *o, const struct lab_request *r, uint64_t now_ns)
+{
+	o->policy->answered(o->self, r, now_ns);
+	o->policy->ended(o->self, r, now_ns);
+}
+
+/* Where a request with this label goes, whose client has been at the first endpoint before. */
+static void decided(const char *classes, uint32_t first, uint32_t second, const char *label,
+		    uint32_t expected)
+{
+	struct object o = make(classes);
+	struct lab_request r;
+
+	pages(&o, 0, 18, SEC);
+	r = ask(&o, 1, NULL, SEC);
 	assert_int_equal(r.endpoint, 0);
-	o.policy->answered(self, &r, SEC);
-	o.policy->ended(self, &r, SEC);
-	o.policy->page(self, 0, 0, &one, 2 * SEC);
-	o.policy->page(self, 0, 1, &two, 2 * SEC);
-	r = (struct lab_request){.client = 1, .prompt_tokens = 64, .label = label};
-	got = o.policy->pick(self, &r, 2 * SEC);
-	if (got != expected)
-		fail_msg("%s, %u and %u: %u, not %u", label, first, second, got, expected);
-	if (got == LAB_REFUSED)
+	over(&o, &r, SEC);
+	pages(&o, first, second, 2 * SEC);
+	r = ask(&o, 1, label, 2 * SEC);
+	if (r.endpoint != expected)
+		fail_msg("%s, %u and %u: %u, not %u", label, first, second, r.endpoint, expected);
+	if (r.endpoint == LAB_REFUSED)
 		assert_in_range(r.retry_ns, 2 * SEC, 4 * SEC);
-	o.policy->destroy(self);
+	drop(&o);
 }
 
 static void test_class_of_its_label(void **state)
@@ -112,6 +147,80 @@ static void test_class_proceeds(void **state)
 	(void)state;
 	decided(classes, 6, 6, "batch", 0);
 	decided(classes, 6, 4, "batch", 1);
+}
+
+static void test_reserved(void **state)
+{
+	struct object o =
+		make("  classes: [{name: chat, reserve: 1}, {name: batch, priority: -1}]\n");
+	uint32_t open;
+
+	(void)state;
+	pages(&o, 5, 5, SEC);
+	open = ask(&o, 1, "batch", SEC).endpoint;
+	assert_in_range(open, 0, 1);
+	for (uint64_t i = 2; i < 20; i++) {
+		pages(&o, open ? 0 : 50, open ? 50 : 0, i * SEC);
+		assert_int_equal(ask(&o, i, "batch", i * SEC).endpoint, open);
+		assert_int_equal(ask(&o, 100 + i, "chat", i * SEC).endpoint, 1 - open);
+	}
+	drop(&o);
+}
+
+static void test_connections(void **state)
+{
+	struct object o = make("  classes: [{name: chat}, {name: batch, connections: 1, "
+			       "admission: refuse}]\n");
+	struct lab_request a, b;
+
+	(void)state;
+	pages(&o, 0, 0, SEC);
+	a = ask(&o, 1, "batch", SEC);
+	b = ask(&o, 2, "batch", SEC);
+	assert_int_equal(a.endpoint + b.endpoint, 1);
+	assert_int_equal(ask(&o, 3, "batch", SEC).endpoint, LAB_REFUSED);
+	assert_int_not_equal(ask(&o, 4, "chat", SEC).endpoint, LAB_REFUSED);
+	over(&o, &a, SEC);
+	assert_int_equal(ask(&o, 5, "batch", SEC).endpoint, a.endpoint);
+	drop(&o);
+}
+
+static void test_pool_connections(void **state)
+{
+	struct object o = make("  classes: [{name: chat}, {name: batch, poolConnections: 3, "
+			       "admission: refuse}]\n");
+	struct lab_request r;
+
+	(void)state;
+	pages(&o, 0, 0, SEC);
+	r = ask(&o, 1, "batch", SEC);
+	for (uint64_t i = 2; i <= 3; i++)
+		assert_int_not_equal(ask(&o, i, "batch", SEC).endpoint, LAB_REFUSED);
+	assert_int_equal(ask(&o, 4, "batch", SEC).endpoint, LAB_REFUSED);
+	over(&o, &r, SEC);
+	assert_int_not_equal(ask(&o, 5, "batch", SEC).endpoint, LAB_REFUSED);
+	drop(&o);
+}
+
+/* What was full stays so until its load is below 7/8 of the limit. */
+static void test_full_before(void **state)
+{
+	struct object o =
+		make("  classes: [{name: chat}, {name: batch, limit: 8, admission: refuse}]\n");
+	const uint32_t loads[] = {7, 8, 7, 6, 7};
+	const bool refused[] = {false, true, true, false, false};
+
+	(void)state;
+	for (uint64_t i = 0; i < ARRAY_SIZE(loads); i++) {
+		struct lab_request r;
+
+		pages(&o, loads[i], loads[i], (i + 1) * SEC);
+		r = ask(&o, i, "batch", (i + 1) * SEC);
+		assert_int_equal(r.endpoint == LAB_REFUSED, refused[i]);
+		if (!refused[i])
+			over(&o, &r, (i + 1) * SEC);
+	}
+	drop(&o);
 }
 
 /* -- whole experiments ---------------------------------------------------------------------- */
@@ -230,6 +339,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_class_of_its_label),
 		cmocka_unit_test(test_class_proceeds),
+		cmocka_unit_test(test_reserved),
+		cmocka_unit_test(test_connections),
+		cmocka_unit_test(test_pool_connections),
+		cmocka_unit_test(test_full_before),
 		cmocka_unit_test(test_refused_comes_again),
 		cmocka_unit_test(test_refused_for_ever),
 		cmocka_unit_test(test_surge),
