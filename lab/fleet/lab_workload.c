@@ -103,7 +103,17 @@ static const struct lab_workload workloads[] = {
 			 {AGENTS, .share = 0.1},
 			 {BATCH, .share = 0.3, .client = LAB_CLIENT_JOB}},
 		.burst = 1,
-		.rate = 5,
+		.rate = 4,
+		.slo_ms = 1000,
+	},
+	{
+		.name = "chat-documents",
+		.says = "chat (15 requests of 16; TTFT is its) beside jobs on documents of 12,000 tokens",
+		.parts = 2,
+		.part = {{CHAT, .share = 0.9375},
+			 {BATCH_OF(12000), .share = 0.0625, .client = LAB_CLIENT_JOB}},
+		.burst = 1,
+		.rate = 3.5,
 		.slo_ms = 1000,
 	},
 	{
@@ -113,7 +123,7 @@ static const struct lab_workload workloads[] = {
 		.part = {{RAG, .client = LAB_CLIENT_APP, .apps = 4, .share = 0.9},
 			 {BATCH_OF(8000), .share = 0.1, .client = LAB_CLIENT_JOB}},
 		.burst = 1,
-		.rate = 5,
+		.rate = 3.5,
 		.slo_ms = 1000,
 	},
 	{

@@ -7,6 +7,7 @@
 #define WORKLOADS(X)                                                                               \
 	X(agents, "agents")                                                                        \
 	X(batch, "batch")                                                                          \
+	X(burst, "burst")                                                                          \
 	X(chat_agents_batch, "chat-agents-batch")                                                  \
 	X(chat_batch, "chat-batch")                                                                \
 	X(chat_bursty, "chat-bursty")                                                              \
