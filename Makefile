@@ -9,8 +9,9 @@
 #   make check-compilers   the kernel's side by clang 14 to 19, loaded here (fetches what is missing)
 #   make check-kernels   the kernel's side on Linux 6.1 and 6.12, under qemu (minutes)
 #   make check-kubernetes   against a real Kubernetes control plane, built from Go modules once (15 minutes)
-#   make experiment   the same traffic at random and steered; many requests from one address; a server
-#                     that stands still: on real sockets (root, an hour and a half)
+#   make experiment   the same traffic at random and steered; many requests from one address; batch beside
+#                     chat, and a burst; a server that stands still: on real sockets (root, two and a half
+#                     hours)
 #   make soak       an hour of all kinds of work: no false alarm, no failure, no drift (root; SOAK=N)
 #   make experiments  tables and plots of the policy lab, into docs/experiments/
 #   make fuzz       the fuzz targets, for long (FUZZ_SECONDS each)
@@ -150,11 +151,12 @@ LAB_FLAGS ?=
 experiments: $(O)/pintle-lab
 	$(Q)scripts/experiments $(LAB_FLAGS)
 
-# docs/experiments/steering.md, crowd.md and frozen.md, one after the other (root).
+# docs/experiments/steering.md, crowd.md, beside.md and frozen.md, one after the other (root).
 .PHONY: experiment
 experiment: all lab clients
 	$(Q)scripts/experiment --save
 	$(Q)scripts/crowd --save
+	$(Q)scripts/beside --save
 	$(Q)scripts/frozen --all --save
 
 # The program writes its completion from its own table.
