@@ -397,8 +397,8 @@ static void weigh(const struct asked *a, bool bound, struct decide_candidate *c)
 	if (a->class->flags & PINTLE_CLASS_BOUNDED) {
 		const struct full *full = full_of(p, a->r->node, c->endpoint);
 
-		c->full = eligible_full(a->class, a->class_id, &full->inflight, &full->health,
-					false);
+		c->full =
+			eligible_full(a->class, a->class_id, &full->inflight, &full->health, false);
 	}
 }
 
