@@ -640,10 +640,11 @@ static void assert_follows_the_rule(const struct decide_case *k)
 	extra = k->extra ? k->extra + best : (long double)k->max_extra_load;
 	if (rank && k->admission != PINTLE_ADMISSION_PROCEED) {
 		assert_int_equal(r->generation, 0);
-		assert_int_equal(r->outcome,
-				 k->admission == PINTLE_ADMISSION_REFUSE  ? PINTLE_OUTCOME_REFUSED
-				 : k->admission == PINTLE_ADMISSION_SPILL ? PINTLE_OUTCOME_SPILLED
-									  : PINTLE_OUTCOME_DIVERTED);
+		assert_int_equal(r->outcome, k->admission == PINTLE_ADMISSION_REFUSE
+						     ? PINTLE_OUTCOME_REFUSED
+					     : k->admission == PINTLE_ADMISSION_SPILL
+						     ? PINTLE_OUTCOME_SPILLED
+						     : PINTLE_OUTCOME_DIVERTED);
 		return;
 	}
 	keep = prefers && preferred <= best + extra &&

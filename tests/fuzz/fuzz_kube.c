@@ -7,6 +7,7 @@
  * sources: userspace/kubernetes/kube_lines.c userspace/kubernetes/kube_objects.c
  * sources: userspace/kubernetes/kube_pools.c userspace/kubernetes/kube_making.c
  * sources: userspace/kubernetes/kube_policy.c userspace/kubernetes/kube_inference.c
+ * sources: userspace/kubernetes/kube_objective.c
  * sources: userspace/config/config_policy.c
  * sources: userspace/config/config.c userspace/config/config_check.c
  * sources: userspace/config/config_access.c userspace/config/config_classes.c
@@ -27,6 +28,7 @@
 #include "../../userspace/base/util.h"
 #include "../../userspace/kubernetes/kube_lines.h"
 #include "../../userspace/kubernetes/kube_inference.h"
+#include "../../userspace/kubernetes/kube_objective.h"
 #include "../../userspace/kubernetes/kube_policy.h"
 #include "../../userspace/kubernetes/kube_pools.h"
 
@@ -92,6 +94,27 @@ static void take_inference(struct world *w, const cJSON *object)
 	kube_inference_clear(&p);
 }
 
+/* An objective for that policy's pool: its keys stay such as a policy may have. */
+static void take_objective(const cJSON *object)
+{
+	struct kube_objective o = {0};
+	const struct kube_objective *all = &o;
+	struct kube_policy p = {0};
+	char why[KUBE_WHY_SIZE] = "", *keys;
+
+	if (kube_objective_read(object, &o, why)) {
+		PROMISE(why[0]);
+		return;
+	}
+	PROMISE(o.name[0] && o.priority >= -1000 && o.priority <= 1000);
+	if (kube_policy_read(object, &p, why))
+		return;
+	PROMISE(!kube_objectives_apply(&all, 1, o.space, o.pool, p.keys, &keys));
+	PROMISE(!p.keys || !config_policy_check(keys, why));
+	free(keys);
+	kube_policy_clear(&p);
+}
+
 static void take_object(struct world *w, const cJSON *object)
 {
 	char key[KUBE_KEY_SIZE], why[KUBE_WHY_SIZE] = "";
@@ -118,6 +141,7 @@ static void take_object(struct world *w, const cJSON *object)
 	}
 	take_policy(object);
 	take_inference(w, object);
+	take_objective(object);
 	if (w->count < SLICES && !kube_slice_read(object, &w->slices[w->count], why))
 		w->count++;
 }

@@ -209,23 +209,27 @@ plugins:
     # .. kinds
 
     def define(self, kind):
-        """Makes the API server serve that kind: "steeringpolicies" or "inferencepools"."""
+        """Makes the API server serve that kind: "steeringpolicies", "inferencepools" or "inferenceobjectives"."""
         file = {"steeringpolicies": TOP / "manifests/crd.yaml",
-                "inferencepools": BINARIES.parent / "crds/inference.networking.k8s.io_inferencepools.yaml"}[kind]
+                "inferencepools": BINARIES.parent / "crds/inference.networking.k8s.io_inferencepools.yaml",
+                "inferenceobjectives":
+                    BINARIES.parent / "crds/inference.networking.x-k8s.io_inferenceobjectives.yaml"}[kind]
         if not file.exists():
             raise Skip(f"{file.name} is not there: tests/kubernetes/build")
         self.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
                     yaml.safe_load(file.read_text()))
         wait_for(lambda: self.get(self.kind(kind)), 20, f"{kind} to be served")
 
+    GROUPS = {"steeringpolicies": "pintle.dev/v1alpha1", "inferencepools": "inference.networking.k8s.io/v1",
+              "inferenceobjectives": "inference.networking.x-k8s.io/v1alpha2"}
+
     def undefine(self, kind):
-        group = "pintle.dev" if kind == "steeringpolicies" else "inference.networking.k8s.io"
+        group = self.GROUPS[kind].partition("/")[0]
         self.delete(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{kind}.{group}")
 
-    @staticmethod
-    def kind(kind, space="llm"):
-        group = "pintle.dev/v1alpha1" if kind == "steeringpolicies" else "inference.networking.k8s.io/v1"
-        return f"/apis/{group}/namespaces/{space}/{kind}"
+    @classmethod
+    def kind(cls, kind, space="llm"):
+        return f"/apis/{cls.GROUPS[kind]}/namespaces/{space}/{kind}"
 
     def policy(self, name, *targets, space="llm", **spec):
         """A SteeringPolicy for targets such as ("Service", "vllm")."""
@@ -249,6 +253,11 @@ plugins:
             "metadata": {"name": name}, "spec": {
                 "selector": {"matchLabels": {"app": app}}, "targetPorts": [{"number": p} for p in ports],
                 "endpointPickerRef": {"name": "none", "port": {"number": 9002}, **spec}}})
+
+    def objective(self, name, pool, **spec):
+        return self.create(self.kind("inferenceobjectives"), {
+            "apiVersion": "inference.networking.x-k8s.io/v1alpha2", "kind": "InferenceObjective",
+            "metadata": {"name": name}, "spec": {"poolRef": {"name": pool}, **spec}})
 
     def events(self, space="llm"):
         """{(kind, name, message)} of the Events that pintled wrote."""

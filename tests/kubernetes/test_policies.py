@@ -9,7 +9,7 @@ from kernel import wait_for
 from test_clients import Client
 from test_services import POOL, SERVICE, World
 
-POLICIES, POOLS = "steeringpolicies", "inferencepools"
+POLICIES, POOLS, OBJECTIVES = "steeringpolicies", "inferencepools", "inferenceobjectives"
 ACCOUNT = "system:serviceaccount:pintle:pintle"
 
 
@@ -260,6 +260,39 @@ def test_inference_pool(node):
 
 
 @case(timeout=180)
+def test_objectives(node):
+    """An InferenceObjective gives the class of its name its priority, in the pool of its InferencePool alone; it
+    changes and goes; without the kind the policy's priority holds."""
+    world = World(node, mode="enforce", kinds=[POLICIES, POOLS, OBJECTIVES])
+    world.daemon()
+    world.wait_members("s0", "s1")
+    pod = world.machine.pod("p0")
+    pod.server()
+    world.api.run(pod, app="llama")
+    world.api.inference_pool("llama", app="llama")
+    world.api.service("front", ip="10.96.0.30", mode="enforce")
+    annotate(world, "front", "llama")
+    world.api.policy("p", ("InferencePool", "llama"), ("Service", "vllm"),
+                     classes=[{"name": "chat"}, {"name": "batch", "priority": -1}])
+
+    def priorities(pool="llm/llama"):
+        found = world.pools().get(pool)
+        return found and [c["priority"] for c in found["classes"]]
+
+    wait_for(lambda: priorities() == [0, -1])
+    world.api.objective("batch", "llama", priority=-7)
+    world.api.objective("chat", "other", priority=9)
+    wait_for(lambda: priorities() == [0, -7])
+    world.api.patch(f"{world.api.kind(OBJECTIVES)}/chat", {"spec": {"poolRef": {"name": "llama"}}})
+    wait_for(lambda: priorities() == [9, -7])
+    assert priorities("llm/vllm") == [0, -1], "a Service has no objectives"
+    world.api.delete(f"{world.api.kind(OBJECTIVES)}/batch")
+    wait_for(lambda: priorities() == [9, -1])
+    world.api.undefine(OBJECTIVES)
+    wait_for(lambda: priorities() == [0, -1], 60)
+
+
+@case(timeout=180)
 def test_pool_without_a_picker(node):
     """An InferencePool without endpointPickerRef, which the extension allows since v1.6.0, fails open."""
     world = World(node, mode="enforce", kinds=[POOLS])
@@ -299,12 +332,12 @@ def test_kinds_removed_and_put_back(node):
     wait_for(lambda: any(m.startswith("steeringpolicies: ") for m in missing(world)))
     with world.client.load(SERVICE) as load:
         for ttl in (11, 12):
-            for kind in (POLICIES, POOLS):
+            for kind in (POLICIES, POOLS, OBJECTIVES):
                 world.api.define(kind)
             world.api.policy("p", ("Service", "vllm"), stickiness={"ttl": f"{ttl}s"})
             wait_for(lambda ttl=ttl: world.pools()[POOL]["ttl_seconds"] == ttl, 90)
             wait_for(lambda: not missing(world), 90)
-            for kind in (POLICIES, POOLS):
+            for kind in (POLICIES, POOLS, OBJECTIVES):
                 world.api.undefine(kind)
             wait_for(lambda: world.pools()[POOL]["ttl_seconds"] == 300, 30)
     assert not load.failures, load.failures
@@ -327,7 +360,7 @@ def test_one_daemon_writes(node):
     wait_for(lambda: world.api.get(path)["spec"]["holderIdentity"] == holder, 150)
     assert world.api.asked(ACCOUNT) <= {
         *((verb, what) for verb in ("list", "watch")
-          for what in ("services", "endpointslices", POLICIES, POOLS, "pods")),
+          for what in ("services", "endpointslices", POLICIES, POOLS, OBJECTIVES, "pods")),
         ("get", "nodes"),
         ("patch", "steeringpolicies/status"), ("create", "events"), ("patch", "events"),
         ("get", "leases"), ("create", "leases"), ("update", "leases")}
@@ -348,7 +381,7 @@ def test_without_a_right(node):
     world.daemon()
     world.wait_members("s0", "s1", timeout=40)
     wait_for(world.is_steered)
-    wait_for(lambda: {m.split(":")[0] for m in missing(world)} == {POLICIES, POOLS, "pods", "nodes", "leases"}, 60)
+    wait_for(lambda: {m.split(":")[0] for m in missing(world)} == {POLICIES, POOLS, OBJECTIVES, "pods", "nodes", "leases"}, 60)
     assert all("HTTP status 403" in m for m in missing(world)), missing(world)
 
 

@@ -116,7 +116,7 @@ def test_labelled_and_not(node):
     assert world.api.asked("system:serviceaccount:pintle:pintle") <= {
         ("get", "nodes"),
         *((verb, what) for verb in ("list", "watch") for what in ("services", "endpointslices", "pods")),
-        ("list", "inferencepools"), ("list", "steeringpolicies"), # which are not there
+        ("list", "inferencepools"), ("list", "inferenceobjectives"), ("list", "steeringpolicies"), # which are not there
         ("get", "leases"), ("create", "leases"), ("update", "leases"), ("create", "events"), ("patch", "events")}
 
 

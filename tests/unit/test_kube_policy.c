@@ -14,6 +14,7 @@
 #include "../../userspace/base/log.h"
 #include "../../userspace/base/util.h"
 #include "../../userspace/kubernetes/kube_inference.h"
+#include "../../userspace/kubernetes/kube_objective.h"
 #include "../../userspace/kubernetes/kube_policy.h"
 #include "../../userspace/kubernetes/kube_share.h"
 
@@ -184,7 +185,7 @@ static void test_large_policy(void **state)
 	cJSON_AddStringToObject(cJSON_GetObjectItem(object, "spec"), "engine", text);
 	assert_int_equal(kube_policy_read(object, &p, why), 0);
 	assert_null(p.keys);
-	assert_non_null(strstr(p.why, "more than 3936 bytes"));
+	assert_non_null(strstr(p.why, "more than 3744 bytes"));
 	kube_policy_clear(&p);
 	cJSON_Delete(object);
 	free(text);
@@ -273,6 +274,84 @@ static void test_inference_pools(void **state)
 	}
 }
 
+/* ---- InferenceObjectives ---------------------------------------------------------------- */
+
+#define NAMED(name) "\"metadata\":{\"namespace\":\"llm\",\"name\":\"" name "\"}"
+#define TO_POOL     "\"poolRef\":{\"name\":\"vllm\"}"
+
+/* As the extension's examples have them, and others. */
+static const struct {
+	const char *text, *why; /* NULL: it is good */
+	const char *pool;
+	int priority;
+} objectives[] = {
+	{"{" NAMED("food-review") ",\"spec\":{\"priority\":2," TO_POOL "}}", NULL, "vllm", 2},
+	{"{" NAMED(
+		 "batch") ",\"spec\":{\"priority\":-1,\"poolRef\":{\"group\":"
+			  "\"inference.networking.k8s.io\",\"kind\":\"InferencePool\",\"name\":\"vllm\"}}}",
+	 NULL, "vllm", -1},
+	{"{" NAMED("a") ",\"spec\":{" TO_POOL "}}", NULL, "vllm", 0},
+	{"{" NAMED("a") ",\"spec\":{\"priority\":\"5\"," TO_POOL "}}", NULL, "vllm", 0},
+	{"{" NAMED("a") ",\"spec\":{\"priority\":1e300," TO_POOL "}}", NULL, "vllm", 1000},
+	{"{" NAMED("a") ",\"spec\":{\"priority\":-2147483648," TO_POOL "}}", NULL, "vllm", -1000},
+	{"{" NAMED("a") ",\"spec\":{\"poolRef\":{\"group\":\"inference.networking.x-k8s.io\","
+			"\"name\":\"vllm\"}}}",
+	 NULL, "", 0},
+	{"{" NAMED("a") ",\"spec\":{\"priority\":1}}", "names no pool", "", 0},
+	{"{" NAMED("a") ",\"spec\":{\"poolRef\":{\"name\":\"a b\"}}}", "names no pool", "", 0},
+	{"{\"spec\":{" TO_POOL "}}", "no name", "", 0},
+};
+
+static void test_objectives(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(objectives); i++) {
+		cJSON *object = parse(objectives[i].text);
+		struct kube_objective o = {0};
+		char why[KUBE_WHY_SIZE] = "";
+		int err = kube_objective_read(object, &o, why);
+
+		if (err != (objectives[i].why ? -EBADMSG : 0) ||
+		    (err && !strstr(why, objectives[i].why)))
+			fail_msg("%s: %d, %s", objectives[i].text, err, why);
+		if (!err && (strcmp(o.pool, objectives[i].pool) != 0 ||
+			     o.priority != objectives[i].priority))
+			fail_msg("%s: %s, %d", objectives[i].text, o.pool, o.priority);
+		cJSON_Delete(object);
+	}
+}
+
+/* Only the class of the objective's name, in its pool and its namespace, has its priority. */
+static void test_priorities(void **state)
+{
+	static const struct kube_objective of[] = {
+		{.space = "llm", .name = "chat", .pool = "vllm", .priority = 7},
+		{.space = "llm", .name = "batch", .pool = "vllm", .priority = -5},
+		{.space = "llm", .name = "agent", .pool = "other", .priority = 9},
+		{.space = "other", .name = "agent", .pool = "vllm", .priority = 9},
+		{.space = "llm", .name = "nobody", .pool = "vllm", .priority = 9},
+	};
+	const struct kube_objective *const all[] = {&of[0], &of[1], &of[2], &of[3], &of[4]};
+	const char *from = "{\"engine\":\"sglang\",\"classes\":[{\"name\":\"chat\"},"
+			   "{\"name\":\"batch\",\"priority\":3},{\"name\":\"agent\"}]}";
+	char *out;
+
+	(void)state;
+	assert_int_equal(kube_objectives_apply(all, 5, "llm", "vllm", from, &out), 0);
+	assert_string_equal(out, "{\"engine\":\"sglang\",\"classes\":[{\"name\":\"chat\","
+				 "\"priority\":7},{\"name\":\"batch\",\"priority\":-5},"
+				 "{\"name\":\"agent\"}]}");
+	free(out);
+	assert_int_equal(kube_objectives_apply(all, 5, "llm", "vllm", "{}", &out), 0);
+	assert_string_equal(out, "{}");
+	free(out);
+	assert_int_equal(kube_objectives_apply(all, 5, "llm", "vllm", NULL, &out), 0);
+	assert_null(out);
+	assert_int_equal(kube_objectives_apply(NULL, 0, "llm", "vllm", from, &out), 0);
+	assert_string_equal(out, from);
+	free(out);
+}
+
 /* ---- making ----------------------------------------------------------------------------- */
 
 /* The pool of a policy's keys has them, and they replace what the target says. */
@@ -352,6 +431,8 @@ int main(void)
 		cmocka_unit_test(test_large_policy),
 		cmocka_unit_test(test_conditions),
 		cmocka_unit_test(test_inference_pools),
+		cmocka_unit_test(test_objectives),
+		cmocka_unit_test(test_priorities),
 		cmocka_unit_test(test_keys_of_a_pool),
 		cmocka_unit_test(test_shares),
 		cmocka_unit_test(test_keys_stand_in_keys),

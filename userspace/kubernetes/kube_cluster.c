@@ -94,6 +94,7 @@ static const struct {
 	[ALL_SERVICES] = {&services, "labelSelector=pintle.dev%2Fmode"},
 	[ALL_INFERENCES] = {&kube_inferences, NULL},
 	[ALL_POLICIES] = {&kube_policies, NULL},
+	[ALL_OBJECTIVES] = {&kube_objectives, NULL},
 };
 
 /* ---- owners ---------------------------------------------------------------------------- */

@@ -16,6 +16,7 @@
 #include "kube_cluster.h"
 #include "kube_inference.h"
 #include "kube_lease.h"
+#include "kube_objective.h"
 #include "kube_policy.h"
 #include "kube_share.h"
 #include "kube_store.h"
@@ -26,6 +27,7 @@ enum {
 	ALL_SERVICES, /* that carry the label */
 	ALL_INFERENCES,
 	ALL_POLICIES,
+	ALL_OBJECTIVES,
 	ALL_COUNT,
 };
 

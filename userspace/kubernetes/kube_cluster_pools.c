@@ -222,19 +222,34 @@ static ssize_t frontends_of(const struct kube_cluster *c, const struct kube_infe
 	return n;
 }
 
+/* Sets *keys, which the caller frees, to the policy's keys with the priorities of objectives. */
+static int inference_keys(const struct kube_cluster *c, const struct kube_inference *p,
+			  const struct kube_extra *extra, char **keys)
+{
+	_cleanup_free_ void **all = NULL;
+	ssize_t n = list_known(c->all[ALL_OBJECTIVES], &all);
+
+	if (n < 0)
+		return (int)n;
+	return kube_objectives_apply((const struct kube_objective *const *)all, (size_t)n, p->space,
+				     p->name, extra->keys, keys);
+}
+
 static int add_inference(struct kube_cluster *c, struct owner *o, const struct kube_inference *p,
 			 struct config_founds *out)
 {
 	_cleanup_free_ const struct kube_service **frontends = NULL;
 	_cleanup_(owner_parts_free) struct owner_parts parts = {0};
-	const struct kube_extra extra = extra_of(c, o);
+	struct kube_extra extra = extra_of(c, o);
 	ssize_t n = frontends_of(c, p, &frontends);
+	_cleanup_free_ char *keys = NULL;
 	int err;
 
 	/* It is no frontend's pool: most of a cluster's, and nothing is wrong with that. */
 	if (n <= 0)
 		return (int)n;
-	err = owner_parts(o, &parts);
+	err = owner_parts(o, &parts) ?: inference_keys(c, p, &extra, &keys);
+	extra.keys = keys;
 	return err
 		       ?: kube_inference_add(out, p, frontends, (size_t)n, &parts.parts, &extra,
 					     &o->whys);

@@ -15,8 +15,8 @@
 #define KUBE_MAX_TARGETS  16
 #define KUBE_MAX_PREFIXES 8
 /* Of spec without targetRefs and frontends, as compact JSON: an InferencePool adds its failureMode,
- * and all of it is kept for the next daemon. */
-#define KUBE_MAX_KEYS_BYTES (sizeof(struct pintle_policy) - 64)
+ * objectives add priorities, and all of it is kept for the next daemon. */
+#define KUBE_MAX_KEYS_BYTES (sizeof(struct pintle_policy) - 256)
 
 enum kube_target_kind { KUBE_TARGET_SERVICE, KUBE_TARGET_POOL, KUBE_TARGET_KINDS };
 
