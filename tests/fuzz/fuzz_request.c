@@ -81,8 +81,8 @@ static void check_answer(const uint8_t *data, size_t size)
 	n = answer_write(text, seconds, name, false, 1700000000);
 	PROMISE(n < ANSWER_SIZE && strlen(text) == n);
 	body = strstr(text, "\r\n\r\n");
-	PROMISE(body && strtoul(strstr(text, "Content-Length: ") + 16, NULL, 10) ==
-				strlen(body + 4));
+	PROMISE(body &&
+		strtoul(strstr(text, "Content-Length: ") + 16, NULL, 10) == strlen(body + 4));
 	PROMISE(!strchr(body, '\\') && answer_write(text, seconds, name, true, 0) < n);
 }
 

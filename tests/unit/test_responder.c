@@ -27,7 +27,8 @@ static const struct {
 	{"empty lines first", "\r\n\r\nGET / HTTP/1.1\r\n\r\n", REQUEST_WHOLE, 0},
 	{"a body", POST "Content-Length: 3\r\n\r\nabc", REQUEST_WHOLE, 0},
 	{"a body, written oddly", POST "cOnTeNt-LeNgTh:\t 003 \r\n\r\nabcd", REQUEST_WHOLE, 1},
-	{"a body of which a part is missing", POST "Content-Length: 4\r\n\r\nabc", REQUEST_READING, 0},
+	{"a body of which a part is missing", POST "Content-Length: 4\r\n\r\nabc", REQUEST_READING,
+	 0},
 	{"an empty body", POST "Content-Length: 0\r\n\r\nx", REQUEST_WHOLE, 1},
 	{"the same length twice", POST "Content-Length: 1\r\nContent-Length: 1\r\n\r\nxy",
 	 REQUEST_WHOLE, 1},
@@ -35,9 +36,11 @@ static const struct {
 	{"a length that is none", POST "Content-Length: 1x\r\n\r\nxy", REQUEST_WHOLE, 2},
 	{"a length beyond all numbers",
 	 POST "Content-Length: 99999999999999999999999999999999999\r\n\r\nx", REQUEST_READING, 0},
-	{"chunks", POST "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n00\r\n\r\nx", REQUEST_WHOLE, 1},
+	{"chunks", POST "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n00\r\n\r\nx", REQUEST_WHOLE,
+	 1},
 	{"chunks with all that there may be",
-	 POST "Transfer-Encoding: gzip, Chunked\r\n\r\nA;x=\"y\"\r\n0123456789\r\n0;z\r\nT: u\r\n\r\n",
+	 POST
+	 "Transfer-Encoding: gzip, Chunked\r\n\r\nA;x=\"y\"\r\n0123456789\r\n0;z\r\nT: u\r\n\r\n",
 	 REQUEST_WHOLE, 0},
 	{"chunks, and a length that does not count",
 	 POST "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
@@ -58,7 +61,8 @@ static const struct {
 	{"HTTP/2", "PRI * HTTP/2.0\r\n\r\n", REQUEST_FOREIGN, 6},
 	{"HTTP/0.9", "GET /\r\n", REQUEST_FOREIGN, 1},
 	{"no method", " / HTTP/1.1\r\n", REQUEST_FOREIGN, 12},
-	{"a method too long", "GETGETGETGETGETGETGETGETGETGETGET / HTTP/1.1\r\n", REQUEST_FOREIGN, 14},
+	{"a method too long", "GETGETGETGETGETGETGETGETGETGETGET / HTTP/1.1\r\n", REQUEST_FOREIGN,
+	 14},
 	{"no target", "GET  HTTP/1.1\r\n", REQUEST_FOREIGN, 10},
 	{"a version of more digits", "GET / HTTP/1.11\r\n", REQUEST_FOREIGN, 2},
 	{"another word", "GET / HTTPS/1.1\r\n", REQUEST_FOREIGN, 6},
@@ -76,7 +80,8 @@ static void test_where_a_request_ends(void **state)
 		while (at < size && is == REQUEST_READING)
 			is = request_read(&r, (const uint8_t *)text + at++, 1);
 		if (is != requests[i].state || size - at != requests[i].more)
-			fail_msg("%s: state %d, %zu bytes behind it", requests[i].says, is, size - at);
+			fail_msg("%s: state %d, %zu bytes behind it", requests[i].says, is,
+				 size - at);
 		r = (struct request){0};
 		assert_int_equal(request_read(&r, (const uint8_t *)text, size), requests[i].state);
 	}

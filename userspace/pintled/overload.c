@@ -26,9 +26,10 @@ struct overload {
 	int netns_fd;
 	const struct config *config;
 	const struct publication *published;
-	struct endpoint_addr at[PINTLE_RESPONDERS]; /* port 0: none is wanted */
-	int listeners[PINTLE_RESPONDERS];           /* -1: none */
-	int listener_errors[PINTLE_RESPONDERS];     /* the newest that was logged */
+	struct endpoint_addr at[PINTLE_RESPONDERS];    /* port 0: none is wanted */
+	int listeners[PINTLE_RESPONDERS];              /* -1: none */
+	struct endpoint_addr bound[PINTLE_RESPONDERS]; /* where these are */
+	int listener_errors[PINTLE_RESPONDERS];        /* the newest that was logged */
 	int board_fd, pending_fd;
 	int life; /* the responder ends when it is closed; -1: none runs */
 	struct board *board;
@@ -86,7 +87,7 @@ static socklen_t socket_address(const struct addr *ip, uint16_t port, struct soc
  * Returns whether there is one. */
 static bool address_towards(const struct overload *o, const struct addr *to, struct addr *out)
 {
-	struct sockaddr_storage a, from;
+	struct sockaddr_storage a, from = {0};
 	struct addr is;
 	socklen_t length = socket_address(to, PORT, &a), size = sizeof(from);
 	_cleanup_close_ int fd =
@@ -122,8 +123,8 @@ static void find_towards(struct overload *o, const struct config_pool *p)
 /* Connections of pools with `listen` reach the listener whatever its address is. */
 static void find_loopback(struct overload *o)
 {
-	struct endpoint_addr own[PINTLE_RESPONDERS] = {
-		{.port = PORT}, {.ip = {.bytes = {[15] = 1}}, .port = PORT}};
+	struct endpoint_addr own[PINTLE_RESPONDERS] = {{.port = PORT},
+						       {.ip = {.bytes = {[15] = 1}}, .port = PORT}};
 
 	addr_from_v4(&own[0].ip, htonl(INADDR_LOOPBACK));
 	for (int i = 0; i < PINTLE_RESPONDERS; i++)
@@ -202,6 +203,7 @@ static bool listener_open(struct overload *o, uint32_t i)
 
 	if (fd >= 0) {
 		o->listeners[i] = fd;
+		o->bound[i] = o->at[i];
 		o->listener_errors[i] = 0;
 		listener_enter(o, i, fd);
 		return true;
@@ -217,20 +219,11 @@ static bool listener_open(struct overload *o, uint32_t i)
 
 static bool listener_fits(const struct overload *o, uint32_t i)
 {
-	struct sockaddr_storage a, is = {0};
-	socklen_t length = sizeof(is);
+	const struct endpoint_addr *is = &o->bound[i], *wants = &o->at[i];
 
-	if (o->listeners[i] < 0 || !o->at[i].port)
-		return o->listeners[i] < 0 && !o->at[i].port;
-	socket_address(&o->at[i].ip, o->at[i].port, &a);
-	if (getsockname(o->listeners[i], (struct sockaddr *)&is, &length))
-		return false;
-	if (a.ss_family == AF_INET6) /* a scope or flow label is no part of the address */
-		return !memcmp(&((struct sockaddr_in6 *)&is)->sin6_addr,
-			       &((struct sockaddr_in6 *)&a)->sin6_addr, 16) &&
-		       ((struct sockaddr_in6 *)&is)->sin6_port ==
-			       ((struct sockaddr_in6 *)&a)->sin6_port;
-	return !memcmp(&is, &a, sizeof(struct sockaddr_in));
+	if (o->listeners[i] < 0 || !wants->port)
+		return o->listeners[i] < 0 && !wants->port;
+	return is->port == wants->port && !memcmp(&is->ip, &wants->ip, sizeof(is->ip));
 }
 
 static void listener_close(struct overload *o, uint32_t i)
@@ -472,8 +465,8 @@ static void row_write(struct board_row *row, const struct config_class *k, uint3
 	__atomic_store_n(&row->generation, generation, __ATOMIC_SEQ_CST);
 }
 
-/* An endpoint that was full has room below DECIDE_ROOM(), where its class has a limit of the load, and
- * when one request has ended, where it has a number of connections. */
+/* An endpoint that was full has room below DECIDE_ROOM(), where its class has a limit of the load,
+ * and when one request has ended, where it has a number of connections. */
 static double class_wait(const struct overload *o, const struct published_pool *at, size_t n,
 			 const double *under_way, uint32_t class_id, double limit)
 {

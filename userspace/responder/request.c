@@ -136,7 +136,7 @@ static enum step read_version(struct request *r, uint8_t c)
 	size_t n = sizeof(VERSION) - 1;
 
 	if (r->length < n)
-		return c == VERSION[r->length++] ? STEP_VERSION : STEP_FOREIGN;
+		return (char)c == VERSION[r->length++] ? STEP_VERSION : STEP_FOREIGN;
 	if (r->length == n)
 		return r->length++, isdigit(c) ? STEP_VERSION : STEP_FOREIGN;
 	if (c == '\r' && r->length == n + 1)
