@@ -15,6 +15,8 @@
  *               for the bound endpoint, placements that are not established yet do not count
  *   own       = floor + newcomers - what closed since the pass: what this node itself has at the
  *               endpoint, whatever the page says
+ *               All of it is divided by the endpoint's rate: its weight, or what counts of that
+ *               while it warms up. So one with twice the weight gets twice as much
  *   prompts   = prompt bytes of this node that wait for their first token, as requests; a
  *               newcomer counts as one average request
  *   full      = load >= the limit of the connection's class, or 7/8 of it while the endpoint has
@@ -91,6 +93,8 @@ struct decide_facts {
 	__u32 floor;    /* milli-requests: the requests that the pass found */
 	__u32 prompt;   /* milli-requests: their prompts, without those that are answered */
 	__u32 newcomer; /* milli-requests: the prompt of a connection that opened since */
+	__u32 rate;     /* as in struct pintle_score */
+	__u32 zero;
 };
 
 /* Numbers of connections that follow from the facts, each at most DECIDE_MAX_MORE. */
@@ -118,7 +122,8 @@ struct decide_candidate {
 	__u32 published; /* of a fresh score, else 0 */
 	__u32 load;      /* with a fresh score the load; with an old one, what came since */
 	__u32 blind;     /* the load if no candidate's score is fresh */
-	__u32 endpoint;
+	__u16 endpoint;
+	__u16 rate; /* as in struct pintle_score, and never 0 */
 	__u32 generation;
 	__u8 fresh;
 	__u8 lost;  /* its score has been too old for long */
@@ -129,12 +134,14 @@ struct decide_candidate {
 /* Candidates with a lower rank come first, whatever their loads. */
 enum decide_rank { DECIDE_ROOMY, DECIDE_FULL, DECIDE_CLOSED };
 
+#define DECIDE_MAX_TIES 16383 /* more than the pool has members */
+
 /* The least loaded candidate of a kind so far. */
 struct decide_least {
 	__u32 load;
 	__u32 generation; /* 0: no candidate yet */
 	__u16 endpoint;
-	__u16 ties : 14; /* candidates with this load */
+	__u16 ties : 14; /* the weights of the candidates with this load */
 	__u16 rank : 2;  /* enum decide_rank, for the connection's class */
 };
 
@@ -208,6 +215,15 @@ static __always_inline void decide_compare(struct decide_changes *d, const struc
 	d->busy = decide_more(f->inflight, f->idle);
 }
 
+#define DECIDE_RATE     100 /* of an endpoint of weight 1 */
+#define DECIDE_MAX_RATE (DECIDE_RATE * PINTLE_MAX_WEIGHT)
+
+/* Divides a load by the endpoint's rate. */
+static __always_inline __u32 decide_rated(__u64 load, __u32 rate, __u32 most)
+{
+	return rate == DECIDE_RATE ? load : decide_cap(load * DECIDE_RATE / rate, most);
+}
+
 /* Computes the candidate's loads. `departure` is the pool's weight of a connection that the page
  * knew: it is taken off for each connection that ended since, and is the load of each connection in
  * flight where no score is fresh. `bound` says that the session is bound to this candidate: then
@@ -254,6 +270,10 @@ static __always_inline void decide_weigh_changed(struct decide_candidate *c,
 	c->fresh = f->fresh;
 	c->lost = f->lost;
 	c->full = 0;
+	c->rate = f->rate && f->rate <= DECIDE_MAX_RATE ? f->rate : DECIDE_RATE;
+	c->published = decide_rated(c->published, c->rate, PINTLE_MAX_LOAD);
+	c->load = decide_rated(c->load, c->rate, DECIDE_MAX_CORRECTION + DECIDE_MAX_PROMPTS);
+	c->blind = decide_rated(c->blind, c->rate, DECIDE_MAX_CORRECTION + DECIDE_MAX_PROMPTS);
 }
 
 static __always_inline void decide_weigh(struct decide_candidate *c, const struct decide_facts *f,
@@ -323,21 +343,22 @@ static __always_inline __u32 decide_rank(const struct decide_state *s, __u32 loa
 }
 
 /* Keeps the candidate if it has the least load; `chance` is added to it, but not where the limit
- * counts. A reservoir of one: each of several candidates with the same load is kept with the same
- * probability. */
+ * counts. A reservoir of one: several candidates with the same load are kept with probabilities as
+ * their weights are. */
 static __always_inline void decide_keep(struct decide_state *s, struct decide_least *l, __u32 load,
 					__u32 chance, const struct decide_candidate *c, __u32 full)
 {
-	__u32 rank = decide_rank(s, load, full);
+	__u32 rank = decide_rank(s, load, full), weight = c->rate / DECIDE_RATE ?: 1;
 
 	load += chance;
 	if (l->generation && (rank > l->rank || (rank == l->rank && load > l->load)))
 		return;
 	if (l->generation && rank == l->rank && load == l->load) {
-		if (decide_random(s) % ++l->ties)
+		l->ties = decide_cap(l->ties + weight, DECIDE_MAX_TIES);
+		if (decide_random(s) % l->ties >= weight)
 			return;
 	} else {
-		l->ties = 1;
+		l->ties = weight;
 	}
 	l->rank = rank;
 	l->load = load;

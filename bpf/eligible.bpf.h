@@ -65,6 +65,8 @@ struct eligible_score {
 	__u32 prompt;
 	__u32 newcomer;
 	__u32 passed; /* 1: the pass is fresh */
+	__u32 rate;
+	__u32 zero;
 };
 
 /* Whether the id with this generation is still this endpoint's, and the endpoint belongs to the
@@ -226,6 +228,7 @@ static __always_inline void eligible_score_take(struct eligible_score *s,
 	s->floor = from->floor;
 	s->prompt = from->prompt;
 	s->newcomer = from->newcomer;
+	s->rate = from->generation == generation ? from->rate : 0;
 }
 
 /* Fills in *f, except for the present counts, f->inflight, f->pending and f->opened. */
@@ -250,6 +253,7 @@ static __always_inline void eligible_facts(struct decide_facts *f, const struct 
 	/* A limit in requests is too little for long prompts: every session would leave. */
 	f->prompt = pool->context_bytes ? s->prompt : 0;
 	f->newcomer = pool->context_bytes ? s->newcomer : 0;
+	f->rate = s->rate;
 }
 
 /* Adds the present counts of the classes that the pool uses to f->inflight, f->pending and

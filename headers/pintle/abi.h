@@ -30,6 +30,7 @@
  * memory; and the daemon reads and sorts a row whole. */
 #define PINTLE_MAX_MEMBERS 1024
 #define PINTLE_MAX_CLASSES 8
+#define PINTLE_MAX_WEIGHT  100 /* of an endpoint */
 /* With the terminating NUL. "NAMESPACE/NAME:PORT" of a cluster takes 324: 63, 253 and 5 characters.
  * Layout 2 had 64. */
 #define PINTLE_NAME_SIZE        332
@@ -672,7 +673,9 @@ struct pintle_score {
 	__u32 running;  /* requests */
 	__u32 kv_cache; /* share in use, in millionths */
 	__u32 gpu;      /* share in use, in millionths */
-	__u32 zero;
+	/* In hundredths: how much the endpoint takes beside one of weight 1; 0: as that. Its
+	 * weight, or a part of it while it warms up. */
+	__u32 rate;
 	struct pintle_load_model model[PINTLE_MAX_CLASSES];
 	__u64 zero2; /* the next member begins a cache line; a decision reads the first and this */
 	/* What this node's own connections said at the newest pass over them (struct pintle_work),

@@ -32,7 +32,7 @@ static int session_create(const struct lab_fleet *fleet, const double *values, v
 		return -ENOMEM;
 	for (uint32_t i = 0; i < n; i++) {
 		snprintf(names[i], sizeof(names[i]), "gpu%u", i);
-		members[i] = (struct maglev_member){i, 1, names[i]};
+		members[i] = (struct maglev_member){i, 1, names[i], 1};
 	}
 	err = maglev_build(members, n, table, PINTLE_HOME_ENTRIES);
 	if (err)

@@ -122,7 +122,7 @@ static int homes_build(struct pintle *p)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < n; i++) {
 		snprintf(names[i], sizeof(names[i]), "gpu%u", i);
-		members[i] = (struct maglev_member){i, 1, names[i]};
+		members[i] = (struct maglev_member){i, 1, names[i], 1};
 	}
 	return maglev_build(members, n, p->homes, PINTLE_HOME_ENTRIES);
 }

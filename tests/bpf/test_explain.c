@@ -339,7 +339,8 @@ static void assert_sound(const struct explain *x)
 		seen.fulls[c->full]++;
 		assert_true(!c->chosen || !c->ineligible || c->due);
 		if (!x->sample && c->fresh && !c->ineligible)
-			assert_int_equal(c->load, MAX(c->page, c->own) + c->prompts);
+			assert_int_equal(c->load, decide_rated(MAX(c->page, c->own) + c->prompts,
+							       c->rate, 3 * PINTLE_MAX_LOAD));
 	}
 	for (uint32_t i = 0; i < PINTLE_OUTCOME_COUNT; i++)
 		outcomes += x->outcomes[i];

@@ -42,6 +42,8 @@
 	.facts = {__VA_ARGS__},                                                                    \
 	.count = sizeof((struct decide_facts[]){__VA_ARGS__}) / sizeof(struct decide_facts)
 
+#define RATE(n) .rate = (n)
+
 #define NOBODY      .preferred = -1
 #define BOUND_TO(i) .preferred = (i), .preferred_outcome = PINTLE_OUTCOME_STICKY
 #define HOME_IS(i)  .preferred = (i), .preferred_outcome = PINTLE_OUTCOME_HOME
@@ -297,6 +299,33 @@ static const struct row rows[] = {
 	{"the bound one alone is fresh and has been given more since than allowed", BOUND_TO(0),
 	 ENDPOINTS(FRESH(50, IN_FLIGHT(9, 0)), OLD(0)), GOES(TO(1), ESCAPED)},
 
+	/* -- weights ------------------------------------------------------------------------- */
+	{"twice the weight: half the load", NOBODY, ENDPOINTS(FRESH(4, RATE(200)), FRESH(2.001)),
+	 GOES(TO(0), LEAST_LOADED)},
+	{"and no more than that", NOBODY, ENDPOINTS(FRESH(4.002, RATE(200)), FRESH(2)),
+	 GOES(TO(1), LEAST_LOADED)},
+	{"a tenth of the weight, of one that warms up", NOBODY,
+	 ENDPOINTS(FRESH(1, RATE(10)), FRESH(9.999)), GOES(TO(1), LEAST_LOADED)},
+	{"but it gets something", NOBODY, ENDPOINTS(FRESH(1, RATE(10)), FRESH(10.001)),
+	 GOES(TO(0), LEAST_LOADED)},
+	{"no weight is weight 1", NOBODY, ENDPOINTS(FRESH(2, RATE(0)), FRESH(2, RATE(100))),
+	 GOES(TO(0, 1), LEAST_LOADED)},
+	{"a weight that cannot be is weight 1", NOBODY,
+	 ENDPOINTS(FRESH(2, RATE(10001)), FRESH(2, RATE(100))), GOES(TO(0, 1), LEAST_LOADED)},
+	{"a session may be ahead by so much of the weighed load", BOUND_TO(0),
+	 ENDPOINTS(FRESH(20, RATE(200)), FRESH(2)), GOES(TO(0), STICKY)},
+	{"and not by more", BOUND_TO(0), ENDPOINTS(FRESH(20.002, RATE(200)), FRESH(2)),
+	 GOES(TO(1), ESCAPED)},
+	{"the limit holds by weight", NOBODY, LIMIT(2, REFUSE),
+	 ENDPOINTS(FRESH(3.998, RATE(200)), FRESH(3)), GOES(TO(0), LEAST_LOADED)},
+	{"the highest fresh one is the highest by weight", NOBODY,
+	 ENDPOINTS(OLD(0), FRESH(6, RATE(200)), FRESH(3.001)), GOES(TO(1), LEAST_LOADED)},
+	{"nobody fresh: connections in flight by weight", NOBODY,
+	 ENDPOINTS(OLD(0, IN_FLIGHT(2, 0), RATE(300)), OLD(0, IN_FLIGHT(1, 0))),
+	 GOES(TO(0), STALE)},
+	{"the most loaded one of the least weight is no overflow", NOBODY,
+	 ENDPOINTS(FRESH(1000000, RATE(1)), FRESH(999999)), GOES(TO(1), LEAST_LOADED)},
+
 	/* -- the limit of the class ---------------------------------------------------------- */
 	{"below the limit: as without it", NOBODY, LIMIT(2, REFUSE),
 	 ENDPOINTS(FRESH(1.999), FRESH(3)), GOES(TO(0), LEAST_LOADED)},
@@ -538,6 +567,32 @@ static void test_row(void **state)
 	assert_even(to, row->n_to, SEEDS);
 }
 
+/* Equal loads are broken by weight, also in mode baseline. */
+static void test_ties_by_weight(void **state)
+{
+	for (uint32_t baseline = 0; baseline < 2; baseline++) {
+		struct decide_case k = {.count = 3, .preferred = -1, .baseline = baseline};
+		uint32_t counts[DECIDE_CASE_MAX] = {0}, to[6] = {0};
+
+		(void)state;
+		for (uint32_t i = 0; i < k.count; i++)
+			k.facts[i] = (struct decide_facts){.fresh = 1, .rate = 100 * (1 + i)};
+		for (uint32_t i = 0; i < SEEDS; i++) {
+			k.seed = random_at(i);
+			decide_case_run(&k);
+			if (i < KERNEL_SEEDS)
+				assert_same_in_kernel(&k);
+			counts[k.result.endpoint]++;
+		}
+		/* 1 + 2 + 3 shares of each weight's; the last one also has what is left over. */
+		for (uint32_t e = 0, at = 0; e < k.count; e++)
+			for (uint32_t i = 0; i <= e; i++, at++)
+				to[at] = i < e ? counts[e] / (1 + e)
+					       : counts[e] - e * (counts[e] / (1 + e));
+		assert_even(to, 6, SEEDS);
+	}
+}
+
 /* ---- the rule written again, in the plainest way --------------------------------------- */
 
 static long double more(int64_t now, int64_t then)
@@ -546,6 +601,13 @@ static long double more(int64_t now, int64_t then)
 	int64_t n = (int64_t)((uint64_t)now - (uint64_t)then);
 
 	return n < 0 ? 0 : fminl(n, DECIDE_MAX_MORE);
+}
+
+static long double rated(const struct decide_facts *f, long double load, long double most)
+{
+	if (!f->rate || f->rate == 100 || f->rate > 10000)
+		return load;
+	return fminl(floorl(load * 100 / f->rate), most);
 }
 
 static long double published(const struct decide_facts *f)
@@ -576,14 +638,18 @@ static long double load_of(const struct decide_case *k, uint32_t e, bool any_fre
 		prompts = fminl(f->prompt + opened * f->newcomer, PINTLE_MAX_LOAD);
 	}
 	if (!any_fresh)
-		return capped(more(f->inflight, f->passed ? f->idle : 0) * k->departure) + prompts;
+		return rated(f,
+			     capped(more(f->inflight, f->passed ? f->idle : 0) * k->departure) +
+				     prompts,
+			     3 * PINTLE_MAX_LOAD);
 	came = capped((more(f->inflight, f->inflight_at_scrape) +
 		       (bound ? 0 : more(f->pending, f->pending_at_scrape))) *
 		      f->arrival);
 	if (!f->fresh)
-		return highest + came + prompts;
+		return highest + rated(f, came + prompts, 3 * PINTLE_MAX_LOAD);
 	ended = capped(more(f->inflight_at_scrape, f->inflight) * k->departure);
-	return fmaxl(fmaxl(published(f) + came - ended, own), 0) + prompts;
+	return rated(f, fmaxl(fmaxl(published(f) + came - ended, own), 0) + prompts,
+		     3 * PINTLE_MAX_LOAD);
 }
 
 /* 0: it has room for the class; 1: it is full; 2: it is closed. */
@@ -610,7 +676,8 @@ static void assert_follows_the_rule(const struct decide_case *k)
 		if (!k->facts[i].fresh)
 			continue;
 		any_fresh = true;
-		highest = fmaxl(highest, published(&k->facts[i]));
+		highest = fmaxl(highest,
+				rated(&k->facts[i], published(&k->facts[i]), PINTLE_MAX_LOAD));
 	}
 	prefers = k->preferred >= 0 && !(any_fresh && k->facts[k->preferred].lost);
 	for (uint32_t i = 0; i < k->count; i++) {
@@ -735,6 +802,7 @@ static struct decide_case random_case(uint64_t *at, bool followed)
 		f->newcomer = random_load(random_at(++*at));
 		f->opened = (uint64_t)random_count(random_at(++*at));
 		f->opened_at_pass = (uint64_t)random_count(random_at(++*at));
+		f->rate = random_at(++*at) % 2 ? (uint32_t)(random_at(*at) % 12000) : 0;
 	}
 	if (followed && random_at(++*at) % 2)
 		k.extra = random_load(random_at(++*at));
@@ -783,7 +851,7 @@ static void test_a_million_decisions(void **state)
 static void test_decisions_with_passes_and_limits(void **state)
 {
 	(void)state;
-	assert_digest(digest_of_decisions(250000, true), 0xe32d41bcd9cb36c8);
+	assert_digest(digest_of_decisions(250000, true), 0x94b3f501af6845a);
 }
 
 /* ---- the session ------------------------------------------------------------------------- */
@@ -961,6 +1029,7 @@ static void test_a_burst_that_comes_to_nothing_moves_no_session(void **state)
 int main(void)
 {
 	const struct CMUnitTest others[] = {
+		cmocka_unit_test(test_ties_by_weight),
 		cmocka_unit_test(test_random_cases),
 		cmocka_unit_test(test_a_million_decisions),
 		cmocka_unit_test(test_decisions_with_passes_and_limits),

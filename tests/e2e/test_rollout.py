@@ -115,7 +115,7 @@ def test_spills(node, hook):
                 world.pool(far, "far", 2, frontends=[], classes=[{"name": "other"}, {"name": "all", "limit": 3,
                                                                       "admission": "refuse"}]))
     pool = world.cli("pools")[0]
-    assert pool["fallback"] == [{"pool": "near", "checked": True}, {"pool": "far", "checked": True}], pool
+    assert pool["fallback"] == [{"pool": "near"}, {"pool": "far"}], pool
     assert world.ask() == "s0"
     fill(*own)
     told = world.cli("explain", "own", *world.who())
@@ -177,7 +177,7 @@ def test_canary(node, hook):
     world = HOOKS[hook](node)
     own, canary = world.servers(1), world.servers(1)
     world.start(world.pool(own, "own", 0, canary={"pool": "canary", "percent": 30}), world.pool(canary, "canary", 1))
-    assert world.cli("pools")[0]["canary"] == {"pool": "canary", "checked": True, "share": 0.3}
+    assert world.cli("pools")[0]["canary"] == {"pool": "canary", "share": 0.3}
 
     def split():
         found = {i: world.ask(i) for i in range(1, 61)}
@@ -299,3 +299,77 @@ def test_drain_does_not_wait_for_ever(node, each):
 def test_drain_options(node, each):
     refused = node.run(BUILD / "pintle", *each, check=False)
     assert refused.returncode == 2, refused
+
+
+def endpoint(world, name):
+    row, = [e for e in world.cli("endpoints") if e["name"] == name]
+    return row
+
+
+def weighed(world, servers, weights, **more):
+    """A pool of these servers, with their weights."""
+    pool = world.pool(servers, "pool", 0, stickiness={"key": "none"}, **more)
+    for e, weight in zip(pool["endpoints"], weights):
+        e["weight"] = weight
+    return pool
+
+
+@case(each=tuple(HOOKS))
+def test_weights(node, hook):
+    """An endpoint of weight 3 has three times the connections of the other, with and without the daemon, in mode
+    baseline, and after a change."""
+    world = HOOKS[hook](node)
+    servers = world.servers(2)
+    # Between scrapes, each connection counts.
+    slow = {"saturation": {"staleness": "1500ms"}, "scrape": {"interval": "1s"}}
+    world.start(weighed(world, servers, (3, 1), **slow))
+    wait_for(lambda: [e["weight"] for e in world.cli("endpoints")] == [3, 1])
+
+    def spread(n):
+        held = [world.connect(i) for i in range(n)]
+        found = [c.ask() for c in held].count("s0")
+        for c in held:
+            c.close()
+        wait_for(lambda: {e["in_flight"] + e["pending"] for e in world.cli("endpoints")} == {0})
+        return found
+
+    assert 10 <= spread(16) <= 14
+    world.pintle("mode", "pool", "baseline")
+    assert 60 <= spread(100) <= 90
+    world.pintle("mode", "pool", "enforce")
+    world.reload(weighed(world, servers, (1, 1), **slow))
+    wait_for(lambda: [e["weight"] for e in world.cli("endpoints")] == [1, 1])
+    assert 6 <= spread(16) <= 10
+    world.reload(weighed(world, servers, (1, 7), **slow))
+    wait_for(lambda: [e["weight"] for e in world.cli("endpoints")] == [1, 7])
+    world.daemon.kill()
+    wait_for(lambda: {e["state"] for e in world.cli("endpoints")} == {"stale"})
+    assert 1 <= spread(16) <= 3
+
+
+@case(each=tuple(HOOKS))
+def test_slow_start(node, hook):
+    """A server that is back takes a tenth of its share at first, is not starved, and has all of it in the end."""
+    world = HOOKS[hook](node)
+    servers = world.servers(2)
+    world.start(weighed(world, servers, (1, 1), slowStart="1h", scrape={"interval": "1s"}, saturation={"staleness": "5s"}))
+    weights = lambda: [e["weight"] for e in world.cli("endpoints")]
+    assert weights() == [0.1, 0.1], "both are new"
+    world.pintle("set", "pool", "slowStart=0s")
+    wait_for(lambda: weights() == [1, 1])
+    world.pintle("set", "pool", "slowStart=1h")
+    assert weights() == [1, 1], "both are warm"
+    world.pintle("drain", "pool/s1")
+    wait_for(lambda: weights() == [1, 0.1])
+    world.pintle("undrain", "pool/s1")
+    held = [world.connect(i) for i in range(11)]
+    found = [c.ask() for c in held]
+    assert 1 <= found.count("s1") <= 3, found
+    world.pintle("set", "pool", "slowStart=8s")
+    seen = set()
+    wait_for(lambda: seen.add(endpoint(world, "s1")["weight"]) or endpoint(world, "s1")["weight"] == 1, 20)
+    assert [w for w in seen if 0.1 < w < 1], seen
+    more = [world.connect(i) for i in range(8)]
+    assert [c.ask() for c in more].count("s1") >= 2
+    for c in held + more:
+        c.close()

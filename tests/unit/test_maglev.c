@@ -20,7 +20,7 @@ static void make_members(size_t n, const char *prefix)
 {
 	for (size_t i = 0; i < n; i++) {
 		snprintf(names[i], sizeof(names[i]), "%s%zu", prefix, i);
-		members[i] = (struct maglev_member){(uint32_t)i, 7, names[i]};
+		members[i] = (struct maglev_member){(uint32_t)i, 7, names[i], 1};
 	}
 }
 
@@ -50,6 +50,22 @@ static void test_even(void **state)
 			assert_even(sizes[i], SIZE);
 		}
 	}
+}
+
+static void test_by_weight(void **state)
+{
+	size_t counts[3] = {0};
+
+	(void)state;
+	make_members(3, "gpu");
+	members[1].weight = 2;
+	members[2].weight = 5;
+	assert_int_equal(maglev_build(members, 3, table, SIZE), 0);
+	for (size_t i = 0; i < SIZE; i++)
+		counts[table[i].id]++;
+	for (size_t i = 0; i < 3; i++)
+		assert_in_range(counts[i], SIZE / 8 * members[i].weight,
+				(SIZE / 8 + 1) * members[i].weight);
 }
 
 static void test_full(void **state)
@@ -157,6 +173,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_even),
+		cmocka_unit_test(test_by_weight),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_nobody),
 		cmocka_unit_test(test_refused),

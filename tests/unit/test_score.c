@@ -163,6 +163,7 @@ static void test_every_field(void **state)
 	score.scraped_ns = 9;
 	score.inflight = 10;
 	score.pending = 11;
+	score.rate = 12;
 	score_compute(&s, 0.9876543219, &weights, &saturation, &score);
 	assert_int_equal(score.sequence, 7);
 	assert_int_equal(score.generation, 8);
@@ -174,7 +175,7 @@ static void test_every_field(void **state)
 	assert_int_equal(score.running, 3);
 	assert_int_equal(score.kv_cache, 123457);
 	assert_int_equal(score.gpu, 987654);
-	assert_int_equal(score.zero, 0);
+	assert_int_equal(score.rate, 12);
 	for (int i = 0; i < PINTLE_MAX_CLASSES; i++) {
 		/* 6.8 + 2.6 + 10 x (0.123456789 / 0.8)^4 */
 		assert_int_equal(score.model[i].published, 9406);

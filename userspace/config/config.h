@@ -35,6 +35,7 @@ struct config_endpoint {
 	char *gpu_exporter;  /* DCGM exporter's page for this endpoint; NULL: the pool's */
 	bool drained;        /* takes no further connection */
 	uint32_t place;      /* enum config_place_of */
+	int weight;          /* 1..PINTLE_MAX_WEIGHT */
 	int line;            /* where it begins in the file, from 1 */
 };
 
@@ -181,6 +182,7 @@ struct config_pool {
 	struct config_health health;
 	uint64_t startup_ns; /* time that a new server is given to pass its health check */
 	struct config_locality locality;
+	uint64_t slow_start_ns;       /* for which an endpoint that is new or back warms up */
 	uint32_t intercept;           /* enum config_intercept */
 	struct config_spared *spared; /* whose connections are not intercepted */
 	size_t spared_count;

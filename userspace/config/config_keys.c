@@ -240,6 +240,10 @@ static const struct yaml_key config_keys[] = {
 	 ENDPOINT(place),
 	 .help = "Where the endpoint runs, seen from this node, for `locality`: on it, in its zone, "
 		 "or elsewhere. In a cluster pintled finds out."},
+	{"pools[].endpoints[].weight", &yaml_integer, .min = 1, .max = PINTLE_MAX_WEIGHT,
+	 .preset = "1", ENDPOINT(weight),
+	 .help = "How much the endpoint takes beside one with weight 1: its load is divided by this "
+		 "before loads are compared, also with a class's `limit`."},
 	{"pools[].endpoints[].gpu", &yaml_map, .absent = "no GPU figures",
 	 .help = "Which GPU of the `dcgm` page belongs to the endpoint: `index` or `pod`."},
 	{"pools[].endpoints[].gpu.index", &yaml_integer, .min = 0, .max = 1023, .unset = -1,
@@ -566,6 +570,11 @@ static const struct yaml_key config_keys[] = {
 	 .preset = "10m", POOL(startup_ns),
 	 .help = "The time that a new server is given to pass its first health check: until then it "
 		 "is `starting`, and not `unhealthy`. It gets no connections in either state."},
+
+	{"pools[].slowStart", &yaml_duration, .set = SET_BY_DAEMON, .min = 0, .max = HOUR,
+	 .preset = "0s", POOL(slow_start_ns),
+	 .help = "For how long an endpoint that is new or back warms up: its weight counts for 10 %, "
+		 "and then for more until all of it counts. See docs/rollout.md."},
 
 	{"pools[].dcgm", &yaml_map, .absent = "no GPU figures",
 	 .help = "The DCGM exporter from whose figures `endpoints[].gpu` picks."},

@@ -83,6 +83,7 @@ struct state_endpoint {
 	double kv_cache, gpu;    /* 0..1 */
 	double age_seconds;      /* since that scrape began */
 
+	double weight;     /* as it counts now: a part of the configured one while it warms up */
 	double load;       /* as the rule compares it now, in requests: published and corrections */
 	double published;  /* the part of load that the daemon published, class 0 */
 	int64_t in_flight; /* steered connections: opened - closed; never negative */

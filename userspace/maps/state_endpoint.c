@@ -270,6 +270,7 @@ static int endpoint_read(const struct maps *m, uint64_t now, const struct state_
 		signals_take(e, &raw.score, now);
 	work_take(m, e, pool, now);
 	e->fresh = raw.facts.fresh;
+	e->weight = (double)(raw.facts.rate ?: DECIDE_RATE) / DECIDE_RATE;
 	e->state = state_of(e, ineligible(&q, &raw.seen, of->daemonless));
 	c->endpoint = e->id;
 	c->generation = e->generation;

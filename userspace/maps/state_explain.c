@@ -67,6 +67,8 @@ static void parts_take(struct explain_candidate *to, const struct decide_facts *
 	struct decide_facts f = *facts;
 	struct decide_candidate c = {0};
 
+	to->rate = facts->rate ?: DECIDE_RATE;
+	f.rate = 0;
 	f.passed = 0;
 	decide_weigh_changed(&c, &f, changes, departure, false);
 	to->page = c.load;

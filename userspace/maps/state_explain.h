@@ -99,11 +99,12 @@ struct explain_candidate {
 	bool fresh;          /* its score is believed */
 	bool passed;         /* so is what the newest pass found; else own and prompts are 0 */
 	/* Milli-requests. load is what the rule compares; where all are compared and its score is
-	 * fresh, it is max(page, own) + prompts. */
+	 * fresh, it is max(page, own) + prompts, divided by the rate. */
 	uint32_t load, page, own, prompts;
 	uint32_t published;           /* the part of page that the scrape found */
 	uint32_t came, ended, placed; /* connections since the scrape */
 	uint32_t newcomers, closed;   /* connections since the pass */
+	uint32_t rate;                /* by which load is divided, in hundredths */
 	uint32_t chosen;              /* in so many of the tries */
 	enum explain_full full;       /* NOT also where it may not be chosen */
 };

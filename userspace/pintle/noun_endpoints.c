@@ -100,6 +100,7 @@ GET_NUMBER(kv_cache, VALUE_SHARE, e->has_kv_cache)
 GET_NUMBER(gpu, VALUE_SHARE, e->has_gpu)
 GET_NUMBER(age_seconds, VALUE_SECONDS, e->has_age)
 GET_NUMBER(load, VALUE_NUMBER, true)
+GET_NUMBER(weight, VALUE_NUMBER, true)
 GET_NUMBER(published, VALUE_NUMBER, e->has_age)
 GET_NUMBER(share, VALUE_SHARE, true)
 GET_COUNT(in_flight)
@@ -267,6 +268,9 @@ static const struct column columns[] = {
 	 .spare = 1,
 	 COLUMN(age_seconds),
 	 .help = "seconds since that page was requested; null: never"},
+	{.key = "weight",
+	 COLUMN(weight),
+	 .help = "by which its load is divided: the configured one, or a part while it warms up"},
 	{.key = "load",
 	 .heading = "LOAD",
 	 .right = true,

@@ -240,7 +240,6 @@ static cJSON *other_json(const struct state *s, const struct pintle_other *o)
 		return cJSON_CreateNull();
 	json = cJSON_CreateObject();
 	cJSON_AddStringToObject(json, "pool", to->name);
-	cJSON_AddBoolToObject(json, "checked", o->checked);
 	return json;
 }
 
@@ -368,10 +367,10 @@ static const struct column columns[] = {
 	 .help = "rules of which one must match a client; null: anybody may connect"},
 	{.key = "fallback",
 	 COLUMN(fallback),
-	 .help = "list of {pool, checked (serves the same model)}: pools that it spills to"},
+	 .help = "list of {pool}: pools that it spills to"},
 	{.key = "canary",
 	 COLUMN(canary),
-	 .help = "{pool, checked, share (0..1)}: which gets a part of its sessions; null: none"},
+	 .help = "{pool, share (0..1)}: which gets a part of its sessions; null: none"},
 	{.key = "staleness_seconds",
 	 COLUMN(staleness_seconds),
 	 .help = "after which a score is not believed"},

@@ -139,6 +139,11 @@ GET(chance)
 	return value_number(VALUE_SHARE, share_of(e, c->chosen), true);
 }
 
+GET(weight)
+{
+	return value_number(VALUE_NUMBER, (double)c->rate / DECIDE_RATE, true);
+}
+
 GET(fresh)
 {
 	return value_bool(c->fresh);
@@ -206,9 +211,13 @@ static const struct column columns[] = {
 	 .heading = "LOAD",
 	 .right = true,
 	 COLUMN(load),
-	 .help = "request equivalents that are compared: max(page, own) + prompts; not fresh: the "
+	 .help = "request equivalents that are compared: max(page, own) + prompts, divided by the "
+		 "weight; not fresh: the "
 		 "highest fresh `published` and what came since, or without any fresh one the "
 		 "busy connections"},
+	{.key = "weight",
+	 COLUMN(weight),
+	 .help = "the configured one, or a part of it while the endpoint warms up"},
 	{.key = "page",
 	 .heading = "PAGE",
 	 .right = true,

@@ -11,6 +11,7 @@
 #include "../policy/fitness.h"
 #include "../policy/locality.h"
 #include "../policy/score.h"
+#include "../policy/warm_up.h"
 #include "eligible.bpf.h"
 #include "traits.bpf.h"
 #include "scores.h"
@@ -45,7 +46,8 @@ struct watch {
 	struct poll_counters counters;
 	struct vouch vouch;
 	struct fitness fitness;
-	uint64_t check_begun_ns; /* when the newest check was connected */
+	uint64_t check_begun_ns;  /* when the newest check was connected */
+	uint64_t served_since_ns; /* since when it may be chosen; 0: it may not */
 };
 
 /* One DCGM exporter, asked once however many pools name it. */
@@ -66,6 +68,7 @@ struct poller {
 	const struct config *config;
 	const struct publication *publication;
 	struct watch *watches[PINTLE_MAX_ENDPOINTS];
+	struct pintle_pool pool; /* a copy of a row, for watch_serves() */
 	struct gpu_source **sources;
 	size_t source_count;
 	/* By pool id; a pool that is given a former one's id soon has numbers of its own. */
@@ -428,6 +431,51 @@ static void store_score(struct pintle_score *to, const struct pintle_score *from
 	scores_write(to, &v);
 }
 
+/* Whether the endpoint may be chosen for connections, after a page that came now. */
+static bool watch_serves(const struct watch *w, uint64_t now)
+{
+	const struct maps *m = w->poller->m;
+	struct pintle_endpoint e;
+	struct pintle_override o;
+	struct pintle_pool *pool = &w->poller->pool;
+	struct eligible_score score = {.scraped_ns = w->begun_ns};
+	const struct eligible_query q = {
+		.pool = pool,
+		.endpoint = &e,
+		.health = &m->health[w->ref.id],
+		.override = &o,
+		.now = now,
+		.family = PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6,
+	};
+
+	if (maps_value(m, MAP_endpoints, w->ref.id, &e) ||
+	    maps_value(m, MAP_overrides, PINTLE_ENDPOINT_SLOT(w->ref.id), &o) ||
+	    maps_value(m, MAP_pools, e.pool, pool))
+		return true;
+	return !ineligible(&q, &score, false);
+}
+
+/* The endpoint's weight, or a part of it while it warms up. An endpoint is back if it could not be
+ * chosen, or if no page came for so long that the last one was no longer believed. */
+static uint32_t watch_rate(struct watch *w)
+{
+	uint64_t now = monotonic_ns(), former = w->counters.page_ns;
+	bool heard = !former ||
+		     now - former <= w->pool->saturation.staleness_ns + w->pool->scrape.interval_ns;
+
+	if (w->pool->slow_start_ns) {
+		if (!watch_serves(w, now))
+			w->served_since_ns = 0;
+		else if (!heard || !w->served_since_ns)
+			w->served_since_ns = now;
+	} else {
+		w->served_since_ns = 1;
+	}
+	return warm_up_rate((uint32_t)w->endpoint->weight,
+			    w->served_since_ns ? now - w->served_since_ns : 0,
+			    w->pool->slow_start_ns);
+}
+
 static void mark_failed(struct watch *w)
 {
 	struct pintle_score *s = &w->poller->m->scores[w->ref.id];
@@ -580,6 +628,7 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	for (size_t i = 0; i < PINTLE_MAX_CLASSES; i++)
 		score.model[i].published = locality_add(score.model[i].published, extra);
 	score.generation = w->ref.generation;
+	score.rate = watch_rate(w);
 	score.scraped_ns = w->begun_ns;
 	score.inflight = w->inflight;
 	score.pending = w->pending;
@@ -753,6 +802,9 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 		w->fitness.faulty = p->m->health[ref->id].unfit == PINTLE_UNFIT_FAULTY;
 		w->fitness.xid = w->fitness.faulty ? p->m->health[ref->id].unfit_detail : 0;
 		w->fitness.faulty_ns = monotonic_ns();
+		/* An earlier daemon steered to it. */
+		w->served_since_ns =
+			eligible_scraped_ns(&p->m->scores[ref->id], ref->generation) > 0;
 		err = scraper_add(p->scraper, &options, &endpoint_callbacks, w, &w->target);
 		if (err) {
 			free(w);

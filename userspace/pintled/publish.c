@@ -207,6 +207,7 @@ static uint64_t hash_homes(const struct config_pool *c, const struct published_p
 	for (size_t i = 0; c->stickiness.group_kind && i < c->endpoint_count; i++) {
 		hash = hash_bytes(hash, &p->endpoints[i], sizeof(p->endpoints[i]));
 		hash = hash_bytes(hash, &c->endpoints[i].drained, sizeof(c->endpoints[i].drained));
+		hash = hash_bytes(hash, &c->endpoints[i].weight, sizeof(c->endpoints[i].weight));
 		hash = hash_bytes(hash, c->endpoints[i].name, strlen(c->endpoints[i].name) + 1);
 	}
 	return hash;
@@ -241,9 +242,9 @@ static int put_homes(const struct maps *m, const struct config_pool *c,
 	for (int round = 0; round < 2 && !n; round++)
 		for (size_t i = 0; i < c->endpoint_count; i++)
 			if (round || !c->endpoints[i].drained)
-				members[n++] = (struct maglev_member){p->endpoints[i].id,
-								      p->endpoints[i].generation,
-								      c->endpoints[i].name};
+				members[n++] = (struct maglev_member){
+					p->endpoints[i].id, p->endpoints[i].generation,
+					c->endpoints[i].name, (uint32_t)c->endpoints[i].weight};
 	v->pool_generation = p->ref.generation;
 	err = maglev_build(members, n, v->home, PINTLE_HOME_ENTRIES);
 	if (err)

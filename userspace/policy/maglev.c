@@ -44,14 +44,18 @@ static uint32_t add_modulo(uint32_t a, uint32_t b, uint32_t size)
 /* As the size is a prime, every skip reaches every entry, so each member finds a free one. */
 static void take_turns(struct turn *turns, size_t n, struct pintle_ref *table, uint32_t size)
 {
-	for (uint32_t filled = 0; filled < size; filled++) {
-		struct turn *t = &turns[filled % n];
+	for (uint32_t filled = 0, at = 0, taken = 0; filled < size; filled++) {
+		struct turn *t = &turns[at];
 
 		assert(t->skip > 0 && t->skip < size);
 		while (table[t->next].generation)
 			t->next = add_modulo(t->next, t->skip, size);
 		table[t->next].id = t->member->id;
 		table[t->next].generation = t->member->generation;
+		if (++taken < t->member->weight)
+			continue;
+		at = (at + 1) % (uint32_t)n;
+		taken = 0;
 	}
 }
 

@@ -14,10 +14,12 @@ struct maglev_member {
 	uint32_t id;
 	uint32_t generation; /* not 0 */
 	const char *name;    /* unique in the pool */
+	uint32_t weight;     /* takes so many entries each turn; 0 counts as 1 */
 };
 
 /**
- * Fills all `size` entries of the table; two members' numbers of entries differ by at most one.
+ * Fills all `size` entries of the table; the numbers of entries of two members with the
+ * same weight differ by at most that.
  *
  * Which member gets an entry depends on the members' names alone, not on their order, ids or
  * generations: a restarted daemon and other nodes come to the same homes. `size` is a prime

@@ -83,7 +83,6 @@ void score_compute(const struct signals *s, double gpu, const struct config_weig
 	out->running = to_u32(running, UINT32_MAX);
 	out->kv_cache = to_u32(kv_cache * MICRO, MICRO);
 	out->gpu = to_u32(gpu * MICRO, MICRO);
-	out->zero = 0;
 	if (score_saturation(out, sat) >= 1)
 		out->flags |= PINTLE_SCORE_SATURATED;
 	for (size_t i = 0; i < PINTLE_MAX_CLASSES; i++)
