@@ -193,7 +193,7 @@ static const struct refusal refusals[] = {
 	 "\"[fd77::1]:8000\"]\n"
 	 "3:9: \"endpoints\" is missing in pools[]; add it: a list, each item a mapping of name, "
 	 "listen, address, user, cgroup, metrics, "
-	 "drained, place, gpu\n"},
+	 "drained, place, weight, gpu\n"},
 
 	/* node */
 	{"node a list", POOL "node: []\n",
