@@ -492,7 +492,7 @@ except openai.RateLimitError as e:
 def test_openai_python_client(node, how):
     """It raises RateLimitError; before that it waits as it was told, if it may try again."""
     python = library("python") / "bin/python"
-    w = World(node, **diverted({"source": "127.0.0.1"}))
+    w = World(node, **diverted({"port": 8000}))
     program = node.write("client.py", PYTHON)
     for tries in (0, 1):
         before = w.results()["answered"]
