@@ -20,6 +20,7 @@ struct terms {
 	__u8 forbidden : 1;             /* the client may not connect to the pool */
 	__u8 full : 1;                  /* the pool has no room for it, as placed_over() found */
 	__u8 over : 1;                  /* its session has more than its share of the class */
+	__u8 over_quota : 1;            /* its tenant has all that it may have of the pool */
 	__u8 mode : 2;                  /* enum pintle_mode */
 	__u8 asked_mode : 2;            /* of the pool that is asked, like the next two */
 	__u8 asked_class : 3;
@@ -42,6 +43,12 @@ static __always_inline struct pintle_class *class_of(struct pintle_pool *pool,
 						     const struct terms *t)
 {
 	return &pool->class_of[t->class_id & (PINTLE_MAX_CLASSES - 1)];
+}
+
+/* A fallback is asked in place of the pool whose quota is used up. */
+static __always_inline bool is_over_quota(const struct terms *t)
+{
+	return t->over_quota && t->tier <= 1 + PINTLE_OTHER_CANARY;
 }
 
 static __always_inline struct pintle_override *endpoint_override(__u32 endpoint)
@@ -395,7 +402,8 @@ static long sample_member(__u32 i, void *arg)
 	c->generation = pool->members[at].generation;
 	barred = endpoint_barred(t, c);
 	hide(barred);
-	if (!t->would && stands_still(barred) && endpoint_try(c->endpoint, t->now)) {
+	if (!t->would && !is_over_quota(t) && stands_still(barred) &&
+	    endpoint_try(c->endpoint, t->now)) {
 		c->tried = 1;
 		return 1;
 	}
@@ -501,7 +509,7 @@ __weak __noinline int rule_prefer(struct decide_state *rule, const struct terms 
 	if (!pool)
 		return 0;
 	rule->limit = eligible_bound(class_of(pool, t)->limit, t->over);
-	rule->full = t->full || class_over(t, 1);
+	rule->full = t->full || is_over_quota(t) || class_over(t, 1);
 	decide_prefer_first(rule, preferred_find, t, c);
 	return 0;
 }
@@ -535,6 +543,8 @@ __weak __noinline int rule_end(struct decide_state *rule, const struct terms *t,
 		return 0;
 	class = class_of(pool, t);
 	admission = class->admission;
+	if (is_over_quota(t) && admission == PINTLE_ADMISSION_PROCEED)
+		admission = PINTLE_ADMISSION_REFUSE;
 	if (admission == PINTLE_ADMISSION_DIVERT)
 		admission = decide_admission(admission, responder_of(t));
 	decide_end(rule,

@@ -15,6 +15,7 @@
 #define PINTLE_CLIENT_BPF_H
 
 #include "common.bpf.h"
+#include "seats.bpf.h"
 
 /* The counters in which this record counts; NULL once its endpoint is gone. */
 static __always_inline struct pintle_counters *counters_of(const struct pintle_connect *c)
@@ -33,6 +34,14 @@ static __always_inline void count_end(struct pintle_connect *c)
 		__sync_fetch_and_add(&n->failed, 1);
 	if (n && counted)
 		__sync_fetch_and_add(&n->closed, 1);
+}
+
+/* Ends the count of the tenant's connection. It is the socket's, not the placement's: a placement
+ * may be taken back and made anew. */
+static __always_inline void seat_end(void *sk, struct pintle_connect *c)
+{
+	if (__sync_fetch_and_and(&c->flags, ~PINTLE_CONNECT_SEAT) & PINTLE_CONNECT_SEAT)
+		seat_leave(sk);
 }
 
 /* Detaches the record from its connection, which is not ours or no longer ours. The hint stays. */

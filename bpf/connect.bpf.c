@@ -365,7 +365,7 @@ static __noinline void connect_place(struct pintle_connect *c, const struct term
 	c->opened_ns = 0;
 	c->first_step = PINTLE_FIRST_NONE;
 	c->first_in = 0;
-	c->flags = apart ? PINTLE_CONNECT_APART : 0;
+	c->flags = (c->flags & PINTLE_CONNECT_SEAT) | (apart ? PINTLE_CONNECT_APART : 0);
 	if (apart)
 		return;
 	/* Counted before the next decision is made, so that a burst of connections spreads. */
@@ -408,8 +408,71 @@ static __noinline bool connect_divert(struct pintle_connect *c, const struct ter
 	c->frontend_port = tuple->local_port;
 	__builtin_memcpy(c->address, r->address, sizeof(c->address));
 	__builtin_memcpy(c->frontend, tuple->local, sizeof(c->frontend));
-	c->flags = PINTLE_CONNECT_DIVERTED;
+	c->flags = (c->flags & PINTLE_CONNECT_SEAT) | PINTLE_CONNECT_DIVERTED;
 	return true;
+}
+
+/* Makes the key of the caller's tenant. All callers that are apart are one tenant, except by
+ * cgroup: any user can make some, and may claim any address. */
+__noinline int tenant_of_caller(struct pintle_session_key *key, const struct terms *t,
+				const struct pintle_tuple *tuple, const struct caller *caller)
+{
+	struct pintle_hint none = {};
+	struct class_client c = {};
+	struct pintle_tuple from;
+	struct pintle_pool *pool;
+	__u32 kind;
+
+	if (!key || !t || !tuple || !caller)
+		return 0;
+	pool = pool_of(t);
+	if (!pool)
+		return 0;
+	kind = TENANT_KIND(pool->tenant_key);
+	if (caller->apart && kind != PINTLE_KEY_CGROUP) {
+		key_is(key, kind, 0, PINTLE_CLIENT_APART);
+		return 0;
+	}
+	if (!is_of_address(kind)) {
+		key_of_caller(kind, caller, &none, 0, key);
+		return 0;
+	}
+	from = *tuple;
+	class_know(&c, tuple, caller, t->family);
+	__builtin_memcpy(from.remote, c.address, sizeof(from.remote));
+	key_of_tuple(&from, kind, TENANT_BITS(pool->tenant_key), key);
+	return 0;
+}
+
+/* Takes a placement back. */
+static __noinline void connect_undo(struct pintle_connect *c)
+{
+	disown(c);
+}
+
+/* Ends what the socket's record is from, an earlier connect() that the kernel has given up. Not
+ * inlined, because of its stack. */
+static __noinline void connect_forget(struct bpf_sock *sk)
+{
+	struct pintle_connect *c = connect_find(sk);
+
+	if (!c)
+		return;
+	disown(c);
+	seat_end(sk, c);
+}
+
+/* Counts the connection for the caller's tenant, or sets t->over_quota. */
+static __noinline void connect_seat(struct bpf_sock *sk, struct pintle_connect *c, struct terms *t,
+				    const struct pintle_tuple *tuple, const struct caller *caller)
+{
+	struct pintle_affinity_key key = {.pool = t->key.pool,
+					  .pool_generation = t->key.pool_generation};
+
+	tenant_of_caller(&key.session, t, tuple, caller);
+	t->over_quota = tenant_enter(&key, t->now, 1) > 0;
+	if (!t->over_quota && seat_take(sk, &key))
+		__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_SEAT);
 }
 
 /* tuple->remote is the address to which the socket is bound, tuple->local the destination that the
@@ -420,17 +483,15 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 							     __u32 family, struct bpf_sock *sk,
 							     struct caller *caller, int *verdict)
 {
-	struct pintle_connect *c = connect_find(sk);
 	struct decide_result r = {.outcome = PINTLE_OUTCOME_NO_ENDPOINT};
+	struct pintle_connect *c;
 	struct terms t = {.family = family};
 	struct pintle_ref ref = {};
 	struct pintle_pool *pool;
 	__u32 attempt;
 
 	*verdict = GO_ON;
-	/* The record is from an earlier connect() of this socket, which the kernel has given up. */
-	if (c)
-		disown(c);
+	connect_forget(sk);
 	t.frontend_bits = frontend_of(tuple, PINTLE_HOOK_CONNECT, &ref);
 	if (!ref.generation) {
 		t.frontend_bits = 128;
@@ -464,6 +525,8 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	connect_keys(&t, tuple, caller, &c->hint);
 	if (pool->class_count > 1)
 		connect_class(ctx, &t, tuple, caller, &c->hint);
+	if (pool->tenant_key && t.mode == PINTLE_MODE_ENFORCE)
+		connect_seat(sk, c, &t, tuple, caller);
 	tier_begin(&t);
 	t.would = t.mode == PINTLE_MODE_SHADOW;
 	if (pool->canary_share && tier_canary(&t, &ref, bpf_get_prandom_u32()))
@@ -480,7 +543,7 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 		connect_place(c, &t, &r, tuple, caller->apart);
 		if (!c->placed || !placed_over(&t, r.endpoint))
 			break;
-		disown(c);
+		connect_undo(c);
 		t.full = attempt >= PLACE_ATTEMPTS - 2;
 		r.generation = 0;
 		r.outcome = PINTLE_OUTCOME_REFUSED;
@@ -501,6 +564,8 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 		share_refuse(&t);
 	if (rare(r.outcome))
 		report_decision(tuple, &t, &r, PINTLE_HOOK_CONNECT, caller->cgroup);
+	if (!r.generation)
+		seat_end(sk, c);
 	if (r.outcome == PINTLE_OUTCOME_DIVERTED)
 		return c;
 	if (!r.generation) {
@@ -645,6 +710,7 @@ int pintle_release(struct bpf_sock *sk)
 		return 1;
 	__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_RELEASED);
 	count_end(c);
+	seat_end(sk, c);
 	return 1;
 }
 

@@ -364,7 +364,7 @@ struct choose_case {
 	__u32 home;  /* 1 + the index of its group's home; 0: none */
 	__u32 count; /* of results, at most CHOOSE_CASE_MAX */
 	__u32 class_id;
-	__u32 zero;
+	__u32 over_quota;
 	struct decide_result result[CHOOSE_CASE_MAX]; /* out */
 };
 

@@ -11,6 +11,7 @@
 #include "choose.bpf.h"
 #include "classes.bpf.h"
 #include "shadow.bpf.h"
+#include "tenants.bpf.h"
 #include "tiers.bpf.h"
 
 /* How many decisions are made: one for each pool, twice in mode shadow, and further ones when the
@@ -224,6 +225,25 @@ __noinline int lookup_class(struct terms *t, const struct pintle_tuple *tuple)
 	return 0;
 }
 
+/* Finds whether the client's tenant has all connections that it may have. */
+__noinline int lookup_tenant(struct terms *t, const struct pintle_tuple *tuple)
+{
+	struct pintle_affinity_key key = {};
+	struct pintle_pool *pool;
+
+	if (!t || !tuple)
+		return 0;
+	pool = pool_of(t);
+	if (!pool)
+		return 0;
+	key.pool = t->key.pool;
+	key.pool_generation = t->key.pool_generation;
+	key_of_tuple(tuple, TENANT_KIND(pool->tenant_key), TENANT_BITS(pool->tenant_key),
+		     &key.session);
+	t->over_quota = tenant_over(&key, t->now) > 0;
+	return 0;
+}
+
 /* Returns SK_PASS with a socket assigned; SK_PASS without one (FailOpen); or SK_DROP, which refuses
  * the client at once. */
 static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct pintle_tuple *tuple,
@@ -240,6 +260,8 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 	lookup_keys(t, tuple);
 	if (pool->class_count > 1 || pool->allow_count)
 		lookup_class(t, tuple);
+	if (pool->tenant_key && t->mode != PINTLE_MODE_SHADOW)
+		lookup_tenant(t, tuple);
 	tier_begin(t);
 	t->would = t->mode == PINTLE_MODE_SHADOW;
 	if (pool->canary_share && tier_canary(t, asked, client_hash(tuple)))

@@ -93,6 +93,31 @@ struct {
 	__type(value, struct pintle_pool);
 } MAP(pools);
 
+/* What a tenant of a pool may have. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_QUOTAS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_affinity_key);
+	__type(value, struct pintle_quota);
+} MAP(quotas);
+
+/* What a tenant has. No entry is evicted: whoever comes when all are taken counts with others. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_TENANTS);
+	__type(key, struct pintle_affinity_key);
+	__type(value, struct pintle_tenant);
+} MAP(tenants);
+
+/* The tenant of a connection, in pools with quotas. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct pintle_seat);
+} MAP(seats);
+
 /* Settings of an operator for the kernel. They override `pools`, and survive reload and restart. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -42,6 +42,7 @@ int pintle_recount(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (sk->__sk_common.skc_state == BPF_TCP_CLOSE) {
 		/* The end was missed, because another program turned our callback flag off. */
 		conn->counted = 0;
+		seat_leave(sk);
 		return 0;
 	}
 	count_one(conn->endpoint, conn->class_id, PINTLE_RECOUNT_IN_FLIGHT);
@@ -60,6 +61,7 @@ int pintle_recount_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return 0;
 	if (c->counted && !is_there(c, sk)) {
 		c->counted = 0;
+		seat_leave(sk);
 		return 0;
 	}
 	/* Past SYN_SENT the connection was opened. It may be in a later state than ESTABLISHED, and

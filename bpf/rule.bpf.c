@@ -3,6 +3,7 @@
  * out. Never attached. */
 #include "choose.bpf.h"
 #include "classes.bpf.h"
+#include "tenants.bpf.h"
 
 struct decide_case rule_case;
 struct weigh_case weigh_case;
@@ -60,6 +61,7 @@ int pintle_choose(void *ctx __attribute__((unused)))
 		.mode = choose_case.mode,
 		.home = choose_case.home,
 		.class_id = choose_case.class_id,
+		.over_quota = choose_case.over_quota,
 	};
 	__u32 i;
 
@@ -96,6 +98,29 @@ int pintle_class(void *ctx __attribute__((unused)))
 		class_find(&t, &c, &f, one->port);
 		one->class_id = t.class_id;
 	}
+	return 0;
+}
+
+struct tenant_case tenant_case;
+
+__noinline int tenant_step(__u32 i)
+{
+	struct pintle_affinity_key key = tenant_case.key;
+
+	if (i < tenant_case.count && !tenant_enter(&key, tenant_case.now, tenant_case.judge))
+		__sync_fetch_and_add(&tenant_case.in, 1);
+	return 0;
+}
+
+SEC("syscall")
+int pintle_tenant(void *ctx __attribute__((unused)))
+{
+	struct pintle_affinity_key key = tenant_case.key;
+	__u32 i;
+
+	for (i = 0; i < TENANT_CASE_MAX; i++)
+		tenant_step(i);
+	tenant_case.over = tenant_over(&key, tenant_case.now);
 	return 0;
 }
 

@@ -287,6 +287,7 @@ static __always_inline void client_connecting(struct bpf_sock_ops *ctx)
 	n = counters_of(c);
 	if (!n || !goes_there(c, &t) || !endpoint_find(c->endpoint, c->generation)) {
 		disown(c);
+		seat_end(sk, c);
 		return;
 	}
 	c->opened_ns = bpf_ktime_get_ns();
@@ -425,6 +426,8 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 	if (!c)
 		return;
 	count_end(c);
+	if (ctx->sk)
+		seat_end(ctx->sk, c);
 	if (!c->opened_ns ||
 	    __sync_fetch_and_or(&c->flags, PINTLE_CONNECT_REPORTED) & PINTLE_CONNECT_REPORTED)
 		return;

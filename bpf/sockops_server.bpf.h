@@ -16,6 +16,7 @@
 #define PINTLE_SOCKOPS_SERVER_BPF_H
 
 #include "listener.bpf.h"
+#include "seats.bpf.h"
 #include "sockops_first.bpf.h"
 
 /* ---- listeners ------------------------------------------------------------------ */
@@ -334,6 +335,21 @@ static __always_inline void adopt_decision(struct pintle_conn *conn, const struc
 	}
 }
 
+/* Counts an established connection for its tenant. */
+static __noinline int server_seat(struct bpf_sock *sk, const struct pintle_tuple *t,
+				  const struct pintle_conn *conn)
+{
+	struct pintle_affinity_key key = {.pool = conn->pool,
+					  .pool_generation = conn->pool_generation};
+	struct pintle_pool *pool = pool_find(conn->pool, conn->pool_generation);
+
+	if (!pool || !pool->tenant_key)
+		return 0;
+	key_of_tuple(t, TENANT_KIND(pool->tenant_key), TENANT_BITS(pool->tenant_key), &key.session);
+	tenant_enter(&key, conn->opened_ns, 0);
+	return seat_take(sk, &key);
+}
+
 static __always_inline void server_established(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
@@ -365,6 +381,8 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 		first_begin(ctx, conn->pool, conn->pool_generation,
 			    BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 		bind_client(ctx, conn, &t);
+		if (server_seat(sk, &t, conn))
+			conn->flags |= PINTLE_CONN_SEAT;
 	} else {
 		__sync_fetch_and_add(&h->direct_opened, 1);
 	}
@@ -415,6 +433,8 @@ static __always_inline void connection_closed(struct bpf_sock_ops *ctx, struct p
 	answer_ended(turn_find(ctx, conn->opened_ns), conn->endpoint, conn->generation, &end,
 		     ctx->data_segs_out);
 	unbind_client(ctx, conn, &end);
+	if (conn->flags & PINTLE_CONN_SEAT && ctx->sk)
+		seat_leave(ctx->sk);
 	count_ended(conn->endpoint, conn->generation, &end);
 	/* Last, because the endpoint's id is not given to another while a connection is in flight.
 	 */

@@ -136,7 +136,8 @@ static const struct {
 	{&yaml_integer, number_schema},    {&yaml_number, number_schema},
 	{&yaml_duration, duration_schema}, {&config_session, session_schema},
 	{&config_extra, any_schema},       {&config_headers, text_schema},
-	{&config_reserve, any_schema},     {&config_url_path, path_schema},
+	{&config_reserve, any_schema},     {&config_rate, text_schema},
+	{&config_tenant, text_schema},     {&config_url_path, path_schema},
 };
 
 static void write_schema(FILE *f, int depth, const struct yaml_key *k)

@@ -537,6 +537,62 @@ struct pintle_pool {
 	struct pintle_other others[PINTLE_MAX_OTHERS]; /* see bpf/tiers.bpf.h */
 	__u32 canary_share; /* of the sessions, of PINTLE_SHARE_WHOLE; 0: no canary */
 	__u32 classify;     /* 1: requests go to `evidence`, and `sessions` counts */
+	/* What makes a tenant: enum pintle_key, and how many bits of a client's address count,
+	 * IPv4's shifted by 8 and IPv6's by 16; 0: there are no quotas */
+	__u32 tenant_key;
+	__u32 zero;
+};
+
+/* ---- sessions, in keys of several maps ---------------------------------------- */
+
+struct pintle_session_key {
+	__u32 kind;        /* enum pintle_key; PINTLE_KEY_NONE: nothing tells the session apart */
+	__u32 prefix_bits; /* how many of the id's 128 bits count; the others are 0 */
+	__u8 id[16];
+};
+
+struct pintle_affinity_key {
+	__u32 pool;
+	__u32 pool_generation;
+	struct pintle_session_key session;
+};
+
+/* ---- quotas: hash, a tenant -> what it may have. Writer: daemon. ------------- */
+
+/* The key is a struct pintle_affinity_key, whose session is the tenant; with PINTLE_KEY_NONE the
+ * value is for each tenant without an entry of its own. */
+struct pintle_quota {
+	__u32 connections; /* in flight; 0: any number */
+	__u32 burst;       /* new connections at once, at least 1 */
+	__u64 interval_ns; /* after a burst, the time from one new connection to the next; 0: none
+			    */
+};
+#define PINTLE_MAX_TENANT_RULES 15 /* of a pool */
+#define PINTLE_MAX_QUOTAS       (PINTLE_MAX_POOLS * (1 + PINTLE_MAX_TENANT_RULES))
+
+/* ---- tenants: hash, a tenant -> its connections. Writer: kernel; the daemon makes and deletes. --
+ */
+
+/* The key is as in `quotas`; with PINTLE_KEY_NONE the value has the sums of tenants that have no
+ * entry any more, and of those for which there was no room. All numbers but due_ns only grow. */
+struct pintle_tenant {
+	__u64 opened;
+	__u64 closed;  /* of these */
+	__u64 refused; /* because of the quota */
+	/* When the next connection would be due if they came evenly (ITU-T I.371, generic cell rate
+	 * algorithm): it may come as much earlier as the burst allows. */
+	__u64 due_ns;
+	__u64 used_ns; /* when one came last */
+};
+#define PINTLE_MAX_TENANTS 4096
+
+/* ---- seats: sk_storage, on clients' and servers' sockets. Writer: kernel. ---- */
+
+/* In whose `tenants` the connection counts. */
+struct pintle_seat {
+	struct pintle_affinity_key tenant;
+	__u32 counted; /* 1: the program that swaps 1 for 0 counts the end */
+	__u32 zero;
 };
 
 /* ---- overrides: array, pools first, then endpoints, then one. Writer: CLI. - */
@@ -836,18 +892,6 @@ struct pintle_health {
  * `affinity_beyond`, where only clients with that many evict each other's. */
 #define PINTLE_CLIENT_SHARE (PINTLE_AFFINITY_ENTRIES / 8)
 
-struct pintle_session_key {
-	__u32 kind;        /* enum pintle_key; PINTLE_KEY_NONE: nothing tells the session apart */
-	__u32 prefix_bits; /* how many of the id's 128 bits count; the others are 0 */
-	__u8 id[16];
-};
-
-struct pintle_affinity_key {
-	__u32 pool;
-	__u32 pool_generation;
-	struct pintle_session_key session;
-};
-
 struct pintle_affinity {
 	__u32 endpoint;
 	__u32 generation;
@@ -981,6 +1025,7 @@ struct pintle_decision {
 #define PINTLE_CONN_WATCHED  0x8  /* with LISTENER: sockops will see its end */
 #define PINTLE_CONN_SESSION  0x10 /* counts as open in its session's binding */
 #define PINTLE_CONN_EARLIER  0x20 /* accepted before sockops was attached: counted nowhere */
+#define PINTLE_CONN_SEAT     0x40 /* the socket has an entry in `seats` */
 
 /* How far sockops is on the way to an answer's first token; see bpf/sockops_first.bpf.h. */
 enum pintle_first_step {
@@ -1015,6 +1060,7 @@ struct pintle_conn {
 #define PINTLE_CONNECT_REPORTED   0x4  /* the end of the connection was reported */
 #define PINTLE_CONNECT_APART      0x8  /* in a network of a user namespace: not counted */
 #define PINTLE_CONNECT_SESSION    0x10 /* counts as open in its session's binding */
+#define PINTLE_CONNECT_SEAT       0x20 /* the socket has an entry in `seats` */
 #define PINTLE_CONNECT_DIVERTED   0x20 /* `address` is the overload responder's; no generation */
 
 struct pintle_hint {
@@ -1211,7 +1257,7 @@ PINTLE_ASSERT_SIZE(struct pintle_class, 72);
 PINTLE_ASSERT_SIZE(struct pintle_class_rule, 64);
 PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_MEMBERS + 32 + 16 +
 					       72 * PINTLE_MAX_CLASSES + 2 * 64 * PINTLE_MAX_RULES +
-					       24 * PINTLE_MAX_OTHERS + 8);
+					       24 * PINTLE_MAX_OTHERS + 16);
 PINTLE_ASSERT_SIZE(struct pintle_other, 24);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
@@ -1231,6 +1277,9 @@ PINTLE_ASSERT_SIZE(struct pintle_affinity, 48);
 PINTLE_ASSERT_SIZE(struct pintle_session_class, 152);
 PINTLE_ASSERT_SIZE(struct pintle_bindings, 40 + 8 * PINTLE_MAX_CLASSES);
 PINTLE_ASSERT_SIZE(struct pintle_refusal, 16);
+PINTLE_ASSERT_SIZE(struct pintle_quota, 16);
+PINTLE_ASSERT_SIZE(struct pintle_tenant, 40);
+PINTLE_ASSERT_SIZE(struct pintle_seat, 40);
 PINTLE_ASSERT_SIZE(struct pintle_majority, 40);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
 PINTLE_ASSERT_SIZE(struct pintle_decision, 32);

@@ -195,6 +195,7 @@ static void state_make(struct explain_asked *asked, struct choose_case *k)
 		.now_ns = NOW,
 		.tries = p->member_count > WINDOW ? EXPLAIN_TRIES : EXPLAIN_TRIES / 5,
 	};
+	asked->over_quota = states_one_in(&states, 16);
 	if (!states_one_in(&states, 8))
 		asked->session = (struct pintle_session_key){.kind = PINTLE_KEY_MARK, .id = {7}};
 	if (!states_one_in(&states, 2)) {
@@ -210,6 +211,7 @@ static void state_make(struct explain_asked *asked, struct choose_case *k)
 		.home = asked->group.kind ? 1 + decide_home(group[0], group[1]) : 0,
 		.count = 1,
 		.class_id = asked->class_id,
+		.over_quota = asked->over_quota,
 	};
 	binding_make(k, p);
 	share_make(k);
@@ -377,7 +379,7 @@ static void test_the_kernel_chooses_so(void **state)
 		seen.certain += is_certain(x);
 		if (r->outcome == PINTLE_OUTCOME_TRIED)
 			put(MAP_health, &r->endpoint, &states.health[r->endpoint]);
-		if (!is_certain(x) && !has_due(x) && !x->limit && ++repeated % 16 == 0)
+		if (!is_certain(x) && !has_due(x) && !x->limit && ++repeated % 8 == 0)
 			assert_as_often(x, &k);
 		explain_free(x);
 	}

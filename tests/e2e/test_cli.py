@@ -16,7 +16,7 @@ ENDPOINT_KEYS = {
     "pool", "name", "address", "state", "waiting", "running", "kv_cache", "gpu", "age_seconds",
     "load", "in_flight", "direct", "share",
 }
-NOUNS = ("status", "pools", "endpoints", "sessions", "stats", "version")
+NOUNS = ("status", "pools", "endpoints", "sessions", "tenants", "stats", "version")
 
 
 @case(each=NOUNS)

@@ -14,7 +14,8 @@
 #define NOBODY  65534
 #define READERS 4711 /* a group that owns the pins in some tests */
 
-static const char *const nouns[] = {"status", "pools", "endpoints", "sessions", "stats", "version"};
+static const char *const nouns[] = {"status",  "pools", "endpoints", "sessions",
+				    "tenants", "stats", "version"};
 
 static struct pintle_override override_at(const struct pins *p, uint32_t slot)
 {

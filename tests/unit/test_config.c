@@ -658,6 +658,34 @@ static const struct refusal refusals[] = {
 	 "number of endpoints, such as 2, or a percentage, such as \"25%\"\n"
 	 "12:24: reserve is \"all\", which is no number of endpoints, and no percentage; write a "
 	 "number of endpoints, such as 2, or a percentage, such as \"25%\"\n"},
+	{"quotas that cannot be", CONNECT_POOL "  tenants: {by: hint, connections: 1}\n",
+	 "8:17: tenants.by is hint, which tells no tenants apart for endpoints with address; write one "
+	 "of source, cgroup, namespace, serviceAccount\n"},
+	{"quotas of a pool of listeners",
+	 HEAD "pools:\n- name: a\n" FRONTEND
+	      "  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n  tenants: {by: namespace}\n",
+	 "7:17: tenants.by is namespace, which tells no tenants apart for endpoints with listen; write "
+	 "source, source/V4BITS or source/V4BITS/V6BITS\n"},
+	{"tenants that are none",
+	 CONNECT_POOL
+	 "  tenants:\n    by: source/24\n    rate: fast\n    rules:\n"
+	 "    - {tenant: 10.9.0.7}\n    - {tenant: 10.9.0.0/24, rate: 2000000/s}\n    - {tenant: jobs}\n"
+	 "    - {connections: 3}\n",
+	 "10:11: tenants.rate is \"fast\", which is no rate; write a number for each second, minute or hour, "
+	 "such as 10/s, 5/m or 100/h\n"
+	 "12:16: tenant 10.9.0.7 is longer or shorter than a tenant, which has /24 (IPv4) or /64 "
+	 "(IPv6); write one of that length, or another `by`\n"
+	 "13:35: rate is \"2000000/s\", which is out of range; write a number for each second, minute "
+	 "or hour, such as 10/s, 5/m or 100/h\n"
+	 "14:16: tenant is \"jobs\", which is no address, and no prefix of addresses; write one, such "
+	 "as 10.9.0.7\n"
+	 "15:7: \"tenant\" is missing in pools[].tenants.rules[]; add it: a tenant as `by` has it: a "
+	 "namespace, say, or an address\n"},
+	{"tenants by account",
+	 CONNECT_POOL
+	 "  tenants:\n    by: serviceAccount\n    burst: 3\n    rules: [{tenant: run}]\n",
+	 "10:12: warning: burst has no effect without rate; write rate, such as 10/s\n"
+	 "11:22: tenant is \"run\", which is no service account; write NAMESPACE/NAME\n"},
 	{"a reserve that leaves nothing",
 	 CONNECT_POOL "  classes:\n  - {name: a, reserve: 60%}\n  - {name: b, priority: -1}\n",
 	 "9:24: 2 endpoints would be reserved, of 2, so that none would be left for classes of lower "

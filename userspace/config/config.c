@@ -123,6 +123,7 @@ static void free_pool(struct config_pool *p)
 	free(p->frontends);
 	free(p->spared);
 	config_classes_free(p);
+	config_tenants_free(p);
 	config_access_free(p);
 	config_others_free(p);
 	free(p->name);

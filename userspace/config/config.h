@@ -162,6 +162,26 @@ struct config_class {
 	int line;
 };
 
+/* What a tenant may have. */
+struct config_quota {
+	int connections;      /* in flight; 0: any number */
+	uint64_t interval_ns; /* of new connections; 0: any number */
+	int burst;
+};
+
+struct config_tenants {
+	/* These three are a struct key_bits. */
+	uint32_t kind; /* enum pintle_key; NONE: there are no quotas */
+	uint8_t bits_v4, bits_v6;
+	struct config_quota each;
+	struct config_tenant_rule {
+		char *tenant;
+		struct config_quota quota;
+		int line;
+	} * rules;
+	size_t rule_count;
+};
+
 struct config_pool {
 	char *name;
 	uint32_t reach;      /* enum pintle_reach: its endpoints have `listen` or `address` */
@@ -188,6 +208,7 @@ struct config_pool {
 	size_t spared_count;
 	struct config_class *classes; /* at most PINTLE_MAX_CLASSES; the first is the default */
 	size_t class_count;
+	struct config_tenants tenants;
 	bool hints_trusted;          /* any client's hint may raise its class */
 	bool classify;               /* sessions get classes by what they do */
 	struct config_rule *allowed; /* who may connect; without any rule everybody */
@@ -266,6 +287,11 @@ bool config_rules_of_pods(const struct config_pool *p);
 const char *config_other_name(const struct config_pool *p, size_t i);
 /** The pool with this name, or NULL. */
 const struct config_pool *config_pool_named(const struct config *c, const char *name);
+
+/** Makes the key of the tenant that is called so, as the hooks make it. Returns false if it is no
+ * tenant. */
+bool config_tenant_key(const struct config_pool *p, const char *tenant,
+		       struct pintle_session_key *out);
 
 /** Whether a client's cgroup makes a session key of this kind (PINTLE_KEY_*). */
 bool config_key_of_cgroup(uint32_t kind);

@@ -741,6 +741,7 @@ void config_check(const struct config *c, const struct yaml_node *root, struct y
 		check_pages(&c->pools[i], n, r);
 		check_settings(&c->pools[i], n, r);
 		config_classes_check(&c->pools[i], n, r);
+		config_tenants_check(&c->pools[i], n, r);
 		config_access_check(&c->pools[i], n, r);
 		config_others_check(c, &c->pools[i], n, r);
 	}

@@ -284,6 +284,8 @@ bool config_rules_of_pods(const struct config_pool *p)
 {
 	if (!hook_sees(p->decided_by, PINTLE_KEY_NAMESPACE))
 		return false;
+	if (p->tenants.kind)
+		return true;
 	for (size_t i = 0; i < p->class_count; i++)
 		if (any_of_pods(p->classes[i].rules, p->classes[i].rule_count))
 			return true;

@@ -258,7 +258,8 @@ bool config_key_of_cgroup(uint32_t kind)
 static bool by_cgroup(const struct config_pool *p)
 {
 	return config_key_of_cgroup(p->stickiness.key_kind) ||
-	       config_key_of_cgroup(p->stickiness.group_kind);
+	       config_key_of_cgroup(p->stickiness.group_kind) ||
+	       config_key_of_cgroup(p->tenants.kind);
 }
 
 /* pintled sends a heartbeat twice a second. */

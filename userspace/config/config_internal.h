@@ -9,6 +9,7 @@
  *   config_check.c      checks that take several values
  *   config_hooks.c      how servers are reached, which hook decides, and what it can do
  *   config_classes.c    the classes of a pool, and their rules
+ *   config_tenants.c    a pool's tenants, and what each may have
  *   config_access.c     the rules that say who may connect to a pool
  *   config_others.c     the canary and the fallbacks of a pool
  *   config_found.c      pools that were found elsewhere than in the file
@@ -66,6 +67,8 @@ extern const struct yaml_type config_listen;     /* struct endpoint_addr */
 extern const struct yaml_type config_address;    /* the same, never any_ip */
 extern const struct yaml_type config_session;    /* struct key_bits: a session key, or a group */
 extern const struct yaml_type config_extra;      /* double: a number, or "auto" */
+extern const struct yaml_type config_rate;       /* uint64_t: the interval in nanoseconds */
+extern const struct yaml_type config_tenant;     /* char * */
 extern const struct yaml_type config_reserve;    /* struct config_reserve */
 extern const struct yaml_type config_cgroup;     /* char *: a pattern */
 extern const struct yaml_type config_source;     /* struct frontend_addr, without a port */
@@ -122,6 +125,14 @@ void config_access_free(struct config_pool *p);
 void config_others_check(const struct config *c, const struct config_pool *p,
 			 const struct yaml_node *n, struct yaml_report *r);
 void config_others_free(struct config_pool *p);
+
+/* ---- config_tenants.c ------------------------------------------------------ */
+
+/* Reports what the pool's hook cannot tell apart, and tenants that are none. `n` is the pool's
+ * node. */
+void config_tenants_check(const struct config_pool *p, const struct yaml_node *n,
+			  struct yaml_report *r);
+void config_tenants_free(struct config_pool *p);
 
 /* ---- config_found.c -------------------------------------------------------- */
 

@@ -67,6 +67,12 @@ static const struct yaml_list fallback_list = {
 	.count = offsetof(struct config_pool, fallback_count),
 };
 
+static const struct yaml_list tenant_rule_list = {
+	.size = sizeof(struct config_tenant_rule),
+	.count = offsetof(struct config_pool, tenants.rule_count),
+	.line = offsetof(struct config_tenant_rule, line),
+};
+
 static const struct yaml_list spared_list = {
 	.size = sizeof(struct config_spared),
 	.count = offsetof(struct config_pool, spared_count),
@@ -86,6 +92,12 @@ _Static_assert(sizeof(struct key_bits) == offsetof(struct config_stickiness, gro
 #define ENDPOINT(member) .offset = offsetof(struct config_endpoint, member)
 #define CLASS(member)    .offset = offsetof(struct config_class, member)
 #define RULE(member)     .offset = offsetof(struct config_rule, member)
+
+#define TENANT(member) .offset = offsetof(struct config_tenant_rule, member)
+
+_Static_assert(offsetof(struct key_bits, v4) == offsetof(struct config_tenants, bits_v4) &&
+		       offsetof(struct key_bits, v6) == offsetof(struct config_tenants, bits_v6),
+	       "struct key_bits is not what struct config_tenants begins with");
 
 #define MSEC       ((double)NSEC_PER_MSEC)
 #define SEC        ((double)NSEC_PER_SEC)
@@ -481,6 +493,39 @@ static const struct yaml_key config_keys[] = {
 	 .min = 0, .max = 100, .required = true, POOL(canary_percent),
 	 .help = "The part of the sessions that goes there, in steps of 0.01. A larger one takes "
 		 "sessions from this pool, and moves no other."},
+
+	{"pools[].tenants", &yaml_map, .policy = POLICY_TOO, .absent = "no quotas",
+	 .help = "What each tenant may have of the pool, whichever its class; see docs/classes.md. Over "
+		 "it, connections are told no as the class's `admission` says, but never `proceed`."},
+	{"pools[].tenants.by", &config_session, .policy = POLICY_TOO, .required = true,
+	 POOL(tenants.kind),
+	 .help = "What makes a tenant: `source`, `source/24` and the like, as in `stickiness.key`; with "
+		 "`address` also `namespace`, `serviceAccount` or `cgroup`."},
+	{"pools[].tenants.connections", &yaml_integer, .policy = POLICY_TOO, .min = 1,
+	 .max = 1000000, POOL(tenants.each.connections), .absent = "any number",
+	 .help = "The connections that a tenant may have in flight."},
+	{"pools[].tenants.rate", &config_rate, .policy = POLICY_TOO, POOL(tenants.each.interval_ns),
+	 .absent = "any number", .help = "The new connections that a tenant may make, on average."},
+	{"pools[].tenants.burst", &yaml_integer, .policy = POLICY_TOO, .min = 1, .max = 100000,
+	 .preset = "10", POOL(tenants.each.burst),
+	 .help = "With `rate`: how many new connections a tenant may make at once."},
+	{"pools[].tenants.rules", &yaml_maps, .policy = POLICY_TOO, .empty = true,
+	 .max = PINTLE_MAX_POOLS * PINTLE_MAX_TENANT_RULES, .each = PINTLE_MAX_TENANT_RULES,
+	 POOL(tenants.rules), .list = &tenant_rule_list, .absent = "none",
+	 .help = "Tenants that may have more than the others, or less."},
+	{"pools[].tenants.rules[].tenant", &config_tenant, .policy = POLICY_TOO, .required = true,
+	 .max = MAX_LABEL + 1 + MAX_HOST, TENANT(tenant),
+	 .help = "Which one: its namespace, its service account as NAMESPACE/NAME, its address or "
+		 "prefix, or with `by: cgroup` its name in `clients`."},
+	{"pools[].tenants.rules[].connections", &yaml_integer, .policy = POLICY_TOO, .min = 1,
+	 .max = 1000000, TENANT(quota.connections), .absent = "any number",
+	 .help = "As `tenants.connections`, for this one."},
+	{"pools[].tenants.rules[].rate", &config_rate, .policy = POLICY_TOO,
+	 TENANT(quota.interval_ns), .absent = "any number",
+	 .help = "As `tenants.rate`, for this one."},
+	{"pools[].tenants.rules[].burst", &yaml_integer, .policy = POLICY_TOO, .min = 1,
+	 .max = 100000, .preset = "10", TENANT(quota.burst),
+	 .help = "As `tenants.burst`, for this one."},
 
 	{"pools[].locality", &yaml_map, .policy = POLICY_TOO,
 	 .help = "Whether clients prefer servers that are near; see docs/load.md."},

@@ -79,6 +79,7 @@ static int check_keys(const char *keys, char why[PINTLE_WHY_SIZE])
 	free(p.scrape.path);
 	free(p.health.path);
 	config_classes_free(&p);
+	config_tenants_free(&p);
 	config_access_free(&p);
 	return first_error(&r, why);
 }

@@ -540,3 +540,57 @@ static void reserve_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 }
 
 const struct yaml_type config_reserve = {.wants = reserve_wants, .read = read_reserve};
+
+/* ---- rates ----------------------------------------------------------------- */
+
+static int read_rate(struct yaml_value *v, void *field)
+{
+	static const struct {
+		const char *end;
+		double ns;
+	} units[] = {{"/s", (double)NSEC_PER_SEC},
+		     {"/m", 60 * (double)NSEC_PER_SEC},
+		     {"/h", 3600 * (double)NSEC_PER_SEC}};
+	const char *end;
+	double n;
+
+	v->right = "write a number for each second, minute or hour, such as 10/s, 5/m or 100/h";
+	if (!isdigit((unsigned char)v->text[0]) || !(end = yaml_take_number(v->text, &n)))
+		return yaml_wrong(v, "which is no rate");
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+		if (strcmp(end, units[i].end) != 0)
+			continue;
+		if (n < 1 || units[i].ns / n < 1000)
+			return yaml_wrong(v, "which is out of range");
+		*(uint64_t *)field = (uint64_t)(units[i].ns / n);
+		return 0;
+	}
+	return yaml_wrong(v, "which is no rate");
+}
+
+static void rate_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE, "a rate such as 10/s, 5/m or 100/h");
+}
+
+const struct yaml_type config_rate = {.wants = rate_wants, .read = read_rate};
+
+static int read_tenant(struct yaml_value *v, void *field)
+{
+	bool good = v->length;
+
+	for (size_t i = 0; i < v->length; i++)
+		good = good && isgraph((unsigned char)v->text[i]);
+	if (!good)
+		return yaml_wrong(v, "which is no tenant");
+	return yaml_take_text(v, field);
+}
+
+static void tenant_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE, "a tenant as `by` has it: a namespace, say, or an address");
+}
+
+const struct yaml_type config_tenant = {.wants = tenant_wants, .read = read_tenant};

@@ -113,6 +113,17 @@
 	  .cleared_of = MAP_OF_POOLS, .key = "pool",                                               \
 	  .holds = "made, removed, evicted, held; sessions that share a class's places",           \
 	  .writer = "kernel: made, retries, sharing; daemon: the rest; CLI: removed")              \
+	X(quotas, HASH, struct pintle_affinity_key, struct pintle_quota, ANY, COPIED, .since = 3,  \
+	  .key = "pool, tenant as a session key; none: the others",                                \
+	  .holds = "connections in flight, and new ones a second, that it may have",               \
+	  .writer = "daemon")                                                                      \
+	X(tenants, HASH, struct pintle_affinity_key, struct pintle_tenant, ANY, COPIED,            \
+	  .since = 3, .key = "pool, tenant as a session key; none: those without an entry",        \
+	  .holds = "its connections, opened, closed and refused",                                  \
+	  .writer = "kernel; the daemon deletes those that were not used for long")                \
+	X(seats, SK_STORAGE, int, struct pintle_seat, ANY, COPIED, .since = 3, .write_only = true, \
+	  .key = "a socket of a pool with quotas", .holds = "the tenant in whose entry it counts", \
+	  .writer = "kernel")                                                                      \
 	X(refusals, LRU_HASH, struct pintle_affinity_key, struct pintle_refusal, ANY, COPIED,      \
 	  .since = 3, .key = "pool, session key",                                                  \
 	  .holds = "when the session was told no, and how often it came back at once",             \

@@ -132,6 +132,7 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.intercepts = from->intercept,
 		.failure_mode = from->failure_mode,
 		.group_kind = from->group_kind,
+		.tenant_key = from->tenant_key,
 		.eject_after = from->eject_after,
 		.eject_most = from->eject_most,
 		.eject_ns = from->eject_ns,
@@ -361,7 +362,7 @@ int state_read(const struct maps *m, struct state **out)
 	if (!err)
 		err = frontends_read(m, s) ?: spared_read(m, s) ?: keys_read(m, s);
 	if (!err)
-		err = state_read_settings(m, s);
+		err = state_read_tenants(m, s) ?: state_read_settings(m, s);
 	if (err)
 		return err;
 	*out = TAKE_PTR(s);

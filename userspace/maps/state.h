@@ -165,6 +165,9 @@ struct state_pool {
 	 * and its share of them, 0..1; 0: there is none, or too few connections came. */
 	struct pintle_session_key largest;
 	double largest_share;
+	uint32_t tenant_key; /* as in struct pintle_pool */
+	/* of tenants with quotas: those with an entry; and of all, connections now and ever */
+	uint64_t tenants, tenants_in_flight, tenants_refused;
 	bool daemonless; /* no heartbeat within staleness_ns: the kernel awaits no scrape */
 	bool passes; /* no heartbeat for node.daemonless_ns: its hook leaves connections alone */
 
@@ -309,6 +312,28 @@ struct state_session {
 int state_sessions(const struct maps *m, const struct state *s, struct state_session **out,
 		   size_t *n);
 
+struct state_tenant {
+	uint32_t pool; /* index into state.pools */
+	struct pintle_affinity_key key;
+	char text[STATE_KEY_SIZE]; /* as of a session; "other" */
+	bool other;                /* the sums of tenants without an entry */
+	bool has_quota;
+	struct pintle_quota quota;
+	uint64_t in_flight, opened, refused;
+};
+
+/** The tenants of all pools, in the order of pools, then of texts. Returns 0 with *out, which the
+ * caller frees (NULL if there are none), and *n; or -errno, both untouched. */
+int state_tenants(const struct maps *m, const struct state *s, struct state_tenant **out,
+		  size_t *n);
+/** Whether there is a quota for the tenant: *out. */
+bool state_quota(const struct maps *m, const struct pintle_affinity_key *tenant,
+		 struct pintle_quota *out);
+/** Whether the tenant may have no further connection, as the hooks judge it. Fills in the key, the
+ * quota and in_flight of *out. */
+bool state_tenant_full(const struct maps *m, const struct pintle_affinity_key *key, uint64_t now,
+		       struct state_tenant *out);
+
 /** Calls `each` for every binding, expired or not, in both maps or in the given one. Bindings that
  * are made or deleted meanwhile may be missing or come twice. A value other than 0 from `each` ends
  * the walk and is returned; else returns 0 or -errno. */
@@ -363,6 +388,10 @@ struct state_client {
 /** Adds what `key`, resolved by state_session_resolve(), says of the client. */
 void state_client_learn(const struct maps *m, struct state_client *c,
 			const struct pintle_session_key *key);
+/** Makes the key of the client's tenant in this pool; kind NONE: not known, or no quotas. */
+void state_client_tenant(const struct state_pool *p, const struct state_client *c,
+			 struct pintle_session_key *key);
+
 /** The keys of the client's session and group in the pool. Return false, *key untouched, where they
  * do not follow from what is known; true with kind NONE where the pool has none. A session
  * hint=TEXT comes out as it was given. */

@@ -49,6 +49,15 @@ static const struct pintle_class *class_of(const struct question *q)
 	return &q->pool.class_of[q->asked->class_id % PINTLE_MAX_CLASSES];
 }
 
+static uint32_t admission_of(const struct question *q)
+{
+	uint32_t admission = class_of(q)->admission;
+
+	return q->asked->over_quota && admission == PINTLE_ADMISSION_PROCEED
+		       ? PINTLE_ADMISSION_REFUSE
+		       : admission;
+}
+
 static uint64_t max_extra(const struct question *q)
 {
 	const struct pintle_class *class = class_of(q);
@@ -121,8 +130,8 @@ static int endpoint_weigh(const struct question *q, bool bound, struct explain_c
 	if (err)
 		return err;
 	to->ineligible = ineligible(&query, &raw.seen, q->out->daemonless);
-	to->due = q->out->mode != PINTLE_MODE_SHADOW && stands_still(to->ineligible) &&
-		  eligible_due(&raw.health, q->asked->now_ns);
+	to->due = q->out->mode != PINTLE_MODE_SHADOW && !q->asked->over_quota &&
+		  stands_still(to->ineligible) && eligible_due(&raw.health, q->asked->now_ns);
 	decide_compare(&changes, &raw.facts);
 	parts_take(to, &raw.facts, &changes, q->pool.departure);
 	decide_weigh_changed(c, &raw.facts, &changes, q->pool.departure, bound);
@@ -371,8 +380,8 @@ static void rule_begin(const struct question *q, struct decide_state *rule, uint
 	if (rule->baseline)
 		return;
 	rule->limit = eligible_bound(class_of(q)->limit, q->out->over);
-	rule->full =
-		q->out->suspected || eligible_all(q->out->pool_in_flight, q->out->pool_connections);
+	rule->full = q->out->suspected || q->asked->over_quota ||
+		     eligible_all(q->out->pool_in_flight, q->out->pool_connections);
 	decide_prefer_first(rule, preferred_find, q, &c);
 }
 
@@ -412,7 +421,7 @@ static void decide_once(const struct question *q, uint32_t seed, uint32_t random
 		if (decide_sample_done(&drawn, n, size, i))
 			break;
 	}
-	decide_end(&rule, max_extra(q), decide_admission(class_of(q)->admission, q->responder), r);
+	decide_end(&rule, max_extra(q), decide_admission(admission_of(q), q->responder), r);
 }
 
 static void decide_often(struct question *q)
@@ -460,7 +469,9 @@ static enum explain_full full_of(const struct explain *x, const struct decide_st
 	if (c->full & DECIDE_FULL_RESERVED)
 		return EXPLAIN_FULL_RESERVED;
 	if (rule->full)
-		return x->suspected ? EXPLAIN_FULL_SHARE : EXPLAIN_FULL_POOL;
+		return x->over_quota  ? EXPLAIN_FULL_QUOTA
+		       : x->suspected ? EXPLAIN_FULL_SHARE
+				      : EXPLAIN_FULL_POOL;
 	if (decide_full_by_load(rule->limit, decide_load(rule, c), 0))
 		return EXPLAIN_FULL_LOAD;
 	return decide_candidate_rank(rule, c) ? EXPLAIN_FULL_BEFORE : EXPLAIN_FULL_NOT;
@@ -609,6 +620,7 @@ static int question_read(struct question *q)
 	size = decide_sample_size(q->pool.member_count, q->pool.sample);
 	x->sample = decide_sample_needed(q->pool.member_count, size) ? size : 0;
 	x->tries = q->asked->tries;
+	x->over_quota = q->asked->over_quota;
 	err = circumstances_read(q) ?: share_read(q);
 	if (!err)
 		err = members_read(q);

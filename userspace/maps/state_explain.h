@@ -28,6 +28,7 @@ struct explain_asked {
 	uint32_t family;                   /* PINTLE_FAMILY_*: one of these */
 	uint32_t class_id;                 /* of the pool's classes */
 	bool forbidden;                    /* the client may not connect */
+	bool over_quota;                   /* of the pool, which is asked first */
 	bool has_context;
 	uint32_t context_bytes; /* with has_context: in place of the binding's */
 	uint64_t now_ns;
@@ -65,6 +66,7 @@ const char *explain_preference_name(enum explain_preference p);
 	X(CONNECTIONS, "connections") /* the class has all there that it may have */               \
 	X(RESERVED, "reserved")       /* for classes of higher priority */                         \
 	X(POOL, "pool")               /* the class has all in the pool that it may have */         \
+	X(QUOTA, "quota")             /* the tenant has all that it may have */                    \
 	X(SHARE, "share")             /* so has the session, which comes back without a pause */   \
 	X(LOAD, "load")               /* has reached the limit */                                  \
 	X(BEFORE, "was full")         /* it had reached the limit, and has no room yet */
@@ -135,9 +137,10 @@ struct explain {
 	 * these bounds is left for sessions that are not over their share. */
 	uint32_t places;
 	uint64_t sessions;
-	uint32_t open;  /* connections of this session */
-	bool over;      /* these are more than its share */
-	bool suspected; /* it comes back without a pause, and gets no more than its share */
+	uint32_t open;   /* connections of this session */
+	bool over;       /* these are more than its share */
+	bool over_quota; /* its tenant has all that it may have */
+	bool suspected;  /* it comes back without a pause, and gets no more than its share */
 	/* How much more load the chosen one could have, and be chosen all the same, and not be full
 	 * for the class; false: it is left to chance, or there is no other. */
 	bool has_margin;

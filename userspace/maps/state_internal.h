@@ -7,6 +7,7 @@
  *   state_explain.c   the rule, run on what the maps say
  *   state_session.c   bindings; the session that makes most of a pool's connections
  *   state_key.c       session keys as text, and back
+ *   state_tenant.c    what tenants have, and may have
  *   state_setting.c   keys of pools that were set, and the daemon's verdicts on them
  *   state_names.c     names of states and reasons; texts from maps
  */
@@ -48,6 +49,9 @@ int state_read_endpoints(const struct maps *m, struct state *s, struct state_poo
 /** Fills s->settings, in the order of s->pools, which are there already, and s->reload. Returns 0
  * or -errno. */
 int state_read_settings(const struct maps *m, struct state *s);
+
+/** Fills the pools' sums of tenants. Returns 0 or -errno. */
+int state_read_tenants(const struct maps *m, struct state *s);
 
 /** Fills p->largest and p->largest_share, if a session makes most of the pool's connections.
  * Returns 0 or -errno. */

@@ -713,6 +713,17 @@ bool state_client_session(const struct state_pool *p, const struct state_client 
 	return true;
 }
 
+void state_client_tenant(const struct state_pool *p, const struct state_client *c,
+			 struct pintle_session_key *key)
+{
+	struct pintle_session_key found;
+
+	*key = (struct pintle_session_key){0};
+	if (key_of_client(c, p->tenant_key & 0xff, p->tenant_key >> 8 & 0xff,
+			  p->tenant_key >> 16 & 0xff, &found))
+		*key = found;
+}
+
 bool state_client_group(const struct state_pool *p, const struct state_client *c,
 			struct pintle_session_key *key)
 {

@@ -106,6 +106,7 @@ struct command {
 	X(pools)                                                                                   \
 	X(endpoints)                                                                               \
 	X(sessions)                                                                                \
+	X(tenants)                                                                                 \
 	X(stats)                                                                                   \
 	X(events)                                                                                  \
 	X(diff)                                                                                    \

@@ -27,7 +27,8 @@ struct explanation {
 	bool access_known; /* the client is named, so the pool's access can judge it */
 	bool forbidden;
 	uint32_t class_id;
-	enum state_giver by;            /* of the class; nobody: --class was given */
+	struct state_tenant tenant; /* of the pool that is asked; kind NONE: none, or not known */
+	enum state_giver by;        /* of the class; nobody: --class was given */
 	const struct state_pool *asked; /* the pool whose frontend the client asks for */
 	uint32_t tier;                  /* enum tier: what `pool` is to it */
 	bool diverts; /* a fallback that is full would send it to the overload responder */
@@ -107,6 +108,7 @@ static const char *const fulls[EXPLAIN_FULL_COUNT] = {
 	[EXPLAIN_FULL_RESERVED] = "full: reserved",
 	[EXPLAIN_FULL_POOL] = "full: pool",
 	[EXPLAIN_FULL_SHARE] = "full: share",
+	[EXPLAIN_FULL_QUOTA] = "full: quota",
 	[EXPLAIN_FULL_LOAD] = "full: load",
 	[EXPLAIN_FULL_BEFORE] = "full: was full",
 };
@@ -196,8 +198,8 @@ static const struct column columns[] = {
 	{.key = "full",
 	 COLUMN(full),
 	 .help = "text: why it is full for the class: connections, reserved, pool (the class has all "
-		 "connections there that it may have), share (the session has its own, and comes back "
-		 "without a pause), load, was full (has no room again yet); null: it is not"},
+		 "connections there that it may have), quota (the tenant has), share (the session has its "
+		 "own, and comes back without a pause), load, was full (has no room again yet); null: it is not"},
 	{.heading = "STATE", COLUMN(state_text)},
 	{.key = "due",
 	 COLUMN(due),
@@ -547,6 +549,10 @@ static void print_told_no(const struct explanation *e, const char *who)
 
 	printf("%s: %s would be %s: ", e->pool->name, who,
 	       diverted ? "answered by the overload responder" : "refused");
+	if (x->over_quota) {
+		printf("its tenant has all that it may have\n");
+		return;
+	}
 	if (x->suspected) {
 		printf("it comes back without a pause, and has its share\n");
 		return;
@@ -679,6 +685,17 @@ static void print_access(const struct explanation *e)
 			       : "--source");
 }
 
+static void print_tenant(const struct explanation *e)
+{
+	if (!e->tenant.key.session.kind)
+		return;
+	printf("  tenant, by %s: %llu connections in flight", key_name(e->tenant.key.session.kind),
+	       (unsigned long long)e->tenant.in_flight);
+	if (e->tenant.quota.connections)
+		printf(", of %u that it may have", e->tenant.quota.connections);
+	printf("%s\n", e->x->over_quota ? "; it gets no further one now" : "");
+}
+
 static void print_share(const struct explanation *e)
 {
 	const struct explain *x = e->x;
@@ -775,6 +792,7 @@ static int explain_text(const struct explanation *e)
 	print_tier(e);
 	print_choice(e);
 	print_class(e);
+	print_tenant(e);
 	print_share(e);
 	print_access(e);
 	print_bound(e);
@@ -902,6 +920,7 @@ static int explain_json(const struct explanation *e)
 	cJSON_AddItemToObject(o, "open", x->places ? json_count(x->open) : cJSON_CreateNull());
 	cJSON_AddBoolToObject(o, "over", x->over);
 	cJSON_AddBoolToObject(o, "suspected", x->suspected);
+	cJSON_AddBoolToObject(o, "over_quota", x->over_quota);
 	cJSON_AddItemToObject(o, "margin", load_or_null((double)x->margin, x->has_margin));
 	cJSON_AddBoolToObject(o, "daemon_alive", e->state->daemon_alive);
 	cJSON_AddItemToObject(o, "newest_age_seconds",
@@ -942,6 +961,7 @@ static const struct {
 	{"open", "connections of this session; null, as the two above: nothing is shared"},
 	{"over", "bool: these are more than its share, so that its bounds are lower"},
 	{"suspected", "bool: it comes back without a pause, and has its share"},
+	{"over_quota", "bool: its tenant has all that it may have"},
 	{"margin", "how much higher the chosen one's load could be; null: left to chance"},
 	{"newest_age_seconds", "age of the newest score"},
 	{"candidates", "list of the objects below"},
@@ -1005,6 +1025,7 @@ static int explain_other(struct explanation *e, const struct maps *m, const stru
 	if (!tier_find(e, tier, &to.pool))
 		return 0;
 	to.tier = tier;
+	question.over_quota = asked->over_quota && tier < TIER_FALLBACK;
 	to.class_id = e->asked->others[tier - 1].class_of[e->class_id % PINTLE_MAX_CLASSES];
 	if (!state_client_session(to.pool, c, &question.session))
 		question.session = (struct pintle_session_key){0};
@@ -1020,6 +1041,19 @@ static int explain_other(struct explanation *e, const struct maps *m, const stru
 	explain_free(*x);
 	*x = TAKE_PTR(there);
 	return 0;
+}
+
+/* Only a pool in mode enforce holds tenants to their quotas. */
+static void tenant_judge(struct explanation *e, const struct maps *m, const struct state_client *c,
+			 struct explain_asked *asked)
+{
+	struct pintle_affinity_key key = {.pool = e->pool->id,
+					  .pool_generation = e->pool->generation};
+
+	if (e->pool->mode != PINTLE_MODE_ENFORCE || !e->pool->tenant_key)
+		return;
+	state_client_tenant(e->pool, c, &key.session);
+	asked->over_quota = state_tenant_full(m, &key, asked->now_ns, &e->tenant);
 }
 
 /* Runs the rule of the pool that is asked, and of the others to which the connection may go, as
@@ -1042,6 +1076,7 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 	e->forbidden = e->access_known &&
 		       state_client_forbidden(m, e->pool, c, asked->family, port_of(e->pool));
 	asked->forbidden = e->forbidden;
+	tenant_judge(e, m, c, asked);
 	if (e->pool->mode != PINTLE_MODE_OFF && !e->pool->passes && share &&
 	    asked->session.kind != PINTLE_KEY_NONE && tier_canary_takes(&asked->session, share, 0))
 		status = explain_other(e, m, c, asked, TIER_CANARY, &x);

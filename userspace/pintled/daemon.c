@@ -32,6 +32,7 @@
 #include "register.h"
 #include "settings.h"
 #include "telemetry.h"
+#include "tenants.h"
 
 /* The heartbeat must always be much younger than any pool's staleness limit; and readers take a
  * heartbeat older than STATE_HEARTBEAT_NS for a dead daemon. */
@@ -173,6 +174,7 @@ static void on_housekeeping(uv_timer_t *timer)
 	if (d->rounds % RECONCILE_ROUNDS == 0) {
 		daemon_reconcile(d);
 		bindings_walk(d->bindings);
+		tenants_settle(d->maps);
 	}
 	if (d->rounds % LOOK_ROUNDS == 0) {
 		oneshot_refresh(d->oneshot);

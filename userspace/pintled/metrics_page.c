@@ -190,6 +190,9 @@ POOL_VALUE(value_largest_session, s->largest_share)
 POOL_VALUE(value_bindings, BINDINGS(s)->held)
 POOL_VALUE(value_bindings_evicted, BINDINGS(s)->evicted)
 POOL_VALUE(value_retries, BINDINGS(s)->retry_suspected)
+POOL_VALUE(value_tenants, s->tenants)
+POOL_VALUE(value_tenants_in_flight, s->tenants_in_flight)
+POOL_VALUE(value_tenants_refused, s->tenants_refused)
 POOL_VALUE(value_ready_endpoints, s->ready_count)
 POOL_VALUE(value_endpoints, s->endpoint_count)
 POOL_COUNTS(value_mode, s->mode == k, PINTLE_MODE_COUNT, mode_name)
@@ -492,6 +495,14 @@ static const struct row {
 	{POOL(COUNTER, "pintle_verdict_changes_total", value_verdict_changes),
 	 .family.help =
 		 "Classes that the classifier has given to sessions, first ones and others."},
+	{POOL(GAUGE, "pintle_tenants", value_tenants),
+	 .family.help = "Tenants that have connections, or had some in the last ten minutes.",
+	 .family.more = "0 without `tenants`; `pintle tenants` shows each."},
+	{POOL(GAUGE, "pintle_tenants_in_flight", value_tenants_in_flight),
+	 .family.help = "Connections in flight of all tenants of a pool with quotas."},
+	{POOL(COUNTER, "pintle_tenants_refused_total", value_tenants_refused),
+	 .family.help = "Connections that a tenant's quota did not let in.",
+	 .family.more = "Kernel's lifetime."},
 	{NODE(GAUGE, "pintle_pool_saturation", value_saturation, "pool"),
 	 .family.help = "Mean over the endpoints of max(waiting / queueDepth, kv / kvCache); "
 			"from 1 on the pool is saturated.",

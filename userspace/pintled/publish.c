@@ -23,6 +23,7 @@
 #include "../policy/work.h"
 #include "register.h"
 #include "server_cgroups.h"
+#include "tenants.h"
 #include "traits.bpf.h"
 
 /* ---- pools ----------------------------------------------------------------------- */
@@ -186,6 +187,9 @@ static int put_pool(const struct maps *m, const struct config *all, const struct
 		v->max_extra_load = milli(c->stickiness.max_extra_load);
 	}
 	v->staleness_ns = c->saturation.staleness_ns;
+	if (c->tenants.kind)
+		v->tenant_key = c->tenants.kind | (__u32)c->tenants.bits_v4 << 8 |
+				(__u32)c->tenants.bits_v6 << 16;
 	v->departure = milli(c->weights.running);
 	v->requests = c->requests;
 	v->follow = c->follow;
@@ -476,7 +480,9 @@ int publish(const struct maps *m, int netns_fd, const struct config *c,
 
 	/* Then the pools and frontends, by which connections are decided, each in one step. */
 	m->node->daemonless_ns = c->daemonless_ns;
-	err = put_pools(m, c, former, p);
+	err = tenants_publish(m, c, p);
+	if (!err)
+		err = put_pools(m, c, former, p);
 	if (!err)
 		err = frontends_put(m, &old, &wanted);
 	if (!err)

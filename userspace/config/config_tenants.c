@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config_tenants.c - what makes a pool's tenants, and what each may have. */
+#include "config_internal.h"
+#include "traits.bpf.h"
+#include "../base/util.h"
+#include "../maps/names.h"
+
+/* A prefix without a length is one address. */
+static bool source_key(const char *text, struct pintle_session_key *out)
+{
+	char with_port[ADDR_TEXT_SIZE];
+	struct frontend_addr f;
+
+	snprintf(with_port, sizeof(with_port), strchr(text, ':') ? "[%.48s]:1" : "%.48s:1", text);
+	if (addr_parse_frontend(with_port, &f, NULL))
+		return false;
+	out->prefix_bits = f.prefix_bits;
+	memcpy(out->id, f.prefix.bytes, sizeof(out->id));
+	return true;
+}
+
+bool config_tenant_key(const struct config_pool *p, const char *tenant,
+		       struct pintle_session_key *out)
+{
+	struct pintle_session_key key = {.kind = p->tenants.kind, .prefix_bits = 128};
+	const uint64_t id[2] = {1, client_id(tenant)};
+
+	if (key.kind == PINTLE_KEY_SOURCE) {
+		if (!source_key(tenant, &key))
+			return false;
+	} else {
+		memcpy(key.id, id, sizeof(key.id));
+	}
+	*out = key;
+	return true;
+}
+
+/* The bits of an address of this family that make a tenant. */
+static unsigned int bits_of(const struct config_tenants *t, const struct pintle_session_key *key)
+{
+	struct addr ip;
+
+	memcpy(ip.bytes, key->id, sizeof(ip.bytes));
+	return addr_is_v4(&ip) ? 96U + t->bits_v4 : t->bits_v6;
+}
+
+static void check_tenant(const struct config_pool *p, const char *tenant, const struct yaml_node *n,
+			 struct yaml_report *r)
+{
+	const struct yaml_node *place = yaml_node_towards(n, "tenant", NULL);
+	struct pintle_session_key key;
+
+	if (p->tenants.kind == PINTLE_KEY_ACCOUNT && !strchr(tenant, '/'))
+		yaml_report_error(r, place->line, place->column,
+				  "tenant is \"%s\", which is no service account; write "
+				  "NAMESPACE/NAME",
+				  tenant);
+	if (p->tenants.kind != PINTLE_KEY_SOURCE)
+		return;
+	if (!config_tenant_key(p, tenant, &key))
+		yaml_report_error(r, place->line, place->column,
+				  "tenant is \"%s\", which is no address, and no prefix of "
+				  "addresses; write one, such as 10.9.0.7",
+				  tenant);
+	else if (key.prefix_bits != bits_of(&p->tenants, &key))
+		yaml_report_error(r, place->line, place->column,
+				  "tenant %s is longer or shorter than a tenant, which has /%u "
+				  "(IPv4) or /%u (IPv6); write one of that length, or another `by`",
+				  tenant, p->tenants.bits_v4, p->tenants.bits_v6);
+}
+
+/* What tells tenants apart must be something that clients cannot choose. */
+static bool may_be_by(const struct config_pool *p)
+{
+	uint32_t kind = p->tenants.kind;
+
+	return hook_sees(p->decided_by, kind) &&
+	       (kind == PINTLE_KEY_SOURCE || kind == PINTLE_KEY_CGROUP ||
+		kind == PINTLE_KEY_NAMESPACE || kind == PINTLE_KEY_ACCOUNT);
+}
+
+static void check_quota(const struct config_quota *q, const struct yaml_node *n,
+			struct yaml_report *r)
+{
+	const struct yaml_node *burst = yaml_node_get(n, "burst");
+
+	if (n && n->kind == YAML_MAP && burst && !q->interval_ns)
+		yaml_report_warning(r, burst->line, burst->column,
+				    "burst has no effect without rate; write rate, such as 10/s");
+}
+
+void config_tenants_check(const struct config_pool *p, const struct yaml_node *n,
+			  struct yaml_report *r)
+{
+	const struct yaml_node *tenants = yaml_node_get(n, "tenants");
+	const struct yaml_node *by = yaml_node_towards(n, "tenants", "by");
+	const struct yaml_node *rule = yaml_node_at(yaml_node_get(tenants, "rules"), 0);
+
+	if (!tenants || tenants->kind != YAML_MAP || !p->tenants.kind)
+		return;
+	if (!may_be_by(p)) {
+		yaml_report_error(r, by->line, by->column,
+				  "tenants.by is %s, which tells no tenants apart for endpoints "
+				  "with %s; write %s",
+				  key_name(p->tenants.kind),
+				  p->reach == PINTLE_REACH_LISTENER ? "listen" : "address",
+				  p->reach == PINTLE_REACH_LISTENER
+					  ? "source, source/V4BITS or source/V4BITS/V6BITS"
+					  : "one of source, cgroup, namespace, serviceAccount");
+		return;
+	}
+	check_quota(&p->tenants.each, tenants, r);
+	for (size_t i = 0; i < p->tenants.rule_count; i++, rule = rule->next) {
+		check_quota(&p->tenants.rules[i].quota, rule, r);
+		if (p->tenants.rules[i].tenant)
+			check_tenant(p, p->tenants.rules[i].tenant, rule, r);
+	}
+}
+
+void config_tenants_free(struct config_pool *p)
+{
+	for (size_t i = 0; i < p->tenants.rule_count; i++)
+		free(p->tenants.rules[i].tenant);
+	free(p->tenants.rules);
+}
