@@ -350,7 +350,7 @@ def test_killed(node, hook):
         w.up()
     w.ask()
     assert w.results()["answered"] == 2, w.results()
-    assert w.daemon.metric("pintle_overload_open") == 0
+    wait_for(lambda: w.daemon.metric("pintle_overload_open") == 0)
 
 
 @case(each=HOOKS)
