@@ -98,8 +98,10 @@ static uint64_t map_bytes(const struct bpf_map *map)
 	case BPF_MAP_TYPE_ARRAY:
 	case BPF_MAP_TYPE_PERCPU_ARRAY:
 		return entries * value;
-	case BPF_MAP_TYPE_HASH: /* elements as they come: BPF_F_NO_PREALLOC */
-		return buckets * bucket;
+	case BPF_MAP_TYPE_HASH:
+		if (bpf_map__map_flags(map) & BPF_F_NO_PREALLOC)
+			return buckets * bucket; /* elements as they come */
+		/* fallthrough */
 	case BPF_MAP_TYPE_LRU_HASH:
 		return buckets * bucket + entries * (element + key + value);
 	case BPF_MAP_TYPE_ARRAY_OF_MAPS:
