@@ -99,11 +99,11 @@ static uint64_t map_bytes(const struct bpf_map *map)
 	case BPF_MAP_TYPE_PERCPU_ARRAY:
 		return entries * value;
 	case BPF_MAP_TYPE_HASH:
-		if (bpf_map__map_flags(map) & BPF_F_NO_PREALLOC)
-			return buckets * bucket; /* elements as they come */
-		/* fallthrough */
 	case BPF_MAP_TYPE_LRU_HASH:
-		return buckets * bucket + entries * (element + key + value);
+		/* Without that flag elements are allocated with the map. */
+		return buckets * bucket + (bpf_map__map_flags(map) & BPF_F_NO_PREALLOC
+						   ? 0
+						   : entries * (element + key + value));
 	case BPF_MAP_TYPE_ARRAY_OF_MAPS:
 	case BPF_MAP_TYPE_SOCKMAP:
 		return entries * pointer;

@@ -12,6 +12,7 @@ well under 100 ms: few imports, one thread.
 
 Paths:  /metrics    the page, with the status that was set
         /health     the status that was set
+        /v1/models  the models that were set; else the server's name
         /hold       no answer until "release"
         /bytes/N    N bytes
         /head       the request's head, as it came
@@ -104,6 +105,7 @@ class Server:
         self.held = False       # every answer waits for "release"
         self.late = False       # reads nothing from a connection that waits for "release"
         self.health = 200       # status of the answer to /health; 0: none
+        self.models = None      # names on /v1/models; None: no list
         self.checks = 0         # requests for /health
 
     # -- sockets -------------------------------------------------------------
@@ -189,6 +191,10 @@ class Server:
             if self.health:
                 self.send(c, self.health, b"")
             return
+        if path == "/v1/models":
+            listed = json.dumps({"object": "list", "data": [{"id": m, "object": "model"} for m in self.models or ()]})
+            self.send(c, 200, listed.encode() if self.models else self.name.encode())
+            return
         self.requests += 1
         if not c.counted:
             c.counted = True
@@ -242,10 +248,10 @@ class Server:
         self.signals.update(values)
 
     def do_be(self, **values):
-        """Attributes: page, status, ready, silent, reset, stall, cut, held, late, health."""
+        """Attributes: page, status, ready, silent, reset, stall, cut, held, late, health, models."""
         for key, value in values.items():
             if key not in ("page", "status", "ready", "silent", "reset", "stall", "cut", "held", "late",
-                           "health"):
+                           "health", "models"):
                 raise KeyError(key)
             setattr(self, key, value)
 

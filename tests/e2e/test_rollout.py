@@ -115,7 +115,7 @@ def test_spills(node, hook):
                 world.pool(far, "far", 2, frontends=[], classes=[{"name": "other"}, {"name": "all", "limit": 3,
                                                                       "admission": "refuse"}]))
     pool = world.cli("pools")[0]
-    assert pool["fallback"] == [{"pool": "near"}, {"pool": "far"}], pool
+    assert pool["fallback"] == [{"pool": "near", "fits": True}, {"pool": "far", "fits": True}], pool
     assert world.ask() == "s0"
     fill(*own)
     told = world.cli("explain", "own", *world.who())
@@ -135,6 +135,37 @@ def test_spills(node, hook):
     assert not decisions(world, "near") and (served(world, "near"), served(world, "far")) == (2, 1)
     empty(*own)
     assert world.ask() == "s0"
+
+
+@case(each=tuple(HOOKS))
+def test_models_that_differ(node, hook):
+    """Nothing goes to a pool whose servers have none of the models, whatever a reload says, until they have one. A
+    server without a list, or with nonsense in its place, changes nothing."""
+    world = HOOKS[hook](node)
+    own, near = (world.servers(1) for _ in range(2))
+    own[0].be(models=["llama", "llama:sql"])
+    near[0].be(models=["qwen"])
+    pools = (world.pool(own, "own", 0, fallback=["near"], **LIMITED), world.pool(near, "near", 1))
+
+    def fits():
+        return world.cli("pools")[0]["fallback"][0]["fits"]
+
+    world.start(*pools)
+    wait_for(lambda: not fits(), 20)
+    said = world.cli("status")[0]["warnings"]
+    assert ["pool own names near, whose servers have none of its models (/v1/models): no connection goes there"] == said
+    fill(*own)
+    assert is_refused(world.ask)
+    assert world.cli("explain", "own", *world.who())["outcome"] == "refused"
+    world.reload(*pools, world.pool(world.servers(1), "third", 2))
+    wait_for(lambda: len(world.cli("pools")) == 3)
+    assert not fits() and is_refused(world.ask)
+    near[0].be(models=None)
+    near[0].be(models=["qwen", "llama:sql"])
+    wait_for(fits, 30)
+    assert world.ask() == near[0].name
+    assert "serves a model of it" in world.daemon.log()
+
 
 
 @case(each=tuple(HOOKS))
@@ -177,7 +208,7 @@ def test_canary(node, hook):
     world = HOOKS[hook](node)
     own, canary = world.servers(1), world.servers(1)
     world.start(world.pool(own, "own", 0, canary={"pool": "canary", "percent": 30}), world.pool(canary, "canary", 1))
-    assert world.cli("pools")[0]["canary"] == {"pool": "canary", "share": 0.3}
+    assert world.cli("pools")[0]["canary"] == {"pool": "canary", "fits": True, "share": 0.3}
 
     def split():
         found = {i: world.ask(i) for i in range(1, 61)}

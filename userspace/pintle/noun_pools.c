@@ -240,6 +240,7 @@ static cJSON *other_json(const struct state *s, const struct pintle_other *o)
 		return cJSON_CreateNull();
 	json = cJSON_CreateObject();
 	cJSON_AddStringToObject(json, "pool", to->name);
+	cJSON_AddBoolToObject(json, "fits", o->checked);
 	return json;
 }
 
@@ -365,10 +366,12 @@ static const struct column columns[] = {
 	{.key = "access_rules",
 	 COLUMN(access_rules),
 	 .help = "rules of which one must match a client; null: anybody may connect"},
-	{.key = "fallback", COLUMN(fallback), .help = "list of {pool}: pools that it spills to"},
+	{.key = "fallback",
+	 COLUMN(fallback),
+	 .help = "list of {pool, fits (bool: no list of models speaks against it)}: pools that it spills to"},
 	{.key = "canary",
 	 COLUMN(canary),
-	 .help = "{pool, share (0..1)}: which gets a part of its sessions; null: none"},
+	 .help = "{pool, fits, share (0..1)}: which gets a part of its sessions; null: none"},
 	{.key = "staleness_seconds",
 	 COLUMN(staleness_seconds),
 	 .help = "after which a score is not believed"},

@@ -236,6 +236,20 @@ static bool named_by_another(const struct state *s, const struct state_pool *p)
 	return false;
 }
 
+static void other_warnings(cJSON *list, const struct state *s, const struct state_pool *p)
+{
+	for (size_t i = 0; i < PINTLE_MAX_OTHERS; i++) {
+		const struct pintle_other *o = &p->others[i];
+		const struct state_pool *other = o->checked ? NULL : state_pool_find(s, &o->pool);
+
+		if (other)
+			warn(list,
+			     "pool %s names %s, whose servers have none of its models "
+			     "(/v1/models): no connection goes there",
+			     p->name, other->name);
+	}
+}
+
 static void pool_warnings(cJSON *list, const struct cli *cli, const struct state *s)
 {
 	(void)cli;
@@ -252,6 +266,7 @@ static void pool_warnings(cJSON *list, const struct cli *cli, const struct state
 			     without_endpoints(p));
 		if (!p->frontend_count && !named_by_another(s, p))
 			warn(list, "pool %s has no frontend: no connection comes to it", p->name);
+		other_warnings(list, s, p);
 		if (p->mode >= PINTLE_MODE_COUNT)
 			warn(list, "pool %s has a mode that this program does not know: %u",
 			     p->name, p->mode);

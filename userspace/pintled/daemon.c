@@ -22,6 +22,7 @@
 #include "pass.h"
 #include "oneshot.h"
 #include "order.h"
+#include "models.h"
 #include "overload.h"
 #include "pods.h"
 #include "poll.h"
@@ -70,6 +71,7 @@ struct daemon {
 	struct judge *judge;
 	struct oneshot *oneshot;
 	struct orders *orders;
+	struct models *models;
 	struct overload *overload;
 	struct cluster *cluster; /* NULL: no Kubernetes */
 	uint64_t found_hash;     /* of the cluster's pools in the current configuration */
@@ -265,6 +267,7 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 	oneshot_configure(d->oneshot, c, p);
 	clients_configure(d->clients, c);
 	overload_configure(d->overload, c, p);
+	models_configure(d->models, c, p);
 	audit_configure(d->audit, c, p);
 	pass_configure(attachment_pass(d->attachment), c, p);
 	judge_configure(d->judge, c, p);
@@ -482,6 +485,7 @@ static int daemon_configure(struct daemon *d)
 		return err;
 	clients_configure(d->clients, d->config);
 	overload_configure(d->overload, d->config, d->publication);
+	models_configure(d->models, d->config, d->publication);
 	audit_configure(d->audit, d->config, d->publication);
 	pass_configure(attachment_pass(d->attachment), d->config, d->publication);
 	judge_configure(d->judge, d->config, d->publication);
@@ -574,6 +578,8 @@ static int daemon_start(struct daemon *d)
 	if (!err)
 		err = poller_new(&d->loop, attachment_netns(d->attachment), d->maps, &d->poller);
 	if (!err)
+		err = models_new(&d->loop, attachment_netns(d->attachment), d->maps, &d->models);
+	if (!err)
 		err = orders_new(&d->orders);
 	if (!err)
 		err = overload_new(&d->loop, d->maps, attachment_netns(d->attachment),
@@ -644,6 +650,7 @@ static void daemon_stop(struct daemon *d)
 	cluster_free(d->cluster);
 	oneshot_free(d->oneshot);
 	poller_free(d->poller);
+	models_free(d->models);
 	orders_free(d->orders);
 	overload_free(d->overload);
 	clients_free(d->clients);

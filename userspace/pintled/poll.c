@@ -703,22 +703,31 @@ static int configure_probe(struct watch *w, const char *label)
 			: scraper_add(w->poller->scraper, &options, &probe_callbacks, w, &w->probe);
 }
 
-/* Sets *url, which the caller frees, to the check's URL, and *fallback; NULL where there is none.
- */
-static int check_urls(const struct config_pool *pool, const struct config_endpoint *e, char **url,
-		      char **fallback)
+int poller_server_options(const struct config_pool *pool, const struct config_endpoint *e,
+			  const char *path, struct scrape_options *out, char **url, char **fallback)
 {
+	const struct config_scrape *scrape = &pool->scrape;
 	const struct endpoint_addr *at = config_endpoint_at(e);
 	static const struct addr loopback = {
 		.bytes = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}};
 	char address[ADDR_TEXT_SIZE];
 
 	addr_format(at->any_ip ? &loopback : &at->ip, at->port, address);
-	if (asprintf(url, "%s://%s%s", pool->scrape.scheme, address, pool->health.path) < 0) {
+	if (asprintf(url, "%s://%s%s", scrape->scheme, address, path) < 0) {
 		*url = NULL;
 		return -ENOMEM;
 	}
 	*fallback = at->any_ip ? at_v6(*url) : NULL;
+	*out = (struct scrape_options){
+		.url = *url,
+		.fallback_url = *fallback,
+		.credentials_file = elsewhere(e) ? NULL : scrape->credentials_file,
+		.ca_file = scrape->ca_file,
+		.cert_file = elsewhere(e) ? NULL : scrape->cert_file,
+		.key_file = elsewhere(e) ? NULL : scrape->key_file,
+		.server_name = scrape->server_name,
+		.timeout_ns = scrape->timeout_ns,
+	};
 	return 0;
 }
 
@@ -731,34 +740,24 @@ static void check_start(struct watch *w)
 		      m->health[w->ref.id].unfit, &terms, monotonic_ns());
 }
 
-/* Where the page comes from the same port, the check has the same access. */
 static int configure_check(struct watch *w, const char *label)
 {
-	const struct config_scrape *scrape = &w->pool->scrape;
 	const struct config_health *health = &w->pool->health;
 	_cleanup_free_ char *url = NULL, *fallback = NULL;
-	struct scrape_options options = {
-		.credentials_file = elsewhere(w->endpoint) ? NULL : scrape->credentials_file,
-		.ca_file = scrape->ca_file,
-		.cert_file = elsewhere(w->endpoint) ? NULL : scrape->cert_file,
-		.key_file = elsewhere(w->endpoint) ? NULL : scrape->key_file,
-		.server_name = scrape->server_name,
-		.label = label,
-		.interval_ns = health->interval_ns,
-		.timeout_ns = health->timeout_ns,
-		.expect = (unsigned int)health->expect,
-	};
+	struct scrape_options options;
 	int err;
 
 	if (!health->path) {
 		scraper_remove(TAKE_PTR(w->check));
 		return 0;
 	}
-	err = check_urls(w->pool, w->endpoint, &url, &fallback);
+	err = poller_server_options(w->pool, w->endpoint, health->path, &options, &url, &fallback);
 	if (err)
 		return err;
-	options.url = url;
-	options.fallback_url = fallback;
+	options.label = label;
+	options.interval_ns = health->interval_ns;
+	options.timeout_ns = health->timeout_ns;
+	options.expect = (unsigned int)health->expect;
 	if (w->check)
 		return scraper_set_options(w->check, &options);
 	check_start(w);

@@ -46,6 +46,13 @@ bool poller_first_round_over(const struct poller *p);
  * does not report the end of a listener that the daemon found, until a decision runs into it. For
  * an endpoint that keeps disagreeing, this returns true ever less often. */
 bool poller_suspects_listener(struct poller *p);
+/** Sets *out to ask `path` of the endpoint's own server, by scrape.scheme; with the pool's
+ * credential and certificate only where the metrics page comes from the same port. Its label and
+ * interval are the caller's to fill in. Returns 0; or -ENOMEM. The caller frees *url and *fallback,
+ * whatever is returned, once *out is used. */
+int poller_server_options(const struct config_pool *pool, const struct config_endpoint *e,
+			  const char *path, struct scrape_options *out, char **url,
+			  char **fallback);
 /** By endpoint id. Owned by the poller, valid until the next poller_configure(); NULL for an id
  * that is not polled. */
 const struct poll_counters *poller_counters(const struct poller *p, uint32_t endpoint);

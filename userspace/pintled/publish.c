@@ -44,13 +44,17 @@ static void set_ejection(struct pintle_pool *v, const struct config_pool *c)
 	v->eject_max_ns = c->ejection.max_time_ns;
 }
 
-/* What order.c found out about the pool holds on; the order, while the members are the same. */
+/* What order.c and models.c found out about the pool holds on; the order, while the members are the
+ * same. */
 static void keep_findings(struct pintle_pool *v, const struct pintle_pool *from)
 {
 	if (from->generation != v->generation)
 		return;
 	v->sample = from->sample;
 	v->tie = from->tie;
+	for (size_t i = 0; i < PINTLE_MAX_OTHERS; i++)
+		if (!memcmp(&v->others[i].pool, &from->others[i].pool, sizeof(v->others[i].pool)))
+			v->others[i].checked = from->others[i].checked;
 	for (size_t i = 0; i < v->class_count; i++)
 		if (v->class_of[i].places && from->class_of[i].places)
 			v->class_of[i].places = from->class_of[i].places;
