@@ -1060,8 +1060,8 @@ struct pintle_conn {
 #define PINTLE_CONNECT_REPORTED   0x4  /* the end of the connection was reported */
 #define PINTLE_CONNECT_APART      0x8  /* in a network of a user namespace: not counted */
 #define PINTLE_CONNECT_SESSION    0x10 /* counts as open in its session's binding */
-#define PINTLE_CONNECT_SEAT       0x20 /* the socket has an entry in `seats` */
 #define PINTLE_CONNECT_DIVERTED   0x20 /* `address` is the overload responder's; no generation */
+#define PINTLE_CONNECT_SEAT       0x40 /* the socket has an entry in `seats` */
 
 struct pintle_hint {
 	__u8 session[16]; /* hash of the session's hint; 0: none */

@@ -16,13 +16,14 @@ ENDPOINT_KEYS = {
     "pool", "name", "address", "state", "waiting", "running", "kv_cache", "gpu", "age_seconds",
     "load", "in_flight", "direct", "share",
 }
+QUOTAS = {"by": "source", "connections": 100}  # so that there are tenants
 NOUNS = ("status", "pools", "endpoints", "sessions", "tenants", "stats", "version")
 
 
 @case(each=NOUNS)
 def test_nouns_are_json(node, noun):
     """Each noun prints an array of objects with snake_case keys; with and without a daemon."""
-    daemon = node.steer(node.servers(2))
+    daemon = node.steer(node.servers(2), tenants=QUOTAS)
     node.ask(FRONTEND["v4"])
     for _ in range(2):
         rows = node.cli(noun)
@@ -287,7 +288,7 @@ def test_help(node, word):
 def test_group_may_read(node):
     """Members of the configured group can run the nouns without any capability, except `events`."""
     servers = node.servers(2)
-    node.daemon(node.config(node.pool(servers), group="games"))
+    node.daemon(node.config(node.pool(servers, tenants=QUOTAS), group="games"))
     node.ask(FRONTEND["v4"])
     os.chmod(node.bpf_mount, 0o755)
     # The build may be in a directory that other users cannot enter.
