@@ -22,13 +22,14 @@ KEYS = {
         "saturation.staleness": ("3s", "2s"), "dcgm.interval": ("7s", "5s"),
         "follow": ("false", "true"), "startup": ("9m", "10m"), "health.interval": ("6s", "5s"),
         "health.timeout": ("3s", "2s"), "health.expect": ("204", "200"), "health.failures": ("3", "2"),
+        "slowStart": ("20s", "0s"),
     },
     "pods": {
         "stickiness.key": ("hint", "client"), "stickiness.shared": ("true", "false"),
         "ejection.failures": ("8", "3"), "ejection.time": ("11s", "10s"), "ejection.maxTime": ("6m", "5m"),
         "ejection.maxShare": ("0.4", "0.5"), "intercept": ("endpoints", "none"),
         "locality.preferSameNode": ("true", "false"), "locality.preferSameZone": ("true", "false"),
-        "locality.maxExtraLoad": ("3", "4"),
+        "locality.maxExtraLoad": ("3", "4"), "canary.percent": ("20", "5"),
     },
 }
 # Their columns in `pintle pools`.
@@ -83,7 +84,10 @@ def test_every_key(node):
     """Each key that can be set: over a reload, a restart and a death; and taken back."""
     endpoints = [{"name": f"s{i}", "listen": f"127.0.0.1:{8001 + i}"} for i in range(2)]
     node.servers(2)
-    config = node.config(*pools(node, endpoints))
+    pool, pods = pools(node, endpoints)
+    pods["canary"] = {"pool": "next", "percent": 5}
+    config = node.config(pool, pods, node.pool([], "next", frontends=[], announce=False, endpoints=[
+        {"name": "c", "address": "127.0.0.1:9003"}]))
     daemon = node.daemon(config)
     completion = node.pintle("completion", "bash").stdout
     (keys,) = (line for line in completion.splitlines() if line.startswith("\treset,1) "))
