@@ -107,6 +107,8 @@ def test_connections_in_the_pool(node, hook):
     assert 1 <= len(held) <= 5, len(held)
     wait_for(lambda: is_refused(lambda: held.append(world.connect())))
     assert len(held) == 5
+    assert world.daemon.metric("pintle_class_in_flight", pool="pool", **{"class": "batch"}) == 5
+    assert world.daemon.metric("pintle_class_in_flight", pool="pool", **{"class": "interactive"}) == 0
     told = world.told()
     assert (told["pool_in_flight"], told["pool_connections"]) == (5, 5), told
     assert "5 connections in the pool, of 5" in world.side.pintle("explain", "pool", "--class", "batch").stdout

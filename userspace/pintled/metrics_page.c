@@ -7,6 +7,7 @@
 #include "../maps/names.h"
 #include "../maps/state.h"
 #include "../policy/minute.h"
+#include "eligible.bpf.h"
 #include "traits.bpf.h"
 #include "judge.h"
 #include "pass.h"
@@ -190,6 +191,23 @@ POOL_VALUE(value_largest_session, s->largest_share)
 POOL_VALUE(value_bindings, BINDINGS(s)->held)
 POOL_VALUE(value_bindings_evicted, BINDINGS(s)->evicted)
 POOL_VALUE(value_retries, BINDINGS(s)->retry_suspected)
+
+/* Of each class that the pool has. */
+static void value_class_in_flight(const struct page *p, const struct state_pool *s)
+{
+	for (uint32_t k = 0; k < s->class_count; k++) {
+		uint64_t n = 0;
+
+		for (size_t i = 0; i < s->endpoint_count; i++) {
+			uint32_t id = p->state->endpoints[s->first_endpoint + i].id;
+
+			n += eligible_in_flight(&p->from->maps->inflight[id].by_class[k]);
+		}
+		metrics_sample(p->out, MAX((double)(int64_t)n, 0.0), s->name, s->classes[k].name,
+			       NULL);
+	}
+}
+
 POOL_VALUE(value_tenants, s->tenants)
 POOL_VALUE(value_tenants_in_flight, s->tenants_in_flight)
 POOL_VALUE(value_tenants_refused, s->tenants_refused)
@@ -481,6 +499,9 @@ static const struct row {
 	 .family.more =
 		 "Bindings that were too old or were unbound by hand do not count. "
 		 "Kernel's lifetime. [operations.md](operations.md#limits) says which sessions can."},
+	{POOL(GAUGE, "pintle_class_in_flight", value_class_in_flight, "class"),
+	 .family.help = "Connections of the class, from the decision until they end or fail.",
+	 .family.more = "What `poolConnections` bounds. Only pools with classes. Kernel."},
 	{POOL(COUNTER, "pintle_retry_suspected_total", value_retries),
 	 .family.help =
 		 "Connections that were told no, of sessions that come back without a pause.",
