@@ -554,8 +554,8 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
 		return NULL;
 	}
-	/* Whoever is apart may have the responder's address in his own network, and answer there.
-	 */
+	/* In its own network, a caller that is apart may have the responder's address, and
+	 * answer there. */
 	if (r.outcome == PINTLE_OUTCOME_DIVERTED &&
 	    (caller->apart || !connect_divert(c, &t, tuple)))
 		r.outcome = PINTLE_OUTCOME_REFUSED;

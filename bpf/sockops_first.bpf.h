@@ -117,7 +117,7 @@ __weak __noinline int first_add(const struct first *f)
 	return 0;
 }
 
-/* Of the record of a client's socket, or of a server's. */
+/* Adds a first token by `c`, the record of a client's socket or of a server's. */
 #define FIRST_ADD(c, us)                                                                           \
 	do {                                                                                       \
 		struct first f = {(c)->endpoint,        (c)->generation, (c)->pool,                \

@@ -74,7 +74,7 @@ static void test_no_lists(void **state)
 	free(large);
 }
 
-/* Of a server with more models than are remembered nothing can be said. */
+/* A server may have more models than are remembered; then its list differs from none. */
 static void test_many_models(void **state)
 {
 	struct model_list other = list_of("{\"data\":[{\"id\":\"other\"}]}"), l;

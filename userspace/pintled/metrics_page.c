@@ -716,11 +716,11 @@ static void write_row(const struct page *p, const struct row *row)
 
 static bool pool_is_sealed(const struct config *c, const struct state_pool *s)
 {
-	for (size_t i = 0; i < c->pool_count; i++)
-		for (size_t k = 0;
-		     k < c->pools[i].endpoint_count && !strcmp(c->pools[i].name, s->name); k++)
-			if (config_endpoint_is_tls(&c->pools[i], &c->pools[i].endpoints[k]))
-				return true;
+	const struct config_pool *p = config_pool_named(c, s->name);
+
+	for (size_t i = 0; p && i < p->endpoint_count; i++)
+		if (config_endpoint_is_tls(p, &p->endpoints[i]))
+			return true;
 	return false;
 }
 
