@@ -193,7 +193,7 @@ class Server:
             return
         if path == "/v1/models":
             listed = json.dumps({"object": "list", "data": [{"id": m, "object": "model"} for m in self.models or ()]})
-            self.send(c, 200, listed.encode() if self.models else self.name.encode())
+            self.send(c, 200, listed.encode() if self.models else self.name.encode(), close)
             return
         self.requests += 1
         if not c.counted:
