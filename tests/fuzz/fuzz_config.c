@@ -70,7 +70,8 @@ static void check_endpoint(const struct config_pool *p, const struct config_endp
 	PROMISE(at->port && (at->any_ip || !addr_is_any(&at->ip)));
 	PROMISE(!e->listen.port == !!e->address.port && !e->address.any_ip);
 	PROMISE(p->reach == (e->listen.port ? PINTLE_REACH_LISTENER : PINTLE_REACH_ADDRESS));
-	PROMISE(e->metrics_url && !strncmp(e->metrics_url, "http", 4));
+	PROMISE(e->metrics_none ? !e->metrics_url && e->address.port
+				: e->metrics_url && !strncmp(e->metrics_url, "http", 4));
 	PROMISE(e->gpu_index >= -1 && e->gpu_index <= 1023);
 	PROMISE(!e->gpu_pod || strlen(e->gpu_pod) < PINTLE_TEXT_SIZE);
 }

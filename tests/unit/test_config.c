@@ -406,14 +406,14 @@ static const struct refusal refusals[] = {
 				      "  - {name: d, listen: 4, metrics: \"http://h:99999/\"}\n"
 				      "  - {name: f, listen: 6, metrics: \"http://a b/\"}"),
 	 "7:35: metrics is \"/metrics\", which is not http:// or https://; write an http:// or https:// "
-	 "URL of at most 1023 bytes\n"
+	 "URL of at most 1023 bytes, or none\n"
 	 "8:35: metrics is \"file:///etc/passwd\", which is not http:// or https://; write an http:// or "
-	 "https:// URL of at most 1023 bytes\n"
+	 "https:// URL of at most 1023 bytes, or none\n"
 	 "9:35: metrics is \"http://\", which is no valid URL; write an http:// or "
-	 "https:// URL of at most 1023 bytes\n"
-	 "10:35: metrics is \"http://h:99999/\", which is no valid URL; write an http:// or https:// URL of at most 1023 bytes\n"
+	 "https:// URL of at most 1023 bytes, or none\n"
+	 "10:35: metrics is \"http://h:99999/\", which is no valid URL; write an http:// or https:// URL of at most 1023 bytes, or none\n"
 	 "11:35: metrics is \"http://a b/\", which is no valid URL; write "
-	 "an http:// or https:// URL of at most 1023 bytes\n"},
+	 "an http:// or https:// URL of at most 1023 bytes, or none\n"},
 	{"secrets in what was meant as a URL or a file",
 	 POOL_OF("[\"10.0.0.1:80\"]",
 		 "\n  - {name: a, listen: 1, metrics: \"http//u:SECRET@h/\"}\n"
@@ -423,15 +423,15 @@ static const struct refusal refusals[] = {
 		 "  - {name: f, listen: 5, metrics: \"ftp://u:SEC//RET@h/\"}\n"
 		 "  scrape: {path: \"m?token=SECRET\", authorization: {credentialsFile: SECRET}}"),
 	 "7:35: metrics is \"...@h/\", which is not http:// or https://; write an http:// or https:// "
-	 "URL of at most 1023 bytes\n"
+	 "URL of at most 1023 bytes, or none\n"
 	 "8:35: metrics is \"http://...@h:99999/m?...\", which is no valid URL; write an http:// or "
-	 "https:// URL of at most 1023 bytes\n"
+	 "https:// URL of at most 1023 bytes, or none\n"
 	 "9:35: metrics is \"http://...\", which is no valid URL; write an http:// or "
-	 "https:// URL of at most 1023 bytes\n"
+	 "https:// URL of at most 1023 bytes, or none\n"
 	 "10:35: metrics is \"http://...\", which is no valid URL; write an http:// or "
-	 "https:// URL of at most 1023 bytes\n"
+	 "https:// URL of at most 1023 bytes, or none\n"
 	 "11:35: metrics is \"...@h/\", which is not http:// or https://; write an http:// or https:// "
-	 "URL of at most 1023 bytes\n"
+	 "URL of at most 1023 bytes, or none\n"
 	 "12:18: scrape.path is \"m?...\", which does not begin with /; write a URL's path, from / on, "
 	 "of at most 255 bytes\n"
 	 "12:69: scrape.authorization.credentialsFile is (hidden), which does not begin with /; write a "
@@ -809,6 +809,10 @@ static const struct refusal refusals[] = {
 	 "of them\n"
 	 "6:71: endpoint a has cgroup, which is for listeners on this node, and address; remove "
 	 "one of them\n"},
+	{"no page of a listener",
+	 POOL_OF("[\"10.77.0.1:8000\"]", "[{name: a, listen: \"127.0.0.1:8001\", metrics: none}]"),
+	 "6:60: endpoint a has metrics: none, which is for servers that run anywhere, and listen; "
+	 "write its page's URL, or leave metrics out\n"},
 	{"whose listeners, as they are not written",
 	 POOL_OF("[\"10.77.0.1:8000\"]",
 		 "[{name: a, listen: \"127.0.0.1:8001\", user: \"a b\", cgroup: vllm}]"),

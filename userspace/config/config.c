@@ -17,6 +17,8 @@ static int derive_metrics_url(const struct config_pool *p, struct config_endpoin
 	char address[ADDR_TEXT_SIZE];
 	uint16_t port;
 
+	if (e->metrics_none)
+		return 0;
 	if (e->metrics_url) {
 		e->metrics_own = url_address(e->metrics_url, &page, &port) && port == at->port &&
 				 (at->any_ip || !memcmp(&page, &at->ip, sizeof(page)));
@@ -31,6 +33,22 @@ static int derive_metrics_url(const struct config_pool *p, struct config_endpoin
 	}
 	e->metrics_fallback_v6 = at->any_ip;
 	return 0;
+}
+
+static void derive_page(struct config_endpoint *e)
+{
+	e->metrics_none = e->metrics_url && !strcmp(e->metrics_url, CONFIG_NO_PAGE);
+	if (!e->metrics_none)
+		return;
+	free(e->metrics_url);
+	e->metrics_url = NULL;
+}
+
+static void derive_pages(struct config *c)
+{
+	for (size_t p = 0; p < c->pool_count; p++)
+		for (size_t e = 0; e < c->pools[p].endpoint_count; e++)
+			derive_page(&c->pools[p].endpoints[e]);
 }
 
 static int derive_metrics_urls(struct config *c)
@@ -58,6 +76,7 @@ int config_read_root(struct yaml_report *r, const char *name, const struct yaml_
 	}
 	yaml_read_map(r, &config_table, root, c);
 	c->kubernetes = yaml_node_get(root, "kubernetes");
+	derive_pages(c);
 	config_hooks_derive(c, root);
 	config_classes_derive(c, root);
 	config_access_derive(c, root);

@@ -24,7 +24,9 @@ struct config_endpoint {
 	char *name;
 	struct endpoint_addr listen;
 	struct endpoint_addr address; /* never any_ip */
-	char *metrics_url; /* always set: derived from the address and scrape.path if not given */
+	char *metrics_url; /* derived from the address and scrape.path if not given; NULL: no page
+			    */
+	bool metrics_none; /* no page: the load is what the kernel sees of its connections */
 	bool metrics_own;  /* the page is at the endpoint's own address and port */
 	bool metrics_fallback_v6; /* bare port, derived URL: 127.0.0.1 first, then ::1 */
 	char *user;          /* name or number; NULL: the first listener's. With `listen` only */

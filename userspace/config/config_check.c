@@ -612,7 +612,7 @@ static void check_pages(const struct config_pool *p, const struct yaml_node *n,
 		const struct config_endpoint *e = &p->endpoints[i];
 
 		https |= is_https(p, e);
-		if (!is_https(p, e) && !stays_here(e))
+		if (!e->metrics_none && !is_https(p, e) && !stays_here(e))
 			open = open ? open : e;
 	}
 	if (p->scrape.credentials_file && open)

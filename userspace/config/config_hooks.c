@@ -92,6 +92,20 @@ static void check_owner(const struct config_endpoint *e, const struct yaml_node 
 	}
 }
 
+/* A listener is believed only once its own page was read since it listens. */
+static void check_page(const struct config_endpoint *e, const struct yaml_node *n, uint32_t reach,
+		       struct yaml_report *r)
+{
+	const struct yaml_node *place = yaml_node_towards(n, "metrics", NULL);
+
+	if (e->metrics_none && reach == PINTLE_REACH_LISTENER)
+		yaml_report_error(
+			r, place->line, place->column,
+			"endpoint %s has metrics: none, which is for servers that run "
+			"anywhere, and listen; write its page's URL, or leave metrics out",
+			endpoint_label(e));
+}
+
 static void check_endpoint(const struct config_pool *p, const struct config_endpoint *e,
 			   const struct yaml_node *n, const struct config_endpoint *first,
 			   struct yaml_report *r)
@@ -102,6 +116,7 @@ static void check_endpoint(const struct config_pool *p, const struct config_endp
 	if (n->kind != YAML_MAP)
 		return;
 	check_owner(e, n, reach, r);
+	check_page(e, n, reach, r);
 	if (reach == p->reach)
 		return;
 	if (reach) {

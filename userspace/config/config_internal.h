@@ -61,6 +61,7 @@ extern const struct yaml_type config_group_name; /* char * */
 extern const struct yaml_type config_pool_name;  /* char * */
 extern const struct yaml_type config_user;       /* char * */
 extern const struct yaml_type config_url;        /* char * */
+extern const struct yaml_type config_page;       /* char *: a URL, or CONFIG_NO_PAGE */
 extern const struct yaml_type config_url_path;   /* char * */
 extern const struct yaml_type config_serve;      /* char *: "ADDRESS:PORT"; NULL for "off" */
 extern const struct yaml_type config_listen;     /* struct endpoint_addr */
@@ -76,6 +77,9 @@ extern const struct yaml_type config_account;    /* char *: "NAMESPACE/NAME" */
 extern const struct yaml_type config_others;     /* a list of struct config_other */
 extern const struct yaml_type config_spared;     /* a list of struct config_spared */
 extern const struct yaml_type config_headers;    /* struct pintle_header[PINTLE_MAX_HEADERS] */
+
+/* An endpoint's `metrics` where there is no page. */
+#define CONFIG_NO_PAGE "none"
 
 /* The three members that struct config_stickiness has for a session key, and again for a group. */
 struct key_bits {

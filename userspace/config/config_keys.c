@@ -241,10 +241,12 @@ static const struct yaml_key config_keys[] = {
 		 "as a path below the cgroup2 root or a pattern of it, as in `clients[].cgroup`. "
 		 "It must be in or below `node.cgroup`. Without `user`, the listeners may belong "
 		 "to any user."},
-	{"pools[].endpoints[].metrics", &config_url, .max = 1023, ENDPOINT(metrics_url),
+	{"pools[].endpoints[].metrics", &config_page, .max = 1023, ENDPOINT(metrics_url),
 	 .absent = "`scrape.scheme`, the address and port, and `scrape.path`; for a port alone "
 		   "127.0.0.1, then ::1",
-	 .help = "The endpoint's metrics page."},
+	 .help = "The endpoint's metrics page. With `address`: `none` where there is no page, as at "
+		 "a provider; the load is then what the kernel sees of this node's connections to "
+		 "the endpoint."},
 	{"pools[].endpoints[].drained", &yaml_bool, .preset = "false", ENDPOINT(drained),
 	 .help = "Whether the endpoint takes no further connection, as after `pintle drain`. Its "
 		 "open connections continue."},

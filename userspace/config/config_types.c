@@ -109,6 +109,18 @@ static void url_path_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 	snprintf(buf, YAML_WANTS_SIZE, "a URL's path, from / on, of at most %.0f bytes", k->max);
 }
 
+static int read_page(struct yaml_value *v, void *field)
+{
+	return strcmp(v->text, CONFIG_NO_PAGE) ? read_url(v, field) : yaml_set_text(field, v->text);
+}
+
+static void page_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	snprintf(buf, YAML_WANTS_SIZE,
+		 "an http:// or https:// URL of at most %.0f bytes, or " CONFIG_NO_PAGE, k->max);
+}
+
+const struct yaml_type config_page = {.wants = page_wants, .read = read_page, .is_url = true};
 const struct yaml_type config_url = {.wants = url_wants, .read = read_url, .is_url = true};
 const struct yaml_type config_url_path = {
 	.wants = url_path_wants, .read = read_url_path, .is_url = true};

@@ -143,6 +143,7 @@ static void on_heartbeat(uv_timer_t *timer)
 
 	if (may_beat(d, now))
 		__atomic_store_n(&d->maps->node->heartbeat_ns, now, __ATOMIC_RELAXED);
+	poller_count(d->poller);
 	telemetry_look(d->telemetry);
 	oneshot_look(d->oneshot);
 	tell_ready(d);

@@ -640,6 +640,43 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	return NULL;
 }
 
+/* An endpoint without a page has the load of its connections that came through this node. A page
+ * with that many running requests would say the same; so the rule weighs it as it weighs others. */
+static void watch_count(struct watch *w)
+{
+	struct pintle_score score = {0};
+	struct signals signals = {0};
+	uint32_t extra = locality_extra(&w->pool->locality, w->endpoint->place);
+	uint64_t opened;
+
+	scores_count(&w->poller->m->inflight[w->ref.id], &opened, &w->inflight, &w->pending);
+	w->begun_ns = monotonic_ns();
+	signals.present[SIGNAL_RUNNING] = true;
+	signals.value[SIGNAL_RUNNING] = own_requests(w);
+	score_compute(&signals, gpu_figures(w->poller, w->pool, w->endpoint).utilization,
+		      &w->pool->weights, &w->pool->saturation, &score);
+	for (size_t i = 0; i < PINTLE_MAX_CLASSES; i++)
+		score.model[i].published = locality_add(score.model[i].published, extra);
+	/* No page says how many run. */
+	score.flags &= ~(uint32_t)PINTLE_SIGNAL_RUNNING;
+	score.running = 0;
+	score.generation = w->ref.generation;
+	score.rate = watch_rate(w);
+	score.scraped_ns = w->begun_ns;
+	score.inflight = w->inflight;
+	score.pending = w->pending;
+	store_score(&w->poller->m->scores[w->ref.id], &score);
+	w->counters.page_ns = w->begun_ns;
+	take_part(w);
+}
+
+void poller_count(struct poller *p)
+{
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
+		if (p->watches[i] && p->watches[i]->endpoint->metrics_none)
+			watch_count(p->watches[i]);
+}
+
 static const struct scrape_callbacks endpoint_callbacks = {
 	.fresh = watch_fresh, .begin = watch_begin, .done = watch_done};
 
@@ -764,6 +801,17 @@ static int configure_check(struct watch *w, const char *label)
 	return scraper_add(w->poller->scraper, &options, &check_callbacks, w, &w->check);
 }
 
+static int configure_page(struct watch *w, const struct scrape_options *options)
+{
+	if (!options->url) {
+		scraper_remove(TAKE_PTR(w->target));
+		return 0;
+	}
+	return w->target ? scraper_set_options(w->target, options)
+			 : scraper_add(w->poller->scraper, options, &endpoint_callbacks, w,
+				       &w->target);
+}
+
 static int configure_watch(struct poller *p, const struct config_pool *pool,
 			   const struct config_endpoint *e, const struct pintle_ref *ref)
 {
@@ -790,7 +838,7 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 		w = p->watches[ref->id] = NULL;
 	}
 	if (w) {
-		err = scraper_set_options(w->target, &options);
+		err = configure_page(w, &options);
 	} else {
 		w = calloc(1, sizeof(*w));
 		if (!w)
@@ -804,7 +852,7 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 		/* An earlier daemon steered to it. */
 		w->served_since_ns =
 			eligible_scraped_ns(&p->m->scores[ref->id], ref->generation) > 0;
-		err = scraper_add(p->scraper, &options, &endpoint_callbacks, w, &w->target);
+		err = configure_page(w, &options);
 		if (err) {
 			free(w);
 			return log_err_r(err, "cannot scrape %s", label);
@@ -865,6 +913,7 @@ int poller_configure(struct poller *p, const struct config *c, const struct publ
 		}
 	}
 	recount_round(p);
+	poller_count(p);
 	return configure_sources(p) ?: err;
 }
 

@@ -38,6 +38,9 @@ int poller_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct polle
  * or -errno, logged: then some endpoints or GPUs are not scraped. Rounds of scrapes are counted in
  * node->scrape_rounds. */
 int poller_configure(struct poller *p, const struct config *c, const struct publication *pub);
+/** To be called several times in each pool's staleness limit: writes the scores of endpoints
+ * without a page. */
+void poller_count(struct poller *p);
 /** Whether every endpoint has been scraped once since the start, successfully or not. */
 bool poller_first_round_over(const struct poller *p);
 /** To be called at regular times. Returns whether the LISTEN sockets should be looked at
