@@ -8,14 +8,14 @@
 
 #define CELL_SIZE 1024
 
-static void family_row(FILE *f, const struct metrics_family *family, bool main)
+static void family_row(FILE *f, const struct metrics_family *family, const char *kept)
 {
 	char name[CODE_SIZE], labels[CELL_SIZE] = "", meaning[CELL_SIZE];
 
 	for (size_t i = 0; family->labels[i]; i++)
 		text_list_add(labels, sizeof(labels), family->labels[i]);
 	snprintf(meaning, sizeof(meaning), "%s%s%s%s", family->help, family->more ? " " : "",
-		 family->more ? family->more : "", main ? " *Main.*" : "");
+		 family->more ? family->more : "", kept);
 	table_row(f, code(family->name, name), metrics_type_name(family->type), labels, meaning,
 		  NULL);
 }
@@ -33,12 +33,12 @@ static enum subject subject_of(const struct metrics_family *family)
 static void families(FILE *f, enum subject subject)
 {
 	const struct metrics_family *family;
-	bool main;
+	const char *kept;
 
 	table_head(f, "metric", "type", "labels", "meaning", NULL);
-	for (size_t i = 0; (family = metrics_page_family(i, &main)); i++)
+	for (size_t i = 0; (family = metrics_page_family(i, &kept)); i++)
 		if (subject_of(family) == subject)
-			family_row(f, family, main);
+			family_row(f, family, kept);
 }
 
 void metrics_of_node_markdown(FILE *f)

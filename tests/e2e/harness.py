@@ -273,7 +273,7 @@ class Node(Pins):
         """The text of a configuration file."""
         settings = {
             "bpffs": str(self.bpffs), "netns": str(self.netns), "cgroup": str(self.cgroup),
-            "metrics": METRICS, **node,
+            "metrics": METRICS, "metricsDetail": "all", **node,
         }
         return yaml({
             "apiVersion": "pintle.dev/v1alpha1", "kind": "PintleConfig",

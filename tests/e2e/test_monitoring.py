@@ -85,7 +85,7 @@ def test_what_is_asked_for_is_exported(node):
     """Boards, rules and autoscalers name only metrics that pintled exports, and rules' own series."""
     daemon = node.steer(node.servers(1))
     exported = set(re.findall(r"^# TYPE (\S+) ", daemon.get("/metrics")[1], re.M))
-    exported |= {name + "_bucket" for name in exported}
+    exported |= {name + part for name in exported for part in ("_bucket", "_sum", "_count")}
     groups = pyyaml.safe_load(RULES.read_text())["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     known = exported | {rule["record"] for rule in rules if "record" in rule}
@@ -98,13 +98,60 @@ def test_what_is_asked_for_is_exported(node):
         assert named <= known, (text, named - known)
 
 
-@case(san=False, timeout=120)
-def test_panels_show_something(node):
-    """Each panel of the board has a line from a running pool; those about faults answer without one."""
+# What a series is for half an hour, a minute each, of pintle_endpoint_*, and the alert that must come of it.
+ALERTS = (
+    ("pintle_endpoint_state{%s,state='stalled'}", "1x30", "PintleEndpointStandsStill"),
+    ("pintle_endpoint_state{%s,state='faulty'}", "1x30", "PintleEndpointUnfit"),
+    ("pintle_endpoint_state{%s,state='unheard'}", "1x30", "PintleStalePage"),
+    ("pintle_endpoint_state{%s,state='starting'}", "1x30", None),
+    ("pintle_endpoint_state{%s,state='drained'}", "1x30", None),
+    ("pintle_endpoint_state{%s,state='ready'}", "1x30", None),
+    ("pintle_endpoint_scrape_failures_total{%s}", "0+40x30", "PintleScrapeRefused"),
+    ("pintle_endpoint_scrape_failures_total{%s}", "0+10x30", None),
+    ("pintle_endpoint_ejections_total{%s}", "1+1x30", "PintleEndpointEjected"),
+)
+
+
+@case(san=False)
+def test_alerts(node):
+    """What must come of each state of an endpoint, by promtool: the alert that is meant, and no other."""
+    if not shutil.which("promtool"):
+        raise Skip("no promtool")
+    shutil.copy(RULES, node.dir)
+    names = [rule["alert"] for group in pyyaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
+             if "alert" in rule and rule["alert"] != "PintleDaemonGone"]
+    labels = {"instance": "n", "pool": "p"}
+    own = "instance='n',pool='p',endpoint='e'"
+    tests = []
+    for series, values, wanted in ALERTS:
+        tests.append({
+            "interval": "1m",
+            # Two endpoints, whose pages are read once a second.
+            "input_series": [{"series": series.replace("%s", own), "values": values}] + [
+                {"series": f"{name}{{instance='n',pool='p'}}", "values": v}
+                for name, v in (("pintle_pool_scrapes_total", "0+120x30"), ("pintle_pool_endpoints", "2x30"))],
+            "promql_expr_test": [{
+                "expr": 'ALERTS{alertstate="firing",alertname!="PintleDaemonGone"}', "eval_time": "20m",
+                "exp_samples": [{"value": 1, "labels": "ALERTS" + json.dumps({
+                    **labels, "endpoint": "e", "alertname": wanted, "alertstate": "firing", "severity": "warning",
+                    **({"state": "faulty"} if "faulty" in series else {})}).replace('": ', '"=').replace(
+                        '{"', "{").replace(', "', ", ").replace('"=', "=")}] if wanted else []}],
+        })
+        assert wanted is None or wanted in names
+    path = node.write("tests.yaml", pyyaml.safe_dump({
+        "rule_files": [RULES.name], "evaluation_interval": "1m", "tests": tests}))
+    result = node.run("promtool", "test", "rules", path, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@case(san=False, timeout=120, each=("main", "all"))
+def test_panels_show_something(node, detail):
+    """Each panel of the board has a line from a running pool; those about faults answer without one. With
+    metricsDetail: all each query has."""
     if not shutil.which("prometheus"):
         raise Skip("no prometheus")
     servers = node.servers(2, be={"page": page_of(1)})
-    node.steer(servers, name="llama")
+    node.daemon(node.config(node.pool(servers, "llama"), metricsDetail=detail))
     prometheus = Prometheus(node)
     wanted = list(queries())
     assert len(wanted) > 30
@@ -118,7 +165,9 @@ def test_panels_show_something(node):
             server.be(page=page_of(turn))
         for _ in range(5):
             node.ask(FRONTEND["v4"])
-        silent = [text for title, text in wanted if title not in QUIET and not prometheus.query(text)]
+        answers = [(title if detail == "main" else text, prometheus.query(text))
+                   for title, text in wanted if title not in QUIET]
+        silent = {what for what, _ in answers} - {what for what, answer in answers if answer}
         assert not silent, silent
         return True
 

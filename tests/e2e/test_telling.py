@@ -10,6 +10,8 @@ from clients import NODE_ADDRESS, split
 from daemon import METRICS, Daemon
 from harness import case
 from kernel import BUILD, TOP, wait_for
+from pods import SERVICE, Cluster
+from test_connect import SELDOM
 
 
 @case(each=("loopback", "another address"))
@@ -115,10 +117,89 @@ def test_fewer_series(node):
     page = (TOP / "docs/metrics.md").read_text()
     said = set(re.findall(r"^\| `(pintle_\w+)` .*\*Main\.\* \|$", page, re.M))
     few = series_of(daemon)[0]
-    # Those of the connect hook alone are not on this page.
-    assert few == said & everything and {"pintle_endpoint_load", "pintle_endpoint_ready"} <= few, few ^ said
-    assert series_of(daemon)[1] * 2 <= many + 1
+    # The percentile is there only where somebody asked.
+    assert few == said & everything and {"pintle_endpoint_load", "pintle_endpoint_state"} <= few, few ^ said
+    assert series_of(daemon)[1] * 4 <= many
     assert others == {n for n, labels in daemon.metrics() if not dict(labels).get("endpoint")}
+    daemon.reload(node.config(node.pool(servers), metricsDetail="pools"))
+    wait_for(lambda: series_of(daemon) == (set(), 0))
+    assert others == {n for n, labels in daemon.metrics()}
+    # The default.
+    daemon.reload(node.config(node.pool(servers), metricsDetail=None))
+    wait_for(lambda: series_of(daemon)[0] == few)
+
+
+def test_failures_are_told(node):
+    """Counters of what failed are on the page by default, of the endpoints that failed."""
+    servers = node.servers(2)
+    daemon = node.daemon(node.config(node.pool(servers), metricsDetail=None))
+    wait_for(lambda: daemon.metric("pintle_endpoint_state", pool="pool", endpoint="s1", state="ready") == 1)
+    servers[1].be(page="no metrics\n")
+    name = "pintle_endpoint_scrape_failures_total"
+    wait_for(lambda: daemon.metric(name, pool="pool", endpoint="s1") > 1)
+    found = daemon.metrics()
+    assert [dict(labels)["endpoint"] for n, labels in found if n == name] == ["s1"]
+    assert 1 < found["pintle_pool_scrape_failures_total", (("pool", "pool"),)] \
+        < found["pintle_pool_scrapes_total", (("pool", "pool"),)]
+    wait_for(lambda: daemon.metric("pintle_endpoint_state", pool="pool", endpoint="s1", state="stale") == 1)
+    assert sum(n == "pintle_endpoint_state" for n, _ in daemon.metrics()) == 2
+
+
+def test_pools_tokens_only_grow(node):
+    """A pool's sums of what servers count never fall, though a server begins again or leaves the pool."""
+    def page(tokens):
+        return f"vllm:num_requests_waiting 0\nvllm:num_requests_running 0\nvllm:prompt_tokens_total {tokens}\n"
+
+    servers = node.servers(2, be={"page": page(1000)})
+    daemon = node.steer(servers)
+
+    def grown(by):
+        wait_for(lambda: daemon.metric("pintle_pool_prompt_tokens_total", pool="pool") == by)
+
+    grown(0)  # what was counted before is not this daemon's
+    servers[0].be(page=page(1500))
+    grown(500)
+    servers[0].be(page=page(20))  # a new process
+    grown(520)
+    daemon.reload(node.config(node.pool(servers[1:])))
+    wait_for(lambda: len(node.cli("endpoints")) == 1)
+    servers[1].be(page=page(1001))
+    grown(521)
+
+
+@case(timeout=180, san=False)
+def test_page_of_a_thousand(node):
+    """By default the page of 1,000 endpoints, with names as in a cluster, is at most 600 kB, though all serve."""
+    cluster = Cluster(node)
+    machine = cluster.machines[0]
+    server, client = machine.pod("server"), machine.pod("client")
+    server.batch("route add local 10.8.0.0/16 dev lo")
+    machine.batch(f"route add 10.8.0.0/16 via {server.v4}")
+    server.server()
+    pool = cluster.pool([{"name": f"llama-8b-7f9c5d7b6d-{i:05}", "address": f"10.8.{i >> 8}.{i & 255}:8000"}
+                         for i in range(1000)], "llm.llama-8b", **SELDOM)
+    sizes = {}
+
+    def page():
+        return daemon.get("/metrics")[1]
+
+    def is_of(detail, text):
+        return [name in text for name in ("_endpoint_load{", "_endpoint_kv_cache_usage_ratio{", "_endpoint_time_to_")] \
+            == [detail != "pools", detail in ("all", "histograms"), detail == "histograms"]
+
+    daemon = machine.daemon(machine.config(pool, metricsDetail=None))
+    machine.all_ready()
+    client.spread(SERVICE["v4"], 2000)
+    wait_for(lambda: len([line for line in page().splitlines() if "endpoint_first_token_p95" in line]) > 500)
+    for detail in ("main", "pools", "all", "histograms"):
+        daemon.reload(machine.config(pool, metricsDetail=detail if detail != "main" else None))
+        sizes[detail] = wait_for(lambda: is_of(detail, text := page()) and text)
+    lines = [line for line in sizes["main"].splitlines() if "endpoint=" in line]
+    timed = [line for line in lines if "first_token_p95" in line]
+    assert len(lines) == 4000 + len(timed) and len(timed) > 500
+    # As if the others had served, too.
+    most = len(sizes["main"]) + (1000 - len(timed)) * max(map(len, timed))
+    assert most <= 600_000 and len(sizes["pools"]) < 30_000, (most, {k: len(v) for k, v in sizes.items()})
 
 
 # -- pages that are not for everybody ---------------------------------------------------

@@ -239,7 +239,7 @@ static inline bool config_endpoint_is_tls(const struct config_pool *p,
 }
 
 /* Which series /metrics has for each endpoint. */
-enum config_detail { DETAIL_MAIN, DETAIL_ALL, DETAIL_HISTOGRAMS };
+enum config_detail { DETAIL_POOLS, DETAIL_MAIN, DETAIL_ALL, DETAIL_HISTOGRAMS };
 
 /* What is written down of connections; without a file and journald nothing. */
 struct config_audit {

@@ -19,8 +19,11 @@ static const char *const engines[] = {PINTLE_ENGINES(X) NULL};
 static const char *const modes[] = {PINTLE_MODES(X) NULL};
 static const char *const requests[] = {PINTLE_REQUESTS(X) NULL};
 #undef X
-static const char *const details[] = {
-	[DETAIL_MAIN] = "main", [DETAIL_ALL] = "all", [DETAIL_HISTOGRAMS] = "histograms", NULL};
+static const char *const details[] = {[DETAIL_POOLS] = "pools",
+				      [DETAIL_MAIN] = "main",
+				      [DETAIL_ALL] = "all",
+				      [DETAIL_HISTOGRAMS] = "histograms",
+				      NULL};
 static const char *const schemes[] = {"http", "https", NULL};
 
 static const struct yaml_list client_list = {
@@ -127,8 +130,8 @@ static const struct yaml_key config_keys[] = {
 		 "with `listen`, and clients of pools with `address`, must run in or below it."},
 	{"node.metrics", &config_serve, .preset = "127.0.0.1:9464", NODE(metrics),
 	 .help = "Where pintled serves /metrics, /healthz and /readyz."},
-	{"node.metricsDetail", &yaml_choice, .choices = details, .preset = "all", NODE(detail),
-	 .help = "Which series /metrics has for each endpoint: only the main ones, all, or besides "
+	{"node.metricsDetail", &yaml_choice, .choices = details, .preset = "main", NODE(detail),
+	 .help = "Which series /metrics has for each endpoint: none, the main ones, all, or besides "
 		 "a histogram of each endpoint's times to first token; see docs/metrics.md."},
 	{"node.group", &config_group_name, .max = 31, .absent = "root", NODE(group),
 	 .help = "The group that the pins belong to; its members can run the CLI's nouns."},

@@ -17,6 +17,7 @@ struct page {
 	const struct state *state;
 	struct metrics_text *out;
 	bool sealed[PINTLE_MAX_POOLS]; /* by the pool's id: servers of it speak TLS */
+	bool sparse;                   /* the family's samples of 0 are left out */
 };
 
 /* ---- values ------------------------------------------------------------------------ */
@@ -39,7 +40,7 @@ struct page {
 	static void function(const struct page *p, const struct state_endpoint *e)                 \
 	{                                                                                          \
 		double v = (double)(expression);                                                   \
-		if (known)                                                                         \
+		if ((known) && (v > 0 || !p->sparse))                                              \
 			metrics_sample(p->out, v, pool_of(p, e)->name, e->name, NULL);             \
 	}
 /* The same for a family with one more label: a whole number for the k-th of its `count` names. */
@@ -208,6 +209,62 @@ static void value_class_in_flight(const struct page *p, const struct state_pool 
 	}
 }
 
+/* A family of sums over the pages of a pool's endpoints. */
+#define POOL_SUMS(function, expression, known)                                                     \
+	static void function(const struct page *p, const struct state_pool *s)                     \
+	{                                                                                          \
+		const struct pintle_ref ref = {s->id, s->generation};                              \
+		const struct poll_sums *sums = poller_sums(p->from->poller, &ref);                 \
+                                                                                                   \
+		if (sums && (known))                                                               \
+			metrics_sample(p->out, (double)(expression), s->name, NULL);               \
+	}
+#define POOL_SIGNAL(function, signal)                                                              \
+	POOL_SUMS(function, sums->grown.value[signal], sums->grown.present[signal])
+POOL_SUMS(value_pool_scrapes, sums->scrapes, true)
+POOL_SUMS(value_pool_scrape_failures, sums->failures, true)
+POOL_SIGNAL(value_pool_prefix_hits, SIGNAL_PREFIX_HITS)
+POOL_SIGNAL(value_pool_prefix_queries, SIGNAL_PREFIX_QUERIES)
+POOL_SIGNAL(value_pool_prompt_tokens, SIGNAL_PROMPT_TOKENS)
+POOL_SIGNAL(value_pool_output_tokens, SIGNAL_OUTPUT_TOKENS)
+
+/* A family of a sum over a pool's endpoints `e`, or of its mean, if any of them has that value. */
+#define POOL_OVER(function, has, expression, divisor)                                              \
+	static void function(const struct page *p, const struct state_pool *s)                     \
+	{                                                                                          \
+		double sum = 0;                                                                    \
+		size_t n = 0;                                                                      \
+                                                                                                   \
+		for (size_t i = 0; i < s->endpoint_count; i++) {                                   \
+			const struct state_endpoint *e =                                           \
+				&p->state->endpoints[s->first_endpoint + i];                       \
+                                                                                                   \
+			if (!e->has)                                                               \
+				continue;                                                          \
+			sum += (double)(expression);                                               \
+			n++;                                                                       \
+		}                                                                                  \
+		if (n)                                                                             \
+			metrics_sample(p->out, sum / (double)(divisor), s->name, NULL);            \
+	}
+POOL_OVER(value_pool_queue, has_waiting, e->waiting, n)
+POOL_OVER(value_pool_kv_cache, has_kv_cache, e->kv_cache, n)
+POOL_OVER(value_pool_waiting, has_work, e->work.waiting, 1)
+POOL_OVER(value_pool_answering, has_work, e->work.answering, 1)
+
+static void value_pool_oldest_score(const struct page *p, const struct state_pool *s)
+{
+	double oldest = -1;
+
+	for (size_t i = 0; i < s->endpoint_count; i++) {
+		const struct state_endpoint *e = &p->state->endpoints[s->first_endpoint + i];
+
+		oldest = e->has_age ? MAX(oldest, e->age_seconds) : oldest;
+	}
+	if (oldest >= 0)
+		metrics_sample(p->out, oldest, s->name, NULL);
+}
+
 POOL_VALUE(value_tenants, s->tenants)
 POOL_VALUE(value_tenants_in_flight, s->tenants_in_flight)
 POOL_VALUE(value_tenants_refused, s->tenants_refused)
@@ -287,16 +344,18 @@ static void value_first_token(const struct page *p, const struct state_endpoint 
 		metrics_sample_histogram(p->out, &h, pool_of(p, e)->name, e->name, NULL);
 }
 
-static void value_minute_first_token(const struct page *p, const struct state_endpoint *e)
+static bool has_minute(const struct page *p, const struct state_endpoint *e)
 {
-	if (!first_is_token(p, e) || !e->work.minute_answers)
-		return;
-	metrics_sample(p->out, e->work.minute_p50_us / 1e6, pool_of(p, e)->name, e->name, "0.5",
-		       NULL);
-	metrics_sample(p->out, e->work.minute_p95_us / 1e6, pool_of(p, e)->name, e->name, "0.95",
-		       NULL);
+	return first_is_token(p, e) && e->work.minute_answers;
 }
 
+static void value_state(const struct page *p, const struct state_endpoint *e)
+{
+	metrics_sample_u64(p->out, 1, pool_of(p, e)->name, e->name, state_name(e->state), NULL);
+}
+
+ENDPOINT_VALUE(value_first_token_p50, e->work.minute_p50_us / 1e6, has_minute(p, e))
+ENDPOINT_VALUE(value_first_token_p95, e->work.minute_p95_us / 1e6, has_minute(p, e))
 ENDPOINT_VALUE(value_load, e->load, true)
 ENDPOINT_VALUE(value_in_flight, e->in_flight, true)
 ENDPOINT_VALUE(value_direct, e->direct, true)
@@ -378,6 +437,7 @@ static const struct row {
 	void (*pool)(const struct page *p, const struct state_pool *s);
 	void (*endpoint)(const struct page *p, const struct state_endpoint *e);
 	bool main; /* alerts and dashboards need it: kept with node.metricsDetail main */
+	bool rare; /* with `main`: kept where it is not 0 */
 	bool fine; /* only there with node.metricsDetail histograms */
 } rows[] = {
 	{NODE(GAUGE, "pintle_build_info", value_build_info, "version"),
@@ -533,6 +593,42 @@ static const struct row {
 	 .family.help = "Endpoints that may be chosen: ready, saturated or stale."},
 	{POOL(GAUGE, "pintle_pool_endpoints", value_endpoints),
 	 .family.help = "Endpoints configured."},
+	{POOL(GAUGE, "pintle_pool_average_queue_size", value_pool_queue),
+	 .family.help =
+		 "Mean over the endpoints of the requests in their servers' queues, as scraped."},
+	{POOL(GAUGE, "pintle_pool_average_kv_cache_utilization", value_pool_kv_cache),
+	 .family.help = "Mean over the endpoints of the share of the KV cache in use, 0 to 1, as "
+			"scraped.",
+	 .family.more = "This and the former are named as in the Gateway API Inference Extension."},
+	{POOL(GAUGE, "pintle_pool_oldest_score_seconds", value_pool_oldest_score),
+	 .family.help =
+		 "Time since the newest good scrape of the endpoint for which it is longest."},
+	{POOL(GAUGE, "pintle_pool_requests_waiting", value_pool_waiting),
+	 .family.help = "Requests on this node's steered connections that have no first token yet.",
+	 .family.more = "Pass. Only pools with follow, as the next one."},
+	{POOL(GAUGE, "pintle_pool_requests_answering", value_pool_answering),
+	 .family.help = "Requests on this node's steered connections that are being answered.",
+	 .family.more = "Pass."},
+	{POOL(COUNTER, "pintle_pool_scrapes_total", value_pool_scrapes),
+	 .family.help = "Scrapes of all endpoints that have ended, successfully or not.",
+	 .family.more = "Daemon. It and the next ones only grow, whichever endpoints come and go."},
+	{POOL(COUNTER, "pintle_pool_scrape_failures_total", value_pool_scrape_failures),
+	 .family.help = "Those that failed or gave a bad page.", .family.more = "Daemon."},
+	{POOL(COUNTER, "pintle_pool_prefix_cache_hits_total", value_pool_prefix_hits),
+	 .family.help =
+		 "Prompt tokens found in the prefix caches, as the model servers count them.",
+	 .family.more = "For `trtllm` in blocks. Daemon: since it began to read their pages, as "
+			"the next ones."},
+	{POOL(COUNTER, "pintle_pool_prefix_cache_queries_total", value_pool_prefix_queries),
+	 .family.help =
+		 "Prompt tokens looked up in the prefix caches, as the model servers count them.",
+	 .family.more = "For `trtllm` in blocks. Daemon."},
+	{POOL(COUNTER, "pintle_pool_prompt_tokens_total", value_pool_prompt_tokens),
+	 .family.help = "Prompt tokens, as the model servers count them.",
+	 .family.more = "Daemon."},
+	{POOL(COUNTER, "pintle_pool_generation_tokens_total", value_pool_output_tokens),
+	 .family.help = "Generated tokens, as the model servers count them.",
+	 .family.more = "Daemon."},
 	{POOL(GAUGE, "pintle_pool_info", value_pool_info, "hook", "key"),
 	 .family.help = "1; labels say which hook decides it, and what makes a session."},
 	{POOL(GAUGE, "pintle_pool_mode", value_mode, "mode"),
@@ -552,6 +648,10 @@ static const struct row {
 	 .family.more =
 		 "Only pools with one request per connection have any. "
 		 "[keep-alive.md](keep-alive.md#what-it-counts) says what each means. Kernel."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_state", value_state, "state"), .main = true,
+	 .family.help = "1; the label says which state `pintle endpoints` shows.",
+	 .family.more = "[cli.md](cli.md) lists them. The gauges below hold where the endpoint has "
+			"several at once: it may be drained and ejected."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_load", value_load), .main = true,
 	 .family.help = "Load in request equivalents, as the rule sees it now."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_in_flight", value_in_flight), .main = true,
@@ -560,35 +660,34 @@ static const struct row {
 	 .family.help = "Open connections that were not steered, such as scrapes and probes.",
 	 .family.more =
 		 "Those that ended while a hook was lost stay in it until the endpoint is removed."},
-	{ENDPOINT(GAUGE, "pintle_endpoint_score_age_seconds", value_age), .main = true,
+	{ENDPOINT(GAUGE, "pintle_endpoint_score_age_seconds", value_age),
 	 .family.help = "Time since the newest good scrape began."},
-	{ENDPOINT(GAUGE, "pintle_endpoint_waiting_requests", value_waiting), .main = true,
+	{ENDPOINT(GAUGE, "pintle_endpoint_waiting_requests", value_waiting),
 	 .family.help = "Requests in the model server's queue, as scraped."},
-	{ENDPOINT(GAUGE, "pintle_endpoint_running_requests", value_running), .main = true,
+	{ENDPOINT(GAUGE, "pintle_endpoint_running_requests", value_running),
 	 .family.help = "Requests that the model server works on, as scraped."},
-	{ENDPOINT(GAUGE, "pintle_endpoint_kv_cache_usage_ratio", value_kv_cache), .main = true,
+	{ENDPOINT(GAUGE, "pintle_endpoint_kv_cache_usage_ratio", value_kv_cache),
 	 .family.help = "Share of the KV cache in use, 0 to 1, as scraped."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_gpu_utilization_ratio", value_gpu),
 	 .family.help = "Utilisation of the busiest of its GPUs, 0 to 1, by DCGM."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_gpu_memory_usage_ratio", value_gpu_memory),
 	 .family.help = "Share of memory in use on the fullest of its GPUs, 0 to 1, by DCGM."},
-	{ENDPOINT(GAUGE, "pintle_endpoint_ready", value_ready), .main = true,
+	{ENDPOINT(GAUGE, "pintle_endpoint_ready", value_ready),
 	 .family.help = "1: it may be chosen."},
-	{ENDPOINT(GAUGE, "pintle_endpoint_stopped", value_stopped), .main = true,
+	{ENDPOINT(GAUGE, "pintle_endpoint_stopped", value_stopped),
 	 .family.help =
 		 "1: its server reads and accepts nothing; left out, but for a try every 2 s.",
 	 .family.more = "Pass. Only pools with follow, as the next ones."},
-	{ENDPOINT(GAUGE, "pintle_endpoint_stalled", value_stalled), .main = true,
+	{ENDPOINT(GAUGE, "pintle_endpoint_stalled", value_stalled),
 	 .family.help = "1: its server answers nothing; left out, but for a try every 2 s.",
 	 .family.more = "Pass."},
-	{ENDPOINT(GAUGE, "pintle_endpoint_unfit", value_unfit, "why"), .main = true,
+	{ENDPOINT(GAUGE, "pintle_endpoint_unfit", value_unfit, "why"),
 	 .family.help = "1: left out, because it is starting, unhealthy or faulty.",
 	 .family.more = "Only pools with `health`, and endpoints with a `gpu`."},
-	{ENDPOINT(GAUGE, "pintle_endpoint_requests_waiting", value_requests_waiting), .main = true,
+	{ENDPOINT(GAUGE, "pintle_endpoint_requests_waiting", value_requests_waiting),
 	 .family.help = "Requests on this node's steered connections that have no first token yet.",
 	 .family.more = "Pass."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_requests_answering", value_requests_answering),
-	 .main = true,
 	 .family.help = "Requests on this node's steered connections that are being answered.",
 	 .family.more = "Pass."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_requests_waiting_bytes", value_requests_waiting_bytes),
@@ -609,32 +708,33 @@ static const struct row {
 	 .family.more = "Requests that begin and end between two passes are missing."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_request_bytes_total", value_request_bytes),
 	 .family.help = "Bytes of these requests.", .family.more = "Pass."},
-	{ENDPOINT(COUNTER, "pintle_endpoint_first_tokens_total", value_first_tokens), .main = true,
+	{ENDPOINT(COUNTER, "pintle_endpoint_first_tokens_total", value_first_tokens),
 	 .family.help = "Answers whose first token was seen.",
 	 .family.more = "At clients (connect hook) each answer; at servers (lookup hook) the first "
 			"of each connection. The handshake of TLS counts as one. Only pools with "
 			"follow. Kernel."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_first_token_seconds_total", value_first_token_seconds),
-	 .main = true,
 	 .family.help = "Sum of their times from the request's last byte to the first token.",
 	 .family.more = "Divided by the former: the mean time to first token. An answer that has "
 			"no second segment counts with its first. Kernel."},
-	{ENDPOINT(GAUGE, "pintle_endpoint_first_token_last_minute_seconds",
-		  value_minute_first_token, "quantile"),
-	 .main = true, .family.help = "Percentiles of these times in the last minute.",
+	{ENDPOINT(GAUGE, "pintle_endpoint_first_token_p50_seconds", value_first_token_p50),
+	 .family.help = "Median of these times in the last minute.",
+	 .family.more = "Known to 3 %. Missing where nobody asked."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_first_token_p95_seconds", value_first_token_p95),
+	 .main = true, .family.help = "95th percentile of these times in the last minute.",
 	 .family.more = "Known to 3 %. Missing where nobody asked."},
 	{ENDPOINT(HISTOGRAM, "pintle_endpoint_time_to_first_token_seconds", value_first_token),
 	 .fine = true, .family.help = "The same times.",
 	 .family.more = "Only with `node.metricsDetail: histograms`. Kernel."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_saturated", value_saturated),
 	 .family.help = "1: over a threshold of its pool."},
-	{ENDPOINT(GAUGE, "pintle_endpoint_drained", value_drained), .main = true,
+	{ENDPOINT(GAUGE, "pintle_endpoint_drained", value_drained),
 	 .family.help = "1: takes no further connection."},
-	{ENDPOINT(GAUGE, "pintle_endpoint_ejected", value_ejected), .main = true,
+	{ENDPOINT(GAUGE, "pintle_endpoint_ejected", value_ejected),
 	 .family.help =
 		 "1: left out for a while, because it failed its clients several times in a row.",
 	 .family.more = "Pools of the connect hook only."},
-	{ENDPOINT(COUNTER, "pintle_endpoint_ejections_total", value_ejections), .main = true,
+	{ENDPOINT(COUNTER, "pintle_endpoint_ejections_total", value_ejections), .rare = true,
 	 .family.help = "How often it was ejected.",
 	 .family.more = "Pools of the connect hook only. Kernel."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_failures_total", value_failures, "failure"),
@@ -646,7 +746,7 @@ static const struct row {
 	{ENDPOINT(COUNTER, "pintle_endpoint_shadow_placements_total", value_shadow_placed),
 	 .family.help = "Placements that the rule would have made in mode shadow.",
 	 .family.more = "Absent where the pool never was in that mode. Kernel."},
-	{ENDPOINT(COUNTER, "pintle_endpoint_connections_opened_total", value_opened), .main = true,
+	{ENDPOINT(COUNTER, "pintle_endpoint_connections_opened_total", value_opened),
 	 .family.help = "Steered connections that were established.", .family.more = "Kernel."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_connections_closed_total", value_closed),
 	 .family.help = "Steered connections that ended.", .family.more = "Kernel."},
@@ -668,13 +768,13 @@ static const struct row {
 	{ENDPOINT(COUNTER, "pintle_endpoint_scrapes_total", value_scrapes),
 	 .family.help = "Scrapes that have ended, successfully or not.", .family.more = "Daemon."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_scrape_failures_total", value_scrape_failures),
-	 .main = true, .family.help = "Scrapes that failed or gave a bad page.",
+	 .rare = true, .family.help = "Scrapes that failed or gave a bad page.",
 	 .family.more = "Daemon."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_health_checks_total", value_checks),
 	 .family.help = "Health checks that have ended, successfully or not.",
 	 .family.more = "Daemon. Only pools with `health`, as the next one."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_health_check_failures_total", value_failed_checks),
-	 .main = true, .family.help = "Health checks that failed.",
+	 .family.help = "Health checks that failed.",
 	 .family.more = "Daemon. Not those of a server that is starting."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_prefix_cache_hits_total", value_prefix_hits),
 	 .family.help = "Prompt tokens found in the prefix cache, as the model server counts them.",
@@ -689,22 +789,30 @@ static const struct row {
 	 .family.help = "Generated tokens, as the model server counts them."},
 };
 
-const struct metrics_family *metrics_page_family(size_t i, bool *main)
+const struct metrics_family *metrics_page_family(size_t i, const char **kept)
 {
 	if (i >= ARRAY_SIZE(rows))
 		return NULL;
-	*main = rows[i].main;
+	*kept = rows[i].main ? " *Main.*" : rows[i].rare ? " *Main, where it is not 0.*" : "";
 	return &rows[i].family;
 }
 
-static void write_row(const struct page *p, const struct row *row)
+static enum config_detail row_detail(const struct row *row)
+{
+	if (!row->endpoint)
+		return DETAIL_POOLS;
+	if (row->main || row->rare)
+		return DETAIL_MAIN;
+	return row->fine ? DETAIL_HISTOGRAMS : DETAIL_ALL;
+}
+
+static void write_row(struct page *p, const struct row *row)
 {
 	const struct state *s = p->state;
 
-	if (row->endpoint && !row->main && p->from->config->detail == DETAIL_MAIN)
+	if (p->from->config->detail < row_detail(row))
 		return;
-	if (row->fine && p->from->config->detail != DETAIL_HISTOGRAMS)
-		return;
+	p->sparse = row->rare && p->from->config->detail == DETAIL_MAIN;
 	metrics_family(p->out, &row->family);
 	if (row->node)
 		row->node(p);

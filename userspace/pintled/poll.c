@@ -73,6 +73,7 @@ struct poller {
 	size_t source_count;
 	/* By pool id; a pool that is given a former one's id soon has numbers of its own. */
 	struct others others[PINTLE_MAX_POOLS];
+	struct poll_sums sums[PINTLE_MAX_POOLS]; /* the same */
 	/* A round is over when every endpoint has been scraped in it. */
 	uint64_t round;         /* the current one, from 1 */
 	size_t round_open;      /* endpoints not scraped in it yet */
@@ -476,11 +477,23 @@ static uint32_t watch_rate(struct watch *w)
 			    w->pool->slow_start_ns);
 }
 
+static struct poll_sums *sums_of(struct watch *w)
+{
+	const struct poller *p = w->poller;
+	struct pintle_ref ref = p->publication->pools[w->pool - p->config->pools].ref;
+	struct poll_sums *sums = &w->poller->sums[ref.id];
+
+	if (sums->generation != ref.generation)
+		*sums = (struct poll_sums){.generation = ref.generation};
+	return sums;
+}
+
 static void mark_failed(struct watch *w)
 {
 	struct pintle_score *s = &w->poller->m->scores[w->ref.id];
 
 	w->counters.failures++;
+	sums_of(w)->failures++;
 	if (s->flags & PINTLE_SCORE_FAILED)
 		return;
 	__atomic_fetch_or(&s->flags, PINTLE_SCORE_FAILED, __ATOMIC_RELAXED);
@@ -595,6 +608,21 @@ static void compare_with_others(struct watch *w, const struct pintle_score *scor
 		    (uint32_t)w->pool->endpoint_count);
 }
 
+/* A server that counts less than before has restarted: all that it counts is new. */
+static void sums_grow(struct poll_sums *sums, const struct poll_counters *before,
+		      const struct signals *now)
+{
+	for (size_t i = 0; i < SIGNAL_COUNT; i++) {
+		double was = before->signals.value[i];
+
+		if (!now->present[i])
+			continue;
+		sums->grown.present[i] = true;
+		if (before->signals.present[i])
+			sums->grown.value[i] += now->value[i] - (now->value[i] < was ? 0 : was);
+	}
+}
+
 static const char *watch_done(void *arg, int error, const char *page, size_t size)
 {
 	struct watch *w = arg;
@@ -605,6 +633,7 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 
 	take_part(w);
 	w->counters.scrapes++;
+	sums_of(w)->scrapes++;
 	w->disbelieved = error == -ESTALE;
 	if (!err)
 		err = engine_read(w->engine, page, size, &signals, w->poller->fault);
@@ -634,6 +663,7 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	score.pending = w->pending;
 	store_score(&w->poller->m->scores[w->ref.id], &score);
 	compare_with_others(w, &score);
+	sums_grow(sums_of(w), &w->counters, &signals);
 	w->counters.signals = signals;
 	w->counters.known = true;
 	w->counters.page_ns = monotonic_ns();
@@ -992,6 +1022,13 @@ const struct poll_counters *poller_counters(const struct poller *p, uint32_t end
 	return endpoint < PINTLE_MAX_ENDPOINTS && p->watches[endpoint]
 		       ? &p->watches[endpoint]->counters
 		       : NULL;
+}
+
+const struct poll_sums *poller_sums(const struct poller *p, const struct pintle_ref *pool)
+{
+	const struct poll_sums *sums = pool->id < PINTLE_MAX_POOLS ? &p->sums[pool->id] : NULL;
+
+	return sums && sums->generation == pool->generation ? sums : NULL;
 }
 
 double poller_gpu_memory(const struct poller *p, uint32_t endpoint)

@@ -30,6 +30,14 @@ struct poll_counters {
 	uint64_t failed_checks;     /* of these; not while a new server was given time */
 };
 
+/* Sums over the pages of a pool's endpoints since this daemon began to read them. They only grow,
+ * whichever endpoints and servers come and go. */
+struct poll_sums {
+	uint32_t generation; /* the pool's */
+	uint64_t scrapes, failures;
+	struct signals grown; /* by how much the signals that are counters have grown */
+};
+
 /** Scrapes from within the namespace `netns_fd`. `m`, `netns_fd` and the loop must outlive the
  * poller. Returns 0 and *out (poller_free() it), or -errno, logged. */
 int poller_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct poller **out);
@@ -59,6 +67,8 @@ int poller_server_options(const struct config_pool *pool, const struct config_en
 /** By endpoint id. Owned by the poller, valid until the next poller_configure(); NULL for an id
  * that is not polled. */
 const struct poll_counters *poller_counters(const struct poller *p, uint32_t endpoint);
+/** By pool id. Owned by the poller; NULL: no page of that pool was asked for yet. */
+const struct poll_sums *poller_sums(const struct poller *p, const struct pintle_ref *pool);
 /** Share of memory in use, 0..1, on the fullest of the endpoint's GPUs, by a DCGM page that is not
  * too old; -1: not known. */
 double poller_gpu_memory(const struct poller *p, uint32_t endpoint);
