@@ -559,7 +559,7 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	if (r.outcome == PINTLE_OUTCOME_DIVERTED &&
 	    (caller->apart || !connect_divert(c, &t, tuple)))
 		r.outcome = PINTLE_OUTCOME_REFUSED;
-	count_outcome(tier_counted(&t, &ref), r.outcome);
+	tier_count(&t, &ref, r.outcome);
 	if (is_turned_away(r.outcome))
 		share_refuse(&t);
 	if (rare(r.outcome))

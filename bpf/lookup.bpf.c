@@ -179,7 +179,7 @@ static __noinline void decision_remember(const struct pintle_tuple *tuple, const
 	};
 
 	bpf_map_update_elem(&pending, tuple, &d, BPF_ANY);
-	count_outcome(tier_counted(t, asked), r->outcome);
+	tier_count(t, asked, r->outcome);
 }
 
 static __always_inline void tuple_read(struct pintle_tuple *t, struct bpf_sk_lookup *ctx)

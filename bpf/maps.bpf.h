@@ -222,6 +222,15 @@ struct {
 	__type(value, struct pintle_firsts);
 } MAP(class_firsts);
 
+/* Ever growing sums over the connections of a class; the same keys. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_POOLS *PINTLE_MAX_CLASSES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pintle_class_sums);
+} MAP(class_sums);
+
 /* Whether an endpoint listens, and since when; its failures and ejections. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -33,6 +33,7 @@ __weak __noinline int shadow_note(const struct terms *t, const struct pintle_ref
 	n = bpf_map_lookup_elem(&shadow_stats, &at);
 	if (n)
 		__sync_fetch_and_add(n, 1);
+	tier_count_class(t, asked, r->outcome);
 	if (!r->generation)
 		return 0;
 	at = r->endpoint;

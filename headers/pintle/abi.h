@@ -820,6 +820,15 @@ struct pintle_firsts {
 	__u64 bucket[PINTLE_BUCKETS]; /* answers by how long their client waited */
 } __attribute__((aligned(64)));
 
+/* ---- class_sums: mmap-able array, PINTLE_MAX_CLASSES x pool + class. Writer: kernel. -- */
+
+/* Sums over the connections of a class, of pools with `classes`. They only grow. A decision that
+ * was made before the class was known (mode off, access) counts in none. */
+struct pintle_class_sums {
+	__u64 decided[PINTLE_MAX_OUTCOMES]; /* decisions by enum pintle_outcome */
+	__u64 would[PINTLE_MAX_OUTCOMES];   /* of the rule in mode shadow, which placed nothing */
+} __attribute__((aligned(64)));
+
 /* ---- health: mmap-able array. Writer: kernel, but where it says otherwise. --- */
 
 #define PINTLE_FAMILY_V4 0x1
@@ -1271,6 +1280,7 @@ PINTLE_ASSERT_SIZE(struct pintle_work, 136);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
 PINTLE_ASSERT_SIZE(struct pintle_firsts, 1664);
+PINTLE_ASSERT_SIZE(struct pintle_class_sums, 256);
 PINTLE_ASSERT_SIZE(struct pintle_health, 3 * 64);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 48);

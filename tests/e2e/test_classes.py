@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Classes: who belongs to one, and what its limit does, in both hooks."""
+import contextlib
 import errno
 import json
 import socket
@@ -216,6 +217,65 @@ def test_shadow(node):
     assert unanswered()
     row, = [r for r in cluster.cli("stats") if r["outcome"] == "refused"]
     assert row["shadow"] == 1 and row["decisions"] == 0, row
+
+
+class Counted:
+    """A pool of either hook, and a client of each class: by its address, or by a hint."""
+
+    def __init__(self, node, hook, **more):
+        if hook == "lookup":
+            self.place, self.servers = node, node.servers(2)
+            self.config = node.config(node.pool(self.servers, **classes({"source": source(7)}), **more))
+            self.interactive, self.batch = (lambda n=n: node.ask(FRONTEND["v4"], source(n)) for n in (8, 7))
+        else:
+            self.place = Cluster(node)
+            pods = self.place.servers(2)
+            self.servers = [p.model for p in pods]
+            self.config = self.place.config(self.place.pool(pods, **classes(), **more))
+            client = self.place.pod("client")
+            self.interactive = lambda: client.ask(SERVICE["v4"], timeout=2)
+            self.batch = lambda: client.ask(SERVICE["v4"], timeout=2, options=[hint(BATCH)])
+        self.start()
+
+    def start(self):
+        self.daemon = self.place.daemon(self.config)
+        wait_for(lambda: {e["state"] for e in self.place.cli("endpoints")} == {"ready"})
+
+    def counts(self, name="pintle_class_decisions_total"):
+        """{class: {outcome: decisions}}, without zeros."""
+        found = {"interactive": {}, "batch": {}}
+        for (n, labels), value in self.daemon.metrics().items():
+            if n == name and value:
+                found[dict(labels)["class"]][dict(labels)["outcome"]] = value
+        return found
+
+
+@case(each=("lookup", "connect"))
+def test_decisions_by_class(node, hook):
+    """Each decision counts in its class, without the daemon too; together they are the pool's."""
+    w = Counted(node, hook, stickiness={"key": "none"})
+    for _ in range(3):
+        w.interactive()
+    w.batch()
+    fill(*w.servers)
+    for ask in (w.batch, w.batch, w.interactive):
+        assert is_refused(ask) == (ask == w.batch)
+    w.daemon.stop()
+    w.interactive()
+    w.start()
+    found = w.counts()
+    assert found["batch"].pop("refused") == 2 and "refused" not in found["interactive"], found
+    assert sum(found["interactive"].values()) == 5 and sum(found["batch"].values()) == 1, found
+    total = {labels: value for (n, labels), value in w.daemon.metrics().items() if n == "pintle_decisions_total"}
+    assert sum(total.values()) == 8
+    assert not any(w.counts("pintle_class_shadow_decisions_total").values())
+    fill(*w.servers)
+    w.place.pintle("mode", "pool", "shadow")
+    for ask in (w.batch, w.interactive):
+        with contextlib.suppress(OSError):  # behind the Service is nobody but Pintle here
+            assert not is_refused(ask)
+    would = w.counts("pintle_class_shadow_decisions_total")
+    assert would["batch"] == {"refused": 1} and sum(would["interactive"].values()) == 1, would
 
 
 def test_changes_under_load(node):

@@ -79,6 +79,12 @@
 	X(class_firsts, ARRAY, __u32, struct pintle_firsts, PINTLE_MAX_POOLS *PINTLE_MAX_CLASSES,  \
 	  MAPPED, .since = 3, .cleared_of = MAP_OF_POOLS, .key = "8 x pool + class",               \
 	  .holds = "the same by class", .writer = "kernel")                                        \
+	X(class_sums, ARRAY, __u32, struct pintle_class_sums,                                      \
+	  PINTLE_MAX_POOLS *PINTLE_MAX_CLASSES, MAPPED, .since = 3, .cleared_of = MAP_OF_POOLS,    \
+	  .key = "8 x pool + class",                                                               \
+	  .holds = "decisions of the class by outcome, of pools with classes; the same of the "    \
+		   "rule in mode shadow",                                                          \
+	  .writer = "kernel")                                                                      \
 	X(health, ARRAY, __u32, struct pintle_health, PINTLE_MAX_ENDPOINTS, MAPPED,                \
 	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
 	  .holds = "listening since, families, why unsteerable, whose listeners, direct "          \

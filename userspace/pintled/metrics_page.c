@@ -265,6 +265,30 @@ static void value_pool_oldest_score(const struct page *p, const struct state_poo
 		metrics_sample(p->out, oldest, s->name, NULL);
 }
 
+#define CLASS_SUMS(s, class) (&p->from->maps->class_sums[(s)->id * PINTLE_MAX_CLASSES + (class)])
+
+static void class_counts(const struct page *p, const struct state_pool *s, const char *class,
+			 const __u64 *counts)
+{
+	for (uint32_t k = 0; k < PINTLE_OUTCOME_COUNT; k++)
+		metrics_sample_u64(p->out, __atomic_load_n(&counts[k], __ATOMIC_RELAXED), s->name,
+				   class, outcome_name(k), NULL);
+}
+
+static void value_class_decisions(const struct page *p, const struct state_pool *s)
+{
+	for (uint32_t k = 0; k < s->class_count; k++)
+		class_counts(p, s, s->classes[k].name, CLASS_SUMS(s, k)->decided);
+}
+
+static void value_class_shadow(const struct page *p, const struct state_pool *s)
+{
+	if (s->mode != PINTLE_MODE_SHADOW && !s->shadows_total)
+		return;
+	for (uint32_t k = 0; k < s->class_count; k++)
+		class_counts(p, s, s->classes[k].name, CLASS_SUMS(s, k)->would);
+}
+
 POOL_VALUE(value_tenants, s->tenants)
 POOL_VALUE(value_tenants_in_flight, s->tenants_in_flight)
 POOL_VALUE(value_tenants_refused, s->tenants_refused)
@@ -562,6 +586,15 @@ static const struct row {
 	{POOL(GAUGE, "pintle_class_in_flight", value_class_in_flight, "class"),
 	 .family.help = "Connections of the class, from the decision until they end or fail.",
 	 .family.more = "What `poolConnections` bounds. Only pools with classes. Kernel."},
+	{POOL(COUNTER, "pintle_class_decisions_total", value_class_decisions, "class", "outcome"),
+	 .family.help = "Decisions of a class, by their outcome.",
+	 .family.more = "Those that were made before the class was known are missing: in mode off, "
+			"in mode shadow of the connect hook, and of clients that may not connect. "
+			"Only pools with classes. Kernel."},
+	{POOL(COUNTER, "pintle_class_shadow_decisions_total", value_class_shadow, "class",
+	      "outcome"),
+	 .family.help = "What the rule would have decided for a class in mode shadow, by outcome.",
+	 .family.more = "Only pools with classes that are or were in that mode. Kernel."},
 	{POOL(COUNTER, "pintle_retry_suspected_total", value_retries),
 	 .family.help =
 		 "Connections that were told no, of sessions that come back without a pause.",
