@@ -116,7 +116,7 @@ $(O)/libpintled.a: $(filter-out %/main.o,$(PINTLED)) $(FETCH) $(POLICY)
 
 $(O)/pintled: $(O)/userspace/pintled/main.o $(O)/libpintled.a $(O)/libpintle.a
 $(O)/pintle: $(PINTLE) $(O)/libpintle.a
-$(O)/pintle: LDLIBS = $(shell pkg-config --libs $(PINTLE_PACKAGES)) -lm
+$(O)/pintle: LDLIBS = $(shell pkg-config --libs $(PINTLE_PACKAGES) ncursesw) -lm
 $(O)/pintled $(O)/pintle:
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)
@@ -166,6 +166,7 @@ $(O)/pintle.bash: $(O)/pintle
 
 # -- documentation -------------------------------------------------------------
 
+$(O)/write-reference: LDLIBS += $(shell pkg-config --libs ncursesw)
 $(O)/write-reference: $(REFERENCE) $(filter-out %/main.o,$(PINTLE)) $(O)/libpintled.a $(O)/libpintle.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)

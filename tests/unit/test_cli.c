@@ -39,6 +39,8 @@ static void test_snapshots(void **state)
 	snapshot("endpoints-qwen.txt", WORDS("endpoints", "--pool", "qwen"));
 	snapshot("sessions.txt", WORDS("sessions"));
 	snapshot("sessions.json", WORDS("sessions", "-o", "json"));
+	snapshot("top.txt", WORDS("top", "--once"));
+	snapshot("top.json", WORDS("top", "--once", "-o", "json"));
 	snapshot("stats.txt", WORDS("stats"));
 	snapshot("stats.json", WORDS("stats", "--pool", "llama-8b", "-o", "json"));
 }
@@ -575,6 +577,18 @@ static void test_keys_are_documented(void **state)
 	}
 }
 
+/* `top` prints one object, not an array. */
+static void test_keys_of_top(void **state)
+{
+	_cleanup_said_ struct said help = pintle("top", "--help");
+	_cleanup_said_ struct said frame = pintle("top", "--once", "-o", "json");
+	_cleanup_json_ cJSON *object = cJSON_Parse(frame.out);
+
+	(void)state;
+	assert_true(cJSON_IsObject(object));
+	check_keys(help.out, object);
+}
+
 static void test_numbers(void **state)
 {
 	_cleanup_json_ cJSON *rows = cli_json(WORDS("endpoints", "-o", "json"));
@@ -621,6 +635,11 @@ static void test_usage_errors(void **state)
 		{{"endpoint"}, "did you mean endpoints?"},
 		{{"nosuch"}, "status"},
 		{{"pools", "extra"}, "takes no 'extra'"},
+		{{"top", "-o", "json"}, "-o json is for --once; add it"},
+		{{"top", "--interval=1"}, "100ms to 1h, not '1'; such as 2s"},
+		{{"top", "--interval=1s", "--once"}, "leave out --interval"},
+		{{"pools", "--once"}, "pools takes no --once"},
+		{{"pools", "--interval=1s"}, "pools takes no --interval"},
 		{{"mode"}, "usage: pintle mode POOL enforce|shadow|baseline|off"},
 		{{"mode", "llama-8b"}, "usage: pintle mode POOL"},
 		{{"mode", "llama-8b", "fast"}, "write one of off, baseline, enforce, shadow"},
@@ -1592,6 +1611,7 @@ int main(void)
 		pins_test(test_explain_a_pod),
 		pins_test(test_empty),
 		pins_test(test_keys_are_documented),
+		pins_test(test_keys_of_top),
 		pins_test(test_numbers),
 		pins_test(test_nothing_pinned),
 		pins_test(test_options_anywhere),

@@ -22,6 +22,7 @@ static enum log_level threshold = LOG_INFO;
 static bool to_journal;
 static char *kept; /* see log_keep(); NULL: not wanted */
 static size_t kept_size;
+static bool hushed;
 
 /* $JOURNAL_STREAM (systemd.exec(5)) holds the device and inode of the stream that the journal gave
  * us. Lines may have a priority prefix only if stderr still is that stream. */
@@ -89,7 +90,7 @@ static void log_line(enum log_level level, int code, const char *fmt, va_list ap
 	if (kept && !kept[0] && level == LOG_ERROR)
 		snprintf(kept, kept_size, "%.*s", (int)(n - start), line + start);
 	line[n++] = '\n';
-	if (write(STDERR_FILENO, line, n) < 0) {
+	if (!hushed && write(STDERR_FILENO, line, n) < 0) {
 		/* There is nowhere to report it. */
 	}
 }
@@ -125,6 +126,11 @@ void log_keep(char *buf, size_t size)
 	kept_size = size;
 	if (buf)
 		buf[0] = '\0';
+}
+
+void log_hush(bool hush)
+{
+	hushed = hush;
 }
 
 #define LINES_MAX 40 /* shown of one message, unless debug messages are */

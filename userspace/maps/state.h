@@ -150,6 +150,7 @@ struct state_pool {
 	size_t ejected_count;
 	uint64_t ttl_ns, staleness_ns;
 	struct pintle_class classes[PINTLE_MAX_CLASSES]; /* their names are terminated, printable */
+	uint64_t class_in_flight[PINTLE_MAX_CLASSES];    /* from the decision to the end */
 	uint32_t class_count;
 	bool classifies;      /* sessions get classes by what they do */
 	uint32_t allow_count; /* rules that say who may connect; 0: anybody may */

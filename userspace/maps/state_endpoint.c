@@ -245,7 +245,7 @@ int state_read_raw(const struct maps *m, uint64_t now, const struct pintle_pool 
 
 /* Fills in `e` and its candidate `c` for the endpoint `is`, as the rule sees it for a connection
  * that may be of either family. */
-static int endpoint_read(const struct maps *m, uint64_t now, const struct state_pool *of,
+static int endpoint_read(const struct maps *m, uint64_t now, struct state_pool *of,
 			 const struct pintle_pool *pool, const struct pintle_endpoint *is,
 			 struct state_endpoint *e, struct decide_candidate *c)
 {
@@ -264,6 +264,8 @@ static int endpoint_read(const struct maps *m, uint64_t now, const struct state_
 		return err;
 	maps_value(m, MAP_shadow_placed, e->id, &e->shadow_placed);
 	counters_take(e, &raw.counts);
+	for (int i = 0; i < PINTLE_MAX_CLASSES; i++)
+		of->class_in_flight[i] += eligible_in_flight(&raw.counts.by_class[i]);
 	health_take(e, &q, of->daemonless);
 	override_take(e, &q);
 	if (raw.seen.whole && raw.seen.scraped_ns)
@@ -347,6 +349,9 @@ int state_read_endpoints(const struct maps *m, struct state *s, struct state_poo
 		to->endpoint_count++;
 		s->endpoint_count++;
 	}
+	/* The sums of all endpoints are right, where corrections leave one of them below 0. */
+	for (int i = 0; i < PINTLE_MAX_CLASSES; i++)
+		to->class_in_flight[i] = (uint64_t)count_left(to->class_in_flight[i], 0);
 	loads_and_shares(s, to, candidates);
 	return 0;
 }

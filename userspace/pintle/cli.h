@@ -8,11 +8,13 @@
  *   help.c         --help, of the program and of each command
  *   completion.c   bash completion
  *   output.c       rows as an aligned table or as JSON, from one table of columns
+ *   text_table.c   the cells of a table, and which columns have room
  *   target.c       pools and endpoints by name
  *   setting.c      keys of pools: checked with the file, set, taken back, waited for
  *   programs.c     programs that are attached: Pintle's and others
  *   noun_*.c       a noun each, with its entry of the table: nouns read
  *   verb_*.c       a verb or more each, likewise: verbs write, or look around
+ *   top*.[ch]      the live view (top.h)
  *   doctor*.c      what is wrong with this machine
  *
  * Data goes to stdout, messages go to stderr (log.h).
@@ -51,6 +53,8 @@ struct cli {
 	bool help, version;
 	bool wait;            /* --wait */
 	uint64_t deadline_ns; /* --deadline; 0: none */
+	bool once;            /* --once */
+	uint64_t interval_ns; /* --interval; 0: none */
 	char **words;         /* the command's arguments, not the command itself */
 	int word_count;
 };
@@ -76,11 +80,12 @@ enum word_kind {
 #define COMMAND_WORDS 2
 
 /* Options that only some commands take, as bits. */
-#define OPTION_OUTPUT 0x1  /* -o */
-#define OPTION_POOL   0x2  /* --pool */
-#define OPTION_BPFFS  0x4  /* --bpffs: the command uses the maps */
-#define OPTION_CLIENT 0x8  /* --source and the others that tell of a client */
-#define OPTION_WAIT   0x10 /* --wait and --deadline */
+#define OPTION_OUTPUT 0x1   /* -o */
+#define OPTION_POOL   0x2   /* --pool */
+#define OPTION_BPFFS  0x4   /* --bpffs: the command uses the maps */
+#define OPTION_CLIENT 0x8   /* --source and the others that tell of a client */
+#define OPTION_WAIT   0x10  /* --wait and --deadline */
+#define OPTION_LIVE   0x100 /* --once and --interval */
 #define OPTIONS_VERB  OPTION_BPFFS
 #define OPTIONS_NOUN  (OPTION_BPFFS | OPTION_OUTPUT)
 
@@ -123,6 +128,7 @@ struct command {
 	X(reset)                                                                                   \
 	X(reload)                                                                                  \
 	X(explain)                                                                                 \
+	X(top)                                                                                     \
 	X(check)                                                                                   \
 	X(doctor)                                                                                  \
 	X(help)                                                                                    \
@@ -256,5 +262,9 @@ const char *setting_wait_gone(const struct maps *m, bool alive,
 void warn_of_refusals(const struct state *s, const struct state_pool *p);
 /** Drains an endpoint, or takes that back. `m` is writable. Returns 0 or -errno, logged. */
 int drain_set(const struct maps *m, const struct state_endpoint *e, bool drained);
+/** Whether no endpoint of the pool is ready but, perhaps, this one. */
+bool drain_leaves_none(const struct state *s, const struct state_endpoint *e);
+/** Why the endpoint takes no connection even if `pintle drain` does not hold; NULL: it does. */
+const char *drain_still(const struct state *s, const struct state_endpoint *e);
 
 #endif

@@ -220,6 +220,7 @@ GET(classes)
 		cJSON_AddItemToObject(o, "connections", count_or_null(k->connections));
 		cJSON_AddItemToObject(o, "pool_connections", count_or_null(k->pool_connections));
 		cJSON_AddItemToObject(o, "reserve", reserve_json(k));
+		cJSON_AddItemToObject(o, "in_flight", json_count(p->class_in_flight[i]));
 		cJSON_AddItemToArray(list, o);
 	}
 	return value_json(list);
@@ -362,7 +363,8 @@ static const struct column columns[] = {
 	 .help = "request equivalents that a session's endpoint may be ahead by"},
 	{.key = "classes",
 	 COLUMN(classes),
-	 .help = "list of {name, priority, limit (requests; null: none), admission}"},
+	 .help = "list of {name, priority, admission, in_flight, and limit (requests), connections, "
+		 "pool_connections, reserve (a number or \"25%\"), which are null where there is none}"},
 	{.key = "access_rules",
 	 COLUMN(access_rules),
 	 .help = "rules of which one must match a client; null: anybody may connect"},

@@ -23,6 +23,8 @@ const struct option_help options[] = {
 	{"wait", 0, NULL, "wait until no connection of this node is open at the endpoint",
 	 OPTION_WAIT},
 	{"deadline", 0, "TIME", "with --wait: for so long at most, such as 5m", OPTION_WAIT},
+	{"once", 0, NULL, "print one frame, and end", OPTION_LIVE},
+	{"interval", 0, "TIME", "between two readings: 1s (the default), 100ms to 1h", OPTION_LIVE},
 	{"help", 'h', NULL, "what the program does; `pintle COMMAND --help`: what a command does",
 	 0},
 	{"version", 'V', NULL, "the version", 0},
@@ -41,6 +43,8 @@ enum {
 	OPT_CLASS,
 	OPT_WAIT,
 	OPT_DEADLINE,
+	OPT_ONCE,
+	OPT_INTERVAL,
 	OPT_HELP,
 	OPT_VERSION,
 	OPT_FIRST = 256
@@ -134,6 +138,17 @@ static int deadline_set(struct cli *cli, const char *text)
 	return EXIT_USAGE;
 }
 
+static int interval_set(struct cli *cli, const char *text)
+{
+	static const struct yaml_key key = {.type = &yaml_duration, .min = 1e8, .max = 3600e9};
+	struct yaml_value v = {.key = &key, .text = text, .length = strlen(text)};
+
+	if (!yaml_duration.read(&v, &cli->interval_ns))
+		return 0;
+	log_error("--interval takes a time from 100ms to 1h, not '%s'; such as 2s", text);
+	return EXIT_USAGE;
+}
+
 static int option_set(struct cli *cli, int which, const char *argument)
 {
 	const char **word = option_word(cli, which);
@@ -157,6 +172,11 @@ static int option_set(struct cli *cli, int which, const char *argument)
 		return 0;
 	case OPT_DEADLINE:
 		return deadline_set(cli, argument);
+	case OPT_ONCE:
+		cli->once = true;
+		return 0;
+	case OPT_INTERVAL:
+		return interval_set(cli, argument);
 	case OPT_HELP:
 		cli->help = true;
 		return 0;
@@ -187,6 +207,10 @@ static int options_fit(struct cli *cli)
 	}
 	if (cli->deadline_ns && !cli->wait) {
 		log_error("--deadline is for --wait; add it");
+		return usage_error(cli);
+	}
+	if ((cli->once || cli->interval_ns) && !(c->options & OPTION_LIVE)) {
+		log_error("%s takes no --%s", c->name, cli->once ? "once" : "interval");
 		return usage_error(cli);
 	}
 	if (cli->json && !(c->options & OPTION_OUTPUT)) {

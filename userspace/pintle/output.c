@@ -3,19 +3,18 @@
 #include "output.h"
 
 #include <assert.h>
-#include <inttypes.h>
-#include <math.h>
 #include <sys/ioctl.h>
 
 #include "../base/log.h"
+#include "text_table.h"
 
 /* ---- JSON ----------------------------------------------------------------------- */
 
-int output_json(cJSON *array)
+int output_json(cJSON *json)
 {
-	char *text = cJSON_Print(array);
+	char *text = json ? cJSON_Print(json) : NULL;
 
-	cJSON_Delete(array);
+	cJSON_Delete(json);
 	if (!text) {
 		log_error("out of memory");
 		return EXIT_FAILED;
@@ -25,8 +24,8 @@ int output_json(cJSON *array)
 	return output_finish();
 }
 
-static int rows_json(const struct columns *c, const void *rows, size_t count, size_t size,
-		     const void *arg)
+cJSON *output_array(const struct columns *c, const void *rows, size_t count, size_t size,
+		    const void *arg)
 {
 	cJSON *array = cJSON_CreateArray();
 
@@ -39,7 +38,7 @@ static int rows_json(const struct columns *c, const void *rows, size_t count, si
 		cJSON_Delete(array);
 		array = NULL;
 	}
-	return output_json(array);
+	return array;
 }
 
 /* ---- text ----------------------------------------------------------------------- */
@@ -59,127 +58,13 @@ const char *tone_end(const struct cli *cli, enum tone tone)
 	return cli->color && tones[tone][0] ? "\033[0m" : "";
 }
 
-struct text_cell {
-	char *text; /* owned */
-	enum tone tone;
-};
-
-struct text_table {
-	const struct columns *columns;
-	struct text_cell *cells; /* count rows of columns->count */
-	size_t *widths;
-	bool *hidden;
-	size_t count;
-};
-
-static void text_table_free(struct text_table *t)
-{
-	for (size_t i = 0; t->cells && i < t->count * t->columns->count; i++)
-		free(t->cells[i].text);
-	free(t->cells);
-	free(t->widths);
-	free(t->hidden);
-}
-
-static char *value_to_text(const struct value *v)
-{
-	char buf[WORDS_SIZE], *text = NULL;
-	int n = 0;
-
-	switch (v->kind) {
-	case VALUE_NONE:
-	case VALUE_JSON:
-		return strdup("-");
-	case VALUE_TEXT:
-		return strdup(v->text[0] ? v->text : "-");
-	case VALUE_COUNT:
-		n = asprintf(&text, "%" PRIu64, v->count);
-		break;
-	case VALUE_NUMBER:
-		n = asprintf(&text, "%.1f", v->number);
-		break;
-	case VALUE_SHARE:
-		n = asprintf(&text, "%.0f%%", 100 * v->number);
-		break;
-	case VALUE_SECONDS:
-		return strdup(age_text(v->number, buf));
-	case VALUE_WAIT:
-		return strdup(wait_text(v->number, buf));
-	case VALUE_BOOL:
-		return strdup(v->yes ? "yes" : "no");
-	}
-	return n < 0 ? NULL : text;
-}
-
-static bool text_table_fill(struct text_table *t, const void *rows, size_t size, const void *arg)
-{
-	const struct columns *c = t->columns;
-
-	for (size_t i = 0; i < t->count; i++) {
-		for (size_t j = 0; j < c->count; j++) {
-			struct text_cell *cell = &t->cells[i * c->count + j];
-			struct value v;
-
-			if (t->hidden[j])
-				continue;
-			v = c->column[j].get((const char *)rows + i * size, arg);
-			*cell = (struct text_cell){value_to_text(&v), v.tone};
-			if (!cell->text)
-				return false;
-			t->widths[j] = MAX(t->widths[j], strlen(cell->text));
-		}
-	}
-	return true;
-}
-
-static bool text_table_make(struct text_table *t, const void *rows, size_t size, const void *arg)
-{
-	const struct columns *c = t->columns;
-
-	t->cells = calloc(t->count * c->count + 1, sizeof(*t->cells));
-	t->widths = calloc(c->count, sizeof(*t->widths));
-	t->hidden = calloc(c->count, sizeof(*t->hidden));
-	if (!t->cells || !t->widths || !t->hidden)
-		return false;
-	for (size_t j = 0; j < c->count; j++) {
-		t->hidden[j] = !c->column[j].heading;
-		t->widths[j] = t->hidden[j] ? 0 : strlen(c->column[j].heading);
-	}
-	return text_table_fill(t, rows, size, arg);
-}
-
-#define GAP 2
-
-static size_t text_table_width(const struct text_table *t)
-{
-	size_t width = 0;
-
-	for (size_t j = 0; j < t->columns->count; j++)
-		width += t->hidden[j] ? 0 : t->widths[j] + (width ? GAP : 0);
-	return width;
-}
-
 /* Hides columns until the table fits the terminal. A file or a pipe gets all of them. */
-static void text_table_narrow(struct text_table *t)
+static void narrow_to_terminal(struct text_table *t)
 {
 	struct winsize w;
 
-	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) || !w.ws_col)
-		return;
-	while (text_table_width(t) > w.ws_col) {
-		size_t worst = t->columns->count;
-		int spare = 0;
-
-		for (size_t j = 0; j < t->columns->count; j++) {
-			if (!t->hidden[j] && t->columns->column[j].spare > spare) {
-				worst = j;
-				spare = t->columns->column[j].spare;
-			}
-		}
-		if (worst == t->columns->count)
-			return;
-		t->hidden[worst] = true;
-	}
+	if (!ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) && w.ws_col)
+		text_table_narrow(t, w.ws_col);
 }
 
 static void text_cell_print(const struct cli *cli, const struct text_table *t, size_t j,
@@ -189,8 +74,8 @@ static void text_cell_print(const struct cli *cli, const struct text_table *t, s
 	bool right = t->columns->column[j].right;
 
 	assert(strlen(text) <= t->widths[j]);
-	printf("%*s%*s%s%s%s", first ? 0 : GAP, "", right ? (int)pad : 0, "", tone_begin(cli, tone),
-	       text, tone_end(cli, tone));
+	printf("%*s%*s%s%s%s", first ? 0 : (int)t->gap, "", right ? (int)pad : 0, "",
+	       tone_begin(cli, tone), text, tone_end(cli, tone));
 	if (!right && !last)
 		printf("%*s", (int)pad, "");
 }
@@ -221,13 +106,13 @@ static void text_row_print(const struct cli *cli, const struct text_table *t, si
 static int rows_text(const struct cli *cli, const struct columns *c, const void *rows, size_t count,
 		     size_t size, const void *arg)
 {
-	_cleanup_(text_table_free) struct text_table t = {.columns = c, .count = count};
+	_cleanup_(text_table_free) struct text_table t = {.columns = c, .count = count, .gap = 2};
 
 	if (!text_table_make(&t, rows, size, arg)) {
 		log_error("out of memory");
 		return EXIT_FAILED;
 	}
-	text_table_narrow(&t);
+	narrow_to_terminal(&t);
 	text_row_print(cli, &t, count);
 	for (size_t i = 0; i < count; i++)
 		text_row_print(cli, &t, i);
@@ -240,7 +125,7 @@ int output_rows(const struct cli *cli, const struct columns *c, const void *rows
 		size_t size, const void *arg, const char *empty)
 {
 	if (cli->json)
-		return rows_json(c, rows, count, size, arg);
+		return output_json(output_array(c, rows, count, size, arg));
 	if (!count && empty) {
 		puts(empty);
 		return output_finish();

@@ -31,18 +31,22 @@ static bool takes_connections(const struct state_endpoint *e)
 	return e->state == STATE_READY || e->state == STATE_SATURATED || e->state == STATE_STALE;
 }
 
+bool drain_leaves_none(const struct state *s, const struct state_endpoint *e)
+{
+	return s->pools[e->pool].ready_count <= (takes_connections(e) ? 1U : 0U);
+}
+
 static void warn_of_last(const struct state *s, const struct state_endpoint *e)
 {
 	const struct state_pool *p = &s->pools[e->pool];
 
-	if (p->ready_count > (takes_connections(e) ? 1U : 0U))
+	if (!drain_leaves_none(s, e))
 		return;
 	log_warn("no other endpoint of %s is ready: its connections %s", p->name,
 		 without_endpoints(p));
 }
 
-/* Why the endpoint takes no connection even if `pintle drain` does not hold; NULL: it does. */
-static const char *still_drained(const struct state *s, const struct state_endpoint *e)
+const char *drain_still(const struct state *s, const struct state_endpoint *e)
 {
 	if (!e->drained_configured)
 		return NULL;
@@ -158,7 +162,7 @@ static int drain_run(const struct cli *cli, bool drained)
 	if (!e)
 		return EXIT_FAILED;
 	endpoint_name(s, e, name);
-	still = still_drained(s, e);
+	still = drain_still(s, e);
 	if (e->drained == drained) {
 		printf("%s: %s\n", name,
 		       drained ? "is drained already" : still ?: "was not drained");

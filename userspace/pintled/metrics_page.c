@@ -7,7 +7,6 @@
 #include "../maps/names.h"
 #include "../maps/state.h"
 #include "../policy/minute.h"
-#include "eligible.bpf.h"
 #include "traits.bpf.h"
 #include "judge.h"
 #include "pass.h"
@@ -196,17 +195,9 @@ POOL_VALUE(value_retries, BINDINGS(s)->retry_suspected)
 /* Of each class that the pool has. */
 static void value_class_in_flight(const struct page *p, const struct state_pool *s)
 {
-	for (uint32_t k = 0; k < s->class_count; k++) {
-		uint64_t n = 0;
-
-		for (size_t i = 0; i < s->endpoint_count; i++) {
-			uint32_t id = p->state->endpoints[s->first_endpoint + i].id;
-
-			n += eligible_in_flight(&p->from->maps->inflight[id].by_class[k]);
-		}
-		metrics_sample(p->out, MAX((double)(int64_t)n, 0.0), s->name, s->classes[k].name,
+	for (uint32_t k = 0; k < s->class_count; k++)
+		metrics_sample(p->out, (double)s->class_in_flight[k], s->name, s->classes[k].name,
 			       NULL);
-	}
 }
 
 /* A family of sums over the pages of a pool's endpoints. */
