@@ -115,7 +115,7 @@ $(O)/libpintled.a: $(filter-out %/main.o,$(PINTLED)) $(FETCH) $(POLICY)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(O)/pintled: $(O)/userspace/pintled/main.o $(O)/libpintled.a $(O)/libpintle.a
-$(O)/pintle: $(PINTLE) $(O)/libpintle.a
+$(O)/pintle: $(PINTLE) $(O)/userspace/policy/trial.o $(O)/libpintle.a
 $(O)/pintle: LDLIBS = $(shell pkg-config --libs $(PINTLE_PACKAGES) ncursesw) -lm
 $(O)/pintled $(O)/pintle:
 	$(call say,LD,$@)

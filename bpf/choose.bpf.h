@@ -9,6 +9,7 @@
 
 #include "common.bpf.h"
 #include "eligible.bpf.h"
+#include "trial.bpf.h"
 
 /* The connection for which an endpoint is chosen. */
 struct terms {
@@ -731,13 +732,17 @@ __weak __noinline int report_decision(const struct pintle_tuple *tuple, const st
 	return 0;
 }
 
-static __always_inline __u32 pool_mode(__u32 id, const struct pintle_pool *pool)
+static __always_inline __u32 pool_mode(__u32 id, const struct pintle_pool *pool, __u64 now)
 {
 	struct pintle_override *o = bpf_map_lookup_elem(&overrides, &id);
+	__u32 mode = pool->mode, generation = pool->generation;
 
-	return o && o->generation == pool->generation && (o->flags & PINTLE_OVERRIDE_MODE)
-		       ? o->mode
-		       : pool->mode;
+	if (!o || o->generation != generation)
+		return mode;
+	if (o->flags & PINTLE_OVERRIDE_MODE)
+		mode = o->mode;
+	return o->flags & PINTLE_OVERRIDE_TRIAL ? (__u32)trial_mode(id, generation, now, mode)
+						: mode;
 }
 
 /* Whether a connection without an endpoint is refused. */

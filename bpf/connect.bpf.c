@@ -504,7 +504,7 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	t.key.pool_generation = ref.generation;
 	t.now = bpf_ktime_get_ns();
 	t.daemonless = daemon_silent(pool, t.now);
-	t.mode = pool_mode(ref.id, pool);
+	t.mode = pool_mode(ref.id, pool, t.now);
 	caller->apart = is_apart(sk);
 	c = NULL;
 	if (t.mode != PINTLE_MODE_OFF && !daemonless_for_long(t.now)) {

@@ -379,7 +379,7 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 	t.now = bpf_ktime_get_ns();
 	t.key.pool = ref.id;
 	t.key.pool_generation = ref.generation;
-	t.mode = pool_mode(t.key.pool, pool);
+	t.mode = pool_mode(t.key.pool, pool, t.now);
 	if (decided_before(ctx, &tuple, &t))
 		return SK_PASS;
 	if (t.mode == PINTLE_MODE_OFF) {

@@ -126,6 +126,33 @@ struct {
 	__type(value, struct pintle_override);
 } MAP(overrides);
 
+/* The A/B tests that run. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_TRIALS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_ref);
+	__type(value, struct pintle_trial);
+} MAP(trials);
+
+/* Answers of the blocks that are being measured. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_TRIAL_BLOCKS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_trial_block);
+	__type(value, struct pintle_firsts);
+} MAP(trial_blocks);
+
+/* What was measured, of the newest tests; the kernel never reads it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_TRIALS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pintle_trial_result);
+} MAP(trial_results);
+
 /* Settings of an operator for the daemon, and the daemon's verdicts on them; the kernel never reads
  * them. */
 struct {

@@ -27,6 +27,7 @@
 #include "buckets.bpf.h"
 #include "evidence.bpf.h"
 #include "sockops.bpf.h"
+#include "trial.bpf.h"
 
 #define SOCK_DONE 1 /* a bit of skc_flags: the peer's FIN has come */
 
@@ -85,6 +86,8 @@ static __always_inline void first_begin(struct bpf_sock_ops *ctx, __u32 pool, __
 struct first {
 	__u32 endpoint, generation, pool, pool_generation, class_id;
 	__u32 waited_us;
+	__u32 asked_us;  /* when its request's newest byte came: the low 32 bits of the clock */
+	__u64 opened_ns; /* when its connection was opened */
 };
 
 static __always_inline void first_sum(struct pintle_firsts *sums, __u32 waited_us, __u32 bucket)
@@ -93,6 +96,34 @@ static __always_inline void first_sum(struct pintle_firsts *sums, __u32 waited_u
 	__sync_fetch_and_add(&sums->waited_ns, (__u64)waited_us * 1000);
 	if (bucket < PINTLE_BUCKETS)
 		__sync_fetch_and_add(&sums->bucket[bucket], 1);
+}
+
+/* The same for the block of the pool's A/B test in which the request came, if it has one. */
+__weak __noinline int first_add_trial(const struct first *f)
+{
+	struct pintle_trial_block key = {};
+	struct pintle_override *o;
+	struct pintle_firsts *sums;
+	struct pintle_trial *t;
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!f)
+		return 0;
+	key.pool.id = f->pool;
+	o = bpf_map_lookup_elem(&overrides, &key.pool.id);
+	if (!o || !(o->flags & PINTLE_OVERRIDE_TRIAL))
+		return 0;
+	key.pool.generation = f->pool_generation;
+	t = bpf_map_lookup_elem(&trials, &key.pool);
+	if (!t)
+		return 0;
+	key.trial = t->seed;
+	key.number = trial_counts_in(t, f->opened_ns,
+				     now - (__u64)((__u32)(now / 1000) - f->asked_us) * 1000);
+	sums = bpf_map_lookup_elem(&trial_blocks, &key);
+	if (sums)
+		first_sum(sums, f->waited_us, bucket_of(f->waited_us));
+	return 0;
 }
 
 /* Adds a first token for which a client waited so long to the sums of the endpoint, and of the
@@ -121,9 +152,11 @@ __weak __noinline int first_add(const struct first *f)
 #define FIRST_ADD(c, us)                                                                           \
 	do {                                                                                       \
 		struct first f = {(c)->endpoint,        (c)->generation, (c)->pool,                \
-				  (c)->pool_generation, (c)->class_id,   (us)};                    \
+				  (c)->pool_generation, (c)->class_id,   (us),                     \
+				  (c)->asked_us,        (c)->opened_ns};                           \
                                                                                                    \
 		first_add(&f);                                                                     \
+		first_add_trial(&f);                                                               \
 	} while (0)
 
 /* The connection has ended, after so many segments of answers. What came out since the last pass,

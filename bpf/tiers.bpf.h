@@ -110,7 +110,7 @@ __weak __noinline int tier_enter(struct terms *t, const struct pintle_ref *asked
 	pool = pool_find(id, generation);
 	if (!pool)
 		return 0;
-	mode = pool_mode(id, pool);
+	mode = pool_mode(id, pool, t->now);
 	if (!tier_mode_takes(mode, t->would))
 		return 0;
 	t->key.pool = id;

@@ -603,6 +603,7 @@ struct pintle_seat {
 #define PINTLE_OVERRIDE_MODE     0x1 /* pool: `mode` holds */
 #define PINTLE_OVERRIDE_DRAIN    0x2 /* endpoint: no further connection */
 #define PINTLE_OVERRIDE_REQUESTS 0x4 /* pool: `requests` holds */
+#define PINTLE_OVERRIDE_TRIAL    0x8 /* pool: `trials` may have an entry, which holds */
 
 struct pintle_override {
 	__u32 generation; /* of the pool or endpoint; if it has another, the entry is empty */
@@ -611,6 +612,82 @@ struct pintle_override {
 	__u32 requests;   /* enum pintle_requests */
 	__u64 since_ns;
 	__u64 tap_until_ns; /* node's slot: until then the kernel fills `tap` */
+};
+
+/* ---- trials: hash, pool -> its A/B test. Writer: CLI; the daemon deletes those that are over. --
+ */
+
+/* The key is a struct pintle_ref. The test is a row of blocks of the same length, in which the pool
+ * is in mode enforce or baseline by turns: bpf/trial.bpf.h. Never changed once it is there. */
+struct pintle_trial {
+	__u64 since_ns; /* when its first block begins */
+	__u64 until_ns; /* when its last block ends */
+	__u64 period_ns;
+	__u64 washout_ns; /* at the beginning of each block: requests of that time do not count */
+	__u64 seed;       /* says which block of a pair is in which mode */
+};
+#define PINTLE_MAX_TRIALS 32
+
+/* ---- trial_blocks: hash, a block -> its answers. Writer: kernel; the daemon makes and deletes. -
+ */
+
+struct pintle_trial_block {
+	struct pintle_ref pool;
+	__u32 trial; /* the lower half of its seed */
+	__u32 number;
+};
+
+/* The value is a struct pintle_firsts, of which `out_ns` is 0. */
+#define PINTLE_MAX_TRIAL_BLOCKS (4 * PINTLE_MAX_TRIALS)
+
+/* ---- trial_results: mmap-able array of the newest tests. Writer: daemon. ------------------- */
+
+#define PINTLE_MAX_BLOCKS 128 /* of a test */
+
+/* X(symbol, name, what it says): why an A/B test is over. */
+#define PINTLE_TRIAL_ENDS(X)                                                                       \
+	X(NOT, "", "it runs")                                                                      \
+	X(DONE, "done", "its time was over")                                                       \
+	X(STOPPED, "stopped", "`pintle ab --stop`, `mode` or `reset` ended it")
+#define X(symbol, name, says) PINTLE_TRIAL_END_##symbol,
+enum pintle_trial_end { PINTLE_TRIAL_ENDS(X) PINTLE_TRIAL_END_COUNT };
+#undef X
+
+/* How far the measurement of a block is. */
+enum pintle_measured {
+	PINTLE_MEASURED_NOT,
+	PINTLE_MEASURED_BEGUN, /* its washout is over */
+	PINTLE_MEASURED_ENDED, /* only answers may still come */
+	PINTLE_MEASURED_WHOLE,
+	PINTLE_MEASURED_LOST, /* pintled was away, or came too late */
+};
+
+struct pintle_trial_sums {
+	__u64 decisions;
+	__u64 kept;    /* of these, to the session's endpoint or the group's home */
+	__u64 told_no; /* of these, refused or diverted */
+	__u64 failed;  /* placements that failed, and connections that ended by an error */
+};
+
+/* What was counted in a block, from its washout to its end. */
+struct pintle_measure {
+	__u32 state;   /* enum pintle_measured */
+	__u32 answers; /* whose first token was seen; the next three are of these */
+	__u32 mean_us;
+	__u32 p50_us;
+	__u32 p95_us;
+	__u32 zero;
+	struct pintle_trial_sums sums;
+};
+
+struct pintle_trial_result {
+	struct pintle_ref pool; /* generation 0: there is none */
+	struct pintle_trial trial;
+	__u64 ended_ns;                  /* 0: it runs */
+	__u32 ended;                     /* enum pintle_trial_end */
+	__u32 next;                      /* the first block that is neither whole nor lost yet */
+	struct pintle_trial_sums before; /* the pool's sums as the newest washout ended */
+	struct pintle_measure block[PINTLE_MAX_BLOCKS];
 };
 
 /* ---- settings: hash, a pool's key -> its value, as `pintle set` took it. Writer: CLI. -- */
@@ -1270,6 +1347,11 @@ PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_MEMBERS +
 PINTLE_ASSERT_SIZE(struct pintle_other, 24);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
+PINTLE_ASSERT_SIZE(struct pintle_trial, 40);
+PINTLE_ASSERT_SIZE(struct pintle_trial_block, 16);
+PINTLE_ASSERT_SIZE(struct pintle_trial_sums, 32);
+PINTLE_ASSERT_SIZE(struct pintle_measure, 56);
+PINTLE_ASSERT_SIZE(struct pintle_trial_result, 96 + 56 * PINTLE_MAX_BLOCKS);
 PINTLE_ASSERT_SIZE(struct pintle_setting_key, 332 + 64);
 PINTLE_ASSERT_SIZE(struct pintle_setting, 264);
 PINTLE_ASSERT_SIZE(struct pintle_verdict, 32 + 2 * 256 + 512);

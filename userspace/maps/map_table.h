@@ -44,6 +44,18 @@
 	  .holds = "policy and members", .writer = "daemon")                                       \
 	X(overrides, ARRAY, __u32, struct pintle_override, PINTLE_OVERRIDE_COUNT, COPIED,          \
 	  .key = "slot", .holds = "mode, requests and drain, as set", .writer = "CLI")             \
+	X(trials, HASH, struct pintle_ref, struct pintle_trial, ANY, COPIED, .since = 3,           \
+	  .key = "pool", .holds = "its A/B test, while that runs",                                 \
+	  .writer = "CLI; the daemon deletes those that are over")                                 \
+	X(trial_blocks, HASH, struct pintle_trial_block, struct pintle_firsts, ANY, COPIED,        \
+	  .since = 3, .key = "pool, test, number of a block",                                      \
+	  .holds = "answers to requests of that block",                                            \
+	  .writer = "kernel; the daemon makes and deletes")                                        \
+	X(trial_results, ARRAY, __u32, struct pintle_trial_result, PINTLE_MAX_TRIALS, MAPPED,      \
+	  .since = 3, .remade = true, .key = "0 to 31",                                            \
+	  .holds = "what an A/B test has measured; also after its end, until the place is "        \
+		   "needed",                                                                       \
+	  .writer = "daemon")                                                                      \
 	X(settings, HASH, struct pintle_setting_key, struct pintle_setting, ANY, COPIED,           \
 	  .since = 3, .remade = true, .key = "pool's name, key",                                   \
 	  .holds = "its value, as `pintle set` took it; key `reload`: asked for", .writer = "CLI") \

@@ -64,18 +64,22 @@ static int node_read(const struct maps *m, struct state *s)
 
 /* ---- pools ---------------------------------------------------------------------- */
 
-static void overrides_read(const struct maps *m, struct state_pool *p)
+static void overrides_read(const struct maps *m, const struct state *s, struct state_pool *p)
 {
 	struct pintle_override o;
 
-	p->mode = p->mode_configured;
+	p->mode = p->mode_otherwise = p->mode_configured;
 	p->requests = p->requests_configured;
 	if (maps_value(m, MAP_overrides, p->id, &o) || o.generation != p->generation)
 		return;
 	p->overridden_since_ns = o.since_ns;
 	if (o.flags & PINTLE_OVERRIDE_MODE) {
-		p->mode = o.mode;
+		p->mode = p->mode_otherwise = o.mode;
 		p->overridden = true;
+	}
+	if (state_read_trial(m, p->id, &o, s->now_ns, &p->trial)) {
+		p->trial_runs = true;
+		p->mode = state_trial_mode(&p->trial, p->daemonless, s->now_ns, p->mode);
 	}
 	if (o.flags & PINTLE_OVERRIDE_REQUESTS) {
 		p->requests = o.requests;
@@ -192,7 +196,7 @@ static int pools_read(const struct maps *m, struct state *s)
 		pool_take(p, id, pool, s);
 		classes_take(p, pool);
 		state_read_name(m, id, p->generation, "pool", id, p->name);
-		overrides_read(m, p);
+		overrides_read(m, s, p);
 		err = counts_read(m, p);
 		if (!err)
 			err = state_read_majority(m, p);

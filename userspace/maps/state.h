@@ -129,7 +129,10 @@ struct state_pool {
 	uint32_t mode;            /* enum pintle_mode that holds */
 	uint32_t mode_configured; /* the file's */
 	bool overridden;          /* `pintle mode` or `pintle set` set the mode */
-	uint32_t requests;        /* enum pintle_requests that holds */
+	uint32_t mode_otherwise;  /* that holds when no A/B test runs */
+	bool trial_runs;          /* `trial` says which mode holds, while a daemon runs */
+	struct pintle_trial trial;
+	uint32_t requests; /* enum pintle_requests that holds */
 	uint32_t requests_configured;
 	bool requests_overridden;                /* `pintle set` set it */
 	uint64_t overridden_since_ns;            /* when either was set last */
@@ -247,6 +250,11 @@ static inline void state_freep(struct state **s)
 {
 	state_free(*s);
 }
+
+/** What the pool's newest A/B test measured, which may run or be over: *out, as it is in the map.
+ * False if there is none. */
+bool state_trial_result(const struct maps *m, const struct state_pool *p,
+			struct pintle_trial_result *out);
 
 /** The pool, or NULL if it is gone. */
 const struct state_pool *state_pool_find(const struct state *s, const struct pintle_ref *ref);

@@ -586,17 +586,20 @@ static int loads_take(struct question *q)
 static int circumstances_read(struct question *q)
 {
 	struct pintle_override o = {0};
+	struct pintle_trial t;
 	struct pintle_node node;
 	uint64_t now = q->asked->now_ns;
 	int err = maps_value(q->m, MAP_node, 0, &node);
 
 	if (err)
 		return err;
-	maps_value(q->m, MAP_overrides, q->asked->pool.id, &o);
-	q->out->mode = o.generation == q->pool.generation && o.flags & PINTLE_OVERRIDE_MODE
-			       ? o.mode
-			       : q->pool.mode;
+	if (maps_value(q->m, MAP_overrides, q->asked->pool.id, &o) ||
+	    o.generation != q->pool.generation)
+		o = (struct pintle_override){0};
+	q->out->mode = o.flags & PINTLE_OVERRIDE_MODE ? o.mode : q->pool.mode;
 	q->out->daemonless = eligible_daemonless(&q->pool, node.heartbeat_ns, now);
+	if (state_read_trial(q->m, q->asked->pool.id, &o, now, &t))
+		q->out->mode = state_trial_mode(&t, q->out->daemonless, now, q->out->mode);
 	q->responder =
 		!q->out->daemonless && node.responders[PINTLE_RESPONDER_AT(q->asked->family)].port;
 	q->out->passes =

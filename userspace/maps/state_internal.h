@@ -8,6 +8,7 @@
  *   state_session.c   bindings; the session that makes most of a pool's connections
  *   state_key.c       session keys as text, and back
  *   state_tenant.c    what tenants have, and may have
+ *   state_trial.c     A/B tests
  *   state_setting.c   keys of pools that were set, and the daemon's verdicts on them
  *   state_names.c     names of states and reasons; texts from maps
  */
@@ -45,6 +46,14 @@ int state_read_raw(const struct maps *m, uint64_t now, const struct pintle_pool 
  * and which are skipped. Returns 0 or -errno. */
 int state_read_endpoints(const struct maps *m, struct state *s, struct state_pool *to,
 			 const struct pintle_pool *pool, bool seen[PINTLE_MAX_ENDPOINTS]);
+
+/** The test of the pool with this override, if it has one that runs: *out. */
+bool state_read_trial(const struct maps *m, uint32_t pool, const struct pintle_override *o,
+		      uint64_t now, struct pintle_trial *out);
+/** The pool's mode by a test that runs, as the hooks see it; else `otherwise`. `daemonless` as
+ * eligible_daemonless() has it. */
+uint32_t state_trial_mode(const struct pintle_trial *t, bool daemonless, uint64_t now,
+			  uint32_t otherwise);
 
 /** Fills s->settings, in the order of s->pools, which are there already, and s->reload. Returns 0
  * or -errno. */

@@ -150,7 +150,7 @@ static int overrides_take(struct state *s)
 		const struct state_pool *p = &s->pools[i];
 
 		if (p->overridden)
-			err = override_take(s, p, "mode", mode_name(p->mode),
+			err = override_take(s, p, "mode", mode_name(p->mode_otherwise),
 					    mode_name(p->mode_configured));
 		if (!err && p->requests_overridden)
 			err = override_take(s, p, "requests", requests_name(p->requests),

@@ -51,11 +51,13 @@ struct cli {
 	bool json;
 	bool color; /* stdout takes colours */
 	bool help, version;
-	bool wait;            /* --wait */
-	uint64_t deadline_ns; /* --deadline; 0: none */
-	bool once;            /* --once */
-	uint64_t interval_ns; /* --interval; 0: none */
-	char **words;         /* the command's arguments, not the command itself */
+	bool wait;                              /* --wait */
+	uint64_t deadline_ns;                   /* --deadline; 0: none */
+	bool once;                              /* --once */
+	uint64_t interval_ns;                   /* --interval; 0: none */
+	bool stop;                              /* --stop */
+	uint64_t period_ns, for_ns, washout_ns; /* --period, --for, --washout; 0: not given */
+	char **words; /* the command's arguments, not the command itself */
 	int word_count;
 };
 
@@ -86,6 +88,7 @@ enum word_kind {
 #define OPTION_CLIENT 0x8   /* --source and the others that tell of a client */
 #define OPTION_WAIT   0x10  /* --wait and --deadline */
 #define OPTION_LIVE   0x100 /* --once and --interval */
+#define OPTION_TRIAL  0x200 /* --period, --for, --washout, --stop */
 #define OPTIONS_VERB  OPTION_BPFFS
 #define OPTIONS_NOUN  (OPTION_BPFFS | OPTION_OUTPUT)
 
@@ -120,6 +123,7 @@ struct command {
 	X(enable)                                                                                  \
 	X(disable)                                                                                 \
 	X(set)                                                                                     \
+	X(ab)                                                                                      \
 	X(drain)                                                                                   \
 	X(undrain)                                                                                 \
 	X(unbind)                                                                                  \
@@ -239,9 +243,9 @@ int settings_judge(const struct state *s, const struct config_text *text,
 /** Deletes the setting from the map `settings`. `m` is writable. Returns 0, also if there was none;
  * or -errno, logged. */
 int setting_take_back(const struct maps *m, const struct pintle_setting_key *key);
-/** Sets one override of a pool, `flag` (PINTLE_OVERRIDE_MODE or _REQUESTS), to `value`; with
- * `configured` takes it back instead. The other override stays. `m` is writable. Returns 0 or
- * -errno, logged. */
+/** Sets one override of a pool, `flag` (PINTLE_OVERRIDE_MODE, _REQUESTS or _TRIAL), to `value`;
+ * with `configured` takes it back instead. Other overrides stay, but _MODE takes _TRIAL back: it
+ * ends an A/B test. `m` is writable. Returns 0 or -errno, logged. */
 int override_pool(const struct maps *m, const struct state_pool *p, uint32_t flag, uint32_t value,
 		  bool configured);
 

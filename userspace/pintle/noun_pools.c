@@ -27,13 +27,21 @@ GET(mode_configured)
 	return value_text(mode_name(p->mode_configured));
 }
 
-/* In text a star says that the mode was set, whatever the file says. */
+/* In text a star says that the mode was set, whatever the file says; a tilde, that it changes. */
 GET(mode_text)
 {
 	struct value v = get_mode(p, s);
 
-	snprintf(v.text, sizeof(v.text), "%s%s", mode_name(p->mode), p->overridden ? "*" : "");
+	snprintf(v.text, sizeof(v.text), "%s%s", mode_name(p->mode),
+		 p->trial_runs   ? "~"
+		 : p->overridden ? "*"
+				 : "");
 	return v;
+}
+
+GET(ab)
+{
+	return value_bool(p->trial_runs);
 }
 
 GET(requests)
@@ -304,6 +312,7 @@ static const struct column columns[] = {
 	 .help = "text: what decides its connections: " PINTLE_HOOKS(X) "or unknown"},
 #undef X
 	{.key = "mode_configured", COLUMN(mode_configured), .help = "text: what the file says"},
+	{.key = "ab", COLUMN(ab), .help = "bool: an A/B test runs, so that mode changes"},
 	{.key = "overridden", COLUMN(overridden), .help = "bool: `pintle mode` set what holds"},
 	{.key = "requests",
 	 COLUMN(requests),
@@ -387,18 +396,24 @@ static int run_pools(struct cli *cli)
 {
 	_cleanup_(state_freep) struct state *s = NULL;
 	_cleanup_(maps_closep) struct maps *m = NULL;
-	bool star = false;
+	bool star = false, tilde = false;
 	int status = open_state(cli, MAPS_READ, &m, &s);
 
 	if (status)
 		return status;
 	status = output_rows(cli, &pools_columns, s->pools, s->pool_count, sizeof(*s->pools), s,
 			     "no pools");
-	for (size_t i = 0; i < s->pool_count; i++)
+	for (size_t i = 0; i < s->pool_count; i++) {
 		star = star || s->pools[i].overridden || s->pools[i].requests_overridden;
-	if (status || cli->json || !star)
+		tilde = tilde || s->pools[i].trial_runs;
+	}
+	if (status || cli->json || !(star || tilde))
 		return status;
-	puts("\n* set by `pintle mode` or `pintle set`; `pintle reset` takes it back");
+	putchar('\n');
+	if (star)
+		puts("* set by `pintle mode` or `pintle set`; `pintle reset` takes it back");
+	if (tilde)
+		puts("~ by an A/B test; `pintle ab POOL` shows it");
 	return output_finish();
 }
 

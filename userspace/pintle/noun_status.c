@@ -68,6 +68,17 @@ static cJSON *overrides_new(const struct state *s)
 		cJSON_AddStringToObject(o, "state", setting_state_name(t->state));
 		cJSON_AddItemToArray(list, o);
 	}
+	for (size_t i = 0; i < s->pool_count; i++) {
+		const struct state_pool *p = &s->pools[i];
+		cJSON *o;
+
+		if (!p->trial_runs)
+			continue;
+		o = override_new(s, p->name, NULL, "ab", mode_name(p->mode),
+				 mode_name(p->mode_otherwise), p->trial.since_ns);
+		cJSON_AddStringToObject(o, "state", setting_state_name(STATE_SETTING_HOLDS));
+		cJSON_AddItemToArray(list, o);
+	}
 	for (size_t i = 0; i < s->endpoint_count; i++) {
 		const struct state_endpoint *e = &s->endpoints[i];
 		cJSON *o;
@@ -115,6 +126,11 @@ static void print_overrides(const struct status *t)
 	       tone_end(t->cli, TONE_HEADING));
 	for (size_t i = 0; i < s->setting_count; i++)
 		print_setting(s, &s->settings[i]);
+	for (size_t i = 0; i < s->pool_count; i++)
+		if (s->pools[i].trial_runs)
+			printf("  %s: A/B test, now %s, until %s\n", s->pools[i].name,
+			       mode_name(s->pools[i].mode),
+			       wall_text(s->pools[i].trial.until_ns, age));
 	for (size_t i = 0; i < s->endpoint_count; i++) {
 		const struct state_endpoint *e = &s->endpoints[i];
 
@@ -145,6 +161,7 @@ static cJSON *pools_new(const struct state *s)
 
 		cJSON_AddStringToObject(o, "name", p->name);
 		cJSON_AddStringToObject(o, "mode", mode_name(p->mode));
+		cJSON_AddBoolToObject(o, "ab", p->trial_runs);
 		cJSON_AddItemToObject(o, "endpoints", json_count(p->endpoint_count));
 		cJSON_AddItemToObject(o, "ready", json_count(p->ready_count));
 		cJSON_AddItemToObject(o, "ejected", json_count(p->ejected_count));
@@ -182,7 +199,10 @@ static void print_pools(const struct status *t)
 		printf("\n%sPool %s%s\n", tone_begin(t->cli, TONE_HEADING), p->name,
 		       tone_end(t->cli, TONE_HEADING));
 		printf("  mode      %s%s%s%s\n", tone_begin(t->cli, tone), mode_name(p->mode),
-		       tone_end(t->cli, tone), p->overridden ? ", set" : "");
+		       tone_end(t->cli, tone),
+		       p->trial_runs   ? ", by an A/B test (`pintle ab`)"
+		       : p->overridden ? ", set"
+				       : "");
 		if (p->requests != PINTLE_REQUESTS_AS_THEY_COME)
 			printf("  requests  %s%s\n", requests_name(p->requests),
 			       p->requests_overridden ? ", set" : "");
@@ -523,7 +543,7 @@ static const struct column columns[] = {
 		 "missing (list of text)}, or null: no Kubernetes"},
 	{.key = "pools",
 	 COLUMN(pools),
-	 .help = "list of {name, mode, endpoints, ready, ejected, hook, decisions: {OUTCOME: count}}"},
+	 .help = "list of {name, mode, ab (bool: an A/B test runs), endpoints, ready, ejected, hook, decisions: {OUTCOME: count}}"},
 	{.key = "overrides",
 	 COLUMN(overrides),
 	 .help = "list of {pool, endpoint or null, setting, value (null: taken back), configured, "

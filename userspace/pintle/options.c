@@ -25,6 +25,12 @@ const struct option_help options[] = {
 	{"deadline", 0, "TIME", "with --wait: for so long at most, such as 5m", OPTION_WAIT},
 	{"once", 0, NULL, "print one frame, and end", OPTION_LIVE},
 	{"interval", 0, "TIME", "between two readings: 1s (the default), 100ms to 1h", OPTION_LIVE},
+	{"period", 0, "TIME", "the length of a block, such as 10m", OPTION_TRIAL},
+	{"for", 0, "TIME", "how long all blocks take; the default is 24 of them", OPTION_TRIAL},
+	{"washout", 0, "TIME",
+	 "what is left out at the beginning of each block; longer than a request takes (30s)",
+	 OPTION_TRIAL},
+	{"stop", 0, NULL, "end the test now", OPTION_TRIAL},
 	{"help", 'h', NULL, "what the program does; `pintle COMMAND --help`: what a command does",
 	 0},
 	{"version", 'V', NULL, "the version", 0},
@@ -45,6 +51,10 @@ enum {
 	OPT_DEADLINE,
 	OPT_ONCE,
 	OPT_INTERVAL,
+	OPT_PERIOD,
+	OPT_FOR,
+	OPT_WASHOUT,
+	OPT_STOP,
 	OPT_HELP,
 	OPT_VERSION,
 	OPT_FIRST = 256
@@ -126,15 +136,31 @@ static int output_set(struct cli *cli, const char *format)
 	return 0;
 }
 
-static int deadline_set(struct cli *cli, const char *text)
+/* Where the argument of an option that is a time goes; NULL: the option is none. */
+static uint64_t *option_time(struct cli *cli, int which)
+{
+	switch (which) {
+	case OPT_DEADLINE:
+		return &cli->deadline_ns;
+	case OPT_PERIOD:
+		return &cli->period_ns;
+	case OPT_FOR:
+		return &cli->for_ns;
+	case OPT_WASHOUT:
+		return &cli->washout_ns;
+	}
+	return NULL;
+}
+
+static int time_set(int which, const char *text, uint64_t *out)
 {
 	static const struct yaml_key key = {
 		.type = &yaml_duration, .min = 1e6, .max = 30 * 86400e9};
 	struct yaml_value v = {.key = &key, .text = text, .length = strlen(text)};
 
-	if (!yaml_duration.read(&v, &cli->deadline_ns))
+	if (!yaml_duration.read(&v, out))
 		return 0;
-	log_error("--deadline takes a time such as 90s, 5m or 2h, not '%s'", text);
+	log_error("--%s takes a time such as 90s, 5m or 2h, not '%s'", options[which].name, text);
 	return EXIT_USAGE;
 }
 
@@ -152,11 +178,14 @@ static int interval_set(struct cli *cli, const char *text)
 static int option_set(struct cli *cli, int which, const char *argument)
 {
 	const char **word = option_word(cli, which);
+	uint64_t *time = option_time(cli, which);
 
 	if (word) {
 		*word = argument;
 		return 0;
 	}
+	if (time)
+		return time_set(which, argument, time);
 	switch (which) {
 	case OPT_BPFFS:
 		if (!*argument) {
@@ -170,13 +199,14 @@ static int option_set(struct cli *cli, int which, const char *argument)
 	case OPT_WAIT:
 		cli->wait = true;
 		return 0;
-	case OPT_DEADLINE:
-		return deadline_set(cli, argument);
 	case OPT_ONCE:
 		cli->once = true;
 		return 0;
 	case OPT_INTERVAL:
 		return interval_set(cli, argument);
+	case OPT_STOP:
+		cli->stop = true;
+		return 0;
 	case OPT_HELP:
 		cli->help = true;
 		return 0;
@@ -195,14 +225,16 @@ static int options_fit(struct cli *cli)
 
 	for (size_t i = 0; i < option_count; i++) {
 		const char **word = option_word(cli, (int)i);
+		const uint64_t *time = option_time(cli, (int)i);
+		bool given = (word && *word) || (time && *time) || (i == OPT_STOP && cli->stop);
 
-		if (!word || !*word || c->options & options[i].bit)
+		if (!given || c->options & options[i].bit)
 			continue;
 		log_error("%s takes no --%s", c->name, options[i].name);
 		return usage_error(cli);
 	}
-	if ((cli->wait || cli->deadline_ns) && !(c->options & OPTION_WAIT)) {
-		log_error("%s takes no --%s", c->name, cli->wait ? "wait" : "deadline");
+	if (cli->wait && !(c->options & OPTION_WAIT)) {
+		log_error("%s takes no --wait", c->name);
 		return usage_error(cli);
 	}
 	if (cli->deadline_ns && !cli->wait) {

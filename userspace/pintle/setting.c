@@ -177,6 +177,17 @@ int setting_take_back(const struct maps *m, const struct pintle_setting_key *key
 	return 0;
 }
 
+/* The test's entry goes first: without it the override says nothing. */
+static int trial_end(const struct maps *m, const struct state_pool *p, struct pintle_override *o)
+{
+	struct pintle_ref key = {p->id, p->generation};
+
+	o->flags &= ~(__u32)PINTLE_OVERRIDE_TRIAL;
+	if (bpf_map_delete_elem(m->fd[MAP_trials], &key) && errno != ENOENT)
+		return log_err_r(errno, "cannot end the A/B test of %s", p->name);
+	return 0;
+}
+
 int override_pool(const struct maps *m, const struct state_pool *p, uint32_t flag, uint32_t value,
 		  bool configured)
 {
@@ -184,17 +195,23 @@ int override_pool(const struct maps *m, const struct state_pool *p, uint32_t fla
 	int err = maps_value(m, MAP_overrides, p->id, &o);
 
 	assert(m->writable);
-	assert(flag == PINTLE_OVERRIDE_MODE || flag == PINTLE_OVERRIDE_REQUESTS);
+	assert(flag == PINTLE_OVERRIDE_MODE || flag == PINTLE_OVERRIDE_REQUESTS ||
+	       flag == PINTLE_OVERRIDE_TRIAL);
 	if (err)
 		return log_err_r(err, "cannot read what is set for %s", p->name);
 	if (o.generation != p->generation)
 		o = (struct pintle_override){.generation = p->generation};
 	/* A value that the file has, too, needs no override: when the file changes, it holds. */
 	o.flags = configured ? o.flags & ~flag : o.flags | flag;
-	if (flag == PINTLE_OVERRIDE_MODE)
+	if (flag == PINTLE_OVERRIDE_MODE || (flag == PINTLE_OVERRIDE_TRIAL && configured))
+		err = trial_end(m, p, &o);
+	if (err)
+		return err;
+	if (flag == PINTLE_OVERRIDE_MODE) {
 		o.mode = configured ? 0 : value;
-	else
+	} else if (flag == PINTLE_OVERRIDE_REQUESTS) {
 		o.requests = configured ? 0 : value;
+	}
 	o.since_ns = monotonic_ns();
 	if (!o.flags)
 		o = (struct pintle_override){0};
@@ -318,6 +335,9 @@ static int set_in_kernel(const struct maps *m, const struct state *s, const stru
 		warn_of_refusals(s, p);
 	printf("%s: %s %s%s%s\n", p->name, key, value, configured ? ", as configured" : until,
 	       mode ? "" : requests_from(m, s, p, choice));
+	if (mode && p->trial_runs)
+		printf("%s: the A/B test is over; `pintle ab %s` shows what it measured\n", p->name,
+		       p->name);
 	return output_finish();
 }
 

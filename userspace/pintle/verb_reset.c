@@ -79,6 +79,25 @@ static int reset_drains(struct reset *r)
 	return err;
 }
 
+static int reset_trials(struct reset *r)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < r->s->pool_count; i++) {
+		const struct state_pool *p = &r->s->pools[i];
+
+		if (!p->trial_runs || (r->pool && strcmp(r->pool, p->name) != 0) ||
+		    (r->key && strcmp(r->key, "mode") != 0))
+			continue;
+		err = override_pool(r->m, p, PINTLE_OVERRIDE_TRIAL, 0, true);
+		if (!err)
+			printf("%s: the A/B test is over; `pintle ab %s` shows what it measured\n",
+			       p->name, p->name);
+		r->count++;
+	}
+	return err;
+}
+
 /* ---- all -------------------------------------------------------------------------- */
 
 static int reset_one(const struct reset *r, const struct state_setting *t)
@@ -102,8 +121,10 @@ static int reset_tell(const struct reset *r, const struct state_setting *t)
 
 static int reset_all(struct reset *r)
 {
-	int err = r->pool ? 0 : overrides_clear(r->m);
+	int err = reset_trials(r);
 
+	if (!err && !r->pool)
+		err = overrides_clear(r->m);
 	for (size_t i = 0; !err && i < r->s->setting_count; i++)
 		if (is_reset(r, &r->s->settings[i])) {
 			err = reset_one(r, &r->s->settings[i]);
@@ -161,8 +182,11 @@ static int reset_key(struct reset *r)
 		log_error("%s", why);
 		return EXIT_USAGE;
 	}
+	if (!t && reset_trials(r))
+		return EXIT_FAILED;
 	if (!t) {
-		printf("%s: %s was not set\n", r->pool, r->key);
+		if (!r->count)
+			printf("%s: %s was not set\n", r->pool, r->key);
 		return output_finish();
 	}
 	if (!t->in_kernel && !others_hold(r->s, t))

@@ -34,6 +34,7 @@
 #include "settings.h"
 #include "telemetry.h"
 #include "tenants.h"
+#include "trials.h"
 
 /* The heartbeat must always be much younger than any pool's staleness limit; and readers take a
  * heartbeat older than STATE_HEARTBEAT_NS for a dead daemon. */
@@ -141,8 +142,10 @@ static void on_heartbeat(uv_timer_t *timer)
 	struct daemon *d = timer->data;
 	uint64_t now = monotonic_ns();
 
-	if (may_beat(d, now))
+	if (may_beat(d, now)) {
+		trials_look(d->maps, now);
 		__atomic_store_n(&d->maps->node->heartbeat_ns, now, __ATOMIC_RELAXED);
+	}
 	poller_count(d->poller);
 	telemetry_look(d->telemetry);
 	oneshot_look(d->oneshot);

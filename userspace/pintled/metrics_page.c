@@ -286,6 +286,15 @@ POOL_VALUE(value_tenants_refused, s->tenants_refused)
 POOL_VALUE(value_ready_endpoints, s->ready_count)
 POOL_VALUE(value_endpoints, s->endpoint_count)
 POOL_COUNTS(value_mode, s->mode == k, PINTLE_MODE_COUNT, mode_name)
+/* While an A/B test runs, of the two modes between which it alternates. */
+static void value_ab_arm(const struct page *p, const struct state_pool *s)
+{
+	static const uint32_t arms[] = {PINTLE_MODE_BASELINE, PINTLE_MODE_ENFORCE};
+
+	for (size_t k = 0; s->trial_runs && k < ARRAY_SIZE(arms); k++)
+		metrics_sample_u64(p->out, s->mode == arms[k], s->name, mode_name(arms[k]), NULL);
+}
+
 POOL_COUNTS(value_requests, s->requests == k, PINTLE_REQUESTS_COUNT, requests_name)
 POOL_COUNTS(value_first_segments, s->oneshots[k], PINTLE_ONESHOT_COUNT, oneshot_name)
 
@@ -657,6 +666,10 @@ static const struct row {
 	 .family.help = "1; labels say which hook decides it, and what makes a session."},
 	{POOL(GAUGE, "pintle_pool_mode", value_mode, "mode"),
 	 .family.help = "1 for the mode that holds, set or configured."},
+	{POOL(GAUGE, "pintle_pool_ab_arm", value_ab_arm, "mode"),
+	 .family.help = "1: the mode in which the pool's A/B test is now.",
+	 .family.more = "Only while `pintle ab` runs. Both are 0 while pintled was away for longer "
+			"than `saturation.staleness`, and another mode held."},
 	{POOL(GAUGE, "pintle_pool_requests", value_requests, "requests"),
 	 .family.help = "1 for how the requests of a connection come: as-they-come or "
 			"one-per-connection, set or configured."},
