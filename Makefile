@@ -43,7 +43,7 @@ MAKEFLAGS += --no-print-directory
 
 # The CLI is linked without the network libraries, which it does not need.
 PINTLE_PACKAGES := libbpf yaml-0.1 libcjson libnl-3.0 libnl-route-3.0
-PACKAGES := $(PINTLE_PACKAGES) libcurl libuv libmicrohttpd
+PACKAGES := $(PINTLE_PACKAGES) libcares libcurl libuv libmicrohttpd
 CFLAGS  ?= -O2 -g
 ALL_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wformat=2 -Wvla -fno-strict-aliasing -D_GNU_SOURCE -DPINTLE_VERSION='"$(VERSION)"' \

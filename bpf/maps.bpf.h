@@ -85,6 +85,14 @@ struct {
 	__type(value, struct pintle_policy);
 } MAP(policies);
 
+/* What DNS says of endpoints whose address is a host's name; the kernel never reads it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_HOSTS);
+	__type(key, __u32);
+	__type(value, struct pintle_host);
+} MAP(hosts);
+
 /* A pool's policy and members. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -729,6 +729,29 @@ struct pintle_verdict {
 				       * setting that was deleted: why it still holds */
 };
 
+/* ---- hosts: array, endpoints whose address is a host's name. Writer: daemon. -------------- */
+
+/* Programs do not read it: it is for people, and for the next daemon. */
+#define PINTLE_MAX_HOSTS 64
+#define PINTLE_HOST_SIZE 256 /* a host's name, with the NUL */
+
+struct pintle_host {
+	__u32 pool; /* as in struct pintle_ref */
+	__u32 pool_generation;
+	char name[PINTLE_NAME_SIZE]; /* as configured: its endpoints are "NAME@ADDRESS" */
+	char host[PINTLE_HOST_SIZE];
+	__u32 port;      /* host byte order */
+	__u32 addresses; /* that are endpoints */
+	__u32 left;      /* that are not */
+	__u32 ttl_s;     /* seconds, of the newest answer */
+	__u32 zero;
+	__u64 answered_ns;         /* when the newest good answer came; 0: none has */
+	__u64 failing_ns;          /* since when none comes; 0: the newest was good */
+	__u64 errors;              /* answers that were not good, since the daemon began */
+	char why[PINTLE_WHY_SIZE]; /* what is wrong with the newest answer, or why an address is
+				    * left out; "": nothing */
+};
+
 /* ---- oneshot: LPM trie, where requests arrive -> pool. Writer: daemon. ---- */
 
 /* The key is a struct pintle_frontend_key: a frontend if the pool is decided on the servers' node,
@@ -1338,6 +1361,7 @@ PINTLE_ASSERT_SIZE(struct pintle_member, 16);
 PINTLE_ASSERT_SIZE(struct pintle_spared_key, 16);
 PINTLE_ASSERT_SIZE(struct pintle_spared, 64);
 PINTLE_ASSERT_SIZE(struct pintle_policy, 4000);
+PINTLE_ASSERT_SIZE(struct pintle_host, 8 + 332 + 256 + 5 * 4 + 3 * 8 + 512);
 PINTLE_ASSERT_SIZE(struct pintle_rewrite, 136);
 PINTLE_ASSERT_SIZE(struct pintle_class, 72);
 PINTLE_ASSERT_SIZE(struct pintle_class_rule, 64);

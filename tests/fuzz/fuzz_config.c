@@ -6,7 +6,7 @@
  * sources: userspace/config/config.c userspace/config/config_check.c
  * sources: userspace/config/config_access.c userspace/config/config_classes.c
  * sources: userspace/config/config_hooks.c userspace/config/config_tenants.c
- * sources: userspace/config/config_others.c
+ * sources: userspace/config/config_others.c userspace/config/config_hosts.c
  * sources: userspace/config/config_keys.c
  * sources: userspace/config/config_found.c userspace/config/config_settings.c
  * sources: userspace/config/config_types.c userspace/maps/names.c userspace/net/addr.c
@@ -135,7 +135,7 @@ static void check_pool(const struct config_pool *p)
 
 	PROMISE(extra == CONFIG_EXTRA_AUTO || (extra >= 0 && !signbit(extra) && isfinite(extra)));
 	PROMISE(p->name && strlen(p->name) < PINTLE_NAME_SIZE && p->engine && p->scrape.path);
-	PROMISE(p->endpoint_count);
+	PROMISE(p->endpoint_count + p->host_count);
 	check_classes(p);
 	check_access(p);
 	PROMISE(p->mode < PINTLE_MODE_COUNT && p->failure_mode <= PINTLE_FAIL_CLOSE);
@@ -222,6 +222,32 @@ static void check_settings(const char *text, size_t size, const char *lines, siz
 	}
 }
 
+/* Whatever DNS says, endpoints are as they would be if the file had their addresses. */
+static void check_hosts(struct config *c)
+{
+	static const struct config_address all[] = {
+		{{{[10] = 0xff, 0xff, 10, 0, 0, 1}}, false},
+		{{{[10] = 0xff, 0xff, 127, 0, 0, 1}}, true},
+		{{{[10] = 0xff, 0xff, 203, 0, 114, 1}}, false},
+		{{{0x26, [15] = 1}}, false},
+		{{{0xff, [15] = 1}}, false},
+		{{{0}}, false},
+	};
+	struct config_answer answers[PINTLE_MAX_HOSTS];
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->pool_count; i++)
+		for (size_t k = 0; k < c->pools[i].host_count; k++) {
+			const struct config_endpoint *as = &c->pools[i].hosts[k].as;
+
+			PROMISE(n < PINTLE_MAX_HOSTS && as->host && as->address.port);
+			PROMISE(strchr(as->host, '.') && strlen(as->host) <= CONFIG_MAX_HOST);
+			answers[n++] = (struct config_answer){as->host, all, ARRAY_SIZE(all)};
+		}
+	PROMISE(!config_hosts_expand(c, answers, n));
+	check_config(c);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
@@ -239,5 +265,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_config(c);
 	if (set)
 		check_settings(text, file, set + strlen(mark), size - file - strlen(mark) + 1);
+	check_hosts(c);
 	return 0;
 }

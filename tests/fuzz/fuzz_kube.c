@@ -12,7 +12,7 @@
  * sources: userspace/config/config.c userspace/config/config_check.c
  * sources: userspace/config/config_access.c userspace/config/config_classes.c
  * sources: userspace/config/config_hooks.c userspace/config/config_tenants.c
- * sources: userspace/config/config_others.c
+ * sources: userspace/config/config_others.c userspace/config/config_hosts.c
  * sources: userspace/config/config_keys.c
  * sources: userspace/config/config_found.c userspace/config/config_settings.c
  * sources: userspace/config/config_types.c userspace/maps/names.c userspace/net/addr.c

@@ -100,7 +100,8 @@ static struct config *load_text(const char *text, const char *warnings)
 #define RULES "source, port, namespace, serviceAccount, cgroup or dscp\n"
 #define ELSEWHERE                                                                                  \
 	" is for endpoints with address: clients of endpoints with listen may be on other nodes; "
-#define ADDRESS   "write ADDRESS:PORT or [ADDRESS]:PORT\n"
+#define ADDRESS   "write ADDRESS:PORT, [ADDRESS]:PORT or NAME:PORT, with the name's domain\n"
+#define SERVERS   "write a list such as [\"10.0.0.53\", \"[fd00::53]:5353\"]\n"
 #define NAME_RULE "write 1 to 331 of a-z, 0-9, \"-\" and \".\", beginning with a letter or digit\n"
 #define DURATION  "write a duration from 10ms to 1h, in ms, s, m or h\n"
 #define WEIGHT    "write a number from 0 to 1000\n"
@@ -192,13 +193,13 @@ static const struct refusal refusals[] = {
 	 "3:9: \"frontends\" is missing in pools[]; add it: a list such as [\"10.77.0.1:8000\", "
 	 "\"[fd77::1]:8000\"]\n"
 	 "3:9: \"endpoints\" is missing in pools[]; add it: a list, each item a mapping of name, "
-	 "listen, address, user, cgroup, metrics, "
+	 "listen, address, allowPrefixes, user, cgroup, metrics, "
 	 "drained, place, weight, gpu\n"},
 
 	/* node */
 	{"node a list", POOL "node: []\n",
 	 "7:7: node is a list; write a mapping of bpffs, netns, cgroup, metrics, metricsDetail, group, "
-	 "overload, daemonless, frontendPrefixes\n"},
+	 "overload, daemonless, nameservers, frontendPrefixes\n"},
 	{"paths that begin nowhere", POOL "node: {bpffs: pintle, netns: \"\", cgroup: ./x}\n",
 	 "7:15: node.bpffs is \"pintle\", which does not begin with /; write a path from / on, of at "
 	 "most 127 bytes\n"
@@ -802,6 +803,37 @@ static const struct refusal refusals[] = {
 	 "8:21: interceptExcept is \"a b\", which is no name of a client; write a list of clients "
 	 "such as [prometheus, pod/UID]\n8:28: interceptExcept is \"\", which is no name of a client; "
 	 "write a list of clients such as [prometheus, pod/UID]\n"},
+	{"names of every wrong kind",
+	 POOL_OF("[\"10.0.0.1:80\"]",
+		 "\n  - {name: a, address: \"api.test:0\"}\n"
+		 "  - {name: b, address: \"api.test:443\", metrics: \"http://h/\", gpu: {index: 1}}\n"
+		 "  - {name: c, address: \"API.test:443\"}\n"
+		 "  - {name: d, address: \"10.0.0.300:443\"}\n"
+		 "  - {name: e, address: \"10.0.0.3:443\", allowPrefixes: [10.0.0.0/8]}\n"
+		 "  - {name: f, address: \"-a.test:443\"}\n"
+		 "  - {name: g, address: \"a..test:443\"}\n"
+		 "  dcgm: {url: \"http://h/\"}"),
+	 "7:24: address is \"api.test:0\", which has no port; write a port from 1 to 65535 behind the "
+	 "name, without leading zeros\n"
+	 "8:49: endpoint b has metrics, and a name as its address, which may stand for several "
+	 "servers; remove metrics\n"
+	 "8:67: endpoint b has gpu, and a name as its address, which may stand for several servers; "
+	 "remove gpu\n"
+	 "9:24: address api.test:443 is that of endpoint a/b (line 8), too; write it once\n"
+	 "10:24: address is \"10.0.0.300:443\", which is no address and port; " ADDRESS
+	 "11:55: endpoint e has allowPrefixes, which is for the addresses of a name; write a name as "
+	 "its address, or remove allowPrefixes\n"
+	 "12:24: address is \"-a.test:443\", which is no address and port; " ADDRESS
+	 "13:24: address is \"a..test:443\", which is no address and port; " ADDRESS},
+	{"a name where a listener should be",
+	 POOL_OF("[\"10.0.0.1:80\"]", "[{name: a, listen: \"api.test:443\"}]"),
+	 "6:33: listen is \"api.test:443\", which is a name; write address: for a server that has a "
+	 "name\n"},
+	{"DNS servers by name",
+	 "node: {nameservers: [dns.test, 0.0.0.0, \"::1\", 10.0.0.0/8]}\n" POOL,
+	 "1:22: node.nameservers is \"dns.test\", which is no address and port; " SERVERS
+	 "1:32: node.nameservers is \"0.0.0.0\", which is no address to connect to; " SERVERS
+	 "1:48: node.nameservers is \"10.0.0.0/8\", which is no address and port; " SERVERS},
 	{"whose listeners, of an address",
 	 POOL_OF("[\"10.96.0.10:80\"]",
 		 "[{name: a, address: \"10.1.0.1:8000\", user: vllm, cgroup: /vllm}]"),

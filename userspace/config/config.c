@@ -83,7 +83,7 @@ int config_read_root(struct yaml_report *r, const char *name, const struct yaml_
 	config_check(c, root, r);
 	if (r->errors || r->out_of_memory)
 		return -EINVAL;
-	if (derive_metrics_urls(c)) {
+	if (config_hosts_split(c) || derive_metrics_urls(c)) {
 		r->out_of_memory = true;
 		return -ENOMEM;
 	}
@@ -127,6 +127,8 @@ static void free_endpoint(struct config_endpoint *e)
 	free(e->gpu_pod);
 	free(e->gpu_namespace);
 	free(e->gpu_exporter);
+	free(e->host);
+	free(e->allowed);
 }
 
 const char *config_gpu_page(const struct config_pool *p, const struct config_endpoint *e)
@@ -139,6 +141,9 @@ static void free_pool(struct config_pool *p)
 	for (size_t i = 0; i < p->endpoint_count; i++)
 		free_endpoint(&p->endpoints[i]);
 	free(p->endpoints);
+	for (size_t i = 0; i < p->host_count; i++)
+		free_endpoint(&p->hosts[i].as);
+	free(p->hosts);
 	free(p->frontends);
 	free(p->spared);
 	config_classes_free(p);
@@ -177,6 +182,7 @@ void config_free(struct config *c)
 	free(c->group);
 	free(c->kubeconfig);
 	free(c->prefixes);
+	free(c->nameservers);
 	free(c->kube_node);
 	free(c->gpu_exporter.space);
 	free(c->gpu_exporter.name);

@@ -22,8 +22,11 @@
  * is 0. */
 struct config_endpoint {
 	char *name;
-	struct endpoint_addr listen;
 	struct endpoint_addr address; /* never any_ip */
+	char *host; /* whose address that is, as its `address` names it; NULL: it has an address */
+	struct endpoint_addr listen;
+	struct frontend_addr *allowed; /* prefixes in which its addresses may lie; port 0 */
+	size_t allowed_count;
 	char *metrics_url; /* derived from the address and scrape.path if not given; NULL: no page
 			    */
 	bool metrics_none; /* no page: the load is what the kernel sees of its connections */
@@ -39,6 +42,34 @@ struct config_endpoint {
 	uint32_t place;      /* enum config_place_of */
 	int weight;          /* 1..PINTLE_MAX_WEIGHT */
 	int line;            /* where it begins in the file, from 1 */
+};
+
+/* X(symbol, what it says): why an address of a host is no endpoint. */
+#define CONFIG_LEFTS(X)                                                                            \
+	X(NOT, "")                                                                                 \
+	X(SPECIAL, "is loopback, link-local or multicast")                                         \
+	X(OWN, "is this node's own")                                                               \
+	X(PRIVATE, "is no public address")                                                         \
+	X(FRONTEND, "is a frontend")                                                               \
+	X(TAKEN, "is another endpoint's")                                                          \
+	X(ROOM, "finds no room")
+#define X(symbol, text) CONFIG_LEFT_##symbol,
+enum config_left { CONFIG_LEFTS(X) };
+#undef X
+
+/** The text behind the address. Static. */
+const char *config_left_text(enum config_left why);
+
+#define CONFIG_MAX_HOST       253 /* characters of a host's name */
+#define CONFIG_HOST_ADDRESSES 32  /* of one endpoint's name that become endpoints */
+
+/* An endpoint whose address is a host's name. */
+struct config_host {
+	struct config_endpoint as; /* as it is written: its address has a port alone */
+	size_t taken;              /* addresses that are endpoints of the pool */
+	size_t left;               /* others, of which the first one is `one` */
+	enum config_left why;
+	struct addr one;
 };
 
 /** The endpoint's address and port, from `listen` or `address`. */
@@ -194,6 +225,8 @@ struct config_pool {
 	bool announce;
 	struct config_endpoint *endpoints;
 	size_t endpoint_count;
+	struct config_host *hosts; /* whose addresses are endpoints, too: config_hosts_expand() */
+	size_t host_count;
 	uint32_t mode; /* enum pintle_mode */
 	uint32_t failure_mode;
 	struct config_scrape scrape;
@@ -252,10 +285,12 @@ struct config {
 	char *path; /* of the file */
 	char *bpffs;
 	char *netns;
-	char *cgroup;                   /* NULL: the cgroup2 root of the mount table */
-	char *metrics;                  /* "ADDRESS:PORT"; NULL: not served */
-	uint32_t detail;                /* enum config_detail */
-	char *group;                    /* the pins' group; NULL: root */
+	char *cgroup;    /* NULL: the cgroup2 root of the mount table */
+	char *metrics;   /* "ADDRESS:PORT"; NULL: not served */
+	uint32_t detail; /* enum config_detail */
+	char *group;     /* the pins' group; NULL: root */
+	struct endpoint_addr *nameservers;
+	size_t nameserver_count;
 	struct endpoint_addr overload;  /* the overload responder's; port 0: found at run time */
 	struct frontend_addr *prefixes; /* in which a SteeringPolicy may name frontends; port 0 */
 	size_t prefix_count;
@@ -276,6 +311,23 @@ struct config {
 /** The page of the DCGM exporter that has the endpoint's GPUs: its own, or its pool's; NULL: it
  * names no GPU, or there is no page. */
 const char *config_gpu_page(const struct config_pool *p, const struct config_endpoint *e);
+
+/* What DNS says of a host. */
+struct config_address {
+	struct addr ip;
+	bool own; /* it is this node's */
+};
+struct config_answer {
+	const char *host;
+	const struct config_address *all; /* sorted */
+	size_t count;
+};
+
+/** Makes endpoints of the addresses of the hosts that the pools name, once for a configuration.
+ * Returns 0 or -ENOMEM; then `c` is good for config_free() alone. */
+int config_hosts_expand(struct config *c, const struct config_answer *answers, size_t n);
+/** Whether clients of the pool connect to an address of that family. */
+bool config_pool_takes(const struct config_pool *p, bool v4);
 
 /** Whether an endpoint may be full for a class of the pool. */
 bool config_class_bounded(const struct config_pool *p, const struct config_class *k);

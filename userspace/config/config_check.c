@@ -483,7 +483,7 @@ static bool takes_family(const struct config_endpoint *e, bool v4)
 {
 	const struct endpoint_addr *at = config_endpoint_at(e);
 
-	return at->any_ip || !at->port || addr_is_v4(&at->ip) == v4;
+	return e->host || at->any_ip || !at->port || addr_is_v4(&at->ip) == v4;
 }
 
 /* A server at an IPv4 address takes no IPv6 connection, nor the reverse: clients of the frontend
@@ -612,7 +612,7 @@ static void check_pages(const struct config_pool *p, const struct yaml_node *n,
 		const struct config_endpoint *e = &p->endpoints[i];
 
 		https |= is_https(p, e);
-		if (!e->metrics_none && !is_https(p, e) && !stays_here(e))
+		if (!e->metrics_none && !e->host && !is_https(p, e) && !stays_here(e))
 			open = open ? open : e;
 	}
 	if (p->scrape.credentials_file && open)
@@ -674,6 +674,9 @@ static void collect_items(const struct config_pool *p, const struct yaml_node *n
 	for (size_t i = 0; i < p->endpoint_count; i++, child = child->next) {
 		struct item item = {.pool = p, .endpoint = &p->endpoints[i], .node = child};
 
+		/* Its addresses are not known yet. */
+		if (item.endpoint->host)
+			continue;
 		if (item.endpoint->metrics_url &&
 		    !url_address(item.endpoint->metrics_url, &item.scrape_ip, &item.scrape_port))
 			item.scrape_port = 0;
@@ -732,6 +735,7 @@ void config_check(const struct config *c, const struct yaml_node *root, struct y
 	check_sources(root, r);
 	check_audit(c, root, r);
 	config_hooks_check(c, root, r);
+	config_hosts_check(c, root, r);
 	check_pool_names(c, pools, r);
 	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {
 		collect_items(&c->pools[i], n, r, &endpoints, &frontends);

@@ -194,7 +194,7 @@ static void check_reserve(const struct config_pool *p, const struct yaml_node *c
 					    "reserve has no effect, because no class has a lower "
 					    "priority; write priority: -1 of the other classes");
 	}
-	if (n && n >= p->endpoint_count && p->line > 0)
+	if (n && n >= p->endpoint_count && p->line > 0 && !config_has_hosts(p))
 		yaml_report_error(r, place->line, place->column,
 				  "%zu endpoint%s would be reserved, of %zu, so that none would "
 				  "be left for classes of lower priority; reserve fewer",

@@ -214,7 +214,8 @@ static void check_ejection(const struct config_pool *p, const struct yaml_node *
 			"out as soon as it stops listening; remove ejection");
 		return;
 	}
-	if (p->ejection.failures && p->ejection.max_share * (double)p->endpoint_count < 1)
+	if (p->ejection.failures && !config_has_hosts(p) &&
+	    p->ejection.max_share * (double)p->endpoint_count < 1)
 		yaml_report_warning(
 			r, share->line, share->column,
 			"ejection.maxShare %g of %zu endpoint%s is less than one: none is ever "

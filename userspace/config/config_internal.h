@@ -7,6 +7,7 @@
  *   config_types.c      the types of values that only Pintle has
  *   config.c            the configuration file, from its text to a struct config
  *   config_check.c      checks that take several values
+ *   config_hosts.c      endpoints whose address is a host's name
  *   config_hooks.c      how servers are reached, which hook decides, and what it can do
  *   config_classes.c    the classes of a pool, and their rules
  *   config_tenants.c    a pool's tenants, and what each may have
@@ -66,6 +67,8 @@ extern const struct yaml_type config_url_path;   /* char * */
 extern const struct yaml_type config_serve;      /* char *: "ADDRESS:PORT"; NULL for "off" */
 extern const struct yaml_type config_listen;     /* struct endpoint_addr */
 extern const struct yaml_type config_address;    /* the same, never any_ip */
+extern const struct yaml_type config_server;     /* struct config_server_at */
+extern const struct yaml_type config_nameserver; /* struct endpoint_addr */
 extern const struct yaml_type config_session;    /* struct key_bits: a session key, or a group */
 extern const struct yaml_type config_extra;      /* double: a number, or "auto" */
 extern const struct yaml_type config_rate;       /* uint64_t: the interval in nanoseconds */
@@ -90,6 +93,29 @@ struct key_bits {
 /* How many bits of a client's address count where a length is left out. */
 #define CONFIG_KEY_BITS_V4 32
 #define CONFIG_KEY_BITS_V6 64
+
+/* The members of struct config_endpoint that an `address` fills: an address and port, or a host's
+ * name and, in `at`, the port alone. */
+struct config_server_at {
+	struct endpoint_addr at;
+	char *host;
+};
+
+/* ---- config_hosts.c -------------------------------------------------------- */
+
+/* A host's endpoint is "NAME@ADDRESS". */
+#define CONFIG_MAX_HOST_NAME (PINTLE_NAME_SIZE - 1 - 1 - 45)
+
+/* Whether the text is a host's name, with its domain. */
+bool config_is_host(const char *text, size_t length);
+/* Whether an address of the pool is a host's name. */
+bool config_has_hosts(const struct config_pool *p);
+/* Reports keys that do not go with a name. Nodes as for config_check(). */
+void config_hosts_check(const struct config *c, const struct yaml_node *root,
+			struct yaml_report *r);
+/* Moves the endpoints that have a name from each pool's endpoints to its hosts, after all checks.
+ * Returns 0 or -ENOMEM. */
+int config_hosts_split(struct config *c);
 
 /* ---- config_hooks.c -------------------------------------------------------- */
 

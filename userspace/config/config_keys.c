@@ -60,6 +60,14 @@ static const struct yaml_list prefix_list = {
 	.size = sizeof(struct frontend_addr),
 	.count = offsetof(struct config, prefix_count),
 };
+static const struct yaml_list allowed_list = {
+	.size = sizeof(struct frontend_addr),
+	.count = offsetof(struct config_endpoint, allowed_count),
+};
+static const struct yaml_list nameserver_list = {
+	.size = sizeof(struct endpoint_addr),
+	.count = offsetof(struct config, nameserver_count),
+};
 static const struct yaml_list frontend_list = {
 	.size = sizeof(struct frontend_addr),
 	.count = offsetof(struct config_pool, frontend_count),
@@ -89,6 +97,12 @@ _Static_assert(sizeof(struct key_bits) == offsetof(struct config_stickiness, gro
 			       offsetof(struct config_stickiness, key_bits_v6),
 	       "struct key_bits is not what struct config_stickiness holds");
 
+/* read_server() writes an address and a name through this one struct. */
+_Static_assert(offsetof(struct config_server_at, host) - offsetof(struct config_server_at, at) ==
+		       offsetof(struct config_endpoint, host) -
+			       offsetof(struct config_endpoint, address),
+	       "struct config_server_at is not what struct config_endpoint holds");
+
 #define NODE(member)     .offset = offsetof(struct config, member)
 #define POOL(member)     .offset = offsetof(struct config_pool, member)
 #define CLIENT(member)   .offset = offsetof(struct config_client, member)
@@ -109,7 +123,7 @@ _Static_assert(offsetof(struct key_bits, v4) == offsetof(struct config_tenants, 
 #define MAX_NAME   (PINTLE_NAME_SIZE - 1)
 #define MAX_CLIENT (PINTLE_CLIENT_NAME_SIZE - 1)
 #define MAX_FILE   1023
-#define MAX_HOST   253
+#define MAX_HOST   CONFIG_MAX_HOST
 #define MAX_LABEL  63                               /* a namespace of Kubernetes, or a Service */
 #define MAX_LOAD   ((double)PINTLE_MAX_LOAD / 1000) /* request equivalents */
 
@@ -150,6 +164,11 @@ static const struct yaml_key config_keys[] = {
 	 .help = "When pintled has been gone for this long, pools with `address` are left to "
 		 "whatever else serves their frontends, such as kube-proxy, because their pods "
 		 "may have moved. 0s means never."},
+
+	{"node.nameservers", &config_nameserver, .max = 8, NODE(nameservers),
+	 .list = &nameserver_list, .absent = "those of pintled's `/etc/resolv.conf`",
+	 .help = "The DNS servers that pintled asks for names in `address`. Needed where those of "
+		 "`/etc/resolv.conf` tell clients a frontend's address for the name."},
 
 	{"node.frontendPrefixes", &config_prefixes, .max = 64, NODE(prefixes), .list = &prefix_list,
 	 .absent = "none",
@@ -230,10 +249,15 @@ static const struct yaml_key config_keys[] = {
 		 "the metrics page is read, or at every address. If the page is at another port, "
 		 "or its URL names a host, a port alone means any listener on that port. Only "
 		 "one endpoint can have that port."},
-	{"pools[].endpoints[].address", &config_address, .absent = "`listen`", ENDPOINT(address),
+	{"pools[].endpoints[].address", &config_server, .absent = "`listen`", ENDPOINT(address),
 	 .help = "The address and port of a model server anywhere, for example in a pod; the "
-		 "connect hook steers clients on this node to it. The endpoints of a pool all "
+		 "connect hook steers clients on this node to it. In the place of the address a "
+		 "name for which pintled asks DNS: see docs/egress.md. The endpoints of a pool all "
 		 "have `listen`, or all have `address`."},
+	{"pools[].endpoints[].allowPrefixes", &config_prefixes, .max = 256, ENDPOINT(allowed),
+	 .list = &allowed_list, .absent = "none: public addresses alone",
+	 .help = "With a name in `address`: further prefixes in which its addresses may lie, such as "
+		 "those of a private network, or of this node."},
 	{"pools[].endpoints[].user", &config_user, .max = 31, ENDPOINT(user),
 	 .absent = "the user of the listener that was there first, and root",
 	 .help = "With `listen`: the user whose listeners are the endpoint. Other listeners at "

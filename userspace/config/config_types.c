@@ -170,11 +170,17 @@ static void serve_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 	snprintf(buf, YAML_WANTS_SIZE, "ADDRESS:PORT, [ADDRESS]:PORT or off");
 }
 
+static const char *find_port(const char *text);
+
 static int read_listen(struct yaml_value *v, void *field)
 {
 	struct endpoint_addr a;
 	int err = parse_listener(v, &a);
 
+	if (err && find_port(v->text)) {
+		v->right = "write address: for a server that has a name";
+		return yaml_wrong(v, "which is a name");
+	}
 	if (err)
 		return err;
 	if (!a.any_ip && addr_is_any(&a.ip)) {
@@ -212,6 +218,66 @@ static void address_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 {
 	(void)k;
 	snprintf(buf, YAML_WANTS_SIZE, "ADDRESS:PORT or [ADDRESS]:PORT");
+}
+
+/* Whether the text is a host's name and a port. */
+static const char *find_port(const char *text)
+{
+	const char *colon = strrchr(text, ':');
+
+	return colon && config_is_host(text, (size_t)(colon - text)) ? colon + 1 : NULL;
+}
+
+static int read_server(struct yaml_value *v, void *field)
+{
+	const char *port = find_port(v->text);
+	struct config_server_at *to = field;
+	struct endpoint_addr a;
+	char *host;
+
+	if (!port)
+		return read_address(v, &to->at);
+	if (addr_parse_endpoint(port, &a, NULL)) {
+		v->right = "write a port from 1 to 65535 behind the name, without leading zeros";
+		return yaml_wrong(v, "which has no port");
+	}
+	host = strndup(v->text, (size_t)(port - 1 - v->text));
+	if (!host)
+		return -ENOMEM;
+	for (char *p = host; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	free(to->host);
+	to->host = host;
+	to->at = (struct endpoint_addr){.port = a.port};
+	return 0;
+}
+
+static void server_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE,
+		 "ADDRESS:PORT, [ADDRESS]:PORT or NAME:PORT, with the name's domain");
+}
+
+/* Port 53 may be left out. */
+static int read_nameserver(struct yaml_value *v, void *field)
+{
+	char text[ADDR_TEXT_SIZE];
+	struct frontend_addr f;
+
+	snprintf(text, sizeof(text), strchr(v->text, ':') ? "[%.48s]:53" : "%.48s:53", v->text);
+	if (strchr(v->text, '/') || addr_parse_frontend(text, &f, NULL))
+		return read_address(v, field);
+	if (addr_is_any(&f.prefix) || is_multicast(&f.prefix))
+		return yaml_wrong(v, "which is no address to connect to");
+	*(struct endpoint_addr *)field = (struct endpoint_addr){.ip = f.prefix, .port = f.port};
+	return 0;
+}
+
+static void nameserver_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE, "a list such as [\"10.0.0.53\", \"[fd00::53]:5353\"]");
 }
 
 static int read_frontend(struct yaml_value *v, void *field)
@@ -357,6 +423,13 @@ const struct yaml_type config_prefixes = {
 const struct yaml_type config_serve = {.wants = serve_wants, .read = read_serve};
 const struct yaml_type config_listen = {.wants = listen_wants, .read = read_listen};
 const struct yaml_type config_address = {.wants = address_wants, .read = read_address};
+const struct yaml_type config_server = {.wants = server_wants, .read = read_server};
+const struct yaml_type config_nameserver = {
+	.kind = YAML_LIST,
+	.wants = nameserver_wants,
+	.read = read_nameserver,
+	.example = "\"10.0.0.53\"",
+};
 const struct yaml_type config_frontends = {
 	.kind = YAML_LIST,
 	.wants = frontends_wants,

@@ -40,6 +40,10 @@
 	  .holds = "the keys that it has by its SteeringPolicy, for a daemon that starts without " \
 		   "the API server",                                                               \
 	  .writer = "daemon")                                                                      \
+	X(hosts, ARRAY, __u32, struct pintle_host, PINTLE_MAX_HOSTS, COPIED, .since = 3,           \
+	  .remade = true, .key = "number",                                                         \
+	  .holds = "an endpoint whose address is a host's name, and what DNS says of it",          \
+	  .writer = "daemon")                                                                      \
 	X(pools, ARRAY, __u32, struct pintle_pool, PINTLE_MAX_POOLS, COPIED, .key = "pool",        \
 	  .holds = "policy and members", .writer = "daemon")                                       \
 	X(overrides, ARRAY, __u32, struct pintle_override, PINTLE_OVERRIDE_COUNT, COPIED,          \

@@ -366,7 +366,8 @@ int state_read(const struct maps *m, struct state **out)
 	if (!err)
 		err = frontends_read(m, s) ?: spared_read(m, s) ?: keys_read(m, s);
 	if (!err)
-		err = state_read_tenants(m, s) ?: state_read_settings(m, s);
+		err = state_read_tenants(m, s) ?: state_read_hosts(m, s)
+			?: state_read_settings(m, s);
 	if (err)
 		return err;
 	*out = TAKE_PTR(s);
@@ -385,5 +386,6 @@ void state_free(struct state *s)
 	free(s->pools);
 	free(s->endpoints);
 	free(s->settings);
+	free(s->hosts);
 	free(s);
 }

@@ -63,6 +63,7 @@ struct state_endpoint {
 	char name[PINTLE_NAME_SIZE];
 	char address[ADDR_TEXT_SIZE]; /* as configured: "127.0.0.1:8001", "8003" */
 	struct endpoint_addr addr;
+	const struct state_host *host; /* whose address that is; NULL: it was given as one */
 
 	enum state_endpoint_state state;
 	uint32_t unsteerable;  /* PINTLE_UNSTEERABLE_*, of the newest listener, in any state */
@@ -182,6 +183,21 @@ struct state_pool {
 	size_t ready_count; /* endpoints in states READY, SATURATED and STALE */
 };
 
+/* An endpoint whose address is a host's name. The texts are terminated and printable. */
+struct state_host {
+	uint32_t pool;               /* index into state.pools */
+	char name[PINTLE_NAME_SIZE]; /* its endpoints are "NAME@ADDRESS" */
+	char host[PINTLE_HOST_SIZE];
+	uint32_t port;
+	uint32_t addresses, left; /* those that are endpoints, and those that are not */
+	uint32_t ttl_s;
+	uint64_t errors;
+	bool has_answer, fails;
+	double age_seconds;     /* since the newest good answer, if there is one */
+	double failing_seconds; /* since answers fail, if they do */
+	char why[PINTLE_WHY_SIZE];
+};
+
 /* X(symbol, name, what it says) */
 #define STATE_SETTING_STATES(X)                                                                    \
 	X(HOLDS, "holds", "it takes the place of what the file says")                              \
@@ -231,6 +247,8 @@ struct state {
 	size_t pool_count;
 	struct state_endpoint *endpoints; /* pool by pool, in the order of the configuration */
 	size_t endpoint_count;
+	struct state_host *hosts;
+	size_t host_count;
 	struct state_setting *settings; /* by pool, in the order of `pools`, and key */
 	size_t setting_count;
 	struct state_reload reload;

@@ -7,6 +7,7 @@
  *   state_explain.c   the rule, run on what the maps say
  *   state_session.c   bindings; the session that makes most of a pool's connections
  *   state_key.c       session keys as text, and back
+ *   state_host.c      endpoints whose address is a host's name
  *   state_tenant.c    what tenants have, and may have
  *   state_trial.c     A/B tests
  *   state_setting.c   keys of pools that were set, and the daemon's verdicts on them
@@ -61,6 +62,9 @@ int state_read_settings(const struct maps *m, struct state *s);
 
 /** Fills the pools' sums of tenants. Returns 0 or -errno. */
 int state_read_tenants(const struct maps *m, struct state *s);
+
+/** Fills s->hosts, and `host` of the endpoints that are theirs. Returns 0 or -errno. */
+int state_read_hosts(const struct maps *m, struct state *s);
 
 /** Fills p->largest and p->largest_share, if a session makes most of the pool's connections.
  * Returns 0 or -errno. */

@@ -23,7 +23,7 @@ static const struct check {
 	{"daemon", doctor_daemon},         {"hooks", doctor_attached},
 	{"sk_lookup", doctor_lookup_hook}, {"sockops", doctor_sockops_hook},
 	{"connect", doctor_connect_hook},  {"mptcp", doctor_mptcp},
-	{"oneshot", doctor_oneshot},
+	{"oneshot", doctor_oneshot},       {"names", doctor_names},
 };
 
 static const struct {

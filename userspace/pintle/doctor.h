@@ -65,4 +65,7 @@ void doctor_mptcp(struct doctor *d);
 void doctor_oneshot(struct doctor *d);
 void doctor_daemon(struct doctor *d);
 
+/* doctor_names.c */
+void doctor_names(struct doctor *d);
+
 #endif

@@ -27,6 +27,11 @@ GET(address)
 	return value_text(e->address);
 }
 
+GET(host)
+{
+	return e->host ? value_text(e->host->host) : value_none();
+}
+
 GET(state)
 {
 	return value_text(state_name(e->state));
@@ -237,6 +242,9 @@ static const struct column columns[] = {
 	 .spare = 2,
 	 COLUMN(address),
 	 .help = "text: where it is, or listens, as configured"},
+	{.key = "host",
+	 COLUMN(host),
+	 .help = "text: the host's name by which DNS gave the address; null: it is configured"},
 	{.key = "state",
 	 COLUMN(state),
 	 .help = "text: ready, saturated, stale, unheard, stopped, stalled, starting, unhealthy, faulty, ejected, drained, down, unsteerable"},

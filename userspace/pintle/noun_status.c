@@ -13,12 +13,13 @@
 struct status {
 	const struct cli *cli;
 	const struct state *s;
-	cJSON *pools, *overrides, *warnings; /* owned */
+	cJSON *pools, *hosts, *overrides, *warnings; /* owned */
 };
 
 static void status_free(struct status *t)
 {
 	cJSON_Delete(t->pools);
+	cJSON_Delete(t->hosts);
 	cJSON_Delete(t->overrides);
 	cJSON_Delete(t->warnings);
 }
@@ -173,6 +174,46 @@ static cJSON *pools_new(const struct state *s)
 	return list;
 }
 
+static cJSON *hosts_new(const struct state *s)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	for (size_t i = 0; i < s->host_count; i++) {
+		const struct state_host *h = &s->hosts[i];
+		cJSON *o = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(o, "pool", s->pools[h->pool].name);
+		cJSON_AddStringToObject(o, "endpoint", h->name);
+		cJSON_AddStringToObject(o, "host", h->host);
+		cJSON_AddItemToObject(o, "port", json_count(h->port));
+		cJSON_AddItemToObject(o, "addresses", json_count(h->addresses));
+		cJSON_AddItemToObject(o, "left_out", json_count(h->left));
+		cJSON_AddItemToObject(o, "age_seconds",
+				      h->has_answer ? json_number(h->age_seconds)
+						    : cJSON_CreateNull());
+		cJSON_AddItemToObject(o, "ttl_seconds", json_count(h->ttl_s));
+		cJSON_AddItemToObject(o, "errors", json_count(h->errors));
+		cJSON_AddBoolToObject(o, "fails", h->fails);
+		cJSON_AddItemToObject(o, "why", text_or_null(h->why));
+		cJSON_AddItemToArray(list, o);
+	}
+	return list;
+}
+
+static void print_host(const struct state_host *h)
+{
+	char age[WORDS_SIZE];
+
+	printf("  host      %s:%u, %u address%s", h->host, h->port, h->addresses,
+	       h->addresses == 1 ? "" : "es");
+	if (h->left)
+		printf(", %u left out", h->left);
+	if (h->has_answer)
+		printf(", answered %s ago, TTL %u s\n", age_text(h->age_seconds, age), h->ttl_s);
+	else
+		puts(", not answered yet");
+}
+
 static void print_decisions(const char *what, const uint64_t *counts, uint64_t total)
 {
 	const char *separator = ": ";
@@ -214,6 +255,9 @@ static void print_pools(const struct status *t)
 		if (p->ejected_count)
 			printf(", ejected %zu", p->ejected_count);
 		putchar('\n');
+		for (size_t j = 0; j < s->host_count; j++)
+			if (s->hosts[j].pool == i)
+				print_host(&s->hosts[j]);
 		print_decisions("decisions", p->decisions, p->decisions_total);
 		if (p->shadows_total)
 			print_decisions("in shadow", p->shadows, p->shadows_total);
@@ -492,6 +536,7 @@ GET(kubernetes)
 	return n->kube & PINTLE_KUBE_THERE ? value_json(kubernetes_new(n)) : value_none();
 }
 GET_LIST(pools)
+GET_LIST(hosts)
 GET_LIST(overrides)
 GET_LIST(warnings)
 
@@ -544,6 +589,11 @@ static const struct column columns[] = {
 	{.key = "pools",
 	 COLUMN(pools),
 	 .help = "list of {name, mode, ab (bool: an A/B test runs), endpoints, ready, ejected, hook, decisions: {OUTCOME: count}}"},
+	{.key = "hosts",
+	 COLUMN(hosts),
+	 .help = "list of {pool, endpoint (as configured), host, port, addresses, left_out, "
+		 "age_seconds (of the newest good answer; null: none), ttl_seconds, errors, fails "
+		 "(bool), why (text or null)}: endpoints whose address is a name"},
 	{.key = "overrides",
 	 COLUMN(overrides),
 	 .help = "list of {pool, endpoint or null, setting, value (null: taken back), configured, "
@@ -563,9 +613,10 @@ static int run_status(struct cli *cli)
 		return status;
 	t.s = s;
 	t.pools = pools_new(s);
+	t.hosts = hosts_new(s);
 	t.overrides = overrides_new(s);
 	t.warnings = warnings_collect(cli, s);
-	if (!t.pools || !t.overrides || !t.warnings) {
+	if (!t.pools || !t.hosts || !t.overrides || !t.warnings) {
 		log_error("out of memory");
 		return EXIT_FAILED;
 	}

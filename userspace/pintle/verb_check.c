@@ -13,7 +13,7 @@ static int run_check(struct cli *cli)
 	if (config_load(cli->words[0], &yaml_sink_stderr, &c))
 		return EXIT_USAGE;
 	for (size_t i = 0; i < c->pool_count; i++)
-		endpoints += c->pools[i].endpoint_count;
+		endpoints += c->pools[i].endpoint_count + c->pools[i].host_count;
 	printf("%s: good: %zu pool%s, %zu endpoint%s\n", cli->words[0], c->pool_count,
 	       plural(c->pool_count), endpoints, plural(endpoints));
 	return output_finish();

@@ -369,12 +369,42 @@ static void setting_warnings(cJSON *list, const struct cli *cli, const struct st
 	}
 }
 
+/* ---- names ----------------------------------------------------------------------- */
+
+static void host_warnings(cJSON *list, const struct cli *cli, const struct state *s)
+{
+	char age[WORDS_SIZE];
+	int left = MAX_OF_A_KIND;
+
+	(void)cli;
+	for (size_t i = 0; i < s->host_count && left; i++) {
+		const struct state_host *h = &s->hosts[i];
+		const char *pool = s->pools[h->pool].name;
+
+		if (!h->why[0])
+			continue;
+		left--;
+		if (h->fails)
+			warn(list,
+			     "%s/%s: DNS gives no good answer for %s for %s: %s; connections go on to "
+			     "%u address%s",
+			     pool, h->name, h->host, age_text(h->failing_seconds, age), h->why,
+			     h->addresses, h->addresses == 1 ? "" : "es");
+		else
+			warn(list,
+			     "%s/%s: %u of the addresses of %s %s left out: %s; docs/egress.md says "
+			     "what helps",
+			     pool, h->name, h->left, h->host, h->left == 1 ? "is" : "are", h->why);
+	}
+}
+
 cJSON *warnings_collect(const struct cli *cli, const struct state *s)
 {
 	static void (*const kinds[])(cJSON *, const struct cli *, const struct state *) = {
 		daemon_warnings,  link_warnings,   pool_warnings,     unsteerable_warnings,
 		family_warnings,  scrape_warnings, ejection_warnings, unfit_warnings,
 		oneshot_warnings, direct_warnings, session_warnings,  setting_warnings,
+		host_warnings,
 	};
 	cJSON *list = cJSON_CreateArray();
 

@@ -10,6 +10,7 @@
 #include "../kubernetes/kube_cluster.h"
 #include "../maps/maps.h"
 #include "../maps/state_found.h"
+#include "restore.h"
 
 struct cluster {
 	struct kube_access *access;    /* until cluster_start() */
@@ -129,29 +130,14 @@ const char *cluster_node(const struct cluster *c)
 	return c->node;
 }
 
-/* Pins of another layout hold no pool of a cluster that this daemon could read. */
-static int open_pins(const char *bpffs, struct maps **out)
-{
-	char dir[PATH_MAX];
-
-	maps_dir(bpffs, dir, sizeof(dir));
-	return access(dir, F_OK) ? -ENOENT : maps_open_dir(dir, MAPS_READ, out);
-}
-
 int cluster_restore(struct cluster *c, const char *bpffs)
 {
-	struct maps *m = NULL;
 	struct state *s = NULL;
-	int err = open_pins(bpffs, &m);
+	int err = restore_state(bpffs, &s);
 
-	/* attach.c says more of pins that are not whole. */
-	if (err)
-		return 0;
-	err = state_read(m, &s);
-	if (!err)
+	if (!err && s)
 		err = state_found(s, &c->pinned);
 	state_free(s);
-	maps_close(m);
 	if (err)
 		return log_err_r(err, "failed to read the pools of the cluster under %s", bpffs);
 	if (c->pinned.count)

@@ -17,6 +17,7 @@
 #include "devices.h"
 #include "earlier.h"
 #include "exporter.h"
+#include "hosts.h"
 #include "judge.h"
 #include "notify.h"
 #include "pass.h"
@@ -70,6 +71,7 @@ struct daemon {
 	struct audit *audit;
 	struct exporter *exporter;
 	struct judge *judge;
+	struct hosts *hosts;
 	struct oneshot *oneshot;
 	struct orders *orders;
 	struct models *models;
@@ -117,7 +119,8 @@ static uint64_t heartbeat_ms(const struct config *c)
 
 static void tell_ready(struct daemon *d)
 {
-	if (d->ready_told || !poller_first_round_over(d->poller))
+	if (d->ready_told || !poller_first_round_over(d->poller) ||
+	    !hosts_first_round_over(d->hosts))
 		return;
 	d->ready_told = true;
 	log_info("ready: %zu pool%s", d->config->pool_count, plural(d->config->pool_count));
@@ -231,6 +234,8 @@ static bool ready(void *arg, const char **why)
 		*why = attachment_lost(d->attachment);
 	else if (attachment_part(d->attachment))
 		*why = attachment_part(d->attachment);
+	else if (!hosts_first_round_over(d->hosts))
+		*why = "not all names of endpoints were asked for";
 	else if (!poller_first_round_over(d->poller))
 		*why = "the first round of scrapes is not over";
 	else
@@ -275,6 +280,7 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 	audit_configure(d->audit, c, p);
 	pass_configure(attachment_pass(d->attachment), c, p);
 	judge_configure(d->judge, c, p);
+	hosts_configure(d->hosts, c, p);
 	publication_free(d->publication);
 	d->publication = p;
 	if (d->config != c)
@@ -419,6 +425,16 @@ static void on_cluster(void *arg)
 	tell_cluster(d);
 }
 
+/* There may be no room for new addresses while connections to former ones are open. */
+static void on_hosts(void *arg)
+{
+	struct daemon *d = arg;
+
+	if (apply_settings(d))
+		hosts_refused(d->hosts);
+	cluster_room(d->cluster, d->config);
+}
+
 static void on_pods_settle(uv_timer_t *timer)
 {
 	struct daemon *d = timer->data;
@@ -493,6 +509,7 @@ static int daemon_configure(struct daemon *d)
 	audit_configure(d->audit, d->config, d->publication);
 	pass_configure(attachment_pass(d->attachment), d->config, d->publication);
 	judge_configure(d->judge, d->config, d->publication);
+	hosts_configure(d->hosts, d->config, d->publication);
 	return poller_configure(d->poller, d->config, d->publication);
 }
 
@@ -532,11 +549,9 @@ static void watch_signal(struct daemon *d, uv_signal_t *s, uv_signal_cb cb, int 
 	uv_signal_start(s, cb, number);
 }
 
-/* Until the API server has answered, the cluster's pools are those that are pinned. */
-static int daemon_find(struct daemon *d)
+static int find_pools(struct daemon *d)
 {
 	_cleanup_(config_founds_free) struct config_founds f = {0};
-	struct config *c = NULL;
 	int err = cluster_new(d->config, &d->cluster);
 
 	if (err || !d->cluster)
@@ -548,6 +563,31 @@ static int daemon_find(struct daemon *d)
 		return err;
 	d->found_hash = hash_found(&f);
 	settings_find(d->settings, &f);
+	return 0;
+}
+
+static int find_hosts(struct daemon *d)
+{
+	int err = hosts_new(&d->hosts) ?: hosts_restore(d->hosts, d->config);
+
+	if (!err)
+		settings_resolve(d->settings, d->hosts);
+	return err;
+}
+
+/* Until the API server and DNS have answered, the cluster's pools and hosts' addresses are those
+ * that are pinned. */
+static int daemon_find(struct daemon *d)
+{
+	struct config *c = NULL;
+	size_t answers = 0;
+	int err = find_pools(d) ?: find_hosts(d);
+
+	if (err)
+		return err;
+	hosts_answers(d->hosts, &answers);
+	if (!settings_found(d->settings)->count && !answers)
+		return 0;
 	err = settings_configure(d->settings, &c);
 	if (err)
 		return err;
@@ -583,6 +623,9 @@ static int daemon_start(struct daemon *d)
 		err = poller_new(&d->loop, attachment_netns(d->attachment), d->maps, &d->poller);
 	if (!err)
 		err = models_new(&d->loop, attachment_netns(d->attachment), d->maps, &d->models);
+	if (!err)
+		err = hosts_start(d->hosts, &d->loop, attachment_netns(d->attachment), d->maps,
+				  on_hosts, d);
 	if (!err)
 		err = orders_new(&d->orders);
 	if (!err)
@@ -655,6 +698,7 @@ static void daemon_stop(struct daemon *d)
 	oneshot_free(d->oneshot);
 	poller_free(d->poller);
 	models_free(d->models);
+	hosts_free(d->hosts);
 	orders_free(d->orders);
 	overload_free(d->overload);
 	clients_free(d->clients);

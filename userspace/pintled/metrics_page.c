@@ -124,6 +124,23 @@ NODE_VALUE(value_kube_requests, cluster_figures(p->from->cluster).requests,
 NODE_VALUE(value_kube_failures, cluster_figures(p->from->cluster).failures,
 	   cluster_figures(p->from->cluster).there)
 
+#define HOST_VALUES(function, expression, known)                                                   \
+	static void function(const struct page *p)                                                 \
+	{                                                                                          \
+		for (size_t i = 0; i < p->state->host_count; i++) {                                \
+			const struct state_host *h = &p->state->hosts[i];                          \
+                                                                                                   \
+			if (known)                                                                 \
+				metrics_sample(p->out, (double)(expression),                       \
+					       p->state->pools[h->pool].name, h->name, h->host,    \
+					       NULL);                                              \
+		}                                                                                  \
+	}
+HOST_VALUES(value_resolve_errors, h->errors, true)
+HOST_VALUES(value_resolve_age, h->age_seconds, h->has_answer)
+HOST_VALUES(value_resolve_addresses, h->addresses, true)
+HOST_VALUES(value_resolve_left, h->left, true)
+
 static bool overload_is_up(const struct page *p)
 {
 	bool up;
@@ -528,6 +545,22 @@ static const struct row {
 	 .family.help =
 		 "Requests that the classifier has not seen, because more ended than it could "
 		 "take in."},
+	{NODE(COUNTER, "pintle_resolve_errors_total", value_resolve_errors, "pool", "endpoint",
+	      "host"),
+	 .family.help = "Answers of DNS for the host that were not good.",
+	 .family.more =
+		 "Only endpoints whose `address` is a name, as the next three; `endpoint` is "
+		 "the name that is configured. See [egress.md](egress.md)."},
+	{NODE(GAUGE, "pintle_resolve_age_seconds", value_resolve_age, "pool", "endpoint", "host"),
+	 .family.help = "Time since the newest good answer.",
+	 .family.more = "Absent where none has come yet."},
+	{NODE(GAUGE, "pintle_resolve_addresses", value_resolve_addresses, "pool", "endpoint",
+	      "host"),
+	 .family.help = "The host's addresses that are endpoints."},
+	{NODE(GAUGE, "pintle_resolve_left_out_addresses", value_resolve_left, "pool", "endpoint",
+	      "host"),
+	 .family.help =
+		 "The host's addresses that are no endpoints; pintled's log has the reason."},
 	{NODE(GAUGE, "pintle_kubernetes_up", value_kube_up),
 	 .family.help =
 		 "1: the API server answers; 0: the newest request failed, and what is known "

@@ -682,7 +682,8 @@ static void watch_count(struct watch *w)
 	scores_count(&w->poller->m->inflight[w->ref.id], &opened, &w->inflight, &w->pending);
 	w->begun_ns = monotonic_ns();
 	signals.present[SIGNAL_RUNNING] = true;
-	signals.value[SIGNAL_RUNNING] = own_requests(w);
+	/* Connections that the pass saw may have ended since. */
+	signals.value[SIGNAL_RUNNING] = fmin(own_requests(w), (double)MAX(w->inflight, 0));
 	score_compute(&signals, gpu_figures(w->poller, w->pool, w->endpoint).utilization,
 		      &w->pool->weights, &w->pool->saturation, &score);
 	for (size_t i = 0; i < PINTLE_MAX_CLASSES; i++)
@@ -753,6 +754,7 @@ static int configure_probe(struct watch *w, const char *label)
 		.label = label,
 		.interval_ns = scrape->interval_ns,
 		.timeout_ns = scrape->timeout_ns,
+		.server_name = w->endpoint->host,
 		.probe = true,
 	};
 
@@ -792,7 +794,7 @@ int poller_server_options(const struct config_pool *pool, const struct config_en
 		.ca_file = scrape->ca_file,
 		.cert_file = elsewhere(e) ? NULL : scrape->cert_file,
 		.key_file = elsewhere(e) ? NULL : scrape->key_file,
-		.server_name = scrape->server_name,
+		.server_name = scrape->server_name ?: e->host,
 		.timeout_ns = scrape->timeout_ns,
 	};
 	return 0;

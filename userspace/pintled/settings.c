@@ -9,6 +9,7 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../maps/pin.h"
+#include "hosts.h"
 #include "policies.h"
 
 /* When a key is deleted during a walk, the walk begins again: so its steps are limited. */
@@ -30,6 +31,7 @@ struct settings {
 	int fd;                        /* of the map, before the maps are open; -1 */
 	const struct maps *m;
 	struct config_founds found;
+	struct hosts *hosts; /* NULL: not known yet */
 	uint64_t refused; /* hash of the found pools that did not hold, and why, as logged last */
 	struct row *rows; /* the oldest first */
 	size_t count;
@@ -236,6 +238,19 @@ static void tell_found(struct settings *s)
 	s->refused = hash;
 }
 
+/* Adds the addresses of hosts; without memory for them there is no configuration. */
+static int add_addresses(struct settings *s, struct config **c)
+{
+	size_t n;
+	const struct config_answer *answers = hosts_answers(s->hosts, &n);
+	int err = config_hosts_expand(*c, answers, n);
+
+	if (!err)
+		return 0;
+	config_free(TAKE_PTR(*c));
+	return log_err_r(err, "addresses of hosts");
+}
+
 static int settings_parse(struct settings *s, const struct config_text *text,
 			  const struct yaml_sink *sink, struct config **c)
 {
@@ -262,7 +277,7 @@ static int settings_parse(struct settings *s, const struct config_text *text,
 			s->rows[i].judged = judged[at++];
 	if (!err)
 		tell_found(s);
-	return err;
+	return err || !s->hosts ? err : add_addresses(s, c);
 }
 
 static void ignore_error(void *arg, const char *file, int line, int column, const char *message)
@@ -544,6 +559,11 @@ void settings_find(struct settings *s, struct config_founds *found)
 	config_founds_free(&s->found);
 	s->found = *found;
 	*found = (struct config_founds){0};
+}
+
+void settings_resolve(struct settings *s, struct hosts *hosts)
+{
+	s->hosts = hosts;
 }
 
 void settings_free(struct settings *s)

@@ -37,6 +37,11 @@ void settings_use(struct settings *s, const struct maps *m);
  * is made. A pool that does not go with the file is left out, and logged once. */
 void settings_find(struct settings *s, struct config_founds *found);
 
+struct hosts;
+/** From now on configurations have endpoints at the addresses of these hosts, which must outlive
+ * `s`. */
+void settings_resolve(struct settings *s, struct hosts *hosts);
+
 /** Those pools, as the configuration that was made last judged them. */
 const struct config_founds *settings_found(const struct settings *s);
 
