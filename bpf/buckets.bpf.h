@@ -5,6 +5,10 @@
  * percentile is known to 3 %, and every usual bound of Prometheus (0.25 s, 0.5 s, 1 s, 2.5 s) is
  * one of them.
  *
+ * Those of sizes begin at 256 bytes, a small request's, and are each four times the one before, up
+ * to 256 MiB. The Gateway API Inference Extension has them among its own (powers of two), so that
+ * boards can be shared.
+ *
  * No map, no clock: the same text is compiled into sockops and into host programs.
  */
 #ifndef PINTLE_BUCKETS_BPF_H
@@ -54,6 +58,22 @@ static __always_inline __u32 bucket_of(__u32 us)
 		if (bucket_steps[(n + step - 1) & 63] <= tens)
 			n += step;
 	return decade * BUCKETS_OF_DECADE + n;
+}
+
+#define SIZE_BOUND(i) (256U << (2 * (i)))
+_Static_assert(SIZE_BOUND(PINTLE_SIZES - 2) == 1U << 28, "the last bound");
+
+/* The same of a size in bytes, 0..PINTLE_SIZES - 1. */
+static __always_inline __u32 size_bucket(__u32 bytes)
+{
+	__u32 i, n = 0;
+
+#ifdef __bpf__
+#pragma unroll
+#endif
+	for (i = 0; i < PINTLE_SIZES - 1; i++)
+		n += bytes > SIZE_BOUND(i);
+	return n;
 }
 
 #endif

@@ -76,6 +76,8 @@ static __always_inline void connect_carry(struct pintle_connect *c, pintle_forme
 	c->client = 0;
 	c->first_step = PINTLE_FIRST_NONE;
 	c->first_in = 0;
+	c->before_in = 0;
+	c->before_out = 0;
 	c->placed = placed;
 	c->counted = counted;
 	barrier();

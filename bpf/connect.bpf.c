@@ -365,6 +365,8 @@ static __noinline void connect_place(struct pintle_connect *c, const struct term
 	c->opened_ns = 0;
 	c->first_step = PINTLE_FIRST_NONE;
 	c->first_in = 0;
+	c->before_in = 0;
+	c->before_out = 0;
 	c->flags = (c->flags & PINTLE_CONNECT_SEAT) | (apart ? PINTLE_CONNECT_APART : 0);
 	if (apart)
 		return;

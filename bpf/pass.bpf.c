@@ -401,6 +401,7 @@ static __always_inline void pass_turn(const struct passed *p, struct pintle_turn
 	t->flags |= PINTLE_TURN_BOUND;
 	asked = turn_advance(t, s, p->opened_ns, now);
 	w->requests += asked.begun;
+	t->requests += asked.begun && t->requests < 65535;
 	w->request_bytes += asked.bytes;
 	if (a && before && !was_idle && (t->state == PINTLE_TURN_IDLE || asked.begun))
 		a->context_bytes = before + (out - answered);

@@ -435,7 +435,7 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 	end.received = ctx->bytes_acked;
 	end.acknowledged = ctx->bytes_received;
 	end.error = error_of(ctx);
-	client_answered(c);
+	client_ended(ctx, c, end.error);
 	answer_ended(turn_find(ctx, c->opened_ns), c->endpoint, c->generation, &end,
 		     ctx->data_segs_in);
 	client_unbind(ctx, c, &end);

@@ -82,13 +82,19 @@ static __always_inline void first_begin(struct bpf_sock_ops *ctx, __u32 pool, __
 		callback_arm(ctx, flag);
 }
 
-/* A first token that came. */
+/* A first token that came; or a request that ended, of which only the first five are used. */
 struct first {
 	__u32 endpoint, generation, pool, pool_generation, class_id;
 	__u32 waited_us;
 	__u32 asked_us;  /* when its request's newest byte came: the low 32 bits of the clock */
+	__u32 bytes;     /* of the request */
 	__u64 opened_ns; /* when its connection was opened */
 };
+#define FIRST(c, us, size)                                                                         \
+	{                                                                                          \
+		(c)->endpoint, (c)->generation, (c)->pool, (c)->pool_generation, (c)->class_id,    \
+			(us), (c)->asked_us, (size), (c)->opened_ns                                \
+	}
 
 static __always_inline void first_sum(struct pintle_firsts *sums, __u32 waited_us, __u32 bucket)
 {
@@ -126,6 +132,95 @@ __weak __noinline int first_add_trial(const struct first *f)
 	return 0;
 }
 
+static __always_inline struct pintle_firsts *endpoint_firsts(const struct first *f)
+{
+	__u32 key = f->endpoint;
+
+	return endpoint_kept(key, f->generation) ? bpf_map_lookup_elem(&firsts, &key) : NULL;
+}
+
+static __always_inline struct pintle_class_sums *class_sums_of(const struct first *f)
+{
+	__u32 key = f->pool * PINTLE_MAX_CLASSES + (f->class_id & (PINTLE_MAX_CLASSES - 1));
+
+	return pool_find(f->pool, f->pool_generation) ? bpf_map_lookup_elem(&class_sums, &key)
+						      : NULL;
+}
+
+static __always_inline void size_add(struct pintle_sizes *to, __u32 bytes)
+{
+	__u32 at = size_bucket(bytes);
+
+	hide(at);
+	if (at < PINTLE_SIZES)
+		__sync_fetch_and_add(&to->count[at], 1);
+	__sync_fetch_and_add(&to->bytes, bytes);
+}
+
+/* Adds the size of a request whose first token came. */
+__weak __noinline int request_measured(const struct first *f)
+{
+	struct pintle_class_sums *sums;
+	struct pintle_firsts *own;
+
+	if (!f)
+		return 0;
+	own = endpoint_firsts(f);
+	if (own)
+		__sync_fetch_and_add(&own->request_bytes, f->bytes);
+	sums = class_sums_of(f);
+	if (sums)
+		size_add(&sums->request, f->bytes);
+	return 0;
+}
+
+/* Counts a request that ended. `bytes` are its answer's; 0: it has none. */
+__weak __noinline int request_ended(const struct first *f, __u32 bytes, __u32 how)
+{
+	struct pintle_class_sums *sums;
+	struct pintle_firsts *own;
+
+	if (!f)
+		return 0;
+	own = bytes ? endpoint_firsts(f) : NULL;
+	if (own) {
+		__sync_fetch_and_add(&own->ended, 1);
+		__sync_fetch_and_add(&own->answer_bytes, bytes);
+	}
+	sums = class_sums_of(f);
+	if (!sums)
+		return 0;
+	if (bytes)
+		size_add(&sums->answer, bytes);
+	hide(how);
+	if (how < PINTLE_REQUEST_END_COUNT)
+		__sync_fetch_and_add(&sums->ended[how], 1);
+	return 0;
+}
+
+/* How a request ended with its connection, which ended with this errno. */
+static __always_inline enum pintle_request_end request_end_of(__u32 error, bool answered)
+{
+	switch (ending_of(error)) {
+	case PINTLE_ENDING_CLOSED:
+		return answered ? PINTLE_REQUEST_ANSWERED : PINTLE_REQUEST_UNANSWERED;
+	case PINTLE_ENDING_RESET:
+		return PINTLE_REQUEST_RESET;
+	case PINTLE_ENDING_TIMEOUT:
+		return PINTLE_REQUEST_TIMEOUT;
+	default:
+		return PINTLE_REQUEST_ERROR;
+	}
+}
+
+/* Whether the peer's FIN has come, which counts as a byte. */
+static __always_inline bool fin_came(const void *kernel_sock)
+{
+	const struct sock_common *sk = kernel_sock;
+
+	return sk->skc_flags & 1UL << SOCK_DONE;
+}
+
 /* Adds a first token for which a client waited so long to the sums of the endpoint, and of the
  * class. */
 __weak __noinline int first_add(const struct first *f)
@@ -148,15 +243,15 @@ __weak __noinline int first_add(const struct first *f)
 	return 0;
 }
 
-/* Adds a first token by `c`, the record of a client's socket or of a server's. */
-#define FIRST_ADD(c, us)                                                                           \
+/* Adds a first token by `c`, the record of a client's socket or of a server's, of a request of so
+ * many bytes. */
+#define FIRST_ADD(c, us, size)                                                                     \
 	do {                                                                                       \
-		struct first f = {(c)->endpoint,        (c)->generation, (c)->pool,                \
-				  (c)->pool_generation, (c)->class_id,   (us),                     \
-				  (c)->asked_us,        (c)->opened_ns};                           \
+		struct first f = FIRST(c, us, size);                                               \
                                                                                                    \
 		first_add(&f);                                                                     \
 		first_add_trial(&f);                                                               \
+		request_measured(&f);                                                              \
 	} while (0)
 
 /* The connection has ended, after so many segments of answers. What came out since the last pass,
@@ -223,7 +318,7 @@ static __always_inline void client_first(struct pintle_connect *c, __u32 us)
 
 	c->first_step = PINTLE_FIRST_NONE;
 	if (c->asked_us)
-		FIRST_ADD(c, waited_us > 0 ? waited_us : 0);
+		FIRST_ADD(c, waited_us > 0 ? waited_us : 0, c->first_in - c->before_in);
 }
 
 /* The answer has ended: if it had one segment, that was its first token too. */
@@ -239,16 +334,20 @@ static __always_inline void client_answered(struct pintle_connect *c)
 static __always_inline bool client_told(struct bpf_sock_ops *ctx, struct pintle_connect *c)
 {
 	struct bpf_sock *sk = ctx->sk;
-	struct sock_common *kernel_sock = sk ? (struct sock_common *)bpf_skc_to_tcp_sock(sk) : NULL;
+	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
 	__u32 now = now_us(), out = ctx->bytes_received;
 
-	if (!kernel_sock)
+	if (!tp)
 		return true;
-	/* The server's FIN counts as a byte. */
-	out -= !!(kernel_sock->skc_flags & 1UL << SOCK_DONE);
+	out -= fin_came(tp);
 	if (c->first_out == out)
 		return false;
 	c->first_out = out;
+	/* The end of a large request was not written yet when RTT_CB came last. What is sent with
+	 * this acknowledgement, or not acknowledged yet, may be the next request. */
+	if (c->first_step == PINTLE_FIRST_ASKED && !ctx->skb_len && tp->snd_una == tp->write_seq &&
+	    ctx->state == BPF_TCP_ESTABLISHED)
+		c->first_in = (__u32)ctx->bytes_acked - 1;
 	if (c->first_step == PINTLE_FIRST_ASKED && ctx->data_segs_in - c->first_segments < 2) {
 		c->first_step = PINTLE_FIRST_HEADED;
 		c->headed_us = now;
@@ -265,8 +364,8 @@ static __always_inline void client_asked(struct bpf_sock_ops *ctx, struct pintle
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	__u32 in, out;
 	bool answered;
-	__u32 in;
 
 	if (!tp || ctx->state != BPF_TCP_ESTABLISHED)
 		return;
@@ -278,6 +377,14 @@ static __always_inline void client_asked(struct bpf_sock_ops *ctx, struct pintle
 	answered = tp->rcv_nxt != tp->rcv_wup;
 	client_answered(c);
 	if (c->first_step == PINTLE_FIRST_NONE) {
+		out = (__u32)ctx->bytes_received - (tp->rcv_nxt - tp->rcv_wup);
+		if (c->first_in) {
+			struct first f = FIRST(c, 0, 0);
+
+			request_ended(&f, out - c->before_out, PINTLE_REQUEST_ANSWERED);
+		}
+		c->before_in = c->first_in;
+		c->before_out = out;
 		c->first_out = (__u32)ctx->bytes_received - answered;
 		c->first_segments = ctx->data_segs_in - answered;
 	}
@@ -287,6 +394,23 @@ static __always_inline void client_asked(struct bpf_sock_ops *ctx, struct pintle
 	if (answered)
 		client_told(ctx, c);
 	callback_arm(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+}
+
+/* The connection ended, by this errno: so did its newest request. */
+static __always_inline void client_ended(struct bpf_sock_ops *ctx, struct pintle_connect *c,
+					 __u32 error)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	bool answered = c->first_step != PINTLE_FIRST_ASKED;
+	struct first f = FIRST(c, 0, 0);
+	__u32 out;
+
+	client_answered(c);
+	if (!tp || !c->first_in)
+		return;
+	out = (__u32)ctx->bytes_received - fin_came(tp) - c->before_out;
+	request_ended(&f, answered ? out : 0, request_end_of(error, answered));
 }
 
 /* ---- at a server's socket ----------------------------------------------------------- */
@@ -323,8 +447,52 @@ static __always_inline bool server_told(struct bpf_sock_ops *ctx, struct pintle_
 static __always_inline void server_first(struct pintle_conn *conn)
 {
 	if (conn->first_step == PINTLE_FIRST_HEADED)
-		FIRST_ADD(conn, conn->headed_us - conn->asked_us);
-	conn->first_step = PINTLE_FIRST_NONE;
+		FIRST_ADD(conn, conn->headed_us - conn->asked_us, conn->first_in);
+	conn->first_step =
+		conn->first_step >= PINTLE_FIRST_HEADED ? PINTLE_FIRST_SEEN : PINTLE_FIRST_NONE;
+}
+
+/* Bytes that the server has written, without its FIN. `state`: before the end. */
+static __always_inline __u32 server_wrote(const struct tcp_sock *tp, __u64 acknowledged,
+					  __u32 state)
+{
+	bool fin = state == BPF_TCP_FIN_WAIT1 || state == BPF_TCP_FIN_WAIT2 ||
+		   state == BPF_TCP_CLOSING || state == BPF_TCP_LAST_ACK ||
+		   state == BPF_TCP_TIME_WAIT;
+
+	return (__u32)acknowledged + (tp->write_seq - tp->snd_una) - fin;
+}
+
+/* The connection ended. Where it had one request, that ended with it. Of what came after the first
+ * one no callback told: those requests are only counted, as far as passes saw them. */
+static __always_inline void server_ended(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
+					 const struct pintle_turn *t, const struct end *end)
+{
+	struct pintle_pool *pool = pool_find(conn->pool, conn->pool_generation);
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	struct first f = FIRST(conn, 0, 0);
+	struct pintle_class_sums *sums;
+	__u32 in, out, further = 1;
+	bool answered;
+
+	server_first(conn);
+	if (!pool || !pool->follow || !tp)
+		return;
+	in = (__u32)end->received - fin_came(tp);
+	out = server_wrote(tp, end->acknowledged, ctx->args[0]);
+	answered = conn->first_step == PINTLE_FIRST_SEEN;
+	if (!in)
+		return;
+	if (answered ? in == conn->first_in : !out) {
+		request_ended(&f, answered ? out : 0, request_end_of(end->error, answered));
+		return;
+	}
+	if (t && t->requests > answered + 1)
+		further = t->requests - answered;
+	sums = class_sums_of(&f);
+	if (sums)
+		__sync_fetch_and_add(&sums->unmeasured, further);
 }
 
 #endif

@@ -394,7 +394,8 @@ static __always_inline void server_sends(struct bpf_sock_ops *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct pintle_conn *conn = sk ? bpf_sk_storage_get(&conns, sk, NULL, 0) : NULL;
 
-	if (!conn || !conn->counted || !server_told(ctx, conn))
+	if (!conn || !conn->counted || conn->first_step == PINTLE_FIRST_SEEN ||
+	    !server_told(ctx, conn))
 		return;
 	server_first(conn);
 	callback_disarm(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
@@ -426,12 +427,13 @@ static __always_inline void connection_closed(struct bpf_sock_ops *ctx, struct p
 		.received = ctx->bytes_received,
 		.acknowledged = ctx->bytes_acked,
 	};
+	struct pintle_turn *t;
 	__u32 readers;
 
 	end.duration_ns = end.now - conn->opened_ns;
-	server_first(conn);
-	answer_ended(turn_find(ctx, conn->opened_ns), conn->endpoint, conn->generation, &end,
-		     ctx->data_segs_out);
+	t = turn_find(ctx, conn->opened_ns);
+	server_ended(ctx, conn, t, &end);
+	answer_ended(t, conn->endpoint, conn->generation, &end, ctx->data_segs_out);
 	unbind_client(ctx, conn, &end);
 	if (conn->flags & PINTLE_CONN_SEAT && ctx->sk)
 		seat_leave(ctx->sk);

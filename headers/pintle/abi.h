@@ -918,15 +918,47 @@ struct pintle_firsts {
 	__u64 out_ns; /* when a connection ended of whose answer no pass had seen the last bytes; 0
 		       * in `class_firsts` */
 	__u64 bucket[PINTLE_BUCKETS]; /* answers by how long their client waited */
+	__u64 request_bytes;          /* of the requests of these answers; 0 in `class_firsts`, like
+				       * the next ones */
+	__u64 ended;                  /* answers that ended, and were measured */
+	__u64 answer_bytes;           /* of those */
 } __attribute__((aligned(64)));
 
 /* ---- class_sums: mmap-able array, PINTLE_MAX_CLASSES x pool + class. Writer: kernel. -- */
 
-/* Sums over the connections of a class, of pools with `classes`. They only grow. A decision that
- * was made before the class was known (mode off, access) counts in none. */
+/* Sizes of requests or of answers, by bounds of 256 bytes times 4^i: up to 256 MiB, and above. */
+#define PINTLE_SIZES 12
+
+struct pintle_sizes {
+	__u64 count[PINTLE_SIZES];
+	__u64 bytes;
+};
+
+/* X(symbol, name, what it says): how a request ended. */
+#define PINTLE_REQUEST_ENDS(X)                                                                     \
+	X(ANSWERED, "answered", "it was answered, and the connection went on, or ended in order")  \
+	X(UNANSWERED, "unanswered", "the connection was closed before a byte of the answer")       \
+	X(RESET, "reset", "the other side reset the connection, before the answer or after")       \
+	X(TIMEOUT, "timeout", "the other side fell silent: the kernel gave the connection up")     \
+	X(ERROR, "error", "another error ended the connection")
+
+enum pintle_request_end {
+#define X(symbol, name, says) PINTLE_REQUEST_##symbol,
+	PINTLE_REQUEST_ENDS(X)
+#undef X
+		PINTLE_REQUEST_END_COUNT
+};
+
+/* Sums over the connections of a class; those of a pool without `classes` are of class 0. They only
+ * grow. */
 struct pintle_class_sums {
-	__u64 decided[PINTLE_MAX_OUTCOMES]; /* decisions by enum pintle_outcome */
-	__u64 would[PINTLE_MAX_OUTCOMES];   /* of the rule in mode shadow, which placed nothing */
+	/* Decisions by enum pintle_outcome; of pools with `classes`, once the class is known. */
+	__u64 decided[PINTLE_MAX_OUTCOMES];
+	__u64 would[PINTLE_MAX_OUTCOMES]; /* of the rule in mode shadow, which placed nothing */
+	struct pintle_sizes request;      /* of those whose first token was seen */
+	struct pintle_sizes answer;       /* of those that ended */
+	__u64 ended[PINTLE_REQUEST_END_COUNT]; /* requests by how they ended */
+	__u64 unmeasured; /* further requests of servers' connections: at least so many */
 } __attribute__((aligned(64)));
 
 /* ---- health: mmap-able array. Writer: kernel, but where it says otherwise. --- */
@@ -1141,6 +1173,7 @@ enum pintle_first_step {
 	PINTLE_FIRST_NONE,
 	PINTLE_FIRST_ASKED,  /* the request was sent, or has come */
 	PINTLE_FIRST_HEADED, /* one segment of the answer was seen */
+	PINTLE_FIRST_SEEN,   /* at a server's socket: it was */
 };
 
 struct pintle_conn {
@@ -1208,7 +1241,9 @@ struct pintle_connect {
 	struct pintle_hint hint;           /* set before connect(); stays for later ones */
 	__u32 first_out;                   /* bytes of answers on the connection */
 	__u32 first_segments;              /* of answers before this one */
-	__u64 cgroup; /* of the process that called connect(): its id; 0: not known */
+	__u64 cgroup;     /* of the process that called connect(): its id; 0: not known */
+	__u32 before_in;  /* bytes of requests before the newest one */
+	__u32 before_out; /* bytes of answers before its answer */
 };
 
 /* ---- turns: sk_storage, on steered sockets of both sides. Writers: the pass; sockops. ----
@@ -1231,15 +1266,15 @@ enum pintle_turn_state {
 /* What the pass remembers of a connection. Sums of bytes wrap; a connection with more than 4 GiB
  * between two passes is not told apart from one with less. */
 struct pintle_turn {
-	__u32 in;       /* bytes of requests on the connection */
-	__u32 out;      /* bytes of answers */
-	__u32 segments; /* of answers */
-	__u32 read;     /* sequence number up to which the server had read */
-	__u32 bytes;    /* of the present, or the newest, request */
-	__u32 answered; /* `out` when its answer began */
-	__u8 state;     /* enum pintle_turn_state */
-	__u8 flags;     /* PINTLE_TURN_* */
-	__u16 zero;
+	__u32 in;        /* bytes of requests on the connection */
+	__u32 out;       /* bytes of answers */
+	__u32 segments;  /* of answers */
+	__u32 read;      /* sequence number up to which the server had read */
+	__u32 bytes;     /* of the present, or the newest, request */
+	__u32 answered;  /* `out` when its answer began */
+	__u8 state;      /* enum pintle_turn_state */
+	__u8 flags;      /* PINTLE_TURN_* */
+	__u16 requests;  /* that passes saw begin, up to 65535 */
 	__u32 looked_ms; /* when the pass looked last; wraps; 0: not yet */
 	__u64 opened_ns; /* the connection's; a client's socket may connect again */
 	__u64 came_ns;   /* when the pass saw the request's newest byte */
@@ -1386,7 +1421,7 @@ PINTLE_ASSERT_SIZE(struct pintle_work, 136);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
 PINTLE_ASSERT_SIZE(struct pintle_firsts, 1664);
-PINTLE_ASSERT_SIZE(struct pintle_class_sums, 256);
+PINTLE_ASSERT_SIZE(struct pintle_class_sums, 512);
 PINTLE_ASSERT_SIZE(struct pintle_health, 3 * 64);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
 PINTLE_ASSERT_SIZE(struct pintle_affinity, 48);
@@ -1400,7 +1435,7 @@ PINTLE_ASSERT_SIZE(struct pintle_majority, 40);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
 PINTLE_ASSERT_SIZE(struct pintle_decision, 32);
 PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
-PINTLE_ASSERT_SIZE(struct pintle_connect, PINTLE_FORMER_CONNECT_SIZE + 16);
+PINTLE_ASSERT_SIZE(struct pintle_connect, PINTLE_FORMER_CONNECT_SIZE + 24);
 PINTLE_ASSERT_SIZE(struct pintle_turn, 112);
 PINTLE_ASSERT_SIZE(struct pintle_evidence, 72);
 PINTLE_ASSERT_SIZE(struct pintle_client, 72);

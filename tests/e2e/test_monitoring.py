@@ -17,7 +17,7 @@ BOARD = json.loads((MANIFESTS / "monitoring/grafana-board.json").read_text())
 SERVER = "127.0.0.1:9090"
 # Panels without a line as long as nothing is wrong, or on a node without that feature.
 QUIET = {"Decisions that ask for attention", "Largest session", "Mode shadow: what the rule would decide", "Left out",
-         "Failures", "API server"}
+         "Failures", "API server", "Requests without their answer"}
 
 
 def queries():

@@ -44,6 +44,20 @@ static void test_each_time_has_its_bucket(void **state)
 	}
 }
 
+static void test_each_size_has_its_bucket(void **state)
+{
+	uint32_t bound = 256;
+
+	(void)state;
+	assert_int_equal(size_bucket(0), 0);
+	for (uint32_t i = 0; i < PINTLE_SIZES - 1; i++, bound *= 4) {
+		assert_int_equal(SIZE_BOUND(i), bound);
+		assert_int_equal(size_bucket(bound), i);
+		assert_int_equal(size_bucket(bound + 1), i + 1);
+	}
+	assert_int_equal(size_bucket(UINT32_MAX), PINTLE_SIZES - 1);
+}
+
 static void test_bounds(void **state)
 {
 	static const uint32_t usual[] = {1000,    10000,   40000,   100000,  250000,   500000,
@@ -163,6 +177,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_time_has_its_bucket),
+		cmocka_unit_test(test_each_size_has_its_bucket),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_quantiles),
 		cmocka_unit_test(test_the_last_minute),

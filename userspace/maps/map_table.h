@@ -98,8 +98,8 @@
 	X(class_sums, ARRAY, __u32, struct pintle_class_sums,                                      \
 	  PINTLE_MAX_POOLS *PINTLE_MAX_CLASSES, MAPPED, .since = 3, .cleared_of = MAP_OF_POOLS,    \
 	  .key = "8 x pool + class",                                                               \
-	  .holds = "decisions of the class by outcome, of pools with classes; the same of the "    \
-		   "rule in mode shadow",                                                          \
+	  .holds = "decisions of the class by outcome; sizes of its requests and answers, how "    \
+		   "requests ended",                                                               \
 	  .writer = "kernel")                                                                      \
 	X(health, ARRAY, __u32, struct pintle_health, PINTLE_MAX_ENDPOINTS, MAPPED,                \
 	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \

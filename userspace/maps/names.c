@@ -112,6 +112,17 @@ const char *unfit_name(uint32_t unfit)
 	return unfit < ARRAY_SIZE(unfits) ? unfits[unfit].name : "unknown";
 }
 
+static const char *const request_ends[] = {
+#define X(symbol, name, says) [PINTLE_REQUEST_##symbol] = name,
+	PINTLE_REQUEST_ENDS(X)
+#undef X
+};
+
+const char *request_end_name(uint32_t end)
+{
+	return end < PINTLE_REQUEST_END_COUNT ? request_ends[end] : "?";
+}
+
 const char *ending_name(uint32_t ending)
 {
 	return ending < ARRAY_SIZE(endings) ? endings[ending].name : "unknown";

@@ -20,6 +20,7 @@ const char *key_name(uint32_t key);
 const char *hook_name(uint32_t hook);
 const char *failure_name(uint32_t failure);
 const char *ending_name(uint32_t ending);
+const char *request_end_name(uint32_t end);
 const char *unfit_name(uint32_t unfit);
 
 /** One line on what the value means, for help and documentation; "" when unknown. Static. */

@@ -376,6 +376,91 @@ static void value_pool_first_token(const struct page *p, const struct state_pool
 	}
 }
 
+/* The bounds that the kernel counts by: SIZE_BOUND(). */
+static const double size_bounds[PINTLE_SIZES - 1] = {
+	1 << 8,  1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18,
+	1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28,
+};
+
+static void class_sizes(const struct page *p, const struct state_pool *s, const char *class,
+			const struct pintle_sizes *sizes)
+{
+	uint64_t up_to[ARRAY_SIZE(size_bounds)];
+	struct metrics_histogram h = {
+		.bounds = size_bounds,
+		.up_to = up_to,
+		.n = ARRAY_SIZE(size_bounds),
+		.sum = (double)__atomic_load_n(&sizes->bytes, __ATOMIC_RELAXED),
+	};
+
+	for (size_t i = 0; i < PINTLE_SIZES; i++) {
+		h.count += __atomic_load_n(&sizes->count[i], __ATOMIC_RELAXED);
+		if (i < h.n)
+			up_to[i] = h.count;
+	}
+	metrics_sample_histogram(p->out, &h, s->name, class, NULL);
+}
+
+/* Calls `write` for each class whose requests were followed, and for the first one. */
+static void for_classes(const struct page *p, const struct state_pool *s,
+			void (*write)(const struct page *p, const struct state_pool *s,
+				      const char *class, const struct pintle_class_sums *sums))
+{
+	if (!s->endpoint_count || !first_is_token(p, &p->state->endpoints[s->first_endpoint]))
+		return;
+	for (uint32_t k = 0; k < MAX(s->class_count, 1U); k++)
+		write(p, s, s->class_count ? s->classes[k].name : "", CLASS_SUMS(s, k));
+}
+
+static void write_request_sizes(const struct page *p, const struct state_pool *s, const char *class,
+				const struct pintle_class_sums *sums)
+{
+	class_sizes(p, s, class, &sums->request);
+}
+
+static void write_answer_sizes(const struct page *p, const struct state_pool *s, const char *class,
+			       const struct pintle_class_sums *sums)
+{
+	class_sizes(p, s, class, &sums->answer);
+}
+
+static void write_requests_ended(const struct page *p, const struct state_pool *s,
+				 const char *class, const struct pintle_class_sums *sums)
+{
+	for (uint32_t k = 0; k < PINTLE_REQUEST_END_COUNT; k++)
+		metrics_sample_u64(p->out, __atomic_load_n(&sums->ended[k], __ATOMIC_RELAXED),
+				   s->name, class, request_end_name(k), NULL);
+}
+
+static void write_unmeasured(const struct page *p, const struct state_pool *s, const char *class,
+			     const struct pintle_class_sums *sums)
+{
+	metrics_sample_u64(p->out, __atomic_load_n(&sums->unmeasured, __ATOMIC_RELAXED), s->name,
+			   class, NULL);
+}
+
+static void value_request_sizes(const struct page *p, const struct state_pool *s)
+{
+	for_classes(p, s, write_request_sizes);
+}
+
+static void value_answer_sizes(const struct page *p, const struct state_pool *s)
+{
+	for_classes(p, s, write_answer_sizes);
+}
+
+static void value_requests_ended(const struct page *p, const struct state_pool *s)
+{
+	for_classes(p, s, write_requests_ended);
+}
+
+/* Where clients' sockets are seen, each request is measured. */
+static void value_unmeasured(const struct page *p, const struct state_pool *s)
+{
+	if (s->reach == PINTLE_REACH_LISTENER)
+		for_classes(p, s, write_unmeasured);
+}
+
 static void value_first_token(const struct page *p, const struct state_endpoint *e)
 {
 	uint64_t up_to[ARRAY_SIZE(first_bounds)];
@@ -432,6 +517,9 @@ ENDPOINT_VALUE(value_requests_seen, e->work.requests, e->has_work)
 ENDPOINT_VALUE(value_request_bytes, e->work.request_bytes, e->has_work)
 ENDPOINT_VALUE(value_first_tokens, FIRSTS(answers), e->has_work)
 ENDPOINT_VALUE(value_first_token_seconds, (double)FIRSTS(waited_ns) / NSEC_PER_SEC, e->has_work)
+ENDPOINT_VALUE(value_measured_bytes, FIRSTS(request_bytes), first_is_token(p, e))
+ENDPOINT_VALUE(value_answers, FIRSTS(ended), first_is_token(p, e))
+ENDPOINT_VALUE(value_answer_bytes, FIRSTS(answer_bytes), first_is_token(p, e))
 ENDPOINT_VALUE(value_saturated, e->saturated, true)
 ENDPOINT_VALUE(value_drained, e->drained || e->drained_configured, true)
 ENDPOINT_VALUE(value_ejected, e->ejected, endpoint_has(p, e, PINTLE_TRAIT_EJECTS))
@@ -713,6 +801,26 @@ static const struct row {
 	 .family.more = "At clients (connect hook) of each answer; at servers (lookup hook) of the "
 			"first of each connection. Only pools with follow, and not those behind "
 			"TLS. `class` is empty where the pool has none. Kernel."},
+	{POOL(HISTOGRAM, "pintle_pool_request_size_bytes", value_request_sizes, "class"),
+	 .family.help = "Sizes of requests, with their headers, whose first token was seen.",
+	 .family.more =
+		 "Counted with the former, and absent where that is, as the next ones. Kernel."},
+	{POOL(HISTOGRAM, "pintle_pool_response_size_bytes", value_answer_sizes, "class"),
+	 .family.help = "Sizes of answers, with their headers, once they ended.",
+	 .family.more = "An answer ends with the next request, or with the connection. At servers "
+			"only of connections that had one request. Kernel."},
+	{POOL(COUNTER, "pintle_pool_requests_ended_total", value_requests_ended, "class", "how"),
+	 .family.help = "Requests that ended, by how.",
+	 .family.more = "`answered`: and the connection went on, or was closed by this side; "
+			"`unanswered`: it was closed before a byte of the answer; `reset`: the "
+			"other side reset it, before the answer or after; `timeout`: the other "
+			"side fell silent; `error`. At servers "
+			"only of connections that had one request. Kernel."},
+	{POOL(COUNTER, "pintle_pool_requests_unmeasured_total", value_unmeasured, "class"),
+	 .family.help = "Requests that are missing in the histograms: at least so many.",
+	 .family.more = "At servers only: those after the first of a connection, as far as passes "
+			"saw them, and those that were answered before the kernel had "
+			"acknowledged them. Counted as the connection ends. Kernel."},
 	{POOL(COUNTER, "pintle_first_segments_total", value_first_segments, "oneshot"),
 	 .family.help = "First segments of connections, by what one-shot did with them.",
 	 .family.more =
@@ -787,6 +895,13 @@ static const struct row {
 	 .family.help = "Sum of their times from the request's last byte to the first token.",
 	 .family.more = "Divided by the former: the mean time to first token. An answer that has "
 			"no second segment counts with its first. Kernel."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_first_token_request_bytes_total", value_measured_bytes),
+	 .family.help = "Sum of the sizes of their requests.", .family.more = "Kernel."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_responses_total", value_answers),
+	 .family.help = "Answers that ended, as in `pintle_pool_response_size_bytes`.",
+	 .family.more = "Kernel."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_response_bytes_total", value_answer_bytes),
+	 .family.help = "Sum of their sizes.", .family.more = "Kernel."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_first_token_p50_seconds", value_first_token_p50),
 	 .family.help = "Median of these times in the last minute.",
 	 .family.more = "Known to 3 %. Missing where nobody asked."},
