@@ -477,6 +477,19 @@ static __noinline void connect_seat(struct bpf_sock *sk, struct pintle_connect *
 		__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_SEAT);
 }
 
+/* Counts what the rule decided in mode shadow. A Service would send the connection to any endpoint
+ * that is ready: one is drawn, whose load counts as the one that the connection finds. */
+static __always_inline void connect_forecast(struct terms *t, const struct pintle_ref *asked,
+					     struct decide_result *r)
+{
+	shadow_note(t, asked, r);
+	shadow_weigh(t, asked, r, 0);
+	tier_return(t, asked);
+	t->mode = PINTLE_MODE_BASELINE;
+	choose(t, r);
+	shadow_weigh(t, asked, r, 1);
+}
+
 /* tuple->remote is the address to which the socket is bound, tuple->local the destination that the
  * client asked for. Returns the socket's record, whose address becomes the destination; or NULL,
  * with the program's return value in *verdict. */
@@ -552,7 +565,7 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	}
 	if (t.would) {
 		if (!caller->apart)
-			shadow_note(&t, &ref, &r);
+			connect_forecast(&t, &ref, &r);
 		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
 		return NULL;
 	}

@@ -274,6 +274,7 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 		}
 		if (t->would) {
 			shadow_note(t, asked, &r);
+			shadow_weigh(t, asked, &r, 0);
 			tier_return(t, asked);
 			t->would = 0;
 			t->forbidden = 0;
@@ -286,6 +287,8 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 			anyone(t, tuple, &r);
 		if (!r.generation)
 			break;
+		if (t->asked_mode == PINTLE_MODE_SHADOW)
+			shadow_weigh(t, asked, &r, 1);
 		/* Counted before the next decision is made, so that a burst of connections spreads.
 		 */
 		n = counters_find(r.endpoint, t->class_id);

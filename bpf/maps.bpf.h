@@ -488,6 +488,24 @@ struct {
 	__type(value, struct pintle_affinity);
 } MAP(shadow_bindings);
 
+/* Loads that the rule would have found in mode shadow, and those that connections found. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_POOLS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pintle_forecast);
+} MAP(forecasts);
+
+/* What pools did in the last 24 hours, minute by minute; the kernel never reads it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_MOMENTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_moment_key);
+	__type(value, struct pintle_moment);
+} MAP(history);
+
 /* Closed connections, rare decisions and ejections, while `pintle events` follows. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

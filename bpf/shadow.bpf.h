@@ -56,4 +56,29 @@ __weak __noinline int shadow_note(const struct terms *t, const struct pintle_ref
 	return 0;
 }
 
+/* Adds the load of the endpoint in *r, as it is before the connection comes, to the forecast.
+ * `went` says that the connection goes there, else it would by the rule. A score that is not fresh
+ * says nothing. */
+__weak __noinline int shadow_weigh(const struct terms *t, const struct pintle_ref *asked,
+				   const struct decide_result *r, __u32 went)
+{
+	struct decide_candidate c = {};
+	struct pintle_forecast *f;
+	__u32 at;
+
+	if (!t || !asked || !r || !r->generation)
+		return 0;
+	c.endpoint = r->endpoint;
+	c.generation = r->generation;
+	if (!endpoint_load(t, &c, 0) || !c.fresh)
+		return 0;
+	at = tier_counted(t, asked);
+	f = bpf_map_lookup_elem(&forecasts, &at);
+	if (!f)
+		return 0;
+	__sync_fetch_and_add(went ? &f->went : &f->would, 1);
+	__sync_fetch_and_add(went ? &f->went_load : &f->would_load, (__u64)c.load);
+	return 0;
+}
+
 #endif

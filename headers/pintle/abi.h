@@ -1336,6 +1336,85 @@ struct pintle_pod {
  * decisions would have left, of which only endpoint, generation, bound_ns and used_ns are set. */
 #define PINTLE_SHADOW_ENTRIES 16384
 
+/* forecasts: array, pool -> sums of loads, in milli-requests, of decisions in mode shadow whose
+ * endpoint had a fresh score. Loads of the moment of the decision, of the endpoint that the rule
+ * would have chosen, and of the one that got the connection; at the connect hook, where nobody
+ * knows which one that was, of a ready endpoint drawn at random. */
+struct pintle_forecast {
+	__u64 would, would_load;
+	__u64 went, went_load;
+};
+
+/* ---- history: hash, a moment of a pool -> its counts as they stood. Writer: daemon. -------- */
+
+/* A moment is taken each minute in which something came, and when the pool's mode changes. What
+ * happened between two moments is the difference of their counts. A moment has an entry for each
+ * part; the one of PINTLE_PART_POOL is written last, so that the others are there when it is. */
+#define PINTLE_MOMENT_NS      60000000000ULL
+#define PINTLE_HISTORY_NS     (24 * 60 * PINTLE_MOMENT_NS)
+#define PINTLE_MAX_MOMENTS    65536 /* entries; then the oldest go, of whatever pool */
+#define PINTLE_MOMENT_ROWS    24
+#define PINTLE_PART_POOL      0
+#define PINTLE_PART_CLASS     1 /* plus the class: each that the pool has */
+#define PINTLE_PART_TENANTS   (PINTLE_PART_CLASS + PINTLE_MAX_CLASSES)
+#define PINTLE_PART_ENDPOINTS (PINTLE_PART_TENANTS + 1) /* plus 0, 1, ...: rows of 24 each */
+
+struct pintle_moment_key {
+	__u32 pool;
+	__u32 pool_generation;
+	__u64 time_ns;
+	__u32 part; /* PINTLE_PART_* */
+	__u32 zero;
+};
+
+/* Counts that only grow, but for the gauges. */
+struct pintle_moment_pool {
+	__u32 mode; /* enum pintle_mode that held since the moment before; PINTLE_MODE_COUNT:
+		       several */
+	__u32 next; /* the mode that holds from now on */
+	__u64 decisions[PINTLE_MAX_OUTCOMES];
+	__u64 shadows[PINTLE_MAX_OUTCOMES];
+	struct pintle_forecast forecast;
+	/* as the servers count them: tokens (some engines: blocks of them) */
+	__u64 output_tokens, prompt_tokens, prefix_hits, prefix_queries;
+	/* GPUs of the endpoints, times time, and the part of it in which they were busy, by DCGM */
+	__u64 gpu_ms, gpu_busy_ms;
+	/* gauges: looks at the endpoints since the moment before, and sums over these */
+	__u32 looks;
+	__u32 endpoints; /* of the newest look: those that may be chosen */
+	__u64 in_flight;
+	__u64 load_mean, load_most, load_spread; /* milli-requests; spread: standard deviation */
+};
+
+struct pintle_moment_class {
+	__u64 answers, waited_ns; /* as in struct pintle_firsts */
+	__u64 placed;
+	__u64 in_flight; /* gauge: at the moment */
+	__u32 bucket[PINTLE_BUCKETS];
+};
+
+struct pintle_moment_tenant {
+	struct pintle_session_key tenant; /* kind NONE: those without an entry of their own */
+	__u32 opened, refused;
+};
+
+struct pintle_moment_endpoint {
+	__u32 id, generation; /* generation 0: an empty row */
+	__u32 placed, shadow_placed;
+	__u32 answers;
+	__u32 load; /* gauge: milli-requests, at the moment */
+	__u64 waited_ns;
+};
+
+struct pintle_moment {
+	union {
+		struct pintle_moment_pool pool;
+		struct pintle_moment_class class_of;
+		struct pintle_moment_tenant tenants[PINTLE_MOMENT_ROWS]; /* with most opened */
+		struct pintle_moment_endpoint endpoints[PINTLE_MOMENT_ROWS];
+	};
+};
+
 /* ---- tap: ring buffer, while `pintle events` follows. Writer: kernel. ------ */
 
 enum pintle_event_type {
@@ -1441,6 +1520,10 @@ PINTLE_ASSERT_SIZE(struct pintle_evidence, 72);
 PINTLE_ASSERT_SIZE(struct pintle_client, 72);
 PINTLE_ASSERT_SIZE(struct pintle_pod, 48 + 64 + 2 * 256);
 PINTLE_ASSERT_SIZE(struct pintle_event, 120);
+PINTLE_ASSERT_SIZE(struct pintle_forecast, 32);
+PINTLE_ASSERT_SIZE(struct pintle_moment_key, 24);
+PINTLE_ASSERT_SIZE(struct pintle_moment_pool, 384);
+PINTLE_ASSERT_SIZE(struct pintle_moment, 840);
 PINTLE_ASSERT_SIZE(struct pintle_audited, 32);
 
 #endif

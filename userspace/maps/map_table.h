@@ -198,6 +198,16 @@
 	  COPIED, .since = 3, .key = "pool, session key",                                          \
 	  .holds = "endpoint to which the session would be bound in mode shadow",                  \
 	  .writer = "kernel")                                                                      \
+	X(forecasts, ARRAY, __u32, struct pintle_forecast, PINTLE_MAX_POOLS, MAPPED, .since = 3,   \
+	  .cleared_of = MAP_OF_POOLS, .key = "pool",                                               \
+	  .holds = "in mode shadow: sums of the loads where connections would have gone, and "     \
+		   "where they went",                                                              \
+	  .writer = "kernel")                                                                      \
+	X(history, HASH, struct pintle_moment_key, struct pintle_moment, ANY, COPIED, .since = 3,  \
+	  .remade = true, .key = "pool, time, part",                                               \
+	  .holds = "the pool's counts as they stood then, for `pintle report`; 24 hours, a "       \
+		   "minute apart",                                                                 \
+	  .writer = "daemon")                                                                      \
 	X(tap, RINGBUF, struct map_nothing, struct map_nothing, ANY, COPIED, .write_only = true,   \
 	  .holds = "`pintle_event`: closed connections, rare decisions, ejections, "               \
 		   "while `pintle events` follows",                                                \

@@ -18,6 +18,7 @@
 #include "earlier.h"
 #include "exporter.h"
 #include "hosts.h"
+#include "history.h"
 #include "judge.h"
 #include "notify.h"
 #include "pass.h"
@@ -72,6 +73,7 @@ struct daemon {
 	struct exporter *exporter;
 	struct judge *judge;
 	struct hosts *hosts;
+	struct keeper *keeper; /* of the history */
 	struct oneshot *oneshot;
 	struct orders *orders;
 	struct models *models;
@@ -172,6 +174,7 @@ static void on_housekeeping(uv_timer_t *timer)
 	struct daemon *d = timer->data;
 
 	d->rounds++;
+	keeper_look(d->keeper);
 	cluster_show(d->cluster, d->maps->node);
 	if (d->behind)
 		on_cluster(d);
@@ -468,6 +471,7 @@ static void on_tending(uv_timer_t *timer)
 	look_at_settings(d);
 	orders_update(d->orders, d->maps, d->publication, poller_others(d->poller));
 	overload_look(d->overload);
+	keeper_tend(d->keeper, d->config, d->publication);
 	if (!attachment_tend(d->attachment, d->config))
 		return;
 	/* While a hook was lost, nothing noticed sockets that listened, connected or closed. */
@@ -633,6 +637,8 @@ static int daemon_start(struct daemon *d)
 				   &d->overload);
 	if (!err)
 		err = judge_new(&d->loop, d->maps, &d->judge);
+	if (!err)
+		err = keeper_new(d->maps, d->poller, &d->keeper);
 	if (!err && d->config->metrics)
 		err = exporter_new(&d->loop, d->config->metrics, &exporter_callbacks, d,
 				   &d->exporter);
@@ -715,6 +721,7 @@ static void daemon_stop(struct daemon *d)
 	uv_run(&d->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&d->loop);
 	judge_free(d->judge);
+	keeper_free(d->keeper);
 	telemetry_free(d->telemetry);
 	bindings_free(d->bindings);
 	pods_free(d->pods);

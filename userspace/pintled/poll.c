@@ -118,6 +118,7 @@ static bool gpu_is_of(const struct dcgm_gpu *g, const struct config_endpoint *e)
 
 struct gpu_figures {
 	double utilization, memory; /* 0..1; -1: not known */
+	struct poll_gpus all;
 };
 
 /* Where an endpoint has several GPUs: the utilization of the busiest, and the memory of the
@@ -126,7 +127,7 @@ static struct gpu_figures gpu_figures(const struct poller *p, const struct confi
 				      const struct config_endpoint *e)
 {
 	const char *page = config_gpu_page(pool, e);
-	struct gpu_figures f = {-1, -1};
+	struct gpu_figures f = {.utilization = -1, .memory = -1};
 
 	for (size_t i = 0; page && i < p->source_count; i++) {
 		const struct gpu_source *s = p->sources[i];
@@ -139,8 +140,11 @@ static struct gpu_figures gpu_figures(const struct poller *p, const struct confi
 
 			if (!gpu_is_of(g, e))
 				continue;
-			if (g->has_utilization)
+			if (g->has_utilization) {
 				f.utilization = fmax(f.utilization, g->utilization);
+				f.all.count++;
+				f.all.busy += g->utilization;
+			}
 			if (g->has_memory)
 				f.memory = fmax(f.memory, g->memory);
 		}
@@ -1038,6 +1042,13 @@ double poller_gpu_memory(const struct poller *p, uint32_t endpoint)
 	const struct watch *w = endpoint < PINTLE_MAX_ENDPOINTS ? p->watches[endpoint] : NULL;
 
 	return w ? gpu_figures(p, w->pool, w->endpoint).memory : -1;
+}
+
+struct poll_gpus poller_gpus(const struct poller *p, uint32_t endpoint)
+{
+	const struct watch *w = endpoint < PINTLE_MAX_ENDPOINTS ? p->watches[endpoint] : NULL;
+
+	return w ? gpu_figures(p, w->pool, w->endpoint).all : (struct poll_gpus){0};
 }
 
 struct others *poller_others(struct poller *p)

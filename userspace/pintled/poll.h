@@ -72,6 +72,12 @@ const struct poll_sums *poller_sums(const struct poller *p, const struct pintle_
 /** Share of memory in use, 0..1, on the fullest of the endpoint's GPUs, by a DCGM page that is not
  * too old; -1: not known. */
 double poller_gpu_memory(const struct poller *p, uint32_t endpoint);
+/** The endpoint's GPUs whose utilization a DCGM page tells that is not too old. */
+struct poll_gpus {
+	unsigned int count;
+	double busy; /* the sum of their utilizations, each 0..1 */
+};
+struct poll_gpus poller_gpus(const struct poller *p, uint32_t endpoint);
 /** How much of each pool's work other nodes place, by pool id. Owned by the poller. */
 struct others *poller_others(struct poller *p);
 /** Mean over the pool's endpoints of score_saturation(), where a stale endpoint counts as 1, as in
