@@ -87,6 +87,16 @@ static void overrides_read(const struct maps *m, const struct state *s, struct s
 	}
 }
 
+uint32_t state_mode_now(const struct maps *m, const struct pintle_ref *pool, uint32_t configured)
+{
+	const struct state s = {.now_ns = monotonic_ns()};
+	struct state_pool p = {
+		.id = pool->id, .generation = pool->generation, .mode_configured = configured};
+
+	overrides_read(m, &s, &p);
+	return p.mode;
+}
+
 /* Adds the `count` values from index `at` on, each summed over all CPUs, to `sums`; and all of them
  * to *total. */
 static int sums_read(const struct maps *m, enum map_id map, uint32_t at, uint32_t count,

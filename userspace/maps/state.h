@@ -274,6 +274,9 @@ static inline void state_freep(struct state **s)
 bool state_trial_result(const struct maps *m, const struct state_pool *p,
 			struct pintle_trial_result *out);
 
+/** The mode that holds, of a pool with this one by its configuration, while a daemon runs. */
+uint32_t state_mode_now(const struct maps *m, const struct pintle_ref *pool, uint32_t configured);
+
 /** The pool, or NULL if it is gone. */
 const struct state_pool *state_pool_find(const struct state *s, const struct pintle_ref *ref);
 

@@ -27,7 +27,9 @@ uint32_t history_mode(const struct pintle_moment_pool *before, uint64_t before_n
 {
 	bool set_since = now->overridden && now->overridden_since_ns > before_ns;
 
-	return before->next == now->mode && !set_since ? now->mode : PINTLE_MODE_COUNT;
+	if (before->next != now->mode || set_since || (now->trial_runs && now->daemonless))
+		return PINTLE_MODE_COUNT;
+	return now->mode;
 }
 
 /* ---- now ------------------------------------------------------------------------------ */

@@ -15,6 +15,7 @@
  *   noun_*.c       a noun each, with its entry of the table: nouns read
  *   verb_*.c       a verb or more each, likewise: verbs write, or look around
  *   top*.[ch]      the live view (top.h)
+ *   report*.[ch]   what enforcing would change, or did (report.h)
  *   doctor*.c      what is wrong with this machine
  *
  * Data goes to stdout, messages go to stderr (log.h).
@@ -57,6 +58,8 @@ struct cli {
 	uint64_t interval_ns;                   /* --interval; 0: none */
 	bool stop;                              /* --stop */
 	uint64_t period_ns, for_ns, washout_ns; /* --period, --for, --washout; 0: not given */
+	uint64_t since_ns;                      /* --since; 0: not given */
+	const char *html;                       /* --html; NULL: not given */
 	char **words; /* the command's arguments, not the command itself */
 	int word_count;
 };
@@ -82,13 +85,14 @@ enum word_kind {
 #define COMMAND_WORDS 2
 
 /* Options that only some commands take, as bits. */
-#define OPTION_OUTPUT 0x1   /* -o */
-#define OPTION_POOL   0x2   /* --pool */
-#define OPTION_BPFFS  0x4   /* --bpffs: the command uses the maps */
-#define OPTION_CLIENT 0x8   /* --source and the others that tell of a client */
-#define OPTION_WAIT   0x10  /* --wait and --deadline */
-#define OPTION_LIVE   0x100 /* --once and --interval */
-#define OPTION_TRIAL  0x200 /* --period, --for, --washout, --stop */
+#define OPTION_OUTPUT 0x1    /* -o */
+#define OPTION_POOL   0x2    /* --pool */
+#define OPTION_BPFFS  0x4    /* --bpffs: the command uses the maps */
+#define OPTION_CLIENT 0x8    /* --source and the others that tell of a client */
+#define OPTION_WAIT   0x10   /* --wait and --deadline */
+#define OPTION_LIVE   0x100  /* --once and --interval */
+#define OPTION_TRIAL  0x200  /* --period, --for, --washout, --stop */
+#define OPTION_REPORT 0x2000 /* --since and --html */
 #define OPTIONS_VERB  OPTION_BPFFS
 #define OPTIONS_NOUN  (OPTION_BPFFS | OPTION_OUTPUT)
 
@@ -124,6 +128,7 @@ struct command {
 	X(disable)                                                                                 \
 	X(set)                                                                                     \
 	X(ab)                                                                                      \
+	X(report)                                                                                  \
 	X(drain)                                                                                   \
 	X(undrain)                                                                                 \
 	X(unbind)                                                                                  \

@@ -31,6 +31,8 @@ const struct option_help options[] = {
 	 "what is left out at the beginning of each block; longer than a request takes (30s)",
 	 OPTION_TRIAL},
 	{"stop", 0, NULL, "end the test now", OPTION_TRIAL},
+	{"since", 0, "TIME", "of the last so long: 1h (the default), at most 24h", OPTION_REPORT},
+	{"html", 0, "FILE", "write a page with plots to this file", OPTION_REPORT},
 	{"help", 'h', NULL, "what the program does; `pintle COMMAND --help`: what a command does",
 	 0},
 	{"version", 'V', NULL, "the version", 0},
@@ -55,6 +57,8 @@ enum {
 	OPT_FOR,
 	OPT_WASHOUT,
 	OPT_STOP,
+	OPT_SINCE,
+	OPT_HTML,
 	OPT_HELP,
 	OPT_VERSION,
 	OPT_FIRST = 256
@@ -78,6 +82,8 @@ static const char **option_word(struct cli *cli, int which)
 		return &cli->bytes;
 	case OPT_CLASS:
 		return &cli->class;
+	case OPT_HTML:
+		return &cli->html;
 	}
 	return NULL;
 }
@@ -148,6 +154,8 @@ static uint64_t *option_time(struct cli *cli, int which)
 		return &cli->for_ns;
 	case OPT_WASHOUT:
 		return &cli->washout_ns;
+	case OPT_SINCE:
+		return &cli->since_ns;
 	}
 	return NULL;
 }

@@ -209,7 +209,7 @@ static bool is_idle(const struct past *p, const struct history_moment *h)
  * for that. */
 static uint32_t mode_until_now(const struct past *p, const struct state_pool *now, bool changed)
 {
-	if (!p->time_ns)
+	if (!p->time_ns || (p->former && now->trial_runs))
 		return PINTLE_MODE_COUNT;
 	return changed && !p->former ? p->newest.next : history_mode(&p->newest, p->time_ns, now);
 }
@@ -290,16 +290,6 @@ static void take_all(struct keeper *k, bool looks, bool moments)
 	drop_old(k, s->now_ns);
 }
 
-static uint32_t mode_now(const struct maps *m, uint32_t configured, const struct pintle_ref *pool)
-{
-	struct pintle_override o;
-
-	if (maps_value(m, MAP_overrides, pool->id, &o) || o.generation != pool->generation ||
-	    !(o.flags & PINTLE_OVERRIDE_MODE))
-		return configured;
-	return o.mode;
-}
-
 void keeper_tend(struct keeper *k, const struct config *c, const struct publication *p)
 {
 	for (size_t i = 0; i < p->pool_count; i++) {
@@ -307,7 +297,7 @@ void keeper_tend(struct keeper *k, const struct config *c, const struct publicat
 		const struct past *past = &k->past[ref->id];
 
 		if (past->generation == ref->generation && past->time_ns &&
-		    past->newest.next == mode_now(k->m, (uint32_t)c->pools[i].mode, ref))
+		    past->newest.next == state_mode_now(k->m, ref, c->pools[i].mode))
 			continue;
 		take_all(k, false, false);
 		return;

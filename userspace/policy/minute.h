@@ -9,6 +9,8 @@
 #include <pintle/abi.h>
 #include <stdint.h>
 
+#include "../base/buckets.h"
+
 #define MINUTE_SLOTS   6
 #define MINUTE_SLOT_NS 10000000000ULL
 
@@ -30,12 +32,5 @@ void minute_begin(struct minute *m, uint64_t now);
  * and p95_us; more than once a second it does nothing. They are of the last 60 to 70 s. A histogram
  * that shrank is another one, and is taken in from here on. */
 void minute_look(struct minute *m, const __u64 bucket[PINTLE_BUCKETS], uint64_t now);
-
-/** The upper bound of a bucket in microseconds; UINT32_MAX for the last one. */
-uint32_t bucket_bound_us(uint32_t bucket);
-
-/** The time in microseconds below which a share `q` (0 to 1) of the histogram's times lie, with
- * those of a bucket spread evenly over it; in the last bucket its lower bound. 0: it is empty. */
-uint32_t bucket_quantile(const __u64 bucket[PINTLE_BUCKETS], double q);
 
 #endif
