@@ -375,6 +375,91 @@ static void test_snapshots_without_daemon(void **state)
 	snapshot("endpoints-dead.txt", WORDS("endpoints"));
 }
 
+/* ---- report ---------------------------------------------------------------------- */
+
+/* Moments of qwen ten minutes apart, the newest ten minutes ago: first `count` of mode baseline,
+ * then as many of enforce. The i-th answer of a mode took from[i % 2] or to[i % 2] buckets. */
+static void report_moments(const struct pins *p, int count, const uint32_t from[2],
+			   const uint32_t to[2])
+{
+	struct pintle_moment pool = {0}, class = {0};
+	uint64_t now = monotonic_ns();
+
+	for (int i = 0; i <= 2 * count; i++) {
+		struct pintle_moment_key key = {
+			QWEN, QWEN_GEN, now - (uint64_t)(2 * count + 1 - i) * 600 * NSEC_PER_SEC,
+			PINTLE_PART_CLASS, 0};
+		const uint32_t *buckets = i <= count ? from : to;
+		uint32_t bucket = buckets[i % 2];
+
+		if (i)
+			class.class_of.bucket[bucket] += 20;
+		class.class_of.answers += i ? 20 : 0;
+		class.class_of.waited_ns += i ? 20ULL * bucket * 1000000 : 0;
+		pool.pool.decisions[PINTLE_OUTCOME_RANDOM] += 20;
+		pool.pool.mode = i <= count ? PINTLE_MODE_BASELINE : PINTLE_MODE_ENFORCE;
+		pool.pool.next = i < count ? PINTLE_MODE_BASELINE : PINTLE_MODE_ENFORCE;
+		pins_set(p, MAP_history, &key, &class);
+		key.part = PINTLE_PART_POOL;
+		pins_set(p, MAP_history, &key, &pool);
+	}
+}
+
+static void test_report(void **state)
+{
+	const struct pins *p = *state;
+	static const uint32_t slow[2] = {100, 104}, fast[2] = {60, 63};
+	static const uint32_t noisy[2] = {60, 140}, also[2] = {61, 139};
+
+	expect(0, "Nothing to compare yet", "", "report", "llama-8b");
+	report_moments(p, 6, slow, fast);
+	expect(0, "62 ms, and without it 102 ms: 40 % less (95 % confidence: ", "", "report",
+	       "qwen", "--since", "24h");
+	expect(0, "of each.", "", "report", "qwen", "--since", "90m");
+	pins_fill(p);
+	report_moments(p, 6, slow, slow);
+	expect(0, "the same. That is no difference beyond chance", "", "report", "qwen", "--since",
+	       "24h");
+	pins_fill(p);
+	report_moments(p, 6, noisy, also);
+	expect(0, "no difference beyond chance", "", "report", "qwen", "--since", "24h");
+	pins_fill(p);
+	report_moments(p, 2, slow, fast);
+	expect(0, "Too few minutes", "", "report", "qwen", "--since", "24h");
+	expect(2, "", "report needs POOL", "report");
+	expect(2, "", "--since takes a time", "report", "qwen", "--since", "x");
+	expect(2, "", "pools takes no --since", "pools", "--since", "1h");
+	expect(2, "", "take one of them", "report", "qwen", "--html", "a", "-o", "json");
+	expect(1, "", "no pool", "report", "nowhere");
+	expect(1, "", "cannot write /nowhere/a", "report", "qwen", "--html", "/nowhere/a");
+	expect(1, "", "/dev/null is no file; name one", "report", "qwen", "--html", "/dev/null");
+}
+
+/* Whatever a pool or an endpoint is called, the page has it as text. */
+static void test_report_escapes(void **state)
+{
+	const struct pins *p = *state;
+	static const char name[] = "<b>&\"'\x1b[31m</b>";
+	char path[] = "/tmp/pintle-report-XXXXXX", text[65536];
+	int fd = mkstemp(path);
+	ssize_t n;
+
+	assert_true(fd >= 0);
+	close(fd);
+	pins_name(p, LLAMA, LLAMA_GEN, name);
+	pins_name(p, PINTLE_ENDPOINT_SLOT(0), GEN(0), name);
+	expect(0, "wrote /tmp/pintle-report-", "", "report", "<b>&\"'?[31m</b>", "--html", path);
+	fd = open(path, O_RDONLY);
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	unlink(path);
+	assert_true(n > 0);
+	text[n] = '\0';
+	assert_null(strstr(text, "<b>"));
+	assert_null(strchr(text, 0x1b));
+	assert_non_null(strstr(text, "&lt;b&gt;&amp;&quot;&#39;?[31m&lt;/b&gt;"));
+}
+
 /* ---- explain -------------------------------------------------------------------- */
 
 /* 10.0.1.0/24 is bound to gpu0, 10.0.0.0/24 to gpu1, 10.0.2.0/24 was to gpu0 too long ago. */
@@ -1604,6 +1689,8 @@ int main(void)
 		pins_test(test_snapshots),
 		pins_test(test_snapshots_set),
 		pins_test(test_snapshots_without_daemon),
+		pins_test(test_report),
+		pins_test(test_report_escapes),
 		pins_test(test_explain),
 		pins_test(test_explain_by_chance),
 		pins_test(test_explain_a_context),

@@ -31,7 +31,7 @@ const struct option_help options[] = {
 	 "what is left out at the beginning of each block; longer than a request takes (30s)",
 	 OPTION_TRIAL},
 	{"stop", 0, NULL, "end the test now", OPTION_TRIAL},
-	{"since", 0, "TIME", "of the last so long: 1h (the default), at most 24h", OPTION_REPORT},
+	{"since", 0, "TIME", "of the last so long (1h); 24h are kept", OPTION_REPORT},
 	{"html", 0, "FILE", "write a page with plots to this file", OPTION_REPORT},
 	{"help", 'h', NULL, "what the program does; `pintle COMMAND --help`: what a command does",
 	 0},

@@ -320,8 +320,15 @@ static int page_write(FILE *f, const struct report *r)
 int report_html(const struct report *r, const char *path)
 {
 	_cleanup_free_ char *beside = NULL;
+	struct stat st;
 	FILE *f;
 	int fd, err;
+
+	/* Renaming over /dev/stdout would take it from everybody. */
+	if (!stat(path, &st) && !S_ISREG(st.st_mode)) {
+		log_error("%s is no file; name one that may be written", path);
+		return -EINVAL;
+	}
 
 	if (asprintf(&beside, "%s.XXXXXX", path) < 0) {
 		beside = NULL;

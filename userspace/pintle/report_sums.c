@@ -4,9 +4,14 @@
 
 /* ---- pool and classes ------------------------------------------------------------------ */
 
+/* Counts that are smaller have begun anew. */
 static void waits_add(struct waits *to, const struct pintle_moment_class *before,
 		      const struct pintle_moment_class *after)
 {
+	static const struct pintle_moment_class nothing;
+
+	if (after->answers < before->answers)
+		before = &nothing;
 	to->answers += history_grown(before->answers, after->answers);
 	to->waited_ns += history_grown(before->waited_ns, after->waited_ns);
 	for (uint32_t i = 0; i < PINTLE_BUCKETS; i++)
@@ -110,6 +115,12 @@ endpoint_of(const struct history_moment *h, const struct pintle_moment_endpoint 
 	return NULL;
 }
 
+/* Counts of 32 bits wrap; one that is much smaller has begun anew. */
+static uint32_t grown(uint32_t before, uint32_t after)
+{
+	return after - before <= INT32_MAX ? after - before : after;
+}
+
 /* One that came between the two moments began with nothing. */
 static void endpoints_add(struct report *r, const struct history_moment *a,
 			  const struct history_moment *b, uint32_t mode)
@@ -123,10 +134,10 @@ static void endpoints_add(struct report *r, const struct history_moment *a,
 
 		if (!to)
 			continue;
-		to->placed[mode] += now->placed - then->placed;
-		to->answers[mode] += now->answers - then->answers;
+		to->placed[mode] += grown(then->placed, now->placed);
+		to->answers[mode] += grown(then->answers, now->answers);
 		to->waited_ns[mode] += history_grown(then->waited_ns, now->waited_ns);
-		to->would += now->shadow_placed - then->shadow_placed;
+		to->would += grown(then->shadow_placed, now->shadow_placed);
 	}
 }
 
@@ -216,8 +227,8 @@ static int tenants_add(struct report *r, const struct history_moment *a,
 		to = tenant_row(r, &now->tenant);
 		if (!to)
 			return -ENOMEM;
-		to->opened += history_grown(then->opened, now->opened);
-		to->refused += history_grown(then->refused, now->refused);
+		to->opened += grown(then->opened, now->opened);
+		to->refused += grown(then->refused, now->refused);
 	}
 	return 0;
 }

@@ -116,8 +116,13 @@ static int run_report(struct cli *cli)
 	_cleanup_(maps_closep) struct maps *m = NULL;
 	uint64_t since = cli->since_ns ?: DEFAULT_SINCE_NS;
 	struct report r = {.asked_seconds = (double)since / 1e9};
-	int err, status = open_state(cli, MAPS_READ, &m, &s);
+	int err, status;
 
+	if (cli->html && cli->json) {
+		log_error("--html writes a page, and -o json prints; take one of them");
+		return EXIT_USAGE;
+	}
+	status = open_state(cli, MAPS_READ, &m, &s);
 	if (status)
 		return status;
 	r.state = s;
