@@ -476,27 +476,34 @@ static bool is_chance(const struct difference *d)
 	return d->judged && d->low <= 0 && d->high >= 0;
 }
 
+/* "4.1 ms", "42 ms" */
+static const char *milliseconds(double seconds, char buf[24])
+{
+	snprintf(buf, 24, seconds < 0.01 ? "%.1f ms" : "%.0f ms", seconds * 1e3);
+	return buf;
+}
+
 static void did_say(const struct difference *d, const char *what, char *buf)
 {
-	char change[48];
-
+	char change[48], after[24], before[24];
 	int n = snprintf(buf, REPORT_SENTENCE_SIZE,
-			 "Enforcing, the %s of the time to first token is %.0f ms, and without it "
-			 "%.0f ms: %s",
-			 what, d->after * 1e3, d->before * 1e3, more_or_less(d->change, change));
+			 "Enforcing, the %s of the time to first token is %s, and without it %s",
+			 what, milliseconds(d->after, after), milliseconds(d->before, before));
 	size_t at = (size_t)MAX(n, 0);
 
+	more_or_less(d->change, change);
 	if (!d->judged)
 		snprintf(buf + at, REPORT_SENTENCE_SIZE - at,
 			 ". Too few minutes to say whether that is chance: it takes five of each.");
 	else if (is_chance(d))
-		snprintf(
-			buf + at, REPORT_SENTENCE_SIZE - at,
-			". That is no difference beyond chance (95 %% confidence: %+.0f to %+.0f %%).",
-			100 * d->low, 100 * d->high);
+		snprintf(buf + at, REPORT_SENTENCE_SIZE - at,
+			 ". That is no difference beyond chance (95 %% confidence: %+.0f to "
+			 "%+.0f %%).",
+			 100 * d->low, 100 * d->high);
 	else
 		snprintf(buf + at, REPORT_SENTENCE_SIZE - at,
-			 " (95 %% confidence: %+.0f to %+.0f %%).", 100 * d->low, 100 * d->high);
+			 ": %s (95 %% confidence: %+.0f to %+.0f %%).", change, 100 * d->low,
+			 100 * d->high);
 }
 
 static void load_say(const struct difference *d, char *buf)
@@ -518,12 +525,13 @@ static void load_say(const struct difference *d, char *buf)
 
 static void first_token_say(const struct difference *d, char *buf)
 {
-	char change[48];
+	char change[48], after[24], before[24];
 
 	snprintf(buf, REPORT_SENTENCE_SIZE,
-		 "Forecast: the mean time to first token would be %.0f ms, and was %.0f ms: %s, if "
-		 "each endpoint answered as it did.",
-		 d->after * 1e3, d->before * 1e3, more_or_less(d->change, change));
+		 "Forecast: the mean time to first token would be %s, and was %s: %s, if each "
+		 "endpoint answered as it did.",
+		 milliseconds(d->after, after), milliseconds(d->before, before),
+		 more_or_less(d->change, change));
 }
 
 bool report_sentence(const struct report *r, size_t i, char *buf)
@@ -536,7 +544,8 @@ bool report_sentence(const struct report *r, size_t i, char *buf)
 	size_t n = 0;
 
 	for (size_t k = 0; k < ARRAY_SIZE(did); k++)
-		if (did[k].d->known && n++ == i) {
+		/* Unjudged, one figure is enough. */
+		if (did[k].d->known && (did[k].d->judged || !k) && n++ == i) {
 			did_say(did[k].d, did[k].what, buf);
 			return true;
 		}
