@@ -2,6 +2,7 @@
 /* The lookup hook: which segments it takes, in which mode, and to which socket; what it remembers
  * and counts. test_choice.c tests how loads decide. */
 #include "support_world.h"
+#include "trial.bpf.h"
 
 /* ---- which segments ------------------------------------------------------------------ */
 
@@ -262,6 +263,56 @@ static void test_what_was_set_for_another_is_ignored(void **state)
 	put_override(POOL, POOL_GEN, PINTLE_OVERRIDE_DRAIN, PINTLE_MODE_OFF);
 	put_override(PINTLE_ENDPOINT_SLOT(0), GEN(0), PINTLE_OVERRIDE_MODE, 0);
 	assert_went(visit("192.0.2.1"), 0, LEAST_LOADED);
+}
+
+/* In each block of an A/B test the mode that the host's text says; before, after and without it,
+ * and while no daemon lives, the pool's own. */
+static void test_an_ab_test(void **state)
+{
+	const struct pintle_ref key = {POOL, POOL_GEN}, other = {POOL, POOL_GEN - 1};
+	/* The machine may have been booted just now. */
+	struct pintle_trial t = {.period_ns = w.now / 8};
+	uint32_t arms[2] = {0};
+
+	(void)state;
+	make_endpoints(1);
+	set_mode(PINTLE_MODE_OFF);
+	for (uint64_t seed = 0; seed < 50; seed++) {
+		uint32_t block = (uint32_t)seed % 4;
+		bool enforce;
+
+		t.seed = seed;
+		t.since_ns = w.now - block * t.period_ns - t.period_ns / 2;
+		t.until_ns = t.since_ns + 4 * t.period_ns;
+		enforce = trial_mode_in(&t, block) == PINTLE_MODE_ENFORCE;
+		arms[enforce]++;
+		put(trials, key, &t);
+		put_override(POOL, POOL_GEN, PINTLE_OVERRIDE_TRIAL, 0);
+		if (enforce)
+			assert_went(visit("192.0.2.1"), 0, LEAST_LOADED);
+		else
+			assert_went(visit("192.0.2.1"), 0, RANDOM);
+		put_heartbeat(w.now - w.pool.staleness_ns - SECOND);
+		assert_int_equal(visit("192.0.2.1").decision.outcome, PINTLE_OUTCOME_PASSED);
+		put_heartbeat(w.now);
+		put_override(POOL, POOL_GEN, 0, 0);
+		assert_int_equal(visit("192.0.2.1").decision.outcome, PINTLE_OUTCOME_PASSED);
+	}
+	assert_true(arms[0] > 10 && arms[1] > 10);
+	put_override(POOL, POOL_GEN, PINTLE_OVERRIDE_TRIAL | PINTLE_OVERRIDE_MODE, PINTLE_MODE_OFF);
+	t.until_ns = w.now - 1;
+	put(trials, key, &t);
+	assert_int_equal(visit("192.0.2.1").decision.outcome, PINTLE_OUTCOME_PASSED);
+	memset(&t, 0, sizeof(t));
+	put(trials, key, &t);
+	assert_int_equal(visit("192.0.2.1").decision.outcome, PINTLE_OUTCOME_PASSED);
+	memset(&t, 0xff, sizeof(t));
+	put(trials, key, &t);
+	assert_int_equal(visit("192.0.2.1").decision.outcome, PINTLE_OUTCOME_PASSED);
+	bpf_map_delete_elem(map_fd(trials), &key);
+	t = (struct pintle_trial){.until_ns = UINT64_MAX, .period_ns = UINT64_MAX / 2};
+	put(trials, other, &t);
+	assert_int_equal(visit("192.0.2.1").decision.outcome, PINTLE_OUTCOME_PASSED);
 }
 
 /* ---- which endpoints are eligible ---------------------------------------------------------- */
@@ -787,6 +838,7 @@ int main(void)
 		world_test(test_shadow_tries_nobody),
 		world_test(test_what_the_operator_set_goes_before_the_file),
 		world_test(test_what_was_set_for_another_is_ignored),
+		world_test(test_an_ab_test),
 		world_test(test_drained_gets_no_more),
 		world_test(test_listening_is_not_ready),
 		world_test(test_with_the_daemon_gone_listening_is_ready),

@@ -15,6 +15,8 @@ SHORT = ("--period", "4s", "--washout", "1s")
 
 def world_of(node, hook, **keys):
     world = HOOKS[hook](node)
+    if hook == "connect":
+        keys["stickiness"] = {"key": "client"}
     world.start(world.pool(world.servers(3), "own", 0, **keys))
     return world
 
