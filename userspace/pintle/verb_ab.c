@@ -567,7 +567,7 @@ static void help_keys(FILE *f)
 const struct command command_ab = {
 	.name = "ab",
 	.kind = VERB,
-	.arguments = "POOL [--period TIME [--for TIME] [--washout TIME] | --stop]",
+	.arguments = "POOL [--period TIME [--for TIME] [--washout TIME]] [--stop]",
 	.summary = "compare enforce with baseline, by turns in time",
 	.help = "--period begins a test: blocks of that length in mode enforce and baseline, of each\n"
 		"pair in an order drawn at random. It ends after --for, with --stop, or when the mode\n"
