@@ -3,8 +3,9 @@
 import json
 import struct
 
+from clients import FRONTEND
 from harness import case
-from kernel import wait_for
+from kernel import BUILD, wait_for
 from test_rollout import HOOKS, decisions
 
 # test_connect and test_connect_daemon run the daemon's own code under the sanitizers.
@@ -143,6 +144,25 @@ def test_ends_early(node, hook):
     world.reload(world.pool(world.servers(1), "own", 0))
     wait_for(lambda: [p["name"] for p in world.cli("pools")] == ["own"], what="the pool to be back")
     assert not world.cli("pools")[0]["ab"] and mode(world) == "enforce"
+
+
+@case(san=False, timeout=150)
+def test_finds_what_is_true(node):
+    """One of three simulated servers is slow, and the rule avoids it: that is what the test finds."""
+    node.popen([BUILD / "pintle-sim", "--count", "3", "--profile", "tiny", "--speed", "0.1", "--slow", "0:5"], log="sim.log")
+    endpoints = [{"name": f"s{i}", "listen": f"127.0.0.1:{8001 + i}"} for i in range(3)]
+    node.daemon(node.config(node.pool(endpoints, "own", stickiness={"key": "none"})))
+    wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"}, 20, "the servers")
+    workload = node.write("workload.yaml", json.dumps({"classes": [{
+        "name": "a", "arrival": {"rate": 20}, "prompt": {"mean": 40}, "output": 5, "connection": "per-request"}]}))
+    node.popen([BUILD / "pintle-load", "-t", f"http://{FRONTEND['v4']}", "-w", workload, "-d", "60", "-o", "json"],
+               log="load.log")
+    node.pintle("ab", "own", *SHORT, "--for", "50s")
+    wait_for(lambda: node.cli("ab", "own")["ended"], 100, "the end")
+    figures = {f["figure"]: f for f in node.cli("ab", "own")["figures"]}
+    assert figures["ttft_mean"]["verdict"] == "better", figures
+    assert figures["ttft_mean"]["low"] < figures["ttft_mean"]["change"] < figures["ttft_mean"]["high"] < 0, figures
+    assert figures["failed"]["verdict"] == "no difference beyond chance", figures
 
 
 @case()

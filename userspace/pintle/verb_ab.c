@@ -225,15 +225,17 @@ static double seconds(uint64_t ns)
 	return (double)ns / (double)NSEC_PER_SEC;
 }
 
-static const char *end_name(uint32_t why)
+/* Why the test is over; NULL: it runs, or its last answers are still awaited. */
+static const char *end_name(const struct test *t)
 {
 	static const char *const names[] = {
 #define X(symbol, name, says) [PINTLE_TRIAL_END_##symbol] = (name),
 		PINTLE_TRIAL_ENDS(X)
 #undef X
 	};
+	uint32_t why = t->result.ended;
 
-	return why < ARRAY_SIZE(names) && why ? names[why] : "stopped";
+	return t->p->trial_runs || !why || why >= ARRAY_SIZE(names) ? NULL : names[why];
 }
 
 static int show_json(const struct test *t)
@@ -243,6 +245,7 @@ static int show_json(const struct test *t)
 	struct row rows[TRIAL_FIGURE_COUNT];
 	char when[WORDS_SIZE];
 	cJSON *o = cJSON_CreateObject(), *list = cJSON_CreateArray();
+	const char *ended = end_name(t);
 	bool runs = t->p->trial_runs;
 
 	rows_make(t, rows);
@@ -256,8 +259,7 @@ static int show_json(const struct test *t)
 	cJSON_AddStringToObject(o, "until",
 				wall_rfc3339(t->result.ended_ns ?: trial->until_ns, when));
 	cJSON_AddItemToObject(o, "ended",
-			      runs ? cJSON_CreateNull()
-				   : cJSON_CreateString(end_name(t->result.ended)));
+			      ended ? cJSON_CreateString(ended) : cJSON_CreateNull());
 	cJSON_AddItemToObject(o, "period_seconds", json_number(seconds(trial->period_ns)));
 	cJSON_AddItemToObject(o, "washout_seconds", json_number(seconds(trial->washout_ns)));
 	cJSON_AddItemToObject(o, "block",
@@ -285,7 +287,8 @@ static void print_state(const struct test *t)
 		printf(", lost %u: pintled was away", blocks_in(t, PINTLE_MEASURED_LOST));
 	putchar('\n');
 	if (!t->p->trial_runs)
-		printf("  now       over (%s); mode %s\n", end_name(t->result.ended),
+		printf("  now       over (%s); mode %s\n",
+		       end_name(t) ?: "pintled awaits the last answers",
 		       mode_name(t->p->mode));
 	else if (t->p->daemonless)
 		printf("  now       pintled is away, so mode %s holds\n", mode_name(t->p->mode));
@@ -547,7 +550,7 @@ static const struct {
 	{"mode", "text: that holds now"},
 	{"mode_afterwards", "text: that holds when no test runs"},
 	{"since, until", "text: RFC 3339 times"},
-	{"ended", "text: done, stopped; null: it runs"},
+	{"ended", "text: done, stopped; null: it runs, or its last answers are awaited"},
 	{"period_seconds", "length of a block"},
 	{"washout_seconds", "what is left out at the beginning of each block"},
 	{"block", "number of the present block, from 0; null: none"},
