@@ -8,7 +8,7 @@ from harness import case
 from kernel import BUILD, wait_for
 from test_rollout import HOOKS, decisions
 
-# test_connect and test_connect_daemon run the daemon's own code under the sanitizers.
+# But for those cases that say so: the others wait for blocks to pass.
 UNDER_SANITIZERS = False
 
 SHORT = ("--period", "4s", "--washout", "1s")
@@ -108,7 +108,7 @@ def test_daemon_ends(node, hook):
     assert not load.failures, load.failures
 
 
-@case(each=tuple(HOOKS))
+@case(each=tuple(HOOKS), san=True)
 def test_ends_early(node, hook):
     """What ends a test: --stop, `mode`, `reset`, and a reload without the pool. Never two at once."""
     world = world_of(node, hook)
@@ -187,7 +187,7 @@ def test_refuses(node):
     assert not world.cli("pools")[0]["ab"]
 
 
-@case()
+@case(san=True)
 def test_garbage(node):
     """A test in the maps that makes no sense: pintled removes it, and the pool's own mode holds."""
     world = world_of(node, "lookup")
