@@ -164,6 +164,9 @@ enum top_event { TOP_KEY = 1, TOP_TIME, TOP_RESIZED, TOP_STOPPED };
  * the terminal back. */
 int screen_begin(struct top *t);
 void screen_end(void);
+/** Whether a frame can be written: not after Ctrl-S. Writing would wait for Ctrl-Q, and no signal
+ * would end that. */
+bool screen_takes(void);
 /** Waits for a key (*key), until `until_ns` (0: no end), or for a signal. A stop by Ctrl-Z is done
  * here. */
 enum top_event screen_wait(uint64_t until_ns, int *key);

@@ -189,8 +189,10 @@ static void area_draw(const struct area *a)
 		bool selected = is_lower(a) && a->place->offset + i == a->place->at;
 		int y = a->y + 1 + (int)i;
 
-		if (selected)
+		if (selected) {
 			put(a->t, y, 0, TONE_HEADING, 0, ">");
+			mvhline(y, 1, ' ' | A_REVERSE, (int)text_table_width(&a->table));
+		}
 		x = cells_draw(a, y, i, selected ? (int)A_REVERSE : 0);
 		if (a->list == TOP_ENDPOINTS)
 			trend_draw(a, y, x, i);

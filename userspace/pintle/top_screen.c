@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <termios.h>
 
 #include "../base/log.h"
 #include "top.h"
@@ -106,15 +107,35 @@ int screen_begin(struct top *t)
 	return 0;
 }
 
+/* After Ctrl-S, endwin() would wait for Ctrl-Q. Without IXON the terminal takes output again;
+ * endwin() then restores that flag with all others. */
+static void give_back(void)
+{
+	struct termios now;
+
+	if (!tcgetattr(STDOUT_FILENO, &now)) {
+		now.c_iflag &= ~(tcflag_t)IXON;
+		tcsetattr(STDOUT_FILENO, TCSANOW, &now);
+	}
+	endwin();
+}
+
 void screen_end(void)
 {
 	if (!screen)
 		return;
-	endwin();
+	give_back();
 	delscreen(screen);
 	screen = NULL;
 	log_hush(false);
 	sigprocmask(SIG_SETMASK, &outer, NULL);
+}
+
+bool screen_takes(void)
+{
+	struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+	return poll(&p, 1, 0) > 0;
 }
 
 /* ---- waiting ------------------------------------------------------------------------ */
@@ -125,7 +146,7 @@ static void stop_here(void)
 	struct sigaction own, standard = {.sa_handler = SIG_DFL};
 	sigset_t set, before;
 
-	endwin();
+	give_back();
 	sigaction(SIGTSTP, &standard, &own);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTSTP);

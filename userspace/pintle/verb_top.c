@@ -198,7 +198,8 @@ static void top_loop(struct top *t)
 			top_refresh(t);
 			next = monotonic_ns() + t->interval_ns;
 		}
-		top_draw(t);
+		if (screen_takes())
+			top_draw(t);
 		event = screen_wait(t->paused ? 0 : next, &key);
 		if (event == TOP_KEY)
 			top_key(t, key);
