@@ -19,7 +19,10 @@ class Terminal:
         config = node.write(f"tmux-{self.number}.conf", (
             "set -g status off\nset -g remain-on-exit on\nset -s escape-time 0\n"
             f"set -g default-terminal {term if term.startswith(('tmux', 'screen')) else 'screen'}\n"))
-        given = {"LC_ALL": "C.UTF-8", "TERM": term, **(env or {})}
+        # ncurses keeps some memory to the end.
+        leaks = node.write("lsan.supp", "leak:libncursesw\nleak:libtinfo\n")
+        given = {"LC_ALL": "C.UTF-8", "TERM": term, "LSAN_OPTIONS": f"suppressions={leaks}:print_suppressions=0",
+                 **(env or {})}
         for name in ("NO_COLOR", "TMUX", "PINTLE_BPFFS"):
             given.setdefault(name, None)
         # `env` takes its options first.

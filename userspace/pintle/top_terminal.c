@@ -18,6 +18,7 @@ int terminal_check(void)
 {
 	const char *term = getenv("TERM");
 	char shown[64];
+	bool moves;
 	int found;
 
 	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)) {
@@ -32,7 +33,7 @@ int terminal_check(void)
 					      : found < 0 ? "is not known: no terminfo is here"
 							  : "prints on paper");
 	/* Without it nothing can be drawn anywhere but at the end. */
-	if (!cursor_address)
-		return terminal_refuse(shown, "cannot move its cursor");
-	return 0;
+	moves = cursor_address;
+	del_curterm(cur_term);
+	return moves ? 0 : terminal_refuse(shown, "cannot move its cursor");
 }
