@@ -8,6 +8,7 @@
  * binds no session. sockops does the rest when the connection is established.
  */
 #include "access.bpf.h"
+#include "asking.bpf.h"
 #include "choose.bpf.h"
 #include "classes.bpf.h"
 #include "shadow.bpf.h"
@@ -179,6 +180,7 @@ static __noinline void decision_remember(const struct pintle_tuple *tuple, const
 	};
 
 	bpf_map_update_elem(&pending, tuple, &d, BPF_ANY);
+	asking_remember(tuple, &t->key.session);
 	tier_count(t, asked, r->outcome);
 }
 
@@ -190,7 +192,8 @@ static __always_inline void tuple_read(struct pintle_tuple *t, struct bpf_sk_loo
 	tuple_addresses(t, ctx);
 }
 
-/* Makes the keys of session and group from the addresses. */
+/* Makes the keys of session and group from the addresses, but for a session that the request has
+ * named. */
 __noinline int lookup_keys(struct terms *t, const struct pintle_tuple *tuple)
 {
 	struct pintle_session_key group;
@@ -204,6 +207,7 @@ __noinline int lookup_keys(struct terms *t, const struct pintle_tuple *tuple)
 	key_of_tuple(tuple, pool->key_kind,
 		     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, t->frontend_bits),
 		     &t->key.session);
+	asking_session(pool, &t->key.session);
 	key_of_tuple(tuple, pool->group_kind,
 		     KEY_BITS(pool->group_bits_v4, pool->group_bits_v6, t->frontend_bits), &group);
 	t->home = home_of(&group);
@@ -376,7 +380,7 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 	tuple_read(&tuple, ctx);
 	t.frontend_bits = frontend_of(&tuple, PINTLE_HOOK_LOOKUP, &ref);
 	pool = pool_find(ref.id, ref.generation);
-	if (!pool)
+	if (!pool || (pool->decide == PINTLE_DECIDE_REQUEST && asking_whether()))
 		return SK_PASS;
 
 	t.now = bpf_ktime_get_ns();

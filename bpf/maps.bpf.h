@@ -454,6 +454,30 @@ struct {
 	__type(value, __u64);
 } MAP(oneshot_stats);
 
+/* What the hand-off asks the lookup hook, while it does. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pintle_asking);
+} MAP(asking);
+
+/* The session that a connection's request has named, until the connection is established. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PINTLE_MAX_NAMED);
+	__type(key, struct pintle_tuple);
+	__type(value, struct pintle_session_key);
+} MAP(named);
+
+/* What the hand-off did with connections, by pool. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PINTLE_HAND_STAT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} MAP(hand_stats);
+
 /* Decisions by pool and outcome. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

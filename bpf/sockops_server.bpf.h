@@ -239,11 +239,11 @@ static __always_inline void listener_closed(const struct pintle_conn *conn)
 /* ---- connections ---------------------------------------------------------------- */
 
 /* The client for whose share a binding counts; see `shares` in abi.h. With key `source` that is a
- * network, because a client with many addresses makes a session with each. With key `destination`
- * it is a host, because one host can make all sessions. */
+ * network, because a client with many addresses makes a session with each. With key `destination`,
+ * and where requests name sessions, it is a host, because one host can make all sessions. */
 static __always_inline __u64 client_of(const struct pintle_tuple *t, __u32 key_kind)
 {
-	bool host = key_kind == PINTLE_KEY_DESTINATION;
+	bool host = key_kind == PINTLE_KEY_DESTINATION || key_kind == PINTLE_KEY_REQUEST;
 	const __u32 *word = (const __u32 *)t->remote;
 	__u64 high = bpf_ntohl(word[0]), v4 = bpf_ntohl(word[3]);
 
@@ -256,6 +256,22 @@ static __always_inline __u64 client_of(const struct pintle_tuple *t, __u32 key_k
 	return host ? high : high & ~0xffffULL;
 }
 
+/* Makes the key of the session: the one that the connection's request has named, else the one that
+ * follows from its addresses. */
+static __always_inline void session_of(const struct pintle_tuple *t, const struct pintle_pool *pool,
+				       struct pintle_affinity_key *key)
+{
+	struct pintle_session_key *s;
+
+	s = pool->decide == PINTLE_DECIDE_REQUEST ? bpf_map_lookup_elem(&named, t) : NULL;
+	if (!s) {
+		server_session(t, key);
+		return;
+	}
+	key->session = *s;
+	bpf_map_delete_elem(&named, t);
+}
+
 static __always_inline void bind_client(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
 					const struct pintle_tuple *t)
 {
@@ -266,11 +282,11 @@ static __always_inline void bind_client(struct bpf_sock_ops *ctx, struct pintle_
 
 	if (!pool || !outcome_binds(pool, conn->outcome))
 		return;
-	server_session(t, &key);
+	session_of(t, pool, &key);
 	majority_vote(&key);
 	if (key.session.kind == PINTLE_KEY_NONE)
 		return;
-	bind_session(&key, client_of(t, pool->key_kind), conn->endpoint, conn->generation,
+	bind_session(&key, client_of(t, key.session.kind), conn->endpoint, conn->generation,
 		     conn->opened_ns);
 	turn = pool->follow ? turn_make(ctx, conn->opened_ns) : NULL;
 	if (!turn || !session_open(&key, conn->class_id))

@@ -28,6 +28,7 @@ static struct section {
 	{"exit status", .markdown = exits_markdown, .manual = exits_manual},
 	{"outcomes", .markdown = outcomes_markdown},
 	{"oneshots", .markdown = oneshots_markdown},
+	{"handoffs", .markdown = hands_markdown},
 	{"failures", .markdown = failures_markdown},
 	{"states", .markdown = states_markdown, .manual = states_manual},
 	{"engines: start", .markdown = engines_start_markdown},

@@ -19,6 +19,11 @@ void oneshots_markdown(FILE *f)
 	table_names(f, "name", "meaning", PINTLE_ONESHOT_COUNT, oneshot_name, oneshot_help);
 }
 
+void hands_markdown(FILE *f)
+{
+	table_names(f, "name", "meaning", PINTLE_HAND_COUNT, hand_name, hand_help);
+}
+
 void failures_markdown(FILE *f)
 {
 	table_names(f, "failure", "when", PINTLE_FAILURE_COUNT, failure_name, failure_help);
@@ -56,6 +61,8 @@ void numbers_markdown(FILE *f)
 		{"`outcome`; index in `stats`, after 16 x pool", outcome_name,
 		 PINTLE_OUTCOME_COUNT},
 		{"index in `oneshot_stats`, after 16 x pool", oneshot_name, PINTLE_ONESHOT_COUNT},
+		{"index in `hand_stats`, after 16 x pool", hand_name, PINTLE_HAND_COUNT},
+		{"`pintle_pool.decide`", decide_name, PINTLE_DECIDE_COUNT},
 		{"`mode`", mode_name, PINTLE_MODE_COUNT},
 		{"`requests`", requests_name, PINTLE_REQUESTS_COUNT},
 		{"`decided_by`", hook_name, PINTLE_HOOK_COUNT},

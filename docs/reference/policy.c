@@ -100,7 +100,7 @@ static void session_schema(FILE *f, int depth, const struct yaml_key *k)
 	(void)k;
 	line(f, depth, "type: string");
 	fprintf(f, "%*spattern: '^(", depth, "");
-	for (uint32_t i = 0; i < PINTLE_KEY_COUNT; i++)
+	for (uint32_t i = 0; i < PINTLE_KEY_REQUEST; i++)
 		fprintf(f, "%s%s", i ? "|" : "", key_name(i));
 	fputs("|source/[0-9]+(/[0-9]+)?)$'\n", f);
 }
@@ -129,15 +129,25 @@ static const struct {
 	const struct yaml_type *type;
 	void (*write)(FILE *f, int depth, const struct yaml_key *k);
 } schemas[] = {
-	{&yaml_map, map_schema},           {&yaml_maps, maps_schema},
-	{&yaml_name, text_schema},         {&config_source, text_schema},
-	{&config_account, text_schema},    {&yaml_choice, choice_schema},
-	{&yaml_word, choice_schema},       {&yaml_bool, bool_schema},
-	{&yaml_integer, number_schema},    {&yaml_number, number_schema},
-	{&yaml_duration, duration_schema}, {&config_session, session_schema},
-	{&config_extra, any_schema},       {&config_headers, text_schema},
-	{&config_reserve, any_schema},     {&config_rate, text_schema},
-	{&config_tenant, text_schema},     {&config_url_path, path_schema},
+	{&yaml_map, map_schema},
+	{&yaml_maps, maps_schema},
+	{&yaml_name, text_schema},
+	{&config_source, text_schema},
+	{&config_account, text_schema},
+	{&yaml_choice, choice_schema},
+	{&yaml_word, choice_schema},
+	{&yaml_bool, bool_schema},
+	{&yaml_integer, number_schema},
+	{&yaml_number, number_schema},
+	{&yaml_duration, duration_schema},
+	{&config_session, session_schema},
+	{&config_extra, any_schema},
+	{&config_headers, text_schema},
+	{&config_reserve, any_schema},
+	{&config_rate, text_schema},
+	{&config_tenant, text_schema},
+	{&config_url_path, path_schema},
+	{&config_session_key, session_schema},
 };
 
 static void write_schema(FILE *f, int depth, const struct yaml_key *k)

@@ -67,6 +67,7 @@ void exits_manual(FILE *f);
 
 void outcomes_markdown(FILE *f);
 void oneshots_markdown(FILE *f);
+void hands_markdown(FILE *f);
 void failures_markdown(FILE *f);
 void states_markdown(FILE *f);
 void states_manual(FILE *f);

@@ -218,6 +218,37 @@ enum pintle_oneshot { PINTLE_ONESHOTS(X) PINTLE_ONESHOT_COUNT };
 #undef X
 #define PINTLE_MAX_ONESHOTS 16 /* room in `oneshot_stats` */
 
+/* When the connections of a pool are decided. */
+#define PINTLE_DECIDES(X)                                                                          \
+	X(CONNECTION, "connection", "as soon as a connection comes, by its addresses")             \
+	X(REQUEST, "request", "when the first request of a connection is there, by what it says")
+#define X(symbol, name, says) PINTLE_DECIDE_##symbol,
+enum pintle_decide { PINTLE_DECIDES(X) PINTLE_DECIDE_COUNT };
+#undef X
+
+/* X(symbol, name, what it says): what the hand-off did with a connection. They are counted when the
+ * first request comes; BY_CONNECTION and FORWARDED when the SYN comes. */
+#define PINTLE_HANDS(X)                                                                             \
+	X(ASKED, "asked", "placed by what its first request says")                                  \
+	X(NOT_SAID, "not_said", "the request has none of the keys; placed by its address")          \
+	X(UNFINISHED, "unfinished",                                                                 \
+	  "its headers do not end in the first segment, which has none of the keys; placed by its " \
+	  "address")                                                                                \
+	X(NOT_HTTP, "not_http", "no request of HTTP/1.1: TLS, for example; placed by its address")  \
+	X(MALFORMED, "malformed",                                                                   \
+	  "the headers do not follow RFC 9112, or servers read them differently; placed by its "    \
+	  "address")                                                                                \
+	X(NOBODY, "nobody", "no server took it: reset")                                             \
+	X(FAILED, "failed", "the kernel would not hand it to the server that was chosen: reset")    \
+	X(BY_CONNECTION, "by_connection",                                                           \
+	  "its addresses and ports are those of a connection that is not over yet: the kernel "     \
+	  "answered its SYN, and it was placed by its address")                                     \
+	X(FORWARDED, "forwarded", "its SYN is not for this machine: left alone")
+#define X(symbol, name, says) PINTLE_HAND_##symbol,
+enum pintle_hand { PINTLE_HANDS(X) PINTLE_HAND_COUNT };
+#undef X
+#define PINTLE_MAX_HANDS 16 /* room in `hand_stats` */
+
 /* ---- scope: in keys with addresses ---------------------------------------- */
 
 /* The network namespace that an address and port belong to: two pods may each have a server on
@@ -264,6 +295,8 @@ struct pintle_node {
 	char kube_missing[PINTLE_LINES_SIZE]; /* what the API server lacks or refuses, in lines */
 	char kube_why[PINTLE_LINES_SIZE];     /* "NAMESPACE/NAME: REASON" of one that is left */
 	struct pintle_responder responders[PINTLE_RESPONDERS]; /* at PINTLE_RESPONDER_AT() */
+	__u32 hand_devices;                                    /* attachments of the hand-off */
+	__u32 zero;
 };
 
 #define PINTLE_KUBE_THERE  0x1 /* there is a Kubernetes */
@@ -393,7 +426,8 @@ struct pintle_ref {
 	  "what the client said by setsockopt (pintle/hint.h), and which client that is")          \
 	X(POD, "pod", "the client's Kubernetes pod")                                               \
 	X(NAMESPACE, "namespace", "the Kubernetes namespace of the client's pod")                  \
-	X(ACCOUNT, "serviceAccount", "the service account of the client's pod")
+	X(ACCOUNT, "serviceAccount", "the service account of the client's pod")                    \
+	X(REQUEST, "request", "what the connection's first request says: see `asked`")
 #define X(symbol, name, says) PINTLE_KEY_##symbol,
 enum pintle_key { PINTLE_KEYS(X) PINTLE_KEY_COUNT };
 #undef X
@@ -403,6 +437,15 @@ enum pintle_key { PINTLE_KEYS(X) PINTLE_KEY_COUNT };
 #define PINTLE_MAX_HEADERS 4
 struct pintle_header {
 	char name[PINTLE_HEADER_SIZE] __attribute__((aligned(8)));
+};
+
+/* What tells the sessions of a pool apart that is decided by request: the first of these that the
+ * request has. */
+struct pintle_asked {
+	struct pintle_header headers[PINTLE_MAX_HEADERS]; /* "": no further one */
+	/* With "cookie:" in `headers`: the cookie's name and `=`, then zeros; else "": all of the
+	 * header's value. */
+	struct pintle_header cookies[PINTLE_MAX_HEADERS];
 };
 
 /* What one-shot may change; see PINTLE_ONESHOTS. */
@@ -540,7 +583,10 @@ struct pintle_pool {
 	/* What makes a tenant: enum pintle_key, and how many bits of a client's address count,
 	 * IPv4's shifted by 8 and IPv6's by 16; 0: there are no quotas */
 	__u32 tenant_key;
-	__u32 zero;
+	__u32 decide; /* enum pintle_decide */
+	/* With PINTLE_DECIDE_REQUEST. A request without any of these has the session of `key_kind`.
+	 */
+	struct pintle_asked asked;
 };
 
 /* ---- sessions, in keys of several maps ---------------------------------------- */
@@ -1158,6 +1204,32 @@ struct pintle_decision {
 	__u32 ended; /* 1: the placement has failed; the program that swaps 0 for 1 counts it */
 };
 
+/* ---- asking: per-CPU array of 1: what the hand-off is at on this CPU. Writer: kernel. ---- */
+
+/* The hand-off asks the kernel for the socket of a connection; where there is none, the kernel asks
+ * the lookup hook, on the same CPU. So the lookup hook learns here what the question is. */
+enum pintle_asking_state {
+	PINTLE_ASKING_NOTHING, /* a segment came by itself */
+	PINTLE_ASKING_WHETHER, /* whether there is a connection: no decision is wanted */
+	PINTLE_ASKING_WHERE,   /* for a decision, by `session` unless its kind is NONE */
+};
+
+struct pintle_asking {
+	__u32 state; /* enum pintle_asking_state */
+	__u32 zero;
+	struct pintle_session_key session;
+};
+
+/* ---- named: LRU hash, 4-tuple -> session that its request named. Writer: kernel. ---------- */
+
+/* From the decision until the connection is established, a moment later. */
+#define PINTLE_MAX_NAMED 8192
+
+/* ---- hand_stats: per-CPU array, pool x pintle_hand. Writer: kernel. ------- */
+
+#define PINTLE_HAND_STAT(pool, hand) ((pool)*PINTLE_MAX_HANDS + (hand))
+#define PINTLE_HAND_STAT_COUNT       (PINTLE_MAX_POOLS * PINTLE_MAX_HANDS)
+
 /* ---- conns: sk_storage, on listeners and on their children. Writer: kernel. */
 
 #define PINTLE_CONN_LISTENER 0x1 /* a LISTEN socket; the kernel copies this to its children */
@@ -1464,7 +1536,7 @@ struct pintle_audited {
 
 #define PINTLE_ASSERT_SIZE(type, size)                                                             \
 	_Static_assert(sizeof(type) == (size), #type " changed its size: new PINTLE_ABI_VERSION")
-PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768 + 2 * 20);
+PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768 + 2 * 20 + 8);
 PINTLE_ASSERT_SIZE(struct pintle_name, 336);
 PINTLE_ASSERT_SIZE(struct pintle_address_key, 24);
 PINTLE_ASSERT_SIZE(struct pintle_address, 32);
@@ -1481,7 +1553,7 @@ PINTLE_ASSERT_SIZE(struct pintle_class, 72);
 PINTLE_ASSERT_SIZE(struct pintle_class_rule, 64);
 PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_MEMBERS + 32 + 16 +
 					       72 * PINTLE_MAX_CLASSES + 2 * 64 * PINTLE_MAX_RULES +
-					       24 * PINTLE_MAX_OTHERS + 16);
+					       24 * PINTLE_MAX_OTHERS + 16 + 2 * 32 * 4);
 PINTLE_ASSERT_SIZE(struct pintle_other, 24);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
@@ -1513,6 +1585,8 @@ PINTLE_ASSERT_SIZE(struct pintle_seat, 40);
 PINTLE_ASSERT_SIZE(struct pintle_majority, 40);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
 PINTLE_ASSERT_SIZE(struct pintle_decision, 32);
+PINTLE_ASSERT_SIZE(struct pintle_asking, 32);
+PINTLE_ASSERT_SIZE(struct pintle_asked, 256);
 PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
 PINTLE_ASSERT_SIZE(struct pintle_connect, PINTLE_FORMER_CONNECT_SIZE + 24);
 PINTLE_ASSERT_SIZE(struct pintle_turn, 112);

@@ -109,7 +109,9 @@ static struct config *load_text(const char *text, const char *warnings)
 #define FRONT     "write ADDRESS:PORT or PREFIX/LENGTH:PORT, as in 10.77.0.1:8000 or [fd77::/64]:8000\n"
 #define SESSION                                                                                    \
 	"write none, source, source/V4BITS, source/V4BITS/V6BITS, destination, client, cgroup, "   \
-	"mark, hint, pod, namespace or serviceAccount\n"
+	"mark, hint, pod, namespace or serviceAccount"
+#define GROUP SESSION "\n"
+#define KEY   SESSION ", up to four of header/NAME, cookie/NAME and authorization before it\n"
 /* Stands for "a list, each item a mapping of" and all keys of a pool, of which there will be more.
  */
 #define POOL_LIST "\1"
@@ -564,8 +566,8 @@ static const struct refusal refusals[] = {
 
 	/* session keys */
 	{"a session key unknown", POOL "  stickiness: {key: header, group: source24}\n",
-	 "7:21: stickiness.key is \"header\", which is not known; " SESSION
-	 "7:36: stickiness.group is \"source24\", which has no prefix length where one should be; " SESSION},
+	 "7:21: stickiness.key is \"header\", which is not known; " KEY
+	 "7:36: stickiness.group is \"source24\", which has no prefix length where one should be; " GROUP},
 	{"prefix lengths that cannot be",
 	 POOL "  stickiness: {key: source/33, group: source/24/129}\n",
 	 "7:21: stickiness.key is \"source/33\", which is out of range; write V4BITS from 0 to 32, and "
@@ -574,8 +576,8 @@ static const struct refusal refusals[] = {
 	 "and V6BITS from 0 to 128\n"},
 	{"prefix lengths that are none",
 	 POOL "  stickiness: {key: source/, group: source/24/64/1}\n",
-	 "7:21: stickiness.key is \"source/\", which has no prefix length where one should be; " SESSION
-	 "7:37: stickiness.group is \"source/24/64/1\", which has no prefix length where one should be; " SESSION},
+	 "7:21: stickiness.key is \"source/\", which has no prefix length where one should be; " KEY
+	 "7:37: stickiness.group is \"source/24/64/1\", which has no prefix length where one should be; " GROUP},
 
 	{"a session key misspelt", POOL "  stickiness: {key: destinaton}\n",
 	 "7:21: stickiness.key is \"destinaton\", which is not known; did you mean destination?\n"},

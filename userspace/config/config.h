@@ -91,8 +91,9 @@ struct config_stickiness {
 	uint8_t group_bits_v4;
 	uint8_t group_bits_v6;
 	uint64_t ttl_ns;
-	double max_extra_load; /* request equivalents, or CONFIG_EXTRA_AUTO */
-	bool shared;           /* all clients that give the same hint share a session */
+	double max_extra_load;     /* request equivalents, or CONFIG_EXTRA_AUTO */
+	bool shared;               /* all clients that give the same hint share a session */
+	struct pintle_asked asked; /* of requests, before the key above; [0] "": nothing */
 };
 
 struct config_scrape {
@@ -253,6 +254,7 @@ struct config_pool {
 	char *canary; /* the name of the pool that gets a share of its sessions; NULL: none */
 	double canary_percent;
 	uint32_t requests; /* enum pintle_requests */
+	uint32_t decide;   /* enum pintle_decide */
 	bool follow;       /* the requests on its connections */
 	bool http10;
 	struct pintle_header spare_headers[PINTLE_MAX_HEADERS];

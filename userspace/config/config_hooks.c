@@ -190,12 +190,38 @@ static void check_shared(const struct config_pool *p, const struct yaml_node *n,
 {
 	const struct yaml_node *place = yaml_node_towards(n, "stickiness", "shared");
 
-	if (p->stickiness.shared && p->stickiness.key_kind != PINTLE_KEY_HINT)
+	if (p->stickiness.shared && p->stickiness.key_kind != PINTLE_KEY_HINT &&
+	    !p->stickiness.asked.headers[0].name[0])
 		yaml_report_error(
 			r, place->line, place->column,
 			"stickiness.shared is for sessions that clients name, but the key is %s; "
 			"write key: hint, or remove shared",
 			key_name(p->stickiness.key_kind));
+}
+
+static void check_decide(const struct config_pool *p, const struct yaml_node *n,
+			 struct yaml_report *r)
+{
+	const struct yaml_node *decide = yaml_node_towards(n, "decide", NULL);
+	const struct yaml_node *key = yaml_node_towards(n, "stickiness", "key");
+	const char *asked = p->stickiness.asked.headers[0].name;
+
+	if (p->decide == PINTLE_DECIDE_REQUEST && !hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS))
+		yaml_report_error(
+			r, decide->line, decide->column,
+			"decide: request is for endpoints with listen: a client of endpoints with "
+			"address sends no request before it is connected; remove decide");
+	else if (p->decide == PINTLE_DECIDE_REQUEST && !asked[0])
+		yaml_report_error(
+			r, decide->line, decide->column,
+			"decide: request, but stickiness.key names nothing of a request; write it as "
+			"in \"header/x-session-id, source\", or remove decide");
+	if (p->decide != PINTLE_DECIDE_REQUEST && asked[0])
+		yaml_report_error(
+			r, key->line, key->column,
+			"stickiness.key has what only a request says, but connections are decided "
+			"before it comes; write decide: request, for endpoints with listen, or name "
+			"no header or cookie");
 }
 
 static void check_ejection(const struct config_pool *p, const struct yaml_node *n,
@@ -259,6 +285,7 @@ static void check_pool(const struct config_pool *p, const struct yaml_node *n,
 	check_shared(p, n, r);
 	check_destination(p, n, "key", p->stickiness.key_kind, r);
 	check_destination(p, n, "group", p->stickiness.group_kind, r);
+	check_decide(p, n, r);
 	check_ejection(p, n, r);
 	check_intercept(p, n, r);
 }

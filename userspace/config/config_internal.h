@@ -56,30 +56,31 @@ extern const struct yaml_table config_table;
 
 /* ---- config_types.c -------------------------------------------------------- */
 
-extern const struct yaml_type config_frontends;  /* a list of struct frontend_addr */
-extern const struct yaml_type config_prefixes;   /* the same, without ports */
-extern const struct yaml_type config_group_name; /* char * */
-extern const struct yaml_type config_pool_name;  /* char * */
-extern const struct yaml_type config_user;       /* char * */
-extern const struct yaml_type config_url;        /* char * */
-extern const struct yaml_type config_page;       /* char *: a URL, or CONFIG_NO_PAGE */
-extern const struct yaml_type config_url_path;   /* char * */
-extern const struct yaml_type config_serve;      /* char *: "ADDRESS:PORT"; NULL for "off" */
-extern const struct yaml_type config_listen;     /* struct endpoint_addr */
-extern const struct yaml_type config_address;    /* the same, never any_ip */
-extern const struct yaml_type config_server;     /* struct config_server_at */
-extern const struct yaml_type config_nameserver; /* struct endpoint_addr */
-extern const struct yaml_type config_session;    /* struct key_bits: a session key, or a group */
-extern const struct yaml_type config_extra;      /* double: a number, or "auto" */
-extern const struct yaml_type config_rate;       /* uint64_t: the interval in nanoseconds */
-extern const struct yaml_type config_tenant;     /* char * */
-extern const struct yaml_type config_reserve;    /* struct config_reserve */
-extern const struct yaml_type config_cgroup;     /* char *: a pattern */
-extern const struct yaml_type config_source;     /* struct frontend_addr, without a port */
-extern const struct yaml_type config_account;    /* char *: "NAMESPACE/NAME" */
-extern const struct yaml_type config_others;     /* a list of struct config_other */
-extern const struct yaml_type config_spared;     /* a list of struct config_spared */
-extern const struct yaml_type config_headers;    /* struct pintle_header[PINTLE_MAX_HEADERS] */
+extern const struct yaml_type config_frontends;   /* a list of struct frontend_addr */
+extern const struct yaml_type config_prefixes;    /* the same, without ports */
+extern const struct yaml_type config_group_name;  /* char * */
+extern const struct yaml_type config_pool_name;   /* char * */
+extern const struct yaml_type config_user;        /* char * */
+extern const struct yaml_type config_url;         /* char * */
+extern const struct yaml_type config_page;        /* char *: a URL, or CONFIG_NO_PAGE */
+extern const struct yaml_type config_url_path;    /* char * */
+extern const struct yaml_type config_serve;       /* char *: "ADDRESS:PORT"; NULL for "off" */
+extern const struct yaml_type config_listen;      /* struct endpoint_addr */
+extern const struct yaml_type config_address;     /* the same, never any_ip */
+extern const struct yaml_type config_server;      /* struct config_server_at */
+extern const struct yaml_type config_nameserver;  /* struct endpoint_addr */
+extern const struct yaml_type config_session;     /* struct key_bits: a session key, or a group */
+extern const struct yaml_type config_session_key; /* struct config_stickiness: its key */
+extern const struct yaml_type config_extra;       /* double: a number, or "auto" */
+extern const struct yaml_type config_rate;        /* uint64_t: the interval in nanoseconds */
+extern const struct yaml_type config_tenant;      /* char * */
+extern const struct yaml_type config_reserve;     /* struct config_reserve */
+extern const struct yaml_type config_cgroup;      /* char *: a pattern */
+extern const struct yaml_type config_source;      /* struct frontend_addr, without a port */
+extern const struct yaml_type config_account;     /* char *: "NAMESPACE/NAME" */
+extern const struct yaml_type config_others;      /* a list of struct config_other */
+extern const struct yaml_type config_spared;      /* a list of struct config_spared */
+extern const struct yaml_type config_headers;     /* struct pintle_header[PINTLE_MAX_HEADERS] */
 
 /* An endpoint's `metrics` where there is no page. */
 #define CONFIG_NO_PAGE "none"

@@ -16,6 +16,7 @@ static const char *const failure_modes[] = {
 #define X(symbol, name, ...) name,
 static const char *const admissions[] = {PINTLE_ADMISSIONS(X) NULL};
 static const char *const engines[] = {PINTLE_ENGINES(X) NULL};
+static const char *const decides[] = {PINTLE_DECIDES(X) NULL};
 static const char *const modes[] = {PINTLE_MODES(X) NULL};
 static const char *const requests[] = {PINTLE_REQUESTS(X) NULL};
 #undef X
@@ -325,6 +326,11 @@ static const struct yaml_key config_keys[] = {
 	 .help = "Whether all requests of a kept-alive connection go where it was steered to, or "
 		 "each HTTP/1.1 request comes on its own connection, until `pintle set` says "
 		 "otherwise; see docs/keep-alive.md."},
+	{"pools[].decide", &yaml_choice, .policy = POLICY_NEVER, .choices = decides,
+	 .preset = "connection", POOL(decide),
+	 .help = "With `listen`: when a connection is decided. `connection`: as it comes, by its "
+		 "addresses. `request`: when its first request is there, by the session that it "
+		 "names; needs Linux 6.9, see docs/handoff.md."},
 	{"pools[].follow", &yaml_bool, .set = SET_BY_DAEMON, .preset = "true", POOL(follow),
 	 .help = "Whether pintled follows the requests on the pool's connections: which wait, which "
 		 "are answered, and how large they are. Otherwise the rule counts connections."},
@@ -381,21 +387,24 @@ static const struct yaml_key config_keys[] = {
 
 	{"pools[].stickiness", &yaml_map, .policy = POLICY_TOO,
 	 .help = "What keeps a session on its endpoint."},
-	{"pools[].stickiness.key", &config_session, .set = SET_BY_DAEMON, POOL(stickiness.key_kind),
-	 .absent = "`source` with `listen`, `client` with `address`",
+	{"pools[].stickiness.key", &config_session_key, .set = SET_BY_DAEMON,
+	 POOL(stickiness.key_kind), .absent = "`source` with `listen`, `client` with `address`",
 	 .help = "What makes a session; see Session keys. `source/24/64` is the client's first "
 		 "24 bits (IPv4) or 64 bits (IPv6); an omitted length is 32 or 64. If clients "
 		 "share a /64, as the pods of a node do, or a gateway has many addresses in one "
-		 "/64, write `source/32/128`."},
+		 "/64, write `source/32/128`. With `decide: request`, up to four of `header/NAME`, "
+		 "`cookie/NAME` and `authorization` before it, with commas between: the first that "
+		 "the request has makes the session."},
 	{"pools[].stickiness.group", &config_session, .set = SET_BY_DAEMON, .preset = "none",
 	 POOL(stickiness.group_kind),
 	 .help = "What makes a group, written like `key`. The sessions of a group share a home: "
 		 "the endpoint that the first connection of each session prefers."},
 	{"pools[].stickiness.shared", &yaml_bool, .set = SET_BY_DAEMON, .preset = "false",
 	 POOL(stickiness.shared),
-	 .help = "With `key: hint`: whether clients that give the same hint share one session, "
-		 "and so must trust each other. If not, a hint names a session of one client "
-		 "only; a client is a network namespace, such as a pod's."},
+	 .help = "With `key: hint`, or a key that requests name: whether clients that give the same "
+		 "hint, or name the same session, share one session, and so must trust each "
+		 "other. If not, a hint names a session of one client only; a client is a network "
+		 "namespace, such as a pod's, or, with `decide: request`, an address."},
 	{"pools[].stickiness.ttl", &yaml_duration, .set = SET_BY_DAEMON, .min = 0,
 	 .max = 720 * HOUR, .preset = "300s", POOL(stickiness.ttl_ns),
 	 .help = "A binding that is unused for this long is forgotten."},

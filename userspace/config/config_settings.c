@@ -114,8 +114,8 @@ const char *config_settable_word(const struct yaml_key *k, size_t i)
 		return k->choices[i];
 	if (k->type == &yaml_bool)
 		return i < ARRAY_SIZE(booleans) ? booleans[i] : NULL;
-	if (k->type == &config_session)
-		return i < PINTLE_KEY_COUNT ? key_name((uint32_t)i) : NULL;
+	if (k->type == &config_session || k->type == &config_session_key)
+		return i < PINTLE_KEY_REQUEST ? key_name((uint32_t)i) : NULL;
 	return NULL;
 }
 
@@ -133,11 +133,13 @@ static struct yaml_node scalar(const char *text)
 }
 
 /* Room for the value of any key that may be set. None of these values owns memory. */
-struct field {
-	struct pintle_header room[PINTLE_MAX_HEADERS];
+union field {
+	struct pintle_header headers[PINTLE_MAX_HEADERS];
+	struct config_stickiness stickiness;
+	unsigned char bytes[sizeof(struct config_stickiness)];
 };
 
-static bool read_alone(const struct yaml_key *k, const char *text, struct field *field,
+static bool read_alone(const struct yaml_key *k, const char *text, union field *field,
 		       char why[PINTLE_WHY_SIZE])
 {
 	_cleanup_(yaml_report_free) struct yaml_report r = {0};
@@ -157,7 +159,7 @@ static bool read_alone(const struct yaml_key *k, const char *text, struct field 
 bool config_value_read(const struct yaml_key *k, const char *value, uint32_t *choice,
 		       char why[PINTLE_WHY_SIZE])
 {
-	struct field field;
+	union field field;
 	bool good = read_alone(k, value, &field, why);
 
 	if (good && choice && k->type == &yaml_choice)
@@ -167,10 +169,10 @@ bool config_value_read(const struct yaml_key *k, const char *value, uint32_t *ch
 
 bool config_value_same(const struct yaml_key *k, const char *a, const char *b)
 {
-	struct field left, right;
+	union field left, right;
 
 	return read_alone(k, a, &left, NULL) && read_alone(k, b, &right, NULL) &&
-	       !memcmp(&left, &right, sizeof(left));
+	       !memcmp(left.bytes, right.bytes, sizeof(left.bytes));
 }
 
 /* ---- in the tree ----------------------------------------------------------- */

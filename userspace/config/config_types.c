@@ -472,6 +472,8 @@ static int read_session(struct yaml_value *v, void *field)
 	struct key_bits *out = field;
 
 	for (uint32_t i = 0; i < PINTLE_KEY_COUNT; i++) {
+		if (i == PINTLE_KEY_REQUEST)
+			continue; /* requests name it: see read_session_key() */
 		if (i != PINTLE_KEY_SOURCE && !strcmp(v->text, key_name(i))) {
 			*out = (struct key_bits){.kind = i};
 			return 0;
@@ -494,22 +496,151 @@ static int read_session(struct yaml_value *v, void *field)
 	return 0;
 }
 
+/* PINTLE_KEY_REQUEST, which comes after it, is no word of the file. */
+#define LAST_SESSION_KEY PINTLE_KEY_ACCOUNT
+
 static void session_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 {
 	size_t n = 0;
 
 	(void)k;
-	for (uint32_t i = 0; i < PINTLE_KEY_COUNT && n < YAML_WANTS_SIZE; i++)
+	for (uint32_t i = 0; i <= LAST_SESSION_KEY && n < YAML_WANTS_SIZE; i++)
 		n += (size_t)snprintf(
 			buf + n, YAML_WANTS_SIZE - n, "%s%s%s",
-			i == PINTLE_KEY_NONE        ? ""
-			: i == PINTLE_KEY_COUNT - 1 ? " or "
-						    : ", ",
+			i == PINTLE_KEY_NONE    ? ""
+			: i == LAST_SESSION_KEY ? " or "
+						: ", ",
 			key_name(i),
 			i == PINTLE_KEY_SOURCE ? ", source/V4BITS, source/V4BITS/V6BITS" : "");
 }
 
 const struct yaml_type config_session = {.wants = session_wants, .read = read_session};
+
+/* ---- what requests name ------------------------------------------------------ */
+
+#define HEADER_PREFIX "header/"
+#define COOKIE_PREFIX "cookie/"
+#define AUTHORIZATION "authorization"
+
+/* Whether it is a token of RFC 9110 5.6.2. */
+static bool is_token(const char *text, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		if (!isalnum((unsigned char)text[i]) && !memchr("!#$%&'*+-.^_`|~", text[i], 15))
+			return false;
+	return length;
+}
+
+/* Room for the name, the character behind it, and a zero. */
+static bool fits_header(size_t length)
+{
+	return length + 2 <= PINTLE_HEADER_SIZE;
+}
+
+static bool is_asked(const char *text)
+{
+	return !strncmp(text, HEADER_PREFIX, strlen(HEADER_PREFIX)) ||
+	       !strncmp(text, COOKIE_PREFIX, strlen(COOKIE_PREFIX)) ||
+	       !strncmp(text, AUTHORIZATION, strlen(AUTHORIZATION));
+}
+
+static void put_name(struct pintle_header *h, const char *name, size_t length, char end, bool small)
+{
+	for (size_t i = 0; i < length; i++)
+		h->name[i] = small ? (char)tolower((unsigned char)name[i]) : name[i];
+	h->name[length] = end;
+}
+
+/* Reads one of the list, of `length` characters. */
+static int read_asked(struct yaml_value *v, const char *text, size_t length,
+		      struct pintle_asked *asked, size_t n)
+{
+	bool cookie = !strncmp(text, COOKIE_PREFIX, strlen(COOKIE_PREFIX));
+	const char *slash = memchr(text, '/', length);
+	const char *name = slash ? slash + 1 : text;
+	size_t size = length - (size_t)(name - text);
+	struct pintle_header header = {0}, named = {0};
+
+	if (n == PINTLE_MAX_HEADERS) {
+		v->right = "write at most four of header/NAME, cookie/NAME and authorization";
+		return yaml_wrong(v, "which has too many names");
+	}
+	if (!is_token(name, size) || !fits_header(size) ||
+	    (!slash && size != strlen(AUTHORIZATION))) {
+		v->right =
+			"write header/NAME or cookie/NAME, with a NAME of 1 to 30 letters, digits "
+			"and \"-\"";
+		return yaml_wrong(v, "which has a name that no header or cookie has");
+	}
+	put_name(&header, cookie ? "cookie" : name, cookie ? strlen("cookie") : size, ':', true);
+	if (cookie)
+		put_name(&named, name, size, '=', false);
+	for (size_t i = 0; i < n; i++) {
+		if (memcmp(&asked->headers[i], &header, sizeof(header)) ||
+		    memcmp(&asked->cookies[i], &named, sizeof(named)))
+			continue;
+		v->right = "write each once";
+		return yaml_wrong(v, "which has a name twice");
+	}
+	asked->headers[n] = header;
+	asked->cookies[n] = named;
+	return 0;
+}
+
+/* A list with commas: what requests name, and last what a client's address or the like makes. */
+static int read_session_key(struct yaml_value *v, void *field)
+{
+	struct config_stickiness *s = field;
+	struct pintle_asked asked = {0};
+	struct key_bits bits = {PINTLE_KEY_SOURCE, CONFIG_KEY_BITS_V4, CONFIG_KEY_BITS_V6};
+	const char *at = v->text, *whole = v->text;
+	size_t length_of_all = v->length;
+	size_t n = 0;
+	int err = 0;
+
+	_Static_assert(offsetof(struct config_stickiness, key_kind) == 0,
+		       "the field is the struct");
+	while (!err && is_asked(at)) {
+		size_t length = strcspn(at, ", ");
+
+		err = read_asked(v, at, length, &asked, n++);
+		at += length;
+		at += strspn(at, " ");
+		if (!*at)
+			break;
+		if (!err && *at != ',') {
+			v->right = "write a comma between two keys";
+			err = yaml_wrong(v, "which has no comma where one should be");
+		}
+		at += strspn(at, ", ");
+	}
+	if (err)
+		return err;
+	if (*at || !n) {
+		v->text = at;
+		v->length = strlen(at);
+		err = read_session(v, &bits);
+		v->text = whole;
+		v->length = length_of_all;
+	}
+	if (err)
+		return err;
+	memcpy(s, &bits, sizeof(bits));
+	s->asked = asked;
+	return 0;
+}
+
+static void session_key_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	size_t n;
+
+	session_wants(k, buf);
+	n = strlen(buf);
+	snprintf(buf + n, YAML_WANTS_SIZE - n,
+		 ", up to four of header/NAME, cookie/NAME and authorization before it");
+}
+
+const struct yaml_type config_session_key = {.wants = session_key_wants, .read = read_session_key};
 
 /* ---- maxExtraLoad ---------------------------------------------------------- */
 

@@ -183,6 +183,16 @@
 	X(oneshot_stats, PERCPU_ARRAY, __u32, __u64, PINTLE_ONESHOT_STAT_COUNT, COPIED,            \
 	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + what one-shot did",                      \
 	  .holds = "first segments", .writer = "kernel")                                           \
+	X(asking, PERCPU_ARRAY, __u32, struct pintle_asking, 1, COPIED, .since = 3,                \
+	  .write_only = true, .key = "0",                                                          \
+	  .holds = "what the hand-off asks the lookup hook, on that CPU", .writer = "kernel")      \
+	X(named, LRU_HASH, struct pintle_tuple, struct pintle_session_key, ANY, COPIED,            \
+	  .since = 3, .key = "4-tuple",                                                            \
+	  .holds = "the session that its request named, until it is established",                  \
+	  .writer = "kernel")                                                                      \
+	X(hand_stats, PERCPU_ARRAY, __u32, __u64, PINTLE_HAND_STAT_COUNT, COPIED, .since = 3,      \
+	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + what the hand-off did",                  \
+	  .holds = "connections of pools that are decided by request", .writer = "kernel")         \
 	X(stats, PERCPU_ARRAY, __u32, __u64, PINTLE_STAT_COUNT, COPIED,                            \
 	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + outcome", .holds = "decisions",          \
 	  .writer = "kernel")                                                                      \

@@ -27,6 +27,14 @@ static const struct name requests[] = {PINTLE_REQUESTS(X)};
 static const struct name oneshots[] = {PINTLE_ONESHOTS(X)};
 #undef X
 
+#define X(symbol, text, says) [PINTLE_DECIDE_##symbol] = {text, says},
+static const struct name decides[] = {PINTLE_DECIDES(X)};
+#undef X
+
+#define X(symbol, text, says) [PINTLE_HAND_##symbol] = {text, says},
+static const struct name hands[] = {PINTLE_HANDS(X)};
+#undef X
+
 #define X(symbol, text, says) [PINTLE_KEY_##symbol] = {text, says},
 static const struct name keys[] = {PINTLE_KEYS(X)};
 #undef X
@@ -87,6 +95,16 @@ const char *oneshot_name(uint32_t oneshot)
 	return oneshot < ARRAY_SIZE(oneshots) ? oneshots[oneshot].name : "unknown";
 }
 
+const char *decide_name(uint32_t decide)
+{
+	return decide < ARRAY_SIZE(decides) ? decides[decide].name : "unknown";
+}
+
+const char *hand_name(uint32_t hand)
+{
+	return hand < ARRAY_SIZE(hands) ? hands[hand].name : "unknown";
+}
+
 const char *key_name(uint32_t key)
 {
 	return key < ARRAY_SIZE(keys) ? keys[key].name : "unknown";
@@ -141,6 +159,11 @@ const char *mode_help(uint32_t mode)
 const char *oneshot_help(uint32_t oneshot)
 {
 	return oneshot < ARRAY_SIZE(oneshots) ? oneshots[oneshot].help : "";
+}
+
+const char *hand_help(uint32_t hand)
+{
+	return hand < ARRAY_SIZE(hands) ? hands[hand].help : "";
 }
 
 int outcome_parse(const char *text, uint32_t *outcome)

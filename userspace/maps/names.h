@@ -7,7 +7,8 @@
 #include <stdint.h>
 
 /** The name of an enum pintle_outcome ("sticky", ...), pintle_mode ("enforce", ...),
- * pintle_requests ("as-they-come", ...), pintle_oneshot ("rewritten_connection", ...), pintle_key
+ * pintle_requests ("as-they-come", ...), pintle_oneshot ("rewritten_connection", ...),
+ * pintle_decide ("connection", ...), pintle_hand ("asked", ...), pintle_key
  * ("source", ...), pintle_hook ("connect", ...), pintle_failure ("refused", ...), pintle_ending
  * ("closed", ...) or pintle_unfit ("unhealthy", ...; "" for PINTLE_UNFIT_NOT). A value read from a
  * map may be anything: "unknown" when it has no name. Never NULL, static. */
@@ -16,6 +17,8 @@ const char *mode_name(uint32_t mode);
 const char *admission_name(uint32_t admission);
 const char *requests_name(uint32_t requests);
 const char *oneshot_name(uint32_t oneshot);
+const char *decide_name(uint32_t decide);
+const char *hand_name(uint32_t hand);
 const char *key_name(uint32_t key);
 const char *hook_name(uint32_t hook);
 const char *failure_name(uint32_t failure);
@@ -27,6 +30,7 @@ const char *unfit_name(uint32_t unfit);
 const char *outcome_help(uint32_t outcome);
 const char *mode_help(uint32_t mode);
 const char *oneshot_help(uint32_t oneshot);
+const char *hand_help(uint32_t hand);
 const char *key_help(uint32_t key);
 const char *failure_help(uint32_t failure);
 const char *unfit_help(uint32_t unfit);

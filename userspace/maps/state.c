@@ -127,9 +127,12 @@ static int counts_read(const struct maps *m, struct state_pool *p)
 	if (!err)
 		err = sums_read(m, MAP_shadow_stats, PINTLE_STAT(p->id, 0), PINTLE_OUTCOME_COUNT,
 				p->shadows, &p->shadows_total);
+	if (!err)
+		err = sums_read(m, MAP_oneshot_stats, PINTLE_ONESHOT_STAT(p->id, 0),
+				PINTLE_ONESHOT_COUNT, p->oneshots, &p->oneshots_total);
 	return err ? err
-		   : sums_read(m, MAP_oneshot_stats, PINTLE_ONESHOT_STAT(p->id, 0),
-			       PINTLE_ONESHOT_COUNT, p->oneshots, &p->oneshots_total);
+		   : sums_read(m, MAP_hand_stats, PINTLE_HAND_STAT(p->id, 0), PINTLE_HAND_COUNT,
+			       p->hands, &p->hands_total);
 }
 
 static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_pool *from,
@@ -140,6 +143,7 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.generation = from->generation,
 		.mode_configured = from->mode,
 		.requests_configured = from->requests,
+		.decide = from->decide,
 		.decided_by = from->decided_by,
 		.reach = pool_reach(from),
 		.allow_count = from->allow_count,

@@ -139,6 +139,9 @@ struct state_pool {
 	uint64_t overridden_since_ns;            /* when either was set last */
 	uint64_t oneshots[PINTLE_ONESHOT_COUNT]; /* first segments, ever, over all CPUs */
 	uint64_t oneshots_total;
+	uint32_t decide;                   /* enum pintle_decide */
+	uint64_t hands[PINTLE_HAND_COUNT]; /* connections, by what the hand-off did, ever */
+	uint64_t hands_total;
 	uint32_t decided_by;          /* enum pintle_hook */
 	uint32_t reach;               /* enum pintle_reach */
 	bool intercepts;              /* connections to members' own addresses, too */

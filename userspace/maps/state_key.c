@@ -188,8 +188,9 @@ const char *state_session_format(const struct pintle_session_key *key, char *buf
 		format_destination(key, NULL, buf);
 	} else {
 		format_hex(key, hex);
-		if (key->prefix_bits == 128 && key->kind == PINTLE_KEY_HINT)
-			snprintf(buf, STATE_KEY_SIZE, "hint:%s", hex);
+		if (key->prefix_bits == 128 &&
+		    (key->kind == PINTLE_KEY_HINT || key->kind == PINTLE_KEY_REQUEST))
+			snprintf(buf, STATE_KEY_SIZE, "%s:%s", name, hex);
 		else
 			snprintf(buf, STATE_KEY_SIZE, "key:%u/%u/%s", key->kind,
 				 MIN(key->prefix_bits, 128U), hex);
@@ -408,14 +409,24 @@ static int parse_destination(const char *text, struct pintle_session_key *key)
 	return 0;
 }
 
-static int parse_hash(const char *text, struct pintle_session_key *key)
+static int parse_hash(uint32_t kind, const char *text, struct pintle_session_key *key)
 {
-	struct pintle_session_key k = {.kind = PINTLE_KEY_HINT, .prefix_bits = 128};
+	struct pintle_session_key k = {.kind = kind, .prefix_bits = 128};
 
 	if (!parse_hex(text, k.id))
 		return -EINVAL;
 	*key = k;
 	return 0;
+}
+
+static int parse_hint(const char *text, struct pintle_session_key *key)
+{
+	return parse_hash(PINTLE_KEY_HINT, text, key);
+}
+
+static int parse_request(const char *text, struct pintle_session_key *key)
+{
+	return parse_hash(PINTLE_KEY_REQUEST, text, key);
 }
 
 static int parse_opaque(const char *text, struct pintle_session_key *key)
@@ -460,7 +471,8 @@ int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle
 		{"namespace:", parse_namespace},
 		{"serviceAccount:", parse_account},
 		{"mark:", parse_mark},
-		{"hint:", parse_hash},
+		{"hint:", parse_hint},
+		{"request:", parse_request},
 		{"destination:", parse_destination},
 		{"key:", parse_opaque},
 	};

@@ -16,10 +16,10 @@
 
 #define DUMP_TRIES 10
 
-/* The names of our filters; the second says that clsact was added for the filter. */
-#define NAME        "pintle_oneshot"
-#define NAME_CLSACT "pintle_oneshot+clsact"
-#define NAME_SIZE   sizeof(NAME_CLSACT)
+/* All names of our filters begin so. One that ends so says that clsact was added for it. */
+#define NAME      "pintle_"
+#define CLSACT    "+clsact"
+#define NAME_SIZE 64
 
 /* Priorities that are tried before this one is taken. */
 #define MAX_PRIORITY 32
@@ -193,13 +193,13 @@ static bool has_any_but(const struct list *l, const struct filter *but)
 	return false;
 }
 
-/* Returns the first priority that is free, or has BPF filters for all protocols only, none with our
- * handle, because the new filter would replace that. */
-static uint32_t priority_for(const struct list *l, uint32_t handle)
+/* Returns the first priority, from `first` on, that is free, or has BPF filters for all protocols
+ * only, none with our handle, because the new filter would replace that. */
+static uint32_t priority_for(const struct list *l, uint32_t handle, uint32_t first)
 {
 	const struct filter *f = l->items;
 
-	for (uint32_t priority = 1; priority < MAX_PRIORITY; priority++) {
+	for (uint32_t priority = first; priority < MAX_PRIORITY; priority++) {
 		bool fits = true;
 
 		for (size_t i = 0; i < l->n; i++)
@@ -323,6 +323,13 @@ static struct tc_point opposite(struct tc_point at)
 	return (struct tc_point){at.device, at.direction == TC_IN ? TC_OUT : TC_IN};
 }
 
+static bool added_clsact(const struct filter *f)
+{
+	size_t length = strlen(f->name), end = strlen(CLSACT);
+
+	return length > end && !strcmp(f->name + length - end, CLSACT);
+}
+
 /* Whether our filter in the other direction says that clsact was added for it. */
 static bool added_before(int netns_fd, struct tc_point at, uint32_t handle)
 {
@@ -332,13 +339,15 @@ static bool added_before(int netns_fd, struct tc_point at, uint32_t handle)
 	if (list_filters(netns_fd, opposite(at), &l))
 		return false;
 	f = find_ours(&l, handle);
-	return f && !strcmp(f->name, NAME_CLSACT);
+	return f && added_clsact(f);
 }
 
-int tc_attach(int netns_fd, struct tc_point at, uint32_t handle, int prog_fd)
+int tc_attach(int netns_fd, struct tc_point at, const struct tc_ours *o, int prog_fd)
 {
+	const uint32_t handle = o->handle;
 	_cleanup_(list_free) struct list l = {0};
 	const struct filter *ours;
+	char name[NAME_SIZE];
 	bool added = false;
 	uint32_t info;
 	int err = at.direction == TC_OUT ? check_way_out(netns_fd, at.device) : 0;
@@ -352,9 +361,10 @@ int tc_attach(int netns_fd, struct tc_point at, uint32_t handle, int prog_fd)
 		err = add_clsact(netns_fd, at.device, &added);
 	if (err)
 		return err;
-	info = INFO(priority_for(&l, handle));
-	err = put_filter(netns_fd, at, handle, info, prog_fd,
-			 added || added_before(netns_fd, at, handle) ? NAME_CLSACT : NAME);
+	info = INFO(priority_for(&l, handle, o->priority));
+	snprintf(name, sizeof(name), "%s%s", o->name,
+		 added || added_before(netns_fd, at, handle) ? CLSACT : "");
+	err = put_filter(netns_fd, at, handle, info, prog_fd, name);
 	if (err && added)
 		change_clsact(netns_fd, at.device, RTM_DELQDISC, 0);
 	return err;
@@ -394,8 +404,7 @@ int tc_detach(int netns_fd, struct tc_point at, uint32_t handle)
 	err = drop_filter(netns_fd, at, ours);
 	if (err)
 		return is_gone(err) ? 0 : err;
-	if (strcmp(ours->name, NAME_CLSACT) != 0 || has_any_but(&l, ours) ||
-	    has_any_but(&beside, NULL))
+	if (!added_clsact(ours) || has_any_but(&l, ours) || has_any_but(&beside, NULL))
 		return 0;
 	err = change_clsact(netns_fd, at.device, RTM_DELQDISC, 0);
 	return is_gone(err) ? 0 : err;

@@ -36,6 +36,13 @@ struct tc_point {
 	enum tc_direction direction;
 };
 
+/* Filters of one program. */
+struct tc_ours {
+	const char *name; /* of the program; begins with "pintle_" */
+	uint32_t handle;
+	uint32_t priority; /* the least: those of a lower one run before it */
+};
+
 /** Returns the handle of our filters, which is the id of that map; 0: it cannot be read. */
 uint32_t tc_handle(int map_fd);
 
@@ -44,10 +51,10 @@ uint32_t tc_handle(int map_fd);
 int tc_find(int netns_fd, uint32_t handle, struct tc_point **out, size_t *n);
 
 /** Attaches the program; if our filter exists there, replaces its program so that every packet
- * meets one of the two. A new filter gets the first priority that is not taken by other kinds of
- * filters. Returns 0; -ENODEV: the device is gone; -EBUSY: an ingress qdisc is in the place of
- * clsact, and has no outgoing direction; or -errno; not logged. */
-int tc_attach(int netns_fd, struct tc_point at, uint32_t handle, int prog_fd);
+ * meets one of the two. A new filter gets the first priority, from o->priority on, that is not
+ * taken by other kinds of filters. Returns 0; -ENODEV: the device is gone; -EBUSY: an ingress qdisc
+ * is in the place of clsact, and has no outgoing direction; or -errno; not logged. */
+int tc_attach(int netns_fd, struct tc_point at, const struct tc_ours *o, int prog_fd);
 
 /** Removes our filter there. Returns 0, also when there was none; or -errno, not logged. */
 int tc_detach(int netns_fd, struct tc_point at, uint32_t handle);

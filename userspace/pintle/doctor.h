@@ -63,6 +63,7 @@ void doctor_sockops_hook(struct doctor *d);
 void doctor_connect_hook(struct doctor *d);
 void doctor_mptcp(struct doctor *d);
 void doctor_oneshot(struct doctor *d);
+void doctor_hand(struct doctor *d);
 void doctor_daemon(struct doctor *d);
 
 /* doctor_names.c */

@@ -4,6 +4,7 @@
 #include <limits.h>
 
 #include "../net/listeners.h"
+#include "../maps/kernel.h"
 #include "doctor.h"
 #include "programs.h"
 #include "traits.bpf.h"
@@ -183,6 +184,37 @@ void doctor_oneshot(struct doctor *d)
 				   : "start pintled",
 			   "a pool wants one request per connection, and one-shot is attached "
 			   "nowhere");
+}
+
+/* Speaks of what the kernel can do also where no pool asks for it, because somebody may want to. */
+void doctor_hand(struct doctor *d)
+{
+	bool wanted = false;
+
+	for (size_t i = 0; d->s && i < d->s->pool_count; i++)
+		wanted |= d->s->pools[i].decide == PINTLE_DECIDE_REQUEST;
+	if (!kernel_hands_over())
+		doctor_say(
+			d, wanted ? VERDICT_FAIL : VERDICT_OK,
+			wanted ? "use Linux 6.9 or newer with CONFIG_SYN_COOKIES, or write decide: "
+				 "connection"
+			       : NULL,
+			"this kernel cannot decide by request: it lacks bpf_sk_assign_tcp_reqsk()%s",
+			wanted ? "" : "; no pool wants it");
+	else if (!wanted)
+		doctor_say(d, VERDICT_OK, NULL, "this kernel can decide by request");
+	else if (d->s->node.hand_devices)
+		doctor_say(d, VERDICT_OK, NULL,
+			   "decide: request: attached to %u device%s (tc filter show)",
+			   d->s->node.hand_devices, plural(d->s->node.hand_devices));
+	else
+		doctor_say(d, VERDICT_FAIL,
+			   d->s->daemon_alive
+				   ? "see pintled's log; the kernel needs sch_ingress and cls_bpf "
+				     "(modprobe -a sch_ingress cls_bpf)"
+				   : "start pintled",
+			   "a pool has decide: request, and the hand-off is attached nowhere: its "
+			   "connections are decided by their addresses");
 }
 
 void doctor_daemon(struct doctor *d)

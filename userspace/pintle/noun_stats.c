@@ -1,16 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* noun_stats.c - decisions per pool and outcome, in mode shadow too; what one-shot did with first
- * segments. */
+ * segments; what the hand-off did with connections. */
 #include <assert.h>
 
 #include "../maps/names.h"
 #include "output.h"
 
+enum table { DECIDED, SHADOW, ONESHOT, HAND, TABLE_COUNT };
+
 struct stat_row {
 	const struct state_pool *pool;
-	bool oneshot;
-	uint32_t which; /* enum pintle_oneshot, else enum pintle_outcome */
+	enum table table;
+	uint32_t which; /* enum pintle_oneshot, enum pintle_hand, else enum pintle_outcome */
 };
+
+/* The decisions of the rule and those of mode shadow are one row. */
+static bool is_of_outcome(const struct stat_row *r)
+{
+	return r->table == DECIDED || r->table == SHADOW;
+}
 
 #define GET(name) GETTER(name, const struct stat_row *r, const void *arg)
 
@@ -21,17 +29,17 @@ GET(pool)
 
 GET(outcome)
 {
-	return r->oneshot ? value_none() : value_text(outcome_name(r->which));
+	return is_of_outcome(r) ? value_text(outcome_name(r->which)) : value_none();
 }
 
 GET(decisions)
 {
-	return r->oneshot ? value_none() : value_count(r->pool->decisions[r->which]);
+	return is_of_outcome(r) ? value_count(r->pool->decisions[r->which]) : value_none();
 }
 
 GET(shadow)
 {
-	return r->oneshot ? value_none() : value_count(r->pool->shadows[r->which]);
+	return is_of_outcome(r) ? value_count(r->pool->shadows[r->which]) : value_none();
 }
 
 GET(shadow_share)
@@ -43,25 +51,41 @@ GET(shadow_share)
 
 GET(oneshot)
 {
-	return r->oneshot ? value_text(oneshot_name(r->which)) : value_none();
+	return r->table == ONESHOT ? value_text(oneshot_name(r->which)) : value_none();
 }
 
 GET(segments)
 {
-	return r->oneshot ? value_count(r->pool->oneshots[r->which]) : value_none();
+	return r->table == ONESHOT ? value_count(r->pool->oneshots[r->which]) : value_none();
+}
+
+GET(hand)
+{
+	return r->table == HAND ? value_text(hand_name(r->which)) : value_none();
+}
+
+GET(connections)
+{
+	return r->table == HAND ? value_count(r->pool->hands[r->which]) : value_none();
 }
 
 GET(share)
 {
-	double all = (double)(r->oneshot ? r->pool->oneshots_total : r->pool->decisions_total);
-	double n = (double)(r->oneshot ? r->pool->oneshots : r->pool->decisions)[r->which];
+	double all = (double)(r->table == ONESHOT ? r->pool->oneshots_total
+			      : r->table == HAND  ? r->pool->hands_total
+						  : r->pool->decisions_total);
+	double n = (double)(r->table == ONESHOT ? r->pool->oneshots
+			    : r->table == HAND  ? r->pool->hands
+						: r->pool->decisions)[r->which];
 
 	return value_number(VALUE_SHARE, n / all, all > 0);
 }
 
 GET(meaning)
 {
-	return value_text(r->oneshot ? oneshot_help(r->which) : outcome_help(r->which));
+	return value_text(r->table == ONESHOT ? oneshot_help(r->which)
+			  : r->table == HAND  ? hand_help(r->which)
+					      : outcome_help(r->which));
 }
 
 #define COLUMN(name) .get = get_##name
@@ -72,7 +96,7 @@ static const struct column columns[] = {
 	 .heading = "OUTCOME",
 	 COLUMN(outcome),
 	 .help = "text: why connections went where they went; all outcomes are there; null: see "
-		 "oneshot"},
+		 "oneshot and hand"},
 	{.key = "decisions",
 	 .heading = "DECISIONS",
 	 .right = true,
@@ -84,15 +108,21 @@ static const struct column columns[] = {
 	{.key = "oneshot",
 	 COLUMN(oneshot),
 	 .help = "text: what one-shot did with the first segment of connections; all are there; "
-		 "null with outcome"},
+		 "null: see outcome and hand"},
 	{.key = "segments",
 	 COLUMN(segments),
-	 .help = "ever; they add up to the first segments seen; null with outcome"},
+	 .help = "ever; they add up to the first segments seen; null without oneshot"},
+	{.key = "hand",
+	 COLUMN(hand),
+	 .help = "text: what the hand-off did with connections of a pool with `decide: request`; all "
+		 "are there; null: see outcome and oneshot"},
+	{.key = "connections", COLUMN(connections), .help = "ever; null without hand"},
 	{.key = "share",
 	 .heading = "SHARE",
 	 .right = true,
 	 COLUMN(share),
-	 .help = "of the pool's decisions, or of its first segments, 0..1; null: there are none"},
+	 .help = "of the pool's decisions, of its first segments, or of what the hand-off did, 0..1; "
+		 "null: there are none"},
 	{.heading = "MEANING", .spare = 1, COLUMN(meaning)},
 };
 static const struct columns stats_columns = COLUMNS(columns);
@@ -107,7 +137,7 @@ static const struct column shadow_columns[] = {
 };
 static const struct columns shadows = COLUMNS(shadow_columns);
 
-/* Columns of one-shot's table, which text prints last. */
+/* Columns of one-shot's table, which text prints below these. */
 static const struct column oneshot_columns[] = {
 	{.heading = "POOL", COLUMN(pool)},
 	{.heading = "FIRST SEGMENT", COLUMN(oneshot)},
@@ -117,8 +147,17 @@ static const struct column oneshot_columns[] = {
 };
 static const struct columns oneshots = COLUMNS(oneshot_columns);
 
+/* Columns of the hand-off's table, which text prints last. */
+static const struct column hand_columns[] = {
+	{.heading = "POOL", COLUMN(pool)},
+	{.heading = "HAND-OFF", COLUMN(hand)},
+	{.heading = "CONNECTIONS", .right = true, COLUMN(connections)},
+	{.heading = "SHARE", .right = true, COLUMN(share)},
+	{.heading = "MEANING", .spare = 1, COLUMN(meaning)},
+};
+static const struct columns hands = COLUMNS(hand_columns);
+
 /* The tables of text. */
-enum table { DECIDED, SHADOW, ONESHOT, TABLE_COUNT };
 
 static const struct {
 	const struct columns *columns;
@@ -127,19 +166,22 @@ static const struct {
 	[DECIDED] = {&stats_columns, "no decisions yet"},
 	[SHADOW] = {&shadows, NULL},
 	[ONESHOT] = {&oneshots, NULL},
+	[HAND] = {&hands, NULL},
 };
 
 /* JSON has every outcome (`all`), text those that occurred. */
 static size_t stat_rows_of(const struct state_pool *p, enum table table, bool all,
 			   struct stat_row *rows)
 {
-	const uint64_t *const counts[] = {p->decisions, p->shadows, p->oneshots};
-	uint32_t count = table == ONESHOT ? PINTLE_ONESHOT_COUNT : PINTLE_OUTCOME_COUNT;
+	const uint64_t *const counts[] = {p->decisions, p->shadows, p->oneshots, p->hands};
+	uint32_t count = table == ONESHOT ? PINTLE_ONESHOT_COUNT
+			 : table == HAND  ? PINTLE_HAND_COUNT
+					  : PINTLE_OUTCOME_COUNT;
 	size_t n = 0;
 
 	for (uint32_t i = 0; i < count; i++) {
 		if (all || counts[table][i])
-			rows[n++] = (struct stat_row){p, table == ONESHOT, i};
+			rows[n++] = (struct stat_row){p, table, i};
 	}
 	return n;
 }
@@ -176,7 +218,8 @@ static int print_text(const struct cli *cli, const struct state *s, const struct
 
 static int run_stats(struct cli *cli)
 {
-	struct stat_row rows[PINTLE_MAX_POOLS * (PINTLE_OUTCOME_COUNT + PINTLE_ONESHOT_COUNT)];
+	struct stat_row rows[PINTLE_MAX_POOLS *
+			     (PINTLE_OUTCOME_COUNT + PINTLE_ONESHOT_COUNT + PINTLE_HAND_COUNT)];
 	_cleanup_(state_freep) struct state *s = NULL;
 	_cleanup_(maps_closep) struct maps *m = NULL;
 	const struct state_pool *only = NULL;
@@ -194,6 +237,7 @@ static int run_stats(struct cli *cli)
 		return print_text(cli, s, only, rows);
 	n = stat_rows(s, only, DECIDED, true, rows);
 	n += stat_rows(s, only, ONESHOT, true, rows + n);
+	n += stat_rows(s, only, HAND, true, rows + n);
 	assert(n <= ARRAY_SIZE(rows));
 	return output_rows(cli, &stats_columns, rows, n, sizeof(*rows), NULL, NULL);
 }
@@ -204,7 +248,8 @@ const struct command command_stats = {
 	.arguments = "[--pool POOL]",
 	.summary = "decisions per pool and outcome since the maps were made",
 	.help = "Also what the rule would have decided in mode shadow, and what one-shot did with the\n"
-		"first segments of connections, in pools with one request per connection.",
+		"first segments of connections, in pools with one request per connection, and the\n"
+		"hand-off with connections, in pools with decide: request.",
 	.run = run_stats,
 	.columns = &stats_columns,
 	.options = OPTIONS_NOUN | OPTION_POOL,

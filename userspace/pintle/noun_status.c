@@ -244,6 +244,8 @@ static void print_pools(const struct status *t)
 		       p->trial_runs   ? ", by an A/B test (`pintle ab`)"
 		       : p->overridden ? ", set"
 				       : "");
+		if (p->decide != PINTLE_DECIDE_CONNECTION)
+			printf("  decide    %s\n", decide_name(p->decide));
 		if (p->requests != PINTLE_REQUESTS_AS_THEY_COME)
 			printf("  requests  %s%s\n", requests_name(p->requests),
 			       p->requests_overridden ? ", set" : "");
@@ -523,6 +525,7 @@ GET_AGE(reconciled_age_seconds, reconciled_ns)
 GET_NODE_COUNT(drift, drift)
 GET_NODE_COUNT(group_id, group)
 GET_NODE_COUNT(oneshot_devices, devices)
+GET_NODE_COUNT(handoff_devices, hand_devices)
 GET_TEXT(config)
 GET_TEXT(metrics)
 GET(overload)
@@ -576,6 +579,9 @@ static const struct column columns[] = {
 	{.key = "oneshot_devices",
 	 COLUMN(oneshot_devices),
 	 .help = "devices that one-shot is attached to; each direction of a device counts as one"},
+	{.key = "handoff_devices",
+	 COLUMN(handoff_devices),
+	 .help = "devices that the hand-off is attached to, for pools with `decide: request`"},
 	{.key = "config", COLUMN(config), .help = "text: path of the configuration, or null"},
 	{.key = "metrics", COLUMN(metrics), .help = "text: address of /metrics; null: not served"},
 	{.key = "overload",

@@ -2,6 +2,7 @@
 /* verb_check.c - validates a configuration file without touching anything. */
 #include "../config/config.h"
 #include "../base/log.h"
+#include "../maps/kernel.h"
 #include "cli.h"
 #include "output.h"
 
@@ -14,6 +15,11 @@ static int run_check(struct cli *cli)
 		return EXIT_USAGE;
 	for (size_t i = 0; i < c->pool_count; i++)
 		endpoints += c->pools[i].endpoint_count + c->pools[i].host_count;
+	for (size_t i = 0; i < c->pool_count; i++)
+		if (c->pools[i].decide == PINTLE_DECIDE_REQUEST && !kernel_hands_over())
+			fprintf(stderr,
+				"%s:%d: warning: pool %s: on this machine " KERNEL_NO_HAND "\n",
+				cli->words[0], c->pools[i].line, c->pools[i].name);
 	printf("%s: good: %zu pool%s, %zu endpoint%s\n", cli->words[0], c->pool_count,
 	       plural(c->pool_count), endpoints, plural(endpoints));
 	return output_finish();

@@ -22,6 +22,7 @@
 #include "judge.h"
 #include "notify.h"
 #include "pass.h"
+#include "hand.h"
 #include "oneshot.h"
 #include "order.h"
 #include "models.h"
@@ -75,6 +76,7 @@ struct daemon {
 	struct hosts *hosts;
 	struct keeper *keeper; /* of the history */
 	struct oneshot *oneshot;
+	struct hand *hand;
 	struct orders *orders;
 	struct models *models;
 	struct overload *overload;
@@ -190,6 +192,7 @@ static void on_housekeeping(uv_timer_t *timer)
 	}
 	if (d->rounds % LOOK_ROUNDS == 0) {
 		oneshot_refresh(d->oneshot);
+		hand_refresh(d->hand);
 		clients_rescan(d->clients);
 		pods_look(d->pods, d->cluster, d->clients);
 	}
@@ -277,6 +280,7 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 	int err = poller_configure(d->poller, c, p);
 
 	oneshot_configure(d->oneshot, c, p);
+	hand_configure(d->hand, c);
 	clients_configure(d->clients, c);
 	overload_configure(d->overload, c, p);
 	models_configure(d->models, c, p);
@@ -297,8 +301,10 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 static int daemon_apply(struct daemon *d, struct config *c)
 {
 	struct publication *p = NULL;
-	int err = attachment_extend(d->attachment, c);
+	int err = hand_check(c, NULL);
 
+	if (!err)
+		err = attachment_extend(d->attachment, c);
 	if (!err)
 		err = publish(d->maps, attachment_netns(d->attachment), c, d->publication, &p);
 	if (!err) {
@@ -330,6 +336,11 @@ static int reload_by(struct daemon *d, char why[PINTLE_WHY_SIZE])
 	struct config *c = NULL;
 	int err = settings_reload(d->settings, &sink, &c);
 
+	if (!err) {
+		err = hand_check(c, why);
+		if (err)
+			config_free(c);
+	}
 	if (err) {
 		log_error("the configuration was not reloaded; the current one stays");
 		return err;
@@ -536,9 +547,12 @@ static int daemon_steer(struct daemon *d)
 	bindings_walk(d->bindings);
 	devices_sweep(d->attachment);
 	err = oneshot_new(&d->loop, d->attachment, &d->oneshot);
+	if (!err)
+		err = hand_new(&d->loop, d->attachment, &d->hand);
 	if (err)
 		return err;
 	oneshot_configure(d->oneshot, d->config, d->publication);
+	hand_configure(d->hand, d->config);
 	settings_done(d->settings, NULL);
 	log_info("%s; steering in %s, pinned under %s",
 		 resumed ? "took over what was pinned" : "attached", d->config->netns,
@@ -605,6 +619,8 @@ static int daemon_start(struct daemon *d)
 {
 	int err = daemon_find(d);
 
+	if (!err)
+		err = hand_check(d->config, NULL);
 	if (!err)
 		err = look_at_files(d->config);
 	if (!err)
@@ -702,6 +718,7 @@ static void daemon_stop(struct daemon *d)
 	exporter_free(d->exporter);
 	cluster_free(d->cluster);
 	oneshot_free(d->oneshot);
+	hand_free(d->hand);
 	poller_free(d->poller);
 	models_free(d->models);
 	hosts_free(d->hosts);

@@ -161,11 +161,12 @@ static const char *attach_hint(int err)
 static int device_attach(struct devices *d, const struct tc_device *device,
 			 enum tc_direction direction)
 {
+	const struct tc_ours ours = {d->use.program, d->handle, d->use.priority};
 	int fd = devices_program(d, device->ethernet), err;
 
 	if (fd < 0)
 		return fd;
-	err = tc_attach(d->netns_fd, (struct tc_point){device->index, direction}, d->handle, fd);
+	err = tc_attach(d->netns_fd, (struct tc_point){device->index, direction}, &ours, fd);
 	if (err && err != -ENODEV && !d->failed)
 		log_err_r(err, "failed to attach %s to packets that %s %s%s", d->use.name,
 			  direction == TC_IN ? "come in on" : "go out by", device->name,

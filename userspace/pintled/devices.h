@@ -26,6 +26,7 @@ struct devices_use {
 	const char *program;        /* where packets begin with an Ethernet header */
 	const char *program_layer3; /* where they begin with that of IP */
 	enum map_id map;            /* used by these programs alone: its id marks their filters */
+	uint32_t priority;          /* of the filters, at least; the lower ones run first */
 	uint32_t *count;            /* written: how many directions of devices it is attached to */
 };
 

@@ -103,6 +103,7 @@ NODE_VALUE(value_attached_seconds, (double)(p->state->now_ns - p->state->node.at
 	   true)
 NODE_VALUE(value_drift, p->state->node.drift, true)
 NODE_VALUE(value_oneshot_devices, p->state->node.devices, true)
+NODE_VALUE(value_hand_devices, p->state->node.hand_devices, true)
 NODE_VALUE(value_passes, pass_figures(attachment_pass(p->from->attachment)).passes, true)
 NODE_VALUE(value_pass_seconds, pass_figures(attachment_pass(p->from->attachment)).cpu_seconds, true)
 NODE_VALUE(value_clients, p->from->clients, true)
@@ -314,6 +315,7 @@ static void value_ab_arm(const struct page *p, const struct state_pool *s)
 
 POOL_COUNTS(value_requests, s->requests == k, PINTLE_REQUESTS_COUNT, requests_name)
 POOL_COUNTS(value_first_segments, s->oneshots[k], PINTLE_ONESHOT_COUNT, oneshot_name)
+POOL_COUNTS(value_handed, s->hands[k], PINTLE_HAND_COUNT, hand_name)
 
 static const struct poll_counters *counters_of(const struct page *p, const struct state_endpoint *e)
 {
@@ -606,6 +608,9 @@ static const struct row {
 	 .family.more =
 		 "0: no pool wants one request per connection, or pintled's log says what is "
 		 "wrong."},
+	{NODE(GAUGE, "pintle_handoff_devices", value_hand_devices),
+	 .family.help = "Devices that the hand-off is attached to.",
+	 .family.more = "0: no pool has `decide: request`, or pintled's log says what is wrong."},
 	{NODE(GAUGE, "pintle_overload_up", value_overload_up),
 	 .family.help =
 		 "1: the overload responder takes connections; 0: those that it would answer "
@@ -826,6 +831,10 @@ static const struct row {
 	 .family.more =
 		 "Only pools with one request per connection have any. "
 		 "[keep-alive.md](keep-alive.md#what-it-counts) says what each means. Kernel."},
+	{POOL(COUNTER, "pintle_handoffs_total", value_handed, "handoff"),
+	 .family.help = "Connections by what the hand-off did with them.",
+	 .family.more = "Only pools with `decide: request` have any. "
+			"[handoff.md](handoff.md#what-it-counts) says what each means. Kernel."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_state", value_state, "state"), .main = true,
 	 .family.help = "1; the label says which state `pintle endpoints` shows.",
 	 .family.more = "[cli.md](cli.md) lists them. The gauges below hold where the endpoint has "

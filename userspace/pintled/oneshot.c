@@ -69,6 +69,7 @@ int oneshot_new(uv_loop_t *loop, struct attachment *a, struct oneshot **out)
 		.program = "pintle_oneshot",
 		.program_layer3 = "pintle_oneshot3",
 		.map = MAP_oneshot,
+		.priority = 1,
 	};
 	struct oneshot *o = calloc(1, sizeof(*o));
 	int err;

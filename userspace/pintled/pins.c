@@ -315,6 +315,7 @@ static int remove_filters(const char *dir)
 		open_map(dir, MAP_node, sizeof(__u32), sizeof(struct pintle_node));
 	_cleanup_close_ int oneshot_fd = open_map(
 		dir, MAP_oneshot, sizeof(struct pintle_frontend_key), sizeof(struct pintle_ref));
+	_cleanup_close_ int hand_fd = open_map(dir, MAP_hand_stats, sizeof(__u32), sizeof(__u64));
 	_cleanup_close_ int netns_fd = -1;
 	int err;
 
@@ -324,12 +325,18 @@ static int remove_filters(const char *dir)
 	if (netns_fd < 0) {
 		if (netns_fd != -ENOENT)
 			log_warn("the network namespace that %s steers cannot be reached (%s); if "
-				 "a filter pintle_oneshot is left there: tc filter del",
+				 "a filter pintle_oneshot or pintle_hand is left there: tc filter "
+				 "del",
 				 dir, strerror(-netns_fd));
 		return 0;
 	}
 	err = tc_detach_all(netns_fd, tc_handle(oneshot_fd));
-	return err ? log_err_r(err, "failed to detach one-shot from its devices") : 0;
+	if (err)
+		return log_err_r(err, "failed to detach one-shot from its devices");
+	if (hand_fd < 0)
+		return 0; /* of the former layout */
+	err = tc_detach_all(netns_fd, tc_handle(hand_fd));
+	return err ? log_err_r(err, "failed to detach the hand-off from its devices") : 0;
 }
 
 int pins_remove(const char *dir)

@@ -196,6 +196,8 @@ static int put_pool(const struct maps *m, const struct config *all, const struct
 				(__u32)c->tenants.bits_v6 << 16;
 	v->departure = milli(c->weights.running);
 	v->requests = c->requests;
+	v->decide = c->decide;
+	v->asked = c->stickiness.asked;
 	v->follow = c->follow;
 	v->intercept = c->intercept == INTERCEPT_ENDPOINTS;
 	v->rewrite.http10 = c->http10;

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kernel.h - what only some of the kernels that Pintle runs on can do. */
+#ifndef PINTLE_KERNEL_H
+#define PINTLE_KERNEL_H
+
+#include <stdbool.h>
+
+#define KERNEL_NO_HAND                                                                             \
+	"decide: request needs bpf_sk_assign_tcp_reqsk(), which this kernel lacks; use Linux 6.9 " \
+	"or newer with CONFIG_SYN_COOKIES, or write decide: connection"
+
+/** Whether a program can hand a connection to a listener together with its first segment. Also
+ * false if the kernel's BTF cannot be read. */
+bool kernel_hands_over(void);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hand.h"
+
+#include "../base/log.h"
+#include "../base/util.h"
+#include "../maps/kernel.h"
+#include "devices.h"
+
+/* Behind one-shot, which changes the request: the hand-off keeps the packet that has it. */
+#define PRIORITY 16
+
+struct hand {
+	struct devices *devices;
+	bool wanted[PINTLE_MAX_POOLS]; /* parallel to the configuration's pools */
+};
+
+int hand_check(const struct config *c, char why[PINTLE_WHY_SIZE])
+{
+	for (size_t i = 0; i < c->pool_count; i++) {
+		if (c->pools[i].decide != PINTLE_DECIDE_REQUEST || kernel_hands_over())
+			continue;
+		if (why)
+			snprintf(why, PINTLE_WHY_SIZE, "%.64s: " KERNEL_NO_HAND, c->pools[i].name);
+		log_error("pool %s: " KERNEL_NO_HAND, c->pools[i].name);
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+void hand_configure(struct hand *h, const struct config *c)
+{
+	memset(h->wanted, 0, sizeof(h->wanted));
+	for (size_t i = 0; i < c->pool_count; i++)
+		h->wanted[i] = c->pools[i].decide == PINTLE_DECIDE_REQUEST;
+	devices_see(h->devices, c, h->wanted);
+}
+
+void hand_refresh(struct hand *h)
+{
+	devices_refresh(h->devices);
+}
+
+int hand_new(uv_loop_t *loop, struct attachment *a, struct hand **out)
+{
+	struct devices_use use = {
+		.name = "the hand-off",
+		.program = "pintle_hand",
+		.program_layer3 = "pintle_hand3",
+		.map = MAP_hand_stats,
+		.priority = PRIORITY,
+		.count = &attachment_maps(a)->node->hand_devices,
+	};
+	struct hand *h = calloc(1, sizeof(*h));
+	int err;
+
+	if (!h)
+		return log_err_r(ENOMEM, "the hand-off");
+	err = devices_new(loop, a, &use, &h->devices);
+	if (err) {
+		free(h);
+		return err;
+	}
+	*out = h;
+	return 0;
+}
+
+void hand_free(struct hand *h)
+{
+	if (!h)
+		return;
+	devices_free(h->devices);
+	free(h);
+}
