@@ -1,0 +1,477 @@
+# SPDX-License-Identifier: Apache-2.0
+"""decide: request: the first request of a connection says its session, and then the connection is
+handed to the server that the rule chooses."""
+import hashlib
+import os
+import socket
+import struct
+import sys
+import time
+
+from clients import FRONTEND, NODE_ADDRESS, source, split
+from harness import case
+from kernel import HERE, inside, wait_for
+from packages import library
+from packets import FLAGS, segment
+from packets import send as send_segments
+from servers import vllm_page
+from test_oneshot import clsacts
+
+HANDED = {"decide": "request", "stickiness": {"key": "header/x-session-id, source"}}
+WHERE = ("v4", "v6", "v4 remote", "v6 remote")
+REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: %s\r\nConnection: close\r\n\r\n"
+
+
+def handed(pins, pool="pool"):
+    """{what the hand-off did: connections}, without the zeros."""
+    return {row["hand"]: row["connections"] for row in pins.cli("stats")
+            if row["pool"] == pool and row["connections"]}
+
+
+def filters(node):
+    """Devices with the hand-off."""
+    found = set()
+    for line in node.run("ip", "-o", "link", netns=node.netns).stdout.splitlines():
+        device = line.split(": ")[1].split("@")[0]
+        out = node.run("tc", "filter", "show", "dev", device, "ingress", netns=node.netns, check=False).stdout
+        if "pintle_hand" in out:
+            found.add(device)
+    return found
+
+
+def ask(node, headers, frm=None, *, family="v4", remote=True):
+    with node.connect(FRONTEND[family], frm, remote=remote) as c:
+        return c.ask(close=True, headers=headers)
+
+
+class Hashing:
+    """A server that says which body it got."""
+
+    def __init__(self, node, name, port):
+        self.name, self.listen = name, str(port)
+        page = node.write(f"{name}.page", vllm_page())
+        self.process = node.popen([sys.executable, "-B", HERE / "hashing.py", name, port, page],
+                                  log=f"{name}.log")
+        wait_for(lambda: self.answers(node), what=f"{name} listens")
+
+    def answers(self, node):
+        try:
+            node.connect(f"127.0.0.1:{self.listen}", timeout=1).close()
+            return True
+        except OSError:
+            return False
+
+
+def hashing(node, count):
+    return [Hashing(node, f"s{i}", 8001 + i) for i in range(count)]
+
+
+# -- sessions ------------------------------------------------------------------------
+
+
+@case(each=WHERE)
+def test_each_session_keeps_its_server(node, where):
+    """Sessions from one address, told apart by a header, keep a server each."""
+    family, remote = where[:2], "remote" in where
+    node.add_client()
+    node.steer(node.servers(4), **HANDED)
+    assert filters(node) == {"lo", "veth0"}
+    met = {}
+    for _ in range(4):
+        for session in range(8):
+            server = ask(node, {"X-Session-Id": f"s{session}"}, family=family, remote=remote)
+            met.setdefault(session, set()).add(server)
+    assert all(len(servers) == 1 for servers in met.values()), met
+    assert len(set.union(*met.values())) > 1
+    assert handed(node) == {"asked": 32}
+    assert sum(node.decisions().values()) == 32
+    assert node.decisions()["sticky"] == 24
+    wait_for(lambda: not any(node.in_flight().values()))
+
+
+def sessions(node):
+    return {row["session"] for row in node.cli("sessions")}
+
+
+def test_what_names_a_session(node):
+    """The first key of the list that the request has; its whole value, without blanks around it."""
+    node.add_client()
+    node.steer(node.servers(2), decide="request",
+               stickiness={"key": "header/x-session-id, cookie/sid, authorization, source/32"})
+    same = [
+        ({"X-Session-Id": "a"}, {"x-session-id": "  a\t", "Authorization": "other"}),
+        ({"Cookie": "sid=a"}, {"Cookie": "x=sid=b; sid=a; y=c", "Authorization": "other"}),
+        ({"Authorization": "Bearer " + "x" * 2000}, {"authorization": "Bearer " + "x" * 2000}),
+        ({"X-Session-Id": "", "Cookie": "nosid=1; Sid=2"}, {"X-Other": "a"}),
+    ]
+    known = set()
+    for one, other in same:
+        ask(node, one)
+        new = sessions(node) - known
+        assert len(new) == 1, (one, new)
+        ask(node, other)
+        assert sessions(node) == known | new, other
+        known |= new
+    ask(node, {"Authorization": "Bearer " + "x" * 1999 + "y"})
+    assert len(sessions(node)) == 5
+    assert sum(s.startswith("request:") for s in sessions(node)) == 4
+    assert handed(node) == {"asked": 7, "not_said": 2}
+
+
+@case(each=(False, True))
+def test_other_clients_sessions(node, shared):
+    """A client that names the session of another address has its own, unless sessions are shared."""
+    node.add_client()
+    node.steer(node.servers(2), decide="request",
+               stickiness={"key": "header/x-session-id, source", "shared": shared})
+    for client in (1, 2):
+        ask(node, {"X-Session-Id": "a"}, source(client, remote=True))
+    assert len(sessions(node)) == (1 if shared else 2)
+
+
+def test_a_session_can_be_unbound(node):
+    node.add_client()
+    node.steer(node.servers(2), **HANDED)
+    ask(node, {"X-Session-Id": "a"})
+    (session,) = sessions(node)
+    node.pintle("unbind", session, "--pool", "pool")
+    assert not sessions(node)
+
+
+# -- requests of every shape ----------------------------------------------------------
+
+
+def exchange(node, pieces, *, family="v4", remote=True, pause=0.05, end=False):
+    """Sends the pieces as segments of their own, with `end` a FIN behind them, and returns all that
+    comes back; None: reset."""
+    with node.connect(FRONTEND[family], remote=remote) as c:
+        for i, piece in enumerate(pieces):
+            if i:
+                time.sleep(pause)  # so that they do not leave together
+            c.sock.sendall(piece)
+        if end:
+            c.half_close()
+        got = b""
+        try:
+            while data := c.sock.recv(65536):
+                got += data
+        except ConnectionResetError:
+            return None
+        return got.decode()
+
+
+def post(body, *headers, session=b"s"):
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: %s\r\nConnection: close\r\n" % session
+    return head + b"".join(h + b"\r\n" for h in headers) + b"Content-Length: %d\r\n\r\n" % len(body)
+
+
+@case(each=WHERE)
+def test_bodies_arrive(node, where):
+    """Bodies of all sizes, in the segment of the headers and behind it, arrive as they were sent."""
+    family, remote = where[:2], "remote" in where
+    node.add_client()
+    node.steer(hashing(node, 2), **HANDED)
+    count = 0
+    for size in (0, 1, 100, 1399, 5000, 70000, 1000000):
+        body = os.urandom(size)
+        want = hashlib.sha256(body).hexdigest()
+        for pieces in ([post(body) + body], [post(body), body], [post(body), body[:7], body[7:]]):
+            got = exchange(node, [p for p in pieces if p], family=family, remote=remote, pause=0.01)
+            assert got and got.endswith(want), (size, len(pieces), got)
+            count += 1
+    assert handed(node) == {"asked": count}
+
+
+def test_shapes_of_requests(node):
+    """What the hand-off says of each, and that the server gets all of it."""
+    node.add_client()
+    node.steer(hashing(node, 2), **HANDED)
+    empty = hashlib.sha256(b"").hexdigest()
+    said = {}
+
+    def shape(how, pieces, want):
+        got = exchange(node, pieces, end=want is None)
+        assert want is None or (got and want in got), (how, got)
+        said[how] = said.get(how, 0) + 1
+        assert handed(node) == said, (how, handed(node))
+
+    whole = REQUEST % b"a"
+    shape("asked", [whole], empty)
+    shape("asked", [whole[:42], whole[42:]], empty)              # the header is in the first piece
+    shape("unfinished", [whole[:20], whole[20:]], empty)         # it is not
+    shape("unfinished", [whole[:1], whole[1:]], empty)
+    shape("asked", [b"GET / HTTP/1.1\r\nX-Big: " + b"x" * 1000 + whole[14:]], empty)
+    shape("not_said", [whole.replace(b"X-Session-Id", b"X-Other")], empty)
+    shape("malformed", [b"GET / HTTP/1.1\r\nConnection : close\r\n" + whole[16:]], None)
+    shape("not_http", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500) + b"\r\n\r\n"], None)
+    shape("not_http", [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"], None)
+    assert sum(node.decisions().values()) == sum(said.values())
+
+
+def test_expect_continue(node):
+    """curl waits for 100 Continue before it sends the body."""
+    node.add_client()
+    node.steer(hashing(node, 2), **HANDED)
+    body = os.urandom(20000)
+    (node.dir / "body").write_bytes(body)
+    out = node.run("curl", "-sS", "--fail", "-H", "X-Session-Id: a", "-H", "Expect: 100-continue",
+                   "--data-binary", f"@{node.dir}/body", f"http://{FRONTEND['v4']}/",
+                   netns=node.client_netns).stdout
+    assert out.split()[1] == hashlib.sha256(body).hexdigest()
+    assert handed(node) == {"asked": 1}
+
+
+def test_the_end_behind_the_request(node):
+    """A client that shuts its side down right behind the request is answered."""
+    node.add_client()
+    node.steer(hashing(node, 1), **HANDED)
+    with node.connect(FRONTEND["v4"], remote=True) as c:
+        c.sock.sendall(REQUEST % b"a")
+        c.half_close()
+        assert c.read().startswith("s0")
+
+
+def test_no_request(node):
+    """A client that closes, or resets, without a request leaves nothing, and ends at once."""
+    node.add_client()
+    node.steer(node.servers(1), **HANDED)
+    c = node.connect(FRONTEND["v4"], remote=True)
+    c.half_close()
+    c.sock.settimeout(5)
+    try:
+        assert c.sock.recv(1) == b""
+    except ConnectionResetError:
+        pass
+    c.close()
+    node.connect(FRONTEND["v4"], remote=True).reset()
+    assert handed(node) == {}
+    assert sum(node.decisions().values()) == 0
+    assert node.open_connections() == 0
+
+
+def test_a_late_request(node):
+    """A client that is quiet for a while, and probes the connection meanwhile, is served then."""
+    node.add_client()
+    node.steer(node.servers(1), **HANDED)
+    with node.connect(FRONTEND["v4"], remote=True) as c:
+        for option, value in (("TCP_KEEPIDLE", 1), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 1)):
+            c.sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        c.sock.settimeout(4)
+        try:
+            c.sock.recv(1)  # three unanswered probes would end it
+            assert False, "nothing was to come"
+        except TimeoutError:
+            pass
+        c.sock.settimeout(10)
+        assert c.ask(close=True, headers={"X-Session-Id": "a"}) == "s0"
+    assert handed(node) == {"asked": 1}
+
+
+def test_loss(node):
+    """With segments lost on both sides every request is answered, and each session keeps its server."""
+    node.add_client()
+    node.steer(hashing(node, 3), **HANDED)
+    for netns in (node.netns, node.client_netns):
+        # In the node's namespace also behind the hand-off.
+        node.run("nft", "add table inet t; " + "; ".join(
+            f"add chain inet t {hook} {{ type filter hook {hook} priority 0; }}; "
+            f"add rule inet t {hook} tcp {end} 8000 numgen random mod 100 < 2 drop"
+            for hook, end in (("input", "dport"), ("output", "sport")) * (netns == node.netns) or
+            (("output", "dport"), ("input", "sport"))), netns=netns)
+    met = {}
+    for i in range(60):
+        session, body = b"s%d" % (i % 6), os.urandom(4000 * (i % 5))
+        got = exchange(node, [post(body, session=session) + body])
+        server, sum_ = got.rsplit("\r\n", 1)[1].split()
+        assert sum_ == hashlib.sha256(body).hexdigest()
+        met.setdefault(session, set()).add(server)
+    assert all(len(servers) == 1 for servers in met.values()), met
+
+
+@case(each=("lo", "veth"))
+def test_the_same_port_again(node, where):
+    """A connection from the port of one that the server has closed is placed by its address."""
+    node.add_client()
+    node.steer(node.servers(2), **HANDED)
+    remote = where == "veth"
+    frm = (source(5, remote=remote), 33333)
+    for _ in range(3):
+        with node.connect(FRONTEND["v4"], frm, remote=remote) as c:
+            assert c.ask(close=True, headers={"X-Session-Id": "a"}) in ("s0", "s1")
+            assert c.sock.recv(1) == b""  # the server closes first
+    assert handed(node) == {"asked": 1, "by_connection": 2}
+
+
+@case(timeout=120)
+def test_openai(node):
+    """The package openai, with a session header: each conversation keeps its server."""
+    python = library("python") / "bin/python"
+    node.add_client()
+    servers = node.servers(3)
+    node.steer(servers, requests="one-per-connection", **HANDED)
+    script = """
+import sys, openai
+for session in range(4):
+    client = openai.OpenAI(base_url=f"http://{sys.argv[1]}/v1", api_key="none", max_retries=0,
+                           default_headers={"X-Session-Id": str(session)})
+    for turn in range(3):
+        print(session, client.with_raw_response.models.list().http_response.text)
+"""
+    out = node.run(python, "-B", "-c", script, FRONTEND["v4"], netns=node.client_netns, timeout=60).stdout
+    met = {}
+    for line in out.splitlines():
+        session, server = line.split()
+        met.setdefault(session, set()).add(server)
+    assert len(met) == 4 and all(len(servers) == 1 for servers in met.values()), met
+    # One-shot stands before the hand-off: each request came by itself, and was placed by its session.
+    assert handed(node) == {"asked": 12}
+
+
+# -- when something is missing ----------------------------------------------------------
+
+
+def test_restart_between_handshake_and_request(node):
+    """Handshakes that have begun go on, without a daemon and with the next."""
+    node.add_client()
+    servers = node.servers(2)
+    daemon = node.steer(servers, **HANDED)
+    early = [node.connect(FRONTEND["v4"], remote=True) for _ in range(3)]
+    daemon.kill()
+    assert early[0].ask(close=True, headers={"X-Session-Id": "a"})
+    assert ask(node, {"X-Session-Id": "b"})  # a handshake without a daemon
+    node.daemon(node.config(node.pool(servers, **HANDED)))
+    assert early[1].ask(close=True, headers={"X-Session-Id": "a"})
+    node.pintle("mode", "pool", "off")
+    node.pintle("mode", "pool", "enforce")
+    assert early[2].ask(close=True, headers={"X-Session-Id": "a"})
+    assert handed(node) == {"asked": 4}
+    for c in early:
+        c.close()
+
+
+def test_detached(node):
+    """`pintled --detach` takes the program off all devices, and what was there is there again."""
+    node.add_client()
+    before = clsacts(node, node.netns)
+    daemon = node.steer(node.servers(1), **HANDED)
+    assert filters(node) == {"lo", "veth0"}
+    ask(node, {"X-Session-Id": "a"})
+    daemon.stop()
+    assert filters(node) == {"lo", "veth0"}
+    node.detach()
+    assert not filters(node) and clsacts(node, node.netns) == before
+
+
+def test_by_connection_again(node):
+    """A reload takes the program away, and open connections go on."""
+    node.add_client()
+    servers = node.servers(2)
+    daemon = node.steer(servers, **HANDED)
+    with node.connect(FRONTEND["v4"], remote=True) as c:
+        first = c.ask(headers={"X-Session-Id": "a"})
+        daemon.reload(node.config(node.pool(servers)))
+        wait_for(lambda: not filters(node))
+        assert c.ask(headers={"X-Session-Id": "b"}) == first
+    assert node.ask(FRONTEND["v4"], remote=True) in ("s0", "s1")
+    daemon.reload(node.config(node.pool(servers, **HANDED)))
+    wait_for(lambda: filters(node))
+    assert ask(node, {"X-Session-Id": "a"})
+    assert handed(node)["asked"] == 2
+
+
+def test_mode_off(node):
+    """The frontend is what it is without Pintle: whoever listens there serves it."""
+    node.add_client()
+    own = node.server("own", f"{NODE_ADDRESS['v4']}:8000")
+    node.steer(node.servers(1), frontends=[f"{NODE_ADDRESS['v4']}:8000"], announce=False, **HANDED)
+    to = own.listen
+    for mode, name in (("enforce", "s0"), ("off", "own"), ("enforce", "s0")):
+        node.pintle("mode", "pool", mode)
+        with node.connect(to, remote=True) as c:
+            assert c.ask(close=True, headers={"X-Session-Id": "a"}) == name, mode
+    assert handed(node) == {"asked": 2}
+
+
+def test_nobody_serves(node):
+    """Without a server the request is answered by a reset, at once, and counted."""
+    node.add_client()
+    (server,) = node.servers(1)
+    node.steer([server], **HANDED)
+    server.kill()
+    wait_for(lambda: exchange(node, [REQUEST % b"a"]) is None)
+    assert handed(node)["nobody"] >= 1
+
+
+def test_refused_by_access(node):
+    """Who may not connect gets a reset for the request."""
+    node.add_client()
+    node.steer(node.servers(1), access={"allow": [{"source": "192.0.2.0/24"}]}, **HANDED)
+    assert exchange(node, [REQUEST % b"a"]) is None
+    assert handed(node) == {"nobody": 1}
+    assert node.decisions()["forbidden"] == 1
+
+
+# -- who misuses it --------------------------------------------------------------------------
+
+
+def test_spoofed(node):
+    """SYNs, stray ACKs and resets from anybody leave nothing, and open nothing."""
+    node.add_client()
+    node.steer(node.servers(1), **HANDED)
+    sources = [(source(i % 200, remote=True), 2000 + i) for i in range(400)]
+    for kind in ("SYN", "ACK", "RST"):
+        send_segments(node.client_netns, sources, split(FRONTEND["v4"]), kind)
+    assert ask(node, {"X-Session-Id": "a"}) == "s0"
+    assert sum(node.decisions().values()) == 1
+    assert handed(node)["asked"] == 1
+    wait_for(lambda: not any(node.in_flight().values()))
+    assert len(sessions(node)) == 1
+
+
+def test_data_of_a_connection_that_is_over(node):
+    """The client is told by a reset, a second or so later, not left to wait for minutes."""
+    node.add_client()
+    node.steer(node.servers(1), **HANDED)
+    frm = (source(7, remote=True), 44444)
+    with inside(node.client_netns):
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        answers = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+    data = segment(frm, split(FRONTEND["v4"]), FLAGS["ACK"], b"some data!")
+    began = time.monotonic()
+
+    def is_reset():
+        raw.sendto(data, (split(FRONTEND["v4"])[0], 0))
+        answers.settimeout(0.1)
+        try:
+            answer = answers.recv(2048)
+        except TimeoutError:
+            return False
+        return answer[20:24] == struct.pack("!HH", 8000, 44444) and answer[33] & FLAGS["RST"]
+
+    with raw, answers:
+        wait_for(is_reset)
+    assert time.monotonic() - began > 0.9  # not at once: the first segment may have been overtaken
+    assert sum(node.decisions().values()) == 0
+
+
+def test_refused_configurations(node):
+    """`pintle check` says what is wrong, and what would be right."""
+    cases = [
+        ({"decide": "request"}, "names nothing of a request"),
+        ({"stickiness": {"key": "header/x, source"}}, "write decide: request"),
+        ({"decide": "request", "stickiness": {"key": "header/, source"}}, "write header/NAME"),
+        ({"decide": "request", "stickiness": {"key": "header/x, header/X"}}, "write each once"),
+        ({"decide": "request", "stickiness": {"key": "header/a, header/b, header/c, header/d, header/e"}},
+         "at most four"),
+        ({"decide": "request", "stickiness": {"key": "request"}}, "which is not known"),
+        ({"decide": "request", "stickiness": {"key": "header/x; source"}}, "write"),
+        ({"decide": "request", "stickiness": {"key": "header/x, client"}}, "which Pintle cannot see"),
+    ]
+    for keys, says in cases:
+        path = node.write("wrong.yaml", node.config(node.pool([{"name": "a", "listen": "8001"}], **keys)))
+        result = node.pintle("check", path, check=False)
+        assert result.returncode == 2 and says in result.stderr, (keys, result.stderr)
+    connect = node.pool([{"name": "a", "address": "127.0.0.1:8001"}], announce=False, **HANDED)
+    result = node.pintle("check", node.write("wrong.yaml", node.config(connect)), check=False)
+    assert result.returncode == 2 and "is for endpoints with listen" in result.stderr, result.stderr
