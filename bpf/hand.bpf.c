@@ -747,8 +747,9 @@ static __always_inline int hand_segment(struct __sk_buff *skb, __u32 below_ip)
 	struct hand h = {};
 	struct pintle_pool *pool;
 
-	/* A bridge's port sees frames for other machines, too. */
-	if (skb->pkt_type != PACKET_HOST || segment_read(skb, below_ip, &h.s))
+	/* A bridge's port sees frames for other machines, too. What it has handed over comes by the
+	 * bridge once more. */
+	if (skb->pkt_type != PACKET_HOST || skb->sk || segment_read(skb, below_ip, &h.s))
 		return TC_ACT_UNSPEC;
 	frontend_of(&h.s.tuple, PINTLE_HOOK_LOOKUP, &h.pool);
 	pool = pool_find(h.pool.id, h.pool.generation);

@@ -328,6 +328,27 @@ for session in range(4):
     assert handed(node) == {"asked": 12}
 
 
+def test_by_a_bridge(node):
+    """A client behind a port of a bridge: both the port and the bridge have the program, and one of
+    them hands the connection over."""
+    node.add_client()
+    node.ip("link", "add", "br0", "type", "bridge")
+    node.ip("link", "set", "br0", "address", "02:00:00:00:00:01")
+    node.ip("link", "set", "veth0", "address", "02:00:00:00:00:02")
+    node.ip("addr", "flush", "dev", "veth0")
+    node.ip("link", "set", "veth0", "master", "br0")
+    node.ip("link", "set", "br0", "up")
+    node.ip("addr", "add", f"{NODE_ADDRESS['v4']}/24", "dev", "br0")
+    node.steer(node.servers(2), **HANDED)
+    for port in ("br0", "veth0"):  # whose address frames are for
+        node.ip("link", "set", "br0", "address", "02:00:00:00:00:02" if port == "veth0" else "02:00:00:00:00:01")
+        node.ip("neigh", "flush", "dev", "veth0", netns=node.client_netns)
+        before = handed(node).get("asked", 0)
+        assert exchange(node, [REQUEST % b"a"])
+        assert handed(node) == {"asked": before + 1}
+    assert sum(node.decisions().values()) == 2
+
+
 # -- when something is missing ----------------------------------------------------------
 
 

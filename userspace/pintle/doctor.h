@@ -55,6 +55,9 @@ void doctor_capabilities(struct doctor *d);
 void doctor_bpffs(struct doctor *d);
 void doctor_cgroup(struct doctor *d);
 void doctor_sysctls(struct doctor *d);
+/** Reads a sysctl, such as "net/ipv4/tcp_syncookies", of this process's network namespace. Returns
+ * false if the kernel has none of that name. */
+bool doctor_sysctl(const char *name, long *value);
 
 /* doctor_hooks.c */
 void doctor_attached(struct doctor *d);

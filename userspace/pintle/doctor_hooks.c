@@ -190,6 +190,7 @@ void doctor_oneshot(struct doctor *d)
 void doctor_hand(struct doctor *d)
 {
 	bool wanted = false;
+	long cookies;
 
 	for (size_t i = 0; d->s && i < d->s->pool_count; i++)
 		wanted |= d->s->pools[i].decide == PINTLE_DECIDE_REQUEST;
@@ -203,6 +204,10 @@ void doctor_hand(struct doctor *d)
 			wanted ? "" : "; no pool wants it");
 	else if (!wanted)
 		doctor_say(d, VERDICT_OK, NULL, "this kernel can decide by request");
+	else if (doctor_sysctl("net/ipv4/tcp_syncookies", &cookies) && !cookies)
+		doctor_say(d, VERDICT_FAIL, "sysctl net.ipv4.tcp_syncookies=1",
+			   "a pool has decide: request, and net.ipv4.tcp_syncookies is 0: its "
+			   "connections are reset");
 	else if (d->s->node.hand_devices)
 		doctor_say(d, VERDICT_OK, NULL,
 			   "decide: request: attached to %u device%s (tc filter show)",

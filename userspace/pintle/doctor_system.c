@@ -185,7 +185,7 @@ void doctor_cgroup(struct doctor *d)
 
 /* ---- sysctls --------------------------------------------------------------------- */
 
-static bool sysctl_read(const char *name, long *value)
+bool doctor_sysctl(const char *name, long *value)
 {
 	char path[128];
 	_cleanup_fclose_ FILE *f = NULL;
@@ -221,7 +221,7 @@ void doctor_sysctls(struct doctor *d)
 		long value;
 
 		/* A kernel that was built without the sysctl has nothing to set. */
-		if (!sysctl_read(sysctls[i].name, &value))
+		if (!doctor_sysctl(sysctls[i].name, &value))
 			continue;
 		if (value < sysctls[i].least || value > sysctls[i].most) {
 			doctor_say(d, VERDICT_WARN, sysctls[i].cure, "%s is %ld: %s",
