@@ -92,7 +92,7 @@ $(O)/pintle.bpf.o: $(BPF_OBJ)
 # The skeleton names types of the test cases in bpf/rule.bpf.c, so it needs their headers.
 $(O)/pintle.skel.h: $(O)/pintle.bpf.o
 	$(call say,SKEL,$@)
-	$(Q){ printf '#include "%s"\n' classes.bpf.h eligible.bpf.h quota.bpf.h && $(BPFTOOL) gen skeleton $< name pintle_bpf; } > $@
+	$(Q){ printf '#include "%s"\n' chunk.bpf.h classes.bpf.h eligible.bpf.h quota.bpf.h && $(BPFTOOL) gen skeleton $< name pintle_bpf; } > $@
 
 # -- programs ------------------------------------------------------------------
 

@@ -10,6 +10,9 @@
  *   extra     = what computing the session's context anew would cost, plus load(best); the pool's
  *               max_extra_load while the context is not known, or is not to count
  *
+ *   Where prompts are known, computing what of the prompt an endpoint has not cached counts beside
+ *   load(e) in each of these comparisons (prefix.bpf.h).
+ *
  *   load      = max(page, own) + prompts
  *   page      = published + what came since the scrape - what ended since; never below 0;
  *               for the bound endpoint, placements that are not established yet do not count
@@ -61,6 +64,8 @@
  * PINTLE_MAX_LOAD, what came since at most twice that, and prompts once that: so the sum fits. */
 #define DECIDE_MAX_CORRECTION (2 * PINTLE_MAX_LOAD)
 #define DECIDE_MAX_PROMPTS    PINTLE_MAX_LOAD
+/* On top of these, so it is what is left of 32 bits. */
+#define DECIDE_MAX_MISSING 200000000U
 /* Further connections add no load, so that the product with a weight fits 64 bits. */
 #define DECIDE_MAX_MORE 1000000000LL
 
@@ -160,6 +165,7 @@ struct decide_state {
 		__u8 lost : 1;
 		__u8 full : 3; /* DECIDE_FULL_* */
 		__u8 outcome;  /* PINTLE_OUTCOME_STICKY or _HOME */
+		__u32 missing; /* as of decide_consider_missing() */
 	} preferred;
 	/* milli-requests, at most PINTLE_MAX_TIE: loads so close count as equal */
 	__u32 tie : 30;
@@ -366,33 +372,47 @@ static __always_inline void decide_keep(struct decide_state *s, struct decide_le
 	l->generation = c->generation;
 }
 
-DECIDE_STEP decide_consider(struct decide_state *s, const struct decide_candidate *c)
+/* Considers a candidate where computing what it lacks of the prompt costs `missing`, at most
+ * DECIDE_MAX_MISSING. That counts as load, but not towards a limit: it is not there yet. Only an
+ * old score is compared with a limit together with it, in decide_end(). */
+static __always_inline void decide_consider_at(struct decide_state *s,
+					       const struct decide_candidate *c, __u32 missing)
 {
 	__u32 chance = 0;
 
-	if (!s || !c)
-		return 0;
 	if (s->baseline) {
 		decide_keep(s, &s->blind, 0, 0, c, 0);
-		return 0;
+		return;
 	}
 	if (s->tie)
 		chance = decide_random(s) % s->tie;
-	decide_keep(s, &s->blind, c->blind, 0, c, c->full);
+	decide_keep(s, &s->blind, c->blind, missing, c, c->full);
 	if (c->fresh) {
-		decide_keep(s, &s->fresh, c->load, chance, c, c->full);
+		decide_keep(s, &s->fresh, c->load, missing + chance, c, c->full);
 		if (c->published > s->max_published)
 			s->max_published = c->published;
 	} else {
-		decide_keep(s, &s->old, c->load, chance, c, c->full & DECIDE_FULL_CLOSED);
+		decide_keep(s, &s->old, c->load + missing, chance, c, c->full & DECIDE_FULL_CLOSED);
 	}
+}
+
+DECIDE_STEP decide_consider(struct decide_state *s, const struct decide_candidate *c)
+{
+	if (s && c)
+		decide_consider_at(s, c, 0);
 	return 0;
 }
 
-/* Considers the preferred endpoint, which must be eligible: it is also a candidate like the others.
- */
-static __always_inline void decide_prefer(struct decide_state *s, const struct decide_candidate *c,
-					  __u32 outcome)
+DECIDE_STEP decide_consider_missing(struct decide_state *s, const struct decide_candidate *c,
+				    __u32 missing)
+{
+	if (s && c)
+		decide_consider_at(s, c, missing);
+	return 0;
+}
+
+static __always_inline void decide_prefer_set(struct decide_state *s,
+					      const struct decide_candidate *c, __u32 outcome)
 {
 	s->preferred.load = c->load;
 	s->preferred.blind = c->blind;
@@ -402,7 +422,24 @@ static __always_inline void decide_prefer(struct decide_state *s, const struct d
 	s->preferred.lost = c->lost;
 	s->preferred.full = c->full;
 	s->preferred.outcome = outcome;
-	decide_consider(s, c);
+}
+
+/* What computing the prompt's rest costs at this candidate, in milli-requests. */
+typedef __u32 (*decide_missing)(const void *arg, const struct decide_candidate *c, __u32 outcome);
+
+/* Considers the preferred endpoint, which must be eligible: it is also a candidate like the others.
+ * `missing` is 0 where prompts are not known: it is a constant, so such a program has none of
+ * it. */
+static __always_inline void decide_prefer(struct decide_state *s, const struct decide_candidate *c,
+					  __u32 outcome, decide_missing missing, const void *arg)
+{
+	decide_prefer_set(s, c, outcome);
+	if (missing) {
+		s->preferred.missing = missing(arg, c, outcome);
+		decide_consider_missing(s, c, s->preferred.missing);
+	} else {
+		decide_consider(s, c);
+	}
 }
 
 /* Fills in *c for the session's bound endpoint (outcome PINTLE_OUTCOME_STICKY) or for the home of
@@ -414,13 +451,21 @@ typedef int (*decide_find)(struct decide_state *s, const void *arg, __u32 outcom
 /* The bound endpoint comes before the home: a session that had to leave its home has its context on
  * the other endpoint now, and stays there. A crowd keeps its home: its members share the group's
  * prompt, even though they share no context. *c is used for the candidate. */
+static __always_inline void decide_prefer_missing(struct decide_state *s, decide_find find,
+						  decide_missing missing, const void *arg,
+						  struct decide_candidate *c)
+{
+	if (find(s, arg, PINTLE_OUTCOME_STICKY, c) > 0)
+		decide_prefer(s, c, PINTLE_OUTCOME_STICKY, missing, arg);
+	else if (find(s, arg, PINTLE_OUTCOME_HOME, c) > 0)
+		decide_prefer(s, c, PINTLE_OUTCOME_HOME, missing, arg);
+}
+
+/* The same where prompts are not known. */
 static __always_inline void decide_prefer_first(struct decide_state *s, decide_find find,
 						const void *arg, struct decide_candidate *c)
 {
-	if (find(s, arg, PINTLE_OUTCOME_STICKY, c) > 0)
-		decide_prefer(s, c, PINTLE_OUTCOME_STICKY);
-	else if (find(s, arg, PINTLE_OUTCOME_HOME, c) > 0)
-		decide_prefer(s, c, PINTLE_OUTCOME_HOME);
+	decide_prefer_missing(s, find, 0, arg, c);
 }
 
 /* Whether a binding that was last used at used_ns still holds. */
@@ -469,7 +514,7 @@ static __always_inline bool decide_within(const struct decide_state *s, __u32 be
 					  __u64 max_extra_load)
 {
 	const struct decide_candidate c = decide_preferred(s);
-	__u32 load = decide_load(s, &c);
+	__u32 load = decide_load(s, &c) + s->preferred.missing;
 	__u64 extra = s->extra ? (__u64)s->extra + best : max_extra_load;
 
 	return load <= best || load - best <= extra;
@@ -664,10 +709,22 @@ struct decide_case {
 	__u32 limit;
 	__u32 admission;
 	struct decide_facts facts[DECIDE_CASE_MAX];
-	__u8 full[DECIDE_CASE_MAX]; /* DECIDE_FULL_* */
+	__u8 full[DECIDE_CASE_MAX];     /* DECIDE_FULL_* */
+	__u32 missing[DECIDE_CASE_MAX]; /* where prompts are known */
 	__u32 pool_full;
+	__u32 prompts; /* 1: they are */
 	struct decide_result result;
 };
+
+/* The decide_missing of a case. */
+static __always_inline __u32 decide_case_missing(const void *arg, const struct decide_candidate *c,
+						 __u32 outcome)
+{
+	const struct decide_case *k = arg;
+
+	(void)outcome;
+	return k->missing[c->endpoint & (DECIDE_CASE_MAX - 1)];
+}
 
 /* A function of its own, so that the verifier goes through it once: sixteen rounds of its branches
  * are too many for Linux 6.1. */
@@ -682,8 +739,12 @@ DECIDE_STEP decide_case_step(struct decide_state *s, const struct decide_case *k
 	decide_weigh(&c, &k->facts[i], k->departure,
 		     preferred && k->preferred_outcome == PINTLE_OUTCOME_STICKY);
 	c.full = k->full[i];
-	if (preferred)
-		decide_prefer(s, &c, k->preferred_outcome);
+	if (preferred && k->prompts)
+		decide_prefer(s, &c, k->preferred_outcome, decide_case_missing, k);
+	else if (preferred)
+		decide_prefer(s, &c, k->preferred_outcome, 0, 0);
+	else if (k->prompts)
+		decide_consider_missing(s, &c, decide_case_missing(k, &c, 0));
 	else
 		decide_consider(s, &c);
 	return 0;

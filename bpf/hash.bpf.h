@@ -12,6 +12,8 @@
 #include <linux/types.h>
 #include <pintle/hint.h>
 
+#include "sip.bpf.h"
+
 #define HASH_WORDS (PINTLE_HINT_MAX / 8)
 
 /* The text, then zeros; one word more than the longest text fills, for the text's length. */
@@ -25,35 +27,6 @@ struct hash_input {
 struct hash_output {
 	__u64 word[2];
 };
-
-#define HASH_ROTATE(x, n) ((x) << (n) | (x) >> (64 - (n)))
-
-static inline __attribute__((always_inline)) void hash_rounds(__u64 v[4], int rounds)
-{
-	int i;
-
-	for (i = 0; i < rounds; i++) {
-		v[0] += v[1];
-		v[2] += v[3];
-		v[1] = HASH_ROTATE(v[1], 13) ^ v[0];
-		v[3] = HASH_ROTATE(v[3], 16) ^ v[2];
-		v[0] = HASH_ROTATE(v[0], 32);
-		v[2] += v[1];
-		v[0] += v[3];
-		v[1] = HASH_ROTATE(v[1], 17) ^ v[2];
-		v[3] = HASH_ROTATE(v[3], 21) ^ v[0];
-		v[2] = HASH_ROTATE(v[2], 32);
-	}
-}
-
-static inline __attribute__((always_inline)) __u64 hash_little(__u64 word)
-{
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	return word;
-#else
-	return __builtin_bswap64(word);
-#endif
-}
 
 /* Hashes the text; a size above PINTLE_HINT_MAX counts as PINTLE_HINT_MAX. */
 static inline __attribute__((always_inline)) void hash_text(const struct hash_input *in,

@@ -2,6 +2,7 @@
 /* rule.bpf.c - the rule, and the facts for it from the maps, for kernel tests: cases in, results
  * out. Never attached. */
 #include "choose.bpf.h"
+#include "chunk.bpf.h"
 #include "classes.bpf.h"
 #include "tenants.bpf.h"
 
@@ -9,6 +10,8 @@ struct decide_case rule_case;
 struct weigh_case weigh_case;
 struct choose_case choose_case;
 struct class_case class_case;
+struct chunk_case chunk_case;
+struct prefix_case prefix_case;
 
 SEC("syscall")
 int pintle_rule(void *ctx __attribute__((unused)))
@@ -121,6 +124,14 @@ int pintle_tenant(void *ctx __attribute__((unused)))
 	for (i = 0; i < TENANT_CASE_MAX; i++)
 		tenant_step(i);
 	tenant_case.over = tenant_over(&key, tenant_case.now);
+	return 0;
+}
+
+SEC("syscall")
+int pintle_prefix(void *ctx __attribute__((unused)))
+{
+	chunk_case.hash = chunk_hash(&chunk_case.key, chunk_case.before, chunk_case.word);
+	prefix_case_run(&prefix_case);
 	return 0;
 }
 

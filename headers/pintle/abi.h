@@ -641,6 +641,42 @@ struct pintle_seat {
 	__u32 zero;
 };
 
+/* ---- prefixes: what endpoints have cached of prompts, by the prompt's hash up to some step.
+ * Writer: kernel. bpf/prefix.bpf.h has the rules; no hook has the table yet. ---- */
+
+/* An endpoint that was given a prompt with this beginning. Eight bytes, written at once. */
+struct pintle_holder {
+	__u32 generation; /* of the endpoint; 0: nobody */
+	__u16 endpoint;
+	__u16 used; /* when it was given one last, in units of 2^32 ns */
+} __attribute__((aligned(8)));
+
+#define PINTLE_PREFIX_HOLDERS 4
+
+struct pintle_prefix {
+	struct pintle_holder holder[PINTLE_PREFIX_HOLDERS];
+	/* Bytes of the prompts of which nothing is seen after this step. The two are the same while
+	 * each prompt was at least as long as the one before. */
+	__u32 least;
+	__u32 most;
+};
+
+/* What a source added to the table in a window of time. */
+struct pintle_learner {
+	__u32 window;
+	__u32 added; /* entries */
+	__u32 begun; /* 1: it added some once */
+	__u32 zero;
+};
+
+/* How many sources added to a pool's entries. */
+struct pintle_learners {
+	__u32 window;
+	__u32 sources; /* in this window */
+	__u32 former;  /* in the one before */
+	__u32 zero;
+};
+
 /* ---- overrides: array, pools first, then endpoints, then one. Writer: CLI. - */
 
 #define PINTLE_OVERRIDE_NODE  PINTLE_SLOTS /* the last slot: settings of the node */
@@ -1598,6 +1634,9 @@ PINTLE_ASSERT_SIZE(struct pintle_forecast, 32);
 PINTLE_ASSERT_SIZE(struct pintle_moment_key, 24);
 PINTLE_ASSERT_SIZE(struct pintle_moment_pool, 384);
 PINTLE_ASSERT_SIZE(struct pintle_moment, 840);
+PINTLE_ASSERT_SIZE(struct pintle_prefix, 40);
+PINTLE_ASSERT_SIZE(struct pintle_learner, 16);
+PINTLE_ASSERT_SIZE(struct pintle_learners, 16);
 PINTLE_ASSERT_SIZE(struct pintle_audited, 32);
 
 #endif

@@ -58,6 +58,9 @@
 #define ARE(...)  .full = {__VA_ARGS__}
 #define POOL_FULL .pool_full = 1
 
+/* Of each endpoint: what computing what it lacks of the prompt costs, in milli-requests. */
+#define LACK(...) .prompts = 1, .missing = {__VA_ARGS__}
+
 /* The endpoints that may be chosen, each equally often. */
 #define TO(...) .to = {__VA_ARGS__}, .n_to = sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t)
 #define NOWHERE .n_to = 0
@@ -76,6 +79,8 @@ struct row {
 	uint32_t admission;      /* enum pintle_admission */
 	uint8_t full[DECIDE_CASE_MAX];
 	uint32_t pool_full;
+	uint32_t prompts;
+	uint32_t missing[DECIDE_CASE_MAX]; /* milli-requests */
 	uint32_t count;
 	struct decide_facts facts[DECIDE_CASE_MAX];
 	uint32_t to[DECIDE_CASE_MAX];
@@ -437,6 +442,39 @@ static const struct row rows[] = {
 		   FRESH(0)),
 	 GOES(TO(1), ESCAPED)},
 
+	/* -- prompts ------------------------------------------------------------------------- */
+	{"what is missing of the prompt counts like load", NOBODY, LACK(0, 3001),
+	 ENDPOINTS(FRESH(4), FRESH(1)), GOES(TO(0), LEAST_LOADED)},
+	{"and no more than that", NOBODY, LACK(0, 2999), ENDPOINTS(FRESH(4), FRESH(1)),
+	 GOES(TO(1), LEAST_LOADED)},
+	{"a tie of load and of what is missing", NOBODY, LACK(0, 3000, 9000),
+	 ENDPOINTS(FRESH(4), FRESH(1), FRESH(0)), GOES(TO(0, 1), LEAST_LOADED)},
+	{"where all lack the same, load decides", NOBODY, LACK(90000, 90000),
+	 ENDPOINTS(FRESH(4), FRESH(1)), GOES(TO(1), LEAST_LOADED)},
+	{"who has the prompt holds more than its own session", BOUND_TO(0), LACK(9000, 0),
+	 ENDPOINTS(FRESH(1), FRESH(1)), GOES(TO(1), ESCAPED)},
+	{"by more than what is allowed", BOUND_TO(0), LACK(8000, 0), ENDPOINTS(FRESH(1), FRESH(1)),
+	 GOES(TO(0), STICKY)},
+	{"a session goes where its prompt is for longer", BOUND_TO(0), LACK(0, 9000),
+	 ENDPOINTS(FRESH(17), FRESH(0)), GOES(TO(0), STICKY)},
+	{"but not for ever", BOUND_TO(0), LACK(0, 9000), ENDPOINTS(FRESH(17.001), FRESH(0)),
+	 GOES(TO(1), ESCAPED)},
+	{"a home lacks what it lacks", HOME_IS(0), LACK(9000, 0), ENDPOINTS(FRESH(1), FRESH(1)),
+	 GOES(TO(1), ESCAPED)},
+	{"what is missing reaches no limit", NOBODY, LACK(90000), LIMIT(2, REFUSE),
+	 ENDPOINTS(FRESH(1)), GOES(TO(0), LEAST_LOADED)},
+	{"who has the prompt and is full comes after who lacks it", NOBODY, LACK(0, 90000),
+	 LIMIT(2, REFUSE), ENDPOINTS(FRESH(2), FRESH(1)), GOES(TO(1), LEAST_LOADED)},
+	{"nobody fresh: what is missing counts, too", NOBODY, LACK(3000, 0),
+	 ENDPOINTS(OLD(0, IN_FLIGHT(1, 0)), OLD(0, IN_FLIGHT(3, 0))), GOES(TO(1), STALE)},
+	{"too old: held at the highest load, without what is missing there", NOBODY,
+	 LACK(0, 90000, 3000), ENDPOINTS(OLD(0), FRESH(7), FRESH(5)), GOES(TO(0), LEAST_LOADED)},
+	{"the most that can be missing, of the most loaded, is no overflow", NOBODY,
+	 LACK(DECIDE_MAX_MISSING, 0), ENDPOINTS(FRESH(1000000), FRESH(1000000)),
+	 GOES(TO(1), LEAST_LOADED)},
+	{"mode baseline knows no prompts", NOBODY, .baseline = 1, LACK(9000, 0),
+	 ENDPOINTS(FRESH(1), FRESH(1)), GOES(TO(0, 1), RANDOM)},
+
 	/* -- a class beside others ------------------------------------------------------------- */
 	{"closed to the class: to another one, whatever its load", NOBODY, ARE(R),
 	 ENDPOINTS(FRESH(0), FRESH(900)), GOES(TO(1), LEAST_LOADED)},
@@ -541,6 +579,8 @@ static struct decide_case case_of(const struct row *row)
 
 	memcpy(k.facts, row->facts, sizeof(k.facts));
 	memcpy(k.full, row->full, sizeof(k.full));
+	memcpy(k.missing, row->missing, sizeof(k.missing));
+	k.prompts = row->prompts;
 	return k;
 }
 
@@ -652,16 +692,32 @@ static long double load_of(const struct decide_case *k, uint32_t e, bool any_fre
 		     3 * PINTLE_MAX_LOAD);
 }
 
-/* 0: it has room for the class; 1: it is full; 2: it is closed. */
-static int rank_of(const struct decide_case *k, uint32_t e, bool any_fresh, long double highest)
+/* The load, and what of the prompt is missing there. */
+static long double cost_of(const struct decide_case *k, uint32_t e, bool any_fresh,
+			   long double highest)
 {
-	long double load = load_of(k, e, any_fresh, highest), limit = k->limit;
+	return load_of(k, e, any_fresh, highest) + (k->prompts ? k->missing[e] : 0);
+}
+
+/* 0: it has room for the class; 1: it is full; 2: it is closed. */
+static int rank_by(const struct decide_case *k, uint32_t e, bool any_fresh, long double load)
+{
+	long double limit = k->limit;
 
 	if (k->full[e] & (C | R))
 		return 2;
 	if (k->full[e] & B && (k->facts[e].fresh || !any_fresh))
 		limit -= floorl(limit / 8);
 	return k->pool_full || (k->limit && load >= limit);
+}
+
+/* What is missing counts towards no limit, except beside fresh scores, of a candidate with an old
+ * one. */
+static int rank_of(const struct decide_case *k, uint32_t e, bool any_fresh, long double highest)
+{
+	bool old = any_fresh && !k->facts[e].fresh;
+
+	return rank_by(k, e, any_fresh, (old ? cost_of : load_of)(k, e, any_fresh, highest));
 }
 
 static void assert_follows_the_rule(const struct decide_case *k)
@@ -689,7 +745,7 @@ static void assert_follows_the_rule(const struct decide_case *k)
 			best = INFINITY;
 		rank = MIN(rank, this_rank);
 		if (this_rank == rank)
-			best = fminl(best, load_of(k, i, any_fresh, highest));
+			best = fminl(best, cost_of(k, i, any_fresh, highest));
 	}
 	if (!k->count) {
 		assert_int_equal(r->generation, 0);
@@ -703,7 +759,7 @@ static void assert_follows_the_rule(const struct decide_case *k)
 		return;
 	}
 	if (prefers)
-		preferred = load_of(k, (uint32_t)k->preferred, any_fresh, highest);
+		preferred = cost_of(k, (uint32_t)k->preferred, any_fresh, highest);
 	extra = k->extra ? k->extra + best : (long double)k->max_extra_load;
 	if (rank && k->admission != PINTLE_ADMISSION_PROCEED) {
 		assert_int_equal(r->generation, 0);
@@ -715,7 +771,8 @@ static void assert_follows_the_rule(const struct decide_case *k)
 		return;
 	}
 	keep = prefers && preferred <= best + extra &&
-	       rank_of(k, (uint32_t)k->preferred, any_fresh, highest) <= rank;
+	       rank_by(k, (uint32_t)k->preferred, any_fresh,
+		       load_of(k, (uint32_t)k->preferred, any_fresh, highest)) <= rank;
 	assert_int_equal(r->generation, 1);
 	assert_in_range(r->endpoint, 0, k->count - 1);
 	outcome = !any_fresh ? PINTLE_OUTCOME_STALE
@@ -726,7 +783,7 @@ static void assert_follows_the_rule(const struct decide_case *k)
 	if (keep)
 		assert_int_equal(r->endpoint, k->preferred);
 	else
-		assert_true(load_of(k, r->endpoint, any_fresh, highest) == best &&
+		assert_true(cost_of(k, r->endpoint, any_fresh, highest) == best &&
 			    rank_of(k, r->endpoint, any_fresh, highest) == rank);
 }
 
@@ -762,6 +819,17 @@ static struct decide_case random_shared(uint64_t *at)
 	if (r % 16 == 0)
 		memset(k.full, r >> 8 & 7, sizeof(k.full));
 	k.pool_full = r % 5 == 0;
+	return k;
+}
+
+/* The same where prompts are known. */
+static struct decide_case random_prompt(uint64_t *at)
+{
+	struct decide_case k = random_shared(at);
+
+	k.prompts = 1;
+	for (uint32_t i = 0; i < k.count; i++)
+		k.missing[i] = random_load(random_at(++*at)) % (DECIDE_MAX_MISSING + 1);
 	return k;
 }
 
@@ -818,8 +886,10 @@ static void test_random_cases(void **state)
 	uint64_t at = 0;
 
 	(void)state;
-	for (int i = 0; i < 150000; i++) {
-		struct decide_case k = i % 3 == 2 ? random_shared(&at) : random_case(&at, i % 3);
+	for (int i = 0; i < 200000; i++) {
+		struct decide_case k = i % 4 == 3   ? random_prompt(&at)
+				       : i % 4 == 2 ? random_shared(&at)
+						    : random_case(&at, i % 4);
 
 		decide_case_run(&k);
 		assert_follows_the_rule(&k);
