@@ -21,7 +21,7 @@
 
 #define LAB_MAX_ENDPOINTS PINTLE_MAX_MEMBERS
 #define LAB_MAX_NODES     1024
-#define LAB_MAX_KEYS      24
+#define LAB_MAX_KEYS      32
 #define LAB_MAX_SECONDS   86400.0
 /* The window of the herd index: Pintle's default scrape interval. */
 #define LAB_HERD_NS 200000000ULL

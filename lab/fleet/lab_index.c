@@ -150,6 +150,13 @@ static int index_grow(struct lab_index *x)
 	return 0;
 }
 
+struct lab_entry *lab_index_oldest(const struct lab_index *x, uint32_t owner)
+{
+	const struct owner *o = &x->owners[owner];
+
+	return o->count < x->capacity ? NULL : &x->entries[o->oldest - 1];
+}
+
 int lab_index_put(struct lab_index *x, uint64_t key, uint32_t owner, uint32_t value,
 		  uint64_t now_ns)
 {

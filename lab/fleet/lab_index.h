@@ -30,6 +30,10 @@ struct lab_entry *lab_index_get(const struct lab_index *x, uint64_t key, uint32_
  * nothing. */
 struct lab_entry *lab_index_first(const struct lab_index *x, uint64_t key);
 struct lab_entry *lab_index_after(const struct lab_index *x, const struct lab_entry *e);
+/** The owner's least recently used pair, which the next new pair replaces; NULL while there is
+ * room.
+ */
+struct lab_entry *lab_index_oldest(const struct lab_index *x, uint32_t owner);
 /** Adds the pair, or changes its value, and makes it the newest of its owner. 0 or -ENOMEM. */
 int lab_index_put(struct lab_index *x, uint64_t key, uint32_t owner, uint32_t value,
 		  uint64_t now_ns);

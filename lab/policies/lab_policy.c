@@ -28,12 +28,27 @@ static const struct lab_policy *policy_find(const char *name, size_t length)
 	return NULL;
 }
 
+/* Reads a number, or one of the key's words. */
+static bool value_read(const struct lab_key *k, const char *text, double *out)
+{
+	size_t length = strlen(text);
+	char *end;
+
+	*out = 0;
+	for (const char *word = k->words; word && *word && length; ++*out) {
+		size_t n = strcspn(word, " ");
+
+		if (n == length && !strncmp(word, text, n))
+			return true;
+		word += n + strspn(word + n, " ");
+	}
+	*out = strtod(text, &end);
+	return end != text && !*end && *out >= k->min && *out <= k->max;
+}
+
 static int key_set(const struct lab_policy *p, double *values, struct config **config,
 		   const char *key, const char *text, char *why, size_t size)
 {
-	double value;
-	char *end;
-
 	if (p->load && !strcmp(key, "config")) {
 		int err;
 
@@ -49,14 +64,15 @@ static int key_set(const struct lab_policy *p, double *values, struct config **c
 	}
 	for (size_t i = 0; i < LAB_MAX_KEYS && p->keys[i].name; i++) {
 		const struct lab_key *k = &p->keys[i];
+		double value;
 
 		if (strcmp(k->name, key))
 			continue;
-		value = strtod(text, &end);
-		if (end == text || *end || !(value >= k->min && value <= k->max)) {
+		if (!value_read(k, text, &value)) {
 			snprintf(why, size,
-				 "%s of policy %s is \"%s\"; write a number from %g to %g", key,
-				 p->name, text, k->min, k->max);
+				 "%s of policy %s is \"%s\"; write a number from %g to %g%s%s", key,
+				 p->name, text, k->min, k->max, k->words ? ", or one of: " : "",
+				 k->words ?: "");
 			return -EINVAL;
 		}
 		values[i] = value;

@@ -15,6 +15,9 @@ struct config_pool;
 
 #define LAB_REFUSED UINT32_MAX
 
+/* Of a prompt and of an answer's text, where a policy sees bytes. */
+#define LAB_BYTES_PER_TOKEN 4
+
 struct lab_request {
 	uint64_t id;
 	uint64_t session;
@@ -69,6 +72,7 @@ struct lab_key {
 	double value; /* the default */
 	double min, max;
 	const char *says;
+	const char *words; /* what may be written for 0, 1 and so on; or NULL */
 };
 
 struct lab_policy {

@@ -9,7 +9,7 @@
  *
  * With the key `follow` a node knows of requests what the passes over its sockets find: every
  * PASS_NS it sees which connections wait, are answered or are idle. Between two passes it knows
- * only that connections opened and closed. A token is BYTES_PER_TOKEN bytes on the wire.
+ * only that connections opened and closed. A token is LAB_BYTES_PER_TOKEN bytes on the wire.
  */
 #include <eligible.bpf.h>
 #include <stdlib.h>
@@ -24,6 +24,7 @@
 #include "../../userspace/policy/work.h"
 #include "../fleet/lab_index.h"
 #include "lab_policy.h"
+#include "lab_prefixes.h"
 
 enum {
 	MAX_EXTRA_LOAD,
@@ -49,17 +50,25 @@ enum {
 	CONTEXT_BYTES,
 	CROWD,
 	RETRY_AFTER,
+	DECIDE,
+	PREFIX,
+	VISIBLE,
+	PREFIXES,
 };
 
-#define PASS_NS         50000000ULL
-#define BYTES_PER_TOKEN 4
-#define NOTES           (1U << 18)
+#define PASS_NS 50000000ULL
+#define NOTES   (1U << 18)
+/* Engines run for so long when the experiment begins: prefix.bpf.h asks for it. */
+#define BEGUN_NS (1ULL << 40)
 
 /* What a node knows of an endpoint. Every endpoint is eligible. */
 struct view {
 	struct work_counts counts;
 	struct pintle_work live;   /* as of now: the node will see it at its next pass */
 	struct pintle_score score; /* its times are one more: 0 means never */
+	/* With decide=request, whose size is known at once: uncached bytes of all that was placed,
+	 * now and as of the newest pass. */
+	uint64_t asked, asked_at_pass;
 };
 
 /* What a node knows of a session: see struct pintle_affinity. Two sessions with the same place in
@@ -67,6 +76,7 @@ struct view {
 struct note {
 	uint64_t key, pass;
 	struct pintle_affinity known;
+	struct pintle_learner learner;
 	uint32_t idle; /* as of now */
 };
 
@@ -79,6 +89,7 @@ struct full {
 struct node {
 	struct work_mean mean;
 	struct others others;
+	struct pintle_learners learners;
 	uint64_t requests, bytes, pass;
 };
 
@@ -93,8 +104,9 @@ struct pintle {
 	struct pintle_ref *homes; /* PINTLE_HOME_ENTRIES */
 	struct view *views;       /* [node][endpoint] */
 	struct node *nodes;
-	struct full *full;  /* [node][endpoint]; NULL: the pool has no classes */
-	struct note *notes; /* by a hash of client and node: NOTES */
+	struct full *full;             /* [node][endpoint]; NULL: the pool has no classes */
+	struct note *notes;            /* by a hash of client and node: NOTES */
+	struct lab_prefixes *prefixes; /* NULL: decided by connection */
 	uint64_t outcomes[PINTLE_MAX_OUTCOMES];
 };
 
@@ -108,6 +120,7 @@ static void pintle_destroy(void *self)
 	free(p->nodes);
 	free(p->full);
 	free(p->notes);
+	lab_prefixes_free(p->prefixes);
 	free(p);
 }
 
@@ -206,6 +219,8 @@ static int pintle_create(const struct lab_fleet *fleet, const double *v, void **
 	err = p->views && p->nodes && p->notes
 		      ? lab_index_new(fleet->nodes, (uint32_t)v[BINDINGS], &p->bindings)
 		      : -ENOMEM;
+	if (!err && v[DECIDE] > 0)
+		err = lab_prefixes_new(fleet->nodes, (uint32_t)v[PREFIXES], &p->prefixes);
 	if (!err)
 		err = homes_build(p);
 	if (!err)
@@ -290,6 +305,7 @@ static void node_pass(struct pintle *p, uint32_t number, uint64_t now_ns)
 		struct view *view = view_of(p, number, e);
 
 		view->live.passed_ns = node->pass * PASS_NS + 1;
+		view->asked_at_pass = view->asked;
 		work_fold(&view->live, &p->weights, node->mean.bytes, &view->counts, &view->score);
 		view->score.prompt = (uint32_t)(view->score.prompt * scale);
 		view->score.newcomer = (uint32_t)(view->score.newcomer * scale);
@@ -313,16 +329,19 @@ static struct note *note_of(const struct pintle *p, const struct lab_request *r,
 /* A request begins. `bound` says whether its session was bound to the endpoint when it came: then
  * what the session said and heard last is cached there, unless another request of it is under way,
  * which it does not continue. */
-static void request_begins(struct pintle *p, struct lab_request *r, bool bound, uint64_t now_ns)
+static void request_begins(struct pintle *p, struct lab_request *r, bool bound, uint32_t cached,
+			   uint64_t now_ns)
 {
 	struct pintle_work *live = &view_of(p, r->node, r->endpoint)->live;
 	struct node *node = &p->nodes[r->node];
 	struct note *n = note_of(p, r, now_ns);
-	uint64_t bytes = (uint64_t)r->prompt_tokens * BYTES_PER_TOKEN;
+	uint64_t bytes = (uint64_t)r->prompt_tokens * LAB_BYTES_PER_TOKEN;
 
 	if (bound && n->known.open <= n->idle + 1)
-		bytes -= MIN(bytes, n->known.context_bytes);
+		cached = MAX(cached, n->known.context_bytes);
+	bytes -= MIN(bytes, cached);
 	r->charge = (uint32_t)bytes;
+	view_of(p, r->node, r->endpoint)->asked += bytes;
 	live->waiting++;
 	live->prompt_bytes += bytes;
 	node->requests++;
@@ -349,7 +368,7 @@ static void pintle_again(void *self, struct lab_request *r, uint64_t now_ns)
 	view_of(p, r->node, r->endpoint)->live.idle--;
 	if (n->idle)
 		n->idle--;
-	request_begins(p, r, true, now_ns);
+	request_begins(p, r, true, 0, now_ns);
 }
 
 static void pintle_answered(void *self, const struct lab_request *r, uint64_t now_ns)
@@ -367,7 +386,7 @@ static void pintle_answered(void *self, const struct lab_request *r, uint64_t no
 	}
 	live->idle++;
 	n->idle++;
-	n->known.context_bytes = (r->prompt_tokens + r->output_tokens) * BYTES_PER_TOKEN;
+	n->known.context_bytes = (r->prompt_tokens + r->output_tokens) * LAB_BYTES_PER_TOKEN;
 }
 
 /* -- the rule, as choose.bpf.h asks it --------------------------------------------------- */
@@ -379,7 +398,31 @@ struct asked {
 	uint64_t now_ns;
 	const struct pintle_class *class;
 	uint32_t class_id;
+	/* with decide=request */
+	struct prefix_prompt prompt;
+	struct prefix_known known;
+	const struct pintle_ref *home; /* of the prompt, or NULL */
 };
+
+static uint32_t steps(const struct asked *a, uint32_t endpoint)
+{
+	return prefix_steps(&a->known, endpoint, 1, a->now_ns + BEGUN_NS, 0);
+}
+
+static uint32_t have(const struct asked *a, uint32_t endpoint)
+{
+	uint32_t bytes = prefix_have(&a->known, &a->prompt, steps(a, endpoint));
+
+	return a->home && endpoint == a->home->id ? MAX(bytes, prefix_bytes(PREFIX_HOME_STEP + 1))
+						  : bytes;
+}
+
+static uint32_t missing(const struct asked *a, const struct decide_candidate *c)
+{
+	double per_chunk = 1000 * a->p->v[PREFIX] * PREFIX_CHUNK / a->p->v[REQUEST_BYTES];
+
+	return prefix_missing(&a->prompt, c, have(a, c->endpoint), (uint32_t)per_chunk);
+}
 
 static void weigh(const struct asked *a, bool bound, struct decide_candidate *c)
 {
@@ -390,6 +433,13 @@ static void weigh(const struct asked *a, bool bound, struct decide_candidate *c)
 
 	eligible_score_take(&score, &view->score, 0, &p->pool, a->now_ns + 1);
 	eligible_facts(&f, &p->pool, &score, a->now_ns + 1);
+	/* The sizes of newcomers' prompts are known. */
+	if (p->prefixes && f.passed) {
+		double bytes = (double)(view->asked - view->asked_at_pass);
+
+		f.prompt += (uint32_t)(1000 * bytes / p->v[REQUEST_BYTES]);
+		f.newcomer = 0;
+	}
 	/* Keys `correction` and `ends` leave out parts of the rule. */
 	if (p->v[CORRECTION] == 0 || (p->v[ENDS] == 0 && f.inflight < f.inflight_at_scrape))
 		f.inflight_at_scrape = f.inflight;
@@ -450,10 +500,16 @@ static int bound_find(const struct asked *a, struct decide_state *rule, struct d
 	const struct pintle *p = a->p;
 	const struct lab_entry *e = binding_of(a);
 	const struct note *n = note_of(p, a->r, a->now_ns);
+	uint32_t context = n->known.context_bytes;
+	bool continues = true;
 
+	if (p->prefixes && e) {
+		continues = prefix_continues(&a->prompt, context, steps(a, e->value));
+		context = prefix_context(context, steps(a, e->value));
+	}
 	if (!(a->class->flags & PINTLE_CLASS_EXTRA))
-		rule->extra = decide_extra(n->known.context_bytes, p->pool.context_bytes);
-	if (!e || (p->v[FOLLOW] > 0 && crowded(p, n)))
+		rule->extra = decide_extra(context, p->pool.context_bytes);
+	if (!e || !continues || (p->v[FOLLOW] > 0 && crowded(p, n)))
 		return 0;
 	c->endpoint = e->value;
 	return 1;
@@ -485,6 +541,65 @@ static int preferred_find(struct decide_state *rule, const void *arg, uint32_t o
 	return found;
 }
 
+/* The decide_missing of decide_prefer_missing(). */
+static uint32_t preferred_missing(const void *arg, const struct decide_candidate *c,
+				  uint32_t outcome)
+{
+	(void)outcome;
+	return missing(arg, c);
+}
+
+static void consider(const struct asked *a, struct decide_state *rule, struct decide_candidate *c)
+{
+	weigh(a, false, c);
+	if (a->p->prefixes)
+		decide_consider_missing(rule, c, missing(a, c));
+	else
+		decide_consider(rule, c);
+}
+
+/* Who holds much of the prompt, and its home, are candidates beside the sample. */
+static void holders_consider(const struct asked *a, struct decide_state *rule)
+{
+	struct decide_candidate c = {.generation = 1};
+
+	for (uint32_t i = 0; i < PREFIX_KNOWN; i++) {
+		c.endpoint = a->known.of[i].endpoint;
+		if (a->known.steps[i])
+			consider(a, rule, &c);
+	}
+	if (a->home) {
+		c.endpoint = (uint16_t)a->home->id;
+		consider(a, rule, &c);
+	}
+}
+
+/* Reads the prompt. A home is for what other nodes were asked: this node does not know of it. */
+static void prompt_take(struct asked *a)
+{
+	struct pintle *p = a->p;
+
+	lab_prefixes_read(a->r, p->fleet.block_tokens, (uint32_t)p->v[VISIBLE], &a->prompt);
+	lab_prefixes_search(p->prefixes, a->r->node, &a->prompt, a->now_ns + BEGUN_NS,
+			    p->pool.ttl_ns, &a->known);
+	if (p->nodes[a->r->node].others.level && a->prompt.steps > PREFIX_HOME_STEP &&
+	    a->known.longest <= PREFIX_HOME_STEP)
+		a->home = &p->homes[decide_home(0, a->prompt.hash[PREFIX_HOME_STEP])];
+}
+
+/* The chosen endpoint is given the prompt. */
+static void prompt_learn(struct asked *a, uint32_t endpoint)
+{
+	struct pintle *p = a->p;
+	struct pintle_learner *l = &note_of(p, a->r, a->now_ns)->learner;
+	uint32_t window = (uint32_t)(a->now_ns / MAX(p->pool.ttl_ns, 1ULL));
+	uint32_t share =
+		prefix_share(l, &p->nodes[a->r->node].learners, window, (uint32_t)p->v[PREFIXES]);
+
+	l->added += lab_prefixes_learn(p->prefixes, a->r->node, &a->prompt, endpoint,
+				       a->now_ns + BEGUN_NS, share);
+}
+
 static void sample_consider(const struct asked *a, struct decide_state *rule)
 {
 	struct decide_candidate c = {.generation = 1};
@@ -501,8 +616,7 @@ static void sample_consider(const struct asked *a, struct decide_state *rule)
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		c.endpoint = decide_sample_member(&drawn, n, i);
-		weigh(a, false, &c);
-		decide_consider(rule, &c);
+		consider(a, rule, &c);
 		decide_sample_take(&drawn, rule, &c);
 		mark(a, rule, &c);
 		if (decide_sample_done(&drawn, n, size, i))
@@ -520,7 +634,13 @@ static uint32_t refuse(struct pintle *p, struct lab_request *r)
 static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 {
 	struct pintle *p = self;
-	struct asked a = {p, r, now_ns, class_of(p, r), class_id_of(p, r)};
+	struct asked a = {
+		.p = p,
+		.r = r,
+		.now_ns = now_ns,
+		.class = class_of(p, r),
+		.class_id = class_id_of(p, r),
+	};
 	struct decide_result result;
 	struct decide_state rule;
 	struct decide_candidate c = {0};
@@ -535,7 +655,11 @@ static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 				 : (uint32_t)(p->v[TIE] * 1000);
 	rule.limit = a.class->limit;
 	rule.full = class_over(&a);
-	decide_prefer_first(&rule, preferred_find, &a, &c);
+	if (p->prefixes)
+		prompt_take(&a);
+	decide_prefer_missing(&rule, preferred_find, p->prefixes ? preferred_missing : NULL, &a,
+			      &c);
+	holders_consider(&a, &rule);
 	sample_consider(&a, &rule);
 	decide_end(&rule, extra ? a.class->max_extra_load : p->pool.max_extra_load,
 		   a.class->admission, &result);
@@ -549,7 +673,10 @@ static uint32_t pintle_pick(void *self, struct lab_request *r, uint64_t now_ns)
 		full->inflight.by_class[a.class_id].placed++;
 	note_of(p, r, now_ns)->known.open++;
 	r->endpoint = result.endpoint;
-	request_begins(p, r, bound && bound->value == result.endpoint, now_ns);
+	request_begins(p, r, bound && bound->value == result.endpoint, have(&a, result.endpoint),
+		       now_ns);
+	if (p->prefixes)
+		prompt_learn(&a, result.endpoint);
 	/* A binding for which there is no memory counts as one that the LRU forgot. */
 	if (p->v[KEY] > 0)
 		lab_index_put(p->bindings, r->client, r->node, result.endpoint, now_ns);
@@ -644,6 +771,15 @@ const struct lab_policy lab_policy_pintle = {
 				{"retryAfter", 2, 0.001, 3600,
 				 "a refused client comes again after so many s, or up to twice"},
 			[FOLLOW] = {"follow", 1, 0, 1, "0: requests are not followed"},
+			[DECIDE] = {"decide", 0, 0, 1,
+				    "0 by connection, 1 by request: the lab's; no hook has it yet",
+				    "connection request"},
+			[PREFIX] = {"prefix", 1.5, 0, 1000,
+				    "weights.prefix, of decide=request: of a missing prompt"},
+			[VISIBLE] = {"visible", 7200, 0, 65536,
+				     "bytes of a prompt that decide=request sees"},
+			[PREFIXES] = {"prefixes", 262144, 1, 1 << 24,
+				      "size of the table of prefixes"},
 		},
 	.interval_key = INTERVAL,
 	.load = pintle_load,
