@@ -10,9 +10,6 @@ from kernel import wait_for
 from pods import SERVICE, Cluster
 from test_classes import empty, fill, is_refused
 
-# test_connect and test_connect_daemon run the daemon's own code under the sanitizers.
-UNDER_SANITIZERS = False
-
 
 def without_page(cluster, pod, **more):
     return cluster.endpoint_of(pod, metrics="none", **more)

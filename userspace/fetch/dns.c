@@ -204,8 +204,8 @@ static bool take_node(const struct ares_addrinfo_node *n, struct addr *out)
 	return false;
 }
 
-/* Returns the addresses, which the caller frees; NULL without memory, or where there are none. */
-static struct addr *take_answer(const struct ares_addrinfo *from, struct dns_result *r)
+/* Sets r->addresses, which the caller frees. */
+static void take_answer(const struct ares_addrinfo *from, struct dns_result *r)
 {
 	struct addr *all;
 	size_t count = 0;
@@ -216,7 +216,7 @@ static struct addr *take_answer(const struct ares_addrinfo *from, struct dns_res
 	all = calloc(count + 1, sizeof(*all));
 	if (!all) {
 		r->error = "out of memory";
-		return NULL;
+		return;
 	}
 	for (const struct ares_addrinfo_node *n = from->nodes; n; n = n->ai_next)
 		if (take_node(n, &all[r->count])) {
@@ -227,24 +227,23 @@ static struct addr *take_answer(const struct ares_addrinfo *from, struct dns_res
 		ttl = MIN(ttl, c->ttl);
 	r->ttl_s = r->count ? (uint32_t)MAX(ttl, 0) : 0;
 	r->addresses = all;
-	return all;
 }
 
 static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo *answer)
 {
 	_cleanup_free_ struct question *q = arg;
-	_cleanup_free_ struct addr *all = NULL;
 	struct dns_result r = {.error = error_text(status)};
 	struct dns *d = q->owner;
 
 	(void)timeouts;
 	if (!r.error && answer)
-		all = take_answer(answer, &r);
+		take_answer(answer, &r);
 	ares_freeaddrinfo(answer);
 	if (!--d->open)
 		uv_timer_stop(&d->timer);
 	if (!d->ending)
 		q->done(q->arg, &r);
+	free((void *)r.addresses);
 }
 
 void dns_ask(struct dns *d, const char *host, bool v4, dns_done done, void *arg)

@@ -107,7 +107,7 @@ static size_t sort_addresses(struct config_address *all, size_t count)
 static bool is_own(int netns_fd, const struct addr *ip)
 {
 	bool v4 = addr_is_v4(ip);
-	struct sockaddr_in6 to = {.sin6_family = AF_INET6, .sin6_port = htons(53)}, from;
+	struct sockaddr_in6 to = {.sin6_family = AF_INET6, .sin6_port = htons(53)}, from = {0};
 	struct sockaddr_in to4 = {.sin_family = AF_INET, .sin_port = htons(53)};
 	const struct sockaddr_in *from4 = (const void *)&from;
 	socklen_t size = sizeof(from);
