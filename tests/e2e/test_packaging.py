@@ -136,6 +136,9 @@ def test_daemonset_is_whole(node):
     host, port = config["node"]["metrics"].rsplit(":", 1)
     for probe, path in (("startup", "/healthz"), ("liveness", "/healthz"), ("readiness", "/readyz")):
         assert container[f"{probe}Probe"]["httpGet"] == {"host": host, "port": int(port), "path": path}
+    default = re.search(r"#define PORT +(\d+)", (TOP / "userspace/pintled/overload.c").read_text())[1]
+    assert {p["name"]: p["containerPort"] for p in container["ports"]} == {
+        "metrics": int(port), "overload": int(default)}
     assert spec["hostNetwork"] and spec["hostPID"]
     assert "lifecycle" not in container, "a preStop hook would be the place to detach by mistake"
     assert "SYS_ADMIN" not in capabilities("daemonset")
