@@ -9,6 +9,7 @@
 
 #include "common.bpf.h"
 #include "eligible.bpf.h"
+#include "trace.bpf.h"
 #include "trial.bpf.h"
 
 /* The connection for which an endpoint is chosen. */
@@ -28,6 +29,7 @@ struct terms {
 	__u8 asked_full : 1; /* in a fallback: that pool is full for the class; 0: none is ready */
 	__u8 diverts : 1;    /* a fallback would send it to the overload responder */
 	__u8 tier : 4;       /* enum tier: whether `key.pool` is that pool */
+	__u8 note;           /* while somebody follows: see trace.bpf.h; 0: none */
 	__u16 home;          /* 1 + the index of its group in the table of homes; 0: no group */
 	__u8 frontend_bits;  /* of the frontend's prefix */
 	__u8 class_id;
@@ -411,10 +413,14 @@ static long sample_member(__u32 i, void *arg)
 	if (!barred && endpoint_load(t, c, false)) {
 		if (is_bounded(t))
 			endpoint_full(t, c);
+		if (t->note)
+			note_candidate(t->note, c, 0);
 		decide_consider(&s->rule, c);
 		decide_sample_take(&s->drawn, &s->rule, c);
 		if (s->rule.limit)
 			endpoint_mark(t, c, s->rule.limit, decide_load(&s->rule, c));
+	} else if (t->note) {
+		note_candidate(t->note, c, barred);
 	}
 	return decide_sample_done(&s->drawn, n, decide_sample_size(n, pool->sample), i);
 }
@@ -638,6 +644,31 @@ __weak __noinline int sample_begin(struct decide_sample *s, const struct terms *
 	return 1;
 }
 
+/* Begins the note of a decision anew, for the pool to which *t is a question now. */
+__weak __noinline int choose_note(const struct terms *t)
+{
+	struct decide_candidate home = {};
+	struct pintle_trace *n;
+
+	if (!t)
+		return 0;
+	note_pool(t->note, &t->key, t->now, t->would);
+	home_find(t, &home);
+	n = note_find(t->note);
+	if (!n)
+		return 0;
+	n->home.id = home.endpoint;
+	n->home.generation = home.generation;
+	n->class_id = t->class_id;
+	n->mode = t->mode;
+	n->tier = t->tier;
+	n->flags = (t->would ? PINTLE_TRACE_WOULD : 0) |
+		   (t->daemonless ? PINTLE_TRACE_DAEMONLESS : 0) |
+		   (t->over ? PINTLE_TRACE_OVER : 0) | (t->full ? PINTLE_TRACE_FULL : 0) |
+		   (is_over_quota(t) ? PINTLE_TRACE_OVER_QUOTA : 0);
+	return 0;
+}
+
 /* Makes a decision; r->generation is 0 when no endpoint is eligible, or the connection is turned
  * away.
  */
@@ -651,6 +682,8 @@ __weak __noinline int choose(const struct terms *t, struct decide_result *r)
 	pool = pool_of(t);
 	if (!pool)
 		return 0;
+	if (t->note)
+		choose_note(t);
 	if (t->forbidden) {
 		r->generation = 0;
 		r->outcome = PINTLE_OUTCOME_FORBIDDEN;
@@ -661,9 +694,13 @@ __weak __noinline int choose(const struct terms *t, struct decide_result *r)
 	s.rule.tie = pool->tie;
 	if (!s.rule.baseline)
 		rule_prefer(&s.rule, t, &s.candidate);
+	if (t->note && s.rule.preferred.generation)
+		note_candidate(t->note, &s.candidate, 0);
 	if (sample_begin(&s.drawn, t))
 		sample_fetch(&s.drawn, t);
 	bpf_loop(PINTLE_MAX_MEMBERS, sample_member, &s, 0);
+	if (t->note)
+		note_rule(t->note, &s.rule);
 	if (s.candidate.tried) {
 		r->endpoint = s.candidate.endpoint;
 		r->generation = s.candidate.generation;
@@ -730,6 +767,40 @@ __weak __noinline int report_decision(const struct pintle_tuple *tuple, const st
 	e->cgroup = cgroup;
 	event_end(e, readers);
 	return 0;
+}
+
+/* Takes a note for a decision about a connection to the pool `asked`, if somebody follows. */
+__weak __noinline int trace_start(struct terms *t, const struct pintle_ref *asked)
+{
+	if (t && asked && is_followed(t->now))
+		t->note = trace_begin(asked, t->now);
+	return 0;
+}
+
+/* Tells of the decision that was noted; tuple->local is the frontend. Returns 1 if somebody is to
+ * be told how the connection ends. */
+__weak __noinline int trace_decided(const struct terms *t, const struct pintle_ref *asked,
+				    const struct decide_result *r, const struct pintle_tuple *tuple,
+				    __u32 hook)
+{
+	struct pintle_trace *n;
+
+	if (!t || !asked || !r || !tuple)
+		return 0;
+	n = note_find(t->note);
+	if (!n)
+		return 0;
+	n->asked = *asked;
+	n->tuple = *tuple;
+	n->hook = hook;
+	n->chosen.id = r->endpoint;
+	n->chosen.generation = r->generation;
+	n->outcome = r->outcome;
+	n->error = 0;
+	n->failure = PINTLE_FAILURE_COUNT;
+	n->answers = 0;
+	n->duration_ns = 0;
+	return note_tell_all(n, t->now);
 }
 
 static __always_inline __u32 pool_mode(__u32 id, const struct pintle_pool *pool, __u64 now)

@@ -462,6 +462,8 @@ static __noinline void connect_forget(struct bpf_sock *sk)
 		return;
 	disown(c);
 	seat_end(sk, c);
+	if (is_followed(bpf_ktime_get_ns()))
+		bpf_sk_storage_delete(&traces, sk);
 }
 
 /* Counts the connection for the caller's tenant, or sets t->over_quota. */
@@ -488,6 +490,40 @@ static __always_inline void connect_forecast(struct terms *t, const struct pintl
 	t->mode = PINTLE_MODE_BASELINE;
 	choose(t, r);
 	shadow_weigh(t, asked, r, 1);
+}
+
+/* Tells of a traced decision, and keeps it with the socket. Not inlined, because of its stack. */
+static __noinline void connect_trace(struct bpf_sock_addr *ctx, struct terms *t,
+				     const struct pintle_ref *asked, const struct decide_result *r,
+				     const struct pintle_tuple *tuple)
+{
+	struct pintle_trace *n = note_find(t->note);
+	struct bpf_sock *sk = ctx->sk;
+
+	if (!n || !sk)
+		return;
+	n->cookie = bpf_get_socket_cookie(ctx);
+	n->cgroup = bpf_get_current_cgroup_id();
+	bpf_sk_storage_delete(&traces, sk);
+	if (trace_decided(t, asked, r, tuple, PINTLE_HOOK_CONNECT) > 0 && !t->would &&
+	    !bpf_sk_storage_get(&traces, sk, n, BPF_SK_STORAGE_GET_F_CREATE))
+		note_lost(n->followers);
+	note_free(t->note);
+	t->note = 0;
+}
+
+/* The same of a caller that may not connect. */
+static __noinline void connect_trace_forbidden(struct bpf_sock_addr *ctx, struct terms *t,
+					       const struct pintle_ref *asked,
+					       const struct pintle_tuple *tuple)
+{
+	struct decide_result r = {.outcome = PINTLE_OUTCOME_FORBIDDEN};
+
+	trace_start(t, asked);
+	if (!t->note)
+		return;
+	choose_note(t);
+	connect_trace(ctx, t, asked, &r, tuple);
 }
 
 /* tuple->remote is the address to which the socket is bound, tuple->local the destination that the
@@ -525,6 +561,7 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	if (t.mode != PINTLE_MODE_OFF && !daemonless_for_long(t.now)) {
 		/* Before the record: a client could use up its memory for one, and pass. */
 		if (pool->allow_count && connect_forbidden(&t, tuple, caller)) {
+			connect_trace_forbidden(ctx, &t, &ref, tuple);
 			*verdict = refuse();
 			return NULL;
 		}
@@ -543,6 +580,7 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	if (pool->tenant_key && t.mode == PINTLE_MODE_ENFORCE)
 		connect_seat(sk, c, &t, tuple, caller);
 	tier_begin(&t);
+	trace_start(&t, &ref);
 	t.would = t.mode == PINTLE_MODE_SHADOW;
 	if (pool->canary_share && tier_canary(&t, &ref, bpf_get_prandom_u32()))
 		connect_keys(&t, tuple, caller, &c->hint);
@@ -563,6 +601,8 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 		r.generation = 0;
 		r.outcome = PINTLE_OUTCOME_REFUSED;
 	}
+	if (t.note)
+		connect_trace(ctx, &t, &ref, &r, tuple);
 	if (t.would) {
 		if (!caller->apart)
 			connect_forecast(&t, &ref, &r);

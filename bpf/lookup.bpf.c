@@ -248,6 +248,20 @@ __noinline int lookup_tenant(struct terms *t, const struct pintle_tuple *tuple)
 	return 0;
 }
 
+/* Tells of a traced decision, and keeps it until the connection is established. Not inlined,
+ * because of its stack; static, because Linux 6.1 takes keys only from the stack. */
+static __noinline void decision_trace(const struct pintle_tuple *tuple, struct terms *t,
+				      const struct pintle_ref *asked, const struct decide_result *r)
+{
+	struct pintle_trace *n = note_find(t->note);
+
+	if (n && trace_decided(t, asked, r, tuple, PINTLE_HOOK_LOOKUP) > 0 &&
+	    bpf_map_update_elem(&decided, tuple, n, BPF_ANY))
+		note_lost(n->followers);
+	note_free(t->note);
+	t->note = 0;
+}
+
 /* Returns SK_PASS with a socket assigned; SK_PASS without one (FailOpen); or SK_DROP, which refuses
  * the client at once. */
 static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct pintle_tuple *tuple,
@@ -267,6 +281,7 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 	if (pool->tenant_key && t->mode != PINTLE_MODE_SHADOW)
 		lookup_tenant(t, tuple);
 	tier_begin(t);
+	trace_start(t, asked);
 	t->would = t->mode == PINTLE_MODE_SHADOW;
 	if (pool->canary_share && tier_canary(t, asked, client_hash(tuple)))
 		lookup_keys(t, tuple);
@@ -279,6 +294,8 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 		if (t->would) {
 			shadow_note(t, asked, &r);
 			shadow_weigh(t, asked, &r, 0);
+			if (t->note)
+				decision_trace(tuple, t, asked, &r);
 			tier_return(t, asked);
 			t->would = 0;
 			t->forbidden = 0;
@@ -316,6 +333,8 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 		r.outcome = PINTLE_OUTCOME_NO_ENDPOINT;
 	}
 	decision_remember(tuple, t, asked, &r);
+	if (t->note)
+		decision_trace(tuple, t, asked, &r);
 	if (is_turned_away(r.outcome))
 		share_refuse(t);
 	if (rare(r.outcome))

@@ -551,6 +551,52 @@ struct {
 	__uint(max_entries, 1024 * 1024);
 } MAP(audit);
 
+/* Who traces which pool. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pintle_follows);
+} MAP(follows);
+
+/* What each of them is told. The follower makes its ring, so the memory is its own. */
+struct pintle_follow_ring {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, PINTLE_MAX_FOLLOWERS);
+	__type(key, __u32);
+	__array(values, struct pintle_follow_ring);
+} MAP(follow_rings);
+
+/* Traced decisions that are being made. Not pinned. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_NOTES);
+	__type(key, __u32);
+	__type(value, struct pintle_trace);
+} MAP(notes);
+
+/* Traced decisions of the lookup hook whose connection is not established yet. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_DECIDED);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_tuple);
+	__type(value, struct pintle_trace);
+} MAP(decided);
+
+/* The traced decision for a socket's connection. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct pintle_trace);
+} MAP(traces);
+
 /* Sums of the newest pass (pass.bpf.c) by endpoint. Not pinned. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

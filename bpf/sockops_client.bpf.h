@@ -291,6 +291,7 @@ static __always_inline void client_connecting(struct bpf_sock_ops *ctx)
 		return;
 	}
 	c->opened_ns = bpf_ktime_get_ns();
+	trace_address(ctx);
 	if (__sync_lock_test_and_set(&c->placed, 0)) {
 		__sync_fetch_and_add(&n->opened, 1);
 		__sync_lock_test_and_set(&c->counted, 1);
@@ -420,6 +421,7 @@ static __always_inline void report_client(struct bpf_sock_ops *ctx, const struct
 static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 {
 	struct pintle_connect *c = client_find(ctx);
+	struct pintle_ref went;
 	struct end end = {};
 	__u32 failure, readers;
 
@@ -448,6 +450,9 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 	end.duration_ns = end.now - c->opened_ns;
 	if (!(c->flags & PINTLE_CONNECT_APART))
 		count_ended(c->endpoint, c->generation, &end);
+	went.id = c->endpoint;
+	went.generation = c->generation;
+	trace_end(ctx, &end, &went, failure);
 	readers = events_readers(end.now, PINTLE_AUDIT_ENDS);
 	if (readers)
 		report_client(ctx, c, &end, failure, readers);

@@ -26,7 +26,7 @@
 #include "answer.bpf.h"
 #include "buckets.bpf.h"
 #include "evidence.bpf.h"
-#include "sockops.bpf.h"
+#include "sockops_trace.bpf.h"
 #include "trial.bpf.h"
 
 #define SOCK_DONE 1 /* a bit of skc_flags: the peer's FIN has come */
@@ -312,20 +312,23 @@ static __always_inline void evidence_end(struct bpf_sock_ops *ctx,
 /* ---- at a client's socket --------------------------------------------------------- */
 
 /* The first token came at this time. */
-static __always_inline void client_first(struct pintle_connect *c, __u32 us)
+static __always_inline void client_first(struct bpf_sock_ops *ctx, struct pintle_connect *c,
+					 __u32 us)
 {
 	__s32 waited_us = us - c->asked_us;
 
 	c->first_step = PINTLE_FIRST_NONE;
-	if (c->asked_us)
-		FIRST_ADD(c, waited_us > 0 ? waited_us : 0, c->first_in - c->before_in);
+	if (!c->asked_us)
+		return;
+	FIRST_ADD(c, waited_us > 0 ? waited_us : 0, c->first_in - c->before_in);
+	trace_first(ctx, waited_us > 0 ? waited_us : 0);
 }
 
 /* The answer has ended: if it had one segment, that was its first token too. */
-static __always_inline void client_answered(struct pintle_connect *c)
+static __always_inline void client_answered(struct bpf_sock_ops *ctx, struct pintle_connect *c)
 {
 	if (c->first_step == PINTLE_FIRST_HEADED)
-		client_first(c, c->headed_us);
+		client_first(ctx, c, c->headed_us);
 }
 
 /* Whether data came since the last look. Returns true with the first token. A client that answers
@@ -354,7 +357,7 @@ static __always_inline bool client_told(struct bpf_sock_ops *ctx, struct pintle_
 		return false;
 	}
 	if (c->first_step != PINTLE_FIRST_NONE)
-		client_first(c, now);
+		client_first(ctx, c, now);
 	return true;
 }
 
@@ -375,7 +378,7 @@ static __always_inline void client_asked(struct bpf_sock_ops *ctx, struct pintle
 		return;
 	/* The acknowledgement came with the first data of the answer. */
 	answered = tp->rcv_nxt != tp->rcv_wup;
-	client_answered(c);
+	client_answered(ctx, c);
 	if (c->first_step == PINTLE_FIRST_NONE) {
 		out = (__u32)ctx->bytes_received - (tp->rcv_nxt - tp->rcv_wup);
 		if (c->first_in) {
@@ -406,7 +409,7 @@ static __always_inline void client_ended(struct bpf_sock_ops *ctx, struct pintle
 	struct first f = FIRST(c, 0, 0);
 	__u32 out;
 
-	client_answered(c);
+	client_answered(ctx, c);
 	if (!tp || !c->first_in)
 		return;
 	out = (__u32)ctx->bytes_received - fin_came(tp) - c->before_out;
@@ -444,10 +447,12 @@ static __always_inline bool server_told(struct bpf_sock_ops *ctx, struct pintle_
 }
 
 /* Adds the first token, if one came: the newest segment seen. */
-static __always_inline void server_first(struct pintle_conn *conn)
+static __always_inline void server_first(struct bpf_sock_ops *ctx, struct pintle_conn *conn)
 {
-	if (conn->first_step == PINTLE_FIRST_HEADED)
+	if (conn->first_step == PINTLE_FIRST_HEADED) {
 		FIRST_ADD(conn, conn->headed_us - conn->asked_us, conn->first_in);
+		trace_first(ctx, conn->headed_us - conn->asked_us);
+	}
 	conn->first_step =
 		conn->first_step >= PINTLE_FIRST_HEADED ? PINTLE_FIRST_SEEN : PINTLE_FIRST_NONE;
 }
@@ -476,7 +481,7 @@ static __always_inline void server_ended(struct bpf_sock_ops *ctx, struct pintle
 	__u32 in, out, further = 1;
 	bool answered;
 
-	server_first(conn);
+	server_first(ctx, conn);
 	if (!pool || !pool->follow || !tp)
 		return;
 	in = (__u32)end->received - fin_came(tp);

@@ -394,6 +394,7 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 		return;
 	if (conn->flags & PINTLE_CONN_STEERED) {
 		__sync_fetch_and_add(&n->opened, 1);
+		trace_adopt(ctx, &t);
 		first_begin(ctx, conn->pool, conn->pool_generation,
 			    BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 		bind_client(ctx, conn, &t);
@@ -413,7 +414,7 @@ static __always_inline void server_sends(struct bpf_sock_ops *ctx)
 	if (!conn || !conn->counted || conn->first_step == PINTLE_FIRST_SEEN ||
 	    !server_told(ctx, conn))
 		return;
-	server_first(conn);
+	server_first(ctx, conn);
 	callback_disarm(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 }
 
@@ -443,6 +444,7 @@ static __always_inline void connection_closed(struct bpf_sock_ops *ctx, struct p
 		.received = ctx->bytes_received,
 		.acknowledged = ctx->bytes_acked,
 	};
+	struct pintle_ref went;
 	struct pintle_turn *t;
 	__u32 readers;
 
@@ -454,6 +456,9 @@ static __always_inline void connection_closed(struct bpf_sock_ops *ctx, struct p
 	if (conn->flags & PINTLE_CONN_SEAT && ctx->sk)
 		seat_leave(ctx->sk);
 	count_ended(conn->endpoint, conn->generation, &end);
+	went.id = conn->endpoint;
+	went.generation = conn->generation;
+	trace_end(ctx, &end, &went, PINTLE_FAILURE_COUNT);
 	/* Last, because the endpoint's id is not given to another while a connection is in flight.
 	 */
 	if (n)

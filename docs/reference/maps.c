@@ -32,7 +32,7 @@ void pins_markdown(FILE *f)
 static const char *const type_words[] = {
 	[BPF_MAP_TYPE_ARRAY] = "array",
 	[BPF_MAP_TYPE_PERCPU_ARRAY] = "per-CPU array",
-	[BPF_MAP_TYPE_ARRAY_OF_MAPS] = "array of arrays",
+	[BPF_MAP_TYPE_ARRAY_OF_MAPS] = "array of maps",
 	[BPF_MAP_TYPE_HASH] = "hash",
 	[BPF_MAP_TYPE_LRU_HASH] = "LRU hash",
 	[BPF_MAP_TYPE_LPM_TRIE] = "LPM trie",
@@ -146,7 +146,7 @@ static const char *memory_text(const struct bpf_map *map, char text[CODE_SIZE])
 void memory_markdown(FILE *f)
 {
 	struct pintle_bpf *skel = pintle_bpf__open();
-	char all[CODE_SIZE], each[CODE_SIZE], homes[CODE_SIZE];
+	char all[CODE_SIZE], each[CODE_SIZE], homes[CODE_SIZE], traced[CODE_SIZE];
 	uint64_t bytes = 0, per_cpu = 0;
 	const struct bpf_map *map;
 
@@ -162,11 +162,12 @@ void memory_markdown(FILE *f)
 	fprintf(f,
 		"The maps take %s of kernel memory and %s for each CPU, with those that are not pinned. "
 		"Besides: %s for each pool with `stickiness.group`, %zu bytes and the kernel's own for "
-		"each connection, and what comes and goes with the configuration and the clients: the "
-		"entries of hashes and tries.\n",
+		"each connection, %s more for one that is traced, and what comes and goes with the "
+		"configuration and the clients: the entries of hashes and tries.\n",
 		bytes_text(bytes, all), bytes_text(per_cpu, each),
 		bytes_text(sizeof(struct pintle_homes), homes),
-		sizeof(struct pintle_conn) + sizeof(struct pintle_turn));
+		sizeof(struct pintle_conn) + sizeof(struct pintle_turn),
+		bytes_text(sizeof(struct pintle_trace), traced));
 	pintle_bpf__destroy(skel);
 }
 

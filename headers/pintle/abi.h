@@ -1570,6 +1570,110 @@ struct pintle_audited {
 	__u64 unwritten; /* lines that could not be written */
 };
 
+/* ---- follows: mmap-able array of 1: who traces which pool. Writer: CLI, but where it says so. --
+ */
+
+#define PINTLE_MAX_FOLLOWERS 8
+#define PINTLE_FOLLOW_SLOW   0x1 /* only connections whose first token took slow_ns, or longer */
+#define PINTLE_FOLLOW_FAILED 0x2 /* only connections that failed; with SLOW, both kinds */
+
+/* A follower writes `pool` last. It renews until_ns as long as it runs, so one that is killed is
+ * told nothing any more after some seconds, and its slot is free. */
+struct pintle_follower {
+	__u64 until_ns; /* once this is past, nobody has the slot; whoever swaps it has it then */
+	__u64 since_ns; /* it is told of decisions from then on */
+	struct pintle_ref pool; /* asked for, or decides */
+	__u64 slow_ns;
+	__u64 interval_ns; /* from one decision that it is told of to the next, after a burst */
+	__u64 burst_ns;    /* so much earlier may one come */
+	__u32 what;        /* PINTLE_FOLLOW_*; 0: every connection */
+	__u32 pid;
+	__u64 zero;
+	/* Written by the kernel: */
+	__u64 due_ns; /* when the next decision would be due if they came evenly */
+	__u64 over;   /* decisions, or ends, that came too early, and were left out */
+	__u64 lost;   /* records for which its ring had no room, or that found no memory */
+	__u64 zero2[5];
+};
+
+struct pintle_follows {
+	__u64 until_ns; /* the latest of all followers: until then there may be one */
+	__u64 zero[7];
+	struct pintle_follower of[PINTLE_MAX_FOLLOWERS];
+};
+
+/* ---- follow_rings: array of ring buffers, one for each follower, who makes it. Writer: CLI. ---
+ */
+/* ---- notes, decided, traces: traced decisions. Writer: kernel. ---------------------------- */
+
+/* `notes`: array, decisions that are being made; not pinned. `decided`: hash, 4-tuple -> a decision
+ * of the lookup hook whose connection is not established yet; followers delete old ones.
+ * `traces`: sk_storage, on clients' and servers' sockets. */
+#define PINTLE_MAX_NOTES   64
+#define PINTLE_MAX_DECIDED 1024
+
+#define PINTLE_TRACE_WOULD      0x1  /* mode shadow: so says the rule, and nothing follows */
+#define PINTLE_TRACE_DAEMONLESS 0x2  /* readiness was not known */
+#define PINTLE_TRACE_OVER       0x4  /* the session had more than its share of the class */
+#define PINTLE_TRACE_FULL       0x8  /* the pool had no room for it */
+#define PINTLE_TRACE_OVER_QUOTA 0x10 /* nor had its tenant */
+#define PINTLE_TRACE_ENDED      0x20 /* the record is of the end */
+
+#define PINTLE_TRACED (PINTLE_SAMPLE + 1) /* a sample, and the preferred endpoint */
+
+/* An endpoint that the rule looked at. */
+struct pintle_trace_candidate {
+	__u64 facts[12];    /* struct decide_facts (bpf/decide.bpf.h) */
+	__u64 candidate[3]; /* struct decide_candidate: the loads that were compared */
+	__u64 scraped_ns;   /* as in struct pintle_score, like the next five */
+	__u32 flags;
+	__u32 waiting;
+	__u32 running;
+	__u32 kv_cache;
+	__u32 gpu;
+	__u32 ineligible; /* enum ineligible (bpf/eligible.bpf.h) */
+};
+
+/* A decision, and what became of the connection. */
+struct pintle_trace {
+	__u64 decided_ns;
+	__u64 cookie; /* of the socket, at clients and at servers; 0: there is none yet */
+	__u64 cgroup; /* as in struct pintle_event */
+	struct pintle_tuple tuple; /* local: the frontend. remote: at a client's socket its address
+				    * and port are known once it is established */
+	struct pintle_ref asked;
+	struct pintle_affinity_key key; /* the pool that decided: this one, or another */
+	struct pintle_ref chosen;       /* generation 0: no endpoint */
+	__u8 hook;                      /* enum pintle_hook */
+	__u8 mode;
+	__u8 outcome;
+	__u8 class_id;
+	__u8 tier; /* enum tier (bpf/tiers.bpf.h) */
+	__u8 zero[3];
+	__u32 flags;                  /* PINTLE_TRACE_* */
+	__u32 followers;              /* bit i: pintle_follows.of[i] is to be told the end */
+	struct pintle_affinity bound; /* the session's binding; generation 0: there was none */
+	struct pintle_ref home;       /* of the group; generation 0: none */
+	__u64 rule[10];               /* struct decide_state */
+	__u32 compared;               /* endpoints that the rule looked at */
+	__u32 count;                  /* of these, those in `of` */
+	struct pintle_trace_candidate of[PINTLE_TRACED];
+	/* with ENDED: */
+	__u64 ended_ns;
+	__u64 duration_ns; /* as in struct pintle_event, like the next five */
+	__u64 bytes_received;
+	__u64 bytes_acknowledged;
+	__u32 srtt_us;
+	__u32 error;
+	__u32 failure;
+	__u32 answers;          /* whose first token was seen, also before the end */
+	__u32 first_us;         /* how long the client waited for the first of these */
+	__u32 most_us;          /* and for the slowest */
+	struct pintle_ref went; /* the endpoint that it was connected to */
+	__u32 cause;            /* enum pintle_ending */
+	__u32 busy;             /* of `notes`: 1: taken */
+};
+
 #define PINTLE_ASSERT_SIZE(type, size)                                                             \
 	_Static_assert(sizeof(type) == (size), #type " changed its size: new PINTLE_ABI_VERSION")
 PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768 + 2 * 20 + 8);
@@ -1638,5 +1742,9 @@ PINTLE_ASSERT_SIZE(struct pintle_prefix, 40);
 PINTLE_ASSERT_SIZE(struct pintle_learner, 16);
 PINTLE_ASSERT_SIZE(struct pintle_learners, 16);
 PINTLE_ASSERT_SIZE(struct pintle_audited, 32);
+PINTLE_ASSERT_SIZE(struct pintle_follower, 128);
+PINTLE_ASSERT_SIZE(struct pintle_follows, 64 + 128 * PINTLE_MAX_FOLLOWERS);
+PINTLE_ASSERT_SIZE(struct pintle_trace_candidate, 152);
+PINTLE_ASSERT_SIZE(struct pintle_trace, 272 + 152 * PINTLE_TRACED + 72);
 
 #endif

@@ -52,6 +52,16 @@ static time_t wall_time(uint64_t monotonic)
 	return now.tv_sec + (time_t)floor((double)(now.tv_nsec - ago) / (double)NSEC_PER_SEC);
 }
 
+unsigned int wall_msec(uint64_t monotonic)
+{
+	struct timespec now;
+	int64_t ns;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	ns = (now.tv_nsec - (int64_t)(monotonic_ns() - monotonic)) % (int64_t)NSEC_PER_SEC;
+	return (unsigned int)((ns < 0 ? ns + (int64_t)NSEC_PER_SEC : ns) / 1000000);
+}
+
 static const char *unknown_time(char *buf)
 {
 	snprintf(buf, WORDS_SIZE, "unknown");

@@ -14,6 +14,8 @@ const char *wait_text(double seconds, char *buf);
 /** A time of the maps (CLOCK_MONOTONIC, nanoseconds) as local wall-clock time, "2026-03-01
  * 14:02:11". `buf` has WORDS_SIZE bytes. */
 const char *wall_text(uint64_t monotonic, char *buf);
+/** The milliseconds of that second. */
+unsigned int wall_msec(uint64_t monotonic);
 /** The same in UTC as RFC 3339 has it, "2026-03-01T13:02:11Z". */
 const char *wall_rfc3339(uint64_t monotonic, char *buf);
 

@@ -229,6 +229,20 @@
 	  .write_only = true,                                                                      \
 	  .holds = "`pintle_event`: refused connections, and if asked for all that end, until "    \
 		   "the daemon writes them to the audit's file",                                   \
-	  .writer = "kernel")
+	  .writer = "kernel")                                                                      \
+	X(follows, ARRAY, __u32, struct pintle_follows, 1, MAPPED, .since = 3, .key = "0",         \
+	  .holds = "who traces which pool: since, until, rate, what; records lost",                \
+	  .writer = "`pintle trace`; kernel: what was left out or lost")                           \
+	X(follow_rings, ARRAY_OF_MAPS, __u32, __u32, PINTLE_MAX_FOLLOWERS, COPIED, .since = 3,     \
+	  .write_only = true, .key = "follower",                                                   \
+	  .holds = "a ring buffer of `pintle_trace`: decisions and ends, for that follower",       \
+	  .writer = "`pintle trace`")                                                              \
+	X(decided, HASH, struct pintle_tuple, struct pintle_trace, ANY, COPIED, .since = 3,        \
+	  .write_only = true, .key = "4-tuple",                                                    \
+	  .holds = "a traced decision of the lookup hook, until the connection is established",    \
+	  .writer = "kernel; `pintle trace` deletes old ones")                                     \
+	X(traces, SK_STORAGE, int, struct pintle_trace, ANY, COPIED, .since = 3,                   \
+	  .write_only = true, .key = "a socket of a traced connection",                            \
+	  .holds = "its decision, until it ends", .writer = "kernel")
 
 #endif

@@ -129,6 +129,14 @@ static int endpoint_weigh(const struct question *q, bool bound, struct explain_c
 	err = state_read_raw(q->m, q->asked->now_ns, &q->pool, ref->id, ref->generation, &raw);
 	if (err)
 		return err;
+	to->signals = (struct explain_signals){
+		.scraped_ns = eligible_scraped_ns(&raw.score, ref->generation),
+		.flags = raw.score.flags,
+		.waiting = raw.score.waiting,
+		.running = raw.score.running,
+		.kv_cache = raw.score.kv_cache,
+		.gpu = raw.score.gpu,
+	};
 	to->ineligible = ineligible(&query, &raw.seen, q->out->daemonless);
 	to->due = q->out->mode != PINTLE_MODE_SHADOW && !q->asked->over_quota &&
 		  stands_still(to->ineligible) && eligible_due(&raw.health, q->asked->now_ns);
@@ -656,6 +664,156 @@ int explain_read(const struct maps *m, const struct explain_asked *asked, struct
 	} else if (!err) {
 		decide_often(q);
 	}
+	if (!err)
+		err = loads_take(q);
+	free(q->candidates);
+	if (err)
+		return err;
+	*out = TAKE_PTR(x);
+	return 0;
+}
+
+/* ---- a decision that was made ---------------------------------------------------------- */
+
+/* Of an endpoint that may not be chosen, the kernel made no loads. */
+static void traced_candidate(struct question *q, const struct pintle_trace_candidate *from)
+{
+	struct explain *x = q->out;
+	struct explain_candidate *to = &x->candidates[x->count];
+	struct decide_candidate *c = &q->candidates[x->count++];
+	struct decide_changes changes;
+	struct decide_facts facts;
+
+	memcpy(c, from->candidate, sizeof(*c));
+	memcpy(&facts, from->facts, sizeof(facts));
+	to->endpoint = (struct pintle_ref){c->endpoint, c->generation};
+	to->ineligible = MIN(from->ineligible, (uint32_t)INELIGIBLE_COUNT);
+	to->signals = (struct explain_signals){from->scraped_ns, from->flags,    from->waiting,
+					       from->running,    from->kv_cache, from->gpu};
+	decide_compare(&changes, &facts);
+	parts_take(to, &facts, &changes, q->pool.departure);
+	if (to->ineligible)
+		decide_weigh_changed(c, &facts, &changes, q->pool.departure, false);
+}
+
+/* Why the endpoint is not preferred: what the note says of it as a candidate. */
+static void traced_ineligible(const struct question *q, struct explain_preferred *p)
+{
+	const struct explain_candidate *c =
+		candidate_find(q->out, p->endpoint.id, p->endpoint.generation);
+
+	p->why = EXPLAIN_INELIGIBLE;
+	p->ineligible = c && c->ineligible ? c->ineligible : INELIGIBLE_COUNT;
+}
+
+/* As bound_find(), home_find() and decide_prefer_first() left it in `rule`. */
+static void traced_preferred(struct question *q, const struct pintle_trace *t,
+			     const struct decide_state *rule)
+{
+	const struct pintle_affinity *a = &t->bound;
+	struct explain_preferred *bound = &q->out->bound, *home = &q->out->home;
+	const struct explain_candidate *there = candidate_find(q->out, a->endpoint, a->generation);
+	struct decide_candidate preferred = decide_preferred(rule);
+	bool sticky = rule->preferred.outcome == PINTLE_OUTCOME_STICKY;
+
+	preferred.endpoint = rule->preferred.endpoint;
+	preferred.generation = rule->preferred.generation;
+	preferred.lost = rule->preferred.lost;
+	preferred.rate = DECIDE_RATE;
+	if (q->asked->session.kind != PINTLE_KEY_NONE)
+		bound->why = EXPLAIN_NONE;
+	if (q->pool.group_kind != PINTLE_KEY_NONE)
+		home->why = EXPLAIN_NONE;
+	home->endpoint = t->home;
+	if (a->generation) {
+		bound->endpoint = (struct pintle_ref){a->endpoint, a->generation};
+		bound->used_ns = a->used_ns;
+		bound->bound_ns = a->bound_ns;
+		bound->open = a->open;
+		bound->idle = there && there->passed ? a->idle : 0;
+		bound->context_bytes = a->context_bytes;
+		if (preferred.generation && sticky)
+			bound->why = EXPLAIN_HOLDS;
+		else if (!decide_binding_holds(a->used_ns, t->decided_ns, q->pool.ttl_ns))
+			bound->why = EXPLAIN_EXPIRED;
+		else if (decide_crowded(a, there && there->passed))
+			bound->why = EXPLAIN_CROWD;
+		else
+			traced_ineligible(q, bound);
+	}
+	if (home->endpoint.generation && preferred.generation)
+		home->why = sticky ? EXPLAIN_SECOND : EXPLAIN_HOLDS;
+	else if (home->endpoint.generation)
+		traced_ineligible(q, home);
+	if (preferred.generation)
+		*(sticky ? &q->bound : &q->home) = preferred;
+}
+
+static int traced_read(struct question *q, const struct pintle_trace *t)
+{
+	struct explain *x = q->out;
+	struct explain_candidate *chosen;
+	struct decide_state rule;
+	int err = maps_value(q->m, MAP_pools, t->key.pool, &q->pool);
+
+	if (err)
+		return err;
+	if (!q->pool.generation || q->pool.generation != t->key.pool_generation)
+		return -ESTALE;
+	x->candidates = calloc(PINTLE_TRACED + 1, sizeof(*x->candidates));
+	q->candidates = calloc(PINTLE_TRACED + 1, sizeof(*q->candidates));
+	if (!x->candidates || !q->candidates)
+		return -ENOMEM;
+	memcpy(&rule, t->rule, sizeof(rule));
+	x->mode = t->mode;
+	x->daemonless = t->flags & PINTLE_TRACE_DAEMONLESS;
+	x->over = t->flags & PINTLE_TRACE_OVER;
+	x->connections = eligible_bound(class_of(q)->connections, x->over);
+	x->pool_connections = eligible_bound(class_of(q)->pool_connections, x->over);
+	x->suspected = t->flags & PINTLE_TRACE_FULL;
+	if (rule.full && !x->over_quota && !x->suspected)
+		x->pool_in_flight = x->pool_connections;
+	x->sample = t->compared > t->count ? t->compared : 0;
+	for (uint32_t i = 0; i < MIN(t->count, (uint32_t)PINTLE_TRACED); i++)
+		traced_candidate(q, &t->of[i]);
+	q->session_extra = rule.extra;
+	if (x->mode == PINTLE_MODE_BASELINE)
+		x->bound.why = x->home.why = EXPLAIN_MODE;
+	else
+		traced_preferred(q, t, &rule);
+	x->outcome = MIN(t->outcome, (uint32_t)PINTLE_OUTCOME_COUNT - 1);
+	x->outcomes[x->outcome] = x->tries;
+	chosen =
+		t->chosen.generation ? candidate_find(x, t->chosen.id, t->chosen.generation) : NULL;
+	if (chosen) {
+		chosen->chosen = x->tries;
+		x->likeliest = chosen;
+	}
+	return 0;
+}
+
+int explain_traced(const struct maps *m, const struct pintle_trace *t, struct explain **out)
+{
+	const struct explain_asked asked = {
+		.pool = {t->key.pool, t->key.pool_generation},
+		.session = t->key.session,
+		.class_id = t->class_id,
+		.over_quota = t->flags & PINTLE_TRACE_OVER_QUOTA,
+		.now_ns = t->decided_ns,
+		.tries = 1,
+	};
+	_cleanup_(explain_freep) struct explain *x = calloc(1, sizeof(*x));
+	_cleanup_free_ struct question *q = calloc(1, sizeof(*q));
+	int err;
+
+	if (!x || !q)
+		return -ENOMEM;
+	q->m = m;
+	q->asked = &asked;
+	q->out = x;
+	x->tries = asked.tries;
+	x->over_quota = asked.over_quota;
+	err = asked.pool.id < PINTLE_MAX_POOLS ? traced_read(q, t) : -ESTALE;
 	if (!err)
 		err = loads_take(q);
 	free(q->candidates);

@@ -94,6 +94,14 @@ struct explain_preferred {
 	enum explain_full full; /* likewise */
 };
 
+/* What an endpoint's page said, which the rule does not read itself. */
+struct explain_signals {
+	uint64_t scraped_ns; /* 0: it never came */
+	uint32_t flags;      /* PINTLE_SIGNAL_* of those that it had */
+	uint32_t waiting, running;
+	uint32_t kv_cache, gpu; /* in millionths */
+};
+
 struct explain_candidate {
 	struct pintle_ref endpoint;
 	uint32_t ineligible; /* enum ineligible, NOT: it may be chosen; INELIGIBLE_COUNT: gone */
@@ -109,6 +117,7 @@ struct explain_candidate {
 	uint32_t rate;                /* by which load is divided, in hundredths */
 	uint32_t chosen;              /* in so many of the tries */
 	enum explain_full full;       /* NOT also where it may not be chosen */
+	struct explain_signals signals;
 };
 
 struct explain {
@@ -151,6 +160,9 @@ struct explain {
  * -EPERM if it has homes, which only root may read; or another -errno. *out is untouched on
  * failure. Does not log. */
 int explain_read(const struct maps *m, const struct explain_asked *asked, struct explain **out);
+/** The same of a decision that the kernel made and traced: with one try, and the candidates that
+ * the rule looked at. The policy is the one that holds now. Returns as explain_read(). */
+int explain_traced(const struct maps *m, const struct pintle_trace *t, struct explain **out);
 void explain_free(struct explain *x);
 static inline void explain_freep(struct explain **x)
 {

@@ -49,6 +49,9 @@ struct cli {
 	const char *bpffs;
 	const char *pool; /* --pool; NULL: not given, as the next five */
 	const char *source, *session, *cgroup, *pod, *bytes, *class;
+	const char *rate; /* --rate; NULL: not given */
+	uint64_t slow_ns; /* --slow; 0: not given */
+	bool failed;      /* --failed */
 	bool json;
 	bool color; /* stdout takes colours */
 	bool help, version;
@@ -93,6 +96,7 @@ enum word_kind {
 #define OPTION_LIVE   0x100  /* --once and --interval */
 #define OPTION_TRIAL  0x200  /* --period, --for, --washout, --stop */
 #define OPTION_REPORT 0x2000 /* --since and --html */
+#define OPTION_TRACE  0x4000 /* --rate, --slow and --failed */
 #define OPTIONS_VERB  OPTION_BPFFS
 #define OPTIONS_NOUN  (OPTION_BPFFS | OPTION_OUTPUT)
 
@@ -138,6 +142,7 @@ struct command {
 	X(reload)                                                                                  \
 	X(explain)                                                                                 \
 	X(top)                                                                                     \
+	X(trace)                                                                                   \
 	X(check)                                                                                   \
 	X(doctor)                                                                                  \
 	X(help)                                                                                    \

@@ -33,6 +33,15 @@ const struct option_help options[] = {
 	{"stop", 0, NULL, "end the test now", OPTION_TRIAL},
 	{"since", 0, "TIME", "of the last so long (1h); 24h are kept", OPTION_REPORT},
 	{"html", 0, "FILE", "write a page with plots to this file", OPTION_REPORT},
+	{"rate", 0, "N",
+	 "at most so many connections a second, and a quarter of them at once (100)", OPTION_TRACE},
+	{"slow", 0, "TIME",
+	 "only connections with a first token that took so long, such as 2s, or that lasted so long "
+	 "without one",
+	 OPTION_TRACE},
+	{"failed", 0, NULL,
+	 "only connections that failed: refused, or ended by an error; with --slow: both kinds",
+	 OPTION_TRACE},
 	{"help", 'h', NULL, "what the program does; `pintle COMMAND --help`: what a command does",
 	 0},
 	{"version", 'V', NULL, "the version", 0},
@@ -59,6 +68,9 @@ enum {
 	OPT_STOP,
 	OPT_SINCE,
 	OPT_HTML,
+	OPT_RATE,
+	OPT_SLOW,
+	OPT_FAILED,
 	OPT_HELP,
 	OPT_VERSION,
 	OPT_FIRST = 256
@@ -84,6 +96,8 @@ static const char **option_word(struct cli *cli, int which)
 		return &cli->class;
 	case OPT_HTML:
 		return &cli->html;
+	case OPT_RATE:
+		return &cli->rate;
 	}
 	return NULL;
 }
@@ -156,6 +170,8 @@ static uint64_t *option_time(struct cli *cli, int which)
 		return &cli->washout_ns;
 	case OPT_SINCE:
 		return &cli->since_ns;
+	case OPT_SLOW:
+		return &cli->slow_ns;
 	}
 	return NULL;
 }
@@ -215,6 +231,9 @@ static int option_set(struct cli *cli, int which, const char *argument)
 	case OPT_STOP:
 		cli->stop = true;
 		return 0;
+	case OPT_FAILED:
+		cli->failed = true;
+		return 0;
 	case OPT_HELP:
 		cli->help = true;
 		return 0;
@@ -243,6 +262,10 @@ static int options_fit(struct cli *cli)
 	}
 	if (cli->wait && !(c->options & OPTION_WAIT)) {
 		log_error("%s takes no --wait", c->name);
+		return usage_error(cli);
+	}
+	if (cli->failed && !(c->options & OPTION_TRACE)) {
+		log_error("%s takes no --failed", c->name);
 		return usage_error(cli);
 	}
 	if (cli->deadline_ns && !cli->wait) {

@@ -9,34 +9,18 @@
 #include "../maps/state_explain.h"
 #include "../net/cgroup2.h"
 #include "eligible.bpf.h"
-#include "output.h"
+#include "explain.h"
 #include "tiers.bpf.h"
 #include "traits.bpf.h"
 
-#define MILLI 1000.0
-
-/* What is explained. */
-struct explanation {
-	const struct cli *cli;
-	const struct state *state;
-	const struct state_pool *pool;
-	const struct explain *x;
-	const char *client;           /* as it was given; NULL: it was not */
-	char session[STATE_KEY_SIZE]; /* ""; none */
-	bool group_known;
-	bool access_known; /* the client is named, so the pool's access can judge it */
-	bool forbidden;
-	uint32_t class_id;
-	struct state_tenant tenant; /* of the pool that is asked; kind NONE: none, or not known */
-	enum state_giver by;        /* of the class; nobody: --class was given */
-	const struct state_pool *asked; /* the pool whose frontend the client asks for */
-	uint32_t tier;                  /* enum tier: what `pool` is to it */
-	bool diverts; /* a fallback that is full would send it to the overload responder */
-};
+#define MILLI   1000.0
+#define MILLION 1000000.0
 
 /* The outcome as the hooks count it (bpf/tiers.bpf.h). */
 static uint32_t outcome_counted(const struct explanation *e, uint32_t outcome)
 {
+	if (e->made)
+		return outcome;
 	if (e->diverts && tier_spills(outcome))
 		return PINTLE_OUTCOME_DIVERTED;
 	if (outcome == PINTLE_OUTCOME_SPILLED)
@@ -82,6 +66,13 @@ static const char *name_of(const struct explanation *e, const struct pintle_ref 
 static double share_of(const struct explanation *e, uint32_t times)
 {
 	return (double)times / e->x->tries;
+}
+
+static double seconds_since(const struct explanation *e, uint64_t then)
+{
+	int64_t ns = (int64_t)(e->now_ns - then);
+
+	return (double)MAX(ns, 0) / (double)NSEC_PER_SEC;
 }
 
 #define GET(name)    GETTER(name, const struct explain_candidate *c, const struct explanation *e)
@@ -173,17 +164,23 @@ GET_COUNT(newcomers, c->passed)
 GET_COUNT(closed, c->passed)
 
 /* The signals, which the rule does not read itself: it reads what the daemon made of them. */
-#define GET_SIGNAL(name, value, there)                                                             \
+#define GET_SIGNAL(name, SYMBOL, value)                                                            \
 	GET(name)                                                                                  \
 	{                                                                                          \
-		const struct state_endpoint *p = endpoint_of(e, &c->endpoint);                     \
-		return p && (there) ? (value) : value_none();                                      \
+		const struct explain_signals *s = &c->signals;                                     \
+		bool there = s->scraped_ns && s->flags & PINTLE_SIGNAL_##SYMBOL;                   \
+		return there ? (value) : value_none();                                             \
 	}
-GET_SIGNAL(waiting, value_count((uint64_t)p->waiting), p->has_waiting)
-GET_SIGNAL(running, value_count((uint64_t)p->running), p->has_running)
-GET_SIGNAL(kv_cache, value_number(VALUE_SHARE, p->kv_cache, true), p->has_kv_cache)
-GET_SIGNAL(gpu, value_number(VALUE_SHARE, p->gpu, true), p->has_gpu)
-GET_SIGNAL(age_seconds, value_number(VALUE_SECONDS, p->age_seconds, true), p->has_age)
+GET_SIGNAL(waiting, WAITING, value_count(s->waiting))
+GET_SIGNAL(running, RUNNING, value_count(s->running))
+GET_SIGNAL(kv_cache, KV_CACHE, value_number(VALUE_SHARE, MIN(s->kv_cache / MILLION, 1.0), true))
+GET_SIGNAL(gpu, GPU, value_number(VALUE_SHARE, MIN(s->gpu / MILLION, 1.0), true))
+
+GET(age_seconds)
+{
+	return value_number(VALUE_SECONDS, seconds_since(e, c->signals.scraped_ns),
+			    c->signals.scraped_ns);
+}
 
 static const struct column columns[] = {
 	{.key = "endpoint",
@@ -279,7 +276,7 @@ static const struct column columns[] = {
 	 COLUMN(age_seconds),
 	 .help = "seconds since that page was requested; null: never"},
 };
-static const struct columns explain_columns = COLUMNS(columns);
+const struct columns explain_columns = COLUMNS(columns);
 
 /* ---- the client ------------------------------------------------------------------- */
 
@@ -510,13 +507,6 @@ static int class_take(const struct cli *cli, const struct state_pool *p,
 }
 
 /* ---- in words ------------------------------------------------------------------------ */
-
-static double seconds_since(const struct explanation *e, uint64_t then)
-{
-	int64_t ns = (int64_t)(e->state->now_ns - then);
-
-	return (double)MAX(ns, 0) / (double)NSEC_PER_SEC;
-}
 
 static bool is_certain(const struct explain *x)
 {
@@ -751,10 +741,10 @@ static double newest_age(const struct explanation *e)
 	double age = -1;
 
 	for (size_t i = 0; i < e->x->count; i++) {
-		const struct state_endpoint *p = endpoint_of(e, &e->x->candidates[i].endpoint);
+		uint64_t scraped_ns = e->x->candidates[i].signals.scraped_ns;
 
-		if (p && p->has_age && (age < 0 || p->age_seconds < age))
-			age = p->age_seconds;
+		if (scraped_ns && (age < 0 || seconds_since(e, scraped_ns) < age))
+			age = seconds_since(e, scraped_ns);
 	}
 	return age;
 }
@@ -869,7 +859,7 @@ static cJSON *candidates_json(const struct explanation *e)
 	return list;
 }
 
-static int explain_json(const struct explanation *e)
+cJSON *explain_object(const struct explanation *e)
 {
 	const struct explain *x = e->x;
 	double age = newest_age(e);
@@ -889,10 +879,9 @@ static int explain_json(const struct explanation *e)
 				      : cJSON_CreateNull());
 	cJSON_AddItemToObject(
 		o, "class_by",
-		text_or_null(
-			e->class_id < e->pool->class_count && !e->cli->class ? state_giver_name(
-										       e->by)
-									     : NULL));
+		text_or_null(e->class_id < e->pool->class_count && !e->cli->class && !e->made
+				     ? state_giver_name(e->by)
+				     : NULL));
 	cJSON_AddItemToObject(
 		o, "chosen",
 		text_or_null(x->likeliest ? name_of(e, &x->likeliest->endpoint) : NULL));
@@ -922,11 +911,11 @@ static int explain_json(const struct explanation *e)
 	cJSON_AddBoolToObject(o, "suspected", x->suspected);
 	cJSON_AddBoolToObject(o, "over_quota", x->over_quota);
 	cJSON_AddItemToObject(o, "margin", load_or_null((double)x->margin, x->has_margin));
-	cJSON_AddBoolToObject(o, "daemon_alive", e->state->daemon_alive);
+	cJSON_AddBoolToObject(o, "daemon_alive", e->made ? !x->daemonless : e->state->daemon_alive);
 	cJSON_AddItemToObject(o, "newest_age_seconds",
 			      age < 0 ? cJSON_CreateNull() : json_number(age));
 	cJSON_AddItemToObject(o, "candidates", candidates_json(e));
-	return output_json(o);
+	return o;
 }
 
 /* The keys beside `candidates`, for --help and docs/cli.md. */
@@ -1066,7 +1055,7 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 	int status = 0;
 
 	asked->family = family_of(e->pool, c);
-	asked->now_ns = monotonic_ns();
+	asked->now_ns = e->now_ns = monotonic_ns();
 	asked->tries = EXPLAIN_TRIES;
 	if (!e->cli->class)
 		asked->class_id = state_client_class(m, e->pool, c, &asked->session, asked->family,
@@ -1093,7 +1082,7 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 								? "the session is not bound"
 								: "contexts do not count there");
 	e->x = x;
-	return e->cli->json ? explain_json(e) : explain_text(e);
+	return e->cli->json ? output_json(explain_object(e)) : explain_text(e);
 }
 
 static int run_explain(struct cli *cli)
