@@ -49,14 +49,14 @@ extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *sk,
 
 #define OPTIONS_AT   20 /* behind the TCP header */
 #define HEADER_MAX   64 /* with options, and zeros behind them */
-#define NOTES        256
+#define HANDED       256
 #define STRAYS       1024
-#define NOTE_NS      20000000ULL    /* 20 ms */
+#define HANDED_NS    20000000ULL    /* 20 ms */
 #define STRAY_MIN_NS 1000000000ULL  /* 1 s */
 #define STRAY_MAX_NS 60000000000ULL /* 1 min */
 
 /* A connection that was handed over on this CPU a moment ago. */
-struct note {
+struct handed {
 	__u64 when;
 	__u32 hash;
 	__u32 left; /* segments that may be queued again */
@@ -83,9 +83,9 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, NOTES);
+	__uint(max_entries, HANDED);
 	__type(key, __u32);
-	__type(value, struct note);
+	__type(value, struct handed);
 } MAP(hand_notes);
 
 struct {
@@ -534,17 +534,17 @@ static __always_inline __u64 tuple_hash(const struct pintle_tuple *t)
 		   ((__u64)t->remote_port << 16 | t->local_port));
 }
 
-static __always_inline struct note *note_find(__u64 hash)
+static __always_inline struct handed *handed_find(__u64 hash)
 {
-	__u32 at = hash % NOTES;
+	__u32 at = hash % HANDED;
 
 	return bpf_map_lookup_elem(&hand_notes, &at);
 }
 
-static __always_inline void note_make(const struct hand *h)
+static __always_inline void handed_make(const struct hand *h)
 {
 	__u64 hash = tuple_hash(&h->s.tuple);
-	struct note *n = note_find(hash);
+	struct handed *n = handed_find(hash);
 
 	if (!n)
 		return;
@@ -558,9 +558,9 @@ static __always_inline void note_make(const struct hand *h)
 static __always_inline bool queue_again(struct __sk_buff *skb, const struct hand *h)
 {
 	__u64 hash = tuple_hash(&h->s.tuple);
-	struct note *n = note_find(hash);
+	struct handed *n = handed_find(hash);
 
-	if (!n || n->hash != hash >> 32 || !n->left || bpf_ktime_get_ns() - n->when > NOTE_NS)
+	if (!n || n->hash != hash >> 32 || !n->left || bpf_ktime_get_ns() - n->when > HANDED_NS)
 		return false;
 	n->left--;
 	return !bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
@@ -656,7 +656,7 @@ __noinline int place(struct __sk_buff *skb, struct hand *h)
 		return answer_reset(skb, h);
 	}
 	hand_count(h, how);
-	note_make(h);
+	handed_make(h);
 	return TC_ACT_UNSPEC;
 }
 
