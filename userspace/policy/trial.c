@@ -122,11 +122,11 @@ static struct trial_figure figure_of(uint32_t id, const struct sums *s)
 /* The figure in a block: of a time its logarithm. False: the block has too little for it. */
 static bool value_of(const struct pintle_measure *b, uint32_t id, double *out)
 {
-	const uint32_t times[] = {
+	const uint32_t times[TRIAL_FIGURE_COUNT] = {
 		[TRIAL_MEAN] = b->mean_us, [TRIAL_P50] = b->p50_us, [TRIAL_P95] = b->p95_us};
-	const uint64_t shares[] = {[TRIAL_FAILED] = b->sums.failed,
-				   [TRIAL_TOLD_NO] = b->sums.told_no,
-				   [TRIAL_KEPT] = b->sums.kept};
+	const uint64_t shares[TRIAL_FIGURE_COUNT] = {[TRIAL_FAILED] = b->sums.failed,
+						     [TRIAL_TOLD_NO] = b->sums.told_no,
+						     [TRIAL_KEPT] = b->sums.kept};
 
 	if (figures[id].share) {
 		if (b->sums.decisions < TRIAL_LEAST_ANSWERS)
