@@ -149,7 +149,7 @@ def test_ends_early(node, hook):
 @case(san=False, timeout=150)
 def test_finds_what_is_true(node):
     """One of three simulated servers is slow, and the rule avoids it: that is what the test finds."""
-    node.popen([BUILD / "pintle-sim", "--count", "3", "--profile", "tiny", "--speed", "0.1", "--slow", "0:5"], log="sim.log")
+    node.popen([BUILD / "pintle-sim", "--count", "3", "--profile", "tiny", "--speed", "0.1", "--slow", "0:20"], log="sim.log")
     endpoints = [{"name": f"s{i}", "listen": f"127.0.0.1:{8001 + i}"} for i in range(3)]
     node.daemon(node.config(node.pool(endpoints, "own", stickiness={"key": "none"})))
     wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"}, 20, "the servers")
