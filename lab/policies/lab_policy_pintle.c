@@ -772,7 +772,7 @@ const struct lab_policy lab_policy_pintle = {
 				 "a refused client comes again after so many s, or up to twice"},
 			[FOLLOW] = {"follow", 1, 0, 1, "0: requests are not followed"},
 			[DECIDE] = {"decide", 0, 0, 1,
-				    "0 by connection, 1 by request: the lab's; no hook has it yet",
+				    "0 by connection, 1 by its prompt: the lab's; no hook has it yet",
 				    "connection request"},
 			[PREFIX] = {"prefix", 1.5, 0, 1000,
 				    "weights.prefix, of decide=request: of a missing prompt"},
