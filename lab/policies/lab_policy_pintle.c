@@ -771,9 +771,10 @@ const struct lab_policy lab_policy_pintle = {
 				{"retryAfter", 2, 0.001, 3600,
 				 "a refused client comes again after so many s, or up to twice"},
 			[FOLLOW] = {"follow", 1, 0, 1, "0: requests are not followed"},
-			[DECIDE] = {"decide", 0, 0, 1,
-				    "0 by connection, 1 by its prompt: the lab's; no hook has it yet",
-				    "connection request"},
+			[DECIDE] =
+				{"decide", 0, 0, 1,
+				 "0 by connection, 1 by its prompt: the lab's; no hook has it yet",
+				 "connection request"},
 			[PREFIX] = {"prefix", 1.5, 0, 1000,
 				    "weights.prefix, of decide=request: of a missing prompt"},
 			[VISIBLE] = {"visible", 7200, 0, 65536,

@@ -258,8 +258,7 @@ static int show_json(const struct test *t)
 	cJSON_AddStringToObject(o, "since", wall_rfc3339(trial->since_ns, when));
 	cJSON_AddStringToObject(o, "until",
 				wall_rfc3339(t->result.ended_ns ?: trial->until_ns, when));
-	cJSON_AddItemToObject(o, "ended",
-			      ended ? cJSON_CreateString(ended) : cJSON_CreateNull());
+	cJSON_AddItemToObject(o, "ended", ended ? cJSON_CreateString(ended) : cJSON_CreateNull());
 	cJSON_AddItemToObject(o, "period_seconds", json_number(seconds(trial->period_ns)));
 	cJSON_AddItemToObject(o, "washout_seconds", json_number(seconds(trial->washout_ns)));
 	cJSON_AddItemToObject(o, "block",
@@ -288,8 +287,7 @@ static void print_state(const struct test *t)
 	putchar('\n');
 	if (!t->p->trial_runs)
 		printf("  now       over (%s); mode %s\n",
-		       end_name(t) ?: "pintled awaits the last answers",
-		       mode_name(t->p->mode));
+		       end_name(t) ?: "pintled awaits the last answers", mode_name(t->p->mode));
 	else if (t->p->daemonless)
 		printf("  now       pintled is away, so mode %s holds\n", mode_name(t->p->mode));
 	else if (number != TRIAL_NO_BLOCK)
