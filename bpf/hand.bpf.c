@@ -409,7 +409,8 @@ static __always_inline struct bpf_sock *socket_look(struct __sk_buff *skb, const
 	return bpf_skc_lookup_tcp(skb, &k, sizeof(k.ipv6), BPF_F_CURRENT_NETNS, 0);
 }
 
-#define STATE_LISTEN 10
+#define STATE_LISTEN       10
+#define STATE_NEW_SYN_RECV 12
 
 /* Whether the segment belongs to a connection that the kernel knows: one in its handshake, and one
  * in TIME-WAIT, are such, too. */
@@ -742,14 +743,23 @@ static __always_inline bool secret_read(struct hand *h)
 	return true;
 }
 
+/* What a bridge's port has handed over comes by the bridge once more. The socket may also be that
+ * of the sender: a pod's packets keep it until they have left their veth. */
+static __always_inline bool was_handed_over(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	return sk && sk->state == STATE_NEW_SYN_RECV;
+}
+
 static __always_inline int hand_segment(struct __sk_buff *skb, __u32 below_ip)
 {
 	struct hand h = {};
 	struct pintle_pool *pool;
 
-	/* A bridge's port sees frames for other machines, too. What it has handed over comes by the
-	 * bridge once more. */
-	if (skb->pkt_type != PACKET_HOST || skb->sk || segment_read(skb, below_ip, &h.s))
+	/* A bridge's port sees frames for other machines, too. */
+	if (skb->pkt_type != PACKET_HOST || was_handed_over(skb) ||
+	    segment_read(skb, below_ip, &h.s))
 		return TC_ACT_UNSPEC;
 	frontend_of(&h.s.tuple, PINTLE_HOOK_LOOKUP, &h.pool);
 	pool = pool_find(h.pool.id, h.pool.generation);
