@@ -59,7 +59,9 @@ extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *sk,
 struct handed {
 	__u64 when;
 	__u32 hash;
-	__u32 left; /* segments that may be queued again */
+	__u32 left;     /* segments that may be queued again */
+	__u32 sequence; /* of the segment that was handed over with it */
+	__u32 zero;
 };
 
 /* A segment of no connection that came before. */
@@ -409,8 +411,7 @@ static __always_inline struct bpf_sock *socket_look(struct __sk_buff *skb, const
 	return bpf_skc_lookup_tcp(skb, &k, sizeof(k.ipv6), BPF_F_CURRENT_NETNS, 0);
 }
 
-#define STATE_LISTEN       10
-#define STATE_NEW_SYN_RECV 12
+#define STATE_LISTEN 10
 
 /* Whether the segment belongs to a connection that the kernel knows: one in its handshake, and one
  * in TIME-WAIT, are such, too. */
@@ -535,7 +536,7 @@ static __always_inline __u64 tuple_hash(const struct pintle_tuple *t)
 		   ((__u64)t->remote_port << 16 | t->local_port));
 }
 
-static __always_inline struct handed *handed_find(__u64 hash)
+static __always_inline struct handed *handed_at(__u64 hash)
 {
 	__u32 at = hash % HANDED;
 
@@ -545,23 +546,41 @@ static __always_inline struct handed *handed_find(__u64 hash)
 static __always_inline void handed_make(const struct hand *h)
 {
 	__u64 hash = tuple_hash(&h->s.tuple);
-	struct handed *n = handed_find(hash);
+	struct handed *n = handed_at(hash);
 
 	if (!n)
 		return;
 	n->when = bpf_ktime_get_ns();
 	n->hash = hash >> 32;
 	n->left = 64;
+	n->sequence = h->s.sequence;
+}
+
+/* The connection's entry if it was handed over a moment ago. */
+static __always_inline struct handed *handed_find(const struct hand *h)
+{
+	__u64 hash = tuple_hash(&h->s.tuple);
+	struct handed *n = handed_at(hash);
+
+	return n && n->hash == hash >> 32 && bpf_ktime_get_ns() - n->when < HANDED_NS ? n : NULL;
+}
+
+/* Whether this very segment was handed over a moment ago. A bridge takes the socket off what its
+ * port has handed over, so it has to be handed over once more. */
+static __always_inline bool handed_before(const struct hand *h)
+{
+	struct handed *n = handed_find(h);
+
+	return n && n->sequence == h->s.sequence;
 }
 
 /* TC sees all packets of a batch before TCP sees the first. So segments right behind the one that
  * was handed over find no socket yet: they are queued again, behind it. */
 static __always_inline bool queue_again(struct __sk_buff *skb, const struct hand *h)
 {
-	__u64 hash = tuple_hash(&h->s.tuple);
-	struct handed *n = handed_find(hash);
+	struct handed *n = handed_find(h);
 
-	if (!n || n->hash != hash >> 32 || !n->left || bpf_ktime_get_ns() - n->when > HANDED_NS)
+	if (!n || !n->left || n->sequence == h->s.sequence)
 		return false;
 	n->left--;
 	return !bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
@@ -656,7 +675,8 @@ __noinline int place(struct __sk_buff *skb, struct hand *h)
 		checksum_read(h);
 		return answer_reset(skb, h);
 	}
-	hand_count(h, how);
+	if (!handed_before(h))
+		hand_count(h, how);
 	handed_make(h);
 	return TC_ACT_UNSPEC;
 }
@@ -743,23 +763,13 @@ static __always_inline bool secret_read(struct hand *h)
 	return true;
 }
 
-/* What a bridge's port has handed over comes by the bridge once more. The socket may also be that
- * of the sender: a pod's packets keep it until they have left their veth. */
-static __always_inline bool was_handed_over(struct __sk_buff *skb)
-{
-	struct bpf_sock *sk = skb->sk;
-
-	return sk && sk->state == STATE_NEW_SYN_RECV;
-}
-
 static __always_inline int hand_segment(struct __sk_buff *skb, __u32 below_ip)
 {
 	struct hand h = {};
 	struct pintle_pool *pool;
 
 	/* A bridge's port sees frames for other machines, too. */
-	if (skb->pkt_type != PACKET_HOST || was_handed_over(skb) ||
-	    segment_read(skb, below_ip, &h.s))
+	if (skb->pkt_type != PACKET_HOST || segment_read(skb, below_ip, &h.s))
 		return TC_ACT_UNSPEC;
 	frontend_of(&h.s.tuple, PINTLE_HOOK_LOOKUP, &h.pool);
 	pool = pool_find(h.pool.id, h.pool.generation);
