@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dns.h"
 
+/* c-ares 1.34 deprecates ares_set_socket_functions() for one that 1.18 (Debian 12) does not have.
+ */
+#define CARES_NO_DEPRECATED
 #include <ares.h>
 #include <assert.h>
 #include <arpa/inet.h>
