@@ -1165,8 +1165,8 @@ struct pintle_evidence {
  *   - at the connect hook, the cookie of its network namespace. All namespaces that belong to user
  *     namespaces are one client (PINTLE_CLIENT_APART), since any user can make some;
  *   - at the lookup hook, the first 48 bits of an IPv6 address, or the first 16 of an IPv4 address
- *     with PINTLE_CLIENT_V4: a network. Where sessions are not addresses (key `destination`), 64
- *     or 32 bits: a host. All of 127/8 is one client. */
+ *     with PINTLE_CLIENT_V4: a network. Where sessions are not addresses (key `destination`, or
+ *     named by requests), 64 or 32 bits: a host. All of 127/8 is one client. */
 #define PINTLE_CLIENT_V4    (1ULL << 48)
 #define PINTLE_CLIENT_APART (2ULL << 48)
 /* pintled itself, as `failed_by` in struct pintle_health. */

@@ -2,6 +2,8 @@
 """decide: request: the first request of a connection says its session, and then the connection is
 handed to the server that the rule chooses."""
 import hashlib
+import ipaddress
+import json
 import os
 import socket
 import struct
@@ -127,6 +129,21 @@ def test_other_clients_sessions(node, shared):
     for client in (1, 2):
         ask(node, {"X-Session-Id": "a"}, source(client, remote=True))
     assert len(sessions(node)) == (1 if shared else 2)
+
+
+def test_sessions_count_for_their_host(node):
+    """All sessions that a client names count for its own address, so that it drives out its own."""
+    node.add_client()
+    node.steer(node.servers(2), **HANDED)
+    for client, count in ((1, 5), (2, 3)):
+        for i in range(count):
+            ask(node, {"X-Session-Id": str(i)}, source(client, remote=True))
+    pin = next(node.bpffs.rglob("shares"))
+    rows = json.loads(node.run("bpftool", "-j", "map", "dump", "pinned", pin).stdout)
+    counts = {row["formatted"]["key"]: row["formatted"]["value"] for row in rows}
+    v4 = 1 << 48  # PINTLE_CLIENT_V4
+    hosts = {v4 | int(ipaddress.ip_address(source(client, remote=True))): count for client, count in ((1, 5), (2, 3))}
+    assert counts == hosts, (counts, hosts)
 
 
 def test_a_session_can_be_unbound(node):
