@@ -404,3 +404,31 @@ def test_slow_start(node, hook):
     assert [c.ask() for c in more].count("s1") >= 2
     for c in held + more:
         c.close()
+
+
+@case(each=tuple(HOOKS))
+def test_weights_change_under_load(node, hook):
+    """Weights and slow start come, change and go while clients connect: none of them fails."""
+    world = HOOKS[hook](node)
+    servers = world.servers(2)
+    turns = [((1, 1), "0s"), ((3, 1), "0s"), ((1, 8), "1h"), ((2, 2), "1h")]
+    world.start(weighed(world, servers, turns[0][0]))
+    with world.load() as load:
+        for i in range(12):
+            weights, slow = turns[i % 4]
+            world.reload(weighed(world, servers, weights, slowStart=slow))
+            name = f"pool/s{i % 2}"
+            world.pintle("drain", name)
+            if slow != "0s":
+                wait_for(lambda i=i, w=weights: endpoint(world, f"s{i % 2}")["weight"] < w[i % 2])
+            load.go_on(10)
+            world.pintle("undrain", name)
+            load.go_on(10)
+            world.pintle("set", "pool", "slowStart=0s")
+            wait_for(lambda w=weights: tuple(e["weight"] for e in world.cli("endpoints")) == w)
+            load.go_on(10)
+            world.pintle("reset", "pool")
+    assert not load.failures, load.failures
+    wait_for(lambda: {e["in_flight"] + e["pending"] for e in world.cli("endpoints")} == {0})
+    assert world.daemon.metric("pintle_in_flight_drift_total") == 0
+    assert all(e["opened"] for e in world.cli("endpoints"))
