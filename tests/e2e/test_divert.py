@@ -18,6 +18,7 @@ from harness import case
 from kernel import BUILD, SAN, inside, wait_for
 from packages import library
 from pods import SERVICE, Cluster
+from test_audit import Trail
 from test_classes import BATCH, classes, empty, fill, hint, is_refused
 from test_connect import BOTH
 from test_connect_keys import CLASS, LEVEL
@@ -526,3 +527,25 @@ def test_full_fallback_diverts(node, hook):
     assert rollout.decisions(world, "own") == {"spilled": 1, "diverted": 1}, rollout.decisions(world, "own")
     empty(*near)
     assert world.ask() == "s1"
+
+
+@case(each=HOOKS)
+def test_in_the_audit(node, hook):
+    """The audit has whom the responder answers, and whom a class refuses."""
+    world, trail = World(node, hook), Trail(node.dir / "audit.jsonl")
+    audited = {"audit": {"file": str(trail.path)}, "overload": {"listen": world.own}}
+    rules = [{"source": source(7)}] if hook == "lookup" else []
+    world.configure(audited)
+    wait_for(trail.path.exists)
+    assert world.ask().status == 429
+    world.configure(audited, **classes(*rules, admission="refuse"))
+    wait_for(lambda: [c["admission"] for c in world.pools.cli("pools")[0]["classes"]][1] == "refuse")
+    assert world.is_refused()
+    lines = wait_for(lambda: len(trail.lines()) == 2 and trail.lines())
+    told = [(r["event"], r["hook"], r["pool"], r["class"], r["endpoint"], r["outcome"], r["lost"]) for r in lines]
+    assert told == [("decided", hook, "pool", "batch", None, outcome, 0) for outcome in ("diverted", "refused")], lines
+    if hook == "connect":
+        own, = (line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+        assert {r["client_cgroup"] for r in lines} == {own}, lines
+    else:
+        assert {r["client"].rsplit(":", 1)[0] for r in lines} == {source(7)}, lines
