@@ -2,12 +2,14 @@
 """The classifier in the running system: sessions get classes by what they do, in both hooks."""
 import collections
 import json
+import signal
 import subprocess
 import time
 
 from clients import FRONTEND, source
 from harness import case
 from kernel import BUILD, wait_for
+from packages import need
 from pods import SERVICE
 from test_classes import fill, is_refused, world
 from test_connect import BOTH
@@ -232,6 +234,25 @@ def test_a_flood_of_sessions(node):
     after = node.cli("sessions", victim)[0]
     assert after["class"] == before["class"] and after["class_seconds"] > before["class_seconds"]
     assert daemon.metric("pintle_evidence_lost_total") == 0
+
+
+@case(san=False)
+def test_a_full_ring(node):
+    """Evidence that finds the ring full, because pintled does not run for a while, is lost and counted. No connection
+    notices, and sessions are judged again afterwards."""
+    daemon = node.steer(node.servers(2), classes="auto")
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        for _ in range(30):
+            out = node.run(need("wrk"), "-t1", "-c8", "-d1s", "-H", "Connection: close", f"http://{FRONTEND['v4']}/").stdout
+            assert "Socket errors" not in out and "Non-2xx" not in out, out
+            if sum(e["opened"] for e in node.cli("endpoints")) > 8000:
+                break
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+    hurry(lambda: node.ask(FRONTEND["v4"], source(7)), lambda: source(7) in classes_of(node))
+    assert daemon.metric("pintle_evidence_lost_total") > 0, daemon.metric("pintle_classified_requests_total", pool="pool")
+    wait_for(lambda: not any(node.in_flight().values()))
 
 
 def test_off(node):
