@@ -318,8 +318,9 @@ def test_cli(node):
     fill(*servers)
     pool, = cluster.cli("pools")
     assert pool["classes"] == [
-        {"name": "interactive", "priority": 0, "limit": None, "admission": "proceed", **NO_SHARES},
-        {"name": "batch", "priority": -1, "limit": 3, "admission": "refuse", **NO_SHARES}], pool
+        {"name": "interactive", "priority": 0, "limit": None, "admission": "proceed", "in_flight": 0,
+         **NO_SHARES},
+        {"name": "batch", "priority": -1, "limit": 3, "admission": "refuse", "in_flight": 0, **NO_SHARES}], pool
     told = cluster.cli("explain", "pool", "--class", "batch")
     assert told["outcome"] == "refused" and told["chosen"] is None and told["limit"] == 3, told
     assert "each endpoint is full for its class" in cluster.pintle("explain", "pool", "--class", "batch").stdout
