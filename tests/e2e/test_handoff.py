@@ -99,7 +99,7 @@ def test_what_names_a_session(node):
     """The first key of the list that the request has; its whole value, without blanks around it."""
     node.add_client()
     node.steer(node.servers(2), decide="request",
-               stickiness={"key": "header/x-session-id, cookie/sid, authorization, source/32"})
+               stickiness={"key": ["header/x-session-id", "cookie/sid", "authorization", "source/32"]})
     same = [
         ({"X-Session-Id": "a"}, {"x-session-id": "  a\t", "Authorization": "other"}),
         ({"Cookie": "sid=a"}, {"Cookie": "x=sid=b; sid=a; y=c", "Authorization": "other"}),

@@ -579,6 +579,15 @@ static const struct refusal refusals[] = {
 	 "7:21: stickiness.key is \"source/\", which has no prefix length where one should be; " KEY
 	 "7:37: stickiness.group is \"source/24/64/1\", which has no prefix length where one should be; " GROUP},
 
+	{"session keys that are no words", POOL "  stickiness: {key: [source, {a: b}]}\n",
+	 "7:30: stickiness.key has a place without a word; write one word in each\n"},
+	{"a session key with a comma in a list",
+	 POOL "  stickiness: {key: [\"authorization,source\"]}\n",
+	 "7:22: stickiness.key has a place without a word; write one word in each\n"},
+	{"an empty list of session keys", POOL "  stickiness: {key: []}\n",
+	 "7:21: stickiness.key is \"\", which is not known; " KEY},
+	{"a session key that is a mapping", POOL "  stickiness: {key: {a: b}}\n",
+	 "7:21: stickiness.key is a mapping; " KEY},
 	{"a session key misspelt", POOL "  stickiness: {key: destinaton}\n",
 	 "7:21: stickiness.key is \"destinaton\", which is not known; did you mean destination?\n"},
 	{"session keys that only connect() shows", POOL "  stickiness: {key: mark, group: hint}\n",

@@ -393,8 +393,8 @@ static const struct yaml_key config_keys[] = {
 		 "24 bits (IPv4) or 64 bits (IPv6); an omitted length is 32 or 64. If clients "
 		 "share a /64, as the pods of a node do, or a gateway has many addresses in one "
 		 "/64, write `source/32/128`. With `decide: request`, up to four of `header/NAME`, "
-		 "`cookie/NAME` and `authorization` before it, with commas between: the first that "
-		 "the request has makes the session."},
+		 "`cookie/NAME` and `authorization` before it, with commas between or as a "
+		 "list: the first that the request has makes the session."},
 	{"pools[].stickiness.group", &config_session, .set = SET_BY_DAEMON, .preset = "none",
 	 POOL(stickiness.group_kind),
 	 .help = "What makes a group, written like `key`. The sessions of a group share a home: "

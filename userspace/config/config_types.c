@@ -640,7 +640,34 @@ static void session_key_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE
 		 ", up to four of header/NAME, cookie/NAME and authorization before it");
 }
 
-const struct yaml_type config_session_key = {.wants = session_key_wants, .read = read_session_key};
+/* The same as a list of YAML. */
+static void read_session_keys(struct yaml_report *r, const struct yaml_key *k,
+			      const struct yaml_node *n, void *base)
+{
+	char text[YAML_WANTS_SIZE] = "", wants[YAML_WANTS_SIZE];
+	struct yaml_node written = *n;
+
+	for (const struct yaml_node *one = n->first; n->kind == YAML_LIST && one; one = one->next) {
+		if (one->kind != YAML_SCALAR || !one->length || strlen(one->text) != one->length ||
+		    strchr(one->text, ',')) {
+			yaml_report_error(r, one->line, one->column,
+					  "%s has a place without a word; write one word in each",
+					  yaml_key_label(k));
+			return;
+		}
+		text_list_add(text, sizeof(text), one->text);
+	}
+	if (n->kind == YAML_LIST)
+		written = (struct yaml_node){
+			.line = n->line, .column = n->column, .text = text, .length = strlen(text)};
+	if (written.kind == YAML_SCALAR)
+		yaml_value_read(r, k, &written, (char *)base + k->offset);
+	else
+		yaml_report_kind(r, n, yaml_key_label(k), yaml_key_wants(NULL, k, wants));
+}
+
+const struct yaml_type config_session_key = {
+	.wants = session_key_wants, .read = read_session_key, .read_node = read_session_keys};
 
 /* ---- maxExtraLoad ---------------------------------------------------------- */
 
