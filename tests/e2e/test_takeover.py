@@ -33,7 +33,8 @@ class Upgrade:
         lookup = node.pool(local, "lookup", stickiness={"ttl": "300s", "group": "source"}, requests="one-per-connection")
         connect = self.cluster.pool(pods[:3], "connect", stickiness={"key": "client"})
         hinted = self.cluster.pool(pods[3:], "hinted", to=HINTED, stickiness={"key": "hint"})
-        self.config = self.cluster.config(lookup, connect, hinted)
+        # The former layout knows no metricsDetail.
+        self.config = self.cluster.config(lookup, connect, hinted, metricsDetail=None)
 
     def start_former(self):
         self.daemon = self.cluster.daemon(self.config, binary=FORMER / "pintled")
