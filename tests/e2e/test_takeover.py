@@ -161,7 +161,8 @@ def test_killed_after_each_step(node, when):
                 go_on(10)
                 up.start()
                 go_on(10)
-                assert up.answers() == answers, point
+                now = up.answers()
+                assert now == answers, (point, now)
                 assert [c.ask() for c, _ in held] == [name for _, name in held], point
             up.taken_over(5)
         up.daemon.stop()
