@@ -155,6 +155,8 @@ def test_the_history_outlives_the_daemon(node, hook):
         return sum(found)
 
     wait_for(lambda: {e["state"] for e in owner.cli("endpoints")} == {"ready"})
+    pin = next(owner.bpffs.rglob("history"))
+    wait_for(lambda: node.run("bpftool", "-j", "map", "dump", "pinned", pin).stdout.strip() != "[]", what="the first look")
     for _ in range(5):
         ask()
     owner.pintle("mode", "pool", "baseline")
