@@ -34,7 +34,7 @@ class Site:
             servers, self.client = machine.pod("servers"), machine.pod("client")
         self.server = getattr(servers, "v4", "127.0.0.1")
         self.serve(servers, PORTS[0], len(PORTS))
-        self.daemon = binary and machine.daemon(machine.config(*self.pools(hooks)), binary=binary)
+        self.daemon = binary and machine.daemon(machine.config(*self.pools(hooks), metricsDetail=None), binary=binary)
         if self.daemon:
             wait_for(lambda: self.daemon.metric("pintle_pool_ready_endpoints", pool="pool") == len(PORTS), 60,
                      "all endpoints to be ready")
