@@ -233,7 +233,7 @@ __weak __noinline int trace_begin(const struct pintle_ref *asked, __u64 now)
 	return followers ? note_take(followers) : 0;
 }
 
-/* What the rule is about to look at: a pool's members, for this session. */
+/* What the rule is about to look at: a pool's members, for the connection's session. */
 __weak __noinline int note_pool(__u32 note, const struct pintle_affinity_key *of, __u64 now,
 				__u32 would)
 {

@@ -127,7 +127,8 @@ def steps(node, up):
     return library, log.read_text()
 
 
-@case(timeout=300, san=False, each=("staging", "moving", "removing"))
+# Alone: a server without processor time would look stopped, and its sessions would leave it.
+@case(timeout=300, san=False, alone=True, each=("staging", "moving", "removing"))
 def test_killed_after_each_step(node, when):
     """Killed right after any step, the next start begins again or goes on, and nothing is lost."""
     up = Upgrade(node)
