@@ -22,6 +22,11 @@ struct value value_text(const char *text)
 	return v;
 }
 
+struct value value_text_or_none(const char *text)
+{
+	return text && text[0] ? value_text(text) : value_none();
+}
+
 struct value value_count(uint64_t n)
 {
 	return (struct value){.kind = VALUE_COUNT, .count = n};

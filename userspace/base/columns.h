@@ -41,6 +41,8 @@ struct value {
 
 struct value value_none(void);
 struct value value_text(const char *text);
+/** None for NULL and "". */
+struct value value_text_or_none(const char *text);
 struct value value_count(uint64_t n);
 /** A number, share or age; none when `there` is false or `n` is not finite. */
 struct value value_number(enum value_kind kind, double n, bool there);

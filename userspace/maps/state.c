@@ -119,10 +119,14 @@ static int sums_read(const struct maps *m, enum map_id map, uint32_t at, uint32_
 	return 0;
 }
 
+int state_decisions(const struct maps *m, uint32_t pool, uint64_t *sums, uint64_t *total)
+{
+	return sums_read(m, MAP_stats, PINTLE_STAT(pool, 0), PINTLE_OUTCOME_COUNT, sums, total);
+}
+
 static int counts_read(const struct maps *m, struct state_pool *p)
 {
-	int err = sums_read(m, MAP_stats, PINTLE_STAT(p->id, 0), PINTLE_OUTCOME_COUNT, p->decisions,
-			    &p->decisions_total);
+	int err = state_decisions(m, p->id, p->decisions, &p->decisions_total);
 
 	if (!err)
 		err = sums_read(m, MAP_shadow_stats, PINTLE_STAT(p->id, 0), PINTLE_OUTCOME_COUNT,
@@ -177,6 +181,15 @@ const struct state_pool *state_pool_find(const struct state *s, const struct pin
 	for (size_t i = 0; ref->generation && i < s->pool_count; i++)
 		if (s->pools[i].id == ref->id && s->pools[i].generation == ref->generation)
 			return &s->pools[i];
+	return NULL;
+}
+
+const struct state_endpoint *state_endpoint_find(const struct state *s,
+						 const struct pintle_ref *ref)
+{
+	for (size_t i = 0; ref->generation && i < s->endpoint_count; i++)
+		if (s->endpoints[i].id == ref->id && s->endpoints[i].generation == ref->generation)
+			return &s->endpoints[i];
 	return NULL;
 }
 

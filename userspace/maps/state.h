@@ -277,11 +277,18 @@ static inline void state_freep(struct state **s)
 bool state_trial_result(const struct maps *m, const struct state_pool *p,
 			struct pintle_trial_result *out);
 
+/** Adds the pool's decisions by outcome to `sums` (PINTLE_OUTCOME_COUNT of them), and all of them
+ * to *total. Returns 0 or -errno. */
+int state_decisions(const struct maps *m, uint32_t pool, uint64_t *sums, uint64_t *total);
+
 /** The mode that holds, of a pool with this one by its configuration, while a daemon runs. */
 uint32_t state_mode_now(const struct maps *m, const struct pintle_ref *pool, uint32_t configured);
 
 /** The pool, or NULL if it is gone. */
 const struct state_pool *state_pool_find(const struct state *s, const struct pintle_ref *ref);
+/** The endpoint, or NULL if it is gone. */
+const struct state_endpoint *state_endpoint_find(const struct state *s,
+						 const struct pintle_ref *ref);
 
 #define STATE_POD_SIZE 320 /* "NAMESPACE/NAME" */
 

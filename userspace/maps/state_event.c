@@ -106,13 +106,28 @@ void event_clients_find(const struct maps *m, const struct event_clients *c, str
 #define GET(name)    GETTER(name, const struct event_row *r, const void *arg)
 #define COLUMN(name) .get = get_##name
 
-static struct value value_address(const uint8_t *address, uint16_t port)
+struct value event_address(const uint8_t address[16], uint16_t port)
 {
 	char text[ADDR_TEXT_SIZE];
 	struct addr ip;
 
 	memcpy(ip.bytes, address, sizeof(ip.bytes));
 	return value_text(addr_format(&ip, port, text));
+}
+
+struct value event_pod(const struct state_pod *pod)
+{
+	char text[STATE_POD_SIZE];
+
+	if (!pod)
+		return value_none();
+	snprintf(text, sizeof(text), "%s/%s", pod->space_name, pod->name);
+	return value_text(text);
+}
+
+const char *event_error(uint32_t error)
+{
+	return error && error < 4096 ? strerror((int)error) : NULL;
 }
 
 GET(time)
@@ -132,19 +147,14 @@ GET(event)
 	return value_text(event_type_name(r->e->type));
 }
 
-static struct value text_or_none(const char *text)
-{
-	return text && text[0] ? value_text(text) : value_none();
-}
-
 GET(pool)
 {
-	return text_or_none(r->pool);
+	return value_text_or_none(r->pool);
 }
 
 GET(endpoint)
 {
-	return text_or_none(r->endpoint);
+	return value_text_or_none(r->endpoint);
 }
 
 GET(hook)
@@ -155,7 +165,7 @@ GET(hook)
 
 GET(failure)
 {
-	return text_or_none(event_failure(r->e));
+	return value_text_or_none(event_failure(r->e));
 }
 
 GET(outcome)
@@ -169,35 +179,31 @@ GET(outcome)
 GET(class)
 {
 	/* Whoever is not let in is of no class. */
-	return r->e->outcome == PINTLE_OUTCOME_FORBIDDEN ? value_none() : text_or_none(r->class);
+	return r->e->outcome == PINTLE_OUTCOME_FORBIDDEN ? value_none()
+							 : value_text_or_none(r->class);
 }
 
 GET(client)
 {
 	return event_is_of_connection(r->e)
-		       ? value_address(r->e->tuple.remote, r->e->tuple.remote_port)
+		       ? event_address(r->e->tuple.remote, r->e->tuple.remote_port)
 		       : value_none();
 }
 
 GET(client_pod)
 {
-	char text[STATE_POD_SIZE];
-
-	if (!r->pod)
-		return value_none();
-	snprintf(text, sizeof(text), "%s/%s", r->pod->space_name, r->pod->name);
-	return value_text(text);
+	return event_pod(r->pod);
 }
 
 GET(client_cgroup)
 {
-	return text_or_none(r->cgroup);
+	return value_text_or_none(r->cgroup);
 }
 
 GET(frontend)
 {
 	return event_is_of_connection(r->e)
-		       ? value_address(r->e->tuple.local, r->e->tuple.local_port)
+		       ? event_address(r->e->tuple.local, r->e->tuple.local_port)
 		       : value_none();
 }
 
@@ -224,8 +230,7 @@ GET(srtt_us)
 
 GET(error)
 {
-	return r->e->error && r->e->error < 4096 ? value_text(strerror((int)r->e->error))
-						 : value_none();
+	return value_text_or_none(event_error(r->e->error));
 }
 
 GET(lost)

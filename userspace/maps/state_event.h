@@ -26,6 +26,13 @@ bool event_is_closed(const struct pintle_event *e);
 /** How the endpoint failed its client; NULL: it did not. */
 const char *event_failure(const struct pintle_event *e);
 
+/** What ended a connection, by its errno; NULL: it ended in order, or that is no errno. */
+const char *event_error(uint32_t error);
+/** An address and port as a column shows them. */
+struct value event_address(const uint8_t address[16], uint16_t port);
+/** The pod's namespace and name; NULL: none. */
+struct value event_pod(const struct state_pod *pod);
+
 /* What is known of the clients of events; all zeros: nothing. */
 struct event_clients {
 	struct state_pod *pods;

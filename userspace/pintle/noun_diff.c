@@ -19,15 +19,10 @@ struct difference {
 #define GET(name)    GETTER(name, const struct difference *d, const void *arg)
 #define COLUMN(name) .get = get_##name
 
-static struct value text_or_none(const char *text)
-{
-	return text && text[0] ? value_text(text) : value_none();
-}
-
 #define GET_TEXT(name)                                                                             \
 	GET(name)                                                                                  \
 	{                                                                                          \
-		return text_or_none(d->name);                                                      \
+		return value_text_or_none(d->name);                                                \
 	}
 
 GET_TEXT(pool)

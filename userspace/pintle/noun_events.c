@@ -9,69 +9,41 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
-#include <signal.h>
 #include <sys/file.h>
 
 #include "../base/log.h"
 #include "../maps/names.h"
-#include "../maps/state_event.h"
-#include "output.h"
+#include "following.h"
 
-#define LEASE_NS  (3 * NSEC_PER_SEC)
-#define RENEW_NS  NSEC_PER_SEC
-#define TICK_MSEC 200 /* the follower ends at most so long after a signal */
+#define LEASE_NS (3 * NSEC_PER_SEC)
 
 struct follower {
-	const struct cli *cli;
-	struct maps *m;
-	struct state *s;              /* renewed with the lease, for names */
-	struct event_clients clients; /* likewise */
+	struct following all;
 	const char *pool_name;
 	uint64_t since_ns; /* records before this were left by an earlier follower */
 	uint64_t renewed_ns;
-	bool broken; /* stdout takes no more */
 };
 
-static volatile sig_atomic_t stopping;
-
-static void stop(int signal_number)
-{
-	(void)signal_number;
-	stopping = 1;
-}
-
 /* ---- one event ------------------------------------------------------------------- */
-
-static const struct state_pool *pool_of(const struct follower *f, const struct pintle_event *e)
-{
-	for (size_t i = 0; i < f->s->pool_count; i++)
-		if (f->s->pools[i].id == e->pool && f->s->pools[i].generation == e->pool_generation)
-			return &f->s->pools[i];
-	return NULL;
-}
 
 static const struct state_endpoint *endpoint_of(const struct follower *f,
 						const struct pintle_event *e)
 {
-	for (size_t i = 0; i < f->s->endpoint_count; i++)
-		if (f->s->endpoints[i].id == e->endpoint &&
-		    f->s->endpoints[i].generation == e->generation)
-			return &f->s->endpoints[i];
-	return NULL;
+	return state_endpoint_find(f->all.s, &(struct pintle_ref){e->endpoint, e->generation});
 }
 
 static struct event_row event_row_of(const struct follower *f, const struct pintle_event *e)
 {
 	const struct state_endpoint *endpoint = endpoint_of(f, e);
-	const struct state_pool *pool = pool_of(f, e);
+	const struct state_pool *pool =
+		state_pool_find(f->all.s, &(struct pintle_ref){e->pool, e->pool_generation});
 	struct event_row r = {.e = e};
 
 	r.pool = pool ? pool->name : NULL;
 	r.endpoint = endpoint ? endpoint->name : NULL;
 	if (pool && event_is_of_connection(e) && e->class_id < pool->class_count)
 		r.class = pool->classes[e->class_id].name;
-	event_clients_find(f->m, &f->clients, &r);
+	event_clients_find(f->all.m, &f->all.clients, &r);
 	return r;
 }
 
@@ -114,33 +86,21 @@ static void print_text(const struct follower *f, const struct event_row *r)
 
 	wall_text(e->time_ns, when);
 	if (endpoint)
-		endpoint_name(f->s, endpoint, name);
+		endpoint_name(f->all.s, endpoint, name);
 	else if (r->pool)
 		snprintf(name, sizeof(name), "%s/-", r->pool);
-	printf("%s  %s%-8s%s  %s", when, tone_begin(f->cli, failed ? TONE_BAD : TONE_PLAIN),
-	       event_type_name(e->type), tone_end(f->cli, failed ? TONE_BAD : TONE_PLAIN), name);
+	printf("%s  %s%-8s%s  %s", when, tone_begin(f->all.cli, failed ? TONE_BAD : TONE_PLAIN),
+	       event_type_name(e->type), tone_end(f->all.cli, failed ? TONE_BAD : TONE_PLAIN),
+	       name);
 	if (event_is_of_connection(e))
 		print_connection(r);
 	if (e->type == PINTLE_EVENT_EJECTED)
 		printf("  for %.1f s", (double)e->duration_ns / (double)NSEC_PER_SEC);
 	if (event_failure(e))
 		printf("  %s", event_failure(e));
-	else if (e->error && e->error < 4096)
-		printf("  %s", strerror((int)e->error));
+	else if (event_error(e->error))
+		printf("  %s", event_error(e->error));
 	putchar('\n');
-}
-
-static int print_json(const struct event_row *r)
-{
-	cJSON *object = columns_object(&event_columns, r, NULL);
-	char *text = object ? cJSON_PrintUnformatted(object) : NULL;
-
-	cJSON_Delete(object);
-	if (!text)
-		return -ENOMEM;
-	puts(text);
-	cJSON_free(text);
-	return 0;
 }
 
 static int on_event(void *arg, void *data, size_t size)
@@ -149,7 +109,7 @@ static int on_event(void *arg, void *data, size_t size)
 	struct pintle_event e;
 	struct event_row r;
 
-	if (size < sizeof(e) || f->broken)
+	if (size < sizeof(e) || f->all.broken)
 		return 0;
 	memcpy(&e, data, sizeof(e));
 	if ((int64_t)(e.time_ns - f->since_ns) < 0)
@@ -157,10 +117,9 @@ static int on_event(void *arg, void *data, size_t size)
 	r = event_row_of(f, &e);
 	if (f->pool_name && (!r.pool || strcmp(r.pool, f->pool_name) != 0))
 		return 0;
-	if (f->cli->json && print_json(&r))
-		return -ENOMEM;
-	if (!f->cli->json)
-		print_text(f, &r);
+	if (f->all.cli->json)
+		return following_print_json(&event_columns, &r);
+	print_text(f, &r);
 	return 0;
 }
 
@@ -174,38 +133,23 @@ static int lease_set(const struct maps *m, uint64_t until)
 	return bpf_map_update_elem(m->fd[MAP_overrides], &slot, &o, BPF_ANY) ? -errno : 0;
 }
 
-/* After `pintled --detach` the follower still holds the maps, but no program fills them. */
-static bool still_pinned(const struct follower *f)
+static int lease_renew(void *arg)
 {
-	char dir[PATH_MAX];
-
-	maps_dir(f->cli->bpffs, dir, sizeof(dir));
-	return !access(dir, F_OK);
-}
-
-static int lease_renew(struct follower *f)
-{
+	struct follower *f = arg;
 	uint64_t now = monotonic_ns();
-	struct state *s = NULL;
 	int err;
 
-	if (f->renewed_ns && now - f->renewed_ns < RENEW_NS)
+	if (f->renewed_ns && now - f->renewed_ns < FOLLOWING_RENEW_NS)
 		return 0;
-	err = lease_set(f->m, now + LEASE_NS);
-	if (!err)
-		err = event_clients_read(f->m, &f->clients);
-	if (!err)
-		err = state_read(f->m, &s);
+	err = lease_set(f->all.m, now + LEASE_NS);
 	if (err)
 		return log_err_r(err, "cannot go on following");
-	state_free(f->s);
-	f->s = s;
-	if (f->renewed_ns && !still_pinned(f)) {
-		log_error("the pins under %s are gone", f->cli->bpffs);
-		return -ENOENT;
-	}
-	f->renewed_ns = now;
-	return 0;
+	err = following_names(&f->all);
+	if (!err && f->renewed_ns)
+		err = following_pinned(&f->all);
+	if (!err)
+		f->renewed_ns = now;
+	return err;
 }
 
 static int lock_take(const struct cli *cli)
@@ -229,58 +173,23 @@ static int lock_take(const struct cli *cli)
 
 /* ---- following ------------------------------------------------------------------- */
 
-static bool reader_is_gone(void)
-{
-	struct pollfd p = {.fd = STDOUT_FILENO};
-
-	return poll(&p, 1, 0) > 0 && p.revents & (POLLERR | POLLNVAL);
-}
-
-static int follow(struct follower *f, struct ring_buffer *ring)
-{
-	while (!stopping && !f->broken) {
-		int err = lease_renew(f);
-
-		if (err)
-			return EXIT_FAILED;
-		err = ring_buffer__poll(ring, TICK_MSEC);
-		if (err < 0 && err != -EINTR) {
-			log_err_r(err, "cannot read the ring");
-			return EXIT_FAILED;
-		}
-		f->broken = fflush(stdout) || ferror(stdout) || reader_is_gone();
-	}
-	/* A reader that went away, such as head(1), has what it wanted. */
-	return EXIT_OK;
-}
-
-static void signals_catch(void)
-{
-	struct sigaction a = {.sa_handler = stop};
-
-	/* Without SA_RESTART: the wait for events ends at once. */
-	sigaction(SIGINT, &a, NULL);
-	sigaction(SIGTERM, &a, NULL);
-	sigaction(SIGHUP, &a, NULL);
-}
-
 static int follow_locked(struct follower *f)
 {
-	struct ring_buffer *ring = ring_buffer__new(f->m->fd[MAP_tap], on_event, f, NULL);
+	struct ring_buffer *ring = ring_buffer__new(f->all.m->fd[MAP_tap], on_event, f, NULL);
 	int status;
 
 	if (!ring) {
 		log_err_r(errno, "cannot open the ring");
 		return EXIT_FAILED;
 	}
-	status = follow(f, ring);
+	status = following_run(&f->all, &ring, lease_renew, f);
 	ring_buffer__free(ring);
 	return status;
 }
 
 static int run_events(struct cli *cli)
 {
-	struct follower f = {.cli = cli, .pool_name = cli->pool};
+	struct follower f = {.all.cli = cli, .pool_name = cli->pool};
 	_cleanup_(maps_closep) struct maps *m = NULL;
 	_cleanup_close_ int lock = -1;
 	int status;
@@ -291,17 +200,16 @@ static int run_events(struct cli *cli)
 	lock = lock_take(cli);
 	if (lock < 0)
 		return EXIT_FAILED;
-	f.m = m;
+	f.all.m = m;
 	f.since_ns = monotonic_ns();
-	signals_catch();
+	following_catch(0);
 	status = lease_renew(&f) ? EXIT_FAILED : EXIT_OK;
-	if (!status && cli->pool && !find_pool(f.s, cli->pool))
+	if (!status && cli->pool && !find_pool(f.all.s, cli->pool))
 		status = EXIT_FAILED;
 	if (!status)
 		status = follow_locked(&f);
 	lease_set(m, 0);
-	state_free(f.s);
-	event_clients_free(&f.clients);
+	following_free(&f.all);
 	return status;
 }
 

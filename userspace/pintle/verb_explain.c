@@ -43,22 +43,9 @@ static const char *const reasons[INELIGIBLE_COUNT + 1] = {
 	[INELIGIBLE_UNHEARD] = "unheard",     [INELIGIBLE_COUNT] = "gone",
 };
 
-/* The endpoint in the state; NULL: it is gone since. */
-static const struct state_endpoint *endpoint_of(const struct explanation *e,
-						const struct pintle_ref *ref)
-{
-	for (size_t i = 0; i < e->pool->endpoint_count; i++) {
-		const struct state_endpoint *p = &e->state->endpoints[e->pool->first_endpoint + i];
-
-		if (p->id == ref->id && p->generation == ref->generation)
-			return p;
-	}
-	return NULL;
-}
-
 static const char *name_of(const struct explanation *e, const struct pintle_ref *ref)
 {
-	const struct state_endpoint *p = endpoint_of(e, ref);
+	const struct state_endpoint *p = state_endpoint_find(e->state, ref);
 
 	return p ? p->name : "an endpoint that is gone";
 }

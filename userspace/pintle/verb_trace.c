@@ -5,35 +5,26 @@
  */
 #include <bpf/libbpf.h>
 #include <ctype.h>
-#include <limits.h>
-#include <poll.h>
-#include <signal.h>
 
 #include "../base/log.h"
 #include "../maps/follow.h"
 #include "../maps/names.h"
-#include "../maps/state_event.h"
 #include "explain.h"
+#include "following.h"
 #include "traits.bpf.h"
 
-#define RENEW_NS  NSEC_PER_SEC
-#define TICK_MSEC 200 /* the follower ends at most so long after a signal */
-#define RATE      100
-#define MAX_RATE  100000
-#define MILLI     1000.0
-#define MICRO     1000000.0
+#define RATE     100
+#define MAX_RATE 100000
+#define MILLI    1000.0
+#define MICRO    1000000.0
 
 struct tracer {
-	const struct cli *cli;
-	struct maps *m;
-	struct state *s;              /* renewed with the slot, for names */
-	struct event_clients clients; /* likewise */
+	struct following all;
 	struct follow follow;
 	struct ring_buffer *ring; /* the follower's */
 	struct follow_asked asked;
 	uint64_t renewed_ns;
 	uint64_t lost, over; /* told of already */
-	bool broken;         /* stdout takes no more */
 };
 
 /* One line: the decision, or the end. */
@@ -46,32 +37,14 @@ struct trace_row {
 	struct event_row client;
 };
 
-static volatile sig_atomic_t stopping;
-
-static void stop(int signal_number)
-{
-	(void)signal_number;
-	stopping = 1;
-}
-
 /* ---- what a record says --------------------------------------------------------------- */
-
-static const struct state_endpoint *endpoint_at(const struct tracer *x,
-						const struct pintle_ref *ref)
-{
-	for (size_t i = 0; ref->generation && i < x->s->endpoint_count; i++)
-		if (x->s->endpoints[i].id == ref->id &&
-		    x->s->endpoints[i].generation == ref->generation)
-			return &x->s->endpoints[i];
-	return NULL;
-}
 
 /* Where the rule sent the connection; at the end, where it was: in mode shadow elsewhere, perhaps.
  */
 static const struct state_endpoint *endpoint_of(const struct trace_row *r)
 {
-	return endpoint_at(r->tracer,
-			   r->ended && r->t->went.generation ? &r->t->went : &r->t->chosen);
+	return state_endpoint_find(r->tracer->all.s,
+				   r->ended && r->t->went.generation ? &r->t->went : &r->t->chosen);
 }
 
 /* A connection that no endpoint got ends with its decision. */
@@ -101,20 +74,6 @@ static uint64_t time_of(const struct trace_row *r)
 
 #define GET(name)    GETTER(name, const struct trace_row *r, const void *arg)
 #define COLUMN(name) .get = get_##name
-
-static struct value text_or_none(const char *text)
-{
-	return text && text[0] ? value_text(text) : value_none();
-}
-
-static struct value value_address(const uint8_t *address, uint16_t port)
-{
-	char text[ADDR_TEXT_SIZE];
-	struct addr ip;
-
-	memcpy(ip.bytes, address, sizeof(ip.bytes));
-	return value_text(addr_format(&ip, port, text));
-}
 
 GET(time)
 {
@@ -147,19 +106,19 @@ GET(hook)
 
 GET(asked)
 {
-	return text_or_none(r->asked ? r->asked->name : NULL);
+	return value_text_or_none(r->asked ? r->asked->name : NULL);
 }
 
 GET(pool)
 {
-	return text_or_none(r->pool ? r->pool->name : NULL);
+	return value_text_or_none(r->pool ? r->pool->name : NULL);
 }
 
 GET(endpoint)
 {
 	const struct state_endpoint *e = endpoint_of(r);
 
-	return text_or_none(e ? e->name : NULL);
+	return value_text_or_none(e ? e->name : NULL);
 }
 
 GET(outcome)
@@ -170,34 +129,29 @@ GET(outcome)
 
 GET(client)
 {
-	return value_address(r->t->tuple.remote, r->t->tuple.remote_port);
+	return event_address(r->t->tuple.remote, r->t->tuple.remote_port);
 }
 
 GET(client_pod)
 {
-	char text[STATE_POD_SIZE];
-
-	if (!r->client.pod)
-		return value_none();
-	snprintf(text, sizeof(text), "%s/%s", r->client.pod->space_name, r->client.pod->name);
-	return value_text(text);
+	return event_pod(r->client.pod);
 }
 
 GET(client_cgroup)
 {
-	return text_or_none(r->client.cgroup);
+	return value_text_or_none(r->client.cgroup);
 }
 
 GET(frontend)
 {
-	return value_address(r->t->tuple.local, r->t->tuple.local_port);
+	return event_address(r->t->tuple.local, r->t->tuple.local_port);
 }
 
 GET(address)
 {
 	const struct state_endpoint *e = endpoint_of(r);
 
-	return text_or_none(e ? e->address : NULL);
+	return value_text_or_none(e ? e->address : NULL);
 }
 
 GET(cookie)
@@ -256,14 +210,12 @@ GET(cause)
 
 GET(error)
 {
-	return r->ended && r->t->error && r->t->error < 4096
-		       ? value_text(strerror((int)r->t->error))
-		       : value_none();
+	return r->ended ? value_text_or_none(event_error(r->t->error)) : value_none();
 }
 
 GET(failure)
 {
-	return r->ended ? text_or_none(failure_of(r->t)) : value_none();
+	return r->ended ? value_text_or_none(failure_of(r->t)) : value_none();
 }
 
 GET(lost)
@@ -355,19 +307,6 @@ static const struct column columns[] = {
 };
 static const struct columns trace_columns = COLUMNS(columns);
 
-static int print_json(const struct trace_row *r)
-{
-	cJSON *object = columns_object(&trace_columns, r, NULL);
-	char *text = object ? cJSON_PrintUnformatted(object) : NULL;
-
-	cJSON_Delete(object);
-	if (!text)
-		return -ENOMEM;
-	puts(text);
-	cJSON_free(text);
-	return 0;
-}
-
 /* ---- as text -------------------------------------------------------------------------- */
 
 static void print_clients(const struct trace_row *r)
@@ -426,15 +365,15 @@ static void print_end(const struct trace_row *r)
 	       (double)t->duration_ns / (double)NSEC_PER_SEC);
 	if (failure_of(t))
 		printf("  failed: %s", failure_of(t));
-	else if (t->error && t->error < 4096)
-		printf("  %s", strerror((int)t->error));
+	else if (event_error(t->error))
+		printf("  %s", event_error(t->error));
 	if (t->cookie)
 		printf("  sk:%llx", t->cookie);
 }
 
 static void print_text(const struct trace_row *r)
 {
-	const struct cli *cli = r->tracer->cli;
+	const struct cli *cli = r->tracer->all.cli;
 	const struct state_endpoint *endpoint = endpoint_of(r);
 	bool failed = r->ended ? r->t->error || failure_of(r->t) : !r->t->chosen.generation;
 	enum tone tone = failed ? TONE_BAD : TONE_PLAIN;
@@ -461,10 +400,10 @@ static void print_text(const struct trace_row *r)
 static void row_print(struct tracer *x, struct trace_row *r, bool ended)
 {
 	r->ended = ended;
-	if (!x->cli->json)
+	if (!x->all.cli->json)
 		print_text(r);
-	else if (print_json(r))
-		x->broken = true;
+	else if (following_print_json(&trace_columns, r))
+		x->all.broken = true;
 }
 
 /* Explains the decision, if its pool is still there. */
@@ -473,11 +412,11 @@ static bool record_explain(const struct tracer *x, const struct trace_row *r, st
 {
 	const struct pintle_trace *t = r->t;
 
-	if (!r->pool || !r->asked || explain_traced(x->m, t, out))
+	if (!r->pool || !r->asked || explain_traced(x->all.m, t, out))
 		return false;
 	*e = (struct explanation){
-		.cli = x->cli,
-		.state = x->s,
+		.cli = x->all.cli,
+		.state = x->all.s,
 		.pool = r->pool,
 		.asked = r->asked,
 		.x = *out,
@@ -504,15 +443,15 @@ static int on_record(void *arg, void *data, size_t size)
 	struct pintle_trace t;
 	struct trace_row r = {.tracer = x, .t = &t};
 
-	if (size < sizeof(t) || x->broken || stopping)
+	if (size < sizeof(t) || x->all.broken || following_stopped)
 		return 0;
 	memcpy(&t, data, sizeof(t));
-	r.asked = state_pool_find(x->s, &t.asked);
-	r.pool = state_pool_find(x->s, &(struct pintle_ref){t.key.pool, t.key.pool_generation});
+	r.asked = state_pool_find(x->all.s, &t.asked);
+	r.pool = state_pool_find(x->all.s, &(struct pintle_ref){t.key.pool, t.key.pool_generation});
 	as_event.cgroup = t.cgroup;
 	as_event.tuple = t.tuple;
 	r.client.e = &as_event;
-	event_clients_find(x->m, &x->clients, &r.client);
+	event_clients_find(x->all.m, &x->all.clients, &r.client);
 	if (!has_end(&t) || x->asked.what) {
 		if (record_explain(x, &r, &e, &explained))
 			r.e = &e;
@@ -525,15 +464,6 @@ static int on_record(void *arg, void *data, size_t size)
 
 /* ---- following ------------------------------------------------------------------------ */
 
-/* After `pintled --detach` the follower still holds the maps, but no program fills its ring. */
-static bool still_pinned(const struct tracer *x)
-{
-	char dir[PATH_MAX];
-
-	maps_dir(x->cli->bpffs, dir, sizeof(dir));
-	return !access(dir, F_OK);
-}
-
 /* In JSON each object has the sums. */
 static void tell_lost(struct tracer *x)
 {
@@ -544,33 +474,19 @@ static void tell_lost(struct tracer *x)
 		return;
 	lost = f->lost;
 	over = f->over;
-	if (lost > x->lost && !x->cli->json)
+	if (lost > x->lost && !x->all.cli->json)
 		log_warn("%llu records were lost, because they were not read in time",
 			 (unsigned long long)(lost - x->lost));
-	if (over > x->over && !x->cli->json)
+	if (over > x->over && !x->all.cli->json)
 		log_warn("%llu connections beyond --rate %u were left out",
 			 (unsigned long long)(over - x->over), x->asked.rate);
 	x->lost = lost;
 	x->over = over;
 }
 
-static int state_renew(struct tracer *x)
-{
-	struct state *s = NULL;
-	int err = event_clients_read(x->m, &x->clients);
-
-	if (!err)
-		err = state_read(x->m, &s);
-	if (err)
-		return log_err_r(err, "cannot go on following");
-	state_free(x->s);
-	x->s = s;
-	return 0;
-}
-
 static int begin(struct tracer *x)
 {
-	int err = follow_begin(x->m, &x->asked, &x->follow);
+	int err = follow_begin(x->all.m, &x->asked, &x->follow);
 
 	if (err == -EBUSY) {
 		log_error("%d `pintle trace` follow already; end one of them",
@@ -603,21 +519,18 @@ static int begin_anew(struct tracer *x)
 }
 
 /* Keeps the slot, and the names. The pool may be a new one of the same name. */
-static int renew(struct tracer *x)
+static int renew(void *arg)
 {
+	struct tracer *x = arg;
 	uint64_t now = monotonic_ns();
 	const struct state_pool *p;
 
-	if (now - x->renewed_ns < RENEW_NS)
+	if (now - x->renewed_ns < FOLLOWING_RENEW_NS)
 		return 0;
 	x->renewed_ns = now;
-	if (!still_pinned(x)) {
-		log_error("the pins under %s are gone", x->cli->bpffs);
-		return -ENOENT;
-	}
-	if (state_renew(x))
+	if (following_pinned(&x->all) || following_names(&x->all))
 		return -EIO;
-	p = find_pool(x->s, x->cli->words[0]);
+	p = find_pool(x->all.s, x->all.cli->words[0]);
 	if (!p)
 		return -ENOENT;
 	x->asked.pool = (struct pintle_ref){p->id, p->generation};
@@ -627,45 +540,9 @@ static int renew(struct tracer *x)
 	return 0;
 }
 
-static bool reader_is_gone(void)
-{
-	struct pollfd p = {.fd = STDOUT_FILENO};
-
-	return poll(&p, 1, 0) > 0 && p.revents & (POLLERR | POLLNVAL);
-}
-
-static int follow(struct tracer *x)
-{
-	while (!stopping && !x->broken) {
-		int err;
-
-		if (renew(x))
-			return EXIT_FAILED;
-		err = ring_buffer__poll(x->ring, TICK_MSEC);
-		if (err < 0 && err != -EINTR) {
-			log_err_r(err, "cannot read the ring");
-			return EXIT_FAILED;
-		}
-		x->broken |= fflush(stdout) || ferror(stdout) || reader_is_gone();
-	}
-	/* A reader that went away, such as head(1), has what it wanted. */
-	return EXIT_OK;
-}
-
-static void signals_catch(void)
-{
-	struct sigaction a = {.sa_handler = stop, .sa_flags = SA_RESETHAND};
-
-	/* Without SA_RESTART: the wait for records ends at once. A second signal ends the process
-	 * that cannot write what it has. */
-	sigaction(SIGINT, &a, NULL);
-	sigaction(SIGTERM, &a, NULL);
-	sigaction(SIGHUP, &a, NULL);
-}
-
 static int follow_begun(struct tracer *x)
 {
-	int status = begin(x) ? EXIT_FAILED : follow(x);
+	int status = begin(x) ? EXIT_FAILED : following_run(&x->all, &x->ring, renew, x);
 
 	if (status == EXIT_OK)
 		tell_lost(x);
@@ -693,30 +570,30 @@ static int rate_take(const struct cli *cli, struct follow_asked *asked)
 static int run_trace(struct cli *cli)
 {
 	_cleanup_(maps_closep) struct maps *m = NULL;
-	struct tracer x = {.cli = cli, .follow = FOLLOW_NONE};
+	struct tracer x = {.all.cli = cli, .follow = FOLLOW_NONE};
 	const struct state_pool *p;
 	int status = rate_take(cli, &x.asked);
 
 	if (!status)
-		status = open_state(cli, MAPS_WRITE, &m, &x.s);
+		status = open_state(cli, MAPS_WRITE, &m, &x.all.s);
 	if (status)
 		return status;
-	x.m = m;
+	x.all.m = m;
 	if (cli->slow_ns)
 		x.asked.what |= PINTLE_FOLLOW_SLOW;
 	x.asked.slow_ns = cli->slow_ns;
 	if (cli->failed)
 		x.asked.what |= PINTLE_FOLLOW_FAILED;
-	p = find_pool(x.s, cli->words[0]);
+	p = find_pool(x.all.s, cli->words[0]);
 	if (p) {
 		x.asked.pool = (struct pintle_ref){p->id, p->generation};
-		signals_catch();
-		status = event_clients_read(m, &x.clients) ? EXIT_FAILED : follow_begun(&x);
+		/* A second signal ends the process that cannot write what it has. */
+		following_catch(SA_RESETHAND);
+		status = event_clients_read(m, &x.all.clients) ? EXIT_FAILED : follow_begun(&x);
 	} else {
 		status = EXIT_FAILED;
 	}
-	state_free(x.s);
-	event_clients_free(&x.clients);
+	following_free(&x.all);
 	return status;
 }
 

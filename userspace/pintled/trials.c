@@ -2,7 +2,6 @@
 #include "trials.h"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 
 #include "../base/log.h"
 #include "../base/util.h"
@@ -29,19 +28,6 @@ struct look {
 
 /* ---- sums --------------------------------------------------------------------------- */
 
-static uint64_t decisions_of(const struct maps *m, uint32_t pool, uint32_t outcome)
-{
-	int cpus = libbpf_num_possible_cpus();
-	_cleanup_free_ uint64_t *by_cpu = calloc(cpus > 0 ? (size_t)cpus : 1, sizeof(*by_cpu));
-	uint64_t sum = 0;
-
-	if (!by_cpu || maps_value(m, MAP_stats, PINTLE_STAT(pool, outcome), by_cpu))
-		return 0;
-	for (int cpu = 0; cpu < cpus; cpu++)
-		sum += by_cpu[cpu];
-	return sum;
-}
-
 static uint64_t failures_of(const struct maps *m, const struct pintle_pool *pool)
 {
 	uint64_t sum = 0;
@@ -60,18 +46,15 @@ static uint64_t failures_of(const struct maps *m, const struct pintle_pool *pool
 
 static struct pintle_trial_sums sums_now(const struct look *l, const struct pintle_ref *pool)
 {
-	struct pintle_trial_sums s = {.failed = failures_of(l->m, &l->pool)};
+	uint64_t by[PINTLE_OUTCOME_COUNT] = {0}, all = 0;
 
-	for (uint32_t outcome = 0; outcome < PINTLE_OUTCOME_COUNT; outcome++) {
-		uint64_t n = decisions_of(l->m, pool->id, outcome);
-
-		s.decisions += n;
-		if (outcome == PINTLE_OUTCOME_STICKY || outcome == PINTLE_OUTCOME_HOME)
-			s.kept += n;
-		if (outcome == PINTLE_OUTCOME_REFUSED || outcome == PINTLE_OUTCOME_DIVERTED)
-			s.told_no += n;
-	}
-	return s;
+	state_decisions(l->m, pool->id, by, &all);
+	return (struct pintle_trial_sums){
+		.decisions = all,
+		.kept = by[PINTLE_OUTCOME_STICKY] + by[PINTLE_OUTCOME_HOME],
+		.told_no = by[PINTLE_OUTCOME_REFUSED] + by[PINTLE_OUTCOME_DIVERTED],
+		.failed = failures_of(l->m, &l->pool),
+	};
 }
 
 /* Endpoints that left the pool take their failures along. */
