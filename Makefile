@@ -9,12 +9,12 @@
 #   make check-compilers   the kernel's side by clang 14 to 19, loaded here (fetches what is missing)
 #   make check-kernels   the kernel's side on Linux 6.1 and 6.12, under qemu (minutes)
 #   make check-kubernetes   against a real Kubernetes control plane, built from Go modules once (15 minutes)
-#   make experiment   the same traffic at random and steered; many requests from one address; batch beside
-#                     chat, and a burst; a server that stands still: on real sockets (root, two and a half
-#                     hours)
+#   make experiment   the same traffic at random and steered; many requests from one address, or behind one
+#                     gateway; batch beside chat, and a burst; a server that stands still: on real sockets
+#                     (root, more than three hours)
 #   make soak       an hour of all kinds of work: no false alarm, no failure, no drift (root; SOAK=N)
 #   make experiments  tables and plots of the policy lab, into docs/experiments/
-#   make fuzz       the fuzz targets, for long (FUZZ_SECONDS each)
+#   make fuzz       the fuzz targets, for long: FUZZ_SECONDS each, or FUZZ_STEPS; FUZZ='fuzz_hold': only those
 #   make install, make install-lab   DESTDIR= PREFIX=
 #   make image      the image for Kubernetes, as an OCI archive in build/image (root); IMAGE='--arch arm64'
 #   make format, make lint, make clean; V=1 shows the commands
@@ -151,11 +151,12 @@ LAB_FLAGS ?=
 experiments: $(O)/pintle-lab
 	$(Q)scripts/experiments $(LAB_FLAGS)
 
-# docs/experiments/steering.md, crowd.md, beside.md and frozen.md, one after the other (root).
+# docs/experiments/steering.md, crowd.md, gateway.md, beside.md and frozen.md, one after the other (root).
 .PHONY: experiment
 experiment: all lab clients
 	$(Q)scripts/experiment --save
 	$(Q)scripts/crowd --save
+	$(Q)scripts/gateway --save
 	$(Q)scripts/beside --save
 	$(Q)scripts/frozen --all --save
 
@@ -252,8 +253,10 @@ bench:
 	$(Q)tests/bench/run --save $(BENCH)
 
 FUZZ_SECONDS ?= 600
+FUZZ_STEPS ?=
+FUZZ ?=
 fuzz: fuzzers
-	$(Q)tests/fuzz/run $(O) $(FUZZ_SECONDS)
+	$(Q)FUZZ_STEPS='$(FUZZ_STEPS)' tests/fuzz/run $(O) $(FUZZ_SECONDS) $(FUZZ)
 
 # -- housekeeping --------------------------------------------------------------
 

@@ -3,7 +3,7 @@
  * buckets.bpf.h - the buckets of a histogram of times. Their bounds are the series R40 of ISO
  * 3:1973, from 1 ms to 100 s: 40 in each decade, each about 6 % above the one before. So a
  * percentile is known to 3 %, and every usual bound of Prometheus (0.25 s, 0.5 s, 1 s, 2.5 s) is
- * one of them.
+ * one of them. There may be thousands of tenants: theirs are ten in each decade, from 1 ms to 80 s.
  *
  * Those of sizes begin at 256 bytes, a small request's, and are each four times the one before, up
  * to 256 MiB. The Gateway API Inference Extension has them among its own (powers of two), so that
@@ -58,6 +58,14 @@ static __always_inline __u32 bucket_of(__u32 us)
 		if (bucket_steps[(n + step - 1) & 63] <= tens)
 			n += step;
 	return decade * BUCKETS_OF_DECADE + n;
+}
+
+/* The same bucket among those of tenants: each fourth bound is one of theirs. */
+static __always_inline __u32 tenant_bucket_of(__u32 bucket)
+{
+	__u32 n = (bucket + 3) / 4;
+
+	return n < PINTLE_TENANT_BUCKETS ? n : PINTLE_TENANT_BUCKETS - 1;
 }
 
 #define SIZE_BOUND(i) (256U << (2 * (i)))

@@ -7,8 +7,10 @@
 #ifndef PINTLE_CHOOSE_BPF_H
 #define PINTLE_CHOOSE_BPF_H
 
+#include "adapter.bpf.h"
 #include "common.bpf.h"
 #include "eligible.bpf.h"
+#include "prompt.bpf.h"
 #include "trace.bpf.h"
 #include "trial.bpf.h"
 
@@ -29,6 +31,9 @@ struct terms {
 	__u8 asked_full : 1; /* in a fallback: that pool is full for the class; 0: none is ready */
 	__u8 diverts : 1;    /* a fallback would send it to the overload responder */
 	__u8 tier : 4;       /* enum tier: whether `key.pool` is that pool */
+	__u8 prompted : 1;   /* the request's prompt is known: see prompt.bpf.h */
+	__u8 adapted : 1;    /* the request names a LoRA adapter: see adapter.bpf.h */
+	__u8 handed : 1;     /* the hand-off asks: it has the connection's first request */
 	__u8 note;           /* while somebody follows: see trace.bpf.h; 0: none */
 	__u16 home;          /* 1 + the index of its group in the table of homes; 0: no group */
 	__u8 frontend_bits;  /* of the frontend's prefix */
@@ -78,7 +83,8 @@ static __always_inline void read_barrier(void)
 /* Looks up everything about an endpoint except its score. Returns false if the id is no longer that
  * of one of the pool's endpoints. Look-ups in this order take the least stack. */
 static __always_inline bool endpoint_query(struct eligible_query *q, const struct terms *t,
-					   __u32 id, __u32 generation)
+					   const struct pintle_pool *pool, __u32 id,
+					   __u32 generation)
 {
 	q->health = bpf_map_lookup_elem(&health, &id);
 	if (!q->health)
@@ -87,59 +93,167 @@ static __always_inline bool endpoint_query(struct eligible_query *q, const struc
 	if (!q->endpoint ||
 	    !eligible_member(q->endpoint, generation, t->key.pool, t->key.pool_generation))
 		return false;
-	q->pool = pool_of(t);
-	if (!q->pool)
-		return false;
+	q->pool = pool;
 	q->override = endpoint_override(id);
 	q->now = t->now;
 	q->family = t->family;
 	return true;
 }
 
-/* Whether the endpoint that c->endpoint and c->generation name is none of the pool's, or may not be
- * chosen for this connection. Apart from endpoint_load(), because of the stack. */
-__weak __noinline int endpoint_barred(const struct terms *t, const struct decide_candidate *c)
+/* What each endpoint is asked is text that is inlined, with two users. The sample's members are
+ * asked by sample_member() without any call, because on processors with a mitigation for returns
+ * (Safe RET, say) each call costs some 10 ns, and there are eight members. Whoever asks one
+ * endpoint calls the functions below, which need less stack. */
+
+/* Returns 0 if the endpoint that c->endpoint and c->generation name is one of the pool's, and may
+ * be chosen for this connection; else enum ineligible. */
+static __always_inline __u32 endpoint_ask(const struct terms *t, const struct pintle_pool *pool,
+					  const struct pintle_score *score,
+					  const struct decide_candidate *c)
 {
 	struct eligible_score s = {};
-	struct pintle_score *score;
 	struct eligible_query q;
-	__u32 id;
 
-	if (!t || !c)
-		return 1;
-	id = c->endpoint;
-	score = bpf_map_lookup_elem(&scores, &id);
-	if (!score || !endpoint_query(&q, t, id, c->generation))
-		return 1;
+	if (!endpoint_query(&q, t, pool, c->endpoint, c->generation))
+		return INELIGIBLE_DOWN;
 	s.scraped_ns = eligible_scraped_ns(score, c->generation);
 	return ineligible(&q, &s, t->daemonless);
 }
 
+/* Sets the loads in *c. `sums` are the endpoint's; NULL: `asked` is endpoint_asked(). What changed
+ * since the score is computed before `sequence` is read again, because that takes less stack than
+ * the score's fields. */
+static __always_inline void endpoint_loads(const struct terms *t, const struct pintle_pool *pool,
+					   const struct pintle_score *score,
+					   const struct pintle_inflight *counts,
+					   const struct pintle_ends *sums,
+					   struct decide_candidate *c, bool bound, __u32 asked)
+{
+	struct eligible_score s = {.whole = 1};
+	struct decide_changes changes;
+	struct decide_facts f = {};
+	__u32 sequence;
+
+	eligible_count(&f, pool, counts);
+	sequence = *(const volatile __u32 *)&score->sequence;
+	read_barrier();
+	eligible_score_take(&s, score, c->generation, pool, t->now);
+	eligible_facts(&f, pool, &s, t->now);
+	if (sums && pool->decide == PINTLE_DECIDE_REQUEST)
+		eligible_facts_asked(&f,
+				     eligible_asked(pool, sums->asked_bytes, score->passed_asked));
+	else if (asked)
+		eligible_facts_asked(&f, asked - 1);
+	decide_compare(&changes, &f);
+	read_barrier();
+	if (sequence & 1 || sequence != *(const volatile __u32 *)&score->sequence)
+		f.fresh = f.lost = f.passed = 0;
+	decide_weigh_changed(c, &f, &changes, pool->departure, bound);
+}
+
+/* Whether an endpoint may be full for the connection's class by more than its load. */
+static __always_inline bool is_bounded(struct pintle_pool *pool, const struct terms *t)
+{
+	return class_of(pool, t)->flags & PINTLE_CLASS_BOUNDED;
+}
+
+/* Sets c->full. */
+static __always_inline void endpoint_fill(const struct terms *t, struct pintle_pool *pool,
+					  struct decide_candidate *c)
+{
+	__u32 id = c->endpoint;
+	struct pintle_inflight *counts = inflight_find(&id);
+	struct pintle_health *h = bpf_map_lookup_elem(&health, &id);
+
+	if (counts && h)
+		c->full = eligible_full(class_of(pool, t), t->class_id, counts, h, t->over);
+}
+
 /* Whether this connection is to try the endpoint, which stands still: one connection in
  * PINTLE_TRY_NS does. */
-__weak __noinline int endpoint_try(__u32 id, __u64 now)
+static __always_inline bool endpoint_try(__u32 id, __u64 now)
 {
 	struct pintle_health *h = bpf_map_lookup_elem(&health, &id);
 	__u64 before;
 
 	if (!h || !eligible_due(h, now))
-		return 0;
+		return false;
 	before = h->tried_ns;
 	return (__s64)(now - before) >= (__s64)PINTLE_TRY_NS &&
 	       __sync_val_compare_and_swap(&h->tried_ns, before, now) == before;
 }
 
-/* Sets the loads in *c; 0 if there is no such endpoint. What changed since the score is computed
- * before `sequence` is read again, because that takes less stack than the score's fields. */
-__weak __noinline int endpoint_load(const struct terms *t, struct decide_candidate *c, __u32 bound)
+/* Remembers whether the endpoint is full by its load, by a score that is believed. Without a daemon
+ * no score is. */
+static __always_inline void endpoint_mark(const struct terms *t, const struct decide_candidate *c,
+					  __u32 limit, __u32 load)
+{
+	__u32 id = c->endpoint, bit = 1U << (t->class_id & (PINTLE_MAX_CLASSES - 1));
+	struct pintle_health *h;
+	bool full;
+
+	if (t->would || t->over || (!c->fresh && !t->daemonless))
+		return;
+	full = decide_full_by_load(limit, load, c->full);
+	if (full == !!(c->full & DECIDE_FULL_BEFORE))
+		return;
+	h = bpf_map_lookup_elem(&health, &id);
+	if (!h)
+		return;
+	if (full)
+		__sync_fetch_and_or(&h->full_classes, bit);
+	else
+		__sync_fetch_and_and(&h->full_classes, ~bit);
+}
+
+/* endpoint_ask() for one endpoint. */
+__weak __noinline int endpoint_barred(const struct terms *t, const struct decide_candidate *c)
+{
+	struct pintle_score *score;
+	struct pintle_pool *pool;
+	__u32 id;
+
+	if (!t || !c)
+		return INELIGIBLE_DOWN;
+	id = c->endpoint;
+	pool = pool_of(t);
+	score = bpf_map_lookup_elem(&scores, &id);
+	return pool && score ? endpoint_ask(t, pool, score, c) : INELIGIBLE_DOWN;
+}
+
+/* Returns 1 + eligible_asked(). A function of its own, because of the stack. */
+__weak __noinline int newcomers_asked(const struct terms *t, __u32 id)
+{
+	struct pintle_score *score;
+	struct pintle_pool *pool;
+	struct pintle_ends *e;
+
+	if (!t)
+		return 0;
+	pool = pool_of(t);
+	score = bpf_map_lookup_elem(&scores, &id);
+	e = bpf_map_lookup_elem(&ends, &id);
+	if (!pool || !score || !e)
+		return 0;
+	return 1 + eligible_asked(pool, e->asked_bytes, score->passed_asked);
+}
+
+/* The same; 0 in a pool that is decided by connection. */
+static __always_inline __u32 endpoint_asked(const struct terms *t, const struct decide_candidate *c)
+{
+	struct pintle_pool *pool = pool_of(t);
+
+	return pool && pool->decide == PINTLE_DECIDE_REQUEST ? newcomers_asked(t, c->endpoint) : 0;
+}
+
+/* endpoint_loads() for one endpoint; 0 if there is no such endpoint. */
+__weak __noinline int endpoint_load(const struct terms *t, struct decide_candidate *c, __u32 bound,
+				    __u32 asked)
 {
 	struct pintle_inflight *counts;
 	struct pintle_score *score;
 	struct pintle_pool *pool;
-	struct eligible_score s = {.whole = 1};
-	struct decide_changes changes;
-	struct decide_facts f = {};
-	__u32 id, sequence;
+	__u32 id;
 
 	if (!t || !c)
 		return 0;
@@ -149,44 +263,21 @@ __weak __noinline int endpoint_load(const struct terms *t, struct decide_candida
 	counts = inflight_find(&id);
 	if (!pool || !score || !counts)
 		return 0;
-	eligible_count(&f, pool, counts);
-	sequence = *(volatile __u32 *)&score->sequence;
-	read_barrier();
-	eligible_score_take(&s, score, c->generation, pool, t->now);
-	eligible_facts(&f, pool, &s, t->now);
-	decide_compare(&changes, &f);
-	read_barrier();
-	if (sequence & 1 || sequence != *(volatile __u32 *)&score->sequence)
-		f.fresh = f.lost = f.passed = 0;
-	decide_weigh_changed(c, &f, &changes, pool->departure, bound);
+	endpoint_loads(t, pool, score, counts, NULL, c, bound, asked);
 	return 1;
 }
 
-/* Sets c->full. Apart from endpoint_load(), because of the stack, and because most classes have
- * nothing that an endpoint could be full by. */
+/* endpoint_fill() for one endpoint, of classes that have bounds. */
 __weak __noinline int endpoint_full(const struct terms *t, struct decide_candidate *c)
 {
-	struct pintle_inflight *counts;
-	struct pintle_health *h;
 	struct pintle_pool *pool;
-	__u32 id;
 
 	if (!t || !c)
 		return 0;
-	id = c->endpoint;
 	pool = pool_of(t);
-	counts = inflight_find(&id);
-	h = bpf_map_lookup_elem(&health, &id);
-	if (pool && counts && h)
-		c->full = eligible_full(class_of(pool, t), t->class_id, counts, h, t->over);
+	if (pool && is_bounded(pool, t))
+		endpoint_fill(t, pool, c);
 	return 0;
-}
-
-static __always_inline bool is_bounded(const struct terms *t)
-{
-	struct pintle_pool *pool = pool_of(t);
-
-	return pool && class_of(pool, t)->flags & PINTLE_CLASS_BOUNDED;
 }
 
 /* Weighs the endpoint that c->endpoint and c->generation name; `bound` says that the session is
@@ -195,36 +286,10 @@ static __always_inline bool is_bounded(const struct terms *t)
 static __always_inline int endpoint_weigh(const struct terms *t, struct decide_candidate *c,
 					  __u32 bound)
 {
-	if (endpoint_barred(t, c) || !endpoint_load(t, c, bound))
+	if (endpoint_barred(t, c) || !endpoint_load(t, c, bound, endpoint_asked(t, c)))
 		return 0;
-	if (is_bounded(t))
-		endpoint_full(t, c);
+	endpoint_full(t, c);
 	return 1;
-}
-
-/* Remembers whether the endpoint is full by its load, by a score that is believed. Without a daemon
- * no score is. */
-__weak __noinline int endpoint_mark(const struct terms *t, const struct decide_candidate *c,
-				    __u32 limit, __u32 load)
-{
-	__u32 id, bit = 1U << (t ? t->class_id & (PINTLE_MAX_CLASSES - 1) : 0);
-	struct pintle_health *h;
-	bool full;
-
-	if (!t || !c || t->would || t->over || (!c->fresh && !t->daemonless))
-		return 0;
-	full = decide_full_by_load(limit, load, c->full);
-	if (full == !!(c->full & DECIDE_FULL_BEFORE))
-		return 0;
-	id = c->endpoint;
-	h = bpf_map_lookup_elem(&health, &id);
-	if (!h)
-		return 0;
-	if (full)
-		__sync_fetch_and_or(&h->full_classes, bit);
-	else
-		__sync_fetch_and_and(&h->full_classes, ~bit);
-	return 0;
 }
 
 /* ---- connections of the class in the whole pool ------------------------------------ */
@@ -249,17 +314,14 @@ static long class_sum_member(__u32 i, void *arg)
 }
 
 /* Whether the pool has more connections of the class, or as many and `more` besides, as it may
- * have. The sum of the endpoints' counts is never wrong when they are right; a count of its own
- * would have to be corrected apart from them. */
+ * have: asked only of a class with pool_connections. The sum of the endpoints' counts is never
+ * wrong when they are right; a count of its own would have to be corrected apart from them. */
 __weak __noinline int class_over(const struct terms *t, __u32 more)
 {
 	struct class_sum s = {.terms = t};
 	struct pintle_pool *pool;
 
 	if (!t)
-		return 0;
-	pool = pool_of(t);
-	if (!pool || !class_of(pool, t)->pool_connections)
 		return 0;
 	bpf_loop(PINTLE_MAX_MEMBERS, class_sum_member, &s, 0);
 	pool = pool_of(t);
@@ -281,7 +343,7 @@ static __always_inline bool share_used(const struct pintle_affinity_key *from, _
 
 /* Finds whether the session has more of its class than its share: t->over, and t->full of one that
  * keeps coming back. */
-__weak __noinline int share_judge(struct terms *t)
+__weak __noinline int share_judge_session(struct terms *t)
 {
 	struct pintle_affinity_key key;
 	struct pintle_affinity *a;
@@ -289,10 +351,7 @@ __weak __noinline int share_judge(struct terms *t)
 	__u32 places, open = 0;
 	__u64 *n, sessions;
 
-	if (!t)
-		return 0;
-	t->over = 0;
-	if (t->would || t->key.session.kind == PINTLE_KEY_NONE)
+	if (!t || t->would || t->key.session.kind == PINTLE_KEY_NONE)
 		return 0;
 	pool = pool_of(t);
 	places = pool ? class_of(pool, t)->places : 0;
@@ -308,6 +367,16 @@ __weak __noinline int share_judge(struct terms *t)
 	if (share_used(&t->key, places, open, sessions, t->now))
 		t->full = 1;
 	return 0;
+}
+
+/* The same; most classes share nothing, and need no call to find that out. */
+static __always_inline void share_judge(struct terms *t)
+{
+	struct pintle_pool *pool = pool_of(t);
+
+	t->over = 0;
+	if (pool && class_of(pool, t)->places)
+		share_judge_session(t);
 }
 
 /* Notes that the connection is told no. */
@@ -349,7 +418,7 @@ __weak __noinline int share_refuse(const struct terms *t)
  * the pool than it may have: another CPU has placed one at the same time. The hook takes the
  * placement back, and decides again. So a class that is refused at its bounds never has more
  * connections than they say, though two that race for the last place may both not get it. */
-__weak __noinline int placed_over(const struct terms *t, __u32 endpoint)
+__weak __noinline int placed_over_bounds(const struct terms *t, __u32 endpoint)
 {
 	struct pintle_counters *n;
 	struct pintle_class *class;
@@ -361,32 +430,126 @@ __weak __noinline int placed_over(const struct terms *t, __u32 endpoint)
 	if (!pool)
 		return 0;
 	class = class_of(pool, t);
-	if (t->mode == PINTLE_MODE_BASELINE || class->admission == PINTLE_ADMISSION_PROCEED ||
-	    !(class->connections | class->pool_connections))
+	if (t->mode == PINTLE_MODE_BASELINE || class->admission == PINTLE_ADMISSION_PROCEED)
 		return 0;
 	n = counters_find(endpoint, t->class_id);
 	if (n && class->connections &&
 	    (__s64)eligible_in_flight(n) > (__s64)eligible_bound(class->connections, t->over))
 		return 1;
-	return class_over(t, 0);
+	return class->pool_connections && class_over(t, 0);
+}
+
+/* The same; most classes have no such bounds. */
+static __always_inline bool placed_over(const struct terms *t, __u32 endpoint)
+{
+	struct pintle_pool *pool = pool_of(t);
+
+	return pool && (class_of(pool, t)->connections | class_of(pool, t)->pool_connections) &&
+	       placed_over_bounds(t, endpoint);
 }
 
 struct sample {
-	const struct terms *terms;
 	struct decide_state rule;
-	struct decide_candidate candidate; /* here, because the callback's stack counts, too */
+	struct decide_candidate candidate;
 	struct decide_sample drawn;
 };
 
-/* Considers the i-th member of the sample. Returns 1 when no more are needed. */
-static long sample_member(__u32 i, void *arg)
+/* What the request lacks at the candidate: of its prompt, and its adapter. */
+static __always_inline __u32 request_missing(const struct terms *t, const struct pintle_pool *pool,
+					     const struct decide_candidate *c)
 {
-	struct sample *s = arg;
-	const struct terms *t = s->terms;
-	struct decide_candidate *c = &s->candidate;
+	__u32 missing = t->prompted ? prompt_missing(c, pool->prompt_weight, t->now) : 0;
+
+	if (t->adapted)
+		missing = decide_cap((__u64)missing + adapter_missing(c, pool->adapter_weight),
+				     DECIDE_MAX_MISSING);
+	return missing;
+}
+
+/* Considers a candidate for a connection of which it is known what its request lacks there. */
+__weak __noinline int request_consider(struct decide_state *rule, const struct terms *t,
+				       const struct decide_candidate *c)
+{
+	struct pintle_pool *pool;
+	__u32 missing;
+
+	if (!rule || !t || !c)
+		return 0;
+	pool = pool_of(t);
+	if (!pool)
+		return 0;
+	missing = request_missing(t, pool, c);
+	decide_consider_missing(rule, c, missing);
+	if (t->note)
+		note_missing(t->note, c, missing);
+	return 0;
+}
+
+/* In a pool of which only a sample is compared, those that hold a beginning of the prompt, and its
+ * home, and those that hold the adapter, are candidates, too. */
+__weak __noinline int holder_consider(struct sample *s, const struct terms *t, __u32 i, __u32 which)
+{
+	struct decide_candidate *c;
+	int found;
+
+	if (!s || !t)
+		return 0;
+	c = &s->candidate;
+	found = which ? adapter_holder(i, c) : prompt_holder(i, c);
+	if (found <= 0 || !endpoint_weigh(t, c, false))
+		return 0;
+	if (t->note)
+		note_candidate(t->note, c, INELIGIBLE_NOT);
+	request_consider(&s->rule, t, c);
+	return 0;
+}
+
+/* Finds what the rule needs to know of the endpoint that *c names. Returns 0, or enum ineligible.
+ */
+static __always_inline __u32 sample_ask(const struct terms *t, struct pintle_pool *pool,
+					struct decide_candidate *c)
+{
+	struct pintle_inflight *counts;
+	struct pintle_score *score;
+	struct pintle_ends *sums;
+	__u32 id = c->endpoint, why;
+
+	score = bpf_map_lookup_elem(&scores, &id);
+	counts = inflight_find(&id);
+	sums = bpf_map_lookup_elem(&ends, &id);
+	if (!score || !counts || !sums)
+		return INELIGIBLE_DOWN;
+	why = endpoint_ask(t, pool, score, c);
+	if (why)
+		return why;
+	endpoint_loads(t, pool, score, counts, sums, c, false, 0);
+	if (is_bounded(pool, t))
+		endpoint_fill(t, pool, c);
+	return INELIGIBLE_NOT;
+}
+
+/* The same by functions, where more is done for a candidate: that needs the stack that sample_ask()
+ * takes. */
+static __always_inline __u32 sample_ask_more(const struct terms *t, struct decide_candidate *c)
+{
+	__u32 why = endpoint_barred(t, c);
+
+	if (why)
+		return why;
+	endpoint_load(t, c, false, endpoint_asked(t, c));
+	endpoint_full(t, c);
+	return INELIGIBLE_NOT;
+}
+
+static __always_inline int sample_step(struct sample *s, const struct terms *t, __u32 i, bool more)
+{
+	struct decide_candidate *c;
 	struct pintle_pool *pool;
 	__u32 n, at, barred;
 
+	if (!s || !t)
+		return 1;
+	c = &s->candidate;
 	pool = pool_of(t);
 	if (!pool)
 		return 1;
@@ -403,26 +566,45 @@ static long sample_member(__u32 i, void *arg)
 		return 1;
 	c->endpoint = pool->members[at].id;
 	c->generation = pool->members[at].generation;
-	barred = endpoint_barred(t, c);
+	barred = more ? sample_ask_more(t, c) : sample_ask(t, pool, c);
 	hide(barred);
 	if (!t->would && !is_over_quota(t) && stands_still(barred) &&
 	    endpoint_try(c->endpoint, t->now)) {
 		c->tried = 1;
 		return 1;
 	}
-	if (!barred && endpoint_load(t, c, false)) {
-		if (is_bounded(t))
-			endpoint_full(t, c);
-		if (t->note)
-			note_candidate(t->note, c, 0);
-		decide_consider(&s->rule, c);
+	if (more && t->note)
+		note_candidate(t->note, c, barred);
+	if (!barred) {
+		if (more && (t->prompted | t->adapted))
+			request_consider(&s->rule, t, c);
+		else if (more)
+			decide_consider(&s->rule, c);
+		else
+			decide_consider_at(&s->rule, c, 0);
 		decide_sample_take(&s->drawn, &s->rule, c);
 		if (s->rule.limit)
 			endpoint_mark(t, c, s->rule.limit, decide_load(&s->rule, c));
-	} else if (t->note) {
-		note_candidate(t->note, c, barred);
+	}
+	if (more) {
+		pool = pool_of(t); /* anew, because of the stack */
+		if (!pool)
+			return 1;
+		n = pool->member_count;
 	}
 	return decide_sample_done(&s->drawn, n, decide_sample_size(n, pool->sample), i);
+}
+
+/* Considers the i-th member of the sample. Returns 1 when no more are needed. */
+__weak __noinline int sample_member(struct sample *s, const struct terms *t, __u32 i)
+{
+	return sample_step(s, t, i, false);
+}
+
+/* The same of a decision that is noted, or of which it is known what the request lacks where. */
+__weak __noinline int sample_member_more(struct sample *s, const struct terms *t, __u32 i)
+{
+	return sample_step(s, t, i, true);
 }
 
 /* Finds the endpoint to which the session is bound, unless the binding is too old or the session is
@@ -436,7 +618,7 @@ __weak __noinline int bound_find(struct decide_state *rule, const struct terms *
 	struct pintle_score *score;
 	struct pintle_pool *pool;
 	bool passed;
-	__u32 id;
+	__u32 id, context, other = 0;
 
 	if (!rule || !t || !c || t->key.session.kind == PINTLE_KEY_NONE)
 		return 0;
@@ -451,9 +633,16 @@ __weak __noinline int bound_find(struct decide_state *rule, const struct terms *
 	score = bpf_map_lookup_elem(&scores, &id);
 	passed = score && score->generation == a->generation &&
 		 eligible_passed(pool, score->passed_ns, t->now);
+	context = a->context_bytes;
+	if (t->prompted) {
+		context = prompt_context(id, a->generation, t->now, context, a->prompt_steps);
+		other = context & PROMPT_IS_OTHER;
+		context &= ~PROMPT_IS_OTHER;
+	}
 	if (passed && !(class_of(pool, t)->flags & PINTLE_CLASS_EXTRA))
-		rule->extra = decide_extra(a->context_bytes, pool->context_bytes);
-	if (!decide_binding_holds(a->used_ns, t->now, pool->ttl_ns) || decide_crowded(a, passed))
+		rule->extra = decide_extra(context, pool->context_bytes);
+	if (other || !decide_binding_holds(a->used_ns, t->now, pool->ttl_ns) ||
+	    decide_crowded(a, passed))
 		return 0;
 	c->endpoint = id;
 	c->generation = a->generation;
@@ -468,28 +657,35 @@ static __always_inline __u32 home_of(const struct pintle_session_key *group)
 	return group->kind == PINTLE_KEY_NONE ? 0 : 1 + decide_home(id[0], id[1]);
 }
 
+/* An entry of the pool's table; NULL: it has none. */
+static __always_inline const struct pintle_ref *home_at(__u32 pool, __u32 generation, __u32 at)
+{
+	struct pintle_homes *table;
+	__u32 zero = 0;
+	void *inner;
+
+	hide(at);
+	if (at >= PINTLE_HOME_ENTRIES)
+		return NULL;
+	inner = bpf_map_lookup_elem(&homes, &pool);
+	if (!inner)
+		return NULL;
+	table = bpf_map_lookup_elem(inner, &zero);
+	return table && table->pool_generation == generation ? &table->home[at] : NULL;
+}
+
 /* Finds the home of the connection's group. Returns 1 if there is one. */
 __weak __noinline int home_find(const struct terms *t, struct decide_candidate *c)
 {
-	__u32 zero = 0, at, pool_id;
-	struct pintle_homes *table;
-	void *inner;
+	const struct pintle_ref *home;
 
 	if (!t || !c)
 		return 0;
-	at = t->home - 1;
-	pool_id = t->key.pool;
-	hide(at);
-	if (at >= PINTLE_HOME_ENTRIES)
+	home = home_at(t->key.pool, t->key.pool_generation, t->home - 1);
+	if (!home)
 		return 0;
-	inner = bpf_map_lookup_elem(&homes, &pool_id);
-	if (!inner)
-		return 0;
-	table = bpf_map_lookup_elem(inner, &zero);
-	if (!table || table->pool_generation != t->key.pool_generation)
-		return 0;
-	c->endpoint = table->home[at].id;
-	c->generation = table->home[at].generation;
+	c->endpoint = home->id;
+	c->generation = home->generation;
 	return 1;
 }
 
@@ -499,9 +695,24 @@ static __always_inline int preferred_find(struct decide_state *rule, const void 
 {
 	const struct terms *t = arg;
 	bool bound = outcome == PINTLE_OUTCOME_STICKY;
-	int found = bound ? bound_find(rule, t, c) : home_find(t, c);
+	int found;
 
+	if (bound)
+		found = t->key.session.kind == PINTLE_KEY_NONE ? 0 : bound_find(rule, t, c);
+	else
+		found = t->home ? home_find(t, c) : 0;
 	return found > 0 && endpoint_weigh(t, c, bound);
+}
+
+/* The decide_missing of decide_prefer_missing(). */
+static __always_inline __u32 preferred_missing(const void *arg, const struct decide_candidate *c,
+					       __u32 outcome)
+{
+	const struct terms *t = arg;
+	struct pintle_pool *pool = t->prompted | t->adapted ? pool_of(t) : NULL;
+
+	(void)outcome;
+	return pool ? request_missing(t, pool, c) : 0;
 }
 
 /* Sets the limit of the connection's class, and considers the endpoint that it prefers. */
@@ -516,8 +727,9 @@ __weak __noinline int rule_prefer(struct decide_state *rule, const struct terms 
 	if (!pool)
 		return 0;
 	rule->limit = eligible_bound(class_of(pool, t)->limit, t->over);
-	rule->full = t->full || is_over_quota(t) || class_over(t, 1);
-	decide_prefer_first(rule, preferred_find, t, c);
+	rule->full = t->full || is_over_quota(t) ||
+		     (class_of(pool, t)->pool_connections && class_over(t, 1));
+	decide_prefer_missing(rule, preferred_find, preferred_missing, t, c);
 	return 0;
 }
 
@@ -644,6 +856,44 @@ __weak __noinline int sample_begin(struct decide_sample *s, const struct terms *
 	return 1;
 }
 
+/* Notes what is known of the request, and what of the session's context the prompt leaves. */
+__weak __noinline int choose_note_request(const struct terms *t)
+{
+	struct pintle_trace *n;
+	struct pintle_asking *a;
+	__u32 context;
+
+	if (!t)
+		return 0;
+	n = note_find(t->note);
+	a = prompt_find();
+	if (!n || !a)
+		return 0;
+	n->adapter = t->adapted ? a->adapter : 0;
+	n->prompt_bytes = t->prompted ? a->prompt.bytes : 0;
+	n->prompt_known = t->prompted ? a->known.longest : 0;
+	if (!t->prompted || !n->bound.generation)
+		return 0;
+	context = prompt_context(n->bound.endpoint, n->bound.generation, t->now,
+				 n->bound.context_bytes, n->bound.prompt_steps);
+	if (context & PROMPT_IS_OTHER)
+		n->flags |= PINTLE_TRACE_OTHER;
+	n->bound.context_bytes = context & ~PROMPT_IS_OTHER;
+	return 0;
+}
+
+/* Notes the preferred endpoint. */
+__weak __noinline int choose_note_preferred(const struct terms *t, const struct decide_state *rule,
+					    const struct decide_candidate *c)
+{
+	if (!t || !rule || !c)
+		return 0;
+	note_candidate(t->note, c, INELIGIBLE_NOT);
+	if (t->prompted | t->adapted)
+		note_missing(t->note, c, rule->preferred.missing);
+	return 0;
+}
+
 /* Begins the note of a decision anew, for the pool to which *t is a question now. */
 __weak __noinline int choose_note(const struct terms *t)
 {
@@ -666,6 +916,7 @@ __weak __noinline int choose_note(const struct terms *t)
 		   (t->daemonless ? PINTLE_TRACE_DAEMONLESS : 0) |
 		   (t->over ? PINTLE_TRACE_OVER : 0) | (t->full ? PINTLE_TRACE_FULL : 0) |
 		   (is_over_quota(t) ? PINTLE_TRACE_OVER_QUOTA : 0);
+	choose_note_request(t);
 	return 0;
 }
 
@@ -676,6 +927,7 @@ __weak __noinline int choose(const struct terms *t, struct decide_result *r)
 {
 	struct sample s = {};
 	struct pintle_pool *pool;
+	__u32 i, more;
 
 	if (!t || !r)
 		return 0;
@@ -689,16 +941,23 @@ __weak __noinline int choose(const struct terms *t, struct decide_result *r)
 		r->outcome = PINTLE_OUTCOME_FORBIDDEN;
 		return 0;
 	}
-	s.terms = t;
 	decide_begin(&s.rule, mix(bpf_get_prandom_u32()), t->mode == PINTLE_MODE_BASELINE);
 	s.rule.tie = pool->tie;
 	if (!s.rule.baseline)
 		rule_prefer(&s.rule, t, &s.candidate);
 	if (t->note && s.rule.preferred.generation)
-		note_candidate(t->note, &s.candidate, 0);
-	if (sample_begin(&s.drawn, t))
+		choose_note_preferred(t, &s.rule, &s.candidate);
+	if (sample_begin(&s.drawn, t)) {
 		sample_fetch(&s.drawn, t);
-	bpf_loop(PINTLE_MAX_MEMBERS, sample_member, &s, 0);
+		for (i = 0; i < PROMPT_HOLDERS && t->prompted && !s.rule.baseline; i++)
+			holder_consider(&s, t, i, 0);
+		for (i = 0; i < PINTLE_ADAPTER_HOLDERS && t->adapted && !s.rule.baseline; i++)
+			holder_consider(&s, t, i, 1);
+	}
+	more = t->note | t->prompted | t->adapted;
+	for (i = 0; i < PINTLE_MAX_MEMBERS; i++)
+		if (more ? sample_member_more(&s, t, i) : sample_member(&s, t, i))
+			break;
 	if (t->note)
 		note_rule(t->note, &s.rule);
 	if (s.candidate.tried) {
@@ -770,11 +1029,10 @@ __weak __noinline int report_decision(const struct pintle_tuple *tuple, const st
 }
 
 /* Takes a note for a decision about a connection to the pool `asked`, if somebody follows. */
-__weak __noinline int trace_start(struct terms *t, const struct pintle_ref *asked)
+static __always_inline void trace_start(struct terms *t, const struct pintle_ref *asked)
 {
-	if (t && asked && is_followed(t->now))
+	if (is_followed(t->now))
 		t->note = trace_begin(asked, t->now);
-	return 0;
 }
 
 /* Tells of the decision that was noted; tuple->local is the frontend. Returns 1 if somebody is to

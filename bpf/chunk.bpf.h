@@ -13,18 +13,14 @@
 #include "prefix.bpf.h"
 #include "sip.bpf.h"
 
-#define CHUNK_WORDS (PREFIX_CHUNK / 8)
-
-/* A secret of the node. */
-struct chunk_key {
-	__u64 chain[2];
-	__u64 text[CHUNK_WORDS + 2];
-};
+#define CHUNK_WORDS PINTLE_CHUNK_WORDS
+_Static_assert(8 * CHUNK_WORDS == PREFIX_CHUNK, "a chunk");
 
 /* NH (Black et al., "UMAC", CRYPTO '99), a universal family with one multiplication for each eight
  * bytes; twice, the second time with the key two words further on. Of any two chunks, one key in
  * 2^64 makes both results the same. */
-static __always_inline void chunk_compress(const struct chunk_key *k, const __u64 *word, __u64 *out)
+static __always_inline void chunk_compress(const struct pintle_chunk_key *k, const __u64 *word,
+					   __u64 *out)
 {
 	__u64 a = 0, b = 0;
 	__u32 i;
@@ -49,7 +45,8 @@ static __always_inline void chunk_compress(const struct chunk_key *k, const __u6
 /* Returns the prompt's hash at the end of this chunk: SipHash-1-3 (Aumasson and Bernstein,
  * INDOCRYPT '12) of the hash at the end of the chunk before, and of this chunk. Before the first
  * chunk, `before` is a hash of what the prompt is for, such as its frontend and model. */
-static __always_inline __u64 chunk_hash(const struct chunk_key *k, __u64 before, const __u64 *word)
+static __always_inline __u64 chunk_hash(const struct pintle_chunk_key *k, __u64 before,
+					const __u64 *word)
 {
 	__u64 v[4] = {k->chain[0] ^ 0x736f6d6570736575ULL, k->chain[1] ^ 0x646f72616e646f6dULL,
 		      k->chain[0] ^ 0x6c7967656e657261ULL, k->chain[1] ^ 0x7465646279746573ULL};
@@ -73,7 +70,7 @@ static __always_inline __u64 chunk_hash(const struct chunk_key *k, __u64 before,
 /* ---- one hash as data, for the syscall program and the host ------------------ */
 
 struct chunk_case {
-	struct chunk_key key;
+	struct pintle_chunk_key key;
 	__u64 before;
 	__u64 word[CHUNK_WORDS];
 	__u64 hash; /* out */

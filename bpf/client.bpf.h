@@ -37,10 +37,11 @@ static __always_inline void count_end(struct pintle_connect *c)
 }
 
 /* Ends the count of the tenant's connection. It is the socket's, not the placement's: a placement
- * may be taken back and made anew. */
+ * may be taken back and made anew. The flag stays: an answer whose end shows its first token is
+ * still the tenant's. */
 static __always_inline void seat_end(void *sk, struct pintle_connect *c)
 {
-	if (__sync_fetch_and_and(&c->flags, ~PINTLE_CONNECT_SEAT) & PINTLE_CONNECT_SEAT)
+	if (c->flags & PINTLE_CONNECT_SEAT)
 		seat_leave(sk);
 }
 

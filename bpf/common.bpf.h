@@ -48,6 +48,24 @@ const volatile __u32 scope __weak = PINTLE_SCOPE_NODE;
 		}                                                                                  \
 	} while (0)
 
+/* The client for whose share a binding counts; see `shares` in abi.h. With key `source` that is a
+ * network, because a client with many addresses makes a session with each. With key `destination`,
+ * and where requests name sessions, it is a host, because one host can make all sessions. */
+static __always_inline __u64 client_of(const struct pintle_tuple *t, __u32 key_kind)
+{
+	bool host = key_kind == PINTLE_KEY_DESTINATION || key_kind == PINTLE_KEY_REQUEST;
+	const __u32 *word = (const __u32 *)t->remote;
+	__u64 high = bpf_ntohl(word[0]), v4 = bpf_ntohl(word[3]);
+
+	if (address_is_v4(t->remote)) {
+		if (v4 >> 24 == 127)
+			v4 = 127 << 24;
+		return PINTLE_CLIENT_V4 | (host ? v4 : v4 & 0xffff0000);
+	}
+	high = high << 32 | bpf_ntohl(word[1]);
+	return host ? high : high & ~0xffffULL;
+}
+
 /* The verifier checks functions that are neither static nor inline once, each by itself, and not at
  * each call: that keeps the hooks far from its limit. Such functions can take only plain memory
  * without pointers, so each looks up its map entries anew. Those in several objects are weak, so

@@ -240,7 +240,12 @@ static __always_inline __u32 dscp_of(struct bpf_sock_addr *ctx, __u32 family)
 	return 1 + ((tos & 0xff) >> 2);
 }
 
-/* A pod of this node has an address of its own, also before its socket is bound. */
+/*
+ * A pod of this node has an address of its own, whatever its socket is bound to. With IP_FREEBIND
+ * any process may bind to the address of another host: one of the pod 10.0.0.7 binds to 10.0.0.8,
+ * and its connect() would take a place of the class of the pod 10.0.0.8, for as long as the socket
+ * is open, though it gets no answer.
+ */
 static __always_inline void class_know_pod(struct class_client *c, __u32 family)
 {
 	__u64 id = c->cgroup;
@@ -255,8 +260,6 @@ static __always_inline void class_know_pod(struct class_client *c, __u32 family)
 		return;
 	c->space = p->space;
 	c->account = p->account;
-	if (!address_is_any(c->address))
-		return;
 	__builtin_memcpy(c->address, class_pod_address(p, family), sizeof(c->address));
 }
 
@@ -415,7 +418,8 @@ static __noinline bool connect_divert(struct pintle_connect *c, const struct ter
 }
 
 /* Makes the key of the caller's tenant. All callers that are apart are one tenant, except by
- * cgroup: any user can make some, and may claim any address. */
+ * cgroup: any user can make some, and may claim any address. The address to which a socket is bound
+ * makes no tenant: see class_know_pod(). */
 __noinline int tenant_of_caller(struct pintle_session_key *key, const struct terms *t,
 				const struct pintle_tuple *tuple, const struct caller *caller)
 {
@@ -440,7 +444,8 @@ __noinline int tenant_of_caller(struct pintle_session_key *key, const struct ter
 		return 0;
 	}
 	from = *tuple;
-	class_know(&c, tuple, caller, t->family);
+	c.cgroup = caller->cgroup;
+	class_know_pod(&c, t->family);
 	__builtin_memcpy(from.remote, c.address, sizeof(from.remote));
 	key_of_tuple(&from, kind, TENANT_BITS(pool->tenant_key), key);
 	return 0;
@@ -462,11 +467,12 @@ static __noinline void connect_forget(struct bpf_sock *sk)
 		return;
 	disown(c);
 	seat_end(sk, c);
+	__sync_fetch_and_and(&c->flags, ~PINTLE_CONNECT_SEAT);
 	if (is_followed(bpf_ktime_get_ns()))
 		bpf_sk_storage_delete(&traces, sk);
 }
 
-/* Counts the connection for the caller's tenant, or sets t->over_quota. */
+/* Counts the connection for the caller's tenant, or, where quotas hold, sets t->over_quota. */
 static __noinline void connect_seat(struct bpf_sock *sk, struct pintle_connect *c, struct terms *t,
 				    const struct pintle_tuple *tuple, const struct caller *caller)
 {
@@ -474,7 +480,7 @@ static __noinline void connect_seat(struct bpf_sock *sk, struct pintle_connect *
 					  .pool_generation = t->key.pool_generation};
 
 	tenant_of_caller(&key.session, t, tuple, caller);
-	t->over_quota = tenant_enter(&key, t->now, 1) > 0;
+	t->over_quota = tenant_enter(&key, t->now, t->mode == PINTLE_MODE_ENFORCE) > 0;
 	if (!t->over_quota && seat_take(sk, &key))
 		__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_SEAT);
 }
@@ -577,7 +583,7 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	connect_keys(&t, tuple, caller, &c->hint);
 	if (pool->class_count > 1)
 		connect_class(ctx, &t, tuple, caller, &c->hint);
-	if (pool->tenant_key && t.mode == PINTLE_MODE_ENFORCE)
+	if (pool->tenant_key && t.mode != PINTLE_MODE_SHADOW)
 		connect_seat(sk, c, &t, tuple, caller);
 	tier_begin(&t);
 	trace_start(&t, &ref);

@@ -313,14 +313,11 @@ static __always_inline __u32 decide_extra(__u32 context_bytes, __u32 per)
 	return extra > DECIDE_MAX_EXTRA ? DECIDE_MAX_EXTRA : extra ?: 1;
 }
 
-DECIDE_STEP decide_begin(struct decide_state *s, __u64 seed, __u32 baseline)
+static __always_inline void decide_begin(struct decide_state *s, __u64 seed, __u32 baseline)
 {
-	if (!s)
-		return 0;
 	__builtin_memset(s, 0, sizeof(*s));
 	s->random = seed | 1;
 	s->baseline = baseline;
-	return 0;
 }
 
 /* xorshift64 (Marsaglia, J. Stat. Softw. 8(14), 2003), good enough for ties. */
@@ -348,13 +345,20 @@ static __always_inline __u32 decide_rank(const struct decide_state *s, __u32 loa
 	return s->full || decide_full_by_load(s->limit, load, full) ? DECIDE_FULL : DECIDE_ROOMY;
 }
 
+/* The chance of an endpoint with this rate among endpoints with the same load. */
+static __always_inline __u32 decide_weight(__u32 rate)
+{
+	/* Most endpoints have this one, and a division takes as long as ten comparisons. */
+	return rate == DECIDE_RATE ? 1 : rate / DECIDE_RATE ?: 1;
+}
+
 /* Keeps the candidate if it has the least load; `chance` is added to it, but not where the limit
  * counts. A reservoir of one: several candidates with the same load are kept with probabilities as
  * their weights are. */
 static __always_inline void decide_keep(struct decide_state *s, struct decide_least *l, __u32 load,
 					__u32 chance, const struct decide_candidate *c, __u32 full)
 {
-	__u32 rank = decide_rank(s, load, full), weight = c->rate / DECIDE_RATE ?: 1;
+	__u32 rank = decide_rank(s, load, full), weight = decide_weight(c->rate);
 
 	load += chance;
 	if (l->generation && (rank > l->rank || (rank == l->rank && load > l->load)))
@@ -564,14 +568,12 @@ static __always_inline __u32 decide_turned_away(__u32 admission)
  * preferred endpoint whose page has not come for long holds its sessions no more, if there are
  * others whose pages come: it may be the only one that is broken. Such a session goes to an
  * endpoint with a fresh score, because it could draw its own again among the old ones. */
-DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, __u32 admission,
-		       struct decide_result *r)
+static __always_inline void decide_end(struct decide_state *s, __u64 max_extra_load,
+				       __u32 admission, struct decide_result *r)
 {
 	struct decide_least best, old;
 	__u32 stale, prefers;
 
-	if (!s || !r)
-		return 0;
 	best = s->blind;
 	stale = !s->fresh.generation;
 	prefers = s->preferred.generation && (stale || !s->preferred.lost);
@@ -579,7 +581,7 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, __u32 admis
 	r->generation = 0;
 	r->outcome = PINTLE_OUTCOME_NO_ENDPOINT;
 	if (!best.generation)
-		return 0;
+		return;
 	if (!stale) {
 		best = s->fresh;
 		old = s->old;
@@ -592,7 +594,7 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, __u32 admis
 	}
 	if (best.rank && !s->baseline && admission != PINTLE_ADMISSION_PROCEED) {
 		r->outcome = decide_turned_away(admission);
-		return 0;
+		return;
 	}
 	if (s->baseline) {
 		r->outcome = PINTLE_OUTCOME_RANDOM;
@@ -607,7 +609,6 @@ DECIDE_STEP decide_end(struct decide_state *s, __u64 max_extra_load, __u32 admis
 		r->outcome = PINTLE_OUTCOME_STALE;
 	r->endpoint = best.endpoint;
 	r->generation = best.generation;
-	return 0;
 }
 
 /* ---- the sample ------------------------------------------------------------- */
@@ -644,10 +645,13 @@ static __always_inline bool decide_sample_needed(__u32 members, __u32 size)
 	return members > size;
 }
 
+/* The step where all members are looked at, one after the other; no stride is so short. */
+#define DECIDE_STEP_ALL 1
+
 static __always_inline void decide_sample_all(struct decide_sample *s, __u32 members)
 {
 	s->start = 0;
-	s->step = 1;
+	s->step = DECIDE_STEP_ALL;
 	s->taken = 0;
 	s->first = members;
 }
@@ -670,6 +674,8 @@ static __always_inline __u32 decide_sample_member(const struct decide_sample *s,
 {
 	__u32 first = s->first;
 
+	if (s->step == DECIDE_STEP_ALL)
+		return i;
 	if (i < first)
 		return (s->start + i * s->step) % first;
 	return first + (s->start + (i - first) * s->step) % (members - first);

@@ -239,7 +239,8 @@ static __always_inline void eligible_facts(struct decide_facts *f, const struct 
 
 	f->published = s->published;
 	f->fresh = s->whole && s->scraped_ns && age <= (__s64)pool->staleness_ns;
-	f->lost = s->whole && s->scraped_ns && age > 0 &&
+	/* Most scores are fresh, and so need no division. */
+	f->lost = !f->fresh && s->whole && s->scraped_ns && age > 0 &&
 		  (__u64)age / ELIGIBLE_LOST > pool->staleness_ns;
 	/* Without a scrape, all connections in flight count as new. */
 	f->arrival = s->scraped_ns ? s->arrival : pool->departure;
@@ -254,6 +255,26 @@ static __always_inline void eligible_facts(struct decide_facts *f, const struct 
 	f->prompt = pool->context_bytes ? s->prompt : 0;
 	f->newcomer = pool->context_bytes ? s->newcomer : 0;
 	f->rate = s->rate;
+}
+
+/* In a pool that is decided by request, the sizes of newcomers' prompts are known. Returns, in
+ * milli-requests, what came since the pass: `asked` is pintle_ends.asked_bytes now, and `at_pass`
+ * what it was. */
+static __always_inline __u32 eligible_asked(const struct pintle_pool *pool, __u64 asked,
+					    __u64 at_pass)
+{
+	__u64 bytes = decide_more(asked, at_pass);
+
+	return pool->context_bytes
+		       ? decide_cap(1000 * bytes / PINTLE_REQUEST_BYTES, DECIDE_MAX_PROMPTS)
+		       : 0;
+}
+
+/* Takes that in. */
+static __always_inline void eligible_facts_asked(struct decide_facts *f, __u32 asked)
+{
+	f->newcomer = 0;
+	f->prompt = decide_cap((__u64)f->prompt + asked, DECIDE_MAX_PROMPTS);
 }
 
 /* Adds the present counts of the classes that the pool uses to f->inflight, f->pending and
@@ -365,6 +386,11 @@ struct choose_case {
 	__u32 count; /* of results, at most CHOOSE_CASE_MAX */
 	__u32 class_id;
 	__u32 over_quota;
+	__u32 adapter;  /* that its request names; 0: none */
+	__u32 prompted; /* 1: the next three are of its prompt */
+	struct pintle_ref prompt_home;
+	struct pintle_prompt prompt;
+	struct pintle_known known;
 	struct decide_result result[CHOOSE_CASE_MAX]; /* out */
 };
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * hand.bpf.h - the session that a request names, and the cookie of a handshake without a socket.
+ * hand.bpf.h - the session that a request names.
  *
  * Like request.bpf.h, the text is compiled into the TC program and into host programs.
  */
 #ifndef PINTLE_HAND_BPF_H
 #define PINTLE_HAND_BPF_H
 
+#include "cookie.bpf.h"
 #include "hash.bpf.h"
 #include "request.bpf.h"
 
@@ -14,9 +15,6 @@
 
 #define HAND_LINE_MIN 3    /* "a:b" */
 #define HAND_LINE_MAX 8192 /* a longer line says nothing */
-#define HAND_BLANKS_MAX                                                                            \
-	64 /* before or after a value; what is left of more belongs to the value                   \
-	    */
 
 static __always_inline const struct request_names *hand_names(const struct pintle_asked *asked)
 {
@@ -59,9 +57,9 @@ REQUEST_STEP hand_trim(const struct request_scan *s, struct request_span *span)
 		return 0;
 	v.from = span->from;
 	v.to = span->to;
-	bpf_loop(HAND_BLANKS_MAX, hand_skip_before, &v, 0);
+	bpf_loop(HAND_LINE_MAX, hand_skip_before, &v, 0);
 	v.from = span->from;
-	bpf_loop(HAND_BLANKS_MAX, hand_skip_after, &v, 0);
+	bpf_loop(HAND_LINE_MAX, hand_skip_after, &v, 0);
 	return 0;
 }
 
@@ -156,11 +154,6 @@ REQUEST_STEP hand_find(const struct request_scan *s, const struct pintle_asked *
 	hand_trim(s, span);
 	return span->from < span->to;
 }
-
-/* The node's key, which is nobody else's. */
-struct hand_secret {
-	__u64 key[2];
-};
 
 /* ---- the session's key ---------------------------------------------------------------- */
 
@@ -280,112 +273,28 @@ static __always_inline void hand_key(const struct request_scan *s, const struct 
 	__builtin_memcpy(out->id, &n->sum, sizeof(out->id));
 }
 
-/* ---- handshakes ----------------------------------------------------------------------- */
-
-/* What the SYN said, and is needed when the request comes, in the lowest byte of the sequence
- * number with which the SYN is answered. The other bytes are a keyed hash of it, of the addresses,
- * of the client's sequence number and of the time: so no memory is needed, and who did not get the
- * answer cannot go on. */
-#define HAND_EPOCH_SHIFT 39 /* of 2^39 ns, 9 minutes, each */
-#define HAND_EPOCHS      4  /* a cookie is good in its own and in the next three */
-
-#define HAND_MSS_SHIFT 5
-#define HAND_SACK      0x10
-#define HAND_NO_SCALE  0xf /* in the place of the window's scale */
-
-/* One for all listeners, since the listener is not known yet: a window of 64 MiB at most, told in
- * steps of 1 KiB. */
-#define HAND_SCALE 10
-
-/* The largest segments that are told apart. */
-static __always_inline __u32 hand_mss_at(__u32 i)
+/* Makes the key of the session that the request names, if it does. `n` has the secret and the
+ * client. Returns how the connection is counted. */
+static __always_inline int hand_session(const struct request_scan *scan,
+					const struct pintle_asked *asked, struct hand_named *n,
+					struct pintle_session_key *out)
 {
-	const __u64 low = 536ULL | 1220ULL << 16 | 1360ULL << 32 | 1400ULL << 48;
-	const __u64 high = 1440ULL | 1460ULL << 16 | 8900ULL << 32 | 65440ULL << 48;
+	__u32 i;
 
-	return ((i & 4 ? high : low) >> (16 * (i & 3))) & 0xffff;
-}
-
-/* The index of the largest of them that is not above `mss`. */
-static __always_inline __u32 hand_mss_index(__u32 mss)
-{
-	__u32 i, found = 0;
-
-#ifdef __bpf__
-#pragma unroll
-#endif
-	for (i = 1; i < 8; i++)
-		if (mss >= hand_mss_at(i))
-			found = i;
-	return found;
-}
-
-/* The options of a client's segment. */
-struct hand_options {
-	__u32 value, echo; /* of the timestamp */
-	__u16 mss;         /* 0: none */
-	__u8 scale;
-	__u8 has_scale, has_sack, has_time;
-};
-
-static __always_inline __u32 hand_pack(const struct hand_options *o)
-{
-	return hand_mss_index(o->mss) << HAND_MSS_SHIFT | (o->has_sack ? HAND_SACK : 0) |
-	       (o->has_scale ? o->scale & 0xf : HAND_NO_SCALE);
-}
-
-static __always_inline void hand_unpack(struct hand_options *o, __u32 cookie)
-{
-	__u32 scale = cookie & 0xf;
-
-	o->mss = hand_mss_at(cookie >> HAND_MSS_SHIFT & 7);
-	o->has_sack = !!(cookie & HAND_SACK);
-	o->has_scale = scale != HAND_NO_SCALE;
-	o->scale = o->has_scale ? scale : 0;
-}
-
-/* Hashes what a cookie vouches for. */
-REQUEST_STEP hand_hash(const struct pintle_tuple *t, __u32 sequence, __u32 time,
-		       const struct hand_secret *secret, struct hash_output *out)
-{
-	struct hash_input in = {.size = 48};
-
-	if (!t || !secret || !out)
-		return 0;
-	/* Another key than that of sessions. */
-	in.key[0] = secret->key[0] ^ 0x70696e746c652d68ULL;
-	in.key[1] = secret->key[1] ^ 0x616e642d6f666621ULL;
-	__builtin_memcpy(in.word, t->remote, sizeof(t->remote));
-	__builtin_memcpy(in.word + 2, t->local, sizeof(t->local));
-	in.word[4] = (__u64)sequence << 32 | (__u32)t->remote_port << 16 | t->local_port;
-	in.word[5] = time;
-	hash_text(&in, out);
-	return 0;
-}
-
-/* The cookie in whose lowest byte is `packed`. *out: a further hash of the same. */
-static __always_inline __u32 hand_cookie_of(const struct pintle_tuple *t, __u32 sequence,
-					    __u32 epoch, __u32 packed,
-					    const struct hand_secret *secret, __u32 *out)
-{
-	struct hash_output sum;
-
-	hand_hash(t, sequence, epoch << 8 | packed, secret, &sum);
-	*out = (__u32)sum.word[1];
-	return ((__u32)sum.word[0] & ~0xffU) | packed;
-}
-
-/* Whether the cookie was given to this client, whose SYN had this sequence number, not too long
- * ago. */
-REQUEST_STEP hand_cookie_holds(const struct pintle_tuple *t, __u32 sequence, __u32 cookie,
-			       __u32 epoch, const struct hand_secret *secret)
-{
-	__u32 i, other;
-
-	for (i = 0; i < HAND_EPOCHS; i++)
-		if (hand_cookie_of(t, sequence, epoch - i, cookie & 0xff, secret, &other) == cookie)
-			return 1;
-	return 0;
+	if (scan->known & (REQUEST_NOT_HTTP | REQUEST_VERSION))
+		return PINTLE_HAND_NOT_HTTP;
+	if (scan->known & REQUEST_MALFORMED)
+		return PINTLE_HAND_MALFORMED;
+	for (i = 0; i < PINTLE_MAX_HEADERS; i++) {
+		if (request_has_two(scan, i))
+			return PINTLE_HAND_MALFORMED;
+		if (hand_find(scan, asked, i, &n->value) <= 0)
+			continue;
+		n->at = i;
+		hand_key(scan, asked, n, out);
+		return PINTLE_HAND_ASKED;
+	}
+	return scan->known & REQUEST_ENDED ? PINTLE_HAND_NOT_SAID : PINTLE_HAND_UNFINISHED;
 }
 
 #endif

@@ -55,7 +55,7 @@ __noinline int anyone_member(struct decide_result *r, const struct terms *t, __u
 	if (at >= PINTLE_MAX_MEMBERS)
 		return 1;
 	ref = &pool->members[at];
-	if (!endpoint_query(&q, t, ref->id, ref->generation) || ineligible_barred(&q))
+	if (!endpoint_query(&q, t, pool, ref->id, ref->generation) || ineligible_barred(&q))
 		return 0;
 	r->endpoint = ref->id;
 	r->generation = ref->generation;
@@ -177,6 +177,7 @@ static __noinline void decision_remember(const struct pintle_tuple *tuple, const
 		.pool_generation = t->key.pool_generation,
 		.class_id = t->class_id,
 		.outcome = r->outcome,
+		.handed = t->handed,
 	};
 
 	bpf_map_update_elem(&pending, tuple, &d, BPF_ANY);
@@ -208,6 +209,11 @@ __noinline int lookup_keys(struct terms *t, const struct pintle_tuple *tuple)
 		     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, t->frontend_bits),
 		     &t->key.session);
 	asking_session(pool, &t->key.session);
+	t->prompted = asking_prompt(pool, &t->key);
+	t->adapted = asking_adapter(pool, &t->key);
+	t->home = 0;
+	if (pool->group_kind == PINTLE_KEY_NONE)
+		return 0;
 	key_of_tuple(tuple, pool->group_kind,
 		     KEY_BITS(pool->group_bits_v4, pool->group_bits_v6, t->frontend_bits), &group);
 	t->home = home_of(&group);
@@ -278,7 +284,7 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 	lookup_keys(t, tuple);
 	if (pool->class_count > 1 || pool->allow_count)
 		lookup_class(t, tuple);
-	if (pool->tenant_key && t->mode != PINTLE_MODE_SHADOW)
+	if (pool->tenant_key && t->mode == PINTLE_MODE_ENFORCE)
 		lookup_tenant(t, tuple);
 	tier_begin(t);
 	trace_start(t, asked);
@@ -353,7 +359,7 @@ static __always_inline bool assign_again(struct bpf_sk_lookup *ctx, const struct
 	int err;
 
 	if (d->outcome == PINTLE_OUTCOME_DIVERTED)
-		return !responder_assign(ctx);
+		return !d->no_model && !responder_assign(ctx);
 	if (!d->generation || !endpoint_find(d->endpoint, d->generation))
 		return false;
 	err = endpoint_assign(ctx, d->endpoint);
@@ -367,13 +373,9 @@ static __always_inline bool assign_again(struct bpf_sk_lookup *ctx, const struct
 /* Whether an earlier decision for this 4-tuple still holds and has been applied to this segment,
  * which counts nothing. A decision that no longer holds will be replaced, and its placement has
  * failed. A function of its own, like decision_remember(). */
-static __noinline bool decided_before(struct bpf_sk_lookup *ctx, const struct pintle_tuple *tuple,
+static __noinline bool decided_before(struct bpf_sk_lookup *ctx, struct pintle_decision *d,
 				      const struct terms *t)
 {
-	struct pintle_decision *d = bpf_map_lookup_elem(&pending, tuple);
-
-	if (!d)
-		return false;
 	if (!decision_expired(d, t->now)) {
 		if (d->outcome == PINTLE_OUTCOME_PASSED) {
 			if (t->mode == PINTLE_MODE_OFF)
@@ -386,11 +388,32 @@ static __noinline bool decided_before(struct bpf_sk_lookup *ctx, const struct pi
 	return false;
 }
 
+/* Gives a connection whose request names no model that there is to the overload responder, or
+ * refuses it. No pool decides it. A function of its own, like decision_remember(). */
+static __noinline int model_refuse(struct bpf_sk_lookup *ctx, const struct pintle_tuple *tuple,
+				   const struct pintle_ref *asked)
+{
+	struct pintle_decision d = {
+		.decided_ns = bpf_ktime_get_ns(),
+		.pool = asked->id,
+		.pool_generation = asked->generation,
+		.outcome = PINTLE_OUTCOME_DIVERTED,
+		.no_model = 1,
+		.handed = asking_where(),
+	};
+
+	if (responder_assign(ctx))
+		return SK_DROP;
+	bpf_map_update_elem(&pending, tuple, &d, BPF_ANY);
+	return SK_PASS;
+}
+
 SEC("sk_lookup")
 int pintle_lookup(struct bpf_sk_lookup *ctx)
 {
 	struct terms t = {};
 	struct pintle_ref ref = {};
+	struct pintle_decision *d;
 	struct pintle_tuple tuple;
 	struct pintle_pool *pool;
 
@@ -399,14 +422,27 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 	tuple_read(&tuple, ctx);
 	t.frontend_bits = frontend_of(&tuple, PINTLE_HOOK_LOOKUP, &ref);
 	pool = pool_find(ref.id, ref.generation);
-	if (!pool || (pool->decide == PINTLE_DECIDE_REQUEST && asking_whether()))
+	if (!pool || (pool->decide != PINTLE_DECIDE_CONNECTION && asking_whether()))
 		return SK_PASS;
 
 	t.now = bpf_ktime_get_ns();
+	if (pool->decide != PINTLE_DECIDE_CONNECTION)
+		t.handed = asking_where();
+	if (pool->decide == PINTLE_DECIDE_REQUEST) {
+		/* A listener of another namespace would never answer. */
+		if (pool->in_pods && !asking_where())
+			return SK_PASS;
+		if (asking_pool(&ref, t.now))
+			return model_refuse(ctx, &tuple, &ref);
+		pool = pool_find(ref.id, ref.generation);
+		if (!pool)
+			return SK_PASS;
+	}
 	t.key.pool = ref.id;
 	t.key.pool_generation = ref.generation;
 	t.mode = pool_mode(t.key.pool, pool, t.now);
-	if (decided_before(ctx, &tuple, &t))
+	d = bpf_map_lookup_elem(&pending, &tuple);
+	if (d && decided_before(ctx, d, &t))
 		return SK_PASS;
 	if (t.mode == PINTLE_MODE_OFF) {
 		struct decide_result passed = {.outcome = PINTLE_OUTCOME_PASSED};

@@ -110,6 +110,34 @@ struct {
 	__type(value, struct pintle_quota);
 } MAP(quotas);
 
+/* The pool that serves a model, of pools that are decided by request. Twice as many as are
+ * configured, because a reload writes the new entries before it deletes the former ones. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * (PINTLE_MAX_MODELS + PINTLE_MAX_POOLS));
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_model_key);
+	__type(value, struct pintle_model);
+} MAP(models);
+
+/* The LoRA adapters that an endpoint has loaded. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_ENDPOINTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pintle_adapters);
+} MAP(adapters);
+
+/* Endpoints that have an adapter, for pools of which only a few are compared. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_ADAPTERS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pintle_holders);
+} MAP(adapter_holders);
+
 /* What a tenant has. No entry is evicted: whoever comes when all are taken counts with others. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -117,6 +145,24 @@ struct {
 	__type(key, struct pintle_affinity_key);
 	__type(value, struct pintle_tenant);
 } MAP(tenants);
+
+/* Ever growing sums over a tenant's answers whose first token was seen. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_MEASURED);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_affinity_key);
+	__type(value, struct pintle_tenant_firsts);
+} MAP(tenant_firsts);
+
+/* What those of the last minute were; the kernel never reads it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_MEASURED);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_affinity_key);
+	__type(value, struct pintle_tenant_minute);
+} MAP(tenant_minutes);
 
 /* The tenant of a connection, in pools with quotas. */
 struct {
@@ -462,12 +508,13 @@ struct {
 	__type(value, struct pintle_asking);
 } MAP(asking);
 
-/* The session that a connection's request has named, until the connection is established. */
+/* The session that a connection's request has named, and how much of it is cached, until the
+ * connection is established. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, PINTLE_MAX_NAMED);
 	__type(key, struct pintle_tuple);
-	__type(value, struct pintle_session_key);
+	__type(value, struct pintle_named);
 } MAP(named);
 
 /* What the hand-off did with connections, by pool. */
@@ -477,6 +524,129 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } MAP(hand_stats);
+
+/* Which endpoints have cached what of prompts. The daemon makes the table while a pool wants it:
+ * it takes 29 MB. */
+struct pintle_prefix_table {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PINTLE_MAX_PREFIXES);
+	__uint(key_size, sizeof(__u64));
+	__uint(value_size, sizeof(struct pintle_prefix));
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pintle_prefix_table);
+} MAP(prefixes);
+
+/* The secret of the hashes by which that table is read. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pintle_chunk_key);
+} MAP(prefix_key);
+
+/* What each source added to the table. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PINTLE_MAX_LEARNERS);
+	__type(key, struct pintle_learner_key);
+	__type(value, struct pintle_learner);
+} MAP(learners);
+
+/* How many sources add to it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pintle_learners);
+} MAP(learning);
+
+/* What was found out about prompts, by pool. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PINTLE_PROMPT_STAT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} MAP(prompt_stats);
+
+/* The scope of a pod's network namespace. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_ENDPOINTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct pintle_scope);
+} MAP(scopes);
+
+/* Open connections of endpoints in pods. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_POD_FLOWS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_tuple);
+	__type(value, struct pintle_pod_flow);
+} MAP(pod_flows);
+
+/* Those that ended a moment ago: their last segments are under way. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PINTLE_MAX_POD_ENDED);
+	__type(key, struct pintle_tuple);
+	__type(value, struct pintle_pod_flow);
+} MAP(pod_ended);
+
+/* Where the hand-off's TC program sees segments. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_HAND_SEEN_SLOTS);
+	__type(key, __u32);
+	__type(value, struct pintle_hand_seen);
+} MAP(hand_seen);
+
+/* The devices of the hand-off, for people; the kernel never reads them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_DEVICES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct pintle_device);
+} MAP(hand_devices);
+/* What became of connections that the hand-off held, by pool. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PINTLE_HOLD_STAT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} MAP(hold_stats);
+
+/* Requests whose headers have not ended. Their bytes are acknowledged, and nowhere else: so nothing
+ * may be evicted. Each takes memory only while it is there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_HELD);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_held_key);
+	__type(value, struct pintle_held);
+} MAP(held);
+
+/* struct pintle_sweeper, as the kernel wants to see it. */
+struct sweeper_value {
+	struct bpf_timer timer;
+	__u32 runs;
+	__u32 zero;
+};
+_Static_assert(sizeof(struct sweeper_value) == sizeof(struct pintle_sweeper), "the same");
+
+/* Pinned, because a timer ends with the last reference to its map. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sweeper_value);
+} MAP(sweeper);
 
 /* Decisions by pool and outcome. */
 struct {
@@ -551,7 +721,7 @@ struct {
 	__uint(max_entries, 1024 * 1024);
 } MAP(audit);
 
-/* Who traces which pool. */
+/* The followers, and the pool that each traces. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

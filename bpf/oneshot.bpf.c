@@ -6,8 +6,9 @@
  *
  *   SYN                  notes the connection, and the sequence number of its first byte of data
  *   first segment        is overwritten as oneshot.bpf.h says, and in the same way when it is sent
- *                        again. If it was left alone it stays so, even if it is sent again with
- * more data later data           forget the connection, because a body may look like a request
+ *                        again: what is behind TC may lose it. If it was left alone it stays so,
+ *                        even if it is sent again with more data
+ *   far later data       forget the connection, because a body may look like a request
  *
  * Packets to other destinations leave after one look-up. A connection that is not noted, or that is
  * forgotten too early, is merely kept alive. The program drops no packet, and programs after it see
@@ -33,6 +34,10 @@ struct {
 	__type(key, __u32);
 	__type(value, struct scratch);
 } MAP(oneshot_scratch);
+
+/* More than this no client sends before the first segment is acknowledged: the window in the answer
+ * to a SYN is not scaled. */
+#define FIRST_WINDOW 65535
 
 /* ---- which connections --------------------------------------------------------- */
 
@@ -85,9 +90,11 @@ static __always_inline struct pintle_flow *first_segment(const struct segment *s
 		return NULL;
 	if (f->sequence == s->sequence && s->size)
 		return f;
-	/* Until the first segment was seen, data do not forget the flow: they may have overtaken
-	 * it. */
-	if (f->counted ? s->size || s->end : s->end)
+	/* Until the first segment was seen, an end forgets the flow only where no data are before
+	 * it: it may have overtaken them. A reset may also be of the former connection from the
+	 * client's port, which the hand-off ends after the SYN. */
+	if (f->counted ? s->end || (s->size && s->sequence - f->sequence > FIRST_WINDOW)
+		       : s->end && s->sequence == f->sequence)
 		bpf_map_delete_elem(&oneshot_flows, &s->tuple);
 	return NULL;
 }

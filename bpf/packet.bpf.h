@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * packet.bpf.h - reads a TCP segment in a TC program: its addresses, and where its data begin.
- * Overwrites a part of the data.
+ * packet.bpf.h - reads a TCP segment: its addresses, and where its data begin. In a TC program,
+ * overwrites a part of the data.
  */
 #ifndef PINTLE_PACKET_BPF_H
 #define PINTLE_PACKET_BPF_H
 
-#include "common.bpf.h"
+#include "frame.bpf.h"
 
-#include <linux/if_ether.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/tcp.h>
@@ -37,66 +36,65 @@ struct vlan {
 };
 
 /* Returns 0, or -1 for a packet that cannot be a segment of ours, such as a fragment. */
-static __always_inline int segment_read_ip4(struct __sk_buff *skb, __u32 at, struct segment *s)
+static __always_inline int segment_read_ip4(frame *f, __u32 at, struct segment *s)
 {
 	struct iphdr ip;
 	__u32 total;
 
-	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5 ||
+	if (frame_load(f, at, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5 ||
 	    ip.protocol != IPPROTO_TCP || ip.frag_off & bpf_htons(0x3fff))
 		return -1;
 	address_v4(s->tuple.local, ip.daddr);
 	address_v4(s->tuple.remote, ip.saddr);
 	total = bpf_ntohs(ip.tot_len);
 	s->tcp = at + ip.ihl * 4;
-	/* skb->len includes the padding of short frames. A packet of many segments may be too long
-	 * for the field, which is then 0. */
-	s->size = total ? at + total : skb->len;
+	/* The packet may have padding behind it. One of many segments may be too long for the
+	 * field, which is then 0. */
+	s->size = total ? at + total : frame_size(f);
 	return 0;
 }
 
-static __always_inline int segment_read_ip6(struct __sk_buff *skb, __u32 at, struct segment *s)
+static __always_inline int segment_read_ip6(frame *f, __u32 at, struct segment *s)
 {
 	struct ipv6hdr ip;
 	__u32 total;
 
-	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.version != 6 ||
-	    ip.nexthdr != IPPROTO_TCP)
+	if (frame_load(f, at, &ip, sizeof(ip)) || ip.version != 6 || ip.nexthdr != IPPROTO_TCP)
 		return -1;
 	__builtin_memcpy(s->tuple.local, &ip.daddr, sizeof(s->tuple.local));
 	__builtin_memcpy(s->tuple.remote, &ip.saddr, sizeof(s->tuple.remote));
 	total = bpf_ntohs(ip.payload_len);
 	s->tcp = at + sizeof(ip);
-	s->size = total ? s->tcp + total : skb->len;
+	s->size = total ? s->tcp + total : frame_size(f);
 	return 0;
 }
 
 /* Reads the segment; `at` is the end of the link layer's header without VLAN tags. Returns 0, or -1
  * for a packet that is no segment of ours. */
-static __always_inline int segment_read(struct __sk_buff *skb, __u32 at, struct segment *s)
+static __always_inline int segment_read(frame *f, __u32 at, struct segment *s)
 {
-	__u16 protocol = skb->protocol;
+	__u16 protocol = frame_protocol(f, at);
 	struct tcphdr tcp;
 	int err, i;
 
-	/* Usually the outer tag is not here, but in the packet's metadata. */
+	/* Where a device or the kernel has taken the outer tag off, it is not here. */
 	for (i = 0; i < 2; i++) {
 		struct vlan tag;
 
 		if (protocol != bpf_htons(ETH_P_8021Q) && protocol != bpf_htons(ETH_P_8021AD))
 			break;
-		if (bpf_skb_load_bytes(skb, at, &tag, sizeof(tag)))
+		if (frame_load(f, at, &tag, sizeof(tag)))
 			return -1;
 		protocol = tag.protocol;
 		at += sizeof(tag);
 	}
 	if (protocol == bpf_htons(ETH_P_IP))
-		err = segment_read_ip4(skb, at, s);
+		err = segment_read_ip4(f, at, s);
 	else if (protocol == bpf_htons(ETH_P_IPV6))
-		err = segment_read_ip6(skb, at, s);
+		err = segment_read_ip6(f, at, s);
 	else
 		return -1;
-	if (err || bpf_skb_load_bytes(skb, s->tcp, &tcp, sizeof(tcp)) || tcp.doff < 5)
+	if (err || frame_load(f, s->tcp, &tcp, sizeof(tcp)) || tcp.doff < 5)
 		return -1;
 	s->tuple.scope = scope;
 	s->tuple.local_port = bpf_ntohs(tcp.dest);
@@ -108,6 +106,8 @@ static __always_inline int segment_read(struct __sk_buff *skb, __u32 at, struct 
 	s->end = tcp.fin || tcp.rst;
 	return 0;
 }
+
+#ifndef FRAME_XDP
 
 /* ---- overwriting ----------------------------------------------------------------- */
 
@@ -141,5 +141,7 @@ static __always_inline int segment_overwrite(struct __sk_buff *skb, const struct
 			    0);
 	return 0;
 }
+
+#endif
 
 #endif

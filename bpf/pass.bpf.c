@@ -264,14 +264,18 @@ static __always_inline struct asked turn_advance(struct pintle_turn *t, const st
 }
 
 /* The bytes of the request that the endpoint has not cached: what the session's newest request and
- * its answer do not cover, if the session is bound to this endpoint. */
+ * its answer do not cover, if the session is bound to this endpoint, nor, of a connection's first
+ * request, what was known to be cached when it was placed. */
 static __always_inline __u32 turn_uncached(const struct pintle_turn *t,
 					   const struct pintle_affinity *a, __u32 endpoint,
 					   __u32 generation)
 {
-	if (!a || a->endpoint != endpoint || a->generation != generation)
-		return t->bytes;
-	return t->bytes > a->context_bytes ? t->bytes - a->context_bytes : 0;
+	__u32 cached = t->requests <= 1 ? t->cached : 0;
+
+	if (a && a->endpoint == endpoint && a->generation == generation &&
+	    a->context_bytes > cached)
+		cached = a->context_bytes;
+	return t->bytes > cached ? t->bytes - cached : 0;
 }
 
 /* ---- the endpoint ------------------------------------------------------------------- */

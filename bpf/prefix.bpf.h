@@ -30,21 +30,13 @@
 #define PREFIX_CHUNK  256 /* bytes; a token has about four */
 #define PREFIX_FINE   16  /* steps of one chunk each, up to 4 KiB */
 #define PREFIX_COARSE 4   /* chunks of each later step */
-#define PREFIX_STEPS  76  /* up to 64 KiB */
-#define PREFIX_CHUNKS (PREFIX_FINE + (PREFIX_STEPS - PREFIX_FINE) * PREFIX_COARSE)
-#define PREFIX_TURNS  7 /* that a binary search of PREFIX_STEPS steps takes at most */
+#define PREFIX_CHUNKS (PREFIX_FINE + (PINTLE_PREFIX_STEPS - PREFIX_FINE) * PREFIX_COARSE)
+#define PREFIX_TURNS  7 /* that a binary search of PINTLE_PREFIX_STEPS steps takes at most */
 /* The step whose hash says the prompt's home. The one at 8 KiB would not be seen: with an MTU of
  * 1500, a hook sees 7.2 KiB of a long prompt. */
 #define PREFIX_HOME_STEP (PREFIX_FINE - 1)
 
 /* ---- a prompt ---------------------------------------------------------------- */
-
-/* A prompt as far as it is seen. Too large for the stack of a kernel program. */
-struct prefix_prompt {
-	__u64 hash[PREFIX_STEPS];
-	__u32 steps; /* how many of the hashes there are */
-	__u32 bytes; /* of all of the prompt, by the request's Content-Length */
-};
 
 /* Bytes from the prompt's beginning to the end of so many steps. */
 static __always_inline __u32 prefix_bytes(__u32 steps)
@@ -55,7 +47,7 @@ static __always_inline __u32 prefix_bytes(__u32 steps)
 }
 
 /* Takes in the hash at the end of a chunk. Chunks come in order, from 0 on. */
-static __always_inline void prefix_note(struct prefix_prompt *p, __u32 chunk, __u64 hash)
+static __always_inline void prefix_note(struct pintle_prompt *p, __u32 chunk, __u64 hash)
 {
 	__u32 step = chunk, coarse = chunk + 1 - PREFIX_FINE;
 
@@ -64,7 +56,9 @@ static __always_inline void prefix_note(struct prefix_prompt *p, __u32 chunk, __
 			return;
 		step = PREFIX_FINE - 1 + coarse / PREFIX_COARSE;
 	}
-	if (step >= PREFIX_STEPS)
+	/* Else clang bounds what `step` was made of, and the verifier does not see the bound. */
+	asm volatile("" : "+r"(step));
+	if (step >= PINTLE_PREFIX_STEPS)
 		return;
 	p->hash[step] = hash;
 	p->steps = step + 1;
@@ -96,41 +90,30 @@ static __always_inline bool prefix_held(const struct pintle_holder *h, __u64 now
 	return h->generation && prefix_age(h, now) <= ttl_ns >> 32;
 }
 
-/* What the table knows of a prompt. */
-#define PREFIX_KNOWN 8
-
-struct prefix_known {
-	struct pintle_holder of[PREFIX_KNOWN];
-	__u8 steps[PREFIX_KNOWN]; /* that this endpoint holds; 0: nobody is in this place */
-	__u32 longest;            /* steps that anybody holds */
-	/* If these are all steps of the prompt: what such prompts have in common, in bytes. */
-	__u32 common;
-};
-
 /* Notes that an endpoint holds so many steps, more than were noted of anybody before. Who holds the
  * least makes room. */
-DECIDE_STEP prefix_found(struct prefix_known *k, const struct pintle_holder *h, __u32 steps)
+DECIDE_STEP prefix_found(struct pintle_known *k, const struct pintle_holder *h, __u32 steps)
 {
 	__u32 i, at = 0;
 
 	if (!k || !h)
 		return 0;
-	for (i = 0; i < PREFIX_KNOWN; i++) {
+	for (i = 0; i < PINTLE_PREFIX_KNOWN; i++) {
 		if (k->steps[i] && prefix_is(&k->of[i], h->endpoint, h->generation)) {
 			at = i;
 			break;
 		}
-		if (k->steps[i] < k->steps[at & (PREFIX_KNOWN - 1)])
+		if (k->steps[i] < k->steps[at & (PINTLE_PREFIX_KNOWN - 1)])
 			at = i;
 	}
-	at &= PREFIX_KNOWN - 1;
+	at &= PINTLE_PREFIX_KNOWN - 1;
 	k->of[at] = *h;
 	k->steps[at] = steps;
 	return 0;
 }
 
 /* Notes who holds so many steps. Returns 0 if nobody does. */
-DECIDE_STEP prefix_found_all(struct prefix_known *k, const struct pintle_prefix *v, __u32 steps,
+DECIDE_STEP prefix_found_all(struct pintle_known *k, const struct pintle_prefix *v, __u32 steps,
 			     __u64 now, __u64 ttl_ns)
 {
 	__u32 i, any = 0;
@@ -155,7 +138,7 @@ typedef struct pintle_prefix *(*prefix_find)(void *arg, __u64 hash);
 /* Fills in *k, which must be zeros. Who knows a step knows those before it, so the longest known
  * beginning is found by halving. Of endpoints that hold less, those steps are noted that the search
  * came by. */
-static __always_inline void prefix_search(struct prefix_known *k, const struct prefix_prompt *p,
+static __always_inline void prefix_search(struct pintle_known *k, const struct pintle_prompt *p,
 					  prefix_find find, void *arg, __u64 now, __u64 ttl_ns)
 {
 	__u32 begin = 0, end = p->steps, i, at;
@@ -163,7 +146,7 @@ static __always_inline void prefix_search(struct prefix_known *k, const struct p
 
 	for (i = 0; i < PREFIX_TURNS; i++) {
 		at = (begin + end) / 2;
-		if (begin >= end || at >= PREFIX_STEPS)
+		if (begin >= end || at >= PINTLE_PREFIX_STEPS)
 			break;
 		v = find(arg, p->hash[at]);
 		if (v && prefix_found_all(k, v, at + 1, now, ttl_ns) > 0)
@@ -176,37 +159,67 @@ static __always_inline void prefix_search(struct prefix_known *k, const struct p
 /* How many steps of the prompt the endpoint holds. `since_ns` is when its server began to listen:
  * an engine that restarts has lost its cache. Of what was used less than 4.3 s after that, nobody
  * knows whether it was before. */
-static __always_inline __u32 prefix_steps(const struct prefix_known *k, __u32 endpoint,
+static __always_inline __u32 prefix_steps(const struct pintle_known *k, __u32 endpoint,
 					  __u32 generation, __u64 now, __u64 since_ns)
 {
 	__u32 i;
 
-	for (i = 0; i < PREFIX_KNOWN; i++)
+	for (i = 0; i < PINTLE_PREFIX_KNOWN; i++)
 		if (k->steps[i] && prefix_is(&k->of[i], endpoint, generation))
-			return prefix_age(&k->of[i], now) < (now - since_ns) >> 32 ? k->steps[i]
-										   : 0;
+			return prefix_age(&k->of[i], now) < (now >> 32) - (since_ns >> 32)
+				       ? k->steps[i]
+				       : 0;
 	return 0;
 }
 
 /* have(e) of an endpoint that holds so many steps. */
-static __always_inline __u32 prefix_have(const struct prefix_known *k,
-					 const struct prefix_prompt *p, __u32 steps)
+static __always_inline __u32 prefix_have(const struct pintle_known *k,
+					 const struct pintle_prompt *p, __u32 steps)
 {
 	__u32 bytes = prefix_bytes(steps);
 
 	return steps && steps == p->steps && k->common > bytes ? k->common : bytes;
 }
 
-/* Whether the prompt seems to continue what the session said before, where the endpoint that the
- * session is bound to holds so many steps of it. If not, the session prefers no endpoint now. In a
- * conversation the endpoint holds the former prompt, but not the answer, which it was not given:
- * half of what may be cached is enough. A new document shares at most its instruction. */
-static __always_inline bool prefix_continues(const struct prefix_prompt *p, __u32 context_bytes,
+/* ---- a prompt's home -------------------------------------------------------------- */
+
+/* Where other nodes place requests, too, nobody tells this node what they placed. A prompt whose
+ * first 4 KiB nobody is known to hold has a home: the endpoint that the pool's Maglev table gives
+ * for its hash there, on all nodes the same. It is believed to have those 4 KiB. `others` says
+ * whether such nodes are at work: on one that is alone, what nobody is known to hold, nobody
+ * does. Where more than a quarter is known, the prompt is a conversation that grows beyond 4 KiB,
+ * and stays where it is. docs/experiments/handoff.md has the evidence. */
+static __always_inline bool prefix_seeks_home(const struct pintle_prompt *p,
+					      const struct pintle_known *k, __u32 others)
+{
+	return others && p->steps > PREFIX_HOME_STEP && k->longest <= PREFIX_HOME_STEP / 4;
+}
+
+/* The index of that home in the table. */
+static __always_inline __u32 prefix_home(const struct pintle_prompt *p)
+{
+	return decide_home(0, p->hash[PREFIX_HOME_STEP]);
+}
+
+/* have(e) of the home, which by itself would be `have`. */
+static __always_inline __u32 prefix_home_have(__u32 have)
+{
+	__u32 bytes = prefix_bytes(PREFIX_HOME_STEP + 1);
+
+	return have > bytes ? have : bytes;
+}
+
+/* ---- the session ------------------------------------------------------------------ */
+
+/* Whether the prompt seems to continue the session's former one, of which so many steps were seen,
+ * where the endpoint that the session is bound to holds `steps` of the new one. If not, the session
+ * prefers no endpoint now. The next turn of a conversation begins with all of the former prompt; a
+ * new document shares at most its instruction: half is enough. How much was answered does not
+ * matter, nor what else was on the connection. */
+static __always_inline bool prefix_continues(const struct pintle_prompt *p, __u32 former,
 					     __u32 steps)
 {
-	__u32 seen = prefix_bytes(p->steps);
-
-	return 2 * prefix_bytes(steps) >= (seen < context_bytes ? seen : context_bytes);
+	return 2 * prefix_bytes(steps) >= prefix_bytes(p->steps < former ? p->steps : former);
 }
 
 /* The context of such a session, for decide_extra(): what of it the steps do not tell. 0: it is not
@@ -222,7 +235,7 @@ static __always_inline __u32 prefix_context(__u32 context_bytes, __u32 steps)
 
 /* What computing the prompt costs at the candidate, which has so much of it, in milli-requests.
  * `per_chunk` is what PREFIX_CHUNK bytes cost. */
-static __always_inline __u32 prefix_missing(const struct prefix_prompt *p,
+static __always_inline __u32 prefix_missing(const struct pintle_prompt *p,
 					    const struct decide_candidate *c, __u32 have,
 					    __u32 per_chunk)
 {
@@ -236,7 +249,7 @@ static __always_inline __u32 prefix_missing(const struct prefix_prompt *p,
 
 /* Notes in the entry of step `at` that the endpoint is given the prompt now. An entry with zeros is
  * a new one. */
-DECIDE_STEP prefix_learn(struct pintle_prefix *v, const struct prefix_prompt *p, __u32 at,
+DECIDE_STEP prefix_learn(struct pintle_prefix *v, const struct pintle_prompt *p, __u32 at,
 			 const struct pintle_ref *chosen, __u64 now)
 {
 	struct pintle_holder h = {};
@@ -305,12 +318,12 @@ struct prefix_case {
 	__u64 now;
 	__u64 ttl_ns;
 	struct pintle_ref chosen; /* id and generation 0: nothing is learned */
-	struct prefix_prompt prompt;
+	struct pintle_prompt prompt;
 	struct prefix_row {
 		__u64 hash; /* 0: free */
 		struct pintle_prefix prefix;
 	} rows[PREFIX_CASE_ROWS];
-	struct prefix_known known; /* out */
+	struct pintle_known known; /* out */
 };
 
 static __always_inline struct pintle_prefix *prefix_case_find(void *arg, __u64 hash)
@@ -325,7 +338,7 @@ DECIDE_STEP prefix_case_learn(struct prefix_case *k, __u32 at)
 {
 	struct prefix_row *row;
 
-	if (!k || at >= PREFIX_STEPS)
+	if (!k || at >= PINTLE_PREFIX_STEPS)
 		return 0;
 	row = &k->rows[k->prompt.hash[at] & (PREFIX_CASE_ROWS - 1)];
 	if (row->hash != k->prompt.hash[at])
@@ -341,7 +354,7 @@ static __always_inline void prefix_case_run(struct prefix_case *k)
 
 	__builtin_memset(&k->known, 0, sizeof(k->known));
 	prefix_search(&k->known, &k->prompt, prefix_case_find, k, k->now, k->ttl_ns);
-	for (i = 0; i < PREFIX_STEPS; i++) {
+	for (i = 0; i < PINTLE_PREFIX_STEPS; i++) {
 		if (!k->chosen.generation || i >= k->prompt.steps)
 			break;
 		prefix_case_learn(k, i);

@@ -2,8 +2,9 @@
 /*
  * reconcile.bpf.c - counts what exists, so that the daemon can correct the counters. Iterators over
  * `conns` and `connects` count the live connections of each endpoint and class in `recount`; an
- * iterator over `pending` counts the lookup hook's decisions that may still become connections. The
- * iterators walk the sockets of every network namespace, without a scan of the socket table.
+ * iterator over `pending` counts the lookup hook's decisions that may still become connections; one
+ * over `seats` counts the live connections of each tenant. The iterators walk the sockets of every
+ * network namespace, without a scan of the socket table.
  */
 #include "client.bpf.h"
 #include "iterator.bpf.h"
@@ -88,6 +89,38 @@ int pintle_recount_pending(struct bpf_iter__bpf_map_elem *ctx)
 		placement_failed(d);
 	else
 		count_one(d->endpoint, d->class_id, PINTLE_RECOUNT_PENDING);
+	return 0;
+}
+
+/* Sums up in `tenants`, where the daemon reads before and after the walk. A socket whose end was
+ * missed, and that still exists, has left its seat in the walks above. */
+SEC("iter/bpf_sk_storage_map")
+int pintle_recount_seats(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct pintle_seat *s = ctx->value;
+	struct pintle_affinity_key key;
+	struct pintle_tenant *n;
+
+	if (!ctx->sk || !s || !s->counted)
+		return 0;
+	key = s->tenant; /* Linux 6.1 takes keys only from the stack */
+	n = bpf_map_lookup_elem(&tenants, &key);
+	if (n)
+		__sync_fetch_and_add(&n->seen, 1);
+	return 0;
+}
+
+/* User space cannot add to a value of a hash map without losing what the kernel adds meanwhile. */
+SEC("syscall")
+int pintle_tenant_correct(struct pintle_tenant_error *ctx)
+{
+	struct pintle_affinity_key key = ctx->tenant;
+	struct pintle_tenant *n = bpf_map_lookup_elem(&tenants, &key);
+
+	if (!n)
+		return 0;
+	__sync_fetch_and_add(&n->opened, ctx->opened);
+	__sync_fetch_and_add(&n->closed, ctx->closed);
 	return 0;
 }
 

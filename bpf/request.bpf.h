@@ -44,7 +44,10 @@ static inline long bpf_loop(__u32 n, long (*step)(__u32 i, void *arg), void *arg
 #define REQUEST_MAX 16384 /* bytes that are read, the most headers that servers take; 2^n */
 #define REQUEST_PAD 512   /* bytes after them that may be read, so that no read need be shorter */
 
-#define REQUEST_VALUE_MAX 200 /* bytes of Connection and Upgrade; a longer value is malformed */
+#define REQUEST_LENGTH_MAX 100000000 /* a longer body counts as one of so many bytes */
+
+/* bytes of Connection, Upgrade and Content-Length; a longer value is malformed */
+#define REQUEST_VALUE_MAX 200
 
 /* The headers whose lines the caller wants to find; an empty name is no header. */
 struct request_names {
@@ -61,22 +64,26 @@ struct request_span {
 #define REQUEST_NOT_HTTP      0x004
 #define REQUEST_VERSION       0x008 /* a request line of another version of HTTP was seen */
 #define REQUEST_MALFORMED     0x010
-#define REQUEST_OVER          0x01d /* any of those except LINE: nothing more need be read */
-#define REQUEST_CLOSE         0x020 /* Connection has `close` */
-#define REQUEST_UPGRADE       0x040 /* Connection has `upgrade` */
-#define REQUEST_H2C           0x080 /* Upgrade has `h2c` */
-#define REQUEST_PROTOCOL      0x100 /* Upgrade has another protocol, or the method is CONNECT */
-#define REQUEST_CHUNKED       0x200 /* there is a Transfer-Encoding */
-#define REQUEST_UPGRADE_AGAIN 0x400 /* a second Connection header has `upgrade`, too */
+#define REQUEST_OVER          0x01d  /* any of those except LINE: nothing more need be read */
+#define REQUEST_CLOSE         0x020  /* Connection has `close` */
+#define REQUEST_UPGRADE       0x040  /* Connection has `upgrade` */
+#define REQUEST_H2C           0x080  /* Upgrade has `h2c` */
+#define REQUEST_PROTOCOL      0x100  /* Upgrade has another protocol, or the method is CONNECT */
+#define REQUEST_CHUNKED       0x200  /* there is a Transfer-Encoding */
+#define REQUEST_UPGRADE_AGAIN 0x400  /* a second Connection header has `upgrade`, too */
+#define REQUEST_LENGTH        0x800  /* `length` is what Content-Length says */
+#define REQUEST_EXPECT        0x1000 /* there is an Expect: the client may wait before the body */
 
 struct request_scan {
-	__u32 size;                     /* bytes in `bytes`, at most REQUEST_MAX */
-	__u32 known;                    /* REQUEST_* */
-	__u32 line;                     /* offset of the line that is being read */
-	__u32 cr;                       /* 1 + the offset of a CR in that line; 0: none */
-	__u32 digit;                    /* offset of the version's last digit */
-	__u32 commas;                   /* 1: the list that is being read has a comma */
-	__u32 line_min, line_max;       /* bytes of a named line that is kept, without CR LF */
+	__u32 size;               /* bytes in `bytes`, at most REQUEST_MAX */
+	__u32 known;              /* REQUEST_* */
+	__u32 line;               /* offset of the line that is being read */
+	__u32 cr;                 /* 1 + the offset of a CR in that line; 0: none */
+	__u32 digit;              /* offset of the version's last digit */
+	__u32 commas;             /* 1: the list that is being read has a comma */
+	__u32 line_min, line_max; /* bytes of a named line that is kept, without CR LF */
+	__u32 length;             /* of the body, at most REQUEST_LENGTH_MAX */
+	__u32 lines; /* bit i: there is a line of the i-th name; bit 16 + i: there are two */
 	struct request_span item;       /* the list's word that is being read; from 0: none yet */
 	struct request_span keep_alive; /* the word "keep-alive", with the blanks after it */
 	struct request_span upgrade;    /* the first Connection header with `upgrade` */
@@ -281,12 +288,14 @@ static __always_inline int request_matters(__u64 start, const struct request_nam
 	_Static_assert(PINTLE_MAX_HEADERS == 4, "each is looked at");
 	return start == REQUEST_TEXT("connecti") || start == REQUEST_TEXT("upgrade:") ||
 	       start == REQUEST_TEXT("transfer") || start == REQUEST_TEXT("proxy-co") ||
+	       start == REQUEST_TEXT("content-") ||
+	       request_starts(start, REQUEST_TEXT("expect:\0")) ||
 	       request_may_be(start, &names->header[0]) ||
 	       request_may_be(start, &names->header[1]) ||
 	       request_may_be(start, &names->header[2]) || request_may_be(start, &names->header[3]);
 }
 
-/* Keeps the line if it is the first usable one of the i-th name. */
+/* Keeps the line if it is the first usable one of the i-th name. Notes whether there are two. */
 static __always_inline void request_keep_named(struct request_scan *s, __u32 end,
 					       const __u64 *start,
 					       const struct request_names *names, __u32 i)
@@ -294,24 +303,75 @@ static __always_inline void request_keep_named(struct request_scan *s, __u32 end
 	const struct pintle_header *h = &names->header[i];
 	const __u64 *name = (const __u64 *)h->name;
 
-	if (!h->name[0] || s->named[i].to || !request_starts(start[0], name[0]) ||
+	if (!h->name[0] || !request_starts(start[0], name[0]) ||
 	    !request_starts(start[1], name[1]) || !request_starts(start[2], name[2]) ||
-	    !request_starts(start[3], name[3]) || end - s->line < s->line_min ||
-	    end - s->line > s->line_max)
+	    !request_starts(start[3], name[3]))
+		return;
+	s->lines |= (s->lines >> i & 1 ? 0x10000U : 1U) << i;
+	if (s->named[i].to || end - s->line < s->line_min || end - s->line > s->line_max)
 		return;
 	s->named[i].from = s->line;
 	s->named[i].to = end;
 }
 
-/* Finds lines that some servers take for the header that they resemble: "Connection : keep-alive"
- * and "Transfer-Encoding : chunked", where RFC 9112 5.1 tells servers to refuse a blank before the
- * colon, and Proxy-Connection, which is no header for a server. */
+struct request_number {
+	struct request_scan *scan;
+	__u32 from, to;
+};
+
+/* Reads a digit of Content-Length; s->item.to is the end of those before it. */
+static long request_read_digit(__u32 i, void *arg)
+{
+	const struct request_number *n = arg;
+	struct request_scan *s = n->scan;
+	__u32 at = n->from + i, length;
+	__u8 c;
+
+	if (at >= n->to)
+		return 1;
+	c = s->bytes[at & (REQUEST_MAX - 1)];
+	if (request_is_blank(c))
+		return 0;
+	if (c < '0' || c > '9' || (s->known & REQUEST_LENGTH && s->item.to != at)) {
+		s->known |= REQUEST_MALFORMED;
+		return 1;
+	}
+	s->known |= REQUEST_LENGTH;
+	s->item.to = at + 1;
+	length = s->length >= REQUEST_LENGTH_MAX / 10 ? REQUEST_LENGTH_MAX
+						      : s->length * 10 + (c - '0');
+	s->length = length;
+	return 0;
+}
+
+/* Content-Length must be one number: servers read two of them, signs and lists differently. */
+REQUEST_STEP request_read_length(struct request_scan *s, __u32 from, __u32 to)
+{
+	struct request_number n = {.scan = s, .from = from, .to = to};
+
+	if (!s)
+		return 0;
+	if (!(s->known & REQUEST_LENGTH) && to - from <= REQUEST_VALUE_MAX)
+		bpf_loop(REQUEST_VALUE_MAX, request_read_digit, &n, 0);
+	else
+		s->known |= REQUEST_MALFORMED;
+	if (!(s->known & REQUEST_LENGTH))
+		s->known |= REQUEST_MALFORMED;
+	return 0;
+}
+
+/* Finds lines that some servers take for the header that they resemble: "Connection : keep-alive",
+ * "Content-Length : 5" and "Transfer-Encoding : chunked", where RFC 9112 5.1 tells servers to
+ * refuse a blank before the colon, and Proxy-Connection, which is no header for a server. */
 static __always_inline int request_resembles(const struct request_scan *s, const __u64 *start,
 					     __u32 line)
 {
 	if (start[0] == REQUEST_TEXT("connecti") &&
 	    request_starts(start[1], REQUEST_TEXT("on\0\0\0\0\0")))
 		return request_is_blank(s->bytes[(line + 10) & (REQUEST_MAX - 1)]);
+	if (start[0] == REQUEST_TEXT("content-") &&
+	    request_starts(start[1], REQUEST_TEXT("length\0\0")))
+		return request_is_blank(s->bytes[(line + 14) & (REQUEST_MAX - 1)]);
 	if (start[0] == REQUEST_TEXT("transfer") && start[1] == REQUEST_TEXT("-encodin") &&
 	    request_starts(start[2], REQUEST_TEXT("g\0\0\0\0\0\0")))
 		return request_is_blank(s->bytes[(line + 17) & (REQUEST_MAX - 1)]);
@@ -346,6 +406,11 @@ REQUEST_STEP request_read_named(struct request_scan *s, __u32 end,
 	} else if (start[0] == REQUEST_TEXT("transfer") && start[1] == REQUEST_TEXT("-encodin") &&
 		   request_starts(start[2], REQUEST_TEXT("g:\0\0\0\0\0"))) {
 		s->known |= REQUEST_CHUNKED;
+	} else if (start[0] == REQUEST_TEXT("content-") &&
+		   request_starts(start[1], REQUEST_TEXT("length:\0"))) {
+		request_read_length(s, line + 15, end);
+	} else if (request_starts(start[0], REQUEST_TEXT("expect:\0"))) {
+		s->known |= REQUEST_EXPECT;
 	} else if (request_resembles(s, start, line)) {
 		s->known |= REQUEST_MALFORMED;
 	}
@@ -368,6 +433,16 @@ static __always_inline void request_read_header(struct request_scan *s, __u32 en
 		request_read_named(s, end, names);
 }
 
+/* A server may take the body's end from either header, where both are there. */
+static __always_inline void request_end(struct request_scan *s)
+{
+	const __u32 both = REQUEST_LENGTH | REQUEST_CHUNKED;
+
+	s->known |= REQUEST_ENDED;
+	if ((s->known & both) == both)
+		s->known |= REQUEST_MALFORMED;
+}
+
 /* Reads a line whose CR is at offset `end`. */
 static __always_inline void request_read_line(struct request_scan *s, __u32 end,
 					      const struct request_names *names)
@@ -375,7 +450,7 @@ static __always_inline void request_read_line(struct request_scan *s, __u32 end,
 	if (!s->line)
 		request_read_first_line(s, end);
 	else if (end == s->line)
-		s->known |= REQUEST_ENDED;
+		request_end(s);
 	else
 		request_read_header(s, end, names);
 	s->line = end + 2;
@@ -434,11 +509,28 @@ static __always_inline int request_word(struct request_scan *s, __u32 i,
 		s->known |= REQUEST_NOT_HTTP;
 		return 1;
 	}
+	/* clang would leave the mask out, which the verifier wants. */
+	asm volatile("" : "+r"(at));
 	controls = request_controls(*(const __u64 *)(s->bytes + (at & (REQUEST_MAX - 8))));
 	if (!controls)
 		return 0;
 	request_read_controls(s, at, controls, names);
 	return !!(s->known & REQUEST_OVER);
+}
+
+/* Whether there are two lines of the i-th name. Servers read the first, the last, or both as one.
+ */
+static __always_inline int request_has_two(const struct request_scan *s, __u32 i)
+{
+	return s->lines >> (16 + i) & 1;
+}
+
+/* Whether the request has a body of which nothing is in the `size` bytes that are there, and which
+ * comes without being asked for. */
+static __always_inline int request_awaits_body(const struct request_scan *s, __u32 size)
+{
+	return s->known & REQUEST_ENDED && !(s->known & (REQUEST_EXPECT | REQUEST_PROTOCOL)) &&
+	       (s->known & REQUEST_CHUNKED || s->length) && s->line >= size;
 }
 
 #ifdef __bpf__

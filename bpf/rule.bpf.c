@@ -65,9 +65,18 @@ int pintle_choose(void *ctx __attribute__((unused)))
 		.home = choose_case.home,
 		.class_id = choose_case.class_id,
 		.over_quota = choose_case.over_quota,
+		.adapted = choose_case.adapter > 0,
+		.prompted = choose_case.prompted > 0,
 	};
+	struct pintle_asking *a = prompt_find();
 	__u32 i;
 
+	if (a) {
+		a->adapter = choose_case.adapter;
+		a->home = choose_case.prompt_home;
+		__builtin_memcpy(&a->prompt, &choose_case.prompt, sizeof(a->prompt));
+		__builtin_memcpy(&a->known, &choose_case.known, sizeof(a->known));
+	}
 	if (!t.would)
 		share_judge(&t);
 	for (i = 0; i < CHOOSE_CASE_MAX; i++) {

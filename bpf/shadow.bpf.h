@@ -70,7 +70,7 @@ __weak __noinline int shadow_weigh(const struct terms *t, const struct pintle_re
 		return 0;
 	c.endpoint = r->endpoint;
 	c.generation = r->generation;
-	if (!endpoint_load(t, &c, 0) || !c.fresh)
+	if (!endpoint_load(t, &c, 0, endpoint_asked(t, &c)) || !c.fresh)
 		return 0;
 	at = tier_counted(t, asked);
 	f = bpf_map_lookup_elem(&forecasts, &at);

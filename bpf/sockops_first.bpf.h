@@ -16,6 +16,15 @@
  * calls for a request, and never one for a token; where it is switched on, only new connections get
  * them.
  *
+ * No program sees what the bytes are. Two sizes tell HTTP/2 without TLS, and WebSocket, from
+ * HTTP/1.1; from then on nothing of the connection is measured, because what would be counted as a
+ * request or as an answer is neither:
+ *
+ *   - the first segment of the first answer is shorter than a head: a server of HTTP/2 begins with
+ *     its settings, of 9 to 62 bytes. `100 Continue`, of 25 bytes, is no answer yet.
+ *   - bytes that come after an answer has begun are fewer than a request has: a client of HTTP/2
+ *     acknowledges the settings by 9 bytes.
+ *
  * An answer that has one segment of data has its first token in it. HDR_OPT_LEN reserves no room,
  * so no packet changes. The pass follows requests by itself: if another program takes the callbacks
  * away, only first tokens are missed.
@@ -52,6 +61,17 @@ static __always_inline struct pintle_turn *turn_make(struct bpf_sock_ops *ctx, _
 	if (t)
 		turn_begin(t, opened_ns);
 	return t;
+}
+
+#define REQUEST_LEAST 25 /* "GET / HTTP/1.1", "Host:", and the empty line */
+#define ANSWER_LEAST  64 /* "HTTP/1.1 204 No Content", the Date of RFC 9110, the empty line */
+#define CONTINUE      25 /* "HTTP/1.1 100 Continue" and the empty line */
+
+/* Whether so many bytes, after an answer has begun, are too few for a request. The peer's FIN
+ * counts as one. */
+static __always_inline bool is_no_request(__u32 bytes)
+{
+	return bytes > 1 && bytes < REQUEST_LEAST;
 }
 
 static __always_inline void callback_arm(struct bpf_sock_ops *ctx, __u32 flag)
@@ -243,6 +263,47 @@ __weak __noinline int first_add(const struct first *f)
 	return 0;
 }
 
+static const struct pintle_tenant_firsts no_tenant_firsts;
+
+/* Adds a first token to the tenant's sums, which are made if there is room. */
+__weak __noinline int tenant_first_add(const struct pintle_affinity_key *tenant, __u32 waited_us)
+{
+	struct pintle_affinity_key key;
+	struct pintle_tenant_firsts *sums;
+	__u32 bucket;
+
+	if (!tenant)
+		return 0;
+	key = *tenant;
+	sums = bpf_map_lookup_elem(&tenant_firsts, &key);
+	if (!sums) {
+		bpf_map_update_elem(&tenant_firsts, &key, &no_tenant_firsts, BPF_NOEXIST);
+		sums = bpf_map_lookup_elem(&tenant_firsts, &key);
+	}
+	if (!sums)
+		return 0;
+	bucket = tenant_bucket_of(bucket_of(waited_us));
+	hide(bucket);
+	__sync_fetch_and_add(&sums->answers, 1);
+	__sync_fetch_and_add(&sums->waited_ns, (__u64)waited_us * 1000);
+	if (bucket < PINTLE_TENANT_BUCKETS)
+		__sync_fetch_and_add(&sums->bucket[bucket], 1);
+	return 0;
+}
+
+/* The same for the tenant of a socket that has a seat. */
+static __always_inline void seat_first(struct bpf_sock_ops *ctx, __u32 waited_us)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_seat *s = sk ? bpf_sk_storage_get(&seats, sk, NULL, 0) : NULL;
+	struct pintle_affinity_key key;
+
+	if (!s)
+		return;
+	key = s->tenant;
+	tenant_first_add(&key, waited_us);
+}
+
 /* Adds a first token by `c`, the record of a client's socket or of a server's, of a request of so
  * many bytes. */
 #define FIRST_ADD(c, us, size)                                                                     \
@@ -321,6 +382,8 @@ static __always_inline void client_first(struct bpf_sock_ops *ctx, struct pintle
 	if (!c->asked_us)
 		return;
 	FIRST_ADD(c, waited_us > 0 ? waited_us : 0, c->first_in - c->before_in);
+	if (c->flags & PINTLE_CONNECT_SEAT)
+		seat_first(ctx, waited_us > 0 ? waited_us : 0);
 	trace_first(ctx, waited_us > 0 ? waited_us : 0);
 }
 
@@ -329,6 +392,28 @@ static __always_inline void client_answered(struct bpf_sock_ops *ctx, struct pin
 {
 	if (c->first_step == PINTLE_FIRST_HEADED)
 		client_first(ctx, c, c->headed_us);
+}
+
+/* Bytes of requests that were written, whether acknowledged or not. The SYN counts as one. */
+static __always_inline __u32 client_wrote(const struct bpf_sock_ops *ctx, const struct tcp_sock *tp)
+{
+	return (__u32)ctx->bytes_acked + (tp->write_seq - tp->snd_una) - 1;
+}
+
+/* From now on the connection is not measured. Returns true. */
+static __always_inline bool client_is_other(struct pintle_connect *c)
+{
+	c->first_step = PINTLE_FIRST_NONE;
+	__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_OTHER);
+	return true;
+}
+
+/* Whether the client has written what is no request since an answer began. */
+static __always_inline bool client_other(struct bpf_sock_ops *ctx, struct pintle_connect *c,
+					 const struct tcp_sock *tp)
+{
+	return c->first_in && c->first_step != PINTLE_FIRST_ASKED &&
+	       is_no_request(client_wrote(ctx, tp) - c->first_in) && client_is_other(c);
 }
 
 /* Whether data came since the last look. Returns true with the first token. A client that answers
@@ -340,21 +425,28 @@ static __always_inline bool client_told(struct bpf_sock_ops *ctx, struct pintle_
 	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
 	__u32 now = now_us(), out = ctx->bytes_received;
 
-	if (!tp)
+	if (!tp || c->flags & PINTLE_CONNECT_OTHER)
 		return true;
 	out -= fin_came(tp);
 	if (c->first_out == out)
 		return false;
 	c->first_out = out;
+	if (client_other(ctx, c, tp))
+		return true;
 	/* The end of a large request was not written yet when RTT_CB came last. What is sent with
 	 * this acknowledgement, or not acknowledged yet, may be the next request. */
 	if (c->first_step == PINTLE_FIRST_ASKED && !ctx->skb_len && tp->snd_una == tp->write_seq &&
 	    ctx->state == BPF_TCP_ESTABLISHED)
 		c->first_in = (__u32)ctx->bytes_acked - 1;
+	if (c->first_step == PINTLE_FIRST_ASKED && out - c->before_out == CONTINUE) {
+		c->before_out = out;
+		c->first_segments = ctx->data_segs_in;
+		return false;
+	}
 	if (c->first_step == PINTLE_FIRST_ASKED && ctx->data_segs_in - c->first_segments < 2) {
 		c->first_step = PINTLE_FIRST_HEADED;
 		c->headed_us = now;
-		return false;
+		return !c->before_in && out - c->before_out < ANSWER_LEAST && client_is_other(c);
 	}
 	if (c->first_step != PINTLE_FIRST_NONE)
 		client_first(ctx, c, now);
@@ -370,11 +462,10 @@ static __always_inline void client_asked(struct bpf_sock_ops *ctx, struct pintle
 	__u32 in, out;
 	bool answered;
 
-	if (!tp || ctx->state != BPF_TCP_ESTABLISHED)
+	if (!tp || ctx->state != BPF_TCP_ESTABLISHED || c->flags & PINTLE_CONNECT_OTHER)
 		return;
-	/* The SYN counts as a byte. */
-	in = (__u32)ctx->bytes_acked + (tp->write_seq - tp->snd_una) - 1;
-	if (in == c->first_in)
+	in = client_wrote(ctx, tp);
+	if (in == c->first_in || client_other(ctx, c, tp))
 		return;
 	/* The acknowledgement came with the first data of the answer. */
 	answered = tp->rcv_nxt != tp->rcv_wup;
@@ -409,20 +500,52 @@ static __always_inline void client_ended(struct bpf_sock_ops *ctx, struct pintle
 	struct first f = FIRST(c, 0, 0);
 	__u32 out;
 
-	client_answered(ctx, c);
-	if (!tp || !c->first_in)
+	if (!tp || !c->first_in || c->flags & PINTLE_CONNECT_OTHER || client_other(ctx, c, tp))
 		return;
+	client_answered(ctx, c);
 	out = (__u32)ctx->bytes_received - fin_came(tp) - c->before_out;
 	request_ended(&f, answered ? out : 0, request_end_of(error, answered));
 }
 
 /* ---- at a server's socket ----------------------------------------------------------- */
 
+static __always_inline bool server_is_other(struct pintle_conn *conn)
+{
+	conn->first_step = PINTLE_FIRST_NONE;
+	conn->flags |= PINTLE_CONN_OTHER;
+	return true;
+}
+
+/* Whether what is no request has come since the answer began. */
+static __always_inline bool server_other(struct pintle_conn *conn, __u32 in)
+{
+	return conn->first_step >= PINTLE_FIRST_HEADED && is_no_request(in - conn->first_in) &&
+	       server_is_other(conn);
+}
+
+/* Bytes that the server has written, without its FIN. `state`: before the end. */
+static __always_inline __u32 server_wrote(const struct tcp_sock *tp, __u64 acknowledged,
+					  __u32 state)
+{
+	bool fin = state == BPF_TCP_FIN_WAIT1 || state == BPF_TCP_FIN_WAIT2 ||
+		   state == BPF_TCP_CLOSING || state == BPF_TCP_LAST_ACK ||
+		   state == BPF_TCP_TIME_WAIT;
+
+	return (__u32)acknowledged + (tp->write_seq - tp->snd_una) - fin;
+}
+
 /* Returns true with the first token, or if there is nothing to wait for. */
 static __always_inline bool server_told(struct bpf_sock_ops *ctx, struct pintle_conn *conn)
 {
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
 	__u32 now = now_us(), in = ctx->bytes_received;
 
+	if (!tp)
+		return true;
+	in -= fin_came(tp);
+	if (server_other(conn, in))
+		return true;
 	if (!ctx->skb_len) {
 		/* An acknowledgement, perhaps of a further segment of the request. */
 		if (in != conn->first_in && conn->first_step != PINTLE_FIRST_HEADED) {
@@ -433,9 +556,15 @@ static __always_inline bool server_told(struct bpf_sock_ops *ctx, struct pintle_
 		return false;
 	}
 	if (conn->first_step == PINTLE_FIRST_HEADED) {
-		conn->headed_us = now;
+		/* After another request this is its answer: the first one had one segment. */
+		if (in == conn->first_in)
+			conn->headed_us = now;
 		return true;
 	}
+	if (ctx->skb_len == CONTINUE)
+		return false;
+	if (ctx->skb_len < ANSWER_LEAST)
+		return server_is_other(conn);
 	/* The request was not acknowledged before its answer: when it came is not known. */
 	if (conn->first_step == PINTLE_FIRST_NONE || in != conn->first_in) {
 		conn->first_step = PINTLE_FIRST_NONE;
@@ -451,21 +580,12 @@ static __always_inline void server_first(struct bpf_sock_ops *ctx, struct pintle
 {
 	if (conn->first_step == PINTLE_FIRST_HEADED) {
 		FIRST_ADD(conn, conn->headed_us - conn->asked_us, conn->first_in);
+		if (conn->flags & PINTLE_CONN_SEAT)
+			seat_first(ctx, conn->headed_us - conn->asked_us);
 		trace_first(ctx, conn->headed_us - conn->asked_us);
 	}
 	conn->first_step =
 		conn->first_step >= PINTLE_FIRST_HEADED ? PINTLE_FIRST_SEEN : PINTLE_FIRST_NONE;
-}
-
-/* Bytes that the server has written, without its FIN. `state`: before the end. */
-static __always_inline __u32 server_wrote(const struct tcp_sock *tp, __u64 acknowledged,
-					  __u32 state)
-{
-	bool fin = state == BPF_TCP_FIN_WAIT1 || state == BPF_TCP_FIN_WAIT2 ||
-		   state == BPF_TCP_CLOSING || state == BPF_TCP_LAST_ACK ||
-		   state == BPF_TCP_TIME_WAIT;
-
-	return (__u32)acknowledged + (tp->write_seq - tp->snd_una) - fin;
 }
 
 /* The connection ended. Where it had one request, that ended with it. Of what came after the first
@@ -481,10 +601,14 @@ static __always_inline void server_ended(struct bpf_sock_ops *ctx, struct pintle
 	__u32 in, out, further = 1;
 	bool answered;
 
-	server_first(ctx, conn);
-	if (!pool || !pool->follow || !tp)
+	if (!tp)
 		return;
 	in = (__u32)end->received - fin_came(tp);
+	if (conn->flags & PINTLE_CONN_OTHER || server_other(conn, in))
+		return;
+	server_first(ctx, conn);
+	if (!pool || !pool->follow)
+		return;
 	out = server_wrote(tp, end->acknowledged, ctx->args[0]);
 	answered = conn->first_step == PINTLE_FIRST_SEEN;
 	if (!in)

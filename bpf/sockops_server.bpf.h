@@ -15,18 +15,31 @@
 #ifndef PINTLE_SOCKOPS_SERVER_BPF_H
 #define PINTLE_SOCKOPS_SERVER_BPF_H
 
+#include "held.bpf.h"
+#include "in_pod.bpf.h"
 #include "listener.bpf.h"
 #include "seats.bpf.h"
 #include "sockops_first.bpf.h"
 
 /* ---- listeners ------------------------------------------------------------------ */
 
-static __always_inline bool in_scope(struct bpf_sock_ops *ctx)
+/* Finds the scope of the listener's network namespace: the one that is steered, or a pod's in which
+ * there is an endpoint. */
+static __always_inline bool scope_of(struct bpf_sock_ops *ctx, __u32 *of)
 {
 	__u32 zero = 0;
 	struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
+	__u64 cookie = bpf_get_netns_cookie(ctx);
+	struct pintle_scope *s;
 
-	return n && bpf_get_netns_cookie(ctx) == n->netns_cookie;
+	*of = scope;
+	if (!n || cookie == n->netns_cookie)
+		return n;
+	s = n->pods ? bpf_map_lookup_elem(&scopes, &cookie) : NULL;
+	if (!s)
+		return false;
+	*of = s->scope;
+	return true;
 }
 
 /* The families that a listener takes. An IPv6 socket takes IPv4 as well, unless it has IPV6_V6ONLY
@@ -47,10 +60,10 @@ static __always_inline __u32 listener_families(struct bpf_sock_ops *ctx, const _
  * listener's address, or with only its port, or, for a wildcard listener, the only one configured
  * at that port. Sets *elsewhere if the listener has the port of an endpoint that is configured with
  * only a port, and whose page comes from another address. */
-static __always_inline struct pintle_address *listener_endpoint(const __u8 *local, __u16 port,
-								__u32 families, bool *elsewhere)
+static __always_inline struct pintle_address *
+listener_endpoint(__u32 where, const __u8 *local, __u16 port, __u32 families, bool *elsewhere)
 {
-	struct pintle_address_key key = {.scope = scope, .port = port};
+	struct pintle_address_key key = {.scope = where, .port = port};
 	bool any = address_is_any(local);
 	struct pintle_address *a;
 
@@ -174,18 +187,18 @@ static __always_inline void server_listening(struct bpf_sock_ops *ctx)
 	struct pintle_conn *conn;
 	struct pintle_health *h;
 	struct pintle_tuple t;
-	__u32 families, endpoint, ended, uid, strange;
+	__u32 families, endpoint, ended, uid, strange, where;
 	bool elsewhere = false;
 	int err;
 
-	if (!sk || !in_scope(ctx))
+	if (!sk || !scope_of(ctx, &where))
 		return;
 	kernel_sock = bpf_skc_to_tcp_sock(sk);
 	if (!kernel_sock)
 		return;
 	addresses_read(ctx, &t);
 	families = listener_families(ctx, t.local, kernel_sock);
-	a = listener_endpoint(t.local, t.local_port, families, &elsewhere);
+	a = listener_endpoint(where, t.local, t.local_port, families, &elsewhere);
 	if (!a || !endpoint_find(a->endpoint, a->generation))
 		return;
 	endpoint = a->endpoint;
@@ -238,38 +251,36 @@ static __always_inline void listener_closed(const struct pintle_conn *conn)
 
 /* ---- connections ---------------------------------------------------------------- */
 
-/* The client for whose share a binding counts; see `shares` in abi.h. With key `source` that is a
- * network, because a client with many addresses makes a session with each. With key `destination`,
- * and where requests name sessions, it is a host, because one host can make all sessions. */
-static __always_inline __u64 client_of(const struct pintle_tuple *t, __u32 key_kind)
+/* Makes the key of the session: the one that the connection's request has named, else the one that
+ * follows from its addresses. Returns how many bytes of the request are believed to be cached, and
+ * sets *steps to what was seen of its prompt. */
+static __always_inline __u32 session_of(const struct pintle_tuple *t,
+					const struct pintle_pool *pool,
+					struct pintle_affinity_key *key, __u32 *steps)
 {
-	bool host = key_kind == PINTLE_KEY_DESTINATION || key_kind == PINTLE_KEY_REQUEST;
-	const __u32 *word = (const __u32 *)t->remote;
-	__u64 high = bpf_ntohl(word[0]), v4 = bpf_ntohl(word[3]);
+	struct pintle_named *n;
+	__u32 cached = 0;
 
-	if (address_is_v4(t->remote)) {
-		if (v4 >> 24 == 127)
-			v4 = 127 << 24;
-		return PINTLE_CLIENT_V4 | (host ? v4 : v4 & 0xffff0000);
+	n = pool->decide == PINTLE_DECIDE_REQUEST ? bpf_map_lookup_elem(&named, t) : NULL;
+	if (n && n->session.kind != PINTLE_KEY_NONE)
+		key->session = n->session;
+	else
+		server_session(t, key);
+	if (n) {
+		cached = n->cached;
+		*steps = n->prompt_steps;
+		bpf_map_delete_elem(&named, t);
 	}
-	high = high << 32 | bpf_ntohl(word[1]);
-	return host ? high : high & ~0xffffULL;
+	return cached;
 }
 
-/* Makes the key of the session: the one that the connection's request has named, else the one that
- * follows from its addresses. */
-static __always_inline void session_of(const struct pintle_tuple *t, const struct pintle_pool *pool,
-				       struct pintle_affinity_key *key)
+/* Notes what was seen of the session's newest prompt: the next one may continue it. */
+static __always_inline void prompt_remember(const struct pintle_affinity_key *key, __u32 steps)
 {
-	struct pintle_session_key *s;
+	struct pintle_affinity *a = binding_find(key);
 
-	s = pool->decide == PINTLE_DECIDE_REQUEST ? bpf_map_lookup_elem(&named, t) : NULL;
-	if (!s) {
-		server_session(t, key);
-		return;
-	}
-	key->session = *s;
-	bpf_map_delete_elem(&named, t);
+	if (a)
+		a->prompt_steps = steps;
 }
 
 static __always_inline void bind_client(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
@@ -278,17 +289,23 @@ static __always_inline void bind_client(struct bpf_sock_ops *ctx, struct pintle_
 	struct pintle_pool *pool = pool_find(conn->pool, conn->pool_generation);
 	struct pintle_affinity_key key = {.pool = conn->pool,
 					  .pool_generation = conn->pool_generation};
-	struct pintle_turn *turn;
+	struct pintle_turn *turn = NULL;
+	__u32 cached, steps = 0;
 
 	if (!pool || !outcome_binds(pool, conn->outcome))
 		return;
-	session_of(t, pool, &key);
+	cached = session_of(t, pool, &key, &steps);
+	if (pool->follow && (cached || key.session.kind != PINTLE_KEY_NONE))
+		turn = turn_make(ctx, conn->opened_ns);
+	if (turn)
+		turn->cached = cached;
 	majority_vote(&key);
 	if (key.session.kind == PINTLE_KEY_NONE)
 		return;
 	bind_session(&key, client_of(t, key.session.kind), conn->endpoint, conn->generation,
 		     conn->opened_ns);
-	turn = pool->follow ? turn_make(ctx, conn->opened_ns) : NULL;
+	if (steps)
+		prompt_remember(&key, steps);
 	if (!turn || !session_open(&key, conn->class_id))
 		return;
 	/* Kept until the end: a reload may change what tells the pool's sessions apart. */
@@ -366,15 +383,55 @@ static __noinline int server_seat(struct bpf_sock *sk, const struct pintle_tuple
 	return seat_take(sk, &key);
 }
 
+/* Whatever the hand-off held of the connection, its server has it now. Also one that is no
+ * endpoint's: in mode off the frontend's own. */
+static __always_inline void held_arrived(struct bpf_sock_ops *ctx)
+{
+	struct pintle_tuple t;
+
+	if (!held_any())
+		return;
+	addresses_read(ctx, &t);
+	held_forget(&t);
+}
+
+/* The node's hand-off finds the connection by this. Where there is no room the connection is cut:
+ * its next segment finds nothing. */
+static __always_inline void pod_flow_begin(struct pintle_conn *conn, const struct pintle_tuple *t,
+					   __u32 where)
+{
+	struct pintle_pod_flow f = {.scope = where};
+
+	if (!bpf_map_update_elem(&pod_flows, t, &f, BPF_ANY))
+		conn->flags |= PINTLE_CONN_POD;
+}
+
+/* Its last segments are still under way. */
+static __always_inline void pod_flow_end(struct bpf_sock_ops *ctx)
+{
+	struct pintle_pod_flow *f, ended;
+	struct pintle_tuple t;
+
+	addresses_read(ctx, &t);
+	f = bpf_map_lookup_elem(&pod_flows, &t);
+	if (!f)
+		return;
+	ended = *f;
+	bpf_map_update_elem(&pod_ended, &t, &ended, BPF_ANY);
+	bpf_map_delete_elem(&pod_flows, &t);
+}
+
 static __always_inline void server_established(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct pintle_counters *n;
 	struct pintle_health *h;
+	struct pintle_endpoint *e;
 	struct pintle_conn *conn;
 	struct pintle_tuple t;
-	__u32 endpoint;
+	__u32 endpoint, where;
 
+	held_arrived(ctx);
 	if (!sk)
 		return;
 	conn = bpf_sk_storage_get(&conns, sk, NULL, 0);
@@ -382,10 +439,12 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 		return; /* a child of a listener that is no endpoint's */
 	endpoint = conn->endpoint;
 	h = bpf_map_lookup_elem(&health, &endpoint);
-	if (!h || !endpoint_find(endpoint, conn->generation)) {
+	e = endpoint_find(endpoint, conn->generation);
+	if (!h || !e) {
 		conn->flags = 0; /* the endpoint was taken out of the configuration */
 		return;
 	}
+	where = e->scope;
 	addresses_read(ctx, &t);
 	conn->opened_ns = bpf_ktime_get_ns();
 	adopt_decision(conn, &t);
@@ -394,6 +453,8 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 		return;
 	if (conn->flags & PINTLE_CONN_STEERED) {
 		__sync_fetch_and_add(&n->opened, 1);
+		if (where != scope)
+			pod_flow_begin(conn, &t, where);
 		trace_adopt(ctx, &t);
 		first_begin(ctx, conn->pool, conn->pool_generation,
 			    BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
@@ -489,6 +550,8 @@ static __always_inline void server_closed(struct bpf_sock_ops *ctx)
 	if (!__sync_lock_test_and_set(&conn->counted, 0))
 		return;
 	endpoint = conn->endpoint;
+	if (conn->flags & PINTLE_CONN_POD)
+		pod_flow_end(ctx);
 	if (conn->flags & PINTLE_CONN_DIRECT) {
 		/* Direct connections of an endpoint that was removed are no longer counted. */
 		h = bpf_map_lookup_elem(&health, &endpoint);

@@ -112,7 +112,7 @@ __weak __noinline int tenant_enter(struct pintle_affinity_key *tenant, __u64 now
 	before = __sync_fetch_and_add(&n->opened, 1);
 	if ((judge && quota_full(before, n->closed, q->connections)) ||
 	    !tenant_charge(n, q, now, judge)) {
-		__sync_fetch_and_add(&n->closed, 1);
+		__sync_fetch_and_sub(&n->opened, 1);
 		__sync_fetch_and_add(&n->refused, 1);
 		return 1;
 	}

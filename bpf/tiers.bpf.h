@@ -215,8 +215,11 @@ __weak __noinline int tier_count_class(const struct terms *t, const struct pintl
 static __always_inline void tier_count(const struct terms *t, const struct pintle_ref *asked,
 				       __u32 outcome)
 {
+	struct pintle_pool *pool = pool_of(t);
+
 	count_outcome(tier_counted(t, asked), outcome);
-	tier_count_class(t, asked, outcome);
+	if (t->tier >= TIER_FALLBACK || (pool && pool->class_count))
+		tier_count_class(t, asked, outcome);
 }
 #endif
 

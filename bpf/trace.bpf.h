@@ -15,8 +15,10 @@
 #ifndef PINTLE_TRACE_BPF_H
 #define PINTLE_TRACE_BPF_H
 
+#include "adapter.bpf.h"
 #include "common.bpf.h"
 #include "eligible.bpf.h"
+#include "prompt.bpf.h"
 
 _Static_assert(sizeof(struct decide_facts) == sizeof(((struct pintle_trace_candidate *)0)->facts) &&
 		       sizeof(struct decide_candidate) ==
@@ -259,8 +261,9 @@ __weak __noinline int note_pool(__u32 note, const struct pintle_affinity_key *of
 	return 0;
 }
 
-/* Where the endpoint has its place in the note: the preferred one comes once more as a member. */
-static __always_inline __u32 note_place(struct pintle_trace *n, __u32 endpoint)
+/* Where the endpoint has its place in the note: whoever is preferred, or holds something of the
+ * request, comes once more as a member. n->count: it has none yet. */
+static __always_inline __u32 note_place(const struct pintle_trace *n, __u32 endpoint)
 {
 	const struct decide_candidate *c;
 	__u32 i;
@@ -271,7 +274,6 @@ static __always_inline __u32 note_place(struct pintle_trace *n, __u32 endpoint)
 		if (i < n->count && c->endpoint == endpoint)
 			return i;
 	}
-	n->compared++;
 	return n->count;
 }
 
@@ -286,6 +288,7 @@ __weak __noinline int note_candidate(__u32 note, const struct decide_candidate *
 	struct pintle_inflight *counts;
 	struct pintle_score *score;
 	struct pintle_pool *pool;
+	struct pintle_ends *sums;
 	struct decide_facts *f;
 	__u32 id, at;
 
@@ -293,6 +296,8 @@ __weak __noinline int note_candidate(__u32 note, const struct decide_candidate *
 		return 0;
 	id = c->endpoint;
 	at = note_place(n, id);
+	if (at == n->count)
+		n->compared++;
 	pool = pool_find(n->key.pool, n->key.pool_generation);
 	score = bpf_map_lookup_elem(&scores, &id);
 	counts = inflight_find(&id);
@@ -303,6 +308,9 @@ __weak __noinline int note_candidate(__u32 note, const struct decide_candidate *
 		n->count = at + 1;
 	to = &n->of[at];
 	to->ineligible = ineligible;
+	to->adapter = 0;
+	to->missing = 0;
+	to->have = 0;
 	*(struct decide_candidate *)to->candidate = *c;
 	to->scraped_ns = eligible_scraped_ns(score, c->generation);
 	to->flags = score->flags;
@@ -315,6 +323,31 @@ __weak __noinline int note_candidate(__u32 note, const struct decide_candidate *
 	eligible_count(f, pool, counts);
 	eligible_score_take(&s, score, c->generation, pool, n->decided_ns);
 	eligible_facts(f, pool, &s, n->decided_ns);
+	sums = bpf_map_lookup_elem(&ends, &id);
+	if (sums && pool->decide == PINTLE_DECIDE_REQUEST)
+		eligible_facts_asked(f,
+				     eligible_asked(pool, sums->asked_bytes, score->passed_asked));
+	return 0;
+}
+
+/* What the rule found that the request lacks at the endpoint, which is noted. */
+__weak __noinline int note_missing(__u32 note, const struct decide_candidate *c, __u32 missing)
+{
+	struct pintle_trace *n = note_find(note);
+	struct pintle_trace_candidate *to;
+	__u32 at;
+
+	if (!n || !c)
+		return 0;
+	at = note_place(n, c->endpoint);
+	if (at >= n->count || at >= PINTLE_TRACED)
+		return 0;
+	to = &n->of[at];
+	to->missing = missing;
+	if (n->adapter)
+		to->adapter = adapter_state(c);
+	if (n->prompt_bytes)
+		to->have = prompt_cached(c, n->decided_ns);
 	return 0;
 }
 

@@ -52,6 +52,18 @@ static void columns_markdown(FILE *f, const struct columns *c)
 			table_row(f, code(c->column[i].key, name), c->column[i].help, NULL);
 }
 
+/* Those of an object that holds the list of the others. */
+static void object_markdown(FILE *f, const struct json_key *keys)
+{
+	fputs("\n-o json is one object:\n\n", f);
+	table_head(f, "key", "type, unit, meaning", NULL);
+	for (; keys->key; keys++) {
+		char name[CODE_SIZE];
+
+		table_row(f, code(keys->key, name), keys->help, NULL);
+	}
+}
+
 void keys_of_json_markdown(FILE *f)
 {
 	const char *gap = "";
@@ -63,6 +75,8 @@ void keys_of_json_markdown(FILE *f)
 			continue;
 		fprintf(f, "%s### %s\n\n", gap, c->name);
 		write_sentence(f, c->summary);
+		if (c->keys)
+			object_markdown(f, c->keys);
 		columns_markdown(f, c->columns);
 		gap = "\n";
 	}

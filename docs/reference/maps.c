@@ -146,7 +146,8 @@ static const char *memory_text(const struct bpf_map *map, char text[CODE_SIZE])
 void memory_markdown(FILE *f)
 {
 	struct pintle_bpf *skel = pintle_bpf__open();
-	char all[CODE_SIZE], each[CODE_SIZE], homes[CODE_SIZE], traced[CODE_SIZE];
+	char all[CODE_SIZE], each[CODE_SIZE], homes[CODE_SIZE], prefixes[CODE_SIZE],
+		traced[CODE_SIZE];
 	uint64_t bytes = 0, per_cpu = 0;
 	const struct bpf_map *map;
 
@@ -161,11 +162,12 @@ void memory_markdown(FILE *f)
 	}
 	fprintf(f,
 		"The maps take %s of kernel memory and %s for each CPU, with those that are not pinned. "
-		"Besides: %s for each pool with `stickiness.group`, %zu bytes and the kernel's own for "
-		"each connection, %s more for one that is traced, and what comes and goes with the "
+		"Besides: %s for each pool with `stickiness.group` or `stickiness.prefix`, %s while a pool has "
+		"`stickiness.prefix`, %zu bytes and the kernel's own for each connection, %s more for one that is traced, and what comes and goes with the "
 		"configuration and the clients: the entries of hashes and tries.\n",
 		bytes_text(bytes, all), bytes_text(per_cpu, each),
 		bytes_text(sizeof(struct pintle_homes), homes),
+		bytes_text(map_bytes(bpf_map__inner_map(skel->maps.prefixes)), prefixes),
 		sizeof(struct pintle_conn) + sizeof(struct pintle_turn),
 		bytes_text(sizeof(struct pintle_trace), traced));
 	pintle_bpf__destroy(skel);

@@ -24,6 +24,21 @@ void hands_markdown(FILE *f)
 	table_names(f, "name", "meaning", PINTLE_HAND_COUNT, hand_name, hand_help);
 }
 
+void prompts_markdown(FILE *f)
+{
+	table_names(f, "name", "meaning", PINTLE_PROMPTED_COUNT, prompted_name, prompted_help);
+}
+
+void xdps_markdown(FILE *f)
+{
+	table_names(f, "name", "meaning", PINTLE_XDP_COUNT, xdp_name, xdp_help);
+}
+
+void holds_markdown(FILE *f)
+{
+	table_names(f, "name", "meaning", PINTLE_HOLD_COUNT, hold_name, hold_help);
+}
+
 void failures_markdown(FILE *f)
 {
 	table_names(f, "failure", "when", PINTLE_FAILURE_COUNT, failure_name, failure_help);
@@ -62,6 +77,9 @@ void numbers_markdown(FILE *f)
 		 PINTLE_OUTCOME_COUNT},
 		{"index in `oneshot_stats`, after 16 x pool", oneshot_name, PINTLE_ONESHOT_COUNT},
 		{"index in `hand_stats`, after 16 x pool", hand_name, PINTLE_HAND_COUNT},
+		{"index in `prompt_stats`, after 8 x pool", prompted_name, PINTLE_PROMPTED_COUNT},
+		{"`pintle_device.xdp`", xdp_name, PINTLE_XDP_COUNT},
+		{"index in `hold_stats`, after 16 x pool", hold_name, PINTLE_HOLD_COUNT},
 		{"`pintle_pool.decide`", decide_name, PINTLE_DECIDE_COUNT},
 		{"`mode`", mode_name, PINTLE_MODE_COUNT},
 		{"`requests`", requests_name, PINTLE_REQUESTS_COUNT},

@@ -141,6 +141,7 @@ static const struct {
 	{&yaml_number, number_schema},
 	{&yaml_duration, duration_schema},
 	{&config_session, session_schema},
+	{&config_tenant_by, session_schema},
 	{&config_extra, any_schema},
 	{&config_headers, text_schema},
 	{&config_reserve, any_schema},

@@ -68,9 +68,10 @@
 	X(LEAST_LOADED, "least_loaded", "no preference; to the least loaded endpoint")             \
 	X(ESCAPED, "escaped", "preferred endpoint too loaded; to the least loaded one")            \
 	X(STALE, "stale", "no score is fresh; connections in flight decided")                      \
-	X(SPILLED, "spilled", "over the limit of its class, or none is ready; to a fallback pool") \
-	X(DIVERTED, "diverted", "over the limit of its class; to the overload responder")          \
-	X(REFUSED, "refused", "over the limit of its class; refused at once")                      \
+	X(SPILLED, "spilled",                                                                      \
+	  "over a limit of its class or tenant, or none is ready; to a fallback pool")             \
+	X(DIVERTED, "diverted", "over a limit of its class or tenant; to the overload responder")  \
+	X(REFUSED, "refused", "over a limit of its class or tenant; refused at once")              \
 	X(NO_ENDPOINT, "no_endpoint", "no endpoint is ready; the failure mode decided")            \
 	X(RANDOM, "random", "mode baseline or shadow: any ready endpoint")                         \
 	X(PASSED, "passed", "mode off or shadow, or no daemon for long: left as it came")          \
@@ -186,6 +187,10 @@ enum pintle_unfit { PINTLE_UNFITS(X) PINTLE_UNFIT_COUNT };
 /* An endpoint that stands still is tried with one connection in this time. */
 #define PINTLE_TRY_NS 2000000000ULL
 
+/* So many bytes of a prompt that is not cached weigh as much as one request: about 100 tokens.
+ * docs/load.md has the evidence. */
+#define PINTLE_REQUEST_BYTES 400
+
 /* How the requests of a kept-alive connection reach servers. */
 #define PINTLE_REQUESTS(X)                                                                         \
 	X(AS_THEY_COME, "as-they-come", "all requests of a connection go where it was steered to") \
@@ -225,6 +230,9 @@ enum pintle_oneshot { PINTLE_ONESHOTS(X) PINTLE_ONESHOT_COUNT };
 #define X(symbol, name, says) PINTLE_DECIDE_##symbol,
 enum pintle_decide { PINTLE_DECIDES(X) PINTLE_DECIDE_COUNT };
 #undef X
+/* In the place of CONNECTION in a pool's row, if the pool's keys name what a request says: the
+ * hand-off rests. SYNs are the kernel's, and handshakes that the hand-off has begun go on. */
+#define PINTLE_DECIDE_RESTS 0x100
 
 /* X(symbol, name, what it says): what the hand-off did with a connection. They are counted when the
  * first request comes; BY_CONNECTION and FORWARDED when the SYN comes. */
@@ -232,7 +240,7 @@ enum pintle_decide { PINTLE_DECIDES(X) PINTLE_DECIDE_COUNT };
 	X(ASKED, "asked", "placed by what its first request says")                                  \
 	X(NOT_SAID, "not_said", "the request has none of the keys; placed by its address")          \
 	X(UNFINISHED, "unfinished",                                                                 \
-	  "its headers do not end in the first segment, which has none of the keys; placed by its " \
+	  "the end of its headers did not come, and what came has none of the keys; placed by its " \
 	  "address")                                                                                \
 	X(NOT_HTTP, "not_http", "no request of HTTP/1.1: TLS, for example; placed by its address")  \
 	X(MALFORMED, "malformed",                                                                   \
@@ -243,19 +251,66 @@ enum pintle_decide { PINTLE_DECIDES(X) PINTLE_DECIDE_COUNT };
 	X(BY_CONNECTION, "by_connection",                                                           \
 	  "its addresses and ports are those of a connection that is not over yet: the kernel "     \
 	  "answered its SYN, and it was placed by its address")                                     \
-	X(FORWARDED, "forwarded", "its SYN is not for this machine: left alone")
+	X(FORWARDED, "forwarded", "its SYN is not for this machine: left alone")                    \
+	X(NO_MODEL, "no_model",                                                                     \
+	  "its request names no model that `models` has, and there is no `default`: 404, or reset")
 #define X(symbol, name, says) PINTLE_HAND_##symbol,
 enum pintle_hand { PINTLE_HANDS(X) PINTLE_HAND_COUNT };
 #undef X
 #define PINTLE_MAX_HANDS 16 /* room in `hand_stats` */
 
+/* X(symbol, name, what it says): what the hand-off did with connections whose headers did not end
+ * in the first segment, each counted once, up to NO_PLACE; and with segments of theirs. */
+#define PINTLE_HOLDS(X)                                                                            \
+	X(JOINED, "joined", "held until the rest of its headers came, and decided by all of them") \
+	X(FULL, "full", "its headers are longer than 15,872 bytes: decided by what was there")     \
+	X(CLOSED, "closed", "the client closed its side before: decided by what was there")        \
+	X(LATE, "late", "held for 10 s, and more came, but not all: decided by what was there")    \
+	X(RESET, "reset", "the client reset it while it was held")                                 \
+	X(GIVEN_UP, "given_up", "held for 2 minutes, and no more came: forgotten")                 \
+	X(NO_PLACE, "no_place",                                                                    \
+	  "not held, because as many are as may be, of its address or of all: decided by the "     \
+	  "first segment")                                                                         \
+	X(REPEATED, "repeated", "a segment that was held already: acknowledged again")             \
+	X(OVERLAPPED, "overlapped",                                                                \
+	  "a segment that began with bytes that were held already: the server gets those that "    \
+	  "came first")                                                                            \
+	X(OVERTOOK, "overtook",                                                                    \
+	  "a segment that overtook one before it: dropped, and the client sends it again")         \
+	X(DAMAGED, "damaged", "a segment whose checksum is wrong: dropped")                        \
+	X(AT_ONCE, "at_once",                                                                      \
+	  "a segment that came while another CPU was at one of its connection: dropped")
+#define X(symbol, name, says) PINTLE_HOLD_##symbol,
+enum pintle_hold { PINTLE_HOLDS(X) PINTLE_HOLD_COUNT };
+#undef X
+#define PINTLE_MAX_HOLDS 16 /* room in `hold_stats` */
+
 /* ---- scope: in keys with addresses ---------------------------------------- */
 
 /* The network namespace that an address and port belong to: two pods may each have a server on
- * 127.0.0.1:8000, and connections with the same 4-tuple. Today every key belongs to the namespace
- * that the daemon steers. Programs in pods' own namespaces will use another number for each
- * namespace; keys have room for that number now, because they are compared as bytes. */
+ * 127.0.0.1:8000. Nearly every key belongs to the namespace that the daemon steers. The listeners
+ * of a pod with a namespace of its own have another number: the index of the device by which the
+ * steered namespace reaches the pod. Connections to a frontend always belong to the steered
+ * namespace, wherever they end. */
 #define PINTLE_SCOPE_NODE 0
+
+/* ---- scopes: hash, SO_NETNS_COOKIE of a pod -> its scope. Writer: daemon. ---- */
+
+struct pintle_scope {
+	__u32 scope;
+	__u32 zero;
+};
+
+/* ---- pod_flows: hash; pod_ended: LRU hash, 4-tuple -> where it is. Writer: kernel. ---- */
+
+/* The open connections of endpoints in pods, and those that ended a moment ago. */
+#define PINTLE_MAX_POD_FLOWS 32768
+#define PINTLE_MAX_POD_ENDED 2048
+
+struct pintle_pod_flow {
+	__u32 scope; /* the endpoint's: the device by which the pod is reached */
+	__u32 zero;
+};
 
 /* ---- node: mmap-able array of 1. Writer: daemon. -------------------------- */
 
@@ -280,9 +335,11 @@ struct pintle_node {
 	__u64 drift;         /* connections by which counters were wrong, summed up, ever */
 	__u64 scrape_rounds; /* rounds of scrapes done since started_ns */
 	__u64 daemonless_ns; /* the connect hook passes once the heartbeat is older; 0: never */
-	__u64 hint_key[2];   /* random key of the hash that makes ids of hints; never changes */
-	__u32 group;         /* gid of the pins */
-	__u32 devices;       /* attachments of one-shot: each direction of a device counts as one */
+	/* Key of the hashes that make ids of hints, of what requests name and of prompts: random,
+	 * or that of node.keyFile. */
+	__u64 hint_key[2];
+	__u32 group;   /* gid of the pins */
+	__u32 devices; /* attachments of one-shot: each direction of a device counts as one */
 	char netns[PINTLE_TEXT_SIZE];   /* path that the configuration names */
 	char cgroup[PINTLE_TEXT_SIZE];  /* path of the cgroup that sockops is attached to */
 	char version[PINTLE_TEXT_SIZE]; /* of the daemon */
@@ -296,7 +353,9 @@ struct pintle_node {
 	char kube_why[PINTLE_LINES_SIZE];     /* "NAMESPACE/NAME: REASON" of one that is left */
 	struct pintle_responder responders[PINTLE_RESPONDERS]; /* at PINTLE_RESPONDER_AT() */
 	__u32 hand_devices;                                    /* attachments of the hand-off */
-	__u32 zero;
+	/* Entries of `held` and of the table in `prefixes`, as the daemon counted them last. */
+	__u32 held, prefix_entries;
+	__u32 pods; /* endpoints in pods of this node, of pools that are decided by request */
 };
 
 #define PINTLE_KUBE_THERE  0x1 /* there is a Kubernetes */
@@ -583,10 +642,22 @@ struct pintle_pool {
 	/* What makes a tenant: enum pintle_key, and how many bits of a client's address count,
 	 * IPv4's shifted by 8 and IPv6's by 16; 0: there are no quotas */
 	__u32 tenant_key;
-	__u32 decide; /* enum pintle_decide */
+	__u32 decide; /* enum pintle_decide, or PINTLE_DECIDE_RESTS */
 	/* With PINTLE_DECIDE_REQUEST. A request without any of these has the session of `key_kind`.
 	 */
 	struct pintle_asked asked;
+	/* milli-requests: what 256 bytes of a prompt weigh at an endpoint that has not cached them;
+	 * 0: prompts are not looked at */
+	__u32 prompt_weight;
+	/* milli-requests: what loading a LoRA adapter weighs at an endpoint; 0: nothing, or no pool
+	 * names this one in its models */
+	__u32 adapter_weight;
+	/* 1: its servers listen in pods of this node, which only the hand-off can reach */
+	__u32 in_pods;
+	__u32 zero;
+	/* With prompt_weight: from what the hashes of the pool's prompts are chained. It is made of
+	 * the pool's name, and so the same on all nodes with the same key. */
+	__u64 prompt_seed;
 };
 
 /* ---- sessions, in keys of several maps ---------------------------------------- */
@@ -601,6 +672,60 @@ struct pintle_affinity_key {
 	__u32 pool;
 	__u32 pool_generation;
 	struct pintle_session_key session;
+};
+
+/* ---- models: hash, a pool and a model -> the pool that serves it. Writer: daemon. --------------
+ */
+
+/* The name is "" for requests that name no model of the pool, or none that can be seen. A pool
+ * without an entry of that name has no models. */
+#define PINTLE_MODEL_SIZE 128 /* with the terminating NUL; a longer name is unknown */
+struct pintle_model_key {
+	struct pintle_ref pool;       /* that clients ask */
+	char name[PINTLE_MODEL_SIZE]; /* filled up with zeros */
+};
+struct pintle_model {
+	struct pintle_ref pool; /* generation 0: no pool serves it */
+	__u64 requests;         /* that named it; only grows. Written by the kernel */
+	__u64 loaded;           /* of these, placed where its adapter was; likewise */
+	__u32 adapter;          /* its number; 0: no endpoint of that pool calls it one */
+	__u32 zero;
+};
+#define PINTLE_MAX_MODELS      1024 /* of all pools */
+#define PINTLE_MAX_POOL_MODELS 256  /* of one pool */
+
+/* ---- adapters: mmap-able array, endpoint -> its LoRA adapters. Writers: daemon; kernel: placed.
+ */
+
+/* An adapter is a model of `models` of which an endpoint says that it is one. Each has a number,
+ * from 1 on; those beyond so many, of all pools, have none, and count as other models. */
+#define PINTLE_MAX_ADAPTERS  256
+#define PINTLE_ADAPTER_WORDS (PINTLE_MAX_ADAPTERS / 64)
+
+#define PINTLE_ADAPTERS_LISTED 0x1 /* `listed` is known */
+
+/* Of each endpoint of a pool that others name in their models. A set has a bit for each number. */
+struct pintle_adapters {
+	__u32 generation; /* of the endpoint; if it has another, nothing is known */
+	__u32 flags;      /* PINTLE_ADAPTERS_* */
+	__u16 slots;      /* adapters that it can have loaded at once; 0: its page does not say */
+	__u16 used;       /* of these, those that requests use or wait for */
+	__u32 zero;
+	__u64 loaded[PINTLE_ADAPTER_WORDS]; /* by its page */
+	__u64 listed[PINTLE_ADAPTER_WORDS]; /* by its /v1/models: requests for others fail */
+	/* for which requests were placed there, and perhaps its page does not show it yet */
+	__u64 placed[PINTLE_ADAPTER_WORDS];
+};
+
+/* ---- adapter_holders: array, adapter -> endpoints that have it. Writers: kernel; daemon. ------
+ */
+
+/* Which ones the rule should look at, beside the few that are drawn from a large pool. Whether they
+ * have it, `adapters` says. */
+#define PINTLE_ADAPTER_HOLDERS 8
+
+struct pintle_holders {
+	__u64 of[PINTLE_ADAPTER_HOLDERS]; /* the endpoint, and its generation << 32; 0: nobody */
 };
 
 /* ---- quotas: hash, a tenant -> what it may have. Writer: daemon. ------------- */
@@ -629,8 +754,36 @@ struct pintle_tenant {
 	 * algorithm): it may come as much earlier as the burst allows. */
 	__u64 due_ns;
 	__u64 used_ns; /* when one came last */
+	__u64 seen;    /* sockets that walks over `seats` found of it, summed over the walks */
 };
 #define PINTLE_MAX_TENANTS 4096
+
+/* ---- tenant_firsts: hash, a tenant -> its answers. Writer: kernel; the daemon deletes. ------ */
+
+/* Bounds of the series R10 of ISO 3:1973, from 1 ms to 80 s, ten in each decade: each fourth of
+ * those of PINTLE_BUCKETS. */
+#define PINTLE_TENANT_BUCKETS 51
+
+/* So many tenants, of all pools, are measured: those whose first answers came first. */
+#define PINTLE_MAX_MEASURED 1024
+
+/* As struct pintle_firsts; made with the first answer. */
+struct pintle_tenant_firsts {
+	__u64 answers;
+	__u64 waited_ns;
+	__u64 bucket[PINTLE_TENANT_BUCKETS];
+};
+
+/* ---- tenant_minutes: hash, a tenant -> its last minute. Writer: daemon. -----------------------
+ */
+
+struct pintle_tenant_minute {
+	__u64 looked_ns; /* when the daemon looked; the next three hold for some seconds */
+	__u32 answers;   /* of the last minute whose first token was seen */
+	__u32 p50_us;    /* percentiles of how long their clients waited for it; 0: none */
+	__u32 p95_us;
+	__u32 zero;
+};
 
 /* ---- seats: sk_storage, on clients' and servers' sockets. Writer: kernel. ---- */
 
@@ -641,8 +794,19 @@ struct pintle_seat {
 	__u32 zero;
 };
 
-/* ---- prefixes: what endpoints have cached of prompts, by the prompt's hash up to some step.
- * Writer: kernel. bpf/prefix.bpf.h has the rules; no hook has the table yet. ---- */
+/* What the daemon adds to a tenant's counts, after a walk over `seats` has shown that they are
+ * wrong. Not in a map: the context of pintle_tenant_correct. */
+struct pintle_tenant_error {
+	struct pintle_affinity_key tenant;
+	__u64 opened;
+	__u64 closed;
+};
+
+/* ---- prefixes: array of 1 (LRU hash): what endpoints have cached of prompts, by the prompt's hash
+ * up to some step. The table is there while a pool wants it, which the daemon sees to. Writer:
+ * kernel. bpf/prefix.bpf.h has the rules. ---- */
+
+#define PINTLE_MAX_PREFIXES 262144
 
 /* An endpoint that was given a prompt with this beginning. Eight bytes, written at once. */
 struct pintle_holder {
@@ -661,6 +825,44 @@ struct pintle_prefix {
 	__u32 most;
 };
 
+/* A prompt as far as it is seen. */
+#define PINTLE_PREFIX_STEPS 76 /* up to 64 KiB */
+struct pintle_prompt {
+	__u64 hash[PINTLE_PREFIX_STEPS];
+	__u32 steps; /* how many of the hashes there are */
+	__u32 bytes; /* of all of the prompt, by the request's Content-Length */
+};
+
+/* What the table knows of a prompt. */
+#define PINTLE_PREFIX_KNOWN 8
+struct pintle_known {
+	struct pintle_holder of[PINTLE_PREFIX_KNOWN];
+	__u8 steps[PINTLE_PREFIX_KNOWN]; /* that this endpoint holds; 0: nobody is in this place */
+	__u32 longest;                   /* steps that anybody holds */
+	/* If these are all steps of the prompt: what such prompts have in common, in bytes. */
+	__u32 common;
+};
+
+/* ---- prefix_key: array of 1: the secret of the prompts' hashes. Writer: daemon. ---- */
+
+/* Made of the node's hint_key; see bpf/chunk.bpf.h. */
+#define PINTLE_CHUNK_WORDS 32
+struct pintle_chunk_key {
+	__u64 chain[2];
+	__u64 text[PINTLE_CHUNK_WORDS + 2];
+};
+
+/* ---- learners: LRU hash, a source -> what it added to `prefixes`. learning: array of 1: how many
+ * sources there are. Writer: kernel. ---- */
+
+#define PINTLE_LEARN_SHIFT  38 /* a window of time has 2^38 ns: five minutes or so */
+#define PINTLE_MAX_LEARNERS 4096
+
+struct pintle_learner_key {
+	struct pintle_ref pool;
+	__u64 client; /* as in struct pintle_affinity: a host */
+};
+
 /* What a source added to the table in a window of time. */
 struct pintle_learner {
 	__u32 window;
@@ -669,13 +871,31 @@ struct pintle_learner {
 	__u32 zero;
 };
 
-/* How many sources added to a pool's entries. */
+/* How many sources added to the table. */
 struct pintle_learners {
 	__u32 window;
 	__u32 sources; /* in this window */
 	__u32 former;  /* in the one before */
 	__u32 zero;
 };
+
+/* ---- prompt_stats: per-CPU array, pool x pintle_prompted. Writer: kernel. ---- */
+
+/* X(symbol, name, what it says): what was found out about prompts. */
+#define PINTLE_PROMPTEDS(X)                                                                        \
+	X(SEEN, "seen", "prompts of which the first 256 bytes, or more, were seen")                \
+	X(KNOWN, "known", "of these, those of which some server had a beginning")                  \
+	X(MET, "met", "of these, those that were placed where a beginning was")                    \
+	X(ADDED, "added", "beginnings of prompts that were added to the table")                    \
+	X(LEFT_OUT, "left_out",                                                                    \
+	  "prompts of which not all was added, since their source had added its share")            \
+	X(HOME, "home", "prompts that were placed at their home, since little of them was known")
+#define X(symbol, name, says) PINTLE_PROMPTED_##symbol,
+enum pintle_prompted { PINTLE_PROMPTEDS(X) PINTLE_PROMPTED_COUNT };
+#undef X
+#define PINTLE_MAX_PROMPTEDS               8 /* room in `prompt_stats` */
+#define PINTLE_PROMPT_STAT(pool, prompted) ((pool)*PINTLE_MAX_PROMPTEDS + (prompted))
+#define PINTLE_PROMPT_STAT_COUNT           (PINTLE_MAX_POOLS * PINTLE_MAX_PROMPTEDS)
 
 /* ---- overrides: array, pools first, then endpoints, then one. Writer: CLI. - */
 
@@ -878,7 +1098,7 @@ struct pintle_endpoint {
 	__u8 address[16]; /* at which the server listens; :: with ANY_ADDRESS */
 	__u16 port;
 	__u16 zero;
-	__u32 zero2;
+	__u32 scope; /* of its pod's network namespace; PINTLE_SCOPE_NODE: it has none of its own */
 };
 
 /* ---- scores: mmap-able array, whole cache lines each. Writer: daemon. ----- */
@@ -915,9 +1135,10 @@ struct pintle_score {
 	 * weight, or a part of it while it warms up. */
 	__u32 rate;
 	struct pintle_load_model model[PINTLE_MAX_CLASSES];
-	__u64 zero2; /* the next member begins a cache line; a decision reads the first and this */
-	/* What this node's own connections said at the newest pass over them (struct pintle_work),
-	 * as the rule wants it: */
+	__u64 engine_tokens; /* that the engine has counted, by the newest page */
+	/* The next member begins a cache line; a decision reads the first and this. What this
+	 * node's own connections said at the newest pass over them (struct pintle_work), as the
+	 * rule wants it: */
 	__u64 passed_ns;       /* when that pass began; 0: the pool's requests are not followed */
 	__s64 passed_inflight; /* opened - closed at passed_ns, summed over the classes */
 	__u32 passed_idle;     /* of these, kept-alive connections without a request */
@@ -925,7 +1146,11 @@ struct pintle_score {
 	__u32 prompt;          /* milli-requests: prompt bytes that wait for their first token */
 	__u32 newcomer;        /* milli-requests: prompt bytes of a connection opened since */
 	__u64 passed_opened;   /* connections ever opened, at passed_ns, summed over the classes */
-	__u64 zero3[3];        /* whole cache lines, so that no row lies in one line more */
+	__u64 passed_asked;    /* asked_bytes of `ends` at passed_ns */
+	/* When the daemon saw that the engine had started anew, behind a listener that stayed: what
+	 * it had cached before is gone. 0: never. */
+	__u64 engine_ns;
+	__u64 engine_started; /* ms since 1970, as the page says; 0: it does not say */
 };
 
 /* ---- works: mmap-able array. Writer: daemon, after each pass. -------------- */
@@ -979,13 +1204,18 @@ struct pintle_inflight {
 
 /* ---- ends: mmap-able array, one cache line each. Writer: kernel. ---------- */
 
+/* So many bytes of a request count, whatever its head says of its length. */
+#define PINTLE_MAX_ASKED 262144
+
 /* Sums over the endpoint's steered connections that ended. They only grow. */
 struct pintle_ends {
 	__u64 count[PINTLE_ENDING_COUNT];
 	__u64 bytes_received;     /* from the clients */
 	__u64 bytes_acknowledged; /* by the clients */
 	__u64 duration_ns;        /* established to closed; at clients' sockets from the SYN on */
-	__u64 zero;
+	/* Not of connections that ended: bytes of the requests by which connections were placed
+	 * here, as their heads say, less what is believed to be cached. */
+	__u64 asked_bytes;
 } __attribute__((aligned(64)));
 
 /* ---- firsts, class_firsts: mmap-able arrays, whole cache lines each. Writer: kernel. -- */
@@ -1125,6 +1355,9 @@ struct pintle_affinity {
 	__u32 idle;     /* of these, those without a request, as of the newest pass */
 	__u32 context_bytes; /* of the session's newest request and its answer; 0: not known yet */
 	__u32 sharing;       /* 1 + the class in whose `sharing` the session counts; 0: none */
+	/* What was seen of the session's newest prompt, in steps of bpf/prefix.bpf.h; 0: nothing */
+	__u32 prompt_steps;
+	__u32 zero;
 };
 
 /* ---- classified, sessions: hashes, pintle_affinity_key -> a session's class. Writers: CLI;
@@ -1235,9 +1468,10 @@ struct pintle_decision {
 	__u32 pool;
 	__u32 pool_generation;
 	__u8 class_id;
-	__u8 outcome; /* enum pintle_outcome */
-	__u16 zero;
-	__u32 ended; /* 1: the placement has failed; the program that swaps 0 for 1 counts it */
+	__u8 outcome;  /* enum pintle_outcome */
+	__u8 no_model; /* 1, with DIVERTED: its request names no model that there is */
+	__u8 handed;   /* 1: made by the hand-off, when its first request was there */
+	__u32 ended;   /* 1: the placement has failed; the program that swaps 0 for 1 counts it */
 };
 
 /* ---- asking: per-CPU array of 1: what the hand-off is at on this CPU. Writer: kernel. ---- */
@@ -1251,30 +1485,126 @@ enum pintle_asking_state {
 };
 
 struct pintle_asking {
-	__u32 state; /* enum pintle_asking_state */
+	__u32 state;    /* enum pintle_asking_state */
+	__u32 no_model; /* 1: the request names no model that there is */
+	__u32 adapter;  /* the number of the adapter that the request names; 0: none */
 	__u32 zero;
 	struct pintle_session_key session;
+	struct pintle_ref pool; /* that serves the request's model; generation 0: the pool asked */
+	struct pintle_ref prompt_of; /* the pool for which the prompt counts; generation 0: none */
+	struct pintle_prompt prompt;
+	struct pintle_known known;
+	struct pintle_ref home; /* of the prompt, where that is believed to have it; generation 0:
+				 * none */
 };
 
-/* ---- named: LRU hash, 4-tuple -> session that its request named. Writer: kernel. ---------- */
+/* ---- named: LRU hash, 4-tuple -> what its request said. Writer: kernel. ------------------- */
 
 /* From the decision until the connection is established, a moment later. */
 #define PINTLE_MAX_NAMED 8192
+
+struct pintle_named {
+	struct pintle_session_key session; /* kind NONE: it named none */
+	__u32 cached;       /* bytes of the request that its endpoint is believed to have cached */
+	__u32 prompt_steps; /* as in struct pintle_affinity */
+};
+
+/* ---- hand_seen: array. Writer: kernel. ------------------------------------ */
+
+/* That the hand-off's TC program saw a segment for it on that device, at index device %
+ * PINTLE_HAND_SEEN_SLOTS. Its XDP program works only where that is so. */
+struct pintle_hand_seen {
+	__u64 when;   /* CLOCK_MONOTONIC */
+	__u32 device; /* index */
+	__u32 zero;
+};
+#define PINTLE_HAND_SEEN_SLOTS 1024
+
+/* ---- hand_devices: hash, index of a device -> pintle_device. Writer: daemon. */
+
+/* X(symbol, name, what it means) */
+#define PINTLE_XDPS(X)                                                                             \
+	X(OFF, "off", "`node.xdp` is `off`")                                                       \
+	X(NATIVE, "native", "handshakes are answered in the device's driver")                      \
+	X(UNABLE, "unable", "the device, or its driver, has no native XDP; nor has loopback")      \
+	X(PORTS, "ports", "it has ports, as a bridge or a bond: they may have it")                 \
+	X(PEER, "peer",                                                                            \
+	  "a veth whose other end drops what XDP sends; `ethtool -K DEVICE gro on` there changes " \
+	  "that")                                                                                  \
+	X(TAGS, "tags",                                                                            \
+	  "it takes tags off the frames of its VLANs, which XDP would not see; `ethtool -K "       \
+	  "DEVICE rxvlan off` changes that")                                                       \
+	X(TAKEN, "taken", "another XDP program is attached, and stays")                            \
+	X(REFUSED, "refused", "the kernel refused it; pintled's log says why")
+#define X(symbol, name, says) PINTLE_XDP_##symbol,
+enum pintle_xdp { PINTLE_XDPS(X) PINTLE_XDP_COUNT };
+#undef X
+
+#define PINTLE_DEVICE_NAME_SIZE 16
+#define PINTLE_MAX_DEVICES      1024
+
+/* A device that the hand-off is attached to. */
+struct pintle_device {
+	char name[PINTLE_DEVICE_NAME_SIZE];
+	__u32 xdp; /* enum pintle_xdp */
+	__u32 zero;
+};
 
 /* ---- hand_stats: per-CPU array, pool x pintle_hand. Writer: kernel. ------- */
 
 #define PINTLE_HAND_STAT(pool, hand) ((pool)*PINTLE_MAX_HANDS + (hand))
 #define PINTLE_HAND_STAT_COUNT       (PINTLE_MAX_POOLS * PINTLE_MAX_HANDS)
 
+/* ---- hold_stats: per-CPU array, pool x pintle_hold. Writer: kernel. ------- */
+
+#define PINTLE_HOLD_STAT(pool, hold) ((pool)*PINTLE_MAX_HOLDS + (hold))
+#define PINTLE_HOLD_STAT_COUNT       (PINTLE_MAX_POOLS * PINTLE_MAX_HOLDS)
+
+/* ---- held: hash, place of a client -> headers that have not ended. Writer: kernel. -------- */
+
+/* A client has a number of places, and a connection one of them, by its ports: so nobody takes
+ * another's, and no count is needed. Where the place is taken, the connection is not held. */
+#define PINTLE_MAX_HELD    1024
+#define PINTLE_HELD_PLACES 128
+
+struct pintle_held_key {
+	__u64 client; /* a host; see `shares` */
+	__u32 place;  /* below PINTLE_HELD_PLACES */
+	__u32 zero;
+};
+
+/* A program that changes or deletes an entry first swaps 0 for 1 in `busy`, and then looks whether
+ * the entry is still the same connection's. */
+struct pintle_held {
+	__u32 busy;
+	__u32 decided;      /* 1: all of it was handed over; kept until it is established */
+	__u32 first;        /* sequence number of the first byte */
+	__u32 acknowledged; /* that of all segments, since the server has sent nothing */
+	__u64 since_ns;
+	struct pintle_ref pool;
+	struct pintle_tuple tuple;
+	__u64 scan[17 * 128]; /* the bytes, and how far they are read: struct request_scan */
+};
+
+/* ---- sweeper: array of 1: the kernel's timer that forgets held connections. Writer: kernel. */
+
+struct pintle_sweeper {
+	__u64 timer[2]; /* struct bpf_timer */
+	__u32 runs;     /* 1: it will look again */
+	__u32 zero;
+};
+
 /* ---- conns: sk_storage, on listeners and on their children. Writer: kernel. */
 
 #define PINTLE_CONN_LISTENER 0x1 /* a LISTEN socket; the kernel copies this to its children */
 #define PINTLE_CONN_STEERED  0x2
 #define PINTLE_CONN_DIRECT   0x4
-#define PINTLE_CONN_WATCHED  0x8  /* with LISTENER: sockops will see its end */
-#define PINTLE_CONN_SESSION  0x10 /* counts as open in its session's binding */
-#define PINTLE_CONN_EARLIER  0x20 /* accepted before sockops was attached: counted nowhere */
-#define PINTLE_CONN_SEAT     0x40 /* the socket has an entry in `seats` */
+#define PINTLE_CONN_WATCHED  0x8   /* with LISTENER: sockops will see its end */
+#define PINTLE_CONN_SESSION  0x10  /* counts as open in its session's binding */
+#define PINTLE_CONN_EARLIER  0x20  /* accepted before sockops was attached: counted nowhere */
+#define PINTLE_CONN_SEAT     0x40  /* the socket has an entry in `seats` */
+#define PINTLE_CONN_OTHER    0x80  /* speaks no HTTP/1: see bpf/sockops_first.bpf.h */
+#define PINTLE_CONN_POD      0x100 /* is in `pod_flows` */
 
 /* How far sockops is on the way to an answer's first token; see bpf/sockops_first.bpf.h. */
 enum pintle_first_step {
@@ -1312,6 +1642,7 @@ struct pintle_conn {
 #define PINTLE_CONNECT_SESSION    0x10 /* counts as open in its session's binding */
 #define PINTLE_CONNECT_DIVERTED   0x20 /* `address` is the overload responder's; no generation */
 #define PINTLE_CONNECT_SEAT       0x40 /* the socket has an entry in `seats` */
+#define PINTLE_CONNECT_OTHER      0x80 /* speaks no HTTP/1: see bpf/sockops_first.bpf.h */
 
 struct pintle_hint {
 	__u8 session[16]; /* hash of the session's hint; 0: none */
@@ -1395,6 +1726,8 @@ struct pintle_turn {
 	__u64 spoke_ns;
 	__u32 beside; /* other requests of the session under way when it began */
 	__u32 owed;   /* 1: its end is not in `evidence`; the program that swaps 1 for 0 tells */
+	__u32 cached; /* of the first request, as in struct pintle_named */
+	__u32 zero;
 };
 
 /* In layout 2 `client` held the id of a cgroup, the fields of the newest request other things, and
@@ -1465,7 +1798,8 @@ struct pintle_forecast {
 #define PINTLE_PART_POOL      0
 #define PINTLE_PART_CLASS     1 /* plus the class: each that the pool has */
 #define PINTLE_PART_TENANTS   (PINTLE_PART_CLASS + PINTLE_MAX_CLASSES)
-#define PINTLE_PART_ENDPOINTS (PINTLE_PART_TENANTS + 1) /* plus 0, 1, ...: rows of 24 each */
+#define PINTLE_PART_WAITS     (PINTLE_PART_TENANTS + 1) /* plus 0 to 7: of 3 tenants each */
+#define PINTLE_PART_ENDPOINTS (PINTLE_PART_WAITS + 8)   /* plus 0, 1, ...: rows of 24 each */
 
 struct pintle_moment_key {
 	__u32 pool;
@@ -1475,11 +1809,14 @@ struct pintle_moment_key {
 	__u32 zero;
 };
 
+#define PINTLE_MOMENT_SEALED 0x1 /* servers speak TLS: what counts as first tokens is none */
+
 /* Counts that only grow, but for the gauges. */
 struct pintle_moment_pool {
-	__u32 mode; /* enum pintle_mode that held since the moment before; PINTLE_MODE_COUNT:
-		       several */
-	__u32 next; /* the mode that holds from now on */
+	__u32 mode;  /* enum pintle_mode that held since the moment before; PINTLE_MODE_COUNT:
+			several */
+	__u32 next;  /* the mode that holds from now on */
+	__u64 flags; /* PINTLE_MOMENT_* */
 	__u64 decisions[PINTLE_MAX_OUTCOMES];
 	__u64 shadows[PINTLE_MAX_OUTCOMES];
 	struct pintle_forecast forecast;
@@ -1506,6 +1843,17 @@ struct pintle_moment_tenant {
 	__u32 opened, refused;
 };
 
+/* Of those tenants, the ones that had an answer. */
+#define PINTLE_MOMENT_WAITS 3
+
+struct pintle_moment_wait {
+	struct pintle_session_key tenant;
+	__u64 answers, waited_ns; /* as in struct pintle_tenant_firsts; 0 answers: an empty row */
+	__u32 bucket[PINTLE_TENANT_BUCKETS];
+	__u32 zero;
+};
+_Static_assert(8 * PINTLE_MOMENT_WAITS == PINTLE_MOMENT_ROWS, "parts of waits");
+
 struct pintle_moment_endpoint {
 	__u32 id, generation; /* generation 0: an empty row */
 	__u32 placed, shadow_placed;
@@ -1519,6 +1867,7 @@ struct pintle_moment {
 		struct pintle_moment_pool pool;
 		struct pintle_moment_class class_of;
 		struct pintle_moment_tenant tenants[PINTLE_MOMENT_ROWS]; /* with most opened */
+		struct pintle_moment_wait waits[PINTLE_MOMENT_WAITS];
 		struct pintle_moment_endpoint endpoints[PINTLE_MOMENT_ROWS];
 	};
 };
@@ -1618,8 +1967,11 @@ struct pintle_follows {
 #define PINTLE_TRACE_FULL       0x8  /* the pool had no room for it */
 #define PINTLE_TRACE_OVER_QUOTA 0x10 /* nor had its tenant */
 #define PINTLE_TRACE_ENDED      0x20 /* the record is of the end */
+#define PINTLE_TRACE_OTHER      0x40 /* the prompt does not continue what the session said before */
 
-#define PINTLE_TRACED (PINTLE_SAMPLE + 1) /* a sample, and the preferred endpoint */
+/* A sample, the preferred endpoint, and some that hold the request's adapter, or a beginning of its
+ * prompt. */
+#define PINTLE_TRACED (2 * PINTLE_SAMPLE + 1)
 
 /* An endpoint that the rule looked at. */
 struct pintle_trace_candidate {
@@ -1631,7 +1983,10 @@ struct pintle_trace_candidate {
 	__u32 running;
 	__u32 kv_cache;
 	__u32 gpu;
-	__u32 ineligible; /* enum ineligible (bpf/eligible.bpf.h) */
+	__u16 ineligible; /* enum ineligible (bpf/eligible.bpf.h) */
+	__u16 adapter;    /* with pintle_trace.adapter: enum adapters_state (bpf/adapters.bpf.h) */
+	__u32 missing;    /* what the adapter, and the rest of the prompt, add; milli-requests */
+	__u32 have;       /* bytes of the prompt that are cached there */
 };
 
 /* A decision, and what became of the connection. */
@@ -1649,7 +2004,10 @@ struct pintle_trace {
 	__u8 outcome;
 	__u8 class_id;
 	__u8 tier; /* enum tier (bpf/tiers.bpf.h) */
-	__u8 zero[3];
+	__u8 zero;
+	__u16 adapter;                /* that the request names: its number; 0: none that counts */
+	__u32 prompt_bytes;           /* of the request's prompt; 0: it does not count */
+	__u32 prompt_known;           /* steps of its longest beginning that anybody has */
 	__u32 flags;                  /* PINTLE_TRACE_* */
 	__u32 followers;              /* bit i: pintle_follows.of[i] is to be told the end */
 	struct pintle_affinity bound; /* the session's binding; generation 0: there was none */
@@ -1676,8 +2034,12 @@ struct pintle_trace {
 
 #define PINTLE_ASSERT_SIZE(type, size)                                                             \
 	_Static_assert(sizeof(type) == (size), #type " changed its size: new PINTLE_ABI_VERSION")
-PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768 + 2 * 20 + 8);
+PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768 + 2 * 20 + 16);
 PINTLE_ASSERT_SIZE(struct pintle_name, 336);
+PINTLE_ASSERT_SIZE(struct pintle_hand_seen, 16);
+PINTLE_ASSERT_SIZE(struct pintle_scope, 8);
+PINTLE_ASSERT_SIZE(struct pintle_pod_flow, 8);
+PINTLE_ASSERT_SIZE(struct pintle_device, 24);
 PINTLE_ASSERT_SIZE(struct pintle_address_key, 24);
 PINTLE_ASSERT_SIZE(struct pintle_address, 32);
 PINTLE_ASSERT_SIZE(struct pintle_server_cgroup, 16);
@@ -1693,7 +2055,7 @@ PINTLE_ASSERT_SIZE(struct pintle_class, 72);
 PINTLE_ASSERT_SIZE(struct pintle_class_rule, 64);
 PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_MEMBERS + 32 + 16 +
 					       72 * PINTLE_MAX_CLASSES + 2 * 64 * PINTLE_MAX_RULES +
-					       24 * PINTLE_MAX_OTHERS + 16 + 2 * 32 * 4);
+					       24 * PINTLE_MAX_OTHERS + 16 + 2 * 32 * 4 + 24);
 PINTLE_ASSERT_SIZE(struct pintle_other, 24);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
@@ -1715,36 +2077,51 @@ PINTLE_ASSERT_SIZE(struct pintle_firsts, 1664);
 PINTLE_ASSERT_SIZE(struct pintle_class_sums, 512);
 PINTLE_ASSERT_SIZE(struct pintle_health, 3 * 64);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);
-PINTLE_ASSERT_SIZE(struct pintle_affinity, 48);
+PINTLE_ASSERT_SIZE(struct pintle_affinity, 56);
 PINTLE_ASSERT_SIZE(struct pintle_session_class, 152);
 PINTLE_ASSERT_SIZE(struct pintle_bindings, 40 + 8 * PINTLE_MAX_CLASSES);
 PINTLE_ASSERT_SIZE(struct pintle_refusal, 16);
+PINTLE_ASSERT_SIZE(struct pintle_model_key, 136);
+PINTLE_ASSERT_SIZE(struct pintle_model, 32);
+PINTLE_ASSERT_SIZE(struct pintle_adapters, 112);
+PINTLE_ASSERT_SIZE(struct pintle_holders, 64);
 PINTLE_ASSERT_SIZE(struct pintle_quota, 16);
-PINTLE_ASSERT_SIZE(struct pintle_tenant, 40);
+PINTLE_ASSERT_SIZE(struct pintle_tenant, 48);
+PINTLE_ASSERT_SIZE(struct pintle_tenant_firsts, 16 + 8 * PINTLE_TENANT_BUCKETS);
+PINTLE_ASSERT_SIZE(struct pintle_tenant_minute, 24);
 PINTLE_ASSERT_SIZE(struct pintle_seat, 40);
+PINTLE_ASSERT_SIZE(struct pintle_tenant_error, 48);
 PINTLE_ASSERT_SIZE(struct pintle_majority, 40);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
 PINTLE_ASSERT_SIZE(struct pintle_decision, 32);
-PINTLE_ASSERT_SIZE(struct pintle_asking, 32);
+PINTLE_ASSERT_SIZE(struct pintle_asking, 56 + 616 + 80 + 8);
+PINTLE_ASSERT_SIZE(struct pintle_held_key, 16);
+PINTLE_ASSERT_SIZE(struct pintle_held, 72 + 17 * 1024);
+PINTLE_ASSERT_SIZE(struct pintle_sweeper, 24);
 PINTLE_ASSERT_SIZE(struct pintle_asked, 256);
 PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
 PINTLE_ASSERT_SIZE(struct pintle_connect, PINTLE_FORMER_CONNECT_SIZE + 24);
-PINTLE_ASSERT_SIZE(struct pintle_turn, 112);
+PINTLE_ASSERT_SIZE(struct pintle_named, 32);
+PINTLE_ASSERT_SIZE(struct pintle_turn, 120);
 PINTLE_ASSERT_SIZE(struct pintle_evidence, 72);
 PINTLE_ASSERT_SIZE(struct pintle_client, 72);
 PINTLE_ASSERT_SIZE(struct pintle_pod, 48 + 64 + 2 * 256);
 PINTLE_ASSERT_SIZE(struct pintle_event, 120);
 PINTLE_ASSERT_SIZE(struct pintle_forecast, 32);
 PINTLE_ASSERT_SIZE(struct pintle_moment_key, 24);
-PINTLE_ASSERT_SIZE(struct pintle_moment_pool, 384);
+PINTLE_ASSERT_SIZE(struct pintle_moment_pool, 392);
 PINTLE_ASSERT_SIZE(struct pintle_moment, 840);
 PINTLE_ASSERT_SIZE(struct pintle_prefix, 40);
+PINTLE_ASSERT_SIZE(struct pintle_prompt, 616);
+PINTLE_ASSERT_SIZE(struct pintle_known, 80);
+PINTLE_ASSERT_SIZE(struct pintle_chunk_key, 288);
+PINTLE_ASSERT_SIZE(struct pintle_learner_key, 16);
 PINTLE_ASSERT_SIZE(struct pintle_learner, 16);
 PINTLE_ASSERT_SIZE(struct pintle_learners, 16);
 PINTLE_ASSERT_SIZE(struct pintle_audited, 32);
 PINTLE_ASSERT_SIZE(struct pintle_follower, 128);
 PINTLE_ASSERT_SIZE(struct pintle_follows, 64 + 128 * PINTLE_MAX_FOLLOWERS);
-PINTLE_ASSERT_SIZE(struct pintle_trace_candidate, 152);
-PINTLE_ASSERT_SIZE(struct pintle_trace, 272 + 152 * PINTLE_TRACED + 72);
+PINTLE_ASSERT_SIZE(struct pintle_trace_candidate, 160);
+PINTLE_ASSERT_SIZE(struct pintle_trace, 288 + 160 * PINTLE_TRACED + 72);
 
 #endif

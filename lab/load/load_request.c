@@ -278,9 +278,13 @@ static void put_head(struct request *q, const struct buf *body)
 	buf_printf(&q->x.out,
 		   "POST /v1/%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: pintle-load/%s\r\n"
 		   "Content-Type: application/json\r\nAccept: text/event-stream\r\n"
-		   "Content-Length: %zu\r\n%s\r\n",
+		   "Content-Length: %zu\r\n%s",
 		   config->form.chat ? "chat/completions" : "completions", config->host,
 		   PINTLE_VERSION, body->size, q->x.keep ? "" : "Connection: close\r\n");
+	if (config->session_header)
+		buf_printf(&q->x.out, "%s: %s-%ju\r\n", config->session_header,
+			   q->s->class->c->name, (uintmax_t)q->s->number);
+	buf_printf(&q->x.out, "\r\n");
 	buf_add(&q->x.out, body->data, body->size);
 	q->x.out.failed |= body->failed;
 }

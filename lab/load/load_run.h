@@ -13,7 +13,8 @@ struct run_config {
 	const struct workload *workload;
 	const struct trace *trace; /* NULL: none; else the workload has one class, the trace's */
 	union load_address target;
-	const char *host; /* for the header Host */
+	const char *host;           /* for the header Host */
+	const char *session_header; /* names the session in each request; NULL: none does */
 	struct session_form form;
 	struct source_prefix source; /* if not set, the kernel chooses */
 	uint64_t seed;

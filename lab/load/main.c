@@ -15,7 +15,7 @@
 const char *argp_program_version = "pintle-load " PINTLE_VERSION;
 
 struct options {
-	const char *target, *workload, *trace, *source, *model, *log;
+	const char *target, *workload, *trace, *source, *model, *log, *session_header;
 	struct load_server servers[MAX_SERVERS];
 	size_t server_count;
 	double duration, warmup, rate, timeout; /* a duration or rate of 0: the workload's */
@@ -38,6 +38,7 @@ enum {
 	OPT_RETRIES,
 	OPT_WARMUP,
 	OPT_NATURAL_END,
+	OPT_SESSION_HEADER,
 	OPT_LOG,
 	OPT_LIST,
 	OPT_SHOW,
@@ -55,6 +56,8 @@ static const struct argp_option table[] = {
 	 "Give each session an address of this prefix, which must be routed to this machine; none: "
 	 "let the kernel choose (as the workload says; for a target in 127.0.0.0/8: 127.1.0.0/16)",
 	 0},
+	{"session-header", OPT_SESSION_HEADER, "NAME", 0,
+	 "Name the session in this header of each request, as a gateway could (none)", 0},
 	{"natural-end", OPT_NATURAL_END, NULL, 0,
 	 "Let answers end before max_tokens (no ignore_eos)", 0},
 	{"list-workloads", OPT_LIST, NULL, 0, "Name those that are built in", 0},
@@ -136,6 +139,12 @@ static void check_together(struct argp_state *state, const struct options *o)
 				  "when requests come");
 }
 
+static bool header_is_valid(const char *name)
+{
+	return *name && !name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+					   "0123456789-")];
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct options *o = state->input;
@@ -191,6 +200,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_LOG:
 		o->log = arg;
+		break;
+	case OPT_SESSION_HEADER:
+		if (!header_is_valid(arg))
+			argp_error(state,
+				   "--session-header: '%s' is no name of a header; write "
+				   "letters, digits and '-', such as x-session-id",
+				   arg);
+		o->session_header = arg;
 		break;
 	case OPT_NATURAL_END:
 		o->natural_end = true;
@@ -324,6 +341,7 @@ static int set_times(const struct options *o, struct run_config *c)
 	c->warmup_ns = (uint64_t)(o->warmup * 1e9);
 	c->timeout_ns = (uint64_t)(o->timeout * 1e9);
 	c->retries = o->retries;
+	c->session_header = o->session_header;
 	c->duration_ns = (uint64_t)((o->duration > 0 ? o->duration : 60) * 1e9);
 	if (!c->trace || o->duration > 0)
 		return 0;

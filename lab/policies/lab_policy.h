@@ -15,7 +15,7 @@ struct config_pool;
 
 #define LAB_REFUSED UINT32_MAX
 
-/* Of a prompt and of an answer's text, where a policy sees bytes. */
+/* Bytes of text that a token stands for, in prompts and answers, where a policy sees bytes. */
 #define LAB_BYTES_PER_TOKEN 4
 
 struct lab_request {

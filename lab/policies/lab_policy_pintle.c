@@ -399,8 +399,8 @@ struct asked {
 	const struct pintle_class *class;
 	uint32_t class_id;
 	/* with decide=request */
-	struct prefix_prompt prompt;
-	struct prefix_known known;
+	struct pintle_prompt prompt;
+	struct pintle_known known;
 	const struct pintle_ref *home; /* of the prompt, or NULL */
 };
 
@@ -413,8 +413,7 @@ static uint32_t have(const struct asked *a, uint32_t endpoint)
 {
 	uint32_t bytes = prefix_have(&a->known, &a->prompt, steps(a, endpoint));
 
-	return a->home && endpoint == a->home->id ? MAX(bytes, prefix_bytes(PREFIX_HOME_STEP + 1))
-						  : bytes;
+	return a->home && endpoint == a->home->id ? prefix_home_have(bytes) : bytes;
 }
 
 static uint32_t missing(const struct asked *a, const struct decide_candidate *c)
@@ -504,7 +503,7 @@ static int bound_find(const struct asked *a, struct decide_state *rule, struct d
 	bool continues = true;
 
 	if (p->prefixes && e) {
-		continues = prefix_continues(&a->prompt, context, steps(a, e->value));
+		continues = prefix_continues(&a->prompt, n->known.prompt_steps, steps(a, e->value));
 		context = prefix_context(context, steps(a, e->value));
 	}
 	if (!(a->class->flags & PINTLE_CLASS_EXTRA))
@@ -558,12 +557,12 @@ static void consider(const struct asked *a, struct decide_state *rule, struct de
 		decide_consider(rule, c);
 }
 
-/* Who holds much of the prompt, and its home, are candidates beside the sample. */
+/* The endpoints that hold much of the prompt, and its home, are candidates beside the sample. */
 static void holders_consider(const struct asked *a, struct decide_state *rule)
 {
 	struct decide_candidate c = {.generation = 1};
 
-	for (uint32_t i = 0; i < PREFIX_KNOWN; i++) {
+	for (uint32_t i = 0; i < PINTLE_PREFIX_KNOWN; i++) {
 		c.endpoint = a->known.of[i].endpoint;
 		if (a->known.steps[i])
 			consider(a, rule, &c);
@@ -574,7 +573,7 @@ static void holders_consider(const struct asked *a, struct decide_state *rule)
 	}
 }
 
-/* Reads the prompt. A home is for what other nodes were asked: this node does not know of it. */
+/* Reads the prompt. */
 static void prompt_take(struct asked *a)
 {
 	struct pintle *p = a->p;
@@ -582,22 +581,24 @@ static void prompt_take(struct asked *a)
 	lab_prefixes_read(a->r, p->fleet.block_tokens, (uint32_t)p->v[VISIBLE], &a->prompt);
 	lab_prefixes_search(p->prefixes, a->r->node, &a->prompt, a->now_ns + BEGUN_NS,
 			    p->pool.ttl_ns, &a->known);
-	if (p->nodes[a->r->node].others.level && a->prompt.steps > PREFIX_HOME_STEP &&
-	    a->known.longest <= PREFIX_HOME_STEP)
-		a->home = &p->homes[decide_home(0, a->prompt.hash[PREFIX_HOME_STEP])];
+	if (prefix_seeks_home(&a->prompt, &a->known, p->nodes[a->r->node].others.level))
+		a->home = &p->homes[prefix_home(&a->prompt)];
 }
 
 /* The chosen endpoint is given the prompt. */
 static void prompt_learn(struct asked *a, uint32_t endpoint)
 {
 	struct pintle *p = a->p;
-	struct pintle_learner *l = &note_of(p, a->r, a->now_ns)->learner;
+	struct note *n = note_of(p, a->r, a->now_ns);
+	struct pintle_learner *l = &n->learner;
 	uint32_t window = (uint32_t)(a->now_ns / MAX(p->pool.ttl_ns, 1ULL));
 	uint32_t share =
 		prefix_share(l, &p->nodes[a->r->node].learners, window, (uint32_t)p->v[PREFIXES]);
 
 	l->added += lab_prefixes_learn(p->prefixes, a->r->node, &a->prompt, endpoint,
 				       a->now_ns + BEGUN_NS, share);
+	if (a->prompt.steps)
+		n->known.prompt_steps = a->prompt.steps;
 }
 
 static void sample_consider(const struct asked *a, struct decide_state *rule)

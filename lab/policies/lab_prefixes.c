@@ -36,7 +36,7 @@ void lab_prefixes_free(struct lab_prefixes *x)
 }
 
 void lab_prefixes_read(const struct lab_request *r, uint32_t block_tokens, uint32_t visible,
-		       struct prefix_prompt *out)
+		       struct pintle_prompt *out)
 {
 	uint32_t bytes = r->prompt_tokens * LAB_BYTES_PER_TOKEN, chunks;
 
@@ -70,12 +70,12 @@ static struct pintle_prefix *find(void *arg, __u64 hash)
 	return &t->x->rows[e->value];
 }
 
-void lab_prefixes_search(struct lab_prefixes *x, uint32_t node, const struct prefix_prompt *p,
-			 uint64_t now_ns, uint64_t ttl_ns, struct prefix_known *out)
+void lab_prefixes_search(struct lab_prefixes *x, uint32_t node, const struct pintle_prompt *p,
+			 uint64_t now_ns, uint64_t ttl_ns, struct pintle_known *out)
 {
 	struct table t = {x, node, now_ns};
 
-	*out = (struct prefix_known){0};
+	*out = (struct pintle_known){0};
 	prefix_search(out, p, find, &t, now_ns, ttl_ns);
 }
 
@@ -99,7 +99,7 @@ static uint32_t row_take(struct lab_prefixes *x, uint32_t node)
 	return x->used++;
 }
 
-uint32_t lab_prefixes_learn(struct lab_prefixes *x, uint32_t node, const struct prefix_prompt *p,
+uint32_t lab_prefixes_learn(struct lab_prefixes *x, uint32_t node, const struct pintle_prompt *p,
 			    uint32_t endpoint, uint64_t now_ns, uint32_t share)
 {
 	struct pintle_ref chosen = {endpoint, 1};

@@ -54,6 +54,7 @@ void server_settle(struct server *s)
 		c->dirty = false;
 		conn_settle(c);
 	}
+	adapters_note(s);
 	server_arm(s);
 }
 
@@ -274,6 +275,7 @@ int sim_run(const struct sim_config *config)
 	uv_loop_close(&sim.loop);
 	for (unsigned int i = 0; i < config->count; i++) {
 		model_free(sim.servers[i].model);
+		adapters_free(&sim.servers[i]);
 		if (sim.servers[i].timer_fd >= 0)
 			close(sim.servers[i].timer_fd);
 	}

@@ -74,22 +74,9 @@ static void get_models(struct conn *c)
 	buf_free(&b);
 }
 
-/* The names of the adapters with running requests, or with waiting ones, and a NUL. */
-static void adapter_names(const struct server *s, bool waiting, struct buf *b)
-{
-	for (uint32_t id = 1; id <= s->c->engine.adapters; id++) {
-		uint32_t load[2];
-
-		model_adapter_load(s->model, id, &load[0], &load[1]);
-		if (load[waiting])
-			buf_printf(b, "%s%s", b->size ? "," : "", s->c->adapters[id - 1]);
-	}
-	buf_add(b, "", 1);
-}
-
 static void get_metrics(struct conn *c)
 {
-	struct buf b = {}, running = {}, waiting = {};
+	struct buf b = {};
 	struct server *s = c->server;
 	struct model_stats stats;
 	struct metrics_view view = {.model_name = s->c->model_name,
@@ -99,20 +86,15 @@ static void get_metrics(struct conn *c)
 
 	model_advance(s->model, server_now(s));
 	model_stats(s->model, &stats);
-	if (s->c->engine.adapters) {
-		adapter_names(s, false, &running);
-		adapter_names(s, true, &waiting);
-		view.running_adapters = running.data;
-		view.waiting_adapters = waiting.data;
-	}
+	adapters_note(s);
+	view.series = s->series;
+	view.series_count = s->series_count;
 	metrics_page(&s->metrics, &view, &b);
-	if (b.failed || running.failed || waiting.failed)
+	if (b.failed)
 		answer_error(c, 500, "InternalServerError", NULL, "Out of memory.");
 	else
 		answer(c, 200, "text/plain; version=1.0.0; charset=utf-8", b.data, b.size);
 	buf_free(&b);
-	buf_free(&running);
-	buf_free(&waiting);
 }
 
 /* Makes a server sick while it runs, by {"slow": FACTOR} or {"stall": SECONDS}. vLLM has no such

@@ -5,6 +5,7 @@
  *	server.c       servers, the passing of time, start and end
  *	server_http.c  connections: parsing, keep-alive, writing
  *	server_api.c   the paths, and the short answers
+ *	server_adapters.c  which LoRA adapters were used when
  *	server_jobs.c  completions: from JSON to the model, from its events to the stream
  *
  * The model reports events from within its own calls, and an event's handler must not call the
@@ -69,7 +70,9 @@ struct server {
 	int timer_fd;
 	uint64_t armed_ns; /* virtual time for which the timer is set */
 	bool ready;
-	uint64_t serial; /* requests so far */
+	uint64_t serial;               /* requests so far */
+	struct adapter_series *series; /* a server with adapters: in the order in which they came */
+	size_t series_count;
 };
 
 struct sim {
@@ -106,6 +109,11 @@ void answer_end(struct conn *c);
  * chunk_close(). */
 void chunk_open(struct conn *c, size_t size);
 void chunk_close(struct conn *c);
+
+/* server_adapters.c */
+/** Notes which adapters are used now; nothing without adapters. */
+void adapters_note(struct server *s);
+void adapters_free(struct server *s);
 
 /* server_api.c */
 void api_request(struct conn *c);

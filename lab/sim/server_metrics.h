@@ -52,14 +52,20 @@ struct sim_metrics {
 	struct http_counts http[HANDLERS];
 };
 
+/* LoRA adapters that were used at the same time. */
+struct adapter_series {
+	char *labels; /* running_lora_adapters="...",waiting_lora_adapters="..." */
+	double when;  /* Unix time when that was last */
+};
+
 /* What the page shows besides struct sim_metrics. */
 struct metrics_view {
 	const char *model_name;
 	uint32_t engine; /* the data-parallel rank */
 	const struct model_config *config;
 	const struct model_stats *stats;
-	/* names of LoRA adapters, separated by commas; NULL: the server has no adapters */
-	const char *running_adapters, *waiting_adapters;
+	const struct adapter_series *series;
+	size_t series_count;
 };
 
 void metrics_init(struct sim_metrics *m);

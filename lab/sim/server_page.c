@@ -370,20 +370,17 @@ static void cache_config(const struct page *p)
 		(double)tokens / c->max_len, (unsigned long)tokens, c->blocks);
 }
 
+/* As of vLLM: a series for each combination that there was. */
 static void lora_family(const struct page *p)
 {
-	struct timespec now;
-
-	if (!p->v->running_adapters)
+	if (!p->v->series_count)
 		return;
-	clock_gettime(CLOCK_REALTIME, &now);
 	head(p->b, "vllm:lora_requests_info", "", "gauge",
-	     "LoRA adapters that run and that wait; the value is the time of the last change.");
-	buf_printf(p->b,
-		   "vllm:lora_requests_info{max_lora=\"%u\",running_lora_adapters=\"%s\","
-		   "waiting_lora_adapters=\"%s\"} %ld.0\n",
-		   p->v->config->adapter_slots, p->v->running_adapters, p->v->waiting_adapters,
-		   (long)now.tv_sec);
+	     "LoRA adapters that run and that wait; the value is the time when that was last.");
+	for (size_t i = 0; i < p->v->series_count; i++)
+		buf_printf(p->b, "vllm:lora_requests_info{max_lora=\"%u\",%s} %.3f\n",
+			   p->v->config->adapter_slots, p->v->series[i].labels,
+			   p->v->series[i].when);
 }
 
 static const struct {

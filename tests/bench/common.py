@@ -13,7 +13,9 @@ from kernel import BUILD, TOP, inside, wait_for
 
 CONN = BUILD / "tests/bench/conn"
 PAGE = TOP / "tests/data/pages/vllm-0.32.0-load.txt"
+HTTP = BUILD / "tests/bench/http"
 VIP = "10.77.0.1"
+PLAIN = "10.78.0.1"
 
 
 def say(*words):
@@ -109,6 +111,17 @@ class Bench:
                               **{"scrape": {"interval": "1s", "timeout": "1s"}, **more})
         return self.node.daemon(self.node.config(pool, cgroup=str(self.groups["steered"])))
 
+    def add_far(self):
+        """A client's namespace for the untouched servers as well; their address there is PLAIN."""
+        far = Path("/run/netns") / (self.node.id + "-far")
+        self.node.make_netns(far)
+        self.node.ip("link", "add", "veth1", "type", "veth", "peer", "name", "veth1", "netns", self.plain.name,
+                     netns=far)
+        for netns, address in ((far, "10.78.0.2/24"), (self.plain, f"{PLAIN}/24")):
+            self.node.ip("link", "set", "veth1", "up", netns=netns)
+            self.node.ip("addr", "add", address, "dev", "veth1", netns=netns)
+        return far
+
     def all_ready(self, daemon, count):
         wait_for(lambda: daemon.metric("pintle_pool_ready_endpoints", pool="pool") == count, 60,
                  "all endpoints to be ready")
@@ -120,12 +133,12 @@ class Bench:
             for name, netns, group, address, port in targets])
 
 
-def measure(node, how, rounds, count, targets, wrapper=()):
-    """{name: [what each round gave]}. how: a way of conn.c; targets: (name, netns, cgroup,
-    address, port)."""
+def measure(node, how, rounds, count, targets, wrapper=(CONN,), more=()):
+    """{name: [what each round gave]}. how: a way of conn.c, or of the program that the wrapper ends with, with
+    `more` arguments; targets: (name, netns, cgroup, address, port)."""
     argv = [",".join(map(str, t)) for t in targets]
     found = collections.defaultdict(list)
-    for line in node.run(*wrapper, CONN, how, rounds, count, *argv, timeout=900).stdout.splitlines():
+    for line in node.run(*wrapper, how, rounds, count, *more, *argv, timeout=900).stdout.splitlines():
         name, value = line.split()
         found[name].append(float(value))
     return found

@@ -14,15 +14,26 @@
  *                                    and then used; the time of all of them, divided by N.
  *   conn stream ROUNDS N TARGET...   the server's page N times on one connection; MB a second.
  *   conn hold N ADDRESS PORT WORD    asks for WORD on N connections, prints "open", and then reads
- * what comes; once a second it prints the bytes that came so far conn storm N ADDRESS PORT SEED   N
- * connections from many loopback addresses, with every kind of end; prints how many could not
- * connect, or got no answer although they waited for one.
+ *                                    what comes; once a second it prints the bytes that came so
+ *                                    far
+ *   conn pace RATE ADDRESS PORT      RATE connections a second, until it is killed, each of which
+ *                                    asks for the page
+ *   conn storm N ADDRESS PORT SEED   N connections from many loopback addresses, with every kind of
+ *                                    end; prints how many could not connect, or got no answer
+ *                                    although they waited for one.
+ *   conn flood RATE N DEVICE MAC ADDRESS PORT
+ *                                    N SYNs by that device to a machine of that link address, from
+ *                                    many addresses, RATE a second (0: as they go); prints how
+ *                                    many nanoseconds each took
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <netinet/ip.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -33,16 +44,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
-static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
 /* ---- serve ----------------------------------------------------------------------- */
+
+#include "target.h"
 
 #define MAX_FDS 65536
 static bool is_listener[MAX_FDS];
@@ -195,52 +201,6 @@ static void serve(uint16_t port, int count, const char *path)
 
 /* ---- measure --------------------------------------------------------------------- */
 
-struct target {
-	char *name, *cgroup;
-	int netns;
-	struct sockaddr_in to;
-};
-
-static struct target parse_target(char *text)
-{
-	struct target t = {.name = strsep(&text, ",")};
-	const char *netns = strsep(&text, ","), *address;
-
-	t.cgroup = strsep(&text, ",");
-	address = strsep(&text, ",");
-	if (!text)
-		die("target");
-	t.netns = open(netns, O_RDONLY | O_CLOEXEC);
-	if (t.netns < 0)
-		die(netns);
-	t.to.sin_family = AF_INET;
-	t.to.sin_port = htons((uint16_t)atoi(text));
-	if (inet_pton(AF_INET, address, &t.to.sin_addr) != 1)
-		die(address);
-	return t;
-}
-
-static void enter(const struct target *t)
-{
-	char path[512];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/cgroup.procs", t->cgroup);
-	f = fopen(path, "w");
-	if (!f || fprintf(f, "%d\n", (int)getpid()) < 0 || fclose(f))
-		die(path);
-	if (setns(t->netns, CLONE_NEWNET))
-		die("setns");
-}
-
-static double now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec * 1e6 + (double)ts.tv_nsec / 1e3;
-}
-
 static double once(const struct target *t)
 {
 	/* Ends with a reset, so that no TIME_WAIT sockets pile up. */
@@ -379,22 +339,6 @@ static const struct {
 	double (*run)(const struct target *t, int n);
 } ways[] = {{"measure", one_by_one}, {"burst", at_once}, {"stream", stream}};
 
-static void measure(double (*run)(const struct target *t, int n), int rounds, int n,
-		    struct target *targets, int count)
-{
-	for (int r = 0; r < rounds; r++) {
-		for (int i = 0; i < count; i++) {
-			/* Each round begins with another target, so that none always follows the
-			 * same one. */
-			const struct target *t = &targets[(i + r) % count];
-
-			enter(t);
-			printf("%s %.3f\n", t->name, run(t, n));
-		}
-		fflush(stdout);
-	}
-}
-
 /* ---- hold ------------------------------------------------------------------------ */
 
 static void hold(int n, const char *address, uint16_t port, const char *word)
@@ -436,6 +380,28 @@ static void hold(int n, const char *address, uint16_t port, const char *word)
 		said = now_us();
 		printf("%llu\n", bytes);
 		fflush(stdout);
+	}
+}
+
+/* ---- pace ------------------------------------------------------------------------ */
+
+static void pace(int rate, const char *address, uint16_t port)
+{
+	struct target t = {.name = "pace", .to = {.sin_family = AF_INET, .sin_port = htons(port)}};
+	const struct linger hard = {.l_onoff = 1}; /* no TIME_WAIT sockets pile up */
+	const struct timespec pause = {.tv_nsec = 1000000000L / rate};
+
+	if (inet_pton(AF_INET, address, &t.to.sin_addr) != 1)
+		die(address);
+	for (;; nanosleep(&pause, NULL)) {
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard)) ||
+		    connect(fd, (const struct sockaddr *)&t.to, sizeof(t.to)) ||
+		    send(fd, "G", 1, MSG_NOSIGNAL) != 1)
+			die(t.name);
+		read_answer(&t, fd, 0);
+		close(fd);
 	}
 }
 
@@ -516,6 +482,95 @@ static void storm(long n, const char *address, uint16_t port, uint64_t seed)
 	printf("%ld %ld\n", refused, unanswered);
 }
 
+/* ---- flood ------------------------------------------------------------------------ */
+
+#define FLOOD_BATCH  64
+#define FLOOD_SOURCE 0x0ac80000 /* 10.200.0.0/16 */
+
+struct syn {
+	struct ether_header link;
+	struct iphdr ip;
+	struct tcphdr tcp;
+	uint8_t padding[6]; /* no frame is shorter than 60 bytes */
+} __attribute__((packed));
+
+static uint16_t sum_end(uint64_t sum)
+{
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~sum;
+}
+
+static uint64_t sum_of(const void *p, size_t n)
+{
+	uint64_t sum = 0;
+	uint16_t word;
+
+	for (size_t i = 0; i < n; i += sizeof(word)) {
+		memcpy(&word, (const char *)p + i, sizeof(word));
+		sum += word;
+	}
+	return sum;
+}
+
+static void syn_make(struct syn *s, const struct sockaddr_in *to, uint64_t *seed)
+{
+	uint64_t r = random_next(seed);
+
+	s->link.ether_type = htons(ETHERTYPE_IP);
+	s->ip = (struct iphdr){.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_TCP};
+	s->ip.tot_len = htons(sizeof(s->ip) + sizeof(s->tcp));
+	s->ip.saddr = htonl(FLOOD_SOURCE | (uint32_t)(r & 0xffff));
+	s->ip.daddr = to->sin_addr.s_addr;
+	s->ip.check = sum_end(sum_of(&s->ip, sizeof(s->ip)));
+	s->tcp = (struct tcphdr){.syn = 1, .doff = 5, .window = 0xffff, .dest = to->sin_port};
+	s->tcp.source = htons((uint16_t)(1024 + (r >> 16) % 60000));
+	s->tcp.seq = (uint32_t)(r >> 32);
+	s->tcp.check = sum_end(sum_of(&s->tcp, sizeof(s->tcp)) + sum_of(&s->ip.saddr, 8) +
+			       htons(IPPROTO_TCP) + htons(sizeof(s->tcp)));
+}
+
+static int flood_socket(const char *device)
+{
+	struct sockaddr_ll at = {.sll_family = AF_PACKET,
+				 .sll_ifindex = (int)if_nametoindex(device)};
+	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+
+	if (fd < 0 || !at.sll_ifindex || bind(fd, (struct sockaddr *)&at, sizeof(at)))
+		die(device);
+	return fd;
+}
+
+static void flood(long rate, long n, const char *device, const char *mac,
+		  const struct sockaddr_in *to)
+{
+	static struct syn syns[FLOOD_BATCH];
+	static struct mmsghdr all[FLOOD_BATCH];
+	struct iovec io[FLOOD_BATCH];
+	uint64_t seed = 88172645463325252ULL;
+	int fd = flood_socket(device);
+	double began = now_us();
+
+	for (int i = 0; i < FLOOD_BATCH; i++) {
+		uint8_t *m = syns[i].link.ether_dhost;
+
+		sscanf(mac, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", m, m + 1, m + 2, m + 3, m + 4, m + 5);
+		syns[i].link.ether_shost[0] = 2;
+		io[i] = (struct iovec){&syns[i], sizeof(syns[i])};
+		all[i].msg_hdr = (struct msghdr){.msg_iov = &io[i], .msg_iovlen = 1};
+	}
+	for (long sent = 0; sent < n; sent += FLOOD_BATCH) {
+		for (int i = 0; i < FLOOD_BATCH; i++)
+			syn_make(&syns[i], to, &seed);
+		if (sendmmsg(fd, all, FLOOD_BATCH, 0) < 0 && errno != ENOBUFS)
+			die("sendmmsg");
+		if (rate && (double)sent * 1e6 / (double)rate > now_us() - began)
+			usleep((useconds_t)((double)sent * 1e6 / (double)rate -
+					    (now_us() - began)));
+	}
+	printf("%.0f\n", (now_us() - began) * 1e3 / (double)n);
+}
+
 int main(int argc, char **argv)
 {
 	struct rlimit files = {MAX_FDS, MAX_FDS};
@@ -528,22 +583,25 @@ int main(int argc, char **argv)
 	if (argc >= 4 && !strcmp(argv[1], "serve")) {
 		serve((uint16_t)atoi(argv[2]), atoi(argv[3]), argc > 4 ? argv[4] : NULL);
 	} else if (argc >= 5 && way < sizeof(ways) / sizeof(*ways)) {
-		struct target *targets = calloc((size_t)argc, sizeof(*targets));
-
-		if (!targets)
-			die("calloc");
-		for (int i = 4; i < argc; i++)
-			targets[i - 4] = parse_target(argv[i]);
-		measure(ways[way].run, atoi(argv[2]), atoi(argv[3]), targets, argc - 4);
-		free(targets);
+		target_rounds(ways[way].run, atoi(argv[2]), atoi(argv[3]), argv + 4, argc - 4);
 	} else if (argc == 6 && !strcmp(argv[1], "hold")) {
 		hold(atoi(argv[2]), argv[3], (uint16_t)atoi(argv[4]), argv[5]);
+	} else if (argc == 5 && !strcmp(argv[1], "pace") && atoi(argv[2]) > 1) {
+		pace(atoi(argv[2]), argv[3], (uint16_t)atoi(argv[4]));
 	} else if (argc == 6 && !strcmp(argv[1], "storm")) {
 		storm(atol(argv[2]), argv[3], (uint16_t)atoi(argv[4]), strtoull(argv[5], NULL, 10));
+	} else if (argc == 8 && !strcmp(argv[1], "flood")) {
+		struct sockaddr_in to = {.sin_family = AF_INET,
+					 .sin_port = htons((uint16_t)atoi(argv[7]))};
+
+		inet_pton(AF_INET, argv[6], &to.sin_addr);
+		flood(atol(argv[2]), atol(argv[3]), argv[4], argv[5], &to);
 	} else {
 		fprintf(stderr,
 			"usage: conn serve PORT COUNT [PAGE] | conn measure|burst|stream ROUNDS N TARGET... | "
-			"conn hold N ADDRESS PORT WORD | conn storm N ADDRESS PORT SEED\n");
+			"conn hold N ADDRESS PORT WORD | conn pace RATE ADDRESS PORT | "
+			"conn storm N ADDRESS PORT SEED | "
+			"conn flood RATE N DEVICE MAC ADDRESS PORT\n");
 		return 2;
 	}
 	return 0;

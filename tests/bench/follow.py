@@ -108,7 +108,7 @@ def ways_of(sites, on):
 
 def run_ways(node, ways, rounds, count):
     """{(group, name): [what each round gave]}"""
-    found = measure(node, "measure", rounds, count, [(n, *way.target) for n, way in enumerate(ways)], ONE_CPU)
+    found = measure(node, "measure", rounds, count, [(n, *way.target) for n, way in enumerate(ways)], (*ONE_CPU, CONN))
     return {(way.group, way.name): found[str(n)] for n, way in enumerate(ways)}
 
 

@@ -2,15 +2,22 @@
 /*
  * http.c - both ends of the benchmark of requests.
  *
- *   http serve PORT COUNT PAGE
+ *   http serve PORT COUNT PAGE [close]
  *      Model servers on COUNT ports from PORT on. They answer a POST at once, a GET with the page,
- *      and close a connection when the request asks for it.
+ *      and close a connection when the request asks for it, or each.
  *
  *   http ask CLIENTS SECONDS BYTES keep|close ADDRESS PORT
  *      CLIENTS clients at a time send prompts of BYTES bytes. With "keep" they send Connection:
  *      keep-alive, as most libraries do, and keep a connection until the server closes it. Prints
  *      requests, errors, seconds, connections, and the median and the 99th percentile in us. A
  *      request's time includes making its connection.
+ *
+ *   http first ROUNDS N BYTES PIECES same|new TARGET...
+ *      TARGET is NAME,NETNS,CGROUP,ADDRESS,PORT: in each round, N requests to each target in turn,
+ *      of 64 sessions, each on a connection of its own: connect, write the request, receive the
+ *      first byte of the answer. PIECES 1: one write; 2: headers, body; 3: the headers in two.
+ *      Prompts of BYTES bytes are the same, or each is new. Prints one line a round and target:
+ *      NAME and the median of the N, in microseconds.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,16 +36,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "target.h"
+
 #define MAX_FDS     65536
 #define MAX_SAMPLES (1 << 22)
 
 static char buf[1 << 18];
-
-static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
 
 static void watch(int ep, int how, int fd, uint32_t events, void *arg)
 {
@@ -63,6 +66,7 @@ static const char answer_body[] =
 
 static char *page;
 static size_t page_size;
+static bool each_closes;
 
 static void read_page(const char *path)
 {
@@ -109,7 +113,8 @@ static void peer_end(struct peer *p)
 /* Returns false when the connection has ended. */
 static bool respond(struct peer *p)
 {
-	bool keep = http_should_keep_alive(&p->parser), get = p->parser.method == HTTP_GET;
+	bool keep = http_should_keep_alive(&p->parser) && !each_closes,
+	     get = p->parser.method == HTTP_GET;
 	static char head[1024];
 	size_t size = get ? page_size : sizeof(answer_body) - 1;
 	int n = sprintf(head,
@@ -221,14 +226,6 @@ static struct {
 	float *us;
 } ask;
 
-static double now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec * 1e6 + (double)ts.tv_nsec / 1e3;
-}
-
 static void client_write(struct client *c)
 {
 	ssize_t n = send(c->fd, ask.request + c->sent, ask.size - c->sent, MSG_NOSIGNAL);
@@ -306,7 +303,9 @@ static void client_event(struct client *c, uint32_t events)
 		client_end(c, false);
 }
 
-static void make_request(size_t bytes)
+/* Writes a request of so many bytes of body, with these headers besides. Returns the size of its
+ * head. */
+static size_t make_request(size_t bytes, const char *headers)
 {
 	static const char before[] =
 		"{\"model\":\"llama\",\"messages\":[{\"role\":\"user\",\"content\":\"";
@@ -319,15 +318,16 @@ static void make_request(size_t bytes)
 		die("malloc");
 	n = (size_t)sprintf(ask.request,
 			    "POST /v1/chat/completions HTTP/1.1\r\nHost: llama.example\r\n"
-			    "Accept-Encoding: gzip, deflate\r\nConnection: %s\r\n"
+			    "Accept-Encoding: gzip, deflate\r\n%s"
 			    "Accept: application/json\r\nContent-Type: application/json\r\n"
 			    "User-Agent: bench/1\r\nAuthorization: Bearer none\r\n"
 			    "Content-Length: %zu\r\n\r\n%s",
-			    ask.keep ? "keep-alive" : "close", fixed + fill, before);
+			    headers, fixed + fill, before);
 	for (size_t i = 0; i < fill; i++)
 		ask.request[n++] = "word "[i % 5];
 	memcpy(ask.request + n, after, sizeof(after) - 1);
 	ask.size = n + sizeof(after) - 1;
+	return ask.size - fixed - fill;
 }
 
 static int compare(const void *a, const void *b)
@@ -363,24 +363,106 @@ static void ask_all(int count, double seconds)
 	       (double)ask.us[ask.requests * 99 / 100]);
 }
 
+/* ---- first ----------------------------------------------------------------------- */
+
+static struct {
+	size_t head;            /* bytes of the request's head */
+	char *session, *prompt; /* in the request: eight digits; where the prompt begins */
+	int pieces;
+	bool fresh;
+	unsigned int number;
+} first;
+
+static void write_digits(char *to, unsigned int number)
+{
+	char digits[9];
+
+	snprintf(digits, sizeof(digits), "%08x", number);
+	memcpy(to, digits, 8);
+}
+
+/* Writes the request up to `end`. */
+static void first_write(const struct target *t, int fd, size_t *sent, size_t end)
+{
+	ssize_t n = send(fd, ask.request + *sent, end - *sent, MSG_NOSIGNAL);
+
+	if (n < 0 || *sent + (size_t)n != end)
+		die(t->name);
+	*sent = end;
+}
+
+static double first_once(const struct target *t)
+{
+	/* Ends with a reset, so that no TIME_WAIT sockets pile up. */
+	struct linger hard = {.l_onoff = 1};
+	double begun = now_us(), took;
+	size_t sent = 0;
+	int fd, one = 1;
+
+	write_digits(first.session, ++first.number % 64);
+	if (first.fresh)
+		write_digits(first.prompt, first.number);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
+	    connect(fd, (const struct sockaddr *)&t->to, sizeof(t->to)))
+		die(t->name);
+	if (first.pieces > 2)
+		first_write(t, fd, &sent, first.head / 2);
+	if (first.pieces > 1)
+		first_write(t, fd, &sent, first.head);
+	first_write(t, fd, &sent, ask.size);
+	if (recv(fd, buf, sizeof(buf), 0) < 12 || memcmp(buf, "HTTP/1.1 200", 12) != 0)
+		die(t->name);
+	took = now_us() - begun;
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	close(fd);
+	return took;
+}
+
+static double first_median(const struct target *t, int n)
+{
+	float *us = calloc((size_t)n, sizeof(*us)), median;
+
+	if (!us)
+		die("calloc");
+	for (int i = 0; i < n; i++)
+		us[i] = (float)first_once(t);
+	qsort(us, (size_t)n, sizeof(*us), compare);
+	median = us[n / 2];
+	free(us);
+	return (double)median;
+}
+
 int main(int argc, char **argv)
 {
 	struct rlimit files = {MAX_FDS, MAX_FDS};
 
 	setrlimit(RLIMIT_NOFILE, &files);
-	if (argc == 5 && !strcmp(argv[1], "serve")) {
+	if (argc >= 5 && !strcmp(argv[1], "serve")) {
+		each_closes = argc > 5 && !strcmp(argv[5], "close");
 		serve((uint16_t)atoi(argv[2]), atoi(argv[3]), argv[4]);
+	} else if (argc >= 8 && !strcmp(argv[1], "first")) {
+		first.pieces = atoi(argv[5]);
+		first.fresh = !strcmp(argv[6], "new");
+		first.number = (unsigned int)now_us(); /* new to former runs, too */
+		first.head = make_request((size_t)atol(argv[4]),
+					  "Connection: keep-alive\r\nX-Session-Id: 00000000\r\n");
+		first.session = strstr(ask.request, "X-Session-Id: ") + strlen("X-Session-Id: ");
+		first.prompt = strstr(ask.request, "\"content\":\"") + strlen("\"content\":\"");
+		target_rounds(first_median, atoi(argv[2]), atoi(argv[3]), argv + 7, argc - 7);
 	} else if (argc == 8 && !strcmp(argv[1], "ask")) {
 		ask.keep = !strcmp(argv[5], "keep");
 		ask.to.sin_family = AF_INET;
 		ask.to.sin_port = htons((uint16_t)atoi(argv[7]));
 		if (inet_pton(AF_INET, argv[6], &ask.to.sin_addr) != 1)
 			die(argv[6]);
-		make_request((size_t)atol(argv[4]));
+		make_request((size_t)atol(argv[4]),
+			     ask.keep ? "Connection: keep-alive\r\n" : "Connection: close\r\n");
 		ask_all(atoi(argv[2]), atof(argv[3]));
 	} else {
-		fprintf(stderr, "usage: http serve PORT COUNT PAGE | "
-				"http ask CLIENTS SECONDS BYTES keep|close ADDRESS PORT\n");
+		fprintf(stderr, "usage: http serve PORT COUNT PAGE [close] | "
+				"http ask CLIENTS SECONDS BYTES keep|close ADDRESS PORT | "
+				"http first ROUNDS N BYTES PIECES same|new TARGET...\n");
 		return 2;
 	}
 	return 0;

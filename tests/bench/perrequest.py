@@ -6,11 +6,11 @@ import json
 import shutil
 import statistics
 
-from common import PAGE, VIP, Bench, say, table, wait_port
+import envoys
+from common import HTTP, PAGE, VIP, Bench, say, table, wait_port
 from kernel import BUILD, TOP, wait_for
 
 SLOWER = 4  # times
-HTTP = BUILD / "tests/bench/http"
 CLIENTS = TOP / "build/clients"
 SERVERS = 4
 
@@ -60,24 +60,8 @@ http {{
 
 
 def envoy(node, port):
-    binary = next((CLIENTS / "python").glob("lib/*/site-packages/envoy/_bin/envoy"), None)
-    types = "type.googleapis.com/envoy.extensions.filters"
-
-    def at(number):
-        return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
-
-    manager = {"@type": f"{types}.network.http_connection_manager.v3.HttpConnectionManager",
-               "stat_prefix": "x",
-               "http_filters": [{"name": "router", "typed_config": {"@type": f"{types}.http.router.v3.Router"}}],
-               "route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [
-                   {"match": {"prefix": "/"}, "route": {"cluster": "pool", "timeout": "0s"}}]}]}}
-    endpoints = [{"endpoint": {"address": at(9001 + i)}} for i in range(SERVERS)]
-    conf = node.write("envoy.json", json.dumps({"static_resources": {
-        "listeners": [{"address": at(port), "filter_chains": [{"filters": [
-            {"name": "hcm", "typed_config": manager}]}]}],
-        "clusters": [{"name": "pool", "type": "STATIC", "lb_policy": "LEAST_REQUEST", "load_assignment": {
-            "cluster_name": "pool", "endpoints": [{"lb_endpoints": endpoints}]}}]}}))
-    return binary and [binary, "-c", conf, "--concurrency", 2, "--use-dynamic-base-id", "-l", "error"]
+    return envoys.command(node, "envoy.json", "127.0.0.1", port, {
+        "lb_policy": "LEAST_REQUEST", **envoys.static([("127.0.0.1", 9001 + i) for i in range(SERVERS)])})
 
 
 def sglang(policy):

@@ -12,6 +12,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <math.h>
+#include <stdlib.h>
 
 #include "../../userspace/base/util.h"
 #include "eligible.bpf.h"
@@ -34,16 +35,34 @@ static inline void assert_even(const uint32_t *counts, uint32_t n, uint32_t tota
 		fail_msg("chi-square %.1f over %u places", chi2, n);
 }
 
-/* Returns NULL if the kernel refuses; libbpf's messages, with the verifier's log, say why. */
-static inline struct pintle_bpf *load_skeleton(void)
+/* How often a test repeats: `many`, or fewer on an emulated machine (tests/kernels), which is slow.
+ */
+static inline uint32_t rounds_wanted(uint32_t many)
+{
+	const char *few = getenv("PINTLE_FILLS");
+
+	return few ? MIN(many, (uint32_t)strtoul(few, NULL, 10)) : many;
+}
+
+/* `program`: one that is loaded only where it is asked for, or NULL. Returns NULL if the kernel
+ * refuses; libbpf's messages, with the verifier's log, say why. */
+static inline struct pintle_bpf *load_skeleton_with(const char *program)
 {
 	struct pintle_bpf *skel = pintle_bpf__open();
 
+	if (skel && program)
+		bpf_program__set_autoload(bpf_object__find_program_by_name(skel->obj, program),
+					  true);
 	if (skel && pintle_bpf__load(skel)) {
 		pintle_bpf__destroy(skel);
 		skel = NULL;
 	}
 	return skel;
+}
+
+static inline struct pintle_bpf *load_skeleton(void)
+{
+	return load_skeleton_with(NULL);
 }
 
 #endif

@@ -19,12 +19,14 @@ struct states {
 	uint64_t now;
 	bool tame;     /* only states that occur, and no two times closer than now / 128 */
 	bool followed; /* the scores have what a pass found; else they have zeros there */
+	bool asked;    /* the pool is decided by request */
 	struct pintle_pool pool;
 	struct pintle_endpoint endpoints[PINTLE_MAX_MEMBERS];
 	struct pintle_score scores[PINTLE_MAX_MEMBERS];
 	struct pintle_health health[PINTLE_MAX_MEMBERS];
 	struct pintle_inflight inflight[PINTLE_MAX_MEMBERS];
 	struct pintle_override overrides[PINTLE_MAX_MEMBERS];
+	struct pintle_ends ends[PINTLE_MAX_MEMBERS];
 };
 
 static inline uint64_t states_random(struct states *s)
@@ -167,6 +169,20 @@ static inline void states_share(struct states *s, uint32_t n)
 	}
 }
 
+static inline void states_asked(struct states *s, uint32_t n)
+{
+	s->pool.decide = PINTLE_DECIDE_REQUEST;
+	for (uint32_t e = 0; e < PINTLE_MAX_MEMBERS; e++) {
+		uint64_t r = random_at(~((uint64_t)n << 20 | e) ^ 1ULL << 62);
+
+		s->scores[e].passed_asked = r % 64 ? r >> 32 : random_at(r);
+		s->ends[e] = (struct pintle_ends){.asked_bytes = s->scores[e].passed_asked +
+								 (r >> 8) % 4 * (r % 20000)};
+		if (r % 32 == 1)
+			s->ends[e].asked_bytes = random_at(r + 1);
+	}
+}
+
 static inline void states_health(struct states *s, uint32_t e)
 {
 	struct pintle_health *to = &s->health[e];
@@ -237,6 +253,8 @@ static inline void states_make(struct states *s, uint32_t n, uint64_t now, bool 
 		states_pass(s, e);
 	if (s->followed)
 		states_share(s, n);
+	if (s->asked)
+		states_asked(s, n);
 }
 
 /* Writes the entries of an array map from `first` on. */
@@ -260,6 +278,7 @@ static inline void states_put(const struct states *s, const struct pintle_bpf *s
 	states_put_array(bpf_map__fd(skel->maps.health), 0, s->health);
 	states_put_array(bpf_map__fd(skel->maps.inflight), 0, s->inflight);
 	states_put_array(bpf_map__fd(skel->maps.overrides), PINTLE_ENDPOINT_SLOT(0), s->overrides);
+	states_put_array(bpf_map__fd(skel->maps.ends), 0, s->ends);
 }
 
 /* ---- the kernel's results --------------------------------------------------------------- */
@@ -310,6 +329,9 @@ static inline uint32_t states_weigh_here(const struct states *s, struct weigh_on
 		return INELIGIBLE_COUNT;
 	eligible_score_take(&score, &s->scores[e], one->generation, &s->pool, s->now);
 	eligible_facts(&f, &s->pool, &score, s->now);
+	if (s->pool.decide == PINTLE_DECIDE_REQUEST)
+		eligible_facts_asked(&f, eligible_asked(&s->pool, s->ends[e].asked_bytes,
+							s->scores[e].passed_asked));
 	eligible_count(&f, &s->pool, &s->inflight[e]);
 	decide_weigh(&one->candidate, &f, s->pool.departure, one->bound);
 	if (s->pool.class_of[0].flags & PINTLE_CLASS_BOUNDED)

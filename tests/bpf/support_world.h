@@ -408,15 +408,14 @@ static inline struct seen visit_nth(uint32_t n)
 
 /* ---- each test ------------------------------------------------------------------------------- */
 
-static inline int make_world(void **state)
+static inline int make_world_with(const char *program)
 {
-	(void)state;
 	w = (struct world){.now = monotonic_ns()};
 	for (size_t i = 0; i < MAX_WORLD; i++)
 		w.listener[i] = -1;
 	if (unshare(CLONE_NEWNET))
 		return -1;
-	w.skel = load_skeleton();
+	w.skel = load_skeleton_with(program);
 	if (!w.skel)
 		return -1;
 	w.pool = (struct pintle_pool){
@@ -442,6 +441,12 @@ static inline int make_world(void **state)
 	put_frontend("fd77::1", 128, 8000,
 		     (struct pintle_frontend){POOL, POOL_GEN, PINTLE_HOOK_LOOKUP, 0, 128});
 	return 0;
+}
+
+static inline int make_world(void **state)
+{
+	(void)state;
+	return make_world_with(NULL);
 }
 
 static inline int unmake_world(void **state)

@@ -5,35 +5,14 @@
  */
 #include "support_states.h"
 
+#include "support_loaded.h"
+
 #include <stdlib.h>
 
-#define FILLS 1000 /* of all endpoints each: a million states */
+#define FILLS 1000 /* of all endpoints each: a million states; fewer have no digest */
 #define NOW   (1000 * 3600 * NSEC_PER_SEC)
 
-static struct pintle_bpf *skel;
 static struct states states;
-
-static int load(void **state)
-{
-	(void)state;
-	skel = load_skeleton();
-	return skel ? 0 : -1;
-}
-
-static int unload(void **state)
-{
-	(void)state;
-	pintle_bpf__destroy(skel);
-	return 0;
-}
-
-/* An emulated machine (tests/kernels) is slow: it is asked for fewer, which have no digest. */
-static uint32_t fills_wanted(void)
-{
-	const char *few = getenv("PINTLE_FILLS");
-
-	return few ? (uint32_t)strtoul(few, NULL, 10) : FILLS;
-}
 
 /* Gives each endpoint from `first` on a different connection. */
 static void ask(uint32_t fill, uint32_t first, struct weigh_one *of)
@@ -95,7 +74,7 @@ static uint64_t agree(uint32_t fills, bool followed)
 /* The requests are not followed: the loads are those that they were before there were passes. */
 static void test_a_million_states(void **state)
 {
-	uint32_t fills = fills_wanted();
+	uint32_t fills = rounds_wanted(FILLS);
 	uint64_t digest = agree(fills, false);
 
 	(void)state;
@@ -105,7 +84,7 @@ static void test_a_million_states(void **state)
 
 static void test_states_with_passes(void **state)
 {
-	uint32_t fills = fills_wanted() / 4;
+	uint32_t fills = rounds_wanted(FILLS) / 4;
 	uint64_t digest = agree(fills, true);
 
 	(void)state;
@@ -113,11 +92,52 @@ static void test_states_with_passes(void **state)
 		assert_digest(digest, 0x8116234292de9579);
 }
 
+static void test_states_of_pools_decided_by_request(void **state)
+{
+	uint32_t fills = rounds_wanted(FILLS) / 4;
+	uint64_t digest;
+
+	(void)state;
+	states.asked = true;
+	digest = agree(fills, true);
+	if (fills == FILLS / 4)
+		assert_digest(digest, 0xf15f8021adf01fd2);
+}
+
+/* Each byte that came since the pass counts, up to the most that loads may be. */
+static void test_bytes_that_were_asked(void **state)
+{
+	static const struct {
+		uint64_t asked, at_pass;
+		uint32_t before, context, prompt;
+	} cases[] = {
+		{0, 0, 7000, 400, 7000},
+		{4400, 400, 7000, 400, 17000},
+		{399, 0, 0, 400, 997},
+		{400, 4400, 7000, 400, 7000}, /* the id was another endpoint's */
+		{1, UINT64_MAX, 0, 400, 5},
+		{1ULL << 40, 0, 7000, 400, (uint32_t)PINTLE_MAX_LOAD},
+		{4400, 400, 0, 0, 0}, /* prompts weigh nothing */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct pintle_pool pool = {.context_bytes = cases[i].context};
+		struct decide_facts f = {.prompt = cases[i].before, .newcomer = 5000};
+
+		eligible_facts_asked(&f, eligible_asked(&pool, cases[i].asked, cases[i].at_pass));
+		assert_int_equal(f.prompt, cases[i].prompt);
+		assert_int_equal(f.newcomer, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_million_states),
 		cmocka_unit_test(test_states_with_passes),
+		cmocka_unit_test(test_bytes_that_were_asked),
+		cmocka_unit_test(test_states_of_pools_decided_by_request),
 	};
 
 	return cmocka_run_group_tests(tests, load, unload);

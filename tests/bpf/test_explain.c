@@ -8,11 +8,13 @@
 #include <stdlib.h>
 
 #include "../../userspace/maps/maps.h"
+#include "../../userspace/maps/state.h"
 #include "../../userspace/maps/state_explain.h"
 
 #define FILLS      200 /* of all endpoints each */
 #define POOLS      50  /* of each fill's endpoints */
-#define WINDOW     64  /* small pools have endpoints with smaller ids, as the homes are */
+#define ADAPTER    9
+#define WINDOW     64 /* small pools have endpoints with smaller ids, as the homes are */
 #define NOW        (1000 * 3600 * NSEC_PER_SEC)
 #define GROUPS     32
 #define MAX_BEYOND 10
@@ -141,6 +143,7 @@ static void binding_make(const struct choose_case *k, const struct pintle_pool *
 		.open = states_one_in(&states, 4) ? below(24) : below(9),
 		.idle = below(8),
 		.context_bytes = states_one_in(&states, 2) ? 0 : below(100000),
+		.prompt_steps = states_one_in(&states, 4) ? 0 : below(PINTLE_PREFIX_STEPS + 1),
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(where); i++)
@@ -170,8 +173,61 @@ static void share_make(const struct choose_case *k)
 		put(MAP_refusals, &k->key, &refusal);
 }
 
+/* Which endpoints have the adapter that the request names, and which are noted to have it. */
+static void adapters_make(const struct pintle_pool *p)
+{
+	uint32_t number = ADAPTER;
+	struct pintle_holders h = {0};
+
+	for (uint32_t id = 0; id < WINDOW; id++) {
+		struct pintle_adapters a = {
+			.generation = STATES_GEN(id) - states_one_in(&states, 8),
+			.flags = states_one_in(&states, 2) ? PINTLE_ADAPTERS_LISTED : 0,
+			.slots = (uint16_t)below(3),
+			.used = (uint16_t)below(3),
+		};
+
+		for (size_t i = 0; i < PINTLE_ADAPTER_WORDS; i++) {
+			a.loaded[i] = states_one_in(&states, 4) ? UINT64_MAX : 0;
+			a.listed[i] = states_one_in(&states, 2) ? UINT64_MAX : 0;
+		}
+		put(MAP_adapters, &id, &a);
+	}
+	for (size_t i = 0; i < PINTLE_ADAPTER_HOLDERS; i++) {
+		uint32_t id = p->members[below(p->member_count)].id;
+
+		if (!states_one_in(&states, 4))
+			h.of[i] = (uint64_t)(STATES_GEN(id) - states_one_in(&states, 8)) << 32 | id;
+	}
+	put(MAP_adapter_holders, &number, &h);
+}
+
+/* What is known of the request's prompt: who has how much of it, now and then of somebody who is
+ * gone, or whose entry is as old as its engine. */
+static void prompt_make(const struct pintle_pool *p, struct state_prompt *to)
+{
+	*to = (struct state_prompt){.prompt.steps = 1 + below(PINTLE_PREFIX_STEPS)};
+	to->prompt.bytes = prefix_bytes(to->prompt.steps) + below(2000);
+	for (uint32_t i = 0; i < PINTLE_PREFIX_KNOWN && !states_one_in(&states, 4); i++) {
+		uint32_t id = p->members[below(p->member_count)].id;
+
+		to->known.of[i] = (struct pintle_holder){
+			.generation = STATES_GEN(id) - states_one_in(&states, 8),
+			.endpoint = (uint16_t)id,
+			.used = (uint16_t)((NOW >> 32) - below(900)),
+		};
+		to->known.steps[i] = (uint8_t)(1 + below(to->prompt.steps));
+		to->known.longest = MAX(to->known.longest, to->known.steps[i]);
+	}
+	if (to->known.longest == to->prompt.steps)
+		to->known.common = below(to->prompt.bytes);
+	if (states_one_in(&states, 4))
+		to->home = p->members[below(p->member_count)];
+}
+
 /* Writes one pool of the fill, and makes the connection for which an endpoint is chosen. */
-static void state_make(struct explain_asked *asked, struct choose_case *k)
+static void state_make(struct explain_asked *asked, struct choose_case *k,
+		       struct state_prompt *prompt)
 {
 	struct pintle_pool *p = &states.pool;
 	struct pintle_node node = {.heartbeat_ns =
@@ -185,6 +241,8 @@ static void state_make(struct explain_asked *asked, struct choose_case *k)
 	for (int i = 0; i < PINTLE_RESPONDERS; i++)
 		node.responders[i].port = states_one_in(&states, 2);
 	pool_make(p);
+	p->adapter_weight = states_one_in(&states, 4) ? 1000 * (1 + below(8)) : 0;
+	p->prompt_weight = states_one_in(&states, 4) ? 1 + below(3000) : 0;
 	put(MAP_pools, &pool, p);
 	put(MAP_node, &zero, &node);
 	put(MAP_overrides, &pool, &o);
@@ -196,6 +254,11 @@ static void state_make(struct explain_asked *asked, struct choose_case *k)
 		.tries = p->member_count > WINDOW ? EXPLAIN_TRIES : EXPLAIN_TRIES / 5,
 	};
 	asked->over_quota = states_one_in(&states, 16);
+	asked->adapter = p->adapter_weight ? ADAPTER : 0;
+	if (asked->adapter)
+		adapters_make(p);
+	prompt_make(p, prompt);
+	asked->prompt = p->prompt_weight ? prompt : NULL;
 	if (!states_one_in(&states, 8))
 		asked->session = (struct pintle_session_key){.kind = PINTLE_KEY_MARK, .id = {7}};
 	if (!states_one_in(&states, 2)) {
@@ -212,6 +275,11 @@ static void state_make(struct explain_asked *asked, struct choose_case *k)
 		.count = 1,
 		.class_id = asked->class_id,
 		.over_quota = asked->over_quota,
+		.adapter = asked->adapter,
+		.prompted = !!asked->prompt,
+		.prompt_home = prompt->home,
+		.prompt = prompt->prompt,
+		.known = prompt->known,
 	};
 	binding_make(k, p);
 	share_make(k);
@@ -342,7 +410,8 @@ static void assert_sound(const struct explain *x)
 		assert_true(!c->chosen || !c->ineligible || c->due);
 		if (!x->sample && c->fresh && !c->ineligible)
 			assert_int_equal(c->load, decide_rated(MAX(c->page, c->own) + c->prompts,
-							       c->rate, 3 * PINTLE_MAX_LOAD));
+							       c->rate, 3 * PINTLE_MAX_LOAD) +
+							  c->missing);
 	}
 	for (uint32_t i = 0; i < PINTLE_OUTCOME_COUNT; i++)
 		outcomes += x->outcomes[i];
@@ -352,23 +421,24 @@ static void assert_sound(const struct explain *x)
 
 static void test_the_kernel_chooses_so(void **state)
 {
-	const char *few = getenv("PINTLE_FILLS"); /* of tests/kernels, whose machine is slow */
-	uint32_t fills = few ? (uint32_t)strtoul(few, NULL, 10) : FILLS, repeated = 0;
+	uint32_t fills = rounds_wanted(FILLS), repeated = 0;
 
 	(void)state;
 	states.followed = true;
 	for (uint32_t i = 0; i < fills * POOLS; i++) {
+		struct state_prompt prompt;
 		struct explain_asked asked;
 		struct choose_case k;
 		struct explain *x;
 		const struct decide_result *r;
 
 		if (i % POOLS == 0) {
+			states.asked = i / POOLS % 4 == 3;
 			states_make(&states, 5000 + i / POOLS, NOW, false);
 			states_put(&states, skel);
 			put_homes();
 		}
-		state_make(&asked, &k);
+		state_make(&asked, &k, &prompt);
 		assert_int_equal(explain_read(&maps, &asked, &x), 0);
 		assert_sound(x);
 		r = kernel_chooses(&k);
@@ -417,6 +487,7 @@ static void test_all_of_it_was_seen(void **state)
 static void test_nothing_changes(void **state)
 {
 	static struct pintle_health before[ARRAY_SIZE(states.health)], after[ARRAY_SIZE(before)];
+	struct state_prompt prompt;
 	struct explain_asked asked;
 	struct choose_case k;
 	struct explain *x;
@@ -424,7 +495,7 @@ static void test_nothing_changes(void **state)
 
 	(void)state;
 	for (uint32_t i = 0; i < 200; i++) {
-		state_make(&asked, &k);
+		state_make(&asked, &k, &prompt);
 		for (uint32_t e = 0; e < ARRAY_SIZE(before); e++)
 			assert_int_equal(maps_value(&maps, MAP_health, e, &before[e]), 0);
 		assert_int_equal(explain_read(&maps, &asked, &x), 0);

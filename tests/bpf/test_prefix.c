@@ -1,29 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What endpoints have cached of prompts: the hashes, the search and the learning, on the host and
  * in the kernel by the same headers, and written again in the plainest way. */
-#include "support_bpf.h"
+#include "support_loaded.h"
 
 #include "chunk.bpf.h"
 
 #define UNIT (1ULL << 32) /* of pintle_holder.used, in ns */
 #define NOW  (1000 * UNIT)
 #define TTL  (70 * UNIT)
-
-static struct pintle_bpf *skel;
-
-static int load(void **state)
-{
-	(void)state;
-	skel = load_skeleton();
-	return skel ? 0 : -1;
-}
-
-static int unload(void **state)
-{
-	(void)state;
-	pintle_bpf__destroy(skel);
-	return 0;
-}
 
 static void run_in_kernel(void)
 {
@@ -159,7 +143,7 @@ static void test_steps(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct prefix_prompt p = {0};
+		struct pintle_prompt p = {0};
 
 		for (uint32_t c = 0; c < cases[i].chunks; c++)
 			prefix_note(&p, c, 1 + c);
@@ -186,7 +170,7 @@ static struct prefix_case prompt_of(uint32_t steps, uint32_t bytes)
 
 	k.prompt.steps = steps;
 	k.prompt.bytes = bytes;
-	for (uint32_t i = 0; i < steps && i < PREFIX_STEPS; i++)
+	for (uint32_t i = 0; i < steps && i < PINTLE_PREFIX_STEPS; i++)
 		k.prompt.hash[i] = i + 1;
 	return k;
 }
@@ -312,6 +296,10 @@ static void test_an_engine_that_restarted_has_nothing(void **state)
 	assert_int_equal(prefix_steps(&k.known, 1, 1, NOW, NOW - 6 * UNIT), 1);
 	assert_int_equal(prefix_steps(&k.known, 1, 1, NOW, NOW - 5 * UNIT), 0); /* in doubt */
 	assert_int_equal(prefix_steps(&k.known, 1, 1, NOW, NOW - UNIT), 0);
+	/* Used half a unit after that, in a later unit: believed from then on, whatever the time.
+	 */
+	for (uint64_t now = NOW; now < NOW + 2 * UNIT; now += UNIT / 4)
+		assert_int_equal(prefix_steps(&k.known, 1, 1, now, NOW - 5 * UNIT - UNIT / 2), 1);
 	assert_int_equal(prefix_steps(&k.known, 1, 1, NOW, NOW), 0);
 }
 
@@ -355,7 +343,8 @@ static void test_what_follows_is_believed_by_length(void **state)
 				give(&k, 1, 3, cases[i].given[n]);
 		run(&k);
 		assert_int_equal(have_of(&k, 1), cases[i].have);
-		/* Who has less than what is seen of this prompt has no more than that. */
+		/* An endpoint that has less than what is seen of this prompt has no more than that.
+		 */
 		k.prompt.steps = 4;
 		run(&k);
 		assert_int_equal(have_of(&k, 1), 3 * 256);
@@ -457,7 +446,7 @@ static void test_missing(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		const struct prefix_prompt p = {.bytes = cases[i].bytes};
+		const struct pintle_prompt p = {.bytes = cases[i].bytes};
 		const struct decide_candidate c = {.rate = (uint16_t)cases[i].rate};
 
 		assert_int_equal(prefix_missing(&p, &c, cases[i].have, cases[i].per_chunk),
@@ -468,30 +457,74 @@ static void test_missing(void **state)
 static void test_a_prompt_that_continues(void **state)
 {
 	static const struct {
-		uint32_t seen, context, held; /* steps, bytes, steps */
+		uint32_t seen, former, held, context; /* steps, and bytes */
 		bool continues;
 		uint32_t rest; /* of the context */
 	} cases[] = {
-		{19, 20000, 19, true, 20000 - 7168}, /* all of what is seen */
-		{12, 3000, 8, true, 3000 - 2048},    /* the former prompt, without its answer */
-		{12, 2000, 8, true, 1},              /* the table says it all */
-		{19, 20000, 14, true, 20000 - 3584}, /* half of what is seen */
-		{19, 20000, 13, false, 20000 - 3328},
-		{19, 4096, 8, true, 2048}, /* half of the context */
-		{19, 4096, 7, false, 2304},
-		{19, 13000, 3, false, 13000 - 768}, /* another document, the same instruction */
-		{19, 0, 0, true, 0},                /* the context is not known */
-		{0, 20000, 0, true, 20000},         /* nothing is seen of the prompt */
+		{19, 19, 19, 20000, true, 20000 - 7168}, /* all of what is seen */
+		{12, 8, 8, 3000, true, 3000 - 2048},     /* the former prompt, and its answer */
+		{12, 8, 8, 2000, true, 1},               /* the table says it all */
+		{19, 1, 1, 250000, true, 250000 - 256},  /* a word, and a long answer */
+		{4, 1, 1, 1300, true, 1300 - 256},       /* and a short one */
+		{4, 1, 0, 1300, false, 1300},            /* another word */
+		{19, 19, 14, 20000, true, 20000 - 3584}, /* half of what is seen */
+		{19, 76, 14, 70000, true, 70000 - 3584}, /* more was seen of the former */
+		{19, 19, 13, 20000, false, 20000 - 3328},
+		{19, 16, 8, 4096, true, 2048}, /* half of the former prompt */
+		{19, 16, 7, 4096, false, 2304},
+		{19, 19, 3, 13000, false, 13000 - 768}, /* another document, the same instruction */
+		{19, 0, 0, 20000, true, 20000},         /* nothing was seen of the former prompt */
+		{0, 19, 0, 20000, true, 20000},         /* nor is anything of the new one */
+		{19, 19, 0, 0, false, 0},               /* the former is still being answered */
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		const struct prefix_prompt p = {.steps = cases[i].seen};
+		const struct pintle_prompt p = {.steps = cases[i].seen};
 
-		assert_int_equal(prefix_continues(&p, cases[i].context, cases[i].held),
+		assert_int_equal(prefix_continues(&p, cases[i].former, cases[i].held),
 				 cases[i].continues);
 		assert_int_equal(prefix_context(cases[i].context, cases[i].held), cases[i].rest);
 	}
+}
+
+/* ---- a prompt's home ------------------------------------------------------------------------- */
+
+static void test_home(void **state)
+{
+	static const struct {
+		uint32_t seen, longest, others; /* steps, steps, and whether there are any */
+		bool seeks;
+	} cases[] = {
+		{16, 0, 1, true},  {76, 0, 8, true}, {76, 3, 1, true},  {76, 4, 1, false},
+		{15, 0, 1, false}, {0, 0, 1, false}, {76, 0, 0, false}, {16, 16, 1, false},
+	};
+	struct pintle_prompt p = {.steps = 16};
+	uint32_t hit[8] = {0};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct pintle_prompt seen = {.steps = cases[i].seen};
+		const struct pintle_known k = {.longest = cases[i].longest};
+
+		assert_int_equal(prefix_seeks_home(&seen, &k, cases[i].others), cases[i].seeks);
+	}
+	assert_int_equal(prefix_home_have(0), 4096);
+	assert_int_equal(prefix_home_have(4095), 4096);
+	assert_int_equal(prefix_home_have(9000), 9000);
+	/* The hash at 4 KiB says it, and no other. */
+	for (uint32_t i = 0; i < 8000; i++) {
+		uint32_t home;
+
+		p.hash[PREFIX_HOME_STEP] = random_at(i);
+		home = prefix_home(&p);
+		assert_in_range(home, 0, PINTLE_HOME_ENTRIES - 1);
+		p.hash[PREFIX_HOME_STEP - 1] = random_at(i + 1);
+		assert_int_equal(prefix_home(&p), home);
+		hit[home * 8 / PINTLE_HOME_ENTRIES]++;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(hit); i++)
+		assert_in_range(hit[i], 850, 1150);
 }
 
 /* ---- a source's share ------------------------------------------------------------------------ */
@@ -535,6 +568,7 @@ int main(void)
 		cmocka_unit_test(test_random_prompts),
 		cmocka_unit_test(test_missing),
 		cmocka_unit_test(test_a_prompt_that_continues),
+		cmocka_unit_test(test_home),
 		cmocka_unit_test(test_shares),
 	};
 

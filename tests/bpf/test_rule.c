@@ -5,7 +5,7 @@
  * Loads are in requests. A connection that came since the scrape adds one, and one that ended takes
  * one off.
  */
-#include "support_bpf.h"
+#include "support_loaded.h"
 
 #define SEEDS        6400 /* for each row on the host; the kernel follows for KERNEL_SEEDS of them */
 #define KERNEL_SEEDS 640
@@ -58,7 +58,8 @@
 #define ARE(...)  .full = {__VA_ARGS__}
 #define POOL_FULL .pool_full = 1
 
-/* Of each endpoint: what computing what it lacks of the prompt costs, in milli-requests. */
+/* What it costs each endpoint to compute the part of the prompt that it lacks, in milli-requests.
+ */
 #define LACK(...) .prompts = 1, .missing = {__VA_ARGS__}
 
 /* The endpoints that may be chosen, each equally often. */
@@ -522,22 +523,6 @@ static const struct row rows[] = {
 /* clang-format on */
 
 /* ---- decisions on both sides --------------------------------------------------------- */
-
-static struct pintle_bpf *skel;
-
-static int load(void **state)
-{
-	(void)state;
-	skel = load_skeleton();
-	return skel ? 0 : -1;
-}
-
-static int unload(void **state)
-{
-	(void)state;
-	pintle_bpf__destroy(skel);
-	return 0;
-}
 
 /* Decides in the kernel; the result is in k. */
 static void decide_in_kernel(struct decide_case *k)

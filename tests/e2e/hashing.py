@@ -23,10 +23,12 @@ async def answer(reader, writer):
             body = await reader.readexactly(int(length[1])) if length else b""
             said = open(page, "rb").read() if head.startswith(b"GET /metrics") else \
                 f"{name} {hashlib.sha256(body).hexdigest()}".encode()
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
-                         % (len(said), said))
+            # A server that closes says so; otherwise the client may ask again meanwhile.
+            over = re.search(rb"(?i)\nconnection: *close", head)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n%sContent-Length: %d\r\n\r\n%s"
+                         % (b"Connection: close\r\n" if over else b"", len(said), said))
             await writer.drain()
-            if b"\nconnection: close" in head.lower():
+            if over:
                 break
     except (asyncio.IncompleteReadError, ConnectionError):
         pass

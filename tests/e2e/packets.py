@@ -11,18 +11,18 @@ FLAGS = {"SYN": 0x02, "RST": 0x04, "ACK": 0x10}
 
 
 def checksum(data):
-    total = sum(array.array("H", data))
+    total = sum(array.array("H", data + bytes(len(data) % 2)))
     total = (total >> 16) + (total & 0xFFFF)
     total += total >> 16
     value = ~total & 0xFFFF
     return value if sys.byteorder == "big" else socket.htons(value)
 
 
-def segment(frm, to, flags, data=b""):
+def segment(frm, to, flags, data=b"", sequence=12345, acknowledged=77777):
     """A segment; frm and to are (address, port)."""
     addresses = socket.inet_aton(frm[0]) + socket.inet_aton(to[0])
-    acknowledged = 77777 if flags & FLAGS["ACK"] else 0
-    tcp = struct.pack("!HHLLBBHHH", frm[1], to[1], 12345, acknowledged, 5 << 4, flags, 65535, 0, 0) + data
+    acknowledged = acknowledged if flags & FLAGS["ACK"] else 0
+    tcp = struct.pack("!HHLLBBHHH", frm[1], to[1], sequence, acknowledged, 5 << 4, flags, 65535, 0, 0) + data
     pseudo = addresses + struct.pack("!BBH", 0, socket.IPPROTO_TCP, len(tcp))
     tcp = tcp[:16] + struct.pack("!H", checksum(pseudo + tcp)) + tcp[18:]
     # The kernel fills in total length and checksum of the IP header.

@@ -108,6 +108,10 @@ def test_daemon_ends(node, hook):
     assert not load.failures, load.failures
 
 
+def states(world):
+    return [b["state"] for b in world.cli("ab", "own")["blocks"]]
+
+
 @case(each=tuple(HOOKS), san=True)
 def test_ends_early(node, hook):
     """What ends a test: --stop, `mode`, `reset`, and a reload without the pool. Never two at once."""
@@ -121,8 +125,10 @@ def test_ends_early(node, hook):
     world.pintle(*start)
     told = world.pintle(*start, check=False)
     assert told.returncode == 1 and "`pintle ab own --stop`" in told.stderr, told
+    wait_for(lambda: "now" in states(world), what="the first block to be measured")
     assert "the A/B test is over; mode enforce" in world.pintle("ab", "own", "--stop").stdout
     is_over()
+    assert set(states(world)) == {"left out"} and "lost" not in world.pintle("ab", "own").stdout, states(world)
     assert "no A/B test runs" in world.pintle("ab", "own", "--stop").stdout
     for words in (("mode", "own", "baseline"), ("reset", "own"), ("reset",), ("reset", "own", "mode")):
         world.pintle(*start)

@@ -187,22 +187,54 @@ def test_without_the_daemon(node):
     assert [r["lost"] for r in trail.lines() if r["event"] == "lost"] == [missing()] and missing() > 0
 
 
-def test_journald(node):
-    """The same lines, to journald."""
+def journal_of(node):
+    """Where pintled finds journald's socket, and the wrapper that lets it find it there."""
     place = node.dir / "journal"
     place.mkdir()
+    return place / "socket", ["unshare", "--mount", "sh", "-c",
+                              'mount -t tmpfs none /run/systemd && mkdir /run/systemd/journal &&'
+                              ' mount --bind "$0" /run/systemd/journal && exec "$@"', place]
+
+
+def journald(path):
     journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with journal:
-        journal.bind(str(place / "socket"))
-        journal.settimeout(20)
-        wrapper = ["unshare", "--mount", "sh", "-c",
-                   'mount -t tmpfs none /run/systemd && mkdir /run/systemd/journal &&'
-                   ' mount --bind "$0" /run/systemd/journal && exec "$@"', place]
+    journal.bind(str(path))
+    journal.settimeout(20)
+    return journal
+
+
+def entry(journal):
+    return dict(f.split("=", 1) for f in journal.recv(65536).decode().splitlines())
+
+
+def test_journald(node):
+    """The same lines, to journald."""
+    path, wrapper = journal_of(node)
+    with journald(path) as journal:
         audited(node, journald=True, wrapper=wrapper)
         knock(node)
-        fields = dict(f.split("=", 1) for f in journal.recv(65536).decode().splitlines())
+        fields = entry(journal)
         assert fields["SYSLOG_IDENTIFIER"] == "pintle-audit" and fields["PRIORITY"] == "6", fields
         assert json.loads(fields["MESSAGE"])["outcome"] == "forbidden", fields
+
+
+def test_journald_is_away(node):
+    """Without journald, and while it starts anew, clients are served and refused all the same, what is lost is counted,
+    and told once it is there."""
+    path, wrapper = journal_of(node)
+    daemon, _ = audited(node, journald=True, wrapper=wrapper)
+    for missing in (1, 2):
+        knock(node)
+        assert node.ask(FRONTEND["v4"], source(7)) == "s0"
+        wait_for(lambda: lost(daemon) == missing)
+        assert "audit: cannot" in daemon.log()
+        with journald(path) as journal:
+            told = json.loads(entry(journal)["MESSAGE"])
+            assert (told["event"], told["lost"]) == ("lost", missing), told
+            knock(node)
+            assert json.loads(entry(journal)["MESSAGE"])["outcome"] == "forbidden"
+        path.unlink()
+    assert lost(daemon) == 2
 
 
 def test_off(node):

@@ -189,6 +189,8 @@ def test_by_pod(node, what):
     assert refused(container)
     assert not refused(client.cgroup)
     assert cluster.cli("explain", "pool", "--pod", "jobs/pod")["class"] == "batch"
+    bound = client.run("curl", "-sS", "-m5", "--interface", client.v4, URL["v4"], cgroup=container, check=False)
+    assert bound.returncode == 7, "the pod's own address counts, whatever its socket is bound to"
 
 
 def test_proceed(node):
@@ -296,6 +298,26 @@ def test_changes_under_load(node):
     assert daemon.metric("pintle_in_flight_drift_total") == 0
 
 
+def test_another_order(node):
+    """Where classes change places, what is open counts for the class that has the place now, as docs/classes.md says,
+    and the log warns; a class at the end warns of nothing."""
+    servers = node.servers(1)
+    config = lambda *names: node.config(node.pool(servers, classes=[{"name": n} for n in names]))
+    in_flight = lambda: {c["name"]: c["in_flight"] for c in node.cli("pools")[0]["classes"]}
+    daemon = node.daemon(config("chat", "batch"))
+    held = node.hold(FRONTEND["v4"], 2)
+    wait_for(lambda: in_flight() == {"chat": 2, "batch": 0})
+    daemon.reload(config("chat", "batch", "idle"))
+    wait_for(lambda: in_flight() == {"chat": 2, "batch": 0, "idle": 0})
+    assert "in the list now" not in daemon.log()
+    daemon.reload(config("batch", "chat", "idle"))
+    wait_for(lambda: in_flight() == {"batch": 2, "chat": 0, "idle": 0})
+    assert "class batch has the place of chat in the list now" in daemon.log()
+    for c, _ in held:
+        c.close()
+    wait_for(lambda: in_flight() == {"batch": 0, "chat": 0, "idle": 0})
+
+
 def test_without_the_daemon(node):
     """The limit holds by the newest scores; when they are too old, connections in flight fill the endpoints."""
     cluster, servers, client, daemon = world(node, saturation={"staleness": "1s"})
@@ -325,7 +347,7 @@ def test_cli(node):
     assert told["outcome"] == "refused" and told["chosen"] is None and told["limit"] == 3, told
     assert "each endpoint is full for its class" in cluster.pintle("explain", "pool", "--class", "batch").stdout
     assert "class: batch\n" in cluster.pintle("explain", "pool", "--class", "batch").stdout
-    assert "class: interactive, by the pool's rules" in cluster.pintle("explain", "pool").stdout
+    assert "class: interactive, the pool's first" in cluster.pintle("explain", "pool").stdout
     told = cluster.cli("explain", "pool")
     assert told["class"] == "interactive" and told["chosen"] in ("s0", "s1") and told["limit"] is None, told
     failed = cluster.pintle("explain", "pool", "--class", "nope", check=False)

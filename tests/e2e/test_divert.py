@@ -454,6 +454,24 @@ def test_told(node):
     assert "overload  answered at 10.1.0.1:9465\n" in w.pools.pintle("status").stdout
 
 
+def test_when_to_come_back(node):
+    """Retry-After follows from the endpoints where the class may get a place: not from one that is kept for others,
+    however fast that is, and not from one that takes no connections."""
+    w = World(node, classes=[{"name": "interactive", "reserve": 1},
+                             {**diverted({"source": source(7)})["classes"][1], "limit": 3}])
+    def reserved():
+        return [c["endpoint"] for c in w.pools.cli("explain", "pool", "--class", "batch")["candidates"]
+                if c["full"] == "reserved"]
+
+    kept, = wait_for(reserved)
+    w.servers[int(kept[1])].set(running=0)
+    w.servers[int(kept[1])].scraped()
+    with node.load(w.to) as load:
+        load.go_on(100)
+        for _ in range(3):
+            assert 5 <= w.ask().seconds <= 10, "nothing is known of the other endpoint"
+
+
 USER = """
 import socket, subprocess, sys
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)

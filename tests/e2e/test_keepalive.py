@@ -27,10 +27,11 @@ COUNT = 4     # of each kind of request
 
 class Server(FileServer):
     def __init__(self, node, name, port):
+        self.kind = name.partition("-")[0]
         super().__init__(node, name, str(port))
 
     def environment(self):
-        return {"METRICS_FILE": str(self.page)}
+        return {"METRICS_FILE": str(self.page), "SERVER_NAME": self.name}
 
     def start(self):
         self.process = self.node.popen(self.command(), log=f"{self.name}.log", session=True,
@@ -45,7 +46,7 @@ class Server(FileServer):
 
 class Asgi(Server):
     def command(self):
-        return [library("python") / "bin/python", "-B", SOURCES / "app.py", self.name, self.listen]
+        return [library("python") / "bin/python", "-B", SOURCES / "app.py", self.kind, self.listen]
 
 
 class NodeHttp(Server):
@@ -93,12 +94,12 @@ SERVERS = {"h11": Asgi, "httptools": Asgi, "hypercorn": Asgi, "nginx": NginxHttp
 class World:
     """All servers, or those whose tool chain is there; pintled with a pool for each."""
 
-    def __init__(self, node, names=tuple(SERVERS), **pool):
+    def __init__(self, node, names=tuple(SERVERS), kinds=None, **pool):
         self.node, self.servers = node, {}
         node.add_client()
         for number, name in enumerate(names):
             try:
-                self.servers[name] = SERVERS[name](node, name, FIRST + 1000 + number)
+                self.servers[name] = (kinds or SERVERS)[name](node, name, FIRST + 1000 + number)
             except Skip as e:
                 print(f"without {name}: {e}")
         for server in self.servers.values():
@@ -106,7 +107,7 @@ class World:
         self.count_syns(node)
         node.daemon(node.config(*(
             node.pool([s], name=name, frontends=[f"{a}:{self.port(name)}" for a in VIP.values()],
-                      requests="one-per-connection", **pool)
+                      **{"requests": "one-per-connection", **pool})
             for name, s in self.servers.items())))
         self.all_ready()
 
@@ -118,16 +119,18 @@ class World:
                  "all endpoints to be ready")
 
     def count_syns(self, node):
-        rules = [f"counter to_{n} {{}}" for n in self.servers]
+        """Keeps a line for each connection, however often its SYN was sent."""
+        rules = [f"set to_{n} {{ typeof tcp sport . tcp sequence; size 65535; flags dynamic; }}"
+                 for n in self.servers]
         rules += ["chain in { type filter hook input priority 0"]
-        rules += [f"tcp dport {self.port(n)} tcp flags & (syn | ack) == syn counter name to_{n}"
+        rules += [f"tcp dport {self.port(n)} tcp flags & (syn | ack) == syn add @to_{n} {{ tcp sport . tcp sequence }}"
                   for n in self.servers]
         node.run("nft", "-f", node.write("seen.nft", "table inet seen {\n" + "\n".join(rules) + "\n}\n}\n"))
 
     def connections(self):
         """{server: connections that came to its frontend}, by nftables."""
-        listed = json.loads(self.node.run("nft", "-j", "list", "counters").stdout)["nftables"]
-        return {c["counter"]["name"][3:]: c["counter"]["packets"] for c in listed if "counter" in c}
+        listed = json.loads(self.node.run("nft", "-j", "list", "ruleset").stdout)["nftables"]
+        return {s["set"]["name"][3:]: len(s["set"].get("elem", ())) for s in listed if "set" in s}
 
     def decided(self):
         """The same by Pintle's counters."""
@@ -177,6 +180,7 @@ def java_client():
 # Each with what one-shot does about it.
 CLIENTS = {
     "openai": (python_client("openai"), "rewritten_connection"),
+    "openai-async": (python_client("openai-async"), "rewritten_connection"),
     "requests": (python_client("requests"), "rewritten_connection"),
     "httpx": (python_client("httpx"), "rewritten_connection"),
     "aiohttp": (python_client("aiohttp"), "rewritten_other_header"),

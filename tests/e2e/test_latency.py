@@ -1,13 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times to first token, as the kernel saw them, beside what pintle-load logged."""
+import importlib.machinery
+import importlib.util
 import json
 import re
 import subprocess
+import time
 
 from clients import FRONTEND
 from harness import case
-from kernel import BUILD, wait_for
+from kernel import BUILD, TOP, wait_for
 from pods import SERVICE, Cluster
+from test_trace import World
+
+def script(name):
+    """A script without a suffix as a module."""
+    loader = importlib.machinery.SourceFileLoader(name, str(TOP / "scripts" / name))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
+
 
 HISTOGRAM = "pintle_pool_time_to_first_token_seconds"
 
@@ -105,3 +117,47 @@ def test_tls_has_no_first_token(node):
     s.daemon.reload(node.config(pool, metricsDetail="histograms"))
     wait_for(lambda: not any("first_token_p" in name or "time_to_first_token" in name
                              for name, _ in s.daemon.metrics()))
+
+
+@case(each=("lookup", "connect"))
+def test_whole_answers_on_a_kept_connection(node, hook):
+    """An answer of one segment is timed by itself, and not by the next answer of its connection."""
+    world = World(node, hook, servers=1)
+    begun = time.monotonic()
+    with world.connect() as c:
+        c.ask("/bytes/600")
+        first = time.monotonic() - begun
+        world.model.be(held=True)
+        c.send("/bytes/600", close=True)
+        wait_for(lambda: time.monotonic() > begun + first + 0.5)
+        world.model.order("release")
+        c.read()
+    wait_for(lambda: not world.side.cli("endpoints")[0]["in_flight"])
+    name = {"pool": "pool", "endpoint": "s0"}
+    seconds, count = (world.daemon.metric(f"pintle_endpoint_{what}", **name)
+                      for what in ("first_token_seconds_total", "first_tokens_total"))
+    if hook == "lookup":
+        assert count == 1 and seconds < first + 0.1, (seconds, first)
+    else:
+        assert count == 2 and 0.5 <= seconds < first + 1.5, (seconds, first)
+
+
+# Clients, requests and prompts as in scripts/latency, whose page has the figures; here for a shorter time.
+WAYS = ("streams new", "streams kept", "whole new", "whole kept", "streams new 100kB", "whole new 100kB")
+
+
+@case(san=False, each=[f"{hook}, {way}" for hook in ("lookup", "connect") for way in WAYS], timeout=240)
+def test_as_clients_saw_it(node, each):
+    """p50 and p95 are those of the clients: streams and whole answers, on connections of their own and kept ones,
+    prompts of 100 kB, 32 at once."""
+    hook, words = each.split(",")[0], each.split()
+    latency = script("latency")
+    large = "100kB" in words
+    way = latency.Way("streams" in words, "kept" in words, *((100_000, 4, 12) if large else (200, 32, 160)))
+    node.popen([str(word).format(port=latency.PORT) for word in latency.SIM], log="server.log")
+    wait_for(lambda: node.connect(f"127.0.0.1:{latency.PORT}").close() is None, 20, "the server")
+    found = latency.figures(latency.Run(node, hook, way))
+    assert found["timed"] >= (found["requests"] * 0.9 if hook == "connect" else 1), found
+    if found["timed"] == found["requests"]:
+        assert all(abs(told - true) <= max(0.08 * true, 0.006 if hook == "lookup" else 0.002)
+                   for true, told in (found["p50"], found["p95"])), found

@@ -32,8 +32,8 @@ def seen(cluster, client, net):
         return sum(p["decisions"] for p in cluster.cli("pools"))
 
     wait_for(lambda: sum(f.startswith(f"10.{net}.") for p in cluster.cli("pools") for f in p["frontends"]) == FRONTENDS,
-             60, "all frontends")
-    wait_for(lambda: {e["state"] for e in cluster.cli("endpoints")} == {"ready"}, 60, "all endpoints to be ready")
+             120, "all frontends")
+    wait_for(lambda: {e["state"] for e in cluster.cli("endpoints")} == {"ready"}, 120, "all endpoints to be ready")
     rows = cluster.cli("endpoints")
     assert len({(e["pool"], e["name"]) for e in rows}) == len(rows) == ENDPOINTS
     assert len(cluster.cli("pools")) == POOLS
@@ -44,7 +44,7 @@ def seen(cluster, client, net):
     wait_for(lambda: {"p0", "p127", "p128", "p255"} <= {e["pool"] for e in cluster.cli("endpoints") if e["opened"]})
 
 
-@case(timeout=180, san=False)
+@case(timeout=400, san=False)
 def test_as_many_as_there_can_be(node):
     """256 pools, 4,096 endpoints and 4,096 frontends are loaded, steered, shown, and replaced by others at
     once."""

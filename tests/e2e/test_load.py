@@ -690,6 +690,23 @@ def test_told_no_for_ever(node):
     assert report["total"]["errors"]["connect"] == len(requests) == report["total"]["told_no"]
 
 
+def test_session_header(node):
+    """The requests of a session name it, and no other session's do, in a header of that name; without the option none
+    has it."""
+    server = Scripted(node, at_once)
+    options = "-t", server.url, "-w", workload(node, {"turns": 3}), "-d", 1
+    load(node, *options)
+    assert not any("x-session-id" in r.head.lower() for r in server.requests)
+    server.requests.clear()
+    load(node, *options, "--session-header", "X-Session-Id")
+    named = [re.search(r"(?m)^X-Session-Id: (a-\d+)\r?$", r.head)[1] for r in server.requests]
+    beginnings = [r.prompt[:40] for r in server.requests]
+    assert len(set(named)) == len(set(beginnings)) == len(set(zip(named, beginnings))) > 1, named
+    for bad in ("", "a b", "x:", "x\r\nhost"):
+        out = node.run(BUILD / "pintle-load", *options, "--session-header", bad, check=False)
+        assert out.returncode and "is no name of a header; write" in out.stderr, out
+
+
 def test_odd_but_valid(node):
     """A stream in pieces of one byte, with CRLF, after an interim answer, ended as in HTTP/1.0."""
     def bytewise(_request, out):
@@ -738,7 +755,8 @@ def test_signal(node, name):
     balance(report, requests)
     assert report["interrupted"] and report["total"]["cancelled"] > 3 < report["total"]["ok"]
     assert report["measured_seconds"] < 60
-    assert report["total"]["requests"] == len(server.requests)
+    # The server may not have read a request that was cancelled as soon as it was sent.
+    assert sum(bool(r["endpoint"]) for r in requests) <= len(server.requests) <= report["total"]["requests"]
 
 
 def test_metrics_pages(node):

@@ -17,7 +17,8 @@ BOARD = json.loads((MANIFESTS / "monitoring/grafana-board.json").read_text())
 SERVER = "127.0.0.1:9090"
 # Panels without a line as long as nothing is wrong, or on a node without that feature.
 QUIET = {"Decisions that ask for attention", "Largest session", "Mode shadow: what the rule would decide", "Left out",
-         "Failures", "API server", "Requests without their answer"}
+         "Failures", "API server", "Requests without their answer", "Connections by what the hand-off did", "Prompts",
+         "Held connections", "Requests by model"}
 
 
 def queries():

@@ -5,6 +5,7 @@ import threading
 import time
 from pathlib import Path
 
+import yaml as pyyaml
 from clients import FRONTEND, source
 from harness import case
 from kernel import TOP, wait_for
@@ -124,6 +125,47 @@ def test_steps(node, hook):
     assert world.ask(batch=hook == "lookup"), "and back; without classes, no socket has a hint for one"
     client.more()
     client.stop()
+
+
+@case(timeout=120)
+def test_commands_of_the_page(node):
+    """Each command that the page shows, in the order of the page, in a pool of eight pods; none says no."""
+    cluster = Cluster(node)
+    pods = cluster.servers(8)
+    kube_proxy(cluster, pods[0])
+    pool = cluster.pool(pods, "llama-8b", mode="off")
+    del pool["stickiness"]  # the page has none
+    daemon = cluster.daemon(cluster.config(pool))
+    wait_for(lambda: {e["state"] for e in cluster.cli("endpoints")} == {"ready"}, what="all to be ready")
+    client = cluster.pod("client")
+    page, ran = PAGE.read_text(), []
+    for kind, text in re.findall(r"^```(yaml|sh)\n(.*?)^```$", page, re.M | re.S):
+        if kind == "yaml":
+            shown = pyyaml.safe_load(text)
+            if isinstance(shown, list):  # some of the classes
+                shown = {"classes": list({k["name"]: k for k in [*pool["classes"], *shown]}.values())}
+            if "classes" in shown:
+                pool.update(shown, mode="enforce")
+                Path(daemon.config).write_text(cluster.config(pool))
+                cluster.pintle("check", daemon.config)
+                cluster.pintle("reload")
+            continue
+        for line in text.splitlines():
+            command = line.partition("#")[0].split()
+            if command[:1] != ["pintle"] or command[1] in ("doctor", "events"):  # of the machine; goes on for ever
+                continue
+            for words in " ".join(command).split(" && "):
+                words = words.replace("/etc/pintle/pintle.yaml", str(daemon.config)).split()[1:]
+                ran.append(words)
+                assert cluster.pintle(*words).stdout, words
+        with client.connect(SERVICE["v4"]) as c:
+            c.ask(close=True)
+    assert ["explain", "llama-8b", "--source", "10.9.0.7"] in ran and len(ran) > 10, ran
+    assert [c["limit"] for c in cluster.cli("pools")[0]["classes"]] == [None, 40]
+    told = cluster.cli("explain", "llama-8b", "--source", "10.9.0.7")
+    assert told["class"] == "batch" and told["chosen"], told
+    assert "bound: not known, and left out; give --" in \
+        cluster.pintle("explain", "llama-8b", "--source", "10.9.0.7").stdout
 
 
 def test_files_of_the_page(node):

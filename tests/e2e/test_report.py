@@ -84,7 +84,7 @@ def chi_square(counts):
     return sum((n - mean) ** 2 / mean for n in counts)
 
 
-@case(san=False, timeout=150)
+@case(san=False, timeout=150, alone=True)
 def test_forecast(node):
     """Two of four servers are busy with the work of others. Mode shadow forecasts what enforcing then does to the time
     to first token: the sign is right, and the size within a quarter. Its placements are uniform."""
@@ -130,6 +130,13 @@ def test_forecast_of_the_connect_hook(node):
     for name in ("s0", "s1"):
         assert fleet.shares("share_would")[name] < 0.1 and fleet.shares("share_enforced")[name] < 0.1
     assert fleet.of_mode("enforce")["answers"] > 100
+    # Answers that come now, to connections of mode enforce, are none of mode shadow.
+    asking = fleet.load(fleet.to, "asking", 4, arrival={"rate": 20})
+    wait_for(lambda: any(e["requests_waiting"] for e in fleet.owner.cli("endpoints")), what="a request that waits")
+    fleet.mode("shadow")
+    asking.communicate(timeout=60)
+    assert not fleet.of_mode("shadow")["answers"] and fleet.of_mode("shadow")["first_token_p95_seconds"] is None
+    assert fleet.owner.cli("report", "pool")["did_first_token_mean_seconds"] is None
 
 
 @case(each=("lookup", "connect"))

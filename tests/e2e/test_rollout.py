@@ -177,7 +177,9 @@ def test_takes_over_where_no_endpoint_is_ready(node, hook):
     world.start(world.pool(own, "own", 0, fallback=["spare"], failureMode="FailClose"),
                 world.pool(spare, "spare", 1))
     assert world.ask() == "s0"
-    world.pintle("drain", "own/s0")
+    said = world.pintle("drain", "own/s0").stderr
+    assert "no other endpoint of own is ready: its connections go to a fallback" in said, said
+    assert ["pool own has no endpoint that is ready: connections go to a fallback"] == world.cli("status")[0]["warnings"]
     assert world.ask() == "s1"
     assert world.cli("explain", "own", *world.who())["chosen"] == "s1"
     world.daemon.kill()
@@ -226,6 +228,12 @@ def test_canary(node, hook):
     assert some < more and 28 <= len(more) <= 54, more
     world.pintle("drain", "canary/s1")
     assert not split()
+    world.pintle("set", "own", "stickiness.key=none")
+    wait_for(lambda: world.cli("pools")[0]["session_key"] == "none")
+    told = world.cli("explain", "own")
+    assert told["canary_share"] == 0.7 and not told["certain"] and told["chosen"] == "s0", told
+    assert "70.00 % are drawn for its canary" in world.pintle("explain", "own").stdout
+    assert "70.00 % of the sessions are the canary's" in world.pintle("report", "own").stdout
 
 
 @case(each=tuple(HOOKS))

@@ -31,6 +31,8 @@ KEYS = {
         "locality.preferSameNode": ("true", "false"), "locality.preferSameZone": ("true", "false"),
         "locality.maxExtraLoad": ("3", "4"), "canary.percent": ("20", "5"),
     },
+    "asked": {"decide": ("connection", "request"), "stickiness.prefix": ("true", "false"),
+              "weights.prefix": ("2", "1.5"), "weights.adapter": ("3", "8")},
 }
 # Their columns in `pintle pools`.
 SHOWN = {
@@ -87,7 +89,9 @@ def test_every_key(node):
     pool, pods = pools(node, endpoints)
     pods["canary"] = {"pool": "next", "percent": 5}
     config = node.config(pool, pods, node.pool([], "next", frontends=[], announce=False, endpoints=[
-        {"name": "c", "address": "127.0.0.1:9003"}]))
+        {"name": "c", "address": "127.0.0.1:9003"}]), node.pool(
+            [], "asked", frontends=["10.99.0.2:80"], announce=False, endpoints=[{"name": "d", "listen": "127.0.0.1:9004"}],
+            decide="request", stickiness={"key": "header/x-session-id, source", "maxExtraLoad": "auto"}))
     daemon = node.daemon(config)
     completion = node.pintle("completion", "bash").stdout
     (keys,) = (line for line in completion.splitlines() if line.startswith("\treset,1) "))
@@ -109,7 +113,7 @@ def test_every_key(node):
     all_hold(node)
     node.pintle("reset", "pods")
     rows = diff(node, status=1)
-    assert {pool for pool, _ in rows} == {"pool"} and len(rows) == len(KEYS["pool"]), rows
+    assert set(rows) == {at for at in ALL if at[0] != "pods"}, rows
     for key in ("weights.queue", "mode"):
         assert f"pool: {key} {KEYS['pool'][key][1]}, as configured" in node.pintle("reset", "pool", key).stdout
         assert ("pool", key) not in diff(node, status=1)
@@ -197,7 +201,7 @@ def test_checked_with_the_file(node):
         ("stickiness.key=mark", "stickiness.key is mark, which Pintle cannot see for endpoints with listen"),
         ("stickiness.shared=true", "stickiness.shared is for sessions that clients name"),
         ("ejection.failures=1", "ejection is for endpoints with address"),
-        ("dcgm.interval=1s", '"url" is missing in pools[].dcgm'),
+        ("dcgm.interval=1s", "pool pool has no dcgm; write dcgm into"),
         ("stickiness.ttl=never", 'stickiness.ttl is "never", which is no duration'),
         ("endpoints=1", "cannot change by itself while the pool runs"),
         ("weights.kvcache=1", "did you mean weights.kvCache?"),
@@ -434,7 +438,7 @@ def test_as_many_as_the_map_holds(node):
     node.run("bpftool", "batch", "file", node.write("batch", "\n".join(lines) + "\n"))
     assert "no more can be" in refused(node, "set", "pool", "weights.queue=3", status=1)
     assert len(json.loads(node.pintle("diff", "-o", "json", check=False).stdout)) == 1024
-    assert node.cli("status")[0]["daemon_alive"]
+    wait_for(lambda: node.cli("status")[0]["daemon_alive"], what="a heartbeat")
     node.pintle("reset")
     assert diff(node, status=0) == {}
     node.pintle("set", "pool", "weights.queue=3")

@@ -169,7 +169,7 @@ def test_sessions_share(node, hook):
     second.append(world.connect(client=1))
     close(first)
     close(second)
-    wait_for(lambda: world.told()["sessions"] == 0)
+    wait_for(lambda: world.told()["sessions"] == 0 and not world.told()["pool_in_flight"])
     held = [world.connect(client=1) for _ in range(8)]
     close(held)
 

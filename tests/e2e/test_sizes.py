@@ -126,7 +126,7 @@ def test_ends(node, hook):
                     s.drop(reset=how == "reset")
         f.shows(in_flight=0)
     wait_for(lambda: sum(ended(f).values()) == 3 or AssertionError(ended(f)))
-    # Whoever resets a connection has closed it, as far as his own kernel knows.
+    # A side that resets a connection has closed it, as far as its own kernel knows.
     assert ended(f) == {"unanswered": 2, "reset": 1}, ended(f)
     # A connection without a request has none that ended.
     with f.connect():

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quotas of tenants: connections in flight, and new ones a second; in both hooks."""
+import time
+
 import packets
-from clients import FRONTEND, source
+from clients import FRONTEND, source, split
 from harness import case
 from kernel import wait_for
 from pods import SERVICE, Cluster
-from test_classes import is_refused
+from test_classes import UID, is_refused, pod_is, world
 from test_connect_keys import URL
+from test_connect_witnesses import NOBODY
 from test_shares import HOOKS, close
 
 # test_connect and test_connect_daemon run the daemon's own code under the sanitizers.
@@ -107,6 +110,9 @@ def test_rate(node, hook):
         wait_for(lambda: not any(r["in_flight"] for r in world.rows()))
         assert is_refused(lambda t=tenant: world.ask(t)), tenant
     assert sorted(r["burst"] for r in world.rows()) == [1, 3, 3]
+    assert all(" 1/h " in line for line in world.side.pintle("tenants", "--pool", "pool").stdout.splitlines()
+               if line.startswith("pool ") and " other " not in line)
+    assert "no pool 'nosuch'" in world.side.pintle("tenants", "--pool", "nosuch", check=False).stderr
 
 
 @case(each=HOOKS)
@@ -125,6 +131,58 @@ def test_changes_by_reload(node, hook):
     world.settled(0)
 
 
+@case(each=HOOKS)
+def test_only_where_enforced(node, hook):
+    """In mode baseline no quota holds, and none is counted as one that told anybody no."""
+    world = World(node, hook, {"connections": 1}, {"connections": 1})
+    held = [world.connect(0)]
+    world.settled(1)
+    assert is_refused(world.connect)
+    world.side.pintle("mode", "pool", "baseline")
+    held += [world.connect(0) for _ in range(2)]
+    world.settled(3)
+    assert [(r["opened"], r["refused"]) for r in world.rows()] == [(3, 1)], world.rows()
+    world.side.pintle("mode", "pool", "enforce")
+    assert is_refused(world.connect)
+    close(held)
+    world.settled(0)
+
+
+IP_FREEBIND = 15
+CLAIM = """
+import socket, sys, time
+held = [socket.socket() for _ in range(4)]
+for s in held:
+    s.setsockopt(socket.IPPROTO_IP, int(sys.argv[1]), 1)
+    s.bind((sys.argv[2], 0))
+    s.setsockopt(socket.IPPROTO_IP, int(sys.argv[1]), 0)
+    try:
+        s.connect((sys.argv[3], int(sys.argv[4])))
+    except OSError:
+        pass
+print(flush=True)
+time.sleep(1000)
+"""
+
+
+def test_an_address_of_another_takes_nothing(node):
+    """Anybody may bind a socket to the address of another pod. Whoever does takes no connection of its quota."""
+    cluster, servers, victim, _ = world(node, {"port": 1}, tenants={"by": "source", "connections": 1})
+    container = victim.cgroup / f"kubepods/burstable/pod{UID}/c1"
+    container.mkdir(parents=True)
+    status = lambda: victim.run("curl", "-sS", "-m5", URL["v4"], cgroup=container, check=False).returncode
+    assert status() == 0
+    wait_for(lambda: pod_is(cluster, "10.7.0.9", b"jobs", b"run") is None)
+    assert status() == 0
+    other = cluster.pod("other")
+    claims = other.popen([*NOBODY, "/usr/bin/python3", "-I", "-S", "-c", CLAIM, str(IP_FREEBIND), "10.7.0.9",
+                          *split(SERVICE["v4"])], stdout=-1)
+    claims.stdout.readline()
+    assert status() == 0
+    rows = {r["tenant"]: (r["opened"], r["refused"]) for r in cluster.cli("tenants")}
+    assert rows["10.7.0.9"] == (2, 0), rows
+
+
 def test_forged_segments_take_nothing(node):
     """Whoever forges a tenant's address takes none of its connections, and fills the map with nobody."""
     world = World(node, "lookup", {"connections": 2, "rate": "1/h", "burst": 2}, {"connections": 1})
@@ -134,3 +192,87 @@ def test_forged_segments_take_nothing(node):
     held = [world.connect(0) for _ in range(2)]
     world.settled(2)
     close(held)
+
+
+@case(each=HOOKS, timeout=120)
+def test_ends_that_nobody_saw(node, hook):
+    """Connections end while no program of Pintle's sees it, and their sockets are gone. The count comes back to what is
+    open, while others come and go, and falls no lower."""
+    world = World(node, hook, {"connections": 10}, {"connections": 10}, by="cgroup")
+    held = [world.connect(0) for _ in range(6)]
+    for c in held:
+        c.ask()
+    world.settled(6)
+    config = open(world.daemon.config).read()
+    world.daemon.kill()
+    for link in ("link_sockops_servers",) if hook == "lookup" else ("link_sockops_clients", "link_release"):
+        pin = next(world.side.bpffs.rglob(link))
+        node.run("bpftool", "link", "detach", "pinned", pin)
+        pin.unlink()
+    close(held[:4])
+    models = world.servers if hook == "lookup" else [s.model for s in world.servers]
+    wait_for(lambda: sum(m.counts().open for m in models) == 2)
+    [before] = world.rows()
+    assert before["in_flight"] == 6, before
+    world.daemon = world.side.daemon(config)
+
+    def come_and_go():
+        world.ask(1)
+        [tenant] = [r for r in world.rows() if r["tenant"] == before["tenant"]]
+        assert tenant["in_flight"] >= 2, tenant
+        return tenant["in_flight"] == 2
+
+    wait_for(come_and_go, 60)
+    close(held[4:])
+    wait_for(lambda: not any(r["in_flight"] for r in world.rows()))
+
+
+@case(each=HOOKS)
+def test_first_tokens(node, hook):
+    """How long each tenant's clients waited: in a histogram of its own, and in percentiles of the last minute; also of
+    what came while no daemon ran."""
+    world = World(node, hook, {"connections": 50}, {"connections": 50}, by="cgroup")
+    histogram = "pintle_tenant_time_to_first_token_seconds"
+
+    def measured():
+        return sorted(r["first_tokens_last_minute"] or 0 for r in world.rows())
+
+    def ask(tenant):
+        """At a server the request must have been acknowledged before its answer comes: after 40 ms at the latest."""
+        if hook == "connect":
+            world.ask(tenant)
+            return
+        with world.connect(tenant) as c:
+            c.send(close=True)
+            begun = time.monotonic()
+            wait_for(lambda: time.monotonic() > begun + 0.1)
+            for server in world.servers:
+                server.order("release")
+            c.read()
+
+    for server in world.servers if hook == "lookup" else ():
+        server.be(held=True)
+    for tenant in (0, 0, 0, 1):
+        ask(tenant)
+    def all_measured():
+        assert measured() == [1, 3], (world.rows(), world.daemon.metrics())
+        return True
+
+    wait_for(all_measured)
+    rows = {r["tenant"]: r for r in world.rows()}
+    assert all(0 < r["first_token_p50_seconds"] <= r["first_token_p95_seconds"] < 5 for r in rows.values()), rows
+    assert "TTFT95" in world.side.pintle("tenants").stdout
+    for name, row in rows.items():
+        labels = {"pool": "pool", "tenant": name}
+        assert world.daemon.metric(histogram + "_count", **labels) == row["first_tokens_last_minute"]
+        assert world.daemon.metric(histogram + "_bucket", le="+Inf", **labels) == row["first_tokens_last_minute"]
+        assert 0 < world.daemon.metric(histogram + "_sum", **labels) < 15
+    assert world.daemon.metric("pintle_pool_time_to_first_token_seconds_count", pool="pool", **{"class": ""}) == 4
+    config = open(world.daemon.config).read()
+    world.daemon.kill()
+    ask(1)
+    world.daemon = world.side.daemon(config)
+    one = next(name for name, row in rows.items() if row["first_tokens_last_minute"] == 1)
+    wait_for(lambda: world.daemon.metric(histogram + "_count", pool="pool", tenant=one) == 2)
+    world.daemon.reload(config.replace('metricsDetail: "all"', 'metricsDetail: "main"'))
+    wait_for(lambda: not any(name.startswith(histogram) for name, _ in world.daemon.metrics()))

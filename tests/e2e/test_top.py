@@ -25,7 +25,7 @@ def state(node, name):
 @case(each=("80x24", "200x50"))
 def test_sizes(node, size):
     """In 80 columns and in 200: pools, endpoints with load, waiting, answering, KV cache and times to
-    first token, and the bars of the last minute. No line is wider than the screen."""
+    first token, and the bars of the last minute. No line is wider than the screen, and in 40 columns no number is cut."""
     columns, rows = map(int, size.split("x"))
     servers = node.servers(3)
     servers[1].set(waiting=3, running=2, kv_cache=0.5)
@@ -43,6 +43,8 @@ def test_sizes(node, size):
     assert wide == (columns == 200), screen
     terminal.resize(100, 30)
     wait_for(lambda: len(terminal.screen()) == 30 and terminal.screen()[-1].startswith("? help"))
+    terminal.resize(40, 12)
+    wait_for(lambda: "READY IN-FLIGHT\n" in "\n".join(terminal.screen()) + "\n", what="columns that are whole")
     terminal.resize(30, 6)
     wait_for(lambda: len(terminal.screen()) == 6 and terminal.screen()[-1].startswith("? help"))
     terminal.resize(80, 24)
@@ -117,7 +119,7 @@ def test_once(node):
     """`--once -o json` has the rows of the nouns; --pool leaves those of one pool."""
     servers = node.servers(4)
     node.daemon(node.config(
-        node.pool(servers[:2], "a", classes=[{"name": "chat"}, {"name": "batch", "limit": 4}]),
+        node.pool(servers[:2], "a", classes=[{"name": "chat"}, {"name": "batch", "priority": -1, "limit": 4}]),
         node.pool(servers[2:], "b", frontends=["10.77.0.2:8000"])))
     held = node.hold(FRONTEND["v4"], 3)
     node.ask("10.77.0.2:8000", source(9))
@@ -129,6 +131,8 @@ def test_once(node):
         names = "session" if noun == "sessions" else "name"
         assert [r[names] for r in frame[noun]] == [r[names] for r in rows], noun
     assert [c["in_flight"] for c in frame["pools"][0]["classes"]] == [3, 0], frame["pools"][0]
+    text = node.pintle("top", "--once", "--pool", "a").stdout
+    assert re.search(r"^a +chat +0 +- +proceed +3$", text, re.M) and re.search(r"^a +batch +-1 +4.0 ", text, re.M), text
     text = node.pintle("top", "--once", "--pool", "b").stdout
     assert "b/s2" in text and "a/s0" not in text and source(9) in text and source(1) not in text, text
     one = json.loads(node.pintle("top", "--once", "--pool", "b", "-o", "json").stdout)

@@ -54,9 +54,9 @@ class World:
 class Trace:
     """A follower, which follows once this is made; `rows` are its lines so far."""
 
-    def __init__(self, world, *options, reads=True, text=False):
+    def __init__(self, world, *options, pool="pool", reads=True, text=False):
         self.rows, self.lines, self.world, self.reads = [], [], world, reads
-        argv = [BUILD / "pintle", "--bpffs", world.side.bpffs, "trace", "pool", *options]
+        argv = [BUILD / "pintle", "--bpffs", world.side.bpffs, "trace", pool, *options]
         self.process = world.node.popen(argv if text else [*argv, "-o", "json"], stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True)
         if reads:
@@ -292,6 +292,19 @@ def lapsed(world, trace):
     return any(f["until_ns"] < time.monotonic_ns() for f in follows(world)["of"] if f["pid"] == trace.process.pid)
 
 
+@case()
+def test_full_disk(node):
+    """Lines that cannot be written end it, with an error."""
+    world = World(node, "lookup")
+    with open("/dev/full", "w") as full:
+        process = node.popen([BUILD / "pintle", "--bpffs", node.bpffs, "trace", "pool"], stdout=full,
+                             stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: process.pid in followers(world))
+        world.ask()
+        told = process.communicate(timeout=20)[1]
+    assert process.returncode == 1 and "cannot write to stdout: No space left" in told, told
+
+
 @case(timeout=90)
 def test_forged(node):
     """Forged SYNs take room only for a while; what finds none is counted, and no connection fails."""
@@ -335,11 +348,30 @@ def test_nothing_is_left(node, hook):
     trace.wait("decided", 1)
     trace.end()
     held.close()
-    rings = json.loads(node.run("bpftool", "-j", "map", "dump", "pinned",
-                                next(world.side.bpffs.rglob("follow_rings")), check=False).stdout or "[]")
-    assert not [r for r in rings if isinstance(r.get("value"), list)], rings
+    assert not rings(world)
     world.ask()
     assert not follows(world)["until_ns"]
+
+
+def rings(world):
+    pin = next(world.side.bpffs.rglob("follow_rings"))
+    dump = json.loads(world.node.run("bpftool", "-j", "map", "dump", "pinned", pin, check=False).stdout or "[]")
+    return [r for r in dump if isinstance(r.get("value"), list)]
+
+
+@case(timeout=90)
+def test_nothing_is_left_of_one_that_was_killed(node):
+    """pintled frees the ring and the slot of a follower that was killed; not those of one that follows."""
+    world = World(node, "lookup", servers=1)
+    killed, other = Trace(world), Trace(world)
+    assert len(rings(world)) == 2
+    killed.end(signal.SIGKILL)
+    wait_for(lambda: len(rings(world)) == 1, 45)
+    assert followers(world) == [other.process.pid]
+    world.ask()
+    other.wait("ended", 1)
+    other.end()
+    assert not rings(world) and not follows(world)["until_ns"]
 
 
 @case(each=("--rate 0", "--rate x", "--rate 1000000"))

@@ -7,7 +7,7 @@
  * sources: userspace/config/config_access.c userspace/config/config_classes.c
  * sources: userspace/config/config_hooks.c userspace/config/config_tenants.c
  * sources: userspace/config/config_others.c userspace/config/config_hosts.c
- * sources: userspace/config/config_keys.c
+ * sources: userspace/config/config_keys.c userspace/config/config_models.c
  * sources: userspace/config/config_found.c userspace/config/config_settings.c
  * sources: userspace/config/config_types.c userspace/maps/names.c userspace/net/addr.c
  * sources: userspace/net/nested.c userspace/net/url.c
@@ -16,19 +16,12 @@
  * sources: userspace/base/file.c userspace/base/text.c
  */
 #include <math.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
 #include "../../userspace/config/config.h"
 #include "traits.bpf.h"
 #include "../../userspace/base/util.h"
-
-#define PROMISE(condition)                                                                         \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			__builtin_trap();                                                          \
-	} while (0)
+#include "fuzz.h"
 
 struct told {
 	size_t errors;

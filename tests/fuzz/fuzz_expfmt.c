@@ -3,25 +3,17 @@
  * A page of metrics text: any bytes at all, read by the reader and by every engine's table.
  *
  * sources: userspace/base/expfmt.c userspace/policy/engines.c
+ * sources: userspace/policy/adapter_list.c
  */
 #include <errno.h>
 #include <math.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../../userspace/base/expfmt.h"
 #include "../../userspace/base/util.h"
+#include "../../userspace/policy/adapter_list.h"
 #include "../../userspace/policy/engines.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition)                                                                         \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			abort();                                                                   \
-	} while (0)
+#include "fuzz.h"
 
 static const char *const names[] = {"vllm:num_requests_waiting", "vllm:num", "v", "a_total", "a"};
 
@@ -47,17 +39,17 @@ static void check_sample(const struct expfmt_sample *s, const char *page, size_t
 	static const char *const labels[] = {"gpu", "engine", "dp_rank", "a"};
 	char small[4], large[300];
 
-	REQUIRE(s->name_len && s->name >= page && s->name + s->name_len <= page + size);
+	PROMISE(s->name_len && s->name >= page && s->name + s->name_len <= page + size);
 	if (s->labels)
-		REQUIRE(s->labels > s->name + s->name_len - 1 &&
+		PROMISE(s->labels > s->name + s->name_len - 1 &&
 			s->labels + s->labels_len < page + size && s->labels[-1] == '{' &&
 			s->labels[s->labels_len] == '}');
 	for (size_t i = 0; i < ARRAY_SIZE(labels); i++) {
 		bool has = expfmt_label(s, labels[i], large, sizeof(large));
 
-		REQUIRE(expfmt_label(s, labels[i], small, sizeof(small)) == has);
+		PROMISE(expfmt_label(s, labels[i], small, sizeof(small)) == has);
 		if (has)
-			REQUIRE(strlen(small) < sizeof(small) && strlen(large) < sizeof(large));
+			PROMISE(strlen(small) < sizeof(small) && strlen(large) < sizeof(large));
 	}
 }
 
@@ -70,9 +62,9 @@ static void check_reader(const char *page, size_t size)
 	expfmt_init(&r, page, size);
 	while (expfmt_next(&r, want_all, NULL, &s)) {
 		check_sample(&s, page, size);
-		REQUIRE(++samples <= r.line && r.at <= r.end);
+		PROMISE(++samples <= r.line && r.at <= r.end);
 	}
-	REQUIRE(r.at == r.end && !expfmt_next(&r, want_all, NULL, &s));
+	PROMISE(r.at == r.end && !expfmt_next(&r, want_all, NULL, &s));
 }
 
 /* The filter never changes the samples, only the cost of reading them. */
@@ -88,16 +80,16 @@ static void check_filter(const char *page, size_t size)
 	expfmt_init(&filtered, page, size);
 	filtered.filter = &filter;
 	while (expfmt_next(&plain, want_names, NULL, &a)) {
-		REQUIRE(expfmt_next(&filtered, want_names, NULL, &b));
-		REQUIRE(a.name == b.name && plain.line == filtered.line);
+		PROMISE(expfmt_next(&filtered, want_names, NULL, &b));
+		PROMISE(a.name == b.name && plain.line == filtered.line);
 	}
 	if (!plain.bad)
-		REQUIRE(!expfmt_next(&filtered, want_names, NULL, &b) && !filtered.bad);
+		PROMISE(!expfmt_next(&filtered, want_names, NULL, &b) && !filtered.bad);
 }
 
 static void check_engine(const struct engine *e, const char *page, size_t size)
 {
-	static const double max[SIGNAL_COUNT] = {1e9, 1e9, 1, 1e18, 1e18, 1e18, 1e18};
+	static const double max[SIGNAL_COUNT] = {1e9, 1e9, 1, 1e18, 1e18, 1e18, 1e18, 1e12};
 	struct signals a, b;
 	char fault[FAULT_SIZE] = "";
 	size_t cut = size / 2;
@@ -108,19 +100,19 @@ static void check_engine(const struct engine *e, const char *page, size_t size)
 	r = engine_read(e, page, size, &a, fault);
 	/* Messages about any page are printable: a terminal must not take bytes of it for commands.
 	 */
-	REQUIRE((!r || *fault) && memchr(fault, 0, sizeof(fault)));
+	PROMISE((!r || *fault) && memchr(fault, 0, sizeof(fault)));
 	for (const char *p = fault; *p; p++)
-		REQUIRE(*p >= ' ' && *p <= '~');
-	REQUIRE(r == 0 || r == -ENODATA || r == -EBADMSG);
-	REQUIRE(engine_read(e, page, size, &b, NULL) == r && !memcmp(&a, &b, sizeof(a)));
+		PROMISE(*p >= ' ' && *p <= '~');
+	PROMISE(r == 0 || r == -ENODATA || r == -EBADMSG);
+	PROMISE(engine_read(e, page, size, &b, NULL) == r && !memcmp(&a, &b, sizeof(a)));
 	for (int i = 0; i < SIGNAL_COUNT && !r; i++)
-		REQUIRE(a.value[i] >= 0 && a.value[i] <= max[i] && (a.present[i] || !a.value[i]));
+		PROMISE(a.value[i] >= 0 && a.value[i] <= max[i] && (a.present[i] || !a.value[i]));
 	if (!r)
-		REQUIRE(a.present[SIGNAL_WAITING]);
+		PROMISE(a.present[SIGNAL_WAITING]);
 	/* A page that is cut inside a line is never believed. After "# EOF" a cut loses only blank
 	 * lines. */
 	if (cut && page[cut - 1] != '\n' && !memmem(page, cut, "# EOF", 5))
-		REQUIRE(engine_read(e, page, cut, &b, NULL) == -EBADMSG);
+		PROMISE(engine_read(e, page, cut, &b, NULL) == -EBADMSG);
 }
 
 static void check_dcgm(const char *page, size_t size)
@@ -128,12 +120,24 @@ static void check_dcgm(const char *page, size_t size)
 	struct dcgm_gpu gpu[16];
 	int n = dcgm_read(page, size, gpu, ARRAY_SIZE(gpu), NULL);
 
-	REQUIRE(n == -EBADMSG || (n >= 0 && n <= (int)ARRAY_SIZE(gpu)));
+	PROMISE(n == -EBADMSG || (n >= 0 && n <= (int)ARRAY_SIZE(gpu)));
 	for (int i = 0; i < n; i++) {
-		REQUIRE(gpu[i].index >= -1 && memchr(gpu[i].pod, 0, sizeof(gpu[i].pod)));
-		REQUIRE(gpu[i].utilization >= 0 && gpu[i].utilization <= 1);
-		REQUIRE(gpu[i].memory >= 0 && gpu[i].memory <= 1);
+		PROMISE(gpu[i].index >= -1 && memchr(gpu[i].pod, 0, sizeof(gpu[i].pod)));
+		PROMISE(gpu[i].utilization >= 0 && gpu[i].utilization <= 1);
+		PROMISE(gpu[i].memory >= 0 && gpu[i].memory <= 1);
 	}
+}
+
+static void check_adapters(const char *page, size_t size)
+{
+	struct adapter_list l;
+
+	adapter_list_read(page, size, &l);
+	PROMISE(l.loaded <= l.n && l.n <= ADAPTER_LIST_MAX);
+	PROMISE(l.used <= l.slots && l.slots <= ADAPTER_SLOTS_MAX);
+	for (size_t i = 0; i < l.n; i++)
+		for (size_t k = 0; k < i; k++)
+			PROMISE(l.id[i] != l.id[k]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -146,5 +150,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t i = 0; engine_name(i); i++)
 		check_engine(engine_find(engine_name(i)), page, size);
 	check_dcgm(page, size);
+	check_adapters(page, size);
 	return 0;
 }

@@ -1,28 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fuzz_hand.c - any bytes as the first ones of a connection, and the session that they name by
- * hand.bpf.h, compared with a plain reader of lines. What is behind the input changes nothing.
+ * hand.bpf.h, compared with a plain reader of lines, and with http_parser: where both take them for
+ * a request, its headers, its body's length and the body's place are the same. What is behind the
+ * input changes nothing.
  *
  * sources:
  */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "../../userspace/base/util.h"
 #include "hand.bpf.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define PROMISE(condition)                                                                         \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "not so: %s\n", #condition);                               \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
+#include "fuzz.h"
+#include "support_http.h"
 
 static const struct pintle_asked asked = {
 	.headers = {{"x:"}, {"cookie:"}, {"authorization:"}, {"cookie:"}},
@@ -41,11 +32,6 @@ static void scan_read(struct request_scan *s, const uint8_t *data, size_t size, 
 }
 
 /* ---- plainly --------------------------------------------------------------------- */
-
-struct text {
-	const char *at;
-	size_t size;
-};
 
 static struct text trimmed(struct text t)
 {
@@ -99,14 +85,6 @@ static struct text cookie_in(struct text line, const char *name)
 
 /* ---- both ------------------------------------------------------------------------ */
 
-/* Values with more blanks around them than are taken off are not compared. */
-static bool is_plain(struct text t)
-{
-	struct text in = trimmed(t);
-
-	return t.size - in.size < HAND_BLANKS_MAX / 2;
-}
-
 static void compare(const struct request_scan *s, const uint8_t *data, size_t size, uint32_t i)
 {
 	struct request_span value = {0};
@@ -117,13 +95,55 @@ static void compare(const struct request_scan *s, const uint8_t *data, size_t si
 	if (asked.cookies[i].name[0])
 		want = cookie_in(line, asked.cookies[i].name);
 	PROMISE(found >= 0 && (!found || (value.from < value.to && value.to <= s->size)));
-	if (s->known & (REQUEST_NOT_HTTP | REQUEST_VERSION | REQUEST_MALFORMED) || !is_plain(want))
+	if (s->known & (REQUEST_NOT_HTTP | REQUEST_VERSION | REQUEST_MALFORMED))
 		return;
 	want = trimmed(want);
 	PROMISE(found == (want.size > 0));
 	if (found)
 		PROMISE(value.to - value.from == want.size &&
 			!memcmp(s->bytes + value.from, want.at, want.size));
+}
+
+/* A header that the request has once, or more often. */
+static void compare_header(const struct request_scan *s, const struct request *r, uint32_t i)
+{
+	size_t length = strlen(asked.headers[i].name) - 1, lines = 0;
+	struct request_span value = {0};
+	struct text last = {0};
+
+	for (size_t j = 0; j < r->names; j++) {
+		if (r->name[j].size != length ||
+		    strncasecmp(r->name[j].at, asked.headers[i].name, length))
+			continue;
+		last = r->value[j];
+		lines++;
+	}
+	PROMISE(request_has_two(s, i) == (lines > 1));
+	if (lines != 1 || asked.cookies[i].name[0] || hand_find(s, &asked, i, &value) <= 0)
+		return;
+	last = trimmed(last);
+	PROMISE(value.to - value.from == last.size &&
+		!memcmp(s->bytes + value.from, last.at, last.size));
+}
+
+/* What the hand-off decides by is what a server reads. */
+static void compare_parsers(const struct request_scan *s, const uint8_t *data, size_t size)
+{
+	static struct request r;
+
+	if (!(s->known & REQUEST_ENDED) ||
+	    s->known & (REQUEST_NOT_HTTP | REQUEST_VERSION | REQUEST_MALFORMED))
+		return;
+	parse(data, size, &r);
+	if (!r.complete)
+		return; /* no server would answer it */
+	PROMISE(r.head == s->line);
+	if (s->known & REQUEST_LENGTH)
+		PROMISE(s->length == MIN(r.body, (uint64_t)REQUEST_LENGTH_MAX));
+	else
+		PROMISE(r.body == UINT64_MAX || r.body == 0);
+	for (uint32_t i = 0; i < PINTLE_MAX_HEADERS; i++)
+		compare_header(s, &r, i);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -134,8 +154,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	scan_read(&one, data, size, 0);
 	scan_read(&other, data, size, 0xff);
-	PROMISE(one.known == other.known && !memcmp(one.named, other.named, sizeof(one.named)));
+	PROMISE(one.known == other.known && one.length == other.length &&
+		one.lines == other.lines && !memcmp(one.named, other.named, sizeof(one.named)));
 	for (uint32_t i = 0; i < PINTLE_MAX_HEADERS; i++)
 		compare(&one, data, size, i);
+	compare_parsers(&one, data, size);
 	return 0;
 }

@@ -13,7 +13,7 @@
  * sources: userspace/config/config_access.c userspace/config/config_classes.c
  * sources: userspace/config/config_hooks.c userspace/config/config_tenants.c
  * sources: userspace/config/config_others.c userspace/config/config_hosts.c
- * sources: userspace/config/config_keys.c
+ * sources: userspace/config/config_keys.c userspace/config/config_models.c
  * sources: userspace/config/config_found.c userspace/config/config_settings.c
  * sources: userspace/config/config_types.c userspace/maps/names.c userspace/net/addr.c
  * sources: userspace/net/nested.c userspace/net/url.c
@@ -21,8 +21,6 @@
  * sources: userspace/yaml/yaml_tree.c userspace/yaml/yaml_value.c
  * sources: userspace/base/file.c userspace/base/text.c
  */
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../../userspace/base/util.h"
@@ -31,14 +29,7 @@
 #include "../../userspace/kubernetes/kube_objective.h"
 #include "../../userspace/kubernetes/kube_policy.h"
 #include "../../userspace/kubernetes/kube_pools.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define PROMISE(condition)                                                                         \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			__builtin_trap();                                                          \
-	} while (0)
+#include "fuzz.h"
 
 #define SLICES 4
 

@@ -6,23 +6,13 @@
  *
  * sources: userspace/responder/request.c userspace/responder/answer.c
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "../../userspace/base/util.h"
 #include "../../userspace/responder/answer.h"
 #include "../../userspace/responder/board.h"
 #include "../../userspace/responder/request.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define PROMISE(condition)                                                                         \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "not so: %s\n", #condition);                               \
-			__builtin_trap();                                                          \
-		}                                                                                  \
-	} while (0)
+#include "fuzz.h"
 
 /* Reads in pieces of up to `most` bytes, in memory of their own. Returns after how many bytes the
  * state was no longer REQUEST_READING, or `size`. */

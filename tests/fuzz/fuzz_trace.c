@@ -5,20 +5,12 @@
  *
  * sources: lab/load/load_trace.c userspace/base/text.c
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "../../lab/load/load_trace.h"
 #include "../../lab/load/load_workload.h"
 #include "../../userspace/base/util.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define PROMISE(condition)                                                                         \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			__builtin_trap();                                                          \
-	} while (0)
+#include "fuzz.h"
 
 static void count(void *arg, const char *file, int line, int column, const char *message)
 {

@@ -6,19 +6,11 @@
  * sources: userspace/net/url.c userspace/net/addr.c
  */
 #include <curl/curl.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../../userspace/base/util.h"
 #include "../../userspace/net/url.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define PROMISE(condition)                                                                         \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			__builtin_trap();                                                          \
-	} while (0)
+#include "fuzz.h"
 
 /* What libcurl makes of a percent sign in a host, or of a host "." or "a..", depends on its
  * version. */

@@ -167,21 +167,24 @@ def test_without_the_right_to_pods(node):
 
 @case(timeout=180)
 def test_events_name_pods(node):
-    """`pintle events` says which pod of this node a connection came from, and which pod of which pool it went to."""
+    """`pintle events` says which pod of this node a connection came from, and which pod of which pool it went to.
+    That follows from the client's process: outside the pod's cgroup, none passes for it by its address."""
     world = World(node, mode="enforce")
+    pod = Client(world, "a", "containerd-systemd")
     world.api.run(world.client, app="client")
     world.daemon()
     world.wait_members("s0", "s1")
     wait_for(world.is_steered)
     world.machine.popen([BUILD / "pintle", "--bpffs", world.machine.bpffs, "events", "-o", "json"], log="events.log")
 
-    def seen():
-        server = world.client.ask(SERVICE)
+    def seen(client, server, name):
         lines = (node.dir / "events.log").read_text().splitlines()
-        return any((e["event"], e["pool"], e["endpoint"], e["client_pod"]) == ("closed", POOL, server, "llm/client")
-                   for e in map(json.loads, lines))
+        return any((e["event"], e["pool"], e["endpoint"], e["client"].split(":")[0], e["client_pod"]) ==
+                   ("closed", POOL, server, client.v4, name) for e in map(json.loads, lines))
 
-    wait_for(seen, 30, "an event of the pod's connection")
+    wait_for(lambda: seen(pod.pod, pod.ask(), "llm/a"), 30, "an event of the pod's connection")
+    wait_for(lambda: seen(world.client, world.client.ask(SERVICE), None), 30, "an event of a stranger's connection")
+    assert "llm/client" not in (node.dir / "events.log").read_text()
 
 
 # Process 1 of a container that sees its own cgroup alone, as the whole.

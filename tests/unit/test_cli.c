@@ -377,12 +377,13 @@ static void test_snapshots_without_daemon(void **state)
 
 /* ---- report ---------------------------------------------------------------------- */
 
-/* Moments of qwen ten minutes apart, the newest ten minutes ago: first `count` of mode baseline,
- * then as many of enforce. The i-th answer of a mode took from[i % 2] or to[i % 2] buckets. */
+/* Moments of qwen with these flags, ten minutes apart, the newest ten minutes ago: first `count` of
+ * mode baseline, then as many of enforce. The i-th answer of a mode took from[i % 2] or to[i % 2]
+ * buckets. */
 static void report_moments(const struct pins *p, int count, const uint32_t from[2],
-			   const uint32_t to[2])
+			   const uint32_t to[2], uint64_t flags)
 {
-	struct pintle_moment pool = {0}, class = {0};
+	struct pintle_moment pool = {.pool.flags = flags}, class = {0};
 	uint64_t now = monotonic_ns();
 
 	for (int i = 0; i <= 2 * count; i++) {
@@ -405,6 +406,42 @@ static void report_moments(const struct pins *p, int count, const uint32_t from[
 	}
 }
 
+/* A moment of `mode`, and one a minute before: of 200 connections, 20 were told no, or would be,
+ * and 10 went to a fallback. */
+static void report_told(const struct pins *p, uint32_t mode)
+{
+	struct pintle_moment pool = {.pool = {.mode = mode, .next = mode}};
+	__u64 *n = mode == PINTLE_MODE_SHADOW ? pool.pool.shadows : pool.pool.decisions;
+	uint64_t now = monotonic_ns();
+
+	for (int i = 0; i < 2; i++) {
+		struct pintle_moment_key key = {QWEN, QWEN_GEN,
+						now - (uint64_t)(2 - i) * 60 * NSEC_PER_SEC,
+						PINTLE_PART_POOL, 0};
+
+		pins_set(p, MAP_history, &key, &pool);
+		n[PINTLE_OUTCOME_LEAST_LOADED] = 170;
+		n[PINTLE_OUTCOME_REFUSED] = 8;
+		n[PINTLE_OUTCOME_DIVERTED] = 7;
+		n[PINTLE_OUTCOME_FORBIDDEN] = 5;
+		n[PINTLE_OUTCOME_SPILLED] = 10;
+	}
+}
+
+static void test_report_told(void **state)
+{
+	const struct pins *p = *state;
+
+	report_told(p, PINTLE_MODE_SHADOW);
+	expect(0,
+	       "Forecast, 10.0 % of the connections would be told no, and 5.0 % would go to a fallback.",
+	       "", "report", "qwen");
+	pins_fill(p);
+	report_told(p, PINTLE_MODE_ENFORCE);
+	expect(0, "Enforcing, 10.0 % of the connections are told no, and 5.0 % go to a fallback.",
+	       "", "report", "qwen");
+}
+
 static void test_report(void **state)
 {
 	const struct pins *p = *state;
@@ -412,24 +449,30 @@ static void test_report(void **state)
 	static const uint32_t noisy[2] = {60, 140}, also[2] = {61, 139};
 
 	expect(0, "Nothing to compare yet", "", "report", "llama-8b");
-	report_moments(p, 6, slow, fast);
+	report_moments(p, 6, slow, fast, 0);
 	expect(0, "62 ms, and without it 102 ms: 40 % less (95 % confidence: ", "", "report",
 	       "qwen", "--since", "24h");
 	expect(0, "of each.", "", "report", "qwen", "--since", "90m");
 	pins_fill(p);
-	report_moments(p, 6, slow, slow);
+	report_moments(p, 6, slow, slow, 0);
 	expect(0, ". That is no difference beyond chance", "", "report", "qwen", "--since", "24h");
 	pins_fill(p);
-	report_moments(p, 6, noisy, also);
+	report_moments(p, 6, noisy, also, 0);
 	expect(0, "no difference beyond chance", "", "report", "qwen", "--since", "24h");
 	pins_fill(p);
-	report_moments(p, 2, slow, fast);
+	report_moments(p, 2, slow, fast, 0);
 	expect(0, "Too few minutes", "", "report", "qwen", "--since", "24h");
+	pins_fill(p);
+	report_moments(p, 6, slow, fast, PINTLE_MOMENT_SEALED);
+	expect(0, "Nothing to compare yet: run", "", "report", "qwen", "--since", "24h");
+	expect(0, "The servers speak TLS", "", "report", "qwen", "--since", "24h");
+	expect(0, "\"answers\":\t0,", "", "report", "qwen", "--since", "24h", "-o", "json");
 	expect(2, "", "report needs POOL", "report");
 	expect(2, "", "--since takes a time", "report", "qwen", "--since", "x");
 	expect(2, "", "pools takes no --since", "pools", "--since", "1h");
 	expect(2, "", "take one of them", "report", "qwen", "--html", "a", "-o", "json");
 	expect(1, "", "no pool", "report", "nowhere");
+	expect(2, "", "--html takes the name of a file", "report", "qwen", "--html", "");
 	expect(1, "", "cannot write /nowhere/a", "report", "qwen", "--html", "/nowhere/a");
 	expect(1, "", "/dev/null is no file; name one", "report", "qwen", "--html", "/dev/null");
 }
@@ -555,9 +598,10 @@ static void test_explain_in_vain(void **state)
 	expect(2, "", "status takes no --source", "status", "--source", "10.0.0.7");
 	connect_fill(p);
 	p->m->node->hint_key[0] = 4711;
-	expect(2, "",
-	       "by hint (stickiness.key), and that of '10.0.1.9' is not known; give --session",
-	       "explain", "llama-8b", "--source", "10.0.1.9");
+	expect(0, "bound: not known, and left out; give --session hint:", "", "explain", "llama-8b",
+	       "--source", "10.0.1.9");
+	expect(2, "", "by hint (stickiness.key), and that of 'mark:1' is not known; give --session",
+	       "explain", "llama-8b", "--session", "mark:1");
 	expect(0, "home: not known, and left out; give --cgroup PATH", "", "explain", "llama-8b",
 	       "--session", "hint=user-1");
 	assert_int_equal(state_session_parse("hint=user-1", p->m->node->hint_key, &key.session), 0);
@@ -944,7 +988,12 @@ static void test_drain(void **state)
 	expect(1, "", "llama-8b/gpu0 or qwen/gpu0", "drain", "gpu0");
 	expect(1, "", "did you mean llama-8b/gpu", "drain", "llama-8b/gpu9");
 	expect(1, "", "POOL/NAME", "drain", "xyzzy");
-	expect(0, "drained", "no other endpoint of qwen is ready", "drain", "qwen/gpu0");
+	expect(0, "drained", "no other endpoint of qwen is ready: its connections are refused",
+	       "drain", "qwen/gpu0");
+	expect(0, "takes connections again", "", "undrain", "qwen/gpu0");
+	pins_frontend(p, "10.78.0.0/24:9000", QWEN, QWEN_GEN - 1, 0);
+	expect(0, "drained", "its connections go back to the pool that sent them", "drain",
+	       "qwen/gpu0");
 }
 
 static size_t sessions_left(void)
@@ -1689,6 +1738,7 @@ int main(void)
 		pins_test(test_snapshots_set),
 		pins_test(test_snapshots_without_daemon),
 		pins_test(test_report),
+		pins_test(test_report_told),
 		pins_test(test_report_escapes),
 		pins_test(test_explain),
 		pins_test(test_explain_by_chance),

@@ -3,6 +3,7 @@
 #include "support_steer.h"
 
 #include "../../userspace/maps/names.h"
+#include "../../userspace/maps/pod_cgroup.h"
 #include "../../userspace/pintled/clients.h"
 
 #define UID       "7d1c0a1e-0000-4000-8000-00000000beef"
@@ -40,7 +41,32 @@ static void test_pods(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		char name[PINTLE_CLIENT_NAME_SIZE] = "";
 
-		assert_int_equal(clients_pod(rows[i].path, name), rows[i].name != NULL);
+		assert_int_equal(pod_cgroup(rows[i].path, name), rows[i].name != NULL);
+		assert_string_equal(name, rows[i].name ? rows[i].name : "");
+	}
+}
+
+static void test_containers(void **state)
+{
+	static const struct {
+		const char *path, *name; /* NULL: no pod is above it */
+	} rows[] = {
+		{"/kubepods/pod" UID, "pod/" UID},
+		{"/kubepods/burstable/pod" UID "/0123", "pod/" UID},
+		{"/kubepods.slice/kubepods-pod" UID_SLICE ".slice/crio-0123.scope/init",
+		 "pod/" UID},
+		{"/node/kubepods/pod" UID "/0123/kubepods/pod" STATIC, "pod/" UID},
+		{"/kubepods/burstable/0123", NULL},
+		{"/system.slice/x.service", NULL},
+		{"/", NULL},
+		{"", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char name[PINTLE_CLIENT_NAME_SIZE] = "";
+
+		assert_int_equal(pod_cgroup_above(rows[i].path, name), rows[i].name != NULL);
 		assert_string_equal(name, rows[i].name ? rows[i].name : "");
 	}
 }
@@ -261,11 +287,9 @@ static void test_only_while_a_pool_asks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pods),
-		tree_test(test_who_is_there_already),
-		tree_test(test_who_comes_and_goes),
-		tree_test(test_who_was_left),
-		tree_test(test_only_while_a_pool_asks),
+		cmocka_unit_test(test_pods),          cmocka_unit_test(test_containers),
+		tree_test(test_who_is_there_already), tree_test(test_who_comes_and_goes),
+		tree_test(test_who_was_left),         tree_test(test_only_while_a_pool_asks),
 	};
 
 	uv_loop_t first;

@@ -100,6 +100,9 @@ static struct config *load_text(const char *text, const char *warnings)
 #define RULES "source, port, namespace, serviceAccount, cgroup or dscp\n"
 #define ELSEWHERE                                                                                  \
 	" is for endpoints with address: clients of endpoints with listen may be on other nodes; "
+#define OF_REQUESTS                                                                                 \
+	" is for endpoints with address and decide: connection: clients of endpoints with address " \
+	"and decide: request may be on other nodes; "
 #define ADDRESS   "write ADDRESS:PORT, [ADDRESS]:PORT or NAME:PORT, with the name's domain\n"
 #define SERVERS   "write a list such as [\"10.0.0.53\", \"[fd00::53]:5353\"]\n"
 #define NAME_RULE "write 1 to 331 of a-z, 0-9, \"-\" and \".\", beginning with a letter or digit\n"
@@ -201,7 +204,7 @@ static const struct refusal refusals[] = {
 	/* node */
 	{"node a list", POOL "node: []\n",
 	 "7:7: node is a list; write a mapping of bpffs, netns, cgroup, metrics, metricsDetail, group, "
-	 "overload, daemonless, nameservers, frontendPrefixes\n"},
+	 "keyFile, xdp, overload, daemonless, nameservers, frontendPrefixes\n"},
 	{"paths that begin nowhere", POOL "node: {bpffs: pintle, netns: \"\", cgroup: ./x}\n",
 	 "7:15: node.bpffs is \"pintle\", which does not begin with /; write a path from / on, of at "
 	 "most 127 bytes\n"
@@ -272,8 +275,8 @@ static const struct refusal refusals[] = {
 
 	/* frontends */
 	{"frontends empty", POOL_OF("[]", "[{name: e, listen: 8001}]"),
-	 "5:14: frontends is empty, and the pool is no canary and no fallback of another; write at "
-	 "least one\n"},
+	 "5:14: frontends is empty, and the pool is no canary and no fallback of another, and serves "
+	 "none of its models; write at least one\n"},
 	{"frontends a text", POOL_OF("10.0.0.1:80", "[{name: e, listen: 8001}]"),
 	 "5:14: frontends is one value; write a list such as [\"10.77.0.1:8000\", \"[fd77::1]:8000\"]\n"},
 	{"frontends unquoted", HEAD "pools:\n- name: a\n  frontends:\n  - [fd77::1]\n" ENDPOINT,
@@ -602,6 +605,33 @@ static const struct refusal refusals[] = {
 	 "7:37: stickiness.shared is for sessions that clients name, but the key is source; write "
 	 "key: hint, or remove shared\n"},
 
+	{"prompts of a pool that is decided by connection", POOL "  stickiness: {prefix: true}\n",
+	 "7:24: stickiness.prefix needs the prompt, but connections are decided before it comes; "
+	 "write decide: request, for endpoints on this node, or remove prefix\n"},
+	{"a request's session, and connections that are decided before",
+	 POOL "  stickiness: {key: \"header/x, source\"}\n",
+	 "7:21: stickiness.key has what only a request says, but connections are decided before it "
+	 "comes; write decide: request, for endpoints on this node, or name no header or cookie\n"},
+	{"what rests nowhere",
+	 CONNECT_POOL
+	 "  decide: connection\n  stickiness: {key: \"header/x, client\", prefix: true}\n",
+	 "9:21: stickiness.key has what only a request says, but connections are decided before it "
+	 "comes; write decide: request, for endpoints on this node, or name no header or cookie\n"
+	 "9:49: stickiness.prefix needs the prompt, but connections are decided before it comes; "
+	 "write decide: request, for endpoints on this node, or remove prefix\n"},
+	{"models that would rest", POOL "  decide: connection\n  models: {x: a}\n",
+	 "8:11: models needs requests, but connections are decided before one comes; write decide: "
+	 "request, for endpoints on this node, or remove models\n"},
+	{"prompts that weigh nothing",
+	 POOL "  decide: request\n  stickiness: {prefix: true, maxExtraLoad: 7}\n",
+	 "8:44: with stickiness.prefix prompts weigh, but with maxExtraLoad 7 they do not; write "
+	 "maxExtraLoad: auto, or remove prefix\n"},
+	{"requests that say nothing", POOL "  decide: request\n",
+	 "7:11: decide: request, but stickiness.key names nothing of a request; write it as in "
+	 "\"header/x-session-id, source\", or models, or stickiness.prefix: true, or remove decide\n"},
+	{"what a prompt weighs", POOL "  weights: {prefix: 0}\n",
+	 "7:21: weights.prefix is \"0\", which is out of range; write a number from 0.01 to 100\n"},
+
 	/* endpoints anywhere */
 	{"addresses of every wrong kind",
 	 POOL_OF("[\"10.0.0.1:80\"]",
@@ -678,6 +708,21 @@ static const struct refusal refusals[] = {
 	      "  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n  tenants: {by: namespace}\n",
 	 "7:17: tenants.by is namespace, which tells no tenants apart for endpoints with listen; write "
 	 "source, source/V4BITS or source/V4BITS/V6BITS\n"},
+	{"what is not known of clients, where a pool of pods is decided by request",
+	 CONNECT_POOL
+	 "  decide: request\n  stickiness: {key: [header/x, source]}\n  trustHints: true\n"
+	 "  tenants: {by: namespace}\n  access: {allow: [{cgroup: /a}]}\n"
+	 "  classes: [{name: a}, {name: b, priority: -1, rules: [{namespace: jobs}]}]\n"
+	 "  ejection: {failures: 1}\n  intercept: endpoints\n",
+	 "10:15: trustHints" OF_REQUESTS "remove it\n"
+	 "11:17: tenants.by is namespace, which tells no tenants apart for endpoints with address and "
+	 "decide: request; write source, source/V4BITS or source/V4BITS/V6BITS\n"
+	 "12:29: cgroup" OF_REQUESTS "write source or port\n"
+	 "13:68: namespace" OF_REQUESTS "write source or port\n"
+	 "14:13: ejection is for endpoints with address and decide: connection: an endpoint in a pod of "
+	 "this node is left out as soon as it stops listening; remove ejection\n"
+	 "15:14: intercept is for endpoints with address and decide: connection: a connection to a listener's own "
+	 "address is the server's; remove intercept\n"},
 	{"tenants that are none",
 	 CONNECT_POOL
 	 "  tenants:\n    by: source/24\n    rate: fast\n    rules:\n"
@@ -698,6 +743,72 @@ static const struct refusal refusals[] = {
 	 "  tenants:\n    by: serviceAccount\n    burst: 3\n    rules: [{tenant: run}]\n",
 	 "10:12: warning: burst has no effect without rate; write rate, such as 10/s\n"
 	 "11:22: tenant is \"run\", which is no service account; write NAMESPACE/NAME\n"},
+	{"tenants told apart by nothing", CONNECT_POOL "  tenants: {by: none, connections: 1}\n",
+	 "8:17: tenants.by is none, which tells no tenants apart for endpoints with address; write one "
+	 "of source, cgroup, namespace, serviceAccount\n"},
+	{"tenants of two rules, and of no client",
+	 HEAD "clients: [{name: batch, cgroup: /batch.slice}]\n"
+	      "pools:\n- name: a\n  frontends: [\"10.96.0.1:80\"]\n"
+	      "  endpoints: [{name: e, address: \"10.0.0.1:80\"}]\n"
+	      "  tenants:\n    by: cgroup\n    rules:\n    - {tenant: batch}\n"
+	      "    - {tenant: batch, rate: 1/s}\n    - {tenant: bacth}\n    - {tenant: pod/0a1b}\n",
+	 "12:16: tenant batch has a rule already; write each tenant once\n"
+	 "13:16: warning: the rule is nobody's, because clients has no bacth; write the name of an "
+	 "entry of clients\n"},
+	{"classes to which nothing leads",
+	 CONNECT_POOL
+	 "  classes:\n  - {name: batch, priority: -1}\n  - {name: chat}\n"
+	 "  - {name: idle, priority: -2}\n  - {name: jobs, priority: -1, rules: [{port: 8000}]}\n",
+	 "10:5: warning: no rule and no hint leads to class chat, so that only `pintle classify` puts "
+	 "a session there; write rules\n"},
+	{"classes of listeners to which nothing leads",
+	 POOL
+	 "  classify: true\n  classes:\n  - {name: all}\n  - {name: batch}\n  - {name: other}\n",
+	 "11:5: warning: no rule and no hint leads to class other, so that only `pintle classify` puts "
+	 "a session there; write rules\n"},
+	{"a rule for addresses that no client has",
+	 CONNECT_POOL "  access: {allow: [{source: \"fd00::/8\"}, {source: 10.0.0.0/8}]}\n",
+	 "8:29: warning: the rule matches nobody, because the pool has no IPv6 frontend; write one, or "
+	 "remove the rule\n"},
+	{"rules that are tried in vain",
+	 CONNECT_POOL
+	 "  classes:\n"
+	 "  - {name: chat, rules: [{source: 10.1.0.0/16}, {dscp: 8, namespace: run}]}\n"
+	 "  - name: batch\n    priority: -1\n    rules:\n"
+	 "    - {source: 10.1.2.0/24}\n    - {source: 10.0.0.0/8}\n    - {namespace: run}\n"
+	 "    - {serviceAccount: run/a, port: 8000}\n    - {dscp: 8, source: 10.9.0.0/16}\n"
+	 "    - {cgroup: /a}\n    - {cgroup: /a, trustHints: true}\n"
+	 "  access: {allow: [{namespace: run}, {serviceAccount: run/a}]}\n",
+	 "13:7: warning: this rule decides nothing, because the rule of line 9 is tried before and "
+	 "matches the same clients; remove this one, or narrow that one\n"
+	 "16:7: warning: this rule decides nothing, because the rule of line 15 is tried before and "
+	 "matches the same clients; remove this one, or narrow that one\n"
+	 "17:7: warning: this rule decides nothing, because the rule of line 14 is tried before and "
+	 "matches the same clients; remove this one, or narrow that one\n"
+	 "19:7: warning: this rule decides nothing, because the rule of line 18 is tried before and "
+	 "matches the same clients; remove this one, or narrow that one\n"
+	 "20:38: warning: this rule lets nobody in whom the rule of line 20 does not let in; remove "
+	 "one of them\n"},
+	{"a responder that no pod reaches",
+	 HEAD "node: {overload: {listen: \"127.0.0.1:9465\"}}\n"
+	      "pools:\n- name: a\n  frontends: [\"10.96.0.1:80\"]\n"
+	      "  endpoints: [{name: e, address: \"10.0.0.1:80\"}]\n"
+	      "  classes: [{name: all, limit: 1, admission: divert}]\n",
+	 "3:27: warning: listen is a loopback address, and a pod that is sent there finds its own; "
+	 "write an address of this node that pods reach\n"},
+	{"other pools that take nothing",
+	 CONNECT_POOL
+	 "  fallback: [b, c]\n"
+	 "- {name: b, mode: \"off\", frontends: [], endpoints: [{name: e, address: \"10.0.0.2:80\"}]}\n"
+	 "- {name: c, mode: shadow, frontends: [], endpoints: [{name: e, address: \"10.0.0.3:80\"}]}\n",
+	 "8:14: warning: fallback is pool b, which takes nothing of others in mode off; write mode: "
+	 "enforce there\n"
+	 "8:17: warning: fallback is pool c, which takes nothing of others in mode shadow; write mode: "
+	 "enforce there\n"},
+	{"an audit in a word", "audit: /var/log/audit\n" POOL,
+	 "1:8: audit is one value; write a mapping of file, journald, all\n"},
+	{"a key that stands at the top", POOL "  clients: [{namespace: chat}]\n",
+	 "7:3: unknown key \"clients\" in pools[]; the key that is read is clients, at the top\n"},
 	{"a reserve that leaves nothing",
 	 CONNECT_POOL "  classes:\n  - {name: a, reserve: 60%}\n  - {name: b, priority: -1}\n",
 	 "9:24: 2 endpoints would be reserved, of 2, so that none would be left for classes of lower "
@@ -728,8 +839,38 @@ static const struct refusal refusals[] = {
 	 "- {name: b, frontends: [], endpoints: [{name: e, address: \"10.0.0.8:1\"}]}\n",
 	 "8:44: admission is spill, and the pool has no fallback; write fallback, or admission: "
 	 "refuse\n"
-	 "9:24: frontends is empty, and the pool is no canary and no fallback of another; write at "
-	 "least one\n"},
+	 "9:24: frontends is empty, and the pool is no canary and no fallback of another, and serves "
+	 "none of its models; write at least one\n"},
+	{"models that go nowhere, or twice",
+	 POOL "  decide: request\n"
+	      "  models:\n"
+	      "    x: b\n"
+	      "    y: c\n"
+	      "    \"a b\": a\n"
+	      "    z: [a]\n"
+	      "    w: a\n"
+	      "    w: a\n"
+	      "- {name: c, frontends: [], endpoints: [{name: e, address: \"10.0.0.8:1\"}]}\n",
+	 "9:5: models: x goes to \"b\", and this file has no pool of that name; write the name of a "
+	 "pool of this file\n"
+	 "10:5: models: y goes to pool c, whose endpoints have address, and those of a have listen; "
+	 "name a pool whose endpoints are reached in the same way\n"
+	 "11:5: models has a key that is no name of a model; write 1 to 127 characters of ASCII "
+	 "without blanks\n"
+	 "12:8: models: \"z\" goes to no pool; write a pool's name behind it\n"
+	 "14:5: models has w in line 13 already; write each name once\n"},
+	{"models without requests", POOL "  models: {x: a}\n",
+	 "7:11: models needs requests, but connections are decided before one comes; write decide: "
+	 "request, for endpoints on this node, or remove models\n"},
+	{"models of the wrong kind", POOL "  decide: request\n  models: [a]\n",
+	 "7:11: decide: request, but stickiness.key names nothing of a request; write it as in "
+	 "\"header/x-session-id, source\", or models, or stickiness.prefix: true, or remove decide\n"
+	 "8:11: models is a list; write models with their pools, such as {llama-8b: llama-8b, "
+	 "default: llama-8b}\n"},
+	{"no models", POOL "  decide: request\n  models: {}\n",
+	 "7:11: decide: request, but stickiness.key names nothing of a request; write it as in "
+	 "\"header/x-session-id, source\", or models, or stickiness.prefix: true, or remove decide\n"
+	 "8:11: models has 0 names; write 1 to 256, and the others for another pool's frontend\n"},
 	{"rules that say too little, or too much",
 	 CONNECT_POOL "  classes:\n  - name: a\n    rules:\n    - {}\n    - {trustHints: true}\n"
 		      "    - {source: 10.9.0.0/33}\n    - {source: 224.0.0.1}\n"
@@ -748,7 +889,9 @@ static const struct refusal refusals[] = {
 	 "  classes:\n  - name: a\n  - name: b\n    priority: -1\n    rules:\n"
 	 "    - {dscp: 46, trustHints: true}\n    - {dscp: 46, cgroup: /a, trustHints: true}\n",
 	 "13:30: warning: every client may set this DSCP, and is trusted then; say who is: source, "
-	 "namespace, serviceAccount or cgroup\n"},
+	 "namespace, serviceAccount or cgroup\n"
+	 "14:7: warning: this rule decides nothing, because the rule of line 13 is tried before and "
+	 "matches the same clients; remove this one, or narrow that one\n"},
 	{"classified without sessions",
 	 CONNECT_POOL "  classes: auto\n  stickiness: {key: none}\n  follow: false\n",
 	 "8:12: the pool keeps no sessions that could be classified; write stickiness.key and a ttl, "
@@ -856,6 +999,26 @@ static const struct refusal refusals[] = {
 	 POOL_OF("[\"10.77.0.1:8000\"]", "[{name: a, listen: \"127.0.0.1:8001\", metrics: none}]"),
 	 "6:60: endpoint a has metrics: none, which is for servers that run anywhere, and listen; "
 	 "write its page's URL, or leave metrics out\n"},
+	{"pods of this node",
+	 CONNECT_POOL "  decide: request\n  stickiness: {key: header/x-id}\n"
+		      "  announce: true\n",
+	 ""},
+	{"pods of this node that say too little",
+	 POOL_OF("[\"10.77.0.1:8000\"]",
+		 "[{name: a, address: \"10.1.0.1:80\", metrics: none}]") "  decide: request\n  stickiness: {key: [header/x-id, cgroup]}\n",
+	 "6:58: endpoint a has metrics: none, which is for servers that run anywhere, and its pool "
+	 "decide: request; write its page's URL, or leave metrics out\n"
+	 "8:21: stickiness.key is cgroup, which Pintle cannot see for endpoints with address; write "
+	 "one of none, source, destination\n"},
+	{"pods of this node and other servers",
+	 CONNECT_POOL
+	 "  decide: request\n  stickiness: {key: header/x-id}\n  fallback: [b]\n"
+	 "  models: {x: b, default: a}\n"
+	 "- {name: b, frontends: [\"10.0.0.2:80\"], endpoints: [{name: e, listen: 8001}]}\n",
+	 "10:14: fallback is pool b, whose endpoints have listen, and those of a have address and "
+	 "decide: request; name a pool whose endpoints are reached in the same way\n"
+	 "11:12: models: x goes to pool b, whose endpoints have listen, and those of a have address "
+	 "and decide: request; name a pool whose endpoints are reached in the same way\n"},
 	{"whose listeners, as they are not written",
 	 POOL_OF("[\"10.77.0.1:8000\"]",
 		 "[{name: a, listen: \"127.0.0.1:8001\", user: \"a b\", cgroup: vllm}]"),
@@ -930,6 +1093,10 @@ static const struct refusal refusals[] = {
 	 "5:15: warning: frontend 10.0.0.1:80 is IPv4: its clients never reach 1 of 1 endpoint of pool a, on "
 	 "IPv6 alone (first e); have the servers listen on [::] and write their "
 	 "ports alone\n"},
+	{"warning: requests that rest",
+	 POOL "  decide: connection\n  stickiness: {key: \"header/x, source\", prefix: true}\n",
+	 "7:11: warning: decide: connection, so that what stickiness says of requests rests; write "
+	 "decide: request to have it\n"},
 	{"warning: a GPU weight, and no GPU", POOL "  weights: {gpu: 1}\n",
 	 "7:18: warning: weights.gpu has no effect, because no endpoint names its gpu; give them "
 	 "gpu: "
@@ -1643,7 +1810,7 @@ static void rules_of_a_pool(void **state)
 					      "  - name: c%d\n    rules:\n", i);
 			for (int j = 0; j < PINTLE_MAX_RULES / 2 + (more && i); j++)
 				n += (size_t)snprintf(text + n, sizeof(text) - n,
-						      "    - {dscp: %d}\n", 1 + j);
+						      "    - {dscp: %d}\n", 1 + j + 20 * i);
 		}
 		assert_int_equal(parse_bytes(&t, text, n, &c), more ? -EINVAL : 0);
 		assert_string_equal(t.text,

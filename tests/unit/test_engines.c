@@ -20,7 +20,8 @@
 #define NO    NAN                 /* the page lacks this signal */
 
 static const char *const signal_names[SIGNAL_COUNT] = {
-	"waiting", "running", "kv_cache", "prefix_hits", "prefix_queries", "prompt", "output",
+	"waiting",        "running", "kv_cache", "prefix_hits",
+	"prefix_queries", "prompt",  "output",   "started",
 };
 
 static void expect(const char *what, const char *engine, const char *page, size_t size,
@@ -38,7 +39,7 @@ static void expect(const char *what, const char *engine, const char *page, size_
 	if (r)
 		fail_msg("%s: %s", what, strerror(-r));
 	for (int i = 0; i < SIGNAL_COUNT; i++) {
-		bool present = !isnan(values[i]);
+		bool present = i == SIGNAL_STARTED ? values[i] > 0 : !isnan(values[i]);
 
 		if (s.present[i] != present || s.value[i] != (present ? values[i] : 0))
 			fail_msg("%s: %s is %s%.17g", what, signal_names[i],
@@ -61,16 +62,23 @@ static char *slurp(const char *name, size_t *size)
 	return text;
 }
 
-/* page; waiting, running, KV cache; prefix hits and queries; prompt and output tokens */
+/* page; waiting, running, KV cache; prefix hits and queries; prompt and output tokens; when it
+ * started, 0: it does not say */
 static const struct {
 	const char *engine, *page;
 	double values[SIGNAL_COUNT];
 } real[] = {
-	{"vllm", "vllm-0.32.0-idle.txt", {0, 0, 0, 0, 0, 0, 0}},
-	{"vllm", "vllm-0.32.0-load.txt", {0, 16, 0.0030521303870101324, 896, 2744, 2744, 253}},
-	{"vllm", "vllm-0.32.0-after.txt", {0, 0, 0, 896, 2744, 2744, 4072}},
-	{"vllm", "vllm-0.32.0-queue.txt", {167, 16, 0.06274509803921569, 0, 3240, 3240, 1961}},
-	{"vllm", "vllm-0.32.0-kvfull.txt", {12, 5, 0.9841269841269842, 0, 23100, 23100, 24003}},
+	{"vllm", "vllm-0.32.0-idle.txt", {0, 0, 0, 0, 0, 0, 0, 1795157870.75}},
+	{"vllm",
+	 "vllm-0.32.0-load.txt",
+	 {0, 16, 0.0030521303870101324, 896, 2744, 2744, 253, 1795157870.75}},
+	{"vllm", "vllm-0.32.0-after.txt", {0, 0, 0, 896, 2744, 2744, 4072, 1795157870.75}},
+	{"vllm",
+	 "vllm-0.32.0-queue.txt",
+	 {167, 16, 0.06274509803921569, 0, 3240, 3240, 1961, 1795159334.24}},
+	{"vllm",
+	 "vllm-0.32.0-kvfull.txt",
+	 {12, 5, 0.9841269841269842, 0, 23100, 23100, 24003, 1795160697.23}},
 	{"sglang", "sglang-0.5.23-idle.txt", {0, 0, 0, 0, 29, 29, 8}},
 	{"sglang", "sglang-0.5.23-load.txt", {0, 16, 0.04, 1292, 2773, 71, 240}},
 	{"sglang", "sglang-0.5.23-after.txt", {0, 0, 0, 1292, 2773, 2773, 4080}},
@@ -399,13 +407,13 @@ static void test_unwanted_is_ignored(void **state)
 {
 	static const char page[] = "sglang:fwd_occupancy NaN\nsglang:num_queue_reqs 2\n"
 				   "sglang:num_retracted_reqs -1\nsglang:x{broken\n";
-	static const double values[] = {2, NO, NO, NO, NO, NO, NO};
+	static const double values[SIGNAL_COUNT] = {2, NO, NO, NO, NO, NO, NO};
 	static const char labelled[] =
 		"nv_trt_llm_request_metrics{request_type=\"waiting\"} 1\n"
 		"nv_trt_llm_request_metrics{request_type=\"max\"} NaN\n"
 		"nv_trt_llm_request_metrics{request_type=\"waiting_longer\"} NaN\n"
 		"nv_trt_llm_request_metrics NaN\n";
-	static const double one[] = {1, NO, NO, NO, NO, NO, NO};
+	static const double one[SIGNAL_COUNT] = {1, NO, NO, NO, NO, NO, NO};
 
 	(void)state;
 	expect("unwanted", "sglang", page, sizeof(page) - 1, values);

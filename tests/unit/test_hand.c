@@ -209,13 +209,85 @@ static void test_options(void **state)
 	}
 }
 
+static void test_lengths(void **state)
+{
+	static const struct {
+		const char *request;
+		uint32_t length;
+		bool said, malformed;
+	} rows[] = {
+		{GET "Content-Length: 17\r\n\r\n", 17, true, false},
+		{GET "content-length:\t0 \r\n\r\n", 0, true, false},
+		{GET "CONTENT-LENGTH:0000000000000017\r\n\r\n", 17, true, false},
+		{GET "Host: a\r\nContent-Type: 5\r\nContent-Length: 99999999\r\n", 99999999, true,
+		 false},
+		{GET "Content-Length: 100000000\r\n\r\n", REQUEST_LENGTH_MAX, true, false},
+		{GET "Content-Length: 18446744073709551617\r\n\r\n", REQUEST_LENGTH_MAX, true,
+		 false},
+		{GET "Content-Length: 5, 7\r\n\r\n", 5, true, true},
+		{GET "Content-Length: 1 2\r\n\r\n", 1, true, true},
+		{GET "Content-Length: 5\r\nContent-Length: 7\r\n\r\n", 5, true, true},
+		{GET "Content-Length: 5\r\nContent-Length: 5\r\n\r\n", 5, true, true},
+		{GET "Content-Length: x\r\nContent-Length: 7\r\n\r\n", 0, false, true},
+		{GET "Content-Length: -5\r\n\r\n", 0, false, true},
+		{GET "Content-Length: +5\r\n\r\n", 0, false, true},
+		{GET "Content-Length: 0x5\r\n\r\n", 0, true, true},
+		{GET "Content-Length:\r\n\r\n", 0, false, true},
+		{GET "Content-Length : 5\r\n\r\n", 0, false, true},
+		{GET "Content-Lengths : 5\r\n\r\n", 0, false, false},
+		{GET "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 5, true, true},
+		{GET "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", 5, true, true},
+		{GET "Transfer-Encoding: chunked\r\n\r\n", 0, false, false},
+		{GET "Content-Length\r\n\r\n", 0, false, false},
+		{GET "X-Content-Length: 5\r\nContent-Lengths: 5\r\n\r\n", 0, false, false},
+		{GET "Host: a\r\n\r\nContent-Length: 5\r\n\r\n", 0, false, false},
+		{GET "Content-Length: 5", 0, false, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		print_message("%s\n", rows[i].request);
+		scan_text(rows[i].request);
+		assert_int_equal(!!(scan.known & REQUEST_LENGTH), rows[i].said);
+		assert_int_equal(scan.length, rows[i].length);
+		assert_int_equal(!!(scan.known & REQUEST_MALFORMED), rows[i].malformed);
+	}
+}
+
+/* Which lines of a header count where it has two, servers do not agree. */
+static void test_two_lines(void **state)
+{
+	static const struct {
+		const char *request;
+		uint32_t two; /* bit i: of the i-th header */
+	} rows[] = {
+		{GET "X-Session-Id: a\r\nAuthorization: b\r\n\r\n", 0},
+		{GET "X-Session-Id: a\r\nX-Session-Id: b\r\n\r\n", 1},
+		{GET "x-session-id:\r\nHost: a\r\nX-SESSION-ID: a\r\n\r\n", 1},
+		{GET "Cookie: sid=1\r\nCookie: x=1\r\n\r\n", 2},
+		{GET "Authorization: a\r\nAuthorization: a\r\nAuthorization: a\r\n\r\n", 4},
+		{GET "X-Session-Id: a\r\n\r\nX-Session-Id: b\r\n\r\n", 0},
+		{GET "X-Session-Id: a\r\nX-Session-Ids: b\r\n\r\n", 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		uint32_t two = 0;
+
+		scan_text(rows[i].request);
+		for (uint32_t j = 0; j < PINTLE_MAX_HEADERS; j++)
+			two |= (uint32_t)request_has_two(&scan, j) << j;
+		assert_int_equal(two, rows[i].two);
+		assert_int_equal(scan.known & REQUEST_MALFORMED, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_values),
-		cmocka_unit_test(test_keys),
-		cmocka_unit_test(test_what_a_cookie_holds),
-		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_values),  cmocka_unit_test(test_lengths),
+		cmocka_unit_test(test_keys),    cmocka_unit_test(test_what_a_cookie_holds),
+		cmocka_unit_test(test_options), cmocka_unit_test(test_two_lines),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,6 +102,75 @@ static void test_a_moment_when_the_mode_changes(void **state)
 	daemon_end(&d);
 }
 
+/* Of tenants, those with most connections; of these, the times of those that were answered. */
+static void test_tenants(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_affinity_key key = {
+		.pool = LLAMA, .pool_generation = LLAMA_GEN, .session.kind = PINTLE_KEY_SOURCE};
+	struct pintle_tenant tenant = {0};
+	struct pintle_tenant_firsts firsts = {0};
+	struct pintle_pool pool;
+	struct history *h;
+	struct daemon d;
+
+	assert_int_equal(maps_value(p->m, MAP_pools, LLAMA, &pool), 0);
+	pool.tenant_key = PINTLE_KEY_SOURCE;
+	pins_at(p, MAP_pools, LLAMA, &pool);
+	for (uint8_t i = 0; i < 30; i++) {
+		key.session.id[15] = i;
+		tenant.opened = i;
+		pins_set(p, MAP_tenants, &key, &tenant);
+		firsts.answers = i % 3 ? i : 0;
+		firsts.waited_ns = i * 1000ULL;
+		firsts.bucket[7] = firsts.answers;
+		pins_set(p, MAP_tenant_firsts, &key, &firsts);
+	}
+	daemon_begin(p, &d);
+	keeper_tend(d.keeper, &config, &publication);
+	/* the tenants, and 16 of the 24 that have most connections: three a part */
+	assert_int_equal(entries(p), 2 * 3 + 1 + 6);
+	h = read_pool(p, "llama-8b");
+	assert_int_equal(h->count, 2);
+	for (size_t k = 0; k < h->count; k++) {
+		assert_int_equal(h->all[k].tenant_count, 24);
+		assert_int_equal(h->all[k].wait_count, 16);
+		for (size_t i = 0; i < h->all[k].wait_count; i++) {
+			const struct pintle_moment_wait *w = &h->all[k].waits[i];
+
+			assert_true(w->tenant.id[15] >= 6 && w->tenant.id[15] % 3);
+			assert_int_equal(w->answers, w->tenant.id[15]);
+			assert_int_equal(w->waited_ns, w->tenant.id[15] * 1000);
+			assert_int_equal(w->bucket[7], w->tenant.id[15]);
+		}
+	}
+	history_free(h);
+	daemon_end(&d);
+}
+
+static void test_servers_that_speak_tls(void **state)
+{
+	const struct pins *p = *state;
+	static struct config_endpoint server = {.metrics_own = true,
+						.metrics_url = (char *)"https://10.1.0.1:8000/m"};
+	struct history *h;
+	struct daemon d;
+
+	pools[0].endpoints = &server;
+	pools[0].endpoint_count = 1;
+	daemon_begin(p, &d);
+	keeper_tend(d.keeper, &config, &publication);
+	pools[0].endpoint_count = 0;
+	for (int k = 0; k < 2; k++) {
+		h = read_pool(p, k ? "qwen" : "llama-8b");
+		assert_int_equal(h->count, 2);
+		for (size_t i = 0; i < h->count; i++)
+			assert_int_equal(h->all[i].pool.flags, k ? 0 : PINTLE_MOMENT_SEALED);
+		history_free(h);
+	}
+	daemon_end(&d);
+}
+
 /* Nobody knows when the mode changed: what came meanwhile belongs to neither. */
 static void test_a_mode_that_changed_without_a_daemon(void **state)
 {
@@ -187,7 +256,7 @@ static void test_garbage(void **state)
 		}
 		key = (struct pintle_moment_key){random >> 8, random, random, random >> 20, 0};
 		if (i % 2)
-			key = (struct pintle_moment_key){LLAMA, LLAMA_GEN, random % 7, random % 16,
+			key = (struct pintle_moment_key){LLAMA, LLAMA_GEN, random % 7, random % 48,
 							 0};
 		pins_set(p, MAP_history, &key, &v);
 	}
@@ -235,6 +304,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		pins_test(test_a_moment_when_the_mode_changes),
+		pins_test(test_tenants),
+		pins_test(test_servers_that_speak_tls),
 		pins_test(test_a_mode_that_changed_without_a_daemon),
 		pins_test(test_a_restart),
 		pins_test(test_half_a_moment),

@@ -40,6 +40,13 @@ static const struct {
 	{"{\"scrape\":{\"authorization\":{\"credentialsFile\":\"/etc/shadow\"}}}",
 	 "unknown key \"authorization\""},
 	{"{\"scrape\":{\"tlsConfig\":{\"keyFile\":\"/etc/shadow\"}}}", "unknown key \"tlsConfig\""},
+	/* What looks at requests. */
+	{"{\"decide\":\"request\"}",
+	 "decide is for endpoints with listen, in a node's file; leave it out"},
+	{"{\"models\":{\"a\":\"b\"}}", "models is for endpoints with listen"},
+	{"{\"stickiness\":{\"prefix\":true}}", "stickiness.prefix is for endpoints with listen"},
+	{"{\"stickiness\":{\"key\":\"header/x-session-id, client\"}}",
+	 "stickiness.key has what only a request says"},
 	/* Values, and values together. */
 	{"{\"scrape\":{\"interval\":\"1ms\"}}",
 	 "scrape.interval is \"1ms\", which is out of range"},

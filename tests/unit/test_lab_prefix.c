@@ -120,7 +120,7 @@ static void test_no_more_is_shown_than_is_seen(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct prefix_prompt a = {0}, b = {0};
+		struct pintle_prompt a = {0}, b = {0};
 		struct lab_request r = ask(&o, 1, 1, cases[i].shared, 1000);
 
 		lab_prefixes_read(&r, BLOCK_TOKENS, cases[i].visible, &a);
@@ -205,8 +205,8 @@ static void test_a_flood_evicts_its_own(void **state)
 static void test_a_flood_learns_no_more_than_its_share(void **state)
 {
 	struct lab_prefixes *x = NULL;
-	struct prefix_known known;
-	struct prefix_prompt p;
+	struct pintle_known known;
+	struct pintle_prompt p;
 	struct lab_request r;
 	struct object o;
 

@@ -61,6 +61,23 @@ __attribute__((format(printf, 2, 3))) static void libbpf_says(enum libbpf_print_
 	va_end(ap);
 }
 
+/* A name that is quoted may be anybody's: no terminal obeys it. */
+static void control_characters(void **state)
+{
+	_cleanup_free_ char *text = NULL;
+	char first[64];
+
+	(void)state;
+	log_init("test", LOG_INFO);
+	log_keep(first, sizeof(first));
+	log_error("no pool 'a\x1b[31m\x7f\rb\xc2\x9b"
+		  "2J\xc3\xa9'\n\tfurther");
+	log_keep(NULL, 0);
+	text = said();
+	assert_string_equal(text, "test: error: no pool 'a?[31m??b??2J\xc3\xa9'\n\tfurther\n");
+	assert_string_equal(first, "no pool 'a?[31m??b??2J\xc3\xa9'\n\tfurther");
+}
+
 /* log_keep() keeps the first error, cut to the buffer's size, and no warnings. */
 static void first_error_is_kept(void **state)
 {
@@ -174,6 +191,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(first_error_is_kept, capture, release),
+		cmocka_unit_test_setup_teardown(control_characters, capture, release),
 		cmocka_unit_test_setup_teardown(end_of_a_long_message, capture, release),
 		cmocka_unit_test_setup_teardown(short_message_whole, capture, release),
 		cmocka_unit_test_setup_teardown(all_of_it_for_debug, capture, release),

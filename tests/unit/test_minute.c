@@ -44,6 +44,20 @@ static void test_each_time_has_its_bucket(void **state)
 	}
 }
 
+/* Those of tenants are each fourth bound, up to 80 s. */
+static void test_tenants_buckets(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < PINTLE_BUCKETS; i++) {
+		uint32_t n = tenant_bucket_of(i);
+
+		assert_true(n < PINTLE_TENANT_BUCKETS);
+		assert_true(n == PINTLE_TENANT_BUCKETS - 1 || i <= 4 * n);
+		assert_true(!n || i > 4 * (n - 1));
+	}
+	assert_int_equal(bucket_bound_us(4 * (PINTLE_TENANT_BUCKETS - 2)), 80000000);
+}
+
 static void test_each_size_has_its_bucket(void **state)
 {
 	uint32_t bound = 256;
@@ -177,6 +191,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_time_has_its_bucket),
+		cmocka_unit_test(test_tenants_buckets),
 		cmocka_unit_test(test_each_size_has_its_bucket),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_quantiles),

@@ -31,6 +31,7 @@ static void test_lists(void **state)
 
 	(void)state;
 	assert_int_equal(a.n, 2);
+	assert_true(!a.adapter[0] && a.adapter[1]);
 	assert_int_equal(c.n, 1);
 	assert_false(model_list_differs(&a, &b));
 	assert_true(model_list_differs(&a, &c));

@@ -54,7 +54,7 @@ static void picture_array(const struct steer *s, enum map_id id, FILE *f)
 
 static void picture_hash(const struct steer *s, enum map_id id, FILE *f)
 {
-	char key[512] = {0}, value[4096] = {0}, *previous = NULL;
+	char key[512] = {0}, value[32768] = {0}, *previous = NULL;
 
 	assert_in_range(map_layouts[id].key_size, 1, sizeof(key));
 	assert_in_range(map_layouts[id].value_size, 1, sizeof(value));

@@ -7,7 +7,9 @@
 #include <stdatomic.h>
 #include <sys/resource.h>
 
+#include "../../userspace/maps/rows.h"
 #include "../../userspace/pintled/reconcile.h"
+#include "../../userspace/pintled/seats.h"
 
 #define ONE POOL("a", FRONTEND, SERVERS(AT("e0", 8001)))
 
@@ -350,6 +352,112 @@ static void test_wrong_ones_under_traffic(void **state)
 	node_end(&d);
 }
 
+/* ---- tenants ------------------------------------------------------------------------------- */
+
+#define WITH_TENANTS                                                                               \
+	POOL("a", FRONTEND, "tenants: {by: source, connections: 5000}, " SERVERS(AT("e0", 8001)))
+
+static int take_tenant(const void *key, const void *value, void *arg)
+{
+	const struct pintle_affinity_key *tenant = key;
+
+	if (tenant->session.kind != PINTLE_KEY_NONE)
+		*(struct pintle_tenant *)arg = *(const struct pintle_tenant *)value;
+	return 0;
+}
+
+/* All clients are 127.0.0.1: one tenant. */
+static int64_t tenant_has(const struct node *d)
+{
+	struct pintle_tenant n = {0};
+
+	assert_int_equal(map_each(d->s.m, MAP_tenants, take_tenant, &n), 0);
+	return (int64_t)(n.opened - n.closed);
+}
+
+static int take_key(const void *key, const void *value, void *arg)
+{
+	const struct pintle_affinity_key *tenant = key;
+
+	(void)value;
+	if (tenant->session.kind != PINTLE_KEY_NONE)
+		*(struct pintle_affinity_key *)arg = *tenant;
+	return 0;
+}
+
+/* Ends, or beginnings, that nobody saw. Only where no connection comes or goes meanwhile. */
+static void tenant_is_wrong(const struct node *d, int by)
+{
+	int fd = d->s.m->fd[MAP_tenants];
+	struct pintle_affinity_key key;
+	struct pintle_tenant n;
+
+	assert_int_equal(map_each(d->s.m, MAP_tenants, take_key, &key), 0);
+	assert_int_equal(bpf_map_lookup_elem(fd, &key, &n), 0);
+	n.opened += by > 0 ? (uint64_t)by : 0;
+	n.closed += by < 0 ? (uint64_t)-by : 0;
+	assert_int_equal(bpf_map_update_elem(fd, &key, &n, BPF_EXIST), 0);
+}
+
+/* Two looks that agree correct a count; what one of them finds may be a moment's. */
+static void test_tenants_that_are_wrong(void **state)
+{
+	static const int wrong[] = {1, -1, 5, -2};
+	struct pair p[3];
+	struct seats *s;
+	struct node d;
+
+	(void)state;
+	node_start(&d, WITH_TENANTS);
+	s = attachment_seats(d.s.a);
+	assert_non_null(s);
+	assert_int_equal(seats_look(s), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++)
+		p[i] = open_pair(&d);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(seats_look(s), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		tenant_is_wrong(&d, wrong[i]);
+		assert_int_equal(seats_look(s), 0);
+		assert_int_equal(seats_look(s), abs(wrong[i]));
+		assert_int_equal(tenant_has(&d), 3);
+		assert_int_equal(seats_look(s), 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++)
+		close_pair(p[i]);
+	wait_for(tenant_has(&d) == 0);
+	assert_int_equal(seats_look(s) + seats_look(s), 0);
+	assert_int_equal(d.s.m->node->drift, 0);
+	node_end(&d);
+}
+
+/* While connections come and go, the count falls to what is there, and never below. */
+static void test_tenants_under_traffic(void **state)
+{
+	static struct pair stay[500];
+	struct churn c;
+	struct node d;
+	int turns;
+
+	(void)state;
+	node_start(&d, WITH_TENANTS);
+	for (size_t i = 0; i < ARRAY_SIZE(stay); i++)
+		stay[i] = open_pair(&d);
+	tenant_is_wrong(&d, 1000);
+	churn_begin(&c, &d);
+	for (turns = c.turns; c.turns < turns + 300 || tenant_has(&d) > 1000;) {
+		seats_look(attachment_seats(d.s.a));
+		assert_true(tenant_has(&d) >= (int64_t)ARRAY_SIZE(stay));
+	}
+	churn_end(&c);
+	/* The rest of the error shows when the counters stand still. */
+	wait_for(!seats_look(attachment_seats(d.s.a)) && tenant_has(&d) == ARRAY_SIZE(stay));
+	for (size_t i = 0; i < ARRAY_SIZE(stay); i++)
+		close_pair(stay[i]);
+	wait_for(tenant_has(&d) == 0);
+	node_end(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -361,6 +469,8 @@ int main(void)
 		steer_test(test_forgotten_decisions_do_not_wait_for_ever),
 		steer_test(test_right_ones_under_traffic),
 		steer_test(test_wrong_ones_under_traffic),
+		steer_test(test_tenants_that_are_wrong),
+		steer_test(test_tenants_under_traffic),
 	};
 
 	return cmocka_run_group_tests(tests, make_cgroup, remove_cgroup);

@@ -129,23 +129,36 @@ static void test_answer(void **state)
 	(void)state;
 	assert_int_equal(strlen(text), n);
 	assert_string_equal(
-		text,
-		"HTTP/1.1 429 Too Many Requests\r\n"
-		"Date: Tue, 14 Nov 2023 22:13:20 GMT\r\n"
-		"Content-Type: application/json\r\n"
-		"Content-Length: 183\r\n"
-		"Retry-After: 7\r\n"
-		"Cache-Control: no-store\r\n"
-		"Connection: close\r\n\r\n"
-		"{\"error\":{\"message\":\"All servers have as many requests of the class 'batch' "
-		"as they take now; try again in 7 s.\",\"type\":\"rate_limit_error\","
-		"\"param\":null,\"code\":\"rate_limit_exceeded\"}}\n");
+		text, "HTTP/1.1 429 Too Many Requests\r\n"
+		      "Date: Tue, 14 Nov 2023 22:13:20 GMT\r\n"
+		      "Content-Type: application/json\r\n"
+		      "Content-Length: 173\r\n"
+		      "Retry-After: 7\r\n"
+		      "Cache-Control: no-store\r\n"
+		      "Connection: close\r\n\r\n"
+		      "{\"error\":{\"message\":\"No further request of the class 'batch' is taken "
+		      "from you now; try again in 7 s.\",\"type\":\"rate_limit_error\","
+		      "\"param\":null,\"code\":\"rate_limit_exceeded\"}}\n");
 	n = answer_write(text, 60, "a\"b\\c\n{}", true, 0);
 	assert_string_equal(text + n - 4, "\r\n\r\n");
 	answer_write(text, 60, "a\"b\\c\n{}", false, 0);
-	assert_non_null(strstr(text, "the class 'abc' as"));
+	assert_non_null(strstr(text, "the class 'abc' is"));
 	answer_write(text, 60, "", false, 0);
-	assert_non_null(strstr(text, "as many requests as they take"));
+	assert_non_null(strstr(text, "No further request is taken"));
+}
+
+static void test_no_model(void **state)
+{
+	char text[ANSWER_SIZE];
+	size_t n = answer_no_model(text, false, 1700000000);
+
+	(void)state;
+	assert_int_equal(strlen(text), n);
+	assert_non_null(strstr(text, "HTTP/1.1 404 Not Found\r\nDate: "));
+	assert_non_null(strstr(text, "\"code\":\"model_not_found\""));
+	assert_null(strstr(text, "Retry-After"));
+	assert_true(answer_no_model(text, true, 0) < n);
+	assert_null(strstr(text, "error"));
 }
 
 static void test_chance_spreads_clients(void **state)
@@ -208,6 +221,10 @@ static void test_when_there_is_room(void **state)
 	/* At the limit: when one of four ended. */
 	near(retry_wait(&p, 3, 3, 4), 0.5, 0.02);
 	near(retry_wait(&p, 10, 3, 12), 2 * 8 / 12.0, 0.05);
+	/* With twice the weight an endpoint takes twice as many requests for the same load. */
+	near(retry_room(8, 100), 7, 0);
+	near(retry_room(8, 200), 14, 0);
+	near(retry_room(8, 0), 7, 0);
 	/* What others have there ends, too. */
 	near(retry_wait(&p, 10, 3, 120), 2 * 8 / 120.0, 0.01);
 	/* Below the limit by what came since. */
@@ -223,6 +240,7 @@ int main(void)
 		cmocka_unit_test(test_a_head_is_read_to_its_limit),
 		cmocka_unit_test(test_head_alone),
 		cmocka_unit_test(test_answer),
+		cmocka_unit_test(test_no_model),
 		cmocka_unit_test(test_chance_spreads_clients),
 		cmocka_unit_test(test_how_long_a_request_takes),
 		cmocka_unit_test(test_when_there_is_room),

@@ -208,7 +208,7 @@ static void test_nonsense(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(odd); i++) {
 		for (size_t k = 0; k < ARRAY_SIZE(odd); k++) {
-			struct config_weights w = {odd[i], odd[k], odd[i], odd[k]};
+			struct config_weights w = {odd[i], odd[k], odd[i], odd[k], 0, 0};
 			struct config_saturation sat = {odd[k], odd[i], 1};
 			struct signals s = {.present = {true, true, true},
 					    .value = {odd[i], odd[k], odd[i]}};

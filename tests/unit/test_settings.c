@@ -78,7 +78,7 @@ static const struct set_case {
 	  {"a", "dcgm", "x", NULL,
 	   "dcgm is a mapping of url, interval; set one of its keys, as in dcgm.interval=VALUE"},
 	  {"a", "stickiness", "x", NULL,
-	   "stickiness is a mapping of key, group, shared, ttl, maxExtraLoad; set one of its keys, as in "
+	   "stickiness is a mapping of key, group, shared, prefix, ttl, maxExtraLoad; set one of its keys, as in "
 	   "stickiness.key=VALUE"},
 	  {"a", "mode", "off", "enforce", "mode is not set here; set it by `pintle set`"}},
 	 NULL},
@@ -91,7 +91,9 @@ static const struct set_case {
 	   "ejection is for endpoints with address: an endpoint with listen is left out as soon as it "
 	   "stops listening; remove ejection"},
 	  {"a", "dcgm.interval", "1s", "5s",
-	   "\"url\" is missing in pools[].dcgm; add it: an http:// or https:// URL of at most 1023 bytes"},
+	   "pool a has no dcgm; write dcgm into the configuration, then `pintle reload`"},
+	  {"a", "canary.percent", "10", NULL,
+	   "pool a has no canary; write canary into the configuration, then `pintle reload`"},
 	  {"b", "stickiness.key", "client", "hint",
 	   "t.yaml:10:35: stickiness.shared is for sessions that clients name, but the key is client; write "
 	   "key: hint, or remove shared"},
@@ -108,6 +110,18 @@ static const struct set_case {
 	 HEAD B(""),
 	 {{"b", "stickiness.key", "hint", "client", NULL},
 	  {"b", "stickiness.shared", "true", "false", NULL}},
+	 NULL},
+	{"one is refused, in a pool that names another, and in that one",
+	 HEAD A("  canary: {pool: c, percent: 5}\n")
+		 B("") "- name: c\n  frontends: []\n"
+		       "  endpoints: [{name: e, listen: \"127.0.0.1:8002\"}]\n",
+	 {{"a", "stickiness.key", "hint", "source",
+	   "stickiness.key is hint, which Pintle cannot see for endpoints with listen; write one of none, "
+	   "source, destination"},
+	  {"a", "canary.percent", "20", "5", NULL},
+	  {"a", "http10", "true", "false", NULL},
+	  {"b", "http10", "true", "false", NULL},
+	  {"c", "http10", "true", "false", NULL}},
 	 NULL},
 	{"warnings are of settings alone, and once",
 	 HEAD A("  stickiness: {ttl: 0s}\n"),

@@ -10,6 +10,39 @@
 
 #include "../../userspace/base/text.h"
 #include "../../userspace/base/util.h"
+#include "../../userspace/base/words.h"
+
+/* Three digits at most, and no step looks like another: 999.6 ms is 1 s. */
+static void test_waits(void **state)
+{
+	static const struct {
+		double seconds;
+		const char *text, *quantile;
+	} cases[] = {
+		{-1, "0.00 ms", "<1 ms"},
+		{0, "0.00 ms", "<1 ms"},
+		{0.000004, "0.00 ms", "<1 ms"},
+		{0.00043, "0.43 ms", "<1 ms"},
+		{0.000994, "0.99 ms", "<1 ms"},
+		{0.000996, "1.0 ms", "<1 ms"},
+		{0.00434, "4.3 ms", "4.3 ms"},
+		{0.00996, "10 ms", "10 ms"},
+		{0.0434, "43 ms", "43 ms"},
+		{0.9994, "999 ms", "999 ms"},
+		{0.9996, "1.00 s", "1.00 s"},
+		{1.254, "1.25 s", "1.25 s"},
+		{9.996, "10 s", "10 s"},
+		{3600, "3600 s", "3600 s"},
+		{1e30, "1000000000 s", "1000000000 s"},
+	};
+	char buf[WORDS_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_string_equal(wait_text(cases[i].seconds, buf), cases[i].text);
+		assert_string_equal(quantile_text(cases[i].seconds, buf), cases[i].quantile);
+	}
+}
 
 static void test_quote(void **state)
 {
@@ -173,13 +206,10 @@ static void test_word_begun(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_quote),
-		cmocka_unit_test(test_quote_url),
-		cmocka_unit_test(test_printable),
-		cmocka_unit_test(test_list),
-		cmocka_unit_test(test_list_of_any_size),
-		cmocka_unit_test(test_nearest),
-		cmocka_unit_test(test_nearest_is_the_first),
+		cmocka_unit_test(test_waits),      cmocka_unit_test(test_quote),
+		cmocka_unit_test(test_quote_url),  cmocka_unit_test(test_printable),
+		cmocka_unit_test(test_list),       cmocka_unit_test(test_list_of_any_size),
+		cmocka_unit_test(test_nearest),    cmocka_unit_test(test_nearest_is_the_first),
 		cmocka_unit_test(test_word_begun),
 	};
 

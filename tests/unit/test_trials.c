@@ -107,7 +107,7 @@ static void test_a_whole_one(void **state)
 		live_until(k * PERIOD + 50 * SEC);
 		pins_decisions(&c.p, LLAMA, PINTLE_OUTCOME_STICKY, 60 + 5 * (k + 1));
 		__atomic_fetch_add(&c.p.m->inflight[0].by_class[0].failed, 2, __ATOMIC_RELAXED);
-		/* Of the washout, and answers that come after the end. */
+		/* Decisions in the washout, and answers that come after the block's end. */
 		live_until((k + 1) * PERIOD + 5 * SEC);
 		pins_decisions(&c.p, LLAMA, PINTLE_OUTCOME_LEAST_LOADED, 30 + k + 1);
 		assert_true(answers(k, 10, 80));
@@ -178,7 +178,7 @@ static void test_stopped(void **state)
 	beat();
 	assert_int_equal(result()->ended, PINTLE_TRIAL_END_STOPPED);
 	assert_int_equal(result()->block[0].state, PINTLE_MEASURED_WHOLE);
-	assert_int_equal(result()->block[1].state, PINTLE_MEASURED_LOST);
+	assert_int_equal(result()->block[1].state, PINTLE_MEASURED_NOT);
 	assert_int_equal(entries(MAP_trials) + entries(MAP_trial_blocks), 0);
 	begin(4);
 	beat();

@@ -70,7 +70,8 @@ static void test_folding(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		const struct work_counts counts = {.inflight = cases[i].inflight, .opened = 77};
+		const struct work_counts counts = {
+			.inflight = cases[i].inflight, .opened = 77, .asked = 88};
 		struct pintle_score s, before;
 
 		memset(&s, 0xa5, sizeof(s));
@@ -80,6 +81,7 @@ static void test_folding(void **state)
 		assert_int_equal(s.passed_ns, cases[i].work.passed_ns);
 		assert_int_equal(s.passed_inflight, s.passed_ns ? cases[i].inflight : 0);
 		assert_int_equal(s.passed_opened, s.passed_ns ? 77 : 0);
+		assert_int_equal(s.passed_asked, s.passed_ns ? 88 : 0);
 		assert_int_equal(s.passed_idle, cases[i].idle);
 		assert_int_equal(s.floor, cases[i].floor);
 		assert_int_equal(s.prompt, cases[i].prompt);

@@ -35,3 +35,11 @@ uint32_t bucket_quantile(const __u64 bucket[PINTLE_BUCKETS], double q)
 	return (uint32_t)(from + (bucket_bound_us(i) - from) * MAX(q * all - below, 0.0) /
 					 (double)bucket[i]);
 }
+
+void bucket_spread(const __u64 from[PINTLE_TENANT_BUCKETS], __u64 to[PINTLE_BUCKETS])
+{
+	for (uint32_t i = 0; i < PINTLE_BUCKETS - 1; i++)
+		to[i] = from[tenant_bucket_of(i)];
+	to[0] *= 4;
+	to[PINTLE_BUCKETS - 1] = 0;
+}

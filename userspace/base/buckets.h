@@ -13,4 +13,8 @@ uint32_t bucket_bound_us(uint32_t bucket);
  * those of a bucket spread evenly over it; in the last bucket its lower bound. 0: it is empty. */
 uint32_t bucket_quantile(const __u64 bucket[PINTLE_BUCKETS], double q);
 
+/** Spreads the buckets of a tenant over the finer ones, four for each, so that every answer counts
+ * four times. */
+void bucket_spread(const __u64 from[PINTLE_TENANT_BUCKETS], __u64 to[PINTLE_BUCKETS]);
+
 #endif

@@ -34,8 +34,8 @@ struct value value_count(uint64_t n)
 
 struct value value_number(enum value_kind kind, double n, bool there)
 {
-	assert(kind == VALUE_NUMBER || kind == VALUE_SHARE || kind == VALUE_SECONDS ||
-	       kind == VALUE_WAIT);
+	assert(kind == VALUE_WHOLE || kind == VALUE_NUMBER || kind == VALUE_SHARE ||
+	       kind == VALUE_SECONDS || kind == VALUE_WAIT || kind == VALUE_QUANTILE);
 	if (!there || !isfinite(n))
 		return value_none();
 	return (struct value){.kind = kind, .number = n};

@@ -12,15 +12,17 @@
 #include <stdint.h>
 
 enum value_kind {
-	VALUE_NONE,    /* null; "-" */
-	VALUE_TEXT,    /* cut to VALUE_TEXT_SIZE */
-	VALUE_COUNT,   /* a whole number, exact */
-	VALUE_NUMBER,  /* six decimals at most in JSON, one in text */
-	VALUE_SHARE,   /* 0..1; text: percent */
-	VALUE_SECONDS, /* text: an age */
-	VALUE_WAIT,    /* text: a short time */
-	VALUE_BOOL,    /* text: yes or no */
-	VALUE_JSON,    /* an array or object, owned; JSON only */
+	VALUE_NONE,     /* null; "-" */
+	VALUE_TEXT,     /* cut to VALUE_TEXT_SIZE */
+	VALUE_COUNT,    /* a whole number, exact */
+	VALUE_WHOLE,    /* a whole number that may be below 0 */
+	VALUE_NUMBER,   /* six decimals at most in JSON, one in text */
+	VALUE_SHARE,    /* 0..1; text: percent */
+	VALUE_SECONDS,  /* text: an age */
+	VALUE_WAIT,     /* text: a short time */
+	VALUE_QUANTILE, /* a percentile of short times, by the buckets of a histogram */
+	VALUE_BOOL,     /* text: yes or no */
+	VALUE_JSON,     /* an array or object, owned; JSON only */
 };
 
 enum tone { TONE_PLAIN, TONE_GOOD, TONE_WARN, TONE_BAD, TONE_FAINT, TONE_HEADING };
@@ -44,7 +46,7 @@ struct value value_text(const char *text);
 /** None for NULL and "". */
 struct value value_text_or_none(const char *text);
 struct value value_count(uint64_t n);
-/** A number, share or age; none when `there` is false or `n` is not finite. */
+/** A whole number, a number, share or age; none when `there` is false or `n` is not finite. */
 struct value value_number(enum value_kind kind, double n, bool there);
 struct value value_bool(bool yes);
 /** Takes ownership; NULL (out of memory) becomes null. */

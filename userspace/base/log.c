@@ -59,6 +59,21 @@ bool log_enabled(enum log_level level)
 	return level <= threshold;
 }
 
+/* Replaces what a terminal would obey: a name in a message may be anybody's. A message may have
+ * several lines. In UTF-8 the control characters from U+0080 to U+009F are two bytes. */
+static void make_harmless(char *text, size_t length)
+{
+	for (size_t i = 0; i < length; i++) {
+		unsigned char c = (unsigned char)text[i];
+		bool two = c == 0xc2 && i + 1 < length && (text[i + 1] & 0xe0) == 0x80;
+
+		if ((c < ' ' && c != '\n' && c != '\t') || c == 0x7f || two)
+			text[i] = '?';
+		if (two)
+			text[++i] = '?';
+	}
+}
+
 /* Writes a line by one write(2), so that lines of several processes on one stderr stay whole. */
 static void log_line(enum log_level level, int code, const char *fmt, va_list ap)
 {
@@ -87,6 +102,7 @@ static void log_line(enum log_level level, int code, const char *fmt, va_list ap
 		n--; /* the line was cut: make room for its end */
 	while (n && line[n - 1] == '\n')
 		n--;
+	make_harmless(line + start, n - start);
 	if (kept && !kept[0] && level == LOG_ERROR)
 		snprintf(kept, kept_size, "%.*s", (int)(n - start), line + start);
 	line[n++] = '\n';

@@ -21,7 +21,7 @@
 
 enum metrics_type { METRICS_COUNTER, METRICS_GAUGE, METRICS_HISTOGRAM, METRICS_UNTYPED };
 
-#define METRICS_MAX_FAMILIES 128
+#define METRICS_MAX_FAMILIES 256
 #define METRICS_MAX_LABELS   3
 
 /* A family, for the page and for its documentation. */

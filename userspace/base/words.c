@@ -36,10 +36,30 @@ const char *age_text(double seconds, char *buf)
 
 const char *wait_text(double seconds, char *buf)
 {
-	if (seconds < 1)
-		snprintf(buf, WORDS_SIZE, "%.0f ms", 1000 * seconds);
-	else
-		snprintf(buf, WORDS_SIZE, seconds < 10 ? "%.2f s" : "%.0f s", MIN(seconds, 1e9));
+	/* A time that rounds to the next step is written as that step writes it: "10 ms". */
+	static const struct {
+		double below, unit;
+		int decimals;
+		const char *name;
+	} steps[] = {
+		{0.000995, 1e-3, 2, "ms"}, {0.00995, 1e-3, 1, "ms"}, {0.9995, 1e-3, 0, "ms"},
+		{9.995, 1, 2, "s"},        {INFINITY, 1, 0, "s"},
+	};
+	size_t i = 0;
+
+	seconds = fmin(fmax(seconds, 0), 1e9);
+	while (seconds >= steps[i].below)
+		i++;
+	snprintf(buf, WORDS_SIZE, "%.*f %s", steps[i].decimals, seconds / steps[i].unit,
+		 steps[i].name);
+	return buf;
+}
+
+const char *quantile_text(double seconds, char *buf)
+{
+	if (seconds >= 1e-3)
+		return wait_text(seconds, buf);
+	snprintf(buf, WORDS_SIZE, "<1 ms");
 	return buf;
 }
 

@@ -9,8 +9,11 @@
 
 /** An age as people say it: "0.2 s", "47 s", "5 m", "3 h", "2 d". `buf` has WORDS_SIZE bytes. */
 const char *age_text(double seconds, char *buf);
-/** A short time, such as a wait: "43 ms", "1.25 s", "47 s". `buf` has WORDS_SIZE bytes. */
+/** A short time, such as a wait: "0.43 ms", "4.3 ms", "43 ms", "1.25 s", "47 s". `buf` has
+ * WORDS_SIZE bytes. */
 const char *wait_text(double seconds, char *buf);
+/** The same for a percentile of waits: "<1 ms" below the first bound of the histograms. */
+const char *quantile_text(double seconds, char *buf);
 /** A time of the maps (CLOCK_MONOTONIC, nanoseconds) as local wall-clock time, "2026-03-01
  * 14:02:11". `buf` has WORDS_SIZE bytes. */
 const char *wall_text(uint64_t monotonic, char *buf);

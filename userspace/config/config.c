@@ -150,6 +150,7 @@ static void free_pool(struct config_pool *p)
 	config_tenants_free(p);
 	config_access_free(p);
 	config_others_free(p);
+	free(p->models);
 	free(p->name);
 	free(p->scrape.path);
 	free(p->scrape.credentials_file);
@@ -183,6 +184,7 @@ void config_free(struct config *c)
 	free(c->kubeconfig);
 	free(c->prefixes);
 	free(c->nameservers);
+	free(c->key_file);
 	free(c->kube_node);
 	free(c->gpu_exporter.space);
 	free(c->gpu_exporter.name);

@@ -93,6 +93,7 @@ struct config_stickiness {
 	uint64_t ttl_ns;
 	double max_extra_load;     /* request equivalents, or CONFIG_EXTRA_AUTO */
 	bool shared;               /* all clients that give the same hint share a session */
+	bool prefix;               /* prompts are placed where a beginning of them is cached */
 	struct pintle_asked asked; /* of requests, before the key above; [0] "": nothing */
 };
 
@@ -106,7 +107,7 @@ struct config_scrape {
 };
 
 struct config_weights {
-	double queue, kv_cache, running, gpu;
+	double queue, kv_cache, running, gpu, prefix, adapter;
 };
 
 struct config_saturation {
@@ -146,6 +147,15 @@ struct config_spared {
 struct config_other {
 	char name[PINTLE_NAME_SIZE];
 };
+
+/* Which pool serves a model. */
+struct config_model {
+	char name[PINTLE_MODEL_SIZE]; /* CONFIG_MODEL_DEFAULT: any other, or none that can be seen
+				       */
+	char pool[PINTLE_NAME_SIZE];
+	int line, column;
+};
+#define CONFIG_MODEL_DEFAULT "default"
 
 /* What becomes of connections to endpoints' own addresses. */
 enum config_intercept { INTERCEPT_NONE, INTERCEPT_ENDPOINTS };
@@ -220,6 +230,7 @@ struct config_pool {
 	char *name;
 	uint32_t reach;      /* enum pintle_reach: its endpoints have `listen` or `address` */
 	uint32_t decided_by; /* enum pintle_hook */
+	bool in_pods;        /* its listeners are in pods of this node, each at its `address` */
 	const char *engine;  /* name of an entry of the engine table (not owned) */
 	struct frontend_addr *frontends;
 	size_t frontend_count;
@@ -251,6 +262,8 @@ struct config_pool {
 	size_t allow_count;
 	struct config_other *fallbacks; /* at most PINTLE_MAX_FALLBACKS */
 	size_t fallback_count;
+	struct config_model *models; /* of requests to its frontends */
+	size_t model_count;
 	char *canary; /* the name of the pool that gets a share of its sessions; NULL: none */
 	double canary_percent;
 	uint32_t requests; /* enum pintle_requests */
@@ -273,7 +286,17 @@ static inline bool config_endpoint_is_tls(const struct config_pool *p,
 	return !strncmp(url, "https", 5);
 }
 
+/** Whether a server of the pool speaks TLS, likewise. */
+static inline bool config_pool_is_tls(const struct config_pool *p)
+{
+	for (size_t i = 0; i < p->endpoint_count; i++)
+		if (config_endpoint_is_tls(p, &p->endpoints[i]))
+			return true;
+	return false;
+}
+
 /* Which series /metrics has for each endpoint. */
+enum config_xdp { CONFIG_XDP_NATIVE, CONFIG_XDP_OFF };
 enum config_detail { DETAIL_POOLS, DETAIL_MAIN, DETAIL_ALL, DETAIL_HISTOGRAMS };
 
 /* What is written down of connections; without a file and journald nothing. */
@@ -287,9 +310,11 @@ struct config {
 	char *path; /* of the file */
 	char *bpffs;
 	char *netns;
+	char *key_file;  /* of 16 bytes, or NULL: the node draws a key of its own */
 	char *cgroup;    /* NULL: the cgroup2 root of the mount table */
 	char *metrics;   /* "ADDRESS:PORT"; NULL: not served */
 	uint32_t detail; /* enum config_detail */
+	uint32_t xdp;    /* enum config_xdp */
 	char *group;     /* the pins' group; NULL: root */
 	struct endpoint_addr *nameservers;
 	size_t nameserver_count;
@@ -341,6 +366,15 @@ bool config_rules_of_pods(const struct config_pool *p);
 
 /** The name of the i-th of a pool's others, in the order of pintle_pool.others; NULL: none. */
 const char *config_other_name(const struct config_pool *p, size_t i);
+/** The pool's entry of `models` with this name, or NULL. */
+const struct config_model *config_model_named(const struct config_pool *p, const char *name);
+/** Whether requests to the frontends of `of` go to the pool by their model. */
+bool config_serves_models_of(const struct config_pool *p, const struct config_pool *of);
+
+/** Whether the pool is decided by connection, and its keys name what a request says: the hand-off
+ * stays attached for handshakes that it has begun. */
+bool config_rests(const struct config_pool *p);
+
 /** The pool with this name, or NULL. */
 const struct config_pool *config_pool_named(const struct config *c, const char *name);
 

@@ -44,6 +44,7 @@ void config_access_check(const struct config_pool *p, const struct yaml_node *n,
 			continue;
 		config_rule_check(p, &p->allowed[i], rule, r);
 		check_pattern(&p->allowed[i], rule, r);
+		config_access_check_covered(p, &p->allowed[i], rule, r);
 		if (!rule->first)
 			yaml_report_error(r, rule->line, rule->column,
 					  "this rule lets everybody in; write who may connect: "

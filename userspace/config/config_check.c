@@ -442,6 +442,24 @@ static void check_own(const char *key, const struct endpoint_addr *own,
 	}
 }
 
+static bool is_loopback(const struct addr *ip)
+{
+	static const struct addr v6 = {.bytes = {[15] = 1}};
+
+	return addr_is_v4(ip) ? ip->bytes[12] == 127 : !memcmp(ip, &v6, sizeof(v6));
+}
+
+/* Whether connections of pods go to the overload responder. */
+static bool diverts_pods(const struct config *c)
+{
+	for (size_t i = 0; i < c->pool_count; i++)
+		for (size_t j = 0; j < c->pools[i].class_count; j++)
+			if (c->pools[i].reach == PINTLE_REACH_ADDRESS &&
+			    c->pools[i].classes[j].admission == PINTLE_ADMISSION_DIVERT)
+				return true;
+	return false;
+}
+
 static void check_served(const struct config *c, const struct yaml_node *root,
 			 const struct items *endpoints, struct yaml_report *r)
 {
@@ -451,6 +469,10 @@ static void check_served(const struct config *c, const struct yaml_node *root,
 
 	if (c->overload.port)
 		check_own("node.overload.listen", &c->overload, endpoints, r);
+	if (c->overload.port && is_loopback(&c->overload.ip) && diverts_pods(c))
+		yaml_report_warning(r, overload->line, overload->column,
+				    "listen is a loopback address, and a pod that is sent there "
+				    "finds its own; write an address of this node that pods reach");
 	if (!c->metrics || addr_parse_endpoint(c->metrics, &served, NULL))
 		return;
 	served.any_ip = addr_is_any(&served.ip);
@@ -571,13 +593,6 @@ static void check_gpus(const struct config_pool *p, const struct yaml_node *n,
 }
 
 /* ---- pages ------------------------------------------------------------------- */
-
-static bool is_loopback(const struct addr *ip)
-{
-	static const struct addr v6 = {.bytes = {[15] = 1}};
-
-	return addr_is_v4(ip) ? ip->bytes[12] == 127 : !memcmp(ip, &v6, sizeof(v6));
-}
 
 /* Whether the endpoint's page is read by https: the page that `metrics` names, or the derived
  * one. */
@@ -719,7 +734,7 @@ static void check_audit(const struct config *c, const struct yaml_node *root, st
 {
 	const struct yaml_node *audit = yaml_node_get(root, "audit");
 
-	if (audit && !yaml_node_get(audit, "file") && !c->audit.journald)
+	if (audit && audit->kind == YAML_MAP && !yaml_node_get(audit, "file") && !c->audit.journald)
 		yaml_report_error(r, audit->line, audit->column,
 				  "audit goes nowhere; write file: /var/log/pintle/audit.jsonl, or "
 				  "journald: true");
@@ -744,11 +759,13 @@ void config_check(const struct config *c, const struct yaml_node *root, struct y
 		check_gpus(&c->pools[i], n, r);
 		check_pages(&c->pools[i], n, r);
 		check_settings(&c->pools[i], n, r);
-		config_classes_check(&c->pools[i], n, r);
-		config_tenants_check(&c->pools[i], n, r);
+		config_classes_check(c, &c->pools[i], n, r);
+		config_tenants_check(c, &c->pools[i], n, r);
 		config_access_check(&c->pools[i], n, r);
 		config_others_check(c, &c->pools[i], n, r);
+		config_models_check(c, &c->pools[i], n, r);
 	}
+	config_models_check_all(c, pools, r);
 	check_servers(&endpoints, r);
 	check_served(c, root, &endpoints, r);
 	check_overlaps(&frontends, r);

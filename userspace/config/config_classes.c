@@ -59,9 +59,9 @@ static void check_seen(const struct config_pool *p, const struct yaml_node *n,
 		if (place && !hook_sees(p->decided_by, judged[i].sees))
 			yaml_report_error(
 				r, place->line, place->column,
-				"%s is for endpoints with address: clients of endpoints with "
-				"listen may be on other nodes; write source or port",
-				judged[i].name);
+				"%s is for endpoints with %s: clients of endpoints with %s may be "
+				"on other nodes; write source or port",
+				judged[i].name, config_reached_else(p), config_reached(p));
 	}
 }
 
@@ -94,6 +94,32 @@ static void check_matches(const struct config_pool *p, const struct config_rule 
 				    rule->port);
 }
 
+static bool has_family(const struct config_pool *p, bool v4)
+{
+	for (size_t i = 0; i < p->frontend_count; i++)
+		if (addr_is_v4(&p->frontends[i].prefix) == v4)
+			return true;
+	return false;
+}
+
+/* The same by its addresses: a client of the one family connects to frontends of that family. */
+static void check_family(const struct config_pool *p, const struct config_rule *rule,
+			 const struct yaml_node *n, struct yaml_report *r)
+{
+	const struct yaml_node *source = yaml_node_towards(n, "source", NULL);
+	bool v4 = addr_is_v4(&rule->source.prefix);
+
+	/* A source that was refused has no bits. */
+	if (!rule->has_source || !rule->source.prefix_bits || !p->frontend_count || p->line <= 0 ||
+	    p->intercept != INTERCEPT_NONE || has_family(p, v4))
+		return;
+	yaml_report_warning(
+		r, source->line, source->column,
+		"the rule matches nobody, because the pool has no %s frontend; write one, "
+		"or remove the rule",
+		v4 ? "IPv4" : "IPv6");
+}
+
 static bool names_clients(const struct config_rule *rule)
 {
 	return rule->has_source || rule->space || rule->account || rule->cgroup;
@@ -115,6 +141,107 @@ void config_rule_check(const struct config_pool *p, const struct config_rule *ru
 {
 	check_seen(p, n, r);
 	check_matches(p, rule, n, r);
+	check_family(p, rule, n, r);
+}
+
+/* ---- rules that are tried in vain ------------------------------------------ */
+
+static bool is_same(const char *a, const char *b)
+{
+	return a && b && !strcmp(a, b);
+}
+
+/* A source that was refused has no bits. */
+static bool source_covers(const struct config_rule *a, const struct config_rule *b)
+{
+	const struct frontend_addr *x = &a->source, *y = &b->source;
+
+	return !a->has_source ||
+	       (b->has_source && x->prefix_bits && x->prefix_bits <= y->prefix_bits &&
+		addr_is_v4(&x->prefix) == addr_is_v4(&y->prefix) &&
+		addr_prefixes_overlap(&x->prefix, x->prefix_bits, &y->prefix, y->prefix_bits));
+}
+
+/* A service account is of a namespace. */
+static bool space_covers(const struct config_rule *a, const struct config_rule *b)
+{
+	size_t length = a->space ? strlen(a->space) : 0;
+
+	return !a->space || is_same(a->space, b->space) ||
+	       (b->account && !strncmp(a->space, b->account, length) && b->account[length] == '/');
+}
+
+/* A rule that says nothing is refused. */
+static bool says_something(const struct config_rule *rule)
+{
+	return names_clients(rule) || rule->port || rule->dscp >= 0;
+}
+
+static bool rule_covers(const struct config_rule *a, const struct config_rule *b)
+{
+	return says_something(a) && source_covers(a, b) && space_covers(a, b) &&
+	       (!a->port || a->port == b->port) && (a->dscp < 0 || a->dscp == b->dscp) &&
+	       (!a->account || is_same(a->account, b->account)) &&
+	       (!a->cgroup || is_same(a->cgroup, b->cgroup));
+}
+
+/* The first of the rules that covers `rule`, which is among them or behind them; NULL: none does.
+ */
+static const struct config_rule *covering(const struct config_rule *rules, size_t count,
+					  const struct config_rule *rule)
+{
+	for (size_t i = 0; i < count && &rules[i] != rule; i++)
+		if (rule_covers(&rules[i], rule))
+			return &rules[i];
+	return NULL;
+}
+
+/* Whether the rule says what the pool's hook cannot judge: check_seen(). */
+static bool is_refused(const struct config_pool *p, const struct config_rule *rule)
+{
+	return !hook_sees(p->decided_by, PINTLE_KEY_NAMESPACE) &&
+	       (rule->space || rule->account || rule->cgroup || rule->dscp >= 0);
+}
+
+static bool is_of(const struct config_class *k, const struct config_rule *rule)
+{
+	return k->rule_count && rule >= k->rules && rule < k->rules + k->rule_count;
+}
+
+/* The first rule that matches decides, whatever class it is of. A rule for a DSCP alone does not
+ * end the search for those without one, and covers none of these. */
+static void check_tried(const struct config_pool *p, const struct config_rule *rule,
+			const struct yaml_node *n, struct yaml_report *r)
+{
+	const struct config_rule *first = NULL;
+
+	if (is_refused(p, rule))
+		return;
+	for (size_t i = 0; i < p->class_count && !first; i++) {
+		const struct config_class *k = &p->classes[i];
+
+		first = covering(k->rules, k->rule_count, rule);
+		if (is_of(k, rule))
+			break;
+	}
+	if (first)
+		yaml_report_warning(r, n->line, n->column,
+				    "this rule decides nothing, because the rule of line %d is "
+				    "tried before and matches the same clients; remove this one, "
+				    "or narrow that one",
+				    first->line);
+}
+
+void config_access_check_covered(const struct config_pool *p, const struct config_rule *rule,
+				 const struct yaml_node *n, struct yaml_report *r)
+{
+	const struct config_rule *first = covering(p->allowed, p->allow_count, rule);
+
+	if (first && !is_refused(p, rule))
+		yaml_report_warning(r, n->line, n->column,
+				    "this rule lets nobody in whom the rule of line %d does not "
+				    "let in; remove one of them",
+				    first->line);
 }
 
 static void check_rule(const struct config_pool *p, const struct config_rule *rule,
@@ -123,6 +250,7 @@ static void check_rule(const struct config_pool *p, const struct config_rule *ru
 	if (n->kind != YAML_MAP)
 		return;
 	config_rule_check(p, rule, n, r);
+	check_tried(p, rule, n, r);
 	check_trust(rule, n, r);
 	if (!rule->has_source && !yaml_node_get(n, "port") && !yaml_node_get(n, "namespace") &&
 	    !yaml_node_get(n, "serviceAccount") && !yaml_node_get(n, "cgroup") &&
@@ -201,17 +329,63 @@ static void check_reserve(const struct config_pool *p, const struct yaml_node *c
 				  n, plural(n), p->endpoint_count);
 }
 
-static bool has_class_of_behaviour(const struct config_pool *p)
+/* Whether the classifier may find the class. */
+static bool is_of_behaviour(const struct config_class *k)
 {
 #define X(symbol, name) name,
 	static const char *const names[] = {CLASSIFY_NAMES(X)};
 #undef X
 
-	for (size_t i = 0; i < p->class_count; i++)
-		for (size_t k = 0; k < ARRAY_SIZE(names); k++)
-			if (p->classes[i].name && !strcmp(p->classes[i].name, names[k]))
-				return true;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (k->name && !strcmp(k->name, names[i]))
+			return true;
 	return false;
+}
+
+static bool has_class_of_behaviour(const struct config_pool *p)
+{
+	for (size_t i = 0; i < p->class_count; i++)
+		if (is_of_behaviour(&p->classes[i]))
+			return true;
+	return false;
+}
+
+static bool trusts_somebody(const struct config_pool *p)
+{
+	bool trusts = p->hints_trusted;
+
+	for (size_t i = 0; i < p->class_count; i++)
+		for (size_t j = 0; j < p->classes[i].rule_count; j++)
+			trusts |= p->classes[i].rules[j].hints_trusted;
+	return trusts;
+}
+
+/* Whether a hint may choose class i: it lowers a class, and a trusted one raises it, too. */
+static bool is_hinted(const struct config_pool *p, size_t i)
+{
+	if (!hook_sees(p->decided_by, PINTLE_KEY_HINT))
+		return false;
+	for (size_t j = 0; j < p->class_count; j++)
+		if (j != i && p->classes[i].priority <= p->classes[j].priority)
+			return true;
+	return trusts_somebody(p);
+}
+
+/* Connections of other pools come with a class of the same name, and an operator may classify a
+ * session; but a class into which nothing else leads was hardly meant so. A pool that classes: auto
+ * gave its classes has the classifier's. */
+static void check_reached(const struct config *c, const struct config_pool *p, size_t i,
+			  const struct yaml_node *class, struct yaml_report *r)
+{
+	const struct config_class *k = &p->classes[i];
+
+	if (!i || k->rule_count || (p->classify && is_of_behaviour(k)) || is_hinted(p, i) ||
+	    !k->name || p->line <= 0 || config_is_other(c, p))
+		return;
+	yaml_report_warning(r, class->line, class->column,
+			    "no rule and no hint leads to class %s, so that only `pintle classify` "
+			    "puts a session there; write rules",
+			    k->name);
 }
 
 static void check_classify(const struct config_pool *p, const struct yaml_node *n,
@@ -238,8 +412,8 @@ static void check_classify(const struct config_pool *p, const struct yaml_node *
 			"these");
 }
 
-void config_classes_check(const struct config_pool *p, const struct yaml_node *n,
-			  struct yaml_report *r)
+void config_classes_check(const struct config *c, const struct config_pool *p,
+			  const struct yaml_node *n, struct yaml_report *r)
 {
 	const struct yaml_node *classes = yaml_node_get(n, "classes");
 	const struct yaml_node *class = yaml_node_at(classes, 0);
@@ -250,6 +424,7 @@ void config_classes_check(const struct config_pool *p, const struct yaml_node *n
 
 		check_name(p, i, class, r);
 		check_limit(p, &p->classes[i], class, r);
+		check_reached(c, p, i, class, r);
 		for (size_t j = 0; j < p->classes[i].rule_count; j++, rule = rule->next)
 			check_rule(p, &p->classes[i].rules[j], rule, r);
 		rules += p->classes[i].rule_count;
@@ -264,8 +439,9 @@ void config_classes_check(const struct config_pool *p, const struct yaml_node *n
 	class = yaml_node_get(n, "trustHints");
 	if (p->hints_trusted && class && !hook_sees(p->decided_by, PINTLE_KEY_HINT))
 		yaml_report_error(r, class->line, class->column,
-				  "trustHints is for endpoints with address: clients of endpoints "
-				  "with listen may be on other nodes; remove it");
+				  "trustHints is for endpoints with %s: clients of endpoints with "
+				  "%s may be on other nodes; remove it",
+				  config_reached_else(p), config_reached(p));
 	else if (p->hints_trusted && class && p->class_count < 2)
 		yaml_report_warning(r, class->line, class->column,
 				    "trustHints has no effect, because there are no classes to be "

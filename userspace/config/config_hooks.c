@@ -22,6 +22,12 @@ static uint32_t reach_of(const struct yaml_node *endpoint)
 	return listen ? PINTLE_REACH_LISTENER : PINTLE_REACH_ADDRESS;
 }
 
+/* How the pool's endpoints say where they are. */
+static uint32_t pool_says(const struct config_pool *p)
+{
+	return p->in_pods ? PINTLE_REACH_ADDRESS : p->reach;
+}
+
 /* ---- the hook -------------------------------------------------------------- */
 
 /* The first hook that reaches servers in this way. */
@@ -43,6 +49,11 @@ static void derive_pool(struct config_pool *p, const struct yaml_node *n)
 	 * check_empty() reports. */
 	if (!p->reach)
 		p->reach = p->line > 0 ? PINTLE_REACH_LISTENER : PINTLE_REACH_ADDRESS;
+	/* Only the node that has the servers can hand a connection to one of them. */
+	if (p->reach == PINTLE_REACH_ADDRESS && p->decide == PINTLE_DECIDE_REQUEST) {
+		p->in_pods = true;
+		p->reach = PINTLE_REACH_LISTENER;
+	}
 	p->decided_by = hook_for(p->reach);
 	if (yaml_node_get(yaml_node_get(n, "stickiness"), "key"))
 		return;
@@ -70,7 +81,7 @@ static const struct config_endpoint *first_of(const struct config_pool *p,
 	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
 
 	for (size_t i = 0; i < p->endpoint_count; i++, child = child->next)
-		if (reach_of(child) == p->reach)
+		if (reach_of(child) == pool_says(p))
 			return &p->endpoints[i];
 	return NULL;
 }
@@ -93,16 +104,30 @@ static void check_owner(const struct config_endpoint *e, const struct yaml_node 
 }
 
 /* A listener is believed only once its own page was read since it listens. */
-static void check_page(const struct config_endpoint *e, const struct yaml_node *n, uint32_t reach,
-		       struct yaml_report *r)
+static void check_page(const struct config_pool *p, const struct config_endpoint *e,
+		       const struct yaml_node *n, struct yaml_report *r)
 {
 	const struct yaml_node *place = yaml_node_towards(n, "metrics", NULL);
 
-	if (e->metrics_none && reach == PINTLE_REACH_LISTENER)
+	if (e->metrics_none && p->reach == PINTLE_REACH_LISTENER)
+		yaml_report_error(r, place->line, place->column,
+				  "endpoint %s has metrics: none, which is for servers that run "
+				  "anywhere, and %s; write its page's URL, or leave metrics out",
+				  endpoint_label(e),
+				  p->in_pods ? "its pool decide: request" : "listen");
+}
+
+static void check_in_pod(const struct config_pool *p, const struct config_endpoint *e,
+			 const struct yaml_node *n, struct yaml_report *r)
+{
+	const struct yaml_node *place = yaml_node_towards(n, "address", NULL);
+
+	if (p->in_pods && e->address.port && !e->host && addr_is_special(&e->address.ip))
 		yaml_report_error(
 			r, place->line, place->column,
-			"endpoint %s has metrics: none, which is for servers that run "
-			"anywhere, and listen; write its page's URL, or leave metrics out",
+			"endpoint %s has an address which no pod of this node has; with decide: "
+			"request write listen for a server in this node's own network, or a pod's "
+			"address",
 			endpoint_label(e));
 }
 
@@ -116,8 +141,9 @@ static void check_endpoint(const struct config_pool *p, const struct config_endp
 	if (n->kind != YAML_MAP)
 		return;
 	check_owner(e, n, reach, r);
-	check_page(e, n, reach, r);
-	if (reach == p->reach)
+	check_page(p, e, n, r);
+	check_in_pod(p, e, n, r);
+	if (reach == pool_says(p))
 		return;
 	if (reach) {
 		place = yaml_node_towards(n, reach_keys[reach], NULL);
@@ -126,7 +152,7 @@ static void check_endpoint(const struct config_pool *p, const struct config_endp
 			"endpoint %s has %s, but endpoint %s (line %d) of this pool has %s; "
 			"one hook decides a pool: make two pools of them",
 			endpoint_label(e), reach_keys[reach], endpoint_label(first), first->line,
-			reach_keys[p->reach]);
+			reach_keys[pool_says(p)]);
 	} else if (yaml_node_get(n, "listen")) {
 		place = yaml_node_towards(n, "address", NULL);
 		yaml_report_error(
@@ -161,7 +187,7 @@ static void check_key(const struct config_pool *p, const struct yaml_node *n, co
 		r, place->line, place->column,
 		"stickiness.%s is %s, which Pintle cannot see for endpoints with %s; write one of "
 		"%s",
-		local, key_name(kind), reach_keys[p->reach], possible);
+		local, key_name(kind), reach_keys[pool_says(p)], possible);
 }
 
 static bool has_prefix(const struct config_pool *p)
@@ -199,6 +225,34 @@ static void check_shared(const struct config_pool *p, const struct yaml_node *n,
 			key_name(p->stickiness.key_kind));
 }
 
+bool config_rests(const struct config_pool *p)
+{
+	return p->decide != PINTLE_DECIDE_REQUEST &&
+	       hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS) &&
+	       (p->stickiness.asked.headers[0].name[0] || p->stickiness.prefix);
+}
+
+/* Where `decide: connection` is written, or set, what a request would say rests. Where it is not,
+ * somebody forgot that it has to be said. */
+static void check_rests(const struct config_pool *p, const struct yaml_node *n,
+			struct yaml_report *r)
+{
+	const struct yaml_node *decide = yaml_node_get(n, "decide");
+
+	if (decide && config_rests(p))
+		yaml_report_warning(
+			r, decide->line, decide->column,
+			"decide: connection, so that what stickiness says of requests rests; write "
+			"decide: request to have it");
+}
+
+/* Whether that is an error: it is asked for, and nothing says when. */
+static bool is_forgotten(const struct config_pool *p, const struct yaml_node *n)
+{
+	return p->decide != PINTLE_DECIDE_REQUEST &&
+	       (!yaml_node_get(n, "decide") || !hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS));
+}
+
 static void check_decide(const struct config_pool *p, const struct yaml_node *n,
 			 struct yaml_report *r)
 {
@@ -206,22 +260,40 @@ static void check_decide(const struct config_pool *p, const struct yaml_node *n,
 	const struct yaml_node *key = yaml_node_towards(n, "stickiness", "key");
 	const char *asked = p->stickiness.asked.headers[0].name;
 
-	if (p->decide == PINTLE_DECIDE_REQUEST && !hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS))
-		yaml_report_error(
-			r, decide->line, decide->column,
-			"decide: request is for endpoints with listen: a client of endpoints with "
-			"address sends no request before it is connected; remove decide");
-	else if (p->decide == PINTLE_DECIDE_REQUEST && !asked[0])
+	if (p->decide == PINTLE_DECIDE_REQUEST && !asked[0] && !p->model_count &&
+	    !p->stickiness.prefix)
 		yaml_report_error(
 			r, decide->line, decide->column,
 			"decide: request, but stickiness.key names nothing of a request; write it as "
-			"in \"header/x-session-id, source\", or remove decide");
-	if (p->decide != PINTLE_DECIDE_REQUEST && asked[0])
+			"in \"header/x-session-id, source\", or models, or stickiness.prefix: true, "
+			"or remove decide");
+	if (is_forgotten(p, n) && asked[0])
 		yaml_report_error(
 			r, key->line, key->column,
 			"stickiness.key has what only a request says, but connections are decided "
-			"before it comes; write decide: request, for endpoints with listen, or name "
+			"before it comes; write decide: request, for endpoints on this node, or name "
 			"no header or cookie");
+}
+
+static void check_prefix(const struct config_pool *p, const struct yaml_node *n,
+			 struct yaml_report *r)
+{
+	const struct yaml_node *prefix = yaml_node_towards(n, "stickiness", "prefix");
+	const struct yaml_node *extra = yaml_node_towards(n, "stickiness", "maxExtraLoad");
+
+	if (!p->stickiness.prefix)
+		return;
+	if (is_forgotten(p, n))
+		yaml_report_error(
+			r, prefix->line, prefix->column,
+			"stickiness.prefix needs the prompt, but connections are decided before it "
+			"comes; write decide: request, for endpoints on this node, or remove prefix");
+	else if (p->stickiness.max_extra_load != CONFIG_EXTRA_AUTO)
+		yaml_report_error(
+			r, extra->line, extra->column,
+			"with stickiness.prefix prompts weigh, but with maxExtraLoad %g they do "
+			"not; write maxExtraLoad: auto, or remove prefix",
+			p->stickiness.max_extra_load);
 }
 
 static void check_ejection(const struct config_pool *p, const struct yaml_node *n,
@@ -236,8 +308,10 @@ static void check_ejection(const struct config_pool *p, const struct yaml_node *
 	if (!hook_has(p->decided_by, PINTLE_TRAIT_EJECTS)) {
 		yaml_report_error(
 			r, ejection->line, ejection->column,
-			"ejection is for endpoints with address: an endpoint with listen is left "
-			"out as soon as it stops listening; remove ejection");
+			"ejection is for endpoints with %s: an endpoint %s is left out as soon as it stops "
+			"listening; remove ejection",
+			config_reached_else(p),
+			p->in_pods ? "in a pod of this node" : "with listen");
 		return;
 	}
 	if (p->ejection.failures && !config_has_hosts(p) &&
@@ -262,8 +336,9 @@ static void check_intercept(const struct config_pool *p, const struct yaml_node 
 	if (p->intercept != INTERCEPT_NONE && hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS))
 		yaml_report_error(
 			r, place->line, place->column,
-			"intercept is for endpoints with address: a connection to a listener's own "
-			"address is the server's; remove intercept");
+			"intercept is for endpoints with %s: a connection to a listener's own address is the "
+			"server's; remove intercept",
+			config_reached_else(p));
 }
 
 static void check_pool(const struct config_pool *p, const struct yaml_node *n,
@@ -286,6 +361,8 @@ static void check_pool(const struct config_pool *p, const struct yaml_node *n,
 	check_destination(p, n, "key", p->stickiness.key_kind, r);
 	check_destination(p, n, "group", p->stickiness.group_kind, r);
 	check_decide(p, n, r);
+	check_rests(p, n, r);
+	check_prefix(p, n, r);
 	check_ejection(p, n, r);
 	check_intercept(p, n, r);
 }

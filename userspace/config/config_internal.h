@@ -13,6 +13,7 @@
  *   config_tenants.c    a pool's tenants, and what each may have
  *   config_access.c     the rules that say who may connect to a pool
  *   config_others.c     the canary and the fallbacks of a pool
+ *   config_models.c     the pools that serve a pool's models
  *   config_found.c      pools that were found elsewhere than in the file
  *   config_policy.c     the keys of a SteeringPolicy
  *   config_settings.c   keys that were set while their pools run
@@ -70,6 +71,7 @@ extern const struct yaml_type config_address;     /* the same, never any_ip */
 extern const struct yaml_type config_server;      /* struct config_server_at */
 extern const struct yaml_type config_nameserver;  /* struct endpoint_addr */
 extern const struct yaml_type config_session;     /* struct key_bits: a session key, or a group */
+extern const struct yaml_type config_tenant_by;   /* struct key_bits */
 extern const struct yaml_type config_session_key; /* struct config_stickiness: its key */
 extern const struct yaml_type config_extra;       /* double: a number, or "auto" */
 extern const struct yaml_type config_rate;        /* uint64_t: the interval in nanoseconds */
@@ -79,6 +81,7 @@ extern const struct yaml_type config_cgroup;      /* char *: a pattern */
 extern const struct yaml_type config_source;      /* struct frontend_addr, without a port */
 extern const struct yaml_type config_account;     /* char *: "NAMESPACE/NAME" */
 extern const struct yaml_type config_others;      /* a list of struct config_other */
+extern const struct yaml_type config_models;      /* the models of struct config_pool */
 extern const struct yaml_type config_spared;      /* a list of struct config_spared */
 extern const struct yaml_type config_headers;     /* struct pintle_header[PINTLE_MAX_HEADERS] */
 
@@ -120,6 +123,11 @@ int config_hosts_split(struct config *c);
 
 /* ---- config_hooks.c -------------------------------------------------------- */
 
+/* How the pool's endpoints are reached, in the words of the file. */
+const char *config_reached(const struct config_pool *p);
+/* How they would be, for a key that only the connect hook serves. */
+const char *config_reached_else(const struct config_pool *p);
+
 /* Sets each pool's reach and hook, and the defaults that depend on them. */
 void config_hooks_derive(struct config *c, const struct yaml_node *root);
 /* Reports endpoints of one pool that are reached in two ways, and keys that a hook cannot serve.
@@ -133,12 +141,15 @@ void config_hooks_check(const struct config *c, const struct yaml_node *root,
 void config_classes_derive(struct config *c, const struct yaml_node *root);
 /* Reports names that are given twice, rules that say nothing, and rules that the pool's hook cannot
  * judge. `n` is the pool's node. */
-void config_classes_check(const struct config_pool *p, const struct yaml_node *n,
-			  struct yaml_report *r);
+void config_classes_check(const struct config *c, const struct config_pool *p,
+			  const struct yaml_node *n, struct yaml_report *r);
 void config_classes_free(struct config_pool *p);
 /* Reports what the pool's hook cannot judge of a rule, and that it matches nobody. */
 void config_rule_check(const struct config_pool *p, const struct config_rule *rule,
 		       const struct yaml_node *n, struct yaml_report *r);
+/** Warns of a rule of the pool's access if an earlier one matches all clients that it matches. */
+void config_access_check_covered(const struct config_pool *p, const struct config_rule *rule,
+				 const struct yaml_node *n, struct yaml_report *r);
 void config_rules_free(struct config_rule *rules, size_t count);
 
 /* ---- config_access.c ------------------------------------------------------- */
@@ -153,16 +164,28 @@ void config_access_free(struct config_pool *p);
 
 /* Reports a canary, fallbacks and classes that spill which do not go together. `n` is the pool's
  * node. */
+/* Whether the pool is another one's canary or fallback. */
+bool config_is_other(const struct config *c, const struct config_pool *p);
 void config_others_check(const struct config *c, const struct config_pool *p,
 			 const struct yaml_node *n, struct yaml_report *r);
 void config_others_free(struct config_pool *p);
+
+/* ---- config_models.c ------------------------------------------------------- */
+
+/* Reports models that go to no pool of this file, or to one that does not go together with the
+ * pool. `n` is the pool's node. */
+void config_models_check(const struct config *c, const struct config_pool *p,
+			 const struct yaml_node *n, struct yaml_report *r);
+/* Reports too many models in the whole file. */
+void config_models_check_all(const struct config *c, const struct yaml_node *pools,
+			     struct yaml_report *r);
 
 /* ---- config_tenants.c ------------------------------------------------------ */
 
 /* Reports what the pool's hook cannot tell apart, and tenants that are none. `n` is the pool's
  * node. */
-void config_tenants_check(const struct config_pool *p, const struct yaml_node *n,
-			  struct yaml_report *r);
+void config_tenants_check(const struct config *c, const struct config_pool *p,
+			  const struct yaml_node *n, struct yaml_report *r);
 void config_tenants_free(struct config_pool *p);
 
 /* ---- config_found.c -------------------------------------------------------- */

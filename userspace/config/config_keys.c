@@ -20,6 +20,7 @@ static const char *const decides[] = {PINTLE_DECIDES(X) NULL};
 static const char *const modes[] = {PINTLE_MODES(X) NULL};
 static const char *const requests[] = {PINTLE_REQUESTS(X) NULL};
 #undef X
+static const char *const xdps[] = {[CONFIG_XDP_NATIVE] = "native", [CONFIG_XDP_OFF] = "off", NULL};
 static const char *const details[] = {[DETAIL_POOLS] = "pools",
 				      [DETAIL_MAIN] = "main",
 				      [DETAIL_ALL] = "all",
@@ -151,6 +152,17 @@ static const struct yaml_key config_keys[] = {
 	{"node.group", &config_group_name, .max = 31, .absent = "root", NODE(group),
 	 .help = "The group that the pins belong to; its members can run the CLI's nouns."},
 
+	{"node.keyFile", &yaml_path, .max = MAX_FILE, .secret = true, NODE(key_file),
+	 .absent = "this node draws a key, and keeps it",
+	 .help = "A file of 16 bytes, the key of this node's hashes of sessions and prompts. Nodes "
+		 "with the same key name sessions alike, and agree on the homes of prompts. Keep it "
+		 "secret, and the same: with another key, sessions that a request or a hint names "
+		 "are new ones."},
+
+	{"node.xdp", &yaml_choice, .choices = xdps, .preset = "native", NODE(xdp),
+	 .help = "Where handshakes of pools with `decide: request` are answered: `native`: in XDP on "
+		 "devices whose drivers have it, else in TC; `off`: in TC. See docs/handoff.md."},
+
 	{"node.overload", &yaml_map,
 	 .help = "The overload responder, which answers connections of classes with `admission: "
 		 "divert`; see docs/classes.md."},
@@ -233,7 +245,8 @@ static const struct yaml_key config_keys[] = {
 	 .max = PINTLE_MAX_FRONTENDS, POOL(frontends), .list = &frontend_list,
 	 .help = "What clients connect to: addresses or address prefixes, each with a port. An "
 		 "address and port belongs to one frontend only. `[::/0]:PORT` includes every "
-		 "IPv4 address. None, `[]`, is for a canary or a fallback of another pool."},
+		 "IPv4 address. None, `[]`, is for a canary or a fallback of another pool, and for one "
+		 "that serves models of another."},
 	{"pools[].announce", &yaml_bool, .preset = "false", POOL(announce),
 	 .help = "Whether pintled adds local routes for the frontends, so that this node takes "
 		 "their connections. Refused for prefixes shorter than /8 (IPv4) or /16 (IPv6), and for "
@@ -326,11 +339,13 @@ static const struct yaml_key config_keys[] = {
 	 .help = "Whether all requests of a kept-alive connection go where it was steered to, or "
 		 "each HTTP/1.1 request comes on its own connection, until `pintle set` says "
 		 "otherwise; see docs/keep-alive.md."},
-	{"pools[].decide", &yaml_choice, .policy = POLICY_NEVER, .choices = decides,
-	 .preset = "connection", POOL(decide),
+	{"pools[].decide", &yaml_choice, .policy = POLICY_NEVER, .set = SET_BY_DAEMON,
+	 .choices = decides, .preset = "connection", POOL(decide),
 	 .help = "With `listen`: when a connection is decided. `connection`: as it comes, by its "
-		 "addresses. `request`: when its first request is there, by the session that it "
-		 "names; needs Linux 6.9, see docs/handoff.md."},
+		 "addresses; where it is written or set, what `stickiness` says of requests rests. "
+		 "`request`: when its first request is there, by the session that it names; needs "
+		 "Linux 6.9, see docs/handoff.md. With `address`, `request` is for pods of this "
+		 "node."},
 	{"pools[].follow", &yaml_bool, .set = SET_BY_DAEMON, .preset = "true", POOL(follow),
 	 .help = "Whether pintled follows the requests on the pool's connections: which wait, which "
 		 "are answered, and how large they are. Otherwise the rule counts connections."},
@@ -405,6 +420,10 @@ static const struct yaml_key config_keys[] = {
 		 "hint, or name the same session, share one session, and so must trust each "
 		 "other. If not, a hint names a session of one client only; a client is a network "
 		 "namespace, such as a pod's, or, with `decide: request`, an address."},
+	{"pools[].stickiness.prefix", &yaml_bool, .set = SET_BY_DAEMON, .policy = POLICY_NEVER,
+	 .preset = "false", POOL(stickiness.prefix),
+	 .help = "With `decide: request`: whether requests go where a beginning of their prompt is "
+		 "cached, as far as the first segments show the prompt. Takes 29 MB on the node."},
 	{"pools[].stickiness.ttl", &yaml_duration, .set = SET_BY_DAEMON, .min = 0,
 	 .max = 720 * HOUR, .preset = "300s", POOL(stickiness.ttl_ns),
 	 .help = "A binding that is unused for this long is forgotten."},
@@ -522,6 +541,10 @@ static const struct yaml_key config_keys[] = {
 	 .help = "Other pools of this file, for the same model, which take the connections of "
 		 "classes with `admission: spill` and, where no endpoint of the pool is ready, "
 		 "all: the first that takes it gets the connection. See docs/rollout.md."},
+	{"pools[].models", &config_models, POOL(models), .absent = "no models",
+	 .help = "With `decide: request`: which pool of this file serves the requests that name a "
+		 "model, by the model's name; the pool itself may be one of them. `default` is for all "
+		 "other requests, which else are answered 404, or reset. See docs/handoff.md."},
 	{"pools[].canary", &yaml_map, .absent = "none",
 	 .help = "Another pool of this file, for the same model, that gets a part of this pool's "
 		 "sessions; see docs/rollout.md."},
@@ -535,10 +558,9 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].tenants", &yaml_map, .policy = POLICY_TOO, .absent = "no quotas",
 	 .help = "What each tenant may have of the pool, whichever its class; see docs/classes.md. Over "
 		 "it, connections are told no as the class's `admission` says, but never `proceed`."},
-	{"pools[].tenants.by", &config_session, .policy = POLICY_TOO, .required = true,
+	{"pools[].tenants.by", &config_tenant_by, .policy = POLICY_TOO, .required = true,
 	 POOL(tenants.kind),
-	 .help = "What makes a tenant: `source`, `source/24` and the like, as in `stickiness.key`; with "
-		 "`address` also `namespace`, `serviceAccount` or `cgroup`."},
+	 .help = "What makes a tenant, as `stickiness.key` says what makes a session."},
 	{"pools[].tenants.connections", &yaml_integer, .policy = POLICY_TOO, .min = 1,
 	 .max = 1000000, POOL(tenants.each.connections), .absent = "any number",
 	 .help = "The connections that a tenant may have in flight."},
@@ -596,6 +618,16 @@ static const struct yaml_key config_keys[] = {
 		 "scrape takes off."},
 	{"pools[].weights.gpu", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
 	 .preset = "0", POOL(weights.gpu), .help = "What a GPU in full use adds."},
+	{"pools[].weights.prefix", &yaml_number, .set = SET_BY_DAEMON, .policy = POLICY_NEVER,
+	 .min = 0.01, .max = 100, .preset = "1.5", POOL(weights.prefix),
+	 .help = "With `stickiness.prefix`: what each 400 bytes of the request's prompt add at an "
+		 "endpoint that has not cached them. It counts for this request's decision alone."},
+
+	{"pools[].weights.adapter", &yaml_number, .set = SET_BY_DAEMON, .policy = POLICY_NEVER,
+	 .min = 0, .max = 1000, .preset = "8", POOL(weights.adapter),
+	 .help = "Of a pool in `models`: what a request for a LoRA adapter adds at an endpoint that "
+		 "has not loaded it. It counts for this request's decision alone. See "
+		 "docs/handoff.md."},
 
 	{"pools[].saturation", &yaml_map, .policy = POLICY_TOO,
 	 .help = "When an endpoint is full, and when a score is "

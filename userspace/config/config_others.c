@@ -3,6 +3,8 @@
  * fallbacks. */
 #include "config_internal.h"
 #include "../base/util.h"
+#include "../maps/names.h"
+#include "tiers.bpf.h"
 
 const char *config_other_name(const struct config_pool *p, size_t i)
 {
@@ -21,6 +23,18 @@ const struct config_pool *config_pool_named(const struct config *c, const char *
 	return NULL;
 }
 
+const char *config_reached(const struct config_pool *p)
+{
+	if (p->in_pods)
+		return "address and decide: request";
+	return p->reach == PINTLE_REACH_LISTENER ? "listen" : "address";
+}
+
+const char *config_reached_else(const struct config_pool *p)
+{
+	return p->in_pods ? "address and decide: connection" : "address";
+}
+
 /* `key` is the one that names the other pool, and `place` its node. */
 static void check_other(const struct config *c, const struct config_pool *p, const char *name,
 			const char *key, const struct yaml_node *place, struct yaml_report *r)
@@ -37,13 +51,20 @@ static void check_other(const struct config *c, const struct config_pool *p, con
 				  "%s is \"%s\", and this file has no pool of that name; write the "
 				  "name of another pool of this file",
 				  key, name);
-	else if (p->endpoint_count && other->endpoint_count && other->decided_by != p->decided_by)
+	else if (p->endpoint_count && other->endpoint_count &&
+		 (other->decided_by != p->decided_by || other->in_pods != p->in_pods))
 		yaml_report_error(
 			r, place->line, place->column,
 			"%s is pool %s, whose endpoints have %s, and those of %s have %s; name a "
 			"pool whose endpoints are reached in the same way",
-			key, name, other->reach == PINTLE_REACH_LISTENER ? "listen" : "address",
-			pool_label(p), p->reach == PINTLE_REACH_LISTENER ? "listen" : "address");
+			key, name, config_reached(other), pool_label(p), config_reached(p));
+	else if (p->mode != PINTLE_MODE_OFF &&
+		 !tier_mode_takes(other->mode, p->mode == PINTLE_MODE_SHADOW))
+		yaml_report_warning(
+			r, place->line, place->column,
+			"%s is pool %s, which takes nothing of others in mode %s; write "
+			"mode: enforce there",
+			key, name, mode_name(other->mode));
 }
 
 static void check_fallbacks(const struct config *c, const struct config_pool *p,
@@ -81,15 +102,18 @@ static void check_spills(const struct config_pool *p, const struct yaml_node *n,
 	}
 }
 
-static bool named_by_another(const struct config *c, const struct config_pool *p)
+bool config_is_other(const struct config *c, const struct config_pool *p)
 {
-	for (size_t i = 0; i < c->pool_count; i++)
+	for (size_t i = 0; i < c->pool_count; i++) {
+		if (&c->pools[i] != p && config_serves_models_of(p, &c->pools[i]))
+			return true;
 		for (size_t j = 0; j < PINTLE_MAX_OTHERS; j++) {
 			const char *name = config_other_name(&c->pools[i], j);
 
-			if (name && &c->pools[i] != p && !strcmp(name, p->name))
+			if (name && p->name && &c->pools[i] != p && !strcmp(name, p->name))
 				return true;
 		}
+	}
 	return false;
 }
 
@@ -98,10 +122,10 @@ static void check_reached(const struct config *c, const struct config_pool *p,
 {
 	const struct yaml_node *list = yaml_node_get(n, "frontends");
 
-	if (list && list->kind == YAML_LIST && !list->count && p->name && !named_by_another(c, p))
+	if (list && list->kind == YAML_LIST && !list->count && p->name && !config_is_other(c, p))
 		yaml_report_error(r, list->line, list->column,
 				  "frontends is empty, and the pool is no canary and no fallback "
-				  "of another; write at least one");
+				  "of another, and serves none of its models; write at least one");
 }
 
 void config_others_check(const struct config *c, const struct config_pool *p,

@@ -222,6 +222,33 @@ static struct yaml_node *node_towards(const struct yaml_node *pool, const char *
 	return (struct yaml_node *)n;
 }
 
+/* The mapping of the setting's key that the pool's entry lacks, and that cannot begin with this key
+ * alone, because it needs others, too; NULL: there is none. */
+static const struct yaml_key *missing_map(const struct yaml_key *k, const struct yaml_node *pool)
+{
+	char prefix[YAML_PREFIX_SIZE], name[YAML_PREFIX_SIZE];
+	const struct yaml_key *map;
+	const char *rest, *dot;
+
+	node_towards(pool, config_settable_name(k), &rest);
+	dot = strchr(rest, '.');
+	if (!dot)
+		return NULL;
+	snprintf(name, sizeof(name), "%.*s", (int)(dot - config_settable_name(k)),
+		 config_settable_name(k));
+	map = pool_key(name);
+	if (!map)
+		return NULL;
+	yaml_key_prefix(map, prefix);
+	for (size_t i = 0; i < config_table.count; i++) {
+		const struct yaml_key *other = &config_table.keys[i];
+
+		if (other != k && other->required && yaml_key_is_child(other, prefix))
+			return map;
+	}
+	return NULL;
+}
+
 /* Writes the value without the setting into s->file: the file's, the default, or, for
  * stickiness.key, which has no fixed default, the hook's. */
 static void take_file(struct config_setting *s, const struct yaml_key *k,
@@ -245,6 +272,7 @@ static void settings_admit(const struct config *c, const struct yaml_node *root,
 		const struct yaml_key *k = config_settable(s->key, s->why);
 		size_t at;
 		const struct yaml_node *pool = pool_node(root, s->pool, &at);
+		const struct yaml_key *missing;
 		char quoted[TEXT_QUOTED_SIZE];
 
 		s->holds = false;
@@ -257,8 +285,16 @@ static void settings_admit(const struct config *c, const struct yaml_node *root,
 				 text_quote(s->pool, strlen(s->pool), quoted));
 			continue;
 		}
-		take_file(s, k, pool, &c->pools[at]);
-		if (k->set == SET_IN_KERNEL)
+		missing = missing_map(k, pool);
+		if (!missing || k->preset)
+			take_file(s, k, pool, &c->pools[at]);
+		if (missing)
+			snprintf(s->why, sizeof(s->why),
+				 "pool %s has no %s; write %s into the configuration, then "
+				 "`pintle reload`",
+				 s->pool, config_settable_name(missing),
+				 config_settable_name(missing));
+		else if (k->set == SET_IN_KERNEL)
 			snprintf(s->why, sizeof(s->why),
 				 "%s is not set here; set it by `pintle set`", s->key);
 		else
@@ -401,9 +437,7 @@ static int try_tree(struct trial *t, struct config **c)
 	return 0;
 }
 
-/* Tries the pool's settings in their order: each that goes with those before it holds. The tree has
- * this pool alone, because no rule about a key that can be set looks at another pool, and the file
- * may be long. */
+/* Tries the pool's settings in their order: each that goes with those before it holds. */
 static int try_one_by_one(struct trial *t, const struct yaml_node *pool)
 {
 	_cleanup_(config_freep) struct config *ignored = NULL;
@@ -429,22 +463,39 @@ static int try_one_by_one(struct trial *t, const struct yaml_node *pool)
 	return 0;
 }
 
+/* Whether the pool's entry is good without those of other pools: it names none, and has frontends,
+ * as a pool has that no other names. */
+static bool stands_alone(const struct yaml_node *pool)
+{
+	const struct yaml_node *frontends = yaml_node_get(pool, "frontends");
+
+	return !yaml_node_get(pool, "canary") && !yaml_node_get(pool, "fallback") &&
+	       !yaml_node_get(pool, "models") && frontends && frontends->count;
+}
+
+/* The same, with a tree that has this pool alone: the file may be long. */
+static int try_alone(struct trial *t, struct yaml_node *pools, struct yaml_node *pool)
+{
+	const struct yaml_node all = *pools;
+	struct yaml_node *next = pool->next;
+	int err;
+
+	pools->first = pools->last = pool;
+	pools->count = 1;
+	pool->next = NULL;
+	err = try_one_by_one(t, pool);
+	pool->next = next;
+	*pools = all;
+	return err;
+}
+
 static int try_pools(struct trial *t)
 {
 	struct yaml_node *pools = (struct yaml_node *)yaml_node_get(t->tree.root, "pools");
-	const struct yaml_node all = *pools;
 	int err = 0;
 
-	for (struct yaml_node *pool = all.first; !err && pool; pool = pool->next) {
-		struct yaml_node *next = pool->next;
-
-		pools->first = pools->last = pool;
-		pools->count = 1;
-		pool->next = NULL;
-		err = try_one_by_one(t, pool);
-		pool->next = next;
-	}
-	*pools = all;
+	for (struct yaml_node *pool = pools->first; !err && pool; pool = pool->next)
+		err = stands_alone(pool) ? try_alone(t, pools, pool) : try_one_by_one(t, pool);
 	return err;
 }
 

@@ -69,6 +69,43 @@ static void check_tenant(const struct config_pool *p, const char *tenant, const 
 				  tenant, p->tenants.bits_v4, p->tenants.bits_v6);
 }
 
+/* A tenant has one quota. */
+static void check_twice(const struct config_pool *p, size_t i, const struct yaml_node *n,
+			struct yaml_report *r)
+{
+	const struct yaml_node *place = yaml_node_towards(n, "tenant", NULL);
+	const struct config_tenant_rule *rules = p->tenants.rules;
+	struct pintle_session_key key, other;
+
+	if (!config_tenant_key(p, rules[i].tenant, &key))
+		return;
+	for (size_t j = 0; j < i; j++)
+		if (rules[j].tenant && config_tenant_key(p, rules[j].tenant, &other) &&
+		    !memcmp(&key, &other, sizeof(key))) {
+			yaml_report_error(r, place->line, place->column,
+					  "tenant %s has a rule already; write each tenant once",
+					  rules[i].tenant);
+			return;
+		}
+}
+
+/* Names of pods have a slash: pintled gives them. */
+static void check_client(const struct config *c, const struct config_pool *p, const char *tenant,
+			 const struct yaml_node *n, struct yaml_report *r)
+{
+	const struct yaml_node *place = yaml_node_towards(n, "tenant", NULL);
+
+	if (p->tenants.kind != PINTLE_KEY_CGROUP || strchr(tenant, '/'))
+		return;
+	for (size_t i = 0; i < c->client_count; i++)
+		if (c->clients[i].name && !strcmp(c->clients[i].name, tenant))
+			return;
+	yaml_report_warning(r, place->line, place->column,
+			    "the rule is nobody's, because clients has no %s; write the name of an "
+			    "entry of clients",
+			    tenant);
+}
+
 /* What tells tenants apart must be something that clients cannot choose. */
 static bool may_be_by(const struct config_pool *p)
 {
@@ -89,32 +126,42 @@ static void check_quota(const struct config_quota *q, const struct yaml_node *n,
 				    "burst has no effect without rate; write rate, such as 10/s");
 }
 
-void config_tenants_check(const struct config_pool *p, const struct yaml_node *n,
-			  struct yaml_report *r)
+static void check_rule(const struct config *c, const struct config_pool *p, size_t i,
+		       const struct yaml_node *n, struct yaml_report *r)
+{
+	const char *tenant = p->tenants.rules[i].tenant;
+
+	check_quota(&p->tenants.rules[i].quota, n, r);
+	if (!tenant)
+		return;
+	check_tenant(p, tenant, n, r);
+	check_twice(p, i, n, r);
+	check_client(c, p, tenant, n, r);
+}
+
+void config_tenants_check(const struct config *c, const struct config_pool *p,
+			  const struct yaml_node *n, struct yaml_report *r)
 {
 	const struct yaml_node *tenants = yaml_node_get(n, "tenants");
 	const struct yaml_node *by = yaml_node_towards(n, "tenants", "by");
 	const struct yaml_node *rule = yaml_node_at(yaml_node_get(tenants, "rules"), 0);
 
-	if (!tenants || tenants->kind != YAML_MAP || !p->tenants.kind)
-		return;
+	if (!tenants || tenants->kind != YAML_MAP || !by || by->kind != YAML_SCALAR ||
+	    (!p->tenants.kind && strcmp(by->text, key_name(PINTLE_KEY_NONE)) != 0))
+		return; /* `by` was refused */
 	if (!may_be_by(p)) {
 		yaml_report_error(r, by->line, by->column,
 				  "tenants.by is %s, which tells no tenants apart for endpoints "
 				  "with %s; write %s",
-				  key_name(p->tenants.kind),
-				  p->reach == PINTLE_REACH_LISTENER ? "listen" : "address",
+				  key_name(p->tenants.kind), config_reached(p),
 				  p->reach == PINTLE_REACH_LISTENER
 					  ? "source, source/V4BITS or source/V4BITS/V6BITS"
 					  : "one of source, cgroup, namespace, serviceAccount");
 		return;
 	}
 	check_quota(&p->tenants.each, tenants, r);
-	for (size_t i = 0; i < p->tenants.rule_count; i++, rule = rule->next) {
-		check_quota(&p->tenants.rules[i].quota, rule, r);
-		if (p->tenants.rules[i].tenant)
-			check_tenant(p, p->tenants.rules[i].tenant, rule, r);
-	}
+	for (size_t i = 0; i < p->tenants.rule_count; i++, rule = rule->next)
+		check_rule(c, p, i, rule, r);
 }
 
 void config_tenants_free(struct config_pool *p)

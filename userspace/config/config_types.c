@@ -516,6 +516,17 @@ static void session_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 
 const struct yaml_type config_session = {.wants = session_wants, .read = read_session};
 
+static void tenant_by_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	(void)k;
+	snprintf(buf, YAML_WANTS_SIZE,
+		 "source, source/V4BITS or source/V4BITS/V6BITS; with `address` also namespace, "
+		 "serviceAccount or cgroup");
+}
+
+/* The other words are read, so that the check can say why not. */
+const struct yaml_type config_tenant_by = {.wants = tenant_by_wants, .read = read_session};
+
 /* ---- what requests name ------------------------------------------------------ */
 
 #define HEADER_PREFIX "header/"

@@ -12,12 +12,16 @@
 
 #define CLAIM_NS NSEC_PER_SEC
 
+/* A follower that has not renewed its slot for so long may be stopped, and go on where it was. */
+#define PAUSE_NS (10 * NSEC_PER_SEC)
+
 static struct pintle_follower *follower_at(const struct maps *m, uint32_t at)
 {
 	return &m->follows->of[at];
 }
 
-/* Whoever swaps until_ns has the slot. It has no pool yet, so the kernel tells it nothing. */
+/* The process that swaps until_ns has the slot. It has no pool yet, so the kernel tells it nothing.
+ */
 static bool slot_claim(const struct maps *m, uint32_t at, uint64_t now)
 {
 	struct pintle_follower *f = follower_at(m, at);
@@ -31,7 +35,7 @@ static bool slot_claim(const struct maps *m, uint32_t at, uint64_t now)
 	return true;
 }
 
-/* The ring of a follower that was killed is freed by the next one. */
+/* Also that of a follower that was killed: by the next one, or by the daemon. */
 static void slot_free(const struct maps *m, uint32_t at)
 {
 	bpf_map_delete_elem(m->fd[MAP_follow_rings], &at);
@@ -183,10 +187,27 @@ void follow_end(struct follow *f)
 		slot_free(f->m, f->at);
 	close(f->ring);
 	f->ring = -1;
-	/* One that begins meanwhile has raised it, and then it stays. */
+	/* A follower that begins meanwhile has raised it, and then it stays. */
 	if (others_follow(f->m) ||
 	    !__atomic_compare_exchange_n(&f->m->follows->until_ns, &until, 0, false,
 					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return;
 	decided_prune(f->m, true);
+}
+
+void follow_tend(const struct maps *m)
+{
+	uint64_t now = monotonic_ns();
+	bool freed = false;
+
+	for (uint32_t i = 0; i < PINTLE_MAX_FOLLOWERS; i++) {
+		uint64_t until = __atomic_load_n(&follower_at(m, i)->until_ns, __ATOMIC_ACQUIRE);
+
+		if (!until || (int64_t)(now - until) < (int64_t)PAUSE_NS || !slot_claim(m, i, now))
+			continue;
+		slot_free(m, i);
+		freed = true;
+	}
+	if (freed)
+		decided_prune(m, !others_follow(m));
 }

@@ -36,6 +36,9 @@ int follow_begin(const struct maps *m, const struct follow_asked *asked, struct 
 int follow_renew(struct follow *f, const struct pintle_ref *pool);
 /** The slot, in which the kernel counts; NULL: another follower may have it. */
 const struct pintle_follower *follow_counts(const struct follow *f);
+/** Frees slots and rings of followers that were killed. To be called now and then; followers do so
+ * themselves where no daemon runs. `m` is writable. */
+void follow_tend(const struct maps *m);
 /** Frees the slot and the ring; fine with FOLLOW_NONE. */
 void follow_end(struct follow *f);
 

@@ -67,8 +67,8 @@
 	  .since = 3, .remade = true, .key = "pool's name, key",                                   \
 	  .holds = "what became of it: in force, or refused and why", .writer = "daemon")          \
 	X(homes, ARRAY_OF_MAPS, __u32, __u32, PINTLE_MAX_POOLS, COPIED, .key = "pool",             \
-	  .holds = "`pintle_homes`: Maglev table, group hash to endpoint; only with "              \
-		   "`stickiness.group`",                                                           \
+	  .holds = "`pintle_homes`: Maglev table, hash of a group or prompt to endpoint; only "    \
+		   "with `stickiness.group` or `stickiness.prefix`",                               \
 	  .writer = "daemon")                                                                      \
 	X(endpoints, ARRAY, __u32, struct pintle_endpoint, PINTLE_MAX_ENDPOINTS, COPIED,           \
 	  .key = "endpoint", .holds = "pool, address, port", .writer = "daemon")                   \
@@ -135,6 +135,18 @@
 	  .cleared_of = MAP_OF_POOLS, .key = "pool",                                               \
 	  .holds = "made, removed, evicted, held; sessions that share a class's places",           \
 	  .writer = "kernel: made, retries, sharing; daemon: the rest; CLI: removed")              \
+	X(models, HASH, struct pintle_model_key, struct pintle_model, ANY, COPIED, .since = 3,     \
+	  .key = "pool, name of a model; none: no model that is known",                            \
+	  .holds = "the pool that serves it, the adapter that it is, and how many requests named " \
+		   "it",                                                                           \
+	  .writer = "daemon; kernel: requests, loaded")                                            \
+	X(adapters, ARRAY, __u32, struct pintle_adapters, PINTLE_MAX_ENDPOINTS, MAPPED,            \
+	  .since = 3, .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                           \
+	  .holds = "the LoRA adapters that it has loaded, by their numbers",                       \
+	  .writer = "daemon; kernel: placed")                                                      \
+	X(adapter_holders, ARRAY, __u32, struct pintle_holders, PINTLE_MAX_ADAPTERS, MAPPED,       \
+	  .since = 3, .key = "adapter", .holds = "endpoints that have it, up to 8",                \
+	  .writer = "kernel; daemon")                                                              \
 	X(quotas, HASH, struct pintle_affinity_key, struct pintle_quota, ANY, COPIED, .since = 3,  \
 	  .key = "pool, tenant as a session key; none: the others",                                \
 	  .holds = "connections in flight, and new ones a second, that it may have",               \
@@ -143,6 +155,13 @@
 	  .since = 3, .key = "pool, tenant as a session key; none: those without an entry",        \
 	  .holds = "its connections, opened, closed and refused",                                  \
 	  .writer = "kernel; the daemon deletes those that were not used for long")                \
+	X(tenant_firsts, HASH, struct pintle_affinity_key, struct pintle_tenant_firsts, ANY,       \
+	  COPIED, .since = 3, .key = "as in `tenants`",                                            \
+	  .holds = "its answers by how long their clients waited for the first token",             \
+	  .writer = "kernel; the daemon deletes those whose tenant is gone")                       \
+	X(tenant_minutes, HASH, struct pintle_affinity_key, struct pintle_tenant_minute, ANY,      \
+	  COPIED, .since = 3, .remade = true, .key = "as in `tenants`",                            \
+	  .holds = "percentiles of these times in the last minute", .writer = "daemon")            \
 	X(seats, SK_STORAGE, int, struct pintle_seat, ANY, COPIED, .since = 3, .write_only = true, \
 	  .key = "a socket of a pool with quotas", .holds = "the tenant in whose entry it counts", \
 	  .writer = "kernel")                                                                      \
@@ -186,13 +205,54 @@
 	X(asking, PERCPU_ARRAY, __u32, struct pintle_asking, 1, COPIED, .since = 3,                \
 	  .write_only = true, .key = "0",                                                          \
 	  .holds = "what the hand-off asks the lookup hook, on that CPU", .writer = "kernel")      \
-	X(named, LRU_HASH, struct pintle_tuple, struct pintle_session_key, ANY, COPIED,            \
-	  .since = 3, .key = "4-tuple",                                                            \
-	  .holds = "the session that its request named, until it is established",                  \
+	X(named, LRU_HASH, struct pintle_tuple, struct pintle_named, ANY, COPIED, .since = 3,      \
+	  .key = "4-tuple",                                                                        \
+	  .holds = "the session that its request named, and how much of it is cached, until it "   \
+		   "is established",                                                               \
 	  .writer = "kernel")                                                                      \
 	X(hand_stats, PERCPU_ARRAY, __u32, __u64, PINTLE_HAND_STAT_COUNT, COPIED, .since = 3,      \
 	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + what the hand-off did",                  \
 	  .holds = "connections of pools that are decided by request", .writer = "kernel")         \
+	X(prefixes, ARRAY_OF_MAPS, __u32, __u32, 1, COPIED, .since = 3, .key = "0",                \
+	  .holds = "LRU hash of 262,144: hash of a prompt's beginning -> `pintle_prefix`: the "    \
+		   "endpoints that have it cached; only while a pool has `stickiness.prefix`",     \
+	  .writer = "kernel; the daemon makes it")                                                 \
+	X(prefix_key, ARRAY, __u32, struct pintle_chunk_key, 1, COPIED, .since = 3, .key = "0",    \
+	  .holds = "the secret of those hashes", .writer = "daemon")                               \
+	X(learners, LRU_HASH, struct pintle_learner_key, struct pintle_learner, ANY, COPIED,       \
+	  .since = 3, .write_only = true, .key = "pool, client",                                   \
+	  .holds = "what it added to `prefixes`", .writer = "kernel")                              \
+	X(learning, ARRAY, __u32, struct pintle_learners, 1, COPIED, .since = 3, .key = "0",       \
+	  .holds = "how many clients added to `prefixes`", .writer = "kernel")                     \
+	X(prompt_stats, PERCPU_ARRAY, __u32, __u64, PINTLE_PROMPT_STAT_COUNT, COPIED, .since = 3,  \
+	  .cleared_of = MAP_OF_POOLS, .key = "8 x pool + what was found out",                      \
+	  .holds = "prompts of pools with `stickiness.prefix`", .writer = "kernel")                \
+	X(scopes, HASH, __u64, struct pintle_scope, ANY, COPIED, .since = 3,                       \
+	  .key = "SO_NETNS_COOKIE of a pod", .holds = "the device by which it is reached",         \
+	  .writer = "daemon")                                                                      \
+	X(pod_flows, HASH, struct pintle_tuple, struct pintle_pod_flow, ANY, COPIED, .since = 3,   \
+	  .key = "scope, addresses, ports",                                                        \
+	  .holds = "the device of the pod that has this open connection", .writer = "kernel")      \
+	X(pod_ended, LRU_HASH, struct pintle_tuple, struct pintle_pod_flow, ANY, COPIED,           \
+	  .since = 3, .key = "scope, addresses, ports",                                            \
+	  .holds = "the same, for a connection that ended a moment ago", .writer = "kernel")       \
+	X(hand_seen, ARRAY, __u32, struct pintle_hand_seen, PINTLE_HAND_SEEN_SLOTS, COPIED,        \
+	  .since = 3, .write_only = true, .key = "index of a device % 1024",                       \
+	  .holds = "when the hand-off's TC program saw a segment there", .writer = "kernel")       \
+	X(hand_devices, HASH, __u32, struct pintle_device, ANY, COPIED, .since = 3,                \
+	  .remade = true, .key = "index of a device",                                              \
+	  .holds = "its name, and whether handshakes are answered in XDP there",                   \
+	  .writer = "daemon")                                                                      \
+	X(hold_stats, PERCPU_ARRAY, __u32, __u64, PINTLE_HOLD_STAT_COUNT, COPIED, .since = 3,      \
+	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + what became of it",                      \
+	  .holds = "connections that the hand-off held", .writer = "kernel")                       \
+	X(held, HASH, struct pintle_held_key, struct pintle_held, ANY, COPIED, .since = 3,         \
+	  .write_only = true, .key = "client, place",                                              \
+	  .holds = "a request whose headers have not ended, and bytes of it that came",            \
+	  .writer = "kernel")                                                                      \
+	X(sweeper, ARRAY, __u32, struct pintle_sweeper, 1, COPIED, .since = 3, .write_only = true, \
+	  .key = "0", .holds = "the timer that forgets held requests of which nothing more came",  \
+	  .writer = "kernel")                                                                      \
 	X(stats, PERCPU_ARRAY, __u32, __u64, PINTLE_STAT_COUNT, COPIED,                            \
 	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + outcome", .holds = "decisions",          \
 	  .writer = "kernel")                                                                      \

@@ -35,6 +35,18 @@ static const struct name decides[] = {PINTLE_DECIDES(X)};
 static const struct name hands[] = {PINTLE_HANDS(X)};
 #undef X
 
+#define X(symbol, text, says) [PINTLE_PROMPTED_##symbol] = {text, says},
+static const struct name prompteds[] = {PINTLE_PROMPTEDS(X)};
+#undef X
+
+#define X(symbol, text, says) [PINTLE_XDP_##symbol] = {text, says},
+static const struct name xdps[] = {PINTLE_XDPS(X)};
+#undef X
+
+#define X(symbol, text, says) [PINTLE_HOLD_##symbol] = {text, says},
+static const struct name holds[] = {PINTLE_HOLDS(X)};
+#undef X
+
 #define X(symbol, text, says) [PINTLE_KEY_##symbol] = {text, says},
 static const struct name keys[] = {PINTLE_KEYS(X)};
 #undef X
@@ -105,6 +117,26 @@ const char *hand_name(uint32_t hand)
 	return hand < ARRAY_SIZE(hands) ? hands[hand].name : "unknown";
 }
 
+const char *prompted_name(uint32_t prompted)
+{
+	return prompted < ARRAY_SIZE(prompteds) ? prompteds[prompted].name : "unknown";
+}
+
+const char *xdp_name(uint32_t xdp)
+{
+	return xdp < ARRAY_SIZE(xdps) ? xdps[xdp].name : "unknown";
+}
+
+const char *xdp_help(uint32_t xdp)
+{
+	return xdp < ARRAY_SIZE(xdps) ? xdps[xdp].help : "";
+}
+
+const char *hold_name(uint32_t hold)
+{
+	return hold < ARRAY_SIZE(holds) ? holds[hold].name : "unknown";
+}
+
 const char *key_name(uint32_t key)
 {
 	return key < ARRAY_SIZE(keys) ? keys[key].name : "unknown";
@@ -164,6 +196,16 @@ const char *oneshot_help(uint32_t oneshot)
 const char *hand_help(uint32_t hand)
 {
 	return hand < ARRAY_SIZE(hands) ? hands[hand].help : "";
+}
+
+const char *prompted_help(uint32_t prompted)
+{
+	return prompted < ARRAY_SIZE(prompteds) ? prompteds[prompted].help : "";
+}
+
+const char *hold_help(uint32_t hold)
+{
+	return hold < ARRAY_SIZE(holds) ? holds[hold].help : "";
 }
 
 int outcome_parse(const char *text, uint32_t *outcome)

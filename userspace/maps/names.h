@@ -8,8 +8,9 @@
 
 /** The name of an enum pintle_outcome ("sticky", ...), pintle_mode ("enforce", ...),
  * pintle_requests ("as-they-come", ...), pintle_oneshot ("rewritten_connection", ...),
- * pintle_decide ("connection", ...), pintle_hand ("asked", ...), pintle_key
- * ("source", ...), pintle_hook ("connect", ...), pintle_failure ("refused", ...), pintle_ending
+ * pintle_decide ("connection", ...), pintle_hand ("asked", ...), pintle_hold
+ * ("joined", ...), pintle_key ("source", ...), pintle_hook ("connect", ...), pintle_failure
+ * ("refused", ...), pintle_ending
  * ("closed", ...) or pintle_unfit ("unhealthy", ...; "" for PINTLE_UNFIT_NOT). A value read from a
  * map may be anything: "unknown" when it has no name. Never NULL, static. */
 const char *outcome_name(uint32_t outcome);
@@ -19,6 +20,11 @@ const char *requests_name(uint32_t requests);
 const char *oneshot_name(uint32_t oneshot);
 const char *decide_name(uint32_t decide);
 const char *hand_name(uint32_t hand);
+const char *prompted_name(uint32_t prompted);
+/* enum pintle_xdp */
+const char *xdp_name(uint32_t xdp);
+const char *xdp_help(uint32_t xdp);
+const char *hold_name(uint32_t hold);
 const char *key_name(uint32_t key);
 const char *hook_name(uint32_t hook);
 const char *failure_name(uint32_t failure);
@@ -31,6 +37,8 @@ const char *outcome_help(uint32_t outcome);
 const char *mode_help(uint32_t mode);
 const char *oneshot_help(uint32_t oneshot);
 const char *hand_help(uint32_t hand);
+const char *prompted_help(uint32_t prompted);
+const char *hold_help(uint32_t hold);
 const char *key_help(uint32_t key);
 const char *failure_help(uint32_t failure);
 const char *unfit_help(uint32_t unfit);

@@ -8,7 +8,7 @@
 #include "../base/util.h"
 
 #define BATCH      512 /* entries that are read at once; more than any bucket of a hash has */
-#define TOKEN_SIZE 64  /* of a place to go on from: a bucket's number, or a key */
+#define TOKEN_SIZE 256 /* of a place to go on from: a bucket's number, or a key */
 
 static size_t row_size(enum map_id id)
 {

@@ -114,7 +114,8 @@ static int sums_read(const struct maps *m, enum map_id map, uint32_t at, uint32_
 			return err;
 		for (int cpu = 0; cpu < cpus; cpu++)
 			sums[i] += by_cpu[cpu];
-		*total += sums[i];
+		if (total)
+			*total += sums[i];
 	}
 	return 0;
 }
@@ -134,9 +135,15 @@ static int counts_read(const struct maps *m, struct state_pool *p)
 	if (!err)
 		err = sums_read(m, MAP_oneshot_stats, PINTLE_ONESHOT_STAT(p->id, 0),
 				PINTLE_ONESHOT_COUNT, p->oneshots, &p->oneshots_total);
+	if (!err)
+		err = sums_read(m, MAP_hand_stats, PINTLE_HAND_STAT(p->id, 0), PINTLE_HAND_COUNT,
+				p->hands, &p->hands_total);
+	if (!err)
+		err = sums_read(m, MAP_hold_stats, PINTLE_HOLD_STAT(p->id, 0), PINTLE_HOLD_COUNT,
+				p->holds, NULL);
 	return err ? err
-		   : sums_read(m, MAP_hand_stats, PINTLE_HAND_STAT(p->id, 0), PINTLE_HAND_COUNT,
-			       p->hands, &p->hands_total);
+		   : sums_read(m, MAP_prompt_stats, PINTLE_PROMPT_STAT(p->id, 0),
+			       PINTLE_PROMPTED_COUNT, p->prompts, NULL);
 }
 
 static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_pool *from,
@@ -147,7 +154,10 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.generation = from->generation,
 		.mode_configured = from->mode,
 		.requests_configured = from->requests,
-		.decide = from->decide,
+		.decide = from->decide == PINTLE_DECIDE_REQUEST ? PINTLE_DECIDE_REQUEST
+								: PINTLE_DECIDE_CONNECTION,
+		.prompt_weight = from->prompt_weight,
+		.adapter_weight = from->adapter_weight,
 		.decided_by = from->decided_by,
 		.reach = pool_reach(from),
 		.allow_count = from->allow_count,
@@ -238,11 +248,10 @@ static int pools_read(const struct maps *m, struct state *s)
 
 static struct state_pool *pool_of(struct state *s, const struct pintle_frontend *f)
 {
-	for (size_t i = 0; i < s->pool_count; i++) {
-		if (s->pools[i].id == f->pool && s->pools[i].generation == f->generation)
-			return &s->pools[i];
-	}
-	return NULL;
+	const struct pintle_ref ref = {f->pool, f->generation};
+	const struct state_pool *p = state_pool_find(s, &ref);
+
+	return p ? &s->pools[p - s->pools] : NULL;
 }
 
 static int address_compare(const struct frontend_addr *a, const struct frontend_addr *b)
@@ -393,8 +402,9 @@ int state_read(const struct maps *m, struct state **out)
 	if (!err)
 		err = frontends_read(m, s) ?: spared_read(m, s) ?: keys_read(m, s);
 	if (!err)
-		err = state_read_tenants(m, s) ?: state_read_hosts(m, s)
-			?: state_read_settings(m, s);
+		err = state_read_tenants(m, s) ?: state_read_models(m, s)
+			?: state_read_hosts(m, s)
+			?: state_read_devices(m, s) ?: state_read_settings(m, s);
 	if (err)
 		return err;
 	*out = TAKE_PTR(s);
@@ -409,10 +419,12 @@ void state_free(struct state *s)
 		free(s->pools[i].frontends);
 		free(s->pools[i].spared);
 		free(s->pools[i].keys);
+		free(s->pools[i].models);
 	}
 	free(s->pools);
 	free(s->endpoints);
 	free(s->settings);
 	free(s->hosts);
+	free(s->devices);
 	free(s);
 }

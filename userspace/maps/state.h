@@ -112,6 +112,9 @@ struct state_endpoint {
 	uint32_t unfit;        /* enum pintle_unfit */
 	uint32_t unfit_detail; /* as in struct pintle_health */
 
+	bool has_adapters; /* of a pool in `models`: it says which LoRA adapters it has */
+	struct pintle_adapters adapters;
+
 	/* what the newest pass over its connections found, if their requests are followed */
 	bool has_work; /* a pass that is young enough for the rule to believe it */
 	struct pintle_work work;
@@ -123,6 +126,18 @@ struct state_frontend {
 	char text[ADDR_TEXT_SIZE];
 	bool announced; /* the daemon added its local route */
 };
+
+/* A model that requests to a pool's frontends name. */
+struct state_model {
+	char name[PINTLE_MODEL_SIZE]; /* "default" of others */
+	bool other;        /* of requests that name none of the models, or none that can be seen */
+	uint32_t pool;     /* index into state.pools; STATE_NO_POOL: nobody serves it */
+	uint64_t requests; /* ever, since it is configured */
+	uint32_t adapter;  /* its number; 0: its pool calls it no LoRA adapter */
+	uint64_t loaded;   /* requests that went to where the adapter was */
+	uint32_t holders;  /* endpoints that have it now */
+};
+#define STATE_NO_POOL UINT32_MAX
 
 struct state_pool {
 	uint32_t id, generation;
@@ -142,9 +157,12 @@ struct state_pool {
 	uint32_t decide;                   /* enum pintle_decide */
 	uint64_t hands[PINTLE_HAND_COUNT]; /* connections, by what the hand-off did, ever */
 	uint64_t hands_total;
-	uint32_t decided_by;          /* enum pintle_hook */
-	uint32_t reach;               /* enum pintle_reach */
-	bool intercepts;              /* connections to members' own addresses, too */
+	uint64_t holds[PINTLE_HOLD_COUNT];       /* connections held, and their segments, ever */
+	uint32_t prompt_weight, adapter_weight;  /* as in struct pintle_pool */
+	uint64_t prompts[PINTLE_PROMPTED_COUNT]; /* what was found out about prompts, ever */
+	uint32_t decided_by;                     /* enum pintle_hook */
+	uint32_t reach;                          /* enum pintle_reach */
+	bool intercepts;                         /* connections to members' own addresses, too */
 	struct pintle_spared *spared; /* clients whose connections it does not intercept */
 	size_t spared_count;
 	char *keys; /* a cluster's pool's, by its SteeringPolicy: a JSON object; NULL: none */
@@ -164,6 +182,8 @@ struct state_pool {
 	/* Where its connections may also go: the canary and its share, 0..1, and the fallbacks. */
 	struct pintle_other others[PINTLE_MAX_OTHERS];
 	double canary_share;
+	struct state_model *models;               /* sorted by name, `other` last */
+	size_t model_count, model_room;           /* 0: it has none, and serves each request */
 	double max_extra_load;                    /* requests */
 	uint64_t decisions[PINTLE_OUTCOME_COUNT]; /* ever, over all CPUs */
 	uint64_t decisions_total;
@@ -242,6 +262,12 @@ struct state_reload {
 	char why[PINTLE_WHY_SIZE];
 };
 
+/* A device that the hand-off is attached to. */
+struct state_device {
+	char name[PINTLE_DEVICE_NAME_SIZE];
+	uint32_t xdp; /* enum pintle_xdp */
+};
+
 struct state {
 	struct pintle_node node;  /* its texts are terminated and printable */
 	uint64_t now_ns;          /* when the maps were read */
@@ -252,6 +278,8 @@ struct state {
 	size_t endpoint_count;
 	struct state_host *hosts;
 	size_t host_count;
+	struct state_device *devices; /* of the hand-off, by name */
+	size_t device_count;
 	struct state_setting *settings; /* by pool, in the order of `pools`, and key */
 	size_t setting_count;
 	struct state_reload reload;
@@ -360,6 +388,7 @@ struct state_tenant {
 	bool has_quota;
 	struct pintle_quota quota;
 	uint64_t in_flight, opened, refused;
+	struct pintle_tenant_minute minute; /* looked_ns 0: pintled says nothing of it now */
 };
 
 /** The tenants of all pools, in the order of pools, then of texts. Returns 0 with *out, which the
@@ -373,6 +402,14 @@ bool state_quota(const struct maps *m, const struct pintle_affinity_key *tenant,
  * quota and in_flight of *out. */
 bool state_tenant_full(const struct maps *m, const struct pintle_affinity_key *key, uint64_t now,
 		       struct state_tenant *out);
+
+/** Whether the endpoint has loaded the adapter that the model is. */
+bool state_adapter_is_at(const struct state_model *m, const struct state_endpoint *e);
+/** The pool's row for requests that name this model: its own, or that of all others. NULL: the pool
+ * has no models. */
+const struct state_model *state_model_find(const struct state_pool *p, const char *name);
+/** The name of the adapter with this number; NULL: there is none. */
+const char *state_adapter_name(const struct state *s, uint32_t adapter);
 
 /** Calls `each` for every binding, expired or not, in both maps or in the given one. Bindings that
  * are made or deleted meanwhile may be missing or come twice. A value other than 0 from `each` ends
@@ -431,6 +468,34 @@ void state_client_learn(const struct maps *m, struct state_client *c,
 /** Makes the key of the client's tenant in this pool; kind NONE: not known, or no quotas. */
 void state_client_tenant(const struct state_pool *p, const struct state_client *c,
 			 struct pintle_session_key *key);
+
+/** What the hand-off finds in a request. */
+#define STATE_ASKED_SIZE (PINTLE_HEADER_SIZE + 8)
+struct state_request {
+	uint32_t hand;             /* enum pintle_hand: how a connection with it is counted */
+	char by[STATE_ASKED_SIZE]; /* the key that names its session, as in stickiness.key */
+	struct pintle_session_key session;
+};
+
+/** Reads the beginning of a request to the pool, which is decided by request, as the hand-off does.
+ * Returns 0 with *out; -EDESTADDRREQ if the client's address has to be known; -E2BIG; -ESTALE if
+ * the pool is gone; or another -errno. */
+int state_request_read(const struct maps *m, const struct state_pool *p, const __u64 hint_key[2],
+		       const struct state_client *c, const char *text, size_t size,
+		       struct state_request *out);
+
+/** A prompt, and who has a beginning of it cached. */
+struct state_prompt {
+	struct pintle_prompt prompt;
+	struct pintle_known known;
+	struct pintle_ref home; /* generation 0: none */
+};
+
+/** Reads the body of a request to the pool, as the hand-off does where it sees all of it. Returns
+ * 0; -EOPNOTSUPP: the pool looks at no prompts; -ENODATA: it is too short; -EPERM: only root may
+ * read the table; -ESTALE: the pool is gone; or another -errno; *out in any state. */
+int state_prompt_read(const struct maps *m, const struct pintle_ref *pool, const char *body,
+		      size_t size, uint64_t now_ns, struct state_prompt *out);
 
 /** The keys of the client's session and group in the pool. Return false, *key untouched, where they
  * do not follow from what is known; true with kind NONE where the pool has none. A session

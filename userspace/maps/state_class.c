@@ -18,7 +18,7 @@ static void know_pod(const struct maps *m, const struct state_client *from, uint
 
 	c->space = from->space_id;
 	c->account = from->account_id;
-	if (!from->has_ip && from->id && !bpf_map_lookup_elem(m->fd[MAP_pods], &from->id, &pod))
+	if (from->id && !bpf_map_lookup_elem(m->fd[MAP_pods], &from->id, &pod))
 		memcpy(c->address, class_pod_address(&pod, family), sizeof(c->address));
 }
 

@@ -227,6 +227,7 @@ static bool is_ready(enum state_endpoint_state s)
 int state_read_raw(const struct maps *m, uint64_t now, const struct pintle_pool *pool, uint32_t id,
 		   uint32_t generation, struct state_raw *raw)
 {
+	struct pintle_ends ends;
 	int err;
 
 	*raw = (struct state_raw){0};
@@ -239,6 +240,9 @@ int state_read_raw(const struct maps *m, uint64_t now, const struct pintle_pool 
 	raw->seen.whole = score_read(m, id, &raw->score);
 	eligible_score_take(&raw->seen, &raw->score, generation, pool, now);
 	eligible_facts(&raw->facts, pool, &raw->seen, now);
+	if (pool->decide == PINTLE_DECIDE_REQUEST && !maps_value(m, MAP_ends, id, &ends))
+		eligible_facts_asked(&raw->facts, eligible_asked(pool, ends.asked_bytes,
+								 raw->score.passed_asked));
 	eligible_count(&raw->facts, pool, &raw->counts);
 	return 0;
 }

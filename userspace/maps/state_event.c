@@ -8,6 +8,7 @@
 #include "../base/words.h"
 #include "../net/cgroup2.h"
 #include "names.h"
+#include "pod_cgroup.h"
 #include "traits.bpf.h"
 
 const char *event_type_name(uint32_t type)
@@ -72,23 +73,34 @@ static const struct state_pod *pod_at(const struct event_clients *c, const uint8
 	return NULL;
 }
 
-static const struct state_pod *pod_of(const struct maps *m, const struct event_clients *c,
-				      uint64_t cgroup)
+static const struct state_pod *pod_with(const struct event_clients *c, uint64_t id)
 {
-	struct pintle_client client;
-
-	if (bpf_map_lookup_elem(m->fd[MAP_clients], &cgroup, &client))
-		return NULL;
 	for (size_t i = 0; i < c->pod_count; i++)
-		if (c->pods[i].id == client.id)
+		if (c->pods[i].id == id)
 			return &c->pods[i];
 	return NULL;
+}
+
+/* By the map, which may know a cgroup that is gone; and by the cgroup's path, because the daemon
+ * fills the map only where a pool's settings speak of clients. */
+static const struct state_pod *pod_of(const struct maps *m, const struct event_clients *c,
+				      uint64_t cgroup, const char *path)
+{
+	char name[PINTLE_CLIENT_NAME_SIZE];
+	const struct state_pod *pod = NULL;
+	struct pintle_client client;
+
+	if (!bpf_map_lookup_elem(m->fd[MAP_clients], &cgroup, &client))
+		pod = pod_with(c, client.id);
+	if (!pod && pod_cgroup_above(path, name))
+		pod = pod_with(c, client_id(name));
+	return pod;
 }
 
 void event_clients_find(const struct maps *m, const struct event_clients *c, struct event_row *row)
 {
 	const struct pintle_event *e = row->e;
-	char path[PATH_MAX];
+	char path[PATH_MAX] = "";
 
 	if (!event_is_of_connection(e))
 		return;
@@ -96,9 +108,9 @@ void event_clients_find(const struct maps *m, const struct event_clients *c, str
 		row->pod = pod_at(c, e->tuple.remote);
 		return;
 	}
-	row->pod = pod_of(m, c, e->cgroup);
 	if (c->root && !cgroup2_path(c->root, e->cgroup, path, sizeof(path)))
 		state_text(row->cgroup, sizeof(row->cgroup), path, sizeof(path));
+	row->pod = pod_of(m, c, e->cgroup, path);
 }
 
 /* ---- columns --------------------------------------------------------------------- */

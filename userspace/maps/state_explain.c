@@ -5,7 +5,9 @@
 #include <assert.h>
 #include <bpf/bpf.h>
 
+#include "adapters.bpf.h"
 #include "mix.bpf.h"
+#include "prefix.bpf.h"
 #include "state_internal.h"
 
 const char *explain_preference_name(enum explain_preference p)
@@ -41,6 +43,7 @@ struct question {
 	struct decide_candidate bound;       /* with generation 0: none is preferred */
 	struct decide_candidate home;        /* likewise */
 	struct decide_candidate *candidates; /* [i] is out->candidates[i], for any session */
+	struct pintle_holders holders;       /* of the adapter that the request names */
 	struct explain *out;
 };
 
@@ -100,6 +103,37 @@ static void parts_take(struct explain_candidate *to, const struct decide_facts *
 	to->closed = facts->passed ? changes->closed : 0;
 }
 
+/* As prompt_missing() in bpf/prompt.bpf.h, beside what the adapter costs. */
+static void prompt_take(const struct question *q, const struct state_raw *raw,
+			struct explain_candidate *to, const struct decide_candidate *c)
+{
+	const struct state_prompt *p = q->asked->prompt;
+
+	if (!p)
+		return;
+	to->have = state_prompt_have(p, &to->endpoint,
+				     state_prompt_steps(p, &to->endpoint, raw, q->asked->now_ns));
+	to->missing = decide_cap((uint64_t)to->missing + prefix_missing(&p->prompt, c, to->have,
+									q->pool.prompt_weight),
+				 DECIDE_MAX_MISSING);
+}
+
+/* As adapter_missing() in bpf/adapter.bpf.h. */
+static int adapter_weigh(const struct question *q, struct explain_candidate *to)
+{
+	struct pintle_adapters row;
+	int err;
+
+	if (!q->asked->adapter || !q->pool.adapter_weight)
+		return 0;
+	err = maps_value(q->m, MAP_adapters, to->endpoint.id, &row);
+	if (err)
+		return err;
+	to->adapter = adapters_state(&row, to->endpoint.generation, q->asked->adapter);
+	to->missing = adapters_missing(to->adapter, q->pool.adapter_weight);
+	return 0;
+}
+
 /* Fills in what is known of the endpoint to->endpoint, and its loads. */
 static int endpoint_weigh(const struct question *q, bool bound, struct explain_candidate *to,
 			  struct decide_candidate *c)
@@ -120,13 +154,15 @@ static int endpoint_weigh(const struct question *q, bool bound, struct explain_c
 
 	*c = (struct decide_candidate){.endpoint = ref->id, .generation = ref->generation};
 	to->ineligible = INELIGIBLE_COUNT;
+	to->missing = 0;
 	if (ref->id >= PINTLE_MAX_ENDPOINTS)
 		return 0;
 	err = maps_value(q->m, MAP_endpoints, ref->id, &is);
 	if (err ||
 	    !eligible_member(&is, ref->generation, q->asked->pool.id, q->asked->pool.generation))
 		return err;
-	err = state_read_raw(q->m, q->asked->now_ns, &q->pool, ref->id, ref->generation, &raw);
+	err = state_read_raw(q->m, q->asked->now_ns, &q->pool, ref->id, ref->generation, &raw)
+		      ?: adapter_weigh(q, to);
 	if (err)
 		return err;
 	to->signals = (struct explain_signals){
@@ -143,6 +179,7 @@ static int endpoint_weigh(const struct question *q, bool bound, struct explain_c
 	decide_compare(&changes, &raw.facts);
 	parts_take(to, &raw.facts, &changes, q->pool.departure);
 	decide_weigh_changed(c, &raw.facts, &changes, q->pool.departure, bound);
+	prompt_take(q, &raw, to, c);
 	if (class_of(q)->flags & PINTLE_CLASS_BOUNDED)
 		c->full = (__u8)eligible_full(class_of(q), q->asked->class_id, &raw.counts,
 					      &raw.health, q->out->over);
@@ -263,16 +300,40 @@ static int preferred_weigh(struct question *q, struct explain_preferred *p, bool
 	return err;
 }
 
-/* Whether the newest pass at the endpoint to which the session is bound is believed. */
-static bool bound_passed(const struct question *q, const struct pintle_affinity *a)
+/* What the maps say of the endpoint to which the session is bound. */
+struct bound_state {
+	bool passed; /* its newest pass is believed */
+	bool other;  /* the prompt does not continue what the session said before */
+};
+
+/* As prompt_context() in bpf/prompt.bpf.h; a->context_bytes becomes what the prompt leaves of it.
+ */
+static bool prompt_is_other(const struct question *q, const struct state_raw *raw,
+			    struct pintle_affinity *a)
+{
+	const struct state_prompt *p = q->asked->prompt;
+	const struct pintle_ref endpoint = {a->endpoint, a->generation};
+	uint32_t steps, context = MIN(a->context_bytes, (uint32_t)DECIDE_MAX_CONTEXT);
+
+	if (!p)
+		return false;
+	steps = state_prompt_steps(p, &endpoint, raw, q->asked->now_ns);
+	a->context_bytes = prefix_context(context, steps);
+	return !prefix_continues(&p->prompt, a->prompt_steps, steps);
+}
+
+static struct bound_state bound_look(const struct question *q, struct pintle_affinity *a)
 {
 	struct state_raw raw;
 
 	if (a->endpoint >= PINTLE_MAX_ENDPOINTS ||
 	    state_read_raw(q->m, q->asked->now_ns, &q->pool, a->endpoint, a->generation, &raw))
-		return false;
-	return raw.score.generation == a->generation &&
-	       eligible_passed(&q->pool, raw.score.passed_ns, q->asked->now_ns);
+		return (struct bound_state){0};
+	return (struct bound_state){
+		.passed = raw.score.generation == a->generation &&
+			  eligible_passed(&q->pool, raw.score.passed_ns, q->asked->now_ns),
+		.other = prompt_is_other(q, &raw, a),
+	};
 }
 
 static bool binding_read(const struct question *q, struct pintle_affinity *a)
@@ -293,38 +354,38 @@ static int bound_read(struct question *q)
 {
 	struct explain_preferred *p = &q->out->bound;
 	struct pintle_affinity a;
-	bool passed;
+	struct bound_state is;
 
 	if (q->asked->session.kind == PINTLE_KEY_NONE)
 		return 0;
 	p->why = EXPLAIN_NONE;
 	if (!binding_read(q, &a))
 		return 0;
-	passed = bound_passed(q, &a);
 	if (q->asked->has_context)
 		a.context_bytes = q->asked->context_bytes;
-	if (passed && !(class_of(q)->flags & PINTLE_CLASS_EXTRA))
+	is = bound_look(q, &a);
+	if (is.passed && !(class_of(q)->flags & PINTLE_CLASS_EXTRA))
 		q->session_extra = decide_extra(a.context_bytes, q->pool.context_bytes);
 	*p = (struct explain_preferred){
 		.endpoint = {a.endpoint, a.generation},
 		.used_ns = a.used_ns,
 		.bound_ns = a.bound_ns,
 		.open = a.open,
-		.idle = passed ? a.idle : 0,
+		.idle = is.passed ? a.idle : 0,
 		.context_bytes = a.context_bytes,
 	};
 	if (!decide_binding_holds(a.used_ns, q->asked->now_ns, q->pool.ttl_ns))
 		p->why = EXPLAIN_EXPIRED;
-	else if (decide_crowded(&a, passed))
+	else if (is.other)
+		p->why = EXPLAIN_OTHER;
+	else if (decide_crowded(&a, is.passed))
 		p->why = EXPLAIN_CROWD;
 	else
 		return preferred_weigh(q, p, true, &q->bound);
 	return 0;
 }
 
-/* Reads the pool's table of homes: *out, which the caller frees; NULL: it has none. Its map has no
- * pin, and only root may open it by its id. Returns 0 or -errno. */
-static int homes_read(const struct question *q, struct pintle_homes **out)
+int state_read_homes(const struct maps *m, const struct pintle_ref *pool, struct pintle_homes **out)
 {
 	_cleanup_free_ struct pintle_homes *homes = malloc(sizeof(*homes));
 	_cleanup_close_ int fd = -1;
@@ -332,14 +393,14 @@ static int homes_read(const struct question *q, struct pintle_homes **out)
 
 	if (!homes)
 		return -ENOMEM;
-	if (bpf_map_lookup_elem(q->m->fd[MAP_homes], &q->asked->pool.id, &id))
+	if (bpf_map_lookup_elem(m->fd[MAP_homes], &pool->id, &id))
 		return errno == ENOENT ? 0 : -errno;
 	fd = bpf_map_get_fd_by_id(id);
 	if (fd < 0)
 		return fd == -ENOENT ? 0 : fd;
 	if (bpf_map_lookup_elem(fd, &zero, homes))
 		return -errno;
-	if (homes->pool_generation == q->asked->pool.generation)
+	if (homes->pool_generation == pool->generation)
 		*out = TAKE_PTR(homes);
 	return 0;
 }
@@ -355,7 +416,7 @@ static int home_read(struct question *q)
 	if (q->asked->group.kind == PINTLE_KEY_NONE)
 		return 0;
 	p->why = EXPLAIN_NONE;
-	err = homes_read(q, &homes);
+	err = state_read_homes(q->m, &q->asked->pool, &homes);
 	if (err || !homes)
 		return err;
 	memcpy(id, q->asked->group.id, sizeof(id));
@@ -378,6 +439,48 @@ static int preferred_find(struct decide_state *rule, const void *arg, __u32 outc
 	return !!c->generation;
 }
 
+/* The decide_missing of decide_prefer_missing(): the endpoint is one of the candidates. */
+static uint32_t preferred_missing(const void *arg, const struct decide_candidate *c, __u32 outcome)
+{
+	const struct question *q = arg;
+	const struct explain_candidate *there = candidate_find(q->out, c->endpoint, c->generation);
+
+	(void)outcome;
+	return there ? there->missing : 0;
+}
+
+static void candidate_consider(const struct question *q, struct decide_state *rule, size_t at)
+{
+	decide_consider_missing(rule, &q->candidates[at], q->out->candidates[at].missing);
+}
+
+/* As holder_consider() in bpf/choose.bpf.h. */
+static void holder_consider(const struct question *q, struct decide_state *rule, uint32_t id,
+			    uint32_t generation)
+{
+	const struct explain_candidate *c = candidate_find(q->out, id, generation);
+
+	if (generation && c && !c->ineligible)
+		candidate_consider(q, rule, (size_t)(c - q->out->candidates));
+}
+
+static void holders_consider(const struct question *q, struct decide_state *rule)
+{
+	const struct state_prompt *p = q->asked->prompt;
+
+	if (rule->baseline)
+		return;
+	for (size_t i = 0; p && i < PINTLE_PREFIX_KNOWN; i++)
+		if (p->known.steps[i])
+			holder_consider(q, rule, p->known.of[i].endpoint,
+					p->known.of[i].generation);
+	if (p)
+		holder_consider(q, rule, p->home.id, p->home.generation);
+	for (size_t i = 0; i < PINTLE_ADAPTER_HOLDERS; i++)
+		holder_consider(q, rule, (uint32_t)q->holders.of[i],
+				(uint32_t)(q->holders.of[i] >> 32));
+}
+
 static void rule_begin(const struct question *q, struct decide_state *rule, uint64_t seed,
 		       uint32_t tie)
 {
@@ -390,7 +493,7 @@ static void rule_begin(const struct question *q, struct decide_state *rule, uint
 	rule->limit = eligible_bound(class_of(q)->limit, q->out->over);
 	rule->full = q->out->suspected || q->asked->over_quota ||
 		     eligible_all(q->out->pool_in_flight, q->out->pool_connections);
-	decide_prefer_first(rule, preferred_find, q, &c);
+	decide_prefer_missing(rule, preferred_find, preferred_missing, q, &c);
 }
 
 /* As choose() in bpf/choose.bpf.h; the two random numbers are the kernel's bpf_get_prandom_u32().
@@ -404,11 +507,13 @@ static void decide_once(const struct question *q, uint32_t seed, uint32_t random
 	struct decide_state rule;
 
 	rule_begin(q, &rule, mix(seed), pool->tie);
-	if (decide_sample_needed(n, size))
+	if (decide_sample_needed(n, size)) {
 		decide_sample_draw(&drawn, n, q->out->daemonless ? 0 : pool->ready, random,
 				   random >> 16);
-	else
+		holders_consider(q, &rule);
+	} else {
 		decide_sample_all(&drawn, n);
+	}
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t at = decide_sample_member(&drawn, n, i);
 
@@ -423,7 +528,7 @@ static void decide_once(const struct question *q, uint32_t seed, uint32_t random
 			return;
 		}
 		if (!q->out->candidates[at].ineligible) {
-			decide_consider(&rule, &q->candidates[at]);
+			candidate_consider(q, &rule, at);
 			decide_sample_take(&drawn, &rule, &q->candidates[at]);
 		}
 		if (decide_sample_done(&drawn, n, size, i))
@@ -495,7 +600,7 @@ static void preference_judge(struct question *q, const struct decide_state *rule
 
 	if (!rule->preferred.generation)
 		return;
-	p->load = decide_load(rule, &preferred);
+	p->load = decide_load(rule, &preferred) + rule->preferred.missing;
 	p->full = full_of(q->out, rule, &preferred);
 	if (rule->preferred.lost && rule->fresh.generation)
 		p->why = EXPLAIN_LOST;
@@ -530,6 +635,7 @@ static void margin_take(struct explain *x, const struct explain_preferred *p,
 		most += most == UINT64_MAX ? 0 : x->extra;
 	}
 	most -= MIN(load, most);
+	load -= MIN(chosen->missing, load); /* which counts towards no limit */
 	if (chosen->full == EXPLAIN_FULL_NOT && load < limit)
 		most = MIN(most, limit - load - 1);
 	if (!others || most >= UINT64_MAX / 2)
@@ -558,13 +664,13 @@ static int loads_take(struct question *q)
 	x->limit = rule.limit;
 	for (size_t i = 0; i < x->count; i++)
 		if (!x->candidates[i].ineligible)
-			decide_consider(&rule, &q->candidates[i]);
+			candidate_consider(q, &rule, i);
 	x->least = UINT32_MAX;
 	for (size_t i = 0; i < x->count; i++) {
 		struct explain_candidate *c = &x->candidates[i];
 
 		c->load = c->ineligible ? q->candidates[i].load
-					: decide_load(&rule, &q->candidates[i]);
+					: decide_load(&rule, &q->candidates[i]) + c->missing;
 		if (c->ineligible)
 			continue;
 		c->full = full_of(x, &rule, &q->candidates[i]);
@@ -633,6 +739,8 @@ static int question_read(struct question *q)
 	x->tries = q->asked->tries;
 	x->over_quota = q->asked->over_quota;
 	err = circumstances_read(q) ?: share_read(q);
+	if (!err && q->asked->adapter < PINTLE_MAX_ADAPTERS && q->asked->adapter)
+		err = maps_value(q->m, MAP_adapter_holders, q->asked->adapter, &q->holders);
 	if (!err)
 		err = members_read(q);
 	if (!err)
@@ -675,7 +783,7 @@ int explain_read(const struct maps *m, const struct explain_asked *asked, struct
 
 /* ---- a decision that was made ---------------------------------------------------------- */
 
-/* Of an endpoint that may not be chosen, the kernel made no loads. */
+/* The kernel made no loads for an endpoint that may not be chosen. */
 static void traced_candidate(struct question *q, const struct pintle_trace_candidate *from)
 {
 	struct explain *x = q->out;
@@ -690,6 +798,9 @@ static void traced_candidate(struct question *q, const struct pintle_trace_candi
 	to->ineligible = MIN(from->ineligible, (uint32_t)INELIGIBLE_COUNT);
 	to->signals = (struct explain_signals){from->scraped_ns, from->flags,    from->waiting,
 					       from->running,    from->kv_cache, from->gpu};
+	to->adapter = MIN(from->adapter, (uint16_t)ADAPTERS_LACKS);
+	to->missing = from->missing;
+	to->have = from->have;
 	decide_compare(&changes, &facts);
 	parts_take(to, &facts, &changes, q->pool.departure);
 	if (to->ineligible)
@@ -736,6 +847,8 @@ static void traced_preferred(struct question *q, const struct pintle_trace *t,
 			bound->why = EXPLAIN_HOLDS;
 		else if (!decide_binding_holds(a->used_ns, t->decided_ns, q->pool.ttl_ns))
 			bound->why = EXPLAIN_EXPIRED;
+		else if (t->flags & PINTLE_TRACE_OTHER)
+			bound->why = EXPLAIN_OTHER;
 		else if (decide_crowded(a, there && there->passed))
 			bound->why = EXPLAIN_CROWD;
 		else
@@ -773,7 +886,9 @@ static int traced_read(struct question *q, const struct pintle_trace *t)
 	x->suspected = t->flags & PINTLE_TRACE_FULL;
 	if (rule.full && !x->over_quota && !x->suspected)
 		x->pool_in_flight = x->pool_connections;
-	x->sample = t->compared > t->count ? t->compared : 0;
+	if (decide_sample_needed(q->pool.member_count,
+				 decide_sample_size(q->pool.member_count, q->pool.sample)))
+		x->sample = t->compared;
 	for (uint32_t i = 0; i < MIN(t->count, (uint32_t)PINTLE_TRACED); i++)
 		traced_candidate(q, &t->of[i]);
 	q->session_extra = rule.extra;

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "maps.h"
+#include "state.h"
 
 /* So many decisions that what has a chance of 1 in 1,000 is missing once in 20,000 explanations. */
 #define EXPLAIN_TRIES 10000
@@ -29,8 +30,10 @@ struct explain_asked {
 	uint32_t class_id;                 /* of the pool's classes */
 	bool forbidden;                    /* the client may not connect */
 	bool over_quota;                   /* of the pool, which is asked first */
+	uint32_t adapter;                  /* that the request names: its number; 0: none */
 	bool has_context;
-	uint32_t context_bytes; /* with has_context: in place of the binding's */
+	uint32_t context_bytes;            /* with has_context: in place of the binding's */
+	const struct state_prompt *prompt; /* of the request, to this pool; NULL: not known */
 	uint64_t now_ns;
 	uint32_t tries; /* decisions to make, at least 1: EXPLAIN_TRIES */
 };
@@ -38,11 +41,12 @@ struct explain_asked {
 /* Why the session's bound endpoint, or the home of its group, is preferred or not: the first row
  * that applies. X(symbol, name) */
 #define EXPLAIN_PREFERENCES(X)                                                                     \
-	X(NO_KEY, "no_key")   /* the connection has no session, or no group */                     \
-	X(MODE, "mode")       /* the mode prefers no endpoint */                                   \
-	X(NONE, "none")       /* not bound, or no home */                                          \
-	X(EXPIRED, "expired") /* the binding was used last longer ago than stickiness.ttl */       \
-	X(CROWD, "crowd")     /* the session has more than DECIDE_MAX_BUSY busy connections */     \
+	X(NO_KEY, "no_key")      /* the connection has no session, or no group */                  \
+	X(MODE, "mode")          /* the mode prefers no endpoint */                                \
+	X(NONE, "none")          /* not bound, or no home */                                       \
+	X(EXPIRED, "expired")    /* the binding was used last longer ago than stickiness.ttl */    \
+	X(OTHER, "other_prompt") /* the prompt does not continue what the session said before */   \
+	X(CROWD, "crowd")        /* the session has more than DECIDE_MAX_BUSY busy connections */  \
 	X(INELIGIBLE, "ineligible") /* that endpoint may not be chosen */                          \
 	X(SECOND, "second")         /* the bound endpoint comes before the home */                 \
 	X(LOST, "lost")             /* that endpoint's score has been old for long */              \
@@ -117,6 +121,11 @@ struct explain_candidate {
 	uint32_t rate;                /* by which load is divided, in hundredths */
 	uint32_t chosen;              /* in so many of the tries */
 	enum explain_full full;       /* NOT also where it may not be chosen */
+	uint32_t adapter;             /* enum adapters_state, of a request for an adapter */
+	uint32_t have;                /* bytes of the prompt that are cached there */
+	/* What the adapter, and the rest of the prompt, add where loads are compared, in
+	 * milli-requests. */
+	uint32_t missing;
 	struct explain_signals signals;
 };
 

@@ -9,7 +9,9 @@
 void history_moment_free(struct history_moment *h)
 {
 	free(h->endpoints);
+	free(h->waits);
 	h->endpoints = NULL;
+	h->waits = NULL;
 }
 
 void history_free(struct history *h)
@@ -110,6 +112,35 @@ static int tenant_take(const void *at, const void *value, void *arg)
 	return 0;
 }
 
+static void wait_take(const struct maps *m, const struct pintle_affinity_key *key,
+		      struct history_moment *h)
+{
+	struct pintle_moment_wait *to = &h->waits[h->wait_count];
+	struct pintle_tenant_firsts f;
+
+	if (bpf_map_lookup_elem(m->fd[MAP_tenant_firsts], key, &f) || !f.answers)
+		return;
+	h->wait_count++;
+	to->tenant = key->session;
+	to->answers = f.answers;
+	to->waited_ns = f.waited_ns;
+	for (uint32_t i = 0; i < PINTLE_TENANT_BUCKETS; i++)
+		to->bucket[i] = (uint32_t)f.bucket[i];
+}
+
+/* Times of the tenants that were kept. */
+static int waits_take(const struct maps *m, const struct state_pool *p, struct history_moment *h)
+{
+	struct pintle_affinity_key key = {.pool = p->id, .pool_generation = p->generation};
+
+	h->waits = calloc(MAX(h->tenant_count, (size_t)1), sizeof(*h->waits));
+	for (size_t i = 0; h->waits && i < h->tenant_count; i++) {
+		key.session = h->tenants[i].tenant;
+		wait_take(m, &key, h);
+	}
+	return h->waits ? 0 : -ENOMEM;
+}
+
 static int rest_take(const struct maps *m, const struct state *s, const struct state_pool *p,
 		     struct history_moment *h)
 {
@@ -122,7 +153,7 @@ static int rest_take(const struct maps *m, const struct state *s, const struct s
 		err = endpoint_take(m, &s->endpoints[p->first_endpoint + i], h, &h->endpoints[i]);
 	if (!err && p->tenant_key)
 		err = map_each(m, MAP_tenants, tenant_take, &tenants);
-	return err;
+	return !err && h->tenant_count ? waits_take(m, p, h) : err;
 }
 
 int history_take(const struct maps *m, const struct state *s, const struct state_pool *p,
@@ -201,12 +232,28 @@ static int endpoints_add(struct history_moment *h, const struct pintle_moment_en
 	return 0;
 }
 
+static int waits_add(struct history_moment *h, const struct pintle_moment_wait *rows)
+{
+	struct pintle_moment_wait *more =
+		reallocarray(h->waits, h->wait_count + PINTLE_MOMENT_WAITS, sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	h->waits = more;
+	for (size_t i = 0; i < PINTLE_MOMENT_WAITS; i++)
+		if (rows[i].answers)
+			more[h->wait_count++] = rows[i];
+	return 0;
+}
+
 static int part_add(struct history_moment *h, const struct part *p)
 {
 	uint32_t part = p->key.part;
 
 	if (part >= PINTLE_PART_ENDPOINTS)
 		return endpoints_add(h, p->value.endpoints);
+	if (part >= PINTLE_PART_WAITS)
+		return waits_add(h, p->value.waits);
 	if (part == PINTLE_PART_TENANTS) {
 		h->tenant_count = PINTLE_MOMENT_ROWS;
 		memcpy(h->tenants, p->value.tenants, sizeof(h->tenants));
@@ -260,6 +307,7 @@ static int now_add(const struct maps *m, const struct state *s, const struct sta
 		return err;
 	if (last) {
 		now.pool.mode = history_mode(&last->pool, last->time_ns, p);
+		now.pool.flags = last->pool.flags;
 		now.pool.output_tokens = last->pool.output_tokens;
 		now.pool.prompt_tokens = last->pool.prompt_tokens;
 		now.pool.prefix_hits = last->pool.prefix_hits;

@@ -15,6 +15,8 @@ struct history_moment {
 	uint32_t class_count;
 	struct pintle_moment_tenant tenants[PINTLE_MOMENT_ROWS];
 	size_t tenant_count;
+	struct pintle_moment_wait *waits; /* of those that had an answer; NULL: of none */
+	size_t wait_count;
 	struct pintle_moment_endpoint *endpoints; /* NULL: this moment has none */
 	size_t endpoint_count;
 };

@@ -9,6 +9,9 @@
  *   state_key.c       session keys as text, and back
  *   state_host.c      endpoints whose address is a host's name
  *   state_tenant.c    what tenants have, and may have
+ *   state_request.c   the session that a request names
+ *   state_prompt.c    what of a prompt is cached where
+ *   state_model.c     models, and the pools that serve them
  *   state_trial.c     A/B tests
  *   state_setting.c   keys of pools that were set, and the daemon's verdicts on them
  *   state_names.c     names of states and reasons; texts from maps
@@ -48,6 +51,22 @@ int state_read_raw(const struct maps *m, uint64_t now, const struct pintle_pool 
 int state_read_endpoints(const struct maps *m, struct state *s, struct state_pool *to,
 			 const struct pintle_pool *pool, bool seen[PINTLE_MAX_ENDPOINTS]);
 
+/** How many steps of the prompt the endpoint holds. */
+uint32_t state_prompt_steps(const struct state_prompt *p, const struct pintle_ref *endpoint,
+			    const struct state_raw *raw, uint64_t now_ns);
+/** How many bytes of it the endpoint, which holds so many steps, is believed to have. */
+uint32_t state_prompt_have(const struct state_prompt *p, const struct pintle_ref *endpoint,
+			   uint32_t steps);
+
+/** Reads a pool's table of homes, of which no pin is: *out, which the caller frees; untouched where
+ * it has none. Returns 0; -EPERM: only root may open it; or another -errno. */
+int state_read_homes(const struct maps *m, const struct pintle_ref *pool,
+		     struct pintle_homes **out);
+
+/** The key that the kernel makes of a client's address, of which so many bits count. */
+struct pintle_session_key state_source_key(const struct addr *ip, uint32_t bits_v4,
+					   uint32_t bits_v6);
+
 /** The test of the pool with this override, if it has one that runs: *out. */
 bool state_read_trial(const struct maps *m, uint32_t pool, const struct pintle_override *o,
 		      uint64_t now, struct pintle_trial *out);
@@ -63,8 +82,13 @@ int state_read_settings(const struct maps *m, struct state *s);
 /** Fills the pools' sums of tenants. Returns 0 or -errno. */
 int state_read_tenants(const struct maps *m, struct state *s);
 
+/** Fills the pools' models. Returns 0 or -errno. */
+int state_read_models(const struct maps *m, struct state *s);
+
 /** Fills s->hosts, and `host` of the endpoints that are theirs. Returns 0 or -errno. */
 int state_read_hosts(const struct maps *m, struct state *s);
+/** Reads `hand_devices`. Returns 0 or -errno, not logged. */
+int state_read_devices(const struct maps *m, struct state *s);
 
 /** Fills p->largest and p->largest_share, if a session makes most of the pool's connections.
  * Returns 0 or -errno. */

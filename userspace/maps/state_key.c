@@ -150,6 +150,12 @@ static struct pintle_session_key key_of_source(struct addr ip, uint32_t bits_v4,
 	return key;
 }
 
+struct pintle_session_key state_source_key(const struct addr *ip, uint32_t bits_v4,
+					   uint32_t bits_v6)
+{
+	return key_of_source(*ip, bits_v4, bits_v6);
+}
+
 bool state_session_in_pool(const struct state_pool *p, const struct pintle_session_key *asked,
 			   size_t i, struct pintle_session_key *out)
 {
@@ -715,6 +721,11 @@ bool state_client_session(const struct state_pool *p, const struct state_client 
 	const struct pintle_session_key *asked = &c->session;
 	struct pintle_session_key one;
 
+	/* As asking_session() in bpf/asking.bpf.h. */
+	if (asked->kind == PINTLE_KEY_REQUEST && p->decide == PINTLE_DECIDE_REQUEST) {
+		*key = *asked;
+		return true;
+	}
 	if (p->key_kind == PINTLE_KEY_NONE || asked->kind != p->key_kind)
 		return key_of_client(c, p->key_kind, p->key_bits_v4, p->key_bits_v6, key);
 	*key = *asked;

@@ -28,17 +28,31 @@ bool state_quota(const struct maps *m, const struct pintle_affinity_key *tenant,
 
 static bool pool_index(const struct state *s, const struct pintle_affinity_key *key, uint32_t *out)
 {
-	for (uint32_t i = 0; i < s->pool_count; i++)
-		if (s->pools[i].id == key->pool && s->pools[i].generation == key->pool_generation) {
-			*out = i;
-			return true;
-		}
-	return false;
+	const struct pintle_ref ref = {key->pool, key->pool_generation};
+	const struct state_pool *p = state_pool_find(s, &ref);
+
+	if (p)
+		*out = (uint32_t)(p - s->pools);
+	return p;
 }
 
 static uint64_t count_of(uint64_t n)
 {
 	return MIN(n, STATE_MAX_COUNT);
+}
+
+/* pintled looks every 2 s. */
+#define MINUTE_HOLDS_NS (10 * NSEC_PER_SEC)
+
+static struct pintle_tenant_minute minute_read(const struct maps *m,
+					       const struct pintle_affinity_key *key)
+{
+	struct pintle_tenant_minute v = {0};
+
+	if (bpf_map_lookup_elem(m->fd[MAP_tenant_minutes], key, &v) ||
+	    (int64_t)(monotonic_ns() - v.looked_ns) > (int64_t)MINUTE_HOLDS_NS)
+		return (struct pintle_tenant_minute){0};
+	return v;
 }
 
 static int tenant_take(const void *at, const void *value, void *arg)
@@ -63,6 +77,7 @@ static int tenant_take(const void *at, const void *value, void *arg)
 		.in_flight = count_of((uint64_t)MAX(in_flight, 0)),
 		.opened = count_of(n->opened),
 		.refused = count_of(n->refused),
+		.minute = minute_read(c->m, key),
 	};
 	to->has_quota = !to->other && state_quota(c->m, key, &to->quota);
 	snprintf(to->text, sizeof(to->text), "other");

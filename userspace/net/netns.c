@@ -215,3 +215,56 @@ int netns_open_by_inode(uint64_t inode, const char *hint)
 		fd = search_netns("/proc", "/ns/net", inode);
 	return fd;
 }
+
+static bool seen_before(const uint64_t *seen, size_t n, uint64_t inode)
+{
+	for (size_t i = n; i-- > 0;)
+		if (seen[i] == inode)
+			return true;
+	return false;
+}
+
+struct netns_walk {
+	int (*each)(int netns_fd, const char *path, void *arg);
+	void *arg;
+	uint64_t *seen; /* inodes */
+	size_t n, room;
+};
+
+/* stat() comes first: most processes share a namespace with another. */
+static int walk_file(struct netns_walk *w, const char *path)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+
+	if (stat(path, &st) || seen_before(w->seen, w->n, st.st_ino))
+		return 0;
+	fd = open_netns(path);
+	if (fd < 0 || !ROOM_FOR_ONE(w->seen, w->n, w->room, 64))
+		return 0;
+	w->seen[w->n++] = st.st_ino;
+	return w->each(fd, path, w->arg);
+}
+
+static int walk_directory(struct netns_walk *w, const char *directory, const char *rest)
+{
+	_cleanup_(closedirp) DIR *d = opendir(directory);
+	int result = 0;
+
+	for (struct dirent *e; d && !result && (e = readdir(d));) {
+		char path[sizeof(e->d_name) + 32];
+
+		snprintf(path, sizeof(path), "%s/%s%s", directory, e->d_name, rest);
+		result = walk_file(w, path);
+	}
+	return result;
+}
+
+int netns_each(int (*each)(int netns_fd, const char *path, void *arg), void *arg)
+{
+	struct netns_walk w = {.each = each, .arg = arg};
+	int result = walk_directory(&w, "/run/netns", "") ?: walk_directory(&w, "/proc", "/ns/net");
+
+	free(w.seen);
+	return result;
+}

@@ -51,4 +51,9 @@ int netns_call(int netns_fd, int (*call)(void *arg), void *arg);
  */
 int netns_open_by_inode(uint64_t inode, const char *hint);
 
+/** Calls `each` for every network namespace that has a name in /run/netns, or a process, the own
+ * one included; perhaps more than once. `path` is where it was found. A value other than 0 ends the
+ * walk. Returns that value, or 0. */
+int netns_each(int (*each)(int netns_fd, const char *path, void *arg), void *arg);
+
 #endif

@@ -19,7 +19,7 @@
 /* All names of our filters begin so. One that ends so says that clsact was added for it. */
 #define NAME      "pintle_"
 #define CLSACT    "+clsact"
-#define NAME_SIZE 64
+#define NAME_SIZE TC_NAME_SIZE
 
 /* Priorities that are tried before this one is taken. */
 #define MAX_PRIORITY 32
@@ -75,6 +75,17 @@ static bool is_kind(const struct nlattr *a, const char *kind)
 	return a && nla_len(a) > 0 && !strncmp(nla_data(a), kind, (size_t)nla_len(a));
 }
 
+static enum tc_kind kind_of(const struct nlattr *a)
+{
+	static const char *const kinds[] = {
+		[TC_BRIDGE] = "bridge", [TC_VLAN] = "vlan", [TC_VETH] = "veth"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (kinds[i] && is_kind(a, kinds[i]))
+			return (enum tc_kind)i;
+	return TC_OTHER;
+}
+
 static int on_device(const struct nlmsghdr *h, void *arg)
 {
 	struct nlattr *a[IFLA_MAX + 1], *info[IFLA_INFO_MAX + 1];
@@ -91,12 +102,17 @@ static int on_device(const struct nlmsghdr *h, void *arg)
 	*d = (struct tc_device){
 		.index = (uint32_t)m->ifi_index,
 		.master = a[IFLA_MASTER] ? nla_get_u32(a[IFLA_MASTER]) : 0,
+		.loopback = m->ifi_type == ARPHRD_LOOPBACK,
 		.ethernet = m->ifi_type == ARPHRD_ETHER || m->ifi_type == ARPHRD_LOOPBACK,
 	};
 	if (a[IFLA_IFNAME])
 		nla_strlcpy(d->name, a[IFLA_IFNAME], sizeof(d->name));
 	if (a[IFLA_LINKINFO] && !nla_parse_nested(info, IFLA_INFO_MAX, a[IFLA_LINKINFO], NULL))
-		d->bridge = is_kind(info[IFLA_INFO_KIND], "bridge");
+		d->kind = kind_of(info[IFLA_INFO_KIND]);
+	if (a[IFLA_LINK] && a[IFLA_LINK_NETNSID])
+		d->peer = nla_get_u32(a[IFLA_LINK]);
+	if (d->kind == TC_VLAN && a[IFLA_LINK] && !a[IFLA_LINK_NETNSID])
+		d->lower = nla_get_u32(a[IFLA_LINK]);
 	return 0;
 }
 
@@ -210,6 +226,31 @@ static uint32_t priority_for(const struct list *l, uint32_t handle, uint32_t fir
 			return priority;
 	}
 	return MAX_PRIORITY;
+}
+
+/* Our filters' names may have more behind the program's. */
+static bool is_program(const struct filter *f, const char *program)
+{
+	size_t n = strlen(program);
+
+	return !strncmp(f->name, program, n) && (!f->name[n] || f->name[n] == CLSACT[0]);
+}
+
+bool tc_before(int netns_fd, struct tc_point at, const char *program, char name[TC_NAME_SIZE])
+{
+	_cleanup_(list_free) struct list l = {0};
+	const struct filter *f, *first = NULL;
+
+	if (list_filters(netns_fd, at, &l))
+		return false;
+	f = l.items;
+	for (size_t i = 0; i < l.n && !is_program(&f[i], program); i++)
+		if (!first && f[i].handle && strncmp(f[i].name, NAME, strlen(NAME)) != 0)
+			first = &f[i];
+	if (first)
+		snprintf(name, TC_NAME_SIZE, "%s",
+			 first->name[0] ? first->name : "another TC filter");
+	return first;
 }
 
 /* ---- clsact --------------------------------------------------------------------------- */

@@ -16,10 +16,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum tc_kind { TC_OTHER, TC_BRIDGE, TC_VLAN, TC_VETH };
+
 struct tc_device {
 	uint32_t index;
 	uint32_t master; /* index of the bridge or bond whose port it is; 0: none */
-	bool bridge;
+	uint32_t lower;  /* of a VLAN: index of the device whose frames it has; 0: not in this
+			  * namespace */
+	uint32_t peer;   /* index of its other end, in another namespace; 0: it has none */
+	enum tc_kind kind;
+	bool loopback;
 	bool ethernet; /* packets begin with an Ethernet header; else with the IP header */
 	char name[IF_NAMESIZE];
 };
@@ -49,6 +55,11 @@ uint32_t tc_handle(int map_fd);
 /** Lists where our filters are. Returns as tc_devices(). A device that is removed meanwhile has
  * none. */
 int tc_find(int netns_fd, uint32_t handle, struct tc_point **out, size_t *n);
+
+/** Names the first filter of others that packets meet before our filter with that program. Returns
+ * false if there is none, or it cannot be found out. */
+#define TC_NAME_SIZE 64
+bool tc_before(int netns_fd, struct tc_point at, const char *program, char name[TC_NAME_SIZE]);
 
 /** Attaches the program; if our filter exists there, replaces its program so that every packet
  * meets one of the two. A new filter gets the first priority, from o->priority on, that is not

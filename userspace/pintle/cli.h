@@ -44,11 +44,15 @@ enum {
 
 struct command;
 
+#define CLI_MAX_HEADERS 64
+
 struct cli {
 	const struct command *command; /* NULL: none was given */
 	const char *bpffs;
-	const char *pool; /* --pool; NULL: not given, as the next five */
-	const char *source, *session, *cgroup, *pod, *bytes, *class;
+	const char *pool; /* --pool; NULL: not given, as the next ones */
+	const char *source, *session, *cgroup, *pod, *bytes, *class, *model, *prompt;
+	const char *headers[CLI_MAX_HEADERS]; /* --header, in their order */
+	size_t header_count;
 	const char *rate; /* --rate; NULL: not given */
 	uint64_t slow_ns; /* --slow; 0: not given */
 	bool failed;      /* --failed */
@@ -102,6 +106,11 @@ enum word_kind {
 
 struct columns;
 
+/* A key of the one object that a command prints with -o json. */
+struct json_key {
+	const char *key, *help;
+};
+
 struct command {
 	const char *name;
 	enum command_kind kind;
@@ -110,6 +119,7 @@ struct command {
 	const char *help;              /* further lines; NULL: none */
 	void (*more)(FILE *f);         /* prints further help from a table; NULL: none */
 	int (*run)(struct cli *cli);   /* returns an exit status */
+	const struct json_key *keys;   /* with an empty one at the end; NULL: it prints a list */
 	const struct columns *columns; /* whose keys -o json prints; NULL: it prints no data */
 	unsigned int options;          /* OPTION_* */
 	int least, most;               /* number of arguments */
@@ -211,6 +221,8 @@ struct state_endpoint *find_endpoint(const struct state *s, const char *name);
 
 /** What becomes of a pool's connections while no endpoint is ready: "are refused (FailClose)". */
 const char *without_endpoints(const struct state_pool *p);
+/** The same while the pool's fallbacks may take them. */
+const char *without_own_endpoints(const struct state *s, const struct state_pool *p);
 
 /** Writes "POOL/NAME" into buf (ENDPOINT_NAME_SIZE bytes), and returns buf. */
 #define ENDPOINT_NAME_SIZE (2 * PINTLE_NAME_SIZE + 1)

@@ -69,6 +69,13 @@ void doctor_oneshot(struct doctor *d);
 void doctor_hand(struct doctor *d);
 void doctor_daemon(struct doctor *d);
 
+/* doctor_hand.c */
+/** Whether the steered namespace has net.ipv4.tcp_syncookies 0. */
+bool doctor_cookies_off(const struct doctor *d);
+/** Speaks of programs that see packets before the hand-off, and of pools whose later requests are
+ * not decided. */
+void doctor_hand_more(struct doctor *d);
+
 /* doctor_names.c */
 void doctor_names(struct doctor *d);
 

@@ -5,6 +5,7 @@
 
 #include "../net/listeners.h"
 #include "../maps/kernel.h"
+#include "../maps/names.h"
 #include "doctor.h"
 #include "programs.h"
 #include "traits.bpf.h"
@@ -161,6 +162,21 @@ void doctor_mptcp(struct doctor *d)
 
 /* ---- what is pinned -------------------------------------------------------------- */
 
+/* Says to how many devices the program of `feature` is attached; `none` if to none. */
+static void say_devices(struct doctor *d, uint32_t devices, const char *feature, const char *none)
+{
+	if (devices)
+		doctor_say(d, VERDICT_OK, NULL, "%s: attached to %u device%s (tc filter show)",
+			   feature, devices, plural(devices));
+	else
+		doctor_say(d, VERDICT_FAIL,
+			   d->s->daemon_alive
+				   ? "see pintled's log; the kernel needs sch_ingress and cls_bpf "
+				     "(modprobe -a sch_ingress cls_bpf)"
+				   : "start pintled",
+			   "%s", none);
+}
+
 /* Speaks of one-shot only where a pool needs it on this node. A connect pool needs it on the nodes
  * of its servers. */
 void doctor_oneshot(struct doctor *d)
@@ -172,25 +188,47 @@ void doctor_oneshot(struct doctor *d)
 			  hook_has(d->s->pools[i].decided_by, PINTLE_TRAIT_AT_SERVERS);
 	if (!d->s || (!wanted && !d->s->node.devices))
 		return;
-	if (d->s->node.devices)
-		doctor_say(d, VERDICT_OK, NULL,
-			   "one request per connection: attached to %u device%s (tc filter show)",
-			   d->s->node.devices, plural(d->s->node.devices));
-	else
-		doctor_say(d, VERDICT_FAIL,
-			   d->s->daemon_alive
-				   ? "see pintled's log; the kernel needs sch_ingress and cls_bpf "
-				     "(modprobe -a sch_ingress cls_bpf)"
-				   : "start pintled",
-			   "a pool wants one request per connection, and one-shot is attached "
-			   "nowhere");
+	say_devices(d, d->s->node.devices, "one request per connection",
+		    "a pool wants one request per connection, and one-shot is attached nowhere");
+}
+
+#define MAX_DEVICES_SAID 8
+
+static bool says_xdp(uint32_t how)
+{
+	return how != PINTLE_XDP_OFF && how != PINTLE_XDP_UNABLE && how != PINTLE_XDP_PORTS;
+}
+
+/* Speaks of devices that have XDP, or could have it. */
+static void say_xdp(struct doctor *d)
+{
+	size_t said = 0;
+
+	for (size_t i = 0; i < d->s->device_count && said < MAX_DEVICES_SAID; i++) {
+		const struct state_device *at = &d->s->devices[i];
+		bool has = at->xdp == PINTLE_XDP_NATIVE;
+
+		if (!says_xdp(at->xdp))
+			continue;
+		said++;
+		doctor_say(d, VERDICT_OK, NULL, "%s: handshakes are answered in %s: %s", at->name,
+			   has ? "XDP" : "TC, not in XDP", xdp_help(at->xdp));
+	}
+}
+
+static void say_handoff(struct doctor *d)
+{
+	say_devices(d, d->s->node.hand_devices, "decide: request",
+		    "a pool has decide: request, and the hand-off is attached nowhere: its "
+		    "connections are decided by their addresses");
+	say_xdp(d);
+	doctor_hand_more(d);
 }
 
 /* Speaks of what the kernel can do also where no pool asks for it, because somebody may want to. */
 void doctor_hand(struct doctor *d)
 {
 	bool wanted = false;
-	long cookies;
 
 	for (size_t i = 0; d->s && i < d->s->pool_count; i++)
 		wanted |= d->s->pools[i].decide == PINTLE_DECIDE_REQUEST;
@@ -204,22 +242,12 @@ void doctor_hand(struct doctor *d)
 			wanted ? "" : "; no pool wants it");
 	else if (!wanted)
 		doctor_say(d, VERDICT_OK, NULL, "this kernel can decide by request");
-	else if (doctor_sysctl("net/ipv4/tcp_syncookies", &cookies) && !cookies)
+	else if (doctor_cookies_off(d))
 		doctor_say(d, VERDICT_FAIL, "sysctl net.ipv4.tcp_syncookies=1",
 			   "a pool has decide: request, and net.ipv4.tcp_syncookies is 0: its "
 			   "connections are reset");
-	else if (d->s->node.hand_devices)
-		doctor_say(d, VERDICT_OK, NULL,
-			   "decide: request: attached to %u device%s (tc filter show)",
-			   d->s->node.hand_devices, plural(d->s->node.hand_devices));
 	else
-		doctor_say(d, VERDICT_FAIL,
-			   d->s->daemon_alive
-				   ? "see pintled's log; the kernel needs sch_ingress and cls_bpf "
-				     "(modprobe -a sch_ingress cls_bpf)"
-				   : "start pintled",
-			   "a pool has decide: request, and the hand-off is attached nowhere: its "
-			   "connections are decided by their addresses");
+		say_handoff(d);
 }
 
 void doctor_daemon(struct doctor *d)

@@ -13,10 +13,15 @@ struct explanation {
 	const struct state *state;
 	const struct state_pool *pool;
 	const struct explain *x;
-	uint64_t now_ns;              /* of the decision */
-	bool made;                    /* by the kernel, for a connection that came */
-	const char *client;           /* as it was given; NULL: it was not */
+	uint64_t now_ns;    /* of the decision */
+	bool made;          /* by the kernel, for a connection that came */
+	const char *client; /* as it was given; NULL: it was not */
+	bool has_request;   /* --header: */
+	struct state_request request;
+	bool has_prompt; /* --prompt: */
+	struct state_prompt prompt;
 	char session[STATE_KEY_SIZE]; /* ""; none */
+	bool session_unknown;         /* of a client that is named otherwise */
 	bool group_known;
 	bool access_known; /* the client is named, so the pool's access can judge it */
 	bool forbidden;
@@ -25,12 +30,18 @@ struct explanation {
 	enum state_giver by;        /* of the class; nobody: --class was given */
 	const struct state_pool *asked; /* the pool whose frontend the client asks for */
 	uint32_t tier;                  /* enum tier: what `pool` is to it */
-	bool diverts; /* a fallback that is full would send it to the overload responder */
+	/* The canary is asked first for a part of the connections without a session, as this one
+	 * is; the rest is explained. */
+	bool canary_drawn;
+	uint32_t adapter; /* that the request names: its number; 0: none that counts */
+	bool diverts;     /* a fallback that is full would send it to the overload responder */
 };
 
 /* Rows are struct explain_candidate, the argument is a struct explanation. */
 extern const struct columns explain_columns;
 
+/** By enum adapters_state; static. */
+const char *explain_adapter_name(uint32_t state);
 /** The object of `pintle explain -o json`, which the caller frees; NULL: no memory. */
 cJSON *explain_object(const struct explanation *e);
 

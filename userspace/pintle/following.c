@@ -6,6 +6,7 @@
 #include <poll.h>
 
 #include "../base/log.h"
+#include "output.h"
 
 #define TICK_MSEC 200 /* the follower ends at most so long after a signal */
 
@@ -91,8 +92,11 @@ int following_run(struct following *f, struct ring_buffer **ring, int (*renew)(v
 			log_err_r(err, "cannot read the ring");
 			return EXIT_FAILED;
 		}
-		f->broken |= fflush(stdout) || ferror(stdout) || reader_is_gone();
+		if (fflush(stdout) || ferror(stdout))
+			break;
+		f->broken |= reader_is_gone();
 	}
-	/* A reader that went away, such as head(1), has what it wanted. */
-	return EXIT_OK;
+	/* A reader that went away, such as head(1), has what it wanted; a disk that is full has
+	 * not. */
+	return output_finish();
 }

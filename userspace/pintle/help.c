@@ -61,6 +61,13 @@ static void print_usage(FILE *f, const struct command *c)
 	fprintf(f, "usage: pintle %s%s%s\n", c->name, *c->arguments ? " " : "", c->arguments);
 }
 
+static void print_object(FILE *f, const struct json_key *keys)
+{
+	fprintf(f, "\n-o json is one object:\n");
+	for (; keys->key; keys++)
+		fprintf(f, "  %-20s  %s\n", keys->key, keys->help);
+}
+
 static void print_keys(FILE *f, const struct columns *c)
 {
 	fprintf(f, "\nKeys of -o json:\n");
@@ -79,6 +86,8 @@ void help_command(FILE *f, const struct command *c)
 		fprintf(f, "\n%s\n", c->help);
 	if (c->more)
 		c->more(f);
+	if (c->keys)
+		print_object(f, c->keys);
 	print_options(f, c);
 	if (c->columns)
 		print_keys(f, c->columns);

@@ -145,6 +145,39 @@ GET(families)
 	return value_json(list);
 }
 
+/* A name that several pools have in `models` is one adapter. */
+static bool has_name(const cJSON *list, const char *name)
+{
+	const cJSON *one;
+
+	cJSON_ArrayForEach (one, list)
+		if (!strcmp(one->valuestring, name))
+			return true;
+	return false;
+}
+
+GET(adapters)
+{
+	cJSON *o = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(o, "loaded");
+	bool slots = e->adapters.slots;
+
+	if (!e->has_adapters) {
+		cJSON_Delete(o);
+		return value_none();
+	}
+	for (size_t i = 0; i < s->pool_count; i++)
+		for (size_t k = 0; k < s->pools[i].model_count; k++) {
+			const struct state_model *m = &s->pools[i].models[k];
+
+			if (state_adapter_is_at(m, e) && !has_name(list, m->name))
+				cJSON_AddItemToArray(list, cJSON_CreateString(m->name));
+		}
+	cJSON_AddItemToObject(o, "slots",
+			      slots ? json_count(e->adapters.slots) : cJSON_CreateNull());
+	cJSON_AddItemToObject(o, "used", slots ? json_count(e->adapters.used) : cJSON_CreateNull());
+	return value_json(o);
+}
+
 #define GET_WORK(name)                                                                             \
 	GET(name)                                                                                  \
 	{                                                                                          \
@@ -172,7 +205,7 @@ GET(answers)
 #define GET_WAIT(percent)                                                                          \
 	GET(first_token_##percent)                                                                 \
 	{                                                                                          \
-		return value_number(VALUE_WAIT, (double)e->work.minute_##percent##_us / 1e6,       \
+		return value_number(VALUE_QUANTILE, (double)e->work.minute_##percent##_us / 1e6,   \
 				    e->has_work && e->work.minute_##percent##_us);                 \
 	}
 GET_WAIT(p50)
@@ -316,6 +349,10 @@ static const struct column columns[] = {
 	{.key = "failed", COLUMN(failed), .help = "placements that ended unopened, ever"},
 	{.key = "listeners", COLUMN(listeners), .help = "its sockets in state LISTEN"},
 	{.key = "families", COLUMN(families), .help = "list of text: ipv4, ipv6: what they take"},
+	{.key = "adapters",
+	 COLUMN(adapters),
+	 .help = "{loaded (list of text: LoRA adapters of `models` that it has), slots (adapters that it can have), "
+		 "used (of these, those of present requests)}; null: it says nothing of adapters"},
 	{.key = "drained", COLUMN(drained), .help = "bool: `pintle drain` holds, in any state"},
 	{.key = "drained_configured",
 	 COLUMN(drained_configured),

@@ -59,6 +59,7 @@ static void print_connection(const struct event_row *r)
 {
 	const struct pintle_event *e = r->e;
 	char client[ADDR_TEXT_SIZE], frontend[ADDR_TEXT_SIZE];
+	char lasted[WORDS_SIZE], rtt[WORDS_SIZE];
 
 	printf("  %s  %s", e->outcome < PINTLE_OUTCOME_COUNT ? outcome_name(e->outcome) : "-",
 	       address_text(e->tuple.remote, e->tuple.remote_port, client));
@@ -68,9 +69,9 @@ static void print_connection(const struct event_row *r)
 	if (r->class && e->outcome != PINTLE_OUTCOME_FORBIDDEN)
 		printf("  class %s", r->class);
 	if (event_is_closed(e))
-		printf("  %.3f s  %llu B in  %llu B out  rtt %.1f ms",
-		       (double)e->duration_ns / (double)NSEC_PER_SEC, e->bytes_received,
-		       e->bytes_acknowledged, e->srtt_us / 1000.0);
+		printf("  %s  %llu B in  %llu B out  rtt %s",
+		       wait_text((double)e->duration_ns / (double)NSEC_PER_SEC, lasted),
+		       e->bytes_received, e->bytes_acknowledged, wait_text(e->srtt_us / 1e6, rtt));
 }
 
 static void print_text(const struct follower *f, const struct event_row *r)
@@ -219,8 +220,9 @@ const struct command command_events = {
 	.arguments = "[--pool POOL]",
 	.summary = "closed connections, rare decisions and ejections, as they come (root)",
 	.help = "Prints a line for each connection that closed, for each decision whose outcome is\n"
-		"rare (escaped, stale, no_endpoint, tried, refused, forbidden), and for each endpoint\n"
-		"that is ejected or restored, until Ctrl-C. With -o json one object a line.\n"
+		"rare (escaped, stale, no_endpoint, tried, spilled, diverted, refused, forbidden), and\n"
+		"for each endpoint that is ejected or restored, until Ctrl-C. With -o json one object a\n"
+		"line.\n"
 		"Needs root. Only one `pintle events` can run at a time; the kernel writes events\n"
 		"only while it runs.",
 	.run = run_events,

@@ -275,6 +275,29 @@ GET(canary)
 	return value_json(json);
 }
 
+GET(models)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	for (size_t i = 0; i < p->model_count; i++) {
+		const struct state_model *m = &p->models[i];
+		cJSON *o = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(o, "model", m->name);
+		cJSON_AddItemToObject(o, "pool",
+				      m->pool == STATE_NO_POOL
+					      ? cJSON_CreateNull()
+					      : cJSON_CreateString(s->pools[m->pool].name));
+		cJSON_AddItemToObject(o, "requests", json_count(m->requests));
+		cJSON_AddItemToObject(o, "loaded",
+				      m->adapter ? json_count(m->loaded) : cJSON_CreateNull());
+		cJSON_AddItemToObject(o, "holders",
+				      m->adapter ? json_count(m->holders) : cJSON_CreateNull());
+		cJSON_AddItemToArray(list, o);
+	}
+	return value_json(list);
+}
+
 static struct value seconds(uint64_t ns)
 {
 	return value_number(VALUE_SECONDS, (double)ns / (double)NSEC_PER_SEC, true);
@@ -383,6 +406,11 @@ static const struct column columns[] = {
 	{.key = "canary",
 	 COLUMN(canary),
 	 .help = "{pool, fits, share (0..1)}: which gets a part of its sessions; null: none"},
+	{.key = "models",
+	 COLUMN(models),
+	 .help = "list of {model, pool, requests (ever), loaded (of these, placed where its LoRA adapter was), "
+		 "holders (endpoints that have the adapter now)}: which pool serves requests for a model; "
+		 "`default`: all other requests; pool null: 404, or reset; loaded and holders null: no adapter"},
 	{.key = "staleness_seconds",
 	 COLUMN(staleness_seconds),
 	 .help = "after which a score is not believed"},

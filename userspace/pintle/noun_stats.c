@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* noun_stats.c - decisions per pool and outcome, in mode shadow too; what one-shot did with first
- * segments; what the hand-off did with connections. */
+ * segments; what the hand-off did with connections, found out about prompts, and did
+ * with headers that came in pieces. */
 #include <assert.h>
 
 #include "../maps/names.h"
 #include "output.h"
 
-enum table { DECIDED, SHADOW, ONESHOT, HAND, TABLE_COUNT };
+enum table { DECIDED, SHADOW, ONESHOT, HAND, PROMPT, HOLD, TABLE_COUNT };
 
 struct stat_row {
 	const struct state_pool *pool;
 	enum table table;
-	uint32_t which; /* enum pintle_oneshot, enum pintle_hand, else enum pintle_outcome */
+	uint32_t which; /* of the table: enum pintle_outcome, for one */
 };
 
 /* The decisions of the rule and those of mode shadow are one row. */
@@ -69,23 +70,51 @@ GET(connections)
 	return r->table == HAND ? value_count(r->pool->hands[r->which]) : value_none();
 }
 
+GET(prompt)
+{
+	return r->table == PROMPT ? value_text(prompted_name(r->which)) : value_none();
+}
+
+GET(prompts)
+{
+	return r->table == PROMPT ? value_count(r->pool->prompts[r->which]) : value_none();
+}
+
+GET(hold)
+{
+	return r->table == HOLD ? value_text(hold_name(r->which)) : value_none();
+}
+
+GET(held)
+{
+	return r->table == HOLD ? value_count(r->pool->holds[r->which]) : value_none();
+}
+
+static const uint64_t *counts_of(const struct state_pool *p, enum table table)
+{
+	const uint64_t *const counts[] = {p->decisions, p->shadows, p->oneshots,
+					  p->hands,     p->prompts, p->holds};
+
+	return counts[table];
+}
+
 GET(share)
 {
-	double all = (double)(r->table == ONESHOT ? r->pool->oneshots_total
-			      : r->table == HAND  ? r->pool->hands_total
-						  : r->pool->decisions_total);
-	double n = (double)(r->table == ONESHOT ? r->pool->oneshots
-			    : r->table == HAND  ? r->pool->hands
-						: r->pool->decisions)[r->which];
+	const struct state_pool *p = r->pool;
+	const uint64_t all[] = {
+		p->decisions_total, p->decisions_total, p->oneshots_total, p->hands_total, 0, 0};
+	uint64_t n = counts_of(p, r->table == SHADOW ? DECIDED : r->table)[r->which];
 
-	return value_number(VALUE_SHARE, n / all, all > 0);
+	return value_number(VALUE_SHARE, (double)n / (double)all[r->table], all[r->table] > 0);
 }
+
+static const char *(*const meanings[])(uint32_t which) = {
+	outcome_help, outcome_help, oneshot_help, hand_help, prompted_help, hold_help,
+};
 
 GET(meaning)
 {
-	return value_text(r->table == ONESHOT ? oneshot_help(r->which)
-			  : r->table == HAND  ? hand_help(r->which)
-					      : outcome_help(r->which));
+	return value_text(meanings[r->table](r->which));
 }
 
 #define COLUMN(name) .get = get_##name
@@ -96,7 +125,7 @@ static const struct column columns[] = {
 	 .heading = "OUTCOME",
 	 COLUMN(outcome),
 	 .help = "text: why connections went where they went; all outcomes are there; null: see "
-		 "oneshot and hand"},
+		 "oneshot, hand, prompt and hold"},
 	{.key = "decisions",
 	 .heading = "DECISIONS",
 	 .right = true,
@@ -117,12 +146,22 @@ static const struct column columns[] = {
 	 .help = "text: what the hand-off did with connections of a pool with `decide: request`; all "
 		 "are there; null: see outcome and oneshot"},
 	{.key = "connections", COLUMN(connections), .help = "ever; null without hand"},
+	{.key = "prompt",
+	 COLUMN(prompt),
+	 .help = "text: what was found out about prompts of a pool with `stickiness.prefix`; all are "
+		 "there; null: see outcome, oneshot and hand"},
+	{.key = "prompts", COLUMN(prompts), .help = "ever; null without prompt"},
+	{.key = "hold",
+	 COLUMN(hold),
+	 .help = "text: what the hand-off did with connections whose headers did not end in the "
+		 "first segment, and with their segments; all are there; null: see the others"},
+	{.key = "held", COLUMN(held), .help = "ever; null without hold"},
 	{.key = "share",
 	 .heading = "SHARE",
 	 .right = true,
 	 COLUMN(share),
 	 .help = "of the pool's decisions, of its first segments, or of what the hand-off did, 0..1; "
-		 "null: there are none"},
+		 "null: there are none, and with prompt and hold"},
 	{.heading = "MEANING", .spare = 1, COLUMN(meaning)},
 };
 static const struct columns stats_columns = COLUMNS(columns);
@@ -147,7 +186,7 @@ static const struct column oneshot_columns[] = {
 };
 static const struct columns oneshots = COLUMNS(oneshot_columns);
 
-/* Columns of the hand-off's table, which text prints last. */
+/* Columns of the hand-off's table, which text prints below these. */
 static const struct column hand_columns[] = {
 	{.heading = "POOL", COLUMN(pool)},
 	{.heading = "HAND-OFF", COLUMN(hand)},
@@ -157,30 +196,48 @@ static const struct column hand_columns[] = {
 };
 static const struct columns hands = COLUMNS(hand_columns);
 
+/* Columns of the prompts' table, which text prints below these. */
+static const struct column prompt_columns[] = {
+	{.heading = "POOL", COLUMN(pool)},
+	{.heading = "PROMPT", COLUMN(prompt)},
+	{.heading = "COUNT", .right = true, COLUMN(prompts)},
+	{.heading = "MEANING", .spare = 1, COLUMN(meaning)},
+};
+static const struct columns prompts = COLUMNS(prompt_columns);
+
+/* Columns of the table of what was held, which text prints last. */
+static const struct column hold_columns[] = {
+	{.heading = "POOL", COLUMN(pool)},
+	{.heading = "UNFINISHED HEADERS", COLUMN(hold)},
+	{.heading = "COUNT", .right = true, COLUMN(held)},
+	{.heading = "MEANING", .spare = 1, COLUMN(meaning)},
+};
+static const struct columns holds = COLUMNS(hold_columns);
+
 /* The tables of text. */
 
 static const struct {
 	const struct columns *columns;
+	uint32_t count;   /* of rows for each pool */
 	const char *none; /* what to print without a row; NULL: nothing at all */
 } tables[TABLE_COUNT] = {
-	[DECIDED] = {&stats_columns, "no decisions yet"},
-	[SHADOW] = {&shadows, NULL},
-	[ONESHOT] = {&oneshots, NULL},
-	[HAND] = {&hands, NULL},
+	[DECIDED] = {&stats_columns, PINTLE_OUTCOME_COUNT, "no decisions yet"},
+	[SHADOW] = {&shadows, PINTLE_OUTCOME_COUNT, NULL},
+	[ONESHOT] = {&oneshots, PINTLE_ONESHOT_COUNT, NULL},
+	[HAND] = {&hands, PINTLE_HAND_COUNT, NULL},
+	[PROMPT] = {&prompts, PINTLE_PROMPTED_COUNT, NULL},
+	[HOLD] = {&holds, PINTLE_HOLD_COUNT, NULL},
 };
 
 /* JSON has every outcome (`all`), text those that occurred. */
 static size_t stat_rows_of(const struct state_pool *p, enum table table, bool all,
 			   struct stat_row *rows)
 {
-	const uint64_t *const counts[] = {p->decisions, p->shadows, p->oneshots, p->hands};
-	uint32_t count = table == ONESHOT ? PINTLE_ONESHOT_COUNT
-			 : table == HAND  ? PINTLE_HAND_COUNT
-					  : PINTLE_OUTCOME_COUNT;
+	const uint64_t *counts = counts_of(p, table);
 	size_t n = 0;
 
-	for (uint32_t i = 0; i < count; i++) {
-		if (all || counts[table][i])
+	for (uint32_t i = 0; i < tables[table].count; i++) {
+		if (all || counts[i])
 			rows[n++] = (struct stat_row){p, table, i};
 	}
 	return n;
@@ -219,7 +276,8 @@ static int print_text(const struct cli *cli, const struct state *s, const struct
 static int run_stats(struct cli *cli)
 {
 	struct stat_row rows[PINTLE_MAX_POOLS *
-			     (PINTLE_OUTCOME_COUNT + PINTLE_ONESHOT_COUNT + PINTLE_HAND_COUNT)];
+			     (PINTLE_OUTCOME_COUNT + PINTLE_ONESHOT_COUNT + PINTLE_HAND_COUNT +
+			      PINTLE_PROMPTED_COUNT + PINTLE_HOLD_COUNT)];
 	_cleanup_(state_freep) struct state *s = NULL;
 	_cleanup_(maps_closep) struct maps *m = NULL;
 	const struct state_pool *only = NULL;
@@ -238,6 +296,8 @@ static int run_stats(struct cli *cli)
 	n = stat_rows(s, only, DECIDED, true, rows);
 	n += stat_rows(s, only, ONESHOT, true, rows + n);
 	n += stat_rows(s, only, HAND, true, rows + n);
+	n += stat_rows(s, only, PROMPT, true, rows + n);
+	n += stat_rows(s, only, HOLD, true, rows + n);
 	assert(n <= ARRAY_SIZE(rows));
 	return output_rows(cli, &stats_columns, rows, n, sizeof(*rows), NULL, NULL);
 }
@@ -249,7 +309,8 @@ const struct command command_stats = {
 	.summary = "decisions per pool and outcome since the maps were made",
 	.help = "Also what the rule would have decided in mode shadow, and what one-shot did with the\n"
 		"first segments of connections, in pools with one request per connection, and the\n"
-		"hand-off with connections, in pools with decide: request.",
+		"hand-off with connections, in pools with decide: request, and what it found out about\n"
+		"prompts, with stickiness.prefix.",
 	.run = run_stats,
 	.columns = &stats_columns,
 	.options = OPTIONS_NOUN | OPTION_POOL,

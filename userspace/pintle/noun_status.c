@@ -13,13 +13,14 @@
 struct status {
 	const struct cli *cli;
 	const struct state *s;
-	cJSON *pools, *hosts, *overrides, *warnings; /* owned */
+	cJSON *pools, *hosts, *handoff_on, *overrides, *warnings; /* owned */
 };
 
 static void status_free(struct status *t)
 {
 	cJSON_Delete(t->pools);
 	cJSON_Delete(t->hosts);
+	cJSON_Delete(t->handoff_on);
 	cJSON_Delete(t->overrides);
 	cJSON_Delete(t->warnings);
 }
@@ -319,6 +320,52 @@ static void print_connect(const struct status *t)
 	puts(link_is_pinned(t->cli, LINK_HINT) ? ", with hints" : "");
 }
 
+static cJSON *handoff_on_new(const struct state *s)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	for (size_t i = 0; i < s->device_count; i++) {
+		cJSON *o = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(o, "device", s->devices[i].name);
+		cJSON_AddStringToObject(o, "xdp", xdp_name(s->devices[i].xdp));
+		cJSON_AddItemToArray(list, o);
+	}
+	return list;
+}
+
+#define MAX_DEVICES_SHOWN 8
+
+/* Those with XDP first: "hand-off on 3 devices: eth0 (XDP), lo, veth0". */
+static void print_handoff(const struct status *t)
+{
+	const struct state *s = t->s;
+	const char *separator = ": ";
+	size_t shown = 0;
+
+	if (!s->device_count)
+		return;
+	printf("          hand-off on %zu device%s", s->device_count, plural(s->device_count));
+	for (int xdp = 1; xdp >= 0; xdp--) {
+		for (size_t i = 0; i < s->device_count && shown < MAX_DEVICES_SHOWN; i++) {
+			const struct state_device *d = &s->devices[i];
+
+			if ((d->xdp == PINTLE_XDP_NATIVE) != xdp)
+				continue;
+			printf("%s%s%s", separator, d->name, xdp ? " (XDP)" : "");
+			separator = ", ";
+			shown++;
+		}
+	}
+	puts(shown < s->device_count ? ", ..." : "");
+	if (s->daemon_alive && s->node.held)
+		printf("          %u connection%s held, of %d\n", s->node.held,
+		       plural(s->node.held), PINTLE_MAX_HELD);
+	if (s->daemon_alive && s->node.prefix_entries)
+		printf("          %u beginnings of prompts known, of %d\n", s->node.prefix_entries,
+		       PINTLE_MAX_PREFIXES);
+}
+
 /* Where the overload responder is. */
 static cJSON *overload_new(const struct pintle_node *n)
 {
@@ -363,6 +410,7 @@ static void print_node(const struct status *t)
 		printf("          lookup in netns %s (inode %llu)\n", n->netns, n->netns_inode);
 		print_sockops(t);
 		print_connect(t);
+		print_handoff(t);
 	} else {
 		printf("attached  no\n");
 	}
@@ -526,6 +574,8 @@ GET_NODE_COUNT(drift, drift)
 GET_NODE_COUNT(group_id, group)
 GET_NODE_COUNT(oneshot_devices, devices)
 GET_NODE_COUNT(handoff_devices, hand_devices)
+GET_NODE_COUNT(handoff_held, held)
+GET_NODE_COUNT(prefix_entries, prefix_entries)
 GET_TEXT(config)
 GET_TEXT(metrics)
 GET(overload)
@@ -540,6 +590,7 @@ GET(kubernetes)
 }
 GET_LIST(pools)
 GET_LIST(hosts)
+GET_LIST(handoff_on)
 GET_LIST(overrides)
 GET_LIST(warnings)
 
@@ -582,6 +633,17 @@ static const struct column columns[] = {
 	{.key = "handoff_devices",
 	 COLUMN(handoff_devices),
 	 .help = "devices that the hand-off is attached to, for pools with `decide: request`"},
+	{.key = "handoff_on",
+	 COLUMN(handoff_on),
+	 .help = "list of {device, xdp (`native`: XDP answers handshakes there; else why not)}: those "
+		 "devices, see docs/handoff.md"},
+	{.key = "handoff_held",
+	 COLUMN(handoff_held),
+	 .help = "connections that were held when pintled looked last, half a second ago; of 1,024"},
+	{.key = "prefix_entries",
+	 COLUMN(prefix_entries),
+	 .help = "beginnings of prompts that were known when pintled looked last, a minute ago; of "
+		 "262,144"},
 	{.key = "config", COLUMN(config), .help = "text: path of the configuration, or null"},
 	{.key = "metrics", COLUMN(metrics), .help = "text: address of /metrics; null: not served"},
 	{.key = "overload",
@@ -620,9 +682,10 @@ static int run_status(struct cli *cli)
 	t.s = s;
 	t.pools = pools_new(s);
 	t.hosts = hosts_new(s);
+	t.handoff_on = handoff_on_new(s);
 	t.overrides = overrides_new(s);
 	t.warnings = warnings_collect(cli, s);
-	if (!t.pools || !t.hosts || !t.overrides || !t.warnings) {
+	if (!t.pools || !t.hosts || !t.handoff_on || !t.overrides || !t.warnings) {
 		log_error("out of memory");
 		return EXIT_FAILED;
 	}

@@ -20,6 +20,11 @@ const struct option_help options[] = {
 	{"bytes", 0, "N", "as if its session's context had N bytes", OPTION_CLIENT},
 	{"class", 0, "NAME", "a connection of this class; the default is what the pool's rules say",
 	 OPTION_CLIENT},
+	{"model", 0, "NAME", "a request that names this model", OPTION_CLIENT},
+	{"header", 0, "LINE",
+	 "a request with this header, such as 'X-Session-Id: a'; may be given again",
+	 OPTION_CLIENT},
+	{"prompt", 0, "FILE", "a request with this body, whose prompt counts", OPTION_CLIENT},
 	{"wait", 0, NULL, "wait until no connection of this node is open at the endpoint",
 	 OPTION_WAIT},
 	{"deadline", 0, "TIME", "with --wait: for so long at most, such as 5m", OPTION_WAIT},
@@ -58,6 +63,9 @@ enum {
 	OPT_POD,
 	OPT_BYTES,
 	OPT_CLASS,
+	OPT_MODEL,
+	OPT_HEADER,
+	OPT_PROMPT,
 	OPT_WAIT,
 	OPT_DEADLINE,
 	OPT_ONCE,
@@ -94,6 +102,10 @@ static const char **option_word(struct cli *cli, int which)
 		return &cli->bytes;
 	case OPT_CLASS:
 		return &cli->class;
+	case OPT_MODEL:
+		return &cli->model;
+	case OPT_PROMPT:
+		return &cli->prompt;
 	case OPT_HTML:
 		return &cli->html;
 	case OPT_RATE:
@@ -184,7 +196,8 @@ static int time_set(int which, const char *text, uint64_t *out)
 
 	if (!yaml_duration.read(&v, out))
 		return 0;
-	log_error("--%s takes a time such as 90s, 5m or 2h, not '%s'", options[which].name, text);
+	log_error("--%s takes a time from 1ms to 720h, such as 90s, 5m or 2h, not '%s'",
+		  options[which].name, text);
 	return EXIT_USAGE;
 }
 
@@ -197,6 +210,21 @@ static int interval_set(struct cli *cli, const char *text)
 		return 0;
 	log_error("--interval takes a time from 100ms to 1h, not '%s'; such as 2s", text);
 	return EXIT_USAGE;
+}
+
+/* A line that ends early would be read as several. */
+static int header_add(struct cli *cli, const char *line)
+{
+	if (!strchr(line, ':') || strpbrk(line, "\r\n")) {
+		log_error("--header takes one line, NAME: VALUE, not '%s'", line);
+		return EXIT_USAGE;
+	}
+	if (cli->header_count == CLI_MAX_HEADERS) {
+		log_error("--header is given more than %d times; leave some out", CLI_MAX_HEADERS);
+		return EXIT_USAGE;
+	}
+	cli->headers[cli->header_count++] = line;
+	return 0;
 }
 
 static int option_set(struct cli *cli, int which, const char *argument)
@@ -218,6 +246,8 @@ static int option_set(struct cli *cli, int which, const char *argument)
 		}
 		cli->bpffs = argument;
 		return 0;
+	case OPT_HEADER:
+		return header_add(cli, argument);
 	case OPT_OUTPUT:
 		return output_set(cli, argument);
 	case OPT_WAIT:
@@ -253,7 +283,8 @@ static int options_fit(struct cli *cli)
 	for (size_t i = 0; i < option_count; i++) {
 		const char **word = option_word(cli, (int)i);
 		const uint64_t *time = option_time(cli, (int)i);
-		bool given = (word && *word) || (time && *time) || (i == OPT_STOP && cli->stop);
+		bool given = (word && *word) || (time && *time) || (i == OPT_STOP && cli->stop) ||
+			     (i == OPT_HEADER && cli->header_count);
 
 		if (!given || c->options & options[i].bit)
 			continue;

@@ -60,8 +60,11 @@ struct report_endpoint {
 
 struct report_tenant {
 	struct pintle_session_key key;
+	uint32_t mode;
 	char text[STATE_KEY_SIZE];
 	uint64_t opened, refused;
+	uint64_t opened_total; /* in all modes */
+	struct waits waits;    /* in its buckets each answer counts four times: bucket_spread() */
 };
 
 /* Two numbers, and by how much the second is more (0.1: a tenth). */
@@ -87,6 +90,7 @@ struct report {
 	size_t endpoint_count;
 	struct report_tenant *tenants;
 	size_t tenant_count;
+	bool sealed; /* servers spoke TLS: no times are known of that */
 	/* what the rule would change (shadow), and what it did: baseline and shadow against enforce
 	 */
 	struct difference would_load, would_first_token;
@@ -106,11 +110,33 @@ static inline bool mode_is_without(uint32_t mode)
 /** Fills did_mean and did_p95 from the spans. */
 void report_judge(struct report *r);
 
+/** Adds *from to *to. */
+void report_waits_add(struct waits *to, const struct waits *from);
+/** By how much `after` is more than `before`: 0.1 is a tenth; 0 if `before` is 0. */
+double report_change(double before, double after);
+/** Sets *d, which is known if both are more than 0. */
+void report_differ(struct difference *d, double before, double after);
+
 /* The tables: what text, JSON and HTML have in common. */
-extern const struct columns report_mode_columns, report_class_columns, report_endpoint_columns,
-	report_tenant_columns;
-/** The modes that have a span: returns how many, and their rows in `rows`. */
-size_t report_modes(const struct report *r, struct report_mode rows[REPORT_MODES]);
+struct report_table {
+	const char *name; /* in JSON; a heading begins with a capital letter */
+	const struct columns *columns;
+	const void *rows;
+	size_t count, size; /* size: bytes of a row */
+};
+
+#define REPORT_TABLES 4
+
+struct report_tables {
+	struct report_mode modes[REPORT_MODES]; /* those that have a span */
+	struct report_table table[REPORT_TABLES];
+};
+
+extern const struct columns report_mode_columns; /* of the first table */
+/** Fills *t, which is valid as long as r. */
+void report_tables(const struct report *r, struct report_tables *t);
+/** A mode's name; PINTLE_MODE_COUNT has one, too. */
+const char *report_mode_name(uint32_t mode);
 /** A time span in words: "23 h 10 min". */
 const char *report_span_text(double seconds, char buf[48]);
 

@@ -21,14 +21,15 @@ struct side {
 	size_t count;
 };
 
+/* In seconds. */
 static double mean_of(const struct waits *w)
 {
-	return w->answers ? (double)w->waited_ns / (double)w->answers : 0;
+	return w->answers ? (double)w->waited_ns / 1e9 / (double)w->answers : 0;
 }
 
 static double p95_of(const struct waits *w)
 {
-	return bucket_quantile((const __u64 *)w->bucket, 0.95);
+	return bucket_quantile((const __u64 *)w->bucket, 0.95) / 1e6;
 }
 
 /* xorshift64 (Marsaglia, 2003), with the same seed for each report: the same history makes the same
@@ -44,14 +45,8 @@ static uint64_t draw(uint64_t *x)
 static void side_add(const struct side *s, struct waits *to, uint64_t *random)
 {
 	*to = (struct waits){0};
-	for (size_t n = 0; n < s->count; n++) {
-		const struct waits *w = s->spans[random ? draw(random) % s->count : n];
-
-		to->answers += w->answers;
-		to->waited_ns += w->waited_ns;
-		for (uint32_t i = 0; i < PINTLE_BUCKETS; i++)
-			to->bucket[i] += w->bucket[i];
-	}
+	for (size_t n = 0; n < s->count; n++)
+		report_waits_add(to, s->spans[random ? draw(random) % s->count : n]);
 }
 
 static int by_size(const void *left, const void *right)
@@ -69,17 +64,17 @@ static void interval(struct difference *d, double *changes)
 	d->judged = true;
 }
 
-static double change(double before, double after)
+double report_change(double before, double after)
 {
 	return before > 0 ? after / before - 1 : 0;
 }
 
-static void differ(struct difference *d, double before, double after, double unit)
+void report_differ(struct difference *d, double before, double after)
 {
 	*d = (struct difference){.known = before > 0 && after > 0,
-				 .before = before / unit,
-				 .after = after / unit,
-				 .change = change(before, after)};
+				 .before = before,
+				 .after = after,
+				 .change = report_change(before, after)};
 }
 
 static void judge(struct report *r, const struct side *without, const struct side *with)
@@ -90,15 +85,15 @@ static void judge(struct report *r, const struct side *without, const struct sid
 
 	side_add(without, &before, NULL);
 	side_add(with, &after, NULL);
-	differ(&r->did_mean, mean_of(&before), mean_of(&after), 1e9);
-	differ(&r->did_p95, p95_of(&before), p95_of(&after), 1e6);
+	report_differ(&r->did_mean, mean_of(&before), mean_of(&after));
+	report_differ(&r->did_p95, p95_of(&before), p95_of(&after));
 	if (without->count < LEAST || with->count < LEAST)
 		return;
 	for (size_t i = 0; i < DRAWS; i++) {
 		side_add(without, &before, &random);
 		side_add(with, &after, &random);
-		means[i] = change(mean_of(&before), mean_of(&after));
-		p95s[i] = change(p95_of(&before), p95_of(&after));
+		means[i] = report_change(mean_of(&before), mean_of(&after));
+		p95s[i] = report_change(p95_of(&before), p95_of(&after));
 	}
 	interval(&r->did_mean, means);
 	interval(&r->did_p95, p95s);

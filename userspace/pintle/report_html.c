@@ -3,6 +3,8 @@
  * nothing that is loaded from elsewhere. */
 #include "report.h"
 
+#include <ctype.h>
+
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -40,18 +42,19 @@ static void escaped(FILE *f, const char *text)
 
 /* ---- tables ----------------------------------------------------------------------------- */
 
-static int html_table(FILE *f, const char *title, const struct columns *c, const void *rows,
-		      size_t count, size_t size, const struct report *r)
+static int html_table(FILE *f, const struct report_table *t, const struct report *r)
 {
-	if (!count)
+	const struct columns *c = t->columns;
+
+	if (!t->count)
 		return 0;
-	fprintf(f, "<h2>%s</h2>\n<table>\n<tr>", title);
+	fprintf(f, "<h2>%c%s</h2>\n<table>\n<tr>", toupper(t->name[0]), t->name + 1);
 	for (size_t j = 0; j < c->count; j++)
 		if (c->column[j].heading)
 			fprintf(f, "<th%s>%s</th>", c->column[j].right ? " class=\"n\"" : "",
 				c->column[j].heading);
 	fputs("</tr>\n", f);
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < t->count; i++) {
 		fputs("<tr>", f);
 		for (size_t j = 0; j < c->count; j++) {
 			_cleanup_free_ char *text = NULL;
@@ -59,7 +62,7 @@ static int html_table(FILE *f, const char *title, const struct columns *c, const
 
 			if (!c->column[j].heading)
 				continue;
-			v = c->column[j].get((const char *)rows + i * size, r);
+			v = c->column[j].get((const char *)t->rows + i * t->size, r);
 			text = value_to_text(&v);
 			if (!text)
 				return -ENOMEM;
@@ -251,7 +254,7 @@ static void legend(FILE *f, const struct report *r)
 	for (uint32_t k = 0; k < REPORT_MODES; k++)
 		if (r->modes[k].spans)
 			fprintf(f, "<span class=\"%s\">&#9632;</span> %s &#160; ", mode_classes[k],
-				k < PINTLE_MODE_COUNT ? mode_name(k) : "several");
+				report_mode_name(k));
 	fputs("</p>\n", f);
 }
 
@@ -277,10 +280,9 @@ static const char style[] =
 
 static int page_write(FILE *f, const struct report *r)
 {
-	struct report_mode modes[REPORT_MODES];
-	size_t n = report_modes(r, modes);
 	char buf[REPORT_SENTENCE_SIZE], span[48];
-	int err;
+	struct report_tables tables;
+	int err = 0;
 
 	fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>"
 	      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"/>"
@@ -302,16 +304,9 @@ static int page_write(FILE *f, const struct report *r)
 	plot_first_tokens(f, r);
 	plot_shares(f, r);
 	plot_decisions(f, r);
-	err = html_table(f, "Modes", &report_mode_columns, modes, n, sizeof(*modes), r);
-	if (!err)
-		err = html_table(f, "Classes", &report_class_columns, r->classes, r->class_count,
-				 sizeof(*r->classes), r);
-	if (!err)
-		err = html_table(f, "Endpoints", &report_endpoint_columns, r->endpoints,
-				 r->endpoint_count, sizeof(*r->endpoints), r);
-	if (!err)
-		err = html_table(f, "Tenants", &report_tenant_columns, r->tenants, r->tenant_count,
-				 sizeof(*r->tenants), r);
+	report_tables(r, &tables);
+	for (size_t i = 0; !err && i < REPORT_TABLES; i++)
+		err = html_table(f, &tables.table[i], r);
 	fputs("</body></html>\n", f);
 	return err ? err : ferror(f) ? -EIO : 0;
 }

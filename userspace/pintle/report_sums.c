@@ -2,6 +2,9 @@
 /* report_sums.c - moments of the history to sums. */
 #include "report.h"
 
+#include "../base/buckets.h"
+#include "traits.bpf.h"
+
 /* ---- pool and classes ------------------------------------------------------------------ */
 
 /* Counts that are smaller have begun anew. */
@@ -18,7 +21,7 @@ static void waits_add(struct waits *to, const struct pintle_moment_class *before
 		to->bucket[i] += (uint32_t)(after->bucket[i] - before->bucket[i]);
 }
 
-static void waits_sum(struct waits *to, const struct waits *from)
+void report_waits_add(struct waits *to, const struct waits *from)
 {
 	to->answers += from->answers;
 	to->waited_ns += from->waited_ns;
@@ -65,6 +68,27 @@ static struct report_class *class_row(struct report *r, uint32_t mode, uint32_t 
 	return &r->classes[mode * PINTLE_MAX_CLASSES + id];
 }
 
+static bool is_sealed(const struct history_moment *a, const struct history_moment *b)
+{
+	return (a->pool.flags | b->pool.flags) & PINTLE_MOMENT_SEALED;
+}
+
+/* Whether first tokens of the connections that the mode leaves, or brings, where they go are seen.
+ * At clients nobody sees those that pass: what is counted in mode shadow are answers on connections
+ * that were placed before. */
+static bool mode_is_seen(const struct report *r, uint32_t mode)
+{
+	return mode != PINTLE_MODE_OFF && (mode != PINTLE_MODE_SHADOW ||
+					   hook_has(r->pool->decided_by, PINTLE_TRAIT_AT_SERVERS));
+}
+
+/* Whether the answers between the two are those of the mode. */
+static bool times_hold(const struct report *r, const struct history_moment *a,
+		       const struct history_moment *b, uint32_t mode)
+{
+	return !is_sealed(a, b) && mode_is_seen(r, mode);
+}
+
 /* Classes that only one of the moments has were added or removed by a reload. */
 static void span_add(struct report *r, const struct history_moment *a,
 		     const struct history_moment *b)
@@ -81,12 +105,14 @@ static void span_add(struct report *r, const struct history_moment *a,
 		struct report_class *class = class_row(r, mode, k);
 		struct waits w = {0};
 
-		waits_add(&w, &a->classes[k], &b->classes[k]);
-		waits_sum(&class->waits, &w);
-		waits_sum(&s->waits, &w);
+		if (times_hold(r, a, b, mode))
+			waits_add(&w, &a->classes[k], &b->classes[k]);
+		report_waits_add(&class->waits, &w);
+		report_waits_add(&s->waits, &w);
 		class->placed += history_grown(a->classes[k].placed, b->classes[k].placed);
 	}
-	waits_sum(&to->waits, &s->waits);
+	report_waits_add(&to->waits, &s->waits);
+	r->sealed |= is_sealed(a, b);
 	to->seconds += (double)(b->time_ns - a->time_ns) / 1e9;
 	to->spans++;
 	pool_add(to, &a->pool, &b->pool);
@@ -121,7 +147,7 @@ static uint32_t grown(uint32_t before, uint32_t after)
 	return after - before <= INT32_MAX ? after - before : after;
 }
 
-/* One that came between the two moments began with nothing. */
+/* An endpoint that came between the two moments began with nothing. */
 static void endpoints_add(struct report *r, const struct history_moment *a,
 			  const struct history_moment *b, uint32_t mode)
 {
@@ -135,9 +161,11 @@ static void endpoints_add(struct report *r, const struct history_moment *a,
 		if (!to)
 			continue;
 		to->placed[mode] += grown(then->placed, now->placed);
+		to->would += grown(then->shadow_placed, now->shadow_placed);
+		if (!times_hold(r, a, b, mode))
+			continue;
 		to->answers[mode] += grown(then->answers, now->answers);
 		to->waited_ns[mode] += history_grown(then->waited_ns, now->waited_ns);
-		to->would += grown(then->shadow_placed, now->shadow_placed);
 	}
 }
 
@@ -194,18 +222,19 @@ static const struct pintle_moment_tenant *tenant_of(const struct history_moment 
 	return NULL;
 }
 
-static struct report_tenant *tenant_row(struct report *r, const struct pintle_session_key *key)
+static struct report_tenant *tenant_row(struct report *r, const struct pintle_session_key *key,
+					uint32_t mode)
 {
 	struct report_tenant *more;
 
 	for (size_t i = 0; i < r->tenant_count; i++)
-		if (!memcmp(&r->tenants[i].key, key, sizeof(*key)))
+		if (r->tenants[i].mode == mode && !memcmp(&r->tenants[i].key, key, sizeof(*key)))
 			return &r->tenants[i];
 	more = reallocarray(r->tenants, r->tenant_count + 1, sizeof(*more));
 	if (!more)
 		return NULL;
 	r->tenants = more;
-	more[r->tenant_count] = (struct report_tenant){.key = *key};
+	more[r->tenant_count] = (struct report_tenant){.key = *key, .mode = mode};
 	if (key->kind == PINTLE_KEY_NONE)
 		snprintf(more[r->tenant_count].text, STATE_KEY_SIZE, "other");
 	else
@@ -213,22 +242,69 @@ static struct report_tenant *tenant_row(struct report *r, const struct pintle_se
 	return &more[r->tenant_count++];
 }
 
-/* A tenant that is in one of the two moments only had fewer connections than those shown then. */
+/* Whether the moment has all tenants that there were: it has room for more. */
+static bool tenants_whole(const struct history_moment *h)
+{
+	for (size_t i = 0; i < h->tenant_count; i++)
+		if (!h->tenants[i].opened && !h->tenants[i].refused)
+			return true;
+	return h->tenant_count < PINTLE_MOMENT_ROWS;
+}
+
+static const struct pintle_moment_wait *wait_of(const struct history_moment *h,
+						const struct pintle_session_key *key)
+{
+	for (size_t i = 0; i < h->wait_count; i++)
+		if (!memcmp(&h->waits[i].tenant, key, sizeof(*key)))
+			return &h->waits[i];
+	return NULL;
+}
+
+/* A tenant that had no answer yet has no row; nor has one that is not measured. */
+static void tenant_waits_add(struct report_tenant *to, const struct pintle_moment_wait *before,
+			     const struct pintle_moment_wait *after)
+{
+	static const struct pintle_moment_wait nothing;
+	__u64 own[PINTLE_TENANT_BUCKETS], spread[PINTLE_BUCKETS];
+
+	if (!after)
+		return;
+	if (!before || after->answers < before->answers)
+		before = &nothing;
+	for (uint32_t i = 0; i < PINTLE_TENANT_BUCKETS; i++)
+		own[i] = (uint32_t)(after->bucket[i] - before->bucket[i]);
+	bucket_spread(own, spread);
+	for (uint32_t i = 0; i < PINTLE_BUCKETS; i++)
+		to->waits.bucket[i] += spread[i];
+	to->waits.answers += after->answers - before->answers;
+	to->waits.waited_ns += history_grown(before->waited_ns, after->waited_ns);
+}
+
+/* A tenant that only the later moment has came between the two, and began with nothing; unless the
+ * former had no room for it. */
 static int tenants_add(struct report *r, const struct history_moment *a,
 		       const struct history_moment *b)
 {
+	static const struct pintle_moment_tenant nothing;
+	uint32_t mode = MIN(b->pool.mode, (uint32_t)PINTLE_MODE_COUNT);
+	bool whole = tenants_whole(a);
+
 	for (size_t i = 0; i < b->tenant_count; i++) {
 		const struct pintle_moment_tenant *now = &b->tenants[i];
 		const struct pintle_moment_tenant *then = tenant_of(a, &now->tenant);
 		struct report_tenant *to;
 
+		if (!then && whole)
+			then = &nothing;
 		if (!then || (now->tenant.kind == PINTLE_KEY_NONE && !now->opened))
 			continue;
-		to = tenant_row(r, &now->tenant);
+		to = tenant_row(r, &now->tenant, mode);
 		if (!to)
 			return -ENOMEM;
 		to->opened += grown(then->opened, now->opened);
 		to->refused += grown(then->refused, now->refused);
+		if (times_hold(r, a, b, mode))
+			tenant_waits_add(to, wait_of(a, &now->tenant), wait_of(b, &now->tenant));
 	}
 	return 0;
 }
@@ -256,15 +332,6 @@ static double ratio(double a, double b)
 	return b > 0 ? a / b : 0;
 }
 
-static void difference_make(struct difference *d, double before, double after)
-{
-	*d = (struct difference){.known = before > 0,
-				 .before = before,
-				 .after = after,
-				 .change = ratio(after, before) - 1};
-	d->known &= after > 0;
-}
-
 /* The time to first token if connections had gone where the rule would have sent them, each
  * endpoint answering as fast as it did. */
 static void forecast_first_token(struct report *r)
@@ -283,8 +350,8 @@ static void forecast_first_token(struct report *r)
 		would += (double)e->would;
 		would_wait += (double)e->would * sum / n;
 	}
-	difference_make(&r->would_first_token, ratio(waited, answers) / 1e9,
-			ratio(would_wait, would) / 1e9);
+	report_differ(&r->would_first_token, ratio(waited, answers) / 1e9,
+		      ratio(would_wait, would) / 1e9);
 }
 
 static void forecast(struct report *r)
@@ -294,8 +361,8 @@ static void forecast(struct report *r)
 	forecast_first_token(r);
 	if (!f->would || !f->went)
 		return;
-	difference_make(&r->would_load, (double)f->went_load / (double)f->went / 1000,
-			(double)f->would_load / (double)f->would / 1000);
+	report_differ(&r->would_load, (double)f->went_load / (double)f->went / 1000,
+		      (double)f->would_load / (double)f->would / 1000);
 	r->would_load.known = f->went_load > 0;
 }
 
@@ -318,11 +385,55 @@ static void classes_pack(struct report *r)
 	r->class_count = r->pool->class_count > 1 ? n : 0;
 }
 
+static int by_key(const void *left, const void *right)
+{
+	const struct report_tenant *a = left, *b = right;
+	int order = memcmp(&a->key, &b->key, sizeof(a->key));
+
+	return order ? order : (int)a->mode - (int)b->mode;
+}
+
 static int by_opened(const void *left, const void *right)
 {
 	const struct report_tenant *a = left, *b = right;
 
-	return a->opened < b->opened ? 1 : -(a->opened > b->opened);
+	if (a->opened_total != b->opened_total)
+		return a->opened_total < b->opened_total ? 1 : -1;
+	return by_key(left, right);
+}
+
+/* Sums the modes of each tenant, which stand one behind the other. */
+static void tenants_total(struct report_tenant *all, size_t n)
+{
+	for (size_t i = 0, end; i < n; i = end) {
+		uint64_t total = 0;
+
+		for (end = i; end < n && !memcmp(&all[end].key, &all[i].key, sizeof(all->key));
+		     end++)
+			total += all[end].opened;
+		for (size_t k = i; k < end; k++)
+			all[k].opened_total = total;
+	}
+}
+
+/* Drops the modes in which nothing came of a tenant, and sorts the others: the tenants with most
+ * connections first. */
+static void tenants_pack(struct report *r)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->tenant_count; i++) {
+		const struct report_tenant *t = &r->tenants[i];
+
+		if (t->opened || t->refused || t->waits.answers)
+			r->tenants[n++] = *t;
+	}
+	r->tenant_count = n;
+	if (!n)
+		return;
+	qsort(r->tenants, n, sizeof(*r->tenants), by_key);
+	tenants_total(r->tenants, n);
+	qsort(r->tenants, n, sizeof(*r->tenants), by_opened);
 }
 
 static int report_sum(struct report *r, const struct maps *m, const struct history *h)
@@ -344,8 +455,7 @@ static int report_sum(struct report *r, const struct maps *m, const struct histo
 	endpoints_sum(r, h);
 	classes_pack(r);
 	tenants_name(r, m);
-	if (r->tenant_count)
-		qsort(r->tenants, r->tenant_count, sizeof(*r->tenants), by_opened);
+	tenants_pack(r);
 	r->from_ns = h->all[0].time_ns;
 	r->to_ns = h->all[h->count - 1].time_ns;
 	r->seconds = (double)(r->to_ns - r->from_ns) / 1e9;

@@ -5,11 +5,12 @@
 #include <math.h>
 
 #include "../base/buckets.h"
+#include "../base/words.h"
 #include "../maps/names.h"
 
 #define COLUMN(name) .get = get_##name
 
-static const char *mode_text(uint32_t mode)
+const char *report_mode_name(uint32_t mode)
 {
 	return mode < PINTLE_MODE_COUNT ? mode_name(mode) : "several";
 }
@@ -23,7 +24,7 @@ static struct value wait_mean(const struct waits *w)
 
 static struct value wait_quantile(const struct waits *w, double q)
 {
-	return value_number(VALUE_WAIT, bucket_quantile((const __u64 *)w->bucket, q) / 1e6,
+	return value_number(VALUE_QUANTILE, bucket_quantile((const __u64 *)w->bucket, q) / 1e6,
 			    w->answers);
 }
 
@@ -43,7 +44,7 @@ static cJSON *outcomes_json(const uint64_t *counts)
 
 MODE(mode)
 {
-	return value_text(mode_text(r->mode));
+	return value_text(report_mode_name(r->mode));
 }
 
 MODE(seconds)
@@ -71,7 +72,7 @@ MODE(would)
 	return r->shadows_total ? value_json(outcomes_json(r->shadows)) : value_none();
 }
 
-/* Of the connections whose session, or group, preferred an endpoint. */
+/* The share of kept ones among connections whose session, or group, preferred an endpoint. */
 static double kept_share(const struct report_mode *r, double *all)
 {
 	const uint64_t *n = r->mode == PINTLE_MODE_SHADOW ? r->shadows : r->decisions;
@@ -236,16 +237,6 @@ static const struct column mode_columns[] = {
 };
 const struct columns report_mode_columns = COLUMNS(mode_columns);
 
-size_t report_modes(const struct report *r, struct report_mode rows[REPORT_MODES])
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < REPORT_MODES; i++)
-		if (r->modes[i].spans)
-			rows[n++] = r->modes[i];
-	return n;
-}
-
 /* ---- classes --------------------------------------------------------------------------- */
 
 #define CLASS(name) GETTER(class_##name, const struct report_class *c, const struct report *r)
@@ -257,7 +248,7 @@ CLASS(name)
 
 CLASS(mode)
 {
-	return value_text(mode_text(c->mode));
+	return value_text(report_mode_name(c->mode));
 }
 
 CLASS(placed)
@@ -314,7 +305,7 @@ static const struct column class_columns[] = {
 	 COLUMN(class_p95),
 	 .help = ""},
 };
-const struct columns report_class_columns = COLUMNS(class_columns);
+static const struct columns report_class_columns = COLUMNS(class_columns);
 
 /* ---- endpoints ------------------------------------------------------------------------- */
 
@@ -406,7 +397,7 @@ static const struct column endpoint_columns[] = {
 	 COLUMN(endpoint_first_token),
 	 .help = "mean, in whatever mode; null: none was seen"},
 };
-const struct columns report_endpoint_columns = COLUMNS(endpoint_columns);
+static const struct columns report_endpoint_columns = COLUMNS(endpoint_columns);
 
 /* ---- tenants ---------------------------------------------------------------------------- */
 
@@ -415,6 +406,11 @@ const struct columns report_endpoint_columns = COLUMNS(endpoint_columns);
 TENANT(text)
 {
 	return value_text(t->text);
+}
+
+TENANT(mode)
+{
+	return value_text(report_mode_name(t->mode));
 }
 
 TENANT(opened)
@@ -427,11 +423,32 @@ TENANT(refused)
 	return value_count(t->refused);
 }
 
+TENANT(answers)
+{
+	return value_count(t->waits.answers);
+}
+
+TENANT(first_token)
+{
+	return wait_mean(&t->waits);
+}
+
+TENANT(p50)
+{
+	return wait_quantile(&t->waits, 0.5);
+}
+
+TENANT(p95)
+{
+	return wait_quantile(&t->waits, 0.95);
+}
+
 static const struct column tenant_columns[] = {
 	{.key = "tenant",
 	 .heading = "TENANT",
 	 COLUMN(tenant_text),
 	 .help = "text: those with most connections; other: all without an entry"},
+	{.key = "mode", .heading = "MODE", COLUMN(tenant_mode), .help = "text: as above"},
 	{.key = "opened",
 	 .heading = "OPENED",
 	 .right = true,
@@ -442,8 +459,47 @@ static const struct column tenant_columns[] = {
 	 .right = true,
 	 COLUMN(tenant_refused),
 	 .help = "connections that its quota did not let in"},
+	{.key = "answers",
+	 .heading = "ANSWERS",
+	 .right = true,
+	 COLUMN(tenant_answers),
+	 .help = "as above; percentiles are known to 12 %"},
+	{.key = "first_token_mean_seconds",
+	 .heading = "TTFT",
+	 .right = true,
+	 COLUMN(tenant_first_token),
+	 .help = ""},
+	{.key = "first_token_p50_seconds",
+	 .heading = "TTFT50",
+	 .right = true,
+	 COLUMN(tenant_p50),
+	 .help = ""},
+	{.key = "first_token_p95_seconds",
+	 .heading = "TTFT95",
+	 .right = true,
+	 COLUMN(tenant_p95),
+	 .help = ""},
 };
-const struct columns report_tenant_columns = COLUMNS(tenant_columns);
+static const struct columns report_tenant_columns = COLUMNS(tenant_columns);
+
+/* ---- all of them ------------------------------------------------------------------------- */
+
+void report_tables(const struct report *r, struct report_tables *t)
+{
+	size_t modes = 0;
+
+	for (size_t i = 0; i < REPORT_MODES; i++)
+		if (r->modes[i].spans)
+			t->modes[modes++] = r->modes[i];
+	t->table[0] = (struct report_table){"modes", &report_mode_columns, t->modes, modes,
+					    sizeof(*t->modes)};
+	t->table[1] = (struct report_table){"classes", &report_class_columns, r->classes,
+					    r->class_count, sizeof(*r->classes)};
+	t->table[2] = (struct report_table){"endpoints", &report_endpoint_columns, r->endpoints,
+					    r->endpoint_count, sizeof(*r->endpoints)};
+	t->table[3] = (struct report_table){"tenants", &report_tenant_columns, r->tenants,
+					    r->tenant_count, sizeof(*r->tenants)};
+}
 
 /* ---- sentences -------------------------------------------------------------------------- */
 
@@ -476,19 +532,12 @@ static bool is_chance(const struct difference *d)
 	return d->judged && d->low <= 0 && d->high >= 0;
 }
 
-/* "4.1 ms", "42 ms" */
-static const char *milliseconds(double seconds, char buf[24])
-{
-	snprintf(buf, 24, seconds < 0.01 ? "%.1f ms" : "%.0f ms", seconds * 1e3);
-	return buf;
-}
-
 static void did_say(const struct difference *d, const char *what, char *buf)
 {
-	char change[48], after[24], before[24];
+	char change[48], after[WORDS_SIZE], before[WORDS_SIZE];
 	int n = snprintf(buf, REPORT_SENTENCE_SIZE,
 			 "Enforcing, the %s of the time to first token is %s, and without it %s",
-			 what, milliseconds(d->after, after), milliseconds(d->before, before));
+			 what, wait_text(d->after, after), wait_text(d->before, before));
 	size_t at = (size_t)MAX(n, 0);
 
 	more_or_less(d->change, change);
@@ -525,22 +574,64 @@ static void load_say(const struct difference *d, char *buf)
 
 static void first_token_say(const struct difference *d, char *buf)
 {
-	char change[48], after[24], before[24];
+	char change[48], after[WORDS_SIZE], before[WORDS_SIZE];
 
 	snprintf(buf, REPORT_SENTENCE_SIZE,
 		 "Forecast: the mean time to first token would be %s, and was %s: %s, if each "
 		 "endpoint answered as it did.",
-		 milliseconds(d->after, after), milliseconds(d->before, before),
+		 wait_text(d->after, after), wait_text(d->before, before),
 		 more_or_less(d->change, change));
+}
+
+static double share_of(const uint64_t *counts, uint64_t all, uint32_t outcome)
+{
+	return (double)counts[outcome] / (double)all;
+}
+
+/* What limits, quotas and access do, or would do, of which times and loads show nothing. Returns
+ * false if they do nothing. */
+static bool told_say(const uint64_t *n, uint64_t all, bool would, char *buf)
+{
+	double told, spilled;
+
+	if (!all)
+		return false;
+	told = share_of(n, all, PINTLE_OUTCOME_REFUSED) +
+	       share_of(n, all, PINTLE_OUTCOME_DIVERTED) +
+	       share_of(n, all, PINTLE_OUTCOME_FORBIDDEN);
+	spilled = share_of(n, all, PINTLE_OUTCOME_SPILLED);
+	if (told + spilled > 0)
+		snprintf(buf, REPORT_SENTENCE_SIZE,
+			 "%s, %.1f %% of the connections %s told no, and %.1f %% %s to a fallback.",
+			 would ? "Forecast" : "Enforcing", 100 * told, would ? "would be" : "are",
+			 100 * spilled, would ? "would go" : "go");
+	return told + spilled > 0;
+}
+
+/* The pool counts nothing of what its canary does. */
+static bool canary_say(const struct report *r, char *buf)
+{
+	const struct pintle_other *o = &r->pool->others[PINTLE_OTHER_CANARY];
+	const struct state_pool *to = state_pool_find(r->state, &o->pool);
+
+	if (!to || !r->pool->canary_share)
+		return false;
+	snprintf(buf, REPORT_SENTENCE_SIZE,
+		 "%.2f %% of the sessions are the canary's: `pintle report %s`.",
+		 100 * r->pool->canary_share, to->name);
+	return true;
 }
 
 bool report_sentence(const struct report *r, size_t i, char *buf)
 {
+	const struct report_mode *enforced = &r->modes[PINTLE_MODE_ENFORCE];
+	const struct report_mode *shadowed = &r->modes[PINTLE_MODE_SHADOW];
 	const struct {
 		const struct difference *d;
 		const char *what;
 	} did[] = {{&r->did_mean, "mean"}, {&r->did_p95, "95th percentile"}};
-	bool shadow = r->modes[PINTLE_MODE_SHADOW].shadows_total;
+	bool shadow = shadowed->shadows_total;
+	bool forecast = r->would_load.known || r->would_first_token.known;
 	size_t n = 0;
 
 	for (size_t k = 0; k < ARRAY_SIZE(did); k++)
@@ -557,17 +648,34 @@ bool report_sentence(const struct report *r, size_t i, char *buf)
 		first_token_say(&r->would_first_token, buf);
 		return true;
 	}
-	if (shadow && n++ == i) {
+	if (shadow && !forecast && n++ == i) {
+		snprintf(buf, REPORT_SENTENCE_SIZE,
+			 "No forecast of loads yet: mode shadow has seen too little.");
+		return true;
+	}
+	if (forecast && n++ == i) {
 		snprintf(
 			buf, REPORT_SENTENCE_SIZE,
 			"A forecast is of the first step: the loads are those that came about without "
 			"the rule.");
 		return true;
 	}
-	if (!n && !i) {
+	if (!n && n++ == i) {
 		snprintf(
 			buf, REPORT_SENTENCE_SIZE,
 			"Nothing to compare yet: run the pool in mode shadow, then in mode enforce.");
+		return true;
+	}
+	if (told_say(enforced->decisions, enforced->decisions_total, false, buf) && n++ == i)
+		return true;
+	if (told_say(shadowed->shadows, shadowed->shadows_total, true, buf) && n++ == i)
+		return true;
+	if (canary_say(r, buf) && n++ == i)
+		return true;
+	if (r->sealed && n++ == i) {
+		snprintf(
+			buf, REPORT_SENTENCE_SIZE,
+			"The servers speak TLS, by their pages: no times to first token are known.");
 		return true;
 	}
 	return false;

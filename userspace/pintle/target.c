@@ -8,6 +8,7 @@
 #include "../base/log.h"
 #include "../base/text.h"
 #include "../net/netns.h"
+#include "tiers.bpf.h"
 #include "traits.bpf.h"
 
 /* ---- the maps ------------------------------------------------------------------- */
@@ -83,6 +84,37 @@ const char *without_endpoints(const struct state_pool *p)
 	return hook_has(p->decided_by, PINTLE_TRAIT_OPEN_PASSES)
 		       ? "are left as they came (FailOpen)"
 		       : "go to any listener (FailOpen)";
+}
+
+static bool fallback_takes(const struct state *s, const struct state_pool *p, size_t i)
+{
+	const struct state_pool *other =
+		p->others[i].checked ? state_pool_find(s, &p->others[i].pool) : NULL;
+
+	return other && other->ready_count && tier_mode_takes(other->mode, false);
+}
+
+/* Whether all of the pool's connections come from pools whose canary or fallback it is, which go on
+ * with those that it has no place for. */
+static bool gives_back(const struct state *s, const struct state_pool *p)
+{
+	const uint32_t own = (uint32_t)(p - s->pools);
+
+	for (size_t i = 0; i < s->pool_count; i++)
+		for (size_t j = 0; j < s->pools[i].model_count; j++)
+			if (s->pools[i].models[j].pool == own)
+				return false;
+	return !p->frontend_count && !p->intercepts;
+}
+
+const char *without_own_endpoints(const struct state *s, const struct state_pool *p)
+{
+	if (gives_back(s, p))
+		return "go back to the pool that sent them";
+	for (size_t i = PINTLE_OTHER_FALLBACK; i < PINTLE_MAX_OTHERS; i++)
+		if (p->mode != PINTLE_MODE_SHADOW && fallback_takes(s, p, i))
+			return "go to a fallback";
+	return without_endpoints(p);
 }
 
 const char *endpoint_name(const struct state *s, const struct state_endpoint *e, char *buf)

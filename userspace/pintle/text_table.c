@@ -32,6 +32,9 @@ char *value_to_text(const struct value *v)
 	case VALUE_COUNT:
 		n = asprintf(&text, "%" PRIu64, v->count);
 		break;
+	case VALUE_WHOLE:
+		n = asprintf(&text, "%.0f", v->number);
+		break;
 	case VALUE_NUMBER:
 		n = asprintf(&text, "%.1f", v->number);
 		break;
@@ -42,6 +45,8 @@ char *value_to_text(const struct value *v)
 		return strdup(age_text(v->number, buf));
 	case VALUE_WAIT:
 		return strdup(wait_text(v->number, buf));
+	case VALUE_QUANTILE:
+		return strdup(quantile_text(v->number, buf));
 	case VALUE_BOOL:
 		return strdup(v->yes ? "yes" : "no");
 	}

@@ -161,7 +161,7 @@ static void trend_heading(const struct area *a, int x)
 	if (a->t->trend == TREND_LOAD)
 		snprintf(max, sizeof(max), "%.1f", a->trend_max);
 	else
-		wait_text(a->trend_max, max);
+		quantile_text(a->trend_max, max);
 	snprintf(text, sizeof(text), "%s 0-%s", top_trend_names[a->t->trend], max);
 	if ((int)strlen(text) > COLS - x)
 		snprintf(text, sizeof(text), "%s", top_trend_names[a->t->trend]);

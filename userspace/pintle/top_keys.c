@@ -232,7 +232,7 @@ static void consequence(struct top *t)
 		snprintf(t->message, sizeof(t->message), "it may be sent connections at once");
 	else if (drain_leaves_none(t->data.s, e))
 		snprintf(t->message, sizeof(t->message), "no other is ready: connections %s",
-			 without_endpoints(p));
+			 without_own_endpoints(t->data.s, p));
 	else
 		snprintf(t->message, sizeof(t->message), "%lld open connections continue",
 			 (long long)e->in_flight);

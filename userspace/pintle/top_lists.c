@@ -97,7 +97,7 @@ GET(class_name)
 
 GET(class_priority)
 {
-	return value_count(class_of(s, c)->priority);
+	return value_number(VALUE_WHOLE, class_of(s, c)->priority, true);
 }
 
 GET(class_limit)
@@ -136,8 +136,8 @@ struct pick {
 
 static const struct pick pool_picks[] = {
 	{"POOL", NULL, 0},      {"MODE", NULL, 0},      {"HOOK", NULL, 2},
-	{"ENDPOINTS", NULL, 0}, {"READY", NULL, 0},     {"ejected", "EJECTED", 4},
-	{"IN-FLIGHT", NULL, 0}, {"DECISIONS", NULL, 0}, {"FRONTENDS", NULL, 3},
+	{"ENDPOINTS", NULL, 1}, {"READY", NULL, 0},     {"ejected", "EJECTED", 4},
+	{"IN-FLIGHT", NULL, 0}, {"DECISIONS", NULL, 1}, {"FRONTENDS", NULL, 3},
 };
 
 /* WAIT and RUN are the server's own counts, WAITING and ANSWER those of this node's connections. */

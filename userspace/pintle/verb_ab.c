@@ -40,7 +40,9 @@ struct row {
 
 static struct value amount(const struct row *r, double n)
 {
-	enum value_kind kind = trial_figure_is_share(r->id) ? VALUE_SHARE : VALUE_WAIT;
+	enum value_kind kind = trial_figure_is_share(r->id) ? VALUE_SHARE
+			       : r->id == TRIAL_MEAN        ? VALUE_WAIT
+							    : VALUE_QUANTILE;
 
 	return value_number(kind, n, r->f->pairs);
 }
@@ -174,7 +176,7 @@ static void rows_make(const struct test *t, struct row rows[TRIAL_FIGURE_COUNT])
 
 /* ---- blocks ------------------------------------------------------------------------- */
 
-static const char *measured_name(uint32_t state)
+static const char *measured_name(const struct test *t, uint32_t state)
 {
 	static const char *const names[] = {
 		[PINTLE_MEASURED_NOT] = "to come", [PINTLE_MEASURED_BEGUN] = "now",
@@ -182,6 +184,8 @@ static const char *measured_name(uint32_t state)
 		[PINTLE_MEASURED_LOST] = "lost",
 	};
 
+	if (state == PINTLE_MEASURED_NOT && t->result.ended_ns)
+		return "left out";
 	return state < ARRAY_SIZE(names) ? names[state] : "?";
 }
 
@@ -204,7 +208,7 @@ static cJSON *blocks_json(const struct test *t)
 		cJSON *o = cJSON_CreateObject();
 
 		cJSON_AddStringToObject(o, "mode", mode_name(trial_mode_in(&t->result.trial, i)));
-		cJSON_AddStringToObject(o, "state", measured_name(b->state));
+		cJSON_AddStringToObject(o, "state", measured_name(t, b->state));
 		cJSON_AddItemToObject(o, "answers", json_count(whole ? b->answers : 0));
 		cJSON_AddItemToObject(o, "ttft_mean", json_number(whole ? b->mean_us / 1e6 : 0));
 		cJSON_AddItemToObject(o, "ttft_p50", json_number(whole ? b->p50_us / 1e6 : 0));
@@ -540,9 +544,7 @@ static int run_ab(struct cli *cli)
 	return show(t);
 }
 
-static const struct {
-	const char *key, *help;
-} top_keys[] = {
+static const struct json_key keys[] = {
 	{"pool", "text: POOL"},
 	{"runs", "bool: else it is the newest test, which is over"},
 	{"mode", "text: that holds now"},
@@ -554,16 +556,11 @@ static const struct {
 	{"block", "number of the present block, from 0; null: none"},
 	{"figures", "list of the objects below"},
 	{"blocks",
-	 "list of {mode, state (to come, now, whole, lost), answers, ttft_mean, ttft_p50, "
-	 "ttft_p95, decisions, kept, told_no, failed}, of whole blocks"},
+	 "list of {mode, state (to come, now, whole; lost: pintled was away; left out: the test "
+	 "ended before), answers, ttft_mean, ttft_p50, ttft_p95, decisions, kept, told_no, "
+	 "failed}, of whole blocks"},
+	{0},
 };
-
-static void help_keys(FILE *f)
-{
-	fprintf(f, "\n-o json is one object:\n");
-	for (size_t i = 0; i < ARRAY_SIZE(top_keys); i++)
-		fprintf(f, "  %-20s  %s\n", top_keys[i].key, top_keys[i].help);
-}
 
 const struct command command_ab = {
 	.name = "ab",
@@ -574,8 +571,8 @@ const struct command command_ab = {
 		"pair in an order drawn at random. It ends after --for, with --stop, or when the mode\n"
 		"is set or reset; then the former mode holds, and also while pintled is away for longer\n"
 		"than saturation.staleness. Without options, ab shows what the newest test says.",
-	.more = help_keys,
 	.run = run_ab,
+	.keys = keys,
 	.columns = &ab_columns,
 	.options = OPTIONS_NOUN | OPTION_TRIAL,
 	.least = 1,

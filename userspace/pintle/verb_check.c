@@ -6,6 +6,24 @@
 #include "cli.h"
 #include "output.h"
 
+/* What the machine and the clients of a pool that is decided by request must be like. */
+static void tell_needs(const struct config_pool *p)
+{
+	if (p->decide != PINTLE_DECIDE_REQUEST || !p->frontend_count)
+		return;
+	printf("pool %s, decide: request: needs Linux 6.9 and net.ipv4.tcp_syncookies other than 0 "
+	       "(`pintle doctor`), and clients that send first; HTTP/1.1 in clear says its session, "
+	       "TLS and HTTP/2 are decided by their addresses%s%s\n",
+	       p->name,
+	       p->in_pods ? "; endpoints are pods of this node, and its own processes, which come "
+			    "by loopback, are left to what listens at the frontend here"
+			  : "",
+	       p->requests == PINTLE_REQUESTS_ONE_PER_CONNECTION
+		       ? ""
+		       : "; only the first request of a connection is decided, unless "
+			 "requests: one-per-connection");
+}
+
 static int run_check(struct cli *cli)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
@@ -22,6 +40,8 @@ static int run_check(struct cli *cli)
 				cli->words[0], c->pools[i].line, c->pools[i].name);
 	printf("%s: good: %zu pool%s, %zu endpoint%s\n", cli->words[0], c->pool_count,
 	       plural(c->pool_count), endpoints, plural(endpoints));
+	for (size_t i = 0; i < c->pool_count; i++)
+		tell_needs(&c->pools[i]);
 	return output_finish();
 }
 

@@ -43,7 +43,7 @@ static void warn_of_last(const struct state *s, const struct state_endpoint *e)
 	if (!drain_leaves_none(s, e))
 		return;
 	log_warn("no other endpoint of %s is ready: its connections %s", p->name,
-		 without_endpoints(p));
+		 without_own_endpoints(s, p));
 }
 
 const char *drain_still(const struct state *s, const struct state_endpoint *e)

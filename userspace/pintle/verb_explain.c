@@ -3,13 +3,17 @@
 #include <ctype.h>
 #include <limits.h>
 
+#include "../base/file.h"
 #include "../base/log.h"
 #include "../base/text.h"
 #include "../maps/names.h"
 #include "../maps/state_explain.h"
 #include "../net/cgroup2.h"
+#include "adapters.bpf.h"
 #include "eligible.bpf.h"
 #include "explain.h"
+#include "hold.bpf.h"
+#include "prefix.bpf.h"
 #include "tiers.bpf.h"
 #include "traits.bpf.h"
 
@@ -109,6 +113,24 @@ GET(state_text)
 	return v;
 }
 
+/* By enum adapters_state. */
+static const char *const adapter_states[] = {
+	[ADAPTERS_LOADED] = "loaded",
+	[ADAPTERS_ROOM] = "room",
+	[ADAPTERS_BUSY] = "busy",
+	[ADAPTERS_LACKS] = "lacks",
+};
+
+const char *explain_adapter_name(uint32_t state)
+{
+	return adapter_states[state];
+}
+
+GET(adapter)
+{
+	return e->adapter ? value_text(explain_adapter_name(c->adapter)) : value_none();
+}
+
 GET(due)
 {
 	return value_bool(c->due);
@@ -129,6 +151,11 @@ GET(fresh)
 	return value_bool(c->fresh);
 }
 
+static bool knows_prompt(const struct explanation *e)
+{
+	return e->has_prompt && (e->made || e->tier == TIER_OWN);
+}
+
 #define GET_LOAD(name, there)                                                                      \
 	GET(name)                                                                                  \
 	{                                                                                          \
@@ -140,6 +167,7 @@ GET(fresh)
 		return there ? value_count(c->name) : value_none();                                \
 	}
 GET_LOAD(load, true)
+GET_LOAD(missing, e->adapter || knows_prompt(e))
 GET_LOAD(page, true)
 GET_LOAD(own, c->passed)
 GET_LOAD(prompts, c->passed)
@@ -149,6 +177,11 @@ GET_COUNT(ended, true)
 GET_COUNT(placed, true)
 GET_COUNT(newcomers, c->passed)
 GET_COUNT(closed, c->passed)
+
+GET(have_bytes)
+{
+	return knows_prompt(e) ? value_count(c->have) : value_none();
+}
 
 /* The signals, which the rule does not read itself: it reads what the daemon made of them. */
 #define GET_SIGNAL(name, SYMBOL, value)                                                            \
@@ -198,9 +231,20 @@ static const struct column columns[] = {
 	 .right = true,
 	 COLUMN(load),
 	 .help = "request equivalents that are compared: max(page, own) + prompts, divided by the "
-		 "weight; not fresh: the "
+		 "weight, and `missing`; not fresh: the "
 		 "highest fresh `published` and what came since, or without any fresh one the "
 		 "busy connections"},
+	{.key = "adapter",
+	 COLUMN(adapter),
+	 .help = "text: the LoRA adapter that is asked for is there: loaded; room (it has a slot), "
+		 "busy (requests use all slots), lacks (it does not list it); null: none is"},
+	{.key = "have_bytes",
+	 COLUMN(have_bytes),
+	 .help = "bytes of the prompt that are cached there; null: no prompt is known"},
+	{.key = "missing",
+	 COLUMN(missing),
+	 .help = "part of `load` for that adapter and for what of the prompt is not cached, which "
+		 "counts towards no limit; null: neither is known"},
 	{.key = "weight",
 	 COLUMN(weight),
 	 .help = "the configured one, or a part of it while the endpoint warms up"},
@@ -334,7 +378,9 @@ static int client_read(const struct cli *cli, const struct maps *m, const struct
 		return EXIT_USAGE;
 	}
 	if (cli->pod && !c->id) {
-		log_error("no pod %s is known on this node", cli->pod);
+		log_error("no pod %s is known on this node; run it where the pod runs, or give "
+			  "--session",
+			  cli->pod);
 		return EXIT_FAILED;
 	}
 	if (cli->session && client_take(m, s, "", cli->session, c, &c->session)) {
@@ -346,7 +392,9 @@ static int client_read(const struct cli *cli, const struct maps *m, const struct
 
 static const char *client_text(const struct cli *cli)
 {
-	return cli->session ?: cli->source ?: cli->pod ?: cli->cgroup;
+	const char *name = cli->session ?: cli->source ?: cli->pod ?: cli->cgroup;
+
+	return name || !cli->header_count ? name : "a request";
 }
 
 /* ---- its session ------------------------------------------------------------------- */
@@ -409,12 +457,21 @@ static bool is_whole(const struct state_pool *p, const struct pintle_session_key
 	return key->prefix_bits == (addr_is_v4(&ip) ? 96 + p->key_bits_v4 : p->key_bits_v6);
 }
 
-static int session_find(const struct cli *cli, const struct maps *m, const struct state_pool *p,
+/* An address, a pod or a cgroup names a client, and may not tell which session it has: then the
+ * session is left out, as an unknown home is. */
+static int session_find(const struct cli *cli, const struct maps *m, struct explanation *e,
 			const struct state_client *c, struct pintle_session_key *key)
 {
+	const struct state_pool *p = e->pool;
+
 	if (!client_text(cli))
 		return 0;
 	if (!state_client_session(p, c, key)) {
+		e->session_unknown = !cli->session;
+		if (e->session_unknown) {
+			*key = (struct pintle_session_key){0};
+			return 0;
+		}
 		log_error(
 			"%s keeps sessions by %s (stickiness.key), and that of '%s' is not known; "
 			"give %s",
@@ -431,6 +488,118 @@ static int session_find(const struct cli *cli, const struct maps *m, const struc
 	}
 	if (key->kind == PINTLE_KEY_HINT && key->prefix_bits != 128)
 		return hinted_find(cli, m, p, key);
+	return 0;
+}
+
+/* The beginning of a request with these headers. */
+static int request_write(const struct cli *cli, char text[HOLD_MAX])
+{
+	size_t n = (size_t)snprintf(text, HOLD_MAX, "POST / HTTP/1.1\r\n");
+
+	for (size_t i = 0; i <= cli->header_count && n < HOLD_MAX; i++)
+		n += (size_t)snprintf(text + n, HOLD_MAX - n, "%s\r\n",
+				      i < cli->header_count ? cli->headers[i] : "");
+	return n < HOLD_MAX ? (int)n : -E2BIG;
+}
+
+/* Sets the session to the one that the request names, if it does. */
+static int request_take(const struct cli *cli, const struct maps *m, struct explanation *e,
+			struct state_client *c)
+{
+	const struct state_pool *p = e->pool;
+	char text[HOLD_MAX];
+	int size, err;
+
+	if (!cli->header_count)
+		return 0;
+	if (p->decide != PINTLE_DECIDE_REQUEST) {
+		log_error("%s is decided by connection, and no header says its session; leave "
+			  "--header out",
+			  p->name);
+		return EXIT_USAGE;
+	}
+	if (cli->session) {
+		log_error("--session and --header both say the session; give one of them");
+		return EXIT_USAGE;
+	}
+	size = request_write(cli, text);
+	err = size < 0 ? size
+		       : state_request_read(m, p, e->state->node.hint_key, c, text, (size_t)size,
+					    &e->request);
+	if (err == -EDESTADDRREQ) {
+		log_error("the sessions of %s belong to clients' addresses; give --source IP, too",
+			  p->name);
+		return EXIT_USAGE;
+	}
+	if (err == -E2BIG) {
+		log_error("the headers are longer than %d bytes; leave some out", HOLD_MAX);
+		return EXIT_USAGE;
+	}
+	if (err) {
+		log_err_r(err, "cannot read the maps of %s", p->name);
+		return EXIT_FAILED;
+	}
+	e->has_request = true;
+	c->session = e->request.session;
+	return 0;
+}
+
+#define PROMPT_MAX (1 << 24)
+
+/* Reads the body. Returns its size, or an exit status, negative, after logging. */
+static ssize_t body_read(const char *path, char **out)
+{
+	_cleanup_free_ char *text = malloc(PROMPT_MAX);
+	const char *odd = NULL;
+	_cleanup_close_ int fd = file_open(path, &odd);
+	ssize_t size = fd < 0 ? fd : text ? file_read(fd, text, PROMPT_MAX) : -ENOMEM;
+
+	if (size < 0) {
+		log_error("%s cannot be read: %s; --prompt takes a file with a request's body",
+			  path, odd ?: strerror((int)-size));
+		return -EXIT_USAGE;
+	}
+	*out = TAKE_PTR(text);
+	return size;
+}
+
+/* Finds out who has a beginning of the request's prompt. */
+static int prompt_take(const struct cli *cli, const struct maps *m, struct explanation *e,
+		       struct explain_asked *asked)
+{
+	const struct state_pool *p = e->pool;
+	const struct pintle_ref pool = {p->id, p->generation};
+	_cleanup_free_ char *body = NULL;
+	ssize_t size;
+	int err;
+
+	if (!cli->prompt)
+		return 0;
+	size = body_read(cli->prompt, &body);
+	if (size < 0)
+		return (int)-size;
+	err = state_prompt_read(m, &pool, body, (size_t)size, monotonic_ns(), &e->prompt);
+	if (err == -EOPNOTSUPP) {
+		log_error("%s looks at no prompts; write stickiness: {prefix: true}, or leave "
+			  "--prompt out",
+			  p->name);
+		return EXIT_USAGE;
+	}
+	if (err == -ENODATA) {
+		log_error("%s is too short: prompts count from %d bytes on; leave --prompt out",
+			  cli->prompt, PREFIX_CHUNK);
+		return EXIT_USAGE;
+	}
+	if (err == -EPERM) {
+		log_error("what is cached of prompts may be read by root only; run it as root");
+		return EXIT_FAILED;
+	}
+	if (err) {
+		log_err_r(err, "cannot read what is cached of prompts to %s", p->name);
+		return EXIT_FAILED;
+	}
+	e->has_prompt = true;
+	asked->prompt = &e->prompt;
 	return 0;
 }
 
@@ -596,6 +765,9 @@ static void print_preferred(const struct explanation *e, const struct explain_pr
 		printf("expired: used last %s ago, stickiness.ttl is over\n",
 		       age_text(seconds_since(e, p->used_ns), age));
 		return;
+	case EXPLAIN_OTHER:
+		printf("the prompt does not continue what the session said before\n");
+		return;
 	case EXPLAIN_CROWD:
 		printf("a crowd: %u of its connections are busy, more than %d\n", p->open - p->idle,
 		       DECIDE_MAX_BUSY);
@@ -633,7 +805,7 @@ static void print_preferred(const struct explanation *e, const struct explain_pr
 static void print_class(const struct explanation *e)
 {
 	static const char *const by[] = {
-		[STATE_GIVER_NOBODY] = ", by the pool's rules",
+		[STATE_GIVER_NOBODY] = ", the pool's first",
 		[STATE_GIVER_OPERATOR] = ", by `pintle classify`",
 		[STATE_GIVER_RULE] = ", by the pool's rules",
 		[STATE_GIVER_CLASSIFIER] = ", by what the session does",
@@ -678,8 +850,9 @@ static void print_share(const struct explanation *e)
 	const struct explain *x = e->x;
 
 	if (x->places && x->sessions && x->open)
-		printf("  share: %u connections open; %llu sessions of the class share %u%s\n",
-		       x->open, (unsigned long long)x->sessions, x->places,
+		printf("  share: %u connection%s open; %llu session%s of the class share%s %u%s\n",
+		       x->open, plural(x->open), (unsigned long long)x->sessions,
+		       plural(x->sessions), x->sessions == 1 ? "s" : "", x->places,
 		       x->over ? ", so that its bounds are lower by an eighth" : "");
 }
 
@@ -693,6 +866,9 @@ static void print_bound(const struct explanation *e)
 	if (p->why == EXPLAIN_NO_KEY) {
 		if (e->pool->key_kind == PINTLE_KEY_NONE)
 			printf("  bound: the pool keeps no sessions\n");
+		else if (e->session_unknown)
+			printf("  bound: not known, and left out; give %s\n",
+			       option_of_key(e->pool->key_kind));
 		return;
 	}
 	if (!p->endpoint.generation) {
@@ -720,6 +896,65 @@ static void print_home(const struct explanation *e)
 		printf("  home %s: ", name_of(e, &p->endpoint));
 		print_preferred(e, p);
 	}
+}
+
+static void print_request(const struct explanation *e)
+{
+	if (!e->has_request)
+		return;
+	if (e->request.hand == PINTLE_HAND_ASKED)
+		printf("  request: %s names its session, %s\n", e->request.by, e->session);
+	else
+		printf("  request: %s: %s\n", hand_name(e->request.hand),
+		       hand_help(e->request.hand));
+}
+
+static void print_holders(const struct explanation *e)
+{
+	const char *before = "  cached: ";
+
+	for (size_t i = 0; i < e->x->count; i++) {
+		const struct explain_candidate *c = &e->x->candidates[i];
+
+		if (!c->have)
+			continue;
+		printf("%s%u bytes at %s", before, c->have, name_of(e, &c->endpoint));
+		before = ", ";
+	}
+	puts(*before == ',' ? "" : "  cached: nowhere");
+}
+
+static void print_prompt(const struct explanation *e)
+{
+	double weight = e->pool->prompt_weight / MILLI * PINTLE_REQUEST_BYTES / PREFIX_CHUNK;
+
+	if (knows_prompt(e)) {
+		printf("  prompt: %u bytes, of which %u are known; each %d bytes that are not cached "
+		       "weigh %.2g\n",
+		       e->prompt.prompt.bytes, prefix_bytes(e->prompt.known.longest),
+		       PINTLE_REQUEST_BYTES, weight);
+		print_holders(e);
+	} else if (e->pool->prompt_weight) {
+		printf("  prompt: not known here; where it is cached, each %d bytes of it weigh %.2g "
+		       "less\n",
+		       PINTLE_REQUEST_BYTES, weight);
+	}
+}
+
+static void print_adapter(const struct explanation *e)
+{
+	size_t loaded = 0;
+
+	if (!e->adapter)
+		return;
+	for (size_t i = 0; i < e->x->count; i++)
+		loaded += e->x->candidates[i].adapter == ADAPTERS_LOADED;
+	printf("  adapter: loaded at %zu of %zu; else %.1f more, %.1f where requests use all slots, "
+	       "%.1f where it is not listed\n",
+	       loaded, e->x->count,
+	       adapters_missing(ADAPTERS_ROOM, e->pool->adapter_weight) / MILLI,
+	       adapters_missing(ADAPTERS_BUSY, e->pool->adapter_weight) / MILLI,
+	       adapters_missing(ADAPTERS_LACKS, e->pool->adapter_weight) / MILLI);
 }
 
 /* The age of the newest score; -1: there is none. */
@@ -751,6 +986,17 @@ static void print_daemon(const struct explanation *e)
 		       e->x->daemonless ? ", and readiness does not count" : "");
 }
 
+/* Another pool may serve the request's model than the one whose frontend it comes to. */
+static void print_model(const struct explanation *e)
+{
+	if (!e->made && e->cli->model)
+		printf("%s: requests for %s go to pool %s\n", e->cli->words[0], e->cli->model,
+		       e->asked->name);
+	else if (!e->made && e->asked->model_count)
+		printf("%s: has models; --model NAME says where requests for one of them go\n",
+		       e->asked->name);
+}
+
 /* Why another pool decides than the one that is asked. */
 static void print_tier(const struct explanation *e)
 {
@@ -760,20 +1006,28 @@ static void print_tier(const struct explanation *e)
 	else if (e->tier >= TIER_FALLBACK)
 		printf("%s: has no place for it, so it goes to the first fallback that takes it\n",
 		       e->asked->name);
+	if (e->canary_drawn)
+		printf("%s: of the connections without a session %.2f %% are drawn for its canary; of "
+		       "the others:\n",
+		       e->asked->name, 100 * e->asked->canary_share);
 }
 
 static int explain_text(const struct explanation *e)
 {
 	const struct explain *x = e->x;
 
+	print_model(e);
 	print_tier(e);
 	print_choice(e);
+	print_request(e);
 	print_class(e);
 	print_tenant(e);
 	print_share(e);
 	print_access(e);
 	print_bound(e);
 	print_home(e);
+	print_prompt(e);
+	print_adapter(e);
 	if (x->has_margin)
 		printf("  margin: its load could be %.1f higher\n", (double)x->margin / MILLI);
 	print_daemon(e);
@@ -852,10 +1106,22 @@ cJSON *explain_object(const struct explanation *e)
 	double age = newest_age(e);
 	cJSON *o = cJSON_CreateObject();
 
+	cJSON_AddItemToObject(
+		o, "model",
+		text_or_null(e->made ? state_adapter_name(e->state, e->adapter) : e->cli->model));
 	cJSON_AddStringToObject(o, "asked", e->asked->name);
 	cJSON_AddStringToObject(o, "pool", e->pool->name);
 	cJSON_AddStringToObject(o, "mode", mode_name(x->mode));
 	cJSON_AddItemToObject(o, "session", text_or_null(e->session));
+	cJSON_AddItemToObject(o, "hand",
+			      text_or_null(e->has_request ? hand_name(e->request.hand) : NULL));
+	cJSON_AddItemToObject(o, "session_by", text_or_null(e->request.by));
+	cJSON_AddItemToObject(o, "prompt_bytes",
+			      e->has_prompt ? json_count(e->prompt.prompt.bytes)
+					    : cJSON_CreateNull());
+	cJSON_AddItemToObject(o, "prompt_known_bytes",
+			      e->has_prompt ? json_count(prefix_bytes(e->prompt.known.longest))
+					    : cJSON_CreateNull());
 	cJSON_AddItemToObject(o, "class",
 			      text_or_null(e->class_id < e->pool->class_count
 						   ? e->pool->classes[e->class_id].name
@@ -873,9 +1139,12 @@ cJSON *explain_object(const struct explanation *e)
 		o, "chosen",
 		text_or_null(x->likeliest ? name_of(e, &x->likeliest->endpoint) : NULL));
 	cJSON_AddStringToObject(o, "outcome", outcome_name(outcome_counted(e, x->outcome)));
-	cJSON_AddBoolToObject(o, "certain", is_certain(x));
+	cJSON_AddBoolToObject(o, "certain", is_certain(x) && !e->canary_drawn);
 	cJSON_AddItemToObject(o, "outcomes", outcomes_json(e));
 	cJSON_AddItemToObject(o, "sample", x->sample ? json_count(x->sample) : cJSON_CreateNull());
+	cJSON_AddItemToObject(o, "canary_share",
+			      e->canary_drawn ? json_number(e->asked->canary_share)
+					      : cJSON_CreateNull());
 	cJSON_AddItemToObject(o, "bound", preferred_json(e, &x->bound, true));
 	cJSON_AddItemToObject(o, "home", preferred_json(e, &x->home, false));
 	cJSON_AddBoolToObject(o, "group_known", e->group_known);
@@ -906,13 +1175,20 @@ cJSON *explain_object(const struct explanation *e)
 }
 
 /* The keys beside `candidates`, for --help and docs/cli.md. */
-static const struct {
-	const char *key, *help;
-} top_keys[] = {
-	{"asked", "text: POOL"},
+static const struct json_key keys[] = {
+	{"model",
+	 "text: as it was given; in `trace` the LoRA adapter that the request names, or null"},
+	{"asked", "text: POOL, or with --model the pool that serves the model"},
 	{"pool, mode, session",
 	 "text: pool is the one that decides: POOL, its canary or a fallback; session is null if "
 	 "none was given"},
+	{"hand",
+	 "text: how a connection with these headers is counted, as in `stats`; null: none were "
+	 "given"},
+	{"session_by", "text: the header or cookie that names the session; null: none does"},
+	{"prompt_bytes, prompt_known_bytes",
+	 "of --prompt, and of its longest beginning that anybody has; null: it was not given, or in "
+	 "`trace` does not count"},
 	{"class", "text: null where the pool has none"},
 	{"class_by",
 	 "text: default (the pool's first), operator, rule, classifier; null: --class was given, "
@@ -923,6 +1199,9 @@ static const struct {
 	{"certain", "bool: nothing is left to chance"},
 	{"outcomes", "{OUTCOME: 0..1}: how likely each is"},
 	{"sample", "so many members are drawn and compared; null: all are"},
+	{"canary_share",
+	 "0..1: of the connections without a session, as this one, so many are drawn for the canary; "
+	 "all else is of the others. null: the session says, or there is no canary"},
 	{"bound, home",
 	 "{endpoint, why, ineligible, load}; why it is preferred or not: holds, "
 	 "too_loaded, full, lost, second (the binding comes first), ineligible, crowd, "
@@ -941,14 +1220,8 @@ static const struct {
 	{"margin", "how much higher the chosen one's load could be; null: left to chance"},
 	{"newest_age_seconds", "age of the newest score"},
 	{"candidates", "list of the objects below"},
+	{0},
 };
-
-static void help_keys(FILE *f)
-{
-	fprintf(f, "\n-o json is one object:\n");
-	for (size_t i = 0; i < ARRAY_SIZE(top_keys); i++)
-		fprintf(f, "  %-20s  %s\n", top_keys[i].key, top_keys[i].help);
-}
 
 /* ---- the verb ---------------------------------------------------------------------------- */
 
@@ -972,6 +1245,7 @@ static int explain_tier(struct explanation *e, const struct maps *m, const struc
 	int err;
 
 	asked->pool = (struct pintle_ref){e->pool->id, e->pool->generation};
+	e->adapter = asked->adapter;
 	asked->class_id = e->class_id;
 	e->group_known = state_client_group(e->pool, c, &asked->group);
 	e->session[0] = '\0';
@@ -998,10 +1272,13 @@ static int explain_other(struct explanation *e, const struct maps *m, const stru
 	struct explain_asked question = *asked;
 	int status;
 
+	question.prompt = NULL; /* the other pool decides without it */
+
 	if (!tier_find(e, tier, &to.pool))
 		return 0;
 	to.tier = tier;
 	question.over_quota = asked->over_quota && tier < TIER_FALLBACK;
+	question.adapter = 0; /* of the pool that is asked */
 	to.class_id = e->asked->others[tier - 1].class_of[e->class_id % PINTLE_MAX_CLASSES];
 	if (!state_client_session(to.pool, c, &question.session))
 		question.session = (struct pintle_session_key){0};
@@ -1032,13 +1309,26 @@ static void tenant_judge(struct explanation *e, const struct maps *m, const stru
 	asked->over_quota = state_tenant_full(m, &key, asked->now_ns, &e->tenant);
 }
 
+/* Whether the canary is asked first; sets e->canary_drawn where chance decides that. */
+static bool canary_takes(struct explanation *e, const struct pintle_session_key *session)
+{
+	uint32_t share = (uint32_t)(e->asked->canary_share * PINTLE_SHARE_WHOLE + 0.5);
+	const struct state_pool *canary;
+
+	if (e->pool->mode == PINTLE_MODE_OFF || e->pool->passes || !share ||
+	    !tier_find(e, TIER_CANARY, &canary))
+		return false;
+	e->canary_drawn = session->kind == PINTLE_KEY_NONE && share < PINTLE_SHARE_WHOLE;
+	return !e->canary_drawn &&
+	       (share == PINTLE_SHARE_WHOLE || tier_canary_takes(session, share, 0));
+}
+
 /* Runs the rule of the pool that is asked, and of the others to which the connection may go, as
  * tier_next() in bpf/tiers.bpf.h. */
 static int explain_pool(struct explanation *e, const struct maps *m, const struct state_client *c,
 			struct explain_asked *asked)
 {
 	_cleanup_(explain_freep) struct explain *x = NULL;
-	uint32_t share = (uint32_t)(e->asked->canary_share * PINTLE_SHARE_WHOLE + 0.5);
 	int status = 0;
 
 	asked->family = family_of(e->pool, c);
@@ -1053,8 +1343,7 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 		       state_client_forbidden(m, e->pool, c, asked->family, port_of(e->pool));
 	asked->forbidden = e->forbidden;
 	tenant_judge(e, m, c, asked);
-	if (e->pool->mode != PINTLE_MODE_OFF && !e->pool->passes && share &&
-	    asked->session.kind != PINTLE_KEY_NONE && tier_canary_takes(&asked->session, share, 0))
+	if (canary_takes(e, &asked->session))
 		status = explain_other(e, m, c, asked, TIER_CANARY, &x);
 	if (!status && !x)
 		status = explain_tier(e, m, c, asked, &x);
@@ -1070,6 +1359,30 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 								: "contexts do not count there");
 	e->x = x;
 	return e->cli->json ? output_json(explain_object(e)) : explain_text(e);
+}
+
+/* Replaces e->pool by the pool that serves the model that is asked for. */
+static int model_take(const struct cli *cli, struct explanation *e, struct explain_asked *asked)
+{
+	const struct state_model *model;
+
+	if (!cli->model)
+		return 0;
+	model = state_model_find(e->pool, cli->model);
+	if (!model) {
+		log_error("pool %s has no models; leave --model out", e->pool->name);
+		return EXIT_FAILED;
+	}
+	if (model->pool == STATE_NO_POOL) {
+		log_error("pool %s has no model \"%s\", and no default: such a request is answered "
+			  "404, or reset (no_model); `pintle pools -o json` lists its models",
+			  e->pool->name, cli->model);
+		return EXIT_FAILED;
+	}
+	e->pool = e->asked = &e->state->pools[model->pool];
+	if (e->pool->adapter_weight)
+		asked->adapter = model->adapter;
+	return 0;
 }
 
 static int run_explain(struct cli *cli)
@@ -1089,9 +1402,15 @@ static int run_explain(struct cli *cli)
 	e.pool = e.asked = find_pool(s, cli->words[0]);
 	if (!e.pool)
 		return EXIT_FAILED;
-	status = client_read(cli, m, s, &c);
+	status = model_take(cli, &e, &asked);
 	if (!status)
-		status = session_find(cli, m, e.pool, &c, &asked.session);
+		status = client_read(cli, m, s, &c);
+	if (!status)
+		status = request_take(cli, m, &e, &c);
+	if (!status)
+		status = prompt_take(cli, m, &e, &asked);
+	if (!status)
+		status = session_find(cli, m, &e, &c, &asked.session);
 	if (!status)
 		status = class_take(cli, e.pool, &asked);
 	return status ? status : explain_pool(&e, m, &c, &asked);
@@ -1100,14 +1419,17 @@ static int run_explain(struct cli *cli)
 const struct command command_explain = {
 	.name = "explain",
 	.kind = VERB,
-	.arguments = "POOL [CLIENT] [--class NAME] [--bytes N]",
+	.arguments =
+		"POOL [CLIENT] [--header LINE]... [--prompt FILE] [--model NAME] [--class NAME] [--bytes N]",
 	.summary = "where a connection would go now, and why",
 	.help = "Runs the rule on what the kernel sees now, and changes nothing. CLIENT is --source IP,\n"
 		"--session KEY, --cgroup PATH or --pod POD; without it, the connection has no session.\n"
+		"With --header and --prompt, a request with these headers, or this body, comes on it, to a\n"
+		"pool that is decided by request.\n"
 		"Where equal loads, or the sample of a large pool, leave the choice to chance, CHANCE\n"
 		"says how likely each endpoint is.",
-	.more = help_keys,
 	.run = run_explain,
+	.keys = keys,
 	.columns = &explain_columns,
 	.options = OPTIONS_NOUN | OPTION_CLIENT,
 	.least = 1,

@@ -37,26 +37,18 @@ static cJSON *sentences_json(const struct report *r)
 
 static int report_json(const struct report *r)
 {
-	struct report_mode modes[REPORT_MODES];
-	size_t n = report_modes(r, modes);
 	cJSON *o = cJSON_CreateObject();
+	struct report_tables tables;
 
 	if (!o)
 		return output_json(NULL);
 	cJSON_AddStringToObject(o, "pool", r->pool->name);
 	cJSON_AddItemToObject(o, "since_seconds", json_number(r->asked_seconds));
 	cJSON_AddItemToObject(o, "seconds", json_number(r->seconds));
-	cJSON_AddItemToObject(o, "modes",
-			      output_array(&report_mode_columns, modes, n, sizeof(*modes), r));
-	cJSON_AddItemToObject(o, "classes",
-			      output_array(&report_class_columns, r->classes, r->class_count,
-					   sizeof(*r->classes), r));
-	cJSON_AddItemToObject(o, "endpoints",
-			      output_array(&report_endpoint_columns, r->endpoints,
-					   r->endpoint_count, sizeof(*r->endpoints), r));
-	cJSON_AddItemToObject(o, "tenants",
-			      output_array(&report_tenant_columns, r->tenants, r->tenant_count,
-					   sizeof(*r->tenants), r));
+	report_tables(r, &tables);
+	for (const struct report_table *t = tables.table; t < tables.table + REPORT_TABLES; t++)
+		cJSON_AddItemToObject(o, t->name,
+				      output_array(t->columns, t->rows, t->count, t->size, r));
 	cJSON_AddItemToObject(o, "would_load", difference_json(&r->would_load));
 	cJSON_AddItemToObject(o, "would_first_token_seconds",
 			      difference_json(&r->would_first_token));
@@ -68,35 +60,24 @@ static int report_json(const struct report *r)
 
 /* ---- text -------------------------------------------------------------------------------- */
 
-static int table(const struct cli *cli, const struct columns *c, const void *rows, size_t count,
-		 size_t size, const struct report *r)
-{
-	if (!count)
-		return EXIT_OK;
-	putchar('\n');
-	return output_rows(cli, c, rows, count, size, r, NULL);
-}
-
 static int report_text(const struct cli *cli, const struct report *r)
 {
-	struct report_mode modes[REPORT_MODES];
-	size_t n = report_modes(r, modes);
 	char buf[REPORT_SENTENCE_SIZE], span[48];
-	int status;
+	struct report_tables tables;
+	int status = EXIT_OK;
 
 	printf("%s: the last %s\n", r->pool->name, report_span_text(r->seconds, span));
 	for (size_t i = 0; report_sentence(r, i, buf); i++)
 		printf("  %s\n", buf);
-	status = table(cli, &report_mode_columns, modes, n, sizeof(*modes), r);
-	if (!status)
-		status = table(cli, &report_class_columns, r->classes, r->class_count,
-			       sizeof(*r->classes), r);
-	if (!status)
-		status = table(cli, &report_endpoint_columns, r->endpoints, r->endpoint_count,
-			       sizeof(*r->endpoints), r);
-	if (!status)
-		status = table(cli, &report_tenant_columns, r->tenants, r->tenant_count,
-			       sizeof(*r->tenants), r);
+	report_tables(r, &tables);
+	for (size_t i = 0; !status && i < REPORT_TABLES; i++) {
+		const struct report_table *t = &tables.table[i];
+
+		if (!t->count)
+			continue;
+		putchar('\n');
+		status = output_rows(cli, t->columns, t->rows, t->count, t->size, r, NULL);
+	}
 	return status ? status : output_finish();
 }
 
@@ -118,6 +99,10 @@ static int run_report(struct cli *cli)
 	struct report r = {.asked_seconds = (double)since / 1e9};
 	int err, status;
 
+	if (cli->html && !*cli->html) {
+		log_error("--html takes the name of a file, such as report.html");
+		return EXIT_USAGE;
+	}
 	if (cli->html && cli->json) {
 		log_error("--html writes a page, and -o json prints; take one of them");
 		return EXIT_USAGE;
@@ -142,6 +127,33 @@ static int run_report(struct cli *cli)
 	return status;
 }
 
+#define CHANGE "{before, after, change (0.1: a tenth more), low, high (of 95 % confidence)}"
+
+static const struct json_key keys[] = {
+	{"pool", "text: POOL"},
+	{"since_seconds", "what was asked for"},
+	{"seconds", "what the history has of it"},
+	{"modes", "list of the objects below, one for each mode that held"},
+	{"classes",
+	 "list of {class, mode, placements, answers, first_token_mean_seconds, "
+	 "first_token_p50_seconds, first_token_p95_seconds}; [] where the pool has one class"},
+	{"endpoints",
+	 "list of {endpoint, placements, share_without, share_would, share_enforced, "
+	 "first_token_mean_seconds}: its share, 0..1, of the placements in baseline and shadow, of "
+	 "those that the rule would have made in shadow, and of those in enforce"},
+	{"tenants",
+	 "list of {tenant, mode, opened, refused, answers, first_token_mean_seconds, "
+	 "first_token_p50_seconds, first_token_p95_seconds}, of those with most connections"},
+	{"would_load",
+	 CHANGE ": the load that a connection found, and would have found; null: no mode shadow"},
+	{"would_first_token_seconds", "the same of the mean time to first token"},
+	{"did_first_token_mean_seconds",
+	 "the same of what baseline and shadow had, and enforce has; null: one is missing"},
+	{"did_first_token_p95_seconds", "the same of the 95th percentile"},
+	{"says", "list of texts: the sentences"},
+	{0},
+};
+
 const struct command command_report = {
 	.name = "report",
 	.kind = VERB,
@@ -152,6 +164,7 @@ const struct command command_report = {
 		"what the rule would do: a forecast of the first step. Needs no daemon: pintled wrote the\n"
 		"history each minute. --html writes one page with plots.",
 	.run = run_report,
+	.keys = keys,
 	.columns = &report_mode_columns,
 	.options = OPTIONS_NOUN | OPTION_REPORT,
 	.least = 1,

@@ -11,6 +11,7 @@
 #include "../maps/names.h"
 #include "explain.h"
 #include "following.h"
+#include "tiers.bpf.h"
 #include "traits.bpf.h"
 
 #define RATE     100
@@ -32,7 +33,7 @@ struct trace_row {
 	const struct tracer *tracer;
 	const struct pintle_trace *t;
 	bool ended;
-	const struct state_pool *asked, *pool; /* NULL: gone */
+	const struct state_pool *asked, *pool; /* NULL: gone; pool: whose endpoints were compared */
 	const struct explanation *e;           /* of the decision; NULL: it cannot be explained */
 	struct event_row client;
 };
@@ -109,9 +110,17 @@ GET(asked)
 	return value_text_or_none(r->asked ? r->asked->name : NULL);
 }
 
+/* A connection that no fallback took is the pool's that was asked, as in `stats`. */
+static const struct state_pool *pool_of(const struct trace_row *r)
+{
+	return r->t->tier >= TIER_FALLBACK && !r->t->chosen.generation ? r->asked : r->pool;
+}
+
 GET(pool)
 {
-	return value_text_or_none(r->pool ? r->pool->name : NULL);
+	const struct state_pool *p = pool_of(r);
+
+	return value_text_or_none(p ? p->name : NULL);
 }
 
 GET(endpoint)
@@ -271,7 +280,8 @@ static const struct column columns[] = {
 	{.key = "decision",
 	 COLUMN(decision),
 	 .help = "{...}: the object of `pintle explain -o json`, as the kernel decided; its "
-		 "candidates are those that were compared; null: ended, or the pool is gone"},
+		 "candidates are those that were compared, and its pool is theirs: the last fallback "
+		 "where none took it; null: ended, or the pool is gone"},
 	{.key = "first_token_seconds",
 	 COLUMN(first_token_seconds),
 	 .help = "the client's wait for the first token of the first answer that was seen; null, as "
@@ -325,6 +335,15 @@ static void print_clients(const struct trace_row *r)
 	printf("  %-21s > %s", client, frontend);
 }
 
+static void print_adapter(const struct explanation *e)
+{
+	const char *name = state_adapter_name(e->state, e->adapter);
+
+	printf("  adapter %s", name ?: "-");
+	if (e->x->likeliest)
+		printf(" %s", explain_adapter_name(e->x->likeliest->adapter));
+}
+
 static void print_decision(const struct trace_row *r)
 {
 	const struct explanation *e = r->e;
@@ -344,6 +363,11 @@ static void print_decision(const struct trace_row *r)
 		       age_text((double)(e->now_ns - x->likeliest->signals.scraped_ns) /
 					(double)NSEC_PER_SEC,
 				age));
+	if (e->adapter)
+		print_adapter(e);
+	if (e->has_prompt)
+		printf("  prompt %u B, cached %u", e->prompt.prompt.bytes,
+		       x->likeliest ? x->likeliest->have : 0);
 	if (e->class_id < e->pool->class_count)
 		printf("  class %s", e->pool->classes[e->class_id].name);
 	if (e->session[0])
@@ -361,8 +385,8 @@ static void print_end(const struct trace_row *r)
 		printf("  first token %s", wait_text(t->first_us / MICRO, wait));
 	if (t->answers > 1)
 		printf(", slowest of %u %s", t->answers, wait_text(t->most_us / MICRO, wait));
-	printf("  %llu B in  %llu B out  %.3f s", t->bytes_received, t->bytes_acknowledged,
-	       (double)t->duration_ns / (double)NSEC_PER_SEC);
+	printf("  %llu B in  %llu B out  %s", t->bytes_received, t->bytes_acknowledged,
+	       wait_text((double)t->duration_ns / (double)NSEC_PER_SEC, wait));
 	if (failure_of(t))
 		printf("  failed: %s", failure_of(t));
 	else if (event_error(t->error))
@@ -371,10 +395,24 @@ static void print_end(const struct trace_row *r)
 		printf("  sk:%llx", t->cookie);
 }
 
+/* Where the connection goes, as POOL/NAME if another pool than the one that was asked has it. */
+static const char *where_text(const struct trace_row *r, char *buf, size_t size)
+{
+	const struct state_endpoint *endpoint = endpoint_of(r);
+	const struct state_pool *pool = pool_of(r);
+
+	if (!endpoint)
+		return "-";
+	if (!pool || pool == r->asked)
+		return endpoint->name;
+	snprintf(buf, size, "%s/%s", pool->name, endpoint->name);
+	return buf;
+}
+
 static void print_text(const struct trace_row *r)
 {
 	const struct cli *cli = r->tracer->all.cli;
-	const struct state_endpoint *endpoint = endpoint_of(r);
+	char where[2 * PINTLE_NAME_SIZE];
 	bool failed = r->ended ? r->t->error || failure_of(r->t) : !r->t->chosen.generation;
 	enum tone tone = failed ? TONE_BAD : TONE_PLAIN;
 	char when[WORDS_SIZE];
@@ -382,7 +420,7 @@ static void print_text(const struct trace_row *r)
 	wall_text(time_of(r), when);
 	printf("%s.%03u  %s%-7s  %-12s  %-12s%s", strchr(when, ' ') ? strchr(when, ' ') + 1 : when,
 	       wall_msec(time_of(r)), tone_begin(cli, tone), r->ended ? "ended" : "decided",
-	       endpoint ? endpoint->name : "-",
+	       where_text(r, where, sizeof(where)),
 	       r->ended                               ? cause_of(r->t)
 	       : r->t->outcome < PINTLE_OUTCOME_COUNT ? outcome_name(r->t->outcome)
 						      : "-",
@@ -427,7 +465,11 @@ static bool record_explain(const struct tracer *x, const struct trace_row *r, st
 		.forbidden = t->outcome == PINTLE_OUTCOME_FORBIDDEN,
 		.class_id = t->class_id,
 		.tier = t->tier,
+		.adapter = t->adapter,
+		.has_prompt = t->prompt_bytes,
 	};
+	e->prompt.prompt.bytes = t->prompt_bytes;
+	e->prompt.known.longest = t->prompt_known;
 	if (t->key.session.kind != PINTLE_KEY_NONE)
 		state_session_format(&t->key.session, e->session);
 	return true;
@@ -451,7 +493,8 @@ static int on_record(void *arg, void *data, size_t size)
 	as_event.cgroup = t.cgroup;
 	as_event.tuple = t.tuple;
 	r.client.e = &as_event;
-	event_clients_find(x->all.m, &x->all.clients, &r.client);
+	if (x->all.cli->json) /* text does not show them */
+		event_clients_find(x->all.m, &x->all.clients, &r.client);
 	if (!has_end(&t) || x->asked.what) {
 		if (record_explain(x, &r, &e, &explained))
 			r.e = &e;

@@ -263,7 +263,7 @@ static void pool_warnings(cJSON *list, const struct cli *cli, const struct state
 			     p->name);
 		else if (!p->ready_count && p->mode != PINTLE_MODE_OFF)
 			warn(list, "pool %s has no endpoint that is ready: connections %s", p->name,
-			     without_endpoints(p));
+			     without_own_endpoints(s, p));
 		if (!p->frontend_count && !named_by_another(s, p))
 			warn(list, "pool %s has no frontend: no connection comes to it", p->name);
 		other_warnings(list, s, p);

@@ -15,11 +15,13 @@
 #include "../net/netns.h"
 #include "../base/util.h"
 #include "linking.h"
+#include "node_key.h"
 #include "programs.h"
 #include "pins.h"
 #include "pintle.skel.h"
 #include "recount.h"
 #include "pass.h"
+#include "seats.h"
 #include "takeover.h"
 #include "tend.h"
 
@@ -30,6 +32,7 @@ struct attachment {
 	uint64_t netns_inode, netns_cookie;
 	bool made, resumed, committed;
 	gid_t group;
+	__u64 key[2]; /* of node.keyFile; 0: none is configured */
 	char *bpffs;
 	char dir[PATH_MAX];     /* BPFFS/vN */
 	char staging[PATH_MAX]; /* BPFFS/new */
@@ -37,6 +40,7 @@ struct attachment {
 	struct pintle_bpf *skel; /* while programs are being attached */
 	struct maps *maps;
 	struct recount *recount;   /* NULL: the kernel does not recount */
+	struct seats *seats;       /* NULL: the same of tenants */
 	struct pass *pass;         /* NULL: the kernel does not let requests be followed */
 	struct takeover *takeover; /* of pins of the former layout; NULL: there are none */
 	bool staged;               /* pins are in `staging` */
@@ -348,8 +352,10 @@ static void describe_node(struct attachment *a, const struct config *c)
 		n->heartbeat_ns = n->started_ns;
 	/* Bindings by hints are found by a hash with this key, so it must stay the same as long as
 	 * they do. */
-	if (!n->hint_key[0] && !n->hint_key[1] &&
-	    getrandom(n->hint_key, sizeof(n->hint_key), 0) != sizeof(n->hint_key))
+	if (c->key_file)
+		memcpy(n->hint_key, a->key, sizeof(n->hint_key));
+	else if (!n->hint_key[0] && !n->hint_key[1] &&
+		 getrandom(n->hint_key, sizeof(n->hint_key), 0) != sizeof(n->hint_key))
 		log_err_r(errno, "failed to draw the key of hints");
 	n->scrape_rounds = 0;
 	n->netns_cookie = a->netns_cookie;
@@ -366,6 +372,8 @@ static int attach_prepare(struct attachment *a, const struct config *c)
 {
 	int err = find_group(c->group, &a->group);
 
+	if (!err && c->key_file)
+		err = node_key_read(c->key_file, a->key);
 	a->bpffs = strdup(c->bpffs);
 	maps_dir(c->bpffs, a->dir, sizeof(a->dir));
 	if (!a->bpffs || (size_t)snprintf(a->staging, sizeof(a->staging), "%s/" PINS_STAGING,
@@ -396,6 +404,7 @@ static int attach_prepare(struct attachment *a, const struct config *c)
 	if (err)
 		return err;
 	a->recount = recount_new(a->skel, a->maps);
+	a->seats = seats_new(a->skel, a->maps);
 	pass_attach(a->skel, a->maps, &a->pass);
 	if (!a->resumed)
 		describe_node(a, c);
@@ -831,6 +840,7 @@ void attachment_free(struct attachment *a)
 	takeover_free(a->takeover);
 	tend_end(&a->tend);
 	pass_free(a->pass);
+	seats_free(a->seats);
 	recount_free(a->recount);
 	programs_unload(&a->skel);
 	maps_close(a->maps);
@@ -851,6 +861,12 @@ int attachment_netns(const struct attachment *a)
 	return a->netns_fd;
 }
 
+const char *attachment_dir(const struct attachment *a)
+{
+	assert(a->committed);
+	return a->dir;
+}
+
 bool attachment_resumed(const struct attachment *a)
 {
 	return a->resumed;
@@ -864,4 +880,9 @@ struct pass *attachment_pass(const struct attachment *a)
 const volatile uint64_t *attachment_recount(struct attachment *a)
 {
 	return recount_run(a->recount);
+}
+
+struct seats *attachment_seats(const struct attachment *a)
+{
+	return a->seats;
 }

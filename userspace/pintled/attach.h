@@ -29,6 +29,7 @@
 
 struct attachment;
 struct pass;
+struct seats;
 
 /** Removes pins that steer nothing any more (their network namespace is gone, or they are not whole
  * and no link is left), and stages new ones. Returns 0 and *out (attachment_free() it); else
@@ -61,6 +62,8 @@ void attachment_free(struct attachment *a);
 struct maps *attachment_maps(const struct attachment *a);
 /** A descriptor of the network namespace that is steered. Owned by the attachment. */
 int attachment_netns(const struct attachment *a);
+/** The directory of the pins, once attachment_commit() has succeeded. Owned by the attachment. */
+const char *attachment_dir(const struct attachment *a);
 /** Whether pins were found, and so bindings and counts are older than this process. */
 bool attachment_resumed(const struct attachment *a);
 /** Puts back what was pinned and attached for `c`, the current configuration, and is no longer:
@@ -83,5 +86,8 @@ const char *attachment_part(const struct attachment *a);
 struct pass *attachment_pass(const struct attachment *a);
 /** See recount_run(). The sums are owned by the attachment and valid until the next call. */
 const volatile uint64_t *attachment_recount(struct attachment *a);
+
+/** For seats_look(); owned by the attachment. NULL: the kernel does not recount. */
+struct seats *attachment_seats(const struct attachment *a);
 
 #endif

@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <bpf/bpf.h>
-#include <ctype.h>
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <limits.h>
@@ -12,6 +11,7 @@
 #include "../net/cgroup2.h"
 #include "../base/log.h"
 #include "../maps/names.h"
+#include "../maps/pod_cgroup.h"
 #include "../base/util.h"
 #include "server_cgroups.h"
 
@@ -50,42 +50,6 @@ struct clients {
 
 /* ---- names ------------------------------------------------------------------------ */
 
-static bool is_uid(const char *text, size_t length)
-{
-	/* 8-4-4-4-12 digits, joined by '-' or '_'; 32 digits for a static pod. */
-	if (length != 36 && length != 32)
-		return false;
-	for (size_t i = 0; i < length; i++) {
-		bool joint = length == 36 && (i == 8 || i == 13 || i == 18 || i == 23);
-
-		if (joint ? text[i] != '-' && text[i] != '_' : !isxdigit((unsigned char)text[i]))
-			return false;
-	}
-	return true;
-}
-
-bool clients_pod(const char *path, char name[PINTLE_CLIENT_NAME_SIZE])
-{
-	const char *base = strrchr(path, '/'), *pod;
-	size_t length;
-
-	if (!base || !strstr(path, "kubepods"))
-		return false;
-	/* "podUID" of the cgroupfs driver, "kubepods-burstable-podUID.slice" of the systemd one */
-	pod = strstr(++base, "-pod");
-	pod = pod ? pod + 4 : !strncmp(base, "pod", 3) ? base + 3 : NULL;
-	if (!pod)
-		return false;
-	length = strcspn(pod, ".");
-	if ((pod[length] && strcmp(pod + length, ".slice") != 0) || !is_uid(pod, length))
-		return false;
-	snprintf(name, PINTLE_CLIENT_NAME_SIZE, "pod/%.*s", (int)length, pod);
-	for (char *p = name; *p; p++)
-		if (*p == '_')
-			*p = '-';
-	return true;
-}
-
 /* `name` holds the parent's client. A pattern that matches `path` replaces it; a pod only names a
  * cgroup whose parent has no client. */
 static void identify(const struct config *c, const char *path, char name[PINTLE_CLIENT_NAME_SIZE])
@@ -97,7 +61,7 @@ static void identify(const struct config *c, const char *path, char name[PINTLE_
 		return;
 	}
 	if (!name[0])
-		clients_pod(path, name);
+		pod_cgroup(path, name);
 }
 
 /* ---- the walk ---------------------------------------------------------------------- */

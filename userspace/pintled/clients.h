@@ -51,8 +51,4 @@ void clients_free(struct clients *x);
  * Returns false where no cgroup2 is mounted (logged). */
 bool clients_root(const struct maps *m, char root[PATH_MAX], char below[PATH_MAX]);
 
-/** Whether the cgroup at `path`, below the cgroup2 root, is a pod's. If so, `name` becomes
- * "pod/UID". */
-bool clients_pod(const char *path, char name[PINTLE_CLIENT_NAME_SIZE]);
-
 #endif

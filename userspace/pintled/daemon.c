@@ -9,6 +9,7 @@
 #include "../base/hash.h"
 #include "../base/log.h"
 #include "../base/util.h"
+#include "../maps/follow.h"
 #include "attach.h"
 #include "audit.h"
 #include "bindings.h"
@@ -23,6 +24,7 @@
 #include "notify.h"
 #include "pass.h"
 #include "hand.h"
+#include "in_pods.h"
 #include "oneshot.h"
 #include "order.h"
 #include "models.h"
@@ -34,8 +36,10 @@
 #include "publish.h"
 #include "reconcile.h"
 #include "register.h"
+#include "seats.h"
 #include "settings.h"
 #include "telemetry.h"
+#include "tenant_minutes.h"
 #include "tenants.h"
 #include "trials.h"
 
@@ -67,6 +71,7 @@ struct daemon {
 	struct maps *maps; /* the attachment's */
 	struct poller *poller;
 	struct telemetry *telemetry;
+	struct tenant_minutes *tenant_minutes;
 	struct bindings *bindings;
 	struct pods *pods;
 	struct clients *clients;
@@ -77,6 +82,7 @@ struct daemon {
 	struct keeper *keeper; /* of the history */
 	struct oneshot *oneshot;
 	struct hand *hand;
+	struct in_pods *in_pods;
 	struct orders *orders;
 	struct models *models;
 	struct overload *overload;
@@ -169,6 +175,7 @@ static void daemon_reconcile(struct daemon *d)
 {
 	if (reconcile(d->attachment))
 		bindings_forget_open(d->bindings);
+	seats_look(attachment_seats(d->attachment));
 }
 
 static void on_housekeeping(uv_timer_t *timer)
@@ -177,9 +184,11 @@ static void on_housekeeping(uv_timer_t *timer)
 
 	d->rounds++;
 	keeper_look(d->keeper);
+	tenant_minutes_look(d->tenant_minutes, d->config, d->publication);
 	cluster_show(d->cluster, d->maps->node);
 	if (d->behind)
 		on_cluster(d);
+	in_pods_look(d->in_pods);
 	attachment_trim(d->attachment, d->config);
 	if (poller_suspects_listener(d->poller) || register_has_room(d->maps))
 		register_listeners(d->maps, attachment_netns(d->attachment));
@@ -189,6 +198,7 @@ static void on_housekeeping(uv_timer_t *timer)
 		daemon_reconcile(d);
 		bindings_walk(d->bindings);
 		tenants_settle(d->maps);
+		follow_tend(d->maps);
 	}
 	if (d->rounds % LOOK_ROUNDS == 0) {
 		oneshot_refresh(d->oneshot);
@@ -196,7 +206,7 @@ static void on_housekeeping(uv_timer_t *timer)
 		clients_rescan(d->clients);
 		pods_look(d->pods, d->cluster, d->clients);
 	}
-	if (d->rounds % FILL_ROUNDS == 0) {
+	if (d->rounds % FILL_ROUNDS == 1) {
 		telemetry_check_fill(d->telemetry);
 		malloc_trim(0);
 	}
@@ -225,6 +235,7 @@ static void render(struct metrics_text *out, void *arg)
 		.cluster = d->cluster,
 		.clients = clients_count(d->clients),
 		.judge = d->judge,
+		.keeper = d->keeper,
 	};
 
 	metrics_page(&from, out);
@@ -263,7 +274,7 @@ static void warn_of_node(const struct config *old, const struct config *new)
 {
 	if (differs(old->bpffs, new->bpffs) || differs(old->netns, new->netns) ||
 	    differs(old->cgroup, new->cgroup) || differs(old->metrics, new->metrics) ||
-	    differs(old->group, new->group))
+	    differs(old->group, new->group) || differs(old->key_file, new->key_file))
 		log_warn("a change under node: takes effect at the next start of pintled; "
 			 "pools are reloaded now");
 	if (old->kubernetes != new->kubernetes || differs(old->kubeconfig, new->kubeconfig) ||
@@ -281,8 +292,9 @@ static int run_by(struct daemon *d, struct config *c, struct publication *p)
 
 	oneshot_configure(d->oneshot, c, p);
 	hand_configure(d->hand, c);
+	in_pods_configure(d->in_pods, c, p);
 	clients_configure(d->clients, c);
-	overload_configure(d->overload, c, p);
+	overload_configure(d->overload, c, p, d->orders);
 	models_configure(d->models, c, p);
 	audit_configure(d->audit, c, p);
 	pass_configure(attachment_pass(d->attachment), c, p);
@@ -481,7 +493,7 @@ static void on_tending(uv_timer_t *timer)
 
 	look_at_settings(d);
 	orders_update(d->orders, d->maps, d->publication, poller_others(d->poller));
-	overload_look(d->overload);
+	overload_look(d->overload, d->orders);
 	keeper_tend(d->keeper, d->config, d->publication);
 	if (!attachment_tend(d->attachment, d->config))
 		return;
@@ -518,14 +530,15 @@ static int daemon_configure(struct daemon *d)
 
 	if (err)
 		return err;
+	err = poller_configure(d->poller, d->config, d->publication);
 	clients_configure(d->clients, d->config);
-	overload_configure(d->overload, d->config, d->publication);
+	overload_configure(d->overload, d->config, d->publication, d->orders);
 	models_configure(d->models, d->config, d->publication);
 	audit_configure(d->audit, d->config, d->publication);
 	pass_configure(attachment_pass(d->attachment), d->config, d->publication);
 	judge_configure(d->judge, d->config, d->publication);
 	hosts_configure(d->hosts, d->config, d->publication);
-	return poller_configure(d->poller, d->config, d->publication);
+	return err;
 }
 
 /* attach.h says why publishing comes before or after the commit. */
@@ -545,14 +558,18 @@ static int daemon_steer(struct daemon *d)
 	earlier_find(d->attachment, d->config);
 	daemon_reconcile(d);
 	bindings_walk(d->bindings);
+	tenant_minutes_look(d->tenant_minutes, d->config, d->publication);
 	devices_sweep(d->attachment);
 	err = oneshot_new(&d->loop, d->attachment, &d->oneshot);
 	if (!err)
 		err = hand_new(&d->loop, d->attachment, &d->hand);
+	if (!err)
+		err = in_pods_new(d->attachment, &d->in_pods);
 	if (err)
 		return err;
 	oneshot_configure(d->oneshot, d->config, d->publication);
 	hand_configure(d->hand, d->config);
+	in_pods_configure(d->in_pods, d->config, d->publication);
 	settings_done(d->settings, NULL);
 	log_info("%s; steering in %s, pinned under %s",
 		 resumed ? "took over what was pinned" : "attached", d->config->netns,
@@ -631,6 +648,7 @@ static int daemon_start(struct daemon *d)
 	settings_use(d->settings, d->maps);
 	d->bindings = bindings_new(d->maps);
 	err = d->bindings ? telemetry_new(d->maps, &d->telemetry) : log_err_r(ENOMEM, "bindings");
+	err = err ?: tenant_minutes_new(d->maps, &d->tenant_minutes);
 	if (!err)
 		err = clients_new(&d->loop, d->maps, &d->clients);
 	if (!err) {
@@ -642,7 +660,8 @@ static int daemon_start(struct daemon *d)
 	if (!err)
 		err = poller_new(&d->loop, attachment_netns(d->attachment), d->maps, &d->poller);
 	if (!err)
-		err = models_new(&d->loop, attachment_netns(d->attachment), d->maps, &d->models);
+		err = models_new(&d->loop, attachment_netns(d->attachment), d->maps,
+				 poller_adapters(d->poller), &d->models);
 	if (!err)
 		err = hosts_start(d->hosts, &d->loop, attachment_netns(d->attachment), d->maps,
 				  on_hosts, d);
@@ -719,8 +738,9 @@ static void daemon_stop(struct daemon *d)
 	cluster_free(d->cluster);
 	oneshot_free(d->oneshot);
 	hand_free(d->hand);
-	poller_free(d->poller);
+	in_pods_free(d->in_pods);
 	models_free(d->models);
+	poller_free(d->poller);
 	hosts_free(d->hosts);
 	orders_free(d->orders);
 	overload_free(d->overload);
@@ -740,6 +760,7 @@ static void daemon_stop(struct daemon *d)
 	judge_free(d->judge);
 	keeper_free(d->keeper);
 	telemetry_free(d->telemetry);
+	tenant_minutes_free(d->tenant_minutes);
 	bindings_free(d->bindings);
 	pods_free(d->pods);
 	publication_free(d->publication);

@@ -79,9 +79,9 @@ static void device_set_add_out(struct device_set *s, uint32_t index)
 	for (size_t i = 0; i < s->n; i++) {
 		if (s->all[i].index != index)
 			continue;
-		if (!s->all[i].bridge)
+		if (s->all[i].kind != TC_BRIDGE)
 			device_set_add(s, i, TC_OUT);
-		for (size_t j = 0; s->all[i].bridge && j < s->n; j++)
+		for (size_t j = 0; s->all[i].kind == TC_BRIDGE && j < s->n; j++)
 			if (s->all[j].master == index)
 				device_set_add(s, j, TC_OUT);
 	}
@@ -204,6 +204,7 @@ static int devices_arrange(struct devices *d)
 {
 	_cleanup_(device_set_free) struct device_set s = {0};
 	_cleanup_free_ struct tc_point *there = NULL;
+	_cleanup_free_ bool *in = NULL;
 	size_t n = 0;
 	uint32_t attached = 0;
 	bool ours = true;
@@ -213,6 +214,9 @@ static int devices_arrange(struct devices *d)
 		err = device_set_read(d, &s);
 	if (err)
 		return err;
+	in = calloc(MAX(s.n, (size_t)1), sizeof(*in));
+	if (!in)
+		return -ENOMEM;
 	for (size_t i = 0; i < 2 * s.n; i++) {
 		const struct tc_device *device = &s.all[i / 2];
 		enum tc_direction direction = i & 1 ? TC_OUT : TC_IN;
@@ -223,11 +227,14 @@ static int devices_arrange(struct devices *d)
 		is_there = has_point(there, n, (struct tc_point){device->index, direction});
 		e = d->ours_before && is_there ? 0 : device_attach(d, device, direction);
 		attached += !e;
+		in[i / 2] |= direction == TC_IN && (!e || is_there);
 		ours &= !e || !is_there;
 		err = e ?: err;
 	}
 	d->ours_before = ours;
 	devices_count(d, attached);
+	if (d->use.arranged)
+		d->use.arranged(d->use.arg, s.all, in, s.n);
 	return devices_detach_others(d, &s, there, n) ?: err;
 }
 

@@ -16,6 +16,7 @@
 
 #include <uv.h>
 
+#include "../net/tc.h"
 #include "attach.h"
 
 struct devices;
@@ -28,6 +29,10 @@ struct devices_use {
 	enum map_id map;            /* used by these programs alone: its id marks their filters */
 	uint32_t priority;          /* of the filters, at least; the lower ones run first */
 	uint32_t *count;            /* written: how many directions of devices it is attached to */
+	/* NULL, or called after each look at the devices, with those that have it for what comes
+	 * in. */
+	void (*arranged)(void *arg, const struct tc_device *devices, const bool *in, size_t n);
+	void *arg;
 };
 
 /** Removes the filters of a Pintle whose pins were removed by hand: they use maps that nothing else

@@ -5,12 +5,14 @@
 #include "../base/util.h"
 #include "../maps/kernel.h"
 #include "devices.h"
+#include "xdp.h"
 
 /* Behind one-shot, which changes the request: the hand-off keeps the packet that has it. */
 #define PRIORITY 16
 
 struct hand {
 	struct devices *devices;
+	struct xdp *xdp;
 	bool wanted[PINTLE_MAX_POOLS]; /* parallel to the configuration's pools */
 };
 
@@ -31,13 +33,22 @@ void hand_configure(struct hand *h, const struct config *c)
 {
 	memset(h->wanted, 0, sizeof(h->wanted));
 	for (size_t i = 0; i < c->pool_count; i++)
-		h->wanted[i] = c->pools[i].decide == PINTLE_DECIDE_REQUEST;
+		h->wanted[i] = c->pools[i].decide == PINTLE_DECIDE_REQUEST ||
+			       (config_rests(&c->pools[i]) && kernel_hands_over());
+	xdp_configure(h->xdp, c->xdp);
 	devices_see(h->devices, c, h->wanted);
 }
 
 void hand_refresh(struct hand *h)
 {
 	devices_refresh(h->devices);
+}
+
+static void on_arranged(void *arg, const struct tc_device *devices, const bool *in, size_t n)
+{
+	struct hand *h = arg;
+
+	xdp_arrange(h->xdp, devices, in, n);
 }
 
 int hand_new(uv_loop_t *loop, struct attachment *a, struct hand **out)
@@ -49,15 +60,19 @@ int hand_new(uv_loop_t *loop, struct attachment *a, struct hand **out)
 		.map = MAP_hand_stats,
 		.priority = PRIORITY,
 		.count = &attachment_maps(a)->node->hand_devices,
+		.arranged = on_arranged,
 	};
 	struct hand *h = calloc(1, sizeof(*h));
 	int err;
 
 	if (!h)
 		return log_err_r(ENOMEM, "the hand-off");
-	err = devices_new(loop, a, &use, &h->devices);
+	use.arg = h;
+	err = xdp_new(a, &h->xdp);
+	if (!err)
+		err = devices_new(loop, a, &use, &h->devices);
 	if (err) {
-		free(h);
+		hand_free(h);
 		return err;
 	}
 	*out = h;
@@ -69,5 +84,6 @@ void hand_free(struct hand *h)
 	if (!h)
 		return;
 	devices_free(h->devices);
+	xdp_free(h->xdp);
 	free(h);
 }

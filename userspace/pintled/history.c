@@ -36,11 +36,13 @@ struct keeper {
 	const struct maps *m;
 	const struct poller *poller;
 	uint64_t looked_ns, taken_ns;
+	uint64_t cpu_ns; /* spent on the history */
 	/* The keys of the map, the oldest first: a ring. */
 	struct pintle_moment_key keys[PINTLE_MAX_MOMENTS];
 	size_t first, count;
 	struct past past[PINTLE_MAX_POOLS];
 	struct page_seen pages[PINTLE_MAX_ENDPOINTS];
+	bool sealed[PINTLE_MAX_POOLS]; /* by the pool's id: servers of it speak TLS */
 	bool failing;
 };
 
@@ -93,6 +95,22 @@ static int put_endpoints(struct keeper *k, struct pintle_moment_key *key,
 	return err;
 }
 
+static int put_waits(struct keeper *k, struct pintle_moment_key *key,
+		     const struct history_moment *h)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < h->wait_count; i += PINTLE_MOMENT_WAITS) {
+		size_t n = MIN(h->wait_count - i, (size_t)PINTLE_MOMENT_WAITS);
+		struct pintle_moment v = {0};
+
+		key->part = PINTLE_PART_WAITS + (uint32_t)(i / PINTLE_MOMENT_WAITS);
+		memcpy(v.waits, h->waits + i, n * sizeof(*h->waits));
+		err = put(k, key, &v);
+	}
+	return err;
+}
+
 static int put_moment(struct keeper *k, const struct pintle_ref *pool,
 		      const struct history_moment *h, bool endpoints)
 {
@@ -100,6 +118,7 @@ static int put_moment(struct keeper *k, const struct pintle_ref *pool,
 	struct pintle_moment v = {0};
 	int err = endpoints ? put_endpoints(k, &key, h) : 0;
 
+	err = err ?: put_waits(k, &key, h);
 	if (!err && h->tenant_count) {
 		key.part = PINTLE_PART_TENANTS;
 		memcpy(v.tenants, h->tenants, sizeof(v.tenants));
@@ -243,6 +262,7 @@ static void take_moment(struct keeper *k, const struct state *s, const struct st
 		return;
 	if (!is_idle(past, &h)) {
 		h.pool.mode = mode_until_now(past, p, changed);
+		h.pool.flags = k->sealed[p->id] ? PINTLE_MOMENT_SEALED : 0;
 		add_sums(past, &h.pool);
 		endpoints = h.endpoint_count <= PINTLE_MOMENT_ROWS || changed ||
 			    past->rounds++ % LARGE_ROUNDS == 0;
@@ -265,7 +285,7 @@ static void begin_pool(struct keeper *k, const struct state_pool *p)
 }
 
 /* Takes the moments of all pools, or of those whose mode has changed, or that have none. */
-static void take_all(struct keeper *k, bool looks, bool moments)
+static void take_pools(struct keeper *k, bool looks, bool moments)
 {
 	_cleanup_(state_freep) struct state *s = NULL;
 	uint64_t passed;
@@ -290,8 +310,18 @@ static void take_all(struct keeper *k, bool looks, bool moments)
 	drop_old(k, s->now_ns);
 }
 
+static void take_all(struct keeper *k, bool looks, bool moments)
+{
+	uint64_t begun = thread_cpu_ns();
+
+	take_pools(k, looks, moments);
+	k->cpu_ns += thread_cpu_ns() - begun;
+}
+
 void keeper_tend(struct keeper *k, const struct config *c, const struct publication *p)
 {
+	for (size_t i = 0; i < p->pool_count; i++)
+		k->sealed[p->pools[i].ref.id] = config_pool_is_tls(&c->pools[i]);
 	for (size_t i = 0; i < p->pool_count; i++) {
 		const struct pintle_ref *ref = &p->pools[i].ref;
 		const struct past *past = &k->past[ref->id];
@@ -314,6 +344,11 @@ void keeper_look(struct keeper *k)
 	take_all(k, true, moments);
 	if (moments)
 		k->taken_ns = now;
+}
+
+double keeper_cpu_seconds(const struct keeper *k)
+{
+	return (double)k->cpu_ns / (double)NSEC_PER_SEC;
 }
 
 /* ---- life --------------------------------------------------------------------------- */

@@ -22,6 +22,8 @@ int keeper_new(const struct maps *m, const struct poller *p, struct keeper **out
 void keeper_tend(struct keeper *k, const struct config *c, const struct publication *p);
 /** To be called every few seconds: looks at the servers, and takes the moments that are due. */
 void keeper_look(struct keeper *k);
+/** CPU time that the two have taken. */
+double keeper_cpu_seconds(const struct keeper *k);
 void keeper_free(struct keeper *k);
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "metrics_page.h"
 
+#include <bpf/bpf.h>
+
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../maps/links.h"
@@ -15,6 +17,8 @@ struct page {
 	const struct metrics_sources *from;
 	const struct state *state;
 	struct metrics_text *out;
+	struct state_tenant *tenants; /* owned */
+	size_t tenant_count;
 	bool sealed[PINTLE_MAX_POOLS]; /* by the pool's id: servers of it speak TLS */
 	bool sparse;                   /* the family's samples of 0 are left out */
 };
@@ -104,8 +108,11 @@ NODE_VALUE(value_attached_seconds, (double)(p->state->now_ns - p->state->node.at
 NODE_VALUE(value_drift, p->state->node.drift, true)
 NODE_VALUE(value_oneshot_devices, p->state->node.devices, true)
 NODE_VALUE(value_hand_devices, p->state->node.hand_devices, true)
+NODE_VALUE(value_held, p->state->node.held, true)
+NODE_VALUE(value_prefix_entries, p->state->node.prefix_entries, true)
 NODE_VALUE(value_passes, pass_figures(attachment_pass(p->from->attachment)).passes, true)
 NODE_VALUE(value_pass_seconds, pass_figures(attachment_pass(p->from->attachment)).cpu_seconds, true)
+NODE_VALUE(value_history_seconds, keeper_cpu_seconds(p->from->keeper), true)
 NODE_VALUE(value_clients, p->from->clients, true)
 NODE_VALUE(value_audit_lines, p->from->maps->audited->written, true)
 NODE_VALUE(value_audit_lost, p->from->maps->audited->lost + p->from->maps->audited->unwritten, true)
@@ -124,6 +131,13 @@ NODE_VALUE(value_kube_requests, cluster_figures(p->from->cluster).requests,
 	   cluster_figures(p->from->cluster).there)
 NODE_VALUE(value_kube_failures, cluster_figures(p->from->cluster).failures,
 	   cluster_figures(p->from->cluster).there)
+
+static void value_hand_device(const struct page *p)
+{
+	for (size_t i = 0; i < p->state->device_count; i++)
+		metrics_sample_u64(p->out, 1, p->state->devices[i].name,
+				   xdp_name(p->state->devices[i].xdp), NULL);
+}
 
 #define HOST_VALUES(function, expression, known)                                                   \
 	static void function(const struct page *p)                                                 \
@@ -316,6 +330,30 @@ static void value_ab_arm(const struct page *p, const struct state_pool *s)
 POOL_COUNTS(value_requests, s->requests == k, PINTLE_REQUESTS_COUNT, requests_name)
 POOL_COUNTS(value_first_segments, s->oneshots[k], PINTLE_ONESHOT_COUNT, oneshot_name)
 POOL_COUNTS(value_handed, s->hands[k], PINTLE_HAND_COUNT, hand_name)
+POOL_COUNTS(value_prompted, s->prompts[k], PINTLE_PROMPTED_COUNT, prompted_name)
+POOL_COUNTS(value_holds, s->holds[k], PINTLE_HOLD_COUNT, hold_name)
+
+static void value_models(const struct page *p, const struct state_pool *s)
+{
+	for (size_t i = 0; i < s->model_count; i++)
+		metrics_sample_u64(p->out, s->models[i].requests, s->name, s->models[i].name, NULL);
+}
+
+static void value_model_loaded(const struct page *p, const struct state_pool *s)
+{
+	for (size_t i = 0; i < s->model_count; i++)
+		if (s->models[i].adapter)
+			metrics_sample_u64(p->out, s->models[i].loaded, s->name, s->models[i].name,
+					   NULL);
+}
+
+static void value_model_holders(const struct page *p, const struct state_pool *s)
+{
+	for (size_t i = 0; i < s->model_count; i++)
+		if (s->models[i].adapter)
+			metrics_sample_u64(p->out, s->models[i].holders, s->name, s->models[i].name,
+					   NULL);
+}
 
 static const struct poll_counters *counters_of(const struct page *p, const struct state_endpoint *e)
 {
@@ -375,6 +413,51 @@ static void value_pool_first_token(const struct page *p, const struct state_pool
 			metrics_sample_histogram(p->out, &h, s->name,
 						 k < s->class_count ? s->classes[k].name : "",
 						 NULL);
+	}
+}
+
+/* So many tenants of each pool have series: those with most connections. */
+#define TENANTS_SHOWN 16
+
+static int by_opened(const void *left, const void *right)
+{
+	const struct state_tenant *a = left, *b = right;
+
+	return a->opened != b->opened ? (a->opened < b->opened ? 1 : -1)
+				      : memcmp(&a->key, &b->key, sizeof(a->key));
+}
+
+static void tenant_first_token(const struct page *p, const struct state_pool *s,
+			       const struct state_tenant *t)
+{
+	uint64_t up_to[ARRAY_SIZE(first_bounds)];
+	struct metrics_histogram h = {
+		.bounds = first_bounds, .up_to = up_to, .n = ARRAY_SIZE(first_bounds)};
+	struct pintle_tenant_firsts f;
+	size_t k = 0;
+
+	if (bpf_map_lookup_elem(p->from->maps->fd[MAP_tenant_firsts], &t->key, &f))
+		return;
+	h.sum = (double)f.waited_ns / (double)NSEC_PER_SEC;
+	for (uint32_t i = 0; i < PINTLE_TENANT_BUCKETS; i++) {
+		h.count += f.bucket[i];
+		if (k < h.n && bucket_bound_us(4 * i) >= (uint32_t)(first_bounds[k] * 1e6))
+			up_to[k++] = h.count;
+	}
+	metrics_sample_histogram(p->out, &h, s->name, t->text, NULL);
+}
+
+static void value_tenant_first_token(const struct page *p, const struct state_pool *s)
+{
+	size_t shown = 0;
+
+	if (!s->endpoint_count || !first_is_token(p, &p->state->endpoints[s->first_endpoint]))
+		return;
+	for (size_t i = 0; i < p->tenant_count && shown < TENANTS_SHOWN; i++) {
+		if (&p->state->pools[p->tenants[i].pool] != s)
+			continue;
+		tenant_first_token(p, s, &p->tenants[i]);
+		shown++;
 	}
 }
 
@@ -540,6 +623,7 @@ ENDPOINT_VALUE(value_sent, SUM(bytes_acknowledged), true)
 ENDPOINT_VALUE(value_duration, (double)SUM(duration_ns) / (double)NSEC_PER_SEC, true)
 ENDPOINT_VALUE(value_scrapes, counters_of(p, e)->scrapes, true)
 ENDPOINT_VALUE(value_scrape_failures, counters_of(p, e)->failures, true)
+ENDPOINT_VALUE(value_engine_restarts, counters_of(p, e)->restarts, true)
 #define SIGNAL(function, signal)                                                                   \
 	ENDPOINT_VALUE(function, counters_of(p, e)->signals.value[signal],                         \
 		       counters_of(p, e)->signals.present[signal])
@@ -569,6 +653,7 @@ static const struct row {
 	void (*endpoint)(const struct page *p, const struct state_endpoint *e);
 	bool main; /* alerts and dashboards need it: kept with node.metricsDetail main */
 	bool rare; /* with `main`: kept where it is not 0 */
+	bool many; /* of pools: not there with node.metricsDetail main */
 	bool fine; /* only there with node.metricsDetail histograms */
 } rows[] = {
 	{NODE(GAUGE, "pintle_build_info", value_build_info, "version"),
@@ -611,11 +696,25 @@ static const struct row {
 	{NODE(GAUGE, "pintle_handoff_devices", value_hand_devices),
 	 .family.help = "Devices that the hand-off is attached to.",
 	 .family.more = "0: no pool has `decide: request`, or pintled's log says what is wrong."},
+	{NODE(GAUGE, "pintle_handoff_device_info", value_hand_device, "device", "xdp"),
+	 .family.help =
+		 "1 for each device that the hand-off is attached to, by whether XDP answers.",
+	 .family.more = "`native`: handshakes are answered in XDP there; all else: why they are "
+			"answered in TC, see [handoff.md](handoff.md#in-xdp)."},
+	{NODE(GAUGE, "pintle_handoff_held_connections", value_held),
+	 .family.help = "Connections that are held now, because their headers have not ended.",
+	 .family.more = "There is room for 1,024; see [handoff.md](handoff.md#headers-in-pieces)."},
+	{NODE(GAUGE, "pintle_prefix_entries", value_prefix_entries),
+	 .family.help = "Beginnings of prompts of which it is known who has them cached, counted "
+			"every minute.",
+	 .family.more = "Of 262,144; the oldest go. 0 where no pool has `stickiness.prefix`. See "
+			"[handoff.md](handoff.md#the-prompt)."},
 	{NODE(GAUGE, "pintle_overload_up", value_overload_up),
 	 .family.help =
 		 "1: the overload responder takes connections; 0: those that it would answer "
 		 "are refused.",
-	 .family.more = "This and the next two only where a class has `admission: divert`; see "
+	 .family.more = "This and the next two only where a class has `admission: divert`, or a "
+			"pool has `models` without `default`; see "
 			"[classes.md](classes.md#the-overload-responder)."},
 	{NODE(GAUGE, "pintle_overload_open", value_overload_open),
 	 .family.help = "Connections to the overload responder that are open, at most 1,024."},
@@ -684,9 +783,11 @@ static const struct row {
 	 .family.help = "Passes over the steered sockets, to follow their requests."},
 	{NODE(COUNTER, "pintle_pass_cpu_seconds_total", value_pass_seconds),
 	 .family.help = "CPU time of these passes; at most 2 % of a core."},
+	{NODE(COUNTER, "pintle_history_cpu_seconds_total", value_history_seconds),
+	 .family.help = "CPU time of writing the history that `pintle report` reads."},
 	{NODE(GAUGE, "pintle_map_fill_ratio", value_map_fill, "map"),
 	 .family.help = "How full a map that forgets its oldest entries is, checked every minute.",
-	 .family.more = "The maps are `affinity`, `affinity_beyond` and `pending`."},
+	 .family.more = "The maps are `affinity`, `affinity_beyond`, `pending` and `prefixes`."},
 	{POOL(COUNTER, "pintle_decisions_total", value_decisions, "outcome"),
 	 .family.help = "Decisions, by their outcome: why the connection went where it went.",
 	 .family.more = "Kernel. [operations.md](operations.md#by-outcome) says what each outcome "
@@ -806,10 +907,16 @@ static const struct row {
 	 .family.more = "At clients (connect hook) of each answer; at servers (lookup hook) of the "
 			"first of each connection. Only pools with follow, and not those behind "
 			"TLS. `class` is empty where the pool has none. Kernel."},
+	{POOL(HISTOGRAM, "pintle_tenant_time_to_first_token_seconds", value_tenant_first_token,
+	      "tenant"),
+	 .many = true, .family.help = "The same times, by tenant, of pools with quotas.",
+	 .family.more = "The 16 tenants of each pool with most connections; `pintle tenants` has "
+			"all. `tenant` is as there. Only with `node.metricsDetail: all` or "
+			"`histograms`. Kernel; as far as the tenant's entry goes back."},
 	{POOL(HISTOGRAM, "pintle_pool_request_size_bytes", value_request_sizes, "class"),
 	 .family.help = "Sizes of requests, with their headers, whose first token was seen.",
-	 .family.more =
-		 "Counted with the former, and absent where that is, as the next ones. Kernel."},
+	 .family.more = "Counted with `pintle_pool_time_to_first_token_seconds`, and absent where "
+			"that is, as the next ones. Kernel."},
 	{POOL(HISTOGRAM, "pintle_pool_response_size_bytes", value_answer_sizes, "class"),
 	 .family.help = "Sizes of answers, with their headers, once they ended.",
 	 .family.more = "An answer ends with the next request, or with the connection. At servers "
@@ -833,6 +940,28 @@ static const struct row {
 		 "[keep-alive.md](keep-alive.md#what-it-counts) says what each means. Kernel."},
 	{POOL(COUNTER, "pintle_handoffs_total", value_handed, "handoff"),
 	 .family.help = "Connections by what the hand-off did with them.",
+	 .family.more = "Only pools with `decide: request` have any. "
+			"[handoff.md](handoff.md#what-it-counts) says what each means. Kernel."},
+	{POOL(COUNTER, "pintle_model_requests_total", value_models, "model"),
+	 .family.help = "Requests by the model that they name.",
+	 .family.more = "Only pools with `models` have any. `default`: those that name none of the "
+			"pool's models, or none that can be seen. Kernel; from 0 on where `models` "
+			"names the model anew."},
+	{POOL(COUNTER, "pintle_model_loaded_total", value_model_loaded, "model"),
+	 .family.help = "Requests for a LoRA adapter that went to where it was loaded.",
+	 .family.more = "Only models of which an endpoint says that they are adapters: of their "
+			"`pintle_model_requests_total`. See "
+			"[handoff.md](handoff.md#lora-adapters). Kernel."},
+	{POOL(GAUGE, "pintle_model_holders", value_model_holders, "model"),
+	 .family.help = "Endpoints that have loaded a LoRA adapter.",
+	 .family.more = "Only models of which an endpoint says that they are adapters."},
+	{POOL(COUNTER, "pintle_prompts_total", value_prompted, "prompt"),
+	 .family.help = "Prompts, and beginnings of prompts, by what was found out about them.",
+	 .family.more = "Only pools with `stickiness.prefix` have any. "
+			"[handoff.md](handoff.md#prompts) says what each means. Kernel."},
+	{POOL(COUNTER, "pintle_handoff_holds_total", value_holds, "hold"),
+	 .family.help = "Connections whose headers did not end in the first segment, and segments "
+			"of theirs, by what became of them.",
 	 .family.more = "Only pools with `decide: request` have any. "
 			"[handoff.md](handoff.md#what-it-counts) says what each means. Kernel."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_state", value_state, "state"), .main = true,
@@ -964,6 +1093,10 @@ static const struct row {
 	{ENDPOINT(COUNTER, "pintle_endpoint_scrape_failures_total", value_scrape_failures),
 	 .rare = true, .family.help = "Scrapes that failed or gave a bad page.",
 	 .family.more = "Daemon."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_engine_restarts_total", value_engine_restarts),
+	 .rare = true,
+	 .family.help = "Times that the engine was found to have started anew, by its page.",
+	 .family.more = "Daemon. [handoff.md](handoff.md#the-prompt) says what follows."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_health_checks_total", value_checks),
 	 .family.help = "Health checks that have ended, successfully or not.",
 	 .family.more = "Daemon. Only pools with `health`, as the next one."},
@@ -982,6 +1115,7 @@ static const struct row {
 	{ENDPOINT(COUNTER, "pintle_endpoint_generation_tokens_total", value_output_tokens),
 	 .family.help = "Generated tokens, as the model server counts them."},
 };
+_Static_assert(ARRAY_SIZE(rows) <= METRICS_MAX_FAMILIES, "a page has room for all of them");
 
 const struct metrics_family *metrics_page_family(size_t i, const char **kept)
 {
@@ -994,7 +1128,7 @@ const struct metrics_family *metrics_page_family(size_t i, const char **kept)
 static enum config_detail row_detail(const struct row *row)
 {
 	if (!row->endpoint)
-		return DETAIL_POOLS;
+		return row->many ? DETAIL_ALL : DETAIL_POOLS;
 	if (row->main || row->rare)
 		return DETAIL_MAIN;
 	return row->fine ? DETAIL_HISTOGRAMS : DETAIL_ALL;
@@ -1020,10 +1154,21 @@ static bool pool_is_sealed(const struct config *c, const struct state_pool *s)
 {
 	const struct config_pool *p = config_pool_named(c, s->name);
 
-	for (size_t i = 0; p && i < p->endpoint_count; i++)
-		if (config_endpoint_is_tls(p, &p->endpoints[i]))
-			return true;
-	return false;
+	return p && config_pool_is_tls(p);
+}
+
+/* Those with most connections first; without them the page goes without their series. */
+static void tenants_read(struct page *p)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < p->state->pool_count; i++)
+		any |= p->state->pools[i].tenant_key != 0;
+	if (!any || p->from->config->detail < DETAIL_ALL ||
+	    state_tenants(p->from->maps, p->state, &p->tenants, &p->tenant_count))
+		return;
+	if (p->tenant_count)
+		qsort(p->tenants, p->tenant_count, sizeof(*p->tenants), by_opened);
 }
 
 void metrics_page(const struct metrics_sources *from, struct metrics_text *out)
@@ -1040,6 +1185,9 @@ void metrics_page(const struct metrics_sources *from, struct metrics_text *out)
 	p.state = state;
 	for (size_t i = 0; i < state->pool_count; i++)
 		p.sealed[state->pools[i].id] = pool_is_sealed(from->config, &state->pools[i]);
+	_Static_assert(ARRAY_SIZE(rows) <= METRICS_MAX_FAMILIES, "the page needs more families");
+	tenants_read(&p);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		write_row(&p, &rows[i]);
+	free(p.tenants);
 }

@@ -8,6 +8,7 @@
 #include "../base/metrics_text.h"
 #include "attach.h"
 #include "cluster.h"
+#include "history.h"
 #include "overload.h"
 #include "poll.h"
 #include "process.h"
@@ -26,6 +27,7 @@ struct metrics_sources {
 	const struct overload *overload;
 	const struct cluster *cluster; /* NULL: no Kubernetes */
 	const struct judge *judge;
+	const struct keeper *keeper;
 	size_t clients; /* cgroups whose client is known by a name */
 };
 

@@ -11,13 +11,14 @@ struct server {
 	struct models *models;
 	struct scrape_target *target;
 	uint32_t generation;
-	size_t pool; /* index into the configuration */
+	size_t pool, endpoint; /* indices into the configuration */
 	struct model_list list;
 	bool keep;
 };
 
 struct models {
 	const struct maps *m;
+	struct adapters *adapters;
 	struct scraper *scraper;
 	const struct config *config;
 	const struct publication *published;
@@ -106,6 +107,8 @@ static const char *on_list(void *arg, int error, const char *page, size_t size)
 
 	if (error || wrong)
 		return wrong;
+	adapters_list(x->adapters, x->published->pools[s->pool].endpoints[s->endpoint], s->pool,
+		      &s->list);
 	for (size_t i = 0; i < x->config->pool_count; i++)
 		if (i == s->pool || names(&x->config->pools[i], &x->config->pools[s->pool]))
 			pool_judge(x, i);
@@ -166,6 +169,7 @@ static int server_configure(struct models *x, size_t pool, size_t endpoint)
 		err = scraper_set_options(s->target, &options);
 	}
 	s->pool = pool;
+	s->endpoint = endpoint;
 	s->keep = true;
 	return err;
 }
@@ -180,7 +184,8 @@ void models_configure(struct models *x, const struct config *c, const struct pub
 		if (x->servers[i])
 			x->servers[i]->keep = false;
 	for (size_t i = 0; i < c->pool_count; i++) {
-		size_t n = is_paired(c, i) ? c->pools[i].endpoint_count : 0;
+		bool asked = is_paired(c, i) || adapters_concern(x->adapters, i);
+		size_t n = asked ? c->pools[i].endpoint_count : 0;
 
 		for (size_t k = 0; k < n; k++)
 			err = server_configure(x, i, k) ?: err;
@@ -196,7 +201,8 @@ void models_configure(struct models *x, const struct config *c, const struct pub
 
 /* ---- life ---------------------------------------------------------------------------- */
 
-int models_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct models **out)
+int models_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct adapters *adapters,
+	       struct models **out)
 {
 	struct models *x = calloc(1, sizeof(*x));
 	int err;
@@ -204,6 +210,7 @@ int models_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct model
 	if (!x)
 		return log_err_r(ENOMEM, "models");
 	x->m = m;
+	x->adapters = adapters;
 	err = scraper_new(loop, netns_fd, &x->scraper);
 	if (err) {
 		free(x);

@@ -17,6 +17,8 @@ struct orders {
 	struct reserve_member reserve[PINTLE_MAX_MEMBERS];
 	/* by pool: its generation, if no member's closed_classes is known to be set */
 	uint32_t open[PINTLE_MAX_POOLS];
+	/* by endpoint: it may not be chosen; only of pools of which a class may be told no */
+	bool barred[PINTLE_MAX_ENDPOINTS];
 	uint64_t now;
 	bool copied; /* in this update */
 };
@@ -170,6 +172,35 @@ static void orders_share(struct orders *o, const struct maps *m, const struct pi
 	}
 }
 
+/* ---- who is told no ------------------------------------------------------------------ */
+
+static bool orders_turn_away(const struct orders *o)
+{
+	for (uint32_t i = 0; i < o->pool.class_count && i < PINTLE_MAX_CLASSES; i++)
+		if (o->pool.class_of[i].flags & PINTLE_CLASS_BOUNDED &&
+		    o->pool.class_of[i].admission != PINTLE_ADMISSION_PROCEED)
+			return true;
+	return false;
+}
+
+static void orders_bar(struct orders *o, const struct maps *m, const struct pintle_ref *pool)
+{
+	uint32_t n = MIN(o->pool.member_count, (uint32_t)PINTLE_MAX_MEMBERS);
+
+	if (!orders_turn_away(o) || orders_copy(o, m))
+		return;
+	for (uint32_t i = 0; i < n; i++) {
+		const struct pintle_ref *ref = &o->pool.members[i];
+
+		o->barred[ref->id] = orders_judge(o, m, pool, ref);
+	}
+}
+
+bool orders_barred(const struct orders *o, uint32_t endpoint)
+{
+	return o->barred[endpoint];
+}
+
 /* ---- all of it ------------------------------------------------------------------------- */
 
 static void orders_update_pool(struct orders *o, const struct maps *m,
@@ -187,6 +218,7 @@ static void orders_update_pool(struct orders *o, const struct maps *m,
 		orders_sort(o, m, pool);
 	orders_reserve(o, m, pool);
 	orders_share(o, m, pool);
+	orders_bar(o, m, pool);
 	if (memcmp(&o->pool, &o->former, sizeof(o->pool)) != 0)
 		maps_put(m, MAP_pools, &pool->id, &o->pool);
 }

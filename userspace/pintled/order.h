@@ -23,4 +23,8 @@ void orders_free(struct orders *o);
 void orders_update(struct orders *o, const struct maps *m, const struct publication *p,
 		   struct others *others);
 
+/** Whether the endpoint could not be chosen when its pool was looked at last; false of pools of
+ * which no class is told no. */
+bool orders_barred(const struct orders *o, uint32_t endpoint);
+
 #endif

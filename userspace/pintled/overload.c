@@ -43,8 +43,11 @@ struct overload {
 
 /* ---- where ------------------------------------------------------------------------ */
 
+/* Whether it may have anything to answer. */
 static bool diverts(const struct config_pool *p)
 {
+	if (p->model_count && !config_model_named(p, CONFIG_MODEL_DEFAULT))
+		return true;
 	for (size_t i = 0; i < p->class_count; i++)
 		if (p->classes[i].admission == PINTLE_ADMISSION_DIVERT)
 			return true;
@@ -465,10 +468,19 @@ static void row_write(struct board_row *row, const struct config_class *k, uint3
 	__atomic_store_n(&row->generation, generation, __ATOMIC_SEQ_CST);
 }
 
-/* An endpoint that was full has room below DECIDE_ROOM(), where its class has a limit of the load,
- * and when one request has ended, where it has a number of connections. */
-static double class_wait(const struct overload *o, const struct published_pool *at, size_t n,
-			 const double *under_way, uint32_t class_id, double limit)
+/* Whether connections of the class may go to the endpoint once it has room. */
+static bool is_open(const struct overload *o, const struct orders *orders, uint32_t id,
+		    uint32_t class_id)
+{
+	return !orders_barred(orders, id) && !(o->maps->health[id].closed_classes >> class_id & 1);
+}
+
+/* An endpoint that was full has room below retry_room(), where its class has a limit of the load,
+ * and when one request has ended, where it has a number of connections. One that is reserved for
+ * others, or that nobody is sent to, never has. */
+static double class_wait(const struct overload *o, const struct orders *orders,
+			 const struct published_pool *at, size_t n, const double *under_way,
+			 uint32_t class_id, double limit)
 {
 	double least = -1;
 
@@ -476,17 +488,18 @@ static double class_wait(const struct overload *o, const struct published_pool *
 		uint32_t id = at->endpoints[i].id;
 		const struct pintle_score *s = &o->maps->scores[id];
 		double load = limit > 0 ? load_of(s, class_id) : 0;
-		double wait = retry_wait(&o->paces[id], load, DECIDE_ROOM(limit),
+		double wait = retry_wait(&o->paces[id], load, retry_room(limit, s->rate),
 					 MAX((double)(s->waiting + s->running), under_way[i]));
 
-		if (wait >= 0 && (least < 0 || wait < least))
+		if (is_open(o, orders, id, class_id) && wait >= 0 && (least < 0 || wait < least))
 			least = wait;
 	}
 	return least;
 }
 
-static void look_at_pool(struct overload *o, const struct config_pool *p,
-			 const struct published_pool *at, double seconds)
+static void look_at_pool(struct overload *o, const struct orders *orders,
+			 const struct config_pool *p, const struct published_pool *at,
+			 double seconds)
 {
 	_cleanup_free_ double *under_way = calloc(p->endpoint_count + 1, sizeof(*under_way));
 
@@ -505,11 +518,11 @@ static void look_at_pool(struct overload *o, const struct config_pool *p,
 		if (is_bounded(&p->classes[k]))
 			row_write(&o->board->rows[at->ref.id][k], &p->classes[k],
 				  at->ref.generation,
-				  class_wait(o, at, p->endpoint_count, under_way, k,
+				  class_wait(o, orders, at, p->endpoint_count, under_way, k,
 					     p->classes[k].limit));
 }
 
-void overload_look(struct overload *o)
+void overload_look(struct overload *o, const struct orders *orders)
 {
 	uint64_t now = monotonic_ns();
 	double seconds = o->looked_ns ? (double)(now - o->looked_ns) / 1e9 : 0;
@@ -519,7 +532,8 @@ void overload_look(struct overload *o)
 		return;
 	for (size_t i = 0; wanted(o) && i < o->config->pool_count; i++)
 		if (has_bounded(&o->config->pools[i]))
-			look_at_pool(o, &o->config->pools[i], &o->published->pools[i], seconds);
+			look_at_pool(o, orders, &o->config->pools[i], &o->published->pools[i],
+				     seconds);
 	mend(o);
 }
 
@@ -593,7 +607,8 @@ int overload_new(uv_loop_t *loop, const struct maps *m, int netns_fd, struct ove
 	return 0;
 }
 
-void overload_configure(struct overload *o, const struct config *c, const struct publication *p)
+void overload_configure(struct overload *o, const struct config *c, const struct publication *p,
+			const struct orders *orders)
 {
 	int err;
 
@@ -613,7 +628,7 @@ void overload_configure(struct overload *o, const struct config *c, const struct
 			memset(o->at, 0, sizeof(o->at));
 		}
 	}
-	overload_look(o);
+	overload_look(o, orders);
 }
 
 bool overload_wanted(const struct overload *o, bool *up)

@@ -14,6 +14,7 @@
 #include "../config/config.h"
 #include "../maps/maps.h"
 #include "../responder/board.h"
+#include "order.h"
 #include "publish.h"
 
 struct overload;
@@ -23,10 +24,12 @@ struct overload;
 int overload_new(uv_loop_t *loop, const struct maps *m, int netns_fd, struct overload **out);
 
 /** Goes by this configuration, which must stay until the next call. */
-void overload_configure(struct overload *o, const struct config *c, const struct publication *p);
+void overload_configure(struct overload *o, const struct config *c, const struct publication *p,
+			const struct orders *orders);
 
-/** Looks at the load, and mends what is missing; to be called a few times a second. */
-void overload_look(struct overload *o);
+/** Looks at the load, and mends what is missing; to be called a few times a second, after
+ * orders_update(). */
+void overload_look(struct overload *o, const struct orders *orders);
 
 /** Whether a responder is wanted; *up: whether it takes connections. */
 bool overload_wanted(const struct overload *o, bool *up);

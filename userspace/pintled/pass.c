@@ -42,14 +42,6 @@ struct pass {
 	bool told;
 };
 
-static uint64_t cpu_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
 /* ---- the tally ------------------------------------------------------------------- */
 
 /* Clears what one pass finds; times and what only grows stay. At `ended_ns` the last bytes of an
@@ -97,6 +89,7 @@ static void pool_begin(struct pass *p, const struct followed *f, struct work_cou
 		tally_begin(&p->tally[ref.id], ref.generation, p->m->firsts[ref.id].out_ns);
 		scores_count(&p->m->inflight[ref.id], &counts[ref.id].opened,
 			     &counts[ref.id].inflight, &pending);
+		counts[ref.id].asked = p->m->ends[ref.id].asked_bytes;
 	}
 }
 
@@ -289,10 +282,10 @@ static void pass_now(struct pass *p)
 static void on_timer(uv_timer_t *timer)
 {
 	struct pass *p = timer->data;
-	uint64_t began = cpu_ns(), took;
+	uint64_t began = thread_cpu_ns(), took;
 
 	pass_now(p);
-	took = cpu_ns() - began;
+	took = thread_cpu_ns() - began;
 	p->figures.passes++;
 	p->figures.cpu_seconds += (double)took / (double)NSEC_PER_SEC;
 	uv_timer_start(timer, on_timer, MAX((uint64_t)PASS_MS, took * PASS_SHARE / NSEC_PER_MSEC),

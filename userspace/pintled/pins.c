@@ -16,9 +16,11 @@
 #include "../net/netns.h"
 #include "../net/tc.h"
 #include "../base/util.h"
+#include "in_pods.h"
 #include "linking.h"
 #include "../net/routes.h"
 #include "programs.h"
+#include "xdp.h"
 
 /* ---- the directory --------------------------------------------------------------- */
 
@@ -316,6 +318,10 @@ static int remove_filters(const char *dir)
 	_cleanup_close_ int oneshot_fd = open_map(
 		dir, MAP_oneshot, sizeof(struct pintle_frontend_key), sizeof(struct pintle_ref));
 	_cleanup_close_ int hand_fd = open_map(dir, MAP_hand_stats, sizeof(__u32), sizeof(__u64));
+	_cleanup_close_ int scopes_fd =
+		open_map(dir, MAP_scopes, sizeof(__u64), sizeof(struct pintle_scope));
+	_cleanup_close_ int flows_fd = open_map(dir, MAP_pod_flows, sizeof(struct pintle_tuple),
+						sizeof(struct pintle_pod_flow));
 	_cleanup_close_ int netns_fd = -1;
 	int err;
 
@@ -335,6 +341,8 @@ static int remove_filters(const char *dir)
 		return log_err_r(err, "failed to detach one-shot from its devices");
 	if (hand_fd < 0)
 		return 0; /* of the former layout */
+	if (scopes_fd >= 0 && flows_fd >= 0)
+		in_pods_remove(scopes_fd, flows_fd);
 	err = tc_detach_all(netns_fd, tc_handle(hand_fd));
 	return err ? log_err_r(err, "failed to detach the hand-off from its devices") : 0;
 }
@@ -372,6 +380,8 @@ int pins_undo(const char *dir)
 	/* There is no `dir`, or an empty one, as a killed detach may leave it. */
 	if (access(dir, F_OK) || !rmdir(dir))
 		return 0;
+	/* XDP begins handshakes that the hand-off's filters end. */
+	xdp_detach_all(dir);
 	gone = pins_netns_gone(dir); /* its routes and filters went with it */
 	/* Links are detached in reverse, deciding hooks before sockops, so that every decision is
 	 * still counted. */

@@ -7,7 +7,9 @@
 #include "../base/log.h"
 #include "../maps/state.h"
 #include "../base/util.h"
+#include "adapters.h"
 #include "register.h"
+#include "../policy/engine_run.h"
 #include "../policy/fitness.h"
 #include "../policy/locality.h"
 #include "../policy/score.h"
@@ -36,7 +38,7 @@ struct watch {
 	bool keep;
 	uint64_t round;         /* the newest in which this endpoint was scraped */
 	unsigned int suspected; /* checks in a row at which is_odd() was true */
-	bool disbelieved;       /* is_of_endpoint() refused the newest connection */
+	bool disbelieved;       /* is_of_endpoint() refused a connection since the newest check */
 	/* the newest connection: its local port, and listening_since_ns when it was made */
 	uint16_t local_port;
 	uint64_t connected_since_ns;
@@ -64,6 +66,7 @@ struct gpu_source {
 struct poller {
 	uv_loop_t *loop;
 	const struct maps *m;
+	struct adapters *adapters;
 	struct scraper *scraper;
 	const struct config *config;
 	const struct publication *publication;
@@ -420,6 +423,7 @@ static bool watch_begin(void *arg, const struct fetch_connection *connection)
 
 	if (!is_of_endpoint(w, connection))
 		return false;
+	adapters_begin(w->poller->adapters, w->ref);
 	scores_count(&w->poller->m->inflight[w->ref.id], &opened, &w->inflight, &w->pending);
 	w->begun_ns = monotonic_ns();
 	return true;
@@ -432,7 +436,8 @@ static void store_score(struct pintle_score *to, const struct pintle_score *from
 
 	if (to->generation == v.generation)
 		memcpy(&v.passed_ns, &to->passed_ns,
-		       sizeof(v) - offsetof(struct pintle_score, passed_ns));
+		       offsetof(struct pintle_score, engine_ns) -
+			       offsetof(struct pintle_score, passed_ns));
 	scores_write(to, &v);
 }
 
@@ -479,6 +484,11 @@ static uint32_t watch_rate(struct watch *w)
 	return warm_up_rate((uint32_t)w->endpoint->weight,
 			    w->served_since_ns ? now - w->served_since_ns : 0,
 			    w->pool->slow_start_ns);
+}
+
+static size_t pool_index(const struct watch *w)
+{
+	return (size_t)(w->pool - w->poller->config->pools);
 }
 
 static struct poll_sums *sums_of(struct watch *w)
@@ -627,18 +637,59 @@ static void sums_grow(struct poll_sums *sums, const struct poll_counters *before
 	}
 }
 
+/* Once a minute at most, for each endpoint: several processes may answer behind one address. */
+#define RESTART_TOLD_NS (60 * NSEC_PER_SEC)
+
+/* Notes in the score that the engine has started anew, where the page says so. What the page before
+ * said is in the pinned score, so that a restart of this daemon hides none of the engine's. */
+static void engine_look(struct watch *w, const struct signals *page, struct pintle_score *s)
+{
+	const struct pintle_score *was = &w->poller->m->scores[w->ref.id];
+	struct engine_run now = engine_run_of(page), before;
+
+	s->engine_started = now.started_ms;
+	s->engine_tokens = now.tokens;
+	if (was->generation != w->ref.generation)
+		return;
+	s->engine_ns = was->engine_ns;
+	before = (struct engine_run){was->engine_started, was->engine_tokens};
+	if (!engine_run_is_new(&before, &now))
+		return;
+	s->engine_ns = monotonic_ns();
+	w->counters.restarts++;
+	if (w->pool->stickiness.prefix &&
+	    (!was->engine_ns || s->engine_ns - was->engine_ns >= RESTART_TOLD_NS))
+		log_info("%s/%s: its page is of an engine that has started anew; prompts that it "
+			 "was given before count as not cached",
+			 w->pool->name, w->endpoint->name);
+}
+
+/* Completes a score that was computed from the engine's signals, and gives it to the kernel. */
+static void score_publish(struct watch *w, struct pintle_score *s)
+{
+	uint32_t extra = locality_extra(&w->pool->locality, w->endpoint->place);
+
+	for (size_t i = 0; i < PINTLE_MAX_CLASSES; i++)
+		s->model[i].published = locality_add(s->model[i].published, extra);
+	s->generation = w->ref.generation;
+	s->rate = watch_rate(w);
+	s->scraped_ns = w->begun_ns;
+	s->inflight = w->inflight;
+	s->pending = w->pending;
+	store_score(&w->poller->m->scores[w->ref.id], s);
+}
+
 static const char *watch_done(void *arg, int error, const char *page, size_t size)
 {
 	struct watch *w = arg;
 	struct pintle_score score;
 	struct signals signals;
-	uint32_t extra;
 	int err = error;
 
 	take_part(w);
 	w->counters.scrapes++;
 	sums_of(w)->scrapes++;
-	w->disbelieved = error == -ESTALE;
+	w->disbelieved |= error == -ESTALE;
 	if (!err)
 		err = engine_read(w->engine, page, size, &signals, w->poller->fault);
 	if (page_is_witness(w)) {
@@ -657,17 +708,12 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	memset(&score, 0, sizeof(score));
 	score_compute(&signals, gpu_figures(w->poller, w->pool, w->endpoint).utilization,
 		      &w->pool->weights, &w->pool->saturation, &score);
-	extra = locality_extra(&w->pool->locality, w->endpoint->place);
-	for (size_t i = 0; i < PINTLE_MAX_CLASSES; i++)
-		score.model[i].published = locality_add(score.model[i].published, extra);
-	score.generation = w->ref.generation;
-	score.rate = watch_rate(w);
-	score.scraped_ns = w->begun_ns;
-	score.inflight = w->inflight;
-	score.pending = w->pending;
-	store_score(&w->poller->m->scores[w->ref.id], &score);
+	engine_look(w, &signals, &score);
+	score_publish(w, &score);
 	compare_with_others(w, &score);
 	sums_grow(sums_of(w), &w->counters, &signals);
+	if (adapters_concern(w->poller->adapters, pool_index(w)))
+		adapters_page(w->poller->adapters, w->ref, pool_index(w), page, size);
 	w->counters.signals = signals;
 	w->counters.known = true;
 	w->counters.page_ns = monotonic_ns();
@@ -680,7 +726,6 @@ static void watch_count(struct watch *w)
 {
 	struct pintle_score score = {0};
 	struct signals signals = {0};
-	uint32_t extra = locality_extra(&w->pool->locality, w->endpoint->place);
 	uint64_t opened;
 
 	scores_count(&w->poller->m->inflight[w->ref.id], &opened, &w->inflight, &w->pending);
@@ -690,17 +735,10 @@ static void watch_count(struct watch *w)
 	signals.value[SIGNAL_RUNNING] = fmin(own_requests(w), (double)MAX(w->inflight, 0));
 	score_compute(&signals, gpu_figures(w->poller, w->pool, w->endpoint).utilization,
 		      &w->pool->weights, &w->pool->saturation, &score);
-	for (size_t i = 0; i < PINTLE_MAX_CLASSES; i++)
-		score.model[i].published = locality_add(score.model[i].published, extra);
 	/* No page says how many run. */
 	score.flags &= ~(uint32_t)PINTLE_SIGNAL_RUNNING;
 	score.running = 0;
-	score.generation = w->ref.generation;
-	score.rate = watch_rate(w);
-	score.scraped_ns = w->begun_ns;
-	score.inflight = w->inflight;
-	score.pending = w->pending;
-	store_score(&w->poller->m->scores[w->ref.id], &score);
+	score_publish(w, &score);
 	w->counters.page_ns = w->begun_ns;
 	take_part(w);
 }
@@ -934,6 +972,7 @@ int poller_configure(struct poller *p, const struct config *c, const struct publ
 	assert(pub->pool_count == c->pool_count);
 	p->config = c;
 	p->publication = pub;
+	adapters_configure(p->adapters, c, pub);
 	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
 		if (p->watches[i])
 			p->watches[i]->keep = false;
@@ -963,8 +1002,9 @@ int poller_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct polle
 	p->loop = loop;
 	p->m = m;
 	p->round = 1;
-	err = scraper_new(loop, netns_fd, &p->scraper);
+	err = adapters_new(m, &p->adapters) ?: scraper_new(loop, netns_fd, &p->scraper);
 	if (err) {
+		adapters_free(p->adapters);
 		free(p);
 		return err;
 	}
@@ -982,10 +1022,16 @@ void poller_free(struct poller *p)
 		source_free(p->sources[i]);
 	free(p->sources);
 	scraper_free(p->scraper);
+	adapters_free(p->adapters);
 	free(p);
 }
 
 /* ---- questions ------------------------------------------------------------------- */
+
+struct adapters *poller_adapters(const struct poller *p)
+{
+	return p->adapters;
+}
 
 bool poller_first_round_over(const struct poller *p)
 {
@@ -1017,6 +1063,7 @@ bool poller_suspects_listener(struct poller *p)
 		if (!w)
 			continue;
 		n = w->suspected = is_odd(w) ? w->suspected + 1 : 0;
+		w->disbelieved = false;
 		/* 1, 2, 4, 8, 16, 32, 64, ... */
 		look |= n && (n % LOOK_AGAIN == 0 || !(n & (n - 1)));
 	}

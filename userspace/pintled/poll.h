@@ -17,6 +17,7 @@
 #include "publish.h"
 #include "../fetch/scrape.h"
 
+struct adapters;
 struct poller;
 
 /* What /metrics shows of an endpoint besides its score. */
@@ -25,9 +26,10 @@ struct poll_counters {
 	bool known;
 	uint64_t scrapes, failures; /* since this daemon started */
 	uint64_t page_ns;           /* when that page had come */
-	bool checked, judged;       /* it has a health check; its fitness is judged at all */
-	uint64_t checks;            /* health checks, since this daemon started */
-	uint64_t failed_checks;     /* of these; not while a new server was given time */
+	uint64_t restarts;      /* pages of an engine that had started anew since the one before */
+	bool checked, judged;   /* it has a health check; its fitness is judged at all */
+	uint64_t checks;        /* health checks, since this daemon started */
+	uint64_t failed_checks; /* of these; not while a new server was given time */
 };
 
 /* Sums over the pages of a pool's endpoints since this daemon began to read them. They only grow,
@@ -49,6 +51,8 @@ int poller_configure(struct poller *p, const struct config *c, const struct publ
 /** To be called several times in each pool's staleness limit: writes the scores of endpoints
  * without a page. */
 void poller_count(struct poller *p);
+/** What pages say of LoRA adapters goes there. Owned by the poller. */
+struct adapters *poller_adapters(const struct poller *p);
 /** Whether every endpoint has been scraped once since the start, successfully or not. */
 bool poller_first_round_over(const struct poller *p);
 /** To be called at regular times. Returns whether the LISTEN sockets should be looked at

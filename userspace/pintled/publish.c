@@ -16,8 +16,11 @@
 #include "destinations.h"
 #include "frontends.h"
 #include "homes.h"
+#include "prefix.bpf.h"
+#include "prefixes.h"
 #include "ids.h"
 #include "members.h"
+#include "model_pools.h"
 #include "../policy/maglev.h"
 #include "../policy/reserve.h"
 #include "../policy/work.h"
@@ -31,6 +34,23 @@
 static __u32 milli(double load)
 {
 	return (__u32)fmin(load * 1000 + 0.5, (double)PINTLE_MAX_LOAD);
+}
+
+/* The least keeps prompts looked at. */
+static __u32 prompt_weight(double weight)
+{
+	__u32 v = milli(weight * PREFIX_CHUNK / PINTLE_REQUEST_BYTES);
+
+	return v ?: 1;
+}
+
+/* Loading an adapter weighs nothing where no request names a model. */
+static __u32 adapter_weight(const struct config *all, const struct config_pool *c)
+{
+	for (size_t i = 0; i < all->pool_count; i++)
+		if (config_serves_models_of(c, &all->pools[i]))
+			return milli(c->weights.adapter);
+	return 0;
 }
 
 static void set_ejection(struct pintle_pool *v, const struct config_pool *c)
@@ -126,6 +146,20 @@ static void set_classes(struct pintle_pool *v, const struct config_pool *c,
 	}
 }
 
+/* A connection counts for the place that its class had in the list. */
+static void tell_moved(const struct pintle_pool *v, const struct pintle_pool *now, const char *pool)
+{
+	for (__u32 i = 0; i < v->class_count && i < now->class_count; i++)
+		if (now->generation == v->generation &&
+		    strncmp(v->class_of[i].name, now->class_of[i].name, PINTLE_CLASS_NAME_SIZE)) {
+			log_warn(
+				"pool %s: class %s has the place of %s in the list now: what counted "
+				"for the one counts for the other, until those connections end",
+				pool, v->class_of[i].name, now->class_of[i].name);
+			return;
+		}
+}
+
 /* A class's class in another pool: the one of the same name, else the first. */
 static __u8 class_in(const struct config_pool *other, const char *name)
 {
@@ -152,6 +186,11 @@ static void set_others(struct pintle_pool *v, const struct config *all, const st
 	}
 }
 
+static bool reads_prompts(const struct config_pool *c)
+{
+	return c->stickiness.prefix && c->decide == PINTLE_DECIDE_REQUEST;
+}
+
 /* While pods churn, most pools stay as they are. */
 static int put_pool(const struct maps *m, const struct config *all, const struct publication *all_p,
 		    size_t i)
@@ -174,6 +213,7 @@ static int put_pool(const struct maps *m, const struct config *all, const struct
 	set_others(v, all, c, all_p);
 	v->decided_by = c->decided_by;
 	v->reach = c->reach;
+	v->in_pods = c->in_pods;
 	if (hook_has(c->decided_by, PINTLE_TRAIT_EJECTS))
 		set_ejection(v, c);
 	v->key_kind = c->stickiness.key_kind;
@@ -196,8 +236,14 @@ static int put_pool(const struct maps *m, const struct config *all, const struct
 				(__u32)c->tenants.bits_v6 << 16;
 	v->departure = milli(c->weights.running);
 	v->requests = c->requests;
-	v->decide = c->decide;
-	v->asked = c->stickiness.asked;
+	v->decide = config_rests(c) ? PINTLE_DECIDE_RESTS : c->decide;
+	if (c->decide == PINTLE_DECIDE_REQUEST)
+		v->asked = c->stickiness.asked;
+	if (reads_prompts(c)) {
+		v->prompt_weight = prompt_weight(c->weights.prefix);
+		v->prompt_seed = prefixes_seed(m->node->hint_key, c->name);
+	}
+	v->adapter_weight = adapter_weight(all, c);
 	v->follow = c->follow;
 	v->intercept = c->intercept == INTERCEPT_ENDPOINTS;
 	v->rewrite.http10 = c->http10;
@@ -205,16 +251,24 @@ static int put_pool(const struct maps *m, const struct config *all, const struct
 	v->member_count = (__u32)c->endpoint_count;
 	memcpy(v->members, p->endpoints, c->endpoint_count * sizeof(*v->members));
 	keep_findings(v, now);
+	tell_moved(v, now, c->name);
 	return memcmp(v, now, sizeof(*v)) ? maps_put(m, MAP_pools, &p->ref.id, v) : 0;
+}
+
+/* Groups have homes, and so have prompts. */
+static bool wants_homes(const struct config_pool *c)
+{
+	return c->stickiness.group_kind != PINTLE_KEY_NONE || reads_prompts(c);
 }
 
 /* A hash of all that the pool's Maglev table is made of. */
 static uint64_t hash_homes(const struct config_pool *c, const struct published_pool *p)
 {
 	uint64_t hash = hash_bytes(HASH_START, &p->ref, sizeof(p->ref));
+	const bool wanted = wants_homes(c);
 
-	hash = hash_bytes(hash, &c->stickiness.group_kind, sizeof(c->stickiness.group_kind));
-	for (size_t i = 0; c->stickiness.group_kind && i < c->endpoint_count; i++) {
+	hash = hash_bytes(hash, &wanted, sizeof(wanted));
+	for (size_t i = 0; wanted && i < c->endpoint_count; i++) {
 		hash = hash_bytes(hash, &p->endpoints[i], sizeof(p->endpoints[i]));
 		hash = hash_bytes(hash, &c->endpoints[i].drained, sizeof(c->endpoints[i].drained));
 		hash = hash_bytes(hash, &c->endpoints[i].weight, sizeof(c->endpoints[i].weight));
@@ -241,7 +295,7 @@ static int put_homes(const struct maps *m, const struct config_pool *c,
 	size_t n = 0;
 	int err;
 
-	if (c->stickiness.group_kind == PINTLE_KEY_NONE) {
+	if (!wants_homes(c)) {
 		if (bpf_map_delete_elem(m->fd[MAP_homes], &p->ref.id) && errno != ENOENT)
 			return log_err_r(errno, "failed to clear map homes");
 		return 0;
@@ -362,11 +416,11 @@ static int add_endpoint(struct map_rows *to, const struct config_endpoint *c,
 				     : add_address(to, &row, &any, family_flag(&c->listen.ip));
 }
 
-/* Visits each endpoint that is a listener on this node. */
+/* Visits each endpoint that is a listener in the namespace that is steered. */
 #define FOR_EACH_SERVER(c, i, j)                                                                   \
 	for (size_t i = 0; i < (c)->pool_count; i++)                                               \
 		for (size_t j = 0; (c)->pools[i].reach == PINTLE_REACH_LISTENER &&                 \
-				   j < (c)->pools[i].endpoint_count;                               \
+				   !(c)->pools[i].in_pods && j < (c)->pools[i].endpoint_count;     \
 		     j++)
 
 static int collect_addresses(const struct config *c, const struct publication *p,
@@ -488,7 +542,11 @@ int publish(const struct maps *m, int netns_fd, const struct config *c,
 	m->node->daemonless_ns = c->daemonless_ns;
 	err = tenants_publish(m, c, p);
 	if (!err)
+		err = prefixes_publish(m, c);
+	if (!err)
 		err = put_pools(m, c, former, p);
+	if (!err)
+		err = model_pools_publish(m, c, p);
 	if (!err)
 		err = frontends_put(m, &old, &wanted);
 	if (!err)

@@ -3,6 +3,7 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
+#include "../policy/drift.h"
 #include "traits.bpf.h"
 
 /* What is counted for each endpoint and class: */
@@ -14,10 +15,6 @@ enum kind {
 #define COUNTERS (PINTLE_MAX_ENDPOINTS * PINTLE_MAX_CLASSES)
 #define COUNTS   (COUNTERS * KINDS)
 
-struct count {
-	uint64_t begun, ended;
-};
-
 static struct pintle_counters *counters_at(const struct maps *m, size_t i)
 {
 	size_t at = i / KINDS;
@@ -25,15 +22,15 @@ static struct pintle_counters *counters_at(const struct maps *m, size_t i)
 	return &m->inflight[at / PINTLE_MAX_CLASSES].by_class[at % PINTLE_MAX_CLASSES];
 }
 
-static struct count read_count(const struct maps *m, size_t i)
+static struct drift_count read_count(const struct maps *m, size_t i)
 {
 	const struct pintle_counters *c = counters_at(m, i);
 	uint64_t opened = __atomic_load_n(&c->opened, __ATOMIC_ACQUIRE);
 
 	if (i % KINDS == IN_FLIGHT)
-		return (struct count){opened, __atomic_load_n(&c->closed, __ATOMIC_ACQUIRE)};
-	return (struct count){__atomic_load_n(&c->placed, __ATOMIC_ACQUIRE),
-			      opened + __atomic_load_n(&c->failed, __ATOMIC_ACQUIRE)};
+		return (struct drift_count){opened, __atomic_load_n(&c->closed, __ATOMIC_ACQUIRE)};
+	return (struct drift_count){__atomic_load_n(&c->placed, __ATOMIC_ACQUIRE),
+				    opened + __atomic_load_n(&c->failed, __ATOMIC_ACQUIRE)};
 }
 
 static uint64_t seen_of(const volatile uint64_t *seen, size_t i)
@@ -41,23 +38,6 @@ static uint64_t seen_of(const volatile uint64_t *seen, size_t i)
 	uint64_t both = seen[i / KINDS];
 
 	return i % KINDS == IN_FLIGHT ? both & UINT32_MAX : both >> 32;
-}
-
-/*
- * By how much a count is certainly wrong; above 0: more are counted than exist. Connections come
- * and go during the walk. Say 100 had begun and 90 ended before it, and 103 had begun and 92 ended
- * after it. Then at least 8 of the first 100 were open all the time, and the walk must have seen
- * them; it can have seen 103 - 90 = 13 at most. If it saw 5, the count is 3 too high. Where nothing
- * moved, the two bounds are equal.
- */
-static int64_t wrong_by(struct count before, struct count after, uint64_t seen)
-{
-	int64_t least = (int64_t)(before.begun - after.ended);
-	int64_t most = (int64_t)(after.begun - before.ended);
-
-	if ((int64_t)seen < least)
-		return least - (int64_t)seen;
-	return (int64_t)seen > most ? most - (int64_t)seen : 0;
 }
 
 /* Whether a placement of this endpoint may have left `pending` without an end. `pending` is an LRU:
@@ -77,7 +57,7 @@ static bool may_be_forgotten(const struct maps *m, unsigned int endpoint)
  * run the iterators; or -ENOMEM. */
 static int recount_pass(struct attachment *a, int64_t wrong[COUNTS])
 {
-	_cleanup_free_ struct count *before = calloc(COUNTS, sizeof(*before));
+	_cleanup_free_ struct drift_count *before = calloc(COUNTS, sizeof(*before));
 	const struct maps *m = attachment_maps(a);
 	const volatile uint64_t *seen;
 	int n = 0;
@@ -90,19 +70,10 @@ static int recount_pass(struct attachment *a, int64_t wrong[COUNTS])
 	if (!seen)
 		return -EAGAIN;
 	for (size_t i = 0; i < COUNTS; i++) {
-		wrong[i] = wrong_by(before[i], read_count(m, i), seen_of(seen, i));
+		wrong[i] = drift_of(before[i], read_count(m, i), seen_of(seen, i));
 		n += wrong[i] != 0;
 	}
 	return n;
-}
-
-/* The error that both passes found. A single pass may come between the moment when the kernel marks
- * a connection and the moment when it counts it. */
-static int64_t agreed_error(int64_t first, int64_t second)
-{
-	if (first > 0 && second > 0)
-		return MIN(first, second);
-	return first < 0 && second < 0 ? MAX(first, second) : 0;
 }
 
 static void counters_correct(struct pintle_counters *c, enum kind kind, int64_t wrong)
@@ -124,8 +95,8 @@ static uint64_t reconcile_counts(const struct maps *m, const int64_t first[COUNT
 
 	for (size_t i = 0; i < COUNTS; i += KINDS) {
 		unsigned int endpoint = (unsigned int)(i / KINDS / PINTLE_MAX_CLASSES);
-		int64_t in_flight = agreed_error(first[i + IN_FLIGHT], second[i + IN_FLIGHT]);
-		int64_t pending = agreed_error(first[i + PENDING], second[i + PENDING]);
+		int64_t in_flight = drift_agreed(first[i + IN_FLIGHT], second[i + IN_FLIGHT]);
+		int64_t pending = drift_agreed(first[i + PENDING], second[i + PENDING]);
 
 		/* Correcting `opened` upwards takes as many off pending already. */
 		if (pending > 0 && in_flight < 0)

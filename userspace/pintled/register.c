@@ -5,6 +5,7 @@
 #include <bpf/bpf.h>
 
 #include "../net/listeners.h"
+#include "../net/netns.h"
 #include "../base/log.h"
 #include "../maps/state.h"
 #include "../base/util.h"
@@ -13,6 +14,7 @@
 /* A listener, and the endpoint it serves. */
 struct claim {
 	const struct listener *listener;
+	uint32_t scope;
 	struct pintle_address to;
 	bool registered;
 	uint32_t strange; /* why it is not believed: PINTLE_UNSTEERABLE_*; 0: it is */
@@ -97,10 +99,10 @@ static uint32_t count_sockets(const uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT
 }
 
 /* The same search as listener_endpoint() in bpf/sockops_server.bpf.h. */
-static bool find_endpoint(const struct maps *m, const struct listener *l, struct pintle_address *to,
-			  bool *elsewhere)
+static bool find_endpoint(const struct maps *m, uint32_t scope, const struct listener *l,
+			  struct pintle_address *to, bool *elsewhere)
 {
-	struct pintle_address_key key = {.scope = PINTLE_SCOPE_NODE, .port = l->port};
+	struct pintle_address_key key = {.scope = scope, .port = l->port};
 
 	if (!l->wildcard) {
 		memcpy(key.address, l->ip.bytes, sizeof(key.address));
@@ -248,7 +250,8 @@ static bool slots_hold(const struct slots *p, uint64_t cookie)
 	return false;
 }
 
-static void claim_listeners(struct registration *r, const struct listener *ls, size_t n)
+static void claim_listeners(struct registration *r, uint32_t scope, const struct listener *ls,
+			    size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct claim *c = &r->claims[r->n];
@@ -256,7 +259,8 @@ static void claim_listeners(struct registration *r, const struct listener *ls, s
 		struct slots *p;
 
 		c->listener = &ls[i];
-		if (!find_endpoint(r->m, &ls[i], &c->to, &elsewhere) ||
+		c->scope = scope;
+		if (!find_endpoint(r->m, scope, &ls[i], &c->to, &elsewhere) ||
 		    c->to.endpoint >= PINTLE_MAX_ENDPOINTS)
 			continue;
 		r->n++;
@@ -274,7 +278,7 @@ static void claim_listeners(struct registration *r, const struct listener *ls, s
 	}
 }
 
-static int fetch_missing(struct registration *r, int netns_fd)
+static int fetch_missing(struct registration *r, uint32_t scope, int netns_fd)
 {
 	_cleanup_free_ struct listener *missing = calloc(r->n + 1, sizeof(*missing));
 	size_t n = 0;
@@ -283,8 +287,9 @@ static int fetch_missing(struct registration *r, int netns_fd)
 	if (!missing)
 		return log_err_r(ENOMEM, "listeners");
 	for (size_t i = 0; i < r->n; i++)
-		if (r->claims[i].evict || (!r->claims[i].registered && !r->claims[i].strange &&
-					   !r->claims[i].listener->mptcp))
+		if (r->claims[i].scope == scope &&
+		    (r->claims[i].evict || (!r->claims[i].registered && !r->claims[i].strange &&
+					    !r->claims[i].listener->mptcp)))
 			missing[n++] = *r->claims[i].listener;
 	if (!n)
 		return 0;
@@ -418,14 +423,83 @@ bool register_has_room(const struct maps *m)
 	return false;
 }
 
+/* ---- all ------------------------------------------------------------------------------- */
+
+/* Of the one daemon in this process. */
+static struct {
+	const struct register_place *all;
+	size_t n;
+} places;
+
+void register_places(const struct register_place *all, size_t n)
+{
+	places.all = all;
+	places.n = n;
+}
+
+int register_open(const struct register_place *p)
+{
+	_cleanup_close_ int fd = netns_open_by_inode(p->inode, p->path);
+	uint64_t cookie;
+	int err = fd < 0 ? fd : netns_cookie(fd, &cookie);
+
+	if (err)
+		return err;
+	return cookie == p->cookie ? TAKE_FD(fd) : -ENOENT;
+}
+
+/* The listeners of a namespace. */
+struct room {
+	int fd;
+	uint32_t scope;
+	struct listener *all;
+	size_t n;
+};
+
+static void rooms_free(struct room *rooms)
+{
+	for (size_t i = 0; rooms && i <= places.n; i++) {
+		if (i && rooms[i].fd >= 0)
+			close(rooms[i].fd);
+		free(rooms[i].all);
+	}
+	free(rooms);
+}
+
+static void rooms_freep(struct room **rooms)
+{
+	rooms_free(*rooms);
+}
+
+/* A pod that has just gone has none. */
+static int rooms_read(struct room *rooms, int netns_fd, size_t *n)
+{
+	for (size_t i = 0; i <= places.n; i++)
+		rooms[i].fd = -1;
+	for (size_t i = 0; i <= places.n; i++) {
+		struct room *r = &rooms[i];
+		int err;
+
+		r->fd = i ? register_open(&places.all[i - 1]) : netns_fd;
+		r->scope = i ? places.all[i - 1].scope : PINTLE_SCOPE_NODE;
+		if (i && r->fd < 0)
+			continue;
+		err = listeners_dump(r->fd, &r->all, &r->n);
+		if (err && !i)
+			return err;
+		*n += r->n;
+	}
+	return 0;
+}
+
 int register_listeners(const struct maps *m, int netns_fd)
 {
 	_cleanup_free_ struct slots *slots = calloc(PINTLE_MAX_ENDPOINTS, sizeof(*slots));
-	_cleanup_free_ struct listener *ls = NULL;
+	_cleanup_(rooms_freep) struct room *rooms = calloc(places.n + 1, sizeof(*rooms));
 	_cleanup_free_ struct claim *claims = NULL;
 	struct registration r = {.m = m, .slots = slots};
 	size_t n = 0;
-	int err = listeners_dump(netns_fd, &ls, &n);
+	int err = rooms ? rooms_read(rooms, netns_fd, &n) : log_err_r(ENOMEM, "listeners");
 
 	if (err)
 		return err;
@@ -433,8 +507,11 @@ int register_listeners(const struct maps *m, int netns_fd)
 	if (!claims || !slots)
 		return log_err_r(ENOMEM, "listeners");
 	r.claims = claims;
-	claim_listeners(&r, ls, n);
-	err = fetch_missing(&r, netns_fd);
+	for (size_t i = 0; i <= places.n; i++)
+		claim_listeners(&r, rooms[i].scope, rooms[i].all, rooms[i].n);
+	for (size_t i = 0; i <= places.n; i++)
+		if (!i || rooms[i].fd >= 0)
+			err = fetch_missing(&r, rooms[i].scope, rooms[i].fd) ?: err;
 	health_settle_all(&r);
 	register_tell(m);
 	return err;

@@ -8,6 +8,23 @@
 #define PINTLE_REGISTER_H
 
 #include "../maps/maps.h"
+#include "../net/addr.h"
+
+/* The network namespace of a pod that has endpoints. */
+struct register_place {
+	uint64_t cookie, inode;
+	char path[64];      /* where it was found */
+	uint32_t scope;     /* of its keys: the index of the node's end of its device */
+	uint32_t device;    /* the index of its own end, there */
+	struct addr ips[4]; /* of its endpoints */
+	size_t ip_count;
+};
+
+/** Opens the namespace. Returns a descriptor, or -errno: it is gone. */
+int register_open(const struct register_place *p);
+
+/** From now on register_listeners() looks at these namespaces, too. They are kept by reference. */
+void register_places(const struct register_place *all, size_t n);
 
 /** Logs once for each endpoint why its newest listener is of no use, whether sockops or
  * register_listeners() found that out. Cheap. */

@@ -19,6 +19,7 @@ static const struct {
 	{MAP_affinity, "sessions that were idle longest lose their binding"},
 	{MAP_affinity_beyond, "clients with more than their share of sessions lose bindings"},
 	{MAP_pending, "connections still in their handshake may be decided twice"},
+	{MAP_prefixes, NULL}, /* is to be full of prompts, of which those of long ago go */
 };
 
 /* What an endpoint's `health` said at the last look. */
@@ -132,8 +133,23 @@ static void tell_changes(struct telemetry *t, uint32_t id)
 		tell_return(t, id);
 }
 
+/* Walks over the keys alone, because values have 18 kB. A walk begins again where its key has
+ * gone. */
+static uint32_t count_held(const struct maps *m)
+{
+	struct pintle_held_key key, *previous = NULL;
+	uint32_t n = 0;
+
+	while (n < PINTLE_MAX_HELD && !bpf_map_get_next_key(m->fd[MAP_held], previous, &key)) {
+		previous = &key;
+		n++;
+	}
+	return n;
+}
+
 void telemetry_look(struct telemetry *t)
 {
+	t->m->node->held = count_held(t->m);
 	for (uint32_t id = 0; id < PINTLE_MAX_ENDPOINTS; id++)
 		tell_changes(t, id);
 }
@@ -163,7 +179,7 @@ void telemetry_free(struct telemetry *t)
 
 /* Reads by batches, which go from bucket to bucket. Entries come and go meanwhile, and a walk from
  * key to key begins again whenever its key was deleted. */
-static double map_fill(int fd)
+static double map_fill(int fd, uint64_t *count)
 {
 	_cleanup_free_ void *keys = NULL, *values = NULL;
 	struct bpf_map_info info = {};
@@ -183,14 +199,34 @@ static double map_fill(int fd)
 		if (!err || err == -ENOENT)
 			found += n;
 	}
-	return (double)MIN(found, (uint64_t)info.max_entries) / info.max_entries;
+	*count = MIN(found, (uint64_t)info.max_entries);
+	return (double)*count / info.max_entries;
+}
+
+/* How full the table in `prefixes` is; 0 where no pool wants it. */
+static double prefixes_fill(const struct maps *m, uint64_t *count)
+{
+	const uint32_t zero = 0;
+	_cleanup_close_ int fd = -1;
+	uint32_t id;
+
+	if (!bpf_map_lookup_elem(m->fd[MAP_prefixes], &zero, &id))
+		fd = bpf_map_get_fd_by_id(id);
+	return fd < 0 ? 0 : map_fill(fd, count);
 }
 
 void telemetry_check_fill(struct telemetry *t)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(lru_table); i++) {
-		t->fill[i] = map_fill(t->m->fd[lru_table[i].map]);
-		if (t->fill[i] > 0.8 && !t->warned[i]) {
+		uint64_t n = 0;
+
+		if (lru_table[i].map == MAP_prefixes) {
+			t->fill[i] = prefixes_fill(t->m, &n);
+			t->m->node->prefix_entries = (uint32_t)n;
+		} else {
+			t->fill[i] = map_fill(t->m->fd[lru_table[i].map], &n);
+		}
+		if (t->fill[i] > 0.8 && lru_table[i].means && !t->warned[i]) {
 			log_warn("map %s is %.0f %% full; when it is full, %s",
 				 map_names[lru_table[i].map], 100 * t->fill[i], lru_table[i].means);
 			t->warned[i] = true;

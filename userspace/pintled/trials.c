@@ -85,12 +85,19 @@ static bool block_make(const struct look *l, const struct pintle_trial_result *r
 	       errno == EEXIST;
 }
 
-static void block_lose(const struct look *l, struct pintle_trial_result *r, uint32_t number)
+/* Nothing that was measured in the block counts. */
+static void block_drop(const struct look *l, struct pintle_trial_result *r, uint32_t number,
+		       enum pintle_measured state)
 {
 	struct pintle_trial_block key = key_of(r, number);
 
 	bpf_map_delete_elem(l->m->fd[MAP_trial_blocks], &key);
-	r->block[number] = (struct pintle_measure){.state = PINTLE_MEASURED_LOST};
+	r->block[number] = (struct pintle_measure){.state = state};
+}
+
+static void block_lose(const struct look *l, struct pintle_trial_result *r, uint32_t number)
+{
+	block_drop(l, r, number, PINTLE_MEASURED_LOST);
 }
 
 /* The sums so far: those at the newest look before the block's end will stay, which miss what came
@@ -235,7 +242,7 @@ static void result_end(const struct look *l, struct pintle_trial_result *r,
 		if (r->block[k].state == PINTLE_MEASURED_ENDED)
 			block_close(l, r, k);
 		else if (r->block[k].state == PINTLE_MEASURED_BEGUN)
-			block_lose(l, r, k);
+			block_drop(l, r, k, PINTLE_MEASURED_NOT);
 	r->ended = why;
 	__atomic_store_n(&r->ended_ns, l->now, __ATOMIC_RELEASE);
 	log_info("%s: the A/B test is over", name_of(l, &r->pool, name));

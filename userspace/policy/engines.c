@@ -75,6 +75,7 @@ static const struct row vllm[] = {
 	COUNTER(SIGNAL_PREFIX_QUERIES, 1, "vllm:gpu_prefix_cache_queries"),
 	COUNTER(SIGNAL_PROMPT_TOKENS, 0, "vllm:prompt_tokens"),
 	COUNTER(SIGNAL_OUTPUT_TOKENS, 0, "vllm:generation_tokens"),
+	ROW(SIGNAL_STARTED, SUM, NAME("process_start_time_seconds")),
 };
 
 /* Newer servers count tokens in prefill, as they are looked up. Older ones have only the tokens
@@ -175,6 +176,7 @@ static const double signal_max[SIGNAL_COUNT] = {
 	[SIGNAL_KV_CACHE] = 1.01, /* engines round, SGLang to hundredths */
 	[SIGNAL_PREFIX_HITS] = 1e18,   [SIGNAL_PREFIX_QUERIES] = 1e18,
 	[SIGNAL_PROMPT_TOKENS] = 1e18, [SIGNAL_OUTPUT_TOKENS] = 1e18,
+	[SIGNAL_STARTED] = 1e12,
 };
 
 static bool in_range(enum signal signal, double value)

@@ -15,6 +15,7 @@ enum signal {
 	SIGNAL_PREFIX_QUERIES, /* the same unit, a counter; present only together with the hits */
 	SIGNAL_PROMPT_TOKENS,  /* tokens, cached ones too, a counter */
 	SIGNAL_OUTPUT_TOKENS,  /* tokens, a counter */
+	SIGNAL_STARTED,        /* when the server's process began, in seconds since 1970 */
 	SIGNAL_COUNT
 };
 

@@ -14,14 +14,16 @@ static bool list_has(const struct model_list *l, uint64_t id)
 	return false;
 }
 
-static void list_put(struct model_list *l, uint64_t id)
+static void list_put(struct model_list *l, uint64_t id, bool adapter)
 {
 	if (list_has(l, id))
 		return;
-	if (l->n == MODEL_LIST_MAX)
+	if (l->n == MODEL_LIST_MAX) {
 		l->more = true;
-	else
-		l->id[l->n++] = id;
+		return;
+	}
+	l->adapter[l->n] = adapter;
+	l->id[l->n++] = id;
 }
 
 const char *model_list_read(const char *page, size_t size, struct model_list *out)
@@ -42,8 +44,8 @@ const char *model_list_read(const char *page, size_t size, struct model_list *ou
 		const cJSON *id = cJSON_GetObjectItemCaseSensitive(model, "id");
 
 		if (cJSON_IsString(id))
-			list_put(&found,
-				 hash_bytes(HASH_START, id->valuestring, strlen(id->valuestring)));
+			list_put(&found, hash_text(id->valuestring),
+				 cJSON_IsString(cJSON_GetObjectItemCaseSensitive(model, "parent")));
 	}
 	cJSON_Delete(json);
 	*out = found;
@@ -53,7 +55,7 @@ const char *model_list_read(const char *page, size_t size, struct model_list *ou
 void model_list_add(struct model_list *to, const struct model_list *from)
 {
 	for (size_t i = 0; i < from->n; i++)
-		list_put(to, from->id[i]);
+		list_put(to, from->id[i], from->adapter[i]);
 	to->more = to->more || from->more;
 }
 

@@ -15,10 +15,11 @@ struct model_list {
 	size_t n;
 	bool more; /* there are others, too */
 	uint64_t id[MODEL_LIST_MAX];
+	bool adapter[MODEL_LIST_MAX]; /* it has a parent: a LoRA adapter of that model */
 };
 
-/** Reads an answer in OpenAI's format: {"data": [{"id": "NAME"}, ...]}. Returns NULL with *out; or
- * what is wrong with it, static text, *out untouched. */
+/** Reads an answer in OpenAI's format: {"data": [{"id": "NAME", "parent": "NAME"}, ...]}. Returns
+ * NULL with *out; or what is wrong with it, static text, *out untouched. */
 const char *model_list_read(const char *page, size_t size, struct model_list *out);
 
 /** Adds those of `from` to *to. */

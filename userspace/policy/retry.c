@@ -2,6 +2,7 @@
 #include "retry.h"
 
 #include "../base/util.h"
+#include "decide.bpf.h"
 
 void retry_look(struct retry_pace *p, uint64_t begun, double under_way, double seconds)
 {
@@ -26,6 +27,11 @@ double retry_time(const struct retry_pace *p)
 	if (p->under_way <= 0 || watched <= 0)
 		return -1;
 	return p->under_way / MAX(p->rate, 1 / watched);
+}
+
+double retry_room(double limit, uint32_t rate)
+{
+	return limit * 7 / 8 * (rate ? rate : DECIDE_RATE) / DECIDE_RATE;
 }
 
 double retry_wait(const struct retry_pace *p, double load, double room, double requests)

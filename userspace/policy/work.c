@@ -40,6 +40,7 @@ void work_fold(const struct pintle_work *work, const struct config_weights *w, d
 	out->passed_ns = work->passed_ns;
 	out->passed_inflight = passed ? counts->inflight : 0;
 	out->passed_opened = passed ? counts->opened : 0;
+	out->passed_asked = passed ? counts->asked : 0;
 	out->passed_idle = passed ? work->idle : 0;
 	out->floor = passed ? work_milli(floor) : 0;
 	out->prompt = passed ? work_milli(prompt) : 0;

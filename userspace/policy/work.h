@@ -7,9 +7,7 @@
 
 #include "../config/config.h"
 
-/* So many bytes of a prompt that is not cached weigh as much as one request: 100 tokens.
- * docs/load.md has the evidence. */
-#define WORK_BYTES_PER_REQUEST 400.0
+#define WORK_BYTES_PER_REQUEST ((double)PINTLE_REQUEST_BYTES)
 /* So many bytes of a short context allow a session's endpoint to be one request ahead: as many as
  * weigh that much when the context is computed anew. */
 #define WORK_CONTEXT_BYTES 400
@@ -32,6 +30,7 @@ void work_mean_update(struct work_mean *m, uint64_t requests, uint64_t uncached_
 struct work_counts {
 	int64_t inflight; /* opened - closed */
 	uint64_t opened;  /* ever */
+	uint64_t asked;   /* bytes, as pintle_ends.asked_bytes */
 };
 
 /** Sets the members of *out that a pass gives, passed_ns and those behind it, and no others:

@@ -8,6 +8,7 @@
 /* X(symbol, name, what it says): what became of a connection to the responder. */
 #define RESPONDER_RESULTS(X)                                                                       \
 	X(ANSWERED, "answered", "429, with Retry-After")                                           \
+	X(NO_MODEL, "no_model", "404: its request names no model that there is")                   \
 	X(NOT_HTTP, "not_http", "reset: its first bytes are no request of HTTP/1")                 \
 	X(FULL, "full", "reset: 1,024 were open")                                                  \
 	X(CLIENT_FULL, "client_full", "reset: 16 of its client's address were open")               \

@@ -32,6 +32,7 @@
 struct client {
 	int fd; /* -1: a free slot */
 	bool answered;
+	bool no_model;           /* its request names no model that there is */
 	struct in6_addr address; /* an IPv4 one as ::ffff:a.b.c.d */
 	uint64_t until_ns;       /* the longest that it may take */
 	uint64_t read_ns;        /* when something came last */
@@ -98,24 +99,32 @@ static uint32_t random_number(void)
 	return n;
 }
 
+static size_t answer_for(struct responder *r, const struct client *c, char text[ANSWER_SIZE])
+{
+	const struct board_row *row = &r->board->rows[c->pool][c->class_id];
+	bool known = row->generation && row->generation == c->pool_generation;
+	char name[PINTLE_CLASS_NAME_SIZE] = "";
+	struct timespec now;
+	uint32_t seconds;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	count(r, c->no_model ? RESPONDER_NO_MODEL : RESPONDER_ANSWERED);
+	if (c->no_model)
+		return answer_no_model(text, c->request.is_head, now.tv_sec);
+	if (known)
+		memcpy(name, row->name, sizeof(name) - 1);
+	seconds = answer_seconds(known ? row->seconds : BOARD_SECONDS_UNKNOWN, random_number());
+	return answer_write(text, seconds, name, c->request.is_head, now.tv_sec);
+}
+
 /* Half-closes the connection: the client reads the answer to its end even while it writes, and what
  * it writes is read, because the kernel would reset a connection that is closed with data unread.
  * The answer always fits the socket's empty buffer. */
 static void client_answer(struct responder *r, struct client *c)
 {
-	const struct board_row *row = &r->board->rows[c->pool][c->class_id];
-	bool known = row->generation && row->generation == c->pool_generation;
-	char name[PINTLE_CLASS_NAME_SIZE] = "", text[ANSWER_SIZE];
-	struct timespec now;
-	uint32_t seconds;
-	size_t size;
+	char text[ANSWER_SIZE];
+	size_t size = answer_for(r, c, text);
 
-	if (known)
-		memcpy(name, row->name, sizeof(name) - 1);
-	seconds = answer_seconds(known ? row->seconds : BOARD_SECONDS_UNKNOWN, random_number());
-	clock_gettime(CLOCK_REALTIME, &now);
-	size = answer_write(text, seconds, name, c->request.is_head, now.tv_sec);
-	count(r, RESPONDER_ANSWERED);
 	if (send(c->fd, text, size, MSG_NOSIGNAL) != (ssize_t)size || shutdown(c->fd, SHUT_WR)) {
 		client_end(r, c);
 		return;
@@ -237,6 +246,7 @@ static bool is_diverted(const struct sockaddr_in6 *own, const struct sockaddr_in
 		c->pool = d.pool;
 		c->pool_generation = d.pool_generation;
 		c->class_id = d.class_id;
+		c->no_model = d.no_model;
 	}
 	return true;
 }

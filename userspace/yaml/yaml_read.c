@@ -100,8 +100,9 @@ static void report_unknown(struct walk *w, const struct yaml_node *name, const c
 	text_quote(name->text, name->length, quoted);
 	if (elsewhere)
 		yaml_report_error(w->report, name->line, name->column,
-				  "unknown key %s %s; the key that is read is %s", quoted,
-				  in_what(w, prefix, place), elsewhere->path);
+				  "unknown key %s %s; the key that is read is %s%s", quoted,
+				  in_what(w, prefix, place), elsewhere->path,
+				  strchr(elsewhere->path, '.') ? "" : ", at the top");
 	else if (nearest.best)
 		yaml_report_error(w->report, name->line, name->column,
 				  "unknown key %s %s; did you mean \"%s\"?", quoted,

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model server for uvicorn and hypercorn: `app.py SERVER PORT` listens on both families.
+"""A model server for uvicorn and hypercorn: `app.py SERVER PORT|PATH` listens on both families, or at a path.
 
-What is asked with a header X-Stream: N is answered with N events, or, 0, with events without end.
+What is asked with a header X-Stream: N is answered with N events, or, 0, with events without end. An answer
+says the server's name, by SERVER_NAME, and the SHA-256 of the body that it got.
 """
 import asyncio
+import hashlib
 import json
 import os
 import socket
@@ -11,6 +13,7 @@ import sys
 from pathlib import Path
 
 PAGE = Path(os.environ["METRICS_FILE"])
+NAME = os.environ.get("SERVER_NAME", "")
 COMMON = {"id": "x", "created": 1, "model": "llama"}
 
 
@@ -41,13 +44,13 @@ async def answer(send, status, kind, body):
     await send({"type": "http.response.body", "body": body})
 
 
-async def stream(send, count):
+async def stream(send, said, count):
     await send({"type": "http.response.start", "status": 200,
                 "headers": [(b"content-type", b"text/event-stream")]})
     sent = 0
     while not count or sent < count:
-        await send({"type": "http.response.body", "body": event(f"word{sent} ").encode(),
-                    "more_body": True})
+        await send({"type": "http.response.body", "body": event(f"{said} ").encode(), "more_body": True})
+        said = f"word{sent}"
         sent += 1
         await asyncio.sleep(0.001 if count else 0.05)
     await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
@@ -64,15 +67,24 @@ async def app(scope, receive, send):
         json.loads(body)
     except ValueError:
         return await answer(send, 400, b"text/plain", b"no JSON")
+    said = f"{NAME} {hashlib.sha256(body).hexdigest()}"
     wanted = dict(scope["headers"]).get(b"x-stream")
     if wanted:
-        return await stream(send, int(wanted))
-    await answer(send, 200, b"application/json", whole(f"{len(body)} bytes").encode())
+        return await stream(send, said, int(wanted))
+    await answer(send, 200, b"application/json", whole(said).encode())
 
 
-def main():
-    server, port = sys.argv[1], int(sys.argv[2])
-    sock = socket.create_server(("::", port), family=socket.AF_INET6, backlog=512, dualstack_ipv6=True)
+def listener(at):
+    if at.isdigit():
+        return socket.create_server(("::", int(at)), family=socket.AF_INET6, backlog=512, dualstack_ipv6=True)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(at)
+    sock.listen(512)
+    return sock
+
+
+def main(app):
+    server, sock = sys.argv[1], listener(sys.argv[2])
     if server == "hypercorn":
         from hypercorn.asyncio import serve
         from hypercorn.config import Config
@@ -86,4 +98,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(app)

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Go's net/http at both ends: `http serve PORT`, and `http ask|cut COUNT URL...` as ask.py has it.
+// Go's net/http at both ends: `http serve PORT`, `http said PORT`; `http ask|cut COUNT URL...` and
+// `http tell COUNT URL LABEL MODEL...` as ask.py has it.
 package main
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -25,10 +28,11 @@ func choice(kind, part, said string) string {
 	return string(text)
 }
 
-func stream(w http.ResponseWriter, count int) {
+func stream(w http.ResponseWriter, said string, count int) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	for sent := 0; count == 0 || sent < count; sent++ {
-		_, err := fmt.Fprintf(w, "data: %s\n\n", choice("chat.completion.chunk", "delta", fmt.Sprintf("word%d ", sent)))
+		_, err := fmt.Fprintf(w, "data: %s\n\n", choice("chat.completion.chunk", "delta", said+" "))
+		said = fmt.Sprintf("word%d", sent)
 		if err != nil {
 			return
 		}
@@ -54,53 +58,94 @@ func handle(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no JSON", 400)
 		return
 	}
+	said := fmt.Sprintf("%s %x", os.Getenv("SERVER_NAME"), sha256.Sum256(body))
 	if wanted := r.Header.Get("X-Stream"); wanted != "" {
 		count, _ := strconv.Atoi(wanted)
-		stream(w, count)
+		stream(w, said, count)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	fmt.Fprint(w, choice("chat.completion", "message", fmt.Sprintf("%d bytes", len(body))))
+	fmt.Fprint(w, choice("chat.completion", "message", said))
+}
+
+// Says which session and model it has read.
+func said(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/metrics" {
+		handle(w, r)
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	var asked struct {
+		Model *string `json:"model"`
+	}
+	if json.Unmarshal(body, &asked) != nil {
+		asked.Model = nil
+	}
+	json.NewEncoder(w).Encode(map[string]any{"session": r.Header.Values("X-Session-Id"), "model": asked.Model})
 }
 
 // -- the client ----------------------------------------------------------------------
 
-func post(url string, characters, stream int) (*http.Response, error) {
-	body, _ := json.Marshal(map[string]any{
-		"model": "llama", "max_tokens": map[bool]int{true: 100000, false: 3}[stream == 0], "stream": stream >= 0,
-		"messages": []any{map[string]string{"role": "user", "content": strings.Repeat("word ", characters/5)}},
-	})
-	request, err := http.NewRequest("POST", url+"/v1/chat/completions", strings.NewReader(string(body)))
+type chat struct {
+	characters, stream int
+	model, session     string
+}
+
+func (c chat) body() string {
+	word := "word "
+	if c.session != "" {
+		word = c.session + strings.Repeat("x", 49-len(c.session)) + " "
+	}
+	said := map[string]any{
+		"model": c.model, "max_tokens": map[bool]int{true: 100000, false: 3}[c.stream == 0], "stream": c.stream >= 0,
+		"messages": []any{map[string]string{"role": "user", "content": strings.Repeat(word, c.characters/len(word))}},
+	}
+	if c.stream >= 0 {
+		said["stream_options"] = map[string]bool{"include_usage": true}
+	}
+	body, _ := json.Marshal(said)
+	return string(body)
+}
+
+func post(url string, c chat, body string) (*http.Response, error) {
+	request, err := http.NewRequest("POST", url+"/v1/chat/completions", strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.GetBody = nil // nothing is sent twice
-	if stream >= 0 {
-		request.Header.Set("X-Stream", strconv.Itoa(stream))
+	if c.stream >= 0 {
+		request.Header.Set("X-Stream", strconv.Itoa(c.stream))
+	}
+	if c.session != "" {
+		request.Header.Set("X-Session-Id", c.session)
 	}
 	return http.DefaultClient.Do(request)
 }
 
-func ask(url string, characters, stream int) error {
-	answer, err := post(url, characters, stream)
+func ask(url string, c chat, body string) (string, error) {
+	answer, err := post(url, c, body)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
 	if err == nil && (answer.StatusCode != 200 || !strings.Contains(string(text), `"content"`) ||
-		(stream > 0 && !strings.HasSuffix(string(text), "[DONE]\n\n"))) {
+		(c.stream > 0 && !strings.HasSuffix(string(text), "[DONE]\n\n"))) {
 		err = fmt.Errorf("status %d: %.200s", answer.StatusCode, text)
 	}
-	return err
+	return string(text), err
 }
 
 func askAll(url string, count int) {
 	said, errors := "", 0
 	for i := 0; i < count; i++ {
-		for _, err := range []error{ask(url, 1000, -1), ask(url, 1000, 3), ask(url, 100000, -1)} {
-			if err != nil {
+		for _, c := range []chat{{1000, -1, "llama", ""}, {1000, 3, "llama", ""}, {100000, -1, "llama", ""}} {
+			if _, err := ask(url, c, c.body()); err != nil {
 				errors++
 				said = err.Error()
 			}
@@ -109,8 +154,42 @@ func askAll(url string, count int) {
 	fmt.Println(url, 3*count-errors, errors, said)
 }
 
+var (
+	kinds    = [][2]int{{1000, -1}, {5000, 3}, {100000, -1}, {1000, 3}, {5000, -1}, {100000, 3}}
+	contents = regexp.MustCompile(`"content": ?"([^"]*)"`)
+	prompts  = regexp.MustCompile(`"prompt_tokens": ?(\d+)`)
+)
+
+func told(text string) string {
+	said, tokens := "", "0"
+	for _, found := range contents.FindAllStringSubmatch(text, -1) {
+		said += found[1]
+	}
+	for _, found := range prompts.FindAllStringSubmatch(text, -1) {
+		tokens = found[1]
+	}
+	return tokens + " " + said
+}
+
+func tell(url string, count int, label string, models []string) {
+	for i := 0; i < count; i++ {
+		turn := i / len(models)
+		kind, session := kinds[turn%len(kinds)], fmt.Sprintf("%ss%d", label, turn/len(kinds))
+		c := chat{kind[0], kind[1], models[i%len(models)], session}
+		body := c.body()
+		text, err := ask(url, c, body)
+		fmt.Print(c.model, " ", c.session, " ", c.characters, " ", max(c.stream, 0), " ")
+		if err != nil {
+			fmt.Printf("error %q\n", err)
+		} else {
+			fmt.Printf("%x %s\n", sha256.Sum256([]byte(body)), told(text))
+		}
+	}
+}
+
 func cut(url string) {
-	answer, err := post(url, 1000, 0)
+	c := chat{1000, 0, "llama", ""}
+	answer, err := post(url, c, c.body())
 	if err == nil {
 		lines := bufio.NewReader(answer.Body)
 		_, err = lines.ReadString('\n')
@@ -127,11 +206,16 @@ func cut(url string) {
 }
 
 func main() {
-	if os.Args[1] == "serve" {
-		fmt.Println(http.ListenAndServe(":"+os.Args[2], http.HandlerFunc(handle)))
+	if os.Args[1] == "serve" || os.Args[1] == "said" {
+		handler := map[string]http.HandlerFunc{"serve": handle, "said": said}[os.Args[1]]
+		fmt.Println(http.ListenAndServe(":"+os.Args[2], handler))
 		os.Exit(1)
 	}
 	count, _ := strconv.Atoi(os.Args[2])
+	if os.Args[1] == "tell" {
+		tell(os.Args[3], count, os.Args[4], os.Args[5:])
+		return
+	}
 	for _, url := range os.Args[3:] {
 		if os.Args[1] == "ask" {
 			askAll(url, count)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model server for Node's http: serve.mjs PORT. X-Stream as in app.py.
+// A model server for Node's http: serve.mjs PORT. X-Stream and SERVER_NAME as in app.py.
+import { createHash } from "node:crypto";
 import http from "node:http";
 import fs from "node:fs";
 
@@ -9,12 +10,13 @@ const whole = (content) => JSON.stringify({ ...common, object: "chat.completion"
 const event = (content) => "data: " + JSON.stringify({ ...common, object: "chat.completion.chunk",
     choices: [{ index: 0, delta: { content }, finish_reason: null }] }) + "\n\n";
 
-function stream(answer, count) {
+function stream(answer, said, count) {
     answer.writeHead(200, { "content-type": "text/event-stream" });
     let sent = 0;
     const next = () => {
         if (count && sent === count) return answer.end("data: [DONE]\n\n");
-        answer.write(event(`word${sent++} `));
+        answer.write(event(`${said} `));
+        said = `word${sent++}`;
         setTimeout(next, count ? 1 : 50);
     };
     next();
@@ -30,16 +32,17 @@ http.createServer((request, answer) => {
     const parts = [];
     request.on("data", (part) => parts.push(part));
     request.on("end", () => {
-        const body = Buffer.concat(parts).toString();
+        const body = Buffer.concat(parts);
         try {
-            JSON.parse(body);
+            JSON.parse(body.toString());
         } catch {
             answer.writeHead(400);
             return answer.end("no JSON");
         }
+        const said = `${process.env.SERVER_NAME ?? ""} ${createHash("sha256").update(body).digest("hex")}`;
         const wanted = request.headers["x-stream"];
-        if (wanted) return stream(answer, Number(wanted));
+        if (wanted) return stream(answer, said, Number(wanted));
         answer.setHeader("content-type", "application/json");
-        answer.end(whole(`${body.length} bytes`));
+        answer.end(whole(said));
     });
 }).listen(Number(process.argv[2]), "::");

@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * hand_hold.bpf.h - holds a connection whose headers do not end in its first segment.
+ *
+ *   a segment         its bytes are kept in `held`, and acknowledged
+ *   the last of them  the packet gets all that was kept in front of its own bytes, and goes on as
+ * if the client had sent it so
+ *
+ * What is acknowledged is nowhere else: it is kept until the server has it, and the bytes that came
+ * first count. The last segment is not acknowledged, so the client sends it again if the server
+ * does not get it.
+ *
+ * The kernel's timer forgets a connection of which no more comes. Its later segments are like those
+ * of a connection that is over: they are answered with a reset.
+ */
+#ifndef PINTLE_HAND_HOLD_BPF_H
+#define PINTLE_HAND_HOLD_BPF_H
+
+#include "hand_segment.bpf.h"
+#include "held.bpf.h"
+#include "model.bpf.h"
+
+#define SWEEP_NS     1000000000ULL /* 1 s */
+#define CLOCK_STEADY 1             /* CLOCK_MONOTONIC */
+
+/* What becomes of a segment, where that is no TC_ACT_*. */
+#define HOLD_NOT  -1 /* it is of no held connection */
+#define HOLD_OVER -2 /* it has all bytes of its connection now, which is to be decided */
+#define HOLD_MORE                                                                                  \
+	-3 /* call hold_take(): not called from here, since frames of the stack are few            \
+	    */
+
+struct hold_work {
+	struct hold_reader reader;
+	__u8 chunk[REQUEST_CHUNK] __attribute__((aligned(8)));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hold_work);
+} MAP(hold_work);
+
+/* A new entry: all zeros, and busy. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pintle_held);
+} MAP(hold_fresh);
+
+_Static_assert(sizeof(((struct pintle_held *)0)->scan) >= sizeof(struct request_scan), "room");
+
+static __always_inline struct hold_work *hold_work_find(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&hold_work, &zero);
+}
+
+static __always_inline void hold_count(__u32 pool, __u32 hold)
+{
+	__u32 at = PINTLE_HOLD_STAT(pool, hold);
+	__u64 *n = bpf_map_lookup_elem(&hold_stats, &at);
+
+	if (n)
+		(*n)++;
+}
+
+/* ---- checksums ----------------------------------------------------------------------- */
+
+struct hold_summing {
+	struct __sk_buff *skb;
+	const struct request_scan *scan;
+	__u8 *chunk;
+	__u32 from, size;
+	__u64 sum;
+};
+
+static long hold_sum_data(__u32 i, void *arg)
+{
+	struct hold_summing *s = arg;
+	__u32 at = REQUEST_CHUNK * i, n;
+
+	if (at >= s->size)
+		return 1;
+	n = s->size - at;
+	if (n < REQUEST_CHUNK)
+		__builtin_memset(s->chunk, 0, REQUEST_CHUNK);
+	else
+		n = REQUEST_CHUNK;
+	if (bpf_skb_load_bytes(s->skb, s->from + at, s->chunk, at_least_1(n, REQUEST_CHUNK)))
+		return 1;
+	s->sum += (__u32)bpf_csum_diff(0, 0, (__be32 *)s->chunk, REQUEST_CHUNK, 0);
+	return 0;
+}
+
+/* Whether the segment is whole and undamaged: what is acknowledged cannot be had again. */
+__noinline int hold_is_sound(struct __sk_buff *skb, struct hand *h)
+{
+	struct hold_summing s = {.skb = skb};
+	struct segment_header *x = header_find();
+	struct hold_work *w = hold_work_find();
+
+	if (!h || !x || !w || h->s.data + h->s.size > skb->len || checksum_read(h) < 0)
+		return 0;
+	if (!h->s.size || h->partial)
+		return 1;
+	s.chunk = w->chunk;
+	s.from = h->s.data;
+	s.size = h->s.size;
+	s.sum = pseudo_sum(h, h->s.data - h->s.tcp + h->s.size) +
+		(__u32)bpf_csum_diff(0, 0, (__be32 *)x->bytes, HEADER_MAX, 0);
+	bpf_loop(65536 / REQUEST_CHUNK, hold_sum_data, &s, 0);
+	return fold(s.sum) == 0xffff;
+}
+
+static long hold_sum_kept(__u32 i, void *arg)
+{
+	struct hold_summing *s = arg;
+	__u32 at = REQUEST_CHUNK * i, n;
+
+	if (at >= s->size)
+		return 1;
+	n = (s->size - at + 3) & ~3U;
+	if (n > REQUEST_CHUNK)
+		n = REQUEST_CHUNK;
+	at &= REQUEST_MAX - REQUEST_CHUNK;
+	n = at_least_1(n, REQUEST_CHUNK);
+	s->sum += (__u32)bpf_csum_diff(0, 0, (__be32 *)(s->scan->bytes + at), n, 0);
+	return 0;
+}
+
+/* The sum of the first `size` bytes, behind which it writes zeros. */
+__noinline int hold_sum(struct request_scan *scan, __u32 size)
+{
+	struct hold_summing s = {.scan = scan, .size = size};
+	__u32 i;
+
+	if (!scan)
+		return 0;
+#pragma unroll
+	for (i = 0; i < 3; i++)
+		scan->bytes[(size + i) & (REQUEST_MAX - 1)] = 0;
+	bpf_loop(REQUEST_MAX / REQUEST_CHUNK, hold_sum_kept, &s, 0);
+	return fold(s.sum);
+}
+
+/* ---- bytes --------------------------------------------------------------------------- */
+
+struct hold_loading {
+	struct __sk_buff *skb;
+	struct request_scan *scan;
+	__u32 from, to, size;
+	__u32 zero;
+};
+
+static long hold_load_chunk(__u32 i, void *arg)
+{
+	const struct hold_loading *l = arg;
+	__u32 done = REQUEST_CHUNK * i, n, to;
+
+	if (done >= l->size)
+		return 1;
+	n = l->size - done;
+	if (n > REQUEST_CHUNK)
+		n = REQUEST_CHUNK;
+	to = (l->to + done) & (REQUEST_MAX - 1);
+	hide(to);
+	if (to > REQUEST_MAX - 1)
+		return 1;
+	n = at_least_1(n, REQUEST_CHUNK);
+	return !!bpf_skb_load_bytes(l->skb, l->from + done, l->scan->bytes + to, n);
+}
+
+/* Makes of the packet one with the connection's first `size` bytes. */
+__noinline int hold_rewrite(struct __sk_buff *skb, struct hand *h, struct pintle_held *e,
+			    __u32 size)
+{
+	struct segment_header *x = header_find();
+	struct request_scan *scan;
+	struct tcphdr *tcp;
+	__u32 header;
+	__u64 sum;
+
+	if (!h || !e || !x || !size || size > HOLD_MAX)
+		return -1;
+	scan = (struct request_scan *)e->scan;
+	tcp = (struct tcphdr *)x->bytes;
+	header = h->s.data - h->s.tcp;
+	tcp->seq = bpf_htonl(e->first);
+	x->bytes[13] = FLAG_ACK | FLAG_PSH | (h->flags & FLAG_FIN);
+	tcp->urg_ptr = 0;
+	tcp->check = 0;
+	sum = pseudo_sum(h, header + size);
+	if (!h->partial)
+		sum += (__u32)bpf_csum_diff(0, 0, (__be32 *)x->bytes, HEADER_MAX, 0) +
+		       (__u32)hold_sum(scan, size);
+	tcp->check = h->partial ? fold(sum) : ~fold(sum);
+	if (bpf_skb_change_tail(skb, h->s.data + size, 0) ||
+	    bpf_skb_store_bytes(skb, h->s.data, scan->bytes, at_least_1(size, REQUEST_MAX),
+				BPF_F_RECOMPUTE_CSUM) ||
+	    bpf_skb_store_bytes(skb, h->s.tcp, x->bytes, at_least_1(header, HEADER_MAX),
+				BPF_F_RECOMPUTE_CSUM))
+		return -1;
+	h->s.sequence = e->first;
+	h->s.size = size;
+	h->held = 1;
+	return ip_set_length(skb, h, header + size);
+}
+
+/* ---- the sweeper --------------------------------------------------------------------- */
+
+struct hold_sweeping {
+	__u64 now;
+	__u32 left;
+	__u32 zero;
+};
+
+static long hold_sweep_one(void *map, struct pintle_held_key *k, struct pintle_held *e,
+			   struct hold_sweeping *s)
+{
+	if (s->now - e->since_ns < HOLD_END_NS || !held_lock(e)) {
+		s->left = 1;
+		return 0;
+	}
+	if (!e->decided && e->pool.id < PINTLE_MAX_POOLS)
+		hold_count(e->pool.id, PINTLE_HOLD_GIVEN_UP);
+	bpf_map_delete_elem(map, k);
+	return 0;
+}
+
+static int hold_sweep(void *map, __u32 *key, struct sweeper_value *s)
+{
+	struct hold_sweeping sweeping = {.now = bpf_ktime_get_ns()};
+
+	(void)map;
+	(void)key;
+	/* Before it looks: a connection that comes meanwhile starts it again. */
+	__sync_lock_test_and_set(&s->runs, 0);
+	bpf_for_each_map_elem(&held, hold_sweep_one, &sweeping, 0);
+	if (sweeping.left && !__sync_lock_test_and_set(&s->runs, 1))
+		bpf_timer_start(&s->timer, SWEEP_NS, 0);
+	return 0;
+}
+
+static __always_inline void hold_sweep_soon(void)
+{
+	__u32 zero = 0;
+	struct sweeper_value *s = bpf_map_lookup_elem(&sweeper, &zero);
+
+	if (!s || s->runs || __sync_lock_test_and_set(&s->runs, 1))
+		return;
+	bpf_timer_init(&s->timer, &sweeper, CLOCK_STEADY); /* fails where it is there already */
+	bpf_timer_set_callback(&s->timer, hold_sweep);
+	if (bpf_timer_start(&s->timer, SWEEP_NS, 0))
+		__sync_lock_test_and_set(&s->runs, 0);
+}
+
+/* ---- a segment ----------------------------------------------------------------------- */
+
+/* The connection is to be decided now. What the packet has no room for comes behind it as a packet
+ * of its own, which is queued again; once, so that nothing goes round where no server takes it. */
+static __always_inline int hold_end(struct __sk_buff *skb, struct hand *h, struct pintle_held *e,
+				    __u32 size, __u32 how)
+{
+	h->counted = e->decided;
+	if (!e->decided) {
+		e->decided = 1;
+		hold_count(h->pool.id, how);
+		if (h->part.rest)
+			come_again(skb);
+	}
+	if (!h->part.end)
+		h->flags &= ~FLAG_FIN;
+	return hold_rewrite(skb, h, e, size) ? TC_ACT_SHOT : HOLD_OVER;
+}
+
+/* Takes what is new of the segment. The entry is locked. */
+static __always_inline int hold_take_into(struct __sk_buff *skb, struct hand *h,
+					  struct pintle_held *e)
+{
+	struct hold_work *w = hold_work_find();
+	struct hold_loading l = {.skb = skb};
+	struct pintle_pool *pool = pool_find(h->pool.id, h->pool.generation);
+	__u32 how, size;
+	int over;
+
+	if (!w || !pool)
+		return TC_ACT_SHOT;
+	l.scan = (struct request_scan *)e->scan;
+	l.from = h->s.data + h->part.skip;
+	l.to = l.scan->size;
+	l.size = h->part.take;
+	size = l.to + l.size;
+	if (size > HOLD_MAX)
+		return TC_ACT_SHOT;
+	bpf_loop(REQUEST_MAX / REQUEST_CHUNK, hold_load_chunk, &l, 0);
+	over = hold_read(l.scan, &w->reader, size, hand_names(&pool->asked));
+	if (over && request_awaits_body(l.scan, size) && body_decides(&h->pool))
+		over = 0;
+	how = hold_ends(&h->part, over, bpf_ktime_get_ns() - e->since_ns);
+	if (how != PINTLE_HOLD_COUNT || e->decided) {
+		hold_leave(l.scan, &w->reader);
+		return hold_end(skb, h, e, size, how);
+	}
+	hold_keep(l.scan, &w->reader);
+	return answer_ack(skb, h, e->first + size);
+}
+
+/* After HOLD_MORE. Returns a TC_ACT_* or HOLD_OVER. */
+__noinline int hold_take(struct __sk_buff *skb, struct hand *h)
+{
+	struct pintle_held_key k;
+	struct pintle_held *e;
+	int result;
+
+	if (!h)
+		return TC_ACT_SHOT;
+	held_key(&h->s.tuple, &k);
+	e = bpf_map_lookup_elem(&held, &k);
+	if (!e)
+		return TC_ACT_SHOT;
+	result = hold_take_into(skb, h, e);
+	held_unlock(e);
+	hold_sweep_soon();
+	return result;
+}
+
+/* ---- all ------------------------------------------------------------------------------- */
+
+/* Makes an entry, which is locked; NULL: there is no place. */
+static __always_inline struct pintle_held *hold_make(const struct hand *h)
+{
+	struct pintle_held *e, *fresh;
+	struct pintle_held_key k;
+	__u32 zero = 0;
+
+	fresh = bpf_map_lookup_elem(&hold_fresh, &zero);
+	if (!fresh)
+		return NULL;
+	fresh->busy = 1;
+	held_forget(&h->s.tuple); /* a former connection's */
+	held_key(&h->s.tuple, &k);
+	if (bpf_map_update_elem(&held, &k, fresh, BPF_NOEXIST))
+		return NULL;
+	e = bpf_map_lookup_elem(&held, &k);
+	if (!e)
+		return NULL;
+	e->first = h->s.sequence;
+	e->acknowledged = h->acknowledged;
+	e->since_ns = bpf_ktime_get_ns();
+	e->pool = h->pool;
+	e->tuple = h->s.tuple;
+	request_begin((struct request_scan *)e->scan, HAND_LINE_MIN, HAND_LINE_MAX);
+	return e;
+}
+
+/* Begins to hold the connection whose first segment this is. Returns HOLD_MORE, TC_ACT_SHOT, or
+ * HOLD_NOT if it has to be decided now. */
+__noinline int hold_begin(struct __sk_buff *skb, struct hand *h)
+{
+	__u32 why = PINTLE_HOLD_COUNT;
+
+	if (!h)
+		return HOLD_NOT;
+	if (h->flags & FLAG_FIN)
+		why = PINTLE_HOLD_CLOSED;
+	else if (h->s.size > HOLD_MAX)
+		why = PINTLE_HOLD_FULL;
+	else if (hold_is_sound(skb, h) <= 0)
+		why = PINTLE_HOLD_DAMAGED;
+	else if (!hold_make(h))
+		why = PINTLE_HOLD_NO_PLACE;
+	if (why == PINTLE_HOLD_COUNT) {
+		h->part = (struct hold_part){.take = h->s.size};
+		return HOLD_MORE;
+	}
+	hold_count(h->pool.id, why);
+	return why == PINTLE_HOLD_DAMAGED ? TC_ACT_SHOT : HOLD_NOT;
+}
+
+/* Only a reset with the very number that is due ends the connection, as in RFC 5961. Another that
+ * may be the client's is answered: the client then says that number. */
+static __always_inline int hold_reset(struct __sk_buff *skb, const struct hand *h, __u32 next)
+{
+	if (h->s.sequence - next - 1 >= 65535)
+		return TC_ACT_SHOT;
+	return answer_ack(skb, h, next);
+}
+
+/* A segment of a connection that is held. The entry is locked. */
+static __always_inline int hold_more(struct __sk_buff *skb, struct hand *h,
+				     const struct pintle_held *e)
+{
+	__u32 kept = ((const struct request_scan *)e->scan)->size, next = e->first + kept;
+	enum hold_segment what;
+
+	if (hold_is_sound(skb, h) <= 0) {
+		hold_count(h->pool.id, PINTLE_HOLD_DAMAGED);
+		return TC_ACT_SHOT;
+	}
+	h->acknowledged = e->acknowledged;
+	if (h->flags & FLAG_RST)
+		return hold_reset(skb, h, next);
+	what = hold_look(kept, h->s.sequence - e->first, h->s.size, !!(h->flags & FLAG_FIN),
+			 &h->part);
+	if (what == HOLD_BARE)
+		return TC_ACT_SHOT;
+	if (what != HOLD_NEW) {
+		hold_count(h->pool.id,
+			   what == HOLD_GAP ? PINTLE_HOLD_OVERTOOK : PINTLE_HOLD_REPEATED);
+		return answer_ack(skb, h, next);
+	}
+	if (h->part.skip)
+		hold_count(h->pool.id, PINTLE_HOLD_OVERLAPPED);
+	return HOLD_MORE;
+}
+
+/* Returns a TC_ACT_*, HOLD_NOT, or HOLD_MORE with the entry locked. */
+__noinline int hold_segment(struct __sk_buff *skb, struct hand *h)
+{
+	struct pintle_held_key k;
+	struct pintle_held *e;
+	int result;
+
+	if (!h)
+		return HOLD_NOT;
+	held_key(&h->s.tuple, &k);
+	e = bpf_map_lookup_elem(&held, &k);
+	if (!e || !held_is(e, &h->s.tuple) ||
+	    (e->acknowledged != h->acknowledged && !(h->flags & FLAG_RST)))
+		return HOLD_NOT;
+	if (!held_lock(e)) {
+		hold_count(h->pool.id, PINTLE_HOLD_AT_ONCE);
+		return TC_ACT_SHOT;
+	}
+	if (!held_is(e, &h->s.tuple)) {
+		held_unlock(e);
+		return HOLD_NOT;
+	}
+	if (h->flags & FLAG_RST && !e->decided &&
+	    h->s.sequence == e->first + ((struct request_scan *)e->scan)->size) {
+		hold_count(h->pool.id, PINTLE_HOLD_RESET);
+		bpf_map_delete_elem(&held, &k);
+		return TC_ACT_SHOT;
+	}
+	result = hold_more(skb, h, e);
+	if (result != HOLD_MORE)
+		held_unlock(e);
+	return result;
+}
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * hand_segment.bpf.h - what the hand-off's TC program keeps of a segment and counts of its
+ * connection, and how a segment is queued again.
+ */
+#ifndef PINTLE_HAND_SEGMENT_BPF_H
+#define PINTLE_HAND_SEGMENT_BPF_H
+
+#include "hand.bpf.h"
+#include "handshake.bpf.h"
+
+struct hand_scratch {
+	struct request_scan scan;
+	struct hand_named named;
+};
+
+/* Not pinned. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hand_scratch);
+} MAP(hand_scratch);
+
+static __always_inline struct hand_scratch *scratch_find(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&hand_scratch, &zero);
+}
+
+static __always_inline int hand_count(const struct hand *h, __u32 hand)
+{
+	__u32 at = PINTLE_HAND_STAT(h->pool.id, hand);
+	__u64 *n = bpf_map_lookup_elem(&hand_stats, &at);
+
+	if (n)
+		(*n)++;
+	return 0;
+}
+
+#define LOOPBACK 1 /* the index of that device, in each network namespace */
+
+/* A copy of the packet comes once more, behind those that came already. What leaves by the loopback
+ * device comes by it; queued as if it had come, it would lose its route, and the kernel lets no
+ * packet with an address of 127/8 in without one. */
+static __always_inline long come_again(struct __sk_buff *skb)
+{
+	return bpf_clone_redirect(skb, skb->ifindex, skb->ifindex == LOOPBACK ? 0 : BPF_F_INGRESS);
+}
+
+/* Sets the IP header's length, for a TCP segment of `size` bytes. */
+static __always_inline int ip_set_length(struct __sk_buff *skb, const struct hand *h, __u32 size)
+{
+	__be16 payload = bpf_htons(size);
+	struct iphdr ip;
+
+	if (!h->v4)
+		return bpf_skb_store_bytes(skb,
+					   h->ip + __builtin_offsetof(struct ipv6hdr, payload_len),
+					   &payload, sizeof(payload), BPF_F_RECOMPUTE_CSUM);
+	if (bpf_skb_load_bytes(skb, h->ip, &ip, sizeof(ip)))
+		return -1;
+	ip.tot_len = bpf_htons(sizeof(ip) + size);
+	ip.check = 0;
+	ip.check = ~fold((__u32)bpf_csum_diff(0, 0, (__be32 *)&ip, sizeof(ip), 0));
+	return bpf_skb_store_bytes(skb, h->ip, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM);
+}
+
+#endif

@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * handshake.bpf.h - handshakes without a socket, and without any memory: a SYN is answered with a
+ * cookie (cookie.bpf.h), the client's ACK and its probes with that cookie in them. One text for TC
+ * (hand.bpf.c) and XDP (xdp.bpf.c).
+ */
+#ifndef PINTLE_HANDSHAKE_BPF_H
+#define PINTLE_HANDSHAKE_BPF_H
+
+#include "asking.bpf.h"
+#include "choose.bpf.h"
+#include "cookie.bpf.h"
+#include "hold.bpf.h"
+#include "netns.bpf.h"
+#include "packet.bpf.h"
+
+#define OPTIONS_AT 20 /* behind the TCP header */
+#define HEADER_MAX 64 /* with options, and zeros behind them */
+
+struct segment_header {
+	__u8 bytes[HEADER_MAX] __attribute__((aligned(8)));
+};
+
+/* Not pinned. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct segment_header);
+} MAP(hand_header);
+
+/* ---- a segment -------------------------------------------------------------------- */
+
+#define FLAG_FIN 0x01
+#define FLAG_SYN 0x02
+#define FLAG_RST 0x04
+#define FLAG_PSH 0x08
+#define FLAG_ACK 0x10
+#define FLAG_URG 0x20
+#define FLAG_ECE 0x40
+#define FLAG_CWR 0x80
+
+struct hand {
+	struct segment s;
+	struct pintle_ref pool;
+	struct hand_secret secret;
+	struct hold_part part; /* of a connection that is held */
+	__u32 acknowledged;    /* sequence number, in host byte order */
+	__u32 ip;              /* offset of the IP header */
+	__u8 flags;
+	__u8 v4;
+	__u8 partial;  /* 1: the checksum is to be completed where the packet leaves */
+	__u8 redirect; /* how an answer leaves in XDP; see frame_return() */
+	__u8 held;     /* 1: what was held is in the packet, too */
+	__u8 counted;  /* 1: the connection was counted before */
+	__u8 in_pods;  /* 1: the pool's servers are in pods */
+	__u8 zero;
+};
+
+static __always_inline __u64 fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* The sum of the pseudo-header of a segment of `size` bytes with its header; it is the same in both
+ * directions. */
+static __always_inline __u64 pseudo_sum(const struct hand *h, __u32 size)
+{
+	const __u32 *a = (const __u32 *)h->s.tuple.local, *b = (const __u32 *)h->s.tuple.remote;
+	__u64 sum = bpf_htonl(size) + (__u64)bpf_htonl(IPPROTO_TCP) + a[3] + b[3];
+
+	if (!h->v4)
+		sum += (__u64)a[0] + a[1] + a[2] + b[0] + b[1] + b[2];
+	return sum;
+}
+
+static __always_inline struct segment_header *header_find(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&hand_header, &zero);
+}
+
+/* Reads the TCP header with its options into hand_header. Returns 0, or -1 for a packet that cannot
+ * be handled. */
+FRAME_STEP header_read(frame *f, struct hand *h)
+{
+	struct segment_header *x = header_find();
+	const struct tcphdr *tcp;
+	__u32 options;
+	__u8 first;
+
+	if (!x || !h)
+		return -1;
+	__builtin_memset(x->bytes, 0, sizeof(x->bytes));
+	if (frame_load(f, h->s.tcp, x->bytes, OPTIONS_AT))
+		return -1;
+	options = h->s.data - h->s.tcp - OPTIONS_AT;
+	if (options) {
+		options = at_least_1(options, 64);
+		if (options > HEADER_MAX - OPTIONS_AT ||
+		    frame_load(f, h->s.tcp + OPTIONS_AT, x->bytes + OPTIONS_AT, options))
+			return -1;
+	}
+	tcp = (const struct tcphdr *)x->bytes;
+	h->acknowledged = bpf_ntohl(tcp->ack_seq);
+	h->flags = x->bytes[13];
+	h->v4 = address_is_v4(h->s.tuple.local);
+	h->ip = h->s.tcp - (h->v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
+	/* The reply's IP header takes the place of this one, which must not have options. */
+	return frame_load(f, h->ip, &first, 1) || first != (h->v4 ? 0x45 : first);
+}
+
+/* Finds out what the checksum is: of the whole segment; or, of one that has not left this machine
+ * or was put together from several, of the pseudo-header alone. Returns -1 if it is neither, of a
+ * segment without data. */
+FRAME_STEP checksum_read(struct hand *h)
+{
+	struct segment_header *x = header_find();
+	const struct tcphdr *tcp;
+	__u32 size;
+	__s64 sum;
+
+	if (!x || !h)
+		return -1;
+	tcp = (const struct tcphdr *)x->bytes;
+	size = h->s.data - h->s.tcp;
+	h->partial = tcp->check == fold(pseudo_sum(h, size + h->s.size));
+	if (h->s.size)
+		return 0;
+	sum = bpf_csum_diff(0, 0, (__be32 *)x->bytes, HEADER_MAX, 0);
+	if (fold((__u64)(__u32)sum + pseudo_sum(h, size)) == 0xffff)
+		h->partial = 0;
+	else if (!h->partial)
+		return -1;
+	return 0;
+}
+
+struct options_reading {
+	const struct segment_header *header;
+	struct hand_options *out;
+	__u32 at, end;
+};
+
+static __always_inline __u32 be32_at(const __u8 *p)
+{
+	return (__u32)p[0] << 24 | (__u32)p[1] << 16 | (__u32)p[2] << 8 | p[3];
+}
+
+static long option_read(__u32 i, void *arg)
+{
+	struct options_reading *r = arg;
+	struct hand_options *o = r->out;
+	__u32 at = r->at, size;
+	const __u8 *p;
+
+	(void)i;
+	hide(at);
+	if (at >= r->end || at > HEADER_MAX - 10)
+		return 1;
+	p = r->header->bytes + at;
+	if (p[0] == 1) { /* padding */
+		r->at = at + 1;
+		return 0;
+	}
+	size = p[1];
+	if (!p[0] || size < 2 || at + size > r->end)
+		return 1;
+	if (p[0] == 2 && size == 4)
+		o->mss = p[2] << 8 | p[3];
+	if (p[0] == 3 && size == 3) {
+		o->has_scale = 1;
+		o->scale = p[2] > 14 ? 14 : p[2];
+	}
+	if (p[0] == 4 && size == 2)
+		o->has_sack = 1;
+	if (p[0] == 8 && size == 10) {
+		o->has_time = 1;
+		o->value = be32_at(p + 2);
+		o->echo = be32_at(p + 6);
+	}
+	r->at = at + size;
+	return 0;
+}
+
+FRAME_STEP options_read(const struct hand *h, struct hand_options *o)
+{
+	struct options_reading r = {.header = header_find(), .out = o, .at = OPTIONS_AT};
+
+	if (!h || !o || !r.header)
+		return 0;
+	r.end = h->s.data - h->s.tcp;
+	bpf_loop(40, option_read, &r, 0);
+	return 0;
+}
+
+/* ---- answers ---------------------------------------------------------------------------- */
+
+#define ANSWER_SIZE 40 /* of a TCP header with 20 bytes of options */
+
+struct answer {
+	struct tcphdr tcp;
+	__u32 options[5];
+};
+
+/* No options. */
+#define NOTHING_4 bpf_htonl(0x01010101)
+
+static __always_inline int answer_ip(frame *f, const struct hand *h)
+{
+	const __u32 *local = (const __u32 *)h->s.tuple.local;
+	const __u32 *remote = (const __u32 *)h->s.tuple.remote;
+
+	if (h->v4) {
+		struct iphdr ip = {
+			.version = 4,
+			.ihl = 5,
+			.tot_len = bpf_htons(sizeof(ip) + ANSWER_SIZE),
+			.frag_off = bpf_htons(0x4000), /* not to be fragmented */
+			.ttl = 64,
+			.protocol = IPPROTO_TCP,
+			.saddr = local[3],
+			.daddr = remote[3],
+		};
+
+		ip.check = ~fold((__u32)bpf_csum_diff(0, 0, (__be32 *)&ip, sizeof(ip), 0));
+		return frame_store(f, h->ip, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM);
+	}
+	struct ipv6hdr ip = {
+		.version = 6,
+		.payload_len = bpf_htons(ANSWER_SIZE),
+		.nexthdr = IPPROTO_TCP,
+		.hop_limit = 64,
+	};
+
+	__builtin_memcpy(&ip.saddr, local, sizeof(ip.saddr));
+	__builtin_memcpy(&ip.daddr, remote, sizeof(ip.daddr));
+	return frame_store(f, h->ip, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM);
+}
+
+/* The Ethernet header's addresses, where there is one: it begins the packet. */
+static __always_inline int answer_link(frame *f, const struct hand *h)
+{
+	__u8 was[2 * ETH_ALEN], is[2 * ETH_ALEN];
+
+	if (h->ip < ETH_HLEN)
+		return 0;
+	if (frame_load(f, 0, was, sizeof(was)))
+		return -1;
+	__builtin_memcpy(is, was + ETH_ALEN, ETH_ALEN);
+	__builtin_memcpy(is + ETH_ALEN, was, ETH_ALEN);
+	return frame_store(f, 0, is, sizeof(is), 0);
+}
+
+static __always_inline void answer_sum(const struct hand *h, struct answer *a)
+{
+	__u64 sum = pseudo_sum(h, ANSWER_SIZE);
+
+	a->tcp.doff = ANSWER_SIZE / 4;
+	a->tcp.check = 0;
+	if (!h->partial)
+		sum += (__u32)bpf_csum_diff(0, 0, (__be32 *)a, ANSWER_SIZE, 0);
+	a->tcp.check = h->partial ? fold(sum) : ~fold(sum);
+}
+
+/* Turns the segment into an answer, and sends it back by the device by which it came. */
+FRAME_STEP answer(frame *f, const struct hand *h, struct answer *a)
+{
+	if (!h || !a)
+		return FRAME_DROP;
+	a->tcp.source = bpf_htons(h->s.tuple.local_port);
+	a->tcp.dest = bpf_htons(h->s.tuple.remote_port);
+	answer_sum(h, a);
+	if (frame_resize(f, h->ip, h->s.tcp + ANSWER_SIZE))
+		return FRAME_UNABLE;
+	if (answer_ip(f, h) || frame_store(f, h->s.tcp, a, ANSWER_SIZE, BPF_F_RECOMPUTE_CSUM) ||
+	    answer_link(f, h))
+		return FRAME_DROP;
+	return frame_return(f, h->redirect);
+}
+
+static __always_inline void answer_begin(struct answer *a, const struct hand *h)
+{
+	__u32 i;
+
+	__builtin_memset(a, 0, sizeof(*a));
+#pragma unroll
+	for (i = 0; i < 5; i++)
+		a->options[i] = NOTHING_4;
+	a->tcp.seq = bpf_htonl(h->acknowledged);
+}
+
+static __always_inline int answer_reset(frame *f, const struct hand *h)
+{
+	struct answer a;
+
+	answer_begin(&a, h);
+	a.tcp.rst = 1;
+	return answer(f, h, &a);
+}
+
+/* Acknowledges all before `sequence`. The time is the one that the client saw last: the server's
+ * clock, which begins there, must not be behind it. */
+FRAME_STEP answer_ack(frame *f, const struct hand *h, __u32 sequence)
+{
+	struct hand_options o = {};
+	struct answer a;
+
+	if (!h)
+		return FRAME_DROP;
+	options_read(h, &o);
+	answer_begin(&a, h);
+	a.tcp.ack = 1;
+	a.tcp.ack_seq = bpf_htonl(sequence);
+	hand_unpack(&o, h->acknowledged - 1);
+	a.tcp.window = bpf_htons(o.has_scale ? 64240 >> HAND_SCALE : 64240);
+	if (o.has_time) {
+		a.options[0] = bpf_htonl(0x0101080a);
+		a.options[1] = bpf_htonl(o.echo);
+		a.options[2] = bpf_htonl(o.value);
+	}
+	return answer(f, h, &a);
+}
+
+/* ---- the kernel's sockets ----------------------------------------------------------------- */
+
+static __always_inline struct bpf_sock *socket_look(frame *f, const struct hand *h)
+{
+	const struct pintle_tuple *t = &h->s.tuple;
+	struct bpf_sock_tuple k = {};
+
+	if (h->v4) {
+		k.ipv4.saddr = ((const __u32 *)t->remote)[3];
+		k.ipv4.daddr = ((const __u32 *)t->local)[3];
+		k.ipv4.sport = bpf_htons(t->remote_port);
+		k.ipv4.dport = bpf_htons(t->local_port);
+		return bpf_skc_lookup_tcp(f, &k, sizeof(k.ipv4), BPF_F_CURRENT_NETNS, 0);
+	}
+	__builtin_memcpy(k.ipv6.saddr, t->remote, sizeof(k.ipv6.saddr));
+	__builtin_memcpy(k.ipv6.daddr, t->local, sizeof(k.ipv6.daddr));
+	k.ipv6.sport = bpf_htons(t->remote_port);
+	k.ipv6.dport = bpf_htons(t->local_port);
+	return bpf_skc_lookup_tcp(f, &k, sizeof(k.ipv6), BPF_F_CURRENT_NETNS, 0);
+}
+
+#define STATE_TIME_WAIT 6
+#define STATE_LISTEN    10
+
+/* Whether the segment belongs to a connection that the kernel knows: one in its handshake, and one
+ * in TIME-WAIT, are such, too. Returns its state, or 0 if there is none. */
+FRAME_STEP socket_there(frame *f, const struct hand *h)
+{
+	struct pintle_asking *a = asking_find();
+	struct bpf_sock *sk;
+	int state;
+
+	if (!a || !h)
+		return 0;
+	a->state = PINTLE_ASKING_WHETHER;
+	sk = socket_look(f, h);
+	a->state = PINTLE_ASKING_NOTHING;
+	if (!sk)
+		return 0;
+	state = sk->state == STATE_LISTEN ? 0 : (int)sk->state;
+	bpf_sk_release(sk);
+	return state;
+}
+
+/* Whether packets for the destination are this machine's own. */
+FRAME_STEP is_local(frame *f, const struct hand *h)
+{
+	struct bpf_fib_lookup fib = {.l4_protocol = IPPROTO_TCP};
+	long result;
+
+	if (!h)
+		return 0;
+	fib.ifindex = frame_device(f);
+	if (h->v4) {
+		fib.family = AF_INET;
+		fib.ipv4_src = ((const __u32 *)h->s.tuple.remote)[3];
+		fib.ipv4_dst = ((const __u32 *)h->s.tuple.local)[3];
+	} else {
+		fib.family = AF_INET6;
+		__builtin_memcpy(fib.ipv6_src, h->s.tuple.remote, sizeof(fib.ipv6_src));
+		__builtin_memcpy(fib.ipv6_dst, h->s.tuple.local, sizeof(fib.ipv6_dst));
+	}
+	result = bpf_fib_lookup(f, &fib, sizeof(fib), 0);
+	return result == BPF_FIB_LKUP_RET_NOT_FWDED || result == BPF_FIB_LKUP_RET_FWD_DISABLED;
+}
+
+/* ---- SYN ------------------------------------------------------------------------------------ */
+
+static __always_inline __u32 epoch_now(void)
+{
+	return bpf_ktime_get_boot_ns() >> HAND_EPOCH_SHIFT;
+}
+
+/* The largest segment that the client may send: what the device takes. */
+static __always_inline __u32 mss_of_device(frame *f, const struct hand *h)
+{
+	__u32 mtu = 0, headers = h->v4 ? 40 : 60;
+
+	bpf_check_mtu(f, 0, &mtu, 0, 0);
+	if (mtu > 65535)
+		mtu = 65535;
+	return mtu < 576 ? 536 : mtu - headers;
+}
+
+/* Whether the SYN asks for ECN, and this network namespace agrees, as in tcp_ecn_create_request().
+ * In a pod another one may not. */
+FRAME_STEP takes_ecn(frame *f, const struct hand *h)
+{
+	__u8 ip[2];
+
+	if (!h || h->in_pods || ~h->flags & (FLAG_ECE | FLAG_CWR) ||
+	    frame_load(f, h->ip, ip, sizeof(ip)))
+		return 0;
+	return !(h->v4 ? ip[1] & 3 : ip[1] & 0x30) &&
+	       frame_net_device(f)->nd_net.net->ipv4.sysctl_tcp_ecn;
+}
+
+FRAME_STEP answer_syn(frame *f, const struct hand *h)
+{
+	struct hand_options o = {};
+	struct answer a;
+	__u32 cookie, mixed;
+
+	/* No client begins so; the kernel's listeners drop it, too. */
+	if (!h || h->flags & (FLAG_FIN | FLAG_RST))
+		return FRAME_DROP;
+	options_read(h, &o);
+	if (!o.mss)
+		o.mss = h->v4 ? 536 : 1220;
+	cookie = hand_cookie_of(&h->s.tuple, h->s.sequence, epoch_now(), hand_pack(&o), &h->secret,
+				&mixed);
+	answer_begin(&a, h);
+	a.tcp.seq = bpf_htonl(cookie);
+	a.tcp.ack_seq = bpf_htonl(h->s.sequence + 1);
+	a.tcp.syn = 1;
+	a.tcp.ack = 1;
+	a.tcp.ece = o.has_time && takes_ecn(f, h) > 0;
+	a.tcp.window = bpf_htons(64240);
+	a.options[0] = bpf_htonl(0x02040000 | mss_of_device(f, h));
+	if (o.has_sack)
+		a.options[1] = bpf_htonl(0x01010402);
+	if (o.has_time) {
+		a.options[1] = bpf_htonl(o.has_sack ? 0x0402080a : 0x0101080a);
+		/* Nobody learns how long the machine is up. */
+		a.options[2] = bpf_htonl(
+			hand_time((__u32)(bpf_ktime_get_ns() / 1000000) + mixed, a.tcp.ece));
+		a.options[3] = bpf_htonl(o.value);
+	}
+	if (o.has_scale)
+		a.options[4] = bpf_htonl(0x01030300 | HAND_SCALE);
+	return answer(f, h, &a);
+}
+
+static __always_inline bool cookie_holds(const struct hand *h, __u32 sequence)
+{
+	return hand_cookie_holds(&h->s.tuple, sequence, h->acknowledged - 1, epoch_now(),
+				 &h->secret) > 0;
+}
+
+/* Whether the hand-off rests, so that handshakes are the kernel's: in mode off, and where `decide`
+ * was set to `connection`. Those that it has begun go on. */
+static __always_inline bool hand_rests(const struct hand *h, const struct pintle_pool *pool)
+{
+	return pool->decide == PINTLE_DECIDE_RESTS ||
+	       pool_mode(h->pool.id, pool, bpf_ktime_get_ns()) == PINTLE_MODE_OFF;
+}
+
+/* ---- TC behind XDP ----------------------------------------------------------------------- */
+
+/* A handshake that XDP begins, TC must end. So XDP answers only where TC has just seen segments to
+ * such frontends: where nobody attached it, or where another's filter now takes the packets before
+ * it, XDP is silent, and the kernel answers. */
+#define SEEN_FRESH_NS 1000000000ULL /* 1 s */
+#define SEEN_AGAIN_NS 250000000ULL
+
+static __always_inline struct pintle_hand_seen *seen_at(__u32 device)
+{
+	__u32 at = device % PINTLE_HAND_SEEN_SLOTS;
+
+	return bpf_map_lookup_elem(&hand_seen, &at);
+}
+
+static __always_inline void seen_make(__u32 device)
+{
+	struct pintle_hand_seen *s = seen_at(device);
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!s || (s->device == device && now - s->when < SEEN_AGAIN_NS))
+		return;
+	s->device = device;
+	s->when = now;
+}
+
+static __always_inline bool seen_is(__u32 device)
+{
+	const struct pintle_hand_seen *s = seen_at(device);
+
+	return s && s->device == device && bpf_ktime_get_ns() - s->when < SEEN_FRESH_NS;
+}
+
+/* ---- whose it is ----------------------------------------------------------------------- */
+
+static __always_inline bool secret_read(struct hand *h)
+{
+	__u32 zero = 0;
+	struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
+
+	if (!n)
+		return false;
+	h->secret.key[0] = n->hint_key[0];
+	h->secret.key[1] = n->hint_key[1];
+	return true;
+}
+
+/* Finds the pool of the segment's destination, and reads the segment's header. Returns NULL for one
+ * that is no pool's that is decided by request, or that cannot be handled. */
+static __always_inline struct pintle_pool *hand_begin(frame *f, struct hand *h)
+{
+	struct pintle_pool *pool;
+
+	frontend_of(&h->s.tuple, PINTLE_HOOK_LOOKUP, &h->pool);
+	pool = pool_find(h->pool.id, h->pool.generation);
+	if (!pool || pool->decide == PINTLE_DECIDE_CONNECTION || !secret_read(h) ||
+	    header_read(f, h))
+		return NULL;
+	h->in_pods = !!pool->in_pods;
+	return pool;
+}
+
+#endif

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `status`, /metrics, `doctor` and `check` say of pools with decide: request."""
+import json
+
+from harness import case
+from kernel import wait_for
+from test_handoff import HANDED, REQUEST, hashing
+from test_hold import Opened, cut
+from test_prompts import PREFIX, ask_prompt, believed, text
+
+
+def status(node, key):
+    return node.cli("status")[0][key]
+
+
+def test_held(node):
+    """Connections that are held are counted, and no longer when they have gone."""
+    node.add_client()
+    daemon = node.steer(hashing(node, 1), **HANDED)
+    begin, rest = cut(REQUEST % b"a", 30)
+    with Opened(node, begin) as a, Opened(node, begin) as b:
+        wait_for(lambda: status(node, "handoff_held") == 2)
+        assert "2 connections held, of 1024" in node.pintle("status").stdout
+        assert daemon.metric("pintle_handoff_held_connections") == 2
+        assert a.more(rest) and b.more(rest)
+    wait_for(lambda: status(node, "handoff_held") == 0)
+    assert "held, of" not in node.pintle("status").stdout
+
+
+@case(timeout=90)
+def test_prefix_entries(node):
+    """What is known of prompts is counted, and how full the table is."""
+    servers = hashing(node, 1)
+    daemon = node.steer(servers, **PREFIX)
+    believed(node)
+    ask_prompt(node, text(3000))
+    daemon.stop()
+    daemon = node.daemon(daemon.config.read_text())
+    wait_for(lambda: status(node, "prefix_entries") >= 10, 30)
+    said = node.pintle("status").stdout
+    assert f"{status(node, 'prefix_entries')} beginnings of prompts known, of 262144" in said, said
+    assert daemon.metric("pintle_prefix_entries") == status(node, "prefix_entries")
+    assert daemon.metric("pintle_map_fill_ratio", map="prefixes") < 0.01
+
+
+def found(node):
+    """{(result, what was found)} of the doctor's checks of the hand-off."""
+    rows = json.loads(node.pintle("doctor", "-o", "json", check=False).stdout)
+    return {(row["result"], row["found"]) for row in rows}
+
+
+def test_doctor(node):
+    """It names programs that see packets first, and what the steered namespace must not have."""
+    node.add_client()
+    node.steer(node.servers(1), **HANDED)
+    assert not [f for f in found(node) if "before the hand-off" in f[1]]
+    assert [f for f in found(node) if "only the first request of a connection is decided" in f[1]]
+    node.pintle("set", "pool", "requests=one-per-connection")
+    assert not [f for f in found(node) if "only the first request of a connection is decided" in f[1]]
+    node.run("tc", "filter", "add", "dev", "veth0", "ingress", "prio", "3", "u32", "match", "u32", "0", "0",
+             "classid", "1:1", netns=node.netns)
+    (said,) = (f for f in found(node) if "before the hand-off" in f[1])
+    assert said == ("warn", "veth0: another TC filter sees packets before the hand-off; connections that it takes are "
+                    "decided by their addresses"), said
+    node.sysctl("net.ipv4.tcp_syncookies", 0)
+    assert [f for f in found(node) if f[0] == "fail" and "net.ipv4.tcp_syncookies is 0" in f[1]]
+
+
+def test_check(node):
+    """It says what such a pool needs, and of no other anything."""
+    servers = [{"name": "a", "listen": "8001"}]
+    for keys, says in ((HANDED, "decide: request: needs Linux 6.9"), ({}, None)):
+        path = node.write("c.yaml", node.config(node.pool(servers, **keys)))
+        said = node.pintle("check", path).stdout
+        assert (says in said) if says else said.count("\n") == 1, said

@@ -1,0 +1,448 @@
+# SPDX-License-Identifier: Apache-2.0
+"""decide: request, where the headers of a request come in several segments: the hand-off holds them
+until they end."""
+import hashlib
+import json
+import os
+import socket
+import struct
+
+from clients import FRONTEND, NODE_ADDRESS, source, split
+from harness import case
+from kernel import inside, wait_for
+from packets import FLAGS, segment
+from test_handoff import HANDED, REQUEST, WHERE, ask, exchange, filters, handed, hashing, lose_segments, post, sessions
+
+EMPTY = hashlib.sha256(b"").hexdigest()
+LATE, END = 10, 120  # seconds; see docs/handoff.md
+
+
+def holds(node):
+    """{what became of held connections and their segments: count}, without the zeros."""
+    return {row["hold"]: row["held"] for row in node.cli("stats") if row["held"]}
+
+
+def entries(node):
+    """The entries of `held`, as bpftool shows them."""
+    pin = next(node.bpffs.rglob("held"))
+    return pin, json.loads(node.run("bpftool", "-j", "map", "dump", "pinned", pin).stdout)
+
+
+def held(node):
+    return len(entries(node)[1])
+
+
+def none_held(node):
+    wait_for(lambda: not held(node), what="nothing is held")
+
+
+def age(node, seconds):
+    """Makes what is held older."""
+    pin, rows = entries(node)
+    for row in rows:
+        value = bytes(int(byte, 16) for byte in row["value"])
+        at = 16  # since_ns
+        since, = struct.unpack_from("=Q", value, at)
+        value = value[:at] + struct.pack("=Q", since - seconds * 10**9) + value[at + 8:]
+        node.run("bpftool", "map", "update", "pinned", pin, "key", "hex",
+                 *[byte[2:] for byte in row["key"]], "value", "hex", *[f"{byte:02x}" for byte in value])
+
+
+def big(size, session=b"s"):
+    """Headers of that size, and the key of the session at their end."""
+    end = b"\r\nX-Session-Id: %s\r\nConnection: close\r\n\r\n" % session
+    begin = b"GET / HTTP/1.1\r\nHost: a\r\nX-Big: "
+    return begin + b"x" * (size - len(begin) - len(end)) + end
+
+
+def cut(data, *at):
+    ends = [0, *at, len(data)]
+    return [data[a:b] for a, b in zip(ends, ends[1:])]
+
+
+class Opened:
+    """A client that has sent so much, and no more yet."""
+
+    def __init__(self, node, begin, frm=None, *, to=FRONTEND["v4"], remote=True):
+        self.node, self.c = node, node.connect(to, frm, remote=remote)
+        before = held(node)
+        self.c.sock.sendall(begin)
+        wait_for(lambda: held(node) > before, what="the connection is held")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.c.close()
+
+    def more(self, data=b""):
+        """Sends that, and returns all that comes back; None: reset."""
+        got = b""
+        try:
+            if data:
+                self.c.sock.sendall(data)
+            while more := self.c.sock.recv(65536):
+                got += more
+        except ConnectionResetError:
+            return None
+        return got.decode()
+
+
+# -- what is served ------------------------------------------------------------------
+
+
+@case(each=WHERE)
+def test_headers_of_any_size(node, where):
+    """Headers cut in two, three and many pieces, with bodies: the session counts wherever it stands,
+    and the server gets every byte once."""
+    family, remote = where[:2], "remote" in where
+    node.add_client()
+    node.steer(hashing(node, 2), **HANDED)
+    count = 0
+
+    def asked(data, want, *at):
+        nonlocal count
+        got = exchange(node, cut(data, *at), family=family, remote=remote, pause=0.01)
+        assert got and got.endswith(want), (len(data), at, got)
+        count += 1
+
+    for size in (3000, 3001, 7000, 12000, 15800):
+        asked(big(size), EMPTY, size - 1)
+        asked(big(size), EMPTY, 1, size // 3, size - 3)
+    body = os.urandom(5000)
+    for end in (0, 3, 5000):
+        head = big(4000).replace(b"Connection", b"Content-Length: 5000\r\nConnection")
+        asked(head + body, hashlib.sha256(body).hexdigest(), 1000, len(head) - 2, len(head) + end)
+    assert handed(node) == {"asked": count}
+    assert holds(node) == {"joined": count}
+    assert len(sessions(node)) == 1
+    none_held(node)
+
+
+def test_cut_anywhere(node):
+    """A request in two pieces, cut at each byte, and byte by byte."""
+    node.add_client()
+    node.steer(hashing(node, 2), **HANDED)
+    whole = REQUEST % b"a"
+    for at in range(1, len(whole), 3):
+        assert exchange(node, cut(whole, at), pause=0.002).endswith(EMPTY), at
+    assert exchange(node, cut(whole, *range(1, len(whole))), pause=0.002).endswith(EMPTY)
+    assert set(handed(node)) == {"asked"}
+    assert len(sessions(node)) == 1
+    none_held(node)
+
+
+def test_a_long_body_behind_held_headers(node):
+    """The last segment of the headers has more of the body than fits into one packet."""
+    node.add_client()
+    node.steer(hashing(node, 2), **HANDED)
+    for size in (14000, 60000, 1000000):
+        body = os.urandom(size)
+        data = post(body) + body
+        for remote in (False, True):
+            got = exchange(node, cut(data, 50), remote=remote)
+            assert got.endswith(hashlib.sha256(body).hexdigest()), (size, remote)
+    assert handed(node) == {"asked": 6}
+    none_held(node)
+
+
+def test_headers_that_are_too_long(node):
+    """Decided by what fits, and served."""
+    node.add_client()
+    node.steer(hashing(node, 2), **HANDED)
+    assert exchange(node, cut(big(20000), 9000, 14000)).endswith(EMPTY)
+    assert exchange(node, cut(big(40000), 100), remote=False).endswith(EMPTY)
+    assert handed(node) == {"unfinished": 2}
+    assert holds(node) == {"full": 2}
+    none_held(node)
+
+
+def test_not_http_in_pieces(node):
+    """What turns out to be no request of HTTP/1.1 is decided as soon as that is seen."""
+    node.add_client()
+    node.steer(hashing(node, 2), **HANDED)
+    for pieces, how in (([b"PRI * HT", b"TP/2.0\r\n"], "not_http"), ([b"HEL", b"O\r\n"], "not_http"),
+                        ([b"GET / HTTP/1.1\r\nA: b\r", b"\nA\x01: b\r\n"], "malformed")):
+        before = handed(node).get(how, 0)
+        with Opened(node, pieces[0]) as c:
+            c.c.sock.sendall(pieces[1])
+            wait_for(lambda: handed(node).get(how, 0) == before + 1, what=how)
+    none_held(node)
+
+
+@case(each=("v4", "v6"), timeout=120)
+def test_loss(node, family):
+    """With segments lost on all sides, also behind the hand-off, every request is answered once, and each
+    session keeps its server."""
+    node.add_client()
+    node.steer(hashing(node, 3), **HANDED)
+    lose_segments(node)
+    met = {}
+    for i in range(40):
+        session, body = b"s%d" % (i % 4), os.urandom(3000 * (i % 3))
+        data = post(body, b"X-Big: " + b"x" * (3000 * (i % 5)), session=session) + body
+        got = exchange(node, cut(data, 30, 30 + len(data) // 3), family=family, pause=0.005)
+        server, sum_ = got.rsplit("\r\n", 1)[1].split()
+        assert sum_ == hashlib.sha256(body).hexdigest()
+        met.setdefault(session, set()).add(server)
+    assert all(len(servers) == 1 for servers in met.values()), met
+
+
+# -- how it ends otherwise -------------------------------------------------------------
+
+
+def test_closed_before_the_end(node):
+    """The server gets what there is, and the end behind it."""
+    node.add_client()
+    node.steer(hashing(node, 1), **HANDED)
+    with Opened(node, b"GET / HTTP/1.1\r\nX-Sess") as c:
+        c.c.half_close()
+        assert c.more() == ""
+    assert exchange(node, [b"GET / HTTP/1.1\r\nX-Sess"], end=True) == ""
+    assert handed(node) == {"unfinished": 2}
+    assert holds(node) == {"closed": 2}
+    none_held(node)
+
+
+def test_reset_before_the_end(node):
+    """Nothing is left, and nobody was asked."""
+    node.add_client()
+    node.steer(hashing(node, 1), **HANDED)
+    with Opened(node, b"GET / HTTP/1.1\r\nX-Sess") as c:
+        c.c.reset()
+        none_held(node)
+    assert holds(node) == {"reset": 1}
+    assert sum(node.decisions().values()) == 0
+
+
+def test_a_slow_client(node):
+    """Who takes more than 10 s is served by what came until then."""
+    node.add_client()
+    node.steer(hashing(node, 1), **HANDED)
+    with Opened(node, b"GET / HTTP/1.1\r\nX-Sess") as c:
+        age(node, LATE + 1)
+        c.c.sock.sendall(b"ion-Id: a\r\nHost: a\r\n")
+        wait_for(lambda: handed(node) == {"asked": 1})
+        assert c.more(b"Connection: close\r\n\r\n").endswith(EMPTY)
+    assert holds(node) == {"late": 1}
+    none_held(node)
+
+
+def test_without_a_daemon(node):
+    """Held connections go on without a daemon and with the next one; the kernel forgets old ones."""
+    node.add_client()
+    servers = hashing(node, 2)
+    daemon = node.steer(servers, **HANDED)
+    begin, rest = cut(REQUEST % b"a", 30)
+    with Opened(node, begin) as a, Opened(node, begin) as b:
+        daemon.kill()
+        assert a.more(rest).endswith(EMPTY)
+        with Opened(node, begin) as c:
+            assert c.more(rest).endswith(EMPTY)
+        node.daemon(node.config(node.pool(servers, **HANDED)))
+        assert b.more(rest).endswith(EMPTY)
+    none_held(node)
+    with Opened(node, begin) as d:
+        age(node, END + 1)
+        none_held(node)
+        assert d.more(rest) is None
+    assert handed(node) == {"asked": 3}
+    assert holds(node) == {"joined": 3, "given_up": 1}
+
+
+def test_forgotten_without_a_daemon(node):
+    """The kernel's own timer forgets a connection of which no more comes, and its rest is reset."""
+    node.add_client()
+    daemon = node.steer(hashing(node, 1), **HANDED)
+    daemon.kill()
+    begin, rest = cut(REQUEST % b"a", 30)
+    with Opened(node, begin) as c:
+        age(node, END + 1)
+        none_held(node)
+        assert c.more(rest) is None
+    assert holds(node) == {"given_up": 1}
+    assert handed(node) == {}
+
+
+def test_mode_off_while_held(node):
+    """The connection goes to whoever listens at the frontend."""
+    node.add_client()
+    own = node.server("own", f"{NODE_ADDRESS['v4']}:8000")
+    node.steer(node.servers(1), frontends=[f"{NODE_ADDRESS['v4']}:8000"], announce=False, **HANDED)
+    begin, rest = cut(REQUEST % b"a", 30)
+    with Opened(node, begin, to=own.listen) as c:
+        node.pintle("mode", "pool", "off")
+        assert c.more(rest).endswith("own")
+    none_held(node)
+    assert holds(node) == {"joined": 1}
+
+
+def test_reload_and_detach_while_held(node):
+    """Where the hand-off is taken away, what is held ends with a reset, and clients come again."""
+    node.add_client()
+    servers = hashing(node, 1)
+    daemon = node.steer(servers, **HANDED)
+    begin, rest = cut(REQUEST % b"a", 30)
+    with Opened(node, begin) as c:
+        daemon.reload(node.config(node.pool(servers)))
+        wait_for(lambda: not filters(node))
+        assert c.more(rest) is None
+    assert exchange(node, cut(REQUEST % b"a", 30)).endswith(EMPTY)
+    daemon.stop()
+    node.detach()
+    assert not list(node.bpffs.rglob("held"))
+
+
+# -- segments by hand --------------------------------------------------------------------
+
+
+class ByHand:
+    """A client whose every segment is made by hand. Offsets count from its first byte."""
+
+    FIRST = 1001
+
+    def __init__(self, node, port, acks=True):
+        # The kernel, which knows nothing of this client, must not reset its connection.
+        node.run("nft", "add table inet byhand; add chain inet byhand output { type filter hook output priority 0; }; "
+                 "add rule inet byhand output tcp flags & rst == rst meta mark != 1 drop", netns=node.client_netns)
+        self.frm, self.to = (source(9, remote=True), port), split(FRONTEND["v4"])
+        with inside(node.client_netns):
+            self.out = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+            self.back = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+        self.out.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 1)
+        self.back.settimeout(5)
+        self.acknowledged = 0
+        self.send(-1, flags="SYN")
+        self.acknowledged = self.next()[1] + 1
+        if acks:
+            self.send(0)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.out.close()
+        self.back.close()
+
+    def send(self, at, data=b"", flags="ACK", damage=False):
+        packet = segment(self.frm, self.to, sum(FLAGS[f] for f in flags.split()), data,
+                         (self.FIRST + at) % 2**32, self.acknowledged)
+        if damage:
+            packet = packet[:-1] + bytes([packet[-1] ^ 1])
+        self.out.sendto(packet, (self.to[0], 0))
+
+    def next(self):
+        """The next segment that comes: flags, sequence number, offset that it acknowledges, data."""
+        while True:
+            packet = self.back.recv(65536)
+            ports = struct.unpack("!HH", packet[20:24])
+            if ports == (self.to[1], self.frm[1]):
+                sequence, acknowledged = struct.unpack("!LL", packet[24:32])
+                header = 20 + (packet[32] >> 4) * 4
+                return packet[33], sequence, (acknowledged - self.FIRST) % 2**32, packet[header:]
+
+    def is_told(self, at):
+        """That all before that offset is acknowledged, and nothing more."""
+        flags, sequence, acknowledged, data = self.next()
+        assert (flags, sequence, acknowledged, data) == (FLAGS["ACK"], self.acknowledged, at, b""), \
+            (hex(flags), acknowledged, at)
+
+    def answer(self):
+        """All data of the answer, each acknowledged as it comes."""
+        got = b""
+        while not got.endswith(EMPTY.encode()) and b"\r\n\r\ns" not in got:
+            flags, sequence, _, data = self.next()
+            assert not flags & FLAGS["RST"], got
+            if sequence == self.acknowledged:
+                got += data
+                self.acknowledged = (self.acknowledged + len(data)) % 2**32
+        return got.decode()
+
+
+def test_segments_by_hand(node):
+    """Repeated, overlapping, out of order, damaged: each has its answer, and the bytes that were
+    acknowledged first are what the server gets."""
+    node.add_client()
+    node.steer(hashing(node, 2), **HANDED)
+    body = b"abcd"
+    data = post(body, b"X-Other: a", session=b"first") + body
+    a, b, c = cut(data, 60, 90)
+    with ByHand(node, 45000) as client:
+        for at, piece, told in ((0, a, 60), (0, a, 60), (0, a[:20], 60), (59, b"?", 60), (59, b"", 60),  # repeated
+                                (90, c, 60), (5000, b"x", 60),                                          # overtook
+                                (50, b"!" * 10 + b, 90),                                                # overlapped
+                                (0, b"!" * 90, 90)):                                                    # repeated
+            client.send(at, piece)
+            client.is_told(told)
+        client.send(90, c[:5], damage=True)   # nobody answers these
+        client.send(90, b"", flags="ACK")
+        client.send(70000000, flags="RST")
+        client.send(120, flags="RST")
+        client.is_told(90)
+        client.send(80, b"!" * 10 + c)
+        assert hashlib.sha256(body).hexdigest() in client.answer()
+        client.send(len(data), flags="RST")
+    assert holds(node) == {"joined": 1, "repeated": 5, "overtook": 2, "overlapped": 2, "damaged": 1}
+    assert handed(node) == {"asked": 1}
+    ask(node, {"X-Session-Id": "first"}, source(9, remote=True))
+    assert len(sessions(node)) == 1
+    none_held(node)
+
+
+def test_who_does_not_have_the_cookie(node):
+    """Segments and resets of somebody who does not see the answers change nothing."""
+    node.add_client()
+    node.steer(hashing(node, 1), **HANDED)
+    a, b = cut(REQUEST % b"first", 40)
+    with ByHand(node, 45001) as client:
+        client.send(0, a)
+        client.is_told(40)
+        right, client.acknowledged = client.acknowledged, 12345
+        for at, data, flags in ((40, b"!" * 50, "ACK"), (0, b"!" * 50, "ACK"), (41, b"", "ACK RST"), (-1, b"", "SYN")):
+            client.send(at, data, flags)
+        client.acknowledged = right
+        client.send(39, b"?")
+        while client.next()[0] & FLAGS["SYN"] or client.acknowledged != right:
+            pass
+        client.send(40, b)
+        assert EMPTY in client.answer()
+    assert holds(node)["joined"] == 1
+    none_held(node)
+
+
+def test_a_flood_from_one_address(node):
+    """It takes the places of its own address. All are served, held or not, and others are held."""
+    node.add_client()
+    node.steer(hashing(node, 2), **HANDED)
+    begin, rest = cut(REQUEST % b"a", 50)
+    flood = [node.connect(FRONTEND["v4"], source(1, remote=True), remote=True) for _ in range(200)]
+    for c in flood:
+        c.sock.sendall(begin)
+    wait_for(lambda: holds(node).get("no_place", 0) + held(node) == 200, what="all came")
+    assert 64 <= held(node) <= 128
+    for i in (2, 3):
+        with Opened(node, begin, source(i, remote=True)) as other:
+            assert other.more(rest).endswith(EMPTY)
+    for c in flood:
+        c.sock.sendall(rest)
+    for c in flood:
+        assert EMPTY in c.sock.recv(65536).decode() + c.sock.recv(65536).decode()
+        c.close()
+    said = handed(node)
+    assert sum(said.values()) == 202 and set(said) <= {"asked", "unfinished"}
+    none_held(node)
+
+
+def test_a_place_is_free_again(node):
+    """The same addresses and ports, one connection after the other."""
+    node.add_client()
+    node.steer(hashing(node, 1), **HANDED)
+    frm = (source(5, remote=True), 33333)
+    begin, rest = cut(REQUEST % b"a", 30)
+    for _ in range(3):
+        with Opened(node, begin, frm) as c:
+            c.c.reset()
+            none_held(node)
+    with Opened(node, begin, frm) as c:
+        assert c.more(rest).endswith(EMPTY)
+    none_held(node)

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""decide: request, with servers in pods of the node that have namespaces of their own: the node's
+hand-off gives the connection to a listener in a pod, and the pod's answers come straight from it."""
+import hashlib
+import json
+import os
+import socket
+import struct
+import sys
+import time
+
+from clients import split
+from harness import case
+from kernel import HERE, inside, wait_for
+from packets import FLAGS, checksum, segment
+from pods import SERVICE, Cluster
+from servers import vllm_page
+from test_handoff import handed as did
+from test_handoff import post
+
+WHERE = ("v4 pod", "v6 pod", "v4 remote", "v6 remote")
+
+
+class Hashing:
+    """In a pod: a server that says which body it got."""
+
+    def __init__(self, pod):
+        page = pod.node.write(f"{pod.name}.page", vllm_page())
+        self.process = pod.popen([sys.executable, "-B", HERE / "hashing.py", pod.name, "8000", page],
+                                 log=f"{pod.name}.log")
+        wait_for(lambda: pod.connect(f"{pod.v4}:8000", timeout=1).close() is None, what=f"{pod.name} listens")
+
+
+def pool_of(cluster, servers, family="v4", **more):
+    pool = cluster.pool(servers, family=family, **{
+        "decide": "request", "stickiness": {"key": "header/x-session-id, source"}, **more})
+    pool["announce"] = True
+    return pool
+
+
+def handed(node, count=2, *, family="v4", hashing=False, clients=True, **more):
+    """Pods with servers on the first of two machines, and clients: a pod there, and one on the other."""
+    cluster = Cluster(node, 2)
+    near, far = cluster.machines
+    servers = [near.pod(f"s{i}") for i in range(count)]
+    for pod in servers:
+        if hashing:
+            Hashing(pod)
+        else:
+            pod.server()
+    far.batch(f"route add {split(SERVICE['v4'])[0]} via 192.168.2.1",
+              f"route add {split(SERVICE['v6'])[0]} via fd0a:2::1")
+    here = {"pod": near.pod("client"), "remote": far.pod("client")} if clients else {}
+    daemon = cluster.steer(pool_of(cluster, servers, family, **more))
+    return cluster, servers, here, daemon
+
+
+def ask(client, headers, family="v4", frm=None):
+    with client.connect(SERVICE[family], frm) as c:
+        return c.ask(close=True, headers=headers)
+
+
+def exchange(client, pieces, family="v4", pause=0.01):
+    with client.connect(SERVICE[family]) as c:
+        for i, piece in enumerate(pieces):
+            if i:
+                time.sleep(pause)
+            c.sock.sendall(piece)
+        got = b""
+        while data := c.sock.recv(65536):
+            got += data
+        return got.decode().rsplit("\r\n", 1)[1].split()
+
+
+@case(each=WHERE)
+def test_each_session_keeps_its_server(node, where):
+    family, client = where.split()
+    cluster, _, clients, _ = handed(node, 3, family=family)
+    met = {}
+    for _ in range(3):
+        for session in range(6):
+            server = ask(clients[client], {"X-Session-Id": f"s{session}"}, family)
+            met.setdefault(session, set()).add(server)
+    assert all(len(servers) == 1 for servers in met.values()), met
+    assert len(set.union(*met.values())) > 1
+    assert did(cluster) == {"asked": 18}
+    assert sum(cluster.decisions().values()) == 18
+    wait_for(lambda: not any(e["in_flight"] for e in cluster.cli("endpoints")))
+
+
+def test_one_request_per_connection(node):
+    """Each request of a client that would keep its connection is placed by itself."""
+    cluster, _, clients, _ = handed(node, 2, requests="one-per-connection")
+    for client in clients.values():
+        for i in range(6):
+            with client.connect(SERVICE["v4"]) as c:
+                c.ask(headers={"X-Session-Id": f"s{i}", "User-Agent": "sdk/1.2.3 lang/4.5"})
+                assert c.sock.recv(1) == b""
+    assert did(cluster) == {"asked": 12}
+
+
+@case(each=WHERE)
+def test_bodies_arrive(node, where):
+    """Bodies of all sizes, with their headers and behind them, headers in pieces: as they were sent."""
+    family, client = where.split()
+    cluster, _, clients, _ = handed(node, 2, family=family, hashing=True)
+    count = 0
+    for size in (0, 100, 1399, 5000, 70000, 1000000):
+        body = os.urandom(size)
+        head = post(body)
+        for pieces in ([head + body], [head, body], [head[:30], head[30:] + body]):
+            got = exchange(clients[client], [p for p in pieces if p], family)
+            assert got[1] == hashlib.sha256(body).hexdigest(), (size, len(pieces), got)
+            count += 1
+    assert did(cluster) == {"asked": count}
+
+
+def test_loss(node):
+    """With segments lost on both sides, and in the pods, every request is answered rightly."""
+    _, servers, clients, _ = handed(node, 3, hashing=True)
+    for pod, ends in [(clients["remote"], (("output", "dport"), ("input", "sport")))] + \
+            [(s, (("input", "dport"), ("output", "sport"))) for s in servers]:
+        pod.nft("table inet t {\n" + "".join(
+            f"chain {hook} {{\ntype filter hook {hook} priority 0\ntcp {end} 8000 numgen random mod 100 < 2 drop\n}}\n"
+            for hook, end in ends) + "}\n")
+    met = {}
+    for i in range(60):
+        session, body = b"s%d" % (i % 6), os.urandom(4000 * (i % 5))
+        server, sum_ = exchange(clients["remote"], [post(body, session=session) + body])
+        assert sum_ == hashlib.sha256(body).hexdigest()
+        met.setdefault(session, set()).add(server)
+    assert all(len(servers) == 1 for servers in met.values()), met
+
+
+@case(each=("pod", "remote"))
+def test_the_same_port_again(node, where):
+    """A connection from the port of one that the server has closed, and whose TIME-WAIT its pod has."""
+    cluster, servers, clients, _ = handed(node, 2, hashing=True)
+    client = clients[where]
+    for i in range(12):
+        body = os.urandom(1000 * i)
+        s = client.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.settimeout(10)
+        s.bind((client.v4, 33333))
+        with s:
+            s.connect(split(SERVICE["v4"]))
+            s.sendall(post(body, session=b"%d" % (i % 4)) + body)
+            got = b""
+            while data := s.recv(65536):  # the server closes first
+                got += data
+        assert got.decode().endswith(hashlib.sha256(body).hexdigest())
+        wait_for(lambda: any("TIME-WAIT" in node.run("ss", "-tan", "sport = 8000", netns=p.netns).stdout
+                             for p in servers))
+    assert did(cluster) == {"asked": 12}, did(cluster)
+
+
+def test_without_the_daemon(node):
+    """kill -9: open connections go on, new ones are placed; the next daemon takes over."""
+    cluster, servers, clients, daemon = handed(node, 2)
+    client = clients["remote"]
+    with client.connect(SERVICE["v4"]) as c:
+        first = c.ask(headers={"X-Session-Id": "a"})
+        daemon.kill()
+        assert c.ask() == first
+        assert ask(client, {"X-Session-Id": "a"}) == first
+        cluster.steer(pool_of(cluster, servers))
+        assert c.ask() == first
+        assert ask(client, {"X-Session-Id": "a"}) == first
+    wait_for(lambda: not any(e["in_flight"] for e in cluster.cli("endpoints")))
+
+
+def test_a_pod_goes(node):
+    """A pod is deleted while connections are open: those of the other go on, and it gets all new ones. A
+    pod that comes with its address is found."""
+    cluster, servers, clients, _ = handed(node, 2)
+    client = clients["remote"]
+    open_ = {}
+    while len(open_) < 2:
+        c = client.connect(SERVICE["v4"])
+        open_.setdefault(c.ask(headers={"X-Session-Id": os.urandom(8).hex()}), c)
+    gone, stays = servers
+    gone.model.process.kill()
+    gone.model.process.wait()
+    gone.delete()
+    wait_for(lambda: cluster.endpoint("s0")["state"] != "ready")
+    for i in range(8):
+        assert ask(client, {"X-Session-Id": str(i)}) == "s1"
+    assert open_["s1"].ask() == "s1"
+
+
+def inside_of(node, pod):
+    """What Pintle has made in the pod: (filters, routes)."""
+    return (node.run("tc", "filter", "show", "dev", "eth0", "ingress", netns=pod.netns, check=False).stdout,
+            "".join(node.run("ip", *v, "route", "show", "table", "local", "proto", "112", netns=pod.netns,
+                             check=False).stdout for v in ((), ("-6",))))
+
+
+def test_gives_back(node):
+    """Mode off: the frontend is the node's own again. A reload without the pool, and --detach, leave nothing
+    in the pods."""
+    cluster, servers, clients, daemon = handed(node, 2)
+    assert ask(clients["remote"], {"X-Session-Id": "a"})
+    assert all(all(inside_of(node, p)) for p in servers)
+    assert not any(inside_of(node, clients["pod"]))
+    cluster.pintle("mode", "pool", "off")
+    try:
+        ask(clients["remote"], {})
+        assert False, "nobody listens at the frontend"
+    except ConnectionRefusedError:
+        pass
+    cluster.machines[0].server("own", 8000)
+    assert ask(clients["remote"], {}) == "own"
+    cluster.pintle("mode", "pool", "enforce")
+    assert ask(clients["remote"], {}) in ("s0", "s1")
+    daemon.stop()
+    cluster.detach()
+    assert not any(any(inside_of(node, p)) for p in servers)
+
+
+def test_this_nodes_own_clients(node):
+    """A client in the node's own namespace reaches what listens there, as without Pintle; `check` says so."""
+    cluster, servers, _, _ = handed(node, 1, clients=False)
+    said = cluster.pintle("check", node.write("c.yaml", cluster.config(pool_of(cluster, servers)))).stdout
+    assert "by loopback, are left to what listens at the frontend" in said, said
+    try:
+        cluster.machines[0].ask(SERVICE["v4"])
+        assert False, "nobody listens"
+    except ConnectionRefusedError:
+        pass
+    cluster.machines[0].server("own", 8000)
+    assert cluster.machines[0].ask(SERVICE["v4"]) == "own"
+    assert did(cluster) == {}
+
+
+def test_strangers_get_nothing(node):
+    """A pod that listens at the frontend's port, and one that claims an endpoint's address, get nothing."""
+    cluster, servers, clients, _ = handed(node, 1)
+    stranger = cluster.pod("stranger")
+    stranger.batch(f"addr add {servers[0].v4}/32 dev eth0", f"addr add {split(SERVICE['v4'])[0]}/32 dev eth0")
+    stranger.server()
+    for i in range(10):
+        assert ask(clients["remote"], {"X-Session-Id": str(i)}) == "s0"
+    assert not inside_of(node, stranger)[0]
+    servers[0].model.process.kill()
+    wait_for(lambda: cluster.endpoint("s0")["state"] != "ready")
+    try:
+        assert ask(clients["remote"], {}) is None
+    except OSError:
+        pass
+
+
+def count_segments(pod, match):
+    """From now on the pod counts incoming segments that match, and drops them."""
+    pod.nft(f"table inet n {{\ncounter c {{ }}\nchain input {{\ntype filter hook input priority -10\n"
+            f"{match} counter name c drop\n}}\n}}\n")
+
+
+def segments(pod):
+    out = json.loads(pod.run("nft", "-j", "list", "counter", "inet", "n", "c").stdout)
+    return next(x["counter"]["packets"] for x in out["nftables"] if "counter" in x)
+
+
+def mac_of(pod):
+    (link,) = json.loads(pod.run("ip", "-j", "link", "show", "eth0").stdout)
+    return bytes.fromhex(link["address"].replace(":", ""))
+
+
+def frame(link, packet):
+    """An Ethernet frame with the packet, whose length and checksum the kernel would have filled in."""
+    packet = packet[:2] + struct.pack("!H", len(packet)) + packet[4:]
+    packet = packet[:10] + struct.pack("!H", checksum(packet[:20])) + packet[12:]
+    return link + bytes(6) + b"\x08\x00" + packet
+
+
+def test_a_neighbour(node):
+    """What a neighbour sends straight to a pod, as on a common bridge, is dropped there; and what it sends as
+    if it were the server does not come to the client."""
+    cluster, (server,), clients, _ = handed(node, 1)
+    client, to = clients["remote"], split(SERVICE["v4"])
+    neighbour = cluster.pod("neighbour")
+    count_segments(client, "tcp flags & rst == rst")
+    with client.connect(SERVICE["v4"]) as c:
+        assert c.ask(headers={"X-Session-Id": "a"}) == "s0"
+        with neighbour.socket(kind=socket.SOCK_RAW, protocol=socket.IPPROTO_RAW) as raw:
+            mine = c.sock.getsockname()[:2]
+            raw.sendto(segment(to, mine, FLAGS["RST"]), (mine[0], 0))
+            assert c.ask() == "s0"
+            assert segments(client) == 0
+            raw.sendto(segment((neighbour.v4, 8000), mine, FLAGS["RST"]), (mine[0], 0))
+            wait_for(lambda: segments(client) == 1)
+    count_segments(server, "tcp sport 4444")
+    with inside(cluster.machines[0].netns):
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    with raw:
+        raw.bind(("pod2", 0x0800))  # the server's
+        for flags, data in (("SYN", b""), ("ACK", b""), ("ACK", b"GET / HTTP/1.1\r\n\r\n"), ("RST", b"")):
+            raw.send(frame(mac_of(server), segment((client.v4, 4444), to, FLAGS[flags], data)))
+        assert segments(server) == 0
+        raw.send(frame(mac_of(server), segment((client.v4, 4444), (server.v4, 8000), FLAGS["SYN"])))
+        wait_for(lambda: segments(server) == 1)
+    assert did(cluster) == {"asked": 1}

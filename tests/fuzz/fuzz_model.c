@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fuzz_model.c - any bytes as a body, and the model that it names and the place of its prompt by
+ * model.bpf.h, compared with cJSON where that takes the body for an object. What is behind the body
+ * changes nothing.
+ *
+ * sources:
+ */
+#include <cjson/cJSON.h>
+#include <string.h>
+
+#include "../../userspace/base/util.h"
+#include "model.bpf.h"
+#include "fuzz.h"
+
+/* With all words, or without those that are skipped. */
+static void scan(struct model_scan *s, const uint8_t *data, size_t size, bool all, int beyond)
+{
+	for (uint32_t at = 0; at < size; at += 8) {
+		uint64_t word;
+
+		memset(&word, beyond, sizeof(word));
+		memcpy(&word, data + at, MIN(size - at, sizeof(word)));
+		if ((all || !model_skips(s, word)) && model_word(s, at, word))
+			break;
+	}
+}
+
+static const char *name_in(struct model_scan *s, const uint8_t *data, size_t size, bool chunked,
+			   bool all, int beyond)
+{
+	model_begin(s, (uint32_t)size, chunked);
+	scan(s, data, size, all, beyond);
+	return model_end(s) ? s->key.name : "";
+}
+
+static size_t prompt_in(struct model_scan *s, const uint8_t *data, size_t size, bool all,
+			int beyond)
+{
+	model_begin_prompt(s, (uint32_t)size);
+	scan(s, data, size, all, beyond);
+	return s->state == MODEL_FOUND ? s->length : 0;
+}
+
+static bool can_be_known(const char *name)
+{
+	size_t n = 0;
+
+	for (; name[n]; n++)
+		if (name[n] < ' ' || name[n] > '~')
+			return false;
+	return n && n < PINTLE_MODEL_SIZE;
+}
+
+/* The first key that is called so; cJSON keeps them all. */
+static const cJSON *model_of(const cJSON *object)
+{
+	const cJSON *item;
+
+	cJSON_ArrayForEach (item, object) {
+		if (item->string && !strcmp(item->string, "model"))
+			return item;
+	}
+	return NULL;
+}
+
+/* cJSON takes control characters, ends texts at an escaped NUL, and takes "\\u1" for one. */
+static bool is_odd(const char *text, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		if ((uint8_t)text[i] < ' ' || (uint8_t)text[i] > '~')
+			return true;
+	for (const char *at = strstr(text, "\\u"); at; at = strstr(at + 2, "\\u"))
+		if (strspn(at + 2, "0123456789abcdefABCDEF") < 4 || !strncmp(at + 2, "0000", 4))
+			return true;
+	return false;
+}
+
+static bool is_prompt(const char *key)
+{
+	return !strcmp(key, "messages") || !strcmp(key, "prompt") || !strcmp(key, "input") ||
+	       !strcmp(key, "inputs");
+}
+
+/* cJSON_Compare() looks keys up by name, so an object that has one twice differs from itself. */
+static bool is_same(const cJSON *a, const cJSON *b)
+{
+	_cleanup_free_ char *x = cJSON_PrintUnformatted(a), *y = cJSON_PrintUnformatted(b);
+
+	return x && y && !strcmp(x, y);
+}
+
+/* The first prompt is where it was found, and behind the model. */
+static void compare_prompt(const cJSON *object, const char *text, size_t at, const char *before)
+{
+	const char *model = "";
+	const cJSON *item;
+	cJSON *found;
+
+	cJSON_ArrayForEach (item, object) {
+		if (!item->string || is_prompt(item->string))
+			break;
+		if (!strcmp(item->string, "model") && cJSON_IsString(item))
+			model = item->valuestring;
+	}
+	PROMISE(!!item == !!at);
+	if (!item)
+		return;
+	found = cJSON_ParseWithOpts(text + at, NULL, false);
+	PROMISE(is_same(found, item));
+	PROMISE(!can_be_known(model) || !strcmp(before, model));
+	cJSON_Delete(found);
+}
+
+static void compare(const char *name, const struct model_scan *prompt, const uint8_t *data,
+		    size_t size)
+{
+	_cleanup_free_ char *text = strndup((const char *)data, size);
+	const char *end = NULL;
+	cJSON *body;
+
+	if (!text || is_odd(text, size))
+		return;
+	body = cJSON_ParseWithOpts(text, &end, false);
+	if (cJSON_IsObject(body)) {
+		const cJSON *model = model_of(body);
+		bool known = cJSON_IsString(model) && can_be_known(model->valuestring);
+
+		PROMISE(!strcmp(name, known ? model->valuestring : ""));
+		compare_prompt(body, text, prompt->state == MODEL_FOUND ? prompt->length : 0,
+			       (const char *)prompt->before);
+	}
+	cJSON_Delete(body);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct model_scan one, other;
+
+	if (!size || size > REQUEST_MAX)
+		return 0;
+	for (int chunked = 0; chunked < 2; chunked++) {
+		const char *a = name_in(&one, data, size, chunked, false, 0);
+		const char *b = name_in(&other, data, size, chunked, true, '"');
+
+		PROMISE(!strcmp(a, b) && (!*a || can_be_known(a)));
+		PROMISE(!*a || !memcmp(a + strlen(a), (char[PINTLE_MODEL_SIZE]){0},
+				       PINTLE_MODEL_SIZE - strlen(a)));
+	}
+	PROMISE(prompt_in(&one, data, size, true, '"') == prompt_in(&other, data, size, false, 0));
+	PROMISE(!memcmp(one.before, other.before, sizeof(one.before)));
+	compare(name_in(&one, data, size, false, false, 0), &other, data, size);
+	return 0;
+}

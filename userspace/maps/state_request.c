@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* state_request.c - the session that a request names, by the text that the hand-off runs. */
+#include "state_internal.h"
+
+#include "hand.bpf.h"
+
+static void scan_text(struct request_scan *scan, const struct pintle_asked *asked, const char *text,
+		      size_t size)
+{
+	request_begin(scan, HAND_LINE_MIN, HAND_LINE_MAX);
+	scan->size = (uint32_t)size;
+	memcpy(scan->bytes, text, size);
+	for (uint32_t i = 0; i < REQUEST_MAX / 8; i++)
+		if (request_word(scan, i, hand_names(asked)))
+			return;
+}
+
+static const char *trimmed(const char *name, size_t room, char end, char *to)
+{
+	size_t n = strnlen(name, room);
+
+	if (n && name[n - 1] == end)
+		n--;
+	snprintf(to, room + 1, "%.*s", (int)n, name);
+	return to;
+}
+
+/* As the key stands in stickiness.key. */
+static void name_key(const struct pintle_asked *asked, uint32_t at, char buf[STATE_ASKED_SIZE])
+{
+	char name[PINTLE_HEADER_SIZE + 1];
+
+	if (asked->cookies[at].name[0])
+		snprintf(buf, STATE_ASKED_SIZE, "cookie/%s",
+			 trimmed(asked->cookies[at].name, PINTLE_HEADER_SIZE, '=', name));
+	else
+		snprintf(buf, STATE_ASKED_SIZE, "header/%s",
+			 trimmed(asked->headers[at].name, PINTLE_HEADER_SIZE, ':', name));
+	if (!strcmp(buf, "header/authorization"))
+		snprintf(buf, STATE_ASKED_SIZE, "authorization");
+}
+
+int state_request_read(const struct maps *m, const struct state_pool *p, const __u64 hint_key[2],
+		       const struct state_client *c, const char *text, size_t size,
+		       struct state_request *out)
+{
+	_cleanup_free_ struct request_scan *scan = calloc(1, sizeof(*scan));
+	_cleanup_free_ struct pintle_pool *pool = malloc(sizeof(*pool));
+	struct hand_named named = {.secret.key = {hint_key[0], hint_key[1]}};
+	struct state_request r = {0};
+	int err;
+
+	if (!scan || !pool)
+		return -ENOMEM;
+	if (size > REQUEST_MAX)
+		return -E2BIG;
+	err = maps_value(m, MAP_pools, p->id, pool);
+	if (err)
+		return err;
+	if (pool->generation != p->generation)
+		return -ESTALE;
+	scan_text(scan, &pool->asked, text, size);
+	if (!pool->hints_shared) {
+		if (!c->has_ip)
+			return -EDESTADDRREQ;
+		named.source = state_source_key(&c->ip, pool->key_bits_v4 & 0xff,
+						pool->key_bits_v6 & 0xff);
+	}
+	r.hand = (uint32_t)hand_session(scan, &pool->asked, &named, &r.session);
+	if (r.hand == PINTLE_HAND_ASKED)
+		name_key(&pool->asked, named.at, r.by);
+	*out = r;
+	return 0;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "netdev.h"
+
+#include <bpf/bpf.h>
+#include <linux/ethtool.h>
+#include <linux/genetlink.h>
+#include <linux/if_link.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <netlink/attr.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "../base/util.h"
+#include "netlink.h"
+#include "netns.h"
+
+/* The generic netlink family "netdev" (linux/netdev.h, Linux 6.3). */
+#define FAMILY       "netdev"
+#define DEV_GET      1
+#define DEV_IFINDEX  1
+#define DEV_FEATURES 3
+#define DEV_MAX      16
+
+/* Looks for attribute `wanted`, of `size` bytes. */
+struct answer {
+	int wanted;
+	size_t size;
+	void *to;
+	bool found;
+};
+
+static int on_answer(const struct nlmsghdr *h, void *arg)
+{
+	struct nlattr *a[DEV_MAX + 1];
+	struct answer *w = arg;
+
+	if (nlmsg_parse((struct nlmsghdr *)h, sizeof(struct genlmsghdr), a, DEV_MAX, NULL) < 0)
+		return -EBADMSG;
+	if (a[w->wanted] && nla_len(a[w->wanted]) == (int)w->size) {
+		memcpy(w->to, nla_data(a[w->wanted]), w->size);
+		w->found = true;
+	}
+	return 0;
+}
+
+static struct nl_msg *question(int family, uint8_t command)
+{
+	_cleanup_(nl_msg_freep) struct nl_msg *msg = nlmsg_alloc_simple(family, 0);
+	const struct genlmsghdr h = {.cmd = command, .version = 1};
+
+	if (!msg || nlmsg_append(msg, (void *)&h, sizeof(h), NLMSG_ALIGNTO) < 0)
+		return NULL;
+	return TAKE_PTR(msg);
+}
+
+static int ask(int netns_fd, struct nl_msg *msg, struct answer *a)
+{
+	int err = netlink_ask(netns_fd, NETLINK_GENERIC, msg, on_answer, a);
+
+	return err ? err : a->found ? 0 : -ENOENT;
+}
+
+static int find_family(int netns_fd, uint16_t *id)
+{
+	_cleanup_(nl_msg_freep) struct nl_msg *msg = question(GENL_ID_CTRL, CTRL_CMD_GETFAMILY);
+	struct answer a = {.wanted = CTRL_ATTR_FAMILY_ID, .size = sizeof(*id), .to = id};
+
+	if (!msg || nla_put_string(msg, CTRL_ATTR_FAMILY_NAME, FAMILY) < 0)
+		return -ENOMEM;
+	return ask(netns_fd, msg, &a);
+}
+
+int netdev_xdp_features(int netns_fd, uint32_t device, uint64_t *features)
+{
+	_cleanup_(nl_msg_freep) struct nl_msg *msg = NULL;
+	struct answer a = {.wanted = DEV_FEATURES, .size = sizeof(*features), .to = features};
+	uint16_t family;
+	int err = find_family(netns_fd, &family);
+
+	if (err)
+		return err;
+	msg = question(family, DEV_GET);
+	if (!msg || nla_put_u32(msg, DEV_IFINDEX, device) < 0)
+		return -ENOMEM;
+	return ask(netns_fd, msg, &a);
+}
+
+bool netdev_takes_tags(int netns_fd, const char *name)
+{
+	_cleanup_close_ int fd = netns_socket(netns_fd, AF_INET, SOCK_DGRAM, 0);
+	struct ethtool_value v = {.cmd = ETHTOOL_GFLAGS};
+	struct ifreq r = {.ifr_data = (void *)&v};
+
+	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", name);
+	return fd < 0 || ioctl(fd, SIOCETHTOOL, &r) || v.data & ETH_FLAG_RXVLAN;
+}
+
+struct attaching {
+	uint32_t device;
+	int prog_fd;
+};
+
+static int attach(void *arg)
+{
+	const struct attaching *a = arg;
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);
+	int fd = bpf_link_create(a->prog_fd, (int)a->device, BPF_XDP, &opts);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int netdev_xdp_attach(int netns_fd, uint32_t device, int prog_fd)
+{
+	struct attaching a = {device, prog_fd};
+
+	return netns_call(netns_fd, attach, &a);
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* doctor_hand.c - what pools with `decide: request` need of this machine, besides the kernel. */
+#include <bpf/bpf.h>
+
+#include "../net/netns.h"
+#include "../net/tc.h"
+#include "doctor.h"
+
+/* ---- in the steered namespace ----------------------------------------------------------- */
+
+struct sysctl_reading {
+	const char *name;
+	long value;
+	bool there;
+};
+
+static int sysctl_read(void *arg)
+{
+	struct sysctl_reading *r = arg;
+
+	r->there = doctor_sysctl(r->name, &r->value);
+	return 0;
+}
+
+bool doctor_cookies_off(const struct doctor *d)
+{
+	struct sysctl_reading r = {.name = "net/ipv4/tcp_syncookies"};
+
+	return d->netns >= 0 && !netns_call(d->netns, sysctl_read, &r) && r.there && !r.value;
+}
+
+/* ---- programs before the hand-off ------------------------------------------------------- */
+
+/* BPF_TCX_INGRESS (Linux 6.6), which the headers of Debian 12 do not have. */
+#define TCX_INGRESS 46
+
+struct tcx_asking {
+	uint32_t device;
+	uint32_t first; /* the id of the first program; 0: there is none */
+};
+
+static int tcx_first(void *arg)
+{
+	struct tcx_asking *a = arg;
+	uint32_t ids[64], count = ARRAY_SIZE(ids), flags;
+
+	a->first = 0;
+	if (!bpf_prog_query((int)a->device, (enum bpf_attach_type)TCX_INGRESS, 0, &flags, ids,
+			    &count) &&
+	    count)
+		a->first = ids[0];
+	return 0;
+}
+
+static void program_name(uint32_t id, char *name, size_t size)
+{
+	_cleanup_close_ int fd = bpf_prog_get_fd_by_id(id);
+	struct bpf_prog_info info = {0};
+	uint32_t length = sizeof(info);
+
+	snprintf(name, size, "tcx program %u", id);
+	if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &length) && info.name[0])
+		state_text(name, size, info.name, sizeof(info.name));
+}
+
+/* Names the program of others that sees the device's packets before the hand-off. */
+static bool before_hand(const struct doctor *d, const struct tc_device *device,
+			char name[TC_NAME_SIZE])
+{
+	struct tcx_asking a = {.device = device->index};
+
+	if (!netns_call(d->netns, tcx_first, &a) && a.first) {
+		program_name(a.first, name, TC_NAME_SIZE);
+		return true;
+	}
+	return tc_before(d->netns, (struct tc_point){device->index, TC_IN},
+			 device->ethernet ? "pintle_hand" : "pintle_hand3", name);
+}
+
+static bool has_hand(const struct doctor *d, const char *device)
+{
+	for (size_t i = 0; i < d->s->device_count; i++)
+		if (!strcmp(d->s->devices[i].name, device))
+			return true;
+	return false;
+}
+
+static void say_before(struct doctor *d)
+{
+	_cleanup_free_ struct tc_device *devices = NULL;
+	char name[TC_NAME_SIZE];
+	size_t n = 0;
+
+	if (!d->privileged || d->netns < 0 || tc_devices(d->netns, &devices, &n))
+		return; /* other checks say that they could not look */
+	for (size_t i = 0; i < n; i++) {
+		if (!has_hand(d, devices[i].name) || !before_hand(d, &devices[i], name))
+			continue;
+		doctor_say(d, VERDICT_WARN,
+			   "if that program takes packets to the frontends, as Cilium's do, use "
+			   "decide: connection there, or let it pass them",
+			   "%s: %s sees packets before the hand-off; connections that it takes are "
+			   "decided by their addresses",
+			   devices[i].name, name);
+	}
+}
+
+/* ---- pools ---------------------------------------------------------------------------------- */
+
+/* Only the first request of a kept connection is decided. */
+static void say_kept(struct doctor *d)
+{
+	for (size_t i = 0; i < d->s->pool_count; i++) {
+		const struct state_pool *p = &d->s->pools[i];
+
+		if (p->decide == PINTLE_DECIDE_REQUEST && p->frontend_count &&
+		    p->requests == PINTLE_REQUESTS_AS_THEY_COME)
+			doctor_say(d, VERDICT_OK, NULL,
+				   "%s: only the first request of a connection is decided; "
+				   "requests: one-per-connection decides each",
+				   p->name);
+	}
+}
+
+void doctor_hand_more(struct doctor *d)
+{
+	say_before(d);
+	say_kept(d);
+}

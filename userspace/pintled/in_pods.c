@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "in_pods.h"
+
+#include <assert.h>
+#include <bpf/bpf.h>
+#include <ifaddrs.h>
+#include <linux/rtnetlink.h>
+#include <netinet/in.h>
+
+#include "../base/hash.h"
+#include "../base/log.h"
+#include "../base/util.h"
+#include "../maps/keys.h"
+#include "../net/netns.h"
+#include "../net/routes.h"
+#include "../net/tc.h"
+#include "register.h"
+
+#define PROGRAM  "pintle_hand_pod"
+#define PRIORITY 16
+
+struct in_pods {
+	struct attachment *attachment;
+	const struct maps *m;
+	const struct config *config;
+	const struct publication *publication;
+	struct register_place *places; /* the namespaces that have endpoints */
+	size_t n, room;
+	uint64_t told; /* a hash of what is missing, as it was logged */
+	int program;   /* -1: not loaded */
+};
+
+/* ---- what is wanted ------------------------------------------------------------- */
+
+/* Visits each endpoint in a pod. */
+#define FOR_EACH_IN_PODS(x, i, j)                                                                  \
+	for (size_t i = 0; i < (x)->config->pool_count; i++)                                       \
+		for (size_t j = 0;                                                                 \
+		     (x)->config->pools[i].in_pods && j < (x)->config->pools[i].endpoint_count;    \
+		     j++)
+
+static const struct addr *address_at(const struct in_pods *x, size_t i, size_t j)
+{
+	return &x->config->pools[i].endpoints[j].address.ip;
+}
+
+static uint32_t count_wanted(const struct in_pods *x)
+{
+	uint32_t n = 0;
+
+	FOR_EACH_IN_PODS(x, i, j)
+	n++;
+	return n;
+}
+
+/* ---- which namespace has an address ----------------------------------------------- */
+
+struct owned {
+	const struct in_pods *x;
+	struct register_place *place;
+	char device[IF_NAMESIZE]; /* that has the addresses; "": none is found yet */
+};
+
+static bool is_wanted(const struct in_pods *x, const struct addr *ip)
+{
+	FOR_EACH_IN_PODS(x, i, j)
+	if (!memcmp(address_at(x, i, j), ip, sizeof(*ip)))
+		return true;
+	return false;
+}
+
+static bool read_address(const struct ifaddrs *a, struct addr *ip)
+{
+	const struct sockaddr *s = a->ifa_addr;
+
+	if (s && s->sa_family == AF_INET)
+		addr_from_v4(ip, ((const struct sockaddr_in *)(const void *)s)->sin_addr.s_addr);
+	else if (s && s->sa_family == AF_INET6)
+		memcpy(ip->bytes, &((const struct sockaddr_in6 *)(const void *)s)->sin6_addr,
+		       sizeof(ip->bytes));
+	return s && (s->sa_family == AF_INET || s->sa_family == AF_INET6);
+}
+
+/* Within the namespace: finds a device that has endpoints' addresses. */
+static int find_owned(void *arg)
+{
+	struct owned *o = arg;
+	struct register_place *p = o->place;
+	struct ifaddrs *all;
+
+	if (getifaddrs(&all))
+		return -errno;
+	for (const struct ifaddrs *a = all; a && p->ip_count < ARRAY_SIZE(p->ips);
+	     a = a->ifa_next) {
+		struct addr ip;
+
+		if ((o->device[0] && strcmp(o->device, a->ifa_name) != 0) ||
+		    !read_address(a, &ip) || !is_wanted(o->x, &ip))
+			continue;
+		p->ips[p->ip_count++] = ip;
+		snprintf(o->device, sizeof(o->device), "%s", a->ifa_name);
+	}
+	freeifaddrs(all);
+	return 0;
+}
+
+static const struct tc_device *device_by_index(const struct tc_device *all, size_t n,
+					       uint32_t index)
+{
+	for (size_t i = 0; i < n; i++)
+		if (all[i].index == index)
+			return &all[i];
+	return NULL;
+}
+
+static const struct tc_device *device_by_name(const struct tc_device *all, size_t n,
+					      const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(all[i].name, name))
+			return &all[i];
+	return NULL;
+}
+
+/* Any pod that may add addresses to its devices can claim another's. So the node's own route must
+ * lead to that pod: to its device, or to the bridge that has the device. */
+static bool is_reached(int node_fd, const struct addr *ip, const struct tc_device *ours)
+{
+	struct route_path r;
+
+	return !routes_to(node_fd, ip, &r) && r.type == RTN_UNICAST && !r.gateway &&
+	       (r.device == ours->index || (ours->master && r.device == ours->master));
+}
+
+/* Fills in the devices at both ends of the pair by which the namespace is reached. */
+static bool find_ends(const struct in_pods *x, int fd, struct owned *o)
+{
+	_cleanup_free_ struct tc_device *there = NULL, *here = NULL;
+	int node_fd = attachment_netns(x->attachment);
+	const struct tc_device *theirs, *ours;
+	size_t n_there = 0, n_here = 0;
+
+	if (tc_devices(fd, &there, &n_there) || tc_devices(node_fd, &here, &n_here))
+		return false;
+	theirs = device_by_name(there, n_there, o->device);
+	ours = theirs ? device_by_index(here, n_here, theirs->peer) : NULL;
+	if (!ours || ours->peer != theirs->index)
+		return false;
+	o->place->scope = ours->index;
+	o->place->device = theirs->index;
+	for (size_t i = o->place->ip_count; i-- > 0;)
+		if (!is_reached(node_fd, &o->place->ips[i], ours))
+			o->place->ips[i] = o->place->ips[--o->place->ip_count];
+	return o->place->ip_count;
+}
+
+struct search {
+	struct in_pods *x;
+	uint64_t own; /* inode */
+};
+
+static int on_netns(int fd, const char *path, void *arg)
+{
+	struct search *s = arg;
+	struct in_pods *x = s->x;
+	struct register_place place = {0};
+	struct owned o = {.x = x, .place = &place};
+
+	if (netns_inode(fd, &place.inode) || place.inode == s->own ||
+	    netns_call(fd, find_owned, &o) || !o.device[0] || !find_ends(x, fd, &o) ||
+	    netns_cookie(fd, &place.cookie))
+		return 0;
+	for (size_t i = 0; i < x->n; i++)
+		if (x->places[i].cookie == place.cookie || x->places[i].scope == place.scope)
+			return 0;
+	if (!ROOM_FOR_ONE(x->places, x->n, x->room, 8))
+		return log_err_r(ENOMEM, "pods");
+	snprintf(place.path, sizeof(place.path), "%s", path);
+	x->places[x->n++] = place;
+	return 0;
+}
+
+static const struct register_place *place_of(const struct in_pods *x, const struct addr *ip)
+{
+	for (size_t i = 0; i < x->n; i++)
+		for (size_t j = 0; j < x->places[i].ip_count; j++)
+			if (!memcmp(&x->places[i].ips[j], ip, sizeof(*ip)))
+				return &x->places[i];
+	return NULL;
+}
+
+/* ---- a pod ------------------------------------------------------------------------- */
+
+static struct tc_ours filter_of(const struct in_pods *x)
+{
+	return (struct tc_ours){PROGRAM, tc_handle(x->m->fd[MAP_pod_flows]), PRIORITY};
+}
+
+/* Adds the routes of frontends, and removes others of ours. */
+static int routes_arrange(const struct in_pods *x, int fd)
+{
+	_cleanup_free_ struct frontend_addr *there = NULL;
+	size_t n = 0;
+	int err = routes_list_local(fd, &there, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		bool wanted = false;
+
+		for (size_t p = 0; p < x->config->pool_count; p++)
+			for (size_t f = 0;
+			     x->config->pools[p].in_pods && f < x->config->pools[p].frontend_count;
+			     f++) {
+				const struct frontend_addr *a = &x->config->pools[p].frontends[f];
+
+				wanted |= a->prefix_bits == there[i].prefix_bits &&
+					  !memcmp(&a->prefix, &there[i].prefix, sizeof(a->prefix));
+			}
+		if (!wanted)
+			err = routes_remove_local(fd, &there[i]) ?: err;
+	}
+	for (size_t p = 0; p < x->config->pool_count; p++)
+		for (size_t f = 0;
+		     x->config->pools[p].in_pods && f < x->config->pools[p].frontend_count; f++) {
+			bool added;
+
+			err = routes_add_local(fd, &x->config->pools[p].frontends[f], &added)
+				      ?: err;
+		}
+	return err;
+}
+
+/* The program comes before the routes: without it the pod would answer whoever sends it packets to
+ * a frontend. */
+static int place_arrange(struct in_pods *x, const struct register_place *p, bool again)
+{
+	const struct tc_ours ours = filter_of(x);
+	const struct pintle_scope scope = {.scope = p->scope};
+	_cleanup_close_ int fd = register_open(p);
+	_cleanup_free_ struct tc_point *points = NULL;
+	size_t n = 0;
+	int err = fd < 0 ? fd : tc_find(fd, ours.handle, &points, &n);
+
+	if (!err && (!n || !again)) {
+		if (x->program < 0)
+			x->program = attachment_program(x->attachment, PROGRAM);
+		err = x->program < 0 ? x->program
+				     : tc_attach(fd, (struct tc_point){p->device, TC_IN}, &ours,
+						 x->program);
+	}
+	if (!err)
+		err = routes_arrange(x, fd);
+	if (!err && bpf_map_update_elem(x->m->fd[MAP_scopes], &p->cookie, &scope, BPF_ANY))
+		err = -errno;
+	return err;
+}
+
+static void place_clear(int fd, uint32_t handle)
+{
+	_cleanup_free_ struct frontend_addr *there = NULL;
+	size_t n = 0;
+
+	tc_detach_all(fd, handle);
+	routes_list_local(fd, &there, &n);
+	for (size_t i = 0; i < n; i++)
+		routes_remove_local(fd, &there[i]);
+}
+
+/* ---- an endpoint -------------------------------------------------------------------- */
+
+static int put_address(const struct in_pods *x, uint32_t scope, const struct pintle_ref *pool,
+		       const struct pintle_ref *e, const struct endpoint_addr *at, bool any)
+{
+	struct pintle_address_key key = {.scope = scope, .port = at->port};
+	const struct pintle_address value = {
+		.endpoint = e->id,
+		.generation = e->generation,
+		.pool = pool->id,
+		.flags = any ? addr_is_v4(&at->ip) ? PINTLE_ADDRESS_V4 : PINTLE_ADDRESS_V6 : 0,
+	};
+
+	if (!any)
+		memcpy(key.address, at->ip.bytes, sizeof(key.address));
+	return bpf_map_update_elem(x->m->fd[MAP_addresses], &key, &value, BPF_ANY) ? -errno : 0;
+}
+
+/* The scope comes last: by it connections go to the pod. */
+static int put_endpoint(const struct in_pods *x, size_t i, size_t j,
+			const struct register_place *place)
+{
+	const struct pintle_ref *ref = &x->publication->pools[i].endpoints[j];
+	const struct pintle_ref *pool = &x->publication->pools[i].ref;
+	const struct endpoint_addr *at = &x->config->pools[i].endpoints[j].address;
+	uint32_t scope = place ? place->scope : PINTLE_SCOPE_NODE;
+	struct pintle_endpoint e;
+	int err = maps_value(x->m, MAP_endpoints, ref->id, &e);
+
+	if (!err && place)
+		err = put_address(x, scope, pool, ref, at, false)
+			      ?: put_address(x, scope, pool, ref, at, true);
+	if (err || e.generation != ref->generation || e.scope == scope)
+		return err;
+	e.scope = scope;
+	return maps_put(x->m, MAP_endpoints, &ref->id, &e);
+}
+
+/* ---- all ----------------------------------------------------------------------------- */
+
+/* Forgets what is in `scopes` and no place any more. */
+static void scopes_trim(const struct in_pods *x)
+{
+	uint64_t key, next, *at = NULL;
+
+	while (!bpf_map_get_next_key(x->m->fd[MAP_scopes], at, &next)) {
+		bool there = false;
+
+		if (at && next == key)
+			break;
+		for (size_t i = 0; i < x->n; i++)
+			there |= x->places[i].cookie == next;
+		if (!there) {
+			bpf_map_delete_elem(x->m->fd[MAP_scopes], &next);
+			at = NULL; /* from the beginning: the key is gone */
+			continue;
+		}
+		key = next;
+		at = &key;
+	}
+}
+
+static void tell_missing(struct in_pods *x)
+{
+	uint64_t told = HASH_START;
+
+	FOR_EACH_IN_PODS(x, i, j)
+	if (!place_of(x, address_at(x, i, j)))
+		told = hash_bytes(told, address_at(x, i, j), sizeof(struct addr));
+	if (told == x->told)
+		return;
+	x->told = told;
+	FOR_EACH_IN_PODS(x, i, j)
+	{
+		char ip[ADDR_TEXT_SIZE];
+
+		if (!place_of(x, address_at(x, i, j)))
+			log_warn("%s/%s: no pod of this node has %s, by a device of its own that "
+				 "the node's route to it leads to; it gets no connection",
+				 x->config->pools[i].name, x->config->pools[i].endpoints[j].name,
+				 addr_format_ip(address_at(x, i, j), ip));
+	}
+}
+
+static void in_pods_arrange(struct in_pods *x, bool again)
+{
+	struct register_place *former = TAKE_PTR(x->places);
+	struct search s = {.x = x};
+	size_t n = x->n;
+
+	x->n = x->room = 0;
+	if (count_wanted(x) && !netns_inode(attachment_netns(x->attachment), &s.own))
+		netns_each(on_netns, &s);
+	for (size_t i = 0; i < x->n; i++) {
+		int err = place_arrange(x, &x->places[i], again);
+
+		if (err) {
+			log_err_r(err, "%s: the hand-off is not attached there; trying again",
+				  x->places[i].path);
+			x->places[i--] = x->places[--x->n];
+		}
+	}
+	FOR_EACH_IN_PODS(x, i, j)
+	put_endpoint(x, i, j, place_of(x, address_at(x, i, j)));
+	register_places(x->places, x->n);
+	scopes_trim(x);
+	for (size_t i = 0; i < n; i++) {
+		bool stays = false;
+
+		for (size_t j = 0; j < x->n; j++)
+			stays |= x->places[j].cookie == former[i].cookie;
+		if (!stays) {
+			_cleanup_close_ int fd = register_open(&former[i]);
+
+			if (fd >= 0)
+				place_clear(fd, filter_of(x).handle);
+		}
+	}
+	free(former);
+	x->m->node->pods = count_wanted(x);
+	tell_missing(x);
+}
+
+void in_pods_configure(struct in_pods *x, const struct config *c, const struct publication *p)
+{
+	x->config = c;
+	x->publication = p;
+	in_pods_arrange(x, false);
+	if (x->n)
+		register_listeners(x->m, attachment_netns(x->attachment));
+	if (x->program >= 0)
+		close(x->program);
+	x->program = -1;
+}
+
+/* Whether each place is as it was, and no endpoint lacks one. */
+static bool is_settled(const struct in_pods *x)
+{
+	FOR_EACH_IN_PODS(x, i, j)
+	if (!place_of(x, address_at(x, i, j)))
+		return false;
+	for (size_t i = 0; i < x->n; i++) {
+		_cleanup_close_ int fd = register_open(&x->places[i]);
+		_cleanup_free_ struct tc_point *points = NULL;
+		size_t n = 0;
+
+		if (fd < 0 || tc_find(fd, filter_of(x).handle, &points, &n) || !n)
+			return false;
+	}
+	return true;
+}
+
+void in_pods_look(struct in_pods *x)
+{
+	if (!x || !x->config || is_settled(x))
+		return;
+	in_pods_arrange(x, true);
+	register_listeners(x->m, attachment_netns(x->attachment));
+	if (x->program >= 0)
+		close(x->program);
+	x->program = -1;
+}
+
+int in_pods_new(struct attachment *a, struct in_pods **out)
+{
+	struct in_pods *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return log_err_r(ENOMEM, "pods");
+	x->attachment = a;
+	x->m = attachment_maps(a);
+	x->program = -1;
+	*out = x;
+	return 0;
+}
+
+void in_pods_free(struct in_pods *x)
+{
+	if (!x)
+		return;
+	register_places(NULL, 0);
+	if (x->program >= 0)
+		close(x->program);
+	free(x->places);
+	free(x);
+}
+
+struct removal {
+	int scopes_fd;
+	uint32_t handle;
+};
+
+static int on_remove(int fd, const char *path, void *arg)
+{
+	const struct removal *r = arg;
+	struct pintle_scope scope;
+	uint64_t cookie;
+
+	(void)path;
+	if (!netns_cookie(fd, &cookie) && !bpf_map_lookup_elem(r->scopes_fd, &cookie, &scope))
+		place_clear(fd, r->handle);
+	return 0;
+}
+
+void in_pods_remove(int scopes_fd, int flows_fd)
+{
+	struct removal r = {scopes_fd, tc_handle(flows_fd)};
+	uint64_t first;
+
+	if (!bpf_map_get_next_key(scopes_fd, NULL, &first))
+		netns_each(on_remove, &r);
+}
