@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times to first token, as the kernel saw them, beside what pintle-load logged."""
-import importlib.machinery
-import importlib.util
 import json
 import re
 import subprocess
@@ -9,17 +7,10 @@ import time
 
 from clients import FRONTEND
 from harness import case
-from kernel import BUILD, TOP, wait_for
+from kernel import BUILD, wait_for
 from pods import SERVICE, Cluster
+from scripts import script
 from test_trace import World
-
-def script(name):
-    """A script without a suffix as a module."""
-    loader = importlib.machinery.SourceFileLoader(name, str(TOP / "scripts" / name))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
-    loader.exec_module(module)
-    return module
-
 
 HISTOGRAM = "pintle_pool_time_to_first_token_seconds"
 
