@@ -377,6 +377,12 @@ static void test_snapshots_without_daemon(void **state)
 
 /* ---- report ---------------------------------------------------------------------- */
 
+/* Between two moments: ten minutes, or less on a machine that was started a short while ago. */
+static uint64_t report_step_ns(void)
+{
+	return MIN(600 * NSEC_PER_SEC, monotonic_ns() / 16);
+}
+
 /* Moments of qwen with these flags, ten minutes apart, the newest ten minutes ago: first `count` of
  * mode baseline, then as many of enforce. The i-th answer of a mode took from[i % 2] or to[i % 2]
  * buckets. */
@@ -384,12 +390,12 @@ static void report_moments(const struct pins *p, int count, const uint32_t from[
 			   const uint32_t to[2], uint64_t flags)
 {
 	struct pintle_moment pool = {.pool.flags = flags}, class = {0};
-	uint64_t now = monotonic_ns();
+	uint64_t now = monotonic_ns(), step = report_step_ns();
 
 	for (int i = 0; i <= 2 * count; i++) {
-		struct pintle_moment_key key = {
-			QWEN, QWEN_GEN, now - (uint64_t)(2 * count + 1 - i) * 600 * NSEC_PER_SEC,
-			PINTLE_PART_CLASS, 0};
+		struct pintle_moment_key key = {QWEN, QWEN_GEN,
+						now - (uint64_t)(2 * count + 1 - i) * step,
+						PINTLE_PART_CLASS, 0};
 		const uint32_t *buckets = i <= count ? from : to;
 		uint32_t bucket = buckets[i % 2];
 
@@ -447,12 +453,14 @@ static void test_report(void **state)
 	const struct pins *p = *state;
 	static const uint32_t slow[2] = {100, 104}, fast[2] = {60, 63};
 	static const uint32_t noisy[2] = {60, 140}, also[2] = {61, 139};
+	char nine_steps[32];
 
+	snprintf(nine_steps, sizeof(nine_steps), "%llus", 9 * report_step_ns() / NSEC_PER_SEC);
 	expect(0, "Nothing to compare yet", "", "report", "llama-8b");
 	report_moments(p, 6, slow, fast, 0);
 	expect(0, "62 ms, and without it 102 ms: 40 % less (95 % confidence: ", "", "report",
 	       "qwen", "--since", "24h");
-	expect(0, "of each.", "", "report", "qwen", "--since", "90m");
+	expect(0, "of each.", "", "report", "qwen", "--since", nine_steps);
 	pins_fill(p);
 	report_moments(p, 6, slow, slow, 0);
 	expect(0, ". That is no difference beyond chance", "", "report", "qwen", "--since", "24h");
