@@ -417,12 +417,13 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 	struct pintle_tuple tuple;
 	struct pintle_pool *pool;
 
-	if (ctx->protocol != IPPROTO_TCP)
+	/* The hand-off asks so of each SYN. */
+	if (ctx->protocol != IPPROTO_TCP || asking_whether())
 		return SK_PASS;
 	tuple_read(&tuple, ctx);
 	t.frontend_bits = frontend_of(&tuple, PINTLE_HOOK_LOOKUP, &ref);
 	pool = pool_find(ref.id, ref.generation);
-	if (!pool || (pool->decide != PINTLE_DECIDE_CONNECTION && asking_whether()))
+	if (!pool)
 		return SK_PASS;
 
 	t.now = bpf_ktime_get_ns();
