@@ -601,16 +601,13 @@ static __always_inline bool is_begun(const struct hand *h)
 
 /* Of segments without a socket none but the first request reaches the kernel: it would run the
  * lookup hook, which would decide. Where the reset that was to end a TIME-WAIT is lost, the first
- * segment ends it; the client sends that again. */
-static __always_inline int on_other(struct __sk_buff *skb, struct hand *h)
+ * segment ends it; the client sends that again. `there`: there is a TIME-WAIT. */
+static __always_inline int on_other(struct __sk_buff *skb, struct hand *h, bool there)
 {
-	int result, there;
+	int result;
 
-	there = socket_there(skb, h);
-	if (there > 0)
-		return there == STATE_TIME_WAIT && is_begun(h) && time_wait_end(skb, h) > 0
-			       ? TC_ACT_SHOT
-			       : TC_ACT_UNSPEC;
+	if (there)
+		return is_begun(h) && time_wait_end(skb, h) > 0 ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 	if (queue_again(skb, h))
 		return TC_ACT_SHOT;
 	if (is_local(skb, h) <= 0)
@@ -633,7 +630,7 @@ static __always_inline int hand_segment(struct __sk_buff *skb, __u32 below_ip)
 	struct hand h = {};
 	struct pintle_pool *pool;
 	bool pods = pods_any();
-	int answer;
+	int answer, there = 0;
 	__u32 pod;
 
 	/* A bridge's port sees frames for other machines, too. Those of a pod are of interest. */
@@ -642,17 +639,22 @@ static __always_inline int hand_segment(struct __sk_buff *skb, __u32 below_ip)
 	answer = pods ? pod_answer(skb, &h.s) : TC_ACT_UNSPEC;
 	if (answer != TC_ACT_UNSPEC || skb->pkt_type != PACKET_HOST)
 		return answer;
-	pool = hand_begin(skb, &h);
+	pool = hand_pool(&h);
 	if (!pool)
 		return TC_ACT_UNSPEC;
 	if (h.in_pods && !pod_may_serve(skb, below_ip))
 		return TC_ACT_UNSPEC;
-	seen_make(skb->ifindex);
 	pod = h.in_pods ? pod_flow(&h.s.tuple) : 0;
 	if (pod)
 		return pod_send(skb, pod);
 	if (!h.s.syn)
-		return on_other(skb, &h);
+		there = socket_there(skb, &h);
+	/* Nothing more is read of a segment that the kernel goes on with: most are such. */
+	if ((there > 0 && there != STATE_TIME_WAIT) || !hand_begin(skb, &h))
+		return TC_ACT_UNSPEC;
+	seen_make(skb->ifindex);
+	if (!h.s.syn)
+		return on_other(skb, &h, there == STATE_TIME_WAIT);
 	return hand_rests(&h, pool) ? TC_ACT_UNSPEC : on_syn(skb, &h);
 }
 

@@ -146,7 +146,8 @@ int pintle_hand_pod(struct __sk_buff *skb)
 	struct hand h = {};
 
 	if ((skb->pkt_type != PACKET_HOST && skb->pkt_type != PACKET_OTHERHOST) ||
-	    segment_read(skb, ETH_HLEN, &h.s) || !hand_begin(skb, &h) || !h.in_pods)
+	    segment_read(skb, ETH_HLEN, &h.s) || !hand_pool(&h) || !h.in_pods ||
+	    !hand_begin(skb, &h))
 		return TC_ACT_UNSPEC;
 	return pod_segment(skb, &h);
 }

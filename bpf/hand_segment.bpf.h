@@ -56,15 +56,15 @@ static __always_inline int ip_set_length(struct __sk_buff *skb, const struct han
 	struct iphdr ip;
 
 	if (!h->v4)
-		return bpf_skb_store_bytes(skb,
-					   h->ip + __builtin_offsetof(struct ipv6hdr, payload_len),
-					   &payload, sizeof(payload), BPF_F_RECOMPUTE_CSUM);
-	if (bpf_skb_load_bytes(skb, h->ip, &ip, sizeof(ip)))
+		return bpf_skb_store_bytes(
+			skb, h->s.ip + __builtin_offsetof(struct ipv6hdr, payload_len), &payload,
+			sizeof(payload), BPF_F_RECOMPUTE_CSUM);
+	if (bpf_skb_load_bytes(skb, h->s.ip, &ip, sizeof(ip)))
 		return -1;
 	ip.tot_len = bpf_htons(sizeof(ip) + size);
 	ip.check = 0;
 	ip.check = ~fold((__u32)bpf_csum_diff(0, 0, (__be32 *)&ip, sizeof(ip), 0));
-	return bpf_skb_store_bytes(skb, h->ip, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM);
+	return bpf_skb_store_bytes(skb, h->s.ip, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM);
 }
 
 #endif

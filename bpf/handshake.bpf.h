@@ -46,7 +46,6 @@ struct hand {
 	struct hand_secret secret;
 	struct hold_part part; /* of a connection that is held */
 	__u32 acknowledged;    /* sequence number, in host byte order */
-	__u32 ip;              /* offset of the IP header */
 	__u8 flags;
 	__u8 v4;
 	__u8 partial;  /* 1: the checksum is to be completed where the packet leaves */
@@ -90,28 +89,18 @@ FRAME_STEP header_read(frame *f, struct hand *h)
 {
 	struct segment_header *x = header_find();
 	const struct tcphdr *tcp;
-	__u32 options;
-	__u8 first;
 
-	if (!x || !h)
+	/* The reply's IP header takes the place of this one, which must not have options. */
+	if (!x || !h ||
+	    h->s.tcp - h->s.ip > (h->v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)))
 		return -1;
 	__builtin_memset(x->bytes, 0, sizeof(x->bytes));
-	if (frame_load(f, h->s.tcp, x->bytes, OPTIONS_AT))
+	if (frame_load(f, h->s.tcp, x->bytes, at_least_1(h->s.data - h->s.tcp, HEADER_MAX)))
 		return -1;
-	options = h->s.data - h->s.tcp - OPTIONS_AT;
-	if (options) {
-		options = at_least_1(options, 64);
-		if (options > HEADER_MAX - OPTIONS_AT ||
-		    frame_load(f, h->s.tcp + OPTIONS_AT, x->bytes + OPTIONS_AT, options))
-			return -1;
-	}
 	tcp = (const struct tcphdr *)x->bytes;
 	h->acknowledged = bpf_ntohl(tcp->ack_seq);
 	h->flags = x->bytes[13];
-	h->v4 = address_is_v4(h->s.tuple.local);
-	h->ip = h->s.tcp - (h->v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
-	/* The reply's IP header takes the place of this one, which must not have options. */
-	return frame_load(f, h->ip, &first, 1) || first != (h->v4 ? 0x45 : first);
+	return 0;
 }
 
 /* Finds out what the checksum is: of the whole segment; or, of one that has not left this machine
@@ -227,7 +216,7 @@ static __always_inline int answer_ip(frame *f, const struct hand *h)
 		};
 
 		ip.check = ~fold((__u32)bpf_csum_diff(0, 0, (__be32 *)&ip, sizeof(ip), 0));
-		return frame_store(f, h->ip, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM);
+		return frame_store(f, h->s.ip, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM);
 	}
 	struct ipv6hdr ip = {
 		.version = 6,
@@ -238,7 +227,7 @@ static __always_inline int answer_ip(frame *f, const struct hand *h)
 
 	__builtin_memcpy(&ip.saddr, local, sizeof(ip.saddr));
 	__builtin_memcpy(&ip.daddr, remote, sizeof(ip.daddr));
-	return frame_store(f, h->ip, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM);
+	return frame_store(f, h->s.ip, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM);
 }
 
 /* The Ethernet header's addresses, where there is one: it begins the packet. */
@@ -246,7 +235,7 @@ static __always_inline int answer_link(frame *f, const struct hand *h)
 {
 	__u8 was[2 * ETH_ALEN], is[2 * ETH_ALEN];
 
-	if (h->ip < ETH_HLEN)
+	if (h->s.ip < ETH_HLEN)
 		return 0;
 	if (frame_load(f, 0, was, sizeof(was)))
 		return -1;
@@ -274,7 +263,7 @@ FRAME_STEP answer(frame *f, const struct hand *h, struct answer *a)
 	a->tcp.source = bpf_htons(h->s.tuple.local_port);
 	a->tcp.dest = bpf_htons(h->s.tuple.remote_port);
 	answer_sum(h, a);
-	if (frame_resize(f, h->ip, h->s.tcp + ANSWER_SIZE))
+	if (frame_resize(f, h->s.ip, h->s.tcp + ANSWER_SIZE))
 		return FRAME_UNABLE;
 	if (answer_ip(f, h) || frame_store(f, h->s.tcp, a, ANSWER_SIZE, BPF_F_RECOMPUTE_CSUM) ||
 	    answer_link(f, h))
@@ -416,7 +405,7 @@ FRAME_STEP takes_ecn(frame *f, const struct hand *h)
 	__u8 ip[2];
 
 	if (!h || h->in_pods || ~h->flags & (FLAG_ECE | FLAG_CWR) ||
-	    frame_load(f, h->ip, ip, sizeof(ip)))
+	    frame_load(f, h->s.ip, ip, sizeof(ip)))
 		return 0;
 	return !(h->v4 ? ip[1] & 3 : ip[1] & 0x30) &&
 	       frame_net_device(f)->nd_net.net->ipv4.sysctl_tcp_ecn;
@@ -519,19 +508,25 @@ static __always_inline bool secret_read(struct hand *h)
 	return true;
 }
 
-/* Finds the pool of the segment's destination, and reads the segment's header. Returns NULL for one
- * that is no pool's that is decided by request, or that cannot be handled. */
-static __always_inline struct pintle_pool *hand_begin(frame *f, struct hand *h)
+/* Finds the pool of the segment's destination. Returns NULL unless that is decided by request. */
+static __always_inline struct pintle_pool *hand_pool(struct hand *h)
 {
 	struct pintle_pool *pool;
 
 	frontend_of(&h->s.tuple, PINTLE_HOOK_LOOKUP, &h->pool);
 	pool = pool_find(h->pool.id, h->pool.generation);
-	if (!pool || pool->decide == PINTLE_DECIDE_CONNECTION || !secret_read(h) ||
-	    header_read(f, h))
+	if (!pool || pool->decide == PINTLE_DECIDE_CONNECTION)
 		return NULL;
+	h->v4 = address_is_v4(h->s.tuple.local);
 	h->in_pods = !!pool->in_pods;
 	return pool;
+}
+
+/* Reads what else is needed of a segment without a socket. Returns false if it cannot be handled.
+ */
+static __always_inline bool hand_begin(frame *f, struct hand *h)
+{
+	return secret_read(h) && !header_read(f, h);
 }
 
 #endif

@@ -23,8 +23,9 @@ static __always_inline __u32 at_least_1(__u32 n, __u32 most)
 struct segment {
 	struct pintle_tuple tuple; /* local: the destination */
 	__u32 sequence;
-	__u32 tcp;  /* offset of the TCP header in the packet */
-	__u32 data; /* offset of the data */
+	__u32 ip;   /* offset of the IP header in the packet */
+	__u32 tcp;  /* of the TCP header */
+	__u32 data; /* of the data */
 	__u32 size; /* bytes of data */
 	__u16 syn;
 	__u16 end; /* FIN or RST */
@@ -35,37 +36,51 @@ struct vlan {
 	__be16 protocol;
 };
 
-/* Returns 0, or -1 for a packet that cannot be a segment of ours, such as a fragment. */
-static __always_inline int segment_read_ip4(frame *f, __u32 at, struct segment *s)
-{
+/* Both headers are read at once, since each reading of a packet is a call. */
+struct headers4 {
 	struct iphdr ip;
+	struct tcphdr tcp; /* where the IP header has no options */
+};
+
+struct headers6 {
+	struct ipv6hdr ip;
+	struct tcphdr tcp;
+};
+
+/* Reads the TCP header, too. Returns 0, or -1 for a packet that cannot be a segment of ours, such
+ * as a fragment. */
+static __always_inline int segment_read_ip4(frame *f, struct segment *s, struct tcphdr *tcp)
+{
+	struct headers4 h;
 	__u32 total;
 
-	if (frame_load(f, at, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5 ||
-	    ip.protocol != IPPROTO_TCP || ip.frag_off & bpf_htons(0x3fff))
+	if (frame_load(f, s->ip, &h, sizeof(h)) || h.ip.version != 4 || h.ip.ihl < 5 ||
+	    h.ip.protocol != IPPROTO_TCP || h.ip.frag_off & bpf_htons(0x3fff))
 		return -1;
-	address_v4(s->tuple.local, ip.daddr);
-	address_v4(s->tuple.remote, ip.saddr);
-	total = bpf_ntohs(ip.tot_len);
-	s->tcp = at + ip.ihl * 4;
+	address_v4(s->tuple.local, h.ip.daddr);
+	address_v4(s->tuple.remote, h.ip.saddr);
+	total = bpf_ntohs(h.ip.tot_len);
+	s->tcp = s->ip + h.ip.ihl * 4;
 	/* The packet may have padding behind it. One of many segments may be too long for the
 	 * field, which is then 0. */
-	s->size = total ? at + total : frame_size(f);
-	return 0;
+	s->size = total ? s->ip + total : frame_size(f);
+	*tcp = h.tcp;
+	return h.ip.ihl > 5 ? frame_load(f, s->tcp, tcp, sizeof(*tcp)) : 0;
 }
 
-static __always_inline int segment_read_ip6(frame *f, __u32 at, struct segment *s)
+static __always_inline int segment_read_ip6(frame *f, struct segment *s, struct tcphdr *tcp)
 {
-	struct ipv6hdr ip;
+	struct headers6 h;
 	__u32 total;
 
-	if (frame_load(f, at, &ip, sizeof(ip)) || ip.version != 6 || ip.nexthdr != IPPROTO_TCP)
+	if (frame_load(f, s->ip, &h, sizeof(h)) || h.ip.version != 6 || h.ip.nexthdr != IPPROTO_TCP)
 		return -1;
-	__builtin_memcpy(s->tuple.local, &ip.daddr, sizeof(s->tuple.local));
-	__builtin_memcpy(s->tuple.remote, &ip.saddr, sizeof(s->tuple.remote));
-	total = bpf_ntohs(ip.payload_len);
-	s->tcp = at + sizeof(ip);
+	__builtin_memcpy(s->tuple.local, &h.ip.daddr, sizeof(s->tuple.local));
+	__builtin_memcpy(s->tuple.remote, &h.ip.saddr, sizeof(s->tuple.remote));
+	total = bpf_ntohs(h.ip.payload_len);
+	s->tcp = s->ip + sizeof(h.ip);
 	s->size = total ? s->tcp + total : frame_size(f);
+	*tcp = h.tcp;
 	return 0;
 }
 
@@ -88,13 +103,14 @@ static __always_inline int segment_read(frame *f, __u32 at, struct segment *s)
 		protocol = tag.protocol;
 		at += sizeof(tag);
 	}
+	s->ip = at;
 	if (protocol == bpf_htons(ETH_P_IP))
-		err = segment_read_ip4(f, at, s);
+		err = segment_read_ip4(f, s, &tcp);
 	else if (protocol == bpf_htons(ETH_P_IPV6))
-		err = segment_read_ip6(f, at, s);
+		err = segment_read_ip6(f, s, &tcp);
 	else
 		return -1;
-	if (err || frame_load(f, s->tcp, &tcp, sizeof(tcp)) || tcp.doff < 5)
+	if (err || tcp.doff < 5)
 		return -1;
 	s->tuple.scope = scope;
 	s->tuple.local_port = bpf_ntohs(tcp.dest);
