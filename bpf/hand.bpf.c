@@ -170,14 +170,31 @@ __noinline int time_wait_end(struct __sk_buff *skb, const struct hand *h)
 	return 1;
 }
 
+/* Reads what else is needed of a segment without a socket. Returns false if it cannot be handled.
+ */
+static __always_inline bool hand_take_up(struct __sk_buff *skb, struct hand *h)
+{
+	if (!hand_begin(skb, h))
+		return false;
+	seen_make(skb->ifindex);
+	return true;
+}
+
 /* The kernel goes on with a connection that has a socket. */
 static __always_inline int on_syn(struct __sk_buff *skb, struct hand *h)
 {
-	if (checksum_read(h) < 0)
+	struct pintle_pool *pool;
+
+	if (!hand_take_up(skb, h))
+		return TC_ACT_UNSPEC;
+	pool = pool_find(h->pool.id, h->pool.generation);
+	if (!pool || hand_rests(h, pool) || checksum_read(h) < 0)
 		return TC_ACT_UNSPEC;
 	if (socket_there(skb, h) > 0) {
-		if (time_wait_end(skb, h) > 0)
+		if (time_wait_end(skb, h) > 0) {
+			h->unsure = 1;
 			return answer_syn(skb, h);
+		}
 		hand_count(h, PINTLE_HAND_BY_CONNECTION);
 		return TC_ACT_UNSPEC;
 	}
@@ -322,7 +339,8 @@ static __always_inline void attrs_fill(struct bpf_tcp_req_attrs *attrs,
 	attrs->ecn_ok = o->has_ecn;
 }
 
-#define HAND_POD (PINTLE_HAND_COUNT + 1) /* the listener is in a pod */
+#define HAND_POD   (PINTLE_HAND_COUNT + 1) /* the listener is in a pod */
+#define HAND_THERE (PINTLE_HAND_COUNT + 2) /* the connection has a socket already */
 
 /* Hands the connection to the listener that the lookup hook chooses, with this segment. Returns
  * PINTLE_HAND_COUNT if that worked. A function of its own, because of its stack. */
@@ -333,18 +351,22 @@ static __noinline int hand_over(struct __sk_buff *skb, const struct hand *h,
 	struct tcp_sock *listener;
 	struct bpf_sock *sk;
 	int result = -1;
+	bool there;
 
 	attrs_fill(&attrs, o);
 	sk = socket_look(skb, h);
 	if (!sk)
 		return PINTLE_HAND_NOBODY;
-	if (sk->state == STATE_LISTEN) {
+	there = sk->state != STATE_LISTEN;
+	if (!there) {
 		listener = bpf_skc_to_tcp_sock(sk);
 		if (listener)
 			result = bpf_sk_assign_tcp_reqsk(skb, (struct sock *)listener, &attrs,
 							 sizeof(attrs));
 	}
 	bpf_sk_release(sk);
+	if (there)
+		return HAND_THERE;
 	if (result == -ENETUNREACH)
 		return HAND_POD;
 	return result ? PINTLE_HAND_FAILED : PINTLE_HAND_COUNT;
@@ -464,6 +486,8 @@ __noinline int place(struct __sk_buff *skb, struct hand *h, int how)
 	a->state = PINTLE_ASKING_WHERE;
 	failed = hand_over(skb, h, &o);
 	a->state = PINTLE_ASKING_NOTHING;
+	if (failed == HAND_THERE)
+		return TC_ACT_UNSPEC;
 	if (failed == HAND_POD) {
 		pod = pod_chosen(&h->s.tuple);
 		failed = pod ? PINTLE_HAND_COUNT : PINTLE_HAND_FAILED;
@@ -599,14 +623,34 @@ static __always_inline bool is_begun(const struct hand *h)
 	       cookie_holds(h, h->s.sequence - 1);
 }
 
+/* A segment right behind a SYN that was answered on this CPU. Returns TC_ACT_SHOT; HOLD_OVER for
+ * the first with data, whose connection may have a socket only by another CPU: hand_over() finds
+ * out; or HOLD_NOT. A function of its own, because of its stack. */
+__noinline int on_begun(struct __sk_buff *skb, struct hand *h)
+{
+	struct begun *b = h ? begun_find(h) : NULL;
+
+	if (!b || !hand_take_up(skb, h) || b->acknowledged != h->acknowledged ||
+	    (h->flags & (FLAG_FIN | FLAG_SYN | FLAG_RST | FLAG_ACK)) != FLAG_ACK)
+		return HOLD_NOT;
+	if (!h->s.size)
+		return TC_ACT_SHOT;
+	b->when = 0;
+	return held_any() ? HOLD_NOT : HOLD_OVER;
+}
+
 /* Of segments without a socket none but the first request reaches the kernel: it would run the
  * lookup hook, which would decide. Where the reset that was to end a TIME-WAIT is lost, the first
- * segment ends it; the client sends that again. `there`: there is a TIME-WAIT. */
-static __always_inline int on_other(struct __sk_buff *skb, struct hand *h, bool there)
+ * segment ends it; the client sends that again. Returns a TC_ACT_*, or HOLD_OVER for the first
+ * request. */
+static __always_inline int on_other(struct __sk_buff *skb, struct hand *h)
 {
-	int result;
+	int result, there = socket_there(skb, h);
 
-	if (there)
+	/* Nothing more is read of a segment that the kernel goes on with: most are such. */
+	if ((there > 0 && there != STATE_TIME_WAIT) || !hand_take_up(skb, h))
+		return TC_ACT_UNSPEC;
+	if (there > 0)
 		return is_begun(h) && time_wait_end(skb, h) > 0 ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 	if (queue_again(skb, h))
 		return TC_ACT_SHOT;
@@ -619,7 +663,7 @@ static __always_inline int on_other(struct __sk_buff *skb, struct hand *h, bool 
 		result = hold_take(skb, h);
 	if (result == HOLD_NOT)
 		result = is_the_kernels(h) ? TC_ACT_UNSPEC : on_first(skb, h);
-	return result == HOLD_OVER ? on_request(skb, h) : result;
+	return result;
 }
 
 /* ---- all ----------------------------------------------------------------------------------------
@@ -628,9 +672,8 @@ static __always_inline int on_other(struct __sk_buff *skb, struct hand *h, bool 
 static __always_inline int hand_segment(struct __sk_buff *skb, __u32 below_ip)
 {
 	struct hand h = {};
-	struct pintle_pool *pool;
 	bool pods = pods_any();
-	int answer, there = 0;
+	int answer, result;
 	__u32 pod;
 
 	/* A bridge's port sees frames for other machines, too. Those of a pod are of interest. */
@@ -639,23 +682,17 @@ static __always_inline int hand_segment(struct __sk_buff *skb, __u32 below_ip)
 	answer = pods ? pod_answer(skb, &h.s) : TC_ACT_UNSPEC;
 	if (answer != TC_ACT_UNSPEC || skb->pkt_type != PACKET_HOST)
 		return answer;
-	pool = hand_pool(&h);
-	if (!pool)
-		return TC_ACT_UNSPEC;
-	if (h.in_pods && !pod_may_serve(skb, below_ip))
+	if (!hand_pool(&h) || (h.in_pods && !pod_may_serve(skb, below_ip)))
 		return TC_ACT_UNSPEC;
 	pod = h.in_pods ? pod_flow(&h.s.tuple) : 0;
 	if (pod)
 		return pod_send(skb, pod);
-	if (!h.s.syn)
-		there = socket_there(skb, &h);
-	/* Nothing more is read of a segment that the kernel goes on with: most are such. */
-	if ((there > 0 && there != STATE_TIME_WAIT) || !hand_begin(skb, &h))
-		return TC_ACT_UNSPEC;
-	seen_make(skb->ifindex);
-	if (!h.s.syn)
-		return on_other(skb, &h, there == STATE_TIME_WAIT);
-	return hand_rests(&h, pool) ? TC_ACT_UNSPEC : on_syn(skb, &h);
+	if (h.s.syn)
+		return on_syn(skb, &h);
+	result = on_begun(skb, &h);
+	if (result == HOLD_NOT)
+		result = on_other(skb, &h);
+	return result == HOLD_OVER ? on_request(skb, &h) : result;
 }
 
 /* Not loaded unless it is asked for by name ("?"): kernels before 6.9 would refuse it. */

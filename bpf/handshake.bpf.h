@@ -10,6 +10,7 @@
 #include "asking.bpf.h"
 #include "choose.bpf.h"
 #include "cookie.bpf.h"
+#include "held.bpf.h"
 #include "hold.bpf.h"
 #include "netns.bpf.h"
 #include "packet.bpf.h"
@@ -53,7 +54,7 @@ struct hand {
 	__u8 held;     /* 1: what was held is in the packet, too */
 	__u8 counted;  /* 1: the connection was counted before */
 	__u8 in_pods;  /* 1: the pool's servers are in pods */
-	__u8 zero;
+	__u8 unsure;   /* 1: the reset that ends a connection before may be lost */
 };
 
 static __always_inline __u64 fold(__u64 sum)
@@ -411,9 +412,63 @@ FRAME_STEP takes_ecn(frame *f, const struct hand *h)
 	       frame_net_device(f)->nd_net.net->ipv4.sysctl_tcp_ecn;
 }
 
+/* A SYN that was answered on this CPU a moment ago. The client's next segments come to the same
+ * CPU, as a rule, and then neither a socket nor a held connection is looked for, and no cookie
+ * computed: that there was no socket, and that packets for the destination are this machine's own,
+ * was found out for the SYN. An entry is not needed: a flood of SYNs overwrites all of them, and
+ * then the cookie says the same. Nobody else knows the cookie, so it is not guessed here either. */
+#define BEGUN    256
+#define BEGUN_NS 1000000000ULL /* 1 s */
+
+struct begun {
+	struct pintle_tuple tuple;
+	__u32 sequence;     /* of the first byte of data */
+	__u32 acknowledged; /* by the client: one more than the cookie */
+	__u64 when;         /* 0: its first data came */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, BEGUN);
+	__type(key, __u32);
+	__type(value, struct begun);
+} MAP(hand_begun);
+
+static __always_inline struct begun *begun_at(const struct hand *h)
+{
+	__u32 at = tuple_hash(&h->s.tuple) % BEGUN;
+
+	return bpf_map_lookup_elem(&hand_begun, &at);
+}
+
+static __always_inline void begun_make(const struct hand *h, __u32 cookie, __u64 now)
+{
+	struct begun *b = begun_at(h);
+
+	if (!b)
+		return;
+	b->tuple = h->s.tuple;
+	b->sequence = h->s.sequence + 1;
+	b->acknowledged = cookie + 1;
+	b->when = now;
+}
+
+/* The entry of the connection whose first segment behind the SYN this is, if its header
+ * acknowledges the cookie. */
+static __always_inline struct begun *begun_find(const struct hand *h)
+{
+	struct begun *b = begun_at(h);
+
+	return b && b->sequence == h->s.sequence && tuple_is(&b->tuple, &h->s.tuple) &&
+			       bpf_ktime_get_ns() - b->when < BEGUN_NS
+		       ? b
+		       : NULL;
+}
+
 FRAME_STEP answer_syn(frame *f, const struct hand *h)
 {
 	struct hand_options o = {};
+	__u64 now = bpf_ktime_get_ns();
 	struct answer a;
 	__u32 cookie, mixed;
 
@@ -425,6 +480,8 @@ FRAME_STEP answer_syn(frame *f, const struct hand *h)
 		o.mss = h->v4 ? 536 : 1220;
 	cookie = hand_cookie_of(&h->s.tuple, h->s.sequence, epoch_now(), hand_pack(&o), &h->secret,
 				&mixed);
+	if (!h->unsure)
+		begun_make(h, cookie, now);
 	answer_begin(&a, h);
 	a.tcp.seq = bpf_htonl(cookie);
 	a.tcp.ack_seq = bpf_htonl(h->s.sequence + 1);
@@ -438,8 +495,7 @@ FRAME_STEP answer_syn(frame *f, const struct hand *h)
 	if (o.has_time) {
 		a.options[1] = bpf_htonl(o.has_sack ? 0x0402080a : 0x0101080a);
 		/* Nobody learns how long the machine is up. */
-		a.options[2] = bpf_htonl(
-			hand_time((__u32)(bpf_ktime_get_ns() / 1000000) + mixed, a.tcp.ece));
+		a.options[2] = bpf_htonl(hand_time((__u32)(now / 1000000) + mixed, a.tcp.ece));
 		a.options[3] = bpf_htonl(o.value);
 	}
 	if (o.has_scale)

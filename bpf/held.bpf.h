@@ -31,15 +31,21 @@ static __always_inline void held_key(const struct pintle_tuple *t, struct pintle
 	k->zero = 0;
 }
 
-static __always_inline bool held_is(const struct pintle_held *e, const struct pintle_tuple *t)
+/* The tuples may be at any multiple of four. */
+static __always_inline bool tuple_is(const struct pintle_tuple *one, const struct pintle_tuple *t)
 {
-	const __u32 *a = (const __u32 *)&e->tuple, *b = (const __u32 *)t;
+	const __u32 *a = (const __u32 *)one, *b = (const __u32 *)t;
 	__u32 i, differ = 0;
 
 #pragma unroll
 	for (i = 0; i < sizeof(*t) / sizeof(*a); i++)
 		differ |= a[i] ^ b[i];
 	return !differ;
+}
+
+static __always_inline bool held_is(const struct pintle_held *e, const struct pintle_tuple *t)
+{
+	return tuple_is(&e->tuple, t);
 }
 
 static __always_inline bool held_lock(struct pintle_held *e)
