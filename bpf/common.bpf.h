@@ -281,10 +281,11 @@ static __always_inline void binding_make(const struct pintle_affinity_key *key,
 		__sync_fetch_and_add(&n->made, 1);
 }
 
-/* Binds the session to the endpoint. Called only for an established connection: a spoofed packet,
- * or a connect() without an answer, binds nothing. */
-static __always_inline void bind_session(const struct pintle_affinity_key *key, __u64 client,
-					 __u32 endpoint, __u32 generation, __u64 now)
+/* Binds the session to the endpoint, and returns the binding; NULL: there is none. Called only for
+ * an established connection: a spoofed packet, or a connect() without an answer, binds nothing. */
+static __always_inline struct pintle_affinity *bind_session(const struct pintle_affinity_key *key,
+							    __u64 client, __u32 endpoint,
+							    __u32 generation, __u64 now)
 {
 	struct pintle_affinity *old = binding_find(key);
 	struct pintle_affinity a = {
@@ -297,7 +298,7 @@ static __always_inline void bind_session(const struct pintle_affinity_key *key, 
 
 	if (old && old->endpoint == endpoint && old->generation == generation) {
 		old->used_ns = now;
-		return;
+		return old;
 	}
 	if (old) {
 		/* In place, and without `open` and `idle`: other CPUs count the session's
@@ -310,9 +311,10 @@ static __always_inline void bind_session(const struct pintle_affinity_key *key, 
 		old->used_ns = now;
 		old->client = client;
 		old->context_bytes = 0; /* the new endpoint has cached nothing of it */
-		return;
+		return old;
 	}
 	binding_make(key, &a);
+	return binding_find(key);
 }
 
 /* ---- what a session has open ---------------------------------------------------- */
@@ -364,14 +366,14 @@ static __always_inline void session_take_off(__u32 *count)
 		__sync_fetch_and_add(count, 1);
 }
 
-/* Counts the connection as open in its session's binding, if its pool's requests are followed.
+/* Counts the connection as open in its session's binding `a`, if its pool's requests are followed.
  * Returns whether it was counted: then session_close() must be called once when it ends. */
-static __always_inline bool session_open(const struct pintle_affinity_key *key, __u32 class_id)
+static __always_inline bool session_open(const struct pintle_affinity_key *key,
+					 struct pintle_affinity *a, __u32 class_id)
 {
 	struct pintle_pool *pool = pool_find(key->pool, key->pool_generation);
-	struct pintle_affinity *a = pool && pool->follow ? binding_find(key) : NULL;
 
-	if (!a)
+	if (!a || !pool || !pool->follow)
 		return false;
 	__sync_fetch_and_add(&a->open, 1);
 	if (!a->sharing)

@@ -304,6 +304,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 {
 	struct pintle_connect *c = client_find(ctx);
 	struct pintle_affinity_key key = {};
+	struct pintle_affinity *a;
 	struct pintle_pool *pool;
 	struct pintle_turn *t;
 	__u64 client;
@@ -326,13 +327,13 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 	if (key.session.kind == PINTLE_KEY_NONE)
 		return;
 	client = c->flags & PINTLE_CONNECT_APART ? PINTLE_CLIENT_APART : c->client;
-	bind_session(&key, client, c->endpoint, c->generation, bpf_ktime_get_ns());
-	if (!c->counted || c->flags & PINTLE_CONNECT_SESSION || !session_open(&key, c->class_id))
+	a = bind_session(&key, client, c->endpoint, c->generation, bpf_ktime_get_ns());
+	if (!c->counted || c->flags & PINTLE_CONNECT_SESSION || !session_open(&key, a, c->class_id))
 		return;
 	__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_SESSION);
 	t = pool->classify ? turn_make(ctx, c->opened_ns) : NULL;
 	if (t)
-		evidence_begin(&key, t);
+		evidence_begin(&key, a, t);
 }
 
 static __always_inline void client_unbind(struct bpf_sock_ops *ctx, struct pintle_connect *c,

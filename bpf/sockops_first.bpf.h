@@ -340,16 +340,14 @@ static __always_inline void answer_ended(const struct pintle_turn *t, __u32 endp
 
 /* ---- evidence --------------------------------------------------------------------- */
 
-/* What is known of a connection that counts as open in its session's binding, from its beginning
- * on. */
+/* What is known of a connection that counts as open in its session's binding `a`, from its
+ * beginning on. */
 static __always_inline void evidence_begin(const struct pintle_affinity_key *key,
-					   struct pintle_turn *t)
+					   const struct pintle_affinity *a, struct pintle_turn *t)
 {
-	struct pintle_affinity *a = binding_find(key);
-
 	t->session = key->session;
 	t->flags |= PINTLE_TURN_BOUND;
-	t->beside = a ? session_beside(a, 1) : 0;
+	t->beside = session_beside(a, 1);
 }
 
 /* Tells of the requests on such a connection, which ended. `in` and `out` are bytes of requests and

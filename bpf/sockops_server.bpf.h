@@ -274,15 +274,6 @@ static __always_inline __u32 session_of(const struct pintle_tuple *t,
 	return cached;
 }
 
-/* Notes what was seen of the session's newest prompt: the next one may continue it. */
-static __always_inline void prompt_remember(const struct pintle_affinity_key *key, __u32 steps)
-{
-	struct pintle_affinity *a = binding_find(key);
-
-	if (a)
-		a->prompt_steps = steps;
-}
-
 static __always_inline void bind_client(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
 					const struct pintle_tuple *t)
 {
@@ -290,6 +281,7 @@ static __always_inline void bind_client(struct bpf_sock_ops *ctx, struct pintle_
 	struct pintle_affinity_key key = {.pool = conn->pool,
 					  .pool_generation = conn->pool_generation};
 	struct pintle_turn *turn = NULL;
+	struct pintle_affinity *a;
 	__u32 cached, steps = 0;
 
 	if (!pool || !outcome_binds(pool, conn->outcome))
@@ -302,18 +294,19 @@ static __always_inline void bind_client(struct bpf_sock_ops *ctx, struct pintle_
 	majority_vote(&key);
 	if (key.session.kind == PINTLE_KEY_NONE)
 		return;
-	bind_session(&key, client_of(t, key.session.kind), conn->endpoint, conn->generation,
-		     conn->opened_ns);
-	if (steps)
-		prompt_remember(&key, steps);
-	if (!turn || !session_open(&key, conn->class_id))
+	a = bind_session(&key, client_of(t, key.session.kind), conn->endpoint, conn->generation,
+			 conn->opened_ns);
+	/* What was seen of the session's newest prompt: the next one may continue it. */
+	if (a && steps)
+		a->prompt_steps = steps;
+	if (!turn || !session_open(&key, a, conn->class_id))
 		return;
 	/* Kept until the end: a reload may change what tells the pool's sessions apart. */
 	turn->session = key.session;
 	turn->flags |= PINTLE_TURN_BOUND;
 	conn->flags |= PINTLE_CONN_SESSION;
 	if (pool->classify)
-		evidence_begin(&key, turn);
+		evidence_begin(&key, a, turn);
 }
 
 static __always_inline void unbind_client(struct bpf_sock_ops *ctx, const struct pintle_conn *conn,
