@@ -9,12 +9,14 @@
 #include "support_world.h"
 
 #include <linux/pkt_cls.h>
+#include <sched.h>
 #include <time.h>
 
 #include "../../userspace/maps/kernel.h"
 #define hash_text hash_keyed /* there is another one in userspace/base */
 #include "cookie.bpf.h"
 #undef hash_text
+#include "mix.bpf.h"
 #include "support_packet.h"
 
 #define GO       TC_ACT_UNSPEC
@@ -460,6 +462,117 @@ static void test_other_cookies(void **state)
 	assert_int_equal(handed(PINTLE_HAND_NOBODY), 0);
 }
 
+/* ---- what follows a SYN on its CPU -------------------------------------------------------------
+ */
+
+#define BEGUN 256 /* as in handshake.bpf.h */
+
+static void run_on_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	assert_int_equal(sched_setaffinity(0, sizeof(set), &set), 0);
+}
+
+/* The first two of the CPUs on which this process may run; the second is the first where there is
+ * one alone. */
+static void two_cpus(int cpus[2])
+{
+	cpu_set_t set;
+	int n = 0;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(set), &set), 0);
+	for (int i = 0; i < CPU_SETSIZE && n < 2; i++)
+		if (CPU_ISSET(i, &set))
+			cpus[n++] = i;
+	cpus[1] = n < 2 ? cpus[0] : cpus[1];
+}
+
+/* A client whose SYN is answered now, with the options of opened(). */
+static struct opened begun(const struct framing *f)
+{
+	static const uint8_t options[20] = {2, 4, 5, 180, 4, 2};
+	struct opened c = opened(f, 0);
+	struct packet in, out;
+
+	in = make(f, c.port, SEQUENCE, SYN, NULL, 0);
+	memset(in.bytes, 0, 6);
+	put_options(&in, options, in.data - in.tcp - 20);
+	assert_int_equal(pass(in, &out), ANSWERED);
+	c.acknowledged = get32(&out, out.tcp + 4) + 1;
+	return c;
+}
+
+static uint32_t place_of(const struct framing *f, uint16_t port)
+{
+	struct packet p = {.framing = f};
+	struct pintle_tuple t = tuple_of_packet(&p, port);
+	uint64_t hash = (uint64_t)t.remote_port << 16 | t.local_port;
+	uint32_t a[4], b[4];
+
+	memcpy(a, t.remote, sizeof(a));
+	memcpy(b, t.local, sizeof(b));
+	for (int i = 0; i < 4; i++)
+		hash = mix(hash ^ ((uint64_t)a[i] << 32 | b[i]));
+	return hash % BEGUN;
+}
+
+/* Another client in the same place of what is known of the newest SYNs. */
+static struct opened neighbour(struct opened c)
+{
+	uint32_t place = place_of(c.framing, c.port);
+
+	do
+		c.port++;
+	while (place_of(c.framing, c.port) != place);
+	return c;
+}
+
+static void test_right_behind_a_syn(void **state)
+{
+	const struct framing *all[] = {&plain4, &plain6, &framings[3]};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		struct opened c = begun(all[i]), other = c;
+
+		assert_verdict(sent(c, 0, ACK, NULL, 0), DROPPED); /* the handshake's */
+		other.acknowledged ^= 0x100;
+		check_reset(other, sent(other, 0, ACK, NULL, 0));
+		assert_verdict(sent(other, 0, ACK, request, REQUEST_SIZE), DROPPED);
+		other = neighbour(c);
+		check_reset(other, sent(other, 0, ACK, NULL, 0));
+		assert_verdict(sent(other, 0, ACK, request, REQUEST_SIZE), DROPPED);
+		assert_int_equal(handed(PINTLE_HAND_NOBODY), i);
+		check_reset(c, sent(c, 0, ACK | PSH, request, REQUEST_SIZE));
+		assert_int_equal(handed(PINTLE_HAND_NOBODY), i + 1);
+	}
+}
+
+/* What another CPU holds of the connection stays, where the first segment comes again here. */
+static void test_held_by_another_cpu(void **state)
+{
+	cpu_set_t before;
+	struct opened c;
+	int cpus[2];
+
+	(void)state;
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	two_cpus(cpus);
+	run_on_cpu(cpus[0]);
+	c = begun(&plain4);
+	run_on_cpu(cpus[1]);
+	check_acknowledged(c, sent(c, 0, ACK, request, 20), 20);
+	check_acknowledged(c, sent(c, 20, ACK, request + 20, 5), 25);
+	run_on_cpu(cpus[0]);
+	check_acknowledged(c, sent(c, 0, ACK, request, 20), 25);
+	assert_int_equal(held(), 1);
+	check_reset(c, sent(c, 25, ACK | PSH, request + 25, REQUEST_SIZE - 25));
+	assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+}
+
 static void test_bad_checksums(void **state)
 {
 	struct opened c = opened(&plain4, 0);
@@ -620,6 +733,8 @@ int main(void)
 		hand_test(test_cut_short),
 		hand_test(test_epochs),
 		hand_test(test_other_cookies),
+		hand_test(test_right_behind_a_syn),
+		hand_test(test_held_by_another_cpu),
 		hand_test(test_bad_checksums),
 		hand_test(test_strays),
 		hand_test(test_pieces),
