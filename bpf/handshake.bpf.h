@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * handshake.bpf.h - handshakes without a socket, and without any memory: a SYN is answered with a
- * cookie (cookie.bpf.h), the client's ACK and its probes with that cookie in them. One text for TC
- * (hand.bpf.c) and XDP (xdp.bpf.c).
+ * cookie (cookie.bpf.h), the client's ACK and its probes with that cookie in them. What is kept of
+ * a SYN for a moment only spares work. One text for TC (hand.bpf.c) and XDP (xdp.bpf.c).
  */
 #ifndef PINTLE_HANDSHAKE_BPF_H
 #define PINTLE_HANDSHAKE_BPF_H

@@ -9,7 +9,8 @@
  *   all else                   TC's: data, whatever has a socket, whatever is not plain; of bare
  *                              segments that no cookie explains, some a second
  *
- * It answers as hand.bpf.c would, by the same text, and stores nothing. What it passes, TC judges.
+ * It answers as hand.bpf.c would, by the same text, and stores nothing that is needed. What it
+ * passes, TC judges.
  */
 #define FRAME_XDP
 #include "handshake.bpf.h"
