@@ -372,15 +372,17 @@ static __always_inline bool assign_again(struct bpf_sk_lookup *ctx, const struct
 
 /* Whether an earlier decision for this 4-tuple still holds and has been applied to this segment,
  * which counts nothing. A decision that no longer holds will be replaced, and its placement has
- * failed. A function of its own, like decision_remember(). */
+ * failed. `begun`: the mode does not matter. A function of its own, like decision_remember(). */
 static __noinline bool decided_before(struct bpf_sk_lookup *ctx, struct pintle_decision *d,
-				      const struct terms *t)
+				      const struct terms *t, bool begun)
 {
+	bool off = t->mode == PINTLE_MODE_OFF;
+
 	if (!decision_expired(d, t->now)) {
 		if (d->outcome == PINTLE_OUTCOME_PASSED) {
-			if (t->mode == PINTLE_MODE_OFF)
+			if (off || begun)
 				return true;
-		} else if (t->mode != PINTLE_MODE_OFF && assign_again(ctx, d, t->now)) {
+		} else if ((!off || (begun && !d->handed)) && assign_again(ctx, d, t->now)) {
 			return true;
 		}
 	}
@@ -416,6 +418,7 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 	struct pintle_decision *d;
 	struct pintle_tuple tuple;
 	struct pintle_pool *pool;
+	bool begun = false;
 
 	/* The hand-off asks so of each SYN. */
 	if (ctx->protocol != IPPROTO_TCP || asking_whether())
@@ -427,11 +430,16 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 		return SK_PASS;
 
 	t.now = bpf_ktime_get_ns();
-	if (pool->decide != PINTLE_DECIDE_CONNECTION)
+	if (pool->decide != PINTLE_DECIDE_CONNECTION) {
 		t.handed = asking_where();
+		/* While such a pool is off, or rests, the kernel may answer a SYN with a cookie of
+		 * its own. Only the listener that the SYN went to takes the rest of that handshake,
+		 * also when the hand-off, which keeps further SYNs from here, is on again. */
+		begun = !t.handed;
+	}
 	if (pool->decide == PINTLE_DECIDE_REQUEST) {
 		/* A listener of another namespace would never answer. */
-		if (pool->in_pods && !asking_where())
+		if (pool->in_pods && begun && pool_mode(ref.id, pool, t.now) != PINTLE_MODE_OFF)
 			return SK_PASS;
 		if (asking_pool(&ref, t.now))
 			return model_refuse(ctx, &tuple, &ref);
@@ -443,7 +451,7 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 	t.key.pool_generation = ref.generation;
 	t.mode = pool_mode(t.key.pool, pool, t.now);
 	d = bpf_map_lookup_elem(&pending, &tuple);
-	if (d && decided_before(ctx, d, &t))
+	if (d && decided_before(ctx, d, &t, begun))
 		return SK_PASS;
 	if (t.mode == PINTLE_MODE_OFF) {
 		struct decide_result passed = {.outcome = PINTLE_OUTCOME_PASSED};

@@ -7,7 +7,7 @@ import threading
 from clients import FRONTEND, source
 from harness import case
 from kernel import wait_for
-from test_handoff import HANDED, REQUEST, ask, filters, handed, hashing, sessions
+from test_handoff import HANDED, REQUEST, Hashing, ask, filters, handed, hashing, sessions
 from test_hold import EMPTY, ByHand, Opened, cut, exchange, holds, none_held
 from test_xdp import becomes, natively
 
@@ -154,6 +154,48 @@ def test_a_handshake_of_the_kernel_goes_on(node, where):
             assert EMPTY in client.answer()
             client.send(len(REQUEST % b"a"), flags="RST")
     assert not handed(node) and sum(node.decisions().values()) == 2
+    assert by_request(node)
+
+
+@case(each=("TC off", "XDP off", "TC off and back", "TC rests", "TC models"))
+def test_a_handshake_of_the_kernel_outlives_a_mode(node, how):
+    """A connection that the kernel has begun with a cookie of its own stays with the listener that its SYN went to,
+    while the mode goes to and fro before its request comes. The next one is decided by its request again."""
+    if "XDP" in how:
+        natively(node)
+    else:
+        node.add_client()
+    node.sysctl("net.ipv4.tcp_syncookies", 2)
+    servers = hashing(node, 2)
+    own = Hashing(node, "own", 8000)
+    pools = [node.pool(servers, **HANDED)]
+    if how == "TC models":
+        pools[0]["models"] = {"default": "other"}
+        pools.append(node.pool(servers[1:], "other", frontends=[], announce=False))
+        pools[0]["endpoints"].pop()
+    node.daemon(node.config(*pools))
+    becomes(node, "native" if "XDP" in how else "peer")
+    if how == "TC rests":
+        decided(node, "connection")
+    else:
+        node.pintle("mode", "pool", "off")
+    with ByHand(node, 45012, acks=False) as one, ByHand(node, 45013, acks=False) as other:
+        if how == "TC rests":
+            node.pintle("mode", "pool", "off")
+        else:
+            node.pintle("mode", "pool", "enforce")
+        if how == "TC off and back":
+            decided(node, "connection")
+        one.send(0)
+        for client in (one, other):
+            client.send(0, REQUEST % b"a")
+            said = client.answer()
+            assert EMPTY in said and (own.name in said) == (how != "TC rests"), said
+            client.send(len(REQUEST % b"a"), flags="RST")
+    assert not handed(node)
+    node.pintle("mode", "pool", "enforce")
+    if how in ("TC off and back", "TC rests"):
+        decided(node, "request")
     assert by_request(node)
 
 

@@ -218,6 +218,24 @@ def test_gives_back(node):
     assert not any(any(inside_of(node, p)) for p in servers)
 
 
+def test_a_handshake_of_the_kernel_outlives_mode_off(node):
+    """What the node's own listener has begun with a SYN cookie in mode off, it gets when the mode is on again."""
+    cluster, _, clients, _ = handed(node, 1)
+    client = clients["remote"]
+    cluster.machines[0].server("own", 8000)
+    node.sysctl("net.ipv4.tcp_syncookies", 2, netns=cluster.machines[0].netns)
+    cluster.pintle("mode", "pool", "off")
+    client.nft("table inet t {\nchain c {\ntype filter hook output priority 0\n"
+               "tcp dport 8000 tcp flags & (syn | psh | ack) == ack counter drop\n}\n}\n")
+    with client.connect(SERVICE["v4"]) as c:
+        wait_for(lambda: "packets 1 " in client.run("nft", "list", "table", "inet", "t").stdout)
+        client.nft("delete table inet t\n")
+        cluster.pintle("mode", "pool", "enforce")
+        assert c.ask(close=True, headers={"X-Session-Id": "a"}) == "own"
+    assert ask(client, {"X-Session-Id": "a"}) == "s0"
+    assert did(cluster) == {"asked": 1}
+
+
 def test_this_nodes_own_clients(node):
     """A client in the node's own namespace reaches what listens there, as without Pintle; `check` says so."""
     cluster, servers, _, _ = handed(node, 1, clients=False)
