@@ -174,6 +174,34 @@ static long hold_load_chunk(__u32 i, void *arg)
 	return !!bpf_skb_load_bytes(l->skb, l->from + done, l->scan->bytes + to, n);
 }
 
+/* As the kernel does where there is a socket: what a network marks (CE) is told to the client until
+ * that says that it sends more slowly (CWR). */
+static __always_inline void hold_note_mark(struct __sk_buff *skb, struct hand *h,
+					   struct pintle_held *e)
+{
+	__u8 mask = h->v4 ? ECN_MASK_V4 : ECN_MASK_V6, ip[2];
+
+	if (h->flags & FLAG_CWR)
+		e->marked = 0;
+	if (!bpf_skb_load_bytes(skb, h->s.ip, ip, sizeof(ip)) && (ip[1] & mask) == mask)
+		e->marked = 1;
+	h->marked = e->marked;
+}
+
+/* The server's socket goes on telling it, as if this packet had been marked. ip_set_length() makes
+ * the header's checksum anew. */
+static __always_inline int hold_mark(struct __sk_buff *skb, const struct hand *h)
+{
+	__u8 ip[2];
+
+	if (!h->marked)
+		return 0;
+	if (bpf_skb_load_bytes(skb, h->s.ip, ip, sizeof(ip)))
+		return -1;
+	ip[1] |= h->v4 ? ECN_MASK_V4 : ECN_MASK_V6;
+	return bpf_skb_store_bytes(skb, h->s.ip, ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM);
+}
+
 /* Makes of the packet one with the connection's first `size` bytes. */
 __noinline int hold_rewrite(struct __sk_buff *skb, struct hand *h, struct pintle_held *e,
 			    __u32 size)
@@ -202,7 +230,8 @@ __noinline int hold_rewrite(struct __sk_buff *skb, struct hand *h, struct pintle
 	    bpf_skb_store_bytes(skb, h->s.data, scan->bytes, at_least_1(size, REQUEST_MAX),
 				BPF_F_RECOMPUTE_CSUM) ||
 	    bpf_skb_store_bytes(skb, h->s.tcp, x->bytes, at_least_1(header, HEADER_MAX),
-				BPF_F_RECOMPUTE_CSUM))
+				BPF_F_RECOMPUTE_CSUM) ||
+	    hold_mark(skb, h))
 		return -1;
 	h->s.sequence = e->first;
 	h->s.size = size;
@@ -297,6 +326,7 @@ static __always_inline int hold_take_into(struct __sk_buff *skb, struct hand *h,
 	if (size > HOLD_MAX)
 		return TC_ACT_SHOT;
 	bpf_loop(REQUEST_MAX / REQUEST_CHUNK, hold_load_chunk, &l, 0);
+	hold_note_mark(skb, h, e);
 	over = hold_read(l.scan, &w->reader, size, hand_names(&pool->asked));
 	if (over && request_awaits_body(l.scan, size) && body_decides(&h->pool))
 		over = 0;
@@ -402,6 +432,7 @@ static __always_inline int hold_more(struct __sk_buff *skb, struct hand *h,
 		return TC_ACT_SHOT;
 	}
 	h->acknowledged = e->acknowledged;
+	h->marked = e->marked;
 	if (h->flags & FLAG_RST)
 		return hold_reset(skb, h, next);
 	what = hold_look(kept, h->s.sequence - e->first, h->s.size, !!(h->flags & FLAG_FIN),

@@ -54,7 +54,8 @@ struct hand {
 	__u8 held;     /* 1: what was held is in the packet, too */
 	__u8 counted;  /* 1: the connection was counted before */
 	__u8 in_pods;  /* 1: the pool's servers are in pods */
-	__u8 unsure;   /* 1: the reset that ends a connection before may be lost */
+	__u8 marked : 1; /* segments that are held met congestion */
+	__u8 unsure : 1; /* the reset that ends a connection before may be lost */
 };
 
 static __always_inline __u64 fold(__u64 sum)
@@ -306,6 +307,7 @@ FRAME_STEP answer_ack(frame *f, const struct hand *h, __u32 sequence)
 	a.tcp.ack = 1;
 	a.tcp.ack_seq = bpf_htonl(sequence);
 	hand_unpack(&o, h->acknowledged - 1);
+	a.tcp.ece = h->marked && o.has_ecn;
 	a.tcp.window = bpf_htons(o.has_scale ? 64240 >> HAND_SCALE : 64240);
 	if (o.has_time) {
 		a.options[0] = bpf_htonl(0x0101080a);

@@ -1577,7 +1577,8 @@ struct pintle_held_key {
  * the entry is still the same connection's. */
 struct pintle_held {
 	__u32 busy;
-	__u32 decided;      /* 1: all of it was handed over; kept until it is established */
+	__u16 decided;      /* 1: all of it was handed over; kept until it is established */
+	__u16 marked;       /* 1: a segment met congestion (CE), and the client has not said CWR */
 	__u32 first;        /* sequence number of the first byte */
 	__u32 acknowledged; /* that of all segments, since the server has sent nothing */
 	__u64 since_ns;
