@@ -73,7 +73,30 @@ class Pod:
         self.cgroup.mkdir()
         self.node.make_netns(self.netns)
         veth = f"pod{number}"
-        machine.batch(
+        if machine.bridged:
+            self._join_bridge(veth)
+        else:
+            self._join_machine(veth)
+
+    def _join_bridge(self, veth):
+        """As the CNI plugin `bridge` does."""
+        n = self.machine.number
+        self.machine.batch(
+            f"link add {veth} type veth peer name eth0 netns {self.netns.name}",
+            f"link set {veth} master cni0",
+            f"link set {veth} type bridge_slave hairpin on",
+            f"link set {veth} up",
+        )
+        self.batch(
+            "link set eth0 up",
+            f"addr add {self.v4}/24 dev eth0",
+            f"addr add {self.v6}/64 dev eth0 nodad",
+            f"route add default via 10.{n}.0.1",
+            f"route add default via fd0{n}::1",
+        )
+
+    def _join_machine(self, veth):
+        self.machine.batch(
             f"link add {veth} type veth peer name eth0 netns {self.netns.name}",
             f"link set {veth} up",
             f"addr add 169.254.1.1/32 dev {veth}",
@@ -196,7 +219,7 @@ class Machine(Pins):
         self.dir, self.own = node.dir, self.cgroup / "own"
         self.own.mkdir(parents=True)
         self.bpffs = node.bpf_mount / self.name
-        self.pods = {}
+        self.pods, self.bridged = {}, False
         node.make_netns(self.netns)
         for name in ("ipv4.ip_forward", "ipv6.conf.all.forwarding"):
             node.sysctl(f"net.{name}", 1, netns=self.netns)
@@ -228,6 +251,12 @@ class Machine(Pins):
 
     def load(self, to, **more):
         return Load(self, to, **more)
+
+    def bridge(self):
+        """Further pods are behind the ports of a bridge that has their gateway's address."""
+        self.bridged = True
+        self.batch("link add cni0 type bridge", f"addr add 10.{self.number}.0.1/24 dev cni0",
+                   f"addr add fd0{self.number}::1/64 dev cni0 nodad", "link set cni0 up")
 
     def pod(self, name):
         self.pods[name] = Pod(self, name, len(self.pods) + 2)

@@ -21,6 +21,16 @@ from test_handoff import post
 WHERE = ("v4 pod", "v6 pod", "v4 remote", "v6 remote")
 
 
+def each_gateway(node, machine, pods):
+    """The bridge has its own address of the link layer, and that of each pod's port, as of one of them by default."""
+    links = {x["ifname"]: x["address"] for x in json.loads(machine.run("ip", "-j", "link").stdout)}
+    for address in ["02:00:00:00:00:01", *(links[f"pod{i + 2}"] for i in range(len(machine.pods)))]:
+        machine.batch(f"link set cni0 address {address}")
+        for pod in pods:
+            node.run("ip", "neigh", "flush", "dev", "eth0", netns=pod.netns)
+        yield address
+
+
 class Hashing:
     """In a pod: a server that says which body it got."""
 
@@ -38,10 +48,12 @@ def pool_of(cluster, servers, family="v4", **more):
     return pool
 
 
-def handed(node, count=2, *, family="v4", hashing=False, clients=True, **more):
+def handed(node, count=2, *, family="v4", hashing=False, clients=True, bridged=False, **more):
     """Pods with servers on the first of two machines, and clients: a pod there, and one on the other."""
     cluster = Cluster(node, 2)
     near, far = cluster.machines
+    if bridged:
+        near.bridge()
     servers = [near.pod(f"s{i}") for i in range(count)]
     for pod in servers:
         if hashing:
@@ -130,6 +142,50 @@ def test_loss(node):
         assert sum_ == hashlib.sha256(body).hexdigest()
         met.setdefault(session, set()).add(server)
     assert all(len(servers) == 1 for servers in met.values()), met
+
+
+@case(each=WHERE, timeout=120)
+def test_behind_a_bridge(node, where):
+    """Servers, and the client of this node, behind the ports of a bridge that is their gateway."""
+    family, client = where.split()
+    cluster, servers, clients, _ = handed(node, 2, family=family, hashing=True, bridged=True)
+    met, count = {}, 0
+    for _ in each_gateway(node, cluster.machines[0], [*servers, clients["pod"]]):
+        for i, size in enumerate((0, 1399, 70000)):
+            body = os.urandom(size)
+            head = post(body, session=b"%d" % i)
+            for pieces in ([head + body], [head[:30], head[30:] + body]):
+                server, sum_ = exchange(clients[client], pieces, family)
+                assert sum_ == hashlib.sha256(body).hexdigest(), (size, len(pieces))
+                met.setdefault(i, set()).add(server)
+                count += 1
+    assert all(len(names) == 1 for names in met.values()), met
+    assert did(cluster) == {"asked": count}
+    assert sum(cluster.decisions().values()) == count
+    wait_for(lambda: not any(e["in_flight"] for e in cluster.cli("endpoints")))
+
+
+@case(each=("v4", "v6"))
+def test_clients_behind_a_bridge(node, family):
+    """Pods behind a bridge are clients of servers on the node."""
+    cluster = Cluster(node, 1)
+    near, = cluster.machines
+    near.bridge()
+    clients = [near.pod(f"c{i}") for i in range(2)]
+    servers = [near.server(f"s{i}", 8001 + i) for i in range(2)]
+    near.steer(node.pool(servers, frontends=[SERVICE[family]], decide="request",
+                         stickiness={"key": "header/x-session-id, source"}))
+    met, count = {}, 0
+    for _ in each_gateway(node, near, clients):
+        for i, client in enumerate(clients):
+            for session in range(4):
+                met.setdefault((i, session), set()).add(ask(client, {"X-Session-Id": str(session)}, family))
+                count += 1
+            whole = b"GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: 0\r\nConnection: close\r\n\r\n"
+            met[i, 0].add(exchange(client, [whole[:20], whole[20:]], family)[-1])
+            count += 1
+    assert all(len(names) == 1 for names in met.values()), met
+    assert did(cluster) == {"asked": count}
 
 
 @case(each=("pod", "remote"))
