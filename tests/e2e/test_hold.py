@@ -12,6 +12,7 @@ from harness import case
 from kernel import inside, wait_for
 from packets import FLAGS, segment
 from test_handoff import HANDED, REQUEST, WHERE, ask, exchange, filters, handed, hashing, lose_segments, post, sessions
+from test_oneshot import oneshots
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 LATE, END = 10, 120  # seconds; see docs/handoff.md
@@ -186,6 +187,28 @@ def test_loss(node, family):
         assert sum_ == hashlib.sha256(body).hexdigest()
         met.setdefault(session, set()).add(server)
     assert all(len(servers) == 1 for servers in met.values()), met
+
+
+def test_one_request_per_connection_in_pieces(node):
+    """One-shot leaves headers in pieces as they are: that connection stays kept alive, and its further requests go to the
+    same server. A connection whose headers came in one segment ends with its answer."""
+    node.add_client()
+    node.steer(hashing(node, 3), requests="one-per-connection", **HANDED)
+    kept = REQUEST.replace(b"Connection: close", b"Connection: keep-alive")
+    begin, rest = cut(kept % b"a", 30)
+    with Opened(node, begin) as c:
+        c.c.sock.sendall(rest)
+        first = c.c.read()
+        for session in (b"b", b"c", b"d"):
+            c.c.sock.sendall(kept % session)
+            assert c.c.read() == first
+    assert oneshots(node) == {"left_unfinished": 1}
+    assert handed(node) == {"asked": 1} and holds(node) == {"joined": 1}
+    for session in (b"b", b"c"):
+        assert exchange(node, [kept % session]).endswith(EMPTY)  # read until the server closes
+    assert oneshots(node) == {"left_unfinished": 1, "rewritten_connection": 2}
+    assert handed(node) == {"asked": 3}
+    none_held(node)
 
 
 # -- how it ends otherwise -------------------------------------------------------------
