@@ -191,7 +191,7 @@ static __always_inline int on_syn(struct __sk_buff *skb, struct hand *h)
 	if (!pool || hand_rests(h, pool) || checksum_read(h) < 0)
 		return TC_ACT_UNSPEC;
 	if (socket_there(skb, h) > 0) {
-		if (time_wait_end(skb, h) > 0) {
+		if (kernel_takes(skb, h) && time_wait_end(skb, h) > 0) {
 			h->unsure = 1;
 			return answer_syn(skb, h);
 		}
@@ -200,6 +200,10 @@ static __always_inline int on_syn(struct __sk_buff *skb, struct hand *h)
 	}
 	if (is_local(skb, h) <= 0) {
 		hand_count(h, PINTLE_HAND_FORWARDED);
+		return TC_ACT_UNSPEC;
+	}
+	if (!kernel_takes(skb, h)) {
+		hand_count(h, PINTLE_HAND_BY_CONNECTION);
 		return TC_ACT_UNSPEC;
 	}
 	return answer_syn(skb, h);
@@ -484,7 +488,8 @@ __noinline int place(struct __sk_buff *skb, struct hand *h, int how)
 	options_read(h, &o);
 	hand_unpack(&o, h->acknowledged - 1);
 	a->state = PINTLE_ASKING_WHERE;
-	failed = hand_over(skb, h, &o);
+	/* Nothing is decided for what was begun before the sysctl was set to 0. */
+	failed = kernel_takes(skb, h) ? hand_over(skb, h, &o) : PINTLE_HAND_FAILED;
 	a->state = PINTLE_ASKING_NOTHING;
 	if (failed == HAND_THERE)
 		return TC_ACT_UNSPEC;
@@ -545,8 +550,11 @@ static __always_inline int on_stray(struct __sk_buff *skb, struct hand *h)
 		return TC_ACT_SHOT;
 	since = now - s->first;
 	if (s->hash == hash && since < STRAY_MAX_NS) {
+		if (since < STRAY_MIN_NS)
+			return TC_ACT_SHOT;
 		checksum_read(h);
-		return since < STRAY_MIN_NS ? TC_ACT_SHOT : answer_reset(skb, h);
+		hand_count(h, PINTLE_HAND_STRAY);
+		return answer_reset(skb, h);
 	}
 	s->hash = hash;
 	s->first = now;
@@ -569,15 +577,28 @@ __noinline int was_decided(const struct hand *h)
  * alive before its first request, or its end. */
 static __always_inline int on_bare(struct __sk_buff *skb, struct hand *h)
 {
+	bool first = cookie_holds(h, h->s.sequence - 1);
+
 	if (checksum_read(h) < 0)
 		return TC_ACT_SHOT;
 	if (!(h->flags & FLAG_FIN)) {
-		if (cookie_holds(h, h->s.sequence - 1))
+		if (first)
 			return TC_ACT_SHOT;
 		if (cookie_holds(h, h->s.sequence))
 			return answer_ack(skb, h, h->s.sequence + 1);
 	}
-	return was_decided(h) > 0 ? TC_ACT_UNSPEC : answer_reset(skb, h);
+	if (was_decided(h) > 0)
+		return TC_ACT_UNSPEC;
+	hand_count(h, first ? PINTLE_HAND_NO_REQUEST : PINTLE_HAND_STRAY);
+	return answer_reset(skb, h);
+}
+
+/* A reset of a connection that is not held. */
+static __always_inline int on_reset(struct hand *h)
+{
+	if (!h->s.size && !checksum_read(h) && cookie_holds(h, h->s.sequence - 1))
+		hand_count(h, PINTLE_HAND_NO_REQUEST);
+	return TC_ACT_SHOT;
 }
 
 /* A segment of a connection that is not held. Returns HOLD_OVER if it is the first with data. */
@@ -586,7 +607,7 @@ static __always_inline int on_first(struct __sk_buff *skb, struct hand *h)
 	__u32 ended;
 
 	if (h->flags & FLAG_RST)
-		return TC_ACT_SHOT;
+		return on_reset(h);
 	if (!h->s.size) {
 		ended = h->in_pods ? pod_flow_ended(&h->s.tuple) : 0;
 		if (ended && !cookie_holds(h, h->s.sequence - 1))

@@ -112,6 +112,9 @@ static __always_inline int pod_request(struct __sk_buff *skb, struct hand *h)
 		bpf_skb_change_type(skb, PACKET_HOST);
 	if (!d || !endpoint_find(d->endpoint, d->generation) || pod_give(skb, h, d->endpoint))
 		return TC_ACT_SHOT;
+	/* The kernel will answer it with a reset. */
+	if (!frame_net_device(skb)->nd_net.net->ipv4.sysctl_tcp_syncookies)
+		hand_count(h, PINTLE_HAND_FAILED);
 	return TC_ACT_UNSPEC;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * hand_segment.bpf.h - what the hand-off's TC program keeps of a segment and counts of its
- * connection, and how a segment is queued again.
+ * hand_segment.bpf.h - what the hand-off's TC program keeps of a segment, and how a segment is
+ * queued again.
  */
 #ifndef PINTLE_HAND_SEGMENT_BPF_H
 #define PINTLE_HAND_SEGMENT_BPF_H
@@ -27,16 +27,6 @@ static __always_inline struct hand_scratch *scratch_find(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&hand_scratch, &zero);
-}
-
-static __always_inline int hand_count(const struct hand *h, __u32 hand)
-{
-	__u32 at = PINTLE_HAND_STAT(h->pool.id, hand);
-	__u64 *n = bpf_map_lookup_elem(&hand_stats, &at);
-
-	if (n)
-		(*n)++;
-	return 0;
 }
 
 #define LOOPBACK 1 /* the index of that device, in each network namespace */

@@ -58,6 +58,15 @@ struct hand {
 	__u8 unsure : 1; /* the reset that ends a connection before may be lost */
 };
 
+static __always_inline void hand_count(const struct hand *h, __u32 hand)
+{
+	__u32 at = PINTLE_HAND_STAT(h->pool.id, hand);
+	__u64 *n = bpf_map_lookup_elem(&hand_stats, &at);
+
+	if (n)
+		(*n)++;
+}
+
 static __always_inline __u64 fold(__u64 sum)
 {
 	sum = (sum & 0xffffffff) + (sum >> 32);
@@ -517,6 +526,14 @@ static __always_inline bool hand_rests(const struct hand *h, const struct pintle
 {
 	return pool->decide == PINTLE_DECIDE_RESTS ||
 	       pool_mode(h->pool.id, pool, bpf_ktime_get_ns()) == PINTLE_MODE_OFF;
+}
+
+/* Whether the kernel makes sockets for handshakes that it has not seen: it resets what is handed
+ * over to it while net.ipv4.tcp_syncookies is 0. Servers in pods are in namespaces of their own,
+ * which say it for themselves. */
+static __always_inline bool kernel_takes(frame *f, const struct hand *h)
+{
+	return h->in_pods || frame_net_device(f)->nd_net.net->ipv4.sysctl_tcp_syncookies;
 }
 
 /* ---- TC behind XDP ----------------------------------------------------------------------- */

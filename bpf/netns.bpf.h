@@ -13,6 +13,7 @@
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct netns_ipv4 {
 	__u8 sysctl_tcp_ecn;
+	__u8 sysctl_tcp_syncookies;
 	__u8 sysctl_tcp_rfc1337;
 };
 

@@ -86,11 +86,14 @@ static __always_inline int on_bare(frame *f, struct hand *h, const struct pintle
 {
 	__u8 what = h->flags & (FLAG_FIN | FLAG_SYN | FLAG_RST | FLAG_ACK);
 
-	if (!(what & FLAG_ACK) || what & (FLAG_SYN | FLAG_RST))
+	if (!(what & FLAG_ACK) || what & FLAG_SYN)
 		return on_unknown(h, pool);
-	if (cookie_holds(h, h->s.sequence - 1))
-		return what & FLAG_FIN ? answer_reset(f, h) : XDP_DROP;
-	if (!(what & FLAG_FIN) && cookie_holds(h, h->s.sequence))
+	if (cookie_holds(h, h->s.sequence - 1)) {
+		if (what & (FLAG_FIN | FLAG_RST))
+			hand_count(h, PINTLE_HAND_NO_REQUEST);
+		return (what & (FLAG_FIN | FLAG_RST)) == FLAG_FIN ? answer_reset(f, h) : XDP_DROP;
+	}
+	if (!(what & (FLAG_FIN | FLAG_RST)) && cookie_holds(h, h->s.sequence))
 		return answer_ack(f, h, h->s.sequence + 1);
 	return on_unknown(h, pool);
 }
@@ -109,7 +112,7 @@ static __always_inline int xdp_segment(frame *f, bool veth)
 	/* A driver sends a frame as it is: its checksum must be whole, also in answer to a segment
 	 * of this machine's own, as on a veth, whose was not. */
 	h.partial = 0;
-	if (h.s.syn && hand_rests(&h, pool))
+	if (h.s.syn && (hand_rests(&h, pool) || !kernel_takes(f, &h)))
 		return XDP_PASS;
 	if ((h.in_pods && pod_flow(&h.s.tuple)) || socket_there(f, &h) > 0 || is_local(f, &h) <= 0)
 		return XDP_PASS;

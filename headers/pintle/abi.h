@@ -235,7 +235,8 @@ enum pintle_decide { PINTLE_DECIDES(X) PINTLE_DECIDE_COUNT };
 #define PINTLE_DECIDE_RESTS 0x100
 
 /* X(symbol, name, what it says): what the hand-off did with a connection. They are counted when the
- * first request comes; BY_CONNECTION and FORWARDED when the SYN comes. */
+ * first request comes; BY_CONNECTION and FORWARDED when the SYN comes, NO_REQUEST at the end, STRAY
+ * with each reset. */
 #define PINTLE_HANDS(X)                                                                             \
 	X(ASKED, "asked", "placed by what its first request says")                                  \
 	X(NOT_SAID, "not_said", "the request has none of the keys; placed by its address")          \
@@ -249,11 +250,16 @@ enum pintle_decide { PINTLE_DECIDES(X) PINTLE_DECIDE_COUNT };
 	X(NOBODY, "nobody", "no server took it: reset")                                             \
 	X(FAILED, "failed", "the kernel would not hand it to the server that was chosen: reset")    \
 	X(BY_CONNECTION, "by_connection",                                                           \
-	  "its addresses and ports are those of a connection that is not over yet: the kernel "     \
-	  "answered its SYN, and it was placed by its address")                                     \
+	  "its addresses and ports are those of a connection that is not over yet, or "             \
+	  "net.ipv4.tcp_syncookies was 0: the kernel answered its SYN, and it was placed by its "   \
+	  "address")                                                                                \
 	X(FORWARDED, "forwarded", "its SYN is not for this machine: left alone")                    \
 	X(NO_MODEL, "no_model",                                                                     \
-	  "its request names no model that `models` has, and there is no `default`: 404, or reset")
+	  "its request names no model that `models` has, and there is no `default`: 404, or reset") \
+	X(NO_REQUEST, "no_request", "the client closed or reset it before a request came")          \
+	X(STRAY, "stray",                                                                           \
+	  "a segment that no connection explains, which is answered with a reset: its request "     \
+	  "comes too late, or its connection was given up or is over")
 #define X(symbol, name, says) PINTLE_HAND_##symbol,
 enum pintle_hand { PINTLE_HANDS(X) PINTLE_HAND_COUNT };
 #undef X
@@ -356,6 +362,9 @@ struct pintle_node {
 	/* Entries of `held` and of the table in `prefixes`, as the daemon counted them last. */
 	__u32 held, prefix_entries;
 	__u32 pods; /* endpoints in pods of this node, of pools that are decided by request */
+	/* 1: the hand-off rests for want of net.ipv4.tcp_syncookies, and some pool wants it. */
+	__u32 hand_rests;
+	__u32 zero;
 };
 
 #define PINTLE_KUBE_THERE  0x1 /* there is a Kubernetes */
@@ -2035,7 +2044,7 @@ struct pintle_trace {
 
 #define PINTLE_ASSERT_SIZE(type, size)                                                             \
 	_Static_assert(sizeof(type) == (size), #type " changed its size: new PINTLE_ABI_VERSION")
-PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768 + 2 * 20 + 16);
+PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768 + 2 * 20 + 24);
 PINTLE_ASSERT_SIZE(struct pintle_name, 336);
 PINTLE_ASSERT_SIZE(struct pintle_hand_seen, 16);
 PINTLE_ASSERT_SIZE(struct pintle_scope, 8);

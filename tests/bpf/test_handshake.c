@@ -441,6 +441,8 @@ static void test_epochs(void **state)
 		}
 	}
 	assert_int_equal(handed(PINTLE_HAND_NOBODY), 9);
+	assert_int_equal(handed(PINTLE_HAND_NO_REQUEST), 9);
+	assert_int_equal(handed(PINTLE_HAND_STRAY), 12);
 }
 
 /* A cookie is for one client, one sequence number and its options. */
@@ -460,6 +462,7 @@ static void test_other_cookies(void **state)
 	check_reset(c, sent(c, 1000, ACK, NULL, 0));
 	assert_verdict(sent(c, 1000, ACK, request, REQUEST_SIZE), DROPPED);
 	assert_int_equal(handed(PINTLE_HAND_NOBODY), 0);
+	assert_int_equal(handed(PINTLE_HAND_STRAY), 4);
 }
 
 /* ---- what follows a SYN on its CPU -------------------------------------------------------------
@@ -598,6 +601,7 @@ static void test_strays(void **state)
 		usleep(20000);
 	assert_in_range(monotonic_ns() - began, SECOND * 9 / 10, 20 * SECOND);
 	check_reset(c, p);
+	assert_int_equal(handed(PINTLE_HAND_STRAY), 2);
 }
 
 /* ---- requests in pieces ----------------------------------------------------------------------

@@ -182,18 +182,6 @@ def with_ecn(node, family):
     # `ecnseen`: a segment came that may be marked, as only those of such a connection may.
     wait_for(lambda: "ecnseen" in node.run("ss", "-tinoH", f"dport = :{port}", netns=node.netns).stdout)
     c.send(BODY[1000:]).answered(BODY)
-    # Nothing is promised that the server would not keep.
-    for refused in ("server", "timestamps"):
-        with inside(node.netns if refused == "server" else node.client_netns):
-            name = "tcp_ecn" if refused == "server" else "tcp_timestamps"
-            path = pathlib.Path("/proc/sys/net/ipv4", name)
-            before = path.read_text(encoding="ascii")
-            path.write_text("0", encoding="ascii")
-        other = Client(node, family).connect()
-        assert not has_ecn(other.sock), refused
-        other.sock.close()
-        with inside(node.netns if refused == "server" else node.client_netns):
-            path.write_text(before, encoding="ascii")
     client_sysctl(node, "tcp_ecn", was)
 
 
@@ -273,6 +261,26 @@ def test_a_clients_way(node, where):
         decided += way is not nothing_comes
         assert sum(node.decisions().values()) == decided, name
     none_held(node)
+
+
+@case(each=("v4", "v6", "v4 in XDP", "v6 in XDP"))
+def test_ecn_that_is_refused(node, where):
+    """Nothing is promised that the server would not keep."""
+    if "XDP" in where:
+        natively(node)
+    else:
+        node.add_client()
+    node.steer(hashing(node, 1), **HANDED)
+    becomes(node, "native" if "XDP" in where else "peer")
+    client_sysctl(node, "tcp_ecn", 1)
+    for netns, name in ((node.netns, "tcp_ecn"), (node.client_netns, "tcp_timestamps")):
+        with inside(netns):
+            before = pathlib.Path("/proc/sys/net/ipv4", name).read_text(encoding="ascii")
+        node.sysctl(f"net.ipv4.{name}", 0, netns=netns)
+        c = Client(node, where[:2]).connect()
+        assert not has_ecn(c.sock), name
+        c.send(post(BODY) + BODY).answered(BODY)
+        node.sysctl(f"net.ipv4.{name}", before, netns=netns)
 
 
 # -- a network's ways --------------------------------------------------------------------

@@ -9,6 +9,9 @@
 	"decide: request needs bpf_sk_assign_tcp_reqsk(), which this kernel lacks; use Linux 6.9 " \
 	"or newer with CONFIG_SYN_COOKIES, or write decide: connection"
 
+/* While it is 0, the kernel resets what is handed over to it. */
+#define KERNEL_HAND_SYSCTL "net/ipv4/tcp_syncookies"
+
 /** Whether a program can hand a connection to a listener together with its first segment. Also
  * false if the kernel's BTF cannot be read. */
 bool kernel_hands_over(void);

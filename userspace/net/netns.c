@@ -106,6 +106,35 @@ int netns_call(int netns_fd, int (*call)(void *arg), void *arg)
 	return what ? log_err_r(r, "%s", what) : r;
 }
 
+struct sysctl {
+	const char *name;
+	long value;
+};
+
+static int read_sysctl(void *arg)
+{
+	struct sysctl *s = arg;
+	char path[128];
+	_cleanup_fclose_ FILE *f = NULL;
+
+	snprintf(path, sizeof(path), "/proc/sys/%s", s->name);
+	f = fopen(path, "re");
+	if (!f)
+		return -errno;
+	return fscanf(f, "%ld", &s->value) == 1 ? 0 : -EINVAL;
+}
+
+int netns_sysctl(int netns_fd, const char *name, long *value)
+{
+	struct sysctl s = {.name = name};
+	const char *what;
+	int r = call_in(netns_fd, read_sysctl, &s, &what);
+
+	if (!r)
+		*value = s.value;
+	return r;
+}
+
 struct wanted {
 	int domain, type, protocol;
 };

@@ -41,6 +41,10 @@ int netns_socket_quiet(int netns_fd, int domain, int type, int protocol);
  * what it returns; or -errno, logged: the namespace cannot be entered. */
 int netns_call(int netns_fd, int (*call)(void *arg), void *arg);
 
+/** Reads a sysctl of the namespace, such as "net/ipv4/tcp_syncookies", under the same conditions as
+ * netns_socket(). Returns 0 or -errno, not logged; *value is untouched on failure. */
+int netns_sysctl(int netns_fd, const char *name, long *value);
+
 /**
  * Finds a namespace by its inode: at `hint` (a path, or NULL), then the caller's own, those with a
  * name in /run/netns, and those of running processes.

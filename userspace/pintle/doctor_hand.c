@@ -2,31 +2,18 @@
 /* doctor_hand.c - what pools with `decide: request` need of this machine, besides the kernel. */
 #include <bpf/bpf.h>
 
+#include "../maps/kernel.h"
 #include "../net/netns.h"
 #include "../net/tc.h"
 #include "doctor.h"
 
 /* ---- in the steered namespace ----------------------------------------------------------- */
 
-struct sysctl_reading {
-	const char *name;
-	long value;
-	bool there;
-};
-
-static int sysctl_read(void *arg)
-{
-	struct sysctl_reading *r = arg;
-
-	r->there = doctor_sysctl(r->name, &r->value);
-	return 0;
-}
-
 bool doctor_cookies_off(const struct doctor *d)
 {
-	struct sysctl_reading r = {.name = "net/ipv4/tcp_syncookies"};
+	long value;
 
-	return d->netns >= 0 && !netns_call(d->netns, sysctl_read, &r) && r.there && !r.value;
+	return d->netns >= 0 && !netns_sysctl(d->netns, KERNEL_HAND_SYSCTL, &value) && !value;
 }
 
 /* ---- programs before the hand-off ------------------------------------------------------- */

@@ -244,8 +244,8 @@ void doctor_hand(struct doctor *d)
 		doctor_say(d, VERDICT_OK, NULL, "this kernel can decide by request");
 	else if (doctor_cookies_off(d))
 		doctor_say(d, VERDICT_FAIL, "sysctl net.ipv4.tcp_syncookies=1",
-			   "a pool has decide: request, and net.ipv4.tcp_syncookies is 0: its "
-			   "connections are reset");
+			   "a pool has decide: request, and net.ipv4.tcp_syncookies is 0: the "
+			   "hand-off rests, and connections are decided by their addresses");
 	else
 		say_handoff(d);
 }

@@ -340,6 +340,15 @@ static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct st
 	}
 }
 
+static void hand_warnings(cJSON *list, const struct cli *cli, const struct state *s)
+{
+	(void)cli;
+	if (s->node.hand_rests)
+		warn(list, "the hand-off rests, because net.ipv4.tcp_syncookies is 0: connections "
+			   "to pools with decide: request are decided by their addresses; `sysctl "
+			   "net.ipv4.tcp_syncookies=1` lets it begin again");
+}
+
 /* ---- what was set ---------------------------------------------------------------- */
 
 static void setting_warnings(cJSON *list, const struct cli *cli, const struct state *s)
@@ -404,7 +413,7 @@ cJSON *warnings_collect(const struct cli *cli, const struct state *s)
 		daemon_warnings,  link_warnings,   pool_warnings,     unsteerable_warnings,
 		family_warnings,  scrape_warnings, ejection_warnings, unfit_warnings,
 		oneshot_warnings, direct_warnings, session_warnings,  setting_warnings,
-		host_warnings,
+		host_warnings,    hand_warnings,
 	};
 	cJSON *list = cJSON_CreateArray();
 

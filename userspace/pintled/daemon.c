@@ -188,6 +188,7 @@ static void on_housekeeping(uv_timer_t *timer)
 	cluster_show(d->cluster, d->maps->node);
 	if (d->behind)
 		on_cluster(d);
+	hand_look(d->hand);
 	in_pods_look(d->in_pods);
 	attachment_trim(d->attachment, d->config);
 	if (poller_suspects_listener(d->poller) || register_has_room(d->maps))

@@ -4,6 +4,7 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../maps/kernel.h"
+#include "../net/netns.h"
 #include "devices.h"
 #include "xdp.h"
 
@@ -11,9 +12,12 @@
 #define PRIORITY 16
 
 struct hand {
+	struct attachment *attachment;
 	struct devices *devices;
 	struct xdp *xdp;
 	bool wanted[PINTLE_MAX_POOLS]; /* parallel to the configuration's pools */
+	bool rests;                    /* as it was logged */
+	bool to_node; /* some pool has connections handed over on the node itself */
 };
 
 int hand_check(const struct config *c, char why[PINTLE_WHY_SIZE])
@@ -32,11 +36,36 @@ int hand_check(const struct config *c, char why[PINTLE_WHY_SIZE])
 void hand_configure(struct hand *h, const struct config *c)
 {
 	memset(h->wanted, 0, sizeof(h->wanted));
-	for (size_t i = 0; i < c->pool_count; i++)
-		h->wanted[i] = c->pools[i].decide == PINTLE_DECIDE_REQUEST ||
-			       (config_rests(&c->pools[i]) && kernel_hands_over());
+	h->to_node = false;
+	for (size_t i = 0; i < c->pool_count; i++) {
+		const struct config_pool *p = &c->pools[i];
+
+		h->wanted[i] = p->decide == PINTLE_DECIDE_REQUEST ||
+			       (config_rests(p) && kernel_hands_over());
+		h->to_node |= p->decide == PINTLE_DECIDE_REQUEST && !p->in_pods;
+	}
 	xdp_configure(h->xdp, c->xdp);
 	devices_see(h->devices, c, h->wanted);
+	hand_look(h);
+}
+
+void hand_look(struct hand *h)
+{
+	struct pintle_node *node = attachment_maps(h->attachment)->node;
+	long value = 1;
+
+	if (h->to_node && netns_sysctl(attachment_netns(h->attachment), KERNEL_HAND_SYSCTL, &value))
+		return; /* the next look may tell */
+	node->hand_rests = !value;
+	if (!value == h->rests)
+		return;
+	h->rests = !value;
+	if (value)
+		log_info("the hand-off: it no longer rests for want of net.ipv4.tcp_syncookies");
+	else
+		log_warn(
+			"the hand-off rests, because net.ipv4.tcp_syncookies is 0: connections are "
+			"decided by their addresses until it is set to 1");
 }
 
 void hand_refresh(struct hand *h)
@@ -68,6 +97,7 @@ int hand_new(uv_loop_t *loop, struct attachment *a, struct hand **out)
 	if (!h)
 		return log_err_r(ENOMEM, "the hand-off");
 	use.arg = h;
+	h->attachment = a;
 	err = xdp_new(a, &h->xdp);
 	if (!err)
 		err = devices_new(loop, a, &use, &h->devices);

@@ -22,6 +22,9 @@ int hand_new(uv_loop_t *loop, struct attachment *a, struct hand **out);
 void hand_configure(struct hand *h, const struct config *c);
 /** Attaches again where somebody detached it. To be called now and then, after hand_configure(). */
 void hand_refresh(struct hand *h);
+/** Looks whether the kernel takes connections that are handed over, and tells it in `node` and, at
+ * each change, in the log. To be called often, after hand_configure(). */
+void hand_look(struct hand *h);
 /** Leaves the program attached. NULL is fine. */
 void hand_free(struct hand *h);
 

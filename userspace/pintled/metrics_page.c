@@ -108,6 +108,7 @@ NODE_VALUE(value_attached_seconds, (double)(p->state->now_ns - p->state->node.at
 NODE_VALUE(value_drift, p->state->node.drift, true)
 NODE_VALUE(value_oneshot_devices, p->state->node.devices, true)
 NODE_VALUE(value_hand_devices, p->state->node.hand_devices, true)
+NODE_VALUE(value_hand_rests, p->state->node.hand_rests, true)
 NODE_VALUE(value_held, p->state->node.held, true)
 NODE_VALUE(value_prefix_entries, p->state->node.prefix_entries, true)
 NODE_VALUE(value_passes, pass_figures(attachment_pass(p->from->attachment)).passes, true)
@@ -701,6 +702,10 @@ static const struct row {
 		 "1 for each device that the hand-off is attached to, by whether XDP answers.",
 	 .family.more = "`native`: handshakes are answered in XDP there; all else: why they are "
 			"answered in TC, see [handoff.md](handoff.md#in-xdp)."},
+	{NODE(GAUGE, "pintle_handoff_rests", value_hand_rests),
+	 .family.help = "1: net.ipv4.tcp_syncookies is 0, so the hand-off rests.",
+	 .family.more = "Connections are then decided by their addresses; see "
+			"[handoff.md](handoff.md#when-something-is-missing)."},
 	{NODE(GAUGE, "pintle_handoff_held_connections", value_held),
 	 .family.help = "Connections that are held now, because their headers have not ended.",
 	 .family.more = "There is room for 1,024; see [handoff.md](handoff.md#headers-in-pieces)."},
