@@ -104,17 +104,27 @@ __noinline int pod_time_wait_end(struct __sk_buff *skb, struct hand *h, __u32 du
 	return TC_ACT_UNSPEC;
 }
 
+/* While net.ipv4.tcp_syncookies is 0 in the pod, its kernel answers what it is given with a reset,
+ * which the node lets through as a last segment. */
+static __always_inline void pod_refuses(const struct hand *h, const struct pintle_endpoint *e)
+{
+	struct pintle_pod_flow f = {.scope = e->scope};
+
+	bpf_map_update_elem(&pod_ended, &h->s.tuple, &f, BPF_ANY);
+	hand_count(h, PINTLE_HAND_FAILED);
+}
+
 static __always_inline int pod_request(struct __sk_buff *skb, struct hand *h)
 {
 	const struct pintle_decision *d = bpf_map_lookup_elem(&pending, &h->s.tuple);
+	const struct pintle_endpoint *e = d ? endpoint_find(d->endpoint, d->generation) : NULL;
 
 	if (skb->pkt_type != PACKET_HOST)
 		bpf_skb_change_type(skb, PACKET_HOST);
-	if (!d || !endpoint_find(d->endpoint, d->generation) || pod_give(skb, h, d->endpoint))
+	if (!e || pod_give(skb, h, d->endpoint))
 		return TC_ACT_SHOT;
-	/* The kernel will answer it with a reset. */
 	if (!frame_net_device(skb)->nd_net.net->ipv4.sysctl_tcp_syncookies)
-		hand_count(h, PINTLE_HAND_FAILED);
+		pod_refuses(h, e);
 	return TC_ACT_UNSPEC;
 }
 

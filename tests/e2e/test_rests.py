@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """decide: request while net.ipv4.tcp_syncookies is 0: the kernel takes no connection that is handed over, so the
 hand-off leaves them to it."""
+import test_in_pods
 from clients import FRONTEND
 from harness import case
 from kernel import wait_for
 from test_handoff import HANDED, REQUEST, exchange, handed, hashing
 from test_hold import EMPTY, Opened, cut, none_held
+from test_in_pods import ask as ask_pod
 from test_xdp import becomes, natively
 
 SYSCTL = "net.ipv4.tcp_syncookies"
@@ -108,3 +110,22 @@ def test_another_daemon_tells(node):
     daemon.reload(node.config(node.pool(servers)))
     wait_for(lambda: not resting(node))
     assert node.ask(FRONTEND["v4"], remote=True) == "s0"
+
+
+def test_in_a_pod(node):
+    """What it is in a pod counts for the server there: requests are reset, and counted. What it is on the node does
+    not."""
+    cluster, (pod,), clients, daemon = test_in_pods.handed(node, 1)
+    node.sysctl(SYSCTL, 0, netns=cluster.machines[0].netns)
+    assert ask_pod(clients["remote"], {"X-Session-Id": "a"}) == "s0"
+    pod.sysctl(SYSCTL, 0)
+    try:
+        ask_pod(clients["remote"], {"X-Session-Id": "a"})
+        assert False, "it was to be reset"
+    except ConnectionResetError:
+        pass
+    assert handed(cluster) == {"asked": 2, "failed": 1}
+    pod.sysctl(SYSCTL, 1)
+    assert ask_pod(clients["remote"], {"X-Session-Id": "a"}) == "s0"
+    assert handed(cluster) == {"asked": 3, "failed": 1}
+    assert not resting(cluster) and WARNS not in daemon.log()
