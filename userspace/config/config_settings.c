@@ -249,6 +249,14 @@ static const struct yaml_key *missing_map(const struct yaml_key *k, const struct
 	return NULL;
 }
 
+/* A list, as stickiness.key may be, with the commas that the setting has. */
+static void take_list(struct config_setting *s, const struct yaml_node *list)
+{
+	s->file[0] = '\0';
+	for (const struct yaml_node *n = list->first; n; n = n->next)
+		text_list_add(s->file, sizeof(s->file), n->text);
+}
+
 /* Writes the value without the setting into s->file: the file's, the default, or, for
  * stickiness.key, which has no fixed default, the hook's. */
 static void take_file(struct config_setting *s, const struct yaml_key *k,
@@ -260,7 +268,10 @@ static void take_file(struct config_setting *s, const struct yaml_key *k,
 			   : k->preset ? k->preset
 				       : key_name(p->stickiness.key_kind);
 
-	snprintf(s->file, sizeof(s->file), "%s", text);
+	if (!*rest && n->kind == YAML_LIST)
+		take_list(s, n);
+	else
+		snprintf(s->file, sizeof(s->file), "%s", text);
 }
 
 /* Finds out which settings may hold, by pool, key and value alone, and the values without them. */
@@ -334,6 +345,9 @@ static int change_value(struct change *c, struct yaml_node *value, const char *t
 {
 	c->value = value;
 	c->was = *value;
+	value->kind = YAML_SCALAR; /* the file may have a list there */
+	value->first = value->last = NULL;
+	value->count = 0;
 	value->text = NULL;
 	value->line = line;
 	value->column = 1;
