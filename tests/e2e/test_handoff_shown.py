@@ -7,6 +7,7 @@ from kernel import wait_for
 from test_handoff import HANDED, REQUEST, hashing
 from test_hold import Opened, cut
 from test_prompts import PREFIX, ask_prompt, believed, text
+from test_settings import diff
 
 
 def status(node, key):
@@ -41,6 +42,30 @@ def test_prefix_entries(node):
     assert f"{status(node, 'prefix_entries')} beginnings of prompts known, of 262144" in said, said
     assert daemon.metric("pintle_prefix_entries") == status(node, "prefix_entries")
     assert daemon.metric("pintle_map_fill_ratio", map="prefixes") < 0.01
+
+
+def test_pools(node):
+    """What names the sessions of a pool is shown as it holds now, with what else stickiness says of requests."""
+    daemon = node.steer(hashing(node, 1), decide="request", stickiness={
+        "key": ["header/X-Session-Id", "cookie/sid", "authorization", "source/24"], "shared": True, "maxExtraLoad": "auto"})
+
+    def shows(decide, key, shared, prefix):
+        (pool,) = node.cli("pools")
+        assert (pool["decide"], pool["session_key"], pool["shared"], pool["prefix"]) == (decide, key, shared, prefix), pool
+        assert pool["session_key_bits_v4"] == (24 if "source" in key else 0), pool
+        words = [key, *["shared"] * shared, *["prefix"] * prefix]
+        assert node.pintle("pools").stdout.endswith("  " + " ".join(words) + "\n")
+        assert daemon.metric("pintle_pool_info", pool="pool", hook="lookup", key=key, decide=decide,
+                             shared=str(shared).lower(), prefix=str(prefix).lower()) == 1
+
+    shows("request", "header/x-session-id,cookie/sid,authorization,source", True, False)
+    for value in ("stickiness.key=cookie/a, none", "stickiness.shared=false", "stickiness.prefix=true"):
+        node.pintle("set", "pool", value)
+    shows("request", "cookie/a,none", False, True)
+    node.pintle("set", "pool", "decide=connection")
+    shows("connection", "none", False, False)
+    file = "header/X-Session-Id, cookie/sid, authorization, source/24"
+    assert diff(node, status=1)["pool", "stickiness.key"]["file"] == file
 
 
 def found(node):

@@ -365,6 +365,27 @@ static void test_snapshots_of_the_connect_hook(void **state)
 	expect(0, "no sessions", "", "sessions", "hint=user-1");
 }
 
+static void test_pools_decided_by_request(void **state)
+{
+	const struct pins *p = *state;
+	struct pintle_pool pool;
+
+	assert_int_equal(maps_value(p->m, MAP_pools, LLAMA, &pool), 0);
+	pool.decide = PINTLE_DECIDE_REQUEST;
+	pool.asked = (struct pintle_asked){
+		.headers = {{"x-session-id:"}, {"cookie:"}, {"authorization:"}, {"x-\033b\n:"}},
+		.cookies = {{""}, {"sid="}, {""}, {""}}};
+	pool.hints_shared = 1;
+	pool.prompt_weight = 960;
+	pins_at(p, MAP_pools, LLAMA, &pool);
+	snapshot("pools-request.txt", WORDS("pools"));
+	snapshot("pools-request.json", WORDS("pools", "-o", "json"));
+	pool.decide = PINTLE_DECIDE_RESTS;
+	pool.hints_shared = pool.prompt_weight = 0;
+	pins_at(p, MAP_pools, LLAMA, &pool);
+	snapshot("pools.txt", WORDS("pools"));
+}
+
 /* The nouns need nothing but the maps. */
 static void test_snapshots_without_daemon(void **state)
 {
@@ -1742,6 +1763,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		pins_test(test_order_at_connect),
 		pins_test(test_snapshots_of_the_connect_hook),
+		pins_test(test_pools_decided_by_request),
 		pins_test(test_snapshots),
 		pins_test(test_snapshots_set),
 		pins_test(test_snapshots_without_daemon),

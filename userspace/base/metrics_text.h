@@ -22,7 +22,7 @@
 enum metrics_type { METRICS_COUNTER, METRICS_GAUGE, METRICS_HISTOGRAM, METRICS_UNTYPED };
 
 #define METRICS_MAX_FAMILIES 256
-#define METRICS_MAX_LABELS   3
+#define METRICS_MAX_LABELS   6
 
 /* A family, for the page and for its documentation. */
 struct metrics_family {

@@ -170,6 +170,8 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.eject_ns = from->eject_ns,
 		.eject_max_ns = from->eject_max_ns,
 		.key_kind = from->key_kind,
+		.asked = from->asked,
+		.shared = from->hints_shared,
 		.key_bits_v4 = from->key_bits_v4 > 32 ? 32 : from->key_bits_v4,
 		.key_bits_v6 = from->key_bits_v6 > 128 ? 128 : from->key_bits_v6,
 		.group_bits_v4 = from->group_bits_v4 > 32 ? 32 : from->group_bits_v4,

@@ -166,8 +166,11 @@ struct state_pool {
 	struct pintle_spared *spared; /* clients whose connections it does not intercept */
 	size_t spared_count;
 	char *keys; /* a cluster's pool's, by its SteeringPolicy: a JSON object; NULL: none */
-	uint32_t failure_mode;             /* enum pintle_failure_mode */
-	uint32_t key_kind, group_kind;     /* PINTLE_KEY_* */
+	uint32_t failure_mode;         /* enum pintle_failure_mode */
+	uint32_t key_kind, group_kind; /* PINTLE_KEY_* */
+	struct pintle_asked
+		asked; /* with decide REQUEST: what of a request comes before key_kind */
+	bool shared;   /* clients that name the same session share it */
 	uint32_t key_bits_v4, key_bits_v6; /* 0..32, 0..128 */
 	uint32_t group_bits_v4, group_bits_v6;
 	uint32_t eject_after, eject_most; /* failures in a row, 0: never; endpoints at once */
@@ -469,8 +472,13 @@ void state_client_learn(const struct maps *m, struct state_client *c,
 void state_client_tenant(const struct state_pool *p, const struct state_client *c,
 			 struct pintle_session_key *key);
 
-/** What the hand-off finds in a request. */
 #define STATE_ASKED_SIZE (PINTLE_HEADER_SIZE + 8)
+#define STATE_KEYS_SIZE  (PINTLE_MAX_HEADERS * STATE_ASKED_SIZE + 32)
+/** Writes the pool's stickiness.key, with commas and without the bits of addresses:
+ * "header/x-session-id,source". Returns buf. */
+const char *state_keys_format(const struct state_pool *p, char buf[STATE_KEYS_SIZE]);
+
+/** What the hand-off finds in a request. */
 struct state_request {
 	uint32_t hand;             /* enum pintle_hand: how a connection with it is counted */
 	char by[STATE_ASKED_SIZE]; /* the key that names its session, as in stickiness.key */

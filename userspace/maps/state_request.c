@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* state_request.c - the session that a request names, by the text that the hand-off runs. */
 #include "state_internal.h"
+#include "names.h"
+#include "../base/text.h"
 
 #include "hand.bpf.h"
 
@@ -38,6 +40,22 @@ static void name_key(const struct pintle_asked *asked, uint32_t at, char buf[STA
 			 trimmed(asked->headers[at].name, PINTLE_HEADER_SIZE, ':', name));
 	if (!strcmp(buf, "header/authorization"))
 		snprintf(buf, STATE_ASKED_SIZE, "authorization");
+}
+
+const char *state_keys_format(const struct state_pool *p, char buf[STATE_KEYS_SIZE])
+{
+	char one[STATE_ASKED_SIZE];
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < PINTLE_MAX_HEADERS && p->asked.headers[i].name[0]; i++) {
+		if (p->decide != PINTLE_DECIDE_REQUEST)
+			break;
+		name_key(&p->asked, i, one);
+		n += (size_t)snprintf(buf + n, STATE_KEYS_SIZE - n, "%s,", one);
+	}
+	snprintf(buf + n, STATE_KEYS_SIZE - n, "%s", key_name(p->key_kind));
+	text_make_printable(buf, '?');
+	return buf;
 }
 
 int state_request_read(const struct maps *m, const struct state_pool *p, const __u64 hint_key[2],

@@ -153,9 +153,36 @@ GET(hook)
 	return value_text(hook_name(p->decided_by));
 }
 
+GET(decide)
+{
+	return value_text(decide_name(p->decide));
+}
+
 GET(key)
 {
-	return value_text(key_name(p->key_kind));
+	char keys[STATE_KEYS_SIZE];
+
+	return value_text(state_keys_format(p, keys));
+}
+
+GET(key_text)
+{
+	struct value v = get_key(p, s);
+	size_t n = strlen(v.text);
+
+	snprintf(v.text + n, sizeof(v.text) - n, "%s%s", p->shared ? " shared" : "",
+		 p->prompt_weight ? " prefix" : "");
+	return v;
+}
+
+GET(shared)
+{
+	return value_bool(p->shared);
+}
+
+GET(prefix)
+{
+	return value_bool(p->prompt_weight);
 }
 
 GET(group)
@@ -381,13 +408,22 @@ static const struct column columns[] = {
 	 COLUMN(announced),
 	 .help = "bool: the daemon added local routes for all of them"},
 	{.key = "failure_mode", COLUMN(failure_mode), .help = "text: FailOpen, FailClose"},
+	{.key = "decide",
+	 COLUMN(decide),
+	 .help = "text: by what connections are decided now: connection, request"},
 	{.key = "session_key",
-	 .heading = "KEY",
-	 .spare = 4,
 	 COLUMN(key),
-	 .help = "text: what makes a session, a word of stickiness.key"},
+	 .help = "text: what makes a session: a word of stickiness.key, or, decided by request, all "
+		 "of them with commas between"},
+	{.heading = "KEY", .spare = 4, COLUMN(key_text)},
 	{.key = "session_key_bits_v4", COLUMN(key_bits_v4), .help = "of an IPv4 address, 0..32"},
 	{.key = "session_key_bits_v6", COLUMN(key_bits_v6), .help = "of an IPv6 address, 0..128"},
+	{.key = "shared",
+	 COLUMN(shared),
+	 .help = "bool: clients that name the same session share it"},
+	{.key = "prefix",
+	 COLUMN(prefix),
+	 .help = "bool: requests go where a beginning of their prompt is cached"},
 	{.key = "group", COLUMN(group), .help = "text: what makes a group, of the same words"},
 	{.key = "ttl_seconds", COLUMN(ttl_seconds), .help = "after which an unused binding ends"},
 	{.key = "max_extra_load",

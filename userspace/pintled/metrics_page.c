@@ -199,7 +199,11 @@ static void value_saturation(const struct page *p)
 
 static void value_pool_info(const struct page *p, const struct state_pool *s)
 {
-	metrics_sample_u64(p->out, 1, s->name, hook_name(s->decided_by), key_name(s->key_kind),
+	static const char *const words[] = {"false", "true"};
+	char keys[STATE_KEYS_SIZE];
+
+	metrics_sample_u64(p->out, 1, s->name, hook_name(s->decided_by), state_keys_format(s, keys),
+			   decide_name(s->decide), words[s->shared], words[!!s->prompt_weight],
 			   NULL);
 }
 
@@ -894,8 +898,10 @@ static const struct row {
 	{POOL(COUNTER, "pintle_pool_generation_tokens_total", value_pool_output_tokens),
 	 .family.help = "Generated tokens, as the model servers count them.",
 	 .family.more = "Daemon."},
-	{POOL(GAUGE, "pintle_pool_info", value_pool_info, "hook", "key"),
-	 .family.help = "1; labels say which hook decides it, and what makes a session."},
+	{POOL(GAUGE, "pintle_pool_info", value_pool_info, "hook", "key", "decide", "shared",
+	      "prefix"),
+	 .family.help = "1; labels say which hook decides it, and what makes a session.",
+	 .family.more = "`key`: `session_key` of `pintle pools`; the others are as there."},
 	{POOL(GAUGE, "pintle_pool_mode", value_mode, "mode"),
 	 .family.help = "1 for the mode that holds, set or configured."},
 	{POOL(GAUGE, "pintle_pool_ab_arm", value_ab_arm, "mode"),
