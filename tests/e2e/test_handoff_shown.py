@@ -62,6 +62,8 @@ def test_pools(node):
     for value in ("stickiness.key=cookie/a, none", "stickiness.shared=false", "stickiness.prefix=true"):
         node.pintle("set", "pool", value)
     shows("request", "cookie/a,none", False, True)
+    node.pintle("set", "pool", "weights.prefix=0")  # so that prompts are not looked at
+    shows("request", "cookie/a,none", False, False)
     node.pintle("set", "pool", "decide=connection")
     shows("connection", "none", False, False)
     file = "header/X-Session-Id, cookie/sid, authorization, source/24"

@@ -603,7 +603,44 @@ static const struct refusal refusals[] = {
 
 	{"hints shared that are none", POOL "  stickiness: {key: source, shared: true}\n",
 	 "7:37: stickiness.shared is for sessions that clients name, but the key is source; write "
+	 "decide: request and key: header/NAME, or remove shared\n"},
+	{"hints shared that are none, of endpoints with address",
+	 CONNECT_POOL "  stickiness: {key: client, shared: true}\n",
+	 "8:37: stickiness.shared is for sessions that clients name, but the key is client; write "
 	 "key: hint, or remove shared\n"},
+	{"sessions shared that no request names",
+	 POOL "  decide: request\n  models: {x: a}\n  stickiness: {shared: true}\n",
+	 "9:24: stickiness.shared is for sessions that clients name, but the key is source; write "
+	 "key: header/NAME, or remove shared\n"},
+	{"a session key before what requests name",
+	 POOL "  decide: request\n  stickiness: {key: [source/24, header/a], shared: true}\n",
+	 "8:21: stickiness.key is \"source/24, header/a\", which has a key of the connection before "
+	 "another; write header/NAME, cookie/NAME and authorization first, and one other key behind "
+	 "them\n"},
+	{"two session keys of the connection",
+	 POOL "  decide: request\n  stickiness: {key: \"header/a, source, destination\"}\n",
+	 "8:21: stickiness.key is \"header/a, source, destination\", which has a key of the "
+	 "connection before another; write header/NAME, cookie/NAME and authorization first, and one "
+	 "other key behind them\n"},
+	{"a session key in the list that is unknown",
+	 POOL "  decide: request\n  stickiness: {key: [sni, source], shared: true}\n",
+	 "8:21: stickiness.key is \"sni, source\", which is not known; " KEY},
+	{"five names of a session",
+	 POOL "  decide: request\n  stickiness: {key: [header/a, header/b, header/c, cookie/d, "
+	      "header/e]}\n",
+	 "8:21: stickiness.key is \"header/a, header/b, header/c, cookie/d, header/e\", which has "
+	 "too many names; write at most four of header/NAME, cookie/NAME and authorization\n"},
+	{"requests that say nothing to a pool with a frontend, of which another's models are",
+	 POOL "  decide: request\n  models: {x: a, y: b}\n"
+	      "- {name: b, decide: request, frontends: [\"10.0.0.1:81\"], endpoints: [{name: e, "
+	      "listen: 8002}]}\n",
+	 "9:21: decide: request, but stickiness.key names nothing of a request; write it as in "
+	 "\"header/x-session-id, source\", or models, or stickiness.prefix: true, or remove "
+	 "decide\n"},
+	{"the same without one",
+	 POOL "  decide: request\n  models: {x: a, y: b}\n"
+	      "- {name: b, decide: request, frontends: [], endpoints: [{name: e, listen: 8002}]}\n",
+	 ""},
 
 	{"prompts of a pool that is decided by connection", POOL "  stickiness: {prefix: true}\n",
 	 "7:24: stickiness.prefix needs the prompt, but connections are decided before it comes; "
@@ -629,8 +666,10 @@ static const struct refusal refusals[] = {
 	{"requests that say nothing", POOL "  decide: request\n",
 	 "7:11: decide: request, but stickiness.key names nothing of a request; write it as in "
 	 "\"header/x-session-id, source\", or models, or stickiness.prefix: true, or remove decide\n"},
-	{"what a prompt weighs", POOL "  weights: {prefix: 0}\n",
-	 "7:21: weights.prefix is \"0\", which is out of range; write a number from 0.01 to 100\n"},
+	{"what a prompt weighs", POOL "  weights: {prefix: -0.1}\n",
+	 "7:21: weights.prefix is \"-0.1\", which is out of range; write a number from 0 to 100\n"},
+	{"a prompt that weighs nothing",
+	 POOL "  decide: request\n  stickiness: {prefix: true}\n  weights: {prefix: 0}\n", ""},
 
 	/* endpoints anywhere */
 	{"addresses of every wrong kind",
@@ -863,13 +902,9 @@ static const struct refusal refusals[] = {
 	 "7:11: models needs requests, but connections are decided before one comes; write decide: "
 	 "request, for endpoints on this node, or remove models\n"},
 	{"models of the wrong kind", POOL "  decide: request\n  models: [a]\n",
-	 "7:11: decide: request, but stickiness.key names nothing of a request; write it as in "
-	 "\"header/x-session-id, source\", or models, or stickiness.prefix: true, or remove decide\n"
 	 "8:11: models is a list; write models with their pools, such as {llama-8b: llama-8b, "
 	 "default: llama-8b}\n"},
 	{"no models", POOL "  decide: request\n  models: {}\n",
-	 "7:11: decide: request, but stickiness.key names nothing of a request; write it as in "
-	 "\"header/x-session-id, source\", or models, or stickiness.prefix: true, or remove decide\n"
 	 "8:11: models has 0 names; write 1 to 256, and the others for another pool's frontend\n"},
 	{"rules that say too little, or too much",
 	 CONNECT_POOL "  classes:\n  - name: a\n    rules:\n    - {}\n    - {trustHints: true}\n"

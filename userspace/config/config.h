@@ -95,6 +95,7 @@ struct config_stickiness {
 	bool shared;               /* all clients that give the same hint share a session */
 	bool prefix;               /* prompts are placed where a beginning of them is cached */
 	struct pintle_asked asked; /* of requests, before the key above; [0] "": nothing */
+	bool key_wrong;            /* while it is checked: the file has no good key */
 };
 
 struct config_scrape {
@@ -370,6 +371,9 @@ const char *config_other_name(const struct config_pool *p, size_t i);
 const struct config_model *config_model_named(const struct config_pool *p, const char *name);
 /** Whether requests to the frontends of `of` go to the pool by their model. */
 bool config_serves_models_of(const struct config_pool *p, const struct config_pool *of);
+
+/** Whether prompts count in the pool, when it is decided by request. */
+bool config_wants_prompts(const struct config_pool *p);
 
 /** Whether the pool is decided by connection, and its keys name what a request says: the hand-off
  * stays attached for handshakes that it has begun. */

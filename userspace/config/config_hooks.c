@@ -216,13 +216,23 @@ static void check_shared(const struct config_pool *p, const struct yaml_node *n,
 {
 	const struct yaml_node *place = yaml_node_towards(n, "stickiness", "shared");
 
+	const char *right = hook_sees(p->decided_by, PINTLE_KEY_HINT) ? "key: hint"
+			    : p->decide == PINTLE_DECIDE_REQUEST
+				    ? "key: header/NAME"
+				    : "decide: request and key: header/NAME";
+
 	if (p->stickiness.shared && p->stickiness.key_kind != PINTLE_KEY_HINT &&
-	    !p->stickiness.asked.headers[0].name[0])
+	    !p->stickiness.asked.headers[0].name[0] && !p->stickiness.key_wrong)
 		yaml_report_error(
 			r, place->line, place->column,
 			"stickiness.shared is for sessions that clients name, but the key is %s; "
-			"write key: hint, or remove shared",
-			key_name(p->stickiness.key_kind));
+			"write %s, or remove shared",
+			key_name(p->stickiness.key_kind), right);
+}
+
+bool config_wants_prompts(const struct config_pool *p)
+{
+	return p->stickiness.prefix && p->weights.prefix > 0;
 }
 
 bool config_rests(const struct config_pool *p)
@@ -253,15 +263,24 @@ static bool is_forgotten(const struct config_pool *p, const struct yaml_node *n)
 	       (!yaml_node_get(n, "decide") || !hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS));
 }
 
-static void check_decide(const struct config_pool *p, const struct yaml_node *n,
-			 struct yaml_report *r)
+/* Whether only the requests to another pool's frontends reach it, which by then are read. */
+static bool is_for_others(const struct config *c, const struct config_pool *p)
+{
+	for (size_t i = 0; i < c->pool_count; i++)
+		if (&c->pools[i] != p && config_serves_models_of(p, &c->pools[i]))
+			return !p->frontend_count;
+	return false;
+}
+
+static void check_decide(const struct config *c, const struct config_pool *p,
+			 const struct yaml_node *n, struct yaml_report *r)
 {
 	const struct yaml_node *decide = yaml_node_towards(n, "decide", NULL);
 	const struct yaml_node *key = yaml_node_towards(n, "stickiness", "key");
 	const char *asked = p->stickiness.asked.headers[0].name;
 
-	if (p->decide == PINTLE_DECIDE_REQUEST && !asked[0] && !p->model_count &&
-	    !p->stickiness.prefix)
+	if (p->decide == PINTLE_DECIDE_REQUEST && !asked[0] && !p->stickiness.key_wrong &&
+	    !yaml_node_get(n, "models") && !p->stickiness.prefix && !is_for_others(c, p))
 		yaml_report_error(
 			r, decide->line, decide->column,
 			"decide: request, but stickiness.key names nothing of a request; write it as "
@@ -341,8 +360,8 @@ static void check_intercept(const struct config_pool *p, const struct yaml_node 
 			config_reached_else(p));
 }
 
-static void check_pool(const struct config_pool *p, const struct yaml_node *n,
-		       struct yaml_report *r)
+static void check_pool(const struct config *c, const struct config_pool *p,
+		       const struct yaml_node *n, struct yaml_report *r)
 {
 	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
 	const struct config_endpoint *first = first_of(p, n);
@@ -360,7 +379,7 @@ static void check_pool(const struct config_pool *p, const struct yaml_node *n,
 	check_shared(p, n, r);
 	check_destination(p, n, "key", p->stickiness.key_kind, r);
 	check_destination(p, n, "group", p->stickiness.group_kind, r);
-	check_decide(p, n, r);
+	check_decide(c, p, n, r);
 	check_rests(p, n, r);
 	check_prefix(p, n, r);
 	check_ejection(p, n, r);
@@ -403,7 +422,7 @@ void config_hooks_check(const struct config *c, const struct yaml_node *root, st
 
 	check_daemonless(c, root, r);
 	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {
-		check_pool(&c->pools[i], n, r);
+		check_pool(c, &c->pools[i], n, r);
 		used |= by_cgroup(&c->pools[i]);
 	}
 	if (clients && !used)

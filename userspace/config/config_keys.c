@@ -619,9 +619,10 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].weights.gpu", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
 	 .preset = "0", POOL(weights.gpu), .help = "What a GPU in full use adds."},
 	{"pools[].weights.prefix", &yaml_number, .set = SET_BY_DAEMON, .policy = POLICY_NEVER,
-	 .min = 0.01, .max = 100, .preset = "1.5", POOL(weights.prefix),
+	 .min = 0, .max = 100, .preset = "1.5", POOL(weights.prefix),
 	 .help = "With `stickiness.prefix`: what each 400 bytes of the request's prompt add at an "
-		 "endpoint that has not cached them. It counts for this request's decision alone."},
+		 "endpoint that has not cached them. It counts for this request's decision alone. "
+		 "With 0, prompts are not looked at."},
 
 	{"pools[].weights.adapter", &yaml_number, .set = SET_BY_DAEMON, .policy = POLICY_NEVER,
 	 .min = 0, .max = 1000, .preset = "8", POOL(weights.adapter),

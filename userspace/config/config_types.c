@@ -598,14 +598,46 @@ static int read_asked(struct yaml_value *v, const char *text, size_t length,
 	return 0;
 }
 
+/* Whether a key of the connection begins there, with others behind it. */
+static bool is_before_others(const char *text)
+{
+	size_t length = strcspn(text, ",/ ");
+
+	if (!strchr(text, ','))
+		return false;
+	for (uint32_t i = 0; i < PINTLE_KEY_REQUEST; i++)
+		if (strlen(key_name(i)) == length && !strncmp(text, key_name(i), length))
+			return true;
+	return false;
+}
+
+/* The one key behind what requests name. */
+static int read_last_key(struct yaml_value *v, const char *text, struct key_bits *bits)
+{
+	struct yaml_value whole = *v;
+	int err;
+
+	if (is_before_others(text)) {
+		v->right =
+			"write header/NAME, cookie/NAME and authorization first, and one other key "
+			"behind them";
+		return yaml_wrong(v, "which has a key of the connection before another");
+	}
+	v->text = text;
+	v->length = strlen(text);
+	err = read_session(v, bits);
+	v->text = whole.text;
+	v->length = whole.length;
+	return err;
+}
+
 /* A list with commas: what requests name, and last what a client's address or the like makes. */
 static int read_session_key(struct yaml_value *v, void *field)
 {
 	struct config_stickiness *s = field;
 	struct pintle_asked asked = {0};
 	struct key_bits bits = {PINTLE_KEY_SOURCE, CONFIG_KEY_BITS_V4, CONFIG_KEY_BITS_V6};
-	const char *at = v->text, *whole = v->text;
-	size_t length_of_all = v->length;
+	const char *at = v->text;
 	size_t n = 0;
 	int err = 0;
 
@@ -627,13 +659,8 @@ static int read_session_key(struct yaml_value *v, void *field)
 	}
 	if (err)
 		return err;
-	if (*at || !n) {
-		v->text = at;
-		v->length = strlen(at);
-		err = read_session(v, &bits);
-		v->text = whole;
-		v->length = length_of_all;
-	}
+	if (*at || !n)
+		err = read_last_key(v, at, &bits);
 	if (err)
 		return err;
 	memcpy(s, &bits, sizeof(bits));
@@ -652,8 +679,8 @@ static void session_key_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE
 }
 
 /* The same as a list of YAML. */
-static void read_session_keys(struct yaml_report *r, const struct yaml_key *k,
-			      const struct yaml_node *n, void *base)
+static void read_key_list(struct yaml_report *r, const struct yaml_key *k,
+			  const struct yaml_node *n, void *base)
 {
 	char text[YAML_WANTS_SIZE] = "", wants[YAML_WANTS_SIZE];
 	struct yaml_node written = *n;
@@ -675,6 +702,16 @@ static void read_session_keys(struct yaml_report *r, const struct yaml_key *k,
 		yaml_value_read(r, k, &written, (char *)base + k->offset);
 	else
 		yaml_report_kind(r, n, yaml_key_label(k), yaml_key_wants(NULL, k, wants));
+}
+
+static void read_session_keys(struct yaml_report *r, const struct yaml_key *k,
+			      const struct yaml_node *n, void *base)
+{
+	struct config_stickiness *s = (void *)((char *)base + k->offset);
+	size_t errors = r->errors;
+
+	read_key_list(r, k, n, base);
+	s->key_wrong = r->errors > errors;
 }
 
 const struct yaml_type config_session_key = {

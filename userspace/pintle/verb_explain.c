@@ -580,9 +580,10 @@ static int prompt_take(const struct cli *cli, const struct maps *m, struct expla
 		return (int)-size;
 	err = state_prompt_read(m, &pool, body, (size_t)size, monotonic_ns(), &e->prompt);
 	if (err == -EOPNOTSUPP) {
-		log_error("%s looks at no prompts; write stickiness: {prefix: true}, or leave "
-			  "--prompt out",
-			  p->name);
+		log_error(
+			"%s looks at no prompts; write stickiness: {prefix: true}, and weights.prefix "
+			"above 0, or leave --prompt out",
+			p->name);
 		return EXIT_USAGE;
 	}
 	if (err == -ENODATA) {

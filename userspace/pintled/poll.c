@@ -657,7 +657,7 @@ static void engine_look(struct watch *w, const struct signals *page, struct pint
 		return;
 	s->engine_ns = monotonic_ns();
 	w->counters.restarts++;
-	if (w->pool->stickiness.prefix &&
+	if (config_wants_prompts(w->pool) &&
 	    (!was->engine_ns || s->engine_ns - was->engine_ns >= RESTART_TOLD_NS))
 		log_info("%s/%s: its page is of an engine that has started anew; prompts that it "
 			 "was given before count as not cached",

@@ -47,7 +47,7 @@ uint64_t prefixes_seed(const __u64 hint_key[2], const char *pool)
 static bool wanted(const struct config *c)
 {
 	for (size_t i = 0; i < c->pool_count; i++)
-		if (c->pools[i].stickiness.prefix)
+		if (config_wants_prompts(&c->pools[i]))
 			return true;
 	return false;
 }

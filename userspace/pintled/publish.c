@@ -36,7 +36,7 @@ static __u32 milli(double load)
 	return (__u32)fmin(load * 1000 + 0.5, (double)PINTLE_MAX_LOAD);
 }
 
-/* The least keeps prompts looked at. */
+/* The least but 0 keeps prompts looked at. */
 static __u32 prompt_weight(double weight)
 {
 	__u32 v = milli(weight * PREFIX_CHUNK / PINTLE_REQUEST_BYTES);
@@ -188,7 +188,7 @@ static void set_others(struct pintle_pool *v, const struct config *all, const st
 
 static bool reads_prompts(const struct config_pool *c)
 {
-	return c->stickiness.prefix && c->decide == PINTLE_DECIDE_REQUEST;
+	return config_wants_prompts(c) && c->decide == PINTLE_DECIDE_REQUEST;
 }
 
 /* While pods churn, most pools stay as they are. */
