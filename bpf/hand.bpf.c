@@ -241,15 +241,6 @@ static __always_inline struct handed *handed_find(const struct hand *h)
 	return n && n->hash == hash >> 32 && bpf_ktime_get_ns() - n->when < HANDED_NS ? n : NULL;
 }
 
-/* Whether this very segment was handed over a moment ago. A bridge takes the socket off what its
- * port has handed over, so it has to be handed over once more. */
-static __always_inline bool handed_before(const struct hand *h)
-{
-	struct handed *n = handed_find(h);
-
-	return n && n->sequence == h->s.sequence;
-}
-
 /* TC sees all packets of a batch before TCP sees the first. So segments right behind the one that
  * was handed over find no socket yet: they are queued again, behind it. */
 static __always_inline bool queue_again(struct __sk_buff *skb, const struct hand *h)
@@ -439,15 +430,20 @@ static __noinline int prompt_note(const struct hand *h, __u32 steps, __u32 cache
 	return 0;
 }
 
-/* Counts what the request brings to where it went. Returns 1 if its adapter was loaded there. A
- * function of its own, because of its stack. */
-static __noinline int placed_count(const struct hand *h)
+/* Counts what the request brings to where it went. Returns 1 if its adapter was loaded there; -1 if
+ * it was decided before `since`, and so was counted. That is so where the segment comes again, as
+ * it does while the queue of the server's listener is full, or where it is lost behind here; and
+ * where a bridge takes the socket off what its port has handed over, so that it is handed over once
+ * more. A function of its own, because of its stack. */
+static __noinline int placed_count(const struct hand *h, __u64 since)
 {
 	struct pintle_decision *d = bpf_map_lookup_elem(&pending, &h->s.tuple);
 	struct pintle_asking *a = asking_find();
 	struct hand_scratch *x = scratch_find();
 	__u32 have, steps, context = 0;
 
+	if (d && d->decided_ns < since)
+		return -1;
 	if (!d || !d->generation || !a || !x)
 		return 0;
 	steps = prompt_seen(a, d);
@@ -478,9 +474,10 @@ static __always_inline bool is_unfinished(const struct hand *h, int how)
 __noinline int place(struct __sk_buff *skb, struct hand *h, int how)
 {
 	struct pintle_asking *a = asking_find();
+	__u64 began = bpf_ktime_get_ns();
 	struct hand_options o = {};
 	__u32 pod = 0;
-	int failed;
+	int failed, loaded;
 
 	if (!a || !h)
 		return TC_ACT_SHOT;
@@ -506,9 +503,10 @@ __noinline int place(struct __sk_buff *skb, struct hand *h, int how)
 		checksum_read(h);
 		return answer_reset(skb, h);
 	}
-	if (!handed_before(h) && !h->counted) {
+	loaded = placed_count(h, began);
+	if (loaded >= 0) {
 		hand_count(h, how);
-		model_count(a, placed_count(h) > 0);
+		model_count(a, loaded > 0);
 	}
 	handed_make(h);
 	return pod ? pod_send(skb, pod) : TC_ACT_UNSPEC;

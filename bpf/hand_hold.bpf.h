@@ -294,7 +294,6 @@ static __always_inline void hold_sweep_soon(void)
 static __always_inline int hold_end(struct __sk_buff *skb, struct hand *h, struct pintle_held *e,
 				    __u32 size, __u32 how)
 {
-	h->counted = e->decided;
 	if (!e->decided) {
 		e->decided = 1;
 		hold_count(h->pool.id, how);

@@ -52,10 +52,9 @@ struct hand {
 	__u8 partial;  /* 1: the checksum is to be completed where the packet leaves */
 	__u8 redirect; /* how an answer leaves in XDP; see frame_return() */
 	__u8 held;     /* 1: what was held is in the packet, too */
-	__u8 counted;  /* 1: the connection was counted before */
 	__u8 in_pods;  /* 1: the pool's servers are in pods */
-	__u8 marked : 1; /* segments that are held met congestion */
-	__u8 unsure : 1; /* the reset that ends a connection before may be lost */
+	__u8 marked;   /* 1: segments that are held met congestion */
+	__u8 unsure;   /* 1: the reset that ends a connection before may be lost */
 };
 
 static __always_inline void hand_count(const struct hand *h, __u32 hand)

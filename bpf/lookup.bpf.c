@@ -403,9 +403,12 @@ static __noinline int model_refuse(struct bpf_sk_lookup *ctx, const struct pintl
 		.no_model = 1,
 		.handed = asking_where(),
 	};
+	const struct pintle_decision *former = bpf_map_lookup_elem(&pending, tuple);
 
 	if (responder_assign(ctx))
 		return SK_DROP;
+	if (former && former->no_model && !decision_expired(former, d.decided_ns))
+		return SK_PASS;
 	bpf_map_update_elem(&pending, tuple, &d, BPF_ANY);
 	return SK_PASS;
 }

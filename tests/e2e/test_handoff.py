@@ -5,6 +5,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -494,6 +495,168 @@ def test_mode_off(node):
         with node.connect(to, remote=True) as c:
             assert c.ask(close=True, headers={"X-Session-Id": "a"}) == name, mode
     assert handed(node) == {"asked": 2}
+
+
+def overflows(node):
+    """Segments that the kernel has refused because a listener's queue was full."""
+    return int(node.run("nstat", "-asz", "TcpExtListenOverflows", netns=node.netns).stdout.split()[-2])
+
+
+class Unattended:
+    """A server with room for one connection in its queue, that accepts none until it is asked to, and then answers
+    each with its name."""
+
+    def __init__(self, node, name, port):
+        self.name, self.listen = name, str(port)
+        with inside(node.netns):
+            self.sock = socket.create_server(("", port), backlog=1)
+
+    def serve(self, count):
+        """Accepts so many, and returns the sessions that they name."""
+        self.sock.settimeout(20)
+        met = []
+        for _ in range(count):
+            c, _ = self.sock.accept()
+            with c:
+                c.settimeout(10)
+                got = b""
+                while b"\r\n\r\n" not in got:
+                    got += c.recv(65536)
+                met.append(got.split(b"X-Session-Id: ")[1].split(b"\r\n")[0])
+                c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(self.name), self.name.encode()))
+        return met
+
+
+@case(each=("whole", "in pieces"))
+def test_a_full_accept_queue(node, how):
+    """The kernel refuses what the hand-off gives to a listener whose queue is full, as it refuses a handshake's end.
+    The client sends its request again until there is room: that counts nothing anew."""
+    node.add_client()
+    server = Unattended(node, "s0", 8001)
+    node.server("pages", 8002)
+    node.steer([{"name": "s0", "listen": "8001", "metrics": "http://127.0.0.1:8002/metrics"}], **HANDED)
+    clients = [node.connect(FRONTEND["v4"], remote=True) for _ in range(8)]
+    for i, c in enumerate(clients):
+        request = REQUEST % b"%d" % i
+        for piece in [request] if how == "whole" else [request[:25], request[25:]]:
+            c.sock.sendall(piece)
+    wait_for(lambda: overflows(node) > 12, what="requests that come again, and are refused again")
+    assert sum(node.decisions().values()) == 8
+    assert handed(node) == {"asked": 8}
+    assert sorted(server.serve(8)) == [b"%d" % i for i in range(8)]
+    assert all(c.read() == "s0" for c in clients)
+    assert handed(node) == {"asked": 8}
+    row = node.endpoint("s0")
+    assert row["placed"] - row["failed"] == 8, row
+    for c in clients:
+        c.close()
+    wait_for(lambda: not any(node.in_flight().values()))
+
+
+@case(each=WHERE)
+def test_drain(node, where):
+    """A drained endpoint gets no further session, nor a request of those that it had; open connections go on."""
+    family, remote = where[:2], "remote" in where
+    node.add_client()
+    node.steer(node.servers(2), **HANDED)
+
+    def served(sessions):
+        return {i: ask(node, {"X-Session-Id": f"s{i}"}, family=family, remote=remote) for i in sessions}
+
+    before = served(range(12))
+    name = before[0]
+    other = "s1" if name == "s0" else "s0"
+    assert set(before.values()) == {name, other}, before
+    with node.connect(FRONTEND[family], remote=remote) as c:
+        assert c.ask(headers={"X-Session-Id": "s0"}) == name
+        node.pintle("drain", name)
+        assert set(served(range(24)).values()) == {other}
+        assert c.ask(headers={"X-Session-Id": "s0"}) == name
+    node.pintle("undrain", name)
+    wait_for(lambda: node.endpoint(name)["in_flight"] == 0)
+    assert name in served(range(100, 130)).values()
+    assert set(handed(node)) == {"asked"}
+
+
+@case(each=("accepts nothing", "answers nothing"))
+def test_a_server_that_stands_still(node, how):
+    """It gets no connection but a try now and then, whatever session the request names; its own sessions leave it."""
+    node.add_client()
+    servers = node.servers(2)
+    daemon = node.steer(servers, **HANDED)
+    mine = [i for i in range(12) if ask(node, {"X-Session-Id": f"s{i}"}) == "s0"]
+    assert mine
+    if how == "accepts nothing":
+        servers[0].process.send_signal(signal.SIGSTOP)
+    else:
+        servers[0].be(held=True)
+    open_, number = [], iter(range(100, 150))
+
+    def state():
+        return next(e["state"] for e in node.cli("endpoints") if e["name"] == "s0")
+
+    def send(session):
+        c = node.connect(FRONTEND["v4"], remote=True)
+        c.send("/", headers={"X-Session-Id": f"s{session}"})
+        open_.append(c)
+
+    def told():
+        if state() not in ("stopped", "stalled"):
+            send(next(number))
+        return state() in ("stopped", "stalled")
+
+    def counts():
+        return node.endpoint("s0")["placed"], node.decisions().get("tried", 0)
+
+    wait_for(told, 20)
+    placed, tried = counts()
+    for i in mine + list(range(200, 220)):
+        send(i)
+    # What is sent is decided soon.
+    wait_for(lambda: sum(handed(node).values()) == 12 + len(open_))
+    after, tries = counts()
+    assert state() in ("stopped", "stalled") and after - placed == tries - tried, (placed, tried, after, tries)
+    assert "stalls" in daemon.log() or "has stopped" in daemon.log()
+    if how == "accepts nothing":
+        servers[0].process.send_signal(signal.SIGCONT)
+    else:
+        servers[0].be(held=False)
+        servers[0].release()
+    for c in open_:
+        assert c.read() in ("s0", "s1")
+        c.close()
+    assert set(handed(node)) == {"asked"}
+
+
+def test_nodes_of_one_key_know_the_same_sessions(node):
+    """What a session is called follows from node.keyFile: with the same key, also after everything pinned is gone, or on
+    another node, it is the same session; with another key, or one that is drawn, another."""
+    node.add_client()
+    servers = node.servers(2)
+
+    def called(key, content=b""):
+        if content:
+            (node.dir / "key").write_bytes(content)
+        daemon = node.daemon(node.config(node.pool(servers, **HANDED), keyFile=key))
+        ask(node, {"X-Session-Id": "a"})
+        found = sessions(node)
+        assert len(found) == 1 and next(iter(found)).startswith("request:"), found
+        daemon.stop()
+        return found
+
+    path = str(node.dir / "key")
+    first = called(path, b"0123456789abcdef")
+    # With the pins of the daemon before: the session is bound, and its name has stayed.
+    assert called(path) == first and node.decisions().get("sticky") == 1
+    node.detach()
+    assert called(path, b"0123456789abcdef") == first
+    node.detach()
+    assert called(path, b"0123456789abcdeg") != first
+    node.detach()
+    drawn = called(None)
+    assert drawn != first
+    node.detach()
+    assert called(None) not in (first, drawn)
 
 
 def test_nobody_serves(node):
