@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How many instructions the verifier goes through to load each program. That is what loading costs,
- * and so how long a pool waits for its first `decide: request`; the kernel's limit is a million. A
- * static function that several places call is gone through once for each, a global one once.
+ * and so how long a daemon that starts with `decide: request` is not ready; the kernel's limit is a
+ * million. A static function is gone through for each of its calls, a global one once.
  */
 #include "support_bpf.h"
 
