@@ -349,7 +349,10 @@ def test_refused_configurations(node):
         assert result.returncode == 2 and says in result.stderr, (keys, result.stderr)
     allow = {"access": {"allow": [{"source": "10.0.0.0/8"}]}}
     for keys, says in (({"models": {"x": "b"}}, "endpoints of a get none"),
+                       ({"models": {"x": "b", "y": "a"}}, "write default: a, too"),
                        ({"models": {"x": "b", "y": "a"}, **allow}, "write access for b, too")):
         text = node.config(node.pool([a], "a", **request, **keys), node.pool([b], "b", **other))
         result = node.pintle("check", node.write("odd.yaml", text), check=False)
         assert result.returncode == 0 and says in result.stderr, (keys, result.stderr)
+    text = node.config(node.pool([a], "a", **request, models=MODELS), node.pool([b], "b", **other))
+    assert not node.pintle("check", node.write("good.yaml", text)).stderr

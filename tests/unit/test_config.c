@@ -90,6 +90,10 @@ static struct config *load_text(const char *text, const char *warnings)
 #define POOL HEAD "pools:\n- name: a\n" FRONTEND ENDPOINT
 #define POOL_OF(frontends, endpoints)                                                              \
 	HEAD "pools:\n- name: a\n  frontends: " frontends "\n  endpoints: " endpoints "\n"
+#define NO_DEFAULT                                                                                 \
+	"warning: models has no default, so that a request whose model cannot be seen gets 404, "  \
+	"as it does where a client writes the model behind a long prompt; write default: a, too, " \
+	"unless that is meant\n"
 
 #define CONNECT_POOL                                                                               \
 	HEAD "pools:\n- name: a\n" FRONTEND                                                        \
@@ -892,12 +896,16 @@ static const struct refusal refusals[] = {
 	      "- {name: c, frontends: [], endpoints: [{name: e, address: \"10.0.0.8:1\"}]}\n",
 	 "9:5: models: x goes to \"b\", and this file has no pool of that name; write the name of a "
 	 "pool of this file\n"
+	 "9:5: " NO_DEFAULT
 	 "10:5: models: y goes to pool c, whose endpoints have address, and those of a have listen; "
 	 "name a pool whose endpoints are reached in the same way\n"
 	 "11:5: models has a key that is no name of a model; write 1 to 127 characters of ASCII "
 	 "without blanks\n"
 	 "12:8: models: \"z\" goes to no pool; write a pool's name behind it\n"
 	 "14:5: models has w in line 13 already; write each name once\n"},
+	{"models without a default", POOL "  decide: request\n  models: {x: a}\n",
+	 "8:11: " NO_DEFAULT},
+	{"models with one", POOL "  decide: request\n  models: {x: a, default: a}\n", ""},
 	{"models without requests", POOL "  models: {x: a}\n",
 	 "7:11: models needs requests, but connections are decided before one comes; write decide: "
 	 "request, for endpoints on this node, or remove models\n"},

@@ -151,6 +151,13 @@ void config_models_check(const struct config *c, const struct config_pool *p,
 				    "models sends every request to other pools, so that the "
 				    "endpoints of %s get none; send some to %s, too",
 				    pool_label(p), pool_label(p));
+	if (!config_model_named(p, "default"))
+		yaml_report_warning(
+			r, models->line, models->column,
+			"models has no default, so that a request whose model cannot be seen "
+			"gets 404, as it does where a client writes the model behind a long "
+			"prompt; write default: %s, too, unless that is meant",
+			pool_label(p));
 }
 
 void config_models_check_all(const struct config *c, const struct yaml_node *pools,
