@@ -63,17 +63,22 @@ REQUEST_STEP hand_trim(const struct request_scan *s, struct request_span *span)
 	return 0;
 }
 
-/* Whether the bytes at `at` are the cookie's name and `=`; small and capital letters differ. */
+static __always_inline int hand_is_text(const struct request_scan *s, __u32 at, __u64 text,
+					__u64 small)
+{
+	return !(((request_load(s, at) | small) ^ (text | small)) & request_mask(text));
+}
+
+/* Whether the bytes at `at` are the cookie's name and `=`. `small` is 0, or REQUEST_SMALL: small
+ * and capital letters are the same. */
 static __always_inline int hand_is_cookie(const struct request_scan *s,
-					  const struct pintle_header *cookie, __u32 at)
+					  const struct pintle_header *cookie, __u32 at, __u64 small)
 {
 	const __u64 *name = (const __u64 *)cookie->name;
 
 	_Static_assert(PINTLE_HEADER_SIZE == 32, "four words");
-	return request_starts(request_load(s, at), name[0]) &&
-	       request_starts(request_load(s, at + 8), name[1]) &&
-	       request_starts(request_load(s, at + 16), name[2]) &&
-	       request_starts(request_load(s, at + 24), name[3]);
+	return hand_is_text(s, at, name[0], small) && hand_is_text(s, at + 8, name[1], small) &&
+	       hand_is_text(s, at + 16, name[2], small) && hand_is_text(s, at + 24, name[3], small);
 }
 
 static __always_inline __u8 hand_byte(const struct hand_value *v, __u32 at)
@@ -81,38 +86,63 @@ static __always_inline __u8 hand_byte(const struct hand_value *v, __u32 at)
 	return v->scan->bytes[at & (REQUEST_MAX - 1)];
 }
 
-/* Whether a cookie may begin at `at`: at the value's beginning, after a semicolon, or after a blank
- * behind either. */
-static __always_inline int hand_may_begin(const struct hand_value *v, __u32 at)
+/* Whether a cookie begins at `at` for every server: at the header's value or behind a semicolon,
+ * with one blank between at most. For some it may also begin behind other blanks, or a comma. */
+enum hand_place { HAND_WITHIN, HAND_BEGINS, HAND_MAY_BEGIN };
+
+static __always_inline enum hand_place hand_place_of(const struct hand_value *v, __u32 at)
 {
-	if (at > v->from && request_is_blank(hand_byte(v, at - 1)))
-		at--;
-	return at == v->from || hand_byte(v, at - 1) == ';';
+	__u8 before;
+
+	if (at <= v->from)
+		return HAND_BEGINS;
+	before = hand_byte(v, at - 1);
+	if (before == ';')
+		return HAND_BEGINS;
+	if (before == ' ' && (at == v->from + 1 || hand_byte(v, at - 2) == ';'))
+		return HAND_BEGINS;
+	return request_is_blank(before) || before == ',' ? HAND_MAY_BEGIN : HAND_WITHIN;
 }
 
-/* span->from 0: not found yet. */
+/* Whether some server takes what is at `at` for the cookie, and another does not, or takes another
+ * one: "a=b; sid=1; sid=2", where some take the first and some the last; "a=b;  sid=1", "a,sid=1",
+ * "SID=1", and "sid =1". */
+static __always_inline int hand_is_unclear(const struct hand_value *v, __u32 at,
+					   enum hand_place place, int found)
+{
+	if (hand_byte(v, at) == '=')
+		return at > v->from && request_is_blank(hand_byte(v, at - 1));
+	if (place == HAND_WITHIN || !hand_is_cookie(v->scan, v->cookie, at, REQUEST_SMALL))
+		return 0;
+	return found || place != HAND_BEGINS || !hand_is_cookie(v->scan, v->cookie, at, 0);
+}
+
+/* span->from 0: not found yet, or, where span->to is not, it is unclear. span->to 0: its end is not
+ * found yet. */
 static long hand_find_cookie(__u32 i, void *arg)
 {
 	const struct hand_value *v = arg;
 	struct request_span *span = v->span;
 	__u32 at = v->from + i;
-	__u8 c = ';';
+	enum hand_place place;
 
-	if (at < v->to)
-		c = hand_byte(v, at);
-	if (span->from) {
+	if (span->from && !span->to && (at >= v->to || hand_byte(v, at) == ';'))
 		span->to = at;
-		return c == ';';
-	}
 	if (at >= v->to)
 		return 1;
-	if (hand_may_begin(v, at) && hand_is_cookie(v->scan, v->cookie, at))
+	place = hand_place_of(v, at);
+	if (hand_is_unclear(v, at, place, !!span->from)) {
+		span->from = 0;
+		span->to = at + 1;
+		return 1;
+	}
+	if (place == HAND_BEGINS && hand_is_cookie(v->scan, v->cookie, at, 0))
 		span->from = at;
 	return 0;
 }
 
 /* Replaces *span, the value of a Cookie header, by the value of this cookie, which begins with its
- * name; to 0: it is not there. */
+ * name; to 0: it is not there; from 0 alone: it is unclear what servers read. */
 REQUEST_STEP hand_cookie(const struct request_scan *s, const struct pintle_header *cookie,
 			 struct request_span *span)
 {
@@ -136,8 +166,10 @@ static __always_inline __u32 hand_length(const struct pintle_header *h)
 	return n;
 }
 
+#define HAND_UNCLEAR 2
+
 /* Sets *span to the value of the i-th key, without its name and the blanks around it. Returns 1 if
- * the request has it, and it is not empty. */
+ * the request has it, and it is not empty; HAND_UNCLEAR if servers read it differently. */
 REQUEST_STEP hand_find(const struct request_scan *s, const struct pintle_asked *asked, __u32 i,
 		       struct request_span *span)
 {
@@ -149,6 +181,8 @@ REQUEST_STEP hand_find(const struct request_scan *s, const struct pintle_asked *
 		hand_cookie(s, &asked->cookies[i], span);
 		if (!span->to)
 			return 0;
+		if (!span->from)
+			return HAND_UNCLEAR;
 		span->from += hand_length(&asked->cookies[i]);
 	}
 	hand_trim(s, span);
@@ -301,6 +335,7 @@ static __always_inline int hand_session(const struct request_scan *scan,
 					struct pintle_session_key *out)
 {
 	__u32 i;
+	int found;
 
 	if (scan->known & (REQUEST_NOT_HTTP | REQUEST_VERSION))
 		return PINTLE_HAND_NOT_HTTP;
@@ -309,7 +344,10 @@ static __always_inline int hand_session(const struct request_scan *scan,
 	for (i = 0; i < PINTLE_MAX_HEADERS; i++) {
 		if (request_has_two(scan, i))
 			return PINTLE_HAND_MALFORMED;
-		if (hand_find(scan, asked, i, &n->value) <= 0)
+		found = hand_find(scan, asked, i, &n->value);
+		if (found == HAND_UNCLEAR)
+			return PINTLE_HAND_MALFORMED;
+		if (found <= 0)
 			continue;
 		n->at = i;
 		hand_key(scan, asked, n, out);

@@ -62,25 +62,86 @@ static struct text header_line(const uint8_t *data, size_t size, const char *nam
 	return (struct text){0};
 }
 
-static struct text cookie_in(struct text line, const char *name)
+static bool is_blank(char c)
 {
-	size_t from = 0;
+	return c == ' ' || c == '\t';
+}
 
-	while (from < line.size) {
-		const char *semicolon = memchr(line.at + from, ';', line.size - from);
-		size_t to = semicolon ? (size_t)(semicolon - line.at) : line.size;
-		struct text one = {line.at + from, to - from};
+/* Returns whether servers may read it differently; else *value is the cookie's, at NULL: there is
+ * none. */
+static bool cookie_in(struct text line, const char *name, struct text *value)
+{
+	size_t length = strlen(name), times = 0;
+	bool clear = true;
 
-		/* one blank at most before the name */
-		if (one.size && (*one.at == ' ' || *one.at == '\t')) {
-			one.at++;
-			one.size--;
+	*value = (struct text){0};
+	for (size_t i = 0; i < line.size; i++) {
+		const char *at = line.at + i, *end = line.at + line.size, *stop;
+
+		if (*at == '=' && i && is_blank(at[-1]))
+			return true;
+		if ((i && !is_blank(at[-1]) && at[-1] != ';' && at[-1] != ',') ||
+		    line.size - i < length || strncasecmp(at, name, length))
+			continue;
+		times++;
+		clear = clear && !memcmp(at, name, length) &&
+			(!i || at[-1] == ';' || (at[-1] == ' ' && (i == 1 || at[-2] == ';')));
+		stop = memchr(at, ';', (size_t)(end - at));
+		*value = (struct text){at + length, (size_t)((stop ?: end) - at) - length};
+	}
+	return times > 1 || !clear;
+}
+
+/* As Node's `cookie` and Starlette read: names and values without the blanks around them. The first
+ * counts, or the last. */
+static struct text cookie_by_parts(struct text line, const char *name, bool last)
+{
+	struct text found = {0};
+
+	for (size_t from = 0, to; from < line.size && (last || !found.at); from = to + 1) {
+		const char *semicolon = memchr(line.at + from, ';', line.size - from), *equals;
+		struct text key;
+
+		to = semicolon ? (size_t)(semicolon - line.at) : line.size;
+		equals = memchr(line.at + from, '=', to - from);
+		if (!equals)
+			continue;
+		key = trimmed((struct text){line.at + from, (size_t)(equals - line.at) - from});
+		if (key.size == strlen(name) - 1 && !memcmp(key.at, name, key.size))
+			found = (struct text){equals + 1, (size_t)(line.at + to - equals) - 1};
+	}
+	return trimmed(found);
+}
+
+/* As nginx reads $cookie_NAME: commas separate, too, and small and capital letters are the same. */
+static struct text cookie_by_nginx(struct text line, const char *name)
+{
+	const char *at = line.at, *end = at + line.size, *stop;
+	size_t length = strlen(name) - 1;
+
+	while (at < end && *at == ' ')
+		at++;
+	while (at < end) {
+		if ((size_t)(end - at) >= length && !strncasecmp(at, name, length)) {
+			for (stop = at + length; stop < end && *stop == ' '; stop++)
+				;
+			if (stop < end && *stop == '=') {
+				at = stop + 1;
+				stop = memchr(at, ';', (size_t)(end - at));
+				return trimmed((struct text){at, (size_t)((stop ?: end) - at)});
+			}
 		}
-		if (one.size >= strlen(name) && !memcmp(one.at, name, strlen(name)))
-			return (struct text){one.at + strlen(name), one.size - strlen(name)};
-		from = to + 1;
+		while (at < end && *at != ';' && *at != ',')
+			at++;
+		for (at += at < end; at < end && *at == ' '; at++)
+			;
 	}
 	return (struct text){0};
+}
+
+static bool same(struct text a, struct text b)
+{
+	return a.size == b.size && (!a.size || !memcmp(a.at, b.at, a.size));
 }
 
 /* ---- both ------------------------------------------------------------------------ */
@@ -90,15 +151,24 @@ static void compare(const struct request_scan *s, const uint8_t *data, size_t si
 	struct request_span value = {0};
 	int found = hand_find(s, &asked, i, &value);
 	struct text line = header_line(data, MIN(size, (size_t)REQUEST_MAX), asked.headers[i].name);
+	const char *cookie = asked.cookies[i].name;
 	struct text want = line;
+	bool unclear = false;
 
-	if (asked.cookies[i].name[0])
-		want = cookie_in(line, asked.cookies[i].name);
-	PROMISE(found >= 0 && (!found || (value.from < value.to && value.to <= s->size)));
+	if (cookie[0])
+		unclear = cookie_in(line, cookie, &want);
+	PROMISE(found >= 0 && (found != 1 || (value.from < value.to && value.to <= s->size)));
 	if (s->known & (REQUEST_NOT_HTTP | REQUEST_VERSION | REQUEST_MALFORMED))
+		return;
+	PROMISE((found == HAND_UNCLEAR) == unclear);
+	if (unclear)
 		return;
 	want = trimmed(want);
 	PROMISE(found == (want.size > 0));
+	if (found && cookie[0])
+		PROMISE(same(want, cookie_by_parts(line, cookie, false)) &&
+			same(want, cookie_by_parts(line, cookie, true)) &&
+			same(want, cookie_by_nginx(line, cookie)));
 	if (found)
 		PROMISE(value.to - value.from == want.size &&
 			!memcmp(s->bytes + value.from, want.at, want.size));
@@ -119,7 +189,7 @@ static void compare_header(const struct request_scan *s, const struct request *r
 		lines++;
 	}
 	PROMISE(request_has_two(s, i) == (lines > 1));
-	if (lines != 1 || asked.cookies[i].name[0] || hand_find(s, &asked, i, &value) <= 0)
+	if (lines != 1 || asked.cookies[i].name[0] || hand_find(s, &asked, i, &value) != 1)
 		return;
 	last = trimmed(last);
 	PROMISE(value.to - value.from == last.size &&

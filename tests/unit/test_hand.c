@@ -37,7 +37,7 @@ static void scan_text(const char *text)
 static uint32_t find(struct request_span *value)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_HEADERS; i++)
-		if (hand_find(&scan, &asked, i, value) > 0)
+		if (hand_find(&scan, &asked, i, value) == 1)
 			return i;
 	return PINTLE_MAX_HEADERS;
 }
@@ -63,7 +63,8 @@ static void test_values(void **state)
 		{GET "Cookie:sid=1\r\n\r\n", 1, "1"},
 		{GET "Cookie: x=2;sid=1\r\n\r\n", 1, "1"},
 		{GET "Cookie: x=2; sid=1 ; y=3\r\n\r\n", 1, "1"},
-		{GET "Cookie: x=sid=2; y= sid=3; sid=1\r\n\r\n", 1, "1"},
+		{GET "Cookie: sid=1\t \r\n\r\n", 1, "1"},
+		{GET "Cookie: x=sid=2; y=-sid=3; sids=4; sid=1\r\n\r\n", 1, "1"},
 		{GET "Cookie: xsid=2; sid =3; Sid=4; sid\r\n\r\n", 4, ""},
 		{GET "Cookie: sid=\r\n\r\n", 4, ""},
 		{GET "Cookie: sid=a=b\r\n\r\n", 1, "a=b"},
@@ -85,6 +86,28 @@ static void test_values(void **state)
 			continue;
 		assert_int_equal(value.to - value.from, strlen(rows[i].value));
 		assert_memory_equal(scan.bytes + value.from, rows[i].value, value.to - value.from);
+	}
+}
+
+/* Cookies that servers read differently. */
+static void test_unclear(void **state)
+{
+	static const char *const cookies[] = {
+		"sid=1; sid=2", "sid=1;sid=1",     "sid=; sid=2",      "sid=1; x=2; sid=",
+		"sid=1; SID=2", "SID=1",           "x=2;  sid=1",      "x=2;\tsid=1",
+		"x=2, sid=1",   "x=2,sid=1",       "sid=1; x=2 sid=3", "sid =1",
+		"sid\t=1",      "sid=1; y= sid=3", "sid=1; sid =2",    ";  sid=1",
+		" sid=1",       "\tsid=1",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cookies); i++) {
+		struct request_span value = {0};
+		char text[100];
+
+		snprintf(text, sizeof(text), GET "Cookie: %s\r\n\r\n", cookies[i]);
+		scan_text(text);
+		assert_int_equal(hand_find(&scan, &asked, 1, &value), HAND_UNCLEAR);
 	}
 }
 
@@ -285,9 +308,13 @@ static void test_two_lines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_values),  cmocka_unit_test(test_lengths),
-		cmocka_unit_test(test_keys),    cmocka_unit_test(test_what_a_cookie_holds),
-		cmocka_unit_test(test_options), cmocka_unit_test(test_two_lines),
+		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_lengths),
+		cmocka_unit_test(test_unclear),
+		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_what_a_cookie_holds),
+		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_two_lines),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
