@@ -250,7 +250,7 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].announce", &yaml_bool, .preset = "false", POOL(announce),
 	 .help = "Whether pintled adds local routes for the frontends, so that this node takes "
 		 "their connections. Refused for prefixes shorter than /8 (IPv4) or /16 (IPv6), and for "
-		 "endpoints with an `address`."},
+		 "endpoints with an `address`, unless `decide: request`."},
 
 	{"pools[].endpoints", &yaml_maps, .required = true, .empty = true,
 	 .max = PINTLE_MAX_ENDPOINTS, .each = PINTLE_MAX_MEMBERS, POOL(endpoints),
