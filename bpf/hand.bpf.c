@@ -431,18 +431,18 @@ static __noinline int prompt_note(const struct hand *h, __u32 steps, __u32 cache
 }
 
 /* Counts what the request brings to where it went. Returns 1 if its adapter was loaded there; -1 if
- * it was decided before `since`, and so was counted. That is so where the segment comes again, as
+ * it was decided before, and so was counted. That is so where the segment comes again, as
  * it does while the queue of the server's listener is full, or where it is lost behind here; and
  * where a bridge takes the socket off what its port has handed over, so that it is handed over once
  * more. A function of its own, because of its stack. */
-static __noinline int placed_count(const struct hand *h, __u64 since)
+static __noinline int placed_count(const struct hand *h)
 {
 	struct pintle_decision *d = bpf_map_lookup_elem(&pending, &h->s.tuple);
 	struct pintle_asking *a = asking_find();
 	struct hand_scratch *x = scratch_find();
 	__u32 have, steps, context = 0;
 
-	if (d && d->decided_ns < since)
+	if (d && d->decided_ns < h->began)
 		return -1;
 	if (!d || !d->generation || !a || !x)
 		return 0;
@@ -474,13 +474,13 @@ static __always_inline bool is_unfinished(const struct hand *h, int how)
 __noinline int place(struct __sk_buff *skb, struct hand *h, int how)
 {
 	struct pintle_asking *a = asking_find();
-	__u64 began = bpf_ktime_get_ns();
 	struct hand_options o = {};
 	__u32 pod = 0;
 	int failed, loaded;
 
 	if (!a || !h)
 		return TC_ACT_SHOT;
+	h->began = bpf_ktime_get_ns();
 	prompt_take(skb, h);
 	options_read(h, &o);
 	hand_unpack(&o, h->acknowledged - 1);
@@ -503,7 +503,7 @@ __noinline int place(struct __sk_buff *skb, struct hand *h, int how)
 		checksum_read(h);
 		return answer_reset(skb, h);
 	}
-	loaded = placed_count(h, began);
+	loaded = placed_count(h);
 	if (loaded >= 0) {
 		hand_count(h, how);
 		model_count(a, loaded > 0);
