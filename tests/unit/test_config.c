@@ -613,7 +613,7 @@ static const struct refusal refusals[] = {
 	 "8:37: stickiness.shared is for sessions that clients name, but the key is client; write "
 	 "key: hint, or remove shared\n"},
 	{"sessions shared that no request names",
-	 POOL "  decide: request\n  models: {x: a}\n  stickiness: {shared: true}\n",
+	 POOL "  decide: request\n  models: {default: a}\n  stickiness: {shared: true}\n",
 	 "9:24: stickiness.shared is for sessions that clients name, but the key is source; write "
 	 "key: header/NAME, or remove shared\n"},
 	{"a session key before what requests name",
@@ -635,14 +635,14 @@ static const struct refusal refusals[] = {
 	 "8:21: stickiness.key is \"header/a, header/b, header/c, cookie/d, header/e\", which has "
 	 "too many names; write at most four of header/NAME, cookie/NAME and authorization\n"},
 	{"requests that say nothing to a pool with a frontend, of which another's models are",
-	 POOL "  decide: request\n  models: {x: a, y: b}\n"
+	 POOL "  decide: request\n  models: {default: a, y: b}\n"
 	      "- {name: b, decide: request, frontends: [\"10.0.0.1:81\"], endpoints: [{name: e, "
 	      "listen: 8002}]}\n",
 	 "9:21: decide: request, but stickiness.key names nothing of a request; write it as in "
 	 "\"header/x-session-id, source\", or models, or stickiness.prefix: true, or remove "
 	 "decide\n"},
 	{"the same without one",
-	 POOL "  decide: request\n  models: {x: a, y: b}\n"
+	 POOL "  decide: request\n  models: {default: a, y: b}\n"
 	      "- {name: b, decide: request, frontends: [], endpoints: [{name: e, listen: 8002}]}\n",
 	 ""},
 
