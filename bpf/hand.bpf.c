@@ -587,6 +587,9 @@ static __always_inline int on_bare(struct __sk_buff *skb, struct hand *h)
 	}
 	if (was_decided(h) > 0)
 		return TC_ACT_UNSPEC;
+	/* The end has overtaken the request, where that was lost. */
+	if (h->flags & FLAG_FIN && !first)
+		return on_stray(skb, h);
 	hand_count(h, first ? PINTLE_HAND_NO_REQUEST : PINTLE_HAND_STRAY);
 	return answer_reset(skb, h);
 }

@@ -7,7 +7,7 @@ import sys
 
 from kernel import inside
 
-FLAGS = {"SYN": 0x02, "RST": 0x04, "ACK": 0x10}
+FLAGS = {"FIN": 0x01, "SYN": 0x02, "RST": 0x04, "ACK": 0x10}
 
 
 def checksum(data):

@@ -412,6 +412,21 @@ def test_segments_by_hand(node):
     none_held(node)
 
 
+def test_the_end_overtakes_the_request(node):
+    """A FIN that comes before the request, which was lost, is not the end: both come again."""
+    node.add_client()
+    node.steer(hashing(node, 1), **HANDED)
+    data = REQUEST % b"a"
+    with ByHand(node, 45003) as client:
+        client.send(len(data), flags="ACK FIN")
+        client.send(0, data)
+        assert EMPTY in client.answer()
+        client.send(len(data), flags="ACK FIN")
+        while not client.next()[0] & FLAGS["FIN"]:
+            pass
+    assert handed(node) == {"asked": 1}
+
+
 def test_who_does_not_have_the_cookie(node):
     """Segments and resets of somebody who does not see the answers change nothing."""
     node.add_client()
