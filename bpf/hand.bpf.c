@@ -307,6 +307,7 @@ static __always_inline int request_ask(struct __sk_buff *skb, const struct hand 
 
 	if (!x)
 		return PINTLE_HAND_NOT_HTTP;
+	x->began = bpf_ktime_get_ns();
 	__builtin_memset(&a->session, 0, sizeof(a->session));
 	of = h->pool;
 	headers_read(skb, h, &of);
@@ -442,7 +443,7 @@ static __noinline int placed_count(const struct hand *h)
 	struct hand_scratch *x = scratch_find();
 	__u32 have, steps, context = 0;
 
-	if (d && d->decided_ns < h->began)
+	if (d && x && d->decided_ns < x->began)
 		return -1;
 	if (!d || !d->generation || !a || !x)
 		return 0;
@@ -480,7 +481,6 @@ __noinline int place(struct __sk_buff *skb, struct hand *h, int how)
 
 	if (!a || !h)
 		return TC_ACT_SHOT;
-	h->began = bpf_ktime_get_ns();
 	prompt_take(skb, h);
 	options_read(h, &o);
 	hand_unpack(&o, h->acknowledged - 1);

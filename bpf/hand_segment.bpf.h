@@ -10,6 +10,7 @@
 #include "handshake.bpf.h"
 
 struct hand_scratch {
+	__u64 began; /* when the request that is read was begun */
 	struct request_scan scan;
 	struct hand_named named;
 };

@@ -46,7 +46,6 @@ struct hand {
 	struct pintle_ref pool;
 	struct hand_secret secret;
 	struct hold_part part; /* of a connection that is held */
-	__u64 began;           /* when it was begun to place the connection */
 	__u32 acknowledged;    /* sequence number, in host byte order */
 	__u8 flags;
 	__u8 v4;
