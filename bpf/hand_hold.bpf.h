@@ -179,7 +179,7 @@ static long hold_load_chunk(__u32 i, void *arg)
 static __always_inline void hold_note_mark(struct __sk_buff *skb, struct hand *h,
 					   struct pintle_held *e)
 {
-	__u8 mask = h->v4 ? ECN_MASK_V4 : ECN_MASK_V6, ip[2];
+	__u8 mask = ecn_mask(h), ip[2];
 
 	if (h->flags & FLAG_CWR)
 		e->marked = 0;
@@ -198,7 +198,7 @@ static __always_inline int hold_mark(struct __sk_buff *skb, const struct hand *h
 		return 0;
 	if (bpf_skb_load_bytes(skb, h->s.ip, ip, sizeof(ip)))
 		return -1;
-	ip[1] |= h->v4 ? ECN_MASK_V4 : ECN_MASK_V6;
+	ip[1] |= ecn_mask(h);
 	return bpf_skb_store_bytes(skb, h->s.ip, ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM);
 }
 

@@ -123,7 +123,7 @@ static __always_inline int pod_request(struct __sk_buff *skb, struct hand *h)
 		bpf_skb_change_type(skb, PACKET_HOST);
 	if (!e || pod_give(skb, h, d->endpoint))
 		return TC_ACT_SHOT;
-	if (!frame_net_device(skb)->nd_net.net->ipv4.sysctl_tcp_syncookies)
+	if (!netns_takes(skb))
 		pod_refuses(h, e);
 	return TC_ACT_UNSPEC;
 }

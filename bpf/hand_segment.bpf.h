@@ -40,9 +40,6 @@ static __always_inline long come_again(struct __sk_buff *skb)
 	return bpf_clone_redirect(skb, skb->ifindex, skb->ifindex == LOOPBACK ? 0 : BPF_F_INGRESS);
 }
 
-#define ECN_MASK_V4 0x03 /* in the second byte of the IP header */
-#define ECN_MASK_V6 0x30
-
 /* Sets the IP header's length, for a TCP segment of `size` bytes. */
 static __always_inline int ip_set_length(struct __sk_buff *skb, const struct hand *h, __u32 size)
 {

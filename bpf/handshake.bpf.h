@@ -409,6 +409,12 @@ static __always_inline __u32 mss_of_device(frame *f, const struct hand *h)
 	return mtu < 576 ? 536 : mtu - headers;
 }
 
+/* The bits of ECN in the second byte of the IP header. */
+static __always_inline __u8 ecn_mask(const struct hand *h)
+{
+	return h->v4 ? 0x03 : 0x30;
+}
+
 /* Whether the SYN asks for ECN, and this network namespace agrees, as in tcp_ecn_create_request().
  * In a pod another one may not. */
 FRAME_STEP takes_ecn(frame *f, const struct hand *h)
@@ -418,8 +424,7 @@ FRAME_STEP takes_ecn(frame *f, const struct hand *h)
 	if (!h || h->in_pods || ~h->flags & (FLAG_ECE | FLAG_CWR) ||
 	    frame_load(f, h->s.ip, ip, sizeof(ip)))
 		return 0;
-	return !(h->v4 ? ip[1] & 3 : ip[1] & 0x30) &&
-	       frame_net_device(f)->nd_net.net->ipv4.sysctl_tcp_ecn;
+	return !(ip[1] & ecn_mask(h)) && frame_net_device(f)->nd_net.net->ipv4.sysctl_tcp_ecn;
 }
 
 /* A SYN that was answered on this CPU a moment ago. The client's next segments come to the same
@@ -527,12 +532,18 @@ static __always_inline bool hand_rests(const struct hand *h, const struct pintle
 	       pool_mode(h->pool.id, pool, bpf_ktime_get_ns()) == PINTLE_MODE_OFF;
 }
 
-/* Whether the kernel makes sockets for handshakes that it has not seen: it resets what is handed
- * over to it while net.ipv4.tcp_syncookies is 0. Servers in pods are in namespaces of their own,
+/* Whether the kernel makes sockets in the packet's namespace for handshakes that it has not seen:
+ * it resets what is handed over to it while net.ipv4.tcp_syncookies is 0. */
+static __always_inline bool netns_takes(frame *f)
+{
+	return frame_net_device(f)->nd_net.net->ipv4.sysctl_tcp_syncookies;
+}
+
+/* The same of where the connection's server is. Servers in pods are in namespaces of their own,
  * which say it for themselves. */
 static __always_inline bool kernel_takes(frame *f, const struct hand *h)
 {
-	return h->in_pods || frame_net_device(f)->nd_net.net->ipv4.sysctl_tcp_syncookies;
+	return h->in_pods || netns_takes(f);
 }
 
 /* ---- TC behind XDP ----------------------------------------------------------------------- */

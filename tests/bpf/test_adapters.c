@@ -71,7 +71,8 @@ static void assert_load_decides(double load_of_0, uint32_t to)
 	assert_went(visit_nth(++w.next_port), to, LEAST_LOADED);
 }
 
-/* Who has the adapter may have as much more load as the other's state says, and not more. */
+/* An endpoint that has the adapter may have more load than another: as much as the other's state
+ * says, and not more. */
 static void test_what_each_state_costs(void **state)
 {
 	static const struct {

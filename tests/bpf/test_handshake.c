@@ -672,7 +672,7 @@ static void test_urgent(void **state)
 	(void)state;
 	check_reset(c, sent(c, 0, ACK | URG, request, REQUEST_SIZE / 2)); /* not held */
 	assert_int_equal(held(), 0);
-	/* Of what is held, the server gets all. */
+	/* The server gets all that is held. */
 	c = opened(&plain4, 0);
 	check_acknowledged(c, sent(c, 0, ACK, request, 20), 20);
 	check_acknowledged(c, sent(c, 20, ACK | URG, request + 20, 5), 25);

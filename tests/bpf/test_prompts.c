@@ -200,7 +200,7 @@ static void test_the_home(void **state)
 		a.home = (struct pintle_ref){home, GEN(home) - rows[i].generation};
 		ask(&a);
 		assert_int_equal(visit_nth(i).endpoint == home, rows[i].there);
-		/* Who has more than that counts as before. */
+		/* An endpoint that has cached more than that counts as before. */
 		a = asking_of(8192, 20);
 		a.home = (struct pintle_ref){home, GEN(home)};
 		holds(&a, 0, home - 1, 20);

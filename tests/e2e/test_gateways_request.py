@@ -129,7 +129,7 @@ def test_each_session_keeps_its_server(node, gateway):
     assert ask(node, sessions) == first
     assert handed(node) == {"asked": 144}, handed(node)
     assert node.decisions() == {"least_loaded": 36, "sticky": 108}, node.decisions()
-    # One that says `Connection: close` itself needs none of it.
+    # A gateway that says `Connection: close` itself is left as it is.
     rewritten = set(oneshots(node))
     assert len(rewritten) == 1 and rewritten <= {"rewritten_other_header", "left_close"}, rewritten
 
