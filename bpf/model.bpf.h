@@ -14,6 +14,11 @@
  *
  *   After model_begin_prompt(), model_word() finds the prompt instead. Then scan->length is the
  *   offset at which it begins, and scan->before has the name that stands before it, if any.
+ *
+ *   Of a body that is too long to be read to its end: call model_last_byte() for its last bytes,
+ *   backwards, until it returns 1 or there are no more. Then last->key is the offset of the first
+ *   key of the object itself that can be seen behind its comma, and is read after
+ * model_begin_last().
  */
 #ifndef PINTLE_MODEL_BPF_H
 #define PINTLE_MODEL_BPF_H
@@ -361,6 +366,69 @@ REQUEST_STEP model_word(struct model_scan *s, __u32 at, __u64 word)
 	return s->state >= MODEL_FOUND;
 }
 
+/* ---- the last bytes of the body ---------------------------------------------------- */
+
+/* What the byte behind was part of. */
+enum model_last_state {
+	MODEL_LAST_OUTSIDE,      /* no string */
+	MODEL_LAST_IN_STRING,    /* a string */
+	MODEL_LAST_QUOTE,        /* the quote that begins the string, unless it is escaped: so far
+				    it has an even number of backslashes before it, */
+	MODEL_LAST_QUOTE_ESCAPED /* an odd number */
+};
+
+/* All zeros to begin with. */
+struct model_last {
+	__u32 state; /* enum model_last_state */
+	__u32 depth; /* 0: behind the object */
+	__u32 key;   /* the offset behind the first comma of the object itself; 0: none was seen */
+	__u32 zero;
+};
+
+/* Reads the byte at offset `at` that stands before those that were read. RFC 8259 has no backslash
+ * outside of strings and no quote in them that is not escaped, so the object that is read from its
+ * end has the same parts as the one that is read from its beginning. Returns 1 when nothing more
+ * need be read. */
+REQUEST_STEP model_last_byte(struct model_last *l, __u32 at, __u8 c)
+{
+	__u8 bracket = c | 0x20; /* as in model_skips() */
+
+	if (!l)
+		return 1;
+	if (l->state >= MODEL_LAST_QUOTE) {
+		if (c == '\\') {
+			l->state ^= MODEL_LAST_QUOTE ^ MODEL_LAST_QUOTE_ESCAPED;
+			return 0;
+		}
+		l->state = l->state == MODEL_LAST_QUOTE ? MODEL_LAST_OUTSIDE : MODEL_LAST_IN_STRING;
+	}
+	if (l->state == MODEL_LAST_IN_STRING) {
+		if (c == '"')
+			l->state = MODEL_LAST_QUOTE;
+		return 0;
+	}
+	if (!l->depth) {
+		l->depth = c == '}';
+		return !l->depth && !model_is_blank(c);
+	}
+	if (c == '"')
+		l->state = MODEL_LAST_IN_STRING;
+	else if (bracket == '}')
+		l->depth++;
+	else if (bracket == '{' && !--l->depth)
+		return 1;
+	else if (c == ',' && l->depth == 1)
+		l->key = at + 1;
+	return 0;
+}
+
+/* Begins to read an object from a key on, of which `end` bytes can be seen. */
+static __always_inline void model_begin_last(struct model_scan *s, __u32 end)
+{
+	model_begin(s, end, false);
+	s->state = MODEL_KEY;
+}
+
 /* The name is whole, and can be known. Else the key's name becomes "". */
 static __always_inline bool model_end(struct model_scan *s)
 {
@@ -468,6 +536,51 @@ __noinline int model_read(struct __sk_buff *skb, const struct segment *s,
 	return 0;
 }
 
+struct model_backwards {
+	struct model_last last;
+	const __u8 *bytes;
+};
+
+static long model_read_backwards(__u32 i, void *arg)
+{
+	struct model_backwards *b = arg;
+	__u32 at = (MODEL_CHUNK - 1 - i) & (MODEL_CHUNK - 1);
+	int over = model_last_byte(&b->last, at, b->bytes[at]);
+
+	/* The verifier must see that a callback returns 0 or 1. */
+	hide(over);
+	return !!over;
+}
+
+/* The same of a body that was read in vain as far as it is, in its last bytes, if they can be seen.
+ * Clients that write the model behind a long prompt have it there. */
+__noinline int model_read_last(struct __sk_buff *skb, const struct segment *s,
+			       const struct request_scan *request)
+{
+	struct model_backwards b = {};
+	struct model_reading r = {.skb = skb, .scratch = model_scratch_find()};
+
+	if (!r.scratch || !s || !request || s->size <= REQUEST_MAX ||
+	    !(request->known & REQUEST_ENDED) || request->known & REQUEST_CHUNKED ||
+	    request->line + request->length <= REQUEST_MAX ||
+	    request->line + request->length > s->size || r.scratch->scan.state >= MODEL_FOUND)
+		return 0;
+	r.body = s->data + request->line + request->length - MODEL_CHUNK;
+	r.size = MODEL_CHUNK;
+	if (model_load(&r, 0))
+		return 0;
+	b.bytes = r.scratch->bytes;
+	bpf_loop(MODEL_CHUNK, model_read_backwards, &b, 0);
+	if (!b.last.key)
+		return 0;
+	r.body += b.last.key;
+	r.size -= b.last.key;
+	model_begin_last(&r.scratch->scan, r.size);
+	bpf_loop(MODEL_CHUNK / 8 / MODEL_STRIDE, model_read_words, &r, 0);
+	model_end(&r.scratch->scan);
+	return 0;
+}
+
 /* Finds where the prompt begins in a body of which `size` bytes can be seen, from offset `body` of
  * the packet on. Returns its offset in the body; 0: it does not begin in the first
  * MODEL_PROMPT_WITHIN bytes. The name of the model before it is in the scan. */
@@ -536,6 +649,8 @@ __noinline int model_choose(struct __sk_buff *skb, const struct segment *s,
 		return 0;
 	if (!(request->known & (REQUEST_NOT_HTTP | REQUEST_VERSION | REQUEST_MALFORMED)))
 		model_read(skb, s, request);
+	if (!x->scan.key.name[0])
+		model_read_last(skb, s, request);
 	m = model_row(x);
 	if (!model_serves(m)) {
 		__builtin_memset(x->scan.key.name, 0, sizeof(x->scan.key.name));

@@ -357,7 +357,7 @@ WHAT = ("A client behind a veth pair opens a connection, sends a request of 64 s
         "times a second. `the server closes`: with `requests: one-per-connection`, beside a direct server that "
         "closes each connection, too. Goal: at most 1.03 x direct in one segment, 1.05 x in two or three.")
 IN_KERNEL = ("Nanoseconds a request in all programs of Pintle (bpf_stats, which itself adds to each run), by the "
-             "size of the body, over loopback, where the hand-off sees 64 kB at once. A new prompt is added to what "
+             "size of the body, over loopback, where the hand-off sees 32 kB at once. A new prompt is added to what "
              "is known of prompts.")
 MEMORY = ("Pintle's processes and the maps of its programs, as the kernel counts them, and its rivals' processes. "
           "Held are connections whose headers have not ended.")

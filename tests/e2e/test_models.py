@@ -117,6 +117,29 @@ def test_where_the_name_may_stand(node):
     assert w.counts() == {"qwen": 7, "llama": 2, "default": 8}
 
 
+def test_the_name_behind_a_long_prompt(node):
+    """Of a body that is too long to be read, its end is, if it can be seen: over loopback, in a segment of 32 kB."""
+    w = World(node)
+    rows = [("b", chat("qwen", n, last=True)) for n in (*range(16000, 16500, 21), 24000, 31000)]
+    rows += [
+        ("a", chat("qwen", 100000, last=True)),
+        # Nothing that looks like it counts there, either.
+        ("a", json.dumps({"prompt": "x" * 20000, "metadata": {"n": 1, "model": "qwen"}}).encode()),
+        ("a", json.dumps({"prompt": "x" * 20000 + '","model":"qwen","', "n": 1}).encode()),
+        ("a", json.dumps({"prompt": "x" * 20000 + "\\", "model": "llama"}).encode()),
+        ("a", json.dumps({"model": ["qwen"], "prompt": "x" * 20000, "n": "model", "m": "qwen"}).encode()),
+        ("b", json.dumps({"prompt": "x" * 20000 + '\\"', "model": "qwen", "metadata": {"model": "llama"}}).encode()),
+        ("b", json.dumps({"prompt": "x" * 20000, "model": "qwen", "stop": ["}", "]"] * 40}).encode() + b"\r\n"),
+        ("a", json.dumps({"prompt": "x" * 20000, "model": "qwen", "stop": ["}" * 512]}).encode()),  # too far before it
+    ]
+    for i, (pool, body) in enumerate(rows):
+        assert w.ask(post(body), remote=False) == pool, (i, len(body), body[-200:])
+    # The end is where Content-Length says, not where the segment ends.
+    body = chat("llama", 30000, last=True)
+    assert w.ask(post(body) + post(chat("qwen")), remote=False, body=body) == "a"
+    assert w.counts() == {"qwen": 28, "llama": 2, "default": 5}
+
+
 @case(each=WHERE)
 def test_the_body_behind_the_headers(node, where):
     """Most clients write the headers and the body one after the other: the headers are held until the body's

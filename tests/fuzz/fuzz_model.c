@@ -2,7 +2,7 @@
 /*
  * fuzz_model.c - any bytes as a body, and the model that it names and the place of its prompt by
  * model.bpf.h, compared with cJSON where that takes the body for an object. What is behind the body
- * changes nothing.
+ * changes nothing. Read from its end, the object has the keys that it has from its beginning.
  *
  * sources:
  */
@@ -112,6 +112,48 @@ static void compare_prompt(const cJSON *object, const char *text, size_t at, con
 	cJSON_Delete(found);
 }
 
+/* Returns the offset behind the first comma of the object itself among the last `seen` bytes, or 0.
+ */
+static size_t first_key(const uint8_t *data, size_t size, size_t seen)
+{
+	bool string = false, escaped = false;
+	int depth = 0;
+
+	for (size_t i = 0; i < size; i++) {
+		uint8_t c = data[i];
+
+		if (string) {
+			string = escaped || c != '"';
+			escaped = !escaped && c == '\\';
+		} else if (c == '"') {
+			string = true;
+		} else if (c == '{' || c == '[') {
+			depth++;
+		} else if (c == '}' || c == ']') {
+			depth--;
+		} else if (c == ',' && depth == 1 && i >= size - seen) {
+			return i + 1;
+		}
+	}
+	return 0;
+}
+
+static void compare_last(const uint8_t *data, size_t size)
+{
+	/* Windows of any size, which the input itself draws. */
+	size_t step = 1 + data[size / 2] % 61;
+
+	for (size_t seen = 1; seen <= size; seen += step) {
+		struct model_last last = {0};
+		size_t key = first_key(data, size, seen);
+
+		for (size_t at = seen; at-- > 0;)
+			if (model_last_byte(&last, (uint32_t)at, data[size - seen + at]))
+				break;
+		PROMISE(last.key == (key ? key - (size - seen) : 0));
+	}
+}
+
 static void compare(const char *name, const struct model_scan *prompt, const uint8_t *data,
 		    size_t size)
 {
@@ -129,6 +171,8 @@ static void compare(const char *name, const struct model_scan *prompt, const uin
 		PROMISE(!strcmp(name, known ? model->valuestring : ""));
 		compare_prompt(body, text, prompt->state == MODEL_FOUND ? prompt->length : 0,
 			       (const char *)prompt->before);
+		if (strspn(end, " \t\r\n") == strlen(end))
+			compare_last(data, size);
 	}
 	cJSON_Delete(body);
 }

@@ -158,6 +158,79 @@ static void test_offsets(void **state)
 	}
 }
 
+/* Reads the last `seen` bytes of the body, as the TC program does of one that is long. */
+static const char *last_in(const char *body, size_t size, size_t seen, int beyond)
+{
+	static struct model_scan s;
+	struct model_last last = {0};
+
+	for (size_t at = seen; at-- > 0;)
+		if (model_last_byte(&last, (uint32_t)at, (uint8_t)body[size - seen + at]))
+			break;
+	if (!last.key)
+		return "";
+	body += size - seen + last.key;
+	size = seen - last.key;
+	model_begin_last(&s, (uint32_t)size);
+	for (uint32_t at = 0; at < size; at += 8) {
+		uint64_t word;
+
+		memset(&word, beyond, sizeof(word));
+		memcpy(&word, body + at, MIN(size - at, sizeof(word)));
+		if (!model_skips(&s, word) && model_word(&s, at, word))
+			break;
+	}
+	return model_end(&s) ? s.key.name : "";
+}
+
+/* A bar stands where the bytes begin that must be seen, to find that name; one less, and nothing is
+ * found. Without a bar, nothing is found in any of them. */
+static void test_last_bytes(void **state)
+{
+	static const struct {
+		const char *body, *name;
+	} rows[] = {
+		{"{\"messages\":[]|,\"model\":\"a\"}", "a"},
+		{"{\"messages\":[]|, \"model\" : \"a\" \r\n}\n\t ", "a"},
+		{"{\"messages\":[]|,\"model\":\"a\",\"stop\":[\"}\",\"]\"],\"x\":{\"y\":{}}}", "a"},
+		{"{\"prompt\":\"a\\\"\"|,\"model\":\"a\"}", "a"},
+		{"{\"prompt\":\"\\\\\"|,\"model\":\"a\"}", "a"},
+		{"{\"prompt\":\"\\\\\\\"\"|,\"model\":\"a\\\\\\\"\"}", "a\\\""},
+		{"{\"prompt\":\"x\"|,\"mod\\u0065l\":\"meta\\/llama\"}", "meta/llama"},
+		{"{\"prompt\":\",\\\"model\\\":\\\"b\\\",\"|,\"model\":\"a\"}", "a"},
+		{"{\"n\":1,\"stop\":null,\"x\":-1e+5|,\"model\":\"a\",\"y\":true}", "a"},
+		/* of something else */
+		{"{\"prompt\":\",\\\"model\\\":\\\"b\\\"\"}", ""},
+		{"{\"metadata\":{\"x\":1,\"model\":\"b\"}}", ""},
+		{"{\"x\":[1,{\"model\":\"b\"},\",\"],\"y\":1}", ""},
+		{"{\"x\":1,\"y\":\"model\",\"z\":\"b\"}", ""},
+		/* the first key of the object has no comma before it, and stands at its beginning
+		 */
+		{"{\"model\":\"a\",\"x\":1}", ""},
+		/* not the end of an object */
+		{"{\"x\":1,\"model\":\"a\"", ""},
+		{"[{\"x\":1,\"model\":\"a\"}]", ""},
+		{"{\"x\":1,\"model\":\"a\"}x", ""},
+		{"x=1|,\"model\":\"a\"}", "a"}, /* no object at all: its server refuses it */
+		{"{\"x\":1,\"model\":7}", ""},
+		{"{\"x\":1,\"model\":\"\"}", ""},
+		{"", ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const char *bar = strchr(rows[i].body, '|');
+		size_t before = bar ? (size_t)(bar - rows[i].body) : 0, size;
+		char body[512] = "";
+
+		size = (size_t)snprintf(body, sizeof(body), "%.*s%s", (int)before, rows[i].body,
+					rows[i].body + (bar ? before + 1 : 0));
+		for (size_t seen = 0; seen <= size; seen++)
+			assert_string_equal(last_in(body, size, seen, '"'),
+					    seen >= size - before ? rows[i].name : "");
+	}
+}
+
 /* Returns where the prompt begins, 0: it does not, and in *model the name before it. */
 static uint32_t prompt_in(const char *body, size_t size, int beyond, const char **model)
 {
@@ -241,9 +314,8 @@ static void test_prompts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_names),
-		cmocka_unit_test(test_chunks),
-		cmocka_unit_test(test_offsets),
+		cmocka_unit_test(test_names),   cmocka_unit_test(test_chunks),
+		cmocka_unit_test(test_offsets), cmocka_unit_test(test_last_bytes),
 		cmocka_unit_test(test_prompts),
 	};
 
