@@ -713,7 +713,8 @@ struct pintle_model {
 
 #define PINTLE_ADAPTERS_LISTED 0x1 /* `listed` is known */
 
-/* Of each endpoint of a pool that others name in their models. A set has a bit for each number. */
+/* The adapters that an endpoint has, where its pool is one that others name in their models. A set
+ * has a bit for each number. */
 struct pintle_adapters {
 	__u32 generation; /* of the endpoint; if it has another, nothing is known */
 	__u32 flags;      /* PINTLE_ADAPTERS_* */
@@ -1853,7 +1854,7 @@ struct pintle_moment_tenant {
 	__u32 opened, refused;
 };
 
-/* Of those tenants, the ones that had an answer. */
+/* Those tenants that had an answer. */
 #define PINTLE_MOMENT_WAITS 3
 
 struct pintle_moment_wait {

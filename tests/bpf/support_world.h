@@ -397,6 +397,15 @@ static inline struct seen visit_nth(uint32_t n)
 		assert_int_equal(went_.decision.outcome, PINTLE_OUTCOME_##why);                    \
 	} while (0)
 
+/* The endpoint of a large pool is chosen without being drawn, unless it is drained. */
+#define assert_is_candidate(e)                                                                     \
+	do {                                                                                       \
+		for (uint32_t i_ = 0; i_ < 5; i_++)                                                \
+			assert_went_to(visit_nth(i_), e);                                          \
+		put_override(PINTLE_ENDPOINT_SLOT(e), GEN(e), PINTLE_OVERRIDE_DRAIN, 0);           \
+		assert_int_not_equal(visit_nth(6).endpoint, e);                                    \
+	} while (0)
+
 #define assert_nobody(what, said)                                                                  \
 	do {                                                                                       \
 		struct seen s_ = (what);                                                           \
