@@ -295,9 +295,10 @@ def test_tls_and_http2(node):
     assert "2 0" in streams, streams  # many on one connection
     f.nothing_is_left(direct=0)
     held = [tls(f.open("plain")) for _ in range(150)]
-    before = f.daemon.metric("pintle_passes_total")
+    # A busy machine may have kept a handshake waiting until here. Now nobody waits for anything.
+    said, before = len(f.daemon.log()), f.daemon.metric("pintle_passes_total")
     wait_for(lambda: f.daemon.metric("pintle_passes_total") > before + 80, 30)
-    assert "stalls" not in f.daemon.log()
+    assert "stalls" not in f.daemon.log()[said:]
     for c in held:
         c.close()
     f.nothing_is_left(direct=0)
