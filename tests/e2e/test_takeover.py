@@ -211,6 +211,7 @@ def test_the_cli_says_who_takes_over(node):
     assert "takes them over" in up.cluster.pintle("doctor", check=False).stdout
 
 
+@case(alone=True)  # as under load
 def test_a_map_that_is_missing(node):
     """A map whose pin was removed is found by the former programs; one that none uses is not, and what
     steers is left alone."""
