@@ -44,25 +44,30 @@ static inline uint32_t rounds_wanted(uint32_t many)
 	return few ? MIN(many, (uint32_t)strtoul(few, NULL, 10)) : many;
 }
 
-/* `program`: one that is loaded only where it is asked for, or NULL. Returns NULL if the kernel
- * refuses; libbpf's messages, with the verifier's log, say why. */
-static inline struct pintle_bpf *load_skeleton_with(const char *program)
+static inline struct pintle_bpf *load_programs_of(struct pintle_bpf *skel, const char *const *names)
 {
-	struct pintle_bpf *skel = pintle_bpf__open();
+	struct bpf_program *p;
 
-	if (skel && program)
-		bpf_program__set_autoload(bpf_object__find_program_by_name(skel->obj, program),
-					  true);
-	if (skel && pintle_bpf__load(skel)) {
+	if (!skel)
+		return NULL;
+	bpf_object__for_each_program(p, skel->obj)
+	{
+		bool wanted = false;
+
+		for (size_t i = 0; names[i]; i++)
+			wanted |= !strcmp(names[i], bpf_program__name(p));
+		bpf_program__set_autoload(p, wanted);
+	}
+	if (pintle_bpf__load(skel)) {
 		pintle_bpf__destroy(skel);
 		skel = NULL;
 	}
 	return skel;
 }
 
-static inline struct pintle_bpf *load_skeleton(void)
-{
-	return load_skeleton_with(NULL);
-}
+/* Loads these programs, and no others: the verifier takes most of a test's time. Returns NULL if
+ * the kernel refuses; libbpf's messages, with the verifier's log, say why. */
+#define load_programs(...)                                                                         \
+	load_programs_of(pintle_bpf__open(), (const char *const[]){__VA_ARGS__, NULL})
 
 #endif

@@ -417,14 +417,20 @@ static inline struct seen visit_nth(uint32_t n)
 
 /* ---- each test ------------------------------------------------------------------------------- */
 
-static inline int make_world_with(const char *program)
+/* What the tests of a file run: names of programs. */
+#ifndef PROGRAMS
+#define PROGRAMS "pintle_lookup"
+#endif
+
+static inline int make_world(void **state)
 {
+	(void)state;
 	w = (struct world){.now = monotonic_ns()};
 	for (size_t i = 0; i < MAX_WORLD; i++)
 		w.listener[i] = -1;
 	if (unshare(CLONE_NEWNET))
 		return -1;
-	w.skel = load_skeleton_with(program);
+	w.skel = load_programs(PROGRAMS);
 	if (!w.skel)
 		return -1;
 	w.pool = (struct pintle_pool){
@@ -450,12 +456,6 @@ static inline int make_world_with(const char *program)
 	put_frontend("fd77::1", 128, 8000,
 		     (struct pintle_frontend){POOL, POOL_GEN, PINTLE_HOOK_LOOKUP, 0, 128});
 	return 0;
-}
-
-static inline int make_world(void **state)
-{
-	(void)state;
-	return make_world_with(NULL);
 }
 
 static inline int unmake_world(void **state)

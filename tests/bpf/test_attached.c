@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Both hooks attached, and real connections over loopback: what listen(), connect() and close()
  * leave in the maps. No daemon runs; the test fills the maps as a daemon would. */
+#define PROGRAMS "pintle_lookup", "pintle_servers", "pintle_recount", "pintle_recount_pending"
 #include "support_attached.h"
 
 #include <netinet/tcp.h>

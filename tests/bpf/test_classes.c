@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Classes: which one a connection belongs to, by rules and hints; and what its limit does in the
  * lookup hook. test_rule.c tests what the limit means. */
+#define PROGRAMS "pintle_lookup", "pintle_class"
 #include "support_world.h"
 
 #include "classes.bpf.h"

@@ -2,6 +2,10 @@
 /* The connect hook attached to a cgroup, and real connections over loopback: where connect()
  * leads, what each end of a socket leaves in the maps, which endpoint is ejected and what binds a
  * session. No daemon runs; the test fills the maps as a daemon would. */
+#define PROGRAMS                                                                                   \
+	"pintle_clients", "pintle_servers", "pintle_hint", "pintle_release",                       \
+		"pintle_getpeername4", "pintle_getpeername6", "pintle_connect4",                   \
+		"pintle_connect6", "pintle_recount_connects", "pintle_lookup"
 #include "support_attached.h"
 
 #include <netinet/tcp.h>

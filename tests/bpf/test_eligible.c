@@ -5,6 +5,7 @@
  */
 #include "support_states.h"
 
+#define PROGRAMS "pintle_weigh"
 #include "support_loaded.h"
 
 #include <stdlib.h>

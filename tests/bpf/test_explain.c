@@ -37,7 +37,7 @@ static struct {
 static int load(void **state)
 {
 	(void)state;
-	skel = load_skeleton();
+	skel = load_programs("pintle_choose", "pintle_weigh");
 	if (!skel)
 		return -1;
 	for (enum map_id id = 0; id < MAP_COUNT; id++)

@@ -6,6 +6,7 @@
  *
  * Skipped where the kernel cannot hand over (before Linux 6.9).
  */
+#define PROGRAMS "pintle_hand", "pintle_lookup"
 #include "support_world.h"
 
 #include <linux/pkt_cls.h>
@@ -705,8 +706,7 @@ static int make_hand(void **state)
 {
 	struct pintle_node n = {.abi_version = PINTLE_ABI_VERSION};
 
-	(void)state;
-	if (make_world_with("pintle_hand"))
+	if (make_world(state))
 		return -1;
 	n.heartbeat_ns = w.now;
 	memcpy(n.hint_key, secret.key, sizeof(n.hint_key));

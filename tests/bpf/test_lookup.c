@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The lookup hook: which segments it takes, in which mode, and to which socket; what it remembers
  * and counts. test_choice.c tests how loads decide. */
+#define PROGRAMS "pintle_lookup", "pintle_recount_pending"
 #include "support_world.h"
 #include "trial.bpf.h"
 

@@ -778,7 +778,7 @@ static void test_cut_short(void **state)
 static int make_world(void **state)
 {
 	(void)state;
-	w = (struct world){.skel = load_skeleton(),
+	w = (struct world){.skel = load_programs("pintle_oneshot", "pintle_oneshot3"),
 			   .pool = {
 				   .generation = POOL_GEN,
 				   .requests = PINTLE_REQUESTS_ONE_PER_CONNECTION,

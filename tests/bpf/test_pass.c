@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pass over real connections, of servers and of clients: what the iterators say of requests,
  * and what the sessions' bindings count. No daemon runs; the test runs the iterators. */
+#define PROGRAMS                                                                                   \
+	"pintle_lookup", "pintle_servers", "pintle_clients", "pintle_release", "pintle_connect4",  \
+		"pintle_connect6", "pintle_pass", "pintle_pass_connects", "pintle_earlier"
 #include "support_attached.h"
 
 #include <linux/sockios.h>

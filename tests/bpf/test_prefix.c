@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What endpoints have cached of prompts: the hashes, the search and the learning, on the host and
  * in the kernel by the same headers, and written again in the plainest way. */
+#define PROGRAMS "pintle_prefix"
 #include "support_loaded.h"
 
 #include "chunk.bpf.h"

@@ -5,6 +5,7 @@
  * Loads are in requests. A connection that came since the scrape adds one, and one that ended takes
  * one off.
  */
+#define PROGRAMS "pintle_rule"
 #include "support_loaded.h"
 
 #define SEEDS        6400 /* for each row on the host; the kernel follows for KERNEL_SEEDS of them */

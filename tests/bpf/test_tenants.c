@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tenants in the kernel: quotas that hold on all CPUs at once, and a map that is full. unit/quota
  * tests the numbers. */
+#define PROGRAMS "pintle_lookup", "pintle_tenant"
 #include "support_world.h"
 
 #include <pthread.h>

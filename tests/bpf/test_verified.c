@@ -10,7 +10,7 @@
 
 static uint32_t verified(const char *name)
 {
-	struct pintle_bpf *skel = load_skeleton_with(name);
+	struct pintle_bpf *skel = load_programs(name);
 	struct bpf_prog_info info = {};
 	uint32_t size = sizeof(info);
 	int fd;
