@@ -348,7 +348,7 @@ def test_an_xid(node):
     w.daemon.stop()
     w.daemon = node.daemon(w.config)
     w.exporter.scraped(4)
-    assert w.is_("faulty")
+    wait_for(lambda: w.is_("faulty"))
     w.restart()
     wait_for(lambda: w.is_("ready"))
     w.exporter.scraped(4)
