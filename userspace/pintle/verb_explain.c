@@ -1213,8 +1213,9 @@ static const struct json_key keys[] = {
 	{"connections", "how many the class may have at an endpoint; null: any number"},
 	{"pool_connections", "the same in the pool"},
 	{"pool_in_flight", "how many of these there are; null: they are not bounded"},
-	{"places, sessions", "connections that the class's sessions share, and how many these are"},
-	{"open", "connections of this session; null, as the two above: nothing is shared"},
+	{"places, sessions", "connections that the class's sessions share, and how many these are; "
+			     "null: nothing is shared"},
+	{"open", "connections of this session; null: nothing is shared"},
 	{"over", "bool: these are more than its share, so that its bounds are lower"},
 	{"suspected", "bool: it comes back without a pause, and has its share"},
 	{"over_quota", "bool: its tenant has all that it may have"},
