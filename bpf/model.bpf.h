@@ -15,10 +15,10 @@
  *   After model_begin_prompt(), model_word() finds the prompt instead. Then scan->length is the
  *   offset at which it begins, and scan->before has the name that stands before it, if any.
  *
- *   Of a body that is too long to be read to its end: call model_last_byte() for its last bytes,
- *   backwards, until it returns 1 or there are no more. Then last->key is the offset of the first
- *   key of the object itself that can be seen behind its comma, and is read after
- * model_begin_last().
+ *   A body may be too long to be read to its end. Then call model_last_byte() for its last bytes,
+ *   backwards, until it returns 1 or there are no more. last->key is then the offset of the first
+ *   key of the object itself that can be seen behind its comma: read on there, after
+ *   model_begin_last().
  */
 #ifndef PINTLE_MODEL_BPF_H
 #define PINTLE_MODEL_BPF_H

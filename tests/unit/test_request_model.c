@@ -11,21 +11,27 @@
 #include "../../userspace/base/util.h"
 #include "model.bpf.h"
 
-/* Reads the body as the TC program does, eight bytes at a time, of which the last may be of what is
- * behind it. Returns the name; "": there is none. */
-static const char *name_in(const char *body, size_t size, bool chunked, int beyond)
+/* Reads on as the TC program does, eight bytes at a time, of which the last may be of what is
+ * behind the body. */
+static void read_words(struct model_scan *s, const char *body, size_t size, int beyond)
 {
-	static struct model_scan s;
-
-	model_begin(&s, (uint32_t)size, chunked);
 	for (uint32_t at = 0; at < size; at += 8) {
 		uint64_t word;
 
 		memset(&word, beyond, sizeof(word));
 		memcpy(&word, body + at, MIN(size - at, sizeof(word)));
-		if (!model_skips(&s, word) && model_word(&s, at, word))
+		if (!model_skips(s, word) && model_word(s, at, word))
 			break;
 	}
+}
+
+/* Returns the name; "": there is none. */
+static const char *name_in(const char *body, size_t size, bool chunked, int beyond)
+{
+	static struct model_scan s;
+
+	model_begin(&s, (uint32_t)size, chunked);
+	read_words(&s, body, size, beyond);
 	return model_end(&s) ? s.key.name : "";
 }
 
@@ -172,14 +178,7 @@ static const char *last_in(const char *body, size_t size, size_t seen, int beyon
 	body += size - seen + last.key;
 	size = seen - last.key;
 	model_begin_last(&s, (uint32_t)size);
-	for (uint32_t at = 0; at < size; at += 8) {
-		uint64_t word;
-
-		memset(&word, beyond, sizeof(word));
-		memcpy(&word, body + at, MIN(size - at, sizeof(word)));
-		if (!model_skips(&s, word) && model_word(&s, at, word))
-			break;
-	}
+	read_words(&s, body, size, beyond);
 	return model_end(&s) ? s.key.name : "";
 }
 
@@ -237,14 +236,7 @@ static uint32_t prompt_in(const char *body, size_t size, int beyond, const char 
 	static struct model_scan s;
 
 	model_begin_prompt(&s, (uint32_t)size);
-	for (uint32_t at = 0; at < size; at += 8) {
-		uint64_t word;
-
-		memset(&word, beyond, sizeof(word));
-		memcpy(&word, body + at, MIN(size - at, sizeof(word)));
-		if (!model_skips(&s, word) && model_word(&s, at, word))
-			break;
-	}
+	read_words(&s, body, size, beyond);
 	*model = (const char *)s.before;
 	return s.state == MODEL_FOUND ? s.length : 0;
 }
