@@ -647,10 +647,11 @@ __noinline int model_choose(struct __sk_buff *skb, const struct segment *s,
 	if (!pool || !model_row(x) ||
 	    pool_mode(asked->id, pool, bpf_ktime_get_ns()) == PINTLE_MODE_OFF)
 		return 0;
-	if (!(request->known & (REQUEST_NOT_HTTP | REQUEST_VERSION | REQUEST_MALFORMED)))
+	if (!(request->known & (REQUEST_NOT_HTTP | REQUEST_VERSION | REQUEST_MALFORMED))) {
 		model_read(skb, s, request);
-	if (!x->scan.key.name[0])
-		model_read_last(skb, s, request);
+		if (!x->scan.key.name[0])
+			model_read_last(skb, s, request);
+	}
 	m = model_row(x);
 	if (!model_serves(m)) {
 		__builtin_memset(x->scan.key.name, 0, sizeof(x->scan.key.name));

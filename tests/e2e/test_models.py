@@ -134,10 +134,12 @@ def test_the_name_behind_a_long_prompt(node):
     ]
     for i, (pool, body) in enumerate(rows):
         assert w.ask(post(body), remote=False) == pool, (i, len(body), body[-200:])
+    # A malformed request names no model.
+    assert w.ask(post(chat("qwen", 20000, last=True), b"Connection : keep-alive"), remote=False) == "a"
     # The end is where Content-Length says, not where the segment ends.
     body = chat("llama", 30000, last=True)
     assert w.ask(post(body) + post(chat("qwen")), remote=False, body=body) == "a"
-    assert w.counts() == {"qwen": 28, "llama": 2, "default": 5}
+    assert w.counts() == {"qwen": 28, "llama": 2, "default": 6}
 
 
 @case(each=WHERE)
