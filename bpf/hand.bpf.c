@@ -18,6 +18,7 @@
 #include "hand_hold.bpf.h"
 #include "learn.bpf.h"
 #include "model.bpf.h"
+#include "oneshot_write.bpf.h"
 #include "pod_ways.bpf.h"
 
 #include <bpf/bpf_core_read.h>
@@ -436,14 +437,15 @@ static __noinline int prompt_note(const struct hand *h, __u32 steps, __u32 cache
  * it does while the queue of the server's listener is full, or where it is lost behind here; and
  * where a bridge takes the socket off what its port has handed over, so that it is handed over once
  * more. A function of its own, because of its stack. */
-static __noinline int placed_count(const struct hand *h)
+static __noinline int placed_count(struct hand *h)
 {
 	struct pintle_decision *d = bpf_map_lookup_elem(&pending, &h->s.tuple);
 	struct pintle_asking *a = asking_find();
 	struct hand_scratch *x = scratch_find();
 	__u32 have, steps, context = 0;
 
-	if (d && x && d->decided_ns < x->began)
+	h->placed = d && x && d->decided_ns < x->began ? PLACED_AGAIN : PLACED_FIRST;
+	if (h->placed == PLACED_AGAIN)
 		return -1;
 	if (!d || !d->generation || !a || !x)
 		return 0;
@@ -512,6 +514,47 @@ __noinline int place(struct __sk_buff *skb, struct hand *h, int how)
 	return pod ? pod_send(skb, pod) : TC_ACT_UNSPEC;
 }
 
+/* Whether the pool with the frontend wants one request per connection. Then it reads the request
+ * that was read last once more if it is one that needs a line which the pool can spare. A function
+ * of its own, because of its stack. */
+__noinline int request_closes(struct __sk_buff *skb, const struct hand *h)
+{
+	struct hand_scratch *x = scratch_find();
+	struct pintle_pool *pool;
+
+	if (!x || !h)
+		return 0;
+	pool = pool_find(h->pool.id, h->pool.generation);
+	if (!pool || !oneshot_wanted(pool, h->pool.id))
+		return 0;
+	if (oneshot_asks_names(&x->scan)) {
+		oneshot_begin(&x->scan);
+		request_read(skb, &h->s, &x->scan, oneshot_names(&pool->rewrite));
+	}
+	return 1;
+}
+
+/* After request_closes(): makes the server close after the request that was handed over. The
+ * connection gets its socket with this segment, so the server sees the request's first bytes as
+ * they are written here, and no others. */
+__noinline int request_close(struct __sk_buff *skb, const struct hand *h)
+{
+	struct oneshot_scratch *x = oneshot_scratch_find();
+	struct hand_scratch *of = scratch_find();
+	struct pintle_pool *pool;
+	__u32 result;
+
+	if (!x || !of || !h)
+		return 0;
+	pool = pool_find(h->pool.id, h->pool.generation);
+	if (!pool)
+		return 0;
+	result = oneshot_apply(skb, &h->s, &of->scan, &pool->rewrite, x);
+	if (h->placed == PLACED_FIRST)
+		oneshot_count(h->pool.id, result);
+	return 0;
+}
+
 /* A function of its own, because of its stack. */
 __noinline int ask(struct __sk_buff *skb, const struct hand *h)
 {
@@ -529,7 +572,12 @@ static __always_inline int on_request(struct __sk_buff *skb, struct hand *h)
 		result = hold_begin(skb, h);
 	if (result == HOLD_MORE)
 		result = hold_take(skb, h);
-	return result == HOLD_NOT || result == HOLD_OVER ? place(skb, h, how) : result;
+	if (result != HOLD_NOT && result != HOLD_OVER)
+		return result;
+	result = place(skb, h, how);
+	if (h->placed != PLACED_NOT && request_closes(skb, h) > 0)
+		request_close(skb, h);
+	return result;
 }
 
 /* ---- without a socket
@@ -709,8 +757,13 @@ static __always_inline int hand_segment(struct __sk_buff *skb, __u32 below_ip)
 	pod = h.in_pods ? pod_flow(&h.s.tuple) : 0;
 	if (pod)
 		return pod_send(skb, pod);
-	if (h.s.syn)
-		return on_syn(skb, &h);
+	if (h.s.syn) {
+		result = on_syn(skb, &h);
+		/* One-shot ends the kernel's connections. */
+		if (result == TC_ACT_UNSPEC)
+			oneshot_note(&h.s);
+		return result;
+	}
 	result = on_begun(skb, &h);
 	if (result == HOLD_NOT)
 		result = on_other(skb, &h);

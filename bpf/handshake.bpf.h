@@ -41,6 +41,9 @@ struct {
 #define FLAG_ECE 0x40
 #define FLAG_CWR 0x80
 
+/* Whether a listener has got the connection: now, or once more with a segment that came again. */
+enum hand_placed { PLACED_NOT, PLACED_FIRST, PLACED_AGAIN };
+
 struct hand {
 	struct segment s;
 	struct pintle_ref pool;
@@ -55,6 +58,7 @@ struct hand {
 	__u8 in_pods;  /* 1: the pool's servers are in pods */
 	__u8 marked;   /* 1: segments that are held met congestion */
 	__u8 unsure;   /* 1: the reset that ends a connection before may be lost */
+	__u8 placed;   /* enum hand_placed */
 };
 
 static __always_inline void hand_count(const struct hand *h, __u32 hand)

@@ -10,36 +10,27 @@
  *                        even if it is sent again with more data
  *   far later data       forget the connection, because a body may look like a request
  *
- * Packets to other destinations leave after one look-up. A connection that is not noted, or that is
- * forgotten too early, is merely kept alive. The program drops no packet, and programs after it see
- * them all.
+ * In a pool that is decided by request, the hand-off overwrites the request when it hands the
+ * connection over, and notes here the connections that it leaves to the kernel.
+ *
+ * Most packets leave after one look-up. A connection that is not noted, or that is forgotten too
+ * early, is merely kept alive. The program drops no packet, and programs after it see them all.
  */
-#include "oneshot.bpf.h"
-#include "packet.bpf.h"
+#include "oneshot_write.bpf.h"
 
 #include <linux/pkt_cls.h>
 
-_Static_assert(ONESHOT_LINE_MAX <= SEGMENT_OVERWRITE_MAX, "a line is overwritten at once");
-
-struct scratch {
-	struct request_scan scan;
-	struct oneshot_edit edit;
-	__u8 line[264]; /* the new bytes, from an even offset on */
-};
-
-/* Too large for the stack. A CPU runs only one of these programs at a time. Not pinned. */
+/* Too large for the stack. Not pinned. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct scratch);
-} MAP(oneshot_scratch);
+	__type(value, struct request_scan);
+} MAP(oneshot_scan);
 
 /* More than this no client sends before the first segment is acknowledged: the window in the answer
  * to a SYN is not scaled. */
 #define FIRST_WINDOW 65535
-
-/* ---- which connections --------------------------------------------------------- */
 
 /* The pool whose requests arrive at this destination, if it wants one request per connection. */
 static __always_inline struct pintle_pool *oneshot_pool(const struct pintle_tuple *t, __u32 *id)
@@ -50,10 +41,8 @@ static __always_inline struct pintle_pool *oneshot_pool(const struct pintle_tupl
 		.port = t->local_port,
 		.protocol = IPPROTO_TCP,
 	};
-	struct pintle_override *o;
 	struct pintle_pool *pool;
 	struct pintle_ref *ref;
-	__u32 requests;
 
 	__builtin_memcpy(key.address, t->local, sizeof(key.address));
 	ref = bpf_map_lookup_elem(&oneshot, &key);
@@ -61,23 +50,17 @@ static __always_inline struct pintle_pool *oneshot_pool(const struct pintle_tupl
 		return NULL;
 	*id = ref->id;
 	pool = pool_find(ref->id, ref->generation);
-	if (!pool)
-		return NULL;
-	requests = pool->requests;
-	o = bpf_map_lookup_elem(&overrides, id);
-	if (o && o->generation == pool->generation && o->flags & PINTLE_OVERRIDE_REQUESTS)
-		requests = o->requests;
-	return requests == PINTLE_REQUESTS_ONE_PER_CONNECTION ? pool : NULL;
+	return pool && oneshot_wanted(pool, *id) ? pool : NULL;
 }
 
-static __always_inline void note_syn(struct segment *s)
+static __always_inline void on_syn(struct segment *s)
 {
-	struct pintle_flow *f = bpf_map_lookup_elem(&oneshot_flows, &s->tuple);
-	struct pintle_flow flow = {.sequence = s->sequence + 1};
+	struct pintle_pool *pool;
+	__u32 id;
 
-	/* A SYN that is sent again, or seen on a second device, changes nothing. */
-	if (!f || f->sequence != flow.sequence)
-		bpf_map_update_elem(&oneshot_flows, &s->tuple, &flow, BPF_ANY);
+	pool = oneshot_pool(&s->tuple, &id);
+	if (pool && pool->decide == PINTLE_DECIDE_CONNECTION)
+		oneshot_note(s);
 	s->sequence++; /* a SYN's own data begin after it */
 }
 
@@ -91,87 +74,40 @@ static __always_inline struct pintle_flow *first_segment(const struct segment *s
 	if (f->sequence == s->sequence && s->size)
 		return f;
 	/* Until the first segment was seen, an end forgets the flow only where no data are before
-	 * it: it may have overtaken them. A reset may also be of the former connection from the
-	 * client's port, which the hand-off ends after the SYN. */
+	 * it: it may have overtaken them. */
 	if (f->counted ? s->end || (s->size && s->sequence - f->sequence > FIRST_WINDOW)
 		       : s->end && s->sequence == f->sequence)
 		bpf_map_delete_elem(&oneshot_flows, &s->tuple);
 	return NULL;
 }
 
-/* ---- writing ------------------------------------------------------------------- */
-
-struct drawing {
-	struct scratch *scratch;
-	__u32 from; /* an even offset */
-};
-
-static long draw_byte(__u32 i, void *arg)
-{
-	const struct drawing *d = arg;
-	struct scratch *x = d->scratch;
-	__u32 at = d->from + i, of_edit = at - x->edit.offset;
-
-	if (i >= sizeof(x->line))
-		return 1;
-	x->line[i] = of_edit < x->edit.length ? oneshot_byte(&x->edit, of_edit)
-					      : x->scan.bytes[at & (REQUEST_MAX - 1)];
-	return 0;
-}
-
-static __always_inline int oneshot_overwrite(struct __sk_buff *skb, const struct segment *s,
-					     struct scratch *x)
-{
-	__u32 at = x->edit.offset, length = x->edit.length;
-	struct drawing d = {.scratch = x, .from = at & ~1U};
-
-	if (at >= REQUEST_MAX || length < 1 || length > ONESHOT_LINE_MAX)
-		return -1;
-	bpf_loop(segment_even(at, length), draw_byte, &d, 0);
-	at &= ~1U;
-	hide(at);
-	if (at >= REQUEST_MAX)
-		return -1;
-	return segment_overwrite(skb, s, x->edit.offset, length, x->scan.bytes + at, x->line);
-}
-
-static __always_inline void oneshot_count(__u32 pool, __u32 result)
-{
-	__u32 at = PINTLE_ONESHOT_STAT(pool, result);
-	__u64 *n = bpf_map_lookup_elem(&oneshot_stats, &at);
-
-	if (n)
-		(*n)++;
-}
-
 static __always_inline int first_request(struct __sk_buff *skb, __u32 below_ip)
 {
-	struct segment s = {};
+	struct oneshot_scratch *x = oneshot_scratch_find();
+	__u32 zero = 0, id = 0, result;
+	struct request_scan *scan;
 	struct pintle_flow *flow;
 	struct pintle_pool *pool;
-	__u32 zero = 0, id = 0;
-	struct scratch *x;
+	struct segment s = {};
 
 	if (segment_read(skb, below_ip, &s))
 		return TC_ACT_UNSPEC;
-	pool = oneshot_pool(&s.tuple, &id);
-	if (!pool)
-		return TC_ACT_UNSPEC;
 	if (s.syn)
-		note_syn(&s);
+		on_syn(&s);
 	flow = first_segment(&s);
-	x = bpf_map_lookup_elem(&oneshot_scratch, &zero);
-	if (!flow || !x)
+	if (!flow)
 		return TC_ACT_UNSPEC;
-	oneshot_begin(&x->scan);
-	request_read(skb, &s, &x->scan, oneshot_names(&pool->rewrite));
-	oneshot_decide(&x->scan, &pool->rewrite, &x->edit);
-	if (x->edit.kind != ONESHOT_NOTHING && oneshot_overwrite(skb, &s, x))
-		x->edit.result = PINTLE_ONESHOT_LEFT_FAILED;
+	pool = oneshot_pool(&s.tuple, &id);
+	scan = bpf_map_lookup_elem(&oneshot_scan, &zero);
+	if (!pool || !scan || !x)
+		return TC_ACT_UNSPEC;
+	oneshot_begin(scan);
+	request_read(skb, &s, scan, oneshot_names(&pool->rewrite));
+	result = oneshot_apply(skb, &s, scan, &pool->rewrite, x);
 	/* Counted once, even if the segment is sent again or seen on several devices. */
 	if (__sync_lock_test_and_set(&flow->counted, 1))
 		return TC_ACT_UNSPEC;
-	oneshot_count(id, x->edit.result);
+	oneshot_count(id, result);
 	/* The server may have received this part unchanged. If the segment comes again with more
 	 * data, a line of which the server has the first half must not be overwritten. */
 	if (x->edit.kind == ONESHOT_NOTHING)

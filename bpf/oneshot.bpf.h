@@ -59,6 +59,16 @@ static __always_inline int oneshot_leave(struct oneshot_edit *e, __u32 result)
 	return oneshot_edit_is(e, ONESHOT_NOTHING, 0, 0, result);
 }
 
+/* Whether oneshot_decide() looks at the named lines: those are only for requests that say nothing
+ * of their connection. */
+static __always_inline int oneshot_asks_names(const struct request_scan *s)
+{
+	const __u32 others = (REQUEST_OVER & ~REQUEST_ENDED) | REQUEST_PROTOCOL | REQUEST_UPGRADE |
+			     REQUEST_CLOSE;
+
+	return s->known & REQUEST_ENDED && !(s->known & others) && !s->keep_alive.to;
+}
+
 REQUEST_STEP oneshot_decide(const struct request_scan *s, const struct pintle_rewrite *how,
 			    struct oneshot_edit *e)
 {

@@ -214,7 +214,9 @@ enum pintle_requests { PINTLE_REQUESTS(X) PINTLE_REQUESTS_COUNT };
 	X(LEFT_UPGRADE, "left_upgrade", "asks for another protocol: WebSocket, a tunnel")          \
 	X(LEFT_VERSION, "left_version", "another version of HTTP than 1.1")                        \
 	X(LEFT_NOT_HTTP, "left_not_http", "no HTTP request line: TLS, for example")                \
-	X(LEFT_UNFINISHED, "left_unfinished", "the headers do not end in the first segment")       \
+	X(LEFT_UNFINISHED, "left_unfinished",                                                      \
+	  "the headers do not end in the first segment, or, where the hand-off holds "             \
+	  "connections, in what it has")                                                           \
 	X(LEFT_MALFORMED, "left_malformed",                                                        \
 	  "the headers do not follow RFC 9112, or servers read them differently")                  \
 	X(LEFT_FAILED, "left_failed", "the kernel had no memory to change it")
@@ -1073,7 +1075,8 @@ struct pintle_host {
 /* ---- oneshot_flows: LRU hash, 4-tuple -> its first segment. Writer: kernel. */
 
 /* An entry lasts from the SYN until data came beyond the first segment, or one-shot left that
- * segment alone. `local` in its key is the address at which requests arrive. */
+ * segment alone. Handshakes that the hand-off answers have none. `local` in its key is the address
+ * at which requests arrive. */
 struct pintle_flow {
 	__u32 sequence; /* of the first byte of data, in host byte order */
 	__u32 counted;  /* 1: the first segment is counted in oneshot_stats */

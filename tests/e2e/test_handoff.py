@@ -18,7 +18,7 @@ from packages import library
 from packets import FLAGS, segment
 from packets import send as send_segments
 from servers import vllm_page
-from test_oneshot import clsacts
+from test_oneshot import clsacts, oneshots
 
 HANDED = {"decide": "request", "stickiness": {"key": "header/x-session-id, source"}}
 WHERE = ("v4", "v6", "v4 remote", "v6 remote")
@@ -350,16 +350,18 @@ def test_one_request_from_the_same_port_again(node, where):
     assert handed(node) == {"asked": 6}
 
 
-@case(each=WHERE)
-def test_the_same_port_again_with_a_reset_lost(node, where):
-    """Where the reset that was to end the former connection is lost behind the hand-off, the request ends it, and is
-    sent again: the server closes the next connection, too, after its request."""
+@case(each=[f"{where}, {lost} lost" for where in WHERE for lost in (1, 2)])
+def test_the_same_port_again_with_a_reset_lost(node, which):
+    """Where the reset that was to end the former connection is lost behind the hand-off, the client's ACK ends it; where
+    that reset is lost, too, the request does, and is sent again. The server closes the next connection, too, after its
+    request."""
+    where, lost = which.removesuffix(" lost").split(", ")
     family, remote = where[:2], "remote" in where
     node.add_client()
     node.steer(hashing(node, 2), requests="one-per-connection", **HANDED)
     node.run("nft", "add table inet t; add chain inet t in { type filter hook input priority 0; }; "
-             "add rule inet t in tcp dport 8000 tcp flags & rst == rst numgen inc mod 2 == 0 counter drop",
-             netns=node.netns)
+             f"add rule inet t in tcp dport 8000 tcp flags & rst == rst numgen inc mod {int(lost) + 1} < {lost} "
+             "counter drop", netns=node.netns)
     frm = (source(5, family, remote), 33333)
     for i in range(4):
         body = os.urandom(1000)
@@ -371,7 +373,36 @@ def test_the_same_port_again_with_a_reset_lost(node, where):
         assert got.decode().endswith(hashlib.sha256(body).hexdigest())
         wait_for(lambda: "TIME-WAIT" in node.run("ss", "-tan", "sport = 8000", netns=node.netns).stdout)
     assert handed(node) == {"asked": 4}
-    assert "packets 3 " in node.run("nft", "list", "table", "inet", "t", netns=node.netns).stdout
+    assert oneshots(node) == {"rewritten_connection": 4}
+    assert f"packets {3 * int(lost)} " in node.run("nft", "list", "table", "inet", "t", netns=node.netns).stdout
+
+
+def test_one_request_where_only_the_version_is_left(node):
+    """HTTP/1.0 is written behind the hand-off, which knows the session of HTTP/1.1 alone."""
+    node.add_client()
+    node.steer(node.servers(4), requests="one-per-connection",
+               spareHeaders="none", http10=True, **HANDED)
+    request = b"GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: %s\r\n\r\n"
+    for session in (b"a", b"b", b"a"):
+        assert "\r\n\r\n" in exchange(node, [request % session])  # read until the server closes
+    assert handed(node) == {"asked": 3}
+    assert oneshots(node) == {"rewritten_version": 3}
+    assert len(sessions(node)) == 2
+
+
+def test_one_request_while_the_hand_off_rests(node):
+    """One-shot ends the connections that the kernel begins, before and behind those of the hand-off."""
+    node.add_client()
+    node.steer(hashing(node, 2), requests="one-per-connection", **HANDED)
+    request = REQUEST.replace(b"Connection: close", b"Connection: keep-alive") % b"a"
+    for remote in (True, False):
+        assert exchange(node, [request], remote=remote)  # read until the server closes
+        node.pintle("set", "pool", "decide=connection")
+        assert exchange(node, [request], remote=remote)
+        node.pintle("reset", "pool", "decide")
+        assert exchange(node, [request], remote=remote)
+    assert handed(node) == {"asked": 4}
+    assert oneshots(node) == {"rewritten_connection": 6}
 
 
 def test_the_same_port_again_by_the_kernel(node):

@@ -189,25 +189,39 @@ def test_loss(node, family):
     assert all(len(servers) == 1 for servers in met.values()), met
 
 
-def test_one_request_per_connection_in_pieces(node):
-    """One-shot leaves headers in pieces as they are: that connection stays kept alive, and its further requests go to the
-    same server. A connection whose headers came in one segment ends with its answer."""
+@case(each=WHERE)
+def test_one_request_per_connection_in_pieces(node, where):
+    """The server closes each connection after its answer, wherever the headers are cut."""
+    family, remote = where[:2], "remote" in where
+    node.add_client()
+    node.steer(hashing(node, 3), requests="one-per-connection", **HANDED)
+    kept = REQUEST.replace(b"Connection: close", b"Connection: keep-alive") % b"a"
+    spare = kept.replace(b"Connection: keep-alive", b"Accept-Encoding: gzip, deflate, br")
+    at = kept.index(b"keep-alive")
+    for request in (kept, spare):
+        for cuts in ((30,), (at + 1,), (at + 5, at + 8), (10, len(request) - 1)):
+            got = exchange(node, cut(request, *cuts), family=family, remote=remote, pause=0.005)
+            assert got.endswith(EMPTY), cuts  # read until the server closes
+    assert oneshots(node) == {"rewritten_connection": 4, "rewritten_other_header": 4}
+    assert handed(node) == {"asked": 8} and holds(node) == {"joined": 8}
+    none_held(node)
+
+
+def test_one_request_per_connection_without_a_place(node):
+    """Headers that do not end in what is handed over stay as they are: that connection is kept alive, and its further
+    requests go to the same server."""
     node.add_client()
     node.steer(hashing(node, 3), requests="one-per-connection", **HANDED)
     kept = REQUEST.replace(b"Connection: close", b"Connection: keep-alive")
-    begin, rest = cut(kept % b"a", 30)
-    with Opened(node, begin) as c:
-        c.c.sock.sendall(rest)
+    long = (kept % b"a").replace(b"Host: a", b"Host: a\r\nX-Big: " + b"x" * 16000)
+    with Opened(node, long[:30]) as c:
+        c.c.sock.sendall(long[30:])
         first = c.c.read()
         for session in (b"b", b"c", b"d"):
             c.c.sock.sendall(kept % session)
             assert c.c.read() == first
     assert oneshots(node) == {"left_unfinished": 1}
-    assert handed(node) == {"asked": 1} and holds(node) == {"joined": 1}
-    for session in (b"b", b"c"):
-        assert exchange(node, [kept % session]).endswith(EMPTY)  # read until the server closes
-    assert oneshots(node) == {"left_unfinished": 1, "rewritten_connection": 2}
-    assert handed(node) == {"asked": 3}
+    assert handed(node) == {"unfinished": 1} and holds(node) == {"full": 1}
     none_held(node)
 
 

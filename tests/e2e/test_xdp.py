@@ -15,7 +15,8 @@ from harness import case
 from kernel import HERE, Skip, inside, wait_for
 from packets import FLAGS, checksum, segment
 from packets import send as send_segments
-from test_handoff import HANDED, REQUEST, ask, exchange, handed
+from test_handoff import HANDED, REQUEST, ask, exchange, handed, hashing
+from test_oneshot import oneshots
 
 SIOCETHTOOL = 0x8946
 ETHTOOL_SGRO, ETHTOOL_GFLAGS, ETHTOOL_SFLAGS = 0x2C, 0x25, 0x26
@@ -97,6 +98,18 @@ def test_as_in_tc(node, which):
     name, *more = which.split("/")
     getattr(test_handoff, f"test_{name}")(node, *more)
     becomes(node, "native")
+
+
+@case(each=("v4", "v6"))
+def test_one_request_per_connection(node, family):
+    """The server closes each connection after its first answer, though TC has seen no SYN."""
+    natively(node)
+    node.steer(hashing(node, 2), requests="one-per-connection", **HANDED)
+    becomes(node, "native")
+    request = REQUEST.replace(b"Connection: close", b"Connection: keep-alive") % b"a"
+    for _ in range(30):
+        assert exchange(node, [request], family=family)  # read until the server closes
+    assert oneshots(node) == {"rewritten_connection": 30}
 
 
 def test_answered_before_there_is_a_packet(node):

@@ -196,8 +196,8 @@
 	  .holds = "the pool whose requests arrive there", .writer = "daemon")                     \
 	X(oneshot_flows, LRU_HASH, struct pintle_tuple, struct pintle_flow, ANY, COPIED,           \
 	  .key = "4-tuple",                                                                        \
-	  .holds = "where its first data begins; until more data came or it was "                  \
-		   "left alone",                                                                   \
+	  .holds = "where its first data begins, if the kernel answers its SYN; until more data "  \
+		   "came or it was left alone",                                                    \
 	  .writer = "kernel")                                                                      \
 	X(oneshot_stats, PERCPU_ARRAY, __u32, __u64, PINTLE_ONESHOT_STAT_COUNT, COPIED,            \
 	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + what one-shot did",                      \

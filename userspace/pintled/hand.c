@@ -8,7 +8,7 @@
 #include "devices.h"
 #include "xdp.h"
 
-/* Behind one-shot, which changes the request: the hand-off keeps the packet that has it. */
+/* Behind one-shot and most filters of others, which so see the SYNs that the hand-off answers. */
 #define PRIORITY 16
 
 struct hand {
