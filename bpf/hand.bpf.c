@@ -650,6 +650,13 @@ static __always_inline int on_reset(struct hand *h)
 	return TC_ACT_SHOT;
 }
 
+/* Whether a segment without data is of a handshake that the hand-off has begun: its end, a probe
+ * behind it, or the client's. */
+static __always_inline bool is_of_handshake(const struct hand *h)
+{
+	return cookie_holds(h, h->s.sequence - 1) || cookie_holds(h, h->s.sequence);
+}
+
 /* A segment of a connection that is not held. Returns HOLD_OVER if it is the first with data. */
 static __always_inline int on_first(struct __sk_buff *skb, struct hand *h)
 {
@@ -659,7 +666,7 @@ static __always_inline int on_first(struct __sk_buff *skb, struct hand *h)
 		return on_reset(h);
 	if (!h->s.size) {
 		ended = h->in_pods ? pod_flow_ended(&h->s.tuple) : 0;
-		if (ended && !cookie_holds(h, h->s.sequence - 1))
+		if (ended && !is_of_handshake(h))
 			return pod_send(skb, ended);
 		return on_bare(skb, h);
 	}
@@ -682,8 +689,7 @@ __noinline int is_the_kernels(const struct hand *h)
 	if (!h)
 		return 1;
 	pool = pool_find(h->pool.id, h->pool.generation);
-	return !pool || (hand_rests(h, pool) && !cookie_holds(h, h->s.sequence - 1) &&
-			 !cookie_holds(h, h->s.sequence));
+	return !pool || (hand_rests(h, pool) && !is_of_handshake(h));
 }
 
 /* Whether the segment is the first of a handshake that the hand-off has begun. */

@@ -9,7 +9,7 @@ import struct
 import sys
 import time
 
-from clients import split
+from clients import Connection, split
 from harness import case
 from kernel import HERE, inside, wait_for
 from packets import FLAGS, checksum, segment
@@ -209,6 +209,32 @@ def test_the_same_port_again(node, where):
         wait_for(lambda: any("TIME-WAIT" in node.run("ss", "-tan", "sport = 8000", netns=p.netns).stdout
                              for p in servers))
     assert did(cluster) == {"asked": 12}, did(cluster)
+
+
+def test_a_late_request_from_the_same_port_again(node):
+    """A client that took the port of a connection that is over, and is quiet for a while: its probes are answered, and
+    do not go to the pod of the former connection, which would reset it."""
+    cluster, _, clients, _ = handed(node, 2)
+    client = clients["remote"]
+    for pause in (False, True):
+        s = client.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for option, value in (("TCP_KEEPIDLE", 1), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 1)):
+            s.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        s.settimeout(4)
+        s.bind((client.v4, 33333))
+        s.connect(split(SERVICE["v4"]))
+        with Connection(s) as c:
+            if pause:
+                try:
+                    s.recv(1)  # three unanswered probes would end it
+                    assert False, "nothing was to come"
+                except TimeoutError:
+                    pass
+            assert c.ask(headers={"X-Session-Id": "a"})
+            c.reset()
+    assert did(cluster) == {"asked": 2}
 
 
 def test_without_the_daemon(node):
