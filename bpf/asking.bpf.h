@@ -100,14 +100,18 @@ static __always_inline bool asking_adapter(const struct pintle_pool *pool,
 	       a->pool.generation == key->pool_generation;
 }
 
-/* Keeps a session that the request has named for sockops, which binds it. */
+/* Keeps a session that the request has named for sockops, which binds it. What a former connection
+ * from the client's port has named may still be there: nobody took it where nothing was bound. */
 static __always_inline void asking_remember(const struct pintle_tuple *tuple,
+					    const struct pintle_pool *pool,
 					    const struct pintle_session_key *session)
 {
 	struct pintle_named n = {.session = *session};
 
 	if (session->kind == PINTLE_KEY_REQUEST)
 		bpf_map_update_elem(&named, tuple, &n, BPF_ANY);
+	else if (pool && pool->decide == PINTLE_DECIDE_REQUEST)
+		bpf_map_delete_elem(&named, tuple);
 }
 
 #endif

@@ -181,7 +181,7 @@ static __noinline void decision_remember(const struct pintle_tuple *tuple, const
 	};
 
 	bpf_map_update_elem(&pending, tuple, &d, BPF_ANY);
-	asking_remember(tuple, &t->key.session);
+	asking_remember(tuple, pool_of(t), &t->key.session);
 	tier_count(t, asked, r->outcome);
 }
 

@@ -332,6 +332,21 @@ def test_the_same_port_again(node, where):
     assert len(sessions(node)) == 4
 
 
+@case(each=("baseline", "shadow"))
+def test_the_same_port_again_without_a_session(node, mode):
+    """What a connection named in a mode that binds no session, the next one from its port does not."""
+    node.add_client()
+    node.steer(node.servers(2), **HANDED)
+    frm = (source(5, remote=True), 33333)
+    for headers, in_mode in (({"X-Session-Id": "a"}, mode), ({}, "enforce")):
+        node.pintle("mode", "pool", in_mode)
+        with node.connect(FRONTEND["v4"], frm, remote=True) as c:
+            c.ask(headers=headers)
+            c.reset()  # so that the port is free at once
+    assert not any(s.startswith("request:") for s in sessions(node)), sessions(node)
+    assert handed(node) == {"asked": 1, "not_said": 1}
+
+
 @case(each=WHERE)
 def test_one_request_from_the_same_port_again(node, where):
     """The reset with which the hand-off ends a former connection says nothing about the next one from its port: that,
