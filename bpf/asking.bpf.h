@@ -100,6 +100,14 @@ static __always_inline bool asking_adapter(const struct pintle_pool *pool,
 	       a->pool.generation == key->pool_generation;
 }
 
+/* The connection whose first request the hand-off has, as in struct pintle_decision. */
+static __always_inline __u32 asking_connection(void)
+{
+	const struct pintle_asking *a = asking_find();
+
+	return a ? a->connection : 0;
+}
+
 /* Keeps a session that the request has named for sockops, which binds it. What a former connection
  * from the client's port has named may still be there: nobody took it where nothing was bound. */
 static __always_inline void asking_remember(const struct pintle_tuple *tuple,

@@ -309,6 +309,8 @@ static __always_inline int request_ask(struct __sk_buff *skb, const struct hand 
 	if (!x)
 		return PINTLE_HAND_NOT_HTTP;
 	x->began = bpf_ktime_get_ns();
+	a->connection =
+		(h->acknowledged ^ h->acknowledged >> 16) & ((1U << PINTLE_CONNECTION_BITS) - 1);
 	__builtin_memset(&a->session, 0, sizeof(a->session));
 	of = h->pool;
 	headers_read(skb, h, &of);

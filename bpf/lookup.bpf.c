@@ -178,6 +178,7 @@ static __noinline void decision_remember(const struct pintle_tuple *tuple, const
 		.class_id = t->class_id,
 		.outcome = r->outcome,
 		.handed = t->handed,
+		.connection = asking_connection(),
 	};
 
 	bpf_map_update_elem(&pending, tuple, &d, BPF_ANY);
@@ -370,6 +371,14 @@ static __always_inline bool assign_again(struct bpf_sk_lookup *ctx, const struct
 	return false;
 }
 
+/* Whether the hand-off has made the decision for the connection that it asks for now. The client
+ * may use its port again, for another model, say, before the former connection's decision expires.
+ */
+static __always_inline bool is_of_this(const struct pintle_decision *d)
+{
+	return d->handed && d->connection == asking_connection();
+}
+
 /* Whether an earlier decision for this 4-tuple still holds and has been applied to this segment,
  * which counts nothing. A decision that no longer holds will be replaced, and its placement has
  * failed. `begun`: the mode does not matter. A function of its own, like decision_remember(). */
@@ -378,7 +387,7 @@ static __noinline bool decided_before(struct bpf_sk_lookup *ctx, struct pintle_d
 {
 	bool off = t->mode == PINTLE_MODE_OFF;
 
-	if (!decision_expired(d, t->now)) {
+	if (!decision_expired(d, t->now) && (!t->handed || is_of_this(d))) {
 		if (d->outcome == PINTLE_OUTCOME_PASSED) {
 			if (off || begun)
 				return true;
@@ -402,13 +411,17 @@ static __noinline int model_refuse(struct bpf_sk_lookup *ctx, const struct pintl
 		.outcome = PINTLE_OUTCOME_DIVERTED,
 		.no_model = 1,
 		.handed = asking_where(),
+		.connection = asking_connection(),
 	};
-	const struct pintle_decision *former = bpf_map_lookup_elem(&pending, tuple);
+	struct pintle_decision *former = bpf_map_lookup_elem(&pending, tuple);
 
 	if (responder_assign(ctx))
 		return SK_DROP;
-	if (former && former->no_model && !decision_expired(former, d.decided_ns))
+	if (former && former->no_model && is_of_this(former) &&
+	    !decision_expired(former, d.decided_ns))
 		return SK_PASS;
+	if (former)
+		placement_failed(former);
 	bpf_map_update_elem(&pending, tuple, &d, BPF_ANY);
 	return SK_PASS;
 }

@@ -1474,6 +1474,8 @@ struct pintle_tuple {
 	__u8 remote[16];
 };
 
+#define PINTLE_CONNECTION_BITS 14 /* what is left of a decision's 32 bytes */
+
 struct pintle_decision {
 	__u64 decided_ns;
 	__u32 endpoint;
@@ -1481,10 +1483,11 @@ struct pintle_decision {
 	__u32 pool;
 	__u32 pool_generation;
 	__u8 class_id;
-	__u8 outcome;  /* enum pintle_outcome */
-	__u8 no_model; /* 1, with DIVERTED: its request names no model that there is */
-	__u8 handed;   /* 1: made by the hand-off, when its first request was there */
-	__u32 ended;   /* 1: the placement has failed; the program that swaps 0 for 1 counts it */
+	__u8 outcome;       /* enum pintle_outcome */
+	__u16 no_model : 1; /* 1, with DIVERTED: its request names no model that there is */
+	__u16 handed : 1;   /* 1: made by the hand-off, when its first request was there */
+	__u16 connection : PINTLE_CONNECTION_BITS; /* with handed: as in struct pintle_asking */
+	__u32 ended; /* 1: the placement has failed; the program that swaps 0 for 1 counts it */
 };
 
 /* ---- asking: per-CPU array of 1: what the hand-off is at on this CPU. Writer: kernel. ---- */
@@ -1501,7 +1504,9 @@ struct pintle_asking {
 	__u32 state;    /* enum pintle_asking_state */
 	__u32 no_model; /* 1: the request names no model that there is */
 	__u32 adapter;  /* the number of the adapter that the request names; 0: none */
-	__u32 zero;
+	/* Tells the connection from others with its addresses and ports: PINTLE_CONNECTION_BITS of
+	 * its cookie. */
+	__u32 connection;
 	struct pintle_session_key session;
 	struct pintle_ref pool; /* that serves the request's model; generation 0: the pool asked */
 	struct pintle_ref prompt_of; /* the pool for which the prompt counts; generation 0: none */

@@ -8,7 +8,8 @@ from clients import FRONTEND, source
 from harness import case
 from kernel import wait_for
 from packages import library
-from test_handoff import WHERE, Hashing, exchange, handed, sessions
+from test_classes import empty, fill
+from test_handoff import WHERE, Hashing, Unattended, exchange, handed, overflows, sessions
 
 MODELS = {"llama": "a", "llama:sql": "a", "qwen": "b", "default": "a"}
 EMPTY = hashlib.sha256(b"").hexdigest()
@@ -221,6 +222,61 @@ def test_the_same_port_asks_for_another_model(node):
             c.sock.sendall(post(chat(model)))
             assert c.sock.recv(65536).split()[1] == status, model
             c.reset()  # so that the port is free at once
+
+
+def test_the_same_port_asks_after_an_answer_of_the_responder(node):
+    """Where a class is full, its client gets the responder's answer; the next connection from its port is decided by
+    what that asks, also within the 10 s in which a decision holds."""
+    node.add_client()
+    a, b = node.server("a0", 8001), node.server("b0", 8101)
+    frm = (source(5, remote=True), 33333)
+    batch = {"name": "batch", "priority": -1, "rules": [{"source": frm[0]}], "limit": 3, "admission": "divert"}
+    daemon = node.daemon(node.config(
+        node.pool([a], "a", decide="request", models={"llama": "a", "qwen": "b"}, classes=[{"name": "chat"}, batch]),
+        node.pool([b], "b", frontends=[], announce=False)))
+    wait_for(lambda: daemon.metric("pintle_overload_up") == 1)
+    wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"})
+
+    def ask(model):
+        with node.connect(FRONTEND["v4"], frm, remote=True) as c:
+            c.sock.sendall(post(chat(model)))
+            status = c.sock.recv(65536).split()[1]
+            c.reset()  # so that the port is free at once
+        return int(status)
+
+    fill(a)
+    assert [ask(m) for m in ("llama", "qwen", "llama", "gpt", "gpt", "llama")] == [429, 200, 429, 404, 404, 429]
+    empty(a)
+    assert ask("llama") == 200
+    assert node.decisions("a")["diverted"] == 3
+    assert handed(node, "a") == {"not_said": 5, "no_model": 2}
+
+
+def test_the_same_port_asks_for_no_model(node):
+    """A connection that its server never took, and then one from its port whose request names no model that there is:
+    nothing of the first stays counted."""
+    node.add_client()
+    node.server("pages", 8002)
+    server = Unattended(node, "a0", 8001)
+    daemon = node.daemon(node.config(node.pool(
+        [{"name": "a0", "listen": server.listen, "metrics": "http://127.0.0.1:8002/metrics"}], "a",
+        decide="request", models={"llama": "a"})))
+    wait_for(lambda: daemon.metric("pintle_overload_up") == 1)
+    wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"})
+    others = [node.connect(FRONTEND["v4"], remote=True) for _ in range(4)]
+    for c in others:
+        c.sock.sendall(post(chat("llama")))
+    wait_for(lambda: overflows(node) > 2)
+    frm = (source(5, remote=True), 33333)
+    with node.connect(FRONTEND["v4"], frm, remote=True) as c:
+        c.sock.sendall(post(chat("llama")))
+        wait_for(lambda: handed(node, "a") == {"not_said": 5})
+        c.reset()
+    with node.connect(FRONTEND["v4"], frm, remote=True) as c:
+        c.sock.sendall(post(chat("gpt")))
+        assert c.sock.recv(65536).split()[1] == b"404"
+    row = node.endpoint("a0")
+    assert (row["placed"], row["failed"]) == (5, 1), row
 
 
 def test_tls_has_no_model(node):
