@@ -271,6 +271,33 @@ def test_a_pod_goes(node):
     assert open_["s1"].ask() == "s1"
 
 
+def test_an_endpoint_goes(node):
+    """A reload without an endpoint, and the next daemon: its open connections go on, as those of a listener, and with
+    the last of them goes what Pintle has made in the pod."""
+    cluster, servers, clients, daemon = handed(node, 2)
+    client = clients["remote"]
+    open_ = {}
+    while len(open_) < 2:
+        c = client.connect(SERVICE["v4"])
+        open_.setdefault(c.ask(headers={"X-Session-Id": os.urandom(8).hex()}), c)
+    without = pool_of(cluster, servers[:1])
+    daemon.reload(cluster.config(without))
+    wait_for(lambda: [e["name"] for e in cluster.cli("endpoints")] == ["s0"])
+    for _ in range(2):
+        time.sleep(3)  # pintled looks at its pods meanwhile
+        assert open_["s0"].ask() == "s0" and open_["s1"].ask() == "s1"
+        assert {ask(client, {"X-Session-Id": str(i)}) for i in range(8)} == {"s0"}
+        daemon.kill()
+        daemon = cluster.steer(without)
+    assert all(inside_of(node, servers[1]))
+    open_["s1"].close()
+    wait_for(lambda: not any(inside_of(node, servers[1])))
+    assert open_["s0"].ask() == "s0" and all(inside_of(node, servers[0]))
+    daemon.reload(cluster.config(pool_of(cluster, servers)))
+    wait_for(lambda: {e["state"] for e in cluster.cli("endpoints")} == {"ready"} and all(inside_of(node, servers[1])))
+    assert {ask(client, {"X-Session-Id": str(i)}) for i in range(16)} == {"s0", "s1"}
+
+
 def inside_of(node, pod):
     """What Pintle has made in the pod: (filters, routes)."""
     return (node.run("tc", "filter", "show", "dev", "eth0", "ingress", netns=pod.netns, check=False).stdout,

@@ -26,6 +26,8 @@ struct in_pods {
 	const struct publication *publication;
 	struct register_place *places; /* the namespaces that have endpoints */
 	size_t n, room;
+	struct register_place *leaving; /* those that had, and what is made there is there yet */
+	size_t leaving_n, leaving_room;
 	uint64_t told; /* a hash of what is missing, as it was logged */
 	int program;   /* -1: not loaded */
 };
@@ -159,6 +161,20 @@ struct search {
 	uint64_t own; /* inode */
 };
 
+/* What was made there is in `scopes`. */
+static int note_leaving(struct in_pods *x, struct register_place *place)
+{
+	struct pintle_scope scope;
+
+	if (bpf_map_lookup_elem(x->m->fd[MAP_scopes], &place->cookie, &scope))
+		return 0;
+	if (!ROOM_FOR_ONE(x->leaving, x->leaving_n, x->leaving_room, 8))
+		return log_err_r(ENOMEM, "pods");
+	place->scope = scope.scope;
+	x->leaving[x->leaving_n++] = *place;
+	return 0;
+}
+
 static int on_netns(int fd, const char *path, void *arg)
 {
 	struct search *s = arg;
@@ -167,15 +183,16 @@ static int on_netns(int fd, const char *path, void *arg)
 	struct owned o = {.x = x, .place = &place};
 
 	if (netns_inode(fd, &place.inode) || place.inode == s->own ||
-	    netns_call(fd, find_owned, &o) || !o.device[0] || !find_ends(x, fd, &o) ||
 	    netns_cookie(fd, &place.cookie))
 		return 0;
+	snprintf(place.path, sizeof(place.path), "%s", path);
+	if (netns_call(fd, find_owned, &o) || !o.device[0] || !find_ends(x, fd, &o))
+		return note_leaving(x, &place);
 	for (size_t i = 0; i < x->n; i++)
 		if (x->places[i].cookie == place.cookie || x->places[i].scope == place.scope)
 			return 0;
 	if (!ROOM_FOR_ONE(x->places, x->n, x->room, 8))
 		return log_err_r(ENOMEM, "pods");
-	snprintf(place.path, sizeof(place.path), "%s", path);
 	x->places[x->n++] = place;
 	return 0;
 }
@@ -265,6 +282,58 @@ static void place_clear(int fd, uint32_t handle)
 		routes_remove_local(fd, &there[i]);
 }
 
+/* Whether the connection's segments still reach the pod: the node's program looks at those to
+ * frontends alone. */
+static bool is_wanted_flow(const struct in_pods *x, const struct pintle_tuple *t)
+{
+	struct addr local;
+
+	memcpy(local.bytes, t->local, sizeof(local.bytes));
+	for (size_t p = 0; p < x->config->pool_count; p++)
+		for (size_t f = 0;
+		     x->config->pools[p].in_pods && f < x->config->pools[p].frontend_count; f++) {
+			const struct frontend_addr *a = &x->config->pools[p].frontends[f];
+
+			if (a->port == t->local_port &&
+			    addr_prefixes_overlap(&local, 128, &a->prefix, a->prefix_bits))
+				return true;
+		}
+	return false;
+}
+
+/* Whether connections to servers in that pod are open. */
+static bool is_used(const struct in_pods *x, uint32_t scope)
+{
+	struct pintle_tuple key, *previous = NULL;
+	struct pintle_pod_flow f;
+	int fd = x->m->fd[MAP_pod_flows];
+
+	for (int i = 0; i < PINTLE_MAX_POD_FLOWS && !bpf_map_get_next_key(fd, previous, &key);
+	     i++) {
+		if (!bpf_map_lookup_elem(fd, &key, &f) && f.scope == scope &&
+		    is_wanted_flow(x, &key))
+			return true;
+		previous = &key;
+	}
+	return false;
+}
+
+/* Takes away what was made in pods that have no endpoint any more, once their connections have
+ * ended: an endpoint that is taken out of the configuration goes on with its open ones. */
+static void leave(struct in_pods *x)
+{
+	for (size_t i = x->leaving_n; i-- > 0;) {
+		_cleanup_close_ int fd = -1;
+
+		if (is_used(x, x->leaving[i].scope))
+			continue;
+		fd = register_open(&x->leaving[i]);
+		if (fd >= 0)
+			place_clear(fd, filter_of(x).handle);
+		x->leaving[i] = x->leaving[--x->leaving_n];
+	}
+}
+
 /* ---- an endpoint -------------------------------------------------------------------- */
 
 static int put_address(const struct in_pods *x, uint32_t scope, const struct pintle_ref *pool,
@@ -317,6 +386,8 @@ static void scopes_trim(const struct in_pods *x)
 			break;
 		for (size_t i = 0; i < x->n; i++)
 			there |= x->places[i].cookie == next;
+		for (size_t i = 0; i < x->leaving_n; i++)
+			there |= x->leaving[i].cookie == next;
 		if (!there) {
 			bpf_map_delete_elem(x->m->fd[MAP_scopes], &next);
 			at = NULL; /* from the beginning: the key is gone */
@@ -353,10 +424,11 @@ static void in_pods_arrange(struct in_pods *x, bool again)
 {
 	struct register_place *former = TAKE_PTR(x->places);
 	struct search s = {.x = x};
-	size_t n = x->n;
+	uint64_t first;
 
-	x->n = x->room = 0;
-	if (count_wanted(x) && !netns_inode(attachment_netns(x->attachment), &s.own))
+	x->n = x->room = x->leaving_n = 0;
+	if ((count_wanted(x) || !bpf_map_get_next_key(x->m->fd[MAP_scopes], NULL, &first)) &&
+	    !netns_inode(attachment_netns(x->attachment), &s.own))
 		netns_each(on_netns, &s);
 	for (size_t i = 0; i < x->n; i++) {
 		int err = place_arrange(x, &x->places[i], again);
@@ -364,26 +436,16 @@ static void in_pods_arrange(struct in_pods *x, bool again)
 		if (err) {
 			log_err_r(err, "%s: the hand-off is not attached there; trying again",
 				  x->places[i].path);
+			note_leaving(x, &x->places[i]);
 			x->places[i--] = x->places[--x->n];
 		}
 	}
 	FOR_EACH_IN_PODS(x, i, j)
 	put_endpoint(x, i, j, place_of(x, address_at(x, i, j)));
 	register_places(x->places, x->n);
-	scopes_trim(x);
-	for (size_t i = 0; i < n; i++) {
-		bool stays = false;
-
-		for (size_t j = 0; j < x->n; j++)
-			stays |= x->places[j].cookie == former[i].cookie;
-		if (!stays) {
-			_cleanup_close_ int fd = register_open(&former[i]);
-
-			if (fd >= 0)
-				place_clear(fd, filter_of(x).handle);
-		}
-	}
 	free(former);
+	leave(x);
+	scopes_trim(x);
 	x->m->node->pods = count_wanted(x);
 	tell_missing(x);
 }
@@ -400,9 +462,11 @@ void in_pods_configure(struct in_pods *x, const struct config *c, const struct p
 	x->program = -1;
 }
 
-/* Whether each place is as it was, and no endpoint lacks one. */
+/* Whether each place is as it was, no endpoint lacks one, and none is left to be cleared. */
 static bool is_settled(const struct in_pods *x)
 {
+	if (x->leaving_n)
+		return false;
 	FOR_EACH_IN_PODS(x, i, j)
 	if (!place_of(x, address_at(x, i, j)))
 		return false;
@@ -449,6 +513,7 @@ void in_pods_free(struct in_pods *x)
 	if (x->program >= 0)
 		close(x->program);
 	free(x->places);
+	free(x->leaving);
 	free(x);
 }
 

@@ -8,8 +8,8 @@
  *   in the maps   `scopes`, the endpoint's `scope`, and the addresses at which its listener is
  * found
  *
- * All of it goes when the pool goes, and with the pod. No descriptor of a pod's namespace is kept:
- * it would keep the namespace.
+ * All of it goes when the pool goes, and with the pod; when only the endpoint goes, with the last
+ * of its connections. No descriptor of a pod's namespace is kept: it would keep the namespace.
  */
 #ifndef PINTLE_IN_PODS_H
 #define PINTLE_IN_PODS_H
