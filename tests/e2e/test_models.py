@@ -370,6 +370,8 @@ def test_mode_off(node):
     except ConnectionResetError:
         pass
     assert sum(node.decisions("b").values()) == 0
+    told = node.cli("explain", "a", "--model", "qwen", "--source", source(1, remote=True))
+    assert (told["asked"], told["mode"], told["chosen"]) == ("a", "off", None), told
     node.pintle("mode", "a", "enforce")
     assert w.ask(post(chat("qwen"))) == "b"
 

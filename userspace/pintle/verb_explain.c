@@ -1375,6 +1375,9 @@ static int model_take(const struct cli *cli, struct explanation *e, struct expla
 		log_error("pool %s has no models; leave --model out", e->pool->name);
 		return EXIT_FAILED;
 	}
+	/* Then no request is read. */
+	if (e->pool->mode == PINTLE_MODE_OFF)
+		return 0;
 	if (model->pool == STATE_NO_POOL) {
 		log_error("pool %s has no model \"%s\", and no default: such a request is answered "
 			  "404, or reset (no_model); `pintle pools -o json` lists its models",
