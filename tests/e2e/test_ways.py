@@ -2,11 +2,14 @@
 """decide: request: every way in which a first request can come. The table of docs/handoff.md says which there are,
 what becomes of each, and as what it is counted; the cases here take that from the table."""
 import collections
+import fcntl
 import hashlib
 import os
 import pathlib
 import re
 import socket
+import struct
+import threading
 
 from clients import FRONTEND, IPPROTO_MPTCP, split
 from harness import case, cases_of
@@ -20,6 +23,7 @@ BODY = os.urandom(3000)
 MSG_ZEROCOPY, SO_ZEROCOPY = 0x4000000, 60
 IP_OPTIONS, IPV6_DSTOPTS = 4, 59
 TCPI_OPT_ECN = 8
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x1, 0x1000
 ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO = 0x17, 0x1F, 0x24
 PER_CONNECTION = ("joined", "full", "closed", "late", "reset", "given_up", "no_place")
 
@@ -338,6 +342,30 @@ def vlan(node):
         node.ip(f"-{family[1]}", "route", "add", split(FRONTEND[family])[0], "via", via, netns=node.client_netns)
 
 
+def bare_ip(node):
+    """A pair of tun devices, between which packets are carried here."""
+    fds = []
+    for netns, own in ((node.netns, 1), (node.client_netns, 2)):
+        with inside(netns):
+            try:
+                fds.append(os.open("/dev/net/tun", os.O_RDWR))
+                fcntl.ioctl(fds[-1], TUNSETIFF, struct.pack("16sH22x", b"tun0", IFF_TUN | IFF_NO_PI))
+            except OSError as e:
+                raise Skip(f"the kernel has no tun: {e}") from e
+        node.ip("link", "set", "tun0", "up", netns=netns)
+        node.ip("addr", "add", f"10.88.0.{own}/24", "dev", "tun0", netns=netns)
+        node.ip("addr", "add", f"fd88::{own}/64", "dev", "tun0", "nodad", netns=netns)
+    for family, via in (("v4", "10.88.0.1"), ("v6", "fd88::1")):
+        node.ip(f"-{family[1]}", "route", "add", split(FRONTEND[family])[0], "via", via, netns=node.client_netns)
+
+    def carry(frm, to):
+        while True:
+            os.write(to, os.read(frm, 70000))
+
+    for ends in (fds, fds[::-1]):
+        threading.Thread(target=carry, args=ends, daemon=True).start()
+
+
 NETWORKS = {
     "MTU 1280": mtu(1280),
     "MTU 9000": mtu(9000),
@@ -346,6 +374,7 @@ NETWORKS = {
     "checksums made by software": sums_by_software,
     "by a tunnel (VXLAN)": tunnel,
     "by a VLAN": vlan,
+    "by a device without a link layer (tun)": bare_ip,
 }
 
 
