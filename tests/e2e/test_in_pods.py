@@ -17,6 +17,7 @@ from pods import SERVICE, Cluster
 from servers import vllm_page
 from test_handoff import handed as did
 from test_handoff import post
+from test_xdp import ETHTOOL_SGRO, becomes, ethtool
 
 WHERE = ("v4 pod", "v6 pod", "v4 remote", "v6 remote")
 
@@ -48,10 +49,12 @@ def pool_of(cluster, servers, family="v4", **more):
     return pool
 
 
-def handed(node, count=2, *, family="v4", hashing=False, clients=True, bridged=False, **more):
+def handed(node, count=2, *, family="v4", hashing=False, clients=True, bridged=False, in_xdp=False, **more):
     """Pods with servers on the first of two machines, and clients: a pod there, and one on the other."""
     cluster = Cluster(node, 2)
     near, far = cluster.machines
+    if in_xdp:
+        ethtool(far.netns, "to-n1", ETHTOOL_SGRO, 1)
     if bridged:
         near.bridge()
     servers = [near.pod(f"s{i}") for i in range(count)]
@@ -64,6 +67,8 @@ def handed(node, count=2, *, family="v4", hashing=False, clients=True, bridged=F
               f"route add {split(SERVICE['v6'])[0]} via fd0a:2::1")
     here = {"pod": near.pod("client"), "remote": far.pod("client")} if clients else {}
     daemon = cluster.steer(pool_of(cluster, servers, family, **more))
+    if in_xdp:
+        becomes(cluster, "native", "to-n2")
     return cluster, servers, here, daemon
 
 
@@ -125,6 +130,34 @@ def test_bodies_arrive(node, where):
             assert got[1] == hashlib.sha256(body).hexdigest(), (size, len(pieces), got)
             count += 1
     assert did(cluster) == {"asked": count}
+
+
+@case(each=("v4", "v6"))
+def test_in_xdp(node, family):
+    """Where the device answers handshakes in XDP, too: pods' connections begin, go on and end by TC, also from the port
+    of a former one."""
+    cluster, servers, clients, _ = handed(node, 2, family=family, hashing=True, in_xdp=True)
+    client, to = clients["remote"], SERVICE[family]
+    for i in range(8):
+        body = os.urandom(4000 * i)
+        head = post(body, session=b"%d" % (i % 3))
+        s = client.socket(socket.AF_INET if family == "v4" else socket.AF_INET6)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.settimeout(10)
+        s.bind((client.address(family).rsplit(":", 1)[0].strip("[]"), 33333))
+        with s:
+            s.connect(split(to))
+            for piece in (head[:30], head[30:] + body) if i % 2 else (head + body,):
+                s.sendall(piece)
+                time.sleep(0.05)
+            got = b""
+            while data := s.recv(65536):  # the server closes first
+                got += data
+        assert got.decode().endswith(hashlib.sha256(body).hexdigest())
+        wait_for(lambda: any("TIME-WAIT" in node.run("ss", "-tan", "sport = 8000", netns=p.netns).stdout
+                             for p in servers))
+        wait_for(lambda: not client.run("ss", "-Htan", "state", "last-ack").stdout)
+    assert did(cluster) == {"asked": 8}
 
 
 def test_loss(node):
