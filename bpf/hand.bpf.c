@@ -682,8 +682,9 @@ static __always_inline int on_first(struct __sk_buff *skb, struct hand *h)
 	return was_decided(h) > 0 ? TC_ACT_UNSPEC : on_stray(skb, h);
 }
 
-/* Whether the hand-off rests, and the segment is of no handshake that it has begun: of one of the
- * kernel's, which has no socket either while the kernel sends SYN cookies. */
+/* Whether the hand-off rests, and the segment is of no handshake that it has begun, nor the end of
+ * a connection to a pod: of a handshake of the kernel's, which has no socket either while the
+ * kernel sends SYN cookies. */
 __noinline int is_the_kernels(const struct hand *h)
 {
 	struct pintle_pool *pool;
@@ -691,6 +692,8 @@ __noinline int is_the_kernels(const struct hand *h)
 	if (!h)
 		return 1;
 	pool = pool_find(h->pool.id, h->pool.generation);
+	if (pool && h->in_pods && !h->s.size && pod_flow_ended(&h->s.tuple))
+		return 0;
 	return !pool || (hand_rests(h, pool) && !is_of_handshake(h));
 }
 

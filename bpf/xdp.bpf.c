@@ -75,10 +75,12 @@ static __always_inline int on_stray(void)
 
 /* ---- all ---------------------------------------------------------------------------- */
 
-/* Where the hand-off rests, these are the kernel's. */
+/* Where the hand-off rests, these are the kernel's. The end of a connection to a pod is TC's. */
 static __always_inline int on_unknown(const struct hand *h, const struct pintle_pool *pool)
 {
-	return hand_rests(h, pool) ? XDP_PASS : on_stray();
+	if (hand_rests(h, pool) || (h->in_pods && pod_flow_ended(&h->s.tuple)))
+		return XDP_PASS;
+	return on_stray();
 }
 
 /* A segment without data and without a socket. */

@@ -116,6 +116,26 @@ def test_one_request_per_connection(node):
     assert did(cluster) == {"asked": 12}
 
 
+@case(each=("mode off", "xdp"))
+def test_the_clients_end_behind_the_servers(node, how):
+    """A client that ends a connection after its server has is not reset: what is left of it in the pod gets its end."""
+    cluster, _, clients, _ = handed(node, 1, hashing=True, in_xdp=how == "xdp")
+    client = clients["remote"]
+    node.run("nft", "add table inet t; add chain inet t in { type filter hook input priority 0; }; "
+             "add rule inet t in tcp sport 8000 tcp flags & rst == rst counter", netns=client.netns)
+    open_ = [client.connect(SERVICE["v4"]) for _ in range(8)]
+    for c in open_:
+        c.sock.sendall(post(b""))
+        while c.sock.recv(65536):  # until the server closes
+            pass
+    if how == "mode off":
+        cluster.pintle("set", "pool", "mode=off")
+    for c in open_:
+        c.close()
+    wait_for(lambda: not node.run("ss", "-Htan", "dport = 8000", netns=client.netns).stdout, what="all have ended")
+    assert "packets 0 " in node.run("nft", "list", "table", "inet", "t", netns=client.netns).stdout
+
+
 @case(each=WHERE)
 def test_bodies_arrive(node, where):
     """Bodies of all sizes, with their headers and behind them, headers in pieces: as they were sent."""
