@@ -105,9 +105,10 @@ def test_each_session_keeps_its_server(node, where):
     wait_for(lambda: not any(e["in_flight"] for e in cluster.cli("endpoints")))
 
 
-def test_one_request_per_connection(node):
+@case(each=("tc", "xdp"))
+def test_one_request_per_connection(node, where):
     """Each request of a client that would keep its connection is placed by itself."""
-    cluster, _, clients, _ = handed(node, 2, requests="one-per-connection")
+    cluster, _, clients, _ = handed(node, 2, requests="one-per-connection", in_xdp=where == "xdp")
     for client in clients.values():
         for i in range(6):
             with client.connect(SERVICE["v4"]) as c:
