@@ -8,7 +8,8 @@
  *   the client's ACK  dropped: nothing is there yet that it could establish
  *   first segment     its headers are read, the lookup hook decides, and the listener takes the
  *                     connection together with the segment (bpf_sk_assign_tcp_reqsk(), Linux 6.9).
- *                     Where the headers do not end in it, it is held: see hand_hold.bpf.h
+ *                     Where the headers do not end in it, it is held: see hand_hold.bpf.h. In a
+ *                     pool with one request per connection it is changed: see oneshot.bpf.h
  *   all later ones    belong to a socket, and pass
  *
  * Packets to other destinations leave after one look-up. Where this program is not attached, or
@@ -210,6 +211,21 @@ static __always_inline int on_syn(struct __sk_buff *skb, struct hand *h)
 	return answer_syn(skb, h);
 }
 
+/* One-shot ends the connections that the kernel begins. A function of its own, because of its
+ * stack.
+ */
+__noinline int note_the_kernels(const struct hand *h)
+{
+	struct pintle_pool *pool;
+
+	if (!h)
+		return 0;
+	pool = pool_find(h->pool.id, h->pool.generation);
+	if (pool && oneshot_wanted(pool, h->pool.id))
+		oneshot_note(&h->s);
+	return 0;
+}
+
 /* ---- handing over ------------------------------------------------------------------------------
  */
 
@@ -309,8 +325,7 @@ static __always_inline int request_ask(struct __sk_buff *skb, const struct hand 
 	if (!x)
 		return PINTLE_HAND_NOT_HTTP;
 	x->began = bpf_ktime_get_ns();
-	a->connection =
-		(h->acknowledged ^ h->acknowledged >> 16) & ((1U << PINTLE_CONNECTION_BITS) - 1);
+	a->connection = 1 + h->acknowledged % 255;
 	__builtin_memset(&a->session, 0, sizeof(a->session));
 	of = h->pool;
 	headers_read(skb, h, &of);
@@ -516,10 +531,10 @@ __noinline int place(struct __sk_buff *skb, struct hand *h, int how)
 	return pod ? pod_send(skb, pod) : TC_ACT_UNSPEC;
 }
 
-/* Whether the pool with the frontend wants one request per connection. Then it reads the request
- * that was read last once more if it is one that needs a line which the pool can spare. A function
- * of its own, because of its stack. */
-__noinline int request_closes(struct __sk_buff *skb, const struct hand *h)
+/* Whether the pool with the frontend wants one request per connection. The request was read for the
+ * lines of sessions: if only a line that the pool can spare helps, it is read again for those. A
+ * function of its own, because of its stack. */
+__noinline int close_wanted(struct __sk_buff *skb, const struct hand *h)
 {
 	struct hand_scratch *x = scratch_find();
 	struct pintle_pool *pool;
@@ -536,10 +551,10 @@ __noinline int request_closes(struct __sk_buff *skb, const struct hand *h)
 	return 1;
 }
 
-/* After request_closes(): makes the server close after the request that was handed over. The
+/* After close_wanted(): makes the server close after the request that was handed over. The
  * connection gets its socket with this segment, so the server sees the request's first bytes as
  * they are written here, and no others. */
-__noinline int request_close(struct __sk_buff *skb, const struct hand *h)
+__noinline int close_behind(struct __sk_buff *skb, const struct hand *h)
 {
 	struct oneshot_scratch *x = oneshot_scratch_find();
 	struct hand_scratch *of = scratch_find();
@@ -577,8 +592,8 @@ static __always_inline int on_request(struct __sk_buff *skb, struct hand *h)
 	if (result != HOLD_NOT && result != HOLD_OVER)
 		return result;
 	result = place(skb, h, how);
-	if (h->placed != PLACED_NOT && request_closes(skb, h) > 0)
-		request_close(skb, h);
+	if (h->placed != PLACED_NOT && close_wanted(skb, h) > 0)
+		close_behind(skb, h);
 	return result;
 }
 
@@ -682,9 +697,9 @@ static __always_inline int on_first(struct __sk_buff *skb, struct hand *h)
 	return was_decided(h) > 0 ? TC_ACT_UNSPEC : on_stray(skb, h);
 }
 
-/* Whether the hand-off rests, and the segment is of no handshake that it has begun, nor the end of
- * a connection to a pod: of a handshake of the kernel's, which has no socket either while the
- * kernel sends SYN cookies. */
+/* Whether the segment is the kernel's: the hand-off rests, and has not begun this handshake. The
+ * kernel's has no socket either while the kernel sends SYN cookies. The end of a connection to a
+ * pod is never the kernel's. */
 __noinline int is_the_kernels(const struct hand *h)
 {
 	struct pintle_pool *pool;
@@ -770,9 +785,8 @@ static __always_inline int hand_segment(struct __sk_buff *skb, __u32 below_ip)
 		return pod_send(skb, pod);
 	if (h.s.syn) {
 		result = on_syn(skb, &h);
-		/* One-shot ends the kernel's connections. */
 		if (result == TC_ACT_UNSPEC)
-			oneshot_note(&h.s);
+			note_the_kernels(&h);
 		return result;
 	}
 	result = on_begun(skb, &h);

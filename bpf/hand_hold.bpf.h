@@ -295,11 +295,11 @@ static __always_inline int hold_end(struct __sk_buff *skb, struct hand *h, struc
 				    __u32 size, __u32 how)
 {
 	if (!e->decided) {
-		e->decided = 1;
 		hold_count(h->pool.id, how);
 		if (h->part.rest)
 			come_again(skb);
 	}
+	e->decided = size;
 	if (!h->part.end)
 		h->flags &= ~FLAG_FIN;
 	return hold_rewrite(skb, h, e, size) ? TC_ACT_SHOT : HOLD_OVER;
@@ -312,7 +312,7 @@ static __always_inline int hold_take_into(struct __sk_buff *skb, struct hand *h,
 	struct hold_work *w = hold_work_find();
 	struct hold_loading l = {.skb = skb};
 	struct pintle_pool *pool = pool_find(h->pool.id, h->pool.generation);
-	__u32 how, size;
+	__u32 how, size, had;
 	int over;
 
 	if (!w || !pool)
@@ -324,6 +324,15 @@ static __always_inline int hold_take_into(struct __sk_buff *skb, struct hand *h,
 	size = l.to + l.size;
 	if (size > HOLD_MAX)
 		return TC_ACT_SHOT;
+	/* What was handed over is handed over again as it came first, and all of it: the packet may
+	 * be that one, with the request in it changed by now. */
+	had = e->decided > l.to ? e->decided - l.to : 0;
+	had = had < l.size ? had : l.size;
+	l.from += had;
+	l.to += had;
+	l.size -= had;
+	if (size < e->decided)
+		size = e->decided;
 	bpf_loop(REQUEST_MAX / REQUEST_CHUNK, hold_load_chunk, &l, 0);
 	hold_note_mark(skb, h, e);
 	over = hold_read(l.scan, &w->reader, size, hand_names(&pool->asked));

@@ -177,8 +177,7 @@ static __noinline void decision_remember(const struct pintle_tuple *tuple, const
 		.pool_generation = t->key.pool_generation,
 		.class_id = t->class_id,
 		.outcome = r->outcome,
-		.handed = t->handed,
-		.connection = asking_connection(),
+		.handed = t->handed ? asking_connection() : 0,
 	};
 
 	bpf_map_update_elem(&pending, tuple, &d, BPF_ANY);
@@ -376,7 +375,7 @@ static __always_inline bool assign_again(struct bpf_sk_lookup *ctx, const struct
  */
 static __always_inline bool is_of_this(const struct pintle_decision *d)
 {
-	return d->handed && d->connection == asking_connection();
+	return d->handed && d->handed == asking_connection();
 }
 
 /* Whether an earlier decision for this 4-tuple still holds and has been applied to this segment,
@@ -399,6 +398,20 @@ static __noinline bool decided_before(struct bpf_sk_lookup *ctx, struct pintle_d
 	return false;
 }
 
+/* Finds the pool for which the connection's request was decided before. It may come again with
+ * fewer bytes, in which its model is not seen. */
+static __always_inline bool pool_decided(const struct pintle_tuple *tuple, __u64 now,
+					 struct pintle_ref *pool)
+{
+	const struct pintle_decision *d = bpf_map_lookup_elem(&pending, tuple);
+
+	if (!d || d->no_model || !is_of_this(d) || decision_expired(d, now))
+		return false;
+	pool->id = d->pool;
+	pool->generation = d->pool_generation;
+	return true;
+}
+
 /* Gives a connection whose request names no model that there is to the overload responder, or
  * refuses it. No pool decides it. A function of its own, like decision_remember(). */
 static __noinline int model_refuse(struct bpf_sk_lookup *ctx, const struct pintle_tuple *tuple,
@@ -410,8 +423,7 @@ static __noinline int model_refuse(struct bpf_sk_lookup *ctx, const struct pintl
 		.pool_generation = asked->generation,
 		.outcome = PINTLE_OUTCOME_DIVERTED,
 		.no_model = 1,
-		.handed = asking_where(),
-		.connection = asking_connection(),
+		.handed = asking_where() ? asking_connection() : 0,
 	};
 	struct pintle_decision *former = bpf_map_lookup_elem(&pending, tuple);
 
@@ -457,7 +469,7 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 		/* A listener of another namespace would never answer. */
 		if (pool->in_pods && begun && pool_mode(ref.id, pool, t.now) != PINTLE_MODE_OFF)
 			return SK_PASS;
-		if (asking_pool(&ref, t.now))
+		if (asking_pool(&ref, t.now) && !pool_decided(&tuple, t.now, &ref))
 			return model_refuse(ctx, &tuple, &ref);
 		pool = pool_find(ref.id, ref.generation);
 		if (!pool)

@@ -59,7 +59,7 @@ static __always_inline void on_syn(struct segment *s)
 	__u32 id;
 
 	pool = oneshot_pool(&s->tuple, &id);
-	if (pool && pool->decide == PINTLE_DECIDE_CONNECTION)
+	if (pool && pool->decide != PINTLE_DECIDE_REQUEST)
 		oneshot_note(s);
 	s->sequence++; /* a SYN's own data begin after it */
 }
@@ -99,6 +99,9 @@ static __always_inline int first_request(struct __sk_buff *skb, __u32 below_ip)
 		return TC_ACT_UNSPEC;
 	pool = oneshot_pool(&s.tuple, &id);
 	scan = bpf_map_lookup_elem(&oneshot_scan, &zero);
+	/* The server has this segment as it came, so that it stays so. */
+	if (!pool)
+		bpf_map_delete_elem(&oneshot_flows, &s.tuple);
 	if (!pool || !scan || !x)
 		return TC_ACT_UNSPEC;
 	oneshot_begin(scan);

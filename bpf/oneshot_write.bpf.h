@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * oneshot_write.bpf.h - one-shot in TC programs: which pools want it, the memory of handshakes, and
- * how an edit gets into a packet. For oneshot.bpf.c, and for the hand-off, which edits the request
- * that it hands over.
+ * oneshot_write.bpf.h - one-shot in TC programs: which pools want it, which handshakes are noted,
+ * and how an edit gets into a packet. For oneshot.bpf.c, and for the hand-off, which edits the
+ * request that it hands over.
  */
 #ifndef PINTLE_ONESHOT_WRITE_BPF_H
 #define PINTLE_ONESHOT_WRITE_BPF_H

@@ -201,7 +201,7 @@ enum pintle_requests { PINTLE_REQUESTS(X) PINTLE_REQUESTS_COUNT };
 #undef X
 
 /* X(symbol, name, what it says): what one-shot did with the first segment of a connection. They
- * add up to the first segments seen. */
+ * add up to the first segments seen; where the hand-off does it, to the requests handed over. */
 #define PINTLE_ONESHOTS(X)                                                                         \
 	X(REWRITTEN_CONNECTION, "rewritten_connection", "its Connection header says close now")    \
 	X(REWRITTEN_OTHER_HEADER, "rewritten_other_header",                                        \
@@ -1474,8 +1474,6 @@ struct pintle_tuple {
 	__u8 remote[16];
 };
 
-#define PINTLE_CONNECTION_BITS 14 /* what is left of a decision's 32 bytes */
-
 struct pintle_decision {
 	__u64 decided_ns;
 	__u32 endpoint;
@@ -1483,11 +1481,11 @@ struct pintle_decision {
 	__u32 pool;
 	__u32 pool_generation;
 	__u8 class_id;
-	__u8 outcome;       /* enum pintle_outcome */
-	__u16 no_model : 1; /* 1, with DIVERTED: its request names no model that there is */
-	__u16 handed : 1;   /* 1: made by the hand-off, when its first request was there */
-	__u16 connection : PINTLE_CONNECTION_BITS; /* with handed: as in struct pintle_asking */
-	__u32 ended; /* 1: the placement has failed; the program that swaps 0 for 1 counts it */
+	__u8 outcome;  /* enum pintle_outcome */
+	__u8 no_model; /* 1, with DIVERTED: its request names no model that there is */
+	__u8 handed;   /* not 0: made by the hand-off, for the connection that struct pintle_asking
+			* calls so */
+	__u32 ended;   /* 1: the placement has failed; the program that swaps 0 for 1 counts it */
 };
 
 /* ---- asking: per-CPU array of 1: what the hand-off is at on this CPU. Writer: kernel. ---- */
@@ -1501,12 +1499,10 @@ enum pintle_asking_state {
 };
 
 struct pintle_asking {
-	__u32 state;    /* enum pintle_asking_state */
-	__u32 no_model; /* 1: the request names no model that there is */
-	__u32 adapter;  /* the number of the adapter that the request names; 0: none */
-	/* Tells the connection from others with its addresses and ports: PINTLE_CONNECTION_BITS of
-	 * its cookie. */
-	__u32 connection;
+	__u32 state;      /* enum pintle_asking_state */
+	__u32 no_model;   /* 1: the request names no model that there is */
+	__u32 adapter;    /* the number of the adapter that the request names; 0: none */
+	__u32 connection; /* 1 to 255, of its cookie: tells it from others with its 4-tuple */
 	struct pintle_session_key session;
 	struct pintle_ref pool; /* that serves the request's model; generation 0: the pool asked */
 	struct pintle_ref prompt_of; /* the pool for which the prompt counts; generation 0: none */
@@ -1595,9 +1591,9 @@ struct pintle_held_key {
  * the entry is still the same connection's. */
 struct pintle_held {
 	__u32 busy;
-	__u16 decided;      /* 1: all of it was handed over; kept until it is established */
-	__u16 marked;       /* 1: a segment met congestion (CE), and the client has not said CWR */
-	__u32 first;        /* sequence number of the first byte */
+	__u16 decided; /* bytes that were handed over; 0: not yet. Kept until it is established */
+	__u16 marked;  /* 1: a segment met congestion (CE), and the client has not said CWR */
+	__u32 first;   /* sequence number of the first byte */
 	__u32 acknowledged; /* that of all segments, since the server has sent nothing */
 	__u64 since_ns;
 	struct pintle_ref pool;

@@ -731,6 +731,39 @@ static void test_as_they_come(void **state)
 	assert_true(untouched(c, 0, ACK, keep, KEEP));
 }
 
+/* When it is turned off between the SYN and the first segment, the server has that as it came. */
+static void test_turned_off_and_on(void **state)
+{
+	struct client c;
+
+	(void)state;
+	c = opened(&plain4);
+	w.pool.requests = PINTLE_REQUESTS_AS_THEY_COME;
+	put_pool();
+	assert_true(untouched(c, 0, ACK, keep, KEEP));
+	w.pool.requests = PINTLE_REQUESTS_ONE_PER_CONNECTION;
+	put_pool();
+	assert_true(untouched(c, 0, ACK, keep, KEEP));
+}
+
+/* Handshakes of the hand-off are not one-shot's; where that rests, they are. */
+static void test_decided_by_request(void **state)
+{
+	struct client c;
+
+	(void)state;
+	w.pool.decide = PINTLE_DECIDE_REQUEST;
+	put_pool();
+	c = opened(&plain4);
+	assert_true(untouched(c, 0, ACK, keep, KEEP));
+	assert_int_equal(first_segments(), 0);
+	w.pool.decide = PINTLE_DECIDE_RESTS;
+	put_pool();
+	c = opened(&plain4);
+	assert_false(untouched(c, 0, ACK, keep, KEEP));
+	assert_int_equal(first_segments(), 1);
+}
+
 static void test_what_the_operator_set_goes_before_the_file(void **state)
 {
 	struct client c;
@@ -820,6 +853,8 @@ int main(void)
 		world_test(test_a_syn_with_data),
 		world_test(test_whose),
 		world_test(test_as_they_come),
+		world_test(test_turned_off_and_on),
+		world_test(test_decided_by_request),
 		world_test(test_what_the_operator_set_goes_before_the_file),
 		world_test(test_cut_short),
 	};

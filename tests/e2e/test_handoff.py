@@ -418,6 +418,12 @@ def test_one_request_while_the_hand_off_rests(node):
         assert exchange(node, [request], remote=remote)
     assert handed(node) == {"asked": 4}
     assert oneshots(node) == {"rewritten_connection": 6}
+    node.pintle("set", "pool", "requests=as-they-come")
+    node.pintle("set", "pool", "decide=connection")
+    pin = next(node.bpffs.rglob("oneshot_flows"))
+    flows = node.run("bpftool", "-j", "map", "dump", "pinned", pin).stdout
+    assert exchange(node, [REQUEST % b"a"])
+    assert node.run("bpftool", "-j", "map", "dump", "pinned", pin).stdout == flows, "nothing is noted that nobody wants"
 
 
 def test_the_same_port_again_by_the_kernel(node):
@@ -454,29 +460,59 @@ for session in range(4):
         session, server = line.split()
         met.setdefault(session, set()).add(server)
     assert len(met) == 4 and all(len(servers) == 1 for servers in met.values()), met
-    # One-shot stands before the hand-off: each request came by itself, and was placed by its session.
+    # The server closed behind each request: each came by itself, and was placed by its session.
     assert handed(node) == {"asked": 12}
 
 
-def test_by_a_bridge(node):
-    """A client behind a port of a bridge: both the port and the bridge have the program, and one of
-    them hands the connection over."""
+def bridged(node, of):
+    """A client behind a port of a bridge, whose frames are for the address of `of`: both have the program. One for the
+    port's is handed over twice, since the bridge takes the socket off it."""
     node.add_client()
     node.ip("link", "add", "br0", "type", "bridge")
-    node.ip("link", "set", "br0", "address", "02:00:00:00:00:01")
+    node.ip("link", "set", "br0", "address", "02:00:00:00:00:02" if of == "veth0" else "02:00:00:00:00:01")
     node.ip("link", "set", "veth0", "address", "02:00:00:00:00:02")
     node.ip("addr", "flush", "dev", "veth0")
     node.ip("link", "set", "veth0", "master", "br0")
     node.ip("link", "set", "br0", "up")
     node.ip("addr", "add", f"{NODE_ADDRESS['v4']}/24", "dev", "br0")
+
+
+@case(each=("br0", "veth0"))
+def test_by_a_bridge(node, of):
+    bridged(node, of)
     node.steer(node.servers(2), **HANDED)
-    for port in ("br0", "veth0"):  # whose address frames are for
-        node.ip("link", "set", "br0", "address", "02:00:00:00:00:02" if port == "veth0" else "02:00:00:00:00:01")
-        node.ip("neigh", "flush", "dev", "veth0", netns=node.client_netns)
-        before = handed(node).get("asked", 0)
-        assert exchange(node, [REQUEST % b"a"])
-        assert handed(node) == {"asked": before + 1}
-    assert sum(node.decisions().values()) == 2
+    assert exchange(node, [REQUEST % b"a"])
+    assert handed(node) == {"asked": 1}
+    assert sum(node.decisions().values()) == 1
+
+
+@case(each=("br0", "veth0"))
+def test_one_request_by_a_bridge(node, of):
+    """What makes the server close is written once, also where the cut between two pieces is within it."""
+    bridged(node, of)
+    node.steer(hashing(node, 2), requests="one-per-connection", **HANDED)
+    request = REQUEST.replace(b"Connection: close", b"Connection: keep-alive") % b"a"
+    spare = request.replace(b"Connection: keep-alive", b"Accept-Encoding: gzip, deflate, br")
+    at = request.index(b"Connection")
+    for whole, cuts in ((request, (None, at + 17)), (spare, (None, at + 10))):
+        for cut in cuts:
+            assert exchange(node, [whole] if cut is None else [whole[:cut], whole[cut:]])  # until the server closes
+    assert handed(node) == {"asked": 4}
+    assert oneshots(node) == {"rewritten_connection": 2, "rewritten_other_header": 2}
+
+
+@case(each=("br0", "veth0"))
+def test_the_version_by_a_bridge(node, of):
+    """HTTP/1.0, as the first hand-over has written it, hides no model from the second."""
+    bridged(node, of)
+    node.steer(node.servers(2), requests="one-per-connection", spareHeaders="none", http10=True, models={"m": "pool"},
+               **HANDED)
+    body = b'{"model": "m"}'
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nX-Session-Id: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+    assert exchange(node, [head + body]).startswith("HTTP/1.")  # until the server closes
+    assert handed(node) == {"asked": 1}
+    assert oneshots(node) == {"rewritten_version": 1}
+    assert sum(node.decisions().values()) == 1
 
 
 # -- when something is missing ----------------------------------------------------------

@@ -140,7 +140,8 @@ static const struct column columns[] = {
 		 "null: see outcome and hand"},
 	{.key = "segments",
 	 COLUMN(segments),
-	 .help = "ever; they add up to the first segments seen; null without oneshot"},
+	 .help = "ever; they add up to the first segments seen, or, with `decide: request`, to the requests "
+		 "handed over; null without oneshot"},
 	{.key = "hand",
 	 COLUMN(hand),
 	 .help = "text: what the hand-off did with connections of a pool with `decide: request`; all "

@@ -8,7 +8,8 @@
 #include "devices.h"
 #include "xdp.h"
 
-/* Behind one-shot and most filters of others, which so see the SYNs that the hand-off answers. */
+/* Behind one-shot and most filters of others, so that those see the SYNs that the hand-off answers.
+ */
 #define PRIORITY 16
 
 struct hand {

@@ -308,14 +308,15 @@ static bool is_used(const struct in_pods *x, uint32_t scope)
 	struct pintle_pod_flow f;
 	int fd = x->m->fd[MAP_pod_flows];
 
-	for (int i = 0; i < PINTLE_MAX_POD_FLOWS && !bpf_map_get_next_key(fd, previous, &key);
-	     i++) {
+	for (int i = 0; i < PINTLE_MAX_POD_FLOWS; i++) {
+		if (bpf_map_get_next_key(fd, previous, &key))
+			return false;
 		if (!bpf_map_lookup_elem(fd, &key, &f) && f.scope == scope &&
 		    is_wanted_flow(x, &key))
 			return true;
 		previous = &key;
 	}
-	return false;
+	return true; /* it began anew where a key was gone: not all was seen */
 }
 
 /* Takes away what was made in pods that have no endpoint any more, once their connections have
@@ -422,11 +423,10 @@ static void tell_missing(struct in_pods *x)
 
 static void in_pods_arrange(struct in_pods *x, bool again)
 {
-	struct register_place *former = TAKE_PTR(x->places);
 	struct search s = {.x = x};
 	uint64_t first;
 
-	x->n = x->room = x->leaving_n = 0;
+	x->n = x->leaving_n = 0;
 	if ((count_wanted(x) || !bpf_map_get_next_key(x->m->fd[MAP_scopes], NULL, &first)) &&
 	    !netns_inode(attachment_netns(x->attachment), &s.own))
 		netns_each(on_netns, &s);
@@ -443,7 +443,6 @@ static void in_pods_arrange(struct in_pods *x, bool again)
 	FOR_EACH_IN_PODS(x, i, j)
 	put_endpoint(x, i, j, place_of(x, address_at(x, i, j)));
 	register_places(x->places, x->n);
-	free(former);
 	leave(x);
 	scopes_trim(x);
 	x->m->node->pods = count_wanted(x);
@@ -462,11 +461,9 @@ void in_pods_configure(struct in_pods *x, const struct config *c, const struct p
 	x->program = -1;
 }
 
-/* Whether each place is as it was, no endpoint lacks one, and none is left to be cleared. */
+/* Whether each place is as it was, and no endpoint lacks one. */
 static bool is_settled(const struct in_pods *x)
 {
-	if (x->leaving_n)
-		return false;
 	FOR_EACH_IN_PODS(x, i, j)
 	if (!place_of(x, address_at(x, i, j)))
 		return false;
@@ -483,8 +480,15 @@ static bool is_settled(const struct in_pods *x)
 
 void in_pods_look(struct in_pods *x)
 {
-	if (!x || !x->config || is_settled(x))
+	if (!x || !x->config)
 		return;
+	if (is_settled(x)) {
+		if (x->leaving_n) {
+			leave(x);
+			scopes_trim(x);
+		}
+		return;
+	}
 	in_pods_arrange(x, true);
 	register_listeners(x->m, attachment_netns(x->attachment));
 	if (x->program >= 0)
