@@ -266,10 +266,10 @@ static int hold_sweep(void *map, __u32 *key, struct sweeper_value *s)
 
 	(void)map;
 	(void)key;
-	/* Before it looks: a connection that comes meanwhile starts it again. */
-	__sync_lock_test_and_set(&s->runs, 0);
+	/* It says that it runs for as long as there is an entry: see held_any(). */
+	__sync_lock_test_and_set(&s->runs, SWEEPER_RUNS);
 	bpf_for_each_map_elem(&held, hold_sweep_one, &sweeping, 0);
-	if (sweeping.left && !__sync_lock_test_and_set(&s->runs, 1))
+	if (sweeping.left || __sync_val_compare_and_swap(&s->runs, SWEEPER_RUNS, 0) != SWEEPER_RUNS)
 		bpf_timer_start(&s->timer, SWEEP_NS, 0);
 	return 0;
 }
@@ -279,7 +279,7 @@ static __always_inline void hold_sweep_soon(void)
 	__u32 zero = 0;
 	struct sweeper_value *s = bpf_map_lookup_elem(&sweeper, &zero);
 
-	if (!s || s->runs || __sync_lock_test_and_set(&s->runs, 1))
+	if (!s || s->runs == SWEEPER_CALLED || __sync_lock_test_and_set(&s->runs, SWEEPER_CALLED))
 		return;
 	bpf_timer_init(&s->timer, &sweeper, CLOCK_STEADY); /* fails where it is there already */
 	bpf_timer_set_callback(&s->timer, hold_sweep);
@@ -356,43 +356,84 @@ __noinline int hold_take(struct __sk_buff *skb, struct hand *h)
 
 	if (!h)
 		return TC_ACT_SHOT;
-	held_key(&h->s.tuple, &k);
-	e = bpf_map_lookup_elem(&held, &k);
+	e = held_find(&h->s.tuple, &k);
 	if (!e)
 		return TC_ACT_SHOT;
+	hold_sweep_soon();
 	result = hold_take_into(skb, h, e);
 	held_unlock(e);
-	hold_sweep_soon();
 	return result;
 }
 
 /* ---- all ------------------------------------------------------------------------------- */
 
-/* Makes an entry, which is locked; NULL: there is no place. */
-static __always_inline struct pintle_held *hold_make(const struct hand *h)
+/* Puts a new entry into the first free place of the connection, and gives its key. NULL: there is
+ * none. */
+static __always_inline struct pintle_held *hold_put(const struct pintle_tuple *t,
+						    struct pintle_held_key *k)
 {
-	struct pintle_held *e, *fresh;
-	struct pintle_held_key k;
-	__u32 zero = 0;
+	struct held_places places;
+	struct pintle_held *fresh;
+	__u32 zero = 0, way;
 
 	fresh = bpf_map_lookup_elem(&hold_fresh, &zero);
 	if (!fresh)
 		return NULL;
 	fresh->busy = 1;
+	held_places(t, &places);
+#pragma unroll
+	for (way = 0; way < PINTLE_HELD_WAYS; way++) {
+		held_key(&places, way, k);
+		if (!bpf_map_update_elem(&held, k, fresh, BPF_NOEXIST))
+			return bpf_map_lookup_elem(&held, k);
+	}
+	return NULL;
+}
+
+/* Whether the connection has an entry at another place than this. */
+static __always_inline bool hold_is_twice(const struct pintle_tuple *t,
+					  const struct pintle_held_key *k)
+{
+	struct held_places places;
+	struct pintle_held_key other;
+	struct pintle_held *e;
+	__u32 way;
+
+	held_places(t, &places);
+#pragma unroll
+	for (way = 0; way < PINTLE_HELD_WAYS; way++) {
+		held_key(&places, way, &other);
+		e = other.place == k->place ? NULL : bpf_map_lookup_elem(&held, &other);
+		if (e && held_is(e, t))
+			return true;
+	}
+	return false;
+}
+
+/* Makes an entry, which is locked. Returns 1, or 0 if there is no place. */
+__noinline int hold_make(const struct hand *h)
+{
+	struct pintle_held_key k;
+	struct pintle_held *e;
+
+	if (!h)
+		return 0;
 	held_forget(&h->s.tuple); /* a former connection's */
-	held_key(&h->s.tuple, &k);
-	if (bpf_map_update_elem(&held, &k, fresh, BPF_NOEXIST))
-		return NULL;
-	e = bpf_map_lookup_elem(&held, &k);
+	e = hold_put(&h->s.tuple, &k);
 	if (!e)
-		return NULL;
+		return 0;
 	e->first = h->s.sequence;
 	e->acknowledged = h->acknowledged;
-	e->since_ns = bpf_ktime_get_ns();
 	e->pool = h->pool;
 	e->tuple = h->s.tuple;
 	request_begin((struct request_scan *)e->scan, HAND_LINE_MIN, HAND_LINE_MAX);
-	return e;
+	/* In full order: where two CPUs have the connection's first segment at once, at least one
+	 * sees the other's entry, and gives up its own. */
+	__sync_lock_test_and_set(&e->since_ns, bpf_ktime_get_ns());
+	if (!hold_is_twice(&h->s.tuple, &k))
+		return 1;
+	bpf_map_delete_elem(&held, &k);
+	return 0;
 }
 
 /* Begins to hold the connection whose first segment this is. Returns HOLD_MORE, TC_ACT_SHOT, or
@@ -409,7 +450,7 @@ __noinline int hold_begin(struct __sk_buff *skb, struct hand *h)
 		why = PINTLE_HOLD_FULL;
 	else if (hold_is_sound(skb, h) <= 0)
 		why = PINTLE_HOLD_DAMAGED;
-	else if (!hold_make(h))
+	else if (hold_make(h) <= 0)
 		why = PINTLE_HOLD_NO_PLACE;
 	if (why == PINTLE_HOLD_COUNT) {
 		h->part = (struct hold_part){.take = h->s.size};
@@ -466,10 +507,8 @@ __noinline int hold_segment(struct __sk_buff *skb, struct hand *h)
 
 	if (!h)
 		return HOLD_NOT;
-	held_key(&h->s.tuple, &k);
-	e = bpf_map_lookup_elem(&held, &k);
-	if (!e || !held_is(e, &h->s.tuple) ||
-	    (e->acknowledged != h->acknowledged && !(h->flags & FLAG_RST)))
+	e = held_find(&h->s.tuple, &k);
+	if (!e || (e->acknowledged != h->acknowledged && !(h->flags & FLAG_RST)))
 		return HOLD_NOT;
 	if (!held_lock(e)) {
 		hold_count(h->pool.id, PINTLE_HOLD_AT_ONCE);

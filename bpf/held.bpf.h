@@ -24,10 +24,24 @@ static __always_inline __u64 tuple_hash(const struct pintle_tuple *t)
 	return hash;
 }
 
-static __always_inline void held_key(const struct pintle_tuple *t, struct pintle_held_key *k)
+/* The places that a connection may be in. */
+struct held_places {
+	__u64 client;
+	__u64 hash;
+};
+
+static __always_inline void held_places(const struct pintle_tuple *t, struct held_places *p)
 {
-	k->client = client_of(t, PINTLE_KEY_REQUEST);
-	k->place = tuple_hash(t) % PINTLE_HELD_PLACES;
+	p->client = client_of(t, PINTLE_KEY_REQUEST);
+	p->hash = tuple_hash(t);
+}
+
+/* The key of the place `way`, which is below PINTLE_HELD_WAYS. */
+static __always_inline void held_key(const struct held_places *p, __u32 way,
+				     struct pintle_held_key *k)
+{
+	k->client = p->client;
+	k->place = (p->hash >> 8 * way) % PINTLE_HELD_PLACES;
 	k->zero = 0;
 }
 
@@ -48,6 +62,25 @@ static __always_inline bool held_is(const struct pintle_held *e, const struct pi
 	return tuple_is(&e->tuple, t);
 }
 
+/* The connection's entry and its key; NULL if there is none. */
+static __always_inline struct pintle_held *held_find(const struct pintle_tuple *t,
+						     struct pintle_held_key *k)
+{
+	struct held_places places;
+	struct pintle_held *e;
+	__u32 way;
+
+	held_places(t, &places);
+#pragma unroll
+	for (way = 0; way < PINTLE_HELD_WAYS; way++) {
+		held_key(&places, way, k);
+		e = bpf_map_lookup_elem(&held, k);
+		if (e && held_is(e, t))
+			return e;
+	}
+	return NULL;
+}
+
 static __always_inline bool held_lock(struct pintle_held *e)
 {
 	return !__sync_val_compare_and_swap(&e->busy, 0, 1);
@@ -57,6 +90,10 @@ static __always_inline void held_unlock(struct pintle_held *e)
 {
 	__sync_lock_test_and_set(&e->busy, 0);
 }
+
+/* What `runs` of the sweeper says. */
+#define SWEEPER_RUNS   1
+#define SWEEPER_CALLED 2 /* and a connection came since it looked last */
 
 /* Whether any connection may be held: the sweeper runs while there are such. */
 static __always_inline bool held_any(void)
@@ -74,9 +111,8 @@ static __always_inline void held_forget(const struct pintle_tuple *t)
 	struct pintle_held_key k;
 	struct pintle_held *e;
 
-	held_key(t, &k);
-	e = bpf_map_lookup_elem(&held, &k);
-	if (!e || !held_is(e, t) || !held_lock(e))
+	e = held_find(t, &k);
+	if (!e || !held_lock(e))
 		return;
 	if (held_is(e, t))
 		bpf_map_delete_elem(&held, &k);

@@ -1576,10 +1576,12 @@ struct pintle_device {
 
 /* ---- held: hash, place of a client -> headers that have not ended. Writer: kernel. -------- */
 
-/* A client has a number of places, and a connection one of them, by its ports: so nobody takes
- * another's, and no count is needed. Where the place is taken, the connection is not held. */
+/* A client has a number of places, so nobody takes another's, and no count is needed. A connection
+ * has some of them, by its ports, and is in the first that was free. Where all are taken, it is not
+ * held. */
 #define PINTLE_MAX_HELD    1024
 #define PINTLE_HELD_PLACES 128
+#define PINTLE_HELD_WAYS   4
 
 struct pintle_held_key {
 	__u64 client; /* a host; see `shares` */
@@ -1605,7 +1607,7 @@ struct pintle_held {
 
 struct pintle_sweeper {
 	__u64 timer[2]; /* struct bpf_timer */
-	__u32 runs;     /* 1: it will look again */
+	__u32 runs;     /* 1: it will look again; 2: and a connection came since it looked last */
 	__u32 zero;
 };
 

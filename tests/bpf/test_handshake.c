@@ -645,6 +645,25 @@ static void test_pieces(void **state)
 	assert_int_equal(handed(PINTLE_HAND_NOBODY), joined);
 }
 
+/* A client with many requests in pieces at once, such as a gateway. */
+static void test_many_at_once(void **state)
+{
+	struct opened c[32];
+
+	(void)state;
+	for (uint32_t i = 0; i < ARRAY_SIZE(c); i++) {
+		c[i] = opened(&plain4, 0);
+		check_acknowledged(c[i], sent(c[i], 0, ACK, request, 20), 20);
+		assert_int_equal(held(), i + 1);
+	}
+	for (uint32_t i = 0; i < ARRAY_SIZE(c); i++) {
+		check_acknowledged(c[i], sent(c[i], 20, ACK, request + 20, 5), 25);
+		check_reset(c[i], sent(c[i], 25, ACK | PSH, request + 25, REQUEST_SIZE - 25));
+	}
+	assert_int_equal(held(), 0);
+	assert_int_equal(holds(PINTLE_HOLD_JOINED), ARRAY_SIZE(c));
+}
+
 /* Segments as large as such a test can make them, until no more is kept. */
 static void test_large_segments(void **state)
 {
@@ -742,6 +761,7 @@ int main(void)
 		hand_test(test_bad_checksums),
 		hand_test(test_strays),
 		hand_test(test_pieces),
+		hand_test(test_many_at_once),
 		hand_test(test_large_segments),
 		hand_test(test_urgent),
 		hand_test(test_ends_while_held),

@@ -625,7 +625,7 @@ def test_a_full_accept_queue(node, how):
             c.sock.sendall(piece)
     wait_for(lambda: overflows(node) > 12, what="requests that come again, and are refused again")
     assert sum(node.decisions().values()) == 8
-    assert handed(node) == {"asked": 8}
+    assert handed(node) == {"asked": 8}, handed(node)
     assert sorted(server.serve(8)) == [b"%d" % i for i in range(8)]
     assert all(c.read() == "s0" for c in clients)
     assert handed(node) == {"asked": 8}

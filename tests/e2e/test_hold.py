@@ -471,7 +471,7 @@ def test_a_flood_from_one_address(node):
     for c in flood:
         c.sock.sendall(begin)
     wait_for(lambda: holds(node).get("no_place", 0) + held(node) == 200, what="all came")
-    assert 64 <= held(node) <= 128
+    assert 120 <= held(node) <= 128
     for i in (2, 3):
         with Opened(node, begin, source(i, remote=True)) as other:
             assert other.more(rest).endswith(EMPTY)
