@@ -95,13 +95,13 @@ def test_each_session_keeps_its_server(node, where):
     cluster, _, clients, _ = handed(node, 3, family=family)
     met = {}
     for _ in range(3):
-        for session in range(6):
+        for session in range(12):
             server = ask(clients[client], {"X-Session-Id": f"s{session}"}, family)
             met.setdefault(session, set()).add(server)
     assert all(len(servers) == 1 for servers in met.values()), met
     assert len(set.union(*met.values())) > 1
-    assert did(cluster) == {"asked": 18}
-    assert sum(cluster.decisions().values()) == 18
+    assert did(cluster) == {"asked": 36}
+    assert sum(cluster.decisions().values()) == 36
     wait_for(lambda: not any(e["in_flight"] for e in cluster.cli("endpoints")))
 
 
