@@ -367,4 +367,4 @@ IN_KERNEL = ("Nanoseconds a request in all programs of Pintle (bpf_stats, which 
              "size of the body, over loopback, where the hand-off sees 32 kB at once. A new prompt is added to what "
              "is known of prompts.")
 MEMORY = ("Pintle's processes and the maps of its programs, as the kernel counts them, and its rivals' processes. "
-          "Held are connections whose headers have not ended.")
+          "Held are connections whose headers have not ended; the kernel counts their values, and takes 32 KiB for each.")

@@ -341,7 +341,7 @@ static const struct yaml_key config_keys[] = {
 		 "otherwise; see docs/keep-alive.md."},
 	{"pools[].decide", &yaml_choice, .policy = POLICY_NEVER, .set = SET_BY_DAEMON,
 	 .choices = decides, .preset = "connection", POOL(decide),
-	 .help = "With `listen`: when a connection is decided. `connection`: as it comes, by its "
+	 .help = "When a connection is decided. `connection`: as it comes, by its "
 		 "addresses; where it is written or set, what `stickiness` says of requests rests. "
 		 "`request`: when its first request is there, by the session that it names; needs "
 		 "Linux 6.9, see docs/handoff.md. With `address`, `request` is for pods of this "
