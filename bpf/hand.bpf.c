@@ -400,20 +400,18 @@ static __always_inline void prompt_take(struct __sk_buff *skb, const struct hand
 	prompt_read(skb, &h->s, &x->scan, &of);
 }
 
-/* What the session said and heard last is cached at the endpoint to which it is bound. */
+/* What the session said and heard last is cached at the endpoint to which it is bound. The session
+ * is the one that sockops binds in a pool that is decided by request; no other reads asked_bytes.
+ */
 static __always_inline __u32 context_of(const struct hand *h, const struct pintle_decision *d,
 					const struct pintle_asking *asked)
 {
-	struct pintle_pool *pool = pool_find(d->pool, d->pool_generation);
 	struct pintle_affinity_key key = {
 		.pool = d->pool, .pool_generation = d->pool_generation, .session = asked->session};
 	struct pintle_affinity *a;
 
-	if (!pool)
-		return 0;
 	if (key.session.kind == PINTLE_KEY_NONE)
-		key_of_tuple(&h->s.tuple, pool->key_kind,
-			     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, 0), &key.session);
+		server_session(&h->s.tuple, &key);
 	a = binding_find(&key);
 	return a ? a->context_bytes : 0;
 }

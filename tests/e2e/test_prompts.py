@@ -33,7 +33,7 @@ def prompts(node):
 
 
 def steer(node, servers, **more):
-    daemon = node.steer(servers, **ASKED, **more)
+    daemon = node.steer(servers, **{**ASKED, **more})
     wait_for(lambda: None not in prompts(node).values(), what="a pass")
     return daemon
 
@@ -65,6 +65,27 @@ def test_the_size_counts(node, where):
     # A pass sees that it was answered.
     wait_for(lambda: not any(prompts(node).values()))
     assert handed(node) == {"asked": 21}
+
+
+@case(each=("v4", "v6"))
+def test_a_session_of_the_destination(node, family):
+    """What a session has cached at its server does not count, also where a part of the frontend's address names it."""
+    frontend, to = {"v4": ("10.77.0.0/24:8000", "10.77.0.9:8000"), "v6": ("[fd77::/64]:8000", "[fd77::9]:8000")}[family]
+    daemon = steer(node, hashing(node, 2), frontends=[frontend],
+                   stickiness={"key": "header/x-session-id, destination", "maxExtraLoad": "auto"})
+    body = text(20000)
+
+    def again():
+        with node.connect(to) as c:
+            c.sock.sendall(post(body).replace(b"X-Session-Id", b"X-Other") + body)
+            while c.sock.recv(65536):
+                pass
+    again()
+    wait_for(lambda: not any(node.in_flight().values()) and not any(prompts(node).values()), what="a pass behind it")
+    with without_daemon(daemon):
+        again()
+        assert max(prompts(node).values()) < 2, prompts(node)
+    assert node.decisions() == {"least_loaded": 1, "sticky": 1}
 
 
 def test_a_client_that_lies_about_the_size(node):
