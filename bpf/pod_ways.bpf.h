@@ -23,11 +23,20 @@ static __always_inline __u32 pod_chosen(const struct pintle_tuple *t)
 	return e ? e->scope : 0;
 }
 
-/* The segment goes on as if it had come in on the pod's own end of that device. */
+/* A frame whose tags segment_read() can read: one that the kernel has taken off, two in the frame.
+ */
+#define POD_MAX_TAGS 3
+
+/* The segment goes on as if it had come in on the pod's own end of that device. The pod knows none
+ * of the node's VLANs, and would drop what has a tag. */
 static __always_inline int pod_send(struct __sk_buff *skb, __u32 device)
 {
-	if (skb->vlan_present)
-		bpf_skb_vlan_pop(skb);
+	__u32 i;
+
+#pragma unroll
+	for (i = 0; i < POD_MAX_TAGS; i++)
+		if (skb->vlan_present)
+			bpf_skb_vlan_pop(skb);
 	return bpf_redirect_peer(device, 0);
 }
 

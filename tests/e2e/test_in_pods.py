@@ -153,6 +153,38 @@ def test_bodies_arrive(node, where):
     assert did(cluster) == {"asked": count}
 
 
+def tagged(node, machine, device, tags):
+    """TCP segments that the machine sends by the device have so many tags of VLANs; it sees none of those that come."""
+    compiled, pins = node.dir / "tags.bpf.o", node.bpf_mount / "tags"
+    node.run("clang", "-target", "bpf", "-O2", "-g", "-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu",
+             "-c", HERE / "tags.bpf.c", "-o", compiled)
+    pins.mkdir()
+    node.run("bpftool", "prog", "loadall", compiled, pins)
+    machine.run("tc", "qdisc", "add", "dev", device, "clsact")
+    for way, name, count in (("egress", "tag", tags), ("ingress", "untag", 1)):
+        for pref in range(1, count + 1):
+            machine.run("tc", "filter", "add", "dev", device, way, "pref", str(pref), "bpf", "da", "object-pinned",
+                        pins / name)
+
+
+@case(each=[f"{family} {tags}" for family in ("v4", "v6") for tags in (1, 2, 3)])
+def test_tags_of_vlans(node, how):
+    """A pod knows nothing of the node's VLANs: its segments come without their tags."""
+    family, tags = how.split()
+    cluster, _, clients, _ = handed(node, 2, family=family, hashing=True)
+    tagged(node, cluster.machines[1], "to-n1", int(tags))
+    clients["remote"].batch("link set eth0 mtu 1400")  # as much as fits with the tags
+    count = 0
+    for size in (0, 1000, 70000):
+        body = os.urandom(size)
+        head = post(body)
+        for pieces in ([head + body], [head, body], [head[:30], head[30:] + body]):
+            got = exchange(clients["remote"], [p for p in pieces if p], family)
+            assert got[1] == hashlib.sha256(body).hexdigest(), (size, len(pieces), got)
+            count += 1
+    assert did(cluster) == {"asked": count}
+
+
 @case(each=("v4", "v6"))
 def test_in_xdp(node, family):
     """Where the device answers handshakes in XDP, too: pods' connections begin, go on and end by TC, also from the port
