@@ -2,6 +2,7 @@
 """models: of a pool that is decided by request: the model that a request names says which pool serves it."""
 import hashlib
 import json
+import socket
 import threading
 
 from clients import FRONTEND, source
@@ -141,6 +142,21 @@ def test_the_name_behind_a_long_prompt(node):
     body = chat("llama", 30000, last=True)
     assert w.ask(post(body) + post(chat("qwen")), remote=False, body=body) == "a"
     assert w.counts() == {"qwen": 28, "llama": 2, "default": 6}
+
+
+@case(each=("v4", "v6"))
+def test_urgent_data(node, family):
+    """A request with urgent data is malformed, and names no model: not where its body begins, nor in its last bytes."""
+    w = World(node)
+    bodies = chat("qwen"), chat("qwen", 20000, last=True)
+    for body in bodies:  # first, while nothing is left of other requests
+        with node.connect(FRONTEND[family]) as c:
+            c.sock.sendall(post(body), socket.MSG_MORE)
+            c.sock.sendall(b"!", socket.MSG_OOB)
+            assert c.read().split() == ["a0", hashlib.sha256(body).hexdigest()]
+    assert [w.ask(post(body), family=family, remote=False) for body in bodies] == ["b", "b"]
+    assert handed(node, "a") == {"not_said": 2, "malformed": 2}
+    assert w.counts() == {"qwen": 2, "default": 2}
 
 
 @case(each=WHERE)
