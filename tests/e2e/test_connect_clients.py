@@ -4,6 +4,7 @@ import collections
 import re
 import subprocess
 
+import envoy
 import packages
 from clients import split
 from harness import case
@@ -148,54 +149,27 @@ listen gateway
     server service {service}
 """
 
-ENVOY = """
-static_resources:
-  listeners:
-  - address: {{socket_address: {{address: 0.0.0.0, port_value: 8080}}}}
-    filter_chains:
-    - filters:
-      - name: http
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: gateway
-          http_filters:
-          - name: router
-            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
-          route_config:
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes: [{{match: {{prefix: /}}, route: {{cluster: service}}}}]
-  clusters:
-  - name: service
-    type: STATIC
-    load_assignment:
-      cluster_name: service
-      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {host}, port_value: {port}}}}}}}}}]}}]
-    {extra}
-"""
-ONE_EACH = """
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        common_http_protocol_options: {max_requests_per_connection: 1}
-        explicit_http_config: {http_protocol_options: {}}
-"""
+
+def nginx(pod, origin, extra="", inside="", upstream=""):
+    config = pod.node.write("gateway.conf", NGINX.format(dir=pod.dir, service=SERVICE["v4"], extra=extra,
+                                                         inside=inside, upstream=upstream))
+    return [packages.gateway("nginx", origin), "-c", config, "-p", pod.dir, "-e", "stderr"]
 
 
-def gateway(cluster, template, origin="installed", **parts):
+def haproxy(pod, origin, extra=""):
+    config = pod.node.write("gateway.conf", HAPROXY.format(service=SERVICE["v4"], extra=extra))
+    return [packages.gateway("haproxy", origin), "-db", "-f", config]
+
+
+def envoy_before(pod, _, **keys):
+    return envoy.command(pod.node, [envoy.listener("0.0.0.0", 8080, "service")],
+                         [envoy.cluster("service", split(SERVICE["v4"]), **keys)])
+
+
+def gateway(cluster, kind, origin="installed", **parts):
+    """kind: one of the three above; parts: of its configuration."""
     pod = cluster.pod("gateway")
-    parts = {"extra": "", "inside": "", "upstream": "", **parts}
-    host, port = split(SERVICE["v4"])
-    text = template.format(dir=pod.dir, service=SERVICE["v4"], host=host, port=port, **parts)
-    config = cluster.node.write("gateway.yaml" if template is ENVOY else "gateway.conf", text)
-    if template is NGINX:
-        argv = [packages.gateway("nginx", origin), "-c", config, "-p", pod.dir, "-e", "stderr"]
-    elif template is ENVOY:
-        argv = packages.envoy(config)
-    else:
-        argv = [packages.gateway("haproxy", origin), "-db", "-f", config]
-    process = pod.popen(argv, log="gateway.log")
+    process = pod.popen(kind(pod, origin, **parts), log="gateway.log")
     wait_for(lambda: pod.connect("127.0.0.1:8080").close() is None, 20, "the gateway")
     return pod, process
 
@@ -206,13 +180,13 @@ def version(name, origin):
     return tuple(int(n) for n in re.search(r"(\d+)\.(\d+)\.(\d+)", said.stdout + said.stderr).groups())
 
 
-def connections_for_20(node, template, origin, **parts):
+def connections_for_20(node, kind, origin, **parts):
     """Connections that a gateway opens for 20 requests which a client sends on one."""
     cluster = Cluster(node)
     pods = cluster.servers(2)
     client = cluster.pod("client")
     cluster.steer(cluster.pool(pods))
-    pod, process = gateway(cluster, template, origin, **parts)
+    pod, process = gateway(cluster, kind, origin, **parts)
     with client.connect(pod.address(port=8080)) as c:
         answers = collections.Counter(c.ask() for _ in range(20))
     taken = decided(cluster)
@@ -226,43 +200,43 @@ def connections_for_20(node, template, origin, **parts):
 def test_nginx(node, origin):
     """nginx opens a connection for each request, and so requests are steered; but from 1.29.7 on
     it keeps those to an `upstream`."""
-    assert connections_for_20(node, NGINX, origin) == (1 if version("nginx", origin) >= (1, 29, 7) else 20)
+    assert connections_for_20(node, nginx, origin) == (1 if version("nginx", origin) >= (1, 29, 7) else 20)
 
 
 @case(each=packages.NGINX)
 def test_nginx_connection_close(node, origin):
     """With this line in its configuration, every nginx opens a connection for each request."""
-    assert connections_for_20(node, NGINX, origin, inside="proxy_set_header Connection close;") == 20
+    assert connections_for_20(node, nginx, origin, inside="proxy_set_header Connection close;") == 20
 
 
 @case(each=("experimental", "wheel"))
 def test_nginx_keepalive_0(node, origin):
     """So does a newer nginx with `keepalive 0`; before 1.29.7, nginx does not start with it."""
-    assert connections_for_20(node, NGINX, origin, upstream="keepalive 0;") == 20
+    assert connections_for_20(node, nginx, origin, upstream="keepalive 0;") == 20
 
 
 @case(each=packages.HAPROXY)
 def test_haproxy(node, origin):
     """HAProxy keeps its connections unless it is configured otherwise."""
-    assert connections_for_20(node, HAPROXY, origin) == 1
+    assert connections_for_20(node, haproxy, origin) == 1
 
 
 @case(each=packages.HAPROXY)
 def test_haproxy_reuse_never(node, origin):
     """This setting is not enough: each client's connection still keeps one connection of the gateway."""
-    assert connections_for_20(node, HAPROXY, origin, extra="http-reuse never") == 1
+    assert connections_for_20(node, haproxy, origin, extra="http-reuse never") == 1
 
 
 @case(each=packages.HAPROXY)
 def test_haproxy_server_close(node, origin):
-    assert connections_for_20(node, HAPROXY, origin, extra="option http-server-close") == 20
+    assert connections_for_20(node, haproxy, origin, extra="option http-server-close") == 20
 
 
 @case(each=("kept", "one each"))
 def test_envoy(node, how):
     """Envoy keeps its connections unless it is configured otherwise."""
-    extra, expected = {"kept": ("", 1), "one each": (ONE_EACH, 20)}[how]
-    assert connections_for_20(node, ENVOY, "wheel", extra=extra) == expected
+    keys, expected = {"kept": ({}, 1), "one each": (envoy.ONE_EACH, 20)}[how]
+    assert connections_for_20(node, envoy_before, "wheel", **keys) == expected
 
 
 def test_gateway_keeps_sessions(node):
@@ -275,7 +249,7 @@ def test_gateway_keeps_sessions(node):
     addresses = [f"10.1.0.{100 + i}" for i in range(8)]
     split_up = "split_clients $http_x_session $from { " + " ".join(f"12.5% {a};" for a in addresses[:-1])
     split_up += f" * {addresses[-1]}; }}"
-    pod, _ = gateway(cluster, NGINX, extra=split_up, inside="proxy_bind $from; proxy_set_header Connection close;")
+    pod, _ = gateway(cluster, nginx, extra=split_up, inside="proxy_bind $from; proxy_set_header Connection close;")
     pod.batch(*(f"addr add {a}/32 dev eth0" for a in addresses))
     cluster.batch(*(f"route add {a} via {pod.v4}" for a in addresses))
     seen = collections.defaultdict(set)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gateways with nothing set for Pintle, in front of a frontend with decide: request: each request goes where its
 session, or the beginning of its prompt, is. docs/gateways.md has these configurations."""
+import envoy
 import packages
-from clients import FRONTEND
+from clients import FRONTEND, split
 from harness import case
 from kernel import Skip, wait_for
 from test_gateways import NO_LOG, haproxy, nginx
@@ -44,28 +45,6 @@ frontend gateway
 backend pintle
     server pintle FRONTEND
 """
-ENVOY = """
-static_resources:
-  listeners:
-  - address: {socket_address: {address: 127.0.0.1, port_value: 8080}}
-    filter_chains:
-    - filters:
-      - name: http
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: gateway
-          http_filters:
-          - name: router
-            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-          route_config:
-            virtual_hosts:
-            - {name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: pintle, timeout: 0s}}]}
-  clusters:
-  - name: pintle
-    load_assignment:
-      cluster_name: pintle
-      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: HOST, port_value: PORT}}}}]}]
-"""
 
 
 def nginx_version(node, origin):
@@ -77,18 +56,19 @@ def command(node, gateway, version="proxy_http_version 1.1;"):
     """What starts the gateway in front of the frontend. version: a line for an nginx before 1.29.7, which asks by
     HTTP/1.0 without it."""
     kind, _, origin = gateway.partition(" ")
-    host, port = FRONTEND["v4"].split(":")
+    if kind == "envoy":
+        return envoy.command(node, [envoy.listener(*split(AT), "pintle")],
+                             [envoy.cluster("pintle", split(FRONTEND["v4"]))])
     keep = ""
     if origin == "keepalive":  # as many have set up an older one
         origin, keep, version = "installed", "keepalive 32;", version + ' proxy_set_header Connection "";'
     elif kind == "nginx" and nginx_version(node, origin) >= (1, 29, 7):
         version = ""
-    conf = {"nginx": NGINX, "haproxy": HAPROXY, "envoy": ENVOY}[kind]
-    for old, new in {"FRONTEND": FRONTEND["v4"], "HOST": host, "PORT": port, "KEEP": keep, "VERSION": version,
-                     **NO_LOG}.items():
+    conf = {"nginx": NGINX, "haproxy": HAPROXY}[kind]
+    for old, new in {"FRONTEND": FRONTEND["v4"], "KEEP": keep, "VERSION": version, **NO_LOG}.items():
         conf = conf.replace(old, new)
-    path = node.write({"envoy": "envoy.yaml"}.get(kind, f"{kind}.conf"), conf)
-    return {"nginx": nginx(node, origin), "haproxy": haproxy(origin), "envoy": packages.envoy}[kind](path)
+    path = node.write(f"{kind}.conf", conf)
+    return {"nginx": nginx(node, origin), "haproxy": haproxy(origin)}[kind](path)
 
 
 def start(node, gateway, **more):

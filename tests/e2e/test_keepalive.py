@@ -9,7 +9,7 @@ import json
 import re
 import subprocess
 
-import packages
+import envoy
 from harness import case
 from kernel import BUILD, HERE, Skip, wait_for
 from packages import library, need
@@ -298,33 +298,14 @@ http {{
     return [need("nginx"), "-c", world.node.write("gateway.conf", config), "-p", place, "-e", "stderr"]
 
 
-def envoy(world, ports):
-    route = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
-    manager = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-
-    def at(address, port):
-        return {"socket_address": {"address": address, "port_value": port}}
-
-    def listener(port):
-        return {"name": f"l{port}", "address": at("127.0.0.1", port), "filter_chains": [{"filters": [{
-            "name": "hcm", "typed_config": {
-                "@type": manager, "stat_prefix": "x", "delayed_close_timeout": "0.02s",
-                "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": route}}],
-                "route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [{
-                    "match": {"prefix": "/"}, "route": {"cluster": f"c{port}", "timeout": "0s"}}]}]},
-            }}]}]}
-
-    def cluster(port, to):
-        endpoint = {"lb_endpoints": [{"endpoint": {"address": at(VIP["v6"].strip("[]"), to)}}]}
-        return {"name": f"c{port}", "type": "STATIC", "connect_timeout": "5s",
-                "load_assignment": {"cluster_name": f"c{port}", "endpoints": [endpoint]}}
-
-    config = {"static_resources": {"listeners": [listener(p) for p in ports],
-                                   "clusters": [cluster(p, to) for p, to in ports.items()]}}
-    return packages.envoy(world.node.write("envoy.json", json.dumps(config)))
+def envoy_before(world, ports):
+    return envoy.command(
+        world.node,
+        [envoy.listener("127.0.0.1", p, f"c{p}", delayed_close_timeout="0.02s") for p in ports],
+        [envoy.cluster(f"c{p}", (VIP["v6"].strip("[]"), to)) for p, to in ports.items()])
 
 
-GATEWAYS = {"haproxy": haproxy, "nginx": nginx, "envoy": envoy}
+GATEWAYS = {"haproxy": haproxy, "nginx": nginx, "envoy": envoy_before}
 
 
 @case(each=tuple(GATEWAYS), timeout=200)
