@@ -13,61 +13,46 @@
 static void test_pods(void **state)
 {
 	static const struct {
-		const char *path, *name; /* NULL: not the cgroup of a pod */
+		/* NULL: the path is not the cgroup of a pod; no pod is above it */
+		const char *path, *name, *above;
 	} rows[] = {
-		{"/kubepods/pod" UID, "pod/" UID},
-		{"/kubepods/burstable/pod" UID, "pod/" UID},
-		{"/kubepods/besteffort/pod" STATIC, "pod/" STATIC},
-		{"/kubepods.slice/kubepods-pod" UID_SLICE ".slice", "pod/" UID},
+		{"/kubepods/pod" UID, "pod/" UID, "pod/" UID},
+		{"/kubepods/burstable/pod" UID, "pod/" UID, "pod/" UID},
+		{"/kubepods/besteffort/pod" STATIC, "pod/" STATIC, "pod/" STATIC},
+		{"/kubepods.slice/kubepods-pod" UID_SLICE ".slice", "pod/" UID, "pod/" UID},
 		{"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" UID_SLICE
 		 ".slice",
-		 "pod/" UID},
+		 "pod/" UID, "pod/" UID},
 		{"/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/"
 		 "kubelet-kubepods-besteffort-pod" UID_SLICE ".slice",
+		 "pod/" UID, "pod/" UID},
+		/* Of containers. */
+		{"/kubepods/burstable/pod" UID "/0123", NULL, "pod/" UID},
+		{"/kubepods.slice/kubepods-pod" UID_SLICE ".slice/crio-0123.scope/init", NULL,
 		 "pod/" UID},
-		{"/kubepods/burstable", NULL},
-		{"/kubepods/burstable/pod" UID "/0123", NULL}, /* below the cgroup of a pod */
-		{"/kubepods/burstable/pod" UID "x", NULL},
-		{"/kubepods/burstable/pod7d1c0a1e", NULL},
-		{"/kubepods/burstable/podgggggggggggggggggggggggggggggggg", NULL},
-		{"/kubepods.slice/kubepods-pod" UID_SLICE ".scope", NULL},
-		{"/system.slice/pod" UID, NULL},
-		{"/", NULL},
-		{"", NULL},
-		{"kubepods", NULL},
+		{"/node/kubepods/pod" UID "/0123/kubepods/pod" STATIC, "pod/" STATIC, "pod/" UID},
+		/* Outside of pods. */
+		{"/kubepods/burstable", NULL, NULL},
+		{"/kubepods/burstable/0123", NULL, NULL},
+		{"/kubepods/burstable/pod" UID "x", NULL, NULL},
+		{"/kubepods/burstable/pod7d1c0a1e", NULL, NULL},
+		{"/kubepods/burstable/podgggggggggggggggggggggggggggggggg", NULL, NULL},
+		{"/kubepods.slice/kubepods-pod" UID_SLICE ".scope", NULL, NULL},
+		{"/system.slice/pod" UID, NULL, NULL},
+		{"/system.slice/x.service", NULL, NULL},
+		{"/", NULL, NULL},
+		{"", NULL, NULL},
+		{"kubepods", NULL, NULL},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		char name[PINTLE_CLIENT_NAME_SIZE] = "";
+		char name[PINTLE_CLIENT_NAME_SIZE] = "", above[PINTLE_CLIENT_NAME_SIZE] = "";
 
 		assert_int_equal(pod_cgroup(rows[i].path, name), rows[i].name != NULL);
 		assert_string_equal(name, rows[i].name ? rows[i].name : "");
-	}
-}
-
-static void test_containers(void **state)
-{
-	static const struct {
-		const char *path, *name; /* NULL: no pod is above it */
-	} rows[] = {
-		{"/kubepods/pod" UID, "pod/" UID},
-		{"/kubepods/burstable/pod" UID "/0123", "pod/" UID},
-		{"/kubepods.slice/kubepods-pod" UID_SLICE ".slice/crio-0123.scope/init",
-		 "pod/" UID},
-		{"/node/kubepods/pod" UID "/0123/kubepods/pod" STATIC, "pod/" UID},
-		{"/kubepods/burstable/0123", NULL},
-		{"/system.slice/x.service", NULL},
-		{"/", NULL},
-		{"", NULL},
-	};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		char name[PINTLE_CLIENT_NAME_SIZE] = "";
-
-		assert_int_equal(pod_cgroup_above(rows[i].path, name), rows[i].name != NULL);
-		assert_string_equal(name, rows[i].name ? rows[i].name : "");
+		assert_int_equal(pod_cgroup_above(rows[i].path, above), rows[i].above != NULL);
+		assert_string_equal(above, rows[i].above ? rows[i].above : "");
 	}
 }
 
@@ -287,9 +272,11 @@ static void test_only_while_a_pool_asks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pods),          cmocka_unit_test(test_containers),
-		tree_test(test_who_is_there_already), tree_test(test_who_comes_and_goes),
-		tree_test(test_who_was_left),         tree_test(test_only_while_a_pool_asks),
+		cmocka_unit_test(test_pods),
+		tree_test(test_who_is_there_already),
+		tree_test(test_who_comes_and_goes),
+		tree_test(test_who_was_left),
+		tree_test(test_only_while_a_pool_asks),
 	};
 
 	uv_loop_t first;
