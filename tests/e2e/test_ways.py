@@ -314,6 +314,16 @@ def sums_by_software(node):
     ethtool(node.client_netns, "veth0", ETHTOOL_STXCSUM, 0)
 
 
+def route_by(node, device):
+    """The clients reach the frontends by this device, which both namespaces have."""
+    for netns, own in ((node.netns, 1), (node.client_netns, 2)):
+        node.ip("link", "set", device, "up", netns=netns)
+        node.ip("addr", "add", f"10.88.0.{own}/24", "dev", device, netns=netns)
+        node.ip("addr", "add", f"fd88::{own}/64", "dev", device, "nodad", netns=netns)
+    for family, via in (("v4", "10.88.0.1"), ("v6", "fd88::1")):
+        node.ip(f"-{family[1]}", "route", "add", split(FRONTEND[family])[0], "via", via, netns=node.client_netns)
+
+
 def tunnel(node):
     """Where the kernel verifies the outer sum, packets from the tunnel are CHECKSUM_COMPLETE."""
     sums_by_software(node)
@@ -322,41 +332,29 @@ def tunnel(node):
                         f"10.99.0.{other}", "dstport", "4789", "udpcsum", netns=netns, check=False)
         if made.returncode:
             raise Skip("the kernel has no VXLAN")
-        node.ip("link", "set", "vx0", "up", netns=netns)
-        node.ip("addr", "add", f"10.88.0.{own}/24", "dev", "vx0", netns=netns)
-        node.ip("addr", "add", f"fd88::{own}/64", "dev", "vx0", "nodad", netns=netns)
-    for family, via in (("v4", "10.88.0.1"), ("v6", "fd88::1")):
-        node.ip(f"-{family[1]}", "route", "add", split(FRONTEND[family])[0], "via", via, netns=node.client_netns)
+    route_by(node, "vx0")
 
 
 def vlan(node):
-    for netns, own in ((node.netns, 1), (node.client_netns, 2)):
+    for netns in (node.netns, node.client_netns):
         made = node.run("ip", "link", "add", "link", "veth0", "name", "vlan5", "type", "vlan", "id", "5", netns=netns,
                         check=False)
         if made.returncode:
             raise Skip("the kernel has no VLANs")
-        node.ip("link", "set", "vlan5", "up", netns=netns)
-        node.ip("addr", "add", f"10.88.0.{own}/24", "dev", "vlan5", netns=netns)
-        node.ip("addr", "add", f"fd88::{own}/64", "dev", "vlan5", "nodad", netns=netns)
-    for family, via in (("v4", "10.88.0.1"), ("v6", "fd88::1")):
-        node.ip(f"-{family[1]}", "route", "add", split(FRONTEND[family])[0], "via", via, netns=node.client_netns)
+    route_by(node, "vlan5")
 
 
 def bare_ip(node):
     """A pair of tun devices, between which packets are carried here."""
     fds = []
-    for netns, own in ((node.netns, 1), (node.client_netns, 2)):
+    for netns in (node.netns, node.client_netns):
         with inside(netns):
             try:
                 fds.append(os.open("/dev/net/tun", os.O_RDWR))
                 fcntl.ioctl(fds[-1], TUNSETIFF, struct.pack("16sH22x", b"tun0", IFF_TUN | IFF_NO_PI))
             except OSError as e:
                 raise Skip(f"the kernel has no tun: {e}") from e
-        node.ip("link", "set", "tun0", "up", netns=netns)
-        node.ip("addr", "add", f"10.88.0.{own}/24", "dev", "tun0", netns=netns)
-        node.ip("addr", "add", f"fd88::{own}/64", "dev", "tun0", "nodad", netns=netns)
-    for family, via in (("v4", "10.88.0.1"), ("v6", "fd88::1")):
-        node.ip(f"-{family[1]}", "route", "add", split(FRONTEND[family])[0], "via", via, netns=node.client_netns)
+    route_by(node, "tun0")
 
     def carry(frm, to):
         while True:
