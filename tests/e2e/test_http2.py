@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP/2 without TLS, and WebSocket: what their bytes mean is not known, so nothing of them is measured."""
-import os
-import shutil
 import socket
 
-from clients import FRONTEND
-from harness import Skip, case
-from kernel import BUILD, wait_for
+from clients import split
+from harness import case
+from kernel import wait_for
+from packages import need
 from pods import SERVICE, Cluster
-from test_latency import HISTOGRAM, Simulated
+from test_latency import HISTOGRAM, Simulated, simulate
 
 # test_connect and test_connect_daemon run the daemon's own code under the sanitizers.
 UNDER_SANITIZERS = False
@@ -42,30 +41,13 @@ main();
 class Http2(Simulated):
     """nginx speaks HTTP/2 before a simulated server."""
 
-    def __init__(self, node, hook):
-        binary = shutil.which("nginx", path="/usr/sbin:/usr/bin:" + os.environ.get("PATH", ""))
-        if not binary:
-            raise Skip("no nginx")
-        self.owner, at, to = node, "127.0.0.1:8001", FRONTEND["v4"]
-        endpoint, self.client, server = {"listen": at}, node, node
-        if hook == "connect":
-            self.owner = Cluster(node).machines[0]
-            server, self.client = self.owner.pod("server"), self.owner.pod("client")
-            at, to = server.address(port=8001), SERVICE["v4"]
-            endpoint = {"address": at}
-        self.url = f"http://{to}"
-        host = at.rsplit(":", 1)[0]
-        server.popen([BUILD / "pintle-sim", "--host", "0.0.0.0", "--port", "9001", "--profile", "tiny",
-                      "--speed", "0.02"], log="sim.log")
-        root = node.dir / "nginx"
+    def start(self, server):
+        simulate(server, "0.0.0.0:9001", "0.02")
+        root = server.dir / "nginx"
         root.mkdir()
-        (root / "conf").write_text(NGINX.format(root=root, at=at))
-        server.popen([binary, "-c", root / "conf", "-p", root, "-e", "stderr"], log="nginx.log")
-        pool = node.pool([{"name": "s", "metrics": f"http://{host}:9001/metrics", **endpoint}], frontends=[to])
-        if hook == "connect":
-            del pool["announce"]
-        self.daemon = self.owner.daemon(self.owner.config(pool, metricsDetail="histograms"))
-        wait_for(lambda: self.daemon.metric("pintle_pool_ready_endpoints", pool="pool") == 1, 20, "the server")
+        (root / "conf").write_text(NGINX.format(root=root, at=self.at))
+        server.popen([need("nginx"), "-c", root / "conf", "-p", root, "-e", "stderr"], log="nginx.log")
+        return {"metrics": f"http://{split(self.at)[0]}:9001/metrics"}
 
     def ask(self):
         asked = self.client.run("curl", "-sS", "-m20", "--http2-prior-knowledge", "-d", ASK,
@@ -74,10 +56,7 @@ class Http2(Simulated):
 
     def ask_many(self):
         """Six requests on one connection: three in turn, three at once."""
-        binary = shutil.which("node")
-        if not binary:
-            raise Skip("no node")
-        asked = self.client.run(binary, "-e", NODE, self.url, ASK, timeout=60).stdout
+        asked = self.client.run(need("node"), "-e", NODE, self.url, ASK, timeout=60).stdout
         assert asked.count("[DONE]") == 6, asked
 
     def measured(self):

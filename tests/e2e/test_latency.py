@@ -5,7 +5,7 @@ import re
 import subprocess
 import time
 
-from clients import FRONTEND
+from clients import FRONTEND, split
 from harness import case
 from kernel import BUILD, wait_for
 from pods import SERVICE, Cluster
@@ -13,6 +13,12 @@ from scripts import script
 from test_trace import World
 
 HISTOGRAM = "pintle_pool_time_to_first_token_seconds"
+
+
+def simulate(node, at, speed):
+    host, port = split(at)
+    node.popen([BUILD / "pintle-sim", "--host", host, "--port", port, "--profile", "tiny", "--speed", speed],
+               log="sim.log")
 
 
 class Simulated:
@@ -27,14 +33,16 @@ class Simulated:
             self.at, to = server.address(port=8001), SERVICE["v4"]
             endpoint = {"name": "s", "address": self.at}
         self.url = f"http://{to}"
-        host, port = self.at.rsplit(":", 1)
-        server.popen([BUILD / "pintle-sim", "--host", host, "--port", port, "--profile", "tiny", "--speed", "0.05"],
-                     log="sim.log")
-        pool = node.pool([endpoint], frontends=[to], **pool)
+        pool = node.pool([{**endpoint, **self.start(server)}], frontends=[to], **pool)
         if hook == "connect":
             del pool["announce"]
         self.daemon = self.owner.daemon(self.owner.config(pool, metricsDetail="histograms"))
         wait_for(lambda: self.daemon.metric("pintle_pool_ready_endpoints", pool="pool") == 1, 20, "the server")
+
+    def start(self, server):
+        """Starts it where `server` is; returns further keys of the endpoint."""
+        simulate(server, self.at, "0.05")
+        return {}
 
     def told(self):
         """The sum of the times to first token on the server's own page."""
