@@ -170,18 +170,34 @@ int netns_socket_quiet(int netns_fd, int domain, int type, int protocol)
 	return make_socket(netns_fd, domain, type, protocol, &what);
 }
 
-int netns_cookie(int netns_fd, uint64_t *cookie)
+static int read_cookie(int netns_fd, uint64_t *cookie, const char **what)
 {
-	_cleanup_close_ int fd = netns_socket(netns_fd, AF_UNIX, SOCK_DGRAM, 0);
+	_cleanup_close_ int fd = make_socket(netns_fd, AF_UNIX, SOCK_DGRAM, 0, what);
 	uint64_t value;
 	socklen_t size = sizeof(value);
 
 	if (fd < 0)
 		return fd;
+	*what = "cannot read SO_NETNS_COOKIE (Linux 5.14 has it)";
 	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &value, &size))
-		return log_err_r(errno, "cannot read SO_NETNS_COOKIE (Linux 5.14 has it)");
+		return -errno;
 	*cookie = value;
 	return 0;
+}
+
+int netns_cookie(int netns_fd, uint64_t *cookie)
+{
+	const char *what;
+	int r = read_cookie(netns_fd, cookie, &what);
+
+	return r ? log_err_r(r, "%s", what) : 0;
+}
+
+int netns_cookie_quiet(int netns_fd, uint64_t *cookie)
+{
+	const char *what;
+
+	return read_cookie(netns_fd, cookie, &what);
 }
 
 /* stat() comes first: most files do not match, and are not opened. */

@@ -24,6 +24,10 @@ int netns_inode(int netns_fd, uint64_t *inode);
  * Returns 0 or -errno (logged, as by netns_socket()); *cookie is untouched on failure. */
 int netns_cookie(int netns_fd, uint64_t *cookie);
 
+/** The same without logging, for callers that try again and again. -EPERM: CAP_SYS_ADMIN is
+ * missing. */
+int netns_cookie_quiet(int netns_fd, uint64_t *cookie);
+
 /**
  * socket(2) within the namespace; SOCK_CLOEXEC is added to `type`.
  *

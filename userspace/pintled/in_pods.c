@@ -28,6 +28,7 @@ struct in_pods {
 	size_t n, room;
 	struct register_place *leaving; /* those that had, and what is made there is there yet */
 	size_t leaving_n, leaving_room;
+	bool refused;  /* CAP_SYS_ADMIN is missing: what is in pods cannot be seen */
 	uint64_t told; /* a hash of what is missing, as it was logged */
 	int program;   /* -1: not loaded */
 };
@@ -181,10 +182,19 @@ static int on_netns(int fd, const char *path, void *arg)
 	struct in_pods *x = s->x;
 	struct register_place place = {0};
 	struct owned o = {.x = x, .place = &place};
+	int err;
 
-	if (netns_inode(fd, &place.inode) || place.inode == s->own ||
-	    netns_cookie(fd, &place.cookie))
+	if (netns_inode(fd, &place.inode) || place.inode == s->own)
 		return 0;
+	err = netns_cookie_quiet(fd, &place.cookie);
+	if (err == -EPERM) {
+		x->refused = true; /* tell_missing() speaks of it */
+		return 0;
+	}
+	if (err) {
+		log_err_r(err, "cannot look into the network namespace %s", path);
+		return 0;
+	}
 	snprintf(place.path, sizeof(place.path), "%s", path);
 	if (netns_call(fd, find_owned, &o) || !o.device[0] || !find_ends(x, fd, &o))
 		return note_leaving(x, &place);
@@ -399,16 +409,43 @@ static void scopes_trim(const struct in_pods *x)
 	}
 }
 
+static bool lacks_pods(const struct in_pods *x, size_t pool)
+{
+	FOR_EACH_IN_PODS(x, i, j)
+	if (i == pool && !place_of(x, address_at(x, i, j)))
+		return true;
+	return false;
+}
+
+static void tell_refused(const struct in_pods *x)
+{
+	for (size_t i = 0; i < x->config->pool_count; i++)
+		if (lacks_pods(x, i))
+			log_error(
+				"pool %s: pintled may not enter the network namespaces of its "
+				"servers' pods, so no new connection reaches them; give pintled "
+				"CAP_SYS_ADMIN (systemd: CapabilityBoundingSet=CAP_SYS_ADMIN in a "
+				"drop-in; Kubernetes: SYS_ADMIN in capabilities.add) and restart it",
+				x->config->pools[i].name);
+}
+
+/* Says what is missing when that changes, not each time that it is looked for. */
 static void tell_missing(struct in_pods *x)
 {
 	uint64_t told = HASH_START;
 
 	FOR_EACH_IN_PODS(x, i, j)
-	if (!place_of(x, address_at(x, i, j)))
+	if (!place_of(x, address_at(x, i, j))) {
 		told = hash_bytes(told, address_at(x, i, j), sizeof(struct addr));
+		told = hash_bytes(told, &x->refused, sizeof(x->refused));
+	}
 	if (told == x->told)
 		return;
 	x->told = told;
+	if (x->refused) {
+		tell_refused(x);
+		return;
+	}
 	FOR_EACH_IN_PODS(x, i, j)
 	{
 		char ip[ADDR_TEXT_SIZE];
@@ -427,6 +464,7 @@ static void in_pods_arrange(struct in_pods *x, bool again)
 	uint64_t first;
 
 	x->n = x->leaving_n = 0;
+	x->refused = false;
 	if ((count_wanted(x) || !bpf_map_get_next_key(x->m->fd[MAP_scopes], NULL, &first)) &&
 	    !netns_inode(attachment_netns(x->attachment), &s.own))
 		netns_each(on_netns, &s);
@@ -444,7 +482,10 @@ static void in_pods_arrange(struct in_pods *x, bool again)
 	put_endpoint(x, i, j, place_of(x, address_at(x, i, j)));
 	register_places(x->places, x->n);
 	leave(x);
-	scopes_trim(x);
+	/* What cannot be looked at may be there yet, for a daemon that can, and for open
+	 * connections. */
+	if (!x->refused)
+		scopes_trim(x);
 	x->m->node->pods = count_wanted(x);
 	tell_missing(x);
 }
