@@ -11,6 +11,8 @@ from clients import FRONTEND, connect_in
 from daemon import Daemon
 from harness import case
 from kernel import BUILD, TOP, Skip, cgroup_root, wait_for
+from pods import SERVICE, Cluster
+from test_in_pods import pool_of
 
 MANIFESTS = TOP / "manifests"
 UNIT = MANIFESTS / "pintled.service"
@@ -54,6 +56,12 @@ exec setpriv --no-new-privs --inh-caps=-all --bounding-set="$2" "${@:3}"
 """
 
 
+def sandbox(of, *more):
+    """What runs pintled with the capabilities of the unit or the DaemonSet, and these besides."""
+    allowed = "-all" + "".join(f",+{c.lower()}" for c in [*capabilities(of), *more])
+    return ["unshare", "--mount", "--cgroup", "bash", "-c", SANDBOX, "-", cgroup_root(), allowed]
+
+
 @case(each=("unit", "daemonset"))
 def test_sandbox_is_wide_enough(node, of):
     """With the named capabilities, a read-only root and a hidden cgroup root it attaches both hooks,
@@ -86,9 +94,7 @@ def test_sandbox_is_wide_enough(node, of):
                   stickiness={"key": "cgroup", "group": "hint"}),
         clients=[{"name": "tests", "cgroup": "/*"}], **settings
     ))
-    allowed = "-all" + "".join(f",+{c.lower()}" for c in capabilities(of))
-    wrapper = ["unshare", "--mount", "--cgroup", "bash", "-c", SANDBOX, "-", cgroup_root(),
-               allowed]
+    wrapper = sandbox(of)
 
     def answers(frontend):
         with connect_in(node.netns, frontend, timeout=5) as c:
@@ -104,12 +110,53 @@ def test_sandbox_is_wide_enough(node, of):
     assert sessions == ["cgroup:tests"], sessions
     daemon.stop()
     daemon = Daemon(node, config, wrapper=wrapper)
-    before = daemon.log().count("reloaded")
-    daemon.reload()
-    wait_for(lambda: daemon.log().count("reloaded") > before)
+    reloaded(daemon)
     assert steered()
     daemon.stop()
     assert steered()
+
+
+def reloaded(daemon):
+    before = daemon.log().count("reloaded")
+    daemon.reload()
+    wait_for(lambda: daemon.log().count("reloaded") > before)
+
+
+@case(each=("unit", "daemonset"))
+def test_servers_in_pods(node, of):
+    """Servers in pods, by request: as shipped pintled may not enter the pods, and says so, once, with what it takes;
+    with CAP_SYS_ADMIN, as the page has it, they serve. Without it again, open connections go on, and all is removed."""
+    cluster = Cluster(node)
+    servers, client = cluster.servers(2), cluster.pod("client")
+    config = cluster.config(pool_of(cluster, servers))
+
+    def kept(c):
+        return c.ask(headers={"X-Session-Id": "a"})
+
+    shipped = cluster.daemon(config, wrapper=sandbox(of))
+    for _ in range(3):
+        reloaded(shipped)  # each looks for the pods anew
+    said = re.findall(r".*namespace.*", shipped.log())
+    assert len(said) == 1 and "pool pool: pintled may not enter" in said[0], shipped.log()
+    assert "give pintled CAP_SYS_ADMIN (" in said[0]
+    assert {e["state"] for e in cluster.cli("endpoints")} == {"down"}
+    shipped.stop()
+
+    allowed = cluster.daemon(config, wrapper=sandbox(of, "SYS_ADMIN"))
+    cluster.all_ready()
+    assert "may not enter" not in allowed.log()
+    with client.connect(SERVICE["v4"]) as c:
+        server = kept(c)
+        assert server in {pod.name for pod in servers}
+        allowed.stop()
+        shipped = cluster.daemon(config, wrapper=sandbox(of))
+        wait_for(lambda: "may not enter" in shipped.log())
+        assert kept(c) == server
+    shipped.stop()
+    cluster.detach()
+    for pod in servers:
+        assert "pintle" not in pod.run("tc", "filter", "show", "dev", "eth0", "ingress").stdout
+        assert not pod.run("ip", "route", "show", "table", "local", "proto", "112").stdout
 
 
 @case(san=False)
