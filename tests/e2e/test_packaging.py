@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The systemd unit, the DaemonSet and the image: their settings hold, and allow Pintle to steer."""
+import json
 import os
 import re
 import shutil
@@ -133,6 +134,11 @@ def test_servers_in_pods(node, of):
     def kept(c):
         return c.ask(headers={"X-Session-Id": "a"})
 
+    def doctor():
+        # It ends with 1 whenever anything is wrong with the machine.
+        rows = json.loads(cluster.pintle("doctor", "-o", "json", check=False).stdout)
+        return [(row["result"], row["found"]) for row in rows if row["check"] == "capabilities"]
+
     shipped = cluster.daemon(config, wrapper=sandbox(of))
     for _ in range(3):
         reloaded(shipped)  # each looks for the pods anew
@@ -140,11 +146,14 @@ def test_servers_in_pods(node, of):
     assert len(said) == 1 and "pool pool: pintled may not enter" in said[0], shipped.log()
     assert "give pintled CAP_SYS_ADMIN (" in said[0]
     assert {e["state"] for e in cluster.cli("endpoints")} == {"down"}
+    (found,) = doctor()
+    assert found[0] == "fail" and "pool pool: its servers are in pods, which pintled cannot enter" in found[1]
     shipped.stop()
 
     allowed = cluster.daemon(config, wrapper=sandbox(of, "SYS_ADMIN"))
     cluster.all_ready()
     assert "may not enter" not in allowed.log()
+    assert doctor() == [("ok", "this process has all that pintled needs")]
     with client.connect(SERVICE["v4"]) as c:
         server = kept(c)
         assert server in {pod.name for pod in servers}

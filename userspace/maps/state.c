@@ -160,6 +160,7 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.adapter_weight = from->adapter_weight,
 		.decided_by = from->decided_by,
 		.reach = pool_reach(from),
+		.in_pods = from->in_pods,
 		.allow_count = from->allow_count,
 		.intercepts = from->intercept,
 		.failure_mode = from->failure_mode,

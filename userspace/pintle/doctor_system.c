@@ -49,16 +49,54 @@ static void capability_missing(struct doctor *d, enum verdict verdict, const cha
 		   "%s is missing; pintled needs it %s", name, purpose);
 }
 
-static bool effective_read(uint64_t *mask)
+/* Reads the capabilities of a process from its file `status`. `of`: its name, or NULL for any. */
+static bool effective_read(const char *path, const char *of, uint64_t *mask)
 {
-	_cleanup_fclose_ FILE *f = fopen("/proc/self/status", "re");
-	char line[256];
+	_cleanup_fclose_ FILE *f = fopen(path, "re");
+	char line[256], name[32] = "";
 
 	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "Name: %31s", name) == 1 && of && strcmp(name, of) != 0)
+			return false;
 		if (sscanf(line, "CapEff: %" SCNx64, mask) == 1)
 			return true;
 	}
 	return false;
+}
+
+/* Those of the pintled that runs; of this process, where none runs or its pid is of another PID
+ * namespace. */
+static void effective_of_daemon(const struct doctor *d, uint64_t *mask)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%u/status", d->s->node.pid);
+	if (d->s->daemon_alive)
+		effective_read(path, "pintled", mask);
+}
+
+/* Names the pools whose servers pintled may not enter the pods of. The systemd unit and the
+ * DaemonSet do not grant it, and root, who runs doctor, has it: so pintled itself is looked at. */
+static int pods_closed(struct doctor *d, uint64_t mask)
+{
+	int missing = 0;
+
+	if (d->s)
+		effective_of_daemon(d, &mask);
+	for (size_t i = 0; d->s && i < d->s->pool_count; i++) {
+		if (!d->s->pools[i].in_pods || mask & 1ULL << CAP_SYS_ADMIN)
+			continue;
+		missing++;
+		doctor_say(
+			d, VERDICT_FAIL,
+			"give pintled CAP_SYS_ADMIN (systemd: "
+			"CapabilityBoundingSet=CAP_SYS_ADMIN in a drop-in; Kubernetes: SYS_ADMIN "
+			"in capabilities.add) and restart it",
+			"pool %s: its servers are in pods, which pintled cannot enter without "
+			"CAP_SYS_ADMIN: no new connection reaches them",
+			d->s->pools[i].name);
+	}
+	return missing;
 }
 
 void doctor_capabilities(struct doctor *d)
@@ -72,7 +110,7 @@ void doctor_capabilities(struct doctor *d)
 			   "this is a user namespace: its capabilities load no BPF programs");
 		return;
 	}
-	if (!effective_read(&mask)) {
+	if (!effective_read("/proc/self/status", NULL, &mask)) {
 		doctor_say(d, VERDICT_WARN, "mount /proc", "/proc/self/status cannot be read");
 		return;
 	}
@@ -87,6 +125,7 @@ void doctor_capabilities(struct doctor *d)
 		missing++;
 		capability_missing(d, VERDICT_FAIL, "CAP_SYS_ADMIN", "to enter node.netns");
 	}
+	missing += pods_closed(d, mask);
 	if (!missing)
 		doctor_say(d, VERDICT_OK, NULL, "this process has all that pintled needs");
 }

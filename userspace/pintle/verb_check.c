@@ -15,9 +15,11 @@ static void tell_needs(const struct config_pool *p)
 	       "(`pintle doctor`), and clients that send first; HTTP/1.1 in clear says its session, "
 	       "TLS and HTTP/2 are decided by their addresses%s%s\n",
 	       p->name,
-	       p->in_pods ? "; endpoints are pods of this node, and its own processes, which come "
-			    "by loopback, are left to what listens at the frontend here"
-			  : "",
+	       p->in_pods
+		       ? "; endpoints are pods of this node, which pintled enters with "
+			 "CAP_SYS_ADMIN, not granted by default; the node's own processes, which "
+			 "come by loopback, are left to what listens at the frontend here"
+		       : "",
 	       p->requests == PINTLE_REQUESTS_ONE_PER_CONNECTION
 		       ? ""
 		       : "; only the first request of a connection is decided, unless "
