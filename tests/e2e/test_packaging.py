@@ -146,6 +146,14 @@ def test_servers_in_pods(node, of):
     assert len(said) == 1 and "pool pool: pintled may not enter" in said[0], shipped.log()
     assert "give pintled CAP_SYS_ADMIN (" in said[0]
     assert {e["state"] for e in cluster.cli("endpoints")} == {"down"}
+    with client.connect(SERVICE["v4"]) as c:
+        try:
+            answer = kept(c)
+        except ConnectionResetError:
+            answer = None
+        assert answer is None, answer
+    assert ("pool pool has no endpoint that is ready: connections go to what listens at the frontend on this node, or "
+            "are reset (FailOpen)") in cluster.cli("status")[0]["warnings"]
     (found,) = doctor()
     assert found[0] == "fail" and "pool pool: its servers are in pods, which pintled cannot enter" in found[1]
     shipped.stop()

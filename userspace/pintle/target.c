@@ -81,6 +81,8 @@ const char *without_endpoints(const struct state_pool *p)
 {
 	if (p->failure_mode == PINTLE_FAIL_CLOSE)
 		return "are refused (FailClose)";
+	if (p->in_pods)
+		return "go to what listens at the frontend on this node, or are reset (FailOpen)";
 	return hook_has(p->decided_by, PINTLE_TRAIT_OPEN_PASSES)
 		       ? "are left as they came (FailOpen)"
 		       : "go to any listener (FailOpen)";
