@@ -418,6 +418,8 @@ def test_explained(node):
     assert (told["model"], told["asked"], told["pool"], told["chosen"]) == ("qwen", "b", "b", "b0")
     assert "requests for qwen go to pool b" in node.pintle("explain", "a", "--model", "qwen").stdout
     assert "--model NAME" in node.pintle("explain", "a").stdout
+    status = node.pintle("status").stdout
+    assert "models    2, served by a, b" in status and "has no frontend" not in status, status
     assert w.ask(post(chat("qwen"))) == told["pool"]
     for words, says in ((("a", "--model", "gpt"), "and no default"), (("b", "--model", "x"), "has no models")):
         result = node.pintle("explain", *words, check=False)

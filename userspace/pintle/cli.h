@@ -219,6 +219,12 @@ int open_steered_netns(const struct state *s);
 struct state_pool *find_pool(const struct state *s, const char *name);
 struct state_endpoint *find_endpoint(const struct state *s, const char *name);
 
+/** Whether `from` names the pool in its `models`. */
+bool pool_names_in_models(const struct state *s, const struct state_pool *from,
+			  const struct state_pool *p);
+/** Whether another pool does. */
+bool serves_models_of_others(const struct state *s, const struct state_pool *p);
+
 /** What becomes of a pool's connections while no endpoint is ready: "are refused (FailClose)". */
 const char *without_endpoints(const struct state_pool *p);
 /** The same while the pool's fallbacks may take them. */

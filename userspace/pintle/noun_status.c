@@ -230,6 +230,26 @@ static void print_decisions(const char *what, const uint64_t *counts, uint64_t t
 	putchar('\n');
 }
 
+/* "models    4, served by llama-8b, qwen-32b"; `pools -o json` has each of them. */
+static void print_models(const struct state *s, const struct state_pool *p)
+{
+	const char *separator = ", served by ";
+	size_t named = 0;
+
+	for (size_t i = 0; i < p->model_count; i++)
+		named += !p->models[i].other;
+	if (!p->model_count)
+		return;
+	printf("  models    %zu", named);
+	for (size_t i = 0; i < s->pool_count; i++) {
+		if (!pool_names_in_models(s, p, &s->pools[i]))
+			continue;
+		printf("%s%s", separator, s->pools[i].name);
+		separator = ", ";
+	}
+	putchar('\n');
+}
+
 static void print_pools(const struct status *t)
 {
 	const struct state *s = t->s;
@@ -254,6 +274,7 @@ static void print_pools(const struct status *t)
 		for (size_t j = 0; j < p->frontend_count; j++)
 			printf(" %s", p->frontends[j].text);
 		printf("%s\n", p->frontend_count ? "" : " none");
+		print_models(s, p);
 		printf("  endpoints %zu, ready %zu", p->endpoint_count, p->ready_count);
 		if (p->ejected_count)
 			printf(", ejected %zu", p->ejected_count);

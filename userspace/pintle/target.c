@@ -96,17 +96,28 @@ static bool fallback_takes(const struct state *s, const struct state_pool *p, si
 	return other && other->ready_count && tier_mode_takes(other->mode, false);
 }
 
+bool pool_names_in_models(const struct state *s, const struct state_pool *from,
+			  const struct state_pool *p)
+{
+	for (size_t i = 0; i < from->model_count; i++)
+		if (from->models[i].pool == (uint32_t)(p - s->pools))
+			return true;
+	return false;
+}
+
+bool serves_models_of_others(const struct state *s, const struct state_pool *p)
+{
+	for (size_t i = 0; i < s->pool_count; i++)
+		if (&s->pools[i] != p && pool_names_in_models(s, &s->pools[i], p))
+			return true;
+	return false;
+}
+
 /* Whether all of the pool's connections come from pools whose canary or fallback it is, which go on
  * with those that it has no place for. */
 static bool gives_back(const struct state *s, const struct state_pool *p)
 {
-	const uint32_t own = (uint32_t)(p - s->pools);
-
-	for (size_t i = 0; i < s->pool_count; i++)
-		for (size_t j = 0; j < s->pools[i].model_count; j++)
-			if (s->pools[i].models[j].pool == own)
-				return false;
-	return !p->frontend_count && !p->intercepts;
+	return !p->frontend_count && !p->intercepts && !serves_models_of_others(s, p);
 }
 
 const char *without_own_endpoints(const struct state *s, const struct state_pool *p)

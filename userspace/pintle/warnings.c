@@ -233,7 +233,7 @@ static bool named_by_another(const struct state *s, const struct state_pool *p)
 		for (size_t j = 0; j < PINTLE_MAX_OTHERS; j++)
 			if (state_pool_find(s, &s->pools[i].others[j].pool) == p)
 				return true;
-	return false;
+	return serves_models_of_others(s, p);
 }
 
 static void other_warnings(cJSON *list, const struct state *s, const struct state_pool *p)
