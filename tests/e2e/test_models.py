@@ -392,6 +392,37 @@ def test_mode_off(node):
     assert w.ask(post(chat("qwen"))) == "b"
 
 
+def test_mode_off_of_the_models_pool(node):
+    """Its requests are reset, as the CLI says, and no fallback takes them, until somebody listens at the frontend
+    itself. A pool that is on, and whose server is gone, has its fallback."""
+    w = World(node, {"llama": "a", "qwen": "b"}, b={"fallback": ["a"]})
+    text = node.pintle("mode", "b", "off").stderr
+    assert f"answers {FRONTEND['v4']}: with b off, requests there for its models are reset" in text, text
+    assert "connections to it are refused" not in text, text
+    assert w.ask(post(chat("qwen"))) is None and w.ask(post(chat("llama"))) == "a"
+    assert node.decisions("b") == {"passed": 1}
+    says = "would be reset, unless a server listens at the frontend itself: mode off"
+    assert says in node.pintle("explain", "a", "--model", "qwen").stdout
+    assert says in node.pintle("explain", "b").stdout
+    warning = "pool b is off, and pool a names it in its models"
+    assert warning in node.pintle("status").stdout
+    Hashing(node, "f0", 8000)
+    assert w.ask(post(chat("qwen"))) == "f"
+    assert warning not in node.pintle("status").stdout
+    assert "answers" not in node.pintle("mode", "b", "off").stderr
+    node.pintle("mode", "a", "off")
+    assert "left alone: mode off" in node.pintle("explain", "a", "--model", "qwen").stdout
+    node.pintle("mode", "a", "enforce")
+    for mode in ("baseline", "enforce"):
+        node.pintle("mode", "b", mode)
+        assert w.ask(post(chat("qwen"))) == "b", mode
+    (gone,) = w.servers["b"]
+    gone.process.kill()
+    wait_for(lambda: node.endpoint("b0")["state"] == "down")
+    assert w.ask(post(chat("qwen"))) == "a"
+    assert node.decisions("b")["spilled"] == 1
+
+
 def test_who_may_connect_is_said_by_the_models_pool(node):
     """A model leads nobody into a pool that he may not connect to."""
     access = {"allow": [{"source": source(1, remote=True)}]}

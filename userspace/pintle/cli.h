@@ -292,6 +292,11 @@ const char *setting_wait_gone(const struct maps *m, bool alive,
 /** Warns of each frontend of the pool at which nothing but Pintle answers: with the pool off,
  * connections to it are refused. */
 void warn_of_refusals(const struct state *s, const struct state_pool *p);
+/** A frontend of another pool, *from, that names the pool in its `models`, at which nothing but
+ * Pintle answers: with the pool off, requests there for its models are reset. NULL: there is none.
+ */
+const struct state_frontend *models_unanswered(const struct state *s, const struct state_pool *p,
+					       const struct state_pool **from);
 /** Drains an endpoint, or takes that back. `m` is writable. Returns 0 or -errno, logged. */
 int drain_set(const struct maps *m, const struct state_endpoint *e, bool drained);
 /** Whether no endpoint of the pool is ready but, perhaps, this one. */

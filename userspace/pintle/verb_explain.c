@@ -721,12 +721,24 @@ static void print_told_no(const struct explanation *e, const char *who)
 	putchar('\n');
 }
 
+/* Whether the connection is one to another pool, whose frontend it came to, until its request is
+ * read: then mode off of the pool of its model comes too late to leave it alone. */
+static bool is_of_model(const struct explanation *e)
+{
+	return strcmp(e->asked->name, e->cli->words[0]) != 0 ||
+	       (!e->asked->frontend_count && serves_models_of_others(e->state, e->asked));
+}
+
 static void print_choice(const struct explanation *e)
 {
 	const struct explain *x = e->x;
 	const char *who = e->client ?: "a client without a session";
 
-	if (x->passes)
+	if (x->passes && x->mode == PINTLE_MODE_OFF && is_of_model(e))
+		printf("%s: %s would be reset, unless a server listens at the frontend itself: "
+		       "mode off\n",
+		       e->pool->name, who);
+	else if (x->passes)
 		printf("%s: %s would be left alone: %s\n", e->pool->name, who,
 		       x->mode == PINTLE_MODE_OFF ? "mode off" : "no daemon has run for long");
 	else if (x->outcome == PINTLE_OUTCOME_FORBIDDEN)

@@ -26,28 +26,85 @@ static bool frontend_answered(const struct frontend_addr *f, const struct listen
 	return false;
 }
 
+/* What listens in the namespace where Pintle steers. */
+struct others {
+	struct listener *ls; /* owned */
+	size_t n;
+	bool seen;
+};
+
+static void others_free(struct others *o)
+{
+	free(o->ls);
+}
+
+static struct others others_read(const struct state *s)
+{
+	_cleanup_close_ int netns = open_steered_netns(s);
+	struct others o = {.seen = netns >= 0};
+
+	if (o.seen && listeners_dump(netns, &o.ls, &o.n))
+		o.n = 0;
+	return o;
+}
+
+/* If the namespace cannot be seen, only announced frontends are judged: their addresses were not
+ * the node's, so hardly anything listens there. */
+static bool only_pintle_answers(const struct others *o, const struct state_frontend *f)
+{
+	return !frontend_answered(&f->addr, o->ls, o->n) && (o->seen || f->announced);
+}
+
+/* The first frontend of `from` that nothing else answers, if `from` sends requests to the pool. */
+static const struct state_frontend *unanswered_by(const struct others *o, const struct state *s,
+						  const struct state_pool *from,
+						  const struct state_pool *p)
+{
+	if (from == p || from->mode == PINTLE_MODE_OFF || !pool_names_in_models(s, from, p))
+		return NULL;
+	for (size_t i = 0; i < from->frontend_count; i++)
+		if (only_pintle_answers(o, &from->frontends[i]))
+			return &from->frontends[i];
+	return NULL;
+}
+
+const struct state_frontend *models_unanswered(const struct state *s, const struct state_pool *p,
+					       const struct state_pool **from)
+{
+	const struct state_frontend *f = NULL;
+	_cleanup_(others_free) struct others o = {0};
+
+	if (!serves_models_of_others(s, p))
+		return NULL;
+	o = others_read(s);
+	for (size_t i = 0; i < s->pool_count && !f; i++) {
+		f = unanswered_by(&o, s, &s->pools[i], p);
+		*from = &s->pools[i];
+	}
+	return f;
+}
+
 void warn_of_refusals(const struct state *s, const struct state_pool *p)
 {
-	_cleanup_close_ int netns = -1;
-	_cleanup_free_ struct listener *ls = NULL;
-	size_t n = 0;
+	_cleanup_(others_free) struct others o = {0};
 
 	/* A connect pool's frontend is answered on other nodes, whose listeners cannot be seen. */
 	if (!hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS))
 		return;
-	netns = open_steered_netns(s);
-	/* If the namespace cannot be seen, only announced frontends are judged: their addresses
-	 * were not the node's, so hardly anything listens there. */
-	if (netns >= 0 && listeners_dump(netns, &ls, &n))
-		n = 0;
-	for (size_t i = 0; i < p->frontend_count; i++) {
-		const struct state_frontend *f = &p->frontends[i];
+	o = others_read(s);
+	for (size_t i = 0; i < p->frontend_count; i++)
+		if (only_pintle_answers(&o, &p->frontends[i]))
+			log_warn(
+				"nothing but Pintle answers %s: with %s off, connections to it are "
+				"refused",
+				p->frontends[i].text, p->name);
+	for (size_t i = 0; i < s->pool_count; i++) {
+		const struct state_frontend *f = unanswered_by(&o, s, &s->pools[i], p);
 
-		if (frontend_answered(&f->addr, ls, n) || (netns < 0 && !f->announced))
-			continue;
-		log_warn(
-			"nothing but Pintle answers %s: with %s off, connections to it are refused",
-			f->text, p->name);
+		if (f)
+			log_warn("nothing but Pintle answers %s: with %s off, requests there for "
+				 "its models are reset; mode baseline serves them without the rule",
+				 f->text, p->name);
 	}
 }
 
@@ -76,9 +133,11 @@ const struct command command_mode = {
 	.help = "enforce: the rule; shadow: count what the rule would do, and deliver as baseline, or,\n"
 		"where endpoints have an `address`, as off; baseline: at random over the ready\n"
 		"endpoints; off: left to the kernel's own lookup, or, where endpoints have an\n"
-		"`address`, to whatever else serves the frontend. Warns of a frontend that nothing else answers. Holds until it is set\n"
-		"again or `pintle reset`, over reload and restart. Setting what the file says takes\n"
-		"the override back.",
+		"`address`, to whatever else serves the frontend. Requests that other pools' `models` send\n"
+		"to a pool that is off are reset, where nothing else answers these pools' frontends.\n"
+		"Warns of a frontend that nothing else answers. Holds until it is set again or\n"
+		"`pintle reset`, over reload and restart. Setting what the file says takes the override\n"
+		"back.",
 	.run = run_mode,
 	.options = OPTIONS_VERB,
 	.least = 2,

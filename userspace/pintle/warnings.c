@@ -250,6 +250,22 @@ static void other_warnings(cJSON *list, const struct state *s, const struct stat
 	}
 }
 
+/* The client's connection to pool a is established when its request turns out to be for a model of
+ * pool b: what nobody takes then is reset. */
+static void models_warning(cJSON *list, const struct state *s, const struct state_pool *p)
+{
+	const struct state_pool *from;
+	const struct state_frontend *f =
+		p->mode == PINTLE_MODE_OFF ? models_unanswered(s, p, &from) : NULL;
+
+	if (f)
+		warn(list,
+		     "pool %s is off, and pool %s names it in its models: requests at %s for "
+		     "these models are reset, because nothing but Pintle answers there; `pintle "
+		     "mode %s baseline` serves them without the rule",
+		     p->name, from->name, f->text, p->name);
+}
+
 static void pool_warnings(cJSON *list, const struct cli *cli, const struct state *s)
 {
 	(void)cli;
@@ -266,6 +282,7 @@ static void pool_warnings(cJSON *list, const struct cli *cli, const struct state
 			     without_own_endpoints(s, p));
 		if (!p->frontend_count && !named_by_another(s, p))
 			warn(list, "pool %s has no frontend: no connection comes to it", p->name);
+		models_warning(list, s, p);
 		other_warnings(list, s, p);
 		if (p->mode >= PINTLE_MODE_COUNT)
 			warn(list, "pool %s has a mode that this program does not know: %u",
