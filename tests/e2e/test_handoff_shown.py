@@ -96,7 +96,12 @@ def test_doctor(node):
 def test_check(node):
     """It says what such a pool needs, and of no other anything."""
     servers = [{"name": "a", "listen": "8001"}]
-    for keys, says in ((HANDED, "decide: request: needs Linux 6.9"), ({}, None)):
+    models = {"decide": "request", "models": {"x": "pool", "default": "pool"}}
+    for keys, says in ((HANDED, "decide: request: needs Linux 6.9"), ({}, None),
+                       (HANDED, "HTTP/1.1 in clear says its session; TLS"),
+                       (models, "HTTP/1.1 in clear says its model; TLS"),
+                       ({**models, "stickiness": {**HANDED["stickiness"], "prefix": True, "maxExtraLoad": "auto"}},
+                        "HTTP/1.1 in clear says its session, its model, its prompt; TLS")):
         path = node.write("c.yaml", node.config(node.pool(servers, **keys)))
         said = node.pintle("check", path).stdout
         assert (says in said) if says else said.count("\n") == 1, said

@@ -123,9 +123,18 @@ static struct config *load_text(const char *text, const char *warnings)
  */
 #define POOL_LIST "\1"
 #define HEADERS   "write up to 4 names of headers with commas between, or none\n"
-#define SPACES63  "                                                               "
-#define A63       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define A331      A63 A63 A63 A63 A63 "aaaaaaaaaaaaaaaa"
+#define OR_NONE                                                                                    \
+	"; or [] for a pool that is only a canary or a fallback, or that only serves models, of "  \
+	"another\n"
+#define NAMES                                                                                      \
+	"which has a name that no header or cookie has; write header/NAME or cookie/NAME, with a " \
+	"NAME of 1 to 30 letters, digits and any of !#$%&'*+-.^_`|~, or authorization alone\n"
+#define SENDING                                                                                    \
+	"which has a header that says how a request is sent, not whose it is; write a header by "  \
+	"which clients name their sessions\n"
+#define SPACES63 "                                                               "
+#define A63      "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define A331     A63 A63 A63 A63 A63 "aaaaaaaaaaaaaaaa"
 
 struct refusal {
 	const char *name;
@@ -200,7 +209,7 @@ static const struct refusal refusals[] = {
 	 "3:9: \"name\" is missing in pools[]; add it: 1 to 331 of a-z, 0-9, \"-\" and \".\", beginning "
 	 "with a letter or digit\n"
 	 "3:9: \"frontends\" is missing in pools[]; add it: a list such as [\"10.77.0.1:8000\", "
-	 "\"[fd77::1]:8000\"]\n"
+	 "\"[fd77::1]:8000\"]" OR_NONE
 	 "3:9: \"endpoints\" is missing in pools[]; add it: a list, each item a mapping of name, "
 	 "listen, address, allowPrefixes, user, cgroup, metrics, "
 	 "drained, place, weight, gpu\n"},
@@ -592,7 +601,7 @@ static const struct refusal refusals[] = {
 	 POOL "  stickiness: {key: [\"authorization,source\"]}\n",
 	 "7:22: stickiness.key has a place without a word; write one word in each\n"},
 	{"an empty list of session keys", POOL "  stickiness: {key: []}\n",
-	 "7:21: stickiness.key is \"\", which is not known; " KEY},
+	 "7:21: stickiness.key is an empty list; " KEY},
 	{"a session key that is a mapping", POOL "  stickiness: {key: {a: b}}\n",
 	 "7:21: stickiness.key is a mapping; " KEY},
 	{"a session key misspelt", POOL "  stickiness: {key: destinaton}\n",
@@ -626,6 +635,45 @@ static const struct refusal refusals[] = {
 	 "8:21: stickiness.key is \"header/a, source, destination\", which has a key of the "
 	 "connection before another; write header/NAME, cookie/NAME and authorization first, and one "
 	 "other key behind them\n"},
+	{"a name that no header has",
+	 POOL "  decide: request\n  stickiness: {key: \"header/x:y\"}\n",
+	 "8:21: stickiness.key is \"header/x:y\", " NAMES},
+	{"names of every character",
+	 POOL "  decide: request\n  stickiness: {key: [\"header/x_y\", "
+	      "\"cookie/__Host-a.b!#$%&'*+^`|~\"]}\n",
+	 ""},
+	{"a name behind authorization",
+	 POOL "  decide: request\n  stickiness: {key: authorization/x}\n",
+	 "8:21: stickiness.key is \"authorization/x\", " NAMES},
+	{"a word that begins as authorization",
+	 POOL "  decide: request\n  stickiness: {key: authorizations}\n",
+	 "8:21: stickiness.key is \"authorizations\", " NAMES},
+	{"a header that says how the request is sent",
+	 POOL "  decide: request\n  stickiness: {key: [header/Content-Length, source]}\n",
+	 "8:21: stickiness.key is \"header/Content-Length, source\", " SENDING},
+	{"the header that one-shot changes",
+	 POOL "  decide: request\n  stickiness: {key: header/connection}\n",
+	 "8:21: stickiness.key is \"header/connection\", " SENDING},
+	{"the other header that says how the request is sent",
+	 POOL "  decide: request\n  stickiness: {key: header/transfer-encoding}\n",
+	 "8:21: stickiness.key is \"header/transfer-encoding\", " SENDING},
+	{"a cookie of that name",
+	 POOL "  decide: request\n  stickiness: {key: cookie/connection}\n", ""},
+	{"when it is decided, misspelt, of a pool that wants requests",
+	 POOL "  decide: requests\n  models: {default: a}\n"
+	      "  stickiness: {key: \"header/x, source\", prefix: true}\n",
+	 "7:11: decide is \"requests\", which is not known; did you mean request?\n"},
+	{"the same, of endpoints with address",
+	 CONNECT_POOL "  decide: Request\n  models: {default: a}\n"
+		      "  stickiness: {key: \"header/x, source\", prefix: true}\n",
+	 "8:11: decide is \"Request\", which is not known; did you mean request?\n"},
+	{"the same, of a pool that wants none", POOL "  decide: conection\n",
+	 "7:11: decide is \"conection\", which is not known; did you mean connection?\n"},
+	{"the same, by a word that is near to nothing",
+	 POOL "  decide: late\n  stickiness: {key: \"header/x, source\"}\n",
+	 "7:11: decide is \"late\", which is not known; write one of connection, request\n"},
+	{"the same, and nothing else", POOL "  decide: late\n",
+	 "7:11: decide is \"late\", which is not known; write one of connection, request\n"},
 	{"a session key in the list that is unknown",
 	 POOL "  decide: request\n  stickiness: {key: [sni, source], shared: true}\n",
 	 "8:21: stickiness.key is \"sni, source\", which is not known; " KEY},
@@ -1105,7 +1153,7 @@ static const struct refusal refusals[] = {
 	 "3:17: node.metrics is \"x\", which is no address and port; write ADDRESS:PORT, [ADDRESS]:PORT "
 	 "or off\n"
 	 "5:3: \"frontends\" is missing in pools[]; add it: a list such as [\"10.77.0.1:8000\", "
-	 "\"[fd77::1]:8000\"]\n"
+	 "\"[fd77::1]:8000\"]" OR_NONE
 	 "5:22: warning: with weights.running 0, running requests weigh nothing, and without fresh "
 	 "scores no load is known; the default is 1\n"
 	 "5:32: weights.queue is \"x\", which is no number; " WEIGHT

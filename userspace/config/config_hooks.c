@@ -4,6 +4,7 @@
 #include "config_internal.h"
 #include "traits.bpf.h"
 #include "../maps/names.h"
+#include "../base/text.h"
 #include "../base/util.h"
 
 static const char *const reach_keys[] = {
@@ -39,10 +40,38 @@ static uint32_t hook_for(uint32_t reach)
 	return PINTLE_HOOK_NONE;
 }
 
+/* Whether `decide` has a word that it does not know, which is an error already. */
+static bool decide_is_wrong(const struct yaml_node *n)
+{
+	const struct yaml_node *decide = yaml_node_get(n, "decide");
+
+	if (!decide)
+		return false;
+	for (uint32_t i = 0; decide->kind == YAML_SCALAR && i < PINTLE_DECIDE_COUNT; i++)
+		if (!strcmp(decide->text, decide_name(i)))
+			return false;
+	return true;
+}
+
+/* What was meant, so that the other keys of the pool are not refused for what it does not say:
+ * REQUEST, because nobody needs to write the other word, unless that one is nearer. */
+static uint32_t decide_meant(const struct yaml_node *decide)
+{
+	struct text_nearest near = {.begun = true};
+
+	for (uint32_t i = 0; decide->kind == YAML_SCALAR && i < PINTLE_DECIDE_COUNT; i++)
+		text_nearest_try(&near, decide->text, decide_name(i));
+	return near.best && !strcmp(near.best, decide_name(PINTLE_DECIDE_CONNECTION))
+		       ? PINTLE_DECIDE_CONNECTION
+		       : PINTLE_DECIDE_REQUEST;
+}
+
 static void derive_pool(struct config_pool *p, const struct yaml_node *n)
 {
 	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
 
+	if (decide_is_wrong(n))
+		p->decide = decide_meant(yaml_node_get(n, "decide"));
 	for (; child && !p->reach; child = child->next)
 		p->reach = reach_of(child);
 	/* A pool of a cluster may have no pod. Else it is an error, which check_endpoint() or
@@ -249,7 +278,7 @@ static void check_rests(const struct config_pool *p, const struct yaml_node *n,
 {
 	const struct yaml_node *decide = yaml_node_get(n, "decide");
 
-	if (decide && config_rests(p))
+	if (decide && !decide_is_wrong(n) && config_rests(p))
 		yaml_report_warning(
 			r, decide->line, decide->column,
 			"decide: connection, so that what stickiness says of requests rests; write "
@@ -279,6 +308,8 @@ static void check_decide(const struct config *c, const struct config_pool *p,
 	const struct yaml_node *key = yaml_node_towards(n, "stickiness", "key");
 	const char *asked = p->stickiness.asked.headers[0].name;
 
+	if (decide_is_wrong(n))
+		return;
 	if (p->decide == PINTLE_DECIDE_REQUEST && !asked[0] && !p->stickiness.key_wrong &&
 	    !yaml_node_get(n, "models") && !p->stickiness.prefix && !is_for_others(c, p))
 		yaml_report_error(

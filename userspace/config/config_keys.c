@@ -243,6 +243,8 @@ static const struct yaml_key config_keys[] = {
 	 .help = "The engine, whose metric names the endpoints' pages use; see Engines."},
 	{"pools[].frontends", &config_frontends, .required = true, .empty = true,
 	 .max = PINTLE_MAX_FRONTENDS, POOL(frontends), .list = &frontend_list,
+	 .missing = "; or [] for a pool that is only a canary or a fallback, or that only serves "
+		    "models, of another",
 	 .help = "What clients connect to: addresses or address prefixes, each with a port. An "
 		 "address and port belongs to one frontend only. `[::/0]:PORT` includes every "
 		 "IPv4 address. None, `[]`, is for a canary or a fallback of another pool, and for one "

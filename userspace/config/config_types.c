@@ -533,11 +533,14 @@ const struct yaml_type config_tenant_by = {.wants = tenant_by_wants, .read = rea
 #define COOKIE_PREFIX "cookie/"
 #define AUTHORIZATION "authorization"
 
+#define TOKEN_CHARACTERS "!#$%&'*+-.^_`|~"
+
 /* Whether it is a token of RFC 9110 5.6.2. */
 static bool is_token(const char *text, size_t length)
 {
 	for (size_t i = 0; i < length; i++)
-		if (!isalnum((unsigned char)text[i]) && !memchr("!#$%&'*+-.^_`|~", text[i], 15))
+		if (!isalnum((unsigned char)text[i]) &&
+		    !memchr(TOKEN_CHARACTERS, text[i], strlen(TOKEN_CHARACTERS)))
 			return false;
 	return length;
 }
@@ -548,11 +551,15 @@ static bool fits_header(size_t length)
 	return length + 2 <= PINTLE_HEADER_SIZE;
 }
 
+static bool is_authorization(const char *text)
+{
+	return !strncmp(text, AUTHORIZATION, strlen(AUTHORIZATION));
+}
+
 static bool is_asked(const char *text)
 {
 	return !strncmp(text, HEADER_PREFIX, strlen(HEADER_PREFIX)) ||
-	       !strncmp(text, COOKIE_PREFIX, strlen(COOKIE_PREFIX)) ||
-	       !strncmp(text, AUTHORIZATION, strlen(AUTHORIZATION));
+	       !strncmp(text, COOKIE_PREFIX, strlen(COOKIE_PREFIX)) || is_authorization(text);
 }
 
 static void put_name(struct pintle_header *h, const char *name, size_t length, char end, bool small)
@@ -560,6 +567,18 @@ static void put_name(struct pintle_header *h, const char *name, size_t length, c
 	for (size_t i = 0; i < length; i++)
 		h->name[i] = small ? (char)tolower((unsigned char)name[i]) : name[i];
 	h->name[length] = end;
+}
+
+/* Headers that say how a request is sent. Requests of one length are of no one session, and
+ * one-shot changes `Connection`. */
+static bool is_of_sending(const struct pintle_header *h)
+{
+	static const char *const names[] = {"connection:", "content-length:", "transfer-encoding:"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(h->name, names[i]))
+			return true;
+	return false;
 }
 
 /* Reads one of the list, of `length` characters. */
@@ -577,13 +596,18 @@ static int read_asked(struct yaml_value *v, const char *text, size_t length,
 		return yaml_wrong(v, "which has too many names");
 	}
 	if (!is_token(name, size) || !fits_header(size) ||
-	    (!slash && size != strlen(AUTHORIZATION))) {
-		v->right =
-			"write header/NAME or cookie/NAME, with a NAME of 1 to 30 letters, digits "
-			"and \"-\"";
+	    (is_authorization(text) && length != strlen(AUTHORIZATION))) {
+		v->right = "write header/NAME or cookie/NAME, with a NAME of 1 to 30 letters, "
+			   "digits and any of " TOKEN_CHARACTERS ", or authorization alone";
 		return yaml_wrong(v, "which has a name that no header or cookie has");
 	}
 	put_name(&header, cookie ? "cookie" : name, cookie ? strlen("cookie") : size, ':', true);
+	if (is_of_sending(&header)) {
+		v->right = "write a header by which clients name their sessions";
+		return yaml_wrong(v,
+				  "which has a header that says how a request is sent, not whose "
+				  "it is");
+	}
 	if (cookie)
 		put_name(&named, name, size, '=', false);
 	for (size_t i = 0; i < n; i++) {
@@ -694,6 +718,11 @@ static void read_key_list(struct yaml_report *r, const struct yaml_key *k,
 			return;
 		}
 		text_list_add(text, sizeof(text), one->text);
+	}
+	if (n->kind == YAML_LIST && !n->count) {
+		yaml_report_error(r, n->line, n->column, "%s is an empty list; write %s",
+				  yaml_key_label(k), yaml_key_wants(NULL, k, wants));
+		return;
 	}
 	if (n->kind == YAML_LIST)
 		written = (struct yaml_node){

@@ -2,19 +2,44 @@
 /* verb_check.c - validates a configuration file without touching anything. */
 #include "../config/config.h"
 #include "../base/log.h"
+#include "../base/text.h"
+#include "../base/util.h"
 #include "../maps/kernel.h"
 #include "cli.h"
 #include "output.h"
 
+#define SAYS_SIZE 64
+
+/* What the pool asks of a request: "its session and its model". */
+static void requests_say(const struct config_pool *p, char says[SAYS_SIZE])
+{
+	const struct {
+		bool asked;
+		const char *what;
+	} all[] = {
+		{p->stickiness.asked.headers[0].name[0], "its session"},
+		{p->model_count, "its model"},
+		{p->stickiness.prefix, "its prompt"},
+	};
+
+	says[0] = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		if (all[i].asked)
+			text_list_add(says, SAYS_SIZE, all[i].what);
+}
+
 /* What the machine and the clients of a pool that is decided by request must be like. */
 static void tell_needs(const struct config_pool *p)
 {
+	char says[SAYS_SIZE];
+
 	if (p->decide != PINTLE_DECIDE_REQUEST || !p->frontend_count)
 		return;
+	requests_say(p, says);
 	printf("pool %s, decide: request: needs Linux 6.9 and net.ipv4.tcp_syncookies other than 0 "
-	       "(`pintle doctor`), and clients that send first; HTTP/1.1 in clear says its session, "
+	       "(`pintle doctor`), and clients that send first; HTTP/1.1 in clear says %s; "
 	       "TLS and HTTP/2 are decided by their addresses%s%s\n",
-	       p->name,
+	       p->name, says,
 	       p->in_pods
 		       ? "; endpoints are pods of this node, which pintled enters with "
 			 "CAP_SYS_ADMIN, not granted by default; the node's own processes, which "

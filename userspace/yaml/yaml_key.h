@@ -59,9 +59,10 @@ struct yaml_key {
 	double each;                /* the most elements of one such list; 0: max */
 	const char *const *choices; /* ended by NULL */
 	const char *preset;         /* the default, read as if it had been written */
-	int unset;          /* stored for an integer that is not given, if it has no preset */
-	const char *absent; /* in words: the default that no preset can express */
-	size_t offset;      /* in the struct of the innermost list element */
+	int unset;           /* stored for an integer that is not given, if it has no preset */
+	const char *absent;  /* in words: the default that no preset can express */
+	const char *missing; /* what the message says besides where a required key is missing */
+	size_t offset;       /* in the struct of the innermost list element */
 	const struct yaml_list *list;
 	/* Lists of mappings: a word that may stand in place of the list, and the list that it
 	 * means, as YAML, which its node becomes; NULL: there is none. */

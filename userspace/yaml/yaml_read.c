@@ -263,9 +263,9 @@ static void report_missing(struct walk *w, const struct yaml_node *map, const ch
 		if (k->required && yaml_key_is_child(k, prefix) &&
 		    !yaml_node_get(map, yaml_key_local(k)))
 			yaml_report_error(w->report, map->line, map->column,
-					  "\"%s\" is missing %s; add it: %s", yaml_key_local(k),
+					  "\"%s\" is missing %s; add it: %s%s", yaml_key_local(k),
 					  in_what(w, prefix, place),
-					  yaml_key_wants(w->table, k, wants));
+					  yaml_key_wants(w->table, k, wants), k->missing ?: "");
 	}
 }
 
