@@ -373,17 +373,40 @@ def test_a_prompt_has_a_home(node):
 
 
 def test_a_key_that_is_none(node):
-    """pintled does not start with a key of another size, or none, and says what would be right."""
-    servers = node.servers(1)
-    for content, says in ((b"", "fewer than 16 bytes; make it by: head -c 16 /dev/urandom >"),
-                          (b"x" * 17, "more than 16 bytes; make it by"), (None, "failed to read node.keyFile")):
-        key = node.dir / "key"
+    """pintled does not start with a key of another size, or none, and says what would be right: what it says makes a key
+    that nobody else reads. Of a file that others may read it warns. `pintle check` says the same."""
+    servers, key = node.servers(1), node.dir / "key"
+    config = node.write("c.yaml", node.config(node.pool(servers), keyFile=str(key)))
+    none = "failed to read node.keyFile"
+
+    def checked():
+        return node.pintle("check", config).stderr
+
+    for content, says in ((b"", "fewer than 16 bytes; make it by: rm -f"), (b"x" * 17, "more than 16 bytes; make it by"),
+                          (None, none)):
         key.unlink(missing_ok=True)
         if content is not None:
             key.write_bytes(content)
-        config = node.write("c.yaml", node.config(node.pool(servers), keyFile=str(key)))
         result = node.run(BUILD / "pintled", "--config", config, check=False)
         assert result.returncode == 1 and says in result.stderr, result
+        line = 1 + [" keyFile: " in line for line in config.read_text().splitlines()].index(True)
+        assert checked().startswith(f"{config}:{line}: warning: pintled would not start on this machine: "), checked()
+        assert says in checked() and "make it by: " in checked(), checked()
+    key.write_bytes(b"x" * 16)
+    key.chmod(0o604)
+    warning = f"node.keyFile {key} may be read or written by everybody"
+    assert f"warning: {warning}" in checked(), checked()
+    daemon = node.daemon(config.read_text())
+    assert warning in daemon.log()
+    daemon.stop()
+    node.run("sh", "-c", checked().rsplit("make it by: ", 1)[1])
+    assert (key.stat().st_mode & 0o777, key.stat().st_size) == (0o600, 16) and key.read_bytes() != b"x" * 16
+    assert not checked()
+    daemon = node.daemon(config.read_text())
+    assert "node.keyFile" not in daemon.log()
+    key.unlink()
+    key.mkdir()
+    assert "is a directory; write the path of a file of 16 bytes" in checked(), checked()
 
 
 @case(timeout=60)

@@ -76,6 +76,7 @@ int config_read_root(struct yaml_report *r, const char *name, const struct yaml_
 	}
 	yaml_read_map(r, &config_table, root, c);
 	c->kubernetes = yaml_node_get(root, "kubernetes");
+	c->key_line = yaml_node_towards(root, "node", "keyFile")->line;
 	derive_pages(c);
 	config_hooks_derive(c, root);
 	config_classes_derive(c, root);

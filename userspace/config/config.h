@@ -312,6 +312,7 @@ struct config {
 	char *bpffs;
 	char *netns;
 	char *key_file;  /* of 16 bytes, or NULL: the node draws a key of its own */
+	int key_line;    /* where it stands */
 	char *cgroup;    /* NULL: the cgroup2 root of the mount table */
 	char *metrics;   /* "ADDRESS:PORT"; NULL: not served */
 	uint32_t detail; /* enum config_detail */

@@ -156,8 +156,10 @@ static const struct yaml_key config_keys[] = {
 	 .absent = "this node draws a key, and keeps it",
 	 .help = "A file of 16 bytes, the key of this node's hashes of sessions and prompts. Nodes "
 		 "with the same key name sessions alike, and agree on the homes of prompts. Keep it "
-		 "secret, and the same: with another key, sessions that a request or a hint names "
-		 "are new ones."},
+		 "secret, and the same: whoever knows it can name others' sessions, and with another "
+		 "key, sessions that a request or a hint names are new ones. Make it so that only "
+		 "root reads it: `(umask 077; head -c 16 /dev/urandom > FILE)`. pintled warns of a "
+		 "file that others may read."},
 
 	{"node.xdp", &yaml_choice, .choices = xdps, .preset = "native", NODE(xdp),
 	 .help = "Where handshakes of pools with `decide: request` are answered: `native`: in XDP on "

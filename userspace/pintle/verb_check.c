@@ -2,6 +2,7 @@
 /* verb_check.c - validates a configuration file without touching anything. */
 #include "../config/config.h"
 #include "../base/log.h"
+#include "../base/node_key.h"
 #include "../base/text.h"
 #include "../base/util.h"
 #include "../maps/kernel.h"
@@ -51,6 +52,20 @@ static void tell_needs(const struct config_pool *p)
 			 "requests: one-per-connection");
 }
 
+/* A file that another user may not read says nothing of what pintled finds. */
+static void check_key_file(const char *file, const struct config *c)
+{
+	char says[NODE_KEY_SAYS_SIZE];
+	__u64 key[2] = {0};
+	int err = c->key_file ? node_key_read(c->key_file, key, says) : 0;
+
+	explicit_bzero(key, sizeof(key));
+	if (!c->key_file || !says[0] || (err == -EACCES && geteuid()))
+		return;
+	fprintf(stderr, "%s:%d: warning: %s%s\n", file, c->key_line,
+		err ? "pintled would not start on this machine: " : "", says);
+}
+
 static int run_check(struct cli *cli)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
@@ -65,6 +80,7 @@ static int run_check(struct cli *cli)
 			fprintf(stderr,
 				"%s:%d: warning: pool %s: on this machine " KERNEL_NO_HAND "\n",
 				cli->words[0], c->pools[i].line, c->pools[i].name);
+	check_key_file(cli->words[0], c);
 	printf("%s: good: %zu pool%s, %zu endpoint%s\n", cli->words[0], c->pool_count,
 	       plural(c->pool_count), endpoints, plural(endpoints));
 	for (size_t i = 0; i < c->pool_count; i++)

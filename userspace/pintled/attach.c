@@ -11,11 +11,11 @@
 
 #include "../net/cgroup2.h"
 #include "../base/log.h"
+#include "../base/node_key.h"
 #include "../base/text.h"
 #include "../net/netns.h"
 #include "../base/util.h"
 #include "linking.h"
-#include "node_key.h"
 #include "programs.h"
 #include "pins.h"
 #include "pintle.skel.h"
@@ -368,12 +368,24 @@ static void describe_node(struct attachment *a, const struct config *c)
 	node_text(n->metrics, c->metrics);
 }
 
+static int key_take(const char *path, __u64 key[2])
+{
+	char says[NODE_KEY_SAYS_SIZE];
+	int err = node_key_read(path, key, says);
+
+	if (err)
+		log_error("%s", says);
+	else if (says[0])
+		log_warn("%s", says);
+	return err;
+}
+
 static int attach_prepare(struct attachment *a, const struct config *c)
 {
 	int err = find_group(c->group, &a->group);
 
 	if (!err && c->key_file)
-		err = node_key_read(c->key_file, a->key);
+		err = key_take(c->key_file, a->key);
 	a->bpffs = strdup(c->bpffs);
 	maps_dir(c->bpffs, a->dir, sizeof(a->dir));
 	if (!a->bpffs || (size_t)snprintf(a->staging, sizeof(a->staging), "%s/" PINS_STAGING,
