@@ -100,13 +100,13 @@ static __always_inline __u64 ejection_ns(const struct pintle_pool *pool, __u32 t
 
 /* Ejects the endpoint, then counts: if more endpoints are ejected than the pool's share allows, the
  * ejection is taken back. When two CPUs do so at the same time, both ejections are taken back, and
- * the next failure ejects one of the endpoints. */
+ * the next failure ejects one of the endpoints. `before`: ejected_until_ns from before the endpoint
+ * was seen not to be ejected: so of two failures at the same time one ejects it. */
 static __always_inline void endpoint_eject(const struct pintle_connect *c,
 					   const struct pintle_pool *pool, struct pintle_health *h,
-					   __u32 failure, __u64 now)
+					   __u64 before, __u32 failure, __u64 now)
 {
 	struct pintle_ref ref = {c->pool, c->pool_generation};
-	__u64 before = h->ejected_until_ns;
 	__u64 ns = ejection_ns(pool, h->ejected_in_a_row);
 
 	if (!pool->eject_most ||
@@ -161,7 +161,7 @@ static __always_inline void endpoint_blame(struct pintle_health *h, __u64 client
 
 __noinline int endpoint_failed(struct pintle_connect *c, __u32 failure)
 {
-	__u64 now = bpf_ktime_get_ns();
+	__u64 now = bpf_ktime_get_ns(), before;
 	struct pintle_health *h;
 	struct pintle_pool *pool;
 
@@ -172,13 +172,14 @@ __noinline int endpoint_failed(struct pintle_connect *c, __u32 failure)
 	hide(failure);
 	if (!h || !pool || failure >= PINTLE_FAILURE_COUNT)
 		return 0;
+	before = *(volatile __u64 *)&h->ejected_until_ns;
 	__sync_fetch_and_add(&h->failures[failure], 1);
 	if (!of_the_row(h, pool, c->client, now))
 		return 0;
 	endpoint_blame(h, c->client, failure == PINTLE_FAILURE_RESET ? &h->resets : &h->unopened,
 		       now);
 	if (pool->eject_after && h->resets + h->unopened >= pool->eject_after)
-		endpoint_eject(c, pool, h, failure, now);
+		endpoint_eject(c, pool, h, before, failure, now);
 	return 0;
 }
 

@@ -108,11 +108,10 @@ static uint32_t vouch_count_ejected(const struct pintle_health health[],
 	return n;
 }
 
-/* Takes the ejection back if more endpoints are ejected than may be. */
+/* Takes the ejection back if more endpoints are ejected than may be. `before`: as for clients. */
 static void vouch_eject(struct pintle_health health[], struct pintle_health *h,
-			const struct pintle_pool *pool, uint64_t now)
+			const struct pintle_pool *pool, __u64 before, uint64_t now)
 {
-	__u64 before = vouch_load(&h->ejected_until_ns);
 	__u64 until =
 		now + vouch_doubled_ns(pool->eject_ns, h->ejected_in_a_row, pool->eject_max_ns);
 
@@ -133,11 +132,11 @@ void vouch_turned_away(struct pintle_health health[], uint32_t id, const struct 
 		       enum pintle_failure failure)
 {
 	struct pintle_health *h = &health[id];
-	uint64_t now = monotonic_ns();
+	uint64_t now = monotonic_ns(), before = vouch_load(&h->ejected_until_ns);
 
 	if (!pool->eject_after || !vouch_of_the_row(h, pool, now))
 		return;
 	vouch_blame(h, failure, now);
 	if (h->resets + h->unopened >= pool->eject_after)
-		vouch_eject(health, h, pool, now);
+		vouch_eject(health, h, pool, before, now);
 }
