@@ -42,7 +42,8 @@ def cost_of_flood(node, quick):
                      stickiness={"key": ["header/x-session-id", "none"]})
     daemon = node.daemon(node.config(pool, xdp="off"))
     wait_for(lambda: daemon.metric("pintle_pool_ready_endpoints", pool="pool") == SERVERS, 60, "endpoints")
-    quiet = [Way("no flood, the kernel", 9001, "off", None), Way("no flood, hand-off", 8000, "native", None)]
+    quiet = [Way("no flood, the kernel", 9001, "off", None), Way("no flood, hand-off in TC", 8000, "off", None),
+             Way("no flood, hand-off in XDP", 8000, "native", None)]
     ways = [Way("thrown away at once", 8000, "off", NOBODY), Way("the kernel's SYN cookies", 9001, "off", None),
             Way("hand-off in TC", 8000, "off", None), Way("hand-off in XDP", 8000, "native", None)]
     took, felt = collections.defaultdict(list), collections.defaultdict(list)
