@@ -267,9 +267,10 @@ static int hold_sweep(void *map, __u32 *key, struct sweeper_value *s)
 	(void)map;
 	(void)key;
 	/* It says that it runs for as long as there is an entry: see held_any(). */
-	__sync_lock_test_and_set(&s->runs, SWEEPER_RUNS);
+	__sync_lock_test_and_set(&s->runs, PINTLE_SWEEPER_RUNS);
 	bpf_for_each_map_elem(&held, hold_sweep_one, &sweeping, 0);
-	if (sweeping.left || __sync_val_compare_and_swap(&s->runs, SWEEPER_RUNS, 0) != SWEEPER_RUNS)
+	if (sweeping.left ||
+	    __sync_val_compare_and_swap(&s->runs, PINTLE_SWEEPER_RUNS, 0) != PINTLE_SWEEPER_RUNS)
 		bpf_timer_start(&s->timer, SWEEP_NS, 0);
 	return 0;
 }
@@ -279,7 +280,8 @@ static __always_inline void hold_sweep_soon(void)
 	__u32 zero = 0;
 	struct sweeper_value *s = bpf_map_lookup_elem(&sweeper, &zero);
 
-	if (!s || s->runs == SWEEPER_CALLED || __sync_lock_test_and_set(&s->runs, SWEEPER_CALLED))
+	if (!s || s->runs == PINTLE_SWEEPER_CALLED ||
+	    __sync_lock_test_and_set(&s->runs, PINTLE_SWEEPER_CALLED))
 		return;
 	bpf_timer_init(&s->timer, &sweeper, CLOCK_STEADY); /* fails where it is there already */
 	bpf_timer_set_callback(&s->timer, hold_sweep);
@@ -390,30 +392,10 @@ static __always_inline struct pintle_held *hold_put(const struct pintle_tuple *t
 	return NULL;
 }
 
-/* Whether the connection has an entry at another place than this. */
-static __always_inline bool hold_is_twice(const struct pintle_tuple *t,
-					  const struct pintle_held_key *k)
-{
-	struct held_places places;
-	struct pintle_held_key other;
-	struct pintle_held *e;
-	__u32 way;
-
-	held_places(t, &places);
-#pragma unroll
-	for (way = 0; way < PINTLE_HELD_WAYS; way++) {
-		held_key(&places, way, &other);
-		e = other.place == k->place ? NULL : bpf_map_lookup_elem(&held, &other);
-		if (e && held_is(e, t))
-			return true;
-	}
-	return false;
-}
-
 /* Makes an entry, which is locked. Returns 1, or 0 if there is no place. */
 __noinline int hold_make(const struct hand *h)
 {
-	struct pintle_held_key k;
+	struct pintle_held_key k, other;
 	struct pintle_held *e;
 
 	if (!h)
@@ -430,7 +412,7 @@ __noinline int hold_make(const struct hand *h)
 	/* In full order: where two CPUs have the connection's first segment at once, at least one
 	 * sees the other's entry, and gives up its own. */
 	__sync_lock_test_and_set(&e->since_ns, bpf_ktime_get_ns());
-	if (!hold_is_twice(&h->s.tuple, &k))
+	if (!held_find_but(&h->s.tuple, k.place, &other))
 		return 1;
 	bpf_map_delete_elem(&held, &k);
 	return 0;

@@ -62,9 +62,9 @@ static __always_inline bool held_is(const struct pintle_held *e, const struct pi
 	return tuple_is(&e->tuple, t);
 }
 
-/* The connection's entry and its key; NULL if there is none. */
-static __always_inline struct pintle_held *held_find(const struct pintle_tuple *t,
-						     struct pintle_held_key *k)
+/* The connection's entry at another place than `but`, and its key; NULL if there is none. */
+static __always_inline struct pintle_held *held_find_but(const struct pintle_tuple *t, __u32 but,
+							 struct pintle_held_key *k)
 {
 	struct held_places places;
 	struct pintle_held *e;
@@ -74,11 +74,18 @@ static __always_inline struct pintle_held *held_find(const struct pintle_tuple *
 #pragma unroll
 	for (way = 0; way < PINTLE_HELD_WAYS; way++) {
 		held_key(&places, way, k);
-		e = bpf_map_lookup_elem(&held, k);
+		e = k->place == but ? NULL : bpf_map_lookup_elem(&held, k);
 		if (e && held_is(e, t))
 			return e;
 	}
 	return NULL;
+}
+
+/* The connection's entry and its key; NULL if there is none. */
+static __always_inline struct pintle_held *held_find(const struct pintle_tuple *t,
+						     struct pintle_held_key *k)
+{
+	return held_find_but(t, PINTLE_HELD_PLACES, k);
 }
 
 static __always_inline bool held_lock(struct pintle_held *e)
@@ -90,10 +97,6 @@ static __always_inline void held_unlock(struct pintle_held *e)
 {
 	__sync_lock_test_and_set(&e->busy, 0);
 }
-
-/* What `runs` of the sweeper says. */
-#define SWEEPER_RUNS   1
-#define SWEEPER_CALLED 2 /* and a connection came since it looked last */
 
 /* Whether any connection may be held: the sweeper runs while there are such. */
 static __always_inline bool held_any(void)

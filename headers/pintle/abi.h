@@ -1605,9 +1605,12 @@ struct pintle_held {
 
 /* ---- sweeper: array of 1: the kernel's timer that forgets held connections. Writer: kernel. */
 
+#define PINTLE_SWEEPER_RUNS   1 /* it will look again */
+#define PINTLE_SWEEPER_CALLED 2 /* and a connection came since it looked last */
+
 struct pintle_sweeper {
 	__u64 timer[2]; /* struct bpf_timer */
-	__u32 runs;     /* 1: it will look again; 2: and a connection came since it looked last */
+	__u32 runs;     /* 0 or PINTLE_SWEEPER_* */
 	__u32 zero;
 };
 

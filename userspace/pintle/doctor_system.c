@@ -10,6 +10,7 @@
 #include <sys/vfs.h>
 
 #include "../base/text.h"
+#include "../maps/kernel.h"
 #include "../net/cgroup2.h"
 #include "doctor.h"
 
@@ -87,14 +88,10 @@ static int pods_closed(struct doctor *d, uint64_t mask)
 		if (!d->s->pools[i].in_pods || mask & 1ULL << CAP_SYS_ADMIN)
 			continue;
 		missing++;
-		doctor_say(
-			d, VERDICT_FAIL,
-			"give pintled CAP_SYS_ADMIN (systemd: "
-			"CapabilityBoundingSet=CAP_SYS_ADMIN in a drop-in; Kubernetes: SYS_ADMIN "
-			"in capabilities.add) and restart it",
-			"pool %s: its servers are in pods, which pintled cannot enter without "
-			"CAP_SYS_ADMIN: no new connection reaches them",
-			d->s->pools[i].name);
+		doctor_say(d, VERDICT_FAIL, KERNEL_GRANT_PODS,
+			   "pool %s: its servers are in pods, which pintled cannot enter without "
+			   "CAP_SYS_ADMIN: no new connection reaches them",
+			   d->s->pools[i].name);
 	}
 	return missing;
 }

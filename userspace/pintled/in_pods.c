@@ -11,6 +11,7 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../maps/keys.h"
+#include "../maps/kernel.h"
 #include "../net/netns.h"
 #include "../net/routes.h"
 #include "../net/tc.h"
@@ -423,9 +424,7 @@ static void tell_refused(const struct in_pods *x)
 		if (lacks_pods(x, i))
 			log_error(
 				"pool %s: pintled may not enter the network namespaces of its "
-				"servers' pods, so no new connection reaches them; give pintled "
-				"CAP_SYS_ADMIN (systemd: CapabilityBoundingSet=CAP_SYS_ADMIN in a "
-				"drop-in; Kubernetes: SYS_ADMIN in capabilities.add) and restart it",
+				"servers' pods, so no new connection reaches them; " KERNEL_GRANT_PODS,
 				x->config->pools[i].name);
 }
 
