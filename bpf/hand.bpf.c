@@ -178,7 +178,7 @@ static __always_inline bool hand_take_up(struct __sk_buff *skb, struct hand *h)
 {
 	if (!hand_begin(skb, h))
 		return false;
-	seen_make(skb->ifindex);
+	seen_make(skb->ifindex, h->now);
 	return true;
 }
 
@@ -229,22 +229,21 @@ __noinline int note_the_kernels(const struct hand *h)
 /* ---- handing over ------------------------------------------------------------------------------
  */
 
-static __always_inline struct handed *handed_at(__u64 hash)
+static __always_inline struct handed *handed_at(const struct hand *h)
 {
-	__u32 at = hash % HANDED;
+	__u32 at = h->hash % HANDED;
 
 	return bpf_map_lookup_elem(&hand_notes, &at);
 }
 
 static __always_inline void handed_make(const struct hand *h)
 {
-	__u64 hash = tuple_hash(&h->s.tuple);
-	struct handed *n = handed_at(hash);
+	struct handed *n = handed_at(h);
 
 	if (!n)
 		return;
-	n->when = bpf_ktime_get_ns();
-	n->hash = hash >> 32;
+	n->when = h->now;
+	n->hash = h->hash;
 	n->left = 64;
 	n->sequence = h->s.sequence;
 }
@@ -252,10 +251,9 @@ static __always_inline void handed_make(const struct hand *h)
 /* The connection's entry if it was handed over a moment ago. */
 static __always_inline struct handed *handed_find(const struct hand *h)
 {
-	__u64 hash = tuple_hash(&h->s.tuple);
-	struct handed *n = handed_at(hash);
+	struct handed *n = handed_at(h);
 
-	return n && n->hash == hash >> 32 && bpf_ktime_get_ns() - n->when < HANDED_NS ? n : NULL;
+	return n && n->hash == h->hash && h->now - n->when < HANDED_NS ? n : NULL;
 }
 
 /* TC sees all packets of a batch before TCP sees the first. So segments right behind the one that
@@ -295,11 +293,12 @@ __noinline int headers_read(struct __sk_buff *skb, const struct hand *h,
 __noinline int session_ask(const struct hand *h, const struct pintle_ref *of)
 {
 	struct pintle_asking *a = asking_find();
+	const struct hand_secret *secret = secret_find();
 	struct hand_scratch *x = scratch_find();
 	struct pintle_pool *pool;
 	struct hand_named *n;
 
-	if (!a || !x || !h || !of)
+	if (!a || !x || !secret || !h || !of)
 		return PINTLE_HAND_NOT_HTTP;
 	n = &x->named;
 	__builtin_memset(&n->source, 0, sizeof(n->source));
@@ -309,7 +308,7 @@ __noinline int session_ask(const struct hand *h, const struct pintle_ref *of)
 	if (!pool->hints_shared)
 		key_of_tuple(&h->s.tuple, PINTLE_KEY_SOURCE,
 			     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, 0), &n->source);
-	n->secret = h->secret;
+	n->secret = *secret;
 	return hand_session(&x->scan, &pool->asked, n, &a->session);
 }
 
@@ -324,7 +323,7 @@ static __always_inline int request_ask(struct __sk_buff *skb, const struct hand 
 
 	if (!x)
 		return PINTLE_HAND_NOT_HTTP;
-	x->began = bpf_ktime_get_ns();
+	x->began = h->now;
 	a->connection = 1 + h->acknowledged % 255;
 	__builtin_memset(&a->session, 0, sizeof(a->session));
 	of = h->pool;
@@ -603,13 +602,13 @@ static __always_inline int on_request(struct __sk_buff *skb, struct hand *h)
  * again, and are answered with a reset after a second. */
 static __always_inline int on_stray(struct __sk_buff *skb, struct hand *h)
 {
-	__u64 hash = mix(tuple_hash(&h->s.tuple) ^ h->s.sequence), now = bpf_ktime_get_ns(), since;
+	__u64 hash = mix((__u64)h->hash << 32 | h->s.sequence), since;
 	__u32 at = hash % STRAYS;
 	struct stray *s = bpf_map_lookup_elem(&hand_strays, &at);
 
 	if (!s)
 		return TC_ACT_SHOT;
-	since = now - s->first;
+	since = h->now - s->first;
 	if (s->hash == hash && since < STRAY_MAX_NS) {
 		if (since < STRAY_MIN_NS)
 			return TC_ACT_SHOT;
@@ -618,7 +617,7 @@ static __always_inline int on_stray(struct __sk_buff *skb, struct hand *h)
 		return answer_reset(skb, h);
 	}
 	s->hash = hash;
-	s->first = now;
+	s->first = h->now;
 	return TC_ACT_SHOT;
 }
 
@@ -631,7 +630,7 @@ __noinline int was_decided(const struct hand *h)
 	if (!h)
 		return 0;
 	d = bpf_map_lookup_elem(&pending, &h->s.tuple);
-	return d && !d->handed && !d->ended && !decision_expired(d, bpf_ktime_get_ns());
+	return d && !d->handed && !d->ended && !decision_expired(d, h->now);
 }
 
 /* A segment without data: the end of the handshake, a probe of a client that keeps the connection
@@ -724,7 +723,7 @@ __noinline int on_begun(struct __sk_buff *skb, struct hand *h)
 {
 	struct begun *b = h ? begun_find(h) : NULL;
 
-	if (!b || !hand_take_up(skb, h) || b->acknowledged != h->acknowledged ||
+	if (!b || !hand_take_up(skb, h) || !begun_is(b, h) ||
 	    (h->flags & (FLAG_FIN | FLAG_SYN | FLAG_RST | FLAG_ACK)) != FLAG_ACK)
 		return HOLD_NOT;
 	if (!h->s.size)

@@ -30,13 +30,18 @@ struct hand_value {
 	__u32 from, to;
 };
 
+static __always_inline __u8 hand_byte(const struct request_scan *s, __u32 at)
+{
+	return s->bytes[at & (REQUEST_MAX - 1)];
+}
+
 static long hand_skip_before(__u32 i, void *arg)
 {
 	const struct hand_value *v = arg;
 	__u32 at = v->from + i;
 
 	v->span->from = at;
-	return at >= v->to || !request_is_blank(v->scan->bytes[at & (REQUEST_MAX - 1)]);
+	return at >= v->to || !request_is_blank(hand_byte(v->scan, at));
 }
 
 static long hand_skip_after(__u32 i, void *arg)
@@ -45,18 +50,27 @@ static long hand_skip_after(__u32 i, void *arg)
 	__u32 at = v->to - i;
 
 	v->span->to = at;
-	return at <= v->from || !request_is_blank(v->scan->bytes[(at - 1) & (REQUEST_MAX - 1)]);
+	return at <= v->from || !request_is_blank(hand_byte(v->scan, at - 1));
 }
 
 /* Takes the blanks off both ends. */
 REQUEST_STEP hand_trim(const struct request_scan *s, struct request_span *span)
 {
 	struct hand_value v = {.scan = s, .span = span};
+	__u32 from;
 
 	if (!s || !span)
 		return 0;
 	v.from = span->from;
 	v.to = span->to;
+	/* Most clients send one blank in front of a header's value, and none in front of a
+	 * cookie's. */
+	from = v.from + (hand_byte(s, v.from) == ' ');
+	if (from < v.to && !request_is_blank(hand_byte(s, from)) &&
+	    !request_is_blank(hand_byte(s, v.to - 1))) {
+		span->from = from;
+		return 0;
+	}
 	bpf_loop(HAND_LINE_MAX, hand_skip_before, &v, 0);
 	v.from = span->from;
 	bpf_loop(HAND_LINE_MAX, hand_skip_after, &v, 0);
@@ -81,11 +95,6 @@ static __always_inline int hand_is_cookie(const struct request_scan *s,
 	       hand_is_text(s, at + 16, name[2], small) && hand_is_text(s, at + 24, name[3], small);
 }
 
-static __always_inline __u8 hand_byte(const struct hand_value *v, __u32 at)
-{
-	return v->scan->bytes[at & (REQUEST_MAX - 1)];
-}
-
 /* Whether a cookie begins at `at` for every server: at the header's value or behind a semicolon,
  * with one blank between at most. For some it may also begin behind other blanks, or a comma. */
 enum hand_place { HAND_WITHIN, HAND_BEGINS, HAND_MAY_BEGIN };
@@ -96,10 +105,10 @@ static __always_inline enum hand_place hand_place_of(const struct hand_value *v,
 
 	if (at <= v->from)
 		return HAND_BEGINS;
-	before = hand_byte(v, at - 1);
+	before = hand_byte(v->scan, at - 1);
 	if (before == ';')
 		return HAND_BEGINS;
-	if (before == ' ' && (at == v->from + 1 || hand_byte(v, at - 2) == ';'))
+	if (before == ' ' && (at == v->from + 1 || hand_byte(v->scan, at - 2) == ';'))
 		return HAND_BEGINS;
 	return request_is_blank(before) || before == ',' ? HAND_MAY_BEGIN : HAND_WITHIN;
 }
@@ -110,8 +119,8 @@ static __always_inline enum hand_place hand_place_of(const struct hand_value *v,
 static __always_inline int hand_is_unclear(const struct hand_value *v, __u32 at,
 					   enum hand_place place, int found)
 {
-	if (hand_byte(v, at) == '=')
-		return at > v->from && request_is_blank(hand_byte(v, at - 1));
+	if (hand_byte(v->scan, at) == '=')
+		return at > v->from && request_is_blank(hand_byte(v->scan, at - 1));
 	if (place == HAND_WITHIN || !hand_is_cookie(v->scan, v->cookie, at, REQUEST_SMALL))
 		return 0;
 	return found || place != HAND_BEGINS || !hand_is_cookie(v->scan, v->cookie, at, 0);
@@ -126,7 +135,7 @@ static long hand_find_cookie(__u32 i, void *arg)
 	__u32 at = v->from + i;
 	enum hand_place place;
 
-	if (span->from && !span->to && (at >= v->to || hand_byte(v, at) == ';'))
+	if (span->from && !span->to && (at >= v->to || hand_byte(v->scan, at) == ';'))
 		span->to = at;
 	if (at >= v->to)
 		return 1;

@@ -46,19 +46,20 @@ enum hand_placed { PLACED_NOT, PLACED_FIRST, PLACED_AGAIN };
 
 struct hand {
 	struct segment s;
+	__u64 now; /* when hand_begin() was called */
 	struct pintle_ref pool;
-	struct hand_secret secret;
 	struct hold_part part; /* of a connection that is held */
 	__u32 acknowledged;    /* sequence number, in host byte order */
+	__u32 hash;            /* of s.tuple */
 	__u8 flags;
 	__u8 v4;
-	__u8 partial;  /* 1: the checksum is to be completed where the packet leaves */
-	__u8 redirect; /* how an answer leaves in XDP; see frame_return() */
-	__u8 held;     /* 1: what was held is in the packet, too */
-	__u8 in_pods;  /* 1: the pool's servers are in pods */
-	__u8 marked;   /* 1: segments that are held met congestion */
-	__u8 unsure;   /* 1: the reset that ends a connection before may be lost */
-	__u8 placed;   /* enum hand_placed */
+	__u8 partial;    /* 1: the checksum is to be completed where the packet leaves */
+	__u8 redirect;   /* how an answer leaves in XDP; see frame_return() */
+	__u8 held;       /* 1: what was held is in the packet, too */
+	__u8 in_pods;    /* 1: the pool's servers are in pods */
+	__u8 marked : 1; /* segments that are held met congestion */
+	__u8 unsure : 1; /* the reset that ends a connection before may be lost */
+	__u8 placed;     /* enum hand_placed */
 };
 
 static __always_inline void hand_count(const struct hand *h, __u32 hand)
@@ -142,6 +143,39 @@ FRAME_STEP checksum_read(struct hand *h)
 	return 0;
 }
 
+/* RFC 7323 2.3: a larger one is to be taken for 14. */
+static __always_inline void option_scale(struct hand_options *o, __u8 scale)
+{
+	o->has_scale = 1;
+	o->scale = scale > 14 ? 14 : scale;
+}
+
+/* Reads options that stand as Linux writes them into a SYN or into any other segment, as the loop
+ * would: each turn of it is a call. Returns false if they stand otherwise. */
+static __always_inline bool options_usual(const struct segment_header *header, __u32 end,
+					  struct hand_options *o)
+{
+	const __be32 *word = (const __be32 *)(header->bytes + OPTIONS_AT);
+
+	if (end == OPTIONS_AT + 12 && word[0] == bpf_htonl(0x0101080a)) {
+		word++;
+	} else if (end == OPTIONS_AT + 20 &&
+		   (word[0] & bpf_htonl(0xffff0000)) == bpf_htonl(0x02040000) &&
+		   word[1] == bpf_htonl(0x0402080a) &&
+		   (word[4] & bpf_htonl(0xffffff00)) == bpf_htonl(0x01030300)) {
+		o->mss = bpf_ntohl(word[0]);
+		o->has_sack = 1;
+		option_scale(o, bpf_ntohl(word[4]));
+		word += 2;
+	} else {
+		return false;
+	}
+	o->has_time = 1;
+	o->value = bpf_ntohl(word[0]);
+	o->echo = bpf_ntohl(word[1]);
+	return true;
+}
+
 struct options_reading {
 	const struct segment_header *header;
 	struct hand_options *out;
@@ -174,10 +208,8 @@ static long option_read(__u32 i, void *arg)
 		return 1;
 	if (p[0] == 2 && size == 4)
 		o->mss = p[2] << 8 | p[3];
-	if (p[0] == 3 && size == 3) {
-		o->has_scale = 1;
-		o->scale = p[2] > 14 ? 14 : p[2];
-	}
+	if (p[0] == 3 && size == 3)
+		option_scale(o, p[2]);
 	if (p[0] == 4 && size == 2)
 		o->has_sack = 1;
 	if (p[0] == 8 && size == 10) {
@@ -196,7 +228,8 @@ FRAME_STEP options_read(const struct hand *h, struct hand_options *o)
 	if (!h || !o || !r.header)
 		return 0;
 	r.end = h->s.data - h->s.tcp;
-	bpf_loop(40, option_read, &r, 0);
+	if (!options_usual(r.header, r.end, o))
+		bpf_loop(40, option_read, &r, 0);
 	return 0;
 }
 
@@ -277,7 +310,9 @@ FRAME_STEP answer(frame *f, const struct hand *h, struct answer *a)
 	a->tcp.source = bpf_htons(h->s.tuple.local_port);
 	a->tcp.dest = bpf_htons(h->s.tuple.remote_port);
 	answer_sum(h, a);
-	if (frame_resize(f, h->s.ip, h->s.tcp + ANSWER_SIZE))
+	/* Linux's SYNs are as long as their answers. */
+	if (frame_size(f) != h->s.tcp + ANSWER_SIZE &&
+	    frame_resize(f, h->s.ip, h->s.tcp + ANSWER_SIZE))
 		return FRAME_UNABLE;
 	if (answer_ip(f, h) || frame_store(f, h->s.tcp, a, ANSWER_SIZE, BPF_F_RECOMPUTE_CSUM) ||
 	    answer_link(f, h))
@@ -397,6 +432,15 @@ FRAME_STEP is_local(frame *f, const struct hand *h)
 
 /* ---- SYN ------------------------------------------------------------------------------------ */
 
+static __always_inline const struct hand_secret *secret_find(void)
+{
+	__u32 zero = 0;
+	const struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
+
+	_Static_assert(sizeof(n->hint_key) == sizeof(struct hand_secret), "the same");
+	return n ? (const struct hand_secret *)n->hint_key : NULL;
+}
+
 static __always_inline __u32 epoch_now(void)
 {
 	return bpf_ktime_get_boot_ns() >> HAND_EPOCH_SHIFT;
@@ -455,12 +499,12 @@ struct {
 
 static __always_inline struct begun *begun_at(const struct hand *h)
 {
-	__u32 at = tuple_hash(&h->s.tuple) % BEGUN;
+	__u32 at = h->hash % BEGUN;
 
 	return bpf_map_lookup_elem(&hand_begun, &at);
 }
 
-static __always_inline void begun_make(const struct hand *h, __u32 cookie, __u64 now)
+static __always_inline void begun_make(const struct hand *h, __u32 cookie)
 {
 	struct begun *b = begun_at(h);
 
@@ -469,25 +513,27 @@ static __always_inline void begun_make(const struct hand *h, __u32 cookie, __u64
 	b->tuple = h->s.tuple;
 	b->sequence = h->s.sequence + 1;
 	b->acknowledged = cookie + 1;
-	b->when = now;
+	b->when = h->now;
 }
 
-/* The entry of the connection whose first segment behind the SYN this is, if its header
- * acknowledges the cookie. */
+/* The entry of the connection whose first segment behind the SYN this may be: begun_is() says
+ * whether it is, after hand_begin(). */
 static __always_inline struct begun *begun_find(const struct hand *h)
 {
 	struct begun *b = begun_at(h);
 
-	return b && b->sequence == h->s.sequence && tuple_is(&b->tuple, &h->s.tuple) &&
-			       bpf_ktime_get_ns() - b->when < BEGUN_NS
-		       ? b
-		       : NULL;
+	return b && b->sequence == h->s.sequence && tuple_is(&b->tuple, &h->s.tuple) ? b : NULL;
+}
+
+static __always_inline bool begun_is(const struct begun *b, const struct hand *h)
+{
+	return b->acknowledged == h->acknowledged && h->now - b->when < BEGUN_NS;
 }
 
 FRAME_STEP answer_syn(frame *f, const struct hand *h)
 {
+	const struct hand_secret *secret;
 	struct hand_options o = {};
-	__u64 now = bpf_ktime_get_ns();
 	struct answer a;
 	__u32 cookie, mixed;
 
@@ -497,10 +543,13 @@ FRAME_STEP answer_syn(frame *f, const struct hand *h)
 	options_read(h, &o);
 	if (!o.mss)
 		o.mss = h->v4 ? 536 : 1220;
-	cookie = hand_cookie_of(&h->s.tuple, h->s.sequence, epoch_now(), hand_pack(&o), &h->secret,
+	secret = secret_find();
+	if (!secret)
+		return FRAME_DROP;
+	cookie = hand_cookie_of(&h->s.tuple, h->s.sequence, epoch_now(), hand_pack(&o), secret,
 				&mixed);
 	if (!h->unsure)
-		begun_make(h, cookie, now);
+		begun_make(h, cookie);
 	answer_begin(&a, h);
 	a.tcp.seq = bpf_htonl(cookie);
 	a.tcp.ack_seq = bpf_htonl(h->s.sequence + 1);
@@ -514,7 +563,7 @@ FRAME_STEP answer_syn(frame *f, const struct hand *h)
 	if (o.has_time) {
 		a.options[1] = bpf_htonl(o.has_sack ? 0x0402080a : 0x0101080a);
 		/* Nobody learns how long the machine is up. */
-		a.options[2] = bpf_htonl(hand_time((__u32)(now / 1000000) + mixed, a.tcp.ece));
+		a.options[2] = bpf_htonl(hand_time((__u32)(h->now / 1000000) + mixed, a.tcp.ece));
 		a.options[3] = bpf_htonl(o.value);
 	}
 	if (o.has_scale)
@@ -524,8 +573,10 @@ FRAME_STEP answer_syn(frame *f, const struct hand *h)
 
 static __always_inline bool cookie_holds(const struct hand *h, __u32 sequence)
 {
-	return hand_cookie_holds(&h->s.tuple, sequence, h->acknowledged - 1, epoch_now(),
-				 &h->secret) > 0;
+	const struct hand_secret *secret = secret_find();
+
+	return secret && hand_cookie_holds(&h->s.tuple, sequence, h->acknowledged - 1, epoch_now(),
+					   secret) > 0;
 }
 
 /* Whether the hand-off rests, so that handshakes are the kernel's: in mode off, and where `decide`
@@ -533,7 +584,7 @@ static __always_inline bool cookie_holds(const struct hand *h, __u32 sequence)
 static __always_inline bool hand_rests(const struct hand *h, const struct pintle_pool *pool)
 {
 	return pool->decide == PINTLE_DECIDE_RESTS ||
-	       pool_mode(h->pool.id, pool, bpf_ktime_get_ns()) == PINTLE_MODE_OFF;
+	       pool_mode(h->pool.id, pool, h->now) == PINTLE_MODE_OFF;
 }
 
 /* Whether the kernel makes sockets in the packet's namespace for handshakes that it has not seen:
@@ -565,10 +616,9 @@ static __always_inline struct pintle_hand_seen *seen_at(__u32 device)
 	return bpf_map_lookup_elem(&hand_seen, &at);
 }
 
-static __always_inline void seen_make(__u32 device)
+static __always_inline void seen_make(__u32 device, __u64 now)
 {
 	struct pintle_hand_seen *s = seen_at(device);
-	__u64 now = bpf_ktime_get_ns();
 
 	if (!s || (s->device == device && now - s->when < SEEN_AGAIN_NS))
 		return;
@@ -576,26 +626,14 @@ static __always_inline void seen_make(__u32 device)
 	s->when = now;
 }
 
-static __always_inline bool seen_is(__u32 device)
+static __always_inline bool seen_is(__u32 device, __u64 now)
 {
 	const struct pintle_hand_seen *s = seen_at(device);
 
-	return s && s->device == device && bpf_ktime_get_ns() - s->when < SEEN_FRESH_NS;
+	return s && s->device == device && now - s->when < SEEN_FRESH_NS;
 }
 
 /* ---- whose it is ----------------------------------------------------------------------- */
-
-static __always_inline bool secret_read(struct hand *h)
-{
-	__u32 zero = 0;
-	struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
-
-	if (!n)
-		return false;
-	h->secret.key[0] = n->hint_key[0];
-	h->secret.key[1] = n->hint_key[1];
-	return true;
-}
 
 /* Finds the pool of the segment's destination. Returns NULL unless that is decided by request. */
 static __always_inline struct pintle_pool *hand_pool(struct hand *h)
@@ -608,6 +646,7 @@ static __always_inline struct pintle_pool *hand_pool(struct hand *h)
 		return NULL;
 	h->v4 = address_is_v4(h->s.tuple.local);
 	h->in_pods = !!pool->in_pods;
+	h->hash = tuple_hash(&h->s.tuple);
 	return pool;
 }
 
@@ -615,7 +654,8 @@ static __always_inline struct pintle_pool *hand_pool(struct hand *h)
  */
 static __always_inline bool hand_begin(frame *f, struct hand *h)
 {
-	return secret_read(h) && !header_read(f, h);
+	h->now = bpf_ktime_get_ns();
+	return !header_read(f, h);
 }
 
 #endif

@@ -132,6 +132,18 @@ static __always_inline __u64 request_controls(__u64 x)
 	return (x - REQUEST_EACH(0x20)) & ~x & REQUEST_EACH(0x80);
 }
 
+/* The index of the first byte with its high bit set, of those that request_controls() has. */
+static __always_inline __u32 request_first(__u64 controls)
+{
+	__u64 ones = REQUEST_EACH(1);
+
+	if (REQUEST_AT(0xff, 0) != 0xff)
+		controls = __builtin_bswap64(controls);
+	/* The lowest bit that is set, and all below it: of these, each byte up to the first one has
+	 * its own lowest bit. */
+	return (((controls ^ (controls - 1)) & ones) * ones >> 56) - 1;
+}
+
 /* A mask of the bytes of an ASCII text that are not zero. */
 static __always_inline __u64 request_mask(__u64 text)
 {
@@ -489,15 +501,15 @@ static __always_inline void request_read_line(struct request_scan *s, __u32 end,
 REQUEST_STEP request_read_controls(struct request_scan *s, __u32 at, __u64 controls,
 				   const struct request_names *names)
 {
-	__u32 i;
+	__u32 i, from = at;
 
 	if (!s || !names)
 		return 0;
-	for (i = 0; i < 8; i++, at++) {
+	for (i = 0; i < 8 && controls; i++) {
 		__u8 c;
 
-		if (!(request_char(controls, i) & 0x80))
-			continue;
+		at = from + request_first(controls);
+		controls ^= REQUEST_AT(0x80, at - from);
 		if (at >= s->size || s->known & REQUEST_OVER)
 			return 0;
 		c = s->bytes[at & (REQUEST_MAX - 1)];

@@ -108,7 +108,7 @@ static __always_inline int xdp_segment(frame *f, bool veth)
 	if (segment_read(f, ETH_HLEN, &h.s) || (h.s.size && !h.s.syn))
 		return XDP_PASS;
 	pool = hand_pool(&h);
-	if (!pool || !hand_begin(f, &h) || !seen_is(frame_device(f)) || !is_for_us(f) ||
+	if (!pool || !hand_begin(f, &h) || !seen_is(frame_device(f), h.now) || !is_for_us(f) ||
 	    checksum_read(&h) < 0)
 		return XDP_PASS;
 	/* A driver sends a frame as it is: its checksum must be whole, also in answer to a segment
