@@ -682,6 +682,15 @@ static const struct refusal refusals[] = {
 	      "header/e]}\n",
 	 "8:21: stickiness.key is \"header/a, header/b, header/c, cookie/d, header/e\", which has "
 	 "too many names; write at most four of header/NAME, cookie/NAME and authorization\n"},
+	{"a name of a session twice",
+	 POOL "  decide: request\n  stickiness: {key: [header/A, header/a]}\n",
+	 "8:21: stickiness.key is \"header/A, header/a\", which has a name twice; write each once\n"},
+	{"a cookie twice", POOL "  decide: request\n  stickiness: {key: [cookie/a, cookie/a]}\n",
+	 "8:21: stickiness.key is \"cookie/a, cookie/a\", which has a name twice; write each once\n"},
+	{"a cookie that is another to some servers",
+	 POOL "  decide: request\n  stickiness: {key: [cookie/sid, cookie/SID]}\n",
+	 "8:21: stickiness.key is \"cookie/sid, cookie/SID\", which has a cookie in small and in "
+	 "capital letters, and servers do not agree whether these are two; write the one that clients send\n"},
 	{"requests that say nothing to a pool with a frontend, of which another's models are",
 	 POOL "  decide: request\n  models: {default: a, y: b}\n"
 	      "- {name: b, decide: request, frontends: [\"10.0.0.1:81\"], endpoints: [{name: e, "
@@ -954,6 +963,16 @@ static const struct refusal refusals[] = {
 	{"models without a default", POOL "  decide: request\n  models: {x: a}\n",
 	 "8:11: " NO_DEFAULT},
 	{"models with one", POOL "  decide: request\n  models: {x: a, default: a}\n", ""},
+	{"models of a pool that is off",
+	 POOL "  decide: request\n  models: {x: a, y: b, default: a}\n"
+	      "- {name: b, frontends: [], mode: \"off\", endpoints: [{name: f, listen: 8009}]}\n",
+	 "8:18: warning: models: y goes to pool b, which has mode off, so that its requests are reset "
+	 "where nothing else listens at the frontend; write mode: baseline for b to serve them without "
+	 "the rule\n"},
+	{"models of a pool that is off, as this one is",
+	 POOL "  mode: \"off\"\n  decide: request\n  models: {x: a, y: b, default: a}\n"
+	      "- {name: b, frontends: [], mode: \"off\", endpoints: [{name: f, listen: 8009}]}\n",
+	 ""},
 	{"models without requests", POOL "  models: {x: a}\n",
 	 "7:11: models needs requests, but connections are decided before one comes; write decide: "
 	 "request, for endpoints on this node, or remove models\n"},

@@ -40,28 +40,32 @@ static uint32_t hook_for(uint32_t reach)
 	return PINTLE_HOOK_NONE;
 }
 
+/* The word of `decide` that is the nearest to what is written; NULL: none is near. */
+static const char *decide_nearest(const struct yaml_node *decide)
+{
+	struct text_nearest near = {.begun = true};
+
+	for (uint32_t i = 0; decide->kind == YAML_SCALAR && i < PINTLE_DECIDE_COUNT; i++)
+		text_nearest_try(&near, decide->text, decide_name(i));
+	return near.best;
+}
+
 /* Whether `decide` has a word that it does not know, which is an error already. */
 static bool decide_is_wrong(const struct yaml_node *n)
 {
 	const struct yaml_node *decide = yaml_node_get(n, "decide");
+	const char *near = decide ? decide_nearest(decide) : NULL;
 
-	if (!decide)
-		return false;
-	for (uint32_t i = 0; decide->kind == YAML_SCALAR && i < PINTLE_DECIDE_COUNT; i++)
-		if (!strcmp(decide->text, decide_name(i)))
-			return false;
-	return true;
+	return decide && (!near || strcmp(decide->text, near));
 }
 
 /* What was meant, so that the other keys of the pool are not refused for what it does not say:
  * REQUEST, because nobody needs to write the other word, unless that one is nearer. */
 static uint32_t decide_meant(const struct yaml_node *decide)
 {
-	struct text_nearest near = {.begun = true};
+	const char *near = decide_nearest(decide);
 
-	for (uint32_t i = 0; decide->kind == YAML_SCALAR && i < PINTLE_DECIDE_COUNT; i++)
-		text_nearest_try(&near, decide->text, decide_name(i));
-	return near.best && !strcmp(near.best, decide_name(PINTLE_DECIDE_CONNECTION))
+	return near && !strcmp(near, decide_name(PINTLE_DECIDE_CONNECTION))
 		       ? PINTLE_DECIDE_CONNECTION
 		       : PINTLE_DECIDE_REQUEST;
 }

@@ -116,6 +116,13 @@ static void check_pool(const struct config *c, const struct config_pool *p,
 				    "models: %s goes to pool %s, which says of nobody that he may "
 				    "not connect, as %s does; write access for %s, too",
 				    m->name, m->pool, pool_label(p), m->pool);
+	else if (to->mode == PINTLE_MODE_OFF && p->mode != PINTLE_MODE_OFF)
+		yaml_report_warning(
+			r, m->line, m->column,
+			"models: %s goes to pool %s, which has mode off, so that its "
+			"requests are reset where nothing else listens at the frontend; "
+			"write mode: baseline for %s to serve them without the rule",
+			m->name, m->pool, m->pool);
 }
 
 static void check_twice(const struct config_pool *p, size_t i, struct yaml_report *r)

@@ -3,6 +3,7 @@
  * session keys, headers. */
 #include <ctype.h>
 #include <math.h>
+#include <strings.h>
 
 #include "config_internal.h"
 #include "../maps/names.h"
@@ -612,10 +613,14 @@ static int read_asked(struct yaml_value *v, const char *text, size_t length,
 		put_name(&named, name, size, '=', false);
 	for (size_t i = 0; i < n; i++) {
 		if (memcmp(&asked->headers[i], &header, sizeof(header)) ||
-		    memcmp(&asked->cookies[i], &named, sizeof(named)))
+		    strcasecmp(asked->cookies[i].name, named.name))
 			continue;
 		v->right = "write each once";
-		return yaml_wrong(v, "which has a name twice");
+		if (!strcmp(asked->cookies[i].name, named.name))
+			return yaml_wrong(v, "which has a name twice");
+		v->right = "write the one that clients send";
+		return yaml_wrong(v, "which has a cookie in small and in capital letters, and "
+				     "servers do not agree whether these are two");
 	}
 	asked->headers[n] = header;
 	asked->cookies[n] = named;
