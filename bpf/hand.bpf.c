@@ -464,7 +464,7 @@ static __noinline int placed_count(struct hand *h)
 	if (!d || !d->generation || !a || !x)
 		return 0;
 	steps = prompt_seen(a, d);
-	have = prompt_placed(&h->s.tuple, d);
+	have = steps ? prompt_placed(&h->s.tuple, d) : 0;
 	if (d->outcome == PINTLE_OUTCOME_STICKY)
 		context = context_of(h, d, a);
 	asked_count(h, d, x->scan.length, have > context ? have : context);

@@ -614,7 +614,7 @@ static __always_inline bool body_decides(const struct pintle_ref *pool)
 {
 	struct pintle_pool *p = pool_find(pool->id, pool->generation);
 
-	return (p && p->prompt_weight) || model_any(pool);
+	return p && (p->prompt_weight || (!p->no_models && model_any(pool)));
 }
 
 /* The row of the scratch's key. */
@@ -641,10 +641,8 @@ __noinline int model_choose(struct __sk_buff *skb, const struct segment *s,
 	if (!x || !a || !s || !asked || !request)
 		return 0;
 	a->pool.id = a->pool.generation = a->no_model = a->adapter = 0;
-	x->scan.key.pool = *asked;
-	__builtin_memset(x->scan.key.name, 0, sizeof(x->scan.key.name));
 	pool = pool_find(asked->id, asked->generation);
-	if (!pool || !model_row(x) ||
+	if (!pool || pool->no_models || !model_any(asked) ||
 	    pool_mode(asked->id, pool, bpf_ktime_get_ns()) == PINTLE_MODE_OFF)
 		return 0;
 	if (!(request->known & (REQUEST_NOT_HTTP | REQUEST_VERSION | REQUEST_MALFORMED))) {

@@ -665,7 +665,9 @@ struct pintle_pool {
 	__u32 adapter_weight;
 	/* 1: its servers listen in pods of this node, which only the hand-off can reach */
 	__u32 in_pods;
-	__u32 zero;
+	/* 1: no row of `models` is the pool's, so none is looked for. Pins of an earlier build have
+	 * 0 here. */
+	__u32 no_models;
 	/* With prompt_weight: from what the hashes of the pool's prompts are chained. It is made of
 	 * the pool's name, and so the same on all nodes with the same key. */
 	__u64 prompt_seed;
