@@ -365,6 +365,8 @@ def test_reload_under_load(node):
                                           stickiness={"key": "header/x-session-id, source"})))
     wait_for(lambda: not w.known())
     assert w.ask(post(chat("qwen"))) == "a"
+    w.daemon.reload(w.config({"qwen": "b", "default": "a"}))
+    wait_for(lambda: w.ask(post(chat("qwen"))) == "b")
 
 
 def test_by_connection_goes_to_the_default(node):
