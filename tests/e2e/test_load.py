@@ -203,10 +203,12 @@ def test_known_delays(node):
     assert len(requests) == len(server.requests) > 40 and report["total"]["ok"] == len(requests)
     over = []
     for r in requests:
-        assert r["ttft"] >= r["pieces"] * 0.02
-        assert r["last"] >= r["ttft"] + (r["pieces"] - 1) * gap * 0.5  # wake-ups may be late
-        assert r["e2e"] >= r["last"] >= r["pieces"] * 0.02 + (r["pieces"] - 1) * gap
-        over.append(r["ttft"] - r["pieces"] * 0.02)
+        # The client may wake up late for the first token, and in time for the last.
+        late, rest = r["ttft"] - r["pieces"] * 0.02, (r["pieces"] - 1) * gap
+        assert late >= 0
+        assert r["last"] - r["ttft"] >= min(rest * 0.5, rest - late)
+        assert r["e2e"] >= r["last"] >= r["pieces"] * 0.02 + rest
+        over.append(late)
     assert sorted(over)[len(over) // 2] < 0.1 * SLACK, over
     total = report["total"]
     check_quantiles(total["ttft"], [r["ttft"] for r in requests])
