@@ -244,7 +244,9 @@ def test_every_end_is_counted(node, hook):
     wait_for(lambda: set(world.in_flight().values()) == {0}, 30)
 
     def all_counted():
-        assert summed("pintle_connections_ended_total") == count, summed("pintle_connections_ended_total")
+        assert summed("pintle_connections_ended_total") == count, {name: summed(f"pintle_{name}_total") for name in (
+            "connections_ended", "endpoint_connections_opened", "endpoint_connections_closed",
+            "endpoint_placements", "endpoint_placements_failed", "in_flight_drift")}
         return True
 
     wait_for(all_counted)
