@@ -598,9 +598,10 @@ __noinline int model_seek_prompt(struct __sk_buff *skb, __u32 body, __u32 size)
 
 /* ---- the pool ---------------------------------------------------------------------- */
 
-static __always_inline bool model_any(const struct pintle_ref *pool)
+/* Whether the pool `pool`, whose row is `p`, has models. */
+static __always_inline bool model_any(const struct pintle_ref *pool, const struct pintle_pool *p)
 {
-	struct model_scratch *x = model_scratch_find();
+	struct model_scratch *x = p->no_models ? NULL : model_scratch_find();
 
 	if (!x)
 		return false;
@@ -614,7 +615,7 @@ static __always_inline bool body_decides(const struct pintle_ref *pool)
 {
 	struct pintle_pool *p = pool_find(pool->id, pool->generation);
 
-	return p && (p->prompt_weight || (!p->no_models && model_any(pool)));
+	return p && (p->prompt_weight || model_any(pool, p));
 }
 
 /* The row of the scratch's key. */
@@ -642,7 +643,7 @@ __noinline int model_choose(struct __sk_buff *skb, const struct segment *s,
 		return 0;
 	a->pool.id = a->pool.generation = a->no_model = a->adapter = 0;
 	pool = pool_find(asked->id, asked->generation);
-	if (!pool || pool->no_models || !model_any(asked) ||
+	if (!pool || !model_any(asked, pool) ||
 	    pool_mode(asked->id, pool, bpf_ktime_get_ns()) == PINTLE_MODE_OFF)
 		return 0;
 	if (!(request->known & (REQUEST_NOT_HTTP | REQUEST_VERSION | REQUEST_MALFORMED))) {
