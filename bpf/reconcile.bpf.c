@@ -66,11 +66,11 @@ int pintle_recount_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return 0;
 	}
 	/* Past SYN_SENT the connection was opened. It may be in a later state than ESTABLISHED, and
-	 * still be in use by the client. */
-	if (c->placed && sk->__sk_common.skc_state != BPF_TCP_SYN_SENT && is_there(c, sk)) {
-		c->placed = 0;
+	 * still be in use by the client. If another CPU has counted its SYN since the look at
+	 * `placed`, it may have counted its end, too. */
+	if (c->placed && sk->__sk_common.skc_state != BPF_TCP_SYN_SENT && is_there(c, sk) &&
+	    __sync_lock_test_and_set(&c->placed, 0))
 		c->counted = 1;
-	}
 	count_one(c->endpoint, c->class_id,
 		  c->counted ? PINTLE_RECOUNT_IN_FLIGHT : PINTLE_RECOUNT_PENDING);
 	return 0;
