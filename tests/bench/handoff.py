@@ -11,6 +11,7 @@ import socket
 import sys
 
 import envoys
+import tc
 from clients import source
 from common import (
     HEAD, HTTP, PAGE, PLAIN, VIP, Bench, bpf_stats, links, measure, program_stats, ratios, say, table,
@@ -234,12 +235,7 @@ def with_picker(bench, direct, rivals, rounds, count):
 
 def programs_of(node):
     """{name: the program's id} of all that a connection over loopback may meet."""
-    found = links(node)
-    out = node.run("tc", "-j", "filter", "show", "dev", "lo", "ingress", netns=node.netns).stdout
-    for row in json.loads(out):
-        if prog := row.get("options", {}).get("prog"):
-            found[prog["name"]] = prog["id"]
-    return found
+    return {**links(node), **tc.programs(node.netns, "lo", "ingress")}
 
 
 def in_kernel(bench, ways, count):

@@ -11,6 +11,7 @@ import struct
 import sys
 import time
 
+import tc
 from clients import FRONTEND, NODE_ADDRESS, source, split
 from harness import case
 from kernel import HERE, inside, wait_for
@@ -18,7 +19,7 @@ from packages import library
 from packets import FLAGS, segment
 from packets import send as send_segments
 from servers import vllm_page
-from test_oneshot import clsacts, oneshots
+from test_oneshot import oneshots
 
 HANDED = {"decide": "request", "stickiness": {"key": "header/x-session-id, source"}}
 WHERE = ("v4", "v6", "v4 remote", "v6 remote")
@@ -33,13 +34,7 @@ def handed(pins, pool="pool"):
 
 def filters(node):
     """Devices with the hand-off."""
-    found = set()
-    for line in node.run("ip", "-o", "link", netns=node.netns).stdout.splitlines():
-        device = line.split(": ")[1].split("@")[0]
-        out = node.run("tc", "filter", "show", "dev", device, "ingress", netns=node.netns, check=False).stdout
-        if "pintle_hand" in out:
-            found.add(device)
-    return found
+    return set(tc.attached(node, node.netns, "pintle_hand"))
 
 
 def ask(node, headers, frm=None, *, family="v4", remote=True):
@@ -540,14 +535,14 @@ def test_restart_between_handshake_and_request(node):
 def test_detached(node):
     """`pintled --detach` takes the program off all devices, and what was there is there again."""
     node.add_client()
-    before = clsacts(node, node.netns)
+    before = tc.clsacts(node, node.netns)
     daemon = node.steer(node.servers(1), **HANDED)
     assert filters(node) == {"lo", "veth0"}
     ask(node, {"X-Session-Id": "a"})
     daemon.stop()
     assert filters(node) == {"lo", "veth0"}
     node.detach()
-    assert not filters(node) and clsacts(node, node.netns) == before
+    assert not filters(node) and tc.clsacts(node, node.netns) == before
 
 
 def test_by_connection_again(node):

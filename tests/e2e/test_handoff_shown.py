@@ -2,6 +2,7 @@
 """What `status`, /metrics, `doctor` and `check` say of pools with decide: request."""
 import json
 
+import tc
 from harness import case
 from kernel import wait_for
 from test_handoff import HANDED, REQUEST, hashing
@@ -84,13 +85,32 @@ def test_doctor(node):
     assert [f for f in found(node) if "only the first request of a connection is decided" in f[1]]
     node.pintle("set", "pool", "requests=one-per-connection")
     assert not [f for f in found(node) if "only the first request of a connection is decided" in f[1]]
-    node.run("tc", "filter", "add", "dev", "veth0", "ingress", "prio", "3", "u32", "match", "u32", "0", "0",
-             "classid", "1:1", netns=node.netns)
-    (said,) = (f for f in found(node) if "before the hand-off" in f[1])
-    assert said == ("warn", "veth0: another TC filter sees packets before the hand-off; connections that it takes are "
-                    "decided by their addresses"), said
     node.sysctl("net.ipv4.tcp_syncookies", 0)
     assert [f for f in found(node) if f[0] == "fail" and "net.ipv4.tcp_syncookies is 0" in f[1]]
+
+
+EVERYTHING = ["prio", "3", "u32", "match", "u32", "0", "0", "classid", "1:1"]
+
+
+@case(each=("filter", "tcx"))
+def test_doctor_names_who_is_before(node, how):
+    """A filter, or a program of tcx, that was there first; one that comes later is behind the hand-off."""
+    node.add_client()
+    node.ip("link", "add", "later", "type", "veth", "peer", "name", "end")
+    take = tc.load_neighbours(node) / "take"
+    if how == "filter":
+        node.run("tc", "qdisc", "add", "dev", "veth0", "clsact")
+        node.run("tc", "filter", "add", "dev", "veth0", "ingress", *EVERYTHING)
+    else:
+        tc.attach(node.netns, "veth0", "ingress", take)
+    node.steer(node.servers(1), **HANDED)
+    node.run("tc", "qdisc", "add", "dev", "later", "clsact")
+    node.run("tc", "filter", "add", "dev", "later", "ingress", *EVERYTHING)
+    tc.attach(node.netns, "end", "ingress", take)
+    (said,) = (f for f in found(node) if "before the hand-off" in f[1])
+    name = "another TC filter" if how == "filter" else "take"
+    assert said == ("warn", f"veth0: {name} sees packets before the hand-off; connections that it takes are "
+                    "decided by their addresses"), said
 
 
 def test_check(node):

@@ -9,6 +9,7 @@ import struct
 import sys
 import time
 
+import tc
 from clients import Connection, split
 from harness import case
 from kernel import HERE, inside, wait_for
@@ -155,11 +156,7 @@ def test_bodies_arrive(node, where):
 
 def tagged(node, machine, device, tags):
     """TCP segments that the machine sends by the device have so many tags of VLANs; it sees none of those that come."""
-    compiled, pins = node.dir / "tags.bpf.o", node.bpf_mount / "tags"
-    node.run("clang", "-target", "bpf", "-O2", "-g", "-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu",
-             "-c", HERE / "tags.bpf.c", "-o", compiled)
-    pins.mkdir()
-    node.run("bpftool", "prog", "loadall", compiled, pins)
+    pins = tc.load_neighbours(node)
     machine.run("tc", "qdisc", "add", "dev", device, "clsact")
     for way, name, count in (("egress", "tag", tags), ("ingress", "untag", 1)):
         for pref in range(1, count + 1):

@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 
+import tc
 from clients import FRONTEND, source
 from harness import case
 from kernel import wait_for
@@ -372,7 +373,7 @@ def test_reload_under_load(node):
 def test_by_connection_goes_to_the_default(node):
     """A connection that the kernel takes by itself shows its request to nobody: it is the default's."""
     w = World(node, {"llama": "a", "default": "b"})
-    node.run("tc", "qdisc", "del", "dev", "lo", "clsact", netns=node.netns)
+    tc.take_away(node, "pintle_hand", "lo")
     assert w.ask(post(chat("llama")), remote=False) == "b"
     assert sum(node.decisions("b").values()) == 1
 

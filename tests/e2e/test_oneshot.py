@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 
+import tc
 from clients import FRONTEND
 from harness import case
 from kernel import BUILD, Skip, wait_for
@@ -22,21 +23,8 @@ KEEP = {"Connection": "keep-alive"}
 
 
 def filters(node, netns):
-    """{device: [directions]} with a filter of Pintle's."""
-    found = {}
-    for line in node.run("ip", "-o", "link", netns=netns).stdout.splitlines():
-        device = line.split(": ")[1].split("@")[0]
-        for direction in ("ingress", "egress"):
-            out = node.run("tc", "filter", "show", "dev", device, direction, netns=netns,
-                           check=False).stdout
-            if "pintle_oneshot" in out:
-                found.setdefault(device, []).append(direction)
-    return found
-
-
-def clsacts(node, netns):
-    out = node.run("tc", "qdisc", "show", netns=netns).stdout
-    return set(re.findall(r"^qdisc clsact \S+ dev (\S+)", out, re.M))
+    """{device: [directions]} that have one-shot."""
+    return tc.attached(node, netns, "pintle_oneshot")
 
 
 def oneshots(pins, pool="pool"):
@@ -364,23 +352,86 @@ def test_set_without_a_daemon(node):
     wait_for(lambda: not filters(node, node.netns))
 
 
-def test_pins_taken_away_by_hand(node):
-    """Filters whose maps lost their pins are removed by the next daemon."""
+WAYS = ("tcx", "clsact")
+
+
+def way(node, how, device="lo"):
+    """Makes one-shot attach in that way: beside the filters that a clsact may have, it is one."""
+    if how == "clsact":
+        node.run("tc", "qdisc", "add", "dev", device, "clsact")
+
+
+@case(each=WAYS)
+def test_pins_taken_away_by_hand(node, how):
+    """A link of tcx goes with its pin; filters whose maps lost their pins are removed by the next daemon."""
+    way(node, how)
     servers = node.servers(1)
     daemon = node.steer(servers, **ONE)
     daemon.kill()
     shutil.rmtree(node.bpffs)
-    assert filters(node, node.netns) == {"lo": ["ingress"]}
+    if how == "clsact":
+        assert filters(node, node.netns) == {"lo": ["ingress"]}
     daemon = node.steer(servers)
-    assert filters(node, node.netns) == {} and clsacts(node, node.netns) == set()
+    wait_for(lambda: filters(node, node.netns) == {})
     daemon.stop()
     node.steer(servers, **ONE)
-    shown = node.run("tc", "filter", "show", "dev", "lo", "ingress").stdout
-    assert shown.count(" handle ") == 1, shown
+    assert tc.tcx(node.netns, "lo", "ingress") == (["pintle_oneshot"] if how == "tcx" else [])
+    assert tc.filters(node, node.netns, "lo", "ingress") == (["pintle_oneshot"] if how == "clsact" else [])
+    assert tc.clsacts(node, node.netns) == ({"lo"} if how == "clsact" else set())
+
+
+def test_a_pin_taken_away(node):
+    """While pintled runs it has the link itself, and pins it again; one that somebody detached by
+    force is made again."""
+    servers = node.servers(1)
+    daemon = node.steer(servers, **ONE)
+    (pin,) = node.bpffs.glob("v*/tcx_pintle_oneshot_in_*")
+    pin.unlink()
+    client = Client(lambda: node.connect(FRONTEND["v4"]))
+    for _ in range(3):
+        client.ask()
+    assert client.connections == 3
+    node.ip("link", "add", "one", "type", "veth", "peer", "name", "end")  # makes the daemon look
+    wait_for(pin.exists)
+    tc.take_away(node, "pintle_oneshot", "lo")
+    assert "lo" not in filters(node, node.netns)
+    node.ip("link", "del", "one")
+    wait_for(lambda: filters(node, node.netns) == {"lo": ["ingress"]})
+    daemon.kill()
+    client.ask()
+    assert client.connections == 4
+    node.steer(servers, **ONE)
+    assert tc.tcx(node.netns, "lo", "ingress") == ["pintle_oneshot"]
+
+
+def test_no_qdisc_is_touched(node):
+    """While the kernel replaces a qdisc, clsact included, what leaves by the device is lost."""
+    node.add_client()
+    node.steer(node.servers(1))
+    for how in 3 * ("one-per-connection", "as-they-come"):
+        node.pintle("set", "pool", f"requests={how}")
+        there = {} if how == "as-they-come" else {"lo": ["ingress"], "veth0": ["ingress"]}
+        wait_for(lambda there=there: filters(node, node.netns) == there)
+        assert tc.clsacts(node, node.netns) == set()
+
+
+def test_before_a_neighbour_in_tcx(node):
+    """One-shot comes before a program that keeps packets from all others behind it."""
+    node.add_client()
+    tc.attach(node.netns, "veth0", "ingress", tc.load_neighbours(node) / "take")
+    daemon = node.steer(node.servers(1), **ONE)
+    assert tc.tcx(node.netns, "veth0", "ingress") == ["pintle_oneshot", "take"]
+    client = Client(lambda: node.connect(FRONTEND["v4"], remote=True))
+    for _ in range(3):
+        client.ask()
+    assert client.connections == 3
+    daemon.stop()
+    node.detach()
+    assert tc.tcx(node.netns, "veth0", "ingress") == ["take"]
 
 
 def test_detach_takes_only_its_own(node):
-    """--detach removes Pintle's filters and the clsact made for them; those of others stay as they
+    """--detach removes Pintle's filters and links; the clsact and filters of others stay as they
     were."""
     node.ip("link", "add", "theirs", "type", "veth", "peer", "name", "empty")
     for device in ("theirs", "empty"):
@@ -389,11 +440,13 @@ def test_detach_takes_only_its_own(node):
     before = node.run("tc", "-s", "filter", "show", "dev", "theirs", "ingress").stdout
     daemon = node.steer(node.servers(1), **ONE)
     assert set(filters(node, node.netns)) == {"lo", "theirs", "empty"}
+    assert tc.filters(node, node.netns, "theirs", "ingress") == tc.filters(node, node.netns, "empty", "ingress")
+    assert tc.tcx(node.netns, "theirs", "ingress") == []
     daemon.stop()
     node.detach()
     assert filters(node, node.netns) == {}
     assert node.run("tc", "-s", "filter", "show", "dev", "theirs", "ingress").stdout == before
-    assert clsacts(node, node.netns) == {"theirs", "empty"}
+    assert tc.clsacts(node, node.netns) == {"theirs", "empty"}
 
 
 def test_the_same_handle(node):
@@ -401,11 +454,11 @@ def test_the_same_handle(node):
     def shown():
         return node.run("tc", "filter", "show", "dev", "lo", "ingress").stdout
 
+    way(node, "clsact")
     node.steer(node.servers(1), **ONE)
     handle = re.search(r" handle (0x[0-9a-f]+) pintle_oneshot", shown())[1]
     node.pintle("set", "pool", "requests=as-they-come")
     wait_for(lambda: not filters(node, node.netns))
-    node.run("tc", "qdisc", "add", "dev", "lo", "clsact")
     node.run("tc", "filter", "add", "dev", "lo", "ingress", "prio", "1", "handle", handle, "bpf",
              "bytecode", "1,6 0 0 4294967295")
     node.pintle("set", "pool", "requests=one-per-connection")
@@ -413,7 +466,7 @@ def test_the_same_handle(node):
     assert "bytecode" in shown(), shown()
     node.pintle("set", "pool", "requests=as-they-come")
     wait_for(lambda: not filters(node, node.netns))
-    assert "bytecode" in shown() and clsacts(node, node.netns) == {"lo"}
+    assert "bytecode" in shown() and tc.clsacts(node, node.netns) == {"lo"}
 
 
 def test_beside_an_ingress_qdisc(node):
@@ -435,13 +488,13 @@ def test_beside_an_ingress_qdisc(node):
         assert client.connections == 3
         daemon.stop()
     node.detach()
-    assert there() == 0 and clsacts(node, node.netns) == set()
+    assert there() == 0 and tc.clsacts(node, node.netns) == set()
     assert "qdisc ingress" in node.run("tc", "qdisc", "show", "dev", "veth0").stdout
 
 
 def test_devices_come_and_go(node):
-    """A device that is made later gets the filter, too; our clsact stays while another program uses
-    it."""
+    """A device that is made later gets the program, too; a clsact that somebody adds later is not
+    touched."""
     node.steer(node.servers(1), **ONE)
     node.add_client()
     wait_for(lambda: filters(node, node.netns) == {"lo": ["ingress"], "veth0": ["ingress"]})
@@ -449,10 +502,11 @@ def test_devices_come_and_go(node):
     for _ in range(3):
         client.ask()
     assert client.connections == 3
+    node.run("tc", "qdisc", "add", "dev", "veth0", "clsact")
     node.run("tc", "filter", "add", "dev", "veth0", "egress", *EVERYTHING)
     node.pintle("set", "pool", "requests=as-they-come")
     wait_for(lambda: not filters(node, node.netns))
-    assert clsacts(node, node.netns) == {"veth0"}
+    assert tc.clsacts(node, node.netns) == {"veth0"}
 
 
 def test_pools_that_leave_it_are_left(node):
@@ -499,22 +553,22 @@ def test_pods(node, family):
     assert oneshots(cluster).get("left_no_room", 0) <= 2
     daemon.stop()
     cluster.detach()
-    assert filters(node, machine.netns) == {} and clsacts(node, machine.netns) == set()
+    assert filters(node, machine.netns) == {} and tc.clsacts(node, machine.netns) == set()
 
 
 def test_pod_behind_an_ingress_qdisc(node):
-    """One-shot cannot see what leaves by such a device: this is logged, and no filter is put
-    elsewhere."""
+    """An ingress qdisc has no place for what leaves by such a device; tcx has."""
     cluster = Cluster(node)
     pods = cluster.servers(2)
+    client = cluster.pod("client")
     machine = cluster.machines[0]
     node.run("tc", "qdisc", "add", "dev", "pod2", "ingress", netns=machine.netns)
-    daemon = cluster.steer(cluster.pool(pods, **ONE))
-    assert filters(node, machine.netns) == {"pod3": ["egress"]}
-    assert "packets that go out by pod2 (an ingress qdisc is where" in daemon.log()
-    node.run("tc", "qdisc", "del", "dev", "pod2", "ingress", netns=machine.netns)
-    machine.batch("link add other type veth peer name end")  # makes the daemon look
-    wait_for(lambda: filters(node, machine.netns) == {"pod2": ["egress"], "pod3": ["egress"]})
+    cluster.steer(cluster.pool(pods, **ONE))
+    assert filters(node, machine.netns) == {"pod2": ["egress"], "pod3": ["egress"]}
+    kept = Client(lambda: client.connect(SERVICE["v4"]))
+    for _ in range(8):
+        kept.ask()
+    assert kept.connections == 8
 
 
 def test_two_machines(node):

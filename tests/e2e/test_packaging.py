@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import tc
 import yaml as pyyaml
 
 from clients import FRONTEND, connect_in
@@ -89,7 +90,7 @@ def test_sandbox_is_wide_enough(node, of):
     if "CHOWN" in capabilities(of):
         settings["group"] = "games"
     config = node.write("c.yaml", node.config(
-        node.pool([{"name": "other", "listen": "127.0.0.1:8001"}]),
+        node.pool([{"name": "other", "listen": "127.0.0.1:8001"}], requests="one-per-connection"),
         node.pool([{"name": "pod", "address": "127.0.0.1:8001"}], name="pods",
                   frontends=[elsewhere], announce=False,
                   stickiness={"key": "cgroup", "group": "hint"}),
@@ -103,7 +104,8 @@ def test_sandbox_is_wide_enough(node, of):
             return "num_requests_running" in c.read()
 
     def steered():
-        return answers(FRONTEND["v4"]) and answers(elsewhere)
+        return (answers(FRONTEND["v4"]) and answers(elsewhere)
+                and tc.tcx(node.netns, "lo", "ingress") == ["pintle_oneshot"])
 
     daemon = Daemon(node, config, wrapper=wrapper)
     assert steered()

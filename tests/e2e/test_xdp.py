@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 
+import tc
 import test_handoff
 from clients import FRONTEND, NODE_ADDRESS, source, split
 from harness import case
@@ -327,7 +328,7 @@ def test_tc_is_taken_away(node):
     becomes(node, "native")
     assert ask(node, {"X-Session-Id": "a"})
     daemon.kill()
-    node.run("tc", "qdisc", "del", "dev", "veth0", "clsact", netns=node.netns)
+    tc.take_away(node, "pintle_hand", "veth0")
     wait_for(lambda: exchange(node, [REQUEST % b"a"]))
     for _ in range(5):
         assert ask(node, {"X-Session-Id": "a"})

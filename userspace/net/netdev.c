@@ -97,23 +97,35 @@ bool netdev_takes_tags(int netns_fd, const char *name)
 	return fd < 0 || ioctl(fd, SIOCETHTOOL, &r) || v.data & ETH_FLAG_RXVLAN;
 }
 
+/* As in linux/bpf.h since Linux 6.6: before all others. */
+#define TCX_BEFORE (1U << 3)
+
 struct attaching {
 	uint32_t device;
+	int type; /* enum bpf_attach_type */
+	uint32_t flags;
 	int prog_fd;
 };
 
 static int attach(void *arg)
 {
 	const struct attaching *a = arg;
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);
-	int fd = bpf_link_create(a->prog_fd, (int)a->device, BPF_XDP, &opts);
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = a->flags);
+	int fd = bpf_link_create(a->prog_fd, (int)a->device, (enum bpf_attach_type)a->type, &opts);
 
 	return fd < 0 ? -errno : fd;
 }
 
 int netdev_xdp_attach(int netns_fd, uint32_t device, int prog_fd)
 {
-	struct attaching a = {device, prog_fd};
+	struct attaching a = {device, BPF_XDP, XDP_FLAGS_DRV_MODE, prog_fd};
+
+	return netns_call(netns_fd, attach, &a);
+}
+
+int netdev_tcx_attach(int netns_fd, uint32_t device, int type, bool first, int prog_fd)
+{
+	struct attaching a = {device, type, first ? TCX_BEFORE : 0, prog_fd};
 
 	return netns_call(netns_fd, attach, &a);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* netdev.h - what a network device, or its driver, can do with XDP. */
+/* netdev.h - BPF programs of a network device: what XDP its driver can do, and links to it. */
 #ifndef PINTLE_NETDEV_H
 #define PINTLE_NETDEV_H
 
@@ -21,5 +21,15 @@ bool netdev_takes_tags(int netns_fd, const char *name);
  * descriptor, which the caller closes; or -errno, not logged: -EBUSY or -EEXIST: another program is
  * attached. */
 int netdev_xdp_attach(int netns_fd, uint32_t device, int prog_fd);
+
+/* Attach types of tcx (Linux 6.6), which older headers lack. */
+#define NETDEV_TCX_INGRESS 46
+#define NETDEV_TCX_EGRESS  47
+
+/** Attaches a TC program by a link, without a qdisc: to what comes in (NETDEV_TCX_INGRESS) or goes
+ * out (NETDEV_TCX_EGRESS), before the other programs of its kind there (`first`), or behind them.
+ * It runs before all filters. Returns as netdev_xdp_attach(): -ENODEV: no such device; -EINVAL: the
+ * kernel has no tcx. */
+int netdev_tcx_attach(int netns_fd, uint32_t device, int type, bool first, int prog_fd);
 
 #endif

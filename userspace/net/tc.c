@@ -289,17 +289,37 @@ static int list_clsact(int netns_fd, struct list *l)
 	return tc_dump(netns_fd, RTM_GETQDISC, &any, sizeof(any), on_qdisc, l);
 }
 
-/* Returns -EBUSY where an ingress qdisc is in the place of clsact. */
-static int check_way_out(int netns_fd, uint32_t device)
+/* Returns 0, and in *found what the device has; -ENOENT: neither; or -errno. */
+static int find_clsact(int netns_fd, uint32_t device, struct clsact *found)
 {
 	_cleanup_(list_free) struct list l = {0};
 	int err = list_clsact(netns_fd, &l);
 	const struct clsact *c = l.items;
 
-	for (size_t i = 0; !err && i < l.n; i++)
-		if (c[i].device == device && c[i].half)
-			err = -EBUSY;
-	return err;
+	if (err)
+		return err;
+	for (size_t i = 0; i < l.n; i++)
+		if (c[i].device == device) {
+			*found = c[i];
+			return 0;
+		}
+	return -ENOENT;
+}
+
+/* Returns -EBUSY where an ingress qdisc is in the place of clsact. */
+static int check_way_out(int netns_fd, uint32_t device)
+{
+	struct clsact c;
+	int err = find_clsact(netns_fd, device, &c);
+
+	return err == -ENOENT ? 0 : err ? err : c.half ? -EBUSY : 0;
+}
+
+bool tc_has_place(int netns_fd, struct tc_point at)
+{
+	struct clsact c;
+
+	return !find_clsact(netns_fd, at.device, &c) && !(c.half && at.direction == TC_OUT);
 }
 
 static int change_clsact(int netns_fd, uint32_t device, int type, int flags)

@@ -6,7 +6,8 @@
  * The handle tells our filters from others. It is the kernel's id of a map that the program uses:
  * as long as the filter exists, so does the map, and no other map has that id. A filter's name says
  * whether its clsact was added for it: then clsact is removed with the last of our filters, unless
- * somebody else uses it by then.
+ * somebody else uses it by then. While clsact is added or removed, packets that leave by the device
+ * are lost (the kernel takes all of its qdiscs out of use).
  */
 #ifndef PINTLE_TC_H
 #define PINTLE_TC_H
@@ -60,6 +61,10 @@ int tc_find(int netns_fd, uint32_t handle, struct tc_point **out, size_t *n);
  * false if there is none, or it cannot be found out. */
 #define TC_NAME_SIZE 64
 bool tc_before(int netns_fd, struct tc_point at, const char *program, char name[TC_NAME_SIZE]);
+
+/** Whether the device has a clsact, or an ingress qdisc that has that direction, so that a filter
+ * there changes no qdisc. False, too, if it cannot be found out. */
+bool tc_has_place(int netns_fd, struct tc_point at);
 
 /** Attaches the program; if our filter exists there, replaces its program so that every packet
  * meets one of the two. A new filter gets the first priority, from o->priority on, that is not

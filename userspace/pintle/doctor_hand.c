@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 
 #include "../maps/kernel.h"
+#include "../net/netdev.h"
 #include "../net/netns.h"
 #include "../net/tc.h"
 #include "doctor.h"
@@ -18,24 +19,20 @@ bool doctor_cookies_off(const struct doctor *d)
 
 /* ---- programs before the hand-off ------------------------------------------------------- */
 
-/* BPF_TCX_INGRESS (Linux 6.6), which the headers of Debian 12 do not have. */
-#define TCX_INGRESS 46
-
-struct tcx_asking {
+struct tcx_programs {
 	uint32_t device;
-	uint32_t first; /* the id of the first program; 0: there is none */
+	uint32_t ids[64], n; /* in the order in which packets meet them; the kernel takes no more */
 };
 
-static int tcx_first(void *arg)
+static int tcx_list(void *arg)
 {
-	struct tcx_asking *a = arg;
-	uint32_t ids[64], count = ARRAY_SIZE(ids), flags;
+	struct tcx_programs *t = arg;
+	uint32_t flags;
 
-	a->first = 0;
-	if (!bpf_prog_query((int)a->device, (enum bpf_attach_type)TCX_INGRESS, 0, &flags, ids,
-			    &count) &&
-	    count)
-		a->first = ids[0];
+	t->n = ARRAY_SIZE(t->ids);
+	if (bpf_prog_query((int)t->device, (enum bpf_attach_type)NETDEV_TCX_INGRESS, 0, &flags,
+			   t->ids, &t->n))
+		t->n = 0;
 	return 0;
 }
 
@@ -54,14 +51,24 @@ static void program_name(uint32_t id, char *name, size_t size)
 static bool before_hand(const struct doctor *d, const struct tc_device *device,
 			char name[TC_NAME_SIZE])
 {
-	struct tcx_asking a = {.device = device->index};
+	const char *hand = device->ethernet ? "pintle_hand" : "pintle_hand3";
+	struct tcx_programs t = {.device = device->index};
+	bool found = false;
 
-	if (!netns_call(d->netns, tcx_first, &a) && a.first) {
-		program_name(a.first, name, TC_NAME_SIZE);
-		return true;
+	if (netns_call(d->netns, tcx_list, &t))
+		t.n = 0;
+	for (uint32_t i = 0; i < t.n; i++) {
+		char program[TC_NAME_SIZE];
+
+		program_name(t.ids[i], program, sizeof(program));
+		if (!strcmp(program, hand))
+			return found;
+		if (!found && strncmp(program, "pintle_", strlen("pintle_")) != 0) {
+			snprintf(name, TC_NAME_SIZE, "%s", program);
+			found = true;
+		}
 	}
-	return tc_before(d->netns, (struct tc_point){device->index, TC_IN},
-			 device->ethernet ? "pintle_hand" : "pintle_hand3", name);
+	return found || tc_before(d->netns, (struct tc_point){device->index, TC_IN}, hand, name);
 }
 
 static bool has_hand(const struct doctor *d, const char *device)

@@ -6,10 +6,14 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
+#include "../net/netdev.h"
 #include "../net/netns.h"
 #include "../net/routes.h"
 #include "../net/tc.h"
+#include "device_links.h"
 #include "traits.bpf.h"
+
+#define PIN "tcx_" /* how the links' pins begin */
 
 /* Changes come in bursts: a pod's device, its address, its route. Where they never end, the daemon
  * must still do its other work. */
@@ -23,11 +27,12 @@ struct devices {
 	struct attachment *attachment;
 	struct devices_use use;
 	int netns_fd;
-	uint32_t handle; /* marks our filters */
+	uint32_t handle;              /* marks our filters */
+	struct device_links links[2]; /* by enum tc_direction */
 	const struct config *config;
 	const bool *wanted; /* parallel to config->pools */
 	int programs[2];    /* [1] expects an Ethernet header, [0] does not; -1: not loaded */
-	bool ours_before;   /* the existing filters run this daemon's programs */
+	bool ours_before;   /* what is attached runs this daemon's programs */
 	bool failed;        /* the newest try failed, and that was logged */
 	uint64_t arranged_ns;
 };
@@ -158,15 +163,48 @@ static const char *attach_hint(int err)
 	}
 }
 
-static int device_attach(struct devices *d, const struct tc_device *device,
-			 enum tc_direction direction)
+/* Returns -EINVAL where the kernel has no tcx. */
+static int device_link_up(struct devices *d, struct tc_point at, int prog_fd)
+{
+	int fd = netdev_tcx_attach(d->netns_fd, at.device,
+				   at.direction == TC_IN ? NETDEV_TCX_INGRESS : NETDEV_TCX_EGRESS,
+				   d->use.priority == 1, prog_fd);
+
+	return fd < 0 ? fd
+		      : device_links_add(&d->links[at.direction], at.device, fd,
+					 attachment_maps(d->attachment)->node->group);
+}
+
+/* `filtered`: our filter is there. */
+static int point_attach(struct devices *d, struct tc_point at, int prog_fd, bool filtered)
 {
 	const struct tc_ours ours = {d->use.program, d->handle, d->use.priority};
+	struct device_links *links = &d->links[at.direction];
+	struct device_link *link = device_links_of(links, at.device);
+	int err;
+
+	if (link && device_link_attached(link))
+		return device_links_renew(links, link, prog_fd,
+					  attachment_maps(d->attachment)->node->group);
+	if (link)
+		device_links_drop(links, link);
+	if (!filtered && !tc_has_place(d->netns_fd, at)) {
+		err = device_link_up(d, at, prog_fd);
+		if (!err || err == -ENODEV)
+			return err;
+		log_debug("%s: tcx: %s", d->use.name, strerror(-err));
+	}
+	return tc_attach(d->netns_fd, at, &ours, prog_fd);
+}
+
+static int device_attach(struct devices *d, const struct tc_device *device,
+			 enum tc_direction direction, bool filtered)
+{
 	int fd = devices_program(d, device->ethernet), err;
 
 	if (fd < 0)
 		return fd;
-	err = tc_attach(d->netns_fd, (struct tc_point){device->index, direction}, &ours, fd);
+	err = point_attach(d, (struct tc_point){device->index, direction}, fd, filtered);
 	if (err && err != -ENODEV && !d->failed)
 		log_err_r(err, "failed to attach %s to packets that %s %s%s", d->use.name,
 			  direction == TC_IN ? "come in on" : "go out by", device->name,
@@ -174,20 +212,32 @@ static int device_attach(struct devices *d, const struct tc_device *device,
 	return err == -ENODEV ? 0 : err;
 }
 
-static int devices_detach_others(const struct devices *d, const struct device_set *s,
+static bool device_set_has_point(const struct device_set *s, struct tc_point at)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->all[i].index == at.device && device_set_has(s, i, at.direction))
+			return true;
+	return false;
+}
+
+static int devices_detach_others(struct devices *d, const struct device_set *s,
 				 const struct tc_point *there, size_t n)
 {
 	int err = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		bool stays = false;
+	for (enum tc_direction direction = TC_IN; direction <= TC_OUT; direction++) {
+		struct device_links *links = &d->links[direction];
 
-		for (size_t j = 0; j < s->n; j++)
-			stays |= s->all[j].index == there[i].device &&
-				 device_set_has(s, j, there[i].direction);
-		if (!stays)
-			err = tc_detach(d->netns_fd, there[i], d->handle) ?: err;
+		for (size_t i = links->n; i-- > 0;)
+			if (!device_set_has_point(
+				    s, (struct tc_point){links->all[i].device, direction}))
+				device_links_drop(links, &links->all[i]);
 	}
+	/* A pintled that knew no tcx may have put a filter beside a link. */
+	for (size_t i = 0; i < n; i++)
+		if (!device_set_has_point(s, there[i]) ||
+		    device_links_of(&d->links[there[i].direction], there[i].device))
+			err = tc_detach(d->netns_fd, there[i], d->handle) ?: err;
 	return err;
 }
 
@@ -219,16 +269,18 @@ static int devices_arrange(struct devices *d)
 		return -ENOMEM;
 	for (size_t i = 0; i < 2 * s.n; i++) {
 		const struct tc_device *device = &s.all[i / 2];
-		enum tc_direction direction = i & 1 ? TC_OUT : TC_IN;
-		bool is_there;
+		const struct tc_point at = {device->index, i & 1 ? TC_OUT : TC_IN};
+		bool linked = device_links_of(&d->links[at.direction], at.device);
+		bool filtered = has_point(there, n, at);
 
-		if (!device_set_has(&s, i / 2, direction))
+		if (!device_set_has(&s, i / 2, at.direction))
 			continue;
-		is_there = has_point(there, n, (struct tc_point){device->index, direction});
-		e = d->ours_before && is_there ? 0 : device_attach(d, device, direction);
+		e = d->ours_before && filtered && !linked
+			    ? 0
+			    : device_attach(d, device, at.direction, filtered);
 		attached += !e;
-		in[i / 2] |= direction == TC_IN && (!e || is_there);
-		ours &= !e || !is_there;
+		in[i / 2] |= at.direction == TC_IN && (!e || filtered || linked);
+		ours &= !e || !(filtered || linked);
 		err = e ?: err;
 	}
 	d->ours_before = ours;
@@ -329,6 +381,11 @@ void devices_see(struct devices *d, const struct config *c, const bool *wanted)
 	devices_refresh(d);
 }
 
+void devices_detach_all(const char *dir)
+{
+	device_links_detach_all(dir, PIN);
+}
+
 void devices_sweep(const struct attachment *a)
 {
 	/* Only one Pintle can steer in a namespace, so filters found by a fresh start belong to
@@ -340,7 +397,9 @@ void devices_sweep(const struct attachment *a)
 int devices_new(uv_loop_t *loop, struct attachment *a, const struct devices_use *use,
 		struct devices **out)
 {
+	static const char *const ways[] = {[TC_IN] = "in", [TC_OUT] = "out"};
 	struct devices *d = calloc(1, sizeof(*d));
+	char pins[NAME_MAX];
 
 	if (!d)
 		return log_err_r(ENOMEM, "%s", use->name);
@@ -349,6 +408,10 @@ int devices_new(uv_loop_t *loop, struct attachment *a, const struct devices_use 
 	d->netns_fd = attachment_netns(a);
 	d->handle = tc_handle(attachment_maps(a)->fd[use->map]);
 	d->watch_fd = d->programs[0] = d->programs[1] = -1;
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		snprintf(pins, sizeof(pins), PIN "%s_%s_", use->program, ways[i]);
+		device_links_find(&d->links[i], attachment_dir(a), pins);
+	}
 	uv_timer_init(loop, &d->burst);
 	d->burst.data = d;
 	*out = d;
@@ -378,5 +441,7 @@ void devices_free(struct devices *d)
 	if (!d)
 		return;
 	devices_unload(d);
+	for (size_t i = 0; i < ARRAY_SIZE(d->links); i++)
+		device_links_free(&d->links[i]);
 	uv_close((uv_handle_t *)&d->burst, on_burst_closed);
 }

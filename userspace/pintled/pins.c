@@ -16,6 +16,7 @@
 #include "../net/netns.h"
 #include "../net/tc.h"
 #include "../base/util.h"
+#include "devices.h"
 #include "in_pods.h"
 #include "linking.h"
 #include "../net/routes.h"
@@ -382,6 +383,7 @@ int pins_undo(const char *dir)
 		return 0;
 	/* XDP begins handshakes that the hand-off's filters end. */
 	xdp_detach_all(dir);
+	devices_detach_all(dir);
 	gone = pins_netns_gone(dir); /* its routes and filters went with it */
 	/* Links are detached in reverse, deciding hooks before sockops, so that every decision is
 	 * still counted. */

@@ -1,24 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "xdp.h"
 
-#include <assert.h>
 #include <bpf/bpf.h>
-#include <dirent.h>
 
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../maps/names.h"
 #include "../net/netdev.h"
-#include "pins.h"
+#include "device_links.h"
 
-/* A pin's name is this and the device's index. */
-#define PIN "xdp_"
-
-struct xdp_link {
-	uint32_t device;
-	int fd;
-	bool ours; /* runs this daemon's program */
-};
+#define PIN "xdp_" /* how the links' pins begin */
 
 struct xdp {
 	struct attachment *attachment;
@@ -26,99 +17,13 @@ struct xdp {
 	uint32_t how;    /* enum config_xdp */
 	int programs[2]; /* by whether it is for a veth; -1: not loaded */
 	bool unloadable; /* the kernel refused a program, which was logged */
-	struct xdp_link *links;
-	size_t count, room;
+	struct device_links links;
 	uint32_t attached; /* as logged last */
 };
 
-/* ---- links -------------------------------------------------------------------------- */
-
-static bool pin_parse(const char *name, uint32_t *device)
-{
-	char end;
-
-	return sscanf(name, PIN "%u%c", device, &end) == 1;
-}
-
-static const char *pin_of(const struct xdp_link *link, char name[32])
-{
-	snprintf(name, 32, PIN "%u", link->device);
-	return name;
-}
-
-static int links_add(struct xdp *x, const struct xdp_link *link)
-{
-	if (x->count == x->room) {
-		size_t room = x->room ? 2 * x->room : 8;
-		struct xdp_link *more = reallocarray(x->links, room, sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		x->links = more;
-		x->room = room;
-	}
-	x->links[x->count++] = *link;
-	return 0;
-}
-
-static void link_end(int fd, const char *dir, const char *pin)
-{
-	char path[PIN_PATH_SIZE];
-
-	/* The kernel frees a link some time after its last pin is gone; this ends it now. */
-	if (fd >= 0 && bpf_link_detach(fd) && errno != ENOLINK)
-		log_err_r(errno, "failed to detach XDP (%s)", pin);
-	if (unlink(pin_path(dir, pin, path)) && errno != ENOENT)
-		log_err_r(errno, "failed to remove %s", path);
-}
-
-/* Calls for each pin in `dir` that is a link of XDP. */
-static void each_pin(const char *dir,
-		     void (*each)(const char *dir, const char *pin, struct xdp_link *link,
-				  void *arg),
-		     void *arg)
-{
-	DIR *d = opendir(dir);
-	struct dirent *e;
-
-	while (d && (e = readdir(d))) {
-		struct xdp_link link = {.fd = -1};
-
-		if (!pin_parse(e->d_name, &link.device))
-			continue;
-		link.fd = pin_open(dir, e->d_name, 0);
-		each(dir, e->d_name, &link, arg);
-	}
-	if (d)
-		closedir(d);
-}
-
-static void detach_pin(const char *dir, const char *pin, struct xdp_link *link, void *arg)
-{
-	(void)arg;
-	link_end(link->fd, dir, pin);
-	if (link->fd >= 0)
-		close(link->fd);
-}
-
 void xdp_detach_all(const char *dir)
 {
-	each_pin(dir, detach_pin, NULL);
-}
-
-static void take_pin(const char *dir, const char *pin, struct xdp_link *link, void *arg)
-{
-	if (link->fd < 0 || links_add(arg, link))
-		detach_pin(dir, pin, link, NULL);
-}
-
-static bool link_attached(const struct xdp_link *link)
-{
-	struct bpf_link_info info = {0};
-	__u32 size = sizeof(info);
-
-	/* The kernel reports 0 once the device is gone, or the link was detached by force. */
-	return !bpf_obj_get_info_by_fd(link->fd, &info, &size) && info.xdp.ifindex == link->device;
+	device_links_detach_all(dir, PIN);
 }
 
 /* ---- where it can be ------------------------------------------------------------------ */
@@ -180,93 +85,44 @@ static int xdp_program(struct xdp *x, const struct tc_device *device)
 	return *fd;
 }
 
-static int link_pin(const struct xdp *x, const struct xdp_link *link)
-{
-	const char *dir = attachment_dir(x->attachment);
-	char path[PIN_PATH_SIZE], name[32];
-
-	if (pin_is_there(dir, pin_of(link, name)))
-		return 0;
-	if (bpf_obj_pin(link->fd, pin_path(dir, name, path)))
-		return log_err_r(errno, "failed to pin %s", path);
-	return pins_own(path, PINS_FILE_MODE, x->m->node->group);
-}
-
-/* Makes an attached link run this daemon's program. */
-static int link_renew(struct xdp *x, struct xdp_link *link, const struct tc_device *device)
-{
-	int fd = link->ours ? 0 : xdp_program(x, device);
-
-	if (fd < 0)
-		return fd;
-	if (!link->ours && bpf_link_update(link->fd, fd, NULL))
-		return log_err_r(errno, "failed to replace the XDP program of %s", device->name);
-	link->ours = true;
-	return link_pin(x, link);
-}
-
 static enum pintle_xdp device_attach(struct xdp *x, const struct tc_device *device)
 {
-	struct xdp_link link = {.device = device->index, .ours = true};
-	int program = xdp_program(x, device), err;
+	int program = xdp_program(x, device), fd;
 
 	if (program < 0)
 		return PINTLE_XDP_REFUSED;
-	link.fd = netdev_xdp_attach(attachment_netns(x->attachment), device->index, program);
-	if (link.fd == -EBUSY || link.fd == -EEXIST)
+	fd = netdev_xdp_attach(attachment_netns(x->attachment), device->index, program);
+	if (fd == -EBUSY || fd == -EEXIST)
 		return PINTLE_XDP_TAKEN;
-	if (link.fd == -EOPNOTSUPP)
+	if (fd == -EOPNOTSUPP)
 		return PINTLE_XDP_UNABLE;
-	if (link.fd < 0) {
-		log_debug("%s: XDP: %s", device->name, strerror(-link.fd));
+	if (fd < 0) {
+		log_debug("%s: XDP: %s", device->name, strerror(-fd));
 		return PINTLE_XDP_REFUSED;
 	}
-	err = link_pin(x, &link);
-	if (!err)
-		err = links_add(x, &link);
-	if (err) {
-		char name[32];
-
-		link_end(link.fd, attachment_dir(x->attachment), pin_of(&link, name));
-		close(link.fd);
-		return PINTLE_XDP_REFUSED;
-	}
-	return PINTLE_XDP_NATIVE;
-}
-
-static struct xdp_link *link_of(const struct xdp *x, uint32_t device)
-{
-	for (size_t i = 0; i < x->count; i++)
-		if (x->links[i].device == device)
-			return &x->links[i];
-	return NULL;
-}
-
-static void links_drop(struct xdp *x, struct xdp_link *link)
-{
-	char name[32];
-
-	link_end(link->fd, attachment_dir(x->attachment), pin_of(link, name));
-	close(link->fd);
-	*link = x->links[--x->count];
+	return device_links_add(&x->links, device->index, fd, x->m->node->group)
+		       ? PINTLE_XDP_REFUSED
+		       : PINTLE_XDP_NATIVE;
 }
 
 static enum pintle_xdp device_arrange(struct xdp *x, const struct tc_device *device,
 				      enum pintle_xdp may)
 {
-	struct xdp_link *link = link_of(x, device->index);
+	struct device_link *link = device_links_of(&x->links, device->index);
+	int program;
 
-	if (link && (may != PINTLE_XDP_NATIVE || !link_attached(link))) {
-		links_drop(x, link);
+	if (link && (may != PINTLE_XDP_NATIVE || !device_link_attached(link))) {
+		device_links_drop(&x->links, link);
 		link = NULL;
 	}
 	if (may != PINTLE_XDP_NATIVE)
 		return may;
 	if (!link)
 		return device_attach(x, device);
-	if (!link_renew(x, link, device))
+	program = xdp_program(x, device);
+	if (program >= 0 && !device_links_renew(&x->links, link, program, x->m->node->group))
 		return may;
-	links_drop(x, link);
+	device_links_drop(&x->links, link);
 	return PINTLE_XDP_REFUSED;
 }
 
@@ -323,16 +179,16 @@ void xdp_arrange(struct xdp *x, const struct tc_device *devices, const bool *has
 	const struct wanted w = {devices, has, n};
 	uint32_t attached;
 
-	for (size_t i = x->count; i-- > 0;)
-		if (!is_wanted(&x->links[i].device, &w))
-			links_drop(x, &x->links[i]);
+	for (size_t i = x->links.n; i-- > 0;)
+		if (!is_wanted(&x->links.all[i].device, &w))
+			device_links_drop(&x->links, &x->links.all[i]);
 	for (size_t i = 0; i < n; i++)
 		if (has[i])
 			device_tell(
 				x, &devices[i],
 				device_arrange(x, &devices[i], judge(x, devices, n, &devices[i])));
 	maps_prune(x->m, MAP_hand_devices, is_wanted, &w);
-	attached = (uint32_t)x->count;
+	attached = (uint32_t)x->links.n;
 	if (attached != x->attached)
 		log_info("the hand-off: in XDP on %u device%s", attached, plural(attached));
 	x->attached = attached;
@@ -355,7 +211,7 @@ int xdp_new(struct attachment *a, struct xdp **out)
 	x->attachment = a;
 	x->m = attachment_maps(a);
 	x->programs[0] = x->programs[1] = -1;
-	each_pin(attachment_dir(a), take_pin, x);
+	device_links_find(&x->links, attachment_dir(a), PIN);
 	*out = x;
 	return 0;
 }
@@ -364,9 +220,7 @@ void xdp_free(struct xdp *x)
 {
 	if (!x)
 		return;
-	for (size_t i = 0; i < x->count; i++)
-		close(x->links[i].fd);
-	free(x->links);
+	device_links_free(&x->links);
 	xdp_unload(x);
 	free(x);
 }

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tags.bpf.c - a machine behind VLANs, for kernels without them: a TCP segment that leaves a device
- * gets a tag by each filter with `tag`; what comes loses all by the one with `untag`. */
+/*
+ * neighbour_tc.bpf.c - somebody else's programs in TC.
+ *
+ *   tag, untag    a machine behind VLANs, for kernels without them: a TCP segment that leaves a
+ *                 device gets a tag by each filter with `tag`; what comes loses all by `untag`
+ *   take          lets every packet go on to the kernel, past all programs behind it
+ */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -38,6 +43,13 @@ int untag(struct __sk_buff *skb)
 		if (skb->vlan_present)
 			bpf_skb_vlan_pop(skb);
 	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int take(struct __sk_buff *skb)
+{
+	(void)skb;
+	return TC_ACT_OK;
 }
 
 char LICENSE[] SEC("license") = "Apache-2.0";

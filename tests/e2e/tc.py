@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs at a device for what comes in or goes out: those of tcx, and filters of a clsact."""
+import contextlib
+import ctypes
+import os
+import re
+import socket
+
+from kernel import HERE, check, inside
+
+DIRECTIONS = ("ingress", "egress")
+# enum bpf_attach_type, which the headers of older distributions do not have.
+TCX = {"ingress": 46, "egress": 47}
+INFO_SIZE, INFO_NAME = 256, slice(64, 80)  # of struct bpf_prog_info
+
+libbpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
+libc = ctypes.CDLL(None)
+
+
+def index_of(device):
+    """0 if it is gone."""
+    with contextlib.suppress(OSError):
+        return socket.if_nametoindex(device)
+    return 0
+
+
+def name_of(program):
+    """Of the program with that id; "" if it is gone."""
+    fd = libbpf.bpf_prog_get_fd_by_id(program)
+    if fd < 0:
+        return ""
+    info, size = ctypes.create_string_buffer(INFO_SIZE), ctypes.c_uint32(INFO_SIZE)
+    failed = libbpf.bpf_obj_get_info_by_fd(fd, info, ctypes.byref(size))
+    libc.close(fd)
+    return "" if failed else info.raw[INFO_NAME].rstrip(b"\0").decode()
+
+
+def programs(netns, device, direction):
+    """{name: id} of the programs in tcx, in the order in which packets meet them."""
+    ids, count, flags = (ctypes.c_uint32 * 64)(), ctypes.c_uint32(64), ctypes.c_uint32()
+    with inside(netns):
+        if libbpf.bpf_prog_query(index_of(device), TCX[direction], 0, ctypes.byref(flags), ids, ctypes.byref(count)):
+            return {}  # the device is gone
+    return {name_of(i): i for i in ids[:count.value]}
+
+
+def tcx(netns, device, direction):
+    """Their names."""
+    return list(programs(netns, device, direction))
+
+
+def filters(node, netns, device, direction):
+    """Names of the filters in its clsact, or ingress qdisc."""
+    shown = node.run("tc", "filter", "show", "dev", device, direction, netns=netns, check=False).stdout
+    return re.findall(r" handle 0x[0-9a-f]+ (\S+?)(?:\+clsact)? ", shown)
+
+
+def devices(node, netns):
+    return [line.split(": ")[1].split("@")[0] for line in node.run("ip", "-o", "link", netns=netns).stdout.splitlines()]
+
+
+def attached(node, netns, program):
+    """{device: [directions]} where a program whose name begins so is attached."""
+    found = {}
+    for device in devices(node, netns):
+        for direction in DIRECTIONS:
+            names = tcx(netns, device, direction) + filters(node, netns, device, direction)
+            if any(name.startswith(program) for name in names):
+                found.setdefault(device, []).append(direction)
+    return found
+
+
+def clsacts(node, netns):
+    """The devices that have a clsact."""
+    return set(re.findall(r"^qdisc clsact \S+ dev (\S+)", node.run("tc", "qdisc", "show", netns=netns).stdout, re.M))
+
+
+def take_away(node, program, device):
+    """Detaches Pintle's program for what comes in by force, as somebody else may."""
+    with inside(node.netns):
+        (pin,) = node.bpffs.glob(f"v*/tcx_{program}_in_{index_of(device)}")
+    node.run("bpftool", "link", "detach", "pinned", pin)
+
+
+def load_neighbours(node):
+    """The directory in which the programs of neighbour_tc.bpf.c are pinned."""
+    compiled, pins = node.dir / "neighbour_tc.bpf.o", node.bpf_mount / "neighbours"
+    node.run("clang", "-target", "bpf", "-O2", "-g", "-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu",
+             "-c", HERE / "neighbour_tc.bpf.c", "-o", compiled)
+    pins.mkdir()
+    node.run("bpftool", "prog", "loadall", compiled, pins)
+    return pins
+
+
+def attach(netns, device, direction, pin):
+    """Attaches a pinned program in tcx, behind those that are there."""
+    program = libbpf.bpf_obj_get(os.fsencode(pin))
+    check(program, f"open {pin}")
+    with inside(netns):
+        failed = libbpf.bpf_prog_attach(program, index_of(device), TCX[direction], 0)
+    libc.close(program)
+    check(failed, f"attach {pin}")

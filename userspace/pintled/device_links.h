@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * device_links.h - BPF links to network devices, one for each device. Each is pinned beside the
+ * maps, so that it outlives the daemon; the next one finds it there, and replaces its program in
+ * one step.
+ */
+#ifndef PINTLE_DEVICE_LINKS_H
+#define PINTLE_DEVICE_LINKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct device_link {
+	uint32_t device; /* its index */
+	int fd;
+	bool ours; /* runs this daemon's program */
+};
+
+/* The links of one kind. */
+struct device_links {
+	const char *dir; /* of the pins */
+	char prefix[32]; /* a pin's name is this and the device's index */
+	struct device_link *all;
+	size_t n, room;
+};
+
+/** Finds the links that are pinned in `dir`, which must outlive *l, by that prefix. One that
+ * cannot be used is removed; a failure is logged. device_links_free() it. */
+void device_links_find(struct device_links *l, const char *dir, const char *prefix);
+
+/** Returns the device's link, until the next change of *l; NULL: it has none. */
+struct device_link *device_links_of(const struct device_links *l, uint32_t device);
+
+/** Whether the device is still there, and nobody has detached the link by force. */
+bool device_link_attached(const struct device_link *link);
+
+/** Takes a new link over, of this daemon's program, and pins it for `group` (as pins_own()).
+ * Returns 0; or -errno, logged: the link is detached, and closed. */
+int device_links_add(struct device_links *l, uint32_t device, int fd, gid_t group);
+
+/** Makes the link run that program, and pins it again where somebody removed the pin. Returns 0 or
+ * -errno, logged. */
+int device_links_renew(const struct device_links *l, struct device_link *link, int prog_fd,
+		       gid_t group);
+
+/** Detaches the link, and removes its pin. A failure is logged. */
+void device_links_drop(struct device_links *l, struct device_link *link);
+
+/** Leaves the links attached. */
+void device_links_free(struct device_links *l);
+
+/** Detaches all links whose pins in `dir` have a name that begins so, and removes the pins.
+ * Failures are logged. */
+void device_links_detach_all(const char *dir, const char *prefix);
+
+#endif
