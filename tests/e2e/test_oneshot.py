@@ -13,7 +13,7 @@ import tc
 from clients import FRONTEND
 from harness import case
 from kernel import BUILD, Skip, wait_for
-from pods import SERVICE, Cluster
+from pods import SERVICE, Cluster, ip_batch
 
 BOTH = ("v4", "v6")
 ONE = {"requests": "one-per-connection"}
@@ -428,6 +428,53 @@ def test_before_a_neighbour_in_tcx(node):
     daemon.stop()
     node.detach()
     assert tc.tcx(node.netns, "veth0", "ingress") == ["take"]
+
+
+@case(each=("running", "killed"))
+def test_a_device_that_moves(node, how):
+    """Another namespace that is given the device is given no program; a new device that has its index gets one."""
+    node.add_client()
+    servers = node.servers(1)
+    node.ip("link", "add", "mover", "index", "77", "type", "veth", "peer", "name", "end")
+    daemon = node.steer(servers, **ONE)
+    assert filters(node, node.netns)["mover"] == ["ingress"]
+    if how == "killed":
+        daemon.kill()
+    node.ip("link", "set", "mover", "netns", node.client_netns.name)
+    node.ip("link", "add", "other", "index", "77", "type", "veth", "peer", "name", "its-end")
+    if how == "killed":
+        node.steer(servers, **ONE)
+    wait_for(lambda: filters(node, node.netns).get("other") == ["ingress"])
+    wait_for(lambda: filters(node, node.client_netns) == {})
+
+
+def test_a_stranger_by_its_name(node):
+    """A map that is pinned by the name of our link is not taken for it."""
+    servers = node.servers(1)
+    daemon = node.steer(servers, **ONE)
+    (pin,) = node.bpffs.glob("v*/tcx_pintle_oneshot_in_1")
+    daemon.kill()
+    pin.unlink()
+    # Where the index of the device is in what the kernel says of a link, that of a map has the number of entries.
+    node.run("bpftool", "map", "create", pin, "type", "array", "key", "4", "value", "8", "entries", "1",
+             "name", "stranger")
+    node.steer(servers, **ONE)
+    assert tc.tcx(node.netns, "lo", "ingress") == ["pintle_oneshot"]
+    client = Client(lambda: node.connect(FRONTEND["v4"]))
+    for _ in range(3):
+        client.ask()
+    assert client.connections == 3
+
+
+def test_many_devices(node):
+    """More than are attached in one go: all get it, and lose it, while pintled does its other work."""
+    ip_batch(node, node.netns, [f"link add a{i} type veth peer name b{i}" for i in range(40)])
+    daemon = node.steer(node.servers(1), **ONE)
+    wait_for(lambda: daemon.metric("pintle_oneshot_devices") == 81, 30)
+    assert len(filters(node, node.netns)) == 81
+    node.pintle("set", "pool", "requests=as-they-come")
+    wait_for(lambda: not list(node.bpffs.glob("v*/tcx_*")), 30)
+    assert filters(node, node.netns) == {}
 
 
 def test_detach_takes_only_its_own(node):

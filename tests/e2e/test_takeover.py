@@ -6,6 +6,7 @@ import json
 import re
 import signal
 
+import tc
 from clients import FRONTEND
 from harness import Skip, case
 from kernel import BUILD, TOP, wait_for
@@ -116,7 +117,7 @@ def test_under_load(node, how):
     up.daemon.stop()
     up.cluster.detach()
     assert "pintle" not in node.run("ip", "route", "show", "table", "local", netns=up.netns).stdout
-    assert not node.run("tc", "filter", "show", "dev", "lo", "ingress", netns=up.netns).stdout.strip()
+    assert tc.attached(node, up.netns, "pintle") == {} and tc.clsacts(node, up.netns) == set()
 
 
 def steps(node, up):

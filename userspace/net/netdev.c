@@ -2,6 +2,7 @@
 #include "netdev.h"
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <linux/ethtool.h>
 #include <linux/genetlink.h>
 #include <linux/if_link.h>
@@ -128,4 +129,36 @@ int netdev_tcx_attach(int netns_fd, uint32_t device, int type, bool first, int p
 	struct attaching a = {device, type, first ? TCX_BEFORE : 0, prog_fd};
 
 	return netns_call(netns_fd, attach, &a);
+}
+
+struct looking {
+	uint32_t device;
+	int type; /* enum bpf_attach_type */
+	uint32_t prog_id;
+};
+
+static int has_program(void *arg)
+{
+	const struct looking *l = arg;
+	uint32_t ids[NETDEV_TCX_MAX], n = ARRAY_SIZE(ids), flags;
+
+	if (l->type == BPF_XDP) {
+		n = 1;
+		if (bpf_xdp_query_id((int)l->device, XDP_FLAGS_DRV_MODE, ids))
+			return false;
+	} else if (bpf_prog_query((int)l->device, (enum bpf_attach_type)l->type, 0, &flags, ids,
+				  &n)) {
+		return false;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		if (ids[i] == l->prog_id)
+			return true;
+	return false;
+}
+
+bool netdev_has_program(int netns_fd, uint32_t device, int type, uint32_t prog_id)
+{
+	struct looking l = {device, type, prog_id};
+
+	return prog_id && netns_call(netns_fd, has_program, &l) > 0;
 }

@@ -25,11 +25,16 @@ int netdev_xdp_attach(int netns_fd, uint32_t device, int prog_fd);
 /* Attach types of tcx (Linux 6.6), which older headers lack. */
 #define NETDEV_TCX_INGRESS 46
 #define NETDEV_TCX_EGRESS  47
+#define NETDEV_TCX_MAX     64 /* programs at a device in one direction */
 
 /** Attaches a TC program by a link, without a qdisc: to what comes in (NETDEV_TCX_INGRESS) or goes
  * out (NETDEV_TCX_EGRESS), before the other programs of its kind there (`first`), or behind them.
  * It runs before all filters. Returns as netdev_xdp_attach(): -ENODEV: no such device; -EINVAL: the
- * kernel has no tcx. */
+ * kernel has no tcx; -ERANGE: there are NETDEV_TCX_MAX. Waits for all CPUs (RCU): 10 ms, say. */
 int netdev_tcx_attach(int netns_fd, uint32_t device, int type, bool first, int prog_fd);
+
+/** Whether the program with that id is attached to the device, which is one of this namespace, in
+ * that way: BPF_XDP (natively), NETDEV_TCX_INGRESS or NETDEV_TCX_EGRESS. */
+bool netdev_has_program(int netns_fd, uint32_t device, int type, uint32_t prog_id);
 
 #endif

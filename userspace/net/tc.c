@@ -315,13 +315,6 @@ static int check_way_out(int netns_fd, uint32_t device)
 	return err == -ENOENT ? 0 : err ? err : c.half ? -EBUSY : 0;
 }
 
-bool tc_has_place(int netns_fd, struct tc_point at)
-{
-	struct clsact c;
-
-	return !find_clsact(netns_fd, at.device, &c) && !(c.half && at.direction == TC_OUT);
-}
-
 static int change_clsact(int netns_fd, uint32_t device, int type, int flags)
 {
 	const struct tcmsg m = {
@@ -391,16 +384,24 @@ static bool added_clsact(const struct filter *f)
 	return length > end && !strcmp(f->name + length - end, CLSACT);
 }
 
-/* Whether our filter in the other direction says that clsact was added for it. */
-static bool added_before(int netns_fd, struct tc_point at, uint32_t handle)
+/* Whether our filter there says that clsact was added for it. */
+static bool added_for(int netns_fd, struct tc_point at, uint32_t handle)
 {
 	_cleanup_(list_free) struct list l = {0};
 	const struct filter *f;
 
-	if (list_filters(netns_fd, opposite(at), &l))
+	if (list_filters(netns_fd, at, &l))
 		return false;
 	f = find_ours(&l, handle);
 	return f && added_clsact(f);
+}
+
+bool tc_has_place(int netns_fd, struct tc_point at)
+{
+	struct clsact c;
+
+	return !find_clsact(netns_fd, at.device, &c) && !(c.half && at.direction == TC_OUT) &&
+	       !added_for(netns_fd, at, TC_ANY) && !added_for(netns_fd, opposite(at), TC_ANY);
 }
 
 int tc_attach(int netns_fd, struct tc_point at, const struct tc_ours *o, int prog_fd)
@@ -424,7 +425,7 @@ int tc_attach(int netns_fd, struct tc_point at, const struct tc_ours *o, int pro
 		return err;
 	info = INFO(priority_for(&l, handle, o->priority));
 	snprintf(name, sizeof(name), "%s%s", o->name,
-		 added || added_before(netns_fd, at, handle) ? CLSACT : "");
+		 added || added_for(netns_fd, opposite(at), handle) ? CLSACT : "");
 	err = put_filter(netns_fd, at, handle, info, prog_fd, name);
 	if (err && added)
 		change_clsact(netns_fd, at.device, RTM_DELQDISC, 0);

@@ -62,8 +62,8 @@ int tc_find(int netns_fd, uint32_t handle, struct tc_point **out, size_t *n);
 #define TC_NAME_SIZE 64
 bool tc_before(int netns_fd, struct tc_point at, const char *program, char name[TC_NAME_SIZE]);
 
-/** Whether the device has a clsact, or an ingress qdisc that has that direction, so that a filter
- * there changes no qdisc. False, too, if it cannot be found out. */
+/** Whether the device has a clsact that no Pintle has added, or an ingress qdisc that has that
+ * direction: then a filter there changes no qdisc. False, too, if it cannot be found out. */
 bool tc_has_place(int netns_fd, struct tc_point at);
 
 /** Attaches the program; if our filter exists there, replaces its program so that every packet

@@ -21,7 +21,7 @@ bool doctor_cookies_off(const struct doctor *d)
 
 struct tcx_programs {
 	uint32_t device;
-	uint32_t ids[64], n; /* in the order in which packets meet them; the kernel takes no more */
+	uint32_t ids[NETDEV_TCX_MAX], n; /* in the order in which packets meet them */
 };
 
 static int tcx_list(void *arg)
@@ -36,15 +36,20 @@ static int tcx_list(void *arg)
 	return 0;
 }
 
-static void program_name(uint32_t id, char *name, size_t size)
+/* Returns false where the name cannot be read, as without CAP_SYS_ADMIN. */
+static bool program_name(uint32_t id, char *name, size_t size)
 {
 	_cleanup_close_ int fd = bpf_prog_get_fd_by_id(id);
 	struct bpf_prog_info info = {0};
 	uint32_t length = sizeof(info);
 
-	snprintf(name, size, "tcx program %u", id);
-	if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &length) && info.name[0])
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &length))
+		return false;
+	if (info.name[0])
 		state_text(name, size, info.name, sizeof(info.name));
+	else
+		snprintf(name, size, "tcx program %u", id);
+	return true;
 }
 
 /* Names the program of others that sees the device's packets before the hand-off. */
@@ -60,7 +65,8 @@ static bool before_hand(const struct doctor *d, const struct tc_device *device,
 	for (uint32_t i = 0; i < t.n; i++) {
 		char program[TC_NAME_SIZE];
 
-		program_name(t.ids[i], program, sizeof(program));
+		if (!program_name(t.ids[i], program, sizeof(program)))
+			return false;
 		if (!strcmp(program, hand))
 			return found;
 		if (!found && strncmp(program, "pintle_", strlen("pintle_")) != 0) {

@@ -166,15 +166,16 @@ void doctor_mptcp(struct doctor *d)
 static void say_devices(struct doctor *d, uint32_t devices, const char *feature, const char *none)
 {
 	if (devices)
-		doctor_say(d, VERDICT_OK, NULL, "%s: attached to %u device%s (tc filter show)",
+		doctor_say(d, VERDICT_OK, NULL, "%s: attached to %u device%s (bpftool net)",
 			   feature, devices, plural(devices));
 	else
-		doctor_say(d, VERDICT_FAIL,
-			   d->s->daemon_alive
-				   ? "see pintled's log; the kernel needs sch_ingress and cls_bpf "
-				     "(modprobe -a sch_ingress cls_bpf)"
-				   : "start pintled",
-			   "%s", none);
+		doctor_say(
+			d, VERDICT_FAIL,
+			d->s->daemon_alive
+				? "see pintled's log; before Linux 6.6 the kernel needs sch_ingress "
+				  "and cls_bpf (modprobe -a sch_ingress cls_bpf)"
+				: "start pintled",
+			"%s", none);
 }
 
 /* Speaks of one-shot only where a pool needs it on this node. A connect pool needs it on the nodes

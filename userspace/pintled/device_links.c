@@ -3,10 +3,12 @@
 
 #include <bpf/bpf.h>
 #include <dirent.h>
+#include <sys/resource.h>
 
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../maps/pin.h"
+#include "../net/netdev.h"
 #include "pins.h"
 
 /* ---- pins ---------------------------------------------------------------------------- */
@@ -45,19 +47,47 @@ void device_links_detach_all(const char *dir, const char *prefix)
 		closedir(d);
 }
 
+static bool link_info(int fd, struct bpf_link_info *info)
+{
+	__u32 size = sizeof(*info);
+
+	memset(info, 0, sizeof(*info));
+	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, info, &size);
+}
+
+static bool is_pinned(const struct device_links *l, const struct device_link *link,
+		      const char *name)
+{
+	_cleanup_close_ int fd = pin_open(l->dir, name, 0);
+	struct bpf_link_info there, ours;
+
+	return link_info(fd, &there) && link_info(link->fd, &ours) && there.type == ours.type &&
+	       there.id == ours.id;
+}
+
 static int link_pin(const struct device_links *l, const struct device_link *link, gid_t group)
 {
 	char path[PIN_PATH_SIZE], name[NAME_MAX];
 
 	pin_of(l, link, name);
-	if (pin_is_there(l->dir, name))
+	if (is_pinned(l, link, name))
 		return 0;
-	if (bpf_obj_pin(link->fd, pin_path(l->dir, name, path)))
+	unlink(pin_path(l->dir, name, path)); /* something else of that name */
+	if (bpf_obj_pin(link->fd, path))
 		return log_err_r(errno, "failed to pin %s", path);
 	return pins_own(path, PINS_FILE_MODE, group);
 }
 
 /* ---- links --------------------------------------------------------------------------- */
+
+/* Half of the files that may be open are left for everything else. */
+static bool is_room(struct device_links *l, int fd)
+{
+	struct rlimit r;
+
+	return !getrlimit(RLIMIT_NOFILE, &r) && (rlim_t)fd < r.rlim_cur / 2 &&
+	       ROOM_FOR_ONE(l->all, l->n, l->room, 8);
+}
 
 static void links_end(const struct device_links *l, const struct device_link *link)
 {
@@ -69,13 +99,12 @@ static void links_end(const struct device_links *l, const struct device_link *li
 		close(link->fd);
 }
 
-void device_links_find(struct device_links *l, const char *dir, const char *prefix)
+void device_links_find(struct device_links *l)
 {
+	const char *dir = l->dir, *prefix = l->prefix;
 	DIR *d = opendir(dir);
 	struct dirent *e;
 
-	*l = (struct device_links){.dir = dir};
-	snprintf(l->prefix, sizeof(l->prefix), "%s", prefix);
 	while (d && (e = readdir(d))) {
 		struct device_link link = {.fd = -1};
 		char end;
@@ -84,7 +113,7 @@ void device_links_find(struct device_links *l, const char *dir, const char *pref
 		    sscanf(e->d_name + strlen(prefix), "%u%c", &link.device, &end) != 1)
 			continue;
 		link.fd = pin_open(dir, e->d_name, 0);
-		if (link.fd < 0 || !ROOM_FOR_ONE(l->all, l->n, l->room, 8))
+		if (link.fd < 0 || !is_room(l, link.fd))
 			links_end(l, &link);
 		else
 			l->all[l->n++] = link;
@@ -101,21 +130,28 @@ struct device_link *device_links_of(const struct device_links *l, uint32_t devic
 	return NULL;
 }
 
-bool device_link_attached(const struct device_link *link)
+/* The index is that of a device in whatever namespace; the program of the link is at the device
+ * here only if it is the same device. */
+static bool is_attached(const struct device_links *l, const struct device_link *link)
 {
-	struct bpf_link_info info = {0};
-	__u32 size = sizeof(info);
+	struct bpf_link_info info;
 
-	/* The device comes first, for a link of tcx, too. The kernel reports 0 once the device is
-	 * gone, or the link was detached by force. */
-	return !bpf_obj_get_info_by_fd(link->fd, &info, &size) && info.xdp.ifindex == link->device;
+	/* The device comes first in the part for tcx, too. */
+	return link_info(link->fd, &info) && info.xdp.ifindex == link->device &&
+	       netdev_has_program(l->netns_fd, link->device, l->type, info.prog_id);
+}
+
+void device_links_weed(struct device_links *l)
+{
+	for (size_t i = l->n; i-- > 0;)
+		if (!is_attached(l, &l->all[i]))
+			device_links_drop(l, &l->all[i]);
 }
 
 int device_links_add(struct device_links *l, uint32_t device, int fd, gid_t group)
 {
 	const struct device_link link = {.device = device, .fd = fd, .ours = true};
-	int err = ROOM_FOR_ONE(l->all, l->n, l->room, 8) ? link_pin(l, &link, group)
-							 : log_err_r(ENOMEM, "%s", l->prefix);
+	int err = is_room(l, fd) ? link_pin(l, &link, group) : -EMFILE;
 
 	if (err) {
 		links_end(l, &link);

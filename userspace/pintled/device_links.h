@@ -20,24 +20,30 @@ struct device_link {
 
 /* The links of one kind. */
 struct device_links {
+	int netns_fd;    /* of the devices */
+	int type;        /* as for netdev_has_program() */
 	const char *dir; /* of the pins */
 	char prefix[32]; /* a pin's name is this and the device's index */
 	struct device_link *all;
 	size_t n, room;
 };
 
-/** Finds the links that are pinned in `dir`, which must outlive *l, by that prefix. One that
- * cannot be used is removed; a failure is logged. device_links_free() it. */
-void device_links_find(struct device_links *l, const char *dir, const char *prefix);
+/** Finds the links that are pinned in l->dir by l->prefix; *l has no links before. One that cannot
+ * be opened, or for which there is no room, is removed; a failure is logged. device_links_free()
+ * it; what it points to must live until then. */
+void device_links_find(struct device_links *l);
 
 /** Returns the device's link, until the next change of *l; NULL: it has none. */
 struct device_link *device_links_of(const struct device_links *l, uint32_t device);
 
-/** Whether the device is still there, and nobody has detached the link by force. */
-bool device_link_attached(const struct device_link *link);
+/** Detaches, and forgets, those that are not where they belong: the device is gone, or was moved to
+ * another namespace, which takes the link along; somebody has detached the link by force; or
+ * something else is pinned by that name. */
+void device_links_weed(struct device_links *l);
 
 /** Takes a new link over, of this daemon's program, and pins it for `group` (as pins_own()).
- * Returns 0; or -errno, logged: the link is detached, and closed. */
+ * Returns 0; or -errno: the link is detached, and closed: -EMFILE (not logged): there is no room
+ * for more links beside the files that the daemon needs open; any other is logged. */
 int device_links_add(struct device_links *l, uint32_t device, int fd, gid_t group);
 
 /** Makes the link run that program, and pins it again where somebody removed the pin. Returns 0 or

@@ -20,6 +20,12 @@
 #define BURST_MS 50
 #define PAUSE_MS 1000
 
+/* To attach or detach one link takes some 10 ms, and devices may be hundreds: after so long the
+ * rest is left for later, so that servers are polled meanwhile. The first look has longer: with as
+ * few devices as most machines have it attaches to all. */
+#define FIRST_MS 500
+#define TURN_MS  100
+
 struct devices {
 	uv_timer_t burst;
 	uv_poll_t watch;
@@ -34,6 +40,8 @@ struct devices {
 	int programs[2];    /* [1] expects an Ethernet header, [0] does not; -1: not loaded */
 	bool ours_before;   /* what is attached runs this daemon's programs */
 	bool failed;        /* the newest try failed, and that was logged */
+	bool more;          /* the newest look ran out of time */
+	uint64_t until_ns;  /* so long may a look take */
 	uint64_t arranged_ns;
 };
 
@@ -163,11 +171,10 @@ static const char *attach_hint(int err)
 	}
 }
 
-/* Returns -EINVAL where the kernel has no tcx. */
+/* Returns as netdev_tcx_attach(). */
 static int device_link_up(struct devices *d, struct tc_point at, int prog_fd)
 {
-	int fd = netdev_tcx_attach(d->netns_fd, at.device,
-				   at.direction == TC_IN ? NETDEV_TCX_INGRESS : NETDEV_TCX_EGRESS,
+	int fd = netdev_tcx_attach(d->netns_fd, at.device, d->links[at.direction].type,
 				   d->use.priority == 1, prog_fd);
 
 	return fd < 0 ? fd
@@ -175,7 +182,13 @@ static int device_link_up(struct devices *d, struct tc_point at, int prog_fd)
 					 attachment_maps(d->attachment)->node->group);
 }
 
-/* `filtered`: our filter is there. */
+static bool is_late(struct devices *d)
+{
+	d->more |= monotonic_ns() > d->until_ns;
+	return d->more;
+}
+
+/* `filtered`: our filter is there. Returns -EAGAIN where there is no time left for that. */
 static int point_attach(struct devices *d, struct tc_point at, int prog_fd, bool filtered)
 {
 	const struct tc_ours ours = {d->use.program, d->handle, d->use.priority};
@@ -183,14 +196,16 @@ static int point_attach(struct devices *d, struct tc_point at, int prog_fd, bool
 	struct device_link *link = device_links_of(links, at.device);
 	int err;
 
-	if (link && device_link_attached(link))
-		return device_links_renew(links, link, prog_fd,
-					  attachment_maps(d->attachment)->node->group);
+	if (link &&
+	    !device_links_renew(links, link, prog_fd, attachment_maps(d->attachment)->node->group))
+		return 0;
 	if (link)
 		device_links_drop(links, link);
+	if (is_late(d))
+		return -EAGAIN;
 	if (!filtered && !tc_has_place(d->netns_fd, at)) {
 		err = device_link_up(d, at, prog_fd);
-		if (!err || err == -ENODEV)
+		if (err != -EINVAL && err != -ERANGE)
 			return err;
 		log_debug("%s: tcx: %s", d->use.name, strerror(-err));
 	}
@@ -205,7 +220,7 @@ static int device_attach(struct devices *d, const struct tc_device *device,
 	if (fd < 0)
 		return fd;
 	err = point_attach(d, (struct tc_point){device->index, direction}, fd, filtered);
-	if (err && err != -ENODEV && !d->failed)
+	if (err && err != -ENODEV && err != -EAGAIN && !d->failed)
 		log_err_r(err, "failed to attach %s to packets that %s %s%s", d->use.name,
 			  direction == TC_IN ? "come in on" : "go out by", device->name,
 			  attach_hint(err));
@@ -228,10 +243,14 @@ static int devices_detach_others(struct devices *d, const struct device_set *s,
 	for (enum tc_direction direction = TC_IN; direction <= TC_OUT; direction++) {
 		struct device_links *links = &d->links[direction];
 
-		for (size_t i = links->n; i-- > 0;)
-			if (!device_set_has_point(
+		for (size_t i = links->n; i-- > 0;) {
+			if (device_set_has_point(
 				    s, (struct tc_point){links->all[i].device, direction}))
-				device_links_drop(links, &links->all[i]);
+				continue;
+			if (is_late(d))
+				return err;
+			device_links_drop(links, &links->all[i]);
+		}
 	}
 	/* A pintled that knew no tcx may have put a filter beside a link. */
 	for (size_t i = 0; i < n; i++)
@@ -267,27 +286,34 @@ static int devices_arrange(struct devices *d)
 	in = calloc(MAX(s.n, (size_t)1), sizeof(*in));
 	if (!in)
 		return -ENOMEM;
+	for (size_t i = 0; i < ARRAY_SIZE(d->links); i++)
+		device_links_weed(&d->links[i]);
+	d->until_ns = monotonic_ns() + (d->more ? TURN_MS : FIRST_MS) * NSEC_PER_MSEC;
+	d->more = false;
 	for (size_t i = 0; i < 2 * s.n; i++) {
 		const struct tc_device *device = &s.all[i / 2];
 		const struct tc_point at = {device->index, i & 1 ? TC_OUT : TC_IN};
 		bool linked = device_links_of(&d->links[at.direction], at.device);
-		bool filtered = has_point(there, n, at);
+		bool filtered = has_point(there, n, at), is_there;
 
 		if (!device_set_has(&s, i / 2, at.direction))
 			continue;
 		e = d->ours_before && filtered && !linked
 			    ? 0
 			    : device_attach(d, device, at.direction, filtered);
+		is_there = filtered || device_links_of(&d->links[at.direction], at.device);
 		attached += !e;
-		in[i / 2] |= at.direction == TC_IN && (!e || filtered || linked);
-		ours &= !e || !(filtered || linked);
-		err = e ?: err;
+		in[i / 2] |= at.direction == TC_IN && (!e || is_there);
+		ours &= !e || !is_there;
+		if (e != -EAGAIN)
+			err = e ?: err;
 	}
 	d->ours_before = ours;
-	devices_count(d, attached);
+	if (!d->more)
+		devices_count(d, attached);
 	if (d->use.arranged)
 		d->use.arranged(d->use.arg, s.all, in, s.n);
-	return devices_detach_others(d, &s, there, n) ?: err;
+	return (d->more ? 0 : devices_detach_others(d, &s, there, n)) ?: err;
 }
 
 static void devices_unload(struct devices *d)
@@ -369,6 +395,8 @@ void devices_refresh(struct devices *d)
 		log_err_r(err, "%s is not attached everywhere; trying again", d->use.name);
 	d->failed = err;
 	d->arranged_ns = monotonic_ns();
+	if (d->more)
+		uv_timer_start(&d->burst, on_burst_over, BURST_MS, 0);
 	if (!devices_wanted(d))
 		devices_unload(d);
 }
@@ -397,9 +425,11 @@ void devices_sweep(const struct attachment *a)
 int devices_new(uv_loop_t *loop, struct attachment *a, const struct devices_use *use,
 		struct devices **out)
 {
-	static const char *const ways[] = {[TC_IN] = "in", [TC_OUT] = "out"};
+	static const struct {
+		const char *name;
+		int type;
+	} ways[] = {[TC_IN] = {"in", NETDEV_TCX_INGRESS}, [TC_OUT] = {"out", NETDEV_TCX_EGRESS}};
 	struct devices *d = calloc(1, sizeof(*d));
-	char pins[NAME_MAX];
 
 	if (!d)
 		return log_err_r(ENOMEM, "%s", use->name);
@@ -409,8 +439,13 @@ int devices_new(uv_loop_t *loop, struct attachment *a, const struct devices_use 
 	d->handle = tc_handle(attachment_maps(a)->fd[use->map]);
 	d->watch_fd = d->programs[0] = d->programs[1] = -1;
 	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
-		snprintf(pins, sizeof(pins), PIN "%s_%s_", use->program, ways[i]);
-		device_links_find(&d->links[i], attachment_dir(a), pins);
+		struct device_links *l = &d->links[i];
+
+		l->netns_fd = d->netns_fd;
+		l->type = ways[i].type;
+		l->dir = attachment_dir(a);
+		snprintf(l->prefix, sizeof(l->prefix), PIN "%s_%s_", use->program, ways[i].name);
+		device_links_find(l);
 	}
 	uv_timer_init(loop, &d->burst);
 	d->burst.data = d;

@@ -22,7 +22,7 @@ void oneshot_look(struct oneshot *o);
 /** Attaches the program again where somebody detached it. To be called now and then, after
  * oneshot_configure(). */
 void oneshot_refresh(struct oneshot *o);
-/** Leaves the filters in place. NULL is fine. */
+/** Leaves the programs attached. NULL is fine. */
 void oneshot_free(struct oneshot *o);
 
 #endif

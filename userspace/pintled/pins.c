@@ -381,7 +381,7 @@ int pins_undo(const char *dir)
 	/* There is no `dir`, or an empty one, as a killed detach may leave it. */
 	if (access(dir, F_OK) || !rmdir(dir))
 		return 0;
-	/* XDP begins handshakes that the hand-off's filters end. */
+	/* XDP begins handshakes that the hand-off ends in TC. */
 	xdp_detach_all(dir);
 	devices_detach_all(dir);
 	gone = pins_netns_gone(dir); /* its routes and filters went with it */

@@ -111,12 +111,11 @@ static enum pintle_xdp device_arrange(struct xdp *x, const struct tc_device *dev
 	struct device_link *link = device_links_of(&x->links, device->index);
 	int program;
 
-	if (link && (may != PINTLE_XDP_NATIVE || !device_link_attached(link))) {
-		device_links_drop(&x->links, link);
-		link = NULL;
-	}
-	if (may != PINTLE_XDP_NATIVE)
+	if (may != PINTLE_XDP_NATIVE) {
+		if (link)
+			device_links_drop(&x->links, link);
 		return may;
+	}
 	if (!link)
 		return device_attach(x, device);
 	program = xdp_program(x, device);
@@ -179,6 +178,7 @@ void xdp_arrange(struct xdp *x, const struct tc_device *devices, const bool *has
 	const struct wanted w = {devices, has, n};
 	uint32_t attached;
 
+	device_links_weed(&x->links);
 	for (size_t i = x->links.n; i-- > 0;)
 		if (!is_wanted(&x->links.all[i].device, &w))
 			device_links_drop(&x->links, &x->links.all[i]);
@@ -211,7 +211,13 @@ int xdp_new(struct attachment *a, struct xdp **out)
 	x->attachment = a;
 	x->m = attachment_maps(a);
 	x->programs[0] = x->programs[1] = -1;
-	device_links_find(&x->links, attachment_dir(a), PIN);
+	x->links = (struct device_links){
+		.netns_fd = attachment_netns(a),
+		.type = BPF_XDP,
+		.dir = attachment_dir(a),
+		.prefix = PIN,
+	};
+	device_links_find(&x->links);
 	*out = x;
 	return 0;
 }
