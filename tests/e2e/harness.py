@@ -224,6 +224,13 @@ class Node(Pins):
     def ip(self, *arguments, netns=None):
         return self.run("ip", *arguments, netns=netns)
 
+    def compile_bpf(self, source):
+        """Returns the object made of a BPF program in C."""
+        compiled = self.dir / f"{source.stem}.o"
+        self.run("clang", "-target", "bpf", "-O2", "-g", "-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu",
+                 "-c", source, "-o", compiled)
+        return compiled
+
     def sysctl(self, name, value, netns=None):
         with inside(netns or self.netns):
             Path("/proc/sys/" + name.replace(".", "/")).write_text(str(value))

@@ -13,7 +13,6 @@ other by its own address, on whichever machine it runs, as any CNI plugin has it
 """
 import collections
 import json
-import os
 import socket
 import struct
 import threading
@@ -348,9 +347,7 @@ class Rival:
     def __init__(self, node):
         self.node, self.attached = node, []
         self.pins = node.bpf_mount / "rival"
-        compiled = node.dir / "rival.bpf.o"
-        node.run("clang", "-target", "bpf", "-O2", "-g", "-idirafter",
-                 f"/usr/include/{os.uname().machine}-linux-gnu", "-c", HERE / "rival.bpf.c", "-o", compiled)
+        compiled = node.compile_bpf(HERE / "rival.bpf.c")
         self.pins.mkdir()
         node.run("bpftool", "prog", "loadall", compiled, self.pins, "pinmaps", self.pins)
 

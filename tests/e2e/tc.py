@@ -14,7 +14,6 @@ TCX = {"ingress": 46, "egress": 47}
 INFO_SIZE, INFO_NAME = 256, slice(64, 80)  # of struct bpf_prog_info
 
 libbpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
-libc = ctypes.CDLL(None)
 
 
 def index_of(device):
@@ -31,7 +30,7 @@ def name_of(program):
         return ""
     info, size = ctypes.create_string_buffer(INFO_SIZE), ctypes.c_uint32(INFO_SIZE)
     failed = libbpf.bpf_obj_get_info_by_fd(fd, info, ctypes.byref(size))
-    libc.close(fd)
+    os.close(fd)
     return "" if failed else info.raw[INFO_NAME].rstrip(b"\0").decode()
 
 
@@ -84,11 +83,9 @@ def take_away(node, program, device):
 
 def load_neighbours(node):
     """The directory in which the programs of neighbour_tc.bpf.c are pinned."""
-    compiled, pins = node.dir / "neighbour_tc.bpf.o", node.bpf_mount / "neighbours"
-    node.run("clang", "-target", "bpf", "-O2", "-g", "-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu",
-             "-c", HERE / "neighbour_tc.bpf.c", "-o", compiled)
+    pins = node.bpf_mount / "neighbours"
     pins.mkdir()
-    node.run("bpftool", "prog", "loadall", compiled, pins)
+    node.run("bpftool", "prog", "loadall", node.compile_bpf(HERE / "neighbour_tc.bpf.c"), pins)
     return pins
 
 
@@ -98,5 +95,5 @@ def attach(netns, device, direction, pin):
     check(program, f"open {pin}")
     with inside(netns):
         failed = libbpf.bpf_prog_attach(program, index_of(device), TCX[direction], 0)
-    libc.close(program)
+    os.close(program)
     check(failed, f"attach {pin}")

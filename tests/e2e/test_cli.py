@@ -255,10 +255,7 @@ def test_doctor_without_btf(node):
 def test_doctor_names_other_programs(node):
     """`doctor` names other sockops programs on the cgroup, in the order in which they run."""
     pin = node.bpf_mount / "neighbour"
-    object_file = node.dir / "neighbour.bpf.o"
-    node.run("clang", "-target", "bpf", "-O2", "-g", "-idirafter",
-             f"/usr/include/{os.uname().machine}-linux-gnu", "-c",
-             Path(__file__).with_name("neighbour.bpf.c"), "-o", object_file)
+    object_file = node.compile_bpf(Path(__file__).with_name("neighbour.bpf.c"))
     node.steer(node.servers(1))
 
     def row():

@@ -598,10 +598,7 @@ def test_own_namespace_by_default(node):
 
 def test_beside_another_sockops_program(node):
     """Both programs get the callbacks that they asked for, whichever was attached first."""
-    source_file = Path(__file__).with_name("neighbour.bpf.c")
-    object_file = node.dir / "neighbour.bpf.o"
-    node.run("clang", "-target", "bpf", "-O2", "-g", "-idirafter",
-             f"/usr/include/{os.uname().machine}-linux-gnu", "-c", source_file, "-o", object_file)
+    object_file = node.compile_bpf(Path(__file__).with_name("neighbour.bpf.c"))
     pin = node.bpf_mount / "neighbour"
     maps = node.bpf_mount / "neighbour-maps"
     node.run("bpftool", "prog", "load", object_file, pin, "type", "sockops", "pinmaps", maps)

@@ -2,7 +2,6 @@
 """Keys of pools, set while they run: over reload, restart and reset; what differs from the file; reloads
 and what becomes of them."""
 import json
-import os
 from pathlib import Path
 
 from clients import FRONTEND
@@ -330,11 +329,9 @@ def test_what_cannot_be_applied(node):
         char name[] __attribute__((section("license"), used)) = "GPL";
         """)
     pin = node.bpf_mount / "alone"
-    node.run("clang", "-target", "bpf", "-O2", "-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu",
-             "-c", alone, "-o", alone.with_suffix(".o"))
     config = node.config(*pools(node, [{"name": "s0", "listen": "127.0.0.1:8001"}]))
     daemon = node.daemon(config)
-    node.run("bpftool", "prog", "load", alone.with_suffix(".o"), pin, "type", "cgroup/setsockopt")
+    node.run("bpftool", "prog", "load", node.compile_bpf(alone), pin, "type", "cgroup/setsockopt")
     node.run("bpftool", "cgroup", "attach", node.cgroup, "cgroup_setsockopt", "pinned", pin)  # and no other
     try:
         node.pintle("set", "pods", "stickiness.ttl=50s")

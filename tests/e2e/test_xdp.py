@@ -226,10 +226,7 @@ def test_where_it_is(node):
 def others_program(node, device="veth0"):
     """An XDP program of somebody else is attached meanwhile."""
     pin = node.bpf_mount / "other_xdp"
-    compiled = node.dir / "neighbour.bpf.o"
-    node.run("clang", "-target", "bpf", "-O2", "-g", "-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu",
-             "-c", HERE / "neighbour_xdp.bpf.c", "-o", compiled)
-    node.run("bpftool", "prog", "load", compiled, pin, "type", "xdp")
+    node.run("bpftool", "prog", "load", node.compile_bpf(HERE / "neighbour_xdp.bpf.c"), pin, "type", "xdp")
     node.run("ip", "link", "set", "dev", device, "xdpdrv", "pinned", pin, netns=node.netns)
     try:
         yield

@@ -134,31 +134,42 @@ int netdev_tcx_attach(int netns_fd, uint32_t device, int type, bool first, int p
 struct looking {
 	uint32_t device;
 	int type; /* enum bpf_attach_type */
-	uint32_t prog_id;
+	uint32_t *ids;
 };
 
-static int has_program(void *arg)
+static int tcx_programs(void *arg)
 {
 	const struct looking *l = arg;
-	uint32_t ids[NETDEV_TCX_MAX], n = ARRAY_SIZE(ids), flags;
+	uint32_t n = NETDEV_TCX_MAX, flags;
+	int err = bpf_prog_query((int)l->device, (enum bpf_attach_type)l->type, 0, &flags, l->ids,
+				 &n);
 
-	if (l->type == BPF_XDP) {
-		n = 1;
-		if (bpf_xdp_query_id((int)l->device, XDP_FLAGS_DRV_MODE, ids))
-			return false;
-	} else if (bpf_prog_query((int)l->device, (enum bpf_attach_type)l->type, 0, &flags, ids,
-				  &n)) {
-		return false;
-	}
-	for (uint32_t i = 0; i < n; i++)
-		if (ids[i] == l->prog_id)
-			return true;
-	return false;
+	return err ? 0 : (int)n;
+}
+
+uint32_t netdev_tcx_programs(int netns_fd, uint32_t device, int type, uint32_t ids[NETDEV_TCX_MAX])
+{
+	struct looking l = {device, type, ids};
+
+	return (uint32_t)MAX(netns_call(netns_fd, tcx_programs, &l), 0);
+}
+
+static int xdp_program(void *arg)
+{
+	const struct looking *l = arg;
+
+	return !bpf_xdp_query_id((int)l->device, XDP_FLAGS_DRV_MODE, l->ids);
 }
 
 bool netdev_has_program(int netns_fd, uint32_t device, int type, uint32_t prog_id)
 {
-	struct looking l = {device, type, prog_id};
+	uint32_t ids[NETDEV_TCX_MAX], n;
+	struct looking l = {device, type, ids};
 
-	return prog_id && netns_call(netns_fd, has_program, &l) > 0;
+	n = type == BPF_XDP ? netns_call(netns_fd, xdp_program, &l) > 0
+			    : netdev_tcx_programs(netns_fd, device, type, ids);
+	for (uint32_t i = 0; prog_id && i < n; i++)
+		if (ids[i] == prog_id)
+			return true;
+	return false;
 }

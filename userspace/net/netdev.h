@@ -33,6 +33,10 @@ int netdev_xdp_attach(int netns_fd, uint32_t device, int prog_fd);
  * kernel has no tcx; -ERANGE: there are NETDEV_TCX_MAX. Waits for all CPUs (RCU): 10 ms, say. */
 int netdev_tcx_attach(int netns_fd, uint32_t device, int type, bool first, int prog_fd);
 
+/** Lists the ids of the TC programs that are attached there by tcx, in the order in which packets
+ * meet them. Returns how many; 0, too, where that cannot be found out. */
+uint32_t netdev_tcx_programs(int netns_fd, uint32_t device, int type, uint32_t ids[NETDEV_TCX_MAX]);
+
 /** Whether the program with that id is attached to the device, which is one of this namespace, in
  * that way: BPF_XDP (natively), NETDEV_TCX_INGRESS or NETDEV_TCX_EGRESS. */
 bool netdev_has_program(int netns_fd, uint32_t device, int type, uint32_t prog_id);

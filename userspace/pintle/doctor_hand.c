@@ -19,23 +19,6 @@ bool doctor_cookies_off(const struct doctor *d)
 
 /* ---- programs before the hand-off ------------------------------------------------------- */
 
-struct tcx_programs {
-	uint32_t device;
-	uint32_t ids[NETDEV_TCX_MAX], n; /* in the order in which packets meet them */
-};
-
-static int tcx_list(void *arg)
-{
-	struct tcx_programs *t = arg;
-	uint32_t flags;
-
-	t->n = ARRAY_SIZE(t->ids);
-	if (bpf_prog_query((int)t->device, (enum bpf_attach_type)NETDEV_TCX_INGRESS, 0, &flags,
-			   t->ids, &t->n))
-		t->n = 0;
-	return 0;
-}
-
 /* Returns false where the name cannot be read, as without CAP_SYS_ADMIN. */
 static bool program_name(uint32_t id, char *name, size_t size)
 {
@@ -57,15 +40,14 @@ static bool before_hand(const struct doctor *d, const struct tc_device *device,
 			char name[TC_NAME_SIZE])
 {
 	const char *hand = device->ethernet ? "pintle_hand" : "pintle_hand3";
-	struct tcx_programs t = {.device = device->index};
+	uint32_t ids[NETDEV_TCX_MAX],
+		n = netdev_tcx_programs(d->netns, device->index, NETDEV_TCX_INGRESS, ids);
 	bool found = false;
 
-	if (netns_call(d->netns, tcx_list, &t))
-		t.n = 0;
-	for (uint32_t i = 0; i < t.n; i++) {
+	for (uint32_t i = 0; i < n; i++) {
 		char program[TC_NAME_SIZE];
 
-		if (!program_name(t.ids[i], program, sizeof(program)))
+		if (!program_name(ids[i], program, sizeof(program)))
 			return false;
 		if (!strcmp(program, hand))
 			return found;
