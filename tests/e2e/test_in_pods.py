@@ -352,6 +352,7 @@ def test_a_pod_goes(node):
     for i in range(8):
         assert ask(client, {"X-Session-Id": str(i)}) == "s1"
     assert open_["s1"].ask() == "s1"
+    wait_for(lambda: len(pins_in_pods(cluster)) == 1, what="nothing is left of the pod")
 
 
 def test_an_endpoint_goes(node):
@@ -381,9 +382,19 @@ def test_an_endpoint_goes(node):
     assert {ask(client, {"X-Session-Id": str(i)}) for i in range(16)} == {"s0", "s1"}
 
 
+def programs_in(node, pod):
+    """Where the hand-off is attached in the pod: its names among the filters, and in tcx."""
+    return [[name for name in names if name.startswith("pintle_")]
+            for names in (tc.filters(node, pod.netns, "eth0", "ingress"), tc.tcx(pod.netns, "eth0", "ingress"))]
+
+
+def pins_in_pods(cluster):
+    return sorted(cluster.bpffs.glob("v*/tcx_pintle_hand_pod_*"))
+
+
 def inside_of(node, pod):
-    """What Pintle has made in the pod: (filters, routes)."""
-    return (node.run("tc", "filter", "show", "dev", "eth0", "ingress", netns=pod.netns, check=False).stdout,
+    """What Pintle has made in the pod: (programs, routes)."""
+    return (sum(programs_in(node, pod), []),
             "".join(node.run("ip", *v, "route", "show", "table", "local", "proto", "112", netns=pod.netns,
                              check=False).stdout for v in ((), ("-6",))))
 
@@ -408,6 +419,53 @@ def test_gives_back(node):
     daemon.stop()
     cluster.detach()
     assert not any(any(inside_of(node, p)) for p in servers)
+
+
+def test_no_packet_is_lost_by_attaching(node):
+    """The program goes where no qdisc changes. The next daemon has its own at once in its place, and puts it back where
+    somebody took it away, or put something else in the place of its pin."""
+    cluster, (server,), clients, daemon = handed(node, 1)
+    attached = [[], ["pintle_hand_pod"]]
+
+    def program():
+        return tc.programs(server.netns, "eth0", "ingress").get("pintle_hand_pod")
+
+    assert programs_in(node, server) == attached
+    for what in ("detached", "detached, and something else pinned", "the next daemon"):
+        former, (pin,) = program(), pins_in_pods(cluster)
+        if what == "the next daemon":
+            daemon.kill()
+            daemon = cluster.steer(pool_of(cluster, [server]))
+        else:
+            node.run("bpftool", "link", "detach", "pinned", pin)
+        if "pinned" in what:
+            pin.unlink()
+            node.run("bpftool", "map", "create", pin, "type", "array", "key", "4", "value", "4", "entries", "1",
+                     "name", "theirs")
+        wait_for(lambda f=former: program() not in (None, f), what=what)
+        assert programs_in(node, server) == attached
+    assert ask(clients["remote"], {"X-Session-Id": "a"}) == "s0"
+    assert not tc.clsacts(node, server.netns)
+    daemon.reload(cluster.config(cluster.pool([server], name="other", to="10.96.0.11:8000")))
+    wait_for(lambda: not any(inside_of(node, server)) and not pins_in_pods(cluster))
+    assert not tc.clsacts(node, server.netns)
+
+
+def test_beside_a_clsact(node):
+    """Where somebody else's filters are, ours is one of them, and leaves their clsact behind."""
+    cluster = Cluster(node, 2)
+    near, far = cluster.machines
+    server = near.pod("s0")
+    server.server()
+    server.run("tc", "qdisc", "add", "dev", "eth0", "clsact")
+    far.batch(f"route add {split(SERVICE['v4'])[0]} via 192.168.2.1")
+    daemon = cluster.steer(pool_of(cluster, [server]))
+    assert programs_in(node, server) == [["pintle_hand_pod"], []]
+    assert ask(far.pod("client"), {"X-Session-Id": "a"}) == "s0"
+    daemon.stop()
+    cluster.detach()
+    assert programs_in(node, server) == [[], []]
+    assert tc.clsacts(node, server.netns) == {"eth0"}
 
 
 def test_a_handshake_of_the_kernel_outlives_mode_off(node):

@@ -179,6 +179,35 @@ void device_links_drop(struct device_links *l, struct device_link *link)
 	*link = l->all[--l->n];
 }
 
+/* Returns as netdev_tcx_attach(). */
+static int device_link_up(struct device_links *l, uint32_t device, const struct tc_ours *o,
+			  int prog_fd, gid_t group)
+{
+	int fd = netdev_tcx_attach(l->netns_fd, device, l->type, o->priority == 1, prog_fd);
+
+	return fd < 0 ? fd : device_links_add(l, device, fd, group);
+}
+
+int device_links_attach(struct device_links *l, uint32_t device, const struct tc_ours *o,
+			bool filtered, int prog_fd, gid_t group)
+{
+	const struct tc_point at = {device, l->type == NETDEV_TCX_EGRESS ? TC_OUT : TC_IN};
+	struct device_link *link = device_links_of(l, device);
+	int err;
+
+	if (link && !device_links_renew(l, link, prog_fd, group))
+		return 0;
+	if (link)
+		device_links_drop(l, link);
+	if (!filtered && !tc_has_place(l->netns_fd, at)) {
+		err = device_link_up(l, device, o, prog_fd, group);
+		if (err != -EINVAL && err != -ERANGE)
+			return err;
+		log_debug("%s: tcx: %s", o->name, strerror(-err));
+	}
+	return tc_attach(l->netns_fd, at, o, prog_fd);
+}
+
 void device_links_free(struct device_links *l)
 {
 	for (size_t i = 0; i < l->n; i++)

@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "../net/tc.h"
+
 struct device_link {
 	uint32_t device; /* its index */
 	int fd;
@@ -23,7 +25,7 @@ struct device_links {
 	int netns_fd;    /* of the devices */
 	int type;        /* as for netdev_has_program() */
 	const char *dir; /* of the pins */
-	char prefix[32]; /* a pin's name is this and the device's index */
+	char prefix[48]; /* a pin's name is this and the device's index */
 	struct device_link *all;
 	size_t n, room;
 };
@@ -45,6 +47,13 @@ void device_links_weed(struct device_links *l);
  * Returns 0; or -errno: the link is detached, and closed: -EMFILE (not logged): there is no room
  * for more links beside the files that the daemon needs open; any other is logged. */
 int device_links_add(struct device_links *l, uint32_t device, int fd, gid_t group);
+
+/** Attaches a program for TC, which l->type says the direction of, at the device: by a link; or by
+ * a filter `o` where there is no tcx (before Linux 6.6), where others have a place for filters, and
+ * where our filter is already (`filtered`). A link, or filter, that is there runs the program from
+ * now on. `group` as in pins_own(). Returns 0; or -errno, as device_links_add() and tc_attach(). */
+int device_links_attach(struct device_links *l, uint32_t device, const struct tc_ours *o,
+			bool filtered, int prog_fd, gid_t group);
 
 /** Makes the link run that program, and pins it again where somebody removed the pin. Returns 0 or
  * -errno, logged. */

@@ -171,17 +171,6 @@ static const char *attach_hint(int err)
 	}
 }
 
-/* Returns as netdev_tcx_attach(). */
-static int device_link_up(struct devices *d, struct tc_point at, int prog_fd)
-{
-	int fd = netdev_tcx_attach(d->netns_fd, at.device, d->links[at.direction].type,
-				   d->use.priority == 1, prog_fd);
-
-	return fd < 0 ? fd
-		      : device_links_add(&d->links[at.direction], at.device, fd,
-					 attachment_maps(d->attachment)->node->group);
-}
-
 static bool is_late(struct devices *d)
 {
 	d->more |= monotonic_ns() > d->until_ns;
@@ -193,23 +182,11 @@ static int point_attach(struct devices *d, struct tc_point at, int prog_fd, bool
 {
 	const struct tc_ours ours = {d->use.program, d->handle, d->use.priority};
 	struct device_links *links = &d->links[at.direction];
-	struct device_link *link = device_links_of(links, at.device);
-	int err;
 
-	if (link &&
-	    !device_links_renew(links, link, prog_fd, attachment_maps(d->attachment)->node->group))
-		return 0;
-	if (link)
-		device_links_drop(links, link);
-	if (is_late(d))
+	if (!device_links_of(links, at.device) && is_late(d))
 		return -EAGAIN;
-	if (!filtered && !tc_has_place(d->netns_fd, at)) {
-		err = device_link_up(d, at, prog_fd);
-		if (err != -EINVAL && err != -ERANGE)
-			return err;
-		log_debug("%s: tcx: %s", d->use.name, strerror(-err));
-	}
-	return tc_attach(d->netns_fd, at, &ours, prog_fd);
+	return device_links_attach(links, at.device, &ours, filtered, prog_fd,
+				   attachment_maps(d->attachment)->node->group);
 }
 
 static int device_attach(struct devices *d, const struct tc_device *device,

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <bpf/bpf.h>
 #include <ifaddrs.h>
+#include <inttypes.h>
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
 
@@ -12,12 +13,15 @@
 #include "../base/util.h"
 #include "../maps/keys.h"
 #include "../maps/kernel.h"
+#include "../net/netdev.h"
 #include "../net/netns.h"
 #include "../net/routes.h"
 #include "../net/tc.h"
+#include "device_links.h"
 #include "register.h"
 
 #define PROGRAM  "pintle_hand_pod"
+#define PIN      "tcx_" PROGRAM "_" /* then the namespace's cookie, "_", and the device's index */
 #define PRIORITY 16
 
 struct in_pods {
@@ -224,6 +228,48 @@ static struct tc_ours filter_of(const struct in_pods *x)
 	return (struct tc_ours){PROGRAM, tc_handle(x->m->fd[MAP_pod_flows]), PRIORITY};
 }
 
+#define PREFIX_SIZE sizeof(((struct device_links *)NULL)->prefix)
+
+static const char *prefix_of(uint64_t cookie, char prefix[PREFIX_SIZE])
+{
+	snprintf(prefix, PREFIX_SIZE, PIN "%" PRIx64 "_", cookie);
+	return prefix;
+}
+
+/* Finds the namespace's links, without those that are not where they belong. The caller frees them,
+ * before it closes `fd`. */
+static void links_find(const struct in_pods *x, const struct register_place *p, int fd,
+		       struct device_links *l)
+{
+	*l = (struct device_links){
+		.netns_fd = fd,
+		.type = NETDEV_TCX_INGRESS,
+		.dir = attachment_dir(x->attachment),
+	};
+	prefix_of(p->cookie, l->prefix);
+	device_links_find(l);
+	device_links_weed(l);
+}
+
+/* What of ours is attached in a pod. */
+struct held {
+	bool filtered;
+	bool linked; /* to the device by which its packets come */
+};
+
+static int find_held(const struct in_pods *x, const struct register_place *p, int fd,
+		     struct device_links *l, struct held *h)
+{
+	_cleanup_free_ struct tc_point *points = NULL;
+	size_t n = 0;
+	int err = tc_find(fd, filter_of(x).handle, &points, &n);
+
+	links_find(x, p, fd, l);
+	h->filtered = n;
+	h->linked = device_links_of(l, p->device);
+	return err;
+}
+
 /* Adds the routes of frontends, and removes others of ours. */
 static int routes_arrange(const struct in_pods *x, int fd)
 {
@@ -257,31 +303,38 @@ static int routes_arrange(const struct in_pods *x, int fd)
 	return err;
 }
 
-/* The program comes before the routes: without it the pod would answer whoever sends it packets to
- * a frontend. */
-static int place_arrange(struct in_pods *x, const struct register_place *p, bool again)
+/* Attaches the program, unless that is done. `again`: what is attached runs this daemon's. */
+static int place_attach(struct in_pods *x, const struct register_place *p, int fd, bool again)
 {
 	const struct tc_ours ours = filter_of(x);
-	const struct pintle_scope scope = {.scope = p->scope};
-	_cleanup_close_ int fd = register_open(p);
-	_cleanup_free_ struct tc_point *points = NULL;
-	size_t n = 0;
-	int err = fd < 0 ? fd : tc_find(fd, ours.handle, &points, &n);
+	_cleanup_(device_links_free) struct device_links links;
+	struct held held;
+	int err = find_held(x, p, fd, &links, &held);
 
-	if (!err && (!n || !again)) {
-		if (x->program < 0)
-			x->program = attachment_program(x->attachment, PROGRAM);
-		err = x->program < 0 ? x->program
-				     : tc_attach(fd, (struct tc_point){p->device, TC_IN}, &ours,
-						 x->program);
-	}
-	if (!err)
-		err = routes_arrange(x, fd);
-	if (!err && bpf_map_update_elem(x->m->fd[MAP_scopes], &p->cookie, &scope, BPF_ANY))
-		err = -errno;
-	return err;
+	if (err || (again && (held.filtered || held.linked)))
+		return err;
+	if (x->program < 0)
+		x->program = attachment_program(x->attachment, PROGRAM);
+	return x->program < 0 ? x->program
+			      : device_links_attach(&links, p->device, &ours, held.filtered,
+						    x->program, x->m->node->group);
 }
 
+/* The program comes before the routes: without it the pod would answer whoever sends it packets to
+ * a frontend. What is noted in `scopes` comes before both: by it they are found again. */
+static int place_arrange(struct in_pods *x, const struct register_place *p, bool again)
+{
+	const struct pintle_scope scope = {.scope = p->scope};
+	_cleanup_close_ int fd = register_open(p);
+
+	if (fd < 0)
+		return fd;
+	if (bpf_map_update_elem(x->m->fd[MAP_scopes], &p->cookie, &scope, BPF_ANY))
+		return -errno;
+	return place_attach(x, p, fd, again) ?: routes_arrange(x, fd);
+}
+
+/* Removes what is there but for links, whose pins are not there. */
 static void place_clear(int fd, uint32_t handle)
 {
 	_cleanup_free_ struct frontend_addr *there = NULL;
@@ -386,10 +439,11 @@ static int put_endpoint(const struct in_pods *x, size_t i, size_t j,
 
 /* ---- all ----------------------------------------------------------------------------- */
 
-/* Forgets what is in `scopes` and no place any more. */
+/* Forgets what is in `scopes` and no place any more, and detaches the program there. */
 static void scopes_trim(const struct in_pods *x)
 {
 	uint64_t key, next, *at = NULL;
+	char prefix[PREFIX_SIZE];
 
 	while (!bpf_map_get_next_key(x->m->fd[MAP_scopes], at, &next)) {
 		bool there = false;
@@ -401,6 +455,8 @@ static void scopes_trim(const struct in_pods *x)
 		for (size_t i = 0; i < x->leaving_n; i++)
 			there |= x->leaving[i].cookie == next;
 		if (!there) {
+			device_links_detach_all(attachment_dir(x->attachment),
+						prefix_of(next, prefix));
 			bpf_map_delete_elem(x->m->fd[MAP_scopes], &next);
 			at = NULL; /* from the beginning: the key is gone */
 			continue;
@@ -501,20 +557,24 @@ void in_pods_configure(struct in_pods *x, const struct config *c, const struct p
 	x->program = -1;
 }
 
+static bool is_attached(const struct in_pods *x, const struct register_place *p)
+{
+	_cleanup_close_ int fd = register_open(p);
+	_cleanup_(device_links_free) struct device_links links = {0};
+	struct held held;
+
+	return fd >= 0 && !find_held(x, p, fd, &links, &held) && (held.filtered || held.linked);
+}
+
 /* Whether each place is as it was, and no endpoint lacks one. */
 static bool is_settled(const struct in_pods *x)
 {
 	FOR_EACH_IN_PODS(x, i, j)
 	if (!place_of(x, address_at(x, i, j)))
 		return false;
-	for (size_t i = 0; i < x->n; i++) {
-		_cleanup_close_ int fd = register_open(&x->places[i]);
-		_cleanup_free_ struct tc_point *points = NULL;
-		size_t n = 0;
-
-		if (fd < 0 || tc_find(fd, filter_of(x).handle, &points, &n) || !n)
+	for (size_t i = 0; i < x->n; i++)
+		if (!is_attached(x, &x->places[i]))
 			return false;
-	}
 	return true;
 }
 
