@@ -10,9 +10,9 @@ from pods import SERVICE, Cluster
 LARGE = 30000
 
 
-def request(path, size):
-    """A request of exactly so many bytes."""
-    head = f"GET {path} HTTP/1.1\r\nHost: test\r\n"
+def request(path, size, headers=""):
+    """A request of exactly so many bytes, with these header lines."""
+    head = f"GET {path} HTTP/1.1\r\nHost: test\r\n{headers}"
     lines = []
     left = size - len(head) - 2
     while left:

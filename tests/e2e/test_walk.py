@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A random walk through what can happen to connections at both hooks, with daemons that are killed, pools
+"""A random walk through what can happen to connections at the three hooks, with daemons that are killed, pools
 and endpoints that come and go, and settings that change: at pauses all counts equal what the walk knows."""
 import collections
 import json
@@ -10,13 +10,14 @@ import socket
 from clients import FRONTEND, is_v6, split
 from harness import case
 from kernel import wait_for
-from pods import SERVICE, Cluster
+from pods import SERVICE, Cluster, service
 from test_follow import request
 
 # A walk of PINTLE_WALK steps from seed PINTLE_WALK_SEED; the test's own are short.
 STEPS = int(os.environ.get("PINTLE_WALK", "60"))
 SEED = os.environ.get("PINTLE_WALK_SEED")
-HOOKS = ("lookup", "connect")
+HOOKS = {"lookup": "l", "connect": "s", "hand-off": "h"}  # how the names of their servers begin
+BY_REQUEST = service(20)["v4"]
 SHORT, LARGE = 200, 5000  # bytes of a request
 AF_UNSPEC = socket.AF_UNSPEC.to_bytes(2, "little") + bytes(14)
 
@@ -24,11 +25,19 @@ AF_UNSPEC = socket.AF_UNSPEC.to_bytes(2, "little") + bytes(14)
 class Held:
     """An open connection, and what is to be known of it."""
 
-    def __init__(self, connection, hook, session):
-        self.connection, self.hook, self.session = connection, hook, session
+    def __init__(self, connection, hook, client=None):
+        self.connection, self.hook, self.client = connection, hook, client
         self.endpoint = None  # (name, incarnation); None: not counted at any endpoint of the configuration
         self.waits = 0        # bytes of the request that waits
         self.left = False     # the client has closed it; the server has not
+
+
+class Begun:
+    """A connection whose request has come in part, so that the hand-off holds it."""
+
+    def __init__(self, held, rest, pool):
+        self.held, self.rest = held, rest
+        self.pool = pool  # its incarnation
 
 
 class Walk:
@@ -40,7 +49,9 @@ class Walk:
         for family in ("v4", "v6"):
             host = split(FRONTEND[family])[0]
             self.machine.batch(f"addr add {host}/{128 if is_v6(host) else 32} dev lo{' nodad' if is_v6(host) else ''}")
-        self.servers = {f"l{i}": self.machine.server(f"l{i}", 8001 + i) for i in range(3)}
+        self.machine.batch(f"addr add {split(BY_REQUEST)[0]}/32 dev lo")
+        self.servers = {f"{name}{i}": self.machine.server(f"{name}{i}", port + i)
+                        for name, port in (("l", 8001), ("h", 8011)) for i in range(3)}
         self.pods = self.cluster.servers(3)
         self.servers.update({p.name: p.model for p in self.pods})
         self.pools = {hook: True for hook in HOOKS}
@@ -48,14 +59,16 @@ class Walk:
         self.key = "source"
         self.there = {name: 1 for name in self.servers}  # incarnation; 0: not configured
         self.made = dict(self.there)
-        self.held, self.said = [], []
+        self.held, self.begun, self.said = [], [], []
+        self.by_request = 0  # incarnation of the hand-off's pool; it begins anew where its mode has been off
+        self.off = False     # that is off
         self.daemon = self.cluster.daemon(self.config())
         self.ready()
 
     # -- what is configured ------------------------------------------------------
 
     def names(self, hook):
-        return [n for n in self.servers if n.startswith("l" if hook == "lookup" else "s")]
+        return [n for n in self.servers if n.startswith(HOOKS[hook])]
 
     def config(self):
         pools = []
@@ -68,6 +81,11 @@ class Walk:
                 [p for p in self.pods if self.there[p.name]], "connect",
                 frontends=[SERVICE["v4"]], stickiness={"key": "client", "maxExtraLoad": 1000},
                 follow=self.follow["connect"], ejection={"failures": 0}))
+        if self.pools["hand-off"]:
+            pools.append(self.node.pool(
+                [self.servers[n] for n in self.names("hand-off") if self.there[n]], "hand-off", announce=False,
+                frontends=[BY_REQUEST], decide="request", follow=self.follow["hand-off"],
+                stickiness={"key": "header/x-session-id, source", "maxExtraLoad": 1000}))
         return self.cluster.config(*pools)
 
     def reload(self):
@@ -95,24 +113,67 @@ class Walk:
 
     # -- steps ---------------------------------------------------------------------
 
+    def connect(self, hook):
+        if hook == "lookup":
+            return Held(self.machine.connect(FRONTEND["v4"], f"127.1.0.{self.rng.randrange(1, 4)}"), hook)
+        client = self.rng.choice(self.clients)
+        return Held(client.connect(BY_REQUEST if hook == "hand-off" else SERVICE["v4"]), hook, client)
+
+    def first(self, hook):
+        return request("/", SHORT, f"X-Session-Id: {self.rng.randrange(3)}\r\n" if hook == "hand-off" else "")
+
+    def opened(self, h):
+        """The first answer comes."""
+        body = h.connection.read()
+        self.ask(h)
+        assert self.there[body], body
+        h.endpoint, h.server = (body, self.there[body]), body
+        self.held.append(h)
+
+    def is_by_request(self):
+        return self.pools["hand-off"] and not self.off
+
+    def serving(self):
+        """A hook that takes connections; "": there is none."""
+        return self.rng.choice([h for h in HOOKS if self.pools[h] and (h != "hand-off" or self.is_by_request())] or [""])
+
     def step_open(self):
-        hook = self.rng.choice([h for h in HOOKS if self.pools[h]])
-        for _ in range(self.rng.randrange(1, 5)):
-            if hook == "lookup":
-                n = self.rng.randrange(1, 4)
-                c = self.machine.connect(FRONTEND["v4"], f"127.1.0.{n}")
-                h = Held(c, hook, n)
+        hook = self.serving()
+        for _ in range(self.rng.randrange(1, 5) if hook else 0):
+            h = self.connect(hook)
+            h.connection.sock.sendall(self.first(hook))
+            self.opened(h)
+
+    def step_begin(self):
+        """Headers that do not end yet."""
+        if not self.is_by_request():
+            return
+        for _ in range(self.rng.randrange(1, 4)):
+            h, whole = self.connect("hand-off"), self.first("hand-off")
+            cut = self.rng.randrange(1, len(whole))
+            h.connection.sock.sendall(whole[:cut])
+            self.begun.append(Begun(h, whole[cut:], self.by_request))
+
+    def finish(self, many):
+        for b in many:
+            self.begun.remove(b)
+            try:
+                b.held.connection.sock.sendall(b.rest)
+                self.opened(b.held)
+            except OSError:  # the pool was gone, or off, in between
+                assert b.pool != self.by_request, self.recent()
+                b.held.connection.close()
+
+    def step_finish(self):
+        self.finish(self.rng.sample(self.begun, self.rng.randrange(len(self.begun) + 1)))
+
+    def step_abandon(self):
+        for b in self.rng.sample(self.begun, self.rng.randrange(len(self.begun) + 1)):
+            self.begun.remove(b)
+            if self.rng.randrange(2):
+                b.held.connection.reset()
             else:
-                n = self.rng.randrange(len(self.clients))
-                c = self.clients[n].connect(SERVICE["v4"])
-                h = Held(c, hook, n)
-            c.sock.sendall(request("/", SHORT))
-            body = c.read()
-            self.ask(h)
-            h.endpoint = (body, self.there[body])
-            h.server = body
-            assert self.there[body], body
-            self.held.append(h)
+                b.held.connection.close()
 
     def ask(self, h, count=1):
         """Asks so many times at once. A shorter answer might be a head."""
@@ -166,7 +227,7 @@ class Walk:
         for h in many:
             h.connection.close()
             # The request of a client that has gone is still computed.
-            h.left = h.hook == "lookup" and h.waits
+            h.left = h.hook != "connect" and h.waits
         self.gone([h for h in many if not h.left])
 
     def step_reset(self):
@@ -194,7 +255,7 @@ class Walk:
     def step_destroy(self):
         many = self.some()
         for h in many:
-            netns = self.clients[h.session].netns if h.hook == "connect" else self.machine.netns
+            netns = (h.client or self.machine).netns
             host, port = h.connection.sock.getsockname()
             self.node.run("ss", "-K", "src", host, "sport", "=", f":{port}", netns=netns)
             h.connection.close()
@@ -224,10 +285,12 @@ class Walk:
         self.ready()
 
     def step_pool(self):
-        hook = self.rng.choice(HOOKS)
-        other = HOOKS[1 - HOOKS.index(hook)]
-        if not self.pools[other]:
-            hook, other = other, hook
+        there = [h for h in HOOKS if self.pools[h]]
+        hook = self.rng.choice([h for h in HOOKS if there != [h]])  # one stays
+        if hook == "hand-off":
+            if self.off:
+                self.step_mode()
+            self.by_request += 1
         self.pools[hook] = not self.pools[hook]
         self.renew([n for n in self.names(hook)], self.pools[hook])
         self.reload()
@@ -242,8 +305,15 @@ class Walk:
             self.renew([self.rng.choice(names)], False)
         self.reload()
 
+    def step_mode(self):
+        """In mode off the frontend is the machine's own, where nobody listens."""
+        if self.pools["hand-off"]:
+            self.off = not self.off
+            self.by_request += 1
+            self.cluster.pintle("mode", "hand-off", "off" if self.off else "enforce")
+
     def step_follow(self):
-        hook = self.rng.choice(HOOKS)
+        hook = self.rng.choice(list(HOOKS))
         self.follow[hook] = not self.follow[hook]
         self.reload()
 
@@ -259,6 +329,7 @@ class Walk:
     # -- pauses ---------------------------------------------------------------------
 
     def compare(self):
+        self.finish(list(self.begun))
         expected = collections.defaultdict(collections.Counter)
         for h in self.held:
             if not h.endpoint:
@@ -304,6 +375,7 @@ class Walk:
         return [(e["formatted"]["value"]["open"], e["formatted"]["value"]["idle"]) for e in json.loads(out)]
 
     def end(self):
+        self.finish(list(self.begun))
         for name in self.servers:
             self.step_release(name)
         for h in self.held:
@@ -324,8 +396,8 @@ def libc_connect(sock, address):
     check(libc.connect(sock.fileno(), address, len(address)), "connect")
 
 
-CONNECTIONS = {"open": 10, "ask": 5, "hold": 5, "release": 3, "close": 2, "reset": 2, "half_close": 1,
-               "disconnect": 1, "destroy": 1, "fork": 1, "kill_server": 0.5}
+CONNECTIONS = {"open": 10, "begin": 5, "finish": 4, "abandon": 1, "ask": 5, "hold": 5, "release": 3, "close": 2, "reset": 2,
+               "half_close": 1, "disconnect": 1, "destroy": 1, "fork": 1, "kill_server": 0.5, "mode": 1}
 ALL = {**CONNECTIONS, "kill_daemon": 1.5, "pool": 2, "endpoint": 2, "follow": 1.5, "key": 1}
 
 
