@@ -5,12 +5,18 @@ import ctypes
 import os
 import re
 import socket
+import struct
 
 from kernel import HERE, check, inside
 
 DIRECTIONS = ("ingress", "egress")
 # enum bpf_attach_type, which the headers of older distributions do not have.
 TCX = {"ingress": 46, "egress": 47}
+# linux/rtnetlink.h, linux/pkt_sched.h, linux/pkt_cls.h
+RTMGRP_TC, RTM_NEWTFILTER, NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE = 8, 44, 1, 4, 0x400
+TCA_KIND, TCA_OPTIONS, CLSACT_INGRESS, ETH_P_ALL = 1, 2, 0xFFFFFFF2, 3
+TCA_BPF_FD, TCA_BPF_NAME, TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT = 6, 7, 8, 1
+PRIORITY = 16  # of Pintle's filters for the hand-off
 INFO_SIZE, INFO_NAME = 256, slice(64, 80)  # of struct bpf_prog_info
 
 libbpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
@@ -72,6 +78,44 @@ def attached(node, netns, program):
 def clsacts(node, netns):
     """The devices that have a clsact."""
     return set(re.findall(r"^qdisc clsact \S+ dev (\S+)", node.run("tc", "qdisc", "show", netns=netns).stdout, re.M))
+
+
+def watch(netns):
+    """A socket that gets each change of a qdisc or filter there."""
+    with inside(netns):
+        s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+    s.bind((0, RTMGRP_TC))
+    return s
+
+
+def has_changed(watched):
+    with contextlib.suppress(BlockingIOError):
+        return bool(watched.recv(1))
+    return False
+
+
+def attribute(kind, value):
+    return struct.pack("HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def attach_filter(netns, device, program, handle, name):
+    """Attaches the program with that id for what comes in, as a Pintle does that knows no tcx."""
+    fd = libbpf.bpf_prog_get_fd_by_id(program)
+    check(fd, f"open program {program}")
+    options = (attribute(TCA_BPF_FD, struct.pack("I", fd)) + attribute(TCA_BPF_NAME, name.encode() + b"\0")
+               + attribute(TCA_BPF_FLAGS, struct.pack("I", TCA_BPF_FLAG_ACT_DIRECT)))
+    with inside(netns):
+        s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        index = index_of(device)
+    message = struct.pack("BxxxiIII", socket.AF_UNSPEC, index, handle, CLSACT_INGRESS,
+                          PRIORITY << 16 | socket.htons(ETH_P_ALL))
+    message += attribute(TCA_KIND, b"bpf\0") + attribute(TCA_OPTIONS, options)
+    with s:
+        s.send(struct.pack("IHHII", 16 + len(message), RTM_NEWTFILTER, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE, 1, 0)
+               + message)
+        (error,) = struct.unpack_from("i", s.recv(4096), 16)
+    os.close(fd)
+    assert not error, os.strerror(-error)
 
 
 def take_away(node, program, device):

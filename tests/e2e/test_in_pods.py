@@ -4,6 +4,7 @@ hand-off gives the connection to a listener in a pod, and the pod's answers come
 import hashlib
 import json
 import os
+import shutil
 import socket
 import struct
 import sys
@@ -421,34 +422,148 @@ def test_gives_back(node):
     assert not any(any(inside_of(node, p)) for p in servers)
 
 
-def test_no_packet_is_lost_by_attaching(node):
-    """The program goes where no qdisc changes. The next daemon has its own at once in its place, and puts it back where
-    somebody took it away, or put something else in the place of its pin."""
+def program_in(pod):
+    """The id of the hand-off's program in tcx; None: it is not there."""
+    return tc.programs(pod.netns, "eth0", "ingress").get("pintle_hand_pod")
+
+
+def link_of(node, pin):
+    """What the kernel says of a pinned link."""
+    return json.loads(node.run("bpftool", "-j", "link", "show", "pinned", pin).stdout)
+
+
+def other_pool(cluster, pod):
+    return cluster.config(cluster.pool([pod], name="other", to="10.96.0.11:8000"))
+
+
+def test_no_qdisc_is_touched(node):
+    """While the kernel adds or removes a clsact, what leaves by the device is lost. The pool comes and goes without."""
     cluster, (server,), clients, daemon = handed(node, 1)
-    attached = [[], ["pintle_hand_pod"]]
+    with tc.watch(server.netns) as watched:
+        for _ in range(3):
+            assert programs_in(node, server) == [[], ["pintle_hand_pod"]]
+            assert ask(clients["remote"], {"X-Session-Id": "a"}) == "s0"
+            daemon.reload(other_pool(cluster, server))
+            wait_for(lambda: not any(inside_of(node, server)) and not pins_in_pods(cluster))
+            daemon.reload(cluster.config(pool_of(cluster, [server])))
+            wait_for(lambda: all(inside_of(node, server)))
+            cluster.all_ready()
+        daemon.stop()
+        cluster.detach()
+        assert not any(inside_of(node, server))
+        assert not tc.has_changed(watched)
+        assert tc.clsacts(node, server.netns) == set()
 
-    def program():
-        return tc.programs(server.netns, "eth0", "ingress").get("pintle_hand_pod")
 
-    assert programs_in(node, server) == attached
-    for what in ("detached", "detached, and something else pinned", "the next daemon"):
-        former, (pin,) = program(), pins_in_pods(cluster)
-        if what == "the next daemon":
-            daemon.kill()
-            daemon = cluster.steer(pool_of(cluster, [server]))
-        else:
-            node.run("bpftool", "link", "detach", "pinned", pin)
-        if "pinned" in what:
-            pin.unlink()
-            node.run("bpftool", "map", "create", pin, "type", "array", "key", "4", "value", "4", "entries", "1",
+def test_the_next_daemon_has_the_link(node):
+    """It puts its program into the link that it finds; what else is pinned by such a name is not taken for one."""
+    cluster, servers, clients, daemon = handed(node, 2)
+    with clients["remote"].connect(SERVICE["v4"]) as c:
+        first = c.ask(headers={"X-Session-Id": "a"})
+        for how in ("stop", "kill"):
+            before = [link_of(node, pin) for pin in pins_in_pods(cluster)]
+            getattr(daemon, how)()
+            daemon = cluster.steer(pool_of(cluster, servers))
+            after = [link_of(node, pin) for pin in pins_in_pods(cluster)]
+            assert [x["id"] for x in after] == [x["id"] for x in before]
+            assert not {x["prog_id"] for x in after} & {x["prog_id"] for x in before}
+            assert c.ask() == first
+        daemon.kill()
+        pin = pins_in_pods(cluster)[0]
+        theirs = [pin, pin.with_name("tcx_pintle_hand_pod_in_abcdef_2"), pin.with_name("tcx_pintle_hand_pod_in_2")]
+        pin.unlink()
+        for name in theirs:
+            node.run("bpftool", "map", "create", name, "type", "array", "key", "4", "value", "4", "entries", "2",
                      "name", "theirs")
-        wait_for(lambda f=former: program() not in (None, f), what=what)
-        assert programs_in(node, server) == attached
+        cluster.steer(pool_of(cluster, servers))
+        assert all(programs_in(node, s) == [[], ["pintle_hand_pod"]] for s in servers)
+        assert len(pins_in_pods(cluster)) == 2 and link_of(node, pin)
+        assert c.ask() == first
+
+
+def test_what_is_taken_away_comes_back(node):
+    """A pin that is removed costs nothing. A link that is detached by force is made again."""
+    cluster, (server,), clients, _ = handed(node, 1)
+    program, (pin,) = program_in(server), pins_in_pods(cluster)
+    link = link_of(node, pin)["id"]
+    with tc.watch(server.netns) as watched:
+        for what in ("its pin", "all pins"):
+            if what == "all pins":
+                shutil.rmtree(cluster.bpffs)
+            else:
+                pin.unlink()
+            while not pin.exists():
+                assert program_in(server) == program
+                assert ask(clients["remote"], {"X-Session-Id": "a"}) == "s0"
+            assert link_of(node, pin)["id"] == link
+        node.run("bpftool", "link", "detach", "pinned", pin)
+        wait_for(lambda: program_in(server))
+        assert link_of(node, pin)["id"] != link
+        assert ask(clients["remote"], {"X-Session-Id": "a"}) == "s0"
+        assert not tc.has_changed(watched)
+
+
+@case(each=("running", "killed", "detached"))
+def test_no_pin_of_a_pod_that_is_gone(node, how):
+    """A link keeps neither the pod's namespace, nor its pin when that is gone."""
+    cluster, servers, _, daemon = handed(node, 2, clients=False)
+    assert len(pins_in_pods(cluster)) == 2
+    if how != "running":
+        daemon.kill()
+    servers[0].model.process.kill()
+    servers[0].model.process.wait()
+    servers[0].delete()
+    wait_for(lambda: "pod2" not in tc.devices(node, cluster.machines[0].netns), what="the namespace is gone")
+    if how == "killed":
+        cluster.daemon(cluster.config(pool_of(cluster, servers)))
+    if how == "detached":
+        cluster.detach()
+        assert not any(inside_of(node, servers[1])) and not cluster.bpffs.exists()
+        return
+    wait_for(lambda: len(pins_in_pods(cluster)) == 1)
+    assert programs_in(node, servers[1]) == [[], ["pintle_hand_pod"]]
+
+
+@case(each=("running", "killed"))
+def test_a_device_that_moves(node, how):
+    """The namespace that is given a pod's device is not given the program, while connections that were to it are open,
+    either."""
+    cluster, servers, clients, daemon = handed(node, 1)
+    elsewhere = cluster.pod("elsewhere")
+    elsewhere.batch("link set eth0 name other")
+    with clients["remote"].connect(SERVICE["v4"]) as c:
+        assert c.ask(headers={"X-Session-Id": "a"}) == "s0"
+        if how == "killed":
+            daemon.kill()
+        servers[0].batch(f"link set eth0 netns {elsewhere.netns.name}")
+        assert programs_in(node, elsewhere) == [[], ["pintle_hand_pod"]]
+        if how == "killed":
+            cluster.daemon(cluster.config(pool_of(cluster, servers)))
+        wait_for(lambda: programs_in(node, elsewhere) == [[], []] and not pins_in_pods(cluster))
+
+
+@case(each=("alone", "beside a link"))
+def test_a_filter_of_a_former_pintled(node, how):
+    """It stays until the pool goes, or at once where a link is; its clsact goes with it."""
+    cluster, (server,), clients, daemon = handed(node, 1)
+    (pin,) = pins_in_pods(cluster)
+    (flows,) = cluster.bpffs.glob("v*/pod_flows")
+    handle = json.loads(node.run("bpftool", "-j", "map", "show", "pinned", flows).stdout)["id"]
+    daemon.kill()
+    server.run("tc", "qdisc", "add", "dev", "eth0", "clsact")
+    tc.attach_filter(server.netns, "eth0", program_in(server), handle, "pintle_hand_pod+clsact")
+    if how == "alone":
+        node.run("bpftool", "link", "detach", "pinned", pin)
+        pin.unlink()
+    with tc.watch(server.netns) as watched:
+        daemon = cluster.steer(pool_of(cluster, [server]))
+        wait_for(lambda: tc.has_changed(watched), what="the program is replaced, or the filter removed")
+    assert programs_in(node, server) == ([["pintle_hand_pod"], []] if how == "alone" else [[], ["pintle_hand_pod"]])
+    assert tc.clsacts(node, server.netns) == ({"eth0"} if how == "alone" else set())
     assert ask(clients["remote"], {"X-Session-Id": "a"}) == "s0"
-    assert not tc.clsacts(node, server.netns)
-    daemon.reload(cluster.config(cluster.pool([server], name="other", to="10.96.0.11:8000")))
-    wait_for(lambda: not any(inside_of(node, server)) and not pins_in_pods(cluster))
-    assert not tc.clsacts(node, server.netns)
+    daemon.reload(other_pool(cluster, server))
+    wait_for(lambda: not any(inside_of(node, server)))
+    assert tc.clsacts(node, server.netns) == set()
 
 
 def test_beside_a_clsact(node):

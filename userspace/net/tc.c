@@ -472,6 +472,14 @@ int tc_detach(int netns_fd, struct tc_point at, uint32_t handle)
 	return is_gone(err) ? 0 : err;
 }
 
+bool tc_has_point(const struct tc_point *all, size_t n, struct tc_point at)
+{
+	for (size_t i = 0; i < n; i++)
+		if (all[i].device == at.device && all[i].direction == at.direction)
+			return true;
+	return false;
+}
+
 int tc_find(int netns_fd, uint32_t handle, struct tc_point **out, size_t *n)
 {
 	_cleanup_(list_free) struct list devices = {0}, found = {.size = sizeof(struct tc_point)};

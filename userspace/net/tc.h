@@ -57,6 +57,9 @@ uint32_t tc_handle(int map_fd);
  * none. */
 int tc_find(int netns_fd, uint32_t handle, struct tc_point **out, size_t *n);
 
+/** Whether it is one of them. */
+bool tc_has_point(const struct tc_point *all, size_t n, struct tc_point at);
+
 /** Names the first filter of others that packets meet before our filter with that program. Returns
  * false if there is none, or it cannot be found out. */
 #define TC_NAME_SIZE 64

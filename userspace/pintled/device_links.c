@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 #include <dirent.h>
+#include <inttypes.h>
 #include <sys/resource.h>
 
 #include "../base/log.h"
@@ -16,7 +17,10 @@
 static void pin_of(const struct device_links *l, const struct device_link *link,
 		   char name[NAME_MAX])
 {
-	snprintf(name, NAME_MAX, "%s%u", l->prefix, link->device);
+	if (link->netns)
+		snprintf(name, NAME_MAX, "%s%" PRIx64 "_%u", l->prefix, link->netns, link->device);
+	else
+		snprintf(name, NAME_MAX, "%s%u", l->prefix, link->device);
 }
 
 static void link_end(const char *dir, const char *pin, int fd)
@@ -99,6 +103,16 @@ static void links_end(const struct device_links *l, const struct device_link *li
 		close(link->fd);
 }
 
+/* `rest`: a pin's name behind the prefix. */
+static bool read_name(const char *rest, struct device_link *link)
+{
+	char end;
+
+	return sscanf(rest, "%u%c", &link->device, &end) == 1 ||
+	       (sscanf(rest, "%" SCNx64 "_%u%c", &link->netns, &link->device, &end) == 2 &&
+		link->netns);
+}
+
 void device_links_find(struct device_links *l)
 {
 	const char *dir = l->dir, *prefix = l->prefix;
@@ -107,10 +121,9 @@ void device_links_find(struct device_links *l)
 
 	while (d && (e = readdir(d))) {
 		struct device_link link = {.fd = -1};
-		char end;
 
 		if (strncmp(e->d_name, prefix, strlen(prefix)) != 0 ||
-		    sscanf(e->d_name + strlen(prefix), "%u%c", &link.device, &end) != 1)
+		    !read_name(e->d_name + strlen(prefix), &link))
 			continue;
 		link.fd = pin_open(dir, e->d_name, 0);
 		if (link.fd < 0 || !is_room(l, link.fd))
@@ -122,10 +135,24 @@ void device_links_find(struct device_links *l)
 		closedir(d);
 }
 
+void device_links_find_tcx(struct device_links *l, int netns_fd, const char *dir,
+			   const char *program, enum tc_direction direction)
+{
+	static const struct {
+		const char *name;
+		int type;
+	} ways[] = {[TC_IN] = {"in", NETDEV_TCX_INGRESS}, [TC_OUT] = {"out", NETDEV_TCX_EGRESS}};
+
+	*l = (struct device_links){.netns_fd = netns_fd, .type = ways[direction].type, .dir = dir};
+	snprintf(l->prefix, sizeof(l->prefix), DEVICE_LINKS_TCX "%s_%s_", program,
+		 ways[direction].name);
+	device_links_find(l);
+}
+
 struct device_link *device_links_of(const struct device_links *l, uint32_t device)
 {
 	for (size_t i = 0; i < l->n; i++)
-		if (l->all[i].device == device)
+		if (l->all[i].netns == l->netns && l->all[i].device == device)
 			return &l->all[i];
 	return NULL;
 }
@@ -144,13 +171,14 @@ static bool is_attached(const struct device_links *l, const struct device_link *
 void device_links_weed(struct device_links *l)
 {
 	for (size_t i = l->n; i-- > 0;)
-		if (!is_attached(l, &l->all[i]))
+		if (l->all[i].netns == l->netns && !is_attached(l, &l->all[i]))
 			device_links_drop(l, &l->all[i]);
 }
 
 int device_links_add(struct device_links *l, uint32_t device, int fd, gid_t group)
 {
-	const struct device_link link = {.device = device, .fd = fd, .ours = true};
+	const struct device_link link = {
+		.netns = l->netns, .device = device, .fd = fd, .ours = true};
 	int err = is_room(l, fd) ? link_pin(l, &link, group) : -EMFILE;
 
 	if (err) {
@@ -161,22 +189,27 @@ int device_links_add(struct device_links *l, uint32_t device, int fd, gid_t grou
 	return 0;
 }
 
-int device_links_renew(const struct device_links *l, struct device_link *link, int prog_fd,
-		       gid_t group)
-{
-	char name[NAME_MAX];
-
-	pin_of(l, link, name);
-	if (!link->ours && bpf_link_update(link->fd, prog_fd, NULL))
-		return log_err_r(errno, "failed to replace the program of %s", name);
-	link->ours = true;
-	return link_pin(l, link, group);
-}
-
 void device_links_drop(struct device_links *l, struct device_link *link)
 {
 	links_end(l, link);
 	*link = l->all[--l->n];
+}
+
+int device_links_renew(struct device_links *l, struct device_link *link, int prog_fd, gid_t group)
+{
+	char name[NAME_MAX];
+	int err;
+
+	pin_of(l, link, name);
+	if (!link->ours && bpf_link_update(link->fd, prog_fd, NULL)) {
+		err = log_err_r(errno, "failed to replace the program of %s", name);
+		device_links_drop(l, link);
+		return err;
+	}
+	link->ours = true;
+	/* Somebody may have removed the directory of the pins, too, which is made again. */
+	link_pin(l, link, group);
+	return 0;
 }
 
 /* Returns as netdev_tcx_attach(). */
@@ -197,8 +230,6 @@ int device_links_attach(struct device_links *l, uint32_t device, const struct tc
 
 	if (link && !device_links_renew(l, link, prog_fd, group))
 		return 0;
-	if (link)
-		device_links_drop(l, link);
 	if (!filtered && !tc_has_place(l->netns_fd, at)) {
 		err = device_link_up(l, device, o, prog_fd, group);
 		if (err != -EINVAL && err != -ERANGE)

@@ -15,25 +15,37 @@
 #include "../net/tc.h"
 
 struct device_link {
+	uint64_t netns;  /* as in struct device_links */
 	uint32_t device; /* its index */
 	int fd;
 	bool ours; /* runs this daemon's program */
 };
 
-/* The links of one kind. */
+/* The links of one kind. Where their devices are in several namespaces, the caller says by netns_fd
+ * and netns which of these a call is about. */
 struct device_links {
 	int netns_fd;    /* of the devices */
+	uint64_t netns;  /* its cookie, as no other namespace gets it; 0: the steered one */
 	int type;        /* as for netdev_has_program() */
 	const char *dir; /* of the pins */
-	char prefix[48]; /* a pin's name is this and the device's index */
+	char prefix[48]; /* a pin's name is this, the namespace unless it is 0, and the device's
+			  * index */
 	struct device_link *all;
 	size_t n, room;
 };
 
-/** Finds the links that are pinned in l->dir by l->prefix; *l has no links before. One that cannot
- * be opened, or for which there is no room, is removed; a failure is logged. device_links_free()
- * it; what it points to must live until then. */
+/* How the names of pins of TC programs' links begin. */
+#define DEVICE_LINKS_TCX "tcx_"
+
+/** Finds the links that are pinned in l->dir by l->prefix, of all namespaces; *l has no links
+ * before. One that cannot be opened, or for which there is no room, is removed; a failure is
+ * logged. device_links_free() it; what it points to must live until then. */
 void device_links_find(struct device_links *l);
+
+/** Finds the links of a TC program for that direction that are pinned in `dir`. The same otherwise;
+ * *l need not have a value before. */
+void device_links_find_tcx(struct device_links *l, int netns_fd, const char *dir,
+			   const char *program, enum tc_direction direction);
 
 /** Returns the device's link, until the next change of *l; NULL: it has none. */
 struct device_link *device_links_of(const struct device_links *l, uint32_t device);
@@ -55,10 +67,9 @@ int device_links_add(struct device_links *l, uint32_t device, int fd, gid_t grou
 int device_links_attach(struct device_links *l, uint32_t device, const struct tc_ours *o,
 			bool filtered, int prog_fd, gid_t group);
 
-/** Makes the link run that program, and pins it again where somebody removed the pin. Returns 0 or
- * -errno, logged. */
-int device_links_renew(const struct device_links *l, struct device_link *link, int prog_fd,
-		       gid_t group);
+/** Makes the link run that program, and pins it again where somebody removed the pin; that it could
+ * not is logged. Returns 0; or -errno, logged: the link is detached, and forgotten. */
+int device_links_renew(struct device_links *l, struct device_link *link, int prog_fd, gid_t group);
 
 /** Detaches the link, and removes its pin. A failure is logged. */
 void device_links_drop(struct device_links *l, struct device_link *link);

@@ -6,14 +6,11 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
-#include "../net/netdev.h"
 #include "../net/netns.h"
 #include "../net/routes.h"
 #include "../net/tc.h"
 #include "device_links.h"
 #include "traits.bpf.h"
-
-#define PIN "tcx_" /* how the links' pins begin */
 
 /* Changes come in bursts: a pod's device, its address, its route. Where they never end, the daemon
  * must still do its other work. */
@@ -150,14 +147,6 @@ static int devices_program(struct devices *d, bool ethernet)
 	return *fd;
 }
 
-static bool has_point(const struct tc_point *points, size_t n, struct tc_point at)
-{
-	for (size_t i = 0; i < n; i++)
-		if (points[i].device == at.device && points[i].direction == at.direction)
-			return true;
-	return false;
-}
-
 static const char *attach_hint(int err)
 {
 	switch (err) {
@@ -271,7 +260,7 @@ static int devices_arrange(struct devices *d)
 		const struct tc_device *device = &s.all[i / 2];
 		const struct tc_point at = {device->index, i & 1 ? TC_OUT : TC_IN};
 		bool linked = device_links_of(&d->links[at.direction], at.device);
-		bool filtered = has_point(there, n, at), is_there;
+		bool filtered = tc_has_point(there, n, at), is_there;
 
 		if (!device_set_has(&s, i / 2, at.direction))
 			continue;
@@ -388,7 +377,7 @@ void devices_see(struct devices *d, const struct config *c, const bool *wanted)
 
 void devices_detach_all(const char *dir)
 {
-	device_links_detach_all(dir, PIN);
+	device_links_detach_all(dir, DEVICE_LINKS_TCX);
 }
 
 void devices_sweep(const struct attachment *a)
@@ -402,10 +391,6 @@ void devices_sweep(const struct attachment *a)
 int devices_new(uv_loop_t *loop, struct attachment *a, const struct devices_use *use,
 		struct devices **out)
 {
-	static const struct {
-		const char *name;
-		int type;
-	} ways[] = {[TC_IN] = {"in", NETDEV_TCX_INGRESS}, [TC_OUT] = {"out", NETDEV_TCX_EGRESS}};
 	struct devices *d = calloc(1, sizeof(*d));
 
 	if (!d)
@@ -415,15 +400,9 @@ int devices_new(uv_loop_t *loop, struct attachment *a, const struct devices_use 
 	d->netns_fd = attachment_netns(a);
 	d->handle = tc_handle(attachment_maps(a)->fd[use->map]);
 	d->watch_fd = d->programs[0] = d->programs[1] = -1;
-	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
-		struct device_links *l = &d->links[i];
-
-		l->netns_fd = d->netns_fd;
-		l->type = ways[i].type;
-		l->dir = attachment_dir(a);
-		snprintf(l->prefix, sizeof(l->prefix), PIN "%s_%s_", use->program, ways[i].name);
-		device_links_find(l);
-	}
+	for (enum tc_direction direction = TC_IN; direction <= TC_OUT; direction++)
+		device_links_find_tcx(&d->links[direction], d->netns_fd, attachment_dir(a),
+				      use->program, direction);
 	uv_timer_init(loop, &d->burst);
 	d->burst.data = d;
 	*out = d;

@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <bpf/bpf.h>
 #include <ifaddrs.h>
-#include <inttypes.h>
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
 
@@ -13,7 +12,6 @@
 #include "../base/util.h"
 #include "../maps/keys.h"
 #include "../maps/kernel.h"
-#include "../net/netdev.h"
 #include "../net/netns.h"
 #include "../net/routes.h"
 #include "../net/tc.h"
@@ -21,7 +19,6 @@
 #include "register.h"
 
 #define PROGRAM  "pintle_hand_pod"
-#define PIN      "tcx_" PROGRAM "_" /* then the namespace's cookie, "_", and the device's index */
 #define PRIORITY 16
 
 struct in_pods {
@@ -36,6 +33,7 @@ struct in_pods {
 	bool refused;  /* CAP_SYS_ADMIN is missing: what is in pods cannot be seen */
 	uint64_t told; /* a hash of what is missing, as it was logged */
 	int program;   /* -1: not loaded */
+	struct device_links links;
 };
 
 /* ---- what is wanted ------------------------------------------------------------- */
@@ -228,48 +226,6 @@ static struct tc_ours filter_of(const struct in_pods *x)
 	return (struct tc_ours){PROGRAM, tc_handle(x->m->fd[MAP_pod_flows]), PRIORITY};
 }
 
-#define PREFIX_SIZE sizeof(((struct device_links *)NULL)->prefix)
-
-static const char *prefix_of(uint64_t cookie, char prefix[PREFIX_SIZE])
-{
-	snprintf(prefix, PREFIX_SIZE, PIN "%" PRIx64 "_", cookie);
-	return prefix;
-}
-
-/* Finds the namespace's links, without those that are not where they belong. The caller frees them,
- * before it closes `fd`. */
-static void links_find(const struct in_pods *x, const struct register_place *p, int fd,
-		       struct device_links *l)
-{
-	*l = (struct device_links){
-		.netns_fd = fd,
-		.type = NETDEV_TCX_INGRESS,
-		.dir = attachment_dir(x->attachment),
-	};
-	prefix_of(p->cookie, l->prefix);
-	device_links_find(l);
-	device_links_weed(l);
-}
-
-/* What of ours is attached in a pod. */
-struct held {
-	bool filtered;
-	bool linked; /* to the device by which its packets come */
-};
-
-static int find_held(const struct in_pods *x, const struct register_place *p, int fd,
-		     struct device_links *l, struct held *h)
-{
-	_cleanup_free_ struct tc_point *points = NULL;
-	size_t n = 0;
-	int err = tc_find(fd, filter_of(x).handle, &points, &n);
-
-	links_find(x, p, fd, l);
-	h->filtered = n;
-	h->linked = device_links_of(l, p->device);
-	return err;
-}
-
 /* Adds the routes of frontends, and removes others of ours. */
 static int routes_arrange(const struct in_pods *x, int fd)
 {
@@ -303,21 +259,55 @@ static int routes_arrange(const struct in_pods *x, int fd)
 	return err;
 }
 
-/* Attaches the program, unless that is done. `again`: what is attached runs this daemon's. */
+/* From now on the links are those of that namespace, until `fd` is closed, without those that are
+ * not where they belong. */
+static struct device_links *links_in(struct in_pods *x, const struct register_place *p, int fd)
+{
+	x->links.netns_fd = fd;
+	x->links.netns = p->cookie;
+	device_links_weed(&x->links);
+	return &x->links;
+}
+
+/* The pod may have got another device; and a pintled that knew no tcx may have put a filter beside
+ * a link. */
+static int place_detach_others(struct in_pods *x, struct tc_point at, int fd,
+			       const struct tc_point *there, size_t n)
+{
+	struct device_links *l = &x->links;
+	bool linked = device_links_of(l, at.device);
+	int err = 0;
+
+	for (size_t i = l->n; i-- > 0;)
+		if (l->all[i].netns == l->netns && l->all[i].device != at.device)
+			device_links_drop(l, &l->all[i]);
+	for (size_t i = 0; i < n; i++)
+		if (linked || !tc_has_point(&at, 1, there[i]))
+			err = tc_detach(fd, there[i], filter_of(x).handle) ?: err;
+	return err;
+}
+
+/* `again`: a filter that is there runs this daemon's program. */
 static int place_attach(struct in_pods *x, const struct register_place *p, int fd, bool again)
 {
 	const struct tc_ours ours = filter_of(x);
-	_cleanup_(device_links_free) struct device_links links;
-	struct held held;
-	int err = find_held(x, p, fd, &links, &held);
+	const struct tc_point at = {p->device, TC_IN};
+	struct device_links *l = links_in(x, p, fd);
+	_cleanup_free_ struct tc_point *there = NULL;
+	size_t n = 0;
+	int err = tc_find(fd, ours.handle, &there, &n);
+	bool filtered = tc_has_point(there, n, at);
 
-	if (err || (again && (held.filtered || held.linked)))
+	if (err)
 		return err;
-	if (x->program < 0)
-		x->program = attachment_program(x->attachment, PROGRAM);
-	return x->program < 0 ? x->program
-			      : device_links_attach(&links, p->device, &ours, held.filtered,
-						    x->program, x->m->node->group);
+	if (!again || !filtered || device_links_of(l, p->device)) {
+		if (x->program < 0)
+			x->program = attachment_program(x->attachment, PROGRAM);
+		err = x->program < 0 ? x->program
+				     : device_links_attach(l, p->device, &ours, filtered,
+							   x->program, x->m->node->group);
+	}
+	return err ?: place_detach_others(x, at, fd, there, n);
 }
 
 /* The program comes before the routes: without it the pod would answer whoever sends it packets to
@@ -334,16 +324,16 @@ static int place_arrange(struct in_pods *x, const struct register_place *p, bool
 	return place_attach(x, p, fd, again) ?: routes_arrange(x, fd);
 }
 
-/* Removes what is there but for links, whose pins are not there. */
+/* Removes all but the link, whose pin is not there. */
 static void place_clear(int fd, uint32_t handle)
 {
 	_cleanup_free_ struct frontend_addr *there = NULL;
 	size_t n = 0;
 
-	tc_detach_all(fd, handle);
 	routes_list_local(fd, &there, &n);
 	for (size_t i = 0; i < n; i++)
 		routes_remove_local(fd, &there[i]);
+	tc_detach_all(fd, handle);
 }
 
 /* Whether the connection's segments still reach the pod: the node's program looks at those to
@@ -384,15 +374,17 @@ static bool is_used(const struct in_pods *x, uint32_t scope)
 }
 
 /* Takes away what was made in pods that have no endpoint any more, once their connections have
- * ended: an endpoint that is taken out of the configuration goes on with its open ones. */
+ * ended, or they are gone: an endpoint that is taken out of the configuration goes on with its open
+ * ones. */
 static void leave(struct in_pods *x)
 {
 	for (size_t i = x->leaving_n; i-- > 0;) {
-		_cleanup_close_ int fd = -1;
+		_cleanup_close_ int fd = register_open(&x->leaving[i]);
 
-		if (is_used(x, x->leaving[i].scope))
+		if (fd >= 0)
+			links_in(x, &x->leaving[i], fd);
+		if (fd >= 0 && is_used(x, x->leaving[i].scope))
 			continue;
-		fd = register_open(&x->leaving[i]);
 		if (fd >= 0)
 			place_clear(fd, filter_of(x).handle);
 		x->leaving[i] = x->leaving[--x->leaving_n];
@@ -439,30 +431,44 @@ static int put_endpoint(const struct in_pods *x, size_t i, size_t j,
 
 /* ---- all ----------------------------------------------------------------------------- */
 
-/* Forgets what is in `scopes` and no place any more, and detaches the program there. */
+static bool is_known(const struct in_pods *x, uint64_t cookie)
+{
+	for (size_t i = 0; i < x->n; i++)
+		if (x->places[i].cookie == cookie)
+			return true;
+	for (size_t i = 0; i < x->leaving_n; i++)
+		if (x->leaving[i].cookie == cookie)
+			return true;
+	return false;
+}
+
 static void scopes_trim(const struct in_pods *x)
 {
 	uint64_t key, next, *at = NULL;
-	char prefix[PREFIX_SIZE];
 
 	while (!bpf_map_get_next_key(x->m->fd[MAP_scopes], at, &next)) {
-		bool there = false;
-
 		if (at && next == key)
 			break;
-		for (size_t i = 0; i < x->n; i++)
-			there |= x->places[i].cookie == next;
-		for (size_t i = 0; i < x->leaving_n; i++)
-			there |= x->leaving[i].cookie == next;
-		if (!there) {
-			device_links_detach_all(attachment_dir(x->attachment),
-						prefix_of(next, prefix));
+		if (!is_known(x, next)) {
 			bpf_map_delete_elem(x->m->fd[MAP_scopes], &next);
 			at = NULL; /* from the beginning: the key is gone */
 			continue;
 		}
 		key = next;
 		at = &key;
+	}
+}
+
+/* Forgets the namespaces that are no place any more, and detaches the program there. */
+static void forget(struct in_pods *x)
+{
+	for (size_t i = x->links.n; i-- > 0;)
+		if (!is_known(x, x->links.all[i].netns))
+			device_links_drop(&x->links, &x->links.all[i]);
+	scopes_trim(x);
+	if (!x->n && x->program >= 0) {
+		close(x->program);
+		x->program = -1;
 	}
 }
 
@@ -540,7 +546,7 @@ static void in_pods_arrange(struct in_pods *x, bool again)
 	/* What cannot be looked at may be there yet, for a daemon that can, and for open
 	 * connections. */
 	if (!x->refused)
-		scopes_trim(x);
+		forget(x);
 	x->m->node->pods = count_wanted(x);
 	tell_missing(x);
 }
@@ -552,28 +558,24 @@ void in_pods_configure(struct in_pods *x, const struct config *c, const struct p
 	in_pods_arrange(x, false);
 	if (x->n)
 		register_listeners(x->m, attachment_netns(x->attachment));
-	if (x->program >= 0)
-		close(x->program);
-	x->program = -1;
 }
 
-static bool is_attached(const struct in_pods *x, const struct register_place *p)
+static bool is_arranged(struct in_pods *x, const struct register_place *p)
 {
 	_cleanup_close_ int fd = register_open(p);
-	_cleanup_(device_links_free) struct device_links links = {0};
-	struct held held;
 
-	return fd >= 0 && !find_held(x, p, fd, &links, &held) && (held.filtered || held.linked);
+	return fd >= 0 && !place_attach(x, p, fd, true);
 }
 
-/* Whether each place is as it was, and no endpoint lacks one. */
-static bool is_settled(const struct in_pods *x)
+/* Whether no endpoint lacks a place, and all is in them; a program that is not is attached again.
+ */
+static bool is_settled(struct in_pods *x)
 {
 	FOR_EACH_IN_PODS(x, i, j)
 	if (!place_of(x, address_at(x, i, j)))
 		return false;
 	for (size_t i = 0; i < x->n; i++)
-		if (!is_attached(x, &x->places[i]))
+		if (!is_arranged(x, &x->places[i]))
 			return false;
 	return true;
 }
@@ -585,15 +587,12 @@ void in_pods_look(struct in_pods *x)
 	if (is_settled(x)) {
 		if (x->leaving_n) {
 			leave(x);
-			scopes_trim(x);
+			forget(x);
 		}
 		return;
 	}
 	in_pods_arrange(x, true);
 	register_listeners(x->m, attachment_netns(x->attachment));
-	if (x->program >= 0)
-		close(x->program);
-	x->program = -1;
 }
 
 int in_pods_new(struct attachment *a, struct in_pods **out)
@@ -605,6 +604,7 @@ int in_pods_new(struct attachment *a, struct in_pods **out)
 	x->attachment = a;
 	x->m = attachment_maps(a);
 	x->program = -1;
+	device_links_find_tcx(&x->links, -1, attachment_dir(a), PROGRAM, TC_IN);
 	*out = x;
 	return 0;
 }
@@ -616,6 +616,7 @@ void in_pods_free(struct in_pods *x)
 	register_places(NULL, 0);
 	if (x->program >= 0)
 		close(x->program);
+	device_links_free(&x->links);
 	free(x->places);
 	free(x->leaving);
 	free(x);

@@ -119,10 +119,11 @@ static enum pintle_xdp device_arrange(struct xdp *x, const struct tc_device *dev
 	if (!link)
 		return device_attach(x, device);
 	program = xdp_program(x, device);
-	if (program >= 0 && !device_links_renew(&x->links, link, program, x->m->node->group))
-		return may;
-	device_links_drop(&x->links, link);
-	return PINTLE_XDP_REFUSED;
+	if (program < 0)
+		device_links_drop(&x->links, link);
+	return program < 0 || device_links_renew(&x->links, link, program, x->m->node->group)
+		       ? PINTLE_XDP_REFUSED
+		       : may;
 }
 
 /* ---- telling ------------------------------------------------------------------------------ */
