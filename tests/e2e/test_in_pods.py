@@ -482,7 +482,7 @@ def test_the_next_daemon_has_the_link(node):
 
 
 def test_what_is_taken_away_comes_back(node):
-    """A pin that is removed costs nothing. A link that is detached by force is made again."""
+    """A pin that is removed costs nothing. A link that is detached by force, and routes, are made again."""
     cluster, (server,), clients, _ = handed(node, 1)
     program, (pin,) = program_in(server), pins_in_pods(cluster)
     link = link_of(node, pin)["id"]
@@ -499,6 +499,9 @@ def test_what_is_taken_away_comes_back(node):
         node.run("bpftool", "link", "detach", "pinned", pin)
         wait_for(lambda: program_in(server))
         assert link_of(node, pin)["id"] != link
+        routes = inside_of(node, server)[1]
+        server.batch("route flush table local proto 112")
+        wait_for(lambda: inside_of(node, server)[1] == routes)
         assert ask(clients["remote"], {"X-Session-Id": "a"}) == "s0"
         assert not tc.has_changed(watched)
 

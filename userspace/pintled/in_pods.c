@@ -560,11 +560,25 @@ void in_pods_configure(struct in_pods *x, const struct config *c, const struct p
 		register_listeners(x->m, attachment_netns(x->attachment));
 }
 
+static bool is_routed(const struct in_pods *x, int fd)
+{
+	for (size_t p = 0; p < x->config->pool_count; p++)
+		for (size_t f = 0;
+		     x->config->pools[p].in_pods && f < x->config->pools[p].frontend_count; f++) {
+			struct route_path r;
+
+			if (routes_to(fd, &x->config->pools[p].frontends[f].prefix, &r) ||
+			    r.type != RTN_LOCAL)
+				return false;
+		}
+	return true;
+}
+
 static bool is_arranged(struct in_pods *x, const struct register_place *p)
 {
 	_cleanup_close_ int fd = register_open(p);
 
-	return fd >= 0 && !place_attach(x, p, fd, true);
+	return fd >= 0 && !place_attach(x, p, fd, true) && is_routed(x, fd);
 }
 
 /* Whether no endpoint lacks a place, and all is in them; a program that is not is attached again.
