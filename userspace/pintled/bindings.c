@@ -147,7 +147,7 @@ static int set_shares(struct walk *w)
 	for (bool more = !bpf_map_get_next_key(fd, NULL, &key); more; key = next) {
 		previous = &key;
 		more = !bpf_map_get_next_key(fd, previous, &next);
-		if (!bsearch(&key, w->clients, w->count, sizeof(key), by_client))
+		if (!w->count || !bsearch(&key, w->clients, w->count, sizeof(key), by_client))
 			bpf_map_delete_elem(fd, &key);
 	}
 	return 0;
