@@ -497,7 +497,7 @@ def test_what_is_taken_away_comes_back(node):
                 assert ask(clients["remote"], {"X-Session-Id": "a"}) == "s0"
             assert link_of(node, pin)["id"] == link
         node.run("bpftool", "link", "detach", "pinned", pin)
-        wait_for(lambda: program_in(server))
+        wait_for(lambda: program_in(server) and pin.exists())
         assert link_of(node, pin)["id"] != link
         routes = inside_of(node, server)[1]
         server.batch("route flush table local proto 112")
