@@ -250,7 +250,9 @@ struct hold_sweeping {
 static long hold_sweep_one(void *map, struct pintle_held_key *k, struct pintle_held *e,
 			   struct hold_sweeping *s)
 {
-	if (s->now - e->since_ns < HOLD_END_NS || !held_lock(e)) {
+	/* Another CPU may have made the entry since the sweep began: then it is younger than `now`.
+	 */
+	if ((__s64)(s->now - e->since_ns) < (__s64)HOLD_END_NS || !held_lock(e)) {
 		s->left = 1;
 		return 0;
 	}
