@@ -147,6 +147,8 @@ def test_a_session_can_be_unbound(node):
     node.steer(node.servers(2), **HANDED)
     ask(node, {"X-Session-Id": "a"})
     (session,) = sessions(node)
+    refused = node.pintle("unbind", session[:-1], "--pool", "pool", check=False)
+    assert refused.returncode == 2 and "request:HASH" in refused.stderr, refused.stderr
     node.pintle("unbind", session, "--pool", "pool")
     assert not sessions(node)
 

@@ -242,7 +242,7 @@ const char *class_names(const struct state_pool *p, char *buf);
 /* The message for a text that is no session, with that text. */
 #define NOT_A_SESSION                                                                              \
 	"'%s' is no session; write one as `pintle sessions` shows it, such as 10.0.0.7, "          \
-	"10.0.0.0/24, cgroup:NAME or hint:HASH, or hint=TEXT as a client said it"
+	"10.0.0.0/24, cgroup:NAME, request:HASH or hint:HASH, or hint=TEXT as a client said it"
 
 /* ---- setting.c -------------------------------------------------------------- */
 

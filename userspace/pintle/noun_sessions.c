@@ -209,8 +209,8 @@ const struct command command_sessions = {
 		"or cgroup:/PATH (cgroup:ID) of a cgroup without one; pod:NAMESPACE/NAME (pod:UID),\n"
 		"namespace:NAME or serviceAccount:NAMESPACE/NAME of the client's pod, or any of these\n"
 		"with netns:COOKIE where the pod is not known; mark:0xMARK; destination:ADDRESS;\n"
-		"hint:HASH. Pintle does not keep a hint's text, but hint=TEXT\n"
-		"finds it: one session for each client that gave this hint.",
+		"request:HASH of what a request says; hint:HASH. Pintle keeps neither text, but hint=TEXT\n"
+		"finds a hint: one session for each client that gave it.",
 	.run = run_sessions,
 	.columns = &sessions_columns,
 	.options = OPTIONS_NOUN | OPTION_POOL,
