@@ -432,6 +432,7 @@ def test_same_seed(node):
     assert run(1) == first != run(2)
 
 
+@case(alone=True)  # it takes a core for seconds
 def test_thousands_of_streams(node):
     sim = Sim(node, "--max-num-seqs", 4096, "--num-blocks", 100000, "--speed", 0.2)
     report, _ = load(node, "-t", f"http://{sim.at[0]}", "-d", 5, "-w",
