@@ -390,16 +390,17 @@ static __always_inline void held_arrived(struct bpf_sock_ops *ctx)
 
 /* The node's hand-off finds the connection by this. Where there is no room the connection is cut:
  * its next segment finds nothing. */
-static __always_inline void pod_flow_begin(struct pintle_conn *conn, const struct pintle_tuple *t,
-					   __u32 where)
+static __always_inline void pod_flow_begin(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
+					   const struct pintle_tuple *t, __u32 where)
 {
-	struct pintle_pod_flow f = {.scope = where};
+	struct pintle_pod_flow f = {.scope = where, .netns = (__u32)bpf_get_netns_cookie(ctx)};
 
 	if (!bpf_map_update_elem(&pod_flows, t, &f, BPF_ANY))
 		conn->flags |= PINTLE_CONN_POD;
 }
 
-/* Its last segments are still under way. */
+/* Its last segments are still under way. What a pod without a device leaves ends a minute or two
+ * later: by then another pod may have a connection of the same client's address and port. */
 static __always_inline void pod_flow_end(struct bpf_sock_ops *ctx)
 {
 	struct pintle_pod_flow *f, ended;
@@ -407,7 +408,7 @@ static __always_inline void pod_flow_end(struct bpf_sock_ops *ctx)
 
 	addresses_read(ctx, &t);
 	f = bpf_map_lookup_elem(&pod_flows, &t);
-	if (!f)
+	if (!f || (f->netns && f->netns != (__u32)bpf_get_netns_cookie(ctx)))
 		return;
 	ended = *f;
 	bpf_map_update_elem(&pod_ended, &t, &ended, BPF_ANY);
@@ -447,7 +448,7 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 	if (conn->flags & PINTLE_CONN_STEERED) {
 		__sync_fetch_and_add(&n->opened, 1);
 		if (where != scope)
-			pod_flow_begin(conn, &t, where);
+			pod_flow_begin(ctx, conn, &t, where);
 		trace_adopt(ctx, &t);
 		first_begin(ctx, conn->pool, conn->pool_generation,
 			    BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);

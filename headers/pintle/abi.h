@@ -317,7 +317,7 @@ struct pintle_scope {
 
 struct pintle_pod_flow {
 	__u32 scope; /* the endpoint's: the device by which the pod is reached */
-	__u32 zero;
+	__u32 netns; /* the pod's: the low half of its network namespace's cookie; 0: any */
 };
 
 /* ---- node: mmap-able array of 1. Writer: daemon. -------------------------- */

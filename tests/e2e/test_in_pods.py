@@ -15,7 +15,7 @@ from clients import Connection, split
 from harness import case
 from kernel import HERE, inside, wait_for
 from packets import FLAGS, checksum, segment
-from pods import SERVICE, Cluster
+from pods import SERVICE, Cluster, Pod
 from servers import vllm_page
 from test_handoff import handed as did
 from test_handoff import post
@@ -354,6 +354,40 @@ def test_a_pod_goes(node):
         assert ask(client, {"X-Session-Id": str(i)}) == "s1"
     assert open_["s1"].ask() == "s1"
     wait_for(lambda: len(pins_in_pods(cluster)) == 1, what="nothing is left of the pod")
+
+
+def test_a_pod_comes_back(node):
+    """A pod's device is deleted while connections are open, and another pod comes with its address, while no daemon
+    runs. With the next daemon it is served, and what was open to the former is reset, so that its clients come again:
+    from the same port, too."""
+    cluster, servers, clients, daemon = handed(node, 2)
+    client, near, gone = clients["remote"], cluster.machines[0], servers[0]
+    open_ = {}
+    while len(open_) < 2:
+        c = client.connect(SERVICE["v4"])
+        open_.setdefault(c.ask(headers={"X-Session-Id": os.urandom(8).hex()}), c)
+    port = open_["s0"].sock.getsockname()[1]
+    daemon.kill()
+    near.batch("link del pod2")  # as a CNI plugin does: what is left in the pod tells nobody of its end
+    gone.model.process.kill()
+    gone.model.process.wait()
+    gone.delete()
+    again = Pod(near, "again", 2)
+    again.server()
+    cluster.steer(pool_of(cluster, [again, servers[1]]))
+    assert {ask(client, {"X-Session-Id": str(i)}) for i in range(16)} == {"again", "s1"}
+    assert open_["s1"].ask() == "s1"
+    try:
+        open_["s0"].ask()
+        assert False, "its server is gone"
+    except ConnectionResetError:
+        pass
+    open_["s0"].close()
+    with client.socket() as s:
+        s.settimeout(10)
+        s.bind((client.v4, port))
+        s.connect(split(SERVICE["v4"]))
+        assert Connection(s).ask(close=True, headers={"X-Session-Id": "a"}) in ("again", "s1")
 
 
 def test_an_endpoint_goes(node):

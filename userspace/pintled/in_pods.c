@@ -373,6 +373,28 @@ static bool is_used(const struct in_pods *x, uint32_t scope)
 	return true; /* it began anew where a key was gone: not all was seen */
 }
 
+/* Forgets connections to pods whose device is gone. Else their segments would go nowhere, and so
+ * would a client's next SYN from the same port, until the kernel gives up what is left of the
+ * connection in a namespace that nobody has any more. */
+static void flows_trim(const struct in_pods *x)
+{
+	_cleanup_free_ struct tc_device *all = NULL;
+	struct pintle_tuple key, next;
+	struct pintle_pod_flow f;
+	int fd = x->m->fd[MAP_pod_flows];
+	size_t n = 0;
+
+	if (bpf_map_get_next_key(fd, NULL, &next) ||
+	    tc_devices(attachment_netns(x->attachment), &all, &n))
+		return;
+	for (int i = 0, over = 0; !over && i < PINTLE_MAX_POD_FLOWS; i++) {
+		key = next;
+		over = bpf_map_get_next_key(fd, &key, &next);
+		if (!bpf_map_lookup_elem(fd, &key, &f) && !device_by_index(all, n, f.scope))
+			bpf_map_delete_elem(fd, &key);
+	}
+}
+
 /* Takes away what was made in pods that have no endpoint any more, once their connections have
  * ended, or they are gone: an endpoint that is taken out of the configuration goes on with its open
  * ones. */
@@ -542,6 +564,7 @@ static void in_pods_arrange(struct in_pods *x, bool again)
 	FOR_EACH_IN_PODS(x, i, j)
 	put_endpoint(x, i, j, place_of(x, address_at(x, i, j)));
 	register_places(x->places, x->n);
+	flows_trim(x);
 	leave(x);
 	/* What cannot be looked at may be there yet, for a daemon that can, and for open
 	 * connections. */
@@ -600,6 +623,7 @@ void in_pods_look(struct in_pods *x)
 		return;
 	if (is_settled(x)) {
 		if (x->leaving_n) {
+			flows_trim(x);
 			leave(x);
 			forget(x);
 		}
