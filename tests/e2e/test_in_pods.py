@@ -337,8 +337,7 @@ def test_without_the_daemon(node):
 
 
 def test_a_pod_goes(node):
-    """A pod is deleted while connections are open: those of the other go on, and it gets all new ones. A
-    pod that comes with its address is found."""
+    """A pod is deleted while connections are open: those of the other go on, and it gets all new ones."""
     cluster, servers, clients, _ = handed(node, 2)
     client = clients["remote"]
     open_ = {}
