@@ -976,10 +976,11 @@ static void fallback_is_tried_and_remembered(void **state)
 	scraper_stats(f.scraper, &stats);
 	assert_int_equal(stats.started, r.dones + 1 + stats.in_flight);
 
-	/* And back, when the fallback is gone. */
+	/* And back, when the fallback is gone. It may have answered a request that is still in
+	 * flight. */
 	server_stop(&v6);
 	server_listen(&v4);
-	RUN_UNTIL(&f, r.good >= 10);
+	RUN_UNTIL(&f, r.good >= atomic_load(&v6.requests) + 5);
 	assert_true(atomic_load(&v4.requests) >= 5);
 	assert_int_equal(atomic_load(&v4.connections), 1);
 	teardown(&f);
