@@ -16,6 +16,7 @@
  * another filter takes the packets before it, the kernel answers the SYN, and the lookup hook
  * decides by the connection's addresses.
  */
+#include "hand_flow.bpf.h"
 #include "hand_hold.bpf.h"
 #include "learn.bpf.h"
 #include "model.bpf.h"
@@ -433,8 +434,15 @@ static __always_inline void asked_count(const struct hand *h, const struct pintl
  * function of its own, because of its stack. */
 static __noinline int prompt_note(const struct hand *h, __u32 steps, __u32 cached)
 {
-	struct pintle_named *n = bpf_map_lookup_elem(&named, &h->s.tuple), none = {};
+	struct pintle_hand_flow *f = hand_flow_decided(&h->s.tuple);
+	struct pintle_named *n, none = {};
 
+	if (f) {
+		f->prompt_steps = steps;
+		f->turn.cached = cached;
+		return 0;
+	}
+	n = bpf_map_lookup_elem(&named, &h->s.tuple);
 	if (n) {
 		n->prompt_steps = steps;
 		n->cached = cached;
@@ -453,7 +461,7 @@ static __noinline int prompt_note(const struct hand *h, __u32 steps, __u32 cache
  * more. A function of its own, because of its stack. */
 static __noinline int placed_count(struct hand *h)
 {
-	struct pintle_decision *d = bpf_map_lookup_elem(&pending, &h->s.tuple);
+	struct pintle_decision *d = decision_find(&h->s.tuple);
 	struct pintle_asking *a = asking_find();
 	struct hand_scratch *x = scratch_find();
 	__u32 have, steps, context = 0;

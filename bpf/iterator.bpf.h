@@ -4,6 +4,9 @@
 #define PINTLE_ITERATOR_BPF_H
 
 #include "client.bpf.h"
+#include "hand_flow.bpf.h"
+
+#include <bpf/bpf_core_read.h>
 
 struct bpf_iter_meta {
 	void *seq;
@@ -34,6 +37,13 @@ struct bpf_iter__bpf_sk_storage_map {
 	void *value;
 } __attribute__((preserve_access_index));
 
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	void *map;
+	void *key;
+	void *value;
+} __attribute__((preserve_access_index));
+
 /* Fills in addresses and ports of a socket; the caller fills in the scope. */
 static __always_inline void tuple_of(struct pintle_tuple *t, const struct sock_common *c)
 {
@@ -51,6 +61,34 @@ static __always_inline void tuple_of(struct pintle_tuple *t, const struct sock_c
 			((__u32 *)t->remote)[i] = c->skc_v6_daddr.word[i];
 		}
 	}
+}
+
+/* Whether the socket of a connection that was handed over is still there. The kernel gives the
+ * memory of a socket only to other sockets of TCP while a program runs, and what cannot be read is
+ * zeros: so what is read there may be another connection's if this one ends meanwhile, and no
+ * worse. */
+static __always_inline bool hand_flow_there(const struct pintle_hand_flow *f,
+					    const struct pintle_tuple *t)
+{
+	const struct sock *sk = (const struct sock *)f->socket;
+	const __u32 *local = (const __u32 *)t->local, *remote = (const __u32 *)t->remote;
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	struct in6_address a, b;
+	__u32 i, differ = 0;
+
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == BPF_TCP_CLOSE ||
+	    BPF_CORE_READ(sk, __sk_common.skc_num) != t->local_port ||
+	    BPF_CORE_READ(sk, __sk_common.skc_dport) != bpf_htons(t->remote_port))
+		return false;
+	if (family == AF_INET)
+		return BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr) == local[3] &&
+		       BPF_CORE_READ(sk, __sk_common.skc_daddr) == remote[3];
+	BPF_CORE_READ_INTO(&a, sk, __sk_common.skc_v6_rcv_saddr);
+	BPF_CORE_READ_INTO(&b, sk, __sk_common.skc_v6_daddr);
+#pragma unroll
+	for (i = 0; i < 4; i++)
+		differ |= (a.word[i] ^ local[i]) | (b.word[i] ^ remote[i]);
+	return !differ;
 }
 
 /* Whether the socket is connected, or is being connected, to the record's address. */

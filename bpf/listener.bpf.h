@@ -37,4 +37,14 @@ static inline __u64 listener_owner(const struct pintle_address *a, __u64 owner, 
 	return !owner || a->flags & LISTENER_CONFIGURED ? 1ULL + uid : owner;
 }
 
+/* What `families` of the endpoint's health says of a listener of these families. `any`: it listens
+ * at any local address. */
+static inline __u32 listener_covers(__u32 families, bool any)
+{
+	_Static_assert(PINTLE_FAMILY_ANY_V4 == PINTLE_FAMILY_V4 << 2 &&
+			       PINTLE_FAMILY_ANY_V6 == PINTLE_FAMILY_V6 << 2,
+		       "in the same order");
+	return any ? families | families << 2 : families;
+}
+
 #endif

@@ -11,6 +11,7 @@
 #include "asking.bpf.h"
 #include "choose.bpf.h"
 #include "classes.bpf.h"
+#include "hand_flow.bpf.h"
 #include "shadow.bpf.h"
 #include "tenants.bpf.h"
 #include "tiers.bpf.h"
@@ -164,6 +165,42 @@ __noinline int endpoint_not_there(__u32 endpoint, int why, __u32 family, __u64 n
 	return 0;
 }
 
+/* A record with nothing but a decision. Not pinned. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pintle_hand_flow);
+} MAP(hand_flow_new);
+
+/* Makes the record of a connection that the hand-off gives to a listener of this node. Returns
+ * false if the decision is no such, or without room. What is left of a connection whose end was
+ * missed, or has not been seen yet, stays: its socket may be there. */
+static __always_inline bool hand_flow_begin(const struct pintle_tuple *tuple,
+					    const struct pintle_decision *d,
+					    const struct pintle_session_key *session)
+{
+	const struct pintle_endpoint *e = endpoint_find(d->endpoint, d->generation);
+	struct pintle_hand_flow *f;
+	__u32 zero = 0;
+
+	f = e && e->scope == scope ? bpf_map_lookup_elem(&hand_flow_new, &zero) : NULL;
+	if (!f)
+		return false;
+	f->decision = *d;
+	f->turn.session = *session;
+	return !bpf_map_update_elem(&hand_flows, tuple, f, BPF_NOEXIST);
+}
+
+/* Forgets a decision that was replaced, or will be. A function of its own, like
+ * decision_remember(). */
+static __noinline void decision_forget(const struct pintle_tuple *tuple)
+{
+	if (hand_flow_decided(tuple))
+		bpf_map_delete_elem(&hand_flows, tuple);
+	bpf_map_delete_elem(&pending, tuple);
+}
+
 /* Not inlined, because of its stack; static, because Linux 6.1 takes keys only from the stack. */
 static __noinline void decision_remember(const struct pintle_tuple *tuple, const struct terms *t,
 					 const struct pintle_ref *asked,
@@ -180,8 +217,10 @@ static __noinline void decision_remember(const struct pintle_tuple *tuple, const
 		.handed = t->handed ? asking_connection() : 0,
 	};
 
-	bpf_map_update_elem(&pending, tuple, &d, BPF_ANY);
-	asking_remember(tuple, pool_of(t), &t->key.session);
+	if (!t->handed || !hand_flow_begin(tuple, &d, &t->key.session)) {
+		bpf_map_update_elem(&pending, tuple, &d, BPF_ANY);
+		asking_remember(tuple, pool_of(t), &t->key.session);
+	}
 	tier_count(t, asked, r->outcome);
 }
 
@@ -403,7 +442,7 @@ static __noinline bool decided_before(struct bpf_sk_lookup *ctx, struct pintle_d
 static __always_inline bool pool_decided(const struct pintle_tuple *tuple, __u64 now,
 					 struct pintle_ref *pool)
 {
-	const struct pintle_decision *d = bpf_map_lookup_elem(&pending, tuple);
+	const struct pintle_decision *d = decision_find(tuple);
 
 	if (!d || d->no_model || !is_of_this(d) || decision_expired(d, now))
 		return false;
@@ -425,15 +464,17 @@ static __noinline int model_refuse(struct bpf_sk_lookup *ctx, const struct pintl
 		.no_model = 1,
 		.handed = asking_where() ? asking_connection() : 0,
 	};
-	struct pintle_decision *former = bpf_map_lookup_elem(&pending, tuple);
+	struct pintle_decision *former = decision_find(tuple);
 
 	if (responder_assign(ctx))
 		return SK_DROP;
 	if (former && former->no_model && is_of_this(former) &&
 	    !decision_expired(former, d.decided_ns))
 		return SK_PASS;
-	if (former)
+	if (former) {
 		placement_failed(former);
+		decision_forget(tuple);
+	}
 	bpf_map_update_elem(&pending, tuple, &d, BPF_ANY);
 	return SK_PASS;
 }
@@ -478,9 +519,11 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 	t.key.pool = ref.id;
 	t.key.pool_generation = ref.generation;
 	t.mode = pool_mode(t.key.pool, pool, t.now);
-	d = bpf_map_lookup_elem(&pending, &tuple);
+	d = decision_find(&tuple);
 	if (d && decided_before(ctx, d, &t, begun))
 		return SK_PASS;
+	if (d)
+		decision_forget(&tuple);
 	if (t.mode == PINTLE_MODE_OFF) {
 		struct decide_result passed = {.outcome = PINTLE_OUTCOME_PASSED};
 

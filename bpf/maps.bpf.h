@@ -422,6 +422,23 @@ struct {
 	__type(value, struct pintle_conn);
 } MAP(conns);
 
+/* The same of a listener whose connections come by the hand-off: they need no copy. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct pintle_conn);
+} MAP(listeners);
+
+/* Connections that the hand-off gave to a listener of this node. All of the memory is there from
+ * the beginning: to allocate it for each connection takes longer. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_HAND_FLOWS);
+	__type(key, struct pintle_tuple);
+	__type(value, struct pintle_hand_flow);
+} MAP(hand_flows);
+
 /* The decision for a client's socket, and the hint that the client gave before. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

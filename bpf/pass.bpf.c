@@ -68,6 +68,35 @@ struct seen {
 	__u32 out_stamp;
 };
 
+/* What is read of a socket. */
+struct look {
+	__u64 bytes_acked, bytes_received;
+	__u32 rcv_nxt, copied_seq, write_seq, snd_una, snd_wl1;
+	__u32 came, left; /* when data was received, and sent, last; ticks */
+	__u32 segments_in, segments_out;
+	__u32 state;
+	bool accepted; /* an application has it */
+};
+
+/* Fills *l in by READ(a pointer to a socket, a member of it). */
+#define LOOK(l, READ, sk, tp)                                                                      \
+	do {                                                                                       \
+		(l)->bytes_acked = READ(tp, bytes_acked);                                          \
+		(l)->bytes_received = READ(tp, bytes_received);                                    \
+		(l)->rcv_nxt = READ(tp, rcv_nxt);                                                  \
+		(l)->copied_seq = READ(tp, copied_seq);                                            \
+		(l)->write_seq = READ(tp, write_seq);                                              \
+		(l)->snd_una = READ(tp, snd_una);                                                  \
+		(l)->snd_wl1 = READ(tp, snd_wl1);                                                  \
+		(l)->came = READ(tp, inet_conn.icsk_ack.lrcvtime);                                 \
+		(l)->left = READ(tp, lsndtime);                                                    \
+		(l)->segments_in = READ(tp, data_segs_in);                                         \
+		(l)->segments_out = READ(tp, data_segs_out);                                       \
+		(l)->state = READ(sk, __sk_common.skc_state);                                      \
+		(l)->accepted = READ(sk, sk_socket);                                               \
+	} while (0)
+#define MEMBER(p, name) ((p)->name)
+
 static __always_inline bool closing(__u32 state)
 {
 	return state == BPF_TCP_FIN_WAIT1 || state == BPF_TCP_FIN_WAIT2 ||
@@ -81,26 +110,26 @@ static __always_inline bool closed_by_peer(__u32 state)
 
 /* Bytes that the application of this socket has written. A FIN counts as one in sequence numbers.
  */
-static __always_inline __u32 bytes_written(struct tcp_sock *tp, __u32 state)
+static __always_inline __u32 bytes_written(const struct look *l)
 {
-	return (__u32)tp->bytes_acked + (tp->write_seq - tp->snd_una) - closing(state);
+	return (__u32)l->bytes_acked + (l->write_seq - l->snd_una) - closing(l->state);
 }
 
-static __always_inline __u32 bytes_received(struct tcp_sock *tp, __u32 state)
+static __always_inline __u32 bytes_received(const struct look *l)
 {
-	return (__u32)tp->bytes_received - closed_by_peer(state);
+	return (__u32)l->bytes_received - closed_by_peer(l->state);
 }
 
 /* Whether the other end has acknowledged all that this end wrote. */
-static __always_inline bool all_acknowledged(const struct tcp_sock *tp)
+static __always_inline bool all_acknowledged(const struct look *l)
 {
-	return tp->snd_una == tp->write_seq;
+	return l->snd_una == l->write_seq;
 }
 
 /* Whether the newest segment that came had no data, and acknowledged something. */
-static __always_inline bool came_acknowledgement(const struct tcp_sock *tp)
+static __always_inline bool came_acknowledgement(const struct look *l)
 {
-	return tp->snd_wl1 == tp->rcv_nxt;
+	return l->snd_wl1 == l->rcv_nxt;
 }
 
 /*
@@ -111,31 +140,31 @@ static __always_inline bool came_acknowledgement(const struct tcp_sock *tp)
  * acknowledgement, or has got one without data. If S has answered request 2, it is the other way
  * round.
  */
-static __always_inline void see_server(struct seen *s, struct tcp_sock *tp, __u32 state)
+static __always_inline void see_server(struct seen *s, const struct look *l)
 {
 	__s32 later;
 
-	s->in = bytes_received(tp, state);
-	s->out = bytes_written(tp, state);
-	s->segments = tp->data_segs_out;
-	s->in_stamp = tp->inet_conn.icsk_ack.lrcvtime;
-	s->out_stamp = tp->lsndtime;
+	s->in = bytes_received(l);
+	s->out = bytes_written(l);
+	s->segments = l->segments_out;
+	s->in_stamp = l->came;
+	s->out_stamp = l->left;
 	later = s->out_stamp - s->in_stamp;
-	s->out_is_newer = later ? later > 0 : !all_acknowledged(tp) || came_acknowledgement(tp);
+	s->out_is_newer = later ? later > 0 : !all_acknowledged(l) || came_acknowledgement(l);
 }
 
 /* A client's SYN counts as one byte that the server acknowledged. */
-static __always_inline void see_client(struct seen *s, struct tcp_sock *tp, __u32 state)
+static __always_inline void see_client(struct seen *s, const struct look *l)
 {
 	__s32 later;
 
-	s->in = bytes_written(tp, state) - 1;
-	s->out = bytes_received(tp, state);
-	s->segments = tp->data_segs_in;
-	s->in_stamp = tp->lsndtime;
-	s->out_stamp = tp->inet_conn.icsk_ack.lrcvtime;
+	s->in = bytes_written(l) - 1;
+	s->out = bytes_received(l);
+	s->segments = l->segments_in;
+	s->in_stamp = l->left;
+	s->out_stamp = l->came;
 	later = s->out_stamp - s->in_stamp;
-	s->out_is_newer = later ? later > 0 : all_acknowledged(tp) && !came_acknowledgement(tp);
+	s->out_is_newer = later ? later > 0 : all_acknowledged(l) && !came_acknowledgement(l);
 }
 
 /* ---- the session ------------------------------------------------------------------- */
@@ -329,19 +358,18 @@ static __always_inline struct pintle_work *tally_of(__u32 endpoint, __u32 genera
  * the answer to the request before: only a request of which it has read nothing at all, and before
  * which it owes none, says that it does not read. */
 static __always_inline void work_read(struct pintle_work *w, struct pintle_turn *t,
-				      struct tcp_sock *tp, struct sock *sk, __u64 now)
+				      const struct look *l, __u64 now)
 {
-	__u32 read = tp->copied_seq, unread = tp->rcv_nxt - read;
-	bool accepted = sk->sk_socket;
+	__u32 read = l->copied_seq, unread = l->rcv_nxt - read;
 
-	if (!closed_by_peer(sk->__sk_common.skc_state)) {
+	if (!closed_by_peer(l->state)) {
 		w->unread += unread;
 		w->untouched += unread && unread == t->bytes && t->state == PINTLE_TURN_WAITING &&
 				!(t->flags & PINTLE_TURN_AHEAD);
 	}
-	if ((accepted && !(t->flags & PINTLE_TURN_ACCEPTED)) || (t->read && t->read != read))
+	if ((l->accepted && !(t->flags & PINTLE_TURN_ACCEPTED)) || (t->read && t->read != read))
 		w->read_ns = now;
-	if (accepted)
+	if (l->accepted)
 		t->flags |= PINTLE_TURN_ACCEPTED;
 	t->read = read;
 }
@@ -462,6 +490,7 @@ static __always_inline bool became_client(struct sock *sk)
 	return c && c->generation && is_there(c, sk);
 }
 
+/* Walks over `conns`, and over `listeners`. */
 SEC("iter/bpf_sk_storage_map")
 int pintle_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
@@ -471,6 +500,7 @@ int pintle_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct pintle_turn *t;
 	struct pintle_work *w;
 	struct tcp_sock *tp;
+	struct look l = {};
 	struct seen s = {};
 	__u64 now;
 
@@ -496,7 +526,8 @@ int pintle_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!t)
 		return 0;
 	now = bpf_ktime_get_ns();
-	see_server(&s, tp, sk->__sk_common.skc_state);
+	LOOK(&l, MEMBER, sk, tp);
+	see_server(&s, &l);
 	if (conn->flags & PINTLE_CONN_STEERED) {
 		PASSED(&p, conn, conn->flags & PINTLE_CONN_SESSION);
 		if (!(t->flags & PINTLE_TURN_BOUND))
@@ -505,7 +536,51 @@ int pintle_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 	} else {
 		turn_advance(t, &s, conn->opened_ns, now);
 	}
-	work_read(w, t, tp, sk, now);
+	work_read(w, t, &l, now);
+	return 0;
+}
+
+/* A connection that the hand-off gave to a listener of this node. */
+static __always_inline void pass_flow(struct pintle_hand_flow *f, struct pintle_work *w)
+{
+	const struct tcp_sock *tp = (const struct tcp_sock *)f->socket;
+	const struct sock *sk = (const struct sock *)tp;
+	__u64 now = bpf_ktime_get_ns();
+	struct passed p = {};
+	struct look l = {};
+	struct seen s = {};
+
+	LOOK(&l, BPF_CORE_READ, sk, tp);
+	/* It has ended meanwhile: what was seen may be another connection's. */
+	if (*(volatile __u32 *)&f->busy != PINTLE_HAND_FLOW_PASSED)
+		return;
+	see_server(&s, &l);
+	PASSED(&p, &f->conn, f->conn.flags & PINTLE_CONN_SESSION);
+	pass_turn(&p, &f->turn, &s, w, now);
+	work_read(w, &f->turn, &l, now);
+}
+
+SEC("iter/bpf_map_elem")
+int pintle_pass_flows(struct bpf_iter__bpf_map_elem *ctx)
+{
+	const struct pintle_tuple *key = ctx->key;
+	struct pintle_hand_flow *f = ctx->value;
+	struct pintle_tuple t;
+	struct pintle_work *w;
+
+	if (!f || !key || !f->conn.counted || !f->conn.opened_ns ||
+	    !pool_follows(f->conn.pool, f->conn.pool_generation))
+		return 0;
+	w = tally_of(f->conn.endpoint, f->conn.generation);
+	if (!w || __sync_val_compare_and_swap(&f->busy, PINTLE_HAND_FLOW_FREE,
+					      PINTLE_HAND_FLOW_PASSED) != PINTLE_HAND_FLOW_FREE)
+		return 0;
+	t = *key;
+	if (hand_flow_there(f, &t))
+		pass_flow(f, w);
+	if (__sync_val_compare_and_swap(&f->busy, PINTLE_HAND_FLOW_PASSED, PINTLE_HAND_FLOW_FREE) !=
+	    PINTLE_HAND_FLOW_PASSED)
+		bpf_map_delete_elem(&hand_flows, &t); /* nothing replaces it until then */
 	return 0;
 }
 
@@ -518,13 +593,13 @@ int pintle_pass_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct pintle_turn *t;
 	struct pintle_work *w;
 	struct tcp_sock *tp;
+	struct look l = {};
 	struct seen s = {};
-	__u32 state;
 
 	if (!sk || !c || !c->counted || !is_there(c, sk))
 		return 0;
-	state = sk->__sk_common.skc_state;
-	if (state == BPF_TCP_SYN_SENT || !pool_follows(c->pool, c->pool_generation))
+	if (sk->__sk_common.skc_state == BPF_TCP_SYN_SENT ||
+	    !pool_follows(c->pool, c->pool_generation))
 		return 0;
 	w = tally_of(c->endpoint, c->generation);
 	tp = bpf_skc_to_tcp_sock(sk);
@@ -534,7 +609,8 @@ int pintle_pass_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!(t->flags & PINTLE_TURN_BOUND))
 		t->session = c->session;
 	PASSED(&p, c, c->flags & PINTLE_CONNECT_SESSION);
-	see_client(&s, tp, state);
+	LOOK(&l, MEMBER, sk, tp);
+	see_client(&s, &l);
 	pass_turn(&p, t, &s, w, bpf_ktime_get_ns());
 	return 0;
 }

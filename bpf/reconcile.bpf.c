@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * reconcile.bpf.c - counts what exists, so that the daemon can correct the counters. Iterators over
- * `conns` and `connects` count the live connections of each endpoint and class in `recount`; an
- * iterator over `pending` counts the lookup hook's decisions that may still become connections; one
- * over `seats` counts the live connections of each tenant. The iterators walk the sockets of every
- * network namespace, without a scan of the socket table.
+ * `conns`, `hand_flows` and `connects` count the live connections of each endpoint and class in
+ * `recount`; an iterator over `pending` counts the lookup hook's decisions that may still become
+ * connections; one over `seats` counts the live connections of each tenant. The iterators walk the
+ * sockets of every network namespace, without a scan of the socket table.
  */
 #include "client.bpf.h"
 #include "iterator.bpf.h"
-
-struct bpf_iter__bpf_map_elem {
-	struct bpf_iter_meta *meta;
-	void *map;
-	void *key;
-	void *value;
-} __attribute__((preserve_access_index));
 
 struct bpf_iter__sockmap {
 	struct bpf_iter_meta *meta;
@@ -32,12 +25,39 @@ static __always_inline void count_one(__u32 endpoint, __u32 class_id, __u64 one)
 		__sync_fetch_and_add(n, one);
 }
 
+/* Moves a listener's record to the map in which it belongs. A listener is registered before its
+ * pool is published, and a reload may change how the pool is decided. */
+static __always_inline void listener_settle(const struct pintle_conn *conn, struct sock *sk)
+{
+	struct pintle_conn record = *conn, *to;
+
+	if (sk->__sk_common.skc_state != BPF_TCP_LISTEN ||
+	    !endpoint_find(record.endpoint, record.generation))
+		return;
+	if (listener_hands(record.pool, record.endpoint)) {
+		to = bpf_sk_storage_get(&listeners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!to)
+			return;
+		*to = record; /* there may be one of a former endpoint */
+		bpf_sk_storage_delete(&conns, sk);
+		return;
+	}
+	to = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!to)
+		return;
+	*to = record;
+	bpf_sk_storage_delete(&listeners, sk);
+}
+
+/* Walks over `conns`, and over `listeners`. */
 SEC("iter/bpf_sk_storage_map")
 int pintle_recount(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct pintle_conn *conn = ctx->value;
 	struct sock *sk = ctx->sk;
 
+	if (sk && conn && conn->flags & PINTLE_CONN_LISTENER)
+		listener_settle(conn, sk);
 	if (!sk || !conn || !conn->counted || !(conn->flags & PINTLE_CONN_STEERED))
 		return 0;
 	if (sk->__sk_common.skc_state == BPF_TCP_CLOSE) {
@@ -92,17 +112,53 @@ int pintle_recount_pending(struct bpf_iter__bpf_map_elem *ctx)
 	return 0;
 }
 
-/* Sums up in `tenants`, where the daemon reads before and after the walk. A socket whose end was
- * missed, and that still exists, has left its seat in the walks above. */
+/* Counts the connections that the hand-off gave to listeners of this node, and forgets those that
+ * never were established, or whose end was missed. */
+SEC("iter/bpf_map_elem")
+int pintle_recount_flows(struct bpf_iter__bpf_map_elem *ctx)
+{
+	const struct pintle_tuple *key = ctx->key;
+	struct pintle_hand_flow *f = ctx->value;
+	struct pintle_tuple t;
+
+	if (!f || !key)
+		return 0;
+	t = *key; /* Linux 6.1 takes keys only from the stack */
+	if (!f->conn.opened_ns && !decision_expired(&f->decision, bpf_ktime_get_ns())) {
+		if (!f->decision.ended &&
+		    counters_kept(f->decision.endpoint, f->decision.generation,
+				  f->decision.class_id))
+			count_one(f->decision.endpoint, f->decision.class_id,
+				  PINTLE_RECOUNT_PENDING);
+		return 0;
+	}
+	if (f->conn.opened_ns && f->conn.counted && hand_flow_there(f, &t)) {
+		count_one(f->conn.endpoint, f->conn.class_id, PINTLE_RECOUNT_IN_FLIGHT);
+		return 0;
+	}
+	/* Its end is being counted. */
+	if (f->conn.opened_ns && !f->conn.counted && f->busy != PINTLE_HAND_FLOW_ENDED)
+		return 0;
+	placement_failed(&f->decision);
+	bpf_map_delete_elem(&hand_flows, &t);
+	return 0;
+}
+
+/* Sums up in `tenants`, where the daemon reads before and after the walk. */
 SEC("iter/bpf_sk_storage_map")
 int pintle_recount_seats(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct pintle_seat *s = ctx->value;
+	struct sock *sk = ctx->sk;
 	struct pintle_affinity_key key;
 	struct pintle_tenant *n;
 
-	if (!ctx->sk || !s || !s->counted)
+	if (!sk || !s || !s->counted)
 		return 0;
+	if (sk->__sk_common.skc_state == BPF_TCP_CLOSE) {
+		seat_leave(sk); /* the end was missed, and the socket still exists */
+		return 0;
+	}
 	key = s->tenant; /* Linux 6.1 takes keys only from the stack */
 	n = bpf_map_lookup_elem(&tenants, &key);
 	if (n)

@@ -588,8 +588,8 @@ static __always_inline void server_first(struct bpf_sock_ops *ctx, struct pintle
 
 /* The connection ended. Where it had one request, that ended with it. Of what came after the first
  * one no callback told: those requests are only counted, as far as passes saw them. */
-static __always_inline void server_ended(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
-					 const struct pintle_turn *t, const struct end *end)
+static __noinline int server_ended(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
+				   const struct pintle_turn *t, const struct end *end)
 {
 	struct pintle_pool *pool = pool_find(conn->pool, conn->pool_generation);
 	struct bpf_sock *sk = ctx->sk;
@@ -600,26 +600,27 @@ static __always_inline void server_ended(struct bpf_sock_ops *ctx, struct pintle
 	bool answered;
 
 	if (!tp)
-		return;
+		return 0;
 	in = (__u32)end->received - fin_came(tp);
 	if (conn->flags & PINTLE_CONN_OTHER || server_other(conn, in))
-		return;
+		return 0;
 	server_first(ctx, conn);
 	if (!pool || !pool->follow)
-		return;
+		return 0;
 	out = server_wrote(tp, end->acknowledged, ctx->args[0]);
 	answered = conn->first_step == PINTLE_FIRST_SEEN;
 	if (!in)
-		return;
+		return 0;
 	if (answered ? in == conn->first_in : !out) {
 		request_ended(&f, answered ? out : 0, request_end_of(end->error, answered));
-		return;
+		return 0;
 	}
 	if (t && t->requests > answered + 1)
 		further = t->requests - answered;
 	sums = class_sums_of(&f);
 	if (sums)
 		__sync_fetch_and_add(&sums->unmeasured, further);
+	return 0;
 }
 
 #endif

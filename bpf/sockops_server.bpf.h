@@ -10,11 +10,15 @@
  *   closed        counts the end, in flight and in the endpoint's sums; reports to `pintle events`
  *
  * A listener has its endpoint in `conns`, and the kernel clones that entry into each child. So a
- * connection knows its endpoint even if its 4-tuple was evicted from `pending`.
+ * connection knows its endpoint even if its 4-tuple was evicted from `pending`. Where connections
+ * come by the hand-off, the listener has it in `listeners`, and the connection its record in
+ * `hand_flows`: nobody can make the hand-off decide who has not shown that he is at the client's
+ * address. The few others of such a listener are told by decision or address.
  */
 #ifndef PINTLE_SOCKOPS_SERVER_BPF_H
 #define PINTLE_SOCKOPS_SERVER_BPF_H
 
+#include "hand_flow.bpf.h"
 #include "held.bpf.h"
 #include "in_pod.bpf.h"
 #include "listener.bpf.h"
@@ -179,7 +183,19 @@ static __always_inline void listeners_ended(struct pintle_health *h, __u32 n)
 	}
 }
 
-static __always_inline void server_listening(struct bpf_sock_ops *ctx)
+/* The listener's record, which is made where it belongs; NULL: no memory. */
+static __always_inline struct pintle_conn *listener_make(struct bpf_sock *sk,
+							 const struct pintle_address *a)
+{
+	if (listener_hands(a->pool, a->endpoint)) {
+		bpf_sk_storage_delete(&conns, sk);
+		return bpf_sk_storage_get(&listeners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	}
+	bpf_sk_storage_delete(&listeners, sk);
+	return bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+}
+
+static __noinline int server_listening(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct tcp_sock *kernel_sock;
@@ -192,29 +208,29 @@ static __always_inline void server_listening(struct bpf_sock_ops *ctx)
 	int err;
 
 	if (!sk || !scope_of(ctx, &where))
-		return;
+		return 0;
 	kernel_sock = bpf_skc_to_tcp_sock(sk);
 	if (!kernel_sock)
-		return;
+		return 0;
 	addresses_read(ctx, &t);
 	families = listener_families(ctx, t.local, kernel_sock);
 	a = listener_endpoint(where, t.local, t.local_port, families, &elsewhere);
 	if (!a || !endpoint_find(a->endpoint, a->generation))
-		return;
+		return 0;
 	endpoint = a->endpoint;
 	h = bpf_map_lookup_elem(&health, &endpoint);
 	if (!h)
-		return;
+		return 0;
 	uid = owner_of(kernel_sock);
 	strange = elsewhere ? PINTLE_UNSTEERABLE_ADDRESS
 			    : listener_strange(a, h->owner, uid, in_cgroup(a, kernel_sock));
 	if (strange) {
 		listener_refuse(h, strange, uid);
-		return;
+		return 0;
 	}
-	conn = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	conn = listener_make(sk, a);
 	if (!conn)
-		return;
+		return 0;
 
 	err = listener_register(ctx, endpoint, h, &ended);
 	listeners_ended(h, ended);
@@ -223,7 +239,8 @@ static __always_inline void server_listening(struct bpf_sock_ops *ctx)
 							   : PINTLE_UNSTEERABLE_OTHER;
 		h->error = err;
 		bpf_sk_storage_delete(&conns, sk);
-		return;
+		bpf_sk_storage_delete(&listeners, sk);
+		return 0;
 	}
 	conn->endpoint = endpoint;
 	conn->generation = a->generation;
@@ -232,12 +249,13 @@ static __always_inline void server_listening(struct bpf_sock_ops *ctx)
 	h->owner = listener_owner(a, h->owner, uid);
 	h->unsteerable = 0;
 	h->error = 0;
-	__sync_fetch_and_or(&h->families, families);
+	__sync_fetch_and_or(&h->families, listener_covers(families, address_is_any(t.local)));
 	__sync_fetch_and_add(&h->listeners, 1);
 	/* A listener that joins others does not change since when the endpoint listens. */
 	if (!h->listening_since_ns)
 		h->listening_since_ns = bpf_ktime_get_ns();
 	watch_end(ctx);
+	return 0;
 }
 
 static __always_inline void listener_closed(const struct pintle_conn *conn)
@@ -274,53 +292,62 @@ static __always_inline __u32 session_of(const struct pintle_tuple *t,
 	return cached;
 }
 
-static __always_inline void bind_client(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
-					const struct pintle_tuple *t)
+/* The session is bound to where the connection went. `f`: its record; NULL: it is in the socket's
+ * storage. A function of its own, because of its stack. */
+static __noinline int bind_client(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
+				  struct pintle_hand_flow *f, const struct pintle_tuple *t)
 {
 	struct pintle_pool *pool = pool_find(conn->pool, conn->pool_generation);
 	struct pintle_affinity_key key = {.pool = conn->pool,
 					  .pool_generation = conn->pool_generation};
 	struct pintle_turn *turn = NULL;
 	struct pintle_affinity *a;
-	__u32 cached, steps = 0;
+	__u32 cached = 0, steps = 0;
 
 	if (!pool || !outcome_binds(pool, conn->outcome))
-		return;
-	cached = session_of(t, pool, &key, &steps);
-	if (pool->follow && (cached || key.session.kind != PINTLE_KEY_NONE))
-		turn = turn_make(ctx, conn->opened_ns);
-	if (turn)
-		turn->cached = cached;
+		return 0;
+	if (f) {
+		key.session = f->turn.session;
+		steps = f->prompt_steps;
+		turn = &f->turn;
+	} else {
+		cached = session_of(t, pool, &key, &steps);
+		if (pool->follow && (cached || key.session.kind != PINTLE_KEY_NONE))
+			turn = turn_make(ctx, conn->opened_ns);
+		if (turn)
+			turn->cached = cached;
+	}
 	majority_vote(&key);
 	if (key.session.kind == PINTLE_KEY_NONE)
-		return;
+		return 0;
 	a = bind_session(&key, client_of(t, key.session.kind), conn->endpoint, conn->generation,
 			 conn->opened_ns);
 	/* What was seen of the session's newest prompt: the next one may continue it. */
 	if (a && steps)
 		a->prompt_steps = steps;
 	if (!turn || !session_open(&key, a, conn->class_id))
-		return;
+		return 0;
 	/* Kept until the end: a reload may change what tells the pool's sessions apart. */
 	turn->session = key.session;
 	turn->flags |= PINTLE_TURN_BOUND;
 	conn->flags |= PINTLE_CONN_SESSION;
 	if (pool->classify)
 		evidence_begin(&key, a, turn);
+	return 0;
 }
 
-static __always_inline void unbind_client(struct bpf_sock_ops *ctx, const struct pintle_conn *conn,
-					  const struct end *end)
+static __noinline int unbind_client(struct bpf_sock_ops *ctx, const struct pintle_conn *conn,
+				    struct pintle_turn *turn, const struct end *end)
 {
-	struct pintle_turn *turn = turn_find(ctx, conn->opened_ns);
 	struct pintle_affinity_key key = {.pool = conn->pool,
 					  .pool_generation = conn->pool_generation};
 
 	if (!(conn->flags & PINTLE_CONN_SESSION) || !turn)
-		return;
+		return 0;
 	key.session = turn->session;
 	session_close(&key, turn, end->received, end->acknowledged);
 	evidence_end(ctx, &key, turn, end->received, end->acknowledged, false);
+	return 0;
 }
 
 static __always_inline void count_placed(const struct pintle_conn *conn)
@@ -331,6 +358,20 @@ static __always_inline void count_placed(const struct pintle_conn *conn)
 		__sync_fetch_and_add(&n->placed, 1);
 }
 
+static __always_inline void conn_decided(struct pintle_conn *conn, struct pintle_decision *d)
+{
+	conn->flags = PINTLE_CONN_STEERED;
+	conn->endpoint = d->endpoint;
+	conn->generation = d->generation;
+	conn->pool = d->pool;
+	conn->pool_generation = d->pool_generation;
+	conn->class_id = d->class_id;
+	conn->outcome = d->outcome;
+	/* The handshake took so long that the placement already counts as failed. */
+	if (__sync_lock_test_and_set(&d->ended, 1))
+		count_placed(conn);
+}
+
 /* Moves the decision from `pending` into the connection's record. If the decision was evicted
  * because `pending` was full, the connection was still steered if its destination is a frontend. */
 static __always_inline void adopt_decision(struct pintle_conn *conn, const struct pintle_tuple *t)
@@ -338,21 +379,14 @@ static __always_inline void adopt_decision(struct pintle_conn *conn, const struc
 	struct pintle_decision *d = bpf_map_lookup_elem(&pending, t);
 	struct pintle_ref pool = {};
 
-	conn->flags = PINTLE_CONN_DIRECT;
-	conn->class_id = 0;
-	conn->outcome = PINTLE_OUTCOME_COUNT;
 	if (d && d->endpoint == conn->endpoint && d->generation == conn->generation) {
-		conn->flags = PINTLE_CONN_STEERED;
-		conn->pool = d->pool;
-		conn->pool_generation = d->pool_generation;
-		conn->class_id = d->class_id;
-		conn->outcome = d->outcome;
-		/* The handshake took so long that the placement already counts as failed. */
-		if (__sync_lock_test_and_set(&d->ended, 1))
-			count_placed(conn);
+		conn_decided(conn, d);
 		bpf_map_delete_elem(&pending, t);
 		return;
 	}
+	conn->flags = PINTLE_CONN_DIRECT;
+	conn->class_id = 0;
+	conn->outcome = PINTLE_OUTCOME_COUNT;
 	frontend_of(t, PINTLE_HOOK_LOOKUP, &pool);
 	if (pool.generation) {
 		conn->flags = PINTLE_CONN_STEERED;
@@ -378,14 +412,10 @@ static __noinline int server_seat(struct bpf_sock *sk, const struct pintle_tuple
 
 /* Whatever the hand-off held of the connection, its server has it now. Also one that is no
  * endpoint's: in mode off the frontend's own. */
-static __always_inline void held_arrived(struct bpf_sock_ops *ctx)
+static __always_inline void held_arrived(const struct pintle_tuple *t)
 {
-	struct pintle_tuple t;
-
-	if (!held_any())
-		return;
-	addresses_read(ctx, &t);
-	held_forget(&t);
+	if (held_any())
+		held_forget(t);
 }
 
 /* The node's hand-off finds the connection by this. Where there is no room the connection is cut:
@@ -415,62 +445,210 @@ static __always_inline void pod_flow_end(struct bpf_sock_ops *ctx)
 	bpf_map_delete_elem(&pod_flows, &t);
 }
 
-static __always_inline void server_established(struct bpf_sock_ops *ctx)
+/* Whether the socket may have a record in `hand_flows`. One of another network namespace may have
+ * the addresses of one that has. */
+static __always_inline bool may_be_handed(struct bpf_sock_ops *ctx)
+{
+	__u32 zero = 0;
+	const struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
+
+	return n && n->handed && n->netns_cookie == bpf_get_netns_cookie(ctx);
+}
+
+/* Counts a steered connection that opens. Where its record is, see bind_client(). */
+static __noinline int steered_opened(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
+				     struct pintle_hand_flow *f, const struct pintle_tuple *t)
 {
 	struct bpf_sock *sk = ctx->sk;
+
+	trace_adopt(ctx, t);
+	first_begin(ctx, conn->pool, conn->pool_generation, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+	bind_client(ctx, conn, f, t);
+	if (sk && server_seat(sk, t, conn))
+		conn->flags |= PINTLE_CONN_SEAT;
+	return 0;
+}
+
+/* A connection that the hand-off gave to a listener of this node. Returns 0 if it is no such. The
+ * caller has asked may_be_handed(). A function of its own, because of its stack. */
+static __noinline int flow_established(struct bpf_sock_ops *ctx, const struct pintle_tuple *t)
+{
+	struct pintle_hand_flow *f = hand_flow_decided(t);
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_counters *n;
+	struct pintle_conn *conn;
+
+	if (!f || !sk || decision_expired(&f->decision, bpf_ktime_get_ns()))
+		return 0;
+	conn = &f->conn;
+	conn_decided(conn, &f->decision);
+	n = counters_kept(conn->endpoint, conn->generation, conn->class_id);
+	if (!n) {
+		/* The endpoint was taken out of the configuration. */
+		bpf_map_delete_elem(&hand_flows, t);
+		return 1;
+	}
+	f->socket = (__u64)bpf_skc_to_tcp_sock(sk);
+	conn->counted = 1;
+	conn->opened_ns = bpf_ktime_get_ns();
+	f->turn.opened_ns = conn->opened_ns;
+	__sync_fetch_and_add(&n->opened, 1);
+	steered_opened(ctx, conn, f, t);
+	watch_end(ctx);
+	return 1;
+}
+
+/* The endpoint at whose address the connection arrived, of a listener that gives its children
+ * nothing. */
+static __always_inline struct pintle_address *address_of_child(const struct pintle_tuple *t,
+							       const void *kernel_sock)
+{
+	__u32 family = address_is_v4(t->local) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
+	struct pintle_address_key key = {.scope = scope, .port = t->local_port};
+	struct pintle_ref pool = {};
+	struct pintle_address *a;
+	struct pintle_health *h;
+	__u32 endpoint;
+
+	/* Nobody was steered to who listens at a frontend itself: the frontend's own server in mode
+	 * off, or the overload responder. */
+	frontend_of(t, PINTLE_HOOK_LOOKUP, &pool);
+	if (pool.generation)
+		return NULL;
+	__builtin_memcpy(key.address, t->local, sizeof(key.address));
+	a = bpf_map_lookup_elem(&addresses, &key);
+	if (!a) {
+		__builtin_memset(key.address, 0, sizeof(key.address));
+		a = bpf_map_lookup_elem(&addresses, &key);
+		/* Another server may listen at another address of that port. */
+		if (a && !(a->flags & PINTLE_ADDRESS_ANY))
+			family = listener_covers(family, true);
+	}
+	if (!a || !listener_hands(a->pool, a->endpoint))
+		return NULL;
+	endpoint = a->endpoint;
+	h = bpf_map_lookup_elem(&health, &endpoint);
+	if (!h || (h->families & family) != family || !h->owner ||
+	    listener_strange(a, h->owner, owner_of(kernel_sock), in_cgroup(a, kernel_sock)))
+		return NULL;
+	return a;
+}
+
+/* Makes the record of a connection of such a listener that the hand-off did not place: the lookup
+ * hook did, or nobody. Returns NULL if it is none. A function of its own, because of its stack. */
+static __noinline struct pintle_conn *child_make(struct bpf_sock_ops *ctx,
+						 const struct pintle_tuple *t)
+{
+	struct pintle_decision *d = bpf_map_lookup_elem(&pending, t);
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *kernel_sock;
+	struct pintle_address *a;
+	struct pintle_conn *conn, of = {.flags = PINTLE_CONN_LISTENER};
+
+	if (d && d->generation) {
+		of.endpoint = d->endpoint;
+		of.generation = d->generation;
+	} else {
+		kernel_sock = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+		a = kernel_sock ? address_of_child(t, kernel_sock) : NULL;
+		if (!a)
+			return NULL;
+		of.endpoint = a->endpoint;
+		of.generation = a->generation;
+		of.pool = a->pool;
+	}
+	conn = sk ? bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE) : NULL;
+	if (conn)
+		*conn = of;
+	return conn;
+}
+
+/* A connection whose record is in its socket's storage. A function of its own, because of its
+ * stack. */
+static __noinline int conn_established(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
+				       const struct pintle_tuple *t)
+{
 	struct pintle_counters *n;
 	struct pintle_health *h;
 	struct pintle_endpoint *e;
-	struct pintle_conn *conn;
-	struct pintle_tuple t;
-	__u32 endpoint, where;
+	__u32 endpoint = conn->endpoint, where;
 
-	held_arrived(ctx);
-	if (!sk)
-		return;
-	conn = bpf_sk_storage_get(&conns, sk, NULL, 0);
-	if (!conn || !(conn->flags & PINTLE_CONN_LISTENER))
-		return; /* a child of a listener that is no endpoint's */
-	endpoint = conn->endpoint;
 	h = bpf_map_lookup_elem(&health, &endpoint);
 	e = endpoint_find(endpoint, conn->generation);
 	if (!h || !e) {
 		conn->flags = 0; /* the endpoint was taken out of the configuration */
-		return;
+		return 0;
 	}
 	where = e->scope;
-	addresses_read(ctx, &t);
 	conn->opened_ns = bpf_ktime_get_ns();
-	adopt_decision(conn, &t);
+	adopt_decision(conn, t);
 	n = counters_find(endpoint, conn->class_id);
 	if (!n || __sync_lock_test_and_set(&conn->counted, 1))
-		return;
+		return 0;
 	if (conn->flags & PINTLE_CONN_STEERED) {
 		__sync_fetch_and_add(&n->opened, 1);
 		if (where != scope)
-			pod_flow_begin(ctx, conn, &t, where);
-		trace_adopt(ctx, &t);
-		first_begin(ctx, conn->pool, conn->pool_generation,
-			    BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
-		bind_client(ctx, conn, &t);
-		if (server_seat(sk, &t, conn))
-			conn->flags |= PINTLE_CONN_SEAT;
+			pod_flow_begin(ctx, conn, t, where);
+		steered_opened(ctx, conn, NULL, t);
 	} else {
 		__sync_fetch_and_add(&h->direct_opened, 1);
 	}
 	watch_end(ctx);
+	return 0;
 }
 
-static __always_inline void server_sends(struct bpf_sock_ops *ctx)
+/* A function of its own, because of its stack. */
+static __noinline int server_established(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	bool may = may_be_handed(ctx);
+	struct pintle_conn *conn;
+	struct pintle_tuple t;
+
+	addresses_read(ctx, &t);
+	held_arrived(&t);
+	if (!sk || (may && flow_established(ctx, &t)))
+		return 0;
+	conn = bpf_sk_storage_get(&conns, sk, NULL, 0);
+	if (!conn && may)
+		conn = child_make(ctx, &t);
+	/* Else a child of a listener that is no endpoint's. */
+	if (conn && conn->flags & PINTLE_CONN_LISTENER)
+		conn_established(ctx, conn, &t);
+	return 0;
+}
+
+/* The record of an open connection that was handed over; NULL: it was not. */
+static __always_inline struct pintle_hand_flow *flow_find(struct bpf_sock_ops *ctx,
+							  struct pintle_tuple *t)
+{
+	struct pintle_hand_flow *f;
+
+	if (!may_be_handed(ctx))
+		return NULL;
+	addresses_read(ctx, t);
+	f = bpf_map_lookup_elem(&hand_flows, t);
+	return f && f->conn.opened_ns ? f : NULL;
+}
+
+/* A function of its own, because of its stack. */
+static __noinline int server_sends(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct pintle_conn *conn = sk ? bpf_sk_storage_get(&conns, sk, NULL, 0) : NULL;
+	struct pintle_hand_flow *f;
+	struct pintle_tuple t;
 
+	if (!conn || !conn->counted) {
+		f = flow_find(ctx, &t);
+		conn = f ? &f->conn : NULL;
+	}
 	if (!conn || !conn->counted || conn->first_step == PINTLE_FIRST_SEEN ||
 	    !server_told(ctx, conn))
-		return;
+		return 0;
 	server_first(ctx, conn);
 	callback_disarm(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+	return 0;
 }
 
 static __always_inline void report_closed(struct bpf_sock_ops *ctx, const struct pintle_conn *conn,
@@ -490,7 +668,10 @@ static __always_inline void report_closed(struct bpf_sock_ops *ctx, const struct
 	event_end(e, readers);
 }
 
-static __always_inline void connection_closed(struct bpf_sock_ops *ctx, struct pintle_conn *conn)
+/* `t`: what is known of the connection's requests; NULL: nothing. A function of its own, because of
+ * its stack. */
+static __noinline int connection_closed(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
+					struct pintle_turn *t)
 {
 	struct pintle_counters *n = counters_find(conn->endpoint, conn->class_id);
 	struct end end = {
@@ -500,14 +681,12 @@ static __always_inline void connection_closed(struct bpf_sock_ops *ctx, struct p
 		.acknowledged = ctx->bytes_acked,
 	};
 	struct pintle_ref went;
-	struct pintle_turn *t;
 	__u32 readers;
 
 	end.duration_ns = end.now - conn->opened_ns;
-	t = turn_find(ctx, conn->opened_ns);
 	server_ended(ctx, conn, t, &end);
 	answer_ended(t, conn->endpoint, conn->generation, &end, ctx->data_segs_out);
-	unbind_client(ctx, conn, &end);
+	unbind_client(ctx, conn, t, &end);
 	if (conn->flags & PINTLE_CONN_SEAT && ctx->sk)
 		seat_leave(ctx->sk);
 	count_ended(conn->endpoint, conn->generation, &end);
@@ -521,6 +700,21 @@ static __always_inline void connection_closed(struct bpf_sock_ops *ctx, struct p
 	readers = events_readers(end.now, PINTLE_AUDIT_ENDS);
 	if (readers)
 		report_closed(ctx, conn, &end, readers);
+	return 0;
+}
+
+/* A function of its own, because of its stack. */
+static __noinline int flow_closed(struct bpf_sock_ops *ctx)
+{
+	struct pintle_tuple t;
+	struct pintle_hand_flow *f = flow_find(ctx, &t);
+
+	if (!f || !__sync_lock_test_and_set(&f->conn.counted, 0))
+		return 0;
+	connection_closed(ctx, &f->conn, &f->turn);
+	if (__sync_lock_test_and_set(&f->busy, PINTLE_HAND_FLOW_ENDED) == PINTLE_HAND_FLOW_FREE)
+		bpf_map_delete_elem(&hand_flows, &t);
+	return 0;
 }
 
 static __always_inline void server_closed(struct bpf_sock_ops *ctx)
@@ -533,16 +727,18 @@ static __always_inline void server_closed(struct bpf_sock_ops *ctx)
 	if (!sk)
 		return;
 	conn = bpf_sk_storage_get(&conns, sk, NULL, 0);
-	if (!conn)
-		return;
 	if (ctx->args[0] == BPF_TCP_LISTEN) {
+		if (!conn)
+			conn = bpf_sk_storage_get(&listeners, sk, NULL, 0);
 		/* The end of one that the daemon registered shows as a free slot. */
-		if (conn->flags & PINTLE_CONN_WATCHED)
+		if (conn && conn->flags & PINTLE_CONN_WATCHED)
 			listener_closed(conn);
 		return;
 	}
-	if (!__sync_lock_test_and_set(&conn->counted, 0))
+	if (!conn || !__sync_lock_test_and_set(&conn->counted, 0)) {
+		flow_closed(ctx);
 		return;
+	}
 	endpoint = conn->endpoint;
 	if (conn->flags & PINTLE_CONN_POD)
 		pod_flow_end(ctx);
@@ -553,7 +749,7 @@ static __always_inline void server_closed(struct bpf_sock_ops *ctx)
 			__sync_fetch_and_add(&h->direct_closed, 1);
 		return;
 	}
-	connection_closed(ctx, conn);
+	connection_closed(ctx, conn, turn_find(ctx, conn->opened_ns));
 }
 
 #endif

@@ -366,7 +366,9 @@ struct pintle_node {
 	__u32 pods; /* endpoints in pods of this node, of pools that are decided by request */
 	/* 1: the hand-off rests for want of net.ipv4.tcp_syncookies, and some pool wants it. */
 	__u32 hand_rests;
-	__u32 zero;
+	/* 1: some pool was decided by request, for servers of this node: `hand_flows` may have
+	 * connections. */
+	__u32 handed;
 };
 
 #define PINTLE_KUBE_THERE  0x1 /* there is a Kubernetes */
@@ -1290,8 +1292,10 @@ struct pintle_class_sums {
 
 /* ---- health: mmap-able array. Writer: kernel, but where it says otherwise. --- */
 
-#define PINTLE_FAMILY_V4 0x1
-#define PINTLE_FAMILY_V6 0x2
+#define PINTLE_FAMILY_V4     0x1
+#define PINTLE_FAMILY_V6     0x2
+#define PINTLE_FAMILY_ANY_V4 0x4 /* with V4: a listener takes it at any local address */
+#define PINTLE_FAMILY_ANY_V6 0x8
 
 #define PINTLE_UNSTEERABLE_MPTCP 1
 #define PINTLE_UNSTEERABLE_OTHER 2 /* the map `sockets` refused the listener; see error */
@@ -1616,17 +1620,23 @@ struct pintle_sweeper {
 	__u32 zero;
 };
 
-/* ---- conns: sk_storage, on listeners and on their children. Writer: kernel. */
+/* ---- conns: sk_storage, on listeners and on their children; listeners: sk_storage, on listeners
+ * whose children get no copy. Writer: kernel. */
 
-#define PINTLE_CONN_LISTENER 0x1 /* a LISTEN socket; the kernel copies this to its children */
-#define PINTLE_CONN_STEERED  0x2
-#define PINTLE_CONN_DIRECT   0x4
-#define PINTLE_CONN_WATCHED  0x8   /* with LISTENER: sockops will see its end */
-#define PINTLE_CONN_SESSION  0x10  /* counts as open in its session's binding */
-#define PINTLE_CONN_EARLIER  0x20  /* accepted before sockops was attached: counted nowhere */
-#define PINTLE_CONN_SEAT     0x40  /* the socket has an entry in `seats` */
-#define PINTLE_CONN_OTHER    0x80  /* speaks no HTTP/1: see bpf/sockops_first.bpf.h */
-#define PINTLE_CONN_POD      0x100 /* is in `pod_flows` */
+/* The kernel copies a listener's entry in `conns` to each of its children, which takes it as long
+ * as 2 % of a short request. So listeners whose connections come by the hand-off have their entry
+ * in `listeners`: those connections are in `hand_flows`. */
+
+#define PINTLE_CONN_LISTENER                                                                       \
+	0x1 /* a LISTEN socket; in `conns` the kernel copies this to its children */
+#define PINTLE_CONN_STEERED 0x2
+#define PINTLE_CONN_DIRECT  0x4
+#define PINTLE_CONN_WATCHED 0x8   /* with LISTENER: sockops will see its end */
+#define PINTLE_CONN_SESSION 0x10  /* counts as open in its session's binding */
+#define PINTLE_CONN_EARLIER 0x20  /* accepted before sockops was attached: counted nowhere */
+#define PINTLE_CONN_SEAT    0x40  /* the socket has an entry in `seats` */
+#define PINTLE_CONN_OTHER   0x80  /* speaks no HTTP/1: see bpf/sockops_first.bpf.h */
+#define PINTLE_CONN_POD     0x100 /* is in `pod_flows` */
 
 /* How far sockops is on the way to an answer's first token; see bpf/sockops_first.bpf.h. */
 enum pintle_first_step {
@@ -1750,6 +1760,29 @@ struct pintle_turn {
 	__u32 owed;   /* 1: its end is not in `evidence`; the program that swaps 1 for 0 tells */
 	__u32 cached; /* of the first request, as in struct pintle_named */
 	__u32 zero;
+};
+
+/* ---- hand_flows: hash, 4-tuple -> connection. Writer: kernel. ----------------- */
+
+/* A connection that the hand-off gave to a listener of this node, from the decision to its end. It
+ * costs less here than in the storage of its socket, which the kernel allocates and frees for each
+ * connection. Where there is no room, the connection is in `pending`, `named`, `conns` and `turns`,
+ * as those are that the lookup hook decides. */
+#define PINTLE_MAX_HAND_FLOWS 16384
+
+enum pintle_hand_flow_busy {
+	PINTLE_HAND_FLOW_FREE,
+	PINTLE_HAND_FLOW_PASSED, /* the pass is at it: nobody else may delete it */
+	PINTLE_HAND_FLOW_ENDED,  /* the pass deletes it */
+};
+
+struct pintle_hand_flow {
+	struct pintle_decision decision; /* `ended` is 1 from when it was established */
+	struct pintle_conn conn;         /* opened_ns 0: it is not established */
+	struct pintle_turn turn;         /* its session is known from the decision on */
+	__u64 socket;                    /* the socket's address in the kernel, for the pass */
+	__u32 prompt_steps;              /* as in struct pintle_affinity */
+	__u32 busy;                      /* enum pintle_hand_flow_busy */
 };
 
 /* In layout 2 `client` held the id of a cgroup, the fields of the newest request other things, and
@@ -2125,6 +2158,7 @@ PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
 PINTLE_ASSERT_SIZE(struct pintle_connect, PINTLE_FORMER_CONNECT_SIZE + 24);
 PINTLE_ASSERT_SIZE(struct pintle_named, 32);
 PINTLE_ASSERT_SIZE(struct pintle_turn, 120);
+PINTLE_ASSERT_SIZE(struct pintle_hand_flow, 216);
 PINTLE_ASSERT_SIZE(struct pintle_evidence, 72);
 PINTLE_ASSERT_SIZE(struct pintle_client, 72);
 PINTLE_ASSERT_SIZE(struct pintle_pod, 48 + 64 + 2 * 256);

@@ -278,7 +278,7 @@ static inline void make_endpoints(uint32_t n)
 	put_pool();
 }
 
-/* The same with one listener for all endpoints: only `pending` shows which was chosen. */
+/* The same with one listener for all endpoints: only the decision shows which was chosen. */
 static inline void make_many_endpoints(uint32_t n)
 {
 	make_endpoints(1);
@@ -326,6 +326,18 @@ struct seen {
 	uint32_t endpoint; /* the endpoint decided; NOBODY without one */
 };
 
+/* The decision that is remembered for the connection, wherever it is. Returns false if there is
+ * none. */
+static inline bool decision_of(const struct pintle_tuple *t, struct pintle_decision *d)
+{
+	struct pintle_hand_flow f;
+
+	if (bpf_map_lookup_elem(map_fd(hand_flows), t, &f))
+		return !bpf_map_lookup_elem(map_fd(pending), t, d);
+	*d = f.decision;
+	return true;
+}
+
 static inline struct pintle_tuple tuple_of(const struct segment *s)
 {
 	struct pintle_tuple t = {.local_port = s->to_port ?: 8000, .remote_port = s->port};
@@ -360,7 +372,7 @@ static inline struct seen look_up(struct segment s)
 		bpf_prog_test_run_opts(bpf_program__fd(w.skel->progs.pintle_lookup), &opts), 0);
 	seen.verdict = opts.retval;
 	seen.cookie = ctx.cookie;
-	seen.remembered = !bpf_map_lookup_elem(map_fd(pending), &t, &seen.decision);
+	seen.remembered = decision_of(&t, &seen.decision);
 	if (seen.remembered && seen.decision.generation)
 		seen.endpoint = seen.decision.endpoint;
 	return seen;

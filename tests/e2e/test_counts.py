@@ -12,6 +12,7 @@ from clients import FRONTEND, source, split
 from harness import case
 from kernel import BUILD, SAN, TOP, wait_for
 from pods import SERVICE, Cluster
+from test_handoff import HANDED
 
 BOTH = ("v4", "v6")
 CONN = BUILD / "tests/bench/conn"
@@ -277,10 +278,12 @@ def test_a_crowd_of_one_session(node):
     assert sessions_open(node) == [(0, 0)]
 
 
-def test_ends_that_nobody_saw(node):
+@case(each=("connection", "request"))
+def test_ends_that_nobody_saw(node, decide):
     """While a program was gone connections ended: their sessions have nothing open either."""
     servers = node.servers(2)
-    daemon = node.steer(servers)
+    more = HANDED if decide == "request" else {}
+    daemon = node.steer(servers, **more)
     held = [node.connect(FRONTEND["v4"], source(1)) for _ in range(6)]
     for c in held:
         c.ask()
@@ -292,7 +295,7 @@ def test_ends_that_nobody_saw(node):
     for c in held[:5]:
         c.close()
     wait_for(lambda: sum(s.counts().open for s in servers) == 1)
-    daemon = node.steer(servers)
+    daemon = node.steer(servers, **more)
     wait_for(lambda: daemon.metric("pintle_in_flight_drift_total") == 5, 30)
     wait_for(lambda: sessions_open(node)[0][0] <= 1)
     held[5].close()

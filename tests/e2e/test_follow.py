@@ -26,13 +26,19 @@ def request(path, size, headers=""):
     return text.encode()
 
 
+HOOKS = ("lookup", "hand", "connect")  # with "hand", connections are the hand-off's
+
+
 class Followed:
     """Two servers behind a pool of either hook, and one client."""
 
     def __init__(self, node, hook, servers=None, **more):
         self.client = None
-        if hook == "lookup":
+        if hook != "connect":
             self.servers, self.place = servers or node.servers(2), node
+            if hook == "hand":
+                more["decide"] = "request"
+                more["stickiness"] = {**more.get("stickiness", {}), "key": "header/x-session-id"}
             self.config = node.config(node.pool(self.servers, **more))
             self.connect = lambda n=1: node.connect(FRONTEND["v4"], source(n))
             self.load = lambda: node.load(FRONTEND["v4"])
@@ -69,12 +75,13 @@ class Followed:
         wait_for(right)
 
 
-@case(each=("lookup", "connect"))
+@case(each=HOOKS)
 def test_waits_and_is_answered(node, hook):
     """A request waits with all its bytes, then is answered; the connection is idle after it."""
     f = Followed(node, hook)
     with f.connect() as c:
-        f.shows(requests_waiting=0, connections_unseen=0, connections_idle=1)
+        # The hand-off makes the connection of its first request.
+        f.shows(requests_waiting=0, connections_unseen=0, connections_idle=int(hook != "hand"))
         for size in (LARGE, 777):
             c.sock.sendall(request("/hold", size))
             f.shows(requests_waiting=1, requests_headed=0, requests_waiting_bytes=size,
@@ -90,7 +97,7 @@ def test_waits_and_is_answered(node, hook):
     assert 0 < f.metric("pintle_endpoint_first_token_seconds_total") < 60
 
 
-@case(each=("lookup", "connect"))
+@case(each=HOOKS)
 def test_not_followed(node, hook):
     """With follow: false nothing is said of requests; `pintle set` switches it."""
     f = Followed(node, hook, follow=False)
@@ -103,7 +110,7 @@ def test_not_followed(node, hook):
         wait_for(lambda: f.sum("requests_waiting") is None)
 
 
-@case(each=("lookup", "connect"))
+@case(each=HOOKS)
 def test_unread(node, hook):
     """Bytes that a stopped server has not read are seen at the servers' node alone."""
     f = Followed(node, hook)
@@ -111,7 +118,7 @@ def test_unread(node, hook):
     f.servers[1].process.send_signal(signal.SIGSTOP)
     with f.connect() as c:
         c.sock.sendall(request("/hold", 5000))
-        if hook == "lookup":
+        if hook != "connect":
             # The daemon's scrapes are not read either.
             f.shows(unread_bytes=lambda n: n >= 5000, accept_backlog=lambda n: n >= 1,
                     requests_waiting=1, requests_waiting_bytes=5000)
@@ -135,7 +142,7 @@ def test_connections_from_before(node):
         servers[0].process.send_signal(signal.SIGCONT)
 
 
-@case(each=("lookup", "connect"))
+@case(each=HOOKS)
 def test_without_a_daemon(node, hook):
     """What passes found is void once it is older than staleness: connections in flight alone decide, and no
     endpoint's load creeps up, however long clients go on. The next daemon finds each request again."""

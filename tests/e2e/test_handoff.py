@@ -559,7 +559,7 @@ def test_by_connection_again(node):
         assert c.ask(headers={"X-Session-Id": "b"}) == first
     assert node.ask(FRONTEND["v4"], remote=True) in ("s0", "s1")
     daemon.reload(node.config(node.pool(servers, **HANDED)))
-    wait_for(lambda: filters(node))
+    wait_for(lambda: filters(node) == {"lo", "veth0"})
     assert ask(node, {"X-Session-Id": "a"})
     assert handed(node)["asked"] == 2
 

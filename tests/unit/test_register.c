@@ -69,6 +69,9 @@ static int looks_told(const struct steer *s, const char *what)
 
 #define PAGE_AT(at) "{name: e0, listen: \"8001\", metrics: \"http://" at "/metrics\"}"
 
+#define ANY_V4 (PINTLE_FAMILY_V4 | PINTLE_FAMILY_ANY_V4)
+#define ANY_V6 (PINTLE_FAMILY_V6 | PINTLE_FAMILY_ANY_V6)
+
 static const struct {
 	const char *name;
 	const char *pools; /* the first endpoint is checked */
@@ -79,14 +82,14 @@ static const struct {
 	{"its very address", POOL_OF(AT("e0", 8001)), "127.0.0.1", false, true, PINTLE_FAMILY_V4},
 	{"another address", POOL_OF(AT("e0", 8001)), "127.0.0.2", false, false, 0},
 	{"any address, the only one at the port", POOL_OF(AT("e0", 8001)), "0.0.0.0", false, true,
-	 PINTLE_FAMILY_V4},
+	 ANY_V4},
 	{"any address of both families", POOL_OF(AT("e0", 8001)), "::", true, true,
-	 PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6},
+	 ANY_V4 | ANY_V6},
 	{"any address, two at the port",
 	 POOL_OF(AT("e0", 8001) ", {name: e1, listen: \"127.0.0.2:8001\"}"), "0.0.0.0", false,
 	 false, 0},
 	{"a port alone, any address", POOL_OF("{name: e0, listen: \"8001\"}"), "0.0.0.0", false,
-	 true, PINTLE_FAMILY_V4},
+	 true, ANY_V4},
 	{"a port alone, where its page is read", POOL_OF("{name: e0, listen: \"8001\"}"),
 	 "127.0.0.1", false, true, PINTLE_FAMILY_V4},
 	{"a port alone, another address", POOL_OF("{name: e0, listen: \"8001\"}"), "127.0.0.9",
@@ -94,7 +97,7 @@ static const struct {
 	{"a port alone, its page at that address", POOL_OF(PAGE_AT("127.0.0.9:8001")), "127.0.0.9",
 	 false, true, PINTLE_FAMILY_V4},
 	{"a port alone, its page at one address, any", POOL_OF(PAGE_AT("127.0.0.9:8001")),
-	 "0.0.0.0", false, true, PINTLE_FAMILY_V4},
+	 "0.0.0.0", false, true, ANY_V4},
 	{"a port alone, its page at an IPv6 address, any IPv4", POOL_OF(PAGE_AT("[::1]:8001")),
 	 "0.0.0.0", false, false, 0},
 	{"a port alone, its page at another port", POOL_OF(PAGE_AT("127.0.0.1:9001")), "127.0.0.9",

@@ -179,6 +179,15 @@
 	  .writer = "kernel")                                                                      \
 	X(conns, SK_STORAGE, int, struct pintle_conn, ANY, COPIED, .write_only = true,             \
 	  .key = "socket", .holds = "endpoint, pool, outcome, times", .writer = "kernel")          \
+	X(listeners, SK_STORAGE, int, struct pintle_conn, ANY, COPIED, .since = 3, .added = true,  \
+	  .write_only = true, .key = "listener",                                                   \
+	  .holds = "the same of a listener whose connections are in `hand_flows`",                 \
+	  .writer = "kernel")                                                                      \
+	X(hand_flows, HASH, struct pintle_tuple, struct pintle_hand_flow, PINTLE_MAX_HAND_FLOWS,   \
+	  COPIED, .since = 3, .added = true, .write_only = true, .root_only = true,                \
+	  .key = "4-tuple",                                                                        \
+	  .holds = "a connection that the hand-off gave to a server of this node",                 \
+	  .writer = "kernel")                                                                      \
 	X(connects, SK_STORAGE, int, struct pintle_connect, ANY, COPIED, .write_only = true,       \
 	  .key = "a client's socket", .holds = "what connect() decided, its hint",                 \
 	  .writer = "kernel")                                                                      \

@@ -35,6 +35,9 @@ struct map_layout {
 				    * pool or endpoint; each id has entries / (number of ids) */
 	bool write_only;           /* a reader has no use for the map, or no access to it */
 	bool remade;               /* no program uses the map: a missing pin is made anew, empty */
+	bool added;                /* earlier builds of the layout that has it first do not have it:
+				    * as `remade`, unless an attached program uses it */
+	bool root_only;            /* its group may not read it */
 	const char *key_type, *value_type;
 	const char *key, *holds, *writer; /* for docs/maps.md, which adds the two types */
 };

@@ -272,8 +272,9 @@ static int find_pins(struct attachment *a)
 
 /* ---- staging --------------------------------------------------------------------- */
 
-static int pin_map(const struct attachment *a, const char *name)
+static int pin_map(const struct attachment *a, enum map_id id)
 {
+	const char *name = map_names[id];
 	struct bpf_map *map = bpf_object__find_map_by_name(a->skel->obj, name);
 	char path[PIN_PATH_SIZE];
 	int err;
@@ -282,7 +283,7 @@ static int pin_map(const struct attachment *a, const char *name)
 	err = map ? bpf_obj_pin(bpf_map__fd(map), path) : -ENOENT;
 	if (err)
 		return log_err_r(err, "failed to pin %s", path);
-	return pins_own(path, PINS_FILE_MODE, a->group);
+	return pins_own(path, pins_mode(id), a->group);
 }
 
 static int stage_pins(struct attachment *a)
@@ -293,8 +294,8 @@ static int stage_pins(struct attachment *a)
 		return log_err_r(errno, "failed to make %s", a->staging);
 	a->staged = true;
 	err = pins_own(a->staging, PINS_DIR_MODE, a->group);
-	for (int i = 0; !err && i < MAP_COUNT; i++)
-		err = pin_map(a, map_names[i]);
+	for (enum map_id id = 0; !err && id < MAP_COUNT; id++)
+		err = pin_map(a, id);
 	return err ? err : maps_open_dir(a->staging, MAPS_WRITE, &a->maps);
 }
 
@@ -485,7 +486,8 @@ static int own_pins(const struct attachment *a)
 			continue;
 		pin_path(a->dir, i < MAP_COUNT ? map_names[i] : link_kinds[i - MAP_COUNT].pin,
 			 path);
-		err = pins_own(path, PINS_FILE_MODE, a->group);
+		err = pins_own(path, i < MAP_COUNT ? pins_mode((enum map_id)i) : PINS_FILE_MODE,
+			       a->group);
 	}
 	return err;
 }

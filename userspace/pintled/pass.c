@@ -21,7 +21,7 @@
 
 struct pass {
 	const struct maps *m;
-	struct bpf_link *links[2];
+	struct bpf_link *links[4];
 	struct pintle_work *tally; /* the programs add to it */
 	uv_timer_t timer;
 	const struct config *config;
@@ -300,8 +300,12 @@ static int pass_prepare(struct pass *p, const struct pintle_bpf *skel)
 
 	p->links[0] = walk_attach(skel->progs.pintle_pass, p->m->fd[MAP_conns]);
 	p->links[1] = walk_attach(skel->progs.pintle_pass_connects, p->m->fd[MAP_connects]);
-	if (!p->links[0] || !p->links[1])
-		return log_err_r(errno, "failed to attach the iterators that follow requests");
+	p->links[2] = walk_attach(skel->progs.pintle_pass_flows, p->m->fd[MAP_hand_flows]);
+	p->links[3] = walk_attach(skel->progs.pintle_pass, p->m->fd[MAP_listeners]);
+	for (size_t i = 0; i < ARRAY_SIZE(p->links); i++)
+		if (!p->links[i])
+			return log_err_r(errno,
+					 "failed to attach the iterators that follow requests");
 	tally = mmap(NULL, TALLY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
 		     bpf_map__fd(skel->maps.tally), 0);
 	if (tally == MAP_FAILED)

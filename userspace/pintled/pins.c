@@ -99,6 +99,11 @@ int pins_lock(const char *bpffs)
 	return TAKE_FD(fd);
 }
 
+mode_t pins_mode(enum map_id id)
+{
+	return map_layouts[id].root_only ? PINS_FILE_MODE & S_IRWXU : PINS_FILE_MODE;
+}
+
 int pins_own(const char *path, mode_t mode, gid_t group)
 {
 	if (chmod(path, mode) || (group && chown(path, (uid_t)-1, group)))
@@ -165,14 +170,15 @@ static int map_of_links(const char *dir, const char *name)
 bool pins_repair_map(const char *dir, enum map_id id)
 {
 	const char *name = map_names[id];
-	bool remade = map_layouts[id].remade;
-	_cleanup_close_ int fd = remade ? programs_make_map(name) : map_of_links(dir, name);
+	int there = map_layouts[id].remade ? -ENOENT : map_of_links(dir, name);
+	bool remade = map_layouts[id].remade || (map_layouts[id].added && there == -ENOENT);
+	_cleanup_close_ int fd = remade ? programs_make_map(name) : there;
 	char path[PIN_PATH_SIZE];
 	struct stat st;
 
 	pin_path(dir, name, path);
 	if (fd < 0 || stat(dir, &st) || bpf_obj_pin(fd, path) ||
-	    pins_own(path, PINS_FILE_MODE, st.st_gid)) {
+	    pins_own(path, pins_mode(id), st.st_gid)) {
 		log_warn("%s is missing, and cannot be %s: %s", path,
 			 remade ? "made anew" : "found again",
 			 remade         ? "the kernel refused"

@@ -31,6 +31,9 @@ int pins_make_dir(const char *bpffs, bool *made);
  * such directory; -EBUSY: another pintled holds the lock; or -errno; logged. */
 int pins_lock(const char *bpffs);
 
+/** The mode of a map's pin. */
+mode_t pins_mode(enum map_id id);
+
 /** Sets mode and group of one pin or directory; group 0: the group stays. Returns 0 or -errno,
  * logged. */
 int pins_own(const char *path, mode_t mode, gid_t group);

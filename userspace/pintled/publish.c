@@ -8,6 +8,7 @@
 
 #include "../base/hash.h"
 #include "../base/log.h"
+#include "../maps/kernel.h"
 #include "../maps/names.h"
 #include "../maps/rows.h"
 #include "../base/util.h"
@@ -251,6 +252,8 @@ static int put_pool(const struct maps *m, const struct config *all, const struct
 	memcpy(v->rewrite.headers, c->spare_headers, sizeof(v->rewrite.headers));
 	v->member_count = (__u32)c->endpoint_count;
 	memcpy(v->members, p->endpoints, c->endpoint_count * sizeof(*v->members));
+	if (v->decide == PINTLE_DECIDE_REQUEST && !c->in_pods && kernel_hands_over())
+		m->node->handed = 1;
 	keep_findings(v, now);
 	tell_moved(v, now, c->name);
 	return memcmp(v, now, sizeof(*v)) ? maps_put(m, MAP_pools, &p->ref.id, v) : 0;

@@ -13,7 +13,7 @@
 #define SIZE (PINTLE_MAX_ENDPOINTS * PINTLE_MAX_CLASSES * sizeof(uint64_t))
 
 struct recount {
-	struct bpf_link *links[3];
+	struct bpf_link *links[5];
 	uint64_t *counts;
 	bool told;
 };
@@ -25,8 +25,11 @@ static int recount_prepare(struct recount *r, const struct pintle_bpf *skel, con
 	r->links[0] = walk_attach(skel->progs.pintle_recount, m->fd[MAP_conns]);
 	r->links[1] = walk_attach(skel->progs.pintle_recount_connects, m->fd[MAP_connects]);
 	r->links[2] = walk_attach(skel->progs.pintle_recount_pending, m->fd[MAP_pending]);
-	if (!r->links[0] || !r->links[1] || !r->links[2])
-		return log_err_r(errno, "failed to attach the recounting iterators");
+	r->links[3] = walk_attach(skel->progs.pintle_recount_flows, m->fd[MAP_hand_flows]);
+	r->links[4] = walk_attach(skel->progs.pintle_recount, m->fd[MAP_listeners]);
+	for (size_t i = 0; i < ARRAY_SIZE(r->links); i++)
+		if (!r->links[i])
+			return log_err_r(errno, "failed to attach the recounting iterators");
 	p = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(skel->maps.recount),
 		 0);
 	if (p == MAP_FAILED)

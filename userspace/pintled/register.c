@@ -136,7 +136,8 @@ static bool is_watched(const struct maps *m, const struct claim *c, int fd)
 {
 	struct pintle_conn conn;
 
-	return !bpf_map_lookup_elem(m->fd[MAP_conns], &fd, &conn) &&
+	return (!bpf_map_lookup_elem(m->fd[MAP_conns], &fd, &conn) ||
+		!bpf_map_lookup_elem(m->fd[MAP_listeners], &fd, &conn)) &&
 	       conn.endpoint == c->to.endpoint && conn.generation == c->to.generation &&
 	       conn.flags & PINTLE_CONN_WATCHED;
 }
@@ -162,7 +163,8 @@ static int put_socket(const struct maps *m, const struct claim *c, int fd, bool 
 
 	assert(fd >= 0 && c->to.endpoint < PINTLE_MAX_ENDPOINTS);
 	/* The record comes first: the kernel copies it to each connection that the listener accepts
-	 * from then on, so that the connection is counted for this endpoint. */
+	 * from then on, so that the connection is counted for this endpoint. Whether it belongs
+	 * into `listeners` is known once the pool is published: the next recount moves it. */
 	if (!watched && bpf_map_update_elem(m->fd[MAP_conns], &fd, &conn, BPF_ANY))
 		return -errno;
 	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
@@ -184,7 +186,8 @@ static void note_registered(struct registration *r, struct claim *c)
 
 	c->registered = true;
 	h->owner = listener_owner(&c->to, h->owner, c->listener->uid);
-	r->slots[c->to.endpoint].families |= c->listener->families;
+	r->slots[c->to.endpoint].families |=
+		listener_covers(c->listener->families, c->listener->wildcard);
 }
 
 static void note_unsteerable(struct registration *r, const struct claim *c, uint32_t why, int error)
@@ -203,8 +206,10 @@ static void note_unsteerable(struct registration *r, const struct claim *c, uint
  * from now on are not counted for the endpoint. */
 static void evict_listener(const struct maps *m, const struct claim *c, int fd)
 {
-	if (fd >= 0)
+	if (fd >= 0) {
 		bpf_map_delete_elem(m->fd[MAP_conns], &fd);
+		bpf_map_delete_elem(m->fd[MAP_listeners], &fd);
+	}
 	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
 		uint32_t slot = c->to.endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
 		uint64_t cookie;

@@ -44,7 +44,7 @@ bool tend_attached(const struct tend *t, enum link_id id)
 	       link_is_attached(&info);
 }
 
-static int tend_pin(int fd, const char *dir, const char *name, gid_t group)
+static int tend_pin(int fd, const char *dir, const char *name, mode_t mode, gid_t group)
 {
 	char path[PIN_PATH_SIZE];
 
@@ -52,7 +52,7 @@ static int tend_pin(int fd, const char *dir, const char *name, gid_t group)
 		return 0;
 	if (bpf_obj_pin(fd, pin_path(dir, name, path)))
 		return log_err_r(errno, "failed to pin %s again", path);
-	return pins_own(path, PINS_FILE_MODE, group) ?: 1;
+	return pins_own(path, mode, group) ?: 1;
 }
 
 int tend_pins(const struct tend *t, const struct maps *m, const char *dir, gid_t group)
@@ -60,10 +60,10 @@ int tend_pins(const struct tend *t, const struct maps *m, const char *dir, gid_t
 	int done = 0, r = 0;
 
 	for (int i = 0; r >= 0 && i < MAP_COUNT; i++, done += r)
-		r = tend_pin(m->fd[i], dir, map_names[i], group);
+		r = tend_pin(m->fd[i], dir, map_names[i], pins_mode((enum map_id)i), group);
 	for (int i = 0; r >= 0 && i < LINK_COUNT; i++, done += r)
 		r = tend_attached(t, (enum link_id)i)
-			    ? tend_pin(t->fd[i], dir, link_kinds[i].pin, group)
+			    ? tend_pin(t->fd[i], dir, link_kinds[i].pin, PINS_FILE_MODE, group)
 			    : 0;
 	return r < 0 ? r : done;
 }

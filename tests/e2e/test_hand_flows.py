@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The records of connections that the hand-off gave to servers of this node, and of the few others of these servers."""
+import ctypes
+import json
+import os
+import socket
+import struct
+import time
+from pathlib import Path
+
+import tc
+from clients import FRONTEND, connect_in, source, split
+from harness import case
+from kernel import inside, wait_for
+from test_classes import classes
+from test_classes import fill as busy
+from test_counts import no_drift
+from test_divert import POST
+from test_handoff import HANDED, WHERE
+
+RECORDS, KEY_SIZE, VALUE_SIZE = 16384, 40, 216
+
+
+def flows(node):
+    pin = next(node.bpffs.rglob("hand_flows"))
+    return json.loads(node.run("bpftool", "-j", "map", "dump", "pinned", pin).stdout)
+
+
+def reconciled(node):
+    """Waits until the daemon has counted anew."""
+    began = time.monotonic()
+    wait_for(lambda: node.cli("status")[0]["reconciled_age_seconds"] < time.monotonic() - began - 1, 30)
+
+
+@case(each=WHERE)
+def test_from_the_decision_to_the_end(node, where):
+    """Each open connection has a record, and no other has one."""
+    family, remote = where[:2], "remote" in where
+    node.add_client()
+    daemon = node.steer(node.servers(2), **HANDED)
+    held = node.hold(FRONTEND[family], 10, remote=remote)
+    assert len(flows(node)) == 10
+    assert sum(node.in_flight().values()) == 10
+    for c, _ in held[:5]:
+        c.close()
+    for c, _ in held[5:]:
+        c.reset()
+    wait_for(lambda: not flows(node) and not any(node.in_flight().values()))
+    no_drift(daemon)
+
+
+# Of struct pintle_tuple and struct pintle_hand_flow.
+REMOTE_PORT_AT, DECIDED_AT, ENDED_AT, COUNTED_AT, OPENED_AT = 6, 0, 28, 52, 72
+
+
+class Records:
+    """The map itself."""
+
+    def __init__(self, node):
+        self.fd = tc.libbpf.bpf_obj_get(str(next(node.bpffs.rglob("hand_flows"))).encode())
+        assert self.fd >= 0, os.strerror(ctypes.get_errno())
+
+    def put(self, key, value):
+        failed = tc.libbpf.bpf_map_update_elem(self.fd, bytes(key), bytes(value), ctypes.c_uint64(0))
+        assert not failed, os.strerror(ctypes.get_errno())
+
+    def only(self):
+        """The only record: (key, value)."""
+        key, value = bytearray(KEY_SIZE), bytearray(VALUE_SIZE)
+        at = [(ctypes.c_char * len(b)).from_buffer(b) for b in (key, value)]
+        assert not tc.libbpf.bpf_map_get_next_key(self.fd, None, at[0])
+        assert not tc.libbpf.bpf_map_lookup_elem(self.fd, *at)
+        return bytearray(key), bytearray(value)
+
+
+def fill(node):
+    """Takes all records, for connections that are decided, and that count nowhere."""
+    records, value = Records(node), bytearray(VALUE_SIZE)
+    struct.pack_into("=Q", value, DECIDED_AT, time.monotonic_ns() + 3600 * 10**9)
+    struct.pack_into("=I", value, ENDED_AT, 1)
+    for i in range(RECORDS):
+        records.put(struct.pack("=II", 0xffffffff, i).ljust(KEY_SIZE, b"\0"), value)
+
+
+def test_all_records_are_taken(node):
+    """Connections beyond are steered, counted and bound like the others."""
+    daemon = node.steer(node.servers(2), **HANDED)
+    fill(node)
+    held = node.hold(FRONTEND["v4"], 10)
+    expected = {"s0": 0, "s1": 0}
+    for _, name in held:
+        expected[name] += 1
+    assert node.in_flight() == expected
+    assert len(flows(node)) == RECORDS
+    wait_for(lambda: sum(e["connections_idle"] for e in node.cli("endpoints")) == 10)
+    for c, name in held:
+        assert c.ask() == name
+        c.close()
+    wait_for(lambda: not any(node.in_flight().values()))
+    again = node.hold(FRONTEND["v4"], 10)
+    assert [name for _, name in again] == [name for _, name in held]
+    for c, _ in again:
+        c.close()
+    wait_for(lambda: not any(node.in_flight().values()))
+    reconciled(node)
+    no_drift(daemon)
+
+
+@case(each=("127.0.0.1:8001", "0.0.0.0:8001", "8001"))
+def test_direct_connections(node, listen):
+    """Those to a server's own address are counted apart, although its listener gives them no record."""
+    server = node.server("s0", listen)
+    endpoint = {"name": "s0", "listen": "8001" if listen == "8001" else "127.0.0.1:8001"}
+    daemon = node.steer([endpoint], **HANDED)
+    wait_for(lambda: node.endpoint("s0")["state"] == "ready")
+    reconciled(node)  # the listener is where it belongs
+    probe = node.connect("127.0.0.1:8001")
+    probe.ask()
+    before = node.endpoint("s0")["direct"]
+    assert before >= 2
+    held = node.hold(FRONTEND["v4"], 3)
+    assert node.in_flight() == {"s0": 3}
+    probe.close()
+    wait_for(lambda: node.endpoint("s0")["direct"] == before - 1)
+    # The server ends, and listens again while Pintle runs.
+    for c, _ in held:
+        c.close()
+    server.kill()
+    wait_for(lambda: node.endpoint("s0")["direct"] == 0)
+    server.start()
+    wait_for(lambda: node.endpoint("s0")["state"] == "ready", 30)
+    with node.connect("127.0.0.1:8001") as c:
+        c.ask()
+        assert node.endpoint("s0")["direct"] >= 2
+    held = node.hold(FRONTEND["v4"], 1)
+    assert node.in_flight() == {"s0": 1}
+    reconciled(node)
+    no_drift(daemon)
+
+
+def test_another_server_at_the_port(node):
+    """What another server accepts, at another address of an endpoint's port, is not the endpoint's."""
+    node.ip("addr", "add", "127.0.0.9/32", "dev", "lo")
+    server = node.server("s0", "127.0.0.1:8001")
+    node.server("other", "127.0.0.9:8001")
+    node.steer([{"name": "s0", "listen": server.listen}], **HANDED)
+    reconciled(node)
+    before = node.endpoint("s0")["direct_opened"]
+    with node.connect("127.0.0.9:8001") as c:
+        assert c.ask() == "other"
+    with node.connect("127.0.0.1:8001") as c:
+        assert c.ask() == "s0"
+    wait_for(lambda: node.endpoint("s0")["direct_opened"] > before)
+    before = node.endpoint("s0")["direct_opened"]
+    for _ in range(10):
+        with node.connect("127.0.0.9:8001") as c:
+            c.ask()
+    # The daemon's scrapes keep their connection.
+    assert node.endpoint("s0")["direct_opened"] - before < 10
+
+
+def queue_of(node):
+    """A listener that nobody accepts from, and an endpoint for it whose page another server has."""
+    with inside(node.netns):
+        sock = socket.create_server(("127.0.0.1", 8001), backlog=5)
+    return sock, lambda name: {"name": name, "listen": "127.0.0.1:8001", "metrics": "http://127.0.0.1:8002/metrics"}
+
+
+def test_a_listener_of_another_pool(node):
+    """A reload gives the address of an endpoint to another pool's: the listener is that one's."""
+    node.server("pages", 8002)
+    listener, endpoint = queue_of(node)
+    with listener:
+        daemon = node.steer([endpoint("s0")], **HANDED)
+        reconciled(node)
+        waiting = [node.connect("127.0.0.1:8001") for _ in range(2)]
+        wait_for(lambda: node.endpoint("s0")["accept_backlog"] == 2)
+        for more in (HANDED, {}):
+            daemon.reload(node.config(node.pool([endpoint("s9")], "other", **more)))
+            wait_for(lambda: [e["name"] for e in node.cli("endpoints")] == ["s9"])
+            reconciled(node)
+            wait_for(lambda: node.endpoint("s9")["accept_backlog"] == len(waiting))
+            before = node.endpoint("s9")["direct"]
+            waiting.append(node.connect("127.0.0.1:8001"))
+            wait_for(lambda: node.endpoint("s9")["direct"] == before + 1)  # noqa: B023
+        for c in waiting:
+            c.close()
+
+
+def test_diverted(node):
+    """What the overload responder has is no endpoint's, although the endpoint listens at the frontend's port."""
+    server = node.server("s0", 8000)
+    daemon = node.steer([{"name": "s0", "listen": "8000"}],
+                        **HANDED, **classes({"source": source(7)}, admission="divert"))
+    wait_for(lambda: node.endpoint("s0")["state"] == "ready")
+    wait_for(lambda: daemon.metric("pintle_overload_up") == 1)
+    reconciled(node)
+    busy(server)
+    before = node.endpoint("s0")
+    held = [node.connect(FRONTEND["v4"], source(7)) for _ in range(5)]
+    for c in held:
+        c.sock.sendall(POST + b"Content-Length: 20000\r\n\r\n{")
+    wait_for(lambda: node.decisions().get("diverted") == 5)
+    reconciled(node)
+    after = node.endpoint("s0")
+    assert (after["in_flight"], after["opened"]) == (before["in_flight"], before["opened"])
+    for c in held:
+        c.close()
+    no_drift(daemon)
+
+
+def forget_pending(node):
+    """As a flood of SYNs does."""
+    fd = tc.libbpf.bpf_obj_get(str(next(node.bpffs.rglob("pending"))).encode())
+    key, forgotten = (ctypes.c_char * KEY_SIZE)(), 0
+    while not tc.libbpf.bpf_map_get_next_key(fd, None, key):
+        assert not tc.libbpf.bpf_map_delete_elem(fd, key)
+        forgotten += 1
+    os.close(fd)
+    return forgotten
+
+
+def test_evicted_while_the_hand_off_rests(node):
+    """Then the lookup hook decides at the SYN. A connection whose decision was evicted counts, and has a seat."""
+    node.add_client()
+    node.sysctl("net.ipv4.tcp_syncookies", 0)
+    daemon = node.steer(node.servers(2), **HANDED, tenants={"by": "source", "connections": 2})
+    wait_for(lambda: daemon.metric("pintle_handoff_rests") == 1)
+    reconciled(node)
+    node.run("nft", "add table inet t; add chain inet t o { type filter hook output priority 0; }; "
+             "add rule inet t o tcp dport 8000 tcp flags & (syn|ack) == ack drop", netns=node.client_netns)
+    held = [node.connect(FRONTEND["v4"], source(1, remote=True), remote=True) for _ in range(2)]
+    assert forget_pending(node)
+    node.run("nft", "delete table inet t", netns=node.client_netns)
+    for c in held:
+        c.ask()
+    assert sum(node.in_flight().values()) == 2
+    assert [r["in_flight"] for r in node.cli("tenants") if r["in_flight"]] == [2]
+    for c in held:
+        c.close()
+    wait_for(lambda: not any(node.in_flight().values()))
+
+
+def test_by_connection_and_back(node):
+    """A reload that changes how the pool is decided: every connection counts, by whichever way it came."""
+    servers = node.servers(2)
+    daemon = node.steer(servers, **HANDED)
+    held = node.hold(FRONTEND["v4"], 4)
+    for more in ({}, HANDED, {}):
+        daemon.reload(node.config(node.pool(servers, **more)))
+        reconciled(node)
+        held += node.hold(FRONTEND["v4"], 4, first=1 + len(held))
+        assert sum(node.in_flight().values()) == len(held)
+    for c, _ in held:
+        c.close()
+    wait_for(lambda: not any(node.in_flight().values()) and not flows(node))
+    no_drift(daemon)
+
+
+def test_the_same_addresses_elsewhere(node):
+    """A connection of another network namespace has the addresses of one that is decided here: it is not that one."""
+    node.add_client()
+    daemon = node.steer(node.servers(1), **HANDED)
+    client, frontend = source(1, remote=True), split(FRONTEND["v4"])
+    c = node.connect(FRONTEND["v4"], (client, 41000), remote=True)
+    c.ask()
+    records = Records(node)
+    key, value = records.only()
+    struct.pack_into("=H", key, REMOTE_PORT_AT, 41001)
+    struct.pack_into("=Q", value, DECIDED_AT, time.monotonic_ns())
+    struct.pack_into("=I", value, COUNTED_AT, 0)
+    struct.pack_into("=Q", value, OPENED_AT, 0)
+    records.put(key, value)
+    elsewhere = Path("/run/netns") / (node.id + "-elsewhere")
+    node.make_netns(elsewhere)
+    for address in (frontend[0], client):
+        node.ip("addr", "add", f"{address}/32", "dev", "lo", netns=elsewhere)
+    with inside(elsewhere):
+        listener = socket.create_server(frontend)
+    with listener:
+        for port in (41000, 41001):
+            with connect_in(elsewhere, FRONTEND["v4"], (client, port)) as other, listener.accept()[0] as accepted:
+                other.sock.sendall(b"x")
+                assert accepted.recv(1) == b"x"
+                assert node.in_flight() == {"s0": 1} and len(flows(node)) == 2
+            assert node.in_flight() == {"s0": 1} and len(flows(node)) == 2
+    assert c.ask() == "s0"
+    c.close()
+    # The other is forgotten 10 s after its decision.
+    wait_for(lambda: node.in_flight() == {"s0": 0} and not flows(node), 30)
+    no_drift(daemon)
