@@ -26,23 +26,28 @@ static __always_inline void count_one(__u32 endpoint, __u32 class_id, __u64 one)
 }
 
 /* Moves a listener's record to the map in which it belongs. A listener is registered before its
- * pool is published, and a reload may change how the pool is decided. */
+ * pool is published, and a reload may change how the pool is decided. A connection that comes
+ * meanwhile gets the whole record, or none. */
 static __always_inline void listener_settle(const struct pintle_conn *conn, struct sock *sk)
 {
 	struct pintle_conn record = *conn, *to;
+	struct pintle_health *h;
 
 	if (sk->__sk_common.skc_state != BPF_TCP_LISTEN ||
 	    !endpoint_find(record.endpoint, record.generation))
 		return;
 	if (listener_hands(record.pool, record.endpoint)) {
-		to = bpf_sk_storage_get(&listeners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		h = bpf_map_lookup_elem(&health, &record.endpoint);
+		if (h)
+			h->handed = 1;
+		to = bpf_sk_storage_get(&listeners, sk, &record, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!to)
 			return;
 		*to = record; /* there may be one of a former endpoint */
 		bpf_sk_storage_delete(&conns, sk);
 		return;
 	}
-	to = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	to = bpf_sk_storage_get(&conns, sk, &record, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!to)
 		return;
 	*to = record;
@@ -112,6 +117,10 @@ int pintle_recount_pending(struct bpf_iter__bpf_map_elem *ctx)
 	return 0;
 }
 
+/* What may pass from the look at a decision, which has not expired, until sockops has the
+ * connection: both happen while the kernel handles one packet. */
+#define HAND_FLOW_GRACE_NS 1000000000ULL
+
 /* Counts the connections that the hand-off gave to listeners of this node, and forgets those that
  * never were established, or whose end was missed. */
 SEC("iter/bpf_map_elem")
@@ -124,7 +133,8 @@ int pintle_recount_flows(struct bpf_iter__bpf_map_elem *ctx)
 	if (!f || !key)
 		return 0;
 	t = *key; /* Linux 6.1 takes keys only from the stack */
-	if (!f->conn.opened_ns && !decision_expired(&f->decision, bpf_ktime_get_ns())) {
+	if (!f->conn.opened_ns &&
+	    !decision_expired(&f->decision, bpf_ktime_get_ns() - HAND_FLOW_GRACE_NS)) {
 		if (!f->decision.ended &&
 		    counters_kept(f->decision.endpoint, f->decision.generation,
 				  f->decision.class_id))

@@ -183,16 +183,26 @@ static __always_inline void listeners_ended(struct pintle_health *h, __u32 n)
 	}
 }
 
-/* The listener's record, which is made where it belongs; NULL: no memory. */
-static __always_inline struct pintle_conn *listener_make(struct bpf_sock *sk,
-							 const struct pintle_address *a)
+/* Makes the listener's record where it belongs. A connection may come at once, and what it gets of
+ * a record is whole. Returns false without memory. */
+static __always_inline bool listener_make(struct bpf_sock *sk, const struct pintle_address *a,
+					  struct pintle_health *h)
 {
-	if (listener_hands(a->pool, a->endpoint)) {
-		bpf_sk_storage_delete(&conns, sk);
-		return bpf_sk_storage_get(&listeners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	}
+	struct pintle_conn record = {
+		.endpoint = a->endpoint,
+		.generation = a->generation,
+		.pool = a->pool,
+		.flags = PINTLE_CONN_LISTENER | PINTLE_CONN_WATCHED,
+	};
+
+	/* There may be one of when the socket listened before. */
+	bpf_sk_storage_delete(&conns, sk);
 	bpf_sk_storage_delete(&listeners, sk);
-	return bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (listener_hands(a->pool, a->endpoint)) {
+		h->handed = 1;
+		return bpf_sk_storage_get(&listeners, sk, &record, BPF_SK_STORAGE_GET_F_CREATE);
+	}
+	return bpf_sk_storage_get(&conns, sk, &record, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
 static __noinline int server_listening(struct bpf_sock_ops *ctx)
@@ -200,7 +210,6 @@ static __noinline int server_listening(struct bpf_sock_ops *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct tcp_sock *kernel_sock;
 	struct pintle_address *a;
-	struct pintle_conn *conn;
 	struct pintle_health *h;
 	struct pintle_tuple t;
 	__u32 families, endpoint, ended, uid, strange, where;
@@ -228,8 +237,7 @@ static __noinline int server_listening(struct bpf_sock_ops *ctx)
 		listener_refuse(h, strange, uid);
 		return 0;
 	}
-	conn = listener_make(sk, a);
-	if (!conn)
+	if (!listener_make(sk, a, h))
 		return 0;
 
 	err = listener_register(ctx, endpoint, h, &ended);
@@ -242,10 +250,6 @@ static __noinline int server_listening(struct bpf_sock_ops *ctx)
 		bpf_sk_storage_delete(&listeners, sk);
 		return 0;
 	}
-	conn->endpoint = endpoint;
-	conn->generation = a->generation;
-	conn->pool = a->pool;
-	conn->flags = PINTLE_CONN_LISTENER | PINTLE_CONN_WATCHED;
 	h->owner = listener_owner(a, h->owner, uid);
 	h->unsteerable = 0;
 	h->error = 0;
@@ -478,7 +482,7 @@ static __noinline int flow_established(struct bpf_sock_ops *ctx, const struct pi
 	struct pintle_counters *n;
 	struct pintle_conn *conn;
 
-	if (!f || !sk || decision_expired(&f->decision, bpf_ktime_get_ns()))
+	if (!f || !sk)
 		return 0;
 	conn = &f->conn;
 	conn_decided(conn, &f->decision);
@@ -524,11 +528,11 @@ static __always_inline struct pintle_address *address_of_child(const struct pint
 		if (a && !(a->flags & PINTLE_ADDRESS_ANY))
 			family = listener_covers(family, true);
 	}
-	if (!a || !listener_hands(a->pool, a->endpoint))
+	if (!a)
 		return NULL;
 	endpoint = a->endpoint;
 	h = bpf_map_lookup_elem(&health, &endpoint);
-	if (!h || (h->families & family) != family || !h->owner ||
+	if (!h || !h->handed || (h->families & family) != family || !h->owner ||
 	    listener_strange(a, h->owner, owner_of(kernel_sock), in_cgroup(a, kernel_sock)))
 		return NULL;
 	return a;

@@ -669,7 +669,11 @@ struct pintle_pool {
 	__u32 in_pods;
 	/* 1: no row of `models` is the pool's, so none is looked for. Pins of an earlier build have
 	 * 0 here. */
-	__u32 no_models;
+	__u8 no_models;
+	/* With PINTLE_DECIDE_REQUEST, 1: a pool that is decided at the SYN may send connections to
+	 * this one. Pins of an earlier build have 0 here. */
+	__u8 asked_at_syn;
+	__u16 zero;
 	/* With prompt_weight: from what the hashes of the pool's prompts are chained. It is made of
 	 * the pool's name, and so the same on all nodes with the same key. */
 	__u64 prompt_seed;
@@ -1335,8 +1339,11 @@ struct pintle_health {
 				 * If that is after failed_ns, the row and the ejection are void */
 	__u64 vouched_until_ns; /* until then no client's failure counts in the row */
 	/* Seen at listeners: */
-	__u32 crowded; /* 1: a listener found every slot of `sockets` taken; the daemon gives it the
+	__u16 crowded; /* 1: a listener found every slot of `sockets` taken; the daemon gives it the
 			* next free slot */
+	__u16 handed;  /* 1: a listener is, or was, in `listeners`, so that its connections get no
+			* record of it. It stays 1: a reload that changes how the pool is decided
+			* moves  the listeners only with the next recount */
 	__u32 stranger; /* uid of the newest listener that was not believed */
 	__u64 owner;    /* 1 + uid of the first listener that was believed; while a user or cgroup
 			 * is configured, of the newest one; 0: none yet */

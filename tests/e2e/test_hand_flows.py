@@ -289,3 +289,74 @@ def test_the_same_addresses_elsewhere(node):
     # The other is forgotten 10 s after its decision.
     wait_for(lambda: node.in_flight() == {"s0": 0} and not flows(node), 30)
     no_drift(daemon)
+
+
+def test_direct_at_once_after_a_reload(node):
+    """No recount has moved the listener yet: connections to the server's own address count all the same."""
+    servers = node.servers(1)
+    daemon = node.steer(servers, **HANDED)
+    reconciled(node)
+    for more in ({}, HANDED, {}):
+        daemon.reload(node.config(node.pool(servers, **more)))
+        before = node.endpoint("s0")["direct_opened"]
+        held = [node.connect(servers[0].listen) for _ in range(20)]
+        for c in held:
+            c.ask()
+        assert node.endpoint("s0")["direct_opened"] >= before + len(held)
+        for c in held:
+            c.close()
+        reconciled(node)
+    wait_for(lambda: node.endpoint("s0")["direct"] <= 1)  # the daemon's own
+
+
+@case(each=("fallback", "canary"))
+def test_evicted_on_the_way_to_another_pool(node, way):
+    """A pool that is decided at the SYN sends connections to one that is decided by request. One whose decision was
+    evicted meanwhile counts there."""
+    node.add_client()
+    servers = node.servers(3)
+    own, others = servers[:1], servers[1:]
+    more = {"fallback": ["other"]} if way == "fallback" else {"canary": {"pool": "other", "percent": 100}}
+    pools = [node.pool(own, "own", **more),
+             node.pool(others, "other", frontends=[FRONTEND["v4"].replace("8000", "8100")], **HANDED)]
+    node.daemon(node.config(*pools))
+    wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"})
+    if way == "fallback":
+        node.pintle("drain", "s0")
+    reconciled(node)
+    node.run("nft", "add table inet t; add chain inet t o { type filter hook output priority 0; }; "
+             "add rule inet t o tcp dport 8000 tcp flags & (syn|ack) == ack drop", netns=node.client_netns)
+    held = [node.connect(FRONTEND["v4"], source(1, remote=True), remote=True) for _ in range(3)]
+    assert forget_pending(node)
+    node.run("nft", "delete table inet t", netns=node.client_netns)
+    for c in held:
+        c.ask()
+    assert sum(n for name, n in node.in_flight().items() if name != "s0") == 3
+    for c in held:
+        c.close()
+    wait_for(lambda: not any(node.in_flight().values()))
+
+
+def test_more_listeners_than_slots(node):
+    """SO_REUSEPORT listeners from before Pintle, beyond the slots of an endpoint: each waiting connection counts once."""
+    node.server("pages", 8002)
+    listeners = []
+    with inside(node.netns):
+        for _ in range(20):
+            sock = socket.socket()
+            listeners.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind(("127.0.0.1", 8001))
+            sock.listen(16)
+    endpoint = {"name": "s0", "listen": "127.0.0.1:8001", "metrics": "http://127.0.0.1:8002/metrics"}
+    daemon = node.steer([endpoint], **HANDED)
+    reconciled(node)
+    waiting = [node.connect("127.0.0.1:8001") for _ in range(40)]
+    wait_for(lambda: node.endpoint("s0")["accept_backlog"] == len(waiting))
+    daemon.reload(node.config(node.pool([endpoint], **HANDED, failureMode="FailClose")))
+    for _ in range(5):
+        passes = daemon.metric("pintle_passes_total")
+        wait_for(lambda: daemon.metric("pintle_passes_total") > passes + 1)  # noqa: B023
+        assert node.endpoint("s0")["accept_backlog"] == len(waiting)
+    for c in (*waiting, *listeners):
+        c.close()

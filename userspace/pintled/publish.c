@@ -187,6 +187,20 @@ static void set_others(struct pintle_pool *v, const struct config *all, const st
 	}
 }
 
+/* Whether a pool that is decided at the SYN may send connections to this one. */
+static bool asked_at_syn(const struct config *all, const struct config_pool *c)
+{
+	for (size_t i = 0; i < all->pool_count; i++)
+		for (size_t k = 0; k < PINTLE_MAX_OTHERS; k++) {
+			const struct config_pool *from = &all->pools[i];
+			const char *name = config_other_name(from, k);
+
+			if (name && from->decide != PINTLE_DECIDE_REQUEST && !strcmp(name, c->name))
+				return true;
+		}
+	return false;
+}
+
 static bool reads_prompts(const struct config_pool *c)
 {
 	return config_wants_prompts(c) && c->decide == PINTLE_DECIDE_REQUEST;
@@ -239,8 +253,10 @@ static int put_pool(const struct maps *m, const struct config *all, const struct
 	v->departure = milli(c->weights.running);
 	v->requests = c->requests;
 	v->decide = config_rests(c) ? PINTLE_DECIDE_RESTS : c->decide;
-	if (c->decide == PINTLE_DECIDE_REQUEST)
+	if (c->decide == PINTLE_DECIDE_REQUEST) {
 		v->asked = c->stickiness.asked;
+		v->asked_at_syn = asked_at_syn(all, c);
+	}
 	if (reads_prompts(c)) {
 		v->prompt_weight = prompt_weight(c->weights.prefix);
 		v->prompt_seed = prefixes_seed(m->node->hint_key, c->name);

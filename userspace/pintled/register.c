@@ -130,16 +130,36 @@ static uint32_t claim_strange(const struct maps *m, const struct listener *l,
 				!bpf_map_lookup_elem(m->fd[MAP_server_cgroups], &key, &there));
 }
 
-/* Whether sockops saw this listen(), for the endpoint that the listener still serves; then sockops
- * reports its end, too. */
-static bool is_watched(const struct maps *m, const struct claim *c, int fd)
+/* Whether the listener has its record, and so do the connections that it accepts. *watched: sockops
+ * saw its listen(), so it reports its end, too. */
+static bool has_record(const struct maps *m, const struct claim *c, int fd, bool *watched)
 {
 	struct pintle_conn conn;
+	bool has = (!bpf_map_lookup_elem(m->fd[MAP_conns], &fd, &conn) ||
+		    !bpf_map_lookup_elem(m->fd[MAP_listeners], &fd, &conn)) &&
+		   conn.endpoint == c->to.endpoint && conn.generation == c->to.generation &&
+		   conn.flags & PINTLE_CONN_LISTENER;
 
-	return (!bpf_map_lookup_elem(m->fd[MAP_conns], &fd, &conn) ||
-		!bpf_map_lookup_elem(m->fd[MAP_listeners], &fd, &conn)) &&
-	       conn.endpoint == c->to.endpoint && conn.generation == c->to.generation &&
-	       conn.flags & PINTLE_CONN_WATCHED;
+	*watched = has && conn.flags & PINTLE_CONN_WATCHED;
+	return has;
+}
+
+/* Gives the listener its record. The kernel copies it to each connection that the listener accepts
+ * from then on, so that the connection is counted for this endpoint. Whether it belongs into
+ * `listeners` is known once the pool is published: the next recount moves it. */
+static int put_record(const struct maps *m, const struct claim *c, int fd)
+{
+	struct pintle_conn conn = {
+		.endpoint = c->to.endpoint,
+		.generation = c->to.generation,
+		.pool = c->to.pool,
+		.flags = PINTLE_CONN_LISTENER,
+	};
+
+	if (bpf_map_update_elem(m->fd[MAP_conns], &fd, &conn, BPF_ANY))
+		return -errno;
+	bpf_map_delete_elem(m->fd[MAP_listeners], &fd); /* that of a former endpoint */
+	return 0;
 }
 
 static void mark_slot(struct pintle_health *h, uint32_t slot, bool watched)
@@ -150,28 +170,21 @@ static void mark_slot(struct pintle_health *h, uint32_t slot, bool watched)
 		__atomic_fetch_or(&h->unwatched, 1U << slot, __ATOMIC_RELAXED);
 }
 
-/* Returns 1: the socket has a slot now; 0: every slot is taken; or -errno. */
-static int put_socket(const struct maps *m, const struct claim *c, int fd, bool watched)
+/* Returns 1: the socket has a slot now; 0: every slot is taken; or -errno. Sets *watched if sockops
+ * reports the listener's end. */
+static int put_socket(const struct maps *m, const struct claim *c, int fd, bool *watched)
 {
-	struct pintle_conn conn = {
-		.endpoint = c->to.endpoint,
-		.generation = c->to.generation,
-		.pool = c->to.pool,
-		.flags = PINTLE_CONN_LISTENER,
-	};
 	uint64_t value = (uint64_t)fd;
+	int err = has_record(m, c, fd, watched) ? 0 : put_record(m, c, fd);
 
-	assert(fd >= 0 && c->to.endpoint < PINTLE_MAX_ENDPOINTS);
-	/* The record comes first: the kernel copies it to each connection that the listener accepts
-	 * from then on, so that the connection is counted for this endpoint. Whether it belongs
-	 * into `listeners` is known once the pool is published: the next recount moves it. */
-	if (!watched && bpf_map_update_elem(m->fd[MAP_conns], &fd, &conn, BPF_ANY))
-		return -errno;
+	assert(c->to.endpoint < PINTLE_MAX_ENDPOINTS);
+	if (err)
+		return err;
 	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
 		uint32_t slot = c->to.endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
 
 		if (!bpf_map_update_elem(m->fd[MAP_sockets], &slot, &value, BPF_NOEXIST)) {
-			mark_slot(&m->health[c->to.endpoint], i, watched);
+			mark_slot(&m->health[c->to.endpoint], i, *watched);
 			return true;
 		}
 		if (errno != EEXIST)
@@ -224,7 +237,7 @@ static void on_fetched(const struct listener *l, int fd, void *arg)
 {
 	struct registration *r = arg;
 	struct claim *c = NULL;
-	bool watched;
+	bool watched = false;
 	int held;
 
 	for (size_t i = 0; i < r->n && !c; i++)
@@ -236,8 +249,7 @@ static void on_fetched(const struct listener *l, int fd, void *arg)
 		evict_listener(r->m, c, fd);
 		return;
 	}
-	watched = fd >= 0 && is_watched(r->m, c, fd);
-	held = fd < 0 ? fd : put_socket(r->m, c, fd, watched);
+	held = fd < 0 ? fd : put_socket(r->m, c, fd, &watched);
 	if (held < 0) {
 		note_unsteerable(r, c, PINTLE_UNSTEERABLE_OTHER, held);
 		return;
