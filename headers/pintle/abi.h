@@ -1343,7 +1343,7 @@ struct pintle_health {
 			* next free slot */
 	__u16 handed;  /* 1: a listener is, or was, in `listeners`, so that its connections get no
 			* record of it. It stays 1: a reload that changes how the pool is decided
-			* moves  the listeners only with the next recount */
+			* moves the listeners only with the next recount */
 	__u32 stranger; /* uid of the newest listener that was not believed */
 	__u64 owner;    /* 1 + uid of the first listener that was believed; while a user or cgroup
 			 * is configured, of the newest one; 0: none yet */

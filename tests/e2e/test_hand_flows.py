@@ -220,6 +220,19 @@ def forget_pending(node):
     return forgotten
 
 
+def connect_evicted(node, count):
+    """Connections from another machine that were decided at the SYN, and whose decisions were evicted before their
+    handshakes ended."""
+    node.run("nft", "add table inet t; add chain inet t o { type filter hook output priority 0; }; "
+             "add rule inet t o tcp dport 8000 tcp flags & (syn|ack) == ack drop", netns=node.client_netns)
+    held = [node.connect(FRONTEND["v4"], source(1, remote=True), remote=True) for _ in range(count)]
+    assert forget_pending(node)
+    node.run("nft", "delete table inet t", netns=node.client_netns)
+    for c in held:
+        c.ask()
+    return held
+
+
 def test_evicted_while_the_hand_off_rests(node):
     """Then the lookup hook decides at the SYN. A connection whose decision was evicted counts, and has a seat."""
     node.add_client()
@@ -227,13 +240,7 @@ def test_evicted_while_the_hand_off_rests(node):
     daemon = node.steer(node.servers(2), **HANDED, tenants={"by": "source", "connections": 2})
     wait_for(lambda: daemon.metric("pintle_handoff_rests") == 1)
     reconciled(node)
-    node.run("nft", "add table inet t; add chain inet t o { type filter hook output priority 0; }; "
-             "add rule inet t o tcp dport 8000 tcp flags & (syn|ack) == ack drop", netns=node.client_netns)
-    held = [node.connect(FRONTEND["v4"], source(1, remote=True), remote=True) for _ in range(2)]
-    assert forget_pending(node)
-    node.run("nft", "delete table inet t", netns=node.client_netns)
-    for c in held:
-        c.ask()
+    held = connect_evicted(node, 2)
     assert sum(node.in_flight().values()) == 2
     assert [r["in_flight"] for r in node.cli("tenants") if r["in_flight"]] == [2]
     for c in held:
@@ -324,13 +331,7 @@ def test_evicted_on_the_way_to_another_pool(node, way):
     if way == "fallback":
         node.pintle("drain", "s0")
     reconciled(node)
-    node.run("nft", "add table inet t; add chain inet t o { type filter hook output priority 0; }; "
-             "add rule inet t o tcp dport 8000 tcp flags & (syn|ack) == ack drop", netns=node.client_netns)
-    held = [node.connect(FRONTEND["v4"], source(1, remote=True), remote=True) for _ in range(3)]
-    assert forget_pending(node)
-    node.run("nft", "delete table inet t", netns=node.client_netns)
-    for c in held:
-        c.ask()
+    held = connect_evicted(node, 3)
     assert sum(n for name, n in node.in_flight().items() if name != "s0") == 3
     for c in held:
         c.close()
