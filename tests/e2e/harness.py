@@ -176,6 +176,12 @@ class Node(Pins):
                 yield f"--- {path.name}"
                 yield from lines[-60:]
 
+    def sockets(self):
+        """What TCP knows in each namespace, for a case that failed: what was sent, and not answered, shows in it."""
+        for path in sorted(Path("/run/netns").iterdir()):
+            yield f"--- ss in {path.name}"
+            yield from self.run("ss", "-Htanoi", netns=path, check=False).stdout.splitlines()[:60]
+
     # .. processes
 
     def popen(self, argv, *, netns=None, cgroup=None, log=None, session=False, env=None, **more):
@@ -409,7 +415,7 @@ def main():
             except Skip:
                 raise
             except BaseException:
-                print(*node.logs(), sep="\n", flush=True)
+                print(*node.logs(), *node.sockets(), sep="\n", flush=True)
                 raise
     except Skip as e:
         print(e)
