@@ -33,17 +33,17 @@ static __always_inline struct pintle_decision *decision_find(const struct pintle
 	return f ? &f->decision : bpf_map_lookup_elem(&pending, t);
 }
 
-/* Whether all connections of the endpoint's listeners come by the hand-off. Where it cannot work,
- * and for other pools, the lookup hook decides at the SYN, and its decision may be evicted. */
-static __always_inline bool listener_hands(__u32 pool_id, __u32 endpoint)
+/* Whether all connections of a listener of this node, which serves the pool, come by the hand-off.
+ * Where it cannot work, and for other pools, the lookup hook decides at the SYN, and its decision
+ * may be evicted. */
+static __always_inline bool listener_hands(__u32 pool_id)
 {
 	__u32 zero = 0;
 	const struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
 	const struct pintle_pool *pool = bpf_map_lookup_elem(&pools, &pool_id);
-	const struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &endpoint);
 
 	return n && n->handed && !n->hand_rests && pool && pool->decide == PINTLE_DECIDE_REQUEST &&
-	       !pool->asked_at_syn && e && e->scope == scope;
+	       !pool->asked_at_syn;
 }
 
 #endif

@@ -14,7 +14,14 @@ struct bpf_iter_meta {
 struct in6_address {
 	unsigned int word[4];
 };
+struct net {
+	__u64 net_cookie;
+} __attribute__((preserve_access_index));
+typedef struct {
+	struct net *net;
+} __attribute__((preserve_access_index)) possible_net_t;
 struct sock_common {
+	possible_net_t skc_net;
 	unsigned int skc_daddr;
 	unsigned int skc_rcv_saddr;
 	unsigned short skc_dport;

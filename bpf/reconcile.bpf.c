@@ -25,6 +25,14 @@ static __always_inline void count_one(__u32 endpoint, __u32 class_id, __u64 one)
 		__sync_fetch_and_add(n, one);
 }
 
+static __always_inline bool is_of_node(const struct sock *sk)
+{
+	__u32 zero = 0;
+	const struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
+
+	return n && n->netns_cookie == sk->__sk_common.skc_net.net->net_cookie;
+}
+
 /* Moves a listener's record to the map in which it belongs. A listener is registered before its
  * pool is published, and a reload may change how the pool is decided. A connection that comes
  * meanwhile gets the whole record, or none. */
@@ -32,26 +40,26 @@ static __always_inline void listener_settle(const struct pintle_conn *conn, stru
 {
 	struct pintle_conn record = *conn, *to;
 	struct pintle_health *h;
+	bool hands;
 
 	if (sk->__sk_common.skc_state != BPF_TCP_LISTEN ||
 	    !endpoint_find(record.endpoint, record.generation))
 		return;
-	if (listener_hands(record.pool, record.endpoint)) {
-		h = bpf_map_lookup_elem(&health, &record.endpoint);
-		if (h)
-			h->handed = 1;
+	hands = is_of_node(sk) && listener_hands(record.pool);
+	h = hands ? bpf_map_lookup_elem(&health, &record.endpoint) : NULL;
+	if (h)
+		h->handed = 1;
+	if (hands)
 		to = bpf_sk_storage_get(&listeners, sk, &record, BPF_SK_STORAGE_GET_F_CREATE);
-		if (!to)
-			return;
-		*to = record; /* there may be one of a former endpoint */
-		bpf_sk_storage_delete(&conns, sk);
-		return;
-	}
-	to = bpf_sk_storage_get(&conns, sk, &record, BPF_SK_STORAGE_GET_F_CREATE);
+	else
+		to = bpf_sk_storage_get(&conns, sk, &record, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!to)
 		return;
-	*to = record;
-	bpf_sk_storage_delete(&listeners, sk);
+	*to = record; /* there may be one of a former endpoint */
+	if (hands)
+		bpf_sk_storage_delete(&conns, sk);
+	else
+		bpf_sk_storage_delete(&listeners, sk);
 }
 
 /* Walks over `conns`, and over `listeners`. */

@@ -183,10 +183,11 @@ static __always_inline void listeners_ended(struct pintle_health *h, __u32 n)
 	}
 }
 
-/* Makes the listener's record where it belongs. A connection may come at once, and what it gets of
- * a record is whole. Returns false without memory. */
-static __always_inline bool listener_make(struct bpf_sock *sk, const struct pintle_address *a,
-					  struct pintle_health *h)
+/* Makes the record of a listener of the namespace `where`, in the map to which it belongs. A
+ * connection may come at once, and what it gets of a record is whole. Returns false without memory.
+ */
+static __always_inline bool listener_make(struct bpf_sock *sk, __u32 where,
+					  const struct pintle_address *a, struct pintle_health *h)
 {
 	struct pintle_conn record = {
 		.endpoint = a->endpoint,
@@ -198,7 +199,7 @@ static __always_inline bool listener_make(struct bpf_sock *sk, const struct pint
 	/* There may be one of when the socket listened before. */
 	bpf_sk_storage_delete(&conns, sk);
 	bpf_sk_storage_delete(&listeners, sk);
-	if (listener_hands(a->pool, a->endpoint)) {
+	if (where == scope && listener_hands(a->pool)) {
 		h->handed = 1;
 		return bpf_sk_storage_get(&listeners, sk, &record, BPF_SK_STORAGE_GET_F_CREATE);
 	}
@@ -237,7 +238,7 @@ static __noinline int server_listening(struct bpf_sock_ops *ctx)
 		listener_refuse(h, strange, uid);
 		return 0;
 	}
-	if (!listener_make(sk, a, h))
+	if (!listener_make(sk, where, a, h))
 		return 0;
 
 	err = listener_register(ctx, endpoint, h, &ended);

@@ -355,6 +355,25 @@ def test_a_pod_goes(node):
     wait_for(lambda: len(pins_in_pods(cluster)) == 1, what="nothing is left of the pod")
 
 
+def test_the_route_to_a_pod_was_away(node):
+    """At a reload and the next recount. When it is back, clients are answered, and their later segments find the pod."""
+    cluster, servers, clients, daemon = handed(node, 2)
+    pod, near = servers[0], cluster.machines[0]
+    device = f"pod{pod.v4.rsplit('.', 1)[1]}"
+    near.batch(f"route del {pod.v4}")
+    daemon.reload()
+    wait_for(lambda: f"no pod of this node has {pod.v4}" in daemon.log())
+    began = time.monotonic()
+    wait_for(lambda: cluster.cli("status")[0]["reconciled_age_seconds"] < time.monotonic() - began, what="a recount")
+    near.batch(f"route add {pod.v4} dev {device}")
+    wait_for(lambda: {e["state"] for e in cluster.cli("endpoints")} == {"ready"})
+    met = set()
+    while len(met) < 2:
+        with clients["remote"].connect(SERVICE["v4"]) as c:
+            met.add(c.ask(headers={"X-Session-Id": os.urandom(8).hex()}))
+            assert c.ask() in met
+
+
 def test_a_pod_comes_back(node):
     """A pod's device is deleted while connections are open, and another pod comes with its address, while no daemon
     runs. With the next daemon it is served, and what was open to the former is reset, so that its clients come again:

@@ -7,6 +7,7 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
+#include "register.h"
 #include "traits.bpf.h"
 
 enum use {
@@ -301,15 +302,6 @@ int ids_plan(struct ids *ids, const struct config *c, struct publication *p)
 
 /* ---- writing --------------------------------------------------------------------- */
 
-static void forget_sockets(const struct ids *ids, uint32_t endpoint)
-{
-	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
-		uint32_t slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
-
-		bpf_map_delete_elem(ids->m->fd[MAP_sockets], &slot);
-	}
-}
-
 /* Zeroes what the maps hold of an id that is given to another pool or endpoint. Each id has the
  * same number of entries in a map. */
 static int clear_entries(const struct ids *ids, enum map_owner of, uint32_t id, uint32_t id_count)
@@ -343,7 +335,7 @@ static int write_endpoint(const struct ids *ids, uint32_t id)
 	int err;
 
 	if (e->generation > 1)
-		forget_sockets(ids, id);
+		register_forget(ids->m, id);
 	err = clear_entries(ids, MAP_OF_ENDPOINTS, id, PINTLE_MAX_ENDPOINTS);
 	if (err)
 		return err;
@@ -391,7 +383,7 @@ int ids_retire(struct ids *ids)
 		ids->endpoints[i].pool_generation = 0;
 		err = maps_put(ids->m, MAP_endpoints, &i, &ids->endpoints[i]);
 		if (!err)
-			forget_sockets(ids, i);
+			register_forget(ids->m, i);
 	}
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_POOLS; i++)
 		if (ids->pool_use[i] == LEFT && ids->pools[i])

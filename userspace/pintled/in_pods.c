@@ -431,7 +431,8 @@ static int put_address(const struct in_pods *x, uint32_t scope, const struct pin
 	return bpf_map_update_elem(x->m->fd[MAP_addresses], &key, &value, BPF_ANY) ? -errno : 0;
 }
 
-/* The scope comes last: by it connections go to the pod. */
+/* The scope comes last: by it connections go to the pod. What listens in a pod that is none any
+ * more gets no connection, since nothing there would take it. */
 static int put_endpoint(const struct in_pods *x, size_t i, size_t j,
 			const struct register_place *place)
 {
@@ -447,6 +448,8 @@ static int put_endpoint(const struct in_pods *x, size_t i, size_t j,
 			      ?: put_address(x, scope, pool, ref, at, true);
 	if (err || e.generation != ref->generation || e.scope == scope)
 		return err;
+	if (!place)
+		register_forget(x->m, ref->id);
 	e.scope = scope;
 	return maps_put(x->m, MAP_endpoints, &ref->id, &e);
 }
@@ -579,7 +582,7 @@ void in_pods_configure(struct in_pods *x, const struct config *c, const struct p
 	x->config = c;
 	x->publication = p;
 	in_pods_arrange(x, false);
-	if (x->n)
+	if (count_wanted(x))
 		register_listeners(x->m, attachment_netns(x->attachment));
 }
 

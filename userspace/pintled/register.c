@@ -413,6 +413,16 @@ void register_tell(const struct maps *m)
 	}
 }
 
+void register_forget(const struct maps *m, uint32_t endpoint)
+{
+	assert(endpoint < PINTLE_MAX_ENDPOINTS);
+	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
+		uint32_t slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
+
+		bpf_map_delete_elem(m->fd[MAP_sockets], &slot);
+	}
+}
+
 uint64_t register_listening_since(const struct maps *m, uint32_t endpoint)
 {
 	struct pintle_health *h = &m->health[endpoint];

@@ -36,6 +36,10 @@ void register_tell(const struct maps *m);
  * logged once, and tried again at the next call. Returns 0 or -errno. */
 int register_listeners(const struct maps *m, int netns_fd);
 
+/** Takes the endpoint's listeners out of `sockets`, so that no new connection goes there. The next
+ * register_listeners() corrects `health`, and adds those again that are still the endpoint's. */
+void register_forget(const struct maps *m, uint32_t endpoint);
+
 /** listening_since_ns of an endpoint; 0: nobody listens. Looks at the endpoint's slots first: when
  * a listener that was found here closes, the kernel empties its slot but reports nothing. */
 uint64_t register_listening_since(const struct maps *m, uint32_t endpoint);
