@@ -355,6 +355,7 @@ def test_a_pod_goes(node):
     wait_for(lambda: len(pins_in_pods(cluster)) == 1, what="nothing is left of the pod")
 
 
+@case(timeout=120)
 def test_the_route_to_a_pod_was_away(node):
     """At a reload and the next recount. When it is back, clients are answered, and their later segments find the pod."""
     cluster, servers, clients, daemon = handed(node, 2)
@@ -366,7 +367,8 @@ def test_the_route_to_a_pod_was_away(node):
     began = time.monotonic()
     wait_for(lambda: cluster.cli("status")[0]["reconciled_age_seconds"] < time.monotonic() - began, what="a recount")
     near.batch(f"route add {pod.v4} dev {device}")
-    wait_for(lambda: {e["state"] for e in cluster.cli("endpoints")} == {"ready"})
+    # What is not answered for long is asked less often.
+    wait_for(lambda: {e["state"] for e in cluster.cli("endpoints")} == {"ready"}, 60)
     met = set()
     while len(met) < 2:
         with clients["remote"].connect(SERVICE["v4"]) as c:
