@@ -17,6 +17,7 @@ from kernel import HERE, inside, wait_for
 from packets import FLAGS, checksum, segment
 from pods import SERVICE, Cluster, Pod
 from servers import vllm_page
+from test_hand_flows import reconciled
 from test_handoff import handed as did
 from test_handoff import post
 from test_xdp import ETHTOOL_SGRO, becomes, ethtool
@@ -357,15 +358,14 @@ def test_a_pod_goes(node):
 
 @case(timeout=120)
 def test_the_route_to_a_pod_was_away(node):
-    """At a reload and the next recount. When it is back, clients are answered, and their later segments find the pod."""
+    """At a reload, and the next recount. When it is back, clients are answered, and later segments find the pod."""
     cluster, servers, clients, daemon = handed(node, 2)
     pod, near = servers[0], cluster.machines[0]
     device = f"pod{pod.v4.rsplit('.', 1)[1]}"
     near.batch(f"route del {pod.v4}")
     daemon.reload()
     wait_for(lambda: f"no pod of this node has {pod.v4}" in daemon.log())
-    began = time.monotonic()
-    wait_for(lambda: cluster.cli("status")[0]["reconciled_age_seconds"] < time.monotonic() - began, what="a recount")
+    reconciled(cluster)
     near.batch(f"route add {pod.v4} dev {device}")
     # What is not answered for long is asked less often.
     wait_for(lambda: {e["state"] for e in cluster.cli("endpoints")} == {"ready"}, 60)

@@ -137,8 +137,9 @@ static int device_set_read(const struct devices *d, struct device_set *s)
 
 /* ---- attaching ---------------------------------------------------------------------- */
 
-/* To load the program may take longer on a busy machine than a look may, which is for attaching:
- * else clients come by one device while their answers, from a pod's, do not leave yet. */
+/* The time that loading takes is not counted: on a busy machine it is longer than a look may take,
+ * and then only the first device would get the program. Clients would come by that, and the answers
+ * of pods, by devices that wait for their turn, would be dropped. */
 static int devices_program(struct devices *d, bool ethernet)
 {
 	int *fd = &d->programs[ethernet];
