@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+import pathlib
 import random
 import shutil
 import signal
@@ -130,9 +131,23 @@ class FileServer:
             return c.ask() == self.name
 
     def kill(self):
-        """SIGKILL to all its processes; the session is its own."""
+        """SIGKILL to all its processes; the session is its own. None of them has the listener any more."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        wait_for(lambda: not alive(self.process.pid), 30, f"all processes of {self.name} to end")
+
+
+def alive(group):
+    """The processes of a process group whose files are not closed; a zombie's are."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(its_group) == group and state not in "ZX":
+            found.append(int(path.parent.name))
+    return found
 
 
 class Nginx(FileServer):
