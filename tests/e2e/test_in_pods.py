@@ -4,6 +4,7 @@ hand-off gives the connection to a listener in a pod, and the pod's answers come
 import hashlib
 import json
 import os
+import resource
 import shutil
 import socket
 import struct
@@ -78,6 +79,15 @@ def handed(node, count=2, *, family="v4", hashing=False, clients=True, bridged=F
 def ask(client, headers, family="v4", frm=None):
     with client.connect(SERVICE[family], frm) as c:
         return c.ask(close=True, headers=headers)
+
+
+def one_at_each(client):
+    """Open connections: one to each of both servers."""
+    found = {}
+    while len(found) < 2:
+        c = client.connect(SERVICE["v4"])
+        found.setdefault(c.ask(headers={"X-Session-Id": os.urandom(8).hex()}), c)
+    return found
 
 
 def exchange(client, pieces, family="v4", pause=0.01):
@@ -341,10 +351,7 @@ def test_a_pod_goes(node):
     """A pod is deleted while connections are open: those of the other go on, and it gets all new ones."""
     cluster, servers, clients, _ = handed(node, 2)
     client = clients["remote"]
-    open_ = {}
-    while len(open_) < 2:
-        c = client.connect(SERVICE["v4"])
-        open_.setdefault(c.ask(headers={"X-Session-Id": os.urandom(8).hex()}), c)
+    open_ = one_at_each(client)
     gone, stays = servers
     gone.model.process.kill()
     gone.model.process.wait()
@@ -356,24 +363,51 @@ def test_a_pod_goes(node):
     wait_for(lambda: len(pins_in_pods(cluster)) == 1, what="nothing is left of the pod")
 
 
-@case(timeout=120)
-def test_the_route_to_a_pod_was_away(node):
-    """At a reload, and the next recount. When it is back, clients are answered, and later segments find the pod."""
+@case(each=("reload", "look"), timeout=120)
+def test_the_route_to_a_pod_was_away(node, how):
+    """At a reload, or when pintled looked at its pods, and at the next recount. What begins to listen there gets nothing meanwhile; open connections go on.
+    When it is back, clients are answered, and later segments find the pod."""
     cluster, servers, clients, daemon = handed(node, 2)
-    pod, near = servers[0], cluster.machines[0]
+    pod, near, client = servers[0], cluster.machines[0], clients["remote"]
     device = f"pod{pod.v4.rsplit('.', 1)[1]}"
+    open_ = one_at_each(client)
     near.batch(f"route del {pod.v4}")
-    daemon.reload()
+    if how == "reload":
+        daemon.reload()
+    else:
+        servers[1].batch("route flush table local proto 112")  # they are looked for where something is missing
     wait_for(lambda: f"no pod of this node has {pod.v4}" in daemon.log())
+    pod.model.order("unlisten")
+    pod.model.order("listen")
+    assert cluster.endpoint("s0")["listeners"] == 0
+    for name, c in open_.items():
+        assert ask(client, {"X-Session-Id": os.urandom(8).hex()}) == "s1"
+        assert c.ask() == name
     reconciled(cluster)
     near.batch(f"route add {pod.v4} dev {device}")
     # What is not answered for long is asked less often.
     wait_for(lambda: {e["state"] for e in cluster.cli("endpoints")} == {"ready"}, 60)
-    met = set()
-    while len(met) < 2:
-        with clients["remote"].connect(SERVICE["v4"]) as c:
-            met.add(c.ask(headers={"X-Session-Id": os.urandom(8).hex()}))
-            assert c.ask() in met
+    for name, c in one_at_each(client).items():
+        assert c.ask() == open_[name].ask() == name
+
+
+def test_no_more_descriptors(node):
+    """A daemon that can open nothing, for a while: what it cannot look at stays as it was."""
+    cluster, (server, _), clients, daemon = handed(node, 2)
+    had = {int(fd) for fd in os.listdir(f"/proc/{daemon.pid}/fd")}
+    limits = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+    free = next(i for i in range(len(had) + 1) if i not in had)
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (free, limits[1]))
+    wait_for(lambda: "pods cannot be looked at" in daemon.log())
+    one_at_each(clients["remote"])
+    assert all(e["listeners"] == 1 for e in cluster.cli("endpoints"))
+    assert "no pod of this node" not in daemon.log()
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, limits)
+    # It looks again.
+    routes = inside_of(node, server)[1]
+    server.batch("route flush table local proto 112")
+    wait_for(lambda: inside_of(node, server)[1] == routes)
+    one_at_each(clients["remote"])
 
 
 def test_a_pod_comes_back(node):
@@ -382,10 +416,7 @@ def test_a_pod_comes_back(node):
     from the same port, too."""
     cluster, servers, clients, daemon = handed(node, 2)
     client, near, gone = clients["remote"], cluster.machines[0], servers[0]
-    open_ = {}
-    while len(open_) < 2:
-        c = client.connect(SERVICE["v4"])
-        open_.setdefault(c.ask(headers={"X-Session-Id": os.urandom(8).hex()}), c)
+    open_ = one_at_each(client)
     port = open_["s0"].sock.getsockname()[1]
     daemon.kill()
     near.batch("link del pod2")  # as a CNI plugin does: what is left in the pod tells nobody of its end
@@ -415,10 +446,7 @@ def test_an_endpoint_goes(node):
     the last of them goes what Pintle has made in the pod."""
     cluster, servers, clients, daemon = handed(node, 2)
     client = clients["remote"]
-    open_ = {}
-    while len(open_) < 2:
-        c = client.connect(SERVICE["v4"])
-        open_.setdefault(c.ask(headers={"X-Session-Id": os.urandom(8).hex()}), c)
+    open_ = one_at_each(client)
     without = pool_of(cluster, servers[:1])
     daemon.reload(cluster.config(without))
     wait_for(lambda: [e["name"] for e in cluster.cli("endpoints")] == ["s0"])

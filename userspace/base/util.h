@@ -96,6 +96,13 @@ static inline void pintle_fclosep(FILE **f)
 		(n) < (room);                                                                      \
 	})
 
+/** Whether the error, a negative errno, says what this process or the machine is short of just now,
+ * and so nothing of what was asked for. */
+static inline bool is_shortage(int err)
+{
+	return err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -ENOBUFS;
+}
+
 /** The ending of a regular noun after a count: `printf("%zu pool%s", n, plural(n))`. */
 static inline const char *plural(uint64_t n)
 {

@@ -228,11 +228,11 @@ static void closedirp(DIR **d)
 }
 
 /* Looks at `directory`/ENTRY`rest` for all entries. Returns a descriptor; -EACCES: not found, but
- * an entry could not be looked at; else -ENOENT. */
+ * an entry could not be looked at; -errno of a shortage; else -ENOENT. */
 static int search_netns(const char *directory, const char *rest, uint64_t inode)
 {
 	_cleanup_(closedirp) DIR *d = opendir(directory);
-	int result = -ENOENT;
+	int result = !d && is_shortage(-errno) ? -errno : -ENOENT;
 
 	for (struct dirent *e; d && (e = readdir(d));) {
 		char path[sizeof(e->d_name) + 32];
@@ -240,7 +240,7 @@ static int search_netns(const char *directory, const char *rest, uint64_t inode)
 
 		snprintf(path, sizeof(path), "%s/%s%s", directory, e->d_name, rest);
 		fd = open_if_inode(path, inode);
-		if (fd >= 0)
+		if (fd >= 0 || is_shortage(fd))
 			return fd;
 		if (fd == -EACCES || fd == -EPERM)
 			result = -EACCES;
@@ -248,15 +248,20 @@ static int search_netns(const char *directory, const char *rest, uint64_t inode)
 	return result;
 }
 
+static bool is_elsewhere(int fd)
+{
+	return fd < 0 && !is_shortage(fd);
+}
+
 int netns_open_by_inode(uint64_t inode, const char *hint)
 {
 	int fd = hint ? open_if_inode(hint, inode) : -ENOENT;
 
-	if (fd < 0)
+	if (is_elsewhere(fd))
 		fd = open_if_inode(OWN_NETNS, inode);
-	if (fd < 0)
+	if (is_elsewhere(fd))
 		fd = search_netns("/run/netns", "", inode);
-	if (fd < 0)
+	if (is_elsewhere(fd))
 		fd = search_netns("/proc", "/ns/net", inode);
 	return fd;
 }
@@ -285,8 +290,10 @@ static int walk_file(struct netns_walk *w, const char *path)
 	if (stat(path, &st) || seen_before(w->seen, w->n, st.st_ino))
 		return 0;
 	fd = open_netns(path);
-	if (fd < 0 || !ROOM_FOR_ONE(w->seen, w->n, w->room, 64))
-		return 0;
+	if (fd < 0)
+		return is_shortage(fd) ? fd : 0;
+	if (!ROOM_FOR_ONE(w->seen, w->n, w->room, 64))
+		return -ENOMEM;
 	w->seen[w->n++] = st.st_ino;
 	return w->each(fd, path, w->arg);
 }
@@ -294,7 +301,7 @@ static int walk_file(struct netns_walk *w, const char *path)
 static int walk_directory(struct netns_walk *w, const char *directory, const char *rest)
 {
 	_cleanup_(closedirp) DIR *d = opendir(directory);
-	int result = 0;
+	int result = !d && is_shortage(-errno) ? -errno : 0;
 
 	for (struct dirent *e; d && !result && (e = readdir(d));) {
 		char path[sizeof(e->d_name) + 32];

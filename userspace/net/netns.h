@@ -54,14 +54,15 @@ int netns_sysctl(int netns_fd, const char *name, long *value);
  * name in /run/netns, and those of running processes.
  *
  * Returns a descriptor (closed by the caller); -ENOENT: no such namespace; -EACCES: not found, but
- * some processes' namespaces could not be looked at (CAP_SYS_PTRACE). Inodes are used again:
+ * some processes' namespaces could not be looked at (CAP_SYS_PTRACE); -errno of a shortage, such as
+ * -EMFILE: it may be there. Inodes are used again:
  * compare netns_cookie() where the former cookie is known.
  */
 int netns_open_by_inode(uint64_t inode, const char *hint);
 
 /** Calls `each` for every network namespace that has a name in /run/netns, or a process, the own
  * one included; perhaps more than once. `path` is where it was found. A value other than 0 ends the
- * walk. Returns that value, or 0. */
+ * walk. Returns that value; -errno of a shortage, such as -EMFILE: not all were found; or 0. */
 int netns_each(int (*each)(int netns_fd, const char *path, void *arg), void *arg);
 
 #endif

@@ -31,6 +31,7 @@ struct in_pods {
 	struct register_place *leaving; /* those that had, and what is made there is there yet */
 	size_t leaving_n, leaving_room;
 	bool refused;  /* CAP_SYS_ADMIN is missing: what is in pods cannot be seen */
+	bool unsure;   /* the newest look could not see all */
 	uint64_t told; /* a hash of what is missing, as it was logged */
 	int program;   /* -1: not loaded */
 	struct device_links links;
@@ -48,6 +49,18 @@ struct in_pods {
 static const struct addr *address_at(const struct in_pods *x, size_t i, size_t j)
 {
 	return &x->config->pools[i].endpoints[j].address.ip;
+}
+
+/* Visits each frontend whose endpoints are in pods. */
+#define FOR_EACH_FRONTEND(x, i, j)                                                                 \
+	for (size_t i = 0; i < (x)->config->pool_count; i++)                                       \
+		for (size_t j = 0;                                                                 \
+		     (x)->config->pools[i].in_pods && j < (x)->config->pools[i].frontend_count;    \
+		     j++)
+
+static const struct frontend_addr *frontend_at(const struct in_pods *x, size_t i, size_t j)
+{
+	return &x->config->pools[i].frontends[j];
 }
 
 static uint32_t count_wanted(const struct in_pods *x)
@@ -129,41 +142,85 @@ static const struct tc_device *device_by_name(const struct tc_device *all, size_
 }
 
 /* Any pod that may add addresses to its devices can claim another's. So the node's own route must
- * lead to that pod: to its device, or to the bridge that has the device. */
-static bool is_reached(int node_fd, const struct addr *ip, const struct tc_device *ours)
+ * lead to that pod: to its device, or to the bridge that has the device. Returns 1 if it does; 0;
+ * or -errno: that cannot be told. */
+static int is_reached(int node_fd, const struct addr *ip, const struct tc_device *ours)
 {
 	struct route_path r;
+	int err = routes_to(node_fd, ip, &r);
 
-	return !routes_to(node_fd, ip, &r) && r.type == RTN_UNICAST && !r.gateway &&
+	if (err)
+		return is_shortage(err) ? err : 0;
+	return r.type == RTN_UNICAST && !r.gateway &&
 	       (r.device == ours->index || (ours->master && r.device == ours->master));
 }
 
-/* Fills in the devices at both ends of the pair by which the namespace is reached. */
-static bool find_ends(const struct in_pods *x, int fd, struct owned *o)
+/* Fills in the devices at both ends of the pair by which the namespace is reached. Returns as
+ * is_reached(). */
+static int find_ends(const struct in_pods *x, int fd, struct owned *o)
 {
 	_cleanup_free_ struct tc_device *there = NULL, *here = NULL;
-	int node_fd = attachment_netns(x->attachment);
+	int node_fd = attachment_netns(x->attachment), reached;
 	const struct tc_device *theirs, *ours;
 	size_t n_there = 0, n_here = 0;
+	int err = tc_devices(fd, &there, &n_there) ?: tc_devices(node_fd, &here, &n_here);
 
-	if (tc_devices(fd, &there, &n_there) || tc_devices(node_fd, &here, &n_here))
-		return false;
+	if (err)
+		return err;
 	theirs = device_by_name(there, n_there, o->device);
 	ours = theirs ? device_by_index(here, n_here, theirs->peer) : NULL;
 	if (!ours || ours->peer != theirs->index)
-		return false;
+		return 0;
 	o->place->scope = ours->index;
 	o->place->device = theirs->index;
-	for (size_t i = o->place->ip_count; i-- > 0;)
-		if (!is_reached(node_fd, &o->place->ips[i], ours))
+	for (size_t i = o->place->ip_count; i-- > 0;) {
+		reached = is_reached(node_fd, &o->place->ips[i], ours);
+		if (reached < 0)
+			return reached;
+		if (!reached)
 			o->place->ips[i] = o->place->ips[--o->place->ip_count];
-	return o->place->ip_count;
+	}
+	return o->place->ip_count > 0;
 }
 
+/* Returns as is_reached(), whether the namespace has endpoints. */
+static int find_place(const struct in_pods *x, int fd, struct register_place *place)
+{
+	struct owned o = {.x = x, .place = place};
+	int err = netns_call(fd, find_owned, &o);
+
+	if (err || !o.device[0])
+		return err;
+	return find_ends(x, fd, &o);
+}
+
+/* What cannot be looked at just now is as it was: a query that fails ends no service. */
 struct search {
 	struct in_pods *x;
-	uint64_t own; /* inode */
+	uint64_t own;                        /* inode */
+	const struct register_place *former; /* as they were before */
+	size_t former_n;
+	int error; /* why not all could be looked at; 0: it could */
 };
+
+static const struct register_place *former_at(const struct search *s, uint64_t inode)
+{
+	for (size_t i = 0; i < s->former_n; i++)
+		if (s->former[i].inode == inode)
+			return &s->former[i];
+	return NULL;
+}
+
+static int add_place(struct in_pods *x, const struct register_place *place)
+{
+	for (size_t i = 0; i < x->n; i++)
+		if (x->places[i].cookie == place->cookie || x->places[i].scope == place->scope)
+			return 0;
+	if (!ROOM_FOR_ONE(x->places, x->n, x->room, 8))
+		return log_err_r(ENOMEM, "pods");
+	x->places[x->n++] = *place;
+	return 0;
+}
 
 /* What was made there is in `scopes`. */
 static int note_leaving(struct in_pods *x, struct register_place *place)
@@ -183,9 +240,9 @@ static int on_netns(int fd, const char *path, void *arg)
 {
 	struct search *s = arg;
 	struct in_pods *x = s->x;
+	const struct register_place *former;
 	struct register_place place = {0};
-	struct owned o = {.x = x, .place = &place};
-	int err;
+	int err, found;
 
 	if (netns_inode(fd, &place.inode) || place.inode == s->own)
 		return 0;
@@ -195,19 +252,33 @@ static int on_netns(int fd, const char *path, void *arg)
 		return 0;
 	}
 	if (err) {
-		log_err_r(err, "cannot look into the network namespace %s", path);
-		return 0;
+		s->error = err;
+		return is_shortage(err) ? err : 0;
 	}
 	snprintf(place.path, sizeof(place.path), "%s", path);
-	if (netns_call(fd, find_owned, &o) || !o.device[0] || !find_ends(x, fd, &o))
-		return note_leaving(x, &place);
-	for (size_t i = 0; i < x->n; i++)
-		if (x->places[i].cookie == place.cookie || x->places[i].scope == place.scope)
-			return 0;
-	if (!ROOM_FOR_ONE(x->places, x->n, x->room, 8))
-		return log_err_r(ENOMEM, "pods");
-	x->places[x->n++] = place;
-	return 0;
+	found = find_place(x, fd, &place);
+	former = found < 0 ? former_at(s, place.inode) : NULL;
+	if (former && former->cookie == place.cookie)
+		return add_place(x, former);
+	return found > 0 ? add_place(x, &place) : note_leaving(x, &place);
+}
+
+/* Finds the namespaces that have endpoints, and those that had. */
+static void find_places(struct in_pods *x, struct search *s)
+{
+	uint64_t first;
+	int err;
+
+	x->places = NULL;
+	x->n = x->room = x->leaving_n = 0;
+	x->refused = false;
+	if (!count_wanted(x) && bpf_map_get_next_key(x->m->fd[MAP_scopes], NULL, &first))
+		return;
+	err = netns_inode(attachment_netns(x->attachment), &s->own) ?: netns_each(on_netns, s);
+	if (err)
+		s->error = err;
+	for (size_t i = 0; s->error && i < s->former_n; i++)
+		add_place(x, &s->former[i]);
 }
 
 static const struct register_place *place_of(const struct in_pods *x, const struct addr *ip)
@@ -236,26 +307,22 @@ static int routes_arrange(const struct in_pods *x, int fd)
 	for (size_t i = 0; i < n; i++) {
 		bool wanted = false;
 
-		for (size_t p = 0; p < x->config->pool_count; p++)
-			for (size_t f = 0;
-			     x->config->pools[p].in_pods && f < x->config->pools[p].frontend_count;
-			     f++) {
-				const struct frontend_addr *a = &x->config->pools[p].frontends[f];
+		FOR_EACH_FRONTEND(x, p, f)
+		{
+			const struct frontend_addr *a = frontend_at(x, p, f);
 
-				wanted |= a->prefix_bits == there[i].prefix_bits &&
-					  !memcmp(&a->prefix, &there[i].prefix, sizeof(a->prefix));
-			}
+			wanted |= a->prefix_bits == there[i].prefix_bits &&
+				  !memcmp(&a->prefix, &there[i].prefix, sizeof(a->prefix));
+		}
 		if (!wanted)
 			err = routes_remove_local(fd, &there[i]) ?: err;
 	}
-	for (size_t p = 0; p < x->config->pool_count; p++)
-		for (size_t f = 0;
-		     x->config->pools[p].in_pods && f < x->config->pools[p].frontend_count; f++) {
-			bool added;
+	FOR_EACH_FRONTEND(x, p, f)
+	{
+		bool added;
 
-			err = routes_add_local(fd, &x->config->pools[p].frontends[f], &added)
-				      ?: err;
-		}
+		err = routes_add_local(fd, frontend_at(x, p, f), &added) ?: err;
+	}
 	return err;
 }
 
@@ -343,15 +410,14 @@ static bool is_wanted_flow(const struct in_pods *x, const struct pintle_tuple *t
 	struct addr local;
 
 	memcpy(local.bytes, t->local, sizeof(local.bytes));
-	for (size_t p = 0; p < x->config->pool_count; p++)
-		for (size_t f = 0;
-		     x->config->pools[p].in_pods && f < x->config->pools[p].frontend_count; f++) {
-			const struct frontend_addr *a = &x->config->pools[p].frontends[f];
+	FOR_EACH_FRONTEND(x, p, f)
+	{
+		const struct frontend_addr *a = frontend_at(x, p, f);
 
-			if (a->port == t->local_port &&
-			    addr_prefixes_overlap(&local, 128, &a->prefix, a->prefix_bits))
-				return true;
-		}
+		if (a->port == t->local_port &&
+		    addr_prefixes_overlap(&local, 128, &a->prefix, a->prefix_bits))
+			return true;
+	}
 	return false;
 }
 
@@ -405,7 +471,7 @@ static void leave(struct in_pods *x)
 
 		if (fd >= 0)
 			links_in(x, &x->leaving[i], fd);
-		if (fd >= 0 && is_used(x, x->leaving[i].scope))
+		if (is_shortage(fd) || (fd >= 0 && is_used(x, x->leaving[i].scope)))
 			continue;
 		if (fd >= 0)
 			place_clear(fd, filter_of(x).handle);
@@ -415,10 +481,20 @@ static void leave(struct in_pods *x)
 
 /* ---- an endpoint -------------------------------------------------------------------- */
 
+static struct pintle_address_key address_key(uint32_t scope, const struct endpoint_addr *at,
+					     bool any)
+{
+	struct pintle_address_key key = {.scope = scope, .port = at->port};
+
+	if (!any)
+		memcpy(key.address, at->ip.bytes, sizeof(key.address));
+	return key;
+}
+
 static int put_address(const struct in_pods *x, uint32_t scope, const struct pintle_ref *pool,
 		       const struct pintle_ref *e, const struct endpoint_addr *at, bool any)
 {
-	struct pintle_address_key key = {.scope = scope, .port = at->port};
+	const struct pintle_address_key key = address_key(scope, at, any);
 	const struct pintle_address value = {
 		.endpoint = e->id,
 		.generation = e->generation,
@@ -426,13 +502,26 @@ static int put_address(const struct in_pods *x, uint32_t scope, const struct pin
 		.flags = any ? addr_is_v4(&at->ip) ? PINTLE_ADDRESS_V4 : PINTLE_ADDRESS_V6 : 0,
 	};
 
-	if (!any)
-		memcpy(key.address, at->ip.bytes, sizeof(key.address));
 	return bpf_map_update_elem(x->m->fd[MAP_addresses], &key, &value, BPF_ANY) ? -errno : 0;
 }
 
-/* The scope comes last: by it connections go to the pod. What listens in a pod that is none any
- * more gets no connection, since nothing there would take it. */
+/* What listens in the pod that was the endpoint's, now or later, is its listener no more. */
+static void leave_scope(const struct in_pods *x, uint32_t scope, const struct pintle_ref *e,
+			const struct endpoint_addr *at)
+{
+	int fd = x->m->fd[MAP_addresses];
+
+	for (int any = 0; any < 2; any++) {
+		const struct pintle_address_key key = address_key(scope, at, any);
+		struct pintle_address there;
+
+		if (!bpf_map_lookup_elem(fd, &key, &there) && there.endpoint == e->id)
+			bpf_map_delete_elem(fd, &key);
+	}
+	register_forget(x->m, e->id);
+}
+
+/* The scope comes last: by it connections go to the pod. Nothing in another one would take them. */
 static int put_endpoint(const struct in_pods *x, size_t i, size_t j,
 			const struct register_place *place)
 {
@@ -448,8 +537,8 @@ static int put_endpoint(const struct in_pods *x, size_t i, size_t j,
 			      ?: put_address(x, scope, pool, ref, at, true);
 	if (err || e.generation != ref->generation || e.scope == scope)
 		return err;
-	if (!place)
-		register_forget(x->m, ref->id);
+	if (e.scope != PINTLE_SCOPE_NODE)
+		leave_scope(x, e.scope, ref, at);
 	e.scope = scope;
 	return maps_put(x->m, MAP_endpoints, &ref->id, &e);
 }
@@ -544,19 +633,17 @@ static void tell_missing(struct in_pods *x)
 	}
 }
 
-static void in_pods_arrange(struct in_pods *x, bool again)
+/* A namespace in which something is missing is no place; but one that was is still, if nothing but
+ * means to look were missing. */
+static void arrange_places(struct in_pods *x, struct search *s, bool again)
 {
-	struct search s = {.x = x};
-	uint64_t first;
-
-	x->n = x->leaving_n = 0;
-	x->refused = false;
-	if ((count_wanted(x) || !bpf_map_get_next_key(x->m->fd[MAP_scopes], NULL, &first)) &&
-	    !netns_inode(attachment_netns(x->attachment), &s.own))
-		netns_each(on_netns, &s);
 	for (size_t i = 0; i < x->n; i++) {
 		int err = place_arrange(x, &x->places[i], again);
 
+		if (is_shortage(err) && former_at(s, x->places[i].inode)) {
+			s->error = err;
+			continue;
+		}
 		if (err) {
 			log_err_r(err, "%s: the hand-off is not attached there; trying again",
 				  x->places[i].path);
@@ -564,6 +651,19 @@ static void in_pods_arrange(struct in_pods *x, bool again)
 			x->places[i--] = x->places[--x->n];
 		}
 	}
+}
+
+static void in_pods_arrange(struct in_pods *x, bool again)
+{
+	_cleanup_free_ struct register_place *former = x->places;
+	struct search s = {.x = x, .former = former, .former_n = x->n};
+
+	find_places(x, &s);
+	arrange_places(x, &s, again);
+	if (s.error && !x->unsure)
+		log_err_r(s.error, "pods cannot be looked at, and are taken to be as they were; "
+				   "trying again");
+	x->unsure = s.error;
 	FOR_EACH_IN_PODS(x, i, j)
 	put_endpoint(x, i, j, place_of(x, address_at(x, i, j)));
 	register_places(x->places, x->n);
@@ -571,7 +671,7 @@ static void in_pods_arrange(struct in_pods *x, bool again)
 	leave(x);
 	/* What cannot be looked at may be there yet, for a daemon that can, and for open
 	 * connections. */
-	if (!x->refused)
+	if (!x->refused && !x->unsure)
 		forget(x);
 	x->m->node->pods = count_wanted(x);
 	tell_missing(x);
@@ -588,15 +688,13 @@ void in_pods_configure(struct in_pods *x, const struct config *c, const struct p
 
 static bool is_routed(const struct in_pods *x, int fd)
 {
-	for (size_t p = 0; p < x->config->pool_count; p++)
-		for (size_t f = 0;
-		     x->config->pools[p].in_pods && f < x->config->pools[p].frontend_count; f++) {
-			struct route_path r;
+	FOR_EACH_FRONTEND(x, p, f)
+	{
+		struct route_path r;
 
-			if (routes_to(fd, &x->config->pools[p].frontends[f].prefix, &r) ||
-			    r.type != RTN_LOCAL)
-				return false;
-		}
+		if (routes_to(fd, &frontend_at(x, p, f)->prefix, &r) || r.type != RTN_LOCAL)
+			return false;
+	}
 	return true;
 }
 
@@ -611,6 +709,8 @@ static bool is_arranged(struct in_pods *x, const struct register_place *p)
  */
 static bool is_settled(struct in_pods *x)
 {
+	if (x->unsure)
+		return false;
 	FOR_EACH_IN_PODS(x, i, j)
 	if (!place_of(x, address_at(x, i, j)))
 		return false;
@@ -633,7 +733,8 @@ void in_pods_look(struct in_pods *x)
 		return;
 	}
 	in_pods_arrange(x, true);
-	register_listeners(x->m, attachment_netns(x->attachment));
+	if (!x->unsure)
+		register_listeners(x->m, attachment_netns(x->attachment));
 }
 
 int in_pods_new(struct attachment *a, struct in_pods **out)
