@@ -391,6 +391,21 @@ def test_the_route_to_a_pod_was_away(node, how):
         assert c.ask() == open_[name].ask() == name
 
 
+def test_the_hand_off_comes_first(node):
+    """Where devices are so many that they get the hand-off by turns, a pod gets no connection before its device has
+    had its turn: its answers would be dropped."""
+    cluster = Cluster(node, 2)
+    near = cluster.machines[0]
+    near.batch(*(f"link add a{i} type veth peer name b{i}" for i in range(75)))
+    servers = [near.pod(f"s{i}") for i in range(2)]
+    for pod in servers:
+        pod.server()
+    cluster.daemon(cluster.config(pool_of(cluster, servers)))
+    for i in range(2):
+        wait_for(lambda: cluster.endpoint(f"s{i}")["listeners"], 30)  # noqa: B023
+        assert "pintle_hand" in tc.tcx(near.netns, f"pod{i + 2}", "ingress")
+
+
 def test_no_more_descriptors(node):
     """A daemon that can open nothing, for a while: what it cannot look at stays as it was."""
     cluster, (server, _), clients, daemon = handed(node, 2)

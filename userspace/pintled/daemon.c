@@ -565,7 +565,7 @@ static int daemon_steer(struct daemon *d)
 	if (!err)
 		err = hand_new(&d->loop, d->attachment, &d->hand);
 	if (!err)
-		err = in_pods_new(d->attachment, &d->in_pods);
+		err = in_pods_new(d->attachment, d->hand, &d->in_pods);
 	if (err)
 		return err;
 	oneshot_configure(d->oneshot, d->config, d->publication);

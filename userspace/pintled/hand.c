@@ -18,7 +18,9 @@ struct hand {
 	struct xdp *xdp;
 	bool wanted[PINTLE_MAX_POOLS]; /* parallel to the configuration's pools */
 	bool rests;                    /* as it was logged */
-	bool to_node; /* some pool has connections handed over on the node itself */
+	bool to_node;   /* some pool has connections handed over on the node itself */
+	uint32_t *seen; /* the devices, by index, whose incoming packets it sees */
+	size_t seen_n, seen_room;
 };
 
 int hand_check(const struct config *c, char why[PINTLE_WHY_SIZE])
@@ -78,7 +80,19 @@ static void on_arranged(void *arg, const struct tc_device *devices, const bool *
 {
 	struct hand *h = arg;
 
+	h->seen_n = 0;
+	for (size_t i = 0; i < n; i++)
+		if (in[i] && ROOM_FOR_ONE(h->seen, h->seen_n, h->seen_room, 64))
+			h->seen[h->seen_n++] = devices[i].index;
 	xdp_arrange(h->xdp, devices, in, n);
+}
+
+bool hand_sees(const struct hand *h, uint32_t device)
+{
+	for (size_t i = 0; i < h->seen_n; i++)
+		if (h->seen[i] == device)
+			return true;
+	return false;
 }
 
 int hand_new(uv_loop_t *loop, struct attachment *a, struct hand **out)
@@ -116,5 +130,6 @@ void hand_free(struct hand *h)
 		return;
 	devices_free(h->devices);
 	xdp_free(h->xdp);
+	free(h->seen);
 	free(h);
 }

@@ -25,6 +25,8 @@ void hand_refresh(struct hand *h);
 /** Looks whether the kernel takes connections that are handed over, and tells it in `node` and, at
  * each change, in the log. To be called often, after hand_configure(). */
 void hand_look(struct hand *h);
+/** Whether the program sees what comes in on the device with that index, since the newest look. */
+bool hand_sees(const struct hand *h, uint32_t device);
 /** Leaves the program attached. NULL is fine. */
 void hand_free(struct hand *h);
 

@@ -23,6 +23,7 @@
 
 struct in_pods {
 	struct attachment *attachment;
+	const struct hand *hand;
 	const struct maps *m;
 	const struct config *config;
 	const struct publication *publication;
@@ -32,6 +33,7 @@ struct in_pods {
 	size_t leaving_n, leaving_room;
 	bool refused;  /* CAP_SYS_ADMIN is missing: what is in pods cannot be seen */
 	bool unsure;   /* the newest look could not see all */
+	bool waits;    /* a pod waits for the hand-off to see what it sends */
 	uint64_t told; /* a hash of what is missing, as it was logged */
 	int program;   /* -1: not loaded */
 	struct device_links links;
@@ -155,9 +157,9 @@ static int is_reached(int node_fd, const struct addr *ip, const struct tc_device
 	       (r.device == ours->index || (ours->master && r.device == ours->master));
 }
 
-/* Fills in the devices at both ends of the pair by which the namespace is reached. Returns as
- * is_reached(). */
-static int find_ends(const struct in_pods *x, int fd, struct owned *o)
+/* Fills in the devices at both ends of the pair by which the namespace is reached. The kernel drops
+ * what the pod answers unless the hand-off sees it first. Returns as is_reached(). */
+static int find_ends(struct in_pods *x, int fd, struct owned *o)
 {
 	_cleanup_free_ struct tc_device *there = NULL, *here = NULL;
 	int node_fd = attachment_netns(x->attachment), reached;
@@ -180,11 +182,16 @@ static int find_ends(const struct in_pods *x, int fd, struct owned *o)
 		if (!reached)
 			o->place->ips[i] = o->place->ips[--o->place->ip_count];
 	}
-	return o->place->ip_count > 0;
+	if (!o->place->ip_count)
+		return 0;
+	if (hand_sees(x->hand, ours->index))
+		return 1;
+	x->waits = true;
+	return 0;
 }
 
 /* Returns as is_reached(), whether the namespace has endpoints. */
-static int find_place(const struct in_pods *x, int fd, struct register_place *place)
+static int find_place(struct in_pods *x, int fd, struct register_place *place)
 {
 	struct owned o = {.x = x, .place = place};
 	int err = netns_call(fd, find_owned, &o);
@@ -271,7 +278,7 @@ static void find_places(struct in_pods *x, struct search *s)
 
 	x->places = NULL;
 	x->n = x->room = x->leaving_n = 0;
-	x->refused = false;
+	x->refused = x->waits = false;
 	if (!count_wanted(x) && bpf_map_get_next_key(x->m->fd[MAP_scopes], NULL, &first))
 		return;
 	err = netns_inode(attachment_netns(x->attachment), &s->own) ?: netns_each(on_netns, s);
@@ -604,11 +611,14 @@ static void tell_refused(const struct in_pods *x)
 				x->config->pools[i].name);
 }
 
-/* Says what is missing when that changes, not each time that it is looked for. */
+/* Says what is missing when that changes, not each time that it is looked for; nor what is about to
+ * be there. */
 static void tell_missing(struct in_pods *x)
 {
 	uint64_t told = HASH_START;
 
+	if (x->waits)
+		return;
 	FOR_EACH_IN_PODS(x, i, j)
 	if (!place_of(x, address_at(x, i, j))) {
 		told = hash_bytes(told, address_at(x, i, j), sizeof(struct addr));
@@ -737,13 +747,14 @@ void in_pods_look(struct in_pods *x)
 		register_listeners(x->m, attachment_netns(x->attachment));
 }
 
-int in_pods_new(struct attachment *a, struct in_pods **out)
+int in_pods_new(struct attachment *a, const struct hand *hand, struct in_pods **out)
 {
 	struct in_pods *x = calloc(1, sizeof(*x));
 
 	if (!x)
 		return log_err_r(ENOMEM, "pods");
 	x->attachment = a;
+	x->hand = hand;
 	x->m = attachment_maps(a);
 	x->program = -1;
 	device_links_find_tcx(&x->links, -1, attachment_dir(a), PROGRAM, TC_IN);

@@ -15,13 +15,17 @@
 #define PINTLE_IN_PODS_H
 
 #include "attach.h"
+#include "hand.h"
 #include "publish.h"
 
 struct in_pods;
 
-int in_pods_new(struct attachment *a, struct in_pods **out);
+/** The attachment and `hand` must outlive it. Returns 0 and *out (in_pods_free() it), or -errno,
+ * logged. */
+int in_pods_new(struct attachment *a, const struct hand *hand, struct in_pods **out);
 /** Makes, and removes, what that configuration needs. `c` and `p` are kept by reference until the
- * next call. To be called after publish(). What fails is logged, and in_pods_look() tries again. */
+ * next call. To be called after publish() and hand_configure(). What fails is logged, and
+ * in_pods_look() tries again. */
 void in_pods_configure(struct in_pods *x, const struct config *c, const struct publication *p);
 /** Looks for pods that came or went. To be called now and then. */
 void in_pods_look(struct in_pods *x);
